@@ -1,0 +1,39 @@
+/* tensor - the storage types of weights and KV, and a view of a weight matrix.
+ *
+ * Numbers equal GGUF's ggml_type, so that a file's type needs no translation. Block layouts (little endian):
+ *   Q4_0 18 bytes, 32 weights: f16 d, 16 bytes of nibbles; w = d * (q - 8)
+ *   Q4_1 20 bytes, 32 weights: f16 d, f16 m, 16 bytes of nibbles; w = d * q + m
+ *   Q8_0 34 bytes, 32 weights: f16 d, 32 int8; w = d * q
+ * In a nibble block weight j (0..15) is the low nibble of byte j and weight j + 16 the high one. */
+#ifndef BATON_BASE_TENSOR_H
+#define BATON_BASE_TENSOR_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+typedef enum dtype {
+    DT_F32 = 0,
+    DT_F16 = 1,
+    DT_Q4_0 = 2,
+    DT_Q4_1 = 3,
+    DT_Q8_0 = 8,
+    DT_BF16 = 30,
+} dtype;
+
+/* "q4_1"; NULL for a number that is not a dtype. Borrowed: static. */
+const char *dtype_name(uint32_t type);
+bool dtype_known(uint32_t type);
+uint32_t dtype_block_weights(dtype type);                /* 1 or 32 */
+uint32_t dtype_block_bytes(dtype type);                  /* bytes of one block */
+size_t dtype_row_bytes(dtype type, uint32_t weight_count); /* weight_count is a multiple of the block */
+
+/* A weight matrix [rows, cols] (or a vector: rows = 1), row by row. Borrowed: valid while its model file is open. */
+typedef struct tensor {
+    dtype type;
+    uint32_t rows;    /* output features */
+    uint32_t cols;    /* input features, contiguous */
+    const void *data; /* [rows, cols] in blocks of `type`; at least 2-byte aligned, no more is promised */
+} tensor;
+
+#endif

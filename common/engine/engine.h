@@ -1,0 +1,87 @@
+/* engine - the loaded model, its page memory, and the sequences that are being computed: a step goes in, tokens come out.
+ *
+ * A sequence is opened in a slot with its ids and its pages (ids of the worker's kv_pool; the engine never decides
+ * which pages are whose), fed by steps, and closed. One step is any mixture of rows: chunks of prompts and single decode rows, up to max_rows.
+ * A row's result does not depend on the mixture (ops.h), so a decode step is a chunk of one row.
+ *
+ * Thread: everything here belongs to the device thread, except engine_kv(), whose gather and scatter the transfer thread calls. */
+#ifndef BATON_ENGINE_ENGINE_H
+#define BATON_ENGINE_ENGINE_H
+
+#include "kernels/backend.h"
+#include "model/model.h"
+#include "model/sampling.h"
+
+typedef struct engine engine;
+
+typedef struct engine_options {
+    const char *backend;     /* "cpu" */
+    device_options device;
+    dtype kv_type;           /* DT_F16 or DT_F32 */
+    uint32_t page_count;     /* pages of KV_PAGE_TOKENS */
+    uint32_t max_rows;       /* rows of one step */
+    uint32_t max_seqs;       /* slots */
+    uint32_t max_context;    /* tokens of one sequence; <= model context unless the config forces more */
+} engine_options;
+
+/* Opens the backend, allocates page memory and activations (ST_NOMEM names the sizes). Borrows `m` until engine_free. */
+status engine_new(engine **out, const model *m, const engine_options *opt, errbuf *eb);
+void engine_free(engine *e);
+
+/* Page memory for hand-offs, usable from the transfer thread. */
+typedef struct engine_kv {
+    const backend_ops *ops;
+    device *dev;
+    kv_layout layout;
+    void *base; /* page memory */
+    uint32_t page_count;
+} engine_kv;
+engine_kv engine_kv_of(const engine *e);
+const char *engine_path(const engine *e); /* "cpu/avx2" */
+
+typedef struct engine_seq_init {
+    const int32_t *prompt; /* copied */
+    uint32_t prompt_count;
+    const int32_t *output; /* tokens already generated (replay, or what D got): copied */
+    uint32_t output_count;
+    const sampling *params; /* copied, with its arrays */
+    const uint32_t *pages;  /* copied: page table so far */
+    uint32_t page_count;
+} engine_seq_init;
+
+/* slot: 0..max_seqs-1, closed. */
+status engine_seq_open(engine *e, uint32_t slot, const engine_seq_init *init, errbuf *eb);
+void engine_seq_close(engine *e, uint32_t slot);
+
+/* One sequence's share of a step: rows [begin, begin + count) of (prompt ++ output), whose KV is written; the rows before have theirs already. */
+typedef struct step_item {
+    uint32_t slot;
+    uint32_t begin, count;
+    bool sample;             /* the last row's logits choose the next output token, which the engine appends to the sequence */
+    uint32_t new_page_count; /* pages appended to the table before the step, 0..8 */
+    uint32_t new_pages[8];
+    uint64_t tag;            /* the caller's: comes back in the hook and the result */
+} step_item;
+
+typedef struct step_result {
+    uint64_t tag;
+    bool sampled;
+    token_out token; /* when sampled; fin is left FINISH_NONE: the worker's pure part decides the end */
+} step_result;
+
+/* Called on the device thread after layer `layer` of the step was computed for all items, KV rows included, and (begin)
+ * before it starts. May be NULL. */
+typedef struct engine_hook {
+    void *ctx;
+    void (*layer_begin)(void *ctx, uint32_t layer, const step_item *items, uint32_t count);
+    void (*layer_end)(void *ctx, uint32_t layer, const step_item *items, uint32_t count);
+} engine_hook;
+
+/* Runs one step. results: [count], in the order of items. ST_DEVICE is fatal. Sum of item counts <= max_rows. */
+status engine_step(engine *e, const step_item *items, uint32_t count, const engine_hook *hook, step_result *results,
+                   errbuf *eb);
+
+/* Logits of given rows for tests and tools: like a step without sampling, but writes all rows' logits [rows, vocab]. */
+status engine_logits(engine *e, const step_item *item, float *logits, errbuf *eb);
+
+#endif

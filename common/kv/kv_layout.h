@@ -1,0 +1,52 @@
+/* kv_layout - where one token's keys and values lie in page memory and on the wire, and the checksum of a segment. Pure.
+ *
+ * Page memory is one block of page_count * page_bytes. A page holds KV_PAGE_TOKENS positions of all layers:
+ *   [layer][K, V][kv_head][KV_PAGE_TOKENS][head_dim] of `type` (f16 or f32)
+ * so that all layers of a page are contiguous, and a layer group of a page is one run. */
+#ifndef BATON_KV_KV_LAYOUT_H
+#define BATON_KV_KV_LAYOUT_H
+
+#include "base/tensor.h"
+
+#define KV_PAGE_TOKENS 16u
+
+typedef struct kv_layout {
+    dtype type; /* DT_F16 or DT_F32 */
+    uint32_t layers, kv_heads, head_dim;
+} kv_layout;
+
+static inline uint32_t kv_elem_bytes(const kv_layout *l) {
+    return l->type == DT_F32 ? 4u : 2u;
+}
+/* Bytes of one head's rows of one page, of K or of V. */
+static inline size_t kv_tile_bytes(const kv_layout *l) {
+    return (size_t)KV_PAGE_TOKENS * l->head_dim * kv_elem_bytes(l);
+}
+/* Bytes of one token in one layer, K and V. */
+static inline size_t kv_token_layer_bytes(const kv_layout *l) {
+    return (size_t)2 * l->kv_heads * l->head_dim * kv_elem_bytes(l);
+}
+static inline size_t kv_token_bytes(const kv_layout *l) {
+    return kv_token_layer_bytes(l) * l->layers;
+}
+static inline size_t kv_page_bytes(const kv_layout *l) {
+    return kv_token_bytes(l) * KV_PAGE_TOKENS;
+}
+static inline uint32_t kv_pages_for(uint32_t token_count) {
+    return (token_count + KV_PAGE_TOKENS - 1) / KV_PAGE_TOKENS;
+}
+/* Byte offset of tile (page, layer, 0 = K | 1 = V, head) in page memory. */
+static inline size_t kv_tile_offset(const kv_layout *l, uint32_t page, uint32_t layer, uint32_t is_v, uint32_t head) {
+    return (((size_t)page * l->layers + layer) * 2 + is_v) * l->kv_heads * kv_tile_bytes(l) + head * kv_tile_bytes(l);
+}
+static inline size_t kv_segment_bytes(const kv_layout *l, uint32_t token_count, uint32_t layer_count) {
+    return (size_t)token_count * layer_count * kv_token_layer_bytes(l);
+}
+
+/* checksum = seed + sum over 64-bit little-endian words w_i of w_i * mix(i), mod 2^64 (a tail is padded with zeros); mix(i) is
+ * odd and pseudo-random (splitmix64 finaliser of i, or'ed with 1), so that a flipped bit, a swapped pair of words
+ * and a shifted run all change it. The sum can be taken in any order, hence in parallel. */
+uint64_t kv_checksum(uint64_t seed, const void *bytes, size_t count);
+uint64_t kv_mix(uint64_t i);
+
+#endif

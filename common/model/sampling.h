@@ -1,0 +1,63 @@
+/* sampling - how one request wants its tokens chosen and when it ends. Plain data, and the pure end rule.
+ *
+ * Prompt ids and output ids are always kept apart: penalties, min/max tokens and usage read both. */
+#ifndef BATON_MODEL_SAMPLING_H
+#define BATON_MODEL_SAMPLING_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define SAMPLING_STOP_IDS_MAX 64u
+#define SAMPLING_BIAS_MAX 1024u
+#define SAMPLING_LOGPROBS_MAX 20
+
+typedef struct sampling_bias {
+    int32_t id;
+    float bias; /* added to the logit; -100..100 */
+} sampling_bias;
+
+typedef struct sampling {
+    float temperature;        /* 0 = greedy */
+    float top_p;              /* (0, 1]; 1 = off */
+    float min_p;              /* [0, 1]; 0 = off */
+    int32_t top_k;            /* <= 0 = off */
+    float repetition_penalty; /* > 0; 1 = off; over prompt and output */
+    float presence_penalty;   /* 0 = off; over output only */
+    float frequency_penalty;  /* 0 = off; over output only */
+    uint64_t seed;            /* drawn by the coordinator at admission when the client gave none */
+    uint32_t choice;          /* index among the n choices of a request */
+    uint32_t max_tokens;      /* >= 1 */
+    uint32_t min_tokens;      /* end-of-generation and stop ids are banned before this many output tokens */
+    bool ignore_eos;          /* end-of-generation ids do not end it (they can still be sampled) */
+    int32_t logprobs;         /* -1 = none; 0 = of the chosen token; n = and of the n best */
+    uint32_t stop_id_count;
+    uint32_t bias_count;
+    const int32_t *stop_ids;   /* [stop_id_count]; borrowed from the owner of the request */
+    const sampling_bias *bias; /* [bias_count]; borrowed likewise */
+} sampling;
+
+/* temperature 1, everything else off, max_tokens 16, logprobs -1. */
+sampling sampling_default(void);
+
+typedef enum finish { FINISH_NONE, FINISH_EOS, FINISH_STOP_ID, FINISH_LENGTH } finish;
+
+/* Whether the sequence ends with `id` as output token number `output_count` (1-based count including it).
+ * eos: the model's end-of-generation ids. Order: eos, stop id, length. */
+finish sampling_finish(const sampling *s, const int32_t *eos, uint32_t eos_count, int32_t id, uint32_t output_count);
+
+/* One candidate of a token's log-probabilities, of the raw logits (before bias, penalties and temperature). */
+typedef struct token_logprob {
+    int32_t id;
+    float logprob;
+} token_logprob;
+
+/* A generated token as it travels: id, and when asked for its logprob and the best alternatives. */
+typedef struct token_out {
+    int32_t id;
+    finish fin;
+    float logprob;      /* valid when the request asked for logprobs >= 0 */
+    uint32_t top_count; /* 0..SAMPLING_LOGPROBS_MAX */
+    token_logprob top[SAMPLING_LOGPROBS_MAX];
+} token_out;
+
+#endif

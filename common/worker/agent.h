@@ -1,0 +1,52 @@
+/* agent - a worker's pure part: membership (join, lease, heartbeats, drain) around one role core.
+ *
+ *   disconnected -> joining (JOIN sent) -> member (WELCOME: incarnation, epoch) -> disconnected (REFUSED, lost, told GONE, lease over)
+ *
+ * Protocol rules 12, 14, 15, 16: a stale {incarnation} is answered with DROP-like silence and counted; an unanswered half lease stops starting work;
+ * a lost session drops everything and joins anew; no coordinator for 60 s ends the worker. */
+#ifndef BATON_WORKER_AGENT_H
+#define BATON_WORKER_AGENT_H
+
+#include "worker/wcore.h"
+
+typedef struct agent agent;
+
+typedef struct agent_sink {
+    void *ctx;
+    void (*send)(void *ctx, const ctl_msg *m); /* to the coordinator, head complete */
+    void (*xfer)(void *ctx, const xfer_cmd *c);
+    void (*step)(void *ctx, const dev_job *j);
+    void (*reconnect)(void *ctx);              /* drop the connection and open a fresh one; agent_connected follows at once */
+    void (*quit)(void *ctx, const char *why, bool orderly); /* EXIT, or rejoin_ns passed, or REFUSED for good */
+} agent_sink;
+
+typedef struct agent_options {
+    const wcore_ops *role;
+    wcore_options core;
+    ctl_join join;      /* borrowed until agent_free */
+    uint64_t join_retry_ns; /* JOIN again when unanswered */
+    uint64_t rejoin_ns; /* without a coordinator for so long: quit (60 s) */
+} agent_options;
+
+/* What the device side reports for the heartbeat. */
+typedef struct agent_progress {
+    uint64_t step, step_age_ns, step_median_ns;
+    xfer_stats xfer;
+} agent_progress;
+
+agent *agent_new(const agent_options *opt, const agent_sink *sink, uint64_t now_ns);
+void agent_free(agent *a);
+void agent_connected(agent *a, uint64_t now_ns); /* the (new) connection is up as far as we know: sends JOIN */
+void agent_lost(agent *a, uint64_t now_ns);      /* the connection's session ended */
+void agent_ctl(agent *a, const ctl_msg *m, uint64_t now_ns);
+void agent_stepped(agent *a, const step_result *results, uint32_t count, uint64_t now_ns);
+void agent_xfer(agent *a, const xfer_event *e, uint64_t now_ns);
+/* Once per turn: heartbeats, leases, batch formation. Returns when it wants to run again at the latest. */
+uint64_t agent_turn(agent *a, const agent_progress *p, uint64_t now_ns);
+bool agent_is_member(const agent *a);
+uint64_t agent_incarnation(const agent *a); /* 0 when not a member */
+wcore_stats agent_stats(const agent *a);
+bool agent_check(const agent *a);
+bool agent_idle(const agent *a);
+
+#endif

@@ -1,0 +1,76 @@
+/* wcore - what the pure part of every worker role looks like from outside, and what it may ask of the world.
+ *
+ * A role (prefill_worker/prefill_core.c, decode_worker/decode_core.c, colocated_worker/colocated_core.c) is a table of functions over its own struct.
+ * Events come in with now_ns, requests go out through the sink; no socket, clock, thread or device in it. The runtime (worker/runtime.c) and the
+ * virtual-time cluster test drive the same object files; both go through an agent (worker/agent.h), which adds membership.
+ *
+ * At most one step is outstanding: after sink.step the role waits for `stepped`. Pages of a sequence in the running step are
+ * given back only after `stepped`; pages known to the transfer thread only after X_DROPPED. */
+#ifndef BATON_WORKER_WCORE_H
+#define BATON_WORKER_WCORE_H
+
+#include "engine/engine.h"
+#include "net/ctl.h"
+#include "transfer/xfer.h"
+
+/* One job for the device thread: closes, then opens, then one engine step of the items (item_count may be 0). */
+typedef struct dev_open {
+    uint32_t slot;
+    engine_seq_init init; /* arrays borrowed from the core until `stepped` */
+} dev_open;
+
+typedef struct dev_job {
+    const uint32_t *closes;
+    uint32_t close_count;
+    const dev_open *opens;
+    uint32_t open_count;
+    const step_item *items; /* tag = request id */
+    uint32_t item_count;
+} dev_job;
+
+typedef struct wcore_sink {
+    void *ctx;
+    void (*send)(void *ctx, const ctl_msg *m);  /* to the coordinator; head (epoch, incarnation, free pages) is filled in below */
+    void (*xfer)(void *ctx, const xfer_cmd *c); /* to the transfer thread */
+    void (*step)(void *ctx, const dev_job *j);  /* to the device thread; j and its arrays stay valid until `stepped` */
+} wcore_sink;
+
+typedef struct wcore_options {
+    uint32_t page_count;
+    uint32_t max_seqs;    /* engine slots */
+    uint32_t max_rows;    /* rows of one step: the token budget */
+    uint32_t chunk_tokens; /* prefill: longest chunk of one prompt in one step, a multiple of 16 */
+    uint32_t max_context;
+    const char *policy;   /* colocated: "chunked" or "prefill_first" */
+    const int32_t *eog;   /* end-of-generation ids; borrowed */
+    uint32_t eog_count;
+} wcore_options;
+
+/* What a heartbeat and the metrics tell about a role (see ctl_heartbeat). */
+typedef struct wcore_stats {
+    uint32_t running, waiting, parked, sends_pending;
+    uint32_t pages_used, pages_free;
+    uint64_t decode_rows, decode_steps, prefill_rows;
+    uint64_t stale;
+} wcore_stats;
+
+typedef struct wcore_ops {
+    worker_role role;
+    void *(*new_core)(const wcore_options *opt, const wcore_sink *sink);
+    void (*free_core)(void *core);
+    /* A new session: forget every request at once (its pages come back when the transfer thread and the running step let go). */
+    void (*session)(void *core, uint64_t epoch, uint64_t incarnation, uint64_t now_ns);
+    void (*ctl)(void *core, const ctl_msg *m, uint64_t now_ns); /* PREFILL RESERVE DEST RELEASE CANCEL DROP DRAIN, of this session */
+    void (*stepped)(void *core, const step_result *results, uint32_t count, uint64_t now_ns);
+    void (*xfer)(void *core, const xfer_event *e, uint64_t now_ns);
+    void (*turn)(void *core, uint64_t now_ns); /* form the next step if idle; once per turn */
+    wcore_stats (*stats)(const void *core);
+    bool (*idle)(const void *core);  /* nothing held: no request, no page */
+    bool (*check)(const void *core); /* pages in use == sum over sequences and hand-offs; for tests */
+} wcore_ops;
+
+extern const wcore_ops prefill_core_ops;
+extern const wcore_ops decode_core_ops;
+extern const wcore_ops colocated_core_ops;
+
+#endif
