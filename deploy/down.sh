@@ -1,0 +1,20 @@
+#!/usr/bin/env bash
+# Stops, in order, the cluster that deploy/up.sh started with the same config file.
+# Usage: deploy/down.sh CONFIG
+set -euo pipefail
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+[ $# -ge 1 ] || { echo "usage: deploy/down.sh CONFIG" >&2; exit 2; }
+name=$(basename "$1")
+pidfile=${BATON_RUN:-$root/build/run}/${name%.yaml}.pid
+if ! [ -f "$pidfile" ] || ! kill -0 "$(cat "$pidfile")" 2>/dev/null; then
+    echo "down.sh: $1 is not running (no live $pidfile)" >&2
+    exit 1
+fi
+pid=$(cat "$pidfile")
+kill -TERM "$pid"
+for _ in $(seq 350); do
+    kill -0 "$pid" 2>/dev/null || exit 0
+    read -r -t 0.1 <> <(:) || true
+done
+echo "down.sh: pid $pid did not stop within 35 s: kill -KILL $pid" >&2
+exit 1

@@ -1,0 +1,96 @@
+#!/usr/bin/env bash
+# Starts the cluster that a config file describes with one mpirun, and stays in the foreground.
+# Usage: deploy/up.sh CONFIG [--set key=value]...
+#
+# Prints the mpirun line, then (from the coordinator) one line `ready: http://HOST:PORT ...` when requests are served. Ctrl-C, SIGTERM or
+# deploy/down.sh CONFIG stop everything in order. BATON_BIN names the folder of the programs (default: build/release/bin).
+# Exit status: 0 after an orderly stop, 1 when the coordinator failed, 2 for a config that is refused.
+set -euo pipefail
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+bin=${BATON_BIN:-$root/build/release/bin}
+[ $# -ge 1 ] || { echo "usage: deploy/up.sh CONFIG [--set key=value]..." >&2; exit 2; }
+config=$1
+[ -x "$bin/baton-coordinator" ] || { echo "up.sh: no $bin/baton-coordinator: build first (deploy/quickstart.sh), or set BATON_BIN" >&2; exit 2; }
+
+# Counts, hosts and the order of the ranks are the coordinator's word.
+map=$("$bin/baton-coordinator" "$@" --check) || exit 2
+ranks=$(grep '^rank=' <<<"$map")
+
+run=${BATON_RUN:-$root/build/run}
+mkdir -p "$run"
+name=$(basename "$config")
+name=${name%.yaml}
+pidfile=$run/$name.pid
+if [ -f "$pidfile" ] && kill -0 "$(cat "$pidfile")" 2>/dev/null; then
+    echo "up.sh: $config is running already (pid $(cat "$pidfile")): stop it with deploy/down.sh $config" >&2
+    exit 1
+fi
+
+line=(mpirun --enable-recovery --oversubscribe --bind-to none)
+[ "$(id -u)" -ne 0 ] || line+=(--allow-run-as-root)
+if grep -q '^slots ' <<<"$map" && ! grep -qx 'slots host=localhost count=[0-9]*' <<<"$map"; then
+    sed -nE 's/^slots host=([^ ]+) count=([0-9]+)$/\1 slots=\2/p' <<<"$map" >"$run/$name.hosts"
+    line+=(--hostfile "$run/$name.hosts")
+fi
+# One app context per run of equal (role, host): rank order is the map's.
+context=()
+last=
+while read -r entry; do
+    role=$(sed -nE 's/.* role=([^ ]+).*/\1/p' <<<"$entry")
+    host=$(sed -nE 's/.* host=([^ ]+).*/\1/p' <<<"$entry")
+    if [ "$role/$host" = "$last" ]; then
+        count=$((count + 1))
+    else
+        [ -z "$last" ] || context+=("$last $count")
+        last=$role/$host
+        count=1
+    fi
+done <<<"$ranks"
+context+=("$last $count")
+separator=()
+for entry in "${context[@]}"; do
+    role=${entry%%/*}
+    host=${entry#*/}
+    host=${host% *}
+    count=${entry##* }
+    line+=("${separator[@]}" -n "$count")
+    [ "$host" = localhost ] || line+=(--host "$host")
+    line+=("$bin/baton-$role" "$@")
+    separator=(:)
+done
+
+printf '%q ' "${line[@]}"
+echo
+
+# A session of its own: Ctrl-C reaches this script only, which then stops the cluster in order. Should this script be killed,
+# mpirun gets SIGTERM.
+setsid setpriv --pdeathsig TERM "${line[@]}" </dev/null &
+mpirun=$!
+echo $$ >"$pidfile"
+
+coordinator() { pgrep -P "$mpirun" -f 'baton-coordinator' 2>/dev/null | head -n 1; }
+
+# The coordinator sends EXIT to every worker and leaves last; mpirun follows.
+stop() {
+    trap '' INT TERM
+    local pid
+    pid=$(coordinator) || true
+    if [ -n "$pid" ]; then kill -TERM "$pid" 2>/dev/null || true; else kill -TERM "$mpirun" 2>/dev/null || true; fi
+    for _ in $(seq 300); do
+        kill -0 "$mpirun" 2>/dev/null || break
+        read -r -t 0.1 <> <(:) || true
+    done
+    kill -KILL "$mpirun" 2>/dev/null || true
+    rm -f "$pidfile"
+    stopped=1
+}
+stopped=
+trap stop INT TERM
+
+# mpirun's status says nothing with --enable-recovery. The coordinator is the cluster: when it is gone, all is over.
+while kill -0 "$mpirun" 2>/dev/null; do
+    wait "$mpirun" || true
+    [ -z "$stopped" ] || exit 0
+done
+rm -f "$pidfile"
+[ -n "$stopped" ] || { echo "up.sh: the cluster ended by itself; see the messages above" >&2; exit 1; }

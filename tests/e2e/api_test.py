@@ -1,0 +1,190 @@
+#!/usr/bin/env python3
+"""The HTTP API as curl, the standard library and the official openai client see it; bad input; the native socket."""
+import subprocess
+import unittest
+
+from harness import *
+
+
+def curl(*args):
+    return subprocess.run(["curl", "-sS", "--max-time", "%d" % (60 * SLOW), *args], capture_output=True, text=True, check=True).stdout
+
+
+class Api(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.c = Cluster(disaggregated(model={"served_model_name": "tiny"}, limits={"max_body_kb": 4096}))
+        cls.url = "http://127.0.0.1:%d" % cls.c.http_port
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.c.stop()
+        cls.c.dir.cleanup()
+
+    def ask(self, **body):
+        return self.c.complete(**dict({"prompt": "hello world", "max_tokens": 8, "temperature": 0, "ignore_eos": True}, **body))
+
+    def refused(self, status, contains, path="/v1/completions", **body):
+        got, answer = self.c.post(path, dict({"prompt": "hello", "max_tokens": 4}, **body) if "messages" not in body else body)
+        self.assertEqual(got, status, answer)
+        self.assertIn(contains, answer["error"]["message"])
+        self.assertEqual(answer["error"]["code"], status)
+        return answer["error"]
+
+    # Shapes
+
+    def test_curl_completes(self):
+        answer = json.loads(curl(self.url + "/v1/completions", "-d", '{"prompt": "hello", "max_tokens": 4, "ignore_eos": true}'))
+        self.assertEqual(answer["object"], "text_completion")
+        self.assertTrue(answer["id"].startswith("cmpl-"))
+        self.assertEqual(answer["model"], "tiny")
+        self.assertEqual(answer["usage"]["completion_tokens"], 4)
+        self.assertEqual(answer["usage"]["total_tokens"], answer["usage"]["prompt_tokens"] + 4)
+        self.assertEqual(answer["choices"][0]["finish_reason"], "length")
+
+    def test_curl_streams_chat(self):
+        raw = curl("-N", self.url + "/v1/chat/completions", "-d", json.dumps(
+            {"messages": [{"role": "user", "content": "hi"}], "max_tokens": 6, "stream": True, "ignore_eos": True,
+             "stream_options": {"include_usage": True}}))
+        events = [line[6:] for line in raw.split("\n\n") if line.startswith("data: ")]
+        self.assertEqual(events[-1], "[DONE]")
+        chunks = [json.loads(e) for e in events[:-1]]
+        self.assertEqual(chunks[0]["choices"][0]["delta"], {"role": "assistant", "content": ""})
+        self.assertTrue(all(c["object"] == "chat.completion.chunk" for c in chunks))
+        self.assertEqual(chunks[-1]["choices"], [])
+        self.assertEqual(chunks[-1]["usage"]["completion_tokens"], 6)
+        self.assertEqual(chunks[-2]["choices"][0]["finish_reason"], "length")
+        self.assertTrue(all(c["usage"] is None for c in chunks[:-1]))
+
+    def test_streamed_text_equals_the_whole(self):
+        body = {"prompt": prompt_ids(40), "max_tokens": 40, "temperature": 0, "ignore_eos": True}
+        whole = self.c.complete(**body)["choices"][0]["text"]
+        events = self.c.stream("/v1/completions", body)
+        self.assertEqual(events[-1], "[DONE]")
+        self.assertEqual("".join(e["choices"][0]["text"] for e in events[:-1]), whole)
+
+    def test_openai_client_whole_and_streaming(self):
+        import openai
+        client = openai.OpenAI(base_url=self.url + "/v1", api_key="none", timeout=60 * SLOW, max_retries=0)
+        self.assertEqual([m.id for m in client.models.list().data], ["tiny"])
+        messages = [{"role": "user", "content": "hello"}]
+        extra = {"ignore_eos": True}
+        whole = client.chat.completions.create(model="tiny", messages=messages, max_tokens=12, temperature=0, extra_body=extra)
+        self.assertEqual(whole.usage.completion_tokens, 12)
+        parts = client.chat.completions.create(model="tiny", messages=messages, max_tokens=12, temperature=0, stream=True,
+                                               stream_options={"include_usage": True}, extra_body=extra)
+        text = ""
+        for chunk in parts:
+            usage = chunk.usage
+            if chunk.choices:
+                text += chunk.choices[0].delta.content or ""
+        self.assertEqual(text, whole.choices[0].message.content)
+        self.assertEqual(usage.completion_tokens, 12)
+        done = client.completions.create(model="tiny", prompt="hello", max_tokens=5, n=2, seed=3, logprobs=2, extra_body=extra)
+        self.assertEqual(len(done.choices), 2)
+        self.assertEqual(done.usage.completion_tokens, 10)
+        self.assertEqual(len(done.choices[0].logprobs.tokens), 5)
+        with self.assertRaises(openai.NotFoundError):
+            client.completions.create(model="other", prompt="hello")
+        with self.assertRaises(openai.BadRequestError):
+            client.completions.create(model="tiny", prompt="hello", max_tokens=10 ** 6)
+
+    def test_n_choices_differ_by_choice_and_repeat_by_seed(self):
+        a = self.ask(n=3, seed=7, temperature=1.0, max_tokens=16)
+        b = self.ask(n=3, seed=7, temperature=1.0, max_tokens=16)
+        self.assertEqual(a["choices"], b["choices"])
+        self.assertEqual(len({c["text"] for c in a["choices"]}), 3)
+        self.assertEqual([c["index"] for c in a["choices"]], [0, 1, 2])
+
+    def test_stop_string_cuts_and_is_not_in_the_text(self):
+        whole = self.ask(max_tokens=24, prompt=prompt_ids(20))["choices"][0]["text"]
+        stop = whole[10:13]
+        cut = self.ask(max_tokens=24, prompt=prompt_ids(20), stop=[stop])
+        self.assertEqual(cut["choices"][0]["text"], whole[:whole.index(stop)])
+        self.assertEqual(cut["choices"][0]["finish_reason"], "stop")
+        events = self.c.stream("/v1/completions", {"prompt": prompt_ids(20), "max_tokens": 24, "temperature": 0, "ignore_eos": True, "stop": stop})
+        self.assertEqual("".join(e["choices"][0]["text"] for e in events[:-1]), whole[:whole.index(stop)])
+        self.c.wait_idle()
+
+    def test_stop_token_id_ends(self):
+        ids = self.ask(max_tokens=12, prompt=prompt_ids(20), logprobs=0, return_token_ids=True)["choices"][0]["token_ids"]
+        got = self.ask(max_tokens=12, prompt=prompt_ids(20), stop_token_ids=[ids[5]])
+        self.assertEqual(got["choices"][0]["finish_reason"], "stop")
+        self.assertEqual(got["usage"]["completion_tokens"], ids.index(ids[5]) + 1)
+
+    def test_logprobs_of_greedy_are_the_best(self):
+        lp = self.ask(logprobs=3)["choices"][0]["logprobs"]
+        for chosen, token, top in zip(lp["token_logprobs"], lp["tokens"], lp["top_logprobs"]):
+            self.assertEqual(chosen, max(top.values()))
+            self.assertLessEqual(chosen, 0)
+
+    def test_timings_add_up(self):
+        usage = self.ask(timings=True, max_tokens=16)["usage"]
+        t = usage["timings"]
+        self.assertGreater(t["prefill_ms"], 0)
+        self.assertGreater(t["decode_ms"], 0)
+        self.assertLessEqual(t["queue_ms"] + t["prefill_ms"] + t["decode_ms"], t["total_ms"] + 0.01)
+        self.assertGreater(t["tokens_per_second"], 0)
+
+    def test_pages_of_the_service(self):
+        status, models = self.c.get("/v1/models")
+        model = json.loads(models)["data"][0]
+        self.assertEqual((status, model["id"], model["root"] is not None), (200, "tiny", True))
+        status, health = self.c.health()
+        self.assertEqual(status, 200)
+        self.assertEqual(sorted(w["role"] for w in health["workers"]), ["decode", "prefill"])
+        self.assertEqual(self.c.get("/version")[0], 200)
+        self.assertEqual(self.c.get("/nowhere")[0], 404)
+        self.assertEqual(self.c.get("/v1/completions")[0], 405)
+        for name in ("baton_kv_pages_used", "baton_handoffs_verified_total", "baton_handoff_bytes_total", "baton_handoffs_pending",
+                     "baton_handoffs_failed_total", "baton_handoff_seconds_sum", "baton_requests"):
+            self.assertTrue(any(k.split("{")[0] == name for k in self.c.metrics()), name)
+
+    def test_request_id_is_echoed(self):
+        _, headers, _ = self.c.request("POST", "/v1/completions", {"prompt": "a", "max_tokens": 1}, {"x-request-id": "abc-1"})
+        self.assertEqual(headers["x-request-id"], "abc-1")
+
+    # Bad input: a clear error, and the cluster serves on.
+
+    def test_bad_input(self):
+        self.assertEqual(self.refused(404, "other", model="other")["type"], "NotFoundError")
+        self.assertEqual(self.refused(400, "max_tokens", max_tokens="many")["type"], "BadRequestError")
+        self.refused(400, "temperature", temperature="hot")
+        self.refused(400, "prompt", prompt="")
+        self.refused(400, "prompt", prompt=[])
+        self.refused(400, "prompt", prompt={"a": 1})
+        self.refused(400, "10000000", prompt=[10000000])
+        self.refused(400, "context", max_tokens=1000000)
+        self.refused(400, "tools", path="/v1/chat/completions", messages=[{"role": "user", "content": "x"}], tools=[{"type": "function"}])
+        self.refused(400, "response_format", response_format={"type": "json_object"})
+        self.refused(400, "best_of", best_of=4)
+        self.refused(400, "messages", path="/v1/chat/completions", messages=[])
+        for body, word in ((b'{"prompt": "x", ', "JSON"), (b"", "JSON"), (b"[1]", "object"), (b'{"prompt": "\xff\xfe"}', "UTF-8")):
+            status, _, raw = self.c.request("POST", "/v1/completions", body)
+            self.assertEqual(status, 400, raw)
+            self.assertIn(word, json.loads(raw)["error"]["message"])
+        status, _, raw = self.c.request("POST", "/v1/completions", b'{"prompt": "' + b"x" * (10 << 20) + b'"}')
+        self.assertEqual(status, 413)
+        # A big body that is legal goes through the text thread, and is too long for the context.
+        self.refused(400, "context", prompt="word " * 200000)
+        self.assertEqual(self.ask()["usage"]["completion_tokens"], 8)
+        self.c.wait_idle()
+
+    # Native socket
+
+    def test_baton_ask_streams_the_same_text(self):
+        want = self.ask(prompt="hello there", max_tokens=16)["choices"][0]["text"]
+        out = subprocess.run([BIN + "/baton-ask", "-e", "tcp://127.0.0.1:%d" % self.c.client_port, "--temperature", "0", "--max-tokens",
+                              "16", "--ignore-eos", "hello there"], capture_output=True, timeout=60 * SLOW)
+        self.assertEqual(out.returncode, 0, out.stderr)
+        self.assertEqual(out.stdout.decode().rstrip("\n"), want.rstrip("\n"))
+
+    def test_baton_ask_without_a_coordinator_says_so(self):
+        port = free_ports(1)[0]
+        out = subprocess.run([BIN + "/baton-ask", "-e", "tcp://127.0.0.1:%d" % port, "--timeout", "2", "hello"], capture_output=True, text=True, timeout=60 * SLOW)
+        self.assertEqual(out.returncode, 1)
+        self.assertIn("127.0.0.1:%d" % port, out.stderr)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,294 @@
+"""Starts real clusters for the end-to-end tests: deploy/up.sh with a config of its own, free ports, a deadline on everything.
+
+Environment (set by ctest): BATON_BIN folder of the programs, BATON_TINY_MODEL the generated checkpoint, BATON_MODEL SmolLM2,
+BATON_SLOW factor on deadlines (sanitizers). Only the standard library, except where a test imports the openai client.
+"""
+import concurrent.futures
+import http.client
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+BIN = os.environ.get("BATON_BIN", ROOT + "/build/test/bin")
+TINY = os.environ.get("BATON_TINY_MODEL", ROOT + "/build/test/tiny.gguf")
+SMOL = os.environ.get("BATON_MODEL", ROOT + "/models/SmolLM2-135M-Instruct.Q4_1.gguf")
+SLOW = float(os.environ.get("BATON_SLOW", "1"))
+
+
+def free_ports(count):
+    sockets = [socket.socket() for _ in range(count)]
+    for s in sockets:
+        s.bind(("127.0.0.1", 0))
+    ports = [s.getsockname()[1] for s in sockets]
+    for s in sockets:
+        s.close()
+    return ports
+
+
+def wait_for(what, fact, seconds=30):
+    """Polls until fact() is true; the deadline names what was waited for. Returns fact()'s value."""
+    deadline = time.monotonic() + seconds * SLOW
+    while True:
+        value = fact()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise AssertionError("waited %.0f s for: %s" % (seconds * SLOW, what))
+        threading.Event().wait(0.02)
+
+
+def yaml(value, indent=0):
+    out = ""
+    for key, item in value.items():
+        if isinstance(item, dict):
+            out += " " * indent + key + ":\n" + yaml(item, indent + 2)
+        else:
+            text = {True: "true", False: "false"}.get(item) if isinstance(item, bool) else str(item)
+            out += " " * indent + "%s: %s\n" % (key, text)
+    return out
+
+
+def merge(base, over):
+    out = dict(base)
+    for key, item in over.items():
+        out[key] = merge(out.get(key, {}), item) if isinstance(item, dict) else item
+    return out
+
+
+def disaggregated(prefill=1, decode=1, cores=1, transport="shm", **over):
+    return merge({"prefill": {"count": prefill, "cores": cores}, "decode": {"count": decode, "cores": cores},
+                  "handoff": {"transport": transport}}, over)
+
+
+def colocated(policy="chunked", count=1, cores=1, **over):
+    return merge({"colocated": {"count": count, "cores": cores, "policy": policy}}, over)
+
+
+class Cluster:
+    """with Cluster(disaggregated()) as c: c.post(...)"""
+
+    def __init__(self, config, model=None, start=True):
+        self.http_port, self.control_port, self.client_port = free_ports(3)
+        self.dir = tempfile.TemporaryDirectory(prefix="baton-e2e-")
+        self.model = model or TINY
+        base = {
+            "cluster": {"name": "e2e", "http": "127.0.0.1:%d" % self.http_port,
+                        "control": "tcp://127.0.0.1:%d" % self.control_port,
+                        "client": "tcp://127.0.0.1:%d" % self.client_port, "oversubscribe": True},
+            "model": {"path": self.model},
+        }
+        for role in ("prefill", "decode", "colocated"):
+            base[role] = {"count": 0, "kv_memory_mb": 64 if self.model == TINY else 256}
+        self.config = merge(base, config)
+        self.path = self.dir.name + "/cluster.yaml"
+        with open(self.path, "w") as f:
+            f.write(yaml(self.config))
+        self.log_path = self.dir.name + "/cluster.log"
+        self.process = None
+        self.extra = []
+        if start:
+            self.start()
+
+    def start(self):
+        env = dict(os.environ, BATON_BIN=BIN, BATON_RUN=self.dir.name)
+        self.log_file = open(self.log_path, "w")
+        self.process = subprocess.Popen([ROOT + "/deploy/up.sh", self.path], env=env, stdout=self.log_file,
+                                        stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
+
+        def ready():
+            if self.process.poll() is not None:
+                raise AssertionError("the cluster ended with %d:\n%s" % (self.process.returncode, self.log()))
+            return "\nready: " in self.log()
+        try:
+            wait_for("the ready line", ready, 60)
+        except AssertionError:
+            print(self.log())
+            self.stop()
+            raise
+
+    def log(self):
+        with open(self.log_path, errors="replace") as f:
+            return f.read()
+
+    def stop(self):
+        for process in self.extra:
+            process.terminate()
+            try:
+                process.wait(10 * SLOW)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        self.extra = []
+        if self.process:
+            self.process.terminate()
+            try:
+                self.process.wait(60 * SLOW)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                raise AssertionError("up.sh did not stop in order:\n" + self.log()[-4000:])
+            self.log_file.close()
+            self.process = None
+            reports = re.findall(r"(?:ERROR: (?:Address|Leak)Sanitizer|WARNING: ThreadSanitizer|runtime error:|"
+                                 r"(?:precondition|postcondition|check|debug assert) failed:).*", self.log())
+            assert not reports, "\n".join(reports) + "\n" + self.log()[-20000:]
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, value, trace):
+        if kind:
+            print("---- cluster log (end) ----\n" + self.log()[-6000:])
+        try:
+            self.stop()
+        finally:
+            self.dir.cleanup()
+
+    # Processes
+
+    def pids(self, program):
+        out = subprocess.run(["pgrep", "-f", r"^[^ ]*%s %s" % (program, re.escape(self.path))], capture_output=True, text=True)
+        return [int(p) for p in out.stdout.split()]
+
+    def worker_pid(self, name):
+        """The process of the worker that goes by this name."""
+        index = int(name.rsplit("-", 1)[1])
+        role = name.rsplit("-", 1)[0]
+        ranks = {}
+        for pid in self.pids("baton-" + role):
+            with open("/proc/%d/environ" % pid, "rb") as f:
+                env = dict(e.split(b"=", 1) for e in f.read().split(b"\0") if b"=" in e)
+            ranks[int(env.get(b"OMPI_COMM_WORLD_RANK", b"9999"))] = pid
+        return ranks[sorted(ranks)[index]]
+
+    def start_worker(self, role):
+        """By hand, without mpirun: given only the config, in which the coordinator's address is."""
+        log = open(self.log_path, "a")
+        env = {k: v for k, v in os.environ.items() if not k.startswith("OMPI_")}
+        process = subprocess.Popen([BIN + "/baton-" + role, self.path], stdout=log, stderr=log, env=env,
+                                   stdin=subprocess.DEVNULL)
+        self.extra.append(process)
+        return process
+
+    # HTTP
+
+    def connect(self, timeout=120):
+        return http.client.HTTPConnection("127.0.0.1", self.http_port, timeout=timeout * SLOW)
+
+    def request(self, method, path, body=None, headers=None, timeout=120):
+        connection = self.connect(timeout)
+        try:
+            data = body if body is None or isinstance(body, (bytes, str)) else json.dumps(body)
+            connection.request(method, path, data, dict({"content-type": "application/json"}, **(headers or {})))
+            response = connection.getresponse()
+            raw = response.read()
+            return response.status, dict((k.lower(), v) for k, v in response.getheaders()), raw
+        finally:
+            connection.close()
+
+    def get(self, path):
+        status, _, raw = self.request("GET", path)
+        return status, raw
+
+    def post(self, path, body, **kw):
+        status, _, raw = self.request("POST", path, body, **kw)
+        return status, json.loads(raw)
+
+    def complete(self, **body):
+        status, answer = self.post("/v1/completions", body)
+        assert status == 200, (status, answer)
+        return answer
+
+    def stream(self, path, body, on_event=None):
+        """All SSE events of a stream as parsed JSON (the last is "[DONE]"); on_event(event, connection) may return False to hang up."""
+        connection = self.connect()
+        events = []
+        try:
+            connection.request("POST", path, json.dumps(dict(body, stream=True)), {"content-type": "application/json"})
+            response = connection.getresponse()
+            if response.status != 200:
+                return [(response.status, json.loads(response.read()))]
+            assert response.getheader("content-type").startswith("text/event-stream")
+            for line in response:
+                line = line.decode().rstrip("\r\n")
+                if not line.startswith("data: "):
+                    assert line == "" or line.startswith(":"), line
+                    continue
+                event = "[DONE]" if line == "data: [DONE]" else json.loads(line[6:])
+                events.append(event)
+                if on_event and on_event(event) is False:
+                    return events
+            return events
+        finally:
+            connection.close()
+
+    def metrics(self):
+        status, raw = self.get("/metrics")
+        assert status == 200
+        out = {}
+        for line in raw.decode().splitlines():
+            if line and not line.startswith("#"):
+                name, value = line.rsplit(" ", 1)
+                out[name] = float(value)
+        return out
+
+    def metric(self, name, **labels):
+        """Sum over the series of a name that carry these labels."""
+        total = 0.0
+        for series, value in self.metrics().items():
+            if series.split("{")[0] == name and all('%s="%s"' % item in series for item in labels.items()):
+                total += value
+        return total
+
+    def health(self):
+        status, raw = self.get("/health")
+        return status, json.loads(raw)
+
+    def pages_used(self):
+        """As the workers' own pools count them (their heartbeats), not as the coordinator's books say."""
+        return self.metric("baton_kv_pages_used")
+
+    def wait_idle(self, seconds=20):
+        wait_for("no page in use on any worker", lambda: self.pages_used() == 0, seconds)
+
+
+def parallel(count, work, items):
+    with concurrent.futures.ThreadPoolExecutor(count) as pool:
+        return list(pool.map(work, items))
+
+
+def kill(pid, signo=signal.SIGKILL):
+    os.kill(pid, signo)
+
+
+class Random:
+    """A small fixed generator (splitmix64), so that the prompts are the same everywhere and for ever."""
+
+    def __init__(self, seed):
+        self.state = seed & (2 ** 64 - 1)
+
+    def next(self):
+        self.state = (self.state + 0x9E3779B97F4A7C15) & (2 ** 64 - 1)
+        z = self.state
+        z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & (2 ** 64 - 1)
+        z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & (2 ** 64 - 1)
+        return z ^ (z >> 31)
+
+    def below(self, n):
+        return self.next() % n
+
+
+# Page (16) and chunk (64, 256) edges, and sizes between, up to 1,500 tokens: 50 in all.
+LENGTHS = [1, 2, 3, 5, 8, 13, 15, 16, 17, 21, 30, 31, 32, 33, 40, 47, 48, 49, 63, 64, 65, 80, 95, 96, 97, 100, 111, 127, 128, 129,
+           160, 191, 192, 193, 200, 255, 256, 257, 300, 350, 400, 450, 511, 512, 513, 600, 768, 1000, 1024, 1500]
+
+
+def prompt_ids(length, seed=1, low=300, high=400):
+    random = Random(seed * 1000003 + length)
+    return [low + random.below(high - low) for _ in range(length)]

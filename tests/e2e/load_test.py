@@ -1,0 +1,85 @@
+#!/usr/bin/env python3
+"""Many requests at once, and clients that leave: every page comes back, read from the workers' own pools."""
+import socket
+import unittest
+
+from harness import *
+
+
+def raw_post(c, body):
+    """A request on a bare socket, so that the test decides when to hang up."""
+    s = socket.create_connection(("127.0.0.1", c.http_port), timeout=60 * SLOW)
+    data = json.dumps(body).encode()
+    s.sendall(b"POST /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(data) + data)
+    return s
+
+
+class Load(unittest.TestCase):
+    def test_64_at_once_are_decoded_in_large_batches(self):
+        with Cluster(disaggregated()) as c:
+            bodies = [{"prompt": prompt_ids(20 + i), "max_tokens": 200, "temperature": 0, "ignore_eos": True} for i in range(64)]
+            answers = parallel(64, lambda b: c.complete(**b), bodies)
+            self.assertTrue(all(a["usage"]["completion_tokens"] == 200 for a in answers))
+            wait_for("the last heartbeat", lambda: c.metric("baton_decode_rows_total") >= 64 * 199)
+            mean = c.metric("baton_decode_rows_total") / c.metric("baton_decode_steps_total")
+            print("mean decode batch %.1f" % mean)
+            self.assertGreaterEqual(mean, 16)
+            c.wait_idle()
+
+    def test_a_client_that_leaves_frees_its_pages(self):
+        # One sequence at a time on each side, so that a second request queues.
+        with Cluster(disaggregated(prefill={"token_budget": 32, "chunk_tokens": 32})) as c:
+            long = {"prompt": prompt_ids(1500), "max_tokens": 2000, "temperature": 0, "ignore_eos": True, "stream": True}
+            state = lambda name: c.metric("baton_requests", state=name)
+
+            # Mid-stream.
+            s = raw_post(c, long)
+            while b"data: " not in s.recv(65536):
+                pass
+            wait_for("pages in use at the decode worker", lambda: c.metric("baton_kv_pages_used", role="decode") > 0)
+            s.close()
+            c.wait_idle()
+
+            # While prefilling.
+            s = raw_post(c, long)
+            wait_for("a request in prefill", lambda: state("prefill") >= 1)
+            s.close()
+            wait_for("no request", lambda: state("prefill") + state("wait_prefill") + state("wait_kv") + state("decode") == 0)
+            c.wait_idle()
+
+            # Queued: more prompts than P is assigned at once.
+            sockets = [raw_post(c, dict(long, stream=i % 2 == 0)) for i in range(6)]
+            wait_for("a queued request", lambda: state("wait_prefill") >= 1)
+            for s in sockets:
+                s.close()
+            wait_for("no request", lambda: state("prefill") + state("wait_prefill") + state("wait_kv") + state("decode") == 0)
+            c.wait_idle()
+            self.assertEqual(c.complete(prompt="still here", max_tokens=3, ignore_eos=True)["usage"]["completion_tokens"], 3)
+
+    def test_a_pool_smaller_than_the_batch_preempts_and_completes(self):
+        # 40 pages of 16 = 640 tokens; eight sequences grow to 130 tokens each.
+        bodies = [{"prompt": prompt_ids(30 + i), "max_tokens": 100, "temperature": 0, "ignore_eos": True} for i in range(8)]
+        with Cluster(disaggregated()) as c:
+            want = parallel(1, lambda b: c.complete(**b)["choices"], bodies)
+        with Cluster(disaggregated(decode={"kv_pages": 40})) as c:
+            got = parallel(8, lambda b: c.complete(**b)["choices"], bodies)
+            self.assertEqual(want, got)
+            print("preemptions: %d" % c.metric("baton_preemptions_total"))
+            self.assertGreater(c.metric("baton_preemptions_total"), 0)
+            c.wait_idle()
+            status, answer = c.post("/v1/completions", {"prompt": prompt_ids(600), "max_tokens": 200})
+            self.assertEqual(status, 400, answer)
+
+    def test_a_full_queue_is_429_and_says_when_to_come_back(self):
+        with Cluster(disaggregated(limits={"max_queue": 2}, prefill={"token_budget": 16, "chunk_tokens": 16})) as c:
+            body = {"prompt": prompt_ids(1500), "max_tokens": 4, "ignore_eos": True}
+            answers = parallel(12, lambda _: c.request("POST", "/v1/completions", body), range(12))
+            full = [a for a in answers if a[0] == 429]
+            self.assertTrue(full)
+            self.assertTrue(all("retry-after" in headers for _, headers, _ in full))
+            self.assertEqual({a[0] for a in answers}, {200, 429})
+            c.wait_idle()
+
+
+if __name__ == "__main__":
+    unittest.main()

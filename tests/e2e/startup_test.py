@@ -1,0 +1,84 @@
+#!/usr/bin/env python3
+"""What a user gets wrong before the first request: each is one clear error that names the thing and the remedy, and an exit."""
+import subprocess
+import unittest
+
+from harness import *
+
+
+class Startup(unittest.TestCase):
+    def setUp(self):
+        self.c = Cluster(disaggregated(), start=False)
+        self.addCleanup(self.c.dir.cleanup)
+
+    def run_program(self, program, *args, seconds=30):
+        out = subprocess.run([BIN + "/" + program, *args], capture_output=True, text=True, timeout=seconds * SLOW, stdin=subprocess.DEVNULL)
+        return out.returncode, out.stdout + out.stderr
+
+    def refused(self, words, *args, program="baton-coordinator", code=None):
+        status, text = self.run_program(program, *args)
+        self.assertNotEqual(status, 0, text)
+        self.assertGreater(status, 0, "died of a signal: " + text)
+        if code is not None:
+            self.assertEqual(status, code, text)
+        for word in words:
+            self.assertIn(word, text)
+
+    def test_a_misspelt_key_is_named_with_file_line_and_column(self):
+        with open(self.c.path, "a") as f:
+            f.write("handof:\n  transport: shm\n")
+        lines = open(self.c.path).read().count("\n")
+        self.refused(["%s:%d:" % (self.c.path, lines - 1), "handof"], self.c.path, "--check", code=2)
+
+    def test_a_value_out_of_range_is_named(self):
+        self.refused(["handoff.transport", "pigeon"], self.c.path, "--set", "handoff.transport=pigeon", "--check")
+        self.refused(["decode.tp"], self.c.path, "--set", "decode.tp=2", "--check")
+        self.refused(["nonsense"], self.c.path, "--set", "decode.nonsense=2", "--check")
+
+    def test_more_cores_than_there_are(self):
+        self.refused(["cores", "oversubscribe"], self.c.path, "--set", "cluster.oversubscribe=false", "--set", "decode.count=500", "--check")
+
+    def test_no_such_config_and_no_such_model(self):
+        self.refused(["/nowhere.yaml"], "/nowhere.yaml")
+        self.refused(["/nowhere.gguf"], self.c.path, "--set", "model.path=/nowhere.gguf")
+        self.refused(["/nowhere.gguf"], self.c.path, "--set", "model.path=/nowhere.gguf", program="baton-decode")
+
+    def test_a_truncated_or_hostile_model_file(self):
+        data = open(TINY, "rb").read()
+        for name, content in (("cut", data[:len(data) // 2]), ("head", data[:20]), ("empty", b""), ("text", b"hello" * 100),
+                              ("counts", data[:8] + b"\xff" * 16 + data[24:])):
+            path = self.c.dir.name + "/" + name + ".gguf"
+            with open(path, "wb") as f:
+                f.write(content)
+            for program in ("baton-coordinator", "baton-prefill"):
+                self.refused([name + ".gguf"], self.c.path, "--set", "model.path=" + path, program=program)
+
+    def test_a_port_in_use(self):
+        with Cluster(disaggregated()) as other:
+            self.refused([str(other.http_port), "in use"], self.c.path, "--set", "cluster.http=127.0.0.1:%d" % other.http_port)
+            self.refused([str(other.control_port), "in use"], self.c.path, "--set", "cluster.control=tcp://127.0.0.1:%d" % other.control_port)
+
+    def test_a_worker_without_a_coordinator_says_so_and_leaves(self):
+        self.refused(["127.0.0.1:%d" % self.c.control_port], self.c.path, "--set", "limits.rejoin_ms=1000", program="baton-decode", code=1)
+
+    def test_unlike_numerics_are_refused_naming_the_field(self):
+        with Cluster(disaggregated()) as other:
+            self.refused(["kv_dtype"], other.path, "--set", "model.kv_dtype=f32", program="baton-decode")
+            self.assertEqual(other.health()[0], 200)
+
+    def test_check_prints_the_ranks(self):
+        status, text = self.run_program("baton-coordinator", self.c.path, "--check")
+        self.assertEqual(status, 0, text)
+        ranks = [line for line in text.splitlines() if line.startswith("rank=")]
+        self.assertEqual(len(ranks), 3)
+        self.assertIn("role=coordinator", ranks[0])
+
+    def test_version(self):
+        for program in ("baton-coordinator", "baton-prefill", "baton-decode", "baton-colocated", "baton-ask"):
+            status, text = self.run_program(program, "--version")
+            self.assertEqual(status, 0)
+            self.assertRegex(text, r"\d+\.\d+\.\d+")
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# Who may include whom. A file may include its own folder and the folders listed for it here; nothing else of the project.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+declare -A may=(
+    [common/base]=""
+    [common/config]="base"
+    [common/obs]="base"
+    [common/model]="base"
+    [common/kv]="base proto"
+    [kernels]="base kv"
+    [common/net]="base obs model kv proto"
+    [common/engine]="base obs model kv kernels"
+    [common/transfer]="base obs model kv proto net engine kernels"
+    [common/worker]="base config obs model kv proto kernels net engine transfer"
+    [prefill_worker]="base config obs model kv proto net engine transfer worker"
+    [decode_worker]="base config obs model kv proto net engine transfer worker"
+    [colocated_worker]="base config obs model kv proto net engine transfer worker"
+    [coordinator]="base config obs model kv proto net"
+)
+bad=0
+for folder in "${!may[@]}"; do
+    own=${folder#common/}
+    allowed=" $own ${may[$folder]} "
+    while IFS=: read -r file line text; do
+        target=$(sed -E 's/.*"([a-z_]+)\/.*/\1/' <<<"$text")
+        if [[ $allowed != *" $target "* ]]; then
+            echo "$file:$line: $folder may not include $target/ (allowed:$allowed)"
+            bad=1
+        fi
+    done < <(grep -rnE '^#include "[a-z_]+/' "$folder" --include='*.[ch]' || true)
+done
+[ $bad -eq 0 ] && echo "layers: clean"
+exit $bad
