@@ -1,0 +1,53 @@
+/* detok - from token ids to whole UTF-8 characters.
+ *
+ * A token is bytes, not characters: an emoji may be spread over three tokens. What cannot be decided yet is held back
+ * (at most 3 bytes: a character is at most 4); what can never become a character is replaced at once. */
+#include "base/mem.h"
+#include "model/tokenizer.h"
+#include "model/utf8.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define REPLACEMENT "\xEF\xBF\xBD" /* U+FFFD */
+#define TOKEN_BYTES_USUAL 256u     /* longer tokens take a heap buffer */
+
+/* Moves whole and wrong sequences of bytes[0..len) to out; returns how many bytes of a cut-off one are left at the end. */
+static size_t drain(const char *bytes, size_t len, buf *out) {
+    size_t at = 0;
+    while (at < len) {
+        utf8_char c = utf8_next(bytes + at, len - at);
+        if (c.kind == UTF8_CUT) break;
+        if (c.kind == UTF8_WHOLE) buf_add(out, bytes + at, c.len);
+        else buf_adds(out, REPLACEMENT);
+        at += c.len;
+    }
+    return len - at;
+}
+
+void detok_add(detok *d, const tokenizer *t, int32_t id, bool keep_special, buf *out) {
+    PRE(d && t && out);
+    PRE(d->held_count < sizeof d->held);
+    if (!keep_special && tokenizer_is_special(t, id)) return;
+
+    char usual[sizeof d->held + TOKEN_BYTES_USUAL];
+    char *bytes = usual;
+    size_t len = tokenizer_bytes(t, id, NULL, 0);
+    if (len > TOKEN_BYTES_USUAL) bytes = xmalloc(d->held_count + len);
+
+    memcpy(bytes, d->held, d->held_count);
+    tokenizer_bytes(t, id, bytes + d->held_count, len);
+    len += d->held_count;
+
+    size_t left = drain(bytes, len, out);
+    CHECK(left < sizeof d->held);
+    memcpy(d->held, bytes + len - left, left);
+    d->held_count = (uint32_t)left;
+    if (bytes != usual) free(bytes);
+}
+
+void detok_end(detok *d, buf *out) {
+    PRE(d && out);
+    if (d->held_count) buf_adds(out, REPLACEMENT);
+    d->held_count = 0;
+}

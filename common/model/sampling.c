@@ -1,0 +1,29 @@
+#include "model/sampling.h"
+
+#include "base/status.h"
+
+sampling sampling_default(void) {
+    return (sampling){
+        .temperature = 1.0f,
+        .top_p = 1.0f,
+        .repetition_penalty = 1.0f,
+        .max_tokens = 16,
+        .logprobs = -1,
+    };
+}
+
+static bool holds(const int32_t *ids, uint32_t count, int32_t id) {
+    for (uint32_t i = 0; i < count; i++)
+        if (ids[i] == id) return true;
+    return false;
+}
+
+finish sampling_finish(const sampling *s, const int32_t *eos, uint32_t eos_count, int32_t id, uint32_t output_count) {
+    PRE(s && output_count >= 1);
+    PRE(eos || eos_count == 0);
+    /* The sampler bans both kinds up to min_tokens. A token that was forced there (a replay) must not end it either. */
+    bool may_end = output_count > s->min_tokens;
+    if (may_end && !s->ignore_eos && holds(eos, eos_count, id)) return FINISH_EOS;
+    if (may_end && holds(s->stop_ids, s->stop_id_count, id)) return FINISH_STOP_ID;
+    return output_count >= s->max_tokens ? FINISH_LENGTH : FINISH_NONE;
+}

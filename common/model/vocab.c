@@ -1,0 +1,228 @@
+#include "model/vocab.h"
+
+#include "base/mem.h"
+#include "model/utf8.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <xxhash.h>
+
+/* Roles that a token has by its name when the file gives no id for the role, and names that always end a generation.
+ * Both lists are llama.cpp's, because the files are made with it in mind. Any token named here is a control token,
+ * whatever the file says. Lists of architectures with another tokenizer model than gpt2 are left out. */
+typedef struct token_role {
+    const char *key; /* id in the file; it wins over the names */
+    bool ends;       /* this role ends a generation */
+    const char *names[12];
+} token_role;
+
+static const token_role roles[] = {
+    {"tokenizer.ggml.eot_token_id",
+     true,
+     {"<|eot_id|>", "<|im_end|>", "<|end|>", "<end_of_turn>", "<|endoftext|>", "<|end_of_text|>", "<EOT>", "_<EOT>", "[EOT]",
+      "<｜end▁of▁sentence｜>", "<end_of_utterance>"}},
+    {"tokenizer.ggml.eom_token_id", true, {"<|eom_id|>"}},
+    {"tokenizer.ggml.fim_pre_token_id",
+     false,
+     {"<|fim_prefix|>", "<fim-prefix>", "<fim_prefix>", "<｜fim▁begin｜>", "<PRE>", "▁<PRE>", "<|code_prefix|>", "<|prefix|>"}},
+    {"tokenizer.ggml.fim_suf_token_id",
+     false,
+     {"<|fim_suffix|>", "<fim-suffix>", "<fim_suffix>", "<｜fim▁hole｜>", "<SUF>", "▁<SUF>", "<|code_suffix|>", "<|suffix|>"}},
+    {"tokenizer.ggml.fim_mid_token_id",
+     false,
+     {"<|fim_middle|>", "<fim-middle>", "<fim_middle>", "<｜fim▁end｜>", "<MID>", "▁<MID>", "<|code_middle|>", "<|middle|>"}},
+    {"tokenizer.ggml.fim_pad_token_id", true, {"<|fim_pad|>", "<fim-pad>", "<fim_pad>", "<PAD>", "[PAD]"}},
+    {"tokenizer.ggml.fim_rep_token_id", true, {"<|fim_repo|>", "<|repo_name|>", "<fim-repo>", "<REPO>", "<reponame>"}},
+    {"tokenizer.ggml.fim_sep_token_id", true, {"<|file_sep|>"}},
+    {"tokenizer.ggml.eos_token_id", true, {NULL}},
+};
+
+static const char *const enders[] = {
+    "<|eot_id|>", "<|im_end|>", "<|end|>", "<|return|>", "<|call|>", "<|flush|>", "<|calls|>", "<end_of_turn>", "<|endoftext|>",
+    "</s>", "<|eom_id|>", "<EOT>", "_<EOT>", "[EOT]", "[EOS]", "<|end_of_text|>", "<end_of_utterance>", "<｜end▁of▁sentence｜>",
+};
+
+/* --- bytes and their characters --- */
+
+static void init_bytes(vocab *v) {
+    for (uint32_t c = 0; c < VOCAB_CODE_COUNT; c++) v->byte_of_code[c] = -1;
+    uint16_t next = 256; /* bytes without a visible Latin-1 character take code points from here on */
+    for (uint32_t b = 0; b < 256; b++) {
+        bool visible = (b >= 0x21 && b <= 0x7E) || (b >= 0xA1 && b <= 0xAC) || b >= 0xAE;
+        v->code_of_byte[b] = visible ? (uint16_t)b : next++;
+        v->byte_of_code[v->code_of_byte[b]] = (int16_t)b;
+    }
+    POST(next == VOCAB_CODE_COUNT);
+}
+
+size_t vocab_write_bytes(const vocab *v, const char *bytes, size_t len, char *out) {
+    size_t n = 0;
+    for (size_t i = 0; i < len; i++) {
+        uint32_t code = v->code_of_byte[(unsigned char)bytes[i]];
+        if (code < 0x80) {
+            out[n++] = (char)code;
+        } else { /* all codes are below 0x800: two bytes */
+            out[n++] = (char)(0xC0 | code >> 6);
+            out[n++] = (char)(0x80 | (code & 0x3F));
+        }
+    }
+    return n;
+}
+
+size_t vocab_bytes(const vocab *v, int32_t id, char *out, size_t cap) {
+    if (id < 0 || (uint32_t)id >= v->count) return 0;
+    gguf_str s = v->text[id];
+    if (v->kind[id] == TOKEN_UNUSED) return 0;
+    if (vocab_is_control(v, id) || v->kind[id] == TOKEN_USER_DEFINED) { /* written as they are */
+        if (cap) memcpy(out, s.data, MIN(s.len, cap));
+        return s.len;
+    }
+    size_t n = 0;
+    for (size_t at = 0; at < s.len;) {
+        utf8_char c = utf8_next(s.data + at, s.len - at);
+        int byte = c.kind == UTF8_WHOLE && c.code < VOCAB_CODE_COUNT ? v->byte_of_code[c.code] : -1;
+        /* A character that writes no byte stands for itself. */
+        for (uint32_t i = 0; i < (byte >= 0 ? 1 : c.len); i++, n++)
+            if (n < cap) out[n] = byte >= 0 ? (char)byte : s.data[at + i];
+        at += c.len;
+    }
+    return n;
+}
+
+/* --- text to id --- */
+
+static uint32_t *slot_of(const vocab *v, const char *text, size_t len) {
+    uint32_t i = (uint32_t)XXH3_64bits(text, len) & v->slot_mask;
+    for (;; i = (i + 1) & v->slot_mask) {
+        if (v->slots[i] == 0) return &v->slots[i];
+        gguf_str s = v->text[v->slots[i] - 1];
+        if (s.len == len && memcmp(s.data, text, len) == 0) return &v->slots[i];
+    }
+}
+
+int32_t vocab_find(const vocab *v, const char *text, size_t len) {
+    return (int32_t)*slot_of(v, text, len) - 1;
+}
+
+bool vocab_is_control(const vocab *v, int32_t id) {
+    return id >= 0 && (uint32_t)id < v->count && (v->kind[id] == TOKEN_CONTROL || v->kind[id] == TOKEN_UNKNOWN);
+}
+
+static status read_tokens(vocab *v, const gguf *g, errbuf *eb) {
+    gguf_type type;
+    uint64_t count;
+    if (!gguf_array(g, "tokenizer.ggml.tokens", &type, &count) || type != GGUF_STRING)
+        return errf(eb, ST_CORRUPT, "tokenizer: the file has no list of tokens (tokenizer.ggml.tokens)");
+    if (count == 0 || count > VOCAB_MAX)
+        return errf(eb, ST_CORRUPT, "tokenizer: %" PRIu64 " tokens, want 1..%u", count, VOCAB_MAX);
+
+    v->count = (uint32_t)count;
+    v->text = xcalloc(count, sizeof *v->text);
+    v->kind = xcalloc(count, sizeof *v->kind);
+    uint32_t slots = 8;
+    while (slots < count * 2) slots *= 2;
+    v->slots = xcalloc(slots, sizeof *v->slots);
+    v->slot_mask = slots - 1;
+
+    for (uint32_t i = 0; i < v->count; i++) {
+        CHECK(gguf_array_string(g, "tokenizer.ggml.tokens", i, &v->text[i]));
+        gguf_str s = v->text[i];
+        v->longest = MAX(v->longest, (uint32_t)MIN(s.len, UINT32_MAX));
+        v->kind[i] = TOKEN_NORMAL;
+        if (s.len == 0) continue; /* a hole in the numbering: it can be neither written nor found */
+        uint32_t *slot = slot_of(v, s.data, s.len);
+        if (*slot) return errf(eb, ST_CORRUPT, "tokenizer: tokens %u and %u have the same text", *slot - 1, i);
+        *slot = i + 1;
+    }
+    return ST_OK;
+}
+
+static status read_kinds(vocab *v, const gguf *g, errbuf *eb) {
+    gguf_type type;
+    uint64_t count;
+    if (!gguf_array(g, "tokenizer.ggml.token_type", &type, &count)) return ST_OK; /* all are normal */
+    if (count != v->count)
+        return errf(eb, ST_CORRUPT, "tokenizer: %" PRIu64 " token types for %u tokens", count, v->count);
+    for (uint32_t i = 0; i < v->count; i++) {
+        int64_t kind;
+        if (!gguf_array_i64(g, "tokenizer.ggml.token_type", i, &kind))
+            return errf(eb, ST_CORRUPT, "tokenizer: token types are no whole numbers");
+        v->kind[i] = kind < 0 || kind > TOKEN_BYTE ? TOKEN_UNDEFINED : (uint8_t)kind;
+    }
+    return ST_OK;
+}
+
+/* The id under `key`, -1 when the file has none. */
+static status read_id(const vocab *v, const gguf *g, const char *key, int32_t *out, errbuf *eb) {
+    uint64_t id;
+    *out = -1;
+    if (!gguf_u64(g, key, &id)) return ST_OK;
+    if (id >= v->count) return errf(eb, ST_CORRUPT, "tokenizer: %s is %" PRIu64 ", but there are %u tokens", key, id, v->count);
+    *out = (int32_t)id;
+    return ST_OK;
+}
+
+/* --- the ends --- */
+
+static int compare_ids(const void *a, const void *b) {
+    int32_t x = *(const int32_t *)a, y = *(const int32_t *)b;
+    return (x > y) - (x < y);
+}
+
+static void add_eog(vocab *v, int32_t id) {
+    for (uint32_t i = 0; i < v->eog_count; i++)
+        if (v->eog[i] == id) return;
+    v->eog[v->eog_count++] = id;
+}
+
+static status find_ends(vocab *v, const gguf *g, errbuf *eb) {
+    v->eog = xcalloc(ARRAY_LEN(roles) + ARRAY_LEN(enders), sizeof *v->eog);
+    for (size_t r = 0; r < ARRAY_LEN(roles); r++) {
+        int32_t id;
+        status st = read_id(v, g, roles[r].key, &id, eb);
+        if (st != ST_OK) return st;
+        for (size_t n = 0; id < 0 && n < ARRAY_LEN(roles[r].names) && roles[r].names[n]; n++) {
+            id = vocab_find(v, roles[r].names[n], strlen(roles[r].names[n]));
+            if (id >= 0) v->kind[id] = TOKEN_CONTROL;
+        }
+        if (id >= 0 && roles[r].ends) add_eog(v, id);
+    }
+    for (size_t n = 0; n < ARRAY_LEN(enders); n++) {
+        int32_t id = vocab_find(v, enders[n], strlen(enders[n]));
+        if (id < 0) continue;
+        v->kind[id] = TOKEN_CONTROL;
+        add_eog(v, id);
+    }
+    qsort(v->eog, v->eog_count, sizeof *v->eog, compare_ids);
+    return ST_OK;
+}
+
+status vocab_init(vocab *v, const gguf *g, errbuf *eb) {
+    PRE(v && g);
+    *v = (vocab){.bos = -1};
+    init_bytes(v);
+    status st = read_tokens(v, g, eb);
+    if (st == ST_OK) st = read_kinds(v, g, eb);
+    if (st == ST_OK) st = read_id(v, g, "tokenizer.ggml.bos_token_id", &v->bos, eb);
+    if (st == ST_OK) st = find_ends(v, g, eb);
+    if (st != ST_OK) {
+        vocab_done(v);
+        return st;
+    }
+    for (uint32_t b = 0; b < 256; b++) {
+        char byte = (char)b, text[2];
+        size_t len = vocab_write_bytes(v, &byte, 1, text);
+        v->id_of_byte[b] = vocab_find(v, text, len);
+    }
+    return ST_OK;
+}
+
+void vocab_done(vocab *v) {
+    free(v->text);
+    free(v->kind);
+    free(v->slots);
+    free(v->eog);
+    *v = (vocab){.bos = -1};
+}

@@ -1,0 +1,51 @@
+/* vocab - the tokens of a byte-level BPE vocabulary: text, kind, id by text, and which ones end a generation.
+ *
+ * Private to common/model. Token texts are GPT-2's: every byte is written as one printable character ("Ġ" is a space).
+ * Texts are borrowed from the GGUF file. Read-only after vocab_init. */
+#ifndef BATON_MODEL_VOCAB_H
+#define BATON_MODEL_VOCAB_H
+
+#include "base/status.h"
+#include "model/gguf.h"
+
+#define VOCAB_MAX        (1u << 22)
+#define VOCAB_CODE_COUNT 324u /* GPT-2 writes bytes as code points below this */
+
+/* Numbers equal GGUF's tokenizer.ggml.token_type. */
+typedef enum token_kind {
+    TOKEN_UNDEFINED,
+    TOKEN_NORMAL,
+    TOKEN_UNKNOWN,
+    TOKEN_CONTROL,
+    TOKEN_USER_DEFINED,
+    TOKEN_UNUSED,
+    TOKEN_BYTE,
+} token_kind;
+
+typedef struct vocab {
+    uint32_t count;
+    gguf_str *text;   /* [count]; borrowed from the file */
+    uint8_t *kind;    /* [count], token_kind */
+    uint32_t *slots;  /* open addressing text -> id + 1; [slot_mask + 1], at most half full */
+    uint32_t slot_mask;
+    uint32_t longest; /* bytes of the longest text */
+    int32_t bos;      /* -1 = none */
+    int32_t *eog;     /* [eog_count], ascending */
+    uint32_t eog_count;
+    uint16_t code_of_byte[256];              /* byte -> code point that writes it */
+    int16_t byte_of_code[VOCAB_CODE_COUNT];  /* and back; -1 = writes no byte */
+    int32_t id_of_byte[256];                 /* token of a single byte; -1 = the vocabulary has none */
+} vocab;
+
+status vocab_init(vocab *v, const gguf *g, errbuf *eb);
+void vocab_done(vocab *v); /* also a half-built one */
+
+int32_t vocab_find(const vocab *v, const char *text, size_t len); /* -1 = none */
+/* Writes raw bytes as GPT-2 text; out has room for 2 * len. Returns the length. */
+size_t vocab_write_bytes(const vocab *v, const char *bytes, size_t len, char *out);
+/* Raw bytes of a token; returns the length and writes at most cap. */
+size_t vocab_bytes(const vocab *v, int32_t id, char *out, size_t cap);
+/* Control and unknown tokens: the model's own signs, never part of a text. */
+bool vocab_is_control(const vocab *v, int32_t id);
+
+#endif
