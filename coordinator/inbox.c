@@ -1,0 +1,346 @@
+/* Messages from workers. A message of another session, request or attempt is counted and answered with DROP before any
+ * state moves (rule 12); what crossed our own RELEASE, CANCEL or DROP on its way is ignored: CLOSED follows it. */
+#include "coordinator/state.h"
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "kv/kv_layout.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+member *core_member_of(const core *c, uint64_t conn) {
+    for (uint32_t i = 0; i < c->member_count; i++)
+        if (c->members[i]->conn == conn && !c->members[i]->lost) return c->members[i];
+    return NULL;
+}
+
+/* ---- JOIN ---- */
+
+/* splitmix64: the epoch is random, so the incarnations that it seeds are too; never 0. */
+static uint64_t next_incarnation(core *c) {
+    uint64_t x = c->opt.epoch + ++c->joins * 0x9e3779b97f4a7c15ull;
+    x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9ull;
+    x = (x ^ (x >> 27)) * 0x94d049bb133111ebull;
+    x ^= x >> 31;
+    return x ? x : 1;
+}
+
+static void refuse(core *c, uint64_t conn, const char *field, const char *why) {
+    log_warn("core.member", "worker is refused", "conn=%" PRIu64 " field=%s why=\"%s\"", conn, field, why);
+    ctl_msg msg = {.kind = CTL_REFUSED, .epoch = c->opt.epoch};
+    msg.refused.field = field;
+    msg.refused.why = why;
+    c->sink.send(c->sink.ctx, conn, &msg);
+    c->sink.hang_up(c->sink.ctx, conn);
+}
+
+static void welcome(core *c, member *m) {
+    ctl_msg msg = {.kind = CTL_WELCOME};
+    msg.welcome = (ctl_welcome){.lease_ns = c->opt.lease_ns, .heartbeat_ns = c->opt.heartbeat_ns, .name = m->name};
+    outbox_send(c, m, &msg);
+}
+
+static bool name_taken(const core *c, const char *name) {
+    for (uint32_t i = 0; i < c->member_count; i++)
+        if (!c->members[i]->lost && strcmp(c->members[i]->name, name) == 0) return true;
+    return false;
+}
+
+/* Caller frees with free. */
+static char *unique_name(const core *c, const char *wanted) {
+    char *name = xstrdup(wanted);
+    for (uint32_t n = 2; name_taken(c, name); n++) {
+        free(name);
+        name = xasprintf("%s#%u", wanted, n);
+    }
+    return name;
+}
+
+/* A process is one worker: when it joins again its earlier session is over, whatever its connection says. */
+static void end_earlier_session(core *c, uint64_t conn, const ctl_join *join) {
+    for (uint32_t i = 0; i < c->member_count; i++) {
+        member *m = c->members[i];
+        bool same_process = m->pid == join->pid && join->pid && join->host && strcmp(m->host, join->host) == 0;
+        if (m->lost || (m->conn != conn && !same_process)) continue;
+        if (m->conn == conn) m->conn = 0; /* the connection lives on with the new session */
+        member_lose(m, "it joined anew");
+    }
+}
+
+static bool join_acceptable(core *c, uint64_t conn, const ctl_join *join) {
+    errbuf why = {0};
+    if (join->page_tokens != KV_PAGE_TOKENS) {
+        errf(&why, ST_INVALID, "pages of %u tokens, want %u: start the same version", join->page_tokens, KV_PAGE_TOKENS);
+        refuse(c, conn, "page_tokens", why.text);
+        return false;
+    }
+    if (join->role >= ROLE_COUNT || !join->name || !join->page_count || !join->max_seqs || !join->max_rows) {
+        refuse(c, conn, "capacity", "role, name, pages, max_seqs and max_rows must all be given");
+        return false;
+    }
+    if (c->member_count == c->opt.max_workers) {
+        errf(&why, ST_INVALID, "%u workers are joined already: raise limits.max_workers", c->member_count);
+        refuse(c, conn, "max_workers", why.text);
+        return false;
+    }
+    const char *field = c->opt.mixed_numerics ? NULL : numerics_differ(&c->numerics, join, &why);
+    if (field) refuse(c, conn, field, why.text);
+    return !field;
+}
+
+static void on_join(core *c, uint64_t conn, const ctl_msg *msg, uint64_t now_ns) {
+    const ctl_join *join = &msg->join;
+    member *m = core_member_of(c, conn);
+    if (m && member_state_of(m) == MEMBER_JOINING) { /* a retry that crossed WELCOME */
+        welcome(c, m);
+        return;
+    }
+    end_earlier_session(c, conn, join);
+    recovery_lost_members(c, now_ns);
+    if (!join_acceptable(c, conn, join)) return;
+    char *name = unique_name(c, join->name);
+    m = member_new(join, name, conn, next_incarnation(c), now_ns);
+    m->free_pages = MIN(msg->free_pages, m->page_count);
+    if (!c->numerics.from) numerics_set(&c->numerics, join, name);
+    free(name);
+    c->members[c->member_count++] = m;
+    log_info("core.member", "worker joins", "worker=%s role=%s pages=%u host=%s pid=%u", m->name,
+             worker_role_name(m->role), m->page_count, m->host, m->pid);
+    welcome(c, m);
+}
+
+/* ---- tokens ---- */
+
+/* The prompt is done: its first token came from the worker that computed it. */
+static void prefill_done(request *r, uint64_t now_ns) {
+    if (r->p->role == ROLE_COLOCATED) {
+        r->d = r->p;
+        r->p = NULL;
+        r->token_ns = now_ns;
+        request_move(r, REQ_DECODE, now_ns);
+    } else {
+        r->kv_since_ns = now_ns;
+        request_move(r, REQ_WAIT_KV, now_ns);
+    }
+}
+
+/* Emits what has become contiguous, and ends the request at its last token. */
+static void emit(core *c, request *r, member *m, uint64_t now_ns) {
+    uint64_t id = r->id;
+    core_token t;
+    while (token_log_next(&r->log, &t)) {
+        finish told = t.token.fin;
+        if (told == FINISH_NONE && r->log.count == r->params.max_tokens) t.token.fin = FINISH_LENGTH;
+        finish fin = t.token.fin;
+        if (t.index == 0) c->n.prompt_tokens += r->prompt_count;
+        c->n.output_tokens++;
+        r->token_ns = now_ns;
+        c->sink.token(c->sink.ctx, id, &t);
+        r = request_table_find(&c->requests, id);
+        if (!r) return; /* the sink ended it */
+        if (fin == FINISH_NONE) continue;
+        if (told != FINISH_NONE && r->d == m) { /* a worker that decodes frees by itself */
+            member_closed(m, id, r->attempt);
+            r->d = NULL;
+        }
+        core_end end = {.state = REQ_DONE, .fin = fin};
+        recovery_end(c, r, &end, now_ns);
+        return;
+    }
+}
+
+static void on_token(core *c, member *m, const ctl_token *t, uint64_t now_ns) {
+    hold *h = member_hold_of(m, t->req, t->attempt);
+    if (!h) {
+        c->n.stale_messages++;
+        outbox_drop_stale(c, m, t->req, t->attempt);
+        return;
+    }
+    h->open = false;
+    h->rows = 0;
+    if (h->closing) return;
+    request *r = request_table_find(&c->requests, t->req);
+    CHECK(r && (r->p == m || r->d == m));
+    if (r->d == m && request_state(r) != REQ_DECODE) { /* rule 3: no token of unverified KV is emitted */
+        recovery_lose_decode(c, r, RETRY_FAILED, "it sent tokens before VERIFIED", now_ns);
+        return;
+    }
+    switch (token_log_put(&r->log, t->index, &t->token)) {
+    case TOKEN_SAME: c->n.duplicate_tokens++; break;
+    case TOKEN_FAR: c->n.stale_messages++; break;
+    case TOKEN_NEW: break;
+    case TOKEN_DIFFERS: {
+        errbuf eb = {0};
+        errf(&eb, ST_CORRUPT, "%s computed %d as output token %u, but another token was computed there before", m->name,
+             t->token.id, t->index);
+        log_error("core.request", "a token differs between attempts", "req=%" PRIu64 " worker=%s index=%u", r->id,
+                  m->name, t->index);
+        recovery_fail(c, r, 500, eb.text, now_ns);
+        return;
+    }
+    }
+    if (request_state(r) == REQ_PREFILL) prefill_done(r, now_ns);
+    emit(c, r, m, now_ns);
+}
+
+/* ---- the hand-off ---- */
+
+static void on_reserved(core *c, request *r, member *m, const ctl_msg *msg, uint64_t now_ns) {
+    if (r->d != m || r->reserved) return;
+    r->reserved = true;
+    r->ring = msg->reserved.ring;
+    sm_move(&r->handoff, HANDOFF_RESERVED, now_ns);
+    outbox_dest(c, r, now_ns);
+}
+
+static void on_no_room(core *c, request *r, member *m, const ctl_msg *msg, uint64_t now_ns) {
+    m->full = true;
+    member_closed(m, r->id, msg->attempt);
+    if (r->p == m) {
+        r->p = NULL;
+        recovery_replay(c, r, RETRY_NO_ROOM, "the worker had no room", now_ns);
+    } else {
+        r->d = NULL;
+        r->reserved = r->dest_sent = false;
+        sm_move(&r->handoff, HANDOFF_ABORTED, now_ns);
+    }
+}
+
+static void on_verified(core *c, request *r, member *m, const ctl_msg *msg, uint64_t now_ns) {
+    if (r->d != m || !r->dest_sent || request_state(r) == REQ_DECODE) return;
+    if (request_state(r) == REQ_PREFILL) prefill_done(r, now_ns); /* D's message overtook P's first token */
+    r->handoff_ns = now_ns - r->kv_since_ns;
+    c->n.handoffs_verified++;
+    c->n.handoff_bytes += msg->verified.bytes;
+    c->n.handoff_ns_sum += r->handoff_ns;
+    sm_move(&r->handoff, HANDOFF_VERIFIED, now_ns);
+    sm_move(&r->handoff, HANDOFF_RELEASED, now_ns);
+    outbox_close(c, r->p, r, CTL_RELEASE);
+    r->p = NULL;
+    r->avoid = 0;
+    r->token_ns = now_ns;
+    request_move(r, REQ_DECODE, now_ns);
+}
+
+static void on_handoff_failed(core *c, request *r, member *m, const ctl_msg *msg, uint64_t now_ns) {
+    bool current = r->d && msg->attempt == r->attempt && request_state(r) != REQ_DECODE;
+    if (!current || (r->p == m && !r->dest_sent)) return; /* P speaks of a hand-off that was given up already */
+    errbuf eb = {0};
+    errf(&eb, ST_PEER, "the hand-off failed at %s, segment %u: %s", m->name, msg->failed.segment,
+         msg->failed.why ? msg->failed.why : "no reason given");
+    recovery_lose_decode(c, r, RETRY_FAILED, eb.text, now_ns);
+}
+
+/* PREEMPTED, or a CLOSED that nobody asked for: the worker holds nothing of r any more. */
+static void on_gone_from(core *c, request *r, member *m, const ctl_msg *msg, uint64_t now_ns) {
+    retry why = msg->kind == CTL_PREEMPTED ? RETRY_PREEMPTED : RETRY_FAILED;
+    const char *text = msg->kind == CTL_PREEMPTED ? "it was preempted" : "its worker let go of it";
+    bool whole = r->p == m || request_state(r) == REQ_DECODE;
+    member_closed(m, r->id, msg->attempt);
+    if (r->p == m)
+        r->p = NULL;
+    else
+        r->d = NULL;
+    if (whole)
+        recovery_replay(c, r, why, text, now_ns);
+    else
+        recovery_lose_decode(c, r, why, text, now_ns);
+}
+
+/* ---- sorting ---- */
+
+static void on_request_message(core *c, member *m, const ctl_msg *msg, uint64_t now_ns) {
+    hold *h = member_hold_of(m, msg->req, msg->attempt);
+    if (msg->kind == CTL_CLOSED && (!h || h->closing)) {
+        member_closed(m, msg->req, msg->attempt);
+        return;
+    }
+    if (!h) {
+        c->n.stale_messages++;
+        outbox_drop_stale(c, m, msg->req, msg->attempt);
+        return;
+    }
+    if (msg->kind != CTL_HANDOFF_FAILED && msg->kind != CTL_VERIFIED) h->open = false;
+    if (h->closing) return;
+    request *r = request_table_find(&c->requests, msg->req);
+    CHECK(r && (r->p == m || r->d == m));
+    switch (msg->kind) {
+    case CTL_NO_ROOM: on_no_room(c, r, m, msg, now_ns); break;
+    case CTL_RESERVED: on_reserved(c, r, m, msg, now_ns); break;
+    case CTL_VERIFIED: on_verified(c, r, m, msg, now_ns); break;
+    case CTL_HANDOFF_FAILED: on_handoff_failed(c, r, m, msg, now_ns); break;
+    case CTL_PREEMPTED:
+    case CTL_CLOSED: on_gone_from(c, r, m, msg, now_ns); break;
+    default: break; /* inbox_message lets only these through */
+    }
+}
+
+static void on_heartbeat(core *c, member *m) {
+    ctl_msg ack = {.kind = CTL_ACK};
+    outbox_send(c, m, &ack);
+}
+
+static void on_drained(core *c, member *m) {
+    if (!m->draining || m->exiting) return;
+    m->exiting = true;
+    ctl_msg msg = {.kind = CTL_EXIT};
+    outbox_send(c, m, &msg);
+}
+
+static void count_ready(core *c) {
+    uint32_t ready[ROLE_COUNT] = {0};
+    for (uint32_t i = 0; i < c->member_count; i++)
+        if (member_state_of(c->members[i]) == MEMBER_READY) ready[c->members[i]->role]++;
+    for (uint32_t i = 0; i < ROLE_COUNT; i++) c->role_peak[i] = MAX(c->role_peak[i], ready[i]);
+}
+
+static void heard(core *c, member *m, const ctl_msg *msg, uint64_t now_ns) {
+    const ctl_heartbeat *beat = msg->kind == CTL_HEARTBEAT ? &msg->heartbeat : NULL;
+    if (!member_heard(m, msg->free_pages, beat, c->opt.step_age_min_ns, now_ns)) return;
+    log_info("core.member", "worker is ready", "worker=%s state=%s", m->name, sm_name(&m->sm));
+    if (m->draining && member_state_of(m) == MEMBER_READY) sm_move(&m->sm, MEMBER_DRAINING, now_ns);
+    count_ready(c);
+}
+
+/* Its end is noted and will be acted upon by the next turn. */
+static bool conn_was_lost(const core *c, uint64_t conn) {
+    for (uint32_t i = 0; i < c->member_count; i++)
+        if (c->members[i]->conn == conn) return c->members[i]->lost;
+    return false;
+}
+
+void inbox_message(core *c, uint64_t conn, const ctl_msg *msg, uint64_t now_ns) {
+    if (msg->kind == CTL_JOIN) {
+        on_join(c, conn, msg, now_ns);
+        return;
+    }
+    member *m = core_member_of(c, conn);
+    if (!m) {
+        c->n.stale_messages++;
+        if (conn_was_lost(c, conn)) return;
+        refuse(c, conn, "session", "this session is over: join anew");
+        return;
+    }
+    if (msg->epoch != c->opt.epoch || msg->incarnation != m->incarnation) {
+        c->n.stale_messages++;
+        bool answered = msg->req && msg->kind != CTL_CLOSED && msg->kind != CTL_HEARTBEAT && msg->kind != CTL_DRAINED;
+        if (answered) outbox_drop_stale(c, m, msg->req, msg->attempt);
+        return;
+    }
+    heard(c, m, msg, now_ns);
+    switch (msg->kind) {
+    case CTL_HEARTBEAT: on_heartbeat(c, m); break;
+    case CTL_DRAINED: on_drained(c, m); break;
+    case CTL_TOKENS:
+        for (uint32_t i = 0; i < msg->tokens.count && !m->lost; i++) on_token(c, m, &msg->tokens.tokens[i], now_ns);
+        break;
+    case CTL_NO_ROOM:
+    case CTL_RESERVED:
+    case CTL_VERIFIED:
+    case CTL_HANDOFF_FAILED:
+    case CTL_PREEMPTED:
+    case CTL_CLOSED: on_request_message(c, m, msg, now_ns); break;
+    default: c->n.stale_messages++; break; /* a kind that only the coordinator sends */
+    }
+}

@@ -1,0 +1,281 @@
+#include "coordinator/member.h"
+
+#include "base/clock.h"
+#include "base/mem.h"
+#include "kv/kv_layout.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static const sm_state member_states[] = {
+    [MEMBER_JOINING] = {"JOINING", SM_TO(MEMBER_READY) | SM_TO(MEMBER_GONE), false},
+    [MEMBER_READY] = {"READY", SM_TO(MEMBER_SUSPECT) | SM_TO(MEMBER_DRAINING) | SM_TO(MEMBER_GONE), false},
+    [MEMBER_SUSPECT] = {"SUSPECT", SM_TO(MEMBER_READY) | SM_TO(MEMBER_DRAINING) | SM_TO(MEMBER_GONE), false},
+    [MEMBER_DRAINING] = {"DRAINING", SM_TO(MEMBER_READY) | SM_TO(MEMBER_SUSPECT) | SM_TO(MEMBER_GONE), false},
+    [MEMBER_GONE] = {"GONE", 0, true},
+};
+
+const sm_def member_sm = {"worker", member_states, ARRAY_LEN(member_states)};
+
+member *member_new(const ctl_join *join, const char *name, uint64_t conn, uint64_t incarnation, uint64_t now_ns) {
+    PRE(join && name && conn && incarnation);
+    member *m = xcalloc(1, sizeof *m);
+    sm_init(&m->sm, &member_sm, now_ns);
+    m->conn = conn;
+    m->incarnation = incarnation;
+    m->role = join->role;
+    m->name = xstrdup(name);
+    m->host = xstrdup(join->host ? join->host : "");
+    m->endpoint = xstrdup(join->endpoint ? join->endpoint : "");
+    m->pid = join->pid;
+    m->page_count = join->page_count;
+    m->max_seqs = join->max_seqs;
+    m->max_rows = join->max_rows;
+    m->max_context = join->max_context;
+    m->kv_token_bytes = join->kv_token_bytes;
+    m->heard_ns = now_ns;
+    return m;
+}
+
+void member_free(member *m) {
+    if (!m) return;
+    free(m->name);
+    free(m->host);
+    free(m->endpoint);
+    free(m->lost);
+    free(m->holds);
+    free(m);
+}
+
+member_state member_state_of(const member *m) {
+    PRE(m);
+    return (member_state)m->sm.state;
+}
+
+static bool step_too_old(const ctl_heartbeat *b, uint64_t step_age_min_ns) {
+    return b->step_age_ns > MAX(step_age_min_ns, 20 * b->step_median_ns);
+}
+
+bool member_heard(member *m, uint32_t free_pages, const ctl_heartbeat *beat, uint64_t step_age_min_ns, uint64_t now_ns) {
+    PRE(m);
+    if (member_state_of(m) == MEMBER_GONE) return false;
+    m->heard_ns = MAX(m->heard_ns, now_ns);
+    if (beat || free_pages > m->free_pages) m->full = false;
+    m->free_pages = MIN(free_pages, m->page_count);
+    if (beat) m->beat = *beat;
+    switch (member_state_of(m)) {
+    case MEMBER_JOINING:
+        if (!beat || step_too_old(beat, step_age_min_ns)) return false;
+        sm_move(&m->sm, MEMBER_READY, now_ns);
+        return true;
+    case MEMBER_SUSPECT: sm_move(&m->sm, m->draining ? MEMBER_DRAINING : MEMBER_READY, now_ns); return true;
+    case MEMBER_READY:
+    case MEMBER_DRAINING:
+    case MEMBER_GONE: return false;
+    }
+    return false;
+}
+
+bool member_judge(member *m, const core_options *opt, uint64_t now_ns, errbuf *why) {
+    PRE(m && opt);
+    member_state s = member_state_of(m);
+    if (s == MEMBER_GONE) return false;
+    uint64_t silence = now_ns > m->heard_ns ? now_ns - m->heard_ns : 0;
+    if (silence >= opt->gone_ns) {
+        errf(why, ST_PEER, "silent for %llu ms", silence / NS_PER_MS);
+        return true;
+    }
+    if (s != MEMBER_JOINING && step_too_old(&m->beat, opt->step_age_min_ns)) {
+        errf(why, ST_PEER, "a step runs for %llu ms, the median is %llu ms",
+             m->beat.step_age_ns / NS_PER_MS, m->beat.step_median_ns / NS_PER_MS);
+        return true;
+    }
+    if (silence >= opt->suspect_ns && (s == MEMBER_READY || s == MEMBER_DRAINING))
+        sm_move(&m->sm, MEMBER_SUSPECT, now_ns);
+    return false;
+}
+
+uint64_t member_judge_next(const member *m, const core_options *opt) {
+    PRE(m && opt);
+    switch (member_state_of(m)) {
+    case MEMBER_READY:
+    case MEMBER_DRAINING: return m->heard_ns + opt->suspect_ns;
+    case MEMBER_JOINING:
+    case MEMBER_SUSPECT: return m->heard_ns + opt->gone_ns;
+    case MEMBER_GONE: break;
+    }
+    return UINT64_MAX;
+}
+
+void member_lose(member *m, const char *why) {
+    PRE(m && why);
+    if (!m->lost) m->lost = xstrdup(why);
+}
+
+bool member_takes_work(const member *m) {
+    PRE(m);
+    return member_state_of(m) == MEMBER_READY && !m->draining && !m->exiting && !m->lost;
+}
+
+bool member_lives(const member *m) {
+    PRE(m);
+    return member_state_of(m) != MEMBER_GONE && !m->lost;
+}
+
+/* ---- holds ---- */
+
+void member_offer(member *m, uint64_t req, uint32_t attempt, uint32_t pages, uint32_t rows) {
+    PRE(m && req && attempt && pages > 0);
+    PRE(!member_hold(m, req)); /* one current hold per request */
+    if (m->hold_count == m->hold_capacity) {
+        m->hold_capacity = m->hold_capacity ? m->hold_capacity * 2 : 16;
+        m->holds = xrealloc(m->holds, m->hold_capacity, sizeof *m->holds);
+    }
+    m->holds[m->hold_count++] = (hold){
+        .req = req, .attempt_first = attempt, .attempt = attempt, .pages = pages, .rows = rows, .open = true};
+}
+
+hold *member_hold(const member *m, uint64_t req) {
+    PRE(m);
+    for (uint32_t i = 0; i < m->hold_count; i++)
+        if (m->holds[i].req == req && !m->holds[i].closing) return &m->holds[i];
+    return NULL;
+}
+
+hold *member_hold_of(const member *m, uint64_t req, uint32_t attempt) {
+    PRE(m);
+    for (uint32_t i = 0; i < m->hold_count; i++) {
+        hold *h = &m->holds[i];
+        if (h->req == req && attempt >= h->attempt_first && attempt <= h->attempt) return h;
+    }
+    return NULL;
+}
+
+uint32_t member_close(member *m, uint64_t req) {
+    hold *h = member_hold(m, req);
+    CHECK(h);
+    h->closing = true;
+    h->rows = 0;
+    return h->attempt;
+}
+
+void member_closed(member *m, uint64_t req, uint32_t attempt) {
+    PRE(m);
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < m->hold_count; i++) {
+        const hold *h = &m->holds[i];
+        if (h->req != req || h->attempt > attempt) m->holds[kept++] = *h;
+    }
+    m->hold_count = kept;
+}
+
+uint32_t member_promised(const member *m) {
+    PRE(m);
+    uint32_t pages = 0;
+    for (uint32_t i = 0; i < m->hold_count; i++)
+        if (m->holds[i].open) pages += m->holds[i].pages;
+    return pages;
+}
+
+uint32_t member_rows(const member *m) {
+    PRE(m);
+    uint32_t rows = 0;
+    for (uint32_t i = 0; i < m->hold_count; i++) rows += m->holds[i].rows;
+    return rows;
+}
+
+uint32_t member_available(const member *m) {
+    PRE(m);
+    uint32_t promised = member_promised(m);
+    uint32_t told = m->free_pages > promised ? m->free_pages - promised : 0;
+    if (m->role != ROLE_PREFILL) return told;
+    uint32_t held = 0;
+    for (uint32_t i = 0; i < m->hold_count; i++) held += m->holds[i].pages;
+    uint32_t counted = m->page_count > held ? m->page_count - held : 0;
+    return MAX(told, counted);
+}
+
+uint32_t member_headroom_of(uint32_t page_count, uint32_t running) {
+    return MAX(running, (page_count + 49) / 50); /* 2 %, rounded up */
+}
+
+uint32_t member_headroom(const member *m) {
+    PRE(m);
+    return m->role == ROLE_PREFILL ? 0 : member_headroom_of(m->page_count, m->hold_count);
+}
+
+bool member_could_fit(const member *m, uint32_t tokens) {
+    PRE(m);
+    if (tokens > m->max_context) return false;
+    uint32_t headroom = m->role == ROLE_PREFILL ? 0 : member_headroom_of(m->page_count, 1);
+    return kv_pages_for(tokens) + headroom <= m->page_count;
+}
+
+bool member_check(const member *m) {
+    if (member_state_of(m) == MEMBER_GONE) return true;
+    for (uint32_t i = 0; i < m->hold_count; i++) {
+        const hold *h = &m->holds[i];
+        if (h->attempt < h->attempt_first || h->pages == 0 || (h->closing && h->rows)) return false;
+        for (uint32_t j = 0; j < i; j++)
+            if (m->holds[j].req == h->req && !m->holds[j].closing && !h->closing) return false;
+    }
+    return m->free_pages <= m->page_count;
+}
+
+/* ---- numerics ---- */
+
+void numerics_set(numerics *n, const ctl_join *join, const char *from) {
+    PRE(n && join && from);
+    numerics_done(n);
+    n->from = xstrdup(from);
+    n->count = join->numeric_count;
+    n->names = xcalloc(MAX(n->count, 1u), sizeof *n->names);
+    n->values = xcalloc(MAX(n->count, 1u), sizeof *n->values);
+    for (uint32_t i = 0; i < n->count; i++) {
+        n->names[i] = xstrdup(join->numerics[i].name);
+        n->values[i] = xstrdup(join->numerics[i].value);
+    }
+}
+
+void numerics_done(numerics *n) {
+    PRE(n);
+    for (uint32_t i = 0; i < n->count; i++) {
+        free(n->names[i]);
+        free(n->values[i]);
+    }
+    free(n->names);
+    free(n->values);
+    free(n->from);
+    *n = (numerics){0};
+}
+
+static const char *joined_value(const ctl_join *join, const char *name) {
+    for (uint32_t i = 0; i < join->numeric_count; i++)
+        if (strcmp(join->numerics[i].name, name) == 0) return join->numerics[i].value;
+    return NULL;
+}
+
+static bool numerics_has(const numerics *n, const char *name) {
+    for (uint32_t i = 0; i < n->count; i++)
+        if (strcmp(n->names[i], name) == 0) return true;
+    return false;
+}
+
+const char *numerics_differ(const numerics *n, const ctl_join *join, errbuf *why) {
+    PRE(n && join);
+    if (!n->from) return NULL;
+    for (uint32_t i = 0; i < n->count; i++) {
+        const char *value = joined_value(join, n->names[i]);
+        if (value && strcmp(value, n->values[i]) == 0) continue;
+        errf(why, ST_INVALID, "%s is %s here and %s on %s: start it with the same, or set cluster.mixed_numerics",
+             n->names[i], value ? value : "absent", n->values[i], n->from);
+        return n->names[i];
+    }
+    for (uint32_t i = 0; i < join->numeric_count; i++) {
+        if (numerics_has(n, join->numerics[i].name)) continue;
+        errf(why, ST_INVALID, "%s is %s here and absent on %s: start the same version", join->numerics[i].name,
+             join->numerics[i].value, n->from);
+        return join->numerics[i].name;
+    }
+    return NULL;
+}

@@ -1,0 +1,69 @@
+/* Messages to workers. Each function also does the bookkeeping that must go with its message, so that no caller can send one
+ * without the other: an offer makes a hold, a close marks it closing. */
+#include "coordinator/state.h"
+
+#include "kv/kv_layout.h"
+
+void outbox_send(core *c, member *m, ctl_msg *msg) {
+    PRE(c && m && msg);
+    if (m->lost || !m->conn) return;
+    msg->epoch = c->opt.epoch;
+    msg->incarnation = m->incarnation;
+    c->sink.send(c->sink.ctx, m->conn, msg);
+}
+
+static ctl_work work_of(const request *r) {
+    return (ctl_work){.prompt = r->prompt,
+                      .prompt_count = r->prompt_count,
+                      .output = r->log.ids,
+                      .output_count = r->log.count,
+                      .params = r->params};
+}
+
+void outbox_prefill(core *c, request *r, member *m) {
+    PRE(m->role != ROLE_DECODE && !r->p);
+    bool colocated = m->role == ROLE_COLOCATED;
+    uint32_t rows = request_rows(r);
+    member_offer(m, r->id, r->attempt, kv_pages_for(colocated ? rows + 1 : rows), rows);
+    r->p = m;
+    ctl_msg msg = {.kind = CTL_PREFILL, .req = r->id, .attempt = r->attempt, .work = work_of(r)};
+    msg.work.then_decode = colocated;
+    outbox_send(c, m, &msg);
+}
+
+void outbox_reserve(core *c, request *r, member *d, uint64_t now_ns) {
+    PRE(d->role == ROLE_DECODE && !r->d && r->p);
+    member_offer(d, r->id, r->attempt, kv_pages_for(request_rows(r) + 1), 0);
+    r->d = d;
+    r->reserved = r->dest_sent = false;
+    sm_init(&r->handoff, &handoff_sm, now_ns);
+    ctl_msg msg = {.kind = CTL_RESERVE, .req = r->id, .attempt = r->attempt, .work = work_of(r)};
+    msg.work.p_inc = r->p->incarnation;
+    msg.work.ids_hash = request_ids_hash(r);
+    outbox_send(c, d, &msg);
+}
+
+void outbox_dest(core *c, request *r, uint64_t now_ns) {
+    PRE(r->p && r->d && r->reserved && !r->dest_sent);
+    hold *h = member_hold(r->p, r->id);
+    CHECK(h);
+    ctl_msg msg = {.kind = CTL_DEST, .req = r->id, .attempt = h->attempt};
+    msg.dest = (ctl_dest){
+        .d_inc = r->d->incarnation, .endpoint = r->d->endpoint, .ring = r->ring, .new_attempt = r->attempt};
+    h->attempt = r->attempt;
+    r->dest_sent = true;
+    sm_move(&r->handoff, HANDOFF_COPYING, now_ns);
+    c->n.handoffs_started++;
+    outbox_send(c, r->p, &msg);
+}
+
+void outbox_close(core *c, member *m, request *r, ctl_kind kind) {
+    PRE(kind == CTL_RELEASE || kind == CTL_CANCEL || kind == CTL_DROP);
+    ctl_msg msg = {.kind = kind, .req = r->id, .attempt = member_close(m, r->id)};
+    outbox_send(c, m, &msg);
+}
+
+void outbox_drop_stale(core *c, member *m, uint64_t req, uint32_t attempt) {
+    ctl_msg msg = {.kind = CTL_DROP, .req = req, .attempt = attempt};
+    outbox_send(c, m, &msg);
+}

@@ -1,0 +1,213 @@
+/* How requests end or start again, and how workers leave.
+ *
+ * Every path out of a state goes through recovery_end, recovery_replay or recovery_lose_decode, and these tell every
+ * worker that holds something to let go; that is why no page can be forgotten. Pages of a worker that is GONE need no message: a worker
+ * that lost its session drops everything by itself. */
+#include "coordinator/state.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+
+static void abort_handoff(request *r, uint64_t now_ns) {
+    if (!sm_ended(&r->handoff)) sm_move(&r->handoff, HANDOFF_ABORTED, now_ns);
+    r->reserved = r->dest_sent = false;
+}
+
+static void let_go(core *c, request *r, ctl_kind kind, uint64_t now_ns) {
+    if (r->d) outbox_close(c, r->d, r, kind);
+    if (r->p) outbox_close(c, r->p, r, kind);
+    abort_handoff(r, now_ns);
+    r->p = r->d = NULL;
+}
+
+void recovery_end(core *c, request *r, const core_end *end, uint64_t now_ns) {
+    PRE(c && r && end);
+    let_go(c, r, end->state == REQ_CANCELED ? CTL_CANCEL : CTL_RELEASE, now_ns);
+    request_move(r, end->state, now_ns);
+    core_times times = request_times(r, now_ns);
+    uint64_t id = r->id;
+    if (end->state == REQ_DONE) c->n.finished[end->fin]++;
+    if (end->state == REQ_FAILED) c->n.failed++;
+    if (end->state == REQ_CANCELED) c->n.canceled++;
+    request_table_remove(&c->requests, r);
+    request_free(r);
+    c->sink.end(c->sink.ctx, id, end, &times);
+}
+
+void recovery_fail(core *c, request *r, uint32_t http, const char *why, uint64_t now_ns) {
+    log_warn("core.request", "failed", "req=%" PRIu64 " http=%u why=\"%s\"", r->id, http, why);
+    core_end end = {.state = REQ_FAILED, .http = http, .why = why};
+    recovery_end(c, r, &end, now_ns);
+}
+
+/* Numbers the next attempt. False: there is none left and the request was ended. */
+static bool next_attempt(core *c, request *r, retry why, const char *text, uint64_t now_ns) {
+    if (why == RETRY_FAILED && r->tries >= c->opt.max_attempts) {
+        errbuf eb = {0};
+        errf(&eb, ST_PEER, "gave up after %u attempts; the last ended so: %s", r->tries, text);
+        recovery_fail(c, r, 500, eb.text, now_ns);
+        return false;
+    }
+    if (why == RETRY_FAILED) r->tries++;
+    r->attempt++;
+    return true;
+}
+
+void recovery_replay(core *c, request *r, retry why, const char *text, uint64_t now_ns) {
+    PRE(c && r && text);
+    log_debug("core.request", "goes back to the queue", "req=%" PRIu64 " attempt=%u why=\"%s\"", r->id, r->attempt, text);
+    let_go(c, r, CTL_DROP, now_ns);
+    if (!next_attempt(c, r, why, text, now_ns)) return;
+    token_log_forget_held(&r->log);
+    request_move(r, REQ_WAIT_PREFILL, now_ns);
+    if (why == RETRY_NO_ROOM) return; /* nothing ran: it waits on with the deadline that it had */
+    r->queue_since_ns = now_ns;
+    r->replays++;
+    c->n.replays++;
+    if (why == RETRY_PREEMPTED) {
+        r->preemptions++;
+        c->n.preemptions++;
+    }
+}
+
+void recovery_lose_decode(core *c, request *r, retry why, const char *text, uint64_t now_ns) {
+    PRE(c && r && text);
+    log_debug("core.handoff", "failed", "req=%" PRIu64 " attempt=%u why=\"%s\"", r->id, r->attempt, text);
+    if (r->d) {
+        r->avoid = r->d->incarnation;
+        outbox_close(c, r->d, r, CTL_DROP);
+        r->d = NULL;
+    }
+    abort_handoff(r, now_ns);
+    c->n.handoffs_failed++;
+    if (!next_attempt(c, r, why, text, now_ns)) return;
+    if (request_state(r) == REQ_WAIT_KV) request_move(r, REQ_WAIT_KV, now_ns);
+}
+
+/* ---- workers ---- */
+
+/* One request of a member that is GONE. Its pointer to the member is cleared first: nobody is there to be told. */
+static void orphan(core *c, request *r, member *m, uint64_t now_ns) {
+    bool was_p = r->p == m;
+    req_state s = request_state(r);
+    bool executing = was_p ? s == REQ_PREFILL : s == REQ_DECODE;
+    errbuf eb = {0};
+    errf(&eb, ST_PEER, "%s worker %s is gone: %s", worker_role_name(m->role), m->name, m->lost);
+    if (was_p)
+        r->p = NULL;
+    else
+        r->d = NULL;
+    if (executing && ++r->deaths >= 2) {
+        err_prefix(&eb, ST_PEER, "two workers died while they executed this request, so it is not tried again");
+        recovery_fail(c, r, 500, eb.text, now_ns);
+    } else if (was_p || s == REQ_DECODE) {
+        recovery_replay(c, r, RETRY_FAILED, eb.text, now_ns);
+    } else {
+        r->avoid = m->incarnation;
+        recovery_lose_decode(c, r, RETRY_FAILED, eb.text, now_ns);
+    }
+}
+
+static void member_gone(core *c, member *m, uint64_t now_ns) {
+    log_warn("core.member", "worker is gone", "worker=%s why=\"%s\" holds=%u", m->name, m->lost, m->hold_count);
+    sm_move(&m->sm, MEMBER_GONE, now_ns);
+    if (m->conn) c->sink.hang_up(c->sink.ctx, m->conn);
+    m->conn = 0;
+    m->hold_count = 0;
+    uint64_t id = 0;
+    for (request *r; (r = request_table_after(&c->requests, id));) {
+        id = r->id;
+        if (r->p == m || r->d == m) orphan(c, r, m, now_ns);
+    }
+}
+
+void recovery_lost_members(core *c, uint64_t now_ns) {
+    uint32_t kept = 0, count = c->member_count;
+    for (uint32_t i = 0; i < count; i++)
+        if (c->members[i]->lost) member_gone(c, c->members[i], now_ns);
+    for (uint32_t i = 0; i < count; i++) {
+        if (member_state_of(c->members[i]) == MEMBER_GONE)
+            member_free(c->members[i]);
+        else
+            c->members[kept++] = c->members[i];
+    }
+    c->member_count = kept;
+    if (kept == 0 && c->requests.count == 0) numerics_done(&c->numerics); /* nothing left that could differ */
+}
+
+void recovery_judge_members(core *c, uint64_t now_ns) {
+    for (uint32_t i = 0; i < c->member_count; i++) {
+        member *m = c->members[i];
+        errbuf why = {0};
+        if (m->lost || !member_judge(m, &c->opt, now_ns, &why)) continue;
+        /* Told now, read when it wakes: it drops everything and joins anew. */
+        ctl_msg msg = {.kind = CTL_REFUSED};
+        msg.refused.field = "session";
+        msg.refused.why = why.text;
+        outbox_send(c, m, &msg);
+        member_lose(m, why.text);
+    }
+}
+
+/* ---- deadlines of requests ---- */
+
+static uint64_t deadline_of(const core *c, const request *r) {
+    switch (request_state(r)) {
+    case REQ_WAIT_PREFILL: return r->queue_since_ns + c->opt.wait_prefill_ns;
+    case REQ_PREFILL: return r->sm.entered_ns[REQ_PREFILL] + c->opt.prefill_ns;
+    case REQ_WAIT_KV: return r->kv_since_ns + c->opt.wait_kv_ns;
+    case REQ_DECODE: return r->token_ns + c->opt.decode_token_ns;
+    case REQ_NEW:
+    case REQ_DONE:
+    case REQ_FAILED:
+    case REQ_CANCELED: break;
+    }
+    return UINT64_MAX;
+}
+
+static void expire(core *c, request *r, uint64_t now_ns) {
+    errbuf eb = {0};
+    switch (request_state(r)) {
+    case REQ_WAIT_PREFILL:
+        errf(&eb, ST_TIMEOUT, "%s within %llu ms: try again later",
+             router_could_fit(core_member_list(c), request_tokens_max(r)) ? "no worker had room for the prompt"
+                                                                          : "no worker joined that could run it",
+             c->opt.wait_prefill_ns / NS_PER_MS);
+        recovery_fail(c, r, 503, eb.text, now_ns);
+        break;
+    case REQ_PREFILL:
+        errf(&eb, ST_TIMEOUT, "%s did not finish the prompt of %u tokens within %llu ms", r->p->name,
+             request_rows(r), c->opt.prefill_ns / NS_PER_MS);
+        recovery_fail(c, r, 504, eb.text, now_ns);
+        break;
+    case REQ_WAIT_KV:
+        errf(&eb, ST_TIMEOUT, "no decode worker had taken over the KV cache within %llu ms%s%s",
+             c->opt.wait_kv_ns / NS_PER_MS, r->d ? ": still waiting for " : "", r->d ? r->d->name : "");
+        recovery_fail(c, r, 504, eb.text, now_ns);
+        break;
+    case REQ_DECODE:
+        errf(&eb, ST_TIMEOUT, "%s sent no token for %llu ms", r->d->name, c->opt.decode_token_ns / NS_PER_MS);
+        recovery_replay(c, r, RETRY_FAILED, eb.text, now_ns);
+        break;
+    case REQ_NEW:
+    case REQ_DONE:
+    case REQ_FAILED:
+    case REQ_CANCELED: CHECK(!"a state without a deadline expired");
+    }
+}
+
+void recovery_deadlines(core *c, uint64_t now_ns) {
+    uint64_t id = 0;
+    for (request *r; (r = request_table_after(&c->requests, id));) {
+        id = r->id;
+        if (now_ns >= deadline_of(c, r)) expire(c, r, now_ns);
+    }
+}
+
+uint64_t recovery_next_ns(const core *c) {
+    uint64_t next = UINT64_MAX;
+    for (uint32_t i = 0; i < c->requests.count; i++) next = MIN(next, deadline_of(c, c->requests.items[i]));
+    for (uint32_t i = 0; i < c->member_count; i++) next = MIN(next, member_judge_next(c->members[i], &c->opt));
+    return next;
+}

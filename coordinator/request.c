@@ -1,0 +1,244 @@
+#include "coordinator/request.h"
+
+#include "base/mem.h"
+#include "coordinator/member.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define ENDS (SM_TO(REQ_FAILED) | SM_TO(REQ_CANCELED))
+
+static const sm_state request_states[] = {
+    [REQ_NEW] = {"NEW", SM_TO(REQ_WAIT_PREFILL) | ENDS, false},
+    /* To DONE: a stop string is found in tokens whose worker died while the text was searched. */
+    [REQ_WAIT_PREFILL] = {"WAIT_PREFILL", SM_TO(REQ_PREFILL) | SM_TO(REQ_DONE) | ENDS, false},
+    [REQ_PREFILL] = {"PREFILL",
+                     SM_TO(REQ_WAIT_KV) | SM_TO(REQ_DECODE) | SM_TO(REQ_DONE) | SM_TO(REQ_WAIT_PREFILL) | ENDS, false},
+    [REQ_WAIT_KV] = {"WAIT_KV",
+                     SM_TO(REQ_DECODE) | SM_TO(REQ_WAIT_KV) | SM_TO(REQ_DONE) | SM_TO(REQ_WAIT_PREFILL) | ENDS, false},
+    [REQ_DECODE] = {"DECODE", SM_TO(REQ_DONE) | SM_TO(REQ_WAIT_PREFILL) | ENDS, false},
+    [REQ_DONE] = {"DONE", 0, true},
+    [REQ_FAILED] = {"FAILED", 0, true},
+    [REQ_CANCELED] = {"CANCELED", 0, true},
+};
+
+const sm_def request_sm = {"request", request_states, ARRAY_LEN(request_states)};
+
+/* ---- token log ---- */
+
+token_put token_log_put(token_log *log, uint32_t index, const token_out *token) {
+    PRE(log && token);
+    if (index < log->count) return log->ids[index] == token->id ? TOKEN_SAME : TOKEN_DIFFERS;
+    for (uint32_t i = 0; i < log->held_count; i++)
+        if (log->held[i].index == index) return log->held[i].token.id == token->id ? TOKEN_SAME : TOKEN_DIFFERS;
+    if (log->held_count == TOKEN_LOG_HELD_MAX || index - log->count >= TOKEN_LOG_HELD_MAX) return TOKEN_FAR;
+    if (!log->held) log->held = xcalloc(TOKEN_LOG_HELD_MAX, sizeof *log->held);
+    log->held[log->held_count++] = (core_token){.index = index, .token = *token};
+    return TOKEN_NEW;
+}
+
+bool token_log_next(token_log *log, core_token *out) {
+    PRE(log && out);
+    for (uint32_t i = 0; i < log->held_count; i++) {
+        if (log->held[i].index != log->count) continue;
+        *out = log->held[i];
+        log->held[i] = log->held[--log->held_count];
+        if (log->count == log->capacity) {
+            log->capacity = log->capacity ? log->capacity * 2 : 64;
+            log->ids = xrealloc(log->ids, log->capacity, sizeof *log->ids);
+        }
+        log->ids[log->count++] = out->token.id;
+        return true;
+    }
+    return false;
+}
+
+void token_log_forget_held(token_log *log) {
+    PRE(log);
+    log->held_count = 0;
+}
+
+void token_log_done(token_log *log) {
+    PRE(log);
+    free(log->ids);
+    free(log->held);
+    memset(log, 0, sizeof *log);
+}
+
+/* ---- request ---- */
+
+request *request_new(uint64_t id, const core_request *in, uint32_t max_tokens, uint64_t now_ns) {
+    PRE(in && in->prompt && in->prompt_count > 0 && max_tokens > 0);
+    request *r = xcalloc(1, sizeof *r);
+    r->id = id;
+    r->attempt = r->tries = 1;
+    sm_init(&r->sm, &request_sm, now_ns);
+    sm_init(&r->handoff, &handoff_sm, now_ns);
+    r->prompt = xmemdup(in->prompt, in->prompt_count * sizeof *in->prompt);
+    r->prompt_count = in->prompt_count;
+    r->params = in->params;
+    r->params.max_tokens = max_tokens;
+    if (in->params.stop_id_count)
+        r->stop_ids = xmemdup(in->params.stop_ids, in->params.stop_id_count * sizeof *in->params.stop_ids);
+    if (in->params.bias_count) r->bias = xmemdup(in->params.bias, in->params.bias_count * sizeof *in->params.bias);
+    r->params.stop_ids = r->stop_ids;
+    r->params.bias = r->bias;
+    return r;
+}
+
+void request_free(request *r) {
+    if (!r) return;
+    token_log_done(&r->log);
+    free(r->prompt);
+    free(r->stop_ids);
+    free(r->bias);
+    free(r);
+}
+
+req_state request_state(const request *r) {
+    PRE(r);
+    return (req_state)r->sm.state;
+}
+
+void request_move(request *r, req_state next, uint64_t now_ns) {
+    PRE(r);
+    sm_move(&r->sm, next, now_ns);
+}
+
+uint32_t request_rows(const request *r) {
+    PRE(r);
+    return r->prompt_count + r->log.count;
+}
+
+uint32_t request_tokens_max(const request *r) {
+    PRE(r);
+    return r->prompt_count + r->params.max_tokens;
+}
+
+uint64_t request_ids_hash(const request *r) {
+    PRE(r);
+    uint64_t h = kv_ids_hash(KV_IDS_HASH_START, r->prompt, r->prompt_count);
+    return kv_ids_hash(h, r->log.ids, r->log.count);
+}
+
+bool request_is_replay(const request *r) {
+    PRE(r);
+    return r->attempt > 1;
+}
+
+/* The first token is the entry into the state that it opens: WAIT_KV behind a prefill worker, DECODE on a colocated one, or the end. */
+static uint64_t first_token_at(const request *r) {
+    uint64_t best = 0;
+    static const req_state opened[] = {REQ_WAIT_KV, REQ_DECODE, REQ_DONE};
+    for (size_t i = 0; i < ARRAY_LEN(opened); i++) {
+        uint64_t at = r->sm.first_ns[opened[i]];
+        if (at && (!best || at < best)) best = at;
+    }
+    return r->log.count ? best : 0;
+}
+
+core_times request_times(const request *r, uint64_t now_ns) {
+    PRE(r);
+    uint64_t born = r->sm.first_ns[REQ_NEW];
+    uint64_t prefill = r->sm.first_ns[REQ_PREFILL];
+    uint64_t first = first_token_at(r);
+    core_times t = {.attempts = r->tries, .replays = r->replays, .preemptions = r->preemptions};
+    t.total_ns = now_ns - born;
+    t.queue_ns = (prefill ? prefill : now_ns) - born;
+    t.handoff_ns = r->handoff_ns;
+    if (prefill) t.prefill_ns = (first ? first : now_ns) - prefill;
+    if (first) {
+        t.first_token_ns = first - born;
+        t.decode_ns = now_ns - first;
+    }
+    return t;
+}
+
+static bool sites_fit_state(const request *r) {
+    switch (request_state(r)) {
+    case REQ_NEW:
+    case REQ_WAIT_PREFILL: return !r->p && !r->d;
+    case REQ_PREFILL:
+        if (!r->p || (r->p->role == ROLE_COLOCATED && r->d)) return false;
+        return r->p->role != ROLE_DECODE && (!r->d || r->d->role == ROLE_DECODE);
+    case REQ_WAIT_KV: return r->p && r->p->role == ROLE_PREFILL && (!r->d || r->d->role == ROLE_DECODE);
+    case REQ_DECODE: return !r->p && r->d && r->d->role != ROLE_PREFILL;
+    case REQ_DONE:
+    case REQ_FAILED:
+    case REQ_CANCELED: return false; /* ended requests are not in the table */
+    }
+    return false;
+}
+
+/* Invariant: the workers named fit the state, each of them holds this very attempt, and nothing ended is alive. */
+bool request_check(const request *r) {
+    if (!sites_fit_state(r)) return false;
+    if (r->log.count > r->log.capacity || r->log.held_count > TOKEN_LOG_HELD_MAX) return false;
+    if (r->log.count > r->params.max_tokens) return false;
+    if ((r->dest_sent && !r->reserved) || (r->reserved && !r->d)) return false;
+    const hold *hp = r->p ? member_hold(r->p, r->id) : NULL;
+    const hold *hd = r->d ? member_hold(r->d, r->id) : NULL;
+    if ((r->p && !hp) || (r->d && !hd)) return false;
+    if (hd && hd->attempt != r->attempt) return false;
+    return !hp || hp->attempt <= r->attempt;
+}
+
+/* ---- table ---- */
+
+void request_table_init(request_table *t, uint32_t capacity) {
+    PRE(t && capacity > 0);
+    *t = (request_table){.items = xcalloc(capacity, sizeof *t->items), .capacity = capacity};
+}
+
+void request_table_done(request_table *t) {
+    PRE(t);
+    for (uint32_t i = 0; i < t->count; i++) request_free(t->items[i]);
+    free(t->items);
+    *t = (request_table){0};
+}
+
+/* Index of the first request younger than id. */
+static uint32_t index_after(const request_table *t, uint64_t id) {
+    uint32_t low = 0, high = t->count;
+    while (low < high) {
+        uint32_t mid = low + (high - low) / 2;
+        if (t->items[mid]->id <= id)
+            low = mid + 1;
+        else
+            high = mid;
+    }
+    return low;
+}
+
+request *request_table_find(const request_table *t, uint64_t id) {
+    PRE(t);
+    uint32_t i = index_after(t, id);
+    return i > 0 && t->items[i - 1]->id == id ? t->items[i - 1] : NULL;
+}
+
+request *request_table_after(const request_table *t, uint64_t id) {
+    PRE(t);
+    uint32_t i = index_after(t, id);
+    return i < t->count ? t->items[i] : NULL;
+}
+
+void request_table_add(request_table *t, request *r) {
+    PRE(t && r && t->count < t->capacity);
+    PRE(t->count == 0 || t->items[t->count - 1]->id < r->id);
+    t->items[t->count++] = r;
+}
+
+void request_table_remove(request_table *t, request *r) {
+    PRE(t && r);
+    uint32_t i = index_after(t, r->id);
+    CHECK(i > 0 && t->items[i - 1] == r);
+    memmove(t->items + i - 1, t->items + i, (t->count - i) * sizeof *t->items);
+    t->count--;
+}
+
+uint32_t request_table_in(const request_table *t, req_state s) {
+    PRE(t);
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < t->count; i++) n += request_state(t->items[i]) == s;
+    return n;
+}

@@ -1,0 +1,96 @@
+#include "coordinator/router.h"
+
+#include "base/mem.h"
+#include "kv/kv_layout.h"
+
+/* Load in thousandths: rows over rule 6's two batches, and requests over slots. */
+static uint32_t load_of(const member *m) {
+    uint64_t rows = m->role == ROLE_DECODE ? 0 : 1000ull * member_rows(m) / (2ull * MAX(m->max_rows, 1u));
+    uint64_t seqs = m->role == ROLE_PREFILL ? 0 : 1000ull * m->hold_count / MAX(m->max_seqs, 1u);
+    return (uint32_t)(rows + seqs);
+}
+
+/* Rule 6: two batches of prompt rows at most; a prompt longer than that goes to a worker that has none. */
+static bool has_time(const member *m, uint32_t rows) {
+    uint32_t assigned = member_rows(m);
+    return assigned == 0 || (uint64_t)assigned + rows <= 2ull * m->max_rows;
+}
+
+/* Pages of rows now, and rule 8's headroom where sequences grow. */
+static bool has_room(const member *m, const route_ask *ask) {
+    if (m->full || m->hold_count >= m->max_seqs || !member_could_fit(m, ask->tokens_max)) return false;
+    uint32_t need = kv_pages_for(m->role == ROLE_PREFILL ? ask->rows : ask->rows + 1);
+    return (uint64_t)need + member_headroom(m) <= member_available(m);
+}
+
+member *router_pick_decode(member_list members, const route_ask *ask, uint64_t kv_token_bytes) {
+    PRE(ask);
+    member *best = NULL;
+    for (uint32_t i = 0; i < members.count; i++) {
+        member *m = members.items[i];
+        if (m->role != ROLE_DECODE || !member_takes_work(m) || m->kv_token_bytes != kv_token_bytes) continue;
+        if (!has_room(m, ask)) continue;
+        bool worse_avoid = best && m->incarnation == ask->avoid;
+        bool better_avoid = best && best->incarnation == ask->avoid;
+        if (!best || better_avoid || (!worse_avoid && load_of(m) < load_of(best))) best = m;
+    }
+    return best;
+}
+
+static bool decode_exists(member_list members, uint32_t tokens_max, uint64_t kv_token_bytes) {
+    for (uint32_t i = 0; i < members.count; i++) {
+        const member *m = members.items[i];
+        if (m->role == ROLE_DECODE && member_lives(m) && !m->draining && m->kv_token_bytes == kv_token_bytes &&
+            member_could_fit(m, tokens_max))
+            return true;
+    }
+    return false;
+}
+
+bool router_pick(member_list members, const route_ask *ask, route *out) {
+    PRE(ask && out);
+    route best = {0}, parked = {0};
+    uint32_t best_load = UINT32_MAX, parked_load = UINT32_MAX;
+    for (uint32_t i = 0; i < members.count; i++) {
+        member *m = members.items[i];
+        if (m->role == ROLE_DECODE || !member_takes_work(m)) continue;
+        if (!has_time(m, ask->rows) || !has_room(m, ask)) continue;
+        uint32_t load = load_of(m);
+        if (m->role == ROLE_PREFILL) {
+            member *d = ask->decode_blocked ? NULL : router_pick_decode(members, ask, m->kv_token_bytes);
+            if (!d) {
+                if (load < parked_load && decode_exists(members, ask->tokens_max, m->kv_token_bytes)) {
+                    parked = (route){.p = m};
+                    parked_load = load;
+                }
+                continue;
+            }
+            load += load_of(d);
+            if (load < best_load) best = (route){.p = m, .d = d}, best_load = load;
+        } else if (load < best_load) {
+            best = (route){.p = m};
+            best_load = load;
+        }
+    }
+    if (!best.p) best = parked;
+    if (!best.p) return false;
+    *out = best;
+    return true;
+}
+
+bool router_decode_could_fit(member_list members, uint32_t tokens_max) {
+    for (uint32_t i = 0; i < members.count; i++) {
+        const member *m = members.items[i];
+        if (m->role == ROLE_DECODE && member_lives(m) && !m->draining && member_could_fit(m, tokens_max)) return true;
+    }
+    return false;
+}
+
+bool router_could_fit(member_list members, uint32_t tokens_max) {
+    for (uint32_t i = 0; i < members.count; i++) {
+        const member *m = members.items[i];
+        if (m->role == ROLE_DECODE || !member_lives(m) || m->draining || !member_could_fit(m, tokens_max)) continue;
+        if (m->role == ROLE_COLOCATED || decode_exists(members, tokens_max, m->kv_token_bytes)) return true;
+    }
+    return false;
+}

@@ -1,0 +1,38 @@
+/* router - which worker gets a request. Pure: members in, a choice out; nothing is changed.
+ *
+ * A route is a (P, D) pair or a colocated worker; clusters that mix both are legal. Among the routes with room the least
+ * loaded wins; load is the assigned prompt rows over what rule 6 allows plus the requests held over the slots.
+ * When no D has room but a P has, the pair without D is a route too: the KV is parked at P (DistServe's back-pressure).
+ * Ties go to the member that joined first, so equal histories choose equally. Complexity: workers, or P + D for pairs. */
+#ifndef BATON_COORDINATOR_ROUTER_H
+#define BATON_COORDINATOR_ROUTER_H
+
+#include "coordinator/member.h"
+
+typedef struct route_ask {
+    uint32_t rows;       /* prompt ++ output ids */
+    uint32_t tokens_max; /* prompt + max_tokens: a pool that could never hold it is no route */
+    uint64_t avoid;      /* incarnation of a D that just failed this request: only when nothing else has room. 0 = none */
+    bool decode_blocked; /* an older request waits for D pages: none may be reserved before it */
+} route_ask;
+
+typedef struct route {
+    member *p; /* prefill or colocated worker */
+    member *d; /* NULL for a colocated worker, or when no D has room now */
+} route;
+
+typedef struct member_list {
+    member *const *items; /* [count] in the order of joining */
+    uint32_t count;
+} member_list;
+
+/* False when the request must stay in the queue. */
+bool router_pick(member_list members, const route_ask *ask, route *out);
+/* A D for KV of a prefill worker whose tokens take kv_token_bytes. NULL when none has room. */
+member *router_pick_decode(member_list members, const route_ask *ask, uint64_t kv_token_bytes);
+/* Whether some living route (free or not) could ever hold it; else it must not block those behind it. */
+bool router_could_fit(member_list members, uint32_t tokens_max);
+/* Likewise for the D's alone. */
+bool router_decode_could_fit(member_list members, uint32_t tokens_max);
+
+#endif
