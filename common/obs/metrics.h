@@ -18,6 +18,8 @@ void metrics_free(metrics *m);
  * (copied; of the first series of a name). help is of the first. Names and labels are the caller's constants or checked names. */
 metric *metrics_get(metrics *m, metric_kind kind, const char *name, const char *help, const char *labels,
                     const double *bounds, uint32_t bound_count);
+/* Appends name="value" to a text of labels, after a comma when there is one already; quotes, backslashes and newlines are escaped. */
+void metrics_label(buf *out, const char *name, const char *value);
 void metric_add(metric *s, double delta);    /* counter, gauge */
 void metric_set(metric *s, double value);    /* gauge; counters that mirror a monotonic source */
 void metric_observe(metric *s, double value); /* histogram */
