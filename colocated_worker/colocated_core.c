@@ -1,0 +1,192 @@
+/* colocated_core - requests that stay in one worker: PREFILL{then_decode} -> chunks -> TOKENS[k] -> one token per step -> end.
+ *
+ * The baseline without a hand-off. A request takes an engine slot and pages for its prompt and the first decode row when it
+ * comes, or is refused with NO_ROOM (the queue lives in the coordinator). Which phase gets the next step is colocated_policy's
+ * decision. Out of pages: the youngest request is preempted, whether it decodes already or not; it keeps nothing. */
+#include "base/mem.h"
+#include "colocated_worker/colocated_policy.h"
+#include "worker/wtable.h"
+
+#include <stdlib.h>
+
+typedef struct colocated_core {
+    wtable t;
+    colocated_policy policy;
+    wseq **all;              /* [capacity] scratch: live requests, oldest first */
+    batch_row *rows;         /* [capacity] of all */
+    batch_verdict *verdicts; /* [capacity] of all */
+    wseq **queue;            /* [capacity] scratch: prompts to be computed, oldest first */
+    batch_prompt *prompts;   /* [capacity] of the queue */
+    batch_chunk *chunks;     /* [capacity] */
+    uint32_t first;          /* where the next round of decode rows starts */
+} colocated_core;
+
+static void *colocated_new(const wcore_options *opt, const wcore_sink *sink) {
+    PRE(opt && opt->policy && opt->max_rows > KV_PAGE_TOKENS);
+    colocated_core *c = xcalloc(1, sizeof *c);
+    uint32_t capacity = 2 * opt->max_seqs; /* closing requests need room besides the live ones */
+    CHECK(colocated_policy_find(opt->policy, &c->policy));
+    wtable_init(&c->t, ROLE_COLOCATED, opt, sink, capacity);
+    c->all = xcalloc(capacity, sizeof(wseq *));
+    c->rows = xcalloc(capacity, sizeof *c->rows);
+    c->verdicts = xcalloc(capacity, sizeof *c->verdicts);
+    c->queue = xcalloc(capacity, sizeof(wseq *));
+    c->prompts = xcalloc(capacity, sizeof *c->prompts);
+    c->chunks = xcalloc(capacity, sizeof *c->chunks);
+    return c;
+}
+
+static void colocated_free(void *core) {
+    colocated_core *c = core;
+    if (!c) return;
+    wtable_done(&c->t);
+    free(c->all);
+    free(c->rows);
+    free(c->verdicts);
+    free(c->queue);
+    free(c->prompts);
+    free(c->chunks);
+    free(c);
+}
+
+static void colocated_session(void *core, uint64_t epoch, uint64_t incarnation, uint64_t now_ns) {
+    colocated_core *c = core;
+    (void)now_ns;
+    wtable_session(&c->t, epoch, incarnation);
+}
+
+static uint32_t decoding_count(const wtable *t) {
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < t->live_count; i++) n += t->live[i]->phase == WSEQ_DECODE;
+    return n;
+}
+
+static void on_prefill(colocated_core *c, const ctl_msg *m) {
+    wtable *t = &c->t;
+    wtable_need need = {.rows = m->work.prompt_count + m->work.output_count + 1,
+                        .headroom = batch_headroom(decoding_count(t), t->opt.page_count),
+                        .slot = true,
+                        .phase = WSEQ_PROMPT};
+    wtable_admit(t, m, &need);
+}
+
+static void colocated_ctl(void *core, const ctl_msg *m, uint64_t now_ns) {
+    colocated_core *c = core;
+    (void)now_ns;
+    if (m->kind == CTL_PREFILL) on_prefill(c, m);
+    else if (m->kind == CTL_RELEASE || m->kind == CTL_CANCEL || m->kind == CTL_DROP) wtable_release(&c->t, m);
+    else c->t.counters.stale++;
+}
+
+static void colocated_row(wtable *t, wseq *s, const step_item *item, const step_result *r) {
+    if (s->phase == WSEQ_PROMPT) {
+        s->rows_done += item->count;
+        t->counters.prefill_rows += item->count;
+        if (!item->sample) return;
+        s->phase = WSEQ_DECODE;
+    } else {
+        t->counters.decode_rows++;
+    }
+    CHECK(r->sampled);
+    uint32_t index = s->output_count++;
+    token_out token = r->token;
+    token.fin = wtable_finish(t, s, token.id);
+    wstep_token(t, s, index, &token);
+    if (token.fin != FINISH_NONE) wtable_close(t, s, false);
+}
+
+static void colocated_stepped(void *core, const step_result *results, uint32_t count, uint64_t now_ns) {
+    colocated_core *c = core;
+    (void)now_ns;
+    uint64_t rows_before = c->t.counters.decode_rows;
+    wstep_end(&c->t, results, count, colocated_row);
+    if (c->t.counters.decode_rows > rows_before) c->t.counters.decode_steps++;
+}
+
+static void colocated_xfer(void *core, const xfer_event *e, uint64_t now_ns) {
+    (void)core;
+    (void)e;
+    (void)now_ns;
+    CHECK(!"a colocated worker has no transfer thread");
+}
+
+/* Decode rows of the step, with their pages; returns how many rows they take. */
+static uint32_t add_decodes(colocated_core *c, uint32_t decoding, uint32_t max_rows) {
+    wtable *t = &c->t;
+    uint32_t count = t->live_count, used = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        wseq *s = c->all[i] = t->live[i];
+        bool decodes = s->phase == WSEQ_DECODE;
+        c->rows[i] = (batch_row){.wants_row = decodes,
+                                 .needs_page = decodes && kv_pages_for(wtable_rows(s)) > s->page_count,
+                                 .pages = s->page_count,
+                                 .frees_now = true};
+    }
+    batch_limits limits = {.free_pages = kv_pool_available(t->pool), .first = c->first, .max_rows = max_rows};
+    batch_rows(c->rows, count, &limits, c->verdicts);
+    c->first = decoding > max_rows ? (c->first + max_rows) % decoding : 0;
+    for (uint32_t i = count; i-- > 0;)
+        if (c->verdicts[i] == BATCH_PREEMPT) wtable_close(t, c->all[i], true);
+    for (uint32_t i = 0; i < count; i++) {
+        if (c->verdicts[i] != BATCH_ROW) continue;
+        wseq *s = c->all[i];
+        CHECK(wtable_grow(t, s, wtable_rows(s)));
+        wstep_add(t, s, wtable_rows(s) - 1, 1, true);
+        used++;
+    }
+    return used;
+}
+
+static void add_chunks(colocated_core *c, uint32_t budget) {
+    wtable *t = &c->t;
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < t->live_count; i++) {
+        wseq *s = t->live[i];
+        if (s->phase != WSEQ_PROMPT) continue;
+        c->queue[count] = s;
+        c->prompts[count++] = (batch_prompt){.done = s->rows_done, .total = wtable_rows(s)};
+    }
+    uint32_t chunks = batch_chunks(c->prompts, count, budget, t->opt.chunk_tokens, c->chunks);
+    for (uint32_t i = 0; i < chunks; i++) {
+        const batch_chunk *k = &c->chunks[i];
+        wstep_add(t, c->queue[k->index], k->begin, k->count, k->last);
+    }
+}
+
+static void colocated_turn(void *core, uint64_t now_ns) {
+    colocated_core *c = core;
+    wtable *t = &c->t;
+    (void)now_ns;
+    if (t->busy || t->live_count == 0) return;
+    uint32_t decoding = decoding_count(t);
+    colocated_split split = colocated_policy_divide(c->policy, decoding, t->live_count - decoding, t->opt.max_rows);
+    uint32_t used = split.decode_rows ? add_decodes(c, decoding, split.decode_rows) : 0;
+    if (split.prompts) add_chunks(c, t->opt.max_rows - used);
+    wstep_go(t);
+}
+
+static wcore_stats colocated_stats(const void *core) {
+    return wtable_stats(&((const colocated_core *)core)->t);
+}
+
+static bool colocated_idle(const void *core) {
+    return wtable_idle(&((const colocated_core *)core)->t);
+}
+
+static bool colocated_check(const void *core) {
+    return wtable_check(&((const colocated_core *)core)->t);
+}
+
+const wcore_ops colocated_core_ops = {
+    .role = ROLE_COLOCATED,
+    .new_core = colocated_new,
+    .free_core = colocated_free,
+    .session = colocated_session,
+    .ctl = colocated_ctl,
+    .stepped = colocated_stepped,
+    .xfer = colocated_xfer,
+    .turn = colocated_turn,
+    .stats = colocated_stats,
+    .idle = colocated_idle,
+    .check = colocated_check,
+};

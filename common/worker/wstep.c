@@ -1,0 +1,82 @@
+/* wstep - the running step of a wtable: a job is filled, goes out once, and is taken back as a whole (declared in wtable.h).
+ *
+ * The job's arrays belong to the table and are not touched between wstep_go and wstep_end; results are matched by their place, not by
+ * request, since a request may have been closed and admitted again meanwhile. */
+#include "worker/wtable.h"
+
+#include "base/mem.h"
+
+#include <string.h>
+
+static void step_open(wtable *t, wseq *s) {
+    t->opens[t->job.open_count++] = (dev_open){
+        .slot = s->slot,
+        .init = {.prompt = s->ids,
+                 .prompt_count = s->prompt_count,
+                 .output = s->ids + s->prompt_count,
+                 .output_count = s->output_count,
+                 .params = &s->params,
+                 .pages = s->pages,
+                 .page_count = s->page_count}};
+    s->open = true;
+    s->engine_pages = s->page_count;
+}
+
+void wstep_add(wtable *t, wseq *s, uint32_t begin, uint32_t count, bool sample) {
+    PRE(!t->busy && s->slot != WSEQ_NO_SLOT && !s->in_step);
+    PRE(count > 0 && t->job.item_count < t->opt.max_seqs);
+    PRE(kv_pages_for(begin + count) <= s->page_count);
+    step_item item = {.slot = s->slot, .begin = begin, .count = count, .sample = sample, .tag = s->req};
+    if (!s->open) step_open(t, s);
+    item.new_page_count = s->page_count - s->engine_pages;
+    CHECK(item.new_page_count <= ARRAY_LEN(item.new_pages));
+    memcpy(item.new_pages, s->pages + s->engine_pages, item.new_page_count * sizeof *s->pages);
+    s->engine_pages = s->page_count;
+    s->in_step = true;
+    t->step_seqs[t->job.item_count] = s;
+    t->items[t->job.item_count++] = item;
+}
+
+bool wstep_go(wtable *t) {
+    PRE(!t->busy);
+    if (t->job.item_count == 0) return false;
+    for (uint32_t slot = 0; slot < t->opt.max_seqs; slot++) {
+        if (!t->slot_open[slot]) continue;
+        t->slot_open[slot] = false;
+        t->closes[t->job.close_count++] = slot;
+    }
+    t->job.closes = t->closes;
+    t->job.opens = t->opens;
+    t->job.items = t->items;
+    t->busy = true;
+    t->sink.step(t->sink.ctx, &t->job);
+    return true;
+}
+
+void wstep_token(wtable *t, const wseq *s, uint32_t index, const token_out *token) {
+    CHECK(t->token_count < 2 * t->opt.max_seqs);
+    t->tokens[t->token_count++] = (ctl_token){.req = s->req, .attempt = s->attempt, .index = index, .token = *token};
+}
+
+static void send_tokens(wtable *t) {
+    if (t->token_count == 0) return;
+    ctl_msg m = {.kind = CTL_TOKENS, .tokens = {.tokens = t->tokens, .count = t->token_count}};
+    wtable_send(t, &m);
+    t->token_count = 0;
+}
+
+void wstep_end(wtable *t, const step_result *results, uint32_t count,
+               void (*row)(wtable *t, wseq *s, const step_item *item, const step_result *r)) {
+    PRE(t->busy && count == t->job.item_count);
+    t->busy = false;
+    t->token_count = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        wseq *s = t->step_seqs[i];
+        CHECK(results[i].tag == t->items[i].tag);
+        s->in_step = false;
+        if (s->phase == WSEQ_CLOSING) wtable_settle(t, s); /* its result is of no interest any more */
+        else row(t, s, &t->items[i], &results[i]);
+    }
+    send_tokens(t); /* after all rows: free_pages in its head counts what ended here */
+    t->job = (dev_job){0};
+}

@@ -1,0 +1,207 @@
+/* decode_core - the decode worker's requests: RESERVE -> KV arrives -> VERIFIED -> one token per step -> end.
+ *
+ * A sequence starts on this side's own evidence only: X_VERIFIED says that every segment and the SEAL came and were right. The transfer
+ * thread is told to forget the hand-off in the same breath, so that pages are free at once when the sequence ends or is preempted
+ * later. Token k, which P sampled, is repeated to the coordinator in the first TOKENS message.
+ *
+ * Out of pages: the youngest running sequence is preempted and keeps nothing. Reservations are left alone (their KV is half way
+ * here); if they hold the last pages, the oldest sequence waits until one of them is verified and can be preempted. */
+#include "base/mem.h"
+#include "decode_worker/decode_policy.h"
+#include "worker/wtable.h"
+
+#include <stdlib.h>
+
+typedef struct decode_core {
+    wtable t;
+    wseq **running;          /* [capacity] scratch: the decode batch, oldest first */
+    batch_row *rows;         /* [capacity] of it */
+    batch_verdict *verdicts; /* [capacity] of it */
+    uint32_t first;          /* where the next round starts */
+} decode_core;
+
+static void *decode_new(const wcore_options *opt, const wcore_sink *sink) {
+    PRE(opt);
+    decode_core *c = xcalloc(1, sizeof *c);
+    uint32_t capacity = 2 * opt->max_seqs; /* closing requests need room besides the live ones */
+    wtable_init(&c->t, ROLE_DECODE, opt, sink, capacity);
+    c->running = xcalloc(capacity, sizeof(wseq *));
+    c->rows = xcalloc(capacity, sizeof *c->rows);
+    c->verdicts = xcalloc(capacity, sizeof *c->verdicts);
+    return c;
+}
+
+static void decode_free(void *core) {
+    decode_core *c = core;
+    if (!c) return;
+    wtable_done(&c->t);
+    free(c->running);
+    free(c->rows);
+    free(c->verdicts);
+    free(c);
+}
+
+static void decode_session(void *core, uint64_t epoch, uint64_t incarnation, uint64_t now_ns) {
+    decode_core *c = core;
+    (void)now_ns;
+    wtable_session(&c->t, epoch, incarnation);
+}
+
+static void on_reserve(decode_core *c, const ctl_msg *m) {
+    const ctl_work *w = &m->work;
+    wtable *t = &c->t;
+    uint64_t hash = kv_ids_hash(KV_IDS_HASH_START, w->prompt, w->prompt_count);
+    if (w->output_count) hash = kv_ids_hash(hash, w->output, w->output_count);
+    if (hash != w->ids_hash) {
+        wtable_no_room(t, m, "the token ids do not have the hash that came with them");
+        return;
+    }
+    wtable_need need = {.rows = w->prompt_count + w->output_count + 1,
+                        .headroom = decode_policy_headroom(wtable_stats(t).running, t->opt.page_count),
+                        .slot = true,
+                        .phase = WSEQ_EXPECTED};
+    wseq *s = wtable_admit(t, m, &need);
+    if (!s) return;
+    s->id = (kv_identity){
+        .epoch = t->epoch, .p_inc = w->p_inc, .d_inc = t->incarnation, .req = m->req, .attempt = m->attempt};
+    wtable_post(t, s, X_EXPECT);
+    ctl_msg answer = {
+        .kind = CTL_RESERVED, .req = m->req, .attempt = m->attempt, .reserved = {.ring = t->incarnation}};
+    wtable_send(t, &answer);
+}
+
+static void decode_ctl(void *core, const ctl_msg *m, uint64_t now_ns) {
+    decode_core *c = core;
+    (void)now_ns;
+    if (m->kind == CTL_RESERVE) on_reserve(c, m);
+    else if (m->kind == CTL_RELEASE || m->kind == CTL_CANCEL || m->kind == CTL_DROP) wtable_release(&c->t, m);
+    else c->t.counters.stale++;
+}
+
+static void on_verified(decode_core *c, wseq *s, const xfer_event *e) {
+    wtable *t = &c->t;
+    ctl_msg told = {.kind = CTL_VERIFIED,
+                    .req = s->req,
+                    .attempt = s->attempt,
+                    .verified = {.bytes = e->bytes, .segments = e->segments, .exposed_ns = e->last_ns - e->first_ns}};
+    wtable_send(t, &told);
+    uint32_t index = s->output_count;
+    s->ids[wtable_rows(s)] = e->first.id;
+    s->output_count++;
+    s->first = e->first;
+    if (e->finished) {
+        ctl_token token = {.req = s->req, .attempt = s->attempt, .index = index, .token = e->first};
+        wtable_close(t, s, false);
+        ctl_msg m = {.kind = CTL_TOKENS, .tokens = {.tokens = &token, .count = 1}};
+        wtable_send(t, &m);
+        return;
+    }
+    s->phase = WSEQ_DECODE;
+    s->repeat_first = true;
+    wtable_post(t, s, X_DROP);
+}
+
+static void on_failed(decode_core *c, wseq *s, const xfer_event *e) {
+    ctl_msg m = {.kind = CTL_HANDOFF_FAILED,
+                 .req = s->req,
+                 .attempt = s->attempt,
+                 .failed = {.segment = e->segment, .why = e->why}};
+    wtable_send(&c->t, &m);
+    wtable_close(&c->t, s, false);
+}
+
+static void decode_xfer(void *core, const xfer_event *e, uint64_t now_ns) {
+    decode_core *c = core;
+    (void)now_ns;
+    if (e->kind == X_DROPPED) {
+        wtable_dropped(&c->t, e->id.req);
+        return;
+    }
+    wseq *s = wtable_find(&c->t, e->id.req);
+    if (!s || s->phase != WSEQ_EXPECTED || e->id.attempt != s->attempt || e->id.p_inc != s->id.p_inc) return;
+    if (e->kind == X_VERIFIED) on_verified(c, s, e);
+    else if (e->kind == X_FAILED) on_failed(c, s, e);
+}
+
+static void decode_row(wtable *t, wseq *s, const step_item *item, const step_result *r) {
+    (void)item;
+    CHECK(r->sampled);
+    t->counters.decode_rows++;
+    if (s->repeat_first) wstep_token(t, s, s->output_count - 1, &s->first);
+    s->repeat_first = false;
+    uint32_t index = s->output_count++;
+    token_out token = r->token;
+    token.fin = wtable_finish(t, s, token.id);
+    wstep_token(t, s, index, &token);
+    if (token.fin != FINISH_NONE) wtable_close(t, s, false);
+}
+
+static void decode_stepped(void *core, const step_result *results, uint32_t count, uint64_t now_ns) {
+    decode_core *c = core;
+    (void)now_ns;
+    c->t.counters.decode_steps++;
+    wstep_end(&c->t, results, count, decode_row);
+}
+
+static uint32_t gather_running(decode_core *c) {
+    const wtable *t = &c->t;
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < t->live_count; i++) {
+        wseq *s = t->live[i];
+        if (s->phase != WSEQ_DECODE) continue;
+        c->running[count] = s;
+        c->rows[count++] = (batch_row){.wants_row = true,
+                                       .needs_page = kv_pages_for(wtable_rows(s)) > s->page_count,
+                                       .pages = s->page_count,
+                                       .frees_now = !s->xfer_known};
+    }
+    return count;
+}
+
+static void decode_turn(void *core, uint64_t now_ns) {
+    decode_core *c = core;
+    wtable *t = &c->t;
+    (void)now_ns;
+    if (t->busy) return;
+    uint32_t count = gather_running(c);
+    batch_limits limits = {.free_pages = kv_pool_available(t->pool),
+                           .coming_pages = wtable_coming_pages(t),
+                           .first = c->first,
+                           .max_rows = t->opt.max_rows};
+    c->first = decode_policy_form(c->rows, count, &limits, c->verdicts);
+    for (uint32_t i = count; i-- > 0;)
+        if (c->verdicts[i] == BATCH_PREEMPT) wtable_close(t, c->running[i], true);
+    for (uint32_t i = 0; i < count; i++) {
+        if (c->verdicts[i] != BATCH_ROW) continue;
+        wseq *s = c->running[i];
+        CHECK(wtable_grow(t, s, wtable_rows(s)));
+        wstep_add(t, s, wtable_rows(s) - 1, 1, true);
+    }
+    wstep_go(t);
+}
+
+static wcore_stats decode_stats(const void *core) {
+    return wtable_stats(&((const decode_core *)core)->t);
+}
+
+static bool decode_idle(const void *core) {
+    return wtable_idle(&((const decode_core *)core)->t);
+}
+
+static bool decode_check(const void *core) {
+    return wtable_check(&((const decode_core *)core)->t);
+}
+
+const wcore_ops decode_core_ops = {
+    .role = ROLE_DECODE,
+    .new_core = decode_new,
+    .free_core = decode_free,
+    .session = decode_session,
+    .ctl = decode_ctl,
+    .stepped = decode_stepped,
+    .xfer = decode_xfer,
+    .turn = decode_turn,
+    .stats = decode_stats,
+    .idle = decode_idle,
+    .check = decode_check,
+};

@@ -1,0 +1,13 @@
+#include "decode_worker/decode_policy.h"
+
+#include "base/status.h"
+
+uint32_t decode_policy_headroom(uint32_t running, uint32_t page_count) {
+    return batch_headroom(running, page_count);
+}
+
+uint32_t decode_policy_form(const batch_row *rows, uint32_t count, const batch_limits *limits, batch_verdict *out) {
+    PRE(limits && limits->max_rows > 0);
+    batch_rows(rows, count, limits, out);
+    return count > limits->max_rows ? (limits->first + limits->max_rows) % count : 0;
+}

@@ -1,0 +1,173 @@
+/* prefill_core - the prefill worker's requests: PREFILL -> queue -> chunks -> TOKENS[k] -> pinned -> RELEASE.
+ *
+ * The KV of a prompt is offered to the transfer thread when its pages are taken, so that segments leave layer by layer as soon as a DEST is
+ * known, before, while or after the prompt is computed. Without a DEST the pages are parked. They stay pinned in any
+ * case until RELEASE (or CANCEL, DROP): only the coordinator knows that a D has verified them, and a D that is lost earlier
+ * is replaced by another one from the same pages, under the next attempt.
+ *
+ * An engine slot is needed only while a prompt is computed; pinned prompts are bounded by the pool and WTABLE_REQUESTS_MAX. */
+#include "base/mem.h"
+#include "prefill_worker/prefill_policy.h"
+#include "worker/wtable.h"
+
+#include <stdlib.h>
+
+typedef struct prefill_core {
+    wtable t;
+    wseq **queue;          /* [capacity] scratch: prompts to be computed, oldest first */
+    batch_prompt *prompts; /* [capacity] of the queue */
+    batch_chunk *chunks;   /* [max_seqs] */
+} prefill_core;
+
+static void *prefill_new(const wcore_options *opt, const wcore_sink *sink) {
+    PRE(opt && opt->max_rows >= KV_PAGE_TOKENS);
+    prefill_core *c = xcalloc(1, sizeof *c);
+    uint32_t capacity = MAX(WTABLE_REQUESTS_MAX, opt->max_seqs);
+    wtable_init(&c->t, ROLE_PREFILL, opt, sink, capacity);
+    c->queue = xcalloc(capacity, sizeof(wseq *));
+    c->prompts = xcalloc(capacity, sizeof *c->prompts);
+    c->chunks = xcalloc(opt->max_seqs, sizeof *c->chunks);
+    return c;
+}
+
+static void prefill_free(void *core) {
+    prefill_core *c = core;
+    if (!c) return;
+    wtable_done(&c->t);
+    free(c->queue);
+    free(c->prompts);
+    free(c->chunks);
+    free(c);
+}
+
+static void prefill_session(void *core, uint64_t epoch, uint64_t incarnation, uint64_t now_ns) {
+    prefill_core *c = core;
+    (void)now_ns;
+    wtable_session(&c->t, epoch, incarnation);
+}
+
+static void on_prefill(prefill_core *c, const ctl_msg *m) {
+    uint32_t rows = m->work.prompt_count + m->work.output_count;
+    wseq *s = wtable_admit(&c->t, m, &(wtable_need){.rows = rows, .phase = WSEQ_PROMPT});
+    if (!s) return;
+    s->id = (kv_identity){
+        .epoch = c->t.epoch, .p_inc = c->t.incarnation, .req = m->req, .attempt = m->attempt};
+    wtable_post(&c->t, s, X_OFFER);
+}
+
+static void on_dest(prefill_core *c, const ctl_msg *m) {
+    wseq *s = wtable_find(&c->t, m->req);
+    if (!s || m->dest.new_attempt < s->attempt) {
+        c->t.counters.stale++;
+        return;
+    }
+    s->attempt = m->dest.new_attempt;
+    s->id.attempt = s->attempt;
+    s->id.d_inc = m->dest.d_inc;
+    s->has_dest = true;
+    xfer_cmd cmd = {.kind = X_DEST, .id = s->id, .peer_inc = m->dest.d_inc, .endpoint = m->dest.endpoint};
+    c->t.sink.xfer(c->t.sink.ctx, &cmd);
+}
+
+static void prefill_ctl(void *core, const ctl_msg *m, uint64_t now_ns) {
+    prefill_core *c = core;
+    (void)now_ns;
+    if (m->kind == CTL_PREFILL) on_prefill(c, m);
+    else if (m->kind == CTL_DEST) on_dest(c, m);
+    else if (m->kind == CTL_RELEASE || m->kind == CTL_CANCEL || m->kind == CTL_DROP) wtable_release(&c->t, m);
+    else c->t.counters.stale++;
+}
+
+static void prefill_row(wtable *t, wseq *s, const step_item *item, const step_result *r) {
+    s->rows_done += item->count;
+    t->counters.prefill_rows += item->count;
+    if (!item->sample) return;
+    CHECK(r->sampled && s->rows_done == wtable_rows(s));
+    uint32_t index = s->output_count++;
+    s->first = r->token;
+    s->first.fin = wtable_finish(t, s, r->token.id);
+    s->phase = WSEQ_PINNED;
+    wtable_leave_slot(t, s);
+    wstep_token(t, s, index, &s->first);
+    wtable_post(t, s, X_SEAL);
+}
+
+static void prefill_stepped(void *core, const step_result *results, uint32_t count, uint64_t now_ns) {
+    prefill_core *c = core;
+    (void)now_ns;
+    wstep_end(&c->t, results, count, prefill_row);
+}
+
+static void on_failed(prefill_core *c, const xfer_event *e) {
+    wseq *s = wtable_find(&c->t, e->id.req);
+    if (!s || e->id.attempt != s->attempt) return; /* of a hand-off that was replaced or dropped meanwhile */
+    s->has_dest = false;
+    ctl_msg m = {.kind = CTL_HANDOFF_FAILED,
+                 .req = s->req,
+                 .attempt = s->attempt,
+                 .failed = {.segment = e->segment, .why = e->why}};
+    wtable_send(&c->t, &m);
+}
+
+static void prefill_xfer(void *core, const xfer_event *e, uint64_t now_ns) {
+    prefill_core *c = core;
+    (void)now_ns;
+    switch (e->kind) {
+    case X_DROPPED: wtable_dropped(&c->t, e->id.req); break;
+    case X_FAILED: on_failed(c, e); break;
+    case X_SENT:     /* the pages stay pinned: that they arrived is D's to say */
+    case X_VERIFIED: /* a receiver's event */
+        break;
+    }
+}
+
+static void prefill_turn(void *core, uint64_t now_ns) {
+    prefill_core *c = core;
+    wtable *t = &c->t;
+    (void)now_ns;
+    if (t->busy) return;
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < t->live_count; i++) {
+        wseq *s = t->live[i];
+        if (s->phase != WSEQ_PROMPT) continue;
+        c->queue[count] = s;
+        c->prompts[count++] = (batch_prompt){.done = s->rows_done, .total = wtable_rows(s)};
+    }
+    prefill_limits limits = {
+        .max_rows = t->opt.max_rows, .chunk_tokens = t->opt.chunk_tokens, .max_seqs = t->opt.max_seqs};
+    uint32_t chunks = prefill_policy_form(c->prompts, count, &limits, c->chunks);
+    for (uint32_t i = 0; i < chunks; i++) {
+        const batch_chunk *k = &c->chunks[i];
+        wseq *s = c->queue[k->index];
+        /* Slots are taken in order of age, so the first max_seqs prompts always find one. */
+        if (s->slot == WSEQ_NO_SLOT) CHECK(wtable_take_slot(t, s));
+        wstep_add(t, s, k->begin, k->count, k->last);
+    }
+    wstep_go(t);
+}
+
+static wcore_stats prefill_stats(const void *core) {
+    return wtable_stats(&((const prefill_core *)core)->t);
+}
+
+static bool prefill_idle(const void *core) {
+    return wtable_idle(&((const prefill_core *)core)->t);
+}
+
+static bool prefill_check(const void *core) {
+    return wtable_check(&((const prefill_core *)core)->t);
+}
+
+const wcore_ops prefill_core_ops = {
+    .role = ROLE_PREFILL,
+    .new_core = prefill_new,
+    .free_core = prefill_free,
+    .session = prefill_session,
+    .ctl = prefill_ctl,
+    .stepped = prefill_stepped,
+    .xfer = prefill_xfer,
+    .turn = prefill_turn,
+    .stats = prefill_stats,
+    .idle = prefill_idle,
+    .check = prefill_check,
+};

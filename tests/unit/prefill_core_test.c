@@ -1,0 +1,271 @@
+#include "tests/unit/wcore_fake.h"
+
+static void dest(fake *f, uint64_t req, uint32_t attempt, uint32_t new_attempt, uint64_t d_inc) {
+    ctl_msg m = {.kind = CTL_DEST, .req = req, .attempt = attempt};
+    m.dest = (ctl_dest){.d_inc = d_inc, .endpoint = "tcp://127.0.0.1:1", .credits = 4, .new_attempt = new_attempt};
+    f->ops->ctl(f->core, &m, f->now_ns);
+    assert_true(f->ops->check(f->core));
+}
+
+static fake *start(void) {
+    wcore_options opt = fake_options();
+    fake *f = fake_new(&prefill_core_ops, &opt);
+    const xfer_cmd *c = fake_expect_cmd(f, X_EPOCH);
+    assert_int_equal(c->id.epoch, FAKE_EPOCH);
+    assert_int_equal(c->id.p_inc, FAKE_INC);
+    return f;
+}
+
+static void a_prompt_is_offered_computed_in_chunks_and_its_first_token_told_at_once(void **state) {
+    (void)state;
+    fake *f = start();
+    fake_give(f, CTL_PREFILL, (fake_work){.req = 1, .attempt = 1, .prompt = 40, .max_tokens = 8});
+    assert_int_equal(fake_used(f), 3);
+    const xfer_cmd *offer = fake_expect_cmd(f, X_OFFER);
+    assert_int_equal(offer->id_count, 40);
+    assert_int_equal(offer->page_count, 3);
+    assert_int_equal(offer->id.p_inc, FAKE_INC);
+    fake_turn(f);
+    assert_int_equal(f->job->open_count, 1);
+    assert_int_equal(f->job->opens[0].init.prompt_count, 40);
+    assert_int_equal(f->job->items[0].count, 32);
+    assert_false(f->job->items[0].sample);
+    fake_stepped(f, 7);
+    fake_expect_quiet(f);
+    fake_turn(f);
+    assert_int_equal(f->job->open_count, 0);
+    assert_int_equal(f->job->items[0].begin, 32);
+    assert_int_equal(f->job->items[0].count, 8);
+    assert_true(f->job->items[0].sample);
+    fake_stepped(f, 7);
+    const ctl_msg *m = fake_expect(f, CTL_TOKENS);
+    assert_int_equal(m->tokens.count, 1);
+    fake_expect_token(m, 0, 1, 1, 0, 7, FINISH_NONE);
+    const xfer_cmd *seal = fake_expect_cmd(f, X_SEAL);
+    assert_int_equal(seal->first.id, 7);
+    assert_false(seal->finished);
+    assert_int_equal(f->ops->stats(f->core).parked, 1);
+    assert_int_equal(f->ops->stats(f->core).prefill_rows, 40);
+    assert_int_equal(fake_used(f), 3);
+    fake_turn(f);
+    assert_null(f->job);
+    fake_free(f);
+}
+
+static void pages_stay_pinned_until_release_and_the_transfer_thread_has_let_go(void **state) {
+    (void)state;
+    fake *f = start();
+    fake_give(f, CTL_PREFILL, (fake_work){.req = 1, .attempt = 1, .prompt = 16, .max_tokens = 8});
+    fake_turn(f);
+    fake_stepped(f, 7);
+    dest(f, 1, 1, 1, FAKE_D_INC);
+    fake_event(f, (xfer_event){.kind = X_SENT, .id = {.req = 1, .attempt = 1}});
+    assert_int_equal(fake_used(f), 1);
+    assert_int_equal(f->ops->stats(f->core).sends_pending, 1);
+    fake_expect(f, CTL_TOKENS);
+    fake_tell(f, CTL_RELEASE, 1, 1);
+    fake_expect_quiet(f);
+    assert_int_equal(fake_used(f), 1);
+    fake_event(f, (xfer_event){.kind = X_DROPPED, .id = {.req = 1, .attempt = 1}});
+    const ctl_msg *m = fake_expect(f, CTL_CLOSED);
+    assert_int_equal(m->req, 1);
+    assert_int_equal(m->attempt, 1);
+    assert_int_equal(m->free_pages, 100);
+    assert_true(f->ops->idle(f->core));
+    fake_free(f);
+}
+
+static void no_pages_means_no_room_and_nothing_is_held(void **state) {
+    (void)state;
+    wcore_options opt = fake_options();
+    opt.page_count = 4;
+    fake *f = fake_new(&prefill_core_ops, &opt);
+    fake_give(f, CTL_PREFILL, (fake_work){.req = 1, .attempt = 1, .prompt = 48, .max_tokens = 8});
+    fake_give(f, CTL_PREFILL, (fake_work){.req = 2, .attempt = 4, .prompt = 17, .max_tokens = 8});
+    const ctl_msg *m = fake_expect(f, CTL_NO_ROOM);
+    assert_int_equal(m->req, 2);
+    assert_int_equal(m->attempt, 4);
+    assert_int_equal(m->free_pages, 1);
+    assert_int_equal(fake_used(f), 3);
+    fake_free(f);
+}
+
+static void the_offer_to_another_d_carries_its_incarnation_and_the_new_attempt(void **state) {
+    (void)state;
+    fake *f = start();
+    fake_give(f, CTL_PREFILL, (fake_work){.req = 1, .attempt = 1, .prompt = 16, .max_tokens = 8});
+    fake_expect_cmd(f, X_OFFER);
+    dest(f, 1, 1, 1, FAKE_D_INC);
+    const xfer_cmd *c = fake_expect_cmd(f, X_DEST);
+    assert_int_equal(c->id.epoch, FAKE_EPOCH);
+    assert_int_equal(c->id.p_inc, FAKE_INC);
+    assert_int_equal(c->id.d_inc, FAKE_D_INC);
+    assert_int_equal(c->id.attempt, 1);
+    assert_string_equal(c->endpoint, "tcp://127.0.0.1:1");
+    fake_event(f, (xfer_event){.kind = X_FAILED, .id = {.req = 1, .attempt = 1}, .segment = 3, .why = "lost"});
+    const ctl_msg *m = fake_expect(f, CTL_HANDOFF_FAILED);
+    assert_int_equal(m->attempt, 1);
+    assert_int_equal(m->failed.segment, 3);
+    assert_int_equal(fake_used(f), 1);
+    dest(f, 1, 1, 2, 88);
+    c = fake_expect_cmd(f, X_DEST);
+    assert_int_equal(c->id.d_inc, 88);
+    assert_int_equal(c->id.attempt, 2);
+    fake_turn(f);
+    fake_stepped(f, 7);
+    fake_expect_token(fake_expect(f, CTL_TOKENS), 0, 1, 2, 0, 7, FINISH_NONE);
+    fake_event(f, (xfer_event){.kind = X_FAILED, .id = {.req = 1, .attempt = 1}}); /* of the one that was replaced */
+    fake_expect_quiet(f);
+    dest(f, 1, 1, 1, FAKE_D_INC);
+    fake_expect_cmd(f, X_SEAL);
+    fake_expect_no_cmd(f);
+    assert_int_equal(f->ops->stats(f->core).stale, 1);
+    fake_free(f);
+}
+
+static void a_prompt_that_ends_with_its_first_token_is_sealed_as_finished(void **state) {
+    (void)state;
+    fake *f = start();
+    fake_give(f, CTL_PREFILL, (fake_work){.req = 1, .attempt = 1, .prompt = 5, .max_tokens = 1});
+    fake_expect_cmd(f, X_OFFER);
+    fake_turn(f);
+    fake_stepped(f, 7);
+    fake_expect_token(fake_expect(f, CTL_TOKENS), 0, 1, 1, 0, 7, FINISH_LENGTH);
+    assert_true(fake_expect_cmd(f, X_SEAL)->finished);
+    fake_give(f, CTL_PREFILL, (fake_work){.req = 2, .attempt = 1, .prompt = 5, .max_tokens = 9});
+    fake_expect_cmd(f, X_OFFER);
+    fake_turn(f);
+    assert_int_equal(f->job->close_count, 1);
+    fake_stepped(f, FAKE_EOS);
+    fake_expect_token(fake_expect(f, CTL_TOKENS), 0, 2, 1, 0, FAKE_EOS, FINISH_EOS);
+    assert_true(fake_expect_cmd(f, X_SEAL)->finished);
+    assert_int_equal(fake_used(f), 2);
+    fake_free(f);
+}
+
+static void a_replay_goes_on_at_its_index_even_past_max_tokens(void **state) {
+    (void)state;
+    fake *f = start();
+    fake_give(f, CTL_PREFILL, (fake_work){.req = 1, .attempt = 2, .prompt = 5, .output = 3, .max_tokens = 3});
+    fake_turn(f);
+    assert_int_equal(f->job->opens[0].init.output_count, 3);
+    assert_int_equal(f->job->items[0].count, 8);
+    fake_stepped(f, 7);
+    fake_expect_token(fake_expect(f, CTL_TOKENS), 0, 1, 2, 3, 7, FINISH_LENGTH);
+    fake_free(f);
+}
+
+static void a_request_canceled_while_its_step_runs_is_closed_after_the_step_and_says_nothing(void **state) {
+    (void)state;
+    fake *f = start();
+    fake_give(f, CTL_PREFILL, (fake_work){.req = 1, .attempt = 1, .prompt = 16, .max_tokens = 8});
+    fake_turn(f);
+    fake_tell(f, CTL_CANCEL, 1, 1);
+    fake_event(f, (xfer_event){.kind = X_DROPPED, .id = {.req = 1, .attempt = 1}});
+    assert_int_equal(fake_used(f), 1);
+    fake_expect_quiet(f);
+    fake_tell(f, CTL_DROP, 1, 1); /* again, while it is leaving: still one answer */
+    fake_stepped(f, 7);
+    fake_expect(f, CTL_CLOSED);
+    fake_expect_quiet(f);
+    assert_int_equal(fake_used(f), 0);
+    fake_free(f);
+}
+
+static void release_cancel_and_drop_of_an_unknown_request_are_answered_closed(void **state) {
+    (void)state;
+    fake *f = start();
+    const ctl_kind kinds[] = {CTL_RELEASE, CTL_CANCEL, CTL_DROP};
+    for (uint32_t i = 0; i < 3; i++) {
+        fake_tell(f, kinds[i], 40 + i, 3);
+        const ctl_msg *m = fake_expect(f, CTL_CLOSED);
+        assert_int_equal(m->req, 40 + i);
+        assert_int_equal(m->attempt, 3);
+    }
+    fake_free(f);
+}
+
+static void a_cancel_of_an_older_attempt_leaves_the_newer_one_alone(void **state) {
+    (void)state;
+    fake *f = start();
+    fake_give(f, CTL_PREFILL, (fake_work){.req = 1, .attempt = 3, .prompt = 16, .max_tokens = 8});
+    fake_tell(f, CTL_CANCEL, 1, 2);
+    assert_int_equal(fake_expect(f, CTL_CLOSED)->attempt, 2);
+    assert_int_equal(fake_used(f), 1);
+    fake_free(f);
+}
+
+static void the_same_request_may_come_back_while_its_last_attempt_is_leaving(void **state) {
+    (void)state;
+    fake *f = start();
+    fake_give(f, CTL_PREFILL, (fake_work){.req = 1, .attempt = 1, .prompt = 16, .max_tokens = 8});
+    fake_turn(f);
+    fake_tell(f, CTL_DROP, 1, 1);
+    fake_give(f, CTL_PREFILL, (fake_work){.req = 1, .attempt = 2, .prompt = 16, .max_tokens = 8});
+    assert_int_equal(fake_used(f), 2);
+    fake_stepped(f, 7); /* of attempt 1: ignored */
+    fake_expect_quiet(f);
+    fake_event(f, (xfer_event){.kind = X_DROPPED, .id = {.req = 1, .attempt = 1}});
+    assert_int_equal(fake_expect(f, CTL_CLOSED)->attempt, 1);
+    fake_turn(f);
+    fake_stepped(f, 8);
+    fake_expect_token(fake_expect(f, CTL_TOKENS), 0, 1, 2, 0, 8, FINISH_NONE);
+    assert_int_equal(fake_used(f), 1);
+    fake_free(f);
+}
+
+static void a_new_session_forgets_everything_and_says_nothing_about_it(void **state) {
+    (void)state;
+    fake *f = start();
+    fake_give(f, CTL_PREFILL, (fake_work){.req = 1, .attempt = 1, .prompt = 16, .max_tokens = 8});
+    fake_give(f, CTL_PREFILL, (fake_work){.req = 2, .attempt = 1, .prompt = 16, .max_tokens = 8});
+    fake_turn(f);
+    fake_tell(f, CTL_CANCEL, 2, 1);
+    f->cmd_read = f->cmd_count;
+    f->ops->session(f->core, FAKE_EPOCH, FAKE_INC + 1, 0);
+    assert_int_equal(fake_expect_cmd(f, X_EPOCH)->id.p_inc, FAKE_INC + 1);
+    assert_int_equal(fake_expect_cmd(f, X_DROP)->id.req, 1);
+    fake_event(f, (xfer_event){.kind = X_DROPPED, .id = {.req = 2}});
+    fake_event(f, (xfer_event){.kind = X_DROPPED, .id = {.req = 1}});
+    assert_int_equal(fake_used(f), 2);
+    fake_stepped(f, 7);
+    assert_int_equal(fake_used(f), 0);
+    fake_expect_quiet(f);
+    fake_free(f);
+}
+
+static void more_prompts_than_slots_wait_and_are_served_in_order(void **state) {
+    (void)state;
+    wcore_options opt = fake_options();
+    opt.max_seqs = 2;
+    fake *f = fake_new(&prefill_core_ops, &opt);
+    for (uint64_t r = 1; r <= 5; r++)
+        fake_give(f, CTL_PREFILL, (fake_work){.req = r, .attempt = 1, .prompt = 10, .max_tokens = 8});
+    for (uint64_t r = 1; r <= 5; r += 2) {
+        fake_turn(f);
+        assert_int_equal(f->job->items[0].tag, r);
+        fake_stepped(f, 7);
+        const ctl_msg *m = fake_expect(f, CTL_TOKENS);
+        assert_int_equal(m->tokens.count, r < 5 ? 2 : 1);
+    }
+    assert_int_equal(f->ops->stats(f->core).parked, 5);
+    fake_free(f);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_prompt_is_offered_computed_in_chunks_and_its_first_token_told_at_once),
+        cmocka_unit_test(pages_stay_pinned_until_release_and_the_transfer_thread_has_let_go),
+        cmocka_unit_test(no_pages_means_no_room_and_nothing_is_held),
+        cmocka_unit_test(the_offer_to_another_d_carries_its_incarnation_and_the_new_attempt),
+        cmocka_unit_test(a_prompt_that_ends_with_its_first_token_is_sealed_as_finished),
+        cmocka_unit_test(a_replay_goes_on_at_its_index_even_past_max_tokens),
+        cmocka_unit_test(a_request_canceled_while_its_step_runs_is_closed_after_the_step_and_says_nothing),
+        cmocka_unit_test(release_cancel_and_drop_of_an_unknown_request_are_answered_closed),
+        cmocka_unit_test(a_cancel_of_an_older_attempt_leaves_the_newer_one_alone),
+        cmocka_unit_test(the_same_request_may_come_back_while_its_last_attempt_is_leaving),
+        cmocka_unit_test(a_new_session_forgets_everything_and_says_nothing_about_it),
+        cmocka_unit_test(more_prompts_than_slots_wait_and_are_served_in_order),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
