@@ -47,6 +47,8 @@ static inline size_t kv_segment_bytes(const kv_layout *l, uint32_t token_count, 
  * odd and pseudo-random (splitmix64 finaliser of i, or'ed with 1), so that a flipped bit, a swapped pair of words
  * and a shifted run all change it. The sum can be taken in any order, hence in parallel. */
 uint64_t kv_checksum(uint64_t seed, const void *bytes, size_t count);
+/* Adds to `sum` the words of a part that starts at word `word_begin` of the whole. Only the last part may have a tail. */
+uint64_t kv_checksum_part(uint64_t sum, uint64_t word_begin, const void *bytes, size_t count);
 uint64_t kv_mix(uint64_t i);
 
 #endif

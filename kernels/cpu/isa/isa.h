@@ -1,0 +1,22 @@
+/* isa - what the files of this folder share. Each is compiled once per instruction set, with CPU_ISA (the suffix of its symbols),
+ * CPU_PATH and SIMD_KIND (simd.h) defined by CMake. */
+#ifndef BATON_KERNELS_CPU_ISA_ISA_H
+#define BATON_KERNELS_CPU_ISA_ISA_H
+
+#include "base/mem.h"
+#include "kernels/cpu/cpu.h"
+#include "kernels/cpu/simd.h"
+
+#define ISA_PASTE_(name, isa) name##_##isa
+#define ISA_PASTE(name, isa) ISA_PASTE_(name, isa)
+#define ISA(name) ISA_PASTE(name, CPU_ISA)
+
+status ISA(cpu_embed)(device *d, const op_embed *a);
+status ISA(cpu_rmsnorm)(device *d, const op_rmsnorm *a);
+status ISA(cpu_linear)(device *d, const op_linear *a);
+status ISA(cpu_kv_write)(device *d, const op_kv_write *a);
+status ISA(cpu_attention)(device *d, const op_attention *a);
+status ISA(cpu_silu_mul)(device *d, const op_silu_mul *a);
+status ISA(cpu_add)(device *d, const op_add *a);
+
+#endif

@@ -1,0 +1,137 @@
+/* rows - the light ops: norm, silu, add, embedding, KV rows into pages. */
+#include "kernels/cpu/isa/weights.h"
+
+/* Floats of one task of an op that treats every float alike; such a float's result does not depend on its lane. */
+enum { SLICE = 8192 };
+
+static uint32_t slices(size_t floats) {
+    return (uint32_t)((floats + SLICE - 1) / SLICE);
+}
+
+/* ---- rmsnorm ---- */
+
+static void rmsnorm_row(void *ctx, uint32_t row, uint32_t thread) {
+    const op_rmsnorm *a = ctx;
+    (void)thread;
+    const float *x = a->x + (size_t)row * a->dim, *w = a->weight->data;
+    float *out = a->out + (size_t)row * a->dim;
+    uint32_t whole = a->dim / SIMD_WIDTH * SIMD_WIDTH, rest = a->dim - whole;
+    vf squares = vf_zero();
+    for (uint32_t i = 0; i < whole; i += SIMD_WIDTH) {
+        vf v = vf_load(x + i);
+        squares = vf_fma(v, v, squares);
+    }
+    if (rest) {
+        vf v = vf_load_part(x + whole, rest);
+        squares = vf_fma(v, v, squares);
+    }
+    vf inverse = vf_set1(1.0f / __builtin_sqrtf(vf_sum(squares) / (float)a->dim + a->eps));
+    for (uint32_t i = 0; i < whole; i += SIMD_WIDTH) vf_store(out + i, vf_load(x + i) * inverse * vf_load(w + i));
+    if (rest) vf_store_part(out + whole, vf_load_part(x + whole, rest) * inverse * vf_load_part(w + whole, rest), rest);
+}
+
+status ISA(cpu_rmsnorm)(device *d, const op_rmsnorm *a) {
+    PRE(a->weight->type == DT_F32);
+    PRE(a->weight->cols == a->dim);
+    team_run(d->team, a->rows, rmsnorm_row, (void *)a);
+    return ST_OK;
+}
+
+/* ---- silu ---- */
+
+INLINE vf silu_mul(vf gate, vf up) {
+    return gate / (vf_set1(1.0f) + vf_exp(vf_zero() - gate)) * up;
+}
+
+static void silu_mul_slice(void *ctx, uint32_t task, uint32_t thread) {
+    const op_silu_mul *a = ctx;
+    (void)thread;
+    size_t i = (size_t)task * SLICE, end = MIN(i + SLICE, (size_t)a->rows * a->dim);
+    for (; i + SIMD_WIDTH <= end; i += SIMD_WIDTH) vf_store(a->out + i, silu_mul(vf_load(a->gate + i), vf_load(a->up + i)));
+    uint32_t rest = (uint32_t)(end - i);
+    if (rest) vf_store_part(a->out + i, silu_mul(vf_load_part(a->gate + i, rest), vf_load_part(a->up + i, rest)), rest);
+}
+
+status ISA(cpu_silu_mul)(device *d, const op_silu_mul *a) {
+    team_run(d->team, slices((size_t)a->rows * a->dim), silu_mul_slice, (void *)a);
+    return ST_OK;
+}
+
+/* ---- add ---- */
+
+static void add_slice(void *ctx, uint32_t task, uint32_t thread) {
+    const op_add *a = ctx;
+    (void)thread;
+    size_t i = (size_t)task * SLICE, end = MIN(i + SLICE, (size_t)a->rows * a->dim);
+    for (; i + SIMD_WIDTH <= end; i += SIMD_WIDTH) vf_store(a->x + i, vf_load(a->x + i) + vf_load(a->y + i));
+    for (; i < end; i++) a->x[i] += a->y[i];
+}
+
+status ISA(cpu_add)(device *d, const op_add *a) {
+    team_run(d->team, slices((size_t)a->rows * a->dim), add_slice, (void *)a);
+    return ST_OK;
+}
+
+/* ---- embed ---- */
+
+INLINE void embed(dtype type, const op_embed *a, uint32_t row) {
+    const tensor *t = a->table;
+    PRE(a->ids[row] >= 0);
+    PRE((uint32_t)a->ids[row] < t->rows);
+    const uint8_t *bytes = (const uint8_t *)t->data + (size_t)a->ids[row] * dtype_row_bytes(type, t->cols);
+    float *out = a->out + (size_t)row * t->cols;
+    uint32_t whole = t->cols / GROUP * GROUP, rest = t->cols - whole;
+    weights_row(type, bytes, whole, out);
+    if (rest) {
+        float padded[GROUP];
+        weights_row(type, bytes + whole / GROUP * weights_group_bytes(type), rest, padded);
+        memcpy(out + whole, padded, rest * sizeof *out);
+    }
+}
+
+static void embed_row(void *ctx, uint32_t row, uint32_t thread) {
+    const op_embed *a = ctx;
+    (void)thread;
+    WEIGHTS_FOR_TYPE(a->table->type, embed(TYPE, a, row))
+}
+
+status ISA(cpu_embed)(device *d, const op_embed *a) {
+    team_run(d->team, a->rows, embed_row, (void *)a);
+    return ST_OK;
+}
+
+/* ---- kv_write ---- */
+
+static void store_head(const kv_layout *l, uint8_t *to, const float *from) {
+    if (l->type == DT_F32) {
+        memcpy(to, from, l->head_dim * sizeof *from);
+        return;
+    }
+    uint32_t i = 0;
+    for (; i + SIMD_WIDTH <= l->head_dim; i += SIMD_WIDTH) vf_store_half(to + i * 2, vf_load(from + i));
+    if (i < l->head_dim) {
+        uint16_t halves[SIMD_WIDTH];
+        vf_store_half(halves, vf_load_part(from + i, l->head_dim - i));
+        memcpy(to + i * 2, halves, (l->head_dim - i) * 2);
+    }
+}
+
+static void kv_write_row(void *ctx, uint32_t row, uint32_t thread) {
+    const op_kv_write *a = ctx;
+    (void)thread;
+    const kv_layout *l = a->layout;
+    uint32_t page = a->refs[row].pages[a->refs[row].pos / KV_PAGE_TOKENS];
+    size_t at = (size_t)(a->refs[row].pos % KV_PAGE_TOKENS) * l->head_dim * kv_elem_bytes(l);
+    for (uint32_t h = 0; h < l->kv_heads; h++) {
+        size_t from = ((size_t)row * l->kv_heads + h) * l->head_dim;
+        store_head(l, (uint8_t *)a->kv + kv_tile_offset(l, page, a->layer, 0, h) + at, a->k + from);
+        store_head(l, (uint8_t *)a->kv + kv_tile_offset(l, page, a->layer, 1, h) + at, a->v + from);
+    }
+}
+
+status ISA(cpu_kv_write)(device *d, const op_kv_write *a) {
+    PRE(a->layer < a->layout->layers);
+    PRE(a->layout->type == DT_F16 || a->layout->type == DT_F32);
+    team_run(d->team, a->rows, kv_write_row, (void *)a);
+    return ST_OK;
+}

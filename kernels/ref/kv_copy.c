@@ -1,0 +1,41 @@
+/* kv_copy - segments of a hand-off, one KV row at a time in wire order. */
+#include "kernels/ref/ref.h"
+
+#include <string.h>
+
+static void copy_rows(const op_kv_copy *a, bool to_wire) {
+    const kv_layout *l = a->layout;
+    size_t row_bytes = (size_t)l->head_dim * kv_elem_bytes(l);
+    uint8_t *wire = a->wire;
+    uint32_t end = a->token_begin + a->token_count;
+    PRE(a->token_begin % KV_PAGE_TOKENS == 0);
+    for (uint32_t begin = a->token_begin; begin < end; begin += KV_PAGE_TOKENS) {
+        uint32_t rows = end - begin < KV_PAGE_TOKENS ? end - begin : KV_PAGE_TOKENS;
+        uint32_t page = a->pages[begin / KV_PAGE_TOKENS];
+        for (uint32_t layer = a->layer_begin; layer < a->layer_end; layer++) {
+            for (uint32_t is_v = 0; is_v < 2; is_v++) {
+                for (uint32_t head = 0; head < l->kv_heads; head++) {
+                    uint8_t *tile = (uint8_t *)a->kv + kv_tile_offset(l, page, layer, is_v, head);
+                    for (uint32_t row = 0; row < rows; row++, wire += row_bytes) {
+                        if (to_wire) memcpy(wire, tile + row * row_bytes, row_bytes);
+                        else memcpy(tile + row * row_bytes, wire, row_bytes);
+                    }
+                }
+            }
+        }
+    }
+    *a->checksum =
+        kv_checksum(a->seed, a->wire, kv_segment_bytes(l, a->token_count, a->layer_end - a->layer_begin));
+}
+
+status ref_kv_gather(device *d, const op_kv_copy *a) {
+    PRE(d);
+    copy_rows(a, true);
+    return ST_OK;
+}
+
+status ref_kv_scatter(device *d, const op_kv_copy *a) {
+    PRE(d);
+    copy_rows(a, false);
+    return ST_OK;
+}
