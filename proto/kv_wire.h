@@ -6,6 +6,7 @@
  *   P > D   SEGMENT* SEAL              per hand-off; a SEGMENT names its slot; for zmq the payload is the next message part
  *   D > P   CREDIT{slot}               the slot is free again
  *   P > D   ABORT{req, attempt}        P gave up (CANCEL, DROP); D > P likewise: stop sending this one
+ *   D > P   REFUSED                    later too: D ended the pair. The next part of REFUSED and ABORT is the reason, as text
  *
  * Every frame carries its number in its direction (`seq`): a gap ends the pair, and all its hand-offs are ABORTED.
  * Fields are little endian, in host order of the x86-64 and arm64 machines that Baton runs on. */
@@ -51,7 +52,7 @@ typedef struct kv_frame {
     uint32_t layer_begin, layer_end;
     uint32_t slot;       /* SEGMENT, CREDIT; RING: slot count */
     uint64_t bytes;      /* SEGMENT: payload bytes; RING: slot bytes */
-    uint64_t checksum;   /* SEGMENT */
+    uint64_t checksum;   /* SEGMENT; RING over shm: nonce in the head of the memfd */
     uint64_t ids_hash;   /* SEGMENT, SEAL: hash of the ids up to token_begin + token_count (SEAL: of all) */
     int32_t first_token; /* SEAL: output token k that P sampled; the next message part is its token_out, with logprobs */
     uint32_t finished;   /* SEAL: 1 = the first token ended the request: D releases */

@@ -32,8 +32,9 @@ uint64_t kv_segment_seed(const kv_identity *id, uint32_t segment, uint32_t token
                          uint32_t layer_begin, uint32_t layer_end, uint64_t ids_hash);
 
 /* How P cuts work into segments: rows [begin, begin + count) have layers [0, layers_done) computed; layers_sent of them left already.
- * Returns the next piece to send: whole layers grouped to >= target_bytes (or to the last layer when `finished_layers` ==
- * layout->layers), and rows split on page edges so that a piece never exceeds slot_bytes. False when nothing is due yet. */
+ * Returns the next piece to send: the fewest layers that reach target_bytes (or what is left, once layers_done == layout->layers), but
+ * never more than slot_bytes: a layer larger than that is split into rows on page edges. False when nothing is due yet.
+ * slot_bytes holds at least one page's rows of one layer. */
 typedef struct handoff_piece {
     uint32_t token_begin, token_count, layer_begin, layer_end;
 } handoff_piece;
@@ -51,7 +52,8 @@ bool handoff_cut_next(handoff_cut *cut, const kv_layout *layout, size_t target_b
 typedef struct handoff_recv handoff_recv;
 handoff_recv *handoff_recv_new(const kv_layout *layout, uint32_t token_count);
 void handoff_recv_free(handoff_recv *r);
-/* A verified segment. ST_CORRUPT when it leaves the prompt, overlaps what came before, or its number is not the next. */
+/* A segment that came. ST_CORRUPT when it leaves the prompt, overlaps what came before, or its number is not the next. Called before the
+ * payload is scattered, because it is the bounds check; a wrong checksum afterwards ends the whole hand-off. */
 status handoff_recv_add(handoff_recv *r, uint32_t segment, const handoff_piece *piece, errbuf *eb);
 /* At SEAL: segment_count segments came and every row of every layer exactly once. ST_CORRUPT names what is missing. */
 status handoff_recv_seal(const handoff_recv *r, uint32_t segment_count, uint32_t token_count, errbuf *eb);

@@ -14,10 +14,12 @@
 
 typedef enum xfer_cmd_kind {
     X_EPOCH,   /* a new session: {id.epoch, own incarnation in id.p_inc or id.d_inc}; drops everything else */
-    X_OFFER,   /* P: ids (prompt ++ output) and pages of a prompt that will be computed; keeps copies */
-    X_DEST,    /* P: where to send it: endpoint, id (full identity). From then on segments leave. Again with another id: from the start */
+    X_OFFER,   /* P: ids (prompt ++ output) and pages of a prompt that will be computed; keeps copies. Replaces an earlier offer of the
+                * request, whose last step must have ended (its layer reports name the request only) */
+    X_DEST,    /* P: where to send it: endpoint, id (full identity). From then on segments leave. Again with another id: from the start;
+                * again with the same: ignored, or X_FAILED when that one failed */
     X_SEAL,    /* P: the prompt is finished: first_token, finished. Sent after the last segment */
-    X_EXPECT,  /* D: pages and ids of a reservation */
+    X_EXPECT,  /* D: pages and ids of a reservation, id (full identity). Replaces an earlier one of the request */
     X_DROP,    /* both: forget {req}; answered by X_DROPPED when no page of it is touched any more. Unknown: answered too */
     X_PEER_GONE, /* both: the peer with incarnation `peer_inc` left the cluster: close its pair; its hand-offs fail */
     X_CMD_COUNT
@@ -37,8 +39,8 @@ typedef struct xfer_cmd {
 } xfer_cmd;
 
 typedef enum xfer_event_kind {
-    X_SENT,     /* P: SEAL left; bytes, segments */
-    X_VERIFIED, /* D: all of it is here and right; first_token, finished, bytes, segments */
+    X_SENT,     /* P: SEAL left; bytes, segments. X_FAILED may still follow: D refused it, or the pair ended before X_DROP */
+    X_VERIFIED, /* D: all of it is here and right; first_token, finished, bytes, segments. The transfer thread has forgotten it */
     X_FAILED,   /* both: this hand-off ended; segment, why. Its pages are untouched from now on after X_DROP */
     X_DROPPED,  /* both */
 } xfer_event_kind;
@@ -78,13 +80,14 @@ void xfer_free(xfer *x);
 const char *xfer_endpoint(const xfer *x); /* D: bound pair channel. Borrowed */
 void xfer_post(xfer *x, const xfer_cmd *cmd); /* loop thread; bounded wait for room in the ring */
 int xfer_fd(const xfer *x);                   /* readable when events wait */
-status xfer_next(xfer *x, xfer_event *out);   /* loop thread; ST_AGAIN = none */
+status xfer_next(xfer *x, xfer_event *out);   /* loop thread; ST_AGAIN = none. When the fd is readable, call until then */
 /* Device thread (P): rows [begin, begin + count) of req now have layers [0, layer] done. */
 void xfer_layer_done(xfer *x, uint64_t req, uint32_t begin, uint32_t count, uint32_t layer);
 
 /* Counters since start, readable from the loop thread. */
 typedef struct xfer_stats {
     uint64_t segments, bytes, failures, pairs_opened, crc_errors;
+    uint64_t strays; /* D: frames of hand-offs that are not expected (late, or another identity) */
 } xfer_stats;
 xfer_stats xfer_stats_of(const xfer *x);
 

@@ -22,11 +22,17 @@ typedef struct xport_ops {
     void (*close)(xport_ring *r); /* either side; NULL is fine */
     /* P: where to gather the payload of a segment that will use `slot`: 64-byte aligned, slot_bytes long. */
     void *(*stage)(xport_ring *r, uint32_t slot);
-    /* P: whether the payload travels as the message part after the SEGMENT frame (zmq), and the bytes to send then. */
-    bool inline_payload;
-    /* D: the payload of an arrived segment. `part` is the message part when inline_payload, else NULL. NULL when sizes disagree. */
+    /* P: makes `zmq_msg` (an uninitialised zmq_msg_t) the part that travels after the SEGMENT frame. It refers to the staged
+     * bytes, which stay valid until the message is gone even when the ring is closed before. NULL: the payload is in D's ring already. */
+    void (*part)(xport_ring *r, uint32_t slot, size_t bytes, void *zmq_msg);
+    /* D: the payload of an arrived segment, 8-byte aligned. `part` is the message part, NULL when there was none. NULL when
+     * sizes disagree. Borrowed: valid until the next call and while the part is. */
     const void *(*payload)(xport_ring *r, uint32_t slot, size_t bytes, const void *part, size_t part_bytes);
 } xport_ops;
+
+/* Largest ring: slots, and bytes of one slot. What a peer announces is checked against these. */
+#define XPORT_SLOTS_MAX 4096u
+#define XPORT_SLOT_BYTES_MAX ((size_t)1 << 30)
 
 extern const xport_ops xport_shm;
 extern const xport_ops xport_zmq;

@@ -1,0 +1,214 @@
+#include "transfer/chan.h"
+
+#include "base/clock.h"
+#include "base/mem.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Messages that may wait in one direction of a connection. Segments are bounded by the credits; seals and aborts by the
+ * hand-offs; so a peer that lets this many wait does not read. */
+#define CHAN_HWM 16384
+
+static void set_int(void *socket, int option, int value) {
+    CHECK(zmq_setsockopt(socket, option, &value, sizeof value) == 0);
+}
+
+/* A PAIR socket that hears what happens to the connections of `socket`. */
+static void *monitor_open(void *zmq, void *socket, int events) {
+    char address[64];
+    snprintf(address, sizeof address, "inproc://monitor-%016llx", (unsigned long long)clock_random64());
+    if (zmq_socket_monitor(socket, address, events)) return NULL;
+    void *monitor = zmq_socket(zmq, ZMQ_PAIR);
+    if (!monitor) return NULL;
+    set_int(monitor, ZMQ_LINGER, 0);
+    if (zmq_connect(monitor, address) == 0) return monitor;
+    zmq_close(monitor);
+    return NULL;
+}
+
+static status socket_open(chan *c, void *zmq, int type, int events, errbuf *eb) {
+    *c = (chan){0};
+    c->socket = zmq_socket(zmq, type);
+    if (!c->socket) return errf(eb, ST_IO, "pair channel: %s", zmq_strerror(errno));
+    set_int(c->socket, ZMQ_LINGER, 0);
+    set_int(c->socket, ZMQ_SNDHWM, CHAN_HWM);
+    set_int(c->socket, ZMQ_RCVHWM, CHAN_HWM);
+    set_int(c->socket, ZMQ_TCP_KEEPALIVE, 1);
+    c->monitor = monitor_open(zmq, c->socket, events);
+    if (c->monitor) return ST_OK;
+    errf(eb, ST_IO, "pair channel: monitor: %s", zmq_strerror(errno));
+    chan_close(c);
+    return ST_IO;
+}
+
+status chan_listen(chan *c, void *zmq, const char *host, size_t message_bytes_max, char endpoint[CHAN_ENDPOINT_MAX],
+                   errbuf *eb) {
+    PRE(c && zmq && host);
+    status st = socket_open(c, zmq, ZMQ_ROUTER, ZMQ_EVENT_ACCEPTED | ZMQ_EVENT_DISCONNECTED | ZMQ_EVENT_CLOSED, eb);
+    if (st) return st;
+    c->live = xcalloc(CHAN_LIVE_MAX, sizeof *c->live);
+    set_int(c->socket, ZMQ_ROUTER_MANDATORY, 1);
+    int64_t bytes_max = (int64_t)message_bytes_max;
+    CHECK(zmq_setsockopt(c->socket, ZMQ_MAXMSGSIZE, &bytes_max, sizeof bytes_max) == 0);
+    char address[CHAN_ENDPOINT_MAX];
+    snprintf(address, sizeof address, "tcp://%s:*", host);
+    size_t size = CHAN_ENDPOINT_MAX;
+    if (zmq_bind(c->socket, address) || zmq_getsockopt(c->socket, ZMQ_LAST_ENDPOINT, endpoint, &size)) {
+        errf(eb, ST_IO, "pair channel: cannot bind %s: %s; want an address of this host", address, zmq_strerror(errno));
+        chan_close(c);
+        return ST_IO;
+    }
+    return ST_OK;
+}
+
+status chan_connect(chan *c, void *zmq, const char *endpoint, errbuf *eb) {
+    PRE(c && zmq && endpoint);
+    status st = socket_open(c, zmq, ZMQ_DEALER, ZMQ_EVENT_DISCONNECTED | ZMQ_EVENT_CLOSED, eb);
+    if (st) return st;
+    set_int(c->socket, ZMQ_RECONNECT_IVL, -1);
+    if (zmq_connect(c->socket, endpoint) == 0) return ST_OK;
+    errf(eb, ST_PEER, "pair channel: cannot connect to %s: %s", endpoint, zmq_strerror(errno));
+    chan_close(c);
+    return ST_PEER;
+}
+
+void chan_close(chan *c) {
+    if (!c) return;
+    if (c->socket) {
+        zmq_socket_monitor(c->socket, NULL, 0);
+        zmq_close(c->socket);
+    }
+    if (c->monitor) zmq_close(c->monitor);
+    free(c->live);
+    *c = (chan){0};
+}
+
+/* Reads one part into m; true when more parts follow. ST_AGAIN only before a first part: a message comes whole. */
+static status next_part(void *socket, zmq_msg_t *m, bool *more) {
+    CHECK(zmq_msg_init(m) == 0);
+    if (zmq_msg_recv(m, socket, ZMQ_DONTWAIT) < 0) {
+        zmq_msg_close(m);
+        return ST_AGAIN;
+    }
+    *more = zmq_msg_more(m);
+    return ST_OK;
+}
+
+static bool frame_read(zmq_msg_t *m, kv_frame *out) {
+    if (zmq_msg_size(m) != sizeof *out) return false;
+    memcpy(out, zmq_msg_data(m), sizeof *out);
+    return out->magic == KV_WIRE_MAGIC && out->version == KV_WIRE_VERSION;
+}
+
+static bool route_read(zmq_msg_t *m, chan_route *out) {
+    out->count = zmq_msg_size(m);
+    if (out->count == 0 || out->count > CHAN_ROUTE_MAX) return false;
+    memcpy(out->bytes, zmq_msg_data(m), out->count);
+    return true;
+}
+
+status chan_recv(chan *c, chan_msg *out) {
+    PRE(c && c->socket && out);
+    zmq_msg_t m;
+    bool more = false;
+    bool good = true;
+    bool held = true;
+    out->route.count = 0;
+    out->fd = -1;
+    out->has_part = false;
+    if (next_part(c->socket, &m, &more)) return ST_AGAIN;
+    if (c->live) { /* a ROUTER puts the sender's routing id first */
+        good = route_read(&m, &out->route);
+        zmq_msg_close(&m);
+        held = more && next_part(c->socket, &m, &more) == ST_OK;
+    }
+    good = good && held && frame_read(&m, &out->frame);
+    if (held) {
+        out->fd = c->live ? zmq_msg_get(&m, ZMQ_SRCFD) : -1;
+        zmq_msg_close(&m);
+    }
+    CHECK(zmq_msg_init(&out->part) == 0);
+    while (more) {
+        if (next_part(c->socket, &m, &more)) break;
+        if (good && !out->has_part) {
+            out->has_part = true;
+            zmq_msg_move(&out->part, &m);
+        } else {
+            good = false; /* no frame has more than one part after it */
+        }
+        zmq_msg_close(&m);
+    }
+    if (good) return ST_OK;
+    chan_msg_done(out);
+    return ST_CORRUPT;
+}
+
+void chan_msg_done(chan_msg *m) {
+    PRE(m);
+    zmq_msg_close(&m->part);
+    m->has_part = false;
+}
+
+void chan_msg_text(chan_msg *m, char out[CHAN_TEXT_MAX]) {
+    PRE(m);
+    size_t count = MIN(zmq_msg_size(&m->part), CHAN_TEXT_MAX - 1);
+    memcpy(out, zmq_msg_data(&m->part), count);
+    out[count] = 0;
+    for (size_t i = 0; i < count; i++)
+        if (out[i] < ' ' || out[i] > '~') out[i] = '?'; /* it ends up in a log line */
+}
+
+status chan_send(chan *c, const chan_route *route, const kv_frame *frame, zmq_msg_t *part) {
+    PRE(c && c->socket && frame);
+    bool sent = true;
+    if (route && route->count)
+        sent = zmq_send(c->socket, route->bytes, route->count, ZMQ_DONTWAIT | ZMQ_SNDMORE) >= 0;
+    if (sent) sent = zmq_send(c->socket, frame, sizeof *frame, ZMQ_DONTWAIT | (part ? ZMQ_SNDMORE : 0)) >= 0;
+    if (sent && part) sent = zmq_msg_send(part, c->socket, ZMQ_DONTWAIT) >= 0;
+    if (!sent && part) zmq_msg_close(part);
+    return sent ? ST_OK : ST_PEER;
+}
+
+static void live_remove(chan *c, int fd) {
+    for (uint32_t i = 0; i < c->live_count; i++)
+        if (c->live[i] == fd) {
+            c->live[i] = c->live[--c->live_count];
+            return;
+        }
+}
+
+status chan_lost(chan *c, int *fd) {
+    PRE(c && c->monitor && fd);
+    zmq_msg_t m;
+    bool more = false;
+    while (next_part(c->monitor, &m, &more) == ST_OK) {
+        unsigned char data[6] = {0}; /* event number, value */
+        CHECK(zmq_msg_size(&m) >= sizeof data);
+        memcpy(data, zmq_msg_data(&m), sizeof data);
+        zmq_msg_close(&m);
+        while (more && next_part(c->monitor, &m, &more) == ST_OK) zmq_msg_close(&m); /* the address */
+        uint16_t event;
+        int32_t value;
+        memcpy(&event, data, sizeof event);
+        memcpy(&value, data + sizeof event, sizeof value);
+        if (event == ZMQ_EVENT_ACCEPTED) {
+            /* Beyond the bound a connection counts as dead: its HELLO is refused. */
+            if (c->live && c->live_count < CHAN_LIVE_MAX) c->live[c->live_count++] = value;
+            continue;
+        }
+        if (c->live) live_remove(c, value);
+        *fd = value;
+        return ST_OK;
+    }
+    return ST_AGAIN;
+}
+
+bool chan_is_live(const chan *c, int fd) {
+    PRE(c);
+    for (uint32_t i = 0; i < c->live_count; i++)
+        if (c->live[i] == fd) return true;
+    return false;
+}

@@ -1,0 +1,325 @@
+/* The receiving half: what is expected, and the check that makes KV out of bytes.
+ *
+ *   X_EXPECT -> reserved --first segment--> copying --SEAL, all there--> verified (forgotten)     any --> aborted --X_DROP--> gone
+ *
+ * A segment is looked at in this order: is its identity expected; is it the next, within the prompt, and new (handoff_recv_add, which is also
+ * the bounds check); are the token ids the same; does the payload have its size; then scatter into the reserved pages, which computes
+ * the checksum on the way; is that right. The first "no" aborts the hand-off on both sides. The slot is credited in any case: credits
+ * belong to the pair, not to the hand-off. A frame of an unknown identity (late, or of a confused peer) only earns an ABORT. */
+#include "transfer/xfer_core.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* It travels as it lies in memory: both sides are built from one source. */
+static_assert(sizeof(token_out) == 176, "token_out crosses processes");
+
+struct incoming {
+    incoming *next;
+    sm sm;
+    kv_identity id;
+    uint32_t token_count;
+    uint32_t *pages;     /* [kv_pages_for(token_count)] or more; NULL once aborted */
+    uint64_t *ids_hash;  /* [kv_pages_for(token_count) + 1]; likewise */
+    handoff_recv *cover; /* likewise */
+    pair *pair;          /* of its first segment; NULL before and once aborted */
+    uint32_t segments;
+    uint64_t bytes, first_ns;
+};
+
+static incoming *find(const xfer *x, uint64_t req) {
+    for (incoming *in = x->incoming; in; in = in->next)
+        if (in->id.req == req) return in;
+    return NULL;
+}
+
+static void let_go(incoming *in) {
+    free(in->pages);
+    free(in->ids_hash);
+    handoff_recv_free(in->cover);
+    in->pages = NULL;
+    in->ids_hash = NULL;
+    in->cover = NULL;
+    in->pair = NULL;
+}
+
+static void forget(xfer *x, incoming *in) {
+    incoming **at = &x->incoming;
+    while (*at != in) at = &(*at)->next;
+    *at = in->next;
+    let_go(in);
+    free(in);
+}
+
+static void tell_sender(xfer *x, pair *p, const kv_identity *id, const char *why) {
+    if (p && !p->ended && pair_send_text(p, KV_ABORT, id, why)) xfer_end_pair(x, p, "the sender does not read");
+}
+
+static void fail(xfer *x, incoming *in, uint32_t segment, const char *why) {
+    PRE(!sm_ended(&in->sm));
+    sm_move(&in->sm, HANDOFF_ABORTED, x->turn_ns);
+    xfer_event e = {.kind = X_FAILED, .id = in->id, .bytes = in->bytes, .segments = in->segments, .segment = segment};
+    e.first_ns = in->first_ns;
+    snprintf(e.why, sizeof e.why, "%s", why);
+    let_go(in);
+    xfer_count(&x->failures, 1);
+    log_debug("kv.xfer", "receive failed", "req=%" PRIu64 " attempt=%u segment=%u why=\"%s\"", in->id.req,
+              in->id.attempt, segment, e.why);
+    xfer_emit(x, &e);
+}
+
+void recv_expect(xfer *x, const xfer_cmd *c) {
+    PRE(c->id_count > 0 && c->page_count >= kv_pages_for(c->id_count));
+    for (uint32_t i = 0; i < c->page_count; i++) PRE(c->pages[i] < x->opt.kv.page_count);
+    recv_drop(x, c->id.req);
+    incoming *in = xcalloc(1, sizeof *in);
+    sm_init(&in->sm, &handoff_sm, x->turn_ns);
+    sm_move(&in->sm, HANDOFF_RESERVED, x->turn_ns);
+    in->id = c->id;
+    in->token_count = c->id_count;
+    in->pages = xmemdup(c->pages, c->page_count * sizeof *in->pages);
+    in->ids_hash = xfer_page_hashes(c->ids, c->id_count);
+    in->cover = handoff_recv_new(&x->opt.kv.layout, c->id_count);
+    in->next = x->incoming;
+    x->incoming = in;
+}
+
+void recv_drop(xfer *x, uint64_t req) {
+    incoming *in = find(x, req);
+    if (!in) return;
+    tell_sender(x, in->pair, &in->id, "the receiver dropped it");
+    /* Telling may have ended the pair and with it this hand-off, but only X_DROP removes it from the list. */
+    forget(x, in);
+}
+
+void recv_drop_all(xfer *x) {
+    while (x->incoming) forget(x, x->incoming);
+}
+
+void recv_pair_ended(xfer *x, const pair *p, const char *why) {
+    for (incoming *in = x->incoming; in; in = in->next)
+        if (in->pair == p && !sm_ended(&in->sm)) fail(x, in, in->segments, why);
+}
+
+void recv_peer_gone(xfer *x, uint64_t p_inc) {
+    for (incoming *in = x->incoming; in; in = in->next)
+        if (in->id.p_inc == p_inc && !sm_ended(&in->sm)) fail(x, in, in->segments, "the sender left the cluster");
+}
+
+static incoming *find_exact(const xfer *x, const kv_identity *id) {
+    incoming *in = find(x, id->req);
+    if (!in || in->id.epoch != id->epoch || in->id.p_inc != id->p_inc || in->id.d_inc != id->d_inc ||
+        in->id.attempt != id->attempt)
+        return NULL;
+    return in;
+}
+
+/* Checks and scatters one segment. */
+static status take_segment(xfer *x, incoming *in, pair *p, chan_msg *m, errbuf *eb) {
+    const kv_frame *f = &m->frame;
+    const kv_layout *layout = &x->opt.kv.layout;
+    if (in->pair && in->pair != p) return errf(eb, ST_CORRUPT, "it came over two pairs");
+    in->pair = p;
+    if (in->sm.state == HANDOFF_RESERVED) {
+        sm_move(&in->sm, HANDOFF_COPYING, x->turn_ns);
+        in->first_ns = clock_now_ns();
+    }
+    handoff_piece piece = {f->token_begin, f->token_count, f->layer_begin, f->layer_end};
+    status st = handoff_recv_add(in->cover, f->segment, &piece, eb);
+    if (st) return st;
+    if (f->ids_hash != in->ids_hash[kv_pages_for(f->token_begin + f->token_count)])
+        return errf(eb, ST_CORRUPT, "it is of other token ids");
+    size_t bytes = kv_segment_bytes(layout, f->token_count, f->layer_end - f->layer_begin);
+    const void *wire = NULL;
+    if (f->bytes == bytes)
+        wire = x->setup.xport->payload(p->ring, f->slot, bytes, m->has_part ? zmq_msg_data(&m->part) : NULL,
+                                       zmq_msg_size(&m->part));
+    if (!wire) return errf(eb, ST_CORRUPT, "%" PRIu64 " bytes of payload, want %zu", f->bytes, bytes);
+
+    uint64_t checksum = 0;
+    op_kv_copy copy = {.layout = layout, .kv = x->opt.kv.base, .pages = in->pages, .wire = (void *)wire};
+    copy.token_begin = f->token_begin;
+    copy.token_count = f->token_count;
+    copy.layer_begin = f->layer_begin;
+    copy.layer_end = f->layer_end;
+    copy.seed = kv_segment_seed(&f->id, f->segment, f->token_begin, f->token_count, f->layer_begin, f->layer_end,
+                                f->ids_hash);
+    copy.checksum = &checksum;
+    if (x->opt.kv.ops->kv_scatter(x->opt.kv.dev, &copy)) return errf(eb, ST_DEVICE, "device error while scattering");
+    if (checksum != f->checksum && x->opt.checksums) {
+        xfer_count(&x->crc_errors, 1);
+        return errf(eb, ST_CORRUPT, "segment %u: checksum mismatch", f->segment);
+    }
+    in->segments++;
+    in->bytes += bytes;
+    xfer_count(&x->segments, 1);
+    xfer_count(&x->bytes, bytes);
+    log_trace("kv.xfer", "segment verified",
+              "req=%" PRIu64 " attempt=%u segment=%u rows=%u+%u layers=%u..%u bytes=%zu clock_ns=%" PRIu64, f->id.req,
+              f->id.attempt, f->segment, f->token_begin, f->token_count, f->layer_begin, f->layer_end, bytes,
+              clock_now_ns());
+    return ST_OK;
+}
+
+/* Whose hand-off a frame is about, when it is one that still takes frames. */
+static incoming *expected(xfer *x, pair *p, const kv_frame *f) {
+    incoming *in = find_exact(x, &f->id);
+    if (!in) {
+        xfer_count(&x->strays, 1);
+        if (f->kind != KV_ABORT) tell_sender(x, p, &f->id, "the receiver does not expect this request and attempt");
+        return NULL;
+    }
+    return sm_ended(&in->sm) ? NULL : in;
+}
+
+static void on_segment(xfer *x, pair *p, chan_msg *m) {
+    errbuf eb = {0};
+    kv_frame *f = &m->frame;
+    if (f->slot >= p->slots) {
+        xfer_end_pair(x, p, "a segment in a slot that the ring does not have");
+        return;
+    }
+    incoming *in = expected(x, p, f);
+    if (in && take_segment(x, in, p, m, &eb)) {
+        kv_identity id = in->id;
+        fail(x, in, f->segment, eb.text);
+        tell_sender(x, p, &id, eb.text);
+    }
+    kv_frame credit = {.kind = KV_CREDIT, .id = f->id, .slot = f->slot, .segment = f->segment};
+    if (!p->ended && pair_send(p, &credit, NULL)) xfer_end_pair(x, p, "the sender does not read");
+}
+
+static status check_seal(const incoming *in, chan_msg *m, token_out *first, errbuf *eb) {
+    const kv_frame *f = &m->frame;
+    status st = handoff_recv_seal(in->cover, f->segment, f->token_count, eb);
+    if (st) return st;
+    if (f->ids_hash != in->ids_hash[kv_pages_for(in->token_count)])
+        return errf(eb, ST_CORRUPT, "the seal is of other token ids");
+    if (zmq_msg_size(&m->part) != sizeof *first) return errf(eb, ST_CORRUPT, "the seal has no token");
+    memcpy(first, zmq_msg_data(&m->part), sizeof *first);
+    if (first->id != f->first_token || first->top_count > SAMPLING_LOGPROBS_MAX || f->finished > 1)
+        return errf(eb, ST_CORRUPT, "the seal's token makes no sense");
+    return ST_OK;
+}
+
+static void on_seal(xfer *x, pair *p, chan_msg *m) {
+    errbuf eb = {0};
+    token_out first = {0};
+    incoming *in = expected(x, p, &m->frame);
+    if (!in) return;
+    if (check_seal(in, m, &first, &eb)) {
+        kv_identity id = in->id;
+        fail(x, in, in->segments, eb.text);
+        tell_sender(x, p, &id, eb.text);
+        return;
+    }
+    sm_move(&in->sm, HANDOFF_VERIFIED, x->turn_ns);
+    xfer_event e = {.kind = X_VERIFIED, .id = in->id, .bytes = in->bytes, .segments = in->segments, .first = first};
+    e.finished = m->frame.finished;
+    e.first_ns = in->first_ns;
+    e.last_ns = clock_now_ns();
+    log_trace("kv.xfer", "seal", "req=%" PRIu64 " attempt=%u segments=%u bytes=%" PRIu64 " clock_ns=%" PRIu64,
+              in->id.req, in->id.attempt, in->segments, in->bytes, e.last_ns);
+    forget(x, in);
+    xfer_emit(x, &e);
+}
+
+static void on_abort(xfer *x, pair *p, chan_msg *m) {
+    char why[CHAN_TEXT_MAX];
+    incoming *in = expected(x, p, &m->frame);
+    if (!in) return;
+    chan_msg_text(m, why);
+    fail(x, in, in->segments, why);
+}
+
+/* Reads the monitor: which pairs lost their connection. What they had sent before is still to be read. */
+static bool note_lost(xfer *x) {
+    int fd;
+    while (chan_lost(&x->router, &fd) == ST_OK)
+        for (pair *p = x->pairs; p; p = p->next)
+            if (p->fd == fd && !p->ended) p->lost = true;
+    for (const pair *p = x->pairs; p; p = p->next)
+        if (p->lost && !p->ended) return true;
+    return false;
+}
+
+static void refuse(xfer *x, const chan_msg *m, const char *why) {
+    kv_frame f = {.magic = KV_WIRE_MAGIC, .version = KV_WIRE_VERSION, .kind = KV_REFUSED, .seq = 1, .id = m->frame.id};
+    zmq_msg_t part;
+    size_t count = strlen(why);
+    CHECK(zmq_msg_init_size(&part, count) == 0);
+    memcpy(zmq_msg_data(&part), why, count);
+    (void)chan_send(&x->router, &m->route, &f, &part); /* a caller that is gone needs no answer */
+    log_warn("kv.xfer", "sender refused", "peer=%" PRIx64 " why=\"%s\"", m->frame.id.p_inc, why);
+}
+
+static void on_hello(xfer *x, const chan_msg *m) {
+    errbuf eb = {0};
+    /* The monitor may still hold the end of an older connection that had the same descriptor: that came before this. */
+    note_lost(x);
+    if (!chan_is_live(&x->router, m->fd)) return;
+    if (x->pair_count >= XFER_PAIRS_MAX) {
+        refuse(x, m, "the receiver has too many senders");
+        return;
+    }
+    for (pair *p = x->pairs; p; p = p->next)
+        if (p->id.p_inc == m->frame.id.p_inc && !p->ended) xfer_end_pair(x, p, "the sender opened another channel");
+    pair *p = NULL;
+    if (pair_accept(&p, &x->setup, &x->router, m, &x->own, &eb)) {
+        refuse(x, m, eb.text);
+        return;
+    }
+    xfer_add_pair(x, p);
+    xfer_count(&x->pairs_opened, 1);
+}
+
+static pair *pair_of(const xfer *x, const chan_route *route) {
+    for (pair *p = x->pairs; p; p = p->next)
+        if (!p->ended && p->route.count == route->count && !memcmp(p->route.bytes, route->bytes, route->count)) return p;
+    return NULL;
+}
+
+static void on_message(xfer *x, chan_msg *m) {
+    errbuf eb = {0};
+    pair *p = pair_of(x, &m->route);
+    if (!p) {
+        if (m->frame.kind == KV_HELLO && m->frame.seq == 1)
+            on_hello(x, m);
+        else
+            xfer_count(&x->strays, 1); /* of a pair that ended: its sender was told, or is gone */
+        return;
+    }
+    if (pair_count(p, &m->frame, &eb)) {
+        xfer_end_pair(x, p, eb.text);
+        return;
+    }
+    switch (m->frame.kind) {
+    case KV_SEGMENT: on_segment(x, p, m); break;
+    case KV_SEAL: on_seal(x, p, m); break;
+    case KV_ABORT: on_abort(x, p, m); break;
+    default: xfer_end_pair(x, p, "a frame that a sender does not send"); break;
+    }
+}
+
+void recv_read(xfer *x) {
+    bool lost = note_lost(x);
+    bool empty = false;
+    /* A lost connection is judged only when everything that it brought was read: its seal may be the last thing in the queue. */
+    uint32_t limit = lost ? 64 * XFER_MESSAGES_PER_TURN : XFER_MESSAGES_PER_TURN;
+    for (uint32_t n = 0; n < limit && !empty; n++) {
+        chan_msg m;
+        status st = chan_recv(&x->router, &m);
+        if (st == ST_AGAIN) empty = true;
+        if (st) continue;
+        on_message(x, &m);
+        chan_msg_done(&m);
+    }
+    if (!empty) return;
+    for (pair *p = x->pairs; p; p = p->next)
+        if (p->lost && !p->ended) xfer_end_pair(x, p, "the connection to the sender is lost");
+}

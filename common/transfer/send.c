@@ -1,0 +1,368 @@
+/* The sending half: offers, what the device thread has computed of them, and their way to a receiver.
+ *
+ *   X_OFFER -> offered --X_DEST--> reserved --first segment--> copying --SEAL--> (sent) --X_DROP--> gone
+ *                  ^                    \________ aborted <________/   |
+ *                  |_______________________ X_DEST, new identity ______|
+ *
+ * Rows are computed chunk by chunk from 0 up, and within a chunk layer by layer, so what is ready is "rows below full_rows,
+ * and chunk_layers layers of the next chunk_count rows". Sending walks behind that. Nothing is remembered per segment, hence a
+ * second receiver is served from the start with another grouping. A gather copies out of the pages in one go, so no page is touched outside a call.
+ * Offers are found by walking a list: there are a few dozen. */
+#include "transfer/xfer_core.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct outgoing {
+    outgoing *next;
+    sm sm;
+    uint64_t req, stamp; /* reports with an older stamp are of an earlier offer */
+    uint32_t token_count;
+    uint32_t *pages;    /* [kv_pages_for(token_count)] */
+    uint64_t *ids_hash; /* [kv_pages_for(token_count) + 1] up to each page's end */
+    uint32_t full_rows; /* rows [0, full_rows) have all layers */
+    uint32_t chunk_count, chunk_layers; /* rows [full_rows, + chunk_count) have [0, chunk_layers); 0 = none begun */
+    bool garbled; /* the device thread's reports made no sense: never send */
+    bool sealed;
+    bool finished;
+    token_out first; /* valid when sealed */
+    /* towards the current receiver; reset by each X_DEST */
+    kv_identity id;
+    pair *pair; /* NULL: none */
+    handoff_cut cut;
+    uint32_t segment; /* next number */
+    uint64_t bytes, first_ns;
+    bool sent; /* SEAL left */
+};
+
+static outgoing *find(const xfer *x, uint64_t req) {
+    for (outgoing *o = x->outgoing; o; o = o->next)
+        if (o->req == req) return o;
+    return NULL;
+}
+
+static void outgoing_free(outgoing *o) {
+    free(o->pages);
+    free(o->ids_hash);
+    free(o);
+}
+
+static bool active(const outgoing *o) {
+    return o->sm.state == HANDOFF_RESERVED || o->sm.state == HANDOFF_COPYING;
+}
+
+static void fail(xfer *x, outgoing *o, const char *why) {
+    PRE(active(o));
+    sm_move(&o->sm, HANDOFF_ABORTED, x->turn_ns);
+    o->pair = NULL;
+    xfer_count(&x->failures, 1);
+    xfer_event e = {.kind = X_FAILED, .id = o->id, .bytes = o->bytes, .segments = o->segment, .segment = o->segment};
+    e.first_ns = o->first_ns;
+    snprintf(e.why, sizeof e.why, "%s", why);
+    log_debug("kv.xfer", "send failed", "req=%" PRIu64 " attempt=%u segment=%u why=\"%s\"", o->req, o->id.attempt,
+              o->segment, e.why);
+    xfer_emit(x, &e);
+}
+
+/* Tells the receiver that no more of this comes. */
+static void abort_at_peer(xfer *x, outgoing *o, const char *why) {
+    if (!active(o) || !o->pair || o->sent || o->pair->ended) return;
+    if (pair_send_text(o->pair, KV_ABORT, &o->id, why)) xfer_end_pair(x, o->pair, "the receiver does not read");
+}
+
+void send_offer(xfer *x, const xfer_cmd *c, uint64_t stamp) {
+    PRE(c->id_count > 0 && c->page_count >= kv_pages_for(c->id_count));
+    send_drop(x, c->id.req);
+    outgoing *o = xcalloc(1, sizeof *o);
+    sm_init(&o->sm, &handoff_sm, x->turn_ns);
+    o->req = c->id.req;
+    o->stamp = stamp;
+    o->token_count = c->id_count;
+    o->pages = xmemdup(c->pages, kv_pages_for(c->id_count) * sizeof *o->pages);
+    for (uint32_t i = 0; i < kv_pages_for(c->id_count); i++) PRE(o->pages[i] < x->opt.kv.page_count);
+    o->ids_hash = xfer_page_hashes(c->ids, c->id_count);
+    outgoing **at = &x->outgoing;
+    while (*at) at = &(*at)->next;
+    *at = o;
+}
+
+void send_drop(xfer *x, uint64_t req) {
+    for (outgoing **at = &x->outgoing; *at; at = &(*at)->next) {
+        outgoing *o = *at;
+        if (o->req != req) continue;
+        abort_at_peer(x, o, "the sender dropped it");
+        *at = o->next;
+        outgoing_free(o);
+        return;
+    }
+}
+
+void send_drop_all(xfer *x) {
+    while (x->outgoing) {
+        outgoing *o = x->outgoing;
+        x->outgoing = o->next;
+        outgoing_free(o);
+    }
+}
+
+static pair *pair_to(xfer *x, const kv_identity *id, const char *endpoint, errbuf *eb) {
+    for (pair *p = x->pairs; p; p = p->next)
+        if (!p->ended && p->id.d_inc == id->d_inc && !strcmp(p->endpoint, endpoint)) return p;
+    if (x->pair_count >= XFER_PAIRS_MAX) {
+        errf(eb, ST_NOMEM, "already %u receivers", x->pair_count);
+        return NULL;
+    }
+    pair *p = NULL;
+    if (pair_connect(&p, &x->setup, endpoint, id, x->awake_ns, eb)) return NULL;
+    xfer_add_pair(x, p);
+    return p;
+}
+
+static bool same_id(const kv_identity *a, const kv_identity *b) {
+    return a->epoch == b->epoch && a->p_inc == b->p_inc && a->d_inc == b->d_inc && a->req == b->req &&
+           a->attempt == b->attempt;
+}
+
+void send_dest(xfer *x, const xfer_cmd *c) {
+    PRE(c->endpoint);
+    outgoing *o = find(x, c->id.req);
+    if (!o) return; /* dropped meanwhile */
+    bool again = o->sm.state != HANDOFF_OFFERED && same_id(&o->id, &c->id);
+    if (again && active(o)) return;
+    abort_at_peer(x, o, "another receiver was chosen");
+
+    sm_init(&o->sm, &handoff_sm, x->turn_ns);
+    sm_move(&o->sm, HANDOFF_RESERVED, x->turn_ns);
+    o->id = c->id;
+    o->pair = NULL;
+    o->cut = (handoff_cut){0};
+    o->segment = 0;
+    o->bytes = o->first_ns = 0;
+    o->sent = false;
+
+    errbuf eb = {0};
+    if (again) {
+        fail(x, o, "this attempt failed already");
+    } else if (!x->own.p_inc || c->id.epoch != x->own.epoch || c->id.p_inc != x->own.p_inc) {
+        fail(x, o, "the destination names another epoch or sender");
+    } else if (o->garbled) {
+        fail(x, o, "layer reports out of order");
+    } else {
+        o->pair = pair_to(x, &c->id, c->endpoint, &eb);
+        if (!o->pair) fail(x, o, eb.text);
+    }
+}
+
+void send_seal(xfer *x, const xfer_cmd *c) {
+    outgoing *o = find(x, c->id.req);
+    if (!o) return;
+    o->sealed = true;
+    o->first = c->first;
+    o->finished = c->finished;
+}
+
+bool send_knows(const xfer *x, const layer_report *r) {
+    const outgoing *o = find(x, r->req);
+    return o && o->stamp <= r->stamp;
+}
+
+void send_layer(xfer *x, const layer_report *r) {
+    outgoing *o = find(x, r->req);
+    if (!o || o->stamp > r->stamp || o->garbled) return;
+    uint32_t layers = x->opt.kv.layout.layers;
+    uint32_t end = r->begin + r->count;
+    bool good = r->begin == o->full_rows && r->count > 0 && end <= o->token_count;
+    good = good && (end % KV_PAGE_TOKENS == 0 || end == o->token_count);
+    good = good && (o->chunk_count == 0 || o->chunk_count == r->count);
+    good = good && r->layer < layers && r->layer >= o->chunk_layers;
+    if (!good) {
+        o->garbled = true;
+        log_error("kv.xfer", "layer reports out of order", "req=%" PRIu64 " rows=%u+%u layer=%u full=%u", o->req,
+                  r->begin, r->count, r->layer, o->full_rows);
+        abort_at_peer(x, o, "layer reports out of order");
+        if (active(o)) fail(x, o, "layer reports out of order");
+        return;
+    }
+    o->chunk_count = r->count;
+    o->chunk_layers = r->layer + 1;
+    if (o->chunk_layers < layers) return;
+    o->full_rows = end;
+    o->chunk_count = o->chunk_layers = 0;
+}
+
+void send_pair_ended(xfer *x, const pair *p, const char *why) {
+    for (outgoing *o = x->outgoing; o; o = o->next)
+        if (o->pair == p && active(o)) fail(x, o, why);
+}
+
+/* Opens the next run of rows for cutting: all that are complete, or else the chunk that is being computed. */
+static bool next_run(outgoing *o, uint32_t layers) {
+    uint32_t begin = o->cut.begin + o->cut.count;
+    if (begin < o->full_rows)
+        o->cut = (handoff_cut){.begin = begin, .count = o->full_rows - begin, .layers_done = layers};
+    else if (o->chunk_count)
+        o->cut = (handoff_cut){.begin = begin, .count = o->chunk_count, .layers_done = o->chunk_layers};
+    else
+        return false;
+    return true;
+}
+
+static bool all_sent(const outgoing *o, uint32_t layers) {
+    return o->cut.begin + o->cut.count == o->token_count && o->cut.layer_sent == layers;
+}
+
+static bool next_piece(const xfer *x, outgoing *o, handoff_piece *piece) {
+    const kv_layout *layout = &x->opt.kv.layout;
+    bool run_sent = o->cut.count == 0 || o->cut.layer_sent == layout->layers;
+    if (run_sent && !next_run(o, layout->layers)) return false;
+    bool complete = o->cut.begin + o->cut.count <= o->full_rows;
+    o->cut.layers_done = complete ? layout->layers : o->chunk_layers;
+    return handoff_cut_next(&o->cut, layout, x->opt.segment_bytes, o->pair->slot_bytes, piece);
+}
+
+/* Gathers one piece into a slot and sends it. ST_PEER: the pair has to end. ST_DEVICE: this hand-off failed. */
+static status send_piece(xfer *x, outgoing *o, uint32_t slot, const handoff_piece *piece) {
+    pair *p = o->pair;
+    const kv_layout *layout = &x->opt.kv.layout;
+    kv_frame f = {.kind = KV_SEGMENT, .id = o->id, .segment = o->segment, .slot = slot};
+    f.token_begin = piece->token_begin;
+    f.token_count = piece->token_count;
+    f.layer_begin = piece->layer_begin;
+    f.layer_end = piece->layer_end;
+    f.bytes = kv_segment_bytes(layout, piece->token_count, piece->layer_end - piece->layer_begin);
+    f.ids_hash = o->ids_hash[kv_pages_for(piece->token_begin + piece->token_count)];
+
+    unsigned char *wire = x->setup.xport->stage(p->ring, slot);
+    op_kv_copy copy = {.layout = layout, .kv = x->opt.kv.base, .pages = o->pages, .wire = wire};
+    copy.token_begin = f.token_begin;
+    copy.token_count = f.token_count;
+    copy.layer_begin = f.layer_begin;
+    copy.layer_end = f.layer_end;
+    copy.seed = kv_segment_seed(&f.id, f.segment, f.token_begin, f.token_count, f.layer_begin, f.layer_end, f.ids_hash);
+    copy.checksum = &f.checksum;
+    if (x->opt.kv.ops->kv_gather(x->opt.kv.dev, &copy)) return ST_DEVICE;
+    /* The top byte of a value, so that whoever does not check gets visibly wrong numbers. */
+    if (x->opt.test_flip_segment >= 0 && f.segment == (uint32_t)x->opt.test_flip_segment)
+        wire[(f.bytes / 2) | 3] ^= 0x40;
+
+    zmq_msg_t part;
+    bool inlined = x->setup.xport->part != NULL;
+    if (inlined) x->setup.xport->part(p->ring, slot, f.bytes, &part);
+    if (pair_send(p, &f, inlined ? &part : NULL)) return ST_PEER;
+    uint64_t now_ns = clock_now_ns();
+    if (!o->first_ns) o->first_ns = now_ns;
+    o->segment++;
+    o->bytes += f.bytes;
+    xfer_count(&x->segments, 1);
+    xfer_count(&x->bytes, f.bytes);
+    log_trace("kv.xfer", "segment sent",
+              "req=%" PRIu64 " attempt=%u segment=%u rows=%u+%u layers=%u..%u bytes=%" PRIu64 " clock_ns=%" PRIu64,
+              f.id.req, f.id.attempt, f.segment, f.token_begin, f.token_count, f.layer_begin, f.layer_end, f.bytes,
+              now_ns);
+    return ST_OK;
+}
+
+static status send_seal_frame(xfer *x, outgoing *o) {
+    kv_frame f = {.kind = KV_SEAL, .id = o->id, .segment = o->segment, .token_count = o->token_count};
+    f.ids_hash = o->ids_hash[kv_pages_for(o->token_count)];
+    f.first_token = o->first.id;
+    f.finished = o->finished;
+    zmq_msg_t part;
+    CHECK(zmq_msg_init_size(&part, sizeof o->first) == 0);
+    memcpy(zmq_msg_data(&part), &o->first, sizeof o->first);
+    if (pair_send(o->pair, &f, &part)) return ST_PEER;
+    o->sent = true;
+    xfer_event e = {.kind = X_SENT, .id = o->id, .bytes = o->bytes, .segments = o->segment, .first_ns = o->first_ns};
+    e.last_ns = clock_now_ns();
+    log_trace("kv.xfer", "seal", "req=%" PRIu64 " attempt=%u segments=%u bytes=%" PRIu64 " clock_ns=%" PRIu64, o->req,
+              o->id.attempt, o->segment, o->bytes, e.last_ns);
+    xfer_emit(x, &e);
+    return ST_OK;
+}
+
+/* Sends what is due of one hand-off, as far as the slots go. */
+static void pump_one(xfer *x, outgoing *o) {
+    pair *p = o->pair;
+    if (!active(o) || o->sent || !p->open || p->ended) return;
+    if (!x->opt.overlap && !o->sealed) return;
+    status st = ST_OK;
+    handoff_piece piece;
+    uint32_t slot;
+    while (!st && p->free_count > 0 && next_piece(x, o, &piece)) {
+        CHECK(pair_take_slot(p, &slot, x->awake_ns) == ST_OK);
+        if (o->sm.state == HANDOFF_RESERVED) sm_move(&o->sm, HANDOFF_COPYING, x->turn_ns);
+        st = send_piece(x, o, slot, &piece);
+    }
+    if (!st && o->sealed && all_sent(o, x->opt.kv.layout.layers)) st = send_seal_frame(x, o);
+    if (st == ST_DEVICE) {
+        abort_at_peer(x, o, "the sender's device failed");
+        if (active(o)) fail(x, o, "device error while gathering");
+        xfer_end_pair(x, p, "device error"); /* the slot that was taken will never be credited */
+    } else if (st) {
+        xfer_end_pair(x, p, "the receiver does not read");
+    }
+}
+
+void send_pump(xfer *x) {
+    for (outgoing *o = x->outgoing; o; o = o->next) pump_one(x, o);
+}
+
+static void on_frame(xfer *x, pair *p, chan_msg *m) {
+    errbuf eb = {0};
+    char why[CHAN_TEXT_MAX];
+    if (pair_count(p, &m->frame, &eb)) {
+        xfer_end_pair(x, p, eb.text);
+        return;
+    }
+    switch (m->frame.kind) {
+    case KV_RING:
+        if (pair_ring(p, &m->frame, &eb))
+            xfer_end_pair(x, p, eb.text);
+        else
+            xfer_count(&x->pairs_opened, 1);
+        break;
+    case KV_CREDIT:
+        if (pair_credit(p, m->frame.slot, &eb)) xfer_end_pair(x, p, eb.text);
+        break;
+    case KV_REFUSED:
+        chan_msg_text(m, why);
+        xfer_end_pair(x, p, why);
+        break;
+    case KV_ABORT: {
+        outgoing *o = find(x, m->frame.id.req);
+        chan_msg_text(m, why);
+        if (o && o->pair == p && active(o) && same_id(&o->id, &m->frame.id)) fail(x, o, why);
+        break;
+    }
+    default:
+        xfer_end_pair(x, p, "a frame that a receiver does not send");
+        break;
+    }
+}
+
+void send_read(xfer *x, pair *p) {
+    chan_msg m;
+    for (uint32_t n = 0; n < XFER_MESSAGES_PER_TURN && !p->ended; n++) {
+        status st = chan_recv(p->link, &m);
+        if (st == ST_AGAIN) break;
+        if (st) {
+            xfer_end_pair(x, p, "the receiver sent what is no frame");
+            break;
+        }
+        on_frame(x, p, &m);
+        chan_msg_done(&m);
+    }
+    int fd;
+    if (p->ended || chan_lost(p->link, &fd)) return;
+    /* What it said before it went (REFUSED) has the better reason. */
+    while (!p->ended && chan_recv(p->link, &m) == ST_OK) {
+        on_frame(x, p, &m);
+        chan_msg_done(&m);
+    }
+    if (!p->ended) xfer_end_pair(x, p, "the connection to the receiver is lost");
+}
