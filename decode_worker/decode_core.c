@@ -1,11 +1,10 @@
 /* decode_core - the decode worker's requests: RESERVE -> KV arrives -> VERIFIED -> one token per step -> end.
  *
- * A sequence starts on this side's own evidence only: X_VERIFIED says that every segment and the SEAL came and were right. The transfer
- * thread is told to forget the hand-off in the same breath, so that pages are free at once when the sequence ends or is preempted
- * later. Token k, which P sampled, is repeated to the coordinator in the first TOKENS message.
+ * A sequence starts on this side's own evidence only: X_VERIFIED says that every segment and the SEAL came and were right; from then on
+ * the pages are this thread's. Token k, which P sampled, is repeated to the coordinator in the first TOKENS message.
  *
- * Out of pages: the youngest running sequence is preempted and keeps nothing. Reservations are left alone (their KV is half way
- * here); if they hold the last pages, the oldest sequence waits until one of them is verified and can be preempted. */
+ * Out of pages: the youngest is preempted and keeps nothing. Reservations count as younger than anything that runs, whenever they
+ * were made: they cost a second transfer only, from the pages that P still pins, and a running sequence must never wait for them. */
 #include "base/mem.h"
 #include "decode_worker/decode_policy.h"
 #include "worker/wtable.h"
@@ -14,9 +13,9 @@
 
 typedef struct decode_core {
     wtable t;
-    wseq **running;          /* [capacity] scratch: the decode batch, oldest first */
-    batch_row *rows;         /* [capacity] of it */
-    batch_verdict *verdicts; /* [capacity] of it */
+    wseq **seqs;             /* [capacity] scratch: the decode batch, oldest first, then the reservations */
+    batch_row *rows;         /* [capacity] of them */
+    batch_verdict *verdicts; /* [capacity] of them */
     uint32_t first;          /* where the next round starts */
 } decode_core;
 
@@ -25,7 +24,7 @@ static void *decode_new(const wcore_options *opt, const wcore_sink *sink) {
     decode_core *c = xcalloc(1, sizeof *c);
     uint32_t capacity = 2 * opt->max_seqs; /* closing requests need room besides the live ones */
     wtable_init(&c->t, ROLE_DECODE, opt, sink, capacity);
-    c->running = xcalloc(capacity, sizeof(wseq *));
+    c->seqs = xcalloc(capacity, sizeof(wseq *));
     c->rows = xcalloc(capacity, sizeof *c->rows);
     c->verdicts = xcalloc(capacity, sizeof *c->verdicts);
     return c;
@@ -35,7 +34,7 @@ static void decode_free(void *core) {
     decode_core *c = core;
     if (!c) return;
     wtable_done(&c->t);
-    free(c->running);
+    free(c->seqs);
     free(c->rows);
     free(c->verdicts);
     free(c);
@@ -85,6 +84,7 @@ static void on_verified(decode_core *c, wseq *s, const xfer_event *e) {
                     .attempt = s->attempt,
                     .verified = {.bytes = e->bytes, .segments = e->segments, .exposed_ns = e->last_ns - e->first_ns}};
     wtable_send(t, &told);
+    s->xfer_known = false;
     uint32_t index = s->output_count;
     s->ids[wtable_rows(s)] = e->first.id;
     s->output_count++;
@@ -98,7 +98,6 @@ static void on_verified(decode_core *c, wseq *s, const xfer_event *e) {
     }
     s->phase = WSEQ_DECODE;
     s->repeat_first = true;
-    wtable_post(t, s, X_DROP);
 }
 
 static void on_failed(decode_core *c, wseq *s, const xfer_event *e) {
@@ -143,15 +142,15 @@ static void decode_stepped(void *core, const step_result *results, uint32_t coun
     wstep_end(&c->t, results, count, decode_row);
 }
 
-static uint32_t gather_running(decode_core *c) {
+static uint32_t gather(decode_core *c, uint32_t count, wseq_phase phase) {
     const wtable *t = &c->t;
-    uint32_t count = 0;
+    bool runs = phase == WSEQ_DECODE;
     for (uint32_t i = 0; i < t->live_count; i++) {
         wseq *s = t->live[i];
-        if (s->phase != WSEQ_DECODE) continue;
-        c->running[count] = s;
-        c->rows[count++] = (batch_row){.wants_row = true,
-                                       .needs_page = kv_pages_for(wtable_rows(s)) > s->page_count,
+        if (s->phase != phase) continue;
+        c->seqs[count] = s;
+        c->rows[count++] = (batch_row){.wants_row = runs,
+                                       .needs_page = runs && kv_pages_for(wtable_rows(s)) > s->page_count,
                                        .pages = s->page_count,
                                        .frees_now = !s->xfer_known};
     }
@@ -163,17 +162,19 @@ static void decode_turn(void *core, uint64_t now_ns) {
     wtable *t = &c->t;
     (void)now_ns;
     if (t->busy) return;
-    uint32_t count = gather_running(c);
+    uint32_t count = gather(c, 0, WSEQ_DECODE);
+    if (count == 0) return;
+    count = gather(c, count, WSEQ_EXPECTED);
     batch_limits limits = {.free_pages = kv_pool_available(t->pool),
                            .coming_pages = wtable_coming_pages(t),
                            .first = c->first,
                            .max_rows = t->opt.max_rows};
     c->first = decode_policy_form(c->rows, count, &limits, c->verdicts);
     for (uint32_t i = count; i-- > 0;)
-        if (c->verdicts[i] == BATCH_PREEMPT) wtable_close(t, c->running[i], true);
+        if (c->verdicts[i] == BATCH_PREEMPT) wtable_close(t, c->seqs[i], true);
     for (uint32_t i = 0; i < count; i++) {
         if (c->verdicts[i] != BATCH_ROW) continue;
-        wseq *s = c->running[i];
+        wseq *s = c->seqs[i];
         CHECK(wtable_grow(t, s, wtable_rows(s)));
         wstep_add(t, s, wtable_rows(s) - 1, 1, true);
     }

@@ -9,5 +9,7 @@ uint32_t decode_policy_headroom(uint32_t running, uint32_t page_count) {
 uint32_t decode_policy_form(const batch_row *rows, uint32_t count, const batch_limits *limits, batch_verdict *out) {
     PRE(limits && limits->max_rows > 0);
     batch_rows(rows, count, limits, out);
-    return count > limits->max_rows ? (limits->first + limits->max_rows) % count : 0;
+    uint32_t running = 0;
+    for (uint32_t i = 0; i < count; i++) running += rows[i].wants_row;
+    return running > limits->max_rows ? (limits->first + limits->max_rows) % running : 0;
 }

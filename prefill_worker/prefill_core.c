@@ -46,7 +46,19 @@ static void prefill_session(void *core, uint64_t epoch, uint64_t incarnation, ui
     wtable_session(&c->t, epoch, incarnation);
 }
 
+/* The device thread reports finished layers by request only, so one request is never offered while a step of its last attempt runs. */
+static bool last_attempt_runs(const wtable *t, const ctl_msg *m) {
+    for (uint32_t i = 0; i < t->closing_count; i++)
+        if (t->closing[i]->req == m->req && t->closing[i]->in_step) return true;
+    const wseq *s = wtable_find(t, m->req);
+    return s && s->attempt < m->attempt && s->in_step;
+}
+
 static void on_prefill(prefill_core *c, const ctl_msg *m) {
+    if (last_attempt_runs(&c->t, m)) {
+        wtable_no_room(&c->t, m, "a step of its last attempt is still running here");
+        return;
+    }
     uint32_t rows = m->work.prompt_count + m->work.output_count;
     wseq *s = wtable_admit(&c->t, m, &(wtable_need){.rows = rows, .phase = WSEQ_PROMPT});
     if (!s) return;

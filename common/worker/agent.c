@@ -5,6 +5,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 typedef enum agent_state { AGENT_DISCONNECTED, AGENT_JOINING, AGENT_MEMBER } agent_state;
 
@@ -135,16 +136,17 @@ static void on_welcome(agent *a, const ctl_msg *m, uint64_t now_ns) {
     a->opt.role->session(a->core, a->epoch, a->incarnation, now_ns);
 }
 
-/* While joining a named field is final: nothing that this process can do will change its role, model or numbers. To a member it
- * says that the coordinator has given it up. */
+/* To a member, or by the name of "session", it says that the coordinator has given up the session. Else, while joining, it is final:
+ * nothing that this process can do will change its role, model or numbers. */
 static void on_refused(agent *a, const ctl_msg *m, uint64_t now_ns) {
-    if (a->state == AGENT_MEMBER) {
+    if (a->state == AGENT_DISCONNECTED) return;
+    const char *field = m->refused.field ? m->refused.field : "";
+    if (a->state == AGENT_MEMBER || strcmp(field, "session") == 0) {
         agent_lost(a, now_ns);
         return;
     }
-    if (a->state != AGENT_JOINING || !m->refused.field || !m->refused.field[0]) return; /* JOIN is tried again */
     char why[256];
-    snprintf(why, sizeof why, "the coordinator refused this worker: %s: %s", m->refused.field,
+    snprintf(why, sizeof why, "the coordinator refused this worker: %s: %s", field,
              m->refused.why ? m->refused.why : "");
     quit(a, why, false);
 }

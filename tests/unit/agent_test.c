@@ -239,13 +239,17 @@ static void a_lost_connection_ends_the_session_at_once(void **state) {
     end(w);
 }
 
-static void refused_with_a_field_is_final_while_joining_and_a_rejoin_for_a_member(void **state) {
+static void refused_is_final_while_joining_and_a_rejoin_when_it_is_about_the_session(void **state) {
     (void)state;
     world *w = start();
     welcome(w, 33);
     tell(w, (ctl_msg){.kind = CTL_REFUSED, .refused = {.field = "gone", .why = "silent for 5 s"}});
     assert_int_equal(w->quits, 0);
     assert_int_equal(w->reconnects, 1);
+    agent_connected(w->a, w->now_ns);
+    tell(w, (ctl_msg){.kind = CTL_REFUSED, .refused = {.field = "session", .why = "it is over"}});
+    assert_int_equal(w->quits, 0);
+    assert_int_equal(w->reconnects, 2);
     agent_connected(w->a, w->now_ns);
     tell(w, (ctl_msg){.kind = CTL_REFUSED, .refused = {.field = "kv_dtype", .why = "f32 here, f16 there"}});
     assert_int_equal(w->quits, 1);
@@ -323,7 +327,7 @@ int main(void) {
         cmocka_unit_test(a_lease_that_runs_out_drops_everything_and_joins_anew),
         cmocka_unit_test(a_stopped_process_does_not_count_its_sleep_as_silence),
         cmocka_unit_test(a_lost_connection_ends_the_session_at_once),
-        cmocka_unit_test(refused_with_a_field_is_final_while_joining_and_a_rejoin_for_a_member),
+        cmocka_unit_test(refused_is_final_while_joining_and_a_rejoin_when_it_is_about_the_session),
         cmocka_unit_test(without_a_coordinator_it_gives_up_after_rejoin_ns),
         cmocka_unit_test(exit_is_an_orderly_quit_and_is_told_once),
         cmocka_unit_test(messages_of_another_session_are_counted_and_ignored),

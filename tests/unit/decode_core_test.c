@@ -27,13 +27,12 @@ static void verified(fake *f, uint64_t req, uint32_t attempt, int32_t first) {
                                .last_ns = 30});
 }
 
-/* Reserves, verifies, and lets the transfer thread forget it: a running sequence. */
+/* Reserves and verifies: a running sequence. */
 static void run_one(fake *f, uint64_t req, uint32_t prompt, uint32_t max_tokens) {
     fake_give(f, CTL_RESERVE, (fake_work){.req = req, .attempt = 1, .prompt = prompt, .max_tokens = max_tokens});
     fake_expect(f, CTL_RESERVED);
     verified(f, req, 1, 50);
     fake_expect(f, CTL_VERIFIED);
-    dropped(f, req, 1);
 }
 
 static void a_reservation_takes_pages_for_the_prompt_and_the_next_row(void **state) {
@@ -85,7 +84,6 @@ static void it_decodes_after_x_verified_and_repeats_token_k_in_the_first_message
     fake_turn(f);
     assert_int_equal(f->job->open_count, 0);
     assert_int_equal(f->job->items[0].begin, 17);
-    dropped(f, 1, 2);
     fake_stepped(f, 61);
     m = fake_expect(f, CTL_TOKENS);
     assert_int_equal(m->tokens.count, 1);
@@ -109,7 +107,6 @@ static void a_seal_that_says_finished_frees_and_still_tells_verified_and_the_tok
                                .finished = true});
     fake_expect(f, CTL_VERIFIED);
     fake_expect_token(fake_expect(f, CTL_TOKENS), 0, 1, 1, 0, 50, FINISH_LENGTH);
-    dropped(f, 1, 1);
     assert_int_equal(fake_used(f), 0);
     fake_expect_quiet(f);
     fake_turn(f);
@@ -197,26 +194,29 @@ static void the_youngest_is_preempted_and_keeps_nothing(void **state) {
     fake_free(f);
 }
 
-static void a_preempted_one_that_the_transfer_thread_knows_is_told_after_it_let_go(void **state) {
+static void a_reservation_is_preempted_before_anything_that_runs_and_told_when_its_pages_are_back(void **state) {
     (void)state;
     wcore_options opt = fake_options();
-    opt.page_count = 3;
+    opt.page_count = 4;
     fake *f = start(&opt);
-    run_one(f, 1, 15, 100);
-    fake_give(f, CTL_RESERVE, (fake_work){.req = 2, .attempt = 1, .prompt = 15, .max_tokens = 9});
+    fake_give(f, CTL_RESERVE, (fake_work){.req = 1, .attempt = 1, .prompt = 15, .max_tokens = 9});
     fake_expect(f, CTL_RESERVED);
-    verified(f, 2, 1, 50);
-    fake_expect(f, CTL_VERIFIED);
-    fake_turn(f);
-    fake_stepped(f, 60);
-    fake_expect(f, CTL_TOKENS);
-    fake_turn(f);
+    run_one(f, 2, 14, 100);
+    run_one(f, 3, 14, 100);
+    for (int i = 0; i < 2; i++) { /* rows 14 and 15 */
+        fake_turn(f);
+        fake_stepped(f, 60);
+        fake_expect(f, CTL_TOKENS);
+    }
+    fake_turn(f); /* one page is free: request 2 takes it; request 1, which only waits for its KV, goes for request 3 */
     assert_int_equal(f->job->item_count, 1);
+    assert_int_equal(f->job->items[0].tag, 2);
     fake_expect_quiet(f);
-    assert_int_equal(fake_used(f), 3);
-    dropped(f, 2, 1);
-    fake_expect(f, CTL_PREEMPTED);
-    assert_int_equal(fake_used(f), 2);
+    dropped(f, 1, 1);
+    assert_int_equal(fake_expect(f, CTL_PREEMPTED)->req, 1);
+    fake_stepped(f, 61);
+    fake_turn(f);
+    assert_int_equal(f->job->item_count, 2);
     fake_stepped(f, 61);
     fake_free(f);
 }
@@ -389,7 +389,7 @@ int main(void) {
         cmocka_unit_test(without_a_free_slot_there_is_no_room),
         cmocka_unit_test(a_page_edge_takes_one_more_page_for_the_step),
         cmocka_unit_test(the_youngest_is_preempted_and_keeps_nothing),
-        cmocka_unit_test(a_preempted_one_that_the_transfer_thread_knows_is_told_after_it_let_go),
+        cmocka_unit_test(a_reservation_is_preempted_before_anything_that_runs_and_told_when_its_pages_are_back),
         cmocka_unit_test(the_oldest_waits_when_the_pool_is_full_and_is_never_preempted),
         cmocka_unit_test(a_failed_hand_off_is_told_and_its_pages_come_back),
         cmocka_unit_test(a_drop_of_a_reservation_is_closed_after_the_transfer_thread_let_go),

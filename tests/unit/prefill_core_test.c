@@ -195,21 +195,23 @@ static void a_cancel_of_an_older_attempt_leaves_the_newer_one_alone(void **state
     fake_free(f);
 }
 
-static void the_same_request_may_come_back_while_its_last_attempt_is_leaving(void **state) {
+static void a_request_comes_back_only_after_the_running_step_of_its_last_attempt(void **state) {
     (void)state;
     fake *f = start();
     fake_give(f, CTL_PREFILL, (fake_work){.req = 1, .attempt = 1, .prompt = 16, .max_tokens = 8});
     fake_turn(f);
     fake_tell(f, CTL_DROP, 1, 1);
     fake_give(f, CTL_PREFILL, (fake_work){.req = 1, .attempt = 2, .prompt = 16, .max_tokens = 8});
-    assert_int_equal(fake_used(f), 2);
+    assert_int_equal(fake_expect(f, CTL_NO_ROOM)->attempt, 2);
     fake_stepped(f, 7); /* of attempt 1: ignored */
     fake_expect_quiet(f);
+    fake_give(f, CTL_PREFILL, (fake_work){.req = 1, .attempt = 3, .prompt = 16, .max_tokens = 8});
+    assert_int_equal(fake_used(f), 2);
     fake_event(f, (xfer_event){.kind = X_DROPPED, .id = {.req = 1, .attempt = 1}});
     assert_int_equal(fake_expect(f, CTL_CLOSED)->attempt, 1);
     fake_turn(f);
     fake_stepped(f, 8);
-    fake_expect_token(fake_expect(f, CTL_TOKENS), 0, 1, 2, 0, 8, FINISH_NONE);
+    fake_expect_token(fake_expect(f, CTL_TOKENS), 0, 1, 3, 0, 8, FINISH_NONE);
     assert_int_equal(fake_used(f), 1);
     fake_free(f);
 }
@@ -263,7 +265,7 @@ int main(void) {
         cmocka_unit_test(a_request_canceled_while_its_step_runs_is_closed_after_the_step_and_says_nothing),
         cmocka_unit_test(release_cancel_and_drop_of_an_unknown_request_are_answered_closed),
         cmocka_unit_test(a_cancel_of_an_older_attempt_leaves_the_newer_one_alone),
-        cmocka_unit_test(the_same_request_may_come_back_while_its_last_attempt_is_leaving),
+        cmocka_unit_test(a_request_comes_back_only_after_the_running_step_of_its_last_attempt),
         cmocka_unit_test(a_new_session_forgets_everything_and_says_nothing_about_it),
         cmocka_unit_test(more_prompts_than_slots_wait_and_are_served_in_order),
     };
