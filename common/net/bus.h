@@ -31,9 +31,9 @@ status bus_connect(bus **out, loop *l, const char *endpoint, const bus_handler *
 status bus_reconnect(bus *b, errbuf *eb); /* a fresh socket and session; numbers start again */
 void bus_free(bus *b);
 
-/* Copies. ST_PEER when the connection is not known (any more). */
+/* Copies. ST_PEER when the connection is not known (any more), or its queue is full: `lost` follows, never from inside this call. */
 status bus_send(bus *b, uint64_t conn, const void *bytes, size_t count);
-void bus_drop(bus *b, uint64_t conn); /* forget a connection without calling lost */
+void bus_drop(bus *b, uint64_t conn); /* forget a connection without calling lost; its peer is told, and calls lost */
 const char *bus_endpoint(const bus *b); /* the bound endpoint with its real port. Borrowed */
 /* Reads everything that is waiting now and delivers it. Called by the loop; also callable before judging silence (rule 14). */
 void bus_drain(bus *b);

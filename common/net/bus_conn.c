@@ -1,0 +1,139 @@
+#include "net/bus_conn.h"
+
+#include "base/mem.h"
+#include "base/status.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+conn *conn_new(conn_table *t, const void *id, size_t id_len, uint64_t number) {
+    PRE(id_len <= CONN_ID_MAX);
+    PRE(!conn_by_number(t, number));
+    conn *c = xcalloc(1, sizeof *c);
+    c->number = number;
+    HASH_ADD(by_number, t->numbers_head, number, sizeof c->number, c);
+    if (id_len) {
+        memcpy(c->id, id, id_len);
+        c->id_len = (uint8_t)id_len;
+        c->filed = true;
+        HASH_ADD(by_id, t->ids_head, id, id_len, c);
+    }
+    return c;
+}
+
+void conn_unfile(conn_table *t, conn *c) {
+    if (c->filed) HASH_DELETE(by_id, t->ids_head, c);
+    c->filed = false;
+}
+
+void conn_free(conn_table *t, conn *c) {
+    if (!c) return;
+    conn_unfile(t, c);
+    HASH_DELETE(by_number, t->numbers_head, c);
+    if (c->dying) t->dying_count--;
+    while (c->out) conn_out_pop(c);
+    free(c);
+}
+
+void conn_table_done(conn_table *t) {
+    while (t->numbers_head) conn_free(t, t->numbers_head);
+    while (t->lives) {
+        life *l = t->lives;
+        t->lives = l->older;
+        free(l);
+    }
+    *t = (conn_table){.numbers = t->numbers};
+}
+
+conn *conn_by_number(const conn_table *t, uint64_t number) {
+    conn *c;
+    HASH_FIND(by_number, t->numbers_head, &number, sizeof number, c);
+    return c;
+}
+
+conn *conn_by_id(const conn_table *t, const void *id, size_t id_len) {
+    conn *c;
+    HASH_FIND(by_id, t->ids_head, id, id_len, c);
+    return c;
+}
+
+conn *conn_first(const conn_table *t) {
+    return t->numbers_head;
+}
+
+conn *conn_next(const conn *c) {
+    return c->by_number.next;
+}
+
+conn *conn_first_dying(const conn_table *t) {
+    if (!t->dying_count) return NULL;
+    conn *c = conn_first(t);
+    while (c && !c->dying) c = conn_next(c);
+    POST(c);
+    return c;
+}
+
+void life_begin(conn_table *t, int fd) {
+    life *l = xcalloc(1, sizeof *l);
+    l->fd = fd;
+    l->older = t->lives;
+    t->lives = l;
+}
+
+uint64_t life_end(conn_table *t, int fd) {
+    for (life *l = t->lives; l; l = l->older) {
+        if (l->fd != fd || l->dead) continue;
+        l->dead = true;
+        return l->number;
+    }
+    return 0;
+}
+
+bool life_join(conn_table *t, int fd, uint64_t number) {
+    life *newest = NULL, *oldest_free = NULL;
+    for (life *l = t->lives; l; l = l->older) {
+        if (l->fd != fd) continue;
+        if (!newest) newest = l;
+        if (!l->number) oldest_free = l;
+    }
+    life *l = oldest_free ? oldest_free : newest; /* none is free: another session on the same TCP connection */
+    if (!l) return true;
+    l->number = number;
+    return !l->dead;
+}
+
+void life_bury(conn_table *t) {
+    for (life **at = &t->lives; *at;) {
+        life *l = *at;
+        if (!l->dead) {
+            at = &l->older;
+            continue;
+        }
+        *at = l->older;
+        free(l);
+    }
+}
+
+bool conn_out_push(conn *c, const void *bytes, size_t count) {
+    if (c->out_count >= CONN_QUEUE_MESSAGES || count > CONN_QUEUE_BYTES - c->out_bytes) return false;
+    out_msg *o = xcalloc(1, sizeof *o);
+    CHECK(zmq_msg_init_size(&o->payload, count) == 0);
+    if (count) memcpy(zmq_msg_data(&o->payload), bytes, count);
+    o->bytes = count;
+    o->number = ++c->sent;
+    *(c->out_last ? &c->out_last->next : &c->out) = o;
+    c->out_last = o;
+    c->out_bytes += count;
+    c->out_count++;
+    return true;
+}
+
+void conn_out_pop(conn *c) {
+    out_msg *o = c->out;
+    c->out = o->next;
+    if (!c->out) c->out_last = NULL;
+    c->out_count--;
+    c->out_bytes -= o->bytes;
+    zmq_msg_close(&o->payload);
+    free(o);
+}

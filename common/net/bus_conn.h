@@ -1,0 +1,81 @@
+/* bus_conn - the connections of one bus: found by number and by ZeroMQ identity, each with its queue of unsent messages.
+ *
+ * A life is one TCP connection of a server, as the socket's monitor tells it: it begins and ends with a descriptor, which is reused at once. The
+ * first message of a connection names only the descriptor, and may be read after that one closed and even after its next owner
+ * came. So the lives of a descriptor form a queue, and each new connection belongs to the oldest life that has none yet.
+ *
+ * Private to bus.c. Plain tables: nothing here talks to ZeroMQ but for owning payloads. */
+#ifndef BATON_NET_BUS_CONN_H
+#define BATON_NET_BUS_CONN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <uthash.h>
+#include <zmq.h>
+
+#define CONN_ID_MAX 255              /* of ZeroMQ */
+#define CONN_QUEUE_BYTES (64u << 20) /* unsent, beyond ZeroMQ's own queue */
+#define CONN_QUEUE_MESSAGES 10000u
+
+/* A message that ZeroMQ would not take yet. */
+typedef struct out_msg {
+    uint64_t number;
+    zmq_msg_t payload; /* empty once ZeroMQ took it */
+    size_t bytes;
+    struct out_msg *next;
+} out_msg;
+
+typedef struct conn {
+    uint64_t number;   /* of the connection */
+    uint64_t session;  /* drawn by the client */
+    uint64_t received; /* number of the last message taken */
+    uint64_t sent;     /* number of the last message queued or sent */
+    out_msg *out;      /* oldest unsent */
+    out_msg *out_last;
+    size_t out_bytes;
+    uint32_t out_count;
+    bool dying;        /* `lost` is due */
+    bool over;         /* nothing more is delivered */
+    const char *why;   /* of dying; static */
+    uint8_t id_len;    /* 0 at a client */
+    char id[CONN_ID_MAX];
+    bool filed;        /* in by_id */
+    UT_hash_handle by_number, by_id;
+} conn;
+
+typedef struct life {
+    int fd;
+    bool dead;       /* it closed */
+    uint64_t number; /* of its connection; 0 = none yet */
+    struct life *older;
+} life;
+
+typedef struct conn_table {
+    conn *numbers_head, *ids_head; /* uthash */
+    uint64_t numbers;              /* given so far */
+    uint32_t dying_count;
+    life *lives; /* newest first; one per open descriptor, and the dead ones of this turn */
+} conn_table;
+
+conn *conn_new(conn_table *t, const void *id, size_t id_len, uint64_t number);
+void conn_free(conn_table *t, conn *c);
+void conn_table_done(conn_table *t);
+
+conn *conn_by_number(const conn_table *t, uint64_t number);
+conn *conn_by_id(const conn_table *t, const void *id, size_t id_len);
+conn *conn_first(const conn_table *t);
+conn *conn_next(const conn *c);
+conn *conn_first_dying(const conn_table *t);
+void conn_unfile(conn_table *t, conn *c); /* its identity belongs to another from now on */
+
+void life_begin(conn_table *t, int fd);
+uint64_t life_end(conn_table *t, int fd); /* the number of its connection; 0 = none yet */
+/* Files a new connection under its life. False: that one closed already. */
+bool life_join(conn_table *t, int fd, uint64_t number);
+void life_bury(conn_table *t); /* forgets the dead: nothing of theirs is waiting any more */
+
+bool conn_out_push(conn *c, const void *bytes, size_t count); /* copies and numbers it; false: the bound is reached */
+void conn_out_pop(conn *c);                                   /* the oldest was sent */
+
+#endif
