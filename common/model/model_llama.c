@@ -62,13 +62,15 @@ static status llama_dims(model *m, errbuf *eb) {
     if (st == ST_OK) st = model_key(m, "block_count", 1, MODEL_LAYERS_MAX, -1, &m->layers, eb);
     if (st == ST_OK) st = model_key(m, "feed_forward_length", 32, FFN_MAX, -1, &m->ffn_dim, eb);
     if (st == ST_OK) st = model_key(m, "context_length", 1, CONTEXT_MAX, -1, &m->context, eb);
-    if (st == ST_OK) st = llama_heads(m, eb);
+    if (st != ST_OK) return st;
+    if (m->dim % 32 != 0 || m->ffn_dim % 32 != 0)
+        return errf(eb, ST_CORRUPT, "embedding_length %u and feed_forward_length %u must be multiples of 32", m->dim, m->ffn_dim);
+
+    st = llama_heads(m, eb);
     if (st == ST_OK) st = model_key(m, "rope.dimension_count", 2, HEAD_DIM_MAX, m->head_dim, &m->rope_dim, eb);
     if (st == ST_OK) st = model_real(m, "rope.freq_base", 1e15, 10000.0, &m->rope_base, eb);
     if (st == ST_OK) st = model_real(m, "attention.layer_norm_rms_epsilon", 0.1, -1, &m->norm_eps, eb);
     if (st != ST_OK) return st;
-    if (m->dim % 32 != 0 || m->ffn_dim % 32 != 0)
-        return errf(eb, ST_CORRUPT, "embedding_length %u and feed_forward_length %u must be multiples of 32", m->dim, m->ffn_dim);
     if (m->rope_dim > m->head_dim || m->rope_dim % 2 != 0)
         return errf(eb, ST_CORRUPT, "rope.dimension_count is %u, want an even number up to the head's %u", m->rope_dim, m->head_dim);
 

@@ -1,0 +1,306 @@
+/* Loading a model description: a tiny file made here, every way in which it can be wrong, and the real one. */
+#include "tests/test.h"
+
+#include "model/model.h"
+#include "vocab_build.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define DIM   64u
+#define FFN   96u
+#define HEADS 4u
+#define KV    2u
+#define HEAD  16u
+#define VOCAB 257u
+
+/* What a case changes about the good file. */
+typedef struct variant {
+    const char *skip_key;       /* leave this key out */
+    const char *u32_key;        /* or set it to u32 */
+    uint32_t u32;
+    const char *text_key, *text;
+    const char *skip_tensor;    /* leave this tensor out */
+    const char *extra_tensor;   /* add it, [1, DIM] f32 */
+    const char *turn_tensor;    /* swap its rows and columns */
+    const char *type_tensor;    /* give it this type */
+    dtype type;
+    bool untied, factors;
+    char fill;
+    float rope_base;            /* 0 = 10000 */
+} variant;
+
+static bool same(const char *a, const char *b) {
+    return a && strcmp(a, b) == 0;
+}
+
+static void key_u32(gguf_build *b, const variant *v, const char *key, uint32_t value) {
+    if (!same(v->skip_key, key)) build_u32(b, key, same(v->u32_key, key) ? v->u32 : value);
+}
+
+static void weight(gguf_build *b, const variant *v, const char *name, dtype type, uint32_t rows, uint32_t cols) {
+    if (same(v->skip_tensor, name)) return;
+    if (same(v->type_tensor, name)) type = v->type;
+    bool turn = same(v->turn_tensor, name);
+    build_tensor(b, name, type, turn ? cols : rows, turn ? rows : cols, v->fill);
+}
+
+static void keys(gguf_build *b, const variant *v) {
+    static const char *const merges[] = {"a b"};
+    vocab_build vocab;
+    vocab_build_init(&vocab);
+    vocab_build_add(&vocab, "ab", 1);
+    if (!same(v->skip_key, "general.architecture"))
+        build_string(b, "general.architecture", same(v->text_key, "general.architecture") ? v->text : "llama");
+    if (v->text_key && !same(v->text_key, "general.architecture")) build_string(b, v->text_key, v->text);
+    vocab_build_keys(&vocab, b, "gpt-2", merges, 1);
+    key_u32(b, v, "llama.embedding_length", DIM);
+    key_u32(b, v, "llama.block_count", 1);
+    key_u32(b, v, "llama.feed_forward_length", FFN);
+    key_u32(b, v, "llama.context_length", 128);
+    key_u32(b, v, "llama.attention.head_count", HEADS);
+    key_u32(b, v, "llama.attention.head_count_kv", KV);
+    if (v->u32_key && (same(v->u32_key, "llama.expert_count") || same(v->u32_key, "llama.vocab_size") ||
+                       same(v->u32_key, "llama.rope.dimension_count") || same(v->u32_key, "llama.attention.value_length") ||
+                       same(v->u32_key, "llama.attention.key_length")))
+        build_u32(b, v->u32_key, v->u32);
+    build_f32(b, "llama.rope.freq_base", v->rope_base != 0 ? v->rope_base : 10000.0f);
+    if (!same(v->skip_key, "llama.attention.layer_norm_rms_epsilon")) build_f32(b, "llama.attention.layer_norm_rms_epsilon", 1e-5f);
+}
+
+static buf make(const variant *v) {
+    gguf_build b = {0};
+    keys(&b, v);
+    weight(&b, v, "token_embd.weight", DT_Q8_0, VOCAB, DIM);
+    weight(&b, v, "output_norm.weight", DT_F32, 1, DIM);
+    weight(&b, v, "blk.0.attn_norm.weight", DT_F32, 1, DIM);
+    weight(&b, v, "blk.0.attn_q.weight", DT_Q4_1, HEADS * HEAD, DIM);
+    weight(&b, v, "blk.0.attn_k.weight", DT_Q4_0, KV * HEAD, DIM);
+    weight(&b, v, "blk.0.attn_v.weight", DT_F16, KV * HEAD, DIM);
+    weight(&b, v, "blk.0.attn_output.weight", DT_BF16, DIM, HEADS * HEAD);
+    weight(&b, v, "blk.0.ffn_norm.weight", DT_F32, 1, DIM);
+    weight(&b, v, "blk.0.ffn_gate.weight", DT_F32, FFN, DIM);
+    weight(&b, v, "blk.0.ffn_up.weight", DT_F32, FFN, DIM);
+    weight(&b, v, "blk.0.ffn_down.weight", DT_F32, DIM, FFN);
+    if (v->untied) weight(&b, v, "output.weight", DT_F32, VOCAB, DIM);
+    if (v->factors) weight(&b, v, "rope_freqs.weight", DT_F32, 1, HEAD / 2);
+    if (v->extra_tensor) build_tensor(&b, v->extra_tensor, DT_F32, 1, DIM, 0);
+    return build_file(&b);
+}
+
+static status load(const variant *v, model_parts parts, model **out, errbuf *eb) {
+    char path[] = "/tmp/model_test.XXXXXX";
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    buf file = make(v);
+    assert_int_equal(write(fd, file.data, file.len), file.len);
+    close(fd);
+    *out = NULL;
+    status st = model_load(out, path, parts, eb);
+    if (st != ST_OK) {
+        assert_null(*out);
+        assert_non_null(strstr(eb->text, path));
+    }
+    unlink(path);
+    buf_done(&file);
+    return st;
+}
+
+static void a_tiny_model_is_described(void **s) {
+    (void)s;
+    model *m;
+    errbuf eb = {0};
+    variant v = {.fill = 1, .text_key = "general.name", .text = "tiny"};
+    assert_int_equal(load(&v, MODEL_ALL, &m, &eb), ST_OK);
+    assert_string_equal(m->name, "tiny");
+    assert_string_equal(m->arch, "llama");
+    assert_int_equal(m->dim, DIM);
+    assert_int_equal(m->layers, 1);
+    assert_int_equal(m->heads, HEADS);
+    assert_int_equal(m->kv_heads, KV);
+    assert_int_equal(m->head_dim, HEAD);
+    assert_int_equal(m->rope_dim, HEAD);
+    assert_int_equal(m->ffn_dim, FFN);
+    assert_int_equal(m->vocab, VOCAB);
+    assert_int_equal(m->context, 128);
+    assert_true(m->rope_base == 10000.0f);
+    assert_true(m->norm_eps == 1e-5f);
+    assert_null(m->rope_factors);
+    assert_true(m->tied);
+    assert_ptr_equal(m->output.data, m->embed.data);
+    assert_int_equal(m->embed.type, DT_Q8_0);
+    assert_int_equal(m->embed.rows, VOCAB);
+    assert_int_equal(m->embed.cols, DIM);
+    assert_int_equal(m->layer[0].wk.rows, KV * HEAD);
+    assert_int_equal(m->layer[0].wk.type, DT_Q4_0);
+    assert_int_equal(m->layer[0].wo.type, DT_BF16);
+    assert_int_equal(m->layer[0].w_down.rows, DIM);
+    assert_int_equal(m->layer[0].w_down.cols, FFN);
+    assert_int_equal(*(const char *)m->layer[0].w_up.data, 1);
+    uint64_t bytes = VOCAB * 68 + 3 * DIM * 4 + DIM * 40 + 32 * 36 + 32 * DIM * 2 + DIM * DIM * 2 + 3 * DIM * FFN * 4;
+    assert_int_equal(m->weight_bytes, bytes);
+    model_free(m);
+}
+
+static void an_output_of_its_own_and_rope_factors_are_taken(void **s) {
+    (void)s;
+    model *m;
+    errbuf eb = {0};
+    variant v = {.untied = true, .factors = true};
+    assert_int_equal(load(&v, MODEL_ALL, &m, &eb), ST_OK);
+    assert_false(m->tied);
+    assert_int_equal(m->output.type, DT_F32);
+    assert_ptr_not_equal(m->output.data, m->embed.data);
+    assert_non_null(m->rope_factors);
+    model_free(m);
+}
+
+static void the_text_parts_need_no_weights(void **s) {
+    (void)s;
+    model *m;
+    errbuf eb = {0};
+    variant v = {.skip_tensor = "token_embd.weight", .extra_tensor = "anything"};
+    assert_int_equal(load(&v, MODEL_TEXT, &m, &eb), ST_OK);
+    assert_int_equal(m->dim, DIM);
+    assert_int_equal(m->vocab, VOCAB);
+    assert_int_equal(tokenizer_find(m->tok, "ab"), 256);
+    assert_null(m->layer);
+    assert_null(m->embed.data);
+    assert_int_equal(m->weights_hash, 0);
+    model_free(m);
+}
+
+static void files_that_are_wrong_are_refused_by_name(void **s) {
+    (void)s;
+    static const struct {
+        variant v;
+        status want;
+        const char *text;
+    } cases[] = {
+        {{.skip_key = "general.architecture"}, ST_UNSUPPORTED, "architecture '' is not supported; supported: llama"},
+        {{.text_key = "general.architecture", .text = "mamba"}, ST_UNSUPPORTED, "architecture 'mamba'"},
+        {{.skip_key = "llama.embedding_length"}, ST_CORRUPT, "llama.embedding_length is missing"},
+        {{.skip_key = "llama.attention.layer_norm_rms_epsilon"}, ST_CORRUPT, "layer_norm_rms_epsilon is missing"},
+        {{.u32_key = "llama.embedding_length", .u32 = 48}, ST_CORRUPT, "multiples of 32"},
+        {{.u32_key = "llama.embedding_length", .u32 = 1u << 31}, ST_CORRUPT, "llama.embedding_length is 2147483648"},
+        {{.u32_key = "llama.block_count", .u32 = 0}, ST_CORRUPT, "llama.block_count is 0"},
+        {{.u32_key = "llama.block_count", .u32 = 257}, ST_CORRUPT, "llama.block_count is 257"},
+        {{.u32_key = "llama.block_count", .u32 = 2}, ST_CORRUPT, "tensor 'blk.1.attn_norm.weight' is missing"},
+        {{.u32_key = "llama.attention.head_count", .u32 = 3}, ST_CORRUPT, "3 heads are no multiple of 2"},
+        {{.u32_key = "llama.attention.head_count_kv", .u32 = 0}, ST_CORRUPT, "head_count_kv is 0"},
+        {{.u32_key = "llama.attention.head_count", .u32 = 64}, ST_CORRUPT, "makes no head"},
+        {{.u32_key = "llama.attention.value_length", .u32 = 8}, ST_UNSUPPORTED, "value_length is 8"},
+        {{.u32_key = "llama.attention.key_length", .u32 = 32}, ST_CORRUPT, "tensor 'blk.0.attn_q.weight' is [64, 64], want [128, 64]"},
+        {{.u32_key = "llama.feed_forward_length", .u32 = 128}, ST_CORRUPT, "tensor 'blk.0.ffn_gate.weight' is [96, 64], want [128, 64]"},
+        {{.u32_key = "llama.context_length", .u32 = 0}, ST_CORRUPT, "llama.context_length is 0"},
+        {{.u32_key = "llama.rope.dimension_count", .u32 = 18}, ST_CORRUPT, "rope.dimension_count is 18"},
+        {{.u32_key = "llama.vocab_size", .u32 = 256}, ST_CORRUPT, "llama.vocab_size is 256, but the tokenizer has 257"},
+        {{.u32_key = "llama.expert_count", .u32 = 8}, ST_UNSUPPORTED, "llama.expert_count is 8"},
+        {{.text_key = "llama.rope.scaling.type", .text = "yarn"}, ST_UNSUPPORTED, "llama.rope.scaling.type is 'yarn'"},
+        {{.rope_base = -1.0f}, ST_CORRUPT, "llama.rope.freq_base is -1"},
+        {{.skip_tensor = "token_embd.weight"}, ST_CORRUPT, "tensor 'token_embd.weight' is missing"},
+        {{.skip_tensor = "blk.0.ffn_up.weight"}, ST_CORRUPT, "tensor 'blk.0.ffn_up.weight' is missing"},
+        {{.turn_tensor = "blk.0.ffn_down.weight"}, ST_CORRUPT, "tensor 'blk.0.ffn_down.weight' is [96, 64], want [64, 96]"},
+        {{.type_tensor = "blk.0.ffn_norm.weight", .type = DT_F16}, ST_UNSUPPORTED, "tensor 'blk.0.ffn_norm.weight' has type f16"},
+        {{.extra_tensor = "blk.0.attn_q.bias"}, ST_UNSUPPORTED, "tensor 'blk.0.attn_q.bias' has no place"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        model *m;
+        errbuf eb = {0};
+        status st = load(&cases[i].v, MODEL_ALL, &m, &eb);
+        if (st != cases[i].want || !strstr(eb.text, cases[i].text)) print_error("case %zu: %s: %s\n", i, status_name(st), eb.text);
+        assert_int_equal(st, cases[i].want);
+        assert_non_null(strstr(eb.text, cases[i].text));
+    }
+}
+
+static void a_type_without_kernels_is_refused_with_those_that_have(void **s) {
+    (void)s;
+    gguf_build b = {0};
+    variant v = {.skip_tensor = "output_norm.weight"};
+    keys(&b, &v);
+    build_entry(&b, "token_embd.weight", 12, 2, (uint64_t[]){DIM, VOCAB}, 0); /* q4_k */
+    buf_adds(&b.data, "x");
+    buf file = build_file(&b);
+    char path[] = "/tmp/model_test.XXXXXX";
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, file.data, file.len), file.len);
+    close(fd);
+    model *m = NULL;
+    errbuf eb = {0};
+    assert_int_equal(model_load(&m, path, MODEL_ALL, &eb), ST_UNSUPPORTED);
+    assert_non_null(strstr(eb.text, "'token_embd.weight' has type 12; supported are f32"));
+    unlink(path);
+    buf_done(&file);
+}
+
+static uint64_t hash_of(variant v) {
+    model *m;
+    errbuf eb = {0};
+    assert_int_equal(load(&v, MODEL_ALL, &m, &eb), ST_OK);
+    uint64_t hash = m->weights_hash;
+    model_free(m);
+    return hash;
+}
+
+static void the_hash_tells_models_apart(void **s) {
+    (void)s;
+    uint64_t base = hash_of((variant){.fill = 1});
+    assert_true(base != 0);
+    assert_true(base == hash_of((variant){.fill = 1}));
+    assert_true(base == hash_of((variant){.fill = 1, .text_key = "general.name", .text = "another name"}));
+    assert_true(base != hash_of((variant){.fill = 2}));
+    assert_true(base != hash_of((variant){.fill = 1, .rope_base = 5000.0f}));
+    assert_true(base != hash_of((variant){.fill = 1, .type_tensor = "blk.0.ffn_up.weight", .type = DT_BF16}));
+}
+
+static void the_real_model_loads(void **s) {
+    (void)s;
+    const char *path = getenv("BATON_MODEL");
+    if (!path || access(path, R_OK) != 0) skip();
+    model *m;
+    errbuf eb = {0};
+    assert_int_equal(model_load(&m, path, MODEL_ALL, &eb), ST_OK);
+    assert_string_equal(m->arch, "llama");
+    assert_int_equal(m->dim, 576);
+    assert_int_equal(m->layers, 30);
+    assert_int_equal(m->heads, 9);
+    assert_int_equal(m->kv_heads, 3);
+    assert_int_equal(m->head_dim, 64);
+    assert_int_equal(m->rope_dim, 64);
+    assert_int_equal(m->ffn_dim, 1536);
+    assert_int_equal(m->vocab, 49152);
+    assert_int_equal(m->context, 8192);
+    assert_true(m->rope_base == 100000.0f);
+    assert_true(m->norm_eps == 1e-5f);
+    assert_true(m->tied);
+    assert_int_equal(m->embed.type, DT_Q8_0);
+    assert_int_equal(m->layer[29].w_down.type, DT_Q4_1);
+    assert_true(m->weights_hash != 0);
+    model_free(m);
+}
+
+static void a_file_that_is_not_there_is_named(void **s) {
+    (void)s;
+    model *m = NULL;
+    errbuf eb = {0};
+    assert_int_equal(model_load(&m, "/nowhere/x.gguf", MODEL_ALL, &eb), ST_IO);
+    assert_non_null(strstr(eb.text, "/nowhere/x.gguf"));
+    assert_null(m);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_tiny_model_is_described),
+        cmocka_unit_test(an_output_of_its_own_and_rope_factors_are_taken),
+        cmocka_unit_test(the_text_parts_need_no_weights),
+        cmocka_unit_test(files_that_are_wrong_are_refused_by_name),
+        cmocka_unit_test(a_type_without_kernels_is_refused_with_those_that_have),
+        cmocka_unit_test(the_hash_tells_models_apart),
+        cmocka_unit_test(the_real_model_loads),
+        cmocka_unit_test(a_file_that_is_not_there_is_named),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

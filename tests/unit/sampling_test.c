@@ -1,0 +1,105 @@
+/* Defaults of a request and the rule that ends it; and the table of storage types. */
+#include "tests/test.h"
+
+#include "base/mem.h"
+#include "base/tensor.h"
+#include "model/sampling.h"
+
+#include <string.h>
+
+static const int32_t eos[] = {2, 5};
+
+static void the_defaults_switch_everything_off(void **s) {
+    (void)s;
+    sampling d = sampling_default();
+    assert_true(d.temperature == 1.0f);
+    assert_true(d.top_p == 1.0f);
+    assert_true(d.min_p == 0.0f);
+    assert_int_equal(d.top_k, 0);
+    assert_true(d.repetition_penalty == 1.0f);
+    assert_true(d.presence_penalty == 0.0f && d.frequency_penalty == 0.0f);
+    assert_int_equal(d.max_tokens, 16);
+    assert_int_equal(d.min_tokens, 0);
+    assert_int_equal(d.logprobs, -1);
+    assert_false(d.ignore_eos);
+    assert_int_equal(d.stop_id_count, 0);
+    assert_int_equal(d.bias_count, 0);
+}
+
+static void each_reason_ends_a_sequence(void **s) {
+    (void)s;
+    sampling p = sampling_default();
+    p.max_tokens = 3;
+    p.stop_ids = (const int32_t[]){7, 8};
+    p.stop_id_count = 2;
+    assert_int_equal(sampling_finish(&p, eos, 2, 1, 1), FINISH_NONE);
+    assert_int_equal(sampling_finish(&p, eos, 2, 5, 1), FINISH_EOS);
+    assert_int_equal(sampling_finish(&p, eos, 2, 8, 1), FINISH_STOP_ID);
+    assert_int_equal(sampling_finish(&p, eos, 2, 1, 2), FINISH_NONE);
+    assert_int_equal(sampling_finish(&p, eos, 2, 1, 3), FINISH_LENGTH);
+    assert_int_equal(sampling_finish(&p, NULL, 0, 5, 1), FINISH_NONE);
+}
+
+static void eos_comes_before_stop_id_and_stop_id_before_length(void **s) {
+    (void)s;
+    sampling p = sampling_default();
+    p.max_tokens = 1;
+    p.stop_ids = (const int32_t[]){2, 7};
+    p.stop_id_count = 2;
+    assert_int_equal(sampling_finish(&p, eos, 2, 2, 1), FINISH_EOS);
+    assert_int_equal(sampling_finish(&p, eos, 2, 7, 1), FINISH_STOP_ID);
+    p.ignore_eos = true;
+    assert_int_equal(sampling_finish(&p, eos, 2, 2, 1), FINISH_STOP_ID);
+    assert_int_equal(sampling_finish(&p, eos, 2, 5, 1), FINISH_LENGTH);
+}
+
+static void nothing_but_the_length_ends_it_within_min_tokens(void **s) {
+    (void)s;
+    sampling p = sampling_default();
+    p.min_tokens = 2;
+    p.max_tokens = 4;
+    p.stop_ids = (const int32_t[]){7};
+    p.stop_id_count = 1;
+    assert_int_equal(sampling_finish(&p, eos, 2, 2, 2), FINISH_NONE);
+    assert_int_equal(sampling_finish(&p, eos, 2, 7, 2), FINISH_NONE);
+    assert_int_equal(sampling_finish(&p, eos, 2, 2, 3), FINISH_EOS);
+    assert_int_equal(sampling_finish(&p, eos, 2, 7, 3), FINISH_STOP_ID);
+    p.max_tokens = 2;
+    assert_int_equal(sampling_finish(&p, eos, 2, 2, 2), FINISH_LENGTH);
+}
+
+static void storage_types_have_their_sizes(void **s) {
+    (void)s;
+    static const struct {
+        dtype type;
+        const char *name;
+        uint32_t weights, bytes;
+        size_t row64; /* bytes of 64 weights */
+    } cases[] = {
+        {DT_F32, "f32", 1, 4, 256},    {DT_F16, "f16", 1, 2, 128},    {DT_BF16, "bf16", 1, 2, 128},
+        {DT_Q4_0, "q4_0", 32, 18, 36}, {DT_Q4_1, "q4_1", 32, 20, 40}, {DT_Q8_0, "q8_0", 32, 34, 68},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        assert_true(dtype_known(cases[i].type));
+        assert_string_equal(dtype_name(cases[i].type), cases[i].name);
+        assert_int_equal(dtype_block_weights(cases[i].type), cases[i].weights);
+        assert_int_equal(dtype_block_bytes(cases[i].type), cases[i].bytes);
+        assert_int_equal(dtype_row_bytes(cases[i].type, 64), cases[i].row64);
+    }
+    static const uint32_t unknown[] = {4, 5, 6, 7, 9, 12, 29, 31, UINT32_MAX};
+    for (size_t i = 0; i < ARRAY_LEN(unknown); i++) {
+        assert_false(dtype_known(unknown[i]));
+        assert_null(dtype_name(unknown[i]));
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_defaults_switch_everything_off),
+        cmocka_unit_test(each_reason_ends_a_sequence),
+        cmocka_unit_test(eos_comes_before_stop_id_and_stop_id_before_length),
+        cmocka_unit_test(nothing_but_the_length_ends_it_within_min_tokens),
+        cmocka_unit_test(storage_types_have_their_sizes),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
