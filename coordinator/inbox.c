@@ -79,11 +79,6 @@ static bool join_acceptable(core *c, uint64_t conn, const ctl_join *join) {
         refuse(c, conn, "capacity", "role, name, pages, max_seqs and max_rows must all be given");
         return false;
     }
-    if (c->member_count == c->opt.max_workers) {
-        errf(&why, ST_INVALID, "%u workers are joined already: raise limits.max_workers", c->member_count);
-        refuse(c, conn, "max_workers", why.text);
-        return false;
-    }
     const char *field = c->opt.mixed_numerics ? NULL : numerics_differ(&c->numerics, join, &why);
     if (field) refuse(c, conn, field, why.text);
     return !field;
@@ -99,6 +94,10 @@ static void on_join(core *c, uint64_t conn, const ctl_msg *msg, uint64_t now_ns)
     end_earlier_session(c, conn, join);
     recovery_lost_members(c, now_ns);
     if (!join_acceptable(c, conn, join)) return;
+    if (c->member_count == c->opt.max_workers) { /* unanswered: the worker asks again, and one that died may be gone by then */
+        log_warn("core.member", "no place for a worker: raise limits.max_workers", "worker=%s", join->name);
+        return;
+    }
     char *name = unique_name(c, join->name);
     m = member_new(join, name, conn, next_incarnation(c), now_ns);
     m->free_pages = MIN(msg->free_pages, m->page_count);

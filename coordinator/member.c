@@ -184,6 +184,14 @@ uint32_t member_rows(const member *m) {
     return rows;
 }
 
+uint32_t member_slots_used(const member *m) {
+    PRE(m);
+    if (m->role != ROLE_PREFILL) return m->hold_count;
+    uint32_t computing = 0;
+    for (uint32_t i = 0; i < m->hold_count; i++) computing += m->holds[i].rows > 0;
+    return computing;
+}
+
 uint32_t member_available(const member *m) {
     PRE(m);
     uint32_t promised = member_promised(m);

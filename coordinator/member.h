@@ -71,6 +71,7 @@ void member_closed(member *m, uint64_t req, uint32_t attempt);             /* th
 
 uint32_t member_promised(const member *m); /* pages of open holds */
 uint32_t member_rows(const member *m);     /* prompt rows assigned and not computed (rule 6) */
+uint32_t member_slots_used(const member *m); /* of max_seqs: on a prefill worker only prompts that are not computed yet */
 uint32_t member_available(const member *m); /* pages that are free by our own count */
 /* Rule 8: pages that must stay free beside a new admission. */
 uint32_t member_headroom(const member *m);

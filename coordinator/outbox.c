@@ -16,7 +16,7 @@ static ctl_work work_of(const request *r) {
     return (ctl_work){.prompt = r->prompt,
                       .prompt_count = r->prompt_count,
                       .output = r->log.ids,
-                      .output_count = r->log.count,
+                      .output_count = r->given,
                       .params = r->params};
 }
 

@@ -107,7 +107,7 @@ void request_move(request *r, req_state next, uint64_t now_ns) {
 
 uint32_t request_rows(const request *r) {
     PRE(r);
-    return r->prompt_count + r->log.count;
+    return r->prompt_count + r->given;
 }
 
 uint32_t request_tokens_max(const request *r) {
@@ -118,7 +118,7 @@ uint32_t request_tokens_max(const request *r) {
 uint64_t request_ids_hash(const request *r) {
     PRE(r);
     uint64_t h = kv_ids_hash(KV_IDS_HASH_START, r->prompt, r->prompt_count);
-    return kv_ids_hash(h, r->log.ids, r->log.count);
+    return kv_ids_hash(h, r->log.ids, r->given);
 }
 
 bool request_is_replay(const request *r) {
@@ -174,7 +174,7 @@ static bool sites_fit_state(const request *r) {
 bool request_check(const request *r) {
     if (!sites_fit_state(r)) return false;
     if (r->log.count > r->log.capacity || r->log.held_count > TOKEN_LOG_HELD_MAX) return false;
-    if (r->log.count > r->params.max_tokens) return false;
+    if (r->log.count > r->params.max_tokens || r->given > r->log.count) return false;
     if ((r->dest_sent && !r->reserved) || (r->reserved && !r->d)) return false;
     const hold *hp = r->p ? member_hold(r->p, r->id) : NULL;
     const hold *hd = r->d ? member_hold(r->d, r->id) : NULL;

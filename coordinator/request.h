@@ -51,6 +51,7 @@ typedef struct request {
     sampling_bias *bias;
     token_log log;
 
+    uint32_t given;       /* output ids that this attempt starts from: its k. P and every D get the same */
     struct member *p, *d; /* borrowed from the core's table; NULL = none */
     uint32_t attempt;     /* newest number: given to workers now, or to the next one asked; from 1 */
     uint32_t tries;       /* attempts that count against the limit, the present one included; from 1 */
@@ -72,7 +73,7 @@ void request_free(request *r);
 
 req_state request_state(const request *r);
 void request_move(request *r, req_state next, uint64_t now_ns); /* asserts the edge */
-uint32_t request_rows(const request *r);                        /* prompt and emitted ids: the T of control.md */
+uint32_t request_rows(const request *r);                        /* prompt and the output ids given: the T of control.md */
 uint32_t request_tokens_max(const request *r);                  /* prompt + max_tokens: what it can grow to */
 uint64_t request_ids_hash(const request *r);                    /* kv_ids_hash of prompt ++ output */
 bool request_is_replay(const request *r);                       /* goes before the new ones in the queue */

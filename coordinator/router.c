@@ -18,7 +18,7 @@ static bool has_time(const member *m, uint32_t rows) {
 
 /* Pages of rows now, and rule 8's headroom where sequences grow. */
 static bool has_room(const member *m, const route_ask *ask) {
-    if (m->full || m->hold_count >= m->max_seqs || !member_could_fit(m, ask->tokens_max)) return false;
+    if (m->full || member_slots_used(m) >= m->max_seqs || !member_could_fit(m, ask->tokens_max)) return false;
     uint32_t need = kv_pages_for(m->role == ROLE_PREFILL ? ask->rows : ask->rows + 1);
     return (uint64_t)need + member_headroom(m) <= member_available(m);
 }

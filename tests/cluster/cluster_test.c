@@ -1,0 +1,189 @@
+/* The whole cluster under random faults: any seed, any step, the same promises.
+ *
+ *   cluster_test [--seeds A..B] [--steps N]      200 seeds of 2,500 steps by default
+ *
+ * A step is one event; between events the scheduler submits, cancels, kills, restarts, freezes, thaws and cuts. Then faults
+ * end, everything is healed, and within bounded virtual time every request must have ended, a probe must succeed, and every page
+ * everywhere must be free. A failure prints the seed and the step, and the command that replays it. */
+#include "sim.h"
+
+#include "base/log.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct totals {
+    uint64_t events, submitted, done, stopped, failed, canceled, replays, preemptions, handoffs, kills, segments;
+} totals;
+
+/* Small limits, so that a run of few seconds of virtual time meets all of them. */
+static sim_options random_cluster(uint64_t seed) {
+    sim_options o = sim_defaults();
+    o.seed = seed;
+    o.jitter = true;
+    uint64_t r = seed * 0x9e3779b97f4a7c15ull >> 11;
+    uint32_t mixed = r % 4 == 0;
+    o.workers[ROLE_PREFILL] = r % 7 == 0 ? 0 : 1 + (r >> 8) % 3;
+    o.workers[ROLE_DECODE] = r % 7 == 0 ? 0 : 1 + (r >> 12) % 3;
+    o.workers[ROLE_COLOCATED] = r % 7 == 0 ? 1 + (r >> 16) % 3 : mixed;
+    o.pages[ROLE_PREFILL] = 12 + (uint32_t)(r >> 20) % 24;
+    o.pages[ROLE_DECODE] = 11 + (uint32_t)(r >> 26) % 16;
+    o.pages[ROLE_COLOCATED] = 11 + (uint32_t)(r >> 32) % 24;
+    o.max_seqs = 2 + (uint32_t)(r >> 38) % 6;
+    o.max_rows = 32u << (r >> 42) % 2;
+    o.chunk_tokens = 16u << (r >> 44) % 2;
+    o.ctl_ns = 2 * NS_PER_MS;
+    o.step_ns = 20 * NS_PER_MS;
+    o.row_ns = NS_PER_MS / 4;
+    o.pair_timeout_ns = 400 * NS_PER_MS;
+    o.join_retry_ns = 100 * NS_PER_MS;
+    o.core.heartbeat_ns = 50 * NS_PER_MS;
+    o.core.suspect_ns = 200 * NS_PER_MS;
+    o.core.gone_ns = 600 * NS_PER_MS;
+    o.core.step_age_min_ns = 2 * NS_PER_S;
+    o.core.lease_ns = NS_PER_S;
+    o.core.wait_prefill_ns = 8 * NS_PER_S;
+    o.core.prefill_ns = 6 * NS_PER_S;
+    o.core.wait_kv_ns = 6 * NS_PER_S;
+    o.core.decode_token_ns = 3 * NS_PER_S;
+    o.core.max_requests = 24;
+    o.core.max_queue = 12;
+    o.core.max_context = 120;
+    return o;
+}
+
+static void submit_one(sim *s) {
+    sim_ask ask = {.prompt_count = 1 + sim_below(s, 70), .max_tokens = 1 + sim_below(s, 40), .stop_at = -1};
+    if (sim_below(s, 12) == 0) ask.prompt_count = 1 + sim_below(s, 140);
+    if (sim_below(s, 4) == 0) ask.stop_at = (int32_t)sim_below(s, 20);
+    ask.ignore_eos = sim_below(s, 2) == 0;
+    ask.max_tokens_absent = false;
+    errbuf eb = {0};
+    status st = sim_submit(s, &ask, NULL, &eb);
+    if (st != ST_OK && st != ST_AGAIN && st != ST_INVALID) sim_failf(s, "submit: %s", eb.text);
+    if (st == ST_INVALID && ask.prompt_count + ask.max_tokens <= 100) sim_failf(s, "refused: %s", eb.text);
+}
+
+static void cancel_one(sim *s) {
+    uint32_t window = MIN(s->client_count, 16u);
+    if (!window) return;
+    sim_client *c = s->clients[s->client_count - 1 - sim_below(s, window)];
+    if (!c->ended) sim_cancel(s, c);
+}
+
+static void fault(sim *s) {
+    uint32_t w = sim_below(s, s->proc_count);
+    switch (sim_below(s, 9)) {
+    case 0: sim_kill(s, w); break;
+    case 1:
+    case 2: sim_restart(s, w); break;
+    case 3: sim_freeze(s, w); break;
+    case 4:
+    case 5: sim_thaw(s, w); break;
+    case 6: sim_cut_conn(s, w); break;
+    case 7: sim_cut_pair(s, w, sim_below(s, s->proc_count)); break;
+    case 8:
+        if (s->core_frozen) sim_thaw_core(s);
+        else if (sim_below(s, 4) == 0) sim_freeze_core(s);
+        break;
+    }
+}
+
+/* No more faults. Every worker is there again, and nothing is asked for. */
+static void heal(sim *s) {
+    sim_thaw_core(s);
+    for (uint32_t w = 0; w < s->proc_count; w++) {
+        sim_thaw(s, w);
+        sim_restart(s, w);
+    }
+}
+
+static bool all_ended(const sim *s) {
+    for (uint32_t i = 0; i < s->client_count; i++)
+        if (!s->clients[i]->ended) return false;
+    return true;
+}
+
+static void quiet_end(sim *s) {
+    heal(s);
+    uint64_t limit = s->now_ns + 120 * NS_PER_S;
+    while (!all_ended(s) && s->now_ns < limit && sim_run_for(s, 100 * NS_PER_MS)) heal(s);
+    if (!s->failure[0] && !all_ended(s)) sim_failf(s, "a request never ended");
+    sim_run_for(s, 3 * NS_PER_S); /* rejoin, CLOSED, last heartbeats */
+    heal(s);
+    sim_run_for(s, 3 * NS_PER_S);
+    if (s->failure[0]) return;
+    if (!sim_idle_everywhere(s)) sim_failf(s, "pages or requests are left when nobody wants any");
+    if (!core_ready(s->core)) sim_failf(s, "the healed cluster is not ready");
+    sim_client *probe = NULL;
+    errbuf eb = {0};
+    if (s->failure[0]) return;
+    if (sim_submit(s, &(sim_ask){.prompt_count = 40, .max_tokens = 20, .stop_at = -1}, &probe, &eb) != ST_OK) {
+        sim_failf(s, "the probe was refused: %s", eb.text);
+        return;
+    }
+    sim_run_for(s, 8 * NS_PER_S);
+    if (!s->failure[0] && (!probe->ended || probe->end.state != REQ_DONE)) sim_failf(s, "the probe failed: %s", probe->why);
+    if (!s->failure[0] && !sim_idle_everywhere(s)) sim_failf(s, "the probe left something behind");
+}
+
+static bool run_seed(uint64_t seed, uint32_t steps, totals *sum) {
+    sim_options o = random_cluster(seed);
+    sim *s = sim_new(&o);
+    uint32_t fault_every = 40u << sim_below(s, 5), work_every = 8u << sim_below(s, 3), step = 0;
+    for (; step < steps; step++) {
+        if (sim_below(s, work_every) == 0) submit_one(s);
+        if (sim_below(s, work_every * 8) == 0) cancel_one(s);
+        if (sim_below(s, fault_every) == 0) fault(s);
+        if (!sim_step(s)) break;
+    }
+    if (!s->failure[0]) quiet_end(s);
+    bool good = !s->failure[0];
+    if (!good) {
+        printf("FAILED seed %llu step %u at %.6f s: %s\n", (unsigned long long)seed, step, (double)s->now_ns / 1e9,
+               s->failure);
+        printf("replay: cluster_test --seeds %llu..%llu --steps %u\n", (unsigned long long)seed,
+               (unsigned long long)seed, steps);
+    }
+    core_counters k;
+    core_counters_of(s->core, &k);
+    sum->events += s->event_number;
+    sum->submitted += k.submitted;
+    for (uint32_t f = FINISH_EOS; f <= FINISH_LENGTH; f++) sum->done += k.finished[f];
+    sum->stopped += k.finished[FINISH_NONE];
+    sum->failed += k.failed;
+    sum->canceled += k.canceled;
+    sum->replays += k.replays;
+    sum->preemptions += k.preemptions;
+    sum->handoffs += k.handoffs_verified;
+    sum->kills += s->seen.kills;
+    sum->segments += s->seen.segments;
+    sim_free(s);
+    return good;
+}
+
+int main(int argc, char **argv) {
+    unsigned long long first = 1, last = 200, steps = 2500;
+    for (int i = 1; i < argc; i++) {
+        if (strcmp(argv[i], "--seeds") == 0 && i + 1 < argc && sscanf(argv[i + 1], "%llu..%llu", &first, &last) == 2) i++;
+        else if (strcmp(argv[i], "--steps") == 0 && i + 1 < argc && sscanf(argv[i + 1], "%llu", &steps) == 1) i++;
+        else if (strcmp(argv[i], "--debug") == 0) log_setup(LOG_TRACE, "sim");
+        else {
+            fprintf(stderr, "usage: cluster_test [--seeds A..B] [--steps N] [--debug]\n");
+            return 2;
+        }
+    }
+    bool debug = argc > 1 && strcmp(argv[argc - 1], "--debug") == 0;
+    if (!debug) log_setup(LOG_ERROR, "sim");
+    totals t = {0};
+    uint32_t bad = 0;
+    for (unsigned long long seed = first; seed <= last && bad < 5; seed++) bad += !run_seed(seed, (uint32_t)steps, &t);
+    printf("%llu seeds x %llu steps: %llu events, %llu requests: %llu done, %llu by stop string, %llu failed, %llu canceled; "
+           "%llu replays, %llu preemptions, %llu hand-offs of %llu segments, %llu kills\n",
+           last - first + 1, steps, (unsigned long long)t.events, (unsigned long long)t.submitted,
+           (unsigned long long)t.done, (unsigned long long)t.stopped, (unsigned long long)t.failed,
+           (unsigned long long)t.canceled, (unsigned long long)t.replays, (unsigned long long)t.preemptions,
+           (unsigned long long)t.handoffs, (unsigned long long)t.segments, (unsigned long long)t.kills);
+    return bad ? 1 : 0;
+}

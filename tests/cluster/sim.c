@@ -1,0 +1,489 @@
+/* The world: time, events, connections, the coordinator and its clients. */
+#include "sim_world.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- small things ---- */
+
+void sim_failf(sim *s, const char *fmt, ...) {
+    if (s->failure[0]) return; /* the first one is the cause */
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(s->failure, sizeof s->failure, fmt, ap);
+    va_end(ap);
+}
+
+uint64_t sim_random(sim *s) {
+    s->rng += 0x9e3779b97f4a7c15ull;
+    return kv_mix(s->rng);
+}
+
+uint32_t sim_below(sim *s, uint32_t n) {
+    return (uint32_t)((sim_random(s) >> 32) % n);
+}
+
+int32_t sim_token(uint64_t prompt_hash, uint64_t seed, uint32_t index) {
+    uint64_t h = kv_mix(prompt_hash ^ kv_mix(seed + 31ull * index)) >> 7;
+    return h % 48 == 0 ? SIM_EOS : (int32_t)(10 + h % 5000);
+}
+
+uint64_t sim_delay(sim *s, uint64_t base_ns) {
+    if (!s->opt.jitter) return base_ns;
+    uint64_t d = base_ns / 2 + sim_below(s, (uint32_t)base_ns);
+    if (sim_below(s, 200) == 0) d *= 20;
+    return d;
+}
+
+uint64_t sim_fifo(sim *s, uint64_t *last_ns, uint64_t base_ns) {
+    uint64_t at = s->now_ns + sim_delay(s, base_ns);
+    *last_ns = MAX(*last_ns, at);
+    return *last_ns;
+}
+
+/* ---- the heap ---- */
+
+static bool before(const event *a, const event *b) {
+    return a->at_ns != b->at_ns ? a->at_ns < b->at_ns : a->number < b->number;
+}
+
+static void heap_push(sim *s, event *e) {
+    SIM_GROW(s->heap, s->heap_count, s->heap_capacity);
+    uint32_t i = s->heap_count++;
+    for (; i > 0 && before(e, s->heap[(i - 1) / 2]); i = (i - 1) / 2) s->heap[i] = s->heap[(i - 1) / 2];
+    s->heap[i] = e;
+}
+
+static event *heap_pop(sim *s) {
+    event *top = s->heap[0], *last = s->heap[--s->heap_count];
+    uint32_t i = 0, n = s->heap_count;
+    for (;;) {
+        uint32_t child = 2 * i + 1;
+        if (child >= n) break;
+        if (child + 1 < n && before(s->heap[child + 1], s->heap[child])) child++;
+        if (!before(s->heap[child], last)) break;
+        s->heap[i] = s->heap[child];
+        i = child;
+    }
+    if (n) s->heap[i] = last;
+    return top;
+}
+
+event *sim_post(sim *s, uint64_t at_ns, event_kind kind, const proc *to) {
+    event *e = xcalloc(1, sizeof *e);
+    e->at_ns = MAX(at_ns, s->now_ns);
+    e->number = ++s->event_number;
+    e->kind = kind;
+    e->worker = to ? (int32_t)to->index : -1;
+    e->life = to ? to->life : 0;
+    heap_push(s, e);
+    return e;
+}
+
+void event_free(event *e) {
+    if (!e) return;
+    if (e->kind == EV_XFER_CMD && e->data) {
+        xcmd *x = e->data;
+        free(x->ids);
+        free(x->pages);
+    }
+    free(e->data);
+    free(e);
+}
+
+/* ---- the coordinator ---- */
+
+static conn *conn_of(const sim *s, uint64_t id) {
+    return id && id <= s->conn_count ? s->conns[id - 1] : NULL;
+}
+
+static void core_turn_now(sim *s) {
+    uint64_t next = core_turn(s->core, s->now_ns);
+    if (!core_check(s->core)) sim_failf(s, "core_check");
+    if (next <= s->now_ns) sim_failf(s, "core_turn wants to run again at once");
+    if (next == s->core_wake_ns) return;
+    s->core_wake_ns = next;
+    sim_post(s, next, EV_CORE_WAKE, NULL);
+}
+
+static void core_send(void *ctx, uint64_t id, const ctl_msg *m) {
+    sim *s = ctx;
+    conn *c = conn_of(s, id);
+    if (!c || !c->core_open) {
+        sim_failf(s, "the coordinator sent %s on a connection it gave up", ctl_kind_name(m->kind));
+        return;
+    }
+    if (!c->worker_open) return;
+    buf b = {0};
+    ctl_pack(m, &b);
+    event *e = sim_post(s, sim_fifo(s, &c->to_worker_ns, s->opt.ctl_ns), EV_MSG, s->procs[c->worker]);
+    e->life = c->life;
+    e->conn = id;
+    e->data = b.data;
+    e->len = b.len;
+}
+
+static void core_hang_up(void *ctx, uint64_t id) {
+    sim *s = ctx;
+    conn *c = conn_of(s, id);
+    if (c) c->core_open = false;
+}
+
+static sim_client *client_of(const sim *s, uint64_t req) {
+    for (uint32_t i = s->client_count; i-- > 0;)
+        if (s->clients[i]->req == req) return s->clients[i];
+    return NULL;
+}
+
+static void core_token_out(void *ctx, uint64_t req, const core_token *t) {
+    sim *s = ctx;
+    sim_client *c = client_of(s, req);
+    if (!c || c->ended) {
+        sim_failf(s, "req %llu: a token after the end", (unsigned long long)req);
+        return;
+    }
+    if (t->index != c->got) sim_failf(s, "req %llu: token %u after %u", (unsigned long long)req, t->index, c->got);
+    if (c->got >= c->want_count || t->token.id != c->want[c->got])
+        sim_failf(s, "req %llu: output %u is %d and must not be", (unsigned long long)req, t->index, t->token.id);
+    if (!c->got) c->first_ns = s->now_ns;
+    c->got++;
+    if ((t->token.fin != FINISH_NONE) != (c->got == c->want_count))
+        sim_failf(s, "req %llu: end %d at output %u", (unsigned long long)req, t->token.fin, t->index);
+    if (c->stop_at >= 0 && t->index == (uint32_t)c->stop_at) core_finish(s->core, req, s->now_ns);
+}
+
+static void core_ended(void *ctx, uint64_t req, const core_end *e, const core_times *times) {
+    sim *s = ctx;
+    sim_client *c = client_of(s, req);
+    if (!c || c->ended) {
+        sim_failf(s, "req %llu ended twice", (unsigned long long)req);
+        return;
+    }
+    c->ended = true;
+    c->end = *e;
+    c->times = *times;
+    c->end_ns = s->now_ns;
+    snprintf(c->why, sizeof c->why, "%s", e->why ? e->why : "");
+    bool stopped = c->stop_at >= 0 && c->got == (uint32_t)c->stop_at + 1;
+    if (e->state == REQ_DONE && e->fin == FINISH_NONE && !stopped) sim_failf(s, "an end without a reason");
+    if (e->state == REQ_DONE && e->fin != FINISH_NONE && (c->got != c->want_count || e->fin != c->want_fin))
+        sim_failf(s, "req %llu: done with %u of %u tokens", (unsigned long long)req, c->got, c->want_count);
+    if (e->state == REQ_CANCELED && !c->canceled) sim_failf(s, "canceled by nobody");
+    if (e->state == REQ_FAILED && strstr(c->why, "another token")) sim_failf(s, "%s", c->why);
+    if (e->state == REQ_FAILED && e->http != 500 && e->http != 503 && e->http != 504) sim_failf(s, "http %u", e->http);
+}
+
+static void core_event(sim *s, event *e) {
+    if (e->kind == EV_CORE_WAKE) {
+        if (e->at_ns == s->core_wake_ns) core_turn_now(s); /* else another one counts */
+        return;
+    }
+    conn *c = conn_of(s, e->conn);
+    if (!c->core_open) return;
+    if (e->kind == EV_CORE_LOST) {
+        c->core_open = false;
+        core_conn_lost(s->core, e->conn, "the connection broke", s->now_ns);
+    } else {
+        ctl_msg m;
+        errbuf eb = {0};
+        if (ctl_unpack(e->data, e->len, &m, &eb) != ST_OK) {
+            sim_failf(s, "unpack: %s", eb.text);
+            return;
+        }
+        s->seen.to_coord[m.kind]++;
+        core_message(s->core, e->conn, &m, s->now_ns);
+        ctl_done(&m);
+    }
+    core_turn_now(s);
+}
+
+/* ---- life ---- */
+
+sim_options sim_defaults(void) {
+    return (sim_options){
+        .seed = 1,
+        .pages = {64, 64, 64},
+        .max_seqs = 8,
+        .max_rows = 64,
+        .chunk_tokens = 32,
+        .ctl_ns = NS_PER_MS,
+        .step_ns = 10 * NS_PER_MS,
+        .row_ns = 0,
+        .frame_ns = 2 * NS_PER_MS,
+        .post_ns = 10 * NS_PER_US,
+        .pair_timeout_ns = 10 * NS_PER_S,
+        .join_retry_ns = NS_PER_S,
+        .rejoin_ns = 60 * NS_PER_S,
+        .core = {.epoch = 0xe90c4,
+                 .max_requests = 64,
+                 .max_queue = 32,
+                 .max_workers = SIM_WORKERS_MAX,
+                 .heartbeat_ns = 250 * NS_PER_MS,
+                 .suspect_ns = 1500 * NS_PER_MS,
+                 .gone_ns = 5 * NS_PER_S,
+                 .step_age_min_ns = 10 * NS_PER_S,
+                 .lease_ns = 10 * NS_PER_S,
+                 .wait_prefill_ns = 60 * NS_PER_S,
+                 .prefill_ns = 120 * NS_PER_S,
+                 .wait_kv_ns = 60 * NS_PER_S,
+                 .decode_token_ns = 30 * NS_PER_S,
+                 .max_attempts = 4,
+                 .max_context = 256},
+    };
+}
+
+sim *sim_new(const sim_options *opt) {
+    sim *s = xcalloc(1, sizeof *s);
+    s->opt = *opt;
+    s->now_ns = NS_PER_S;
+    s->rng = kv_mix(opt->seed);
+    core_sink sink = {.ctx = s, .send = core_send, .hang_up = core_hang_up, .token = core_token_out, .end = core_ended};
+    core_options co = opt->core;
+    for (uint32_t r = 0; r < ROLE_COUNT; r++) co.role_wanted[r] = opt->workers[r];
+    s->core = core_new(&co, &sink, s->now_ns);
+    for (uint32_t r = 0; r < ROLE_COUNT; r++)
+        for (uint32_t i = 0; i < opt->workers[r]; i++) {
+            CHECK(s->proc_count < SIM_WORKERS_MAX);
+            s->procs[s->proc_count] = proc_new(s, s->proc_count, (worker_role)r);
+            s->proc_count++;
+        }
+    for (uint32_t i = 0; i < s->proc_count; i++) proc_start(s->procs[i]);
+    core_turn_now(s);
+    return s;
+}
+
+void sim_free(sim *s) {
+    if (!s) return;
+    for (uint32_t i = 0; i < s->proc_count; i++) proc_free(s->procs[i]);
+    for (uint32_t i = 0; i < s->heap_count; i++) event_free(s->heap[i]);
+    for (uint32_t i = 0; i < s->core_stash_count; i++) event_free(s->core_stash[i]);
+    for (uint32_t i = 0; i < s->conn_count; i++) free(s->conns[i]);
+    for (uint32_t i = 0; i < s->pair_count; i++) free(s->pairs[i]);
+    for (uint32_t i = 0; i < s->client_count; i++) {
+        free(s->clients[i]->prompt);
+        free(s->clients[i]->want);
+        free(s->clients[i]);
+    }
+    core_free(s->core);
+    free(s->heap);
+    free(s->core_stash);
+    free(s->conns);
+    free(s->pairs);
+    free(s->clients);
+    free(s);
+}
+
+static void stash(event ***list, uint32_t *count, uint32_t *capacity, event *e) {
+    SIM_GROW(*list, *count, *capacity);
+    (*list)[(*count)++] = e;
+}
+
+bool sim_step(sim *s) {
+    if (s->failure[0]) return false;
+    if (s->heap_count == 0) { /* everybody is dead or frozen: only time passes */
+        s->now_ns += NS_PER_MS;
+        return true;
+    }
+    event *e = heap_pop(s);
+    s->now_ns = e->at_ns;
+    if (e->worker < 0) {
+        if (s->core_frozen) {
+            stash(&s->core_stash, &s->core_stash_count, &s->core_stash_capacity, e);
+            return true;
+        }
+        core_event(s, e);
+        event_free(e);
+        return !s->failure[0];
+    }
+    proc *p = s->procs[e->worker];
+    if (p->life == e->life && p->alive) {
+        if (p->frozen) {
+            stash(&p->stash, &p->stash_count, &p->stash_capacity, e);
+            return true;
+        }
+        proc_event(p, e);
+    }
+    event_free(e);
+    return !s->failure[0];
+}
+
+bool sim_run_until(sim *s, uint64_t at_ns) {
+    while (s->heap_count && s->heap[0]->at_ns <= at_ns)
+        if (!sim_step(s)) return false;
+    s->now_ns = MAX(s->now_ns, at_ns);
+    return true;
+}
+
+bool sim_run_for(sim *s, uint64_t span_ns) {
+    return sim_run_until(s, s->now_ns + span_ns);
+}
+
+/* ---- clients ---- */
+
+static void expect_stream(sim_client *c) {
+    uint64_t hash = kv_ids_hash(KV_IDS_HASH_START, c->prompt, c->prompt_count);
+    const int32_t eos = SIM_EOS;
+    c->want = xcalloc(c->params.max_tokens, sizeof *c->want);
+    c->want_count = 0;
+    c->want_fin = FINISH_NONE;
+    while (c->want_fin == FINISH_NONE) {
+        int32_t id = sim_token(hash, c->params.seed, c->want_count);
+        c->want[c->want_count++] = id;
+        c->want_fin = sampling_finish(&c->params, &eos, 1, id, c->want_count);
+    }
+}
+
+status sim_submit(sim *s, const sim_ask *ask, sim_client **out, errbuf *eb) {
+    sim_client *c = xcalloc(1, sizeof *c);
+    c->salt = sim_random(s);
+    c->prompt_count = ask->prompt_count;
+    c->prompt = xcalloc(MAX(c->prompt_count, 1u), sizeof *c->prompt);
+    for (uint32_t i = 0; i < c->prompt_count; i++) c->prompt[i] = (int32_t)(10 + (kv_mix(c->salt + i) >> 9) % 5000);
+    c->params = sampling_default();
+    c->params.seed = c->salt;
+    c->params.max_tokens = ask->max_tokens;
+    c->params.ignore_eos = ask->ignore_eos;
+    c->stop_at = ask->stop_at;
+    core_request r = {.prompt = c->prompt,
+                      .prompt_count = c->prompt_count,
+                      .params = c->params,
+                      .max_tokens_given = !ask->max_tokens_absent};
+    uint64_t req;
+    status st = core_submit(s->core, &r, s->now_ns, &req, eb);
+    if (st != ST_OK) {
+        free(c->prompt);
+        free(c);
+        return st;
+    }
+    c->req = req;
+    c->submit_ns = s->now_ns;
+    expect_stream(c);
+    SIM_GROW(s->clients, s->client_count, s->client_capacity);
+    s->clients[s->client_count++] = c;
+    if (out) *out = c;
+    if (!s->core_frozen) core_turn_now(s);
+    return ST_OK;
+}
+
+void sim_cancel(sim *s, sim_client *c) {
+    if (c->ended) return;
+    c->canceled = true;
+    core_cancel(s->core, c->req, s->now_ns);
+    if (!c->ended) sim_failf(s, "cancel did not end the request");
+    if (!s->core_frozen) core_turn_now(s);
+}
+
+/* ---- faults ---- */
+
+void sim_kill(sim *s, uint32_t worker) {
+    if (!s->procs[worker]->alive) return;
+    s->seen.kills++;
+    proc_stop(s->procs[worker]);
+}
+
+void sim_restart(sim *s, uint32_t worker) {
+    if (!s->procs[worker]->alive) proc_start(s->procs[worker]);
+}
+
+void sim_freeze(sim *s, uint32_t worker) {
+    s->procs[worker]->frozen = s->procs[worker]->alive;
+}
+
+/* What came meanwhile comes now, in its order; timers that were due are one timer, set by the caller. */
+static void unstash(sim *s, event **list, uint32_t *count) {
+    uint32_t n = *count;
+    *count = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        if (list[i]->kind == EV_WAKE || list[i]->kind == EV_CORE_WAKE) {
+            event_free(list[i]);
+            continue;
+        }
+        list[i]->at_ns = s->now_ns;
+        list[i]->number = ++s->event_number;
+        heap_push(s, list[i]);
+    }
+}
+
+void sim_thaw(sim *s, uint32_t worker) {
+    proc *p = s->procs[worker];
+    if (!p->frozen) return;
+    p->frozen = false;
+    unstash(s, p->stash, &p->stash_count);
+    p->wake_ns = s->now_ns;
+    sim_post(s, s->now_ns, EV_WAKE, p);
+}
+
+void sim_freeze_core(sim *s) {
+    s->core_frozen = true;
+}
+
+void sim_thaw_core(sim *s) {
+    if (!s->core_frozen) return;
+    s->core_frozen = false;
+    unstash(s, s->core_stash, &s->core_stash_count);
+    s->core_wake_ns = s->now_ns;
+    sim_post(s, s->now_ns, EV_CORE_WAKE, NULL);
+}
+
+void sim_cut_conn(sim *s, uint32_t worker) {
+    proc *p = s->procs[worker];
+    conn *c = conn_of(s, p->conn);
+    if (!p->alive || !c || !c->worker_open) return;
+    event *e = sim_post(s, s->now_ns + sim_delay(s, s->opt.ctl_ns), EV_CORE_LOST, NULL);
+    e->conn = c->id;
+    e = sim_post(s, s->now_ns + sim_delay(s, s->opt.ctl_ns), EV_LOST, p);
+    e->conn = c->id;
+}
+
+void sim_cut_pair(sim *s, uint32_t p, uint32_t d) {
+    for (uint32_t i = 0; i < s->pair_count; i++)
+        if (s->pairs[i]->open && s->pairs[i]->p == p && s->pairs[i]->d == d) pair_end(s, s->pairs[i]);
+}
+
+/* ---- looking ---- */
+
+bool sim_alive(const sim *s, uint32_t worker) {
+    return s->procs[worker]->alive;
+}
+
+bool sim_frozen(const sim *s, uint32_t worker) {
+    return s->procs[worker]->frozen;
+}
+
+bool sim_member(const sim *s, uint32_t worker) {
+    const proc *p = s->procs[worker];
+    if (!p->alive || !agent_is_member(p->agent)) return false;
+    core_worker_info info[SIM_WORKERS_MAX];
+    uint32_t n = core_workers(s->core, info, SIM_WORKERS_MAX, s->now_ns);
+    for (uint32_t i = 0; i < n; i++)
+        if (info[i].incarnation == agent_incarnation(p->agent) && info[i].state == MEMBER_READY) return true;
+    return false;
+}
+
+bool sim_idle_everywhere(const sim *s) {
+    core_worker_info info[SIM_WORKERS_MAX];
+    uint32_t n = core_workers(s->core, info, SIM_WORKERS_MAX, s->now_ns);
+    for (uint32_t i = 0; i < n; i++)
+        if (info[i].assigned || info[i].pages_promised || info[i].free_pages != info[i].page_count) return false;
+    for (uint32_t i = 0; i < s->proc_count; i++) {
+        const proc *p = s->procs[i];
+        if (p->alive && (!agent_idle(p->agent) || agent_stats(p->agent).pages_used || p->handoff_count)) return false;
+    }
+    core_counters k;
+    core_counters_of(s->core, &k);
+    for (uint32_t i = 0; i < ARRAY_LEN(k.requests); i++)
+        if (k.requests[i]) return false;
+    return true;
+}
+
+uint32_t sim_pages_used(const sim *s, uint32_t worker) {
+    const proc *p = s->procs[worker];
+    return p->alive ? agent_stats(p->agent).pages_used : 0;
+}
+
+uint32_t sim_first(const sim *s, worker_role role) {
+    uint32_t first = 0;
+    for (uint32_t r = 0; r < (uint32_t)role; r++) first += s->opt.workers[r];
+    return first;
+}

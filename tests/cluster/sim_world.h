@@ -1,0 +1,168 @@
+/* sim_world - what the simulation's own files share: events, processes, connections and pair channels. Not for tests. */
+#ifndef BATON_TESTS_SIM_WORLD_H
+#define BATON_TESTS_SIM_WORLD_H
+
+#include "sim.h"
+
+typedef enum event_kind {
+    EV_CORE_WAKE,
+    EV_CORE_MSG,  /* conn, bytes */
+    EV_CORE_LOST, /* conn */
+    EV_MSG,       /* to a worker: conn, bytes */
+    EV_LOST,      /* to a worker: conn */
+    EV_WAKE,      /* a worker's timer */
+    EV_STEP_HALF,
+    EV_STEP_END,
+    EV_XFER_CMD,   /* data: xcmd */
+    EV_XFER_EVENT, /* data: xfer_event */
+    EV_FRAME,      /* data: frame, over pair */
+    EV_PAIR_LOST,  /* pair */
+    EV_PAIR_CHECK, /* pair: has the sender waited too long for a credit? */
+} event_kind;
+
+struct event {
+    uint64_t at_ns, number;
+    event_kind kind;
+    int32_t worker; /* -1: the coordinator */
+    uint32_t life;  /* of the worker's process; an event for an earlier life is void */
+    uint64_t conn;
+    pair *pair;
+    void *data; /* owned */
+    size_t len;
+};
+
+/* A control connection. fifo_ns: arrival time of the last message, so that none overtakes. */
+struct conn {
+    uint64_t id;
+    uint32_t worker, life;
+    bool core_open, worker_open;
+    uint64_t to_core_ns, to_worker_ns;
+};
+
+/* A pair channel P > D, with the D's ring as credits. */
+struct pair {
+    uint32_t p, p_life, d, d_life;
+    uint64_t p_inc, d_inc;
+    bool open;
+    uint32_t credits;
+    uint64_t to_p_ns, to_d_ns;
+    uint64_t credit_ns; /* last credit, or first use */
+    bool check_due;
+};
+
+#define PAIR_SLOTS 3u
+
+typedef enum frame_kind { FRAME_SEGMENT, FRAME_SEAL, FRAME_CREDIT, FRAME_ABORT } frame_kind;
+typedef struct frame {
+    frame_kind kind;
+    bool to_p; /* direction */
+    kv_identity id;
+    uint32_t segment; /* SEAL: how many there were */
+    handoff_piece piece;
+    uint64_t ids_hash, checksum;
+    token_out first;
+    bool finished;
+    uint32_t word_count;
+    uint64_t words[]; /* [rows][layers] of the piece */
+} frame;
+
+/* A command as it lies in the ring between loop and transfer thread: with its own copies. */
+typedef struct xcmd {
+    xfer_cmd c;
+    int32_t *ids;
+    uint32_t *pages;
+} xcmd;
+
+typedef struct fake_seq {
+    bool open;
+    int32_t *ids;      /* [id_count] of max_context + 1 */
+    uint64_t *prefix;  /* [id_count] hash of ids[0..i] */
+    uint32_t id_count, prompt_count;
+    uint32_t *pages;
+    uint32_t page_count;
+    uint64_t seed, prompt_hash;
+} fake_seq;
+
+/* One hand-off as a transfer thread knows it, on either side. */
+typedef struct fake_handoff {
+    uint64_t req;
+    kv_identity id;
+    bool has_dest;     /* P */
+    bool failed;
+    bool sealed, seal_sent; /* P */
+    pair *pair;        /* P: where it goes */
+    uint64_t *prefix;  /* [id_count] */
+    uint32_t id_count;
+    uint32_t *pages;
+    uint32_t page_count;
+    handoff_cut *cuts; /* P: computed chunks in order */
+    uint32_t cut_count, cut_capacity;
+    uint32_t segments;
+    handoff_recv *recv; /* D */
+    token_out first;
+    bool finished;
+    uint64_t bytes;
+} fake_handoff;
+
+struct proc {
+    sim *s;
+    uint32_t index, life;
+    worker_role role;
+    bool alive, frozen;
+    char name[24], endpoint[24];
+    agent *agent;
+    bool reconnect; /* the agent asked for a fresh connection */
+    bool quit;
+    uint64_t conn;
+    uint64_t wake_ns;
+    event **stash;
+    uint32_t stash_count, stash_capacity;
+
+    /* device */
+    uint64_t *kv; /* [page][row][layer] */
+    fake_seq *seqs;
+    bool busy;
+    dev_job job; /* borrowed from the agent until stepped */
+    uint64_t step, step_begin_ns;
+
+    /* transfer thread */
+    uint64_t epoch, inc;
+    fake_handoff **handoffs;
+    uint32_t handoff_count, handoff_capacity;
+    uint64_t cmd_ns, event_ns; /* arrival of the last one in each ring */
+    xfer_stats xfer;
+};
+
+extern const kv_layout sim_layout;
+
+/* sim.c */
+event *sim_post(sim *s, uint64_t at_ns, event_kind kind, const proc *to);
+uint64_t sim_delay(sim *s, uint64_t base_ns);
+uint64_t sim_fifo(sim *s, uint64_t *last_ns, uint64_t base_ns); /* arrival time behind the last one */
+void event_free(event *e);
+#define SIM_GROW(items, count, capacity)                                                                              \
+    ((count) == (capacity) ? (void)((capacity) = (capacity) ? 2 * (capacity) : 16,                                     \
+                                    (items) = xrealloc((items), (capacity), sizeof *(items)))                         \
+                           : (void)0)
+
+/* sim_worker.c */
+proc *proc_new(sim *s, uint32_t index, worker_role role);
+void proc_free(proc *p);
+void proc_start(proc *p);
+void proc_stop(proc *p); /* the process ends, by kill or by itself */
+void proc_event(proc *p, event *e);
+uint64_t *proc_kv_row(proc *p, const uint32_t *pages, uint32_t pos); /* [SIM_LAYERS] */
+uint64_t kv_word(uint64_t prefix_hash, uint32_t layer);              /* what a right row holds */
+uint64_t *prefix_hashes(const int32_t *ids, uint32_t count);         /* owned by the caller */
+
+/* sim_xfer.c */
+void xfer_post_fake(proc *p, const xfer_cmd *c); /* from the loop thread */
+void xfer_run_cmd(proc *p, xcmd *c);
+void xfer_run_frame(proc *p, pair *pr, const frame *f);
+void xfer_pair_lost(proc *p, pair *pr);
+void xfer_pair_check(proc *p, pair *pr);
+void xfer_layer(proc *p, uint64_t req, uint32_t begin, uint32_t count, uint32_t layer);
+void xfer_clear(proc *p); /* the process is gone */
+void pair_end(sim *s, pair *pr);
+
+#endif

@@ -1,0 +1,380 @@
+/* The fake transfer thread: the contract of transfer/xfer.h with messages instead of memory. It reads and writes pages at
+ * the moment it would in life: a sender gathers when it sends, a receiver scatters when a segment comes. */
+#include "sim_world.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SEGMENT_BYTES 512u
+#define SLOT_BYTES 1024u
+
+static fake_handoff *find(const proc *p, uint64_t req) {
+    for (uint32_t i = 0; i < p->handoff_count; i++)
+        if (p->handoffs[i]->req == req) return p->handoffs[i];
+    return NULL;
+}
+
+static void handoff_clear(fake_handoff *h) {
+    if (!h) return;
+    free(h->prefix);
+    free(h->pages);
+    free(h->cuts);
+    handoff_recv_free(h->recv);
+    free(h);
+}
+
+static void forget(proc *p, const fake_handoff *h) {
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < p->handoff_count; i++) {
+        if (p->handoffs[i] == h) handoff_clear(p->handoffs[i]);
+        else p->handoffs[kept++] = p->handoffs[i];
+    }
+    p->handoff_count = kept;
+}
+
+static void tell(proc *p, const xfer_event *e) {
+    event *ev = sim_post(p->s, sim_fifo(p->s, &p->event_ns, p->s->opt.post_ns), EV_XFER_EVENT, p);
+    ev->data = xmemdup(e, sizeof *e);
+}
+
+static void tell_failed(proc *p, fake_handoff *h, const char *why) {
+    if (h->failed) return;
+    h->failed = true;
+    p->xfer.failures++;
+    xfer_event e = {.kind = X_FAILED, .id = h->id, .segment = h->segments};
+    snprintf(e.why, sizeof e.why, "%s", why);
+    tell(p, &e);
+}
+
+/* ---- pair channels ---- */
+
+static pair *pair_open(proc *p, const kv_identity *id, const char *endpoint) {
+    sim *s = p->s;
+    unsigned d = 0, life = 0;
+    if (sscanf(endpoint, "sim://%u/%u", &d, &life) != 2 || d >= s->proc_count) return NULL;
+    if (!s->procs[d]->alive || s->procs[d]->life != life) return NULL;
+    for (uint32_t i = 0; i < s->pair_count; i++) {
+        pair *q = s->pairs[i];
+        if (q->open && q->p_inc == id->p_inc && q->d_inc == id->d_inc) return q;
+    }
+    pair *q = xcalloc(1, sizeof *q);
+    *q = (pair){.p = p->index,
+                .p_life = p->life,
+                .d = d,
+                .d_life = life,
+                .p_inc = id->p_inc,
+                .d_inc = id->d_inc,
+                .open = true,
+                .credits = PAIR_SLOTS,
+                .credit_ns = s->now_ns};
+    SIM_GROW(s->pairs, s->pair_count, s->pair_capacity);
+    s->pairs[s->pair_count++] = q;
+    p->xfer.pairs_opened++;
+    return q;
+}
+
+void pair_end(sim *s, pair *pr) {
+    if (!pr->open) return;
+    pr->open = false;
+    proc *ends[] = {s->procs[pr->p], s->procs[pr->d]};
+    uint32_t lives[] = {pr->p_life, pr->d_life};
+    for (int i = 0; i < 2; i++) {
+        if (!ends[i]->alive || ends[i]->life != lives[i]) continue;
+        sim_post(s, s->now_ns + sim_delay(s, s->opt.frame_ns), EV_PAIR_LOST, ends[i])->pair = pr;
+    }
+}
+
+void xfer_pair_lost(proc *p, pair *pr) {
+    for (uint32_t i = 0; i < p->handoff_count; i++) {
+        fake_handoff *h = p->handoffs[i];
+        bool mine = p->role == ROLE_PREFILL ? h->pair == pr : h->id.p_inc == pr->p_inc && h->segments > 0;
+        if (mine) tell_failed(p, h, "the pair channel ended");
+    }
+}
+
+void xfer_pair_check(proc *p, pair *pr) {
+    sim *s = p->s;
+    pr->check_due = false;
+    if (!pr->open || pr->credits == PAIR_SLOTS) return;
+    if (s->now_ns - pr->credit_ns >= s->opt.pair_timeout_ns) {
+        pair_end(s, pr);
+        return;
+    }
+    pr->check_due = true;
+    sim_post(s, pr->credit_ns + s->opt.pair_timeout_ns, EV_PAIR_CHECK, p)->pair = pr;
+}
+
+static void send_frame(sim *s, pair *pr, frame *f) {
+    proc *to = s->procs[f->to_p ? pr->p : pr->d];
+    uint32_t life = f->to_p ? pr->p_life : pr->d_life;
+    event *e = sim_post(s, sim_fifo(s, f->to_p ? &pr->to_p_ns : &pr->to_d_ns, s->opt.frame_ns), EV_FRAME, to);
+    e->life = life;
+    e->pair = pr;
+    e->data = f;
+}
+
+static frame *frame_new(frame_kind kind, const fake_handoff *h, uint32_t words) {
+    frame *f = xcalloc(1, sizeof *f + words * sizeof *f->words);
+    f->kind = kind;
+    f->word_count = words;
+    if (h) f->id = h->id;
+    return f;
+}
+
+static void send_abort(proc *p, const fake_handoff *h, pair *pr) {
+    if (!pr || !pr->open) return;
+    frame *f = frame_new(FRAME_ABORT, h, 0);
+    f->to_p = p->role == ROLE_DECODE;
+    send_frame(p->s, pr, f);
+}
+
+/* ---- sender ---- */
+
+static void send_segment(proc *p, fake_handoff *h, const handoff_piece *piece) {
+    uint32_t layers = piece->layer_end - piece->layer_begin, n = 0;
+    frame *f = frame_new(FRAME_SEGMENT, h, piece->token_count * layers);
+    f->segment = h->segments++;
+    f->piece = *piece;
+    for (uint32_t pos = piece->token_begin; pos < piece->token_begin + piece->token_count; pos++)
+        for (uint32_t l = piece->layer_begin; l < piece->layer_end; l++) {
+            uint64_t word = proc_kv_row(p, h->pages, pos)[l];
+            if (word != kv_word(h->prefix[pos], l))
+                sim_failf(p->s, "%s: req %llu sends KV that is not its own, row %u", p->name,
+                          (unsigned long long)h->req, pos);
+            f->words[n++] = word;
+        }
+    f->ids_hash = h->prefix[piece->token_begin + piece->token_count - 1];
+    uint64_t seed = kv_segment_seed(&h->id, f->segment, piece->token_begin, piece->token_count, piece->layer_begin,
+                                    piece->layer_end, f->ids_hash);
+    f->checksum = kv_checksum(seed, f->words, n * sizeof *f->words);
+    h->bytes += n * sizeof *f->words;
+    p->xfer.segments++;
+    p->xfer.bytes += n * sizeof *f->words;
+    pair *pr = h->pair;
+    if (pr->credits == PAIR_SLOTS) pr->credit_ns = p->s->now_ns; /* the wait for a credit begins */
+    pr->credits--;
+    if (!pr->check_due) {
+        pr->check_due = true;
+        sim_post(p->s, p->s->now_ns + p->s->opt.pair_timeout_ns, EV_PAIR_CHECK, p)->pair = pr;
+    }
+    send_frame(p->s, pr, f);
+}
+
+static void send_seal(proc *p, fake_handoff *h) {
+    frame *f = frame_new(FRAME_SEAL, h, 0);
+    f->segment = h->segments;
+    f->piece.token_count = h->id_count;
+    f->ids_hash = h->prefix[h->id_count - 1];
+    f->first = h->first;
+    f->finished = h->finished;
+    send_frame(p->s, h->pair, f);
+    h->seal_sent = true;
+    tell(p, &(xfer_event){.kind = X_SENT, .id = h->id, .bytes = h->bytes, .segments = h->segments});
+}
+
+/* Everything that may leave now: computed, a slot free. */
+static void pump(proc *p, fake_handoff *h) {
+    if (!h->has_dest || h->failed || h->seal_sent || !h->pair->open) return;
+    uint32_t rows = 0;
+    for (uint32_t i = 0; i < h->cut_count; i++) {
+        handoff_cut *cut = &h->cuts[i];
+        handoff_piece piece;
+        while (h->pair->credits > 0 && handoff_cut_next(cut, &sim_layout, SEGMENT_BYTES, SLOT_BYTES, &piece))
+            send_segment(p, h, &piece);
+        if (cut->layer_sent < SIM_LAYERS) return; /* in order: the rest later */
+        rows += cut->count;
+    }
+    if (h->sealed && rows == h->id_count) send_seal(p, h);
+}
+
+static void pump_all(proc *p) {
+    for (uint32_t i = 0; i < p->handoff_count; i++) pump(p, p->handoffs[i]);
+}
+
+void xfer_layer(proc *p, uint64_t req, uint32_t begin, uint32_t count, uint32_t layer) {
+    fake_handoff *h = find(p, req);
+    if (!h) return; /* dropped meanwhile */
+    if (layer == 0) {
+        SIM_GROW(h->cuts, h->cut_count, h->cut_capacity);
+        h->cuts[h->cut_count++] = (handoff_cut){.begin = begin, .count = count, .layers_done = 1};
+    } else if (h->cut_count && h->cuts[h->cut_count - 1].begin == begin) {
+        h->cuts[h->cut_count - 1].layers_done = layer + 1;
+    }
+    pump(p, h);
+}
+
+static void on_dest(proc *p, const xfer_cmd *c) {
+    fake_handoff *h = find(p, c->id.req);
+    if (!h) return;
+    if (h->has_dest && memcmp(&h->id, &c->id, sizeof h->id) == 0) return;
+    if (h->has_dest && !h->failed) send_abort(p, h, h->pair);
+    h->id = c->id;
+    h->failed = h->seal_sent = false;
+    h->segments = 0;
+    h->bytes = 0;
+    h->has_dest = true;
+    for (uint32_t i = 0; i < h->cut_count; i++)
+        h->cuts[i].layer_sent = h->cuts[i].row_sent = h->cuts[i].group_end = 0;
+    h->pair = pair_open(p, &c->id, c->endpoint);
+    if (!h->pair) {
+        h->has_dest = false;
+        tell_failed(p, h, "the decode worker cannot be reached");
+        return;
+    }
+    pump(p, h);
+}
+
+/* ---- receiver ---- */
+
+static void on_segment(proc *p, fake_handoff *h, const frame *f) {
+    errbuf eb = {0};
+    const handoff_piece *piece = &f->piece;
+    if (handoff_recv_add(h->recv, f->segment, piece, &eb) != ST_OK) {
+        sim_failf(p->s, "%s: req %llu of %u rows: a right sender's segment was refused: %s", p->name, (unsigned long long)h->req, h->id_count, eb.text);
+        return;
+    }
+    uint64_t ids_hash = h->prefix[piece->token_begin + piece->token_count - 1];
+    uint64_t seed = kv_segment_seed(&h->id, f->segment, piece->token_begin, piece->token_count, piece->layer_begin,
+                                    piece->layer_end, ids_hash);
+    if (kv_checksum(seed, f->words, f->word_count * sizeof *f->words) != f->checksum) {
+        sim_failf(p->s, "%s: checksum of req %llu", p->name, (unsigned long long)h->req);
+        return;
+    }
+    uint32_t n = 0;
+    for (uint32_t pos = piece->token_begin; pos < piece->token_begin + piece->token_count; pos++)
+        for (uint32_t l = piece->layer_begin; l < piece->layer_end; l++)
+            proc_kv_row(p, h->pages, pos)[l] = f->words[n++];
+    h->segments++;
+    h->bytes += n * sizeof *f->words;
+    p->s->seen.segments++;
+}
+
+static void on_seal(proc *p, fake_handoff *h, const frame *f) {
+    errbuf eb = {0};
+    if (handoff_recv_seal(h->recv, f->segment, f->piece.token_count, &eb) != ST_OK) {
+        sim_failf(p->s, "%s: seal: %s", p->name, eb.text);
+        return;
+    }
+    xfer_event e = {.kind = X_VERIFIED,
+                    .id = h->id,
+                    .bytes = h->bytes,
+                    .segments = h->segments,
+                    .first = f->first,
+                    .finished = f->finished};
+    p->s->seen.seals++;
+    forget(p, h);
+    tell(p, &e);
+}
+
+void xfer_run_frame(proc *p, pair *pr, const frame *f) {
+    if (f->kind == FRAME_CREDIT) {
+        pr->credits++;
+        pr->credit_ns = p->s->now_ns;
+        pump_all(p);
+        return;
+    }
+    fake_handoff *h = find(p, f->id.req);
+    bool current = h && !h->failed && memcmp(&h->id, &f->id, sizeof f->id) == 0;
+    if (!current) p->s->seen.strays++;
+    if (f->kind == FRAME_SEGMENT) {
+        if (current) on_segment(p, h, f);
+        frame *credit = frame_new(FRAME_CREDIT, NULL, 0);
+        credit->to_p = true;
+        send_frame(p->s, pr, credit);
+    } else if (current && f->kind == FRAME_SEAL) {
+        on_seal(p, h, f);
+    } else if (current && f->kind == FRAME_ABORT) {
+        tell_failed(p, h, "the other side gave it up");
+    }
+}
+
+/* ---- commands ---- */
+
+static void on_open(proc *p, const xcmd *x) {
+    fake_handoff *old = find(p, x->c.id.req);
+    if (old) forget(p, old);
+    fake_handoff *h = xcalloc(1, sizeof *h);
+    h->req = x->c.id.req;
+    h->id = x->c.id;
+    h->id_count = x->c.id_count;
+    h->prefix = prefix_hashes(x->ids, x->c.id_count);
+    h->pages = xmemdup(x->pages, x->c.page_count * sizeof *x->pages);
+    h->page_count = x->c.page_count;
+    if (x->c.kind == X_EXPECT) h->recv = handoff_recv_new(&sim_layout, h->id_count);
+    SIM_GROW(p->handoffs, p->handoff_count, p->handoff_capacity);
+    p->handoffs[p->handoff_count++] = h;
+}
+
+static void on_drop(proc *p, const xfer_cmd *c) {
+    fake_handoff *h = find(p, c->id.req);
+    if (h) {
+        bool begun = p->role == ROLE_PREFILL ? h->has_dest && !h->seal_sent : h->segments > 0;
+        pair *pr = h->pair;
+        for (uint32_t i = 0; !pr && i < p->s->pair_count; i++)
+            if (p->s->pairs[i]->open && p->s->pairs[i]->p_inc == h->id.p_inc && p->s->pairs[i]->d_inc == h->id.d_inc)
+                pr = p->s->pairs[i];
+        if (begun && !h->failed) send_abort(p, h, pr);
+        forget(p, h);
+    }
+    tell(p, &(xfer_event){.kind = X_DROPPED, .id = c->id});
+}
+
+static void on_epoch(proc *p, const xfer_cmd *c) {
+    sim *s = p->s;
+    uint64_t old = p->inc;
+    p->epoch = c->id.epoch;
+    p->inc = p->role == ROLE_PREFILL ? c->id.p_inc : c->id.d_inc;
+    while (p->handoff_count) forget(p, p->handoffs[p->handoff_count - 1]);
+    for (uint32_t i = 0; i < s->pair_count; i++) {
+        pair *pr = s->pairs[i];
+        if (pr->open && old && (pr->p_inc == old || pr->d_inc == old)) pair_end(s, pr);
+    }
+}
+
+void xfer_post_fake(proc *p, const xfer_cmd *c) {
+    xcmd *x = xcalloc(1, sizeof *x);
+    x->c = *c;
+    if (c->id_count) x->ids = xmemdup(c->ids, c->id_count * sizeof *c->ids);
+    if (c->page_count) x->pages = xmemdup(c->pages, c->page_count * sizeof *c->pages);
+    char *endpoint = c->endpoint ? xstrdup(c->endpoint) : NULL;
+    if (endpoint) { /* kept in the block that is freed with the event */
+        size_t n = strlen(endpoint) + 1;
+        x = xrealloc(x, 1, sizeof *x + n);
+        memcpy(x + 1, endpoint, n);
+        free(endpoint);
+    }
+    event *e = sim_post(p->s, sim_fifo(p->s, &p->cmd_ns, p->s->opt.post_ns), EV_XFER_CMD, p);
+    e->data = x;
+}
+
+void xfer_run_cmd(proc *p, xcmd *x) {
+    xfer_cmd *c = &x->c;
+    if (c->endpoint) c->endpoint = (const char *)(x + 1);
+    fake_handoff *h = find(p, c->id.req);
+    switch (c->kind) {
+    case X_EPOCH: on_epoch(p, c); break;
+    case X_OFFER:
+    case X_EXPECT: on_open(p, x); break;
+    case X_DEST: on_dest(p, c); break;
+    case X_SEAL:
+        if (!h) break;
+        h->sealed = true;
+        h->first = c->first;
+        h->finished = c->finished;
+        pump(p, h);
+        break;
+    case X_DROP: on_drop(p, c); break;
+    case X_PEER_GONE:
+    case X_CMD_COUNT: break;
+    }
+}
+
+void xfer_clear(proc *p) {
+    while (p->handoff_count) forget(p, p->handoffs[p->handoff_count - 1]);
+    for (uint32_t i = 0; i < p->s->pair_count; i++) {
+        pair *pr = p->s->pairs[i];
+        if ((pr->p == p->index && pr->p_life == p->life) || (pr->d == p->index && pr->d_life == p->life))
+            pair_end(p->s, pr);
+    }
+}
