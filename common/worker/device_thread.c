@@ -1,0 +1,200 @@
+#include "worker/device_thread.h"
+
+#include "base/clock.h"
+#include "base/mem.h"
+#include "base/ring.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <semaphore.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define DURATIONS 64u
+#define IDLE_WAIT_NS NS_PER_S
+
+typedef struct job_done {
+    status st;
+    uint64_t duration_ns;
+} job_done;
+
+struct device_thread {
+    /* written before the thread starts, or while it waits */
+    const model *m;
+    engine_options opt;
+    engine_hook hook;
+    bool has_hook;
+
+    ring *jobs; /* const dev_job *; NULL = stop */
+    ring *done; /* job_done */
+    pthread_t thread;
+    bool running; /* the thread was started and not joined */
+    sem_t started;
+    status start_status; /* valid after `started` */
+    errbuf error;        /* of the start, or of the job that failed */
+    engine *e;           /* the device thread's; read by others only through engine_kv_of and engine_path */
+
+    step_result *results; /* [max_seqs] */
+    uint32_t result_count;
+    _Atomic uint64_t step;     /* number of the last step begun */
+    _Atomic uint64_t begun_ns; /* start of the running step; 0 = idle */
+
+    uint64_t durations[DURATIONS]; /* loop thread: of the last steps */
+    uint32_t duration_count;       /* ever */
+};
+
+/* ---- device thread ---- */
+
+static status run_job(device_thread *d, const dev_job *j) {
+    for (uint32_t i = 0; i < j->close_count; i++) engine_seq_close(d->e, j->closes[i]);
+    for (uint32_t i = 0; i < j->open_count; i++) {
+        status st = engine_seq_open(d->e, j->opens[i].slot, &j->opens[i].init, &d->error);
+        if (st) return err_prefix(&d->error, st, "opening a sequence");
+    }
+    d->result_count = j->item_count;
+    if (j->item_count == 0) return ST_OK;
+    return engine_step(d->e, j->items, j->item_count, d->has_hook ? &d->hook : NULL, d->results, &d->error);
+}
+
+static void serve(device_thread *d) {
+    for (;;) {
+        const dev_job *j = NULL;
+        if (ring_pop(d->jobs, &j) != ST_OK) {
+            ring_wait(d->jobs, IDLE_WAIT_NS);
+            continue;
+        }
+        if (!j) return;
+        uint64_t begin_ns = clock_now_ns();
+        atomic_store_explicit(&d->begun_ns, begin_ns, memory_order_relaxed);
+        atomic_fetch_add_explicit(&d->step, 1, memory_order_relaxed);
+        job_done done = {.st = run_job(d, j)};
+        atomic_store_explicit(&d->begun_ns, 0, memory_order_relaxed);
+        done.duration_ns = clock_now_ns() - begin_ns;
+        CHECK(ring_push(d->done, &done) == ST_OK); /* one job is out at most, so there is room */
+    }
+}
+
+static void *run(void *ctx) {
+    device_thread *d = ctx;
+    d->start_status = engine_new(&d->e, d->m, &d->opt, &d->error);
+    bool ok = d->start_status == ST_OK;
+    sem_post(&d->started);
+    if (!ok) return NULL;
+    serve(d);
+    engine_free(d->e); /* by the thread that opened it */
+    d->e = NULL;
+    return NULL;
+}
+
+/* ---- loop thread ---- */
+
+status device_thread_new(device_thread **out, const model *m, const engine_options *opt, errbuf *eb) {
+    PRE(out && m && opt);
+    device_thread *d = xcalloc(1, sizeof *d);
+    d->m = m;
+    d->opt = *opt;
+    d->results = xcalloc(opt->max_seqs, sizeof *d->results);
+    CHECK(sem_init(&d->started, 0, 0) == 0);
+    status st = ring_new(&d->jobs, 2, sizeof(const dev_job *), eb);
+    if (st) goto fail;
+    st = ring_new(&d->done, 2, sizeof(job_done), eb);
+    if (st) goto fail;
+    int rc = pthread_create(&d->thread, NULL, run, d);
+    if (rc) {
+        st = errf(eb, ST_IO, "device thread: %s", strerror(rc));
+        goto fail;
+    }
+    d->running = true;
+    while (sem_wait(&d->started)) CHECK(errno == EINTR);
+    if (d->start_status) {
+        st = errf(eb, d->start_status, "%s", d->error.text);
+        goto fail;
+    }
+    *out = d;
+    return ST_OK;
+
+fail:
+    if (d->running) pthread_join(d->thread, NULL); /* it has ended: it could not open the engine */
+    d->running = false;
+    device_thread_free(d);
+    return st;
+}
+
+bool device_thread_stop(device_thread *d, uint64_t wait_ns) {
+    PRE(d);
+    if (!d->running) return true;
+    const dev_job *stop = NULL;
+    CHECK(ring_push(d->jobs, &stop) == ST_OK);
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    uint64_t ns = (uint64_t)until.tv_nsec + wait_ns;
+    until.tv_sec += (time_t)(ns / NS_PER_S);
+    until.tv_nsec = (long)(ns % NS_PER_S);
+    if (pthread_clockjoin_np(d->thread, NULL, CLOCK_MONOTONIC, &until) != 0) return false;
+    d->running = false;
+    return true;
+}
+
+void device_thread_free(device_thread *d) {
+    if (!d) return;
+    PRE(!d->running);
+    ring_free(d->jobs);
+    ring_free(d->done);
+    sem_destroy(&d->started);
+    free(d->results);
+    free(d);
+}
+
+const engine *device_thread_engine(const device_thread *d) {
+    PRE(d);
+    return d->e;
+}
+
+void device_thread_hook(device_thread *d, const engine_hook *hook) {
+    PRE(d && hook && atomic_load(&d->step) == 0);
+    d->hook = *hook;
+    d->has_hook = true;
+}
+
+void device_thread_post(device_thread *d, const dev_job *j) {
+    PRE(d && j);
+    CHECK(ring_push(d->jobs, &j) == ST_OK); /* one job is out at most */
+}
+
+int device_thread_fd(const device_thread *d) {
+    PRE(d);
+    return ring_fd(d->done);
+}
+
+status device_thread_next(device_thread *d, const step_result **results, uint32_t *count, errbuf *eb) {
+    PRE(d && results && count);
+    job_done done;
+    ring_ack(d->done);
+    if (ring_pop(d->done, &done) != ST_OK) return ST_AGAIN;
+    if (done.st) return errf(eb, done.st, "%s", d->error.text);
+    d->durations[d->duration_count++ % DURATIONS] = done.duration_ns;
+    *results = d->results;
+    *count = d->result_count;
+    return ST_OK;
+}
+
+static int by_value(const void *a, const void *b) {
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return x < y ? -1 : x > y;
+}
+
+void device_thread_progress(const device_thread *d, uint64_t now_ns, uint64_t *step, uint64_t *age_ns,
+                            uint64_t *median_ns) {
+    PRE(d && step && age_ns && median_ns);
+    device_thread *m = (device_thread *)d; /* C17 atomics are not read through pointers to const */
+    uint64_t begun_ns = atomic_load_explicit(&m->begun_ns, memory_order_relaxed);
+    *step = atomic_load_explicit(&m->step, memory_order_relaxed);
+    *age_ns = begun_ns && now_ns > begun_ns ? now_ns - begun_ns : 0;
+    uint64_t sorted[DURATIONS];
+    uint32_t count = MIN(d->duration_count, DURATIONS);
+    memcpy(sorted, d->durations, count * sizeof *sorted);
+    qsort(sorted, count, sizeof *sorted, by_value);
+    *median_ns = count ? sorted[count / 2] : 0;
+}

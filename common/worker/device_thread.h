@@ -1,0 +1,34 @@
+/* device_thread - the thread that owns the engine: takes one job, runs it, reports, and waits for the next.
+ *
+ *   loop thread --dev_job *--> [ closes, opens, engine_step ] --status, duration--> loop thread
+ *
+ * At most one job is out (wcore.h), so results need no queue: they lie in one array that belongs to this thread while a job runs and to
+ * the loop thread otherwise. The number of the running step and its start are published, so that a heartbeat can tell of a step that
+ * never ends. An engine error is fatal: device_thread_next returns it, and the worker leaves. */
+#ifndef BATON_WORKER_DEVICE_THREAD_H
+#define BATON_WORKER_DEVICE_THREAD_H
+
+#include "worker/wcore.h"
+
+typedef struct device_thread device_thread;
+
+/* Starts the thread and returns after it has opened the engine: backends pin and use the thread that opened them.
+ * Borrows m until device_thread_free; opt is copied, its strings and cpus are borrowed for the call. */
+status device_thread_new(device_thread **out, const model *m, const engine_options *opt, errbuf *eb);
+/* Waits for the running step, at most wait_ns. False: it still runs and nothing may be freed; the caller ends the process. */
+bool device_thread_stop(device_thread *d, uint64_t wait_ns);
+void device_thread_free(device_thread *d); /* after device_thread_stop returned true */
+
+const engine *device_thread_engine(const device_thread *d);
+void device_thread_hook(device_thread *d, const engine_hook *hook); /* copied; before the first job */
+
+/* Loop thread. */
+void device_thread_post(device_thread *d, const dev_job *j);
+int device_thread_fd(const device_thread *d); /* readable when a step ended */
+/* ST_AGAIN: none ended. ST_OK: *results [*count] are valid until the next post. Else fatal. */
+status device_thread_next(device_thread *d, const step_result **results, uint32_t *count, errbuf *eb);
+/* For the heartbeat: number of steps begun, age of the running one (0 = idle), median of the last 64. */
+void device_thread_progress(const device_thread *d, uint64_t now_ns, uint64_t *step, uint64_t *age_ns,
+                            uint64_t *median_ns);
+
+#endif

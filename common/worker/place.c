@@ -1,0 +1,111 @@
+#include "worker/place.h"
+
+#include "base/log.h"
+#include "base/mem.h"
+
+#include <errno.h>
+#include <netdb.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+static bool cpus_are_ours(const place *p) {
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof set, &set) != 0) return false;
+    for (uint32_t i = 0; i < p->cpu_count; i++)
+        if (!CPU_ISSET(p->cpus[i], &set)) return false;
+    return true;
+}
+
+static void take_cores(place *p, const config_rank *ranks, uint32_t count, const config_rank *own, uint32_t local_cores) {
+    uint32_t asked = 0;
+    for (uint32_t i = 0; i < count; i++)
+        if (strcmp(ranks[i].host, own->host) == 0) asked += ranks[i].core_count;
+    if (asked > local_cores || own->core_count > PLACE_CPUS_MAX) return;
+    p->cpu_count = own->core_count;
+    for (uint32_t i = 0; i < p->cpu_count; i++) p->cpus[i] = own->core_begin + i;
+    if (cpus_are_ours(p)) return;
+    log_warn("worker", "not pinned: this process may not use its cores", "first=%u count=%u", own->core_begin,
+             own->core_count);
+    p->cpu_count = 0;
+}
+
+static status find_by_rank(place *p, const config *c, worker_role role, const char *rank, errbuf *eb) {
+    char *end;
+    errno = 0;
+    unsigned long number = strtoul(rank, &end, 10);
+    if (errno || end == rank || *end) return errf(eb, ST_INVALID, "launch rank '%s' is no number", rank);
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    uint32_t local_cores = cores > 0 ? (uint32_t)cores : 1;
+    config_rank *ranks = NULL;
+    uint32_t count = 0;
+    status st = config_ranks(c, local_cores, &ranks, &count, eb);
+    if (st) return st;
+    const char *wanted = worker_role_name(role);
+    const config_rank *own = number < count ? &ranks[number] : NULL;
+    if (!own) {
+        st = errf(eb, ST_INVALID, "launch rank %lu: the config has %u ranks; start the cluster with deploy/up.sh", number,
+                  count);
+    } else if (strcmp(own->role, wanted) != 0) {
+        st = errf(eb, ST_INVALID, "launch rank %lu is a %s in the config, but this program is a %s worker", number,
+                  own->role, wanted);
+    } else {
+        snprintf(p->name, sizeof p->name, "%s-%u", wanted, own->index);
+        take_cores(p, ranks, count, own, local_cores);
+    }
+    free(ranks);
+    return st;
+}
+
+status place_find(place *out, const config *c, worker_role role, const char *rank, errbuf *eb) {
+    PRE(out && c);
+    place p = {0};
+    if (gethostname(p.host, sizeof p.host - 1) != 0) snprintf(p.host, sizeof p.host, "localhost");
+    snprintf(p.name, sizeof p.name, "%s-%s-%ld", worker_role_name(role), p.host, (long)getpid());
+    status st = rank ? find_by_rank(&p, c, role, rank, eb) : ST_OK;
+    if (st == ST_OK) *out = p;
+    return st;
+}
+
+static status split_endpoint(const char *endpoint, char host[128], char port[16], errbuf *eb) {
+    static const char scheme[] = "tcp://";
+    const char *at = endpoint + sizeof scheme - 1;
+    const char *colon = strrchr(endpoint, ':');
+    if (strncmp(endpoint, scheme, sizeof scheme - 1) != 0 || !colon || colon <= at)
+        return errf(eb, ST_INVALID, "'%s' is no endpoint: want tcp://HOST:PORT", endpoint);
+    size_t len = (size_t)(colon - at);
+    if (len >= 128 || strlen(colon + 1) >= 16) return errf(eb, ST_INVALID, "'%s' is too long for an endpoint", endpoint);
+    memcpy(host, at, len);
+    host[len] = '\0';
+    snprintf(port, 16, "%s", colon + 1);
+    return ST_OK;
+}
+
+/* A connected datagram socket sends nothing, but has the address that the kernel would send from. */
+static status local_address(const struct addrinfo *to, char out[64]) {
+    int fd = socket(to->ai_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (fd < 0) return ST_IO;
+    struct sockaddr_storage own;
+    socklen_t len = sizeof own;
+    bool ok = connect(fd, to->ai_addr, to->ai_addrlen) == 0 && getsockname(fd, (struct sockaddr *)&own, &len) == 0 &&
+              getnameinfo((struct sockaddr *)&own, len, out, 64, NULL, 0, NI_NUMERICHOST) == 0;
+    close(fd);
+    return ok ? ST_OK : ST_IO;
+}
+
+status place_address_towards(const char *endpoint, char out[64], errbuf *eb) {
+    PRE(endpoint && out);
+    char host[128], port[16];
+    status st = split_endpoint(endpoint, host, port, eb);
+    if (st) return st;
+    struct addrinfo hints = {.ai_family = AF_INET, .ai_socktype = SOCK_DGRAM}, *list = NULL;
+    int rc = getaddrinfo(host, port, &hints, &list);
+    if (rc) return errf(eb, ST_IO, "the host of %s: %s: check cluster.control", endpoint, gai_strerror(rc));
+    st = list ? local_address(list, out) : ST_IO;
+    if (list) freeaddrinfo(list);
+    if (st) return errf(eb, ST_IO, "no local address leads to %s: %s: check cluster.control", endpoint, strerror(errno));
+    return ST_OK;
+}

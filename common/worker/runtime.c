@@ -1,0 +1,336 @@
+#include "worker/runtime.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "net/bus.h"
+#include "worker/agent.h"
+#include "worker/device_thread.h"
+#include "worker/plan.h"
+
+#include <signal.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define COORDINATOR 1u /* the bus's number of a client's only connection */
+#define JOIN_RETRY_NS NS_PER_S
+#define RECONNECT_MIN_NS (200 * NS_PER_MS) /* between two connections, so that a refusing port is not hammered */
+#define WARN_AFTER_NS NS_PER_S
+#define WARN_EVERY_NS (10 * NS_PER_S)
+#define STOP_WAIT_NS (3 * NS_PER_S)
+#define LAYERS_RING 4096u
+
+typedef struct runtime {
+    const config *c;
+    const wcore_ops *role;
+    const place *place;
+    plan plan;
+    model *m;
+    device_thread *dev;
+    xfer *x; /* NULL in a colocated worker */
+    loop *l;
+    bus *b;
+    agent *a;
+    ctl_numeric numerics[PLAN_NUMERICS];
+    buf out;               /* scratch: the message being sent */
+    bool connect_due;      /* the bus has no session; one is opened at connect_ns */
+    uint64_t connect_ns;
+    uint64_t alone_ns;     /* since when no session; 0 = member */
+    uint64_t warned_ns;
+    bool ended;
+    status end;            /* why the loop ended */
+    errbuf end_text;
+} runtime;
+
+static void end(runtime *r, status st, const char *why) {
+    if (r->ended) return;
+    r->ended = true;
+    r->end = st;
+    if (st) errf(&r->end_text, st, "%s", why);
+    loop_stop(r->l);
+}
+
+/* ---- what the agent asks for ---- */
+
+static void do_send(void *ctx, const ctl_msg *m) {
+    runtime *r = ctx;
+    buf_reset(&r->out);
+    ctl_pack(m, &r->out);
+    /* A session that is over is reported by the bus; until then what is sent into it is lost anyway. */
+    (void)bus_send(r->b, COORDINATOR, r->out.data, r->out.len);
+}
+
+static void do_xfer(void *ctx, const xfer_cmd *c) {
+    runtime *r = ctx;
+    CHECK(r->x);
+    xfer_post(r->x, c);
+}
+
+static void do_step(void *ctx, const dev_job *j) {
+    runtime *r = ctx;
+    device_thread_post(r->dev, j);
+}
+
+/* Done by the next turn: it may be asked for from inside the bus. */
+static void do_reconnect(void *ctx) {
+    runtime *r = ctx;
+    r->connect_due = true;
+    r->connect_ns += RECONNECT_MIN_NS;
+}
+
+static void do_quit(void *ctx, const char *why, bool orderly) {
+    runtime *r = ctx;
+    if (orderly) {
+        log_info("worker", "leaves", "why=\"%s\"", why);
+        end(r, ST_OK, why);
+        return;
+    }
+    char *text = xasprintf("coordinator at %s: %s", r->c->cluster.control, why);
+    end(r, ST_PEER, text);
+    free(text);
+}
+
+/* ---- what happens ---- */
+
+static void on_message(void *ctx, uint64_t conn, const void *bytes, size_t count) {
+    runtime *r = ctx;
+    errbuf eb = {0};
+    ctl_msg m;
+    (void)conn;
+    if (ctl_unpack(bytes, count, &m, &eb) != ST_OK) {
+        log_warn("worker", "message of the coordinator cannot be read", "bytes=%zu why=\"%s\"", count, eb.text);
+        agent_lost(r->a, clock_now_ns());
+        return;
+    }
+    agent_ctl(r->a, &m, clock_now_ns());
+    ctl_done(&m);
+}
+
+static void on_lost(void *ctx, uint64_t conn, const char *why) {
+    runtime *r = ctx;
+    (void)conn;
+    log_warn("worker", "connection to the coordinator ended", "control=%s why=\"%s\"", r->c->cluster.control, why);
+    agent_lost(r->a, clock_now_ns());
+}
+
+static void on_stepped(void *ctx) {
+    runtime *r = ctx;
+    const step_result *results;
+    uint32_t count;
+    errbuf eb = {0};
+    status st = device_thread_next(r->dev, &results, &count, &eb);
+    if (st == ST_AGAIN) return;
+    if (st == ST_OK) {
+        agent_stepped(r->a, results, count, clock_now_ns());
+        return;
+    }
+    log_error("worker", "a step failed; this worker leaves", "status=%s why=\"%s\"", status_name(st), eb.text);
+    end(r, st, eb.text);
+}
+
+static void on_xfer(void *ctx) {
+    runtime *r = ctx;
+    xfer_event e;
+    while (xfer_next(r->x, &e) == ST_OK) {
+        if (e.kind == X_FAILED)
+            log_warn("worker", "hand-off failed", "req=%" PRIu64 " attempt=%u segment=%u why=\"%s\"", e.id.req,
+                     e.id.attempt, e.segment, e.why);
+        agent_xfer(r->a, &e, clock_now_ns());
+    }
+}
+
+static void on_signal(void *ctx, int signo) {
+    runtime *r = ctx;
+    log_info("worker", "leaves", "why=\"%s\"", signo == SIGINT ? "SIGINT" : "SIGTERM");
+    end(r, ST_OK, "");
+}
+
+static void layer_end(void *ctx, uint32_t layer, const step_item *items, uint32_t count) {
+    xfer *x = ctx;
+    for (uint32_t i = 0; i < count; i++) xfer_layer_done(x, items[i].tag, items[i].begin, items[i].count, layer);
+}
+
+/* ---- the turn ---- */
+
+static void connect_again(runtime *r, uint64_t now_ns) {
+    errbuf eb = {0};
+    if (!r->connect_due || now_ns < r->connect_ns) return;
+    r->connect_ns = now_ns;
+    if (bus_reconnect(r->b, &eb) != ST_OK) {
+        r->connect_ns += RECONNECT_MIN_NS;
+        log_warn("worker", "cannot connect", "why=\"%s\"", eb.text);
+        return;
+    }
+    r->connect_due = false;
+    agent_connected(r->a, now_ns);
+}
+
+static void watch_membership(runtime *r, uint64_t now_ns) {
+    if (agent_is_member(r->a)) {
+        if (r->alone_ns)
+            log_info("worker", "joined", "control=%s incarnation=%" PRIx64, r->c->cluster.control,
+                     agent_incarnation(r->a));
+        r->alone_ns = 0;
+        return;
+    }
+    if (!r->alone_ns) {
+        r->alone_ns = r->warned_ns = now_ns;
+        r->warned_ns -= WARN_EVERY_NS - WARN_AFTER_NS;
+    }
+    if (now_ns - r->warned_ns < WARN_EVERY_NS) return;
+    r->warned_ns = now_ns;
+    log_warn("worker", "the coordinator does not answer; trying on", "control=%s gives_up_after_ms=%u",
+             r->c->cluster.control, r->c->limits.rejoin_ms);
+}
+
+static uint64_t turn(void *ctx, uint64_t now_ns) {
+    runtime *r = ctx;
+    if (r->ended) return UINT64_MAX;
+    connect_again(r, now_ns);
+    bus_drain(r->b); /* before silence is judged */
+    agent_progress p = {0};
+    now_ns = clock_now_ns();
+    device_thread_progress(r->dev, now_ns, &p.step, &p.step_age_ns, &p.step_median_ns);
+    if (r->x) p.xfer = xfer_stats_of(r->x);
+    uint64_t next = agent_turn(r->a, &p, now_ns);
+    watch_membership(r, now_ns);
+    return r->connect_due ? MIN(next, r->connect_ns) : next;
+}
+
+/* ---- start and end ---- */
+
+static status start_device(runtime *r, errbuf *eb) {
+    const plan *p = &r->plan;
+    engine_options o = {.backend = p->backend->name,
+                        .device = {.threads = p->settings->cores,
+                                   .cpus = r->place->cpu_count ? r->place->cpus : NULL,
+                                   .isa = r->c->model.isa},
+                        .kv_type = p->layout.type,
+                        .page_count = p->page_count,
+                        .max_rows = p->max_rows,
+                        .max_seqs = p->max_seqs,
+                        .max_context = p->max_context};
+    return device_thread_new(&r->dev, r->m, &o, eb);
+}
+
+static status start_xfer(runtime *r, const char *bind_host, errbuf *eb) {
+    const config *c = r->c;
+    xfer_options o = {.kv = engine_kv_of(device_thread_engine(r->dev)),
+                      .receiver = r->plan.role == ROLE_DECODE,
+                      .transport = c->handoff.transport,
+                      .bind_host = bind_host,
+                      .slots = c->handoff.ring_slots,
+                      .slot_bytes = (size_t)c->handoff.slot_kb << 10,
+                      .segment_bytes = (size_t)c->handoff.segment_kb << 10,
+                      .layers_ring = LAYERS_RING,
+                      .pair_timeout_ns = c->limits.gone_ms * NS_PER_MS,
+                      .overlap = c->handoff.overlap,
+                      .checksums = c->handoff.checksums,
+                      .test_flip_segment = c->handoff.test_flip_segment};
+    status st = xfer_new(&r->x, &o, eb);
+    if (st) return st;
+    if (r->plan.role == ROLE_PREFILL)
+        device_thread_hook(r->dev, &(engine_hook){.ctx = r->x, .layer_end = layer_end});
+    return ST_OK;
+}
+
+static void start_agent(runtime *r, uint64_t now_ns) {
+    const plan *p = &r->plan;
+    uint32_t eog_count = 0;
+    const int32_t *eog = tokenizer_eog(r->m->tok, &eog_count);
+    agent_options o = {
+        .role = r->role,
+        .core = {.page_count = p->page_count,
+                 .max_seqs = p->max_seqs,
+                 .max_rows = p->max_rows,
+                 .chunk_tokens = p->chunk_tokens,
+                 .max_context = p->max_context,
+                 .policy = p->settings->policy,
+                 .eog = eog,
+                 .eog_count = eog_count},
+        .join = {.role = p->role,
+                 .name = r->place->name,
+                 .host = r->place->host,
+                 .pid = (uint32_t)getpid(),
+                 .endpoint = p->role == ROLE_DECODE ? xfer_endpoint(r->x) : "",
+                 .transport = r->x ? r->c->handoff.transport : "",
+                 .page_count = p->page_count,
+                 .page_tokens = KV_PAGE_TOKENS,
+                 .max_seqs = p->max_seqs,
+                 .max_rows = p->max_rows,
+                 .max_context = p->max_context,
+                 .kv_token_bytes = kv_token_bytes(&p->layout),
+                 .numerics = r->numerics,
+                 .numeric_count = PLAN_NUMERICS},
+        .join_retry_ns = JOIN_RETRY_NS,
+        .rejoin_ns = r->c->limits.rejoin_ms * NS_PER_MS};
+    agent_sink sink = {
+        .ctx = r, .send = do_send, .xfer = do_xfer, .step = do_step, .reconnect = do_reconnect, .quit = do_quit};
+    r->a = agent_new(&o, &sink, now_ns);
+}
+
+static status start_loop(runtime *r, errbuf *eb) {
+    status st = loop_new(&r->l, turn, r, eb);
+    if (st) return st;
+    bus_handler h = {.ctx = r, .message = on_message, .lost = on_lost};
+    st = bus_connect(&r->b, r->l, r->c->cluster.control, &h, eb);
+    if (st) return st;
+    loop_watch(r->l, device_thread_fd(r->dev), on_stepped, r);
+    if (r->x) loop_watch(r->l, xfer_fd(r->x), on_xfer, r);
+    loop_signals(r->l, on_signal, r);
+    return ST_OK;
+}
+
+static status start(runtime *r, errbuf *eb) {
+    char bind_host[64];
+    status st = place_address_towards(r->c->cluster.control, bind_host, eb);
+    if (st) return st;
+    st = model_load(&r->m, r->c->model.path, MODEL_ALL, eb);
+    if (st) return err_prefix(eb, st, "loading the model");
+    st = plan_make(&r->plan, r->c, r->role->role, r->m, eb);
+    if (st) return st;
+    st = start_device(r, eb);
+    if (st) return st;
+    bool hands_off = r->plan.role != ROLE_COLOCATED;
+    st = hands_off ? start_xfer(r, bind_host, eb) : ST_OK;
+    if (st) return st;
+    const char *path = engine_path(device_thread_engine(r->dev));
+    plan_numerics(&r->plan, r->m, path, r->numerics);
+    plan_log_memory(&r->plan, r->m, hands_off ? (size_t)r->c->handoff.ring_slots * r->c->handoff.slot_kb << 10 : 0);
+    log_info("worker", "model is loaded", "model=%s path=%s threads=%u pinned=%s context=%u", r->m->name, path,
+             r->plan.settings->cores, r->place->cpu_count ? "yes" : "no", r->plan.max_context);
+    st = start_loop(r, eb);
+    if (st) return st;
+    r->connect_ns = r->alone_ns = clock_now_ns();
+    r->warned_ns = r->alone_ns + WARN_AFTER_NS - WARN_EVERY_NS;
+    start_agent(r, r->alone_ns);
+    agent_connected(r->a, r->alone_ns);
+    return ST_OK;
+}
+
+/* The connection first, so that the coordinator learns at once; then the thread whose hook uses the transfer thread; then that. */
+static bool stop(runtime *r) {
+    bus_free(r->b);
+    loop_free(r->l);
+    if (r->dev && !device_thread_stop(r->dev, STOP_WAIT_NS)) return false;
+    xfer_free(r->x);
+    device_thread_free(r->dev);
+    agent_free(r->a);
+    plan_numerics_done(r->numerics);
+    model_free(r->m);
+    buf_done(&r->out);
+    return true;
+}
+
+status runtime_run(const runtime_options *opt, bool *stuck, errbuf *eb) {
+    PRE(opt && opt->config && opt->role && opt->place && stuck);
+    runtime r = {.c = opt->config, .role = opt->role, .place = opt->place};
+    status st = start(&r, eb);
+    if (st == ST_OK) {
+        loop_run(r.l);
+        st = r.end;
+        if (st) errf(eb, st, "%s", r.end_text.text);
+    }
+    *stuck = !stop(&r);
+    return st;
+}

@@ -1,0 +1,25 @@
+/* runtime - a worker process around its agent: three threads, their queues, and the coordinator's connection.
+ *
+ *   loop     bus <-> agent (all control state: requests, pages, membership); one agent_turn per turn
+ *   device   engine steps (device_thread.h)
+ *   xfer     hand-offs (transfer/xfer.h); not in a colocated worker
+ *
+ * The loop thread never waits for the other two: jobs, commands and their answers travel through bounded rings with an eventfd. */
+#ifndef BATON_WORKER_RUNTIME_H
+#define BATON_WORKER_RUNTIME_H
+
+#include "config/config.h"
+#include "worker/place.h"
+#include "worker/wcore.h"
+
+typedef struct runtime_options {
+    const config *config;    /* borrowed for the call */
+    const wcore_ops *role;
+    const place *place;      /* borrowed for the call */
+} runtime_options;
+
+/* Serves until EXIT, SIGTERM or SIGINT (ST_OK), or until it cannot go on (text in eb). *stuck: a step still runs on the device
+ * thread, so memory could not be freed: the caller leaves by _exit. */
+status runtime_run(const runtime_options *opt, bool *stuck, errbuf *eb);
+
+#endif
