@@ -46,20 +46,22 @@ INLINE vf vf_load_bf16(const void *p) {
 INLINE vf vf_set1_half(const void *p) {
     uint16_t h;
     memcpy(&h, p, sizeof h);
-    return _mm256_set1_ps(_cvtsh_ss(h));
+    return _mm256_cvtph_ps(_mm_set1_epi16((short)h));
 }
 
-INLINE vf widen_bytes(__m128i bytes) {
-    return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(bytes));
-}
-/* 16 bytes of nibbles to 32 floats: the low ones, then the high ones. */
+/* 16 bytes of nibbles to 32 floats: the low ones, then the high ones. Both halves of a register hold all bytes, so that one shuffle
+ * inside of halves widens 8 of them. */
 INLINE void vf_load_nibbles(const void *p, vf out[4]) {
-    __m128i bytes = _mm_loadu_si128(p), mask = _mm_set1_epi8(15);
-    __m128i low = _mm_and_si128(bytes, mask), high = _mm_and_si128(_mm_srli_epi16(bytes, 4), mask);
-    out[0] = widen_bytes(low);
-    out[1] = widen_bytes(_mm_unpackhi_epi64(low, low));
-    out[2] = widen_bytes(high);
-    out[3] = widen_bytes(_mm_unpackhi_epi64(high, high));
+    const __m256i first = _mm256_setr_epi8(0, -1, -1, -1, 1, -1, -1, -1, 2, -1, -1, -1, 3, -1, -1, -1, /**/
+                                           4, -1, -1, -1, 5, -1, -1, -1, 6, -1, -1, -1, 7, -1, -1, -1);
+    const __m256i second = _mm256_setr_epi8(8, -1, -1, -1, 9, -1, -1, -1, 10, -1, -1, -1, 11, -1, -1, -1, /**/
+                                            12, -1, -1, -1, 13, -1, -1, -1, 14, -1, -1, -1, 15, -1, -1, -1);
+    __m256i bytes = _mm256_broadcastsi128_si256(_mm_loadu_si128(p)), mask = _mm256_set1_epi8(15);
+    __m256i low = _mm256_and_si256(bytes, mask), high = _mm256_and_si256(_mm256_srli_epi16(bytes, 4), mask);
+    out[0] = _mm256_cvtepi32_ps(_mm256_shuffle_epi8(low, first));
+    out[1] = _mm256_cvtepi32_ps(_mm256_shuffle_epi8(low, second));
+    out[2] = _mm256_cvtepi32_ps(_mm256_shuffle_epi8(high, first));
+    out[3] = _mm256_cvtepi32_ps(_mm256_shuffle_epi8(high, second));
 }
 INLINE void vf_load_int8(const void *p, vf out[4]) {
     UNROLL for (int i = 0; i < 4; i++) {

@@ -17,7 +17,7 @@
 #define TILE KV_PAGE_TOKENS
 #define TV (TILE / SIMD_WIDTH) /* vectors of one row of kt */
 /* Queries whose scores are computed at the same time (many, and the few that are left), and queries and vectors of a tile of the sum: accumulators in registers. */
-#if SIMD_KIND == 512
+#if SIMD_WIDTH == 16
 #define SCORE_QUERIES 12u
 #define SCORE_FEW 3u
 #define SUM_QUERIES 4u

@@ -13,12 +13,12 @@
 #include "kernels/cpu/isa/weights.h"
 
 /* Accumulators of a tile + 4 weights + 1 x fit the registers. */
-#if SIMD_KIND == 512
-#define TILE_ROWS 6
+#if SIMD_WIDTH == 16
+#define TILE_ROWS 6u
 #elif SIMD_KIND == 2
-#define TILE_ROWS 3
+#define TILE_ROWS 3u
 #else
-#define TILE_ROWS 2
+#define TILE_ROWS 2u
 #endif
 #define TILE_COLS 4u
 
@@ -126,35 +126,44 @@ INLINE void tile(uint32_t rows, const linear_job *j, const float *x, const float
     }
 }
 
+/* Rows of the next tile when `left` are left: whole tiles, but the last two are of about one size, for a tile of one row
+ * loads as many weights for a third of the work or less. */
+static uint32_t tile_rows(uint32_t left) {
+    if (left >= 2 * TILE_ROWS) return TILE_ROWS;
+    return left > TILE_ROWS ? (left + 1) / 2 : left;
+}
+
 /* All rows of a block against 4 panel rows. */
 static void block_cols(const linear_job *j, const float *x, uint32_t rows, const float *w, float *out, uint32_t cols) {
-    uint32_t inner = j->op->weight->cols, outer = j->op->weight->rows, r = 0;
-    for (; r + TILE_ROWS <= rows; r += TILE_ROWS)
-        tile(TILE_ROWS, j, x + (size_t)r * inner, w, out + (size_t)r * outer, cols);
-    x += (size_t)r * inner;
-    out += (size_t)r * outer;
-    switch (rows - r) {
-#if TILE_ROWS > 3
-    case 5:
-        tile(5, j, x, w, out, cols);
-        break;
-    case 4:
-        tile(4, j, x, w, out, cols);
-        break;
-    case 3:
-        tile(3, j, x, w, out, cols);
-        break;
+    uint32_t count;
+    for (uint32_t r = 0; r < rows; r += count) {
+        count = tile_rows(rows - r);
+        switch (count) {
+#if TILE_ROWS > 3u
+        case 6:
+            tile(6, j, x, w, out, cols);
+            break;
+        case 5:
+            tile(5, j, x, w, out, cols);
+            break;
+        case 4:
+            tile(4, j, x, w, out, cols);
+            break;
 #endif
-#if TILE_ROWS > 2
-    case 2:
-        tile(2, j, x, w, out, cols);
-        break;
+#if TILE_ROWS > 2u
+        case 3:
+            tile(3, j, x, w, out, cols);
+            break;
 #endif
-    case 1:
-        tile(1, j, x, w, out, cols);
-        break;
-    default:
-        break;
+        case 2:
+            tile(2, j, x, w, out, cols);
+            break;
+        default:
+            tile(1, j, x, w, out, cols);
+            break;
+        }
+        x += (size_t)count * j->op->weight->cols;
+        out += (size_t)count * j->op->weight->rows;
     }
 }
 

@@ -1,0 +1,139 @@
+#include "tests/ops/fixture.h"
+
+#include "kernels/cpu/cpu.h"
+#include "kernels/half.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+extern const cpu_kernels cpu_kernels_wide16;
+
+struct op_path {
+    const char *isa;
+    const cpu_kernels *kernels; /* NULL: opened by name */
+};
+
+static const op_path paths[] = {
+    {"avx512", NULL},
+    {"avx2", NULL},
+    {"portable", NULL},
+    {"wide16", &cpu_kernels_wide16},
+};
+
+int run_on_paths(const struct CMUnitTest *tests, size_t count) {
+    int failures = 0;
+    for (size_t p = 0; p < ARRAY_LEN(paths); p++) {
+        struct CMUnitTest *mine = xmemdup(tests, count * sizeof *tests);
+        for (size_t i = 0; i < count; i++) {
+            mine[i].name = xasprintf("%s: %s", paths[p].isa, tests[i].name);
+            mine[i].initial_state = (void *)&paths[p];
+        }
+        failures += _cmocka_run_group_tests(paths[p].isa, mine, count, NULL, NULL);
+        for (size_t i = 0; i < count; i++) free((char *)mine[i].name);
+        free(mine);
+    }
+    return failures;
+}
+
+device *open_path(const op_path *p, uint32_t threads) {
+    device_options opt = {.threads = threads, .isa = p->isa};
+    device *d = NULL;
+    errbuf eb = {0};
+    status st = p->kernels ? cpu_open_kernels(&d, p->kernels, &opt, &eb) : cpu_ops()->open(&d, &opt, &eb);
+    if (st == ST_UNSUPPORTED) {
+        print_message("%s\n", eb.text);
+        skip();
+    }
+    if (st != ST_OK) fail_msg("%s", eb.text);
+    return d;
+}
+
+device *open_ref(void) {
+    device *d = NULL;
+    assert_int_equal(ref_ops()->open(&d, &(device_options){.threads = 1}, NULL), ST_OK);
+    return d;
+}
+
+const backend_ops *cpu_ops(void) {
+    return backend_find("cpu");
+}
+
+const backend_ops *ref_ops(void) {
+    return backend_find("ref");
+}
+
+uint64_t random_at(uint64_t seed, uint64_t i) {
+    return kv_mix(kv_mix(seed * 0x9e3779b97f4a7c15ull + 1) + i * 0xd1342543de82ef95ull);
+}
+
+float random_float(uint64_t seed, uint64_t i) {
+    return (float)(int64_t)random_at(seed, i) * 0x1p-63f;
+}
+
+float *random_floats(uint64_t seed, size_t count) {
+    float *p = xcalloc(count, sizeof *p);
+    for (size_t i = 0; i < count; i++) p[i] = random_float(seed, i);
+    return p;
+}
+
+static void put_half(uint8_t *p, float x) {
+    uint16_t h = half_of_f32(x);
+    memcpy(p, &h, sizeof h);
+}
+
+/* Blocks of any bits with finite scales, of both signs. */
+tensor random_weight(dtype type, uint32_t rows, uint32_t cols, uint64_t seed) {
+    size_t bytes = rows * dtype_row_bytes(type, cols), step = dtype_block_bytes(type);
+    uint8_t *data = xmalloc(bytes);
+    for (size_t i = 0; i < bytes; i++) data[i] = (uint8_t)(random_at(seed, i) >> 32);
+    for (size_t b = 0; b < bytes / step; b++) {
+        uint8_t *p = data + b * step;
+        float x = random_float(seed + 1, b), y = random_float(seed + 2, b);
+        uint32_t bits = f32_bits(x);
+        switch (type) {
+        case DT_F32:
+            memcpy(p, &x, sizeof x);
+            break;
+        case DT_BF16:
+            memcpy(p, (uint8_t *)&bits + 2, 2);
+            break;
+        case DT_Q4_1:
+            put_half(p + 2, y);
+            put_half(p, x);
+            break;
+        case DT_F16:
+        case DT_Q4_0:
+        case DT_Q8_0:
+            put_half(p, x);
+            break;
+        }
+    }
+    return (tensor){.type = type, .rows = rows, .cols = cols, .data = data};
+}
+
+void free_weight(tensor *t) {
+    free((void *)t->data);
+    t->data = NULL;
+}
+
+double nmse(const float *a, const float *b, size_t count) {
+    double error = 0, power = 0;
+    for (size_t i = 0; i < count; i++) {
+        error += ((double)a[i] - b[i]) * ((double)a[i] - b[i]);
+        power += (double)b[i] * b[i];
+    }
+    return power > 0 ? error / power : error;
+}
+
+void assert_close(const char *what, const float *a, const float *b, size_t count, double bound) {
+    double found = nmse(a, b, count);
+    if (!(found <= bound)) fail_msg("%s: nmse %g, want at most %g", what, found, bound); /* fails for NaN too */
+}
+
+void assert_same(const char *what, const void *a, const void *b, size_t bytes) {
+    const uint8_t *x = a, *y = b;
+    for (size_t i = 0; i < bytes; i++)
+        if (x[i] != y[i]) fail_msg("%s: byte %zu of %zu is %02x, want %02x", what, i, bytes, x[i], y[i]);
+}
