@@ -1,0 +1,213 @@
+#include "coordinator/api.h"
+
+#include "base/clock.h"
+#include "base/mem.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+const char *api_error_type(uint32_t http) {
+    switch (http) {
+    case 400: return "BadRequestError";
+    case 404: return "NotFoundError";
+    case 405: return "MethodNotAllowedError";
+    case 413: return "RequestEntityTooLargeError";
+    case 429: return "RateLimitError";
+    case 503: return "ServiceUnavailableError";
+    case 504: return "GatewayTimeoutError";
+    default: return "InternalServerError";
+    }
+}
+
+status api_fail(api_error *e, uint32_t http, const char *param, const char *fmt, ...) {
+    PRE(e && http >= 400 && fmt);
+    e->http = http;
+    snprintf(e->param, sizeof e->param, "%s", param ? param : "");
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(e->text.text, sizeof e->text.text, fmt, ap);
+    va_end(ap);
+    return ST_INVALID;
+}
+
+uint32_t api_http_of(status st) {
+    switch (st) {
+    case ST_INVALID: return 400;
+    case ST_AGAIN: return 429;
+    case ST_PEER: return 503;
+    case ST_TIMEOUT: return 504;
+    default: return 500;
+    }
+}
+
+void api_request_init(api_request *r, api_kind kind) {
+    PRE(r);
+    *r = (api_request){.kind = kind, .n = 1, .params = sampling_default(), .add_special = true};
+}
+
+void api_request_done(api_request *r) {
+    if (!r) return;
+    for (uint32_t i = 0; i < r->prompt_count; i++) {
+        free(r->prompts[i].text);
+        token_list_done(&r->prompts[i].ids);
+    }
+    free(r->prompts);
+    for (uint32_t i = 0; i < r->message_count; i++) free(r->messages[i].content);
+    free(r->messages);
+    for (uint32_t i = 0; i < r->stop_count; i++) free(r->stops[i].text);
+    free(r->stop_ids);
+    free(r->bias);
+    *r = (api_request){0};
+}
+
+api_prompt *api_add_prompt(api_request *r) {
+    r->prompts = xrealloc(r->prompts, r->prompt_count + 1u, sizeof *r->prompts);
+    api_prompt *p = &r->prompts[r->prompt_count++];
+    *p = (api_prompt){0};
+    return p;
+}
+
+const char *api_role(const char *text) {
+    static const char *const names[][2] = {
+        {"system", "system"}, {"developer", "system"}, {"user", "user"}, {"assistant", "assistant"}, {"tool", "tool"}};
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        if (strcmp(text, names[i][0]) == 0) return names[i][1];
+    }
+    return NULL;
+}
+
+static status check_range(api_error *e, const char *name, double v, double min, double max) {
+    if (v >= min && v <= max) return ST_OK; /* false for NaN too */
+    return api_fail(e, 400, name, "%s: %g is out of range, want %g to %g", name, v, min, max);
+}
+
+static status check_sampling(const api_request *r, api_error *e) {
+    const sampling *s = &r->params;
+    const struct {
+        const char *name;
+        double value, min, max;
+    } ranges[] = {
+        {"temperature", (double)s->temperature, 0, 100},
+        {"min_p", (double)s->min_p, 0, 1},
+        {"top_k", s->top_k, -1, INT32_MAX},
+        {"presence_penalty", (double)s->presence_penalty, -2, 2},
+        {"frequency_penalty", (double)s->frequency_penalty, -2, 2},
+        {r->kind == API_CHAT ? "top_logprobs" : "logprobs", s->logprobs, -1, SAMPLING_LOGPROBS_MAX},
+        {"n", r->n, 1, API_N_MAX},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(ranges); i++) {
+        status st = check_range(e, ranges[i].name, ranges[i].value, ranges[i].min, ranges[i].max);
+        if (st != ST_OK) return st;
+    }
+    if (!(s->top_p > 0 && s->top_p <= 1)) {
+        return api_fail(e, 400, "top_p", "top_p: %g is out of range, want more than 0 and at most 1", (double)s->top_p);
+    }
+    if (!(s->repetition_penalty > 0 && s->repetition_penalty <= 100)) {
+        return api_fail(e, 400, "repetition_penalty",
+                        "repetition_penalty: %g is out of range, want more than 0 and at most 100",
+                        (double)s->repetition_penalty);
+    }
+    if (r->max_tokens_given && s->max_tokens < 1) {
+        return api_fail(e, 400, "max_tokens", "max_tokens: 0 is out of range, want at least 1");
+    }
+    if (r->max_tokens_given && s->min_tokens > s->max_tokens) {
+        return api_fail(e, 400, "min_tokens", "min_tokens: %u is more than max_tokens %u", s->min_tokens, s->max_tokens);
+    }
+    return ST_OK;
+}
+
+static status check_ids(const api_request *r, const api_model *m, api_error *e) {
+    for (uint32_t i = 0; i < r->params.stop_id_count; i++) {
+        int32_t id = r->params.stop_ids[i];
+        if (id < 0 || (uint32_t)id >= m->vocab) {
+            return api_fail(e, 400, "stop_token_ids", "stop_token_ids[%u]: %d is no token id, want 0 to %u", i, id,
+                            m->vocab - 1);
+        }
+    }
+    for (uint32_t i = 0; i < r->params.bias_count; i++) {
+        const sampling_bias *b = &r->params.bias[i];
+        if (b->id < 0 || (uint32_t)b->id >= m->vocab) {
+            return api_fail(e, 400, "logit_bias", "logit_bias: %d is no token id, want 0 to %u", b->id, m->vocab - 1);
+        }
+        if (!(b->bias >= -100 && b->bias <= 100)) {
+            return api_fail(e, 400, "logit_bias", "logit_bias[\"%d\"]: %g is out of range, want -100 to 100", b->id,
+                            (double)b->bias);
+        }
+    }
+    const char *name = r->kind == API_DETOKENIZE ? "tokens" : "prompt";
+    for (uint32_t p = 0; p < r->prompt_count; p++) {
+        const token_list *l = &r->prompts[p].ids;
+        for (uint32_t i = 0; i < l->count; i++) {
+            if (l->ids[i] >= 0 && (uint32_t)l->ids[i] < m->vocab) continue;
+            return api_fail(e, 400, name, "%s: %d (number %u) is no token id, want 0 to %u", name, l->ids[i], i,
+                            m->vocab - 1);
+        }
+    }
+    return ST_OK;
+}
+
+static status check_prompts(const api_request *r, api_error *e) {
+    if (r->kind == API_CHAT) {
+        if (r->message_count == 0) return api_fail(e, 400, "messages", "messages: the list is empty, want at least one");
+        return ST_OK;
+    }
+    if (r->kind != API_COMPLETION) return ST_OK; /* no text is no tokens there, and the other way round */
+    if (r->prompt_count == 0) return api_fail(e, 400, "prompt", "prompt: the list is empty, want at least one prompt");
+    for (uint32_t i = 0; i < r->prompt_count; i++) {
+        const api_prompt *p = &r->prompts[i];
+        if (p->text ? p->len > 0 : p->ids.count > 0) continue;
+        return api_fail(e, 400, "prompt", "prompt: number %u is empty, want at least one %s", i,
+                        p->text ? "character" : "token id");
+    }
+    return ST_OK;
+}
+
+status api_check(api_request *r, const api_model *m, api_error *e) {
+    PRE(r && m && e);
+    r->params.stop_ids = r->stop_ids;
+    r->params.bias = r->bias;
+    status st = check_prompts(r, e);
+    if (st == ST_OK) st = check_sampling(r, e);
+    if (st == ST_OK) st = check_ids(r, m, e);
+    if (st != ST_OK) return st;
+    uint32_t prompts = r->kind == API_CHAT ? 1 : r->prompt_count;
+    if ((uint64_t)prompts * r->n > API_CHOICES_MAX) {
+        return api_fail(e, 400, "n", "%u prompts x n %u are more than %u choices: send several requests", prompts, r->n,
+                        API_CHOICES_MAX);
+    }
+    for (uint32_t i = 0; i < r->stop_count; i++) {
+        if (r->stops[i].len == 0) return api_fail(e, 400, "stop", "stop: number %u is an empty string", i);
+        if (r->stops[i].len > API_STOP_BYTES_MAX) {
+            return api_fail(e, 400, "stop", "stop: number %u has %zu bytes, want at most %u", i, r->stops[i].len,
+                            API_STOP_BYTES_MAX);
+        }
+    }
+    if (!r->seed_given) r->params.seed = clock_random64();
+    return ST_OK;
+}
+
+status api_check_context(api_request *r, const api_model *m, api_error *e) {
+    PRE(r && m && e);
+    for (uint32_t i = 0; i < r->prompt_count; i++) {
+        uint32_t have = r->prompts[i].ids.count;
+        const char *name = r->kind == API_CHAT ? "messages" : "prompt";
+        if (have == 0) return api_fail(e, 400, name, "%s: number %u has no token", name, i);
+        /* A prompt that fills the context leaves no room for the first token. */
+        if (have >= m->max_context) {
+            return api_fail(e, 400, name, "%s: %u tokens leave no room in the context of %u tokens: shorten it", name,
+                            have, m->max_context);
+        }
+        if (r->max_tokens_given && (uint64_t)have + r->params.max_tokens > m->max_context) {
+            return api_fail(e, 400, "max_tokens",
+                            "this model's context is %u tokens, but the prompt has %u tokens and max_tokens is %u "
+                            "(%" PRIu64 " in all): shorten the prompt or ask for fewer tokens",
+                            m->max_context, have, r->params.max_tokens, (uint64_t)have + r->params.max_tokens);
+        }
+        /* Completions have a default, chat goes on to the end of the context (protocol rule 10). */
+        if (!r->max_tokens_given && r->kind == API_CHAT) r->params.max_tokens = m->max_context - have;
+    }
+    return ST_OK;
+}

@@ -1,0 +1,82 @@
+#include "coordinator/health.h"
+
+#include "coordinator/openai.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+enum { WORKERS_SHOWN_MAX = 256 };
+
+static void lower(buf *out, const char *name) {
+    for (const char *p = name; *p; p++) {
+        char c = *p >= 'A' && *p <= 'Z' ? (char)(*p + 32) : *p;
+        buf_add(out, &c, 1);
+    }
+}
+
+static void add_name(buf *out, const char *key, const char *value) {
+    buf_addf(out, "\"%s\":", key);
+    openai_string(out, value, strlen(value));
+}
+
+static void add_worker(buf *out, const core_worker_info *w) {
+    const ctl_heartbeat *b = &w->beat;
+    buf_adds(out, "{");
+    add_name(out, "name", w->name);
+    buf_adds(out, ",");
+    add_name(out, "host", w->host);
+    buf_addf(out, ",\"role\":\"%s\",\"state\":\"", worker_role_name(w->role));
+    lower(out, member_sm.states[w->state].name);
+    buf_addf(out,
+             "\",\"step\":%" PRIu64 ",\"step_age_ms\":%.1f,\"silence_ms\":%.1f,\"running\":%u,\"waiting\":%u,"
+             "\"parked\":%u,\"sends_pending\":%u,\"assigned\":%u,"
+             "\"pages\":{\"total\":%u,\"used\":%u,\"free\":%u,\"promised\":%u}}",
+             b->step, (double)b->step_age_ns / 1e6, (double)w->silence_ns / 1e6, b->running, b->waiting, b->parked,
+             b->sends_pending, w->assigned, w->page_count, b->pages_used, w->free_pages, w->pages_promised);
+}
+
+uint32_t health_page(buf *out, const core *c, const health_facts *f, bool stopping, uint64_t now_ns) {
+    PRE(out && c && f);
+    core_worker_info workers[WORKERS_SHOWN_MAX];
+    uint32_t count = core_workers(c, workers, WORKERS_SHOWN_MAX, now_ns);
+    uint32_t ready[ROLE_COUNT] = {0};
+    for (uint32_t i = 0; i < count; i++) ready[workers[i].role] += workers[i].state == MEMBER_READY;
+    bool route = ready[ROLE_COLOCATED] > 0 || (ready[ROLE_PREFILL] > 0 && ready[ROLE_DECODE] > 0);
+    bool missing = false;
+    for (uint32_t i = 0; i < ROLE_COUNT; i++) missing = missing || ready[i] < f->role_wanted[i];
+    const char *word = stopping ? "stopping" : !route ? "unavailable" : missing ? "degraded" : "ok";
+
+    core_counters n;
+    core_counters_of(c, &n);
+    buf_addf(out, "{\"status\":\"%s\",\"ready\":%s,", word, core_ready(c) ? "true" : "false");
+    add_name(out, "model", f->model);
+    buf_addf(out, ",\"requests\":{\"queued\":%u,\"prefill\":%u,\"wait_kv\":%u,\"decode\":%u},\"handoffs_pending\":%u,\"workers\":[",
+             n.requests[REQ_WAIT_PREFILL], n.requests[REQ_PREFILL], n.requests[REQ_WAIT_KV], n.requests[REQ_DECODE],
+             n.handoffs_pending);
+    for (uint32_t i = 0; i < count; i++) {
+        if (i) buf_adds(out, ",");
+        add_worker(out, &workers[i]);
+    }
+    buf_adds(out, "]}\n");
+    return route && !stopping ? 200 : 503;
+}
+
+void health_models(buf *out, const health_facts *f) {
+    PRE(out && f);
+    buf_adds(out, "{\"object\":\"list\",\"data\":[{");
+    add_name(out, "id", f->model);
+    buf_addf(out, ",\"object\":\"model\",\"created\":%" PRId64 ",\"owned_by\":\"baton\",", f->started);
+    add_name(out, "root", f->model_root);
+    buf_addf(out, ",\"parent\":null,\"max_model_len\":%u,\"permission\":[]}]}\n", f->max_context);
+}
+
+void health_version(buf *out, const health_facts *f) {
+    PRE(out && f);
+    buf_adds(out, "{\"version\":\"" BATON_VERSION "\",");
+    add_name(out, "backend", f->backend);
+    buf_addf(out, ",\"deterministic\":%s,", f->mixed_numerics ? "false" : "true");
+    add_name(out, "numerics",
+             f->mixed_numerics ? "workers with unlike numerics are admitted: the same request may give other bytes"
+                               : "the same request and seed give the same bytes on any route, batch, and after a worker's death");
+    buf_adds(out, "}\n");
+}

@@ -1,0 +1,62 @@
+/* http_client - one pending HTTP request: from its body to the last byte of its answer. Not for users of http.h.
+ *
+ *   body -> job (text) -> stream -> reply | headers, events, end
+ *
+ * A client owns its evhttp_request until the reply is handed over or the connection dies, whichever comes first; both end in
+ * http_client_free, after which nothing of evhttp points here. */
+#ifndef BATON_COORDINATOR_HTTP_CLIENT_H
+#define BATON_COORDINATOR_HTTP_CLIENT_H
+
+#include "coordinator/http.h"
+
+#include <event2/http.h>
+
+#define HTTP_REQUEST_ID_MAX (API_ID_MAX + 1u)
+
+typedef struct http_client {
+    http *h;
+    struct evhttp_request *req; /* NULL after the reply or the connection's end */
+    struct event *closed;       /* EV_CLOSED on the connection */
+    const char *handler;        /* static: the path, for the metrics */
+    api_kind kind;
+    text_job *job;              /* away at the text thread, or NULL */
+    stream *stream;             /* or NULL */
+    bool started;               /* headers are out */
+    bool dirty;                 /* on the list of those to render */
+    uint64_t sent_bytes;        /* given to the connection since the start */
+    uint64_t drained_bytes;     /* of them, gone at the last look */
+    uint64_t drained_ns;        /* when that last grew, or nothing was unsent */
+    char request_id[HTTP_REQUEST_ID_MAX];
+    struct http_client *prev, *next;             /* all */
+    struct http_client *dirty_prev, *dirty_next; /* to render */
+} http_client;
+
+struct http {
+    http_options opt;
+    struct evhttp *server;
+    struct evhttp_bound_socket *bound; /* NULL after http_stop */
+    struct evconnlistener *listener;   /* owned by bound */
+    uint16_t port;
+    bool stopping;
+    uint32_t client_count;
+    http_client *clients, *dirty;
+    uint64_t scan_ns; /* next look at slow clients */
+    buf scratch;      /* what a render makes, given to libevent at once */
+};
+
+/* Takes the request over; its answer comes now or later. path: static. */
+void http_client_start(http *h, struct evhttp_request *req, const char *path, api_kind kind);
+void http_client_render(http_client *c, uint64_t now_ns);
+/* Cancels when nothing drained for slow_client_ns. */
+void http_client_check(http_client *c, uint64_t now_ns);
+/* Ends it with an error: as a status when nothing was sent, else in the stream. */
+void http_client_fail(http_client *c, uint32_t code, const char *why);
+
+/* A whole reply to a request that is nobody's client (any more). body: not kept. */
+void http_reply(http *h, struct evhttp_request *req, const char *handler, uint32_t code, const char *content_type,
+                const buf *body);
+void http_reply_error(http *h, struct evhttp_request *req, const char *handler, const api_error *e);
+/* x-request-id of the request or a fresh one, and puts it into the reply's headers. */
+void http_take_request_id(struct evhttp_request *req, char out[static HTTP_REQUEST_ID_MAX]);
+
+#endif

@@ -1,0 +1,409 @@
+/* baton-coordinator - the process in front: reads the config and the model's texts, opens its three sockets, and turns.
+ *
+ *   control socket --ctl--> core <--submit-- streams <--jobs-- http, native
+ *                     one loop, one thread; the text thread reads large bodies
+ *
+ * It starts before, between or after its workers: they join when they can. The first moment in which a request could be served is told
+ * on stdout in one line ("ready: ..."). SIGINT and SIGTERM end all clients with an error, send EXIT to every worker, and leave last. */
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "config/config.h"
+#include "coordinator/http.h"
+#include "coordinator/native.h"
+#include "model/chat.h"
+#include "model/model.h"
+#include "net/bus.h"
+
+#include <argp.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+const char *argp_program_version = "baton-coordinator " BATON_VERSION;
+error_t argp_err_exit_status = 2;
+
+enum { OPT_SET = 1000, OPT_CHECK, SETS_MAX = 256, WORKERS_MAX = 1024 };
+#define LAST_WORDS_NS (100 * NS_PER_MS) /* so that the last answers leave before the process does */
+
+typedef struct arguments {
+    const char *config;
+    const char *sets[SETS_MAX];
+    uint32_t set_count;
+    bool check;
+} arguments;
+
+typedef struct app {
+    config *cfg;
+    model *model;
+    char *served_name;
+    uint32_t max_context;
+    chat_template chat;
+    text_env env;
+    loop *loop;
+    bus *control;
+    core *core;
+    meter *meter;
+    streams *streams;
+    text_thread *text;
+    http *http;
+    native *native;
+    char *http_url;
+    buf scratch; /* one control message's bytes */
+    bool told_ready, stopping;
+    uint64_t stop_ns; /* when the stop began */
+    core_worker_info workers[WORKERS_MAX];
+} app;
+
+static error_t parse_option(int key, char *arg, struct argp_state *state) {
+    arguments *a = state->input;
+    switch (key) {
+    case OPT_SET:
+        if (a->set_count == SETS_MAX) argp_error(state, "more than %d --set", SETS_MAX);
+        a->sets[a->set_count++] = arg;
+        return 0;
+    case OPT_CHECK: a->check = true; return 0;
+    case ARGP_KEY_ARG:
+        if (a->config) argp_error(state, "one config file, not two: %s", arg);
+        a->config = arg;
+        return 0;
+    case ARGP_KEY_NO_ARGS: argp_error(state, "the config file is missing"); return 0;
+    default: return ARGP_ERR_UNKNOWN;
+    }
+}
+
+/* ---- --check ---- */
+
+/* The config as it is understood, then what deploy/up.sh needs: a line per rank, and the slots per host. */
+static int check(const config *cfg) {
+    errbuf eb = {0};
+    config_rank *ranks = NULL;
+    uint32_t count = 0;
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    if (config_ranks(cfg, cores > 0 ? (uint32_t)cores : 1, &ranks, &count, &eb) != ST_OK) {
+        fprintf(stderr, "baton-coordinator: %s\n", eb.text);
+        return 2;
+    }
+    char *text = config_text(cfg);
+    printf("%s\n", text);
+    free(text);
+    for (uint32_t i = 0; i < count; i++) {
+        const config_rank *r = &ranks[i];
+        char where[32] = "-";
+        if (r->core_count) snprintf(where, sizeof where, "%u-%u", r->core_begin, r->core_begin + r->core_count - 1);
+        printf("rank=%u role=%s index=%u host=%s cores=%s\n", r->rank, r->role, r->index, r->host, where);
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t slots = 0;
+        bool seen = false;
+        for (uint32_t k = 0; k < count; k++) {
+            bool same = strcmp(ranks[k].host, ranks[i].host) == 0;
+            seen = seen || (same && k < i);
+            slots += same;
+        }
+        if (!seen) printf("slots host=%s count=%u\n", ranks[i].host, slots);
+    }
+    free(ranks);
+    return 0;
+}
+
+/* ---- the core's sink and the control socket ---- */
+
+static void sink_send(void *ctx, uint64_t conn, const ctl_msg *m) {
+    app *a = ctx;
+    buf_reset(&a->scratch);
+    ctl_pack(m, &a->scratch);
+    log_trace("control", "send", "peer=%" PRIu64 " kind=%s req=%" PRIu64, conn, ctl_kind_name(m->kind), m->req);
+    (void)bus_send(a->control, conn, a->scratch.data, a->scratch.len); /* ST_PEER: control_lost follows */
+}
+
+static void sink_hang_up(void *ctx, uint64_t conn) {
+    app *a = ctx;
+    bus_drop(a->control, conn);
+}
+
+static void sink_token(void *ctx, uint64_t req, const core_token *t) {
+    app *a = ctx;
+    streams_token(a->streams, req, t, clock_now_ns());
+}
+
+static void sink_end(void *ctx, uint64_t req, const core_end *e, const core_times *t) {
+    app *a = ctx;
+    if (e->state == REQ_FAILED) log_warn("core", "request failed", "req=%" PRIu64 " http=%u why=%s", req, e->http, e->why);
+    streams_end(a->streams, req, e, t);
+}
+
+static void control_message(void *ctx, uint64_t conn, const void *bytes, size_t count) {
+    app *a = ctx;
+    ctl_msg m;
+    errbuf eb = {0};
+    if (ctl_unpack(bytes, count, &m, &eb) != ST_OK) {
+        log_warn("control", "bad message, hanging up", "peer=%" PRIu64 " why=%s", conn, eb.text);
+        bus_drop(a->control, conn);
+        core_conn_lost(a->core, conn, "it sent bytes that are no control message", clock_now_ns());
+        return;
+    }
+    log_trace("control", "take", "peer=%" PRIu64 " kind=%s req=%" PRIu64, conn, ctl_kind_name(m.kind), m.req);
+    if (m.kind == CTL_JOIN) meter_joined(a->meter, &m.join);
+    core_message(a->core, conn, &m, clock_now_ns());
+    ctl_done(&m);
+}
+
+static void control_lost(void *ctx, uint64_t conn, const char *why) {
+    app *a = ctx;
+    core_conn_lost(a->core, conn, why, clock_now_ns());
+}
+
+/* ---- the turn ---- */
+
+static void tell_ready(app *a, uint64_t now_ns) {
+    uint32_t joined[ROLE_COUNT] = {0};
+    uint32_t count = core_workers(a->core, a->workers, WORKERS_MAX, now_ns);
+    for (uint32_t i = 0; i < count; i++) joined[a->workers[i].role] += a->workers[i].state == MEMBER_READY;
+    printf("ready: %s model=%s workers=", a->http_url, a->served_name);
+    const char *comma = "";
+    for (uint32_t i = 0; i < ROLE_COUNT; i++) {
+        if (!joined[i]) continue;
+        printf("%s%s:%u", comma, worker_role_name((worker_role)i), joined[i]);
+        comma = ",";
+    }
+    printf("\n");
+    fflush(stdout);
+    a->told_ready = true;
+}
+
+static bool workers_left(app *a, uint64_t now_ns) {
+    uint32_t count = core_workers(a->core, a->workers, WORKERS_MAX, now_ns);
+    for (uint32_t i = 0; i < count; i++) {
+        if (a->workers[i].state != MEMBER_GONE) return false;
+    }
+    return true;
+}
+
+static uint64_t turn(void *ctx, uint64_t now_ns) {
+    app *a = ctx;
+    /* Silence is judged only after everything that was said has been heard (protocol rule 14). */
+    bus_drain(a->control);
+    now_ns = clock_now_ns();
+    (void)streams_turn(a->streams, now_ns);
+    uint64_t next = core_turn(a->core, now_ns);
+    http_turn(a->http, now_ns);
+    if (a->native) native_turn(a->native, now_ns);
+    if (streams_turn(a->streams, now_ns)) next = now_ns;
+    if (!a->told_ready && !a->stopping && core_ready(a->core)) tell_ready(a, now_ns);
+    if (!a->stopping) return next;
+    uint64_t deadline = a->stop_ns + (uint64_t)a->cfg->limits.drain_ms * NS_PER_MS;
+    bool spoken = now_ns >= a->stop_ns + LAST_WORDS_NS;
+    if ((spoken && workers_left(a, now_ns)) || now_ns >= deadline) loop_stop(a->loop);
+    return MIN(next, now_ns + LAST_WORDS_NS / 4);
+}
+
+static void on_signal(void *ctx, int signo) {
+    app *a = ctx;
+    log_info("coordinator", a->stopping ? "stopping at once" : "stopping", "signal=%s", strsignal(signo));
+    if (a->stopping) {
+        loop_stop(a->loop);
+        return;
+    }
+    uint64_t now_ns = clock_now_ns();
+    a->stopping = true;
+    a->stop_ns = now_ns;
+    http_stop(a->http, "the coordinator is stopping");
+    if (a->native) native_stop(a->native, "the coordinator is stopping");
+    (void)streams_turn(a->streams, now_ns);
+    core_exit_all(a->core, now_ns);
+}
+
+/* ---- start and end ---- */
+
+/* "models/SmolLM2.Q4_1.gguf" is served as "SmolLM2.Q4_1". */
+static char *file_stem(const char *path) {
+    const char *slash = strrchr(path, '/');
+    const char *name = slash ? slash + 1 : path;
+    const char *dot = strrchr(name, '.');
+    return xstrndup(name, dot && dot != name ? (size_t)(dot - name) : strlen(name));
+}
+
+static status load_model(app *a, errbuf *eb) {
+    const config *cfg = a->cfg;
+    status st = model_load(&a->model, cfg->model.path, MODEL_TEXT, eb);
+    if (st != ST_OK) return err_prefix(eb, st, "loading model");
+    if (cfg->model.max_context > a->model->context) {
+        return errf(eb, ST_INVALID, "model.max_context: %u is more than the %u tokens that %s was made for",
+                    cfg->model.max_context, a->model->context, cfg->model.path);
+    }
+    a->max_context = cfg->model.max_context ? cfg->model.max_context : a->model->context;
+    const char *name = cfg->model.served_model_name;
+    a->served_name = name && name[0] ? xstrdup(name) : file_stem(cfg->model.path);
+    st = chat_template_init(&a->chat, a->model->file, eb);
+    if (st != ST_OK) return err_prefix(eb, st, "chat template");
+    if (a->chat.kind == CHAT_UNKNOWN) {
+        log_warn("model", "chat template is not known: /v1/chat/completions will be refused", "path=%s", cfg->model.path);
+    }
+    a->env = (text_env){.tok = a->model->tok,
+                        .chat = &a->chat,
+                        .model = {a->served_name, a->max_context, tokenizer_vocab(a->model->tok)}};
+    return ST_OK;
+}
+
+static core_options core_options_of(const app *a) {
+    const config *c = a->cfg;
+    return (core_options){
+        .epoch = clock_random64(),
+        .max_requests = c->limits.max_requests,
+        .max_queue = c->limits.max_queue,
+        .max_workers = c->limits.max_workers,
+        .heartbeat_ns = c->limits.heartbeat_ms * NS_PER_MS,
+        .suspect_ns = c->limits.suspect_ms * NS_PER_MS,
+        .gone_ns = c->limits.gone_ms * NS_PER_MS,
+        .step_age_min_ns = c->limits.step_age_ms * NS_PER_MS,
+        .lease_ns = c->limits.lease_ms * NS_PER_MS,
+        .wait_prefill_ns = c->limits.wait_prefill_ms * NS_PER_MS,
+        .prefill_ns = c->limits.prefill_ms * NS_PER_MS,
+        .wait_kv_ns = c->limits.wait_kv_ms * NS_PER_MS,
+        .decode_token_ns = c->limits.decode_token_ms * NS_PER_MS,
+        .max_attempts = c->limits.max_attempts,
+        .max_context = a->max_context,
+        .mixed_numerics = c->cluster.mixed_numerics,
+        .role_wanted = {[ROLE_PREFILL] = c->prefill.count, [ROLE_DECODE] = c->decode.count, [ROLE_COLOCATED] = c->colocated.count},
+    };
+}
+
+static void print_limits(const app *a) {
+    const config *c = a->cfg;
+    const struct {
+        const char *what;
+        uint32_t value;
+        const char *unit;
+    } rows[] = {
+        {"requests alive", c->limits.max_requests, ""},      {"requests queued", c->limits.max_queue, ""},
+        {"workers", c->limits.max_workers, ""},              {"body", c->limits.max_body_kb, "KB"},
+        {"context", a->max_context, "tokens"},               {"wait for prefill", c->limits.wait_prefill_ms, "ms"},
+        {"prefill", c->limits.prefill_ms, "ms"},             {"wait for kv", c->limits.wait_kv_ms, "ms"},
+        {"decode without a token", c->limits.decode_token_ms, "ms"}, {"attempts", c->limits.max_attempts, ""},
+        {"client does not read", c->limits.slow_client_ms, "ms"},    {"worker suspect", c->limits.suspect_ms, "ms"},
+        {"worker gone", c->limits.gone_ms, "ms"},            {"lease", c->limits.lease_ms, "ms"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        log_info("coordinator", "limit", "what=\"%s\" max=%u%s", rows[i].what, rows[i].value, rows[i].unit);
+    }
+}
+
+static status open_fronts(app *a, errbuf *eb) {
+    const config *c = a->cfg;
+    size_t body_max = (size_t)c->limits.max_body_kb * 1024;
+    http_options ho = {.loop = a->loop,
+                       .core = a->core,
+                       .streams = a->streams,
+                       .text = a->text,
+                       .env = &a->env,
+                       .meter = a->meter,
+                       .facts = {.model = a->served_name,
+                                 .model_root = c->model.path,
+                                 .backend = c->model.backend,
+                                 .max_context = a->max_context,
+                                 .mixed_numerics = c->cluster.mixed_numerics,
+                                 .started = clock_wall_s(),
+                                 .role_wanted = {[ROLE_PREFILL] = c->prefill.count,
+                                                 [ROLE_DECODE] = c->decode.count,
+                                                 [ROLE_COLOCATED] = c->colocated.count}},
+                       .body_max = body_max,
+                       .slow_client_ns = c->limits.slow_client_ms * NS_PER_MS};
+    status st = http_open(&a->http, c->cluster.http, &ho, eb);
+    if (st != ST_OK) return st;
+    int host_len = (int)(strrchr(c->cluster.http, ':') - c->cluster.http);
+    a->http_url = xasprintf("http://%.*s:%u", host_len, c->cluster.http, http_port(a->http));
+    if (!c->cluster.client[0]) return ST_OK;
+    native_options no = {.loop = a->loop, .streams = a->streams, .text = a->text, .env = &a->env, .body_max = body_max};
+    return native_open(&a->native, c->cluster.client, &no, eb);
+}
+
+static status open_app(app *a, errbuf *eb) {
+    status st = load_model(a, eb);
+    if (st == ST_OK) st = loop_new(&a->loop, turn, a, eb);
+    if (st != ST_OK) return st;
+    core_sink sink = {.ctx = a, .send = sink_send, .hang_up = sink_hang_up, .token = sink_token, .end = sink_end};
+    core_options opt = core_options_of(a);
+    a->core = core_new(&opt, &sink, clock_now_ns());
+    a->meter = meter_new(a->served_name);
+    a->streams = streams_new(a->core, a->model->tok, a->meter);
+    bus_handler control = {.ctx = a, .message = control_message, .lost = control_lost};
+    st = bus_listen(&a->control, a->loop, a->cfg->cluster.control, &control, eb);
+    if (st != ST_OK) return err_prefix(eb, st, "cluster.control");
+    st = text_new(&a->text, a->loop, &a->env, eb);
+    return st == ST_OK ? open_fronts(a, eb) : st;
+}
+
+static void close_app(app *a) {
+    http_free(a->http);
+    native_free(a->native);
+    text_free(a->text);
+    streams_free(a->streams);
+    bus_free(a->control);
+    core_free(a->core);
+    meter_free(a->meter);
+    loop_free(a->loop);
+    chat_template_done(&a->chat);
+    model_free(a->model);
+    config_free(a->cfg);
+    free(a->served_name);
+    free(a->http_url);
+    buf_done(&a->scratch);
+    free(a);
+}
+
+static void prepare_process(void) {
+    signal(SIGPIPE, SIG_IGN);
+    struct rlimit files; /* one descriptor per client */
+    if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
+        files.rlim_cur = files.rlim_max;
+        (void)setrlimit(RLIMIT_NOFILE, &files);
+    }
+    /* Under mpirun its death must not leave an orphan behind. */
+    if (getenv("OMPI_COMM_WORLD_RANK")) (void)prctl(PR_SET_PDEATHSIG, SIGTERM);
+}
+
+int main(int argc, char **argv) {
+    static const struct argp_option options[] = {
+        {"set", OPT_SET, "KEY=VALUE", 0, "Override one key of the config, e.g. decode.count=2", 0},
+        {"check", OPT_CHECK, NULL, 0, "Print the resolved config and the rank map, and exit", 0},
+        {0}};
+    static const struct argp argp = {options, parse_option, "CONFIG", "Routes, watches and answers: the front of a Baton cluster.", 0, 0, 0};
+    arguments args = {0};
+    argp_parse(&argp, argc, argv, 0, NULL, &args);
+
+    errbuf eb = {0};
+    app *a = xcalloc(1, sizeof *a);
+    int code = 2;
+    log_level level = LOG_INFO;
+    status st = config_load(&a->cfg, args.config, args.sets, args.set_count, &eb);
+    if (st == ST_OK) st = log_level_parse(a->cfg->cluster.log_level, &level, &eb);
+    if (st != ST_OK) goto fail;
+    if (args.check) {
+        code = check(a->cfg);
+        close_app(a);
+        return code;
+    }
+    log_setup(level, "coordinator");
+    prepare_process();
+    code = 1;
+    st = open_app(a, &eb);
+    if (st != ST_OK) goto fail;
+    print_limits(a);
+    log_info("coordinator", "listening", "http=%s control=%s client=%s model=%s", a->http_url, bus_endpoint(a->control),
+             a->native ? native_endpoint(a->native) : "-", a->served_name);
+    loop_signals(a->loop, on_signal, a);
+    loop_run(a->loop);
+    log_info("coordinator", "stopped");
+    close_app(a);
+    return 0;
+
+fail:
+    fprintf(stderr, "baton-coordinator: %s\n", eb.text);
+    close_app(a);
+    return code;
+}

@@ -1,0 +1,262 @@
+#include "coordinator/meter.h"
+
+#include "obs/metrics.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* vLLM's bounds, so that its dashboards read these series as they are. */
+static const double ttft_bounds[] = {.001, .005, .01, .02, .04, .06, .08, .1, .25, .5, .75,
+                                     1,    2.5,  5,   7.5, 10,  20,  40,  80, 160, 640, 2560};
+static const double gap_bounds[] = {.001, .0025, .005, .01, .025, .05, .075, .1, .15, .2, .3, .4, .5, .75,
+                                    1,    2.5,   5,    7.5, 10,   20,  40,   80};
+static const double stage_bounds[] = {.001, .0025, .005, .01, .025, .05, .1, .2, .3, .5, .8, 1,   1.5, 2,   2.5,
+                                      5,    10,    15,   20,  30,   40,  50, 60, 120, 240, 480, 960, 1920, 7680};
+static const double count_bounds[] = {1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000, 50000, 100000};
+
+enum { WORKERS_SHOWN_MAX = 1024 };
+
+/* The gauges of a worker that was seen once: zero when it is not there any more, so that no page is counted for the dead. */
+typedef struct known_worker {
+    metric *up, *pages_used, *pages_total, *running, *step_age;
+    struct known_worker *next;
+} known_worker;
+
+struct meter {
+    metrics *all;
+    char *label; /* model_name="...",engine="0" */
+    metric *ttft, *gap, *e2e, *queue, *prefill, *decode, *handoff;
+    metric *prompt_tokens, *output_tokens, *prompt_sizes, *output_sizes, *params_n;
+    metric *kv_token_bytes;
+    metric *computed_tokens;
+    core_worker_info *workers; /* scratch for meter_print */
+    known_worker *known;       /* newest first */
+};
+
+static metric *histogram(meter *m, const char *name, const char *help, const char *labels, const double *bounds,
+                         uint32_t count) {
+    return metrics_get(m->all, METRIC_HISTOGRAM, name, help, labels, bounds, count);
+}
+
+static metric *counter(meter *m, const char *name, const char *help, const char *labels) {
+    return metrics_get(m->all, METRIC_COUNTER, name, help, labels, NULL, 0);
+}
+
+static metric *gauge(meter *m, const char *name, const char *help, const char *labels) {
+    return metrics_get(m->all, METRIC_GAUGE, name, help, labels, NULL, 0);
+}
+
+/* Adds the model's label in front of one more label. Borrowed: out. */
+static const char *with_label(const meter *m, const char *name, const char *value, buf *out) {
+    buf_reset(out);
+    buf_adds(out, m->label);
+    metrics_label(out, name, value);
+    return out->data;
+}
+
+meter *meter_new(const char *model) {
+    PRE(model);
+    meter *m = xcalloc(1, sizeof *m);
+    m->all = metrics_new();
+    m->workers = xcalloc(WORKERS_SHOWN_MAX, sizeof *m->workers);
+    buf label = {0};
+    metrics_label(&label, "model_name", model);
+    metrics_label(&label, "engine", "0");
+    m->label = label.data;
+    const char *l = m->label;
+#define STAGES stage_bounds, ARRAY_LEN(stage_bounds)
+#define COUNTS count_bounds, ARRAY_LEN(count_bounds)
+    m->ttft = histogram(m, "vllm:time_to_first_token_seconds", "Arrival to first token.", l, ttft_bounds, ARRAY_LEN(ttft_bounds));
+    m->gap = histogram(m, "vllm:inter_token_latency_seconds", "Between two tokens of a choice.", l, gap_bounds, ARRAY_LEN(gap_bounds));
+    m->e2e = histogram(m, "vllm:e2e_request_latency_seconds", "Arrival to the last token.", l, STAGES);
+    m->queue = histogram(m, "vllm:request_queue_time_seconds", "Time in the coordinator's queue.", l, STAGES);
+    m->prefill = histogram(m, "vllm:request_prefill_time_seconds", "Time in prefill.", l, STAGES);
+    m->decode = histogram(m, "vllm:request_decode_time_seconds", "Time in decode.", l, STAGES);
+    m->prompt_sizes = histogram(m, "vllm:request_prompt_tokens", "Prompt tokens per request.", l, COUNTS);
+    m->output_sizes = histogram(m, "vllm:request_generation_tokens", "Output tokens per choice.", l, COUNTS);
+    m->params_n = histogram(m, "vllm:request_params_n", "Choices asked for.", l, COUNTS);
+    m->prompt_tokens = counter(m, "vllm:prompt_tokens_total", "Prompt tokens of admitted requests.", l);
+    m->output_tokens = counter(m, "vllm:generation_tokens_total", "Tokens that reached their client's stream.", l);
+    m->handoff = histogram(m, "baton_handoff_seconds", "Wait for the hand-off that a request saw.", "", STAGES);
+    m->kv_token_bytes = gauge(m, "baton_kv_token_bytes", "KV bytes of one token, all layers.", "");
+    /* Every prompt token is computed here: there is no prefix cache, and KV that came by hand-off was computed by a prefill worker. */
+    buf source = {0};
+    m->computed_tokens = counter(m, "vllm:prompt_tokens_by_source_total", "Prompt tokens by where their KV came from.",
+                                 with_label(m, "source", "local_compute", &source));
+    buf_done(&source);
+#undef STAGES
+#undef COUNTS
+    return m;
+}
+
+void meter_free(meter *m) {
+    if (!m) return;
+    while (m->known) {
+        known_worker *k = m->known;
+        m->known = k->next;
+        free(k);
+    }
+    metrics_free(m->all);
+    free(m->label);
+    free(m->workers);
+    free(m);
+}
+
+void meter_joined(meter *m, const ctl_join *join) {
+    PRE(m && join);
+    metric_set(m->kv_token_bytes, (double)join->kv_token_bytes);
+}
+
+void meter_admitted(meter *m, uint32_t prompt_tokens, uint32_t choices) {
+    metric_add(m->prompt_tokens, prompt_tokens);
+    metric_add(m->computed_tokens, prompt_tokens);
+    metric_observe(m->prompt_sizes, prompt_tokens);
+    metric_observe(m->params_n, choices);
+}
+
+void meter_token(meter *m, uint64_t gap_ns, bool first) {
+    metric_add(m->output_tokens, 1);
+    if (!first) metric_observe(m->gap, (double)gap_ns / 1e9);
+}
+
+void meter_finished(meter *m, const char *reason, const core_times *t, uint32_t output_tokens) {
+    PRE(m && reason && t);
+    buf l = {0};
+    metric_add(counter(m, "vllm:request_success_total", "Ended choices, by how.", with_label(m, "finished_reason", reason, &l)), 1);
+    buf_done(&l);
+    metric_observe(m->output_sizes, output_tokens);
+    if (t->first_token_ns) metric_observe(m->ttft, (double)t->first_token_ns / 1e9);
+    if (t->total_ns) metric_observe(m->e2e, (double)t->total_ns / 1e9);
+    if (t->total_ns) metric_observe(m->queue, (double)t->queue_ns / 1e9);
+    if (t->prefill_ns) metric_observe(m->prefill, (double)t->prefill_ns / 1e9);
+    if (t->decode_ns) metric_observe(m->decode, (double)t->decode_ns / 1e9);
+    if (t->handoff_ns) metric_observe(m->handoff, (double)t->handoff_ns / 1e9);
+}
+
+void meter_http(meter *m, const char *handler, uint32_t code) {
+    char text[16];
+    snprintf(text, sizeof text, "%uxx", code / 100);
+    buf l = {0};
+    metrics_label(&l, "handler", handler);
+    metrics_label(&l, "status", text);
+    metric_add(counter(m, "http_requests_total", "Answered HTTP requests.", l.data), 1);
+    buf_done(&l);
+}
+
+static void copy_counter(meter *m, const char *name, const char *help, uint64_t value) {
+    metric_set(counter(m, name, help, ""), (double)value);
+}
+
+static void copy_requests(meter *m, const core_counters *n) {
+    uint32_t running = 0;
+    for (uint32_t i = 0; i < request_sm.state_count; i++) {
+        if (request_sm.states[i].end) continue;
+        buf l = {0};
+        /* The machine's own names, in lower case like every other label. */
+        char name[32];
+        snprintf(name, sizeof name, "%s", request_sm.states[i].name);
+        for (char *p = name; *p; p++) *p = *p >= 'A' && *p <= 'Z' ? (char)(*p + 32) : *p;
+        metrics_label(&l, "state", name);
+        metric_set(gauge(m, "baton_requests", "Choices alive, by state.", l.data), n->requests[i]);
+        buf_done(&l);
+        if (i == REQ_PREFILL || i == REQ_WAIT_KV || i == REQ_DECODE) running += n->requests[i];
+    }
+    metric_set(gauge(m, "vllm:num_requests_running", "Choices at a worker.", m->label), running);
+    metric_set(gauge(m, "vllm:num_requests_waiting", "Choices in the queue.", m->label),
+               n->requests[REQ_NEW] + n->requests[REQ_WAIT_PREFILL]);
+}
+
+static void copy_totals(meter *m, const core_counters *n) {
+    copy_counter(m, "baton_submitted_total", "Choices admitted.", n->submitted);
+    copy_counter(m, "baton_rejected_full_total", "Refused because the queue was full.", n->rejected_full);
+    copy_counter(m, "baton_rejected_invalid_total", "Refused because they can never fit.", n->rejected_invalid);
+    copy_counter(m, "baton_failed_total", "Choices that failed.", n->failed);
+    copy_counter(m, "baton_canceled_total", "Choices whose client left.", n->canceled);
+    copy_counter(m, "baton_replays_total", "Requests replayed after a failure.", n->replays);
+    copy_counter(m, "baton_preemptions_total", "Sequences preempted by a full decode pool.", n->preemptions);
+    copy_counter(m, "baton_stale_messages_total", "Messages about what is over, answered with DROP.", n->stale_messages);
+    copy_counter(m, "baton_duplicate_tokens_total", "Tokens that came twice and were equal.", n->duplicate_tokens);
+    copy_counter(m, "baton_handoffs_started_total", "Hand-offs begun.", n->handoffs_started);
+    copy_counter(m, "baton_handoffs_verified_total", "Hand-offs verified by the receiver.", n->handoffs_verified);
+    copy_counter(m, "baton_handoffs_failed_total", "Hand-offs that failed.", n->handoffs_failed);
+    copy_counter(m, "baton_handoff_bytes_total", "KV payload of verified hand-offs.", n->handoff_bytes);
+    metric_set(gauge(m, "baton_handoffs_pending", "Hand-offs begun and not verified.", ""), n->handoffs_pending);
+    metric_set(gauge(m, "baton_kv_pages_pinned", "Pages of finished prompts that wait for a receiver.", ""), (double)n->pages_pinned);
+    metric_set(counter(m, "vllm:num_preemptions_total", "Sequences preempted.", m->label), (double)n->preemptions);
+}
+
+static known_worker *known_of(meter *m, const char *labels) {
+    metric *up = gauge(m, "baton_worker_up", "1 while the worker takes work.", labels);
+    for (known_worker *k = m->known; k; k = k->next)
+        if (k->up == up) return k;
+    known_worker *k = xcalloc(1, sizeof *k);
+    k->up = up;
+    k->pages_used = gauge(m, "baton_kv_pages_used", "Pages in use, as the worker's pool counts them.", labels);
+    k->pages_total = gauge(m, "baton_kv_pages_total", "Pages of the pool.", labels);
+    k->running = gauge(m, "baton_worker_running", "Sequences in the batch, or prompts in process.", labels);
+    k->step_age = gauge(m, "baton_worker_step_age_seconds", "Age of the running step; 0 = idle.", labels);
+    k->next = m->known;
+    m->known = k;
+    return k;
+}
+
+static void copy_worker(meter *m, const core_worker_info *w) {
+    const ctl_heartbeat *b = &w->beat;
+    buf l = {0};
+    metrics_label(&l, "role", worker_role_name(w->role));
+    metrics_label(&l, "worker", w->name);
+    if (w->state != MEMBER_GONE) {
+        known_worker *k = known_of(m, l.data);
+        metric_set(k->up, w->state == MEMBER_READY);
+        metric_set(k->pages_used, b->pages_used);
+        metric_set(k->pages_total, w->page_count);
+        metric_set(k->running, b->running);
+        metric_set(k->step_age, (double)b->step_age_ns / 1e9);
+    }
+    const struct {
+        const char *name, *help;
+        uint64_t value;
+    } totals[] = {
+        {"baton_steps_total", "Steps begun.", b->step},
+        {"baton_decode_rows_total", "Sum of decode batch sizes over steps.", b->decode_rows},
+        {"baton_decode_steps_total", "Steps with decode rows.", b->decode_steps},
+        {"baton_prefill_tokens_total", "Prompt tokens processed.", b->prefill_rows},
+        {"baton_worker_stale_total", "Messages that the worker dropped as stale.", b->stale},
+        {"baton_xfer_segments_total", "Segments sent or verified.", b->xfer_segments},
+        {"baton_xfer_bytes_total", "Payload bytes sent or verified.", b->xfer_bytes},
+        {"baton_xfer_failures_total", "Transfers that failed.", b->xfer_failures},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(totals); i++) {
+        metric_set(counter(m, totals[i].name, totals[i].help, l.data), (double)totals[i].value);
+    }
+    buf_done(&l);
+}
+
+static void copy_workers(meter *m, const core *c, uint64_t now_ns) {
+    for (known_worker *k = m->known; k; k = k->next) {
+        metric *all[] = {k->up, k->pages_used, k->pages_total, k->running, k->step_age};
+        for (size_t i = 0; i < ARRAY_LEN(all); i++) metric_set(all[i], 0);
+    }
+    uint32_t count = core_workers(c, m->workers, WORKERS_SHOWN_MAX, now_ns);
+    uint64_t used = 0, total = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        const core_worker_info *w = &m->workers[i];
+        copy_worker(m, w);
+        if (w->state == MEMBER_GONE || w->role == ROLE_PREFILL) continue;
+        used += w->beat.pages_used;
+        total += w->page_count;
+    }
+    metric_set(gauge(m, "vllm:kv_cache_usage_perc", "Pages in use of the pools that decode, 0 to 1.", m->label),
+               total ? (double)used / (double)total : 0);
+}
+
+void meter_print(meter *m, const core *c, uint64_t now_ns, buf *out) {
+    PRE(m && c && out);
+    core_counters n;
+    core_counters_of(c, &n);
+    copy_requests(m, &n);
+    copy_totals(m, &n);
+    copy_workers(m, c, now_ns);
+    metrics_print(m->all, out);
+}

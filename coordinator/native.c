@@ -1,0 +1,319 @@
+#include "coordinator/native.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "coordinator/native_wire.h"
+#include "net/bus.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <uthash.h>
+#include <utlist.h>
+
+#define NATIVE_SILENCE_NS (10 * NS_PER_S)
+#define NATIVE_KEEPALIVE_NS NS_PER_S
+#define NATIVE_SCAN_NS (250 * NS_PER_MS)
+
+typedef struct peer peer;
+
+typedef struct ask { /* one request of a peer */
+    peer *peer;
+    uint64_t id; /* the client's */
+    bool send_ids, send_text;
+    text_job *job; /* away, or NULL */
+    stream *stream;
+    bool dirty, large;
+    uint64_t sent_ns; /* when something was last sent for it */
+    struct ask *dirty_prev, *dirty_next;
+    UT_hash_handle hh; /* by id */
+} ask;
+
+struct peer {
+    native *n;
+    uint64_t conn;
+    uint64_t heard_ns;
+    ask *asks;
+    uint32_t large; /* jobs away at the text thread: later ones must not overtake them */
+    UT_hash_handle hh; /* by conn */
+};
+
+struct native {
+    native_options opt;
+    bus *bus;
+    peer *peers;
+    ask *dirty;
+    bool stopping;
+    char why[96]; /* stopping */
+    uint64_t scan_ns;
+    buf scratch; /* one event's bytes */
+};
+
+static void send_scratch(const peer *p) {
+    (void)bus_send(p->n->bus, p->conn, p->n->scratch.data, p->n->scratch.len); /* ST_PEER: on_lost comes */
+}
+
+static void send_error(const peer *p, const uint64_t *id, const api_error *e) {
+    native_wire_error(&p->n->scratch, id, e);
+    send_scratch(p);
+}
+
+static void ask_free(ask *a, uint64_t now_ns) {
+    native *n = a->peer->n;
+    if (a->job) {
+        a->job->owner = NULL;
+        if (a->large) a->peer->large--;
+    }
+    stream_close(a->stream, now_ns);
+    if (a->dirty) DL_DELETE2(n->dirty, a, dirty_prev, dirty_next);
+    HASH_DEL(a->peer->asks, a);
+    free(a);
+}
+
+static void peer_free(peer *p, uint64_t now_ns) {
+    ask *a, *next;
+    HASH_ITER(hh, p->asks, a, next) ask_free(a, now_ns);
+    HASH_DEL(p->n->peers, p);
+    free(p);
+}
+
+/* ---- requests ---- */
+
+static void on_wake(void *ctx) {
+    ask *a = ctx;
+    if (a->dirty) return;
+    a->dirty = true;
+    DL_APPEND2(a->peer->n->dirty, a, dirty_prev, dirty_next);
+}
+
+static void on_job_done(void *owner, text_job *job) {
+    ask *a = owner;
+    peer *p = a->peer;
+    native *n = p->n;
+    uint64_t now_ns = clock_now_ns();
+    api_error e = job->err;
+    a->job = NULL;
+    if (a->large) p->large--;
+    a->large = false;
+    uint64_t seed = job->request.params.seed;
+    stream_listener l = {.ctx = a, .wake = on_wake};
+    if (e.http || stream_open(&a->stream, n->opt.streams, &job->request, &l, now_ns, &e) != ST_OK) {
+        send_error(p, &a->id, &e);
+        ask_free(a, now_ns);
+    } else {
+        native_wire_accepted(&n->scratch, a->id, seed, stream_prompt_tokens(a->stream));
+        send_scratch(p);
+        a->sent_ns = now_ns;
+    }
+    text_job_free(job);
+}
+
+static void take_request(peer *p, const Baton__ClientRequest *m) {
+    native *n = p->n;
+    api_error e = {0};
+    ask *a = NULL;
+    uint64_t id = m->id;
+    HASH_FIND(hh, p->asks, &id, sizeof id, a);
+    if (a) {
+        api_fail(&e, 400, "id", "id: a request with this id is alive");
+    } else if (n->stopping) {
+        api_fail(&e, 503, NULL, "%s", n->why);
+    } else if (HASH_COUNT(p->asks) >= NATIVE_REQUESTS_MAX) {
+        api_fail(&e, 429, NULL, "%u requests of this connection are alive: wait for one", NATIVE_REQUESTS_MAX);
+    }
+    if (e.http) {
+        send_error(p, &id, &e);
+        return;
+    }
+    a = xcalloc(1, sizeof *a);
+    *a = (ask){.peer = p, .id = id, .send_ids = m->send_ids, .send_text = m->send_text, .sent_ns = clock_now_ns()};
+    HASH_ADD(hh, p->asks, id, sizeof a->id, a);
+    text_job *job = text_job_new(API_COMPLETION, a, on_job_done);
+    if (native_wire_request(m, n->opt.env->model.name, &job->request, &e) != ST_OK) {
+        send_error(p, &id, &e);
+        text_job_free(job);
+        ask_free(a, clock_now_ns());
+        return;
+    }
+    a->job = job;
+    bool away = false;
+    status st = text_run(n->opt.text, job, p->large > 0, &away);
+    if (st == ST_OK && away) {
+        a->large = true;
+        p->large++;
+    } else if (st != ST_OK) {
+        api_fail(&e, 429, NULL, "too many large requests are being read: try again later");
+        send_error(p, &id, &e);
+        a->job = NULL;
+        text_job_free(job);
+        ask_free(a, clock_now_ns());
+    }
+}
+
+static void cancel_request(peer *p, uint64_t id) {
+    ask *a = NULL;
+    HASH_FIND(hh, p->asks, &id, sizeof id, a);
+    if (!a) return; /* it has ended: the client has its answer already */
+    native *n = p->n;
+    for (uint32_t i = 0; a->stream && i < stream_choice_count(a->stream); i++) {
+        if (stream_finish_of(a->stream, i).reason) continue;
+        native_wire_end(&n->scratch, id, a->stream, i, true, NULL, 0);
+        send_scratch(p);
+    }
+    if (!a->stream) {
+        api_error e = {0};
+        api_fail(&e, 503, NULL, "canceled before it was accepted");
+        send_error(p, &id, &e);
+    }
+    ask_free(a, clock_now_ns());
+}
+
+static void on_message(void *ctx, uint64_t conn, const void *bytes, size_t count) {
+    native *n = ctx;
+    peer *p = NULL;
+    HASH_FIND(hh, n->peers, &conn, sizeof conn, p);
+    if (!p) {
+        p = xcalloc(1, sizeof *p);
+        p->n = n;
+        p->conn = conn;
+        HASH_ADD(hh, n->peers, conn, sizeof p->conn, p);
+    }
+    p->heard_ns = clock_now_ns();
+    api_error e = {0};
+    if (count > n->opt.body_max) {
+        api_fail(&e, 413, NULL, "the message has %zu bytes, want at most %zu (limits.max_body_kb)", count, n->opt.body_max);
+        send_error(p, NULL, &e);
+        return;
+    }
+    Baton__ClientMessage *m = baton__client_message__unpack(NULL, count, bytes);
+    switch (m ? m->body_case : BATON__CLIENT_MESSAGE__BODY__NOT_SET) {
+    case BATON__CLIENT_MESSAGE__BODY_REQUEST: take_request(p, m->request); break;
+    case BATON__CLIENT_MESSAGE__BODY_CANCEL: cancel_request(p, m->cancel->id); break;
+    case BATON__CLIENT_MESSAGE__BODY_PING:
+        native_wire_pong(&n->scratch, m->ping->has_id ? &m->ping->id : NULL);
+        send_scratch(p);
+        break;
+    case BATON__CLIENT_MESSAGE__BODY__NOT_SET:
+    case _BATON__CLIENT_MESSAGE__BODY__CASE_IS_INT_SIZE:
+        api_fail(&e, 400, NULL, "these bytes are no ClientMessage of client.proto");
+        send_error(p, NULL, &e);
+        break;
+    }
+    if (m) baton__client_message__free_unpacked(m, NULL);
+}
+
+static void on_lost(void *ctx, uint64_t conn, const char *why) {
+    native *n = ctx;
+    peer *p = NULL;
+    HASH_FIND(hh, n->peers, &conn, sizeof conn, p);
+    if (!p) return;
+    log_debug("native", "client gone", "peer=%" PRIu64 " requests=%u why=%s", conn, HASH_COUNT(p->asks), why);
+    peer_free(p, clock_now_ns());
+}
+
+/* ---- answers ---- */
+
+/* Tokens of a part: each one event; the text goes with the last, since it is the one that made it certain. */
+static void send_part(ask *a, const stream_step *step) {
+    const choice *c = stream_choice(a->stream, step->choice);
+    const choice_part *part = &step->part;
+    bool has_text = step->kind == STEP_PART && a->send_text;
+    for (uint32_t t = part->token_begin; t < part->token_end; t++) {
+        bool last = has_text && t + 1 == part->token_end;
+        native_wire_token(&a->peer->n->scratch, a->id, a->stream, step->choice, t, a->send_ids,
+                          last ? c->text.data + part->text_begin : NULL, part->text_end - part->text_begin);
+        send_scratch(a->peer);
+    }
+}
+
+static void send_end(ask *a, const stream_step *step) {
+    const choice *c = stream_choice(a->stream, step->choice);
+    const choice_part *part = &step->part;
+    bool has_text = a->send_text && part->text_end > part->text_begin;
+    native_wire_end(&a->peer->n->scratch, a->id, a->stream, step->choice, false,
+                    has_text ? c->text.data + part->text_begin : NULL, part->text_end - part->text_begin);
+    send_scratch(a->peer);
+}
+
+static void render(ask *a, uint64_t now_ns) {
+    native *n = a->peer->n;
+    a->dirty = false;
+    DL_DELETE2(n->dirty, a, dirty_prev, dirty_next);
+    stream_step step;
+    while (stream_next(a->stream, false, &step)) {
+        a->sent_ns = now_ns;
+        send_part(a, &step);
+        if (step.kind == STEP_END) send_end(a, &step);
+    }
+    const api_error *failed = stream_error(a->stream);
+    if (failed) send_error(a->peer, &a->id, failed);
+    if (failed || stream_ended(a->stream)) ask_free(a, now_ns);
+}
+
+void native_turn(native *n, uint64_t now_ns) {
+    PRE(n);
+    while (n->dirty) render(n->dirty, now_ns);
+    if (now_ns < n->scan_ns) return;
+    n->scan_ns = now_ns + NATIVE_SCAN_NS;
+    peer *p, *next_peer;
+    HASH_ITER(hh, n->peers, p, next_peer) {
+        if (now_ns > p->heard_ns + NATIVE_SILENCE_NS) {
+            log_debug("native", "client silent", "peer=%" PRIu64 " requests=%u", p->conn, HASH_COUNT(p->asks));
+            bus_drop(n->bus, p->conn);
+            peer_free(p, now_ns);
+            continue;
+        }
+        ask *a, *next;
+        HASH_ITER(hh, p->asks, a, next) {
+            if (now_ns < a->sent_ns + NATIVE_KEEPALIVE_NS) continue;
+            native_wire_keepalive(&n->scratch, a->id);
+            send_scratch(p);
+            a->sent_ns = now_ns;
+        }
+    }
+}
+
+status native_open(native **out, const char *endpoint, const native_options *opt, errbuf *eb) {
+    PRE(out && endpoint && opt);
+    PRE(opt->loop && opt->streams && opt->text && opt->env && opt->body_max > 0);
+    native *n = xcalloc(1, sizeof *n);
+    n->opt = *opt;
+    bus_handler h = {.ctx = n, .message = on_message, .lost = on_lost};
+    status st = bus_listen(&n->bus, opt->loop, endpoint, &h, eb);
+    if (st != ST_OK) {
+        native_free(n);
+        return err_prefix(eb, st, "cluster.client");
+    }
+    *out = n;
+    return ST_OK;
+}
+
+void native_free(native *n) {
+    if (!n) return;
+    peer *p, *next;
+    HASH_ITER(hh, n->peers, p, next) peer_free(p, clock_now_ns());
+    bus_free(n->bus);
+    buf_done(&n->scratch);
+    free(n);
+}
+
+const char *native_endpoint(const native *n) { return bus_endpoint(n->bus); }
+
+void native_stop(native *n, const char *why) {
+    PRE(n && why);
+    n->stopping = true;
+    snprintf(n->why, sizeof n->why, "%s", why);
+    api_error e = {0};
+    api_fail(&e, 503, NULL, "%s", why);
+    peer *p, *next_peer;
+    HASH_ITER(hh, n->peers, p, next_peer) {
+        ask *a, *next;
+        HASH_ITER(hh, p->asks, a, next) {
+            if (a->stream) {
+                stream_fail(a->stream, 503, why);
+                continue;
+            }
+            send_error(p, &a->id, &e);
+            ask_free(a, clock_now_ns());
+        }
+    }
+}

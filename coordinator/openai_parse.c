@@ -1,0 +1,385 @@
+#include "coordinator/openai.h"
+
+#include "coordinator/jfield.h"
+
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Fields of the API that this server does not implement and that would change the answer. */
+typedef enum refuse_when { REFUSE_SET, REFUSE_FULL, REFUSE_CHOICE } refuse_when;
+static const struct {
+    const char *name;
+    refuse_when when; /* SET: any value; FULL: anything but false and empty ones; CHOICE: anything but "none" and "auto" */
+} refused[] = {
+    {"tools", REFUSE_FULL},
+    {"tool_choice", REFUSE_CHOICE},
+    {"functions", REFUSE_FULL},
+    {"function_call", REFUSE_CHOICE},
+    {"structured_outputs", REFUSE_FULL},
+    {"prompt_logprobs", REFUSE_SET},
+    {"prompt_embeds", REFUSE_SET},
+    {"truncate_prompt_tokens", REFUSE_SET},
+    {"allowed_token_ids", REFUSE_SET},
+    {"bad_words", REFUSE_FULL},
+    {"logits_processors", REFUSE_FULL},
+    {"suffix", REFUSE_FULL},
+    {"use_beam_search", REFUSE_FULL},
+    {"continue_final_message", REFUSE_FULL},
+    {"chat_template", REFUSE_SET},
+    {"chat_template_kwargs", REFUSE_FULL},
+    {"documents", REFUSE_FULL},
+    {"audio", REFUSE_FULL},
+};
+
+static bool is_empty(const json_t *v) {
+    if (json_is_null(v) || json_is_false(v)) return true;
+    if (json_is_string(v)) return json_string_length(v) == 0;
+    if (json_is_array(v)) return json_array_size(v) == 0;
+    return json_is_object(v) && json_object_size(v) == 0;
+}
+
+static bool is_none_or_auto(const json_t *v) {
+    return json_is_string(v) && (strcmp(json_string_value(v), "none") == 0 || strcmp(json_string_value(v), "auto") == 0);
+}
+
+static void refuse(jfields *f, const char *name) {
+    jf_fail(f, name, "%s: this server does not support it, and leaving it out would change the answer", name);
+}
+
+static void parse_refused(jfields *f) {
+    for (size_t i = 0; i < ARRAY_LEN(refused); i++) {
+        const json_t *v = jf_get(f, refused[i].name);
+        if (!v) continue;
+        bool bad = true;
+        switch (refused[i].when) {
+        case REFUSE_SET: break;
+        case REFUSE_FULL: bad = !is_empty(v); break;
+        case REFUSE_CHOICE: bad = !is_none_or_auto(v); break;
+        }
+        if (bad) refuse(f, refused[i].name);
+    }
+    const char *key = NULL;
+    json_t *v = NULL;
+    json_object_foreach((json_t *)f->object, key, v) {
+        if (strncmp(key, "guided_", 7) == 0 && !json_is_null(v)) refuse(f, key);
+    }
+    const json_t *format = jf_get(f, "response_format");
+    if (format) {
+        const char *type = json_string_value(json_object_get(format, "type"));
+        if (!type || strcmp(type, "text") != 0) {
+            jf_fail(f, "response_format", "response_format: only {\"type\": \"text\"} is supported");
+        }
+    }
+    const json_t *modes = jf_get(f, "modalities");
+    if (modes && !(json_array_size(modes) == 1 && json_is_string(json_array_get(modes, 0)) &&
+                   strcmp(json_string_value(json_array_get(modes, 0)), "text") == 0)) {
+        jf_fail(f, "modalities", "modalities: only [\"text\"] is supported");
+    }
+    const json_t *open_turn = jf_get(f, "add_generation_prompt");
+    if (open_turn && !json_is_true(open_turn)) refuse(f, "add_generation_prompt");
+}
+
+static void parse_model(jfields *f, const api_model *m) {
+    const char *name = NULL;
+    size_t len = 0;
+    if (!jf_text(f, "model", &name, &len) || strcmp(name, m->name) == 0) return;
+    api_fail(f->err, 404, "model", "the model '%.100s' does not exist; this server serves '%s'", name, m->name);
+}
+
+/* A list of token ids; name and number are for the error text. */
+static void parse_ids(jfields *f, const char *name, const json_t *list, token_list *out) {
+    for (size_t i = 0; i < json_array_size(list) && jf_ok(f); i++) {
+        int64_t id = 0;
+        const json_t *v = json_array_get(list, i);
+        char what[48];
+        if (!jf_whole(v, &id)) {
+            jf_fail(f, name, "%s: entry %zu: want a token id, got %s", name, i, jf_what(v, what));
+        } else if (id < 0 || id > INT32_MAX) {
+            jf_fail(f, name, "%s: entry %zu: %s is no token id", name, i, jf_what(v, what));
+        } else {
+            token_list_add(out, (int32_t)id);
+        }
+    }
+}
+
+static void add_text_prompt(api_request *r, const json_t *v) {
+    api_prompt *p = api_add_prompt(r);
+    p->len = json_string_length(v);
+    p->text = xmemdup(json_string_value(v), p->len + 1);
+}
+
+/* "text", ["text", ...], [1, 2, ...] or [[1, 2], ...]. */
+static void parse_prompt(jfields *f, api_request *r) {
+    static const char want[] = "a string, a list of strings, a list of token ids or a list of such lists";
+    const json_t *v = jf_get(f, "prompt");
+    if (!jf_ok(f)) return;
+    if (!v) {
+        jf_fail(f, "prompt", "prompt: the field is missing, want %s", want);
+    } else if (json_is_string(v)) {
+        add_text_prompt(r, v);
+    } else if (!json_is_array(v)) {
+        jf_wrong(f, "prompt", want, v);
+    } else if (json_is_number(json_array_get(v, 0))) {
+        parse_ids(f, "prompt", v, &api_add_prompt(r)->ids);
+    } else if (json_array_size(v) > API_CHOICES_MAX) {
+        jf_fail(f, "prompt", "prompt: %zu prompts, want at most %u", json_array_size(v), API_CHOICES_MAX);
+    } else {
+        for (size_t i = 0; i < json_array_size(v) && jf_ok(f); i++) {
+            const json_t *p = json_array_get(v, i);
+            if (json_is_string(p)) add_text_prompt(r, p);
+            else if (json_is_array(p)) parse_ids(f, "prompt", p, &api_add_prompt(r)->ids);
+            else jf_wrong(f, "prompt", want, p);
+        }
+    }
+}
+
+/* A list of content parts of type text, joined by newlines as vLLM does. */
+static void parse_parts(jfields *f, uint32_t message, const json_t *parts, buf *out) {
+    for (size_t i = 0; i < json_array_size(parts) && jf_ok(f); i++) {
+        const json_t *part = json_array_get(parts, i);
+        const char *type = json_string_value(json_object_get(part, "type"));
+        const json_t *text = json_object_get(part, "text");
+        char what[48];
+        if (json_is_string(part)) {
+            text = part;
+        } else if (!type) {
+            jf_fail(f, "messages", "messages[%u].content[%zu]: want an object with a type, got %s", message, i,
+                    jf_what(part, what));
+        } else if (strcmp(type, "text") != 0) {
+            jf_fail(f, "messages", "messages[%u].content[%zu].type: only text is supported, got '%.60s'", message, i, type);
+        }
+        if (jf_ok(f) && !json_is_string(text)) {
+            jf_fail(f, "messages", "messages[%u].content[%zu].text: want a string, got %s", message, i,
+                    jf_what(text, what));
+        }
+        if (!jf_ok(f)) return;
+        if (i > 0) buf_adds(out, "\n");
+        buf_add(out, json_string_value(text), json_string_length(text));
+    }
+}
+
+static void parse_message(jfields *f, api_request *r, uint32_t i, const json_t *v) {
+    char what[48];
+    if (!json_is_object(v)) {
+        jf_fail(f, "messages", "messages[%u]: want an object, got %s", i, jf_what(v, what));
+        return;
+    }
+    const json_t *role = json_object_get(v, "role");
+    const json_t *content = json_object_get(v, "content");
+    if (!json_is_string(role)) {
+        jf_fail(f, "messages", "messages[%u].role: want a string, got %s", i, jf_what(role, what));
+        return;
+    }
+    api_message *m = &r->messages[r->message_count];
+    *m = (api_message){.role = api_role(json_string_value(role))};
+    if (!m->role) {
+        jf_fail(f, "messages", "messages[%u].role: want system, developer, user, assistant or tool, got '%.60s'", i,
+                json_string_value(role));
+    } else if (!is_empty(json_object_get(v, "tool_calls")) && json_object_get(v, "tool_calls")) {
+        jf_fail(f, "messages", "messages[%u].tool_calls: this server does not support tools", i);
+    } else if (json_is_string(content)) {
+        m->len = json_string_length(content);
+        m->content = xmemdup(json_string_value(content), m->len + 1);
+    } else if (json_is_array(content)) {
+        buf text = {0};
+        buf_adds(&text, "");
+        parse_parts(f, i, content, &text);
+        m->len = text.len;
+        m->content = text.data;
+    } else {
+        jf_fail(f, "messages", "messages[%u].content: want a string or a list of text parts, got %s", i,
+                jf_what(content, what));
+    }
+    if (m->content) r->message_count++;
+}
+
+static void parse_messages(jfields *f, api_request *r) {
+    const json_t *list = NULL;
+    if (!jf_list(f, "messages", API_MESSAGES_MAX, &list)) {
+        jf_fail(f, "messages", "messages: the field is missing, want a list of {\"role\", \"content\"}");
+        return;
+    }
+    r->messages = xcalloc(json_array_size(list) + 1, sizeof *r->messages);
+    for (uint32_t i = 0; i < json_array_size(list) && jf_ok(f); i++) parse_message(f, r, i, json_array_get(list, i));
+}
+
+static void add_stop(jfields *f, api_request *r, const json_t *v) {
+    if (!json_is_string(v)) {
+        jf_wrong(f, "stop", "a string or a list of strings", v);
+        return;
+    }
+    size_t len = json_string_length(v);
+    r->stops[r->stop_count++] = (api_stop){.text = xmemdup(json_string_value(v), len + 1), .len = len};
+}
+
+static void parse_stops(jfields *f, api_request *r) {
+    const json_t *v = jf_get(f, "stop");
+    if (json_is_array(v)) {
+        if (json_array_size(v) > API_STOPS_MAX) {
+            jf_fail(f, "stop", "stop: %zu strings, want at most %u", json_array_size(v), API_STOPS_MAX);
+        }
+        for (size_t i = 0; i < json_array_size(v) && jf_ok(f); i++) add_stop(f, r, json_array_get(v, i));
+    } else if (v) {
+        add_stop(f, r, v);
+    }
+    const json_t *ids = NULL;
+    if (!jf_list(f, "stop_token_ids", SAMPLING_STOP_IDS_MAX, &ids)) return;
+    token_list l = {0};
+    parse_ids(f, "stop_token_ids", ids, &l);
+    r->stop_ids = l.ids;
+    r->params.stop_id_count = l.count;
+}
+
+static void parse_bias(jfields *f, api_request *r) {
+    const json_t *v = jf_get(f, "logit_bias");
+    if (!v) return;
+    if (!json_is_object(v)) {
+        jf_wrong(f, "logit_bias", "an object of token id to number", v);
+        return;
+    }
+    if (json_object_size(v) > SAMPLING_BIAS_MAX) {
+        jf_fail(f, "logit_bias", "logit_bias: %zu entries, want at most %u", json_object_size(v), SAMPLING_BIAS_MAX);
+        return;
+    }
+    r->bias = xcalloc(json_object_size(v) + 1, sizeof *r->bias);
+    const char *key = NULL;
+    json_t *value = NULL;
+    json_object_foreach((json_t *)v, key, value) {
+        char *end = NULL;
+        long id = strtol(key, &end, 10);
+        char what[48];
+        if (end == key || *end || id < 0 || id > INT32_MAX) {
+            jf_fail(f, "logit_bias", "logit_bias: the key '%.60s' is no token id", key);
+        } else if (!json_is_number(value)) {
+            jf_fail(f, "logit_bias", "logit_bias[\"%ld\"]: want a number, got %s", id, jf_what(value, what));
+        } else {
+            r->bias[r->params.bias_count++] = (sampling_bias){(int32_t)id, (float)json_number_value(value)};
+        }
+    }
+}
+
+static void parse_logprobs(jfields *f, api_request *r) {
+    int64_t count = 0;
+    if (r->kind == API_COMPLETION) {
+        if (jf_int(f, "logprobs", 0, SAMPLING_LOGPROBS_MAX, &count)) r->params.logprobs = (int32_t)count;
+        return;
+    }
+    bool on = false;
+    jf_bool(f, "logprobs", &on);
+    jf_int(f, "top_logprobs", 0, SAMPLING_LOGPROBS_MAX, &count);
+    if (count > 0 && !on) jf_fail(f, "top_logprobs", "top_logprobs: needs logprobs to be true");
+    if (on) r->params.logprobs = (int32_t)count;
+}
+
+static void parse_limits(jfields *f, api_request *r) {
+    int64_t v = 0;
+    if (jf_int(f, "max_tokens", 1, UINT32_MAX, &v)) {
+        r->params.max_tokens = (uint32_t)v;
+        r->max_tokens_given = true;
+    }
+    if (r->kind == API_CHAT && jf_int(f, "max_completion_tokens", 1, UINT32_MAX, &v)) {
+        r->params.max_tokens = (uint32_t)v;
+        r->max_tokens_given = true;
+    }
+    if (jf_int(f, "min_tokens", 0, UINT32_MAX, &v)) r->params.min_tokens = (uint32_t)v;
+    if (jf_int(f, "n", 1, API_N_MAX, &v)) r->n = (uint32_t)v;
+    if (jf_int(f, "best_of", 1, API_N_MAX, &v) && (uint32_t)v != r->n) {
+        jf_fail(f, "best_of", "best_of: only best_of equal to n is supported, got %d and n %u", (int)v, r->n);
+    }
+    if (jf_int(f, "seed", INT64_MIN, INT64_MAX, &v)) {
+        r->params.seed = (uint64_t)v;
+        r->seed_given = true;
+    }
+    if (jf_int(f, "top_k", -1, INT32_MAX, &v)) r->params.top_k = (int32_t)v;
+}
+
+static void parse_generation(jfields *f, api_request *r) {
+    parse_refused(f);
+    jf_num(f, "temperature", &r->params.temperature);
+    jf_num(f, "top_p", &r->params.top_p);
+    jf_num(f, "min_p", &r->params.min_p);
+    jf_num(f, "repetition_penalty", &r->params.repetition_penalty);
+    jf_num(f, "presence_penalty", &r->params.presence_penalty);
+    jf_num(f, "frequency_penalty", &r->params.frequency_penalty);
+    parse_limits(f, r);
+    parse_logprobs(f, r);
+    parse_stops(f, r);
+    parse_bias(f, r);
+    jf_bool(f, "ignore_eos", &r->params.ignore_eos);
+    jf_bool(f, "stream", &r->stream);
+    jf_bool(f, "timings", &r->timings);
+    jf_bool(f, "include_stop_str_in_output", &r->include_stop);
+    jf_bool(f, "return_token_ids", &r->return_token_ids);
+    bool skip_special = true;
+    jf_bool(f, "skip_special_tokens", &skip_special);
+    r->keep_special = !skip_special;
+    const char *user = NULL;
+    size_t user_len = 0;
+    jf_text(f, "user", &user, &user_len); /* accepted for its type only: nothing here is kept per user */
+    if (jf_bool(f, "echo", &r->echo) && r->echo && (r->kind == API_CHAT || r->params.logprobs >= 0)) {
+        jf_fail(f, "echo", "echo: not supported %s", r->kind == API_CHAT ? "in chat" : "together with logprobs");
+    }
+    const json_t *options = jf_get(f, "stream_options");
+    if (!options) return;
+    if (!json_is_object(options)) {
+        jf_wrong(f, "stream_options", "an object", options);
+        return;
+    }
+    if (!r->stream) jf_fail(f, "stream_options", "stream_options: only allowed when stream is true");
+    jfields sub = {.object = options, .err = f->err};
+    jf_bool(&sub, "include_usage", &r->include_usage);
+    jf_bool(&sub, "continuous_usage_stats", &r->continuous_usage);
+}
+
+static void parse_tokenize(jfields *f, api_request *r) {
+    if (jf_get(f, "messages")) {
+        r->kind = API_CHAT;
+        parse_messages(f, r);
+        r->kind = API_TOKENIZE;
+    } else {
+        const json_t *v = jf_get(f, "prompt");
+        if (!v) jf_fail(f, "prompt", "prompt: the field is missing, want a string (or messages)");
+        else if (!json_is_string(v)) jf_wrong(f, "prompt", "a string", v);
+        else add_text_prompt(r, v);
+    }
+    jf_bool(f, "return_token_strs", &r->want_token_strs);
+}
+
+static void parse_detokenize(jfields *f, api_request *r) {
+    const json_t *list = NULL;
+    if (!jf_list(f, "tokens", SIZE_MAX, &list)) jf_fail(f, "tokens", "tokens: the field is missing, want a list of ids");
+    parse_ids(f, "tokens", list, &api_add_prompt(r)->ids);
+}
+
+static void parse_fields(jfields *f, api_request *r, const api_model *m) {
+    parse_model(f, m);
+    jf_bool(f, "add_special_tokens", &r->add_special);
+    switch (r->kind) {
+    case API_COMPLETION: parse_prompt(f, r); break;
+    case API_CHAT: parse_messages(f, r); break;
+    case API_TOKENIZE: parse_tokenize(f, r); return;
+    case API_DETOKENIZE: parse_detokenize(f, r); return;
+    }
+    parse_generation(f, r);
+}
+
+status openai_parse(api_request *r, api_kind kind, const char *body, size_t len, const api_model *m, api_error *e) {
+    PRE(r && body && m && e);
+    api_request_init(r, kind);
+    *e = (api_error){0};
+    json_error_t je;
+    json_t *root = json_loadb(body, len, JSON_ALLOW_NUL, &je);
+    if (!root) {
+        return api_fail(e, 400, NULL, "the body is not valid JSON: line %d, column %d: %.150s", je.line, je.column,
+                        je.text);
+    }
+    jfields f = {.object = root, .err = e};
+    char what[48];
+    if (!json_is_object(root)) jf_fail(&f, NULL, "the body is not a JSON object: got %s", jf_what(root, what));
+    else parse_fields(&f, r, m);
+    json_decref(root);
+    if (jf_ok(&f) && api_check(r, m, e) == ST_OK) return ST_OK;
+    api_request_done(r);
+    return ST_INVALID;
+}

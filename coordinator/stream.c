@@ -1,0 +1,325 @@
+#include "coordinator/stream.h"
+
+#include "coordinator/meter.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <uthash.h>
+
+typedef struct entry { /* one choice: a request of the core */
+    uint64_t req;
+    stream *owner;
+    choice text;
+    finish fin;
+    int32_t stop_id;
+    bool ended, noted; /* noted: its end is on the to-do list already */
+    bool begun;
+    uint64_t last_token_ns;
+    core_times times;
+    UT_hash_handle hh;
+} entry;
+
+struct stream {
+    streams *all;
+    api_request request;
+    choice_rules rules;
+    stream_listener listener;
+    entry *entries; /* [count] */
+    uint32_t count, ended;
+    stream_step *steps; /* the log */
+    uint32_t step_count, step_capacity;
+    uint32_t cursor; /* next step to give out */
+    uint32_t shown_tokens;
+    uint32_t last_ended;
+    api_error error;
+};
+
+typedef struct todo { /* what to tell the core at the next turn */
+    uint64_t req;
+    bool matched; /* a stop string: core_finish; else core_cancel */
+} todo;
+
+struct streams {
+    core *core;
+    const tokenizer *tok;
+    meter *meter;
+    entry *by_req;
+    todo *todos;
+    uint32_t todo_count, todo_capacity, alive;
+};
+
+streams *streams_new(core *c, const tokenizer *tok, meter *m) {
+    PRE(c && tok && m);
+    streams *all = xcalloc(1, sizeof *all);
+    all->core = c;
+    all->tok = tok;
+    all->meter = m;
+    return all;
+}
+
+void streams_free(streams *all) {
+    if (!all) return;
+    CHECK(all->alive == 0);
+    free(all->todos);
+    free(all);
+}
+
+uint32_t streams_alive(const streams *all) { return all->alive; }
+
+static void note(streams *all, uint64_t req, bool matched) {
+    if (all->todo_count == all->todo_capacity) {
+        all->todo_capacity = all->todo_capacity ? all->todo_capacity * 2 : 64;
+        all->todos = xrealloc(all->todos, all->todo_capacity, sizeof *all->todos);
+    }
+    all->todos[all->todo_count++] = (todo){.req = req, .matched = matched};
+}
+
+bool streams_turn(streams *all, uint64_t now_ns) {
+    PRE(all);
+    bool any = all->todo_count > 0;
+    /* The core may answer with streams_end at once, which may note more: hence the index, not a pointer. */
+    for (uint32_t i = 0; i < all->todo_count; i++) {
+        todo t = all->todos[i];
+        if (t.matched) core_finish(all->core, t.req, now_ns);
+        else core_cancel(all->core, t.req, now_ns);
+    }
+    all->todo_count = 0;
+    return any;
+}
+
+static void log_step(stream *s, const stream_step *step) {
+    if (s->step_count == s->step_capacity) {
+        s->step_capacity = s->step_capacity ? s->step_capacity * 2 : 32;
+        s->steps = xrealloc(s->steps, s->step_capacity, sizeof *s->steps);
+    }
+    s->steps[s->step_count++] = *step;
+}
+
+static uint32_t entry_index(const entry *e) { return (uint32_t)(e - e->owner->entries); }
+
+void streams_token(streams *all, uint64_t req, const core_token *t, uint64_t now_ns) {
+    PRE(all && t);
+    entry *e = NULL;
+    HASH_FIND(hh, all->by_req, &req, sizeof req, e);
+    if (!e || e->noted || e->owner->error.http) return; /* nobody waits for it any more */
+    stream *s = e->owner;
+    CHECK(t->index == e->text.count);
+    meter_token(all->meter, e->begun ? now_ns - e->last_token_ns : 0, !e->begun);
+    if (!e->begun) {
+        log_step(s, &(stream_step){.kind = STEP_BEGIN, .choice = entry_index(e)});
+        e->begun = true;
+    }
+    e->last_token_ns = now_ns;
+    if (t->token.fin == FINISH_STOP_ID) e->stop_id = t->token.id;
+    stream_step step = {.kind = STEP_PART, .choice = entry_index(e)};
+    if (choice_add(&e->text, &t->token, &step.part)) log_step(s, &step);
+    if (e->text.matched >= 0) {
+        e->noted = true;
+        note(all, req, true);
+    }
+    s->listener.wake(s->listener.ctx);
+}
+
+static void end_well(entry *e, const core_end *end, const core_times *t) {
+    stream *s = e->owner;
+    e->fin = end->fin;
+    e->times = *t;
+    s->last_ended = entry_index(e);
+    s->ended++;
+    if (!e->begun) log_step(s, &(stream_step){.kind = STEP_BEGIN, .choice = entry_index(e)});
+    e->begun = true;
+    stream_step step = {.kind = STEP_END, .choice = entry_index(e)};
+    step.part = (choice_part){e->text.shown.text_end, e->text.shown.text_end, e->text.count, e->text.count};
+    (void)choice_end(&e->text, &step.part);
+    log_step(s, &step);
+    meter_finished(s->all->meter, stream_finish_of(s, entry_index(e)).reason, t, e->text.count);
+}
+
+void stream_fail(stream *s, uint32_t http, const char *why) {
+    PRE(s && http >= 500 && why);
+    if (s->error.http) return;
+    api_fail(&s->error, http, NULL, "%s", why);
+    for (uint32_t i = 0; i < s->count; i++) {
+        entry *e = &s->entries[i];
+        if (e->ended || e->noted) continue;
+        e->noted = true;
+        note(s->all, e->req, false);
+    }
+    s->listener.wake(s->listener.ctx);
+}
+
+void streams_end(streams *all, uint64_t req, const core_end *end, const core_times *t) {
+    PRE(all && end && t);
+    entry *e = NULL;
+    HASH_FIND(hh, all->by_req, &req, sizeof req, e);
+    if (!e) return; /* its stream was closed */
+    HASH_DEL(all->by_req, e);
+    e->ended = true;
+    stream *s = e->owner;
+    /* A failure that raced with a stop string changes nothing: the text is complete. */
+    if (end->state == REQ_DONE || e->text.matched >= 0) {
+        end_well(e, end, t);
+    } else if (!s->error.http) {
+        bool failed = end->state == REQ_FAILED;
+        meter_finished(all->meter, failed ? "error" : "abort", t, e->text.count);
+        stream_fail(s, failed && end->http ? end->http : 503, failed && end->why ? end->why : "the request was canceled");
+    }
+    s->listener.wake(s->listener.ctx);
+}
+
+static void submit_params(const stream *s, uint32_t i, core_request *out) {
+    const api_request *r = &s->request;
+    const api_prompt *p = &r->prompts[i / r->n];
+    *out = (core_request){.prompt = p->ids.ids, .prompt_count = p->ids.count, .params = r->params, .max_tokens_given = r->max_tokens_given};
+    out->params.choice = i % r->n;
+}
+
+status stream_open(stream **out, streams *all, api_request *r, const stream_listener *l, uint64_t now_ns, api_error *e) {
+    PRE(out && all && r && l && l->wake && e);
+    PRE(r->prompt_count >= 1 && r->n >= 1);
+    stream *s = xcalloc(1, sizeof *s);
+    s->all = all;
+    s->listener = *l;
+    s->request = *r;
+    s->count = r->prompt_count * r->n;
+    s->entries = xcalloc(s->count, sizeof *s->entries);
+    s->rules = (choice_rules){.tok = all->tok,
+                              .stops = s->request.stops,
+                              .stop_count = r->stop_count,
+                              .min_tokens = r->params.min_tokens,
+                              .include_stop = r->include_stop,
+                              .keep_special = r->keep_special,
+                              .logprobs = r->params.logprobs >= 0};
+    for (uint32_t i = 0; i < s->count; i++) {
+        core_request cr;
+        uint64_t req = 0;
+        submit_params(s, i, &cr);
+        status st = core_submit(all->core, &cr, now_ns, &req, &e->text);
+        if (st != ST_OK) {
+            e->http = api_http_of(st);
+            for (uint32_t k = 0; k < i; k++) {
+                HASH_DEL(all->by_req, &s->entries[k]);
+                note(all, s->entries[k].req, false);
+                choice_done(&s->entries[k].text);
+            }
+            free(s->entries);
+            free(s);
+            return st;
+        }
+        entry *en = &s->entries[i];
+        *en = (entry){.req = req, .owner = s, .stop_id = -1};
+        choice_init(&en->text, &s->rules);
+        HASH_ADD(hh, all->by_req, req, sizeof en->req, en);
+    }
+    *r = (api_request){0};
+    all->alive++;
+    meter_admitted(all->meter, stream_prompt_tokens(s), s->request.n);
+    *out = s;
+    return ST_OK;
+}
+
+void stream_close(stream *s, uint64_t now_ns) {
+    if (!s) return;
+    streams *all = s->all;
+    for (uint32_t i = 0; i < s->count; i++) {
+        entry *e = &s->entries[i];
+        if (!e->ended) {
+            HASH_DEL(all->by_req, e);
+            if (!e->noted) note(all, e->req, false);
+            if (!s->error.http) {
+                core_times t = {0};
+                (void)core_request_times(all->core, e->req, now_ns, &t);
+                meter_finished(all->meter, "abort", &t, e->text.count);
+            }
+        }
+        choice_done(&e->text);
+    }
+    api_request_done(&s->request);
+    free(s->entries);
+    free(s->steps);
+    free(s);
+    all->alive--;
+}
+
+const api_request *stream_request(const stream *s) { return &s->request; }
+
+static bool is_last_part(const stream *s, const stream_step *step) {
+    const entry *e = &s->entries[step->choice];
+    if (!e->ended) return false;
+    for (uint32_t i = s->cursor; i < s->step_count; i++) {
+        const stream_step *next = &s->steps[i];
+        if (next->choice != step->choice) continue;
+        return next->kind == STEP_END && next->part.text_begin == next->part.text_end &&
+               next->part.token_begin == next->part.token_end;
+    }
+    return false;
+}
+
+bool stream_next(stream *s, bool merge, stream_step *out) {
+    PRE(s && out);
+    while (s->cursor < s->step_count) {
+        const stream_step *step = &s->steps[s->cursor++];
+        if (step->choice == UINT32_MAX) continue; /* an END that went out with its PART */
+        *out = *step;
+        s->shown_tokens += step->part.token_end - step->part.token_begin;
+        if (merge && step->kind == STEP_PART && is_last_part(s, step)) {
+            out->last = true;
+            uint32_t i = s->cursor;
+            while (s->steps[i].choice != step->choice) i++;
+            s->steps[i].choice = UINT32_MAX;
+        }
+        return true;
+    }
+    return false;
+}
+
+bool stream_has_step(const stream *s) { return s->cursor < s->step_count; }
+bool stream_ended(const stream *s) { return s->ended == s->count; }
+const api_error *stream_error(const stream *s) { return s->error.http ? &s->error : NULL; }
+uint32_t stream_choice_count(const stream *s) { return s->count; }
+const tokenizer *stream_tokenizer(const stream *s) { return s->all->tok; }
+
+const choice *stream_choice(const stream *s, uint32_t i) {
+    PRE(s && i < s->count);
+    return &s->entries[i].text;
+}
+
+const api_prompt *stream_prompt(const stream *s, uint32_t i) {
+    PRE(s && i < s->count);
+    return &s->request.prompts[i / s->request.n];
+}
+
+stream_finish stream_finish_of(const stream *s, uint32_t i) {
+    PRE(s && i < s->count);
+    const entry *e = &s->entries[i];
+    stream_finish f = {.stop_id = -1};
+    if (!e->ended) return f;
+    f.reason = "stop";
+    if (e->text.matched >= 0) f.stop = &s->request.stops[e->text.matched];
+    else if (e->fin == FINISH_STOP_ID) f.stop_id = e->stop_id;
+    else if (e->fin == FINISH_LENGTH) f.reason = "length";
+    return f;
+}
+
+uint32_t stream_prompt_tokens(const stream *s) {
+    uint32_t sum = 0;
+    for (uint32_t i = 0; i < s->request.prompt_count; i++) sum += s->request.prompts[i].ids.count;
+    return sum;
+}
+
+uint32_t stream_completion_tokens(const stream *s, bool shown) {
+    if (shown) return s->shown_tokens;
+    uint32_t sum = 0;
+    for (uint32_t i = 0; i < s->count; i++) sum += s->entries[i].text.count;
+    return sum;
+}
+
+bool stream_times(const stream *s, uint32_t i, core_times *out) {
+    PRE(s && i < s->count && out);
+    if (!s->entries[i].ended) return false;
+    *out = s->entries[i].times;
+    return true;
+}
+
+uint32_t stream_last_ended(const stream *s) { return s->last_ended; }

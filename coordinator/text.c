@@ -1,0 +1,205 @@
+#include "coordinator/text.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/ring.h"
+#include "coordinator/openai.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { TEXT_JOBS_MAX = 256 }; /* away at once; each holds a body of at most limits.max_body_kb */
+
+struct text_thread {
+    const text_env *env;
+    ring *in;  /* text_job *: loop > thread; NULL tells it to leave */
+    ring *out; /* text_job *: thread > loop; never full, as no more than TEXT_JOBS_MAX are away */
+    uint32_t away;
+    bool running;
+    pthread_t thread;
+};
+
+text_job *text_job_new(api_kind kind, void *owner, void (*done)(void *, text_job *)) {
+    PRE(owner && done);
+    text_job *job = xcalloc(1, sizeof *job);
+    job->kind = kind;
+    job->owner = owner;
+    job->done = done;
+    return job;
+}
+
+void text_job_free(text_job *job) {
+    if (!job) return;
+    free(job->body);
+    api_request_done(&job->request);
+    free(job);
+}
+
+status text_encode(const text_env *env, const char *text, size_t len, const encode_options *opt, const char *param,
+                   token_list *out, api_error *e) {
+    PRE(env && text && opt && out && e);
+    errbuf eb = {0};
+    status st = tokenizer_encode(env->tok, text, len, opt, out, &eb);
+    if (st == ST_OK) return ST_OK;
+    if (st == ST_NOMEM) {
+        return api_fail(e, 400, param, "%s: %s; the context of this model is %u tokens: shorten it", param, eb.text,
+                        env->model.max_context);
+    }
+    return api_fail(e, st == ST_INVALID ? 400 : 500, param, "%s: %s", param, eb.text);
+}
+
+/* The messages as one prompt by the model's template, in which no content can forge a turn. */
+static status encode_chat(const text_env *env, api_request *r, encode_options *opt, api_error *e) {
+    chat_message *msgs = xcalloc(r->message_count + 1u, sizeof *msgs);
+    text_span *spans = xcalloc(r->message_count + 1u, sizeof *spans);
+    buf prompt = {0};
+    for (uint32_t i = 0; i < r->message_count; i++) {
+        msgs[i] = (chat_message){r->messages[i].role, r->messages[i].content, r->messages[i].len};
+    }
+    errbuf eb = {0};
+    status st = chat_render(env->chat, msgs, r->message_count, &prompt, spans, &eb);
+    if (st != ST_OK) {
+        st = api_fail(e, 400, "messages", "messages: %s", eb.text);
+    } else {
+        opt->plain = spans;
+        opt->plain_count = r->message_count;
+        st = text_encode(env, prompt.data, prompt.len, opt, "messages", &api_add_prompt(r)->ids, e);
+    }
+    buf_done(&prompt);
+    free(msgs);
+    free(spans);
+    return st;
+}
+
+static status encode_prompts(const text_env *env, api_request *r, api_error *e) {
+    encode_options opt = {.add_special = r->add_special, .parse_special = true, .max_tokens = env->model.max_context};
+    if (r->message_count > 0) return encode_chat(env, r, &opt, e);
+    for (uint32_t i = 0; i < r->prompt_count; i++) {
+        api_prompt *p = &r->prompts[i];
+        if (!p->text) continue;
+        status st = text_encode(env, p->text, p->len, &opt, "prompt", &p->ids, e);
+        if (st != ST_OK) return st;
+    }
+    return ST_OK;
+}
+
+/* Nothing of the texts is needed once they are ids. */
+static void drop_texts(api_request *r) {
+    for (uint32_t i = 0; i < r->message_count; i++) free(r->messages[i].content);
+    free(r->messages);
+    r->messages = NULL;
+    r->message_count = 0;
+    for (uint32_t i = 0; i < r->prompt_count && !r->echo; i++) {
+        free(r->prompts[i].text);
+        r->prompts[i].text = NULL;
+        r->prompts[i].len = 0;
+    }
+}
+
+void text_prepare(const text_env *env, text_job *job) {
+    PRE(env && job);
+    status st = ST_OK;
+    api_request *r = &job->request;
+    if (job->body) st = openai_parse(r, job->kind, job->body, job->body_len, &env->model, &job->err);
+    else st = api_check(r, &env->model, &job->err);
+    free(job->body);
+    job->body = NULL;
+    if (st == ST_OK) st = encode_prompts(env, r, &job->err);
+    if (st == ST_OK) drop_texts(r);
+    if (st == ST_OK && (r->kind == API_COMPLETION || r->kind == API_CHAT)) {
+        st = api_check_context(r, &env->model, &job->err);
+    }
+    POST((st == ST_OK) == (job->err.http == 0));
+}
+
+static void *thread_main(void *arg) {
+    text_thread *t = arg;
+    for (;;) {
+        (void)ring_wait(t->in, NS_PER_S);
+        ring_ack(t->in);
+        text_job *job = NULL;
+        while (ring_pop(t->in, &job) == ST_OK) {
+            if (!job) return NULL;
+            text_prepare(t->env, job);
+            status st = ring_push(t->out, &job);
+            CHECK(st == ST_OK);
+        }
+    }
+}
+
+static void come_home(void *ctx) {
+    text_thread *t = ctx;
+    ring_ack(t->out);
+    text_job *job = NULL;
+    while (ring_pop(t->out, &job) == ST_OK) {
+        t->away--;
+        if (job->owner) job->done(job->owner, job);
+        else text_job_free(job);
+    }
+}
+
+status text_new(text_thread **out, loop *l, const text_env *env, errbuf *eb) {
+    PRE(out && l && env && env->tok && env->chat && env->model.name);
+    text_thread *t = xcalloc(1, sizeof *t);
+    t->env = env;
+    status st = ring_new(&t->in, TEXT_JOBS_MAX + 1, sizeof(text_job *), eb);
+    if (st == ST_OK) st = ring_new(&t->out, TEXT_JOBS_MAX + 1, sizeof(text_job *), eb);
+    if (st != ST_OK) goto fail;
+    sigset_t all, old;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &old); /* signals are the loop's */
+    int rc = pthread_create(&t->thread, NULL, thread_main, t);
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    if (rc != 0) {
+        st = errf(eb, ST_IO, "text thread: %s", strerror(rc));
+        goto fail;
+    }
+    t->running = true;
+    loop_watch(l, ring_fd(t->out), come_home, t);
+    *out = t;
+    return ST_OK;
+
+fail:
+    text_free(t);
+    return st;
+}
+
+void text_free(text_thread *t) {
+    if (!t) return;
+    if (t->running) {
+        text_job *leave = NULL;
+        status st = ring_push(t->in, &leave); /* has room: the ring is larger than what may be away */
+        CHECK(st == ST_OK);
+        pthread_join(t->thread, NULL);
+        text_job *job = NULL;
+        while (ring_pop(t->out, &job) == ST_OK) text_job_free(job);
+    }
+    ring_free(t->in);
+    ring_free(t->out);
+    free(t);
+}
+
+static size_t job_bytes(const text_job *job) {
+    size_t sum = job->body_len;
+    for (uint32_t i = 0; i < job->request.prompt_count; i++) sum += job->request.prompts[i].len;
+    for (uint32_t i = 0; i < job->request.message_count; i++) sum += job->request.messages[i].len;
+    return sum;
+}
+
+status text_run(text_thread *t, text_job *job, bool after_large, bool *away) {
+    PRE(t && job && job->owner && away);
+    *away = false;
+    if (job_bytes(job) <= TEXT_INLINE_BYTES && !after_large) {
+        text_prepare(t->env, job);
+        job->done(job->owner, job);
+        return ST_OK;
+    }
+    if (t->away == TEXT_JOBS_MAX) return ST_AGAIN;
+    status st = ring_push(t->in, &job);
+    CHECK(st == ST_OK);
+    t->away++;
+    *away = true;
+    return ST_OK;
+}
