@@ -10,12 +10,8 @@ typedef struct dtype_info {
 } dtype_info;
 
 static const dtype_info infos[] = {
-    [DT_F32] = {"f32", 1, 4},
-    [DT_F16] = {"f16", 1, 2},
-    [DT_Q4_0] = {"q4_0", 32, 18},
-    [DT_Q4_1] = {"q4_1", 32, 20},
-    [DT_Q8_0] = {"q8_0", 32, 34},
-    [DT_BF16] = {"bf16", 1, 2},
+    [DT_F32] = {"f32", 1, 4},     [DT_F16] = {"f16", 1, 2},     [DT_Q4_0] = {"q4_0", 32, 18},
+    [DT_Q4_1] = {"q4_1", 32, 20}, [DT_Q8_0] = {"q8_0", 32, 34}, [DT_BF16] = {"bf16", 1, 2},
 };
 
 bool dtype_known(uint32_t type) {

@@ -16,7 +16,7 @@ typedef struct merge {
 
 struct bpe {
     const vocab *vocab;
-    merge *merges;   /* [count], by rank */
+    merge *merges; /* [count], by rank */
     uint32_t count;
     uint32_t *slots; /* open addressing (left, right) -> rank + 1; at most half full */
     uint32_t mask;

@@ -1,9 +1,9 @@
 /* bpe - the merge table, and merging one piece of text into tokens by rank.
  *
  * Private to common/model. Tokens are ids from the first byte on: a merge is (left id, right id) -> merged id, and its
- * rank is its place in the file's list. A piece is a doubly linked list over its bytes; a heap holds every adjacent pair
- * that can merge, keyed by (rank, place), so equal ranks merge from the left. Entries are not removed when their pair changes:
- * they are recognised as stale when popped. O(n log n) for a piece of n bytes. */
+ * rank is its place in the file's list. A piece is a doubly linked list over its bytes; a heap holds every adjacent
+ * pair that can merge, keyed by (rank, place), so equal ranks merge from the left. Entries are not removed when their
+ * pair changes: they are recognised as stale when popped. O(n log n) for a piece of n bytes. */
 #ifndef BATON_MODEL_BPE_H
 #define BATON_MODEL_BPE_H
 

@@ -1,9 +1,10 @@
 /* chat - the chat templates that are known by their text.
  *
- * A template is a program (Jinja). Running it would need an interpreter for untrusted text inside the coordinator; instead its
- * text is brought to one form (blanks inside tags, kinds of quotes and joined literals do not matter) and compared with what we can
- * do ourselves. A template that is nearly ChatML (tools, trimming, other defaults) is not taken for it: a prompt that
- * differs by one token from what the model was trained on costs quality that nobody sees. */
+ * A template is a program (Jinja). Running it would need an interpreter for untrusted text inside the coordinator;
+ * instead its text is brought to one form (blanks inside tags, kinds of quotes and joined literals do not matter) and
+ * compared with what we can do ourselves. A template that is nearly ChatML (tools, trimming, other defaults) is not
+ * taken for it: a prompt that differs by one token from what the model was trained on costs quality that nobody sees.
+ */
 #include "model/chat.h"
 
 #include <ctype.h>
@@ -26,7 +27,8 @@ static bool eat(cut *c, const char *what) {
     return true;
 }
 
-/* A string literal: real line breaks become \n, quotes become ', and 'a' + 'b' becomes 'ab'. False when it does not end. */
+/* A string literal: real line breaks become \n, quotes become ', and 'a' + 'b' becomes 'ab'. False when it does not
+ * end. */
 static bool form_literal(cut *c, buf *out) {
     char quote = *c->at++;
     if (out->len >= 2 && memcmp(out->data + out->len - 2, "'+", 2) == 0) {
@@ -68,8 +70,9 @@ static bool form_tag(cut *c, const char *close, buf *out) {
     return false;
 }
 
-/* White space between two tags. False when it would be output: templates are run with trim_blocks (the line break after a block tag
- * goes) and lstrip_blocks (so does the indentation before one); a dash in a tag takes all of it on its side. */
+/* White space between two tags. False when it would be output: templates are run with trim_blocks (the line break after
+ * a block tag goes) and lstrip_blocks (so does the indentation before one); a dash in a tag takes all of it on its
+ * side. */
 static bool skip_gap(cut *c, bool after_block, bool after_dash) {
     bool line_start = after_block && c->at < c->end && *c->at == '\n';
     if (line_start) c->at++;
@@ -147,7 +150,8 @@ status chat_template_init(chat_template *out, const gguf *g, errbuf *eb) {
     gguf_str text;
     buf form = {0};
     if (gguf_string(g, "tokenizer.chat_template", &text) && text.len <= TEMPLATE_MAX &&
-        form_template(text.data, text.len, &form) && match_chatml(form.data ? form.data : "", form.len, &c.default_system))
+        form_template(text.data, text.len, &form) &&
+        match_chatml(form.data ? form.data : "", form.len, &c.default_system))
         c.kind = CHAT_CHATML;
     buf_done(&form);
     *out = c;
@@ -173,11 +177,13 @@ static void open_turn(buf *out, const char *role) {
     buf_addf(out, "<|im_start|>%s\n", role);
 }
 
-status chat_render(const chat_template *c, const chat_message *msgs, uint32_t count, buf *out, text_span *spans, errbuf *eb) {
+status chat_render(const chat_template *c, const chat_message *msgs, uint32_t count, buf *out, text_span *spans,
+                   errbuf *eb) {
     PRE(c && out);
     PRE((msgs && spans) || count == 0);
     if (c->kind == CHAT_UNKNOWN)
-        return errf(eb, ST_UNSUPPORTED, "the model file has no chat template that is supported (ChatML is); use completions instead");
+        return errf(eb, ST_UNSUPPORTED,
+                    "the model file has no chat template that is supported (ChatML is); use completions instead");
     if (count == 0) return errf(eb, ST_INVALID, "there are no messages");
     for (uint32_t i = 0; i < count; i++)
         if (!msgs[i].role || !is_role(msgs[i].role))

@@ -26,8 +26,8 @@ typedef struct chat_message {
 /* Reads tokenizer.chat_template; absent or unknown gives CHAT_UNKNOWN and ST_OK. Free with chat_template_done. */
 status chat_template_init(chat_template *out, const gguf *g, errbuf *eb);
 void chat_template_done(chat_template *c);
-/* Appends the prompt with the assistant's turn opened. ST_UNSUPPORTED for CHAT_UNKNOWN, ST_INVALID for no messages or an
- * empty role. spans[i] gets the bytes of the prompt that came from message i's content, [count]: the caller encodes the result with
+/* Appends the prompt with the assistant's turn opened. ST_UNSUPPORTED for CHAT_UNKNOWN, ST_INVALID for no messages or a
+ * role that is not 1..64 letters, digits, '_' or '-' (roles stand outside the spans). spans[i] gets the bytes of the prompt that came from message i's content, [count]: the caller encodes the result with
  * parse_special and these as `plain`, so that no user can forge a turn. */
 status chat_render(const chat_template *c, const chat_message *msgs, uint32_t count, buf *out, text_span *spans,
                    errbuf *eb);

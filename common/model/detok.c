@@ -9,17 +9,20 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define REPLACEMENT "\xEF\xBF\xBD" /* U+FFFD */
-#define TOKEN_BYTES_USUAL 256u     /* longer tokens take a heap buffer */
+#define REPLACEMENT       "\xEF\xBF\xBD" /* U+FFFD */
+#define TOKEN_BYTES_USUAL 256u           /* longer tokens take a heap buffer */
 
-/* Moves whole and wrong sequences of bytes[0..len) to out; returns how many bytes of a cut-off one are left at the end. */
+/* Moves whole and wrong sequences of bytes[0..len) to out; returns how many bytes of a cut-off one are left at the end.
+ */
 static size_t drain(const char *bytes, size_t len, buf *out) {
     size_t at = 0;
     while (at < len) {
         utf8_char c = utf8_next(bytes + at, len - at);
         if (c.kind == UTF8_CUT) break;
-        if (c.kind == UTF8_WHOLE) buf_add(out, bytes + at, c.len);
-        else buf_adds(out, REPLACEMENT);
+        if (c.kind == UTF8_WHOLE)
+            buf_add(out, bytes + at, c.len);
+        else
+            buf_adds(out, REPLACEMENT);
         at += c.len;
     }
     return len - at;

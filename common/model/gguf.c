@@ -3,15 +3,14 @@
  *   magic version tensor_count kv_count | kv... | tensor infos... | padding | tensor data
  *
  * One pass with a cursor that cannot leave the file: every read asks take() for bytes first, so there is exactly one
- * place where a length meets the file's size. Counts are bounded by what is left of the file before anything is allocated
- * for them. Arrays of strings get a table of their elements' places, so that the accessors need no state (any thread
- * may read) and no walk. Keys and names go into hash indexes, which also find duplicates.
+ * place where a length meets the file's size. Counts are bounded by what is left of the file before anything is
+ * allocated for them. Arrays of strings get a table of their elements' places, so that the accessors need no state (any
+ * thread may read) and no walk. Keys and names go into hash indexes, which also find duplicates.
  *
  * Version 2 has the layout of version 3 and is accepted; version 1 (32-bit counts) and big-endian files are not. */
-#include "model/gguf.h"
-
 #include "base/mem.h"
 #include "base/tensor.h"
+#include "model/gguf_file.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -22,53 +21,20 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <xxhash.h>
-
-#define MAGIC           0x46554747u /* "GGUF" */
-#define KV_MAX          65536u      /* real files have some dozens */
-#define TENSORS_MAX     (1u << 20)
-#define NAME_BYTES_MAX  65535u      /* the format's limit for keys */
-#define ALIGNMENT_USUAL 32u
-#define ALIGNMENT_MAX   (1u << 20)
-#define KV_BYTES_MIN    14u         /* length, a key of one byte, type, a value of one byte */
-#define TENSOR_BYTES_MIN 33u        /* length, a name of one byte, count, one dimension, type, offset */
-
-typedef struct kv {
-    gguf_str key;
-    gguf_type type;
-    gguf_type elem;       /* of an array */
-    uint64_t count;       /* elements of an array; 1 otherwise */
-    const uint8_t *value; /* first byte of the value, or of the first element; in the file */
-    uint64_t *string_at;  /* [count]: where each string's length lies, from the file's start; arrays of strings only. Owned */
-} kv;
-
-/* name -> position in an array: open addressing, at most half full. Slots hold position + 1; 0 is free. */
-typedef struct name_index {
-    uint32_t *slots;
-    uint32_t mask;
-} name_index;
-
-struct gguf {
-    const uint8_t *base; /* the file */
-    size_t size;
-    void *map; /* what gguf_close unmaps; NULL for gguf_parse */
-    kv *kvs;
-    uint64_t kv_count;
-    gguf_tensor *tensors;
-    uint64_t tensor_count;
-    name_index kv_index, tensor_index;
-};
+#define MAGIC            0x46554747u /* "GGUF" */
+#define KV_MAX           65536u      /* real files have some dozens */
+#define TENSORS_MAX      (1u << 20)
+#define NAME_BYTES_MAX   65535u /* the format's limit for keys */
+#define ALIGNMENT_USUAL  32u
+#define ALIGNMENT_MAX    (1u << 20)
+#define KV_BYTES_MIN     14u /* length, a key of one byte, type, a value of one byte */
+#define TENSOR_BYTES_MIN 33u /* length, a name of one byte, count, one dimension, type, offset */
 
 typedef struct cursor {
     const uint8_t *base;
     size_t size;
     size_t at;
 } cursor;
-
-static const uint8_t sizes[] = {
-    [GGUF_U8] = 1,  [GGUF_I8] = 1,  [GGUF_U16] = 2,  [GGUF_I16] = 2, [GGUF_U32] = 4, [GGUF_I32] = 4, [GGUF_F32] = 4,
-    [GGUF_BOOL] = 1, [GGUF_STRING] = 0, [GGUF_ARRAY] = 0, [GGUF_U64] = 8, [GGUF_I64] = 8, [GGUF_F64] = 8,
-};
 
 /* --- reading --- */
 
@@ -121,55 +87,43 @@ static shown show(gguf_str s) {
 
 /* --- the hash index --- */
 
-static void index_init(name_index *x, uint64_t count) {
+static void index_init(gguf_index *x, uint64_t count) {
     uint32_t slots = 8;
     while (slots < count * 2) slots *= 2;
     x->slots = xcalloc(slots, sizeof *x->slots);
     x->mask = slots - 1;
 }
 
-/* The slot that holds `name`, or the free one where it belongs. Keys lie `stride` bytes apart, each struct starting with its name. */
-static uint32_t *index_slot(const name_index *x, const void *array, size_t stride, const char *name, size_t len) {
-    uint32_t i = (uint32_t)XXH3_64bits(name, len) & x->mask;
-    for (;; i = (i + 1) & x->mask) {
-        if (x->slots[i] == 0) return &x->slots[i];
-        const gguf_str *s = (const void *)((const char *)array + (size_t)(x->slots[i] - 1) * stride);
-        if (s->len == len && memcmp(s->data, name, len) == 0) return &x->slots[i];
-    }
-}
-
 /* --- metadata --- */
 
-static const kv *find(const gguf *g, const char *key) {
-    PRE(g && key);
-    uint32_t slot = *index_slot(&g->kv_index, g->kvs, sizeof *g->kvs, key, strlen(key));
-    return slot ? &g->kvs[slot - 1] : NULL;
-}
-
-static status parse_strings(gguf *g, cursor *c, kv *e, errbuf *eb) {
+static status parse_strings(gguf *g, cursor *c, gguf_kv *e, errbuf *eb) {
     e->string_at = malloc(MAX(e->count, 1u) * sizeof *e->string_at);
-    if (!e->string_at) return errf(eb, ST_NOMEM, "gguf: no memory for the %" PRIu64 " strings of '%s'", e->count, show(e->key).text);
+    if (!e->string_at)
+        return errf(eb, ST_NOMEM, "gguf: no memory for the %" PRIu64 " strings of '%s'", e->count, show(e->key).text);
     for (uint64_t i = 0; i < e->count; i++) {
         gguf_str s;
         e->string_at[i] = c->at;
         if (!take_string(c, &s))
-            return errf(eb, ST_CORRUPT, "gguf: key '%s': string %" PRIu64 " at byte %zu runs past the end of the file (%zu bytes)",
+            return errf(eb, ST_CORRUPT,
+                        "gguf: key '%s': string %" PRIu64 " at byte %zu runs past the end of the file (%zu bytes)",
                         show(e->key).text, i, c->at, g->size);
     }
     return ST_OK;
 }
 
-static status parse_array(gguf *g, cursor *c, kv *e, errbuf *eb) {
+static status parse_array(gguf *g, cursor *c, gguf_kv *e, errbuf *eb) {
     uint32_t elem;
     if (!take_u32(c, &elem) || !take_u64(c, &e->count))
-        return errf(eb, ST_CORRUPT, "gguf: key '%s': the file ends inside the array's head at byte %zu", show(e->key).text, c->at);
+        return errf(eb, ST_CORRUPT, "gguf: key '%s': the file ends inside the array's head at byte %zu",
+                    show(e->key).text, c->at);
     if (elem == GGUF_ARRAY)
-        return errf(eb, ST_UNSUPPORTED, "gguf: key '%s' is an array of arrays, which is not supported", show(e->key).text);
-    if (elem >= ARRAY_LEN(sizes))
+        return errf(eb, ST_UNSUPPORTED, "gguf: key '%s' is an array of arrays, which is not supported",
+                    show(e->key).text);
+    if (elem >= GGUF_TYPE_COUNT)
         return errf(eb, ST_CORRUPT, "gguf: key '%s': unknown element type %u", show(e->key).text, elem);
     e->elem = (gguf_type)elem;
 
-    uint64_t elem_bytes = e->elem == GGUF_STRING ? sizeof(uint64_t) : sizes[e->elem];
+    uint64_t elem_bytes = e->elem == GGUF_STRING ? sizeof(uint64_t) : gguf_value_bytes(e->elem);
     if (e->count > (c->size - c->at) / elem_bytes)
         return errf(eb, ST_CORRUPT, "gguf: key '%s': %" PRIu64 " elements do not fit into the %zu bytes that are left",
                     show(e->key).text, e->count, c->size - c->at);
@@ -178,7 +132,7 @@ static status parse_array(gguf *g, cursor *c, kv *e, errbuf *eb) {
     return ST_OK;
 }
 
-static status parse_value(gguf *g, cursor *c, kv *e, errbuf *eb) {
+static status parse_value(gguf *g, cursor *c, gguf_kv *e, errbuf *eb) {
     gguf_str s;
     size_t begin = c->at;
     e->count = 1;
@@ -186,7 +140,7 @@ static status parse_value(gguf *g, cursor *c, kv *e, errbuf *eb) {
     if (e->type == GGUF_ARRAY) {
         status st = parse_array(g, c, e, eb);
         if (st != ST_OK) return st;
-    } else if (e->type == GGUF_STRING ? !take_string(c, &s) : !take(c, sizes[e->type])) {
+    } else if (e->type == GGUF_STRING ? !take_string(c, &s) : !take(c, gguf_value_bytes(e->type))) {
         return errf(eb, ST_CORRUPT, "gguf: key '%s': the value at byte %zu runs past the end of the file (%zu bytes)",
                     show(e->key).text, begin, g->size);
     }
@@ -199,25 +153,28 @@ static status parse_value(gguf *g, cursor *c, kv *e, errbuf *eb) {
 
 static status parse_kvs(gguf *g, cursor *c, uint64_t count, errbuf *eb) {
     if (count > KV_MAX || count > (c->size - c->at) / KV_BYTES_MIN)
-        return errf(eb, ST_CORRUPT, "gguf: %" PRIu64 " keys do not fit into a file of %zu bytes (or are over %u)", count, g->size, KV_MAX);
+        return errf(eb, ST_CORRUPT, "gguf: %" PRIu64 " keys do not fit into a file of %zu bytes (or are over %u)",
+                    count, g->size, KV_MAX);
     g->kvs = xcalloc(count, sizeof *g->kvs);
     index_init(&g->kv_index, count);
 
     for (uint64_t i = 0; i < count; i++) {
-        kv *e = &g->kvs[i];
+        gguf_kv *e = &g->kvs[i];
         uint32_t type;
         if (!take_string(c, &e->key) || !take_u32(c, &type))
-            return errf(eb, ST_CORRUPT, "gguf: key %" PRIu64 " at byte %zu runs past the end of the file (%zu bytes)", i, c->at, g->size);
+            return errf(eb, ST_CORRUPT, "gguf: key %" PRIu64 " at byte %zu runs past the end of the file (%zu bytes)",
+                        i, c->at, g->size);
         if (e->key.len == 0 || e->key.len > NAME_BYTES_MAX)
-            return errf(eb, ST_CORRUPT, "gguf: key %" PRIu64 " has a name of %" PRIu64 " bytes, want 1..%u", i, e->key.len, NAME_BYTES_MAX);
-        if (type >= ARRAY_LEN(sizes))
+            return errf(eb, ST_CORRUPT, "gguf: key %" PRIu64 " has a name of %" PRIu64 " bytes, want 1..%u", i,
+                        e->key.len, NAME_BYTES_MAX);
+        if (type >= GGUF_TYPE_COUNT)
             return errf(eb, ST_CORRUPT, "gguf: key '%s' has the unknown type %u", show(e->key).text, type);
         e->type = (gguf_type)type;
         g->kv_count = i + 1; /* gguf_close frees what parse_value takes, also when it fails */
 
         status st = parse_value(g, c, e, eb);
         if (st != ST_OK) return st;
-        uint32_t *slot = index_slot(&g->kv_index, g->kvs, sizeof *g->kvs, e->key.data, e->key.len);
+        uint32_t *slot = gguf_index_slot(&g->kv_index, g->kvs, sizeof *g->kvs, e->key.data, e->key.len);
         if (*slot) return errf(eb, ST_CORRUPT, "gguf: key '%s' is there twice", show(e->key).text);
         *slot = (uint32_t)i + 1;
     }
@@ -231,33 +188,39 @@ static status tensor_bytes(gguf_tensor *t, errbuf *eb) {
     uint64_t weights = 1;
     for (uint32_t d = 0; d < t->dim_count; d++)
         if (t->dims[d] == 0 || __builtin_mul_overflow(weights, t->dims[d], &weights) || weights > INT64_MAX)
-            return errf(eb, ST_CORRUPT, "gguf: tensor '%s': dimension %u is %" PRIu64 ", which is zero or too large", show(t->name).text, d,
-                        t->dims[d]);
+            return errf(eb, ST_CORRUPT, "gguf: tensor '%s': dimension %u is %" PRIu64 ", which is zero or too large",
+                        show(t->name).text, d, t->dims[d]);
     if (!dtype_known(t->type)) return ST_OK;
 
     uint64_t block = dtype_block_weights((dtype)t->type);
     if (t->dims[0] % block != 0)
-        return errf(eb, ST_CORRUPT, "gguf: tensor '%s': rows of %" PRIu64 " weights are no multiple of %s's blocks of %" PRIu64,
+        return errf(eb, ST_CORRUPT,
+                    "gguf: tensor '%s': rows of %" PRIu64 " weights are no multiple of %s's blocks of %" PRIu64,
                     show(t->name).text, t->dims[0], dtype_name(t->type), block);
     if (__builtin_mul_overflow(weights / block, (uint64_t)dtype_block_bytes((dtype)t->type), &t->bytes))
         return errf(eb, ST_CORRUPT, "gguf: tensor '%s': its size overflows", show(t->name).text);
     return ST_OK;
 }
 
-/* Reads one tensor's entry; its offset goes to *offset, because where the data starts is known only after the last entry. */
+/* Reads one tensor's entry; its offset goes to *offset, because where the data starts is known only after the last
+ * entry. */
 static status parse_tensor(gguf *g, cursor *c, gguf_tensor *t, uint64_t i, uint64_t *offset, errbuf *eb) {
     if (!take_string(c, &t->name) || !take_u32(c, &t->dim_count))
-        return errf(eb, ST_CORRUPT, "gguf: tensor %" PRIu64 " at byte %zu runs past the end of the file (%zu bytes)", i, c->at, g->size);
+        return errf(eb, ST_CORRUPT, "gguf: tensor %" PRIu64 " at byte %zu runs past the end of the file (%zu bytes)", i,
+                    c->at, g->size);
     if (t->name.len == 0 || t->name.len > NAME_BYTES_MAX)
-        return errf(eb, ST_CORRUPT, "gguf: tensor %" PRIu64 " has a name of %" PRIu64 " bytes, want 1..%u", i, t->name.len, NAME_BYTES_MAX);
+        return errf(eb, ST_CORRUPT, "gguf: tensor %" PRIu64 " has a name of %" PRIu64 " bytes, want 1..%u", i,
+                    t->name.len, NAME_BYTES_MAX);
     if (t->dim_count < 1 || t->dim_count > ARRAY_LEN(t->dims))
-        return errf(eb, ST_CORRUPT, "gguf: tensor '%s' has %u dimensions, want 1..%zu", show(t->name).text, t->dim_count, ARRAY_LEN(t->dims));
+        return errf(eb, ST_CORRUPT, "gguf: tensor '%s' has %u dimensions, want 1..%zu", show(t->name).text,
+                    t->dim_count, ARRAY_LEN(t->dims));
     for (uint32_t d = 0; d < ARRAY_LEN(t->dims); d++) t->dims[d] = 1;
 
     bool whole = true;
     for (uint32_t d = 0; d < t->dim_count; d++) whole = whole && take_u64(c, &t->dims[d]);
     if (!whole || !take_u32(c, &t->type) || !take_u64(c, offset))
-        return errf(eb, ST_CORRUPT, "gguf: tensor '%s': the file ends inside its entry at byte %zu", show(t->name).text, c->at);
+        return errf(eb, ST_CORRUPT, "gguf: tensor '%s': the file ends inside its entry at byte %zu", show(t->name).text,
+                    c->at);
     return tensor_bytes(t, eb);
 }
 
@@ -267,13 +230,14 @@ static status place_tensors(gguf *g, const uint64_t *offsets, size_t header_byte
     for (uint64_t i = 0; i < g->tensor_count; i++) {
         gguf_tensor *t = &g->tensors[i];
         if (offsets[i] % alignment != 0)
-            return errf(eb, ST_CORRUPT, "gguf: tensor '%s': offset %" PRIu64 " is not aligned to %" PRIu64, show(t->name).text, offsets[i],
-                        alignment);
+            return errf(eb, ST_CORRUPT, "gguf: tensor '%s': offset %" PRIu64 " is not aligned to %" PRIu64,
+                        show(t->name).text, offsets[i], alignment);
         /* A tensor of unknown size must at least begin inside the file. */
         uint64_t least = t->bytes ? t->bytes : 1;
         if (offsets[i] > data_bytes || least > data_bytes - offsets[i])
             return errf(eb, ST_CORRUPT,
-                        "gguf: tensor '%s': %" PRIu64 " bytes at offset %" PRIu64 " do not fit into the %" PRIu64 " bytes of tensor data",
+                        "gguf: tensor '%s': %" PRIu64 " bytes at offset %" PRIu64 " do not fit into the %" PRIu64
+                        " bytes of tensor data",
                         show(t->name).text, t->bytes, offsets[i], data_bytes);
         t->data = g->base + data_at + offsets[i];
     }
@@ -282,8 +246,8 @@ static status place_tensors(gguf *g, const uint64_t *offsets, size_t header_byte
 
 static status parse_tensors(gguf *g, cursor *c, uint64_t count, uint64_t alignment, errbuf *eb) {
     if (count > TENSORS_MAX || count > (c->size - c->at) / TENSOR_BYTES_MIN)
-        return errf(eb, ST_CORRUPT, "gguf: %" PRIu64 " tensors do not fit into a file of %zu bytes (or are over %u)", count, g->size,
-                    TENSORS_MAX);
+        return errf(eb, ST_CORRUPT, "gguf: %" PRIu64 " tensors do not fit into a file of %zu bytes (or are over %u)",
+                    count, g->size, TENSORS_MAX);
     g->tensors = xcalloc(count, sizeof *g->tensors);
     index_init(&g->tensor_index, count);
     uint64_t *offsets = xcalloc(count, sizeof *offsets);
@@ -293,7 +257,7 @@ static status parse_tensors(gguf *g, cursor *c, uint64_t count, uint64_t alignme
         gguf_tensor *t = &g->tensors[i];
         st = parse_tensor(g, c, t, i, &offsets[i], eb);
         if (st != ST_OK) break;
-        uint32_t *slot = index_slot(&g->tensor_index, g->tensors, sizeof *t, t->name.data, t->name.len);
+        uint32_t *slot = gguf_index_slot(&g->tensor_index, g->tensors, sizeof *t, t->name.data, t->name.len);
         if (*slot) st = errf(eb, ST_CORRUPT, "gguf: tensor '%s' is there twice", show(t->name).text);
         *slot = (uint32_t)i + 1;
         g->tensor_count = i + 1;
@@ -307,24 +271,27 @@ static status parse_tensors(gguf *g, cursor *c, uint64_t count, uint64_t alignme
 
 static status read_alignment(const gguf *g, uint64_t *out, errbuf *eb) {
     uint64_t alignment = ALIGNMENT_USUAL;
-    if (!gguf_u64(g, "general.alignment", &alignment) && find(g, "general.alignment"))
+    if (!gguf_u64(g, "general.alignment", &alignment) && gguf_kv_find(g, "general.alignment"))
         return errf(eb, ST_CORRUPT, "gguf: general.alignment is no whole number");
     /* At least 8, as the format asks: weights and rope factors are read in place. */
     if (alignment < 8 || alignment > ALIGNMENT_MAX || (alignment & (alignment - 1)) != 0)
-        return errf(eb, ST_CORRUPT, "gguf: general.alignment is %" PRIu64 ", want a power of two, 8..%u", alignment, ALIGNMENT_MAX);
+        return errf(eb, ST_CORRUPT, "gguf: general.alignment is %" PRIu64 ", want a power of two, 8..%u", alignment,
+                    ALIGNMENT_MAX);
     *out = alignment;
     return ST_OK;
 }
 
 static status parse_head(cursor *c, uint64_t *tensor_count, uint64_t *kv_count, errbuf *eb) {
     uint32_t magic, version;
-    if (!take_u32(c, &magic) || magic != MAGIC) return errf(eb, ST_CORRUPT, "gguf: not a GGUF file (it does not begin with 'GGUF')");
+    if (!take_u32(c, &magic) || magic != MAGIC)
+        return errf(eb, ST_CORRUPT, "gguf: not a GGUF file (it does not begin with 'GGUF')");
     if (!take_u32(c, &version)) return errf(eb, ST_CORRUPT, "gguf: the file ends before its version");
     if ((version & 0xFFFFu) == 0 && version != 0)
         return errf(eb, ST_UNSUPPORTED, "gguf: the file is big endian; convert it to little endian");
     if (version != 2 && version != 3)
         return errf(eb, ST_UNSUPPORTED, "gguf: version %u; versions 2 and 3 are supported", version);
-    if (!take_u64(c, tensor_count) || !take_u64(c, kv_count)) return errf(eb, ST_CORRUPT, "gguf: the file ends inside its header");
+    if (!take_u64(c, tensor_count) || !take_u64(c, kv_count))
+        return errf(eb, ST_CORRUPT, "gguf: the file ends inside its header");
     return ST_OK;
 }
 
@@ -361,7 +328,8 @@ status gguf_open(gguf **out, const char *path, errbuf *eb) {
         goto fail;
     }
     if (!S_ISREG(info.st_mode) || info.st_size == 0) {
-        st = errf(eb, S_ISREG(info.st_mode) ? ST_CORRUPT : ST_IO, "%s: %s", path, S_ISREG(info.st_mode) ? "the file is empty" : "not a regular file");
+        st = errf(eb, S_ISREG(info.st_mode) ? ST_CORRUPT : ST_IO, "%s: %s", path,
+                  S_ISREG(info.st_mode) ? "the file is empty" : "not a regular file");
         goto fail;
     }
     map = mmap(NULL, (size_t)info.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
@@ -393,154 +361,4 @@ void gguf_close(gguf *g) {
     free(g->tensor_index.slots);
     if (g->map) munmap(g->map, g->size);
     free(g);
-}
-
-/* --- access --- */
-
-/* A whole number at p, as sign and 64 bits: false for a type that is none. */
-static bool read_integer(gguf_type type, const uint8_t *p, uint64_t *bits, bool *negative) {
-    int64_t v = 0;
-    *negative = false;
-    switch (type) {
-    case GGUF_U8:
-        *bits = p[0];
-        return true;
-    case GGUF_U16: {
-        uint16_t x;
-        memcpy(&x, p, sizeof x);
-        *bits = x;
-        return true;
-    }
-    case GGUF_U32: {
-        uint32_t x;
-        memcpy(&x, p, sizeof x);
-        *bits = x;
-        return true;
-    }
-    case GGUF_U64:
-        memcpy(bits, p, sizeof *bits);
-        return true;
-    case GGUF_I8:
-        v = (int8_t)p[0];
-        break;
-    case GGUF_I16: {
-        int16_t x;
-        memcpy(&x, p, sizeof x);
-        v = x;
-        break;
-    }
-    case GGUF_I32: {
-        int32_t x;
-        memcpy(&x, p, sizeof x);
-        v = x;
-        break;
-    }
-    case GGUF_I64:
-        memcpy(&v, p, sizeof v);
-        break;
-    case GGUF_F32:
-    case GGUF_F64:
-    case GGUF_BOOL:
-    case GGUF_STRING:
-    case GGUF_ARRAY:
-        return false;
-    }
-    *bits = (uint64_t)v;
-    *negative = v < 0;
-    return true;
-}
-
-static bool read_float(gguf_type type, const uint8_t *p, double *out) {
-    float f;
-    if (type == GGUF_F64) {
-        memcpy(out, p, sizeof *out);
-        return true;
-    }
-    if (type != GGUF_F32) return false;
-    memcpy(&f, p, sizeof f);
-    *out = f;
-    return true;
-}
-
-/* A string that parsing has already found to lie inside the file. */
-static gguf_str string_at(const uint8_t *p) {
-    uint64_t len;
-    memcpy(&len, p, sizeof len);
-    return (gguf_str){(const char *)p + sizeof len, len};
-}
-
-bool gguf_u64(const gguf *g, const char *key, uint64_t *out) {
-    const kv *e = find(g, key);
-    uint64_t bits;
-    bool negative;
-    if (!e || !read_integer(e->type, e->value, &bits, &negative) || negative) return false;
-    *out = bits;
-    return true;
-}
-
-bool gguf_f64(const gguf *g, const char *key, double *out) {
-    const kv *e = find(g, key);
-    return e && read_float(e->type, e->value, out);
-}
-
-bool gguf_bool(const gguf *g, const char *key, bool *out) {
-    const kv *e = find(g, key);
-    if (!e || e->type != GGUF_BOOL) return false;
-    *out = e->value[0] != 0;
-    return true;
-}
-
-bool gguf_string(const gguf *g, const char *key, gguf_str *out) {
-    const kv *e = find(g, key);
-    if (!e || e->type != GGUF_STRING) return false;
-    *out = string_at(e->value);
-    return true;
-}
-
-bool gguf_array(const gguf *g, const char *key, gguf_type *type, uint64_t *count) {
-    const kv *e = find(g, key);
-    if (!e || e->type != GGUF_ARRAY) return false;
-    *type = e->elem;
-    *count = e->count;
-    return true;
-}
-
-bool gguf_array_string(const gguf *g, const char *key, uint64_t i, gguf_str *out) {
-    const kv *e = find(g, key);
-    if (!e || e->type != GGUF_ARRAY || e->elem != GGUF_STRING || i >= e->count) return false;
-    *out = string_at(g->base + e->string_at[i]);
-    return true;
-}
-
-bool gguf_array_i64(const gguf *g, const char *key, uint64_t i, int64_t *out) {
-    const kv *e = find(g, key);
-    uint64_t bits;
-    bool negative;
-    if (!e || e->type != GGUF_ARRAY || i >= e->count) return false;
-    if (!read_integer(e->elem, e->value + i * sizes[e->elem], &bits, &negative)) return false;
-    if (!negative && bits > INT64_MAX) return false;
-    *out = (int64_t)bits;
-    return true;
-}
-
-bool gguf_array_f64(const gguf *g, const char *key, uint64_t i, double *out) {
-    const kv *e = find(g, key);
-    if (!e || e->type != GGUF_ARRAY || i >= e->count) return false;
-    return read_float(e->elem, e->value + i * sizes[e->elem], out);
-}
-
-uint64_t gguf_tensor_count(const gguf *g) {
-    PRE(g);
-    return g->tensor_count;
-}
-
-const gguf_tensor *gguf_tensor_at(const gguf *g, uint64_t i) {
-    PRE(g && i < g->tensor_count);
-    return &g->tensors[i];
-}
-
-const gguf_tensor *gguf_tensor_find(const gguf *g, const char *name) {
-    PRE(g && name);
-    uint32_t slot = *index_slot(&g->tensor_index, g->tensors, sizeof *g->tensors, name, strlen(name));
-    return slot ? &g->tensors[slot - 1] : NULL;
 }

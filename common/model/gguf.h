@@ -1,4 +1,4 @@
-/* gguf - a GGUF v3 file, mapped and validated: metadata by key, tensors by name.
+/* gguf - a GGUF file (version 3, or 2: the same layout), mapped and validated: metadata by key, tensors by name.
  *
  * Every length, count, offset and type is checked against the file's size before use; a truncated or hostile file is
  * ST_CORRUPT with the place that is wrong. Nothing is copied: strings and tensors point into the mapping. */

@@ -1,4 +1,5 @@
-/* model - from a GGUF file to a checked description: the architecture's table entry does the reading, this file the checking.
+/* model - from a GGUF file to a checked description: the architecture's table entry does the reading, this file the
+ * checking.
  *
  * Every tensor of the file must be taken by the architecture. One that is not (a bias, an expert, an adapter) would be
  * left out of the computation silently, so it is refused by name. */
@@ -22,25 +23,26 @@ static const model_arch *const archs[] = {&model_arch_llama};
 
 /* --- what the architectures use --- */
 
-static void key_name(const model *m, const char *key, char out[96]) {
-    snprintf(out, 96, "%s.%s", m->arch, key);
+static void key_name(const model *m, const char *name, char out[96]) {
+    snprintf(out, 96, "%s.%s", m->arch, name);
 }
 
-status model_key(const model *m, const char *key, uint32_t least, uint32_t most, int64_t fallback, uint32_t *out, errbuf *eb) {
+status model_key(const model *m, model_number key, uint32_t *out, errbuf *eb) {
     char name[96];
-    key_name(m, key, name);
+    key_name(m, key.name, name);
     uint64_t value;
     if (!gguf_u64(m->file, name, &value)) {
         /* An array (one value per layer) or a float is a variant that nothing here knows, not an absent key. */
         gguf_type type;
         uint64_t count;
         double real;
-        if (fallback < 0 || gguf_array(m->file, name, &type, &count) || gguf_f64(m->file, name, &real))
+        if (key.fallback == 0 || gguf_array(m->file, name, &type, &count) || gguf_f64(m->file, name, &real))
             return errf(eb, ST_CORRUPT, "%s is missing or no whole number", name);
-        *out = (uint32_t)fallback;
+        *out = key.fallback;
         return ST_OK;
     }
-    if (value < least || value > most) return errf(eb, ST_CORRUPT, "%s is %" PRIu64 ", want %u..%u", name, value, least, most);
+    if (value < key.least || value > key.most)
+        return errf(eb, ST_CORRUPT, "%s is %" PRIu64 ", want %u..%u", name, value, key.least, key.most);
     *out = (uint32_t)value;
     return ST_OK;
 }
@@ -49,33 +51,38 @@ status model_real(const model *m, const char *key, double most, double fallback,
     char name[96];
     key_name(m, key, name);
     double value = fallback;
-    if (!gguf_f64(m->file, name, &value) && fallback < 0) return errf(eb, ST_CORRUPT, "%s is missing or no number", name);
-    if (!isfinite(value) || value <= 0 || value > most) return errf(eb, ST_CORRUPT, "%s is %g, want above 0 and at most %g", name, value, most);
+    if (!gguf_f64(m->file, name, &value) && fallback == 0)
+        return errf(eb, ST_CORRUPT, "%s is missing or no number", name);
+    if (!isfinite(value) || value <= 0 || value > most)
+        return errf(eb, ST_CORRUPT, "%s is %g, want above 0 and at most %g", name, value, most);
     *out = (float)value;
     return ST_OK;
 }
 
-bool model_has(const model *m, const char *name) {
-    return gguf_tensor_find(m->file, name) != NULL;
+bool model_has(const model_source *w, const char *name) {
+    return gguf_tensor_find(w->file, name) != NULL;
 }
 
-status model_tensor(const model *m, bool *taken, const char *name, uint32_t rows, uint32_t cols, tensor *out, errbuf *eb) {
-    const gguf_tensor *t = gguf_tensor_find(m->file, name);
+status model_tensor(const model_source *w, const char *name, uint32_t rows, uint32_t cols, tensor *out, errbuf *eb) {
+    const gguf_tensor *t = gguf_tensor_find(w->file, name);
     if (!t) return errf(eb, ST_CORRUPT, "tensor '%s' is missing", name);
     if (t->dims[0] != cols || t->dims[1] != rows || t->dims[2] != 1 || t->dims[3] != 1)
-        return errf(eb, ST_CORRUPT, "tensor '%s' is [%" PRIu64 ", %" PRIu64 "], want [%u, %u]", name, t->dims[1], t->dims[0], rows, cols);
+        return errf(eb, ST_CORRUPT, "tensor '%s' is [%" PRIu64 ", %" PRIu64 "], want [%u, %u]", name, t->dims[1],
+                    t->dims[0], rows, cols);
     if (!dtype_known(t->type))
-        return errf(eb, ST_UNSUPPORTED, "tensor '%s' has type %u; supported are f32, f16, bf16, q8_0, q4_0 and q4_1", name, t->type);
-    taken[t - gguf_tensor_at(m->file, 0)] = true;
+        return errf(eb, ST_UNSUPPORTED, "tensor '%s' has type %u; supported are f32, f16, bf16, q8_0, q4_0 and q4_1",
+                    name, t->type);
+    w->taken[t - gguf_tensor_at(w->file, 0)] = true;
     *out = (tensor){.type = (dtype)t->type, .rows = rows, .cols = cols, .data = t->data};
     return ST_OK;
 }
 
-status model_vector(const model *m, bool *taken, const char *name, uint32_t cols, tensor *out, errbuf *eb) {
+status model_vector(const model_source *w, const char *name, uint32_t cols, tensor *out, errbuf *eb) {
     tensor t;
-    status st = model_tensor(m, taken, name, 1, cols, &t, eb);
+    status st = model_tensor(w, name, 1, cols, &t, eb);
     if (st != ST_OK) return st;
-    if (t.type != DT_F32) return errf(eb, ST_UNSUPPORTED, "tensor '%s' has type %s; it must be f32", name, dtype_name(t.type));
+    if (t.type != DT_F32)
+        return errf(eb, ST_UNSUPPORTED, "tensor '%s' has type %s; it must be f32", name, dtype_name(t.type));
     *out = t;
     return ST_OK;
 }
@@ -86,8 +93,8 @@ static void hash_u64(XXH3_state_t *h, uint64_t v) {
     XXH3_64bits_update(h, &v, sizeof v);
 }
 
-/* Table of tensors, the constants that change the computation, and parts of each tensor. Reading all the weights would cost seconds
- * and page in the whole file; two checkpoints that differ, differ in nearly every block. */
+/* Table of tensors, the constants that change the computation, and parts of each tensor. Reading all the weights would
+ * cost seconds and page in the whole file; two checkpoints that differ, differ in nearly every block. */
 static uint64_t hash_weights(const model *m) {
     XXH3_state_t *h = XXH3_createState();
     CHECK(h);
@@ -132,23 +139,24 @@ static const model_arch *find_arch(model *m, errbuf *eb) {
     }
     buf known = {0};
     for (size_t i = 0; i < ARRAY_LEN(archs); i++) buf_addf(&known, "%s%s", i ? ", " : "", archs[i]->name);
-    errf(eb, ST_UNSUPPORTED, "architecture '%.*s' is not supported; supported: %s", (int)MIN(name.len, 64u), name.data, known.data);
+    errf(eb, ST_UNSUPPORTED, "architecture '%.*s' is not supported; supported: %s", (int)MIN(name.len, 64u), name.data,
+         known.data);
     buf_done(&known);
     return NULL;
 }
 
 static status load_weights(model *m, const model_arch *arch, errbuf *eb) {
     uint64_t count = gguf_tensor_count(m->file);
-    bool *taken = xcalloc(count, sizeof *taken);
-    status st = arch->weights(m, taken, eb);
+    model_source w = {.file = m->file, .taken = xcalloc(count, sizeof *w.taken)};
+    status st = arch->weights(m, &w, eb);
     for (uint64_t i = 0; i < count && st == ST_OK; i++) {
         const gguf_tensor *t = gguf_tensor_at(m->file, i);
         m->weight_bytes += t->bytes;
-        if (!taken[i])
+        if (!w.taken[i])
             st = errf(eb, ST_UNSUPPORTED, "tensor '%.*s' has no place in the architecture '%s' as it is supported here",
                       (int)MIN(t->name.len, 64u), t->name.data, m->arch);
     }
-    free(taken);
+    free(w.taken);
     if (st == ST_OK) m->weights_hash = hash_weights(m);
     return st;
 }

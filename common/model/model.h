@@ -35,7 +35,7 @@ typedef struct model {
     tensor output;      /* [vocab, dim]; the embedding when tied */
     bool tied;
     model_layer *layer; /* [layers] */
-    uint64_t weights_hash; /* of the tensor table and sampled weight blocks: part of the numerics id */
+    uint64_t weights_hash; /* of dimensions, tensor table and sampled weight blocks: part of the numerics id; 0 for MODEL_TEXT */
     uint64_t weight_bytes; /* bytes of all tensors */
     tokenizer *tok;
     struct gguf *file; /* owner of the mapping */

@@ -14,11 +14,13 @@
 
 /* Unicode's White_Space. PCRE2's \s is not it: it has U+180E too, which Unicode took out in version 6.3. */
 #define SPACE "\\p{Z}\\x09-\\x0d\\x{85}"
-#define GPT2  "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^" SPACE "\\p{L}\\p{N}]+|[" SPACE "]+(?![^" SPACE "])|[" SPACE "]+"
+#define GPT2                                                                                                           \
+    "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^" SPACE "\\p{L}\\p{N}]+|[" SPACE "]+(?![^" SPACE "])|[" SPACE "]" \
+    "+"
 /* Llama 3's pattern and its descendants differ in how many digits stay together. */
 #define LLAMA3(digits)                                                                                                 \
-    "'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD]|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|" digits                       \
-    "| ?[^" SPACE "\\p{L}\\p{N}]+[\\r\\n]*|[" SPACE "]*[\\r\\n]+|[" SPACE "]+(?![^" SPACE "])|[" SPACE "]+"
+    "'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD]|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|" digits "| ?[^" SPACE        \
+    "\\p{L}\\p{N}]+[\\r\\n]*|[" SPACE "]*[\\r\\n]+|[" SPACE "]+(?![^" SPACE "])|[" SPACE "]+"
 
 typedef struct pretok_spec {
     const char *names[10]; /* values of tokenizer.ggml.pre */
@@ -45,7 +47,8 @@ struct pretok {
 static const pretok_spec *find_spec(gguf_str name) {
     for (size_t i = 0; i < ARRAY_LEN(specs); i++)
         for (size_t n = 0; n < ARRAY_LEN(specs[i].names) && specs[i].names[n]; n++)
-            if (strlen(specs[i].names[n]) == name.len && memcmp(specs[i].names[n], name.data, name.len) == 0) return &specs[i];
+            if (strlen(specs[i].names[n]) == name.len && memcmp(specs[i].names[n], name.data, name.len) == 0)
+                return &specs[i];
     return NULL;
 }
 
@@ -73,8 +76,8 @@ status pretok_new(pretok **out, const gguf *g, errbuf *eb) {
     for (; p->count < PATTERNS_MAX && spec->patterns[p->count]; p->count++) {
         int error;
         PCRE2_SIZE at;
-        pcre2_code *code = pcre2_compile((PCRE2_SPTR)spec->patterns[p->count], PCRE2_ZERO_TERMINATED, PCRE2_UTF | PCRE2_UCP,
-                                         &error, &at, NULL);
+        pcre2_code *code = pcre2_compile((PCRE2_SPTR)spec->patterns[p->count], PCRE2_ZERO_TERMINATED,
+                                         PCRE2_UTF | PCRE2_UCP, &error, &at, NULL);
         CHECK(code); /* the patterns are ours */
         /* Without a JIT (another CPU, no executable memory) the interpreter gives the same pieces, slower. */
         pcre2_jit_compile(code, PCRE2_JIT_COMPLETE);

@@ -11,7 +11,8 @@
 
 typedef struct pretok pretok;
 
-/* By tokenizer.ggml.pre (absent: "default"). ST_UNSUPPORTED names it and the supported ones. Caller frees with pretok_free. */
+/* By tokenizer.ggml.pre (absent: "default"). ST_UNSUPPORTED names it and the supported ones. Caller frees with
+ * pretok_free. */
 status pretok_new(pretok **out, const gguf *g, errbuf *eb);
 void pretok_free(pretok *p);
 

@@ -2,9 +2,9 @@
  *
  *   text --special tokens--> stretches --pre-tokenizer--> pieces --merges--> ids
  *
- * Special tokens are found from the left, the longest first at each place. Tokens that a file calls user-defined are text
- * of their own and always found; control tokens only when the caller parses special tokens, and never where a byte of the
- * match belongs to a `plain` span. Nothing is stored between the steps: each piece goes straight to the merges,
+ * Special tokens are found from the left, the longest first at each place. Tokens that a file calls user-defined are
+ * text of their own and always found; control tokens only when the caller parses special tokens, and never where a byte
+ * of the match belongs to a `plain` span. Nothing is stored between the steps: each piece goes straight to the merges,
  * so an encoding that hits max_tokens ends there. The bound is checked before the work too: n bytes are at least
  * n / longest tokens.
  *
@@ -81,7 +81,8 @@ status tokenizer_new(tokenizer **out, const gguf *g, errbuf *eb) {
     t->add_bos = pretok_adds_bos(t->pretok);
     gguf_bool(g, "tokenizer.ggml.add_bos_token", &t->add_bos);
     if (t->add_bos && t->vocab.bos < 0) {
-        st = errf(eb, ST_CORRUPT, "tokenizer: the file wants a BOS token in front but names none (tokenizer.ggml.bos_token_id)");
+        st = errf(eb, ST_CORRUPT,
+                  "tokenizer: the file wants a BOS token in front but names none (tokenizer.ggml.bos_token_id)");
         goto fail;
     }
     list_specials(t);
@@ -133,7 +134,8 @@ static status too_long(const encoding *e, errbuf *eb) {
     return errf(eb, ST_NOMEM, "the text is more than %u tokens", e->opt->max_tokens);
 }
 
-/* Whether `bytes` more bytes of text cannot end within the limit. Dropped bytes (without a token) are too rare to count. */
+/* Whether `bytes` more bytes of text cannot end within the limit. Dropped bytes (without a token) are too rare to
+ * count. */
 static bool is_hopeless(const encoding *e, size_t bytes) {
     return bytes / e->t->vocab.longest > e->opt->max_tokens - e->out->count;
 }
@@ -144,10 +146,13 @@ static status encode_piece(void *arg, const char *piece, size_t len, errbuf *eb)
     if (is_hopeless(e, len)) return too_long(e, eb);
 
     int32_t whole = -1;
-    if (e->t->whole_words && len <= v->longest) whole = vocab_find(v, e->written, vocab_write_bytes(v, piece, len, e->written));
+    if (e->t->whole_words && len <= v->longest)
+        whole = vocab_find(v, e->written, vocab_write_bytes(v, piece, len, e->written));
     status st = ST_OK;
-    if (whole >= 0) token_list_add(e->out, whole);
-    else st = bpe_encode(e->t->merges, &e->work, piece, len, e->out, eb);
+    if (whole >= 0)
+        token_list_add(e->out, whole);
+    else
+        st = bpe_encode(e->t->merges, &e->work, piece, len, e->out, eb);
     if (st == ST_OK && e->out->count > e->opt->max_tokens) return too_long(e, eb);
     return st;
 }
@@ -194,10 +199,12 @@ static status encode_all(encoding *e, const char *text, size_t len, errbuf *eb) 
     return pretok_split(t->pretok, text + stretch, len - stretch, encode_piece, e, eb);
 }
 
-status tokenizer_encode(const tokenizer *t, const char *text, size_t len, const encode_options *opt, token_list *out, errbuf *eb) {
+status tokenizer_encode(const tokenizer *t, const char *text, size_t len, const encode_options *opt, token_list *out,
+                        errbuf *eb) {
     PRE(t && opt && out);
     PRE(text || len == 0);
     PRE(opt->plain || opt->plain_count == 0);
+    if (len == 0) text = "";
     uint32_t count_before = out->count;
     encoding e = {.t = t, .opt = opt, .out = out};
     bool with_bos = opt->add_special && t->add_bos;

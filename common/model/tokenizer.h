@@ -1,7 +1,8 @@
 /* tokenizer - byte-level BPE from GGUF metadata (tokenizer.ggml.model = "gpt2"), both ways.
  *
  * Text is split by special tokens (when parse_special), then by the pre-tokenizer's pattern (PCRE2, JIT, match limit), then each piece is
- * merged with a heap: O(n log n). Read-only after tokenizer_new: any thread may encode (match data is per call). */
+ * merged with a heap: O(n log n). Read-only after tokenizer_new: any thread may encode (match data is per call).
+ * A byte for which the vocabulary has no token (some control characters in SmolLM2's) is left out, as its makers do. */
 #ifndef BATON_MODEL_TOKENIZER_H
 #define BATON_MODEL_TOKENIZER_H
 
@@ -29,13 +30,14 @@ typedef struct text_span {
 
 typedef struct encode_options {
     bool add_special;   /* put the BOS in front when the file says so */
-    bool parse_special; /* special tokens written in the text ("<|im_start|>") become their ids, but not inside `plain` */
+    bool parse_special; /* special tokens written in the text ("<|im_start|>") become their ids, but not inside `plain`;
+                         * tokens that the file calls user-defined are text of their own and always found */
     const text_span *plain; /* [plain_count], ascending, not overlapping */
     uint32_t plain_count;
-    uint32_t max_tokens; /* at most so many ids in all */
+    uint32_t max_tokens; /* at most so many ids in the list, those that were there before included; 0 allows none */
 } encode_options;
 
-/* Appends the ids of text. ST_INVALID with the byte offset when it is not UTF-8; ST_NOMEM ("more than N tokens") when it gets longer
+/* Appends the ids of text; a failure leaves the list as it was. ST_INVALID with the byte offset when it is not UTF-8; ST_NOMEM ("more than N tokens") when it gets longer
  * than max_tokens (it stops early: a hostile body costs no more). */
 status tokenizer_encode(const tokenizer *t, const char *text, size_t len, const encode_options *opt, token_list *out,
                         errbuf *eb);

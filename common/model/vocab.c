@@ -21,18 +21,21 @@ typedef struct token_role {
 static const token_role roles[] = {
     {"tokenizer.ggml.eot_token_id",
      true,
-     {"<|eot_id|>", "<|im_end|>", "<|end|>", "<end_of_turn>", "<|endoftext|>", "<|end_of_text|>", "<EOT>", "_<EOT>", "[EOT]",
-      "<｜end▁of▁sentence｜>", "<end_of_utterance>"}},
+     {"<|eot_id|>", "<|im_end|>", "<|end|>", "<end_of_turn>", "<|endoftext|>", "<|end_of_text|>", "<EOT>", "_<EOT>",
+      "[EOT]", "<｜end▁of▁sentence｜>", "<end_of_utterance>"}},
     {"tokenizer.ggml.eom_token_id", true, {"<|eom_id|>"}},
     {"tokenizer.ggml.fim_pre_token_id",
      false,
-     {"<|fim_prefix|>", "<fim-prefix>", "<fim_prefix>", "<｜fim▁begin｜>", "<PRE>", "▁<PRE>", "<|code_prefix|>", "<|prefix|>"}},
+     {"<|fim_prefix|>", "<fim-prefix>", "<fim_prefix>", "<｜fim▁begin｜>", "<PRE>", "▁<PRE>", "<|code_prefix|>",
+      "<|prefix|>"}},
     {"tokenizer.ggml.fim_suf_token_id",
      false,
-     {"<|fim_suffix|>", "<fim-suffix>", "<fim_suffix>", "<｜fim▁hole｜>", "<SUF>", "▁<SUF>", "<|code_suffix|>", "<|suffix|>"}},
+     {"<|fim_suffix|>", "<fim-suffix>", "<fim_suffix>", "<｜fim▁hole｜>", "<SUF>", "▁<SUF>", "<|code_suffix|>",
+      "<|suffix|>"}},
     {"tokenizer.ggml.fim_mid_token_id",
      false,
-     {"<|fim_middle|>", "<fim-middle>", "<fim_middle>", "<｜fim▁end｜>", "<MID>", "▁<MID>", "<|code_middle|>", "<|middle|>"}},
+     {"<|fim_middle|>", "<fim-middle>", "<fim_middle>", "<｜fim▁end｜>", "<MID>", "▁<MID>", "<|code_middle|>",
+      "<|middle|>"}},
     {"tokenizer.ggml.fim_pad_token_id", true, {"<|fim_pad|>", "<fim-pad>", "<fim_pad>", "<PAD>", "[PAD]"}},
     {"tokenizer.ggml.fim_rep_token_id", true, {"<|fim_repo|>", "<|repo_name|>", "<fim-repo>", "<REPO>", "<reponame>"}},
     {"tokenizer.ggml.fim_sep_token_id", true, {"<|file_sep|>"}},
@@ -40,8 +43,24 @@ static const token_role roles[] = {
 };
 
 static const char *const enders[] = {
-    "<|eot_id|>", "<|im_end|>", "<|end|>", "<|return|>", "<|call|>", "<|flush|>", "<|calls|>", "<end_of_turn>", "<|endoftext|>",
-    "</s>", "<|eom_id|>", "<EOT>", "_<EOT>", "[EOT]", "[EOS]", "<|end_of_text|>", "<end_of_utterance>", "<｜end▁of▁sentence｜>",
+    "<|eot_id|>",
+    "<|im_end|>",
+    "<|end|>",
+    "<|return|>",
+    "<|call|>",
+    "<|flush|>",
+    "<|calls|>",
+    "<end_of_turn>",
+    "<|endoftext|>",
+    "</s>",
+    "<|eom_id|>",
+    "<EOT>",
+    "_<EOT>",
+    "[EOT]",
+    "[EOS]",
+    "<|end_of_text|>",
+    "<end_of_utterance>",
+    "<｜end▁of▁sentence｜>",
 };
 
 /* --- bytes and their characters --- */
@@ -136,6 +155,7 @@ static status read_tokens(vocab *v, const gguf *g, errbuf *eb) {
         if (*slot) return errf(eb, ST_CORRUPT, "tokenizer: tokens %u and %u have the same text", *slot - 1, i);
         *slot = i + 1;
     }
+    if (v->longest == 0) return errf(eb, ST_CORRUPT, "tokenizer: all %u tokens are empty", v->count);
     return ST_OK;
 }
 
@@ -159,7 +179,8 @@ static status read_id(const vocab *v, const gguf *g, const char *key, int32_t *o
     uint64_t id;
     *out = -1;
     if (!gguf_u64(g, key, &id)) return ST_OK;
-    if (id >= v->count) return errf(eb, ST_CORRUPT, "tokenizer: %s is %" PRIu64 ", but there are %u tokens", key, id, v->count);
+    if (id >= v->count)
+        return errf(eb, ST_CORRUPT, "tokenizer: %s is %" PRIu64 ", but there are %u tokens", key, id, v->count);
     *out = (int32_t)id;
     return ST_OK;
 }

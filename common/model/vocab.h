@@ -24,17 +24,17 @@ typedef enum token_kind {
 
 typedef struct vocab {
     uint32_t count;
-    gguf_str *text;   /* [count]; borrowed from the file */
-    uint8_t *kind;    /* [count], token_kind */
-    uint32_t *slots;  /* open addressing text -> id + 1; [slot_mask + 1], at most half full */
+    gguf_str *text;  /* [count]; borrowed from the file */
+    uint8_t *kind;   /* [count], token_kind */
+    uint32_t *slots; /* open addressing text -> id + 1; [slot_mask + 1], at most half full */
     uint32_t slot_mask;
     uint32_t longest; /* bytes of the longest text */
     int32_t bos;      /* -1 = none */
     int32_t *eog;     /* [eog_count], ascending */
     uint32_t eog_count;
-    uint16_t code_of_byte[256];              /* byte -> code point that writes it */
-    int16_t byte_of_code[VOCAB_CODE_COUNT];  /* and back; -1 = writes no byte */
-    int32_t id_of_byte[256];                 /* token of a single byte; -1 = the vocabulary has none */
+    uint16_t code_of_byte[256];             /* byte -> code point that writes it */
+    int16_t byte_of_code[VOCAB_CODE_COUNT]; /* and back; -1 = writes no byte */
+    int32_t id_of_byte[256];                /* token of a single byte; -1 = the vocabulary has none */
 } vocab;
 
 status vocab_init(vocab *v, const gguf *g, errbuf *eb);

@@ -196,11 +196,8 @@ static void other_versions_and_byte_orders_are_refused_by_name(void **s) {
         status want;
         const char *text;
     } cases[] = {
-        {0, ST_UNSUPPORTED, "version 0"},
-        {1, ST_UNSUPPORTED, "version 1"},
-        {2, ST_OK, ""},
-        {4, ST_UNSUPPORTED, "version 4"},
-        {0x03000000, ST_UNSUPPORTED, "big endian"},
+        {0, ST_UNSUPPORTED, "version 0"}, {1, ST_UNSUPPORTED, "version 1"},           {2, ST_OK, ""},
+        {4, ST_UNSUPPORTED, "version 4"}, {0x03000000, ST_UNSUPPORTED, "big endian"},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         gguf_build b = {0};

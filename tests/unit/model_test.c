@@ -17,18 +17,18 @@
 
 /* What a case changes about the good file. */
 typedef struct variant {
-    const char *skip_key;       /* leave this key out */
-    const char *u32_key;        /* or set it to u32 */
+    const char *skip_key; /* leave this key out */
+    const char *u32_key;  /* or set it to u32 */
     uint32_t u32;
     const char *text_key, *text;
-    const char *skip_tensor;    /* leave this tensor out */
-    const char *extra_tensor;   /* add it, [1, DIM] f32 */
-    const char *turn_tensor;    /* swap its rows and columns */
-    const char *type_tensor;    /* give it this type */
+    const char *skip_tensor;  /* leave this tensor out */
+    const char *extra_tensor; /* add it, [1, DIM] f32 */
+    const char *turn_tensor;  /* swap its rows and columns */
+    const char *type_tensor;  /* give it this type */
     dtype type;
     bool untied, factors;
     char fill;
-    float rope_base;            /* 0 = 10000 */
+    float rope_base; /* 0 = 10000 */
 } variant;
 
 static bool same(const char *a, const char *b) {
@@ -61,12 +61,14 @@ static void keys(gguf_build *b, const variant *v) {
     key_u32(b, v, "llama.context_length", 128);
     key_u32(b, v, "llama.attention.head_count", HEADS);
     key_u32(b, v, "llama.attention.head_count_kv", KV);
-    if (v->u32_key && (same(v->u32_key, "llama.expert_count") || same(v->u32_key, "llama.vocab_size") ||
-                       same(v->u32_key, "llama.rope.dimension_count") || same(v->u32_key, "llama.attention.value_length") ||
-                       same(v->u32_key, "llama.attention.key_length")))
+    if (v->u32_key &&
+        (same(v->u32_key, "llama.expert_count") || same(v->u32_key, "llama.vocab_size") ||
+         same(v->u32_key, "llama.rope.dimension_count") || same(v->u32_key, "llama.attention.value_length") ||
+         same(v->u32_key, "llama.attention.key_length")))
         build_u32(b, v->u32_key, v->u32);
     build_f32(b, "llama.rope.freq_base", v->rope_base != 0 ? v->rope_base : 10000.0f);
-    if (!same(v->skip_key, "llama.attention.layer_norm_rms_epsilon")) build_f32(b, "llama.attention.layer_norm_rms_epsilon", 1e-5f);
+    if (!same(v->skip_key, "llama.attention.layer_norm_rms_epsilon"))
+        build_f32(b, "llama.attention.layer_norm_rms_epsilon", 1e-5f);
 }
 
 static buf make(const variant *v) {
@@ -191,8 +193,12 @@ static void files_that_are_wrong_are_refused_by_name(void **s) {
         {{.u32_key = "llama.attention.head_count_kv", .u32 = 0}, ST_CORRUPT, "head_count_kv is 0"},
         {{.u32_key = "llama.attention.head_count", .u32 = 64}, ST_CORRUPT, "makes no head"},
         {{.u32_key = "llama.attention.value_length", .u32 = 8}, ST_UNSUPPORTED, "value_length is 8"},
-        {{.u32_key = "llama.attention.key_length", .u32 = 32}, ST_CORRUPT, "tensor 'blk.0.attn_q.weight' is [64, 64], want [128, 64]"},
-        {{.u32_key = "llama.feed_forward_length", .u32 = 128}, ST_CORRUPT, "tensor 'blk.0.ffn_gate.weight' is [96, 64], want [128, 64]"},
+        {{.u32_key = "llama.attention.key_length", .u32 = 32},
+         ST_CORRUPT,
+         "tensor 'blk.0.attn_q.weight' is [64, 64], want [128, 64]"},
+        {{.u32_key = "llama.feed_forward_length", .u32 = 128},
+         ST_CORRUPT,
+         "tensor 'blk.0.ffn_gate.weight' is [96, 64], want [128, 64]"},
         {{.u32_key = "llama.context_length", .u32 = 0}, ST_CORRUPT, "llama.context_length is 0"},
         {{.u32_key = "llama.rope.dimension_count", .u32 = 18}, ST_CORRUPT, "rope.dimension_count is 18"},
         {{.u32_key = "llama.vocab_size", .u32 = 256}, ST_CORRUPT, "llama.vocab_size is 256, but the tokenizer has 257"},
@@ -201,15 +207,20 @@ static void files_that_are_wrong_are_refused_by_name(void **s) {
         {{.rope_base = -1.0f}, ST_CORRUPT, "llama.rope.freq_base is -1"},
         {{.skip_tensor = "token_embd.weight"}, ST_CORRUPT, "tensor 'token_embd.weight' is missing"},
         {{.skip_tensor = "blk.0.ffn_up.weight"}, ST_CORRUPT, "tensor 'blk.0.ffn_up.weight' is missing"},
-        {{.turn_tensor = "blk.0.ffn_down.weight"}, ST_CORRUPT, "tensor 'blk.0.ffn_down.weight' is [96, 64], want [64, 96]"},
-        {{.type_tensor = "blk.0.ffn_norm.weight", .type = DT_F16}, ST_UNSUPPORTED, "tensor 'blk.0.ffn_norm.weight' has type f16"},
+        {{.turn_tensor = "blk.0.ffn_down.weight"},
+         ST_CORRUPT,
+         "tensor 'blk.0.ffn_down.weight' is [96, 64], want [64, 96]"},
+        {{.type_tensor = "blk.0.ffn_norm.weight", .type = DT_F16},
+         ST_UNSUPPORTED,
+         "tensor 'blk.0.ffn_norm.weight' has type f16"},
         {{.extra_tensor = "blk.0.attn_q.bias"}, ST_UNSUPPORTED, "tensor 'blk.0.attn_q.bias' has no place"},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         model *m;
         errbuf eb = {0};
         status st = load(&cases[i].v, MODEL_ALL, &m, &eb);
-        if (st != cases[i].want || !strstr(eb.text, cases[i].text)) print_error("case %zu: %s: %s\n", i, status_name(st), eb.text);
+        if (st != cases[i].want || !strstr(eb.text, cases[i].text))
+            print_error("case %zu: %s: %s\n", i, status_name(st), eb.text);
         assert_int_equal(st, cases[i].want);
         assert_non_null(strstr(eb.text, cases[i].text));
     }

@@ -2,8 +2,9 @@
  *
  *   tokens_test VOCAB.gguf TEXTS IDS [special]
  *
- * TEXTS holds the texts, each ended by a line "__ggml_vocab_test__"; IDS one line of ids for each (llama.cpp's own format for its
- * vocabulary tests). `special` parses special tokens. Skipped when the vocabulary's file is not there. */
+ * TEXTS holds the texts, each ended by a line "__ggml_vocab_test__"; IDS one line of ids for each (llama.cpp's own
+ * format for its vocabulary tests). `special` parses special tokens. Skipped when the vocabulary's file is not there.
+ */
 #include "tests/test.h"
 
 #include "base/mem.h"
@@ -66,7 +67,8 @@ static void the_ids_are_llama_cpps(void **s) {
         if (!line_end) fail_msg("%s has only %u lines", in->ids, count);
         if (got.len != (size_t)(line_end - line) || memcmp(got.data, line, got.len) != 0) {
             wrong++;
-            print_error("text %u '%.*s':\n  want%.*s\n  got %s\n", count, (int)MIN(len, 200u), text, (int)(line_end - line), line, got.data);
+            print_error("text %u '%.*s':\n  want%.*s\n  got %s\n", count, (int)MIN(len, 200u), text,
+                        (int)(line_end - line), line, got.data);
         }
         count++;
         line = line_end + 1;
