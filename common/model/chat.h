@@ -1,7 +1,7 @@
 /* chat - messages to prompt text, by the template that the model file carries.
  *
- * Templates are recognised from their text, not interpreted: so far ChatML ("<|im_start|>role\ncontent<|im_end|>\n", and the
- * default system prompt that the file's template adds when the first message is not a system one). Any other is
+ * Templates are recognised from their text, not interpreted: so far ChatML ("<|im_start|>role\ncontent<|im_end|>\n",
+ * and the default system prompt that the file's template adds when the first message is not a system one). Any other is
  * CHAT_UNKNOWN: a clear error for chat, while completions still work. */
 #ifndef BATON_MODEL_CHAT_H
 #define BATON_MODEL_CHAT_H
@@ -27,8 +27,9 @@ typedef struct chat_message {
 status chat_template_init(chat_template *out, const gguf *g, errbuf *eb);
 void chat_template_done(chat_template *c);
 /* Appends the prompt with the assistant's turn opened. ST_UNSUPPORTED for CHAT_UNKNOWN, ST_INVALID for no messages or a
- * role that is not 1..64 letters, digits, '_' or '-' (roles stand outside the spans). spans[i] gets the bytes of the prompt that came from message i's content, [count]: the caller encodes the result with
- * parse_special and these as `plain`, so that no user can forge a turn. */
+ * role that is not 1..64 letters, digits, '_' or '-' (roles stand outside the spans). spans[i] gets the bytes of the
+ * prompt that came from message i's content, [count]: the caller encodes the result with parse_special and these as
+ * `plain`, so that no user can forge a turn. */
 status chat_render(const chat_template *c, const chat_message *msgs, uint32_t count, buf *out, text_span *spans,
                    errbuf *eb);
 

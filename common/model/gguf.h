@@ -11,7 +11,19 @@
 #include <stdint.h>
 
 typedef enum gguf_type {
-    GGUF_U8, GGUF_I8, GGUF_U16, GGUF_I16, GGUF_U32, GGUF_I32, GGUF_F32, GGUF_BOOL, GGUF_STRING, GGUF_ARRAY, GGUF_U64, GGUF_I64, GGUF_F64
+    GGUF_U8,
+    GGUF_I8,
+    GGUF_U16,
+    GGUF_I16,
+    GGUF_U32,
+    GGUF_I32,
+    GGUF_F32,
+    GGUF_BOOL,
+    GGUF_STRING,
+    GGUF_ARRAY,
+    GGUF_U64,
+    GGUF_I64,
+    GGUF_F64
 } gguf_type;
 
 typedef struct gguf_str {
@@ -21,11 +33,11 @@ typedef struct gguf_str {
 
 typedef struct gguf_tensor {
     gguf_str name;
-    uint32_t type;     /* ggml_type number, unchecked: the loader decides what it supports */
+    uint32_t type;      /* ggml_type number, unchecked: the loader decides what it supports */
     uint32_t dim_count; /* 1..4 */
-    uint64_t dims[4];  /* dims[0] is contiguous */
-    const void *data;  /* in the mapping */
-    uint64_t bytes;    /* 0 when the type's size is not known here */
+    uint64_t dims[4];   /* dims[0] is contiguous */
+    const void *data;   /* in the mapping */
+    uint64_t bytes;     /* 0 when the type's size is not known here */
 } gguf_tensor;
 
 typedef struct gguf gguf;

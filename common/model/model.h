@@ -12,18 +12,18 @@
 #define MODEL_LAYERS_MAX 256u
 
 typedef struct model_layer {
-    tensor attn_norm;          /* [1, dim] f32 */
-    tensor wq, wk, wv;         /* [heads*head_dim, dim], [kv_heads*head_dim, dim] x 2 */
-    tensor wo;                 /* [dim, heads*head_dim] */
-    tensor ffn_norm;           /* [1, dim] f32 */
-    tensor w_gate, w_up;       /* [ffn_dim, dim] */
-    tensor w_down;             /* [dim, ffn_dim] */
+    tensor attn_norm;    /* [1, dim] f32 */
+    tensor wq, wk, wv;   /* [heads*head_dim, dim], [kv_heads*head_dim, dim] x 2 */
+    tensor wo;           /* [dim, heads*head_dim] */
+    tensor ffn_norm;     /* [1, dim] f32 */
+    tensor w_gate, w_up; /* [ffn_dim, dim] */
+    tensor w_down;       /* [dim, ffn_dim] */
 } model_layer;
 
 typedef struct model {
-    char *name;      /* general.name, or the file's stem */
-    char *path;      /* as given */
-    char *arch;      /* "llama" */
+    char *name; /* general.name, or the file's stem */
+    char *path; /* as given */
+    char *arch; /* "llama" */
     uint32_t dim, layers, heads, kv_heads, head_dim, ffn_dim, vocab;
     uint32_t context; /* tokens the model was trained for */
     uint32_t rope_dim;
@@ -34,8 +34,9 @@ typedef struct model {
     tensor output_norm; /* [1, dim] f32 */
     tensor output;      /* [vocab, dim]; the embedding when tied */
     bool tied;
-    model_layer *layer; /* [layers] */
-    uint64_t weights_hash; /* of dimensions, tensor table and sampled weight blocks: part of the numerics id; 0 for MODEL_TEXT */
+    model_layer *layer;    /* [layers] */
+    uint64_t weights_hash; /* of dimensions, tensor table and sampled weight blocks: part of the numerics id; 0 for
+                              MODEL_TEXT */
     uint64_t weight_bytes; /* bytes of all tensors */
     tokenizer *tok;
     struct gguf *file; /* owner of the mapping */

@@ -8,7 +8,7 @@
 #include <stdint.h>
 
 #define SAMPLING_STOP_IDS_MAX 64u
-#define SAMPLING_BIAS_MAX 1024u
+#define SAMPLING_BIAS_MAX     1024u
 #define SAMPLING_LOGPROBS_MAX 20
 
 typedef struct sampling_bias {

@@ -1,8 +1,9 @@
 /* tokenizer - byte-level BPE from GGUF metadata (tokenizer.ggml.model = "gpt2"), both ways.
  *
- * Text is split by special tokens (when parse_special), then by the pre-tokenizer's pattern (PCRE2, JIT, match limit), then each piece is
- * merged with a heap: O(n log n). Read-only after tokenizer_new: any thread may encode (match data is per call).
- * A byte for which the vocabulary has no token (some control characters in SmolLM2's) is left out, as its makers do. */
+ * Text is split by special tokens (when parse_special), then by the pre-tokenizer's pattern (PCRE2, JIT, match limit),
+ * then each piece is merged with a heap: O(n log n). Read-only after tokenizer_new: any thread may encode (match data
+ * is per call). A byte for which the vocabulary has no token (some control characters in SmolLM2's) is left out, as its
+ * makers do. */
 #ifndef BATON_MODEL_TOKENIZER_H
 #define BATON_MODEL_TOKENIZER_H
 
@@ -37,18 +38,21 @@ typedef struct encode_options {
     uint32_t max_tokens; /* at most so many ids in the list, those that were there before included; 0 allows none */
 } encode_options;
 
-/* Appends the ids of text; a failure leaves the list as it was. ST_INVALID with the byte offset when it is not UTF-8; ST_NOMEM ("more than N tokens") when it gets longer
- * than max_tokens (it stops early: a hostile body costs no more). */
+/* Appends the ids of text; a failure leaves the list as it was. ST_INVALID with the byte offset when it is not UTF-8;
+ * ST_NOMEM ("more than N tokens") when it gets longer than max_tokens (it stops early: a hostile body costs no more).
+ */
 status tokenizer_encode(const tokenizer *t, const char *text, size_t len, const encode_options *opt, token_list *out,
                         errbuf *eb);
 
 uint32_t tokenizer_vocab(const tokenizer *t);
-/* Raw bytes of one token (special tokens: their text). Returns the length; writes at most cap. Empty for ids out of range. */
+/* Raw bytes of one token (special tokens: their text). Returns the length; writes at most cap. Empty for ids out of
+ * range. */
 size_t tokenizer_bytes(const tokenizer *t, int32_t id, char *out, size_t cap);
 bool tokenizer_is_special(const tokenizer *t, int32_t id); /* control tokens: not part of the answer's text */
-/* All end-of-generation ids: eos, eot, eom and what the vocabulary names as such (<|im_end|>, <|eot_id|>, ...). Borrowed. */
+/* All end-of-generation ids: eos, eot, eom and what the vocabulary names as such (<|im_end|>, <|eot_id|>, ...).
+ * Borrowed. */
 const int32_t *tokenizer_eog(const tokenizer *t, uint32_t *count);
-int32_t tokenizer_bos(const tokenizer *t); /* -1 = none */
+int32_t tokenizer_bos(const tokenizer *t);                    /* -1 = none */
 int32_t tokenizer_find(const tokenizer *t, const char *text); /* id of exactly this token text, or -1 */
 
 /* Incremental detokenising: bytes go in by token, whole UTF-8 characters come out. At most 3 bytes are held back; an
