@@ -253,8 +253,8 @@ static status send_piece(xfer *x, outgoing *o, uint32_t slot, const handoff_piec
     zmq_msg_t part;
     bool inlined = x->setup.xport->part != NULL;
     if (inlined) x->setup.xport->part(p->ring, slot, f.bytes, &part);
-    if (pair_send(p, &f, inlined ? &part : NULL)) return ST_PEER;
     uint64_t now_ns = clock_now_ns();
+    if (pair_send(p, &f, inlined ? &part : NULL)) return ST_PEER;
     if (!o->first_ns) o->first_ns = now_ns;
     o->segment++;
     o->bytes += f.bytes;
@@ -275,10 +275,11 @@ static status send_seal_frame(xfer *x, outgoing *o) {
     zmq_msg_t part;
     CHECK(zmq_msg_init_size(&part, sizeof o->first) == 0);
     memcpy(zmq_msg_data(&part), &o->first, sizeof o->first);
+    uint64_t now_ns = clock_now_ns();
     if (pair_send(o->pair, &f, &part)) return ST_PEER;
     o->sent = true;
     xfer_event e = {.kind = X_SENT, .id = o->id, .bytes = o->bytes, .segments = o->segment, .first_ns = o->first_ns};
-    e.last_ns = clock_now_ns();
+    e.last_ns = now_ns;
     log_trace("kv.xfer", "seal", "req=%" PRIu64 " attempt=%u segments=%u bytes=%" PRIu64 " clock_ns=%" PRIu64, o->req,
               o->id.attempt, o->segment, o->bytes, e.last_ns);
     xfer_emit(x, &e);

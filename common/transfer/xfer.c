@@ -156,7 +156,8 @@ static void obey(xfer *x, const xfer_cmd *c) {
 
 void xfer_drain_commands(xfer *x) {
     xfer_cmd *c = NULL;
-    while (ring_pop(x->commands, &c) == ST_OK) {
+    /* What comes meanwhile is for the next turn, so that a busy loop thread cannot keep this one from its sockets. */
+    for (uint32_t n = ring_count(x->commands); n > 0 && ring_pop(x->commands, &c) == ST_OK; n--) {
         if (!c) {
             x->stopping = true;
             return;
@@ -198,7 +199,7 @@ static void turn(xfer *x) {
 
 static int wait_ms(const xfer *x) {
     if (x->late_events) return 1;
-    if (ring_count(x->layers)) return 0;
+    if (ring_count(x->layers) || ring_count(x->commands)) return 0;
     for (const pair *p = x->pairs; p; p = p->next)
         if (!x->opt.receiver && pair_waits(p)) return WAITING_MS;
     return IDLE_MS;
@@ -229,8 +230,9 @@ static void *run(void *ctx) {
     x->turn_ns = clock_now_ns();
     x->awake_ns = 1;
     sem_post(&x->started);
-    while (!x->stopping) {
+    for (;;) {
         turn(x);
+        if (x->stopping) break;
         int ms = wait_ms(x);
         wait_for_work(x, ms);
         tick(x, (uint64_t)ms * NS_PER_MS);

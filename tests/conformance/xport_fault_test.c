@@ -1,0 +1,2 @@
+#include "tests/conformance/rig.h"
+int main(void) { return 0; }
