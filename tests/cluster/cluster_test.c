@@ -54,7 +54,7 @@ static sim_options random_cluster(uint64_t seed) {
 }
 
 static void submit_one(sim *s) {
-    sim_ask ask = {.prompt_count = 1 + sim_below(s, 70), .max_tokens = 1 + sim_below(s, 40), .stop_at = -1};
+    sim_ask ask = {.prompt_count = 1 + sim_below(s, 40), .max_tokens = 1 + sim_below(s, 70), .stop_at = -1};
     if (sim_below(s, 12) == 0) ask.prompt_count = 1 + sim_below(s, 140);
     if (sim_below(s, 4) == 0) ask.stop_at = (int32_t)sim_below(s, 20);
     ask.ignore_eos = sim_below(s, 2) == 0;
@@ -62,7 +62,7 @@ static void submit_one(sim *s) {
     errbuf eb = {0};
     status st = sim_submit(s, &ask, NULL, &eb);
     if (st != ST_OK && st != ST_AGAIN && st != ST_INVALID) sim_failf(s, "submit: %s", eb.text);
-    if (st == ST_INVALID && ask.prompt_count + ask.max_tokens <= 100) sim_failf(s, "refused: %s", eb.text);
+    if (st == ST_INVALID && ask.prompt_count + ask.max_tokens <= 110) sim_failf(s, "refused: %s", eb.text);
 }
 
 static void cancel_one(sim *s) {
@@ -74,19 +74,23 @@ static void cancel_one(sim *s) {
 
 static void fault(sim *s) {
     uint32_t w = sim_below(s, s->proc_count);
-    switch (sim_below(s, 9)) {
+    if (!sim_alive(s, w) && sim_below(s, 4)) {
+        sim_restart(s, w);
+        return;
+    }
+    if (sim_frozen(s, w) && sim_below(s, 4)) {
+        sim_thaw(s, w);
+        return;
+    }
+    switch (sim_below(s, 6)) {
     case 0: sim_kill(s, w); break;
-    case 1:
-    case 2: sim_restart(s, w); break;
-    case 3: sim_freeze(s, w); break;
+    case 1: sim_freeze(s, w); break;
+    case 2: sim_cut_conn(s, w); break;
+    case 3: sim_cut_pair(s, w, sim_below(s, s->proc_count)); break;
     case 4:
-    case 5: sim_thaw(s, w); break;
-    case 6: sim_cut_conn(s, w); break;
-    case 7: sim_cut_pair(s, w, sim_below(s, s->proc_count)); break;
-    case 8:
-        if (s->core_frozen) sim_thaw_core(s);
-        else if (sim_below(s, 4) == 0) sim_freeze_core(s);
+        if (sim_below(s, 4) == 0) sim_freeze_core(s);
         break;
+    case 5: break;
     }
 }
 
@@ -128,14 +132,27 @@ static void quiet_end(sim *s) {
     if (!s->failure[0] && !sim_idle_everywhere(s)) sim_failf(s, "the probe left something behind");
 }
 
+/* Somebody looks after the machines about once a second, so that most of the time there is a cluster to break. */
+static void nurse(sim *s, uint64_t *next_ns) {
+    if (s->now_ns < *next_ns) return;
+    *next_ns = s->now_ns + NS_PER_S;
+    for (uint32_t w = 0; w < s->proc_count; w++) {
+        if (sim_below(s, 2)) sim_restart(s, w);
+        if (sim_below(s, 2)) sim_thaw(s, w);
+    }
+}
+
 static bool run_seed(uint64_t seed, uint32_t steps, totals *sum) {
     sim_options o = random_cluster(seed);
     sim *s = sim_new(&o);
+    uint64_t nurse_ns = 0;
     uint32_t fault_every = 40u << sim_below(s, 5), work_every = 8u << sim_below(s, 3), step = 0;
     for (; step < steps; step++) {
         if (sim_below(s, work_every) == 0) submit_one(s);
-        if (sim_below(s, work_every * 8) == 0) cancel_one(s);
+        if (sim_below(s, work_every * 20) == 0) cancel_one(s);
         if (sim_below(s, fault_every) == 0) fault(s);
+        nurse(s, &nurse_ns);
+        if (s->core_frozen && sim_below(s, 20) == 0) sim_thaw_core(s);
         if (!sim_step(s)) break;
     }
     if (!s->failure[0]) quiet_end(s);

@@ -1,6 +1,8 @@
 /* The world: time, events, connections, the coordinator and its clients. */
 #include "sim_world.h"
 
+#include "base/log.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -93,6 +95,18 @@ void event_free(event *e) {
 }
 
 /* ---- the coordinator ---- */
+
+/* What --debug shows: every control message as it arrives. */
+void sim_trace(const sim *s, const char *who, const ctl_msg *m) {
+    if (m->kind == CTL_HEARTBEAT || m->kind == CTL_ACK) return;
+    for (uint32_t i = 0; m->kind == CTL_TOKENS && i < m->tokens.count; i++)
+        log_trace("sim", "TOKENS", "at=%.6f who=%s req=%" PRIu64 " attempt=%u index=%u fin=%d", (double)s->now_ns / 1e9,
+                  who, m->tokens.tokens[i].req, m->tokens.tokens[i].attempt, m->tokens.tokens[i].index,
+                  m->tokens.tokens[i].token.fin);
+    if (m->kind == CTL_TOKENS) return;
+    log_trace("sim", ctl_kind_name(m->kind), "at=%.6f who=%s req=%" PRIu64 " attempt=%u", (double)s->now_ns / 1e9, who,
+              m->req, m->attempt);
+}
 
 static conn *conn_of(const sim *s, uint64_t id) {
     return id && id <= s->conn_count ? s->conns[id - 1] : NULL;
@@ -192,6 +206,7 @@ static void core_event(sim *s, event *e) {
             return;
         }
         s->seen.to_coord[m.kind]++;
+        sim_trace(s, s->procs[c->worker]->name, &m);
         core_message(s->core, e->conn, &m, s->now_ns);
         ctl_done(&m);
     }
@@ -258,6 +273,8 @@ void sim_free(sim *s) {
     for (uint32_t i = 0; i < s->proc_count; i++) proc_free(s->procs[i]);
     for (uint32_t i = 0; i < s->heap_count; i++) event_free(s->heap[i]);
     for (uint32_t i = 0; i < s->core_stash_count; i++) event_free(s->core_stash[i]);
+    for (uint32_t i = s->ready_taken; i < s->ready_count; i++) event_free(s->ready[i]);
+    free(s->ready);
     for (uint32_t i = 0; i < s->conn_count; i++) free(s->conns[i]);
     for (uint32_t i = 0; i < s->pair_count; i++) free(s->pairs[i]);
     for (uint32_t i = 0; i < s->client_count; i++) {
@@ -279,14 +296,24 @@ static void stash(event ***list, uint32_t *count, uint32_t *capacity, event *e) 
     (*list)[(*count)++] = e;
 }
 
+static event *next_event(sim *s) {
+    if (s->ready_count == 0) {
+        event *e = heap_pop(s);
+        s->now_ns = e->at_ns;
+        return e;
+    }
+    event *e = s->ready[s->ready_taken++];
+    if (s->ready_taken == s->ready_count) s->ready_taken = s->ready_count = 0;
+    return e;
+}
+
 bool sim_step(sim *s) {
     if (s->failure[0]) return false;
-    if (s->heap_count == 0) { /* everybody is dead or frozen: only time passes */
+    if (s->heap_count == 0 && s->ready_count == 0) { /* everybody is dead or frozen: only time passes */
         s->now_ns += NS_PER_MS;
         return true;
     }
-    event *e = heap_pop(s);
-    s->now_ns = e->at_ns;
+    event *e = next_event(s);
     if (e->worker < 0) {
         if (s->core_frozen) {
             stash(&s->core_stash, &s->core_stash_count, &s->core_stash_capacity, e);
@@ -309,7 +336,7 @@ bool sim_step(sim *s) {
 }
 
 bool sim_run_until(sim *s, uint64_t at_ns) {
-    while (s->heap_count && s->heap[0]->at_ns <= at_ns)
+    while (s->ready_count || (s->heap_count && s->heap[0]->at_ns <= at_ns))
         if (!sim_step(s)) return false;
     s->now_ns = MAX(s->now_ns, at_ns);
     return true;
@@ -390,7 +417,7 @@ void sim_freeze(sim *s, uint32_t worker) {
     s->procs[worker]->frozen = s->procs[worker]->alive;
 }
 
-/* What came meanwhile comes now, in its order; timers that were due are one timer, set by the caller. */
+/* What came meanwhile comes now, in its order and before anything else; timers that were due are one timer, set by the caller. */
 static void unstash(sim *s, event **list, uint32_t *count) {
     uint32_t n = *count;
     *count = 0;
@@ -399,9 +426,8 @@ static void unstash(sim *s, event **list, uint32_t *count) {
             event_free(list[i]);
             continue;
         }
-        list[i]->at_ns = s->now_ns;
-        list[i]->number = ++s->event_number;
-        heap_push(s, list[i]);
+        SIM_GROW(s->ready, s->ready_count, s->ready_capacity);
+        s->ready[s->ready_count++] = list[i];
     }
 }
 

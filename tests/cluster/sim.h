@@ -80,6 +80,8 @@ typedef struct sim {
     uint64_t event_number;
     event **heap;
     uint32_t heap_count, heap_capacity;
+    event **ready; /* [ready_taken, ready_count): of those that woke up; before the heap */
+    uint32_t ready_taken, ready_count, ready_capacity;
     core *core;
     uint64_t core_wake_ns; /* the wake event that counts; older ones are ignored */
     bool core_frozen;

@@ -299,6 +299,7 @@ static void on_message(proc *p, const event *e) {
         return;
     }
     s->seen.to_worker[m.kind]++;
+    sim_trace(s, p->name, &m);
     agent_ctl(p->agent, &m, s->now_ns);
     ctl_done(&m);
 }

@@ -140,6 +140,7 @@ event *sim_post(sim *s, uint64_t at_ns, event_kind kind, const proc *to);
 uint64_t sim_delay(sim *s, uint64_t base_ns);
 uint64_t sim_fifo(sim *s, uint64_t *last_ns, uint64_t base_ns); /* arrival time behind the last one */
 void event_free(event *e);
+void sim_trace(const sim *s, const char *who, const ctl_msg *m); /* for --debug */
 #define SIM_GROW(items, count, capacity)                                                                              \
     ((count) == (capacity) ? (void)((capacity) = (capacity) ? 2 * (capacity) : 16,                                     \
                                     (items) = xrealloc((items), (capacity), sizeof *(items)))                         \

@@ -2,6 +2,8 @@
  * the moment it would in life: a sender gathers when it sends, a receiver scatters when a segment comes. */
 #include "sim_world.h"
 
+#include "base/log.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -277,6 +279,8 @@ void xfer_run_frame(proc *p, pair *pr, const frame *f) {
     fake_handoff *h = find(p, f->id.req);
     bool current = h && !h->failed && memcmp(&h->id, &f->id, sizeof f->id) == 0;
     if (!current) p->s->seen.strays++;
+    log_trace("sim", "frame", "at=%.6f who=%s kind=%d req=%" PRIu64 " attempt=%u segment=%u current=%d", (double)p->s->now_ns / 1e9,
+              p->name, f->kind, f->id.req, f->id.attempt, f->segment, current);
     if (f->kind == FRAME_SEGMENT) {
         if (current) on_segment(p, h, f);
         frame *credit = frame_new(FRAME_CREDIT, NULL, 0);
