@@ -1,13 +1,15 @@
 /* config - the one cluster file, read by every program: what runs where, with which limits.
  *
  * YAML into this struct by a libcyaml table; unknown keys and values out of range are errors with file, line and column. Every key
- * is documented in deploy/config/local.yaml and has its default here; a test compares the two. */
+ * is documented in deploy/config/local.yaml and has its default in config_keys.c; a test compares the two.
+ * In builds with a sanitizer config_load multiplies all time limits but heartbeat_ms by 10. */
 #ifndef BATON_CONFIG_CONFIG_H
 #define BATON_CONFIG_CONFIG_H
 
 #include "base/status.h"
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 typedef struct config_role {
@@ -17,9 +19,9 @@ typedef struct config_role {
     uint32_t kv_pages;      /* pages of 16 tokens in the pool; 0 = from kv_memory_mb */
     uint32_t kv_memory_mb;  /* pool size when kv_pages is 0 */
     uint32_t max_seqs;      /* requests held at once (decode: largest batch) */
-    uint32_t token_budget;  /* rows of one step */
-    uint32_t chunk_tokens;  /* longest prefill chunk of one prompt in one step, a multiple of 16 */
-    char *policy;           /* colocated: chunked | prefill_first */
+    uint32_t token_budget;  /* rows of one step; decode: 0 in the file = max_seqs, which config_load fills in */
+    uint32_t chunk_tokens;  /* longest prefill chunk of one prompt in one step, a multiple of 16; no key, and 16, for decode */
+    char *policy;           /* colocated: chunked | prefill_first; "" and no key for the others */
     char **hosts;           /* host names for the workers, in order, cycled; empty = cluster hosts */
     uint32_t hosts_count;
 } config_role;
@@ -67,7 +69,7 @@ typedef struct config {
  * ST_INVALID text starts with "file:line:column: ". Caller frees with config_free. */
 status config_load(config **out, const char *path, const char *const *sets, uint32_t set_count, errbuf *eb);
 void config_free(config *c);
-/* The resolved config as YAML on stdout-like text. Caller frees with free. */
+/* The resolved config as YAML, every key with its value; loading it gives the same config. Caller frees with free. */
 char *config_text(const config *c);
 
 /* The rank map: which process runs which role, where, on which cores; rank 0 is the coordinator. */

@@ -1,0 +1,137 @@
+/* Each check fails with the key that the user most likely wants to change; config.c puts the place in front. */
+#include "config/config_check.h"
+
+#include "base/mem.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct blame {
+    const char **section, **key;
+    errbuf *eb;
+} blame;
+
+static status at(const blame *b, const char *section, const char *key) {
+    *b->section = section;
+    *b->key = key;
+    return ST_INVALID;
+}
+
+/* "host:port" or, with `tcp`, "tcp://host:port"; the port may be 0 or * (any). */
+static bool is_address(const char *text, bool tcp) {
+    if (tcp && strncmp(text, "tcp://", 6) != 0) return false;
+    const char *host = tcp ? text + 6 : text, *colon = strrchr(host, ':');
+    if (!colon || colon == host || strchr(host, '/')) return false;
+    const char *port = colon + 1;
+    if (tcp && strcmp(port, "*") == 0) return true;
+    size_t len = strlen(port);
+    return len > 0 && len <= 5 && strspn(port, "0123456789") == len && atoi(port) <= 65535;
+}
+
+static status check_cluster(const config *c, const blame *b) {
+    if (!is_address(c->cluster.http, false)) {
+        errf(b->eb, ST_INVALID, "\"%s\" is no address: want HOST:PORT, such as 127.0.0.1:8000", c->cluster.http);
+        return at(b, "cluster", "http");
+    }
+    if (!is_address(c->cluster.control, true)) {
+        errf(b->eb, ST_INVALID, "\"%s\" is no endpoint: want tcp://HOST:PORT", c->cluster.control);
+        return at(b, "cluster", "control");
+    }
+    if (c->cluster.client[0] && !is_address(c->cluster.client, true)) {
+        errf(b->eb, ST_INVALID, "\"%s\" is no endpoint: want tcp://HOST:PORT, or \"\" for none", c->cluster.client);
+        return at(b, "cluster", "client");
+    }
+    if (!c->model.path[0]) {
+        errf(b->eb, ST_INVALID, "is missing: set it to a .gguf file");
+        return at(b, "model", "path");
+    }
+    return ST_OK;
+}
+
+static status check_role(const config_role *r, const char *name, const blame *b) {
+    if (r->tp > 1) {
+        errf(b->eb, ST_INVALID, "%u: tensor parallelism is not built yet: set it to 1", r->tp);
+        return at(b, name, "tp");
+    }
+    if (r->pp > 1) {
+        errf(b->eb, ST_INVALID, "%u: pipeline parallelism is not built yet: set it to 1", r->pp);
+        return at(b, name, "pp");
+    }
+    if (r->chunk_tokens % 16 != 0) {
+        errf(b->eb, ST_INVALID, "%u is no multiple of 16, the tokens of a page: try %u", r->chunk_tokens,
+             (r->chunk_tokens + 15) / 16 * 16);
+        return at(b, name, "chunk_tokens");
+    }
+    return ST_OK;
+}
+
+/* Steps that decode hold one row per sequence at least. */
+static status check_budget(const config_role *r, const char *name, const blame *b) {
+    if (r->token_budget >= r->max_seqs) return ST_OK;
+    errf(b->eb, ST_INVALID, "%u rows per step are fewer than %s.max_seqs %u: raise it, or lower max_seqs",
+         r->token_budget, name, r->max_seqs);
+    return at(b, name, "token_budget");
+}
+
+static status check_roles(const config *c, const blame *b) {
+    status st = check_role(&c->prefill, "prefill", b);
+    if (st == ST_OK) st = check_role(&c->decode, "decode", b);
+    if (st == ST_OK) st = check_role(&c->colocated, "colocated", b);
+    if (st == ST_OK) st = check_budget(&c->decode, "decode", b);
+    if (st == ST_OK) st = check_budget(&c->colocated, "colocated", b);
+    if (st != ST_OK) return st;
+
+    uint32_t p = c->prefill.count, d = c->decode.count, w = c->colocated.count;
+    if (!(p && d) && !w) {
+        errf(b->eb, ST_INVALID,
+             "%u prefill, %u decode and no colocated workers could serve no request: set prefill.count and "
+             "decode.count, or colocated.count",
+             p, d);
+        return at(b, p && !d ? "decode" : d && !p ? "prefill" : "colocated", "count");
+    }
+    if (p + d + w > c->limits.max_workers) {
+        errf(b->eb, ST_INVALID, "%u, but the roles ask for %u workers: raise it", c->limits.max_workers, p + d + w);
+        return at(b, "limits", "max_workers");
+    }
+    return ST_OK;
+}
+
+static status check_limits(const config *c, const blame *b) {
+    if (c->handoff.segment_kb > c->handoff.slot_kb) {
+        errf(b->eb, ST_INVALID, "%u is more than handoff.slot_kb %u: a segment must fit a slot of the ring",
+             c->handoff.segment_kb, c->handoff.slot_kb);
+        return at(b, "handoff", "segment_kb");
+    }
+    if (c->limits.max_queue > c->limits.max_requests) {
+        errf(b->eb, ST_INVALID, "%u is more than limits.max_requests %u: the queue is a part of all requests",
+             c->limits.max_queue, c->limits.max_requests);
+        return at(b, "limits", "max_queue");
+    }
+    const struct {
+        uint32_t low, high;
+        const char *low_name, *high_key, *why;
+    } pairs[] = {
+        {c->limits.heartbeat_ms * 2, c->limits.suspect_ms, "twice limits.heartbeat_ms", "suspect_ms",
+         "a worker may miss one heartbeat"},
+        {c->limits.suspect_ms + 1, c->limits.gone_ms, "limits.suspect_ms and one more", "gone_ms",
+         "a worker is suspect before it is gone"},
+        {c->limits.heartbeat_ms * 4, c->limits.lease_ms, "four times limits.heartbeat_ms", "lease_ms",
+         "a worker stops after half a lease without an answer"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(pairs); i++) {
+        if (pairs[i].high >= pairs[i].low) continue;
+        errf(b->eb, ST_INVALID, "%u must be at least %u, %s: %s", pairs[i].high, pairs[i].low, pairs[i].low_name,
+             pairs[i].why);
+        return at(b, "limits", pairs[i].high_key);
+    }
+    return ST_OK;
+}
+
+status config_check(const config *c, const char **section, const char **key, errbuf *eb) {
+    PRE(c && section && key);
+    blame b = {.section = section, .key = key, .eb = eb};
+    status st = check_cluster(c, &b);
+    if (st == ST_OK) st = check_roles(c, &b);
+    if (st == ST_OK) st = check_limits(c, &b);
+    return st;
+}

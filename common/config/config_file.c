@@ -1,0 +1,240 @@
+/* The schema is built from config_keys for each load: a mapping of sections, each a mapping of optional keys. A section is loaded into an
+ * array of slots {pointer, count}, one per key, so that NULL means "not in the file".
+ *
+ * libcyaml tells the place of what it refuses, in log lines only, and for an unknown key the place of the line before it. What is
+ * refused later (a range, a combination) has no place at all. Both are found by loading the file again with a schema in which the
+ * key exists and accepts no value: libcyaml then stops right there. */
+#include "config/config_file.h"
+
+#include "base/mem.h"
+
+#include <cyaml/cyaml.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SECTIONS_MAX 8
+#define LIST_MAX 1024
+
+typedef struct slot {
+    void *value; /* char * or char **; of libcyaml */
+    uint64_t count;
+} slot;
+
+typedef struct schema {
+    cyaml_schema_value_t root, entry;
+    cyaml_schema_field_t sections[SECTIONS_MAX + 1 + 1]; /* + a refused one + the end */
+    cyaml_schema_field_t *fields[SECTIONS_MAX];          /* of each section */
+    uint32_t section_count;
+} schema;
+
+struct config_file {
+    char *path;
+    schema *schema;
+    slot **sections; /* [section_count], NULL = not in the file; of libcyaml */
+};
+
+/* What libcyaml said while it refused a file. */
+typedef struct refusal {
+    char cause[128];      /* its first line */
+    char inner[64];       /* innermost field that it names, or "" */
+    char outer[64];       /* the section around it, or "" */
+    uint32_t line, column;
+} refusal;
+
+static void on_log(cyaml_log_t level, void *ctx, const char *fmt, va_list args) {
+    (void)level;
+    refusal *r = ctx;
+    char text[256];
+    vsnprintf(text, sizeof text, fmt, args);
+    text[strcspn(text, "\n")] = 0;
+    const char *place = strstr(text, "(line: ");
+    if (!place) {
+        const char *cause = strncmp(text, "Load: ", 6) == 0 ? text + 6 : text;
+        if (!r->cause[0]) snprintf(r->cause, sizeof r->cause, "%.*s", (int)sizeof r->cause - 1, cause);
+        return;
+    }
+    if (!r->line) sscanf(place, "(line: %u, column: %u)", &r->line, &r->column);
+    char field[64];
+    if (sscanf(text, "  in mapping field '%63[^']'", field) != 1) return;
+    if (!r->inner[0]) memcpy(r->inner, field, sizeof field);
+    else memcpy(r->outer, field, sizeof field);
+}
+
+static cyaml_config_t settings(refusal *r) {
+    return (cyaml_config_t){.log_fn = on_log, .log_ctx = r, .mem_fn = cyaml_mem, .log_level = CYAML_LOG_ERROR};
+}
+
+static void schema_free(schema *s) {
+    if (!s) return;
+    for (uint32_t i = 0; i < s->section_count; i++) free(s->fields[i]);
+    free(s);
+}
+
+static uint32_t section_of(schema *s, const char *name) {
+    uint32_t i = 0;
+    while (i < s->section_count && strcmp(s->sections[i].key, name) != 0) i++;
+    return i;
+}
+
+/* refused_section, refused_name: a key that shall accept no value; both NULL = none, refused_section NULL = a section of that name. */
+static schema *schema_new(const char *refused_section, const char *refused_name) {
+    static const cyaml_strval_t no_value[] = {{"", 0}};
+    const cyaml_schema_value_t refused = {.type = CYAML_ENUM,
+                                          .flags = CYAML_FLAG_OPTIONAL | CYAML_FLAG_STRICT | CYAML_FLAG_POINTER,
+                                          .data_size = sizeof(int),
+                                          .enumeration = {.strings = no_value, .count = 0}};
+    schema *s = xcalloc(1, sizeof *s);
+    s->entry = (cyaml_schema_value_t){CYAML_VALUE_STRING(CYAML_FLAG_POINTER, char *, 0, CYAML_UNLIMITED)};
+    for (uint32_t i = 0; i < config_key_count; i++) {
+        const config_key *k = &config_keys[i];
+        uint32_t at = section_of(s, k->section);
+        if (at == s->section_count) {
+            CHECK(s->section_count < SECTIONS_MAX);
+            s->section_count++;
+            s->fields[at] = xcalloc(config_key_count + 2, sizeof(cyaml_schema_field_t)); /* + a refused one + the end */
+            s->sections[at] = (cyaml_schema_field_t){
+                .key = k->section,
+                .data_offset = at * (uint32_t)sizeof(slot *),
+                .value = {.type = CYAML_MAPPING, .flags = CYAML_FLAG_OPTIONAL | CYAML_FLAG_POINTER}};
+            s->sections[at].value.mapping.fields = s->fields[at];
+            s->sections[at].value.data_size = (config_key_count + 1) * (uint32_t)sizeof(slot);
+        }
+        uint32_t n = 0;
+        while (s->fields[at][n].key) n++;
+        cyaml_schema_field_t *f = &s->fields[at][n];
+        f->key = k->name;
+        f->data_offset = n * (uint32_t)sizeof(slot) + (uint32_t)offsetof(slot, value);
+        f->count_offset = n * (uint32_t)sizeof(slot) + (uint32_t)offsetof(slot, count);
+        f->count_size = sizeof(uint64_t);
+        f->value = s->entry;
+        f->value.flags |= CYAML_FLAG_OPTIONAL;
+        if (k->type == KEY_LIST) {
+            f->value.type = CYAML_SEQUENCE;
+            f->value.sequence.entry = &s->entry;
+            f->value.sequence.min = 0;
+            f->value.sequence.max = LIST_MAX;
+        }
+    }
+    if (refused_section) {
+        uint32_t at = section_of(s, refused_section), n = 0;
+        if (at < s->section_count) {
+            cyaml_schema_field_t *f = s->fields[at];
+            while (f[n].key && strcmp(f[n].key, refused_name) != 0) n++;
+            f[n].key = refused_name;
+            f[n].data_offset = n * (uint32_t)sizeof(slot);
+            f[n].value = refused;
+        }
+    } else if (refused_name) {
+        uint32_t at = section_of(s, refused_name);
+        s->sections[at].key = refused_name;
+        s->sections[at].data_offset = at * (uint32_t)sizeof(slot *);
+        s->sections[at].value = refused;
+    }
+    s->root = (cyaml_schema_value_t){.type = CYAML_MAPPING,
+                                     .flags = CYAML_FLAG_POINTER,
+                                     .data_size = (SECTIONS_MAX + 1) * sizeof(slot *),
+                                     .mapping = {.fields = s->sections}};
+    return s;
+}
+
+/* Where section.name (or the section `name` itself) stands in the file. */
+static bool locate(const char *path, const char *section, const char *name, uint32_t *line, uint32_t *column) {
+    refusal r = {0};
+    cyaml_config_t cfg = settings(&r);
+    schema *s = schema_new(section, name);
+    cyaml_data_t *data = NULL;
+    cyaml_err_t err = cyaml_load_file(path, &cfg, &s->root, &data, NULL);
+    if (err == CYAML_OK) cyaml_free(&cfg, &s->root, data, 0);
+    schema_free(s);
+    /* Another mistake further up may have stopped it first. */
+    if (err == CYAML_OK || !r.line || strcmp(r.inner, name) != 0) return false;
+    *line = r.line;
+    *column = r.column;
+    return true;
+}
+
+/* libcyaml's words for a value of the wrong shape, in ours. */
+static const char *shape_text(const char *cause) {
+    if (strncmp(cause, "Expecting STRING", 16) == 0) return "want one value here, not a list or a mapping";
+    if (strncmp(cause, "Expecting SEQUENCE", 18) == 0) return "want a list here, such as [nodeA, nodeB]";
+    if (strncmp(cause, "Expecting MAPPING", 17) == 0) return "want keys with values here";
+    return cause[0] ? cause : "is no configuration";
+}
+
+static status explain(const char *path, const refusal *r, errbuf *eb) {
+    uint32_t line = MAX(r->line, 1u), column = MAX(r->column, 1u);
+    char name[64];
+    if (sscanf(r->cause, "Unexpected key: %63s", name) == 1) {
+        locate(path, r->inner[0] ? r->inner : NULL, name, &line, &column);
+        const char *like = config_key_like(r->inner, name);
+        return errf(eb, ST_INVALID, "%s:%u:%u: %s%s%s: unknown key%s%s%s", path, line, column, r->inner,
+                    r->inner[0] ? "." : "", name, like ? ": did you mean " : "", like ? like : "", like ? "?" : "");
+    }
+    return errf(eb, ST_INVALID, "%s:%u:%u: %s%s%s%s%s", path, line, column, r->outer, r->outer[0] ? "." : "", r->inner,
+                r->inner[0] ? ": " : "", shape_text(r->cause));
+}
+
+status config_file_open(config_file **out, const char *path, errbuf *eb) {
+    PRE(out && path);
+    FILE *readable = fopen(path, "re"); /* libcyaml does not say why it cannot open a file */
+    if (!readable)
+        return errf(eb, ST_IO, "%s: %s: give the path of a configuration, such as deploy/config/local.yaml", path,
+                    strerror(errno));
+    fclose(readable);
+
+    refusal r = {0};
+    cyaml_config_t cfg = settings(&r);
+    config_file *f = xcalloc(1, sizeof *f);
+    f->path = xstrdup(path);
+    f->schema = schema_new(NULL, NULL);
+    cyaml_data_t *data = NULL;
+    cyaml_err_t err = cyaml_load_file(path, &cfg, &f->schema->root, &data, NULL);
+    if (err != CYAML_OK) {
+        status st = explain(path, &r, eb);
+        config_file_close(f);
+        return st;
+    }
+    f->sections = data;
+    *out = f;
+    return ST_OK;
+}
+
+void config_file_close(config_file *f) {
+    if (!f) return;
+    refusal r = {0};
+    cyaml_config_t cfg = settings(&r);
+    if (f->sections) cyaml_free(&cfg, &f->schema->root, f->sections, 0);
+    schema_free(f->schema);
+    free(f->path);
+    free(f);
+}
+
+static const slot *find(const config_file *f, const config_key *k) {
+    uint32_t at = section_of(f->schema, k->section), n = 0;
+    if (!f->sections || !f->sections[at]) return NULL;
+    while (strcmp(f->schema->fields[at][n].key, k->name) != 0) n++;
+    return f->sections[at][n].value ? &f->sections[at][n] : NULL;
+}
+
+const char *config_file_text(const config_file *f, const config_key *k) {
+    PRE(k->type != KEY_LIST);
+    const slot *s = find(f, k);
+    return s ? s->value : NULL;
+}
+
+const char *const *config_file_list(const config_file *f, const config_key *k, uint32_t *count) {
+    PRE(k->type == KEY_LIST);
+    const slot *s = find(f, k);
+    *count = s ? (uint32_t)s->count : 0;
+    return s ? (const char *const *)s->value : NULL;
+}
+
+bool config_file_has(const config_file *f, const config_key *k) {
+    return find(f, k) != NULL;
+}
+
+bool config_file_locate(const config_file *f, const config_key *k, uint32_t *line, uint32_t *column) {
+    return config_file_has(f, k) && locate(f->path, k->section, k->name, line, column);
+}

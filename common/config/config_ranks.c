@@ -1,0 +1,165 @@
+/* The rank map: coordinator, prefill, decode, colocated workers, in this order, each on the next of its role's hosts.
+ *
+ * Cores are given out from 0 upwards on each host, first come first served in rank order, so the map depends on nothing but the file and,
+ * for this machine, its number of cores. With cluster.oversubscribe a worker that does not fit starts at core 0 again. */
+#include "config/config.h"
+
+#include "base/mem.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define LOCAL "localhost"
+
+typedef struct host {
+    char name[64];
+    uint32_t cores;
+    uint32_t used;
+    uint32_t asked[3]; /* by role, for the text of a refusal */
+} host;
+
+typedef struct placing {
+    const config *c;
+    host *hosts;
+    uint32_t host_count;
+    uint32_t cluster_hosts; /* the first ones: of cluster.hosts, or this machine */
+} placing;
+
+static const char *const role_names[] = {"prefill", "decode", "colocated"};
+
+static const config_role *role_of(const config *c, uint32_t role) {
+    const config_role *const roles[] = {&c->prefill, &c->decode, &c->colocated};
+    return roles[role];
+}
+
+static host *host_find(placing *p, const char *name, size_t len) {
+    for (uint32_t i = 0; i < p->host_count; i++)
+        if (strlen(p->hosts[i].name) == len && memcmp(p->hosts[i].name, name, len) == 0) return &p->hosts[i];
+    return NULL;
+}
+
+/* "name:cores" or a name that is known, or this machine. key: of the list, for the text. */
+static status host_get(placing *p, const char *key, const char *text, uint32_t local_cores, host **out, errbuf *eb) {
+    const char *colon = strrchr(text, ':');
+    size_t len = colon ? (size_t)(colon - text) : strlen(text);
+    uint32_t cores = 0;
+    if (colon) {
+        char *rest;
+        unsigned long n = strtoul(colon + 1, &rest, 10);
+        if (*rest || colon[1] < '0' || colon[1] > '9' || n < 1 || n > 4096)
+            return errf(eb, ST_INVALID, "%s: \"%s\": want NAME:CORES with 1..4096 cores", key, text);
+        cores = (uint32_t)n;
+    }
+    if (!len || len >= sizeof p->hosts->name)
+        return errf(eb, ST_INVALID, "%s: \"%s\": want a host name of 1..63 bytes", key, text);
+    bool local = len == strlen(LOCAL) && memcmp(text, LOCAL, len) == 0;
+    host *h = host_find(p, text, len);
+    if (h && cores && h->cores != cores)
+        return errf(eb, ST_INVALID, "%s: \"%s\": %s has %u cores elsewhere: say it once", key, text, h->name, h->cores);
+    if (!h && !cores && !local)
+        return errf(eb, ST_INVALID, "%s: the cores of %s are not known: write %s:CORES, here or in cluster.hosts", key,
+                    text, text);
+    if (!h) {
+        h = &p->hosts[p->host_count++];
+        *h = (host){.cores = cores ? cores : local_cores};
+        memcpy(h->name, text, len);
+    }
+    *out = h;
+    return ST_OK;
+}
+
+/* What of `asked` is on the host, as "prefill and decode". */
+static void asking_roles(const host *h, char *text, size_t size) {
+    uint32_t left = 0;
+    for (uint32_t i = 0; i < 3; i++) left += h->asked[i] > 0;
+    text[0] = 0;
+    for (uint32_t i = 0; i < 3; i++) {
+        if (!h->asked[i]) continue;
+        left--;
+        size_t len = strlen(text);
+        snprintf(text + len, size - len, "%s%s", role_names[i], left > 1 ? ", " : left ? " and " : "");
+    }
+}
+
+static status refuse(const host *h, errbuf *eb) {
+    char roles[64], where[80];
+    asking_roles(h, roles, sizeof roles);
+    uint32_t asked = h->asked[0] + h->asked[1] + h->asked[2];
+    bool several = strchr(roles, ' ') != NULL;
+    if (strcmp(h->name, LOCAL) == 0) snprintf(where, sizeof where, "this machine");
+    else snprintf(where, sizeof where, "%s", h->name);
+    return errf(eb, ST_INVALID,
+                "%s ask%s for %u cores on %s, which has %u: lower count or cores, add hosts, or set "
+                "cluster.oversubscribe: true",
+                roles, several ? "" : "s", asked, where, h->cores);
+}
+
+/* The host of worker `index` of a role. */
+static status worker_host(placing *p, uint32_t role, uint32_t index, uint32_t local_cores, host **out, errbuf *eb) {
+    const config_role *r = role_of(p->c, role);
+    if (!r->hosts_count) {
+        *out = &p->hosts[index % p->cluster_hosts];
+        return ST_OK;
+    }
+    char key[32];
+    snprintf(key, sizeof key, "%s.hosts", role_names[role]);
+    return host_get(p, key, r->hosts[index % r->hosts_count], local_cores, out, eb);
+}
+
+/* The cores of a worker on its host. */
+static void take_cores(host *h, uint32_t cores, config_rank *rank) {
+    rank->core_count = MIN(cores, h->cores);
+    if (h->used + rank->core_count > h->cores) h->used = 0;
+    rank->core_begin = h->used;
+    h->used += rank->core_count;
+}
+
+static status place(placing *p, uint32_t local_cores, config_rank *ranks, errbuf *eb) {
+    config_rank *next = &ranks[1];
+    for (uint32_t role = 0; role < 3; role++) {
+        const config_role *r = role_of(p->c, role);
+        for (uint32_t i = 0; i < r->count; i++, next++) {
+            host *h = NULL;
+            status st = worker_host(p, role, i, local_cores, &h, eb);
+            if (st != ST_OK) return st;
+            h->asked[role] += r->cores;
+            *next = (config_rank){.rank = (uint32_t)(next - ranks), .role = role_names[role], .index = i};
+            memcpy(next->host, h->name, sizeof next->host);
+            take_cores(h, r->cores, next);
+        }
+    }
+    for (uint32_t i = 0; i < p->host_count && !p->c->cluster.oversubscribe; i++) {
+        const host *h = &p->hosts[i];
+        if (h->asked[0] + h->asked[1] + h->asked[2] > h->cores) return refuse(h, eb);
+    }
+    return ST_OK;
+}
+
+status config_ranks(const config *c, uint32_t local_cores, config_rank **out, uint32_t *count, errbuf *eb) {
+    PRE(c && out && count && local_cores > 0);
+    uint32_t rank_count = 1 + c->prefill.count + c->decode.count + c->colocated.count;
+    uint32_t hosts_max = 1 + c->cluster.hosts_count + c->prefill.hosts_count + c->decode.hosts_count +
+                         c->colocated.hosts_count;
+    placing p = {.c = c, .hosts = xcalloc(hosts_max, sizeof *p.hosts)};
+    config_rank *ranks = xcalloc(rank_count, sizeof *ranks);
+    host *h = NULL;
+    status st = ST_OK;
+    if (!c->cluster.hosts_count) st = host_get(&p, "cluster.hosts", LOCAL, local_cores, &h, eb);
+    for (uint32_t i = 0; st == ST_OK && i < c->cluster.hosts_count; i++)
+        st = host_get(&p, "cluster.hosts", c->cluster.hosts[i], local_cores, &h, eb);
+    p.cluster_hosts = p.host_count;
+    if (st == ST_OK) {
+        ranks[0].role = "coordinator";
+        memcpy(ranks[0].host, p.hosts[0].name, sizeof ranks[0].host);
+        st = place(&p, local_cores, ranks, eb);
+    }
+    free(p.hosts);
+    if (st != ST_OK) {
+        free(ranks);
+        return st;
+    }
+    *out = ranks;
+    *count = rank_count;
+    return ST_OK;
+}
