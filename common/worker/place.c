@@ -50,7 +50,7 @@ static status find_by_rank(place *p, const config *c, worker_role role, const ch
         st = errf(eb, ST_INVALID, "launch rank %lu: the config has %u ranks; start the cluster with deploy/up.sh", number,
                   count);
     } else if (strcmp(own->role, wanted) != 0) {
-        st = errf(eb, ST_INVALID, "launch rank %lu is a %s in the config, but this program is a %s worker", number,
+        st = errf(eb, ST_INVALID, "launch rank %lu is of role %s in the config, but this program is a %s worker", number,
                   own->role, wanted);
     } else {
         snprintf(p->name, sizeof p->name, "%s-%u", wanted, own->index);

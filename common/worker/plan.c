@@ -1,6 +1,5 @@
 #include "worker/plan.h"
 
-#include "base/log.h"
 #include "base/mem.h"
 #include "kv/kv_pool.h"
 
@@ -91,17 +90,4 @@ void plan_numerics(const plan *p, const model *m, const char *path, ctl_numeric 
 
 void plan_numerics_done(ctl_numeric numerics[PLAN_NUMERICS]) {
     for (uint32_t i = 0; i < PLAN_NUMERICS; i++) free((char *)numerics[i].value);
-}
-
-void plan_log_memory(const plan *p, const model *m, size_t ring_bytes) {
-    double mib = 1 << 20;
-    size_t page_bytes = kv_page_bytes(&p->layout);
-    log_info("worker", "memory: weights", "mib=%.1f mapped=%s", (double)m->weight_bytes / mib, m->path);
-    log_info("worker", "memory: kv pages", "mib=%.1f pages=%u page_bytes=%zu tokens=%llu kv_dtype=%s",
-             (double)page_bytes * p->page_count / mib, p->page_count, page_bytes,
-             (unsigned long long)p->page_count * KV_PAGE_TOKENS, dtype_name(p->layout.type));
-    /* A row's residual, norm, query, attention, gate and up vectors. */
-    double row_bytes = (4.0 * m->dim + 2.0 * m->ffn_dim) * sizeof(float);
-    log_info("worker", "memory: one step", "mib=%.1f rows=%u", p->max_rows * row_bytes / mib, p->max_rows);
-    if (ring_bytes) log_info("worker", "memory: receive ring, per peer", "mib=%.1f", (double)ring_bytes / mib);
 }

@@ -1,6 +1,6 @@
 /* plan - the sizes of one worker, fixed at start from the config and the model, and what it tells about its numbers.
  *
- * Everything that holds memory later is sized here and printed once. Pure: it opens nothing. */
+ * Pure: it opens nothing. */
 #ifndef BATON_WORKER_PLAN_H
 #define BATON_WORKER_PLAN_H
 
@@ -31,8 +31,5 @@ status plan_make(plan *out, const config *c, worker_role role, const model *m, e
 /* The numerics id (protocol rule 24) as named values. path: engine_path(). Names are static; free each value with plan_numerics_done. */
 void plan_numerics(const plan *p, const model *m, const char *path, ctl_numeric out[PLAN_NUMERICS]);
 void plan_numerics_done(ctl_numeric numerics[PLAN_NUMERICS]);
-
-/* One line per large thing that is allocated. ring_bytes: of one hand-off pair; 0 = none. */
-void plan_log_memory(const plan *p, const model *m, size_t ring_bytes);
 
 #endif

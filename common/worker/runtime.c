@@ -296,7 +296,10 @@ static status start(runtime *r, errbuf *eb) {
     if (st) return st;
     const char *path = engine_path(device_thread_engine(r->dev));
     plan_numerics(&r->plan, r->m, path, r->numerics);
-    plan_log_memory(&r->plan, r->m, hands_off ? (size_t)r->c->handoff.ring_slots * r->c->handoff.slot_kb << 10 : 0);
+    if (r->plan.role == ROLE_DECODE) /* the last line of the memory table that the engine printed */
+        log_info("worker", "memory", "what=receive_ring per=peer mib=%.1f slots=%u slot_kib=%u",
+                 r->c->handoff.ring_slots * (r->c->handoff.slot_kb / 1024.0), r->c->handoff.ring_slots,
+                 r->c->handoff.slot_kb);
     log_info("worker", "model is loaded", "model=%s path=%s threads=%u pinned=%s context=%u", r->m->name, path,
              r->plan.settings->cores, r->place->cpu_count ? "yes" : "no", r->plan.max_context);
     st = start_loop(r, eb);
