@@ -1,2 +1,623 @@
+/* What a transport has to do when something breaks: fail closed, say why on both sides, and never touch a page afterwards. */
 #include "tests/conformance/rig.h"
-int main(void) { return 0; }
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+
+#include <signal.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define P_INC 0x1111u
+#define D_INC 0x2222u
+
+static void open_both(rig_side *p, rig_side *d, rig_options o) {
+    o.inc = P_INC;
+    o.receiver = false;
+    rig_open(p, &o);
+    o.inc = D_INC;
+    o.receiver = true;
+    rig_open(d, &o);
+}
+
+static void close_both(rig_side *p, rig_side *d) {
+    rig_close(p);
+    rig_close(d);
+}
+
+static void start(rig_side *p, rig_side *d, const rig_work *w) {
+    rig_offer(p, w);
+    rig_expect(d, w);
+    rig_dest(p, w, xfer_endpoint(d->x));
+}
+
+/* A raw sender that has called d, with memory of its own full of w's content. */
+typedef struct raw_sender {
+    rig_side like; /* its page memory; the thread in it stays idle */
+    raw_peer raw;
+} raw_sender;
+
+static void raw_sender_open(raw_sender *s, const char *transport, rig_side *d, rig_work *w, uint32_t count) {
+    rig_open(&s->like, &(rig_options){.transport = transport, .inc = P_INC, .layout = d->kv.layout});
+    raw_open(&s->raw, &s->like, transport, 0, 0);
+    *w = rig_work_of(&s->like, d, 1, 1, count, 0);
+    rig_compute(&s->like, w, count); /* of no offer: only fills the pages */
+    rig_expect(d, w);
+    raw_call(&s->raw, xfer_endpoint(d->x), &w->id);
+}
+
+static void raw_sender_close(raw_sender *s) {
+    raw_close(&s->raw);
+    rig_close(&s->like);
+}
+
+static void expect_failed(rig_side *s, const rig_work *w, const char *why) {
+    xfer_event e = rig_wait(s, X_FAILED, w->id.req);
+    assert_memory_equal(&e.id, &w->id, sizeof w->id);
+    assert_string_equal(e.why, why);
+}
+
+static void expect_credit_and_abort(raw_peer *r, const kv_frame *about, const char *why) {
+    char text[CHAN_TEXT_MAX];
+    kv_frame f = raw_read(r, text);
+    assert_int_equal(f.kind, KV_ABORT);
+    assert_memory_equal(&f.id, &about->id, sizeof f.id);
+    assert_string_equal(text, why);
+    f = raw_read(r, NULL);
+    assert_int_equal(f.kind, KV_CREDIT);
+    assert_int_equal(f.slot, about->slot);
+}
+
+static void a_flipped_byte_fails_the_handoff_on_both_sides(void **state) {
+    rig_side p, d;
+    open_both(&p, &d, (rig_options){.transport = *state, .flip = 2 + 1, .segment_bytes = 1});
+    rig_work w = rig_work_of(&p, &d, 1, 1, 100, 0);
+    start(&p, &d, &w);
+    rig_compute(&p, &w, 112);
+    expect_failed(&d, &w, "segment 2: checksum mismatch");
+    expect_failed(&p, &w, "segment 2: checksum mismatch");
+    close_both(&p, &d);
+}
+
+static void a_sender_that_heard_of_a_failure_sends_no_more(void **state) {
+    rig_side p, d;
+    open_both(&p, &d, (rig_options){.transport = *state, .flip = 0 + 1, .segment_bytes = 1});
+    rig_work w = rig_work_of(&p, &d, 1, 1, 100, 0);
+    start(&p, &d, &w);
+    rig_layer(&p, &w, 0, 100, 0);
+    expect_failed(&d, &w, "segment 0: checksum mismatch");
+    expect_failed(&p, &w, "segment 0: checksum mismatch");
+    assert_int_equal(xfer_stats_of(d.x).crc_errors, 1);
+    assert_int_equal(xfer_stats_of(d.x).failures, 1);
+    for (uint32_t layer = 1; layer < 6; layer++) rig_layer(&p, &w, 0, 100, layer);
+    rig_seal(&p, &w);
+    rig_nothing(&p); /* it sends no more of it */
+    rig_nothing(&d);
+    close_both(&p, &d);
+}
+
+static void without_checksums_the_flipped_byte_gets_through(void **state) {
+    rig_side p, d;
+    open_both(&p, &d, (rig_options){.transport = *state, .flip = 2 + 1, .segment_bytes = 1, .trusting = true});
+    rig_work w = rig_work_of(&p, &d, 1, 1, 100, 0);
+    start(&p, &d, &w);
+    rig_compute(&p, &w, 112);
+    rig_seal(&p, &w);
+    rig_wait(&d, X_VERIFIED, 1);
+    assert_int_equal(rig_wrong(&d, &w), 1);
+    close_both(&p, &d);
+}
+
+static void another_incarnation_is_refused(void **state) {
+    rig_side p, d;
+    open_both(&p, &d, (rig_options){.transport = *state});
+    rig_work w = rig_work_of(&p, &d, 1, 1, 100, 0);
+    rig_expect(&d, &w);
+    rig_work v = w;
+    v.id.d_inc++;
+    rig_offer(&p, &v);
+    rig_dest(&p, &v, xfer_endpoint(d.x));
+    rig_compute(&p, &v, 112);
+    expect_failed(&p, &v, "the receiver is not the incarnation that was called");
+    v = w;
+    v.id.epoch++;
+    rig_dest(&p, &v, xfer_endpoint(d.x));
+    expect_failed(&p, &v, "the destination names another epoch or sender");
+    v = w;
+    v.id.p_inc++;
+    rig_dest(&p, &v, xfer_endpoint(d.x));
+    expect_failed(&p, &v, "the destination names another epoch or sender");
+    assert_true(rig_blank(&d, &w));
+    rig_seal(&p, &w);
+    rig_dest(&p, &w, xfer_endpoint(d.x)); /* the right one still works */
+    rig_wait(&p, X_SENT, 1);
+    rig_wait(&d, X_VERIFIED, 1);
+    assert_int_equal(rig_wrong(&d, &w), 0);
+    close_both(&p, &d);
+}
+
+static void another_attempt_is_aborted_and_touches_nothing(void **state) {
+    rig_side p, d;
+    open_both(&p, &d, (rig_options){.transport = *state});
+    rig_work w = rig_work_of(&p, &d, 1, 2, 100, 0);
+    rig_expect(&d, &w);
+    rig_work late = w;
+    late.id.attempt = 1;
+    rig_offer(&p, &late);
+    rig_dest(&p, &late, xfer_endpoint(d.x));
+    rig_layer(&p, &late, 0, 100, 0);
+    expect_failed(&p, &late, "the receiver does not expect this request and attempt");
+    rig_nothing(&d);
+    assert_true(rig_blank(&d, &w));
+    assert_true(xfer_stats_of(d.x).strays >= 1);
+    for (uint32_t layer = 1; layer < 6; layer++) rig_layer(&p, &w, 0, 100, layer);
+    rig_dest(&p, &w, xfer_endpoint(d.x));
+    rig_seal(&p, &w);
+    rig_wait(&p, X_SENT, 1);
+    rig_wait(&d, X_VERIFIED, 1);
+    assert_int_equal(rig_wrong(&d, &w), 0);
+    close_both(&p, &d);
+}
+
+static void an_unexpected_request_is_aborted(void **state) {
+    rig_side p, d;
+    open_both(&p, &d, (rig_options){.transport = *state});
+    rig_work w = rig_work_of(&p, &d, 1, 1, 16, 0);
+    rig_offer(&p, &w);
+    rig_nap(&d);
+    rig_dest(&p, &w, xfer_endpoint(d.x));
+    rig_layer(&p, &w, 0, 16, 2);
+    expect_failed(&p, &w, "the receiver does not expect this request and attempt");
+    rig_dest(&p, &w, xfer_endpoint(d.x)); /* the same attempt again: it is over */
+    expect_failed(&p, &w, "this attempt failed already");
+    rig_nothing(&d);
+    close_both(&p, &d);
+}
+
+static void other_token_ids_fail_the_handoff(void **state) {
+    rig_side p, d;
+    open_both(&p, &d, (rig_options){.transport = *state});
+    rig_work w = rig_work_of(&p, &d, 1, 1, 100, 0);
+    rig_work other = w;
+    other.ids[70]++;
+    rig_offer(&p, &other);
+    rig_expect(&d, &w);
+    rig_dest(&p, &w, xfer_endpoint(d.x));
+    rig_layer(&p, &w, 0, 64, 5); /* the ids up to here are the same */
+    rig_layer(&p, &w, 64, 36, 5);
+    expect_failed(&d, &w, "it is of other token ids");
+    expect_failed(&p, &w, "it is of other token ids");
+    close_both(&p, &d);
+}
+
+static void what_breaks_the_coverage_fails_closed(void **state) {
+    static const struct {
+        handoff_piece second;
+        uint32_t number;
+        const char *why;
+    } cases[] = {
+        {{0, 16, 1, 2}, 1, "rows from 0, layers 1..2 came twice"},
+        {{16, 16, 0, 2}, 2, "segment 2 where 1 is the next"},
+        {{16, 16, 0, 2}, 0, "segment 0 where 1 is the next"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        rig_side d;
+        rig_work w;
+        raw_sender s;
+        rig_open(&d, &(rig_options){.transport = *state, .receiver = true, .inc = D_INC});
+        raw_sender_open(&s, *state, &d, &w, 40);
+        kv_frame f = raw_segment(&s.raw, &w, 0, (handoff_piece){0, 16, 0, 2}, 0);
+        raw_send_segment(&s.raw, &f);
+        assert_int_equal(raw_read(&s.raw, NULL).kind, KV_CREDIT);
+        f = raw_segment(&s.raw, &w, cases[i].number, cases[i].second, 3);
+        raw_send_segment(&s.raw, &f);
+        expect_failed(&d, &w, cases[i].why);
+        expect_credit_and_abort(&s.raw, &f, cases[i].why);
+        f = raw_segment(&s.raw, &w, 1, (handoff_piece){16, 16, 0, 2}, 1); /* late: only credited */
+        raw_send_segment(&s.raw, &f);
+        assert_int_equal(raw_read(&s.raw, NULL).kind, KV_CREDIT);
+        rig_nothing(&d);
+        raw_sender_close(&s);
+        rig_close(&d);
+    }
+}
+
+/* Frames that lie about their shape: none may make the receiver read or write outside the slot and the pages. */
+static void lies_about_the_shape_fail_closed(void **state) {
+    for (int lie = 0; lie < 6; lie++) {
+        rig_side d;
+        rig_work w;
+        raw_sender s;
+        char text[CHAN_TEXT_MAX];
+        rig_open(&d, &(rig_options){.transport = *state, .receiver = true, .inc = D_INC});
+        raw_sender_open(&s, *state, &d, &w, 40);
+        kv_frame f = raw_segment(&s.raw, &w, 0, (handoff_piece){16, 16, 0, 2}, 0);
+        if (lie == 0) f.token_count = 1 << 30;
+        if (lie == 1) f.token_begin = 1 << 30;
+        if (lie == 2) f.layer_end = 1000;
+        if (lie == 3) f.layer_end = 3; /* more rows than the payload has */
+        if (lie == 4) f.bytes -= 8;
+        if (lie == 5) f.layer_begin = 2;
+        raw_send_segment(&s.raw, &f);
+        assert_int_equal(rig_wait(&d, X_FAILED, 1).segment, 0);
+        assert_int_equal(raw_read(&s.raw, text).kind, KV_ABORT);
+        assert_int_equal(raw_read(&s.raw, NULL).kind, KV_CREDIT);
+        assert_true(rig_blank(&d, &w));
+        f = raw_segment(&s.raw, &w, 0, (handoff_piece){16, 16, 0, 2}, 1);
+        kv_frame beyond = f;
+        beyond.slot = 4000;
+        zmq_msg_t part;
+        bool inlined = s.raw.setup.xport->part != NULL;
+        if (inlined) s.raw.setup.xport->part(s.raw.p->ring, 1, f.bytes, &part);
+        assert_int_equal(pair_send(s.raw.p, &beyond, inlined ? &part : NULL), ST_OK);
+        assert_int_equal(raw_read(&s.raw, text).kind, KV_REFUSED);
+        assert_string_equal(text, "a segment in a slot that the ring does not have");
+        raw_sender_close(&s);
+        rig_close(&d);
+    }
+}
+
+static void a_seal_before_the_last_segment_fails_closed(void **state) {
+    rig_side d;
+    rig_work w;
+    raw_sender s;
+    char text[CHAN_TEXT_MAX];
+    rig_open(&d, &(rig_options){.transport = *state, .receiver = true, .inc = D_INC});
+    raw_sender_open(&s, *state, &d, &w, 40);
+    kv_frame f = raw_segment(&s.raw, &w, 0, (handoff_piece){0, 32, 0, 6}, 0);
+    raw_send_segment(&s.raw, &f);
+    assert_int_equal(raw_read(&s.raw, NULL).kind, KV_CREDIT);
+    kv_frame seal = {.kind = KV_SEAL, .id = w.id, .segment = 1, .token_count = 40};
+    assert_int_equal(pair_send(s.raw.p, &seal, NULL), ST_OK);
+    expect_failed(&d, &w, "rows from 32, layer 0 are missing");
+    assert_int_equal(raw_read(&s.raw, text).kind, KV_ABORT);
+    assert_string_equal(text, "rows from 32, layer 0 are missing");
+    raw_sender_close(&s);
+    rig_close(&d);
+}
+
+static void a_gap_in_the_numbers_ends_the_pair(void **state) {
+    rig_side d;
+    rig_work w;
+    raw_sender s;
+    char text[CHAN_TEXT_MAX];
+    rig_open(&d, &(rig_options){.transport = *state, .receiver = true, .inc = D_INC});
+    raw_sender_open(&s, *state, &d, &w, 40);
+    kv_frame f = raw_segment(&s.raw, &w, 0, (handoff_piece){0, 16, 0, 2}, 0);
+    raw_send_segment(&s.raw, &f);
+    assert_int_equal(raw_read(&s.raw, NULL).kind, KV_CREDIT);
+    s.raw.p->seq_out++; /* a frame that was lost */
+    f = raw_segment(&s.raw, &w, 1, (handoff_piece){16, 16, 0, 2}, 1);
+    raw_send_segment(&s.raw, &f);
+    expect_failed(&d, &w, "frame 4 where 3 is the next: frames were lost");
+    assert_int_equal(raw_read(&s.raw, text).kind, KV_REFUSED);
+    assert_string_equal(text, "frame 4 where 3 is the next: frames were lost");
+    raw_sender_close(&s);
+    rig_close(&d);
+}
+
+/* The page goes to another request while a writer of the first is still under way: in its ring, and on the wire. */
+static void a_delayed_writer_never_touches_a_page_that_was_reused(void **state) {
+    rig_side d;
+    rig_work w;
+    raw_sender s;
+    char text[CHAN_TEXT_MAX];
+    rig_open(&d, &(rig_options){.transport = *state, .receiver = true, .inc = D_INC});
+    raw_sender_open(&s, *state, &d, &w, 100);
+    kv_frame f = raw_segment(&s.raw, &w, 0, (handoff_piece){0, 100, 0, 1}, 0);
+    raw_send_segment(&s.raw, &f);
+    assert_int_equal(raw_read(&s.raw, NULL).kind, KV_CREDIT);
+
+    rig_drop(&d, 1);            /* answered: not touched any more */
+    rig_paint(&d, &w, 0x5a);    /* the new owner writes */
+    rig_work owner = w;
+    owner.id.req = 2;
+    rig_expect(&d, &owner);     /* and even expects a hand-off in the same pages */
+    assert_int_equal(raw_read(&s.raw, text).kind, KV_ABORT);
+    assert_string_equal(text, "the receiver dropped it");
+
+    for (uint32_t segment = 1; segment < 6; segment++) { /* the delayed writer */
+        f = raw_segment(&s.raw, &w, segment, (handoff_piece){0, 100, segment, segment + 1}, segment);
+        raw_send_segment(&s.raw, &f);
+        expect_credit_and_abort(&s.raw, &f, "the receiver does not expect this request and attempt");
+    }
+    assert_true(rig_painted(&d, &w, 0x5a));
+    rig_nothing(&d);
+    assert_int_equal(xfer_stats_of(d.x).strays, 5);
+    raw_sender_close(&s);
+    rig_close(&d);
+}
+
+/* A sender that was frozen while its pair ended still holds the old ring. */
+static void a_writer_of_an_ended_pair_writes_into_nothing(void **state) {
+    rig_side d;
+    rig_work w;
+    raw_sender s;
+    rig_open(&d, &(rig_options){.transport = *state, .receiver = true, .inc = D_INC});
+    raw_sender_open(&s, *state, &d, &w, 100);
+    kv_frame f = raw_segment(&s.raw, &w, 0, (handoff_piece){0, 100, 0, 1}, 0);
+    raw_send_segment(&s.raw, &f);
+    assert_int_equal(raw_read(&s.raw, NULL).kind, KV_CREDIT);
+    xfer_post(d.x, &(xfer_cmd){.kind = X_PEER_GONE, .peer_inc = P_INC});
+    xfer_event e = rig_wait(&d, X_FAILED, 1);
+    assert_string_equal(e.why, "the peer left the cluster");
+    rig_drop(&d, 1);
+    rig_paint(&d, &w, 0x5a);
+    rig_work owner = w;
+    owner.id.attempt = 2;
+    rig_expect(&d, &owner);
+    for (uint32_t slot = 0; slot < s.raw.p->slots; slot++)
+        memset(s.raw.setup.xport->stage(s.raw.p->ring, slot), 0xff, s.raw.p->slot_bytes);
+    f = raw_segment(&s.raw, &w, 1, (handoff_piece){0, 100, 1, 2}, 1);
+    raw_send_segment(&s.raw, &f);
+    char text[CHAN_TEXT_MAX];
+    assert_int_equal(raw_read(&s.raw, text).kind, KV_REFUSED);
+    rig_nothing(&d);
+    assert_true(rig_painted(&d, &w, 0x5a));
+    raw_sender_close(&s);
+    rig_close(&d);
+}
+
+static void a_dropped_send_is_not_read_any_more(void **state) {
+    rig_side p, d;
+    open_both(&p, &d, (rig_options){.transport = *state, .segment_bytes = 1, .slots = 2});
+    rig_work w = rig_work_of(&p, &d, 1, 1, 257, 0);
+    start(&p, &d, &w);
+    for (uint32_t layer = 0; layer < 4; layer++) rig_layer(&p, &w, 0, 256, layer);
+    rig_drop(&p, 1);
+    rig_paint(&p, &w, 0x77); /* its new owner writes at once */
+    xfer_event e = rig_wait(&d, X_FAILED, 1);
+    assert_string_equal(e.why, "the sender dropped it");
+    rig_layer(&p, &w, 0, 256, 4); /* reports of the step that was running: ignored */
+    rig_nothing(&p);
+    rig_nothing(&d);
+    assert_int_equal(xfer_stats_of(d.x).crc_errors, 0); /* what left was whole */
+    close_both(&p, &d);
+}
+
+static void a_drop_is_answered_known_or_not(void **state) {
+    rig_side p, d;
+    open_both(&p, &d, (rig_options){.transport = *state});
+    kv_identity id = {.epoch = RIG_EPOCH, .p_inc = P_INC, .d_inc = D_INC, .req = 4711, .attempt = 3};
+    xfer_post(p.x, &(xfer_cmd){.kind = X_DROP, .id = id});
+    xfer_post(d.x, &(xfer_cmd){.kind = X_DROP, .id = id});
+    xfer_event e = rig_wait(&p, X_DROPPED, 4711);
+    assert_memory_equal(&e.id, &id, sizeof id);
+    rig_wait(&d, X_DROPPED, 4711);
+    rig_work w = rig_work_of(&p, &d, 1, 1, 16, 0);
+    rig_offer(&p, &w);
+    rig_expect(&d, &w);
+    for (int i = 0; i < 2; i++) { /* and again */
+        xfer_post(p.x, &(xfer_cmd){.kind = X_DROP, .id = w.id});
+        rig_wait(&p, X_DROPPED, 1);
+        xfer_post(d.x, &(xfer_cmd){.kind = X_DROP, .id = w.id});
+        rig_wait(&d, X_DROPPED, 1);
+    }
+    close_both(&p, &d);
+}
+
+static void no_credit_in_time_ends_the_pair(void **state) {
+    rig_side p;
+    raw_peer d;
+    rig_open(&p, &(rig_options){.transport = *state, .inc = P_INC, .pair_timeout_ns = 300 * NS_PER_MS});
+    raw_open(&d, &p, *state, 2, 4096);
+    raw_listen(&d);
+    rig_side like = {.inc = D_INC, .kv = p.kv};
+    rig_work w = rig_work_of(&p, &like, 1, 1, 16, 0);
+    rig_offer(&p, &w);
+    rig_dest(&p, &w, d.endpoint);
+    raw_answer(&d, D_INC, true);
+    rig_compute(&p, &w, 16);
+    xfer_event e = rig_wait(&p, X_FAILED, 1);
+    assert_memory_equal(e.why, "no credit from the receiver for ", 32);
+    raw_close(&d);
+    rig_close(&p);
+}
+
+static void no_ring_in_time_ends_the_pair(void **state) {
+    rig_side p;
+    raw_peer d;
+    rig_open(&p, &(rig_options){.transport = *state, .inc = P_INC, .pair_timeout_ns = 300 * NS_PER_MS});
+    raw_open(&d, &p, *state, 2, 4096);
+    raw_listen(&d);
+    rig_side like = {.inc = D_INC, .kv = p.kv};
+    rig_work w = rig_work_of(&p, &like, 1, 1, 16, 0);
+    rig_offer(&p, &w);
+    rig_dest(&p, &w, d.endpoint);
+    raw_answer(&d, D_INC, false);
+    xfer_event e = rig_wait(&p, X_FAILED, 1);
+    assert_memory_equal(e.why, "no ring from the receiver for ", 30);
+    raw_close(&d);
+    rig_close(&p);
+}
+
+static void nobody_at_the_endpoint_fails_at_once(void **state) {
+    rig_side p, d;
+    open_both(&p, &d, (rig_options){.transport = *state});
+    char endpoint[CHAN_ENDPOINT_MAX];
+    snprintf(endpoint, sizeof endpoint, "%s", xfer_endpoint(d.x));
+    rig_work w = rig_work_of(&p, &d, 1, 1, 16, 0);
+    rig_close(&d);
+    rig_offer(&p, &w);
+    rig_dest(&p, &w, endpoint);
+    expect_failed(&p, &w, "the connection to the receiver is lost");
+    rig_work v = w;
+    v.id.attempt = 2;
+    rig_dest(&p, &v, "not an endpoint");
+    xfer_event e = rig_wait(&p, X_FAILED, 1);
+    assert_memory_equal(e.why, "pair channel: cannot connect to not an endpoint", 47);
+    rig_close(&p);
+}
+
+static void unlike_layouts_and_transports_are_refused_by_name(void **state) {
+    rig_side p, d;
+    const char *other = !strcmp(*state, "shm") ? "zmq" : "shm";
+    char why[96];
+    rig_open(&p, &(rig_options){.transport = *state, .inc = P_INC});
+    rig_open(&d, &(rig_options){.transport = other, .inc = D_INC, .receiver = true});
+    rig_work w = rig_work_of(&p, &d, 1, 1, 16, 0);
+    start(&p, &d, &w);
+    snprintf(why, sizeof why, "the receiver's transport is %s, not %s", other, (const char *)*state);
+    expect_failed(&p, &w, why);
+    rig_close(&d);
+    rig_open(&d, &(rig_options){.transport = *state, .inc = D_INC, .receiver = true, .layout = rig_layout(DT_F32)});
+    w.id.attempt = 2;
+    rig_expect(&d, &w);
+    rig_dest(&p, &w, xfer_endpoint(d.x));
+    expect_failed(&p, &w, "the receiver's KV layout (dtype, layers, heads, page size) differs");
+    close_both(&p, &d);
+}
+
+static void a_peer_that_left_fails_its_handoffs(void **state) {
+    rig_side p, d;
+    open_both(&p, &d, (rig_options){.transport = *state});
+    rig_work w = rig_work_of(&p, &d, 1, 1, 100, 0), waiting = rig_work_of(&p, &d, 2, 1, 100, 100);
+    start(&p, &d, &w);
+    rig_compute(&p, &w, 64);
+    rig_seal(&p, &w);
+    rig_wait(&p, X_SENT, 1);
+    rig_wait(&d, X_VERIFIED, 1);
+    start(&p, &d, &waiting);
+    rig_nap(&p);
+    xfer_post(p.x, &(xfer_cmd){.kind = X_PEER_GONE, .peer_inc = D_INC});
+    xfer_event a = rig_wait(&p, X_FAILED, 1); /* sent, but not released: whether it arrived is not known here */
+    xfer_event b = rig_wait(&p, X_FAILED, 2);
+    assert_string_equal(a.why, "the peer left the cluster");
+    assert_string_equal(b.why, "the peer left the cluster");
+    xfer_post(d.x, &(xfer_cmd){.kind = X_PEER_GONE, .peer_inc = P_INC});
+    expect_failed(&d, &waiting, "the sender left the cluster");
+    close_both(&p, &d);
+}
+
+static void a_sender_that_ends_fails_what_it_had_begun(void **state) {
+    rig_side p, d;
+    open_both(&p, &d, (rig_options){.transport = *state, .segment_bytes = 1});
+    rig_work w = rig_work_of(&p, &d, 1, 1, 100, 0), done = rig_work_of(&p, &d, 2, 1, 17, 100);
+    start(&p, &d, &w);
+    rig_layer(&p, &w, 0, 64, 0);
+    start(&p, &d, &done);
+    rig_compute(&p, &done, 32);
+    rig_seal(&p, &done);
+    rig_wait(&p, X_SENT, 2);
+    rig_wait(&d, X_VERIFIED, 2);
+    rig_close(&p);
+    expect_failed(&d, &w, "the connection to the sender is lost");
+    rig_drop(&d, 1);
+    rig_close(&d);
+}
+
+#if !defined(__SANITIZE_THREAD__)
+/* A process that is killed while its segments are under way. fork, because nothing else can be killed with -9. */
+static void a_sender_killed_in_the_middle_is_noticed_at_once(void **state) {
+    rig_side d;
+    int ready[2];
+    rig_open(&d, &(rig_options){.transport = *state, .receiver = true, .inc = D_INC});
+    rig_side like = {.inc = P_INC, .kv = d.kv};
+    rig_work w = rig_work_of(&like, &d, 1, 1, 100, 0);
+    rig_expect(&d, &w);
+    assert_int_equal(pipe(ready), 0);
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        alarm(60);
+        raw_peer raw;
+        raw_open(&raw, &d, *state, 0, 0);
+        raw_call(&raw, xfer_endpoint(d.x), &w.id);
+        kv_frame f = raw_segment(&raw, &w, 0, (handoff_piece){0, 100, 0, 1}, 0);
+        raw_send_segment(&raw, &f);
+        raw_read(&raw, NULL); /* CREDIT: the first segment was taken */
+        f = raw_segment(&raw, &w, 1, (handoff_piece){0, 100, 1, 2}, 1);
+        if (write(ready[1], "x", 1) != 1) _exit(1);
+        for (;;) { /* the second is being written for ever */
+            memset(raw.setup.xport->stage(raw.p->ring, 1), 0xff, f.bytes);
+        }
+    }
+    char x;
+    close(ready[1]);
+    assert_int_equal(read(ready[0], &x, 1), 1);
+    uint64_t killed_ns = clock_now_ns();
+    assert_int_equal(kill(child, SIGKILL), 0);
+    expect_failed(&d, &w, "the connection to the sender is lost");
+    assert_true(clock_now_ns() - killed_ns < 5 * NS_PER_S);
+    assert_int_equal(waitpid(child, NULL, 0), child);
+    rig_drop(&d, 1);
+    rig_paint(&d, &w, 0x5a);
+    rig_nothing(&d);
+    assert_true(rig_painted(&d, &w, 0x5a));
+    close(ready[0]);
+    rig_close(&d);
+}
+
+static void a_receiver_killed_in_the_middle_is_noticed_at_once(void **state) {
+    rig_side p;
+    int port[2];
+    rig_open(&p, &(rig_options){.transport = *state, .inc = P_INC});
+    raw_peer d;
+    assert_int_equal(pipe(port), 0);
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        alarm(60);
+        raw_open(&d, &p, *state, 4, 4096);
+        raw_listen(&d);
+        if (write(port[1], d.endpoint, sizeof d.endpoint) != sizeof d.endpoint) _exit(1);
+        raw_answer(&d, D_INC, true);
+        raw_answer(&d, D_INC + 1, true); /* no second HELLO comes: the frames wait, uncredited, until the deadline */
+        _exit(1);
+    }
+    char endpoint[CHAN_ENDPOINT_MAX];
+    close(port[1]);
+    assert_int_equal(read(port[0], endpoint, sizeof endpoint), sizeof endpoint);
+    rig_side like = {.inc = D_INC, .kv = p.kv};
+    rig_work w = rig_work_of(&p, &like, 1, 1, 256, 0);
+    raw_peer writer; /* a second sender, to hold the ring in its hand */
+    kv_identity id = {.epoch = RIG_EPOCH, .p_inc = P_INC + 1, .d_inc = D_INC};
+    raw_open(&writer, &p, *state, 0, 0);
+    raw_call(&writer, endpoint, &id);
+    assert_int_equal(kill(child, SIGKILL), 0);
+    assert_int_equal(waitpid(child, NULL, 0), child);
+    /* The ring of a dead receiver can still be written: no SIGBUS. */
+    for (uint32_t slot = 0; slot < 4; slot++) memset(writer.setup.xport->stage(writer.p->ring, slot), slot, 4096);
+    rig_offer(&p, &w);
+    rig_compute(&p, &w, 256);
+    rig_dest(&p, &w, endpoint);
+    expect_failed(&p, &w, "the connection to the receiver is lost");
+    raw_close(&writer);
+    close(port[0]);
+    rig_close(&p);
+}
+#endif
+
+int main(void) {
+    log_setup(LOG_ERROR, "test");
+    const struct CMUnitTest tests[] = {
+        BOTH(a_flipped_byte_fails_the_handoff_on_both_sides),
+        BOTH(a_sender_that_heard_of_a_failure_sends_no_more),
+        BOTH(without_checksums_the_flipped_byte_gets_through),
+        BOTH(another_incarnation_is_refused),
+        BOTH(another_attempt_is_aborted_and_touches_nothing),
+        BOTH(an_unexpected_request_is_aborted),
+        BOTH(other_token_ids_fail_the_handoff),
+        BOTH(what_breaks_the_coverage_fails_closed),
+        BOTH(lies_about_the_shape_fail_closed),
+        BOTH(a_seal_before_the_last_segment_fails_closed),
+        BOTH(a_gap_in_the_numbers_ends_the_pair),
+        BOTH(a_delayed_writer_never_touches_a_page_that_was_reused),
+        BOTH(a_writer_of_an_ended_pair_writes_into_nothing),
+        BOTH(a_dropped_send_is_not_read_any_more),
+        BOTH(a_drop_is_answered_known_or_not),
+        BOTH(no_credit_in_time_ends_the_pair),
+        BOTH(no_ring_in_time_ends_the_pair),
+        BOTH(nobody_at_the_endpoint_fails_at_once),
+        BOTH(unlike_layouts_and_transports_are_refused_by_name),
+        BOTH(a_peer_that_left_fails_its_handoffs),
+        BOTH(a_sender_that_ends_fails_what_it_had_begun),
+#if !defined(__SANITIZE_THREAD__)
+        BOTH(a_sender_killed_in_the_middle_is_noticed_at_once),
+        BOTH(a_receiver_killed_in_the_middle_is_noticed_at_once),
+#endif
+    };
+    return cmocka_run_group_tests_name("transport faults", tests, NULL, NULL);
+}

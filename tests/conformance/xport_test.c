@@ -187,6 +187,8 @@ static void a_full_ring_stalls_the_sender_until_a_credit(void **state) {
         assert_int_equal(next.kind, KV_SEGMENT);
         assert_int_equal(next.segment, sent - 1);
         assert_int_equal(next.slot, slot); /* only the slot that came back */
+        if (sent == 6) break; /* the seal follows by itself */
+        rig_nap(&p);
         assert_int_equal(xfer_stats_of(p.x).segments, sent);
     }
     kv_frame seal = raw_read(&d, NULL); /* needs no slot */

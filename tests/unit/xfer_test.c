@@ -1,0 +1,299 @@
+/* The parts of the transfer thread that need no peer: options, rings of both transports, numbering and slots of a pair, the event queue. */
+#include "tests/test.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "transfer/pair.h"
+#include "transfer/xfer.h"
+
+#include <poll.h>
+#include <string.h>
+#include <unistd.h>
+
+static status gather_nothing(device *d, const op_kv_copy *a) {
+    (void)d;
+    *a->checksum = a->seed;
+    return ST_OK;
+}
+
+static const backend_ops ops = {.name = "none", .kv_gather = gather_nothing, .kv_scatter = gather_nothing};
+static unsigned char pages[4096];
+
+static xfer_options good_options(void) {
+    return (xfer_options){
+        .kv = {.ops = &ops, .layout = {.type = DT_F16, .layers = 2, .kv_heads = 1, .head_dim = 8}, .base = pages,
+               .page_count = 4},
+        .receiver = true,
+        .transport = "shm",
+        .bind_host = "127.0.0.1",
+        .slots = 4,
+        .slot_bytes = 4096,
+        .segment_bytes = 4096,
+        .layers_ring = 16,
+        .pair_timeout_ns = NS_PER_S,
+        .overlap = true,
+        .checksums = true,
+        .test_flip_segment = -1,
+    };
+}
+
+static void refused(xfer_options o, status want, const char *why) {
+    xfer *x = NULL;
+    errbuf eb = {0};
+    assert_int_equal(xfer_new(&x, &o, &eb), want);
+    assert_null(x);
+    assert_memory_equal(eb.text, why, strlen(why));
+}
+
+static void options_out_of_range_are_named(void **state) {
+    (void)state;
+    xfer_options o = good_options();
+    o.transport = "pigeon";
+    refused(o, ST_INVALID, "transport 'pigeon': want shm or zmq");
+    o = good_options();
+    o.slots = 0;
+    refused(o, ST_INVALID, "ring of 0 slots: want 1..4096");
+    o.slots = 4097;
+    refused(o, ST_INVALID, "ring of 4097 slots: want 1..4096");
+    o = good_options();
+    o.slot_bytes = 500; /* 16 rows * 2 * 8 * 2 bytes = 512 */
+    refused(o, ST_INVALID, "ring slots of 500 bytes: want 512 (one page's rows of one layer) to 1073741824");
+    o = good_options();
+    o.bind_host = "203.0.113.1"; /* TEST-NET: no address of this host */
+    refused(o, ST_IO, "pair channel: cannot bind tcp://203.0.113.1:*");
+    xfer_free(NULL);
+}
+
+static void a_receiver_announces_its_real_port(void **state) {
+    (void)state;
+    xfer *a = NULL, *b = NULL;
+    xfer_options o = good_options();
+    assert_int_equal(xfer_new(&a, &o, NULL), ST_OK);
+    assert_int_equal(xfer_new(&b, &o, NULL), ST_OK);
+    assert_memory_equal(xfer_endpoint(a), "tcp://127.0.0.1:", 16);
+    assert_string_not_equal(xfer_endpoint(a), xfer_endpoint(b));
+    xfer_stats st = xfer_stats_of(a);
+    assert_int_equal(st.segments + st.bytes + st.failures + st.pairs_opened + st.crc_errors + st.strays, 0);
+    xfer_free(a);
+    xfer_free(b);
+}
+
+/* A loop that only posts and never reads: no command and no answer is lost, and nobody waits for the other for ever. */
+static void more_answers_than_the_ring_holds_wait_in_order(void **state) {
+    (void)state;
+    enum { DROPS = 5000 };
+    xfer *x = NULL;
+    xfer_options o = good_options();
+    assert_int_equal(xfer_new(&x, &o, NULL), ST_OK);
+    for (uint64_t i = 1; i <= DROPS; i++) xfer_post(x, &(xfer_cmd){.kind = X_DROP, .id = {.req = i}});
+    uint64_t deadline_ns = clock_now_ns() + 30 * NS_PER_S;
+    for (uint64_t want = 1; want <= DROPS;) {
+        xfer_event e;
+        if (xfer_next(x, &e) == ST_OK) {
+            assert_int_equal(e.kind, X_DROPPED);
+            assert_int_equal(e.id.req, want++);
+            continue;
+        }
+        assert_true(clock_now_ns() < deadline_ns);
+        struct pollfd p = {.fd = xfer_fd(x), .events = POLLIN};
+        poll(&p, 1, 1000);
+    }
+    xfer_free(x);
+}
+
+static void commands_left_at_the_end_are_freed(void **state) {
+    (void)state;
+    const int32_t ids[20] = {1};
+    const uint32_t table[2] = {0, 1};
+    xfer *x = NULL;
+    xfer_options o = good_options();
+    assert_int_equal(xfer_new(&x, &o, NULL), ST_OK);
+    for (uint64_t i = 1; i <= 100; i++)
+        xfer_post(x, &(xfer_cmd){.kind = X_EXPECT, .id = {.req = i}, .ids = ids, .id_count = 20, .pages = table,
+                                 .page_count = 2});
+    xfer_free(x); /* the leak checker of the sanitizer build is the assertion */
+}
+
+static void each_transport_is_found_by_name(void **state) {
+    (void)state;
+    assert_ptr_equal(xport_find("shm"), &xport_shm);
+    assert_ptr_equal(xport_find("zmq"), &xport_zmq);
+    assert_null(xport_find("ipc"));
+    assert_null(xport_find(""));
+}
+
+static void a_shared_ring_shows_the_writes_of_the_other_side(void **state) {
+    (void)state;
+    xport_ring *d = NULL, *p = NULL;
+    kv_frame f = {0};
+    assert_int_equal(xport_shm.create(&d, 3, 4096, &f, NULL), ST_OK);
+    assert_int_equal(f.slot, 3);
+    assert_int_equal(f.bytes, 4096);
+    assert_int_equal(f.pid, getpid());
+    assert_int_equal(xport_shm.open(&p, &f, NULL), ST_OK);
+    for (uint32_t slot = 0; slot < 3; slot++) {
+        unsigned char *stage = xport_shm.stage(p, slot);
+        assert_int_equal((uintptr_t)stage % 64, 0);
+        memset(stage, 10 + (int)slot, 4096);
+    }
+    for (uint32_t slot = 0; slot < 3; slot++) {
+        const unsigned char *got = xport_shm.payload(d, slot, 4096, NULL, 0);
+        assert_non_null(got);
+        assert_int_equal(got[0], 10 + slot);
+        assert_int_equal(got[4095], 10 + slot);
+    }
+    assert_null(xport_shm.payload(d, 3, 8, NULL, 0));
+    assert_null(xport_shm.payload(d, 0, 4097, NULL, 0));
+    assert_null(xport_shm.payload(d, 0, 8, pages, 8)); /* a payload where none belongs */
+    xport_shm.close(d);
+    memset(xport_shm.stage(p, 0), 1, 4096); /* the writer's mapping outlives the owner's */
+    xport_shm.close(p);
+    xport_shm.close(NULL);
+}
+
+static void a_ring_that_is_another_is_refused_with_the_remedy(void **state) {
+    (void)state;
+    xport_ring *a = NULL, *b = NULL, *p = NULL;
+    kv_frame fa = {0}, fb = {0};
+    errbuf eb = {0};
+    assert_int_equal(xport_shm.create(&a, 2, 4096, &fa, NULL), ST_OK);
+    assert_int_equal(xport_shm.create(&b, 2, 4096, &fb, NULL), ST_OK);
+    kv_frame f = fa;
+    f.fd = fb.fd; /* the same size, but not that ring */
+    assert_int_equal(xport_shm.open(&p, &f, &eb), ST_PEER);
+    assert_non_null(strstr(eb.text, "is another ring"));
+    f = fa;
+    f.slot = 1; /* another size */
+    assert_int_equal(xport_shm.open(&p, &f, &eb), ST_PEER);
+    assert_non_null(strstr(eb.text, "is another file"));
+    int other[2];
+    assert_int_equal(pipe(other), 0);
+    f = fa;
+    f.fd = other[0];
+    assert_int_equal(xport_shm.open(&p, &f, &eb), ST_PEER);
+    close(other[0]);
+    close(other[1]);
+    f = fa;
+    f.pid = 4194304 - 1; /* nobody */
+    assert_int_equal(xport_shm.open(&p, &f, &eb), ST_PEER);
+    assert_non_null(strstr(eb.text, "No such file or directory"));
+    assert_non_null(strstr(eb.text, "or use transport zmq"));
+    assert_null(p);
+    xport_shm.close(a);
+    xport_shm.close(b);
+}
+
+static void an_inline_payload_must_have_its_size_and_is_aligned(void **state) {
+    (void)state;
+    _Alignas(8) unsigned char bytes[32];
+    for (int i = 0; i < 32; i++) bytes[i] = (unsigned char)i;
+    xport_ring *d = NULL;
+    kv_frame f = {0};
+    assert_int_equal(xport_zmq.create(&d, 2, 64, &f, NULL), ST_OK);
+    assert_null(xport_zmq.payload(d, 0, 16, NULL, 0));
+    assert_null(xport_zmq.payload(d, 0, 16, bytes, 8));
+    assert_null(xport_zmq.payload(d, 2, 16, bytes, 16));
+    assert_ptr_equal(xport_zmq.payload(d, 0, 16, bytes, 16), bytes);
+    const unsigned char *odd = xport_zmq.payload(d, 0, 16, bytes + 1, 16);
+    assert_int_equal((uintptr_t)odd % 8, 0);
+    assert_memory_equal(odd, bytes + 1, 16);
+    xport_zmq.close(d);
+    xport_zmq.close(NULL);
+}
+
+static void staged_bytes_outlive_the_ring_while_a_message_refers_to_them(void **state) {
+    (void)state;
+    xport_ring *p = NULL;
+    kv_frame f = {.slot = 2, .bytes = 64};
+    zmq_msg_t m;
+    assert_int_equal(xport_zmq.open(&p, &f, NULL), ST_OK);
+    memset(xport_zmq.stage(p, 1), 7, 64);
+    xport_zmq.part(p, 1, 64, &m);
+    xport_zmq.close(p);
+    assert_int_equal(((unsigned char *)zmq_msg_data(&m))[63], 7);
+    zmq_msg_close(&m); /* frees them */
+}
+
+/* A pair at a sender whose receiver is this test: nothing is read from its socket. */
+static pair *lone_pair(void *zmq, pair_setup *setup) {
+    pair *p = NULL;
+    *setup = (pair_setup){.zmq = zmq, .xport = &xport_zmq, .slot_bytes_min = 64};
+    kv_identity id = {.epoch = 1, .p_inc = 2, .d_inc = 3};
+    assert_int_equal(pair_connect(&p, setup, "tcp://127.0.0.1:9", &id, 1000, NULL), ST_OK);
+    return p;
+}
+
+static void frames_are_counted_and_a_gap_is_corrupt(void **state) {
+    (void)state;
+    void *zmq = zmq_ctx_new();
+    pair_setup setup;
+    errbuf eb = {0};
+    pair *p = lone_pair(zmq, &setup);
+    kv_frame f = {.seq = 1};
+    assert_int_equal(pair_count(p, &f, &eb), ST_OK);
+    assert_int_equal(pair_count(p, &f, &eb), ST_CORRUPT); /* again */
+    assert_string_equal(eb.text, "frame 1 where 2 is the next: frames were lost");
+    f.seq = 3;
+    assert_int_equal(pair_count(p, &f, &eb), ST_CORRUPT);
+    f.seq = 2;
+    assert_int_equal(pair_count(p, &f, &eb), ST_OK);
+    pair_free(p);
+    pair_free(NULL);
+    zmq_ctx_term(zmq);
+}
+
+static void slots_are_the_only_credit(void **state) {
+    (void)state;
+    void *zmq = zmq_ctx_new();
+    pair_setup setup;
+    errbuf eb = {0};
+    uint32_t a, b, c;
+    pair *p = lone_pair(zmq, &setup);
+    kv_frame ring = {.slot = 2, .bytes = 64};
+    assert_true(pair_waits(p));
+    assert_int_equal(pair_judge(p, 500, 1499, &eb), ST_OK);
+    assert_int_equal(pair_judge(p, 500, 1500, &eb), ST_TIMEOUT);
+    assert_string_equal(eb.text, "no ring from the receiver for 0 ms");
+    kv_frame tiny = ring, none = ring;
+    tiny.bytes = 0;
+    none.slot = 0;
+    assert_int_equal(pair_ring(p, &tiny, &eb), ST_CORRUPT);
+    assert_int_equal(pair_ring(p, &none, &eb), ST_CORRUPT);
+    assert_int_equal(pair_ring(p, &ring, &eb), ST_OK);
+    assert_int_equal(pair_ring(p, &ring, &eb), ST_CORRUPT);
+    assert_false(pair_waits(p));
+    assert_int_equal(pair_credit(p, 0, &eb), ST_CORRUPT); /* not out */
+    assert_int_equal(pair_credit(p, 2, &eb), ST_CORRUPT); /* not there */
+    assert_int_equal(pair_take_slot(p, &a, 2000), ST_OK);
+    assert_int_equal(pair_take_slot(p, &b, 3000), ST_OK);
+    assert_int_equal(pair_take_slot(p, &c, 3000), ST_AGAIN);
+    assert_true(a != b && a < 2 && b < 2);
+    assert_int_equal(pair_judge(p, 1500, 3400, &eb), ST_OK);
+    assert_int_equal(pair_judge(p, 1500, 3500, &eb), ST_TIMEOUT); /* the oldest counts */
+    assert_int_equal(pair_credit(p, a, &eb), ST_OK);
+    assert_int_equal(pair_credit(p, a, &eb), ST_CORRUPT);
+    assert_int_equal(pair_judge(p, 1500, 3500, &eb), ST_OK);
+    assert_int_equal(pair_take_slot(p, &c, 4000), ST_OK);
+    assert_int_equal(c, a);
+    pair_free(p);
+    zmq_ctx_term(zmq);
+}
+
+int main(void) {
+    log_setup(LOG_ERROR, "test");
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(options_out_of_range_are_named),
+        cmocka_unit_test(a_receiver_announces_its_real_port),
+        cmocka_unit_test(more_answers_than_the_ring_holds_wait_in_order),
+        cmocka_unit_test(commands_left_at_the_end_are_freed),
+        cmocka_unit_test(each_transport_is_found_by_name),
+        cmocka_unit_test(a_shared_ring_shows_the_writes_of_the_other_side),
+        cmocka_unit_test(a_ring_that_is_another_is_refused_with_the_remedy),
+        cmocka_unit_test(an_inline_payload_must_have_its_size_and_is_aligned),
+        cmocka_unit_test(staged_bytes_outlive_the_ring_while_a_message_refers_to_them),
+        cmocka_unit_test(frames_are_counted_and_a_gap_is_corrupt),
+        cmocka_unit_test(slots_are_the_only_credit),
+    };
+    return cmocka_run_group_tests_name("xfer", tests, NULL, NULL);
+}
