@@ -193,9 +193,14 @@ static void on_reserved(core *c, request *r, member *m, const ctl_msg *msg, uint
     outbox_dest(c, r, now_ns);
 }
 
-static void on_no_room(core *c, request *r, member *m, const ctl_msg *msg, uint64_t now_ns) {
+/* The worker holds nothing of r any more; its hold may have been renumbered by a DEST that crossed the message. */
+static void forget_hold(request *r, member *m) {
+    member_closed(m, r->id, member_hold(m, r->id)->attempt);
+}
+
+static void on_no_room(core *c, request *r, member *m, uint64_t now_ns) {
     m->full = true;
-    member_closed(m, r->id, msg->attempt);
+    forget_hold(r, m);
     if (r->p == m) {
         r->p = NULL;
         recovery_replay(c, r, RETRY_NO_ROOM, "the worker had no room", now_ns);
@@ -236,7 +241,7 @@ static void on_gone_from(core *c, request *r, member *m, const ctl_msg *msg, uin
     retry why = msg->kind == CTL_PREEMPTED ? RETRY_PREEMPTED : RETRY_FAILED;
     const char *text = msg->kind == CTL_PREEMPTED ? "it was preempted" : "its worker let go of it";
     bool whole = r->p == m || request_state(r) == REQ_DECODE;
-    member_closed(m, r->id, msg->attempt);
+    forget_hold(r, m);
     if (r->p == m)
         r->p = NULL;
     else
@@ -265,7 +270,7 @@ static void on_request_message(core *c, member *m, const ctl_msg *msg, uint64_t 
     request *r = request_table_find(&c->requests, msg->req);
     CHECK(r && (r->p == m || r->d == m));
     switch (msg->kind) {
-    case CTL_NO_ROOM: on_no_room(c, r, m, msg, now_ns); break;
+    case CTL_NO_ROOM: on_no_room(c, r, m, now_ns); break;
     case CTL_RESERVED: on_reserved(c, r, m, msg, now_ns); break;
     case CTL_VERIFIED: on_verified(c, r, m, msg, now_ns); break;
     case CTL_HANDOFF_FAILED: on_handoff_failed(c, r, m, msg, now_ns); break;
