@@ -1,5 +1,5 @@
-/* Defaults, then the file, then --set, then the checks; each value remembers where it came from, so that every refusal can
- * point there: "file:line:column: limits.gone_ms: ..." or "--set limits.gone_ms=1: ...". */
+/* Defaults, then the file, then --set, then the checks; each value remembers where it came from, so that every refusal
+ * can point there: "file:line:column: limits.gone_ms: ..." or "--set limits.gone_ms=1: ...". */
 #include "config/config.h"
 
 #include "base/mem.h"
@@ -98,8 +98,8 @@ static status assign_set(const loading *l, const char *set, errbuf *eb) {
     const config_key *k = config_key_find(section, name);
     if (!k) return unknown_set(section, name, eb);
     l->set_of[k - config_keys] = set;
-    status st = k->type == KEY_LIST ? assign_set_list(k, l->c, equals + 1, eb)
-                                    : config_key_assign(k, l->c, equals + 1, eb);
+    status st =
+        k->type == KEY_LIST ? assign_set_list(k, l->c, equals + 1, eb) : config_key_assign(k, l->c, equals + 1, eb);
     return st == ST_OK ? st : refuse(l, k, eb);
 }
 
@@ -150,9 +150,12 @@ void config_free(config *c) {
 static void print_quoted(const char *text, buf *out) {
     buf_adds(out, "\"");
     for (const char *c = text; *c; c++) {
-        if (*c == '"' || *c == '\\') buf_addf(out, "\\%c", *c);
-        else if ((unsigned char)*c < 0x20) buf_addf(out, "\\x%02x", (unsigned char)*c);
-        else buf_add(out, c, 1);
+        if (*c == '"' || *c == '\\')
+            buf_addf(out, "\\%c", *c);
+        else if ((unsigned char)*c < 0x20)
+            buf_addf(out, "\\x%02x", (unsigned char)*c);
+        else
+            buf_add(out, c, 1);
     }
     buf_adds(out, "\"");
 }
@@ -160,10 +163,18 @@ static void print_quoted(const char *text, buf *out) {
 static void print_value(const config_key *k, const config *c, buf *out) {
     const void *at = (const char *)c + k->offset;
     switch (k->type) {
-    case KEY_UINT: buf_addf(out, "%" PRIu32, *(const uint32_t *)at); break;
-    case KEY_INT: buf_addf(out, "%" PRId32, *(const int32_t *)at); break;
-    case KEY_BOOL: buf_adds(out, *(const bool *)at ? "true" : "false"); break;
-    case KEY_STRING: print_quoted(*(char *const *)at, out); break;
+    case KEY_UINT:
+        buf_addf(out, "%" PRIu32, *(const uint32_t *)at);
+        break;
+    case KEY_INT:
+        buf_addf(out, "%" PRId32, *(const int32_t *)at);
+        break;
+    case KEY_BOOL:
+        buf_adds(out, *(const bool *)at ? "true" : "false");
+        break;
+    case KEY_STRING:
+        print_quoted(*(char *const *)at, out);
+        break;
     case KEY_LIST: {
         uint32_t count = *(const uint32_t *)((const char *)c + k->count_offset);
         buf_adds(out, "[");

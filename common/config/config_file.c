@@ -1,9 +1,9 @@
-/* The schema is built from config_keys for each load: a mapping of sections, each a mapping of optional keys. A section is loaded into an
- * array of slots {pointer, count}, one per key, so that NULL means "not in the file".
+/* The schema is built from config_keys for each load: a mapping of sections, each a mapping of optional keys. A section
+ * is loaded into an array of slots {pointer, count}, one per key, so that NULL means "not in the file".
  *
- * libcyaml tells the place of what it refuses, in log lines only, and for an unknown key the place of the line before it. What is
- * refused later (a range, a combination) has no place at all. Both are found by loading the file again with a schema in which the
- * key exists and accepts no value: libcyaml then stops right there. */
+ * libcyaml tells the place of what it refuses, in log lines only, and for an unknown key the place of the line before
+ * it. What is refused later (a range, a combination) has no place at all. Both are found by loading the file again with
+ * a schema in which the key exists and accepts no value: libcyaml then stops right there. */
 #include "config/config_file.h"
 
 #include "base/mem.h"
@@ -15,7 +15,7 @@
 #include <string.h>
 
 #define SECTIONS_MAX 8
-#define LIST_MAX 1024
+#define LIST_MAX     1024
 
 typedef struct slot {
     void *value; /* char * or char **; of libcyaml */
@@ -37,9 +37,9 @@ struct config_file {
 
 /* What libcyaml said while it refused a file. */
 typedef struct refusal {
-    char cause[128];      /* its first line */
-    char inner[64];       /* innermost field that it names, or "" */
-    char outer[64];       /* the section around it, or "" */
+    char cause[128]; /* its first line */
+    char inner[64];  /* innermost field that it names, or "" */
+    char outer[64];  /* the section around it, or "" */
     uint32_t line, column;
 } refusal;
 
@@ -58,8 +58,10 @@ static void on_log(cyaml_log_t level, void *ctx, const char *fmt, va_list args) 
     if (!r->line) sscanf(place, "(line: %u, column: %u)", &r->line, &r->column);
     char field[64];
     if (sscanf(text, "  in mapping field '%63[^']'", field) != 1) return;
-    if (!r->inner[0]) memcpy(r->inner, field, sizeof field);
-    else memcpy(r->outer, field, sizeof field);
+    if (!r->inner[0])
+        memcpy(r->inner, field, sizeof field);
+    else
+        memcpy(r->outer, field, sizeof field);
 }
 
 static cyaml_config_t settings(refusal *r) {
@@ -78,7 +80,8 @@ static uint32_t section_of(schema *s, const char *name) {
     return i;
 }
 
-/* refused_section, refused_name: a key that shall accept no value; both NULL = none, refused_section NULL = a section of that name. */
+/* refused_section, refused_name: a key that shall accept no value; both NULL = none, refused_section NULL = a section
+ * of that name. */
 static schema *schema_new(const char *refused_section, const char *refused_name) {
     static const cyaml_strval_t no_value[] = {{"", 0}};
     const cyaml_schema_value_t refused = {.type = CYAML_ENUM,

@@ -1,7 +1,7 @@
 /* config_file - one YAML file as texts per key, read by libcyaml; private to config.c.
  *
- * libcyaml checks structure and key names. Values are read as texts, since it takes "12x" for 12 and "maybe" for true; config_keys.c
- * parses them, for the file and for --set alike. */
+ * libcyaml checks structure and key names. Values are read as texts, since it takes "12x" for 12 and "maybe" for true;
+ * config_keys.c parses them, for the file and for --set alike. */
 #ifndef BATON_CONFIG_CONFIG_FILE_H
 #define BATON_CONFIG_CONFIG_FILE_H
 

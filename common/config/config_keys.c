@@ -13,24 +13,34 @@
 #include <string.h>
 
 #define UINT_KEY(sec, field, def, lo, hi)                                                                              \
-    {.section = #sec, .name = #field, .type = KEY_UINT, .offset = offsetof(config, sec.field), .text = #def,          \
-     .min = lo, .max = hi}
+    {                                                                                                                  \
+        .section = #sec, .name = #field, .type = KEY_UINT, .offset = offsetof(config, sec.field), .text = #def,        \
+        .min = lo, .max = hi                                                                                           \
+    }
 #define MS_KEY(field, def, lo)                                                                                         \
-    {.section = "limits", .name = #field, .type = KEY_UINT, .offset = offsetof(config, limits.field), .text = #def,   \
-     .min = lo, .max = 86400000, .time_limit = true}
+    {                                                                                                                  \
+        .section = "limits", .name = #field, .type = KEY_UINT, .offset = offsetof(config, limits.field), .text = #def, \
+        .min = lo, .max = 86400000, .time_limit = true                                                                 \
+    }
 #define INT_KEY(sec, field, def, lo, hi)                                                                               \
-    {.section = #sec, .name = #field, .type = KEY_INT, .offset = offsetof(config, sec.field), .text = #def,           \
-     .min = lo, .max = hi}
+    {                                                                                                                  \
+        .section = #sec, .name = #field, .type = KEY_INT, .offset = offsetof(config, sec.field), .text = #def,         \
+        .min = lo, .max = hi                                                                                           \
+    }
 #define BOOL_KEY(sec, field, def)                                                                                      \
-    {.section = #sec, .name = #field, .type = KEY_BOOL, .offset = offsetof(config, sec.field), .text = #def}
+    { .section = #sec, .name = #field, .type = KEY_BOOL, .offset = offsetof(config, sec.field), .text = #def }
 #define TEXT_KEY(sec, field, def)                                                                                      \
-    {.section = #sec, .name = #field, .type = KEY_STRING, .offset = offsetof(config, sec.field), .text = def}
+    { .section = #sec, .name = #field, .type = KEY_STRING, .offset = offsetof(config, sec.field), .text = def }
 #define PICK_KEY(sec, field, def, list)                                                                                \
-    {.section = #sec, .name = #field, .type = KEY_STRING, .offset = offsetof(config, sec.field), .text = def,         \
-     .choices = list}
+    {                                                                                                                  \
+        .section = #sec, .name = #field, .type = KEY_STRING, .offset = offsetof(config, sec.field), .text = def,       \
+        .choices = list                                                                                                \
+    }
 #define LIST_KEY(sec)                                                                                                  \
-    {.section = #sec, .name = "hosts", .type = KEY_LIST, .offset = offsetof(config, sec.hosts),                       \
-     .count_offset = offsetof(config, sec.hosts_count), .text = "[]"}
+    {                                                                                                                  \
+        .section = #sec, .name = "hosts", .type = KEY_LIST, .offset = offsetof(config, sec.hosts),                     \
+        .count_offset = offsetof(config, sec.hosts_count), .text = "[]"                                                \
+    }
 
 /* The keys that every role has. */
 #define ROLE_KEYS(sec, def_count, def_budget, min_budget)                                                              \
@@ -144,8 +154,10 @@ static status assign_number(const config_key *k, void *base, const char *text, e
     long long v = strtoll(text, NULL, 10);
     if (errno || v < k->min || v > k->max)
         return errf(eb, ST_INVALID, "%s is out of range: want %" PRId64 "..%" PRId64, text, k->min, k->max);
-    if (k->type == KEY_INT) *(int32_t *)((char *)base + k->offset) = (int32_t)v;
-    else *(uint32_t *)((char *)base + k->offset) = (uint32_t)v;
+    if (k->type == KEY_INT)
+        *(int32_t *)((char *)base + k->offset) = (int32_t)v;
+    else
+        *(uint32_t *)((char *)base + k->offset) = (uint32_t)v;
     return ST_OK;
 }
 
@@ -178,14 +190,17 @@ status config_key_assign(const config_key *k, void *base, const char *text, errb
     PRE(k && base && text);
     switch (k->type) {
     case KEY_UINT:
-    case KEY_INT: return assign_number(k, base, text, eb);
+    case KEY_INT:
+        return assign_number(k, base, text, eb);
     case KEY_BOOL:
         if (strcmp(text, "true") != 0 && strcmp(text, "false") != 0)
             return errf(eb, ST_INVALID, "\"%s\" is no truth value: want true or false", text);
         *(bool *)((char *)base + k->offset) = text[0] == 't';
         return ST_OK;
-    case KEY_STRING: return assign_string(k, base, text, eb);
-    case KEY_LIST: break;
+    case KEY_STRING:
+        return assign_string(k, base, text, eb);
+    case KEY_LIST:
+        break;
     }
     CHECK(k->type != KEY_LIST); /* has a call of its own */
     return ST_INVALID;

@@ -1,7 +1,8 @@
 /* The rank map: coordinator, prefill, decode, colocated workers, in this order, each on the next of its role's hosts.
  *
- * Cores are given out from 0 upwards on each host, first come first served in rank order, so the map depends on nothing but the file and,
- * for this machine, its number of cores. With cluster.oversubscribe a worker that does not fit starts at core 0 again. */
+ * Cores are given out from 0 upwards on each host, first come first served in rank order, so the map depends on nothing
+ * but the file and, for this machine, its number of cores. With cluster.oversubscribe a worker that does not fit starts
+ * at core 0 again. */
 #include "config/config.h"
 
 #include "base/mem.h"
@@ -87,8 +88,10 @@ static status refuse(const host *h, errbuf *eb) {
     asking_roles(h, roles, sizeof roles);
     uint32_t asked = h->asked[0] + h->asked[1] + h->asked[2];
     bool several = strchr(roles, ' ') != NULL;
-    if (strcmp(h->name, LOCAL) == 0) snprintf(where, sizeof where, "this machine");
-    else snprintf(where, sizeof where, "%s", h->name);
+    if (strcmp(h->name, LOCAL) == 0)
+        snprintf(where, sizeof where, "this machine");
+    else
+        snprintf(where, sizeof where, "%s", h->name);
     return errf(eb, ST_INVALID,
                 "%s ask%s for %u cores on %s, which has %u: lower count or cores, add hosts, or set "
                 "cluster.oversubscribe: true",
@@ -98,6 +101,7 @@ static status refuse(const host *h, errbuf *eb) {
 /* The host of worker `index` of a role. */
 static status worker_host(placing *p, uint32_t role, uint32_t index, uint32_t local_cores, host **out, errbuf *eb) {
     const config_role *r = role_of(p->c, role);
+    PRE(p->cluster_hosts > 0);
     if (!r->hosts_count) {
         *out = &p->hosts[index % p->cluster_hosts];
         return ST_OK;
@@ -123,6 +127,7 @@ static status place(placing *p, uint32_t local_cores, config_rank *ranks, errbuf
             host *h = NULL;
             status st = worker_host(p, role, i, local_cores, &h, eb);
             if (st != ST_OK) return st;
+            CHECK(h);
             h->asked[role] += r->cores;
             *next = (config_rank){.rank = (uint32_t)(next - ranks), .role = role_names[role], .index = i};
             memcpy(next->host, h->name, sizeof next->host);
@@ -139,8 +144,8 @@ static status place(placing *p, uint32_t local_cores, config_rank *ranks, errbuf
 status config_ranks(const config *c, uint32_t local_cores, config_rank **out, uint32_t *count, errbuf *eb) {
     PRE(c && out && count && local_cores > 0);
     uint32_t rank_count = 1 + c->prefill.count + c->decode.count + c->colocated.count;
-    uint32_t hosts_max = 1 + c->cluster.hosts_count + c->prefill.hosts_count + c->decode.hosts_count +
-                         c->colocated.hosts_count;
+    uint32_t hosts_max =
+        1 + c->cluster.hosts_count + c->prefill.hosts_count + c->decode.hosts_count + c->colocated.hosts_count;
     placing p = {.c = c, .hosts = xcalloc(hosts_max, sizeof *p.hosts)};
     config_rank *ranks = xcalloc(rank_count, sizeof *ranks);
     host *h = NULL;

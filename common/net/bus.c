@@ -5,15 +5,18 @@
  *   sends {session, 1}, {session, 2}, ...             known, number = last + 1    -> message
  *   takes {session, 1}, {session, 2}, ...             known, any other number     -> lost, FIN back
  *                                                     unknown, number > 1         -> FIN back
- * FIN is a head with number 0: "this session is over at my end". Without it a peer that was dropped would notice only by silence.
+ * FIN is a head with number 0: "this session is over at my end". Without it a peer that was dropped would notice only
+ * by silence.
  *
- * Death without silence: a socket monitor tells that a TCP connection closed. At the client that ends the one session there is. At the server
- * the event names only a descriptor, so each connection is filed under the descriptor of its first message (ZMQ_SRCFD; see life in
- * bus_conn.h). The order in `pump` makes that exact: the monitor is read before a new connection is filed, since the events that
- * precede its message are there to be read by then; and a death is reported after what arrived before it was delivered.
+ * Death without silence: a socket monitor tells that a TCP connection closed. At the client that ends the one session
+ * there is. At the server the event names only a descriptor, so each connection is filed under the descriptor of its
+ * first message (ZMQ_SRCFD; see life in bus_conn.h). The order in `pump` makes that exact: the monitor is read before a
+ * new connection is filed, since the events that precede its message are there to be read by then; and a death is
+ * reported after what arrived before it was delivered.
  *
- * `lost` is never called from inside bus_send: the connection is marked and reported in the next pump, which `kick` starts.
- * Rejected: ZMQ_PROBE_ROUTER and ZMTP heartbeats, which notice a death late; fixed routing ids, which hide a reconnect. */
+ * `lost` is never called from inside bus_send: the connection is marked and reported in the next pump, which `kick`
+ * starts. Rejected: ZMQ_PROBE_ROUTER and ZMTP heartbeats, which notice a death late; fixed routing ids, which hide a
+ * reconnect. */
 #include "net/bus.h"
 
 #include "base/clock.h"
@@ -29,11 +32,11 @@
 #include <string.h>
 #include <zmq.h>
 
-#define HWM 256                     /* messages in ZeroMQ's own queue, per connection and direction */
-#define MESSAGE_BYTES_MAX (64 << 20) /* a peer that announces more is disconnected */
-#define EVENT_MESSAGES_MAX 512      /* per event callback, so that one peer cannot hold the loop */
-#define DRAIN_MESSAGES_MAX 65536    /* per bus_drain */
-#define RETRY_MS 10                 /* a full queue is tried again at least so often */
+#define HWM                256        /* messages in ZeroMQ's own queue, per connection and direction */
+#define MESSAGE_BYTES_MAX  (64 << 20) /* a peer that announces more is disconnected */
+#define EVENT_MESSAGES_MAX 512        /* per event callback, so that one peer cannot hold the loop */
+#define DRAIN_MESSAGES_MAX 65536      /* per bus_drain */
+#define RETRY_MS           10         /* a full queue is tried again at least so often */
 
 typedef struct head {
     uint64_t session;
@@ -43,9 +46,9 @@ static_assert(sizeof(head) == 16, "head crosses processes");
 
 struct bus {
     loop *loop;
-    void *zmq;       /* context; one I/O thread */
-    void *socket;    /* ROUTER or DEALER; NULL after a client's session ended */
-    void *monitor;   /* PAIR; NULL likewise */
+    void *zmq;     /* context; one I/O thread */
+    void *socket;  /* ROUTER or DEALER; NULL after a client's session ended */
+    void *monitor; /* PAIR; NULL likewise */
     bool server;
     bool pumping;    /* callbacks run: no second pump */
     uint32_t opened; /* sockets so far; a pump ends when a callback opened another */
@@ -140,7 +143,8 @@ static status bind_error(const char *endpoint, int code, errbuf *eb) {
                     port ? port + 1 : "?");
     case ENODEV:
     case EADDRNOTAVAIL:
-        return errf(eb, ST_IO, "%s: this machine has no such address: use one of its own, or 0.0.0.0 for all", endpoint);
+        return errf(eb, ST_IO, "%s: this machine has no such address: use one of its own, or 0.0.0.0 for all",
+                    endpoint);
     case EINVAL:
     case EPROTONOSUPPORT:
         return errf(eb, ST_IO, "%s: is no endpoint: write tcp://ADDRESS:PORT", endpoint);
@@ -233,7 +237,7 @@ static bool readable_now(bus *b) {
 }
 
 static void retry_later(bus *b) {
-    event_add(b->kick, &(struct timeval){.tv_usec = RETRY_MS * 1000});
+    event_add(b->kick, &(struct timeval){.tv_usec = RETRY_US});
 }
 
 /* Marks the session as over; pump reports it. */
@@ -319,7 +323,7 @@ static bool read_monitor(bus *b) {
             memcpy(&value, (char *)zmq_msg_data(&m) + 2, 4);
         }
         if (zmq_msg_more(&m)) zmq_msg_recv(&m, b->monitor, 0); /* the address; parts of a message come together */
-        uint64_t ended = 0; /* number of a connection */
+        uint64_t ended = 0;                                    /* number of a connection */
         if (event == ZMQ_EVENT_ACCEPTED) life_begin(&b->conns, (int)value);
         if (event == ZMQ_EVENT_DISCONNECTED) ended = b->server ? life_end(&b->conns, (int)value) : 1;
         conn *c = ended ? conn_by_number(&b->conns, ended) : NULL;
@@ -341,8 +345,8 @@ static conn *greet(bus *b, const zmq_msg_t *id, const head *h, int fd) {
     conn *c = conn_new(&b->conns, zmq_msg_data((zmq_msg_t *)id), id_len, ++b->conns.numbers);
     c->session = h->session;
     if (!life_join(&b->conns, fd, c->number)) {
-        /* Should ZeroMQ have given the messages of two owners of a descriptor in the wrong order, then this is the living one: the
-         * FIN makes it start again. */
+        /* Should ZeroMQ have given the messages of two owners of a descriptor in the wrong order, then this is the
+         * living one: the FIN makes it start again. */
         send_fin(b, c->id, c->id_len, c->session);
         mark_lost(b, c, "the connection is closed");
     }
@@ -454,8 +458,10 @@ static void pump(bus *b, uint32_t messages_max) {
         queued |= c->out != NULL;
     }
     b->pumping = false;
-    if (!all || b->conns.dying_count || readable_now(b)) pump_soon(b);
-    else if (queued) retry_later(b);
+    if (!all || b->conns.dying_count || readable_now(b))
+        pump_soon(b);
+    else if (queued)
+        retry_later(b);
 }
 
 static void on_event(evutil_socket_t fd, short what, void *ctx) {

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* NOLINTBEGIN(readability-function-size): uthash is macros, and large ones. */
 conn *conn_new(conn_table *t, const void *id, size_t id_len, uint64_t number) {
     PRE(id_len <= CONN_ID_MAX);
     PRE(!conn_by_number(t, number));
@@ -36,7 +37,10 @@ void conn_free(conn_table *t, conn *c) {
 }
 
 void conn_table_done(conn_table *t) {
-    while (t->numbers_head) conn_free(t, t->numbers_head);
+    for (conn *c = conn_first(t), *next; c; c = next) {
+        next = conn_next(c);
+        conn_free(t, c);
+    }
     while (t->lives) {
         life *l = t->lives;
         t->lives = l->older;
@@ -56,6 +60,8 @@ conn *conn_by_id(const conn_table *t, const void *id, size_t id_len) {
     HASH_FIND(by_id, t->ids_head, id, id_len, c);
     return c;
 }
+
+/* NOLINTEND(readability-function-size) */
 
 conn *conn_first(const conn_table *t) {
     return t->numbers_head;

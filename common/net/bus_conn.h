@@ -1,8 +1,10 @@
-/* bus_conn - the connections of one bus: found by number and by ZeroMQ identity, each with its queue of unsent messages.
+/* bus_conn - the connections of one bus: found by number and by ZeroMQ identity, each with its queue of unsent
+ * messages.
  *
- * A life is one TCP connection of a server, as the socket's monitor tells it: it begins and ends with a descriptor, which is reused at once. The
- * first message of a connection names only the descriptor, and may be read after that one closed and even after its next owner
- * came. So the lives of a descriptor form a queue, and each new connection belongs to the oldest life that has none yet.
+ * A life is one TCP connection of a server, as the socket's monitor tells it: it begins and ends with a descriptor,
+ * which is reused at once. The first message of a connection names only the descriptor, and may be read after that one
+ * closed and even after its next owner came. So the lives of a descriptor form a queue, and each new connection belongs
+ * to the oldest life that has none yet.
  *
  * Private to bus.c. Plain tables: nothing here talks to ZeroMQ but for owning payloads. */
 #ifndef BATON_NET_BUS_CONN_H
@@ -14,8 +16,8 @@
 #include <uthash.h>
 #include <zmq.h>
 
-#define CONN_ID_MAX 255              /* of ZeroMQ */
-#define CONN_QUEUE_BYTES (64u << 20) /* unsent, beyond ZeroMQ's own queue */
+#define CONN_ID_MAX         255         /* of ZeroMQ */
+#define CONN_QUEUE_BYTES    (64u << 20) /* unsent, beyond ZeroMQ's own queue */
 #define CONN_QUEUE_MESSAGES 10000u
 
 /* A message that ZeroMQ would not take yet. */
@@ -35,12 +37,12 @@ typedef struct conn {
     out_msg *out_last;
     size_t out_bytes;
     uint32_t out_count;
-    bool dying;        /* `lost` is due */
-    bool over;         /* nothing more is delivered */
-    const char *why;   /* of dying; static */
-    uint8_t id_len;    /* 0 at a client */
+    bool dying;      /* `lost` is due */
+    bool over;       /* nothing more is delivered */
+    const char *why; /* of dying; static */
+    uint8_t id_len;  /* 0 at a client */
     char id[CONN_ID_MAX];
-    bool filed;        /* in by_id */
+    bool filed; /* in by_id */
     UT_hash_handle by_number, by_id;
 } conn;
 

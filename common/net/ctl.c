@@ -1,8 +1,8 @@
 /* The send half of ctl: names, and packing into the generated protobuf structs.
  *
- * The generated structs only borrow from the ctl_msg, except where the shapes differ (tokens, biases, names of numerics): those arrays
- * come from one scratch block that is freed before ctl_pack returns. Field by field copies are dull on purpose: the wire form may
- * grow fields without touching pure code. */
+ * The generated structs only borrow from the ctl_msg, except where the shapes differ (tokens, biases, names of
+ * numerics): those arrays come from one scratch block that is freed before ctl_pack returns. Field by field copies are
+ * dull on purpose: the wire form may grow fields without touching pure code. */
 #include "net/ctl.h"
 
 #include "base/mem.h"
@@ -26,9 +26,9 @@ const char *worker_role_name(worker_role role) {
 
 const char *ctl_kind_name(ctl_kind kind) {
     static const char *const names[CTL_KIND_COUNT] = {
-        "NONE",      "JOIN",   "HEARTBEAT", "NO_ROOM", "RESERVED", "TOKENS", "VERIFIED", "HANDOFF_FAILED",
-        "PREEMPTED", "CLOSED", "DRAINED",   "WELCOME", "REFUSED",  "ACK",    "PREFILL",  "RESERVE",
-        "DEST",      "RELEASE", "CANCEL",   "DROP",    "DRAIN",    "EXIT",
+        "NONE",      "JOIN",    "HEARTBEAT", "NO_ROOM", "RESERVED", "TOKENS", "VERIFIED", "HANDOFF_FAILED",
+        "PREEMPTED", "CLOSED",  "DRAINED",   "WELCOME", "REFUSED",  "ACK",    "PREFILL",  "RESERVE",
+        "DEST",      "RELEASE", "CANCEL",    "DROP",    "DRAIN",    "EXIT",
     };
     PRE(kind < CTL_KIND_COUNT);
     return names[kind];
@@ -255,18 +255,38 @@ void ctl_pack(const ctl_msg *m, buf *out) {
     pb.attempt = m->attempt;
     pb.free_pages = m->free_pages;
     switch (m->kind) {
-    case CTL_JOIN: pack_join(&m->join, &pb, out); break;
-    case CTL_HEARTBEAT: pack_heartbeat(&m->heartbeat, &pb, out); break;
+    case CTL_JOIN:
+        pack_join(&m->join, &pb, out);
+        break;
+    case CTL_HEARTBEAT:
+        pack_heartbeat(&m->heartbeat, &pb, out);
+        break;
     case CTL_NO_ROOM:
-    case CTL_HANDOFF_FAILED: pack_failed(&m->failed, &pb, out); break;
-    case CTL_RESERVED: pack_reserved(&m->reserved, &pb, out); break;
-    case CTL_TOKENS: pack_tokens(&m->tokens, &pb, out); break;
-    case CTL_VERIFIED: pack_verified(&m->verified, &pb, out); break;
-    case CTL_WELCOME: pack_welcome(&m->welcome, &pb, out); break;
-    case CTL_REFUSED: pack_refused(m, &pb, out); break;
+    case CTL_HANDOFF_FAILED:
+        pack_failed(&m->failed, &pb, out);
+        break;
+    case CTL_RESERVED:
+        pack_reserved(&m->reserved, &pb, out);
+        break;
+    case CTL_TOKENS:
+        pack_tokens(&m->tokens, &pb, out);
+        break;
+    case CTL_VERIFIED:
+        pack_verified(&m->verified, &pb, out);
+        break;
+    case CTL_WELCOME:
+        pack_welcome(&m->welcome, &pb, out);
+        break;
+    case CTL_REFUSED:
+        pack_refused(m, &pb, out);
+        break;
     case CTL_PREFILL:
-    case CTL_RESERVE: pack_work(&m->work, &pb, out); break;
-    case CTL_DEST: pack_dest(&m->dest, &pb, out); break;
+    case CTL_RESERVE:
+        pack_work(&m->work, &pb, out);
+        break;
+    case CTL_DEST:
+        pack_dest(&m->dest, &pb, out);
+        break;
     case CTL_PREEMPTED:
     case CTL_CLOSED:
     case CTL_DRAINED:
@@ -275,8 +295,11 @@ void ctl_pack(const ctl_msg *m, buf *out) {
     case CTL_CANCEL:
     case CTL_DROP:
     case CTL_DRAIN:
-    case CTL_EXIT: emit(&pb, BATON__CONTROL_MESSAGE__BODY__NOT_SET, out); break;
+    case CTL_EXIT:
+        emit(&pb, BATON__CONTROL_MESSAGE__BODY__NOT_SET, out);
+        break;
     case CTL_NONE:
-    case CTL_KIND_COUNT: break; /* refused above */
+    case CTL_KIND_COUNT:
+        break; /* refused above */
     }
 }

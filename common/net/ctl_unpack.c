@@ -1,9 +1,10 @@
 /* The receive half of ctl: bytes from a peer become a ctl_msg, or ST_CORRUPT.
  *
- * protobuf-c parses into many small allocations, which are checked and then copied into one block that the ctl_msg owns. The block is laid
- * out by running the same `fill` twice: a first pass without memory counts, a second one copies. So the two can not disagree.
- * Nothing here trusts the bytes: lengths, counts, enums, signs and floats are checked before a struct is filled, and the parser's
- * allocator has a budget, since a few bytes of input can ask for a hundred of memory. */
+ * protobuf-c parses into many small allocations, which are checked and then copied into one block that the ctl_msg
+ * owns. The block is laid out by running the same `fill` twice: a first pass without memory counts, a second one
+ * copies. So the two can not disagree. Nothing here trusts the bytes: lengths, counts, enums, signs and floats are
+ * checked before a struct is filled, and the parser's allocator has a budget, since a few bytes of input can ask for a
+ * hundred of memory. */
 #include "net/ctl.h"
 
 #include "base/mem.h"
@@ -139,21 +140,34 @@ static status check(const Baton__ControlMessage *pb, errbuf *eb) {
         return errf(eb, ST_CORRUPT, "%s: has body %d, want %d", kind, (int)pb->body_case, (int)bodies[pb->kind]);
     status st = ST_OK;
     switch (pb->body_case) {
-    case BATON__CONTROL_MESSAGE__BODY_JOIN: st = check_join(pb->join, eb); break;
-    case BATON__CONTROL_MESSAGE__BODY_WELCOME: st = check_text("name", pb->welcome->name, eb); break;
+    case BATON__CONTROL_MESSAGE__BODY_JOIN:
+        st = check_join(pb->join, eb);
+        break;
+    case BATON__CONTROL_MESSAGE__BODY_WELCOME:
+        st = check_text("name", pb->welcome->name, eb);
+        break;
     case BATON__CONTROL_MESSAGE__BODY_REFUSED:
         st = check_text("field", pb->refused->field, eb);
         if (st == ST_OK) st = check_text("why", pb->refused->why, eb);
         break;
-    case BATON__CONTROL_MESSAGE__BODY_WORK: st = check_work(pb->work, eb); break;
-    case BATON__CONTROL_MESSAGE__BODY_DEST: st = check_text("endpoint", pb->dest->endpoint, eb); break;
-    case BATON__CONTROL_MESSAGE__BODY_TOKENS: st = check_tokens(pb->tokens, eb); break;
-    case BATON__CONTROL_MESSAGE__BODY_FAILED: st = check_text("why", pb->failed->why, eb); break;
+    case BATON__CONTROL_MESSAGE__BODY_WORK:
+        st = check_work(pb->work, eb);
+        break;
+    case BATON__CONTROL_MESSAGE__BODY_DEST:
+        st = check_text("endpoint", pb->dest->endpoint, eb);
+        break;
+    case BATON__CONTROL_MESSAGE__BODY_TOKENS:
+        st = check_tokens(pb->tokens, eb);
+        break;
+    case BATON__CONTROL_MESSAGE__BODY_FAILED:
+        st = check_text("why", pb->failed->why, eb);
+        break;
     case BATON__CONTROL_MESSAGE__BODY__NOT_SET:
     case BATON__CONTROL_MESSAGE__BODY_HEARTBEAT:
     case BATON__CONTROL_MESSAGE__BODY_RESERVED:
     case BATON__CONTROL_MESSAGE__BODY_VERIFIED:
-    case _BATON__CONTROL_MESSAGE__BODY__CASE_IS_INT_SIZE: break;
+    case _BATON__CONTROL_MESSAGE__BODY__CASE_IS_INT_SIZE:
+        break;
     }
     return st == ST_OK ? st : err_prefix(eb, st, "%s", kind);
 }
@@ -184,7 +198,8 @@ static const char *take_text(block *b, const char *s) {
 static void fill_join(block *b, const Baton__Join *from, ctl_join *to) {
     ctl_numeric *numerics = take(b, from->n_numerics * sizeof *numerics);
     for (size_t i = 0; i < from->n_numerics; i++) {
-        ctl_numeric one = {.name = take_text(b, from->numerics[i]->name), .value = take_text(b, from->numerics[i]->value)};
+        ctl_numeric one = {.name = take_text(b, from->numerics[i]->name),
+                           .value = take_text(b, from->numerics[i]->value)};
         if (numerics) numerics[i] = one;
     }
     *to = (ctl_join){
@@ -289,7 +304,9 @@ static void fill(block *b, const Baton__ControlMessage *pb, ctl_msg *m) {
         .free_pages = pb->free_pages,
     };
     switch (pb->body_case) {
-    case BATON__CONTROL_MESSAGE__BODY_JOIN: fill_join(b, pb->join, &m->join); break;
+    case BATON__CONTROL_MESSAGE__BODY_JOIN:
+        fill_join(b, pb->join, &m->join);
+        break;
     case BATON__CONTROL_MESSAGE__BODY_WELCOME:
         m->welcome = (ctl_welcome){.lease_ns = pb->welcome->lease_ns,
                                    .heartbeat_ns = pb->welcome->heartbeat_ns,
@@ -299,8 +316,12 @@ static void fill(block *b, const Baton__ControlMessage *pb, ctl_msg *m) {
         m->refused.field = take_text(b, pb->refused->field);
         m->refused.why = take_text(b, pb->refused->why);
         break;
-    case BATON__CONTROL_MESSAGE__BODY_HEARTBEAT: fill_heartbeat(pb->heartbeat, &m->heartbeat); break;
-    case BATON__CONTROL_MESSAGE__BODY_WORK: fill_work(b, pb->work, &m->work); break;
+    case BATON__CONTROL_MESSAGE__BODY_HEARTBEAT:
+        fill_heartbeat(pb->heartbeat, &m->heartbeat);
+        break;
+    case BATON__CONTROL_MESSAGE__BODY_WORK:
+        fill_work(b, pb->work, &m->work);
+        break;
     case BATON__CONTROL_MESSAGE__BODY_RESERVED:
         m->reserved = (ctl_reserved){.ring = pb->reserved->ring, .d_have = pb->reserved->d_have};
         break;
@@ -311,17 +332,19 @@ static void fill(block *b, const Baton__ControlMessage *pb, ctl_msg *m) {
                              .credits = pb->dest->credits,
                              .new_attempt = pb->dest->new_attempt};
         break;
-    case BATON__CONTROL_MESSAGE__BODY_TOKENS: fill_tokens(b, pb->tokens, &m->tokens); break;
+    case BATON__CONTROL_MESSAGE__BODY_TOKENS:
+        fill_tokens(b, pb->tokens, &m->tokens);
+        break;
     case BATON__CONTROL_MESSAGE__BODY_FAILED:
         m->failed = (ctl_failed){.segment = pb->failed->segment, .why = take_text(b, pb->failed->why)};
         break;
     case BATON__CONTROL_MESSAGE__BODY_VERIFIED:
-        m->verified = (ctl_verified){.bytes = pb->verified->bytes,
-                                     .segments = pb->verified->segments,
-                                     .exposed_ns = pb->verified->exposed_ns};
+        m->verified = (ctl_verified){
+            .bytes = pb->verified->bytes, .segments = pb->verified->segments, .exposed_ns = pb->verified->exposed_ns};
         break;
     case BATON__CONTROL_MESSAGE__BODY__NOT_SET:
-    case _BATON__CONTROL_MESSAGE__BODY__CASE_IS_INT_SIZE: break;
+    case _BATON__CONTROL_MESSAGE__BODY__CASE_IS_INT_SIZE:
+        break;
     }
 }
 

@@ -1,8 +1,9 @@
 /* A turn = one batch of libevent callbacks, then the turn function once.
  *
- * event_base_loop(EVLOOP_ONCE) returns after the batch of events that was ready has run, so decisions are taken at the loop's own
- * pace however many events came. Two priorities: loop_watch and bus events (control) run before everything else (HTTP), which
- * libevent puts at the lower one by itself. The only call that is legal from another thread is loop_wake, a write to an eventfd. */
+ * event_base_loop(EVLOOP_ONCE) returns after the batch of events that was ready has run, so decisions are taken at the
+ * loop's own pace however many events came. Two priorities: loop_watch and bus events (control) run before everything
+ * else (HTTP), which libevent puts at the lower one by itself. The only call that is legal from another thread is
+ * loop_wake, a write to an eventfd. */
 #include "net/loop.h"
 
 #include "base/clock.h"
@@ -30,7 +31,7 @@ struct loop {
     struct event_base *base;
     loop_turn_fn turn;
     void *ctx;
-    watch *watches;     /* newest first */
+    watch *watches;      /* newest first */
     struct event *timer; /* the next turn at the latest */
     struct event *wake;
     struct event *signals[2];
@@ -149,7 +150,8 @@ void loop_run(loop *l) {
         now = clock_now_ns();
         uint64_t wait = next > now ? MIN(next - now, TURN_MAX_NS) : 0;
         wait += 999; /* rounded up, or the last microsecond is spent spinning */
-        struct timeval tv = {.tv_sec = (time_t)(wait / NS_PER_S), .tv_usec = (suseconds_t)(wait % NS_PER_S / NS_PER_US)};
+        struct timeval tv = {.tv_sec = (time_t)(wait / NS_PER_S),
+                             .tv_usec = (suseconds_t)(wait % NS_PER_S / NS_PER_US)};
         CHECK(event_add(l->timer, &tv) == 0);
         CHECK(event_base_loop(l->base, EVLOOP_ONCE) >= 0);
         if (l->stop) return;

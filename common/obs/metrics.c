@@ -1,7 +1,7 @@
 /* metrics - families (a name) in order of creation, each a list of series (labels) in order of creation.
  *
- * Looking a series up is a linear search over families and series: callers keep the pointer, so it happens at start and when a worker joins.
- * A histogram's counts are kept per bucket and summed only while printing. */
+ * Looking a series up is a linear search over families and series: callers keep the pointer, so it happens at start and
+ * when a worker joins. A histogram's counts are kept per bucket and summed only while printing. */
 #include "obs/metrics.h"
 
 #include "base/status.h"
@@ -123,26 +123,35 @@ void metrics_label(buf *out, const char *name, const char *value) {
     PRE(out && name && value);
     buf_addf(out, "%s%s=\"", out->len ? "," : "", name);
     for (const char *c = value; *c; c++) {
-        if (*c == '\n') buf_adds(out, "\\n");
-        else if (*c == '\\' || *c == '"') buf_addf(out, "\\%c", *c);
-        else buf_add(out, c, 1);
+        if (*c == '\n')
+            buf_adds(out, "\\n");
+        else if (*c == '\\' || *c == '"')
+            buf_addf(out, "\\%c", *c);
+        else
+            buf_add(out, c, 1);
     }
     buf_adds(out, "\"");
 }
 
 static void print_help(const char *help, buf *out) {
     for (const char *c = help; *c; c++) {
-        if (*c == '\n') buf_adds(out, "\\n");
-        else if (*c == '\\') buf_adds(out, "\\\\");
-        else buf_add(out, c, 1);
+        if (*c == '\n')
+            buf_adds(out, "\\n");
+        else if (*c == '\\')
+            buf_adds(out, "\\\\");
+        else
+            buf_add(out, c, 1);
     }
 }
 
 /* Integers exactly, others with as many digits as it takes to read them back. */
 static void print_number(double v, buf *out) {
-    if (isnan(v)) buf_adds(out, "NaN");
-    else if (isinf(v)) buf_adds(out, v > 0 ? "+Inf" : "-Inf");
-    else if (fabs(v) < 1e15 && v == (double)(int64_t)v) buf_addf(out, "%" PRId64, (int64_t)v);
+    if (isnan(v))
+        buf_adds(out, "NaN");
+    else if (isinf(v))
+        buf_adds(out, v > 0 ? "+Inf" : "-Inf");
+    else if (fabs(v) < 1e15 && v == (double)(int64_t)v)
+        buf_addf(out, "%" PRId64, (int64_t)v);
     else {
         char text[32];
         for (int digits = 6; digits <= 17; digits++) {

@@ -12,18 +12,18 @@
 #include <zmq.h>
 
 #define DEADLINE_NS (20 * NS_PER_S)
-#define CONNS_MAX 256
+#define CONNS_MAX   256
 
 typedef struct end {
     struct world *w;
     bus *b;
     bool echo;
-    bool order_broken;   /* messages start with a number that counts up per end */
-    uint64_t next;       /* expected */
+    bool order_broken; /* messages start with a number that counts up per end */
+    uint64_t next;     /* expected */
     uint32_t messages;
     uint64_t bytes;
     uint32_t lost;
-    uint64_t conn;       /* of the last message */
+    uint64_t conn; /* of the last message */
     uint64_t lost_conns[CONNS_MAX];
     uint64_t message_conns[CONNS_MAX];
     uint32_t messages_at_lost;
@@ -444,7 +444,8 @@ static void a_port_in_use_is_named_with_the_remedy(void **state) {
     assert_null(b);
     char want[200];
     const char *endpoint = bus_endpoint(w->server.b);
-    snprintf(want, sizeof want, "listening on: %s: port %s is in use: stop the program that has it, or set another port", endpoint,
+    snprintf(want, sizeof want,
+             "listening on: %s: port %s is in use: stop the program that has it, or set another port", endpoint,
              strrchr(endpoint, ':') + 1);
     assert_string_equal(eb.text, want);
 }

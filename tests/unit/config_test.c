@@ -1,4 +1,5 @@
-/* The cluster file: defaults, places in error texts, --set, combinations, the rank map, and the files in deploy/config. */
+/* The cluster file: defaults, places in error texts, --set, combinations, the rank map, and the files in deploy/config.
+ */
 #include "tests/test.h"
 
 #include "base/mem.h"
@@ -48,8 +49,10 @@ static void refuses_with(const char *text, const char *set, const char *want) {
     assert_int_equal(st, ST_INVALID);
     assert_null(c);
     const char *at = strstr(want, "FILE");
-    if (at) snprintf(full, sizeof full, "%.*s%s%s", (int)(at - want), want, path, at + 4);
-    else snprintf(full, sizeof full, "%s", want);
+    if (at)
+        snprintf(full, sizeof full, "%.*s%s%s", (int)(at - want), want, path, at + 4);
+    else
+        snprintf(full, sizeof full, "%s", want);
     assert_string_equal(eb.text, full);
 }
 
@@ -117,7 +120,8 @@ static void unknown_keys_are_refused_where_they_stand(void **state) {
 
 static void values_of_the_wrong_type_are_refused(void **state) {
     (void)state;
-    refuses_with(MODEL "limits:\n  max_queue: many\n", NULL, "FILE:4:14: limits.max_queue: \"many\" is no whole number");
+    refuses_with(MODEL "limits:\n  max_queue: many\n", NULL,
+                 "FILE:4:14: limits.max_queue: \"many\" is no whole number");
     refuses_with(MODEL "limits:\n  max_queue: 12x\n", NULL, "FILE:4:14: limits.max_queue: \"12x\" is no whole number");
     refuses_with(MODEL "limits:\n  max_queue: 010\n", NULL, "FILE:4:14: limits.max_queue: \"010\" is no whole number");
     refuses_with(MODEL "limits:\n  max_queue:\n", NULL, "FILE:4:13: limits.max_queue: \"\" is no whole number");
@@ -157,16 +161,18 @@ static void what_is_no_yaml_is_refused_with_its_place(void **state) {
     assert_int_equal(config_load(&c, file_of(path, "- a\n- b\n"), NULL, 0, &eb), ST_INVALID);
     unlink(path);
     assert_int_equal(config_load(&c, "/nonexistent/baton.yaml", NULL, 0, &eb), ST_IO);
-    assert_string_equal(eb.text, "/nonexistent/baton.yaml: No such file or directory: give the path of a configuration, such as "
-                                 "deploy/config/local.yaml");
+    assert_string_equal(eb.text,
+                        "/nonexistent/baton.yaml: No such file or directory: give the path of a configuration, such as "
+                        "deploy/config/local.yaml");
     assert_int_equal(config_load(&c, "/tmp", NULL, 0, NULL), ST_INVALID);
     assert_null(c);
 }
 
 static void set_overrides_the_file(void **state) {
     (void)state;
-    static const char *const sets[] = {"decode.count=3", "cluster.hosts=nodeA:8,nodeB:4", "handoff.overlap=false",
-                                       "model.served_model_name=a=b", "cluster.client=", "decode.count=4"};
+    static const char *const sets[] = {"decode.count=3",        "cluster.hosts=nodeA:8,nodeB:4",
+                                       "handoff.overlap=false", "model.served_model_name=a=b",
+                                       "cluster.client=",       "decode.count=4"};
     config *c = loads(MODEL "decode:\n  count: 2\ncluster:\n  hosts: [x:1]\n", sets, ARRAY_LEN(sets));
     assert_int_equal(c->decode.count, 4); /* the last one wins */
     assert_int_equal(c->cluster.hosts_count, 2);
@@ -189,9 +195,10 @@ static void bad_sets_are_named(void **state) {
     refuses_with(MODEL, "count=3", "--set: \"count=3\" is not of the form section.key=value");
     refuses_with(MODEL, "decode.count", "--set: \"decode.count\" is not of the form section.key=value");
     refuses_with(MODEL, "decode.count=x", "--set decode.count=x: decode.count: \"x\" is no whole number");
-    refuses_with(MODEL, "limits.gone_ms=100",
-                 "--set limits.gone_ms=100: limits.gone_ms: 100 must be at least 1501, limits.suspect_ms and one more: a "
-                 "worker is suspect before it is gone");
+    refuses_with(
+        MODEL, "limits.gone_ms=100",
+        "--set limits.gone_ms=100: limits.gone_ms: 100 must be at least 1501, limits.suspect_ms and one more: a "
+        "worker is suspect before it is gone");
     refuses_with(MODEL, "cluster.hosts=a,,b",
                  "--set cluster.hosts=a,,b: cluster.hosts: entry 2 is \"\": want a host name or NAME:CORES");
 }
@@ -210,12 +217,14 @@ static void combinations_that_cannot_work_are_refused(void **state) {
     refuses_with(MODEL "prefill:\n  count: 0\ndecode:\n  count: 0\n", NULL,
                  "FILE:1:1: colocated.count: 0 prefill, 0 decode and no colocated workers could serve no request: set "
                  "prefill.count and decode.count, or colocated.count");
-    refuses_with(MODEL "decode:\n  token_budget: 8\n", NULL,
-                 "FILE:4:17: decode.token_budget: 8 rows per step are fewer than decode.max_seqs 64: raise it, or lower "
-                 "max_seqs");
-    refuses_with(MODEL "handoff:\n  segment_kb: 2048\n", NULL,
-                 "FILE:4:15: handoff.segment_kb: 2048 is more than handoff.slot_kb 1024: a segment must fit a slot of the "
-                 "ring");
+    refuses_with(
+        MODEL "decode:\n  token_budget: 8\n", NULL,
+        "FILE:4:17: decode.token_budget: 8 rows per step are fewer than decode.max_seqs 64: raise it, or lower "
+        "max_seqs");
+    refuses_with(
+        MODEL "handoff:\n  segment_kb: 2048\n", NULL,
+        "FILE:4:15: handoff.segment_kb: 2048 is more than handoff.slot_kb 1024: a segment must fit a slot of the "
+        "ring");
     refuses_with(MODEL "cluster:\n  http: \"8000\"\n", NULL,
                  "FILE:4:9: cluster.http: \"8000\" is no address: want HOST:PORT, such as 127.0.0.1:8000");
     refuses_with(MODEL "cluster:\n  control: 127.0.0.1:8001\n", NULL,
@@ -225,19 +234,21 @@ static void combinations_that_cannot_work_are_refused(void **state) {
     refuses_with(MODEL "limits:\n  max_workers: 1\n", NULL,
                  "FILE:4:16: limits.max_workers: 1, but the roles ask for 2 workers: raise it");
     refuses_with(MODEL "limits:\n  max_requests: 10\n", "limits.max_queue=11",
-                 "--set limits.max_queue=11: limits.max_queue: 11 is more than limits.max_requests 10: the queue is a part of all "
+                 "--set limits.max_queue=11: limits.max_queue: 11 is more than limits.max_requests 10: the queue is a "
+                 "part of all "
                  "requests");
 }
 
 static void colocated_workers_alone_are_a_route(void **state) {
     (void)state;
-    config *c = loads(MODEL "prefill: {count: 0}\ndecode: {count: 0}\ncolocated: {count: 1, policy: prefill_first}\n",
-                      NULL, 0);
+    config *c =
+        loads(MODEL "prefill: {count: 0}\ndecode: {count: 0}\ncolocated: {count: 1, policy: prefill_first}\n", NULL, 0);
     assert_string_equal(c->colocated.policy, "prefill_first");
     config_free(c);
 }
 
-/* Loading the text of a config gives that config. Time limits would be multiplied twice under a sanitizer: their values are left out. */
+/* Loading the text of a config gives that config. Time limits would be multiplied twice under a sanitizer: their values
+ * are left out. */
 static void the_text_of_a_config_loads_as_the_same(void **state) {
     (void)state;
     config *c = loads(MODEL "cluster:\n  name: \"a \\\"quoted\\\" \\\\ name\\n\"\n  hosts: [nodeA:8, nodeB:8]\n"
@@ -316,15 +327,18 @@ static void refuses_ranks(const char *text, uint32_t cores, const char *want) {
 
 static void too_few_cores_are_refused_with_the_remedy(void **state) {
     (void)state;
-    refuses_ranks(MODEL "prefill: {cores: 2}\ndecode: {cores: 2}\n", 2,
-                  "prefill and decode ask for 4 cores on this machine, which has 2: lower count or cores, add hosts, or set "
-                  "cluster.oversubscribe: true");
-    refuses_ranks(MODEL "cluster: {hosts: [nodeA:1, nodeB:8]}\nprefill: {cores: 2}\ndecode: {cores: 1, hosts: [nodeB]}\n", 2,
-                  "prefill asks for 2 cores on nodeA, which has 1: lower count or cores, add hosts, or set "
-                  "cluster.oversubscribe: true");
-    refuses_ranks(MODEL "colocated: {count: 1}\n", 2,
-                  "prefill, decode and colocated ask for 3 cores on this machine, which has 2: lower count or cores, add hosts, "
-                  "or set cluster.oversubscribe: true");
+    refuses_ranks(
+        MODEL "prefill: {cores: 2}\ndecode: {cores: 2}\n", 2,
+        "prefill and decode ask for 4 cores on this machine, which has 2: lower count or cores, add hosts, or set "
+        "cluster.oversubscribe: true");
+    refuses_ranks(
+        MODEL "cluster: {hosts: [nodeA:1, nodeB:8]}\nprefill: {cores: 2}\ndecode: {cores: 1, hosts: [nodeB]}\n", 2,
+        "prefill asks for 2 cores on nodeA, which has 1: lower count or cores, add hosts, or set "
+        "cluster.oversubscribe: true");
+    refuses_ranks(
+        MODEL "colocated: {count: 1}\n", 2,
+        "prefill, decode and colocated ask for 3 cores on this machine, which has 2: lower count or cores, add hosts, "
+        "or set cluster.oversubscribe: true");
 }
 
 static void hosts_that_cannot_be_read_are_refused(void **state) {
@@ -406,7 +420,8 @@ static void colocated_yaml_has_two_chunked_workers(void **state) {
     config_free(c);
 }
 
-/* Each key has a line of its own, in its section, and between the key before it and that line's end "Default: <text>." */
+/* Each key has a line of its own, in its section, and between the key before it and that line's end "Default: <text>."
+ */
 static void local_yaml_documents_every_key_with_its_default(void **state) {
     (void)state;
     char *text = slurp(CONFIG_DIR "/local.yaml");
@@ -431,8 +446,8 @@ static void local_yaml_documents_every_key_with_its_default(void **state) {
         }
         char block[1024];
         snprintf(block, sizeof block, "%.*s", (int)MIN((size_t)(line + 1 - comment), sizeof block - 1), comment);
-        if (!strstr(block, want)) fail_msg("%s.%s: its comment does not end with \"%.*s\"", k->section, k->name,
-                                           (int)strlen(want) - 1, want);
+        if (!strstr(block, want))
+            fail_msg("%s.%s: its comment does not end with \"%.*s\"", k->section, k->name, (int)strlen(want) - 1, want);
     }
     free(text);
 }

@@ -56,22 +56,51 @@ static ctl_msg sample(ctl_kind kind) {
     ctl_msg m = {.kind = kind, .epoch = 1ull << 63, .incarnation = 77, .req = 42, .attempt = 3, .free_pages = 1000};
     switch (kind) {
     case CTL_JOIN:
-        m.join = (ctl_join){.role = ROLE_DECODE, .name = "decode-0", .host = "a", .pid = 99,
-                            .endpoint = "tcp://10.0.0.2:41231", .transport = "shm", .page_count = 512,
-                            .page_tokens = 16, .max_seqs = 64, .max_rows = 65, .max_context = 2048,
-                            .kv_token_bytes = 23040, .numerics = numerics, .numeric_count = ARRAY_LEN(numerics)};
+        m.join = (ctl_join){.role = ROLE_DECODE,
+                            .name = "decode-0",
+                            .host = "a",
+                            .pid = 99,
+                            .endpoint = "tcp://10.0.0.2:41231",
+                            .transport = "shm",
+                            .page_count = 512,
+                            .page_tokens = 16,
+                            .max_seqs = 64,
+                            .max_rows = 65,
+                            .max_context = 2048,
+                            .kv_token_bytes = 23040,
+                            .numerics = numerics,
+                            .numeric_count = ARRAY_LEN(numerics)};
         break;
     case CTL_HEARTBEAT:
-        m.heartbeat = (ctl_heartbeat){.step = 1, .step_age_ns = 2, .step_median_ns = 3, .running = 4, .waiting = 5,
-                                      .parked = 6, .sends_pending = 7, .decode_rows = 8, .decode_steps = 9,
-                                      .prefill_rows = 10, .xfer_segments = 11, .xfer_bytes = 12, .xfer_failures = 13,
-                                      .stale = 14, .pages_used = 15};
+        m.heartbeat = (ctl_heartbeat){.step = 1,
+                                      .step_age_ns = 2,
+                                      .step_median_ns = 3,
+                                      .running = 4,
+                                      .waiting = 5,
+                                      .parked = 6,
+                                      .sends_pending = 7,
+                                      .decode_rows = 8,
+                                      .decode_steps = 9,
+                                      .prefill_rows = 10,
+                                      .xfer_segments = 11,
+                                      .xfer_bytes = 12,
+                                      .xfer_failures = 13,
+                                      .stale = 14,
+                                      .pages_used = 15};
         break;
     case CTL_NO_ROOM:
-    case CTL_HANDOFF_FAILED: m.failed = (ctl_failed){.segment = 4, .why = "checksum"}; break;
-    case CTL_RESERVED: m.reserved = (ctl_reserved){.ring = 8, .d_have = 16}; break;
-    case CTL_TOKENS: m.tokens = (ctl_tokens){.tokens = tokens, .count = ARRAY_LEN(tokens)}; break;
-    case CTL_VERIFIED: m.verified = (ctl_verified){.bytes = 1ull << 33, .segments = 12, .exposed_ns = 5}; break;
+    case CTL_HANDOFF_FAILED:
+        m.failed = (ctl_failed){.segment = 4, .why = "checksum"};
+        break;
+    case CTL_RESERVED:
+        m.reserved = (ctl_reserved){.ring = 8, .d_have = 16};
+        break;
+    case CTL_TOKENS:
+        m.tokens = (ctl_tokens){.tokens = tokens, .count = ARRAY_LEN(tokens)};
+        break;
+    case CTL_VERIFIED:
+        m.verified = (ctl_verified){.bytes = 1ull << 33, .segments = 12, .exposed_ns = 5};
+        break;
     case CTL_WELCOME:
         m.welcome = (ctl_welcome){.lease_ns = 10000000000u, .heartbeat_ns = 250000000u, .name = "decode-0"};
         break;
@@ -80,10 +109,12 @@ static ctl_msg sample(ctl_kind kind) {
         m.refused.why = "avx512 is not avx2";
         break;
     case CTL_PREFILL:
-    case CTL_RESERVE: m.work = sample_work(); break;
+    case CTL_RESERVE:
+        m.work = sample_work();
+        break;
     case CTL_DEST:
-        m.dest = (ctl_dest){.d_inc = UINT64_MAX, .endpoint = "tcp://10.0.0.2:41231", .ring = 1, .credits = 8,
-                            .new_attempt = 4};
+        m.dest = (ctl_dest){
+            .d_inc = UINT64_MAX, .endpoint = "tcp://10.0.0.2:41231", .ring = 1, .credits = 8, .new_attempt = 4};
         break;
     case CTL_PREEMPTED:
     case CTL_CLOSED:
@@ -95,7 +126,8 @@ static ctl_msg sample(ctl_kind kind) {
     case CTL_DRAIN:
     case CTL_EXIT:
     case CTL_NONE:
-    case CTL_KIND_COUNT: break;
+    case CTL_KIND_COUNT:
+        break;
     }
     return m;
 }
@@ -152,15 +184,23 @@ static void assert_equal(const ctl_msg *a, const ctl_msg *b) {
     assert_true(a->epoch == b->epoch && a->incarnation == b->incarnation && a->req == b->req);
     assert_true(a->attempt == b->attempt && a->free_pages == b->free_pages);
     switch (a->kind) {
-    case CTL_JOIN: assert_join_equal(&a->join, &b->join); break;
-    case CTL_HEARTBEAT: assert_memory_equal(&a->heartbeat, &b->heartbeat, sizeof a->heartbeat); break;
+    case CTL_JOIN:
+        assert_join_equal(&a->join, &b->join);
+        break;
+    case CTL_HEARTBEAT:
+        assert_memory_equal(&a->heartbeat, &b->heartbeat, sizeof a->heartbeat);
+        break;
     case CTL_NO_ROOM:
     case CTL_HANDOFF_FAILED:
         assert_int_equal(a->failed.segment, b->failed.segment);
         assert_string_equal(a->failed.why, b->failed.why);
         break;
-    case CTL_RESERVED: assert_memory_equal(&a->reserved, &b->reserved, sizeof a->reserved); break;
-    case CTL_TOKENS: assert_tokens_equal(&a->tokens, &b->tokens); break;
+    case CTL_RESERVED:
+        assert_memory_equal(&a->reserved, &b->reserved, sizeof a->reserved);
+        break;
+    case CTL_TOKENS:
+        assert_tokens_equal(&a->tokens, &b->tokens);
+        break;
     case CTL_VERIFIED:
         assert_true(a->verified.bytes == b->verified.bytes && a->verified.segments == b->verified.segments);
         assert_true(a->verified.exposed_ns == b->verified.exposed_ns);
@@ -174,7 +214,9 @@ static void assert_equal(const ctl_msg *a, const ctl_msg *b) {
         assert_string_equal(a->refused.why, b->refused.why);
         break;
     case CTL_PREFILL:
-    case CTL_RESERVE: assert_work_equal(&a->work, &b->work); break;
+    case CTL_RESERVE:
+        assert_work_equal(&a->work, &b->work);
+        break;
     case CTL_DEST:
         assert_true(a->dest.d_inc == b->dest.d_inc && a->dest.ring == b->dest.ring);
         assert_true(a->dest.credits == b->dest.credits && a->dest.new_attempt == b->dest.new_attempt);
@@ -190,7 +232,8 @@ static void assert_equal(const ctl_msg *a, const ctl_msg *b) {
     case CTL_DRAIN:
     case CTL_EXIT:
     case CTL_NONE:
-    case CTL_KIND_COUNT: break;
+    case CTL_KIND_COUNT:
+        break;
     }
 }
 
@@ -232,8 +275,10 @@ static void no_flipped_or_cut_byte_hurts(void **state) {
             char *cut = xmemdup(wire.data, len); /* its own block, so that a read past its end is seen */
             errbuf eb = {0};
             status st = ctl_unpack(cut, len, &got, &eb);
-            if (st == ST_OK) ctl_done(&got);
-            else refused += st == ST_CORRUPT && eb.text[0];
+            if (st == ST_OK)
+                ctl_done(&got);
+            else
+                refused += st == ST_CORRUPT && eb.text[0];
             free(cut);
         }
         for (size_t bit = 0; bit < wire.len * 8; bit++) {
@@ -241,8 +286,10 @@ static void no_flipped_or_cut_byte_hurts(void **state) {
             flipped[bit / 8] ^= (char)(1 << bit % 8);
             errbuf eb = {0};
             status st = ctl_unpack(flipped, wire.len, &got, &eb);
-            if (st == ST_OK) ctl_done(&got);
-            else refused += st == ST_CORRUPT && eb.text[0];
+            if (st == ST_OK)
+                ctl_done(&got);
+            else
+                refused += st == ST_CORRUPT && eb.text[0];
             free(flipped);
         }
         buf_done(&wire);
@@ -287,10 +334,14 @@ static void a_kind_without_its_body_is_refused(void **state) {
         ctl_msg m = sample(kind < CTL_KIND_COUNT ? (ctl_kind)kind : CTL_NONE);
         buf wire = {0};
         if (m.kind != CTL_NONE) ctl_pack(&m, &wire);
-        bool bare = m.kind != CTL_NONE && wire.len == baton__control_message__get_packed_size(&(Baton__ControlMessage){
-                                              .base = pb.base, .kind = pb.kind, .epoch = m.epoch,
-                                              .incarnation = m.incarnation, .req = m.req, .attempt = m.attempt,
-                                              .free_pages = m.free_pages});
+        bool bare = m.kind != CTL_NONE && wire.len == baton__control_message__get_packed_size(
+                                                          &(Baton__ControlMessage){.base = pb.base,
+                                                                                   .kind = pb.kind,
+                                                                                   .epoch = m.epoch,
+                                                                                   .incarnation = m.incarnation,
+                                                                                   .req = m.req,
+                                                                                   .attempt = m.attempt,
+                                                                                   .free_pages = m.free_pages});
         assert_int_equal(unpack_raw(&pb, &eb), bare ? ST_OK : ST_CORRUPT);
         buf_done(&wire);
     }
@@ -405,7 +456,8 @@ static void a_flood_of_empty_entries_is_refused(void **state) {
     (void)state;
     size_t pairs = 4u << 20, body = pairs * 2;
     unsigned char head[] = {8, CTL_TOKENS, 0x8a, 0x01, 0, 0, 0, 0};
-    for (size_t i = 0, left = body; i < 4; i++, left >>= 7) head[4 + i] = (unsigned char)((left & 127) | (i < 3 ? 128 : 0));
+    for (size_t i = 0, left = body; i < 4; i++, left >>= 7)
+        head[4 + i] = (unsigned char)((left & 127) | (i < 3 ? 128 : 0));
     unsigned char *bytes = calloc(1, sizeof head + body);
     assert_non_null(bytes);
     memcpy(bytes, head, sizeof head);
@@ -417,11 +469,10 @@ static void a_flood_of_empty_entries_is_refused(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_kind_comes_back_as_it_was_sent), cmocka_unit_test(null_strings_travel_as_empty_ones),
-        cmocka_unit_test(no_flipped_or_cut_byte_hurts),         cmocka_unit_test(random_bytes_do_not_hurt),
-        cmocka_unit_test(a_kind_without_its_body_is_refused),   cmocka_unit_test(bounds_of_work_are_checked_by_name),
-        cmocka_unit_test(bounds_of_tokens_and_texts_are_checked),
-        cmocka_unit_test(a_flood_of_empty_entries_is_refused),
+        cmocka_unit_test(every_kind_comes_back_as_it_was_sent),   cmocka_unit_test(null_strings_travel_as_empty_ones),
+        cmocka_unit_test(no_flipped_or_cut_byte_hurts),           cmocka_unit_test(random_bytes_do_not_hurt),
+        cmocka_unit_test(a_kind_without_its_body_is_refused),     cmocka_unit_test(bounds_of_work_are_checked_by_name),
+        cmocka_unit_test(bounds_of_tokens_and_texts_are_checked), cmocka_unit_test(a_flood_of_empty_entries_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

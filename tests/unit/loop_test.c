@@ -12,10 +12,10 @@
 typedef struct probe {
     loop *l;
     uint32_t turns;
-    uint32_t turns_max;   /* stop after so many */
+    uint32_t turns_max; /* stop after so many */
     uint64_t first_ns;
     uint64_t last_ns;
-    uint64_t period_ns;   /* next turn that far ahead; 0 = whenever */
+    uint64_t period_ns; /* next turn that far ahead; 0 = whenever */
     uint32_t reads;
     uint32_t turn_of_read;
     int fd;

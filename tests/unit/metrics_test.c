@@ -68,7 +68,8 @@ static void a_histogram_without_labels_has_only_le(void **state) {
     static const double bounds[] = {1};
     metrics *m = metrics_new();
     metrics_get(m, METRIC_HISTOGRAM, "h", "H.", "", bounds, 1);
-    assert_prints(m, "# HELP h H.\n# TYPE h histogram\nh_bucket{le=\"1\"} 0\nh_bucket{le=\"+Inf\"} 0\nh_sum 0\nh_count 0\n");
+    assert_prints(
+        m, "# HELP h H.\n# TYPE h histogram\nh_bucket{le=\"1\"} 0\nh_bucket{le=\"+Inf\"} 0\nh_sum 0\nh_count 0\n");
     metrics_free(m);
 }
 
@@ -80,8 +81,14 @@ static void numbers_are_read_back_exactly(void **state) {
         double value;
         const char *text;
     } cases[] = {
-        {0, "g 0\n"},         {123456789012, "g 123456789012\n"}, {0.1, "g 0.1\n"},  {1.0 / 3, "g 0.3333333333333333\n"},
-        {1e300, "g 1e+300\n"}, {INFINITY, "g +Inf\n"},            {-INFINITY, "g -Inf\n"}, {NAN, "g NaN\n"},
+        {0, "g 0\n"},
+        {123456789012, "g 123456789012\n"},
+        {0.1, "g 0.1\n"},
+        {1.0 / 3, "g 0.3333333333333333\n"},
+        {1e300, "g 1e+300\n"},
+        {INFINITY, "g +Inf\n"},
+        {-INFINITY, "g -Inf\n"},
+        {NAN, "g NaN\n"},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         metric_set(g, cases[i].value);
