@@ -36,7 +36,7 @@
 #define MESSAGE_BYTES_MAX  (64 << 20) /* a peer that announces more is disconnected */
 #define EVENT_MESSAGES_MAX 512        /* per event callback, so that one peer cannot hold the loop */
 #define DRAIN_MESSAGES_MAX 65536      /* per bus_drain */
-#define RETRY_MS           10         /* a full queue is tried again at least so often */
+#define RETRY_US           10000      /* a full queue is tried again at least so often */
 
 typedef struct head {
     uint64_t session;
