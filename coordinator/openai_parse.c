@@ -1,6 +1,7 @@
 #include "coordinator/openai.h"
 
 #include "coordinator/jfield.h"
+#include "model/utf8.h"
 
 #include <limits.h>
 #include <stdlib.h>
@@ -368,6 +369,8 @@ status openai_parse(api_request *r, api_kind kind, const char *body, size_t len,
     PRE(r && body && m && e);
     api_request_init(r, kind);
     *e = (api_error){0};
+    size_t wrong = utf8_invalid_at(body, len);
+    if (wrong != len) return api_fail(e, 400, NULL, "the body is not valid UTF-8: byte %zu is wrong", wrong);
     json_error_t je;
     json_t *root = json_loadb(body, len, JSON_ALLOW_NUL, &je);
     if (!root) {

@@ -167,9 +167,10 @@ static void add_logprobs(buf *out, const stream *s, const choice *c, uint32_t be
     else completion_logprobs(out, s, c, begin, end);
 }
 
-static void add_finish(buf *out, const stream_finish *f) {
+/* Chat tells a stop_reason only at the end, completions in every event. */
+static void add_finish(buf *out, const stream_finish *f, bool chat) {
     if (!f->reason) {
-        buf_adds(out, ",\"finish_reason\":null,\"stop_reason\":null");
+        buf_adds(out, chat ? ",\"finish_reason\":null" : ",\"finish_reason\":null,\"stop_reason\":null");
         return;
     }
     buf_addf(out, ",\"finish_reason\":\"%s\",\"stop_reason\":", f->reason);
@@ -238,7 +239,7 @@ static void add_choice(buf *out, const stream *s, uint32_t i) {
     }
     add_logprobs(out, s, c, 0, c->count);
     stream_finish f = stream_finish_of(s, i);
-    add_finish(out, &f);
+    add_finish(out, &f, r->kind == API_CHAT);
     if (r->return_token_ids) {
         const api_prompt *p = stream_prompt(s, i);
         buf_adds(out, ",\"prompt_token_ids\":");
@@ -294,8 +295,8 @@ static void first_event(buf *out, const stream *s, uint32_t i, const char *model
         openai_string(out, text.data, text.len);
         buf_done(&text);
     }
-    buf_adds(out, ",\"logprobs\":null,\"finish_reason\":null");
-    if (r->kind != API_CHAT) buf_adds(out, ",\"stop_reason\":null");
+    buf_adds(out, ",\"logprobs\":null");
+    add_finish(out, &(stream_finish){.stop_id = -1}, r->kind == API_CHAT);
     if (r->return_token_ids) {
         buf_adds(out, ",\"prompt_token_ids\":");
         add_int_list(out, stream_prompt(s, i)->ids.ids, stream_prompt(s, i)->ids.count);
@@ -319,7 +320,7 @@ static void part_event(buf *out, const stream *s, const stream_step *step, bool 
     add_logprobs(out, s, c, begin, p->token_end);
     stream_finish f = {.stop_id = -1};
     if (with_finish) f = stream_finish_of(s, step->choice);
-    add_finish(out, &f);
+    add_finish(out, &f, r->kind == API_CHAT);
     if (r->return_token_ids) {
         buf_adds(out, ",\"token_ids\":");
         add_int_list(out, c->ids + begin, p->token_end - begin);

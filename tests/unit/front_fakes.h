@@ -1,0 +1,187 @@
+/* front_fakes - a tokenizer of bytes and a core that does what the test says, for the tests of the coordinator's fronts.
+ *
+ * They define the functions of model/tokenizer.h and coordinator/core.h that the fronts call, so the linker never takes the real
+ * ones from their libraries. Include once per program. Ids 0..255 are bytes; from 256 on come fake_words. */
+#ifndef BATON_TESTS_FRONT_FAKES_H
+#define BATON_TESTS_FRONT_FAKES_H
+
+#include "base/clock.h"
+#include "base/mem.h"
+#include "coordinator/core.h"
+#include "coordinator/meter.h"
+#include "coordinator/stream.h"
+#include "coordinator/text.h"
+#include "model/utf8.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { FAKE_START = 256, FAKE_END, FAKE_HELLO, FAKE_WORLD, FAKE_EMOJI_A, FAKE_EMOJI_B, FAKE_VOCAB };
+static const char *const fake_words[] = {"<|im_start|>", "<|im_end|>", "hello", " world", "\xf0\x9f", "\x99\x82"};
+#define FAKE_CONTEXT 4096u
+
+struct tokenizer {
+    int unused;
+};
+static struct tokenizer fake_tokenizer;
+
+void token_list_add(token_list *l, int32_t id) {
+    if (l->count == l->capacity) {
+        l->capacity = l->capacity ? l->capacity * 2 : 16;
+        l->ids = xrealloc(l->ids, l->capacity, sizeof *l->ids);
+    }
+    l->ids[l->count++] = id;
+}
+
+void token_list_done(token_list *l) {
+    free(l->ids);
+    *l = (token_list){0};
+}
+
+static bool is_plain(const encode_options *opt, size_t at) {
+    for (uint32_t i = 0; i < opt->plain_count; i++)
+        if (at >= opt->plain[i].begin && at < opt->plain[i].end) return true;
+    return false;
+}
+
+status tokenizer_encode(const tokenizer *t, const char *text, size_t len, const encode_options *opt, token_list *out, errbuf *eb) {
+    (void)t;
+    size_t bad = utf8_invalid_at(text, len);
+    if (bad != len) return errf(eb, ST_INVALID, "byte %zu is not UTF-8", bad);
+    for (size_t i = 0; i < len;) {
+        if (out->count >= opt->max_tokens) return errf(eb, ST_NOMEM, "more than %u tokens", opt->max_tokens);
+        int32_t id = (unsigned char)text[i];
+        size_t step = 1;
+        for (int32_t w = FAKE_START; w <= FAKE_END && opt->parse_special && !is_plain(opt, i); w++) {
+            size_t n = strlen(fake_words[w - FAKE_START]);
+            if (len - i < n || memcmp(text + i, fake_words[w - FAKE_START], n) != 0) continue;
+            id = w;
+            step = n;
+        }
+        token_list_add(out, id);
+        i += step;
+    }
+    return ST_OK;
+}
+
+uint32_t tokenizer_vocab(const tokenizer *t) {
+    (void)t;
+    return FAKE_VOCAB;
+}
+
+size_t tokenizer_bytes(const tokenizer *t, int32_t id, char *out, size_t cap) {
+    (void)t;
+    if (id < 0 || id >= FAKE_VOCAB) return 0;
+    char byte = (char)id;
+    const char *text = id < FAKE_START ? &byte : fake_words[id - FAKE_START];
+    size_t len = id < FAKE_START ? 1 : strlen(text);
+    memcpy(out, text, MIN(len, cap));
+    return len;
+}
+
+bool tokenizer_is_special(const tokenizer *t, int32_t id) {
+    (void)t;
+    return id == FAKE_START || id == FAKE_END;
+}
+
+/* ---- the core ---- */
+
+enum { FAKE_REQUESTS = 512 };
+
+typedef struct fake_request {
+    bool alive, canceled, finished;
+    uint32_t prompt_count, tokens;
+    sampling params;
+    bool max_tokens_given;
+    int32_t prompt[64]; /* the first ones */
+} fake_request;
+
+struct core {
+    streams *streams;
+    fake_request requests[FAKE_REQUESTS]; /* by number; 0 is none */
+    uint64_t last;
+    status refuse; /* what core_submit answers */
+    const char *refuse_why;
+    uint32_t refuse_after; /* so many are taken first */
+    bool ready;
+};
+
+static const sm_state fake_req_states[] = {[REQ_NEW] = {"NEW", 0, false},         [REQ_WAIT_PREFILL] = {"WAIT_PREFILL", 0, false},
+                                           [REQ_PREFILL] = {"PREFILL", 0, false}, [REQ_WAIT_KV] = {"WAIT_KV", 0, false},
+                                           [REQ_DECODE] = {"DECODE", 0, false},   [REQ_DONE] = {"DONE", 0, true},
+                                           [REQ_FAILED] = {"FAILED", 0, true},    [REQ_CANCELED] = {"CANCELED", 0, true}};
+const sm_def request_sm = {"request", fake_req_states, ARRAY_LEN(fake_req_states)};
+static const sm_state fake_member_states[] = {[MEMBER_JOINING] = {"JOINING", 0, false}, [MEMBER_READY] = {"READY", 0, false},
+                                              [MEMBER_SUSPECT] = {"SUSPECT", 0, false}, [MEMBER_DRAINING] = {"DRAINING", 0, false},
+                                              [MEMBER_GONE] = {"GONE", 0, true}};
+const sm_def member_sm = {"worker", fake_member_states, ARRAY_LEN(fake_member_states)};
+
+status core_submit(core *c, const core_request *r, uint64_t now_ns, uint64_t *req, errbuf *eb) {
+    (void)now_ns;
+    if (c->refuse != ST_OK && c->last >= c->refuse_after) return errf(eb, c->refuse, "%s", c->refuse_why);
+    CHECK(c->last + 1 < FAKE_REQUESTS);
+    fake_request *f = &c->requests[++c->last];
+    *f = (fake_request){.alive = true, .prompt_count = r->prompt_count, .params = r->params, .max_tokens_given = r->max_tokens_given};
+    memcpy(f->prompt, r->prompt, MIN(r->prompt_count, 64u) * sizeof *r->prompt);
+    *req = c->last;
+    return ST_OK;
+}
+
+static void fake_end(core *c, uint64_t req, core_end end) {
+    fake_request *f = &c->requests[req];
+    if (!f->alive) return;
+    f->alive = false;
+    core_times t = {.queue_ns = 1000000, .prefill_ns = 2000000, .handoff_ns = 3000000, .first_token_ns = 4000000, .decode_ns = 5000000, .total_ns = 10000000, .attempts = 1};
+    streams_end(c->streams, req, &end, &t);
+}
+
+static void fake_token(core *c, uint64_t req, token_out t) {
+    core_token ct = {.index = c->requests[req].tokens++, .token = t};
+    streams_token(c->streams, req, &ct, clock_now_ns());
+    if (t.fin != FINISH_NONE) fake_end(c, req, (core_end){.state = REQ_DONE, .fin = t.fin});
+}
+
+static inline void fake_text(core *c, uint64_t req, const char *text) {
+    for (; *text; text++) fake_token(c, req, (token_out){.id = (unsigned char)*text});
+}
+
+void core_cancel(core *c, uint64_t req, uint64_t now_ns) {
+    (void)now_ns;
+    c->requests[req].canceled = c->requests[req].alive;
+    fake_end(c, req, (core_end){.state = REQ_CANCELED});
+}
+
+void core_finish(core *c, uint64_t req, uint64_t now_ns) {
+    (void)now_ns;
+    c->requests[req].finished = true;
+    fake_end(c, req, (core_end){.state = REQ_DONE, .fin = FINISH_NONE});
+}
+
+uint32_t core_workers(const core *c, core_worker_info *out, uint32_t max, uint64_t now_ns) {
+    (void)now_ns;
+    CHECK(max >= 2);
+    out[0] = (core_worker_info){.name = "prefill-0", .host = "here", .role = ROLE_PREFILL, .state = MEMBER_READY, .page_count = 10, .beat.pages_used = 3};
+    out[1] = (core_worker_info){.name = "decode-0", .host = "here", .role = ROLE_DECODE, .state = c->ready ? MEMBER_READY : MEMBER_SUSPECT, .page_count = 20, .beat.pages_used = 5};
+    return 2;
+}
+
+bool core_ready(const core *c) {
+    return c->ready;
+}
+
+void core_counters_of(const core *c, core_counters *out) {
+    *out = (core_counters){.submitted = c->last, .handoffs_verified = 7};
+    out->requests[REQ_DECODE] = 2;
+}
+
+bool core_request_times(const core *c, uint64_t req, uint64_t now_ns, core_times *out) {
+    (void)c, (void)req, (void)now_ns, (void)out;
+    return false;
+}
+
+/* ---- the world around them ---- */
+
+static chat_template fake_chat = {.kind = CHAT_CHATML};
+static const text_env fake_env = {.tok = &fake_tokenizer, .chat = &fake_chat, .model = {"tiny", FAKE_CONTEXT, FAKE_VOCAB}};
+
+#endif

@@ -1,0 +1,522 @@
+/* The HTTP front against a core that does what the test says: real sockets on loopback, no model, no worker.
+ *
+ * One thread drives both ends: `pump` runs what is ready in the loop, takes a turn, and reads the clients' sockets. */
+#include "coordinator/http.h"
+
+#include "front_fakes.h"
+#include "net/loop.h"
+#include "tests/test.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <event2/event.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum { CLIENTS = 4, BODY_MAX = 256 * 1024 };
+#define SLOW_NS (30 * NS_PER_S)
+#define GIVE_UP_NS (10 * NS_PER_S)
+
+typedef struct world {
+    core core;
+    meter *meter;
+    streams *streams;
+    loop *loop;
+    text_thread *text;
+    http *http;
+    struct event *alarm; /* keeps one pump from waiting for ever */
+    uint64_t skip_ns;    /* added to the clock that http_turn sees */
+    int fd[CLIENTS];
+    buf in[CLIENTS];
+    bool closed[CLIENTS];
+} world;
+
+static uint64_t no_turn(void *ctx, uint64_t now_ns) {
+    (void)ctx, (void)now_ns;
+    return UINT64_MAX;
+}
+
+static void on_alarm(evutil_socket_t fd, short what, void *ctx) {
+    (void)fd, (void)what, (void)ctx;
+}
+
+static int setup(void **state) {
+    world *w = xcalloc(1, sizeof *w);
+    errbuf eb = {0};
+    w->core.ready = true;
+    w->meter = meter_new("tiny");
+    w->streams = w->core.streams = streams_new(&w->core, &fake_tokenizer, w->meter);
+    assert_int_equal(loop_new(&w->loop, no_turn, w, &eb), ST_OK);
+    assert_int_equal(text_new(&w->text, w->loop, &fake_env, &eb), ST_OK);
+    http_options opt = {.loop = w->loop, .core = &w->core, .streams = w->streams, .text = w->text, .env = &fake_env, .meter = w->meter,
+                        .facts = {.model = "tiny", .model_root = "tiny.gguf", .backend = "cpu", .max_context = FAKE_CONTEXT},
+                        .body_max = BODY_MAX, .slow_client_ns = SLOW_NS};
+    assert_int_equal(http_open(&w->http, "127.0.0.1:0", &opt, &eb), ST_OK);
+    w->alarm = evtimer_new(loop_base(w->loop), on_alarm, NULL);
+    for (int i = 0; i < CLIENTS; i++) w->fd[i] = -1;
+    *state = w;
+    return 0;
+}
+
+static void hang_up(world *w, int i) {
+    close(w->fd[i]);
+    w->fd[i] = -1;
+}
+
+static int teardown(void **state) {
+    world *w = *state;
+    for (int i = 0; i < CLIENTS; i++) {
+        if (w->fd[i] >= 0) hang_up(w, i);
+        buf_done(&w->in[i]);
+    }
+    http_free(w->http);
+    text_free(w->text);
+    (void)streams_turn(w->streams, 1);
+    assert_int_equal(streams_alive(w->streams), 0);
+    streams_free(w->streams);
+    meter_free(w->meter);
+    event_free(w->alarm);
+    loop_free(w->loop);
+    free(w);
+    return 0;
+}
+
+static void turn(world *w) {
+    (void)streams_turn(w->streams, clock_now_ns());
+    http_turn(w->http, clock_now_ns() + w->skip_ns);
+    (void)streams_turn(w->streams, clock_now_ns());
+}
+
+static void read_client(world *w, int i) {
+    char bytes[16384];
+    ssize_t n;
+    while (w->fd[i] >= 0 && !w->closed[i] && (n = recv(w->fd[i], bytes, sizeof bytes, MSG_DONTWAIT)) >= 0) {
+        if (n == 0) w->closed[i] = true;
+        else buf_add(&w->in[i], bytes, (size_t)n);
+    }
+    if (w->fd[i] >= 0 && errno == ECONNRESET) w->closed[i] = true;
+}
+
+/* One round; waits at most a millisecond for something to happen. */
+static void pump(world *w) {
+    struct timeval tv = {.tv_usec = 1000};
+    evtimer_add(w->alarm, &tv);
+    event_base_loop(loop_base(w->loop), EVLOOP_ONCE);
+    turn(w);
+}
+
+#define PUMP_UNTIL(w, fact)                                                                                            \
+    do {                                                                                                               \
+        uint64_t give_up_ = clock_now_ns() + GIVE_UP_NS;                                                               \
+        while (!(fact)) {                                                                                              \
+            if (clock_now_ns() > give_up_) fail_msg("waited for: %s; client 0 has: %s", #fact, (w)->in[0].data);       \
+            pump(w);                                                                                                   \
+            for (int i_ = 0; i_ < CLIENTS; i_++) read_client(w, i_);                                                   \
+        }                                                                                                              \
+    } while (0)
+
+static void dial(world *w, int i, int receive_bytes) {
+    w->fd[i] = socket(AF_INET, SOCK_STREAM, 0);
+    if (receive_bytes) setsockopt(w->fd[i], SOL_SOCKET, SO_RCVBUF, &receive_bytes, sizeof receive_bytes);
+    struct sockaddr_in sa = {.sin_family = AF_INET, .sin_port = htons(http_port(w->http)), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    assert_int_equal(connect(w->fd[i], (struct sockaddr *)&sa, sizeof sa), 0);
+    w->closed[i] = false;
+    buf_reset(&w->in[i]);
+}
+
+static void send_all(world *w, int i, const char *bytes, size_t len) {
+    while (len) {
+        ssize_t n = send(w->fd[i], bytes, len, MSG_DONTWAIT | MSG_NOSIGNAL);
+        if (n < 0) {
+            assert_int_equal(errno, EAGAIN);
+            pump(w);
+            continue;
+        }
+        bytes += n;
+        len -= (size_t)n;
+    }
+}
+
+static void post(world *w, int i, const char *path, const char *headers, const char *body) {
+    char *head = xasprintf("POST %s HTTP/1.1\r\nHost: x\r\n%sContent-Length: %zu\r\n\r\n", path, headers, strlen(body));
+    send_all(w, i, head, strlen(head));
+    send_all(w, i, body, strlen(body));
+    free(head);
+}
+
+static void get(world *w, int i, const char *method, const char *path) {
+    char *head = xasprintf("%s %s HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n", method, path);
+    send_all(w, i, head, strlen(head));
+    free(head);
+}
+
+static bool has(const world *w, int i, const char *text) {
+    return w->in[i].data && strstr(w->in[i].data, text);
+}
+
+static uint32_t count_of(const world *w, int i, const char *text) {
+    uint32_t n = 0;
+    for (const char *p = w->in[i].data; p && (p = strstr(p, text)); p++) n++;
+    return n;
+}
+
+#define COMPLETIONS "/v1/completions"
+
+/* ---- answers ---- */
+
+static void a_whole_answer_waits_for_the_last_token(void **state) {
+    world *w = *state;
+    dial(w, 0, 0);
+    post(w, 0, COMPLETIONS, "x-request-id: mine-7\r\n", "{\"prompt\":\"abc\"}");
+    PUMP_UNTIL(w, w->core.last == 1);
+    assert_int_equal(w->core.requests[1].prompt_count, 3);
+    assert_int_equal(w->core.requests[1].prompt[2], 'c');
+    fake_text(&w->core, 1, "hi");
+    pump(w);
+    read_client(w, 0);
+    assert_int_equal(w->in[0].len, 0);
+    fake_token(&w->core, 1, (token_out){.id = '!', .fin = FINISH_LENGTH});
+    PUMP_UNTIL(w, has(w, 0, "}}}"));
+    assert_true(has(w, 0, "HTTP/1.1 200 OK"));
+    assert_true(has(w, 0, "\"text\":\"hi!\""));
+    assert_true(has(w, 0, "\"id\":\"cmpl-mine-7\""));
+    assert_true(has(w, 0, "x-request-id: mine-7"));
+    assert_int_equal(http_client_count(w->http), 0);
+}
+
+static void headers_come_with_the_first_token_and_each_token_is_an_event(void **state) {
+    world *w = *state;
+    dial(w, 0, 0);
+    post(w, 0, COMPLETIONS, "", "{\"prompt\":\"a\",\"stream\":true,\"stop\":\"zz\"}");
+    PUMP_UNTIL(w, w->core.last == 1);
+    pump(w);
+    read_client(w, 0);
+    assert_int_equal(w->in[0].len, 0);
+    fake_text(&w->core, 1, "z"); /* held back: headers, but no event */
+    PUMP_UNTIL(w, has(w, 0, "text/event-stream"));
+    assert_int_equal(count_of(w, 0, "data: "), 0);
+    size_t before = w->in[0].len;
+    fake_text(&w->core, 1, "abc"); /* three tokens in one turn: three events in one chunk */
+    PUMP_UNTIL(w, count_of(w, 0, "data: ") == 3);
+    assert_true(has(w, 0, "\"text\":\"za\""));
+    assert_int_equal(strtoul(w->in[0].data + before, NULL, 16) + 6, w->in[0].len - before - (strchr(w->in[0].data + before, '\r') - (w->in[0].data + before)) + 2);
+    fake_token(&w->core, 1, (token_out){.id = FAKE_END, .fin = FINISH_EOS});
+    PUMP_UNTIL(w, has(w, 0, "\r\n0\r\n\r\n"));
+    assert_true(has(w, 0, "\"finish_reason\":\"stop\""));
+    assert_true(has(w, 0, "data: [DONE]\n\n"));
+    assert_int_equal(http_client_count(w->http), 0);
+}
+
+static void a_failure_before_the_first_token_keeps_its_status(void **state) {
+    world *w = *state;
+    dial(w, 0, 0);
+    post(w, 0, COMPLETIONS, "", "{\"prompt\":\"a\",\"stream\":true}");
+    PUMP_UNTIL(w, w->core.last == 1);
+    fake_end(&w->core, 1, (core_end){.state = REQ_FAILED, .http = 503, .why = "no decode worker"});
+    PUMP_UNTIL(w, has(w, 0, "}}"));
+    assert_true(has(w, 0, "HTTP/1.1 503 "));
+    assert_true(has(w, 0, "{\"error\":{\"message\":\"no decode worker\",\"type\":\"ServiceUnavailableError\",\"param\":null,\"code\":503}}"));
+}
+
+static void a_later_failure_is_an_event_and_then_done(void **state) {
+    world *w = *state;
+    dial(w, 0, 0);
+    post(w, 0, COMPLETIONS, "", "{\"prompt\":\"a\",\"stream\":true,\"n\":2}");
+    PUMP_UNTIL(w, w->core.last == 2);
+    fake_text(&w->core, 1, "x");
+    PUMP_UNTIL(w, has(w, 0, "\"text\":\"x\""));
+    fake_end(&w->core, 2, (core_end){.state = REQ_FAILED, .http = 500, .why = "broken"});
+    PUMP_UNTIL(w, has(w, 0, "\r\n0\r\n\r\n"));
+    assert_true(has(w, 0, "HTTP/1.1 200 OK"));
+    assert_true(has(w, 0, "data: {\"error\":{\"message\":\"broken\",\"type\":\"InternalServerError\",\"param\":null,\"code\":500}}\n\ndata: [DONE]\n\n"));
+    assert_true(w->core.requests[1].canceled);
+}
+
+static void a_full_queue_is_429_with_retry_after(void **state) {
+    world *w = *state;
+    w->core.refuse = ST_AGAIN;
+    w->core.refuse_why = "the queue is full";
+    dial(w, 0, 0);
+    post(w, 0, COMPLETIONS, "", "{\"prompt\":\"a\"}");
+    PUMP_UNTIL(w, has(w, 0, "}}"));
+    assert_true(has(w, 0, "HTTP/1.1 429 "));
+    assert_true(has(w, 0, "Retry-After: 1"));
+}
+
+/* ---- clients that leave ---- */
+
+static void a_client_that_leaves_while_queued_cancels_all_its_choices(void **state) {
+    world *w = *state;
+    for (int streamed = 0; streamed < 2; streamed++) {
+        dial(w, 0, 0);
+        uint64_t first = w->core.last;
+        post(w, 0, COMPLETIONS, "", streamed ? "{\"prompt\":\"a\",\"n\":3,\"stream\":true}" : "{\"prompt\":\"a\",\"n\":3}");
+        PUMP_UNTIL(w, w->core.last == first + 3);
+        assert_int_equal(http_client_count(w->http), 1);
+        hang_up(w, 0);
+        PUMP_UNTIL(w, http_client_count(w->http) == 0 && w->core.requests[first + 3].canceled);
+        for (uint64_t i = 1; i <= 3; i++) assert_true(w->core.requests[first + i].canceled);
+    }
+}
+
+static void a_client_that_leaves_in_the_middle_of_its_stream_cancels(void **state) {
+    world *w = *state;
+    dial(w, 0, 0);
+    post(w, 0, COMPLETIONS, "", "{\"prompt\":\"a\",\"stream\":true}");
+    PUMP_UNTIL(w, w->core.last == 1);
+    fake_text(&w->core, 1, "x");
+    PUMP_UNTIL(w, has(w, 0, "data: "));
+    hang_up(w, 0);
+    PUMP_UNTIL(w, w->core.requests[1].canceled);
+    assert_int_equal(http_client_count(w->http), 0);
+    fake_text(&w->core, 1, "y"); /* too late, and no harm */
+    pump(w);
+}
+
+static void a_pipelined_second_request_is_answered_after_the_first(void **state) {
+    world *w = *state;
+    dial(w, 0, 0);
+    post(w, 0, COMPLETIONS, "", "{\"prompt\":\"a\",\"stream\":true}");
+    post(w, 0, COMPLETIONS, "", "{\"prompt\":\"b\"}");
+    PUMP_UNTIL(w, w->core.last == 1);
+    for (int i = 0; i < 5; i++) pump(w);
+    assert_int_equal(w->core.last, 1);
+    fake_token(&w->core, 1, (token_out){.id = 'x', .fin = FINISH_LENGTH});
+    PUMP_UNTIL(w, w->core.last == 2);
+    fake_token(&w->core, 2, (token_out){.id = 'y', .fin = FINISH_LENGTH});
+    PUMP_UNTIL(w, has(w, 0, "\"text\":\"y\""));
+    assert_true(strstr(w->in[0].data, "[DONE]") < strstr(w->in[0].data, "\"text\":\"y\""));
+}
+
+static void a_client_that_pipelines_and_leaves_cancels_the_first(void **state) {
+    world *w = *state;
+    dial(w, 0, 0);
+    post(w, 0, COMPLETIONS, "", "{\"prompt\":\"a\"}");
+    post(w, 0, COMPLETIONS, "", "{\"prompt\":\"b\"}");
+    PUMP_UNTIL(w, w->core.last == 1);
+    hang_up(w, 0);
+    PUMP_UNTIL(w, w->core.requests[1].canceled);
+    for (int i = 0; i < 5; i++) pump(w);
+    assert_int_equal(w->core.last, 1);
+    assert_int_equal(http_client_count(w->http), 0);
+}
+
+/* ---- clients that do not read ---- */
+
+static void flood(world *w, uint64_t req, uint32_t tokens) {
+    for (uint32_t i = 0; i < tokens; i++) fake_token(&w->core, req, (token_out){.id = 'a' + (int32_t)(i % 26)});
+}
+
+static void a_client_that_pauses_loses_nothing(void **state) {
+    world *w = *state;
+    dial(w, 0, 4096);
+    post(w, 0, COMPLETIONS, "", "{\"prompt\":\"a\",\"stream\":true,\"max_tokens\":4000}");
+    while (w->core.last == 0) pump(w);
+    flood(w, 1, 3999);
+    fake_token(&w->core, 1, (token_out){.id = 'Z', .fin = FINISH_LENGTH});
+    for (int i = 0; i < 20; i++) pump(w);
+    assert_int_equal(http_client_count(w->http), 1); /* what is unsent waits in the log */
+    PUMP_UNTIL(w, has(w, 0, "\r\n0\r\n\r\n"));
+    assert_int_equal(count_of(w, 0, "\"text\":"), 4000);
+    assert_int_equal(http_client_count(w->http), 0);
+}
+
+static void a_client_that_never_reads_is_canceled(void **state) {
+    world *w = *state;
+    dial(w, 0, 4096);
+    post(w, 0, COMPLETIONS, "", "{\"prompt\":\"a\",\"stream\":true,\"max_tokens\":4000}");
+    while (w->core.last == 0) pump(w);
+    /* More than the kernel's buffers of both ends take on loopback. */
+    for (int i = 0; i < 12; i++) {
+        flood(w, 1, 4000);
+        for (int k = 0; k < 30; k++) pump(w);
+    }
+    assert_int_equal(http_client_count(w->http), 1);
+    w->skip_ns = SLOW_NS - NS_PER_S;
+    pump(w);
+    assert_false(w->core.requests[1].canceled);
+    w->skip_ns = SLOW_NS + 2 * NS_PER_S;
+    pump(w);
+    assert_true(w->core.requests[1].canceled);
+    assert_int_equal(http_client_count(w->http), 0);
+}
+
+/* ---- large bodies ---- */
+
+static char *large_body(size_t bytes) {
+    char *body = xmalloc(bytes + 32);
+    strcpy(body, "{\"prompt\":\"");
+    size_t at = strlen(body);
+    memset(body + at, 'x', bytes);
+    strcpy(body + at + bytes, "\"}");
+    return body;
+}
+
+static void a_large_body_goes_through_the_text_thread(void **state) {
+    world *w = *state;
+    char *body = large_body(100 * 1024);
+    dial(w, 0, 0);
+    post(w, 0, COMPLETIONS, "", body);
+    PUMP_UNTIL(w, has(w, 0, "}}"));
+    assert_true(has(w, 0, "HTTP/1.1 400 "));
+    assert_true(has(w, 0, "more than 4096 tokens"));
+    assert_true(has(w, 0, "context"));
+    free(body);
+}
+
+static void a_client_may_leave_while_its_body_is_read(void **state) {
+    world *w = *state;
+    char *body = large_body(200 * 1024);
+    for (int round = 0; round < 20; round++) {
+        dial(w, 0, 0);
+        post(w, 0, COMPLETIONS, "", body);
+        PUMP_UNTIL(w, http_client_count(w->http) > 0 || w->in[0].len > 0);
+        hang_up(w, 0);
+        PUMP_UNTIL(w, http_client_count(w->http) == 0);
+    }
+    assert_int_equal(w->core.last, 0);
+    free(body);
+}
+
+static void a_body_over_the_limit_is_413(void **state) {
+    world *w = *state;
+    char *body = large_body(BODY_MAX + 1);
+    dial(w, 0, 0);
+    post(w, 0, COMPLETIONS, "", body);
+    PUMP_UNTIL(w, has(w, 0, "}}"));
+    assert_true(has(w, 0, "HTTP/1.1 413 "));
+    assert_true(has(w, 0, "limits.max_body_kb"));
+    free(body);
+    body = large_body(3 * BODY_MAX); /* evhttp refuses this one by itself */
+    dial(w, 1, 0);
+    post(w, 1, COMPLETIONS, "", body);
+    PUMP_UNTIL(w, has(w, 1, "HTTP/1.1 413 "));
+    free(body);
+}
+
+/* ---- paths ---- */
+
+static void paths_and_methods_are_judged(void **state) {
+    world *w = *state;
+    dial(w, 0, 0);
+    get(w, 0, "GET", "/nowhere");
+    PUMP_UNTIL(w, has(w, 0, "}}"));
+    assert_true(has(w, 0, "HTTP/1.1 404 "));
+    assert_true(has(w, 0, "/nowhere"));
+    buf_reset(&w->in[0]);
+    get(w, 0, "GET", COMPLETIONS);
+    PUMP_UNTIL(w, has(w, 0, "}}"));
+    assert_true(has(w, 0, "HTTP/1.1 405 "));
+    assert_true(has(w, 0, "Allow: POST"));
+    buf_reset(&w->in[0]);
+    get(w, 0, "DELETE", "/health");
+    PUMP_UNTIL(w, has(w, 0, "}}"));
+    assert_true(has(w, 0, "HTTP/1.1 405 "));
+    assert_true(has(w, 0, "Allow: GET"));
+    buf_reset(&w->in[0]);
+    post(w, 0, COMPLETIONS, "", "{\"prompt\": \"x\",\n!");
+    PUMP_UNTIL(w, has(w, 0, "}}"));
+    assert_true(has(w, 0, "HTTP/1.1 400 "));
+    assert_true(has(w, 0, "line 2, column 1"));
+}
+
+static void pages_tell_how_the_service_is(void **state) {
+    world *w = *state;
+    dial(w, 0, 0);
+    get(w, 0, "GET", "/health");
+    PUMP_UNTIL(w, has(w, 0, "]}\n"));
+    assert_true(has(w, 0, "HTTP/1.1 200 OK"));
+    assert_true(has(w, 0, "{\"name\":\"decode-0\",\"host\":\"here\",\"role\":\"decode\",\"state\":\"ready\",\"step\":0,"));
+    w->core.ready = false;
+    buf_reset(&w->in[0]);
+    get(w, 0, "GET", "/health");
+    PUMP_UNTIL(w, has(w, 0, "]}\n"));
+    assert_true(has(w, 0, "HTTP/1.1 503 "));
+    buf_reset(&w->in[0]);
+    get(w, 0, "GET", "/v1/models");
+    PUMP_UNTIL(w, has(w, 0, "]}\n"));
+    assert_true(has(w, 0, "\"id\":\"tiny\",\"object\":\"model\""));
+    assert_true(has(w, 0, "\"root\":\"tiny.gguf\",\"parent\":null,\"max_model_len\":4096,\"permission\":[]"));
+    buf_reset(&w->in[0]);
+    get(w, 0, "GET", "/metrics");
+    PUMP_UNTIL(w, has(w, 0, "baton_handoff_seconds_count"));
+    assert_true(has(w, 0, "baton_kv_pages_used{role=\"decode\",worker=\"decode-0\"} 5\n"));
+    assert_true(has(w, 0, "baton_requests{state=\"decode\"} 2\n"));
+    assert_true(has(w, 0, "baton_handoffs_verified_total 7\n"));
+    assert_true(has(w, 0, "vllm:kv_cache_usage_perc{model_name=\"tiny\",engine=\"0\"} 0.25\n"));
+}
+
+static void texts_and_ids_are_translated(void **state) {
+    world *w = *state;
+    dial(w, 0, 0);
+    post(w, 0, "/tokenize", "", "{\"prompt\":\"ab\",\"add_special_tokens\":false}");
+    PUMP_UNTIL(w, has(w, 0, "null}"));
+    assert_true(has(w, 0, "{\"count\":2,\"max_model_len\":4096,\"tokens\":[97,98],\"token_strs\":null}"));
+    buf_reset(&w->in[0]);
+    post(w, 0, "/detokenize", "", "{\"tokens\":[97,258]}");
+    PUMP_UNTIL(w, has(w, 0, "\"}"));
+    assert_true(has(w, 0, "{\"prompt\":\"ahello\"}"));
+}
+
+static void a_stop_ends_every_client_with_an_error(void **state) {
+    world *w = *state;
+    dial(w, 0, 0);
+    dial(w, 1, 0);
+    post(w, 0, COMPLETIONS, "", "{\"prompt\":\"a\",\"stream\":true}");
+    PUMP_UNTIL(w, w->core.last == 1);
+    post(w, 1, COMPLETIONS, "", "{\"prompt\":\"b\"}");
+    PUMP_UNTIL(w, w->core.last == 2);
+    fake_text(&w->core, 1, "x");
+    PUMP_UNTIL(w, has(w, 0, "data: "));
+    http_stop(w->http, "the coordinator is stopping");
+    PUMP_UNTIL(w, has(w, 0, "[DONE]") && has(w, 1, "}}"));
+    assert_true(has(w, 0, "\"code\":503"));
+    assert_true(has(w, 1, "HTTP/1.1 503 "));
+    assert_true(w->core.requests[1].canceled && w->core.requests[2].canceled);
+    struct sockaddr_in sa = {.sin_family = AF_INET, .sin_port = htons(http_port(w->http)), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    w->fd[2] = socket(AF_INET, SOCK_STREAM, 0);
+    assert_int_equal(connect(w->fd[2], (struct sockaddr *)&sa, sizeof sa), -1);
+}
+
+static void a_port_in_use_is_named_with_the_remedy(void **state) {
+    world *w = *state;
+    char *address = xasprintf("127.0.0.1:%u", http_port(w->http));
+    http_options opt = {.loop = w->loop, .core = &w->core, .streams = w->streams, .text = w->text, .env = &fake_env, .meter = w->meter, .body_max = 1, .slow_client_ns = 1};
+    http *second = NULL;
+    errbuf eb = {0};
+    assert_int_equal(http_open(&second, address, &opt, &eb), ST_IO);
+    assert_non_null(strstr(eb.text, address));
+    assert_non_null(strstr(eb.text, "is in use"));
+    assert_non_null(strstr(eb.text, "cluster.http"));
+    free(address);
+}
+
+#define WITH_WORLD(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        WITH_WORLD(a_whole_answer_waits_for_the_last_token),
+        WITH_WORLD(headers_come_with_the_first_token_and_each_token_is_an_event),
+        WITH_WORLD(a_failure_before_the_first_token_keeps_its_status),
+        WITH_WORLD(a_later_failure_is_an_event_and_then_done),
+        WITH_WORLD(a_full_queue_is_429_with_retry_after),
+        WITH_WORLD(a_client_that_leaves_while_queued_cancels_all_its_choices),
+        WITH_WORLD(a_client_that_leaves_in_the_middle_of_its_stream_cancels),
+        WITH_WORLD(a_pipelined_second_request_is_answered_after_the_first),
+        WITH_WORLD(a_client_that_pipelines_and_leaves_cancels_the_first),
+        WITH_WORLD(a_client_that_pauses_loses_nothing),
+        WITH_WORLD(a_client_that_never_reads_is_canceled),
+        WITH_WORLD(a_large_body_goes_through_the_text_thread),
+        WITH_WORLD(a_client_may_leave_while_its_body_is_read),
+        WITH_WORLD(a_body_over_the_limit_is_413),
+        WITH_WORLD(paths_and_methods_are_judged),
+        WITH_WORLD(pages_tell_how_the_service_is),
+        WITH_WORLD(texts_and_ids_are_translated),
+        WITH_WORLD(a_stop_ends_every_client_with_an_error),
+        WITH_WORLD(a_port_in_use_is_named_with_the_remedy),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
