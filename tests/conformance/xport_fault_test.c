@@ -130,6 +130,7 @@ static void another_incarnation_is_refused(void **state) {
     rig_dest(&p, &v, xfer_endpoint(d.x));
     expect_failed(&p, &v, "the destination names another epoch or sender");
     assert_true(rig_blank(&d, &w));
+    rig_nap(&d); /* the look above is over before the thread writes */
     rig_seal(&p, &w);
     rig_dest(&p, &w, xfer_endpoint(d.x)); /* the right one still works */
     rig_wait(&p, X_SENT, 1);
@@ -151,6 +152,7 @@ static void another_attempt_is_aborted_and_touches_nothing(void **state) {
     expect_failed(&p, &late, "the receiver does not expect this request and attempt");
     rig_nothing(&d);
     assert_true(rig_blank(&d, &w));
+    rig_nap(&d); /* the look above is over before the thread writes */
     assert_true(xfer_stats_of(d.x).strays >= 1);
     for (uint32_t layer = 1; layer < 6; layer++) rig_layer(&p, &w, 0, 100, layer);
     rig_dest(&p, &w, xfer_endpoint(d.x));
