@@ -1,0 +1,187 @@
+/* The router alone: members in, a choice out. */
+#include "base/mem.h"
+#include "coordinator/router.h"
+#include "kv/kv_layout.h"
+#include "tests/test.h"
+
+#define WORKERS_MAX 6u
+
+typedef struct cast {
+    member *items[WORKERS_MAX];
+    uint32_t count;
+} cast;
+
+static member *add(cast *c, worker_role role, uint32_t pages) {
+    ctl_join j = {.role = role,
+                  .page_count = pages,
+                  .page_tokens = KV_PAGE_TOKENS,
+                  .max_seqs = 4,
+                  .max_rows = 64,
+                  .max_context = 1024,
+                  .kv_token_bytes = 64};
+    member *m = member_new(&j, "w", c->count + 1, c->count + 1, 1);
+    member_heard(m, pages, &(ctl_heartbeat){0}, 1, 1);
+    return c->items[c->count++] = m;
+}
+
+static void done(cast *c) {
+    for (uint32_t i = 0; i < c->count; i++) member_free(c->items[i]);
+}
+
+static member_list list(const cast *c) {
+    return (member_list){.items = c->items, .count = c->count};
+}
+
+static const route_ask ask20 = {.rows = 20, .tokens_max = 40};
+
+static void the_least_loaded_pair_wins_and_ties_go_to_the_first(void **state) {
+    (void)state;
+    cast c = {0};
+    member *p0 = add(&c, ROLE_PREFILL, 50), *p1 = add(&c, ROLE_PREFILL, 50);
+    member *d0 = add(&c, ROLE_DECODE, 50), *d1 = add(&c, ROLE_DECODE, 50);
+    route r;
+    assert_true(router_pick(list(&c), &ask20, &r));
+    assert_true(r.p == p0 && r.d == d0);
+    member_offer(p0, 1, 1, 2, 20);
+    member_offer(d0, 1, 1, 2, 0);
+    assert_true(router_pick(list(&c), &ask20, &r));
+    assert_true(r.p == p1 && r.d == d1);
+    done(&c);
+}
+
+static void a_colocated_worker_competes_with_pairs_by_load(void **state) {
+    (void)state;
+    cast c = {0};
+    member *p = add(&c, ROLE_PREFILL, 50);
+    add(&c, ROLE_DECODE, 50);
+    member *w = add(&c, ROLE_COLOCATED, 50);
+    route r;
+    assert_true(router_pick(list(&c), &ask20, &r));
+    assert_true(r.p == p);
+    member_offer(p, 1, 1, 2, 20);
+    assert_true(router_pick(list(&c), &ask20, &r));
+    assert_true(r.p == w && !r.d);
+    member_offer(w, 2, 1, 2, 60);
+    assert_true(router_pick(list(&c), &ask20, &r));
+    assert_true(r.p == p);
+    done(&c);
+}
+
+static void without_d_room_the_kv_parks_unless_a_colocated_worker_has_room(void **state) {
+    (void)state;
+    cast c = {0};
+    member *p = add(&c, ROLE_PREFILL, 50), *d = add(&c, ROLE_DECODE, 50);
+    d->free_pages = 2; /* 21 rows: 2 pages, and the headroom of 1 */
+    route r;
+    assert_true(router_pick(list(&c), &ask20, &r));
+    assert_true(r.p == p && !r.d);
+    d->free_pages = 3;
+    assert_true(router_pick(list(&c), &ask20, &r));
+    assert_true(r.d == d);
+    route_ask blocked = ask20;
+    blocked.decode_blocked = true; /* an older request waits for D pages */
+    assert_true(router_pick(list(&c), &blocked, &r));
+    assert_true(r.p == p && !r.d);
+    member *w = add(&c, ROLE_COLOCATED, 50);
+    assert_true(router_pick(list(&c), &blocked, &r));
+    assert_true(r.p == w);
+    done(&c);
+}
+
+static void two_batches_are_the_limit_and_a_longer_prompt_gets_an_idle_worker(void **state) {
+    (void)state;
+    cast c = {0};
+    member *p = add(&c, ROLE_PREFILL, 90);
+    add(&c, ROLE_DECODE, 90);
+    route r;
+    assert_true(router_pick(list(&c), &(route_ask){.rows = 500, .tokens_max = 600}, &r));
+    member_offer(p, 1, 1, 7, 108);
+    assert_true(router_pick(list(&c), &ask20, &r));
+    member_hold(p, 1)->rows = 109;
+    assert_false(router_pick(list(&c), &ask20, &r));
+    done(&c);
+}
+
+static void headroom_grows_with_the_sequences_that_run(void **state) {
+    (void)state;
+    cast c = {0};
+    member *d = add(&c, ROLE_DECODE, 100);
+    assert_int_equal(member_headroom(d), 2); /* 2 % of the pool */
+    for (uint64_t i = 1; i <= 3; i++) member_offer(d, i, 1, 1, 0);
+    for (uint64_t i = 1; i <= 3; i++) member_hold(d, i)->open = false;
+    assert_int_equal(member_headroom(d), 3); /* one page for each */
+    d->free_pages = 4;
+    assert_null(router_pick_decode(list(&c), &ask20, 64));
+    d->free_pages = 5;
+    assert_true(router_pick_decode(list(&c), &ask20, 64) == d);
+    member_offer(d, 4, 1, 1, 0); /* all four slots are taken */
+    member_hold(d, 4)->open = false;
+    d->free_pages = 90;
+    assert_null(router_pick_decode(list(&c), &ask20, 64));
+    done(&c);
+}
+
+static void promises_count_until_the_worker_answered(void **state) {
+    (void)state;
+    cast c = {0};
+    member *d = add(&c, ROLE_DECODE, 20), *p = add(&c, ROLE_PREFILL, 20);
+    member_offer(d, 1, 1, 12, 0);
+    assert_int_equal(member_promised(d), 12);
+    assert_int_equal(member_available(d), 8);
+    member_hold(d, 1)->open = false;
+    d->free_pages = 8;
+    assert_int_equal(member_available(d), 8);
+    member_offer(p, 1, 1, 12, 180);
+    p->free_pages = 8; /* a heartbeat after P took them, before its answer: not counted twice */
+    assert_int_equal(member_available(p), 8);
+    member_closed(p, 1, 1);
+    assert_int_equal(member_available(p), 20);
+    done(&c);
+}
+
+static void the_d_that_failed_is_the_last_choice(void **state) {
+    (void)state;
+    cast c = {0};
+    member *d0 = add(&c, ROLE_DECODE, 50), *d1 = add(&c, ROLE_DECODE, 50);
+    member_offer(d1, 1, 1, 2, 0);
+    route_ask ask = ask20;
+    ask.avoid = d0->incarnation;
+    assert_true(router_pick_decode(list(&c), &ask, 64) == d1);
+    d1->full = true;
+    assert_true(router_pick_decode(list(&c), &ask, 64) == d0);
+    assert_null(router_pick_decode(list(&c), &ask, 128)); /* another KV layout */
+    done(&c);
+}
+
+static void suspect_and_draining_workers_get_nothing_new(void **state) {
+    (void)state;
+    cast c = {0};
+    member *w = add(&c, ROLE_COLOCATED, 50);
+    core_options o = {.suspect_ns = 10, .gone_ns = 100, .step_age_min_ns = 1000};
+    route r;
+    assert_true(router_pick(list(&c), &ask20, &r));
+    assert_false(member_judge(w, &o, 12, NULL));
+    assert_int_equal(member_state_of(w), MEMBER_SUSPECT);
+    assert_false(router_pick(list(&c), &ask20, &r));
+    assert_true(router_could_fit(list(&c), 40)); /* it may come back */
+    member_heard(w, 50, NULL, 1000, 13);
+    assert_true(router_pick(list(&c), &ask20, &r));
+    w->draining = true;
+    assert_false(router_pick(list(&c), &ask20, &r));
+    assert_false(router_could_fit(list(&c), 40));
+    done(&c);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_least_loaded_pair_wins_and_ties_go_to_the_first),
+        cmocka_unit_test(a_colocated_worker_competes_with_pairs_by_load),
+        cmocka_unit_test(without_d_room_the_kv_parks_unless_a_colocated_worker_has_room),
+        cmocka_unit_test(two_batches_are_the_limit_and_a_longer_prompt_gets_an_idle_worker),
+        cmocka_unit_test(headroom_grows_with_the_sequences_that_run),
+        cmocka_unit_test(promises_count_until_the_worker_answered),
+        cmocka_unit_test(the_d_that_failed_is_the_last_choice),
+        cmocka_unit_test(suspect_and_draining_workers_get_nothing_new),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
