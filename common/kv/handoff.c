@@ -1,5 +1,5 @@
-/* The receiver's coverage is a bitmap of pages x layers: rows of a segment begin on page edges and end on them or at the
- * prompt's end, so a bit per page and layer is exact, whatever the order of chunks and groups. 128 Ki tokens of 128
+/* The receiver's coverage is a bitmap of pages x layers: rows of a segment begin on page edges and end on them or at
+ * the prompt's end, so a bit per page and layer is exact, whatever the order of chunks and groups. 128 Ki tokens of 128
  * layers are 128 KiB. A list of rectangles would be smaller for orderly senders, but not bounded for the others. */
 #include "kv/handoff.h"
 
@@ -9,12 +9,12 @@
 
 /* clang-format off */
 static const sm_state states[] = {
-    [HANDOFF_OFFERED]  = {"offered", SM_TO(HANDOFF_RESERVED) | SM_TO(HANDOFF_ABORTED), false},
-    [HANDOFF_RESERVED] = {"reserved", SM_TO(HANDOFF_COPYING) | SM_TO(HANDOFF_ABORTED), false},
-    [HANDOFF_COPYING]  = {"copying", SM_TO(HANDOFF_VERIFIED) | SM_TO(HANDOFF_ABORTED), false},
-    [HANDOFF_VERIFIED] = {"verified", SM_TO(HANDOFF_RELEASED) | SM_TO(HANDOFF_ABORTED), false},
-    [HANDOFF_RELEASED] = {"released", 0, true},
-    [HANDOFF_ABORTED]  = {"aborted", 0, true},
+    [HANDOFF_OFFERED]  = {"OFFERED", SM_TO(HANDOFF_RESERVED) | SM_TO(HANDOFF_ABORTED), false},
+    [HANDOFF_RESERVED] = {"RESERVED", SM_TO(HANDOFF_COPYING) | SM_TO(HANDOFF_ABORTED), false},
+    [HANDOFF_COPYING]  = {"COPYING", SM_TO(HANDOFF_VERIFIED) | SM_TO(HANDOFF_ABORTED), false},
+    [HANDOFF_VERIFIED] = {"VERIFIED", SM_TO(HANDOFF_RELEASED) | SM_TO(HANDOFF_ABORTED), false},
+    [HANDOFF_RELEASED] = {"RELEASED", 0, true},
+    [HANDOFF_ABORTED]  = {"ABORTED", 0, true},
 };
 /* clang-format on */
 
@@ -41,10 +41,10 @@ uint64_t kv_segment_seed(const kv_identity *id, uint32_t segment, uint32_t token
                          uint32_t layer_begin, uint32_t layer_end, uint64_t ids_hash) {
     PRE(id);
     const uint64_t words[] = {
-        id->epoch,     id->p_inc,
-        id->d_inc,     id->req,
-        id->attempt,   (uint64_t)segment << 32 | token_begin,
-        token_count,   (uint64_t)layer_begin << 32 | layer_end,
+        id->epoch,   id->p_inc,
+        id->d_inc,   id->req,
+        id->attempt, (uint64_t)segment << 32 | token_begin,
+        token_count, (uint64_t)layer_begin << 32 | layer_end,
         ids_hash,
     };
     uint64_t h = KV_IDS_HASH_START;
@@ -144,8 +144,7 @@ static status check_shape(const handoff_recv *r, const handoff_piece *p, errbuf 
 
 status handoff_recv_add(handoff_recv *r, uint32_t segment, const handoff_piece *piece, errbuf *eb) {
     PRE(r && piece);
-    if (segment != r->segments)
-        return errf(eb, ST_CORRUPT, "segment %u where %u is the next", segment, r->segments);
+    if (segment != r->segments) return errf(eb, ST_CORRUPT, "segment %u where %u is the next", segment, r->segments);
     status st = check_shape(r, piece, eb);
     if (st) return st;
 
