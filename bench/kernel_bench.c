@@ -2,9 +2,10 @@
  *
  *   kernel_bench [isa]          "auto" by default
  *
- * Every figure is the best of several runs of at least RUN_NS. The peak is measured right before each line with independent
- * chains of multiply-adds in the widest registers, so on a machine that is shared or changes its clock the ratio says more than
- * the figure. GB/s counts the bytes of the weights (linear), or of the data that is copied (kv), once. */
+ * Every figure is the best of several runs of at least RUN_NS. The peak is measured right before each line with
+ * independent chains of multiply-adds in the widest registers, so on a machine that is shared or changes its clock the
+ * ratio says more than the figure. GB/s counts the bytes of the weights (linear), or of the data that is copied (kv),
+ * once. */
 #include "base/clock.h"
 #include "base/mem.h"
 #include "kernels/backend.h"
@@ -166,7 +167,8 @@ static void bench_attention(const bench *b, uint32_t context, uint32_t rows) {
     size_t kv_bytes = kv_pages_for(context) * kv_page_bytes(&l), q_bytes = (size_t)rows * HEADS * 64 * sizeof(float);
     void *kv = filled(b, kv_bytes);
     float *q = filled(b, q_bytes), *out = filled(b, q_bytes);
-    op_attention op = {.layout = &l, .kv = kv, .q = q, .refs = refs, .rows = rows, .heads = HEADS, .scale = 0.125f, .out = out};
+    op_attention op = {
+        .layout = &l, .kv = kv, .q = q, .refs = refs, .rows = rows, .heads = HEADS, .scale = 0.125f, .out = out};
     double top = peak(b), ns = time_op(run_attention, b, &op);
     char what[64];
     snprintf(what, sizeof what, "attention context %u rows %u", context, rows);
@@ -227,7 +229,13 @@ static void bench_copies(const bench *b) {
     for (uint32_t i = 0; i < ARRAY_LEN(pages); i++) pages[i] = (i * 7) % 16;
     size_t kv_bytes = ARRAY_LEN(pages) * kv_page_bytes(&l), wire_bytes = kv_segment_bytes(&l, TOKENS, 30);
     void *kv = filled(b, kv_bytes), *wire = filled(b, wire_bytes);
-    op_kv_copy op = {.layout = &l, .kv = kv, .pages = pages, .token_count = TOKENS, .layer_end = 30, .wire = wire, .checksum = &checksum};
+    op_kv_copy op = {.layout = &l,
+                     .kv = kv,
+                     .pages = pages,
+                     .token_count = TOKENS,
+                     .layer_end = 30,
+                     .wire = wire,
+                     .checksum = &checksum};
     double top = peak(b);
     print_line(b, "kv_gather 250 tokens", 0, (double)wire_bytes, time_op(run_gather, b, &op), top);
     print_line(b, "kv_scatter 250 tokens", 0, (double)wire_bytes, time_op(run_scatter, b, &op), top);

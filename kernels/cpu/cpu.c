@@ -64,7 +64,7 @@ status cpu_open_kernels(device **out, const cpu_kernels *k, const device_options
 static status cpu_open(device **out, const device_options *opt, errbuf *eb) {
     PRE(opt);
     PRE(opt->isa);
-    const cpu_kernels *kernels;
+    const cpu_kernels *kernels = NULL;
     status st = choose(opt->isa, &kernels, eb);
     if (st != ST_OK) return err_prefix(eb, st, "cpu backend");
     return cpu_open_kernels(out, kernels, opt, eb);

@@ -1,4 +1,5 @@
-/* cpu - the vectorised host backend: a thread team, and one set of op kernels per instruction set, chosen when a device is opened.
+/* cpu - the vectorised host backend: a thread team, and one set of op kernels per instruction set, chosen when a device
+ * is opened.
  *
  *   backend_ops slot -> device -> cpu_kernels (portable, avx2 or avx512) -> team_run over rows and columns
  *
@@ -31,15 +32,16 @@ extern const cpu_kernels cpu_kernels_avx512; /* x86-64 only */
 struct device {
     const cpu_kernels *kernels;
     team *team;
-    void *scratch[TEAM_THREADS_MAX + 1]; /* per thread, then one that all share; 64-byte aligned, contents do not outlive an op */
+    void *scratch[TEAM_THREADS_MAX +
+                  1]; /* per thread, then one that all share; 64-byte aligned, contents do not outlive an op */
     size_t scratch_bytes[TEAM_THREADS_MAX + 1];
 };
 
 /* Opens a device on `k` whatever the CPU. Caller closes with cpu_backend.close. */
 status cpu_open_kernels(device **out, const cpu_kernels *k, const device_options *opt, errbuf *eb);
 
-/* Makes the scratch of every thread, or the shared one, at least `bytes` long. It grows to the largest op and then stays: no allocation
- * on the token path. False when there is no memory. */
+/* Makes the scratch of every thread, or the shared one, at least `bytes` long. It grows to the largest op and then
+ * stays: no allocation on the token path. False when there is no memory. */
 bool cpu_scratch_threads(device *d, size_t bytes);
 void *cpu_scratch_shared(device *d, size_t bytes);
 

@@ -1,7 +1,8 @@
 /* kv_copy - segments of a hand-off between pages and the wire, with their checksum.
  *
- * The layers of a full page are one run in both; of the last, partial page only the valid rows of each tile travel. Each run is summed
- * right after it was copied, while it is in the cache. Nothing of the device is used: the transfer thread calls this while ops run. */
+ * The layers of a full page are one run in both; of the last, partial page only the valid rows of each tile travel.
+ * Each run is summed right after it was copied, while it is in the cache. Nothing of the device is used: the transfer
+ * thread calls this while ops run. */
 #include "kernels/cpu/cpu.h"
 
 #include <string.h>
@@ -15,8 +16,10 @@ typedef struct kv_run {
 
 static void copy_run(kv_run *r, uint8_t *page, size_t bytes) {
     uint8_t *wire = (uint8_t *)r->op->wire + r->wire_bytes;
-    if (r->to_wire) memcpy(wire, page, bytes);
-    else memcpy(page, wire, bytes);
+    if (r->to_wire)
+        memcpy(wire, page, bytes);
+    else
+        memcpy(page, wire, bytes);
     DEBUG_ASSERT(r->wire_bytes % 8 == 0);
     r->sum = kv_checksum_part(r->sum, r->wire_bytes / 8, wire, bytes);
     r->wire_bytes += bytes;

@@ -11,8 +11,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* Ops of a step follow each other within microseconds: a helper stays awake that long. Longer would take the CPU from other
- * processes when there are more threads than CPUs. */
+/* Ops of a step follow each other within microseconds: a helper stays awake that long. Longer would take the CPU from
+ * other processes when there are more threads than CPUs. */
 enum { SPINS = 2000 };
 
 typedef struct helper {
@@ -23,8 +23,8 @@ typedef struct helper {
 
 struct team {
     uint32_t threads;
-    uint32_t helpers_begun;   /* how many to join */
-    team_fn fn;               /* of the running call; written only while no task is left to take */
+    uint32_t helpers_begun; /* how many to join */
+    team_fn fn;             /* of the running call; written only while no task is left to take */
     void *ctx;
     uint32_t count;
     helper helpers[TEAM_THREADS_MAX];

@@ -4,9 +4,9 @@
  *   helper:  spin a little, then sleep on the epoch -> take tasks while the ticket has some
  *
  * A task is taken by decreasing `remaining` in the ticket with a compare-and-swap on the whole word, so a helper that
- * overslept a call cannot take a task of the next with what it read of the last. Tasks are handed out one by one: on a machine
- * that is busy with other things the caller does them all itself and waits for nobody that has not begun. Which thread
- * runs a task never changes its result; that is the duty of the tasks (ops.h).
+ * overslept a call cannot take a task of the next with what it read of the last. Tasks are handed out one by one: on a
+ * machine that is busy with other things the caller does them all itself and waits for nobody that has not begun. Which
+ * thread runs a task never changes its result; that is the duty of the tasks (ops.h).
  *
  * OpenMP was not taken: its runtime spins as it likes, and thread sanitizers cannot see into it.
  *
@@ -25,8 +25,8 @@ typedef struct team team;
 /* thread: 0..threads-1, which scratch to use. */
 typedef void (*team_fn)(void *ctx, uint32_t task, uint32_t thread);
 
-/* cpus: [threads] to pin to, or NULL; copied. A CPU that cannot be pinned to is ST_INVALID. Caller frees with team_free, and then the
- * caller's own thread stays pinned. */
+/* cpus: [threads] to pin to, or NULL; copied. A CPU that cannot be pinned to is ST_INVALID. Caller frees with
+ * team_free, and then the caller's own thread stays pinned. */
 status team_new(team **out, uint32_t threads, const uint32_t *cpus, errbuf *eb);
 void team_free(team *t);
 uint32_t team_threads(const team *t);

@@ -12,8 +12,10 @@ float ref_kv_get(const kv_layout *l, const void *tile, size_t i) {
 }
 
 void ref_kv_set(const kv_layout *l, void *tile, size_t i, float value) {
-    if (l->type == DT_F16) ((uint16_t *)tile)[i] = half_of_f32(value);
-    else ((float *)tile)[i] = value;
+    if (l->type == DT_F16)
+        ((uint16_t *)tile)[i] = half_of_f32(value);
+    else
+        ((float *)tile)[i] = value;
 }
 
 status ref_kv_write(device *d, const op_kv_write *a) {
@@ -36,7 +38,8 @@ status ref_kv_write(device *d, const op_kv_write *a) {
 }
 
 /* The tile of position `pos`; *first is the index of its row. */
-static const void *tile_at(const op_attention *a, uint32_t r, uint32_t pos, uint32_t is_v, uint32_t head, size_t *first) {
+static const void *tile_at(const op_attention *a, uint32_t r, uint32_t pos, uint32_t is_v, uint32_t head,
+                           size_t *first) {
     uint32_t page = a->refs[r].pages[pos / KV_PAGE_TOKENS];
     *first = (size_t)(pos % KV_PAGE_TOKENS) * a->layout->head_dim;
     return (const uint8_t *)a->kv + kv_tile_offset(a->layout, page, a->layer, is_v, head);

@@ -17,15 +17,16 @@ static void copy_rows(const op_kv_copy *a, bool to_wire) {
                 for (uint32_t head = 0; head < l->kv_heads; head++) {
                     uint8_t *tile = (uint8_t *)a->kv + kv_tile_offset(l, page, layer, is_v, head);
                     for (uint32_t row = 0; row < rows; row++, wire += row_bytes) {
-                        if (to_wire) memcpy(wire, tile + row * row_bytes, row_bytes);
-                        else memcpy(tile + row * row_bytes, wire, row_bytes);
+                        if (to_wire)
+                            memcpy(wire, tile + row * row_bytes, row_bytes);
+                        else
+                            memcpy(tile + row * row_bytes, wire, row_bytes);
                     }
                 }
             }
         }
     }
-    *a->checksum =
-        kv_checksum(a->seed, a->wire, kv_segment_bytes(l, a->token_count, a->layer_end - a->layer_begin));
+    *a->checksum = kv_checksum(a->seed, a->wire, kv_segment_bytes(l, a->token_count, a->layer_end - a->layer_begin));
 }
 
 status ref_kv_gather(device *d, const op_kv_copy *a) {

@@ -1,5 +1,5 @@
-/* ref - the oracle: every op as the plain loops of its definition, fp32 in and out, sums in double. Never optimised; what the other
- * backends compute is judged by it. One thread, host memory. */
+/* ref - the oracle: every op as the plain loops of its definition, fp32 in and out, sums in double. Never optimised;
+ * what the other backends compute is judged by it. One thread, host memory. */
 #ifndef BATON_KERNELS_REF_REF_H
 #define BATON_KERNELS_REF_REF_H
 

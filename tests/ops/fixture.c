@@ -37,16 +37,25 @@ int run_on_paths(const struct CMUnitTest *tests, size_t count) {
     return failures;
 }
 
-device *open_path(const op_path *p, uint32_t threads) {
+static status try_open(const op_path *p, uint32_t threads, device **out, errbuf *eb) {
     device_options opt = {.threads = threads, .isa = p->isa};
+    return p->kernels ? cpu_open_kernels(out, p->kernels, &opt, eb) : cpu_ops()->open(out, &opt, eb);
+}
+
+void need_path(const op_path *p) {
     device *d = NULL;
     errbuf eb = {0};
-    status st = p->kernels ? cpu_open_kernels(&d, p->kernels, &opt, &eb) : cpu_ops()->open(&d, &opt, &eb);
-    if (st == ST_UNSUPPORTED) {
+    if (try_open(p, 1, &d, &eb) == ST_UNSUPPORTED) {
         print_message("%s\n", eb.text);
         skip();
     }
-    if (st != ST_OK) fail_msg("%s", eb.text);
+    cpu_ops()->close(d);
+}
+
+device *open_path(const op_path *p, uint32_t threads) {
+    device *d = NULL;
+    errbuf eb = {0};
+    if (try_open(p, threads, &d, &eb) != ST_OK) fail_msg("%s", eb.text);
     return d;
 }
 

@@ -1,7 +1,9 @@
-/* fixture - what the op tests share: the paths of the cpu backend, one group of tests per path, random data, comparisons.
+/* fixture - what the op tests share: the paths of the cpu backend, one group of tests per path, random data,
+ * comparisons.
  *
- * A test gets its path as initial state. A path that this CPU lacks is reported as skipped under its name. The path "wide16" is no product:
- * it runs the kernels as tiled for AVX-512, over the compiler's vectors (CMakeLists.txt says what that covers). */
+ * A test gets its path as initial state. A path that this CPU lacks is reported as skipped under its name. The path
+ * "wide16" is no product: it runs the kernels as tiled for AVX-512, over the compiler's vectors (CMakeLists.txt says
+ * what that covers). */
 #ifndef BATON_TESTS_OPS_FIXTURE_H
 #define BATON_TESTS_OPS_FIXTURE_H
 
@@ -13,9 +15,12 @@ typedef struct op_path op_path;
 
 /* Runs the tests once per path, in groups named after the paths. Returns the number of failures. */
 int run_on_paths(const struct CMUnitTest *tests, size_t count);
-#define TEST_ON_PATH(f) {#f, f, NULL, NULL, NULL}
+#define TEST_ON_PATH(f)                                                                                                \
+    { #f, f, NULL, NULL, NULL }
 
-/* A cpu device of the path, or skip() when this CPU lacks it. Caller closes with cpu_ops()->close. */
+/* skip() when this CPU lacks the path. First in a test, before it owns anything: skip does not return. */
+void need_path(const op_path *p);
+/* A cpu device of the path, which is there. Caller closes with cpu_ops()->close. */
 device *open_path(const op_path *p, uint32_t threads);
 device *open_ref(void);
 const backend_ops *cpu_ops(void);
@@ -23,8 +28,8 @@ const backend_ops *ref_ops(void);
 
 /* Counter-based random numbers: the same in every run. */
 uint64_t random_at(uint64_t seed, uint64_t i);
-float random_float(uint64_t seed, uint64_t i);               /* -1..1 */
-float *random_floats(uint64_t seed, size_t count);           /* caller frees */
+float random_float(uint64_t seed, uint64_t i);                                 /* -1..1 */
+float *random_floats(uint64_t seed, size_t count);                             /* caller frees */
 tensor random_weight(dtype type, uint32_t rows, uint32_t cols, uint64_t seed); /* caller frees .data with free_weight */
 void free_weight(tensor *t);
 

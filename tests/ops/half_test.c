@@ -18,8 +18,10 @@ static void every_half_becomes_the_float_that_the_compiler_makes(void **state) {
         _Float16 h;
         memcpy(&h, &bits, sizeof h);
         float got = f32_of_half(bits), want = (float)h;
-        if ((i & 0x7fff) > 0x7c00) assert_true(got != got); /* its payload: checked through vectors in rows_test */
-        else assert_int_equal(f32_bits(got), f32_bits(want));
+        if ((i & 0x7fff) > 0x7c00)
+            assert_true(got != got); /* its payload: checked through vectors in rows_test */
+        else
+            assert_int_equal(f32_bits(got), f32_bits(want));
         if ((i & 0x7fff) <= 0x7c00) assert_int_equal(half_of_f32(got), bits);
     }
 }

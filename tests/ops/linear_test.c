@@ -6,7 +6,8 @@
 
 static const dtype types[] = {DT_F32, DT_F16, DT_BF16, DT_Q8_0, DT_Q4_0, DT_Q4_1};
 
-/* Weights have the same values in all backends, so what is left is the rounding of fp32 sums, which grows with their length. */
+/* Weights have the same values in all backends, so what is left is the rounding of fp32 sums, which grows with their
+ * length. */
 static double bound(uint32_t inner) {
     return inner > 4096 ? 1e-11 : 1e-12;
 }
@@ -46,11 +47,13 @@ static void check_shape(device *d, device *ref, dtype type, shape s) {
 }
 
 static void all_types_and_shapes_agree_with_ref(void **state) {
+    need_path(*state);
     static const shape shapes[] = {
-        {1, 1, 32},  {1, 31, 64},  {1, 33, 576}, {1, 192, 1536}, {2, 5, 32},    {3, 33, 96},   {4, 4, 64},
+        {1, 1, 32},  {1, 31, 64},  {1, 33, 576}, {1, 192, 1536}, {2, 5, 32},     {3, 33, 96},    {4, 4, 64},
         {5, 6, 160}, {7, 31, 576}, {8, 1, 32},   {13, 64, 96},   {31, 192, 576}, {33, 64, 1536}, {100, 36, 64},
     };
-    static const shape odd_inner[] = {{1, 1, 1}, {2, 3, 1}, {1, 31, 31}, {5, 33, 33}, {1, 5, 577}, {31, 7, 577}, {64, 9, 47}};
+    static const shape odd_inner[] = {{1, 1, 1},   {2, 3, 1},    {1, 31, 31}, {5, 33, 33},
+                                      {1, 5, 577}, {31, 7, 577}, {64, 9, 47}};
     device *d = open_path(*state, 2), *ref = open_ref();
     for (size_t t = 0; t < ARRAY_LEN(types); t++) {
         for (size_t s = 0; s < ARRAY_LEN(shapes); s++) check_shape(d, ref, types[t], shapes[s]);
@@ -62,6 +65,7 @@ static void all_types_and_shapes_agree_with_ref(void **state) {
 }
 
 static void a_very_long_inner_dimension_agrees_with_ref(void **state) {
+    need_path(*state);
     device *d = open_path(*state, 1), *ref = open_ref();
     check_shape(d, ref, DT_Q8_0, (shape){3, 6, 40000});
     check_shape(d, ref, DT_F16, (shape){1, 5, 40001});
@@ -86,7 +90,8 @@ static void same_bytes_for(const op_path *p, dtype type, shape s) {
         for (size_t c = 0; c < ARRAY_LEN(chunks); c++) {
             memset(got, 0xff, bytes);
             run_chunks(d, x, &w, s.rows, chunks[c], got);
-            snprintf(what, sizeof what, "%s inner %u, %u threads, chunks of %u", dtype_name(type), s.inner, threads, chunks[c]);
+            snprintf(what, sizeof what, "%s inner %u, %u threads, chunks of %u", dtype_name(type), s.inner, threads,
+                     chunks[c]);
             assert_same(what, got, want, bytes);
         }
         cpu_ops()->close(d);
@@ -98,6 +103,7 @@ static void same_bytes_for(const op_path *p, dtype type, shape s) {
 }
 
 static void a_row_has_the_same_bytes_in_any_chunk_and_with_any_threads(void **state) {
+    need_path(*state);
     for (size_t t = 0; t < ARRAY_LEN(types); t++) {
         same_bytes_for(*state, types[t], (shape){67, 37, 160});
         if (dtype_block_weights(types[t]) == 1) same_bytes_for(*state, types[t], (shape){67, 6, 77});
@@ -106,11 +112,13 @@ static void a_row_has_the_same_bytes_in_any_chunk_and_with_any_threads(void **st
 
 /* Several panels, several blocks of x in each, and rows split over tasks. */
 static void a_row_has_the_same_bytes_when_work_is_split_both_ways(void **state) {
+    need_path(*state);
     same_bytes_for(*state, DT_Q4_1, (shape){200, 70, 576});
     same_bytes_for(*state, DT_Q8_0, (shape){401, 3, 1536});
 }
 
 static void where_a_row_stands_does_not_matter(void **state) {
+    need_path(*state);
     device *d = open_path(*state, 2);
     enum { ROWS = 37, OUTER = 21, INNER = 96 };
     tensor w = random_weight(DT_Q4_1, OUTER, INNER, 5);

@@ -16,6 +16,7 @@ static void norm(const backend_ops *ops, device *d, const float *x, const tensor
 }
 
 static void rmsnorm_agrees_with_ref_in_place_and_row_by_row(void **state) {
+    need_path(*state);
     device *ref = open_ref();
     for (uint32_t threads = 1; threads <= 3; threads++) {
         device *d = open_path(*state, threads);
@@ -40,12 +41,14 @@ static void rmsnorm_agrees_with_ref_in_place_and_row_by_row(void **state) {
     ref_ops()->close(ref);
 }
 
-static void silu(const backend_ops *ops, device *d, const float *gate, const float *up, uint32_t rows, uint32_t dim, float *out) {
+static void silu(const backend_ops *ops, device *d, const float *gate, const float *up, uint32_t rows, uint32_t dim,
+                 float *out) {
     op_silu_mul op = {.gate = gate, .up = up, .rows = rows, .dim = dim, .out = out};
     assert_int_equal(ops->silu_mul(d, &op), ST_OK);
 }
 
 static void silu_mul_agrees_with_ref_in_place_and_row_by_row(void **state) {
+    need_path(*state);
     device *ref = open_ref();
     for (uint32_t threads = 1; threads <= 3; threads++) {
         device *d = open_path(*state, threads);
@@ -75,6 +78,7 @@ static void silu_mul_agrees_with_ref_in_place_and_row_by_row(void **state) {
 
 /* Every float of a range of e^x, through silu: each within 4e-7 of what doubles say. */
 static void silu_is_right_everywhere(void **state) {
+    need_path(*state);
     device *d = open_path(*state, 1);
     enum { COUNT = 20001 };
     float *gate = xcalloc(COUNT, 4), *one = xcalloc(COUNT, 4), *out = xcalloc(COUNT, 4);
@@ -102,6 +106,7 @@ static void silu_is_right_everywhere(void **state) {
 }
 
 static void add_is_exact(void **state) {
+    need_path(*state);
     device *d = open_path(*state, 3);
     for (size_t i = 0; i < ARRAY_LEN(dims); i++) {
         size_t count = 33 * dims[i];
@@ -118,6 +123,7 @@ static void add_is_exact(void **state) {
 }
 
 static void embedded_rows_are_the_values_that_ref_reads(void **state) {
+    need_path(*state);
     static const dtype types[] = {DT_F32, DT_F16, DT_BF16, DT_Q8_0, DT_Q4_0, DT_Q4_1};
     static const int32_t ids[] = {0, 36, 5, 5, 17, 1, 35};
     device *d = open_path(*state, 2), *ref = open_ref();
@@ -138,6 +144,7 @@ static void embedded_rows_are_the_values_that_ref_reads(void **state) {
 }
 
 static void rope_agrees_with_ref(void **state) {
+    need_path(*state);
     static const uint32_t pos[] = {0, 1, 2, 15, 16, 777, 8191, 131071, 1000000};
     enum { ROWS = ARRAY_LEN(pos), HEADS = 3, DIM = 40, COUNT = ROWS * HEADS * DIM };
     float factors[DIM / 2];
@@ -170,6 +177,7 @@ static void rope_agrees_with_ref(void **state) {
 
 /* Positions over three pages of two sequences; numbers that round, overflow and are not numbers. */
 static void kv_write_puts_the_bytes_of_ref(void **state) {
+    need_path(*state);
     static const uint32_t head_dims[] = {8, 16, 24, 40, 64};
     static const uint32_t tables[2][2] = {{3, 1}, {0, 2}};
     enum { ROWS = 21, HEADS = 3 };
@@ -179,7 +187,7 @@ static void kv_write_puts_the_bytes_of_ref(void **state) {
         size_t bytes = 4 * kv_page_bytes(&l), count = (size_t)ROWS * HEADS * l.head_dim;
         float *k = xcalloc(count, 4), *v = random_floats(n, count);
         for (size_t i = 0; i < count; i++) k[i] = f32_of_bits((uint32_t)random_at(n, i)); /* any bits */
-        for (size_t i = 0; i < count; i++) v[i] *= 1e-4f;                                  /* many subnormal halves */
+        for (size_t i = 0; i < count; i++) v[i] *= 1e-4f;                                 /* many subnormal halves */
         kv_ref refs[ROWS];
         for (uint32_t r = 0; r < ROWS; r++) refs[r] = (kv_ref){.pages = tables[r % 2], .pos = 5 + r};
         uint8_t *got = xmalloc(bytes), *want = xmalloc(bytes);

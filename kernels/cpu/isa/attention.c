@@ -6,32 +6,33 @@
  *       weights   p = e^(s - top), and what earlier tiles found shrinks by e^(old top - top)
  *       sum       acc[dim] = chain over keys of p[key] * vt[key]
  *
- * What a row computes is fixed by its own position: it meets tiles 0..pos/16 in order, and in the last one the keys after pos are left out
- * (a score of -inf and no term in the chain, so what stale bytes lie there does not matter). The other rows of the block share converted
- * tiles and nothing else; that, and the group of query heads per KV head, is what makes a chunk of a prompt cheap.
- * A decode step is a block of one row. */
+ * What a row computes is fixed by its own position: it meets tiles 0..pos/16 in order, and in the last one the keys
+ * after pos are left out (a score of -inf and no term in the chain, so what stale bytes lie there does not matter). The
+ * other rows of the block share converted tiles and nothing else; that, and the group of query heads per KV head, is
+ * what makes a chunk of a prompt cheap. A decode step is a block of one row. */
 #include "kernels/cpu/isa/isa.h"
 
 #include <math.h>
 
 #define TILE KV_PAGE_TOKENS
-#define TV (TILE / SIMD_WIDTH) /* vectors of one row of kt */
-/* Queries whose scores are computed at the same time (many, and the few that are left), and queries and vectors of a tile of the sum: accumulators in registers. */
+#define TV   (TILE / SIMD_WIDTH) /* vectors of one row of kt */
+/* Queries whose scores are computed at the same time (many, and the few that are left), and queries and vectors of a
+ * tile of the sum: accumulators in registers. */
 #if SIMD_WIDTH == 16
 #define SCORE_QUERIES 12u
-#define SCORE_FEW 3u
-#define SUM_QUERIES 4u
-#define SUM_VECTORS 4u
+#define SCORE_FEW     3u
+#define SUM_QUERIES   4u
+#define SUM_VECTORS   4u
 #elif SIMD_KIND == 2
 #define SCORE_QUERIES 6u
-#define SCORE_FEW 3u
-#define SUM_QUERIES 3u
-#define SUM_VECTORS 4u
+#define SCORE_FEW     3u
+#define SUM_QUERIES   3u
+#define SUM_VECTORS   4u
 #else
 #define SCORE_QUERIES 2u
-#define SCORE_FEW 1u
-#define SUM_QUERIES 2u
-#define SUM_VECTORS 2u
+#define SCORE_FEW     1u
+#define SUM_QUERIES   2u
+#define SUM_VECTORS   2u
 #endif
 
 enum {
@@ -56,13 +57,13 @@ typedef struct attention_job {
 
 /* One task's state in a thread's scratch. Query i is row i / group, head i % group of the KV head. */
 typedef struct block_state {
-    float *kt;     /* [head_dim, TILE] */
-    float *vt;     /* [TILE, dim_padded] */
-    float *scores; /* [queries, TILE]; then the weights p */
-    float *acc;    /* [queries, dim_padded] */
-    float *top;    /* [queries] highest score so far */
-    float *shrink; /* [queries] what earlier tiles' sums are multiplied by */
-    float *total;  /* [queries] sum of weights so far */
+    float *kt;       /* [head_dim, TILE] */
+    float *vt;       /* [TILE, dim_padded] */
+    float *scores;   /* [queries, TILE]; then the weights p */
+    float *acc;      /* [queries, dim_padded] */
+    float *top;      /* [queries] highest score so far */
+    float *shrink;   /* [queries] what earlier tiles' sums are multiplied by */
+    float *total;    /* [queries] sum of weights so far */
     const float **q; /* [queries] -> [head_dim] */
 } block_state;
 
@@ -157,7 +158,8 @@ static void load_values(const kv_layout *l, const uint8_t *tile, uint32_t keys, 
 
 /* ---- scores ---- */
 
-INLINE void score(uint32_t queries, const float *const *q, const float *kt, uint32_t head_dim, float scale, float *out) {
+INLINE void score(uint32_t queries, const float *const *q, const float *kt, uint32_t head_dim, float scale,
+                  float *out) {
     vf acc[SCORE_QUERIES][TV];
     UNROLL for (uint32_t n = 0; n < queries; n++) {
         UNROLL for (uint32_t v = 0; v < TV; v++) acc[n][v] = vf_zero();
@@ -171,8 +173,7 @@ INLINE void score(uint32_t queries, const float *const *q, const float *kt, uint
         }
     }
     UNROLL for (uint32_t n = 0; n < queries; n++) {
-        UNROLL for (uint32_t v = 0; v < TV; v++)
-            vf_store(out + n * TILE + v * SIMD_WIDTH, acc[n][v] * vf_set1(scale));
+        UNROLL for (uint32_t v = 0; v < TV; v++) vf_store(out + n * TILE + v * SIMD_WIDTH, acc[n][v] * vf_set1(scale));
     }
 }
 
@@ -221,21 +222,20 @@ INLINE void sum_tile(uint32_t queries, uint32_t vectors, const block_state *s, u
     const float *p = s->scores + n * TILE, *vt = s->vt + dim;
     UNROLL for (uint32_t i = 0; i < queries; i++) {
         vf shrink = vf_set1(s->shrink[n + i]);
-        UNROLL for (uint32_t v = 0; v < vectors; v++)
-            acc[i][v] = vf_load(to + (size_t)i * dim_padded + v * SIMD_WIDTH) * shrink;
+        UNROLL for (uint32_t v = 0; v < vectors; v++) acc[i][v] =
+            vf_load(to + (size_t)i * dim_padded + v * SIMD_WIDTH) * shrink;
     }
     for (uint32_t key = 0; key < keys; key++) {
         vf values[SUM_VECTORS];
-        UNROLL for (uint32_t v = 0; v < vectors; v++)
-            values[v] = vf_load(vt + (size_t)key * dim_padded + v * SIMD_WIDTH);
+        UNROLL for (uint32_t v = 0; v < vectors; v++) values[v] =
+            vf_load(vt + (size_t)key * dim_padded + v * SIMD_WIDTH);
         UNROLL for (uint32_t i = 0; i < queries; i++) {
             vf weight = vf_set1(p[i * TILE + key]);
             UNROLL for (uint32_t v = 0; v < vectors; v++) acc[i][v] = vf_fma(weight, values[v], acc[i][v]);
         }
     }
     UNROLL for (uint32_t i = 0; i < queries; i++) {
-        UNROLL for (uint32_t v = 0; v < vectors; v++)
-            vf_store(to + (size_t)i * dim_padded + v * SIMD_WIDTH, acc[i][v]);
+        UNROLL for (uint32_t v = 0; v < vectors; v++) vf_store(to + (size_t)i * dim_padded + v * SIMD_WIDTH, acc[i][v]);
     }
 }
 
@@ -274,7 +274,8 @@ static void attend_tile(const attention_job *j, const block_state *s, const row_
     const kv_ref *refs = a->refs + b->begin;
     const uint8_t *kv = a->kv;
     uint32_t first_key = tile * TILE, last_pos = refs[b->count - 1].pos, page = refs[0].pages[tile];
-    uint32_t first_row = refs[0].pos >= first_key ? 0 : first_key - refs[0].pos; /* rows before it do not see this tile */
+    /* Rows before first_row do not see this tile. */
+    uint32_t first_row = refs[0].pos >= first_key ? 0 : first_key - refs[0].pos;
     uint32_t from = first_row * j->group, to = b->count * j->group;
     load_keys(l, kv + kv_tile_offset(l, page, a->layer, 0, kv_head), s->kt);
     load_values(l, kv + kv_tile_offset(l, page, a->layer, 1, kv_head), MIN(last_pos - first_key + 1, TILE), s->vt,

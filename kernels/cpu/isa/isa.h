@@ -1,5 +1,5 @@
-/* isa - what the files of this folder share. Each is compiled once per instruction set, with CPU_ISA (the suffix of its symbols),
- * CPU_PATH and SIMD_KIND (simd.h) defined by CMake. */
+/* isa - what the files of this folder share. Each is compiled once per instruction set, with CPU_ISA (the suffix of its
+ * symbols), CPU_PATH and SIMD_KIND (simd.h) defined by CMake. */
 #ifndef BATON_KERNELS_CPU_ISA_ISA_H
 #define BATON_KERNELS_CPU_ISA_ISA_H
 
@@ -8,8 +8,8 @@
 #include "kernels/cpu/simd.h"
 
 #define ISA_PASTE_(name, isa) name##_##isa
-#define ISA_PASTE(name, isa) ISA_PASTE_(name, isa)
-#define ISA(name) ISA_PASTE(name, CPU_ISA)
+#define ISA_PASTE(name, isa)  ISA_PASTE_(name, isa)
+#define ISA(name)             ISA_PASTE(name, CPU_ISA)
 
 status ISA(cpu_embed)(device *d, const op_embed *a);
 status ISA(cpu_rmsnorm)(device *d, const op_rmsnorm *a);

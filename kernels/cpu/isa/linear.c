@@ -1,15 +1,16 @@
 /* linear - out[r, n] = sum_k x[r, k] weight[n, k], weights dequantised on the fly to fp32.
  *
- * An output element is one chain: a vector accumulator over k in ascending steps of the vector's width, then the fixed tree of
- * vf_sum4. Zeros pad k to whole groups of 32. Everything below only decides which elements are computed at the same time:
+ * An output element is one chain: a vector accumulator over k in ascending steps of the vector's width, then the fixed
+ * tree of vf_sum4. Zeros pad k to whole groups of 32. Everything below only decides which elements are computed at the
+ * same time:
  *
  *   one row:   4 weight rows at a time, dequantised in registers; nothing is stored
- *   more rows: a panel of weight rows is dequantised into scratch once, then blocks of x that fit the L2 cache go over it in
- *              tiles of TILE_ROWS x 4; the 4 weight rows of a tile stay in the L1 cache while the block streams past them
+ *   more rows: a panel of weight rows is dequantised into scratch once, then blocks of x that fit the L2 cache go over
+ * it in tiles of TILE_ROWS x 4; the 4 weight rows of a tile stay in the L1 cache while the block streams past them
  *
- * The dot form (both operands contiguous in k) was taken over the outer-product form, which has fewer loads, because quantised weights
- * come in rows: a panel needs no transposition, and one row of x computes the same chains without a panel.
- * Tasks are (panel, block of rows); nothing splits k. */
+ * The dot form (both operands contiguous in k) was taken over the outer-product form, which has fewer loads, because
+ * quantised weights come in rows: a panel needs no transposition, and one row of x computes the same chains without a
+ * panel. Tasks are (panel, block of rows); nothing splits k. */
 #include "kernels/cpu/isa/weights.h"
 
 /* Accumulators of a tile + 4 weights + 1 x fit the registers. */
@@ -121,13 +122,15 @@ INLINE void tile(uint32_t rows, const linear_job *j, const float *x, const float
         float sums[TILE_COLS];
         vf_sum4(sums, acc[r][0], acc[r][1], acc[r][2], acc[r][3]);
         float *to = out + (size_t)r * j->op->weight->rows;
-        if (cols == TILE_COLS) memcpy(to, sums, sizeof sums);
-        else memcpy(to, sums, cols * sizeof *sums);
+        if (cols == TILE_COLS)
+            memcpy(to, sums, sizeof sums);
+        else
+            memcpy(to, sums, cols * sizeof *sums);
     }
 }
 
-/* Rows of the next tile when `left` are left: whole tiles, but the last two are of about one size, for a tile of one row
- * loads as many weights for a third of the work or less. */
+/* Rows of the next tile when `left` are left: whole tiles, but the last two are of about one size, for a tile of one
+ * row loads as many weights for a third of the work or less. */
 static uint32_t tile_rows(uint32_t left) {
     if (left >= 2 * TILE_ROWS) return TILE_ROWS;
     return left > TILE_ROWS ? (left + 1) / 2 : left;
@@ -185,8 +188,7 @@ static void panel_task(void *ctx, uint32_t task, uint32_t thread) {
         const float *x = j->op->x + (size_t)r * weight->cols;
         float *out = j->op->out + (size_t)r * weight->rows;
         for (uint32_t n = n_begin; n < n_end; n += TILE_COLS)
-            block_cols(j, x, rows, panel + (size_t)(n - n_begin) * j->inner_padded, out + n,
-                       MIN(TILE_COLS, n_end - n));
+            block_cols(j, x, rows, panel + (size_t)(n - n_begin) * j->inner_padded, out + n, MIN(TILE_COLS, n_end - n));
     }
 }
 

@@ -47,7 +47,8 @@ static void silu_mul_slice(void *ctx, uint32_t task, uint32_t thread) {
     const op_silu_mul *a = ctx;
     (void)thread;
     size_t i = (size_t)task * SLICE, end = MIN(i + SLICE, (size_t)a->rows * a->dim);
-    for (; i + SIMD_WIDTH <= end; i += SIMD_WIDTH) vf_store(a->out + i, silu_mul(vf_load(a->gate + i), vf_load(a->up + i)));
+    for (; i + SIMD_WIDTH <= end; i += SIMD_WIDTH)
+        vf_store(a->out + i, silu_mul(vf_load(a->gate + i), vf_load(a->up + i)));
     uint32_t rest = (uint32_t)(end - i);
     if (rest) vf_store_part(a->out + i, silu_mul(vf_load_part(a->gate + i, rest), vf_load_part(a->up + i, rest)), rest);
 }

@@ -1,7 +1,7 @@
 /* weights - quantised weights as vectors of floats, 32 at a time.
  *
- * Every use of a weight goes through weights_group, so its value does not depend on who asks. d * q is exact in fp32 for all block types
- * (11 bits times at most 8), hence all instruction sets and ref agree on the values as well. */
+ * Every use of a weight goes through weights_group, so its value does not depend on who asks. d * q is exact in fp32
+ * for all block types (11 bits times at most 8), hence all instruction sets and ref agree on the values as well. */
 #ifndef BATON_KERNELS_CPU_ISA_WEIGHTS_H
 #define BATON_KERNELS_CPU_ISA_WEIGHTS_H
 
