@@ -2,35 +2,34 @@
 
 #include "base/status.h"
 
-#include <math.h>
 #include <stdint.h>
 #include <string.h>
 
-#define LN2_HIGH 0x1.62e42fee00000p-1 /* ends in zeros, so that a small whole number times it is exact */
-#define LN2_LOW  0x1.a39ef35793c76p-33
+/* Adding and subtracting it rounds a float below 2^22 to a whole number, which then stands in the low bits of the sum. */
+#define ROUNDER 0x1.8p23f
+#define LOWEST  (-87.0f) /* e^-87 is still a normal float */
 
-/* Adding and subtracting it rounds a double below 2^51 to a whole number. */
-#define ROUNDER 0x1.8p52
-
-double exact_exp(double x) {
-    DEBUG_ASSERT(x <= 0);
-    if (x < -708.0) return 0.0;
-    double k = (x * 0x1.71547652b82fep0 + ROUNDER) - ROUNDER;
-    double r = x - k * LN2_HIGH - k * LN2_LOW; /* |r| <= ln 2 / 2 */
-
-    /* 1/n!, n = 13 .. 2: the next term is below 2^-56. */
-    static const double term[] = {
-        1.0 / 6227020800, 1.0 / 479001600, 1.0 / 39916800, 1.0 / 3628800, 1.0 / 362880, 1.0 / 40320,
-        1.0 / 5040,       1.0 / 720,       1.0 / 120,      1.0 / 24,      1.0 / 6,      1.0 / 2,
-    };
-    double sum = term[0];
-    for (int i = 1; i < 12; i++) sum = sum * r + term[i];
-    sum = 1.0 + (r + r * r * sum);
-
-    uint64_t bits = (uint64_t)((int64_t)k + 1023) << 52; /* 2^k; k >= -1022, so it is normal */
-    double scale;
-    memcpy(&scale, &bits, sizeof scale);
-    return sum * scale;
+/* e^x = 2^k e^r, |r| <= ln 2 / 2. No branch and no call, so that the compiler makes it four or more at once. */
+void exact_exp(const float *x, float *out, uint32_t count) {
+    for (uint32_t i = 0; i < count; i++) {
+        float at = x[i] < LOWEST ? LOWEST : x[i];
+        float t = at * 0x1.715476p0f + ROUNDER, k = t - ROUNDER;
+        float r = at - k * 0x1.62e4p-1f; /* the high part of ln 2: k times it is exact */
+        r = r - k * 0x1.7f7d1cp-20f;
+        float sum = 1.0f / 5040; /* 1/n!; the next term is below 2^-27 */
+        sum = sum * r + 1.0f / 720;
+        sum = sum * r + 1.0f / 120;
+        sum = sum * r + 1.0f / 24;
+        sum = sum * r + 1.0f / 6;
+        sum = sum * r + 0.5f;
+        sum = 1.0f + (r + r * r * sum);
+        uint32_t bits;
+        memcpy(&bits, &t, sizeof bits);
+        bits = (bits << 23) + (127u << 23); /* 2^k */
+        float scale;
+        memcpy(&scale, &bits, sizeof scale);
+        out[i] = x[i] < LOWEST ? 0.0f : sum * scale;
+    }
 }
 
 double exact_log(double x) {
@@ -48,5 +47,6 @@ double exact_log(double x) {
     /* log m = 2 atanh(s), s = (m - 1) / (m + 1), |s| < 0.1716. */
     double s = (m - 1.0) / (m + 1.0), s2 = s * s, sum = 0;
     for (int n = 21; n >= 3; n -= 2) sum = (sum + 1.0 / n) * s2;
-    return (double)k * LN2_HIGH + (2.0 * (s + s * sum) + (double)k * LN2_LOW);
+    /* ln 2 in two parts; k times the high one is exact. */
+    return (double)k * 0x1.62e42fee00000p-1 + (2.0 * (s + s * sum) + (double)k * 0x1.a39ef35793c76p-33);
 }

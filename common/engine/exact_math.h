@@ -1,14 +1,15 @@
 /* exact_math - exp and log whose result is the same on every machine, for the sampler.
  *
- * libm picks its code by CPU at run time (with or without FMA), so its last bit is not a property of the program. These use
- * plain double additions and multiplications in a written order (-ffp-contract=off): IEEE 754 fixes every bit. Relative error < 1e-15 for exp;
- * log is accurate to < 1e-15 of max(1, |result|). */
+ * libm picks its code by CPU at run time (with or without FMA), so its last bit is not a property of the program. These use plain
+ * additions and multiplications in a written order (-ffp-contract=off): IEEE 754 fixes every bit, however the compiler vectorises. */
 #ifndef BATON_ENGINE_EXACT_MATH_H
 #define BATON_ENGINE_EXACT_MATH_H
 
-/* e^x for x <= 0. 0 below -708; x may be -infinity. */
-double exact_exp(double x);
-/* Natural logarithm of a normal x > 0. */
+#include <stdint.h>
+
+/* out[i] = e^x[i] for x[i] <= 0 (-infinity too); 0 below -87. Relative error < 2e-7. out may be x. */
+void exact_exp(const float *x, float *out, uint32_t count);
+/* Natural logarithm of a normal x > 0, within 1e-15 of max(1, |result|). */
 double exact_log(double x);
 
 #endif

@@ -11,7 +11,8 @@
  * min_tokens bans the end-of-generation ids and the stop ids. ignore_eos bans nothing, and does not lift that ban either: it only
  * says that an end id does not end the sequence (as in vLLM).
  *
- * Top-k and top-p need the largest candidates in order, but rarely many: a heap is built in O(n) and popped as far as needed. */
+ * Top-k and top-p are sets: the shortest run of best tokens that has k members, or mass p. It is found by selection in O(vocab)
+ * (quickselect, by count or by mass); nothing is sorted. */
 #include "engine/sampler.h"
 
 #include "base/mem.h"
@@ -23,17 +24,17 @@
 #include <string.h>
 
 typedef struct candidate {
-    double p; /* exp(z): probability relative to the best token */
-    float z;  /* (logit - best logit) / temperature, <= 0 */
+    float z; /* (logit - best logit) / temperature, <= 0 */
+    float p; /* exp(z): probability relative to the best token */
     int32_t id;
 } candidate;
 
 struct sampler {
     uint32_t vocab;
-    float *logits;     /* [vocab] the working copy */
-    candidate *heap;   /* [vocab] */
-    candidate *picked; /* [vocab] popped from the heap, best first */
-    uint32_t *seen;    /* [vocab] occurrences in the output; SEEN_PROMPT for the prompt. All 0 between calls */
+    float *logits;   /* [vocab] the working copy; z after temperature */
+    float *p;        /* [vocab] exp(z); 0 = cannot come */
+    candidate *list; /* [vocab] what top-k and top-p choose from */
+    uint32_t *seen;  /* [vocab] occurrences in the output; SEEN_PROMPT for the prompt. All 0 between calls */
 };
 
 #define SEEN_PROMPT 0x80000000u
@@ -43,8 +44,8 @@ sampler *sampler_new(uint32_t vocab) {
     sampler *s = xcalloc(1, sizeof *s);
     s->vocab = vocab;
     s->logits = xcalloc(vocab, sizeof *s->logits);
-    s->heap = xcalloc(vocab, sizeof *s->heap);
-    s->picked = xcalloc(vocab, sizeof *s->picked);
+    s->p = xcalloc(vocab, sizeof *s->p);
+    s->list = xcalloc(vocab, sizeof *s->list);
     s->seen = xcalloc(vocab, sizeof *s->seen);
     return s;
 }
@@ -52,8 +53,8 @@ sampler *sampler_new(uint32_t vocab) {
 void sampler_free(sampler *s) {
     if (!s) return;
     free(s->logits);
-    free(s->heap);
-    free(s->picked);
+    free(s->p);
+    free(s->list);
     free(s->seen);
     free(s);
 }
@@ -78,38 +79,39 @@ void philox4x32_10(const uint32_t counter[4], const uint32_t key[2], uint32_t ou
     out[3] = c3;
 }
 
-/* Words of the tokens' random numbers; remembers the last group of four, for candidates in ascending order of id. */
-typedef struct noise {
+/* A race of exponential clocks: the smallest -log(u) / p wins, of equals the lowest id. */
+typedef struct race {
     uint32_t key[2], position, choice;
-    uint32_t group; /* id / 4 of `words`; UINT32_MAX = none */
+    uint32_t group; /* id / 4 of `words`; UINT32_MAX = none: candidates in order of id share a call */
     uint32_t words[4];
-} noise;
+    double best; /* the winner's time so far */
+    int32_t winner;
+} race;
 
-static double noise_of(noise *n, int32_t id) {
-    uint32_t group = (uint32_t)id / 4;
-    if (group != n->group) {
-        const uint32_t counter[4] = {group, n->position, n->choice, 0};
-        philox4x32_10(counter, n->key, n->words);
-        n->group = group;
-    }
-    return ((double)n->words[id % 4] + 0.5) * 0x1p-32; /* in (0, 1), exact */
+static race race_start(const sample_input *in) {
+    return (race){.key = {(uint32_t)in->params->seed, (uint32_t)(in->params->seed >> 32)},
+                  .position = in->prompt_count + in->output_count,
+                  .choice = in->params->choice,
+                  .group = UINT32_MAX,
+                  .best = INFINITY,
+                  .winner = -1};
 }
 
-/* The candidate with the smallest -log(u) / p; ties to the lowest id. Since -log(u) >= 1 - u, a candidate with (1 - u) / p above
- * the best so far has lost; the margin is far larger than the rounding errors, so the shortcut never decides. */
-static int32_t race(const candidate *c, uint32_t count, noise *n) {
-    double best = INFINITY;
-    int32_t winner = -1;
-    for (uint32_t i = 0; i < count; i++) {
-        double u = noise_of(n, c[i].id);
-        if (1.0 - u > best * c[i].p * (1 + 1e-12)) continue;
-        double arrival = -exact_log(u) / c[i].p;
-        if (arrival > best || (arrival == best && c[i].id > winner)) continue;
-        best = arrival;
-        winner = c[i].id;
+/* Since -log(u) >= 1 - u, a candidate with (1 - u) / p above the best so far has lost, and most are dismissed so; the margin is far
+ * larger than the rounding errors, so the shortcut never decides. */
+static inline void race_enter(race *r, int32_t id, float p) {
+    uint32_t group = (uint32_t)id / 4;
+    if (group != r->group) {
+        const uint32_t counter[4] = {group, r->position, r->choice, 0};
+        philox4x32_10(counter, r->key, r->words);
+        r->group = group;
     }
-    POST(winner >= 0);
-    return winner;
+    double u = ((double)r->words[id % 4] + 0.5) * 0x1p-32; /* in (0, 1), exact */
+    if (1.0 - u > r->best * (double)p * (1 + 1e-12)) return;
+    double time = -exact_log(u) / (double)p;
+    if (time > r->best || (time == r->best && id > r->winner)) return;
+    r->best = time;
+    r->winner = id;
 }
 
 /* --- stages on the working copy --- */
@@ -167,28 +169,47 @@ static void ban_ends(sampler *s, const sample_input *in) {
 
 /* The lowest id with the largest value; -1 when all are -infinity or one is NaN or +infinity. */
 static int32_t arg_max(const float *x, uint32_t count) {
-    float best = -INFINITY;
-    int32_t at = -1;
-    bool sane = true;
-    for (uint32_t i = 0; i < count; i++) {
-        sane &= x[i] <= FLT_MAX; /* false for NaN too */
-        if (x[i] > best) {
-            best = x[i];
-            at = (int32_t)i;
+    enum { LANES = 8 }; /* independent maxima, for vector registers */
+    float most[LANES];
+    for (int l = 0; l < LANES; l++) most[l] = -INFINITY;
+    uint32_t broken = 0, i = 0;
+    for (; i + LANES <= count; i += LANES) {
+        for (int l = 0; l < LANES; l++) {
+            broken |= !(x[i + l] <= FLT_MAX); /* NaN too */
+            most[l] = x[i + l] > most[l] ? x[i + l] : most[l];
         }
     }
-    return sane ? at : -1;
+    for (; i < count; i++) {
+        broken |= !(x[i] <= FLT_MAX);
+        most[0] = x[i] > most[0] ? x[i] : most[0];
+    }
+    for (int l = 1; l < LANES; l++) most[0] = most[l] > most[0] ? most[l] : most[0];
+    if (broken || most[0] == -INFINITY) return -1;
+    int32_t at = 0;
+    while (x[at] != most[0]) at++;
+    return at;
 }
 
-/* Temperature and min-p: the candidates in ascending order of id. */
-static uint32_t collect(sampler *s, const sampling *p, float best) {
+/* Temperature and min-p. */
+static void weigh(sampler *s, const sampling *p, float best) {
+    for (uint32_t i = 0; i < s->vocab; i++) s->logits[i] = (s->logits[i] - best) / p->temperature;
+    exact_exp(s->logits, s->p, s->vocab);
+    for (uint32_t i = 0; i < s->vocab && p->min_p > 0; i++) s->p[i] = s->p[i] < p->min_p ? 0.0f : s->p[i];
+}
+
+static double mass_of(const float *p, uint32_t count) {
+    double part[4] = {0};
+    uint32_t i = 0;
+    for (; i + 4 <= count; i += 4)
+        for (int l = 0; l < 4; l++) part[l] += (double)p[i + l];
+    for (; i < count; i++) part[0] += (double)p[i];
+    return (part[0] + part[1]) + (part[2] + part[3]);
+}
+
+static uint32_t collect(sampler *s, float floor) {
     uint32_t count = 0;
-    for (uint32_t i = 0; i < s->vocab; i++) {
-        float z = (s->logits[i] - best) / p->temperature;
-        double odds = exact_exp((double)z);
-        if (odds <= 0 || odds < (double)p->min_p) continue;
-        s->heap[count++] = (candidate){.p = odds, .z = z, .id = (int32_t)i};
-    }
+    for (uint32_t i = 0; i < s->vocab; i++)
+        if (s->p[i] > 0 && s->p[i] >= floor) s->list[count++] = (candidate){.z = s->logits[i], .p = s->p[i], .id = (int32_t)i};
     return count;
 }
 
@@ -196,74 +217,76 @@ static bool before(const candidate *a, const candidate *b) {
     return a->z > b->z || (a->z == b->z && a->id < b->id);
 }
 
-static void sift_down(candidate *h, uint32_t count, uint32_t at) {
-    candidate c = h[at];
-    for (uint32_t child; (child = 2 * at + 1) < count; at = child) {
-        if (child + 1 < count && before(&h[child + 1], &h[child])) child++;
-        if (!before(&h[child], &c)) break;
-        h[at] = h[child];
+static void swap(candidate *a, candidate *b) {
+    candidate c = *a;
+    *a = *b;
+    *b = c;
+}
+
+/* Puts the median of three where partition expects the pivot: at `first`. */
+static void place_pivot(candidate *first, candidate *middle, candidate *last) {
+    if (before(middle, first)) swap(middle, first);
+    if (before(last, first)) swap(last, first);
+    if (before(last, middle)) swap(last, middle);
+    swap(first, middle);
+}
+
+/* Moves to the front the shortest run of best candidates that has `most` members or mass `need`, and returns its length.
+ * Invariant: [0, low) is in the run and does not fill it; [0, high) fills it or is everything. */
+static uint32_t cut(candidate *c, uint32_t count, uint32_t most, double need) {
+    uint32_t low = 0, high = count;
+    double mass = 0; /* of [0, low) */
+    while (high - low > 1) {
+        place_pivot(&c[low], &c[low + (high - low) / 2], &c[high - 1]);
+        uint32_t at = low; /* (low, at] come before the pivot */
+        double left = 0;   /* their mass */
+        for (uint32_t i = low + 1; i < high; i++) {
+            if (!before(&c[i], &c[low])) continue;
+            left += (double)c[i].p;
+            swap(&c[i], &c[++at]);
+        }
+        swap(&c[low], &c[at]);
+        double with_pivot = mass + left + (double)c[at].p;
+        if (at > low && (at >= most || mass + left >= need)) {
+            high = at;
+        } else if (at + 1 >= most || with_pivot >= need) {
+            return at + 1;
+        } else {
+            mass = with_pivot;
+            low = at + 1;
+        }
     }
-    h[at] = c;
+    return high;
 }
 
-static void heap_make(candidate *h, uint32_t count) {
-    for (uint32_t i = count / 2; i-- > 0;) sift_down(h, count, i);
-}
-
-static candidate heap_pop(candidate *h, uint32_t *count) {
-    candidate top = h[0];
-    h[0] = h[--*count];
-    if (*count) sift_down(h, *count, 0);
-    return top;
-}
-
-static uint32_t pick_top_k(sampler *s, uint32_t count, uint32_t k) {
-    heap_make(s->heap, count);
-    for (uint32_t i = 0; i < k; i++) s->picked[i] = heap_pop(s->heap, &count);
-    return k;
-}
-
-static double mass_of(const candidate *c, uint32_t count) {
-    double sum = 0;
-    for (uint32_t i = 0; i < count; i++) sum += c[i].p;
-    return sum;
-}
-
-/* The shortest run of best candidates whose mass reaches top_p. Those below (1 - top_p) / count of the mass cannot belong to it: what
- * follows one of them in order would not fill the rest. They never enter the heap. */
-static uint32_t pick_top_p(sampler *s, uint32_t count, float top_p) {
-    double mass = mass_of(s->heap, count), floor = (1.0 - (double)top_p) * mass / count * (1 - 1e-9);
-    uint32_t kept = 0, picked = 0;
-    for (uint32_t i = 0; i < count; i++)
-        if (s->heap[i].p >= floor) s->heap[kept++] = s->heap[i];
-    heap_make(s->heap, kept);
-    double sum = 0;
-    do {
-        s->picked[picked] = heap_pop(s->heap, &kept);
-        sum += s->picked[picked++].p;
-    } while (kept > 0 && sum < (double)top_p * mass);
-    return picked;
-}
-
-/* The same on candidates that are in order already. */
-static uint32_t cut_top_p(const candidate *c, uint32_t count, float top_p) {
-    double want = (double)top_p * mass_of(c, count), sum = 0;
-    for (uint32_t i = 0; i < count; i++)
-        if ((sum += c[i].p) >= want) return i + 1;
-    return count;
+/* Tokens below (1 - top_p) / count of the mass cannot belong to the run: what follows one of them would not fill the rest. */
+static uint32_t filter(sampler *s, const sampling *p) {
+    bool by_k = p->top_k > 0 && (uint32_t)p->top_k < s->vocab;
+    if (!by_k) {
+        double mass = mass_of(s->p, s->vocab), rest = 1.0 - (double)p->top_p;
+        uint32_t count = collect(s, (float)(rest * mass / s->vocab * 0.999));
+        return cut(s->list, count, count, (double)p->top_p * mass);
+    }
+    uint32_t count = cut(s->list, collect(s, 0), (uint32_t)p->top_k, INFINITY);
+    if (p->top_p >= 1.0f) return count;
+    double mass = 0;
+    for (uint32_t i = 0; i < count; i++) mass += (double)s->list[i].p;
+    return cut(s->list, count, count, (double)p->top_p * mass);
 }
 
 static int32_t draw(sampler *s, const sample_input *in, float best) {
     const sampling *p = in->params;
-    noise n = {.key = {(uint32_t)p->seed, (uint32_t)(p->seed >> 32)},
-               .position = in->prompt_count + in->output_count,
-               .choice = p->choice,
-               .group = UINT32_MAX};
-    uint32_t count = collect(s, p, best);
-    bool by_k = p->top_k > 0 && (uint32_t)p->top_k < count, by_p = p->top_p < 1.0f;
-    if (by_k) count = pick_top_k(s, count, (uint32_t)p->top_k);
-    if (by_p) count = by_k ? cut_top_p(s->picked, count, p->top_p) : pick_top_p(s, count, p->top_p);
-    return race(by_k || by_p ? s->picked : s->heap, count, &n);
+    race r = race_start(in);
+    weigh(s, p, best);
+    if (p->top_p < 1.0f || (p->top_k > 0 && (uint32_t)p->top_k < s->vocab)) {
+        uint32_t count = filter(s, p);
+        for (uint32_t i = 0; i < count; i++) race_enter(&r, s->list[i].id, s->list[i].p);
+    } else {
+        for (uint32_t i = 0; i < s->vocab; i++)
+            if (s->p[i] > 0) race_enter(&r, (int32_t)i, s->p[i]);
+    }
+    POST(r.winner >= 0);
+    return r.winner;
 }
 
 /* --- logprobs --- */
@@ -277,15 +300,15 @@ static void add_top(token_out *out, uint32_t want, int32_t id, float logit) {
 }
 
 /* log softmax of the raw logits. The best are found on the logits and turned into logprobs afterwards. */
-static void fill_logprobs(const sampler *s, const float *logits, int32_t wanted, token_out *out) {
+static void fill_logprobs(sampler *s, const float *logits, int32_t wanted, token_out *out) {
     float best = logits[arg_max(logits, s->vocab)];
     uint32_t top = (uint32_t)MIN(MIN(wanted, SAMPLING_LOGPROBS_MAX), (int32_t)s->vocab);
-    double sum = 0;
     for (uint32_t i = 0; i < s->vocab; i++) {
-        sum += exact_exp((double)logits[i] - (double)best);
+        s->p[i] = logits[i] - best;
         add_top(out, top, (int32_t)i, logits[i]);
     }
-    double log_sum = (double)best + exact_log(sum);
+    exact_exp(s->p, s->p, s->vocab);
+    double log_sum = (double)best + exact_log(mass_of(s->p, s->vocab));
     out->logprob = (float)((double)logits[out->id] - log_sum);
     for (uint32_t i = 0; i < out->top_count; i++) out->top[i].logprob = (float)((double)out->top[i].logprob - log_sum);
 }

@@ -97,10 +97,15 @@ static void philox_matches_the_published_vectors(void **state) {
 
 static void exp_and_log_are_accurate(void **state) {
     (void)state;
-    for (double x = 0; x > -700; x -= 0.0371) assert_true(fabs(exact_exp(x) / exp(x) - 1) < 1e-15);
-    assert_true(exact_exp(0) == 1);
-    assert_true(exact_exp(-INFINITY) == 0);
-    assert_true(exact_exp(-708.5) == 0);
+    for (float x = 0; x > -87; x -= 0.00371f) {
+        float y;
+        exact_exp(&x, &y, 1);
+        assert_true(fabs((double)y / exp((double)x) - 1) < 2e-7);
+    }
+    float edge[] = {0, -0.0f, -87, -87.01f, -1e30f, -INFINITY}, out[6];
+    exact_exp(edge, out, 6);
+    assert_true(out[0] == 1 && out[1] == 1 && out[2] > 0);
+    assert_true(out[3] == 0 && out[4] == 0 && out[5] == 0);
     for (double x = 0x1p-33; x < 1e6; x *= 1.0173) assert_true(fabs(exact_log(x) - log(x)) < 1e-15 * fmax(1, fabs(log(x))));
     assert_true(exact_log(1) == 0);
 }
