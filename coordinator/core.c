@@ -44,7 +44,8 @@ static status check_roles(const core *c, errbuf *eb) {
     for (uint32_t i = 0; i < ROLE_COUNT; i++) here[i] = joined(c, (worker_role)i) > 0 || c->opt.role_wanted[i] > 0;
     if (here[ROLE_COLOCATED] || (here[ROLE_PREFILL] && here[ROLE_DECODE])) return ST_OK;
     worker_role missing = here[ROLE_PREFILL] ? ROLE_DECODE : here[ROLE_DECODE] ? ROLE_PREFILL : ROLE_COLOCATED;
-    return errf(eb, ST_PEER, "no %s worker has joined, and the config wants none: start one", worker_role_name(missing));
+    return errf(eb, ST_PEER, "no %s worker has joined, and the config wants none: start one",
+                worker_role_name(missing));
 }
 
 /* Rule 10: tokens (prompt + max_tokens) that the smallest pool can hold, its headroom kept. pool: its worker; NULL when
@@ -84,15 +85,17 @@ static status admit_tokens(const core *c, const core_request *r, uint32_t *max_t
         snprintf(sum, sizeof sum, "the prompt of %u tokens", r->prompt_count);
     if (!pool)
         return errf(eb, ST_INVALID, "%s exceeds the context of %u tokens: shorten it or lower max_tokens", sum, limit);
-    return errf(eb, ST_INVALID, "%s exceeds the %u tokens that the KV pool of %s can hold: shorten it or lower max_tokens",
-                sum, limit, pool->name);
+    return errf(eb, ST_INVALID,
+                "%s exceeds the %u tokens that the KV pool of %s can hold: shorten it or lower max_tokens", sum, limit,
+                pool->name);
 }
 
 status core_submit(core *c, const core_request *in, uint64_t now_ns, uint64_t *req, errbuf *eb) {
     PRE(c && in && in->prompt && req);
     if (in->prompt_count == 0 || in->params.max_tokens == 0) {
         c->n.rejected_invalid++;
-        return errf(eb, ST_INVALID, "%s must be at least 1", in->prompt_count ? "max_tokens" : "the prompt's token count");
+        return errf(eb, ST_INVALID, "%s must be at least 1",
+                    in->prompt_count ? "max_tokens" : "the prompt's token count");
     }
     status st = check_roles(c, eb);
     if (st != ST_OK) return st;

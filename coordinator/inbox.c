@@ -71,7 +71,8 @@ static void end_earlier_session(core *c, uint64_t conn, const ctl_join *join) {
 static bool join_acceptable(core *c, uint64_t conn, const ctl_join *join) {
     errbuf why = {0};
     if (join->page_tokens != KV_PAGE_TOKENS) {
-        errf(&why, ST_INVALID, "pages of %u tokens, want %u: start the same version", join->page_tokens, KV_PAGE_TOKENS);
+        errf(&why, ST_INVALID, "pages of %u tokens, want %u: start the same version", join->page_tokens,
+             KV_PAGE_TOKENS);
         refuse(c, conn, "page_tokens", why.text);
         return false;
     }
@@ -94,7 +95,8 @@ static void on_join(core *c, uint64_t conn, const ctl_msg *msg, uint64_t now_ns)
     end_earlier_session(c, conn, join);
     recovery_lost_members(c, now_ns);
     if (!join_acceptable(c, conn, join)) return;
-    if (c->member_count == c->opt.max_workers) { /* unanswered: the worker asks again, and one that died may be gone by then */
+    if (c->member_count ==
+        c->opt.max_workers) { /* unanswered: the worker asks again, and one that died may be gone by then */
         log_warn("core.member", "no place for a worker: raise limits.max_workers", "worker=%s", join->name);
         return;
     }
@@ -166,9 +168,14 @@ static void on_token(core *c, member *m, const ctl_token *t, uint64_t now_ns) {
         return;
     }
     switch (token_log_put(&r->log, t->index, &t->token)) {
-    case TOKEN_SAME: c->n.duplicate_tokens++; break;
-    case TOKEN_FAR: c->n.stale_messages++; break;
-    case TOKEN_NEW: break;
+    case TOKEN_SAME:
+        c->n.duplicate_tokens++;
+        break;
+    case TOKEN_FAR:
+        c->n.stale_messages++;
+        break;
+    case TOKEN_NEW:
+        break;
     case TOKEN_DIFFERS: {
         errbuf eb = {0};
         errf(&eb, ST_CORRUPT, "%s computed %d as output token %u, but another token was computed there before", m->name,
@@ -270,13 +277,24 @@ static void on_request_message(core *c, member *m, const ctl_msg *msg, uint64_t 
     request *r = request_table_find(&c->requests, msg->req);
     CHECK(r && (r->p == m || r->d == m));
     switch (msg->kind) {
-    case CTL_NO_ROOM: on_no_room(c, r, m, now_ns); break;
-    case CTL_RESERVED: on_reserved(c, r, m, msg, now_ns); break;
-    case CTL_VERIFIED: on_verified(c, r, m, msg, now_ns); break;
-    case CTL_HANDOFF_FAILED: on_handoff_failed(c, r, m, msg, now_ns); break;
+    case CTL_NO_ROOM:
+        on_no_room(c, r, m, now_ns);
+        break;
+    case CTL_RESERVED:
+        on_reserved(c, r, m, msg, now_ns);
+        break;
+    case CTL_VERIFIED:
+        on_verified(c, r, m, msg, now_ns);
+        break;
+    case CTL_HANDOFF_FAILED:
+        on_handoff_failed(c, r, m, msg, now_ns);
+        break;
     case CTL_PREEMPTED:
-    case CTL_CLOSED: on_gone_from(c, r, m, msg, now_ns); break;
-    default: break; /* inbox_message lets only these through */
+    case CTL_CLOSED:
+        on_gone_from(c, r, m, msg, now_ns);
+        break;
+    default:
+        break; /* inbox_message lets only these through */
     }
 }
 
@@ -334,8 +352,12 @@ void inbox_message(core *c, uint64_t conn, const ctl_msg *msg, uint64_t now_ns) 
     }
     heard(c, m, msg, now_ns);
     switch (msg->kind) {
-    case CTL_HEARTBEAT: on_heartbeat(c, m); break;
-    case CTL_DRAINED: on_drained(c, m); break;
+    case CTL_HEARTBEAT:
+        on_heartbeat(c, m);
+        break;
+    case CTL_DRAINED:
+        on_drained(c, m);
+        break;
     case CTL_TOKENS:
         for (uint32_t i = 0; i < msg->tokens.count && !m->lost; i++) on_token(c, m, &msg->tokens.tokens[i], now_ns);
         break;
@@ -344,7 +366,11 @@ void inbox_message(core *c, uint64_t conn, const ctl_msg *msg, uint64_t now_ns) 
     case CTL_VERIFIED:
     case CTL_HANDOFF_FAILED:
     case CTL_PREEMPTED:
-    case CTL_CLOSED: on_request_message(c, m, msg, now_ns); break;
-    default: c->n.stale_messages++; break; /* a kind that only the coordinator sends */
+    case CTL_CLOSED:
+        on_request_message(c, m, msg, now_ns);
+        break;
+    default:
+        c->n.stale_messages++;
+        break; /* a kind that only the coordinator sends */
     }
 }

@@ -56,7 +56,8 @@ static bool step_too_old(const ctl_heartbeat *b, uint64_t step_age_min_ns) {
     return b->step_age_ns > MAX(step_age_min_ns, 20 * b->step_median_ns);
 }
 
-bool member_heard(member *m, uint32_t free_pages, const ctl_heartbeat *beat, uint64_t step_age_min_ns, uint64_t now_ns) {
+bool member_heard(member *m, uint32_t free_pages, const ctl_heartbeat *beat, uint64_t step_age_min_ns,
+                  uint64_t now_ns) {
     PRE(m);
     if (member_state_of(m) == MEMBER_GONE) return false;
     m->heard_ns = MAX(m->heard_ns, now_ns);
@@ -68,10 +69,13 @@ bool member_heard(member *m, uint32_t free_pages, const ctl_heartbeat *beat, uin
         if (!beat || step_too_old(beat, step_age_min_ns)) return false;
         sm_move(&m->sm, MEMBER_READY, now_ns);
         return true;
-    case MEMBER_SUSPECT: sm_move(&m->sm, m->draining ? MEMBER_DRAINING : MEMBER_READY, now_ns); return true;
+    case MEMBER_SUSPECT:
+        sm_move(&m->sm, m->draining ? MEMBER_DRAINING : MEMBER_READY, now_ns);
+        return true;
     case MEMBER_READY:
     case MEMBER_DRAINING:
-    case MEMBER_GONE: return false;
+    case MEMBER_GONE:
+        return false;
     }
     return false;
 }
@@ -86,8 +90,8 @@ bool member_judge(member *m, const core_options *opt, uint64_t now_ns, errbuf *w
         return true;
     }
     if (s != MEMBER_JOINING && step_too_old(&m->beat, opt->step_age_min_ns)) {
-        errf(why, ST_PEER, "a step runs for %llu ms, the median is %llu ms",
-             m->beat.step_age_ns / NS_PER_MS, m->beat.step_median_ns / NS_PER_MS);
+        errf(why, ST_PEER, "a step runs for %llu ms, the median is %llu ms", m->beat.step_age_ns / NS_PER_MS,
+             m->beat.step_median_ns / NS_PER_MS);
         return true;
     }
     if (silence >= opt->suspect_ns && (s == MEMBER_READY || s == MEMBER_DRAINING))
@@ -99,10 +103,13 @@ uint64_t member_judge_next(const member *m, const core_options *opt) {
     PRE(m && opt);
     switch (member_state_of(m)) {
     case MEMBER_READY:
-    case MEMBER_DRAINING: return m->heard_ns + opt->suspect_ns;
+    case MEMBER_DRAINING:
+        return m->heard_ns + opt->suspect_ns;
     case MEMBER_JOINING:
-    case MEMBER_SUSPECT: return m->heard_ns + opt->gone_ns;
-    case MEMBER_GONE: break;
+    case MEMBER_SUSPECT:
+        return m->heard_ns + opt->gone_ns;
+    case MEMBER_GONE:
+        break;
     }
     return UINT64_MAX;
 }
@@ -131,8 +138,8 @@ void member_offer(member *m, uint64_t req, uint32_t attempt, uint32_t pages, uin
         m->hold_capacity = m->hold_capacity ? m->hold_capacity * 2 : 16;
         m->holds = xrealloc(m->holds, m->hold_capacity, sizeof *m->holds);
     }
-    m->holds[m->hold_count++] = (hold){
-        .req = req, .attempt_first = attempt, .attempt = attempt, .pages = pages, .rows = rows, .open = true};
+    m->holds[m->hold_count++] =
+        (hold){.req = req, .attempt_first = attempt, .attempt = attempt, .pages = pages, .rows = rows, .open = true};
 }
 
 hold *member_hold(const member *m, uint64_t req) {

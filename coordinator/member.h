@@ -3,13 +3,13 @@
  *   JOINING -> READY <-> SUSPECT;  READY <-> DRAINING <-> SUSPECT;  JOINING | READY | SUSPECT | DRAINING -> GONE
  *
  * A member is one session: a worker that joins again is another member with another incarnation. JOINING ends with the
- * first heartbeat, which proves that WELCOME arrived, tells the free pages after whatever the last session left behind, and
- * that no old step is stuck.
+ * first heartbeat, which proves that WELCOME arrived, tells the free pages after whatever the last session left behind,
+ * and that no old step is stuck.
  *
- * Holds: one per {request, attempt} that the worker was given, until it said that nothing of it is left. A hold is `open`
- * while the worker's free_pages may not include its pages yet; those are the promises of control.md. Because a prefill
- * worker takes all pages of a prompt at once and gives all back at once, its holds alone also tell how many pages it uses
- * at most; so for it the larger of the two lower bounds of free pages is taken.
+ * Holds: one per {request, attempt} that the worker was given, until it said that nothing of it is left. A hold is
+ * `open` while the worker's free_pages may not include its pages yet; those are the promises of control.md. Because a
+ * prefill worker takes all pages of a prompt at once and gives all back at once, its holds alone also tell how many
+ * pages it uses at most; so for it the larger of the two lower bounds of free pages is taken.
  *
  * Thread: the coordinator's loop. */
 #ifndef BATON_COORDINATOR_MEMBER_H
@@ -41,10 +41,10 @@ typedef struct member {
     uint64_t heard_ns; /* last message, moved forward by the time the coordinator itself slept */
     ctl_heartbeat beat;
     uint32_t free_pages;
-    bool draining;     /* DRAIN was asked for */
-    bool exiting;      /* EXIT was sent */
-    bool full;         /* it refused room: no offer until its free pages grow or the next heartbeat */
-    char *lost;        /* why the session ended; NULL while it lives; owned */
+    bool draining; /* DRAIN was asked for */
+    bool exiting;  /* EXIT was sent */
+    bool full;     /* it refused room: no offer until its free pages grow or the next heartbeat */
+    char *lost;    /* why the session ended; NULL while it lives; owned */
 
     hold *holds; /* [hold_count]; owned */
     uint32_t hold_count, hold_capacity;
@@ -54,7 +54,8 @@ member *member_new(const ctl_join *join, const char *name, uint64_t conn, uint64
 void member_free(member *m);
 
 member_state member_state_of(const member *m);
-/* Any current message: the member lives. beat: its heartbeat, or NULL. True when a silent or joining member came (back) to work. */
+/* Any current message: the member lives. beat: its heartbeat, or NULL. True when a silent or joining member came (back)
+ * to work. */
 bool member_heard(member *m, uint32_t free_pages, const ctl_heartbeat *beat, uint64_t step_age_min_ns, uint64_t now_ns);
 /* Rule 14. True: it must be declared GONE; why tells. Otherwise it may have become SUSPECT. */
 bool member_judge(member *m, const core_options *opt, uint64_t now_ns, errbuf *why);
@@ -64,14 +65,15 @@ bool member_takes_work(const member *m);                              /* READY, 
 bool member_lives(const member *m);                                   /* may still finish what it has */
 
 void member_offer(member *m, uint64_t req, uint32_t attempt, uint32_t pages, uint32_t rows);
-hold *member_hold(const member *m, uint64_t req);                          /* the current one; NULL when none or closing */
-hold *member_hold_of(const member *m, uint64_t req, uint32_t attempt);     /* any that covers the attempt; NULL */
-uint32_t member_close(member *m, uint64_t req);                            /* now closing; returns its newest attempt */
-void member_closed(member *m, uint64_t req, uint32_t attempt);             /* the worker holds nothing up to attempt */
+hold *member_hold(const member *m, uint64_t req);                      /* the current one; NULL when none or closing */
+hold *member_hold_of(const member *m, uint64_t req, uint32_t attempt); /* any that covers the attempt; NULL */
+uint32_t member_close(member *m, uint64_t req);                        /* now closing; returns its newest attempt */
+void member_closed(member *m, uint64_t req, uint32_t attempt);         /* the worker holds nothing up to attempt */
 
 uint32_t member_promised(const member *m); /* pages of open holds */
 uint32_t member_rows(const member *m);     /* prompt rows assigned and not computed (rule 6) */
-uint32_t member_slots_used(const member *m); /* of max_seqs: on a prefill worker only prompts that are not computed yet */
+uint32_t
+member_slots_used(const member *m); /* of max_seqs: on a prefill worker only prompts that are not computed yet */
 uint32_t member_available(const member *m); /* pages that are free by our own count */
 /* Rule 8: pages that must stay free beside a new admission. */
 uint32_t member_headroom(const member *m);
@@ -88,7 +90,8 @@ typedef struct numerics {
 } numerics;
 void numerics_set(numerics *n, const ctl_join *join, const char *from);
 void numerics_done(numerics *n);
-/* The first field that differs; NULL when all agree or nothing is set. Borrowed from n or join. why gets the sentence. */
+/* The first field that differs; NULL when all agree or nothing is set. Borrowed from n or join. why gets the sentence.
+ */
 const char *numerics_differ(const numerics *n, const ctl_join *join, errbuf *why);
 
 #endif

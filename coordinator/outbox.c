@@ -1,5 +1,5 @@
-/* Messages to workers. Each function also does the bookkeeping that must go with its message, so that no caller can send one
- * without the other: an offer makes a hold, a close marks it closing. */
+/* Messages to workers. Each function also does the bookkeeping that must go with its message, so that no caller can
+ * send one without the other: an offer makes a hold, a close marks it closing. */
 #include "coordinator/state.h"
 
 #include "kv/kv_layout.h"
@@ -48,8 +48,8 @@ void outbox_dest(core *c, request *r, uint64_t now_ns) {
     hold *h = member_hold(r->p, r->id);
     CHECK(h);
     ctl_msg msg = {.kind = CTL_DEST, .req = r->id, .attempt = h->attempt};
-    msg.dest = (ctl_dest){
-        .d_inc = r->d->incarnation, .endpoint = r->d->endpoint, .ring = r->ring, .new_attempt = r->attempt};
+    msg.dest =
+        (ctl_dest){.d_inc = r->d->incarnation, .endpoint = r->d->endpoint, .ring = r->ring, .new_attempt = r->attempt};
     h->attempt = r->attempt;
     r->dest_sent = true;
     sm_move(&r->handoff, HANDOFF_COPYING, now_ns);

@@ -1,8 +1,8 @@
 /* How requests end or start again, and how workers leave.
  *
  * Every path out of a state goes through recovery_end, recovery_replay or recovery_lose_decode, and these tell every
- * worker that holds something to let go; that is why no page can be forgotten. Pages of a worker that is GONE need no message: a worker
- * that lost its session drops everything by itself. */
+ * worker that holds something to let go; that is why no page can be forgotten. Pages of a worker that is GONE need no
+ * message: a worker that lost its session drops everything by itself. */
 #include "coordinator/state.h"
 
 #include "base/clock.h"
@@ -56,7 +56,8 @@ static bool next_attempt(core *c, request *r, retry why, const char *text, uint6
 
 void recovery_replay(core *c, request *r, retry why, const char *text, uint64_t now_ns) {
     PRE(c && r && text);
-    log_debug("core.request", "goes back to the queue", "req=%" PRIu64 " attempt=%u why=\"%s\"", r->id, r->attempt, text);
+    log_debug("core.request", "goes back to the queue", "req=%" PRIu64 " attempt=%u why=\"%s\"", r->id, r->attempt,
+              text);
     let_go(c, r, CTL_DROP, now_ns);
     if (!next_attempt(c, r, why, text, now_ns)) return;
     token_log_forget_held(&r->log);
@@ -81,7 +82,7 @@ void recovery_lose_decode(core *c, request *r, retry why, const char *text, uint
         r->d = NULL;
     }
     abort_handoff(r, now_ns);
-    c->n.handoffs_failed++;
+    c->n.handoffs_failed += why == RETRY_FAILED;
     if (!next_attempt(c, r, why, text, now_ns)) return;
     if (request_state(r) == REQ_WAIT_KV) request_move(r, REQ_WAIT_KV, now_ns);
 }
@@ -155,14 +156,19 @@ void recovery_judge_members(core *c, uint64_t now_ns) {
 
 static uint64_t deadline_of(const core *c, const request *r) {
     switch (request_state(r)) {
-    case REQ_WAIT_PREFILL: return r->queue_since_ns + c->opt.wait_prefill_ns;
-    case REQ_PREFILL: return r->sm.entered_ns[REQ_PREFILL] + c->opt.prefill_ns;
-    case REQ_WAIT_KV: return r->kv_since_ns + c->opt.wait_kv_ns;
-    case REQ_DECODE: return r->token_ns + c->opt.decode_token_ns;
+    case REQ_WAIT_PREFILL:
+        return r->queue_since_ns + c->opt.wait_prefill_ns;
+    case REQ_PREFILL:
+        return r->sm.entered_ns[REQ_PREFILL] + c->opt.prefill_ns;
+    case REQ_WAIT_KV:
+        return r->kv_since_ns + c->opt.wait_kv_ns;
+    case REQ_DECODE:
+        return r->token_ns + c->opt.decode_token_ns;
     case REQ_NEW:
     case REQ_DONE:
     case REQ_FAILED:
-    case REQ_CANCELED: break;
+    case REQ_CANCELED:
+        break;
     }
     return UINT64_MAX;
 }
@@ -178,8 +184,8 @@ static void expire(core *c, request *r, uint64_t now_ns) {
         recovery_fail(c, r, 503, eb.text, now_ns);
         break;
     case REQ_PREFILL:
-        errf(&eb, ST_TIMEOUT, "%s did not finish the prompt of %u tokens within %llu ms", r->p->name,
-             request_rows(r), c->opt.prefill_ns / NS_PER_MS);
+        errf(&eb, ST_TIMEOUT, "%s did not finish the prompt of %u tokens within %llu ms", r->p->name, request_rows(r),
+             c->opt.prefill_ns / NS_PER_MS);
         recovery_fail(c, r, 504, eb.text, now_ns);
         break;
     case REQ_WAIT_KV:
@@ -194,7 +200,8 @@ static void expire(core *c, request *r, uint64_t now_ns) {
     case REQ_NEW:
     case REQ_DONE:
     case REQ_FAILED:
-    case REQ_CANCELED: CHECK(!"a state without a deadline expired");
+    case REQ_CANCELED:
+        CHECK(!"a state without a deadline expired");
     }
 }
 

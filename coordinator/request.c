@@ -126,7 +126,8 @@ bool request_is_replay(const request *r) {
     return r->attempt > 1;
 }
 
-/* The first token is the entry into the state that it opens: WAIT_KV behind a prefill worker, DECODE on a colocated one, or the end. */
+/* The first token is the entry into the state that it opens: WAIT_KV behind a prefill worker, DECODE on a colocated
+ * one, or the end. */
 static uint64_t first_token_at(const request *r) {
     uint64_t best = 0;
     static const req_state opened[] = {REQ_WAIT_KV, REQ_DECODE, REQ_DONE};
@@ -157,15 +158,19 @@ core_times request_times(const request *r, uint64_t now_ns) {
 static bool sites_fit_state(const request *r) {
     switch (request_state(r)) {
     case REQ_NEW:
-    case REQ_WAIT_PREFILL: return !r->p && !r->d;
+    case REQ_WAIT_PREFILL:
+        return !r->p && !r->d;
     case REQ_PREFILL:
         if (!r->p || (r->p->role == ROLE_COLOCATED && r->d)) return false;
         return r->p->role != ROLE_DECODE && (!r->d || r->d->role == ROLE_DECODE);
-    case REQ_WAIT_KV: return r->p && r->p->role == ROLE_PREFILL && (!r->d || r->d->role == ROLE_DECODE);
-    case REQ_DECODE: return !r->p && r->d && r->d->role != ROLE_PREFILL;
+    case REQ_WAIT_KV:
+        return r->p && r->p->role == ROLE_PREFILL && (!r->d || r->d->role == ROLE_DECODE);
+    case REQ_DECODE:
+        return !r->p && r->d && r->d->role != ROLE_PREFILL;
     case REQ_DONE:
     case REQ_FAILED:
-    case REQ_CANCELED: return false; /* ended requests are not in the table */
+    case REQ_CANCELED:
+        return false; /* ended requests are not in the table */
     }
     return false;
 }

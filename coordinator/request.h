@@ -4,12 +4,12 @@
  *               ^             |  \______________^    |
  *               +-- replay ---+--------+-------------+        any that is not an end -> FAILED | CANCELED
  *
- * The request's worker pointers say who executes it now: `p` computes (or keeps) its prompt, `d` has reserved, receives or
- * decodes. A colocated worker is `p` until its first token and `d` from then on.
+ * The request's worker pointers say who executes it now: `p` computes (or keeps) its prompt, `d` has reserved, receives
+ * or decodes. A colocated worker is `p` until its first token and `d` from then on.
  *
  * Attempts: `attempt` is the newest number; it grows with every replay and every further D, so that
- * nothing old can be mistaken for something new. `tries` counts only what the limit of attempts is about: a preemption or
- * a refusal for lack of room renumbers without being a try.
+ * nothing old can be mistaken for something new. `tries` counts only what the limit of attempts is about: a preemption
+ * or a refusal for lack of room renumbers without being a try.
  *
  * Thread: the coordinator's loop. */
 #ifndef BATON_COORDINATOR_REQUEST_H
@@ -33,7 +33,8 @@ typedef struct token_log {
 
 typedef enum token_put { TOKEN_NEW, TOKEN_SAME, TOKEN_DIFFERS, TOKEN_FAR } token_put;
 
-/* TOKEN_NEW: kept, token_log_next may give it; TOKEN_SAME, TOKEN_DIFFERS: the index is known already; TOKEN_FAR: too far ahead. */
+/* TOKEN_NEW: kept, token_log_next may give it; TOKEN_SAME, TOKEN_DIFFERS: the index is known already; TOKEN_FAR: too
+ * far ahead. */
 token_put token_log_put(token_log *log, uint32_t index, const token_out *token);
 /* The next token in index order becomes emitted. False when it has not come yet. */
 bool token_log_next(token_log *log, core_token *out);
@@ -42,11 +43,11 @@ void token_log_done(token_log *log);
 
 typedef struct request {
     uint64_t id;
-    sm sm;             /* request_sm */
-    sm handoff;        /* handoff_sm, of the newest offer to a D */
-    int32_t *prompt;   /* [prompt_count]; owned */
+    sm sm;           /* request_sm */
+    sm handoff;      /* handoff_sm, of the newest offer to a D */
+    int32_t *prompt; /* [prompt_count]; owned */
     uint32_t prompt_count;
-    sampling params;   /* arrays owned: */
+    sampling params; /* arrays owned: */
     int32_t *stop_ids;
     sampling_bias *bias;
     token_log log;
@@ -57,10 +58,10 @@ typedef struct request {
     uint32_t tries;       /* attempts that count against the limit, the present one included; from 1 */
     uint32_t deaths;      /* workers that died while they executed it */
     uint32_t replays, preemptions;
-    bool reserved;        /* d answered RESERVED */
-    bool dest_sent;       /* p was told about d */
-    uint64_t ring;        /* from RESERVED */
-    uint64_t avoid;       /* incarnation of the D that failed it last; another one is preferred */
+    bool reserved;  /* d answered RESERVED */
+    bool dest_sent; /* p was told about d */
+    uint64_t ring;  /* from RESERVED */
+    uint64_t avoid; /* incarnation of the D that failed it last; another one is preferred */
 
     uint64_t queue_since_ns; /* start of WAIT_PREFILL's deadline: kept when a worker had no room after all */
     uint64_t kv_since_ns;    /* WAIT_KV entered from PREFILL: its deadline and the hand-off time count from here */
@@ -73,10 +74,10 @@ void request_free(request *r);
 
 req_state request_state(const request *r);
 void request_move(request *r, req_state next, uint64_t now_ns); /* asserts the edge */
-uint32_t request_rows(const request *r);                        /* prompt and the output ids given: the T of control.md */
-uint32_t request_tokens_max(const request *r);                  /* prompt + max_tokens: what it can grow to */
-uint64_t request_ids_hash(const request *r);                    /* kv_ids_hash of prompt ++ output */
-bool request_is_replay(const request *r);                       /* goes before the new ones in the queue */
+uint32_t request_rows(const request *r);       /* prompt and the output ids given: the T of control.md */
+uint32_t request_tokens_max(const request *r); /* prompt + max_tokens: what it can grow to */
+uint64_t request_ids_hash(const request *r);   /* kv_ids_hash of prompt ++ output */
+bool request_is_replay(const request *r);      /* goes before the new ones in the queue */
 core_times request_times(const request *r, uint64_t now_ns);
 bool request_check(const request *r);
 

@@ -6,9 +6,9 @@
  *   outbox.c    messages to workers, with the bookkeeping that belongs to each
  *   core.c      the public functions
  *
- * The sink may call back into the core (a stop string found in a token finishes the request), so after every call of sink.token and
- * sink.end a request is looked up again by its id. Members vanish only in core_turn and at a JOIN: until then a lost one is
- * marked, gets nothing more, and what it had sent before still counts. */
+ * The sink may call back into the core (a stop string found in a token finishes the request), so after every call of
+ * sink.token and sink.end a request is looked up again by its id. Members vanish only in core_turn and at a JOIN: until
+ * then a lost one is marked, gets nothing more, and what it had sent before still counts. */
 #ifndef BATON_COORDINATOR_STATE_H
 #define BATON_COORDINATOR_STATE_H
 
@@ -41,16 +41,19 @@ void outbox_drop_stale(core *c, member *m, uint64_t req, uint32_t attempt);
 /* recovery.c */
 void recovery_end(core *c, request *r, const core_end *end, uint64_t now_ns); /* r is freed */
 void recovery_fail(core *c, request *r, uint32_t http, const char *why, uint64_t now_ns);
-/* Why a request goes back: a try that failed counts against the limit of attempts, a preemption or a lack of room does not. */
+/* Why a request goes back: a try that failed counts against the limit of attempts, a preemption or a lack of room does
+ * not. */
 typedef enum retry { RETRY_FAILED, RETRY_PREEMPTED, RETRY_NO_ROOM } retry;
-/* Back to the head of the queue with prompt and emitted ids; everything held anywhere is dropped. r may be freed (limit reached). */
+/* Back to the head of the queue with prompt and emitted ids; everything held anywhere is dropped. r may be freed (limit
+ * reached). */
 void recovery_replay(core *c, request *r, retry why, const char *text, uint64_t now_ns);
-/* The hand-off to r->d failed before VERIFIED: another D under the next attempt, from P's pinned pages. r may be freed. */
+/* The hand-off to r->d failed before VERIFIED: another D under the next attempt, from P's pinned pages. r may be freed.
+ */
 void recovery_lose_decode(core *c, request *r, retry why, const char *text, uint64_t now_ns);
-void recovery_lost_members(core *c, uint64_t now_ns);     /* those marked lost become GONE */
-void recovery_judge_members(core *c, uint64_t now_ns);    /* silence and stuck steps */
+void recovery_lost_members(core *c, uint64_t now_ns);  /* those marked lost become GONE */
+void recovery_judge_members(core *c, uint64_t now_ns); /* silence and stuck steps */
 void recovery_deadlines(core *c, uint64_t now_ns);
-uint64_t recovery_next_ns(const core *c);                 /* earliest deadline of requests and members */
+uint64_t recovery_next_ns(const core *c); /* earliest deadline of requests and members */
 
 /* inbox.c */
 void inbox_message(core *c, uint64_t conn, const ctl_msg *msg, uint64_t now_ns);

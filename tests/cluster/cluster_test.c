@@ -2,9 +2,10 @@
  *
  *   cluster_test [--seeds A..B] [--steps N]      200 seeds of 2,500 steps by default
  *
- * A step is one event; between events the scheduler submits, cancels, kills, restarts, freezes, thaws and cuts. Then faults
- * end, everything is healed, and within bounded virtual time every request must have ended, a probe must succeed, and every page
- * everywhere must be free. A failure prints the seed and the step, and the command that replays it. */
+ * A step is one event; between events the scheduler submits, cancels, kills, restarts, freezes, thaws and cuts. Then
+ * faults end, everything is healed, and within bounded virtual time every request must have ended, a probe must
+ * succeed, and every page everywhere must be free. A failure prints the seed and the step, and the command that replays
+ * it. */
 #include "sim.h"
 
 #include "base/log.h"
@@ -83,14 +84,23 @@ static void fault(sim *s) {
         return;
     }
     switch (sim_below(s, 6)) {
-    case 0: sim_kill(s, w); break;
-    case 1: sim_freeze(s, w); break;
-    case 2: sim_cut_conn(s, w); break;
-    case 3: sim_cut_pair(s, w, sim_below(s, s->proc_count)); break;
+    case 0:
+        sim_kill(s, w);
+        break;
+    case 1:
+        sim_freeze(s, w);
+        break;
+    case 2:
+        sim_cut_conn(s, w);
+        break;
+    case 3:
+        sim_cut_pair(s, w, sim_below(s, s->proc_count));
+        break;
     case 4:
         if (sim_below(s, 4) == 0) sim_freeze_core(s);
         break;
-    case 5: break;
+    case 5:
+        break;
     }
 }
 
@@ -128,7 +138,8 @@ static void quiet_end(sim *s) {
         return;
     }
     sim_run_for(s, 8 * NS_PER_S);
-    if (!s->failure[0] && (!probe->ended || probe->end.state != REQ_DONE)) sim_failf(s, "the probe failed: %s", probe->why);
+    if (!s->failure[0] && (!probe->ended || probe->end.state != REQ_DONE))
+        sim_failf(s, "the probe failed: %s", probe->why);
     if (!s->failure[0] && !sim_idle_everywhere(s)) sim_failf(s, "the probe left something behind");
 }
 
@@ -183,9 +194,12 @@ static bool run_seed(uint64_t seed, uint32_t steps, totals *sum) {
 int main(int argc, char **argv) {
     unsigned long long first = 1, last = 200, steps = 2500;
     for (int i = 1; i < argc; i++) {
-        if (strcmp(argv[i], "--seeds") == 0 && i + 1 < argc && sscanf(argv[i + 1], "%llu..%llu", &first, &last) == 2) i++;
-        else if (strcmp(argv[i], "--steps") == 0 && i + 1 < argc && sscanf(argv[i + 1], "%llu", &steps) == 1) i++;
-        else if (strcmp(argv[i], "--debug") == 0) log_setup(LOG_TRACE, "sim");
+        if (strcmp(argv[i], "--seeds") == 0 && i + 1 < argc && sscanf(argv[i + 1], "%llu..%llu", &first, &last) == 2)
+            i++;
+        else if (strcmp(argv[i], "--steps") == 0 && i + 1 < argc && sscanf(argv[i + 1], "%llu", &steps) == 1)
+            i++;
+        else if (strcmp(argv[i], "--debug") == 0)
+            log_setup(LOG_TRACE, "sim");
         else {
             fprintf(stderr, "usage: cluster_test [--seeds A..B] [--steps N] [--debug]\n");
             return 2;
@@ -196,7 +210,8 @@ int main(int argc, char **argv) {
     totals t = {0};
     uint32_t bad = 0;
     for (unsigned long long seed = first; seed <= last && bad < 5; seed++) bad += !run_seed(seed, (uint32_t)steps, &t);
-    printf("%llu seeds x %llu steps: %llu events, %llu requests: %llu done, %llu by stop string, %llu failed, %llu canceled; "
+    printf("%llu seeds x %llu steps: %llu events, %llu requests: %llu done, %llu by stop string, %llu failed, %llu "
+           "canceled; "
            "%llu replays, %llu preemptions, %llu hand-offs of %llu segments, %llu kills\n",
            last - first + 1, steps, (unsigned long long)t.events, (unsigned long long)t.submitted,
            (unsigned long long)t.done, (unsigned long long)t.stopped, (unsigned long long)t.failed,

@@ -417,7 +417,8 @@ void sim_freeze(sim *s, uint32_t worker) {
     s->procs[worker]->frozen = s->procs[worker]->alive;
 }
 
-/* What came meanwhile comes now, in its order and before anything else; timers that were due are one timer, set by the caller. */
+/* What came meanwhile comes now, in its order and before anything else; timers that were due are one timer, set by the
+ * caller. */
 static void unstash(sim *s, event **list, uint32_t *count) {
     uint32_t n = *count;
     *count = 0;

@@ -1,14 +1,15 @@
-/* sim - a whole cluster in one process and virtual time: the coordinator core and N workers, each the real agent and role core
- * with a fake device and a fake transfer thread.
+/* sim - a whole cluster in one process and virtual time: the coordinator core and N workers, each the real agent and
+ * role core with a fake device and a fake transfer thread.
  *
  *   events      a heap ordered by (time, number); everything that happens is one event, so a seed replays exactly
  *   control     each message is packed and unpacked; per connection and direction they arrive in order, after a delay
  *   device      a step takes time; halfway the KV of layer 0 is read and written, at its end that of layer 1
- *   KV          a row of a page holds the hash of all ids up to it, so a row of another prompt, of a reused page or of a
- *               missing segment is noticed when it is read or sent
- *   tokens      output token i is a pure function of (prompt, seed, i): the harness knows every stream beforehand
+ *   KV          a row of a page holds the hash of all ids up to it, so a row of another prompt, of a reused page or of
+ * a missing segment is noticed when it is read or sent tokens      output token i is a pure function of (prompt, seed,
+ * i): the harness knows every stream beforehand
  *
- * The first broken promise sets `failure`; nothing runs afterwards. Time starts at 1 s, because a stamp of 0 means never. */
+ * The first broken promise sets `failure`; nothing runs afterwards. Time starts at 1 s, because a stamp of 0 means
+ * never. */
 #ifndef BATON_TESTS_SIM_H
 #define BATON_TESTS_SIM_H
 
@@ -18,8 +19,8 @@
 #include "worker/agent.h"
 
 #define SIM_WORKERS_MAX 12u
-#define SIM_LAYERS 2u
-#define SIM_EOS 2
+#define SIM_LAYERS      2u
+#define SIM_EOS         2
 
 typedef struct sim_options {
     uint64_t seed;
@@ -27,7 +28,8 @@ typedef struct sim_options {
     uint32_t workers[ROLE_COUNT];
     uint32_t pages[ROLE_COUNT];
     uint32_t max_seqs, max_rows, chunk_tokens;
-    uint64_t ctl_ns, step_ns, row_ns, frame_ns, post_ns; /* delays: control message, step, per row, pair frame, thread hand-over */
+    uint64_t ctl_ns, step_ns, row_ns, frame_ns,
+        post_ns; /* delays: control message, step, per row, pair frame, thread hand-over */
     uint64_t pair_timeout_ns, join_retry_ns, rejoin_ns;
     core_options core;
 } sim_options;
@@ -42,11 +44,11 @@ typedef struct sim_ask {
 
 typedef struct sim_client {
     uint64_t req;
-    uint64_t salt;      /* makes its prompt */
+    uint64_t salt; /* makes its prompt */
     int32_t *prompt;
     uint32_t prompt_count;
     sampling params;
-    int32_t *want;      /* the stream that must come, to its end */
+    int32_t *want; /* the stream that must come, to its end */
     uint32_t want_count;
     finish want_fin;
     int32_t stop_at;
@@ -65,11 +67,11 @@ typedef struct conn conn;
 
 /* What has happened so far; stories step until a number changes. */
 typedef struct sim_seen {
-    uint64_t to_coord[CTL_KIND_COUNT];  /* control messages that arrived, by kind */
+    uint64_t to_coord[CTL_KIND_COUNT]; /* control messages that arrived, by kind */
     uint64_t to_worker[CTL_KIND_COUNT];
     uint64_t sent_by_worker[CTL_KIND_COUNT];
-    uint64_t segments;                  /* scattered into a D's pages */
-    uint64_t seals;                     /* verified */
+    uint64_t segments; /* scattered into a D's pages */
+    uint64_t seals;    /* verified */
     uint64_t steps, kills, reconnects, strays;
 } sim_seen;
 
@@ -112,12 +114,12 @@ status sim_submit(sim *s, const sim_ask *ask, sim_client **out, errbuf *eb);
 void sim_cancel(sim *s, sim_client *c);
 
 void sim_kill(sim *s, uint32_t worker);
-void sim_restart(sim *s, uint32_t worker);      /* a fresh process in the dead one's place */
-void sim_freeze(sim *s, uint32_t worker);       /* SIGSTOP */
+void sim_restart(sim *s, uint32_t worker); /* a fresh process in the dead one's place */
+void sim_freeze(sim *s, uint32_t worker);  /* SIGSTOP */
 void sim_thaw(sim *s, uint32_t worker);
 void sim_freeze_core(sim *s);
 void sim_thaw_core(sim *s);
-void sim_cut_conn(sim *s, uint32_t worker);     /* its control connection breaks */
+void sim_cut_conn(sim *s, uint32_t worker);        /* its control connection breaks */
 void sim_cut_pair(sim *s, uint32_t p, uint32_t d); /* the pair channel breaks; no pair: nothing */
 
 bool sim_alive(const sim *s, uint32_t worker);
@@ -129,7 +131,7 @@ uint32_t sim_first(const sim *s, worker_role role); /* index of the first worker
 
 void sim_failf(sim *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 uint64_t sim_random(sim *s);
-uint32_t sim_below(sim *s, uint32_t n);                  /* 0..n-1 */
+uint32_t sim_below(sim *s, uint32_t n);                                 /* 0..n-1 */
 int32_t sim_token(uint64_t prompt_hash, uint64_t seed, uint32_t index); /* the model */
 
 #endif

@@ -314,22 +314,39 @@ void proc_event(proc *p, event *e) {
     switch (e->kind) {
     case EV_CORE_WAKE:
     case EV_CORE_MSG:
-    case EV_CORE_LOST: return; /* the coordinator's */
+    case EV_CORE_LOST:
+        return; /* the coordinator's */
     /* The device and the transfer thread do not wake the loop by themselves. */
-    case EV_STEP_HALF: run_layer(p, 0); return;
-    case EV_XFER_CMD: xfer_run_cmd(p, e->data); return;
+    case EV_STEP_HALF:
+        run_layer(p, 0);
+        return;
+    case EV_XFER_CMD:
+        xfer_run_cmd(p, e->data);
+        return;
     case EV_FRAME:
         if (e->pair->open) xfer_run_frame(p, e->pair, e->data);
         return;
-    case EV_PAIR_LOST: xfer_pair_lost(p, e->pair); return;
-    case EV_PAIR_CHECK: xfer_pair_check(p, e->pair); return;
-    case EV_MSG: on_message(p, e); break;
-    case EV_LOST: on_lost(p, e); break;
+    case EV_PAIR_LOST:
+        xfer_pair_lost(p, e->pair);
+        return;
+    case EV_PAIR_CHECK:
+        xfer_pair_check(p, e->pair);
+        return;
+    case EV_MSG:
+        on_message(p, e);
+        break;
+    case EV_LOST:
+        on_lost(p, e);
+        break;
     case EV_WAKE:
         if (e->at_ns != p->wake_ns) return; /* another one counts */
         break;
-    case EV_STEP_END: end_step(p); break;
-    case EV_XFER_EVENT: agent_xfer(p->agent, e->data, p->s->now_ns); break;
+    case EV_STEP_END:
+        end_step(p);
+        break;
+    case EV_XFER_EVENT:
+        agent_xfer(p->agent, e->data, p->s->now_ns);
+        break;
     }
     if (p->s->failure[0]) return;
     loop_turn(p);

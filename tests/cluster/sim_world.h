@@ -1,4 +1,5 @@
-/* sim_world - what the simulation's own files share: events, processes, connections and pair channels. Not for tests. */
+/* sim_world - what the simulation's own files share: events, processes, connections and pair channels. Not for tests.
+ */
 #ifndef BATON_TESTS_SIM_WORLD_H
 #define BATON_TESTS_SIM_WORLD_H
 
@@ -75,8 +76,8 @@ typedef struct xcmd {
 
 typedef struct fake_seq {
     bool open;
-    int32_t *ids;      /* [id_count] of max_context + 1 */
-    uint64_t *prefix;  /* [id_count] hash of ids[0..i] */
+    int32_t *ids;     /* [id_count] of max_context + 1 */
+    uint64_t *prefix; /* [id_count] hash of ids[0..i] */
     uint32_t id_count, prompt_count;
     uint32_t *pages;
     uint32_t page_count;
@@ -87,11 +88,11 @@ typedef struct fake_seq {
 typedef struct fake_handoff {
     uint64_t req;
     kv_identity id;
-    bool has_dest;     /* P */
+    bool has_dest; /* P */
     bool failed;
     bool sealed, seal_sent; /* P */
-    pair *pair;        /* P: where it goes */
-    uint64_t *prefix;  /* [id_count] */
+    pair *pair;             /* P: where it goes */
+    uint64_t *prefix;       /* [id_count] */
     uint32_t id_count;
     uint32_t *pages;
     uint32_t page_count;
@@ -141,9 +142,9 @@ uint64_t sim_delay(sim *s, uint64_t base_ns);
 uint64_t sim_fifo(sim *s, uint64_t *last_ns, uint64_t base_ns); /* arrival time behind the last one */
 void event_free(event *e);
 void sim_trace(const sim *s, const char *who, const ctl_msg *m); /* for --debug */
-#define SIM_GROW(items, count, capacity)                                                                              \
+#define SIM_GROW(items, count, capacity)                                                                               \
     ((count) == (capacity) ? (void)((capacity) = (capacity) ? 2 * (capacity) : 16,                                     \
-                                    (items) = xrealloc((items), (capacity), sizeof *(items)))                         \
+                                    (items) = xrealloc((items), (capacity), sizeof *(items)))                          \
                            : (void)0)
 
 /* sim_worker.c */

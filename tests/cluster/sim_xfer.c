@@ -1,5 +1,5 @@
-/* The fake transfer thread: the contract of transfer/xfer.h with messages instead of memory. It reads and writes pages at
- * the moment it would in life: a sender gathers when it sends, a receiver scatters when a segment comes. */
+/* The fake transfer thread: the contract of transfer/xfer.h with messages instead of memory. It reads and writes pages
+ * at the moment it would in life: a sender gathers when it sends, a receiver scatters when a segment comes. */
 #include "sim_world.h"
 
 #include "base/log.h"
@@ -9,7 +9,7 @@
 #include <string.h>
 
 #define SEGMENT_BYTES 512u
-#define SLOT_BYTES 1024u
+#define SLOT_BYTES    1024u
 
 static fake_handoff *find(const proc *p, uint64_t req) {
     for (uint32_t i = 0; i < p->handoff_count; i++)
@@ -29,8 +29,10 @@ static void handoff_clear(fake_handoff *h) {
 static void forget(proc *p, const fake_handoff *h) {
     uint32_t kept = 0;
     for (uint32_t i = 0; i < p->handoff_count; i++) {
-        if (p->handoffs[i] == h) handoff_clear(p->handoffs[i]);
-        else p->handoffs[kept++] = p->handoffs[i];
+        if (p->handoffs[i] == h)
+            handoff_clear(p->handoffs[i]);
+        else
+            p->handoffs[kept++] = p->handoffs[i];
     }
     p->handoff_count = kept;
 }
@@ -216,8 +218,7 @@ static void on_dest(proc *p, const xfer_cmd *c) {
     h->segments = 0;
     h->bytes = 0;
     h->has_dest = true;
-    for (uint32_t i = 0; i < h->cut_count; i++)
-        h->cuts[i].layer_sent = h->cuts[i].row_sent = h->cuts[i].group_end = 0;
+    for (uint32_t i = 0; i < h->cut_count; i++) h->cuts[i].layer_sent = h->cuts[i].row_sent = h->cuts[i].group_end = 0;
     h->pair = pair_open(p, &c->id, c->endpoint);
     if (!h->pair) {
         h->has_dest = false;
@@ -233,7 +234,8 @@ static void on_segment(proc *p, fake_handoff *h, const frame *f) {
     errbuf eb = {0};
     const handoff_piece *piece = &f->piece;
     if (handoff_recv_add(h->recv, f->segment, piece, &eb) != ST_OK) {
-        sim_failf(p->s, "%s: req %llu of %u rows: a right sender's segment was refused: %s", p->name, (unsigned long long)h->req, h->id_count, eb.text);
+        sim_failf(p->s, "%s: req %llu of %u rows: a right sender's segment was refused: %s", p->name,
+                  (unsigned long long)h->req, h->id_count, eb.text);
         return;
     }
     uint64_t ids_hash = h->prefix[piece->token_begin + piece->token_count - 1];
@@ -279,8 +281,8 @@ void xfer_run_frame(proc *p, pair *pr, const frame *f) {
     fake_handoff *h = find(p, f->id.req);
     bool current = h && !h->failed && memcmp(&h->id, &f->id, sizeof f->id) == 0;
     if (!current) p->s->seen.strays++;
-    log_trace("sim", "frame", "at=%.6f who=%s kind=%d req=%" PRIu64 " attempt=%u segment=%u current=%d", (double)p->s->now_ns / 1e9,
-              p->name, f->kind, f->id.req, f->id.attempt, f->segment, current);
+    log_trace("sim", "frame", "at=%.6f who=%s kind=%d req=%" PRIu64 " attempt=%u segment=%u current=%d",
+              (double)p->s->now_ns / 1e9, p->name, f->kind, f->id.req, f->id.attempt, f->segment, current);
     if (f->kind == FRAME_SEGMENT) {
         if (current) on_segment(p, h, f);
         frame *credit = frame_new(FRAME_CREDIT, NULL, 0);
@@ -357,10 +359,16 @@ void xfer_run_cmd(proc *p, xcmd *x) {
     if (c->endpoint) c->endpoint = (const char *)(x + 1);
     fake_handoff *h = find(p, c->id.req);
     switch (c->kind) {
-    case X_EPOCH: on_epoch(p, c); break;
+    case X_EPOCH:
+        on_epoch(p, c);
+        break;
     case X_OFFER:
-    case X_EXPECT: on_open(p, x); break;
-    case X_DEST: on_dest(p, c); break;
+    case X_EXPECT:
+        on_open(p, x);
+        break;
+    case X_DEST:
+        on_dest(p, c);
+        break;
     case X_SEAL:
         if (!h) break;
         h->sealed = true;
@@ -368,9 +376,12 @@ void xfer_run_cmd(proc *p, xcmd *x) {
         h->finished = c->finished;
         pump(p, h);
         break;
-    case X_DROP: on_drop(p, c); break;
+    case X_DROP:
+        on_drop(p, c);
+        break;
     case X_PEER_GONE:
-    case X_CMD_COUNT: break;
+    case X_CMD_COUNT:
+        break;
     }
 }
 

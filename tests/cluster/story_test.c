@@ -1,4 +1,5 @@
-/* Stories: one fault each, told in exact virtual times. A control message takes 1 ms, a step 10 ms, a pair frame 2 ms. */
+/* Stories: one fault each, told in exact virtual times. A control message takes 1 ms, a step 10 ms, a pair frame 2 ms.
+ */
 #include "sim.h"
 
 #include "base/log.h"
@@ -9,7 +10,8 @@
 
 #define MS NS_PER_MS
 #define P0 0u
-#define UNTIL(s, condition) while (!(condition)) assert_story_goes_on(s)
+#define UNTIL(s, condition)                                                                                            \
+    while (!(condition)) assert_story_goes_on(s)
 
 static void assert_fine(const sim *s) {
     if (s->failure[0]) print_error("at %.6f s: %s\n", (double)s->now_ns / 1e9, s->failure);
@@ -328,7 +330,8 @@ static void frozen_for_twice_the_gone_time(uint32_t worker, uint32_t p, uint32_t
     uint32_t n;
     sim_client *c = submit(s, 60, 30);
     UNTIL(s, decoding ? c->got == 5 : s->seen.steps == 2);
-    /* A D was heard just now, with its token; of a P that computes only heartbeats are heard: the first one arrived at 1.003 s. */
+    /* A D was heard just now, with its token; of a P that computes only heartbeats are heard: the first one arrived
+     * at 1.003 s. */
     uint64_t heard_ns = decoding ? s->now_ns : 1003 * MS;
     sim_freeze(s, worker);
     uint64_t frozen_ns = s->now_ns;

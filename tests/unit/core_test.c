@@ -10,11 +10,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define EPOCH 77u
+#define EPOCH    77u
 #define SENT_MAX 256u
-#define P 1u /* connections of the usual workers */
-#define D 2u
-#define D2 3u
+#define P        1u /* connections of the usual workers */
+#define D        2u
+#define D2       3u
 
 typedef struct sent {
     uint64_t conn, req, incarnation;
@@ -30,7 +30,7 @@ typedef struct world {
     uint64_t now_ns;
     sent sent[SENT_MAX];
     uint32_t sent_count, read;
-    uint64_t hung_up;        /* last connection */
+    uint64_t hung_up;         /* last connection */
     uint64_t incarnation[16]; /* by connection, from WELCOME */
     int32_t tokens[64];
     uint32_t token_count;
@@ -281,7 +281,8 @@ static void unlike_numerics_are_refused_naming_the_field(void **state) {
     j.numerics = f16;
     j.page_tokens = 32;
     core_message(w->core, 6, &(ctl_msg){.kind = CTL_JOIN, .join = j}, w->now_ns);
-    assert_string_equal(expect(w, 6, CTL_REFUSED)->text, "page_tokens|pages of 32 tokens, want 16: start the same version");
+    assert_string_equal(expect(w, 6, CTL_REFUSED)->text,
+                        "page_tokens|pages of 32 tokens, want 16: start the same version");
     world_free(w);
 
     core_options o = options();
@@ -302,8 +303,9 @@ static void what_can_never_fit_is_400_and_names_the_numbers(void **state) {
     errbuf eb = {0};
     /* D: 50 pages less one of headroom; 49 x 16 = 784 tokens. */
     assert_int_equal(try_submit(w, 700, 85, true, &req, &eb), ST_INVALID);
-    assert_string_equal(eb.text, "the prompt of 700 tokens with max_tokens 85 exceeds the 784 tokens that the KV pool of "
-                                 "decode-0 can hold: shorten it or lower max_tokens");
+    assert_string_equal(eb.text,
+                        "the prompt of 700 tokens with max_tokens 85 exceeds the 784 tokens that the KV pool of "
+                        "decode-0 can hold: shorten it or lower max_tokens");
     assert_int_equal(try_submit(w, 700, 84, true, &req, &eb), ST_OK);
     assert_int_equal(try_submit(w, 784, 500, false, &req, &eb), ST_INVALID);
     assert_int_equal(try_submit(w, 10, 0, true, &req, &eb), ST_INVALID);
@@ -314,8 +316,9 @@ static void what_can_never_fit_is_400_and_names_the_numbers(void **state) {
 
     w = world_new(options());
     assert_int_equal(try_submit(w, 1000, 25, true, &req, &eb), ST_INVALID);
-    assert_string_equal(eb.text, "the prompt of 1000 tokens with max_tokens 25 exceeds the context of 1024 tokens: shorten "
-                                 "it or lower max_tokens");
+    assert_string_equal(eb.text,
+                        "the prompt of 1000 tokens with max_tokens 25 exceeds the context of 1024 tokens: shorten "
+                        "it or lower max_tokens");
     world_free(w);
 }
 
@@ -411,7 +414,7 @@ static void without_room_at_d_the_kv_is_parked_and_gets_the_first_pages_that_are
     const sent *s = expect(w, D, CTL_RESERVE);
     assert_int_equal(s->req, old);
     assert_int_equal(s->output_count, 0); /* k as P ran it, although token 0 is emitted */
-    s = expect(w, D, CTL_RESERVE); /* 4 promised, 1 wanted, 1 held: 1 page + headroom of 1 */
+    s = expect(w, D, CTL_RESERVE);        /* 4 promised, 1 wanted, 1 held: 1 page + headroom of 1 */
     assert_int_equal(s->req, young);
     world_free(w);
 }
@@ -651,17 +654,18 @@ static void attempts_are_limited_and_the_last_cause_is_told(void **state) {
         assert_int_equal(expect(w, D, CTL_RESERVE)->attempt, attempt);
         answer(w, D, CTL_RESERVED, req, attempt);
         expect(w, P, CTL_DEST);
-        say(w, D, (ctl_msg){.kind = CTL_HANDOFF_FAILED,
-                            .req = req,
-                            .attempt = attempt,
-                            .free_pages = 50,
-                            .failed = {.segment = 3, .why = "checksum"}});
+        say(w, D,
+            (ctl_msg){.kind = CTL_HANDOFF_FAILED,
+                      .req = req,
+                      .attempt = attempt,
+                      .free_pages = 50,
+                      .failed = {.segment = 3, .why = "checksum"}});
         expect(w, D, CTL_DROP);
         answer(w, D, CTL_CLOSED, req, attempt);
     }
     assert_int_equal(w->end.http, 500);
-    assert_string_equal(w->why,
-                        "gave up after 4 attempts; the last ended so: the hand-off failed at decode-0, segment 3: checksum");
+    assert_string_equal(
+        w->why, "gave up after 4 attempts; the last ended so: the hand-off failed at decode-0, segment 3: checksum");
     expect(w, P, CTL_RELEASE);
     world_free(w);
 }
@@ -679,7 +683,7 @@ static void silence_makes_suspect_then_gone_but_not_while_the_loop_itself_slept(
     assert_int_equal(info[0].state, MEMBER_SUSPECT);
     submit(w, 20, 4);
     turn(w);
-    expect_nothing(w); /* no new work */
+    expect_nothing(w);          /* no new work */
     w->now_ns += 20 * NS_PER_S; /* the coordinator was stopped */
     turn(w);
     assert_int_equal(core_workers(w->core, info, 2, w->now_ns), 2);

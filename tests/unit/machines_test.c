@@ -41,7 +41,8 @@ static void architecture_md_shows_the_machines_as_they_are(void **state) {
     (void)state;
     char *doc = read_file(BATON_ARCHITECTURE_MD);
     if (!doc || !strstr(doc, "```mermaid\nstateDiagram-v2")) {
-        print_message("skipped: %s has no state diagram yet; machines_test --print writes them\n", BATON_ARCHITECTURE_MD);
+        print_message("skipped: %s has no state diagram yet; machines_test --print writes them\n",
+                      BATON_ARCHITECTURE_MD);
         free(doc);
         skip();
     }
