@@ -11,14 +11,22 @@
 
 const char *api_error_type(uint32_t http) {
     switch (http) {
-    case 400: return "BadRequestError";
-    case 404: return "NotFoundError";
-    case 405: return "MethodNotAllowedError";
-    case 413: return "RequestEntityTooLargeError";
-    case 429: return "RateLimitError";
-    case 503: return "ServiceUnavailableError";
-    case 504: return "GatewayTimeoutError";
-    default: return "InternalServerError";
+    case 400:
+        return "BadRequestError";
+    case 404:
+        return "NotFoundError";
+    case 405:
+        return "MethodNotAllowedError";
+    case 413:
+        return "RequestEntityTooLargeError";
+    case 429:
+        return "RateLimitError";
+    case 503:
+        return "ServiceUnavailableError";
+    case 504:
+        return "GatewayTimeoutError";
+    default:
+        return "InternalServerError";
     }
 }
 
@@ -35,11 +43,16 @@ status api_fail(api_error *e, uint32_t http, const char *param, const char *fmt,
 
 uint32_t api_http_of(status st) {
     switch (st) {
-    case ST_INVALID: return 400;
-    case ST_AGAIN: return 429;
-    case ST_PEER: return 503;
-    case ST_TIMEOUT: return 504;
-    default: return 500;
+    case ST_INVALID:
+        return 400;
+    case ST_AGAIN:
+        return 429;
+    case ST_PEER:
+        return 503;
+    case ST_TIMEOUT:
+        return 504;
+    default:
+        return 500;
     }
 }
 
@@ -114,7 +127,8 @@ static status check_sampling(const api_request *r, api_error *e) {
         return api_fail(e, 400, "max_tokens", "max_tokens: 0 is out of range, want at least 1");
     }
     if (r->max_tokens_given && s->min_tokens > s->max_tokens) {
-        return api_fail(e, 400, "min_tokens", "min_tokens: %u is more than max_tokens %u", s->min_tokens, s->max_tokens);
+        return api_fail(e, 400, "min_tokens", "min_tokens: %u is more than max_tokens %u", s->min_tokens,
+                        s->max_tokens);
     }
     return ST_OK;
 }
@@ -151,7 +165,8 @@ static status check_ids(const api_request *r, const api_model *m, api_error *e) 
 
 static status check_prompts(const api_request *r, api_error *e) {
     if (r->kind == API_CHAT) {
-        if (r->message_count == 0) return api_fail(e, 400, "messages", "messages: the list is empty, want at least one");
+        if (r->message_count == 0)
+            return api_fail(e, 400, "messages", "messages: the list is empty, want at least one");
         return ST_OK;
     }
     if (r->kind != API_COMPLETION) return ST_OK; /* no text is no tokens there, and the other way round */

@@ -1,8 +1,8 @@
 /* api - a client's request as plain data, whichever front it came through, and the error a client sees.
  *
- * HTTP bodies (openai_parse) and native messages fill the same struct; api_check then judges every range once, naming the field as the
- * client knows it; text_prepare (text.h) turns texts into ids. After that nothing of the original body is needed.
- * Thread: whoever holds it; the text thread fills it, the loop owns it afterwards. */
+ * HTTP bodies (openai_parse) and native messages fill the same struct; api_check then judges every range once, naming
+ * the field as the client knows it; text_prepare (text.h) turns texts into ids. After that nothing of the original body
+ * is needed. Thread: whoever holds it; the text thread fills it, the loop owns it afterwards. */
 #ifndef BATON_COORDINATOR_API_H
 #define BATON_COORDINATOR_API_H
 
@@ -10,12 +10,12 @@
 #include "model/sampling.h"
 #include "model/tokenizer.h"
 
-#define API_STOPS_MAX 16u
+#define API_STOPS_MAX      16u
 #define API_STOP_BYTES_MAX 1024u
-#define API_N_MAX 128
-#define API_CHOICES_MAX 256u /* prompts x n of one request */
-#define API_MESSAGES_MAX 4096u
-#define API_ID_MAX 128u
+#define API_N_MAX          128
+#define API_CHOICES_MAX    256u /* prompts x n of one request */
+#define API_MESSAGES_MAX   4096u
+#define API_ID_MAX         128u
 
 typedef enum api_kind { API_COMPLETION, API_CHAT, API_TOKENIZE, API_DETOKENIZE } api_kind;
 
@@ -40,7 +40,7 @@ typedef struct api_stop {
 } api_stop;
 
 typedef struct api_prompt {
-    char *text;     /* len bytes of UTF-8, or NULL when ids were given; kept after encoding only for echo */
+    char *text; /* len bytes of UTF-8, or NULL when ids were given; kept after encoding only for echo */
     size_t len;
     token_list ids; /* filled by text_prepare when text was given */
 } api_prompt;
@@ -57,10 +57,10 @@ typedef struct api_request {
     int64_t created;          /* seconds since 1970 */
     api_prompt *prompts;      /* [prompt_count]; chat has none until text_prepare renders the messages into one */
     uint32_t prompt_count;
-    api_message *messages;    /* [message_count]; freed by text_prepare */
+    api_message *messages; /* [message_count]; freed by text_prepare */
     uint32_t message_count;
-    uint32_t n;               /* choices per prompt */
-    sampling params;          /* its arrays point to the two below; choice is set per choice */
+    uint32_t n;      /* choices per prompt */
+    sampling params; /* its arrays point to the two below; choice is set per choice */
     int32_t *stop_ids;
     sampling_bias *bias;
     api_stop stops[API_STOPS_MAX];
@@ -68,8 +68,8 @@ typedef struct api_request {
     bool max_tokens_given, seed_given;
     bool stream, include_usage, continuous_usage, timings;
     bool echo, include_stop, keep_special, return_token_ids;
-    bool add_special;         /* the file's BOS in front of texts */
-    bool want_token_strs;     /* tokenize: token_strs in the answer */
+    bool add_special;     /* the file's BOS in front of texts */
+    bool want_token_strs; /* tokenize: token_strs in the answer */
 } api_request;
 
 /* What a request is judged against: facts of the served model. Read-only, any thread. */
@@ -82,7 +82,8 @@ void api_request_init(api_request *r, api_kind kind);
 void api_request_done(api_request *r);
 /* Adds a prompt and returns it. */
 api_prompt *api_add_prompt(api_request *r);
-/* The canonical name of a chat role, NULL when it is none: a role goes into the prompt as template text, so it must not be free. */
+/* The canonical name of a chat role, NULL when it is none: a role goes into the prompt as template text, so it must not
+ * be free. */
 const char *api_role(const char *text);
 /* Judges all ranges and combinations, and draws the seed when none was given. */
 status api_check(api_request *r, const api_model *m, api_error *e);

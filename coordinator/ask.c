@@ -1,8 +1,9 @@
 /* baton-ask - asks a running cluster over the native socket and writes the answer to stdout as it comes.
  *
- * It is also the example of a client of proto/client.proto: one request, pings every second, a cancel on Ctrl-C, and an error
- * when nothing was heard for --timeout seconds (the coordinator answers pings and sends keep-alives, so silence means that it is away).
- * Choice 0 streams; further choices are kept and written after it. Exit status: 0 answered, 1 error, 2 usage, 130 Ctrl-C. */
+ * It is also the example of a client of proto/client.proto: one request, pings every second, a cancel on Ctrl-C, and an
+ * error when nothing was heard for --timeout seconds (the coordinator answers pings and sends keep-alives, so silence
+ * means that it is away). Choice 0 streams; further choices are kept and written after it. Exit status: 0 answered, 1
+ * error, 2 usage, 130 Ctrl-C. */
 #include "base/clock.h"
 #include "base/mem.h"
 #include "net/bus.h"
@@ -21,8 +22,20 @@ error_t argp_err_exit_status = 2;
 
 enum { CHOICES_MAX = 128, STOPS_MAX = 16, ASK_ID = 1, CONN = 1, INPUT_MAX = 16 << 20 };
 enum {
-    OPT_TEMPERATURE = 1000, OPT_TOP_P, OPT_TOP_K, OPT_MIN_P, OPT_SEED, OPT_MAX_TOKENS, OPT_STOP, OPT_IGNORE_EOS, OPT_IDS, OPT_LOGPROBS,
-    OPT_TIMINGS, OPT_TIMEOUT, OPT_MODEL, OPT_SHOW_IDS
+    OPT_TEMPERATURE = 1000,
+    OPT_TOP_P,
+    OPT_TOP_K,
+    OPT_MIN_P,
+    OPT_SEED,
+    OPT_MAX_TOKENS,
+    OPT_STOP,
+    OPT_IGNORE_EOS,
+    OPT_IDS,
+    OPT_LOGPROBS,
+    OPT_TIMINGS,
+    OPT_TIMEOUT,
+    OPT_MODEL,
+    OPT_SHOW_IDS
 };
 
 typedef struct ask {
@@ -58,7 +71,8 @@ static void parse_ids(ask *a, struct argp_state *state, const char *arg) {
     while (*arg) {
         char *end = NULL;
         long id = strtol(arg, &end, 10);
-        if (end == arg || id < 0 || id > INT32_MAX || (*end && *end != ',')) argp_error(state, "--ids: '%s' is no list of token ids like 1,2,3", arg);
+        if (end == arg || id < 0 || id > INT32_MAX || (*end && *end != ','))
+            argp_error(state, "--ids: '%s' is no list of token ids like 1,2,3", arg);
         a->ids = xrealloc(a->ids, a->id_count + 1, sizeof *a->ids);
         a->ids[a->id_count++] = (int32_t)id;
         arg = *end ? end + 1 : end;
@@ -74,29 +88,76 @@ static error_t parse_option(int key, char *arg, struct argp_state *state) {
     ask *a = state->input;
     Baton__ClientRequest *r = &a->request;
     switch (key) {
-    case 'e': a->endpoint = arg; return 0;
-    case 'c': a->chat = true; return 0;
-    case 's': a->system = arg; a->chat = true; return 0;
-    case 'n': r->has_n = true; r->n = (uint32_t)number(state, "n", arg); return 0;
-    case OPT_MODEL: r->model = arg; return 0;
-    case OPT_TEMPERATURE: r->has_temperature = true; r->temperature = (float)number(state, "temperature", arg); return 0;
-    case OPT_TOP_P: r->has_top_p = true; r->top_p = (float)number(state, "top-p", arg); return 0;
-    case OPT_TOP_K: r->has_top_k = true; r->top_k = (int32_t)number(state, "top-k", arg); return 0;
-    case OPT_MIN_P: r->has_min_p = true; r->min_p = (float)number(state, "min-p", arg); return 0;
-    case OPT_SEED: r->has_seed = true; r->seed = strtoull(arg, NULL, 10); return 0;
-    case OPT_MAX_TOKENS: r->has_max_tokens = true; r->max_tokens = (uint32_t)number(state, "max-tokens", arg); return 0;
-    case OPT_LOGPROBS: r->has_logprobs = true; r->logprobs = (int32_t)number(state, "logprobs", arg); return 0;
-    case OPT_IGNORE_EOS: r->has_ignore_eos = true; r->ignore_eos = true; return 0;
+    case 'e':
+        a->endpoint = arg;
+        return 0;
+    case 'c':
+        a->chat = true;
+        return 0;
+    case 's':
+        a->system = arg;
+        a->chat = true;
+        return 0;
+    case 'n':
+        r->has_n = true;
+        r->n = (uint32_t)number(state, "n", arg);
+        return 0;
+    case OPT_MODEL:
+        r->model = arg;
+        return 0;
+    case OPT_TEMPERATURE:
+        r->has_temperature = true;
+        r->temperature = (float)number(state, "temperature", arg);
+        return 0;
+    case OPT_TOP_P:
+        r->has_top_p = true;
+        r->top_p = (float)number(state, "top-p", arg);
+        return 0;
+    case OPT_TOP_K:
+        r->has_top_k = true;
+        r->top_k = (int32_t)number(state, "top-k", arg);
+        return 0;
+    case OPT_MIN_P:
+        r->has_min_p = true;
+        r->min_p = (float)number(state, "min-p", arg);
+        return 0;
+    case OPT_SEED:
+        r->has_seed = true;
+        r->seed = strtoull(arg, NULL, 10);
+        return 0;
+    case OPT_MAX_TOKENS:
+        r->has_max_tokens = true;
+        r->max_tokens = (uint32_t)number(state, "max-tokens", arg);
+        return 0;
+    case OPT_LOGPROBS:
+        r->has_logprobs = true;
+        r->logprobs = (int32_t)number(state, "logprobs", arg);
+        return 0;
+    case OPT_IGNORE_EOS:
+        r->has_ignore_eos = true;
+        r->ignore_eos = true;
+        return 0;
     case OPT_STOP:
         if (r->n_stop == STOPS_MAX) argp_error(state, "more than %d --stop", STOPS_MAX);
         a->stops[r->n_stop++] = (ProtobufCBinaryData){.len = strlen(arg), .data = (uint8_t *)arg};
         return 0;
-    case OPT_IDS: parse_ids(a, state, arg); return 0;
-    case OPT_SHOW_IDS: a->show_ids = true; return 0;
-    case OPT_TIMINGS: a->timings = true; return 0;
-    case OPT_TIMEOUT: a->timeout_s = number(state, "timeout", arg); return 0;
-    case ARGP_KEY_ARG: add_word(a, arg); return 0;
-    default: return ARGP_ERR_UNKNOWN;
+    case OPT_IDS:
+        parse_ids(a, state, arg);
+        return 0;
+    case OPT_SHOW_IDS:
+        a->show_ids = true;
+        return 0;
+    case OPT_TIMINGS:
+        a->timings = true;
+        return 0;
+    case OPT_TIMEOUT:
+        a->timeout_s = number(state, "timeout", arg);
+        return 0;
+    case ARGP_KEY_ARG:
+        add_word(a, arg);
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
     }
 }
 
@@ -200,8 +261,10 @@ static void write_out(ask *a, const void *bytes, size_t len) {
 }
 
 static void take_text(ask *a, uint32_t choice, const ProtobufCBinaryData *text) {
-    if (choice == 0) write_out(a, text->data, text->len);
-    else if (choice < CHOICES_MAX) buf_add(&a->text[choice], text->data, text->len);
+    if (choice == 0)
+        write_out(a, text->data, text->len);
+    else if (choice < CHOICES_MAX)
+        buf_add(&a->text[choice], text->data, text->len);
 }
 
 static void take_token(ask *a, uint32_t choice, const Baton__ServerToken *t) {
@@ -214,7 +277,8 @@ static void take_token(ask *a, uint32_t choice, const Baton__ServerToken *t) {
     }
     if (!t->has_logprob) return;
     fprintf(stderr, "choice %u token %u: id %d logprob %.6f", choice, t->index, t->token_id, (double)t->logprob);
-    for (size_t i = 0; i < t->n_top; i++) fprintf(stderr, "%s%d %.6f", i ? ", " : "; best: ", t->top[i]->token_id, (double)t->top[i]->logprob);
+    for (size_t i = 0; i < t->n_top; i++)
+        fprintf(stderr, "%s%d %.6f", i ? ", " : "; best: ", t->top[i]->token_id, (double)t->top[i]->logprob);
     fprintf(stderr, "\n");
 }
 
@@ -222,7 +286,8 @@ static void show_timings(uint32_t choice, const Baton__ServerEnd *e) {
     const Baton__ServerTimings *t = e->timings;
     fprintf(stderr, "choice %u: prompt %u tokens, answer %u tokens\n", choice, e->prompt_tokens, e->completion_tokens);
     if (!t) return;
-    fprintf(stderr, "  queue %.2f ms, prefill %.2f ms, hand-off %.2f ms, first token %.2f ms, decode %.2f ms, total %.2f ms\n",
+    fprintf(stderr,
+            "  queue %.2f ms, prefill %.2f ms, hand-off %.2f ms, first token %.2f ms, decode %.2f ms, total %.2f ms\n",
             t->queue_ms, t->prefill_ms, t->handoff_ms, t->first_token_ms, t->decode_ms, t->total_ms);
 }
 
@@ -245,18 +310,25 @@ static void on_message(void *ctx, uint64_t conn, const void *bytes, size_t count
     a->heard_ns = clock_now_ns();
     Baton__ServerEvent *ev = baton__server_event__unpack(NULL, count, bytes);
     switch (ev ? ev->body_case : BATON__SERVER_EVENT__BODY__NOT_SET) {
-    case BATON__SERVER_EVENT__BODY_TOKEN: take_token(a, ev->choice, ev->token); break;
-    case BATON__SERVER_EVENT__BODY_END: take_end(a, ev->choice, ev->end); break;
+    case BATON__SERVER_EVENT__BODY_TOKEN:
+        take_token(a, ev->choice, ev->token);
+        break;
+    case BATON__SERVER_EVENT__BODY_END:
+        take_end(a, ev->choice, ev->end);
+        break;
     case BATON__SERVER_EVENT__BODY_ERROR:
         if (!a->newline) write_out(a, "\n", 1);
         if (!a->canceled) fprintf(stderr, "baton-ask: %u: %s\n", ev->error->http, ev->error->message);
         finish(a, a->canceled ? 130 : 1);
         break;
     case BATON__SERVER_EVENT__BODY_ACCEPTED:
-        if (a->timings) fprintf(stderr, "accepted: prompt %u tokens, seed %" PRIu64 "\n", ev->accepted->prompt_tokens, ev->accepted->seed);
+        if (a->timings)
+            fprintf(stderr, "accepted: prompt %u tokens, seed %" PRIu64 "\n", ev->accepted->prompt_tokens,
+                    ev->accepted->seed);
         break;
     case BATON__SERVER_EVENT__BODY_PONG:
-    case BATON__SERVER_EVENT__BODY_KEEPALIVE: break;
+    case BATON__SERVER_EVENT__BODY_KEEPALIVE:
+        break;
     case BATON__SERVER_EVENT__BODY__NOT_SET:
     case _BATON__SERVER_EVENT__BODY__CASE_IS_INT_SIZE:
         fprintf(stderr, "baton-ask: %s answers with bytes that are no ServerEvent of client.proto\n", a->endpoint);
@@ -296,7 +368,9 @@ static uint64_t turn(void *ctx, uint64_t now_ns) {
     uint64_t deadline = a->heard_ns + (uint64_t)(a->timeout_s * 1e9);
     if (now_ns >= deadline) {
         if (!a->newline) write_out(a, "\n", 1);
-        fprintf(stderr, "baton-ask: nothing heard from %s for %g s: is the coordinator running? (cluster.client of its config is its address; -e sets it here)\n",
+        fprintf(stderr,
+                "baton-ask: nothing heard from %s for %g s: is the coordinator running? (cluster.client of its config "
+                "is its address; -e sets it here)\n",
                 a->endpoint, a->timeout_s);
         finish(a, 1);
     }
@@ -308,7 +382,8 @@ static uint64_t turn(void *ctx, uint64_t now_ns) {
 }
 
 int main(int argc, char **argv) {
-    static const struct argp argp = {options, parse_option, "[PROMPT...]", "Asks a Baton cluster over its native socket.", 0, 0, 0};
+    static const struct argp argp = {
+        options, parse_option, "[PROMPT...]", "Asks a Baton cluster over its native socket.", 0, 0, 0};
     ask *a = xcalloc(1, sizeof *a);
     a->endpoint = "tcp://127.0.0.1:8002";
     a->timeout_s = 10;

@@ -18,6 +18,15 @@ void choice_done(choice *c) {
     *c = (choice){.matched = -1};
 }
 
+/* Characters that begin in a token's text: a piece in the middle of a character has none. */
+static uint32_t token_chars(const tokenizer *tok, int32_t id) {
+    char bytes[CHOICE_TOKEN_BYTES];
+    size_t len = tokenizer_bytes(tok, id, bytes, sizeof bytes);
+    uint32_t chars = 0;
+    for (size_t i = 0; i < MIN(len, sizeof bytes); i++) chars += ((unsigned char)bytes[i] & 0xc0) != 0x80;
+    return chars;
+}
+
 static void keep_token(choice *c, const token_out *t) {
     if (c->count == c->capacity) {
         c->capacity = c->capacity ? c->capacity * 2 : 32;
@@ -31,7 +40,9 @@ static void keep_token(choice *c, const token_out *t) {
             c->tops = xrealloc(c->tops, c->top_capacity, sizeof *c->tops);
         }
         for (uint32_t i = 0; i < n; i++) c->tops[c->top_count + i] = t->top[i];
-        c->probs[c->count] = (choice_logprob){.logprob = t->logprob, .top_begin = c->top_count, .top_count = n};
+        c->probs[c->count] =
+            (choice_logprob){.logprob = t->logprob, .top_begin = c->top_count, .top_count = n, .text_offset = c->chars};
+        c->chars += token_chars(c->rules->tok, t->id);
         c->top_count += n;
     }
     c->ids[c->count++] = t->id;
@@ -71,7 +82,10 @@ static size_t held_bytes(const choice *c) {
 }
 
 static void take_part(choice *c, size_t text_end, choice_part *part) {
-    *part = (choice_part){.text_begin = c->shown.text_end, .text_end = text_end, .token_begin = c->shown.token_end, .token_end = c->count};
+    *part = (choice_part){.text_begin = c->shown.text_end,
+                          .text_end = text_end,
+                          .token_begin = c->shown.token_end,
+                          .token_end = c->count};
     c->shown.text_end = text_end;
     c->shown.token_end = c->count;
     POST(part->text_begin <= part->text_end && part->text_end <= c->text.len);

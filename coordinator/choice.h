@@ -3,9 +3,10 @@
  *   text    "The answer is 42\nUser"          bytes so far, cut at a stop string
  *            ^shown          ^     ^held: could still become the stop string "\nUser:"
  *
- * A part is a stretch of text with its tokens. Text that could be the beginning of a stop string, and the bytes of an unfinished
- * UTF-8 character, make no part until the doubt is gone; their tokens go out with the next part. Stop strings are judged as if bytes
- * came one by one (the match that ends first wins, then the longest), so the result does not depend on where tokens end.
+ * A part is a stretch of text with its tokens. Text that could be the beginning of a stop string, and the bytes of an
+ * unfinished UTF-8 character, make no part until the doubt is gone; their tokens go out with the next part. Stop
+ * strings are judged as if bytes came one by one (the match that ends first wins, then the longest), so the result does
+ * not depend on where tokens end.
  *
  * Pure: no socket, clock or core. Thread: the loop's. */
 #ifndef BATON_COORDINATOR_CHOICE_H
@@ -14,13 +15,15 @@
 #include "base/mem.h"
 #include "coordinator/api.h"
 
+#define CHOICE_TOKEN_BYTES 512u /* of one token's text in logprobs; no vocabulary comes near */
+
 typedef struct choice_rules {
     const tokenizer *tok;
     const api_stop *stops; /* [stop_count] */
     uint32_t stop_count;
-    uint32_t min_tokens;   /* text of the first tokens is not searched for stop strings */
-    bool include_stop;     /* a match, and the text of a stop token, stay in the text */
-    bool keep_special;     /* special tokens are text */
+    uint32_t min_tokens; /* text of the first tokens is not searched for stop strings */
+    bool include_stop;   /* a match, and the text of a stop token, stay in the text */
+    bool keep_special;   /* special tokens are text */
     bool logprobs;
 } choice_rules;
 
@@ -32,20 +35,22 @@ typedef struct choice_part {
 typedef struct choice_logprob {
     float logprob;
     uint32_t top_begin, top_count; /* of choice.tops */
+    uint32_t text_offset;          /* characters of the tokens before it */
 } choice_logprob;
 
 typedef struct choice {
     const choice_rules *rules; /* borrowed: lives as long as the choice */
     detok pending;             /* bytes of an unfinished character */
     buf text;
-    size_t floor;              /* a match must begin at or after this byte */
-    int32_t *ids;              /* [count] */
+    size_t floor; /* a match must begin at or after this byte */
+    int32_t *ids; /* [count] */
     uint32_t count, capacity;
-    choice_logprob *probs;     /* [capacity] when logprobs are asked for, else NULL */
-    token_logprob *tops;       /* [top_count] */
+    choice_logprob *probs; /* [capacity] when logprobs are asked for, else NULL */
+    token_logprob *tops;   /* [top_count] */
     uint32_t top_count, top_capacity;
-    choice_part shown;         /* begin = 0; ends: how far parts have gone */
-    int32_t matched;           /* index of the stop string that ended the text; -1 = none */
+    uint32_t chars;    /* characters that begin in the tokens so far; counted when logprobs are asked for */
+    choice_part shown; /* begin = 0; ends: how far parts have gone */
+    int32_t matched;   /* index of the stop string that ended the text; -1 = none */
 } choice;
 
 void choice_init(choice *c, const choice_rules *rules);

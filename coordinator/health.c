@@ -50,7 +50,9 @@ uint32_t health_page(buf *out, const core *c, const health_facts *f, bool stoppi
     core_counters_of(c, &n);
     buf_addf(out, "{\"status\":\"%s\",\"ready\":%s,", word, core_ready(c) ? "true" : "false");
     add_name(out, "model", f->model);
-    buf_addf(out, ",\"requests\":{\"queued\":%u,\"prefill\":%u,\"wait_kv\":%u,\"decode\":%u},\"handoffs_pending\":%u,\"workers\":[",
+    buf_addf(out,
+             ",\"requests\":{\"queued\":%u,\"prefill\":%u,\"wait_kv\":%u,\"decode\":%u},\"handoffs_pending\":%u,"
+             "\"workers\":[",
              n.requests[REQ_WAIT_PREFILL], n.requests[REQ_PREFILL], n.requests[REQ_WAIT_KV], n.requests[REQ_DECODE],
              n.handoffs_pending);
     for (uint32_t i = 0; i < count; i++) {
@@ -76,7 +78,8 @@ void health_version(buf *out, const health_facts *f) {
     add_name(out, "backend", f->backend);
     buf_addf(out, ",\"deterministic\":%s,", f->mixed_numerics ? "false" : "true");
     add_name(out, "numerics",
-             f->mixed_numerics ? "workers with unlike numerics are admitted: the same request may give other bytes"
-                               : "the same request and seed give the same bytes on any route, batch, and after a worker's death");
+             f->mixed_numerics
+                 ? "workers with unlike numerics are admitted: the same request may give other bytes"
+                 : "the same request and seed give the same bytes on any route, batch, and after a worker's death");
     buf_adds(out, "}\n");
 }

@@ -11,13 +11,13 @@ typedef struct health_facts {
     const char *model_root; /* path of the file */
     const char *backend;    /* cpu | ref */
     uint32_t max_context;
-    bool mixed_numerics;    /* withdraws the promise of same bytes */
-    int64_t started;        /* seconds since 1970 */
+    bool mixed_numerics; /* withdraws the promise of same bytes */
+    int64_t started;     /* seconds since 1970 */
     uint32_t role_wanted[ROLE_COUNT];
 } health_facts;
 
-/* Appends the JSON of /health and returns its HTTP status: 200 while a route is ready (a colocated worker, or a prefill and a decode
- * worker), else 503. */
+/* Appends the JSON of /health and returns its HTTP status: 200 while a route is ready (a colocated worker, or a prefill
+ * and a decode worker), else 503. */
 uint32_t health_page(buf *out, const core *c, const health_facts *f, bool stopping, uint64_t now_ns);
 void health_models(buf *out, const health_facts *f);
 void health_version(buf *out, const health_facts *f);

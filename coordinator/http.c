@@ -17,14 +17,15 @@
 
 enum {
     BACKLOG = 1024,
-    IDLE_S = 120,                     /* a kept-alive connection, or a request that does not arrive */
+    IDLE_S = 120, /* a kept-alive connection, or a request that does not arrive */
     HEADERS_MAX = 64 * 1024,
 };
 #define SCAN_NS 250000000ull /* between two looks at slow clients */
 
 typedef void page_fn(http *h, struct evhttp_request *req, const char *path);
 
-static void reply_page(http *h, struct evhttp_request *req, const char *path, uint32_t code, const char *type, buf *body) {
+static void reply_page(http *h, struct evhttp_request *req, const char *path, uint32_t code, const char *type,
+                       buf *body) {
     char id[HTTP_REQUEST_ID_MAX];
     http_take_request_id(req, id);
     http_reply(h, req, path, code, type, body);
@@ -65,10 +66,14 @@ static const struct {
     page_fn *page; /* NULL: a POST with a body, of this kind */
     api_kind kind;
 } routes[] = {
-    {"/v1/completions", NULL, API_COMPLETION}, {"/v1/chat/completions", NULL, API_CHAT},
-    {"/tokenize", NULL, API_TOKENIZE},         {"/detokenize", NULL, API_DETOKENIZE},
-    {"/v1/models", page_models, 0},            {"/health", page_health, 0},
-    {"/metrics", page_metrics, 0},             {"/version", page_version, 0},
+    {"/v1/completions", NULL, API_COMPLETION},
+    {"/v1/chat/completions", NULL, API_CHAT},
+    {"/tokenize", NULL, API_TOKENIZE},
+    {"/detokenize", NULL, API_DETOKENIZE},
+    {"/v1/models", page_models, 0},
+    {"/health", page_health, 0},
+    {"/metrics", page_metrics, 0},
+    {"/version", page_version, 0},
     {"/ping", page_ping, 0},
 };
 
@@ -87,7 +92,9 @@ static void on_request(struct evhttp_request *req, void *ctx) {
     size_t i = 0;
     while (i < ARRAY_LEN(routes) && (!path || strcmp(path, routes[i].path) != 0)) i++;
     if (i == ARRAY_LEN(routes)) {
-        api_fail(&e, 404, NULL, "there is no %.100s here; see /v1/completions, /v1/chat/completions, /v1/models, /health", path ? path : "such path");
+        api_fail(&e, 404, NULL,
+                 "there is no %.100s here; see /v1/completions, /v1/chat/completions, /v1/models, /health",
+                 path ? path : "such path");
         refuse(h, req, "unknown", &e);
         return;
     }
@@ -118,16 +125,20 @@ static uint16_t bound_port(evutil_socket_t fd) {
     struct sockaddr_storage sa;
     socklen_t len = sizeof sa;
     if (getsockname(fd, (struct sockaddr *)&sa, &len) != 0) return 0;
-    return ntohs(sa.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&sa)->sin6_port : ((struct sockaddr_in *)&sa)->sin_port);
+    return ntohs(sa.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&sa)->sin6_port
+                                          : ((struct sockaddr_in *)&sa)->sin_port);
 }
 
 /* "host:port" or "[v6]:port" to a listening socket. */
 static status listen_on(http *h, const char *address, errbuf *eb) {
     const char *colon = strrchr(address, ':');
-    if (!colon || colon == address || !colon[1]) return errf(eb, ST_INVALID, "cluster.http: '%s' is no address, want HOST:PORT", address);
+    if (!colon || colon == address || !colon[1])
+        return errf(eb, ST_INVALID, "cluster.http: '%s' is no address, want HOST:PORT", address);
     bool v6 = address[0] == '[' && colon[-1] == ']';
-    char *host = v6 ? xstrndup(address + 1, (size_t)(colon - address) - 2) : xstrndup(address, (size_t)(colon - address));
-    struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
+    char *host =
+        v6 ? xstrndup(address + 1, (size_t)(colon - address) - 2) : xstrndup(address, (size_t)(colon - address));
+    struct addrinfo hints = {
+        .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
     struct addrinfo *found = NULL;
     int rc = getaddrinfo(host, colon + 1, &hints, &found);
     free(host);
@@ -138,9 +149,12 @@ static status listen_on(http *h, const char *address, errbuf *eb) {
     int cause = errno;
     freeaddrinfo(found);
     if (!h->listener && cause == EADDRINUSE) {
-        return errf(eb, ST_IO, "http: %s is in use: stop the program that listens there, or set cluster.http to another port", address);
+        return errf(eb, ST_IO,
+                    "http: %s is in use: stop the program that listens there, or set cluster.http to another port",
+                    address);
     }
-    if (!h->listener) return errf(eb, ST_IO, "http: cannot listen on %s: %s: set cluster.http", address, strerror(cause));
+    if (!h->listener)
+        return errf(eb, ST_IO, "http: cannot listen on %s: %s: set cluster.http", address, strerror(cause));
     evconnlistener_set_error_cb(h->listener, on_accept_error);
     h->bound = evhttp_bind_listener(h->server, h->listener);
     CHECK(h->bound);
@@ -152,6 +166,10 @@ status http_open(http **out, const char *address, const http_options *opt, errbu
     PRE(out && address && opt);
     PRE(opt->loop && opt->core && opt->streams && opt->text && opt->env && opt->meter);
     PRE(opt->body_max > 0 && opt->slow_client_ns > 0);
+    if (!(event_base_get_features(loop_base(opt->loop)) & EV_FEATURE_EARLY_CLOSE)) {
+        return errf(eb, ST_UNSUPPORTED, "http: libevent's backend '%s' cannot tell when a client leaves: want epoll",
+                    event_base_get_method(loop_base(opt->loop)));
+    }
     http *h = xcalloc(1, sizeof *h);
     h->opt = *opt;
     h->server = evhttp_new(loop_base(opt->loop));
@@ -160,7 +178,8 @@ status http_open(http **out, const char *address, const http_options *opt, errbu
     evhttp_set_allowed_methods(h->server, 0xffff); /* on_request answers 405 itself */
     evhttp_set_timeout(h->server, IDLE_S);
     evhttp_set_max_headers_size(h->server, HEADERS_MAX);
-    /* Bodies up to the limit's double are read and answered with a JSON error; beyond, evhttp refuses with a page of its own. */
+    /* Bodies up to the limit's double are read and answered with a JSON error; beyond, evhttp refuses with a page of
+     * its own. */
     evhttp_set_max_body_size(h->server, (ev_ssize_t)(2 * opt->body_max));
     evhttp_set_flags(h->server, EVHTTP_SERVER_LINGERING_CLOSE);
     status st = listen_on(h, address, eb);
@@ -180,8 +199,12 @@ void http_free(http *h) {
     free(h);
 }
 
-uint16_t http_port(const http *h) { return h->port; }
-uint32_t http_client_count(const http *h) { return h->client_count; }
+uint16_t http_port(const http *h) {
+    return h->port;
+}
+uint32_t http_client_count(const http *h) {
+    return h->client_count;
+}
 
 void http_turn(http *h, uint64_t now_ns) {
     PRE(h);

@@ -18,15 +18,24 @@
 
 static const char *reason_of(uint32_t code) {
     switch (code) {
-    case 200: return "OK";
-    case 400: return "Bad Request";
-    case 404: return "Not Found";
-    case 405: return "Method Not Allowed";
-    case 413: return "Content Too Large";
-    case 429: return "Too Many Requests";
-    case 503: return "Service Unavailable";
-    case 504: return "Gateway Timeout";
-    default: return "Internal Server Error";
+    case 200:
+        return "OK";
+    case 400:
+        return "Bad Request";
+    case 404:
+        return "Not Found";
+    case 405:
+        return "Method Not Allowed";
+    case 413:
+        return "Content Too Large";
+    case 429:
+        return "Too Many Requests";
+    case 503:
+        return "Service Unavailable";
+    case 504:
+        return "Gateway Timeout";
+    default:
+        return "Internal Server Error";
     }
 }
 
@@ -57,8 +66,10 @@ void http_take_request_id(struct evhttp_request *req, char out[static HTTP_REQUE
     size_t len = given ? strlen(given) : 0;
     bool good = len > 0 && len < HTTP_REQUEST_ID_MAX;
     for (size_t i = 0; good && i < len; i++) good = given[i] > 0x20 && given[i] < 0x7f;
-    if (good) memcpy(out, given, len + 1);
-    else snprintf(out, HTTP_REQUEST_ID_MAX, "%016" PRIx64 "%016" PRIx64, clock_random64(), clock_random64());
+    if (good)
+        memcpy(out, given, len + 1);
+    else
+        snprintf(out, HTTP_REQUEST_ID_MAX, "%016" PRIx64 "%016" PRIx64, clock_random64(), clock_random64());
     evhttp_add_header(evhttp_request_get_output_headers(req), "x-request-id", out);
 }
 
@@ -98,8 +109,10 @@ static void drop_connection(http_client *c, const char *why) {
     struct evhttp_request *req = untie(c);
     struct evhttp_connection *conn = evhttp_request_get_connection(req);
     http_client_free(c);
-    if (conn) evhttp_connection_free(conn); /* with the request */
-    else evhttp_request_free(req);
+    if (conn)
+        evhttp_connection_free(conn); /* with the request */
+    else
+        evhttp_request_free(req);
 }
 
 static void on_closed(evutil_socket_t fd, short what, void *ctx) {
@@ -107,7 +120,8 @@ static void on_closed(evutil_socket_t fd, short what, void *ctx) {
     drop_connection(ctx, "closed by the client");
 }
 
-/* evhttp gives the connection up by itself: a write failed. It frees the connection; the request is ours when it was untied first. */
+/* evhttp gives the connection up by itself: a write failed. It frees the connection; the request is ours when it was
+ * untied first. */
 static void on_connection_end(struct evhttp_connection *conn, void *ctx) {
     (void)conn;
     http_client *c = ctx;
@@ -163,7 +177,7 @@ static void reply_tokens(http_client *c, const api_request *r) {
         for (uint32_t i = 0; i < count; i++) buf_addf(&body, "%s%d", i ? "," : "", p->ids.ids[i]);
         buf_adds(&body, r->want_token_strs ? "],\"token_strs\":[" : "],\"token_strs\":null");
         for (uint32_t i = 0; r->want_token_strs && i < count; i++) {
-            char bytes[512];
+            char bytes[CHOICE_TOKEN_BYTES];
             size_t len = tokenizer_bytes(tok, p->ids.ids[i], bytes, sizeof bytes);
             if (i) buf_adds(&body, ",");
             openai_string(&body, bytes, MIN(len, sizeof bytes));
@@ -223,8 +237,11 @@ void http_client_start(http *h, struct evhttp_request *req, const char *path, ap
     job->body = malloc(len + 1);
     if (len > h->opt.body_max || !job->body) {
         api_error e = {0};
-        if (!job->body) api_fail(&e, 503, NULL, "no memory for a body of %zu bytes", len);
-        else api_fail(&e, 413, NULL, "the body has %zu bytes, want at most %zu (limits.max_body_kb)", len, h->opt.body_max);
+        if (!job->body)
+            api_fail(&e, 503, NULL, "no memory for a body of %zu bytes", len);
+        else
+            api_fail(&e, 413, NULL, "the body has %zu bytes, want at most %zu (limits.max_body_kb)", len,
+                     h->opt.body_max);
         text_job_free(job);
         finish_error(c, &e);
         return;

@@ -2,8 +2,8 @@
  *
  *   body -> job (text) -> stream -> reply | headers, events, end
  *
- * A client owns its evhttp_request until the reply is handed over or the connection dies, whichever comes first; both end in
- * http_client_free, after which nothing of evhttp points here. */
+ * A client owns its evhttp_request until the reply is handed over or the connection dies, whichever comes first; both
+ * end in http_client_free, after which nothing of evhttp points here. */
 #ifndef BATON_COORDINATOR_HTTP_CLIENT_H
 #define BATON_COORDINATOR_HTTP_CLIENT_H
 
@@ -19,13 +19,13 @@ typedef struct http_client {
     struct event *closed;       /* EV_CLOSED on the connection */
     const char *handler;        /* static: the path, for the metrics */
     api_kind kind;
-    text_job *job;              /* away at the text thread, or NULL */
-    stream *stream;             /* or NULL */
-    bool started;               /* headers are out */
-    bool dirty;                 /* on the list of those to render */
-    uint64_t sent_bytes;        /* given to the connection since the start */
-    uint64_t drained_bytes;     /* of them, gone at the last look */
-    uint64_t drained_ns;        /* when that last grew, or nothing was unsent */
+    text_job *job;          /* away at the text thread, or NULL */
+    stream *stream;         /* or NULL */
+    bool started;           /* headers are out */
+    bool dirty;             /* on the list of those to render */
+    uint64_t sent_bytes;    /* given to the connection since the start */
+    uint64_t drained_bytes; /* of them, gone at the last look */
+    uint64_t drained_ns;    /* when that last grew, or nothing was unsent */
     char request_id[HTTP_REQUEST_ID_MAX];
     struct http_client *prev, *next;             /* all */
     struct http_client *dirty_prev, *dirty_next; /* to render */

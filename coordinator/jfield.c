@@ -9,14 +9,24 @@
 const char *jf_what(const json_t *v, char out[static 48]) {
     if (!v) return "nothing";
     switch (json_typeof(v)) {
-    case JSON_OBJECT: return "an object";
-    case JSON_ARRAY: return "a list";
-    case JSON_STRING: return "a string";
-    case JSON_INTEGER: snprintf(out, 48, "the number %" JSON_INTEGER_FORMAT, json_integer_value(v)); return out;
-    case JSON_REAL: snprintf(out, 48, "the number %.6g", json_real_value(v)); return out;
-    case JSON_TRUE: return "true";
-    case JSON_FALSE: return "false";
-    case JSON_NULL: return "null";
+    case JSON_OBJECT:
+        return "an object";
+    case JSON_ARRAY:
+        return "a list";
+    case JSON_STRING:
+        return "a string";
+    case JSON_INTEGER:
+        snprintf(out, 48, "the number %" JSON_INTEGER_FORMAT, json_integer_value(v));
+        return out;
+    case JSON_REAL:
+        snprintf(out, 48, "the number %.6g", json_real_value(v));
+        return out;
+    case JSON_TRUE:
+        return "true";
+    case JSON_FALSE:
+        return "false";
+    case JSON_NULL:
+        return "null";
     }
     return "something else";
 }
@@ -31,7 +41,9 @@ void jf_fail(jfields *f, const char *param, const char *fmt, ...) {
     api_fail(f->err, 400, param, "%s", text);
 }
 
-bool jf_ok(const jfields *f) { return f->err->http == 0; }
+bool jf_ok(const jfields *f) {
+    return f->err->http == 0;
+}
 
 void jf_wrong(jfields *f, const char *name, const char *want, const json_t *got) {
     char what[48];

@@ -3,8 +3,9 @@
  *   control socket --ctl--> core <--submit-- streams <--jobs-- http, native
  *                     one loop, one thread; the text thread reads large bodies
  *
- * It starts before, between or after its workers: they join when they can. The first moment in which a request could be served is told
- * on stdout in one line ("ready: ..."). SIGINT and SIGTERM end all clients with an error, send EXIT to every worker, and leave last. */
+ * It starts before, between or after its workers: they join when they can. The first moment in which a request could be
+ * served is told on stdout in one line ("ready: ..."). SIGINT and SIGTERM end all clients with an error, send EXIT to
+ * every worker, and leave last. */
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -28,6 +29,7 @@ const char *argp_program_version = "baton-coordinator " BATON_VERSION;
 error_t argp_err_exit_status = 2;
 
 enum { OPT_SET = 1000, OPT_CHECK, SETS_MAX = 256, WORKERS_MAX = 1024 };
+#define FILES_WANTED  ((rlim_t)65536)
 #define LAST_WORDS_NS (100 * NS_PER_MS) /* so that the last answers leave before the process does */
 
 typedef struct arguments {
@@ -66,13 +68,18 @@ static error_t parse_option(int key, char *arg, struct argp_state *state) {
         if (a->set_count == SETS_MAX) argp_error(state, "more than %d --set", SETS_MAX);
         a->sets[a->set_count++] = arg;
         return 0;
-    case OPT_CHECK: a->check = true; return 0;
+    case OPT_CHECK:
+        a->check = true;
+        return 0;
     case ARGP_KEY_ARG:
         if (a->config) argp_error(state, "one config file, not two: %s", arg);
         a->config = arg;
         return 0;
-    case ARGP_KEY_NO_ARGS: argp_error(state, "the config file is missing"); return 0;
-    default: return ARGP_ERR_UNKNOWN;
+    case ARGP_KEY_NO_ARGS:
+        argp_error(state, "the config file is missing");
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
     }
 }
 
@@ -133,7 +140,8 @@ static void sink_token(void *ctx, uint64_t req, const core_token *t) {
 
 static void sink_end(void *ctx, uint64_t req, const core_end *e, const core_times *t) {
     app *a = ctx;
-    if (e->state == REQ_FAILED) log_warn("core", "request failed", "req=%" PRIu64 " http=%u why=%s", req, e->http, e->why);
+    if (e->state == REQ_FAILED)
+        log_warn("core", "request failed", "req=%" PRIu64 " http=%u why=%s", req, e->http, e->why);
     streams_end(a->streams, req, e, t);
 }
 
@@ -242,7 +250,8 @@ static status load_model(app *a, errbuf *eb) {
     st = chat_template_init(&a->chat, a->model->file, eb);
     if (st != ST_OK) return err_prefix(eb, st, "chat template");
     if (a->chat.kind == CHAT_UNKNOWN) {
-        log_warn("model", "chat template is not known: /v1/chat/completions will be refused", "path=%s", cfg->model.path);
+        log_warn("model", "chat template is not known: /v1/chat/completions will be refused", "path=%s",
+                 cfg->model.path);
     }
     a->env = (text_env){.tok = a->model->tok,
                         .chat = &a->chat,
@@ -269,7 +278,8 @@ static core_options core_options_of(const app *a) {
         .max_attempts = c->limits.max_attempts,
         .max_context = a->max_context,
         .mixed_numerics = c->cluster.mixed_numerics,
-        .role_wanted = {[ROLE_PREFILL] = c->prefill.count, [ROLE_DECODE] = c->decode.count, [ROLE_COLOCATED] = c->colocated.count},
+        .role_wanted =
+            {[ROLE_PREFILL] = c->prefill.count, [ROLE_DECODE] = c->decode.count, [ROLE_COLOCATED] = c->colocated.count},
     };
 }
 
@@ -280,16 +290,24 @@ static void print_limits(const app *a) {
         uint32_t value;
         const char *unit;
     } rows[] = {
-        {"requests alive", c->limits.max_requests, ""},      {"requests queued", c->limits.max_queue, ""},
-        {"workers", c->limits.max_workers, ""},              {"body", c->limits.max_body_kb, "KB"},
-        {"context", a->max_context, "tokens"},               {"wait for prefill", c->limits.wait_prefill_ms, "ms"},
-        {"prefill", c->limits.prefill_ms, "ms"},             {"wait for kv", c->limits.wait_kv_ms, "ms"},
-        {"decode without a token", c->limits.decode_token_ms, "ms"}, {"attempts", c->limits.max_attempts, ""},
-        {"client does not read", c->limits.slow_client_ms, "ms"},    {"worker suspect", c->limits.suspect_ms, "ms"},
-        {"worker gone", c->limits.gone_ms, "ms"},            {"lease", c->limits.lease_ms, "ms"},
+        {"requests alive", c->limits.max_requests, ""},
+        {"requests queued", c->limits.max_queue, ""},
+        {"workers", c->limits.max_workers, ""},
+        {"body", c->limits.max_body_kb, "KB"},
+        {"context", a->max_context, "tokens"},
+        {"wait for prefill", c->limits.wait_prefill_ms, "ms"},
+        {"prefill", c->limits.prefill_ms, "ms"},
+        {"wait for kv", c->limits.wait_kv_ms, "ms"},
+        {"decode without a token", c->limits.decode_token_ms, "ms"},
+        {"attempts", c->limits.max_attempts, ""},
+        {"client does not read", c->limits.slow_client_ms, "ms"},
+        {"worker suspect", c->limits.suspect_ms, "ms"},
+        {"worker gone", c->limits.gone_ms, "ms"},
+        {"lease", c->limits.lease_ms, "ms"},
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-        log_info("coordinator", "limit", "what=\"%s\" max=%u%s", rows[i].what, rows[i].value, rows[i].unit);
+        log_info("coordinator", "limit", "what=\"%s\" max=%u%s%s", rows[i].what, rows[i].value,
+                 rows[i].unit[0] ? " unit=" : "", rows[i].unit);
     }
 }
 
@@ -359,8 +377,8 @@ static void close_app(app *a) {
 static void prepare_process(void) {
     signal(SIGPIPE, SIG_IGN);
     struct rlimit files; /* one descriptor per client */
-    if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
-        files.rlim_cur = files.rlim_max;
+    if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur < FILES_WANTED) {
+        files.rlim_cur = MIN(files.rlim_max, FILES_WANTED);
         (void)setrlimit(RLIMIT_NOFILE, &files);
     }
     /* Under mpirun its death must not leave an orphan behind. */
@@ -372,7 +390,8 @@ int main(int argc, char **argv) {
         {"set", OPT_SET, "KEY=VALUE", 0, "Override one key of the config, e.g. decode.count=2", 0},
         {"check", OPT_CHECK, NULL, 0, "Print the resolved config and the rank map, and exit", 0},
         {0}};
-    static const struct argp argp = {options, parse_option, "CONFIG", "Routes, watches and answers: the front of a Baton cluster.", 0, 0, 0};
+    static const struct argp argp = {
+        options, parse_option, "CONFIG", "Routes, watches and answers: the front of a Baton cluster.", 0, 0, 0};
     arguments args = {0};
     argp_parse(&argp, argc, argv, 0, NULL, &args);
 

@@ -7,19 +7,22 @@
 #include <string.h>
 
 /* vLLM's bounds, so that its dashboards read these series as they are. */
-static const double ttft_bounds[] = {.001, .005, .01, .02, .04, .06, .08, .1, .25, .5, .75,
+static const double ttft_bounds[] = {.001, .005, .01, .02, .04, .06, .08, .1, .25, .5,  .75,
                                      1,    2.5,  5,   7.5, 10,  20,  40,  80, 160, 640, 2560};
-static const double gap_bounds[] = {.001, .0025, .005, .01, .025, .05, .075, .1, .15, .2, .3, .4, .5, .75,
-                                    1,    2.5,   5,    7.5, 10,   20,  40,   80};
-static const double stage_bounds[] = {.001, .0025, .005, .01, .025, .05, .1, .2, .3, .5, .8, 1,   1.5, 2,   2.5,
+static const double gap_bounds[] = {.001, .0025, .005, .01, .025, .05, .075, .1, .15, .2, .3,
+                                    .4,   .5,    .75,  1,   2.5,  5,   7.5,  10, 20,  40, 80};
+static const double stage_bounds[] = {.001, .0025, .005, .01, .025, .05, .1, .2, .3,  .5,  .8,  1,   1.5,  2,   2.5,
                                       5,    10,    15,   20,  30,   40,  50, 60, 120, 240, 480, 960, 1920, 7680};
-static const double count_bounds[] = {1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000, 50000, 100000};
+static const double count_bounds[] = {1,   2,    5,    10,   20,    50,    100,   200,
+                                      500, 1000, 2000, 5000, 10000, 20000, 50000, 100000};
 
 enum { WORKERS_SHOWN_MAX = 1024 };
 
-/* The gauges of a worker that was seen once: zero when it is not there any more, so that no page is counted for the dead. */
+/* The gauges of a worker that was seen once: zero when it is not there any more, so that no page is counted for the
+ * dead. */
 typedef struct known_worker {
-    metric *up, *pages_used, *pages_total, *running, *step_age;
+    metric *up[MEMBER_GONE]; /* by state */
+    metric *pages_used, *pages_total, *running, *step_age;
     struct known_worker *next;
 } known_worker;
 
@@ -67,8 +70,10 @@ meter *meter_new(const char *model) {
     const char *l = m->label;
 #define STAGES stage_bounds, ARRAY_LEN(stage_bounds)
 #define COUNTS count_bounds, ARRAY_LEN(count_bounds)
-    m->ttft = histogram(m, "vllm:time_to_first_token_seconds", "Arrival to first token.", l, ttft_bounds, ARRAY_LEN(ttft_bounds));
-    m->gap = histogram(m, "vllm:inter_token_latency_seconds", "Between two tokens of a choice.", l, gap_bounds, ARRAY_LEN(gap_bounds));
+    m->ttft = histogram(m, "vllm:time_to_first_token_seconds", "Arrival to first token.", l, ttft_bounds,
+                        ARRAY_LEN(ttft_bounds));
+    m->gap = histogram(m, "vllm:inter_token_latency_seconds", "Between two tokens of a choice.", l, gap_bounds,
+                       ARRAY_LEN(gap_bounds));
     m->e2e = histogram(m, "vllm:e2e_request_latency_seconds", "Arrival to the last token.", l, STAGES);
     m->queue = histogram(m, "vllm:request_queue_time_seconds", "Time in the coordinator's queue.", l, STAGES);
     m->prefill = histogram(m, "vllm:request_prefill_time_seconds", "Time in prefill.", l, STAGES);
@@ -80,7 +85,8 @@ meter *meter_new(const char *model) {
     m->output_tokens = counter(m, "vllm:generation_tokens_total", "Tokens that reached their client's stream.", l);
     m->handoff = histogram(m, "baton_handoff_seconds", "Wait for the hand-off that a request saw.", "", STAGES);
     m->kv_token_bytes = gauge(m, "baton_kv_token_bytes", "KV bytes of one token, all layers.", "");
-    /* Every prompt token is computed here: there is no prefix cache, and KV that came by hand-off was computed by a prefill worker. */
+    /* Every prompt token is computed here: there is no prefix cache, and KV that came by hand-off was computed by a
+     * prefill worker. */
     buf source = {0};
     m->computed_tokens = counter(m, "vllm:prompt_tokens_by_source_total", "Prompt tokens by where their KV came from.",
                                  with_label(m, "source", "local_compute", &source));
@@ -123,7 +129,9 @@ void meter_token(meter *m, uint64_t gap_ns, bool first) {
 void meter_finished(meter *m, const char *reason, const core_times *t, uint32_t output_tokens) {
     PRE(m && reason && t);
     buf l = {0};
-    metric_add(counter(m, "vllm:request_success_total", "Ended choices, by how.", with_label(m, "finished_reason", reason, &l)), 1);
+    metric_add(counter(m, "vllm:request_success_total", "Ended choices, by how.",
+                       with_label(m, "finished_reason", reason, &l)),
+               1);
     buf_done(&l);
     metric_observe(m->output_sizes, output_tokens);
     if (t->first_token_ns) metric_observe(m->ttft, (double)t->first_token_ns / 1e9);
@@ -148,16 +156,20 @@ static void copy_counter(meter *m, const char *name, const char *help, uint64_t 
     metric_set(counter(m, name, help, ""), (double)value);
 }
 
+/* The machines' own names, in lower case like every other label. */
+static void state_label(buf *out, const char *state) {
+    char name[32];
+    snprintf(name, sizeof name, "%s", state);
+    for (char *p = name; *p; p++) *p = *p >= 'A' && *p <= 'Z' ? (char)(*p + 32) : *p;
+    metrics_label(out, "state", name);
+}
+
 static void copy_requests(meter *m, const core_counters *n) {
     uint32_t running = 0;
     for (uint32_t i = 0; i < request_sm.state_count; i++) {
         if (request_sm.states[i].end) continue;
         buf l = {0};
-        /* The machine's own names, in lower case like every other label. */
-        char name[32];
-        snprintf(name, sizeof name, "%s", request_sm.states[i].name);
-        for (char *p = name; *p; p++) *p = *p >= 'A' && *p <= 'Z' ? (char)(*p + 32) : *p;
-        metrics_label(&l, "state", name);
+        state_label(&l, request_sm.states[i].name);
         metric_set(gauge(m, "baton_requests", "Choices alive, by state.", l.data), n->requests[i]);
         buf_done(&l);
         if (i == REQ_PREFILL || i == REQ_WAIT_KV || i == REQ_DECODE) running += n->requests[i];
@@ -175,24 +187,32 @@ static void copy_totals(meter *m, const core_counters *n) {
     copy_counter(m, "baton_canceled_total", "Choices whose client left.", n->canceled);
     copy_counter(m, "baton_replays_total", "Requests replayed after a failure.", n->replays);
     copy_counter(m, "baton_preemptions_total", "Sequences preempted by a full decode pool.", n->preemptions);
-    copy_counter(m, "baton_stale_messages_total", "Messages about what is over, answered with DROP.", n->stale_messages);
+    copy_counter(m, "baton_stale_messages_total", "Messages about what is over, answered with DROP.",
+                 n->stale_messages);
     copy_counter(m, "baton_duplicate_tokens_total", "Tokens that came twice and were equal.", n->duplicate_tokens);
     copy_counter(m, "baton_handoffs_started_total", "Hand-offs begun.", n->handoffs_started);
     copy_counter(m, "baton_handoffs_verified_total", "Hand-offs verified by the receiver.", n->handoffs_verified);
     copy_counter(m, "baton_handoffs_failed_total", "Hand-offs that failed.", n->handoffs_failed);
     copy_counter(m, "baton_handoff_bytes_total", "KV payload of verified hand-offs.", n->handoff_bytes);
     metric_set(gauge(m, "baton_handoffs_pending", "Hand-offs begun and not verified.", ""), n->handoffs_pending);
-    metric_set(gauge(m, "baton_kv_pages_pinned", "Pages of finished prompts that wait for a receiver.", ""), (double)n->pages_pinned);
+    metric_set(gauge(m, "baton_kv_pages_pinned", "Pages of finished prompts that wait for a receiver.", ""),
+               (double)n->pages_pinned);
     metric_set(counter(m, "vllm:num_preemptions_total", "Sequences preempted.", m->label), (double)n->preemptions);
 }
 
 static known_worker *known_of(meter *m, const char *labels) {
-    metric *up = gauge(m, "baton_worker_up", "1 while the worker takes work.", labels);
+    metric *used = gauge(m, "baton_kv_pages_used", "Pages in use, as the worker's pool counts them.", labels);
     for (known_worker *k = m->known; k; k = k->next)
-        if (k->up == up) return k;
+        if (k->pages_used == used) return k;
     known_worker *k = xcalloc(1, sizeof *k);
-    k->up = up;
-    k->pages_used = gauge(m, "baton_kv_pages_used", "Pages in use, as the worker's pool counts them.", labels);
+    k->pages_used = used;
+    for (uint32_t i = 0; i < ARRAY_LEN(k->up); i++) {
+        buf l = {0};
+        buf_adds(&l, labels);
+        state_label(&l, member_sm.states[i].name);
+        k->up[i] = gauge(m, "baton_worker_up", "1 for the state that the worker is in.", l.data);
+        buf_done(&l);
+    }
     k->pages_total = gauge(m, "baton_kv_pages_total", "Pages of the pool.", labels);
     k->running = gauge(m, "baton_worker_running", "Sequences in the batch, or prompts in process.", labels);
     k->step_age = gauge(m, "baton_worker_step_age_seconds", "Age of the running step; 0 = idle.", labels);
@@ -208,7 +228,7 @@ static void copy_worker(meter *m, const core_worker_info *w) {
     metrics_label(&l, "worker", w->name);
     if (w->state != MEMBER_GONE) {
         known_worker *k = known_of(m, l.data);
-        metric_set(k->up, w->state == MEMBER_READY);
+        metric_set(k->up[w->state], 1);
         metric_set(k->pages_used, b->pages_used);
         metric_set(k->pages_total, w->page_count);
         metric_set(k->running, b->running);
@@ -235,7 +255,8 @@ static void copy_worker(meter *m, const core_worker_info *w) {
 
 static void copy_workers(meter *m, const core *c, uint64_t now_ns) {
     for (known_worker *k = m->known; k; k = k->next) {
-        metric *all[] = {k->up, k->pages_used, k->pages_total, k->running, k->step_age};
+        for (size_t i = 0; i < ARRAY_LEN(k->up); i++) metric_set(k->up[i], 0);
+        metric *all[] = {k->pages_used, k->pages_total, k->running, k->step_age};
         for (size_t i = 0; i < ARRAY_LEN(all); i++) metric_set(all[i], 0);
     }
     uint32_t count = core_workers(c, m->workers, WORKERS_SHOWN_MAX, now_ns);

@@ -1,7 +1,7 @@
 /* meter - what /metrics tells: series of our own (baton_) and those of vLLM's names that can be filled truthfully.
  *
- * Events of requests are counted as they happen; what the core and the workers count themselves is copied when somebody asks.
- * Stage times come from the core's stamps and are observed when a request ends. Thread: the loop's. */
+ * Events of requests are counted as they happen; what the core and the workers count themselves is copied when somebody
+ * asks. Stage times come from the core's stamps and are observed when a request ends. Thread: the loop's. */
 #ifndef BATON_COORDINATOR_METER_H
 #define BATON_COORDINATOR_METER_H
 

@@ -10,9 +10,9 @@
 #include <uthash.h>
 #include <utlist.h>
 
-#define NATIVE_SILENCE_NS (10 * NS_PER_S)
+#define NATIVE_SILENCE_NS   (10 * NS_PER_S)
 #define NATIVE_KEEPALIVE_NS NS_PER_S
-#define NATIVE_SCAN_NS (250 * NS_PER_MS)
+#define NATIVE_SCAN_NS      (250 * NS_PER_MS)
 
 typedef struct peer peer;
 
@@ -33,7 +33,7 @@ struct peer {
     uint64_t conn;
     uint64_t heard_ns;
     ask *asks;
-    uint32_t large; /* jobs away at the text thread: later ones must not overtake them */
+    uint32_t large;    /* jobs away at the text thread: later ones must not overtake them */
     UT_hash_handle hh; /* by conn */
 };
 
@@ -180,14 +180,19 @@ static void on_message(void *ctx, uint64_t conn, const void *bytes, size_t count
     p->heard_ns = clock_now_ns();
     api_error e = {0};
     if (count > n->opt.body_max) {
-        api_fail(&e, 413, NULL, "the message has %zu bytes, want at most %zu (limits.max_body_kb)", count, n->opt.body_max);
+        api_fail(&e, 413, NULL, "the message has %zu bytes, want at most %zu (limits.max_body_kb)", count,
+                 n->opt.body_max);
         send_error(p, NULL, &e);
         return;
     }
     Baton__ClientMessage *m = baton__client_message__unpack(NULL, count, bytes);
     switch (m ? m->body_case : BATON__CLIENT_MESSAGE__BODY__NOT_SET) {
-    case BATON__CLIENT_MESSAGE__BODY_REQUEST: take_request(p, m->request); break;
-    case BATON__CLIENT_MESSAGE__BODY_CANCEL: cancel_request(p, m->cancel->id); break;
+    case BATON__CLIENT_MESSAGE__BODY_REQUEST:
+        take_request(p, m->request);
+        break;
+    case BATON__CLIENT_MESSAGE__BODY_CANCEL:
+        cancel_request(p, m->cancel->id);
+        break;
     case BATON__CLIENT_MESSAGE__BODY_PING:
         native_wire_pong(&n->scratch, m->ping->has_id ? &m->ping->id : NULL);
         send_scratch(p);
@@ -296,7 +301,9 @@ void native_free(native *n) {
     free(n);
 }
 
-const char *native_endpoint(const native *n) { return bus_endpoint(n->bus); }
+const char *native_endpoint(const native *n) {
+    return bus_endpoint(n->bus);
+}
 
 void native_stop(native *n, const char *why) {
     PRE(n && why);

@@ -1,8 +1,8 @@
 /* native - the front without HTTP: proto/client.proto over a ZeroMQ ROUTER, for programs that want tokens as they come.
  *
- * The same text jobs and streams as behind HTTP; only the wire differs. A connection may have many requests alive; their order is kept also
- * when a large one is at the text thread. A connection that was silent for NATIVE_SILENCE, or is lost, loses its requests.
- * Thread: the loop's. */
+ * The same text jobs and streams as behind HTTP; only the wire differs. A connection may have many requests alive;
+ * their order is kept also when a large one is at the text thread. A connection that was silent for NATIVE_SILENCE, or
+ * is lost, loses its requests. Thread: the loop's. */
 #ifndef BATON_COORDINATOR_NATIVE_H
 #define BATON_COORDINATOR_NATIVE_H
 

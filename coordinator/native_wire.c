@@ -18,7 +18,9 @@ static status fill_chat(const Baton__ClientChat *chat, api_request *r, api_error
     for (size_t i = 0; i < chat->n_turns; i++) {
         const Baton__ClientChatTurn *t = chat->turns[i];
         const char *role = api_role(t->role);
-        if (!role) return api_fail(e, 400, "chat", "chat: turn %zu: '%.60s' is no role, want system, user or assistant", i, t->role);
+        if (!role)
+            return api_fail(e, 400, "chat", "chat: turn %zu: '%.60s' is no role, want system, user or assistant", i,
+                            t->role);
         r->messages[r->message_count++] = (api_message){role, copy_bytes(&t->content), t->content.len};
     }
     return ST_OK;
@@ -37,9 +39,11 @@ static status fill_prompt(const Baton__ClientRequest *m, api_request *r, api_err
         for (size_t i = 0; i < m->tokens->n_ids; i++) token_list_add(&p->ids, m->tokens->ids[i]);
         return ST_OK;
     }
-    case BATON__CLIENT_REQUEST__PROMPT_CHAT: return fill_chat(m->chat, r, e);
+    case BATON__CLIENT_REQUEST__PROMPT_CHAT:
+        return fill_chat(m->chat, r, e);
     case BATON__CLIENT_REQUEST__PROMPT__NOT_SET:
-    case _BATON__CLIENT_REQUEST__PROMPT__CASE_IS_INT_SIZE: break;
+    case _BATON__CLIENT_REQUEST__PROMPT__CASE_IS_INT_SIZE:
+        break;
     }
     return api_fail(e, 400, "prompt", "prompt: the field is missing, want text, tokens or chat");
 }
@@ -52,9 +56,11 @@ static status fill_arrays(const Baton__ClientRequest *m, api_request *r, api_err
         return api_fail(e, 400, "stop_ids", "stop_ids: %zu ids, want at most %u", m->n_stop_ids, SAMPLING_STOP_IDS_MAX);
     }
     if (m->n_logit_bias > SAMPLING_BIAS_MAX) {
-        return api_fail(e, 400, "logit_bias", "logit_bias: %zu entries, want at most %u", m->n_logit_bias, SAMPLING_BIAS_MAX);
+        return api_fail(e, 400, "logit_bias", "logit_bias: %zu entries, want at most %u", m->n_logit_bias,
+                        SAMPLING_BIAS_MAX);
     }
-    for (size_t i = 0; i < m->n_stop; i++) r->stops[r->stop_count++] = (api_stop){copy_bytes(&m->stop[i]), m->stop[i].len};
+    for (size_t i = 0; i < m->n_stop; i++)
+        r->stops[r->stop_count++] = (api_stop){copy_bytes(&m->stop[i]), m->stop[i].len};
     if (m->n_stop_ids) r->stop_ids = xmemdup(m->stop_ids, m->n_stop_ids * sizeof *m->stop_ids);
     r->params.stop_id_count = (uint32_t)m->n_stop_ids;
     if (m->n_logit_bias) r->bias = xcalloc(m->n_logit_bias, sizeof *r->bias);

@@ -1,7 +1,9 @@
-/* openai - the OpenAI dialect: JSON bodies in, JSON answers and SSE events out, in the shapes that vLLM's clients expect.
+/* openai - the OpenAI dialect: JSON bodies in, JSON answers and SSE events out, in the shapes that vLLM's clients
+ * expect.
  *
- * Parsing refuses what would silently change the answer (fields this server does not implement) by name, and ignores unknown fields
- * as vLLM does. Rendering writes JSON by hand into a buf: it runs per token, and jansson would build a tree for each. Any thread. */
+ * Parsing refuses what would silently change the answer (fields this server does not implement) by name, and ignores
+ * unknown fields as vLLM does. Rendering writes JSON by hand into a buf: it runs per token, and jansson would build a
+ * tree for each. Any thread. */
 #ifndef BATON_COORDINATOR_OPENAI_H
 #define BATON_COORDINATOR_OPENAI_H
 

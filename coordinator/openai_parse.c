@@ -11,7 +11,8 @@
 typedef enum refuse_when { REFUSE_SET, REFUSE_FULL, REFUSE_CHOICE } refuse_when;
 static const struct {
     const char *name;
-    refuse_when when; /* SET: any value; FULL: anything but false and empty ones; CHOICE: anything but "none" and "auto" */
+    refuse_when
+        when; /* SET: any value; FULL: anything but false and empty ones; CHOICE: anything but "none" and "auto" */
 } refused[] = {
     {"tools", REFUSE_FULL},
     {"tool_choice", REFUSE_CHOICE},
@@ -41,7 +42,8 @@ static bool is_empty(const json_t *v) {
 }
 
 static bool is_none_or_auto(const json_t *v) {
-    return json_is_string(v) && (strcmp(json_string_value(v), "none") == 0 || strcmp(json_string_value(v), "auto") == 0);
+    return json_is_string(v) &&
+           (strcmp(json_string_value(v), "none") == 0 || strcmp(json_string_value(v), "auto") == 0);
 }
 
 static void refuse(jfields *f, const char *name) {
@@ -54,9 +56,14 @@ static void parse_refused(jfields *f) {
         if (!v) continue;
         bool bad = true;
         switch (refused[i].when) {
-        case REFUSE_SET: break;
-        case REFUSE_FULL: bad = !is_empty(v); break;
-        case REFUSE_CHOICE: bad = !is_none_or_auto(v); break;
+        case REFUSE_SET:
+            break;
+        case REFUSE_FULL:
+            bad = !is_empty(v);
+            break;
+        case REFUSE_CHOICE:
+            bad = !is_none_or_auto(v);
+            break;
         }
         if (bad) refuse(f, refused[i].name);
     }
@@ -128,9 +135,12 @@ static void parse_prompt(jfields *f, api_request *r) {
     } else {
         for (size_t i = 0; i < json_array_size(v) && jf_ok(f); i++) {
             const json_t *p = json_array_get(v, i);
-            if (json_is_string(p)) add_text_prompt(r, p);
-            else if (json_is_array(p)) parse_ids(f, "prompt", p, &api_add_prompt(r)->ids);
-            else jf_wrong(f, "prompt", want, p);
+            if (json_is_string(p))
+                add_text_prompt(r, p);
+            else if (json_is_array(p))
+                parse_ids(f, "prompt", p, &api_add_prompt(r)->ids);
+            else
+                jf_wrong(f, "prompt", want, p);
         }
     }
 }
@@ -148,7 +158,8 @@ static void parse_parts(jfields *f, uint32_t message, const json_t *parts, buf *
             jf_fail(f, "messages", "messages[%u].content[%zu]: want an object with a type, got %s", message, i,
                     jf_what(part, what));
         } else if (strcmp(type, "text") != 0) {
-            jf_fail(f, "messages", "messages[%u].content[%zu].type: only text is supported, got '%.60s'", message, i, type);
+            jf_fail(f, "messages", "messages[%u].content[%zu].type: only text is supported, got '%.60s'", message, i,
+                    type);
         }
         if (jf_ok(f) && !json_is_string(text)) {
             jf_fail(f, "messages", "messages[%u].content[%zu].text: want a string, got %s", message, i,
@@ -340,16 +351,20 @@ static void parse_tokenize(jfields *f, api_request *r) {
         r->kind = API_TOKENIZE;
     } else {
         const json_t *v = jf_get(f, "prompt");
-        if (!v) jf_fail(f, "prompt", "prompt: the field is missing, want a string (or messages)");
-        else if (!json_is_string(v)) jf_wrong(f, "prompt", "a string", v);
-        else add_text_prompt(r, v);
+        if (!v)
+            jf_fail(f, "prompt", "prompt: the field is missing, want a string (or messages)");
+        else if (!json_is_string(v))
+            jf_wrong(f, "prompt", "a string", v);
+        else
+            add_text_prompt(r, v);
     }
     jf_bool(f, "return_token_strs", &r->want_token_strs);
 }
 
 static void parse_detokenize(jfields *f, api_request *r) {
     const json_t *list = NULL;
-    if (!jf_list(f, "tokens", SIZE_MAX, &list)) jf_fail(f, "tokens", "tokens: the field is missing, want a list of ids");
+    if (!jf_list(f, "tokens", SIZE_MAX, &list))
+        jf_fail(f, "tokens", "tokens: the field is missing, want a list of ids");
     parse_ids(f, "tokens", list, &api_add_prompt(r)->ids);
 }
 
@@ -357,10 +372,18 @@ static void parse_fields(jfields *f, api_request *r, const api_model *m) {
     parse_model(f, m);
     jf_bool(f, "add_special_tokens", &r->add_special);
     switch (r->kind) {
-    case API_COMPLETION: parse_prompt(f, r); break;
-    case API_CHAT: parse_messages(f, r); break;
-    case API_TOKENIZE: parse_tokenize(f, r); return;
-    case API_DETOKENIZE: parse_detokenize(f, r); return;
+    case API_COMPLETION:
+        parse_prompt(f, r);
+        break;
+    case API_CHAT:
+        parse_messages(f, r);
+        break;
+    case API_TOKENIZE:
+        parse_tokenize(f, r);
+        return;
+    case API_DETOKENIZE:
+        parse_detokenize(f, r);
+        return;
     }
     parse_generation(f, r);
 }
@@ -379,8 +402,10 @@ status openai_parse(api_request *r, api_kind kind, const char *body, size_t len,
     }
     jfields f = {.object = root, .err = e};
     char what[48];
-    if (!json_is_object(root)) jf_fail(&f, NULL, "the body is not a JSON object: got %s", jf_what(root, what));
-    else parse_fields(&f, r, m);
+    if (!json_is_object(root))
+        jf_fail(&f, NULL, "the body is not a JSON object: got %s", jf_what(root, what));
+    else
+        parse_fields(&f, r, m);
     json_decref(root);
     if (jf_ok(&f) && api_check(r, m, e) == ST_OK) return ST_OK;
     api_request_done(r);

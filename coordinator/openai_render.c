@@ -18,12 +18,24 @@ static bool is_utf8(const char *text, size_t len) {
 
 static void add_escaped(buf *out, unsigned char c) {
     switch (c) {
-    case '"': buf_adds(out, "\\\""); break;
-    case '\\': buf_adds(out, "\\\\"); break;
-    case '\n': buf_adds(out, "\\n"); break;
-    case '\r': buf_adds(out, "\\r"); break;
-    case '\t': buf_adds(out, "\\t"); break;
-    default: buf_addf(out, "\\u%04x", c); break;
+    case '"':
+        buf_adds(out, "\\\"");
+        break;
+    case '\\':
+        buf_adds(out, "\\\\");
+        break;
+    case '\n':
+        buf_adds(out, "\\n");
+        break;
+    case '\r':
+        buf_adds(out, "\\r");
+        break;
+    case '\t':
+        buf_adds(out, "\\t");
+        break;
+    default:
+        buf_addf(out, "\\u%04x", c);
+        break;
     }
 }
 
@@ -37,8 +49,10 @@ void openai_string(buf *out, const char *text, size_t len) {
         bool plain = u.kind == UTF8_WHOLE && c >= 0x20 && c != '"' && c != '\\' && c != 0x7f;
         if (!plain) {
             buf_add(out, text + from, i - from);
-            if (u.kind == UTF8_WHOLE) add_escaped(out, c);
-            else buf_adds(out, "\xef\xbf\xbd");
+            if (u.kind == UTF8_WHOLE)
+                add_escaped(out, c);
+            else
+                buf_adds(out, "\xef\xbf\xbd");
             from = i + u.len;
         }
         i += u.len;
@@ -52,18 +66,22 @@ void openai_error(buf *out, const api_error *e) {
     buf_adds(out, "{\"error\":{\"message\":");
     openai_string(out, e->text.text, strlen(e->text.text));
     buf_addf(out, ",\"type\":\"%s\",\"param\":", api_error_type(e->http));
-    if (e->param[0]) openai_string(out, e->param, strlen(e->param));
-    else buf_adds(out, "null");
+    if (e->param[0])
+        openai_string(out, e->param, strlen(e->param));
+    else
+        buf_adds(out, "null");
     buf_addf(out, ",\"code\":%u}}", e->http);
 }
 
 /* JSON has no infinity; vLLM writes this instead. */
-static double json_logprob(float lp) { return isfinite(lp) && lp > -9999.0f ? (double)lp : -9999.0; }
+static double json_logprob(float lp) {
+    return isfinite(lp) && lp > -9999.0f ? (double)lp : -9999.0;
+}
 
-/* The text of one token. Tokens that are a piece of a character are written as OpenAI does, "bytes:\xe2\x80", which also keeps the
- * keys of top_logprobs apart. */
+/* The text of one token. Tokens that are a piece of a character are written as OpenAI does, "bytes:\xe2\x80", which
+ * also keeps the keys of top_logprobs apart. */
 static void token_string(buf *out, const stream *s, int32_t id) {
-    char bytes[512];
+    char bytes[CHOICE_TOKEN_BYTES];
     size_t len = tokenizer_bytes(stream_tokenizer(s), id, bytes, sizeof bytes);
     len = MIN(len, sizeof bytes);
     if (is_utf8(bytes, len)) {
@@ -73,15 +91,6 @@ static void token_string(buf *out, const stream *s, int32_t id) {
     buf_adds(out, "\"bytes:");
     for (size_t i = 0; i < len; i++) buf_addf(out, "\\\\x%02x", (unsigned char)bytes[i]);
     buf_adds(out, "\"");
-}
-
-/* Characters that begin in a token's text: a piece in the middle of a character has none. */
-static uint32_t token_chars(const stream *s, int32_t id) {
-    char bytes[512];
-    size_t len = tokenizer_bytes(stream_tokenizer(s), id, bytes, sizeof bytes);
-    uint32_t chars = 0;
-    for (size_t i = 0; i < MIN(len, sizeof bytes); i++) chars += ((unsigned char)bytes[i] & 0xc0) != 0x80;
-    return chars;
 }
 
 static void add_int_list(buf *out, const int32_t *ids, uint32_t count) {
@@ -121,17 +130,12 @@ static void completion_logprobs(buf *out, const stream *s, const choice *c, uint
         buf_adds(out, "}");
     }
     buf_adds(out, "],\"text_offset\":[");
-    uint32_t offset = 0;
-    for (uint32_t i = 0; i < begin; i++) offset += token_chars(s, c->ids[i]);
-    for (uint32_t i = begin; i < end; i++) {
-        buf_addf(out, "%s%u", i > begin ? "," : "", offset);
-        offset += token_chars(s, c->ids[i]);
-    }
+    for (uint32_t i = begin; i < end; i++) buf_addf(out, "%s%u", i > begin ? "," : "", c->probs[i].text_offset);
     buf_adds(out, "]}");
 }
 
 static void chat_logprob(buf *out, const stream *s, int32_t id, float lp) {
-    char bytes[512];
+    char bytes[CHOICE_TOKEN_BYTES];
     size_t len = tokenizer_bytes(stream_tokenizer(s), id, bytes, sizeof bytes);
     len = MIN(len, sizeof bytes);
     buf_adds(out, "{\"token\":");
@@ -162,9 +166,12 @@ static void chat_logprobs(buf *out, const stream *s, const choice *c, uint32_t b
 static void add_logprobs(buf *out, const stream *s, const choice *c, uint32_t begin, uint32_t end) {
     const api_request *r = stream_request(s);
     buf_adds(out, ",\"logprobs\":");
-    if (r->params.logprobs < 0 || begin == end) buf_adds(out, "null");
-    else if (r->kind == API_CHAT) chat_logprobs(out, s, c, begin, end);
-    else completion_logprobs(out, s, c, begin, end);
+    if (r->params.logprobs < 0 || begin == end)
+        buf_adds(out, "null");
+    else if (r->kind == API_CHAT)
+        chat_logprobs(out, s, c, begin, end);
+    else
+        completion_logprobs(out, s, c, begin, end);
 }
 
 /* Chat tells a stop_reason only at the end, completions in every event. */
@@ -174,9 +181,12 @@ static void add_finish(buf *out, const stream_finish *f, bool chat) {
         return;
     }
     buf_addf(out, ",\"finish_reason\":\"%s\",\"stop_reason\":", f->reason);
-    if (f->stop) openai_string(out, f->stop->text, f->stop->len);
-    else if (f->stop_id >= 0) buf_addf(out, "%d", f->stop_id);
-    else buf_adds(out, "null");
+    if (f->stop)
+        openai_string(out, f->stop->text, f->stop->len);
+    else if (f->stop_id >= 0)
+        buf_addf(out, "%d", f->stop_id);
+    else
+        buf_adds(out, "null");
 }
 
 static void add_head(buf *out, const stream *s, const char *object, const char *model) {
@@ -188,7 +198,9 @@ static void add_head(buf *out, const stream *s, const char *object, const char *
     buf_adds(out, ",\"choices\":[");
 }
 
-static double ms(uint64_t ns) { return (double)ns / 1e6; }
+static double ms(uint64_t ns) {
+    return (double)ns / 1e6;
+}
 
 static void add_usage(buf *out, const stream *s, bool shown) {
     uint32_t prompt = stream_prompt_tokens(s), completion = stream_completion_tokens(s, shown);
@@ -312,8 +324,10 @@ static void part_event(buf *out, const stream *s, const stream_step *step, bool 
     const choice_part *p = &step->part;
     const char *text = c->text.data + p->text_begin;
     begin_event(out, s, step->choice, model);
-    if (r->kind != API_CHAT) buf_adds(out, "\"text\":");
-    else buf_adds(out, with_text ? "\"delta\":{\"content\":" : "\"delta\":{}");
+    if (r->kind != API_CHAT)
+        buf_adds(out, "\"text\":");
+    else
+        buf_adds(out, with_text ? "\"delta\":{\"content\":" : "\"delta\":{}");
     if (with_text || r->kind != API_CHAT) openai_string(out, text, p->text_end - p->text_begin);
     if (with_text && r->kind == API_CHAT) buf_adds(out, "}");
     uint32_t begin = with_tokens ? p->token_begin : p->token_end;
@@ -333,8 +347,12 @@ void openai_event(buf *out, const stream *s, const stream_step *step, const char
     bool chat = stream_request(s)->kind == API_CHAT;
     bool has_text = step->part.text_end > step->part.text_begin;
     switch (step->kind) {
-    case STEP_BEGIN: first_event(out, s, step->choice, model); break;
-    case STEP_PART: part_event(out, s, step, true, true, step->last, model); break;
+    case STEP_BEGIN:
+        first_event(out, s, step->choice, model);
+        break;
+    case STEP_PART:
+        part_event(out, s, step, true, true, step->last, model);
+        break;
     case STEP_END:
         /* Chat tells the end in an event of its own with an empty delta; completions with the last text. */
         if (chat && has_text) part_event(out, s, step, true, true, false, model);

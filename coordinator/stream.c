@@ -65,7 +65,9 @@ void streams_free(streams *all) {
     free(all);
 }
 
-uint32_t streams_alive(const streams *all) { return all->alive; }
+uint32_t streams_alive(const streams *all) {
+    return all->alive;
+}
 
 static void note(streams *all, uint64_t req, bool matched) {
     if (all->todo_count == all->todo_capacity) {
@@ -81,8 +83,10 @@ bool streams_turn(streams *all, uint64_t now_ns) {
     /* The core may answer with streams_end at once, which may note more: hence the index, not a pointer. */
     for (uint32_t i = 0; i < all->todo_count; i++) {
         todo t = all->todos[i];
-        if (t.matched) core_finish(all->core, t.req, now_ns);
-        else core_cancel(all->core, t.req, now_ns);
+        if (t.matched)
+            core_finish(all->core, t.req, now_ns);
+        else
+            core_cancel(all->core, t.req, now_ns);
     }
     all->todo_count = 0;
     return any;
@@ -96,7 +100,9 @@ static void log_step(stream *s, const stream_step *step) {
     s->steps[s->step_count++] = *step;
 }
 
-static uint32_t entry_index(const entry *e) { return (uint32_t)(e - e->owner->entries); }
+static uint32_t entry_index(const entry *e) {
+    return (uint32_t)(e - e->owner->entries);
+}
 
 void streams_token(streams *all, uint64_t req, const core_token *t, uint64_t now_ns) {
     PRE(all && t);
@@ -163,7 +169,8 @@ void streams_end(streams *all, uint64_t req, const core_end *end, const core_tim
     } else if (!s->error.http) {
         bool failed = end->state == REQ_FAILED;
         meter_finished(all->meter, failed ? "error" : "abort", t, e->text.count);
-        stream_fail(s, failed && end->http ? end->http : 503, failed && end->why ? end->why : "the request was canceled");
+        stream_fail(s, failed && end->http ? end->http : 503,
+                    failed && end->why ? end->why : "the request was canceled");
     }
     s->listener.wake(s->listener.ctx);
 }
@@ -171,11 +178,15 @@ void streams_end(streams *all, uint64_t req, const core_end *end, const core_tim
 static void submit_params(const stream *s, uint32_t i, core_request *out) {
     const api_request *r = &s->request;
     const api_prompt *p = &r->prompts[i / r->n];
-    *out = (core_request){.prompt = p->ids.ids, .prompt_count = p->ids.count, .params = r->params, .max_tokens_given = r->max_tokens_given};
+    *out = (core_request){.prompt = p->ids.ids,
+                          .prompt_count = p->ids.count,
+                          .params = r->params,
+                          .max_tokens_given = r->max_tokens_given};
     out->params.choice = i % r->n;
 }
 
-status stream_open(stream **out, streams *all, api_request *r, const stream_listener *l, uint64_t now_ns, api_error *e) {
+status stream_open(stream **out, streams *all, api_request *r, const stream_listener *l, uint64_t now_ns,
+                   api_error *e) {
     PRE(out && all && r && l && l->wake && e);
     PRE(r->prompt_count >= 1 && r->n >= 1);
     stream *s = xcalloc(1, sizeof *s);
@@ -242,7 +253,9 @@ void stream_close(stream *s, uint64_t now_ns) {
     all->alive--;
 }
 
-const api_request *stream_request(const stream *s) { return &s->request; }
+const api_request *stream_request(const stream *s) {
+    return &s->request;
+}
 
 static bool is_last_part(const stream *s, const stream_step *step) {
     const entry *e = &s->entries[step->choice];
@@ -274,11 +287,21 @@ bool stream_next(stream *s, bool merge, stream_step *out) {
     return false;
 }
 
-bool stream_has_step(const stream *s) { return s->cursor < s->step_count; }
-bool stream_ended(const stream *s) { return s->ended == s->count; }
-const api_error *stream_error(const stream *s) { return s->error.http ? &s->error : NULL; }
-uint32_t stream_choice_count(const stream *s) { return s->count; }
-const tokenizer *stream_tokenizer(const stream *s) { return s->all->tok; }
+bool stream_has_step(const stream *s) {
+    return s->cursor < s->step_count;
+}
+bool stream_ended(const stream *s) {
+    return s->ended == s->count;
+}
+const api_error *stream_error(const stream *s) {
+    return s->error.http ? &s->error : NULL;
+}
+uint32_t stream_choice_count(const stream *s) {
+    return s->count;
+}
+const tokenizer *stream_tokenizer(const stream *s) {
+    return s->all->tok;
+}
 
 const choice *stream_choice(const stream *s, uint32_t i) {
     PRE(s && i < s->count);
@@ -296,9 +319,12 @@ stream_finish stream_finish_of(const stream *s, uint32_t i) {
     stream_finish f = {.stop_id = -1};
     if (!e->ended) return f;
     f.reason = "stop";
-    if (e->text.matched >= 0) f.stop = &s->request.stops[e->text.matched];
-    else if (e->fin == FINISH_STOP_ID) f.stop_id = e->stop_id;
-    else if (e->fin == FINISH_LENGTH) f.reason = "length";
+    if (e->text.matched >= 0)
+        f.stop = &s->request.stops[e->text.matched];
+    else if (e->fin == FINISH_STOP_ID)
+        f.stop_id = e->stop_id;
+    else if (e->fin == FINISH_LENGTH)
+        f.reason = "length";
     return f;
 }
 
@@ -322,4 +348,6 @@ bool stream_times(const stream *s, uint32_t i, core_times *out) {
     return true;
 }
 
-uint32_t stream_last_ended(const stream *s) { return s->last_ended; }
+uint32_t stream_last_ended(const stream *s) {
+    return s->last_ended;
+}

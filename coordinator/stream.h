@@ -1,12 +1,15 @@
-/* stream - one client's request in flight: prompts x n choices, each a request of the core, and the log of what may be shown.
+/* stream - one client's request in flight: prompts x n choices, each a request of the core, and the log of what may be
+ * shown.
  *
- *   core ---token, end---> streams (request number -> choice) ---> choice (text, stop strings) ---> steps ---> a front's cursor
+ *   core ---token, end---> streams (request number -> choice) ---> choice (text, stop strings) ---> steps ---> a
+ * front's cursor
  *
- * Both fronts (HTTP and native) read the same steps with stream_next when their socket has room, so a slow client never holds
- * anything but its own log (protocol rule 21), and stop strings are found once, as tokens come, not as they are shown.
+ * Both fronts (HTTP and native) read the same steps with stream_next when their socket has room, so a slow client never
+ * holds anything but its own log (protocol rule 21), and stop strings are found once, as tokens come, not as they are
+ * shown.
  *
- * The core may be in the middle of its own work when it reports a token, so a matched stop string or a failed sibling is only noted and
- * told to the core by streams_turn. Thread: the loop's. */
+ * The core may be in the middle of its own work when it reports a token, so a matched stop string or a failed sibling
+ * is only noted and told to the core by streams_turn. Thread: the loop's. */
 #ifndef BATON_COORDINATOR_STREAM_H
 #define BATON_COORDINATOR_STREAM_H
 
@@ -49,11 +52,13 @@ void streams_free(streams *all);
 /* For the core's sink. */
 void streams_token(streams *all, uint64_t req, const core_token *t, uint64_t now_ns);
 void streams_end(streams *all, uint64_t req, const core_end *e, const core_times *t);
-/* Tells the core about matched stop strings and about choices that nobody waits for; true when there were any (the core wants a turn). */
+/* Tells the core about matched stop strings and about choices that nobody waits for; true when there were any (the core
+ * wants a turn). */
 bool streams_turn(streams *all, uint64_t now_ns);
 uint32_t streams_alive(const streams *all);
 
-/* Submits all choices. Takes ownership of *r on success only (it is zeroed then). On failure nothing runs and *e tells the client why. */
+/* Submits all choices. Takes ownership of *r on success only (it is zeroed then). On failure nothing runs and *e tells
+ * the client why. */
 status stream_open(stream **out, streams *all, api_request *r, const stream_listener *l, uint64_t now_ns, api_error *e);
 /* Cancels what still runs and frees. The listener is not called any more. */
 void stream_close(stream *s, uint64_t now_ns);
@@ -62,8 +67,8 @@ const api_request *stream_request(const stream *s);
 /* The next step, or false when there is none now. merge: a choice's last PART and its END come as one step. */
 bool stream_next(stream *s, bool merge, stream_step *out);
 bool stream_has_step(const stream *s);
-bool stream_ended(const stream *s);              /* every choice ended well */
-const api_error *stream_error(const stream *s);  /* not NULL: failed; no step will follow */
+bool stream_ended(const stream *s);                          /* every choice ended well */
+const api_error *stream_error(const stream *s);              /* not NULL: failed; no step will follow */
 void stream_fail(stream *s, uint32_t http, const char *why); /* from outside: the coordinator stops */
 
 uint32_t stream_choice_count(const stream *s);

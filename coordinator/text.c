@@ -102,8 +102,10 @@ void text_prepare(const text_env *env, text_job *job) {
     PRE(env && job);
     status st = ST_OK;
     api_request *r = &job->request;
-    if (job->body) st = openai_parse(r, job->kind, job->body, job->body_len, &env->model, &job->err);
-    else st = api_check(r, &env->model, &job->err);
+    if (job->body)
+        st = openai_parse(r, job->kind, job->body, job->body_len, &env->model, &job->err);
+    else
+        st = api_check(r, &env->model, &job->err);
     free(job->body);
     job->body = NULL;
     if (st == ST_OK) st = encode_prompts(env, r, &job->err);
@@ -135,8 +137,10 @@ static void come_home(void *ctx) {
     text_job *job = NULL;
     while (ring_pop(t->out, &job) == ST_OK) {
         t->away--;
-        if (job->owner) job->done(job->owner, job);
-        else text_job_free(job);
+        if (job->owner)
+            job->done(job->owner, job);
+        else
+            text_job_free(job);
     }
 }
 

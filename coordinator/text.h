@@ -1,8 +1,10 @@
-/* text - from a body to token ids: parsing and tokenising, at once for small bodies, on a thread of its own for large ones.
+/* text - from a body to token ids: parsing and tokenising, at once for small bodies, on a thread of its own for large
+ * ones.
  *
- * A long JSON body or a prompt of 100k tokens takes tens of milliseconds; on the coordinator's loop that would leave heartbeats unread
- * and make healthy workers look dead. So bodies above TEXT_INLINE_BYTES travel to the text thread and back over two bounded
- * SPSC rings. A client may vanish while its job is away: it clears job->owner, and the job is freed when it comes home.
+ * A long JSON body or a prompt of 100k tokens takes tens of milliseconds; on the coordinator's loop that would leave
+ * heartbeats unread and make healthy workers look dead. So bodies above TEXT_INLINE_BYTES travel to the text thread and
+ * back over two bounded SPSC rings. A client may vanish while its job is away: it clears job->owner, and the job is
+ * freed when it comes home.
  *
  * Threads: text_prepare any; all other functions the loop's. text_env is read-only. */
 #ifndef BATON_COORDINATOR_TEXT_H
@@ -21,10 +23,10 @@ typedef struct text_env {
 } text_env;
 
 typedef struct text_job {
-    void *owner;         /* loop only: whose job it is; NULL = nobody waits any more */
+    void *owner;                                     /* loop only: whose job it is; NULL = nobody waits any more */
     void (*done)(void *owner, struct text_job *job); /* loop: takes the job back and frees it with text_job_free */
     api_kind kind;
-    char *body;          /* JSON, body_len bytes; NULL: `request` was filled by the caller (native socket) */
+    char *body; /* JSON, body_len bytes; NULL: `request` was filled by the caller (native socket) */
     size_t body_len;
     api_request request; /* result when err.http is 0 */
     api_error err;
@@ -42,8 +44,8 @@ typedef struct text_thread text_thread;
 /* env is borrowed. Caller frees with text_free, which waits for the job at hand. */
 status text_new(text_thread **out, loop *l, const text_env *env, errbuf *eb);
 void text_free(text_thread *t);
-/* Runs a small job now (done is called before it returns), a large one on the thread. ST_AGAIN: the thread has enough to do, and the
- * job stays the caller's. after_large: the caller has a large job under way and wants the order kept. */
+/* Runs a small job now (done is called before it returns), a large one on the thread. ST_AGAIN: the thread has enough
+ * to do, and the job stays the caller's. after_large: the caller has a large job under way and wants the order kept. */
 status text_run(text_thread *t, text_job *job, bool after_large, bool *away);
 
 #endif

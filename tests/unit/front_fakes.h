@@ -1,7 +1,8 @@
-/* front_fakes - a tokenizer of bytes and a core that does what the test says, for the tests of the coordinator's fronts.
+/* front_fakes - a tokenizer of bytes and a core that does what the test says, for the tests of the coordinator's
+ * fronts.
  *
- * They define the functions of model/tokenizer.h and coordinator/core.h that the fronts call, so the linker never takes the real
- * ones from their libraries. Include once per program. Ids 0..255 are bytes; from 256 on come fake_words. */
+ * They define the functions of model/tokenizer.h and coordinator/core.h that the fronts call, so the linker never takes
+ * the real ones from their libraries. Include once per program. Ids 0..255 are bytes; from 256 on come fake_words. */
 #ifndef BATON_TESTS_FRONT_FAKES_H
 #define BATON_TESTS_FRONT_FAKES_H
 
@@ -44,7 +45,8 @@ static bool is_plain(const encode_options *opt, size_t at) {
     return false;
 }
 
-status tokenizer_encode(const tokenizer *t, const char *text, size_t len, const encode_options *opt, token_list *out, errbuf *eb) {
+status tokenizer_encode(const tokenizer *t, const char *text, size_t len, const encode_options *opt, token_list *out,
+                        errbuf *eb) {
     (void)t;
     size_t bad = utf8_invalid_at(text, len);
     if (bad != len) return errf(eb, ST_INVALID, "byte %zu is not UTF-8", bad);
@@ -75,7 +77,7 @@ size_t tokenizer_bytes(const tokenizer *t, int32_t id, char *out, size_t cap) {
     char byte = (char)id;
     const char *text = id < FAKE_START ? &byte : fake_words[id - FAKE_START];
     size_t len = id < FAKE_START ? 1 : strlen(text);
-    memcpy(out, text, MIN(len, cap));
+    if (cap) memcpy(out, text, MIN(len, cap));
     return len;
 }
 
@@ -106,13 +108,16 @@ struct core {
     bool ready;
 };
 
-static const sm_state fake_req_states[] = {[REQ_NEW] = {"NEW", 0, false},         [REQ_WAIT_PREFILL] = {"WAIT_PREFILL", 0, false},
-                                           [REQ_PREFILL] = {"PREFILL", 0, false}, [REQ_WAIT_KV] = {"WAIT_KV", 0, false},
-                                           [REQ_DECODE] = {"DECODE", 0, false},   [REQ_DONE] = {"DONE", 0, true},
-                                           [REQ_FAILED] = {"FAILED", 0, true},    [REQ_CANCELED] = {"CANCELED", 0, true}};
+static const sm_state fake_req_states[] = {
+    [REQ_NEW] = {"NEW", 0, false},         [REQ_WAIT_PREFILL] = {"WAIT_PREFILL", 0, false},
+    [REQ_PREFILL] = {"PREFILL", 0, false}, [REQ_WAIT_KV] = {"WAIT_KV", 0, false},
+    [REQ_DECODE] = {"DECODE", 0, false},   [REQ_DONE] = {"DONE", 0, true},
+    [REQ_FAILED] = {"FAILED", 0, true},    [REQ_CANCELED] = {"CANCELED", 0, true}};
 const sm_def request_sm = {"request", fake_req_states, ARRAY_LEN(fake_req_states)};
-static const sm_state fake_member_states[] = {[MEMBER_JOINING] = {"JOINING", 0, false}, [MEMBER_READY] = {"READY", 0, false},
-                                              [MEMBER_SUSPECT] = {"SUSPECT", 0, false}, [MEMBER_DRAINING] = {"DRAINING", 0, false},
+static const sm_state fake_member_states[] = {[MEMBER_JOINING] = {"JOINING", 0, false},
+                                              [MEMBER_READY] = {"READY", 0, false},
+                                              [MEMBER_SUSPECT] = {"SUSPECT", 0, false},
+                                              [MEMBER_DRAINING] = {"DRAINING", 0, false},
                                               [MEMBER_GONE] = {"GONE", 0, true}};
 const sm_def member_sm = {"worker", fake_member_states, ARRAY_LEN(fake_member_states)};
 
@@ -121,7 +126,8 @@ status core_submit(core *c, const core_request *r, uint64_t now_ns, uint64_t *re
     if (c->refuse != ST_OK && c->last >= c->refuse_after) return errf(eb, c->refuse, "%s", c->refuse_why);
     CHECK(c->last + 1 < FAKE_REQUESTS);
     fake_request *f = &c->requests[++c->last];
-    *f = (fake_request){.alive = true, .prompt_count = r->prompt_count, .params = r->params, .max_tokens_given = r->max_tokens_given};
+    *f = (fake_request){
+        .alive = true, .prompt_count = r->prompt_count, .params = r->params, .max_tokens_given = r->max_tokens_given};
     memcpy(f->prompt, r->prompt, MIN(r->prompt_count, 64u) * sizeof *r->prompt);
     *req = c->last;
     return ST_OK;
@@ -131,7 +137,13 @@ static void fake_end(core *c, uint64_t req, core_end end) {
     fake_request *f = &c->requests[req];
     if (!f->alive) return;
     f->alive = false;
-    core_times t = {.queue_ns = 1000000, .prefill_ns = 2000000, .handoff_ns = 3000000, .first_token_ns = 4000000, .decode_ns = 5000000, .total_ns = 10000000, .attempts = 1};
+    core_times t = {.queue_ns = 1000000,
+                    .prefill_ns = 2000000,
+                    .handoff_ns = 3000000,
+                    .first_token_ns = 4000000,
+                    .decode_ns = 5000000,
+                    .total_ns = 10000000,
+                    .attempts = 1};
     streams_end(c->streams, req, &end, &t);
 }
 
@@ -160,8 +172,18 @@ void core_finish(core *c, uint64_t req, uint64_t now_ns) {
 uint32_t core_workers(const core *c, core_worker_info *out, uint32_t max, uint64_t now_ns) {
     (void)now_ns;
     CHECK(max >= 2);
-    out[0] = (core_worker_info){.name = "prefill-0", .host = "here", .role = ROLE_PREFILL, .state = MEMBER_READY, .page_count = 10, .beat.pages_used = 3};
-    out[1] = (core_worker_info){.name = "decode-0", .host = "here", .role = ROLE_DECODE, .state = c->ready ? MEMBER_READY : MEMBER_SUSPECT, .page_count = 20, .beat.pages_used = 5};
+    out[0] = (core_worker_info){.name = "prefill-0",
+                                .host = "here",
+                                .role = ROLE_PREFILL,
+                                .state = MEMBER_READY,
+                                .page_count = 10,
+                                .beat.pages_used = 3};
+    out[1] = (core_worker_info){.name = "decode-0",
+                                .host = "here",
+                                .role = ROLE_DECODE,
+                                .state = c->ready ? MEMBER_READY : MEMBER_SUSPECT,
+                                .page_count = 20,
+                                .beat.pages_used = 5};
     return 2;
 }
 
@@ -182,6 +204,7 @@ bool core_request_times(const core *c, uint64_t req, uint64_t now_ns, core_times
 /* ---- the world around them ---- */
 
 static chat_template fake_chat = {.kind = CHAT_CHATML};
-static const text_env fake_env = {.tok = &fake_tokenizer, .chat = &fake_chat, .model = {"tiny", FAKE_CONTEXT, FAKE_VOCAB}};
+static const text_env fake_env = {
+    .tok = &fake_tokenizer, .chat = &fake_chat, .model = {"tiny", FAKE_CONTEXT, FAKE_VOCAB}};
 
 #endif

@@ -17,7 +17,7 @@
 #include <unistd.h>
 
 enum { CLIENTS = 4, BODY_MAX = 256 * 1024 };
-#define SLOW_NS (30 * NS_PER_S)
+#define SLOW_NS    (30 * NS_PER_S)
 #define GIVE_UP_NS (10 * NS_PER_S)
 
 typedef struct world {
@@ -51,9 +51,16 @@ static int setup(void **state) {
     w->streams = w->core.streams = streams_new(&w->core, &fake_tokenizer, w->meter);
     assert_int_equal(loop_new(&w->loop, no_turn, w, &eb), ST_OK);
     assert_int_equal(text_new(&w->text, w->loop, &fake_env, &eb), ST_OK);
-    http_options opt = {.loop = w->loop, .core = &w->core, .streams = w->streams, .text = w->text, .env = &fake_env, .meter = w->meter,
-                        .facts = {.model = "tiny", .model_root = "tiny.gguf", .backend = "cpu", .max_context = FAKE_CONTEXT},
-                        .body_max = BODY_MAX, .slow_client_ns = SLOW_NS};
+    http_options opt = {
+        .loop = w->loop,
+        .core = &w->core,
+        .streams = w->streams,
+        .text = w->text,
+        .env = &fake_env,
+        .meter = w->meter,
+        .facts = {.model = "tiny", .model_root = "tiny.gguf", .backend = "cpu", .max_context = FAKE_CONTEXT},
+        .body_max = BODY_MAX,
+        .slow_client_ns = SLOW_NS};
     assert_int_equal(http_open(&w->http, "127.0.0.1:0", &opt, &eb), ST_OK);
     w->alarm = evtimer_new(loop_base(w->loop), on_alarm, NULL);
     for (int i = 0; i < CLIENTS; i++) w->fd[i] = -1;
@@ -94,8 +101,10 @@ static void read_client(world *w, int i) {
     char bytes[16384];
     ssize_t n;
     while (w->fd[i] >= 0 && !w->closed[i] && (n = recv(w->fd[i], bytes, sizeof bytes, MSG_DONTWAIT)) >= 0) {
-        if (n == 0) w->closed[i] = true;
-        else buf_add(&w->in[i], bytes, (size_t)n);
+        if (n == 0)
+            w->closed[i] = true;
+        else
+            buf_add(&w->in[i], bytes, (size_t)n);
     }
     if (w->fd[i] >= 0 && errno == ECONNRESET) w->closed[i] = true;
 }
@@ -121,7 +130,8 @@ static void pump(world *w) {
 static void dial(world *w, int i, int receive_bytes) {
     w->fd[i] = socket(AF_INET, SOCK_STREAM, 0);
     if (receive_bytes) setsockopt(w->fd[i], SOL_SOCKET, SO_RCVBUF, &receive_bytes, sizeof receive_bytes);
-    struct sockaddr_in sa = {.sin_family = AF_INET, .sin_port = htons(http_port(w->http)), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in sa = {
+        .sin_family = AF_INET, .sin_port = htons(http_port(w->http)), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     assert_int_equal(connect(w->fd[i], (struct sockaddr *)&sa, sizeof sa), 0);
     w->closed[i] = false;
     buf_reset(&w->in[i]);
@@ -202,7 +212,8 @@ static void headers_come_with_the_first_token_and_each_token_is_an_event(void **
     fake_text(&w->core, 1, "abc"); /* three tokens in one turn: three events in one chunk */
     PUMP_UNTIL(w, count_of(w, 0, "data: ") == 3);
     assert_true(has(w, 0, "\"text\":\"za\""));
-    assert_int_equal(strtoul(w->in[0].data + before, NULL, 16) + 6, w->in[0].len - before - (strchr(w->in[0].data + before, '\r') - (w->in[0].data + before)) + 2);
+    assert_int_equal(strtoul(w->in[0].data + before, NULL, 16) + 6,
+                     w->in[0].len - before - (strchr(w->in[0].data + before, '\r') - (w->in[0].data + before)) + 2);
     fake_token(&w->core, 1, (token_out){.id = FAKE_END, .fin = FINISH_EOS});
     PUMP_UNTIL(w, has(w, 0, "\r\n0\r\n\r\n"));
     assert_true(has(w, 0, "\"finish_reason\":\"stop\""));
@@ -218,7 +229,9 @@ static void a_failure_before_the_first_token_keeps_its_status(void **state) {
     fake_end(&w->core, 1, (core_end){.state = REQ_FAILED, .http = 503, .why = "no decode worker"});
     PUMP_UNTIL(w, has(w, 0, "}}"));
     assert_true(has(w, 0, "HTTP/1.1 503 "));
-    assert_true(has(w, 0, "{\"error\":{\"message\":\"no decode worker\",\"type\":\"ServiceUnavailableError\",\"param\":null,\"code\":503}}"));
+    assert_true(has(w, 0,
+                    "{\"error\":{\"message\":\"no decode "
+                    "worker\",\"type\":\"ServiceUnavailableError\",\"param\":null,\"code\":503}}"));
 }
 
 static void a_later_failure_is_an_event_and_then_done(void **state) {
@@ -231,7 +244,10 @@ static void a_later_failure_is_an_event_and_then_done(void **state) {
     fake_end(&w->core, 2, (core_end){.state = REQ_FAILED, .http = 500, .why = "broken"});
     PUMP_UNTIL(w, has(w, 0, "\r\n0\r\n\r\n"));
     assert_true(has(w, 0, "HTTP/1.1 200 OK"));
-    assert_true(has(w, 0, "data: {\"error\":{\"message\":\"broken\",\"type\":\"InternalServerError\",\"param\":null,\"code\":500}}\n\ndata: [DONE]\n\n"));
+    assert_true(has(w, 0,
+                    "data: "
+                    "{\"error\":{\"message\":\"broken\",\"type\":\"InternalServerError\",\"param\":null,\"code\":500}}"
+                    "\n\ndata: [DONE]\n\n"));
     assert_true(w->core.requests[1].canceled);
 }
 
@@ -253,7 +269,8 @@ static void a_client_that_leaves_while_queued_cancels_all_its_choices(void **sta
     for (int streamed = 0; streamed < 2; streamed++) {
         dial(w, 0, 0);
         uint64_t first = w->core.last;
-        post(w, 0, COMPLETIONS, "", streamed ? "{\"prompt\":\"a\",\"n\":3,\"stream\":true}" : "{\"prompt\":\"a\",\"n\":3}");
+        post(w, 0, COMPLETIONS, "",
+             streamed ? "{\"prompt\":\"a\",\"n\":3,\"stream\":true}" : "{\"prompt\":\"a\",\"n\":3}");
         PUMP_UNTIL(w, w->core.last == first + 3);
         assert_int_equal(http_client_count(w->http), 1);
         hang_up(w, 0);
@@ -429,7 +446,8 @@ static void pages_tell_how_the_service_is(void **state) {
     get(w, 0, "GET", "/health");
     PUMP_UNTIL(w, has(w, 0, "]}\n"));
     assert_true(has(w, 0, "HTTP/1.1 200 OK"));
-    assert_true(has(w, 0, "{\"name\":\"decode-0\",\"host\":\"here\",\"role\":\"decode\",\"state\":\"ready\",\"step\":0,"));
+    assert_true(
+        has(w, 0, "{\"name\":\"decode-0\",\"host\":\"here\",\"role\":\"decode\",\"state\":\"ready\",\"step\":0,"));
     w->core.ready = false;
     buf_reset(&w->in[0]);
     get(w, 0, "GET", "/health");
@@ -476,7 +494,8 @@ static void a_stop_ends_every_client_with_an_error(void **state) {
     assert_true(has(w, 0, "\"code\":503"));
     assert_true(has(w, 1, "HTTP/1.1 503 "));
     assert_true(w->core.requests[1].canceled && w->core.requests[2].canceled);
-    struct sockaddr_in sa = {.sin_family = AF_INET, .sin_port = htons(http_port(w->http)), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in sa = {
+        .sin_family = AF_INET, .sin_port = htons(http_port(w->http)), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     w->fd[2] = socket(AF_INET, SOCK_STREAM, 0);
     assert_int_equal(connect(w->fd[2], (struct sockaddr *)&sa, sizeof sa), -1);
 }
@@ -484,7 +503,14 @@ static void a_stop_ends_every_client_with_an_error(void **state) {
 static void a_port_in_use_is_named_with_the_remedy(void **state) {
     world *w = *state;
     char *address = xasprintf("127.0.0.1:%u", http_port(w->http));
-    http_options opt = {.loop = w->loop, .core = &w->core, .streams = w->streams, .text = w->text, .env = &fake_env, .meter = w->meter, .body_max = 1, .slow_client_ns = 1};
+    http_options opt = {.loop = w->loop,
+                        .core = &w->core,
+                        .streams = w->streams,
+                        .text = w->text,
+                        .env = &fake_env,
+                        .meter = w->meter,
+                        .body_max = 1,
+                        .slow_client_ns = 1};
     http *second = NULL;
     errbuf eb = {0};
     assert_int_equal(http_open(&second, address, &opt, &eb), ST_IO);

@@ -22,12 +22,17 @@ static void a_body_with_every_field_is_understood(void **state) {
     api_request r;
     api_error e;
     const char *body =
-        "{\"model\":\"tiny\",\"prompt\":[\"ab\",\"c\"],\"max_tokens\":7,\"temperature\":0.5,\"top_p\":0.9,\"top_k\":40,\"min_p\":0.05,"
-        "\"n\":3,\"best_of\":3,\"stop\":[\"x\",\"yz\"],\"stop_token_ids\":[1,2.0],\"stream\":true,\"stream_options\":{\"include_usage\":true,"
-        "\"continuous_usage_stats\":true},\"logprobs\":2,\"logit_bias\":{\"5\":-100,\"6\":1.5},\"presence_penalty\":1,\"frequency_penalty\":-1,"
+        "{\"model\":\"tiny\",\"prompt\":[\"ab\",\"c\"],\"max_tokens\":7,\"temperature\":0.5,\"top_p\":0.9,\"top_k\":40,"
+        "\"min_p\":0.05,"
+        "\"n\":3,\"best_of\":3,\"stop\":[\"x\",\"yz\"],\"stop_token_ids\":[1,2.0],\"stream\":true,\"stream_options\":{"
+        "\"include_usage\":true,"
+        "\"continuous_usage_stats\":true},\"logprobs\":2,\"logit_bias\":{\"5\":-100,\"6\":1.5},\"presence_penalty\":1,"
+        "\"frequency_penalty\":-1,"
         "\"repetition_penalty\":1.1,\"min_tokens\":2,\"seed\":-3,\"ignore_eos\":true,\"user\":\"u\",\"timings\":true,"
-        "\"skip_special_tokens\":false,\"include_stop_str_in_output\":true,\"return_token_ids\":true,\"unknown_field\":{\"a\":1},"
-        "\"suffix\":null,\"tools\":[],\"tool_choice\":\"auto\",\"response_format\":{\"type\":\"text\"},\"top_logprobs\":null}";
+        "\"skip_special_tokens\":false,\"include_stop_str_in_output\":true,\"return_token_ids\":true,\"unknown_field\":"
+        "{\"a\":1},"
+        "\"suffix\":null,\"tools\":[],\"tool_choice\":\"auto\",\"response_format\":{\"type\":\"text\"},\"top_"
+        "logprobs\":null}";
     assert_int_equal(parse(API_COMPLETION, body, &r, &e), ST_OK);
     assert_int_equal(r.prompt_count, 2);
     assert_string_equal(r.prompts[0].text, "ab");
@@ -45,7 +50,8 @@ static void a_body_with_every_field_is_understood(void **state) {
     assert_int_equal(r.params.bias_count, 2);
     assert_int_equal(r.params.bias[0].id, 5);
     assert_true(r.params.bias[1].bias == 1.5f);
-    assert_true(r.params.presence_penalty == 1 && r.params.frequency_penalty == -1 && r.params.repetition_penalty == 1.1f);
+    assert_true(r.params.presence_penalty == 1 && r.params.frequency_penalty == -1 &&
+                r.params.repetition_penalty == 1.1f);
     assert_int_equal(r.params.min_tokens, 2);
     assert_true(r.seed_given && r.params.seed == (uint64_t)-3);
     assert_true(r.params.ignore_eos && r.timings && r.keep_special && r.include_stop && r.return_token_ids);
@@ -56,7 +62,9 @@ static void defaults_are_those_of_the_api(void **state) {
     (void)state;
     api_request r;
     api_error e;
-    assert_int_equal(parse(API_COMPLETION, "{\"prompt\":[1,2,3],\"max_tokens\":null,\"logprobs\":null,\"stop\":null}", &r, &e), ST_OK);
+    assert_int_equal(
+        parse(API_COMPLETION, "{\"prompt\":[1,2,3],\"max_tokens\":null,\"logprobs\":null,\"stop\":null}", &r, &e),
+        ST_OK);
     assert_int_equal(r.prompt_count, 1);
     assert_int_equal(r.prompts[0].ids.count, 3);
     assert_int_equal(r.params.max_tokens, 16);
@@ -76,12 +84,13 @@ static void chat_takes_strings_and_text_parts(void **state) {
     (void)state;
     api_request r;
     api_error e;
-    assert_int_equal(parse(API_CHAT,
-                           "{\"messages\":[{\"role\":\"developer\",\"content\":\"be brief\"},{\"role\":\"user\",\"content\":"
-                           "[{\"type\":\"text\",\"text\":\"a\"},{\"type\":\"text\",\"text\":\"b\\u0000c\"}]}],\"max_tokens\":9,"
-                           "\"max_completion_tokens\":5,\"logprobs\":true,\"top_logprobs\":3}",
-                           &r, &e),
-                     ST_OK);
+    assert_int_equal(
+        parse(API_CHAT,
+              "{\"messages\":[{\"role\":\"developer\",\"content\":\"be brief\"},{\"role\":\"user\",\"content\":"
+              "[{\"type\":\"text\",\"text\":\"a\"},{\"type\":\"text\",\"text\":\"b\\u0000c\"}]}],\"max_tokens\":9,"
+              "\"max_completion_tokens\":5,\"logprobs\":true,\"top_logprobs\":3}",
+              &r, &e),
+        ST_OK);
     assert_int_equal(r.message_count, 2);
     assert_string_equal(r.messages[0].role, "system");
     assert_int_equal(r.messages[1].len, 5);
@@ -114,7 +123,8 @@ static const struct {
     {API_COMPLETION, 400, "prompt", "-1", "{\"prompt\":[-1]}"},
     {API_COMPLETION, 404, "model", "serves 'tiny'", "{\"model\":\"gpt\",\"prompt\":\"x\"}"},
     {API_COMPLETION, 400, "model", "want a string, got the number 1", "{\"model\":1,\"prompt\":\"x\"}"},
-    {API_COMPLETION, 400, "max_tokens", "want a whole number, got a string", "{\"prompt\":\"x\",\"max_tokens\":\"many\"}"},
+    {API_COMPLETION, 400, "max_tokens", "want a whole number, got a string",
+     "{\"prompt\":\"x\",\"max_tokens\":\"many\"}"},
     {API_COMPLETION, 400, "max_tokens", "got the number 1.5", "{\"prompt\":\"x\",\"max_tokens\":1.5}"},
     {API_COMPLETION, 400, "max_tokens", "0 is out of range", "{\"prompt\":\"x\",\"max_tokens\":0}"},
     {API_COMPLETION, 400, "temperature", "want a number, got a string", "{\"prompt\":\"x\",\"temperature\":\"hot\"}"},
@@ -130,8 +140,11 @@ static const struct {
     {API_COMPLETION, 400, "n", "129", "{\"prompt\":\"x\",\"n\":129}"},
     {API_COMPLETION, 400, "n", "more than 256 choices", "{\"prompt\":[\"a\",\"b\",\"c\"],\"n\":128}"},
     {API_COMPLETION, 400, "best_of", "equal to n", "{\"prompt\":\"x\",\"best_of\":4}"},
-    {API_COMPLETION, 400, "min_tokens", "more than max_tokens 4", "{\"prompt\":\"x\",\"max_tokens\":4,\"min_tokens\":5}"},
-    {API_COMPLETION, 400, "stop", "17 strings", "{\"prompt\":\"x\",\"stop\":[\"a\",\"a\",\"a\",\"a\",\"a\",\"a\",\"a\",\"a\",\"a\",\"a\",\"a\",\"a\",\"a\",\"a\",\"a\",\"a\",\"a\"]}"},
+    {API_COMPLETION, 400, "min_tokens", "more than max_tokens 4",
+     "{\"prompt\":\"x\",\"max_tokens\":4,\"min_tokens\":5}"},
+    {API_COMPLETION, 400, "stop", "17 strings",
+     "{\"prompt\":\"x\",\"stop\":[\"a\",\"a\",\"a\",\"a\",\"a\",\"a\",\"a\",\"a\",\"a\",\"a\",\"a\",\"a\",\"a\",\"a\","
+     "\"a\",\"a\",\"a\"]}"},
     {API_COMPLETION, 400, "stop", "empty string", "{\"prompt\":\"x\",\"stop\":[\"\"]}"},
     {API_COMPLETION, 400, "stop", "got the number 1", "{\"prompt\":\"x\",\"stop\":[1]}"},
     {API_COMPLETION, 400, "stop_token_ids", "no token id", "{\"prompt\":\"x\",\"stop_token_ids\":[99999]}"},
@@ -143,24 +156,31 @@ static const struct {
     {API_COMPLETION, 400, "logit_bias", "want an object", "{\"prompt\":\"x\",\"logit_bias\":[1]}"},
     {API_COMPLETION, 400, "stream", "want true or false", "{\"prompt\":\"x\",\"stream\":1}"},
     {API_COMPLETION, 400, "stream_options", "only allowed when stream", "{\"prompt\":\"x\",\"stream_options\":{}}"},
-    {API_COMPLETION, 400, "include_usage", "got the number 1", "{\"prompt\":\"x\",\"stream\":true,\"stream_options\":{\"include_usage\":1}}"},
+    {API_COMPLETION, 400, "include_usage", "got the number 1",
+     "{\"prompt\":\"x\",\"stream\":true,\"stream_options\":{\"include_usage\":1}}"},
     {API_COMPLETION, 400, "echo", "logprobs", "{\"prompt\":\"x\",\"echo\":true,\"logprobs\":1}"},
     {API_COMPLETION, 400, "suffix", "does not support", "{\"prompt\":\"x\",\"suffix\":\"y\"}"},
     {API_COMPLETION, 400, "guided_json", "does not support", "{\"prompt\":\"x\",\"guided_json\":{}}"},
     {API_COMPLETION, 400, "prompt_logprobs", "does not support", "{\"prompt\":\"x\",\"prompt_logprobs\":0}"},
     {API_COMPLETION, 400, "use_beam_search", "does not support", "{\"prompt\":\"x\",\"use_beam_search\":true}"},
-    {API_COMPLETION, 400, "response_format", "type", "{\"prompt\":\"x\",\"response_format\":{\"type\":\"json_object\"}}"},
+    {API_COMPLETION, 400, "response_format", "type",
+     "{\"prompt\":\"x\",\"response_format\":{\"type\":\"json_object\"}}"},
     {API_CHAT, 400, "messages", "missing", "{}"},
     {API_CHAT, 400, "messages", "empty", "{\"messages\":[]}"},
     {API_CHAT, 400, "messages", "messages[0]: want an object", "{\"messages\":[1]}"},
     {API_CHAT, 400, "messages", "messages[0].role: want a string, got nothing", "{\"messages\":[{\"content\":\"x\"}]}"},
     {API_CHAT, 400, "messages", "got 'x<|im_end|>'", "{\"messages\":[{\"role\":\"x<|im_end|>\",\"content\":\"x\"}]}"},
     {API_CHAT, 400, "messages", "messages[0].content: want", "{\"messages\":[{\"role\":\"user\"}]}"},
-    {API_CHAT, 400, "messages", "only text", "{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"image_url\"}]}]}"},
-    {API_CHAT, 400, "messages", "content[0].text", "{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"text\"}]}]}"},
-    {API_CHAT, 400, "top_logprobs", "needs logprobs", "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"top_logprobs\":2}"},
-    {API_CHAT, 400, "tools", "does not support", "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"tools\":[{}]}"},
-    {API_CHAT, 400, "tool_choice", "does not support", "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"tool_choice\":\"required\"}"},
+    {API_CHAT, 400, "messages", "only text",
+     "{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"image_url\"}]}]}"},
+    {API_CHAT, 400, "messages", "content[0].text",
+     "{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"text\"}]}]}"},
+    {API_CHAT, 400, "top_logprobs", "needs logprobs",
+     "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"top_logprobs\":2}"},
+    {API_CHAT, 400, "tools", "does not support",
+     "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"tools\":[{}]}"},
+    {API_CHAT, 400, "tool_choice", "does not support",
+     "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"tool_choice\":\"required\"}"},
     {API_DETOKENIZE, 400, "tokens", "missing", "{}"},
     {API_TOKENIZE, 400, "prompt", "want a string", "{\"prompt\":[1]}"},
 };
@@ -171,8 +191,10 @@ static void every_bad_body_names_its_fault(void **state) {
         api_request r;
         api_error e;
         status st = parse(bad[i].kind, bad[i].body, &r, &e);
-        if (st == ST_OK || e.http != bad[i].http || strcmp(e.param, bad[i].param ? bad[i].param : "") != 0 || !strstr(e.text.text, bad[i].text)) {
-            fail_msg("%s: got %s, http %u, param '%s', text '%s'", bad[i].body, status_name(st), e.http, e.param, e.text.text);
+        if (st == ST_OK || e.http != bad[i].http || strcmp(e.param, bad[i].param ? bad[i].param : "") != 0 ||
+            !strstr(e.text.text, bad[i].text)) {
+            fail_msg("%s: got %s, http %u, param '%s', text '%s'", bad[i].body, status_name(st), e.http, e.param,
+                     e.text.text);
         }
         assert_null(r.prompts); /* nothing is left to free */
     }
@@ -261,10 +283,13 @@ static void a_completion_has_vllms_shape(void **state) {
     fake_token(&w.core, 1, (token_out){.id = FAKE_WORLD, .fin = FINISH_LENGTH});
     buf b = {0};
     openai_body(&b, w.s, "tiny");
-    assert_string_equal(b.data,
-                        "{\"id\":\"cmpl-1\",\"object\":\"text_completion\",\"created\":1700000000,\"model\":\"tiny\",\"choices\":[{\"index\":0,"
-                        "\"text\":\"hello world\",\"logprobs\":null,\"finish_reason\":\"length\",\"stop_reason\":null}],\"usage\":"
-                        "{\"prompt_tokens\":3,\"total_tokens\":5,\"completion_tokens\":2,\"prompt_tokens_details\":{\"cached_tokens\":0}}}");
+    assert_string_equal(
+        b.data,
+        "{\"id\":\"cmpl-1\",\"object\":\"text_completion\",\"created\":1700000000,\"model\":\"tiny\",\"choices\":[{"
+        "\"index\":0,"
+        "\"text\":\"hello world\",\"logprobs\":null,\"finish_reason\":\"length\",\"stop_reason\":null}],\"usage\":"
+        "{\"prompt_tokens\":3,\"total_tokens\":5,\"completion_tokens\":2,\"prompt_tokens_details\":{\"cached_tokens\":"
+        "0}}}");
     buf_done(&b);
     close_world(&w);
 }
@@ -272,18 +297,25 @@ static void a_completion_has_vllms_shape(void **state) {
 static void a_chat_stream_has_the_role_first_and_the_end_alone(void **state) {
     (void)state;
     world w;
-    open_world(&w, API_CHAT, "{\"messages\":[{\"role\":\"user\",\"content\":\"q\"}],\"stream\":true,\"stream_options\":{\"include_usage\":true}}");
+    open_world(&w, API_CHAT,
+               "{\"messages\":[{\"role\":\"user\",\"content\":\"q\"}],\"stream\":true,\"stream_options\":{\"include_"
+               "usage\":true}}");
     fake_token(&w.core, 1, (token_out){.id = FAKE_HELLO});
     fake_token(&w.core, 1, (token_out){.id = FAKE_END, .fin = FINISH_EOS});
     buf b = {0};
     events(&w, &b);
-#define HEAD "data: {\"id\":\"cmpl-1\",\"object\":\"chat.completion.chunk\",\"created\":1700000000,\"model\":\"tiny\",\"choices\":["
-    assert_string_equal(b.data,
-                        HEAD "{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"\"},\"logprobs\":null,\"finish_reason\":null}],\"usage\":null}\n\n"
-                        HEAD "{\"index\":0,\"delta\":{\"content\":\"hello\"},\"logprobs\":null,\"finish_reason\":null}],\"usage\":null}\n\n"
-                        HEAD "{\"index\":0,\"delta\":{},\"logprobs\":null,\"finish_reason\":\"stop\",\"stop_reason\":null}],\"usage\":null}\n\n"
-                        HEAD "],\"usage\":{\"prompt_tokens\":20,\"total_tokens\":22,\"completion_tokens\":2,\"prompt_tokens_details\":{\"cached_tokens\":0}}}\n\n"
-                        "data: [DONE]\n\n");
+#define HEAD                                                                                                           \
+    "data: "                                                                                                           \
+    "{\"id\":\"cmpl-1\",\"object\":\"chat.completion.chunk\",\"created\":1700000000,\"model\":\"tiny\",\"choices\":["
+    assert_string_equal(b.data, HEAD "{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"\"},\"logprobs\":"
+                                     "null,\"finish_reason\":null}],\"usage\":null}\n\n" HEAD
+                                     "{\"index\":0,\"delta\":{\"content\":\"hello\"},\"logprobs\":null,\"finish_"
+                                     "reason\":null}],\"usage\":null}\n\n" HEAD
+                                     "{\"index\":0,\"delta\":{},\"logprobs\":null,\"finish_reason\":\"stop\",\"stop_"
+                                     "reason\":null}],\"usage\":null}\n\n" HEAD
+                                     "],\"usage\":{\"prompt_tokens\":20,\"total_tokens\":22,\"completion_tokens\":2,"
+                                     "\"prompt_tokens_details\":{\"cached_tokens\":0}}}\n\n"
+                                     "data: [DONE]\n\n");
 #undef HEAD
     buf_done(&b);
     close_world(&w);
@@ -297,12 +329,15 @@ static void a_completion_stream_ends_with_its_last_text(void **state) {
     fake_token(&w.core, 1, (token_out){.id = 'y', .fin = FINISH_LENGTH});
     buf b = {0};
     events(&w, &b);
-#define HEAD "data: {\"id\":\"cmpl-1\",\"object\":\"text_completion\",\"created\":1700000000,\"model\":\"tiny\",\"choices\":["
-    assert_string_equal(b.data,
-                        HEAD "{\"index\":0,\"text\":\"a\",\"logprobs\":null,\"finish_reason\":null,\"stop_reason\":null,\"prompt_token_ids\":[97]}]}\n\n"
-                        HEAD "{\"index\":0,\"text\":\"x\",\"logprobs\":null,\"finish_reason\":null,\"stop_reason\":null,\"token_ids\":[120]}]}\n\n"
-                        HEAD "{\"index\":0,\"text\":\"y\",\"logprobs\":null,\"finish_reason\":\"length\",\"stop_reason\":null,\"token_ids\":[121]}]}\n\n"
-                        "data: [DONE]\n\n");
+#define HEAD                                                                                                           \
+    "data: {\"id\":\"cmpl-1\",\"object\":\"text_completion\",\"created\":1700000000,\"model\":\"tiny\",\"choices\":["
+    assert_string_equal(b.data, HEAD "{\"index\":0,\"text\":\"a\",\"logprobs\":null,\"finish_reason\":null,\"stop_"
+                                     "reason\":null,\"prompt_token_ids\":[97]}]}\n\n" HEAD
+                                     "{\"index\":0,\"text\":\"x\",\"logprobs\":null,\"finish_reason\":null,\"stop_"
+                                     "reason\":null,\"token_ids\":[120]}]}\n\n" HEAD
+                                     "{\"index\":0,\"text\":\"y\",\"logprobs\":null,\"finish_reason\":\"length\","
+                                     "\"stop_reason\":null,\"token_ids\":[121]}]}\n\n"
+                                     "data: [DONE]\n\n");
 #undef HEAD
     buf_done(&b);
     close_world(&w);
@@ -310,26 +345,35 @@ static void a_completion_stream_ends_with_its_last_text(void **state) {
 
 static void logprobs_have_the_shape_of_each_api(void **state) {
     (void)state;
-    token_out t = {.id = 'a', .logprob = -0.5f, .top_count = 2, .top = {{'b', -0.25f}, {FAKE_EMOJI_A, -1.0f / 0.0f}}, .fin = FINISH_LENGTH};
+    token_out t = {.id = 'a',
+                   .logprob = -0.5f,
+                   .top_count = 2,
+                   .top = {{'b', -0.25f}, {FAKE_EMOJI_A, -1.0f / 0.0f}},
+                   .fin = FINISH_LENGTH};
     world w;
     open_world(&w, API_COMPLETION, "{\"prompt\":\"x\",\"logprobs\":2}");
     fake_token(&w.core, 1, (token_out){.id = FAKE_HELLO, .logprob = -1.5f});
     fake_token(&w.core, 1, t);
     buf b = {0};
     openai_body(&b, w.s, "tiny");
-    assert_non_null(strstr(b.data, "\"logprobs\":{\"tokens\":[\"hello\",\"a\"],\"token_logprobs\":[-1.5,-0.5],\"top_logprobs\":[{\"hello\":-1.5},"
-                                   "{\"b\":-0.25,\"bytes:\\\\xf0\\\\x9f\":-9999,\"a\":-0.5}],\"text_offset\":[0,5]}"));
+    assert_non_null(strstr(
+        b.data,
+        "\"logprobs\":{\"tokens\":[\"hello\",\"a\"],\"token_logprobs\":[-1.5,-0.5],\"top_logprobs\":[{\"hello\":-1.5},"
+        "{\"b\":-0.25,\"bytes:\\\\xf0\\\\x9f\":-9999,\"a\":-0.5}],\"text_offset\":[0,5]}"));
     json_t *j = json_loads(b.data, 0, NULL);
     assert_non_null(j);
     json_decref(j);
     close_world(&w);
 
-    open_world(&w, API_CHAT, "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"logprobs\":true,\"top_logprobs\":2}");
+    open_world(&w, API_CHAT,
+               "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"logprobs\":true,\"top_logprobs\":2}");
     fake_token(&w.core, 1, t);
     buf_reset(&b);
     openai_body(&b, w.s, "tiny");
-    assert_non_null(strstr(b.data, "\"logprobs\":{\"content\":[{\"token\":\"a\",\"logprob\":-0.5,\"bytes\":[97],\"top_logprobs\":["
-                                   "{\"token\":\"b\",\"logprob\":-0.25,\"bytes\":[98]},{\"token\":\"\xef\xbf\xbd\",\"logprob\":-9999,\"bytes\":[240,159]}]}]}"));
+    assert_non_null(
+        strstr(b.data, "\"logprobs\":{\"content\":[{\"token\":\"a\",\"logprob\":-0.5,\"bytes\":[97],\"top_logprobs\":["
+                       "{\"token\":\"b\",\"logprob\":-0.25,\"bytes\":[98]},{\"token\":\"\xef\xbf\xbd\",\"logprob\":-"
+                       "9999,\"bytes\":[240,159]}]}]}"));
     buf_done(&b);
     close_world(&w);
 }
@@ -341,8 +385,9 @@ static void timings_are_part_of_usage(void **state) {
     fake_token(&w.core, 1, (token_out){.id = 'a', .fin = FINISH_LENGTH});
     buf b = {0};
     openai_body(&b, w.s, "tiny");
-    assert_non_null(strstr(b.data, "\"timings\":{\"queue_ms\":1.000,\"prefill_ms\":2.000,\"handoff_ms\":3.000,\"first_token_ms\":4.000,"
-                                   "\"decode_ms\":5.000,\"total_ms\":10.000,\"tokens_per_second\":100.000,"));
+    assert_non_null(strstr(
+        b.data, "\"timings\":{\"queue_ms\":1.000,\"prefill_ms\":2.000,\"handoff_ms\":3.000,\"first_token_ms\":4.000,"
+                "\"decode_ms\":5.000,\"total_ms\":10.000,\"tokens_per_second\":100.000,"));
     buf_done(&b);
     close_world(&w);
 }
@@ -359,7 +404,9 @@ static void strings_are_always_valid_json(void **state) {
     api_error e = {0};
     api_fail(&e, 404, "model", "no \"x\"");
     openai_error(&b, &e);
-    assert_string_equal(b.data, "{\"error\":{\"message\":\"no \\\"x\\\"\",\"type\":\"NotFoundError\",\"param\":\"model\",\"code\":404}}");
+    assert_string_equal(
+        b.data,
+        "{\"error\":{\"message\":\"no \\\"x\\\"\",\"type\":\"NotFoundError\",\"param\":\"model\",\"code\":404}}");
     buf_done(&b);
 }
 

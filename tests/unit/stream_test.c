@@ -22,7 +22,8 @@ static void run_init(run *r, const char *const *stops) {
 }
 
 static void show(run *r, const choice_part *p) {
-    snprintf(r->shown + strlen(r->shown), sizeof r->shown - strlen(r->shown), "%.*s|", (int)(p->text_end - p->text_begin), r->c.text.data + p->text_begin);
+    snprintf(r->shown + strlen(r->shown), sizeof r->shown - strlen(r->shown), "%.*s|",
+             (int)(p->text_end - p->text_begin), r->c.text.data + p->text_begin);
 }
 
 static void add(run *r, int32_t id, finish fin) {
@@ -168,7 +169,8 @@ static void special_tokens_have_no_text_unless_kept(void **state) {
     choice_done(&r.c);
 }
 
-/* Random texts over a small alphabet, in tokens of random lengths: the result equals that of single bytes, and what was shown is a prefix of it. */
+/* Random texts over a small alphabet, in tokens of random lengths: the result equals that of single bytes, and what was
+ * shown is a prefix of it. */
 static void the_text_does_not_depend_on_where_tokens_end(void **state) {
     (void)state;
     uint64_t x = 88172645463325252ull;
@@ -191,8 +193,10 @@ static void the_text_does_not_depend_on_where_tokens_end(void **state) {
         for (size_t i = 0; i < sizeof text;) {
             size_t n = sizeof text - i >= 5 && memcmp(text + i, "hello", 5) == 0 ? 5 : 1;
             for (size_t k = 0; k < n; k++) add(&bytes, (unsigned char)text[i + k], FINISH_NONE);
-            if (n == 5) add(&words, FAKE_HELLO, FINISH_NONE);
-            else add(&words, (unsigned char)text[i], FINISH_NONE);
+            if (n == 5)
+                add(&words, FAKE_HELLO, FINISH_NONE);
+            else
+                add(&words, (unsigned char)text[i], FINISH_NONE);
             i += n;
         }
         end(&bytes);

@@ -1,0 +1,307 @@
+/* The native front against a core that does what the test says: both ends in one loop, over a real socket. */
+#include "coordinator/native.h"
+
+#include "front_fakes.h"
+#include "net/bus.h"
+#include "proto/client.pb-c.h"
+#include "tests/test.h"
+
+#include <event2/event.h>
+#include <stdio.h>
+
+enum { BODY_MAX = 256 * 1024 };
+#define GIVE_UP_NS (10 * NS_PER_S)
+
+typedef struct world {
+    core core;
+    meter *meter;
+    streams *streams;
+    loop *loop;
+    text_thread *text;
+    native *native;
+    bus *client;
+    struct event *alarm;
+    uint64_t skip_ns; /* added to the clock that native_turn sees */
+    char story[4096]; /* what the client heard, one word per event */
+    bool lost;
+} world;
+
+static uint64_t no_turn(void *ctx, uint64_t now_ns) {
+    (void)ctx, (void)now_ns;
+    return UINT64_MAX;
+}
+
+static void on_alarm(evutil_socket_t fd, short what, void *ctx) {
+    (void)fd, (void)what, (void)ctx;
+}
+
+static void tell(world *w, const char *fmt, ...) {
+    va_list ap;
+    va_start(ap, fmt);
+    size_t at = strlen(w->story);
+    vsnprintf(w->story + at, sizeof w->story - at, fmt, ap);
+    va_end(ap);
+}
+
+static void on_event(void *ctx, uint64_t conn, const void *bytes, size_t count) {
+    (void)conn;
+    world *w = ctx;
+    Baton__ServerEvent *e = baton__server_event__unpack(NULL, count, bytes);
+    assert_non_null(e);
+    unsigned id = (unsigned)e->id;
+    switch (e->body_case) {
+    case BATON__SERVER_EVENT__BODY_ACCEPTED:
+        tell(w, "accepted(%u,%u) ", id, e->accepted->prompt_tokens);
+        break;
+    case BATON__SERVER_EVENT__BODY_TOKEN:
+        tell(w, "token(%u,%u,%u,%d,%.*s", id, e->choice, e->token->index, e->token->token_id, (int)e->token->text.len,
+             e->token->text.data);
+        if (e->token->has_logprob) tell(w, ",%.1f/%zu", (double)e->token->logprob, e->token->n_top);
+        tell(w, ") ");
+        break;
+    case BATON__SERVER_EVENT__BODY_END:
+        tell(w, "end(%u,%u,%d,%u,%.*s) ", id, e->choice, e->end->reason, e->end->completion_tokens,
+             (int)e->end->text.len, e->end->text.data);
+        break;
+    case BATON__SERVER_EVENT__BODY_ERROR:
+        tell(w, "error(%u,%u,%s) ", id, e->error->http, e->error->message);
+        break;
+    case BATON__SERVER_EVENT__BODY_PONG:
+        tell(w, "pong(%u) ", (unsigned)e->pong->id);
+        break;
+    case BATON__SERVER_EVENT__BODY_KEEPALIVE:
+        tell(w, "keepalive(%u) ", id);
+        break;
+    case BATON__SERVER_EVENT__BODY__NOT_SET:
+    case _BATON__SERVER_EVENT__BODY__CASE_IS_INT_SIZE:
+        fail();
+    }
+    baton__server_event__free_unpacked(e, NULL);
+}
+
+static void on_lost(void *ctx, uint64_t conn, const char *why) {
+    (void)conn, (void)why;
+    ((world *)ctx)->lost = true;
+}
+
+static int setup(void **state) {
+    world *w = xcalloc(1, sizeof *w);
+    errbuf eb = {0};
+    w->meter = meter_new("tiny");
+    w->streams = w->core.streams = streams_new(&w->core, &fake_tokenizer, w->meter);
+    assert_int_equal(loop_new(&w->loop, no_turn, w, &eb), ST_OK);
+    assert_int_equal(text_new(&w->text, w->loop, &fake_env, &eb), ST_OK);
+    native_options opt = {
+        .loop = w->loop, .streams = w->streams, .text = w->text, .env = &fake_env, .body_max = BODY_MAX};
+    assert_int_equal(native_open(&w->native, "tcp://127.0.0.1:*", &opt, &eb), ST_OK);
+    bus_handler h = {.ctx = w, .message = on_event, .lost = on_lost};
+    assert_int_equal(bus_connect(&w->client, w->loop, native_endpoint(w->native), &h, &eb), ST_OK);
+    w->alarm = evtimer_new(loop_base(w->loop), on_alarm, NULL);
+    *state = w;
+    return 0;
+}
+
+static int teardown(void **state) {
+    world *w = *state;
+    bus_free(w->client);
+    native_free(w->native);
+    text_free(w->text);
+    (void)streams_turn(w->streams, 1);
+    assert_int_equal(streams_alive(w->streams), 0);
+    streams_free(w->streams);
+    meter_free(w->meter);
+    event_free(w->alarm);
+    loop_free(w->loop);
+    free(w);
+    return 0;
+}
+
+static void pump(world *w) {
+    struct timeval tv = {.tv_usec = 1000};
+    evtimer_add(w->alarm, &tv);
+    event_base_loop(loop_base(w->loop), EVLOOP_ONCE);
+    (void)streams_turn(w->streams, clock_now_ns());
+    native_turn(w->native, clock_now_ns() + w->skip_ns);
+    (void)streams_turn(w->streams, clock_now_ns());
+}
+
+#define PUMP_UNTIL(w, fact)                                                                                            \
+    do {                                                                                                               \
+        uint64_t give_up_ = clock_now_ns() + GIVE_UP_NS;                                                               \
+        while (!(fact)) {                                                                                              \
+            if (clock_now_ns() > give_up_) fail_msg("waited for: %s; heard: %s", #fact, (w)->story);                   \
+            pump(w);                                                                                                   \
+        }                                                                                                              \
+    } while (0)
+
+static void send_message(world *w, const Baton__ClientMessage *m) {
+    size_t bytes = baton__client_message__get_packed_size(m);
+    uint8_t *p = xmalloc(bytes + 1);
+    baton__client_message__pack(m, p);
+    assert_int_equal(bus_send(w->client, 1, p, bytes), ST_OK);
+    free(p);
+}
+
+static void ask(world *w, Baton__ClientRequest *r, uint64_t id, const char *prompt) {
+    r->id = id;
+    r->prompt_case = BATON__CLIENT_REQUEST__PROMPT_TEXT;
+    r->text = (ProtobufCBinaryData){strlen(prompt), (uint8_t *)prompt};
+    Baton__ClientMessage m = BATON__CLIENT_MESSAGE__INIT;
+    m.body_case = BATON__CLIENT_MESSAGE__BODY_REQUEST;
+    m.request = r;
+    send_message(w, &m);
+}
+
+static void ask_plain(world *w, uint64_t id, const char *prompt) {
+    Baton__ClientRequest r;
+    baton__client_request__init(&r);
+    ask(w, &r, id, prompt);
+}
+
+static bool heard(const world *w, const char *text) {
+    return strstr(w->story, text) != NULL;
+}
+
+static void tokens_come_one_by_one_and_then_the_end(void **state) {
+    world *w = *state;
+    Baton__ClientRequest r;
+    baton__client_request__init(&r);
+    r.has_n = true;
+    r.n = 2;
+    r.has_logprobs = true;
+    r.logprobs = 1;
+    ask(w, &r, 9, "abc");
+    PUMP_UNTIL(w, heard(w, "accepted(9,3) "));
+    assert_int_equal(w->core.last, 2);
+    fake_token(&w->core, 1, (token_out){.id = FAKE_HELLO, .logprob = -0.5f, .top_count = 1, .top = {{'a', -0.5f}}});
+    fake_token(&w->core, 2, (token_out){.id = 'x', .logprob = -1, .fin = FINISH_LENGTH});
+    fake_token(&w->core, 1, (token_out){.id = FAKE_END, .logprob = -2, .fin = FINISH_EOS});
+    PUMP_UNTIL(w, heard(w, "end(9,0"));
+    assert_string_equal(w->story, "accepted(9,3) token(9,0,0,258,hello,-0.5/1) token(9,1,0,120,x,-1.0/0) end(9,1,3,1,) "
+                                  "token(9,0,1,257,,-2.0/0) end(9,0,1,2,) ");
+}
+
+static void held_text_comes_with_a_later_token_or_with_the_end(void **state) {
+    world *w = *state;
+    Baton__ClientRequest r;
+    baton__client_request__init(&r);
+    ProtobufCBinaryData stop = {3, (uint8_t *)"abc"};
+    r.n_stop = 1;
+    r.stop = &stop;
+    ask(w, &r, 1, "p");
+    PUMP_UNTIL(w, w->core.last == 1);
+    fake_text(&w->core, 1, "abxa");
+    fake_token(&w->core, 1, (token_out){.id = 'b', .fin = FINISH_LENGTH});
+    PUMP_UNTIL(w, heard(w, "end("));
+    assert_string_equal(w->story, "accepted(1,1) token(1,0,0,97,) token(1,0,1,98,) token(1,0,2,120,abx) "
+                                  "token(1,0,3,97,) token(1,0,4,98,) end(1,0,3,5,ab) ");
+}
+
+static void errors_have_the_status_of_the_other_front(void **state) {
+    world *w = *state;
+    Baton__ClientRequest r;
+    baton__client_request__init(&r);
+    char other[] = "other";
+    r.model = other;
+    ask(w, &r, 1, "x");
+    PUMP_UNTIL(w, heard(w, "error(1,404,the model 'other' does not exist"));
+    r.model = NULL;
+    r.has_top_p = true;
+    r.top_p = 7;
+    ask(w, &r, 2, "x");
+    PUMP_UNTIL(w, heard(w, "error(2,400,top_p: 7 is out of range"));
+    ask_plain(w, 3, "");
+    PUMP_UNTIL(w, heard(w, "error(3,400,prompt: number 0 is empty"));
+    ask_plain(w, 4, "x");
+    ask_plain(w, 4, "x");
+    PUMP_UNTIL(w, heard(w, "error(4,400,id: a request with this id is alive"));
+    fake_end(&w->core, 1, (core_end){.state = REQ_FAILED, .http = 504, .why = "too slow"});
+    PUMP_UNTIL(w, heard(w, "error(4,504,too slow)"));
+    assert_int_equal(bus_send(w->client, 1, "\xff\xff\xff", 3), ST_OK);
+    PUMP_UNTIL(w, heard(w, "error(0,400,these bytes are no ClientMessage"));
+}
+
+static void a_cancel_ends_what_had_not_ended(void **state) {
+    world *w = *state;
+    Baton__ClientRequest r;
+    baton__client_request__init(&r);
+    r.has_n = true;
+    r.n = 2;
+    ask(w, &r, 5, "x");
+    PUMP_UNTIL(w, w->core.last == 2);
+    fake_token(&w->core, 1, (token_out){.id = 'q', .fin = FINISH_LENGTH});
+    PUMP_UNTIL(w, heard(w, "end(5,0,3"));
+    Baton__ClientCancel cancel = BATON__CLIENT_CANCEL__INIT;
+    cancel.id = 5;
+    Baton__ClientMessage m = BATON__CLIENT_MESSAGE__INIT;
+    m.body_case = BATON__CLIENT_MESSAGE__BODY_CANCEL;
+    m.cancel = &cancel;
+    send_message(w, &m);
+    send_message(w, &m); /* idempotent */
+    PUMP_UNTIL(w, heard(w, "end(5,1,5,0,) "));
+    PUMP_UNTIL(w, w->core.requests[2].canceled);
+}
+
+static void a_client_that_is_gone_or_silent_loses_its_requests(void **state) {
+    world *w = *state;
+    ask_plain(w, 1, "x");
+    PUMP_UNTIL(w, w->core.last == 1);
+    w->skip_ns = 2 * NS_PER_S;
+    PUMP_UNTIL(w, heard(w, "keepalive(1) "));
+    assert_false(w->core.requests[1].canceled);
+    w->skip_ns = 11 * NS_PER_S;
+    PUMP_UNTIL(w, w->core.requests[1].canceled && w->lost);
+    w->skip_ns = 0;
+    errbuf eb = {0};
+    assert_int_equal(bus_reconnect(w->client, &eb), ST_OK);
+    ask_plain(w, 1, "y");
+    PUMP_UNTIL(w, w->core.last == 2);
+    bus_free(w->client);
+    w->client = NULL;
+    PUMP_UNTIL(w, w->core.requests[2].canceled);
+}
+
+static void small_requests_do_not_overtake_a_large_one(void **state) {
+    world *w = *state;
+    char *large = xmalloc(100 * 1024 + 1);
+    memset(large, 'x', 100 * 1024);
+    large[100 * 1024] = 0;
+    ask_plain(w, 1, large);
+    ask_plain(w, 2, "b");
+    PUMP_UNTIL(w, heard(w, "accepted(2,1) ") && heard(w, "error(1,400"));
+    assert_true(strstr(w->story, "error(1,400") < strstr(w->story, "accepted(2,1)"));
+    free(large);
+}
+
+static void pings_are_answered_and_a_stop_ends_all(void **state) {
+    world *w = *state;
+    Baton__ClientPing ping = BATON__CLIENT_PING__INIT;
+    ping.has_id = true;
+    ping.id = 77;
+    Baton__ClientMessage m = BATON__CLIENT_MESSAGE__INIT;
+    m.body_case = BATON__CLIENT_MESSAGE__BODY_PING;
+    m.ping = &ping;
+    send_message(w, &m);
+    ask_plain(w, 1, "x");
+    PUMP_UNTIL(w, heard(w, "pong(77) ") && w->core.last == 1);
+    native_stop(w->native, "stopping");
+    PUMP_UNTIL(w, heard(w, "error(1,503,stopping) "));
+    ask_plain(w, 2, "x");
+    PUMP_UNTIL(w, heard(w, "error(2,503,stopping) "));
+    assert_true(w->core.requests[1].canceled);
+}
+
+#define WITH_WORLD(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        WITH_WORLD(tokens_come_one_by_one_and_then_the_end),
+        WITH_WORLD(held_text_comes_with_a_later_token_or_with_the_end),
+        WITH_WORLD(errors_have_the_status_of_the_other_front),
+        WITH_WORLD(a_cancel_ends_what_had_not_ended),
+        WITH_WORLD(a_client_that_is_gone_or_silent_loses_its_requests),
+        WITH_WORLD(small_requests_do_not_overtake_a_large_one),
+        WITH_WORLD(pings_are_answered_and_a_stop_ends_all),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
