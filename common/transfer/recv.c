@@ -1,11 +1,16 @@
 /* The receiving half: what is expected, and the check that makes KV out of bytes.
  *
- *   X_EXPECT -> reserved --first segment--> copying --SEAL, all there--> verified (forgotten)     any --> aborted --X_DROP--> gone
+ *   X_EXPECT -> reserved --first segment--> copying --SEAL, all there--> verified (forgotten)
+ *   any --> aborted --X_DROP--> gone
  *
- * A segment is looked at in this order: is its identity expected; is it the next, within the prompt, and new (handoff_recv_add, which is also
- * the bounds check); are the token ids the same; does the payload have its size; then scatter into the reserved pages, which computes
- * the checksum on the way; is that right. The first "no" aborts the hand-off on both sides. The slot is credited in any case: credits
- * belong to the pair, not to the hand-off. A frame of an unknown identity (late, or of a confused peer) only earns an ABORT. */
+ * A segment is looked at in this order: is its identity expected; is it the next, within the prompt, and new
+ * (handoff_recv_add, which is also the bounds check); are the token ids the same; does the payload have its size; then
+ * scatter into the reserved pages, which computes the checksum on the way; is that right. The first "no" aborts the
+ * hand-off on both sides. The slot is credited in any case: credits belong to the pair, not to the hand-off. A frame of
+ * an unknown identity (late, or of a confused peer) only earns an ABORT.
+ *
+ * There is no deadline here: how long a hand-off may take is the coordinator's to judge (its lease, its X_DROP); a sender
+ * that dies is noticed by its connection. */
 #include "transfer/xfer_core.h"
 
 #include "base/clock.h"
@@ -147,8 +152,8 @@ static status take_segment(xfer *x, incoming *in, pair *p, chan_msg *m, errbuf *
     copy.token_count = f->token_count;
     copy.layer_begin = f->layer_begin;
     copy.layer_end = f->layer_end;
-    copy.seed = kv_segment_seed(&f->id, f->segment, f->token_begin, f->token_count, f->layer_begin, f->layer_end,
-                                f->ids_hash);
+    copy.seed =
+        kv_segment_seed(&f->id, f->segment, f->token_begin, f->token_count, f->layer_begin, f->layer_end, f->ids_hash);
     copy.checksum = &checksum;
     if (x->opt.kv.ops->kv_scatter(x->opt.kv.dev, &copy)) return errf(eb, ST_DEVICE, "device error while scattering");
     if (checksum != f->checksum && x->opt.checksums) {
@@ -169,6 +174,11 @@ static status take_segment(xfer *x, incoming *in, pair *p, chan_msg *m, errbuf *
 /* Whose hand-off a frame is about, when it is one that still takes frames. */
 static incoming *expected(xfer *x, pair *p, const kv_frame *f) {
     incoming *in = find_exact(x, &f->id);
+    if (!in) {
+        /* The reservation was posted before the sender could hear of it, but perhaps after this turn read the commands. */
+        xfer_drain_commands(x);
+        in = find_exact(x, &f->id);
+    }
     if (!in) {
         xfer_count(&x->strays, 1);
         if (f->kind != KV_ABORT) tell_sender(x, p, &f->id, "the receiver does not expect this request and attempt");
@@ -280,7 +290,8 @@ static void on_hello(xfer *x, const chan_msg *m) {
 
 static pair *pair_of(const xfer *x, const chan_route *route) {
     for (pair *p = x->pairs; p; p = p->next)
-        if (!p->ended && p->route.count == route->count && !memcmp(p->route.bytes, route->bytes, route->count)) return p;
+        if (!p->ended && p->route.count == route->count && !memcmp(p->route.bytes, route->bytes, route->count))
+            return p;
     return NULL;
 }
 
@@ -299,17 +310,26 @@ static void on_message(xfer *x, chan_msg *m) {
         return;
     }
     switch (m->frame.kind) {
-    case KV_SEGMENT: on_segment(x, p, m); break;
-    case KV_SEAL: on_seal(x, p, m); break;
-    case KV_ABORT: on_abort(x, p, m); break;
-    default: xfer_end_pair(x, p, "a frame that a sender does not send"); break;
+    case KV_SEGMENT:
+        on_segment(x, p, m);
+        break;
+    case KV_SEAL:
+        on_seal(x, p, m);
+        break;
+    case KV_ABORT:
+        on_abort(x, p, m);
+        break;
+    default:
+        xfer_end_pair(x, p, "a frame that a sender does not send");
+        break;
     }
 }
 
 void recv_read(xfer *x) {
     bool lost = note_lost(x);
     bool empty = false;
-    /* A lost connection is judged only when everything that it brought was read: its seal may be the last thing in the queue. */
+    /* A lost connection is judged only when everything that it brought was read: its seal may be the last thing in the
+     * queue. */
     uint32_t limit = lost ? 64 * XFER_MESSAGES_PER_TURN : XFER_MESSAGES_PER_TURN;
     for (uint32_t n = 0; n < limit && !empty; n++) {
         chan_msg m;
