@@ -62,8 +62,8 @@ def merge(base, over):
     return out
 
 
-def disaggregated(prefill=1, decode=1, cores=1, transport="shm", **over):
-    return merge({"prefill": {"count": prefill, "cores": cores}, "decode": {"count": decode, "cores": cores},
+def disaggregated(p=1, d=1, cores=1, transport="shm", **over):
+    return merge({"prefill": {"count": p, "cores": cores}, "decode": {"count": d, "cores": cores},
                   "handoff": {"transport": transport}}, over)
 
 

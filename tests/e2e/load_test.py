@@ -27,9 +27,9 @@ class Load(unittest.TestCase):
             c.wait_idle()
 
     def test_a_client_that_leaves_frees_its_pages(self):
-        # One sequence at a time on each side, so that a second request queues.
-        with Cluster(disaggregated(prefill={"token_budget": 32, "chunk_tokens": 32})) as c:
-            long = {"prompt": prompt_ids(1500), "max_tokens": 2000, "temperature": 0, "ignore_eos": True, "stream": True}
+        # Small chunks of long prompts: prefill takes long enough to hang up in the middle, and P is assigned two prompts at most.
+        with Cluster(disaggregated(prefill={"token_budget": 16, "chunk_tokens": 16})) as c:
+            long = {"prompt": prompt_ids(3000), "max_tokens": 1000, "temperature": 0, "ignore_eos": True, "stream": True}
             state = lambda name: c.metric("baton_requests", state=name)
 
             # Mid-stream.

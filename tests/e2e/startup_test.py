@@ -36,7 +36,7 @@ class Startup(unittest.TestCase):
         self.refused(["nonsense"], self.c.path, "--set", "decode.nonsense=2", "--check")
 
     def test_more_cores_than_there_are(self):
-        self.refused(["cores", "oversubscribe"], self.c.path, "--set", "cluster.oversubscribe=false", "--set", "decode.count=500", "--check")
+        self.refused(["cores", "oversubscribe"], self.c.path, "--set", "cluster.oversubscribe=false", "--set", "decode.count=50", "--check")
 
     def test_no_such_config_and_no_such_model(self):
         self.refused(["/nowhere.yaml"], "/nowhere.yaml")
