@@ -1,7 +1,8 @@
 /* kv_pool - which KV pages are free, and how often the others are shared.
  *
- * A pool hands out page ids in 0..page_count-1; where the bytes of a page live is not its business, so one implementation serves host memory,
- * device memory and the simulator. Thread: the loop thread of the worker that owns it. No locks. */
+ * A pool hands out page ids in 0..page_count-1; where the bytes of a page live is not its business, so one
+ * implementation serves host memory, device memory and the simulator. Thread: the loop thread of the worker that owns
+ * it. No locks. */
 #ifndef BATON_KV_KV_POOL_H
 #define BATON_KV_KV_POOL_H
 

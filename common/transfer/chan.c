@@ -164,8 +164,7 @@ void chan_msg_text(chan_msg *m, char out[CHAN_TEXT_MAX]) {
 status chan_send(chan *c, const chan_route *route, const kv_frame *frame, zmq_msg_t *part) {
     PRE(c && c->socket && frame);
     bool sent = true;
-    if (route && route->count)
-        sent = zmq_send(c->socket, route->bytes, route->count, ZMQ_DONTWAIT | ZMQ_SNDMORE) >= 0;
+    if (route && route->count) sent = zmq_send(c->socket, route->bytes, route->count, ZMQ_DONTWAIT | ZMQ_SNDMORE) >= 0;
     if (sent) sent = zmq_send(c->socket, frame, sizeof *frame, ZMQ_DONTWAIT | (part ? ZMQ_SNDMORE : 0)) >= 0;
     if (sent && part) sent = zmq_msg_send(part, c->socket, ZMQ_DONTWAIT) >= 0;
     if (!sent && part) zmq_msg_close(part);

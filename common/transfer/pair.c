@@ -83,7 +83,7 @@ fail:
 static status check_hello(const pair_setup *setup, const kv_frame *f, const kv_identity *own, errbuf *eb) {
     if (!own->d_inc || f->id.epoch != own->epoch || f->id.d_inc != own->d_inc)
         return errf(eb, ST_PEER, "the receiver is not the incarnation that was called");
-    if (strncmp(f->transport, setup->xport->name, sizeof f->transport))
+    if (strncmp(f->transport, setup->xport->name, sizeof f->transport) != 0)
         return errf(eb, ST_INVALID, "the receiver's transport is %s, not %.7s", setup->xport->name, f->transport);
     if (f->layout_hash != setup->layout_hash)
         return errf(eb, ST_INVALID, "the receiver's KV layout (dtype, layers, heads, page size) differs");

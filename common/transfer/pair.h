@@ -1,9 +1,11 @@
 /* pair - the channel between one sender P and one receiver D: who they are, the numbering, the ring and its slots.
  *
- *   P: connecting --RING--> open        D: HELLO --> open        either side: --> ended (never opened again; a new pair is)
+ *   P: connecting --RING--> open        D: HELLO --> open
+ *   either side: --> ended, and never opened again: the next one is a new pair
  *
- * Both directions number their frames; a gap ends the pair. Slots are the only credit: P takes a slot, sends the SEGMENT that
- * names it and has it back with CREDIT. The ring is D's and lives as long as the pair. Thread: the transfer thread. */
+ * Both directions number their frames; a gap ends the pair. Slots are the only credit: P takes a slot, sends the
+ * SEGMENT that names it and has it back with CREDIT. The ring is D's and lives as long as the pair. Thread: the
+ * transfer thread. */
 #ifndef BATON_TRANSFER_PAIR_H
 #define BATON_TRANSFER_PAIR_H
 
@@ -22,20 +24,20 @@ typedef struct pair_setup {
 
 typedef struct pair {
     struct pair *next;
-    const pair_setup *setup; /* borrowed */
-    kv_identity id;          /* epoch and incarnations; req = attempt = 0 */
-    bool open;               /* the ring is there */
-    bool lost;               /* D: its connection is gone; what had arrived is still to be read */
-    bool ended;              /* waits to be freed at the end of the turn */
+    const pair_setup *setup;  /* borrowed */
+    kv_identity id;           /* epoch and incarnations; req = attempt = 0 */
+    bool open;                /* the ring is there */
+    bool lost;                /* D: its connection is gone; what had arrived is still to be read */
+    bool ended;               /* waits to be freed at the end of the turn */
     uint64_t seq_out, seq_in; /* frames so far */
-    xport_ring *ring;        /* D: owner; P: its view */
+    xport_ring *ring;         /* D: owner; P: its view */
     uint32_t slots;
     size_t slot_bytes;
-    chan *link;       /* P: &own; D: the shared ROUTER */
-    chan own;         /* P */
-    chan_route route; /* D: P's connection */
-    int fd;           /* D: likewise */
-    char *endpoint;   /* P: D's */
+    chan *link;           /* P: &own; D: the shared ROUTER */
+    chan own;             /* P */
+    chan_route route;     /* D: P's connection */
+    int fd;               /* D: likewise */
+    char *endpoint;       /* P: D's */
     uint64_t hello_ns;    /* P: when HELLO left */
     uint32_t *free_slots; /* P: [slots], of which free_count are valid */
     uint32_t free_count;
@@ -45,7 +47,8 @@ typedef struct pair {
 /* P: connects and sends HELLO. Caller frees with pair_free. */
 status pair_connect(pair **out, const pair_setup *setup, const char *endpoint, const kv_identity *id, uint64_t now_ns,
                     errbuf *eb);
-/* D: answers HELLO from m with RING. The texts of ST_INVALID, ST_PEER and ST_NOMEM are for P. Caller frees with pair_free. */
+/* D: answers HELLO from m with RING. The texts of ST_INVALID, ST_PEER and ST_NOMEM are for P. Caller frees with
+ * pair_free. */
 status pair_accept(pair **out, const pair_setup *setup, chan *link, const chan_msg *m, const kv_identity *own,
                    errbuf *eb);
 void pair_free(pair *p);

@@ -9,8 +9,8 @@
  * hand-off on both sides. The slot is credited in any case: credits belong to the pair, not to the hand-off. A frame of
  * an unknown identity (late, or of a confused peer) only earns an ABORT.
  *
- * There is no deadline here: how long a hand-off may take is the coordinator's to judge (its lease, its X_DROP); a sender
- * that dies is noticed by its connection. */
+ * There is no deadline here: how long a hand-off may take is the coordinator's to judge (its lease, its X_DROP); a
+ * sender that dies is noticed by its connection. */
 #include "transfer/xfer_core.h"
 
 #include "base/clock.h"
@@ -175,8 +175,10 @@ static status take_segment(xfer *x, incoming *in, pair *p, chan_msg *m, errbuf *
 static incoming *expected(xfer *x, pair *p, const kv_frame *f) {
     incoming *in = find_exact(x, &f->id);
     if (!in) {
-        /* The reservation was posted before the sender could hear of it, but perhaps after this turn read the commands. */
+        /* The reservation was posted before the sender could hear of it, but perhaps after this turn read the
+         * commands. Among them may be one that ends this pair. */
         xfer_drain_commands(x);
+        if (p->ended) return NULL;
         in = find_exact(x, &f->id);
     }
     if (!in) {
@@ -272,6 +274,7 @@ static void on_hello(xfer *x, const chan_msg *m) {
     errbuf eb = {0};
     /* The monitor may still hold the end of an older connection that had the same descriptor: that came before this. */
     note_lost(x);
+    xfer_drain_commands(x); /* an epoch that the caller has heard of was posted before */
     if (!chan_is_live(&x->router, m->fd)) return;
     if (x->pair_count >= XFER_PAIRS_MAX) {
         refuse(x, m, "the receiver has too many senders");

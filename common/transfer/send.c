@@ -4,10 +4,10 @@
  *                  ^                    \________ aborted <________/   |
  *                  |_______________________ X_DEST, new identity ______|
  *
- * Rows are computed chunk by chunk from 0 up, and within a chunk layer by layer, so what is ready is "rows below full_rows,
- * and chunk_layers layers of the next chunk_count rows". Sending walks behind that. Nothing is remembered per segment, hence a
- * second receiver is served from the start with another grouping. A gather copies out of the pages in one go, so no page is touched outside a call.
- * Offers are found by walking a list: there are a few dozen. */
+ * Rows are computed chunk by chunk from 0 up, and within a chunk layer by layer, so what is ready is "rows below
+ * full_rows, and chunk_layers layers of the next chunk_count rows". Sending walks behind that. Nothing is remembered
+ * per segment, hence a second receiver is served from the start with another grouping. A gather copies out of the pages
+ * in one go, so no page is touched outside a call. Offers are found by walking a list: there are a few dozen. */
 #include "transfer/xfer_core.h"
 
 #include "base/clock.h"
@@ -23,11 +23,11 @@ struct outgoing {
     sm sm;
     uint64_t req, stamp; /* reports with an older stamp are of an earlier offer */
     uint32_t token_count;
-    uint32_t *pages;    /* [kv_pages_for(token_count)] */
-    uint64_t *ids_hash; /* [kv_pages_for(token_count) + 1] up to each page's end */
-    uint32_t full_rows; /* rows [0, full_rows) have all layers */
+    uint32_t *pages;                    /* [kv_pages_for(token_count)] */
+    uint64_t *ids_hash;                 /* [kv_pages_for(token_count) + 1] up to each page's end */
+    uint32_t full_rows;                 /* rows [0, full_rows) have all layers */
     uint32_t chunk_count, chunk_layers; /* rows [full_rows, + chunk_count) have [0, chunk_layers); 0 = none begun */
-    bool garbled; /* the device thread's reports made no sense: never send */
+    bool garbled;                       /* the device thread's reports made no sense: never send */
     bool sealed;
     bool finished;
     token_out first; /* valid when sealed */

@@ -3,13 +3,14 @@
  *   loop thread --commands--> [ turn: commands, layer reports, frames, send, overdue? ] --events--> loop thread
  *   device thread --layers-->
  *
- * A turn never blocks; between turns the thread waits in zmq_poll, which knows that ZeroMQ's descriptors are edge-triggered (it
- * asks ZMQ_EVENTS before it sleeps), for the rings' eventfds and all sockets and monitors, with a deadline. Nothing is judged
- * overdue before the sockets were read, and by a clock that stands still while the process is stopped, so a process that wakes up
- * from SIGSTOP hears its peers first.
+ * A turn never blocks; between turns the thread waits in zmq_poll, which knows that ZeroMQ's descriptors are
+ * edge-triggered (it asks ZMQ_EVENTS before it sleeps), for the rings' eventfds and all sockets and monitors, with a
+ * deadline. Nothing is judged overdue before the sockets were read, and by a clock that stands still while the process
+ * is stopped, so a process that wakes up from SIGSTOP hears its peers first.
  *
- * Layer reports and commands come by two rings, which have no order between them. A report therefore carries how many offers had been
- * made before it: one that is newer than an unknown offer means that the offer is still in the command ring. */
+ * Layer reports and commands come by two rings, which have no order between them. A report therefore carries how many
+ * offers had been made before it: one that is newer than an unknown offer means that the offer is still in the command
+ * ring. */
 #include "transfer/xfer_core.h"
 
 #include "base/clock.h"
@@ -22,14 +23,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define COMMANDS_MAX   1024u
-#define EVENTS_MAX     1024u
+#define COMMANDS_MAX     1024u
+#define EVENTS_MAX       1024u
 #define REPORTS_PER_TURN 256u
-#define POST_LIMIT_NS  (60 * NS_PER_S) /* a transfer thread that takes no command for so long is broken */
-#define JUDGE_NS       (50 * NS_PER_MS)
-#define IDLE_MS        1000
-#define WAITING_MS     50 /* while a peer owes us something */
-#define SLACK_NS       (200 * NS_PER_MS) /* a turn that took longer than its wait and this was a stopped process */
+#define POST_LIMIT_NS    (60 * NS_PER_S) /* a transfer thread that takes no command for so long is broken */
+#define JUDGE_NS         (50 * NS_PER_MS)
+#define IDLE_MS          1000
+#define WAITING_MS       50                /* while a peer owes us something */
+#define SLACK_NS         (200 * NS_PER_MS) /* a turn that took longer than its wait and this was a stopped process */
 
 uint64_t *xfer_page_hashes(const int32_t *ids, uint32_t count) {
     PRE(ids && count > 0);
@@ -57,7 +58,8 @@ static void flush_events(xfer *x) {
 
 void xfer_emit(xfer *x, const xfer_event *e) {
     if (!x->late_events && ring_push(x->events, e) == ST_OK) return;
-    /* The loop is busy, perhaps in xfer_post: waiting for it here could be a deadlock. Their number is bounded by its commands. */
+    /* The loop is busy, perhaps in xfer_post: waiting for it here could be a deadlock. Their number is bounded by its
+     * commands. */
     event_node *n = xcalloc(1, sizeof *n);
     n->event = *e;
     *x->late_tail = n;
@@ -129,8 +131,7 @@ static void new_epoch(xfer *x, const xfer_cmd *c) {
 
 static void peer_gone(xfer *x, uint64_t peer_inc) {
     for (pair *p = x->pairs; p; p = p->next)
-        if ((x->opt.receiver ? p->id.p_inc : p->id.d_inc) == peer_inc)
-            xfer_end_pair(x, p, "the peer left the cluster");
+        if ((x->opt.receiver ? p->id.p_inc : p->id.d_inc) == peer_inc) xfer_end_pair(x, p, "the peer left the cluster");
     if (x->opt.receiver) recv_peer_gone(x, peer_inc);
 }
 
@@ -142,14 +143,33 @@ static void drop(xfer *x, const kv_identity *id) {
 
 static void obey(xfer *x, const xfer_cmd *c) {
     switch (c->kind) {
-    case X_EPOCH: new_epoch(x, c); return;
-    case X_OFFER: PRE(!x->opt.receiver); send_offer(x, c, c->peer_inc); return;
-    case X_DEST: PRE(!x->opt.receiver); send_dest(x, c); return;
-    case X_SEAL: PRE(!x->opt.receiver); send_seal(x, c); return;
-    case X_EXPECT: PRE(x->opt.receiver); recv_expect(x, c); return;
-    case X_DROP: drop(x, &c->id); return;
-    case X_PEER_GONE: peer_gone(x, c->peer_inc); return;
-    case X_CMD_COUNT: break;
+    case X_EPOCH:
+        new_epoch(x, c);
+        return;
+    case X_OFFER:
+        PRE(!x->opt.receiver);
+        send_offer(x, c, c->peer_inc);
+        return;
+    case X_DEST:
+        PRE(!x->opt.receiver);
+        send_dest(x, c);
+        return;
+    case X_SEAL:
+        PRE(!x->opt.receiver);
+        send_seal(x, c);
+        return;
+    case X_EXPECT:
+        PRE(x->opt.receiver);
+        recv_expect(x, c);
+        return;
+    case X_DROP:
+        drop(x, &c->id);
+        return;
+    case X_PEER_GONE:
+        peer_gone(x, c->peer_inc);
+        return;
+    case X_CMD_COUNT:
+        break;
     }
     CHECK(!"a command kind");
 }
@@ -243,8 +263,8 @@ static void *run(void *ctx) {
 /* ---- life ---- */
 
 static uint64_t layout_hash(const kv_layout *l) {
-    const int32_t words[] = {(int32_t)l->type,     (int32_t)l->layers,     (int32_t)l->kv_heads,
-                             (int32_t)l->head_dim, (int32_t)KV_PAGE_TOKENS};
+    const int32_t words[] = {(int32_t)l->type, (int32_t)l->layers, (int32_t)l->kv_heads, (int32_t)l->head_dim,
+                             (int32_t)KV_PAGE_TOKENS};
     return kv_ids_hash(KV_IDS_HASH_START, words, ARRAY_LEN(words));
 }
 

@@ -1,6 +1,8 @@
-/* xfer_core - what the files of the transfer thread share: the struct, the sending half (send.c) and the receiving half (recv.c).
+/* xfer_core - what the files of the transfer thread share: the struct, the sending half (send.c) and the receiving half
+ * (recv.c).
  *
- * A process is a sender or a receiver, never both. Everything below the line in struct xfer belongs to the transfer thread. */
+ * A process is a sender or a receiver, never both. Everything below the line in struct xfer belongs to the transfer
+ * thread. */
 #ifndef BATON_TRANSFER_XFER_CORE_H
 #define BATON_TRANSFER_XFER_CORE_H
 
@@ -12,7 +14,7 @@
 #include <semaphore.h>
 #include <stdatomic.h>
 
-#define XFER_PAIRS_MAX 256u
+#define XFER_PAIRS_MAX         256u
 #define XFER_MESSAGES_PER_TURN 64u /* from one socket, before commands are looked at again */
 
 typedef struct outgoing outgoing; /* send.c: one offer of a sender */
@@ -40,13 +42,14 @@ struct xfer {
     pthread_t thread;
     bool running;
     sem_t started;
-    _Atomic uint64_t offers; /* X_OFFERs posted: tells reports of an earlier offer of the same request from those of the newest */
+    _Atomic uint64_t
+        offers; /* X_OFFERs posted: tells reports of an earlier offer of the same request from those of the newest */
     _Atomic uint64_t segments, bytes, failures, pairs_opened, crc_errors, strays;
     /* ---- transfer thread ---- */
-    chan router;     /* D */
-    kv_identity own; /* epoch, and p_inc or d_inc: of this process; 0 before X_EPOCH */
-    uint64_t awake_ns; /* a clock that stands still while the process is stopped: silence is judged by it */
-    uint64_t turn_ns;  /* clock_now_ns of this turn */
+    chan router;        /* D */
+    kv_identity own;    /* epoch, and p_inc or d_inc: of this process; 0 before X_EPOCH */
+    uint64_t awake_ns;  /* a clock that stands still while the process is stopped: silence is judged by it */
+    uint64_t turn_ns;   /* clock_now_ns of this turn */
     uint64_t judged_ns; /* awake_ns of the last look at overdue pairs */
     pair *pairs;
     uint32_t pair_count;

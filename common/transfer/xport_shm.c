@@ -4,8 +4,8 @@
  *
  * The sender opens /proc/<pid>/fd/<fd>: the file has no name that could leak, and kill -9 of both sides frees it. It is
  * filled by fallocate and sealed against shrinking, so a write never meets a missing page (SIGBUS), not even after the
- * receiver is gone: the sender's mapping keeps the memory alive. On another host, or after pid and fd were reused, the path
- * may lead to some other file; the seal, the size and the nonce from the RING frame tell.
+ * receiver is gone: the sender's mapping keeps the memory alive. On another host, or after pid and fd were reused, the
+ * path may lead to some other file; the seal, the size and the nonce from the RING frame tell.
  *
  * Both sides run on one host, so the order of the payload and the frame that names it is kept by the socket calls. */
 #include "transfer/xport.h"
@@ -109,7 +109,8 @@ static status shm_attach(xport_ring *r, const kv_frame *frame, errbuf *eb) {
     struct stat info;
     int seals = fcntl(fd, F_GET_SEALS);
     if (fstat(fd, &info) || seals < 0 || !(seals & F_SEAL_SHRINK) || (size_t)info.st_size != r->total_bytes) {
-        errf(eb, ST_PEER, "shm ring %s is another file; the receiver is gone or on another host (use transport zmq)", path);
+        errf(eb, ST_PEER, "shm ring %s is another file; the receiver is gone or on another host (use transport zmq)",
+             path);
         goto done;
     }
     if (ring_map(r, fd)) {
@@ -118,7 +119,8 @@ static status shm_attach(xport_ring *r, const kv_frame *frame, errbuf *eb) {
     }
     const shm_head *head = (const shm_head *)r->base;
     if (head->magic != SHM_MAGIC || head->nonce != frame->checksum) {
-        errf(eb, ST_PEER, "shm ring %s is another ring; the receiver is gone or on another host (use transport zmq)", path);
+        errf(eb, ST_PEER, "shm ring %s is another ring; the receiver is gone or on another host (use transport zmq)",
+             path);
         goto done;
     }
     st = ST_OK;

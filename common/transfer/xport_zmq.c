@@ -1,8 +1,8 @@
 /* zmq - the payload travels as a message part, for pairs on different hosts.
  *
- * ZeroMQ reads the bytes of a zero-copy message later, on its own thread. So the sender gathers into a staging ring of the
- * size that the receiver granted, and a slot is written again only after its CREDIT. When a pair ends, messages may still wait
- * inside ZeroMQ; the staging memory is therefore counted: one reference for the ring, one per message.
+ * ZeroMQ reads the bytes of a zero-copy message later, on its own thread. So the sender gathers into a staging ring of
+ * the size that the receiver granted, and a slot is written again only after its CREDIT. When a pair ends, messages may
+ * still wait inside ZeroMQ; the staging memory is therefore counted: one reference for the ring, one per message.
  *
  * The receiver keeps no ring: what has arrived is bounded by the credits. It has one aligned slot, into which a part is
  * copied that ZeroMQ put at an odd address. */

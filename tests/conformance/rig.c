@@ -11,8 +11,8 @@
 #define NAP_REQ     0xffffffffffull
 
 #if defined(__SANITIZE_THREAD__)
-/* ZeroMQ is not instrumented: the order that its own queues keep is invisible to the sanitizer, also where its thread calls
- * back to say that a part is gone. */
+/* ZeroMQ is not instrumented: the order that its own queues keep is invisible to the sanitizer, also where its thread
+ * calls back to say that a part is gone. */
 const char *__tsan_default_suppressions(void);
 const char *__tsan_default_suppressions(void) {
     return "called_from_lib:libzmq.so\nrace:part_gone\n";
@@ -133,8 +133,7 @@ uint32_t rig_spilled(const rig_side *s, const rig_work *w) {
 
 void rig_paint(rig_side *s, const rig_work *w, int byte) {
     size_t bytes = kv_page_bytes(&s->kv.layout);
-    for (uint32_t i = 0; i < w->page_count; i++)
-        memset((unsigned char *)s->kv.base + w->pages[i] * bytes, byte, bytes);
+    for (uint32_t i = 0; i < w->page_count; i++) memset((unsigned char *)s->kv.base + w->pages[i] * bytes, byte, bytes);
 }
 
 bool rig_painted(const rig_side *s, const rig_work *w, int byte) {
@@ -150,14 +149,21 @@ bool rig_blank(const rig_side *s, const rig_work *w) {
 }
 
 void rig_offer(rig_side *p, const rig_work *w) {
-    xfer_post(p->x, &(xfer_cmd){.kind = X_OFFER, .id = w->id, .ids = w->ids, .id_count = w->count, .pages = w->pages,
+    xfer_post(p->x, &(xfer_cmd){.kind = X_OFFER,
+                                .id = w->id,
+                                .ids = w->ids,
+                                .id_count = w->count,
+                                .pages = w->pages,
                                 .page_count = kv_pages_for(w->count)});
 }
 
 void rig_expect(rig_side *d, const rig_work *w) {
-    xfer_post(d->x, &(xfer_cmd){.kind = X_EXPECT, .id = w->id, .ids = w->ids, .id_count = w->count, .pages = w->pages,
+    xfer_post(d->x, &(xfer_cmd){.kind = X_EXPECT,
+                                .id = w->id,
+                                .ids = w->ids,
+                                .id_count = w->count,
+                                .pages = w->pages,
                                 .page_count = w->page_count});
-    rig_nap(d); /* RESERVED precedes DEST */
 }
 
 void rig_dest(rig_side *p, const rig_work *w, const char *endpoint) {
@@ -228,8 +234,8 @@ void rig_drop(rig_side *s, uint64_t req) {
 void raw_open(raw_peer *r, const rig_side *like, const char *transport, uint32_t slots, size_t slot_bytes) {
     *r = (raw_peer){.kv = like->kv};
     const kv_layout *l = &like->kv.layout;
-    const int32_t words[] = {(int32_t)l->type,     (int32_t)l->layers,     (int32_t)l->kv_heads,
-                             (int32_t)l->head_dim, (int32_t)KV_PAGE_TOKENS};
+    const int32_t words[] = {(int32_t)l->type, (int32_t)l->layers, (int32_t)l->kv_heads, (int32_t)l->head_dim,
+                             (int32_t)KV_PAGE_TOKENS};
     r->zmq = zmq_ctx_new();
     r->setup = (pair_setup){.zmq = r->zmq, .xport = xport_find(transport), .slots = slots, .slot_bytes = slot_bytes};
     r->setup.slot_bytes_min = kv_segment_bytes(l, KV_PAGE_TOKENS, 1);
@@ -289,7 +295,8 @@ kv_frame raw_segment(raw_peer *r, const rig_work *w, uint32_t segment, handoff_p
     f.layer_end = piece.layer_end;
     f.bytes = kv_segment_bytes(l, piece.token_count, piece.layer_end - piece.layer_begin);
     f.ids_hash = kv_ids_hash(KV_IDS_HASH_START, w->ids, piece.token_begin + piece.token_count);
-    op_kv_copy copy = {.layout = l, .kv = r->kv.base, .pages = w->pages, .wire = r->setup.xport->stage(r->p->ring, slot)};
+    op_kv_copy copy = {
+        .layout = l, .kv = r->kv.base, .pages = w->pages, .wire = r->setup.xport->stage(r->p->ring, slot)};
     copy.token_begin = piece.token_begin;
     copy.token_count = piece.token_count;
     copy.layer_begin = piece.layer_begin;

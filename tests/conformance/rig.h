@@ -1,7 +1,9 @@
-/* rig - both ends of hand-offs in one process: page memory with known content, waiting with deadlines, and raw peers that break the rules.
+/* rig - both ends of hand-offs in one process: page memory with known content, waiting with deadlines, and raw peers
+ * that break the rules.
  *
- * Content of each element is hash(salt, layer, K or V, head, position, dim), so a test knows every byte that has to arrive. Memory that was
- * never written is RIG_BLANK. The test's thread plays the loop thread and, at a sender, the device thread. */
+ * Content of each element is hash(salt, layer, K or V, head, position, dim), so a test knows every byte that has to
+ * arrive. Memory that was never written is RIG_BLANK. The test's thread plays the loop thread and, at a sender, the
+ * device thread. */
 #ifndef BATON_TESTS_CONFORMANCE_RIG_H
 #define BATON_TESTS_CONFORMANCE_RIG_H
 
@@ -25,15 +27,15 @@ typedef struct rig_options {
     const char *transport;
     bool receiver;
     uint64_t inc;
-    kv_layout layout;       /* zero: rig_layout(DT_F16) */
-    uint32_t page_count;    /* 0: 256 */
-    uint32_t slots;         /* 0: 8 */
-    size_t slot_bytes;      /* 0: 64 KiB */
-    size_t segment_bytes;   /* 0: 4 KiB */
+    kv_layout layout;         /* zero: rig_layout(DT_F16) */
+    uint32_t page_count;      /* 0: 256 */
+    uint32_t slots;           /* 0: 8 */
+    size_t slot_bytes;        /* 0: 64 KiB */
+    size_t segment_bytes;     /* 0: 4 KiB */
     uint64_t pair_timeout_ns; /* 0: 20 s */
-    bool hold;              /* overlap off */
-    bool trusting;          /* checksums off */
-    int flip;               /* number of the segment to corrupt, plus 1; 0: none */
+    bool hold;                /* overlap off */
+    bool trusting;            /* checksums off */
+    int flip;                 /* number of the segment to corrupt, plus 1; 0: none */
 } rig_options;
 
 kv_layout rig_layout(dtype type); /* 6 layers, 2 heads of 16 */
@@ -53,14 +55,14 @@ rig_work rig_work_of(const rig_side *p, const rig_side *d, uint64_t req, uint32_
                      uint32_t first_page);
 
 void rig_offer(rig_side *p, const rig_work *w);
-void rig_expect(rig_side *d, const rig_work *w);
+void rig_expect(rig_side *d, const rig_work *w); /* posted, not yet obeyed: as when RESERVED and DEST are fast */
 void rig_dest(rig_side *p, const rig_work *w, const char *endpoint);
 void rig_seal(rig_side *p, const rig_work *w);
 void rig_drop(rig_side *s, uint64_t req); /* and waits for X_DROPPED, skipping what was on the way */
 /* Writes rows of one layer and reports them, as the device thread does. */
 void rig_layer(rig_side *p, const rig_work *w, uint32_t begin, uint32_t count, uint32_t layer);
 void rig_compute(rig_side *p, const rig_work *w, uint32_t chunk); /* all chunks, all layers */
-token_out rig_first(const rig_work *w); /* what rig_seal says the first token is */
+token_out rig_first(const rig_work *w);                           /* what rig_seal says the first token is */
 
 /* The next event, which must be of this kind and request. */
 xfer_event rig_wait(rig_side *s, xfer_event_kind kind, uint64_t req);
@@ -96,6 +98,8 @@ kv_frame raw_answer(raw_peer *r, uint64_t d_inc, bool with_ring); /* takes HELLO
 void raw_credit(raw_peer *r, uint32_t slot);
 
 /* Runs a test once per transport; its name is *state. */
+/* clang-format off */
 #define BOTH(test) {#test " [shm]", test, NULL, NULL, (void *)"shm"}, {#test " [zmq]", test, NULL, NULL, (void *)"zmq"}
+/* clang-format on */
 
 #endif

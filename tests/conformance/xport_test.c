@@ -54,14 +54,19 @@ static void hand_over(rig_side *p, rig_side *d, const rig_work *w, uint32_t chun
 
 static void content_is_exact_for_every_length_type_and_cut(void **state) {
     const uint32_t lengths[] = {1, 15, 16, 17, 31, 33, 255, 256, 257, 1000};
-    /* segment target, slot, chunk: groups of layers; one layer each; rows of a layer split over slots; everything at once */
+    /* segment target, slot, chunk: groups of layers; one layer each; rows of a layer split over slots; everything at
+     * once */
     const size_t cuts[][3] = {{8192, 64 << 10, 256}, {1, 64 << 10, 64}, {1, 4096, 1024}, {1 << 20, 1 << 20, 512}};
     const dtype types[] = {DT_F16, DT_F32};
     for (size_t t = 0; t < ARRAY_LEN(types); t++)
         for (size_t c = 0; c < ARRAY_LEN(cuts); c++) {
             rig_side p, d;
-            open_both(&p, &d, (rig_options){.transport = *state, .layout = rig_layout(types[t]),
-                                            .segment_bytes = cuts[c][0], .slot_bytes = cuts[c][1], .slots = 3});
+            open_both(&p, &d,
+                      (rig_options){.transport = *state,
+                                    .layout = rig_layout(types[t]),
+                                    .segment_bytes = cuts[c][0],
+                                    .slot_bytes = cuts[c][1],
+                                    .slots = 3});
             for (size_t i = 0; i < ARRAY_LEN(lengths); i++) {
                 rig_work w = rig_work_of(&p, &d, i + 1, 1, lengths[i], 0);
                 hand_over(&p, &d, &w, (uint32_t)cuts[c][2]);
@@ -160,6 +165,22 @@ static void one_sender_serves_two_receivers(void **state) {
     rig_close(&d[1]);
 }
 
+/* Connections end and begin without a pause, so the receiver sees the same descriptors again and again. */
+static void senders_come_and_go(void **state) {
+    rig_side d;
+    rig_open(&d, &(rig_options){.transport = *state, .receiver = true, .inc = D_INC});
+    for (uint32_t i = 0; i < 20; i++) {
+        rig_side p;
+        rig_open(&p, &(rig_options){.transport = *state, .inc = P_INC + i});
+        rig_work w = rig_work_of(&p, &d, i + 1, 1, 40, 0);
+        hand_over(&p, &d, &w, 16);
+        rig_close(&p);
+    }
+    assert_int_equal(xfer_stats_of(d.x).pairs_opened, 20);
+    assert_int_equal(xfer_stats_of(d.x).failures, 0);
+    rig_close(&d);
+}
+
 static void a_full_ring_stalls_the_sender_until_a_credit(void **state) {
     rig_side p;
     raw_peer d;
@@ -187,7 +208,7 @@ static void a_full_ring_stalls_the_sender_until_a_credit(void **state) {
         assert_int_equal(next.kind, KV_SEGMENT);
         assert_int_equal(next.segment, sent - 1);
         assert_int_equal(next.slot, slot); /* only the slot that came back */
-        if (sent == 6) break; /* the seal follows by itself */
+        if (sent == 6) break;              /* the seal follows by itself */
         rig_nap(&p);
         assert_int_equal(xfer_stats_of(p.x).segments, sent);
     }
@@ -362,6 +383,7 @@ int main(void) {
         BOTH(handoffs_interleave_on_one_pair),
         BOTH(two_senders_share_a_receiver),
         BOTH(one_sender_serves_two_receivers),
+        BOTH(senders_come_and_go),
         BOTH(a_full_ring_stalls_the_sender_until_a_credit),
         BOTH(the_first_segment_leaves_before_the_last_layer_is_done),
         BOTH(without_overlap_nothing_leaves_before_the_seal),

@@ -128,8 +128,10 @@ enum { HANDED = 200000 };
 static void *produce(void *ctx) {
     for (uint64_t i = 1; i <= HANDED;) {
         uint64_t item[2] = {i, ~i};
-        if (ring_push(ctx, item) == ST_OK) i++;
-        else sched_yield();
+        if (ring_push(ctx, item) == ST_OK)
+            i++;
+        else
+            sched_yield();
     }
     return NULL;
 }

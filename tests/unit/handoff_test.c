@@ -171,13 +171,14 @@ static void what_overlaps_leaves_or_skips_is_corrupt(void **state) {
     assert_int_equal(handoff_recv_add(r, 1, &(handoff_piece){16, 16, 2, 4}, &eb), ST_CORRUPT);
     assert_string_equal(eb.text, "rows from 16, layers 2..4 came twice");
     const handoff_piece bad[] = {
-        {0, 48, 3, 5},  /* past the prompt */
-        {48, 1, 0, 5},  {UINT32_MAX - 15, 32, 0, 5}, {0, 0, 0, 5}, /* empty */
-        {8, 8, 3, 5},   /* begins inside a page */
-        {0, 24, 3, 5},  /* ends inside a page that is not the last */
-        {32, 7, 3, 5},  /* likewise, in the last page */
-        {0, 16, 3, 6},  /* past the last layer */
-        {0, 16, 4, 4},  {0, 16, 4, 3},
+        {0, 48, 3, 5}, /* past the prompt */
+        {48, 1, 0, 5}, {UINT32_MAX - 15, 32, 0, 5},
+        {0, 0, 0, 5},  /* empty */
+        {8, 8, 3, 5},  /* begins inside a page */
+        {0, 24, 3, 5}, /* ends inside a page that is not the last */
+        {32, 7, 3, 5}, /* likewise, in the last page */
+        {0, 16, 3, 6}, /* past the last layer */
+        {0, 16, 4, 4}, {0, 16, 4, 3},
     };
     for (size_t i = 0; i < ARRAY_LEN(bad); i++) assert_int_equal(handoff_recv_add(r, 1, &bad[i], &eb), ST_CORRUPT);
     /* None of them left a trace. */

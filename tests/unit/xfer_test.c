@@ -1,4 +1,5 @@
-/* The parts of the transfer thread that need no peer: options, rings of both transports, numbering and slots of a pair, the event queue. */
+/* The parts of the transfer thread that need no peer: options, rings of both transports, numbering and slots of a pair,
+ * the event queue. */
 #include "tests/test.h"
 
 #include "base/clock.h"
@@ -22,7 +23,9 @@ static unsigned char pages[4096];
 
 static xfer_options good_options(void) {
     return (xfer_options){
-        .kv = {.ops = &ops, .layout = {.type = DT_F16, .layers = 2, .kv_heads = 1, .head_dim = 8}, .base = pages,
+        .kv = {.ops = &ops,
+               .layout = {.type = DT_F16, .layers = 2, .kv_heads = 1, .head_dim = 8},
+               .base = pages,
                .page_count = 4},
         .receiver = true,
         .transport = "shm",
@@ -110,8 +113,9 @@ static void commands_left_at_the_end_are_freed(void **state) {
     xfer_options o = good_options();
     assert_int_equal(xfer_new(&x, &o, NULL), ST_OK);
     for (uint64_t i = 1; i <= 100; i++)
-        xfer_post(x, &(xfer_cmd){.kind = X_EXPECT, .id = {.req = i}, .ids = ids, .id_count = 20, .pages = table,
-                                 .page_count = 2});
+        xfer_post(x,
+                  &(xfer_cmd){
+                      .kind = X_EXPECT, .id = {.req = i}, .ids = ids, .id_count = 20, .pages = table, .page_count = 2});
     xfer_free(x); /* the leak checker of the sanitizer build is the assertion */
 }
 
