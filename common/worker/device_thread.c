@@ -31,7 +31,7 @@ struct device_thread {
     ring *done; /* job_done */
     pthread_t thread;
     bool running; /* the thread was started and not joined */
-    sem_t started;
+    sem_t started, ended;
     status start_status; /* valid after `started` */
     errbuf error;        /* of the start, or of the job that failed */
     engine *e;           /* the device thread's; read by others only through engine_kv_of and engine_path */
@@ -85,6 +85,7 @@ static void *run(void *ctx) {
     serve(d);
     engine_free(d->e); /* by the thread that opened it */
     d->e = NULL;
+    sem_post(&d->ended);
     return NULL;
 }
 
@@ -96,7 +97,7 @@ status device_thread_new(device_thread **out, const model *m, const engine_optio
     d->m = m;
     d->opt = *opt;
     d->results = xcalloc(opt->max_seqs, sizeof *d->results);
-    CHECK(sem_init(&d->started, 0, 0) == 0);
+    CHECK(sem_init(&d->started, 0, 0) == 0 && sem_init(&d->ended, 0, 0) == 0);
     status st = ring_new(&d->jobs, 2, sizeof(const dev_job *), eb);
     if (st) goto fail;
     st = ring_new(&d->done, 2, sizeof(job_done), eb);
@@ -132,7 +133,11 @@ bool device_thread_stop(device_thread *d, uint64_t wait_ns) {
     uint64_t ns = (uint64_t)until.tv_nsec + wait_ns;
     until.tv_sec += (time_t)(ns / NS_PER_S);
     until.tv_nsec = (long)(ns % NS_PER_S);
-    if (pthread_clockjoin_np(d->thread, NULL, CLOCK_MONOTONIC, &until) != 0) return false;
+    while (sem_clockwait(&d->ended, CLOCK_MONOTONIC, &until)) {
+        if (errno == ETIMEDOUT) return false;
+        CHECK(errno == EINTR);
+    }
+    CHECK(pthread_join(d->thread, NULL) == 0);
     d->running = false;
     return true;
 }
@@ -143,6 +148,7 @@ void device_thread_free(device_thread *d) {
     ring_free(d->jobs);
     ring_free(d->done);
     sem_destroy(&d->started);
+    sem_destroy(&d->ended);
     free(d->results);
     free(d);
 }

@@ -1,0 +1,90 @@
+#include "tests/test.h"
+
+#include "worker/place.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+/* Rank 0 is the coordinator, 1 and 2 the prefill workers, 3 the decode worker. */
+static config cluster(void) {
+    config c = {0};
+    c.cluster.oversubscribe = true;
+    c.prefill = (config_role){.count = 2, .cores = 1, .tp = 1, .pp = 1};
+    c.decode = (config_role){.count = 1, .cores = 1, .tp = 1, .pp = 1};
+    return c;
+}
+
+static void a_launched_worker_goes_by_role_and_index(void **state) {
+    (void)state;
+    config c = cluster();
+    place p;
+    errbuf eb = {0};
+    assert_int_equal(place_find(&p, &c, ROLE_PREFILL, "2", &eb), ST_OK);
+    assert_string_equal(p.name, "prefill-1");
+    assert_int_equal(place_find(&p, &c, ROLE_DECODE, "3", &eb), ST_OK);
+    assert_string_equal(p.name, "decode-0");
+}
+
+static void a_worker_started_by_hand_goes_by_host_and_pid_and_is_not_pinned(void **state) {
+    (void)state;
+    config c = cluster();
+    place p;
+    char want[160];
+    assert_int_equal(place_find(&p, &c, ROLE_DECODE, NULL, NULL), ST_OK);
+    snprintf(want, sizeof want, "decode-%s-%ld", p.host, (long)getpid());
+    assert_string_equal(p.name, want);
+    assert_int_equal(p.cpu_count, 0);
+}
+
+static void more_cores_than_the_host_has_leave_everybody_unpinned(void **state) {
+    (void)state;
+    config c = cluster();
+    c.decode.count = 5000;
+    place p;
+    assert_int_equal(place_find(&p, &c, ROLE_PREFILL, "1", NULL), ST_OK);
+    assert_int_equal(p.cpu_count, 0);
+}
+
+static void a_rank_of_another_role_or_outside_the_map_is_refused(void **state) {
+    (void)state;
+    config c = cluster();
+    place p;
+    errbuf eb = {0};
+    assert_int_equal(place_find(&p, &c, ROLE_PREFILL, "3", &eb), ST_INVALID);
+    assert_string_equal(eb.text, "launch rank 3 is of role decode in the config, but this program is a prefill worker");
+    assert_int_equal(place_find(&p, &c, ROLE_PREFILL, "4", &eb), ST_INVALID);
+    assert_string_equal(eb.text, "launch rank 4: the config has 4 ranks; start the cluster with deploy/up.sh");
+    assert_int_equal(place_find(&p, &c, ROLE_PREFILL, "1x", &eb), ST_INVALID);
+    assert_string_equal(eb.text, "launch rank '1x' is no number");
+}
+
+static void the_address_towards_loopback_is_loopback(void **state) {
+    (void)state;
+    char host[64];
+    assert_int_equal(place_address_towards("tcp://127.0.0.1:8001", host, NULL), ST_OK);
+    assert_string_equal(host, "127.0.0.1");
+}
+
+static void what_is_no_endpoint_is_refused_by_its_text(void **state) {
+    (void)state;
+    char host[64];
+    errbuf eb = {0};
+    const char *bad[] = {"127.0.0.1:8001", "tcp://", "tcp://host", "ipc:///tmp/x:1"};
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        assert_int_equal(place_address_towards(bad[i], host, &eb), ST_INVALID);
+        assert_non_null(strstr(eb.text, bad[i]));
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_launched_worker_goes_by_role_and_index),
+        cmocka_unit_test(a_worker_started_by_hand_goes_by_host_and_pid_and_is_not_pinned),
+        cmocka_unit_test(more_cores_than_the_host_has_leave_everybody_unpinned),
+        cmocka_unit_test(a_rank_of_another_role_or_outside_the_map_is_refused),
+        cmocka_unit_test(the_address_towards_loopback_is_loopback),
+        cmocka_unit_test(what_is_no_endpoint_is_refused_by_its_text),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
