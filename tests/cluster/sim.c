@@ -85,11 +85,6 @@ event *sim_post(sim *s, uint64_t at_ns, event_kind kind, const proc *to) {
 
 void event_free(event *e) {
     if (!e) return;
-    if (e->kind == EV_XFER_CMD && e->data) {
-        xcmd *x = e->data;
-        free(x->ids);
-        free(x->pages);
-    }
     free(e->data);
     free(e);
 }
@@ -227,6 +222,7 @@ sim_options sim_defaults(void) {
         .row_ns = 0,
         .frame_ns = 2 * NS_PER_MS,
         .post_ns = 10 * NS_PER_US,
+        .copy_ns = 0,
         .pair_timeout_ns = 10 * NS_PER_S,
         .join_retry_ns = NS_PER_S,
         .rejoin_ns = 60 * NS_PER_S,

@@ -28,8 +28,8 @@ typedef struct sim_options {
     uint32_t workers[ROLE_COUNT];
     uint32_t pages[ROLE_COUNT];
     uint32_t max_seqs, max_rows, chunk_tokens;
-    uint64_t ctl_ns, step_ns, row_ns, frame_ns,
-        post_ns; /* delays: control message, step, per row, pair frame, thread hand-over */
+    uint64_t ctl_ns, step_ns, row_ns, frame_ns; /* delays: control message, step, per row, pair frame */
+    uint64_t post_ns, copy_ns;                  /* hand-over between threads; copying one segment */
     uint64_t pair_timeout_ns, join_retry_ns, rejoin_ns;
     core_options core;
 } sim_options;

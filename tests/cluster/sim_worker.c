@@ -220,7 +220,8 @@ void proc_start(proc *p) {
     p->alive = true;
     p->frozen = p->quit = p->reconnect = p->busy = false;
     p->wake_ns = p->step = 0;
-    p->cmd_ns = p->event_ns = 0;
+    p->wake_xfer_ns = p->event_ns = 0;
+    p->copy = (fake_copy){0};
     p->epoch = p->inc = 0;
     p->xfer = (xfer_stats){0};
     snprintf(p->endpoint, sizeof p->endpoint, "sim://%u/%u", p->index, p->life);
@@ -286,6 +287,9 @@ void proc_free(proc *p) {
     proc_stop(p);
     free(p->stash);
     free(p->handoffs);
+    free(p->cmds);
+    free(p->reports);
+    free(p->inbox);
     free(p);
 }
 
@@ -320,17 +324,12 @@ void proc_event(proc *p, event *e) {
     case EV_STEP_HALF:
         run_layer(p, 0);
         return;
-    case EV_XFER_CMD:
-        xfer_run_cmd(p, e->data);
-        return;
+    case EV_XFER_WAKE:
+    case EV_COPY_END:
     case EV_FRAME:
-        if (e->pair->open) xfer_run_frame(p, e->pair, e->data);
-        return;
     case EV_PAIR_LOST:
-        xfer_pair_lost(p, e->pair);
-        return;
     case EV_PAIR_CHECK:
-        xfer_pair_check(p, e->pair);
+        xfer_event_in(p, e);
         return;
     case EV_MSG:
         on_message(p, e);

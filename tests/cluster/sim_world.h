@@ -14,7 +14,8 @@ typedef enum event_kind {
     EV_WAKE,      /* a worker's timer */
     EV_STEP_HALF,
     EV_STEP_END,
-    EV_XFER_CMD,   /* data: xcmd */
+    EV_XFER_WAKE,  /* the transfer thread sees its ring of commands */
+    EV_COPY_END,   /* it has copied a segment out of, or into, the pages */
     EV_XFER_EVENT, /* data: xfer_event */
     EV_FRAME,      /* data: frame, over pair */
     EV_PAIR_LOST,  /* pair */
@@ -72,7 +73,22 @@ typedef struct xcmd {
     xfer_cmd c;
     int32_t *ids;
     uint32_t *pages;
+    char endpoint[24];
 } xcmd;
+
+/* Rows of a prompt that have one more layer now. */
+typedef struct fake_report {
+    uint64_t req;
+    uint32_t begin, count, layer;
+} fake_report;
+
+/* What the transfer thread is copying; commands and frames wait meanwhile. */
+typedef struct fake_copy {
+    bool busy;
+    struct fake_handoff *h;
+    pair *pair;
+    frame *frame; /* sender: to be filled; receiver: what came. Owned */
+} fake_copy;
 
 typedef struct fake_seq {
     bool open;
@@ -130,7 +146,14 @@ struct proc {
     uint64_t epoch, inc;
     fake_handoff **handoffs;
     uint32_t handoff_count, handoff_capacity;
-    uint64_t cmd_ns, event_ns; /* arrival of the last one in each ring */
+    uint64_t wake_xfer_ns, event_ns; /* arrival of the last one in each direction */
+    xcmd **cmds;                     /* [cmd_count] ring of commands */
+    uint32_t cmd_count, cmd_capacity;
+    fake_report *reports; /* [report_count] ring from the device thread */
+    uint32_t report_count, report_capacity;
+    event **inbox; /* [inbox_count] frames and lost pairs that wait for the thread */
+    uint32_t inbox_count, inbox_capacity;
+    fake_copy copy;
     xfer_stats xfer;
 };
 
@@ -159,10 +182,7 @@ uint64_t *prefix_hashes(const int32_t *ids, uint32_t count);         /* owned by
 
 /* sim_xfer.c */
 void xfer_post_fake(proc *p, const xfer_cmd *c); /* from the loop thread */
-void xfer_run_cmd(proc *p, xcmd *c);
-void xfer_run_frame(proc *p, pair *pr, const frame *f);
-void xfer_pair_lost(proc *p, pair *pr);
-void xfer_pair_check(proc *p, pair *pr);
+void xfer_event_in(proc *p, event *e);           /* EV_XFER_WAKE, EV_COPY_END, EV_FRAME, EV_PAIR_*; takes e->data */
 void xfer_layer(proc *p, uint64_t req, uint32_t begin, uint32_t count, uint32_t layer);
 void xfer_clear(proc *p); /* the process is gone */
 void pair_end(sim *s, pair *pr);

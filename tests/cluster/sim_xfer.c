@@ -11,6 +11,9 @@
 #define SEGMENT_BYTES 512u
 #define SLOT_BYTES    1024u
 
+static void work(proc *p);
+static void begin_copy(proc *p, fake_handoff *h, pair *pr, frame *f);
+
 static fake_handoff *find(const proc *p, uint64_t req) {
     for (uint32_t i = 0; i < p->handoff_count; i++)
         if (p->handoffs[i]->req == req) return p->handoffs[i];
@@ -89,7 +92,7 @@ void pair_end(sim *s, pair *pr) {
     }
 }
 
-void xfer_pair_lost(proc *p, pair *pr) {
+static void on_pair_lost(proc *p, const pair *pr) {
     for (uint32_t i = 0; i < p->handoff_count; i++) {
         fake_handoff *h = p->handoffs[i];
         bool mine = p->role == ROLE_PREFILL ? h->pair == pr : h->id.p_inc == pr->p_inc && h->segments > 0;
@@ -97,7 +100,7 @@ void xfer_pair_lost(proc *p, pair *pr) {
     }
 }
 
-void xfer_pair_check(proc *p, pair *pr) {
+static void on_pair_check(proc *p, pair *pr) {
     sim *s = p->s;
     pr->check_due = false;
     if (!pr->open || pr->credits == PAIR_SLOTS) return;
@@ -135,11 +138,24 @@ static void send_abort(proc *p, const fake_handoff *h, pair *pr) {
 
 /* ---- sender ---- */
 
-static void send_segment(proc *p, fake_handoff *h, const handoff_piece *piece) {
-    uint32_t layers = piece->layer_end - piece->layer_begin, n = 0;
-    frame *f = frame_new(FRAME_SEGMENT, h, piece->token_count * layers);
+/* The slot is taken now, the rows are read when the copy ends. */
+static void begin_segment(proc *p, fake_handoff *h, const handoff_piece *piece) {
+    pair *pr = h->pair;
+    frame *f = frame_new(FRAME_SEGMENT, h, piece->token_count * (piece->layer_end - piece->layer_begin));
     f->segment = h->segments++;
     f->piece = *piece;
+    if (pr->credits == PAIR_SLOTS) pr->credit_ns = p->s->now_ns; /* the wait for a credit begins */
+    pr->credits--;
+    if (!pr->check_due) {
+        pr->check_due = true;
+        sim_post(p->s, p->s->now_ns + p->s->opt.pair_timeout_ns, EV_PAIR_CHECK, p)->pair = pr;
+    }
+    begin_copy(p, h, pr, f);
+}
+
+static void end_segment(proc *p, fake_handoff *h, frame *f) {
+    const handoff_piece *piece = &f->piece;
+    uint32_t n = 0;
     for (uint32_t pos = piece->token_begin; pos < piece->token_begin + piece->token_count; pos++)
         for (uint32_t l = piece->layer_begin; l < piece->layer_end; l++) {
             uint64_t word = proc_kv_row(p, h->pages, pos)[l];
@@ -155,14 +171,6 @@ static void send_segment(proc *p, fake_handoff *h, const handoff_piece *piece) {
     h->bytes += n * sizeof *f->words;
     p->xfer.segments++;
     p->xfer.bytes += n * sizeof *f->words;
-    pair *pr = h->pair;
-    if (pr->credits == PAIR_SLOTS) pr->credit_ns = p->s->now_ns; /* the wait for a credit begins */
-    pr->credits--;
-    if (!pr->check_due) {
-        pr->check_due = true;
-        sim_post(p->s, p->s->now_ns + p->s->opt.pair_timeout_ns, EV_PAIR_CHECK, p)->pair = pr;
-    }
-    send_frame(p->s, pr, f);
 }
 
 static void send_seal(proc *p, fake_handoff *h) {
@@ -177,35 +185,41 @@ static void send_seal(proc *p, fake_handoff *h) {
     tell(p, &(xfer_event){.kind = X_SENT, .id = h->id, .bytes = h->bytes, .segments = h->segments});
 }
 
-/* Everything that may leave now: computed, a slot free. */
-static void pump(proc *p, fake_handoff *h) {
-    if (!h->has_dest || h->failed || h->seal_sent || !h->pair->open) return;
+/* Sends what of h may leave now: computed, a slot free. True: a copy began, the rest comes behind it. */
+static bool send_next(proc *p, fake_handoff *h) {
+    if (!h->has_dest || h->failed || h->seal_sent || !h->pair->open) return false;
     uint32_t rows = 0;
     for (uint32_t i = 0; i < h->cut_count; i++) {
         handoff_cut *cut = &h->cuts[i];
         handoff_piece piece;
-        while (h->pair->credits > 0 && handoff_cut_next(cut, &sim_layout, SEGMENT_BYTES, SLOT_BYTES, &piece))
-            send_segment(p, h, &piece);
-        if (cut->layer_sent < SIM_LAYERS) return; /* in order: the rest later */
+        if (h->pair->credits > 0 && handoff_cut_next(cut, &sim_layout, SEGMENT_BYTES, SLOT_BYTES, &piece)) {
+            begin_segment(p, h, &piece);
+            return true;
+        }
+        if (cut->layer_sent < SIM_LAYERS) return false; /* in order: the rest later */
         rows += cut->count;
     }
     if (h->sealed && rows == h->id_count) send_seal(p, h);
-}
-
-static void pump_all(proc *p) {
-    for (uint32_t i = 0; i < p->handoff_count; i++) pump(p, p->handoffs[i]);
+    return false;
 }
 
 void xfer_layer(proc *p, uint64_t req, uint32_t begin, uint32_t count, uint32_t layer) {
-    fake_handoff *h = find(p, req);
+    SIM_GROW(p->reports, p->report_count, p->report_capacity);
+    p->reports[p->report_count++] = (fake_report){.req = req, .begin = begin, .count = count, .layer = layer};
+    work(p);
+}
+
+static void run_next_report(proc *p) {
+    fake_report r = p->reports[0];
+    memmove(p->reports, p->reports + 1, --p->report_count * sizeof r);
+    fake_handoff *h = find(p, r.req);
     if (!h) return; /* dropped meanwhile */
-    if (layer == 0) {
+    if (r.layer == 0) {
         SIM_GROW(h->cuts, h->cut_count, h->cut_capacity);
-        h->cuts[h->cut_count++] = (handoff_cut){.begin = begin, .count = count, .layers_done = 1};
-    } else if (h->cut_count && h->cuts[h->cut_count - 1].begin == begin) {
-        h->cuts[h->cut_count - 1].layers_done = layer + 1;
+        h->cuts[h->cut_count++] = (handoff_cut){.begin = r.begin, .count = r.count, .layers_done = 1};
+    } else if (h->cut_count && h->cuts[h->cut_count - 1].begin == r.begin) {
+        h->cuts[h->cut_count - 1].layers_done = r.layer + 1;
     }
-    pump(p, h);
 }
 
 static void on_dest(proc *p, const xfer_cmd *c) {
@@ -223,28 +237,32 @@ static void on_dest(proc *p, const xfer_cmd *c) {
     if (!h->pair) {
         h->has_dest = false;
         tell_failed(p, h, "the decode worker cannot be reached");
-        return;
     }
-    pump(p, h);
 }
 
 /* ---- receiver ---- */
 
-static void on_segment(proc *p, fake_handoff *h, const frame *f) {
+/* Checked when it comes, written when the copy ends; then the slot is free again. False: not to be copied. */
+static bool begin_scatter(proc *p, fake_handoff *h, const frame *f) {
     errbuf eb = {0};
     const handoff_piece *piece = &f->piece;
     if (handoff_recv_add(h->recv, f->segment, piece, &eb) != ST_OK) {
         sim_failf(p->s, "%s: req %llu of %u rows: a right sender's segment was refused: %s", p->name,
                   (unsigned long long)h->req, h->id_count, eb.text);
-        return;
+        return false;
     }
     uint64_t ids_hash = h->prefix[piece->token_begin + piece->token_count - 1];
     uint64_t seed = kv_segment_seed(&h->id, f->segment, piece->token_begin, piece->token_count, piece->layer_begin,
                                     piece->layer_end, ids_hash);
     if (kv_checksum(seed, f->words, f->word_count * sizeof *f->words) != f->checksum) {
         sim_failf(p->s, "%s: checksum of req %llu", p->name, (unsigned long long)h->req);
-        return;
+        return false;
     }
+    return true;
+}
+
+static void end_scatter(proc *p, fake_handoff *h, const frame *f) {
+    const handoff_piece *piece = &f->piece;
     uint32_t n = 0;
     for (uint32_t pos = piece->token_begin; pos < piece->token_begin + piece->token_count; pos++)
         for (uint32_t l = piece->layer_begin; l < piece->layer_end; l++)
@@ -252,6 +270,12 @@ static void on_segment(proc *p, fake_handoff *h, const frame *f) {
     h->segments++;
     h->bytes += n * sizeof *f->words;
     p->s->seen.segments++;
+}
+
+static void give_credit(proc *p, pair *pr) {
+    frame *credit = frame_new(FRAME_CREDIT, NULL, 0);
+    credit->to_p = true;
+    send_frame(p->s, pr, credit);
 }
 
 static void on_seal(proc *p, fake_handoff *h, const frame *f) {
@@ -271,28 +295,33 @@ static void on_seal(proc *p, fake_handoff *h, const frame *f) {
     tell(p, &e);
 }
 
-void xfer_run_frame(proc *p, pair *pr, const frame *f) {
-    if (f->kind == FRAME_CREDIT) {
-        pr->credits++;
-        pr->credit_ns = p->s->now_ns;
-        pump_all(p);
-        return;
-    }
+/* Takes f. */
+static void on_frame(proc *p, pair *pr, frame *f) {
     fake_handoff *h = find(p, f->id.req);
     bool current = h && !h->failed && memcmp(&h->id, &f->id, sizeof f->id) == 0;
-    if (!current) p->s->seen.strays++;
     log_trace("sim", "frame", "at=%.6f who=%s kind=%d req=%" PRIu64 " attempt=%u segment=%u current=%d",
               (double)p->s->now_ns / 1e9, p->name, f->kind, f->id.req, f->id.attempt, f->segment, current);
-    if (f->kind == FRAME_SEGMENT) {
-        if (current) on_segment(p, h, f);
-        frame *credit = frame_new(FRAME_CREDIT, NULL, 0);
-        credit->to_p = true;
-        send_frame(p->s, pr, credit);
-    } else if (current && f->kind == FRAME_SEAL) {
-        on_seal(p, h, f);
-    } else if (current && f->kind == FRAME_ABORT) {
-        tell_failed(p, h, "the other side gave it up");
+    switch (f->kind) {
+    case FRAME_CREDIT:
+        pr->credits++;
+        pr->credit_ns = p->s->now_ns;
+        break;
+    case FRAME_SEGMENT:
+        if (current && begin_scatter(p, h, f)) {
+            begin_copy(p, h, pr, f);
+            return;
+        }
+        p->s->seen.strays += !current;
+        give_credit(p, pr);
+        break;
+    case FRAME_SEAL:
+        if (current) on_seal(p, h, f);
+        break;
+    case FRAME_ABORT:
+        if (current) tell_failed(p, h, "the other side gave it up");
+        break;
     }
+    free(f);
 }
 
 /* ---- commands ---- */
@@ -343,49 +372,130 @@ void xfer_post_fake(proc *p, const xfer_cmd *c) {
     x->c = *c;
     if (c->id_count) x->ids = xmemdup(c->ids, c->id_count * sizeof *c->ids);
     if (c->page_count) x->pages = xmemdup(c->pages, c->page_count * sizeof *c->pages);
-    char *endpoint = c->endpoint ? xstrdup(c->endpoint) : NULL;
-    if (endpoint) { /* kept in the block that is freed with the event */
-        size_t n = strlen(endpoint) + 1;
-        x = xrealloc(x, 1, sizeof *x + n);
-        memcpy(x + 1, endpoint, n);
-        free(endpoint);
-    }
-    event *e = sim_post(p->s, sim_fifo(p->s, &p->cmd_ns, p->s->opt.post_ns), EV_XFER_CMD, p);
-    e->data = x;
+    if (c->endpoint) snprintf(x->endpoint, sizeof x->endpoint, "%s", c->endpoint);
+    SIM_GROW(p->cmds, p->cmd_count, p->cmd_capacity);
+    p->cmds[p->cmd_count++] = x;
+    sim_post(p->s, sim_fifo(p->s, &p->wake_xfer_ns, p->s->opt.post_ns), EV_XFER_WAKE, p);
 }
 
-void xfer_run_cmd(proc *p, xcmd *x) {
-    xfer_cmd *c = &x->c;
-    if (c->endpoint) c->endpoint = (const char *)(x + 1);
+static void on_seal_cmd(proc *p, const xfer_cmd *c) {
     fake_handoff *h = find(p, c->id.req);
-    switch (c->kind) {
+    if (!h) return;
+    h->sealed = true;
+    h->first = c->first;
+    h->finished = c->finished;
+}
+
+static void cmd_free(xcmd *x) {
+    free(x->ids);
+    free(x->pages);
+    free(x);
+}
+
+static void run_next_cmd(proc *p) {
+    xcmd *x = p->cmds[0];
+    memmove(p->cmds, p->cmds + 1, --p->cmd_count * sizeof(xcmd *));
+    x->c.endpoint = x->endpoint;
+    switch (x->c.kind) {
     case X_EPOCH:
-        on_epoch(p, c);
+        on_epoch(p, &x->c);
         break;
     case X_OFFER:
     case X_EXPECT:
         on_open(p, x);
         break;
     case X_DEST:
-        on_dest(p, c);
+        on_dest(p, &x->c);
         break;
     case X_SEAL:
-        if (!h) break;
-        h->sealed = true;
-        h->first = c->first;
-        h->finished = c->finished;
-        pump(p, h);
+        on_seal_cmd(p, &x->c);
         break;
     case X_DROP:
-        on_drop(p, c);
+        on_drop(p, &x->c);
         break;
     case X_PEER_GONE:
     case X_CMD_COUNT:
         break;
     }
+    cmd_free(x);
+}
+
+/* ---- the thread ---- */
+
+static void run_next_event(proc *p) {
+    event *e = p->inbox[0];
+    memmove(p->inbox, p->inbox + 1, --p->inbox_count * sizeof(event *));
+    if (e->kind == EV_PAIR_LOST)
+        on_pair_lost(p, e->pair);
+    else if (e->pair->open)
+        on_frame(p, e->pair, e->data);
+    else
+        free(e->data);
+    free(e);
+}
+
+static bool send_any(proc *p) {
+    for (uint32_t i = 0; i < p->handoff_count; i++)
+        if (send_next(p, p->handoffs[i])) return true;
+    return false;
+}
+
+/* Until it copies or has nothing to do. */
+static void work(proc *p) {
+    while (!p->copy.busy && !p->s->failure[0]) {
+        if (p->cmd_count)
+            run_next_cmd(p); /* before reports: X_OFFER was posted before its prompt was computed */
+        else if (p->report_count)
+            run_next_report(p);
+        else if (p->inbox_count)
+            run_next_event(p);
+        else if (p->role != ROLE_PREFILL || !send_any(p))
+            return;
+    }
+}
+
+static void end_copy(proc *p) {
+    fake_copy c = p->copy;
+    p->copy = (fake_copy){0};
+    if (p->role == ROLE_PREFILL) {
+        end_segment(p, c.h, c.frame);
+        if (c.pair->open)
+            send_frame(p->s, c.pair, c.frame);
+        else
+            free(c.frame);
+        return;
+    }
+    end_scatter(p, c.h, c.frame);
+    if (c.pair->open) give_credit(p, c.pair);
+    free(c.frame);
+}
+
+/* h stays: what could forget it waits for the copy. */
+static void begin_copy(proc *p, fake_handoff *h, pair *pr, frame *f) {
+    p->copy = (fake_copy){.busy = true, .h = h, .pair = pr, .frame = f};
+    if (p->s->opt.copy_ns)
+        sim_post(p->s, p->s->now_ns + sim_delay(p->s, p->s->opt.copy_ns), EV_COPY_END, p);
+    else
+        end_copy(p);
+}
+
+void xfer_event_in(proc *p, event *e) {
+    if (e->kind == EV_COPY_END) end_copy(p);
+    if (e->kind == EV_PAIR_CHECK) on_pair_check(p, e->pair);
+    if (e->kind == EV_FRAME || e->kind == EV_PAIR_LOST) {
+        SIM_GROW(p->inbox, p->inbox_count, p->inbox_capacity);
+        p->inbox[p->inbox_count++] = xmemdup(e, sizeof *e);
+        e->data = NULL;
+    }
+    work(p);
 }
 
 void xfer_clear(proc *p) {
+    free(p->copy.frame);
+    p->copy = (fake_copy){0};
+    for (uint32_t i = 0; i < p->cmd_count; i++) cmd_free(p->cmds[i]);
+    for (uint32_t i = 0; i < p->inbox_count; i++) event_free(p->inbox[i]);
+    p->cmd_count = p->report_count = p->inbox_count = 0;
     while (p->handoff_count) forget(p, p->handoffs[p->handoff_count - 1]);
     for (uint32_t i = 0; i < p->s->pair_count; i++) {
         pair *pr = p->s->pairs[i];
