@@ -246,9 +246,9 @@ static status send_piece(xfer *x, outgoing *o, uint32_t slot, const handoff_piec
     copy.seed = kv_segment_seed(&f.id, f.segment, f.token_begin, f.token_count, f.layer_begin, f.layer_end, f.ids_hash);
     copy.checksum = &f.checksum;
     if (x->opt.kv.ops->kv_gather(x->opt.kv.dev, &copy)) return ST_DEVICE;
-    /* The top byte of a value, so that whoever does not check gets visibly wrong numbers. */
+    /* The sign of a value: whoever does not check gets wrong numbers, yet finite ones. */
     if (x->opt.test_flip_segment >= 0 && f.segment == (uint32_t)x->opt.test_flip_segment)
-        wire[(f.bytes / 2) | 3] ^= 0x40;
+        wire[(f.bytes / 2) | 3] ^= 0x80;
 
     zmq_msg_t part;
     bool inlined = x->setup.xport->part != NULL;
