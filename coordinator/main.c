@@ -140,8 +140,6 @@ static void sink_token(void *ctx, uint64_t req, const core_token *t) {
 
 static void sink_end(void *ctx, uint64_t req, const core_end *e, const core_times *t) {
     app *a = ctx;
-    if (e->state == REQ_FAILED)
-        log_warn("core", "request failed", "req=%" PRIu64 " http=%u why=%s", req, e->http, e->why);
     streams_end(a->streams, req, e, t);
 }
 
