@@ -1,0 +1,182 @@
+/* smollm2_test - a real model's logits and greedy text against stored answers of transformers in fp32 (smollm2.txt).
+ *
+ * Skips where the model file (BATON_MODEL) is absent: deploy/fetch-model.sh smollm2. */
+#include "tests/test.h"
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "engine/engine.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { TOKENS_MAX = 128, TOPS_MAX = 64, TOP = 8, TEXTS_MAX = 16 };
+
+typedef struct answers {
+    int32_t ids[TOKENS_MAX];
+    uint32_t count;
+    struct {
+        uint32_t position;
+        int32_t id[TOP];
+        float logit[TOP];
+    } top[TOPS_MAX];
+    uint32_t top_count;
+    struct {
+        uint32_t prompt_count, count;
+        int32_t ids[TOKENS_MAX]; /* prompt, then answer */
+    } text[TEXTS_MAX];
+    uint32_t text_count;
+} answers;
+
+typedef struct fixture {
+    model *m; /* NULL: the file is not there */
+    answers a;
+} fixture;
+
+static void read_ids(FILE *in, int32_t *ids, uint32_t count) {
+    assert_in_range(count, 1, TOKENS_MAX);
+    for (uint32_t i = 0; i < count; i++) assert_int_equal(fscanf(in, "%d", &ids[i]), 1);
+}
+
+static void read_answers(answers *a) {
+    FILE *in = fopen(GOLDEN_DIR "/smollm2.txt", "r");
+    assert_non_null(in);
+    char what[16];
+    while (fscanf(in, "%15s", what) == 1) {
+        if (strcmp(what, "ids") == 0) {
+            assert_int_equal(fscanf(in, "%u", &a->count), 1);
+            read_ids(in, a->ids, a->count);
+        } else if (strcmp(what, "top") == 0) {
+            uint32_t n = a->top_count++;
+            assert_true(n < TOPS_MAX);
+            assert_int_equal(fscanf(in, "%u", &a->top[n].position), 1);
+            for (int i = 0; i < TOP; i++) assert_int_equal(fscanf(in, "%d:%f", &a->top[n].id[i], &a->top[n].logit[i]), 2);
+        } else {
+            assert_string_equal(what, "greedy");
+            uint32_t n = a->text_count++;
+            assert_true(n < TEXTS_MAX);
+            assert_int_equal(fscanf(in, "%u %u", &a->text[n].prompt_count, &a->text[n].count), 2);
+            read_ids(in, a->text[n].ids, a->text[n].prompt_count + a->text[n].count);
+        }
+    }
+    fclose(in);
+    assert_true(a->count > 0 && a->top_count >= 20 && a->text_count >= 4);
+}
+
+static int setup(void **state) {
+    log_setup(LOG_WARN, "smollm2_test");
+    fixture *f = xcalloc(1, sizeof *f);
+    read_answers(&f->a);
+    const char *path = getenv("BATON_MODEL");
+    errbuf eb = {0};
+    if (path && access(path, R_OK) == 0 && model_load(&f->m, path, MODEL_ALL, &eb) != ST_OK) fail_msg("%s", eb.text);
+    *state = f;
+    return 0;
+}
+
+static int teardown(void **state) {
+    fixture *f = *state;
+    model_free(f->m);
+    free(f);
+    return 0;
+}
+
+static engine *engine_of(const fixture *f, const char *backend, uint32_t threads, dtype kv) {
+    const engine_options opt = {.backend = backend,
+                                .device = {.threads = threads, .isa = "auto"},
+                                .kv_type = kv,
+                                .page_count = kv_pages_for(TOKENS_MAX),
+                                .max_rows = TOKENS_MAX,
+                                .max_seqs = 1,
+                                .max_context = TOKENS_MAX};
+    engine *e = NULL;
+    errbuf eb = {0};
+    if (engine_new(&e, f->m, &opt, &eb) != ST_OK) fail_msg("%s", eb.text);
+    return e;
+}
+
+static void open_ids(engine *e, const int32_t *ids, uint32_t count) {
+    uint32_t pages[TOKENS_MAX / KV_PAGE_TOKENS];
+    for (uint32_t i = 0; i < ARRAY_LEN(pages); i++) pages[i] = i;
+    sampling greedy = sampling_default();
+    greedy.temperature = 0;
+    const engine_seq_init init = {
+        .prompt = ids, .prompt_count = count, .params = &greedy, .pages = pages, .page_count = ARRAY_LEN(pages)};
+    assert_int_equal(engine_seq_open(e, 0, &init, NULL), ST_OK);
+}
+
+/* The eight best logits after the stored positions below `rows`: the values, and that no other token is above the eighth. */
+static void expect_top(const fixture *f, const char *backend, dtype kv, uint32_t rows, float tolerance) {
+    const answers *a = &f->a;
+    engine *e = engine_of(f, backend, 2, kv);
+    open_ids(e, a->ids, a->count);
+    size_t vocab = f->m->vocab;
+    float *logits = xcalloc(rows * vocab, sizeof *logits);
+    assert_int_equal(engine_logits(e, &(step_item){.count = rows}, logits, NULL), ST_OK);
+    uint32_t checked = 0;
+    for (uint32_t n = 0; n < a->top_count && a->top[n].position < rows; n++, checked++) {
+        const float *row = logits + a->top[n].position * vocab;
+        for (int i = 0; i < TOP; i++) {
+            if (fabsf(row[a->top[n].id[i]] - a->top[n].logit[i]) < tolerance) continue;
+            fail_msg("%s, position %u, token %d: logit %f, transformers has %f", backend, a->top[n].position, a->top[n].id[i],
+                     (double)row[a->top[n].id[i]], (double)a->top[n].logit[i]);
+        }
+        uint32_t above = 0;
+        for (size_t i = 0; i < vocab; i++) above += row[i] > a->top[n].logit[TOP - 1] + tolerance;
+        assert_in_range(above, 0, TOP - 1);
+    }
+    assert_true(checked >= rows / 2);
+    free(logits);
+    engine_free(e);
+}
+
+static void cpu_logits_are_those_of_transformers(void **state) {
+    fixture *f = *state;
+    if (!f->m) skip();
+    expect_top(f, "cpu", DT_F32, f->a.count, 1e-3f);
+}
+
+static void cpu_logits_with_half_precision_kv_are_close(void **state) {
+    fixture *f = *state;
+    if (!f->m) skip();
+    expect_top(f, "cpu", DT_F16, f->a.count, 5e-2f);
+}
+
+static void ref_logits_are_those_of_transformers(void **state) {
+    fixture *f = *state;
+    if (!f->m) skip();
+    expect_top(f, "ref", DT_F32, 12, 1e-3f); /* few: ref is made to be read */
+}
+
+static void cpu_greedy_text_is_that_of_transformers(void **state) {
+    fixture *f = *state;
+    if (!f->m) skip();
+    engine *e = engine_of(f, "cpu", 2, DT_F16);
+    for (uint32_t n = 0; n < f->a.text_count; n++) {
+        const int32_t *want = f->a.text[n].ids;
+        uint32_t begin = f->a.text[n].prompt_count;
+        open_ids(e, want, begin);
+        step_item it = {.count = begin, .sample = true};
+        for (uint32_t i = 0; i < f->a.text[n].count; i++) {
+            step_result r;
+            assert_int_equal(engine_step(e, &it, 1, NULL, &r, NULL), ST_OK);
+            assert_int_equal(r.token.id, want[begin + i]);
+            it = (step_item){.begin = begin + i, .count = 1, .sample = true};
+        }
+        engine_seq_close(e, 0);
+    }
+    engine_free(e);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(cpu_logits_are_those_of_transformers),
+        cmocka_unit_test(cpu_logits_with_half_precision_kv_are_close),
+        cmocka_unit_test(ref_logits_are_those_of_transformers),
+        cmocka_unit_test(cpu_greedy_text_is_that_of_transformers),
+    };
+    return cmocka_run_group_tests(tests, setup, teardown);
+}
