@@ -122,11 +122,14 @@ static void on_accept_error(struct evconnlistener *l, void *ctx) {
 }
 
 static uint16_t bound_port(evutil_socket_t fd) {
-    struct sockaddr_storage sa;
+    union {
+        struct sockaddr any;
+        struct sockaddr_in v4;
+        struct sockaddr_in6 v6;
+    } sa = {.v6 = {0}};
     socklen_t len = sizeof sa;
-    if (getsockname(fd, (struct sockaddr *)&sa, &len) != 0) return 0;
-    return ntohs(sa.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&sa)->sin6_port
-                                          : ((struct sockaddr_in *)&sa)->sin_port);
+    if (getsockname(fd, &sa.any, &len) != 0) return 0;
+    return ntohs(sa.any.sa_family == AF_INET6 ? sa.v6.sin6_port : sa.v4.sin_port);
 }
 
 /* "host:port" or "[v6]:port" to a listening socket. */

@@ -16,7 +16,7 @@
 #include "coordinator/stream.h"
 #include "coordinator/text.h"
 
-#define HTTP_OUT_MAX (64u * 1024u)
+#define HTTP_OUT_MAX ((size_t)64 * 1024)
 
 typedef struct http http;
 

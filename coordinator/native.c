@@ -48,6 +48,40 @@ struct native {
     buf scratch; /* one event's bytes */
 };
 
+/* NOLINTBEGIN(readability-function-size, clang-analyzer-core.NullDereference): uthash is macros, and large ones. */
+static ask *find_ask(const peer *p, uint64_t id) {
+    ask *a = NULL;
+    HASH_FIND(hh, p->asks, &id, sizeof id, a);
+    return a;
+}
+
+static void add_ask(peer *p, ask *a) {
+    HASH_ADD(hh, p->asks, id, sizeof a->id, a);
+}
+
+static void drop_ask(ask *a) {
+    HASH_DEL(a->peer->asks, a);
+}
+
+static peer *find_peer(const native *n, uint64_t conn) {
+    peer *p = NULL;
+    HASH_FIND(hh, n->peers, &conn, sizeof conn, p);
+    return p;
+}
+
+static peer *add_peer(native *n, uint64_t conn) {
+    peer *p = xcalloc(1, sizeof *p);
+    p->n = n;
+    p->conn = conn;
+    HASH_ADD(hh, n->peers, conn, sizeof p->conn, p);
+    return p;
+}
+
+static void drop_peer(peer *p) {
+    HASH_DEL(p->n->peers, p);
+}
+/* NOLINTEND(readability-function-size, clang-analyzer-core.NullDereference) */
+
 static void send_scratch(const peer *p) {
     (void)bus_send(p->n->bus, p->conn, p->n->scratch.data, p->n->scratch.len); /* ST_PEER: on_lost comes */
 }
@@ -65,14 +99,14 @@ static void ask_free(ask *a, uint64_t now_ns) {
     }
     stream_close(a->stream, now_ns);
     if (a->dirty) DL_DELETE2(n->dirty, a, dirty_prev, dirty_next);
-    HASH_DEL(a->peer->asks, a);
+    drop_ask(a);
     free(a);
 }
 
 static void peer_free(peer *p, uint64_t now_ns) {
     ask *a, *next;
     HASH_ITER(hh, p->asks, a, next) ask_free(a, now_ns);
-    HASH_DEL(p->n->peers, p);
+    drop_peer(p);
     free(p);
 }
 
@@ -110,9 +144,8 @@ static void on_job_done(void *owner, text_job *job) {
 static void take_request(peer *p, const Baton__ClientRequest *m) {
     native *n = p->n;
     api_error e = {0};
-    ask *a = NULL;
     uint64_t id = m->id;
-    HASH_FIND(hh, p->asks, &id, sizeof id, a);
+    ask *a = find_ask(p, id);
     if (a) {
         api_fail(&e, 400, "id", "id: a request with this id is alive");
     } else if (n->stopping) {
@@ -126,7 +159,7 @@ static void take_request(peer *p, const Baton__ClientRequest *m) {
     }
     a = xcalloc(1, sizeof *a);
     *a = (ask){.peer = p, .id = id, .send_ids = m->send_ids, .send_text = m->send_text, .sent_ns = clock_now_ns()};
-    HASH_ADD(hh, p->asks, id, sizeof a->id, a);
+    add_ask(p, a);
     text_job *job = text_job_new(API_COMPLETION, a, on_job_done);
     if (native_wire_request(m, n->opt.env->model.name, &job->request, &e) != ST_OK) {
         send_error(p, &id, &e);
@@ -150,8 +183,7 @@ static void take_request(peer *p, const Baton__ClientRequest *m) {
 }
 
 static void cancel_request(peer *p, uint64_t id) {
-    ask *a = NULL;
-    HASH_FIND(hh, p->asks, &id, sizeof id, a);
+    ask *a = find_ask(p, id);
     if (!a) return; /* it has ended: the client has its answer already */
     native *n = p->n;
     for (uint32_t i = 0; a->stream && i < stream_choice_count(a->stream); i++) {
@@ -169,14 +201,8 @@ static void cancel_request(peer *p, uint64_t id) {
 
 static void on_message(void *ctx, uint64_t conn, const void *bytes, size_t count) {
     native *n = ctx;
-    peer *p = NULL;
-    HASH_FIND(hh, n->peers, &conn, sizeof conn, p);
-    if (!p) {
-        p = xcalloc(1, sizeof *p);
-        p->n = n;
-        p->conn = conn;
-        HASH_ADD(hh, n->peers, conn, sizeof p->conn, p);
-    }
+    peer *p = find_peer(n, conn);
+    if (!p) p = add_peer(n, conn);
     p->heard_ns = clock_now_ns();
     api_error e = {0};
     if (count > n->opt.body_max) {
@@ -208,8 +234,7 @@ static void on_message(void *ctx, uint64_t conn, const void *bytes, size_t count
 
 static void on_lost(void *ctx, uint64_t conn, const char *why) {
     native *n = ctx;
-    peer *p = NULL;
-    HASH_FIND(hh, n->peers, &conn, sizeof conn, p);
+    peer *p = find_peer(n, conn);
     if (!p) return;
     log_debug("native", "client gone", "peer=%" PRIu64 " requests=%u why=%s", conn, HASH_COUNT(p->asks), why);
     peer_free(p, clock_now_ns());

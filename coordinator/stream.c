@@ -49,6 +49,22 @@ struct streams {
     uint32_t todo_count, todo_capacity, alive;
 };
 
+/* NOLINTBEGIN(readability-function-size, clang-analyzer-core.NullDereference): uthash is macros, and large ones. */
+static entry *find_entry(const streams *all, uint64_t req) {
+    entry *e = NULL;
+    HASH_FIND(hh, all->by_req, &req, sizeof req, e);
+    return e;
+}
+
+static void add_entry(streams *all, entry *e) {
+    HASH_ADD(hh, all->by_req, req, sizeof e->req, e);
+}
+
+static void drop_entry(streams *all, entry *e) {
+    HASH_DEL(all->by_req, e);
+}
+/* NOLINTEND(readability-function-size, clang-analyzer-core.NullDereference) */
+
 streams *streams_new(core *c, const tokenizer *tok, meter *m) {
     PRE(c && tok && m);
     streams *all = xcalloc(1, sizeof *all);
@@ -106,8 +122,7 @@ static uint32_t entry_index(const entry *e) {
 
 void streams_token(streams *all, uint64_t req, const core_token *t, uint64_t now_ns) {
     PRE(all && t);
-    entry *e = NULL;
-    HASH_FIND(hh, all->by_req, &req, sizeof req, e);
+    entry *e = find_entry(all, req);
     if (!e || e->noted || e->owner->error.http) return; /* nobody waits for it any more */
     stream *s = e->owner;
     CHECK(t->index == e->text.count);
@@ -157,10 +172,9 @@ void stream_fail(stream *s, uint32_t http, const char *why) {
 
 void streams_end(streams *all, uint64_t req, const core_end *end, const core_times *t) {
     PRE(all && end && t);
-    entry *e = NULL;
-    HASH_FIND(hh, all->by_req, &req, sizeof req, e);
+    entry *e = find_entry(all, req);
     if (!e) return; /* its stream was closed */
-    HASH_DEL(all->by_req, e);
+    drop_entry(all, e);
     e->ended = true;
     stream *s = e->owner;
     /* A failure that raced with a stop string changes nothing: the text is complete. */
@@ -210,7 +224,7 @@ status stream_open(stream **out, streams *all, api_request *r, const stream_list
         if (st != ST_OK) {
             e->http = api_http_of(st);
             for (uint32_t k = 0; k < i; k++) {
-                HASH_DEL(all->by_req, &s->entries[k]);
+                drop_entry(all, &s->entries[k]);
                 note(all, s->entries[k].req, false);
                 choice_done(&s->entries[k].text);
             }
@@ -221,7 +235,7 @@ status stream_open(stream **out, streams *all, api_request *r, const stream_list
         entry *en = &s->entries[i];
         *en = (entry){.req = req, .owner = s, .stop_id = -1};
         choice_init(&en->text, &s->rules);
-        HASH_ADD(hh, all->by_req, req, sizeof en->req, en);
+        add_entry(all, en);
     }
     *r = (api_request){0};
     all->alive++;
@@ -236,7 +250,7 @@ void stream_close(stream *s, uint64_t now_ns) {
     for (uint32_t i = 0; i < s->count; i++) {
         entry *e = &s->entries[i];
         if (!e->ended) {
-            HASH_DEL(all->by_req, e);
+            drop_entry(all, e);
             if (!e->noted) note(all, e->req, false);
             if (!s->error.http) {
                 core_times t = {0};

@@ -14,7 +14,7 @@
 #include "model/chat.h"
 #include "net/loop.h"
 
-#define TEXT_INLINE_BYTES (64u * 1024u)
+#define TEXT_INLINE_BYTES ((size_t)64 * 1024)
 
 typedef struct text_env {
     const tokenizer *tok;
