@@ -74,12 +74,14 @@ typedef struct xcmd {
     int32_t *ids;
     uint32_t *pages;
     char endpoint[24];
+    uint64_t stamp; /* X_OFFER: reports with an older one are of an earlier offer of the request */
 } xcmd;
 
 /* Rows of a prompt that have one more layer now. */
 typedef struct fake_report {
     uint64_t req;
     uint32_t begin, count, layer;
+    uint64_t stamp;
 } fake_report;
 
 /* What the transfer thread is copying; commands and frames wait meanwhile. */
@@ -102,7 +104,7 @@ typedef struct fake_seq {
 
 /* One hand-off as a transfer thread knows it, on either side. */
 typedef struct fake_handoff {
-    uint64_t req;
+    uint64_t req, stamp;
     kv_identity id;
     bool has_dest; /* P */
     bool failed;
@@ -146,6 +148,7 @@ struct proc {
     uint64_t epoch, inc;
     fake_handoff **handoffs;
     uint32_t handoff_count, handoff_capacity;
+    uint64_t stamp;                  /* of the last X_OFFER posted */
     uint64_t wake_xfer_ns, event_ns; /* arrival of the last one in each direction */
     xcmd **cmds;                     /* [cmd_count] ring of commands */
     uint32_t cmd_count, cmd_capacity;

@@ -205,7 +205,8 @@ static bool send_next(proc *p, fake_handoff *h) {
 
 void xfer_layer(proc *p, uint64_t req, uint32_t begin, uint32_t count, uint32_t layer) {
     SIM_GROW(p->reports, p->report_count, p->report_capacity);
-    p->reports[p->report_count++] = (fake_report){.req = req, .begin = begin, .count = count, .layer = layer};
+    p->reports[p->report_count++] =
+        (fake_report){.req = req, .begin = begin, .count = count, .layer = layer, .stamp = p->stamp};
     work(p);
 }
 
@@ -213,7 +214,7 @@ static void run_next_report(proc *p) {
     fake_report r = p->reports[0];
     memmove(p->reports, p->reports + 1, --p->report_count * sizeof r);
     fake_handoff *h = find(p, r.req);
-    if (!h) return; /* dropped meanwhile */
+    if (!h || h->stamp > r.stamp) return; /* dropped, or offered anew, meanwhile */
     if (r.layer == 0) {
         SIM_GROW(h->cuts, h->cut_count, h->cut_capacity);
         h->cuts[h->cut_count++] = (handoff_cut){.begin = r.begin, .count = r.count, .layers_done = 1};
@@ -331,6 +332,7 @@ static void on_open(proc *p, const xcmd *x) {
     if (old) forget(p, old);
     fake_handoff *h = xcalloc(1, sizeof *h);
     h->req = x->c.id.req;
+    h->stamp = x->stamp;
     h->id = x->c.id;
     h->id_count = x->c.id_count;
     h->prefix = prefix_hashes(x->ids, x->c.id_count);
@@ -370,6 +372,7 @@ static void on_epoch(proc *p, const xfer_cmd *c) {
 void xfer_post_fake(proc *p, const xfer_cmd *c) {
     xcmd *x = xcalloc(1, sizeof *x);
     x->c = *c;
+    x->stamp = c->kind == X_OFFER ? ++p->stamp : 0;
     if (c->id_count) x->ids = xmemdup(c->ids, c->id_count * sizeof *c->ids);
     if (c->page_count) x->pages = xmemdup(c->pages, c->page_count * sizeof *c->pages);
     if (c->endpoint) snprintf(x->endpoint, sizeof x->endpoint, "%s", c->endpoint);

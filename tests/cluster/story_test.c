@@ -483,6 +483,30 @@ static void pages_of_a_canceled_handoff_are_reused_at_once_and_no_late_writer_hu
     all_over(s);
 }
 
+static void pages_under_a_writer_are_nobodys_until_it_lets_go(void **state) {
+    (void)state;
+    sim_options o = sim_defaults();
+    o.pages[ROLE_DECODE] = 13;
+    o.step_ns = 20 * MS;
+    o.copy_ns = NS_PER_S; /* of each segment, on both sides */
+    sim *s = cluster(o, 1, 1, 0);
+    sim_client *grows = submit(s, 20, 150);
+    UNTIL(s, grows->got == 2);
+    sim_client *x =
+        submit(s, 120, 8); /* 8 of the 11 pages that are free; its first segment is copied in from 1.02 s on */
+    run_for(s, 1100 * MS);
+    sim_cancel(s, x);
+    run_for(s, 400 * MS); /* the other one needs its sixth page since 1.2 s, and none is free */
+    assert_int_equal(sim_pages_used(s, 1), 13);
+    uint32_t got = grows->got;
+    run_for(s, 300 * MS);
+    assert_int_equal(grows->got, got);
+    UNTIL(s, grows->ended);
+    assert_done(grows);
+    assert_int_equal(grows->times.replays, 0);
+    all_over(s);
+}
+
 /* ---- clients leave, workers drain ---- */
 
 static void cancel_in(req_state wanted, uint32_t p, uint32_t d, uint32_t c) {
@@ -565,6 +589,7 @@ int main(void) {
         cmocka_unit_test(every_p_page_parked_with_d_full_drains_in_order),
         cmocka_unit_test(a_d_pool_smaller_than_one_growing_batch_preempts_the_youngest),
         cmocka_unit_test(pages_of_a_canceled_handoff_are_reused_at_once_and_no_late_writer_hurts),
+        cmocka_unit_test(pages_under_a_writer_are_nobodys_until_it_lets_go),
         cmocka_unit_test(cancel_in_each_state_frees_every_page),
         cmocka_unit_test(a_drained_worker_finishes_what_it_has_and_leaves),
         cmocka_unit_test(pairs_and_colocated_workers_share_the_load),

@@ -43,6 +43,24 @@ static void a_retried_join_gets_the_same_incarnation_and_another_name_is_made_un
     world_free(w);
 }
 
+static void a_join_on_a_connection_in_use_ends_the_session_that_was_there(void **state) {
+    (void)state;
+    world *w = cluster(options(), false);
+    uint64_t first = w->incarnation[D];
+    uint64_t req = submit(w, 20, 4);
+    turn(w);
+    expect(w, P, CTL_PREFILL);
+    expect(w, D, CTL_RESERVE);
+    join(w, D, join_of(ROLE_DECODE, "decode-0", 99));
+    assert_true(w->incarnation[D] != first);
+    assert_int_equal(w->hung_up, 0);
+    turn(w);
+    assert_int_equal(expect(w, D, CTL_RESERVE)->attempt, 2);
+    answer(w, D, CTL_RESERVED, req, 2);
+    expect(w, P, CTL_DEST);
+    world_free(w);
+}
+
 static void unlike_numerics_are_refused_naming_the_field(void **state) {
     (void)state;
     world *w = cluster(options(), false);
@@ -171,6 +189,30 @@ static void a_prefill_worker_has_two_batches_of_prompt_tokens_at_most(void **sta
     world_free(w);
 }
 
+static void a_promise_ends_with_the_workers_answer(void **state) {
+    (void)state;
+    core_options o = options();
+    o.role_wanted[ROLE_PREFILL] = o.role_wanted[ROLE_DECODE] = 0;
+    o.role_wanted[ROLE_COLOCATED] = 1;
+    world *w = world_new(o);
+    join(w, 4, join_of(ROLE_COLOCATED, "colocated-0", 10));
+    uint64_t req = submit(w, 31, 4);
+    core_worker_info info;
+    turn(w);
+    assert_true(expect(w, 4, CTL_PREFILL)->then_decode);
+    beat(w, 4, 50); /* sent before PREFILL came */
+    core_workers(w->core, &info, 1, w->now_ns);
+    assert_int_equal(info.pages_promised, 2); /* 31 rows and the first to decode */
+    token(w, 4, req, 1, 0, 7, FINISH_NONE);
+    core_workers(w->core, &info, 1, w->now_ns);
+    assert_int_equal(info.pages_promised, 0);
+    assert_int_equal(info.assigned, 1);
+    token(w, 4, req, 1, 1, 8, FINISH_EOS);
+    core_workers(w->core, &info, 1, w->now_ns);
+    assert_int_equal(info.assigned, 0);
+    world_free(w);
+}
+
 static void without_room_at_d_the_kv_is_parked_and_gets_the_first_pages_that_are_free(void **state) {
     (void)state;
     world *w = cluster(options(), false);
@@ -238,12 +280,14 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_worker_takes_work_after_its_first_heartbeat),
         cmocka_unit_test(a_retried_join_gets_the_same_incarnation_and_another_name_is_made_unique),
+        cmocka_unit_test(a_join_on_a_connection_in_use_ends_the_session_that_was_there),
         cmocka_unit_test(unlike_numerics_are_refused_naming_the_field),
         cmocka_unit_test(what_can_never_fit_is_400_and_names_the_numbers),
         cmocka_unit_test(absent_max_tokens_are_clipped_to_the_pool),
         cmocka_unit_test(a_full_queue_is_429_and_a_role_nobody_wants_is_503),
         cmocka_unit_test(prefill_and_reserve_go_out_in_one_turn_and_dest_follows_reserved),
         cmocka_unit_test(a_prefill_worker_has_two_batches_of_prompt_tokens_at_most),
+        cmocka_unit_test(a_promise_ends_with_the_workers_answer),
         cmocka_unit_test(without_room_at_d_the_kv_is_parked_and_gets_the_first_pages_that_are_free),
         cmocka_unit_test(no_room_at_p_drops_the_reservation_and_keeps_the_place_in_the_queue),
         cmocka_unit_test(no_room_at_d_is_offered_again_under_the_same_attempt),
