@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # What takes too long for tests/run.sh: all cells on SmolLM2, all seeds of the cluster test, and the whole suite under
 # AddressSanitizer + UndefinedBehaviorSanitizer and ThreadSanitizer, with the same number of tests as the release build.
-# Usage: tests/full.sh [release|cells|seeds|asan|tsan|golden]...      (default: all but golden)
+# Usage: tests/full.sh [release|tidy|cells|seeds|asan|tsan|golden]...      (default: all but golden)
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-[ $# -gt 0 ] || set -- release cells seeds asan tsan
+[ $# -gt 0 ] || set -- release tidy cells seeds asan tsan
 
 names() { ctest --test-dir "build/$1" -N | sed -nE 's/^ *Test +#[0-9]+: (.*)/\1/p' | sort; }
 
@@ -20,6 +20,7 @@ for part in "$@"; do
     echo "== $part"
     case "$part" in
     release) tests/run.sh ;;
+    tidy) tests/lint/tidy.sh build/test ;;
     cells)
         env BATON_BIN="$PWD/build/test/bin" BATON_TINY_MODEL="$PWD/build/test/tiny.gguf" .cache/venv/bin/python3 tests/e2e/same_bytes_test.py smol-all
         ;;
@@ -27,7 +28,7 @@ for part in "$@"; do
     asan | tsan) sanitized "$part" ;;
     golden) tests/golden/run.sh ;;
     *)
-        echo "full.sh: '$part': want release, cells, seeds, asan, tsan or golden" >&2
+        echo "full.sh: '$part': want release, tidy, cells, seeds, asan, tsan or golden" >&2
         exit 2
         ;;
     esac
