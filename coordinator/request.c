@@ -192,7 +192,7 @@ bool request_check(const request *r) {
 
 void request_table_init(request_table *t, uint32_t capacity) {
     PRE(t && capacity > 0);
-    *t = (request_table){.items = xcalloc(capacity, sizeof *t->items), .capacity = capacity};
+    *t = (request_table){.items = xcalloc(capacity, sizeof(request *)), .capacity = capacity};
 }
 
 void request_table_done(request_table *t) {
@@ -237,7 +237,7 @@ void request_table_remove(request_table *t, request *r) {
     PRE(t && r);
     uint32_t i = index_after(t, r->id);
     CHECK(i > 0 && t->items[i - 1] == r);
-    memmove(t->items + i - 1, t->items + i, (t->count - i) * sizeof *t->items);
+    memmove(t->items + i - 1, t->items + i, (t->count - i) * sizeof(request *));
     t->count--;
 }
 
