@@ -1,8 +1,8 @@
 /* engine - owns what a step needs: the device, the page memory, the activations, the slots, the sampler.
  *
- * A step in four lines: lay the items' rows out one after another (ids, positions, page tables), run all layers over them, take the last
- * row of each item that samples through the output head, choose a token from each row of logits. ref and cpu compute in
- * host memory, so the sampler reads the logits where the head left them. */
+ * A step in four lines: lay the items' rows out one after another (ids, positions, page tables), run all layers over
+ * them, take the last row of each item that samples through the output head, choose a token from each row of logits.
+ * ref and cpu compute in host memory, so the sampler reads the logits where the head left them. */
 #include "engine/engine.h"
 
 #include "base/log.h"
@@ -25,6 +25,7 @@ struct engine {
     forward f;
     sampler *sampler;
     seq *seqs;        /* [max_seqs] */
+    uint64_t step;    /* number of the running step, from 1 */
     int32_t *row_idx; /* [max_rows] rows of the step that go through the head */
 };
 
@@ -32,9 +33,11 @@ struct engine {
 
 static status check_options(const model *m, const engine_options *opt, errbuf *eb) {
     if (opt->page_count == 0 || opt->max_rows == 0 || opt->max_seqs == 0 || opt->max_context == 0)
-        return errf(eb, ST_INVALID, "engine: page_count %u, max_rows %u, max_seqs %u, max_context %u: all must be at least 1", opt->page_count,
-                    opt->max_rows, opt->max_seqs, opt->max_context);
-    if (opt->max_context > (1u << 27)) return errf(eb, ST_INVALID, "engine: max_context %u, want at most %u", opt->max_context, 1u << 27);
+        return errf(eb, ST_INVALID,
+                    "engine: page_count %u, max_rows %u, max_seqs %u, max_context %u: all must be at least 1",
+                    opt->page_count, opt->max_rows, opt->max_seqs, opt->max_context);
+    if (opt->max_context > (1u << 27))
+        return errf(eb, ST_INVALID, "engine: max_context %u, want at most %u", opt->max_context, 1u << 27);
     if (opt->kv_type != DT_F16 && opt->kv_type != DT_F32)
         return errf(eb, ST_INVALID, "engine: kv_dtype must be f16 or f32");
     if (opt->max_context > m->context)
@@ -45,11 +48,13 @@ static status check_options(const model *m, const engine_options *opt, errbuf *e
 static void log_memory(const engine *e) {
     uint64_t total = e->m->weight_bytes + e->kv_bytes + e->f.memory_bytes;
     log_info("engine", "memory", "what=weights mib=%.1f from=%s", (double)e->m->weight_bytes / 0x1p20, e->m->path);
-    log_info("engine", "memory", "what=kv_pages mib=%.1f pages=%u page_kib=%zu tokens=%" PRIu64 " dtype=%s", (double)e->kv_bytes / 0x1p20,
-             e->opt.page_count, kv_page_bytes(&e->layout) >> 10, (uint64_t)e->opt.page_count * KV_PAGE_TOKENS, dtype_name(e->layout.type));
-    log_info("engine", "memory", "what=activations mib=%.1f rows=%u", (double)e->f.memory_bytes / 0x1p20, e->opt.max_rows);
-    log_info("engine", "memory", "what=total mib=%.1f backend=%s seqs=%u max_context=%u", (double)total / 0x1p20, engine_path(e),
-             e->opt.max_seqs, e->opt.max_context);
+    log_info("engine", "memory", "what=kv_pages mib=%.1f pages=%u page_kib=%zu tokens=%" PRIu64 " dtype=%s",
+             (double)e->kv_bytes / 0x1p20, e->opt.page_count, kv_page_bytes(&e->layout) >> 10,
+             (uint64_t)e->opt.page_count * KV_PAGE_TOKENS, dtype_name(e->layout.type));
+    log_info("engine", "memory", "what=activations mib=%.1f rows=%u", (double)e->f.memory_bytes / 0x1p20,
+             e->opt.max_rows);
+    log_info("engine", "memory", "what=total mib=%.1f backend=%s seqs=%u max_context=%u", (double)total / 0x1p20,
+             engine_path(e), e->opt.max_seqs, e->opt.max_context);
 }
 
 status engine_new(engine **out, const model *m, const engine_options *opt, errbuf *eb) {
@@ -65,13 +70,16 @@ status engine_new(engine **out, const model *m, const engine_options *opt, errbu
     e->ops = ops;
     e->opt = *opt;
     e->limits = (seq_limits){.vocab = m->vocab, .page_count = opt->page_count, .max_context = opt->max_context};
-    e->layout = (kv_layout){.type = opt->kv_type, .layers = m->layers, .kv_heads = m->kv_heads, .head_dim = m->head_dim};
+    e->layout =
+        (kv_layout){.type = opt->kv_type, .layers = m->layers, .kv_heads = m->kv_heads, .head_dim = m->head_dim};
     st = ops->open(&e->dev, &opt->device, eb);
     if (st != ST_OK) goto fail;
     st = ST_NOMEM;
-    if (!__builtin_mul_overflow((size_t)opt->page_count, kv_page_bytes(&e->layout), &e->kv_bytes)) e->kv = ops->mem_alloc(e->dev, e->kv_bytes);
+    if (!__builtin_mul_overflow((size_t)opt->page_count, kv_page_bytes(&e->layout), &e->kv_bytes))
+        e->kv = ops->mem_alloc(e->dev, e->kv_bytes);
     if (!e->kv) {
-        errf(eb, st, "engine: no memory for %u KV pages of %zu KiB: lower kv_pages", opt->page_count, kv_page_bytes(&e->layout) >> 10);
+        errf(eb, st, "engine: no memory for %u KV pages of %zu KiB: lower kv_pages", opt->page_count,
+             kv_page_bytes(&e->layout) >> 10);
         goto fail;
     }
     st = forward_init(&e->f, m, ops, e->dev, &e->layout, e->kv, opt->max_rows, eb);
@@ -102,7 +110,8 @@ void engine_free(engine *e) {
 
 engine_kv engine_kv_of(const engine *e) {
     PRE(e);
-    return (engine_kv){.ops = e->ops, .dev = e->dev, .layout = e->layout, .base = e->kv, .page_count = e->opt.page_count};
+    return (engine_kv){
+        .ops = e->ops, .dev = e->dev, .layout = e->layout, .base = e->kv, .page_count = e->opt.page_count};
 }
 
 const char *engine_path(const engine *e) {
@@ -132,6 +141,8 @@ static status place(engine *e, const step_item *it, uint32_t at, errbuf *eb) {
     PRE(it->slot < e->opt.max_seqs);
     seq *s = &e->seqs[it->slot];
     PRE(s->open);
+    PRE(s->last_step != e->step); /* one item per sequence: a second could move the page table of the first */
+    s->last_step = e->step;
     PRE(it->count > 0);
     PRE(it->count <= e->opt.max_rows - at);
     PRE(it->begin <= s->count && it->count <= s->count - it->begin);
@@ -192,10 +203,12 @@ static status sample_items(engine *e, const step_item *items, uint32_t count, st
     return ST_OK;
 }
 
-status engine_step(engine *e, const step_item *items, uint32_t count, const engine_hook *hook, step_result *results, errbuf *eb) {
+status engine_step(engine *e, const step_item *items, uint32_t count, const engine_hook *hook, step_result *results,
+                   errbuf *eb) {
     PRE(e && items && results);
     PRE(count > 0);
     uint32_t rows = 0;
+    e->step++;
     for (uint32_t i = 0; i < count; i++) {
         results[i] = (step_result){.tag = items[i].tag};
         status st = place(e, &items[i], rows, eb);
@@ -210,6 +223,7 @@ status engine_step(engine *e, const step_item *items, uint32_t count, const engi
 
 status engine_logits(engine *e, const step_item *item, float *logits, errbuf *eb) {
     PRE(e && item && logits);
+    e->step++;
     status st = place(e, item, 0, eb);
     if (st == ST_OK) st = forward_layers(&e->f, item->count, NULL, item, 1);
     for (uint32_t begin = 0; st == ST_OK && begin < item->count;) {

@@ -1,10 +1,13 @@
-/* engine - the loaded model, its page memory, and the sequences that are being computed: a step goes in, tokens come out.
+/* engine - the loaded model, its page memory, and the sequences that are being computed: a step goes in, tokens come
+ * out.
  *
  * A sequence is opened in a slot with its ids and its pages (ids of the worker's kv_pool; the engine never decides
- * which pages are whose), fed by steps, and closed. One step is any mixture of rows: chunks of prompts and single decode rows, up to max_rows.
- * A row's result does not depend on the mixture (ops.h), so a decode step is a chunk of one row.
+ * which pages are whose), fed by steps, and closed. One step is any mixture of rows: chunks of prompts and single
+ * decode rows, up to max_rows. A row's result does not depend on the mixture (ops.h), so a decode step is a chunk of
+ * one row.
  *
- * Thread: everything here belongs to the device thread, except engine_kv(), whose gather and scatter the transfer thread calls. */
+ * Thread: everything here belongs to the device thread, except engine_kv(), whose gather and scatter the transfer
+ * thread calls. */
 #ifndef BATON_ENGINE_ENGINE_H
 #define BATON_ENGINE_ENGINE_H
 
@@ -15,16 +18,17 @@
 typedef struct engine engine;
 
 typedef struct engine_options {
-    const char *backend;     /* "cpu" */
+    const char *backend; /* "cpu" */
     device_options device;
-    dtype kv_type;           /* DT_F16 or DT_F32 */
-    uint32_t page_count;     /* pages of KV_PAGE_TOKENS */
-    uint32_t max_rows;       /* rows of one step */
-    uint32_t max_seqs;       /* slots */
-    uint32_t max_context;    /* tokens of one sequence; <= model context unless the config forces more */
+    dtype kv_type;        /* DT_F16 or DT_F32 */
+    uint32_t page_count;  /* pages of KV_PAGE_TOKENS */
+    uint32_t max_rows;    /* rows of one step */
+    uint32_t max_seqs;    /* slots */
+    uint32_t max_context; /* tokens of one sequence; <= model context unless the config forces more */
 } engine_options;
 
-/* Opens the backend, allocates page memory and activations (ST_NOMEM names the sizes). Borrows `m` until engine_free. */
+/* Opens the backend, allocates page memory and activations (ST_NOMEM names the sizes). Borrows `m` until engine_free.
+ */
 status engine_new(engine **out, const model *m, const engine_options *opt, errbuf *eb);
 void engine_free(engine *e);
 
@@ -53,14 +57,15 @@ typedef struct engine_seq_init {
 status engine_seq_open(engine *e, uint32_t slot, const engine_seq_init *init, errbuf *eb);
 void engine_seq_close(engine *e, uint32_t slot);
 
-/* One sequence's share of a step: rows [begin, begin + count) of (prompt ++ output), whose KV is written; the rows before have theirs already. */
+/* One sequence's share of a step: rows [begin, begin + count) of (prompt ++ output), whose KV is written; the rows
+ * before have theirs already. */
 typedef struct step_item {
     uint32_t slot;
     uint32_t begin, count;
-    bool sample;             /* the last row's logits choose the next output token, which the engine appends to the sequence */
+    bool sample; /* the last row's logits choose the next output token, which the engine appends to the sequence */
     uint32_t new_page_count; /* pages appended to the table before the step, 0..8 */
     uint32_t new_pages[8];
-    uint64_t tag;            /* the caller's: comes back in the hook and the result */
+    uint64_t tag; /* the caller's: comes back in the hook and the result */
 } step_item;
 
 typedef struct step_result {

@@ -27,28 +27,23 @@ status forward_init(forward *f, const model *m, const backend_ops *ops, device *
 
     size_t q_dim = (size_t)m->heads * m->head_dim, kv_dim = (size_t)m->kv_heads * m->head_dim;
     const part parts[] = {
-        {"residual", &f->x, max_rows, m->dim},
-        {"block", &f->h, max_rows, m->dim},
-        {"queries", &f->q, max_rows, q_dim},
-        {"keys", &f->k, max_rows, kv_dim},
-        {"values", &f->v, max_rows, kv_dim},
-        {"attention", &f->att, max_rows, q_dim},
-        {"gate", &f->gate, max_rows, m->ffn_dim},
-        {"up", &f->up, max_rows, m->ffn_dim},
-        {"last_rows", &f->last, f->head_rows, m->dim},
-        {"logits", &f->logits, f->head_rows, m->vocab},
+        {"residual", &f->x, max_rows, m->dim},         {"block", &f->h, max_rows, m->dim},
+        {"queries", &f->q, max_rows, q_dim},           {"keys", &f->k, max_rows, kv_dim},
+        {"values", &f->v, max_rows, kv_dim},           {"attention", &f->att, max_rows, q_dim},
+        {"gate", &f->gate, max_rows, m->ffn_dim},      {"up", &f->up, max_rows, m->ffn_dim},
+        {"last_rows", &f->last, f->head_rows, m->dim}, {"logits", &f->logits, f->head_rows, m->vocab},
     };
     for (size_t i = 0; i < ARRAY_LEN(parts); i++) f->memory_bytes += part_bytes(&parts[i]);
     f->memory = ops->mem_alloc(dev, f->memory_bytes);
     if (!f->memory)
-        return errf(eb, ST_NOMEM, "engine: no memory for %zu MiB of activations (%u rows per step): lower max_rows", f->memory_bytes >> 20,
-                    max_rows);
+        return errf(eb, ST_NOMEM, "engine: no memory for %zu MiB of activations (%u rows per step): lower max_rows",
+                    f->memory_bytes >> 20, max_rows);
     size_t at = 0;
     for (size_t i = 0; i < ARRAY_LEN(parts); i++) {
         *parts[i].at = (float *)(f->memory + at);
         at += part_bytes(&parts[i]);
-        log_debug("engine", "activation", "what=%s rows=%zu cols=%zu kib=%zu", parts[i].name, parts[i].rows, parts[i].cols,
-                  part_bytes(&parts[i]) >> 10);
+        log_debug("engine", "activation", "what=%s rows=%zu cols=%zu kib=%zu", parts[i].name, parts[i].rows,
+                  parts[i].cols, part_bytes(&parts[i]) >> 10);
     }
     f->ids = xcalloc(max_rows, sizeof *f->ids);
     f->pos = xcalloc(max_rows, sizeof *f->pos);
@@ -66,14 +61,16 @@ void forward_done(forward *f) {
 
 /* --- the ops, so that the pass below reads like the paper --- */
 
-#define TRY(call)                                                                                                                \
-    do {                                                                                                                               \
-        status st_ = (call);                                                                                                       \
-        if (st_ != ST_OK) return st_;                                                                                               \
+#define TRY(call)                                                                                                      \
+    do {                                                                                                               \
+        status st_ = (call);                                                                                           \
+        if (st_ != ST_OK) return st_;                                                                                  \
     } while (0)
 
 static status norm(forward *f, const float *x, const tensor *weight, uint32_t rows, float *out) {
-    return f->ops->rmsnorm(f->dev, &(op_rmsnorm){.x = x, .weight = weight, .rows = rows, .dim = f->m->dim, .eps = f->m->norm_eps, .out = out});
+    return f->ops->rmsnorm(
+        f->dev,
+        &(op_rmsnorm){.x = x, .weight = weight, .rows = rows, .dim = f->m->dim, .eps = f->m->norm_eps, .out = out});
 }
 
 static status linear(forward *f, const float *x, const tensor *weight, uint32_t rows, float *out) {
@@ -82,19 +79,33 @@ static status linear(forward *f, const float *x, const tensor *weight, uint32_t 
 
 static status rope(forward *f, float *x, uint32_t heads, uint32_t rows) {
     const model *m = f->m;
-    return f->ops->rope(f->dev, &(op_rope){.x = x, .pos = f->pos, .rows = rows, .heads = heads, .head_dim = m->head_dim, .rope_dim = m->rope_dim,
-                                           .base = m->rope_base, .factors = m->rope_factors});
+    return f->ops->rope(f->dev, &(op_rope){.x = x,
+                                           .pos = f->pos,
+                                           .rows = rows,
+                                           .heads = heads,
+                                           .head_dim = m->head_dim,
+                                           .rope_dim = m->rope_dim,
+                                           .base = m->rope_base,
+                                           .factors = m->rope_factors});
 }
 
 static status remember(forward *f, uint32_t layer, uint32_t rows) {
-    return f->ops->kv_write(f->dev, &(op_kv_write){.layout = &f->layout, .kv = f->kv, .layer = layer, .k = f->k, .v = f->v,
-                                                   .refs = f->refs, .rows = rows});
+    return f->ops->kv_write(
+        f->dev,
+        &(op_kv_write){
+            .layout = &f->layout, .kv = f->kv, .layer = layer, .k = f->k, .v = f->v, .refs = f->refs, .rows = rows});
 }
 
 static status attend(forward *f, uint32_t layer, uint32_t rows) {
     const model *m = f->m;
-    return f->ops->attention(f->dev, &(op_attention){.layout = &f->layout, .kv = f->kv, .layer = layer, .q = f->q, .refs = f->refs,
-                                                     .rows = rows, .heads = m->heads, .scale = 1.0f / sqrtf((float)m->head_dim),
+    return f->ops->attention(f->dev, &(op_attention){.layout = &f->layout,
+                                                     .kv = f->kv,
+                                                     .layer = layer,
+                                                     .q = f->q,
+                                                     .refs = f->refs,
+                                                     .rows = rows,
+                                                     .heads = m->heads,
+                                                     .scale = 1.0f / sqrtf((float)m->head_dim),
                                                      .out = f->att});
 }
 
@@ -103,7 +114,8 @@ static status add(forward *f, uint32_t rows) {
 }
 
 static status gated(forward *f, uint32_t rows) {
-    return f->ops->silu_mul(f->dev, &(op_silu_mul){.gate = f->gate, .up = f->up, .rows = rows, .dim = f->m->ffn_dim, .out = f->gate});
+    return f->ops->silu_mul(
+        f->dev, &(op_silu_mul){.gate = f->gate, .up = f->up, .rows = rows, .dim = f->m->ffn_dim, .out = f->gate});
 }
 
 /* --- the pass --- */

@@ -2,17 +2,18 @@
  *
  *   raw logits -> bias -> penalties -> bans -> (greedy: arg max) -> temperature -> min-p -> top-k -> top-p -> race
  *
- * Gumbel-max picks arg max of z + g with g = -log(e), e = -log(u). Since exp is monotone that is the arg min of e / exp(z), a race of
- * exponential clocks; in this form most tokens are dismissed by a bound before any logarithm is taken (see race).
+ * Gumbel-max picks arg max of z + g with g = -log(e), e = -log(u). Since exp is monotone that is the arg min of e /
+ * exp(z), a race of exponential clocks; in this form most tokens are dismissed by a bound before any logarithm is taken
+ * (see race).
  *
- * The uniform number of a token is word id % 4 of Philox(key = seed, counter = {id / 4, position, choice, 0}): it depends on nothing
- * else, so neither the filters nor the order of the candidates move it, and a replay draws the same.
+ * The uniform number of a token is word id % 4 of Philox(key = seed, counter = {id / 4, position, choice, 0}): it
+ * depends on nothing else, so neither the filters nor the order of the candidates move it, and a replay draws the same.
  *
- * min_tokens bans the end-of-generation ids and the stop ids. ignore_eos bans nothing, and does not lift that ban either: it only
- * says that an end id does not end the sequence (as in vLLM).
+ * min_tokens bans the end-of-generation ids and the stop ids. ignore_eos bans nothing, and does not lift that ban
+ * either: it only says that an end id does not end the sequence (as in vLLM).
  *
- * Top-k and top-p are sets: the shortest run of best tokens that has k members, or mass p. It is found by selection in O(vocab)
- * (quickselect, by count or by mass); nothing is sorted. */
+ * Top-k and top-p are sets: the shortest run of best tokens that has k members, or mass p. It is found by selection in
+ * O(vocab) (quickselect, by count or by mass); nothing is sorted. */
 #include "engine/sampler.h"
 
 #include "base/mem.h"
@@ -97,8 +98,8 @@ static race race_start(const sample_input *in) {
                   .winner = -1};
 }
 
-/* Since -log(u) >= 1 - u, a candidate with (1 - u) / p above the best so far has lost, and most are dismissed so; the margin is far
- * larger than the rounding errors, so the shortcut never decides. */
+/* Since -log(u) >= 1 - u, a candidate with (1 - u) / p above the best so far has lost, and most are dismissed so; the
+ * margin is far larger than the rounding errors, so the shortcut never decides. */
 static inline void race_enter(race *r, int32_t id, float p) {
     uint32_t group = (uint32_t)id / 4;
     if (group != r->group) {
@@ -125,7 +126,8 @@ static void add_bias(sampler *s, const sampling *p) {
 
 /* A penalised logit stays finite, or a tiny repetition penalty would make several tokens equally infinite. */
 static float penalised(float logit, uint32_t seen, const sampling *p) {
-    if (p->repetition_penalty != 1.0f) logit = logit > 0 ? logit / p->repetition_penalty : logit * p->repetition_penalty;
+    if (p->repetition_penalty != 1.0f)
+        logit = logit > 0 ? logit / p->repetition_penalty : logit * p->repetition_penalty;
     uint32_t times = seen & ~SEEN_PROMPT;
     if (times > 0) logit -= p->frequency_penalty * (float)times + p->presence_penalty;
     return logit > FLT_MAX ? FLT_MAX : logit;
@@ -147,7 +149,8 @@ static bool penalises(const sampling *p) {
 static void apply_penalties(sampler *s, const sample_input *in) {
     const sampling *p = in->params;
     if (!penalises(p)) return;
-    uint32_t prompt_count = p->repetition_penalty != 1.0f ? in->prompt_count : 0; /* the others are about the output only */
+    uint32_t prompt_count =
+        p->repetition_penalty != 1.0f ? in->prompt_count : 0; /* the others are about the output only */
     for (uint32_t i = 0; i < prompt_count; i++) s->seen[in->prompt[i]] = SEEN_PROMPT;
     for (uint32_t i = 0; i < in->output_count; i++) s->seen[in->output[i]]++;
     serve_penalties(s, in->prompt, prompt_count, p);
@@ -209,7 +212,8 @@ static double mass_of(const float *p, uint32_t count) {
 static uint32_t collect(sampler *s, float floor) {
     uint32_t count = 0;
     for (uint32_t i = 0; i < s->vocab; i++)
-        if (s->p[i] > 0 && s->p[i] >= floor) s->list[count++] = (candidate){.z = s->logits[i], .p = s->p[i], .id = (int32_t)i};
+        if (s->p[i] > 0 && s->p[i] >= floor)
+            s->list[count++] = (candidate){.z = s->logits[i], .p = s->p[i], .id = (int32_t)i};
     return count;
 }
 
@@ -231,8 +235,8 @@ static void place_pivot(candidate *first, candidate *middle, candidate *last) {
     swap(first, middle);
 }
 
-/* Moves to the front the shortest run of best candidates that has `most` members or mass `need`, and returns its length.
- * Invariant: [0, low) is in the run and does not fill it; [0, high) fills it or is everything. */
+/* Moves to the front the shortest run of best candidates that has `most` members or mass `need`, and returns its
+ * length. Invariant: [0, low) is in the run and does not fill it; [0, high) fills it or is everything. */
 static uint32_t cut(candidate *c, uint32_t count, uint32_t most, double need) {
     uint32_t low = 0, high = count;
     double mass = 0; /* of [0, low) */
@@ -259,7 +263,8 @@ static uint32_t cut(candidate *c, uint32_t count, uint32_t most, double need) {
     return high;
 }
 
-/* Tokens below (1 - top_p) / count of the mass cannot belong to the run: what follows one of them would not fill the rest. */
+/* Tokens below (1 - top_p) / count of the mass cannot belong to the run: what follows one of them would not fill the
+ * rest. */
 static uint32_t filter(sampler *s, const sampling *p) {
     bool by_k = p->top_k > 0 && (uint32_t)p->top_k < s->vocab;
     if (!by_k) {
@@ -327,7 +332,9 @@ status sampler_next(sampler *s, const sample_input *in, token_out *out, errbuf *
     PRE(in->params->repetition_penalty > 0);
 
     int32_t best = arg_max(in->logits, s->vocab);
-    if (best < 0) return errf(eb, ST_CORRUPT, "sampler: a logit is not a number, or all are -infinity: the weights or the machine are broken");
+    if (best < 0)
+        return errf(eb, ST_CORRUPT,
+                    "sampler: a logit is not a number, or all are -infinity: the weights or the machine are broken");
     const float *logits = in->logits;
     if (changes_logits(in) || in->params->temperature > 0) {
         memcpy(s->logits, in->logits, s->vocab * sizeof *s->logits);
@@ -338,7 +345,8 @@ status sampler_next(sampler *s, const sample_input *in, token_out *out, errbuf *
         apply_penalties(s, in);
         ban_ends(s, in);
         best = arg_max(s->logits, s->vocab);
-        if (best < 0) return errf(eb, ST_CORRUPT, "sampler: every token is banned by min_tokens, stop ids and logit_bias");
+        if (best < 0)
+            return errf(eb, ST_CORRUPT, "sampler: every token is banned by min_tokens, stop ids and logit_bias");
     }
     token_out chosen = {.id = best, .fin = FINISH_NONE};
     if (in->params->temperature > 0) chosen.id = draw(s, in, logits[best]);

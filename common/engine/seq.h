@@ -1,6 +1,7 @@
 /* seq - one slot of the engine: a sequence's ids, its page table and its sampling parameters. Internal to the engine.
  *
- * Ids and pages grow by doubling up to what max_context needs, so a token costs an allocation only log2(context) times. */
+ * Ids and pages grow by doubling up to what max_context needs, so a token costs an allocation only log2(context) times.
+ */
 #ifndef BATON_ENGINE_SEQ_H
 #define BATON_ENGINE_SEQ_H
 
@@ -14,7 +15,8 @@ typedef struct seq {
     uint32_t capacity;     /* of ids */
     uint32_t *pages;       /* [page_capacity] page table */
     uint32_t page_count, page_capacity;
-    sampling params; /* its arrays are owned here */
+    uint64_t last_step; /* number of the newest step it took part in; 0 = none */
+    sampling params;    /* its arrays are owned here */
 } seq;
 
 /* What a sequence's numbers are checked against. */
@@ -24,7 +26,8 @@ typedef struct seq_limits {
     uint32_t max_context; /* tokens; one more may be chosen, which is never computed */
 } seq_limits;
 
-/* ST_INVALID when an id, a page or a parameter is out of range: nothing that came over a wire reaches a kernel unchecked. */
+/* ST_INVALID when an id, a page or a parameter is out of range: nothing that came over a wire reaches a kernel
+ * unchecked. */
 status seq_init(seq *s, const engine_seq_init *init, const seq_limits *lim, errbuf *eb);
 void seq_done(seq *s); /* a closed slot is fine */
 status seq_add_pages(seq *s, const uint32_t *pages, uint32_t count, const seq_limits *lim, errbuf *eb);

@@ -53,7 +53,8 @@ static void read_answers(answers *a) {
             uint32_t n = a->top_count++;
             assert_true(n < TOPS_MAX);
             assert_int_equal(fscanf(in, "%u", &a->top[n].position), 1);
-            for (int i = 0; i < TOP; i++) assert_int_equal(fscanf(in, "%d:%f", &a->top[n].id[i], &a->top[n].logit[i]), 2);
+            for (int i = 0; i < TOP; i++)
+                assert_int_equal(fscanf(in, "%d:%f", &a->top[n].id[i], &a->top[n].logit[i]), 2);
         } else {
             assert_string_equal(what, "greedy");
             uint32_t n = a->text_count++;
@@ -108,7 +109,8 @@ static void open_ids(engine *e, const int32_t *ids, uint32_t count) {
     assert_int_equal(engine_seq_open(e, 0, &init, NULL), ST_OK);
 }
 
-/* The eight best logits after the stored positions below `rows`: the values, and that no other token is above the eighth. */
+/* The eight best logits after the stored positions below `rows`: the values, and that no other token is above the
+ * eighth. */
 static void expect_top(const fixture *f, const char *backend, dtype kv, uint32_t rows, float tolerance) {
     const answers *a = &f->a;
     engine *e = engine_of(f, backend, 2, kv);
@@ -121,8 +123,8 @@ static void expect_top(const fixture *f, const char *backend, dtype kv, uint32_t
         const float *row = logits + a->top[n].position * vocab;
         for (int i = 0; i < TOP; i++) {
             if (fabsf(row[a->top[n].id[i]] - a->top[n].logit[i]) < tolerance) continue;
-            fail_msg("%s, position %u, token %d: logit %f, transformers has %f", backend, a->top[n].position, a->top[n].id[i],
-                     (double)row[a->top[n].id[i]], (double)a->top[n].logit[i]);
+            fail_msg("%s, position %u, token %d: logit %f, transformers has %f", backend, a->top[n].position,
+                     a->top[n].id[i], (double)row[a->top[n].id[i]], (double)a->top[n].logit[i]);
         }
         uint32_t above = 0;
         for (size_t i = 0; i < vocab; i++) above += row[i] > a->top[n].logit[TOP - 1] + tolerance;

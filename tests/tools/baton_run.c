@@ -43,16 +43,36 @@ static const struct argp_option options[] = {
 static error_t parse(int key, char *arg, struct argp_state *state) {
     run_options *o = state->input;
     switch (key) {
-    case 'p': o->prompt = arg; return 0;
-    case 'n': o->count = (uint32_t)strtoul(arg, NULL, 10); return 0;
-    case OPT_IDS: o->ids = arg; return 0;
-    case OPT_CHAT: o->chat = arg; return 0;
-    case OPT_BACKEND: o->backend = arg; return 0;
-    case OPT_ISA: o->isa = arg; return 0;
-    case OPT_THREADS: o->threads = (uint32_t)strtoul(arg, NULL, 10); return 0;
-    case OPT_KV: o->kv = arg; return 0;
-    case OPT_LOGITS: o->logits = arg; return 0;
-    case OPT_BENCH: o->bench = (uint32_t)strtoul(arg, NULL, 10); return 0;
+    case 'p':
+        o->prompt = arg;
+        return 0;
+    case 'n':
+        o->count = (uint32_t)strtoul(arg, NULL, 10);
+        return 0;
+    case OPT_IDS:
+        o->ids = arg;
+        return 0;
+    case OPT_CHAT:
+        o->chat = arg;
+        return 0;
+    case OPT_BACKEND:
+        o->backend = arg;
+        return 0;
+    case OPT_ISA:
+        o->isa = arg;
+        return 0;
+    case OPT_THREADS:
+        o->threads = (uint32_t)strtoul(arg, NULL, 10);
+        return 0;
+    case OPT_KV:
+        o->kv = arg;
+        return 0;
+    case OPT_LOGITS:
+        o->logits = arg;
+        return 0;
+    case OPT_BENCH:
+        o->bench = (uint32_t)strtoul(arg, NULL, 10);
+        return 0;
     case ARGP_KEY_ARG:
         if (o->model) return ARGP_ERR_UNKNOWN;
         o->model = arg;
@@ -73,7 +93,8 @@ static status encode_chat(const model *m, const char *text, token_list *out, err
     const chat_message msg = {.role = "user", .content = text, .content_len = strlen(text)};
     status st = chat_template_init(&c, m->file, eb);
     if (st == ST_OK) st = chat_render(&c, &msg, 1, &prompt, &span, eb);
-    const encode_options opt = {.add_special = true, .parse_special = true, .plain = &span, .plain_count = 1, .max_tokens = m->context};
+    const encode_options opt = {
+        .add_special = true, .parse_special = true, .plain = &span, .plain_count = 1, .max_tokens = m->context};
     if (st == ST_OK) st = tokenizer_encode(m->tok, prompt.data, prompt.len, &opt, out, eb);
     buf_done(&prompt);
     chat_template_done(&c);
@@ -89,7 +110,8 @@ static status read_prompt(const run_options *o, const model *m, token_list *out,
     if (o->ids) {
         for (char *at = (char *)o->ids, *end = at; *at; at = *end ? end + 1 : end) {
             long id = strtol(at, &end, 10);
-            if (end == at || (*end && *end != ',')) return errf(eb, ST_INVALID, "--ids: '%.20s': want numbers with commas", at);
+            if (end == at || (*end && *end != ','))
+                return errf(eb, ST_INVALID, "--ids: '%.20s': want numbers with commas", at);
             token_list_add(out, (int32_t)id);
         }
         return ST_OK;
@@ -154,8 +176,9 @@ static status generate(engine *e, const model *m, uint32_t prompt_count, const r
     detok_end(&d, &text);
     if (st == ST_OK) {
         if (!o->bench) printf("%s\n", text.data ? text.data : "");
-        fprintf(stderr, "ids %s\nprefill %u tokens %.1f tok/s, decode %u tokens %.1f tok/s\n", ids.data ? ids.data : "", prompt_count,
-                prompt_count / ((double)(first - start) / 1e9), done - 1, (done - 1) / ((double)(end - first) / 1e9));
+        fprintf(stderr, "ids %s\nprefill %u tokens %.1f tok/s, decode %u tokens %.1f tok/s\n", ids.data ? ids.data : "",
+                prompt_count, prompt_count / ((double)(first - start) / 1e9), done - 1,
+                (done - 1) / ((double)(end - first) / 1e9));
     }
     buf_done(&ids);
     buf_done(&text);
@@ -170,7 +193,9 @@ static status open_engine(engine **out, const model *m, const run_options *o, ui
     const engine_options opt = {
         .backend = o->backend,
         .device = {.threads = o->threads, .isa = o->isa},
-        .kv_type = !o->kv ? ops->kv_default() : strcmp(o->kv, "f32") == 0 ? DT_F32 : DT_F16,
+        .kv_type = !o->kv                      ? ops->kv_default()
+                   : strcmp(o->kv, "f32") == 0 ? DT_F32
+                                               : DT_F16,
         .page_count = kv_pages_for(tokens),
         .max_rows = CHUNK,
         .max_seqs = 1,
@@ -194,10 +219,14 @@ static status run(const run_options *o, errbuf *eb) {
     for (uint32_t i = 0; i < page_count; i++) pages[i] = i;
     sampling greedy = sampling_default();
     greedy.temperature = 0;
-    const engine_seq_init init = {
-        .prompt = prompt.ids, .prompt_count = prompt.count, .params = &greedy, .pages = pages, .page_count = page_count};
+    const engine_seq_init init = {.prompt = prompt.ids,
+                                  .prompt_count = prompt.count,
+                                  .params = &greedy,
+                                  .pages = pages,
+                                  .page_count = page_count};
     st = engine_seq_open(e, 0, &init, eb);
-    if (st == ST_OK) st = o->logits ? write_logits(e, m, prompt.count, o->logits, eb) : generate(e, m, prompt.count, o, eb);
+    if (st == ST_OK)
+        st = o->logits ? write_logits(e, m, prompt.count, o->logits, eb) : generate(e, m, prompt.count, o, eb);
 
 done:
     free(pages);

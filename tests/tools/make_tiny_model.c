@@ -1,9 +1,11 @@
-/* make_tiny_model - writes a small GGUF checkpoint of the llama architecture for tests: make-tiny-model OUT.gguf [--seed N]
+/* make_tiny_model - writes a small GGUF checkpoint of the llama architecture for tests: make-tiny-model OUT.gguf
+ * [--seed N]
  *
- * It is valid in every respect (any GGUF reader takes it) and knows nothing: its weights are random, but scaled so that greedy text wanders
- * instead of falling into a loop - large queries and keys, so that attention picks a few positions, which differ from step to step -
- * and so that the best token stands clear of the second. All six weight types take turns over the matrices, so a test
- * that runs it has run every block format. End-of-generation tokens have small logits: they do not come by accident.
+ * It is valid in every respect (any GGUF reader takes it) and knows nothing: its weights are random, but scaled so that
+ * greedy text wanders instead of falling into a loop - large queries and keys, so that attention picks a few positions,
+ * which differ from step to step - and so that the best token stands clear of the second. All six weight types take
+ * turns over the matrices, so a test that runs it has run every block format. End-of-generation tokens have small
+ * logits: they do not come by accident.
  *
  * The tokenizer is byte-level BPE: three specials, the 256 bytes, and every prefix of a list of words, among them
  * characters of several bytes and half a character. Its chat template is ChatML with a default system prompt. */
@@ -25,17 +27,25 @@ enum { TOKENS_MAX = 2048, TENSORS_MAX = 3 + LAYERS * 9, SPECIALS = 3 };
 static const char chat_template[] =
     "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}{{ '<|im_start|>system\n"
     "You are a helpful AI assistant named Tiny<|im_end|>\n' }}{% endif %}{{'<|im_start|>' + message['role'] + '\n' + "
-    "message['content'] + '<|im_end|>' + '\n'}}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
+    "message['content'] + '<|im_end|>' + '\n'}}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' "
+    "}}{% endif %}";
 
-/* Words as bytes; a blank before a word belongs to it. The last ones are UTF-8: whole characters and a beginning of one. */
-static const char words[] =
-    " the| of| and| to| in| a| is| that| for| it| as| was| with| be| by| on| not| he| his| but| at| are| this| have| from| or| had| an|"
-    " they| which| one| you| were| all| her| she| there| would| their| we| him| been| has| when| who| will| no| more| if| out| so|"
-    " up| said| what| its| about| than| into| them| can| only| other| time| new| some| could| these| two| may| first| then| do| any|"
-    " like| my| now| over| such| our| man| me| even| most| made| after| also| well| before| must| through| years| where| much| your|"
-    " way| down| should| because| long| each| just| state| those| people| too| world| little| good| very| make| water| write| story|"
-    " hello| cat| dog| sea| sun| light| night| page| token| model| cache| work| hand| Once| upon| capital| France| question|"
-    "The|What|How|Why|Write|user|assistant|system|Hello|ing|tion|ment|ness|ed|er|ly|est|able|con|pro|re|un|\n\n|  |    |...|é|ü|ß|“|日|語|\xF0\x9F";
+/* Words as bytes; a blank before a word belongs to it. The last ones are UTF-8: whole characters and a beginning of
+ * one. */
+static const char words[] = " the| of| and| to| in| a| is| that| for| it| as| was| with| be| by| on| not| he| his| "
+                            "but| at| are| this| have| from| or| had| an|"
+                            " they| which| one| you| were| all| her| she| there| would| their| we| him| been| has| "
+                            "when| who| will| no| more| if| out| so|"
+                            " up| said| what| its| about| than| into| them| can| only| other| time| new| some| could| "
+                            "these| two| may| first| then| do| any|"
+                            " like| my| now| over| such| our| man| me| even| most| made| after| also| well| before| "
+                            "must| through| years| where| much| your|"
+                            " way| down| should| because| long| each| just| state| those| people| too| world| little| "
+                            "good| very| make| water| write| story|"
+                            " hello| cat| dog| sea| sun| light| night| page| token| model| cache| work| hand| Once| "
+                            "upon| capital| France| question|"
+                            "The|What|How|Why|Write|user|assistant|system|Hello|ing|tion|ment|ness|ed|er|ly|est|able|"
+                            "con|pro|re|un|\n\n|  |    |...|é|ü|ß|“|日|語|\xF0\x9F";
 
 /* --- random numbers --- */
 
@@ -50,7 +60,8 @@ static uint64_t dice_next(dice *d) { /* splitmix64 */
     return z ^ z >> 31;
 }
 
-/* Nearly normal, mean 0, deviation 1, within +-3.5: a sum of four uniform numbers, so that no libm decides on the file's bytes. */
+/* Nearly normal, mean 0, deviation 1, within +-3.5: a sum of four uniform numbers, so that no libm decides on the
+ * file's bytes. */
 static float dice_normal(dice *d) {
     uint64_t bits = dice_next(d);
     int32_t sum = 0;
@@ -112,12 +123,24 @@ static uint16_t bf16_of_f32(float x) {
 
 static void pack_block(dtype type, const float *w, uint8_t *out) {
     switch (type) {
-    case DT_F32: memcpy(out, w, sizeof *w); return;
-    case DT_F16: put16(out, half_of_f32(*w)); return;
-    case DT_BF16: put16(out, bf16_of_f32(*w)); return;
-    case DT_Q8_0: pack_q8_0(w, out); return;
-    case DT_Q4_0: pack_q4_0(w, out); return;
-    case DT_Q4_1: pack_q4_1(w, out); return;
+    case DT_F32:
+        memcpy(out, w, sizeof *w);
+        return;
+    case DT_F16:
+        put16(out, half_of_f32(*w));
+        return;
+    case DT_BF16:
+        put16(out, bf16_of_f32(*w));
+        return;
+    case DT_Q8_0:
+        pack_q8_0(w, out);
+        return;
+    case DT_Q4_0:
+        pack_q4_0(w, out);
+        return;
+    case DT_Q4_1:
+        pack_q4_1(w, out);
+        return;
     }
 }
 
@@ -191,7 +214,8 @@ static char *written(const char *bytes, size_t len) {
     for (size_t i = 0; i < len; i++) {
         uint32_t byte = (unsigned char)bytes[i], code = 256;
         bool visible = (byte >= 0x21 && byte <= 0x7E) || (byte >= 0xA1 && byte <= 0xAC) || byte >= 0xAE;
-        for (uint32_t b = 0; b < byte && !visible; b++) code += !((b >= 0x21 && b <= 0x7E) || (b >= 0xA1 && b <= 0xAC) || b >= 0xAE);
+        for (uint32_t b = 0; b < byte && !visible; b++)
+            code += !((b >= 0x21 && b <= 0x7E) || (b >= 0xA1 && b <= 0xAC) || b >= 0xAE);
         if (visible) code = byte;
         if (code < 0x80) {
             buf_addf(&out, "%c", (char)code);
@@ -288,9 +312,10 @@ static void put_info(file *f, const char *name, dtype type, uint32_t rows, uint3
     f->tensor_count++;
 }
 
-/* A random matrix with deviation `scale` / sqrt(cols): from an input of deviation 1 it makes an output of deviation `scale`. The first
- * `quiet` rows are ten times smaller. */
-static void put_matrix(file *f, const char *name, dtype type, uint32_t rows, uint32_t cols, float scale, uint32_t quiet) {
+/* A random matrix with deviation `scale` / sqrt(cols): from an input of deviation 1 it makes an output of deviation
+ * `scale`. The first `quiet` rows are ten times smaller. */
+static void put_matrix(file *f, const char *name, dtype type, uint32_t rows, uint32_t cols, float scale,
+                       uint32_t quiet) {
     put_info(f, name, type, rows, cols);
     float w[32], unit = scale / sqrtf((float)cols);
     uint32_t step = dtype_block_weights(type), bytes = dtype_block_bytes(type);
@@ -321,8 +346,12 @@ static void put_layer(file *f, uint32_t layer) {
         uint32_t rows, cols;
         float scale;
     } parts[] = {
-        {"attn_q", HEADS * HEAD_DIM, DIM, 2.0f},    {"attn_k", KV_HEADS * HEAD_DIM, DIM, 2.0f}, {"attn_v", KV_HEADS * HEAD_DIM, DIM, 1.5f},
-        {"attn_output", DIM, HEADS * HEAD_DIM, 1.5f}, {"ffn_gate", FFN, DIM, 1.5f},               {"ffn_up", FFN, DIM, 1.5f},
+        {"attn_q", HEADS * HEAD_DIM, DIM, 2.0f},
+        {"attn_k", KV_HEADS * HEAD_DIM, DIM, 2.0f},
+        {"attn_v", KV_HEADS * HEAD_DIM, DIM, 1.5f},
+        {"attn_output", DIM, HEADS * HEAD_DIM, 1.5f},
+        {"ffn_gate", FFN, DIM, 1.5f},
+        {"ffn_up", FFN, DIM, 1.5f},
         {"ffn_down", DIM, FFN, 1.0f},
     };
     char name[64];
@@ -351,11 +380,14 @@ static bool write_file(const file *f, const char *path) {
     /* Tests that start at the same time may both make it: a rename shows either all of it or nothing. */
     char *temporary = xasprintf("%s.new", path);
     FILE *out = fopen(temporary, "wb");
-    bool ok = out && fwrite(head.data, 1, head.len, out) == head.len && fwrite(f->data.data, 1, f->data.len, out) == f->data.len;
+    bool ok = out && fwrite(head.data, 1, head.len, out) == head.len &&
+              fwrite(f->data.data, 1, f->data.len, out) == f->data.len;
     if (out && fclose(out) != 0) ok = false;
     if (ok) ok = rename(temporary, path) == 0;
-    if (!ok) perror(path);
-    else printf("%s: %u tensors, %zu bytes\n", path, f->tensor_count, head.len + f->data.len);
+    if (!ok)
+        perror(path);
+    else
+        printf("%s: %u tensors, %zu bytes\n", path, f->tensor_count, head.len + f->data.len);
     free(temporary);
     buf_done(&head);
     return ok;

@@ -64,11 +64,12 @@ static sampling greedy(void) {
 }
 
 /* Opens `slot` with a page table of `page_count` pages first, first + stride, ... */
-static void open_at(engine *e, uint32_t slot, const int32_t *prompt, uint32_t count, const sampling *p, uint32_t first, uint32_t stride,
-                    uint32_t page_count) {
+static void open_at(engine *e, uint32_t slot, const int32_t *prompt, uint32_t count, const sampling *p, uint32_t first,
+                    uint32_t stride, uint32_t page_count) {
     uint32_t pages[PAGES];
     for (uint32_t i = 0; i < page_count; i++) pages[i] = first + i * stride;
-    const engine_seq_init init = {.prompt = prompt, .prompt_count = count, .params = p, .pages = pages, .page_count = page_count};
+    const engine_seq_init init = {
+        .prompt = prompt, .prompt_count = count, .params = p, .pages = pages, .page_count = page_count};
     assert_int_equal(engine_seq_open(e, slot, &init, NULL), ST_OK);
 }
 
@@ -99,8 +100,8 @@ static void *copy_pages(const engine *e, size_t *bytes) {
 
 /* --- the same bytes --- */
 
-static void kv_is_the_same_by_any_chunks(const fixture *f, const char *backend, dtype kv, const uint32_t *chunks, uint32_t chunk_count,
-                                         uint32_t threads_max) {
+static void kv_is_the_same_by_any_chunks(const fixture *f, const char *backend, dtype kv, const uint32_t *chunks,
+                                         uint32_t chunk_count, uint32_t threads_max) {
     const sampling p = greedy();
     void *want = NULL;
     token_out first = {0};
@@ -198,7 +199,7 @@ static void a_result_does_not_depend_on_its_neighbours(void **state) {
             open_at(e, s, f->prompt + s, 3 + s % 3, &p, s * 2, 1, 1);
             items[s] = (step_item){.slot = s, .count = 3 + s % 3, .sample = true, .tag = s};
         }
-        token_out (*out)[2] = mixed ? together : alone;
+        token_out(*out)[2] = mixed ? together : alone;
         for (int round = 0; round < 2; round++) {
             if (mixed) assert_int_equal(engine_step(e, items, N, NULL, results, NULL), ST_OK);
             for (uint32_t s = 0; s < N; s++) {
@@ -253,8 +254,13 @@ static void a_replay_continues_with_the_same_tokens(void **state) {
     for (uint32_t i = 0; i < OUT; i++) ids[i] = token[i].id;
 
     uint32_t pages[] = {200, 150, 120, 99, 98, 97};
-    const engine_seq_init init = {
-        .prompt = f->prompt, .prompt_count = 50, .output = ids, .output_count = CUT, .params = &p, .pages = pages, .page_count = 6};
+    const engine_seq_init init = {.prompt = f->prompt,
+                                  .prompt_count = 50,
+                                  .output = ids,
+                                  .output_count = CUT,
+                                  .params = &p,
+                                  .pages = pages,
+                                  .page_count = 6};
     assert_int_equal(engine_seq_open(e, 1, &init, NULL), ST_OK);
     token_out again = prefill(e, 1, 50 + CUT, 32);
     for (uint32_t i = CUT;; i++) {
@@ -279,8 +285,14 @@ static void kv_that_moved_to_another_engine_decodes_the_same(void **state) {
     void *wire = xcalloc(1, bytes);
     const uint32_t from_pages[] = {30, 32, 34, 36}, to_pages[] = {9, 3, 77, 4, 200};
     uint64_t sent, got;
-    op_kv_copy copy = {.layout = &a.layout, .kv = a.base, .pages = from_pages, .token_count = N, .layer_end = a.layout.layers,
-                       .wire = wire, .seed = 5, .checksum = &sent};
+    op_kv_copy copy = {.layout = &a.layout,
+                       .kv = a.base,
+                       .pages = from_pages,
+                       .token_count = N,
+                       .layer_end = a.layout.layers,
+                       .wire = wire,
+                       .seed = 5,
+                       .checksum = &sent};
     assert_int_equal(a.ops->kv_gather(a.dev, &copy), ST_OK);
     copy.kv = b.base;
     copy.pages = to_pages;
@@ -288,8 +300,13 @@ static void kv_that_moved_to_another_engine_decodes_the_same(void **state) {
     assert_int_equal(b.ops->kv_scatter(b.dev, &copy), ST_OK);
     assert_true(sent == got);
 
-    const engine_seq_init init = {
-        .prompt = f->prompt, .prompt_count = N, .output = &first.id, .output_count = 1, .params = &p, .pages = to_pages, .page_count = 5};
+    const engine_seq_init init = {.prompt = f->prompt,
+                                  .prompt_count = N,
+                                  .output = &first.id,
+                                  .output_count = 1,
+                                  .params = &p,
+                                  .pages = to_pages,
+                                  .page_count = 5};
     assert_int_equal(engine_seq_open(to, 0, &init, NULL), ST_OK);
     for (uint32_t i = 0; i < OUT; i++) {
         step_result here = step_one(from, 0, N + i, 1, true), there = step_one(to, 0, N + i, 1, true);
@@ -331,8 +348,15 @@ static void cpu_logits_are_close_to_ref(void **state) {
 
 static void greedy_text_of_the_tiny_model_wanders(void **state) {
     fixture *f = *state;
-    static const char *const prompts[] = {"Once upon a time", "Hello", "The capital of France is", "a", "1 2 3 4", "What is the page?",
-                                          "\n\n", "日本語 text", "model model model model"};
+    static const char *const prompts[] = {"Once upon a time",
+                                          "Hello",
+                                          "The capital of France is",
+                                          "a",
+                                          "1 2 3 4",
+                                          "What is the page?",
+                                          "\n\n",
+                                          "日本語 text",
+                                          "model model model model"};
     sampling p = greedy();
     p.logprobs = -1;
     engine *e = engine_of(f, "cpu", 1, DT_F16);
@@ -430,7 +454,8 @@ static void nothing_out_of_range_is_opened(void **state) {
     bad[3].bias_count = 1;
     bad[4].top_p = 0;
     bad[5].min_p = 2;
-    const engine_seq_init ok = {.prompt = f->prompt, .prompt_count = 3, .params = &good, .pages = &page, .page_count = 1};
+    const engine_seq_init ok = {
+        .prompt = f->prompt, .prompt_count = 3, .params = &good, .pages = &page, .page_count = 1};
     engine_seq_init init[12];
     for (int i = 0; i < 12; i++) init[i] = ok;
     init[0].prompt_count = 0;
