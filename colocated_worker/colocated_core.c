@@ -1,8 +1,10 @@
-/* colocated_core - requests that stay in one worker: PREFILL{then_decode} -> chunks -> TOKENS[k] -> one token per step -> end.
+/* colocated_core - requests that stay in one worker: PREFILL{then_decode} -> chunks -> TOKENS[k] -> one token per step
+ * -> end.
  *
- * The baseline without a hand-off. A request takes an engine slot and pages for its prompt and the first decode row when it
- * comes, or is refused with NO_ROOM (the queue lives in the coordinator). Which phase gets the next step is colocated_policy's
- * decision. Out of pages: the youngest request is preempted, whether it decodes already or not; it keeps nothing. */
+ * The baseline without a hand-off. A request takes an engine slot and pages for its prompt and the first decode row
+ * when it comes, or is refused with NO_ROOM (the queue lives in the coordinator). Which phase gets the next step is
+ * colocated_policy's decision. Out of pages: the youngest request is preempted, whether it decodes already or not; it
+ * keeps nothing. */
 #include "base/mem.h"
 #include "colocated_worker/colocated_policy.h"
 #include "worker/wtable.h"
@@ -73,9 +75,12 @@ static void on_prefill(colocated_core *c, const ctl_msg *m) {
 static void colocated_ctl(void *core, const ctl_msg *m, uint64_t now_ns) {
     colocated_core *c = core;
     (void)now_ns;
-    if (m->kind == CTL_PREFILL) on_prefill(c, m);
-    else if (m->kind == CTL_RELEASE || m->kind == CTL_CANCEL || m->kind == CTL_DROP) wtable_release(&c->t, m);
-    else c->t.counters.stale++;
+    if (m->kind == CTL_PREFILL)
+        on_prefill(c, m);
+    else if (m->kind == CTL_RELEASE || m->kind == CTL_CANCEL || m->kind == CTL_DROP)
+        wtable_release(&c->t, m);
+    else
+        c->t.counters.stale++;
 }
 
 static void colocated_row(wtable *t, wseq *s, const step_item *item, const step_result *r) {

@@ -21,13 +21,18 @@ bool colocated_policy_find(const char *name, colocated_policy *out) {
     return false;
 }
 
-colocated_split colocated_policy_divide(colocated_policy policy, uint32_t decoding, uint32_t waiting, uint32_t max_rows) {
+colocated_split colocated_policy_divide(colocated_policy policy, uint32_t decoding, uint32_t waiting,
+                                        uint32_t max_rows) {
     PRE(max_rows > KV_PAGE_TOKENS);
     colocated_split split = {.decode_rows = MIN(decoding, max_rows), .prompts = waiting > 0};
     if (waiting == 0) return split;
     switch (policy) {
-    case COLOCATED_CHUNKED: split.decode_rows = MIN(decoding, max_rows - KV_PAGE_TOKENS); break;
-    case COLOCATED_PREFILL_FIRST: split.decode_rows = 0; break;
+    case COLOCATED_CHUNKED:
+        split.decode_rows = MIN(decoding, max_rows - KV_PAGE_TOKENS);
+        break;
+    case COLOCATED_PREFILL_FIRST:
+        split.decode_rows = 0;
+        break;
     }
     return split;
 }

@@ -1,8 +1,10 @@
-/* core - the coordinator's pure part: it owns every request, knows every worker, and decides. No socket, clock, thread or tensor.
+/* core - the coordinator's pure part: it owns every request, knows every worker, and decides. No socket, clock, thread
+ * or tensor.
  *
- * Events come in (submit, cancel, messages, lost connections) with now_ns and only change tables; core_turn takes decisions once per turn
- * (routing, deadlines, leases, recovery) and returns the time of the next deadline. Actions go out through the sink. The front (HTTP,
- * native socket), the virtual-time cluster test and the planner's simulator drive the same object files.
+ * Events come in (submit, cancel, messages, lost connections) with now_ns and only change tables; core_turn takes
+ * decisions once per turn (routing, deadlines, leases, recovery) and returns the time of the next deadline. Actions go
+ * out through the sink. The front (HTTP, native socket), the virtual-time cluster test and the planner's simulator
+ * drive the same object files.
  *
  * A request here is one choice: a client's request with n choices is n of them (protocol rule 17). */
 #ifndef BATON_COORDINATOR_CORE_H
@@ -14,7 +16,14 @@
 typedef struct core core;
 
 typedef enum req_state {
-    REQ_NEW, REQ_WAIT_PREFILL, REQ_PREFILL, REQ_WAIT_KV, REQ_DECODE, REQ_DONE, REQ_FAILED, REQ_CANCELED
+    REQ_NEW,
+    REQ_WAIT_PREFILL,
+    REQ_PREFILL,
+    REQ_WAIT_KV,
+    REQ_DECODE,
+    REQ_DONE,
+    REQ_FAILED,
+    REQ_CANCELED
 } req_state;
 extern const sm_def request_sm;
 
@@ -22,21 +31,21 @@ typedef enum member_state { MEMBER_JOINING, MEMBER_READY, MEMBER_SUSPECT, MEMBER
 extern const sm_def member_sm;
 
 typedef struct core_options {
-    uint64_t epoch;             /* random, per coordinator process */
-    uint32_t max_requests;      /* choices alive at once */
-    uint32_t max_queue;         /* of them in WAIT_PREFILL; beyond: 429 */
+    uint64_t epoch;        /* random, per coordinator process */
+    uint32_t max_requests; /* choices alive at once */
+    uint32_t max_queue;    /* of them in WAIT_PREFILL; beyond: 429 */
     uint32_t max_workers;
-    uint64_t heartbeat_ns;      /* 250 ms */
-    uint64_t suspect_ns;        /* 1.5 s */
-    uint64_t gone_ns;           /* 5 s */
-    uint64_t step_age_min_ns;   /* 10 s: a step older than max(this, 20 x median) means GONE */
-    uint64_t lease_ns;          /* 10 s */
-    uint64_t wait_prefill_ns;   /* 60 s -> 503 */
-    uint64_t prefill_ns;        /* 120 s -> 504 */
-    uint64_t wait_kv_ns;        /* 60 s -> 504 */
-    uint64_t decode_token_ns;   /* 30 s without a token -> replay */
-    uint32_t max_attempts;      /* 4 */
-    uint32_t max_context;       /* of the model */
+    uint64_t heartbeat_ns;    /* 250 ms */
+    uint64_t suspect_ns;      /* 1.5 s */
+    uint64_t gone_ns;         /* 5 s */
+    uint64_t step_age_min_ns; /* 10 s: a step older than max(this, 20 x median) means GONE */
+    uint64_t lease_ns;        /* 10 s */
+    uint64_t wait_prefill_ns; /* 60 s -> 503 */
+    uint64_t prefill_ns;      /* 120 s -> 504 */
+    uint64_t wait_kv_ns;      /* 60 s -> 504 */
+    uint64_t decode_token_ns; /* 30 s without a token -> replay */
+    uint32_t max_attempts;    /* 4 */
+    uint32_t max_context;     /* of the model */
     bool mixed_numerics;
     uint32_t role_wanted[ROLE_COUNT]; /* from the config: how many are expected (readiness) */
 } core_options;
@@ -70,7 +79,7 @@ typedef struct core_times {
 typedef struct core_sink {
     void *ctx;
     void (*send)(void *ctx, uint64_t conn, const ctl_msg *m);
-    void (*hang_up)(void *ctx, uint64_t conn); /* forget this connection (GONE, REFUSED) */
+    void (*hang_up)(void *ctx, uint64_t conn);                   /* forget this connection (GONE, REFUSED) */
     void (*token)(void *ctx, uint64_t req, const core_token *t); /* each output index once, in order */
     void (*end)(void *ctx, uint64_t req, const core_end *e, const core_times *t); /* once; req is unknown afterwards */
 } core_sink;
@@ -78,17 +87,20 @@ typedef struct core_sink {
 core *core_new(const core_options *opt, const core_sink *sink, uint64_t now_ns);
 void core_free(core *c);
 
-/* ST_OK: *req is its number (never reused). Refusals, with text for the client: ST_INVALID (400: can never fit; names prompt, max_tokens, context or pool),
- * ST_AGAIN (429: queue full), ST_PEER (503: no worker of role X has joined; only when WAIT_PREFILL could not help: none wanted). */
+/* ST_OK: *req is its number (never reused). Refusals, with text for the client: ST_INVALID (400: can never fit; names
+ * prompt, max_tokens, context or pool), ST_AGAIN (429: queue full), ST_PEER (503: no worker of role X has joined; only
+ * when WAIT_PREFILL could not help: none wanted). */
 status core_submit(core *c, const core_request *r, uint64_t now_ns, uint64_t *req, errbuf *eb);
-void core_cancel(core *c, uint64_t req, uint64_t now_ns); /* client went away; unknown req is fine. sink.end follows with REQ_CANCELED */
-void core_finish(core *c, uint64_t req, uint64_t now_ns); /* a stop string matched: DONE, release everywhere, later tokens dropped */
+void core_cancel(core *c, uint64_t req,
+                 uint64_t now_ns); /* client went away; unknown req is fine. sink.end follows with REQ_CANCELED */
+void core_finish(core *c, uint64_t req,
+                 uint64_t now_ns); /* a stop string matched: DONE, release everywhere, later tokens dropped */
 
 void core_message(core *c, uint64_t conn, const ctl_msg *m, uint64_t now_ns);
 void core_conn_lost(core *c, uint64_t conn, const char *why, uint64_t now_ns);
 uint64_t core_turn(core *c, uint64_t now_ns);
 void core_drain(core *c, const char *worker, uint64_t now_ns); /* by name: no new work, EXIT when empty */
-void core_exit_all(core *c, uint64_t now_ns); /* orderly stop: EXIT to every worker */
+void core_exit_all(core *c, uint64_t now_ns);                  /* orderly stop: EXIT to every worker */
 
 /* For /health, /metrics, /v1/models and the tests. */
 typedef struct core_worker_info {
@@ -97,29 +109,30 @@ typedef struct core_worker_info {
     worker_role role;
     member_state state;
     uint32_t page_count, free_pages, pages_promised; /* promised: by this coordinator's own count */
-    uint32_t assigned;                              /* requests with an attempt there */
+    uint32_t assigned;                               /* requests with an attempt there */
     uint64_t silence_ns;
-    ctl_heartbeat beat;                             /* the last one */
+    ctl_heartbeat beat; /* the last one */
 } core_worker_info;
 uint32_t core_workers(const core *c, core_worker_info *out, uint32_t max, uint64_t now_ns);
 bool core_ready(const core *c); /* one READY route, and as many workers as wanted have joined at least once */
 
 typedef struct core_counters {
-    uint32_t requests[8];  /* alive, by req_state */
+    uint32_t requests[8]; /* alive, by req_state */
     uint64_t submitted, rejected_full, rejected_invalid;
-    uint64_t finished[4];  /* by finish (FINISH_NONE = stop string) */
+    uint64_t finished[4]; /* by finish (FINISH_NONE = stop string) */
     uint64_t failed, canceled;
     uint64_t prompt_tokens, output_tokens;
     uint64_t replays, preemptions, stale_messages, duplicate_tokens;
     uint64_t handoffs_started, handoffs_verified, handoffs_failed, handoff_bytes;
     uint64_t handoff_ns_sum; /* WAIT_KV (or last prefill token) to VERIFIED */
     uint32_t handoffs_pending;
-    uint64_t pages_pinned;   /* P pages of finished prompts that wait for VERIFIED */
+    uint64_t pages_pinned; /* P pages of finished prompts that wait for VERIFIED */
 } core_counters;
 void core_counters_of(const core *c, core_counters *out);
 bool core_request_times(const core *c, uint64_t req, uint64_t now_ns, core_times *out);
 req_state core_request_state(const core *c, uint64_t req); /* REQ_DONE when unknown */
-uint32_t core_request_position(const core *c, uint64_t req); /* 1 + number of requests before it in the queue; 0 = not queued */
-bool core_check(const core *c); /* invariants of protocol.md; for tests and, sampled, in debug builds */
+uint32_t core_request_position(const core *c,
+                               uint64_t req); /* 1 + number of requests before it in the queue; 0 = not queued */
+bool core_check(const core *c);               /* invariants of protocol.md; for tests and, sampled, in debug builds */
 
 #endif

@@ -28,7 +28,7 @@ struct core {
     uint32_t role_peak[ROLE_COUNT]; /* most workers of a role that were READY at once */
     uint64_t wake_ns;               /* when the last turn asked to be called again; later means that the loop slept */
     uint64_t turns;
-    core_counters n;                /* the running totals; gauges are filled in by core_counters_of */
+    core_counters n; /* the running totals; gauges are filled in by core_counters_of */
 };
 
 /* outbox.c */

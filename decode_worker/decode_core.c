@@ -1,10 +1,12 @@
 /* decode_core - the decode worker's requests: RESERVE -> KV arrives -> VERIFIED -> one token per step -> end.
  *
- * A sequence starts on this side's own evidence only: X_VERIFIED says that every segment and the SEAL came and were right; from then on
- * the pages are this thread's. Token k, which P sampled, is repeated to the coordinator in the first TOKENS message.
+ * A sequence starts on this side's own evidence only: X_VERIFIED says that every segment and the SEAL came and were
+ * right; from then on the pages are this thread's. Token k, which P sampled, is repeated to the coordinator in the
+ * first TOKENS message.
  *
- * Out of pages: the youngest is preempted and keeps nothing. Reservations count as younger than anything that runs, whenever they
- * were made: they cost a second transfer only, from the pages that P still pins, and a running sequence must never wait for them. */
+ * Out of pages: the youngest is preempted and keeps nothing. Reservations count as younger than anything that runs,
+ * whenever they were made: they cost a second transfer only, from the pages that P still pins, and a running sequence
+ * must never wait for them. */
 #include "base/mem.h"
 #include "decode_worker/decode_policy.h"
 #include "worker/wtable.h"
@@ -64,17 +66,19 @@ static void on_reserve(decode_core *c, const ctl_msg *m) {
     s->id = (kv_identity){
         .epoch = t->epoch, .p_inc = w->p_inc, .d_inc = t->incarnation, .req = m->req, .attempt = m->attempt};
     wtable_post(t, s, X_EXPECT);
-    ctl_msg answer = {
-        .kind = CTL_RESERVED, .req = m->req, .attempt = m->attempt, .reserved = {.ring = t->incarnation}};
+    ctl_msg answer = {.kind = CTL_RESERVED, .req = m->req, .attempt = m->attempt, .reserved = {.ring = t->incarnation}};
     wtable_send(t, &answer);
 }
 
 static void decode_ctl(void *core, const ctl_msg *m, uint64_t now_ns) {
     decode_core *c = core;
     (void)now_ns;
-    if (m->kind == CTL_RESERVE) on_reserve(c, m);
-    else if (m->kind == CTL_RELEASE || m->kind == CTL_CANCEL || m->kind == CTL_DROP) wtable_release(&c->t, m);
-    else c->t.counters.stale++;
+    if (m->kind == CTL_RESERVE)
+        on_reserve(c, m);
+    else if (m->kind == CTL_RELEASE || m->kind == CTL_CANCEL || m->kind == CTL_DROP)
+        wtable_release(&c->t, m);
+    else
+        c->t.counters.stale++;
 }
 
 static void on_verified(decode_core *c, wseq *s, const xfer_event *e) {
@@ -118,8 +122,10 @@ static void decode_xfer(void *core, const xfer_event *e, uint64_t now_ns) {
     }
     wseq *s = wtable_find(&c->t, e->id.req);
     if (!s || s->phase != WSEQ_EXPECTED || e->id.attempt != s->attempt || e->id.p_inc != s->id.p_inc) return;
-    if (e->kind == X_VERIFIED) on_verified(c, s, e);
-    else if (e->kind == X_FAILED) on_failed(c, s, e);
+    if (e->kind == X_VERIFIED)
+        on_verified(c, s, e);
+    else if (e->kind == X_FAILED)
+        on_failed(c, s, e);
 }
 
 static void decode_row(wtable *t, wseq *s, const step_item *item, const step_result *r) {

@@ -1,18 +1,19 @@
 /* ops - the contract between the engine and a backend: one argument struct and one slot per operation.
  *
  * Activations are fp32, row-major, [rows, dim]; weights stay in the file's type. Numbers of rows are tokens of a step,
- * of any mixture of sequences. Rule of the house (batch invariance): a row's result depends on that row, its sequence's KV and the
- * weights only, never on the other rows, their number, or the number of threads. Each output element is one chain over
- * its inner dimension in ascending groups; work is split over rows and columns, never over the inner dimension.
+ * of any mixture of sequences. Rule of the house (batch invariance): a row's result depends on that row, its sequence's
+ * KV and the weights only, never on the other rows, their number, or the number of threads. Each output element is one
+ * chain over its inner dimension in ascending groups; work is split over rows and columns, never over the inner
+ * dimension.
  *
- * All pointers are borrowed for the call and are memory of the backend (mem_alloc). Ops return ST_OK or ST_DEVICE; shapes are
- * the caller's duty and are asserted. An op may return before it is done; `sync` waits. */
+ * All pointers are borrowed for the call and are memory of the backend (mem_alloc). Ops return ST_OK or ST_DEVICE;
+ * shapes are the caller's duty and are asserted. An op may return before it is done; `sync` waits. */
 #ifndef BATON_KERNELS_OPS_H
 #define BATON_KERNELS_OPS_H
 
 #include "base/status.h"
-#include "kv/kv_layout.h"
 #include "base/tensor.h"
+#include "kv/kv_layout.h"
 
 typedef struct op_embed {
     const tensor *table; /* [vocab, dim], any dtype */
@@ -38,12 +39,13 @@ typedef struct op_linear {
     float *out; /* [rows, weight->rows]; does not overlap x */
 } op_linear;
 
-/* Rotary embedding of Llama in GGUF's order: pairs (2i, 2i+1), angle = pos * base^(-2i/rope_dim) / factors[i]. In place. */
+/* Rotary embedding of Llama in GGUF's order: pairs (2i, 2i+1), angle = pos * base^(-2i/rope_dim) / factors[i]. In
+ * place. */
 typedef struct op_rope {
-    float *x;           /* [rows, heads * head_dim] */
+    float *x;            /* [rows, heads * head_dim] */
     const uint32_t *pos; /* [rows] absolute positions (host memory) */
     uint32_t rows, heads, head_dim;
-    uint32_t rope_dim;    /* <= head_dim, even; the rest of a head is left alone */
+    uint32_t rope_dim; /* <= head_dim, even; the rest of a head is left alone */
     float base;
     const float *factors; /* [rope_dim / 2] or NULL */
 } op_rope;
@@ -60,7 +62,7 @@ typedef struct op_kv_write {
     const kv_layout *layout;
     void *kv; /* base of the page memory */
     uint32_t layer;
-    const float *k, *v;  /* [rows, kv_heads * head_dim] */
+    const float *k, *v; /* [rows, kv_heads * head_dim] */
     const kv_ref *refs; /* [rows] */
     uint32_t rows;
 } op_kv_write;
@@ -93,15 +95,15 @@ typedef struct op_add {
     uint32_t rows, dim;
 } op_add;
 
-/* One segment of a hand-off (see proto/kv_wire.h): rows [token_begin, token_begin + token_count) of one sequence, layers [layer_begin,
- * layer_end). kv_gather copies pages -> wire, kv_scatter wire -> pages. token_begin is a multiple of KV_PAGE_TOKENS.
- * Wire order: page, layer, K then V, head, row, dim; only valid rows; bytes = kv_segment_bytes(). Both set
- * *checksum = kv_checksum over the wire bytes, started from `seed` (kv/kv_layout.h). kv_scatter writes pages whatever the checksum is; the
- * caller verifies before the sequence is used. */
+/* One segment of a hand-off (see proto/kv_wire.h): rows [token_begin, token_begin + token_count) of one sequence,
+ * layers [layer_begin, layer_end). kv_gather copies pages -> wire, kv_scatter wire -> pages. token_begin is a multiple
+ * of KV_PAGE_TOKENS. Wire order: page, layer, K then V, head, row, dim; only valid rows; bytes = kv_segment_bytes().
+ * Both set *checksum = kv_checksum over the wire bytes, started from `seed` (kv/kv_layout.h). kv_scatter writes pages
+ * whatever the checksum is; the caller verifies before the sequence is used. */
 typedef struct op_kv_copy {
     const kv_layout *layout;
-    void *kv;               /* base of the page memory */
-    const uint32_t *pages;  /* page table of the sequence */
+    void *kv;              /* base of the page memory */
+    const uint32_t *pages; /* page table of the sequence */
     uint32_t token_begin, token_count;
     uint32_t layer_begin, layer_end;
     void *wire; /* host memory, 8-byte aligned */

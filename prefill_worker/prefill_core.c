@@ -1,11 +1,12 @@
 /* prefill_core - the prefill worker's requests: PREFILL -> queue -> chunks -> TOKENS[k] -> pinned -> RELEASE.
  *
- * The KV of a prompt is offered to the transfer thread when its pages are taken, so that segments leave layer by layer as soon as a DEST is
- * known, before, while or after the prompt is computed. Without a DEST the pages are parked. They stay pinned in any
- * case until RELEASE (or CANCEL, DROP): only the coordinator knows that a D has verified them, and a D that is lost earlier
- * is replaced by another one from the same pages, under the next attempt.
+ * The KV of a prompt is offered to the transfer thread when its pages are taken, so that segments leave layer by layer
+ * as soon as a DEST is known, before, while or after the prompt is computed. Without a DEST the pages are parked. They
+ * stay pinned in any case until RELEASE (or CANCEL, DROP): only the coordinator knows that a D has verified them, and a
+ * D that is lost earlier is replaced by another one from the same pages, under the next attempt.
  *
- * An engine slot is needed only while a prompt is computed; pinned prompts are bounded by the pool and WTABLE_REQUESTS_MAX. */
+ * An engine slot is needed only while a prompt is computed; pinned prompts are bounded by the pool and
+ * WTABLE_REQUESTS_MAX. */
 #include "base/mem.h"
 #include "prefill_worker/prefill_policy.h"
 #include "worker/wtable.h"
@@ -46,7 +47,8 @@ static void prefill_session(void *core, uint64_t epoch, uint64_t incarnation, ui
     wtable_session(&c->t, epoch, incarnation);
 }
 
-/* The device thread reports finished layers by request only, so one request is never offered while a step of its last attempt runs. */
+/* The device thread reports finished layers by request only, so one request is never offered while a step of its last
+ * attempt runs. */
 static bool last_attempt_runs(const wtable *t, const ctl_msg *m) {
     for (uint32_t i = 0; i < t->closing_count; i++)
         if (t->closing[i]->req == m->req && t->closing[i]->in_step) return true;
@@ -62,8 +64,7 @@ static void on_prefill(prefill_core *c, const ctl_msg *m) {
     uint32_t rows = m->work.prompt_count + m->work.output_count;
     wseq *s = wtable_admit(&c->t, m, &(wtable_need){.rows = rows, .phase = WSEQ_PROMPT});
     if (!s) return;
-    s->id = (kv_identity){
-        .epoch = c->t.epoch, .p_inc = c->t.incarnation, .req = m->req, .attempt = m->attempt};
+    s->id = (kv_identity){.epoch = c->t.epoch, .p_inc = c->t.incarnation, .req = m->req, .attempt = m->attempt};
     wtable_post(&c->t, s, X_OFFER);
 }
 
@@ -84,10 +85,14 @@ static void on_dest(prefill_core *c, const ctl_msg *m) {
 static void prefill_ctl(void *core, const ctl_msg *m, uint64_t now_ns) {
     prefill_core *c = core;
     (void)now_ns;
-    if (m->kind == CTL_PREFILL) on_prefill(c, m);
-    else if (m->kind == CTL_DEST) on_dest(c, m);
-    else if (m->kind == CTL_RELEASE || m->kind == CTL_CANCEL || m->kind == CTL_DROP) wtable_release(&c->t, m);
-    else c->t.counters.stale++;
+    if (m->kind == CTL_PREFILL)
+        on_prefill(c, m);
+    else if (m->kind == CTL_DEST)
+        on_dest(c, m);
+    else if (m->kind == CTL_RELEASE || m->kind == CTL_CANCEL || m->kind == CTL_DROP)
+        wtable_release(&c->t, m);
+    else
+        c->t.counters.stale++;
 }
 
 static void prefill_row(wtable *t, wseq *s, const step_item *item, const step_result *r) {
@@ -125,8 +130,12 @@ static void prefill_xfer(void *core, const xfer_event *e, uint64_t now_ns) {
     prefill_core *c = core;
     (void)now_ns;
     switch (e->kind) {
-    case X_DROPPED: wtable_dropped(&c->t, e->id.req); break;
-    case X_FAILED: on_failed(c, e); break;
+    case X_DROPPED:
+        wtable_dropped(&c->t, e->id.req);
+        break;
+    case X_FAILED:
+        on_failed(c, e);
+        break;
     case X_SENT:     /* the pages stay pinned: that they arrived is D's to say */
     case X_VERIFIED: /* a receiver's event */
         break;

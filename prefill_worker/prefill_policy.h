@@ -1,7 +1,8 @@
 /* prefill_policy - the prefill worker's step: prompts only, first come, first served, up to the token budget. Pure.
  *
- * Several prompts share a step: the last, short chunk of one leaves room for the first chunk of the next. More than chunk_tokens of
- * one prompt per step would only delay its first segments (the hand-off overlaps with later layers and later chunks), so it is bounded. */
+ * Several prompts share a step: the last, short chunk of one leaves room for the first chunk of the next. More than
+ * chunk_tokens of one prompt per step would only delay its first segments (the hand-off overlaps with later layers and
+ * later chunks), so it is bounded. */
 #ifndef BATON_PREFILL_POLICY_H
 #define BATON_PREFILL_POLICY_H
 

@@ -7,10 +7,10 @@
 
 #define NS_PER_US 1000ull
 #define NS_PER_MS 1000000ull
-#define NS_PER_S 1000000000ull
+#define NS_PER_S  1000000000ull
 
-uint64_t clock_now_ns(void);  /* monotonic */
-int64_t clock_wall_s(void);   /* seconds since 1970 */
+uint64_t clock_now_ns(void);   /* monotonic */
+int64_t clock_wall_s(void);    /* seconds since 1970 */
 uint64_t clock_random64(void); /* 64 bits from getrandom(2): ids and seeds, never results */
 
 #endif

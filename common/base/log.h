@@ -4,9 +4,9 @@
  *
  * prints   2026-11-21T10:00:00.123Z info  kv.xfer prefill-0 segment verified req=7 bytes=4096
  *
- * Lower case, cause at the end, ids always under the same key (req, seq, peer, worker, page). Volume: error/warn = someone
- * must act / might; info grows with the process's life; debug with requests; trace with tokens. Thread-safe: one write(2)
- * per line. Library code never logs an error that it returns; the loop that swallows it does. */
+ * Lower case, cause at the end, ids always under the same key (req, seq, peer, worker, page). Volume: error/warn =
+ * someone must act / might; info grows with the process's life; debug with requests; trace with tokens. Thread-safe:
+ * one write(2) per line. Library code never logs an error that it returns; the loop that swallows it does. */
 #ifndef BATON_BASE_LOG_H
 #define BATON_BASE_LOG_H
 
@@ -29,10 +29,10 @@ void log_line(log_level level, const char *subsystem, const char *message, const
 #define LOG_(level, sub, msg, ...) (log_on(level) ? log_line(level, sub, msg, __VA_ARGS__) : (void)0)
 /* The pairs may be left out: log_info("net", "listening"). */
 #define LOG_PICK_(level, sub, msg, ...) LOG_(level, sub, msg, " " __VA_ARGS__)
-#define log_error(sub, ...) LOG_PICK_(LOG_ERROR, sub, __VA_ARGS__)
-#define log_warn(sub, ...) LOG_PICK_(LOG_WARN, sub, __VA_ARGS__)
-#define log_info(sub, ...) LOG_PICK_(LOG_INFO, sub, __VA_ARGS__)
-#define log_debug(sub, ...) LOG_PICK_(LOG_DEBUG, sub, __VA_ARGS__)
-#define log_trace(sub, ...) LOG_PICK_(LOG_TRACE, sub, __VA_ARGS__)
+#define log_error(sub, ...)             LOG_PICK_(LOG_ERROR, sub, __VA_ARGS__)
+#define log_warn(sub, ...)              LOG_PICK_(LOG_WARN, sub, __VA_ARGS__)
+#define log_info(sub, ...)              LOG_PICK_(LOG_INFO, sub, __VA_ARGS__)
+#define log_debug(sub, ...)             LOG_PICK_(LOG_DEBUG, sub, __VA_ARGS__)
+#define log_trace(sub, ...)             LOG_PICK_(LOG_TRACE, sub, __VA_ARGS__)
 
 #endif

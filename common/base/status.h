@@ -39,13 +39,14 @@ status errf(errbuf *eb, status st, const char *fmt, ...) __attribute__((format(p
 /* Puts "prefix: " before the text that is there, and returns `st`. */
 status err_prefix(errbuf *eb, status st, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
-/* Asserts that stay on in release. They guard against programmer errors only: a peer, a file or a user gets a status. */
+/* Asserts that stay on in release. They guard against programmer errors only: a peer, a file or a user gets a status.
+ */
 void check_failed(const char *kind, const char *expr, const char *file, int line, const char *func)
     __attribute__((noreturn));
 #define CHECK_(kind, expr) ((expr) ? (void)0 : check_failed(kind, #expr, __FILE__, __LINE__, __func__))
-#define PRE(expr) CHECK_("precondition", expr)
-#define POST(expr) CHECK_("postcondition", expr)
-#define CHECK(expr) CHECK_("check", expr)
+#define PRE(expr)          CHECK_("precondition", expr)
+#define POST(expr)         CHECK_("postcondition", expr)
+#define CHECK(expr)        CHECK_("check", expr)
 #ifdef NDEBUG
 #define DEBUG_ASSERT(expr) ((void)sizeof(!(expr)))
 #else

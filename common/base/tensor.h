@@ -24,8 +24,8 @@ typedef enum dtype {
 /* "q4_1"; NULL for a number that is not a dtype. Borrowed: static. */
 const char *dtype_name(uint32_t type);
 bool dtype_known(uint32_t type);
-uint32_t dtype_block_weights(dtype type);                /* 1 or 32 */
-uint32_t dtype_block_bytes(dtype type);                  /* bytes of one block */
+uint32_t dtype_block_weights(dtype type);                  /* 1 or 32 */
+uint32_t dtype_block_bytes(dtype type);                    /* bytes of one block */
 size_t dtype_row_bytes(dtype type, uint32_t weight_count); /* weight_count is a multiple of the block */
 
 /* A weight matrix [rows, cols] (or a vector: rows = 1), row by row. Borrowed: valid while its model file is open. */

@@ -1,10 +1,12 @@
-/* ctl - the control messages between coordinator and workers as plain C structs; proto/control.proto is their wire form.
+/* ctl - the control messages between coordinator and workers as plain C structs; proto/control.proto is their wire
+ * form.
  *
- * Pure code (coordinator core, worker cores, virtual-time tests) sees only these structs; net/ctl.c packs and unpacks them.
- * A ctl_msg that came from ctl_unpack owns its arrays (ctl_done frees); one that pure code builds to send borrows them for the call.
+ * Pure code (coordinator core, worker cores, virtual-time tests) sees only these structs; net/ctl.c packs and unpacks
+ * them. A ctl_msg that came from ctl_unpack owns its arrays (ctl_done frees); one that pure code builds to send borrows
+ * them for the call.
  *
- * Every message names {epoch, incarnation of the worker it is from or to, request, attempt}; a receiver drops what is stale before
- * any state moves (counted, answered with DROP). Every worker message carries its free pages. */
+ * Every message names {epoch, incarnation of the worker it is from or to, request, attempt}; a receiver drops what is
+ * stale before any state moves (counted, answered with DROP). Every worker message carries its free pages. */
 #ifndef BATON_NET_CTL_H
 #define BATON_NET_CTL_H
 
@@ -16,14 +18,14 @@ typedef enum ctl_kind {
     /* worker > coordinator */
     CTL_JOIN,
     CTL_HEARTBEAT,
-    CTL_NO_ROOM,        /* P: to PREFILL; D: to RESERVE */
+    CTL_NO_ROOM, /* P: to PREFILL; D: to RESERVE */
     CTL_RESERVED,
     CTL_TOKENS,
     CTL_VERIFIED,
     CTL_HANDOFF_FAILED, /* P or D */
     CTL_PREEMPTED,
-    CTL_CLOSED,         /* answer to CANCEL, DROP, RELEASE: nothing of {req, attempt} is held here any more. Idempotent */
-    CTL_DRAINED,        /* answer to DRAIN: nothing is running here */
+    CTL_CLOSED,  /* answer to CANCEL, DROP, RELEASE: nothing of {req, attempt} is held here any more. Idempotent */
+    CTL_DRAINED, /* answer to DRAIN: nothing is running here */
     /* coordinator > worker */
     CTL_WELCOME,
     CTL_REFUSED,
@@ -31,9 +33,9 @@ typedef enum ctl_kind {
     CTL_PREFILL,
     CTL_RESERVE,
     CTL_DEST,
-    CTL_RELEASE,        /* P: VERIFIED was seen, or the request ended: unpin; D: the request ended (stop string): close */
-    CTL_CANCEL,         /* stop and free {req, attempt}; for P and D */
-    CTL_DROP,           /* answer to a stale message, or undo of a RESERVE: free whatever is held under {req, attempt} */
+    CTL_RELEASE, /* P: VERIFIED was seen, or the request ended: unpin; D: the request ended (stop string): close */
+    CTL_CANCEL,  /* stop and free {req, attempt}; for P and D */
+    CTL_DROP,    /* answer to a stale message, or undo of a RESERVE: free whatever is held under {req, attempt} */
     CTL_DRAIN,
     CTL_EXIT,
     CTL_KIND_COUNT
@@ -50,15 +52,15 @@ typedef struct ctl_numeric {
 
 typedef struct ctl_join {
     worker_role role;
-    const char *name;     /* "prefill-0": from the launch rank, or host and pid */
+    const char *name; /* "prefill-0": from the launch rank, or host and pid */
     const char *host;
     uint32_t pid;
-    const char *endpoint; /* D: the pair channel, "tcp://10.0.0.2:41231"; "" for others */
+    const char *endpoint;  /* D: the pair channel, "tcp://10.0.0.2:41231"; "" for others */
     const char *transport; /* "shm" or "zmq" */
-    uint32_t page_count;  /* of the pool */
+    uint32_t page_count;   /* of the pool */
     uint32_t page_tokens;
-    uint32_t max_seqs;    /* requests it holds at once */
-    uint32_t max_rows;    /* token budget of one step */
+    uint32_t max_seqs; /* requests it holds at once */
+    uint32_t max_rows; /* token budget of one step */
     uint32_t max_context;
     uint64_t kv_token_bytes;
     const ctl_numeric *numerics;
@@ -72,20 +74,20 @@ typedef struct ctl_welcome {
 } ctl_welcome;
 
 typedef struct ctl_heartbeat {
-    uint64_t step;         /* number of steps begun */
-    uint64_t step_age_ns;  /* age of the running step; 0 = idle */
+    uint64_t step;           /* number of steps begun */
+    uint64_t step_age_ns;    /* age of the running step; 0 = idle */
     uint64_t step_median_ns; /* of the last 64 steps */
-    uint32_t running;      /* sequences in the decode batch, or prompts being processed */
-    uint32_t waiting;      /* queued here */
-    uint32_t parked;       /* P: finished prompts that wait for a D */
-    uint32_t sends_pending; /* P: hand-offs begun and not verified */
-    uint64_t decode_rows;  /* sum of decode batch sizes over steps, since start */
+    uint32_t running;        /* sequences in the decode batch, or prompts being processed */
+    uint32_t waiting;        /* queued here */
+    uint32_t parked;         /* P: finished prompts that wait for a D */
+    uint32_t sends_pending;  /* P: hand-offs begun and not verified */
+    uint64_t decode_rows;    /* sum of decode batch sizes over steps, since start */
     uint64_t decode_steps;
-    uint64_t prefill_rows; /* prompt tokens processed since start */
+    uint64_t prefill_rows;              /* prompt tokens processed since start */
     uint64_t xfer_segments, xfer_bytes; /* payload sent (P) or verified (D) since start */
     uint64_t xfer_failures;
-    uint64_t stale;        /* messages dropped as stale */
-    uint32_t pages_used;   /* as the pool counts them: the worker's own evidence */
+    uint64_t stale;      /* messages dropped as stale */
+    uint32_t pages_used; /* as the pool counts them: the worker's own evidence */
 } ctl_heartbeat;
 
 /* PREFILL and RESERVE carry the whole request, prompt and output ids apart. */
@@ -95,9 +97,9 @@ typedef struct ctl_work {
     const int32_t *output; /* tokens already emitted: a replay goes on at k = output_count */
     uint32_t output_count;
     sampling params;
-    bool then_decode;   /* PREFILL to a colocated worker */
-    uint64_t p_inc;     /* RESERVE: the prefill worker that will push */
-    uint64_t ids_hash;  /* RESERVE: kv_ids_hash of prompt ++ output */
+    bool then_decode;  /* PREFILL to a colocated worker */
+    uint64_t p_inc;    /* RESERVE: the prefill worker that will push */
+    uint64_t ids_hash; /* RESERVE: kv_ids_hash of prompt ++ output */
 } ctl_work;
 
 typedef struct ctl_reserved {
@@ -110,7 +112,8 @@ typedef struct ctl_dest {
     const char *endpoint; /* D's pair channel */
     uint64_t ring;
     uint32_t credits;
-    uint32_t new_attempt; /* the attempt under which to send: differs from the message's attempt when a D was lost before VERIFIED */
+    uint32_t new_attempt; /* the attempt under which to send: differs from the message's attempt when a D was lost
+                             before VERIFIED */
 } ctl_dest;
 
 typedef struct ctl_token {
@@ -131,9 +134,9 @@ typedef struct ctl_failed {
 } ctl_failed;
 
 typedef struct ctl_verified {
-    uint64_t bytes;       /* payload of this hand-off */
+    uint64_t bytes; /* payload of this hand-off */
     uint32_t segments;
-    uint64_t exposed_ns;  /* D: first-to-last; informative, stage times are the coordinator's stamps */
+    uint64_t exposed_ns; /* D: first-to-last; informative, stage times are the coordinator's stamps */
 } ctl_verified;
 
 typedef struct ctl_msg {
@@ -142,11 +145,13 @@ typedef struct ctl_msg {
     uint64_t incarnation; /* of the worker; 0 in JOIN and REFUSED */
     uint64_t req;         /* 0 when the message is about no request */
     uint32_t attempt;
-    uint32_t free_pages;  /* worker > coordinator */
+    uint32_t free_pages; /* worker > coordinator */
     union {
         ctl_join join;
         ctl_welcome welcome;
-        struct { const char *field, *why; } refused;
+        struct {
+            const char *field, *why;
+        } refused;
         ctl_heartbeat heartbeat;
         ctl_work work; /* PREFILL, RESERVE */
         ctl_reserved reserved;
@@ -163,7 +168,8 @@ const char *ctl_kind_name(ctl_kind kind); /* "PREFILL" */
 struct buf;
 /* Appends the protobuf bytes of m to out. */
 void ctl_pack(const ctl_msg *m, struct buf *out);
-/* ST_CORRUPT for bytes that are no message or break a bound (arrays at most 2^20 ids, strings 4 KiB). Caller frees with ctl_done. */
+/* ST_CORRUPT for bytes that are no message or break a bound (arrays at most 2^20 ids, strings 4 KiB). Caller frees with
+ * ctl_done. */
 status ctl_unpack(const void *bytes, size_t count, ctl_msg *out, errbuf *eb);
 void ctl_done(ctl_msg *m);
 

@@ -12,7 +12,7 @@ typedef enum agent_state { AGENT_DISCONNECTED, AGENT_JOINING, AGENT_MEMBER } age
 /* Silence is judged by the time this process was awake: of a longer gap between two calls only so much counts, so a
  * stopped and continued worker first reads what came meanwhile. agent_turn asks to be called more often than that. */
 #define AWAKE_GAP_MAX_NS (500 * NS_PER_MS)
-#define TURN_MAX_NS (250 * NS_PER_MS)
+#define TURN_MAX_NS      (250 * NS_PER_MS)
 
 struct agent {
     agent_options opt;
@@ -118,7 +118,8 @@ void agent_lost(agent *a, uint64_t now_ns) {
     if (!a->quitting) a->sink.reconnect(a->sink.ctx);
 }
 
-/* A JOIN that was sent twice may be welcomed twice; messages are in order, so the last one is the session that counts. */
+/* A JOIN that was sent twice may be welcomed twice; messages are in order, so the last one is the session that counts.
+ */
 static void on_welcome(agent *a, const ctl_msg *m, uint64_t now_ns) {
     bool usable = m->incarnation != 0 && m->welcome.lease_ns != 0 && m->welcome.heartbeat_ns != 0;
     if (a->state == AGENT_DISCONNECTED || !usable || m->incarnation == a->incarnation) {
@@ -136,8 +137,8 @@ static void on_welcome(agent *a, const ctl_msg *m, uint64_t now_ns) {
     a->opt.role->session(a->core, a->epoch, a->incarnation, now_ns);
 }
 
-/* To a member, or by the name of "session", it says that the coordinator has given up the session. Else, while joining, it is final:
- * nothing that this process can do will change its role, model or numbers. */
+/* To a member, or by the name of "session", it says that the coordinator has given up the session. Else, while joining,
+ * it is final: nothing that this process can do will change its role, model or numbers. */
 static void on_refused(agent *a, const ctl_msg *m, uint64_t now_ns) {
     if (a->state == AGENT_DISCONNECTED) return;
     const char *field = m->refused.field ? m->refused.field : "";
@@ -169,9 +170,12 @@ void agent_ctl(agent *a, const ctl_msg *m, uint64_t now_ns) {
     }
     a->heard_ns = a->awake_ns;
     if (m->kind == CTL_ACK) return;
-    if (m->kind == CTL_DRAIN) a->draining = true;
-    else if (m->kind == CTL_EXIT) quit(a, "the coordinator said EXIT", true);
-    else a->opt.role->ctl(a->core, m, now_ns);
+    if (m->kind == CTL_DRAIN)
+        a->draining = true;
+    else if (m->kind == CTL_EXIT)
+        quit(a, "the coordinator said EXIT", true);
+    else
+        a->opt.role->ctl(a->core, m, now_ns);
 }
 
 void agent_stepped(agent *a, const step_result *results, uint32_t count, uint64_t now_ns) {
@@ -244,8 +248,8 @@ uint64_t agent_turn(agent *a, const agent_progress *p, uint64_t now_ns) {
         agent_lost(a, now_ns);
         return next_turn(a, now_ns);
     }
-    /* After half a lease without an answer no step begins. What the last one computed was sent: its head names the session, so a coordinator
-     * that has given this worker up ignores it. */
+    /* After half a lease without an answer no step begins. What the last one computed was sent: its head names the
+     * session, so a coordinator that has given this worker up ignores it. */
     if (silence < a->lease_ns / 2) a->opt.role->turn(a->core, now_ns);
     if (a->beat_due || a->awake_ns - a->beat_ns >= a->heartbeat_ns) send_heartbeat(a, p);
     if (a->draining && !a->drained_told && agent_idle(a)) {

@@ -1,9 +1,11 @@
 /* agent - a worker's pure part: membership (join, lease, heartbeats, drain) around one role core.
  *
- *   disconnected -> joining (JOIN sent) -> member (WELCOME: incarnation, epoch) -> disconnected (REFUSED, lost, told GONE, lease over)
+ *   disconnected -> joining (JOIN sent) -> member (WELCOME: incarnation, epoch) -> disconnected (REFUSED, lost, told
+ * GONE, lease over)
  *
- * Protocol rules 12, 14, 15, 16: a stale {incarnation} is answered with DROP-like silence and counted; an unanswered half lease stops starting work;
- * a lost session drops everything and joins anew; no coordinator for 60 s ends the worker. */
+ * Protocol rules 12, 14, 15, 16: a stale {incarnation} is answered with DROP-like silence and counted; an unanswered
+ * half lease stops starting work; a lost session drops everything and joins anew; no coordinator for 60 s ends the
+ * worker. */
 #ifndef BATON_WORKER_AGENT_H
 #define BATON_WORKER_AGENT_H
 
@@ -16,16 +18,16 @@ typedef struct agent_sink {
     void (*send)(void *ctx, const ctl_msg *m); /* to the coordinator, head complete */
     void (*xfer)(void *ctx, const xfer_cmd *c);
     void (*step)(void *ctx, const dev_job *j);
-    void (*reconnect)(void *ctx);              /* drop the connection and open a fresh one; agent_connected follows at once */
+    void (*reconnect)(void *ctx); /* drop the connection and open a fresh one; agent_connected follows at once */
     void (*quit)(void *ctx, const char *why, bool orderly); /* EXIT, or rejoin_ns passed, or REFUSED for good */
 } agent_sink;
 
 typedef struct agent_options {
     const wcore_ops *role;
     wcore_options core;
-    ctl_join join;      /* borrowed until agent_free */
+    ctl_join join;          /* borrowed until agent_free */
     uint64_t join_retry_ns; /* JOIN again when unanswered */
-    uint64_t rejoin_ns; /* without a coordinator for so long: quit (60 s) */
+    uint64_t rejoin_ns;     /* without a coordinator for so long: quit (60 s) */
 } agent_options;
 
 /* What the device side reports for the heartbeat. */

@@ -12,7 +12,7 @@
 #include <string.h>
 #include <time.h>
 
-#define DURATIONS 64u
+#define DURATIONS    64u
 #define IDLE_WAIT_NS NS_PER_S
 
 typedef struct job_done {

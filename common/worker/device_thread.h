@@ -2,9 +2,10 @@
  *
  *   loop thread --dev_job *--> [ closes, opens, engine_step ] --status, duration--> loop thread
  *
- * At most one job is out (wcore.h), so results need no queue: they lie in one array that belongs to this thread while a job runs and to
- * the loop thread otherwise. The number of the running step and its start are published, so that a heartbeat can tell of a step that
- * never ends. An engine error is fatal: device_thread_next returns it, and the worker leaves. */
+ * At most one job is out (wcore.h), so results need no queue: they lie in one array that belongs to this thread while a
+ * job runs and to the loop thread otherwise. The number of the running step and its start are published, so that a
+ * heartbeat can tell of a step that never ends. An engine error is fatal: device_thread_next returns it, and the worker
+ * leaves. */
 #ifndef BATON_WORKER_DEVICE_THREAD_H
 #define BATON_WORKER_DEVICE_THREAD_H
 
@@ -15,7 +16,8 @@ typedef struct device_thread device_thread;
 /* Starts the thread and returns after it has opened the engine: backends pin and use the thread that opened them.
  * Borrows m until device_thread_free; opt is copied, its strings and cpus are borrowed for the call. */
 status device_thread_new(device_thread **out, const model *m, const engine_options *opt, errbuf *eb);
-/* Waits for the running step, at most wait_ns. False: it still runs and nothing may be freed; the caller ends the process. */
+/* Waits for the running step, at most wait_ns. False: it still runs and nothing may be freed; the caller ends the
+ * process. */
 bool device_thread_stop(device_thread *d, uint64_t wait_ns);
 void device_thread_free(device_thread *d); /* after device_thread_stop returned true */
 

@@ -20,7 +20,8 @@ static bool cpus_are_ours(const place *p) {
     return true;
 }
 
-static void take_cores(place *p, const config_rank *ranks, uint32_t count, const config_rank *own, uint32_t local_cores) {
+static void take_cores(place *p, const config_rank *ranks, uint32_t count, const config_rank *own,
+                       uint32_t local_cores) {
     uint32_t asked = 0;
     for (uint32_t i = 0; i < count; i++)
         if (strcmp(ranks[i].host, own->host) == 0) asked += ranks[i].core_count;
@@ -47,11 +48,11 @@ static status find_by_rank(place *p, const config *c, worker_role role, const ch
     const char *wanted = worker_role_name(role);
     const config_rank *own = number < count ? &ranks[number] : NULL;
     if (!own) {
-        st = errf(eb, ST_INVALID, "launch rank %lu: the config has %u ranks; start the cluster with deploy/up.sh", number,
-                  count);
+        st = errf(eb, ST_INVALID, "launch rank %lu: the config has %u ranks; start the cluster with deploy/up.sh",
+                  number, count);
     } else if (strcmp(own->role, wanted) != 0) {
-        st = errf(eb, ST_INVALID, "launch rank %lu is of role %s in the config, but this program is a %s worker", number,
-                  own->role, wanted);
+        st = errf(eb, ST_INVALID, "launch rank %lu is of role %s in the config, but this program is a %s worker",
+                  number, own->role, wanted);
     } else {
         snprintf(p->name, sizeof p->name, "%s-%u", wanted, own->index);
         take_cores(p, ranks, count, own, local_cores);
@@ -77,7 +78,8 @@ static status split_endpoint(const char *endpoint, char host[128], char port[16]
     if (strncmp(endpoint, scheme, sizeof scheme - 1) != 0 || !colon || colon <= at)
         return errf(eb, ST_INVALID, "'%s' is no endpoint: want tcp://HOST:PORT", endpoint);
     size_t len = (size_t)(colon - at);
-    if (len >= 128 || strlen(colon + 1) >= 16) return errf(eb, ST_INVALID, "'%s' is too long for an endpoint", endpoint);
+    if (len >= 128 || strlen(colon + 1) >= 16)
+        return errf(eb, ST_INVALID, "'%s' is too long for an endpoint", endpoint);
     memcpy(host, at, len);
     host[len] = '\0';
     snprintf(port, 16, "%s", colon + 1);
@@ -106,6 +108,7 @@ status place_address_towards(const char *endpoint, char out[64], errbuf *eb) {
     if (rc) return errf(eb, ST_IO, "the host of %s: %s: check cluster.control", endpoint, gai_strerror(rc));
     st = list ? local_address(list, out) : ST_IO;
     if (list) freeaddrinfo(list);
-    if (st) return errf(eb, ST_IO, "no local address leads to %s: %s: check cluster.control", endpoint, strerror(errno));
+    if (st)
+        return errf(eb, ST_IO, "no local address leads to %s: %s: check cluster.control", endpoint, strerror(errno));
     return ST_OK;
 }

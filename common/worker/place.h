@@ -1,4 +1,5 @@
-/* place - where a worker process is: its name and cores by the rank map, and the address under which others reach it. */
+/* place - where a worker process is: its name and cores by the rank map, and the address under which others reach it.
+ */
 #ifndef BATON_WORKER_PLACE_H
 #define BATON_WORKER_PLACE_H
 
@@ -8,14 +9,15 @@
 #define PLACE_CPUS_MAX 64u
 
 typedef struct place {
-    char name[96];  /* "prefill-0"; started by hand: "prefill-HOST-PID" */
-    char host[64];  /* this machine's name */
+    char name[96];                 /* "prefill-0"; started by hand: "prefill-HOST-PID" */
+    char host[64];                 /* this machine's name */
     uint32_t cpus[PLACE_CPUS_MAX]; /* [cpu_count] CPU numbers for the compute threads */
-    uint32_t cpu_count; /* 0 = not pinned */
+    uint32_t cpu_count;            /* 0 = not pinned */
 } place;
 
-/* rank: the launch rank as text, or NULL for a process started by hand. ST_INVALID when the map has no such rank or gives it
- * another role. Not pinned: when started by hand, when more cores are asked of this host than it has, when they are not ours to use. */
+/* rank: the launch rank as text, or NULL for a process started by hand. ST_INVALID when the map has no such rank or
+ * gives it another role. Not pinned: when started by hand, when more cores are asked of this host than it has, when
+ * they are not ours to use. */
 status place_find(place *out, const config *c, worker_role role, const char *rank, errbuf *eb);
 
 /* The local address that packets to the endpoint ("tcp://host:port") leave from; "127.0.0.1" for a loopback address. */

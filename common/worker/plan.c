@@ -9,20 +9,28 @@
 const config_role *plan_settings(const config *c, worker_role role) {
     PRE(c);
     switch (role) {
-    case ROLE_PREFILL: return &c->prefill;
-    case ROLE_DECODE: return &c->decode;
-    case ROLE_COLOCATED: return &c->colocated;
-    case ROLE_COUNT: break;
+    case ROLE_PREFILL:
+        return &c->prefill;
+    case ROLE_DECODE:
+        return &c->decode;
+    case ROLE_COLOCATED:
+        return &c->colocated;
+    case ROLE_COUNT:
+        break;
     }
     CHECK(!"a worker's role");
     return NULL;
 }
 
 static status pick_kv_type(plan *p, const char *wanted, errbuf *eb) {
-    if (strcmp(wanted, "auto") == 0) p->layout.type = p->backend->kv_default();
-    else if (strcmp(wanted, "f16") == 0) p->layout.type = DT_F16;
-    else if (strcmp(wanted, "f32") == 0) p->layout.type = DT_F32;
-    else return errf(eb, ST_INVALID, "model.kv_dtype '%s': want auto, f16 or f32", wanted);
+    if (strcmp(wanted, "auto") == 0)
+        p->layout.type = p->backend->kv_default();
+    else if (strcmp(wanted, "f16") == 0)
+        p->layout.type = DT_F16;
+    else if (strcmp(wanted, "f32") == 0)
+        p->layout.type = DT_F32;
+    else
+        return errf(eb, ST_INVALID, "model.kv_dtype '%s': want auto, f16 or f32", wanted);
     return ST_OK;
 }
 
@@ -41,7 +49,8 @@ static status count_pages(plan *p, errbuf *eb) {
     return ST_OK;
 }
 
-/* A worker that computes prompts needs room for a chunk that ends on a page edge, a colocated one for a decode row besides. */
+/* A worker that computes prompts needs room for a chunk that ends on a page edge, a colocated one for a decode row
+ * besides. */
 static status check_budget(const plan *p, errbuf *eb) {
     const char *role = worker_role_name(p->role);
     uint32_t least = p->role == ROLE_PREFILL ? KV_PAGE_TOKENS : p->role == ROLE_COLOCATED ? KV_PAGE_TOKENS + 1 : 1;

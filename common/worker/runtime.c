@@ -12,13 +12,13 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define COORDINATOR 1u /* the bus's number of a client's only connection */
-#define JOIN_RETRY_NS NS_PER_S
+#define COORDINATOR      1u /* the bus's number of a client's only connection */
+#define JOIN_RETRY_NS    NS_PER_S
 #define RECONNECT_MIN_NS (200 * NS_PER_MS) /* between two connections, so that a refusing port is not hammered */
-#define WARN_AFTER_NS NS_PER_S
-#define WARN_EVERY_NS (10 * NS_PER_S)
-#define STOP_WAIT_NS (3 * NS_PER_S)
-#define LAYERS_RING 4096u
+#define WARN_AFTER_NS    NS_PER_S
+#define WARN_EVERY_NS    (10 * NS_PER_S)
+#define STOP_WAIT_NS     (3 * NS_PER_S)
+#define LAYERS_RING      4096u
 
 typedef struct runtime {
     const config *c;
@@ -32,13 +32,13 @@ typedef struct runtime {
     bus *b;
     agent *a;
     ctl_numeric numerics[PLAN_NUMERICS];
-    buf out;               /* scratch: the message being sent */
-    bool connect_due;      /* the bus has no session; one is opened at connect_ns */
+    buf out;          /* scratch: the message being sent */
+    bool connect_due; /* the bus has no session; one is opened at connect_ns */
     uint64_t connect_ns;
-    uint64_t alone_ns;     /* since when no session; 0 = member */
+    uint64_t alone_ns; /* since when no session; 0 = member */
     uint64_t warned_ns;
     bool ended;
-    status end;            /* why the loop ended */
+    status end; /* why the loop ended */
     errbuf end_text;
 } runtime;
 
@@ -229,8 +229,7 @@ static status start_xfer(runtime *r, const char *bind_host, errbuf *eb) {
                       .test_flip_segment = c->handoff.test_flip_segment};
     status st = xfer_new(&r->x, &o, eb);
     if (st) return st;
-    if (r->plan.role == ROLE_PREFILL)
-        device_thread_hook(r->dev, &(engine_hook){.ctx = r->x, .layer_end = layer_end});
+    if (r->plan.role == ROLE_PREFILL) device_thread_hook(r->dev, &(engine_hook){.ctx = r->x, .layer_end = layer_end});
     return ST_OK;
 }
 
@@ -238,32 +237,31 @@ static void start_agent(runtime *r, uint64_t now_ns) {
     const plan *p = &r->plan;
     uint32_t eog_count = 0;
     const int32_t *eog = tokenizer_eog(r->m->tok, &eog_count);
-    agent_options o = {
-        .role = r->role,
-        .core = {.page_count = p->page_count,
-                 .max_seqs = p->max_seqs,
-                 .max_rows = p->max_rows,
-                 .chunk_tokens = p->chunk_tokens,
-                 .max_context = p->max_context,
-                 .policy = p->settings->policy,
-                 .eog = eog,
-                 .eog_count = eog_count},
-        .join = {.role = p->role,
-                 .name = r->place->name,
-                 .host = r->place->host,
-                 .pid = (uint32_t)getpid(),
-                 .endpoint = p->role == ROLE_DECODE ? xfer_endpoint(r->x) : "",
-                 .transport = r->x ? r->c->handoff.transport : "",
-                 .page_count = p->page_count,
-                 .page_tokens = KV_PAGE_TOKENS,
-                 .max_seqs = p->max_seqs,
-                 .max_rows = p->max_rows,
-                 .max_context = p->max_context,
-                 .kv_token_bytes = kv_token_bytes(&p->layout),
-                 .numerics = r->numerics,
-                 .numeric_count = PLAN_NUMERICS},
-        .join_retry_ns = JOIN_RETRY_NS,
-        .rejoin_ns = r->c->limits.rejoin_ms * NS_PER_MS};
+    agent_options o = {.role = r->role,
+                       .core = {.page_count = p->page_count,
+                                .max_seqs = p->max_seqs,
+                                .max_rows = p->max_rows,
+                                .chunk_tokens = p->chunk_tokens,
+                                .max_context = p->max_context,
+                                .policy = p->settings->policy,
+                                .eog = eog,
+                                .eog_count = eog_count},
+                       .join = {.role = p->role,
+                                .name = r->place->name,
+                                .host = r->place->host,
+                                .pid = (uint32_t)getpid(),
+                                .endpoint = p->role == ROLE_DECODE ? xfer_endpoint(r->x) : "",
+                                .transport = r->x ? r->c->handoff.transport : "",
+                                .page_count = p->page_count,
+                                .page_tokens = KV_PAGE_TOKENS,
+                                .max_seqs = p->max_seqs,
+                                .max_rows = p->max_rows,
+                                .max_context = p->max_context,
+                                .kv_token_bytes = kv_token_bytes(&p->layout),
+                                .numerics = r->numerics,
+                                .numeric_count = PLAN_NUMERICS},
+                       .join_retry_ns = JOIN_RETRY_NS,
+                       .rejoin_ns = r->c->limits.rejoin_ms * NS_PER_MS};
     agent_sink sink = {
         .ctx = r, .send = do_send, .xfer = do_xfer, .step = do_step, .reconnect = do_reconnect, .quit = do_quit};
     r->a = agent_new(&o, &sink, now_ns);
@@ -311,7 +309,8 @@ static status start(runtime *r, errbuf *eb) {
     return ST_OK;
 }
 
-/* The connection first, so that the coordinator learns at once; then the thread whose hook uses the transfer thread; then that. */
+/* The connection first, so that the coordinator learns at once; then the thread whose hook uses the transfer thread;
+ * then that. */
 static bool stop(runtime *r) {
     bus_free(r->b);
     loop_free(r->l);

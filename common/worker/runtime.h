@@ -4,7 +4,8 @@
  *   device   engine steps (device_thread.h)
  *   xfer     hand-offs (transfer/xfer.h); not in a colocated worker
  *
- * The loop thread never waits for the other two: jobs, commands and their answers travel through bounded rings with an eventfd. */
+ * The loop thread never waits for the other two: jobs, commands and their answers travel through bounded rings with an
+ * eventfd. */
 #ifndef BATON_WORKER_RUNTIME_H
 #define BATON_WORKER_RUNTIME_H
 
@@ -13,13 +14,13 @@
 #include "worker/wcore.h"
 
 typedef struct runtime_options {
-    const config *config;    /* borrowed for the call */
+    const config *config; /* borrowed for the call */
     const wcore_ops *role;
-    const place *place;      /* borrowed for the call */
+    const place *place; /* borrowed for the call */
 } runtime_options;
 
-/* Serves until EXIT, SIGTERM or SIGINT (ST_OK), or until it cannot go on (text in eb). *stuck: a step still runs on the device
- * thread, so memory could not be freed: the caller leaves by _exit. */
+/* Serves until EXIT, SIGTERM or SIGINT (ST_OK), or until it cannot go on (text in eb). *stuck: a step still runs on the
+ * device thread, so memory could not be freed: the caller leaves by _exit. */
 status runtime_run(const runtime_options *opt, bool *stuck, errbuf *eb);
 
 #endif

@@ -1,11 +1,12 @@
 /* wcore - what the pure part of every worker role looks like from outside, and what it may ask of the world.
  *
- * A role (prefill_worker/prefill_core.c, decode_worker/decode_core.c, colocated_worker/colocated_core.c) is a table of functions over its own struct.
- * Events come in with now_ns, requests go out through the sink; no socket, clock, thread or device in it. The runtime (worker/runtime.c) and the
- * virtual-time cluster test drive the same object files; both go through an agent (worker/agent.h), which adds membership.
+ * A role (prefill_worker/prefill_core.c, decode_worker/decode_core.c, colocated_worker/colocated_core.c) is a table of
+ * functions over its own struct. Events come in with now_ns, requests go out through the sink; no socket, clock, thread
+ * or device in it. The runtime (worker/runtime.c) and the virtual-time cluster test drive the same object files; both
+ * go through an agent (worker/agent.h), which adds membership.
  *
- * At most one step is outstanding: after sink.step the role waits for `stepped`. Pages of a sequence in the running step are
- * given back only after `stepped`; pages known to the transfer thread only after X_DROPPED. */
+ * At most one step is outstanding: after sink.step the role waits for `stepped`. Pages of a sequence in the running
+ * step are given back only after `stepped`; pages known to the transfer thread only after X_DROPPED. */
 #ifndef BATON_WORKER_WCORE_H
 #define BATON_WORKER_WCORE_H
 
@@ -30,19 +31,20 @@ typedef struct dev_job {
 
 typedef struct wcore_sink {
     void *ctx;
-    void (*send)(void *ctx, const ctl_msg *m);  /* to the coordinator; head (epoch, incarnation, free pages) is filled in below */
+    void (*send)(void *ctx,
+                 const ctl_msg *m); /* to the coordinator; head (epoch, incarnation, free pages) is filled in below */
     void (*xfer)(void *ctx, const xfer_cmd *c); /* to the transfer thread */
     void (*step)(void *ctx, const dev_job *j);  /* to the device thread; j and its arrays stay valid until `stepped` */
 } wcore_sink;
 
 typedef struct wcore_options {
     uint32_t page_count;
-    uint32_t max_seqs;    /* engine slots */
-    uint32_t max_rows;    /* rows of one step: the token budget */
+    uint32_t max_seqs;     /* engine slots */
+    uint32_t max_rows;     /* rows of one step: the token budget */
     uint32_t chunk_tokens; /* prefill: longest chunk of one prompt in one step, a multiple of 16 */
     uint32_t max_context;
-    const char *policy;   /* colocated: "chunked" or "prefill_first" */
-    const int32_t *eog;   /* end-of-generation ids; borrowed */
+    const char *policy; /* colocated: "chunked" or "prefill_first" */
+    const int32_t *eog; /* end-of-generation ids; borrowed */
     uint32_t eog_count;
 } wcore_options;
 
@@ -58,9 +60,11 @@ typedef struct wcore_ops {
     worker_role role;
     void *(*new_core)(const wcore_options *opt, const wcore_sink *sink);
     void (*free_core)(void *core);
-    /* A new session: forget every request at once (its pages come back when the transfer thread and the running step let go). */
+    /* A new session: forget every request at once (its pages come back when the transfer thread and the running step
+     * let go). */
     void (*session)(void *core, uint64_t epoch, uint64_t incarnation, uint64_t now_ns);
-    void (*ctl)(void *core, const ctl_msg *m, uint64_t now_ns); /* PREFILL RESERVE DEST RELEASE CANCEL DROP DRAIN, of this session */
+    void (*ctl)(void *core, const ctl_msg *m,
+                uint64_t now_ns); /* PREFILL RESERVE DEST RELEASE CANCEL DROP DRAIN, of this session */
     void (*stepped)(void *core, const step_result *results, uint32_t count, uint64_t now_ns);
     void (*xfer)(void *core, const xfer_event *e, uint64_t now_ns);
     void (*turn)(void *core, uint64_t now_ns); /* form the next step if idle; once per turn */

@@ -28,8 +28,12 @@ static error_t on_option(int key, char *arg, struct argp_state *state) {
         a->sets = xrealloc(a->sets, a->set_count + 1, sizeof *a->sets);
         a->sets[a->set_count++] = arg;
         return 0;
-    case 'c': a->check = true; return 0;
-    case 'v': a->version = true; return 0;
+    case 'c':
+        a->check = true;
+        return 0;
+    case 'v':
+        a->version = true;
+        return 0;
     case ARGP_KEY_ARG:
         if (a->config) argp_error(state, "one CONFIG is enough: '%s' is one too many", arg);
         a->config = arg;

@@ -1,7 +1,8 @@
-/* wstep - the running step of a wtable: a job is filled, goes out once, and is taken back as a whole (declared in wtable.h).
+/* wstep - the running step of a wtable: a job is filled, goes out once, and is taken back as a whole (declared in
+ * wtable.h).
  *
- * The job's arrays belong to the table and are not touched between wstep_go and wstep_end; results are matched by their place, not by
- * request, since a request may have been closed and admitted again meanwhile. */
+ * The job's arrays belong to the table and are not touched between wstep_go and wstep_end; results are matched by their
+ * place, not by request, since a request may have been closed and admitted again meanwhile. */
 #include "worker/wtable.h"
 
 #include "base/mem.h"
@@ -9,15 +10,14 @@
 #include <string.h>
 
 static void step_open(wtable *t, wseq *s) {
-    t->opens[t->job.open_count++] = (dev_open){
-        .slot = s->slot,
-        .init = {.prompt = s->ids,
-                 .prompt_count = s->prompt_count,
-                 .output = s->ids + s->prompt_count,
-                 .output_count = s->output_count,
-                 .params = &s->params,
-                 .pages = s->pages,
-                 .page_count = s->page_count}};
+    t->opens[t->job.open_count++] = (dev_open){.slot = s->slot,
+                                               .init = {.prompt = s->ids,
+                                                        .prompt_count = s->prompt_count,
+                                                        .output = s->ids + s->prompt_count,
+                                                        .output_count = s->output_count,
+                                                        .params = &s->params,
+                                                        .pages = s->pages,
+                                                        .page_count = s->page_count}};
     s->open = true;
     s->engine_pages = s->page_count;
 }
@@ -74,8 +74,10 @@ void wstep_end(wtable *t, const step_result *results, uint32_t count,
         wseq *s = t->step_seqs[i];
         CHECK(results[i].tag == t->items[i].tag);
         s->in_step = false;
-        if (s->phase == WSEQ_CLOSING) wtable_settle(t, s); /* its result is of no interest any more */
-        else row(t, s, &t->items[i], &results[i]);
+        if (s->phase == WSEQ_CLOSING)
+            wtable_settle(t, s); /* its result is of no interest any more */
+        else
+            row(t, s, &t->items[i], &results[i]);
     }
     send_tokens(t); /* after all rows: free_pages in its head counts what ended here */
     t->job = (dev_job){0};

@@ -98,8 +98,7 @@ static wseq *wseq_new(const ctl_msg *m, uint32_t page_count) {
     s->params.bias = NULL;
     if (w->params.stop_id_count)
         s->params.stop_ids = xmemdup(w->params.stop_ids, w->params.stop_id_count * sizeof(int32_t));
-    if (w->params.bias_count)
-        s->params.bias = xmemdup(w->params.bias, w->params.bias_count * sizeof(sampling_bias));
+    if (w->params.bias_count) s->params.bias = xmemdup(w->params.bias, w->params.bias_count * sizeof(sampling_bias));
     s->pages = xcalloc(page_count, sizeof *s->pages);
     s->page_capacity = page_count;
     s->slot = WSEQ_NO_SLOT;
@@ -296,8 +295,10 @@ wcore_stats wtable_stats(const wtable *t) {
     st.pages_free = kv_pool_available(t->pool);
     for (uint32_t i = 0; i < t->live_count; i++) {
         const wseq *s = t->live[i];
-        if (s->phase == WSEQ_DECODE || (s->phase == WSEQ_PROMPT && s->slot != WSEQ_NO_SLOT)) st.running++;
-        else if (s->phase == WSEQ_PROMPT || s->phase == WSEQ_EXPECTED) st.waiting++;
+        if (s->phase == WSEQ_DECODE || (s->phase == WSEQ_PROMPT && s->slot != WSEQ_NO_SLOT))
+            st.running++;
+        else if (s->phase == WSEQ_PROMPT || s->phase == WSEQ_EXPECTED)
+            st.waiting++;
         if (s->phase == WSEQ_PINNED && !s->has_dest) st.parked++;
         if (t->role == ROLE_PREFILL && s->has_dest) st.sends_pending++;
     }

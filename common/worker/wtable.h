@@ -1,15 +1,16 @@
-/* wtable - the requests a worker holds: their ids, pages, engine slots, and how they leave. The common ground of the three role cores.
+/* wtable - the requests a worker holds: their ids, pages, engine slots, and how they leave. The common ground of the
+ * three role cores.
  *
  *   admit -> live (in order of age) -> close -> closing -> gone: pages back, CLOSED or PREEMPTED sent
  *
- * A request that is over may still be in the running step, and the transfer thread may still read or write its pages. So
- * `close` only takes it off the live list; its pages go back when the step has ended and X_DROPPED came. The answer is sent after that,
- * so that the free_pages in its head already count them.
+ * A request that is over may still be in the running step, and the transfer thread may still read or write its pages.
+ * So `close` only takes it off the live list; its pages go back when the step has ended and X_DROPPED came. The answer
+ * is sent after that, so that the free_pages in its head already count them.
  *
  * Engine slots are different: jobs run one after another and close before they open, so a slot is free again at once.
  *
- * One step at a time: wstep_add fills the job, wstep_go hands it over, wstep_end takes it back. Everything is sized at wtable_init.
- * Invariant (wtable_check): pages in use == sum over live and closing requests. */
+ * One step at a time: wstep_add fills the job, wstep_go hands it over, wstep_end takes it back. Everything is sized at
+ * wtable_init. Invariant (wtable_check): pages in use == sum over live and closing requests. */
 #ifndef BATON_WORKER_WTABLE_H
 #define BATON_WORKER_WTABLE_H
 
@@ -17,7 +18,7 @@
 #include "worker/wcore.h"
 
 #define WTABLE_REQUESTS_MAX 4096u /* live and closing, where engine slots do not bound them earlier */
-#define WSEQ_NO_SLOT UINT32_MAX
+#define WSEQ_NO_SLOT        UINT32_MAX
 
 typedef enum wseq_phase {
     WSEQ_PROMPT,   /* rows of prompt ++ output are to be computed */
@@ -38,16 +39,16 @@ typedef struct wseq {
     sampling params;       /* its arrays are owned */
     uint32_t *pages;       /* [page_count] of page_capacity. Owned */
     uint32_t page_count, page_capacity;
-    uint32_t slot;         /* engine slot, or WSEQ_NO_SLOT */
-    bool open;             /* the engine has it */
-    uint32_t engine_pages; /* pages the engine knows of */
-    bool in_step;          /* part of the running step */
-    bool xfer_known;       /* the transfer thread may touch the pages */
-    bool drop_posted;      /* X_DROP is on its way */
-    kv_identity id;        /* of the hand-off, as far as known */
-    bool has_dest;         /* P: a D was named and did not fail */
-    token_out first;       /* D: token k, from SEAL */
-    bool repeat_first;     /* D: token k is not repeated to the coordinator yet */
+    uint32_t slot;                    /* engine slot, or WSEQ_NO_SLOT */
+    bool open;                        /* the engine has it */
+    uint32_t engine_pages;            /* pages the engine knows of */
+    bool in_step;                     /* part of the running step */
+    bool xfer_known;                  /* the transfer thread may touch the pages */
+    bool drop_posted;                 /* X_DROP is on its way */
+    kv_identity id;                   /* of the hand-off, as far as known */
+    bool has_dest;                    /* P: a D was named and did not fail */
+    token_out first;                  /* D: token k, from SEAL */
+    bool repeat_first;                /* D: token k is not repeated to the coordinator yet */
     bool tell_closed, tell_preempted; /* WSEQ_CLOSING: what to send at the end */
 } wseq;
 
@@ -66,13 +67,13 @@ typedef struct wtable {
     uint32_t free_slot_count;
     bool *slot_open; /* [max_seqs] to be closed in the next job */
 
-    bool busy;          /* a step is out */
-    dev_job job;        /* points into the arrays below */
-    uint32_t *closes;   /* [max_seqs] */
-    dev_open *opens;    /* [max_seqs] */
-    step_item *items;   /* [max_seqs] */
-    wseq **step_seqs;   /* [max_seqs] of each item */
-    ctl_token *tokens;  /* [2 * max_seqs] of the step that ended */
+    bool busy;         /* a step is out */
+    dev_job job;       /* points into the arrays below */
+    uint32_t *closes;  /* [max_seqs] */
+    dev_open *opens;   /* [max_seqs] */
+    step_item *items;  /* [max_seqs] */
+    wseq **step_seqs;  /* [max_seqs] of each item */
+    ctl_token *tokens; /* [2 * max_seqs] of the step that ended */
     uint32_t token_count;
 
     wcore_stats counters; /* decode_rows, decode_steps, prefill_rows, stale; the rest is counted on demand */
@@ -94,7 +95,8 @@ typedef struct wtable_need {
 /* A live request for PREFILL or RESERVE, or NULL: a stale attempt was counted, or NO_ROOM was sent. */
 wseq *wtable_admit(wtable *t, const ctl_msg *m, const wtable_need *need);
 
-/* RELEASE, CANCEL, DROP: frees what is held under any attempt up to the message's and answers CLOSED when it is free. */
+/* RELEASE, CANCEL, DROP: frees what is held under any attempt up to the message's and answers CLOSED when it is free.
+ */
 void wtable_release(wtable *t, const ctl_msg *m);
 /* Over, from our side: freed as soon as nobody touches it. preempted: tells so then. */
 void wtable_close(wtable *t, wseq *s, bool preempted);
@@ -116,7 +118,8 @@ uint32_t wtable_rows(const wseq *s); /* prompt_count + output_count */
 
 void wstep_add(wtable *t, wseq *s, uint32_t begin, uint32_t count, bool sample);
 bool wstep_go(wtable *t); /* false: nothing was added, so no step */
-/* The step is over: calls row(t, s, item, result) for each sequence that is still wanted, sends the tokens in one message, lets go of the others. */
+/* The step is over: calls row(t, s, item, result) for each sequence that is still wanted, sends the tokens in one
+ * message, lets go of the others. */
 void wstep_end(wtable *t, const step_result *results, uint32_t count,
                void (*row)(wtable *t, wseq *s, const step_item *item, const step_result *r));
 void wstep_token(wtable *t, const wseq *s, uint32_t index, const token_out *token); /* from row(): joins the message */

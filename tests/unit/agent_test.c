@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MS NS_PER_MS
+#define MS      NS_PER_MS
 #define LOG_MAX 64u
 
 typedef struct world {

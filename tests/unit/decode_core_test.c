@@ -9,8 +9,7 @@ static fake *start(const wcore_options *opt) {
 }
 
 static kv_identity id_of(uint64_t req, uint32_t attempt) {
-    return (kv_identity){
-        .epoch = FAKE_EPOCH, .p_inc = FAKE_P_INC, .d_inc = FAKE_INC, .req = req, .attempt = attempt};
+    return (kv_identity){.epoch = FAKE_EPOCH, .p_inc = FAKE_P_INC, .d_inc = FAKE_INC, .req = req, .attempt = attempt};
 }
 
 static void dropped(fake *f, uint64_t req, uint32_t attempt) {
@@ -101,10 +100,9 @@ static void a_seal_that_says_finished_frees_and_still_tells_verified_and_the_tok
     fake *f = start(&opt);
     fake_give(f, CTL_RESERVE, (fake_work){.req = 1, .attempt = 1, .prompt = 14, .max_tokens = 1});
     fake_expect(f, CTL_RESERVED);
-    fake_event(f, (xfer_event){.kind = X_VERIFIED,
-                               .id = id_of(1, 1),
-                               .first = {.id = 50, .fin = FINISH_LENGTH},
-                               .finished = true});
+    fake_event(f,
+               (xfer_event){
+                   .kind = X_VERIFIED, .id = id_of(1, 1), .first = {.id = 50, .fin = FINISH_LENGTH}, .finished = true});
     fake_expect(f, CTL_VERIFIED);
     fake_expect_token(fake_expect(f, CTL_TOKENS), 0, 1, 1, 0, 50, FINISH_LENGTH);
     assert_int_equal(fake_used(f), 0);
@@ -333,13 +331,15 @@ static void answer_commands(fake *f, bool verify) {
     for (uint32_t i = 0; i < count; i++) {
         if (cmds[i].kind == X_DROP) dropped(f, cmds[i].id.req, cmds[i].id.attempt);
         if (cmds[i].kind != X_EXPECT) continue;
-        if (verify) verified(f, cmds[i].id.req, cmds[i].id.attempt, 50);
-        else fake_event(f, (xfer_event){.kind = X_FAILED, .id = cmds[i].id, .why = "peer lost"});
+        if (verify)
+            verified(f, cmds[i].id.req, cmds[i].id.attempt, 50);
+        else
+            fake_event(f, (xfer_event){.kind = X_FAILED, .id = cmds[i].id, .why = "peer lost"});
     }
 }
 
-/* Reservations, ends, preemptions and cancels in any order: pages in use are always those of what is held (checked after each
- * event by the fake), and in the end everything comes back. */
+/* Reservations, ends, preemptions and cancels in any order: pages in use are always those of what is held (checked
+ * after each event by the fake), and in the end everything comes back. */
 static void random_lives_never_lose_a_page(void **state) {
     (void)state;
     wcore_options opt = fake_options();
@@ -359,13 +359,16 @@ static void random_lives_never_lose_a_page(void **state) {
         case 1:
             if (dice % 10 == 0) fake_tell(f, CTL_CANCEL, req > 3 ? req - dice % 4 : req, 1);
             break;
-        case 2: answer_commands(f, dice % 5 != 0); break;
+        case 2:
+            answer_commands(f, dice % 5 != 0);
+            break;
         case 3:
         case 4:
         case 5:
             if (f->job) fake_stepped(f, dice % 50 ? 60 : FAKE_EOS);
             break;
-        default: fake_turn(f);
+        default:
+            fake_turn(f);
         }
         for (uint32_t m = 0; m < f->sent_count; m++) preempted += f->sent[m].kind == CTL_PREEMPTED;
         for (uint32_t t = 0; t < f->token_count; t++) ended += f->tokens[t].token.fin != FINISH_NONE;

@@ -19,7 +19,8 @@ static const model smol = {.name = (char *)"smol",
 
 static config local(void) {
     config c = {.model = {.backend = (char *)"cpu", .isa = (char *)"auto", .kv_dtype = (char *)"auto"}};
-    config_role r = {.cores = 1, .tp = 1, .pp = 1, .kv_memory_mb = 256, .max_seqs = 32, .token_budget = 256, .chunk_tokens = 128};
+    config_role r = {
+        .cores = 1, .tp = 1, .pp = 1, .kv_memory_mb = 256, .max_seqs = 32, .token_budget = 256, .chunk_tokens = 128};
     c.prefill = c.decode = c.colocated = r;
     return c;
 }
@@ -84,8 +85,7 @@ static void sizes_that_cannot_work_are_refused_by_their_key(void **state) {
     (void)state;
     config c = local();
     c.prefill.kv_memory_mb = 0;
-    refuse(c, ROLE_PREFILL,
-           "prefill.kv_memory_mb is 0, but one page of this model's KV has 368640 bytes: raise it");
+    refuse(c, ROLE_PREFILL, "prefill.kv_memory_mb is 0, but one page of this model's KV has 368640 bytes: raise it");
     c = local();
     c.prefill.token_budget = 15;
     refuse(c, ROLE_PREFILL, "prefill.token_budget is 15: want at least 16");
@@ -106,9 +106,14 @@ static void the_numerics_id_names_what_must_be_alike(void **state) {
     ctl_numeric n[PLAN_NUMERICS];
     assert_int_equal(plan_make(&p, &c, ROLE_DECODE, &smol, NULL), ST_OK);
     plan_numerics(&p, &smol, "cpu/avx2", n);
-    const char *want[][2] = {{"weights", "000000000000abcd"}, {"kv_dtype", "f16"},  {"kv_layout", "16x30x3x64"},
-                             {"backend", "cpu"},              {"isa", "cpu/avx2"},  {"tp", "1"},
-                             {"kernels", BATON_VERSION},      {"deterministic", "true"}};
+    const char *want[][2] = {{"weights", "000000000000abcd"},
+                             {"kv_dtype", "f16"},
+                             {"kv_layout", "16x30x3x64"},
+                             {"backend", "cpu"},
+                             {"isa", "cpu/avx2"},
+                             {"tp", "1"},
+                             {"kernels", BATON_VERSION},
+                             {"deterministic", "true"}};
     assert_int_equal(ARRAY_LEN(want), PLAN_NUMERICS);
     for (uint32_t i = 0; i < PLAN_NUMERICS; i++) {
         assert_string_equal(n[i].name, want[i][0]);

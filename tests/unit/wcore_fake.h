@@ -1,4 +1,5 @@
-/* wcore_fake - the world around a role core, for its unit tests: a sink that remembers, and messages that are quick to write. */
+/* wcore_fake - the world around a role core, for its unit tests: a sink that remembers, and messages that are quick to
+ * write. */
 #ifndef BATON_TESTS_WCORE_FAKE_H
 #define BATON_TESTS_WCORE_FAKE_H
 
@@ -10,12 +11,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define FAKE_LOG 256u
-#define FAKE_EOS 2
+#define FAKE_LOG   256u
+#define FAKE_EOS   2
 #define FAKE_D_INC 77u
 #define FAKE_P_INC 55u
 #define FAKE_EPOCH 9u
-#define FAKE_INC 33u
+#define FAKE_INC   33u
 
 typedef struct fake {
     const wcore_ops *ops;
