@@ -1,5 +1,4 @@
-/* colocated_core - requests that stay in one worker: PREFILL{then_decode} -> chunks -> TOKENS[k] -> one token per step
- * -> end.
+/* colocated_core - requests that stay in one worker: PREFILL{then_decode}, chunks, TOKENS[k], a token per step, end.
  *
  * The baseline without a hand-off. A request takes an engine slot and pages for its prompt and the first decode row
  * when it comes, or is refused with NO_ROOM (the queue lives in the coordinator). Which phase gets the next step is

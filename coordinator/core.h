@@ -1,5 +1,5 @@
-/* core - the coordinator's pure part: it owns every request, knows every worker, and decides. No socket, clock, thread
- * or tensor.
+/* core - the coordinator's pure part: it owns every request, knows every worker, and decides. Without
+ * sockets, clocks, threads or tensors.
  *
  * Events come in (submit, cancel, messages, lost connections) with now_ns and only change tables; core_turn takes
  * decisions once per turn (routing, deadlines, leases, recovery) and returns the time of the next deadline. Actions go

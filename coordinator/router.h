@@ -3,8 +3,7 @@
  * A route is a (P, D) pair or a colocated worker; clusters that mix both are legal. Among the routes with room the
  * least loaded wins; load is the assigned prompt rows over what rule 6 allows plus the requests held over the slots.
  * When no D has room but a P has, the pair without D is a route too: the KV is parked at P (DistServe's back-pressure).
- * Ties go to the member that joined first, so equal histories choose equally. Complexity: workers, or P + D for pairs.
- */
+ * Ties go to the member that joined first, so equal histories choose equally. Cost: workers, or P + D for pairs. */
 #ifndef BATON_COORDINATOR_ROUTER_H
 #define BATON_COORDINATOR_ROUTER_H
 

@@ -48,8 +48,7 @@ typedef enum retry { RETRY_FAILED, RETRY_PREEMPTED, RETRY_NO_ROOM } retry;
 /* Back to the head of the queue with prompt and emitted ids; everything held anywhere is dropped. r may be freed (limit
  * reached). */
 void recovery_replay(core *c, request *r, retry why, const char *text, uint64_t now_ns);
-/* The hand-off to r->d failed before VERIFIED: another D under the next attempt, from P's pinned pages. r may be freed.
- */
+/* The hand-off to r->d failed before VERIFIED: another D under the next attempt, from P's pinned pages. May free r. */
 void recovery_lose_decode(core *c, request *r, retry why, const char *text, uint64_t now_ns);
 void recovery_lost_members(core *c, uint64_t now_ns);  /* those marked lost become GONE */
 void recovery_judge_members(core *c, uint64_t now_ns); /* silence and stuck steps */

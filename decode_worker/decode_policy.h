@@ -1,5 +1,4 @@
-/* decode_policy - the decode worker's two decisions: whom to admit, and who gets a row (and a page) in the next step.
- * Pure.
+/* decode_policy - the decode worker's two decisions: whom to admit, who gets a row (and a page) in the next step. Pure.
  *
  * Continuous batching: every running sequence has one row per step as long as there are rows; with more sequences than
  * rows they take turns. Reservations have no row; they follow the running sequences in the list, so they are preempted

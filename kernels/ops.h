@@ -39,7 +39,7 @@ typedef struct op_linear {
     float *out; /* [rows, weight->rows]; does not overlap x */
 } op_linear;
 
-/* Rotary embedding of Llama in GGUF's order: pairs (2i, 2i+1), angle = pos * base^(-2i/rope_dim) / factors[i]. In
+/* Rotary embedding of Llama in GGUF's order: pairs (2i, 2i+1), angle = pos * base^(-2i/rope_dim) / factors[i]; in
  * place. */
 typedef struct op_rope {
     float *x;            /* [rows, heads * head_dim] */

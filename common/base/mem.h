@@ -1,7 +1,6 @@
 /* mem - small host allocations, which abort when they fail, and arenas that are freed at once.
  *
- * Large memory (KV pool, rings, request bodies) is not taken here: its owner calls malloc or mmap and returns ST_NOMEM.
- */
+ * Large memory (KV pool, rings, request bodies) is not taken here: its owner calls malloc or mmap, returns ST_NOMEM. */
 #ifndef BATON_BASE_MEM_H
 #define BATON_BASE_MEM_H
 

@@ -39,8 +39,7 @@ status errf(errbuf *eb, status st, const char *fmt, ...) __attribute__((format(p
 /* Puts "prefix: " before the text that is there, and returns `st`. */
 status err_prefix(errbuf *eb, status st, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
-/* Asserts that stay on in release. They guard against programmer errors only: a peer, a file or a user gets a status.
- */
+/* Asserts that stay on in release. They guard against programmer errors; a peer, a file or a user gets a status. */
 void check_failed(const char *kind, const char *expr, const char *file, int line, const char *func)
     __attribute__((noreturn));
 #define CHECK_(kind, expr) ((expr) ? (void)0 : check_failed(kind, #expr, __FILE__, __LINE__, __func__))

@@ -27,8 +27,7 @@ typedef struct engine_options {
     uint32_t max_context; /* tokens of one sequence; <= model context unless the config forces more */
 } engine_options;
 
-/* Opens the backend, allocates page memory and activations (ST_NOMEM names the sizes). Borrows `m` until engine_free.
- */
+/* Opens the backend, allocates pages and activations (ST_NOMEM names the sizes). Borrows `m` until engine_free. */
 status engine_new(engine **out, const model *m, const engine_options *opt, errbuf *eb);
 void engine_free(engine *e);
 

@@ -5,8 +5,7 @@
 #include <stdint.h>
 #include <string.h>
 
-/* Adding and subtracting it rounds a float below 2^22 to a whole number, which then stands in the low bits of the sum.
- */
+/* Adding and subtracting it rounds a float below 2^22 to a whole number, which then is the low bits of the sum. */
 #define ROUNDER 0x1.8p23f
 #define LOWEST  (-87.0f) /* e^-87 is still a normal float */
 

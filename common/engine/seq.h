@@ -1,7 +1,6 @@
 /* seq - one slot of the engine: a sequence's ids, its page table and its sampling parameters. Internal to the engine.
  *
- * Ids and pages grow by doubling up to what max_context needs, so a token costs an allocation only log2(context) times.
- */
+ * Ids and pages grow by doubling up to what max_context needs, so allocations grow with log2(context) only. */
 #ifndef BATON_ENGINE_SEQ_H
 #define BATON_ENGINE_SEQ_H
 

@@ -1,5 +1,4 @@
-/* kv_layout - where one token's keys and values lie in page memory and on the wire, and the checksum of a segment.
- * Pure.
+/* kv_layout - where one token's keys and values lie in page memory and on the wire, and a segment's checksum. Pure.
  *
  * Page memory is one block of page_count * page_bytes. A page holds KV_PAGE_TOKENS positions of all layers:
  *   [layer][K, V][kv_head][KV_PAGE_TOKENS][head_dim] of `type` (f16 or f32)
@@ -48,8 +47,7 @@ static inline size_t kv_segment_bytes(const kv_layout *l, uint32_t token_count, 
  * mix(i) is odd and pseudo-random (splitmix64 finaliser of i, or'ed with 1), so that a flipped bit, a swapped pair of
  * words and a shifted run all change it. The sum can be taken in any order, hence in parallel. */
 uint64_t kv_checksum(uint64_t seed, const void *bytes, size_t count);
-/* Adds to `sum` the words of a part that starts at word `word_begin` of the whole. Only the last part may have a tail.
- */
+/* Adds to `sum` the words of a part that starts at word `word_begin` of the whole. Only the last may have a tail. */
 uint64_t kv_checksum_part(uint64_t sum, uint64_t word_begin, const void *bytes, size_t count);
 uint64_t kv_mix(uint64_t i);
 

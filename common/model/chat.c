@@ -3,8 +3,7 @@
  * A template is a program (Jinja). Running it would need an interpreter for untrusted text inside the coordinator;
  * instead its text is brought to one form (blanks inside tags, kinds of quotes and joined literals do not matter) and
  * compared with what we can do ourselves. A template that is nearly ChatML (tools, trimming, other defaults) is not
- * taken for it: a prompt that differs by one token from what the model was trained on costs quality that nobody sees.
- */
+ * taken for it: a prompt one token off from what the model was trained on costs quality that nobody sees. */
 #include "model/chat.h"
 
 #include <ctype.h>

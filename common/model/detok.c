@@ -12,8 +12,7 @@
 #define REPLACEMENT       "\xEF\xBF\xBD" /* U+FFFD */
 #define TOKEN_BYTES_USUAL 256u           /* longer tokens take a heap buffer */
 
-/* Moves whole and wrong sequences of bytes[0..len) to out; returns how many bytes of a cut-off one are left at the end.
- */
+/* Moves whole and wrong sequences of bytes[0..len) to out; returns how many bytes of a cut-off one are left over. */
 static size_t drain(const char *bytes, size_t len, buf *out) {
     size_t at = 0;
     while (at < len) {

@@ -39,8 +39,7 @@ typedef struct encode_options {
 } encode_options;
 
 /* Appends the ids of text; a failure leaves the list as it was. ST_INVALID with the byte offset when it is not UTF-8;
- * ST_NOMEM ("more than N tokens") when it gets longer than max_tokens (it stops early: a hostile body costs no more).
- */
+ * ST_NOMEM ("more than N tokens") when it gets longer than max_tokens (it stops: a hostile body costs no more). */
 status tokenizer_encode(const tokenizer *t, const char *text, size_t len, const encode_options *opt, token_list *out,
                         errbuf *eb);
 

@@ -29,8 +29,7 @@ typedef struct bus_handler {
 /* endpoint "tcp://127.0.0.1:8001" or with port * / 0 for any. ST_IO names the endpoint and the remedy ("port 8001 is in
  * use: ..."). */
 status bus_listen(bus **out, loop *l, const char *endpoint, const bus_handler *h, errbuf *eb);
-/* Connects (ZeroMQ retries in the background). conn is 1 for each session; after `lost` the caller may bus_reconnect.
- */
+/* Connects (ZeroMQ retries in the background). conn is 1 in each session; after `lost` one may bus_reconnect. */
 status bus_connect(bus **out, loop *l, const char *endpoint, const bus_handler *h, errbuf *eb);
 status bus_reconnect(bus *b, errbuf *eb); /* a fresh socket and session; numbers start again */
 void bus_free(bus *b);

@@ -1,7 +1,6 @@
 /* loop - one libevent loop per process, with turns: events only fill queues, decisions are taken once per turn.
  *
- * loop_turn's callback runs after each batch of events and returns when it wants to run next even if nothing happens.
- */
+ * loop_turn's callback runs after each batch of events and says when it wants to run next if nothing happens. */
 #ifndef BATON_NET_LOOP_H
 #define BATON_NET_LOOP_H
 

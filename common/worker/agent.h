@@ -1,7 +1,7 @@
 /* agent - a worker's pure part: membership (join, lease, heartbeats, drain) around one role core.
  *
- *   disconnected -> joining (JOIN sent) -> member (WELCOME: incarnation, epoch) -> disconnected (REFUSED, lost, told
- * GONE, lease over)
+ *   disconnected -> joining (JOIN sent) -> member (WELCOME: incarnation, epoch)
+ *   member, joining -> disconnected (REFUSED, lost, told GONE, lease over)
  *
  * Protocol rules 12, 14, 15, 16: a stale {incarnation} is answered with DROP-like silence and counted; an unanswered
  * half lease stops starting work; a lost session drops everything and joins anew; no coordinator for 60 s ends the

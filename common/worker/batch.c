@@ -27,8 +27,7 @@ uint32_t batch_chunks(const batch_prompt *prompts, uint32_t count, uint32_t budg
     return n;
 }
 
-/* Finds a page for row i. Pages that are on their way are waited for: preempting one more would not bring any sooner.
- */
+/* Finds a page for row i. Pages that are on their way are waited for: one more preempted would bring none sooner. */
 static batch_verdict row_verdict(const batch_row *rows, uint32_t i, uint32_t *youngest, batch_limits *l,
                                  batch_verdict *out) {
     if (!rows[i].needs_page) return BATCH_ROW;
@@ -60,8 +59,7 @@ void batch_rows(const batch_row *rows, uint32_t count, const batch_limits *limit
     }
     if (count == 0) return;
 
-    /* Turn in the round: sequence number t (of those that want a row) is served when (t - first) mod wanted < max_rows.
-     */
+    /* Turn in the round: sequence t (of those that want a row) is served when (t - first) mod wanted < max_rows. */
     uint32_t turn = 0, youngest = count - 1;
     uint32_t first = wanted ? l.first % wanted : 0;
     for (uint32_t i = 0; i <= youngest; i++) {

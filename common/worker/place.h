@@ -1,5 +1,4 @@
-/* place - where a worker process is: its name and cores by the rank map, and the address under which others reach it.
- */
+/* place - where a worker process is: its name and cores by the rank map, and the address where others reach it. */
 #ifndef BATON_WORKER_PLACE_H
 #define BATON_WORKER_PLACE_H
 

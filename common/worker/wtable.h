@@ -1,5 +1,6 @@
-/* wtable - the requests a worker holds: their ids, pages, engine slots, and how they leave. The common ground of the
- * three role cores.
+/* wtable - the requests a worker holds: their ids, pages, engine slots, and how they leave.
+ *
+ * The common ground of the three role cores.
  *
  *   admit -> live (in order of age) -> close -> closing -> gone: pages back, CLOSED or PREEMPTED sent
  *
@@ -95,8 +96,7 @@ typedef struct wtable_need {
 /* A live request for PREFILL or RESERVE, or NULL: a stale attempt was counted, or NO_ROOM was sent. */
 wseq *wtable_admit(wtable *t, const ctl_msg *m, const wtable_need *need);
 
-/* RELEASE, CANCEL, DROP: frees what is held under any attempt up to the message's and answers CLOSED when it is free.
- */
+/* RELEASE, CANCEL, DROP: frees what is held under any attempt up to the message's, answers CLOSED when it is free. */
 void wtable_release(wtable *t, const ctl_msg *m);
 /* Over, from our side: freed as soon as nobody touches it. preempted: tells so then. */
 void wtable_close(wtable *t, wseq *s, bool preempted);

@@ -35,8 +35,7 @@ static double exp_of(double x) {
     return p * scale;
 }
 
-/* Sine and cosine of 0 <= x < 2^26: x = n pi/2 + r, with pi/2 in three parts of which n times the first two is exact.
- */
+/* Sine and cosine of 0 <= x < 2^26: x = n pi/2 + r, pi/2 in three parts of which n times the first two is exact. */
 static void sin_cos(double x, float *sine, float *cosine) {
     double n = (x * 0x1.45f306dc9c883p-1 + round_to_int) - round_to_int;
     double r = ((x - n * 0x1.921fb544p0) - n * 0x1.0b4611a6p-34) - n * 0x1.3198a2e037073p-69;

@@ -1,5 +1,4 @@
-/* sim_world - what the simulation's own files share: events, processes, connections and pair channels. Not for tests.
- */
+/* sim_world - what the simulation's own files share: events, processes, connections, pair channels. Not for tests. */
 #ifndef BATON_TESTS_SIM_WORLD_H
 #define BATON_TESTS_SIM_WORLD_H
 

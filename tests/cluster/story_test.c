@@ -1,5 +1,4 @@
-/* Stories: one fault each, told in exact virtual times. A control message takes 1 ms, a step 10 ms, a pair frame 2 ms.
- */
+/* Stories: one fault each, told in exact virtual times. A control message takes 1 ms, a step 10, a pair frame 2. */
 #include "sim.h"
 
 #include "base/log.h"

@@ -1,5 +1,4 @@
-/* The cluster file: defaults, places in error texts, --set, combinations, the rank map, and the files in deploy/config.
- */
+/* The cluster file: defaults, places in error texts, --set, combinations, the rank map, the files in deploy/config. */
 #include "tests/test.h"
 
 #include "base/mem.h"
@@ -420,8 +419,7 @@ static void colocated_yaml_has_two_chunked_workers(void **state) {
     config_free(c);
 }
 
-/* Each key has a line of its own, in its section, and between the key before it and that line's end "Default: <text>."
- */
+/* Each key has a line of its own, in its section, and from the key before it to that line's end "Default: <text>." */
 static void local_yaml_documents_every_key_with_its_default(void **state) {
     (void)state;
     char *text = slurp(CONFIG_DIR "/local.yaml");

@@ -1,5 +1,4 @@
-/* core_world - the coordinator core with scripted workers: a sink that records, and short words for what workers say.
- */
+/* core_world - the coordinator core with scripted workers: a recording sink, and short words for what workers say. */
 #ifndef BATON_TESTS_CORE_WORLD_H
 #define BATON_TESTS_CORE_WORLD_H
 
