@@ -23,7 +23,7 @@ void wtable_init(wtable *t, worker_role role, const wcore_options *opt, const wc
     *t = (wtable){.role = role, .opt = *opt, .sink = *sink, .capacity = capacity};
     errbuf eb = {0};
     CHECK(kv_pool_new(&t->pool, opt->page_count, &eb) == ST_OK);
-    t->live = xcalloc(capacity, sizeof *t->live);
+    t->live = xcalloc(capacity, sizeof(wseq *));
     t->closing = xcalloc(capacity, sizeof(wseq *));
     t->free_slots = xcalloc(seqs, sizeof *t->free_slots);
     t->slot_open = xcalloc(seqs, sizeof *t->slot_open);
@@ -75,7 +75,7 @@ static void send_plain(wtable *t, ctl_kind kind, uint64_t req, uint32_t attempt)
 static uint32_t remove_from(wseq **list, uint32_t count, const wseq *s) {
     for (uint32_t i = 0; i < count; i++) {
         if (list[i] != s) continue;
-        memmove(&list[i], &list[i + 1], (count - i - 1) * sizeof *list);
+        memmove(&list[i], &list[i + 1], (count - i - 1) * sizeof(wseq *));
         return count - 1;
     }
     CHECK(!"the request is in its list");
