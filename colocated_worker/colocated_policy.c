@@ -14,7 +14,7 @@ static const char *const policy_names[] = {
 bool colocated_policy_find(const char *name, colocated_policy *out) {
     PRE(name && out);
     for (uint32_t i = 0; i < ARRAY_LEN(policy_names); i++) {
-        if (strcmp(name, policy_names[i])) continue;
+        if (strcmp(name, policy_names[i]) != 0) continue;
         *out = (colocated_policy)i;
         return true;
     }

@@ -19,7 +19,8 @@ const char *status_text(status st) {
     return texts[st];
 }
 
-status errf(errbuf *eb, status st, const char *fmt, ...) {
+/* In parentheses, because these two names are macros as well when the analyzer reads this. */
+status(errf)(errbuf *eb, status st, const char *fmt, ...) {
     PRE(fmt);
     if (!eb) return st;
     va_list ap;
@@ -29,7 +30,7 @@ status errf(errbuf *eb, status st, const char *fmt, ...) {
     return st;
 }
 
-status err_prefix(errbuf *eb, status st, const char *fmt, ...) {
+status(err_prefix)(errbuf *eb, status st, const char *fmt, ...) {
     PRE(fmt);
     if (!eb) return st;
     char inner[sizeof eb->text];

@@ -38,6 +38,11 @@ const char *status_text(status st);
 status errf(errbuf *eb, status st, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 /* Puts "prefix: " before the text that is there, and returns `st`. */
 status err_prefix(errbuf *eb, status st, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+#ifdef __clang_analyzer__
+/* The analyzer sees one file at a time; without this it would follow errf(eb, ST_INVALID, ...) == ST_OK. */
+#define errf(eb, st, ...)       (errf((eb), (st), __VA_ARGS__), (st))
+#define err_prefix(eb, st, ...) (err_prefix((eb), (st), __VA_ARGS__), (st))
+#endif
 
 /* Asserts that stay on in release. They guard against programmer errors; a peer, a file or a user gets a status. */
 void check_failed(const char *kind, const char *expr, const char *file, int line, const char *func)

@@ -57,11 +57,11 @@ void batch_rows(const batch_row *rows, uint32_t count, const batch_limits *limit
         out[i] = BATCH_WAIT;
         wanted += rows[i].wants_row;
     }
-    if (count == 0) return;
+    if (wanted == 0) return;
 
     /* Turn in the round: sequence t (of those that want a row) is served when (t - first) mod wanted < max_rows. */
     uint32_t turn = 0, youngest = count - 1;
-    uint32_t first = wanted ? l.first % wanted : 0;
+    uint32_t first = l.first % wanted;
     for (uint32_t i = 0; i <= youngest; i++) {
         if (!rows[i].wants_row) continue;
         uint32_t place = (turn++ + wanted - first) % wanted;
