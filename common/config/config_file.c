@@ -1,9 +1,9 @@
 /* The schema is built from config_keys for each load: a mapping of sections, each a mapping of optional keys. A section
  * is loaded into an array of slots {pointer, count}, one per key, so that NULL means "not in the file".
  *
- * libcyaml tells the place of what it refuses, in log lines only, and for an unknown key the place of the line before
- * it. What is refused later (a range, a combination) has no place at all. Both are found by loading the file again with
- * a schema in which the key exists and accepts no value: libcyaml then stops right there. */
+ * libcyaml tells the place of what it refuses, in log lines only, and for an unknown key the place of what follows.
+ * What is refused later (a range, a combination) has no place at all. Both are looked up in the document itself, as
+ * libyaml (which libcyaml sits on) gives it with its marks. */
 #include "config/config_file.h"
 
 #include "base/mem.h"
@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <yaml.h>
 
 #define SECTIONS_MAX 8
 #define LIST_MAX     1024
@@ -24,8 +25,8 @@ typedef struct slot {
 
 typedef struct schema {
     cyaml_schema_value_t root, entry;
-    cyaml_schema_field_t sections[SECTIONS_MAX + 1 + 1]; /* + a refused one + the end */
-    cyaml_schema_field_t *fields[SECTIONS_MAX];          /* of each section */
+    cyaml_schema_field_t sections[SECTIONS_MAX + 1]; /* + the end */
+    cyaml_schema_field_t *fields[SECTIONS_MAX];      /* of each section */
     uint32_t section_count;
 } schema;
 
@@ -80,14 +81,7 @@ static uint32_t section_of(schema *s, const char *name) {
     return i;
 }
 
-/* refused_section, refused_name: a key that shall accept no value; both NULL = none, refused_section NULL = a section
- * of that name. */
-static schema *schema_new(const char *refused_section, const char *refused_name) {
-    static const cyaml_strval_t no_value[] = {{"", 0}};
-    const cyaml_schema_value_t refused = {.type = CYAML_ENUM,
-                                          .flags = CYAML_FLAG_OPTIONAL | CYAML_FLAG_STRICT | CYAML_FLAG_POINTER,
-                                          .data_size = sizeof(int),
-                                          .enumeration = {.strings = no_value, .count = 0}};
+static schema *schema_new(void) {
     schema *s = xcalloc(1, sizeof *s);
     s->entry = (cyaml_schema_value_t){CYAML_VALUE_STRING(CYAML_FLAG_POINTER, char *, 0, CYAML_UNLIMITED)};
     for (uint32_t i = 0; i < config_key_count; i++) {
@@ -96,13 +90,13 @@ static schema *schema_new(const char *refused_section, const char *refused_name)
         if (at == s->section_count) {
             CHECK(s->section_count < SECTIONS_MAX);
             s->section_count++;
-            s->fields[at] = xcalloc(config_key_count + 2, sizeof(cyaml_schema_field_t)); /* + a refused one + the end */
+            s->fields[at] = xcalloc(config_key_count + 1, sizeof(cyaml_schema_field_t)); /* + the end */
             s->sections[at] = (cyaml_schema_field_t){
                 .key = k->section,
                 .data_offset = at * (uint32_t)sizeof(slot *),
                 .value = {.type = CYAML_MAPPING, .flags = CYAML_FLAG_OPTIONAL | CYAML_FLAG_POINTER}};
             s->sections[at].value.mapping.fields = s->fields[at];
-            s->sections[at].value.data_size = (config_key_count + 1) * (uint32_t)sizeof(slot);
+            s->sections[at].value.data_size = config_key_count * (uint32_t)sizeof(slot);
         }
         uint32_t n = 0;
         while (s->fields[at][n].key) n++;
@@ -120,42 +114,54 @@ static schema *schema_new(const char *refused_section, const char *refused_name)
             f->value.sequence.max = LIST_MAX;
         }
     }
-    if (refused_section) {
-        uint32_t at = section_of(s, refused_section), n = 0;
-        if (at < s->section_count) {
-            cyaml_schema_field_t *f = s->fields[at];
-            while (f[n].key && strcmp(f[n].key, refused_name) != 0) n++;
-            f[n].key = refused_name;
-            f[n].data_offset = n * (uint32_t)sizeof(slot);
-            f[n].value = refused;
-        }
-    } else if (refused_name) {
-        uint32_t at = section_of(s, refused_name);
-        s->sections[at].key = refused_name;
-        s->sections[at].data_offset = at * (uint32_t)sizeof(slot *);
-        s->sections[at].value = refused;
-    }
     s->root = (cyaml_schema_value_t){.type = CYAML_MAPPING,
                                      .flags = CYAML_FLAG_POINTER,
-                                     .data_size = (SECTIONS_MAX + 1) * sizeof(slot *),
+                                     .data_size = SECTIONS_MAX * sizeof(slot *),
                                      .mapping = {.fields = s->sections}};
     return s;
 }
 
-/* Where section.name (or the section `name` itself) stands in the file. */
-static bool locate(const char *path, const char *section, const char *name, uint32_t *line, uint32_t *column) {
-    refusal r = {0};
-    cyaml_config_t cfg = settings(&r);
-    schema *s = schema_new(section, name);
-    cyaml_data_t *data = NULL;
-    cyaml_err_t err = cyaml_load_file(path, &cfg, &s->root, &data, NULL);
-    if (err == CYAML_OK) cyaml_free(&cfg, &s->root, data, 0);
-    schema_free(s);
-    /* Another mistake further up may have stopped it first. */
-    if (err == CYAML_OK || !r.line || strcmp(r.inner, name) != 0) return false;
-    *line = r.line;
-    *column = r.column;
-    return true;
+/* The pair of a mapping whose key is name, or NULL. */
+static const yaml_node_pair_t *pair_of(yaml_document_t *doc, const yaml_node_t *map, const char *name) {
+    if (!map || map->type != YAML_MAPPING_NODE) return NULL;
+    const yaml_node_pair_t *p = map->data.mapping.pairs.start, *end = map->data.mapping.pairs.top;
+    for (; p < end; p++) {
+        const yaml_node_t *key = yaml_document_get_node(doc, p->key);
+        if (key && key->type == YAML_SCALAR_NODE && strcmp((const char *)key->data.scalar.value, name) == 0) return p;
+    }
+    return NULL;
+}
+
+static const yaml_node_pair_t *find_pair(yaml_document_t *doc, const char *section, const char *name) {
+    const yaml_node_t *map = yaml_document_get_root_node(doc);
+    if (!section) return pair_of(doc, map, name);
+    const yaml_node_pair_t *in = pair_of(doc, map, section);
+    return in ? pair_of(doc, yaml_document_get_node(doc, in->value), name) : NULL;
+}
+
+/* Where section.name stands in the file, or the section `name` when section is NULL: its key, or its value. */
+static bool locate(const char *path, const char *section, const char *name, bool key, uint32_t *line,
+                   uint32_t *column) {
+    FILE *file = fopen(path, "re");
+    if (!file) return false;
+    yaml_parser_t parser;
+    yaml_document_t doc;
+    CHECK(yaml_parser_initialize(&parser));
+    yaml_parser_set_input_file(&parser, file);
+    bool found = false;
+    if (yaml_parser_load(&parser, &doc)) {
+        const yaml_node_pair_t *p = find_pair(&doc, section, name);
+        const yaml_node_t *node = p ? yaml_document_get_node(&doc, key ? p->key : p->value) : NULL;
+        found = node != NULL;
+        if (found) {
+            *line = (uint32_t)node->start_mark.line + 1;
+            *column = (uint32_t)node->start_mark.column + 1;
+        }
+        yaml_document_delete(&doc);
+    }
+    yaml_parser_delete(&parser);
+    fclose(file);
+    return found;
 }
 
 /* libcyaml's words for a value of the wrong shape, in ours. */
@@ -170,7 +176,7 @@ static status explain(const char *path, const refusal *r, errbuf *eb) {
     uint32_t line = MAX(r->line, 1u), column = MAX(r->column, 1u);
     char name[64];
     if (sscanf(r->cause, "Unexpected key: %63s", name) == 1) {
-        locate(path, r->inner[0] ? r->inner : NULL, name, &line, &column);
+        locate(path, r->inner[0] ? r->inner : NULL, name, true, &line, &column);
         const char *like = config_key_like(r->inner, name);
         return errf(eb, ST_INVALID, "%s:%u:%u: %s%s%s: unknown key%s%s%s", path, line, column, r->inner,
                     r->inner[0] ? "." : "", name, like ? ": did you mean " : "", like ? like : "", like ? "?" : "");
@@ -191,7 +197,7 @@ status config_file_open(config_file **out, const char *path, errbuf *eb) {
     cyaml_config_t cfg = settings(&r);
     config_file *f = xcalloc(1, sizeof *f);
     f->path = xstrdup(path);
-    f->schema = schema_new(NULL, NULL);
+    f->schema = schema_new();
     cyaml_data_t *data = NULL;
     cyaml_err_t err = cyaml_load_file(path, &cfg, &f->schema->root, &data, NULL);
     if (err != CYAML_OK) {
@@ -239,5 +245,5 @@ bool config_file_has(const config_file *f, const config_key *k) {
 }
 
 bool config_file_locate(const config_file *f, const config_key *k, uint32_t *line, uint32_t *column) {
-    return config_file_has(f, k) && locate(f->path, k->section, k->name, line, column);
+    return config_file_has(f, k) && locate(f->path, k->section, k->name, false, line, column);
 }

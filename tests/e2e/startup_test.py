@@ -27,8 +27,9 @@ class Startup(unittest.TestCase):
     def test_a_misspelt_key_is_named_with_file_line_and_column(self):
         with open(self.c.path, "a") as f:
             f.write("handof:\n  transport: shm\n")
-        lines = open(self.c.path).read().count("\n")
-        self.refused(["%s:%d:" % (self.c.path, lines - 1), "handof"], self.c.path, "--check", code=2)
+        with open(self.c.path) as f:
+            lines = f.read().count("\n")
+        self.refused(["%s:%d:1: handof" % (self.c.path, lines - 1)], self.c.path, "--check", code=2)
 
     def test_a_value_out_of_range_is_named(self):
         self.refused(["handoff.transport", "pigeon"], self.c.path, "--set", "handoff.transport=pigeon", "--check")
@@ -44,7 +45,8 @@ class Startup(unittest.TestCase):
         self.refused(["/nowhere.gguf"], self.c.path, "--set", "model.path=/nowhere.gguf", program="baton-decode")
 
     def test_a_truncated_or_hostile_model_file(self):
-        data = open(TINY, "rb").read()
+        with open(TINY, "rb") as f:
+            data = f.read()
         for name, content in (("cut", data[:len(data) // 2]), ("head", data[:20]), ("empty", b""), ("text", b"hello" * 100),
                               ("counts", data[:8] + b"\xff" * 16 + data[24:])):
             path = self.c.dir.name + "/" + name + ".gguf"

@@ -110,11 +110,13 @@ static void values_of_every_type_are_read(void **state) {
 static void unknown_keys_are_refused_where_they_stand(void **state) {
     (void)state;
     refuses_with("limits:\n  max_queue: 1\n  max_requets: 5\n  gone_ms: 6000\n", NULL,
-                 "FILE:3:16: limits.max_requets: unknown key: did you mean max_requests?");
-    refuses_with(MODEL "perfill:\n  count: 1\n", NULL, "FILE:4:3: perfill: unknown key: did you mean prefill?");
-    refuses_with(MODEL "limits:\n  zzzzzzzzzzzz: 5\n", NULL, "FILE:4:17: limits.zzzzzzzzzzzz: unknown key");
-    refuses_with(MODEL "prefill:\n  policy: chunked\n", NULL, "FILE:4:11: prefill.policy: unknown key");
-    refuses_with(MODEL "decode:\n  chunk_tokens: 16\n", NULL, "FILE:4:17: decode.chunk_tokens: unknown key");
+                 "FILE:3:3: limits.max_requets: unknown key: did you mean max_requests?");
+    refuses_with(MODEL "perfill:\n  count: 1\n", NULL, "FILE:3:1: perfill: unknown key: did you mean prefill?");
+    refuses_with(MODEL "limits:\n  zzzzzzzzzzzz: 5\n", NULL, "FILE:4:3: limits.zzzzzzzzzzzz: unknown key");
+    refuses_with(MODEL "prefill:\n  policy: chunked\n", NULL, "FILE:4:3: prefill.policy: unknown key");
+    refuses_with(MODEL "decode:\n  chunk_tokens: 16\n", NULL, "FILE:4:3: decode.chunk_tokens: unknown key");
+    refuses_with(MODEL "decode:\n  hostz:\n    - a\n", NULL,
+                 "FILE:4:3: decode.hostz: unknown key: did you mean hosts?");
 }
 
 static void values_of_the_wrong_type_are_refused(void **state) {
