@@ -108,6 +108,7 @@ static status check_sampling(const api_request *r, api_error *e) {
         {"top_k", s->top_k, -1, INT32_MAX},
         {"presence_penalty", (double)s->presence_penalty, -2, 2},
         {"frequency_penalty", (double)s->frequency_penalty, -2, 2},
+        {"repetition_penalty", (double)s->repetition_penalty, 0.01, 100}, /* far less would overflow a logit */
         {r->kind == API_CHAT ? "top_logprobs" : "logprobs", s->logprobs, -1, SAMPLING_LOGPROBS_MAX},
         {"n", r->n, 1, API_N_MAX},
     };
@@ -117,11 +118,6 @@ static status check_sampling(const api_request *r, api_error *e) {
     }
     if (!(s->top_p > 0 && s->top_p <= 1)) {
         return api_fail(e, 400, "top_p", "top_p: %g is out of range, want more than 0 and at most 1", (double)s->top_p);
-    }
-    if (!(s->repetition_penalty > 0 && s->repetition_penalty <= 100)) {
-        return api_fail(e, 400, "repetition_penalty",
-                        "repetition_penalty: %g is out of range, want more than 0 and at most 100",
-                        (double)s->repetition_penalty);
     }
     if (r->max_tokens_given && s->max_tokens < 1) {
         return api_fail(e, 400, "max_tokens", "max_tokens: 0 is out of range, want at least 1");

@@ -34,16 +34,31 @@ void core_free(core *c) {
 
 static uint32_t joined(const core *c, worker_role role) {
     uint32_t n = 0;
-    for (uint32_t i = 0; i < c->member_count; i++) n += member_lives(c->members[i]) && c->members[i]->role == role;
+    for (uint32_t i = 0; i < c->member_count; i++) {
+        const member *m = c->members[i];
+        n += member_lives(m) && !m->draining && m->role == role;
+    }
     return n;
+}
+
+bool core_missing_role(const core *c, bool expected, worker_role *out) {
+    const uint32_t *wanted = c->opt.role_wanted;
+    bool here[ROLE_COUNT];
+    for (uint32_t i = 0; i < ROLE_COUNT; i++) here[i] = joined(c, (worker_role)i) > 0 || (expected && wanted[i] > 0);
+    if (here[ROLE_COLOCATED] || (here[ROLE_PREFILL] && here[ROLE_DECODE])) return false;
+    if (here[ROLE_PREFILL])
+        *out = ROLE_DECODE;
+    else if (here[ROLE_DECODE])
+        *out = ROLE_PREFILL;
+    else
+        *out = wanted[ROLE_PREFILL] && !wanted[ROLE_COLOCATED] ? ROLE_PREFILL : ROLE_COLOCATED;
+    return true;
 }
 
 /* A route can come about: its workers are there, or the config says that they will be. */
 static status check_roles(const core *c, errbuf *eb) {
-    bool here[ROLE_COUNT];
-    for (uint32_t i = 0; i < ROLE_COUNT; i++) here[i] = joined(c, (worker_role)i) > 0 || c->opt.role_wanted[i] > 0;
-    if (here[ROLE_COLOCATED] || (here[ROLE_PREFILL] && here[ROLE_DECODE])) return ST_OK;
-    worker_role missing = here[ROLE_PREFILL] ? ROLE_DECODE : here[ROLE_DECODE] ? ROLE_PREFILL : ROLE_COLOCATED;
+    worker_role missing;
+    if (!core_missing_role(c, true, &missing)) return ST_OK;
     return errf(eb, ST_PEER, "no %s worker has joined, and the config wants none: start one",
                 worker_role_name(missing));
 }

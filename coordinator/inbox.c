@@ -180,8 +180,6 @@ static void on_token(core *c, member *m, const ctl_token *t, uint64_t now_ns) {
         errbuf eb = {0};
         errf(&eb, ST_CORRUPT, "%s computed %d as output token %u, but another token was computed there before", m->name,
              t->token.id, t->index);
-        log_error("core.request", "a token differs between attempts", "req=%" PRIu64 " worker=%s index=%u", r->id,
-                  m->name, t->index);
         recovery_fail(c, r, 500, eb.text, now_ns);
         return;
     }
@@ -243,6 +241,13 @@ static void on_handoff_failed(core *c, request *r, member *m, const ctl_msg *msg
     recovery_lose_decode(c, r, RETRY_FAILED, eb.text, now_ns);
 }
 
+static void on_failed(core *c, request *r, const member *m, const ctl_msg *msg, uint64_t now_ns) {
+    errbuf eb = {0};
+    errf(&eb, ST_CORRUPT, "%s cannot compute this request: %s", m->name,
+         msg->failed.why ? msg->failed.why : "no reason given");
+    recovery_fail(c, r, 500, eb.text, now_ns);
+}
+
 /* PREEMPTED, or a CLOSED that nobody asked for: the worker holds nothing of r any more. */
 static void on_gone_from(core *c, request *r, member *m, const ctl_msg *msg, uint64_t now_ns) {
     retry why = msg->kind == CTL_PREEMPTED ? RETRY_PREEMPTED : RETRY_FAILED;
@@ -288,6 +293,9 @@ static void on_request_message(core *c, member *m, const ctl_msg *msg, uint64_t 
         break;
     case CTL_HANDOFF_FAILED:
         on_handoff_failed(c, r, m, msg, now_ns);
+        break;
+    case CTL_FAILED:
+        on_failed(c, r, m, msg, now_ns);
         break;
     case CTL_PREEMPTED:
     case CTL_CLOSED:
@@ -366,6 +374,7 @@ void inbox_message(core *c, uint64_t conn, const ctl_msg *msg, uint64_t now_ns) 
     case CTL_VERIFIED:
     case CTL_HANDOFF_FAILED:
     case CTL_PREEMPTED:
+    case CTL_FAILED:
     case CTL_CLOSED:
         on_request_message(c, m, msg, now_ns);
         break;

@@ -36,7 +36,9 @@ void recovery_end(core *c, request *r, const core_end *end, uint64_t now_ns) {
 }
 
 void recovery_fail(core *c, request *r, uint32_t http, const char *why, uint64_t now_ns) {
-    log_warn("core.request", "failed", "req=%" PRIu64 " http=%u why=\"%s\"", r->id, http, why);
+    /* 500: something is broken, not merely busy. */
+    log_level level = http == 500 ? LOG_ERROR : LOG_WARN;
+    LOG_PICK_(level, "core.request", "failed", "req=%" PRIu64 " http=%u why=\"%s\"", r->id, http, why);
     core_end end = {.state = REQ_FAILED, .http = http, .why = why};
     recovery_end(c, r, &end, now_ns);
 }
@@ -173,14 +175,25 @@ static uint64_t deadline_of(const core *c, const request *r) {
     return UINT64_MAX;
 }
 
+/* What kept it in the queue, and the remedy. */
+static void why_it_waited(const core *c, const request *r, errbuf *eb) {
+    unsigned long long ms = c->opt.wait_prefill_ns / NS_PER_MS;
+    worker_role missing;
+    if (router_could_fit(core_member_list(c), request_tokens_max(r)))
+        errf(eb, ST_TIMEOUT, "no worker had room for the prompt within %llu ms: try again later", ms);
+    else if (core_missing_role(c, false, &missing))
+        errf(eb, ST_TIMEOUT, "there was no %s worker within %llu ms: start one, or try again later",
+             worker_role_name(missing), ms);
+    else
+        errf(eb, ST_TIMEOUT,
+             "no worker joined within %llu ms whose KV pool holds the prompt and max_tokens: lower them", ms);
+}
+
 static void expire(core *c, request *r, uint64_t now_ns) {
     errbuf eb = {0};
     switch (request_state(r)) {
     case REQ_WAIT_PREFILL:
-        errf(&eb, ST_TIMEOUT, "%s within %llu ms: try again later",
-             router_could_fit(core_member_list(c), request_tokens_max(r)) ? "no worker had room for the prompt"
-                                                                          : "no worker joined that could run it",
-             c->opt.wait_prefill_ns / NS_PER_MS);
+        why_it_waited(c, r, &eb);
         recovery_fail(c, r, 503, eb.text, now_ns);
         break;
     case REQ_PREFILL:

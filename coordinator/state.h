@@ -59,6 +59,11 @@ uint64_t recovery_next_ns(const core *c); /* earliest deadline of requests and m
 void inbox_message(core *c, uint64_t conn, const ctl_msg *msg, uint64_t now_ns);
 member *core_member_of(const core *c, uint64_t conn);
 
+/* core.c */
+/* True when no route can come about, for lack of *out: by the workers that are here and, when `expected`, those that
+ * the config wants. */
+bool core_missing_role(const core *c, bool expected, worker_role *out);
+
 /* dispatch.c */
 void dispatch_turn(core *c, uint64_t now_ns);
 member_list core_member_list(const core *c);

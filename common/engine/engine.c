@@ -11,6 +11,7 @@
 #include "engine/sampler.h"
 #include "engine/seq.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 struct engine {
@@ -161,7 +162,8 @@ static status place(engine *e, const step_item *it, uint32_t at, errbuf *eb) {
     return ST_OK;
 }
 
-static status choose(engine *e, const step_item *it, const float *logits, step_result *result, errbuf *eb) {
+static void choose(engine *e, const step_item *it, const float *logits, step_result *result) {
+    errbuf broken = {0};
     seq *s = &e->seqs[it->slot];
     uint32_t eog_count;
     const int32_t *eog = tokenizer_eog(e->m->tok, &eog_count);
@@ -175,11 +177,15 @@ static status choose(engine *e, const step_item *it, const float *logits, step_r
         .eog = eog,
         .eog_count = eog_count,
     };
-    status st = sampler_next(e->sampler, &in, &result->token, eb);
-    if (st != ST_OK) return err_prefix(eb, st, "slot %u, position %u", it->slot, s->count);
+    status st = sampler_next(e->sampler, &in, &result->token, &broken);
+    if (st == ST_CORRUPT) {
+        result->broken = true;
+        snprintf(result->why, sizeof result->why, "position %u: %s", s->count, broken.text);
+        return;
+    }
+    CHECK(st == ST_OK);
     result->sampled = true;
     seq_add_token(s, result->token.id, &e->limits);
-    return ST_OK;
 }
 
 /* The last rows of the items that sample, in batches of what the head takes. */
@@ -196,8 +202,7 @@ static status sample_items(engine *e, const step_item *items, uint32_t count, st
         }
         for (uint32_t at = 0; done < next; done++) {
             if (!items[done].sample) continue;
-            status st = choose(e, &items[done], e->f.logits + (size_t)at++ * e->m->vocab, &results[done], eb);
-            if (st != ST_OK) return st;
+            choose(e, &items[done], e->f.logits + (size_t)at++ * e->m->vocab, &results[done]);
         }
     }
     return ST_OK;

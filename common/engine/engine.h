@@ -71,6 +71,8 @@ typedef struct step_result {
     uint64_t tag;
     bool sampled;
     token_out token; /* when sampled; fin is left FINISH_NONE: the worker's pure part decides the end */
+    bool broken;     /* its logits leave no token to choose: this sequence is over, the others of the step are not */
+    char why[120];   /* when broken */
 } step_result;
 
 /* Called on the device thread after layer `layer` of the step was computed for all items, KV rows included, and (begin)

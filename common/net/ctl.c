@@ -26,9 +26,9 @@ const char *worker_role_name(worker_role role) {
 
 const char *ctl_kind_name(ctl_kind kind) {
     static const char *const names[CTL_KIND_COUNT] = {
-        "NONE",      "JOIN",    "HEARTBEAT", "NO_ROOM", "RESERVED", "TOKENS", "VERIFIED", "HANDOFF_FAILED",
-        "PREEMPTED", "CLOSED",  "DRAINED",   "WELCOME", "REFUSED",  "ACK",    "PREFILL",  "RESERVE",
-        "DEST",      "RELEASE", "CANCEL",    "DROP",    "DRAIN",    "EXIT",
+        "NONE",      "JOIN",   "HEARTBEAT", "NO_ROOM", "RESERVED", "TOKENS",  "VERIFIED", "HANDOFF_FAILED",
+        "PREEMPTED", "FAILED", "CLOSED",    "DRAINED", "WELCOME",  "REFUSED", "ACK",      "PREFILL",
+        "RESERVE",   "DEST",   "RELEASE",   "CANCEL",  "DROP",     "DRAIN",   "EXIT",
     };
     PRE(kind < CTL_KIND_COUNT);
     return names[kind];
@@ -263,6 +263,7 @@ void ctl_pack(const ctl_msg *m, buf *out) {
         break;
     case CTL_NO_ROOM:
     case CTL_HANDOFF_FAILED:
+    case CTL_FAILED:
         pack_failed(&m->failed, &pb, out);
         break;
     case CTL_RESERVED:

@@ -76,6 +76,8 @@ void wstep_end(wtable *t, const step_result *results, uint32_t count,
         s->in_step = false;
         if (s->phase == WSEQ_CLOSING)
             wtable_settle(t, s); /* its result is of no interest any more */
+        else if (results[i].broken)
+            wtable_fail(t, s, results[i].why);
         else
             row(t, s, &t->items[i], &results[i]);
     }

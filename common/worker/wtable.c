@@ -180,6 +180,12 @@ void wtable_close(wtable *t, wseq *s, bool preempted) {
     wtable_settle(t, s);
 }
 
+void wtable_fail(wtable *t, wseq *s, const char *why) {
+    ctl_msg m = {.kind = CTL_FAILED, .req = s->req, .attempt = s->attempt, .failed = {.why = why}};
+    wtable_close(t, s, false);
+    wtable_send(t, &m); /* now free_pages in its head counts what could be freed at once */
+}
+
 void wtable_release(wtable *t, const ctl_msg *m) {
     wseq *held = wtable_find(t, m->req);
     if (held && held->attempt <= m->attempt) {

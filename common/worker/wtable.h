@@ -100,6 +100,8 @@ wseq *wtable_admit(wtable *t, const ctl_msg *m, const wtable_need *need);
 void wtable_release(wtable *t, const ctl_msg *m);
 /* Over, from our side: freed as soon as nobody touches it. preempted: tells so then. */
 void wtable_close(wtable *t, wseq *s, bool preempted);
+/* It cannot be computed: closed, and the coordinator is told why. */
+void wtable_fail(wtable *t, wseq *s, const char *why);
 /* Frees a closing request if neither the running step nor the transfer thread can touch its pages (any more). */
 void wtable_settle(wtable *t, wseq *s);
 void wtable_post(wtable *t, wseq *s, xfer_cmd_kind kind); /* X_EXPECT, X_OFFER (with ids and pages), X_SEAL, X_DROP */

@@ -97,6 +97,7 @@ typedef struct sim {
     uint32_t pair_count, pair_capacity;
     sim_client **clients;
     uint32_t client_count, client_capacity;
+    uint64_t broken_req; /* whose sampled rows have no usable logits, on any worker; 0 = none */
     sim_seen seen;
     char failure[320];
 } sim;

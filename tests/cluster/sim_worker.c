@@ -117,6 +117,11 @@ static void end_step(proc *p) {
         results[i].tag = it->tag;
         if (!it->sample) continue;
         if (it->begin + it->count != q->id_count) sim_failf(p->s, "%s samples before its last row", p->name);
+        if (it->tag == p->s->broken_req) {
+            results[i].broken = true;
+            snprintf(results[i].why, sizeof results[i].why, "a logit is no number");
+            continue;
+        }
         results[i].sampled = true;
         results[i].token.id = sim_token(q->prompt_hash, q->seed, q->id_count - q->prompt_count);
         seq_append(q, results[i].token.id);

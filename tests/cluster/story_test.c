@@ -138,7 +138,7 @@ static void a_prompt_that_no_worker_takes_is_503_after_a_minute(void **state) {
     UNTIL(s, c->ended);
     assert_int_equal(c->end_ns - c->submit_ns, 60 * NS_PER_S);
     assert_int_equal(c->end.http, 503);
-    assert_string_equal(c->why, "no worker joined that could run it within 60000 ms: try again later");
+    assert_string_equal(c->why, "there was no prefill worker within 60000 ms: start one, or try again later");
     all_over(s);
 }
 
@@ -301,6 +301,33 @@ static void a_poison_prompt_takes_two_workers_and_no_more(void **state) {
     UNTIL(s, next->ended);
     assert_done(next);
     all_over(s);
+}
+
+/* Its logits are no numbers from the first token (at P or in a colocated worker), or from some later one (at D). */
+static void broken_logits(uint32_t p, uint32_t d, uint32_t c, uint32_t after) {
+    sim *s = cluster(sim_defaults(), p, d, c);
+    sim_client *other = submit(s, 100, 60);
+    sim_client *poison = submit(s, 40, 60);
+    UNTIL(s, poison->got >= after);
+    s->broken_req = poison->req;
+    UNTIL(s, poison->ended);
+    assert_int_equal(poison->end.state, REQ_FAILED);
+    assert_int_equal(poison->end.http, 500);
+    assert_non_null(strstr(poison->why, "cannot compute this request: a logit is no number"));
+    assert_int_equal(poison->times.attempts, 1);
+    UNTIL(s, other->ended);
+    assert_done(other);
+    assert_int_equal(other->times.replays, 0);
+    assert_int_equal(s->seen.to_worker[CTL_WELCOME], p + d + c); /* every worker is still in its first session */
+    all_over(s);
+}
+
+static void a_request_whose_logits_are_no_numbers_fails_alone(void **state) {
+    (void)state;
+    broken_logits(1, 1, 0, 0);
+    broken_logits(1, 1, 0, 5);
+    broken_logits(0, 0, 1, 0);
+    broken_logits(0, 0, 1, 5);
 }
 
 static void a_broken_pair_is_sent_again_under_the_next_attempt(void **state) {
@@ -579,6 +606,7 @@ int main(void) {
         cmocka_unit_test(kill_p_after_seal_before_the_coordinator_read_it),
         cmocka_unit_test(kill_p_while_it_computes_and_another_one_starts_over),
         cmocka_unit_test(a_poison_prompt_takes_two_workers_and_no_more),
+        cmocka_unit_test(a_request_whose_logits_are_no_numbers_fails_alone),
         cmocka_unit_test(a_broken_pair_is_sent_again_under_the_next_attempt),
         cmocka_unit_test(a_d_frozen_for_twice_the_gone_time_is_replaced_and_comes_back),
         cmocka_unit_test(a_p_frozen_for_twice_the_gone_time_is_replaced_and_comes_back),

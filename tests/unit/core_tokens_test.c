@@ -39,6 +39,44 @@ static void a_differing_duplicate_fails_the_request_loudly(void **state) {
     world_free(w);
 }
 
+static void a_request_that_a_worker_cannot_compute_fails_with_its_reason(void **state) {
+    (void)state;
+    world *w = cluster(options(), false);
+    uint64_t req = decoding(w);
+    say(w, D, (ctl_msg){.kind = CTL_FAILED, .req = req, .attempt = 1, .free_pages = 50, .failed = {.why = "NaN"}});
+    assert_int_equal(w->end.state, REQ_FAILED);
+    assert_int_equal(w->end.http, 500);
+    assert_string_equal(w->why, "decode-0 cannot compute this request: NaN");
+    expect(w, D, CTL_RELEASE);
+    expect_nothing(w);
+    world_free(w);
+}
+
+static void a_queue_without_a_worker_of_a_role_names_the_role_after_the_deadline(void **state) {
+    (void)state;
+    world *w = cluster(options(), false);
+    uint64_t req = decoding(w);
+    core_conn_lost(w->core, D, "it broke", w->now_ns);
+    turn(w);
+    assert_int_equal(core_request_state(w->core, req), REQ_WAIT_PREFILL);
+    for (int s = 0; s < 60; s++) {
+        w->now_ns += NS_PER_S;
+        beat(w, P, 50);
+        turn(w);
+    }
+    assert_int_equal(w->end.http, 503);
+    assert_string_equal(w->why, "there was no decode worker within 60000 ms: start one, or try again later");
+    core_conn_lost(w->core, P, "it broke", w->now_ns);
+    turn(w);
+    submit(w, 20, 30);
+    for (int s = 0; s < 60; s++) {
+        w->now_ns += NS_PER_S;
+        turn(w);
+    }
+    assert_string_equal(w->why, "there was no prefill worker within 60000 ms: start one, or try again later");
+    world_free(w);
+}
+
 static void stale_messages_are_answered_with_drop_and_move_nothing(void **state) {
     (void)state;
     world *w = cluster(options(), false);
@@ -251,6 +289,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(tokens_reach_the_client_once_and_in_order),
         cmocka_unit_test(a_differing_duplicate_fails_the_request_loudly),
+        cmocka_unit_test(a_request_that_a_worker_cannot_compute_fails_with_its_reason),
+        cmocka_unit_test(a_queue_without_a_worker_of_a_role_names_the_role_after_the_deadline),
         cmocka_unit_test(stale_messages_are_answered_with_drop_and_move_nothing),
         cmocka_unit_test(tokens_before_verified_are_never_emitted),
         cmocka_unit_test(a_stop_string_found_inside_the_sink_releases_at_once),

@@ -291,6 +291,31 @@ static void one_message_carries_the_tokens_of_all_sequences_of_a_step(void **sta
     fake_free(f);
 }
 
+static void a_sequence_without_usable_logits_is_told_as_failed_and_the_others_go_on(void **state) {
+    (void)state;
+    wcore_options opt = fake_options();
+    fake *f = start(&opt);
+    for (uint64_t r = 1; r <= 3; r++) run_one(f, r, 10, 100);
+    fake_turn(f);
+    fake_stepped_broken(f, 1, 60);
+    const ctl_msg *m = fake_expect(f, CTL_FAILED);
+    assert_int_equal(m->req, 2);
+    assert_int_equal(m->attempt, 1);
+    assert_int_equal(m->free_pages, 98);
+    m = fake_expect(f, CTL_TOKENS);
+    assert_int_equal(m->tokens.count, 4);
+    fake_expect_token(m, 1, 1, 1, 1, 60, FINISH_NONE);
+    fake_expect_token(m, 3, 3, 1, 1, 60, FINISH_NONE);
+    fake_turn(f);
+    assert_int_equal(f->job->close_count, 1);
+    assert_int_equal(f->job->item_count, 2);
+    fake_stepped(f, 61);
+    fake_expect(f, CTL_TOKENS);
+    fake_tell(f, CTL_RELEASE, 2, 1);
+    fake_expect(f, CTL_CLOSED);
+    fake_free(f);
+}
+
 static void a_sequence_ends_when_the_context_is_full(void **state) {
     (void)state;
     wcore_options opt = fake_options();
@@ -397,6 +422,7 @@ int main(void) {
         cmocka_unit_test(a_failed_hand_off_is_told_and_its_pages_come_back),
         cmocka_unit_test(a_drop_of_a_reservation_is_closed_after_the_transfer_thread_let_go),
         cmocka_unit_test(one_message_carries_the_tokens_of_all_sequences_of_a_step),
+        cmocka_unit_test(a_sequence_without_usable_logits_is_told_as_failed_and_the_others_go_on),
         cmocka_unit_test(a_sequence_ends_when_the_context_is_full),
         cmocka_unit_test(a_sequence_released_while_its_step_runs_loses_the_token),
         cmocka_unit_test(random_lives_never_lose_a_page),

@@ -384,6 +384,28 @@ static void greedy_text_of_the_tiny_model_wanders(void **state) {
 
 /* --- sequences --- */
 
+static void broken_logits_end_one_sequence_and_leave_its_neighbour(void **state) {
+    fixture *f = *state;
+    engine *e = engine_of(f, "cpu", 1, DT_F16);
+    const sampling good = greedy();
+    sampling bad = good;
+    bad.repetition_penalty = 1e-44f; /* a positive logit over it is beyond a float */
+    open_at(e, 0, f->prompt, 20, &bad, 0, 2, 2);
+    open_at(e, 1, f->prompt, 20, &good, 2, 2, 2);
+    const step_item items[] = {{.slot = 0, .count = 20, .sample = true, .tag = 5},
+                               {.slot = 1, .count = 20, .sample = true, .tag = 6}};
+    step_result r[2];
+    assert_int_equal(engine_step(e, items, 2, NULL, r, NULL), ST_OK);
+    assert_true(r[0].broken && !r[0].sampled);
+    assert_non_null(strstr(r[0].why, "position 20"));
+    assert_int_equal(r[0].tag, 5);
+    assert_true(r[1].sampled && !r[1].broken);
+    engine_seq_close(e, 0);
+    open_at(e, 0, f->prompt, 20, &good, 0, 2, 2);
+    assert_int_equal(step_one(e, 0, 0, 20, true).token.id, r[1].token.id);
+    engine_free(e);
+}
+
 static void pages_can_be_added_with_a_step(void **state) {
     fixture *f = *state;
     const sampling p = greedy();
@@ -562,6 +584,7 @@ int main(void) {
         cmocka_unit_test(kv_that_moved_to_another_engine_decodes_the_same),
         cmocka_unit_test(cpu_logits_are_close_to_ref),
         cmocka_unit_test(greedy_text_of_the_tiny_model_wanders),
+        cmocka_unit_test(broken_logits_end_one_sequence_and_leave_its_neighbour),
         cmocka_unit_test(pages_can_be_added_with_a_step),
         cmocka_unit_test(a_closed_slot_opens_again_without_a_trace),
         cmocka_unit_test(the_context_can_be_filled_to_the_last_token),

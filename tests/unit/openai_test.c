@@ -32,7 +32,7 @@ static void a_body_with_every_field_is_understood(void **state) {
         "\"skip_special_tokens\":false,\"include_stop_str_in_output\":true,\"return_token_ids\":true,\"unknown_field\":"
         "{\"a\":1},"
         "\"suffix\":null,\"tools\":[],\"tool_choice\":\"auto\",\"response_format\":{\"type\":\"text\"},\"top_"
-        "logprobs\":null}";
+        "logprobs\":null,\"typical_p\":1.0,\"mirostat\":0,\"kv_transfer_params\":null}";
     assert_int_equal(parse(API_COMPLETION, body, &r, &e), ST_OK);
     assert_int_equal(r.prompt_count, 2);
     assert_string_equal(r.prompts[0].text, "ab");
@@ -135,7 +135,7 @@ static const struct {
     {API_COMPLETION, 400, "min_p", "2 is out of range", "{\"prompt\":\"x\",\"min_p\":2}"},
     {API_COMPLETION, 400, "presence_penalty", "3 is out", "{\"prompt\":\"x\",\"presence_penalty\":3}"},
     {API_COMPLETION, 400, "frequency_penalty", "-3 is out", "{\"prompt\":\"x\",\"frequency_penalty\":-3}"},
-    {API_COMPLETION, 400, "repetition_penalty", "0 is out", "{\"prompt\":\"x\",\"repetition_penalty\":0}"},
+    {API_COMPLETION, 400, "repetition_penalty", "0.001 is out", "{\"prompt\":\"x\",\"repetition_penalty\":0.001}"},
     {API_COMPLETION, 400, "n", "0 is out of range", "{\"prompt\":\"x\",\"n\":0}"},
     {API_COMPLETION, 400, "n", "129", "{\"prompt\":\"x\",\"n\":129}"},
     {API_COMPLETION, 400, "n", "more than 256 choices", "{\"prompt\":[\"a\",\"b\",\"c\"],\"n\":128}"},
@@ -165,6 +165,9 @@ static const struct {
     {API_COMPLETION, 400, "use_beam_search", "does not support", "{\"prompt\":\"x\",\"use_beam_search\":true}"},
     {API_COMPLETION, 400, "response_format", "type",
      "{\"prompt\":\"x\",\"response_format\":{\"type\":\"json_object\"}}"},
+    {API_COMPLETION, 400, "grammar", "does not support", "{\"prompt\":\"x\",\"grammar\":\"root ::= x\"}"},
+    {API_COMPLETION, 400, "typical_p", "does not support", "{\"prompt\":\"x\",\"typical_p\":0.5}"},
+    {API_COMPLETION, 400, "mirostat", "does not support", "{\"prompt\":\"x\",\"mirostat\":2}"},
     {API_CHAT, 400, "messages", "missing", "{}"},
     {API_CHAT, 400, "messages", "empty", "{\"messages\":[]}"},
     {API_CHAT, 400, "messages", "messages[0]: want an object", "{\"messages\":[1]}"},

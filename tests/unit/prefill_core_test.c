@@ -52,6 +52,25 @@ static void a_prompt_is_offered_computed_in_chunks_and_its_first_token_told_at_o
     fake_free(f);
 }
 
+static void a_prompt_without_usable_logits_is_told_as_failed_and_dropped(void **state) {
+    (void)state;
+    fake *f = start();
+    fake_give(f, CTL_PREFILL, (fake_work){.req = 1, .attempt = 1, .prompt = 16, .max_tokens = 8});
+    fake_expect_cmd(f, X_OFFER);
+    fake_turn(f);
+    fake_stepped_broken(f, 0, 7);
+    fake_expect_cmd(f, X_DROP); /* and no SEAL */
+    fake_expect_no_cmd(f);
+    assert_int_equal(fake_expect(f, CTL_FAILED)->req, 1);
+    fake_expect_quiet(f);
+    assert_int_equal(fake_used(f), 1); /* the transfer thread may still read it */
+    fake_tell(f, CTL_RELEASE, 1, 1);
+    fake_expect_quiet(f);
+    fake_event(f, (xfer_event){.kind = X_DROPPED, .id = {.req = 1, .attempt = 1}});
+    assert_int_equal(fake_expect(f, CTL_CLOSED)->free_pages, 100);
+    fake_free(f);
+}
+
 static void pages_stay_pinned_until_release_and_the_transfer_thread_has_let_go(void **state) {
     (void)state;
     fake *f = start();
@@ -257,6 +276,7 @@ static void more_prompts_than_slots_wait_and_are_served_in_order(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_prompt_is_offered_computed_in_chunks_and_its_first_token_told_at_once),
+        cmocka_unit_test(a_prompt_without_usable_logits_is_told_as_failed_and_dropped),
         cmocka_unit_test(pages_stay_pinned_until_release_and_the_transfer_thread_has_let_go),
         cmocka_unit_test(no_pages_means_no_room_and_nothing_is_held),
         cmocka_unit_test(the_offer_to_another_d_carries_its_incarnation_and_the_new_attempt),

@@ -8,6 +8,7 @@
 #include "base/mem.h"
 #include "worker/wcore.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -171,6 +172,23 @@ static inline void fake_stepped(fake *f, int32_t id) {
         const step_item *item = &f->job->items[i];
         results[i] = (step_result){.tag = item->tag, .sampled = item->sample, .token = {.id = id}};
     }
+    f->job = NULL;
+    f->ops->stepped(f->core, results, count, f->now_ns);
+    assert_true(f->ops->check(f->core));
+}
+
+/* Ends the running step; the item at `index` has no usable logits, all others get the token `id`. */
+static inline void fake_stepped_broken(fake *f, uint32_t index, int32_t id) {
+    step_result results[64] = {0};
+    assert_non_null(f->job);
+    uint32_t count = f->job->item_count;
+    assert_true(index < count && count <= 64);
+    for (uint32_t i = 0; i < count; i++) {
+        const step_item *item = &f->job->items[i];
+        results[i] = (step_result){.tag = item->tag, .sampled = i != index && item->sample, .token = {.id = id}};
+    }
+    results[index].broken = true;
+    snprintf(results[index].why, sizeof results[index].why, "no number");
     f->job = NULL;
     f->ops->stepped(f->core, results, count, f->now_ns);
     assert_true(f->ops->check(f->core));
