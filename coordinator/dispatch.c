@@ -17,7 +17,13 @@ static route_ask ask_of(const request *r) {
     return (route_ask){.rows = request_rows(r), .tokens_max = request_tokens_max(r), .avoid = r->avoid};
 }
 
+/* Whether the token that its prefill samples is the last one it may have: then no D is needed (protocol rule 4). */
+static bool ends_with_prefill(const request *r) {
+    return r->log.count + 1 >= r->params.max_tokens;
+}
+
 static bool lacks_decode(const request *r, req_state s) {
+    if (s == REQ_PREFILL && ends_with_prefill(r)) return false;
     return request_state(r) == s && !r->d && r->p->role == ROLE_PREFILL;
 }
 
@@ -39,7 +45,7 @@ static bool offer_decode(core *c, req_state s, uint64_t now_ns) {
 /* False: it waits, and those behind it with it. */
 static bool route_one(core *c, request *r, bool decode_blocked, uint64_t now_ns) {
     route_ask ask = ask_of(r);
-    ask.decode_blocked = decode_blocked;
+    ask.decode_blocked = decode_blocked || ends_with_prefill(r);
     route to;
     if (!router_pick(core_member_list(c), &ask, &to)) return !router_could_fit(core_member_list(c), ask.tokens_max);
     request_move(r, REQ_PREFILL, now_ns);
