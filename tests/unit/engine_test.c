@@ -389,7 +389,9 @@ static void broken_logits_end_one_sequence_and_leave_its_neighbour(void **state)
     engine *e = engine_of(f, "cpu", 1, DT_F16);
     const sampling good = greedy();
     sampling bad = good;
-    bad.repetition_penalty = 1e-44f; /* a positive logit over it is beyond a float */
+    const sampling_bias beyond[] = {{7, 3e38f}, {7, 3e38f}}; /* together they are infinite */
+    bad.bias = beyond;
+    bad.bias_count = 2;
     open_at(e, 0, f->prompt, 20, &bad, 0, 2, 2);
     open_at(e, 1, f->prompt, 20, &good, 2, 2, 2);
     const step_item items[] = {{.slot = 0, .count = 20, .sample = true, .tag = 5},
