@@ -48,7 +48,14 @@ void http_reply(http *h, struct evhttp_request *req, const char *handler, uint32
     meter_http(h->opt.meter, handler, code);
     struct evbuffer *out = evbuffer_new();
     CHECK(out);
-    CHECK(evbuffer_add(out, body->data, body->len) == 0);
+    if (evhttp_request_get_command(req) == EVHTTP_REQ_HEAD) {
+        /* evhttp would send the body, and no length: the connection would be out of step from then on. */
+        char length[24];
+        snprintf(length, sizeof length, "%zu", body->len);
+        evhttp_add_header(headers, "Content-Length", length);
+    } else {
+        CHECK(evbuffer_add(out, body->data, body->len) == 0);
+    }
     evhttp_send_reply(req, (int)code, reason_of(code), out);
     evbuffer_free(out);
 }

@@ -283,30 +283,16 @@ static core_options core_options_of(const app *a) {
 
 static void print_limits(const app *a) {
     const config *c = a->cfg;
-    const struct {
-        const char *what;
-        uint32_t value;
-        const char *unit;
-    } rows[] = {
-        {"requests alive", c->limits.max_requests, ""},
-        {"requests queued", c->limits.max_queue, ""},
-        {"workers", c->limits.max_workers, ""},
-        {"body", c->limits.max_body_kb, "KB"},
-        {"context", a->max_context, "tokens"},
-        {"wait for prefill", c->limits.wait_prefill_ms, "ms"},
-        {"prefill", c->limits.prefill_ms, "ms"},
-        {"wait for kv", c->limits.wait_kv_ms, "ms"},
-        {"decode without a token", c->limits.decode_token_ms, "ms"},
-        {"attempts", c->limits.max_attempts, ""},
-        {"client does not read", c->limits.slow_client_ms, "ms"},
-        {"worker suspect", c->limits.suspect_ms, "ms"},
-        {"worker gone", c->limits.gone_ms, "ms"},
-        {"lease", c->limits.lease_ms, "ms"},
-    };
-    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-        log_info("coordinator", "limit", "what=\"%s\" max=%u%s%s", rows[i].what, rows[i].value,
-                 rows[i].unit[0] ? " unit=" : "", rows[i].unit);
-    }
+    log_info("coordinator", "limits",
+             "max_requests=%u max_queue=%u max_workers=%u max_attempts=%u max_body_kb=%u context_tokens=%u",
+             c->limits.max_requests, c->limits.max_queue, c->limits.max_workers, c->limits.max_attempts,
+             c->limits.max_body_kb, a->max_context);
+    log_info("coordinator", "time limits",
+             "wait_prefill_ms=%u prefill_ms=%u wait_kv_ms=%u decode_token_ms=%u slow_client_ms=%u drain_ms=%u "
+             "suspect_ms=%u gone_ms=%u step_age_ms=%u lease_ms=%u",
+             c->limits.wait_prefill_ms, c->limits.prefill_ms, c->limits.wait_kv_ms, c->limits.decode_token_ms,
+             c->limits.slow_client_ms, c->limits.drain_ms, c->limits.suspect_ms, c->limits.gone_ms,
+             c->limits.step_age_ms, c->limits.lease_ms);
 }
 
 static status open_fronts(app *a, errbuf *eb) {

@@ -7,31 +7,55 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Fields of the API that this server does not implement and that would change the answer. */
-typedef enum refuse_when { REFUSE_SET, REFUSE_FULL, REFUSE_CHOICE } refuse_when;
+/* Fields of the API, and of servers like this one, that are not implemented and would change the answer. */
+typedef enum refuse_when {
+    REFUSE_SET,      /* any value */
+    REFUSE_FULL,     /* anything but false and empty ones */
+    REFUSE_CHOICE,   /* anything but "none" and "auto" */
+    REFUSE_NOT_ZERO, /* any number but the one that changes nothing */
+    REFUSE_NOT_ONE
+} refuse_when;
+
 static const struct {
     const char *name;
-    refuse_when
-        when; /* SET: any value; FULL: anything but false and empty ones; CHOICE: anything but "none" and "auto" */
+    refuse_when when;
 } refused[] = {
     {"tools", REFUSE_FULL},
     {"tool_choice", REFUSE_CHOICE},
     {"functions", REFUSE_FULL},
     {"function_call", REFUSE_CHOICE},
+    {"web_search_options", REFUSE_SET},
+    {"reasoning_effort", REFUSE_CHOICE},
+    {"thinking", REFUSE_FULL},
+    {"verbosity", REFUSE_SET},
     {"structured_outputs", REFUSE_FULL},
+    {"json_schema", REFUSE_FULL},
+    {"grammar", REFUSE_FULL},
+    {"regex", REFUSE_FULL},
+    {"ebnf", REFUSE_FULL},
     {"prompt_logprobs", REFUSE_SET},
     {"prompt_embeds", REFUSE_SET},
+    {"input_embeds", REFUSE_SET},
     {"truncate_prompt_tokens", REFUSE_SET},
     {"allowed_token_ids", REFUSE_SET},
     {"bad_words", REFUSE_FULL},
     {"logits_processors", REFUSE_FULL},
     {"suffix", REFUSE_FULL},
     {"use_beam_search", REFUSE_FULL},
+    {"length_penalty", REFUSE_NOT_ONE},
+    {"typical_p", REFUSE_NOT_ONE},
+    {"tfs_z", REFUSE_NOT_ONE},
+    {"top_a", REFUSE_NOT_ZERO},
+    {"mirostat", REFUSE_NOT_ZERO},
+    {"dry_multiplier", REFUSE_NOT_ZERO},
+    {"xtc_probability", REFUSE_NOT_ZERO},
     {"continue_final_message", REFUSE_FULL},
     {"chat_template", REFUSE_SET},
     {"chat_template_kwargs", REFUSE_FULL},
     {"documents", REFUSE_FULL},
     {"audio", REFUSE_FULL},
+    {"lora_path", REFUSE_FULL},
+    {"kv_transfer_params", REFUSE_FULL},
 };
 
 static bool is_empty(const json_t *v) {
@@ -63,6 +87,12 @@ static void parse_refused(jfields *f) {
             break;
         case REFUSE_CHOICE:
             bad = !is_none_or_auto(v);
+            break;
+        case REFUSE_NOT_ZERO:
+            bad = !json_is_number(v) || json_number_value(v) != 0;
+            break;
+        case REFUSE_NOT_ONE:
+            bad = !json_is_number(v) || json_number_value(v) != 1;
             break;
         }
         if (bad) refuse(f, refused[i].name);
@@ -290,7 +320,7 @@ static void parse_limits(jfields *f, api_request *r) {
         r->params.max_tokens = (uint32_t)v;
         r->max_tokens_given = true;
     }
-    if (r->kind == API_CHAT && jf_int(f, "max_completion_tokens", 1, UINT32_MAX, &v)) {
+    if (jf_int(f, "max_completion_tokens", 1, UINT32_MAX, &v)) {
         r->params.max_tokens = (uint32_t)v;
         r->max_tokens_given = true;
     }
