@@ -28,7 +28,7 @@
 const char *argp_program_version = "baton-coordinator " BATON_VERSION;
 error_t argp_err_exit_status = 2;
 
-enum { OPT_SET = 1000, OPT_CHECK, SETS_MAX = 256, WORKERS_MAX = 1024 };
+enum { SETS_MAX = 256, WORKERS_MAX = 1024 };
 #define FILES_WANTED  ((rlim_t)65536)
 #define LAST_WORDS_NS (100 * NS_PER_MS) /* so that the last answers leave before the process does */
 
@@ -64,11 +64,11 @@ typedef struct app {
 static error_t parse_option(int key, char *arg, struct argp_state *state) {
     arguments *a = state->input;
     switch (key) {
-    case OPT_SET:
+    case 's':
         if (a->set_count == SETS_MAX) argp_error(state, "more than %d --set", SETS_MAX);
         a->sets[a->set_count++] = arg;
         return 0;
-    case OPT_CHECK:
+    case 'c':
         a->check = true;
         return 0;
     case ARGP_KEY_ARG:
@@ -85,36 +85,16 @@ static error_t parse_option(int key, char *arg, struct argp_state *state) {
 
 /* ---- --check ---- */
 
-/* The config as it is understood, then what deploy/up.sh needs: a line per rank, and the slots per host. */
 static int check(const config *cfg) {
     errbuf eb = {0};
-    config_rank *ranks = NULL;
-    uint32_t count = 0;
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
-    if (config_ranks(cfg, cores > 0 ? (uint32_t)cores : 1, &ranks, &count, &eb) != ST_OK) {
+    char *text = NULL;
+    if (config_check_text(cfg, cores > 0 ? (uint32_t)cores : 1, &text, &eb) != ST_OK) {
         fprintf(stderr, "baton-coordinator: %s\n", eb.text);
         return 2;
     }
-    char *text = config_text(cfg);
-    printf("%s\n", text);
+    fputs(text, stdout);
     free(text);
-    for (uint32_t i = 0; i < count; i++) {
-        const config_rank *r = &ranks[i];
-        char where[32] = "-";
-        if (r->core_count) snprintf(where, sizeof where, "%u-%u", r->core_begin, r->core_begin + r->core_count - 1);
-        printf("rank=%u role=%s index=%u host=%s cores=%s\n", r->rank, r->role, r->index, r->host, where);
-    }
-    for (uint32_t i = 0; i < count; i++) {
-        uint32_t slots = 0;
-        bool seen = false;
-        for (uint32_t k = 0; k < count; k++) {
-            bool same = strcmp(ranks[k].host, ranks[i].host) == 0;
-            seen = seen || (same && k < i);
-            slots += same;
-        }
-        if (!seen) printf("slots host=%s count=%u\n", ranks[i].host, slots);
-    }
-    free(ranks);
     return 0;
 }
 
@@ -371,8 +351,8 @@ static void prepare_process(void) {
 
 int main(int argc, char **argv) {
     static const struct argp_option options[] = {
-        {"set", OPT_SET, "KEY=VALUE", 0, "Override one key of the config, e.g. decode.count=2", 0},
-        {"check", OPT_CHECK, NULL, 0, "Print the resolved config and the rank map, and exit", 0},
+        {"set", 's', "KEY=VALUE", 0, "Override one key of the config, e.g. decode.count=2", 0},
+        {"check", 'c', NULL, 0, "Print the resolved config and the rank map, and exit", 0},
         {0}};
     static const struct argp argp = {
         options, parse_option, "CONFIG", "Routes, watches and answers: the front of a Baton cluster.", 0, 0, 0};

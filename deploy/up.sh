@@ -21,7 +21,8 @@ mkdir -p "$run"
 name=$(basename "$config")
 name=${name%.yaml}
 pidfile=$run/$name.pid
-if [ -f "$pidfile" ] && kill -0 "$(cat "$pidfile")" 2>/dev/null; then
+# The process must still be an up.sh: one that was killed leaves its file, and the number may be another's by now.
+if [ -f "$pidfile" ] && grep -qs up.sh "/proc/$(cat "$pidfile")/cmdline"; then
     echo "up.sh: $config is running already (pid $(cat "$pidfile")): stop it with deploy/down.sh $config" >&2
     exit 1
 fi

@@ -84,5 +84,8 @@ typedef struct config_rank {
 /* ST_INVALID when hosts have fewer cores than asked for: names the host, both numbers and the remedy. local_cores: of
  * this machine. *out: Caller frees with free. */
 status config_ranks(const config *c, uint32_t local_cores, config_rank **out, uint32_t *count, errbuf *eb);
+/* What --check prints: config_text, then a line "rank=0 role=... host=..." per rank and a line "slots host=...
+ * count=..." per host, which deploy/up.sh reads. Refuses as config_ranks. Caller frees *out with free. */
+status config_check_text(const config *c, uint32_t local_cores, char **out, errbuf *eb);
 
 #endif

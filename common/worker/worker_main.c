@@ -31,7 +31,7 @@ static error_t on_option(int key, char *arg, struct argp_state *state) {
     case 'c':
         a->check = true;
         return 0;
-    case 'v':
+    case 'V':
         a->version = true;
         return 0;
     case ARGP_KEY_ARG:
@@ -47,9 +47,9 @@ static error_t on_option(int key, char *arg, struct argp_state *state) {
 
 static void parse(int argc, char **argv, arguments *out) {
     static const struct argp_option options[] = {
-        {"set", 's', "KEY=VALUE", 0, "set a key of the config, as in --set decode.cores=2", 0},
-        {"check", 'c', NULL, 0, "print the resolved config and the rank map, and exit", 0},
-        {"version", 'v', NULL, 0, "print the version, and exit", 0},
+        {"set", 's', "KEY=VALUE", 0, "Override one key of the config, e.g. decode.count=2", 0},
+        {"check", 'c', NULL, 0, "Print the resolved config and the rank map, and exit", 0},
+        {"version", 'V', NULL, 0, "Print program version", 0},
         {0},
     };
     static const struct argp argp = {.options = options,
@@ -63,17 +63,11 @@ static void parse(int argc, char **argv, arguments *out) {
 
 static status print_check(const config *c, errbuf *eb) {
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
-    config_rank *ranks = NULL;
-    uint32_t count = 0;
-    status st = config_ranks(c, cores > 0 ? (uint32_t)cores : 1, &ranks, &count, eb);
+    char *text = NULL;
+    status st = config_check_text(c, cores > 0 ? (uint32_t)cores : 1, &text, eb);
     if (st) return st;
-    char *text = config_text(c);
     fputs(text, stdout);
     free(text);
-    for (uint32_t i = 0; i < count; i++)
-        printf("rank=%u role=%s index=%u host=%s cores=%u..%u\n", ranks[i].rank, ranks[i].role, ranks[i].index,
-               ranks[i].host, ranks[i].core_begin, ranks[i].core_begin + ranks[i].core_count);
-    free(ranks);
     return ST_OK;
 }
 

@@ -406,6 +406,21 @@ static void local_yaml_is_the_defaults_with_a_name_and_a_model(void **state) {
     config_free(c);
 }
 
+static void the_check_lists_ranks_and_slots(void **state) {
+    (void)state;
+    config *c = loads(MODEL "cluster:\n  hosts: [a:2, b:2]\n", NULL, 0);
+    char *text = NULL;
+    assert_int_equal(config_check_text(c, 2, &text, NULL), ST_OK);
+    const char *map = strstr(text, "\nrank=0");
+    assert_non_null(map);
+    assert_string_equal(map, "\nrank=0 role=coordinator index=0 host=a cores=-\n"
+                             "rank=1 role=prefill index=0 host=a cores=0-0\n"
+                             "rank=2 role=decode index=0 host=a cores=1-1\n"
+                             "slots host=a count=3\n");
+    free(text);
+    config_free(c);
+}
+
 static void colocated_yaml_has_two_chunked_workers(void **state) {
     (void)state;
     config *c = loads_file(CONFIG_DIR "/colocated.yaml");
@@ -470,6 +485,7 @@ int main(void) {
         cmocka_unit_test(too_few_cores_are_refused_with_the_remedy),
         cmocka_unit_test(hosts_that_cannot_be_read_are_refused),
         cmocka_unit_test(oversubscribed_cores_are_shared),
+        cmocka_unit_test(the_check_lists_ranks_and_slots),
         cmocka_unit_test(local_yaml_is_the_defaults_with_a_name_and_a_model),
         cmocka_unit_test(colocated_yaml_has_two_chunked_workers),
         cmocka_unit_test(local_yaml_documents_every_key_with_its_default),
