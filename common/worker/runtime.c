@@ -145,6 +145,16 @@ static void on_signal(void *ctx, int signo) {
     end(r, ST_OK, "");
 }
 
+/* With the transfer's "segment sent" lines the trace shows what left while later layers were being computed. */
+static void layer_begin(void *ctx, uint32_t layer, const step_item *items, uint32_t count) {
+    (void)ctx;
+    if (!log_on(LOG_TRACE)) return;
+    uint64_t now_ns = clock_now_ns();
+    for (uint32_t i = 0; i < count; i++)
+        log_trace("worker", "layer begins", "req=%" PRIu64 " rows=%u+%u layer=%u clock_ns=%" PRIu64, items[i].tag,
+                  items[i].begin, items[i].count, layer, now_ns);
+}
+
 static void layer_end(void *ctx, uint32_t layer, const step_item *items, uint32_t count) {
     xfer *x = ctx;
     for (uint32_t i = 0; i < count; i++) xfer_layer_done(x, items[i].tag, items[i].begin, items[i].count, layer);
@@ -229,7 +239,8 @@ static status start_xfer(runtime *r, const char *bind_host, errbuf *eb) {
                       .test_flip_segment = c->handoff.test_flip_segment};
     status st = xfer_new(&r->x, &o, eb);
     if (st) return st;
-    if (r->plan.role == ROLE_PREFILL) device_thread_hook(r->dev, &(engine_hook){.ctx = r->x, .layer_end = layer_end});
+    if (r->plan.role == ROLE_PREFILL)
+        device_thread_hook(r->dev, &(engine_hook){.ctx = r->x, .layer_begin = layer_begin, .layer_end = layer_end});
     return ST_OK;
 }
 

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """Workers that die, freeze and come back, under live streams: the same bytes, or the documented error."""
+import selectors
 import unittest
 
 from harness import *
@@ -10,101 +11,164 @@ def bodies(count, prompt, tokens):
              **({"temperature": 0} if i % 2 == 0 else {"temperature": 0.8, "seed": i})} for i in range(count)]
 
 
-def undisturbed(config, requests):
-    with Cluster(config) as c:
-        return parallel(len(requests), lambda b: c.complete(**b)["choices"][0]["text"], requests)
+UNDISTURBED = {}
+
+
+def undisturbed(requests):
+    """Their texts on a cluster that nobody disturbs."""
+    key = json.dumps(requests)
+    if key not in UNDISTURBED:
+        with Cluster(disaggregated()) as c:
+            UNDISTURBED[key] = parallel(len(requests), lambda b: c.complete(**b)["choices"][0]["text"], requests)
+    return UNDISTURBED[key]
+
+
+def unchunked(raw):
+    out = b""
+    while raw:
+        size, rest = raw.split(b"\r\n", 1)
+        count = int(size, 16)
+        out += rest[:count]
+        assert rest[count:count + 2] == b"\r\n", rest[count:count + 2]
+        raw = rest[count + 2:]
+    return out
 
 
 class Streams:
-    """Streams read in the background; progress[i] counts the tokens of stream i."""
+    """Streams read in the background by one thread, which only counts events; they are parsed when all is over, so that reading
+    takes little of the cores that the workers need. progress[i] counts the events of stream i."""
 
     def __init__(self, c, requests):
         self.progress = [0] * len(requests)
-        self.pool = concurrent.futures.ThreadPoolExecutor(len(requests))
+        self.raw = [bytearray() for _ in requests]
+        self.selector = selectors.DefaultSelector()
+        for i, request in enumerate(requests):
+            s = socket.create_connection(("127.0.0.1", c.http_port), timeout=60 * SLOW)
+            body = json.dumps(dict(request, stream=True)).encode()
+            s.sendall(b"POST /v1/completions HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\n"
+                      b"content-length: %d\r\n\r\n" % len(body) + body)
+            self.selector.register(s, selectors.EVENT_READ, i)
+        self.thread = threading.Thread(target=self.read, args=(time.monotonic() + 120 * SLOW,), daemon=True)
+        self.thread.start()
 
-        def run(i):
-            def count(event):
-                self.progress[i] += 1
-            return c.stream("/v1/completions", requests[i], count)
-        self.futures = [self.pool.submit(run, i) for i in range(len(requests))]
+    def read(self, deadline):
+        while self.selector.get_map() and time.monotonic() < deadline:
+            for key, _ in self.selector.select(1):
+                data = key.fileobj.recv(1 << 20)
+                self.raw[key.data] += data
+                self.progress[key.data] += data.count(b"data: ")
+                if not data:
+                    self.selector.unregister(key.fileobj)
+                    key.fileobj.close()
+
+    def ends(self):
+        """All events of each stream; the last is "[DONE]"."""
+        self.thread.join(130 * SLOW)
+        assert not self.selector.get_map(), "streams that did not end; events so far: %s" % self.progress
+        out = []
+        for raw in self.raw:
+            head, body = bytes(raw).split(b"\r\n\r\n", 1)
+            assert head.startswith(b"HTTP/1.1 200"), bytes(raw)
+            lines = [l[6:] for l in unchunked(body).decode().split("\n") if l.startswith("data: ")]
+            assert lines[-1] == "[DONE]", lines[-3:]
+            out.append([json.loads(l) for l in lines[:-1]] + ["[DONE]"])
+        return out
 
     def texts(self):
         out = []
-        for f in self.futures:
-            events = f.result(120 * SLOW)
-            assert events[-1] == "[DONE]", events[-3:]
+        for events in self.ends():
             errors = [e for e in events[:-1] if "error" in e]
             assert not errors, errors
             out.append("".join(e["choices"][0]["text"] for e in events[:-1] if e["choices"]))
         return out
 
-    def ends(self):
-        return [f.result(120 * SLOW) for f in self.futures]
+
+def in_state(c, state, role=None):
+    return [w for w in c.health()[1]["workers"] if w["state"] == state and role in (None, w["role"])]
+
+
+# Long enough that a worker is found and killed in the middle: some 2 ms a token.
+TOKENS = 800
+SLOW_PREFILL = {"token_budget": 16, "chunk_tokens": 16}
 
 
 class Faults(unittest.TestCase):
     def test_kill_9_of_a_decode_worker_changes_no_byte(self):
-        requests = bodies(8, 50, 2000)
-        want = undisturbed(disaggregated(), requests)
+        requests = bodies(8, 50, TOKENS)
+        want = undisturbed(requests)
         with Cluster(disaggregated(d=2)) as c:
+            pids = {name: c.worker_pid(name) for name in ("decode-0", "decode-1")}
             streams = Streams(c, requests)
-            wait_for("a quarter of every stream", lambda: min(streams.progress) >= 500)
+            wait_for("a quarter of every stream", lambda: min(streams.progress) >= TOKENS // 4)
             worst = max(c.health()[1]["workers"], key=lambda w: w["assigned"] if w["role"] == "decode" else -1)
-            kill(c.worker_pid(worst["name"]))
+            kill(pids[worst["name"]])
             self.assertEqual(streams.texts(), want)
             self.assertGreater(c.metric("baton_replays_total"), 0)
             c.wait_idle()
 
     def test_kill_9_of_the_worker_that_carries_all_streams(self):
         # One decode worker at first: it carries all 8. The second joins by hand before the kill.
-        requests = bodies(8, 50, 2000)
-        want = undisturbed(disaggregated(), requests)
+        requests = bodies(8, 50, TOKENS)
+        want = undisturbed(requests)
         with Cluster(disaggregated()) as c:
+            pid = c.worker_pid("decode-0")
             streams = Streams(c, requests)
             wait_for("the first tokens", lambda: min(streams.progress) >= 1)
             c.start_worker("decode")
-            wait_for("a second decode worker", lambda: sum(w["role"] == "decode" and w["state"] == "ready" for w in c.health()[1]["workers"]) == 2)
-            wait_for("a quarter of every stream", lambda: min(streams.progress) >= 500)
-            kill(c.worker_pid("decode-0"))
+            wait_for("a second decode worker", lambda: len(in_state(c, "ready", "decode")) == 2)
+            wait_for("a quarter of every stream", lambda: min(streams.progress) >= TOKENS // 4)
+            kill(pid)
             self.assertEqual(streams.texts(), want)
             self.assertEqual(c.metric("baton_replays_total"), 8)
             c.wait_idle()
 
     def test_kill_9_of_a_prefill_worker_during_prompts(self):
         requests = bodies(8, 1000, 20)
-        want = undisturbed(disaggregated(), requests)
-        with Cluster(disaggregated(p=2)) as c:
+        want = undisturbed(requests)
+        with Cluster(disaggregated(p=2, prefill=SLOW_PREFILL)) as c:
+            pid = c.worker_pid("prefill-0")
             streams = Streams(c, requests)
-            busy = wait_for("a busy prefill worker", lambda: [w for w in c.health()[1]["workers"] if w["role"] == "prefill" and w["running"] > 0])
-            kill(c.worker_pid(busy[0]["name"]))
+            wait_for("a busy prefill worker", lambda: [w for w in in_state(c, "ready", "prefill") if w["name"] == "prefill-0" and w["running"] > 0])
+            kill(pid)
             self.assertEqual(streams.texts(), want)
+            self.assertGreater(c.metric("baton_replays_total"), 0)
             c.wait_idle()
 
-    def test_a_frozen_worker_is_gone_and_comes_back_as_a_new_one(self):
-        requests = bodies(4, 50, 3000)
-        want = undisturbed(disaggregated(), requests)
-        limits = {"heartbeat_ms": 100, "suspect_ms": 400, "gone_ms": 1000}
-        for role in ("decode", "prefill"):
-            with Cluster(disaggregated(p=2, d=2, limits=limits)) as c:
-                streams = Streams(c, requests)
-                wait_for("some tokens", lambda: min(streams.progress) >= 20)
-                pid = c.worker_pid(role + "-0")
-                kill(pid, signal.SIGSTOP)
-                try:
-                    wait_for("the frozen worker to be gone", lambda: sum(w["state"] == "ready" for w in c.health()[1]["workers"]) == 3)
-                    self.assertEqual(streams.texts(), want)
-                finally:
-                    kill(pid, signal.SIGCONT)
-                wait_for("it to join again", lambda: sum(w["state"] == "ready" for w in c.health()[1]["workers"]) == 4)
-                c.wait_idle()
+    def frozen(self, role, requests, fact):
+        """Stopped for twice the time after which it counts as gone, in the middle of its work; then it goes on."""
+        want = undisturbed(requests)
+        gone_ms = 1000
+        limits = {"heartbeat_ms": 100, "suspect_ms": 400, "gone_ms": gone_ms}
+        with Cluster(disaggregated(p=2, d=2, limits=limits, prefill=SLOW_PREFILL)) as c:
+            pid = c.worker_pid(role + "-0")
+            streams = Streams(c, requests)
+            wait_for("work at " + role + "-0", lambda: fact(c, streams))
+            kill(pid, signal.SIGSTOP)
+            stopped = time.monotonic()
+            try:
+                wait_for("the frozen worker to be gone", lambda: len(in_state(c, "ready")) == 3)
+                self.assertEqual(streams.texts(), want)
+                wait_for("twice the time", lambda: time.monotonic() - stopped > 2 * gone_ms / 1000)
+            finally:
+                kill(pid, signal.SIGCONT)
+            wait_for("it to join again", lambda: len(in_state(c, "ready")) == 4)
+            self.assertGreater(c.metric("baton_replays_total"), 0)
+            c.wait_idle()
+
+    def test_a_frozen_decode_worker_is_gone_and_comes_back_as_a_new_one(self):
+        self.frozen("decode", bodies(4, 50, TOKENS), lambda c, streams: min(streams.progress) >= 20)
+
+    def test_a_frozen_prefill_worker_is_gone_and_comes_back_as_a_new_one(self):
+        self.frozen("prefill", bodies(8, 1000, 20),
+                    lambda c, _: [w for w in in_state(c, "ready", "prefill") if w["name"] == "prefill-0" and w["running"] > 0])
 
     def test_with_none_left_the_error_comes_after_the_deadline_and_service_after_a_new_worker(self):
         with Cluster(disaggregated(limits={"wait_prefill_ms": 1500})) as c:
             streams = Streams(c, bodies(2, 50, 4000))
+            pid = c.worker_pid("decode-0")
             wait_for("some tokens", lambda: min(streams.progress) >= 20)
-            kill(c.worker_pid("decode-0"))
+            kill(pid)
             for events in streams.ends():
-                self.assertEqual(events[-1], "[DONE]")
                 self.assertEqual(events[-2]["error"]["code"], 503, events[-2])
                 self.assertIn("decode", events[-2]["error"]["message"])
             status, answer = c.post("/v1/completions", {"prompt": "x", "max_tokens": 4})
@@ -122,6 +186,15 @@ class Faults(unittest.TestCase):
             kill(c.pids("baton-coordinator")[0])
             wait_for("the workers to exit", lambda: not c.pids("baton-prefill") + c.pids("baton-decode"), 60)
             c.process.wait(30 * SLOW)
+            c.process = None
+
+    def test_kill_9_of_mpirun_leaves_no_process(self):
+        with Cluster(disaggregated()) as c:
+            everyone = lambda: [p for role in ("prefill", "decode", "coordinator") for p in c.pids("baton-" + role)]
+            self.assertEqual(len(everyone()), 3)
+            kill(c.pids("mpirun .*baton-coordinator")[0])
+            wait_for("all of them to end", lambda: not everyone())
+            self.assertEqual(c.process.wait(30 * SLOW), 1)
             c.process = None
 
 
