@@ -10,6 +10,7 @@
 #include "proto/client.pb-c.h"
 
 #include <argp.h>
+#include <errno.h>
 #include <inttypes.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -67,6 +68,15 @@ static double number(struct argp_state *state, const char *name, const char *arg
     return v;
 }
 
+static int64_t whole(struct argp_state *state, const char *name, const char *arg, int64_t min, int64_t max) {
+    char *end = NULL;
+    errno = 0;
+    long long v = strtoll(arg, &end, 10);
+    if (end == arg || *end || errno || v < min || v > max)
+        argp_error(state, "--%s: '%s' is no whole number of %" PRId64 " to %" PRId64, name, arg, min, max);
+    return v;
+}
+
 static void parse_ids(ask *a, struct argp_state *state, const char *arg) {
     while (*arg) {
         char *end = NULL;
@@ -100,7 +110,7 @@ static error_t parse_option(int key, char *arg, struct argp_state *state) {
         return 0;
     case 'n':
         r->has_n = true;
-        r->n = (uint32_t)number(state, "n", arg);
+        r->n = (uint32_t)whole(state, "choices", arg, 1, CHOICES_MAX);
         return 0;
     case OPT_MODEL:
         r->model = arg;
@@ -115,7 +125,7 @@ static error_t parse_option(int key, char *arg, struct argp_state *state) {
         return 0;
     case OPT_TOP_K:
         r->has_top_k = true;
-        r->top_k = (int32_t)number(state, "top-k", arg);
+        r->top_k = (int32_t)whole(state, "top-k", arg, -1, INT32_MAX);
         return 0;
     case OPT_MIN_P:
         r->has_min_p = true;
@@ -123,15 +133,15 @@ static error_t parse_option(int key, char *arg, struct argp_state *state) {
         return 0;
     case OPT_SEED:
         r->has_seed = true;
-        r->seed = strtoull(arg, NULL, 10);
+        r->seed = (uint64_t)whole(state, "seed", arg, INT64_MIN, INT64_MAX);
         return 0;
     case OPT_MAX_TOKENS:
         r->has_max_tokens = true;
-        r->max_tokens = (uint32_t)number(state, "max-tokens", arg);
+        r->max_tokens = (uint32_t)whole(state, "max-tokens", arg, 1, UINT32_MAX);
         return 0;
     case OPT_LOGPROBS:
         r->has_logprobs = true;
-        r->logprobs = (int32_t)number(state, "logprobs", arg);
+        r->logprobs = (int32_t)whole(state, "logprobs", arg, 0, INT32_MAX);
         return 0;
     case OPT_IGNORE_EOS:
         r->has_ignore_eos = true;
@@ -391,8 +401,8 @@ int main(int argc, char **argv) {
     a->code = 1;
     baton__client_request__init(&a->request);
     argp_parse(&argp, argc, argv, 0, NULL, a);
-    if (a->request.n < 1 || a->request.n > CHOICES_MAX || !(a->timeout_s > 0)) {
-        fprintf(stderr, "baton-ask: want 1 to %d choices and a timeout of more than 0 s\n", CHOICES_MAX);
+    if (!(a->timeout_s > 0)) {
+        fprintf(stderr, "baton-ask: want a timeout of more than 0 s\n");
         return 2;
     }
     if (!read_prompt(a)) return 2;
