@@ -21,6 +21,7 @@
 const char *argp_program_version = "baton-ask " BATON_VERSION;
 error_t argp_err_exit_status = 2;
 
+#define TIMEOUT_MAX_S 86400.0
 enum { CHOICES_MAX = 128, STOPS_MAX = 16, ASK_ID = 1, CONN = 1, INPUT_MAX = 16 << 20 };
 enum {
     OPT_TEMPERATURE = 1000,
@@ -401,8 +402,8 @@ int main(int argc, char **argv) {
     a->code = 1;
     baton__client_request__init(&a->request);
     argp_parse(&argp, argc, argv, 0, NULL, a);
-    if (!(a->timeout_s > 0)) {
-        fprintf(stderr, "baton-ask: want a timeout of more than 0 s\n");
+    if (!(a->timeout_s > 0 && a->timeout_s <= TIMEOUT_MAX_S)) {
+        fprintf(stderr, "baton-ask: want a timeout of more than 0 and at most %.0f s\n", TIMEOUT_MAX_S);
         return 2;
     }
     if (!read_prompt(a)) return 2;
