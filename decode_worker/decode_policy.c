@@ -11,5 +11,6 @@ uint32_t decode_policy_form(const batch_row *rows, uint32_t count, const batch_l
     batch_rows(rows, count, limits, out);
     uint32_t running = 0;
     for (uint32_t i = 0; i < count; i++) running += rows[i].wants_row;
-    return running > limits->max_rows ? (limits->first + limits->max_rows) % running : 0;
+    if (running == 0 || running <= limits->max_rows) return 0;
+    return (limits->first + limits->max_rows) % running;
 }

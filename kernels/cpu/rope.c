@@ -78,7 +78,7 @@ static void rotate_row(void *ctx, uint32_t row, uint32_t thread) {
     for (uint32_t i = 0; i < half; i++) sin_cos(a->pos[row] * job->frequency[i], &sines[i], &cosines[i]);
     for (uint32_t h = 0; h < a->heads; h++) {
         float *x = a->x + ((size_t)row * a->heads + h) * a->head_dim;
-        for (uint32_t i = 0; i < half; i++) {
+        for (size_t i = 0; i < half; i++) {
             float even = x[2 * i], odd = x[2 * i + 1];
             x[2 * i] = even * cosines[i] - odd * sines[i];
             x[2 * i + 1] = even * sines[i] + odd * cosines[i];

@@ -1,4 +1,4 @@
-/* kv_copy - segments of a hand-off, one KV row at a time in wire order. */
+/* kv_copy - segments of a hand-off, tile by tile in wire order. */
 #include "kernels/ref/ref.h"
 
 #include <string.h>
@@ -16,12 +16,8 @@ static void copy_rows(const op_kv_copy *a, bool to_wire) {
             for (uint32_t is_v = 0; is_v < 2; is_v++) {
                 for (uint32_t head = 0; head < l->kv_heads; head++) {
                     uint8_t *tile = (uint8_t *)a->kv + kv_tile_offset(l, page, layer, is_v, head);
-                    for (uint32_t row = 0; row < rows; row++, wire += row_bytes) {
-                        if (to_wire)
-                            memcpy(wire, tile + row * row_bytes, row_bytes);
-                        else
-                            memcpy(tile + row * row_bytes, wire, row_bytes);
-                    }
+                    memcpy(to_wire ? wire : tile, to_wire ? tile : wire, rows * row_bytes);
+                    wire += rows * row_bytes;
                 }
             }
         }

@@ -26,8 +26,8 @@ status ref_rope(device *d, const op_rope *a) {
     for (uint32_t r = 0; r < a->rows; r++) {
         for (uint32_t h = 0; h < a->heads; h++) {
             float *x = a->x + ((size_t)r * a->heads + h) * a->head_dim;
-            for (uint32_t i = 0; i < a->rope_dim / 2; i++) {
-                double angle = a->pos[r] * pow(a->base, -2.0 * i / a->rope_dim);
+            for (size_t i = 0; i < a->rope_dim / 2; i++) {
+                double angle = a->pos[r] * pow(a->base, -2.0 * (double)i / a->rope_dim);
                 if (a->factors) angle /= a->factors[i];
                 double even = x[2 * i], odd = x[2 * i + 1];
                 x[2 * i] = (float)(even * cos(angle) - odd * sin(angle));

@@ -14,7 +14,7 @@
 
 #include <math.h>
 
-#define TILE KV_PAGE_TOKENS
+#define TILE ((size_t)KV_PAGE_TOKENS)
 #define TV   (TILE / SIMD_WIDTH) /* vectors of one row of kt */
 /* Queries whose scores are computed at the same time (many, and the few that are left), and queries and vectors of a
  * tile of the sum: accumulators in registers. */
@@ -103,18 +103,18 @@ INLINE void transpose_halves(const uint8_t *from, size_t row_bytes, uint16_t *to
     h8 r[8];
     w4 s[8];
     d2 t[8];
-    UNROLL for (int i = 0; i < 8; i++) memcpy(&r[i], from + i * row_bytes, sizeof r[i]);
-    UNROLL for (int i = 0; i < 4; i++) {
+    UNROLL for (size_t i = 0; i < 8; i++) memcpy(&r[i], from + i * row_bytes, sizeof r[i]);
+    UNROLL for (size_t i = 0; i < 4; i++) {
         s[2 * i] = (w4)__builtin_shufflevector(r[2 * i], r[2 * i + 1], 0, 8, 1, 9, 2, 10, 3, 11);
         s[2 * i + 1] = (w4)__builtin_shufflevector(r[2 * i], r[2 * i + 1], 4, 12, 5, 13, 6, 14, 7, 15);
     }
-    UNROLL for (int i = 0; i < 2; i++) {
-        UNROLL for (int half = 0; half < 2; half++) {
+    UNROLL for (size_t i = 0; i < 2; i++) {
+        UNROLL for (size_t half = 0; half < 2; half++) {
             t[4 * i + 2 * half] = (d2)__builtin_shufflevector(s[4 * i + half], s[4 * i + 2 + half], 0, 4, 1, 5);
             t[4 * i + 2 * half + 1] = (d2)__builtin_shufflevector(s[4 * i + half], s[4 * i + 2 + half], 2, 6, 3, 7);
         }
     }
-    UNROLL for (int i = 0; i < 4; i++) {
+    UNROLL for (size_t i = 0; i < 4; i++) {
         d2 even = __builtin_shufflevector(t[i], t[i + 4], 0, 2), odd = __builtin_shufflevector(t[i], t[i + 4], 1, 3);
         memcpy(to + 2 * i * to_stride, &even, sizeof even);
         memcpy(to + (2 * i + 1) * to_stride, &odd, sizeof odd);
@@ -129,11 +129,11 @@ static void load_keys(const kv_layout *l, const uint8_t *tile, float *kt) {
         return;
     }
     size_t row_bytes = (size_t)l->head_dim * 2;
-    for (uint32_t i = 0; i < l->head_dim; i += 8) {
+    for (size_t i = 0; i < l->head_dim; i += 8) {
         uint16_t columns[8 * TILE];
         transpose_halves(tile + i * 2, row_bytes, columns, TILE);
         transpose_halves(tile + 8 * row_bytes + i * 2, row_bytes, columns + 8, TILE);
-        UNROLL for (uint32_t v = 0; v < 8 * TV; v++)
+        UNROLL for (size_t v = 0; v < 8 * TV; v++)
             vf_store(kt + i * TILE + v * SIMD_WIDTH, vf_load_half(columns + v * SIMD_WIDTH));
     }
 }
@@ -147,10 +147,10 @@ static void load_values(const kv_layout *l, const uint8_t *tile, uint32_t keys, 
             memcpy(to, from, l->head_dim * sizeof *to); /* the padding is summed, and never stored */
             continue;
         }
-        for (uint32_t i = 0; i < whole; i += SIMD_WIDTH) vf_store(to + i, vf_load_half(from + i * 2));
+        for (size_t i = 0; i < whole; i += SIMD_WIDTH) vf_store(to + i, vf_load_half(from + i * 2));
         if (rest) {
             uint16_t halves[SIMD_WIDTH] = {0};
-            memcpy(halves, from + whole * 2, rest * 2);
+            memcpy(halves, from + (size_t)whole * 2, rest * sizeof *halves);
             vf_store(to + whole, vf_load_half(halves));
         }
     }
@@ -162,18 +162,18 @@ INLINE void score(uint32_t queries, const float *const *q, const float *kt, uint
                   float *out) {
     vf acc[SCORE_QUERIES][TV];
     UNROLL for (uint32_t n = 0; n < queries; n++) {
-        UNROLL for (uint32_t v = 0; v < TV; v++) acc[n][v] = vf_zero();
+        UNROLL for (size_t v = 0; v < TV; v++) acc[n][v] = vf_zero();
     }
     for (uint32_t i = 0; i < head_dim; i++) {
         vf k[TV];
-        UNROLL for (uint32_t v = 0; v < TV; v++) k[v] = vf_load(kt + i * TILE + v * SIMD_WIDTH);
+        UNROLL for (size_t v = 0; v < TV; v++) k[v] = vf_load(kt + i * TILE + v * SIMD_WIDTH);
         UNROLL for (uint32_t n = 0; n < queries; n++) {
             vf x = vf_set1(q[n][i]);
-            UNROLL for (uint32_t v = 0; v < TV; v++) acc[n][v] = vf_fma(x, k[v], acc[n][v]);
+            UNROLL for (size_t v = 0; v < TV; v++) acc[n][v] = vf_fma(x, k[v], acc[n][v]);
         }
     }
     UNROLL for (uint32_t n = 0; n < queries; n++) {
-        UNROLL for (uint32_t v = 0; v < TV; v++) vf_store(out + n * TILE + v * SIMD_WIDTH, acc[n][v] * vf_set1(scale));
+        UNROLL for (size_t v = 0; v < TV; v++) vf_store(out + n * TILE + v * SIMD_WIDTH, acc[n][v] * vf_set1(scale));
     }
 }
 
@@ -194,7 +194,7 @@ static void find_top(const block_state *s, uint32_t n, uint32_t keys) {
     float *row = s->scores + n * TILE;
     for (uint32_t key = keys; key < TILE; key++) row[key] = -INFINITY;
     vf m = vf_load(row);
-    UNROLL for (uint32_t v = 1; v < TV; v++) m = vf_max(m, vf_load(row + v * SIMD_WIDTH));
+    UNROLL for (size_t v = 1; v < TV; v++) m = vf_max(m, vf_load(row + v * SIMD_WIDTH));
     float top = vf_top(m);
     if (top < s->top[n]) top = s->top[n];
     s->shrink[n] = s->top[n] - top;
@@ -204,11 +204,11 @@ static void find_top(const block_state *s, uint32_t n, uint32_t keys) {
 static void weigh(const block_state *s, uint32_t n) {
     float *row = s->scores + n * TILE;
     vf top = vf_set1(s->top[n]), p[TV];
-    UNROLL for (uint32_t v = 0; v < TV; v++) {
+    UNROLL for (size_t v = 0; v < TV; v++) {
         p[v] = vf_exp(vf_load(row + v * SIMD_WIDTH) - top);
         vf_store(row + v * SIMD_WIDTH, p[v]);
     }
-    UNROLL for (uint32_t v = 1; v < TV; v++) p[0] = p[0] + p[v];
+    UNROLL for (size_t v = 1; v < TV; v++) p[0] = p[0] + p[v];
     s->total[n] = s->total[n] * s->shrink[n] + vf_sum(p[0]);
 }
 
@@ -222,20 +222,19 @@ INLINE void sum_tile(uint32_t queries, uint32_t vectors, const block_state *s, u
     const float *p = s->scores + n * TILE, *vt = s->vt + dim;
     UNROLL for (uint32_t i = 0; i < queries; i++) {
         vf shrink = vf_set1(s->shrink[n + i]);
-        UNROLL for (uint32_t v = 0; v < vectors; v++) acc[i][v] =
+        UNROLL for (size_t v = 0; v < vectors; v++) acc[i][v] =
             vf_load(to + (size_t)i * dim_padded + v * SIMD_WIDTH) * shrink;
     }
     for (uint32_t key = 0; key < keys; key++) {
         vf values[SUM_VECTORS];
-        UNROLL for (uint32_t v = 0; v < vectors; v++) values[v] =
-            vf_load(vt + (size_t)key * dim_padded + v * SIMD_WIDTH);
+        UNROLL for (size_t v = 0; v < vectors; v++) values[v] = vf_load(vt + (size_t)key * dim_padded + v * SIMD_WIDTH);
         UNROLL for (uint32_t i = 0; i < queries; i++) {
             vf weight = vf_set1(p[i * TILE + key]);
-            UNROLL for (uint32_t v = 0; v < vectors; v++) acc[i][v] = vf_fma(weight, values[v], acc[i][v]);
+            UNROLL for (size_t v = 0; v < vectors; v++) acc[i][v] = vf_fma(weight, values[v], acc[i][v]);
         }
     }
     UNROLL for (uint32_t i = 0; i < queries; i++) {
-        UNROLL for (uint32_t v = 0; v < vectors; v++) vf_store(to + (size_t)i * dim_padded + v * SIMD_WIDTH, acc[i][v]);
+        UNROLL for (size_t v = 0; v < vectors; v++) vf_store(to + (size_t)i * dim_padded + v * SIMD_WIDTH, acc[i][v]);
     }
 }
 
@@ -259,7 +258,7 @@ static void begin_block(const attention_job *j, const block_state *s, const row_
     const op_attention *a = j->op;
     uint32_t queries = b->count * j->group;
     for (uint32_t n = 0; n < queries; n++) {
-        size_t head = (size_t)(b->begin + n / j->group) * a->heads + kv_head * j->group + n % j->group;
+        size_t head = (size_t)(b->begin + n / j->group) * a->heads + (size_t)kv_head * j->group + n % j->group;
         s->q[n] = a->q + head * a->layout->head_dim;
         s->top[n] = -INFINITY;
         s->total[n] = 0.0f;
@@ -273,10 +272,11 @@ static void attend_tile(const attention_job *j, const block_state *s, const row_
     const kv_layout *l = a->layout;
     const kv_ref *refs = a->refs + b->begin;
     const uint8_t *kv = a->kv;
+    uint32_t group = j->group;
     uint32_t first_key = tile * TILE, last_pos = refs[b->count - 1].pos, page = refs[0].pages[tile];
     /* Rows before first_row do not see this tile. */
     uint32_t first_row = refs[0].pos >= first_key ? 0 : first_key - refs[0].pos;
-    uint32_t from = first_row * j->group, to = b->count * j->group;
+    uint32_t from = first_row * group, to = b->count * group;
     load_keys(l, kv + kv_tile_offset(l, page, a->layer, 0, kv_head), s->kt);
     load_values(l, kv + kv_tile_offset(l, page, a->layer, 1, kv_head), MIN(last_pos - first_key + 1, TILE), s->vt,
                 j->dim_padded);
@@ -284,21 +284,21 @@ static void attend_tile(const attention_job *j, const block_state *s, const row_
     uint32_t full = to; /* queries from here on see the whole tile */
     for (uint32_t r = first_row; r < b->count; r++) {
         uint32_t keys = MIN(refs[r].pos - first_key + 1, TILE);
-        if (keys == TILE && full == to) full = r * j->group;
-        for (uint32_t n = r * j->group; n < (r + 1) * j->group; n++) find_top(s, n, keys);
+        if (keys == TILE && full == to) full = r * group;
+        for (uint32_t n = r * group; n < (r + 1) * group; n++) find_top(s, n, keys);
     }
     for (uint32_t n = from / SIMD_WIDTH * SIMD_WIDTH; n < to; n += SIMD_WIDTH)
         vf_store(s->shrink + n, vf_exp(vf_load(s->shrink + n)));
     for (uint32_t n = from; n < to; n++) weigh(s, n);
-    for (uint32_t n = from; n < full; n += j->group)
-        sum_all(j, s, n, n + j->group, refs[n / j->group].pos - first_key + 1);
+    for (uint32_t r = first_row; r * group < full; r++)
+        sum_all(j, s, r * group, (r + 1) * group, refs[r].pos - first_key + 1);
     sum_all(j, s, full, to, TILE);
 }
 
 static void end_block(const attention_job *j, const block_state *s, const row_block *b, uint32_t kv_head) {
     const op_attention *a = j->op;
     for (uint32_t n = 0; n < b->count * j->group; n++) {
-        size_t head = (size_t)(b->begin + n / j->group) * a->heads + kv_head * j->group + n % j->group;
+        size_t head = (size_t)(b->begin + n / j->group) * a->heads + (size_t)kv_head * j->group + n % j->group;
         float *out = a->out + head * a->layout->head_dim;
         const float *acc = s->acc + (size_t)n * j->dim_padded;
         for (uint32_t i = 0; i < a->layout->head_dim; i++) out[i] = acc[i] / s->total[n];

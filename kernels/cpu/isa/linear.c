@@ -50,7 +50,7 @@ static const uint8_t *weight_row(const linear_job *j, uint32_t n) {
 INLINE void single_group(dtype type, const float *x, const uint8_t *const w[TILE_COLS], size_t offset,
                          vf acc[TILE_COLS]) {
     vf xs[QV];
-    UNROLL for (uint32_t i = 0; i < QV; i++) xs[i] = vf_load(x + i * SIMD_WIDTH);
+    UNROLL for (size_t i = 0; i < QV; i++) xs[i] = vf_load(x + i * SIMD_WIDTH);
     UNROLL for (uint32_t c = 0; c < TILE_COLS; c++) {
         vf ws[QV];
         weights_group(type, w[c] + offset, ws);
@@ -66,11 +66,11 @@ INLINE void single_cols(dtype type, const linear_job *j, uint32_t n, float sums[
     /* Past the end the last row is computed again, and not stored. */
     for (uint32_t c = 0; c < TILE_COLS; c++) w[c] = weight_row(j, MIN(n + c, j->op->weight->rows - 1));
     vf acc[TILE_COLS] = {vf_zero(), vf_zero(), vf_zero(), vf_zero()};
-    for (uint32_t g = 0; g < whole; g++) single_group(type, x + g * GROUP, w, g * step, acc);
+    for (size_t g = 0; g < whole; g++) single_group(type, x + g * GROUP, w, g * step, acc);
     if (rest) {
         float x_tail[GROUP] = {0};
         uint8_t w_tail[TILE_COLS][128];
-        memcpy(x_tail, x + whole * GROUP, rest * sizeof *x);
+        memcpy(x_tail, x + (size_t)whole * GROUP, rest * sizeof *x);
         for (uint32_t c = 0; c < TILE_COLS; c++) {
             weights_tail(w[c] + whole * step, step / GROUP * rest, w_tail[c]);
             w[c] = w_tail[c];

@@ -108,12 +108,12 @@ static void store_head(const kv_layout *l, uint8_t *to, const float *from) {
         memcpy(to, from, l->head_dim * sizeof *from);
         return;
     }
-    uint32_t i = 0;
+    size_t i = 0;
     for (; i + SIMD_WIDTH <= l->head_dim; i += SIMD_WIDTH) vf_store_half(to + i * 2, vf_load(from + i));
     if (i < l->head_dim) {
         uint16_t halves[SIMD_WIDTH];
-        vf_store_half(halves, vf_load_part(from + i, l->head_dim - i));
-        memcpy(to + i * 2, halves, (l->head_dim - i) * 2);
+        vf_store_half(halves, vf_load_part(from + i, l->head_dim - (uint32_t)i));
+        memcpy(to + i * 2, halves, (l->head_dim - i) * sizeof *halves);
     }
 }
 
