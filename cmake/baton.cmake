@@ -60,6 +60,19 @@ function(baton_program name)
     set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bin)
 endfunction()
 
+# baton_sanitizer_environment(TEST) gives a test, and every process that it starts, the options of the sanitizers' runtimes.
+# cmocka catches signals, so AddressSanitizer must not let it (handle_segv=2).
+function(baton_sanitizer_environment test)
+    if(BATON_SANITIZE)
+        set_property(
+            TEST ${test} APPEND
+            PROPERTY ENVIRONMENT
+                     "ASAN_OPTIONS=handle_segv=2:detect_leaks=1:detect_stack_use_after_return=1"
+                     "UBSAN_OPTIONS=print_stacktrace=1"
+                     "TSAN_OPTIONS=suppressions=${CMAKE_SOURCE_DIR}/tests/tsan.supp:print_suppressions=0:second_deadlock_stack=1")
+    endif()
+endfunction()
+
 function(baton_test file)
     cmake_parse_arguments(ARG "" "TIMEOUT" "DEPS;ARGS" ${ARGN})
     get_filename_component(folder ${CMAKE_CURRENT_SOURCE_DIR} NAME)
@@ -74,9 +87,7 @@ function(baton_test file)
     set_tests_properties(${folder}/${file} PROPERTIES TIMEOUT ${ARG_TIMEOUT} LABELS ${folder})
     if(BATON_SANITIZE)
         math(EXPR slow "${ARG_TIMEOUT} * 5")
-        set_tests_properties(
-            ${folder}/${file}
-            PROPERTIES TIMEOUT ${slow} ENVIRONMENT
-                       "ASAN_OPTIONS=handle_segv=2:detect_stack_use_after_return=1;UBSAN_OPTIONS=print_stacktrace=1")
+        set_tests_properties(${folder}/${file} PROPERTIES TIMEOUT ${slow})
     endif()
+    baton_sanitizer_environment(${folder}/${file})
 endfunction()

@@ -4,7 +4,7 @@
 #
 # Prints the mpirun line, then (from the coordinator) one line `ready: http://HOST:PORT ...` when requests are served. Ctrl-C, SIGTERM or
 # deploy/down.sh CONFIG stop everything in order. BATON_BIN names the folder of the programs (default: build/release/bin).
-# Exit status: 0 after an orderly stop, 1 when the coordinator failed, 2 for a config that is refused.
+# Exit status: 0 after an orderly stop, 1 when the coordinator failed or the stop was not orderly, 2 for a config that is refused.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 bin=${BATON_BIN:-$root/build/release/bin}
@@ -81,9 +81,12 @@ stop() {
         kill -0 "$mpirun" 2>/dev/null || break
         read -r -t 0.1 <> <(:) || true
     done
-    kill -KILL "$mpirun" 2>/dev/null || true
+    stopped=0
+    if kill -KILL "$mpirun" 2>/dev/null; then
+        echo "up.sh: the cluster did not stop within 30 s, so it was killed" >&2
+        stopped=1
+    fi
     rm -f "$pidfile"
-    stopped=1
 }
 stopped=
 trap stop INT TERM
@@ -91,7 +94,9 @@ trap stop INT TERM
 # mpirun's status says nothing with --enable-recovery. The coordinator is the cluster: when it is gone, all is over.
 while kill -0 "$mpirun" 2>/dev/null; do
     wait "$mpirun" || true
-    [ -z "$stopped" ] || exit 0
+    [ -z "$stopped" ] || exit "$stopped"
 done
 rm -f "$pidfile"
-[ -n "$stopped" ] || { echo "up.sh: the cluster ended by itself; see the messages above" >&2; exit 1; }
+[ -z "$stopped" ] || exit "$stopped"
+echo "up.sh: the cluster ended by itself; see the messages above" >&2
+exit 1

@@ -22,6 +22,12 @@ SMOL = os.environ.get("BATON_MODEL", ROOT + "/models/SmolLM2-135M-Instruct.Q4_1.
 SLOW = float(os.environ.get("BATON_SLOW", "1"))
 
 
+def sanitizer_reports(text):
+    """The lines with which a sanitizer's or an assertion's report begins."""
+    return re.findall(r"(?:(?:ERROR|WARNING|FATAL): \w+Sanitizer|Sanitizer has encountered|Sanitizer: CHECK failed|runtime error:|"
+                      r"(?:precondition|postcondition|check|debug assert) failed:).*", text)
+
+
 def free_ports(count):
     sockets = [socket.socket() for _ in range(count)]
     for s in sockets:
@@ -92,6 +98,7 @@ class Cluster:
             f.write(yaml(self.config))
         self.log_path = self.dir.name + "/cluster.log"
         self.process = None
+        self.log_file = None
         self.extra = []
         if start:
             self.start()
@@ -125,6 +132,7 @@ class Cluster:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+                raise AssertionError("a worker started by hand did not stop in order:\n" + self.log()[-4000:])
         self.extra = []
         if self.process:
             self.process.terminate()
@@ -133,10 +141,11 @@ class Cluster:
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 raise AssertionError("up.sh did not stop in order:\n" + self.log()[-4000:])
-            self.log_file.close()
+            assert self.process.returncode == 0, "up.sh ended with %d:\n" % self.process.returncode + self.log()[-4000:]
             self.process = None
-            reports = re.findall(r"(?:ERROR: (?:Address|Leak)Sanitizer|WARNING: ThreadSanitizer|runtime error:|"
-                                 r"(?:precondition|postcondition|check|debug assert) failed:).*", self.log())
+        if self.log_file:
+            self.log_file.close()
+            reports = sanitizer_reports(self.log())
             assert not reports, "\n".join(reports) + "\n" + self.log()[-20000:]
 
     def __enter__(self):

@@ -13,6 +13,7 @@ class Startup(unittest.TestCase):
 
     def run_program(self, program, *args, seconds=30):
         out = subprocess.run([BIN + "/" + program, *args], capture_output=True, text=True, timeout=seconds * SLOW, stdin=subprocess.DEVNULL)
+        self.assertEqual(sanitizer_reports(out.stderr), [], out.stderr)
         return out.returncode, out.stdout + out.stderr
 
     def refused(self, words, *args, program="baton-coordinator", code=None):
