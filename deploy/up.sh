@@ -97,6 +97,5 @@ while kill -0 "$mpirun" 2>/dev/null; do
     [ -z "$stopped" ] || exit "$stopped"
 done
 rm -f "$pidfile"
-[ -z "$stopped" ] || exit "$stopped"
-echo "up.sh: the cluster ended by itself; see the messages above" >&2
-exit 1
+[ -n "$stopped" ] || { echo "up.sh: the cluster ended by itself; see the messages above" >&2; stopped=1; }
+[ "$stopped" -eq 0 ]
