@@ -8,10 +8,11 @@
 #include "colocated_worker/colocated_policy.h"
 #include "worker/wtable.h"
 
+#include <stddef.h>
 #include <stdlib.h>
 
 typedef struct colocated_core {
-    wtable t;
+    wtable t; /* first: see wtable_core_stats */
     colocated_policy policy;
     wseq **all;              /* [capacity] scratch: live requests, oldest first */
     batch_row *rows;         /* [capacity] of all */
@@ -21,6 +22,8 @@ typedef struct colocated_core {
     batch_chunk *chunks;     /* [capacity] */
     uint32_t first;          /* where the next round of decode rows starts */
 } colocated_core;
+
+_Static_assert(offsetof(colocated_core, t) == 0, "wtable_core_stats and its like take a core for its table");
 
 static void *colocated_new(const wcore_options *opt, const wcore_sink *sink) {
     PRE(opt && opt->policy && opt->max_rows > KV_PAGE_TOKENS);
@@ -169,18 +172,6 @@ static void colocated_turn(void *core, uint64_t now_ns) {
     wstep_go(t);
 }
 
-static wcore_stats colocated_stats(const void *core) {
-    return wtable_stats(&((const colocated_core *)core)->t);
-}
-
-static bool colocated_idle(const void *core) {
-    return wtable_idle(&((const colocated_core *)core)->t);
-}
-
-static bool colocated_check(const void *core) {
-    return wtable_check(&((const colocated_core *)core)->t);
-}
-
 const wcore_ops colocated_core_ops = {
     .role = ROLE_COLOCATED,
     .new_core = colocated_new,
@@ -190,7 +181,7 @@ const wcore_ops colocated_core_ops = {
     .stepped = colocated_stepped,
     .xfer = colocated_xfer,
     .turn = colocated_turn,
-    .stats = colocated_stats,
-    .idle = colocated_idle,
-    .check = colocated_check,
+    .stats = wtable_core_stats,
+    .idle = wtable_core_idle,
+    .check = wtable_core_check,
 };

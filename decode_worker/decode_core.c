@@ -11,15 +11,18 @@
 #include "decode_worker/decode_policy.h"
 #include "worker/wtable.h"
 
+#include <stddef.h>
 #include <stdlib.h>
 
 typedef struct decode_core {
-    wtable t;
+    wtable t; /* first: see wtable_core_stats */
     wseq **seqs;             /* [capacity] scratch: the decode batch, oldest first, then the reservations */
     batch_row *rows;         /* [capacity] of them */
     batch_verdict *verdicts; /* [capacity] of them */
     uint32_t first;          /* where the next round starts */
 } decode_core;
+
+_Static_assert(offsetof(decode_core, t) == 0, "wtable_core_stats and its like take a core for its table");
 
 static void *decode_new(const wcore_options *opt, const wcore_sink *sink) {
     PRE(opt);
@@ -187,18 +190,6 @@ static void decode_turn(void *core, uint64_t now_ns) {
     wstep_go(t);
 }
 
-static wcore_stats decode_stats(const void *core) {
-    return wtable_stats(&((const decode_core *)core)->t);
-}
-
-static bool decode_idle(const void *core) {
-    return wtable_idle(&((const decode_core *)core)->t);
-}
-
-static bool decode_check(const void *core) {
-    return wtable_check(&((const decode_core *)core)->t);
-}
-
 const wcore_ops decode_core_ops = {
     .role = ROLE_DECODE,
     .new_core = decode_new,
@@ -208,7 +199,7 @@ const wcore_ops decode_core_ops = {
     .stepped = decode_stepped,
     .xfer = decode_xfer,
     .turn = decode_turn,
-    .stats = decode_stats,
-    .idle = decode_idle,
-    .check = decode_check,
+    .stats = wtable_core_stats,
+    .idle = wtable_core_idle,
+    .check = wtable_core_check,
 };

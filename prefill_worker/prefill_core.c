@@ -11,14 +11,17 @@
 #include "prefill_worker/prefill_policy.h"
 #include "worker/wtable.h"
 
+#include <stddef.h>
 #include <stdlib.h>
 
 typedef struct prefill_core {
-    wtable t;
+    wtable t; /* first: see wtable_core_stats */
     wseq **queue;          /* [capacity] scratch: prompts to be computed, oldest first */
     batch_prompt *prompts; /* [capacity] of the queue */
     batch_chunk *chunks;   /* [max_seqs] */
 } prefill_core;
+
+_Static_assert(offsetof(prefill_core, t) == 0, "wtable_core_stats and its like take a core for its table");
 
 static void *prefill_new(const wcore_options *opt, const wcore_sink *sink) {
     PRE(opt && opt->max_rows >= KV_PAGE_TOKENS);
@@ -167,18 +170,6 @@ static void prefill_turn(void *core, uint64_t now_ns) {
     wstep_go(t);
 }
 
-static wcore_stats prefill_stats(const void *core) {
-    return wtable_stats(&((const prefill_core *)core)->t);
-}
-
-static bool prefill_idle(const void *core) {
-    return wtable_idle(&((const prefill_core *)core)->t);
-}
-
-static bool prefill_check(const void *core) {
-    return wtable_check(&((const prefill_core *)core)->t);
-}
-
 const wcore_ops prefill_core_ops = {
     .role = ROLE_PREFILL,
     .new_core = prefill_new,
@@ -188,7 +179,7 @@ const wcore_ops prefill_core_ops = {
     .stepped = prefill_stepped,
     .xfer = prefill_xfer,
     .turn = prefill_turn,
-    .stats = prefill_stats,
-    .idle = prefill_idle,
-    .check = prefill_check,
+    .stats = wtable_core_stats,
+    .idle = wtable_core_idle,
+    .check = wtable_core_check,
 };

@@ -331,3 +331,15 @@ bool wtable_check(const wtable *t) {
     if (slots + t->free_slot_count != t->opt.max_seqs) return false;
     return kv_pool_used(t->pool) == pages && kv_pool_check(t->pool);
 }
+
+wcore_stats wtable_core_stats(const void *core) {
+    return wtable_stats(core);
+}
+
+bool wtable_core_idle(const void *core) {
+    return wtable_idle(core);
+}
+
+bool wtable_core_check(const void *core) {
+    return wtable_check(core);
+}

@@ -129,5 +129,9 @@ void wstep_token(wtable *t, const wseq *s, uint32_t index, const token_out *toke
 wcore_stats wtable_stats(const wtable *t);
 bool wtable_idle(const wtable *t);
 bool wtable_check(const wtable *t);
+/* The same for a role's wcore_ops: `core` is a role core, which begins with its wtable. */
+wcore_stats wtable_core_stats(const void *core);
+bool wtable_core_idle(const void *core);
+bool wtable_core_check(const void *core);
 
 #endif

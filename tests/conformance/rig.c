@@ -62,6 +62,20 @@ void rig_close(rig_side *s) {
     *s = (rig_side){0};
 }
 
+void rig_open_both(rig_side *p, rig_side *d, rig_options o) {
+    o.inc = RIG_P_INC;
+    o.receiver = false;
+    rig_open(p, &o);
+    o.inc = RIG_D_INC;
+    o.receiver = true;
+    rig_open(d, &o);
+}
+
+void rig_close_both(rig_side *p, rig_side *d) {
+    rig_close(p);
+    rig_close(d);
+}
+
 rig_work rig_work_of(const rig_side *p, const rig_side *d, uint64_t req, uint32_t attempt, uint32_t count,
                      uint32_t first_page) {
     rig_work w = {.count = count, .page_count = kv_pages_for(count + 1)};

@@ -42,6 +42,11 @@ kv_layout rig_layout(dtype type); /* 6 layers, 2 heads of 16 */
 
 void rig_open(rig_side *s, const rig_options *o); /* and X_EPOCH */
 void rig_close(rig_side *s);
+/* A sender p of incarnation RIG_P_INC and a receiver d of RIG_D_INC, alike in everything else. */
+#define RIG_P_INC 0x1111u
+#define RIG_D_INC 0x2222u
+void rig_open_both(rig_side *p, rig_side *d, rig_options o);
+void rig_close_both(rig_side *p, rig_side *d);
 
 /* One hand-off: ids are made of req, pages begin at first_page and go backwards through every second page. */
 typedef struct rig_work {

@@ -8,23 +8,6 @@
 
 #include <string.h>
 
-#define P_INC 0x1111u
-#define D_INC 0x2222u
-
-static void open_both(rig_side *p, rig_side *d, rig_options o) {
-    o.inc = P_INC;
-    o.receiver = false;
-    rig_open(p, &o);
-    o.inc = D_INC;
-    o.receiver = true;
-    rig_open(d, &o);
-}
-
-static void close_both(rig_side *p, rig_side *d) {
-    rig_close(p);
-    rig_close(d);
-}
-
 static void start(rig_side *p, rig_side *d, const rig_work *w) {
     rig_offer(p, w);
     rig_expect(d, w);
@@ -38,7 +21,7 @@ typedef struct raw_sender {
 } raw_sender;
 
 static void raw_sender_open(raw_sender *s, const char *transport, rig_side *d, rig_work *w, uint32_t count) {
-    rig_open(&s->like, &(rig_options){.transport = transport, .inc = P_INC, .layout = d->kv.layout});
+    rig_open(&s->like, &(rig_options){.transport = transport, .inc = RIG_P_INC, .layout = d->kv.layout});
     raw_open(&s->raw, &s->like, transport, 0, 0);
     *w = rig_work_of(&s->like, d, 1, 1, count, 0);
     rig_compute(&s->like, w, count); /* of no offer: only fills the pages */
@@ -70,18 +53,18 @@ static void expect_credit_and_abort(raw_peer *r, const kv_frame *about, const ch
 
 static void a_flipped_byte_fails_the_handoff_on_both_sides(void **state) {
     rig_side p, d;
-    open_both(&p, &d, (rig_options){.transport = *state, .flip = 2 + 1, .segment_bytes = 1});
+    rig_open_both(&p, &d, (rig_options){.transport = *state, .flip = 2 + 1, .segment_bytes = 1});
     rig_work w = rig_work_of(&p, &d, 1, 1, 100, 0);
     start(&p, &d, &w);
     rig_compute(&p, &w, 112);
     expect_failed(&d, &w, "segment 2: checksum mismatch");
     expect_failed(&p, &w, "segment 2: checksum mismatch");
-    close_both(&p, &d);
+    rig_close_both(&p, &d);
 }
 
 static void a_sender_that_heard_of_a_failure_sends_no_more(void **state) {
     rig_side p, d;
-    open_both(&p, &d, (rig_options){.transport = *state, .flip = 0 + 1, .segment_bytes = 1});
+    rig_open_both(&p, &d, (rig_options){.transport = *state, .flip = 0 + 1, .segment_bytes = 1});
     rig_work w = rig_work_of(&p, &d, 1, 1, 100, 0);
     start(&p, &d, &w);
     rig_layer(&p, &w, 0, 100, 0);
@@ -93,24 +76,24 @@ static void a_sender_that_heard_of_a_failure_sends_no_more(void **state) {
     rig_seal(&p, &w);
     rig_nothing(&p); /* it sends no more of it */
     rig_nothing(&d);
-    close_both(&p, &d);
+    rig_close_both(&p, &d);
 }
 
 static void without_checksums_the_flipped_byte_gets_through(void **state) {
     rig_side p, d;
-    open_both(&p, &d, (rig_options){.transport = *state, .flip = 2 + 1, .segment_bytes = 1, .trusting = true});
+    rig_open_both(&p, &d, (rig_options){.transport = *state, .flip = 2 + 1, .segment_bytes = 1, .trusting = true});
     rig_work w = rig_work_of(&p, &d, 1, 1, 100, 0);
     start(&p, &d, &w);
     rig_compute(&p, &w, 112);
     rig_seal(&p, &w);
     rig_wait(&d, X_VERIFIED, 1);
     assert_int_equal(rig_wrong(&d, &w), 1);
-    close_both(&p, &d);
+    rig_close_both(&p, &d);
 }
 
 static void another_incarnation_is_refused(void **state) {
     rig_side p, d;
-    open_both(&p, &d, (rig_options){.transport = *state});
+    rig_open_both(&p, &d, (rig_options){.transport = *state});
     rig_work w = rig_work_of(&p, &d, 1, 1, 100, 0);
     rig_expect(&d, &w);
     rig_work v = w;
@@ -134,12 +117,12 @@ static void another_incarnation_is_refused(void **state) {
     rig_wait(&p, X_SENT, 1);
     rig_wait(&d, X_VERIFIED, 1);
     assert_int_equal(rig_wrong(&d, &w), 0);
-    close_both(&p, &d);
+    rig_close_both(&p, &d);
 }
 
 static void another_attempt_is_aborted_and_touches_nothing(void **state) {
     rig_side p, d;
-    open_both(&p, &d, (rig_options){.transport = *state});
+    rig_open_both(&p, &d, (rig_options){.transport = *state});
     rig_work w = rig_work_of(&p, &d, 1, 2, 100, 0);
     rig_expect(&d, &w);
     rig_work late = w;
@@ -158,12 +141,12 @@ static void another_attempt_is_aborted_and_touches_nothing(void **state) {
     rig_wait(&p, X_SENT, 1);
     rig_wait(&d, X_VERIFIED, 1);
     assert_int_equal(rig_wrong(&d, &w), 0);
-    close_both(&p, &d);
+    rig_close_both(&p, &d);
 }
 
 static void an_unexpected_request_is_aborted(void **state) {
     rig_side p, d;
-    open_both(&p, &d, (rig_options){.transport = *state});
+    rig_open_both(&p, &d, (rig_options){.transport = *state});
     rig_work w = rig_work_of(&p, &d, 1, 1, 16, 0);
     rig_offer(&p, &w);
     rig_nap(&d);
@@ -173,12 +156,12 @@ static void an_unexpected_request_is_aborted(void **state) {
     rig_dest(&p, &w, xfer_endpoint(d.x)); /* the same attempt again: it is over */
     expect_failed(&p, &w, "this attempt failed already");
     rig_nothing(&d);
-    close_both(&p, &d);
+    rig_close_both(&p, &d);
 }
 
 static void other_token_ids_fail_the_handoff(void **state) {
     rig_side p, d;
-    open_both(&p, &d, (rig_options){.transport = *state});
+    rig_open_both(&p, &d, (rig_options){.transport = *state});
     rig_work w = rig_work_of(&p, &d, 1, 1, 100, 0);
     rig_work other = w;
     other.ids[70]++;
@@ -189,7 +172,7 @@ static void other_token_ids_fail_the_handoff(void **state) {
     rig_layer(&p, &w, 64, 36, 5);
     expect_failed(&d, &w, "it is of other token ids");
     expect_failed(&p, &w, "it is of other token ids");
-    close_both(&p, &d);
+    rig_close_both(&p, &d);
 }
 
 static void what_breaks_the_coverage_fails_closed(void **state) {
@@ -206,7 +189,7 @@ static void what_breaks_the_coverage_fails_closed(void **state) {
         rig_side d;
         rig_work w;
         raw_sender s;
-        rig_open(&d, &(rig_options){.transport = *state, .receiver = true, .inc = D_INC});
+        rig_open(&d, &(rig_options){.transport = *state, .receiver = true, .inc = RIG_D_INC});
         raw_sender_open(&s, *state, &d, &w, 40);
         kv_frame f = raw_segment(&s.raw, &w, 0, (handoff_piece){0, 16, 0, 2}, 0);
         raw_send_segment(&s.raw, &f);
@@ -231,7 +214,7 @@ static void lies_about_the_shape_fail_closed(void **state) {
         rig_work w;
         raw_sender s;
         char text[CHAN_TEXT_MAX];
-        rig_open(&d, &(rig_options){.transport = *state, .receiver = true, .inc = D_INC});
+        rig_open(&d, &(rig_options){.transport = *state, .receiver = true, .inc = RIG_D_INC});
         raw_sender_open(&s, *state, &d, &w, 40);
         kv_frame f = raw_segment(&s.raw, &w, 0, (handoff_piece){16, 16, 0, 2}, 0);
         if (lie == 0) f.token_count = 1 << 30;
@@ -264,7 +247,7 @@ static void a_seal_before_the_last_segment_fails_closed(void **state) {
     rig_work w;
     raw_sender s;
     char text[CHAN_TEXT_MAX];
-    rig_open(&d, &(rig_options){.transport = *state, .receiver = true, .inc = D_INC});
+    rig_open(&d, &(rig_options){.transport = *state, .receiver = true, .inc = RIG_D_INC});
     raw_sender_open(&s, *state, &d, &w, 40);
     kv_frame f = raw_segment(&s.raw, &w, 0, (handoff_piece){0, 32, 0, 6}, 0);
     raw_send_segment(&s.raw, &f);
@@ -283,7 +266,7 @@ static void a_gap_in_the_numbers_ends_the_pair(void **state) {
     rig_work w;
     raw_sender s;
     char text[CHAN_TEXT_MAX];
-    rig_open(&d, &(rig_options){.transport = *state, .receiver = true, .inc = D_INC});
+    rig_open(&d, &(rig_options){.transport = *state, .receiver = true, .inc = RIG_D_INC});
     raw_sender_open(&s, *state, &d, &w, 40);
     kv_frame f = raw_segment(&s.raw, &w, 0, (handoff_piece){0, 16, 0, 2}, 0);
     raw_send_segment(&s.raw, &f);
@@ -304,7 +287,7 @@ static void a_delayed_writer_never_touches_a_page_that_was_reused(void **state) 
     rig_work w;
     raw_sender s;
     char text[CHAN_TEXT_MAX];
-    rig_open(&d, &(rig_options){.transport = *state, .receiver = true, .inc = D_INC});
+    rig_open(&d, &(rig_options){.transport = *state, .receiver = true, .inc = RIG_D_INC});
     raw_sender_open(&s, *state, &d, &w, 100);
     kv_frame f = raw_segment(&s.raw, &w, 0, (handoff_piece){0, 100, 0, 1}, 0);
     raw_send_segment(&s.raw, &f);
@@ -335,12 +318,12 @@ static void a_writer_of_an_ended_pair_writes_into_nothing(void **state) {
     rig_side d;
     rig_work w;
     raw_sender s;
-    rig_open(&d, &(rig_options){.transport = *state, .receiver = true, .inc = D_INC});
+    rig_open(&d, &(rig_options){.transport = *state, .receiver = true, .inc = RIG_D_INC});
     raw_sender_open(&s, *state, &d, &w, 100);
     kv_frame f = raw_segment(&s.raw, &w, 0, (handoff_piece){0, 100, 0, 1}, 0);
     raw_send_segment(&s.raw, &f);
     assert_int_equal(raw_read(&s.raw, NULL).kind, KV_CREDIT);
-    xfer_post(d.x, &(xfer_cmd){.kind = X_PEER_GONE, .peer_inc = P_INC});
+    xfer_post(d.x, &(xfer_cmd){.kind = X_PEER_GONE, .peer_inc = RIG_P_INC});
     xfer_event e = rig_wait(&d, X_FAILED, 1);
     assert_string_equal(e.why, "the peer left the cluster");
     rig_drop(&d, 1);
@@ -362,7 +345,7 @@ static void a_writer_of_an_ended_pair_writes_into_nothing(void **state) {
 
 static void a_dropped_send_is_not_read_any_more(void **state) {
     rig_side p, d;
-    open_both(&p, &d, (rig_options){.transport = *state, .segment_bytes = 1, .slots = 2});
+    rig_open_both(&p, &d, (rig_options){.transport = *state, .segment_bytes = 1, .slots = 2});
     rig_work w = rig_work_of(&p, &d, 1, 1, 257, 0);
     start(&p, &d, &w);
     for (uint32_t layer = 0; layer < 4; layer++) rig_layer(&p, &w, 0, 256, layer);
@@ -374,13 +357,13 @@ static void a_dropped_send_is_not_read_any_more(void **state) {
     rig_nothing(&p);
     rig_nothing(&d);
     assert_int_equal(xfer_stats_of(d.x).crc_errors, 0); /* what left was whole */
-    close_both(&p, &d);
+    rig_close_both(&p, &d);
 }
 
 static void a_drop_is_answered_known_or_not(void **state) {
     rig_side p, d;
-    open_both(&p, &d, (rig_options){.transport = *state});
-    kv_identity id = {.epoch = RIG_EPOCH, .p_inc = P_INC, .d_inc = D_INC, .req = 4711, .attempt = 3};
+    rig_open_both(&p, &d, (rig_options){.transport = *state});
+    kv_identity id = {.epoch = RIG_EPOCH, .p_inc = RIG_P_INC, .d_inc = RIG_D_INC, .req = 4711, .attempt = 3};
     xfer_post(p.x, &(xfer_cmd){.kind = X_DROP, .id = id});
     xfer_post(d.x, &(xfer_cmd){.kind = X_DROP, .id = id});
     xfer_event e = rig_wait(&p, X_DROPPED, 4711);
@@ -395,20 +378,20 @@ static void a_drop_is_answered_known_or_not(void **state) {
         xfer_post(d.x, &(xfer_cmd){.kind = X_DROP, .id = w.id});
         rig_wait(&d, X_DROPPED, 1);
     }
-    close_both(&p, &d);
+    rig_close_both(&p, &d);
 }
 
 static void no_credit_in_time_ends_the_pair(void **state) {
     rig_side p;
     raw_peer d;
-    rig_open(&p, &(rig_options){.transport = *state, .inc = P_INC, .pair_timeout_ns = 300 * NS_PER_MS});
+    rig_open(&p, &(rig_options){.transport = *state, .inc = RIG_P_INC, .pair_timeout_ns = 300 * NS_PER_MS});
     raw_open(&d, &p, *state, 2, 4096);
     raw_listen(&d);
-    rig_side like = {.inc = D_INC, .kv = p.kv};
+    rig_side like = {.inc = RIG_D_INC, .kv = p.kv};
     rig_work w = rig_work_of(&p, &like, 1, 1, 16, 0);
     rig_offer(&p, &w);
     rig_dest(&p, &w, d.endpoint);
-    raw_answer(&d, D_INC, true);
+    raw_answer(&d, RIG_D_INC, true);
     rig_compute(&p, &w, 16);
     xfer_event e = rig_wait(&p, X_FAILED, 1);
     assert_memory_equal(e.why, "no credit from the receiver for ", 32);
@@ -419,14 +402,14 @@ static void no_credit_in_time_ends_the_pair(void **state) {
 static void no_ring_in_time_ends_the_pair(void **state) {
     rig_side p;
     raw_peer d;
-    rig_open(&p, &(rig_options){.transport = *state, .inc = P_INC, .pair_timeout_ns = 300 * NS_PER_MS});
+    rig_open(&p, &(rig_options){.transport = *state, .inc = RIG_P_INC, .pair_timeout_ns = 300 * NS_PER_MS});
     raw_open(&d, &p, *state, 2, 4096);
     raw_listen(&d);
-    rig_side like = {.inc = D_INC, .kv = p.kv};
+    rig_side like = {.inc = RIG_D_INC, .kv = p.kv};
     rig_work w = rig_work_of(&p, &like, 1, 1, 16, 0);
     rig_offer(&p, &w);
     rig_dest(&p, &w, d.endpoint);
-    raw_answer(&d, D_INC, false);
+    raw_answer(&d, RIG_D_INC, false);
     xfer_event e = rig_wait(&p, X_FAILED, 1);
     assert_memory_equal(e.why, "no ring from the receiver for ", 30);
     raw_close(&d);
@@ -435,7 +418,7 @@ static void no_ring_in_time_ends_the_pair(void **state) {
 
 static void nobody_at_the_endpoint_fails_at_once(void **state) {
     rig_side p, d;
-    open_both(&p, &d, (rig_options){.transport = *state});
+    rig_open_both(&p, &d, (rig_options){.transport = *state});
     char endpoint[CHAN_ENDPOINT_MAX];
     snprintf(endpoint, sizeof endpoint, "%s", xfer_endpoint(d.x));
     rig_work w = rig_work_of(&p, &d, 1, 1, 16, 0);
@@ -455,24 +438,24 @@ static void unlike_layouts_and_transports_are_refused_by_name(void **state) {
     rig_side p, d;
     const char *other = !strcmp(*state, "shm") ? "zmq" : "shm";
     char why[96];
-    rig_open(&p, &(rig_options){.transport = *state, .inc = P_INC});
-    rig_open(&d, &(rig_options){.transport = other, .inc = D_INC, .receiver = true});
+    rig_open(&p, &(rig_options){.transport = *state, .inc = RIG_P_INC});
+    rig_open(&d, &(rig_options){.transport = other, .inc = RIG_D_INC, .receiver = true});
     rig_work w = rig_work_of(&p, &d, 1, 1, 16, 0);
     start(&p, &d, &w);
     snprintf(why, sizeof why, "the receiver's transport is %s, not %s", other, (const char *)*state);
     expect_failed(&p, &w, why);
     rig_close(&d);
-    rig_open(&d, &(rig_options){.transport = *state, .inc = D_INC, .receiver = true, .layout = rig_layout(DT_F32)});
+    rig_open(&d, &(rig_options){.transport = *state, .inc = RIG_D_INC, .receiver = true, .layout = rig_layout(DT_F32)});
     w.id.attempt = 2;
     rig_expect(&d, &w);
     rig_dest(&p, &w, xfer_endpoint(d.x));
     expect_failed(&p, &w, "the receiver's KV layout (dtype, layers, heads, page size) differs");
-    close_both(&p, &d);
+    rig_close_both(&p, &d);
 }
 
 static void a_peer_that_left_fails_its_handoffs(void **state) {
     rig_side p, d;
-    open_both(&p, &d, (rig_options){.transport = *state});
+    rig_open_both(&p, &d, (rig_options){.transport = *state});
     rig_work w = rig_work_of(&p, &d, 1, 1, 100, 0), waiting = rig_work_of(&p, &d, 2, 1, 100, 100);
     start(&p, &d, &w);
     rig_compute(&p, &w, 64);
@@ -481,19 +464,19 @@ static void a_peer_that_left_fails_its_handoffs(void **state) {
     rig_wait(&d, X_VERIFIED, 1);
     start(&p, &d, &waiting);
     rig_nap(&p);
-    xfer_post(p.x, &(xfer_cmd){.kind = X_PEER_GONE, .peer_inc = D_INC});
+    xfer_post(p.x, &(xfer_cmd){.kind = X_PEER_GONE, .peer_inc = RIG_D_INC});
     xfer_event a = rig_wait(&p, X_FAILED, 1); /* sent, but not released: whether it arrived is not known here */
     xfer_event b = rig_wait(&p, X_FAILED, 2);
     assert_string_equal(a.why, "the peer left the cluster");
     assert_string_equal(b.why, "the peer left the cluster");
-    xfer_post(d.x, &(xfer_cmd){.kind = X_PEER_GONE, .peer_inc = P_INC});
+    xfer_post(d.x, &(xfer_cmd){.kind = X_PEER_GONE, .peer_inc = RIG_P_INC});
     expect_failed(&d, &waiting, "the sender left the cluster");
-    close_both(&p, &d);
+    rig_close_both(&p, &d);
 }
 
 static void a_sender_that_ends_fails_what_it_had_begun(void **state) {
     rig_side p, d;
-    open_both(&p, &d, (rig_options){.transport = *state, .segment_bytes = 1});
+    rig_open_both(&p, &d, (rig_options){.transport = *state, .segment_bytes = 1});
     rig_work w = rig_work_of(&p, &d, 1, 1, 100, 0), done = rig_work_of(&p, &d, 2, 1, 17, 100);
     start(&p, &d, &w);
     rig_layer(&p, &w, 0, 64, 0);

@@ -6,23 +6,6 @@
 
 #include <string.h>
 
-#define P_INC 0x1111u
-#define D_INC 0x2222u
-
-static void open_both(rig_side *p, rig_side *d, rig_options o) {
-    o.inc = P_INC;
-    o.receiver = false;
-    rig_open(p, &o);
-    o.inc = D_INC;
-    o.receiver = true;
-    rig_open(d, &o);
-}
-
-static void close_both(rig_side *p, rig_side *d) {
-    rig_close(p);
-    rig_close(d);
-}
-
 /* The end of a hand-off at both sides; content, token and byte counts are checked. */
 static void expect_verified(rig_side *p, rig_side *d, const rig_work *w) {
     xfer_event sent = rig_wait(p, X_SENT, w->id.req);
@@ -61,7 +44,7 @@ static void content_is_exact_for_every_length_type_and_cut(void **state) {
     for (size_t t = 0; t < ARRAY_LEN(types); t++)
         for (size_t c = 0; c < ARRAY_LEN(cuts); c++) {
             rig_side p, d;
-            open_both(&p, &d,
+            rig_open_both(&p, &d,
                       (rig_options){.transport = *state,
                                     .layout = rig_layout(types[t]),
                                     .segment_bytes = cuts[c][0],
@@ -74,13 +57,13 @@ static void content_is_exact_for_every_length_type_and_cut(void **state) {
             assert_int_equal(xfer_stats_of(p.x).pairs_opened, 1);
             assert_int_equal(xfer_stats_of(d.x).bytes, xfer_stats_of(p.x).bytes);
             assert_int_equal(xfer_stats_of(d.x).strays, 0);
-            close_both(&p, &d);
+            rig_close_both(&p, &d);
         }
 }
 
 static void a_layer_larger_than_a_slot_travels_in_pieces(void **state) {
     rig_side p, d;
-    open_both(&p, &d, (rig_options){.transport = *state, .slot_bytes = 2 * 2048, .segment_bytes = 1 << 20});
+    rig_open_both(&p, &d, (rig_options){.transport = *state, .slot_bytes = 2 * 2048, .segment_bytes = 1 << 20});
     rig_work w = rig_work_of(&p, &d, 1, 1, 100, 3);
     rig_offer(&p, &w);
     rig_expect(&d, &w);
@@ -91,7 +74,7 @@ static void a_layer_larger_than_a_slot_travels_in_pieces(void **state) {
     assert_int_equal(e.segments, 6 * 4); /* 32 rows of one layer fit: 32 + 32 + 32 + 4 */
     rig_wait(&d, X_VERIFIED, 1);
     assert_int_equal(rig_wrong(&d, &w), 0);
-    close_both(&p, &d);
+    rig_close_both(&p, &d);
 }
 
 static void handoffs_interleave_on_one_pair(void **state) {
@@ -99,7 +82,7 @@ static void handoffs_interleave_on_one_pair(void **state) {
     const uint32_t counts[WORKS] = {100, 256, 17, 300, 64};
     rig_work w[WORKS];
     rig_side p, d;
-    open_both(&p, &d, (rig_options){.transport = *state, .slots = 2, .segment_bytes = 1});
+    rig_open_both(&p, &d, (rig_options){.transport = *state, .slots = 2, .segment_bytes = 1});
     for (uint32_t i = 0; i < WORKS; i++) {
         w[i] = rig_work_of(&p, &d, i + 1, 1, counts[i], 45 * i);
         rig_offer(&p, &w[i]);
@@ -116,15 +99,15 @@ static void handoffs_interleave_on_one_pair(void **state) {
         expect_verified(&p, &d, &w[i]);
     }
     assert_int_equal(xfer_stats_of(d.x).pairs_opened, 1);
-    close_both(&p, &d);
+    rig_close_both(&p, &d);
 }
 
 static void two_senders_share_a_receiver(void **state) {
     rig_side p[2], d;
     rig_work w[2];
-    rig_open(&d, &(rig_options){.transport = *state, .receiver = true, .inc = D_INC});
+    rig_open(&d, &(rig_options){.transport = *state, .receiver = true, .inc = RIG_D_INC});
     for (uint32_t i = 0; i < 2; i++) {
-        rig_open(&p[i], &(rig_options){.transport = *state, .inc = P_INC + i});
+        rig_open(&p[i], &(rig_options){.transport = *state, .inc = RIG_P_INC + i});
         w[i] = rig_work_of(&p[i], &d, i + 1, 1, 200, 100 * i);
         rig_offer(&p[i], &w[i]);
         rig_expect(&d, &w[i]);
@@ -145,9 +128,9 @@ static void two_senders_share_a_receiver(void **state) {
 static void one_sender_serves_two_receivers(void **state) {
     rig_side p, d[2];
     rig_work w[2];
-    rig_open(&p, &(rig_options){.transport = *state, .inc = P_INC});
+    rig_open(&p, &(rig_options){.transport = *state, .inc = RIG_P_INC});
     for (uint32_t i = 0; i < 2; i++) {
-        rig_open(&d[i], &(rig_options){.transport = *state, .receiver = true, .inc = D_INC + i});
+        rig_open(&d[i], &(rig_options){.transport = *state, .receiver = true, .inc = RIG_D_INC + i});
         w[i] = rig_work_of(&p, &d[i], i + 1, 1, 200, 100 * i);
         rig_offer(&p, &w[i]);
         rig_expect(&d[i], &w[i]);
@@ -168,10 +151,10 @@ static void one_sender_serves_two_receivers(void **state) {
 /* Connections end and begin without a pause, so the receiver sees the same descriptors again and again. */
 static void senders_come_and_go(void **state) {
     rig_side d;
-    rig_open(&d, &(rig_options){.transport = *state, .receiver = true, .inc = D_INC});
+    rig_open(&d, &(rig_options){.transport = *state, .receiver = true, .inc = RIG_D_INC});
     for (uint32_t i = 0; i < 20; i++) {
         rig_side p;
-        rig_open(&p, &(rig_options){.transport = *state, .inc = P_INC + i});
+        rig_open(&p, &(rig_options){.transport = *state, .inc = RIG_P_INC + i});
         rig_work w = rig_work_of(&p, &d, i + 1, 1, 40, 0);
         hand_over(&p, &d, &w, 16);
         rig_close(&p);
@@ -184,16 +167,16 @@ static void senders_come_and_go(void **state) {
 static void a_full_ring_stalls_the_sender_until_a_credit(void **state) {
     rig_side p;
     raw_peer d;
-    rig_open(&p, &(rig_options){.transport = *state, .inc = P_INC, .segment_bytes = 1});
+    rig_open(&p, &(rig_options){.transport = *state, .inc = RIG_P_INC, .segment_bytes = 1});
     raw_open(&d, &p, *state, 2, 4096);
     raw_listen(&d);
-    rig_side like = {.inc = D_INC, .kv = p.kv};
+    rig_side like = {.inc = RIG_D_INC, .kv = p.kv};
     rig_work w = rig_work_of(&p, &like, 1, 1, 16, 0);
     rig_offer(&p, &w);
     rig_dest(&p, &w, d.endpoint);
     rig_compute(&p, &w, 16); /* 6 segments are due */
     rig_seal(&p, &w);
-    raw_answer(&d, D_INC, true);
+    raw_answer(&d, RIG_D_INC, true);
     kv_frame a = raw_read(&d, NULL), b = raw_read(&d, NULL);
     assert_int_equal(a.kind, KV_SEGMENT);
     assert_int_equal(b.kind, KV_SEGMENT);
@@ -222,7 +205,7 @@ static void a_full_ring_stalls_the_sender_until_a_credit(void **state) {
 
 static void the_first_segment_leaves_before_the_last_layer_is_done(void **state) {
     rig_side p, d;
-    open_both(&p, &d, (rig_options){.transport = *state, .segment_bytes = 3 * 2048});
+    rig_open_both(&p, &d, (rig_options){.transport = *state, .segment_bytes = 3 * 2048});
     rig_work w = rig_work_of(&p, &d, 1, 1, 16, 0);
     rig_offer(&p, &w);
     rig_expect(&d, &w);
@@ -247,12 +230,12 @@ static void the_first_segment_leaves_before_the_last_layer_is_done(void **state)
     for (uint32_t layer = 0; layer < 6; layer++) rig_layer(&p, &v, 16, 16, layer);
     rig_seal(&p, &v);
     expect_verified(&p, &d, &v);
-    close_both(&p, &d);
+    rig_close_both(&p, &d);
 }
 
 static void without_overlap_nothing_leaves_before_the_seal(void **state) {
     rig_side p, d;
-    open_both(&p, &d, (rig_options){.transport = *state, .hold = true});
+    rig_open_both(&p, &d, (rig_options){.transport = *state, .hold = true});
     for (uint64_t req = 1; req <= 2; req++) { /* the second one finds the pair open */
         uint64_t before = xfer_stats_of(p.x).segments;
         rig_work w = rig_work_of(&p, &d, req, 1, 100, 50 * (uint32_t)req);
@@ -265,12 +248,12 @@ static void without_overlap_nothing_leaves_before_the_seal(void **state) {
         rig_seal(&p, &w);
         expect_verified(&p, &d, &w);
     }
-    close_both(&p, &d);
+    rig_close_both(&p, &d);
 }
 
 static void a_parked_prompt_is_sent_when_a_receiver_is_found(void **state) {
     rig_side p, d;
-    open_both(&p, &d, (rig_options){.transport = *state});
+    rig_open_both(&p, &d, (rig_options){.transport = *state});
     rig_work w = rig_work_of(&p, &d, 1, 1, 257, 0);
     rig_offer(&p, &w);
     rig_compute(&p, &w, 64);
@@ -279,12 +262,12 @@ static void a_parked_prompt_is_sent_when_a_receiver_is_found(void **state) {
     rig_expect(&d, &w);
     rig_dest(&p, &w, xfer_endpoint(d.x));
     expect_verified(&p, &d, &w);
-    close_both(&p, &d);
+    rig_close_both(&p, &d);
 }
 
 static void layer_reports_may_skip_layers(void **state) {
     rig_side p, d;
-    open_both(&p, &d, (rig_options){.transport = *state});
+    rig_open_both(&p, &d, (rig_options){.transport = *state});
     rig_work w = rig_work_of(&p, &d, 1, 1, 40, 0);
     rig_expect(&d, &w);
     rig_offer(&p, &w);
@@ -296,14 +279,14 @@ static void layer_reports_may_skip_layers(void **state) {
     xfer_layer_done(p.x, 1, 0, 40, 5);
     rig_seal(&p, &w);
     expect_verified(&p, &d, &w);
-    close_both(&p, &d);
+    rig_close_both(&p, &d);
 }
 
 static void a_new_attempt_starts_over_and_verifies(void **state) {
     rig_side p, d[2];
-    rig_open(&p, &(rig_options){.transport = *state, .inc = P_INC, .segment_bytes = 1});
+    rig_open(&p, &(rig_options){.transport = *state, .inc = RIG_P_INC, .segment_bytes = 1});
     for (uint32_t i = 0; i < 2; i++)
-        rig_open(&d[i], &(rig_options){.transport = *state, .receiver = true, .inc = D_INC + i});
+        rig_open(&d[i], &(rig_options){.transport = *state, .receiver = true, .inc = RIG_D_INC + i});
     rig_work a = rig_work_of(&p, &d[0], 1, 1, 100, 0);
     rig_offer(&p, &a);
     rig_expect(&d[0], &a);
@@ -335,7 +318,7 @@ static void a_new_attempt_starts_over_and_verifies(void **state) {
 
 static void one_finished_token_is_handed_over(void **state) {
     rig_side p, d;
-    open_both(&p, &d, (rig_options){.transport = *state});
+    rig_open_both(&p, &d, (rig_options){.transport = *state});
     rig_work w = rig_work_of(&p, &d, 9, 4, 1, 5);
     rig_offer(&p, &w);
     rig_expect(&d, &w);
@@ -348,31 +331,31 @@ static void one_finished_token_is_handed_over(void **state) {
     assert_int_equal(e.first.id, 14);
     assert_int_equal(e.first.top_count, 2);
     assert_int_equal(rig_wrong(&d, &w), 0);
-    close_both(&p, &d);
+    rig_close_both(&p, &d);
 }
 
 static void a_new_epoch_forgets_everything_and_works_again(void **state) {
     rig_side p, d;
-    open_both(&p, &d, (rig_options){.transport = *state, .segment_bytes = 1});
+    rig_open_both(&p, &d, (rig_options){.transport = *state, .segment_bytes = 1});
     rig_work w = rig_work_of(&p, &d, 1, 1, 100, 0);
     rig_offer(&p, &w);
     rig_expect(&d, &w);
     rig_dest(&p, &w, xfer_endpoint(d.x));
     rig_layer(&p, &w, 0, 64, 0);
     rig_nap(&p);
-    xfer_cmd epoch = {.kind = X_EPOCH, .id = {.epoch = RIG_EPOCH, .p_inc = P_INC + 5, .d_inc = D_INC + 5}};
+    xfer_cmd epoch = {.kind = X_EPOCH, .id = {.epoch = RIG_EPOCH, .p_inc = RIG_P_INC + 5, .d_inc = RIG_D_INC + 5}};
     xfer_post(d.x, &epoch);
     xfer_post(p.x, &epoch);
     rig_layer(&p, &w, 0, 64, 1); /* of a step that was running: belongs to nothing */
-    p.inc = P_INC + 5;
-    d.inc = D_INC + 5;
+    p.inc = RIG_P_INC + 5;
+    d.inc = RIG_D_INC + 5;
     rig_nothing(&d);
     rig_drop(&p, 1);
     rig_drop(&d, 1);
     rig_paint(&d, &w, RIG_BLANK);
     rig_work v = rig_work_of(&p, &d, 1, 1, 100, 0);
     hand_over(&p, &d, &v, 64);
-    close_both(&p, &d);
+    rig_close_both(&p, &d);
 }
 
 int main(void) {
