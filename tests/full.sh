@@ -20,7 +20,10 @@ for part in "$@"; do
     echo "== $part"
     case "$part" in
     release) tests/run.sh ;;
-    tidy) tests/lint/tidy.sh build/test ;;
+    tidy)
+        deploy/install.sh tests/apt-packages-full.txt
+        tests/lint/tidy.sh build/test
+        ;;
     cells)
         env BATON_BIN="$PWD/build/test/bin" BATON_TINY_MODEL="$PWD/build/test/tiny.gguf" .cache/venv/bin/python3 tests/e2e/same_bytes_test.py smol-all
         ;;
