@@ -1,8 +1,8 @@
 /* stream - one client's request in flight: prompts x n choices, each a request of the core, and the log of what may be
  * shown.
  *
- *   core ---token, end---> streams (request number -> choice) ---> choice (text, stop strings) ---> steps ---> a
- * front's cursor
+ *   core ---token, end---> streams (request number -> choice) ---> choice (text, stop strings) ---> steps
+ *   steps ---> a front's cursor
  *
  * Both fronts (HTTP and native) read the same steps with stream_next when their socket has room, so a slow client never
  * holds anything but its own log (protocol rule 21), and stop strings are found once, as tokens come, not as they are

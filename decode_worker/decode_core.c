@@ -15,7 +15,7 @@
 #include <stdlib.h>
 
 typedef struct decode_core {
-    wtable t; /* first: see wtable_core_stats */
+    wtable t;                /* first: see wtable_core_stats */
     wseq **seqs;             /* [capacity] scratch: the decode batch, oldest first, then the reservations */
     batch_row *rows;         /* [capacity] of them */
     batch_verdict *verdicts; /* [capacity] of them */

@@ -15,7 +15,7 @@
 #include <stdlib.h>
 
 typedef struct prefill_core {
-    wtable t; /* first: see wtable_core_stats */
+    wtable t;              /* first: see wtable_core_stats */
     wseq **queue;          /* [capacity] scratch: prompts to be computed, oldest first */
     batch_prompt *prompts; /* [capacity] of the queue */
     batch_chunk *chunks;   /* [max_seqs] */

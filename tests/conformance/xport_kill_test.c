@@ -11,8 +11,8 @@
 #include <unistd.h>
 
 #if defined(__SANITIZE_THREAD__)
-/* The child of a process with threads starts threads of its own, which ThreadSanitizer refuses unless told otherwise. It is the
- * runtime that calls this, so there is no header with its prototype. */
+/* The child of a process with threads starts threads of its own, which ThreadSanitizer refuses unless told otherwise.
+ * It is the runtime that calls this, so there is no header with its prototype. */
 const char *__tsan_default_options(void);
 const char *__tsan_default_options(void) {
     return "die_after_fork=0";
@@ -82,7 +82,8 @@ static void a_receiver_killed_in_the_middle_is_noticed_at_once(void **state) {
         raw_listen(&d);
         if (write(port[1], d.endpoint, sizeof d.endpoint) != sizeof d.endpoint) _exit(1);
         raw_answer(&d, RIG_D_INC, true);
-        raw_answer(&d, RIG_D_INC + 1, true); /* no second HELLO comes: the frames wait, uncredited, until the deadline */
+        raw_answer(&d, RIG_D_INC + 1,
+                   true); /* no second HELLO comes: the frames wait, uncredited, until the deadline */
         _exit(1);
     }
     char endpoint[CHAN_ENDPOINT_MAX];

@@ -45,11 +45,11 @@ static void content_is_exact_for_every_length_type_and_cut(void **state) {
         for (size_t c = 0; c < ARRAY_LEN(cuts); c++) {
             rig_side p, d;
             rig_open_both(&p, &d,
-                      (rig_options){.transport = *state,
-                                    .layout = rig_layout(types[t]),
-                                    .segment_bytes = cuts[c][0],
-                                    .slot_bytes = cuts[c][1],
-                                    .slots = 3});
+                          (rig_options){.transport = *state,
+                                        .layout = rig_layout(types[t]),
+                                        .segment_bytes = cuts[c][0],
+                                        .slot_bytes = cuts[c][1],
+                                        .slots = 3});
             for (size_t i = 0; i < ARRAY_LEN(lengths); i++) {
                 rig_work w = rig_work_of(&p, &d, i + 1, 1, lengths[i], 0);
                 hand_over(&p, &d, &w, (uint32_t)cuts[c][2]);
