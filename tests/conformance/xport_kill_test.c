@@ -82,8 +82,8 @@ static void a_receiver_killed_in_the_middle_is_noticed_at_once(void **state) {
         raw_listen(&d);
         if (write(port[1], d.endpoint, sizeof d.endpoint) != sizeof d.endpoint) _exit(1);
         raw_answer(&d, RIG_D_INC, true);
-        raw_answer(&d, RIG_D_INC + 1,
-                   true); /* no second HELLO comes: the frames wait, uncredited, until the deadline */
+        /* No second HELLO comes: the frames wait, uncredited, until the deadline. */
+        raw_answer(&d, RIG_D_INC + 1, true);
         _exit(1);
     }
     char endpoint[CHAN_ENDPOINT_MAX];
