@@ -87,8 +87,19 @@ def in_state(c, state, role=None):
     return [w for w in c.health()[1]["workers"] if w["state"] == state and role in (None, w["role"])]
 
 
-# Long enough that a worker is found and killed in the middle: some 2 ms a token.
-TOKENS = 800
+def busy(c, name):
+    """By the coordinator's books: it holds requests, whatever its last heartbeat said."""
+    return any(w["name"] == name and w["state"] == "ready" and w["assigned"] > 0 for w in c.health()[1]["workers"])
+
+
+def busy_with_prompts(c, name):
+    # Others wait in the queue, so it gets the next one as soon as it has finished one.
+    return c.metric("baton_requests", state="wait_prefill") >= 2 and busy(c, name)
+
+
+# Long enough that a worker is found and killed in the middle of it.
+TOKENS = 1000
+FROZEN_TOKENS = 1800
 SLOW_PREFILL = {"token_budget": 16, "chunk_tokens": 16}
 
 
@@ -128,7 +139,7 @@ class Faults(unittest.TestCase):
         with Cluster(disaggregated(p=2, prefill=SLOW_PREFILL)) as c:
             pid = c.worker_pid("prefill-0")
             streams = Streams(c, requests)
-            wait_for("a busy prefill worker", lambda: [w for w in in_state(c, "ready", "prefill") if w["name"] == "prefill-0" and w["running"] > 0])
+            wait_for("a busy prefill worker", lambda: busy_with_prompts(c, "prefill-0"))
             kill(pid)
             self.assertEqual(streams.texts(), want)
             self.assertGreater(c.metric("baton_replays_total"), 0)
@@ -156,11 +167,11 @@ class Faults(unittest.TestCase):
             c.wait_idle()
 
     def test_a_frozen_decode_worker_is_gone_and_comes_back_as_a_new_one(self):
-        self.frozen("decode", bodies(4, 50, TOKENS), lambda c, streams: min(streams.progress) >= 20)
+        self.frozen("decode", bodies(4, 50, FROZEN_TOKENS),
+                    lambda c, streams: max(streams.progress) >= 20 and busy(c, "decode-0"))
 
     def test_a_frozen_prefill_worker_is_gone_and_comes_back_as_a_new_one(self):
-        self.frozen("prefill", bodies(8, 1000, 20),
-                    lambda c, _: [w for w in in_state(c, "ready", "prefill") if w["name"] == "prefill-0" and w["running"] > 0])
+        self.frozen("prefill", bodies(8, 1000, 20), lambda c, _: busy_with_prompts(c, "prefill-0"))
 
     def test_with_none_left_the_error_comes_after_the_deadline_and_service_after_a_new_worker(self):
         with Cluster(disaggregated(limits={"wait_prefill_ms": 1500})) as c:
