@@ -91,11 +91,33 @@ stop() {
 stopped=
 trap stop INT TERM
 
-# mpirun's status says nothing with --enable-recovery. The coordinator is the cluster: when it is gone, all is over.
-while kill -0 "$mpirun" 2>/dev/null; do
-    wait "$mpirun" || true
-    [ -z "$stopped" ] || exit "$stopped"
+# mpirun's status says nothing with --enable-recovery, and it would wait for workers that wait for a coordinator. The
+# coordinator is the cluster: when it is gone, all is over. On another host only mpirun sees it.
+here=
+! grep -q '^rank=0 .* host=localhost ' <<<"$map" || here=1
+missing=0
+while [ -n "$here" ] && [ "$missing" -lt 2 ] && [ -z "$stopped" ] && kill -0 "$mpirun" 2>/dev/null; do
+    if watched=$(coordinator) && [ -n "$watched" ]; then
+        # Ends when that process does; a look a second costs nothing.
+        tail --pid="$watched" -f /dev/null &
+        wait -n "$mpirun" $! || true
+        break
+    fi
+    # mpirun starts rank 0 first: a child, but no coordinator, is one that has ended already.
+    if pgrep -P "$mpirun" >/dev/null; then missing=$((missing + 1)); fi
+    read -r -t 0.2 <> <(:) || true
 done
+if [ -n "$here" ] && [ -z "$stopped" ]; then
+    for _ in $(seq 50); do # what an orderly stop takes
+        kill -0 "$mpirun" 2>/dev/null || break
+        read -r -t 0.1 <> <(:) || true
+    done
+    [ -n "$stopped" ] || kill -TERM "$mpirun" 2>/dev/null || true
+fi
+while kill -0 "$mpirun" 2>/dev/null; do wait "$mpirun" || true; done
 rm -f "$pidfile"
-[ -n "$stopped" ] || { echo "up.sh: the cluster ended by itself; see the messages above" >&2; stopped=1; }
-[ "$stopped" -eq 0 ]
+if [ -z "$stopped" ]; then
+    echo "up.sh: the cluster ended by itself; see the messages above" >&2
+    stopped=1
+fi
+[ "$stopped" -eq 0 ] # the script's own status

@@ -61,6 +61,16 @@ class Startup(unittest.TestCase):
             self.refused([str(other.http_port), "in use"], self.c.path, "--set", "cluster.http=127.0.0.1:%d" % other.http_port)
             self.refused([str(other.control_port), "in use"], self.c.path, "--set", "cluster.control=tcp://127.0.0.1:%d" % other.control_port)
 
+    def test_a_whole_cluster_on_a_port_in_use_ends_by_itself(self):
+        with Cluster(disaggregated()) as other:
+            env = dict(os.environ, BATON_BIN=BIN, BATON_RUN=self.c.dir.name)
+            out = subprocess.run([ROOT + "/deploy/up.sh", self.c.path, "--set", "cluster.http=127.0.0.1:%d" % other.http_port], env=env,
+                                 capture_output=True, text=True, timeout=60 * SLOW, stdin=subprocess.DEVNULL)
+            self.assertEqual(out.returncode, 1, out.stdout + out.stderr)
+            self.assertIn("127.0.0.1:%d is in use" % other.http_port, out.stdout + out.stderr)
+            self.assertEqual(self.c.pids("baton-prefill") + self.c.pids("baton-decode"), [])
+            self.assertEqual(other.health()[0], 200)
+
     def test_a_worker_without_a_coordinator_says_so_and_leaves(self):
         self.refused(["127.0.0.1:%d" % self.c.control_port], self.c.path, "--set", "limits.rejoin_ms=1000", program="baton-decode", code=1)
 
