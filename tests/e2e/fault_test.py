@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Workers that die, freeze and come back, under live streams: the same bytes, or the documented error."""
 import selectors
+import struct
 import unittest
 
 from harness import *
@@ -103,7 +104,55 @@ FROZEN_TOKENS = 1800
 SLOW_PREFILL = {"token_budget": 16, "chunk_tokens": 16}
 
 
+POISON = 299  # no other prompt has it
+
+
+def poisoned(path):
+    """The small checkpoint again, but the embedding of one token is no number."""
+    with open(TINY, "rb") as f:
+        data = bytearray(f.read())
+    tensors, = struct.unpack_from("<Q", data, 8)
+    at = data.index(b"token_embd.weight") - 8  # the first description
+    rows = offset = 0
+    for _ in range(tensors):
+        name_bytes, = struct.unpack_from("<Q", data, at)
+        name = bytes(data[at + 8:at + 8 + name_bytes])
+        dims, = struct.unpack_from("<I", data, at + 8 + name_bytes)
+        at += 12 + name_bytes
+        if name == b"token_embd.weight":
+            (cols, rows), (kind, offset) = struct.unpack_from("<QQ", data, at), struct.unpack_from("<IQ", data, at + 16)
+            assert kind == 8, "Q8_0"
+        at += 8 * dims + 12
+    assert POISON < rows
+    row = (at + 31) // 32 * 32 + offset + POISON * cols // 32 * 34
+    struct.pack_into("<H", data, row, 0x7E00)  # the scale of its first block
+    with open(path, "wb") as f:
+        f.write(data)
+
+
 class Faults(unittest.TestCase):
+    def poison(self, config):
+        requests = bodies(6, 60, 50)
+        want = undisturbed(requests)
+        with tempfile.TemporaryDirectory() as folder:
+            poisoned(folder + "/poison.gguf")
+            with Cluster(config, folder + "/poison.gguf") as c:
+                workers = len(c.health()[1]["workers"])
+                bad = {"prompt": prompt_ids(40) + [POISON] + prompt_ids(20), "max_tokens": 4}
+                answers = parallel(8, lambda b: c.post("/v1/completions", b), requests[:3] + [bad] + requests[3:] + [bad])
+                self.assertEqual([status for status, _ in answers], [200] * 3 + [500] + [200] * 3 + [500])
+                self.assertEqual([a["choices"][0]["text"] for status, a in answers if status == 200], want)
+                self.assertIn("cannot compute this request", answers[3][1]["error"]["message"])
+                self.assertEqual(c.log().count(" joined control="), workers)  # each is in its first session
+                self.assertEqual(c.metric("baton_replays_total"), 0)
+                c.wait_idle()
+
+    def test_a_poison_prompt_fails_alone_and_kills_nobody(self):
+        self.poison(disaggregated(prefill={"kv_pages": 512}, decode={"kv_pages": 512}))
+
+    def test_a_poison_prompt_fails_alone_in_a_colocated_worker(self):
+        self.poison(colocated(colocated={"kv_pages": 512}))
+
     def test_kill_9_of_a_decode_worker_changes_no_byte(self):
         requests = bodies(8, 50, TOKENS)
         want = undisturbed(requests)
