@@ -63,13 +63,19 @@ uint32_t health_page(buf *out, const core *c, const health_facts *f, bool stoppi
     return route && !stopping ? 200 : 503;
 }
 
-void health_models(buf *out, const health_facts *f) {
+void health_model(buf *out, const health_facts *f) {
     PRE(out && f);
-    buf_adds(out, "{\"object\":\"list\",\"data\":[{");
+    buf_adds(out, "{");
     add_name(out, "id", f->model);
     buf_addf(out, ",\"object\":\"model\",\"created\":%" PRId64 ",\"owned_by\":\"baton\",", f->started);
     add_name(out, "root", f->model_root);
-    buf_addf(out, ",\"parent\":null,\"max_model_len\":%u,\"permission\":[]}]}\n", f->max_context);
+    buf_addf(out, ",\"parent\":null,\"max_model_len\":%u,\"permission\":[]}", f->max_context);
+}
+
+void health_models(buf *out, const health_facts *f) {
+    buf_adds(out, "{\"object\":\"list\",\"data\":[");
+    health_model(out, f);
+    buf_adds(out, "]}\n");
 }
 
 void health_version(buf *out, const health_facts *f) {

@@ -49,6 +49,12 @@ static void page_models(http *h, struct evhttp_request *req, const char *path) {
     reply_page(h, req, path, 200, "application/json", &body);
 }
 
+static void page_model(http *h, struct evhttp_request *req, const char *path) {
+    buf body = {0};
+    health_model(&body, &h->opt.facts);
+    reply_page(h, req, path, 200, "application/json", &body);
+}
+
 static void page_version(http *h, struct evhttp_request *req, const char *path) {
     buf body = {0};
     health_version(&body, &h->opt.facts);
@@ -71,6 +77,7 @@ static const struct {
     {"/tokenize", NULL, API_TOKENIZE},
     {"/detokenize", NULL, API_DETOKENIZE},
     {"/v1/models", page_models, 0},
+    {"/v1/models/", page_model, 0}, /* followed by the served name */
     {"/health", page_health, 0},
     {"/metrics", page_metrics, 0},
     {"/version", page_version, 0},
@@ -83,6 +90,16 @@ static void refuse(http *h, struct evhttp_request *req, const char *handler, con
     http_reply_error(h, req, handler, e);
 }
 
+static bool route_matches(const http *h, size_t i, const char *path) {
+    if (routes[i].page != page_model) return strcmp(path, routes[i].path) == 0;
+    size_t prefix = strlen(routes[i].path);
+    if (strncmp(path, routes[i].path, prefix) != 0) return false;
+    char *name = evhttp_uridecode(path + prefix, 0, NULL);
+    bool same = name && strcmp(name, h->opt.facts.model) == 0;
+    free(name);
+    return same;
+}
+
 static void on_request(struct evhttp_request *req, void *ctx) {
     http *h = ctx;
     const struct evhttp_uri *uri = evhttp_request_get_evhttp_uri(req);
@@ -90,7 +107,7 @@ static void on_request(struct evhttp_request *req, void *ctx) {
     enum evhttp_cmd_type method = evhttp_request_get_command(req);
     api_error e = {0};
     size_t i = 0;
-    while (i < ARRAY_LEN(routes) && (!path || strcmp(path, routes[i].path) != 0)) i++;
+    while (i < ARRAY_LEN(routes) && !(path && route_matches(h, i, path))) i++;
     if (i == ARRAY_LEN(routes)) {
         api_fail(&e, 404, NULL,
                  "there is no %.100s here; see /v1/completions, /v1/chat/completions, /v1/models, /health",

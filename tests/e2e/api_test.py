@@ -67,6 +67,9 @@ class Api(unittest.TestCase):
         import openai
         client = openai.OpenAI(base_url=self.url + "/v1", api_key="none", timeout=60 * SLOW, max_retries=0)
         self.assertEqual([m.id for m in client.models.list().data], ["tiny"])
+        self.assertEqual(client.models.retrieve("tiny").id, "tiny")
+        with self.assertRaises(openai.NotFoundError):
+            client.models.retrieve("other")
         messages = [{"role": "user", "content": "hello"}]
         extra = {"ignore_eos": True}
         whole = client.chat.completions.create(model="tiny", messages=messages, max_tokens=12, temperature=0, extra_body=extra)
