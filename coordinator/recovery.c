@@ -77,7 +77,8 @@ void recovery_replay(core *c, request *r, retry why, const char *text, uint64_t 
 
 void recovery_lose_decode(core *c, request *r, retry why, const char *text, uint64_t now_ns) {
     PRE(c && r && text);
-    log_debug("core.handoff", "failed", "req=%" PRIu64 " attempt=%u why=\"%s\"", r->id, r->attempt, text);
+    /* Here and only here: the workers tell of hand-offs that a cancel ended, too, and those are no failures. */
+    log_warn("core.handoff", "failed", "req=%" PRIu64 " attempt=%u why=\"%s\"", r->id, r->attempt, text);
     if (r->d) {
         r->avoid = r->d->incarnation;
         outbox_close(c, r->d, r, CTL_DROP);

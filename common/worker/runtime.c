@@ -131,12 +131,7 @@ static void on_stepped(void *ctx) {
 static void on_xfer(void *ctx) {
     runtime *r = ctx;
     xfer_event e;
-    while (xfer_next(r->x, &e) == ST_OK) {
-        if (e.kind == X_FAILED)
-            log_warn("worker", "hand-off failed", "req=%" PRIu64 " attempt=%u segment=%u why=\"%s\"", e.id.req,
-                     e.id.attempt, e.segment, e.why);
-        agent_xfer(r->a, &e, clock_now_ns());
-    }
+    while (xfer_next(r->x, &e) == ST_OK) agent_xfer(r->a, &e, clock_now_ns());
 }
 
 static void on_signal(void *ctx, int signo) {
