@@ -115,7 +115,10 @@ static void orphan(core *c, request *r, member *m, uint64_t now_ns) {
 }
 
 static void member_gone(core *c, member *m, uint64_t now_ns) {
-    log_warn("core.member", "worker is gone", "worker=%s why=\"%s\" holds=%u", m->name, m->lost, m->hold_count);
+    if (m->exiting)
+        log_info("core.member", "worker left", "worker=%s", m->name);
+    else
+        log_warn("core.member", "worker is gone", "worker=%s why=\"%s\" holds=%u", m->name, m->lost, m->hold_count);
     sm_move(&m->sm, MEMBER_GONE, now_ns);
     if (m->conn) c->sink.hang_up(c->sink.ctx, m->conn);
     m->conn = 0;
