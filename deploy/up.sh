@@ -69,55 +69,65 @@ setsid setpriv --pdeathsig TERM "${line[@]}" </dev/null &
 mpirun=$!
 echo $$ >"$pidfile"
 
+# Not kill -0: to a zombie that bash has not collected yet it says yes.
+alive() { [ -e "/proc/$1" ] && ! grep -q '^State:[[:space:]]*Z' "/proc/$1/status" 2>/dev/null; }
+
 coordinator() { pgrep -P "$mpirun" -f 'baton-coordinator' 2>/dev/null | head -n 1; }
 
-# The coordinator sends EXIT to every worker and leaves last; mpirun follows.
+# Traps only take note: bash may run them in the middle of collecting a child, with SIGCHLD blocked, where nothing that starts
+# processes works. A signal that comes between two looks is seen by the next one, so nothing here waits without end.
+asked=
+trap 'asked=1' INT TERM
+nap() { sleep 0.2 || true; }
+
+# The coordinator sends EXIT to every worker and leaves last; mpirun follows. False: it had to be killed.
 stop() {
     trap '' INT TERM
     local pid
     pid=$(coordinator) || true
-    if [ -n "$pid" ]; then kill -TERM "$pid" 2>/dev/null || true; else kill -TERM "$mpirun" 2>/dev/null || true; fi
-    for _ in $(seq 300); do
-        kill -0 "$mpirun" 2>/dev/null || break
-        read -r -t 0.1 <> <(:) || true
+    kill -TERM "${pid:-$mpirun}" 2>/dev/null || true
+    for _ in $(seq 150); do
+        alive "$mpirun" || return 0
+        nap
     done
-    stopped=0
-    if kill -KILL "$mpirun" 2>/dev/null; then
-        echo "up.sh: the cluster did not stop within 30 s, so it was killed" >&2
-        stopped=1
-    fi
-    rm -f "$pidfile"
+    kill -KILL "$mpirun" 2>/dev/null || true
+    echo "up.sh: the cluster did not stop within 30 s, so it was killed" >&2
+    return 1
 }
-stopped=
-trap stop INT TERM
 
 # mpirun's status says nothing with --enable-recovery, and it would wait for workers that wait for a coordinator. The
 # coordinator is the cluster: when it is gone, all is over. On another host only mpirun sees it.
 here=
 ! grep -q '^rank=0 .* host=localhost ' <<<"$map" || here=1
+watched=
 missing=0
-while [ -n "$here" ] && [ "$missing" -lt 2 ] && [ -z "$stopped" ] && kill -0 "$mpirun" 2>/dev/null; do
-    if watched=$(coordinator) && [ -n "$watched" ]; then
-        # Ends when that process does; a look a second costs nothing.
-        tail --pid="$watched" -f /dev/null &
-        wait -n "$mpirun" $! || true
-        break
+while [ -z "$asked" ] && alive "$mpirun"; do
+    if [ -n "$watched" ]; then
+        alive "$watched" || break
+    elif [ -n "$here" ]; then
+        watched=$(coordinator) || true
+        # mpirun starts rank 0 first: a child, but no coordinator, is one that has ended already.
+        if [ -z "$watched" ] && pgrep -P "$mpirun" >/dev/null; then missing=$((missing + 1)); fi
+        [ "$missing" -lt 2 ] || break
     fi
-    # mpirun starts rank 0 first: a child, but no coordinator, is one that has ended already.
-    if pgrep -P "$mpirun" >/dev/null; then missing=$((missing + 1)); fi
-    read -r -t 0.2 <> <(:) || true
+    nap
 done
-if [ -n "$here" ] && [ -z "$stopped" ]; then
-    for _ in $(seq 50); do # what an orderly stop takes
-        kill -0 "$mpirun" 2>/dev/null || break
-        read -r -t 0.1 <> <(:) || true
+status=0
+if [ -n "$asked" ]; then
+    stop || status=1
+else
+    for _ in $(seq 25); do # what an orderly stop takes
+        if ! alive "$mpirun" || [ -n "$asked" ]; then break; fi
+        nap
     done
-    [ -n "$stopped" ] || kill -TERM "$mpirun" 2>/dev/null || true
+    kill -TERM "$mpirun" 2>/dev/null || true
+    # Stopped by somebody else (SIGTERM to the coordinator) or ended by an error: the messages above say which.
+    [ -n "$asked" ] || { echo "up.sh: the cluster ended by itself; see the messages above" >&2; status=1; }
 fi
-while kill -0 "$mpirun" 2>/dev/null; do wait "$mpirun" || true; done
+for _ in $(seq 150); do
+    alive "$mpirun" || break
+    nap
+done
+kill -KILL "$mpirun" 2>/dev/null || true
 rm -f "$pidfile"
-if [ -z "$stopped" ]; then
-    echo "up.sh: the cluster ended by itself; see the messages above" >&2
-    stopped=1
-fi
-[ "$stopped" -eq 0 ] # the script's own status
+exit "$status"
