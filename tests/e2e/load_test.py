@@ -57,8 +57,8 @@ class Load(unittest.TestCase):
             self.assertEqual(c.complete(prompt="still here", max_tokens=3, ignore_eos=True)["usage"]["completion_tokens"], 3)
 
     def test_a_pool_smaller_than_the_batch_preempts_and_completes(self):
-        # 40 pages of 16 = 640 tokens; eight sequences grow to 130 tokens each.
-        bodies = [{"prompt": prompt_ids(30 + i), "max_tokens": 100, "temperature": 0, "ignore_eos": True} for i in range(8)]
+        # 40 pages of 16 = 640 tokens; eight sequences grow to 430 tokens each: no two of them ever fit to their ends.
+        bodies = [{"prompt": prompt_ids(30 + i), "max_tokens": 400, "temperature": 0, "ignore_eos": True} for i in range(8)]
         with Cluster(disaggregated()) as c:
             want = parallel(1, lambda b: c.complete(**b)["choices"], bodies)
         with Cluster(disaggregated(decode={"kv_pages": 40})) as c:
