@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# No source file over 600 lines; no words on how the project is developed; scripts can be run.
+# No source file over 600 lines; every script can be run.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 bad=0
