@@ -30,5 +30,15 @@ for folder in "${!may[@]}"; do
         fi
     done < <(grep -rnE '^#include "[a-z_]+/' "$folder" --include='*.[ch]' || true)
 done
+# The pure parts see no socket, clock, thread or device: neither by a system header nor through a module that has one.
+pure=(common/kv/*.[ch] common/worker/{agent,wtable,wstep,batch,wcore}.[ch] {prefill,decode,colocated}_worker/*_{core,policy}.[ch]
+    coordinator/{core,inbox,outbox,dispatch,recovery,request,member,router,state}.[ch])
+for file in "${pure[@]}"; do
+    [ -f "$file" ] || continue
+    if grep -nHE '^#include (<(event2/|zmq|pthread|poll|sys/|time\.h|unistd|signal)|"(base/ring\.h|net/(bus|loop)\.h|kernels/backend\.h))|clock_(now_ns|wall_s|random64)\(' "$file"; then
+        echo "$file: a pure part may not use that: events and now_ns in, actions out"
+        bad=1
+    fi
+done
 [ $bad -eq 0 ] && echo "layers: clean"
 exit $bad
