@@ -3,8 +3,7 @@
  *
  * Events come in (submit, cancel, messages, lost connections) with now_ns and only change tables; core_turn takes
  * decisions once per turn (routing, deadlines, leases, recovery) and returns the time of the next deadline. Actions go
- * out through the sink. The front (HTTP, native socket), the virtual-time cluster test and the planner's simulator
- * drive the same object files.
+ * out through the sink. The front (HTTP, native socket) and the virtual-time cluster test drive the same object files.
  *
  * A request here is one choice: a client's request with n choices is n of them (protocol rule 17). */
 #ifndef BATON_COORDINATOR_CORE_H
