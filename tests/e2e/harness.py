@@ -112,6 +112,7 @@ class Cluster:
         def ready():
             if self.process.poll() is not None:
                 raise AssertionError("the cluster ended with %d:\n%s" % (self.process.returncode, self.log()))
+            assert not sanitizer_reports(self.log()), "a process of the cluster failed at the start"
             return "\nready: " in self.log()
         try:
             wait_for("the ready line", ready, 60)

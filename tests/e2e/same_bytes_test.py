@@ -2,6 +2,7 @@
 """Same request, same bytes: over placement, transport, batch and threads. Asserts that the KV really travelled.
 
 same_bytes_test.py tiny     50 prompts, every cell, on the generated checkpoint
+same_bytes_test.py tiny-few ten of those prompts, every cell (sanitizers)
 same_bytes_test.py smol     a dozen prompts in four cells on SmolLM2
 same_bytes_test.py smol-all 50 prompts in every cell on SmolLM2
 same_bytes_test.py flip     one flipped KV byte: caught by the checksum, or (checksums off) changes the output
@@ -86,6 +87,8 @@ what = sys.argv[1]
 every = [(mode, threads, at_once) for mode, _ in MODES for threads in (1, 2) for at_once in (1, 16)]
 if what == "tiny":
     run(TINY, LENGTHS, 24, every, 300, 400)
+elif what == "tiny-few":
+    run(TINY, [1, 15, 16, 17, 33, 64, 65, 256, 257, 600], 24, every, 300, 400)
 elif what == "flip":
     flip()
 else:
