@@ -17,10 +17,11 @@ def raw_post(c, body):
 class Load(unittest.TestCase):
     def test_64_at_once_are_decoded_in_large_batches(self):
         with Cluster(disaggregated()) as c:
-            bodies = [{"prompt": prompt_ids(20 + i), "max_tokens": 200, "temperature": 0, "ignore_eos": True} for i in range(64)]
+            # Long enough that the batch is about the requests, not about how fast this client gets them out.
+            bodies = [{"prompt": prompt_ids(20 + i), "max_tokens": 400, "temperature": 0, "ignore_eos": True} for i in range(64)]
             answers = parallel(64, lambda b: c.complete(**b), bodies)
-            self.assertTrue(all(a["usage"]["completion_tokens"] == 200 for a in answers))
-            wait_for("the last heartbeat", lambda: c.metric("baton_decode_rows_total") >= 64 * 199)
+            self.assertTrue(all(a["usage"]["completion_tokens"] == 800 for a in answers))
+            wait_for("the last heartbeat", lambda: c.metric("baton_decode_rows_total") >= 64 * 399)
             mean = c.metric("baton_decode_rows_total") / c.metric("baton_decode_steps_total")
             print("mean decode batch %.1f" % mean)
             self.assertGreaterEqual(mean, 16)
