@@ -91,8 +91,7 @@ static void *inline_stage(xport_ring *r, uint32_t slot) {
 
 static void inline_part(xport_ring *r, uint32_t slot, size_t bytes, void *zmq_msg) {
     PRE(bytes <= r->slot_bytes && zmq_msg);
-    /* Releases what was written here to part_gone on ZeroMQ's thread, without leaning on the order within its queues. */
-    atomic_fetch_add_explicit(&r->stage->refs, 1, memory_order_release);
+    atomic_fetch_add_explicit(&r->stage->refs, 1, memory_order_relaxed);
     CHECK(zmq_msg_init_data(zmq_msg, inline_stage(r, slot), bytes, part_gone, r->stage) == 0);
 }
 
