@@ -183,7 +183,7 @@ class Faults(unittest.TestCase):
             c.wait_idle()
 
     def test_kill_9_of_a_prefill_worker_during_prompts(self):
-        requests = bodies(8, 1000, 20)
+        requests = bodies(16, 2500, 20)  # seconds of prompts, so that the busy worker is seen on any machine
         want = undisturbed(requests)
         with Cluster(disaggregated(p=2, prefill=SLOW_PREFILL)) as c:
             pid = c.worker_pid("prefill-0")
@@ -220,7 +220,7 @@ class Faults(unittest.TestCase):
                     lambda c, streams: max(streams.progress) >= 20 and busy(c, "decode-0"))
 
     def test_a_frozen_prefill_worker_is_gone_and_comes_back_as_a_new_one(self):
-        self.frozen("prefill", bodies(8, 1000, 20), lambda c, _: busy_with_prompts(c, "prefill-0"))
+        self.frozen("prefill", bodies(16, 2500, 20), lambda c, _: busy_with_prompts(c, "prefill-0"))
 
     def test_with_none_left_the_error_comes_after_the_deadline_and_service_after_a_new_worker(self):
         with Cluster(disaggregated(limits={"wait_prefill_ms": 1500})) as c:
