@@ -1,45 +1,75 @@
-/* backend - one table of functions per way to compute: ref (plain loops, the oracle), cpu (vectorised), later cuda.
+/* backend - one table of functions per way to compute: ref (plain loops, the oracle), cpu (vectorised), cuda.
  *
  * Code above asks backend_find("cpu") once and never says which it is. Every slot is filled; backend_complete checks
- * that at start and in a test. A `device` is one opened backend: its memory, its thread team.
+ * that at start and in a test.
  *
- * Thread: a device is used by the thread that opened it (the device thread), except kv_gather and kv_scatter, which any
- * thread may call at the same time as ops run, as long as the rows they touch are not written meanwhile. */
+ * Thread: a device is used by the thread that opened it (the device thread), except kv_gather and kv_scatter, which one
+ * other thread may call at the same time as ops run, as long as the rows they touch are not written meanwhile. */
 #ifndef BATON_KERNELS_BACKEND_H
 #define BATON_KERNELS_BACKEND_H
 
 #include "kernels/ops.h"
 
-typedef struct device device;
-
 typedef struct device_options {
+    /* Host backends. */
     uint32_t threads;     /* size of the thread team, 1..64; ref ignores it */
     const uint32_t *cpus; /* [threads] CPU numbers to pin to (thread 0 is the opener), or NULL: not pinned */
-    const char *isa;      /* cpu: "auto", "avx512", "avx2", "portable"; ref ignores it */
+    const char *isa;      /* cpu: "auto", "avx512", "avx2", "portable" */
+    /* cuda. */
+    uint32_t gpu;           /* index among the visible devices, taken modulo their number */
+    dtype act_type;         /* DT_BF16, DT_F16, or DT_F32 (slow kernels, for checking); weights get it too */
+    bool deterministic;     /* batch invariance (ops.h); host backends always have it */
+    double memory_fraction; /* of the GPU's memory: allocations beyond it are refused; 0 = no bound of ours */
+    bool check_ops;         /* wait after every op, so that an error names it (slow) */
+    /* Sizes of the largest step: bounds of every table. 0 is taken as 1. */
+    uint32_t max_rows, max_seqs, max_seq_pages;
+    uint32_t max_head; /* rows of one sample op */
+    uint32_t page_count;
 } device_options;
+
+typedef struct device_memory {
+    uint64_t total, free; /* bytes of the device; both UINT64_MAX where the host's own memory is used */
+} device_memory;
 
 typedef struct backend_ops {
     const char *name; /* "ref" */
     /* ST_UNSUPPORTED with the reason when this machine cannot run it (an ISA that the CPU lacks, no GPU).
-     * Caller closes with close. */
+     * Caller closes with close, after every memory and weight was freed. */
     status (*open)(device **out, const device_options *opt, errbuf *eb);
     void (*close)(device *d);
-    const char *(*path)(const device *d); /* "cpu/avx2": part of the numerics id. Borrowed: static */
-    dtype (*kv_default)(void);            /* KV dtype when the config says `auto` */
-    /* Zeroed, 64-byte aligned. NULL when there is no memory (the caller reports ST_NOMEM with the size). */
+    /* "cpu/avx2", "cuda/sm_90/bf16/split512": part of the numerics id. Borrowed until close. */
+    const char *(*path)(const device *d);
+    dtype (*kv_default)(dtype act_type); /* KV dtype when the config says `auto` */
+    dtype (*act_type)(const device *d);
+    /* Of GPU number `gpu`, before or after open. ST_UNSUPPORTED like open. */
+    status (*memory)(uint32_t gpu, device_memory *out, errbuf *eb);
+
+    /* Zeroed, 64-byte aligned memory of the device. NULL when there is none left (the caller reports ST_NOMEM). */
     void *(*mem_alloc)(device *d, size_t bytes);
     void (*mem_free)(device *d, void *p, size_t bytes);
-    status (*sync)(device *d, errbuf *eb);
+    /* Blocking copies between host and device memory. */
+    status (*mem_read)(device *d, void *host, const void *mem, size_t bytes);
+    status (*mem_write)(device *d, void *mem, const void *host, size_t bytes);
+    /* ST_NOMEM when the device is full. Host backends borrow the parts' data until weight_free. */
+    status (*weight_load)(device *d, weight_form form, const tensor *const *parts, weight **out, errbuf *eb);
+    void (*weight_free)(device *d, weight *w);
+    status (*attend_setup)(device *d, const attend_setup *s, errbuf *eb);
+
+    status (*step_begin)(device *d, const op_step *s, step_pass *out, errbuf *eb);
     status (*embed)(device *d, const op_embed *a);
-    status (*rmsnorm)(device *d, const op_rmsnorm *a);
+    status (*norm)(device *d, const op_norm *a);
     status (*linear)(device *d, const op_linear *a);
-    status (*rope)(device *d, const op_rope *a);
-    status (*kv_write)(device *d, const op_kv_write *a);
-    status (*attention)(device *d, const op_attention *a);
-    status (*silu_mul)(device *d, const op_silu_mul *a);
-    status (*add)(device *d, const op_add *a);
-    status (*kv_gather)(device *d, const op_kv_copy *a);  /* thread-safe */
-    status (*kv_scatter)(device *d, const op_kv_copy *a); /* thread-safe */
+    status (*attend)(device *d, const op_attend *a);
+    status (*gate_up)(device *d, const op_gate_up *a);
+    status (*layer_mark)(device *d, uint32_t layer); /* the ops so far are what kv_gather of this layer waits for */
+    status (*head_norm)(device *d, const op_head_norm *a);
+    status (*sample)(device *d, const op_sample *a);
+    status (*step_end)(device *d, errbuf *eb); /* waits; results are written */
+    status (*sync)(device *d, errbuf *eb);
+    void (*device_error)(const device *d, errbuf *eb); /* text of the last ST_DEVICE: names the op and the cause */
+
+    status (*kv_gather)(device *d, const op_kv_copy *a);  /* may be called by the transfer thread */
+    status (*kv_scatter)(device *d, const op_kv_copy *a); /* likewise */
 } backend_ops;
 
 /* NULL when there is none of that name. Borrowed: static. */

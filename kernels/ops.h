@@ -1,109 +1,171 @@
 /* ops - the contract between the engine and a backend: one argument struct and one slot per operation.
  *
- * Activations are fp32, row-major, [rows, dim]; weights stay in the file's type. Numbers of rows are tokens of a step,
- * of any mixture of sequences. Rule of the house (batch invariance): a row's result depends on that row, its sequence's
- * KV and the weights only, never on the other rows, their number, or the number of threads. Each output element is one
- * chain over its inner dimension in ascending groups; work is split over rows and columns, never over the inner
- * dimension.
+ * A layer is seven operations, which is what a GPU wants of a decode step (one launch each) and costs a CPU nothing:
  *
- * All pointers are borrowed for the call and are memory of the backend (mem_alloc). Ops return ST_OK or ST_DEVICE;
- * shapes are the caller's duty and are asserted. An op may return before it is done; `sync` waits. */
+ *   norm -> linear (q, k, v) -> attend -> linear (o) -> norm -> gate_up -> linear (down)
+ *
+ * The residual stream is fp32 [rows, dim] everywhere. Activations between the operations have the backend's type
+ * (act_type of the device: f32 on ref and cpu; bf16, f16 or f32 on cuda), row-major.
+ *
+ * Rows are tokens of a step, of any mixture of sequences. Rule of the house (batch invariance): a row's result depends
+ * on that row, its sequence's KV and the weights only, never on the other rows, their number, the chunking or the number
+ * of threads. Host backends always keep it; cuda keeps it when opened with deterministic = true.
+ *
+ * Memory of activations, weights and KV is the backend's (mem_alloc, weight_load) and may not be read by the host;
+ * everything that is marked "host" is ordinary memory. Ops return ST_OK or ST_DEVICE (device_error has the text);
+ * shapes are the caller's duty and are asserted. An op may return before it is done: step_end and sync wait. */
 #ifndef BATON_KERNELS_OPS_H
 #define BATON_KERNELS_OPS_H
 
 #include "base/status.h"
 #include "base/tensor.h"
 #include "kv/kv_layout.h"
+#include "model/sampling.h"
 
-typedef struct op_embed {
-    const tensor *table; /* [vocab, dim], any dtype */
-    const int32_t *ids;  /* [rows], each in 0..vocab-1 (host memory) */
+typedef struct weight weight; /* a matrix or vector as the backend keeps it */
+typedef struct device device; /* one opened backend: its memory, its threads or its GPU */
+
+/* How the parts of a weight are put together. Parts have equal cols. */
+typedef enum weight_form {
+    WEIGHT_PLAIN,   /* one part: a matrix, an embedding table, or a vector (rows = 1, kept in f32) */
+    WEIGHT_QKV,     /* three parts: q, k, v. What linear makes of it is read by attend only */
+    WEIGHT_GATE_UP, /* two parts of equal shape, for gate_up only */
+} weight_form;
+
+/* One sequence's share of a step. Host memory. */
+typedef struct step_seq {
+    const uint32_t *pages; /* page table, [page_count], enough for pos + row_count tokens */
+    uint32_t page_count;
+    uint32_t row_begin, row_count; /* its rows in the step; sequences lie one after another */
+    uint32_t pos;                  /* absolute position of its first row */
+    uint32_t prompt_count;         /* rows at positions below this are the prompt's, the others were generated. A backend
+                                      may use different kernels for the two, since which a row is does not depend on
+                                      chunking */
+} step_seq;
+
+/* What one row of logits is turned into a token with. Host memory. */
+typedef struct sample_input {
+    const sampling *params;
+    const int32_t *prompt; /* [prompt_count], for the repetition penalty */
+    uint32_t prompt_count;
+    const int32_t *output; /* [output_count], for all penalties and min_tokens */
+    uint32_t output_count;
+    const int32_t *eog; /* end-of-generation ids */
+    uint32_t eog_count;
+} sample_input;
+
+typedef struct sample_result {
+    token_out token; /* fin is FINISH_NONE */
+    bool broken;     /* no token can be chosen: a logit is NaN or +infinity, or all are banned */
+    bool banned;     /* broken because of bans and biases, not because of the logits */
+} sample_result;
+
+/* A step as the device gets it. Host memory, borrowed until step_end. */
+typedef struct op_step {
+    const int32_t *ids; /* [rows], each in 0..vocab-1 */
     uint32_t rows;
-    float *out; /* [rows, dim] */
+    const step_seq *seqs; /* [seq_count], in the order of their rows, no sequence twice */
+    uint32_t seq_count;
+    const uint32_t *head; /* [head_count] rows whose logits are wanted, ascending */
+    uint32_t head_count;
+    const sample_input *samples; /* [head_count], or NULL: logits only */
+    sample_result *results;      /* [head_count] written by the time step_end returns; NULL without samples */
+    bool repeatable; /* a pure decode step without hooks: one generated row per sequence, each in head. The backend may
+                        record it and play it back */
+} op_step;
+
+/* What step_begin answers. */
+typedef struct step_pass {
+    bool replayed;       /* a recorded step was launched: issue no op, go to step_end */
+    uint32_t rows;       /* rows to issue ops for: >= step.rows (padding rows compute garbage that nobody reads) */
+    uint32_t head_count; /* likewise for the head */
+} step_pass;
+
+/* x[r] = table[ids of the step [r]] for all rows. */
+typedef struct op_embed {
+    const weight *table; /* [vocab, dim] */
+    uint32_t rows;
+    float *x; /* [rows, dim] */
 } op_embed;
 
-/* out = x / sqrt(mean(x^2) + eps) * weight. out may be x. */
-typedef struct op_rmsnorm {
-    const float *x;       /* [rows, dim] */
-    const tensor *weight; /* [1, dim] f32 */
+/* x += delta (when there is one); out = x / sqrt(mean(x^2) + eps) * weight. */
+typedef struct op_norm {
+    float *x;             /* [rows, dim] residual stream */
+    const void *delta;    /* activations [rows, dim] or NULL */
+    const weight *weight; /* [1, dim] */
     uint32_t rows, dim;
     float eps;
-    float *out; /* [rows, dim] */
-} op_rmsnorm;
+    void *out; /* activations [rows, dim] */
+} op_norm;
 
-/* out[r, n] = sum_k x[r, k] * weight[n, k] */
+/* The rows that go through the output head: out[i] = norm(x[head[begin + i]] + delta[head[begin + i]]). x stays. */
+typedef struct op_head_norm {
+    const float *x;
+    const void *delta; /* activations, or NULL */
+    const weight *weight;
+    uint32_t begin, count; /* of the step's head rows */
+    uint32_t dim;
+    float eps;
+    void *out; /* activations [count, dim] */
+} op_head_norm;
+
+/* out[r, n] = sum_k x[r, k] * w[n, k] */
 typedef struct op_linear {
-    const float *x;       /* [rows, weight->cols] */
-    const tensor *weight; /* [out features, in features], any dtype */
+    const void *x; /* activations [rows, in features] */
+    const weight *w;
     uint32_t rows;
-    float *out; /* [rows, weight->rows]; does not overlap x */
+    void *out;    /* [rows, out features] activations, or f32 when `logits`; does not overlap x */
+    bool logits;  /* the output head */
 } op_linear;
 
-/* Rotary embedding of Llama in GGUF's order: pairs (2i, 2i+1), angle = pos * base^(-2i/rope_dim) / factors[i]; in
- * place. */
-typedef struct op_rope {
-    float *x;            /* [rows, heads * head_dim] */
-    const uint32_t *pos; /* [rows] absolute positions (host memory) */
-    uint32_t rows, heads, head_dim;
-    uint32_t rope_dim; /* <= head_dim, even; the rest of a head is left alone */
-    float base;
-    const float *factors; /* [rope_dim / 2] or NULL */
-} op_rope;
-
-/* Where one row's sequence keeps its KV. Rows of one sequence share a table. */
-typedef struct kv_ref {
-    const uint32_t *pages; /* page ids, [ceil((pos + 1) / KV_PAGE_TOKENS)] or more (host memory) */
-    uint32_t pos;          /* absolute position of this row */
-} kv_ref;
-
-/* Writes k and v of each row into the pages of its sequence at its position, converted to the layout's dtype
- * (round to nearest even). */
-typedef struct op_kv_write {
-    const kv_layout *layout;
-    void *kv; /* base of the page memory */
-    uint32_t layer;
-    const float *k, *v; /* [rows, kv_heads * head_dim] */
-    const kv_ref *refs; /* [rows] */
+/* out = silu(x gate^T) * (x up^T) */
+typedef struct op_gate_up {
+    const void *x;   /* activations [rows, dim] */
+    const weight *w; /* WEIGHT_GATE_UP */
     uint32_t rows;
-} op_kv_write;
+    void *scratch; /* activations [rows, 2 * ffn_dim] */
+    void *out;     /* activations [rows, ffn_dim] */
+} op_gate_up;
 
-/* Causal attention with grouped queries: row r sees positions 0..refs[r].pos of its own sequence, all of which are in
- * pages already. out = softmax(q . k * scale) v. Key tiles are aligned to position 0. */
-typedef struct op_attention {
-    const kv_layout *layout;
-    const void *kv;
+/* The model's attention, told once before the first step. */
+typedef struct attend_setup {
+    kv_layout layout;
+    void *kv;                  /* page memory of the backend */
+    uint32_t heads;            /* query heads, a multiple of layout.kv_heads */
+    float scale;               /* 1 / sqrt(head_dim) */
+    uint32_t rope_dim;         /* <= head_dim, even; the rest of a head is left alone */
+    float rope_base;           /* pairs (2i, 2i+1), angle = pos * base^(-2i / rope_dim) / factors[i] (GGUF's order) */
+    const float *rope_factors; /* host [rope_dim / 2] or NULL; borrowed until close */
+} attend_setup;
+
+/* Rotates q and k, writes k and v into the pages of their sequences (converted to the layout's dtype, round to nearest
+ * even), and attends: row r sees positions 0..pos[r] of its own sequence. */
+typedef struct op_attend {
     uint32_t layer;
-    const float *q; /* [rows, heads * head_dim] */
-    const kv_ref *refs;
     uint32_t rows;
-    uint32_t heads; /* query heads, a multiple of layout->kv_heads */
-    float scale;    /* 1 / sqrt(head_dim) */
-    float *out;     /* [rows, heads * head_dim]; does not overlap q */
-} op_attention;
+    void *qkv; /* activations [rows, (heads + 2 * kv_heads) * head_dim] as linear made it; overwritten */
+    void *out; /* activations [rows, heads * head_dim] */
+} op_attend;
 
-/* out = silu(gate) * up, [rows, dim]. out may be gate. */
-typedef struct op_silu_mul {
-    const float *gate, *up;
-    uint32_t rows, dim;
-    float *out;
-} op_silu_mul;
-
-/* x += y, [rows, dim]. */
-typedef struct op_add {
-    float *x;
-    const float *y;
-    uint32_t rows, dim;
-} op_add;
+/* A token for each of the step's head rows [begin, begin + count), into step.results. The chain and the generator are
+ * those of protocol.md, "Same bytes": equal logits give equal tokens on every backend. Logprobs are of the raw
+ * logits. */
+typedef struct op_sample {
+    float *logits; /* [count, vocab] f32; may be overwritten */
+    uint32_t begin, count;
+    uint32_t vocab;
+} op_sample;
 
 /* One segment of a hand-off (see proto/kv_wire.h): rows [token_begin, token_begin + token_count) of one sequence,
  * layers [layer_begin, layer_end). kv_gather copies pages -> wire, kv_scatter wire -> pages. token_begin is a multiple
  * of KV_PAGE_TOKENS. Wire order: page, layer, K then V, head, row, dim; only valid rows; bytes = kv_segment_bytes().
  * Both set *checksum = kv_checksum over the wire bytes, started from `seed` (kv/kv_layout.h). kv_scatter writes pages
- * whatever the checksum is; the caller verifies before the sequence is used. */
+ * whatever the checksum is; the caller verifies before the sequence is used. Both are done when they return; kv_gather
+ * waits for the last layer_mark of layer_end - 1 that came before. */
 typedef struct op_kv_copy {
     const kv_layout *layout;
     void *kv;              /* base of the page memory */
-    const uint32_t *pages; /* page table of the sequence */
+    const uint32_t *pages; /* host: page table of the sequence */
     uint32_t token_begin, token_count;
     uint32_t layer_begin, layer_end;
     void *wire; /* host memory, 8-byte aligned */

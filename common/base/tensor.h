@@ -33,7 +33,21 @@ typedef struct tensor {
     dtype type;
     uint32_t rows;    /* output features */
     uint32_t cols;    /* input features, contiguous */
-    const void *data; /* [rows, cols] in blocks of `type`; at least 2-byte aligned, no more is promised */
+    const void *data; /* [rows, cols] in blocks of `type`; at least 2-byte aligned, no more is promised. NULL: the weights
+                         are random: weight i of the row-major matrix is random_weight(random_seed, i) * random_scale, and
+                         type is DT_BF16 */
+    uint64_t random_seed;
+    float random_scale; /* a power of two */
 } tensor;
+
+/* An odd whole number in -255..255, so that times a power of two it is exact in bf16 and f16. splitmix64 of the index
+ * (Steele, Lea, Flood: Fast splittable pseudorandom number generators, OOPSLA 2014); eight weights share one call. */
+static inline int32_t random_weight(uint64_t seed, uint64_t i) {
+    uint64_t z = seed + (i / 8 + 1) * 0x9E3779B97F4A7C15u;
+    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9u;
+    z = (z ^ z >> 27) * 0x94D049BB133111EBu;
+    z ^= z >> 31;
+    return 2 * (int32_t)(z >> (i % 8 * 8) & 255) - 255;
+}
 
 #endif

@@ -1,7 +1,7 @@
 /* kv_layout - where one token's keys and values lie in page memory and on the wire, and a segment's checksum. Pure.
  *
  * Page memory is one block of page_count * page_bytes. A page holds KV_PAGE_TOKENS positions of all layers:
- *   [layer][K, V][kv_head][KV_PAGE_TOKENS][head_dim] of `type` (f16 or f32)
+ *   [layer][K, V][kv_head][KV_PAGE_TOKENS][head_dim] of `type` (f16, bf16 or f32)
  * so that all layers of a page are contiguous, and a layer group of a page is one run. */
 #ifndef BATON_KV_KV_LAYOUT_H
 #define BATON_KV_KV_LAYOUT_H
@@ -11,7 +11,7 @@
 #define KV_PAGE_TOKENS 16u
 
 typedef struct kv_layout {
-    dtype type; /* DT_F16 or DT_F32 */
+    dtype type; /* DT_F16, DT_BF16 or DT_F32 */
     uint32_t layers, kv_heads, head_dim;
 } kv_layout;
 

@@ -1,0 +1,246 @@
+/* device - all that the kernels of this folder may use of the hardware: launches, shared memory, barriers, warp
+ * exchanges, asynchronous copies, matrix instructions, 16-bit numbers.
+ *
+ * nvcc compiles these to single instructions. Where there is no GPU, an ordinary C++ compiler finds cuda_host.h instead
+ * (tests/cuda_host), which gives the same names the same meaning on fibers, so that every kernel also runs in the
+ * ordinary tests. What is not wrapped here is not used in a kernel. Rules that keep the two alike:
+ *
+ * - shared memory is dynamic only: shared_memory() is the start of the launch's shared_bytes (16-byte aligned);
+ * - warp functions are called by all 32 lanes of a warp together, and the number of threads is a multiple of 32;
+ * - what copy16_async writes may be read only after copy_wait and a block_sync;
+ * - kernels take structs by value, hold no static data, and call no library. */
+#ifndef BATON_KERNELS_CUDA_DEVICE_CUH
+#define BATON_KERNELS_CUDA_DEVICE_CUH
+
+#include "kernels/cuda/launch.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* 16-bit numbers: bits only; arithmetic is done in fp32. */
+struct bf16 {
+    uint16_t bits;
+};
+struct f16 {
+    uint16_t bits;
+};
+struct alignas(16) vec16 { /* 16 bytes: the unit of memory traffic */
+    uint32_t w[4];
+};
+
+#ifndef __CUDACC__
+#include "cuda_host.h"
+#else
+
+#define WARP_ALL 0xffffffffu
+
+/* cudaError_t of the launch. Raises the kernel's limit of shared memory when that is needed. */
+template <class Kernel, class... Args>
+static inline cudaError_t launch_kernel(Kernel kernel, dim3 grid, unsigned threads, size_t shared_bytes,
+                                        cudaStream_t stream, Args... args) {
+    if (shared_bytes > 48 * 1024) {
+        cudaError_t e = cudaFuncSetAttribute(reinterpret_cast<const void *>(kernel),
+                                             cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shared_bytes);
+        if (e != cudaSuccess) return e;
+    }
+    kernel<<<grid, threads, shared_bytes, stream>>>(args...);
+    return cudaGetLastError();
+}
+
+__device__ __forceinline__ char *shared_memory() {
+    extern __shared__ __align__(128) char shared_bytes_[];
+    return shared_bytes_;
+}
+
+/* --- barriers and warps --- */
+
+__device__ __forceinline__ void block_sync() {
+    __syncthreads();
+}
+__device__ __forceinline__ void warp_sync() {
+    __syncwarp();
+}
+/* This thread's writes to global memory are seen by other blocks before what it writes next. */
+__device__ __forceinline__ void grid_fence() {
+    __threadfence();
+}
+template <class T> __device__ __forceinline__ T warp_get(T v, int lane) {
+    return __shfl_sync(WARP_ALL, v, lane);
+}
+template <class T> __device__ __forceinline__ T warp_get_xor(T v, int mask) {
+    return __shfl_xor_sync(WARP_ALL, v, mask);
+}
+template <class T> __device__ __forceinline__ T warp_get_up(T v, int delta) { /* lanes below delta keep v */
+    return __shfl_up_sync(WARP_ALL, v, delta);
+}
+__device__ __forceinline__ uint32_t warp_ballot(bool yes) {
+    return __ballot_sync(WARP_ALL, yes);
+}
+
+/* --- atomics: on global or shared memory; return the old value --- */
+
+__device__ __forceinline__ uint32_t atomic_add(uint32_t *p, uint32_t v) {
+    return atomicAdd(p, v);
+}
+__device__ __forceinline__ unsigned long long atomic_add(unsigned long long *p, unsigned long long v) {
+    return atomicAdd(p, v);
+}
+__device__ __forceinline__ float atomic_add(float *p, float v) {
+    return atomicAdd(p, v);
+}
+__device__ __forceinline__ uint32_t atomic_swap(uint32_t *p, uint32_t v) {
+    return atomicExch(p, v);
+}
+
+/* --- memory --- */
+
+/* Global memory that is read once: past L1, evicted first. */
+__device__ __forceinline__ vec16 load16_once(const void *p) {
+    vec16 v;
+    asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(v.w[0]), "=r"(v.w[1]), "=r"(v.w[2]), "=r"(v.w[3])
+                 : "l"(p));
+    return v;
+}
+/* Global or shared memory, 16-byte aligned. */
+__device__ __forceinline__ vec16 load16(const void *p) {
+    return *reinterpret_cast<const vec16 *>(p);
+}
+__device__ __forceinline__ void store16(void *p, vec16 v) {
+    *reinterpret_cast<vec16 *>(p) = v;
+}
+/* Global memory that another block wrote before it passed a grid_fence and an atomic that this one saw. */
+__device__ __forceinline__ float load_fresh(const float *p) {
+    return __ldcg(p);
+}
+
+/* 16 bytes, global -> shared, in the background; with valid = false zeros are written and global is not read. */
+__device__ __forceinline__ void copy16_async(void *shared, const void *global, bool valid) {
+    uint32_t to = (uint32_t)__cvta_generic_to_shared(shared);
+    int bytes = valid ? 16 : 0;
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(global), "r"(bytes) : "memory");
+}
+__device__ __forceinline__ void copy_commit() { /* what this thread started since the last commit is one group */
+    asm volatile("cp.async.commit_group;" ::: "memory");
+}
+/* Waits until at most `left` of this thread's groups are under way. */
+template <int left> __device__ __forceinline__ void copy_wait() {
+    asm volatile("cp.async.wait_group %0;" ::"n"(left) : "memory");
+}
+
+/* --- matrices --- */
+
+/* ldmatrix: four 8x8 matrices of 16-bit numbers; lane l gives the address of row l % 8 of matrix l / 8 (16 bytes). r[j] of
+ * lane l holds elements (l / 4, 2 * (l % 4)) and the next of matrix j; with `trans` of its transpose. */
+__device__ __forceinline__ void load_matrix_x4(uint32_t r[4], const void *row) {
+    uint32_t at = (uint32_t)__cvta_generic_to_shared(row);
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+                 : "r"(at)
+                 : "memory");
+}
+__device__ __forceinline__ void load_matrix_x4_trans(uint32_t r[4], const void *row) {
+    uint32_t at = (uint32_t)__cvta_generic_to_shared(row);
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+                 : "r"(at)
+                 : "memory");
+}
+/* d += a b: a is 16x16 (rows m, columns k), b is 16x8 (k, n), d is 16x8 in fp32. With g = lane / 4, t = lane % 4:
+ * a[0], a[2]: row g, k = 2t and 2t + 8 (each with the next); a[1], a[3]: row g + 8; b[0], b[1]: column g, k = 2t and 2t + 8;
+ * d[0], d[1]: row g, columns 2t and 2t + 1; d[2], d[3]: row g + 8. */
+__device__ __forceinline__ void matrix_add(float d[4], const uint32_t a[4], const uint32_t b[2], bf16) {
+    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, "
+                 "%1, %2, %3};"
+                 : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+__device__ __forceinline__ void matrix_add(float d[4], const uint32_t a[4], const uint32_t b[2], f16) {
+    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, "
+                 "%1, %2, %3};"
+                 : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+
+/* --- numbers --- */
+
+__device__ __forceinline__ uint32_t bits_of(float x) {
+    return __float_as_uint(x);
+}
+__device__ __forceinline__ float float_of_bits(uint32_t u) {
+    return __uint_as_float(u);
+}
+__device__ __forceinline__ float to_float(bf16 x) {
+    return __uint_as_float((uint32_t)x.bits << 16);
+}
+__device__ __forceinline__ float to_float(f16 x) {
+    float f;
+    asm("cvt.f32.f16 %0, %1;" : "=f"(f) : "h"(x.bits));
+    return f;
+}
+__device__ __forceinline__ float to_float(float x) {
+    return x;
+}
+/* Round to nearest even; two at a time: `low` goes into the low half. */
+__device__ __forceinline__ uint32_t pack2(float low, float high, bf16) {
+    uint32_t r;
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(r) : "f"(high), "f"(low));
+    return r;
+}
+__device__ __forceinline__ uint32_t pack2(float low, float high, f16) {
+    uint32_t r;
+    asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(r) : "f"(high), "f"(low));
+    return r;
+}
+__device__ __forceinline__ float exp2_fast(float x) { /* 2^x, about 2 ulp; 0 for -infinity */
+    float y;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+}
+__device__ __forceinline__ float sqrt_exact(float x) {
+    return __fsqrt_rn(x);
+}
+__device__ __forceinline__ float div_exact(float a, float b) {
+    return __fdiv_rn(a, b);
+}
+/* a * b + c in one rounding. */
+__device__ __forceinline__ float fma_exact(float a, float b, float c) {
+    return __fmaf_rn(a, b, c);
+}
+#endif
+
+/* --- what is the same everywhere --- */
+
+template <class T> __device__ __forceinline__ T from_float(float x) {
+    T r;
+    r.bits = (uint16_t)pack2(x, 0.0f, T());
+    return r;
+}
+template <> __device__ __forceinline__ float from_float<float>(float x) {
+    return x;
+}
+/* The halves of a packed pair. */
+template <class T> __device__ __forceinline__ float low_of(uint32_t pair) {
+    T x;
+    x.bits = (uint16_t)pair;
+    return to_float(x);
+}
+template <class T> __device__ __forceinline__ float high_of(uint32_t pair) {
+    T x;
+    x.bits = (uint16_t)(pair >> 16);
+    return to_float(x);
+}
+/* Over the 32 lanes, every lane gets the result; a fixed tree, so the same bits each time. */
+__device__ __forceinline__ float warp_sum(float v) {
+    for (int m = 16; m > 0; m >>= 1) v += warp_get_xor(v, m);
+    return v;
+}
+__device__ __forceinline__ float warp_max(float v) {
+    for (int m = 16; m > 0; m >>= 1) {
+        float o = warp_get_xor(v, m);
+        v = o > v ? o : v;
+    }
+    return v;
+}
+
+#endif
