@@ -158,7 +158,8 @@ typedef struct kv_copy_args {
     const uint32_t *pages; /* of the sequence, from its position 0 on */
     uint32_t token_begin, token_count, layer_begin, layer_end;
     void *wire;
-    unsigned long long *sum; /* += sum over words w_i * mix(i), mod 2^64 (kv_layout.h) */
+    uint64_t word_begin;     /* index of the first 8-byte word of `wire` in the whole segment, which is copied in pieces */
+    unsigned long long *sum; /* += sum over words w_i * mix(word_begin + i), mod 2^64 (kv_layout.h) */
 } kv_copy_args;
 cudaError_t launch_kv_gather(const kv_copy_args *a, cudaStream_t stream);
 cudaError_t launch_kv_scatter(const kv_copy_args *a, cudaStream_t stream);
