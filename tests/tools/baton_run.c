@@ -3,6 +3,7 @@
  *   baton-run MODEL -p "Once upon a time" -n 64
  *   baton-run MODEL --chat "What is the capital of France?" -n 64
  *   baton-run MODEL --ids 1,2,3 --logits OUT.f32 --backend ref --kv f32     logits [tokens, vocab], fp32, raw
+ *   baton-run MODEL --ids 1,2,3 --logits OUT.f32 --backend cuda --act f32   the same from the slow kernels for checking
  *   baton-run MODEL --bench 512                                             speed of prefill and decode
  *
  * Text goes to stdout, ids and times to stderr. */
@@ -20,21 +21,37 @@
 #define CHUNK 512u
 
 typedef struct run_options {
-    const char *model, *prompt, *chat, *ids, *backend, *isa, *kv, *logits;
-    uint32_t count, threads, bench;
+    const char *model, *prompt, *chat, *ids, *backend, *isa, *kv, *act, *logits;
+    uint32_t count, threads, bench, gpu;
+    bool deterministic;
 } run_options;
 
-enum { OPT_IDS = 256, OPT_CHAT, OPT_BACKEND, OPT_ISA, OPT_THREADS, OPT_LOGITS, OPT_KV, OPT_BENCH };
+enum {
+    OPT_IDS = 256,
+    OPT_CHAT,
+    OPT_BACKEND,
+    OPT_ISA,
+    OPT_THREADS,
+    OPT_LOGITS,
+    OPT_KV,
+    OPT_BENCH,
+    OPT_ACT,
+    OPT_GPU,
+    OPT_DETERMINISTIC,
+};
 
 static const struct argp_option options[] = {
     {"prompt", 'p', "TEXT", 0, "complete this text", 0},
     {"ids", OPT_IDS, "1,2,3", 0, "complete these token ids", 0},
     {"chat", OPT_CHAT, "TEXT", 0, "answer this user message", 0},
     {"count", 'n', "N", 0, "tokens to generate, greedily (32)", 0},
-    {"backend", OPT_BACKEND, "NAME", 0, "cpu or ref", 0},
+    {"backend", OPT_BACKEND, "NAME", 0, "cpu, ref or cuda", 0},
     {"isa", OPT_ISA, "NAME", 0, "auto, avx512, avx2 or portable", 0},
     {"threads", OPT_THREADS, "N", 0, "size of the thread team (1)", 0},
-    {"kv", OPT_KV, "TYPE", 0, "f16 or f32 (the backend's default)", 0},
+    {"kv", OPT_KV, "TYPE", 0, "f16, bf16 or f32 (the backend's default)", 0},
+    {"act", OPT_ACT, "TYPE", 0, "cuda: activations and weights in bf16 (the default), f16 or f32", 0},
+    {"gpu", OPT_GPU, "N", 0, "cuda: which of the visible devices (0)", 0},
+    {"deterministic", OPT_DETERMINISTIC, NULL, 0, "cuda: the kernels whose results do not depend on the batch", 0},
     {"logits", OPT_LOGITS, "FILE", 0, "write the logits of all prompt positions instead of generating", 0},
     {"bench", OPT_BENCH, "N", 0, "time a prompt of N tokens in chunks of 512 and 64 decode steps", 0},
     {0},
@@ -66,6 +83,15 @@ static error_t parse(int key, char *arg, struct argp_state *state) {
         return 0;
     case OPT_KV:
         o->kv = arg;
+        return 0;
+    case OPT_ACT:
+        o->act = arg;
+        return 0;
+    case OPT_GPU:
+        o->gpu = (uint32_t)strtoul(arg, NULL, 10);
+        return 0;
+    case OPT_DETERMINISTIC:
+        o->deterministic = true;
         return 0;
     case OPT_LOGITS:
         o->logits = arg;
@@ -187,15 +213,30 @@ static status generate(engine *e, const model *m, uint32_t prompt_count, const r
 
 /* --- main --- */
 
+static status type_named(const char *name, const char *option, dtype *out, errbuf *eb) {
+    static const dtype types[] = {DT_F16, DT_BF16, DT_F32};
+    for (uint32_t i = 0; i < ARRAY_LEN(types); i++) {
+        if (strcmp(name, dtype_name(types[i])) != 0) continue;
+        *out = types[i];
+        return ST_OK;
+    }
+    return errf(eb, ST_INVALID, "%s '%s': want f16, bf16 or f32", option, name);
+}
+
 static status open_engine(engine **out, const model *m, const run_options *o, uint32_t tokens, errbuf *eb) {
     const backend_ops *ops = backend_find(o->backend);
     if (!ops) return errf(eb, ST_INVALID, "no backend '%s': want one of %s", o->backend, backend_names());
+    dtype act = DT_BF16;
+    status st = o->act ? type_named(o->act, "--act", &act, eb) : ST_OK;
+    if (st != ST_OK) return st;
+    dtype kv = ops->kv_default(act);
+    st = o->kv ? type_named(o->kv, "--kv", &kv, eb) : ST_OK;
+    if (st != ST_OK) return st;
     const engine_options opt = {
         .backend = o->backend,
-        .device = {.threads = o->threads, .isa = o->isa},
-        .kv_type = !o->kv                      ? ops->kv_default()
-                   : strcmp(o->kv, "f32") == 0 ? DT_F32
-                                               : DT_F16,
+        .device =
+            {.threads = o->threads, .isa = o->isa, .gpu = o->gpu, .act_type = act, .deterministic = o->deterministic},
+        .kv_type = kv,
         .page_count = kv_pages_for(tokens),
         .max_rows = CHUNK,
         .max_seqs = 1,
