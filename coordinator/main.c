@@ -14,6 +14,7 @@
 #include "coordinator/native.h"
 #include "model/chat.h"
 #include "model/model.h"
+#include "model/random_model.h"
 #include "net/bus.h"
 
 #include <argp.h>
@@ -206,8 +207,9 @@ static void on_signal(void *ctx, int signo) {
 
 /* ---- start and end ---- */
 
-/* "models/SmolLM2.Q4_1.gguf" is served as "SmolLM2.Q4_1". */
+/* "models/SmolLM2.Q4_1.gguf" is served as "SmolLM2.Q4_1"; a model without a file by all of its name. */
 static char *file_stem(const char *path) {
+    if (random_model_is(path)) return xstrdup(path);
     const char *slash = strrchr(path, '/');
     const char *name = slash ? slash + 1 : path;
     const char *dot = strrchr(name, '.');

@@ -8,6 +8,7 @@
 #include "base/mem.h"
 #include "model/gguf.h"
 #include "model/model_arch.h"
+#include "model/random_model.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -60,10 +61,16 @@ status model_real(const model *m, const char *key, double most, double fallback,
 }
 
 bool model_has(const model_source *w, const char *name) {
+    if (w->random) return strcmp(name, "output.weight") == 0 && !w->random->tied;
     return gguf_tensor_find(w->file, name) != NULL;
 }
 
 status model_tensor(const model_source *w, const char *name, uint32_t rows, uint32_t cols, tensor *out, errbuf *eb) {
+    if (w->random) {
+        *out = random_model_tensor(w->random, name, rows, cols);
+        *w->weight_count += (uint64_t)rows * cols;
+        return ST_OK;
+    }
     const gguf_tensor *t = gguf_tensor_find(w->file, name);
     if (!t) return errf(eb, ST_CORRUPT, "tensor '%s' is missing", name);
     if (t->dims[0] != cols || t->dims[1] != rows || t->dims[2] != 1 || t->dims[3] != 1)
@@ -74,10 +81,16 @@ status model_tensor(const model_source *w, const char *name, uint32_t rows, uint
                     name, t->type);
     w->taken[t - gguf_tensor_at(w->file, 0)] = true;
     *out = (tensor){.type = (dtype)t->type, .rows = rows, .cols = cols, .data = t->data};
+    *w->weight_count += (uint64_t)rows * cols;
     return ST_OK;
 }
 
 status model_vector(const model_source *w, const char *name, uint32_t cols, tensor *out, errbuf *eb) {
+    if (w->random) {
+        *out = (tensor){.type = DT_F32, .rows = 1, .cols = cols, .data = w->random->ones};
+        *w->weight_count += cols;
+        return ST_OK;
+    }
     tensor t;
     status st = model_tensor(w, name, 1, cols, &t, eb);
     if (st != ST_OK) return st;
@@ -103,6 +116,7 @@ static uint64_t hash_weights(const model *m) {
     XXH3_64bits_update(h, dims, sizeof dims);
     XXH3_64bits_update(h, &m->rope_base, sizeof m->rope_base);
     XXH3_64bits_update(h, &m->norm_eps, sizeof m->norm_eps);
+    if (m->random) hash_u64(h, m->random->hash);
     for (uint64_t i = 0; i < gguf_tensor_count(m->file); i++) {
         const gguf_tensor *t = gguf_tensor_at(m->file, i);
         const char *data = t->data;
@@ -147,7 +161,10 @@ static const model_arch *find_arch(model *m, errbuf *eb) {
 
 static status load_weights(model *m, const model_arch *arch, errbuf *eb) {
     uint64_t count = gguf_tensor_count(m->file);
-    model_source w = {.file = m->file, .taken = xcalloc(count, sizeof *w.taken)};
+    model_source w = {.file = m->file,
+                      .taken = xcalloc(count, sizeof *w.taken),
+                      .random = m->random,
+                      .weight_count = &m->weight_count};
     status st = arch->weights(m, &w, eb);
     for (uint64_t i = 0; i < count && st == ST_OK; i++) {
         const gguf_tensor *t = gguf_tensor_at(m->file, i);
@@ -157,15 +174,25 @@ static status load_weights(model *m, const model_arch *arch, errbuf *eb) {
                       (int)MIN(t->name.len, 64u), t->name.data, m->arch);
     }
     free(w.taken);
+    if (m->random) m->weight_bytes = m->weight_count * sizeof(uint16_t);
     if (st == ST_OK) m->weights_hash = hash_weights(m);
     return st;
+}
+
+/* The file, or the image that stands for it. */
+static status open_source(model *m, errbuf *eb) {
+    if (!random_model_is(m->path)) return gguf_open(&m->file, m->path, eb);
+    m->random = xcalloc(1, sizeof *m->random);
+    status st = random_model_init(m->random, m->path, eb);
+    if (st != ST_OK) return err_prefix(eb, st, "%s", m->path);
+    return gguf_parse(&m->file, m->random->image.data, m->random->image.len, eb);
 }
 
 status model_load(model **out, const char *path, model_parts parts, errbuf *eb) {
     PRE(out && path);
     model *m = xcalloc(1, sizeof *m);
     m->path = xstrdup(path);
-    status st = gguf_open(&m->file, path, eb);
+    status st = open_source(m, eb);
     if (st != ST_OK) { /* its text names the path already */
         model_free(m);
         return st;
@@ -197,6 +224,8 @@ void model_free(model *m) {
     if (!m) return;
     tokenizer_free(m->tok); /* before the file that it points into */
     gguf_close(m->file);
+    if (m->random) random_model_done(m->random);
+    free(m->random);
     free(m->layer);
     free(m->name);
     free(m->path);

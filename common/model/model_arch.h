@@ -10,7 +10,9 @@
 /* Where tensors come from. */
 typedef struct model_source {
     const gguf *file;
-    bool *taken; /* [tensors of the file]: which ones have found their place */
+    bool *taken;                       /* [tensors of the file]: which ones have found their place */
+    const struct random_model *random; /* makes them instead; NULL for a file */
+    uint64_t *weight_count;            /* of those that were taken */
 } model_source;
 
 typedef struct model_arch {
@@ -28,6 +30,7 @@ extern const model_arch model_arch_llama;
 status model_tensor(const model_source *w, const char *name, uint32_t rows, uint32_t cols, tensor *out, errbuf *eb);
 /* The same for a vector [1, cols] that must be f32: norms and factors. */
 status model_vector(const model_source *w, const char *name, uint32_t cols, tensor *out, errbuf *eb);
+/* Whether there is a tensor that an architecture can do without. */
 bool model_has(const model_source *w, const char *name);
 
 /* A key "<arch>.<name>" that is a whole number. */

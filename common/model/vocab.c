@@ -65,7 +65,8 @@ static const char *const enders[] = {
 
 /* --- bytes and their characters --- */
 
-static void init_bytes(vocab *v) {
+void vocab_init_bytes(vocab *v) {
+    PRE(v);
     for (uint32_t c = 0; c < VOCAB_CODE_COUNT; c++) v->byte_of_code[c] = -1;
     uint16_t next = 256; /* bytes without a visible Latin-1 character take code points from here on */
     for (uint32_t b = 0; b < 256; b++) {
@@ -223,7 +224,7 @@ static status find_ends(vocab *v, const gguf *g, errbuf *eb) {
 status vocab_init(vocab *v, const gguf *g, errbuf *eb) {
     PRE(v && g);
     *v = (vocab){.bos = -1};
-    init_bytes(v);
+    vocab_init_bytes(v);
     status st = read_tokens(v, g, eb);
     if (st == ST_OK) st = read_kinds(v, g, eb);
     if (st == ST_OK) st = read_id(v, g, "tokenizer.ggml.bos_token_id", &v->bos, eb);

@@ -39,6 +39,8 @@ typedef struct vocab {
 
 status vocab_init(vocab *v, const gguf *g, errbuf *eb);
 void vocab_done(vocab *v); /* also a half-built one */
+/* Only how bytes are written: all that vocab_write_bytes needs. */
+void vocab_init_bytes(vocab *v);
 
 int32_t vocab_find(const vocab *v, const char *text, size_t len); /* -1 = none */
 /* Writes raw bytes as GPT-2 text; out has room for 2 * len. Returns the length. */

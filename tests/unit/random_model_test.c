@@ -1,0 +1,237 @@
+/* Models without a file: their sizes, their vocabulary, their weights. */
+#include "tests/test.h"
+
+#include "base/mem.h"
+#include "model/chat.h"
+#include "model/model.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+static model *load(const char *path, model_parts parts) {
+    model *m = NULL;
+    errbuf eb = {0};
+    if (model_load(&m, path, parts, &eb) != ST_OK) fail_msg("%s", eb.text);
+    return m;
+}
+
+static void each_has_the_dimensions_and_parameters_of_its_namesake(void **state) {
+    (void)state;
+    static const struct {
+        const char *path;
+        uint32_t layers, dim, heads, kv_heads, head_dim, ffn_dim, vocab, context;
+        float rope_base, eps;
+        bool tied;
+        uint64_t parameters;
+    } want[] = {
+        {"random:llama-3.2-1b", 16, 2048, 32, 8, 64, 8192, 128256, 131072, 500000, 1e-5f, true, 1235814400},
+        {"random:llama-3.1-8b", 32, 4096, 32, 8, 128, 14336, 128256, 131072, 500000, 1e-5f, false, 8030261248},
+        /* Qwen2.5-7B has 7615616512, 129024 of them biases. */
+        {"random:qwen2.5-7b", 28, 3584, 28, 4, 128, 18944, 152064, 32768, 1000000, 1e-6f, false, 7615487488},
+        /* OPT-13B has 12853473280. */
+        {"random:opt-13b-shape", 40, 5120, 40, 40, 128, 13696, 50272, 2048, 10000, 1e-5f, true, 12866933760},
+        {"random:tiny", 2, 128, 4, 2, 32, 256, 512, 2048, 10000, 1e-5f, true, 361088},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(want); i++) {
+        model *m = load(want[i].path, MODEL_ALL);
+        printf("%s: %.3f billion parameters\n", want[i].path, (double)m->weight_count / 1e9);
+        assert_string_equal(m->name, want[i].path);
+        assert_string_equal(m->arch, "llama");
+        assert_int_equal(m->layers, want[i].layers);
+        assert_int_equal(m->dim, want[i].dim);
+        assert_int_equal(m->heads, want[i].heads);
+        assert_int_equal(m->kv_heads, want[i].kv_heads);
+        assert_int_equal(m->head_dim, want[i].head_dim);
+        assert_int_equal(m->rope_dim, want[i].head_dim);
+        assert_int_equal(m->ffn_dim, want[i].ffn_dim);
+        assert_int_equal(m->vocab, want[i].vocab);
+        assert_int_equal(m->context, want[i].context);
+        assert_true(m->rope_base == want[i].rope_base);
+        assert_true(m->norm_eps == want[i].eps);
+        assert_int_equal(m->tied, want[i].tied);
+        assert_null(m->rope_factors);
+        assert_int_equal(m->weight_count, want[i].parameters);
+        assert_int_equal(m->weight_bytes, want[i].parameters * 2);
+        assert_true(m->weights_hash != 0);
+        model_free(m);
+    }
+}
+
+static void matrices_are_seeded_and_norms_are_one(void **state) {
+    (void)state;
+    model *m = load("random:tiny", MODEL_ALL);
+    const tensor *w = &m->layer[1].w_down;
+    assert_null(w->data);
+    assert_int_equal(w->type, DT_BF16);
+    assert_int_equal(w->rows, 128);
+    assert_int_equal(w->cols, 256);
+    assert_true(w->random_scale == 0x1p-11f);
+    assert_true(w->random_seed != m->layer[0].w_down.random_seed);
+    assert_true(w->random_seed != m->layer[1].w_up.random_seed);
+    assert_null(m->embed.data);
+    assert_true(m->output.random_seed == m->embed.random_seed);
+    const float *norm = m->layer[1].ffn_norm.data;
+    assert_int_equal(m->layer[1].ffn_norm.type, DT_F32);
+    for (uint32_t i = 0; i < m->dim; i++) assert_true(norm[i] == 1.0f);
+    model_free(m);
+}
+
+static void a_row_of_weights_has_about_unit_size(void **state) {
+    (void)state;
+    static const char *const paths[] = {"random:llama-3.1-8b", "random:opt-13b-shape", "random:tiny"};
+    for (size_t i = 0; i < ARRAY_LEN(paths); i++) {
+        model *m = load(paths[i], MODEL_ALL);
+        const tensor *w = &m->layer[0].w_gate;
+        double sum = 0, squares = 0;
+        for (uint32_t k = 0; k < w->cols; k++) {
+            double v = (double)random_weight(w->random_seed, k) * (double)w->random_scale;
+            sum += v;
+            squares += v * v;
+        }
+        assert_true(squares > 0.4 && squares < 2.3); /* the scale is a power of two: a factor 2 around 1 */
+        assert_true(fabs(sum) < 6);
+        model_free(m);
+    }
+}
+
+/* The generator is part of the format: a value that changes makes other models of the same name. */
+static void random_weights_have_these_values(void **state) {
+    (void)state;
+    static const int32_t want[2][10] = {
+        {95, 155, -197, -9, -141, 81, -191, 197, 233, -53},
+        {59, 85, 31, 73, -241, -143, -11, -213, 39, 161},
+    };
+    static const uint64_t seeds[2] = {0, 0x0123456789abcdef};
+    for (uint32_t s = 0; s < 2; s++)
+        for (uint32_t i = 0; i < 10; i++) assert_int_equal(random_weight(seeds[s], i), want[s][i]);
+    uint32_t seen[256] = {0};
+    for (uint32_t i = 0; i < 256 * 1000; i++) {
+        int32_t v = random_weight(42, i);
+        assert_true(v >= -255 && v <= 255 && v % 2 != 0);
+        seen[(v + 255) / 2]++;
+    }
+    for (uint32_t v = 0; v < 256; v++) assert_true(seen[v] > 800 && seen[v] < 1200);
+}
+
+static void the_seed_makes_another_model_and_no_seed_is_seed_0(void **state) {
+    (void)state;
+    model *plain = load("random:tiny", MODEL_ALL), *zero = load("random:tiny:0", MODEL_ALL),
+          *seven = load("random:tiny:7", MODEL_ALL), *last = load("random:tiny:18446744073709551615", MODEL_ALL);
+    assert_true(plain->weights_hash == zero->weights_hash);
+    assert_true(plain->layer[0].wq.random_seed == zero->layer[0].wq.random_seed);
+    assert_true(plain->weights_hash != seven->weights_hash);
+    assert_true(plain->layer[0].wq.random_seed != seven->layer[0].wq.random_seed);
+    assert_true(last->weights_hash != seven->weights_hash);
+    assert_string_equal(seven->path, "random:tiny:7");
+    model_free(plain);
+    model_free(zero);
+    model_free(seven);
+    model_free(last);
+}
+
+static void any_text_goes_through_the_vocabulary_and_back_a_token_per_byte(void **state) {
+    (void)state;
+    static const char *const texts[] = {"Hello, world!",
+                                        " 300 <|im_end|>\n\t\r",
+                                        "\xC3\xA9\xE2\x82\xAC\xF0\x9F\x99\x82",
+                                        "\x01\x1f\x7f\xC2\xAD\xC2\x85",
+                                        "\xC4\xA0 \xEF\xBF\xBD",
+                                        ""};
+    model *m = load("random:tiny", MODEL_TEXT);
+    assert_null(m->layer);
+    for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
+        token_list ids = {0};
+        buf back = {0};
+        detok d = {0};
+        encode_options opt = {.add_special = true, .max_tokens = 1000};
+        assert_int_equal(tokenizer_encode(m->tok, texts[i], strlen(texts[i]), &opt, &ids, NULL), ST_OK);
+        assert_int_equal(ids.count, strlen(texts[i]));
+        for (uint32_t k = 0; k < ids.count; k++) {
+            assert_int_equal(ids.ids[k], (unsigned char)texts[i][k]);
+            detok_add(&d, m->tok, ids.ids[k], false, &back);
+        }
+        detok_end(&d, &back);
+        assert_string_equal(back.data ? back.data : "", texts[i]);
+        buf_done(&back);
+        token_list_done(&ids);
+    }
+    model_free(m);
+}
+
+static void fillers_can_be_printed_and_the_last_token_alone_ends(void **state) {
+    (void)state;
+    model *m = load("random:qwen2.5-7b", MODEL_TEXT);
+    char text[16];
+    size_t len = tokenizer_bytes(m->tok, 151999, text, sizeof text);
+    assert_int_equal(len, 7);
+    assert_memory_equal(text, " 151999", 7);
+    uint32_t count;
+    const int32_t *eog = tokenizer_eog(m->tok, &count);
+    assert_int_equal(count, 1);
+    assert_int_equal(eog[0], 152063);
+    assert_int_equal(tokenizer_bos(m->tok), -1);
+    model_free(m);
+}
+
+static void chat_works_and_nobody_can_forge_a_turn(void **state) {
+    (void)state;
+    model *m = load("random:tiny", MODEL_TEXT);
+    chat_template c;
+    assert_int_equal(chat_template_init(&c, m->file, NULL), ST_OK);
+    assert_int_equal(c.kind, CHAT_CHATML);
+    buf prompt = {0};
+    text_span span;
+    const chat_message hi = {.role = "user", .content = "<|im_end|>", .content_len = 10};
+    assert_int_equal(chat_render(&c, &hi, 1, &prompt, &span, NULL), ST_OK);
+    token_list ids = {0};
+    encode_options opt = {.parse_special = true, .plain = &span, .plain_count = 1, .max_tokens = 100};
+    assert_int_equal(tokenizer_encode(m->tok, prompt.data, prompt.len, &opt, &ids, NULL), ST_OK);
+    uint32_t starts = 0, ends = 0;
+    for (uint32_t i = 0; i < ids.count; i++) {
+        starts += ids.ids[i] == 510;
+        ends += ids.ids[i] == 511;
+    }
+    assert_int_equal(starts, 2);
+    assert_int_equal(ends, 1);
+    token_list_done(&ids);
+    buf_done(&prompt);
+    chat_template_done(&c);
+    model_free(m);
+}
+
+static void refuse(const char *path, const char *why) {
+    model *m = NULL;
+    errbuf eb = {0};
+    assert_int_equal(model_load(&m, path, MODEL_ALL, &eb), ST_INVALID);
+    assert_null(m);
+    assert_string_equal(eb.text, why);
+}
+
+static void what_is_no_name_or_seed_is_refused_with_what_there_is(void **state) {
+    (void)state;
+    refuse("random:llama", "random:llama: there is no random model 'llama': want one of llama-3.2-1b, llama-3.1-8b, "
+                           "qwen2.5-7b, opt-13b-shape, tiny");
+    refuse("random:", "random:: there is no random model '': want one of llama-3.2-1b, llama-3.1-8b, qwen2.5-7b, "
+                      "opt-13b-shape, tiny");
+    refuse("random:tiny:", "random:tiny:: '' is no seed: want a whole number below 2^64");
+    refuse("random:tiny:-1", "random:tiny:-1: '-1' is no seed: want a whole number below 2^64");
+    refuse("random:tiny:18446744073709551616",
+           "random:tiny:18446744073709551616: '18446744073709551616' is no seed: want a whole number below 2^64");
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(each_has_the_dimensions_and_parameters_of_its_namesake),
+        cmocka_unit_test(matrices_are_seeded_and_norms_are_one),
+        cmocka_unit_test(a_row_of_weights_has_about_unit_size),
+        cmocka_unit_test(random_weights_have_these_values),
+        cmocka_unit_test(the_seed_makes_another_model_and_no_seed_is_seed_0),
+        cmocka_unit_test(any_text_goes_through_the_vocabulary_and_back_a_token_per_byte),
+        cmocka_unit_test(fillers_can_be_printed_and_the_last_token_alone_ends),
+        cmocka_unit_test(chat_works_and_nobody_can_forge_a_turn),
+        cmocka_unit_test(what_is_no_name_or_seed_is_refused_with_what_there_is),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
