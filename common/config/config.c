@@ -8,6 +8,7 @@
 #include "config/config_keys.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -160,6 +161,16 @@ static void print_quoted(const char *text, buf *out) {
     buf_adds(out, "\"");
 }
 
+/* With as few digits as give the same number back. */
+static void print_share(double share, buf *out) {
+    char text[32];
+    for (int digits = 1; digits <= 17; digits++) {
+        snprintf(text, sizeof text, "%.*f", digits, share);
+        if (strtod(text, NULL) == share) break;
+    }
+    buf_adds(out, text);
+}
+
 static void print_value(const config_key *k, const config *c, buf *out) {
     const void *at = (const char *)c + k->offset;
     switch (k->type) {
@@ -168,6 +179,9 @@ static void print_value(const config_key *k, const config *c, buf *out) {
         break;
     case KEY_INT:
         buf_addf(out, "%" PRId32, *(const int32_t *)at);
+        break;
+    case KEY_SHARE:
+        print_share(*(const double *)at, out);
         break;
     case KEY_BOOL:
         buf_adds(out, *(const bool *)at ? "true" : "false");

@@ -42,13 +42,37 @@ static status check_cluster(const config *c, const blame *b) {
         return at(b, "cluster", "client");
     }
     if (!c->model.path[0]) {
-        errf(b->eb, ST_INVALID, "is missing: set it to a .gguf file");
+        errf(b->eb, ST_INVALID, "is missing: set it to a .gguf file, or to random:NAME");
         return at(b, "model", "path");
     }
     return ST_OK;
 }
 
-static status check_role(const config_role *r, const char *name, const blame *b) {
+/* Types: the host backends compute in f32 and keep KV in f16 or f32; on cuda everything has the type of the
+ * activations. */
+static status check_types(const config *c, const blame *b) {
+    const char *backend = c->model.backend, *kv = c->model.kv_dtype, *act = c->model.act_dtype;
+    if (strcmp(backend, "cuda") != 0) {
+        if (strcmp(act, "auto") != 0) {
+            errf(b->eb, ST_INVALID, "%s is for model.backend cuda; %s computes in f32: set it to auto", act, backend);
+            return at(b, "model", "act_dtype");
+        }
+        if (strcmp(kv, "bf16") == 0) {
+            errf(b->eb, ST_INVALID, "bf16 is for model.backend cuda: want auto, f16 or f32 on %s", backend);
+            return at(b, "model", "kv_dtype");
+        }
+        return ST_OK;
+    }
+    if (strcmp(act, "auto") == 0) act = "bf16";
+    if (strcmp(kv, "auto") == 0 || strcmp(kv, act) == 0) return ST_OK;
+    errf(b->eb, ST_INVALID,
+         "%s, but on cuda the KV cache has the type of the activations, %s: set it to auto, or set "
+         "model.act_dtype to %s",
+         kv, act, kv);
+    return at(b, "model", "kv_dtype");
+}
+
+static status check_role(const config *c, const config_role *r, const char *name, const blame *b) {
     if (r->tp > 1) {
         errf(b->eb, ST_INVALID, "%u: tensor parallelism is not built yet: set it to 1", r->tp);
         return at(b, name, "tp");
@@ -56,6 +80,11 @@ static status check_role(const config_role *r, const char *name, const blame *b)
     if (r->pp > 1) {
         errf(b->eb, ST_INVALID, "%u: pipeline parallelism is not built yet: set it to 1", r->pp);
         return at(b, name, "pp");
+    }
+    if (!r->kv_pages && !r->kv_memory_mb && strcmp(c->model.backend, "cuda") != 0) {
+        errf(b->eb, ST_INVALID,
+             "0 means all that the device has left, which is for model.backend cuda: set it, or %s.kv_pages", name);
+        return at(b, name, "kv_memory_mb");
     }
     if (r->chunk_tokens % 16 != 0) {
         errf(b->eb, ST_INVALID, "%u is no multiple of 16, the tokens of a page: try %u", r->chunk_tokens,
@@ -74,9 +103,9 @@ static status check_budget(const config_role *r, const char *name, const blame *
 }
 
 static status check_roles(const config *c, const blame *b) {
-    status st = check_role(&c->prefill, "prefill", b);
-    if (st == ST_OK) st = check_role(&c->decode, "decode", b);
-    if (st == ST_OK) st = check_role(&c->colocated, "colocated", b);
+    status st = check_role(c, &c->prefill, "prefill", b);
+    if (st == ST_OK) st = check_role(c, &c->decode, "decode", b);
+    if (st == ST_OK) st = check_role(c, &c->colocated, "colocated", b);
     if (st == ST_OK) st = check_budget(&c->decode, "decode", b);
     if (st == ST_OK) st = check_budget(&c->colocated, "colocated", b);
     if (st != ST_OK) return st;
@@ -131,6 +160,7 @@ status config_check(const config *c, const char **section, const char **key, err
     PRE(c && section && key);
     blame b = {.section = section, .key = key, .eb = eb};
     status st = check_cluster(c, &b);
+    if (st == ST_OK) st = check_types(c, &b);
     if (st == ST_OK) st = check_roles(c, &b);
     if (st == ST_OK) st = check_limits(c, &b);
     return st;

@@ -27,6 +27,8 @@
         .section = #sec, .name = #field, .type = KEY_INT, .offset = offsetof(config, sec.field), .text = #def,         \
         .min = lo, .max = hi                                                                                           \
     }
+#define SHARE_KEY(sec, field, def)                                                                                     \
+    { .section = #sec, .name = #field, .type = KEY_SHARE, .offset = offsetof(config, sec.field), .text = #def }
 #define BOOL_KEY(sec, field, def)                                                                                      \
     { .section = #sec, .name = #field, .type = KEY_BOOL, .offset = offsetof(config, sec.field), .text = #def }
 #define TEXT_KEY(sec, field, def)                                                                                      \
@@ -46,8 +48,9 @@
 #define ROLE_KEYS(sec, def_count, def_budget, min_budget)                                                              \
     UINT_KEY(sec, count, def_count, 0, 1024), UINT_KEY(sec, cores, 1, 1, 1024), UINT_KEY(sec, tp, 1, 1, 64),           \
         UINT_KEY(sec, pp, 1, 1, 64), UINT_KEY(sec, kv_pages, 0, 0, 1 << 24),                                           \
-        UINT_KEY(sec, kv_memory_mb, 256, 1, 1 << 24), UINT_KEY(sec, max_seqs, 64, 1, 4096),                            \
-        UINT_KEY(sec, token_budget, def_budget, min_budget, 65536), LIST_KEY(sec)
+        UINT_KEY(sec, kv_memory_mb, 256, 0, 1 << 24), SHARE_KEY(sec, memory_fraction, 0.9),                            \
+        UINT_KEY(sec, max_seqs, 64, 1, 4096), UINT_KEY(sec, token_budget, def_budget, min_budget, 65536),              \
+        LIST_KEY(sec)
 
 const config_key config_keys[] = {
     TEXT_KEY(cluster, name, "baton"),
@@ -62,9 +65,12 @@ const config_key config_keys[] = {
     TEXT_KEY(model, path, ""),
     TEXT_KEY(model, served_model_name, ""),
     UINT_KEY(model, max_context, 0, 0, 1 << 20),
-    PICK_KEY(model, backend, "cpu", "cpu|ref"),
+    PICK_KEY(model, backend, "cpu", "cpu|ref|cuda"),
     PICK_KEY(model, isa, "auto", "auto|avx512|avx2|portable"),
-    PICK_KEY(model, kv_dtype, "auto", "auto|f16|f32"),
+    PICK_KEY(model, act_dtype, "auto", "auto|bf16|f16|f32"),
+    PICK_KEY(model, kv_dtype, "auto", "auto|bf16|f16|f32"),
+    BOOL_KEY(model, deterministic, false),
+    BOOL_KEY(model, check_ops, false),
 
     ROLE_KEYS(prefill, 1, 512, 16),
     UINT_KEY(prefill, chunk_tokens, 256, 16, 65536),
@@ -161,6 +167,18 @@ static status assign_number(const config_key *k, void *base, const char *text, e
     return ST_OK;
 }
 
+/* Digits with at most one point among them. strtod alone would also take 1e-1, 0x1 and nan. */
+static status assign_share(const config_key *k, void *base, const char *text, errbuf *eb) {
+    const char *point = strchr(text, '.');
+    bool plain = strspn(text, "0123456789.") == strlen(text) && strpbrk(text, "0123456789") &&
+                 (!point || !strchr(point + 1, '.'));
+    double v = plain ? strtod(text, NULL) : 0;
+    if (!plain || v <= 0 || v > 1)
+        return errf(eb, ST_INVALID, "\"%s\": want a number above 0 and at most 1, such as 0.45", text);
+    *(double *)((char *)base + k->offset) = v;
+    return ST_OK;
+}
+
 static bool is_choice(const char *choices, const char *text) {
     size_t len = strlen(text);
     for (const char *c = choices; len && c; c = strchr(c, '|')) {
@@ -192,6 +210,8 @@ status config_key_assign(const config_key *k, void *base, const char *text, errb
     case KEY_UINT:
     case KEY_INT:
         return assign_number(k, base, text, eb);
+    case KEY_SHARE:
+        return assign_share(k, base, text, eb);
     case KEY_BOOL:
         if (strcmp(text, "true") != 0 && strcmp(text, "false") != 0)
             return errf(eb, ST_INVALID, "\"%s\" is no truth value: want true or false", text);

@@ -9,13 +9,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
-typedef enum key_type { KEY_UINT, KEY_INT, KEY_BOOL, KEY_STRING, KEY_LIST } key_type;
+/* KEY_SHARE: a number above 0 and at most 1. */
+typedef enum key_type { KEY_UINT, KEY_INT, KEY_SHARE, KEY_BOOL, KEY_STRING, KEY_LIST } key_type;
 
 typedef struct config_key {
     const char *section; /* "limits" */
     const char *name;    /* "max_queue" */
     key_type type;
-    size_t offset;       /* of the field in config: uint32_t, int32_t, bool, char * or char ** */
+    size_t offset;       /* of the field in config: uint32_t, int32_t, double, bool, char * or char ** */
     size_t count_offset; /* KEY_LIST: of its uint32_t count */
     const char *text;    /* default, as it is written in a file; "" for strings, "[]" for lists */
     int64_t min, max;    /* KEY_UINT, KEY_INT */

@@ -74,6 +74,9 @@ static void left_out_keys_have_their_defaults(void **state) {
     assert_int_equal(c->colocated.token_budget, 256);
     assert_string_equal(c->colocated.policy, "chunked");
     assert_string_equal(c->prefill.policy, "");
+    assert_string_equal(c->model.act_dtype, "auto");
+    assert_false(c->model.deterministic || c->model.check_ops);
+    assert_true(c->decode.memory_fraction == 0.9);
     assert_string_equal(c->handoff.transport, "shm");
     assert_int_equal(c->handoff.ring_slots, 8);
     assert_int_equal(c->handoff.test_flip_segment, -1);
@@ -92,7 +95,7 @@ static void values_of_every_type_are_read(void **state) {
     (void)state;
     config *c = loads(MODEL "cluster:\n  hosts: [nodeA:8, \"nodeB:4\"]\n  oversubscribe: true\n  client: \"\"\n"
                             "handoff: {test_flip_segment: -1, overlap: false, transport: zmq}\n"
-                            "prefill:\n  hosts:\n    - nodeB\n  kv_pages: 77\n",
+                            "prefill:\n  hosts:\n    - nodeB\n  kv_pages: 77\n  memory_fraction: 0.45\n",
                       NULL, 0);
     assert_int_equal(c->cluster.hosts_count, 2);
     assert_string_equal(c->cluster.hosts[0], "nodeA:8");
@@ -104,6 +107,7 @@ static void values_of_every_type_are_read(void **state) {
     assert_int_equal(c->prefill.hosts_count, 1);
     assert_string_equal(c->prefill.hosts[0], "nodeB");
     assert_int_equal(c->prefill.kv_pages, 77);
+    assert_true(c->prefill.memory_fraction == 0.45);
     config_free(c);
 }
 
@@ -150,12 +154,33 @@ static void values_out_of_range_are_refused(void **state) {
                  "FILE:3:8: model.isa: \"sse\" is unknown: want one of auto, avx512, avx2, portable");
 }
 
+static void shares_are_above_0_and_at_most_1(void **state) {
+    (void)state;
+    static const char *const bad[] = {"0",   "0.0", "1.01",  "-0.5", "1e-1", "nan",
+                                      "0x1", ".",   "0.5.5", "half", "0.5 ", ""};
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+        char set[64], want[256];
+        snprintf(set, sizeof set, "decode.memory_fraction=%s", bad[i]);
+        snprintf(want, sizeof want,
+                 "--set %s: decode.memory_fraction: \"%s\": want a number above 0 and at most 1, such as 0.45", set,
+                 bad[i]);
+        refuses_with(MODEL, set, want);
+    }
+    static const char *const good[] = {"decode.memory_fraction=1", "prefill.memory_fraction=.25",
+                                       "colocated.memory_fraction=0.333333333333333"};
+    config *c = loads(MODEL, good, ARRAY_LEN(good));
+    assert_true(c->decode.memory_fraction == 1);
+    assert_true(c->prefill.memory_fraction == 0.25);
+    assert_true(c->colocated.memory_fraction == 0.333333333333333);
+    config_free(c);
+}
+
 static void what_is_no_yaml_is_refused_with_its_place(void **state) {
     (void)state;
     refuses_with("model:\n\tpath: m.gguf\n", NULL,
                  "FILE:1:1: model: libyaml: found character that cannot start any token");
-    refuses_with("", NULL, "FILE:1:1: model.path: is missing: set it to a .gguf file");
-    refuses_with("# nothing\n", NULL, "FILE:1:1: model.path: is missing: set it to a .gguf file");
+    refuses_with("", NULL, "FILE:1:1: model.path: is missing: set it to a .gguf file, or to random:NAME");
+    refuses_with("# nothing\n", NULL, "FILE:1:1: model.path: is missing: set it to a .gguf file, or to random:NAME");
     char path[32];
     errbuf eb = {0};
     config *c = NULL;
@@ -240,6 +265,38 @@ static void combinations_that_cannot_work_are_refused(void **state) {
                  "requests");
 }
 
+#define CUDA "model:\n  path: m.gguf\n  backend: cuda\n"
+
+static void types_that_a_backend_does_not_have_are_refused(void **state) {
+    (void)state;
+    refuses_with(MODEL "  act_dtype: f16\n", NULL,
+                 "FILE:3:14: model.act_dtype: f16 is for model.backend cuda; cpu computes in f32: set it to auto");
+    refuses_with(MODEL "  kv_dtype: bf16\n  backend: ref\n", NULL,
+                 "FILE:3:13: model.kv_dtype: bf16 is for model.backend cuda: want auto, f16 or f32 on ref");
+    refuses_with(
+        CUDA "  kv_dtype: f16\n", NULL,
+        "FILE:4:13: model.kv_dtype: f16, but on cuda the KV cache has the type of the activations, bf16: set it "
+        "to auto, or set model.act_dtype to f16");
+    refuses_with(
+        CUDA "  act_dtype: f16\n  kv_dtype: bf16\n", NULL,
+        "FILE:5:13: model.kv_dtype: bf16, but on cuda the KV cache has the type of the activations, f16: set it "
+        "to auto, or set model.act_dtype to bf16");
+    static const char *const good[][2] = {{"model.act_dtype=auto", "model.kv_dtype=bf16"},
+                                          {"model.act_dtype=f16", "model.kv_dtype=f16"},
+                                          {"model.act_dtype=f32", "model.kv_dtype=auto"}};
+    for (size_t i = 0; i < ARRAY_LEN(good); i++) config_free(loads(CUDA, good[i], 2));
+}
+
+static void only_cuda_can_take_what_the_device_has_left(void **state) {
+    (void)state;
+    refuses_with(
+        MODEL "decode:\n  kv_memory_mb: 0\n", NULL,
+        "FILE:4:17: decode.kv_memory_mb: 0 means all that the device has left, which is for model.backend cuda: "
+        "set it, or decode.kv_pages");
+    config_free(loads(MODEL "decode:\n  kv_memory_mb: 0\n  kv_pages: 5\n", NULL, 0));
+    config_free(loads(CUDA "decode:\n  kv_memory_mb: 0\n", NULL, 0));
+}
+
 static void colocated_workers_alone_are_a_route(void **state) {
     (void)state;
     config *c =
@@ -252,16 +309,19 @@ static void colocated_workers_alone_are_a_route(void **state) {
  * are left out. */
 static void the_text_of_a_config_loads_as_the_same(void **state) {
     (void)state;
-    config *c = loads(MODEL "cluster:\n  name: \"a \\\"quoted\\\" \\\\ name\\n\"\n  hosts: [nodeA:8, nodeB:8]\n"
-                            "decode:\n  max_seqs: 9\n",
-                      NULL, 0);
+    config *c =
+        loads(MODEL "cluster:\n  name: \"a \\\"quoted\\\" \\\\ name\\n\"\n  hosts: [nodeA:8, nodeB:8]\n"
+                    "decode:\n  max_seqs: 9\n  memory_fraction: 0.45\nprefill: {memory_fraction: 0.123456789}\n",
+              NULL, 0);
     char *text = config_text(c);
+    assert_non_null(strstr(text, "  memory_fraction: 0.45\n"));
     config *again = loads(text, NULL, 0);
     char *text_again = config_text(again);
     if (SLOW > 1) *strstr(text, "  suspect_ms") = *strstr(text_again, "  suspect_ms") = 0;
     assert_string_equal(text, text_again);
     assert_string_equal(again->cluster.name, "a \"quoted\" \\ name\n");
     assert_int_equal(again->decode.token_budget, 9);
+    assert_true(again->prefill.memory_fraction == 0.123456789);
     free(text);
     free(text_again);
     config_free(c);
@@ -406,6 +466,19 @@ static void local_yaml_is_the_defaults_with_a_name_and_a_model(void **state) {
     config_free(c);
 }
 
+static void the_files_for_gpus_fit_their_gpus(void **state) {
+    (void)state;
+    config *c = loads_file(CONFIG_DIR "/cuda.yaml");
+    assert_string_equal(c->model.backend, "cuda");
+    assert_int_equal(c->prefill.count + c->decode.count, 2);
+    assert_int_equal(c->decode.kv_memory_mb, 0);
+    config_free(c);
+    c = loads_file(CONFIG_DIR "/cuda-one-gpu.yaml");
+    assert_string_equal(c->model.backend, "cuda");
+    assert_true(c->prefill.count * c->prefill.memory_fraction + c->decode.count * c->decode.memory_fraction <= 1);
+    config_free(c);
+}
+
 static void the_check_lists_ranks_and_slots(void **state) {
     (void)state;
     config *c = loads(MODEL "cluster:\n  hosts: [a:2, b:2]\n", NULL, 0);
@@ -474,10 +547,13 @@ int main(void) {
         cmocka_unit_test(unknown_keys_are_refused_where_they_stand),
         cmocka_unit_test(values_of_the_wrong_type_are_refused),
         cmocka_unit_test(values_out_of_range_are_refused),
+        cmocka_unit_test(shares_are_above_0_and_at_most_1),
         cmocka_unit_test(what_is_no_yaml_is_refused_with_its_place),
         cmocka_unit_test(set_overrides_the_file),
         cmocka_unit_test(bad_sets_are_named),
         cmocka_unit_test(combinations_that_cannot_work_are_refused),
+        cmocka_unit_test(types_that_a_backend_does_not_have_are_refused),
+        cmocka_unit_test(only_cuda_can_take_what_the_device_has_left),
         cmocka_unit_test(colocated_workers_alone_are_a_route),
         cmocka_unit_test(the_text_of_a_config_loads_as_the_same),
         cmocka_unit_test(ranks_take_the_cores_of_this_machine_in_order),
@@ -487,6 +563,7 @@ int main(void) {
         cmocka_unit_test(oversubscribed_cores_are_shared),
         cmocka_unit_test(the_check_lists_ranks_and_slots),
         cmocka_unit_test(local_yaml_is_the_defaults_with_a_name_and_a_model),
+        cmocka_unit_test(the_files_for_gpus_fit_their_gpus),
         cmocka_unit_test(colocated_yaml_has_two_chunked_workers),
         cmocka_unit_test(local_yaml_documents_every_key_with_its_default),
     };
