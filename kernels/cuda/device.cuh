@@ -170,6 +170,12 @@ __device__ __forceinline__ uint32_t bits_of(float x) {
 __device__ __forceinline__ float float_of_bits(uint32_t u) {
     return __uint_as_float(u);
 }
+__device__ __forceinline__ uint64_t bits_of(double x) {
+    return (uint64_t)__double_as_longlong(x);
+}
+__device__ __forceinline__ double double_of_bits(uint64_t u) {
+    return __longlong_as_double((long long)u);
+}
 __device__ __forceinline__ float to_float(bf16 x) {
     return __uint_as_float((uint32_t)x.bits << 16);
 }
@@ -202,6 +208,22 @@ __device__ __forceinline__ float sqrt_exact(float x) {
 }
 __device__ __forceinline__ float div_exact(float a, float b) {
     return __fdiv_rn(a, b);
+}
+__device__ __forceinline__ double div_exact(double a, double b) {
+    return __ddiv_rn(a, b);
+}
+/* One rounding each: never contracted into a multiply-add. */
+__device__ __forceinline__ float add_exact(float a, float b) {
+    return __fadd_rn(a, b);
+}
+__device__ __forceinline__ double add_exact(double a, double b) {
+    return __dadd_rn(a, b);
+}
+__device__ __forceinline__ float mul_exact(float a, float b) {
+    return __fmul_rn(a, b);
+}
+__device__ __forceinline__ double mul_exact(double a, double b) {
+    return __dmul_rn(a, b);
 }
 /* a * b + c in one rounding. */
 __device__ __forceinline__ float fma_exact(float a, float b, float c) {
