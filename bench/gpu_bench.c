@@ -1,0 +1,66 @@
+/* gpu_bench - speed of the kernels of backend cuda, as JSON lines, next to ceilings measured in the same run.
+ *
+ *   gpu_bench [--tiny] [GROUP]...     groups: ceilings prefill decode linear rows; all of them by default
+ *
+ * Data is random, buffers rotate over more than three times the L2 cache, only useful bytes and operations are counted.
+ * deploy/gpu-check.sh runs it and puts PyTorch's figures beside (bench/gpu/peers.py). --tiny runs every line on small
+ * shapes: its figures mean nothing. */
+#include "base/mem.h"
+#include "bench/gpu/cases.h"
+
+#include <stdio.h>
+#include <string.h>
+
+typedef struct group {
+    const char *name;
+    void (*run)(bench *b);
+} group;
+
+static const group groups[] = {
+    {"ceilings", bench_ceilings}, {"prefill", bench_prefill}, {"decode", bench_decode},
+    {"linear", bench_linear},     {"rows", bench_rows},
+};
+
+static const group *find(const char *name) {
+    for (size_t i = 0; i < ARRAY_LEN(groups); i++)
+        if (strcmp(groups[i].name, name) == 0) return &groups[i];
+    return NULL;
+}
+
+/* False after an error that leaves the device unusable. */
+static bool run(bench *b, const group *g) {
+    g->run(b);
+    return bench_ok(b, g->name, "", cudaDeviceSynchronize());
+}
+
+int main(int argc, char **argv) {
+    bool tiny = argc > 1 && strcmp(argv[1], "--tiny") == 0;
+    int first = tiny ? 2 : 1;
+    for (int i = first; i < argc; i++) {
+        if (find(argv[i])) continue;
+        fprintf(stderr,
+                "gpu_bench: no group '%s'\nusage: gpu_bench [--tiny] [ceilings|prefill|decode|linear|rows]...\n",
+                argv[i]);
+        return 2;
+    }
+    int devices = 0;
+    cudaError_t e = cudaGetDeviceCount(&devices);
+    if (e != cudaSuccess || devices == 0) {
+        fprintf(stderr, "gpu_bench: no CUDA device was found: %s\n",
+                e == cudaSuccess ? "there is none" : cudaGetErrorString(e));
+        return 3;
+    }
+    bench b;
+    e = bench_open(&b, tiny);
+    if (e != cudaSuccess) {
+        fprintf(stderr, "gpu_bench: %s\n", cudaGetErrorString(e));
+        bench_close(&b);
+        return 1;
+    }
+    bool usable = true;
+    for (int i = first; i < argc && usable; i++) usable = run(&b, find(argv[i]));
+    for (size_t i = 0; first == argc && i < ARRAY_LEN(groups) && usable; i++) usable = run(&b, &groups[i]);
+    bool failed = b.failed;
+    bench_close(&b);
+    return failed ? 1 : 0;
+}
