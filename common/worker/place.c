@@ -34,6 +34,15 @@ static void take_cores(place *p, const config_rank *ranks, uint32_t count, const
     p->cpu_count = 0;
 }
 
+/* Workers of a host take its GPUs in rank order. Only the map decides, so that a worker that is started again under its
+ * rank gets the GPU that it had. */
+static uint32_t number_on_host(const config_rank *ranks, const config_rank *own) {
+    uint32_t number = 0;
+    for (const config_rank *r = ranks; r < own; r++)
+        number += strcmp(r->role, "coordinator") != 0 && strcmp(r->host, own->host) == 0;
+    return number;
+}
+
 static status find_by_rank(place *p, const config *c, worker_role role, const char *rank, errbuf *eb) {
     char *end;
     errno = 0;
@@ -56,6 +65,7 @@ static status find_by_rank(place *p, const config *c, worker_role role, const ch
     } else {
         snprintf(p->name, sizeof p->name, "%s-%u", wanted, own->index);
         take_cores(p, ranks, count, own, local_cores);
+        p->gpu = number_on_host(ranks, own);
     }
     free(ranks);
     return st;

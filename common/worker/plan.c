@@ -6,6 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define HEAD_ROWS     64u          /* rows that the output head takes at once, at most */
+#define RESERVE_BYTES (384u << 20) /* 64 MiB of them the workspace of the matrix library */
+#define GIB(bytes)    ((double)(bytes) / 0x1p30)
+
 const config_role *plan_settings(const config *c, worker_role role) {
     PRE(c);
     switch (role) {
@@ -22,23 +26,78 @@ const config_role *plan_settings(const config *c, worker_role role) {
     return NULL;
 }
 
-static status pick_kv_type(plan *p, const char *wanted, errbuf *eb) {
-    if (strcmp(wanted, "auto") == 0)
-        p->layout.type = p->backend->kv_default();
-    else if (strcmp(wanted, "f16") == 0)
-        p->layout.type = DT_F16;
-    else if (strcmp(wanted, "f32") == 0)
-        p->layout.type = DT_F32;
-    else
-        return errf(eb, ST_INVALID, "model.kv_dtype '%s': want auto, f16 or f32", wanted);
+static status pick_type(const char *key, const char *wanted, dtype fallback, dtype *out, errbuf *eb) {
+    static const dtype types[] = {DT_F16, DT_BF16, DT_F32};
+    *out = fallback;
+    if (strcmp(wanted, "auto") == 0) return ST_OK;
+    for (size_t i = 0; i < ARRAY_LEN(types); i++) {
+        if (strcmp(wanted, dtype_name(types[i])) != 0) continue;
+        *out = types[i];
+        return ST_OK;
+    }
+    return errf(eb, ST_INVALID, "model.%s '%s': want auto, f16, bf16 or f32", key, wanted);
+}
+
+static status pick_types(plan *p, const config *c, errbuf *eb) {
+    status st = pick_type("act_dtype", c->model.act_dtype, DT_BF16, &p->act_type, eb);
+    if (st != ST_OK) return st;
+    return pick_type("kv_dtype", c->model.kv_dtype, p->backend->kv_default(p->act_type), &p->layout.type, eb);
+}
+
+/* ---- memory of the device ---- */
+
+/* What the engine allocates for a step of max_rows rows (forward.c), and the backend for the head's logits. */
+static uint64_t activation_bytes(const plan *p, const model *m) {
+    uint64_t act = dtype_row_bytes(p->act_type, 1), rows = p->max_rows, head = MIN(p->max_rows, HEAD_ROWS);
+    uint64_t q = (uint64_t)m->heads * m->head_dim, kv = (uint64_t)m->kv_heads * m->head_dim;
+    uint64_t row = sizeof(float) * m->dim         /* the residual stream */
+                   + act * (2ull * m->dim         /* its norm, what a block adds to it */
+                            + q + 2 * kv + q      /* q, k, v; attention */
+                            + 3ull * m->ffn_dim); /* gate and up; their product */
+    return rows * row + head * (act * m->dim + sizeof(float) * m->vocab);
+}
+
+static uint64_t table_bytes(const plan *p, const model *m) {
+    uint64_t rotations = (uint64_t)p->max_context * m->rope_dim * sizeof(float);
+    uint64_t seen = (uint64_t)MIN(p->max_rows, HEAD_ROWS) * m->vocab * sizeof(uint32_t);
+    return rotations + seen;
+}
+
+static void weigh(plan *p, const model *m, const device_memory *has) {
+    double share = p->settings->memory_fraction * (double)has->total;
+    p->memory = (plan_memory){.budget = MIN((uint64_t)share, has->free),
+                              .weights = m->weight_count * dtype_row_bytes(p->act_type, 1),
+                              .activations = activation_bytes(p, m),
+                              .tables = table_bytes(p, m),
+                              .reserve = RESERVE_BYTES};
+}
+
+/* As many pages as fit, but not more than all requests together could ever use. */
+static status pages_that_fit(const plan *p, const device_memory *has, uint64_t *pages, errbuf *eb) {
+    const plan_memory *n = &p->memory;
+    const char *role = worker_role_name(p->role);
+    uint64_t taken = n->weights + n->activations + n->tables + n->reserve;
+    uint64_t page_bytes = kv_page_bytes(&p->layout);
+    if (n->budget < taken + page_bytes)
+        return errf(eb, ST_NOMEM,
+                    "%s: no GPU memory for KV: %.2f of %.2f GiB = %.2f (%.2f free) for weights %.2f, activations %.2f, "
+                    "tables %.2f, reserve %.2f: raise %s.memory_fraction, lower token_budget or max_seqs",
+                    role, p->settings->memory_fraction, GIB(has->total), GIB(n->budget), GIB(has->free),
+                    GIB(n->weights), GIB(n->activations), GIB(n->tables), GIB(n->reserve), role);
+    uint64_t most = (uint64_t)p->max_seqs * (kv_pages_for(p->max_context) + 1);
+    *pages = MIN((n->budget - taken) / page_bytes, MIN(most, KV_POOL_PAGES_MAX));
     return ST_OK;
 }
 
-static status count_pages(plan *p, errbuf *eb) {
+static status count_pages(plan *p, const device_memory *has, errbuf *eb) {
     const char *role = worker_role_name(p->role);
     const config_role *s = p->settings;
     uint64_t page_bytes = kv_page_bytes(&p->layout);
     uint64_t pages = s->kv_pages ? s->kv_pages : ((uint64_t)s->kv_memory_mb << 20) / page_bytes;
+    if (!s->kv_pages && !s->kv_memory_mb && p->own_memory) {
+        status st = pages_that_fit(p, has, &pages, eb);
+        if (st != ST_OK) return st;
+    }
     if (pages == 0)
         return errf(eb, ST_INVALID, "%s.kv_memory_mb is %u, but one page of this model's KV has %llu bytes: raise it",
                     role, s->kv_memory_mb, (unsigned long long)page_bytes);
@@ -46,6 +105,7 @@ static status count_pages(plan *p, errbuf *eb) {
         return errf(eb, ST_INVALID, "%s: %llu KV pages are more than %u: lower kv_pages or kv_memory_mb", role,
                     (unsigned long long)pages, KV_POOL_PAGES_MAX);
     p->page_count = (uint32_t)pages;
+    if (p->own_memory) p->memory.kv = pages * page_bytes;
     return ST_OK;
 }
 
@@ -63,22 +123,40 @@ static status check_budget(const plan *p, errbuf *eb) {
     return ST_OK;
 }
 
-status plan_make(plan *out, const config *c, worker_role role, const model *m, errbuf *eb) {
-    PRE(out && c && m);
+status plan_make(plan *out, const config *c, worker_role role, const model *m, const plan_device *dev, errbuf *eb) {
+    PRE(out && c && m && dev && dev->ops);
     const config_role *s = plan_settings(c, role);
-    plan p = {.role = role, .settings = s, .backend = backend_find(c->model.backend)};
-    if (!p.backend)
-        return errf(eb, ST_INVALID, "model.backend '%s': this program has %s", c->model.backend, backend_names());
+    plan p = {.role = role, .settings = s, .backend = dev->ops};
+    p.own_memory = dev->memory.total != UINT64_MAX;
+    p.deterministic = c->model.deterministic || !p.own_memory; /* batch invariance costs the host backends nothing */
     p.layout = (kv_layout){.layers = m->layers, .kv_heads = m->kv_heads, .head_dim = m->head_dim};
     p.max_context = c->model.max_context ? MIN(c->model.max_context, m->context) : m->context;
     p.max_seqs = s->max_seqs;
     p.max_rows = role == ROLE_DECODE ? MIN(s->token_budget, s->max_seqs) : s->token_budget;
     p.chunk_tokens = s->chunk_tokens;
-    status st = pick_kv_type(&p, c->model.kv_dtype, eb);
-    if (st == ST_OK) st = count_pages(&p, eb);
-    if (st == ST_OK) st = check_budget(&p, eb);
+    status st = check_budget(&p, eb);
+    if (st == ST_OK) st = pick_types(&p, c, eb);
+    if (st != ST_OK) return st;
+    if (p.own_memory) weigh(&p, m, &dev->memory);
+    st = count_pages(&p, &dev->memory, eb);
     if (st == ST_OK) *out = p;
     return st;
+}
+
+char *plan_memory_text(const plan *p) {
+    PRE(p);
+    const plan_memory *n = &p->memory;
+    const struct {
+        const char *what;
+        uint64_t bytes;
+    } rows[] = {{"weights", n->weights}, {"activations", n->activations},
+                {"tables", n->tables},   {"reserve", n->reserve},
+                {"kv_pages", n->kv},     {"total", n->weights + n->activations + n->tables + n->reserve + n->kv},
+                {"may_take", n->budget}};
+    buf out = {0};
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+        buf_addf(&out, "what=%s mib=%.1f\n", rows[i].what, (double)rows[i].bytes / 0x1p20);
+    return out.data;
 }
 
 void plan_numerics(const plan *p, const model *m, const char *path, ctl_numeric out[PLAN_NUMERICS]) {
@@ -92,7 +170,7 @@ void plan_numerics(const plan *p, const model *m, const char *path, ctl_numeric 
         {"isa", xstrdup(path)},
         {"tp", xasprintf("%u", p->settings->tp)},
         {"kernels", xstrdup(BATON_VERSION)},
-        {"deterministic", xstrdup("true")}, /* of every backend that there is so far */
+        {"deterministic", xstrdup(p->deterministic ? "true" : "false")},
     };
     memcpy(out, all, sizeof all);
 }

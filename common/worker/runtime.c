@@ -10,6 +10,7 @@
 
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #define COORDINATOR      1u /* the bus's number of a client's only connection */
@@ -204,18 +205,63 @@ static uint64_t turn(void *ctx, uint64_t now_ns) {
 
 /* ---- start and end ---- */
 
+/* The backend, and what it tells of this worker's device. */
+static status find_device(const runtime *r, plan_device *out, errbuf *eb) {
+    const char *name = r->c->model.backend;
+    plan_device d = {.ops = backend_find(name)};
+    if (!d.ops)
+        return errf(eb, ST_INVALID, "model.backend %s: this program was built with %s: build it where the %s is", name,
+                    backend_names(), strcmp(name, "cuda") == 0 ? "CUDA toolkit" : "backend");
+    status st = d.ops->memory(r->place->gpu, &d.memory, eb);
+    if (st == ST_OK) *out = d;
+    return st;
+}
+
+/* Two roles may share a GPU, but their shares must then sum to at most 1, and no config can tell how many GPUs there
+ * are: what is missing of the share shows it. */
+static void log_device(const runtime *r, const device_memory *has) {
+    const plan *p = &r->plan;
+    if (!p->own_memory) return;
+    log_info("worker", "takes a GPU",
+             "gpu=%u total_mib=%.0f free_mib=%.0f may_take_mib=%.0f act_dtype=%s deterministic=%s", r->place->gpu,
+             (double)has->total / 0x1p20, (double)has->free / 0x1p20, (double)p->memory.budget / 0x1p20,
+             dtype_name(p->act_type), p->deterministic ? "true" : "false");
+    if ((double)has->free < p->settings->memory_fraction * (double)has->total)
+        log_warn("worker", "less of the GPU is free than this worker's share: somebody else is on it",
+                 "gpu=%u %s.memory_fraction=%g free_mib=%.0f", r->place->gpu, worker_role_name(p->role),
+                 p->settings->memory_fraction, (double)has->free / 0x1p20);
+}
+
+/* What was asked for, beside what there is. */
+static void log_memory_asked(const runtime *r) {
+    char *text = plan_memory_text(&r->plan);
+    for (char *line = text, *next; line && *line; line = next) {
+        next = strchr(line, '\n');
+        *next++ = 0;
+        log_error("worker", "memory asked for", "%s", line);
+    }
+    free(text);
+}
+
 static status start_device(runtime *r, errbuf *eb) {
     const plan *p = &r->plan;
     engine_options o = {.backend = p->backend->name,
                         .device = {.threads = p->settings->cores,
                                    .cpus = r->place->cpu_count ? r->place->cpus : NULL,
-                                   .isa = r->c->model.isa},
+                                   .isa = r->c->model.isa,
+                                   .gpu = r->place->gpu,
+                                   .act_type = p->act_type,
+                                   .deterministic = p->deterministic,
+                                   .memory_fraction = p->settings->memory_fraction,
+                                   .check_ops = r->c->model.check_ops},
                         .kv_type = p->layout.type,
                         .page_count = p->page_count,
                         .max_rows = p->max_rows,
                         .max_seqs = p->max_seqs,
                         .max_context = p->max_context};
-    return device_thread_new(&r->dev, r->m, &o, eb);
+    status st = device_thread_new(&r->dev, r->m, &o, eb);
+    if (st == ST_NOMEM && p->own_memory) log_memory_asked(r);
+    return st;
 }
 
 static status start_xfer(runtime *r, const char *bind_host, errbuf *eb) {
@@ -289,10 +335,14 @@ static status start(runtime *r, errbuf *eb) {
     char bind_host[64];
     status st = place_address_towards(r->c->cluster.control, bind_host, eb);
     if (st) return st;
+    plan_device has;
+    st = find_device(r, &has, eb);
+    if (st) return st;
     st = model_load(&r->m, r->c->model.path, MODEL_ALL, eb);
     if (st) return err_prefix(eb, st, "loading the model");
-    st = plan_make(&r->plan, r->c, r->role->role, r->m, eb);
+    st = plan_make(&r->plan, r->c, r->role->role, r->m, &has, eb);
     if (st) return st;
+    log_device(r, &has.memory);
     st = start_device(r, eb);
     if (st) return st;
     bool hands_off = r->plan.role != ROLE_COLOCATED;

@@ -26,6 +26,29 @@ static void a_launched_worker_goes_by_role_and_index(void **state) {
     assert_string_equal(p.name, "decode-0");
 }
 
+static void workers_of_a_host_are_numbered_for_its_gpus(void **state) {
+    (void)state;
+    config c = cluster();
+    place p;
+    assert_int_equal(place_find(&p, &c, ROLE_PREFILL, "1", NULL), ST_OK);
+    assert_int_equal(p.gpu, 0); /* the coordinator counts for nothing */
+    assert_int_equal(place_find(&p, &c, ROLE_PREFILL, "2", NULL), ST_OK);
+    assert_int_equal(p.gpu, 1);
+    assert_int_equal(place_find(&p, &c, ROLE_DECODE, "3", NULL), ST_OK);
+    assert_int_equal(p.gpu, 2);
+    assert_int_equal(place_find(&p, &c, ROLE_DECODE, NULL, NULL), ST_OK);
+    assert_int_equal(p.gpu, 0);
+
+    char *hosts[] = {(char *)"nodeA:8",
+                     (char *)"nodeB:8"}; /* nodeA: coordinator, prefill-0, decode-0; nodeB: prefill-1 */
+    c.cluster.hosts = hosts;
+    c.cluster.hosts_count = 2;
+    assert_int_equal(place_find(&p, &c, ROLE_PREFILL, "2", NULL), ST_OK);
+    assert_int_equal(p.gpu, 0);
+    assert_int_equal(place_find(&p, &c, ROLE_DECODE, "3", NULL), ST_OK);
+    assert_int_equal(p.gpu, 1);
+}
+
 static void a_worker_started_by_hand_goes_by_host_and_pid_and_is_not_pinned(void **state) {
     (void)state;
     config c = cluster();
@@ -80,6 +103,7 @@ static void what_is_no_endpoint_is_refused_by_its_text(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_launched_worker_goes_by_role_and_index),
+        cmocka_unit_test(workers_of_a_host_are_numbered_for_its_gpus),
         cmocka_unit_test(a_worker_started_by_hand_goes_by_host_and_pid_and_is_not_pinned),
         cmocka_unit_test(more_cores_than_the_host_has_leave_everybody_unpinned),
         cmocka_unit_test(a_rank_of_another_role_or_outside_the_map_is_refused),
