@@ -1,0 +1,196 @@
+/* kv_stage - segments of a hand-off between page memory and the host's wire memory.
+ *
+ * A kernel packs (or unpacks) runs of pages in GPU memory and sums the checksum on its way; one copy engine moves them
+ * between there and pinned memory; the transfer thread copies between pinned memory and the wire (a ring in shared
+ * memory or a message's buffer, which CUDA does not know). Segments longer than the staging go in pieces of whole pages,
+ * and two of them are under way at a time, so the three kinds of copies overlap:
+ *
+ *   pages -gather-> GPU staging[i % 2] -copy-> pinned[i % 2] -memcpy-> wire
+ *
+ * Thread: the transfer thread; made and freed by the device thread while there is none. */
+#include "base/mem.h"
+#include "kernels/cuda/cuda.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define PIECE_BYTES_MIN ((size_t)4 << 20)
+
+struct kv_stage {
+    size_t piece_bytes; /* a page of all layers, or more */
+    void *dev[2], *pinned[2];
+    cudaEvent_t moved[2]; /* what was put into the stream for pinned[i] is done */
+    uint32_t *pages_dev, *pages_pinned; /* [max_seq_pages] */
+    unsigned long long *sum_dev, *sum_pinned;
+};
+
+static size_t pages_bytes(const device *d) {
+    return d->opt.max_seq_pages * sizeof(uint32_t);
+}
+
+status kv_stage_new(device *d, kv_stage **out, errbuf *eb) {
+    kv_stage *s = xcalloc(1, sizeof *s);
+    s->piece_bytes = MAX(kv_page_bytes(&d->attention.layout), PIECE_BYTES_MIN);
+    s->pages_dev = cuda_take(d, pages_bytes(d));
+    s->sum_dev = cuda_take(d, sizeof *s->sum_dev);
+    bool ok = s->pages_dev && s->sum_dev &&
+              cudaMallocHost((void **)&s->pages_pinned, pages_bytes(d)) == cudaSuccess &&
+              cudaMallocHost((void **)&s->sum_pinned, sizeof *s->sum_pinned) == cudaSuccess;
+    for (int i = 0; ok && i < 2; i++) {
+        s->dev[i] = cuda_take(d, s->piece_bytes);
+        ok = s->dev[i] && cudaMallocHost(&s->pinned[i], s->piece_bytes) == cudaSuccess &&
+             cudaEventCreateWithFlags(&s->moved[i], cudaEventDisableTiming) == cudaSuccess;
+    }
+    if (ok) {
+        *out = s;
+        return ST_OK;
+    }
+    (void)cudaGetLastError();
+    size_t kib = 2 * s->piece_bytes >> 10;
+    kv_stage_free(d, s);
+    if (cuda_faulted(d)) return cuda_fault_text(d, eb);
+    return errf(eb, ST_NOMEM, "cuda: no memory for %zu KiB of hand-off staging, on the GPU and pinned on the host", kib);
+}
+
+void kv_stage_free(device *d, kv_stage *s) {
+    if (!s) return;
+    for (int i = 0; i < 2; i++) {
+        cuda_give(d, s->dev[i], s->piece_bytes);
+        if (s->pinned[i]) (void)cudaFreeHost(s->pinned[i]);
+        if (s->moved[i]) (void)cudaEventDestroy(s->moved[i]);
+    }
+    cuda_give(d, s->pages_dev, pages_bytes(d));
+    cuda_give(d, s->sum_dev, sizeof *s->sum_dev);
+    if (s->pages_pinned) (void)cudaFreeHost(s->pages_pinned);
+    if (s->sum_pinned) (void)cudaFreeHost(s->sum_pinned);
+    free(s);
+}
+
+/* --- pieces --- */
+
+/* A segment while it is copied. */
+typedef struct course {
+    const op_kv_copy *a;
+    uint32_t piece_tokens; /* a multiple of the page */
+    uint32_t piece_count;
+} course;
+
+static uint32_t tokens_of(const course *c, uint32_t piece) {
+    return MIN(c->a->token_count - piece * c->piece_tokens, c->piece_tokens);
+}
+
+static size_t bytes_before(const course *c, uint32_t piece) {
+    return kv_segment_bytes(c->a->layout, piece * c->piece_tokens, c->a->layer_end - c->a->layer_begin);
+}
+
+static size_t bytes_of(const course *c, uint32_t piece) {
+    return kv_segment_bytes(c->a->layout, tokens_of(c, piece), c->a->layer_end - c->a->layer_begin);
+}
+
+static kv_copy_args args_of(const kv_stage *s, const course *c, uint32_t piece) {
+    const op_kv_copy *a = c->a;
+    return (kv_copy_args){.kv = a->kv,
+                          .elem_bytes = kv_elem_bytes(a->layout),
+                          .layers = a->layout->layers,
+                          .kv_heads = a->layout->kv_heads,
+                          .head_dim = a->layout->head_dim,
+                          .pages = s->pages_dev,
+                          .token_begin = a->token_begin + piece * c->piece_tokens,
+                          .token_count = tokens_of(c, piece),
+                          .layer_begin = a->layer_begin,
+                          .layer_end = a->layer_end,
+                          .wire = s->dev[piece % 2],
+                          .word_begin = bytes_before(c, piece) / 8,
+                          .sum = s->sum_dev};
+}
+
+/* Page ids and a zero sum go ahead of the pieces. */
+static status start(device *d, const op_kv_copy *a, course *c, const char *op) {
+    PRE(d && a && a->checksum);
+    PRE(d->stage);
+    PRE(a->token_count > 0);
+    PRE(a->token_begin % KV_PAGE_TOKENS == 0);
+    PRE(a->layer_begin < a->layer_end && a->layer_end <= d->attention.layout.layers);
+    if (cuda_faulted(d)) return ST_DEVICE;
+    kv_stage *s = d->stage;
+    size_t page_bytes = kv_segment_bytes(a->layout, KV_PAGE_TOKENS, a->layer_end - a->layer_begin);
+    uint32_t pages = kv_pages_for(a->token_begin + a->token_count);
+    PRE(page_bytes <= s->piece_bytes);
+    PRE(pages <= d->opt.max_seq_pages);
+    uint32_t piece_tokens = (uint32_t)MIN(s->piece_bytes / page_bytes, pages) * KV_PAGE_TOKENS;
+    *c = (course){
+        .a = a, .piece_tokens = piece_tokens, .piece_count = (a->token_count + piece_tokens - 1) / piece_tokens};
+
+    if (!cuda_ok(d, cudaSetDevice(d->gpu), op)) return ST_DEVICE; /* of this thread */
+    memcpy(s->pages_pinned, a->pages, pages * sizeof *s->pages_pinned);
+    cudaError_t e = cudaMemcpyAsync(s->pages_dev, s->pages_pinned, pages * sizeof *s->pages_dev,
+                                    cudaMemcpyHostToDevice, d->handoff);
+    if (e == cudaSuccess) e = cudaMemsetAsync(s->sum_dev, 0, sizeof *s->sum_dev, d->handoff);
+    return cuda_ok(d, e, op) ? ST_OK : ST_DEVICE;
+}
+
+/* The sum comes back behind the pieces. moved[0] is free for it: every piece was waited for, or precedes it. */
+static status read_sum(device *d, const op_kv_copy *a, const char *op) {
+    kv_stage *s = d->stage;
+    cudaError_t e =
+        cudaMemcpyAsync(s->sum_pinned, s->sum_dev, sizeof *s->sum_pinned, cudaMemcpyDeviceToHost, d->handoff);
+    if (!cuda_ok(d, e, op)) return ST_DEVICE;
+    status st = cuda_wait(d, d->handoff, s->moved[0], op);
+    if (st == ST_OK) *a->checksum = a->seed + *s->sum_pinned;
+    return st;
+}
+
+/* --- the two ways --- */
+
+static status gather_piece(device *d, const course *c, uint32_t piece) {
+    kv_stage *s = d->stage;
+    uint32_t side = piece % 2;
+    const kv_copy_args args = args_of(s, c, piece);
+    cudaError_t e = launch_kv_gather(&args, d->handoff);
+    if (e == cudaSuccess)
+        e = cudaMemcpyAsync(s->pinned[side], s->dev[side], bytes_of(c, piece), cudaMemcpyDeviceToHost, d->handoff);
+    if (e == cudaSuccess) e = cudaEventRecord(s->moved[side], d->handoff);
+    return cuda_ok(d, e, "kv_gather") ? ST_OK : ST_DEVICE;
+}
+
+static status deliver_piece(device *d, const course *c, uint32_t piece) {
+    kv_stage *s = d->stage;
+    status st = cuda_wait_event(d, s->moved[piece % 2], "kv_gather");
+    if (st == ST_OK) memcpy((char *)c->a->wire + bytes_before(c, piece), s->pinned[piece % 2], bytes_of(c, piece));
+    return st;
+}
+
+status cuda_kv_gather(device *d, const op_kv_copy *a) {
+    course c;
+    status st = start(d, a, &c, "kv_gather");
+    if (st != ST_OK) return st;
+    if (!cuda_ok(d, cudaStreamWaitEvent(d->handoff, d->layer_done[a->layer_end - 1], 0), "kv_gather")) return ST_DEVICE;
+    for (uint32_t i = 0; st == ST_OK && i < c.piece_count; i++) {
+        st = gather_piece(d, &c, i);
+        if (st == ST_OK && i > 0) st = deliver_piece(d, &c, i - 1);
+    }
+    if (st == ST_OK) st = deliver_piece(d, &c, c.piece_count - 1);
+    return st == ST_OK ? read_sum(d, a, "kv_gather") : st;
+}
+
+static status scatter_piece(device *d, const course *c, uint32_t piece) {
+    kv_stage *s = d->stage;
+    uint32_t side = piece % 2;
+    const kv_copy_args args = args_of(s, c, piece);
+    memcpy(s->pinned[side], (const char *)c->a->wire + bytes_before(c, piece), bytes_of(c, piece));
+    cudaError_t e =
+        cudaMemcpyAsync(s->dev[side], s->pinned[side], bytes_of(c, piece), cudaMemcpyHostToDevice, d->handoff);
+    if (e == cudaSuccess) e = launch_kv_scatter(&args, d->handoff);
+    if (e == cudaSuccess) e = cudaEventRecord(s->moved[side], d->handoff);
+    return cuda_ok(d, e, "kv_scatter") ? ST_OK : ST_DEVICE;
+}
+
+status cuda_kv_scatter(device *d, const op_kv_copy *a) {
+    course c;
+    status st = start(d, a, &c, "kv_scatter");
+    for (uint32_t i = 0; st == ST_OK && i < c.piece_count; i++) {
+        if (i >= 2) st = cuda_wait_event(d, d->stage->moved[i % 2], "kv_scatter"); /* its pinned half is free again */
+        if (st == ST_OK) st = scatter_piece(d, &c, i);
+    }
+    return st == ST_OK ? read_sum(d, a, "kv_scatter") : st;
+}

@@ -1,0 +1,258 @@
+/* ops - one function per operation of the contract: which kernels it is made of on this device, in this mode.
+ *
+ * Products: our own kernels give a row the same bits whatever the other rows are, and are the faster ones for few rows;
+ * cuBLASLt is the faster one for many, and picks its algorithm by their number. So deterministic mode has only the
+ * former. Attention: rows of prompts go through the prefill kernel and generated rows through the decode kernel, always,
+ * so that a token that is computed again in a replay gets the bits that it had. */
+#include "base/mem.h"
+#include "kernels/cuda/cuda.h"
+
+#include <stdlib.h>
+
+#define OWN_LINEAR_ROWS 64u /* up to here reading the weights is all that costs, which launch_linear does at full speed */
+
+/* --- attention's setup --- */
+
+static status check_setup(const device *d, const attend_setup *s, errbuf *eb) {
+    const kv_layout *l = &s->layout;
+    if (l->type != d->opt.act_type)
+        return errf(eb, ST_UNSUPPORTED, "cuda: KV of type %s with activations of type %s: set kv_dtype to auto",
+                    dtype_name(l->type), dtype_name(d->opt.act_type));
+    if (d->type != NUM_F32 && l->head_dim != 64 && l->head_dim != 128)
+        return errf(eb, ST_UNSUPPORTED, "cuda: heads of %u numbers: the 16-bit kernels want 64 or 128", l->head_dim);
+    return ST_OK;
+}
+
+/* cos and sin of all positions. The factors are needed for that only. */
+static status make_rope(device *d, const attend_setup *s, uint32_t max_context, errbuf *eb) {
+    size_t half = s->rope_dim / 2, factor_bytes = half * sizeof(float);
+    d->rope_bytes = max_context * half * 2 * sizeof(float);
+    d->rope = cuda_take(d, d->rope_bytes);
+    float *factors = s->rope_factors ? cuda_take(d, factor_bytes) : NULL;
+    if (!d->rope || (s->rope_factors && !factors)) {
+        cuda_give(d, factors, factor_bytes);
+        return errf(eb, ST_NOMEM, "cuda: no GPU memory for %zu KiB of rotary tables: lower max_context",
+                    d->rope_bytes >> 10);
+    }
+    cudaError_t e = cudaSuccess;
+    if (factors) e = cudaMemcpyAsync(factors, s->rope_factors, factor_bytes, cudaMemcpyHostToDevice, d->stream);
+    if (e == cudaSuccess)
+        e = launch_rope_table(d->rope, max_context, s->rope_dim, (double)s->rope_base, factors, d->stream);
+    bool ok = cuda_ok(d, e, "rope table") && cuda_wait(d, d->stream, d->done, "rope table") == ST_OK;
+    cuda_give(d, factors, factor_bytes);
+    return ok ? ST_OK : cuda_fault_text(d, eb);
+}
+
+static size_t partial_bytes(const device *d) {
+    return (size_t)d->partial_items * d->attention.heads * (d->attention.layout.head_dim + 2) * sizeof(float);
+}
+
+static size_t counter_bytes(const device *d) {
+    return (size_t)d->partial_items * d->attention.layout.kv_heads * sizeof(uint32_t);
+}
+
+static status make_partials(device *d, uint32_t max_context, errbuf *eb) {
+    uint32_t rows = MIN(d->opt.max_rows, d->opt.max_seqs);
+    d->partial_items = plan_items_max(&d->plan, rows, (uint64_t)d->opt.page_count * KV_PAGE_TOKENS, max_context);
+    d->partials = cuda_take(d, partial_bytes(d));
+    d->counters = cuda_take(d, counter_bytes(d));
+    if (d->partials && d->counters) return ST_OK;
+    return errf(eb, ST_NOMEM, "cuda: no GPU memory for %zu KiB of partial sums of attention (%u splits)",
+                (partial_bytes(d) + counter_bytes(d)) >> 10, d->partial_items);
+}
+
+static status make_events(device *d, errbuf *eb) {
+    uint32_t layers = d->attention.layout.layers;
+    d->layer_done = xcalloc(layers, sizeof(cudaEvent_t));
+    for (uint32_t i = 0; i < layers; i++)
+        if (!cuda_ok(d, cudaEventCreateWithFlags(&d->layer_done[i], cudaEventDisableTiming), "layer events"))
+            return cuda_fault_text(d, eb);
+    return ST_OK;
+}
+
+void cuda_attend_done(device *d) {
+    step_free(d);
+    kv_stage_free(d, d->stage);
+    d->stage = NULL;
+    for (uint32_t i = 0; d->layer_done && i < d->attention.layout.layers; i++)
+        if (d->layer_done[i]) (void)cudaEventDestroy(d->layer_done[i]);
+    free(d->layer_done);
+    d->layer_done = NULL;
+    cuda_give(d, d->rope, d->rope_bytes);
+    cuda_give(d, d->partials, partial_bytes(d));
+    cuda_give(d, d->counters, counter_bytes(d));
+    d->rope = d->partials = NULL;
+    d->counters = NULL;
+}
+
+status cuda_attend_setup(device *d, const attend_setup *s, errbuf *eb) {
+    PRE(d && s);
+    PRE(s->layout.layers > 0);
+    PRE(s->layout.kv_heads > 0 && s->heads % s->layout.kv_heads == 0);
+    PRE(s->rope_dim <= s->layout.head_dim && s->rope_dim % 2 == 0);
+    if (cuda_faulted(d)) return cuda_fault_text(d, eb);
+    status st = check_setup(d, s, eb);
+    if (st != ST_OK) return st;
+    cuda_attend_done(d);
+    d->attention = *s;
+    d->attention.rope_factors = NULL;
+    uint32_t max_context = d->opt.max_seq_pages * KV_PAGE_TOKENS;
+    d->plan = plan_make(d->opt.deterministic, max_context, d->sm_count, s->layout.kv_heads);
+    st = make_rope(d, s, max_context, eb);
+    if (st == ST_OK) st = make_partials(d, max_context, eb);
+    if (st == ST_OK) st = make_events(d, eb);
+    if (st == ST_OK) st = kv_stage_new(d, &d->stage, eb);
+    if (st == ST_OK) st = step_new(d, eb);
+    return st; /* close frees what there is */
+}
+
+/* --- rows --- */
+
+status cuda_embed(device *d, const op_embed *a) {
+    PRE(d && a);
+    PRE(a->table->type == d->type);
+    if (cuda_faulted(d)) return ST_DEVICE;
+    return cuda_op_end(
+        d, launch_embed(d->type, a->table->data, &step_of(d)->tables, a->rows, a->table->cols, a->x, d->stream),
+        "embed");
+}
+
+static status run_norm(device *d, const norm_args *a, const weight *w, const char *op) {
+    PRE(w->type == NUM_F32);
+    PRE(w->cols == a->dim);
+    if (cuda_faulted(d)) return ST_DEVICE;
+    return cuda_op_end(d, launch_norm(a, d->stream), op);
+}
+
+status cuda_norm(device *d, const op_norm *a) {
+    PRE(d && a);
+    const norm_args args = {.type = d->type,
+                            .x = a->x,
+                            .delta = a->delta,
+                            .weight = a->weight->data,
+                            .rows = a->rows,
+                            .dim = a->dim,
+                            .eps = a->eps,
+                            .out = a->out};
+    return run_norm(d, &args, a->weight, "norm");
+}
+
+status cuda_head_norm(device *d, const op_head_norm *a) {
+    PRE(d && a);
+    const norm_args args = {.type = d->type,
+                            .x = (float *)a->x, /* only read: there is a head */
+                            .delta = a->delta,
+                            .weight = a->weight->data,
+                            .head = step_of(d)->tables.head + a->begin,
+                            .rows = a->count,
+                            .dim = a->dim,
+                            .eps = a->eps,
+                            .out = a->out};
+    return run_norm(d, &args, a->weight, "head norm");
+}
+
+/* --- products --- */
+
+static bool own_linear(const device *d, uint32_t rows) {
+    return !d->gemm || rows <= OWN_LINEAR_ROWS;
+}
+
+static status library_linear(device *d, const linear_args *a) {
+    errbuf text = {0};
+    if (gemm_lt_linear(d->gemm, a, &text) == ST_OK) return ST_OK;
+    return cuda_fault(d, text.text);
+}
+
+status cuda_linear(device *d, const op_linear *a) {
+    PRE(d && a);
+    PRE(a->w->form != WEIGHT_GATE_UP);
+    PRE(a->w->type == d->type);
+    if (cuda_faulted(d)) return ST_DEVICE;
+    const linear_args args = {.type = d->type,
+                              .x = a->x,
+                              .w = a->w->data,
+                              .rows = a->rows,
+                              .n = a->w->rows,
+                              .k = a->w->cols,
+                              .out = a->out,
+                              .mode = a->logits ? LINEAR_F32 : LINEAR_ACT};
+    if (own_linear(d, a->rows)) return cuda_op_end(d, launch_linear(&args, d->stream), "linear");
+    status st = library_linear(d, &args);
+    return st == ST_OK ? cuda_op_end(d, cudaSuccess, "linear") : st;
+}
+
+status cuda_gate_up(device *d, const op_gate_up *a) {
+    PRE(d && a);
+    PRE(a->w->form == WEIGHT_GATE_UP);
+    if (cuda_faulted(d)) return ST_DEVICE;
+    linear_args args = {.type = d->type,
+                        .x = a->x,
+                        .w = a->w->data,
+                        .rows = a->rows,
+                        .n = a->w->rows,
+                        .k = a->w->cols,
+                        .out = a->out,
+                        .mode = LINEAR_GATE_UP};
+    if (own_linear(d, a->rows)) return cuda_op_end(d, launch_linear(&args, d->stream), "gate_up");
+    args.out = a->scratch;
+    args.mode = LINEAR_ACT;
+    status st = library_linear(d, &args);
+    if (st != ST_OK) return st;
+    return cuda_op_end(d, launch_silu_mul(d->type, a->scratch, a->rows, a->w->rows / 2, a->out, d->stream), "gate_up");
+}
+
+/* --- attention --- */
+
+/* All decode items of the step, in as many launches as the room for partial sums makes it. */
+static cudaError_t decode_rows(device *d, const attend_args *args, const step_view *v) {
+    if (v->recording) return launch_attend_decode(args, 0, UINT32_MAX, v->grid, true, d->stream);
+    for (uint32_t begin = 0; begin < v->item_count;) {
+        uint32_t count = plan_range(v->items, begin, v->item_count, d->partial_items);
+        cudaError_t e = launch_attend_decode(args, begin, count, count, v->fused, d->stream);
+        if (e != cudaSuccess) return e;
+        begin += count;
+    }
+    return cudaSuccess;
+}
+
+static cudaError_t attend_rows(device *d, const attend_args *args, const step_view *v) {
+    if (v->fused && d->type != NUM_F32) return decode_rows(d, args, v);
+    cudaError_t e = launch_rope_kv(args, d->stream);
+    if (e != cudaSuccess) return e;
+    if (d->type == NUM_F32) return launch_attend_f32(args, d->stream);
+    if (v->tile_count > 0) e = launch_attend_prefill(args, 0, v->tile_count, d->stream);
+    return e == cudaSuccess ? decode_rows(d, args, v) : e;
+}
+
+status cuda_attend(device *d, const op_attend *a) {
+    PRE(d && a);
+    if (cuda_faulted(d)) return ST_DEVICE;
+    const step_view *v = step_of(d);
+    const kv_layout *l = &d->attention.layout;
+    const attend_args args = {.type = d->type,
+                              .kv = d->attention.kv,
+                              .layers = l->layers,
+                              .layer = a->layer,
+                              .kv_heads = l->kv_heads,
+                              .heads = d->attention.heads,
+                              .head_dim = l->head_dim,
+                              .scale = d->attention.scale,
+                              .rope = d->rope,
+                              .rope_dim = d->attention.rope_dim,
+                              .t = v->tables,
+                              .rows = a->rows,
+                              .qkv = a->qkv,
+                              .out = a->out,
+                              .partials = d->partials,
+                              .counters = d->counters};
+    PRE(a->layer < l->layers);
+    return cuda_op_end(d, attend_rows(d, &args, v), "attend");
+}
+
+status cuda_layer_mark(device *d, uint32_t layer) {
+    PRE(d);
+    PRE(layer < d->attention.layout.layers);
+    if (cuda_faulted(d)) return ST_DEVICE;
+    PRE(!step_of(d)->recording); /* a step with marks has hooks, and is not repeatable */
+    return cuda_ok(d, cudaEventRecord(d->layer_done[layer], d->stream), "layer mark") ? ST_OK : ST_DEVICE;
+}

@@ -1,0 +1,242 @@
+/* samples - from the requests' wishes to what the sampling kernel reads, and from what it chose to results.
+ *
+ * A row's wishes are one sample_row of the step's tables. Ids for penalties, bans and biases are lists of any length:
+ * they are packed behind one another into one buffer and its pinned twin, when there are any, and rows point into it.
+ * The buffer is in use until step_end, and grows between steps only.
+ *
+ * Log-probabilities are of the raw logits, which the kernel overwrites, and few ask for them: those rows are copied to
+ * the host before it runs, and the host computes them as every backend does. All other logits stay on the GPU. */
+#include "base/mem.h"
+#include "kernels/cuda/cuda.h"
+#include "kernels/host/sampler.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define LISTS_BYTES_MIN ((size_t)64 << 10)
+
+struct samples {
+    char *lists_dev, *lists_host; /* [lists_bytes]; NULL until a row needs one */
+    size_t lists_bytes;
+    uint32_t vocab;
+    uint32_t *seen;     /* [max_head, vocab] zeros */
+    float *logits_host; /* [max_head, vocab] pinned; NULL until a row asks for logprobs */
+    sampler *sampler;   /* for logprobs */
+};
+
+static size_t seen_bytes(const device *d, uint32_t vocab) {
+    return (size_t)d->opt.max_head * vocab * sizeof(uint32_t);
+}
+
+void samples_new(device *d) {
+    d->samples = xcalloc(1, sizeof *d->samples);
+}
+
+static void forget_logits(device *d) {
+    samples *s = d->samples;
+    cuda_give(d, s->seen, seen_bytes(d, s->vocab));
+    if (s->logits_host) (void)cudaFreeHost(s->logits_host);
+    sampler_free(s->sampler);
+    s->seen = NULL;
+    s->logits_host = NULL;
+    s->sampler = NULL;
+    s->vocab = 0;
+}
+
+static void forget_lists(device *d) {
+    samples *s = d->samples;
+    cuda_give(d, s->lists_dev, s->lists_bytes);
+    if (s->lists_host) (void)cudaFreeHost(s->lists_host);
+    s->lists_dev = s->lists_host = NULL;
+    s->lists_bytes = 0;
+}
+
+void samples_free(device *d) {
+    if (!d->samples) return;
+    forget_logits(d);
+    forget_lists(d);
+    free(d->samples);
+    d->samples = NULL;
+}
+
+status samples_reserve(device *d, uint32_t vocab) {
+    samples *s = d->samples;
+    if (vocab <= s->vocab) return ST_OK;
+    forget_logits(d);
+    s->seen = cuda_take(d, seen_bytes(d, vocab));
+    if (!s->seen) return ST_NOMEM;
+    s->vocab = vocab;
+    return ST_OK;
+}
+
+/* --- lists --- */
+
+static bool penalises(const sampling *p) {
+    return p->repetition_penalty != 1.0f || p->presence_penalty != 0 || p->frequency_penalty != 0;
+}
+
+/* How long a row's lists are. The prompt counts for the repetition penalty only. */
+static void count_lists(const sample_input *in, sample_row *row) {
+    const sampling *p = in->params;
+    row->prompt_count = p->repetition_penalty != 1.0f ? in->prompt_count : 0;
+    row->output_count = penalises(p) ? in->output_count : 0;
+    row->ban_count = in->output_count < p->min_tokens ? in->eog_count + p->stop_id_count : 0;
+    row->bias_count = p->bias_count;
+}
+
+static size_t lists_bytes(const sample_row *row) {
+    return ((size_t)row->prompt_count + row->output_count + row->ban_count + (size_t)2 * row->bias_count) *
+           sizeof(int32_t);
+}
+
+static status grow_lists(device *d, size_t bytes) {
+    samples *s = d->samples;
+    if (bytes <= s->lists_bytes) return ST_OK;
+    size_t size = MAX(s->lists_bytes, LISTS_BYTES_MIN);
+    while (size < bytes) size *= 2;
+    forget_lists(d);
+    s->lists_dev = cuda_take(d, size);
+    if (!s->lists_dev) {
+        errbuf text = {0};
+        errf(&text, ST_DEVICE, "no GPU memory for %zu KiB of penalty, ban and bias lists", size >> 10);
+        return cuda_fault(d, text.text);
+    }
+    s->lists_bytes = size;
+    return cuda_ok(d, cudaMallocHost((void **)&s->lists_host, size), "sample lists") ? ST_OK : ST_DEVICE;
+}
+
+/* The next `count` words of the buffer; `at` is where it is filled up to. */
+static const void *put_words(const samples *s, size_t *at, const void *words, uint32_t count) {
+    const void *dev = s->lists_dev + *at;
+    if (count > 0) memcpy(s->lists_host + *at, words, count * sizeof(int32_t));
+    *at += count * sizeof(int32_t);
+    return dev;
+}
+
+static void put_lists(const samples *s, size_t *at, const sample_input *in, sample_row *row) {
+    const sampling *p = in->params;
+    row->ids = put_words(s, at, in->prompt, row->prompt_count);
+    put_words(s, at, in->output, row->output_count);
+    if (row->ban_count > 0) {
+        row->bans = put_words(s, at, in->eog, in->eog_count);
+        put_words(s, at, p->stop_ids, p->stop_id_count);
+    }
+    if (row->bias_count == 0) return;
+    row->bias_ids = (const int32_t *)(s->lists_dev + *at);
+    row->biases = (const float *)(s->lists_dev + *at) + row->bias_count;
+    int32_t *ids = (int32_t *)(s->lists_host + *at);
+    float *biases = (float *)ids + row->bias_count;
+    for (uint32_t i = 0; i < row->bias_count; i++) {
+        ids[i] = p->bias[i].id;
+        biases[i] = p->bias[i].bias;
+    }
+    *at += (size_t)2 * row->bias_count * sizeof(int32_t);
+}
+
+/* --- a step --- */
+
+static sample_row row_of(const sample_input *in) {
+    const sampling *p = in->params;
+    sample_row row = {.temperature = p->temperature,
+                      .top_p = p->top_p,
+                      .min_p = p->min_p,
+                      .top_k = p->top_k,
+                      .repetition = p->repetition_penalty,
+                      .presence = p->presence_penalty,
+                      .frequency = p->frequency_penalty,
+                      .key = {(uint32_t)p->seed, (uint32_t)(p->seed >> 32)},
+                      .choice = p->choice,
+                      .position = in->prompt_count + in->output_count};
+    count_lists(in, &row);
+    return row;
+}
+
+status samples_begin(device *d, const op_step *s, uint32_t bucket, sample_row *rows) {
+    size_t bytes = 0, at = 0;
+    for (uint32_t i = 0; i < s->head_count; i++) {
+        rows[i] = row_of(&s->samples[i]);
+        bytes += lists_bytes(&rows[i]);
+    }
+    for (uint32_t i = s->head_count; i < bucket; i++) rows[i] = (sample_row){.top_p = 1, .repetition = 1}; /* greedy */
+    if (bytes == 0) return ST_OK;
+    status st = grow_lists(d, bytes);
+    if (st != ST_OK) return st;
+    for (uint32_t i = 0; i < s->head_count; i++) put_lists(d->samples, &at, &s->samples[i], &rows[i]);
+    CHECK(at == bytes);
+    cudaError_t e =
+        cudaMemcpyAsync(d->samples->lists_dev, d->samples->lists_host, bytes, cudaMemcpyHostToDevice, d->stream);
+    return cuda_ok(d, e, "sample lists") ? ST_OK : ST_DEVICE;
+}
+
+static int32_t wanted_logprobs(const op_step *s, uint32_t head) {
+    return s->samples[head].params->logprobs;
+}
+
+/* Copies the raw rows of logits that the host needs; `*any` says whether there are any. */
+static status save_logits(device *d, const op_sample *a, bool *any) {
+    samples *s = d->samples;
+    const op_step *step = step_of(d)->s;
+    *any = false;
+    for (uint32_t i = 0; !step_of(d)->recording && i < a->count; i++) {
+        if (a->begin + i >= step->head_count || wanted_logprobs(step, a->begin + i) < 0) continue;
+        if (!s->logits_host) {
+            size_t bytes = (size_t)d->opt.max_head * a->vocab * sizeof(float);
+            if (!cuda_ok(d, cudaMallocHost((void **)&s->logits_host, bytes), "logprobs")) return ST_DEVICE;
+            s->sampler = sampler_new(a->vocab);
+        }
+        *any = true;
+        size_t row = (size_t)i * a->vocab;
+        cudaError_t e = cudaMemcpyAsync(s->logits_host + row, a->logits + row, a->vocab * sizeof(float),
+                                        cudaMemcpyDeviceToHost, d->stream);
+        if (!cuda_ok(d, e, "logprobs")) return ST_DEVICE;
+    }
+    return ST_OK;
+}
+
+/* Waits for the tokens of this op, since log-probabilities are told of the chosen one. */
+static status fill_logprobs(device *d, const op_sample *a) {
+    samples *s = d->samples;
+    const step_view *v = step_of(d);
+    for (uint32_t i = 0; i < a->count; i++) {
+        sample_result *r = &v->s->results[a->begin + i];
+        int32_t wanted = wanted_logprobs(v->s, a->begin + i);
+        if (wanted < 0) continue;
+        sample_token token;
+        cudaError_t e = cudaMemcpyAsync(&token, v->tables.tokens + a->begin + i, sizeof token, cudaMemcpyDeviceToHost,
+                                        d->stream);
+        if (!cuda_ok(d, e, "logprobs") || cuda_wait(d, d->stream, d->done, "logprobs") != ST_OK) return ST_DEVICE;
+        *r = (sample_result){.token = {.id = token.id}};
+        if (token.state == SAMPLE_OK)
+            sampler_logprobs(s->sampler, s->logits_host + (size_t)i * a->vocab, wanted, &r->token);
+    }
+    return ST_OK;
+}
+
+status cuda_sample(device *d, const op_sample *a) {
+    PRE(d && a);
+    const step_view *v = step_of(d);
+    PRE(v->s->samples);
+    PRE(a->count <= d->opt.max_head);
+    PRE(a->vocab <= d->samples->vocab);
+    if (cuda_faulted(d)) return ST_DEVICE;
+    bool logprobs;
+    status st = save_logits(d, a, &logprobs);
+    if (st != ST_OK) return st;
+    st = cuda_op_end(d,
+                     launch_sample(a->logits, a->count, a->vocab, v->tables.samples + a->begin, d->samples->seen,
+                                   v->tables.tokens + a->begin, d->stream),
+                     "sample");
+    return st == ST_OK && logprobs ? fill_logprobs(d, a) : st;
+}
+
+void samples_end(device *d, const op_step *s, const sample_token *tokens) {
+    PRE(d);
+    for (uint32_t i = 0; i < s->head_count; i++) {
+        sample_result *r = &s->results[i];
+        if (wanted_logprobs(s, i) < 0) *r = (sample_result){0}; /* fill_logprobs did the others */
+        r->token.id = tokens[i].id;
+        r->token.fin = FINISH_NONE;
+        r->broken = tokens[i].state != SAMPLE_OK;
+        r->banned = tokens[i].state == SAMPLE_BANNED;
+    }
+}

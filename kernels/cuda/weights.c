@@ -1,0 +1,202 @@
+/* weights - matrices from the model file into GPU memory, in the activations' type and in the kernels' order.
+ *
+ * Streaming: chunks of rows are converted by the host into one of two pinned buffers while the other one is copied, so a
+ * file that is mapped is read once, front to back, and never held in host memory. Weights of blocks (Q4_0 ...) become
+ * plain numbers here. Vectors stay in f32, since norms are computed in it. Random tensors are made by the GPU itself.
+ *
+ *   WEIGHT_QKV       rows of q, then k, then v: one product makes all three
+ *   WEIGHT_GATE_UP   groups of 8 rows of gate and of up alternate, so that the block that computes a row of one computes
+ *                    its partner of the other and multiplies them at once */
+#include "base/mem.h"
+#include "kernels/cuda/cuda.h"
+#include "kernels/half.h"
+#include "kernels/ref/ref.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define CHUNK_BYTES ((size_t)4 << 20)
+
+/* Where a row of the finished matrix comes from. */
+typedef struct origin {
+    const tensor *part;
+    uint32_t row;
+    uint32_t run; /* rows from here on that lie one after another in both */
+} origin;
+
+static uint32_t part_count(weight_form form) {
+    switch (form) {
+    case WEIGHT_PLAIN:
+        return 1;
+    case WEIGHT_QKV:
+        return 3;
+    case WEIGHT_GATE_UP:
+        return 2;
+    }
+    return 0;
+}
+
+static origin origin_of(weight_form form, const tensor *const *parts, uint32_t row) {
+    if (form == WEIGHT_GATE_UP) {
+        uint32_t group = row / GATE_UP_GROUP, in_group = row % GATE_UP_GROUP;
+        return (origin){
+            .part = parts[group % 2], .row = group / 2 * GATE_UP_GROUP + in_group, .run = GATE_UP_GROUP - in_group};
+    }
+    while (row >= (*parts)->rows) row -= (*parts++)->rows;
+    return (origin){.part = *parts, .row = row, .run = (*parts)->rows - row};
+}
+
+/* --- numbers --- */
+
+static void convert(const float *from, num_type type, void *to, uint32_t count) {
+    uint16_t *half = to;
+    switch (type) {
+    case NUM_F32:
+        memcpy(to, from, count * sizeof *from);
+        return;
+    case NUM_F16:
+        for (uint32_t i = 0; i < count; i++) half[i] = half_of_f32(from[i]);
+        return;
+    case NUM_BF16:
+        for (uint32_t i = 0; i < count; i++) half[i] = bf16_of_f32(from[i]);
+        return;
+    }
+}
+
+/* Row `row` of `t` as numbers of `type`; scratch: [cols]. */
+static void read_row(const tensor *t, uint32_t row, num_type type, void *to, float *scratch) {
+    bool same = (t->type == DT_F32 && type == NUM_F32) || (t->type == DT_F16 && type == NUM_F16) ||
+                (t->type == DT_BF16 && type == NUM_BF16);
+    if (same) {
+        size_t bytes = dtype_row_bytes(t->type, t->cols);
+        memcpy(to, (const char *)t->data + row * bytes, bytes);
+        return;
+    }
+    ref_weight_row(t, row, scratch);
+    convert(scratch, type, to, t->cols);
+}
+
+/* --- streaming --- */
+
+typedef struct stream_load {
+    void *pinned[2];
+    cudaEvent_t copied[2];
+    size_t bytes; /* of one */
+    uint32_t turn;
+    float *scratch; /* [cols] */
+} stream_load;
+
+static void load_done(stream_load *l) {
+    for (int i = 0; i < 2; i++) {
+        if (l->pinned[i]) (void)cudaFreeHost(l->pinned[i]);
+        if (l->copied[i]) (void)cudaEventDestroy(l->copied[i]);
+    }
+    free(l->scratch);
+}
+
+static status load_init(device *d, stream_load *l, const weight *w) {
+    size_t row_bytes = w->cols * num_bytes(w->type);
+    *l = (stream_load){.bytes = MAX(MIN(CHUNK_BYTES, w->bytes), row_bytes), .scratch = xcalloc(w->cols, sizeof(float))};
+    for (int i = 0; i < 2; i++)
+        if (!cuda_ok(d, cudaMallocHost(&l->pinned[i], l->bytes), "weights") ||
+            !cuda_ok(d, cudaEventCreateWithFlags(&l->copied[i], cudaEventDisableTiming), "weights"))
+            return ST_DEVICE;
+    return ST_OK;
+}
+
+/* Rows [begin, begin + count), all from files, through one pinned buffer. */
+static status load_chunk(device *d, stream_load *l, const weight *w, const tensor *const *parts, uint32_t begin,
+                         uint32_t count) {
+    uint32_t side = l->turn++ % 2;
+    size_t row_bytes = w->cols * num_bytes(w->type);
+    if (l->turn > 2 && cuda_wait_event(d, l->copied[side], "weights") != ST_OK) return ST_DEVICE;
+    for (uint32_t i = 0; i < count; i++) {
+        origin o = origin_of(w->form, parts, begin + i);
+        read_row(o.part, o.row, w->type, (char *)l->pinned[side] + i * row_bytes, l->scratch);
+    }
+    cudaError_t e = cudaMemcpyAsync((char *)w->data + begin * row_bytes, l->pinned[side], count * row_bytes,
+                                    cudaMemcpyHostToDevice, d->stream);
+    if (e == cudaSuccess) e = cudaEventRecord(l->copied[side], d->stream);
+    return cuda_ok(d, e, "weights") ? ST_OK : ST_DEVICE;
+}
+
+static status load_rows(device *d, const weight *w, const tensor *const *parts) {
+    stream_load l;
+    status st = load_init(d, &l, w);
+    uint32_t chunk = (uint32_t)(l.bytes / (w->cols * num_bytes(w->type)));
+    for (uint32_t row = 0; st == ST_OK && row < w->rows; row += chunk)
+        st = load_chunk(d, &l, w, parts, row, MIN(chunk, w->rows - row));
+    if (st == ST_OK) st = cuda_wait(d, d->stream, d->done, "weights"); /* the buffers are freed below */
+    load_done(&l);
+    return st;
+}
+
+static status fill_random(device *d, const weight *w, const tensor *const *parts) {
+    size_t row_bytes = w->cols * num_bytes(w->type);
+    for (uint32_t row = 0; row < w->rows;) {
+        origin o = origin_of(w->form, parts, row);
+        uint32_t run = MIN(o.run, w->rows - row);
+        cudaError_t e = launch_random_fill(w->type, (char *)w->data + row * row_bytes, o.part->random_seed,
+                                           (uint64_t)o.row * w->cols, (uint64_t)run * w->cols, o.part->random_scale,
+                                           d->stream);
+        if (!cuda_ok(d, e, "random weights")) return ST_DEVICE;
+        row += run;
+    }
+    return cuda_wait(d, d->stream, d->done, "random weights");
+}
+
+/* --- a weight --- */
+
+static status check_parts(weight_form form, const tensor *const *parts, errbuf *eb) {
+    for (uint32_t i = 0; i < part_count(form); i++) {
+        PRE(parts[i]->cols == parts[0]->cols);
+        PRE(!parts[i]->data == !parts[0]->data);
+        if (form == WEIGHT_GATE_UP) {
+            PRE(parts[i]->rows == parts[0]->rows);
+            if (parts[i]->rows % GATE_UP_GROUP != 0)
+                return errf(eb, ST_UNSUPPORTED, "cuda: feed-forward of %u numbers: want a multiple of %u",
+                            parts[i]->rows, GATE_UP_GROUP);
+        }
+        if (parts[i]->rows > 1 && parts[i]->cols % 8 != 0)
+            return errf(eb, ST_UNSUPPORTED, "cuda: a weight matrix with rows of %u numbers: want a multiple of 8",
+                        parts[i]->cols);
+    }
+    return ST_OK;
+}
+
+status cuda_weight_load(device *d, weight_form form, const tensor *const *parts, weight **out, errbuf *eb) {
+    PRE(d && parts && out);
+    if (cuda_faulted(d)) return cuda_fault_text(d, eb);
+    status st = check_parts(form, parts, eb);
+    if (st != ST_OK) return st;
+    weight *w = xcalloc(1, sizeof *w);
+    *w = (weight){.form = form, .type = d->type, .cols = parts[0]->cols};
+    for (uint32_t i = 0; i < part_count(form); i++) w->rows += parts[i]->rows;
+    if (w->rows == 1) w->type = NUM_F32;
+    w->bytes = (size_t)w->rows * w->cols * num_bytes(w->type);
+    w->data = cuda_take(d, w->bytes);
+    /* The output head is a plain matrix, and which one it is shows only when it is used: room for each of them. */
+    if (w->data && form == WEIGHT_PLAIN && w->rows > 1) st = samples_reserve(d, w->rows);
+    if (!w->data || st != ST_OK) {
+        size_t bytes = w->bytes;
+        cuda_weight_free(d, w);
+        if (cuda_faulted(d)) return cuda_fault_text(d, eb);
+        return errf(eb, ST_NOMEM,
+                    "cuda: no GPU memory for a weight of %zu KiB: %.0f MiB of %.0f are taken, and memory_fraction is %g",
+                    bytes >> 10, (double)d->used / 0x1p20, (double)d->total / 0x1p20, d->opt.memory_fraction);
+    }
+    st = parts[0]->data ? load_rows(d, w, parts) : fill_random(d, w, parts);
+    if (st != ST_OK) {
+        cuda_weight_free(d, w);
+        return cuda_fault_text(d, eb);
+    }
+    *out = w;
+    return ST_OK;
+}
+
+void cuda_weight_free(device *d, weight *w) {
+    PRE(d);
+    if (!w) return;
+    cuda_give(d, w->data, w->bytes);
+    free(w);
+}
