@@ -221,7 +221,7 @@ static void name_path(device *d, int major, int minor) {
     char mode[32] = "fast";
     uint32_t max_context = d->opt.max_seq_pages * KV_PAGE_TOKENS;
     if (d->opt.deterministic)
-        snprintf(mode, sizeof mode, "deterministic/split%u", plan_make(true, max_context, 1, 1).split_tokens);
+        snprintf(mode, sizeof mode, "deterministic/split%u", decode_plan_make(true, max_context, 1, 1).split_tokens);
     snprintf(d->path, sizeof d->path, "cuda/sm_%d%d/%s/%s", major, minor, dtype_name(d->opt.act_type), mode);
 }
 

@@ -10,9 +10,9 @@
 #define BATON_KERNELS_CUDA_CUDA_H
 
 #include "kernels/backend.h"
+#include "kernels/cuda/decode_plan.h"
 #include "kernels/cuda/gemm_lt.h"
 #include "kernels/cuda/launch.h"
-#include "kernels/cuda/plan.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -49,11 +49,11 @@ struct device {
 
     /* Constant after attend_setup. */
     attend_setup attention; /* rope_factors is not kept */
-    plan plan;
-    float *rope;           /* [max context, rope_dim / 2, 2] */
+    decode_plan plan;
+    float *rope; /* [max context, rope_dim / 2, 2] */
     size_t rope_bytes;
-    float *partials;       /* [partial_items, heads, head_dim + 2] */
-    uint32_t *counters;    /* [partial_items, kv_heads], zero between launches */
+    float *partials;    /* [partial_items, heads, head_dim + 2] */
+    uint32_t *counters; /* [partial_items, kv_heads], zero between launches */
     uint32_t partial_items;
     cudaEvent_t *layer_done; /* [layers] */
     kv_stage *stage;
@@ -130,7 +130,8 @@ void samples_new(device *d);
 void samples_free(device *d);
 /* Room for `rows` rows of `vocab` logits, once the output matrix is known. ST_NOMEM without text. */
 status samples_reserve(device *d, uint32_t vocab);
-/* Fills rows [count] (host; `bucket` entries are written) from the step's samples and uploads the lists they point to. */
+/* Fills rows [count] (host; `bucket` entries are written) from the step's samples and uploads the lists they point to.
+ */
 status samples_begin(device *d, const op_step *s, uint32_t bucket, sample_row *rows);
 status cuda_sample(device *d, const op_sample *a);
 /* Turns what the device chose into the step's results. */

@@ -2,8 +2,8 @@
  *
  * A kernel packs (or unpacks) runs of pages in GPU memory and sums the checksum on its way; one copy engine moves them
  * between there and pinned memory; the transfer thread copies between pinned memory and the wire (a ring in shared
- * memory or a message's buffer, which CUDA does not know). Segments longer than the staging go in pieces of whole pages,
- * and two of them are under way at a time, so the three kinds of copies overlap:
+ * memory or a message's buffer, which CUDA does not know). Segments longer than the staging go in pieces of whole
+ * pages, and two of them are under way at a time, so the three kinds of copies overlap:
  *
  *   pages -gather-> GPU staging[i % 2] -copy-> pinned[i % 2] -memcpy-> wire
  *
@@ -19,7 +19,7 @@
 struct kv_stage {
     size_t piece_bytes; /* a page of all layers, or more */
     void *dev[2], *pinned[2];
-    cudaEvent_t moved[2]; /* what was put into the stream for pinned[i] is done */
+    cudaEvent_t moved[2];               /* what was put into the stream for pinned[i] is done */
     uint32_t *pages_dev, *pages_pinned; /* [max_seq_pages] */
     unsigned long long *sum_dev, *sum_pinned;
 };
@@ -33,8 +33,7 @@ status kv_stage_new(device *d, kv_stage **out, errbuf *eb) {
     s->piece_bytes = MAX(kv_page_bytes(&d->attention.layout), PIECE_BYTES_MIN);
     s->pages_dev = cuda_take(d, pages_bytes(d));
     s->sum_dev = cuda_take(d, sizeof *s->sum_dev);
-    bool ok = s->pages_dev && s->sum_dev &&
-              cudaMallocHost((void **)&s->pages_pinned, pages_bytes(d)) == cudaSuccess &&
+    bool ok = s->pages_dev && s->sum_dev && cudaMallocHost((void **)&s->pages_pinned, pages_bytes(d)) == cudaSuccess &&
               cudaMallocHost((void **)&s->sum_pinned, sizeof *s->sum_pinned) == cudaSuccess;
     for (int i = 0; ok && i < 2; i++) {
         s->dev[i] = cuda_take(d, s->piece_bytes);
@@ -49,7 +48,8 @@ status kv_stage_new(device *d, kv_stage **out, errbuf *eb) {
     size_t kib = 2 * s->piece_bytes >> 10;
     kv_stage_free(d, s);
     if (cuda_faulted(d)) return cuda_fault_text(d, eb);
-    return errf(eb, ST_NOMEM, "cuda: no memory for %zu KiB of hand-off staging, on the GPU and pinned on the host", kib);
+    return errf(eb, ST_NOMEM, "cuda: no memory for %zu KiB of hand-off staging, on the GPU and pinned on the host",
+                kib);
 }
 
 void kv_stage_free(device *d, kv_stage *s) {
@@ -123,8 +123,8 @@ static status start(device *d, const op_kv_copy *a, course *c, const char *op) {
 
     if (!cuda_ok(d, cudaSetDevice(d->gpu), op)) return ST_DEVICE; /* of this thread */
     memcpy(s->pages_pinned, a->pages, pages * sizeof *s->pages_pinned);
-    cudaError_t e = cudaMemcpyAsync(s->pages_dev, s->pages_pinned, pages * sizeof *s->pages_dev,
-                                    cudaMemcpyHostToDevice, d->handoff);
+    cudaError_t e = cudaMemcpyAsync(s->pages_dev, s->pages_pinned, pages * sizeof *s->pages_dev, cudaMemcpyHostToDevice,
+                                    d->handoff);
     if (e == cudaSuccess) e = cudaMemsetAsync(s->sum_dev, 0, sizeof *s->sum_dev, d->handoff);
     return cuda_ok(d, e, op) ? ST_OK : ST_DEVICE;
 }

@@ -2,14 +2,15 @@
  *
  * Products: our own kernels give a row the same bits whatever the other rows are, and are the faster ones for few rows;
  * cuBLASLt is the faster one for many, and picks its algorithm by their number. So deterministic mode has only the
- * former. Attention: rows of prompts go through the prefill kernel and generated rows through the decode kernel, always,
- * so that a token that is computed again in a replay gets the bits that it had. */
+ * former. Attention: rows of prompts go through the prefill kernel and generated rows through the decode kernel,
+ * always, so that a token that is computed again in a replay gets the bits that it had. */
 #include "base/mem.h"
 #include "kernels/cuda/cuda.h"
 
 #include <stdlib.h>
 
-#define OWN_LINEAR_ROWS 64u /* up to here reading the weights is all that costs, which launch_linear does at full speed */
+#define OWN_LINEAR_ROWS                                                                                                \
+    64u /* up to here reading the weights is all that costs, which launch_linear does at full speed */
 
 /* --- attention's setup --- */
 
@@ -18,8 +19,9 @@ static status check_setup(const device *d, const attend_setup *s, errbuf *eb) {
     if (l->type != d->opt.act_type)
         return errf(eb, ST_UNSUPPORTED, "cuda: KV of type %s with activations of type %s: set kv_dtype to auto",
                     dtype_name(l->type), dtype_name(d->opt.act_type));
-    if (d->type != NUM_F32 && l->head_dim != 64 && l->head_dim != 128)
-        return errf(eb, ST_UNSUPPORTED, "cuda: heads of %u numbers: the 16-bit kernels want 64 or 128", l->head_dim);
+    if (d->type != NUM_F32 && l->head_dim != 32 && l->head_dim != 64 && l->head_dim != 128)
+        return errf(eb, ST_UNSUPPORTED, "cuda: heads of %u numbers: the 16-bit kernels want 32, 64 or 128",
+                    l->head_dim);
     return ST_OK;
 }
 
@@ -53,7 +55,7 @@ static size_t counter_bytes(const device *d) {
 
 static status make_partials(device *d, uint32_t max_context, errbuf *eb) {
     uint32_t rows = MIN(d->opt.max_rows, d->opt.max_seqs);
-    d->partial_items = plan_items_max(&d->plan, rows, (uint64_t)d->opt.page_count * KV_PAGE_TOKENS, max_context);
+    d->partial_items = decode_plan_items_max(&d->plan, rows, (uint64_t)d->opt.page_count * KV_PAGE_TOKENS, max_context);
     d->partials = cuda_take(d, partial_bytes(d));
     d->counters = cuda_take(d, counter_bytes(d));
     if (d->partials && d->counters) return ST_OK;
@@ -97,7 +99,7 @@ status cuda_attend_setup(device *d, const attend_setup *s, errbuf *eb) {
     d->attention = *s;
     d->attention.rope_factors = NULL;
     uint32_t max_context = d->opt.max_seq_pages * KV_PAGE_TOKENS;
-    d->plan = plan_make(d->opt.deterministic, max_context, d->sm_count, s->layout.kv_heads);
+    d->plan = decode_plan_make(d->opt.deterministic, max_context, d->sm_count, s->layout.kv_heads);
     st = make_rope(d, s, max_context, eb);
     if (st == ST_OK) st = make_partials(d, max_context, eb);
     if (st == ST_OK) st = make_events(d, eb);
@@ -207,7 +209,7 @@ status cuda_gate_up(device *d, const op_gate_up *a) {
 static cudaError_t decode_rows(device *d, const attend_args *args, const step_view *v) {
     if (v->recording) return launch_attend_decode(args, 0, UINT32_MAX, v->grid, true, d->stream);
     for (uint32_t begin = 0; begin < v->item_count;) {
-        uint32_t count = plan_range(v->items, begin, v->item_count, d->partial_items);
+        uint32_t count = decode_plan_range(v->items, begin, v->item_count, d->partial_items);
         cudaError_t e = launch_attend_decode(args, begin, count, count, v->fused, d->stream);
         if (e != cudaSuccess) return e;
         begin += count;

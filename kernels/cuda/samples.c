@@ -202,8 +202,8 @@ static status fill_logprobs(device *d, const op_sample *a) {
         int32_t wanted = wanted_logprobs(v->s, a->begin + i);
         if (wanted < 0) continue;
         sample_token token;
-        cudaError_t e = cudaMemcpyAsync(&token, v->tables.tokens + a->begin + i, sizeof token, cudaMemcpyDeviceToHost,
-                                        d->stream);
+        cudaError_t e =
+            cudaMemcpyAsync(&token, v->tables.tokens + a->begin + i, sizeof token, cudaMemcpyDeviceToHost, d->stream);
         if (!cuda_ok(d, e, "logprobs") || cuda_wait(d, d->stream, d->done, "logprobs") != ST_OK) return ST_DEVICE;
         *r = (sample_result){.token = {.id = token.id}};
         if (token.state == SAMPLE_OK)

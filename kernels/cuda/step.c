@@ -1,9 +1,9 @@
 /* step - what a step tells the kernels, and steps that are recorded and played back.
  *
  * All tables of a step lie in one block of device memory with one pinned twin on the host, so that a step costs one
- * copy (two when it is recorded). Where a table begins depends on how many rows, heads, tiles and items there is room for. A
- * step that is not recorded gets exactly what it needs; recorded ones get the room of their bucket, whatever they need,
- * so that the addresses in a recording stay right:
+ * copy (two when it is recorded). Where a table begins depends on how many rows, heads, tiles and items there is room
+ * for. A step that is not recorded gets exactly what it needs; recorded ones get the room of their bucket, whatever
+ * they need, so that the addresses in a recording stay right:
  *
  *   header | ids | pos | row_pages | head | samples | tiles | items ... | pages ...
  *
@@ -105,7 +105,7 @@ status step_new(device *d, errbuf *eb) {
     s->record_count = bucket_of(s->bucket_cap) + 1;
     s->records = xcalloc(s->record_count, sizeof *s->records);
     /* A row of a replay may belong to the same sequence as the row before it, so the pool's size bounds nothing. */
-    s->items_max = d->plan.deterministic ? o->max_rows * plan_row_items(max_context(d), d->plan.split_tokens)
+    s->items_max = d->plan.deterministic ? o->max_rows * decode_plan_row_items(max_context(d), d->plan.split_tokens)
                                          : o->max_rows + d->plan.fill;
     s->items_max = MAX(s->items_max, d->partial_items);
     /* Each sequence has at most one tile that is not full. */
@@ -188,10 +188,11 @@ static tally count_rows(const device *d, const op_step *s) {
     }
     PRE(t.prompt_rows + t.generated_rows == s->rows);
     if (t.generated_rows == 0) return t;
-    t.split = plan_split(&d->plan, t.generated_rows, t.keys);
+    t.split = decode_plan_split(&d->plan, t.keys);
     for (uint32_t i = 0; i < s->seq_count; i++) {
         const step_seq *q = &s->seqs[i];
-        for (uint32_t r = prompt_rows(q); r < q->row_count; r++) t.items += plan_row_items(q->pos + r + 1, t.split);
+        for (uint32_t r = prompt_rows(q); r < q->row_count; r++)
+            t.items += decode_plan_row_items(q->pos + r + 1, t.split);
     }
     return t;
 }
@@ -239,10 +240,9 @@ static void fill_work(step *st, const op_step *s, const places *p, const tally *
         const step_seq *q = &s->seqs[i];
         uint32_t prompt = prompt_rows(q);
         for (uint32_t r = 0; r < prompt; r += PREFILL_TILE_ROWS)
-            tiles[tile_count++] =
-                (prefill_tile){.row = q->row_begin + r, .count = MIN(prompt - r, PREFILL_TILE_ROWS)};
+            tiles[tile_count++] = (prefill_tile){.row = q->row_begin + r, .count = MIN(prompt - r, PREFILL_TILE_ROWS)};
         for (uint32_t r = prompt; r < q->row_count; r++)
-            item_count += plan_row(q->row_begin + r, q->pos + r + 1, t->split, items + item_count);
+            item_count += decode_plan_row(q->row_begin + r, q->pos + r + 1, t->split, items + item_count);
     }
     CHECK(tile_count == t->tiles);
     CHECK(item_count == t->items);

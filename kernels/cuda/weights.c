@@ -1,12 +1,12 @@
 /* weights - matrices from the model file into GPU memory, in the activations' type and in the kernels' order.
  *
- * Streaming: chunks of rows are converted by the host into one of two pinned buffers while the other one is copied, so a
- * file that is mapped is read once, front to back, and never held in host memory. Weights of blocks (Q4_0 ...) become
+ * Streaming: chunks of rows are converted by the host into one of two pinned buffers while the other one is copied, so
+ * a file that is mapped is read once, front to back, and never held in host memory. Weights of blocks (Q4_0 ...) become
  * plain numbers here. Vectors stay in f32, since norms are computed in it. Random tensors are made by the GPU itself.
  *
  *   WEIGHT_QKV       rows of q, then k, then v: one product makes all three
- *   WEIGHT_GATE_UP   groups of 8 rows of gate and of up alternate, so that the block that computes a row of one computes
- *                    its partner of the other and multiplies them at once */
+ *   WEIGHT_GATE_UP   groups of 8 rows of gate and of up alternate, so that the block that computes a row of one
+ * computes its partner of the other and multiplies them at once */
 #include "base/mem.h"
 #include "kernels/cuda/cuda.h"
 #include "kernels/half.h"
@@ -136,9 +136,9 @@ static status fill_random(device *d, const weight *w, const tensor *const *parts
     for (uint32_t row = 0; row < w->rows;) {
         origin o = origin_of(w->form, parts, row);
         uint32_t run = MIN(o.run, w->rows - row);
-        cudaError_t e = launch_random_fill(w->type, (char *)w->data + row * row_bytes, o.part->random_seed,
-                                           (uint64_t)o.row * w->cols, (uint64_t)run * w->cols, o.part->random_scale,
-                                           d->stream);
+        cudaError_t e =
+            launch_random_fill(w->type, (char *)w->data + row * row_bytes, o.part->random_seed,
+                               (uint64_t)o.row * w->cols, (uint64_t)run * w->cols, o.part->random_scale, d->stream);
         if (!cuda_ok(d, e, "random weights")) return ST_DEVICE;
         row += run;
     }
@@ -181,9 +181,10 @@ status cuda_weight_load(device *d, weight_form form, const tensor *const *parts,
         size_t bytes = w->bytes;
         cuda_weight_free(d, w);
         if (cuda_faulted(d)) return cuda_fault_text(d, eb);
-        return errf(eb, ST_NOMEM,
-                    "cuda: no GPU memory for a weight of %zu KiB: %.0f MiB of %.0f are taken, and memory_fraction is %g",
-                    bytes >> 10, (double)d->used / 0x1p20, (double)d->total / 0x1p20, d->opt.memory_fraction);
+        return errf(
+            eb, ST_NOMEM,
+            "cuda: no GPU memory for a weight of %zu KiB: %.0f MiB of %.0f are taken, and memory_fraction is %g",
+            bytes >> 10, (double)d->used / 0x1p20, (double)d->total / 0x1p20, d->opt.memory_fraction);
     }
     st = parts[0]->data ? load_rows(d, w, parts) : fill_random(d, w, parts);
     if (st != ST_OK) {
