@@ -27,6 +27,8 @@ void core_free(core *c) {
     for (uint32_t i = 0; i < c->member_count; i++) member_free(c->members[i]);
     free(c->members);
     numerics_done(&c->numerics);
+    free(c->lost_worker);
+    free(c->lost_why);
     free(c);
 }
 
@@ -231,6 +233,19 @@ uint32_t core_workers(const core *c, core_worker_info *out, uint32_t max, uint64
                                       .beat = m->beat};
     }
     return n;
+}
+
+const char *core_numeric(const core *c, const char *name) {
+    PRE(c && name);
+    return numerics_get(&c->numerics, name);
+}
+
+bool core_last_lost(const core *c, core_lost *out, uint64_t now_ns) {
+    PRE(c && out);
+    if (!c->lost_worker) return false;
+    *out = (core_lost){
+        .worker = c->lost_worker, .why = c->lost_why, .age_ns = now_ns > c->lost_ns ? now_ns - c->lost_ns : 0};
+    return true;
 }
 
 bool core_ready(const core *c) {

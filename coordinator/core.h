@@ -112,6 +112,15 @@ typedef struct core_worker_info {
     uint64_t silence_ns;
     ctl_heartbeat beat; /* the last one */
 } core_worker_info;
+/* One part of the numerics that all members share (protocol.md, rule 24), such as "isa"; NULL before the first JOIN.
+ * With mixed_numerics: the first member's. Borrowed until the next event. */
+const char *core_numeric(const core *c, const char *name);
+/* The worker that was lost last: its connection ended, it was silent, or it said why it leaves. */
+typedef struct core_lost {
+    const char *worker, *why; /* borrowed until the next event */
+    uint64_t age_ns;
+} core_lost;
+bool core_last_lost(const core *c, core_lost *out, uint64_t now_ns); /* false: none was lost */
 uint32_t core_workers(const core *c, core_worker_info *out, uint32_t max, uint64_t now_ns);
 bool core_ready(const core *c); /* one READY route, and as many workers as wanted have joined at least once */
 
@@ -126,6 +135,7 @@ typedef struct core_counters {
     uint64_t handoff_ns_sum; /* WAIT_KV (or last prefill token) to VERIFIED */
     uint32_t handoffs_pending;
     uint64_t pages_pinned; /* P pages of finished prompts that wait for VERIFIED */
+    uint64_t workers_lost; /* without having been told to leave */
 } core_counters;
 void core_counters_of(const core *c, core_counters *out);
 bool core_request_times(const core *c, uint64_t req, uint64_t now_ns, core_times *out);

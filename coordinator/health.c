@@ -35,6 +35,19 @@ static void add_worker(buf *out, const core_worker_info *w) {
              b->sends_pending, w->assigned, w->page_count, b->pages_used, w->free_pages, w->pages_promised);
 }
 
+static void add_lost(buf *out, const core *c, uint64_t now_ns) {
+    core_lost lost;
+    if (!core_last_lost(c, &lost, now_ns)) {
+        buf_adds(out, "null");
+        return;
+    }
+    buf_adds(out, "{");
+    add_name(out, "worker", lost.worker);
+    buf_adds(out, ",");
+    add_name(out, "why", lost.why);
+    buf_addf(out, ",\"age_ms\":%.1f}", (double)lost.age_ns / 1e6);
+}
+
 uint32_t health_page(buf *out, const core *c, const health_facts *f, bool stopping, uint64_t now_ns) {
     PRE(out && c && f);
     core_worker_info workers[WORKERS_SHOWN_MAX];
@@ -59,7 +72,9 @@ uint32_t health_page(buf *out, const core *c, const health_facts *f, bool stoppi
         if (i) buf_adds(out, ",");
         add_worker(out, &workers[i]);
     }
-    buf_adds(out, "]}\n");
+    buf_addf(out, "],\"workers_lost\":%" PRIu64 ",\"last_lost\":", n.workers_lost);
+    add_lost(out, c, now_ns);
+    buf_adds(out, "}\n");
     return route && !stopping ? 200 : 503;
 }
 
@@ -78,14 +93,36 @@ void health_models(buf *out, const health_facts *f) {
     buf_adds(out, "]}\n");
 }
 
-void health_version(buf *out, const health_facts *f) {
-    PRE(out && f);
+/* The promise, as the workers' backends keep it. */
+static const char *promise(const health_facts *f, bool joined, bool deterministic) {
+    if (f->mixed_numerics) return "workers with unlike numerics are admitted: the same request may give other bytes";
+    if (!joined) return "no worker has joined yet";
+    if (!deterministic)
+        return "results may depend on the batch and on how a prompt was cut: set model.deterministic for the same "
+               "bytes";
+    return "the same request and seed give the same bytes on any route, batch, and after a worker's death";
+}
+
+static void add_numeric(buf *out, const core *c, const char *key, const char *name) {
+    const char *value = core_numeric(c, name);
+    if (value)
+        add_name(out, key, value);
+    else
+        buf_addf(out, "\"%s\":null", key);
+    buf_adds(out, ",");
+}
+
+void health_version(buf *out, const core *c, const health_facts *f) {
+    PRE(out && c && f);
+    const char *backend = core_numeric(c, "backend"), *told = core_numeric(c, "deterministic");
+    bool deterministic = told && strcmp(told, "true") == 0 && !f->mixed_numerics;
     buf_adds(out, "{\"version\":\"" BATON_VERSION "\",");
-    add_name(out, "backend", f->backend);
-    buf_addf(out, ",\"deterministic\":%s,", f->mixed_numerics ? "false" : "true");
-    add_name(out, "numerics",
-             f->mixed_numerics
-                 ? "workers with unlike numerics are admitted: the same request may give other bytes"
-                 : "the same request and seed give the same bytes on any route, batch, and after a worker's death");
+    add_name(out, "backend", backend ? backend : f->backend);
+    buf_adds(out, ",");
+    add_numeric(out, c, "path", "isa");
+    add_numeric(out, c, "kv_dtype", "kv_dtype");
+    add_numeric(out, c, "weights", "weights");
+    buf_addf(out, "\"deterministic\":%s,", !told ? "null" : deterministic ? "true" : "false");
+    add_name(out, "numerics", promise(f, told, deterministic));
     buf_adds(out, "}\n");
 }

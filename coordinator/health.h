@@ -9,7 +9,7 @@
 typedef struct health_facts {
     const char *model;      /* served name */
     const char *model_root; /* path of the file */
-    const char *backend;    /* cpu | ref */
+    const char *backend;    /* cpu | ref | cuda: the config's, shown until a worker has joined */
     uint32_t max_context;
     bool mixed_numerics; /* withdraws the promise of same bytes */
     int64_t started;     /* seconds since 1970 */
@@ -21,6 +21,7 @@ typedef struct health_facts {
 uint32_t health_page(buf *out, const core *c, const health_facts *f, bool stopping, uint64_t now_ns);
 void health_models(buf *out, const health_facts *f); /* the list with the one model that is served */
 void health_model(buf *out, const health_facts *f);  /* that model's object alone */
-void health_version(buf *out, const health_facts *f);
+/* What the joined workers compute with, by their numerics; null where none has joined. */
+void health_version(buf *out, const core *c, const health_facts *f);
 
 #endif

@@ -57,7 +57,7 @@ static void page_model(http *h, struct evhttp_request *req, const char *path) {
 
 static void page_version(http *h, struct evhttp_request *req, const char *path) {
     buf body = {0};
-    health_version(&body, &h->opt.facts);
+    health_version(&body, h->opt.core, &h->opt.facts);
     reply_page(h, req, path, 200, "application/json", &body);
 }
 

@@ -318,6 +318,13 @@ static void on_drained(core *c, member *m) {
     outbox_send(c, m, &msg);
 }
 
+/* Its requests are taken over as after a death; EXIT lets the process end. */
+static void on_leaving(core *c, member *m, const ctl_msg *msg) {
+    ctl_msg answer = {.kind = CTL_EXIT};
+    outbox_send(c, m, &answer);
+    member_lose(m, msg->failed.why && msg->failed.why[0] ? msg->failed.why : "it left and did not say why");
+}
+
 static void count_ready(core *c) {
     uint32_t ready[ROLE_COUNT] = {0};
     for (uint32_t i = 0; i < c->member_count; i++)
@@ -365,6 +372,9 @@ void inbox_message(core *c, uint64_t conn, const ctl_msg *msg, uint64_t now_ns) 
         break;
     case CTL_DRAINED:
         on_drained(c, m);
+        break;
+    case CTL_LEAVING:
+        on_leaving(c, m, msg);
         break;
     case CTL_TOKENS:
         for (uint32_t i = 0; i < msg->tokens.count && !m->lost; i++) on_token(c, m, &msg->tokens.tokens[i], now_ns);

@@ -270,10 +270,11 @@ static const char *joined_value(const ctl_join *join, const char *name) {
     return NULL;
 }
 
-static bool numerics_has(const numerics *n, const char *name) {
+const char *numerics_get(const numerics *n, const char *name) {
+    PRE(n && name);
     for (uint32_t i = 0; i < n->count; i++)
-        if (strcmp(n->names[i], name) == 0) return true;
-    return false;
+        if (strcmp(n->names[i], name) == 0) return n->values[i];
+    return NULL;
 }
 
 const char *numerics_differ(const numerics *n, const ctl_join *join, errbuf *why) {
@@ -287,7 +288,7 @@ const char *numerics_differ(const numerics *n, const ctl_join *join, errbuf *why
         return n->names[i];
     }
     for (uint32_t i = 0; i < join->numeric_count; i++) {
-        if (numerics_has(n, join->numerics[i].name)) continue;
+        if (numerics_get(n, join->numerics[i].name)) continue;
         errf(why, ST_INVALID, "%s is %s here and absent on %s: start the same version", join->numerics[i].name,
              join->numerics[i].value, n->from);
         return join->numerics[i].name;

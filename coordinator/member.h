@@ -90,6 +90,7 @@ typedef struct numerics {
 } numerics;
 void numerics_set(numerics *n, const ctl_join *join, const char *from);
 void numerics_done(numerics *n);
+const char *numerics_get(const numerics *n, const char *name); /* NULL when there is none. Borrowed from n */
 /* The first field that differs; NULL when all agree or nothing is set. Borrowed from n or join. why gets the text. */
 const char *numerics_differ(const numerics *n, const ctl_join *join, errbuf *why);
 

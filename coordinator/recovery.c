@@ -9,6 +9,8 @@
 #include "base/log.h"
 #include "base/mem.h"
 
+#include <stdlib.h>
+
 static void abort_handoff(request *r, uint64_t now_ns) {
     if (!sm_ended(&r->handoff)) sm_move(&r->handoff, HANDOFF_ABORTED, now_ns);
     r->reserved = r->dest_sent = false;
@@ -114,11 +116,22 @@ static void orphan(core *c, request *r, member *m, uint64_t now_ns) {
     }
 }
 
+static void note_lost(core *c, const member *m, uint64_t now_ns) {
+    c->n.workers_lost++;
+    free(c->lost_worker);
+    free(c->lost_why);
+    c->lost_worker = xstrdup(m->name);
+    c->lost_why = xstrdup(m->lost);
+    c->lost_ns = now_ns;
+}
+
 static void member_gone(core *c, member *m, uint64_t now_ns) {
-    if (m->exiting)
+    if (m->exiting) {
         log_info("core.member", "worker left", "worker=%s", m->name);
-    else
+    } else {
         log_warn("core.member", "worker is gone", "worker=%s why=\"%s\" holds=%u", m->name, m->lost, m->hold_count);
+        note_lost(c, m, now_ns);
+    }
     sm_move(&m->sm, MEMBER_GONE, now_ns);
     if (m->conn) c->sink.hang_up(c->sink.ctx, m->conn);
     m->conn = 0;

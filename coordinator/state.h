@@ -28,6 +28,8 @@ struct core {
     uint32_t role_peak[ROLE_COUNT]; /* most workers of a role that were READY at once */
     uint64_t wake_ns;               /* when the last turn asked to be called again; later means that the loop slept */
     uint64_t turns;
+    char *lost_worker, *lost_why; /* of the worker that was lost last, at lost_ns; NULL = none; owned */
+    uint64_t lost_ns;
     core_counters n; /* the running totals; gauges are filled in by core_counters_of */
 };
 

@@ -14,7 +14,7 @@
 #include <string.h>
 
 static_assert((int)CTL_EXIT == (int)BATON__KIND__EXIT, "ctl_kind and Kind number alike");
-static_assert((int)CTL_DRAINED == (int)BATON__KIND__DRAINED, "ctl_kind and Kind number alike");
+static_assert((int)CTL_LEAVING == (int)BATON__KIND__LEAVING, "ctl_kind and Kind number alike");
 static_assert((int)ROLE_COLOCATED == (int)BATON__ROLE__ROLE_COLOCATED, "worker_role and Role number alike");
 static_assert((int)FINISH_LENGTH == (int)BATON__FINISH__FINISH_LENGTH, "finish and Finish number alike");
 
@@ -26,9 +26,9 @@ const char *worker_role_name(worker_role role) {
 
 const char *ctl_kind_name(ctl_kind kind) {
     static const char *const names[CTL_KIND_COUNT] = {
-        "NONE",      "JOIN",   "HEARTBEAT", "NO_ROOM", "RESERVED", "TOKENS",  "VERIFIED", "HANDOFF_FAILED",
-        "PREEMPTED", "FAILED", "CLOSED",    "DRAINED", "WELCOME",  "REFUSED", "ACK",      "PREFILL",
-        "RESERVE",   "DEST",   "RELEASE",   "CANCEL",  "DROP",     "DRAIN",   "EXIT",
+        "NONE",      "JOIN",    "HEARTBEAT", "NO_ROOM", "RESERVED", "TOKENS",  "VERIFIED", "HANDOFF_FAILED",
+        "PREEMPTED", "FAILED",  "CLOSED",    "DRAINED", "LEAVING",  "WELCOME", "REFUSED",  "ACK",
+        "PREFILL",   "RESERVE", "DEST",      "RELEASE", "CANCEL",   "DROP",    "DRAIN",    "EXIT",
     };
     PRE(kind < CTL_KIND_COUNT);
     return names[kind];
@@ -264,6 +264,7 @@ void ctl_pack(const ctl_msg *m, buf *out) {
     case CTL_NO_ROOM:
     case CTL_HANDOFF_FAILED:
     case CTL_FAILED:
+    case CTL_LEAVING:
         pack_failed(&m->failed, &pb, out);
         break;
     case CTL_RESERVED:

@@ -27,6 +27,7 @@ typedef enum ctl_kind {
     CTL_FAILED,  /* this request cannot be computed, wherever it runs; it ends with 500 */
     CTL_CLOSED,  /* answer to CANCEL, DROP, RELEASE: nothing of {req, attempt} is held here any more. Idempotent */
     CTL_DRAINED, /* answer to DRAIN: nothing is running here */
+    CTL_LEAVING, /* this worker cannot go on (failed.why); answered with EXIT */
     /* coordinator > worker */
     CTL_WELCOME,
     CTL_REFUSED,
@@ -158,7 +159,7 @@ typedef struct ctl_msg {
         ctl_reserved reserved;
         ctl_dest dest;
         ctl_tokens tokens;
-        ctl_failed failed; /* HANDOFF_FAILED, FAILED and NO_ROOM (why) */
+        ctl_failed failed; /* HANDOFF_FAILED, FAILED, NO_ROOM and LEAVING (why) */
         ctl_verified verified;
     };
     void *owned; /* ctl_unpack's memory */

@@ -70,6 +70,7 @@ static void fail(xfer *x, incoming *in, uint32_t segment, const char *why) {
     sm_move(&in->sm, HANDOFF_ABORTED, x->turn_ns);
     xfer_event e = {.kind = X_FAILED, .id = in->id, .bytes = in->bytes, .segments = in->segments, .segment = segment};
     e.first_ns = in->first_ns;
+    e.device = x->device_failed;
     snprintf(e.why, sizeof e.why, "%s", why);
     let_go(in);
     xfer_count(&x->failures, 1);
@@ -155,7 +156,10 @@ static status take_segment(xfer *x, incoming *in, pair *p, chan_msg *m, errbuf *
     copy.seed =
         kv_segment_seed(&f->id, f->segment, f->token_begin, f->token_count, f->layer_begin, f->layer_end, f->ids_hash);
     copy.checksum = &checksum;
-    if (x->opt.kv.ops->kv_scatter(x->opt.kv.dev, &copy)) return errf(eb, ST_DEVICE, "device error while scattering");
+    if (x->opt.kv.ops->kv_scatter(x->opt.kv.dev, &copy)) {
+        xfer_device_failed(x, eb);
+        return ST_DEVICE;
+    }
     if (checksum != f->checksum && x->opt.checksums) {
         xfer_count(&x->crc_errors, 1);
         return errf(eb, ST_CORRUPT, "segment %u: checksum mismatch", f->segment);

@@ -63,6 +63,7 @@ static void fail(xfer *x, outgoing *o, const char *why) {
     xfer_count(&x->failures, 1);
     xfer_event e = {.kind = X_FAILED, .id = o->id, .bytes = o->bytes, .segments = o->segment, .segment = o->segment};
     e.first_ns = o->first_ns;
+    e.device = x->device_failed;
     snprintf(e.why, sizeof e.why, "%s", why);
     log_debug("kv.xfer", "send failed", "req=%" PRIu64 " attempt=%u segment=%u why=\"%s\"", o->req, o->id.attempt,
               o->segment, e.why);
@@ -301,8 +302,10 @@ static void pump_one(xfer *x, outgoing *o) {
     }
     if (!st && o->sealed && all_sent(o, x->opt.kv.layout.layers)) st = send_seal_frame(x, o);
     if (st == ST_DEVICE) {
+        errbuf eb = {0};
+        xfer_device_failed(x, &eb);
         abort_at_peer(x, o, "the sender's device failed");
-        if (active(o)) fail(x, o, "device error while gathering");
+        if (active(o)) fail(x, o, eb.text);
         xfer_end_pair(x, p, "device error"); /* the slot that was taken will never be credited */
     } else if (st) {
         xfer_end_pair(x, p, "the receiver does not read");

@@ -66,6 +66,12 @@ void xfer_emit(xfer *x, const xfer_event *e) {
     x->late_tail = &n->next;
 }
 
+void xfer_device_failed(xfer *x, errbuf *eb) {
+    x->device_failed = true;
+    x->opt.kv.ops->device_error(x->opt.kv.dev, eb);
+    err_prefix(eb, ST_DEVICE, "copying KV");
+}
+
 /* ---- pairs ---- */
 
 void xfer_add_pair(xfer *x, pair *p) {

@@ -52,11 +52,12 @@ typedef struct xfer_event {
     kv_identity id;
     uint64_t bytes;
     uint32_t segments;
-    uint32_t segment;           /* X_FAILED */
-    token_out first;            /* X_VERIFIED */
-    bool finished;              /* X_VERIFIED */
+    uint32_t segment; /* X_FAILED */
+    bool device;      /* X_FAILED: by then this side's device had failed; nothing can be computed here any more */
+    token_out first;  /* X_VERIFIED */
+    bool finished;    /* X_VERIFIED */
     uint64_t first_ns, last_ns; /* local clock: first segment sent/received, SEAL sent/verified */
-    char why[96];
+    char why[160];
 } xfer_event;
 
 typedef struct xfer xfer;

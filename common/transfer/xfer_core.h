@@ -56,6 +56,7 @@ struct xfer {
     outgoing *outgoing; /* oldest first */
     incoming *incoming;
     event_node *late_events, **late_tail; /* found no room in `events` */
+    bool device_failed;
     bool stopping;
 };
 
@@ -70,6 +71,9 @@ void xfer_drain_commands(xfer *x);
 static inline void xfer_count(_Atomic uint64_t *counter, uint64_t by) {
     atomic_fetch_add_explicit(counter, by, memory_order_relaxed);
 }
+
+/* After a copy that answered ST_DEVICE: notes it, and gives the device's own text. */
+void xfer_device_failed(xfer *x, errbuf *eb);
 
 /* send.c: the sender */
 void send_offer(xfer *x, const xfer_cmd *c, uint64_t stamp);

@@ -13,6 +13,7 @@ typedef enum agent_state { AGENT_DISCONNECTED, AGENT_JOINING, AGENT_MEMBER } age
  * stopped and continued worker first reads what came meanwhile. agent_turn asks to be called more often than that. */
 #define AWAKE_GAP_MAX_NS (500 * NS_PER_MS)
 #define TURN_MAX_NS      (250 * NS_PER_MS)
+#define LEAVE_WAIT_NS    NS_PER_S /* for EXIT, the sign that LEAVING arrived */
 
 struct agent {
     agent_options opt;
@@ -29,6 +30,8 @@ struct agent {
     uint64_t beat_ns;   /* last HEARTBEAT sent */
     bool beat_due;      /* none was sent in this session yet */
     bool draining, drained_told;
+    bool leaving; /* LEAVING was sent at leaving_ns; no step is begun any more */
+    uint64_t leaving_ns;
     bool quitting;
     uint64_t stale;
 };
@@ -115,6 +118,7 @@ void agent_lost(agent *a, uint64_t now_ns) {
     PRE(a);
     awake(a, now_ns);
     leave_session(a, now_ns);
+    if (a->leaving) quit(a, "the session ended while leaving", true);
     if (!a->quitting) a->sink.reconnect(a->sink.ctx);
 }
 
@@ -189,6 +193,20 @@ void agent_xfer(agent *a, const xfer_event *e, uint64_t now_ns) {
     a->opt.role->xfer(a->core, e, now_ns);
 }
 
+void agent_leave(agent *a, const char *why, uint64_t now_ns) {
+    PRE(a && why);
+    awake(a, now_ns);
+    if (a->leaving || a->quitting) return;
+    a->leaving = true;
+    a->leaving_ns = a->awake_ns;
+    if (a->state != AGENT_MEMBER) { /* nobody to tell */
+        quit(a, why, true);
+        return;
+    }
+    ctl_msg m = {.kind = CTL_LEAVING, .failed = {.why = why}};
+    send_message(a, &m);
+}
+
 static void send_heartbeat(agent *a, const agent_progress *p) {
     wcore_stats st = agent_stats(a);
     ctl_msg m = {.kind = CTL_HEARTBEAT,
@@ -241,6 +259,11 @@ uint64_t agent_turn(agent *a, const agent_progress *p, uint64_t now_ns) {
     if (a->state != AGENT_MEMBER) {
         turn_alone(a);
         return a->quitting ? UINT64_MAX : next_turn(a, now_ns);
+    }
+    if (a->leaving) {
+        uint64_t waited_ns = a->awake_ns - a->leaving_ns;
+        if (waited_ns >= LEAVE_WAIT_NS) quit(a, "the coordinator did not answer LEAVING", true);
+        return a->quitting ? UINT64_MAX : now_ns + MIN(TURN_MAX_NS, LEAVE_WAIT_NS - waited_ns);
     }
     uint64_t silence = a->awake_ns - a->heard_ns;
     if (silence >= a->lease_ns) {

@@ -38,6 +38,7 @@ typedef struct runtime {
     uint64_t connect_ns;
     uint64_t alone_ns; /* since when no session; 0 = member */
     uint64_t warned_ns;
+    status failed; /* this worker's device failed, why in end_text: it leaves */
     bool ended;
     status end; /* why the loop ended */
     errbuf end_text;
@@ -46,9 +47,18 @@ typedef struct runtime {
 static void end(runtime *r, status st, const char *why) {
     if (r->ended) return;
     r->ended = true;
-    r->end = st;
-    if (st) errf(&r->end_text, st, "%s", why);
+    r->end = r->failed ? r->failed : st;
+    if (st && !r->failed) errf(&r->end_text, st, "%s", why);
     loop_stop(r->l);
+}
+
+/* The coordinator is told why before this process ends (agent_leave; quit follows). */
+static void fail(runtime *r, status st, const char *why) {
+    if (r->failed || r->ended) return;
+    log_error("worker", "this worker cannot go on and leaves", "status=%s why=\"%s\"", status_name(st), why);
+    r->failed = st;
+    errf(&r->end_text, st, "%s", why);
+    agent_leave(r->a, why, clock_now_ns());
 }
 
 /* ---- what the agent asks for ---- */
@@ -125,14 +135,16 @@ static void on_stepped(void *ctx) {
         agent_stepped(r->a, results, count, clock_now_ns());
         return;
     }
-    log_error("worker", "a step failed; this worker leaves", "status=%s why=\"%s\"", status_name(st), eb.text);
-    end(r, st, eb.text);
+    fail(r, st, eb.text);
 }
 
 static void on_xfer(void *ctx) {
     runtime *r = ctx;
     xfer_event e;
-    while (xfer_next(r->x, &e) == ST_OK) agent_xfer(r->a, &e, clock_now_ns());
+    while (xfer_next(r->x, &e) == ST_OK) {
+        agent_xfer(r->a, &e, clock_now_ns());
+        if (e.kind == X_FAILED && e.device) fail(r, ST_DEVICE, e.why);
+    }
 }
 
 static void on_signal(void *ctx, int signo) {

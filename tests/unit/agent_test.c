@@ -319,6 +319,54 @@ static void drain_is_answered_when_nothing_is_held_any_more(void **state) {
     end(w);
 }
 
+static void a_worker_that_cannot_go_on_says_why_and_quits_when_told_exit(void **state) {
+    (void)state;
+    world *w = start();
+    welcome(w, 33);
+    w->sent_read = w->sent_count;
+    agent_leave(w->a, "attend: illegal address", w->now_ns);
+    agent_leave(w->a, "again", w->now_ns);
+    const ctl_msg *m = expect(w, CTL_LEAVING);
+    assert_string_equal(m->failed.why, "attend: illegal address");
+    assert_int_equal(m->incarnation, 33);
+    prefill(w, 9, 33);
+    pass(w, 500 * MS);
+    expect_quiet(w);
+    assert_null(w->job); /* nothing is begun any more */
+    assert_int_equal(w->quits, 0);
+    tell(w, (ctl_msg){.kind = CTL_EXIT, .epoch = 9, .incarnation = 33});
+    assert_int_equal(w->quits, 1);
+    assert_true(w->quit_orderly);
+    end(w);
+}
+
+static void leaving_ends_after_a_second_without_an_answer(void **state) {
+    (void)state;
+    world *w = start();
+    welcome(w, 33);
+    agent_leave(w->a, "gone", w->now_ns);
+    pass(w, 999 * MS);
+    assert_int_equal(w->quits, 0);
+    pass(w, 1 * MS);
+    assert_int_equal(w->quits, 1);
+    end(w);
+}
+
+static void leaving_ends_at_once_without_a_session(void **state) {
+    (void)state;
+    world *w = start();
+    agent_leave(w->a, "gone", w->now_ns); /* not welcomed yet */
+    assert_int_equal(w->quits, 1);
+    end(w);
+    w = start();
+    welcome(w, 33);
+    agent_leave(w->a, "gone", w->now_ns);
+    agent_lost(w->a, w->now_ns);
+    assert_int_equal(w->quits, 1);
+    assert_int_equal(w->reconnects, 0);
+    end(w);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_connection_is_greeted_with_join_and_unanswered_ones_are_repeated),
@@ -332,6 +380,9 @@ int main(void) {
         cmocka_unit_test(exit_is_an_orderly_quit_and_is_told_once),
         cmocka_unit_test(messages_of_another_session_are_counted_and_ignored),
         cmocka_unit_test(drain_is_answered_when_nothing_is_held_any_more),
+        cmocka_unit_test(a_worker_that_cannot_go_on_says_why_and_quits_when_told_exit),
+        cmocka_unit_test(leaving_ends_after_a_second_without_an_answer),
+        cmocka_unit_test(leaving_ends_at_once_without_a_session),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -87,6 +87,59 @@ static void unlike_numerics_are_refused_naming_the_field(void **state) {
     world_free(w);
 }
 
+static void the_numerics_of_the_members_can_be_asked_for(void **state) {
+    (void)state;
+    world *w = world_new(options());
+    assert_null(core_numeric(w->core, "kv_dtype"));
+    join(w, P, join_of(ROLE_PREFILL, "prefill-0", 10));
+    assert_string_equal(core_numeric(w->core, "kv_dtype"), "f16");
+    assert_null(core_numeric(w->core, "isa"));
+    world_free(w);
+}
+
+/* ---- leaving ---- */
+
+static void a_worker_that_leaves_is_told_exit_and_its_reason_is_kept(void **state) {
+    (void)state;
+    world *w = cluster(options(), true);
+    core_lost lost;
+    core_counters k;
+    assert_false(core_last_lost(w->core, &lost, w->now_ns));
+    uint64_t req = submit(w, 20, 4);
+    turn(w);
+    expect(w, P, CTL_PREFILL);
+    uint64_t d = w->sent[w->read].conn, other = d == D ? D2 : D;
+    expect(w, d, CTL_RESERVE);
+    say(w, d, (ctl_msg){.kind = CTL_LEAVING, .failed = {.why = "step of 4 rows: attend: illegal address"}});
+    expect(w, d, CTL_EXIT);
+    expect_nothing(w);
+    turn(w);
+    assert_int_equal(w->hung_up, d);
+    assert_int_equal(expect(w, other, CTL_RESERVE)->req, req); /* as after a death */
+    assert_true(core_last_lost(w->core, &lost, w->now_ns + 5));
+    assert_string_equal(lost.worker, d == D ? "decode-0" : "decode-1");
+    assert_string_equal(lost.why, "step of 4 rows: attend: illegal address");
+    assert_int_equal(lost.age_ns, 5);
+    core_counters_of(w->core, &k);
+    assert_int_equal(k.workers_lost, 1);
+    join(w, d, join_of(ROLE_DECODE, lost.worker, 77)); /* started again */
+    core_worker_info info[4];
+    assert_int_equal(core_workers(w->core, info, 4, w->now_ns), 3);
+    world_free(w);
+}
+
+static void a_worker_that_was_told_to_leave_is_not_lost(void **state) {
+    (void)state;
+    world *w = cluster(options(), true);
+    core_exit_all(w->core, w->now_ns);
+    for (uint64_t conn = P; conn <= D2; conn++) expect(w, conn, CTL_EXIT);
+    core_conn_lost(w->core, D, "closed", w->now_ns);
+    turn(w);
+    core_lost lost;
+    assert_false(core_last_lost(w->core, &lost, w->now_ns));
+    world_free(w);
+}
+
 /* ---- admission ---- */
 
 static void what_can_never_fit_is_400_and_names_the_numbers(void **state) {
@@ -282,6 +335,9 @@ int main(void) {
         cmocka_unit_test(a_retried_join_gets_the_same_incarnation_and_another_name_is_made_unique),
         cmocka_unit_test(a_join_on_a_connection_in_use_ends_the_session_that_was_there),
         cmocka_unit_test(unlike_numerics_are_refused_naming_the_field),
+        cmocka_unit_test(the_numerics_of_the_members_can_be_asked_for),
+        cmocka_unit_test(a_worker_that_leaves_is_told_exit_and_its_reason_is_kept),
+        cmocka_unit_test(a_worker_that_was_told_to_leave_is_not_lost),
         cmocka_unit_test(what_can_never_fit_is_400_and_names_the_numbers),
         cmocka_unit_test(absent_max_tokens_are_clipped_to_the_pool),
         cmocka_unit_test(a_full_queue_is_429_and_a_role_nobody_wants_is_503),

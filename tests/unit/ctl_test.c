@@ -91,6 +91,7 @@ static ctl_msg sample(ctl_kind kind) {
     case CTL_NO_ROOM:
     case CTL_HANDOFF_FAILED:
     case CTL_FAILED:
+    case CTL_LEAVING:
         m.failed = (ctl_failed){.segment = 4, .why = "checksum"};
         break;
     case CTL_RESERVED:
@@ -194,6 +195,7 @@ static void assert_equal(const ctl_msg *a, const ctl_msg *b) {
     case CTL_NO_ROOM:
     case CTL_HANDOFF_FAILED:
     case CTL_FAILED:
+    case CTL_LEAVING:
         assert_int_equal(a->failed.segment, b->failed.segment);
         assert_string_equal(a->failed.why, b->failed.why);
         break;
@@ -347,7 +349,7 @@ static void a_kind_without_its_body_is_refused(void **state) {
         assert_int_equal(unpack_raw(&pb, &eb), bare ? ST_OK : ST_CORRUPT);
         buf_done(&wire);
     }
-    assert_non_null(strstr(eb.text, "kind: 25 is unknown"));
+    assert_non_null(strstr(eb.text, "kind: 26 is unknown"));
 
     Baton__Failed failed = BATON__FAILED__INIT;
     pb.kind = BATON__KIND__EXIT;

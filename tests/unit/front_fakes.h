@@ -106,6 +106,8 @@ struct core {
     const char *refuse_why;
     uint32_t refuse_after; /* so many are taken first */
     bool ready;
+    const char *const *numerics; /* of the workers: name, value, ..., NULL; NULL = none has joined */
+    const char *lost;            /* why the last lost worker was lost; NULL = none was */
 };
 
 static const sm_state fake_req_states[] = {
@@ -185,6 +187,20 @@ uint32_t core_workers(const core *c, core_worker_info *out, uint32_t max, uint64
                                 .page_count = 20,
                                 .beat.pages_used = 5};
     return 2;
+}
+
+/* numerics: pairs of name and value, NULL at the end, or none at all. */
+const char *core_numeric(const core *c, const char *name) {
+    for (const char *const *n = c->numerics; n && *n; n += 2)
+        if (strcmp(n[0], name) == 0) return n[1];
+    return NULL;
+}
+
+bool core_last_lost(const core *c, core_lost *out, uint64_t now_ns) {
+    (void)now_ns;
+    if (!c->lost) return false;
+    *out = (core_lost){.worker = "decode-1", .why = c->lost, .age_ns = 1500000};
+    return true;
 }
 
 bool core_ready(const core *c) {

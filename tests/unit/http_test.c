@@ -450,15 +450,19 @@ static void pages_tell_how_the_service_is(void **state) {
     world *w = *state;
     dial(w, 0, 0);
     get(w, 0, "GET", "/health");
-    PUMP_UNTIL(w, has(w, 0, "]}\n"));
+    PUMP_UNTIL(w, has(w, 0, "\"workers_lost\":0,\"last_lost\":null}\n"));
     assert_true(has(w, 0, "HTTP/1.1 200 OK"));
     assert_true(
         has(w, 0, "{\"name\":\"decode-0\",\"host\":\"here\",\"role\":\"decode\",\"state\":\"ready\",\"step\":0,"));
     w->core.ready = false;
+    w->core.lost = "attend: an \"illegal\" address";
     buf_reset(&w->in[0]);
     get(w, 0, "GET", "/health");
-    PUMP_UNTIL(w, has(w, 0, "]}\n"));
+    PUMP_UNTIL(w, has(w, 0, "}}\n"));
     assert_true(has(w, 0, "HTTP/1.1 503 "));
+    assert_true(has(w, 0,
+                    "\"last_lost\":{\"worker\":\"decode-1\",\"why\":\"attend: an \\\"illegal\\\" address\","
+                    "\"age_ms\":1.5}}\n"));
     buf_reset(&w->in[0]);
     get(w, 0, "GET", "/v1/models");
     PUMP_UNTIL(w, has(w, 0, "]}\n"));
@@ -470,7 +474,33 @@ static void pages_tell_how_the_service_is(void **state) {
     assert_true(has(w, 0, "baton_kv_pages_used{role=\"decode\",worker=\"decode-0\"} 5\n"));
     assert_true(has(w, 0, "baton_requests{state=\"decode\"} 2\n"));
     assert_true(has(w, 0, "baton_handoffs_verified_total 7\n"));
+    assert_true(has(w, 0, "baton_workers_lost_total 0\n"));
     assert_true(has(w, 0, "vllm:kv_cache_usage_perc{model_name=\"tiny\",engine=\"0\"} 0.25\n"));
+}
+
+static void ask_version(world *w, const char *want) {
+    buf_reset(&w->in[0]);
+    get(w, 0, "GET", "/version");
+    PUMP_UNTIL(w, has(w, 0, "\"}\n"));
+    assert_true(has(w, 0, want));
+}
+
+static void the_version_page_tells_what_the_workers_compute_with(void **state) {
+    world *w = *state;
+    static const char *const exact[] = {"weights",  "00ff", "backend",       "cuda", "isa", "cuda/sm_90/bf16",
+                                        "kv_dtype", "bf16", "deterministic", "true", NULL};
+    static const char *const fast[] = {"backend", "cuda", "deterministic", "false", NULL};
+    dial(w, 0, 0);
+    ask_version(w, "\"backend\":\"cpu\",\"path\":null,\"kv_dtype\":null,\"weights\":null,\"deterministic\":null,"
+                   "\"numerics\":\"no worker has joined yet\"}\n");
+    w->core.numerics = exact;
+    ask_version(w, "\"backend\":\"cuda\",\"path\":\"cuda/sm_90/bf16\",\"kv_dtype\":\"bf16\",\"weights\":\"00ff\","
+                   "\"deterministic\":true,\"numerics\":\"the same request and seed give the same bytes on any route, "
+                   "batch, and after a worker's death\"}\n");
+    w->core.numerics = fast;
+    ask_version(w,
+                "\"deterministic\":false,\"numerics\":\"results may depend on the batch and on how a prompt was cut: "
+                "set model.deterministic for the same bytes\"}\n");
 }
 
 static void texts_and_ids_are_translated(void **state) {
@@ -546,6 +576,7 @@ int main(void) {
         WITH_WORLD(a_body_over_the_limit_is_413),
         WITH_WORLD(paths_and_methods_are_judged),
         WITH_WORLD(pages_tell_how_the_service_is),
+        WITH_WORLD(the_version_page_tells_what_the_workers_compute_with),
         WITH_WORLD(texts_and_ids_are_translated),
         WITH_WORLD(a_stop_ends_every_client_with_an_error),
         WITH_WORLD(a_port_in_use_is_named_with_the_remedy),
