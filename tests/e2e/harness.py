@@ -179,10 +179,10 @@ class Cluster:
 
     def start_worker(self, role):
         """By hand, without mpirun: given only the config, in which the coordinator's address is."""
-        log = open(self.log_path, "a")
         env = {k: v for k, v in os.environ.items() if not k.startswith("OMPI_")}
-        process = subprocess.Popen([BIN + "/baton-" + role, self.path], stdout=log, stderr=log, env=env,
-                                   stdin=subprocess.DEVNULL)
+        with open(self.log_path, "a") as log:
+            process = subprocess.Popen([BIN + "/baton-" + role, self.path], stdout=log, stderr=log, env=env,
+                                       stdin=subprocess.DEVNULL)
         self.extra.append(process)
         return process
 
