@@ -1,0 +1,94 @@
+/* fault_test - a kernel faults: the call that notices answers ST_DEVICE, the text names the operation, everything after
+ * it answers at once, and the device can still be closed. Only the emulation can be made to fault. */
+#include "tests/cuda/mini.h"
+#include "tests/cuda_host/emulation.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static const uint32_t pages[1] = {0};
+static const int32_t ids[3] = {1, 2, 3};
+
+static int heal(void **state) {
+    (void)state;
+    emulation_fault_after(0);
+    return 0;
+}
+
+/* Kernel `number` of a step faults. The text that step_begin, an op or step_end left. */
+static errbuf fault_at(uint64_t number, bool check_ops) {
+    device_options opt = rig_options(DT_BF16, true);
+    opt.check_ops = check_ops;
+    mini m = mini_open("cuda", &opt);
+    const step_seq seq = {.pages = pages, .page_count = 1, .row_count = 3, .prompt_count = 3};
+    const uint32_t head = 2;
+    op_step s = plain_step(&seq, ids, 3);
+    s.head = &head;
+    s.head_count = 1;
+    step_pass pass;
+    errbuf eb = {0}, later = {0}, text = {0};
+    emulation_fault_after(number);
+    assert_int_equal(mini_step(&m, &s, &pass, &eb), ST_DEVICE);
+    m.r.ops->device_error(m.r.d, &text);
+    assert_non_null(strstr(text.text, "cudaErrorIllegalAddress"));
+    assert_int_equal(m.r.ops->norm(m.r.d, &(op_norm){0}), ST_DEVICE);
+    assert_int_equal(m.r.ops->sync(m.r.d, &later), ST_DEVICE);
+    assert_string_equal(later.text, text.text);
+    memset(&later, 0, sizeof later);
+    assert_int_equal(m.r.ops->step_begin(m.r.d, &s, &pass, &later), ST_DEVICE);
+    assert_string_equal(later.text, text.text);
+    assert_int_equal(m.r.ops->mem_read(m.r.d, &later, m.h, 1), ST_DEVICE);
+    assert_null(m.r.ops->mem_alloc(m.r.d, 64));
+    mini_close(&m);
+    return text;
+}
+
+static void with_check_ops_the_op_itself_is_named(void **state) {
+    (void)state;
+    /* embed, norm, linear, attend (rotation, then prefill), linear, head norm, linear */
+    static const char *const names[] = {"embed", "norm", "linear", "attend", "attend", "linear", "head norm", "linear"};
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        errbuf text = fault_at(i + 1, true);
+        char want[64];
+        snprintf(want, sizeof want, ": %s: ", names[i]);
+        if (!strstr(text.text, want)) fail_msg("kernel %zu: '%s' does not name '%s'", i + 1, text.text, names[i]);
+        emulation_fault_after(0);
+    }
+}
+
+static void without_it_the_step_is_named_at_the_latest(void **state) {
+    (void)state;
+    errbuf text = fault_at(8, false);
+    assert_true(strstr(text.text, "linear") || strstr(text.text, "step"));
+}
+
+static void a_hand_off_that_faults_is_named(void **state) {
+    (void)state;
+    device_options opt = rig_options(DT_BF16, true);
+    mini m = mini_open("cuda", &opt);
+    uint64_t wire[MINI_HEADS * MINI_HEAD_DIM], sum = 0;
+    const op_kv_copy a = {.layout = &m.r.layout,
+                          .kv = m.r.kv,
+                          .pages = pages,
+                          .token_count = 1,
+                          .layer_end = 1,
+                          .wire = wire,
+                          .checksum = &sum};
+    assert_int_equal(m.r.ops->kv_gather(m.r.d, &a), ST_OK);
+    emulation_fault_after(1);
+    errbuf text = {0};
+    assert_int_equal(m.r.ops->kv_gather(m.r.d, &a), ST_DEVICE);
+    m.r.ops->device_error(m.r.d, &text);
+    assert_non_null(strstr(text.text, "kv_gather"));
+    assert_int_equal(m.r.ops->kv_scatter(m.r.d, &a), ST_DEVICE);
+    mini_close(&m);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_teardown(with_check_ops_the_op_itself_is_named, heal),
+        cmocka_unit_test_teardown(without_it_the_step_is_named_at_the_latest, heal),
+        cmocka_unit_test_teardown(a_hand_off_that_faults_is_named, heal),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
