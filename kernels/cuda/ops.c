@@ -19,9 +19,14 @@ static status check_setup(const device *d, const attend_setup *s, errbuf *eb) {
     if (l->type != d->opt.act_type)
         return errf(eb, ST_UNSUPPORTED, "cuda: KV of type %s with activations of type %s: set kv_dtype to auto",
                     dtype_name(l->type), dtype_name(d->opt.act_type));
-    if (d->type != NUM_F32 && l->head_dim != 32 && l->head_dim != 64 && l->head_dim != 128)
-        return errf(eb, ST_UNSUPPORTED, "cuda: heads of %u numbers: the 16-bit kernels want 32, 64 or 128",
+    bool head_ok =
+        d->type == NUM_F32 ? l->head_dim <= 256 : l->head_dim == 32 || l->head_dim == 64 || l->head_dim == 128;
+    if (!head_ok)
+        return errf(eb, ST_UNSUPPORTED, "cuda: heads of %u numbers: the kernels want 32, 64 or 128 (f32: at most 256)",
                     l->head_dim);
+    if (s->heads / l->kv_heads > 16)
+        return errf(eb, ST_UNSUPPORTED, "cuda: %u query heads for each of k and v: the kernels want at most 16",
+                    s->heads / l->kv_heads);
     return ST_OK;
 }
 

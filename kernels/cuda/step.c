@@ -298,7 +298,7 @@ static status send_tables(device *d, const op_step *s, const room *r, const tall
 /* --- a step --- */
 
 static bool may_record(const device *d, const op_step *s, const tally *t) {
-    if (!s->repeatable || !t->fused || d->opt.check_ops || d->type == NUM_F32) return false;
+    if (!s->repeatable || !t->fused || d->opt.check_ops) return false;
     if (s->rows > d->step->bucket_cap || t->items > d->partial_items) return false;
     PRE(s->head_count == s->rows);
     for (uint32_t i = 0; s->samples && i < s->head_count; i++)

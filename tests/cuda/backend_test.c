@@ -1,5 +1,5 @@
-/* backend_test - the operations of the contract on `cuda`, one by one, against `ref`, in all three types of activations;
- * hand-offs against the wire's definition; memory's bound. */
+/* backend_test - the operations of the contract on `cuda`, one by one, against `ref`, in all three types of
+ * activations; hand-offs against the wire's definition; memory's bound. */
 #include "tests/cuda/rig.h"
 
 #include <math.h>
@@ -140,8 +140,7 @@ static float *run_linear(const rig *r, dtype act, dtype file, uint32_t rows, boo
     rig_check(r, r->ops->linear(r->d, &(op_linear){.x = in, .w = w, .rows = rows, .out = out, .logits = logits}),
               "linear");
     end(r);
-    float *values =
-        logits ? rig_read_floats(r, out, (size_t)rows * OUT) : rig_read_acts(r, out, (size_t)rows * OUT);
+    float *values = logits ? rig_read_floats(r, out, (size_t)rows * OUT) : rig_read_acts(r, out, (size_t)rows * OUT);
     rig_free(r, in, rig_act_bytes(r, (size_t)rows * IN));
     rig_free(r, out, (size_t)rows * OUT * sizeof(float));
     r->ops->weight_free(r->d, w);
@@ -274,7 +273,8 @@ static void attention_of_prompts_replays_and_single_rows_is_that_of_ref(void **s
         const kind *k = &kinds[i / 2];
         pair p = pair_open(k, i % 2);
         pair_attention(&p, k->act, 2, HEADS, KV_HEADS, HEAD_DIM, 48);
-        tensor q = random_tensor(DT_F32, HEADS * HEAD_DIM, IN, 31), kt = random_tensor(DT_F32, KV_HEADS * HEAD_DIM, IN, 32),
+        tensor q = random_tensor(DT_F32, HEADS * HEAD_DIM, IN, 31),
+               kt = random_tensor(DT_F32, KV_HEADS * HEAD_DIM, IN, 32),
                v = random_tensor(DT_F32, KV_HEADS * HEAD_DIM, IN, 33);
         const tensor *const parts[] = {&q, &kt, &v};
         weight *a = rig_weight(&p.cuda, WEIGHT_QKV, parts), *b = rig_weight(&p.ref, WEIGHT_QKV, parts);

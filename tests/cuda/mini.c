@@ -48,8 +48,8 @@ static status layer(mini *m, uint32_t rows) {
     const backend_ops *ops = m->r.ops;
     device *d = m->r.d;
     TRY(ops->embed(d, &(op_embed){.table = m->embed, .rows = rows, .x = m->x}));
-    TRY(ops->norm(
-        d, &(op_norm){.x = m->x, .weight = m->norm, .rows = rows, .dim = MINI_DIM, .eps = 1e-5f, .out = m->h}));
+    TRY(ops->norm(d,
+                  &(op_norm){.x = m->x, .weight = m->norm, .rows = rows, .dim = MINI_DIM, .eps = 1e-5f, .out = m->h}));
     TRY(ops->linear(d, &(op_linear){.x = m->h, .w = m->qkv, .rows = rows, .out = m->wide}));
     TRY(ops->attend(d, &(op_attend){.rows = rows, .qkv = m->wide, .out = m->h}));
     return ops->linear(d, &(op_linear){.x = m->h, .w = m->o, .rows = rows, .out = m->wide});

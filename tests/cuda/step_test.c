@@ -1,5 +1,5 @@
-/* step_test - steps on `cuda`: recorded and played back, tokens as ref chooses them, the bound of memory, several launches
- * of decode attention. */
+/* step_test - steps on `cuda`: recorded and played back, tokens as ref chooses them, the bound of memory, several
+ * launches of decode attention. */
 #include "kernels/cuda/cuda.h"
 #include "tests/cuda/mini.h"
 
@@ -127,8 +127,8 @@ static void what_was_generated_wanders(void **state) {
     free(t);
 }
 
-/* Default mode cuts keys by the batch; the tokens of both are those of the same logits within rounding, so greedy text of
- * a recorded and an eager run of the same batch is equal here too. */
+/* Default mode cuts keys by the batch; the tokens of both are those of the same logits within rounding, so greedy text
+ * of a recorded and an eager run of the same batch is equal here too. */
 static void fast_mode_records_too(void **state) {
     (void)state;
     size_t nodes[2], none[2];
@@ -225,7 +225,8 @@ static void choose(const rig *r, uint32_t count, sample_result *out) {
         uint32_t some = MIN(count - at, RIG_HEAD);
         rig_check(r, r->ops->mem_write(r->d, batch, logits + at * MINI_VOCAB, some * MINI_VOCAB * sizeof(float)),
                   "mem_write");
-        rig_check(r, r->ops->sample(r->d, &(op_sample){.logits = batch, .begin = at, .count = some, .vocab = MINI_VOCAB}),
+        rig_check(r,
+                  r->ops->sample(r->d, &(op_sample){.logits = batch, .begin = at, .count = some, .vocab = MINI_VOCAB}),
                   "sample");
     }
     if (r->ops->step_end(r->d, &eb) != ST_OK) fail_msg("%s", eb.text);
@@ -353,7 +354,8 @@ static void what_the_kernels_cannot_do_is_refused_by_name(void **state) {
     assert_non_null(strstr(eb.text, "q8_0"));
     opt.act_type = DT_BF16;
     rig r = rig_open("cuda", &opt);
-    attend_setup s = {.layout = {.type = DT_F16, .layers = 1, .kv_heads = 1, .head_dim = 64}, .heads = 1, .rope_dim = 64};
+    attend_setup s = {
+        .layout = {.type = DT_F16, .layers = 1, .kv_heads = 1, .head_dim = 64}, .heads = 1, .rope_dim = 64};
     assert_int_equal(ops->attend_setup(r.d, &s, &eb), ST_UNSUPPORTED);
     assert_non_null(strstr(eb.text, "kv_dtype"));
     s.layout.type = DT_BF16;
