@@ -37,9 +37,12 @@ cudaError_t launch_embed(num_type type, const void *table, const step_tables *t,
     uint32_t threads = (dim / 8 + 31) / 32 * 32;
     if (threads > EMBED_THREADS) threads = EMBED_THREADS;
     switch (type) {
-    case NUM_BF16: return launch_kernel(embed_kernel<bf16>, dim3(rows), threads, 0, stream, a);
-    case NUM_F16: return launch_kernel(embed_kernel<f16>, dim3(rows), threads, 0, stream, a);
-    case NUM_F32: return launch_kernel(embed_kernel<float>, dim3(rows), threads, 0, stream, a);
+    case NUM_BF16:
+        return launch_kernel(embed_kernel<bf16>, dim3(rows), threads, 0, stream, a);
+    case NUM_F16:
+        return launch_kernel(embed_kernel<f16>, dim3(rows), threads, 0, stream, a);
+    case NUM_F32:
+        return launch_kernel(embed_kernel<float>, dim3(rows), threads, 0, stream, a);
     }
     return cudaErrorInvalidValue;
 }

@@ -4,13 +4,13 @@
  *   wire        [page of the piece][layer][K, V][kv_head][valid rows][head_dim]
  *
  * The layers of a full page are one run of memory in both. Only in the last page, when it is not full, do the rows of a
- * head end before their tile does. So the copy goes by units of 16 bytes (8 where a row or the wire asks for it), numbered
- * as they lie on the wire: neighbouring threads move neighbouring units, and each finds its unit in the pages with one
- * division (two in the last page).
+ * head end before their tile does. So the copy goes by units of 16 bytes (8 where a row or the wire asks for it),
+ * numbered as they lie on the wire: neighbouring threads move neighbouring units, and each finds its unit in the pages
+ * with one division (two in the last page).
  *
- * The checksum is sum w_i * mix(i) over the 64-bit words w_i of the wire, mod 2^64, mix being the finaliser of splitmix64
- * as in kv_mix. Integer sums do not depend on their order: each thread sums what it moves, then the warp, then the block,
- * which adds once to *sum. A thread has KV_COPY_DEPTH loads under way before it stores the first. */
+ * The checksum is sum w_i * mix(i) over the 64-bit words w_i of the wire, mod 2^64, mix being the finaliser of
+ * splitmix64 as in kv_mix. Integer sums do not depend on their order: each thread sums what it moves, then the warp,
+ * then the block, which adds once to *sum. A thread has KV_COPY_DEPTH loads under way before it stores the first. */
 #include "kernels/cuda/device.cuh"
 
 #include "kv/kv_layout.h"
@@ -67,8 +67,7 @@ static __device__ __forceinline__ uint64_t mix(uint64_t i) { /* kv_mix */
 template <class U> static __device__ __forceinline__ uint64_t weighted(U v, uint64_t word) {
     uint64_t sum = 0;
 #pragma unroll
-    for (uint32_t i = 0; i < sizeof(U) / 8; i++)
-        sum += (v.w[2 * i] | (uint64_t)v.w[2 * i + 1] << 32) * mix(word + i);
+    for (uint32_t i = 0; i < sizeof(U) / 8; i++) sum += (v.w[2 * i] | (uint64_t)v.w[2 * i + 1] << 32) * mix(word + i);
     return sum;
 }
 
@@ -122,8 +121,8 @@ template <class U, bool to_wire> static __global__ void __launch_bounds__(KV_COP
     add_block_sum(sum, c.sum);
 }
 
-/* False when the piece cannot be copied in units of `unit` bytes: a row or the wire does not fit them, or 32 bits do not
- * count them. */
+/* False when the piece cannot be copied in units of `unit` bytes: a row or the wire does not fit them, or 32 bits do
+ * not count them. */
 static bool plan(const kv_copy_args *a, uint32_t unit, kv_course *c) {
     uint64_t row_bytes = (uint64_t)a->head_dim * a->elem_bytes, tiles = (uint64_t)2 * a->kv_heads;
     if (row_bytes % unit != 0 || (uintptr_t)a->wire % unit != 0 || (uintptr_t)a->kv % unit != 0) return false;

@@ -1,12 +1,14 @@
-/* norm - residual addition and RMSNorm (Zhang, Sennrich: Root Mean Square Layer Normalization, NeurIPS 2019) in one pass:
+/* norm - residual addition and RMSNorm (Zhang, Sennrich: Root Mean Square Layer Normalization, NeurIPS 2019) in one
+ * pass:
  *
  *   x[r] += delta[r];  out[r] = x[r] / sqrt(mean(x[r]^2) + eps) * weight
  *
  *   x [rows, dim] f32, delta and out [rows, dim] of `type`, weight [dim] f32
  *
- * A block serves one row and keeps it in registers between the two uses, so that x and delta are read once. Thread t has
- * the elements 8 (t + j * threads) .. + 7 of the row, j < kept. The sum of squares is a chain in each thread, then a tree
- * of fixed shape over lanes and warps; all of it depends on dim only, hence a row's bits do not depend on the other rows.
+ * A block serves one row and keeps it in registers between the two uses, so that x and delta are read once. Thread t
+ * has the elements 8 (t + j * threads) .. + 7 of the row, j < kept. The sum of squares is a chain in each thread, then
+ * a tree of fixed shape over lanes and warps; all of it depends on dim only, hence a row's bits do not depend on the
+ * other rows.
  *
  * With `head`, row r reads row head[r] of x and delta and writes nothing back: the rows that go through the output head
  * are picked here. Entries of padding rows are any row number, their result is read by nobody. */
@@ -77,9 +79,12 @@ cudaError_t launch_norm(const norm_args *a, cudaStream_t stream) {
     if (a->dim == 0 || a->dim % 8 != 0 || a->dim > 4 * 8 * NORM_THREADS) return cudaErrorInvalidValue;
     if (a->rows == 0) return cudaSuccess;
     switch (a->type) {
-    case NUM_BF16: return launch_of_type<bf16>(a, stream);
-    case NUM_F16: return launch_of_type<f16>(a, stream);
-    case NUM_F32: return launch_of_type<float>(a, stream);
+    case NUM_BF16:
+        return launch_of_type<bf16>(a, stream);
+    case NUM_F16:
+        return launch_of_type<f16>(a, stream);
+    case NUM_F32:
+        return launch_of_type<float>(a, stream);
     }
     return cudaErrorInvalidValue;
 }

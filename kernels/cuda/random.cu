@@ -2,9 +2,9 @@
  * needed: nothing is made on the host or copied.
  *
  * Element i of a matrix is random_weight(seed, i) * scale. One splitmix64 (Steele, Lea, Flood: Fast splittable
- * pseudorandom number generators, OOPSLA 2014) serves eight elements, so a thread makes one group of eight, and stores it
- * at once where the memory is aligned and the group whole. Since the numbers are odd and within -255..255, and scale is a
- * power of two, every type holds them exactly. nvcc does not call host functions from kernels, so the generator is
+ * pseudorandom number generators, OOPSLA 2014) serves eight elements, so a thread makes one group of eight, and stores
+ * it at once where the memory is aligned and the group whole. Since the numbers are odd and within -255..255, and scale
+ * is a power of two, every type holds them exactly. nvcc does not call host functions from kernels, so the generator is
  * written here a second time; the test compares the two. */
 #include "kernels/cuda/eight.cuh"
 
@@ -53,9 +53,12 @@ cudaError_t launch_random_fill(num_type type, void *out, uint64_t seed, uint64_t
     uint64_t blocks = (count / 8 + 1) / RANDOM_THREADS + 1; /* begin and end may cut one group each */
     dim3 grid(blocks < RANDOM_BLOCKS_MAX ? (uint32_t)blocks : RANDOM_BLOCKS_MAX);
     switch (type) {
-    case NUM_BF16: return launch_kernel(random_kernel<bf16>, grid, RANDOM_THREADS, 0, stream, a);
-    case NUM_F16: return launch_kernel(random_kernel<f16>, grid, RANDOM_THREADS, 0, stream, a);
-    case NUM_F32: return launch_kernel(random_kernel<float>, grid, RANDOM_THREADS, 0, stream, a);
+    case NUM_BF16:
+        return launch_kernel(random_kernel<bf16>, grid, RANDOM_THREADS, 0, stream, a);
+    case NUM_F16:
+        return launch_kernel(random_kernel<f16>, grid, RANDOM_THREADS, 0, stream, a);
+    case NUM_F32:
+        return launch_kernel(random_kernel<float>, grid, RANDOM_THREADS, 0, stream, a);
     }
     return cudaErrorInvalidValue;
 }

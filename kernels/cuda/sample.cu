@@ -5,14 +5,14 @@
  *   logits [count, vocab] f32, edited in place;  seen [count, vocab] marks of the penalties, zeros between launches
  *
  * A block serves one row; the row stays in L2 between the passes. A greedy row is read once, one with plain temperature
- * twice; filters cost three to five passes each (sample_select.cuh) and tell the set by its last member, its cut, so that
- * nothing is collected or moved.
+ * twice; filters cost three to five passes each (sample_select.cuh) and tell the set by its last member, its cut, so
+ * that nothing is collected or moved.
  *
  * Race: Gumbel-max picks arg max of z + g with g = -log(-log(u)), which is the arg min of -log(u) / exp(z): a race of
- * exponential clocks. u is word id % 4 of Philox(seed; id / 4, position, choice, 0), which neither filters nor the order of
- * threads move. Since -log(u) >= 1 - u, most tokens are dismissed without a logarithm by the best time that the warp has
- * seen; the margin is far above the rounding errors, so the shortcut never decides. The smallest time wins, of equals the
- * lowest id, whatever the number of threads. */
+ * exponential clocks. u is word id % 4 of Philox(seed; id / 4, position, choice, 0), which neither filters nor the
+ * order of threads move. Since -log(u) >= 1 - u, most tokens are dismissed without a logarithm by the best time that
+ * the warp has seen; the margin is far above the rounding errors, so the shortcut never decides. The smallest time
+ * wins, of equals the lowest id, whatever the number of threads. */
 #include "kernels/cuda/sample_select.cuh"
 
 #define SEEN_PROMPT 0x80000000u
@@ -93,7 +93,7 @@ static __device__ void edit_logits(const token_row *row, const sample_row *r, ui
 
 struct peak {
     float value;
-    uint32_t id;  /* the lowest with this value */
+    uint32_t id; /* the lowest with this value */
     bool usable; /* no logit is NaN or +infinity, and not all are -infinity */
 };
 

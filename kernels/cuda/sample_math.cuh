@@ -1,6 +1,7 @@
-/* sample_math - the arithmetic of sampling, operation by operation that of the host's sampler, so that equal logits give
- * equal tokens: exp and log whose every bit IEEE 754 fixes (host/exact_math.c says why and derives them), Philox4x32-10
- * (Salmon et al.: Parallel random numbers: as easy as 1, 2, 3, SC 2011), and a token's probability and mass. */
+/* sample_math - the arithmetic of sampling, operation by operation that of the host's sampler, so that equal logits
+ * give equal tokens: exp and log whose every bit IEEE 754 fixes (host/exact_math.c says why and derives them),
+ * Philox4x32-10 (Salmon et al.: Parallel random numbers: as easy as 1, 2, 3, SC 2011), and a token's probability and
+ * mass. */
 #ifndef BATON_KERNELS_CUDA_SAMPLE_MATH_CUH
 #define BATON_KERNELS_CUDA_SAMPLE_MATH_CUH
 

@@ -1,16 +1,17 @@
 /* sample_select - the shortest run of best tokens that has k members, or a given share of the mass, without sorting.
  *
- * Tokens are ordered by descending z, of equal z by ascending id; a run is therefore told by its last member, its `cut`:
- * a key (sample_math.cuh: ascending for descending z) and an id. The key of the last member is found by histograms
- * (radix selection; Alabi et al.: Fast k-selection algorithms for graphics processing units, 2012): each pass sums the
- * weights - 1 by count, the mass by mass - of the tokens in a range of keys into BINS bins, and goes on in the bin in which
- * the sum reaches what is needed, until the range is one key. Then, only when some but not all tokens of that key belong to
- * the run, one more pass counts them in order of id.
+ * Tokens are ordered by descending z, of equal z by ascending id; a run is therefore told by its last member, its
+ * `cut`: a key (sample_math.cuh: ascending for descending z) and an id. The key of the last member is found by
+ * histograms (radix selection; Alabi et al.: Fast k-selection algorithms for graphics processing units, 2012): each
+ * pass sums the weights - 1 by count, the mass by mass - of the tokens in a range of keys into BINS bins, and goes on
+ * in the bin in which the sum reaches what is needed, until the range is one key. Then, only when some but not all
+ * tokens of that key belong to the run, one more pass counts them in order of id.
  *
- * The bins of the first pass have equal width in z, since floats' own bits would put most of a vocabulary into a few bins
- * and make their atomics wait for each other; 1/64 wide, they leave a range that one or two passes on bits resolve. Weights
- * are whole numbers, so that neither the order of the atomics nor that of the threads shows in the result. 64-bit sums are
- * pairs of 32-bit words, for which shared memory has atomics; whoever overflows the low one carries.
+ * The bins of the first pass have equal width in z, since floats' own bits would put most of a vocabulary into a few
+ * bins and make their atomics wait for each other; 1/64 wide, they leave a range that one or two passes on bits
+ * resolve. Weights are whole numbers, so that neither the order of the atomics nor that of the threads shows in the
+ * result. 64-bit sums are pairs of 32-bit words, for which shared memory has atomics; whoever overflows the low one
+ * carries.
  *
  * The block's threads take tokens in fours, as 16 bytes and as they share their random words. */
 #ifndef BATON_KERNELS_CUDA_SAMPLE_SELECT_CUH
