@@ -1,0 +1,384 @@
+/* block - runs the threads of a block as fibers, warp by warp.
+ *
+ * The lanes of a warp run one after another, each until it meets the others in a barrier or warp function; the last one
+ * to come has warp_compute do the work of all, and the first goes on. A warp runs until all its threads are in block_sync
+ * or have returned; then the next one does. When no warp can run, block_sync ends for all. A switch goes straight from
+ * thread to thread; the OS thread's own stack comes back only at the end of a block.
+ *
+ * BATON_EMU_ORDER permutes lanes within their warp, warps within their block and blocks within their grid; with `random`
+ * a warp may also lose its turn at every warp function. What depends on an order that nothing enforces then differs.
+ *
+ * Everything is of one OS thread (crew), kept for its next launch, and freed when the OS thread ends. */
+#include "fiber.h"
+#include "warp.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#define THREADS_MAX 1024u
+#define WARPS_MAX (THREADS_MAX / 32)
+#define SHARED_MAX ((size_t)227 << 10)
+#define CANARY_BYTES ((size_t)256) /* behind shared memory, where AddressSanitizer does not watch it */
+
+struct async_copy {
+    char *to;
+    const char *from; /* NULL: zeros */
+    unsigned group;
+};
+
+struct worker { /* one thread of a block */
+    cuda_host_thread self;
+    fiber f;
+    unsigned number; /* of the thread in its block */
+    unsigned place;  /* in the order of its warp */
+    cuda_host_kind kind;
+    void *operands;
+    const char *file;
+    int line;
+    async_copy *copies; /* that copy_wait has not made */
+    unsigned copy_count, copy_max;
+    unsigned groups; /* committed */
+};
+
+enum warp_state { WARP_RUNS, WARP_IN_BARRIER, WARP_RETURNED };
+struct warp_members {
+    worker *lanes[32];
+    uint8_t order[32]; /* lane at each place */
+    uint32_t live;     /* bit p: the lane at place p has not returned */
+    warp_state state;
+};
+
+enum crew_order { ORDER_FORWARD, ORDER_REVERSE, ORDER_RANDOM };
+struct crew {
+    fiber main;
+    worker *workers[THREADS_MAX]; /* as many as were ever needed */
+    unsigned worker_count;
+    warp_members warps[WARPS_MAX];
+    uint8_t order[WARPS_MAX]; /* warp at each place */
+    unsigned warp_count, running;
+    cuda_host_block block;
+    const cuda_host_launch *launch;
+    void (*body)(const void *kernel);
+    const void *kernel;
+    crew_order how;
+    uint64_t random;
+    bool ends;
+    ~crew();
+};
+
+__thread cuda_host_thread *cuda_host_now;
+static thread_local crew *crew_now;
+static thread_local struct crew_owner {
+    crew *c = NULL;
+    ~crew_owner() {
+        crew_now = c;
+        delete c;
+        crew_now = NULL;
+    }
+} owner;
+
+static worker *now() {
+    return reinterpret_cast<worker *>(cuda_host_now);
+}
+
+/* --- messages --- */
+
+static void explain(const char *file, int line) {
+    const crew *c = crew_now;
+    const worker *w = now();
+    const cuda_host_block *b = &c->block;
+    fprintf(stderr, "cuda emulation: kernel launched at %s:%d with %u threads, block (%u, %u, %u), thread %u, at %s:%d: ",
+            c->launch->grid.file, c->launch->grid.line, b->threads.x, b->index.x, b->index.y, b->index.z, w->number, file,
+            line);
+}
+
+void cuda_host_fail(const char *file, int line, const char *what, const void *p) {
+    explain(file, line);
+    fprintf(stderr, "%s (%p; shared memory is %zu bytes at %p)\n", what, p, crew_now->block.shared_bytes,
+            (void *)crew_now->block.shared);
+    abort();
+}
+
+/* Lanes a and b of one warp do not do the same. */
+[[noreturn]] static void fail_apart(const worker *a, const worker *b) {
+    explain(a->file, a->line);
+    fprintf(stderr, "the lanes of a warp went apart: thread %u is in %s (%s:%d), thread %u in %s (%s:%d)\n", a->number,
+            warp_kind_name(a->kind), a->file, a->line, b->number, warp_kind_name(b->kind), b->file, b->line);
+    abort();
+}
+
+/* --- orders --- */
+
+static uint64_t draw(crew *c) { /* splitmix64 */
+    uint64_t z = c->random += 0x9e3779b97f4a7c15u;
+    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
+    return z ^ z >> 31;
+}
+
+static void put_in_order(crew *c, uint8_t *order, unsigned count) {
+    for (unsigned i = 0; i < count; i++) order[i] = (uint8_t)(c->how == ORDER_REVERSE ? count - 1 - i : i);
+    if (c->how != ORDER_RANDOM) return;
+    for (unsigned i = count - 1; i > 0; i--) {
+        unsigned j = (unsigned)(draw(c) % (i + 1));
+        uint8_t x = order[i];
+        order[i] = order[j];
+        order[j] = x;
+    }
+}
+
+static void read_order(crew *c) {
+    const char *how = getenv("BATON_EMU_ORDER");
+    c->how = ORDER_FORWARD;
+    if (!how || strcmp(how, "forward") == 0) return;
+    if (strcmp(how, "reverse") == 0) {
+        c->how = ORDER_REVERSE;
+    } else if (strncmp(how, "random:", 7) == 0) {
+        c->how = ORDER_RANDOM;
+        c->random = strtoull(how + 7, NULL, 10);
+    } else {
+        fprintf(stderr, "cuda emulation: BATON_EMU_ORDER is '%s': want forward, reverse or random:SEED\n", how);
+        abort();
+    }
+}
+
+static uint64_t common_divisor(uint64_t a, uint64_t b) {
+    while (b) {
+        uint64_t r = a % b;
+        a = b;
+        b = r;
+    }
+    return a;
+}
+
+/* --- who runs next --- */
+
+static worker *first_of(const warp_members *w) {
+    return w->lanes[w->order[__builtin_ctz(w->live)]];
+}
+
+/* The warp that runs has nothing to do: the first thread of another, or NULL when the block is done. */
+static worker *next_warp(crew *c) {
+    uint8_t can[WARPS_MAX];
+    unsigned count = 0;
+    for (int again = 0; again < 2; again++) {
+        for (unsigned i = 0; i < c->warp_count; i++)
+            if (c->warps[c->order[i]].state == WARP_RUNS) can[count++] = c->order[i];
+        if (count > 0) {
+            c->running = can[c->how == ORDER_RANDOM ? draw(c) % count : 0];
+            return first_of(&c->warps[c->running]);
+        }
+        /* All that have not returned are in the barrier. */
+        for (unsigned i = 0; i < c->warp_count; i++)
+            if (c->warps[i].state == WARP_IN_BARRIER) c->warps[i].state = WARP_RUNS;
+    }
+    return NULL;
+}
+
+/* Every live lane of w has come to something: does it. */
+static worker *complete(crew *c, warp_members *w) {
+    if (!w->live) {
+        w->state = WARP_RETURNED;
+        return next_warp(c);
+    }
+    void *operands[32];
+    worker *first = first_of(w);
+    for (unsigned l = 0; l < 32; l++) {
+        const worker *m = w->lanes[l];
+        operands[l] = m->operands;
+        bool same = m->kind == first->kind && m->line == first->line;
+        if (!same && !(first->kind == CUDA_HOST_BLOCK_SYNC &&
+                       (m->kind == CUDA_HOST_BLOCK_SYNC || m->kind == CUDA_HOST_RETURN)))
+            fail_apart(first, m);
+    }
+    if (first->kind == CUDA_HOST_BLOCK_SYNC) {
+        w->state = WARP_IN_BARRIER;
+        return next_warp(c);
+    }
+    warp_compute(first->kind, operands);
+    return c->how == ORDER_RANDOM && draw(c) % 8 == 0 ? next_warp(c) : first;
+}
+
+void cuda_host_meet(cuda_host_kind kind, void *operands, const char *file, int line) {
+    worker *me = now();
+    me->kind = kind;
+    me->operands = operands;
+    me->file = file;
+    me->line = line;
+    crew *c = crew_now;
+    warp_members *w = &c->warps[me->number / 32];
+    if (kind == CUDA_HOST_RETURN) w->live &= ~(1u << me->place);
+    uint32_t later = w->live & ~((2u << me->place) - 1);
+    worker *next = later ? w->lanes[w->order[__builtin_ctz(later)]] : complete(c, w);
+    if (next == me) return;
+    cuda_host_now = next ? &next->self : NULL;
+    fiber_switch(&me->f, next ? &next->f : &c->main);
+}
+
+/* A worker's life: one round for each block that it is in. */
+static void work() {
+    for (;;) {
+        crew *c = crew_now;
+        worker *me = now();
+        if (c->ends) fiber_leave(&me->f, &c->main);
+        c->body(c->kernel);
+        me->copy_count = 0; /* those that were not waited for: nobody may see them */
+        cuda_host_meet(CUDA_HOST_RETURN, NULL, "its end", 0);
+    }
+}
+
+/* --- asynchronous copies --- */
+
+void cuda_host_copy16(void *shared, const void *global, bool valid, const char *file, int line) {
+    worker *w = now();
+    if ((uintptr_t)shared % 16) cuda_host_fail(file, line, "copy16_async: the target is not 16-byte aligned", shared);
+    if (!cuda_host_shared(shared, 16))
+        cuda_host_fail(file, line, "copy16_async: the target is not in shared memory", shared);
+    if (valid && (uintptr_t)global % 16)
+        cuda_host_fail(file, line, "copy16_async: the source is not 16-byte aligned", global);
+    if (valid && cuda_host_shared(global, 1))
+        cuda_host_fail(file, line, "copy16_async: the source is in shared memory", global);
+    memset(shared, 0xff, 16);
+    if (w->copy_count == w->copy_max) {
+        w->copy_max = w->copy_max ? 2 * w->copy_max : 32;
+        w->copies = static_cast<async_copy *>(realloc(w->copies, w->copy_max * sizeof *w->copies));
+        if (!w->copies) abort();
+    }
+    w->copies[w->copy_count++] = {static_cast<char *>(shared), valid ? static_cast<const char *>(global) : NULL, w->groups};
+}
+
+void cuda_host_copy_commit() {
+    now()->groups++;
+}
+
+void cuda_host_copy_wait(unsigned left) {
+    worker *w = now();
+    unsigned end = w->groups > left ? w->groups - left : 0, done = 0;
+    for (; done < w->copy_count && w->copies[done].group < end; done++) {
+        const async_copy *a = &w->copies[done];
+        if (a->from)
+            memcpy(a->to, a->from, 16);
+        else
+            memset(a->to, 0, 16);
+    }
+    if (done == 0) return;
+    memmove(w->copies, w->copies + done, (w->copy_count - done) * sizeof *w->copies);
+    w->copy_count -= done;
+}
+
+/* --- launches --- */
+
+crew::~crew() {
+    ends = true;
+    for (unsigned i = 0; i < worker_count; i++) {
+        cuda_host_now = &workers[i]->self;
+        fiber_switch(&main, &workers[i]->f);
+        fiber_done(&workers[i]->f);
+        free(workers[i]->copies);
+        delete workers[i];
+    }
+    cuda_host_now = NULL;
+}
+
+static void hire(crew *c, unsigned count) {
+    for (; c->worker_count < count; c->worker_count++) {
+        unsigned n = c->worker_count;
+        worker *w = new worker();
+        w->self = {{n, 0, 0}, n % 32, &c->block};
+        w->number = n;
+        if (!fiber_new(&w->f, work, n)) {
+            fprintf(stderr, "cuda emulation: no memory for the stack of thread %u\n", n);
+            abort();
+        }
+        c->workers[n] = w;
+        c->warps[n / 32].lanes[n % 32] = w;
+    }
+}
+
+static void start_block(crew *c) {
+    for (unsigned i = 0; i < c->warp_count; i++) {
+        warp_members *w = &c->warps[i];
+        put_in_order(c, w->order, 32);
+        w->live = 0xffffffffu;
+        w->state = WARP_RUNS;
+        for (unsigned p = 0; p < 32; p++) w->lanes[w->order[p]]->place = p;
+    }
+    put_in_order(c, c->order, c->warp_count);
+    for (unsigned i = 0; i < c->launch->threads; i++) c->workers[i]->groups = 0;
+    worker *first = next_warp(c);
+    cuda_host_now = &first->self;
+    fiber_switch(&c->main, &first->f);
+}
+
+static void check_canary(const crew *c, const char *end) {
+    for (size_t i = 0; i < CANARY_BYTES; i++)
+        if (end[i] != (char)0xa5) {
+            const cuda_host_block *b = &c->block;
+            fprintf(stderr,
+                    "cuda emulation: kernel launched at %s:%d, block (%u, %u, %u): wrote byte %zu of %zu bytes of shared "
+                    "memory\n",
+                    c->launch->grid.file, c->launch->grid.line, b->index.x, b->index.y, b->index.z, b->shared_bytes + i,
+                    b->shared_bytes);
+            abort();
+        }
+}
+
+static void run_blocks(crew *c, const cuda_host_launch *l, size_t canary) {
+    uint64_t x = l->grid.grid.x, y = l->grid.grid.y, count = x * y * l->grid.grid.z, stride = 1, begin = 0;
+    if (c->how == ORDER_REVERSE) {
+        stride = count - 1 ? count - 1 : 1;
+        begin = count - 1;
+    } else if (c->how == ORDER_RANDOM) {
+        begin = draw(c) % count;
+        do stride = draw(c) % 0xffffffffu + 1;
+        while (common_divisor(stride, count) != 1);
+    }
+    for (uint64_t i = 0; i < count; i++) {
+        uint64_t b = (begin + i % count * (stride % count)) % count;
+        c->block.index = {(unsigned)(b % x), (unsigned)(b / x % y), (unsigned)(b / x / y)};
+        memset(c->block.shared, 0xff, l->shared_bytes);
+        start_block(c);
+        if (canary) check_canary(c, c->block.shared + l->shared_bytes);
+    }
+}
+
+cudaError_t cuda_host_check(const cuda_host_launch *l) {
+    dim3 g = l->grid.grid;
+    if (g.x == 0 || g.y == 0 || g.z == 0 || l->threads == 0 || l->threads > THREADS_MAX)
+        return cudaErrorInvalidConfiguration;
+    if (g.x > 0x7fffffffu || g.y > 65535 || g.z > 65535) return cudaErrorInvalidConfiguration;
+    if (l->shared_bytes > SHARED_MAX) return cudaErrorInvalidValue;
+    if (l->threads % 32) {
+        fprintf(stderr, "cuda emulation: kernel launched at %s:%d: %u threads are not a multiple of 32\n", l->grid.file,
+                l->grid.line, l->threads);
+        abort();
+    }
+    return cudaSuccess;
+}
+
+void cuda_host_run(const cuda_host_launch *l, void (*body)(const void *kernel), const void *kernel) {
+    if (!owner.c) owner.c = new crew();
+    crew *c = crew_now = owner.c;
+    fiber_of_thread(&c->main);
+    hire(c, l->threads);
+    read_order(c);
+    c->launch = l;
+    c->body = body;
+    c->kernel = kernel;
+    c->warp_count = l->threads / 32;
+    c->block.threads = dim3(l->threads);
+    c->block.grid = l->grid.grid;
+    c->block.shared_bytes = l->shared_bytes;
+#if defined(__SANITIZE_ADDRESS__)
+    size_t canary = 0;
+#else
+    size_t canary = CANARY_BYTES;
+#endif
+    void *shared = NULL;
+    if (posix_memalign(&shared, 128, l->shared_bytes + canary) != 0) abort();
+    memset(static_cast<char *>(shared) + l->shared_bytes, 0xa5, canary);
+    c->block.shared = static_cast<char *>(shared);
+    run_blocks(c, l, canary);
+    free(shared);
+    c->launch = NULL;
+}

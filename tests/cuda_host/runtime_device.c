@@ -1,0 +1,236 @@
+/* runtime_device - the one emulated device: its properties, its errors, and the fault that a test may ask for. */
+#include "runtime.h"
+
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <pthread.h>
+
+#define SHARED_OPTIN (227 * 1024)
+
+static _Thread_local cudaError_t last_error;
+static atomic_int fault;             /* cudaError_t */
+static atomic_ullong kernels;        /* run so far */
+static atomic_ullong fault_at;       /* number of the kernel that faults; 0: none */
+static pthread_once_t read_once = PTHREAD_ONCE_INIT;
+
+static void read_environment(void) {
+    const char *number = getenv("BATON_EMU_FAULT");
+    if (number) atomic_store(&fault_at, strtoull(number, NULL, 10));
+}
+
+cudaError_t runtime_result(cudaError_t e) {
+    if (e != cudaSuccess && e != cudaErrorNotReady) last_error = e;
+    return e;
+}
+
+cudaError_t runtime_fault(void) {
+    cudaError_t e = (cudaError_t)atomic_load(&fault);
+    return e == cudaSuccess ? e : runtime_result(e);
+}
+
+bool runtime_kernel_runs(void) {
+    pthread_once(&read_once, read_environment);
+    if (runtime_fault() != cudaSuccess) return false;
+    unsigned long long number = atomic_fetch_add(&kernels, 1) + 1;
+    unsigned long long at = atomic_load(&fault_at);
+    if (at == 0 || number < at) return true;
+    atomic_store(&fault, (int)cudaErrorIllegalAddress);
+    return false;
+}
+
+void emulation_fault_after(uint64_t number) {
+    pthread_once(&read_once, read_environment);
+    atomic_store(&fault_at, number ? atomic_load(&kernels) + number : 0);
+    if (number == 0) {
+        atomic_store(&fault, (int)cudaSuccess);
+        last_error = cudaSuccess;
+    }
+}
+
+uint64_t emulation_kernels(void) {
+    return atomic_load(&kernels);
+}
+
+/* --- errors --- */
+
+cudaError_t cudaGetLastError(void) {
+    cudaError_t e = last_error;
+    last_error = (cudaError_t)atomic_load(&fault); /* a sticky error stays */
+    return e;
+}
+
+cudaError_t cudaPeekAtLastError(void) {
+    return last_error;
+}
+
+typedef struct error_text {
+    cudaError_t error;
+    const char *name, *text;
+} error_text;
+static const error_text error_texts[] = {
+    {cudaSuccess, "cudaSuccess", "no error"},
+    {cudaErrorInvalidValue, "cudaErrorInvalidValue", "invalid argument"},
+    {cudaErrorMemoryAllocation, "cudaErrorMemoryAllocation", "out of memory"},
+    {cudaErrorInitializationError, "cudaErrorInitializationError", "initialization error"},
+    {cudaErrorInvalidConfiguration, "cudaErrorInvalidConfiguration", "invalid configuration argument"},
+    {cudaErrorInvalidMemcpyDirection, "cudaErrorInvalidMemcpyDirection", "invalid copy direction for memcpy"},
+    {cudaErrorInsufficientDriver, "cudaErrorInsufficientDriver", "CUDA driver version is insufficient"},
+    {cudaErrorNoDevice, "cudaErrorNoDevice", "no CUDA-capable device is detected"},
+    {cudaErrorInvalidDevice, "cudaErrorInvalidDevice", "invalid device ordinal"},
+    {cudaErrorInvalidResourceHandle, "cudaErrorInvalidResourceHandle", "invalid resource handle"},
+    {cudaErrorNotReady, "cudaErrorNotReady", "device not ready"},
+    {cudaErrorIllegalAddress, "cudaErrorIllegalAddress", "an illegal memory access was encountered"},
+    {cudaErrorLaunchFailure, "cudaErrorLaunchFailure", "unspecified launch failure"},
+    {cudaErrorNotPermitted, "cudaErrorNotPermitted", "operation not permitted"},
+    {cudaErrorNotSupported, "cudaErrorNotSupported", "operation not supported"},
+    {cudaErrorStreamCaptureUnsupported, "cudaErrorStreamCaptureUnsupported",
+     "operation not permitted when stream is capturing"},
+    {cudaErrorStreamCaptureInvalidated, "cudaErrorStreamCaptureInvalidated",
+     "operation failed due to a previous error during capture"},
+    {cudaErrorStreamCaptureUnmatched, "cudaErrorStreamCaptureUnmatched", "capture was not initiated in this stream"},
+    {cudaErrorStreamCaptureIsolation, "cudaErrorStreamCaptureIsolation",
+     "dependency created on uncaptured work in another stream"},
+    {cudaErrorStreamCaptureImplicit, "cudaErrorStreamCaptureImplicit",
+     "operation would make the legacy stream depend on a capturing blocking stream"},
+    {cudaErrorCapturedEvent, "cudaErrorCapturedEvent",
+     "operation not permitted on an event last recorded in a capturing stream"},
+    {cudaErrorStreamCaptureWrongThread, "cudaErrorStreamCaptureWrongThread",
+     "attempt to terminate a thread-local capture sequence from another thread"},
+    {cudaErrorUnknown, "cudaErrorUnknown", "unknown error"},
+};
+
+static const error_text *find_text(cudaError_t e) {
+    for (size_t i = 0; i < sizeof error_texts / sizeof error_texts[0]; i++)
+        if (error_texts[i].error == e) return &error_texts[i];
+    return NULL;
+}
+
+const char *cudaGetErrorName(cudaError_t e) {
+    const error_text *t = find_text(e);
+    return t ? t->name : "unrecognized error code";
+}
+
+const char *cudaGetErrorString(cudaError_t e) {
+    const error_text *t = find_text(e);
+    return t ? t->text : "unrecognized error code";
+}
+
+/* --- the device --- */
+
+static cudaError_t device_result(int device) {
+    cudaError_t e = runtime_fault();
+    if (e != cudaSuccess) return e;
+    return runtime_result(device == 0 ? cudaSuccess : cudaErrorInvalidDevice);
+}
+
+cudaError_t cudaGetDeviceCount(int *count) {
+    cudaError_t e = runtime_fault();
+    if (e == cudaSuccess) *count = 1;
+    return e;
+}
+
+cudaError_t cudaSetDevice(int device) {
+    return device_result(device);
+}
+
+cudaError_t cudaGetDevice(int *device) {
+    cudaError_t e = runtime_fault();
+    if (e == cudaSuccess) *device = 0;
+    return e;
+}
+
+cudaError_t cudaDeviceGetAttribute(int *value, enum cudaDeviceAttr attr, int device) {
+    cudaError_t e = device_result(device);
+    if (e != cudaSuccess) return e;
+    switch (attr) {
+    case cudaDevAttrMaxThreadsPerBlock: *value = 1024; break;
+    case cudaDevAttrMaxSharedMemoryPerBlock: *value = 48 * 1024; break;
+    case cudaDevAttrWarpSize: *value = 32; break;
+    case cudaDevAttrClockRate: *value = 1000000; break;
+    case cudaDevAttrMultiProcessorCount: *value = 4; break;
+    case cudaDevAttrIntegrated: *value = 0; break;
+    case cudaDevAttrMemoryClockRate: *value = 1000000; break;
+    case cudaDevAttrGlobalMemoryBusWidth: *value = 64; break;
+    case cudaDevAttrL2CacheSize: *value = 1 << 20; break;
+    case cudaDevAttrMaxThreadsPerMultiProcessor: *value = 2048; break;
+    case cudaDevAttrComputeCapabilityMajor: *value = 9; break;
+    case cudaDevAttrComputeCapabilityMinor: *value = 0; break;
+    case cudaDevAttrMaxSharedMemoryPerMultiprocessor: *value = 228 * 1024; break;
+    case cudaDevAttrMaxSharedMemoryPerBlockOptin: *value = SHARED_OPTIN; break;
+    }
+    return cudaSuccess;
+}
+
+cudaError_t cudaGetDeviceProperties(cudaDeviceProp *prop, int device) {
+    cudaError_t e = device_result(device);
+    if (e != cudaSuccess) return e;
+    cudaDeviceProp p = {
+        .name = "host emulation",
+        .sharedMemPerBlock = 48 * 1024,
+        .regsPerBlock = 65536,
+        .warpSize = 32,
+        .maxThreadsPerBlock = 1024,
+        .maxThreadsDim = {1024, 1024, 64},
+        .maxGridSize = {0x7fffffff, 65535, 65535},
+        .major = 9,
+        .multiProcessorCount = 4,
+        .memoryBusWidth = 64,
+        .l2CacheSize = 1 << 20,
+        .maxThreadsPerMultiProcessor = 2048,
+        .sharedMemPerMultiprocessor = 228 * 1024,
+        .sharedMemPerBlockOptin = SHARED_OPTIN,
+    };
+    size_t left;
+    runtime_memory_info(&left, &p.totalGlobalMem);
+    *prop = p;
+    return cudaSuccess;
+}
+
+cudaError_t cudaDeviceGetPCIBusId(char *id, int bytes, int device) {
+    cudaError_t e = device_result(device);
+    if (e != cudaSuccess) return e;
+    if (bytes < 13) return runtime_result(cudaErrorInvalidValue);
+    memcpy(id, "0000:00:00.0", 13);
+    return cudaSuccess;
+}
+
+cudaError_t cudaDeviceGetStreamPriorityRange(int *least, int *greatest) {
+    cudaError_t e = runtime_fault();
+    if (e != cudaSuccess) return e;
+    if (least) *least = 0;
+    if (greatest) *greatest = -5;
+    return cudaSuccess;
+}
+
+cudaError_t cudaDeviceSynchronize(void) {
+    cudaError_t e = runtime_fault();
+    return e == cudaSuccess ? runtime_unsafe(cudaErrorStreamCaptureUnsupported) : e;
+}
+
+cudaError_t cudaDeviceReset(void) {
+    return runtime_unsafe(cudaErrorStreamCaptureUnsupported);
+}
+
+cudaError_t cudaSetDeviceFlags(unsigned flags) {
+    (void)flags;
+    return runtime_fault();
+}
+
+cudaError_t cudaDriverGetVersion(int *version) {
+    *version = CUDART_VERSION;
+    return cudaSuccess;
+}
+
+cudaError_t cudaRuntimeGetVersion(int *version) {
+    *version = CUDART_VERSION;
+    return cudaSuccess;
+}
+
+cudaError_t cudaFuncSetAttribute(const void *function, enum cudaFuncAttribute attr, int value) {
+    cudaError_t e = runtime_fault();
+    if (e != cudaSuccess) return e;
+    bool fits = attr != cudaFuncAttributeMaxDynamicSharedMemorySize || (value >= 0 && value <= SHARED_OPTIN);
+    return runtime_result(function && fits ? cudaSuccess : cudaErrorInvalidValue);
+}
