@@ -3,7 +3,7 @@
 #include "tests/cuda/mini.h"
 #include "tests/cuda_host/emulation.h"
 
-#include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
 
 static const uint32_t pages[1] = {0};

@@ -33,14 +33,14 @@ static talk *talk_new(float temperature) {
 }
 
 /* The next token of the first `seqs` sequences; the first step computes the prompts too. */
-static void talk_step(talk *t, mini *m, uint32_t step, uint32_t seqs, bool repeatable) {
+static void talk_step(talk *t, mini *m, uint32_t number, uint32_t seqs, bool repeatable) {
     step_seq q[SEQS];
     sample_input in[SEQS];
     sample_result out[SEQS];
     uint32_t head[SEQS], rows = 0;
     int32_t ids[5 * SEQS];
     for (uint32_t i = 0; i < seqs; i++) {
-        uint32_t count = step == 0 ? t->count[i] : 1, pos = t->count[i] - count;
+        uint32_t count = number == 0 ? t->count[i] : 1, pos = t->count[i] - count;
         memcpy(ids + rows, t->ids[i] + pos, count * sizeof *ids);
         q[i] = (step_seq){.pages = t->pages[i],
                           .page_count = 4,
@@ -64,9 +64,9 @@ static void talk_step(talk *t, mini *m, uint32_t step, uint32_t seqs, bool repea
                        .head_count = seqs,
                        .samples = in,
                        .results = out,
-                       .repeatable = repeatable && step > 0};
+                       .repeatable = repeatable && number > 0};
     errbuf eb = {0};
-    if (mini_step(m, &s, &t->passes[step], &eb) != ST_OK) rig_check(&m->r, ST_DEVICE, eb.text);
+    if (mini_step(m, &s, &t->passes[number], &eb) != ST_OK) rig_check(&m->r, ST_DEVICE, eb.text);
     for (uint32_t i = 0; i < seqs; i++) {
         assert_false(out[i].broken);
         t->ids[i][t->count[i]++] = out[i].token.id;
@@ -78,7 +78,7 @@ static talk *talk_all(dtype act, bool deterministic, float temperature, bool rep
     const device_options opt = rig_options(act, deterministic);
     mini m = mini_open("cuda", &opt);
     talk *t = talk_new(temperature);
-    for (uint32_t step = 0; step <= STEPS; step++) talk_step(t, &m, step, step <= 20 ? 3 : 2, repeatable);
+    for (uint32_t i = 0; i <= STEPS; i++) talk_step(t, &m, i, i <= 20 ? 3 : 2, repeatable);
     nodes[0] = step_nodes(m.r.d, 3);
     nodes[1] = step_nodes(m.r.d, 2);
     mini_close(&m);

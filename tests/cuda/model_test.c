@@ -1,0 +1,321 @@
+/* model_test - the whole tiny model (BATON_TINY_MODEL) through the engine: `cuda` against `cpu`, and in deterministic
+ * mode against itself, whatever the steps look like. */
+#include "base/log.h"
+#include "base/mem.h"
+#include "engine/engine.h"
+#include "kernels/cuda/cuda.h"
+#include "tests/test.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { PROMPT = 90, OUT = 12, CONTEXT = 256, PAGES = 64, ROWS = 160, SEQS = 6 };
+
+typedef struct fixture {
+    model *m;
+    int32_t prompt[PROMPT];
+} fixture;
+
+static int setup(void **state) {
+    log_setup(LOG_WARN, "model_test");
+    const char *path = getenv("BATON_TINY_MODEL");
+    if (!path) fail_msg("set BATON_TINY_MODEL to a file made by make-tiny-model (ctest does)");
+    fixture *f = xcalloc(1, sizeof *f);
+    errbuf eb = {0};
+    if (model_load(&f->m, path, MODEL_ALL, &eb) != ST_OK) fail_msg("%s", eb.text);
+    for (uint32_t i = 0; i < PROMPT; i++) f->prompt[i] = (int32_t)(3 + (i * i * 31 + i * 7) % (f->m->vocab - 3));
+    *state = f;
+    return 0;
+}
+
+static int teardown(void **state) {
+    fixture *f = *state;
+    model_free(f->m);
+    free(f);
+    return 0;
+}
+
+static engine *engine_of(const fixture *f, const char *backend, dtype act, bool deterministic) {
+    const engine_options opt = {
+        .backend = backend,
+        .device = {.threads = 1, .isa = "auto", .act_type = act, .deterministic = deterministic},
+        .kv_type = act,
+        .page_count = PAGES,
+        .max_rows = ROWS,
+        .max_seqs = SEQS,
+        .max_context = CONTEXT};
+    engine *e = NULL;
+    errbuf eb = {0};
+    if (engine_new(&e, f->m, &opt, &eb) != ST_OK) fail_msg("%s", eb.text);
+    return e;
+}
+
+static sampling greedy(void) {
+    sampling p = sampling_default();
+    p.temperature = 0;
+    return p;
+}
+
+static sampling seeded(uint32_t seed) {
+    sampling p = sampling_default();
+    p.temperature = 0.9f;
+    p.top_p = 0.95f;
+    p.seed = seed;
+    return p;
+}
+
+/* Opens a slot with a page table of its own; `output` are tokens that are already there. */
+static void open_slot(engine *e, uint32_t slot, const int32_t *prompt, uint32_t count, const int32_t *output,
+                      uint32_t output_count, const sampling *p) {
+    uint32_t pages[PAGES / SEQS];
+    for (uint32_t i = 0; i < ARRAY_LEN(pages); i++) pages[i] = i * SEQS + slot;
+    const engine_seq_init init = {.prompt = prompt,
+                                  .prompt_count = count,
+                                  .output = output,
+                                  .output_count = output_count,
+                                  .params = p,
+                                  .pages = pages,
+                                  .page_count = ARRAY_LEN(pages)};
+    errbuf eb = {0};
+    if (engine_seq_open(e, slot, &init, &eb) != ST_OK) fail_msg("%s", eb.text);
+}
+
+static void run(engine *e, const step_item *items, uint32_t count, step_result *results) {
+    errbuf eb = {0};
+    if (engine_step(e, items, count, NULL, results, &eb) != ST_OK) fail_msg("%s", eb.text);
+}
+
+/* Rows [0, count) of a slot in chunks; the token that follows. */
+static token_out feed(engine *e, uint32_t slot, uint32_t count, uint32_t chunk) {
+    step_result r = {0};
+    for (uint32_t begin = 0; begin < count; begin += chunk) {
+        uint32_t rows = MIN(chunk, count - begin);
+        run(e, &(step_item){.slot = slot, .begin = begin, .count = rows, .sample = begin + rows == count}, 1, &r);
+    }
+    assert_true(r.sampled);
+    return r.token;
+}
+
+/* --- against cpu --- */
+
+typedef struct logits {
+    float *at; /* [PROMPT, vocab] */
+    size_t vocab;
+} logits;
+
+static logits logits_of(const fixture *f, const char *backend, dtype act) {
+    logits l = {.vocab = f->m->vocab};
+    l.at = xcalloc(PROMPT * l.vocab, sizeof *l.at);
+    const sampling p = greedy();
+    engine *e = engine_of(f, backend, act, false);
+    open_slot(e, 0, f->prompt, PROMPT, NULL, 0, &p);
+    errbuf eb = {0};
+    for (uint32_t begin = 0; begin < PROMPT; begin += 50) { /* two chunks: the second one sees the first one's pages */
+        const step_item it = {.slot = 0, .begin = begin, .count = MIN(50, PROMPT - begin)};
+        if (engine_logits(e, &it, l.at + begin * l.vocab, &eb) != ST_OK) fail_msg("%s", eb.text);
+    }
+    engine_free(e);
+    return l;
+}
+
+/* sqrt of the mean squared error over that of the right logits. */
+static double relative_error(const logits *got, const logits *want) {
+    double off = 0, all = 0;
+    for (size_t i = 0; i < PROMPT * want->vocab; i++) {
+        off += ((double)got->at[i] - want->at[i]) * ((double)got->at[i] - want->at[i]);
+        all += (double)want->at[i] * want->at[i];
+    }
+    return sqrt(off / all);
+}
+
+/* In every row the best token is the right one, unless the second is closer to it than twice the row's largest error.
+ */
+static void check_best(const logits *got, const logits *want) {
+    uint32_t decided = 0;
+    for (uint32_t r = 0; r < PROMPT; r++) {
+        const float *g = got->at + r * want->vocab, *w = want->at + r * want->vocab;
+        size_t best = 0, mine = 0;
+        float second = -INFINITY, error = 0;
+        for (size_t i = 0; i < want->vocab; i++) {
+            if (w[i] > w[best]) best = i;
+            if (g[i] > g[mine]) mine = i;
+            error = fmaxf(error, fabsf(g[i] - w[i]));
+        }
+        for (size_t i = 0; i < want->vocab; i++)
+            if (i != best && w[i] > second) second = w[i];
+        if (w[best] - second <= 2 * error) continue;
+        decided++;
+        assert_int_equal(mine, best);
+    }
+    assert_true(decided >= PROMPT / 2);
+}
+
+static void logits_are_those_of_cpu(void **state) {
+    fixture *f = *state;
+    static const struct {
+        dtype act;
+        double bound;
+    } kinds[] = {{DT_F32, 1e-4}, {DT_F16, 1e-2}, {DT_BF16, 2e-2}};
+    logits want = logits_of(f, "cpu", DT_F32);
+    for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
+        logits got = logits_of(f, "cuda", kinds[i].act);
+        double error = relative_error(&got, &want);
+        print_message("%s: relative error %.3g\n", dtype_name(kinds[i].act), error);
+        if (!(error < kinds[i].bound)) fail_msg("%s: relative error %g", dtype_name(kinds[i].act), error);
+        check_best(&got, &want);
+        free(got.at);
+    }
+    free(want.at);
+}
+
+static void generate(engine *e, uint32_t slot, uint32_t count, int32_t *out) {
+    out[0] = feed(e, slot, count, count).id;
+    for (uint32_t i = 1; i < OUT; i++) {
+        step_result r;
+        run(e, &(step_item){.slot = slot, .begin = count + i - 1, .count = 1, .sample = true}, 1, &r);
+        out[i] = r.token.id;
+    }
+}
+
+static void greedy_and_seeded_text_in_f32_is_that_of_cpu(void **state) {
+    fixture *f = *state;
+    for (int drawn = 0; drawn < 2; drawn++) {
+        const sampling p = drawn ? seeded(7) : greedy();
+        int32_t out[2][OUT];
+        for (int i = 0; i < 2; i++) {
+            engine *e = engine_of(f, i ? "cuda" : "cpu", DT_F32, false);
+            open_slot(e, 0, f->prompt, 40, NULL, 0, &p);
+            generate(e, 0, 40, out[i]);
+            engine_free(e);
+        }
+        assert_memory_equal(out[0], out[1], sizeof out[0]);
+    }
+}
+
+/* --- deterministic: against itself --- */
+
+static void *copy_pages(const engine *e, size_t *bytes) {
+    engine_kv kv = engine_kv_of(e);
+    *bytes = kv_page_bytes(&kv.layout) * kv.page_count;
+    void *copy = xmalloc(*bytes);
+    assert_int_equal(kv.ops->mem_read(kv.dev, copy, kv.base, *bytes), ST_OK);
+    return copy;
+}
+
+/* Text of slot 0 and the pages behind it: a prompt fed in chunks, then a decode step a token. */
+typedef struct text {
+    int32_t ids[OUT];
+    void *pages;
+    size_t bytes;
+} text;
+
+static text text_of(const fixture *f, dtype act, uint32_t chunk, const sampling *p) {
+    text t;
+    engine *e = engine_of(f, "cuda", act, true);
+    open_slot(e, 0, f->prompt, PROMPT, NULL, 0, p);
+    t.ids[0] = feed(e, 0, PROMPT, chunk).id;
+    for (uint32_t i = 1; i < OUT; i++) {
+        step_result r;
+        run(e, &(step_item){.slot = 0, .begin = PROMPT + i - 1, .count = 1, .sample = true}, 1, &r);
+        t.ids[i] = r.token.id;
+    }
+    t.pages = copy_pages(e, &t.bytes);
+    engine_free(e);
+    return t;
+}
+
+static void chunks_change_no_bit(void **state) {
+    fixture *f = *state;
+    const sampling p = seeded(3);
+    for (dtype act = DT_F16; act <= DT_BF16; act += DT_BF16 - DT_F16) {
+        text whole = text_of(f, act, PROMPT, &p);
+        for (uint32_t chunk = 16; chunk <= 73; chunk += 57) {
+            text cut = text_of(f, act, chunk, &p);
+            assert_memory_equal(whole.ids, cut.ids, sizeof whole.ids);
+            assert_memory_equal(whole.pages, cut.pages, whole.bytes);
+            free(cut.pages);
+        }
+        free(whole.pages);
+    }
+}
+
+/* Four sequences in every step, prompts and decode rows mixed, as if each were alone; logprobs show the logits' bits.
+ */
+static void neighbours_change_no_bit(void **state) {
+    fixture *f = *state;
+    enum { N = 4, STEPS = 5 };
+    token_out alone[N][STEPS], together[N][STEPS];
+    memset(alone, 0, sizeof alone);
+    memset(together, 0, sizeof together);
+    for (int mixed = 0; mixed < 2; mixed++) {
+        engine *e = engine_of(f, "cuda", DT_BF16, true);
+        step_item items[N];
+        for (uint32_t s = 0; s < N; s++) {
+            sampling p = s % 2 ? seeded(s) : greedy();
+            p.logprobs = 3;
+            open_slot(e, s, f->prompt + s, 20 + 9 * s, NULL, 0, &p);
+            items[s] = (step_item){.slot = s, .count = 20 + 9 * s, .sample = true};
+        }
+        for (uint32_t i = 0; i < STEPS; i++) {
+            step_result r[N];
+            for (uint32_t s = 0; s < N; s += mixed ? N : 1) run(e, items + s, mixed ? N : 1, r + s);
+            for (uint32_t s = 0; s < N; s++) {
+                (mixed ? together : alone)[s][i] = r[s].token;
+                items[s].begin += items[s].count;
+                items[s].count = 1;
+            }
+        }
+        engine_free(e);
+    }
+    assert_memory_equal(alone, together, sizeof alone);
+}
+
+/* As after the loss of a worker: prompt and the tokens so far are computed again, and the text goes on. */
+static void a_replay_changes_no_bit(void **state) {
+    fixture *f = *state;
+    enum { CUT = 7 };
+    const sampling p = seeded(11);
+    text original = text_of(f, DT_BF16, PROMPT, &p);
+    for (uint32_t chunk = 32; chunk <= PROMPT + CUT; chunk += PROMPT + CUT - 32) {
+        engine *e = engine_of(f, "cuda", DT_BF16, true);
+        open_slot(e, 0, f->prompt, PROMPT, original.ids, CUT, &p);
+        int32_t id = feed(e, 0, PROMPT + CUT, chunk).id;
+        for (uint32_t i = CUT;; i++) {
+            assert_int_equal(id, original.ids[i]);
+            if (i + 1 == OUT) break;
+            step_result r;
+            run(e, &(step_item){.slot = 0, .begin = PROMPT + i, .count = 1, .sample = true}, 1, &r);
+            id = r.token.id;
+        }
+        size_t bytes;
+        void *pages = copy_pages(e, &bytes);
+        assert_memory_equal(pages, original.pages, bytes);
+        free(pages);
+        engine_free(e);
+    }
+    free(original.pages);
+}
+
+/* --- recorded steps --- */
+
+static void a_decode_step_is_seven_launches_a_layer(void **state) {
+    fixture *f = *state;
+    const sampling p = greedy();
+    engine *e = engine_of(f, "cuda", DT_BF16, true);
+    open_slot(e, 0, f->prompt, 20, NULL, 0, &p);
+    int32_t out[OUT];
+    generate(e, 0, 20, out);
+    /* and the embedding, the last norm, the output head, the sampler */
+    assert_int_equal(step_nodes(engine_kv_of(e).dev, 1), 7 * f->m->layers + 4);
+    engine_free(e);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(logits_are_those_of_cpu), cmocka_unit_test(greedy_and_seeded_text_in_f32_is_that_of_cpu),
+        cmocka_unit_test(chunks_change_no_bit),    cmocka_unit_test(neighbours_change_no_bit),
+        cmocka_unit_test(a_replay_changes_no_bit), cmocka_unit_test(a_decode_step_is_seven_launches_a_layer),
+    };
+    return cmocka_run_group_tests(tests, setup, teardown);
+}
