@@ -26,7 +26,7 @@ kv_layout rig_layout(dtype type) {
 void rig_open(rig_side *s, const rig_options *o) {
     errbuf eb = {0};
     s->inc = o->inc;
-    s->kv.ops = backend_find("ref");
+    s->kv.ops = o->ops ? o->ops : backend_find("ref");
     s->kv.layout = o->layout.layers ? o->layout : rig_layout(DT_F16);
     s->kv.page_count = o->page_count ? o->page_count : 256;
     assert_non_null(s->kv.ops);

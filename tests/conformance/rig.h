@@ -35,6 +35,7 @@ typedef struct rig_options {
     uint64_t pair_timeout_ns; /* 0: 20 s */
     bool hold;                /* overlap off */
     bool trusting;            /* checksums off */
+    const backend_ops *ops;   /* NULL: ref */
     int flip;                 /* number of the segment to corrupt, plus 1; 0: none */
 } rig_options;
 

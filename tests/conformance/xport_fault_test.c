@@ -491,6 +491,38 @@ static void a_sender_that_ends_fails_what_it_had_begun(void **state) {
     rig_close(&d);
 }
 
+static status no_device(device *d, const op_kv_copy *a) {
+    (void)d, (void)a;
+    return ST_DEVICE;
+}
+
+static void no_device_text(const device *d, errbuf *eb) {
+    (void)d;
+    errf(eb, ST_DEVICE, "kv_copy: unspecified launch failure");
+}
+
+static void a_device_that_fails_is_told_by_its_own_side_only(void **state) {
+    backend_ops broken = *backend_find("ref");
+    broken.kv_gather = broken.kv_scatter = no_device;
+    broken.device_error = no_device_text;
+    for (int at_sender = 0; at_sender < 2; at_sender++) {
+        rig_side p, d;
+        rig_open(&p, &(rig_options){.transport = *state, .inc = RIG_P_INC, .ops = at_sender ? &broken : NULL});
+        rig_open(&d, &(rig_options){
+                         .transport = *state, .receiver = true, .inc = RIG_D_INC, .ops = at_sender ? NULL : &broken});
+        rig_work w = rig_work_of(&p, &d, 1, 1, 100, 0);
+        start(&p, &d, &w);
+        rig_compute(&p, &w, 112);
+        xfer_event e = rig_wait(at_sender ? &p : &d, X_FAILED, 1), other = rig_wait(at_sender ? &d : &p, X_FAILED, 1);
+        assert_true(e.device);
+        assert_string_equal(e.why, "copying KV: kv_copy: unspecified launch failure");
+        assert_false(other.device);
+        assert_string_equal(other.why, at_sender ? "the sender's device failed" : e.why);
+        assert_true(rig_blank(&d, &w));
+        rig_close_both(&p, &d);
+    }
+}
+
 int main(void) {
     log_setup(LOG_ERROR, "test");
     const struct CMUnitTest tests[] = {
@@ -515,6 +547,7 @@ int main(void) {
         BOTH(unlike_layouts_and_transports_are_refused_by_name),
         BOTH(a_peer_that_left_fails_its_handoffs),
         BOTH(a_sender_that_ends_fails_what_it_had_begun),
+        BOTH(a_device_that_fails_is_told_by_its_own_side_only),
     };
     return cmocka_run_group_tests_name("transport faults", tests, NULL, NULL);
 }
