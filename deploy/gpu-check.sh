@@ -1,0 +1,226 @@
+#!/usr/bin/env bash
+# The one command for a machine with an NVIDIA GPU: runs the kernels' tests against the reference, compares logits with Hugging Face
+# transformers, serves with a prefill and a decode worker on one GPU, runs compute-sanitizer, measures; then prints one table and writes
+# it to bench/results/gpu-check-DATE.json and .md. No network, no package registry and no mpirun is needed.
+# Usage: deploy/gpu-check.sh [--seconds N] [--out FOLDER] [PART]...
+#   --seconds N   for everything together (540); a part that fails or outlasts its share is recorded as such, and the rest goes on
+#   --out FOLDER  where the results go (bench/results)
+#   PART          ops logits serve serve-file ceilings prefill decode linear rows peers model model-deterministic memcheck racecheck
+#                 (default: all)
+# Programs: those of .carry/ (deploy/carry.sh) if they run here, else of build/test/, which is built when CMake and the packages of
+# deploy/apt-packages.txt and tests/apt-packages.txt are there. Libraries of CUDA: the system's, or those in Python's packages.
+# BATON_MODEL: a GGUF file, for the part serve-file. BATON_CHECK_WORK: a folder for the logs, which is then kept. For tests: BATON_CARRY
+# (another folder than .carry), BATON_SMI (another nvidia-smi).
+# Exit status: 0 when all parts passed and no target was missed, 1 when not, 2 for wrong arguments or no programs, 3 without a GPU
+# (then nothing is written).
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+root=$PWD
+all=(ops logits serve serve-file ceilings prefill decode linear rows peers model model-deterministic memcheck racecheck)
+
+seconds=540
+out=bench/results
+parts=()
+while [ $# -gt 0 ]; do
+    case "$1" in
+    --seconds | --out)
+        [ $# -ge 2 ] || { echo "gpu-check.sh: $1 needs a value" >&2; exit 2; }
+        if [ "$1" = --out ]; then out=$2; else seconds=$2; fi
+        shift
+        ;;
+    *)
+        [[ " ${all[*]} " == *" $1 "* ]] || { echo "gpu-check.sh: '$1': want some of ${all[*]}" >&2; exit 2; }
+        parts+=("$1")
+        ;;
+    esac
+    shift
+done
+[[ $seconds =~ ^[1-9][0-9]*$ ]] || { echo "gpu-check.sh: --seconds $seconds: want a whole number" >&2; exit 2; }
+[ ${#parts[@]} -gt 0 ] || parts=("${all[@]}")
+
+# --- what is here ---
+
+first_of() { # the first argument that can be run
+    local candidate
+    for candidate in "$@"; do
+        if command -v "$candidate" >/dev/null 2>&1; then command -v "$candidate"; return; fi
+    done
+}
+
+smi=${BATON_SMI:-$(first_of nvidia-smi /usr/local/nvidia/bin/nvidia-smi /usr/lib/wsl/lib/nvidia-smi)}
+gpu=
+if [ -n "$smi" ]; then gpu=$(timeout 30 "$smi" -L 2>/dev/null | grep -m 1 '^GPU ') || true; fi
+if [ -z "$gpu" ]; then
+    echo "gpu-check.sh: no CUDA device was found (${smi:-no nvidia-smi here})"
+    for part in "${parts[@]}"; do echo "not run: $part"; done
+    echo "Nothing was written. What was never run on a GPU is listed in bench/results/README.md."
+    exit 3
+fi
+nvcc=$(first_of nvcc /usr/local/cuda/bin/nvcc)
+sanitizer=$(first_of compute-sanitizer /usr/local/cuda/bin/compute-sanitizer /usr/local/cuda/compute-sanitizer/compute-sanitizer)
+# A Python that has torch, if there is one.
+python=''
+torch=''
+for candidate in python3 /opt/torch/.venv/bin/python3 /opt/venv/bin/python3 /opt/conda/bin/python3; do
+    command -v "$candidate" >/dev/null 2>&1 || continue
+    [ -n "$python" ] || python=$(command -v "$candidate")
+    if [ -z "$torch" ] && timeout 60 "$candidate" -c 'import importlib.util, sys; sys.exit(importlib.util.find_spec("torch") is None)'; then
+        torch=$(command -v "$candidate")
+    fi
+done
+[ -z "$torch" ] || python=$torch
+[ -n "$python" ] || { echo "gpu-check.sh: no python3 here, which makes the table" >&2; exit 2; }
+
+# Folders with libraries of CUDA: asked for only where the system's linker does not know them.
+has_library() { ldconfig -p 2>/dev/null | grep -q "^[[:space:]]*$1 "; }
+wheels=$("$python" -c 'import sys; print("\n".join(p for p in sys.path if p.endswith("-packages")))' 2>/dev/null) || wheels=
+folder_of() { # NAME: of the first file of this name among the usual places
+    local folder
+    while read -r folder; do
+        for path in "$folder"/nvidia/*/lib/"$1"; do
+            if [ -e "$path" ]; then dirname "$path"; return; fi
+        done
+    done <<<"$wheels"
+    for path in /usr/local/nvidia/lib64/"$1" /usr/local/nvidia/lib/"$1" /usr/local/cuda/lib64/"$1" /usr/local/cuda-*/lib64/"$1" \
+        /usr/local/cuda*/targets/*/lib/"$1" /usr/lib64-nvidia/"$1" /usr/lib/wsl/lib/"$1"; do
+        if [ -e "$path" ]; then dirname "$path"; return; fi
+    done
+}
+libraries=
+add_folder() { [ -z "$1" ] || libraries=${libraries:+$libraries:}$1; }
+for name in libcuda.so.1 libcublasLt.so.13; do
+    has_library "$name" || add_folder "$(folder_of "$name")"
+done
+inherited=${LD_LIBRARY_PATH:-}
+
+# --- programs ---
+
+# Only Baton's own programs see the carried libraries: Python has its own.
+use() { # FOLDER OF PROGRAMS, FOLDER OF TESTS, FOLDER OF LIBRARIES or nothing
+    bin=$1 tests=$2 path=$3
+    if [ -n "$path" ] && ! has_library 'libstdc++.so.6'; then path=$path:$path/fallback; fi
+    if [ -n "$libraries" ]; then path=${path:+$path:}$libraries; fi
+    if [ -n "$inherited" ]; then path=${path:+$path:}$inherited; fi
+    run=(env ${path:+"LD_LIBRARY_PATH=$path"})
+}
+runs() { "${run[@]}" "$bin/baton-coordinator" --version >/dev/null 2>"$work/runs.log" && [ -x "$bin/gpu_bench" ]; }
+
+work=${BATON_CHECK_WORK:-$(mktemp -d)}
+mkdir -p "$work"
+[ -n "${BATON_CHECK_WORK:-}" ] || trap 'rm -rf "$work"' EXIT
+: >"$work/parts.tsv"
+build() {
+    mkdir -p build
+    cmake --preset test -DBATON_CUDA=ON >"$work/build.log" 2>&1 && timeout 300 cmake --build --preset test >>"$work/build.log" 2>&1
+}
+carry=${BATON_CARRY:-$root/.carry}
+use "$carry/bin" "$carry/tests" "$carry/lib"
+programs=carried
+if ! [ -d "$carry" ] || ! runs; then
+    if [ -d "$carry" ]; then
+        echo "gpu-check.sh: the programs of $carry do not run here:" >&2
+        head -n 3 "$work/runs.log" >&2
+    fi
+    use "$root/build/test/bin" "$root/build/test/tests" ""
+    programs="built here"
+    if ! build || ! runs; then
+        echo "gpu-check.sh: no programs: neither .carry/ (deploy/carry.sh makes it on a machine that builds Baton) nor a build here:" >&2
+        tail -n 5 "$work/build.log" >&2
+        exit 2
+    fi
+fi
+
+fact() { printf '%s\t%s\n' "$1" "$2" >>"$work/facts.tsv"; }
+smi_value() { timeout 30 "$smi" --query-gpu="$1" --format=csv,noheader -i 0 2>/dev/null | head -n 1; }
+: >"$work/facts.tsv"
+fact date "$(date -u +%Y-%m-%dT%H%MZ)"
+fact command "deploy/gpu-check.sh${parts[*]:+ ${parts[*]}}"
+fact gpu "$(smi_value name)"
+fact driver "$(smi_value driver_version)"
+fact nvcc "$([ -z "$nvcc" ] || "$nvcc" --version | sed -nE 's/.*release ([0-9.]+).*/\1/p')"
+commit=$(git rev-parse --short HEAD 2>/dev/null) || commit=
+[ "$programs" != carried ] || commit=$(cat "$carry/commit" 2>/dev/null || echo "$commit")
+fact commit "${commit:-unknown}"
+fact programs "$programs"
+sed 's/\t/: /' "$work/facts.tsv"
+
+# --- the parts ---
+
+left() { echo $((seconds - SECONDS)); }
+# 10 seconds are kept for the table.
+part() { # NAME SECONDS COMMAND...: JSON lines on its stdout are figures
+    local name=$1 limit=$2 begin=$SECONDS status=0 result=passed
+    shift 2
+    [ "$limit" -le $(($(left) - 10)) ] || limit=$(($(left) - 10))
+    if [ "$limit" -lt 5 ]; then record "$name" "not run" 0 "no time was left"; return; fi
+    timeout --kill-after=5 "$limit" "$@" >"$work/$name.jsonl" 2>"$work/$name.log" </dev/null || status=$?
+    case $status in
+    0) ;;
+    4) result="not run" ;; # the tool cannot work here
+    124 | 137) result="timed out" ;;
+    *) result=failed ;;
+    esac
+    record "$name" "$result" $((SECONDS - begin)) "$([ $status -eq 0 ] || detail "$name")"
+}
+# The last line of a part's messages, without what would break the table.
+detail() { grep -v '^[[:space:]]*$' "$work/$1.log" | tail -n 1 | tr '\t|' '  ' | cut -c 1-160; }
+record() {
+    printf '%s\t%s\t%s\t%s\n' "$@" >>"$work/parts.tsv"
+    printf '%-20s %s, %s s %s\n' "$@"
+}
+missing() { record "$1" "not run" 0 "$2"; }
+
+# The kernels' tests, compiled for the device.
+device_tests=("$python" bench/gpu/device_tests.py "$tests" --library-path "$path" --seconds 55)
+
+run_part() {
+    local name=$1
+    case "$name" in
+    ops) part ops 60 "${device_tests[@]}" ;;
+    memcheck | racecheck)
+        if [ -z "$sanitizer" ]; then missing "$name" "no compute-sanitizer here"; return; fi
+        part "$name" 60 "${device_tests[@]}" --sanitizer "$sanitizer" --tool "$name"
+        ;;
+    logits)
+        if [ -z "$torch" ] || ! "$torch" -c 'import importlib.util, sys; sys.exit(importlib.util.find_spec("transformers") is None)'; then
+            missing logits "no Python with torch and transformers here"
+            return
+        fi
+        part logits 90 "$torch" bench/gpu/logits_check.py --baton-run "$work/baton-run" --backend cuda
+        ;;
+    serve) part serve 60 "$python" bench/gpu/serve_check.py --bin "$work" --model random:llama-3.2-1b ;;
+    serve-file)
+        if [ -z "${BATON_MODEL:-}" ]; then missing serve-file "BATON_MODEL is not set"; return; fi
+        part serve-file 45 "$python" bench/gpu/serve_check.py --bin "$work" --model "$(realpath "$BATON_MODEL")"
+        ;;
+    ceilings) part ceilings 30 "${run[@]}" "$bin/gpu_bench" ceilings ;;
+    prefill | decode | rows) part "$name" 30 "${run[@]}" "$bin/gpu_bench" "$name" ;;
+    linear) part linear 60 "${run[@]}" "$bin/gpu_bench" linear ;;
+    peers)
+        if [ -z "$torch" ]; then missing peers "no Python with torch here"; return; fi
+        part peers 90 "$torch" bench/gpu/peers.py
+        ;;
+    model) part model 60 "${run[@]}" "$bin/gpu_model" ;;
+    model-deterministic) part model-deterministic 60 "${run[@]}" "$bin/gpu_model" --deterministic ;;
+    esac
+}
+
+# Python starts Baton's programs, and must not get their libraries itself.
+wrap() {
+    printf '#!/bin/sh\nexec %s "$@"\n' "$(printf '%q ' "${run[@]}" "$1")" >"$work/$(basename "$1")"
+    chmod +x "$work/$(basename "$1")"
+}
+for program in "$bin"/baton-*; do wrap "$program"; done
+if [ -x "$tests/baton-run" ]; then wrap "$tests/baton-run"; fi
+
+for name in "${parts[@]}"; do
+    run_part "$name"
+    # As it was found: nothing here sets clocks.
+    case "$name" in prefill | model | model-deterministic) fact "SM and memory clock, power after $name" "$(smi_value clocks.sm,clocks.mem,power.draw)" ;; esac
+done
+for file in model model-deterministic; do
+    nodes=$(sed -nE 's/.*step recorded.*rows=([0-9]+) nodes=([0-9]+).*/\1 rows: \2/p' "$work/$file.log" 2>/dev/null | sort -u | paste -sd ';')
+    [ -z "$nodes" ] || fact "nodes of a recorded step, $file" "$nodes"
+done
+echo
+"$python" bench/gpu/report.py "$work" "$out"
