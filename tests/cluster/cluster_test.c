@@ -2,7 +2,7 @@
  *
  *   cluster_test [--seeds A..B] [--steps N]      200 seeds of 2,500 steps by default
  *
- * A step is one event; between events the scheduler submits, cancels, kills, restarts, freezes, thaws and cuts. Then
+ * A step is one event; between events the scheduler submits, cancels, kills, restarts, freezes, thaws, cuts and breaks devices. Then
  * faults end, everything is healed, and within bounded virtual time every request must have ended, a probe must
  * succeed, and every page everywhere must be free. A failure prints the seed and the step, and the command that replays
  * it. */
@@ -109,6 +109,7 @@ static void fault(sim *s) {
         if (sim_below(s, 4) == 0) sim_freeze_core(s);
         break;
     case 5:
+        if (sim_below(s, 2) == 0) sim_break_device(s, w);
         break;
     }
 }

@@ -405,7 +405,12 @@ void sim_kill(sim *s, uint32_t worker) {
     proc_stop(s->procs[worker]);
 }
 
+void sim_break_device(sim *s, uint32_t worker) {
+    s->procs[worker]->broken = s->procs[worker]->alive;
+}
+
 void sim_restart(sim *s, uint32_t worker) {
+    s->procs[worker]->broken = false;
     if (!s->procs[worker]->alive) proc_start(s->procs[worker]);
 }
 

@@ -115,7 +115,8 @@ status sim_submit(sim *s, const sim_ask *ask, sim_client **out, errbuf *eb);
 void sim_cancel(sim *s, sim_client *c);
 
 void sim_kill(sim *s, uint32_t worker);
-void sim_restart(sim *s, uint32_t worker); /* a fresh process in the dead one's place */
+void sim_break_device(sim *s, uint32_t worker); /* its next step fails, and it leaves */
+void sim_restart(sim *s, uint32_t worker); /* a fresh process in the dead one's place; a device yet to fail is mended */
 void sim_freeze(sim *s, uint32_t worker);  /* SIGSTOP */
 void sim_thaw(sim *s, uint32_t worker);
 void sim_freeze_core(sim *s);

@@ -108,6 +108,10 @@ static void start_step(void *ctx, const dev_job *j) {
 }
 
 static void end_step(proc *p) {
+    if (p->broken) { /* the runtime never tells the core of a step that failed */
+        agent_leave(p->agent, "attend: illegal address", p->s->now_ns);
+        return;
+    }
     run_layer(p, 1);
     uint32_t count = p->job.item_count;
     step_result *results = xcalloc(MAX(count, 1u), sizeof *results);
@@ -223,7 +227,7 @@ void proc_start(proc *p) {
     const sim_options *o = &s->opt;
     p->life++;
     p->alive = true;
-    p->frozen = p->quit = p->reconnect = p->busy = false;
+    p->frozen = p->quit = p->broken = p->reconnect = p->busy = false;
     p->wake_ns = p->step = 0;
     p->wake_xfer_ns = p->event_ns = 0;
     p->copy = (fake_copy){0};

@@ -131,6 +131,7 @@ struct proc {
     agent *agent;
     bool reconnect; /* the agent asked for a fresh connection */
     bool quit;
+    bool broken; /* its device fails at the end of a step */
     uint64_t conn;
     uint64_t wake_ns;
     event **stash;

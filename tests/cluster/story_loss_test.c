@@ -151,6 +151,29 @@ static void a_broken_pair_is_sent_again_under_the_next_attempt(void **state) {
     all_over(s);
 }
 
+/* ---- a device fails ---- */
+
+static void a_worker_whose_device_failed_leaves_with_its_reason_and_may_come_back(void **state) {
+    (void)state;
+    sim *s = cluster(sim_defaults(), 1, 1, 0);
+    sim_client *c = submit(s, 40, 20);
+    core_lost lost;
+    UNTIL(s, c->got == 7);
+    sim_break_device(s, 1);
+    UNTIL(s, !sim_alive(s, 1));
+    assert_int_equal(s->seen.to_coord[CTL_LEAVING], 1);
+    assert_int_equal(s->seen.to_worker[CTL_EXIT], 1);
+    assert_true(core_last_lost(s->core, &lost, s->now_ns));
+    assert_string_equal(lost.worker, "decode-0");
+    assert_string_equal(lost.why, "attend: illegal address");
+    assert_false(c->ended);
+    sim_restart(s, 1);
+    UNTIL(s, c->ended);
+    assert_done(c); /* by replay, on the same worker started again */
+    assert_int_equal(c->times.replays, 1);
+    all_over(s);
+}
+
 /* ---- a worker or the coordinator sleeps ---- */
 
 static member_state member_state_at(const sim *s, uint32_t i, uint32_t *count) {
@@ -272,6 +295,7 @@ int main(void) {
         cmocka_unit_test(a_broken_pair_is_sent_again_under_the_next_attempt),
         cmocka_unit_test(a_d_frozen_for_twice_the_gone_time_is_replaced_and_comes_back),
         cmocka_unit_test(a_p_frozen_for_twice_the_gone_time_is_replaced_and_comes_back),
+        cmocka_unit_test(a_worker_whose_device_failed_leaves_with_its_reason_and_may_come_back),
         cmocka_unit_test(a_coordinator_that_slept_kills_nobody),
         cmocka_unit_test(a_coordinator_that_slept_beyond_the_lease_finds_workers_that_join_anew),
         cmocka_unit_test(a_stuck_step_is_gone_after_ten_seconds),
