@@ -2,10 +2,10 @@
  *
  *   cluster_test [--seeds A..B] [--steps N]      200 seeds of 2,500 steps by default
  *
- * A step is one event; between events the scheduler submits, cancels, kills, restarts, freezes, thaws, cuts and breaks devices. Then
- * faults end, everything is healed, and within bounded virtual time every request must have ended, a probe must
- * succeed, and every page everywhere must be free. A failure prints the seed and the step, and the command that replays
- * it. */
+ * A step is one event; between events the scheduler submits, cancels, kills, restarts, freezes, thaws, cuts and breaks
+ * devices. Then faults end, everything is healed, and within bounded virtual time every request must have ended, a
+ * probe must succeed, and every page everywhere must be free. A failure prints the seed and the step, and the command
+ * that replays it. */
 #include "sim.h"
 
 #include "base/log.h"
