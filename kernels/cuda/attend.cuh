@@ -2,18 +2,19 @@
  * attention over a tile of keys.
  *
  * A warp attends with fragments of mma.m16n8k16 only, as FlashAttention-2 does (Dao 2023, section 3): scores() makes
- * s = q k^T, softmax_step() turns s into weights and rescales what was summed before, add_values() adds weights * v. In the
- * layout of an accumulator (device.cuh, g = lane / 4, t = lane % 4) a thread has rows g and g + 8 of each 16 query rows and
- * columns 2t, 2t + 1 of each 8; two neighbouring accumulators, packed, are an operand A, so weights never leave registers.
+ * s = q k^T, softmax_step() turns s into weights and rescales what was summed before, add_values() adds weights * v. In
+ * the layout of an accumulator (device.cuh, g = lane / 4, t = lane % 4) a thread has rows g and g + 8 of each 16 query
+ * rows and columns 2t, 2t + 1 of each 8; two neighbouring accumulators, packed, are an operand A, so weights never
+ * leave registers.
  *
- * Tiles in shared memory are rows of HD 16-bit numbers in chunks of 16 bytes. Chunk c of row r lies where swizzled() says:
- * the eight rows that ldmatrix reads together are then in different banks.
+ * Tiles in shared memory are rows of HD 16-bit numbers in chunks of 16 bytes. Chunk c of row r lies where swizzled()
+ * says: the eight rows that ldmatrix reads together are then in different banks.
  *
  * Bits: all of a row's arithmetic is its own (elements of a matrix product do not see each other), keys are walked in
  * ascending tiles that are aligned to position 0, and a tile of which a row sees nothing changes nothing in that row:
- * its maximum stays, so the factor is 2^0 = 1, and its weights are 2^-infinity = 0. So it does not matter which rows share
- * a tile of queries, where in it they lie, or how a prompt is cut. Sums that are followed by a product or preceded by one
- * are written as fma_exact, so that no compiler decides where a rounding is. */
+ * its maximum stays, so the factor is 2^0 = 1, and its weights are 2^-infinity = 0. So it does not matter which rows
+ * share a tile of queries, where in it they lie, or how a prompt is cut. Sums that are followed by a product or
+ * preceded by one are written as fma_exact, so that no compiler decides where a rounding is. */
 #ifndef BATON_KERNELS_CUDA_ATTEND_CUH
 #define BATON_KERNELS_CUDA_ATTEND_CUH
 
@@ -27,7 +28,8 @@
 /* --- pages --- */
 
 /* Elements of page memory before row 0 of tile (page, 0 = K | 1 = V, kv_head) of the launch's layer. */
-static __device__ __forceinline__ size_t page_tile(const attend_args &a, uint32_t page, uint32_t is_v, uint32_t kv_head) {
+static __device__ __forceinline__ size_t page_tile(const attend_args &a, uint32_t page, uint32_t is_v,
+                                                   uint32_t kv_head) {
     size_t tile = (((size_t)page * a.layers + a.layer) * 2 + is_v) * a.kv_heads + kv_head;
     return tile * KV_PAGE_TOKENS * a.head_dim;
 }
@@ -50,10 +52,11 @@ static __device__ __forceinline__ rope_pair rope_rotate(rope_pair p, rope_turn t
     return {fma_exact(p.x, turn.cos, -(p.y * turn.sin)), fma_exact(p.x, turn.sin, p.y * turn.cos)};
 }
 
-/* Rotates pairs `first`, first + 1, ... of a head; those from rope_dim / 2 on are left alone. One overload for four pairs
- * of 16-bit numbers, one for a single pair of floats. */
+/* Rotates pairs `first`, first + 1, ... of a head; those from rope_dim / 2 on are left alone. One overload for four
+ * pairs of 16-bit numbers, one for a single pair of floats. */
 template <class T>
-static __device__ __forceinline__ void rope_rotate_unit(vec16 *unit, const attend_args &a, uint32_t pos, uint32_t first) {
+static __device__ __forceinline__ void rope_rotate_unit(vec16 *unit, const attend_args &a, uint32_t pos,
+                                                        uint32_t first) {
     const rope_turn *turns = reinterpret_cast<const rope_turn *>(a.rope) + (size_t)pos * (a.rope_dim / 2);
     for (uint32_t i = 0; i < 4; i++) {
         if (first + i >= a.rope_dim / 2) continue;
@@ -70,17 +73,17 @@ static __device__ __forceinline__ void rope_rotate_unit(rope_pair *unit, const a
 
 /* --- tiles in shared memory --- */
 
-/* Byte offset of chunk `chunk` of row `row`. 256- and 128-byte rows: the eight rows of a matrix differ in row % 8. 64-byte
- * rows: two of them fill all banks, so they differ in row / 2 % 4. */
+/* Byte offset of chunk `chunk` of row `row`. 256- and 128-byte rows: the eight rows of a matrix differ in row % 8.
+ * 64-byte rows: two of them fill all banks, so they differ in row / 2 % 4. */
 template <int HD> static __device__ __forceinline__ uint32_t swizzled(uint32_t row, uint32_t chunk) {
     static_assert(HD == 32 || HD == 64 || HD == 128, "head sizes that the tensor-core kernels know");
     uint32_t turn = HD >= 64 ? row % 8 : row / 2 % 4;
     return (row * (HD / 8) + (chunk ^ turn)) * 16;
 }
 
-/* Starts the copy of one page's tile `from` into rows [to_row, to_row + 16) of a shared tile, by THREADS threads of which
- * this one is `thread`. Only the first `valid` rows are read; the others become zeros, since weight 0 times what is
- * left over in a page could be NaN. */
+/* Starts the copy of one page's tile `from` into rows [to_row, to_row + 16) of a shared tile, by THREADS threads of
+ * which this one is `thread`. Only the first `valid` rows are read; the others become zeros, since weight 0 times what
+ * is left over in a page could be NaN. */
 template <int HD, int THREADS>
 static __device__ __forceinline__ void fetch_page(char *to, uint32_t to_row, const void *from, uint32_t valid,
                                                   uint32_t thread) {
@@ -122,8 +125,8 @@ static __device__ __forceinline__ void scores(float (&s)[M][N][4], const char *q
     }
 }
 
-/* What a warp knows of 16 query rows: of rows g and g + 8 the largest score so far, and this thread's share of the total
- * weight (its own columns; the four threads of a row are added up at the end). */
+/* What a warp knows of 16 query rows: of rows g and g + 8 the largest score so far, and this thread's share of the
+ * total weight (its own columns; the four threads of a row are added up at the end). */
 template <int HD> struct attend_rows {
     float top[2], total[2];
     float sum[HD / 8][4]; /* weights * v */
@@ -135,8 +138,8 @@ template <int HD> static __device__ __forceinline__ void attend_rows_clear(atten
         for (int e = 0; e < 4; e++) r.sum[n][e] = 0.0f;
 }
 
-/* Scores become weights p = 2^((s - top) * scale), as operand A; -infinity becomes 0. What was summed before is brought to
- * the new maximum. Each row must have seen a finite score by now: the difference of two -infinities has no value. */
+/* Scores become weights p = 2^((s - top) * scale), as operand A; -infinity becomes 0. What was summed before is brought
+ * to the new maximum. Each row must have seen a finite score by now: the difference of two -infinities has no value. */
 template <class T, int HD, int N>
 static __device__ __forceinline__ void softmax_step(attend_rows<HD> &r, const float (&s)[N][4], float scale,
                                                     uint32_t (&p)[N / 2][4]) {

@@ -1,27 +1,28 @@
-/* attend_decode - attention of generated rows over paged keys and values, split along the keys: Flash-Decoding (Dao et al.
- * 2023), with the query heads of a group packed together as FlashInfer does (Ye et al. 2025, section 3.2).
+/* attend_decode - attention of generated rows over paged keys and values, split along the keys: Flash-Decoding (Dao et
+ * al. 2023), with the query heads of a group packed together as FlashInfer does (Ye et al. 2025, section 3.2).
  *
  * One new row has so little arithmetic that time is the reading of K and V. So a block serves a decode_item (a range of
- * the row's keys) and one KV head: all query heads that share the head (1 to 16) are the 16 rows of one matrix fragment,
- * and K and V are read once. Rows of the fragment beyond the group are zeros, which cost nothing that matters.
+ * the row's keys) and one KV head: all query heads that share the head (1 to 16) are the 16 rows of one matrix
+ * fragment, and K and V are read once. Rows of the fragment beyond the group are zeros, which cost nothing that
+ * matters.
  *
  *   shared memory (head size 128)   Q 4 KB | ring of 3 stages, each the K and V of 64 keys = 32 KB
  *   warp w of 4                     page w of each tile of 64 keys
  *
  * Two blocks fit on an SM of 227 KB, with two stages each on their way: 128 KB. A page of one head is contiguous, so a
  * warp copies whole 4 KB runs; and since it alone reads what it copied, the warps run through their pages without a
- * barrier of the block: copy_wait and warp_sync are enough among the lanes of one warp. Which keys a warp has depends on
- * their positions only. At the end the four partial results (largest score, total weight, weighted sum) are merged in the
- * order of the warps, through shared memory that was the ring.
+ * barrier of the block: copy_wait and warp_sync are enough among the lanes of one warp. Which keys a warp has depends
+ * on their positions only. At the end the four partial results (largest score, total weight, weighted sum) are merged
+ * in the order of the warps, through shared memory that was the ring.
  *
- * If the row is one split that is the result. Otherwise the block writes it to `partials`, and the block that arrives last
- * (a counter at the row's first item and KV head) merges the splits in ascending order and sets the counter back to zero:
- * whoever is last, the bits are the same. Slots of partials and counters are counted from the launch's first item; a
- * launch never begins or ends within a row.
+ * If the row is one split that is the result. Otherwise the block writes it to `partials`, and the block that arrives
+ * last (a counter at the row's first item and KV head) merges the splits in ascending order and sets the counter back
+ * to zero: whoever is last, the bits are the same. Slots of partials and counters are counted from the launch's first
+ * item; a launch never begins or ends within a row.
  *
  * With rope = true the block also does the work of rope_kv (rope.cu) for its part of the row, by the same functions: it
- * rotates its group's q on the way to shared memory; if its keys include the newest one, it rotates k and writes k and v
- * to their page before anything reads that page. Other items of the row do not reach that far. */
+ * rotates its group's q on the way to shared memory; if its keys include the newest one, it rotates k and writes k and
+ * v to their page before anything reads that page. Other items of the row do not reach that far. */
 #include "kernels/cuda/attend.cuh"
 
 enum {
@@ -54,11 +55,11 @@ struct decode_task {
 
 /* --- reading --- */
 
-/* Starts the copy of the warp's page of tile `tile` into its place of the ring, if there is such a tile. `id`: lane l holds
- * the id of the warp's page of tile l of the 32 that `tile` is among; it is looked up here at each 32nd. */
+/* Starts the copy of the warp's page of tile `tile` into its place of the ring, if there is such a tile. `id`: lane l
+ * holds the id of the warp's page of tile l of the 32 that `tile` is among; it is looked up here at each 32nd. */
 template <class T, int HD>
-static __device__ __forceinline__ void fetch_keys(char *ring, const attend_args &a, const decode_task &task, uint32_t tile,
-                                                  uint32_t *id) {
+static __device__ __forceinline__ void fetch_keys(char *ring, const attend_args &a, const decode_task &task,
+                                                  uint32_t tile, uint32_t *id) {
     typedef decode_shape<HD> shape;
     const uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     if (tile < task.tiles) {
@@ -109,8 +110,8 @@ static __device__ __forceinline__ void put_newest(const attend_args &a, const de
 /* --- one warp's keys --- */
 
 template <class T, int HD>
-static __device__ __forceinline__ void attend_page(attend_rows<HD> (&rows)[1], const char *q, const char *kv, uint32_t valid,
-                                                   float scale) {
+static __device__ __forceinline__ void attend_page(attend_rows<HD> (&rows)[1], const char *q, const char *kv,
+                                                   uint32_t valid, float scale) {
     float s[1][DECODE_N][4];
     uint32_t weights[1][DECODE_N / 2][4];
     scores<T, HD, 1, DECODE_N>(s, q, 0, kv);
@@ -143,8 +144,9 @@ struct decode_sum {
     float sum, top, total;
 };
 
-/* Element `dim` of `count` partial results of one query head, `stride` floats apart, in ascending order. At least one has
- * seen a key; one that has not has -infinity as its largest score and weighs nothing. fresh: other blocks wrote them. */
+/* Element `dim` of `count` partial results of one query head, `stride` floats apart, in ascending order. At least one
+ * has seen a key; one that has not has -infinity as its largest score and weighs nothing. fresh: other blocks wrote
+ * them. */
 template <int HD>
 static __device__ __forceinline__ decode_sum merge(const float *part, size_t stride, uint32_t count, uint32_t dim,
                                                    float scale, bool fresh) {
@@ -246,8 +248,8 @@ static __device__ __forceinline__ void attend_item(const attend_args &a, const d
 }
 
 template <class T, int HD>
-static __global__ void __launch_bounds__(DECODE_THREADS, 2) decode_kernel(attend_args a, uint32_t begin, uint32_t count,
-                                                                          bool rope) {
+static __global__ void __launch_bounds__(DECODE_THREADS, 2)
+    decode_kernel(attend_args a, uint32_t begin, uint32_t count, bool rope) {
     const uint32_t end = count == UINT32_MAX ? a.t.header->items : begin + count;
     for (uint32_t i = begin + blockIdx.x; i < end; i += gridDim.x) {
         decode_task task;
@@ -267,8 +269,8 @@ static __global__ void __launch_bounds__(DECODE_THREADS, 2) decode_kernel(attend
 template <class T, int HD>
 static cudaError_t launch_decode_hd(const attend_args *a, uint32_t begin, uint32_t count, uint32_t grid, bool rope,
                                     cudaStream_t stream) {
-    return launch_kernel(decode_kernel<T, HD>, dim3(grid, a->kv_heads), DECODE_THREADS, decode_shape<HD>::BYTES, stream, *a,
-                         begin, count, rope);
+    return launch_kernel(decode_kernel<T, HD>, dim3(grid, a->kv_heads), DECODE_THREADS, decode_shape<HD>::BYTES, stream,
+                         *a, begin, count, rope);
 }
 
 template <class T>

@@ -1,10 +1,11 @@
-/* attend_f32 - attention in fp32, for checking: whether the model is computed right is seen to 1e-4 here, where the 16-bit
- * kernels round to 4e-3.
+/* attend_f32 - attention in fp32, for checking: whether the model is computed right is seen to 1e-4 here, where the
+ * 16-bit kernels round to 4e-3.
  *
- * One warp per row and query head, prompt and generated rows alike, any even head size up to 256. It walks the row's keys
- * from position 0 in steps of 32. In a step lane l makes the whole score of key l, the warp agrees on the new maximum
- * (online softmax: Milakov and Gimelshein 2018), the weights go through shared memory, and then lane l adds up elements
- * l, l + 32, ... of the values. All sums are in ascending order. Nothing is tuned; reads of K are not even coalesced. */
+ * One warp per row and query head, prompt and generated rows alike, any even head size up to 256. It walks the row's
+ * keys from position 0 in steps of 32. In a step lane l makes the whole score of key l, the warp agrees on the new
+ * maximum (online softmax: Milakov and Gimelshein 2018), the weights go through shared memory, and then lane l adds up
+ * elements l, l + 32, ... of the values. All sums are in ascending order. Nothing is tuned; reads of K are not even
+ * coalesced. */
 #include "kernels/cuda/attend.cuh"
 
 enum { F32_LANES = 32, F32_HEAD_DIM_MAX = 256, F32_PER_LANE = F32_HEAD_DIM_MAX / F32_LANES };

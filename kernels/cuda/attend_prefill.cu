@@ -1,25 +1,26 @@
-/* attend_prefill - causal attention of prompt rows over paged keys and values: FlashAttention-2 (Dao 2023, algorithm 1 and
- * section 3.2).
+/* attend_prefill - causal attention of prompt rows over paged keys and values: FlashAttention-2 (Dao 2023, algorithm 1
+ * and section 3.2).
  *
- * A block serves one prefill_tile (up to 128 consecutive rows of a sequence) and one query head. It walks the sequence's
- * keys from position 0 in tiles of 64 up to the tile's last row; the K and V of a tile are four pages each, found through
- * the page table, so that earlier chunks of a prompt, prefixes of other requests and this chunk look the same.
+ * A block serves one prefill_tile (up to 128 consecutive rows of a sequence) and one query head. It walks the
+ * sequence's keys from position 0 in tiles of 64 up to the tile's last row; the K and V of a tile are four pages each,
+ * found through the page table, so that earlier chunks of a prompt, prefixes of other requests and this chunk look the
+ * same.
  *
  *   shared memory (head size 128)   Q 32 KB | K 16 KB | V 16 KB
  *   per tile   wait K, start V -> s = q k^T, softmax -> wait V, start next K -> sum += p v
  *
- * One of K and V is always on its way while the tensor cores work on the other: half a tile's time (about 2000 cycles) is
- * several times the latency of memory, so more stages would only cost shared memory, of which two blocks must fit.
+ * One of K and V is always on its way while the tensor cores work on the other: half a tile's time (about 2000 cycles)
+ * is several times the latency of memory, so more stages would only cost shared memory, of which two blocks must fit.
  *
  * Four warps have 32 rows each (two fragments of 16), not eight warps 16: each K and V fragment from shared memory then
  * serves two products. With 16 rows a warp reads 32 KB for 2 * 16 * 64 * 128 multiply-adds, which takes shared memory
- * (128 bytes a cycle) as long as the tensor cores need for them; with 32 rows it is 40 KB, Q included, for twice the work.
- * The price is registers: 128 of sums + 64 of scores, close to the limit of 255, two blocks an SM. While a warp is in its
- * softmax, that of the other block on the same scheduler has the tensor cores.
+ * (128 bytes a cycle) as long as the tensor cores need for them; with 32 rows it is 40 KB, Q included, for twice the
+ * work. The price is registers: 128 of sums + 64 of scores, close to the limit of 255, two blocks an SM. While a warp
+ * is in its softmax, that of the other block on the same scheduler has the tensor cores.
  *
- * Masks are computed only where a tile of keys reaches past a warp's first row; a warp none of whose rows sees anything of
- * a tile leaves it out, which has the same bits as taking part (attend.cuh). Every row sees key 0, which is in the first
- * tile: a maximum is finite from then on. The order of blocks is the tables': longest tiles first. */
+ * Masks are computed only where a tile of keys reaches past a warp's first row; a warp none of whose rows sees anything
+ * of a tile leaves it out, which has the same bits as taking part (attend.cuh). Every row sees key 0, which is in the
+ * first tile: a maximum is finite from then on. The order of blocks is the tables': longest tiles first. */
 #include "kernels/cuda/attend.cuh"
 
 enum {
@@ -57,8 +58,8 @@ static __device__ __forceinline__ void fetch_queries(char *to, const attend_args
 
 /* Starts the copy of K or V of the tile of keys that begins at `key`. */
 template <class T, int HD>
-static __device__ __forceinline__ void fetch_tile(char *to, const attend_args &a, const prefill_keys &keys, uint32_t key,
-                                                  uint32_t is_v) {
+static __device__ __forceinline__ void fetch_tile(char *to, const attend_args &a, const prefill_keys &keys,
+                                                  uint32_t key, uint32_t is_v) {
     const T *kv = static_cast<const T *>(a.kv);
     for (uint32_t p = 0; p < PREFILL_PAGES; p++) {
         uint32_t page = warp_get(keys.id, (int)((key / KV_PAGE_TOKENS + p) % 32));
@@ -101,8 +102,8 @@ static __device__ __forceinline__ void weigh_keys(attend_rows<HD> (&rows)[PREFIL
 
 /* The warp's rows of out, through its own rows of the shared tile q, which nobody else reads. */
 template <class T, int HD>
-static __device__ __forceinline__ void store_rows(const attend_args &a, const attend_rows<HD> (&rows)[PREFILL_M], char *q,
-                                                  prefill_tile tile, uint32_t head) {
+static __device__ __forceinline__ void store_rows(const attend_args &a, const attend_rows<HD> (&rows)[PREFILL_M],
+                                                  char *q, prefill_tile tile, uint32_t head) {
     const uint32_t lane = threadIdx.x % 32, first = threadIdx.x / 32 * PREFILL_WARP_ROWS;
     warp_sync(); /* the last reads of q */
     for (uint32_t m = 0; m < PREFILL_M; m++)
@@ -166,9 +167,11 @@ static cudaError_t launch_prefill(const attend_args *a, uint32_t begin, uint32_t
     dim3 grid(count, a->heads);
     switch (a->head_dim) {
     case 32:
-        return launch_kernel(prefill_kernel<T, 32>, grid, PREFILL_THREADS, prefill_shared_bytes<32>(), stream, *a, begin);
+        return launch_kernel(prefill_kernel<T, 32>, grid, PREFILL_THREADS, prefill_shared_bytes<32>(), stream, *a,
+                             begin);
     case 64:
-        return launch_kernel(prefill_kernel<T, 64>, grid, PREFILL_THREADS, prefill_shared_bytes<64>(), stream, *a, begin);
+        return launch_kernel(prefill_kernel<T, 64>, grid, PREFILL_THREADS, prefill_shared_bytes<64>(), stream, *a,
+                             begin);
     case 128:
         return launch_kernel(prefill_kernel<T, 128>, grid, PREFILL_THREADS, prefill_shared_bytes<128>(), stream, *a,
                              begin);

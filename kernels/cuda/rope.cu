@@ -8,7 +8,8 @@
  * rope_kv: a thread owns one unit of a row of qkv - 16 bytes, which are four pairs of 16-bit numbers, or one pair of
  * floats. A row of a head is contiguous in qkv and in its page, so reads and writes are of full sectors. Of a row
  *   [q heads | k heads | v heads]   q is rotated in place, k is rotated in place and written to the page of the row's
- * position, v is written to the page. Rows beyond the step's (padding of a recorded step) have no pages: nothing is done. */
+ * position, v is written to the page. Rows beyond the step's (padding of a recorded step) have no pages: nothing is
+ * done. */
 #include "kernels/cuda/attend.cuh"
 
 enum { ROPE_THREADS = 128 };
@@ -55,8 +56,8 @@ cudaError_t launch_rope_table(float *rope, uint32_t max_pos, uint32_t rope_dim, 
     if (rope_dim % 2 != 0) return cudaErrorInvalidValue;
     size_t count = (size_t)max_pos * (rope_dim / 2);
     if (count == 0) return cudaSuccess;
-    return launch_kernel(rope_table_kernel, dim3((unsigned)((count + ROPE_THREADS - 1) / ROPE_THREADS)), ROPE_THREADS, 0,
-                         stream, reinterpret_cast<rope_turn *>(rope), max_pos, rope_dim / 2, base, factors);
+    return launch_kernel(rope_table_kernel, dim3((unsigned)((count + ROPE_THREADS - 1) / ROPE_THREADS)), ROPE_THREADS,
+                         0, stream, reinterpret_cast<rope_turn *>(rope), max_pos, rope_dim / 2, base, factors);
 }
 
 template <class T, class Unit> static cudaError_t launch_rope_rows(const attend_args *a, cudaStream_t stream) {
