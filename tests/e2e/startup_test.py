@@ -56,6 +56,13 @@ class Startup(unittest.TestCase):
             for program in ("baton-coordinator", "baton-prefill"):
                 self.refused([name + ".gguf"], self.c.path, "--set", "model.path=" + path, program=program)
 
+    def test_backend_cuda_without_a_gpu(self):
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""  # nor with one
+        self.addCleanup(os.environ.pop, "CUDA_VISIBLE_DEVICES")
+        words = ["no CUDA device was found", "backend: cpu"] if os.environ["BATON_HAS_CUDA"] == "ON" else ["cuda", "cpu, ref"]
+        for program in ("baton-prefill", "baton-decode", "baton-colocated"):
+            self.refused(words, self.c.path, "--set", "model.backend=cuda", program=program)
+
     def test_a_port_in_use(self):
         with Cluster(disaggregated()) as other:
             self.refused([str(other.http_port), "in use"], self.c.path, "--set", "cluster.http=127.0.0.1:%d" % other.http_port)

@@ -1,0 +1,62 @@
+#!/usr/bin/env python3
+"""The cluster with backend cuda, its kernels on the host emulation, deterministic: the same request gives the same bytes over every
+transport, beside any neighbours, colocated, and after kill -9 of a decode worker."""
+import unittest
+
+from fault_test import Streams
+from harness import *
+
+TOKENS = 10
+LENGTHS_HERE = [1, 15, 16, 17, 33, 70]
+CUDA = {"model": {"backend": "cuda", "deterministic": True, "max_context": 512}}
+CELLS = [("disaggregated shm", disaggregated(transport="shm")), ("disaggregated zmq", disaggregated(transport="zmq")),
+         ("colocated", colocated("chunked")), ("prefill first", colocated("prefill_first"))]
+
+
+def bodies():
+    out = []
+    for i, length in enumerate(LENGTHS_HERE):
+        body = {"prompt": prompt_ids(length), "max_tokens": TOKENS, "ignore_eos": True}
+        out.append(dict(body, temperature=0, logprobs=1))
+        out.append(dict(body, temperature=0.9, top_p=0.95, seed=1000 + i))
+    return out
+
+
+class Cuda(unittest.TestCase):
+    def answers(self, c, at_once):
+        return parallel(at_once, lambda b: c.complete(**b)["choices"], bodies())
+
+    def test_every_cell_gives_the_same_bytes(self):
+        want = None
+        for name, config in CELLS:
+            with Cluster(merge(config, CUDA)) as c:
+                for at_once in (1, 6):
+                    got = self.answers(c, at_once)
+                    want = want or got
+                    self.assertEqual(got, want, "%s, %d at a time" % (name, at_once))
+                c.wait_idle()
+                moved = c.metric("baton_handoffs_verified_total")
+                self.assertEqual(moved, 2 * len(want) if name.startswith("disaggregated") else 0, name)
+                status, raw = c.get("/version")
+                self.assertEqual(status, 200)
+                self.assertIn(b"cuda/sm_", raw)
+                self.assertIn(b"deterministic", raw)
+        self.assertGreater(min(len(set(w[0]["logprobs"]["tokens"])) for w in want[::2]), TOKENS // 2)
+
+    def test_kill_9_of_a_decode_worker_changes_no_byte(self):
+        requests = [{"prompt": prompt_ids(30 + i), "max_tokens": 24, "ignore_eos": True,
+                     **({"temperature": 0} if i % 2 == 0 else {"temperature": 0.8, "seed": i})} for i in range(4)]
+        with Cluster(merge(disaggregated(d=2), CUDA)) as c:
+            want = parallel(1, lambda b: c.complete(**b)["choices"][0]["text"], requests)
+            pids = {name: c.worker_pid(name) for name in ("decode-0", "decode-1")}
+            streams = Streams(c, requests)
+            wait_for("a quarter of every stream", lambda: min(streams.progress) >= 6)
+            worst = max(c.health()[1]["workers"], key=lambda w: w["assigned"] if w["role"] == "decode" else -1)
+            kill(pids[worst["name"]])
+            self.assertEqual(streams.texts(), want)
+            self.assertGreater(c.metric("baton_replays_total"), 0)
+            c.wait_idle()
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
