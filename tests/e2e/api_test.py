@@ -136,7 +136,10 @@ class Api(unittest.TestCase):
         status, health = self.c.health()
         self.assertEqual(status, 200)
         self.assertEqual(sorted(w["role"] for w in health["workers"]), ["decode", "prefill"])
-        self.assertEqual(self.c.get("/version")[0], 200)
+        status, version = self.c.get("/version")
+        version = json.loads(version)
+        self.assertEqual((status, version["backend"], version["deterministic"]), (200, "cpu", True))
+        self.assertEqual((version["path"].split("/")[0], version["kv_dtype"]), ("cpu", "f16"))
         self.assertEqual(self.c.get("/nowhere")[0], 404)
         self.assertEqual(self.c.get("/v1/completions")[0], 405)
         for name in ("baton_kv_pages_used", "baton_handoffs_verified_total", "baton_handoff_bytes_total", "baton_handoffs_pending",
