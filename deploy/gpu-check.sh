@@ -219,7 +219,8 @@ for name in "${parts[@]}"; do
     case "$name" in prefill | model | model-deterministic) fact "SM and memory clock, power after $name" "$(smi_value clocks.sm,clocks.mem,power.draw)" ;; esac
 done
 for file in model model-deterministic; do
-    nodes=$(sed -nE 's/.*step recorded.*rows=([0-9]+) nodes=([0-9]+).*/\1 rows: \2/p' "$work/$file.log" 2>/dev/null | sort -u | paste -sd ';')
+    [ -f "$work/$file.log" ] || continue
+    nodes=$(sed -nE 's/.*step recorded.*rows=([0-9]+) nodes=([0-9]+).*/\1 rows: \2/p' "$work/$file.log" | sort -u | paste -sd ';')
     [ -z "$nodes" ] || fact "nodes of a recorded step, $file" "$nodes"
 done
 echo

@@ -5,7 +5,7 @@
  * in another layer of the same pages, as a model does. */
 #include "base/mem.h"
 #include "bench/gpu/cases.h"
-#include "kernels/cuda/plan.h"
+#include "kernels/cuda/decode_plan.h"
 #include "kv/kv_layout.h"
 
 #include <stdio.h>
@@ -63,7 +63,7 @@ static uint32_t list_tiles(uint32_t batch, uint32_t seq, prefill_tile *out) {
 }
 
 /* One row at the end of each sequence (decode) or all rows (prefill). */
-static cudaError_t make_tables(scene *s, uint32_t batch, uint32_t ctx, bool decode, const plan *p) {
+static cudaError_t make_tables(scene *s, uint32_t batch, uint32_t ctx, bool decode, const decode_plan *p) {
     uint32_t per_seq = kv_pages_for(ctx), page_count = batch * per_seq, rows = decode ? batch : batch * ctx;
     uint32_t *pages = xcalloc(page_count, sizeof *pages), *pos = xcalloc(rows, sizeof *pos),
              *row_pages = xcalloc(rows, sizeof *row_pages);
@@ -73,10 +73,10 @@ static cudaError_t make_tables(scene *s, uint32_t batch, uint32_t ctx, bool deco
         pos[r] = decode ? ctx - 1 : r % ctx;
         row_pages[r] = (decode ? r : r / ctx) * per_seq;
     }
-    uint32_t split = decode ? plan_split(p, rows, (uint64_t)rows * ctx) : 0, item_count = 0;
-    uint32_t items_max = decode ? rows * plan_row_items(ctx, split) : 1;
+    uint32_t split = decode ? decode_plan_split(p, (uint64_t)rows * ctx) : 0, item_count = 0;
+    uint32_t items_max = decode ? rows * decode_plan_row_items(ctx, split) : 1;
     decode_item *items = xcalloc(items_max, sizeof *items);
-    for (uint32_t r = 0; decode && r < rows; r++) item_count += plan_row(r, ctx, split, items + item_count);
+    for (uint32_t r = 0; decode && r < rows; r++) item_count += decode_plan_row(r, ctx, split, items + item_count);
     prefill_tile *tiles = xcalloc(rows, sizeof *tiles);
     if (!decode) s->tile_count = list_tiles(batch, ctx, tiles);
 
@@ -129,7 +129,7 @@ static void scene_done(scene *s) {
 }
 
 /* layers: how many the pages have, to rotate over. */
-static cudaError_t scene_init(bench *b, scene *s, uint32_t batch, uint32_t ctx, bool decode, const plan *p) {
+static cudaError_t scene_init(bench *b, scene *s, uint32_t batch, uint32_t ctx, bool decode, const decode_plan *p) {
     *s = (scene){.a = {.type = NUM_BF16, .kv_heads = b->tiny ? 1 : 8, .heads = b->tiny ? 4 : 32}};
     s->a.head_dim = s->a.rope_dim = b->tiny ? 64 : 128;
     s->a.scale = b->tiny ? 0.125f : 0.08838834764f;
@@ -194,7 +194,7 @@ static void decode_case(bench *b, uint32_t batch, uint32_t ctx, bool determinist
     scene s;
     bench_figure f = {.mode = deterministic ? "deterministic" : "default", .unit = "TB/s", .ceiling = "copy"};
     snprintf(f.key, sizeof f.key, "attend_decode d128 32/8 batch %u ctx %u", batch, ctx);
-    plan p = plan_make(deterministic, b->tiny ? 1024 : MAX_CONTEXT, b->sm_count, b->tiny ? 1 : 8);
+    decode_plan p = decode_plan_make(deterministic, b->tiny ? 1024 : MAX_CONTEXT, b->sm_count, b->tiny ? 1 : 8);
     cudaError_t e = scene_init(b, &s, batch, ctx, true, &p);
     if (e == cudaSuccess) e = bench_measure(b, decode, &s, s.a.layers, &f.time);
     if (bench_ok(b, f.key, f.mode, e)) {
