@@ -13,6 +13,7 @@ struct fiber {
     const void *stack; /* bounds, for AddressSanitizer */
     size_t stack_bytes;
     void (*enter)();   /* at its first switch */
+    fiber *by;         /* who switched to it last */
     void *fake_stack;  /* AddressSanitizer's second stack, while the fiber does not run */
     void *tsan;        /* ThreadSanitizer's idea of the fiber */
 };
