@@ -117,8 +117,8 @@ status cuda_attend_setup(device *d, const attend_setup *s, errbuf *eb) {
 
 status cuda_embed(device *d, const op_embed *a) {
     PRE(d && a);
-    PRE(a->table->type == d->type);
     if (cuda_faulted(d)) return ST_DEVICE;
+    PRE(a->table->type == d->type);
     return cuda_op_end(
         d, launch_embed(d->type, a->table->data, &step_of(d)->tables, a->rows, a->table->cols, a->x, d->stream),
         "embed");
@@ -127,12 +127,12 @@ status cuda_embed(device *d, const op_embed *a) {
 static status run_norm(device *d, const norm_args *a, const weight *w, const char *op) {
     PRE(w->type == NUM_F32);
     PRE(w->cols == a->dim);
-    if (cuda_faulted(d)) return ST_DEVICE;
     return cuda_op_end(d, launch_norm(a, d->stream), op);
 }
 
 status cuda_norm(device *d, const op_norm *a) {
     PRE(d && a);
+    if (cuda_faulted(d)) return ST_DEVICE;
     const norm_args args = {.type = d->type,
                             .x = a->x,
                             .delta = a->delta,
@@ -146,6 +146,7 @@ status cuda_norm(device *d, const op_norm *a) {
 
 status cuda_head_norm(device *d, const op_head_norm *a) {
     PRE(d && a);
+    if (cuda_faulted(d)) return ST_DEVICE;
     const norm_args args = {.type = d->type,
                             .x = (float *)a->x, /* only read: there is a head */
                             .delta = a->delta,
@@ -172,9 +173,9 @@ static status library_linear(device *d, const linear_args *a) {
 
 status cuda_linear(device *d, const op_linear *a) {
     PRE(d && a);
+    if (cuda_faulted(d)) return ST_DEVICE;
     PRE(a->w->form != WEIGHT_GATE_UP);
     PRE(a->w->type == d->type);
-    if (cuda_faulted(d)) return ST_DEVICE;
     const linear_args args = {.type = d->type,
                               .x = a->x,
                               .w = a->w->data,
@@ -190,8 +191,8 @@ status cuda_linear(device *d, const op_linear *a) {
 
 status cuda_gate_up(device *d, const op_gate_up *a) {
     PRE(d && a);
-    PRE(a->w->form == WEIGHT_GATE_UP);
     if (cuda_faulted(d)) return ST_DEVICE;
+    PRE(a->w->form == WEIGHT_GATE_UP);
     linear_args args = {.type = d->type,
                         .x = a->x,
                         .w = a->w->data,
@@ -258,8 +259,8 @@ status cuda_attend(device *d, const op_attend *a) {
 
 status cuda_layer_mark(device *d, uint32_t layer) {
     PRE(d);
-    PRE(layer < d->attention.layout.layers);
     if (cuda_faulted(d)) return ST_DEVICE;
+    PRE(layer < d->attention.layout.layers);
     PRE(!step_of(d)->recording); /* a step with marks has hooks, and is not repeatable */
     return cuda_ok(d, cudaEventRecord(d->layer_done[layer], d->stream), "layer mark") ? ST_OK : ST_DEVICE;
 }

@@ -214,11 +214,11 @@ static status fill_logprobs(device *d, const op_sample *a) {
 
 status cuda_sample(device *d, const op_sample *a) {
     PRE(d && a);
+    if (cuda_faulted(d)) return ST_DEVICE;
     const step_view *v = step_of(d);
     PRE(v->s->samples);
     PRE(a->count <= d->opt.max_head);
     PRE(a->vocab <= d->samples->vocab);
-    if (cuda_faulted(d)) return ST_DEVICE;
     bool logprobs;
     status st = save_logits(d, a, &logprobs);
     if (st != ST_OK) return st;
