@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Collects what Baton needs to run on a machine without its packages into one folder that git ignores, .carry/ (under 30 MB): the programs
-# and the kernels' device tests (stripped), the Debian libraries that they link to, and a small model. A GPU machine then needs only
+# and the kernels' device tests (stripped), the Debian libraries that they link to, and the tests' model. A GPU machine then needs only
 # the driver and cuBLASLt: deploy/gpu-check.sh finds and uses the folder.
 # Usage: deploy/carry.sh [--model FILE] [BUILD]
 #   --model FILE   also take this GGUF file along, if it fits
@@ -19,7 +19,7 @@ fi
 [ $# -le 1 ] || { echo "usage: deploy/carry.sh [--model FILE] [BUILD]" >&2; exit 2; }
 build=${1:-build/test}
 [ -z "$model" ] || [ -f "$model" ] || { echo "carry.sh: no file $model" >&2; exit 2; }
-if ! [ -x "$build/bin/baton-coordinator" ] || ! [ -x "$build/bin/gpu_bench" ]; then
+if ! [ -x "$build/bin/baton-coordinator" ] || ! [ -x "$build/bin/gpu_bench" ] || ! [ -x "$build/tests/make-tiny-model" ]; then
     echo "carry.sh: no programs with the backend cuda in $build/bin: build them first where nvcc is (cmake --preset test -DBATON_CUDA=ON; cmake --build --preset test)" >&2
     exit 2
 fi
@@ -58,7 +58,7 @@ while read -r file; do
     esac
 done <"$new/list"
 rm "$new/list"
-[ ! -f "$build/tiny.gguf" ] || cp "$build/tiny.gguf" "$new/"
+"$build/tests/make-tiny-model" "$new/tiny.gguf" >/dev/null
 [ -z "$model" ] || cp "$model" "$new/"
 commit=$(git rev-parse --short HEAD 2>/dev/null) || commit=unknown
 git diff --quiet HEAD 2>/dev/null || commit="$commit, with changes"

@@ -96,8 +96,8 @@ inherited=${LD_LIBRARY_PATH:-}
 # --- programs ---
 
 # Only Baton's own programs see the carried libraries: Python has its own.
-use() { # FOLDER OF PROGRAMS, FOLDER OF TESTS, FOLDER OF LIBRARIES or nothing
-    bin=$1 tests=$2 path=$3
+use() { # FOLDER OF PROGRAMS, FOLDER OF TESTS, FOLDER OF LIBRARIES or nothing, THE TESTS' MODEL
+    bin=$1 tests=$2 path=$3 tiny=$4
     if [ -n "$path" ] && ! has_library 'libstdc++.so.6'; then path=$path:$path/fallback; fi
     if [ -n "$libraries" ]; then path=${path:+$path:}$libraries; fi
     if [ -n "$inherited" ]; then path=${path:+$path:}$inherited; fi
@@ -111,17 +111,18 @@ mkdir -p "$work"
 : >"$work/parts.tsv"
 build() {
     mkdir -p build
-    cmake --preset test -DBATON_CUDA=ON >"$work/build.log" 2>&1 && timeout 300 cmake --build --preset test >>"$work/build.log" 2>&1
+    cmake --preset test -DBATON_CUDA=ON >"$work/build.log" 2>&1 && timeout 300 cmake --build --preset test >>"$work/build.log" 2>&1 &&
+        build/test/tests/make-tiny-model build/test/tiny.gguf >>"$work/build.log" 2>&1
 }
 carry=${BATON_CARRY:-$root/.carry}
-use "$carry/bin" "$carry/tests" "$carry/lib"
+use "$carry/bin" "$carry/tests" "$carry/lib" "$carry/tiny.gguf"
 programs=carried
 if ! [ -d "$carry" ] || ! runs; then
     if [ -d "$carry" ]; then
         echo "gpu-check.sh: the programs of $carry do not run here:" >&2
         head -n 3 "$work/runs.log" >&2
     fi
-    use "$root/build/test/bin" "$root/build/test/tests" ""
+    use "$root/build/test/bin" "$root/build/test/tests" "" "$root/build/test/tiny.gguf"
     programs="built here"
     if ! build || ! runs; then
         echo "gpu-check.sh: no programs: neither .carry/ (deploy/carry.sh makes it on a machine that builds Baton) nor a build here:" >&2
@@ -171,7 +172,7 @@ record() {
 missing() { record "$1" "not run" 0 "$2"; }
 
 # The kernels' tests, compiled for the device.
-device_tests=("$python" bench/gpu/device_tests.py "$tests" --library-path "$path" --seconds 55)
+device_tests=("$python" bench/gpu/device_tests.py "$tests" --library-path "$path" --tiny-model "$tiny" --seconds 55)
 
 run_part() {
     local name=$1

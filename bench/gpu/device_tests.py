@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Runs the kernels' test programs that are compiled for the device (cuda_device_*), each on its own, with or without compute-sanitizer.
 
-device_tests.py FOLDER [--library-path PATH] [--seconds N] [--sanitizer PROGRAM --tool memcheck|racecheck]
+device_tests.py FOLDER [--library-path PATH] [--tiny-model FILE] [--seconds N] [--sanitizer PROGRAM --tool memcheck|racecheck]
 
 Prints one JSON line per program. Exit status: 0 when all passed, 1 when not, 4 when the sanitizer cannot work on this device."""
 import argparse
@@ -20,6 +20,8 @@ def run(o, program, limit):
     if o.sanitizer:
         command = [o.sanitizer, "--tool", o.tool, "--error-exitcode", "9", program]
     env = dict(os.environ)
+    if o.tiny_model:
+        env["BATON_TINY_MODEL"] = o.tiny_model
     if o.library_path:
         env["LD_LIBRARY_PATH"] = o.library_path
     # A session of its own, so that a hanging test goes together with its sanitizer.
@@ -38,6 +40,7 @@ def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("folder")
     p.add_argument("--library-path", default="")
+    p.add_argument("--tiny-model", default="")
     p.add_argument("--seconds", type=float, default=50, help="for all programs together")
     p.add_argument("--sanitizer", default="")
     p.add_argument("--tool", default="memcheck")

@@ -77,7 +77,8 @@ static cudaError_t replay(const bench *b, cudaGraphExec_t exec, uint32_t replays
 static cudaError_t look(const bench *b, bench_work work, void *ctx, uint32_t sets, double *us) {
     cudaEvent_t begin = NULL, end = NULL;
     float ms = 0;
-    cudaError_t e = work(ctx, 0, b->stream);
+    cudaError_t e = cudaDeviceSynchronize(); /* what made the buffers ran in another stream */
+    if (e == cudaSuccess) e = work(ctx, 0, b->stream);
     if (e == cudaSuccess) e = cudaStreamSynchronize(b->stream);
     if (e == cudaSuccess) e = cudaEventCreate(&begin);
     if (e == cudaSuccess) e = cudaEventCreate(&end);
