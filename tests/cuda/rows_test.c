@@ -146,7 +146,7 @@ static norm_data run_norm(const norm_case *c, uint32_t begin) {
 
 static void check_row(const norm_case *c, const norm_data *d, uint32_t row) {
     size_t from = (size_t)(c->head ? head_rows[row] : row) * c->dim, to = (size_t)row * c->dim;
-    double squares = 0, bound = c->type == NUM_BF16 ? 0x1.1p-9 : c->type == NUM_F16 ? 0x1.1p-11 : 1e-6;
+    double squares = 0, bound = c->type == NUM_BF16 ? 0x1.01p-8 : c->type == NUM_F16 ? 0x1.01p-11 : 1e-6;
     for (uint32_t i = 0; i < c->dim; i++) {
         double v = (double)d->x[from + i] + (c->delta ? (double)d->delta[from + i] : 0);
         squares += v * v;
