@@ -1,19 +1,8 @@
 #include "fiber.h"
 
-#include <boost/context/detail/fcontext.hpp>
-#include <stdint.h>
-#include <stdlib.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
-#if defined(__SANITIZE_ADDRESS__)
-#include <sanitizer/common_interface_defs.h>
-#endif
-#if defined(__SANITIZE_THREAD__)
-#include <sanitizer/tsan_interface.h>
-#endif
-
-using boost::context::detail::jump_fcontext;
 using boost::context::detail::make_fcontext;
 using boost::context::detail::transfer_t;
 
@@ -23,30 +12,9 @@ using boost::context::detail::transfer_t;
 #define STACK_BYTES ((size_t)64 << 10)
 #endif
 
-/* Nothing that the other side reads may lie on the stack of `from`: AddressSanitizer takes that away from one that leaves
- * for good. */
-static transfer_t jump(fiber *from, fiber *to, bool forever) {
-    to->by = from;
-#if defined(__SANITIZE_ADDRESS__)
-    __sanitizer_start_switch_fiber(forever ? NULL : &from->fake_stack, to->stack, to->stack_bytes);
-#elif defined(__SANITIZE_THREAD__)
-    __tsan_switch_to_fiber(to->tsan, 0);
-#endif
-    (void)forever;
-    return jump_fcontext(to->context, to);
-}
-
-/* `self` runs (again); t has the place where the one before it stopped. */
-static void arrive(fiber *self, transfer_t t) {
-    self->by->context = t.fctx;
-#if defined(__SANITIZE_ADDRESS__)
-    __sanitizer_finish_switch_fiber(self->fake_stack, &self->by->stack, &self->by->stack_bytes);
-#endif
-}
-
 static void enter_fiber(transfer_t t) {
     fiber *self = static_cast<fiber *>(t.data);
-    arrive(self, t);
+    fiber_arrive(self, t);
     self->enter();
     abort();
 }
@@ -85,13 +53,4 @@ void fiber_done(fiber *f) {
 #endif
     munmap(f->memory, STACK_BYTES + (size_t)sysconf(_SC_PAGESIZE));
     *f = fiber();
-}
-
-void fiber_switch(fiber *from, fiber *to) {
-    arrive(from, jump(from, to, false));
-}
-
-void fiber_leave(fiber *from, fiber *to) {
-    jump(from, to, true);
-    abort();
 }

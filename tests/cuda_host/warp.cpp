@@ -6,7 +6,7 @@
  * their sum to d. Real tensor cores add in another order and precision, so tests compare within a tolerance. */
 #include "warp.h"
 
-typedef float float8 __attribute__((vector_size(32)));
+typedef float float4 __attribute__((vector_size(16)));
 
 template <class Word> static void get(void *const operands[32]) {
     Word v[32];
@@ -38,34 +38,35 @@ static void load_matrix(void *const operands[32], bool trans) {
 }
 
 template <class T> static void matrix_product(void *const operands[32]) {
-    float a[16][16], b[16][8]; /* [m][k], [k][n] */
+    float a[16][16];    /* [m][k] */
+    float4 b[16][2];    /* [k][n / 4] */
+    float4 sums[16][2]; /* [m][n / 4] */
     for (unsigned l = 0; l < 32; l++) {
         const cuda_host_product *o = static_cast<cuda_host_product *>(operands[l]);
         unsigned g = l / 4, t = l % 4;
         for (unsigned i = 0; i < 4; i++) {
             unsigned m = g + 8 * (i & 1), k = 2 * t + 8 * (i >> 1);
-            a[m][k] = to_float(T{(uint16_t)o->a[i]});
-            a[m][k + 1] = to_float(T{(uint16_t)(o->a[i] >> 16)});
+            a[m][k] = low_of<T>(o->a[i]);
+            a[m][k + 1] = high_of<T>(o->a[i]);
         }
         for (unsigned i = 0; i < 2; i++) {
-            b[2 * t + 8 * i][g] = to_float(T{(uint16_t)o->b[i]});
-            b[2 * t + 8 * i + 1][g] = to_float(T{(uint16_t)(o->b[i] >> 16)});
+            b[2 * t + 8 * i][g / 4][g % 4] = low_of<T>(o->b[i]);
+            b[2 * t + 8 * i + 1][g / 4][g % 4] = high_of<T>(o->b[i]);
         }
     }
-    float sums[16][8];
     for (unsigned m = 0; m < 16; m++) {
-        float8 sum = {};
-        for (unsigned k = 0; k < 16; k++) {
-            float8 row;
-            memcpy(&row, b[k], sizeof row);
-            sum += a[m][k] * row;
+        float4 sum0 = a[m][0] * b[0][0], sum1 = a[m][0] * b[0][1];
+        for (unsigned k = 1; k < 16; k++) {
+            sum0 += a[m][k] * b[k][0];
+            sum1 += a[m][k] * b[k][1];
         }
-        memcpy(sums[m], &sum, sizeof sum);
+        sums[m][0] = sum0;
+        sums[m][1] = sum1;
     }
     for (unsigned l = 0; l < 32; l++) {
         float *d = static_cast<cuda_host_product *>(operands[l])->d;
         unsigned g = l / 4, t = l % 4;
-        for (unsigned i = 0; i < 4; i++) d[i] += sums[g + 8 * (i >> 1)][2 * t + (i & 1)];
+        for (unsigned i = 0; i < 4; i++) d[i] += sums[g + 8 * (i >> 1)][t / 2][2 * (t % 2) + (i & 1)];
     }
 }
 
