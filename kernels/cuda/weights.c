@@ -9,8 +9,7 @@
  * computes its partner of the other and multiplies them at once */
 #include "base/mem.h"
 #include "kernels/cuda/cuda.h"
-#include "kernels/half.h"
-#include "kernels/ref/ref.h"
+#include "kernels/cuda/weight_rows.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -44,36 +43,6 @@ static origin origin_of(weight_form form, const tensor *const *parts, uint32_t r
     }
     while (row >= (*parts)->rows) row -= (*parts++)->rows;
     return (origin){.part = *parts, .row = row, .run = (*parts)->rows - row};
-}
-
-/* --- numbers --- */
-
-static void convert(const float *from, num_type type, void *to, uint32_t count) {
-    uint16_t *half = to;
-    switch (type) {
-    case NUM_F32:
-        memcpy(to, from, count * sizeof *from);
-        return;
-    case NUM_F16:
-        for (uint32_t i = 0; i < count; i++) half[i] = half_of_f32(from[i]);
-        return;
-    case NUM_BF16:
-        for (uint32_t i = 0; i < count; i++) half[i] = bf16_of_f32(from[i]);
-        return;
-    }
-}
-
-/* Row `row` of `t` as numbers of `type`; scratch: [cols]. */
-static void read_row(const tensor *t, uint32_t row, num_type type, void *to, float *scratch) {
-    bool same = (t->type == DT_F32 && type == NUM_F32) || (t->type == DT_F16 && type == NUM_F16) ||
-                (t->type == DT_BF16 && type == NUM_BF16);
-    if (same) {
-        size_t bytes = dtype_row_bytes(t->type, t->cols);
-        memcpy(to, (const char *)t->data + row * bytes, bytes);
-        return;
-    }
-    ref_weight_row(t, row, scratch);
-    convert(scratch, type, to, t->cols);
 }
 
 /* --- streaming --- */
@@ -112,7 +81,7 @@ static status load_chunk(device *d, stream_load *l, const weight *w, const tenso
     if (l->turn > 2 && cuda_wait_event(d, l->copied[side], "weights") != ST_OK) return ST_DEVICE;
     for (uint32_t i = 0; i < count; i++) {
         origin o = origin_of(w->form, parts, begin + i);
-        read_row(o.part, o.row, w->type, (char *)l->pinned[side] + i * row_bytes, l->scratch);
+        weight_row_read(o.part, o.row, w->type, (char *)l->pinned[side] + i * row_bytes, l->scratch);
     }
     cudaError_t e = cudaMemcpyAsync((char *)w->data + begin * row_bytes, l->pinned[side], count * row_bytes,
                                     cudaMemcpyHostToDevice, d->stream);
