@@ -8,9 +8,8 @@
  * once. */
 #include "base/clock.h"
 #include "base/mem.h"
-#include "kernels/backend.h"
+#include "kernels/cpu/cpu.h"
 #include "kernels/cpu/cpuid.h"
-#include "kernels/cpu/team.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -74,6 +73,7 @@ static void peak_task(void *ctx, uint32_t task, uint32_t thread) {
 
 typedef struct bench {
     const backend_ops *ops;
+    const host_kernels *kernels; /* of the device */
     device *dev;
     uint32_t threads;
     team *team; /* for the peak only */
@@ -127,7 +127,7 @@ static void *filled(const bench *b, size_t bytes) {
 }
 
 static void run_linear(const bench *b, void *arg) {
-    CHECK(b->ops->linear(b->dev, arg) == ST_OK);
+    CHECK(b->kernels->linear(b->dev, arg) == ST_OK);
 }
 
 static void bench_linear(const bench *b, dtype type, uint32_t outer, uint32_t inner, uint32_t rows) {
@@ -135,8 +135,8 @@ static void bench_linear(const bench *b, dtype type, uint32_t outer, uint32_t in
     size_t x_bytes = (size_t)rows * inner * sizeof(float), out_bytes = (size_t)rows * outer * sizeof(float);
     void *data = filled(b, bytes);
     float *x = filled(b, x_bytes), *out = filled(b, out_bytes);
-    tensor weight = {.type = type, .rows = outer, .cols = inner, .data = data};
-    op_linear op = {.x = x, .weight = &weight, .rows = rows, .out = out};
+    tensor w = {.type = type, .rows = outer, .cols = inner, .data = data};
+    host_linear op = {.x = x, .weight = &w, .rows = rows, .out = out};
     double top = peak(b), ns = time_op(run_linear, b, &op);
     char what[64];
     snprintf(what, sizeof what, "linear %s %ux%u rows %u", dtype_name(type), outer, inner, rows);
@@ -147,7 +147,7 @@ static void bench_linear(const bench *b, dtype type, uint32_t outer, uint32_t in
 }
 
 static void run_attention(const bench *b, void *arg) {
-    CHECK(b->ops->attention(b->dev, arg) == ST_OK);
+    CHECK(b->kernels->attention(b->dev, arg) == ST_OK);
 }
 
 /* 9 query heads on 3 KV heads of 64. Rows end at position `context` - 1. */
@@ -167,7 +167,7 @@ static void bench_attention(const bench *b, uint32_t context, uint32_t rows) {
     size_t kv_bytes = kv_pages_for(context) * kv_page_bytes(&l), q_bytes = (size_t)rows * HEADS * 64 * sizeof(float);
     void *kv = filled(b, kv_bytes);
     float *q = filled(b, q_bytes), *out = filled(b, q_bytes);
-    op_attention op = {
+    host_attention op = {
         .layout = &l, .kv = kv, .q = q, .refs = refs, .rows = rows, .heads = HEADS, .scale = 0.125f, .out = out};
     double top = peak(b), ns = time_op(run_attention, b, &op);
     char what[64];
@@ -179,15 +179,15 @@ static void bench_attention(const bench *b, uint32_t context, uint32_t rows) {
 }
 
 static void run_rmsnorm(const bench *b, void *arg) {
-    CHECK(b->ops->rmsnorm(b->dev, arg) == ST_OK);
+    CHECK(b->kernels->rmsnorm(b->dev, arg) == ST_OK);
 }
 
 static void run_silu_mul(const bench *b, void *arg) {
-    CHECK(b->ops->silu_mul(b->dev, arg) == ST_OK);
+    CHECK(b->kernels->silu_mul(b->dev, arg) == ST_OK);
 }
 
 static void run_rope(const bench *b, void *arg) {
-    CHECK(b->ops->rope(b->dev, arg) == ST_OK);
+    CHECK(b->kernels->rope(b->dev, arg) == ST_OK);
 }
 
 static void bench_rows(const bench *b, uint32_t rows) {
@@ -195,10 +195,10 @@ static void bench_rows(const bench *b, uint32_t rows) {
     float *x = filled(b, bytes), *y = filled(b, bytes), *out = filled(b, bytes);
     uint32_t *pos = xcalloc(rows, sizeof *pos);
     for (uint32_t r = 0; r < rows; r++) pos[r] = r;
-    tensor weight = {.type = DT_F32, .rows = 1, .cols = 576, .data = y};
-    op_rmsnorm norm = {.x = x, .weight = &weight, .rows = rows, .dim = 576, .eps = 1e-5f, .out = out};
-    op_silu_mul silu = {.gate = x, .up = y, .rows = rows, .dim = 1536, .out = out};
-    op_rope rope = {.x = x, .pos = pos, .rows = rows, .heads = 9, .head_dim = 64, .rope_dim = 64, .base = 1e5f};
+    tensor w = {.type = DT_F32, .rows = 1, .cols = 576, .data = y};
+    host_rmsnorm norm = {.x = x, .weight = &w, .rows = rows, .dim = 576, .eps = 1e-5f, .out = out};
+    host_silu_mul silu = {.gate = x, .up = y, .rows = rows, .dim = 1536, .out = out};
+    host_rope rope = {.x = x, .pos = pos, .rows = rows, .heads = 9, .head_dim = 64, .rope_dim = 64, .base = 1e5f};
     double top = peak(b);
     char what[64];
     snprintf(what, sizeof what, "rmsnorm 576 rows %u", rows);
@@ -271,6 +271,7 @@ int main(int argc, char **argv) {
             fprintf(stderr, "kernel_bench: %s\n", eb.text);
             return 1;
         }
+        b.kernels = b.dev->host.kernels;
         b.peak_loop = peak_portable;
 #if defined(__x86_64__)
         if (cpuid_avx2()) b.peak_loop = peak_avx2;

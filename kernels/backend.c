@@ -3,10 +3,19 @@
 #include "base/mem.h"
 #include "kernels/cpu/cpu.h"
 #include "kernels/ref/ref.h"
+#ifdef BATON_CUDA
+#include "kernels/cuda/cuda_backend.h"
+#endif
 
 #include <string.h>
 
-static const backend_ops *const backends[] = {&cpu_backend, &ref_backend};
+static const backend_ops *const backends[] = {
+    &cpu_backend,
+    &ref_backend,
+#ifdef BATON_CUDA
+    &cuda_backend,
+#endif
+};
 
 const backend_ops *backend_find(const char *name) {
     PRE(name);
@@ -16,12 +25,18 @@ const backend_ops *backend_find(const char *name) {
 }
 
 const char *backend_names(void) {
+#ifdef BATON_CUDA
+    return "cpu, ref, cuda";
+#else
     return "cpu, ref";
+#endif
 }
 
 bool backend_complete(const backend_ops *b) {
     PRE(b);
-    return b->name && b->open && b->close && b->path && b->kv_default && b->mem_alloc && b->mem_free && b->sync &&
-           b->embed && b->rmsnorm && b->linear && b->rope && b->kv_write && b->attention && b->silu_mul && b->add &&
-           b->kv_gather && b->kv_scatter;
+    bool life = b->name && b->open && b->close && b->path && b->kv_default && b->act_type && b->memory;
+    bool memory = b->mem_alloc && b->mem_free && b->mem_read && b->mem_write && b->weight_load && b->weight_free;
+    bool step = b->attend_setup && b->step_begin && b->step_end && b->sync && b->device_error && b->layer_mark;
+    bool ops = b->embed && b->norm && b->linear && b->attend && b->gate_up && b->head_norm && b->sample;
+    return life && memory && step && ops && b->kv_gather && b->kv_scatter;
 }

@@ -50,6 +50,12 @@ static inline float f32_of_bf16(uint16_t b) {
     return f32_of_bits((uint32_t)b << 16);
 }
 
+static inline uint16_t bf16_of_f32(float x) {
+    uint32_t u = f32_bits(x);
+    if ((u & 0x7fffffff) > 0x7f800000) return (uint16_t)(u >> 16 | 0x40); /* a NaN stays one */
+    return (uint16_t)((u + 0x7fff + (u >> 16 & 1)) >> 16);
+}
+
 static inline float f32_of_half_at(const void *p) {
     uint16_t h;
     memcpy(&h, p, sizeof h);

@@ -1,18 +1,28 @@
-/* engine - owns what a step needs: the device, the page memory, the activations, the slots, the sampler.
+/* engine - owns what a step needs: the device, the weights, the page memory, the activations, the slots.
  *
- * A step in four lines: lay the items' rows out one after another (ids, positions, page tables), run all layers over
- * them, take the last row of each item that samples through the output head, choose a token from each row of logits.
- * ref and cpu compute in host memory, so the sampler reads the logits where the head left them. */
+ * A step in four lines: lay the items' rows out one after another (ids, page tables, positions), say which of them are
+ * to be sampled and how, let the backend run them, and append the tokens that come back to their sequences. Logits stay
+ * with the backend. */
 #include "engine/engine.h"
 
 #include "base/log.h"
 #include "base/mem.h"
 #include "engine/forward.h"
-#include "engine/sampler.h"
 #include "engine/seq.h"
+#include "engine/weights.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+
+/* One step's tables; written anew by each step. */
+typedef struct step_tables {
+    int32_t *ids;           /* [max_rows] */
+    step_seq *seqs;         /* [max_seqs] */
+    uint32_t *head;         /* [max_rows] rows whose logits are wanted */
+    sample_input *samples;  /* [max_seqs] */
+    sample_result *results; /* [max_seqs] */
+} step_tables;
 
 struct engine {
     const model *m;
@@ -20,14 +30,15 @@ struct engine {
     engine_options opt;
     seq_limits limits;
     device *dev;
+    device_memory memory; /* of the device; UINT64_MAX where it is the host's */
+    weights w;
     kv_layout layout;
     void *kv; /* page memory; backend memory */
     size_t kv_bytes;
     forward f;
-    sampler *sampler;
-    seq *seqs;        /* [max_seqs] */
-    uint64_t step;    /* number of the running step, from 1 */
-    int32_t *row_idx; /* [max_rows] rows of the step that go through the head */
+    step_tables t;
+    seq *seqs;     /* [max_seqs] */
+    uint64_t step; /* number of the running step, from 1 */
 };
 
 /* --- life --- */
@@ -39,16 +50,24 @@ static status check_options(const model *m, const engine_options *opt, errbuf *e
                     opt->page_count, opt->max_rows, opt->max_seqs, opt->max_context);
     if (opt->max_context > (1u << 27))
         return errf(eb, ST_INVALID, "engine: max_context %u, want at most %u", opt->max_context, 1u << 27);
-    if (opt->kv_type != DT_F16 && opt->kv_type != DT_F32)
-        return errf(eb, ST_INVALID, "engine: kv_dtype must be f16 or f32");
+    if (opt->kv_type != DT_F16 && opt->kv_type != DT_BF16 && opt->kv_type != DT_F32)
+        return errf(eb, ST_INVALID, "engine: kv_dtype must be f16, bf16 or f32");
     if (opt->max_context > m->context)
         log_warn("engine", "context beyond training", "max_context=%u model_context=%u", opt->max_context, m->context);
     return ST_OK;
 }
 
+static bool in_host_memory(const engine *e) {
+    return e->memory.total == UINT64_MAX;
+}
+
+static uint64_t weight_bytes(const engine *e) {
+    return weights_bytes(e->m, e->ops, e->dev, in_host_memory(e));
+}
+
 static void log_memory(const engine *e) {
-    uint64_t total = e->m->weight_bytes + e->kv_bytes + e->f.memory_bytes;
-    log_info("engine", "memory", "what=weights mib=%.1f from=%s", (double)e->m->weight_bytes / 0x1p20, e->m->path);
+    uint64_t total = weight_bytes(e) + e->kv_bytes + e->f.memory_bytes;
+    log_info("engine", "memory", "what=weights mib=%.1f from=%s", (double)weight_bytes(e) / 0x1p20, e->m->path);
     log_info("engine", "memory", "what=kv_pages mib=%.1f pages=%u page_kib=%zu tokens=%" PRIu64 " dtype=%s",
              (double)e->kv_bytes / 0x1p20, e->opt.page_count, kv_page_bytes(&e->layout) >> 10,
              (uint64_t)e->opt.page_count * KV_PAGE_TOKENS, dtype_name(e->layout.type));
@@ -56,6 +75,64 @@ static void log_memory(const engine *e) {
              e->opt.max_rows);
     log_info("engine", "memory", "what=total mib=%.1f backend=%s seqs=%u max_context=%u", (double)total / 0x1p20,
              engine_path(e), e->opt.max_seqs, e->opt.max_context);
+}
+
+/* What was asked for and what there is, when it does not fit. */
+static void log_shortage(const engine *e) {
+    log_error("engine", "out of memory", "what=weights asked_mib=%.1f from=%s", (double)weight_bytes(e) / 0x1p20,
+              e->m->path);
+    log_error("engine", "out of memory", "what=kv_pages asked_mib=%.1f pages=%u", (double)e->kv_bytes / 0x1p20,
+              e->opt.page_count);
+    log_error("engine", "out of memory", "what=activations asked_mib=%.1f rows=%u", (double)e->f.memory_bytes / 0x1p20,
+              e->opt.max_rows);
+    if (in_host_memory(e)) return;
+    log_error("engine", "out of memory", "what=device total_mib=%.1f free_at_start_mib=%.1f fraction=%.2f",
+              (double)e->memory.total / 0x1p20, (double)e->memory.free / 0x1p20, e->opt.device.memory_fraction);
+}
+
+static status open_device(engine *e, errbuf *eb) {
+    const engine_options *o = &e->opt;
+    device_options d = o->device;
+    d.max_rows = o->max_rows;
+    d.max_seqs = o->max_seqs;
+    d.max_seq_pages = kv_pages_for(o->max_context + 1);
+    d.max_head = MIN(o->max_rows, FORWARD_HEAD_ROWS);
+    d.page_count = o->page_count;
+    status st = e->ops->memory(d.gpu, &e->memory, eb);
+    if (st == ST_OK) st = e->ops->open(&e->dev, &d, eb);
+    return st;
+}
+
+static status take_memory(engine *e, errbuf *eb) {
+    status st = weights_load(&e->w, e->m, e->ops, e->dev, eb);
+    if (st != ST_OK) return st;
+    e->kv = e->ops->mem_alloc(e->dev, e->kv_bytes);
+    if (!e->kv)
+        return errf(eb, ST_NOMEM, "engine: no memory for %u KV pages of %zu KiB: lower kv_pages", e->opt.page_count,
+                    kv_page_bytes(&e->layout) >> 10);
+    return forward_alloc(&e->f, eb);
+}
+
+static status set_up_attention(engine *e, errbuf *eb) {
+    const model *m = e->m;
+    const attend_setup setup = {.layout = e->layout,
+                                .kv = e->kv,
+                                .heads = m->heads,
+                                .scale = 1.0f / sqrtf((float)m->head_dim),
+                                .rope_dim = m->rope_dim,
+                                .rope_base = m->rope_base,
+                                .rope_factors = m->rope_factors};
+    return e->ops->attend_setup(e->dev, &setup, eb);
+}
+
+static void new_tables(engine *e) {
+    uint32_t rows = e->opt.max_rows, seqs = e->opt.max_seqs;
+    e->seqs = xcalloc(seqs, sizeof *e->seqs);
+    e->t.ids = xcalloc(rows, sizeof *e->t.ids);
+    e->t.seqs = xcalloc(seqs, sizeof *e->t.seqs);
+    e->t.head = xcalloc(rows, sizeof *e->t.head);
+    e->t.samples = xcalloc(seqs, sizeof *e->t.samples);
+    e->t.results = xcalloc(seqs, sizeof *e->t.results);
 }
 
 status engine_new(engine **out, const model *m, const engine_options *opt, errbuf *eb) {
@@ -73,21 +150,16 @@ status engine_new(engine **out, const model *m, const engine_options *opt, errbu
     e->limits = (seq_limits){.vocab = m->vocab, .page_count = opt->page_count, .max_context = opt->max_context};
     e->layout =
         (kv_layout){.type = opt->kv_type, .layers = m->layers, .kv_heads = m->kv_heads, .head_dim = m->head_dim};
-    st = ops->open(&e->dev, &opt->device, eb);
+    if (__builtin_mul_overflow((size_t)opt->page_count, kv_page_bytes(&e->layout), &e->kv_bytes))
+        e->kv_bytes = SIZE_MAX; /* which no backend has */
+    st = open_device(e, eb);
     if (st != ST_OK) goto fail;
-    st = ST_NOMEM;
-    if (!__builtin_mul_overflow((size_t)opt->page_count, kv_page_bytes(&e->layout), &e->kv_bytes))
-        e->kv = ops->mem_alloc(e->dev, e->kv_bytes);
-    if (!e->kv) {
-        errf(eb, st, "engine: no memory for %u KV pages of %zu KiB: lower kv_pages", opt->page_count,
-             kv_page_bytes(&e->layout) >> 10);
-        goto fail;
-    }
-    st = forward_init(&e->f, m, ops, e->dev, &e->layout, e->kv, opt->max_rows, eb);
+    forward_init(&e->f, m, &e->w, ops, e->dev, opt->max_rows);
+    st = take_memory(e, eb);
+    if (st == ST_NOMEM) log_shortage(e);
+    if (st == ST_OK) st = set_up_attention(e, eb);
     if (st != ST_OK) goto fail;
-    e->sampler = sampler_new(m->vocab);
-    e->seqs = xcalloc(opt->max_seqs, sizeof *e->seqs);
-    e->row_idx = xcalloc(opt->max_rows, sizeof *e->row_idx);
+    new_tables(e);
     log_memory(e);
     *out = e;
     return ST_OK;
@@ -101,10 +173,14 @@ void engine_free(engine *e) {
     if (!e) return;
     for (uint32_t i = 0; e->seqs && i < e->opt.max_seqs; i++) seq_done(&e->seqs[i]);
     free(e->seqs);
-    free(e->row_idx);
-    sampler_free(e->sampler);
+    free(e->t.ids);
+    free(e->t.seqs);
+    free(e->t.head);
+    free(e->t.samples);
+    free(e->t.results);
     forward_done(&e->f);
     if (e->kv) e->ops->mem_free(e->dev, e->kv, e->kv_bytes);
+    weights_done(&e->w);
     if (e->dev) e->ops->close(e->dev);
     free(e);
 }
@@ -137,15 +213,15 @@ void engine_seq_close(engine *e, uint32_t slot) {
 
 /* --- steps --- */
 
-/* Lays the rows of one item out from row `at` on. */
-static status place(engine *e, const step_item *it, uint32_t at, errbuf *eb) {
+/* Adds the rows of one item, and its sequence, to the step. */
+static status place(engine *e, const step_item *it, op_step *step, errbuf *eb) {
     PRE(it->slot < e->opt.max_seqs);
     seq *s = &e->seqs[it->slot];
     PRE(s->open);
     PRE(s->last_step != e->step); /* one item per sequence: a second could move the page table of the first */
     s->last_step = e->step;
     PRE(it->count > 0);
-    PRE(it->count <= e->opt.max_rows - at);
+    PRE(it->count <= e->opt.max_rows - step->rows);
     PRE(it->begin <= s->count && it->count <= s->count - it->begin);
     PRE(it->new_page_count <= ARRAY_LEN(it->new_pages));
     status st = seq_add_pages(s, it->new_pages, it->new_page_count, &e->limits, eb);
@@ -154,21 +230,23 @@ static status place(engine *e, const step_item *it, uint32_t at, errbuf *eb) {
     PRE(end <= e->limits.max_context);
     PRE(s->page_count >= kv_pages_for(end));
     PRE(!it->sample || end == s->count);
-    for (uint32_t i = 0; i < it->count; i++) {
-        e->f.ids[at + i] = s->ids[it->begin + i];
-        e->f.pos[at + i] = it->begin + i;
-        e->f.refs[at + i] = (kv_ref){.pages = s->pages, .pos = it->begin + i};
-    }
+    for (uint32_t i = 0; i < it->count; i++) e->t.ids[step->rows + i] = s->ids[it->begin + i];
+    e->t.seqs[step->seq_count++] = (step_seq){.pages = s->pages,
+                                              .page_count = s->page_count,
+                                              .row_begin = step->rows,
+                                              .row_count = it->count,
+                                              .pos = it->begin,
+                                              .prompt_count = s->prompt_count};
+    step->rows += it->count;
     return ST_OK;
 }
 
-static void choose(engine *e, const step_item *it, const float *logits, step_result *result) {
-    errbuf broken = {0};
-    seq *s = &e->seqs[it->slot];
+/* Adds the last row of the item that was placed last to the rows that become tokens. */
+static void ask_for_token(engine *e, const step_item *it, op_step *step) {
+    const seq *s = &e->seqs[it->slot];
     uint32_t eog_count;
     const int32_t *eog = tokenizer_eog(e->m->tok, &eog_count);
-    const sample_input in = {
-        .logits = logits,
+    e->t.samples[step->head_count] = (sample_input){
         .params = &s->params,
         .prompt = s->ids,
         .prompt_count = s->prompt_count,
@@ -177,67 +255,62 @@ static void choose(engine *e, const step_item *it, const float *logits, step_res
         .eog = eog,
         .eog_count = eog_count,
     };
-    status st = sampler_next(e->sampler, &in, &result->token, &broken);
-    if (st == ST_CORRUPT) {
-        result->broken = true;
-        snprintf(result->why, sizeof result->why, "position %u: %s", s->count, broken.text);
-        return;
-    }
-    CHECK(st == ST_OK);
-    result->sampled = true;
-    seq_add_token(s, result->token.id, &e->limits);
+    e->t.head[step->head_count++] = step->rows - 1;
 }
 
-/* The last rows of the items that sample, in batches of what the head takes. */
-static status sample_items(engine *e, const step_item *items, uint32_t count, step_result *results, errbuf *eb) {
-    for (uint32_t done = 0, row = 0; done < count;) {
-        uint32_t wanted = 0, next = done;
-        for (; next < count && wanted < e->f.head_rows; next++) {
-            row += items[next].count;
-            if (items[next].sample) e->row_idx[wanted++] = (int32_t)row - 1;
-        }
-        if (wanted > 0) {
-            status st = forward_head(&e->f, e->row_idx, wanted, eb);
-            if (st != ST_OK) return st;
-        }
-        for (uint32_t at = 0; done < next; done++) {
-            if (!items[done].sample) continue;
-            choose(e, &items[done], e->f.logits + (size_t)at++ * e->m->vocab, &results[done]);
-        }
+static void take_token(engine *e, const step_item *it, const sample_result *from, step_result *to) {
+    static const char *const whys[] = {
+        "a logit is not a number, or all are -infinity: the weights or the machine are broken",
+        "every token is banned by min_tokens, stop ids and logit_bias",
+    };
+    seq *s = &e->seqs[it->slot];
+    if (from->broken) {
+        to->broken = true;
+        snprintf(to->why, sizeof to->why, "position %u: sampler: %s", s->count, whys[from->banned]);
+        return;
     }
-    return ST_OK;
+    to->sampled = true;
+    to->token = from->token;
+    seq_add_token(s, from->token.id, &e->limits);
+}
+
+static op_step empty_step(engine *e) {
+    e->step++;
+    return (op_step){.ids = e->t.ids, .seqs = e->t.seqs, .head = e->t.head};
 }
 
 status engine_step(engine *e, const step_item *items, uint32_t count, const engine_hook *hook, step_result *results,
                    errbuf *eb) {
     PRE(e && items && results);
     PRE(count > 0);
-    uint32_t rows = 0;
-    e->step++;
+    PRE(count <= e->opt.max_seqs);
+    op_step step = empty_step(e);
+    step.samples = e->t.samples;
+    step.results = e->t.results;
+    step.repeatable = !hook;
     for (uint32_t i = 0; i < count; i++) {
-        results[i] = (step_result){.tag = items[i].tag};
-        status st = place(e, &items[i], rows, eb);
+        const step_item *it = &items[i];
+        results[i] = (step_result){.tag = it->tag};
+        status st = place(e, it, &step, eb);
         if (st != ST_OK) return st;
-        rows += items[i].count;
+        if (it->sample) ask_for_token(e, it, &step);
+        if (it->count != 1 || !it->sample || it->begin < e->seqs[it->slot].prompt_count) step.repeatable = false;
     }
-    status st = forward_layers(&e->f, rows, hook, items, count);
-    if (st == ST_OK) st = e->ops->sync(e->dev, eb);
-    if (st != ST_OK) return err_prefix(eb, st, "step of %u rows on %s", rows, engine_path(e));
-    return sample_items(e, items, count, results, eb);
+    const forward_hook fh = {.hook = hook, .items = items, .count = count};
+    status st = forward_step(&e->f, &step, &fh, NULL, eb);
+    if (st != ST_OK) return err_prefix(eb, st, "step of %u rows on %s", step.rows, engine_path(e));
+    for (uint32_t i = 0, at = 0; i < count; i++)
+        if (items[i].sample) take_token(e, &items[i], &step.results[at++], &results[i]);
+    return ST_OK;
 }
 
 status engine_logits(engine *e, const step_item *item, float *logits, errbuf *eb) {
     PRE(e && item && logits);
-    e->step++;
-    status st = place(e, item, 0, eb);
-    if (st == ST_OK) st = forward_layers(&e->f, item->count, NULL, item, 1);
-    for (uint32_t begin = 0; st == ST_OK && begin < item->count;) {
-        uint32_t rows = MIN(item->count - begin, e->f.head_rows);
-        for (uint32_t i = 0; i < rows; i++) e->row_idx[i] = (int32_t)(begin + i);
-        st = forward_head(&e->f, e->row_idx, rows, eb);
-        size_t vocab = e->m->vocab;
-        for (size_t i = 0; st == ST_OK && i < rows * vocab; i++) logits[begin * vocab + i] = e->f.logits[i];
-        begin += rows;
-    }
-    return st;
+    op_step step = empty_step(e);
+    status st = place(e, item, &step, eb);
+    if (st != ST_OK) return st;
+    for (; step.head_count < item->count; step.head_count++) e->t.head[step.head_count] = step.head_count;
+    const forward_hook none = {0};
+    st = forward_step(&e->f, &step, &none, logits, eb);
+    return st == ST_OK ? ST_OK : err_prefix(eb, st, "logits of %u rows on %s", step.rows, engine_path(e));
 }

@@ -18,16 +18,17 @@
 typedef struct engine engine;
 
 typedef struct engine_options {
-    const char *backend; /* "cpu" */
-    device_options device;
-    dtype kv_type;        /* DT_F16 or DT_F32 */
-    uint32_t page_count;  /* pages of KV_PAGE_TOKENS */
-    uint32_t max_rows;    /* rows of one step */
-    uint32_t max_seqs;    /* slots */
-    uint32_t max_context; /* tokens of one sequence; <= model context unless the config forces more */
+    const char *backend;   /* "cpu" */
+    device_options device; /* its sizes are filled in from what follows */
+    dtype kv_type;         /* DT_F16, DT_BF16 or DT_F32; the backend may refuse one */
+    uint32_t page_count;   /* pages of KV_PAGE_TOKENS */
+    uint32_t max_rows;     /* rows of one step */
+    uint32_t max_seqs;     /* slots */
+    uint32_t max_context;  /* tokens of one sequence; <= model context unless the config forces more */
 } engine_options;
 
-/* Opens the backend, allocates pages and activations (ST_NOMEM names the sizes). Borrows `m` until engine_free. */
+/* Opens the backend, loads the weights, allocates pages and activations (ST_NOMEM names the size, and the log says what
+ * was asked for and what there is). Borrows `m` until engine_free. */
 status engine_new(engine **out, const model *m, const engine_options *opt, errbuf *eb);
 void engine_free(engine *e);
 
@@ -75,8 +76,8 @@ typedef struct step_result {
     char why[120];   /* when broken */
 } step_result;
 
-/* Called on the device thread after layer `layer` of the step was computed for all items, KV rows included, and (begin)
- * before it starts. May be NULL. */
+/* Called on the device thread before the ops of layer `layer` are issued, and after they were: from then on kv_gather
+ * of that layer, by any thread, waits for the KV rows of all items. May be NULL. */
 typedef struct engine_hook {
     void *ctx;
     void (*layer_begin)(void *ctx, uint32_t layer, const step_item *items, uint32_t count);

@@ -3,59 +3,70 @@
 #include "base/log.h"
 #include "base/mem.h"
 
-#include <math.h>
-#include <stdlib.h>
-
 /* --- memory --- */
 
 typedef struct part {
     const char *name;
-    float **at;
+    void **at;
     size_t rows, cols;
+    size_t elem; /* bytes of an element */
 } part;
 
-static size_t part_bytes(const part *p) {
-    return (p->rows * p->cols * sizeof(float) + 63) / 64 * 64;
+enum { PART_COUNT = 9 };
+
+static void list_parts(forward *f, part parts[PART_COUNT]) {
+    const model *m = f->m;
+    size_t rows = f->max_rows, head_rows = f->head_rows, act = dtype_block_bytes(f->ops->act_type(f->dev));
+    size_t q_dim = (size_t)m->heads * m->head_dim, kv_dim = (size_t)m->kv_heads * m->head_dim, ffn = m->ffn_dim;
+    const part all[PART_COUNT] = {
+        {"residual", &f->x, rows, m->dim, sizeof(float)},
+        {"norm", &f->normed, rows, m->dim, act},
+        {"block", &f->delta, rows, m->dim, act},
+        {"qkv", &f->qkv, rows, q_dim + 2 * kv_dim, act},
+        {"attention", &f->att, rows, q_dim, act},
+        {"gate_up", &f->gate_up, rows, 2 * ffn, act},
+        {"gated", &f->gated, rows, ffn, act},
+        {"last_rows", &f->last, head_rows, m->dim, act},
+        {"logits", &f->logits, head_rows, m->vocab, sizeof(float)},
+    };
+    for (size_t i = 0; i < PART_COUNT; i++) parts[i] = all[i];
 }
 
-status forward_init(forward *f, const model *m, const backend_ops *ops, device *dev, const kv_layout *layout, void *kv,
-                    uint32_t max_rows, errbuf *eb) {
-    PRE(f && m && ops && dev && layout && kv);
-    PRE(max_rows > 0);
-    *f = (forward){.m = m, .ops = ops, .dev = dev, .layout = *layout, .kv = kv, .max_rows = max_rows};
-    f->head_rows = MIN(max_rows, FORWARD_HEAD_ROWS);
+static size_t part_bytes(const part *p) {
+    return (p->rows * p->cols * p->elem + 63) / 64 * 64;
+}
 
-    size_t q_dim = (size_t)m->heads * m->head_dim, kv_dim = (size_t)m->kv_heads * m->head_dim;
-    const part parts[] = {
-        {"residual", &f->x, max_rows, m->dim},         {"block", &f->h, max_rows, m->dim},
-        {"queries", &f->q, max_rows, q_dim},           {"keys", &f->k, max_rows, kv_dim},
-        {"values", &f->v, max_rows, kv_dim},           {"attention", &f->att, max_rows, q_dim},
-        {"gate", &f->gate, max_rows, m->ffn_dim},      {"up", &f->up, max_rows, m->ffn_dim},
-        {"last_rows", &f->last, f->head_rows, m->dim}, {"logits", &f->logits, f->head_rows, m->vocab},
-    };
-    for (size_t i = 0; i < ARRAY_LEN(parts); i++) f->memory_bytes += part_bytes(&parts[i]);
-    f->memory = ops->mem_alloc(dev, f->memory_bytes);
+void forward_init(forward *f, const model *m, const weights *w, const backend_ops *ops, device *dev,
+                  uint32_t max_rows) {
+    PRE(f && m && w && ops && dev);
+    PRE(max_rows > 0);
+    *f = (forward){.m = m, .w = w, .ops = ops, .dev = dev, .max_rows = max_rows};
+    f->head_rows = MIN(max_rows, FORWARD_HEAD_ROWS);
+    part parts[PART_COUNT];
+    list_parts(f, parts);
+    for (size_t i = 0; i < PART_COUNT; i++) f->memory_bytes += part_bytes(&parts[i]);
+}
+
+status forward_alloc(forward *f, errbuf *eb) {
+    PRE(f && !f->memory);
+    f->memory = f->ops->mem_alloc(f->dev, f->memory_bytes);
     if (!f->memory)
         return errf(eb, ST_NOMEM, "engine: no memory for %zu MiB of activations (%u rows per step): lower max_rows",
-                    f->memory_bytes >> 20, max_rows);
+                    f->memory_bytes >> 20, f->max_rows);
+    part parts[PART_COUNT];
+    list_parts(f, parts);
     size_t at = 0;
-    for (size_t i = 0; i < ARRAY_LEN(parts); i++) {
-        *parts[i].at = (float *)(f->memory + at);
+    for (size_t i = 0; i < PART_COUNT; i++) {
+        *parts[i].at = f->memory + at;
         at += part_bytes(&parts[i]);
         log_debug("engine", "activation", "what=%s rows=%zu cols=%zu kib=%zu", parts[i].name, parts[i].rows,
                   parts[i].cols, part_bytes(&parts[i]) >> 10);
     }
-    f->ids = xcalloc(max_rows, sizeof *f->ids);
-    f->pos = xcalloc(max_rows, sizeof *f->pos);
-    f->refs = xcalloc(max_rows, sizeof *f->refs);
     return ST_OK;
 }
 
 void forward_done(forward *f) {
     if (f->memory) f->ops->mem_free(f->dev, f->memory, f->memory_bytes);
-    free(f->ids);
-    free(f->pos);
-    free(f->refs);
     *f = (forward){0};
 }
 
@@ -67,105 +78,109 @@ void forward_done(forward *f) {
         if (st_ != ST_OK) return st_;                                                                                  \
     } while (0)
 
-static status norm(forward *f, const float *x, const tensor *weight, uint32_t rows, float *out) {
-    return f->ops->rmsnorm(
-        f->dev,
-        &(op_rmsnorm){.x = x, .weight = weight, .rows = rows, .dim = f->m->dim, .eps = f->m->norm_eps, .out = out});
+static status embed(forward *f, uint32_t rows) {
+    return f->ops->embed(f->dev, &(op_embed){.table = f->w->embed, .rows = rows, .x = f->x});
 }
 
-static status linear(forward *f, const float *x, const tensor *weight, uint32_t rows, float *out) {
-    return f->ops->linear(f->dev, &(op_linear){.x = x, .weight = weight, .rows = rows, .out = out});
-}
-
-static status rope(forward *f, float *x, uint32_t heads, uint32_t rows) {
-    const model *m = f->m;
-    return f->ops->rope(f->dev, &(op_rope){.x = x,
-                                           .pos = f->pos,
+static status norm(forward *f, const void *delta, const weight *w, uint32_t rows) {
+    return f->ops->norm(f->dev, &(op_norm){.x = f->x,
+                                           .delta = delta,
+                                           .weight = w,
                                            .rows = rows,
-                                           .heads = heads,
-                                           .head_dim = m->head_dim,
-                                           .rope_dim = m->rope_dim,
-                                           .base = m->rope_base,
-                                           .factors = m->rope_factors});
+                                           .dim = f->m->dim,
+                                           .eps = f->m->norm_eps,
+                                           .out = f->normed});
 }
 
-static status remember(forward *f, uint32_t layer, uint32_t rows) {
-    return f->ops->kv_write(
-        f->dev,
-        &(op_kv_write){
-            .layout = &f->layout, .kv = f->kv, .layer = layer, .k = f->k, .v = f->v, .refs = f->refs, .rows = rows});
+static status linear(forward *f, const void *x, const weight *w, uint32_t rows, void *out) {
+    return f->ops->linear(f->dev, &(op_linear){.x = x, .w = w, .rows = rows, .out = out});
 }
 
 static status attend(forward *f, uint32_t layer, uint32_t rows) {
-    const model *m = f->m;
-    return f->ops->attention(f->dev, &(op_attention){.layout = &f->layout,
-                                                     .kv = f->kv,
-                                                     .layer = layer,
-                                                     .q = f->q,
-                                                     .refs = f->refs,
-                                                     .rows = rows,
-                                                     .heads = m->heads,
-                                                     .scale = 1.0f / sqrtf((float)m->head_dim),
-                                                     .out = f->att});
+    return f->ops->attend(f->dev, &(op_attend){.layer = layer, .rows = rows, .qkv = f->qkv, .out = f->att});
 }
 
-static status add(forward *f, uint32_t rows) {
-    return f->ops->add(f->dev, &(op_add){.x = f->x, .y = f->h, .rows = rows, .dim = f->m->dim});
+static status gate_up(forward *f, const weight *w, uint32_t rows) {
+    return f->ops->gate_up(f->dev,
+                           &(op_gate_up){.x = f->normed, .w = w, .rows = rows, .scratch = f->gate_up, .out = f->gated});
 }
 
-static status gated(forward *f, uint32_t rows) {
-    return f->ops->silu_mul(
-        f->dev, &(op_silu_mul){.gate = f->gate, .up = f->up, .rows = rows, .dim = f->m->ffn_dim, .out = f->gate});
+static status head(forward *f, uint32_t begin, uint32_t count) {
+    TRY(f->ops->head_norm(f->dev, &(op_head_norm){.x = f->x,
+                                                  .delta = f->delta,
+                                                  .weight = f->w->output_norm,
+                                                  .begin = begin,
+                                                  .count = count,
+                                                  .dim = f->m->dim,
+                                                  .eps = f->m->norm_eps,
+                                                  .out = f->last}));
+    return f->ops->linear(
+        f->dev, &(op_linear){.x = f->last, .w = f->w->output, .rows = count, .out = f->logits, .logits = true});
 }
 
 /* --- the pass --- */
 
-static status attention_block(forward *f, uint32_t layer, uint32_t rows) {
-    const model_layer *w = &f->m->layer[layer];
-    TRY(norm(f, f->x, &w->attn_norm, rows, f->h));
-    TRY(linear(f, f->h, &w->wq, rows, f->q));
-    TRY(linear(f, f->h, &w->wk, rows, f->k));
-    TRY(linear(f, f->h, &w->wv, rows, f->v));
-    TRY(rope(f, f->q, f->m->heads, rows));
-    TRY(rope(f, f->k, f->m->kv_heads, rows));
-    TRY(remember(f, layer, rows));
+static status run_layer(forward *f, uint32_t layer, uint32_t rows) {
+    const layer_weights *w = &f->w->layer[layer];
+    TRY(norm(f, layer > 0 ? f->delta : NULL, w->attn_norm, rows));
+    TRY(linear(f, f->normed, w->qkv, rows, f->qkv));
     TRY(attend(f, layer, rows));
-    TRY(linear(f, f->att, &w->wo, rows, f->h));
-    return add(f, rows);
+    TRY(linear(f, f->att, w->wo, rows, f->delta));
+    TRY(norm(f, f->delta, w->ffn_norm, rows));
+    TRY(gate_up(f, w->gate_up, rows));
+    return linear(f, f->gated, w->down, rows, f->delta);
 }
 
-static status feed_forward_block(forward *f, uint32_t layer, uint32_t rows) {
-    const model_layer *w = &f->m->layer[layer];
-    TRY(norm(f, f->x, &w->ffn_norm, rows, f->h));
-    TRY(linear(f, f->h, &w->w_gate, rows, f->gate));
-    TRY(linear(f, f->h, &w->w_up, rows, f->up));
-    TRY(gated(f, rows));
-    TRY(linear(f, f->gate, &w->w_down, rows, f->h));
-    return add(f, rows);
-}
-
-status forward_layers(forward *f, uint32_t rows, const engine_hook *hook, const step_item *items, uint32_t item_count) {
-    PRE(rows > 0);
-    PRE(rows <= f->max_rows);
-    TRY(f->ops->embed(f->dev, &(op_embed){.table = &f->m->embed, .ids = f->ids, .rows = rows, .out = f->x}));
+/* The hook may let another thread gather the layer's KV: kv_gather waits for the mark. */
+static status run_layers(forward *f, uint32_t rows, const forward_hook *h) {
+    const engine_hook *hook = h->hook;
+    TRY(embed(f, rows));
     for (uint32_t layer = 0; layer < f->m->layers; layer++) {
-        if (hook && hook->layer_begin) hook->layer_begin(hook->ctx, layer, items, item_count);
-        TRY(attention_block(f, layer, rows));
-        TRY(feed_forward_block(f, layer, rows));
+        if (hook && hook->layer_begin) hook->layer_begin(hook->ctx, layer, h->items, h->count);
+        TRY(run_layer(f, layer, rows));
         if (!hook || !hook->layer_end) continue;
-        TRY(f->ops->sync(f->dev, NULL)); /* the hook may let another thread read the KV rows */
-        hook->layer_end(hook->ctx, layer, items, item_count);
+        TRY(f->ops->layer_mark(f->dev, layer));
+        hook->layer_end(hook->ctx, layer, h->items, h->count);
     }
     return ST_OK;
 }
 
-status forward_head(forward *f, const int32_t *row_idx, uint32_t count, errbuf *eb) {
-    PRE(count > 0);
-    PRE(count <= f->head_rows);
-    /* Gathering rows of a matrix is what an embedding lookup does: the residual stream is the table. */
-    const tensor table = {.type = DT_F32, .rows = f->max_rows, .cols = f->m->dim, .data = f->x};
-    TRY(f->ops->embed(f->dev, &(op_embed){.table = &table, .ids = row_idx, .rows = count, .out = f->last}));
-    TRY(norm(f, f->last, &f->m->output_norm, count, f->last));
-    TRY(linear(f, f->last, &f->m->output, count, f->logits));
-    return f->ops->sync(f->dev, eb);
+static status run_head(forward *f, const op_step *s, uint32_t head_count, float *logits) {
+    size_t vocab = f->m->vocab;
+    for (uint32_t begin = 0; begin < head_count;) {
+        uint32_t count = MIN(head_count - begin, f->head_rows);
+        TRY(head(f, begin, count));
+        if (s->samples)
+            TRY(f->ops->sample(
+                f->dev, &(op_sample){.logits = f->logits, .begin = begin, .count = count, .vocab = f->m->vocab}));
+        uint32_t wanted = logits && begin < s->head_count ? MIN(count, s->head_count - begin) : 0;
+        if (wanted > 0)
+            TRY(f->ops->mem_read(f->dev, logits + begin * vocab, f->logits, wanted * vocab * sizeof *logits));
+        begin += count;
+    }
+    return ST_OK;
+}
+
+static status run_ops(forward *f, const op_step *s, const step_pass *pass, const forward_hook *hook, float *logits) {
+    CHECK(pass->rows >= s->rows);
+    CHECK(pass->rows <= f->max_rows);
+    CHECK(pass->head_count >= s->head_count);
+    TRY(run_layers(f, pass->rows, hook));
+    return run_head(f, s, pass->head_count, logits);
+}
+
+status forward_step(forward *f, const op_step *s, const forward_hook *hook, float *logits, errbuf *eb) {
+    PRE(f && f->memory);
+    PRE(s && hook);
+    PRE(s->rows > 0);
+    PRE(s->rows <= f->max_rows);
+    step_pass pass = {0};
+    status st = f->ops->step_begin(f->dev, s, &pass, eb);
+    if (st != ST_OK) return st;
+    if (!pass.replayed) st = run_ops(f, s, &pass, hook, logits);
+    if (st != ST_OK) {
+        f->ops->device_error(f->dev, eb);
+        return st;
+    }
+    return f->ops->step_end(f->dev, eb);
 }

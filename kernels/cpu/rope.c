@@ -65,14 +65,14 @@ static void sin_cos(double x, float *sine, float *cosine) {
 }
 
 typedef struct rope_job {
-    const op_rope *op;
+    const host_rope *op;
     const double *frequency; /* [rope_dim / 2] */
     device *dev;
 } rope_job;
 
 static void rotate_row(void *ctx, uint32_t row, uint32_t thread) {
     const rope_job *job = ctx;
-    const op_rope *a = job->op;
+    const host_rope *a = job->op;
     uint32_t half = a->rope_dim / 2;
     float *sines = job->dev->scratch[thread], *cosines = sines + half;
     for (uint32_t i = 0; i < half; i++) sin_cos(a->pos[row] * job->frequency[i], &sines[i], &cosines[i]);
@@ -86,7 +86,7 @@ static void rotate_row(void *ctx, uint32_t row, uint32_t thread) {
     }
 }
 
-status cpu_rope(device *d, const op_rope *a) {
+status cpu_rope(device *d, const host_rope *a) {
     PRE(d);
     PRE(a->rope_dim <= a->head_dim);
     PRE(a->rope_dim % 2 == 0);

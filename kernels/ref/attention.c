@@ -8,17 +8,20 @@
 
 float ref_kv_get(const kv_layout *l, const void *tile, size_t i) {
     if (l->type == DT_F16) return f32_of_half_at((const uint8_t *)tile + i * 2);
+    if (l->type == DT_BF16) return f32_of_bf16(((const uint16_t *)tile)[i]);
     return ((const float *)tile)[i];
 }
 
 void ref_kv_set(const kv_layout *l, void *tile, size_t i, float value) {
     if (l->type == DT_F16)
         ((uint16_t *)tile)[i] = half_of_f32(value);
+    else if (l->type == DT_BF16)
+        ((uint16_t *)tile)[i] = bf16_of_f32(value);
     else
         ((float *)tile)[i] = value;
 }
 
-status ref_kv_write(device *d, const op_kv_write *a) {
+status ref_kv_write(device *d, const host_kv_write *a) {
     PRE(d);
     const kv_layout *l = a->layout;
     for (uint32_t r = 0; r < a->rows; r++) {
@@ -38,7 +41,7 @@ status ref_kv_write(device *d, const op_kv_write *a) {
 }
 
 /* The tile of position `pos`; *first is the index of its row. */
-static const void *tile_at(const op_attention *a, uint32_t r, uint32_t pos, uint32_t is_v, uint32_t head,
+static const void *tile_at(const host_attention *a, uint32_t r, uint32_t pos, uint32_t is_v, uint32_t head,
                            size_t *first) {
     uint32_t page = a->refs[r].pages[pos / KV_PAGE_TOKENS];
     *first = (size_t)(pos % KV_PAGE_TOKENS) * a->layout->head_dim;
@@ -46,7 +49,7 @@ static const void *tile_at(const op_attention *a, uint32_t r, uint32_t pos, uint
 }
 
 /* One row, one query head. p: [pos + 1] scratch; sum: [head_dim] scratch. */
-static void attend(const op_attention *a, uint32_t r, uint32_t h, double *p, double *sum) {
+static void attend(const host_attention *a, uint32_t r, uint32_t h, double *p, double *sum) {
     const kv_layout *l = a->layout;
     uint32_t kv_head = h / (a->heads / l->kv_heads);
     uint32_t count = a->refs[r].pos + 1;
@@ -71,7 +74,7 @@ static void attend(const op_attention *a, uint32_t r, uint32_t h, double *p, dou
     for (uint32_t i = 0; i < l->head_dim; i++) out[i] = (float)(sum[i] / total);
 }
 
-status ref_attention(device *d, const op_attention *a) {
+status ref_attention(device *d, const host_attention *a) {
     PRE(d);
     PRE(a->heads % a->layout->kv_heads == 0);
     double *sum = xcalloc(a->layout->head_dim, sizeof *sum);

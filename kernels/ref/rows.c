@@ -3,7 +3,7 @@
 
 #include <math.h>
 
-status ref_rmsnorm(device *d, const op_rmsnorm *a) {
+status ref_rmsnorm(device *d, const host_rmsnorm *a) {
     PRE(d);
     PRE(a->weight->type == DT_F32);
     PRE(a->weight->cols == a->dim);
@@ -19,7 +19,7 @@ status ref_rmsnorm(device *d, const op_rmsnorm *a) {
     return ST_OK;
 }
 
-status ref_rope(device *d, const op_rope *a) {
+status ref_rope(device *d, const host_rope *a) {
     PRE(d);
     PRE(a->rope_dim <= a->head_dim);
     PRE(a->rope_dim % 2 == 0);
@@ -38,7 +38,7 @@ status ref_rope(device *d, const op_rope *a) {
     return ST_OK;
 }
 
-status ref_silu_mul(device *d, const op_silu_mul *a) {
+status ref_silu_mul(device *d, const host_silu_mul *a) {
     PRE(d);
     for (size_t i = 0; i < (size_t)a->rows * a->dim; i++) {
         double gate = a->gate[i];
@@ -47,7 +47,7 @@ status ref_silu_mul(device *d, const op_silu_mul *a) {
     return ST_OK;
 }
 
-status ref_add(device *d, const op_add *a) {
+status ref_add(device *d, const host_add *a) {
     PRE(d);
     for (size_t i = 0; i < (size_t)a->rows * a->dim; i++) a->x[i] += a->y[i];
     return ST_OK;

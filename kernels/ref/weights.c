@@ -39,7 +39,7 @@ void ref_weight_row(const tensor *t, uint32_t row, float *out) {
     for (uint32_t k = 0; k < t->cols; k++) out[k] = weight_at(t->type, bytes, k);
 }
 
-status ref_embed(device *d, const op_embed *a) {
+status ref_embed(device *d, const host_embed *a) {
     PRE(d);
     for (uint32_t r = 0; r < a->rows; r++) {
         PRE(a->ids[r] >= 0);
@@ -48,7 +48,7 @@ status ref_embed(device *d, const op_embed *a) {
     return ST_OK;
 }
 
-status ref_linear(device *d, const op_linear *a) {
+status ref_linear(device *d, const host_linear *a) {
     PRE(d);
     uint32_t inner = a->weight->cols;
     float *w = xcalloc(inner, sizeof *w);

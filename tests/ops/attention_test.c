@@ -55,18 +55,18 @@ static void put_chunk(scene *s, uint32_t first, uint32_t count, uint32_t seq, ui
     for (uint32_t i = 0; i < count; i++) s->refs[first + i] = (kv_ref){.pages = s->tables[seq], .pos = pos + i};
 }
 
-static void run(const backend_ops *ops, device *d, const scene *s, uint32_t first, uint32_t count, float *out) {
+static void run(device *d, const scene *s, uint32_t first, uint32_t count, float *out) {
     size_t row = (size_t)s->heads * s->layout.head_dim;
-    op_attention op = {.layout = &s->layout,
-                       .kv = s->kv,
-                       .layer = s->layer,
-                       .q = s->q + first * row,
-                       .refs = s->refs + first,
-                       .rows = count,
-                       .heads = s->heads,
-                       .scale = 1.0f / sqrtf((float)s->layout.head_dim),
-                       .out = out + first * row};
-    assert_int_equal(ops->attention(d, &op), ST_OK);
+    host_attention op = {.layout = &s->layout,
+                         .kv = s->kv,
+                         .layer = s->layer,
+                         .q = s->q + first * row,
+                         .refs = s->refs + first,
+                         .rows = count,
+                         .heads = s->heads,
+                         .scale = 1.0f / sqrtf((float)s->layout.head_dim),
+                         .out = out + first * row};
+    assert_int_equal(kernels_of(d)->attention(d, &op), ST_OK);
 }
 
 static void types_and_shapes_agree_with_ref(void **state) {
@@ -85,8 +85,8 @@ static void types_and_shapes_agree_with_ref(void **state) {
         put_chunk(&s, 37, 37, 1, 17);
         put_chunk(&s, 74, 1, 2, 100);
         float *got = xmalloc(s.out_bytes), *want = xmalloc(s.out_bytes);
-        run(cpu_ops(), d, &s, 0, s.rows, got);
-        run(ref_ops(), ref, &s, 0, s.rows, want);
+        run(d, &s, 0, s.rows, got);
+        run(ref, &s, 0, s.rows, want);
         char what[80];
         snprintf(what, sizeof what, "%s heads %u on %u of %u", dtype_name(s.layout.type), shape[0], shape[1], shape[2]);
         assert_close(what, got, want, s.out_bytes / sizeof *got, 1e-12);
@@ -103,13 +103,13 @@ static void same_bytes_for(const op_path *p, const scene *s) {
     float *want = xmalloc(s->out_bytes), *got = xmalloc(s->out_bytes);
     for (uint32_t threads = 1; threads <= 3; threads++) {
         device *d = open_path(p, threads);
-        if (threads == 1) run(cpu_ops(), d, s, 0, s->rows, want);
+        if (threads == 1) run(d, s, 0, s->rows, want);
         memset(got, 0xff, s->out_bytes);
-        run(cpu_ops(), d, s, 0, s->rows, got);
+        run(d, s, 0, s->rows, got);
         assert_same("whole", got, want, s->out_bytes);
         for (size_t c = 0; c < ARRAY_LEN(chunks); c++) {
             memset(got, 0xff, s->out_bytes);
-            for (uint32_t r = 0; r < s->rows; r += chunks[c]) run(cpu_ops(), d, s, r, MIN(chunks[c], s->rows - r), got);
+            for (uint32_t r = 0; r < s->rows; r += chunks[c]) run(d, s, r, MIN(chunks[c], s->rows - r), got);
             char what[64];
             snprintf(what, sizeof what, "head_dim %u, %u threads, chunks of %u", s->layout.head_dim, threads,
                      chunks[c]);
@@ -149,8 +149,8 @@ static void a_row_has_the_same_bytes_among_rows_of_other_sequences(void **state)
         for (uint32_t page = 0; page < PAGES; page++) CHECK(mixed.tables[0][page] == s.tables[0][page]);
     }
     float *alone = xmalloc(s.out_bytes), *among = xmalloc(mixed.out_bytes);
-    run(cpu_ops(), d, &s, 0, ROWS, alone);
-    run(cpu_ops(), d, &mixed, 0, 2 * ROWS, among);
+    run(d, &s, 0, ROWS, alone);
+    run(d, &mixed, 0, 2 * ROWS, among);
     for (uint32_t r = 0; r < ROWS; r++)
         assert_same("a row among others", among + 2 * r * row, alone + r * row, row * sizeof(float));
     free(alone);
@@ -168,13 +168,13 @@ static void stale_bytes_after_a_row_do_not_matter(void **state) {
         scene s = scene_new((dtype)type, 6, 2, 40, 21);
         put_chunk(&s, 0, 21, 0, 0); /* its last page holds positions 16..20 */
         float *want = xmalloc(s.out_bytes), *got = xmalloc(s.out_bytes);
-        run(cpu_ops(), d, &s, 0, s.rows, want);
+        run(d, &s, 0, s.rows, want);
         size_t row = s.layout.head_dim * kv_elem_bytes(&s.layout);
         for (uint32_t tile = 0; tile < 4; tile++) {
             size_t at = kv_tile_offset(&s.layout, s.tables[0][1], s.layer, tile / 2, tile % 2);
             memset(s.kv + at + 5 * row, 0xff, 11 * row);
         }
-        run(cpu_ops(), d, &s, 0, s.rows, got);
+        run(d, &s, 0, s.rows, got);
         assert_same("with NaN behind", got, want, s.out_bytes);
         free(want);
         free(got);
@@ -189,7 +189,7 @@ static void one_key_gives_its_value(void **state) {
     scene s = scene_new(DT_F32, 3, 1, 24, 1);
     put_chunk(&s, 0, 1, 0, 0);
     float *out = xmalloc(s.out_bytes);
-    run(cpu_ops(), d, &s, 0, 1, out);
+    run(d, &s, 0, 1, out);
     const float *v = (const void *)(s.kv + kv_tile_offset(&s.layout, s.tables[0][0], s.layer, 1, 0));
     for (uint32_t h = 0; h < 3; h++) assert_same("value", out + h * 24, v, 24 * sizeof *v);
     free(out);
@@ -205,8 +205,8 @@ static void large_scores_do_not_overflow(void **state) {
     put_chunk(&s, 0, 40, 0, 0);
     for (size_t i = 0; i < s.out_bytes / sizeof(float); i++) s.q[i] *= 300.0f;
     float *got = xmalloc(s.out_bytes), *want = xmalloc(s.out_bytes);
-    run(cpu_ops(), d, &s, 0, s.rows, got);
-    run(ref_ops(), ref, &s, 0, s.rows, want);
+    run(d, &s, 0, s.rows, got);
+    run(ref, &s, 0, s.rows, want);
     assert_close("large scores", got, want, s.out_bytes / sizeof *got, 1e-7);
     free(got);
     free(want);

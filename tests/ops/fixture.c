@@ -8,11 +8,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-extern const cpu_kernels cpu_kernels_wide16;
+extern const host_kernels cpu_kernels_wide16;
 
 struct op_path {
     const char *isa;
-    const cpu_kernels *kernels; /* NULL: opened by name */
+    const host_kernels *kernels; /* NULL: opened by name */
 };
 
 static const op_path paths[] = {
@@ -73,6 +73,10 @@ const backend_ops *ref_ops(void) {
     return backend_find("ref");
 }
 
+const host_kernels *kernels_of(const device *d) {
+    return ((const host_device *)d)->kernels; /* a host device begins with one */
+}
+
 uint64_t random_at(uint64_t seed, uint64_t i) {
     return kv_mix(kv_mix(seed * 0x9e3779b97f4a7c15ull + 1) + i * 0xd1342543de82ef95ull);
 }
@@ -93,7 +97,7 @@ static void put_half(uint8_t *p, float x) {
 }
 
 /* Blocks of any bits with finite scales, of both signs. */
-tensor random_weight(dtype type, uint32_t rows, uint32_t cols, uint64_t seed) {
+tensor random_matrix(dtype type, uint32_t rows, uint32_t cols, uint64_t seed) {
     size_t bytes = rows * dtype_row_bytes(type, cols), step = dtype_block_bytes(type);
     uint8_t *data = xmalloc(bytes);
     for (size_t i = 0; i < bytes; i++) data[i] = (uint8_t)(random_at(seed, i) >> 32);

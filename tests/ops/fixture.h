@@ -8,7 +8,7 @@
 #define BATON_TESTS_OPS_FIXTURE_H
 
 #include "base/mem.h"
-#include "kernels/backend.h"
+#include "kernels/host/host.h"
 #include "tests/test.h"
 
 typedef struct op_path op_path;
@@ -25,12 +25,14 @@ device *open_path(const op_path *p, uint32_t threads);
 device *open_ref(void);
 const backend_ops *cpu_ops(void);
 const backend_ops *ref_ops(void);
+/* The small operations of an open device of either. */
+const host_kernels *kernels_of(const device *d);
 
 /* Counter-based random numbers: the same in every run. */
 uint64_t random_at(uint64_t seed, uint64_t i);
 float random_float(uint64_t seed, uint64_t i);                                 /* -1..1 */
 float *random_floats(uint64_t seed, size_t count);                             /* caller frees */
-tensor random_weight(dtype type, uint32_t rows, uint32_t cols, uint64_t seed); /* caller frees .data with free_weight */
+tensor random_matrix(dtype type, uint32_t rows, uint32_t cols, uint64_t seed); /* caller frees .data with free_weight */
 void free_weight(tensor *t);
 
 /* sum (a - b)^2 / sum b^2. */

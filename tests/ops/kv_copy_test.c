@@ -242,16 +242,17 @@ static void another_thread_copies_while_ops_run(void **state) {
     transfer t = {.out = segment(&from, pages_p, wire, &sent), .in = segment(&to, pages_d, wire, &received)};
     assert_int_equal(cpu_ops()->open(&t.dev, &(device_options){.threads = 2, .isa = "auto"}, NULL), ST_OK);
     enum { ROWS = 20, INNER = 64, OUTER = 64 };
-    tensor w = random_weight(DT_Q4_1, OUTER, INNER, 1);
+    tensor w = random_matrix(DT_Q4_1, OUTER, INNER, 1);
     float *x = random_floats(2, ROWS * INNER), *k = random_floats(3, 32), out[ROWS * OUTER];
     pthread_t thread;
     assert_int_equal(pthread_create(&thread, NULL, transfer_main, &t), 0);
     for (int i = 0; i < 50; i++) {
-        assert_int_equal(cpu_ops()->linear(t.dev, &(op_linear){.x = x, .weight = &w, .rows = ROWS, .out = out}), ST_OK);
+        assert_int_equal(
+            kernels_of(t.dev)->linear(t.dev, &(host_linear){.x = x, .weight = &w, .rows = ROWS, .out = out}), ST_OK);
         /* A later row of the page whose first rows are on their way: positions 48..52 travel. */
         kv_ref ref = {.pages = pages_p, .pos = 53 + (uint32_t)i % 11};
-        op_kv_write op = {.layout = &from.layout, .kv = from.kv, .layer = 1, .k = k, .v = k, .refs = &ref, .rows = 1};
-        assert_int_equal(cpu_ops()->kv_write(t.dev, &op), ST_OK);
+        host_kv_write op = {.layout = &from.layout, .kv = from.kv, .layer = 1, .k = k, .v = k, .refs = &ref, .rows = 1};
+        assert_int_equal(kernels_of(t.dev)->kv_write(t.dev, &op), ST_OK);
     }
     assert_int_equal(pthread_join(thread, NULL), 0);
     assert_true(sent == received);

@@ -16,26 +16,26 @@ typedef struct shape {
     uint32_t rows, outer, inner;
 } shape;
 
-static void run(const backend_ops *ops, device *d, const float *x, const tensor *w, uint32_t rows, float *out) {
-    op_linear op = {.x = x, .weight = w, .rows = rows, .out = out};
-    assert_int_equal(ops->linear(d, &op), ST_OK);
+static void run(device *d, const float *x, const tensor *w, uint32_t rows, float *out) {
+    host_linear op = {.x = x, .weight = w, .rows = rows, .out = out};
+    assert_int_equal(kernels_of(d)->linear(d, &op), ST_OK);
 }
 
 /* In chunks of `chunk` rows. */
 static void run_chunks(device *d, const float *x, const tensor *w, uint32_t rows, uint32_t chunk, float *out) {
     for (uint32_t r = 0; r < rows; r += chunk)
-        run(cpu_ops(), d, x + (size_t)r * w->cols, w, MIN(chunk, rows - r), out + (size_t)r * w->rows);
+        run(d, x + (size_t)r * w->cols, w, MIN(chunk, rows - r), out + (size_t)r * w->rows);
 }
 
 static void check_shape(device *d, device *ref, dtype type, shape s) {
-    tensor w = random_weight(type, s.outer, s.inner, s.outer + s.inner);
+    tensor w = random_matrix(type, s.outer, s.inner, s.outer + s.inner);
     float *x = random_floats(s.rows, (size_t)s.rows * s.inner);
     size_t count = (size_t)s.rows * s.outer;
     /* The floats after the end must stay as they are. */
     float *got = xcalloc(count + 8, sizeof *got), *want = xcalloc(count, sizeof *want);
     for (size_t i = 0; i < 8; i++) got[count + i] = 7.0f;
-    run(cpu_ops(), d, x, &w, s.rows, got);
-    run(ref_ops(), ref, x, &w, s.rows, want);
+    run(d, x, &w, s.rows, got);
+    run(ref, x, &w, s.rows, want);
     char what[80];
     snprintf(what, sizeof what, "%s rows %u outer %u inner %u", dtype_name(type), s.rows, s.outer, s.inner);
     assert_close(what, got, want, count, bound(s.inner));
@@ -75,16 +75,16 @@ static void a_very_long_inner_dimension_agrees_with_ref(void **state) {
 
 static void same_bytes_for(const op_path *p, dtype type, shape s) {
     static const uint32_t chunks[] = {1, 2, 3, 4, 5, 7, 16, 64};
-    tensor w = random_weight(type, s.outer, s.inner, 3);
+    tensor w = random_matrix(type, s.outer, s.inner, 3);
     float *x = random_floats(4, (size_t)s.rows * s.inner);
     size_t bytes = (size_t)s.rows * s.outer * sizeof(float);
     float *want = xmalloc(bytes), *got = xmalloc(bytes);
     for (uint32_t threads = 1; threads <= 3; threads++) {
         device *d = open_path(p, threads);
         char what[80];
-        if (threads == 1) run(cpu_ops(), d, x, &w, s.rows, want);
+        if (threads == 1) run(d, x, &w, s.rows, want);
         memset(got, 0xff, bytes);
-        run(cpu_ops(), d, x, &w, s.rows, got);
+        run(d, x, &w, s.rows, got);
         snprintf(what, sizeof what, "%s inner %u, %u threads, whole", dtype_name(type), s.inner, threads);
         assert_same(what, got, want, bytes);
         for (size_t c = 0; c < ARRAY_LEN(chunks); c++) {
@@ -121,14 +121,14 @@ static void where_a_row_stands_does_not_matter(void **state) {
     need_path(*state);
     device *d = open_path(*state, 2);
     enum { ROWS = 37, OUTER = 21, INNER = 96 };
-    tensor w = random_weight(DT_Q4_1, OUTER, INNER, 5);
+    tensor w = random_matrix(DT_Q4_1, OUTER, INNER, 5);
     float *row = random_floats(6, INNER), *x = random_floats(7, ROWS * INNER);
     float alone[OUTER], out[ROWS * OUTER];
-    run(cpu_ops(), d, row, &w, 1, alone);
+    run(d, row, &w, 1, alone);
     for (uint32_t at = 0; at < ROWS; at++) {
         float *other = xmemdup(x, ROWS * INNER * sizeof *x);
         memcpy(other + at * INNER, row, INNER * sizeof *row);
-        run(cpu_ops(), d, other, &w, ROWS, out);
+        run(d, other, &w, ROWS, out);
         assert_same("a row among others", out + at * OUTER, alone, sizeof alone);
         free(other);
     }

@@ -10,9 +10,9 @@
 
 static const uint32_t dims[] = {1, 7, 8, 15, 16, 31, 32, 33, 64, 576, 577, 1536};
 
-static void norm(const backend_ops *ops, device *d, const float *x, const tensor *w, uint32_t rows, float *out) {
-    op_rmsnorm op = {.x = x, .weight = w, .rows = rows, .dim = w->cols, .eps = 1e-5f, .out = out};
-    assert_int_equal(ops->rmsnorm(d, &op), ST_OK);
+static void norm(device *d, const float *x, const tensor *w, uint32_t rows, float *out) {
+    host_rmsnorm op = {.x = x, .weight = w, .rows = rows, .dim = w->cols, .eps = 1e-5f, .out = out};
+    assert_int_equal(kernels_of(d)->rmsnorm(d, &op), ST_OK);
 }
 
 static void rmsnorm_agrees_with_ref_in_place_and_row_by_row(void **state) {
@@ -23,13 +23,12 @@ static void rmsnorm_agrees_with_ref_in_place_and_row_by_row(void **state) {
         for (size_t i = 0; i < ARRAY_LEN(dims); i++) {
             enum { ROWS = 19 };
             size_t count = (size_t)ROWS * dims[i];
-            tensor w = random_weight(DT_F32, 1, dims[i], i);
+            tensor w = random_matrix(DT_F32, 1, dims[i], i);
             float *x = random_floats(i, count), *got = xcalloc(count, 4), *want = xcalloc(count, 4);
-            norm(cpu_ops(), d, x, &w, ROWS, got);
-            norm(ref_ops(), ref, x, &w, ROWS, want);
+            norm(d, x, &w, ROWS, got);
+            norm(ref, x, &w, ROWS, want);
             assert_close("rmsnorm", got, want, count, 1e-12);
-            for (uint32_t r = 0; r < ROWS; r++)
-                norm(cpu_ops(), d, x + (size_t)r * dims[i], &w, 1, x + (size_t)r * dims[i]);
+            for (uint32_t r = 0; r < ROWS; r++) norm(d, x + (size_t)r * dims[i], &w, 1, x + (size_t)r * dims[i]);
             assert_same("in place, row by row", x, got, count * 4);
             free_weight(&w);
             free(x);
@@ -41,10 +40,9 @@ static void rmsnorm_agrees_with_ref_in_place_and_row_by_row(void **state) {
     ref_ops()->close(ref);
 }
 
-static void silu(const backend_ops *ops, device *d, const float *gate, const float *up, uint32_t rows, uint32_t dim,
-                 float *out) {
-    op_silu_mul op = {.gate = gate, .up = up, .rows = rows, .dim = dim, .out = out};
-    assert_int_equal(ops->silu_mul(d, &op), ST_OK);
+static void silu(device *d, const float *gate, const float *up, uint32_t rows, uint32_t dim, float *out) {
+    host_silu_mul op = {.gate = gate, .up = up, .rows = rows, .dim = dim, .out = out};
+    assert_int_equal(kernels_of(d)->silu_mul(d, &op), ST_OK);
 }
 
 static void silu_mul_agrees_with_ref_in_place_and_row_by_row(void **state) {
@@ -58,12 +56,12 @@ static void silu_mul_agrees_with_ref_in_place_and_row_by_row(void **state) {
             float *gate = random_floats(i, count), *up = random_floats(i + 50, count);
             float *got = xcalloc(count, 4), *want = xcalloc(count, 4);
             for (size_t k = 0; k < count; k++) gate[k] *= 20.0f;
-            silu(cpu_ops(), d, gate, up, ROWS, dims[i], got);
-            silu(ref_ops(), ref, gate, up, ROWS, dims[i], want);
+            silu(d, gate, up, ROWS, dims[i], got);
+            silu(ref, gate, up, ROWS, dims[i], want);
             assert_close("silu_mul", got, want, count, 1e-12);
             for (uint32_t r = 0; r < ROWS; r++) {
                 float *row = gate + (size_t)r * dims[i];
-                silu(cpu_ops(), d, row, up + (size_t)r * dims[i], 1, dims[i], row);
+                silu(d, row, up + (size_t)r * dims[i], 1, dims[i], row);
             }
             assert_same("in place, row by row", gate, got, count * 4);
             free(gate);
@@ -90,7 +88,7 @@ static void silu_is_right_everywhere(void **state) {
     gate[1] = NAN;
     gate[2] = INFINITY;
     gate[3] = -3e38f;
-    silu(cpu_ops(), d, gate, one, 1, COUNT, out);
+    silu(d, gate, one, 1, COUNT, out);
     assert_true(isnan(out[1]));
     assert_true(out[2] == INFINITY);
     assert_true(fabsf(out[3]) < 3.0f); /* its true value is 0; e^88.3 stands for e^3e38 */
@@ -112,8 +110,8 @@ static void add_is_exact(void **state) {
         size_t count = 33 * dims[i];
         float *x = random_floats(i, count), *y = random_floats(i + 9, count), *want = xcalloc(count, 4);
         for (size_t k = 0; k < count; k++) want[k] = x[k] + y[k];
-        op_add op = {.x = x, .y = y, .rows = 33, .dim = dims[i]};
-        assert_int_equal(cpu_ops()->add(d, &op), ST_OK);
+        host_add op = {.x = x, .y = y, .rows = 33, .dim = dims[i]};
+        assert_int_equal(kernels_of(d)->add(d, &op), ST_OK);
         assert_same("add", x, want, count * 4);
         free(x);
         free(y);
@@ -129,11 +127,12 @@ static void embedded_rows_are_the_values_that_ref_reads(void **state) {
     device *d = open_path(*state, 2), *ref = open_ref();
     for (size_t t = 0; t < ARRAY_LEN(types); t++) {
         uint32_t cols = dtype_block_weights(types[t]) == 1 ? 77 : 96;
-        tensor w = random_weight(types[t], 37, cols, t);
+        tensor w = random_matrix(types[t], 37, cols, t);
         float got[7 * 96 + 1], want[7 * 96];
         got[7 * cols] = 3.0f;
-        assert_int_equal(cpu_ops()->embed(d, &(op_embed){.table = &w, .ids = ids, .rows = 7, .out = got}), ST_OK);
-        assert_int_equal(ref_ops()->embed(ref, &(op_embed){.table = &w, .ids = ids, .rows = 7, .out = want}), ST_OK);
+        assert_int_equal(kernels_of(d)->embed(d, &(host_embed){.table = &w, .ids = ids, .rows = 7, .out = got}), ST_OK);
+        assert_int_equal(kernels_of(ref)->embed(ref, &(host_embed){.table = &w, .ids = ids, .rows = 7, .out = want}),
+                         ST_OK);
         for (uint32_t i = 0; i < 7 * cols; i++)
             if (got[i] != want[i]) fail_msg("%s: weight %u is %g, want %g", dtype_name(types[t]), i, got[i], want[i]);
         assert_true(got[7 * cols] == 3.0f);
@@ -152,19 +151,19 @@ static void rope_agrees_with_ref(void **state) {
     device *d = open_path(*state, 2), *ref = open_ref();
     for (uint32_t n = 0; n < 8; n++) {
         float *got = random_floats(n, COUNT), *want = random_floats(n, COUNT), *rows = random_floats(n, COUNT);
-        op_rope op = {.x = got, .pos = pos, .rows = ROWS, .heads = HEADS, .head_dim = DIM};
+        host_rope op = {.x = got, .pos = pos, .rows = ROWS, .heads = HEADS, .head_dim = DIM};
         op.rope_dim = n & 1 ? 24 : DIM;
         op.base = n & 2 ? 1e4f : 5e5f;
         op.factors = n & 4 ? factors : NULL;
-        assert_int_equal(cpu_ops()->rope(d, &op), ST_OK);
+        assert_int_equal(kernels_of(d)->rope(d, &op), ST_OK);
         op.x = want;
-        assert_int_equal(ref_ops()->rope(ref, &op), ST_OK);
+        assert_int_equal(kernels_of(ref)->rope(ref, &op), ST_OK);
         for (uint32_t i = 0; i < COUNT; i++) assert_true(fabsf(got[i] - want[i]) < 3e-7f);
         op.rows = 1;
         for (uint32_t r = 0; r < ROWS; r++) {
             op.x = rows + r * HEADS * DIM;
             op.pos = pos + r;
-            assert_int_equal(cpu_ops()->rope(d, &op), ST_OK);
+            assert_int_equal(kernels_of(d)->rope(d, &op), ST_OK);
         }
         assert_same("row by row", rows, got, sizeof(float) * COUNT);
         free(got);
@@ -193,10 +192,10 @@ static void kv_write_puts_the_bytes_of_ref(void **state) {
         uint8_t *got = xmalloc(bytes), *want = xmalloc(bytes);
         memset(got, 0xab, bytes);
         memset(want, 0xab, bytes);
-        op_kv_write op = {.layout = &l, .kv = got, .layer = 1, .k = k, .v = v, .refs = refs, .rows = ROWS};
-        assert_int_equal(cpu_ops()->kv_write(d, &op), ST_OK);
+        host_kv_write op = {.layout = &l, .kv = got, .layer = 1, .k = k, .v = v, .refs = refs, .rows = ROWS};
+        assert_int_equal(kernels_of(d)->kv_write(d, &op), ST_OK);
         op.kv = want;
-        assert_int_equal(ref_ops()->kv_write(ref, &op), ST_OK);
+        assert_int_equal(kernels_of(ref)->kv_write(ref, &op), ST_OK);
         assert_same("pages", got, want, bytes);
         free(k);
         free(v);

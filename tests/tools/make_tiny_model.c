@@ -116,11 +116,6 @@ static void pack_q4_1(const float *w, uint8_t *out) {
     pack_nibbles(w, f32_of_half_at(out), f32_of_half_at(out + 2), out + 4);
 }
 
-static uint16_t bf16_of_f32(float x) {
-    uint32_t u = f32_bits(x);
-    return (uint16_t)((u + 0x7FFF + (u >> 16 & 1)) >> 16);
-}
-
 static void pack_block(dtype type, const float *w, uint8_t *out) {
     switch (type) {
     case DT_F32:

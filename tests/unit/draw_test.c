@@ -1,7 +1,7 @@
 /* draw_test - the random choice: its arithmetic, its distribution, and against a plain implementation. */
 #include "tests/unit/sampler_scene.h"
 
-#include "engine/exact_math.h"
+#include "kernels/host/exact_math.h"
 
 #include <stdlib.h>
 
@@ -206,10 +206,10 @@ static void all_filters_agree_with_a_plain_implementation(void **state) {
             p.min_p = cases[c].min_p;
             p.top_k = cases[c].top_k;
             p.seed = seed;
-            const sample_input in = {.logits = logits, .params = &p, .prompt = prompt, .prompt_count = 1};
-            token_out out;
-            assert_int_equal(sampler_next(s, &in, &out, NULL), ST_OK);
-            assert_int_equal(out.id, plain_next(logits, VOCAB, &p, 1));
+            const sample_input in = {.params = &p, .prompt = prompt, .prompt_count = 1};
+            sample_result out;
+            sampler_next(s, logits, &in, &out);
+            assert_int_equal(out.token.id, plain_next(logits, VOCAB, &p, 1));
         }
     }
     sampler_free(s);

@@ -124,17 +124,16 @@ static void penalties_leave_no_trace_in_the_sampler(void **state) {
     p.temperature = 0;
     p.repetition_penalty = 1.2f;
     p.presence_penalty = 0.5f;
-    sample_input in = {
-        .logits = logits, .params = &p, .prompt = prompt, .prompt_count = 1, .output = output, .output_count = 3};
+    sample_input in = {.params = &p, .prompt = prompt, .prompt_count = 1, .output = output, .output_count = 3};
     sampler *s = sampler_new(3);
-    token_out out;
-    assert_int_equal(sampler_next(s, &in, &out, NULL), ST_OK);
-    assert_int_equal(out.id, 1);
+    sample_result out;
+    sampler_next(s, logits, &in, &out);
+    assert_int_equal(out.token.id, 1);
     const int32_t other[] = {1};
     in.prompt = other;
     in.output_count = 0;
-    assert_int_equal(sampler_next(s, &in, &out, NULL), ST_OK);
-    assert_int_equal(out.id, 0);
+    sampler_next(s, logits, &in, &out);
+    assert_int_equal(out.token.id, 0);
     sampler_free(s);
 }
 
@@ -282,8 +281,7 @@ static void logprobs_are_of_the_raw_logits(void **state) {
     s.params.temperature = 0.5f;
     s.params.top_k = 1;
     s.params.logprobs = 2;
-    token_out out;
-    assert_int_equal(run(&s, &out), ST_OK);
+    token_out out = run_well(&s);
     assert_int_equal(out.id, 3);
     assert_true(fabsf(out.logprob - logf(0.1f)) < 1e-6f);
     assert_int_equal(out.top_count, 2);
@@ -298,13 +296,12 @@ static void the_best_are_sorted_and_equals_by_id(void **state) {
     scene s = scene_of((float[]){1, 2, 1, 3, 2, 1}, 6);
     s.params.temperature = 0;
     s.params.logprobs = 5;
-    token_out out;
-    assert_int_equal(run(&s, &out), ST_OK);
+    token_out out = run_well(&s);
     static const int32_t want[] = {3, 1, 4, 0, 2};
     assert_int_equal(out.top_count, 5);
     for (int i = 0; i < 5; i++) assert_int_equal(out.top[i].id, want[i]);
     s.params.logprobs = 20; /* more than there are */
-    assert_int_equal(run(&s, &out), ST_OK);
+    out = run_well(&s);
     assert_int_equal(out.top_count, 6);
     assert_int_equal(out.top[5].id, 5);
 }
@@ -313,11 +310,10 @@ static void no_logprobs_unless_asked_and_zero_means_the_chosen_one(void **state)
     (void)state;
     scene s = six();
     s.params.temperature = 0;
-    token_out out;
-    assert_int_equal(run(&s, &out), ST_OK);
+    token_out out = run_well(&s);
     assert_true(out.logprob == 0 && out.top_count == 0);
     s.params.logprobs = 0;
-    assert_int_equal(run(&s, &out), ST_OK);
+    out = run_well(&s);
     assert_true(fabsf(out.logprob - logf(0.4f)) < 1e-6f);
     assert_int_equal(out.top_count, 0);
 }
@@ -327,8 +323,7 @@ static void logprobs_survive_impossible_tokens(void **state) {
     scene s = scene_of((float[]){0, -INFINITY, 0}, 3);
     s.params.temperature = 0;
     s.params.logprobs = 3;
-    token_out out;
-    assert_int_equal(run(&s, &out), ST_OK);
+    token_out out = run_well(&s);
     assert_true(fabsf(out.logprob - logf(0.5f)) < 1e-6f);
     assert_true(isinf(out.top[2].logprob) && out.top[2].id == 1);
 }
@@ -337,16 +332,16 @@ static void logprobs_survive_impossible_tokens(void **state) {
 
 static void broken_logits_are_refused(void **state) {
     (void)state;
-    token_out out = {.id = 77};
     for (int greedy = 0; greedy < 2; greedy++) {
         const float bad[][3] = {{1, NAN, 2}, {NAN, 1, 2}, {1, INFINITY, 2}, {-INFINITY, -INFINITY, -INFINITY}};
         for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
             scene s = scene_of(bad[i], 3);
             s.params.temperature = greedy ? 0 : 1;
-            assert_int_equal(run(&s, &out), ST_CORRUPT);
+            sample_result r = run(&s);
+            assert_true(r.broken);
+            assert_false(r.banned);
         }
     }
-    assert_int_equal(out.id, 77); /* written only on success */
 }
 
 static void a_vocabulary_that_is_banned_entirely_is_refused(void **state) {
@@ -357,8 +352,9 @@ static void a_vocabulary_that_is_banned_entirely_is_refused(void **state) {
     s.params.stop_ids = stop;
     s.params.stop_id_count = 1;
     s.params.min_tokens = 1;
-    token_out out;
-    assert_int_equal(run(&s, &out), ST_CORRUPT);
+    sample_result r = run(&s);
+    assert_true(r.broken);
+    assert_true(r.banned);
 }
 
 int main(void) {

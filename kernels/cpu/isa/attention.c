@@ -46,7 +46,7 @@ typedef struct row_block {
 } row_block;
 
 typedef struct attention_job {
-    const op_attention *op;
+    const host_attention *op;
     device *dev;
     const row_block *blocks;
     uint32_t block_count;
@@ -229,8 +229,8 @@ INLINE void sum_tile(uint32_t queries, uint32_t vectors, const block_state *s, u
         vf values[SUM_VECTORS];
         UNROLL for (size_t v = 0; v < vectors; v++) values[v] = vf_load(vt + (size_t)key * dim_padded + v * SIMD_WIDTH);
         UNROLL for (uint32_t i = 0; i < queries; i++) {
-            vf weight = vf_set1(p[i * TILE + key]);
-            UNROLL for (size_t v = 0; v < vectors; v++) acc[i][v] = vf_fma(weight, values[v], acc[i][v]);
+            vf share = vf_set1(p[i * TILE + key]);
+            UNROLL for (size_t v = 0; v < vectors; v++) acc[i][v] = vf_fma(share, values[v], acc[i][v]);
         }
     }
     UNROLL for (uint32_t i = 0; i < queries; i++) {
@@ -255,7 +255,7 @@ static void sum_all(const attention_job *j, const block_state *s, uint32_t from,
 /* ---- a task ---- */
 
 static void begin_block(const attention_job *j, const block_state *s, const row_block *b, uint32_t kv_head) {
-    const op_attention *a = j->op;
+    const host_attention *a = j->op;
     uint32_t queries = b->count * j->group;
     for (uint32_t n = 0; n < queries; n++) {
         size_t head = (size_t)(b->begin + n / j->group) * a->heads + (size_t)kv_head * j->group + n % j->group;
@@ -268,7 +268,7 @@ static void begin_block(const attention_job *j, const block_state *s, const row_
 
 static void attend_tile(const attention_job *j, const block_state *s, const row_block *b, uint32_t tile,
                         uint32_t kv_head) {
-    const op_attention *a = j->op;
+    const host_attention *a = j->op;
     const kv_layout *l = a->layout;
     const kv_ref *refs = a->refs + b->begin;
     const uint8_t *kv = a->kv;
@@ -296,7 +296,7 @@ static void attend_tile(const attention_job *j, const block_state *s, const row_
 }
 
 static void end_block(const attention_job *j, const block_state *s, const row_block *b, uint32_t kv_head) {
-    const op_attention *a = j->op;
+    const host_attention *a = j->op;
     for (uint32_t n = 0; n < b->count * j->group; n++) {
         size_t head = (size_t)(b->begin + n / j->group) * a->heads + (size_t)kv_head * j->group + n % j->group;
         float *out = a->out + head * a->layout->head_dim;
@@ -317,7 +317,7 @@ static void attention_task(void *ctx, uint32_t task, uint32_t thread) {
     end_block(j, &s, b, kv_head);
 }
 
-static uint32_t find_blocks(const op_attention *a, uint32_t rows_max, row_block *blocks) {
+static uint32_t find_blocks(const host_attention *a, uint32_t rows_max, row_block *blocks) {
     uint32_t count = 0;
     for (uint32_t r = 0; r < a->rows; count++) {
         row_block b = {.begin = r, .count = 1};
@@ -329,7 +329,7 @@ static uint32_t find_blocks(const op_attention *a, uint32_t rows_max, row_block 
     return count;
 }
 
-status ISA(cpu_attention)(device *d, const op_attention *a) {
+status ISA(cpu_attention)(device *d, const host_attention *a) {
     const kv_layout *l = a->layout;
     PRE(a->layer < l->layers);
     PRE(l->type == DT_F16 || l->type == DT_F32);

@@ -11,12 +11,12 @@
 #define ISA_PASTE(name, isa)  ISA_PASTE_(name, isa)
 #define ISA(name)             ISA_PASTE(name, CPU_ISA)
 
-status ISA(cpu_embed)(device *d, const op_embed *a);
-status ISA(cpu_rmsnorm)(device *d, const op_rmsnorm *a);
-status ISA(cpu_linear)(device *d, const op_linear *a);
-status ISA(cpu_kv_write)(device *d, const op_kv_write *a);
-status ISA(cpu_attention)(device *d, const op_attention *a);
-status ISA(cpu_silu_mul)(device *d, const op_silu_mul *a);
-status ISA(cpu_add)(device *d, const op_add *a);
+status ISA(cpu_embed)(device *d, const host_embed *a);
+status ISA(cpu_rmsnorm)(device *d, const host_rmsnorm *a);
+status ISA(cpu_linear)(device *d, const host_linear *a);
+status ISA(cpu_kv_write)(device *d, const host_kv_write *a);
+status ISA(cpu_attention)(device *d, const host_attention *a);
+status ISA(cpu_silu_mul)(device *d, const host_silu_mul *a);
+status ISA(cpu_add)(device *d, const host_add *a);
 
 #endif

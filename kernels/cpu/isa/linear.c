@@ -32,7 +32,7 @@ enum {
 };
 
 typedef struct linear_job {
-    const op_linear *op;
+    const host_linear *op;
     device *dev;
     size_t row_bytes;
     uint32_t inner_padded; /* floats of a panel row */
@@ -172,21 +172,21 @@ static void block_cols(const linear_job *j, const float *x, uint32_t rows, const
 
 static void panel_task(void *ctx, uint32_t task, uint32_t thread) {
     const linear_job *j = ctx;
-    const tensor *weight = j->op->weight;
+    const tensor *w = j->op->weight;
     float *panel = j->dev->scratch[thread];
-    uint32_t n_begin = task % j->panels * j->panel_cols, n_end = MIN(n_begin + j->panel_cols, weight->rows);
+    uint32_t n_begin = task % j->panels * j->panel_cols, n_end = MIN(n_begin + j->panel_cols, w->rows);
     uint32_t r_begin = task / j->panels * j->block_rows, r_end = MIN(r_begin + j->block_rows, j->op->rows);
-    size_t block = MAX(BLOCK_BYTES / (weight->cols * sizeof(float)) / TILE_ROWS * TILE_ROWS, TILE_ROWS);
+    size_t block = MAX(BLOCK_BYTES / (w->cols * sizeof(float)) / TILE_ROWS * TILE_ROWS, TILE_ROWS);
 
     /* Missing rows of the last tile keep what the scratch held: their sums are not stored. */
     for (uint32_t n = n_begin; n < n_end; n++) {
         float *to = panel + (size_t)(n - n_begin) * j->inner_padded;
-        WEIGHTS_FOR_TYPE(weight->type, weights_row(TYPE, weight_row(j, n), weight->cols, to))
+        WEIGHTS_FOR_TYPE(w->type, weights_row(TYPE, weight_row(j, n), w->cols, to))
     }
     for (uint32_t r = r_begin; r < r_end; r += (uint32_t)block) {
         uint32_t rows = MIN((uint32_t)block, r_end - r);
-        const float *x = j->op->x + (size_t)r * weight->cols;
-        float *out = j->op->out + (size_t)r * weight->rows;
+        const float *x = j->op->x + (size_t)r * w->cols;
+        float *out = j->op->out + (size_t)r * w->rows;
         for (uint32_t n = n_begin; n < n_end; n += TILE_COLS)
             block_cols(j, x, rows, panel + (size_t)(n - n_begin) * j->inner_padded, out + n, MIN(TILE_COLS, n_end - n));
     }
@@ -196,7 +196,7 @@ static uint32_t divide_up(uint32_t a, uint32_t b) {
     return (a + b - 1) / b;
 }
 
-status ISA(cpu_linear)(device *d, const op_linear *a) {
+status ISA(cpu_linear)(device *d, const host_linear *a) {
     const tensor *w = a->weight;
     PRE(w->cols > 0);
     PRE(w->rows > 0);

@@ -11,7 +11,7 @@ static uint32_t slices(size_t floats) {
 /* ---- rmsnorm ---- */
 
 static void rmsnorm_row(void *ctx, uint32_t row, uint32_t thread) {
-    const op_rmsnorm *a = ctx;
+    const host_rmsnorm *a = ctx;
     (void)thread;
     const float *x = a->x + (size_t)row * a->dim, *w = a->weight->data;
     float *out = a->out + (size_t)row * a->dim;
@@ -30,7 +30,7 @@ static void rmsnorm_row(void *ctx, uint32_t row, uint32_t thread) {
     if (rest) vf_store_part(out + whole, vf_load_part(x + whole, rest) * inverse * vf_load_part(w + whole, rest), rest);
 }
 
-status ISA(cpu_rmsnorm)(device *d, const op_rmsnorm *a) {
+status ISA(cpu_rmsnorm)(device *d, const host_rmsnorm *a) {
     PRE(a->weight->type == DT_F32);
     PRE(a->weight->cols == a->dim);
     team_run(d->team, a->rows, rmsnorm_row, (void *)a);
@@ -44,7 +44,7 @@ INLINE vf silu_mul(vf gate, vf up) {
 }
 
 static void silu_mul_slice(void *ctx, uint32_t task, uint32_t thread) {
-    const op_silu_mul *a = ctx;
+    const host_silu_mul *a = ctx;
     (void)thread;
     size_t i = (size_t)task * SLICE, end = MIN(i + SLICE, (size_t)a->rows * a->dim);
     for (; i + SIMD_WIDTH <= end; i += SIMD_WIDTH)
@@ -53,7 +53,7 @@ static void silu_mul_slice(void *ctx, uint32_t task, uint32_t thread) {
     if (rest) vf_store_part(a->out + i, silu_mul(vf_load_part(a->gate + i, rest), vf_load_part(a->up + i, rest)), rest);
 }
 
-status ISA(cpu_silu_mul)(device *d, const op_silu_mul *a) {
+status ISA(cpu_silu_mul)(device *d, const host_silu_mul *a) {
     team_run(d->team, slices((size_t)a->rows * a->dim), silu_mul_slice, (void *)a);
     return ST_OK;
 }
@@ -61,21 +61,21 @@ status ISA(cpu_silu_mul)(device *d, const op_silu_mul *a) {
 /* ---- add ---- */
 
 static void add_slice(void *ctx, uint32_t task, uint32_t thread) {
-    const op_add *a = ctx;
+    const host_add *a = ctx;
     (void)thread;
     size_t i = (size_t)task * SLICE, end = MIN(i + SLICE, (size_t)a->rows * a->dim);
     for (; i + SIMD_WIDTH <= end; i += SIMD_WIDTH) vf_store(a->x + i, vf_load(a->x + i) + vf_load(a->y + i));
     for (; i < end; i++) a->x[i] += a->y[i];
 }
 
-status ISA(cpu_add)(device *d, const op_add *a) {
+status ISA(cpu_add)(device *d, const host_add *a) {
     team_run(d->team, slices((size_t)a->rows * a->dim), add_slice, (void *)a);
     return ST_OK;
 }
 
 /* ---- embed ---- */
 
-INLINE void embed(dtype type, const op_embed *a, uint32_t row) {
+INLINE void embed(dtype type, const host_embed *a, uint32_t row) {
     const tensor *t = a->table;
     PRE(a->ids[row] >= 0);
     PRE((uint32_t)a->ids[row] < t->rows);
@@ -91,12 +91,12 @@ INLINE void embed(dtype type, const op_embed *a, uint32_t row) {
 }
 
 static void embed_row(void *ctx, uint32_t row, uint32_t thread) {
-    const op_embed *a = ctx;
+    const host_embed *a = ctx;
     (void)thread;
     WEIGHTS_FOR_TYPE(a->table->type, embed(TYPE, a, row))
 }
 
-status ISA(cpu_embed)(device *d, const op_embed *a) {
+status ISA(cpu_embed)(device *d, const host_embed *a) {
     team_run(d->team, a->rows, embed_row, (void *)a);
     return ST_OK;
 }
@@ -118,7 +118,7 @@ static void store_head(const kv_layout *l, uint8_t *to, const float *from) {
 }
 
 static void kv_write_row(void *ctx, uint32_t row, uint32_t thread) {
-    const op_kv_write *a = ctx;
+    const host_kv_write *a = ctx;
     (void)thread;
     const kv_layout *l = a->layout;
     uint32_t page = a->refs[row].pages[a->refs[row].pos / KV_PAGE_TOKENS];
@@ -130,7 +130,7 @@ static void kv_write_row(void *ctx, uint32_t row, uint32_t thread) {
     }
 }
 
-status ISA(cpu_kv_write)(device *d, const op_kv_write *a) {
+status ISA(cpu_kv_write)(device *d, const host_kv_write *a) {
     PRE(a->layer < a->layout->layers);
     PRE(a->layout->type == DT_F16 || a->layout->type == DT_F32);
     team_run(d->team, a->rows, kv_write_row, (void *)a);

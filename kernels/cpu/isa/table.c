@@ -1,11 +1,12 @@
 /* table - the kernels of this instruction set. */
 #include "kernels/cpu/isa/isa.h"
 
-const cpu_kernels ISA(cpu_kernels) = {
+const host_kernels ISA(cpu_kernels) = {
     .path = CPU_PATH,
     .embed = ISA(cpu_embed),
     .rmsnorm = ISA(cpu_rmsnorm),
     .linear = ISA(cpu_linear),
+    .rope = cpu_rope,
     .kv_write = ISA(cpu_kv_write),
     .attention = ISA(cpu_attention),
     .silu_mul = ISA(cpu_silu_mul),

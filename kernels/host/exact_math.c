@@ -1,4 +1,4 @@
-#include "engine/exact_math.h"
+#include "kernels/host/exact_math.h"
 
 #include "base/status.h"
 

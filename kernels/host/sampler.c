@@ -13,11 +13,16 @@
  * either: it only says that an end id does not end the sequence (as in vLLM).
  *
  * Top-k and top-p are sets: the shortest run of best tokens that has k members, or mass p. It is found by selection in
- * O(vocab) (quickselect, by count or by mass); nothing is sorted. */
-#include "engine/sampler.h"
+ * O(vocab) (quickselect, by count or by mass); nothing is sorted.
+ *
+ * The mass of a token is a whole number: its probability relative to the best token's in units of 2^-40, cut off. Sums
+ * of whole numbers do not depend on the order, so any backend may add them up in any, and all cut at the same token:
+ * top-p keeps the shortest run whose mass is at least max(1, ceil(top_p * total)), the product taken in double. A token
+ * below 2^-40 of the best has mass 0: it can still be drawn, but no top-p run needs it. */
+#include "kernels/host/sampler.h"
 
 #include "base/mem.h"
-#include "engine/exact_math.h"
+#include "kernels/host/exact_math.h"
 
 #include <float.h>
 #include <math.h>
@@ -200,13 +205,13 @@ static void weigh(sampler *s, const sampling *p, float best) {
     for (uint32_t i = 0; i < s->vocab && p->min_p > 0; i++) s->p[i] = s->p[i] < p->min_p ? 0.0f : s->p[i];
 }
 
-static double mass_of(const float *p, uint32_t count) {
-    double part[4] = {0};
-    uint32_t i = 0;
-    for (; i + 4 <= count; i += 4)
-        for (int l = 0; l < 4; l++) part[l] += (double)p[i + l];
-    for (; i < count; i++) part[0] += (double)p[i];
-    return (part[0] + part[1]) + (part[2] + part[3]);
+static uint64_t mass(float p) {
+    return (uint64_t)(int64_t)(p * 0x1p40f); /* p is in [0, 1]; a signed conversion is one instruction */
+}
+
+static uint64_t need_of(float top_p, uint64_t total) {
+    uint64_t need = (uint64_t)ceil((double)top_p * (double)total);
+    return MAX(need, 1);
 }
 
 static uint32_t collect(sampler *s, float floor) {
@@ -237,46 +242,49 @@ static void place_pivot(candidate *first, candidate *middle, candidate *last) {
 
 /* Moves to the front the shortest run of best candidates that has `most` members or mass `need`, and returns its
  * length. Invariant: [0, low) is in the run and does not fill it; [0, high) fills it or is everything. */
-static uint32_t cut(candidate *c, uint32_t count, uint32_t most, double need) {
+static uint32_t cut(candidate *c, uint32_t count, uint32_t most, uint64_t need) {
     uint32_t low = 0, high = count;
-    double mass = 0; /* of [0, low) */
+    uint64_t sum = 0; /* mass of [0, low) */
     while (high - low > 1) {
         place_pivot(&c[low], &c[low + (high - low) / 2], &c[high - 1]);
         uint32_t at = low; /* (low, at] come before the pivot */
-        double left = 0;   /* their mass */
+        uint64_t left = 0; /* their mass */
         for (uint32_t i = low + 1; i < high; i++) {
             if (!before(&c[i], &c[low])) continue;
-            left += (double)c[i].p;
+            left += mass(c[i].p);
             swap(&c[i], &c[++at]);
         }
         swap(&c[low], &c[at]);
-        double with_pivot = mass + left + (double)c[at].p;
-        if (at > low && (at >= most || mass + left >= need)) {
+        uint64_t with_pivot = sum + left + mass(c[at].p);
+        if (at > low && (at >= most || sum + left >= need)) {
             high = at;
         } else if (at + 1 >= most || with_pivot >= need) {
             return at + 1;
         } else {
-            mass = with_pivot;
+            sum = with_pivot;
             low = at + 1;
         }
     }
     return high;
 }
 
-/* Tokens below (1 - top_p) / count of the mass cannot belong to the run: what follows one of them would not fill the
- * rest. */
+/* Tokens whose mass is below the mean of what the run leaves cannot belong to it: with all that follow one of them they
+ * have at most vocab times that, so the run is full before it. Probabilities follow the order but for the rounding of
+ * exact_exp, which the factor outweighs a thousand times: the shortcut never decides. */
 static uint32_t filter(sampler *s, const sampling *p) {
     bool by_k = p->top_k > 0 && (uint32_t)p->top_k < s->vocab;
     if (!by_k) {
-        double mass = mass_of(s->p, s->vocab), rest = 1.0 - (double)p->top_p;
-        uint32_t count = collect(s, (float)(rest * mass / s->vocab * 0.999));
-        return cut(s->list, count, count, (double)p->top_p * mass);
+        uint64_t total = 0;
+        for (uint32_t i = 0; i < s->vocab; i++) total += mass(s->p[i]);
+        uint64_t need = need_of(p->top_p, total), mean = (total - need) / s->vocab;
+        uint32_t count = collect(s, (float)((double)mean * 0.999 * 0x1p-40));
+        return cut(s->list, count, count, need);
     }
-    uint32_t count = cut(s->list, collect(s, 0), (uint32_t)p->top_k, INFINITY);
+    uint32_t count = cut(s->list, collect(s, 0), (uint32_t)p->top_k, UINT64_MAX);
     if (p->top_p >= 1.0f) return count;
-    double mass = 0;
-    for (uint32_t i = 0; i < count; i++) mass += (double)s->list[i].p;
-    return cut(s->list, count, count, (double)p->top_p * mass);
+    uint64_t total = 0;
+    for (uint32_t i = 0; i < count; i++) total += mass(s->list[i].p);
+    return cut(s->list, count, count, need_of(p->top_p, total));
 }
 
 static int32_t draw(sampler *s, const sample_input *in, float best) {
@@ -296,6 +304,15 @@ static int32_t draw(sampler *s, const sample_input *in, float best) {
 
 /* --- logprobs --- */
 
+static double sum_of(const float *p, uint32_t count) {
+    double part[4] = {0};
+    uint32_t i = 0;
+    for (; i + 4 <= count; i += 4)
+        for (int l = 0; l < 4; l++) part[l] += (double)p[i + l];
+    for (; i < count; i++) part[0] += (double)p[i];
+    return (part[0] + part[1]) + (part[2] + part[3]);
+}
+
 static void add_top(token_out *out, uint32_t want, int32_t id, float logit) {
     if (out->top_count == want && (want == 0 || logit <= out->top[want - 1].logprob)) return;
     uint32_t at = out->top_count < want ? out->top_count++ : want - 1;
@@ -305,15 +322,21 @@ static void add_top(token_out *out, uint32_t want, int32_t id, float logit) {
 }
 
 /* log softmax of the raw logits. The best are found on the logits and turned into logprobs afterwards. */
-static void fill_logprobs(sampler *s, const float *logits, int32_t wanted, token_out *out) {
-    float best = logits[arg_max(logits, s->vocab)];
+void sampler_logprobs(sampler *s, const float *logits, int32_t wanted, token_out *out) {
+    PRE(s && logits && out);
+    PRE(wanted >= 0);
+    PRE(out->id >= 0 && (uint32_t)out->id < s->vocab);
+    int32_t first = arg_max(logits, s->vocab);
+    PRE(first >= 0);
+    float best = logits[first];
     uint32_t top = (uint32_t)MIN(MIN(wanted, SAMPLING_LOGPROBS_MAX), (int32_t)s->vocab);
+    out->top_count = 0;
     for (uint32_t i = 0; i < s->vocab; i++) {
         s->p[i] = logits[i] - best;
         add_top(out, top, (int32_t)i, logits[i]);
     }
     exact_exp(s->p, s->p, s->vocab);
-    double log_sum = (double)best + exact_log(mass_of(s->p, s->vocab));
+    double log_sum = (double)best + exact_log(sum_of(s->p, s->vocab));
     out->logprob = (float)((double)logits[out->id] - log_sum);
     for (uint32_t i = 0; i < out->top_count; i++) out->top[i].logprob = (float)((double)out->top[i].logprob - log_sum);
 }
@@ -325,32 +348,30 @@ static bool changes_logits(const sample_input *in) {
     return p->bias_count > 0 || penalises(p) || in->output_count < p->min_tokens;
 }
 
-status sampler_next(sampler *s, const sample_input *in, token_out *out, errbuf *eb) {
+void sampler_next(sampler *s, const float *logits, const sample_input *in, sample_result *out) {
     PRE(s && in && out);
-    PRE(in->logits && in->params);
+    PRE(logits && in->params);
     PRE(in->params->temperature >= 0);
     PRE(in->params->repetition_penalty > 0);
 
-    int32_t best = arg_max(in->logits, s->vocab);
-    if (best < 0)
-        return errf(eb, ST_CORRUPT,
-                    "sampler: a logit is not a number, or all are -infinity: the weights or the machine are broken");
-    const float *logits = in->logits;
+    *out = (sample_result){.broken = true};
+    int32_t best = arg_max(logits, s->vocab);
+    if (best < 0) return;
+    const float *changed = logits;
     if (changes_logits(in) || in->params->temperature > 0) {
-        memcpy(s->logits, in->logits, s->vocab * sizeof *s->logits);
-        logits = s->logits;
+        memcpy(s->logits, logits, s->vocab * sizeof *s->logits);
+        changed = s->logits;
     }
     if (changes_logits(in)) {
         add_bias(s, in->params);
         apply_penalties(s, in);
         ban_ends(s, in);
         best = arg_max(s->logits, s->vocab);
-        if (best < 0)
-            return errf(eb, ST_CORRUPT, "sampler: every token is banned by min_tokens, stop ids and logit_bias");
+        out->banned = best < 0;
+        if (best < 0) return;
     }
-    token_out chosen = {.id = best, .fin = FINISH_NONE};
-    if (in->params->temperature > 0) chosen.id = draw(s, in, logits[best]);
-    if (in->params->logprobs >= 0) fill_logprobs(s, in->logits, in->params->logprobs, &chosen);
-    *out = chosen;
-    return ST_OK;
+    out->broken = false;
+    out->token = (token_out){.id = best, .fin = FINISH_NONE};
+    if (in->params->temperature > 0) out->token.id = draw(s, in, changed[best]);
+    if (in->params->logprobs >= 0) sampler_logprobs(s, logits, in->params->logprobs, &out->token);
 }

@@ -3,8 +3,8 @@
  * libm picks its code by CPU at run time (with or without FMA), so its last bit is not a property of the program. These
  * use plain additions and multiplications in a written order (-ffp-contract=off): IEEE 754 fixes every bit, however the
  * compiler vectorises. */
-#ifndef BATON_ENGINE_EXACT_MATH_H
-#define BATON_ENGINE_EXACT_MATH_H
+#ifndef BATON_KERNELS_HOST_EXACT_MATH_H
+#define BATON_KERNELS_HOST_EXACT_MATH_H
 
 #include <stdint.h>
 
