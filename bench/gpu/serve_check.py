@@ -199,7 +199,7 @@ def measure(o, cluster, name):
         if len(times) < 2:
             raise Failure("a stream of %d tokens" % len(times))
         ttft.append(1000 * times[0])
-        tpot.append(1000 * (times[-1] - times[0]) / (len(times) - 1))
+        tpot.append(1000 * (times[-1] - times[0]) / (o.tokens - 1))
     print_time(o, "serve %s TTFT prompt %d" % (name, o.prompt), sorted(ttft)[2])
     print_time(o, "serve %s TPOT prompt %d" % (name, o.prompt), sorted(tpot)[2])
 
