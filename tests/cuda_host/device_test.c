@@ -272,6 +272,9 @@ static void check_last_words(probe_error error, unsigned threads, const char *wa
 
 static void broken_rules_end_the_process_with_the_place(void **state) {
     (void)state;
+#ifdef __SANITIZE_THREAD__
+    skip(); /* after a fork it counts the fibers as threads and sees no order between them */
+#endif
 #ifdef __SANITIZE_ADDRESS__
     check_last_words(ERROR_SHARED_OVERRUN, 0, "heap-buffer-overflow");
 #else

@@ -21,6 +21,8 @@ typedef enum memory_kind { MEMORY_DEVICE, MEMORY_PINNED } memory_kind;
 bool runtime_copy_fits(const void *to, const void *from, size_t bytes, enum cudaMemcpyKind kind);
 /* Whether all of it lies in one live device allocation. */
 bool runtime_is_device(const void *p, size_t bytes);
+/* Host memory that is not pinned. */
+bool runtime_is_pageable(const void *p);
 void runtime_memory_info(size_t *left, size_t *total);
 
 #endif

@@ -1,18 +1,16 @@
 /* runtime_device - the one emulated device: its properties, its errors, and the fault that a test may ask for. */
-#include "runtime.h"
+#include "runtime_stream.h"
 
 #include <stdatomic.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <pthread.h>
 
 #define SHARED_OPTIN (227 * 1024)
 
 static _Thread_local cudaError_t last_error;
-static atomic_int fault;             /* cudaError_t */
-static atomic_ullong kernels;        /* run so far */
-static atomic_ullong fault_at;       /* number of the kernel that faults; 0: none */
+static atomic_int fault;       /* cudaError_t */
+static atomic_ullong kernels;  /* run so far */
+static atomic_ullong fault_at; /* number of the kernel that faults; 0: none */
 static pthread_once_t read_once = PTHREAD_ONCE_INIT;
 
 static void read_environment(void) {
@@ -202,11 +200,6 @@ cudaError_t cudaDeviceGetStreamPriorityRange(int *least, int *greatest) {
     if (least) *least = 0;
     if (greatest) *greatest = -5;
     return cudaSuccess;
-}
-
-cudaError_t cudaDeviceSynchronize(void) {
-    cudaError_t e = runtime_fault();
-    return e == cudaSuccess ? runtime_unsafe(cudaErrorStreamCaptureUnsupported) : e;
 }
 
 cudaError_t cudaDeviceReset(void) {

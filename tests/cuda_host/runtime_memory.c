@@ -2,9 +2,8 @@
  * AddressSanitizer watches it, in a table sorted by address, so that copies can be checked against what is live.
  *
  * New memory is filled with 0xff, up to a bound: what is read before it was written shows as NaN. */
-#include "runtime.h"
+#include "runtime_stream.h"
 
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -89,6 +88,7 @@ static cudaError_t release(void *p, memory_kind kind) {
     cudaError_t e = runtime_fault();
     if (e == cudaSuccess) e = runtime_unsafe(cudaErrorStreamCaptureUnsupported);
     if (!p) return e;
+    stream_drain_all(); /* freeing waits for the device */
     pthread_mutex_lock(&table.mutex);
     size_t at = upper(p);
     bool known = at > 0 && table.live[at - 1].begin == p && table.live[at - 1].kind == kind;
@@ -120,6 +120,11 @@ static bool is_host(const void *p, size_t bytes) {
     allocation a;
     if (!find(p, &a)) return p != NULL;
     return a.kind == MEMORY_PINNED && (size_t)(a.begin + a.bytes - (const char *)p) >= bytes;
+}
+
+bool runtime_is_pageable(const void *p) {
+    allocation a;
+    return !find(p, &a);
 }
 
 bool runtime_copy_fits(const void *to, const void *from, size_t bytes, enum cudaMemcpyKind kind) {

@@ -1,120 +1,140 @@
-/* runtime_stream - streams, events, captures and graphs of the emulated device.
- *
- * Work runs at once, on the thread that puts it into a stream, unless the stream is captured: then it is recorded with a
- * copy of its arguments and runs when the graph is launched. What the real runtime refuses during a capture is refused
- * with the same error and spoils the capture. Forks of a capture into other streams are not emulated. */
-#include "runtime.h"
+/* runtime_stream - streams, copies and events of the emulated device (runtime_graph.c: captures and graphs). */
+#include "runtime_stream.h"
 
-#include <pthread.h>
-#include <stdalign.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
-typedef struct CUgraphNode_st {
-    emulation_kind kind;
-    emulation_call *call;
-    size_t bytes;
-    alignas(16) char args[];
-} graph_node;
-
-typedef struct CUgraph_st {
-    graph_node **nodes; /* [count] in the order of recording */
-    size_t count, max;
-} graph;
-
-typedef struct CUgraphExec_st {
-    graph *graph; /* its own copy */
-} graph_exec;
-
-typedef struct CUstream_st {
-    enum cudaStreamCaptureStatus status;
-    enum cudaStreamCaptureMode mode;
-    pthread_t thread; /* that began the capture */
-    graph *graph;     /* being recorded */
-    struct CUstream_st *next;
-} stream;
-
-typedef struct CUevent_st {
-    bool recorded, captured; /* captured: last recorded in a stream while it was captured */
+struct CUevent_st {
+    bool captured; /* last recorded in a stream while it was captured */
     bool timed;
-    struct timespec at;
-} event;
+    record *last; /* NULL: never recorded */
+};
 
-/* The streams that are being captured, under the mutex. */
-static struct captures {
-    pthread_mutex_t mutex;
-    stream *first;
-} captures = {.mutex = PTHREAD_MUTEX_INITIALIZER};
+pthread_mutex_t streams_mutex = PTHREAD_MUTEX_INITIALIZER; /* of all that waits, and of the list of streams */
+static stream *streams;
+static stream legacy = {.blocking = true};
 
-cudaError_t runtime_unsafe(cudaError_t error) {
-    bool bad = false;
-    pthread_mutex_lock(&captures.mutex);
-    for (stream *s = captures.first; s; s = s->next) {
-        bool own = pthread_equal(s->thread, pthread_self());
-        if (s->mode == cudaStreamCaptureModeGlobal || (s->mode == cudaStreamCaptureModeThreadLocal && own)) {
-            s->status = cudaStreamCaptureStatusInvalidated;
-            bad = true;
-        }
-    }
-    pthread_mutex_unlock(&captures.mutex);
-    return runtime_result(bad ? error : cudaSuccess);
-}
-
-static enum cudaStreamCaptureStatus status_of(stream *s) {
-    if (!s) return cudaStreamCaptureStatusNone;
-    pthread_mutex_lock(&captures.mutex);
-    enum cudaStreamCaptureStatus status = s->status;
-    pthread_mutex_unlock(&captures.mutex);
-    return status;
-}
-
-/* Spoils the capture of s. */
-static cudaError_t invalidate(stream *s, cudaError_t error) {
-    pthread_mutex_lock(&captures.mutex);
-    s->status = cudaStreamCaptureStatusInvalidated;
-    pthread_mutex_unlock(&captures.mutex);
-    return runtime_result(error);
-}
-
-/* A call on s that a capture of s does not allow. */
-static cudaError_t forbid_captured(stream *s) {
-    cudaError_t e = runtime_fault();
-    if (e != cudaSuccess) return e;
-    return status_of(s) == cudaStreamCaptureStatusNone ? cudaSuccess : invalidate(s, cudaErrorStreamCaptureUnsupported);
+stream *streams_first(void) {
+    return streams;
 }
 
 /* --- work --- */
 
-static void graph_add(graph *g, emulation_kind kind, emulation_call *call, const void *args, size_t bytes) {
-    graph_node *n = malloc(sizeof *n + bytes);
-    if (g->count == g->max) {
-        g->max = g->max ? 2 * g->max : 16;
-        g->nodes = realloc(g->nodes, g->max * sizeof(graph_node *));
-    }
-    if (!n || !g->nodes) abort();
-    n->kind = kind;
-    n->call = call;
-    n->bytes = bytes;
-    if (bytes > 0) memcpy(n->args, args, bytes);
-    g->nodes[g->count++] = n;
+work *work_new(work_kind kind, emulation_call *call, const void *args, size_t bytes) {
+    work *w = malloc(sizeof *w + bytes);
+    if (!w) abort();
+    *w = (work){.kind = kind, .call = call, .bytes = bytes};
+    if (bytes > 0) memcpy(w->args, args, bytes);
+    return w;
 }
 
-static void run_work(emulation_kind kind, emulation_call *call, void *args) {
-    if (kind == EMULATION_KERNEL ? runtime_kernel_runs() : runtime_fault() == cudaSuccess) call(args);
+static void record_put(record *r) { /* holds the mutex */
+    if (r && --r->refs == 0) free(r);
+}
+
+void work_list_add(work_list *l, work *w) {
+    if (!l->first) l->end = &l->first;
+    w->next = NULL;
+    *l->end = w;
+    l->end = &w->next;
+}
+
+void work_list_free(work_list *l) {
+    while (l->first) {
+        work *w = l->first;
+        l->first = w->next;
+        free(w);
+    }
+}
+
+static void run_call(work *w) {
+    if (w->kind == WORK_KERNEL ? runtime_kernel_runs() : runtime_fault() == cudaSuccess) w->call(w->args);
+}
+
+/* The first of s. Holds the mutex. What it waits for was put into its stream earlier, so this ends. */
+static void run_first(stream *s) {
+    work *w = s->waiting.first;
+    switch (w->kind) {
+    case WORK_KERNEL:
+    case WORK_COPY:
+    case WORK_HOST: run_call(w); break;
+    case WORK_RECORD:
+        clock_gettime(CLOCK_MONOTONIC, &w->record->at);
+        w->record->done = true;
+        break;
+    case WORK_WAIT:
+        while (!w->record->done) run_first(w->record->stream);
+        break;
+    }
+    record_put(w->record);
+    s->waiting.first = w->next;
+    free(w);
+}
+
+static void drain(stream *s) { /* holds the mutex */
+    while (s->waiting.first) run_first(s);
+}
+
+static void drain_blocking(void) { /* holds the mutex */
+    for (stream *s = streams; s; s = s->next)
+        if (s->blocking) drain(s);
+}
+
+void stream_drain(stream *s) {
+    pthread_mutex_lock(&streams_mutex);
+    if (!s) drain_blocking();
+    drain(s ? s : &legacy);
+    pthread_mutex_unlock(&streams_mutex);
+}
+
+void stream_drain_all(void) {
+    pthread_mutex_lock(&streams_mutex);
+    drain(&legacy);
+    for (stream *s = streams; s; s = s->next) drain(s);
+    pthread_mutex_unlock(&streams_mutex);
+}
+
+static bool lazy(void) {
+    const char *how = getenv("BATON_EMU_STREAMS");
+    return how && strcmp(how, "lazy") == 0;
+}
+
+void stream_put(stream *s, work *w) {
+    bool waits = lazy();
+    pthread_mutex_lock(&streams_mutex);
+    if (!s)
+        drain_blocking();
+    else if (s->blocking)
+        drain(&legacy);
+    s = s ? s : &legacy;
+    bool at_once = !waits && !s->waiting.first && w->kind <= WORK_HOST;
+    if (!at_once) {
+        work_list_add(&s->waiting, w);
+        if (!waits) drain(s);
+    }
+    pthread_mutex_unlock(&streams_mutex);
+    if (at_once) { /* without the mutex, so that the kernels of two streams run at the same time */
+        run_call(w);
+        free(w);
+    }
 }
 
 cudaError_t emulation_enqueue(cudaStream_t s, emulation_kind kind, emulation_call *call, const void *args,
                               size_t bytes) {
     cudaError_t e = runtime_fault();
     if (e != cudaSuccess) return e;
-    switch (status_of(s)) {
-    case cudaStreamCaptureStatusNone: run_work(kind, call, (void *)args); return cudaSuccess;
-    case cudaStreamCaptureStatusActive: graph_add(s->graph, kind, call, args, bytes); return cudaSuccess;
-    case cudaStreamCaptureStatusInvalidated: return runtime_result(cudaErrorStreamCaptureInvalidated);
-    }
-    return cudaErrorUnknown;
+    enum cudaStreamCaptureStatus status = stream_status(s);
+    if (status == cudaStreamCaptureStatusInvalidated) return runtime_result(cudaErrorStreamCaptureInvalidated);
+    const work_kind kinds[] = {WORK_KERNEL, WORK_COPY, WORK_HOST};
+    work *w = work_new(kinds[kind], call, args, bytes);
+    if (status == cudaStreamCaptureStatusActive)
+        work_list_add(&s->recorded, w);
+    else
+        stream_put(s, w);
+    return cudaSuccess;
 }
+
+/* --- copies --- */
 
 typedef struct copy_args {
     void *to;
@@ -131,27 +151,54 @@ static void run_copy(void *args) {
         memset(c->to, c->value, c->bytes);
 }
 
+static void run_staged_copy(void *args) { /* the bytes follow */
+    const copy_args *c = args;
+    memcpy(c->to, c + 1, c->bytes);
+}
+
+/* From pageable memory: the source is read before the call returns. */
+static cudaError_t staged_copy(void *to, const void *from, size_t bytes, stream *s) {
+    copy_args *c = malloc(sizeof *c + bytes);
+    if (!c) abort();
+    *c = (copy_args){.to = to, .bytes = bytes};
+    memcpy(c + 1, from, bytes);
+    cudaError_t e = emulation_enqueue(s, EMULATION_COPY, run_staged_copy, c, sizeof *c + bytes);
+    free(c);
+    return e;
+}
+
 cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, enum cudaMemcpyKind kind, cudaStream_t s) {
-    if (bytes == 0) return runtime_fault();
+    cudaError_t e = runtime_fault();
+    if (bytes == 0 || e != cudaSuccess) return e;
     if (!runtime_copy_fits(to, from, bytes, kind)) return runtime_result(cudaErrorInvalidValue);
+    bool captured = stream_status(s) != cudaStreamCaptureStatusNone;
+    if (!captured && lazy() && runtime_is_pageable(from)) return staged_copy(to, from, bytes, s);
     copy_args c = {.to = to, .from = from, .bytes = bytes};
-    return emulation_enqueue(s, EMULATION_COPY, run_copy, &c, sizeof c);
+    e = emulation_enqueue(s, EMULATION_COPY, run_copy, &c, sizeof c);
+    if (e == cudaSuccess && !captured && runtime_is_pageable(to)) stream_drain(s); /* returns when the bytes are there */
+    return e == cudaSuccess ? runtime_fault() : e;
 }
 
 cudaError_t cudaMemcpy(void *to, const void *from, size_t bytes, enum cudaMemcpyKind kind) {
-    cudaError_t e = runtime_unsafe(cudaErrorStreamCaptureImplicit);
-    return e == cudaSuccess ? cudaMemcpyAsync(to, from, bytes, kind, NULL) : e;
+    cudaError_t e = runtime_fault();
+    if (e == cudaSuccess) e = runtime_unsafe(cudaErrorStreamCaptureImplicit);
+    if (e == cudaSuccess) e = cudaMemcpyAsync(to, from, bytes, kind, NULL);
+    /* A copy from pageable memory returns when that has been read; streams that do not block may not see it yet. */
+    if (e == cudaSuccess && bytes > 0 && !runtime_is_pageable(from)) stream_drain(NULL);
+    return e == cudaSuccess ? runtime_fault() : e;
 }
 
 cudaError_t cudaMemsetAsync(void *p, int value, size_t bytes, cudaStream_t s) {
-    if (bytes == 0) return runtime_fault();
+    cudaError_t e = runtime_fault();
+    if (bytes == 0 || e != cudaSuccess) return e;
     if (!runtime_is_device(p, bytes)) return runtime_result(cudaErrorInvalidValue);
     copy_args c = {.to = p, .value = value, .bytes = bytes};
     return emulation_enqueue(s, EMULATION_COPY, run_copy, &c, sizeof c);
 }
 
 cudaError_t cudaMemset(void *p, int value, size_t bytes) {
-    cudaError_t e = runtime_unsafe(cudaErrorStreamCaptureImplicit);
+    cudaError_t e = runtime_fault();
+    if (e == cudaSuccess) e = runtime_unsafe(cudaErrorStreamCaptureImplicit);
     return e == cudaSuccess ? cudaMemsetAsync(p, value, bytes, NULL) : e;
 }
 
@@ -187,49 +234,55 @@ cudaError_t cudaStreamCreateWithPriority(cudaStream_t *out, unsigned flags, int 
     if (flags > cudaStreamNonBlocking) return runtime_result(cudaErrorInvalidValue);
     stream *s = calloc(1, sizeof *s);
     if (!s) return runtime_result(cudaErrorMemoryAllocation);
+    s->blocking = flags == cudaStreamDefault;
+    pthread_mutex_lock(&streams_mutex);
+    s->next = streams;
+    streams = s;
+    pthread_mutex_unlock(&streams_mutex);
     *out = s;
     return cudaSuccess;
 }
 
-/* Takes s out of the list of captures; returns what it recorded. */
-static graph *capture_stop(stream *s) {
-    pthread_mutex_lock(&captures.mutex);
-    for (stream **at = &captures.first; *at; at = &(*at)->next)
+cudaError_t cudaStreamDestroy(cudaStream_t s) {
+    if (!s) return runtime_result(cudaErrorInvalidResourceHandle);
+    pthread_mutex_lock(&streams_mutex);
+    drain(s);
+    for (stream **at = &streams; *at; at = &(*at)->next)
         if (*at == s) {
             *at = s->next;
             break;
         }
-    graph *g = s->graph;
-    s->graph = NULL;
-    s->status = cudaStreamCaptureStatusNone;
-    pthread_mutex_unlock(&captures.mutex);
-    return g;
-}
-
-cudaError_t cudaStreamDestroy(cudaStream_t s) {
-    if (!s) return runtime_result(cudaErrorInvalidResourceHandle);
-    cudaGraphDestroy(capture_stop(s));
+    pthread_mutex_unlock(&streams_mutex);
+    work_list_free(&s->recorded);
     free(s);
     return runtime_fault();
 }
 
 cudaError_t cudaStreamSynchronize(cudaStream_t s) {
-    return forbid_captured(s);
+    cudaError_t e = stream_free_of_capture(s);
+    if (e != cudaSuccess) return e;
+    stream_drain(s);
+    return runtime_fault();
 }
 
 cudaError_t cudaStreamQuery(cudaStream_t s) {
-    return forbid_captured(s);
+    cudaError_t e = stream_free_of_capture(s);
+    if (e != cudaSuccess) return e;
+    stream *at = s ? s : &legacy;
+    pthread_mutex_lock(&streams_mutex);
+    if (at->waiting.first) run_first(at);
+    bool done = !at->waiting.first;
+    pthread_mutex_unlock(&streams_mutex);
+    e = runtime_fault();
+    return e == cudaSuccess && !done ? cudaErrorNotReady : e;
 }
 
-cudaError_t cudaStreamWaitEvent(cudaStream_t s, cudaEvent_t ev, unsigned flags) {
+cudaError_t cudaDeviceSynchronize(void) {
     cudaError_t e = runtime_fault();
+    if (e == cudaSuccess) e = runtime_unsafe(cudaErrorStreamCaptureUnsupported);
     if (e != cudaSuccess) return e;
-    if (!ev || flags != 0) return runtime_result(ev ? cudaErrorInvalidValue : cudaErrorInvalidResourceHandle);
-    enum cudaStreamCaptureStatus status = status_of(s);
-    if (status == cudaStreamCaptureStatusInvalidated) return runtime_result(cudaErrorStreamCaptureInvalidated);
-    if (status == cudaStreamCaptureStatusActive && !ev->captured) return invalidate(s, cudaErrorStreamCaptureIsolation);
-    if (status == cudaStreamCaptureStatusNone && ev->captured) return runtime_result(cudaErrorNotSupported);
-    return cudaSuccess; /* what the event waits for has run, or is recorded before what follows */
+    stream_drain_all();
+    return runtime_fault();
 }
 
 /* --- events --- */
@@ -241,7 +294,7 @@ cudaError_t cudaEventCreate(cudaEvent_t *out) {
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t *out, unsigned flags) {
     cudaError_t e = runtime_fault();
     if (e != cudaSuccess) return e;
-    event *ev = calloc(1, sizeof *ev);
+    cudaEvent_t ev = calloc(1, sizeof *ev);
     if (!ev) return runtime_result(cudaErrorMemoryAllocation);
     ev->timed = !(flags & cudaEventDisableTiming);
     *out = ev;
@@ -252,143 +305,91 @@ cudaError_t cudaEventRecord(cudaEvent_t ev, cudaStream_t s) {
     cudaError_t e = runtime_fault();
     if (e != cudaSuccess) return e;
     if (!ev) return runtime_result(cudaErrorInvalidResourceHandle);
-    enum cudaStreamCaptureStatus status = status_of(s);
+    enum cudaStreamCaptureStatus status = stream_status(s);
     if (status == cudaStreamCaptureStatusInvalidated) return runtime_result(cudaErrorStreamCaptureInvalidated);
-    ev->recorded = true;
-    ev->captured = status == cudaStreamCaptureStatusActive;
-    if (ev->timed) clock_gettime(CLOCK_MONOTONIC, &ev->at);
+    record *r = NULL;
+    if (status == cudaStreamCaptureStatusNone) {
+        r = calloc(1, sizeof *r);
+        if (!r) abort();
+        *r = (record){.refs = 2, .stream = s ? s : &legacy};
+    }
+    pthread_mutex_lock(&streams_mutex);
+    record_put(ev->last);
+    ev->last = r;
+    ev->captured = !r;
+    pthread_mutex_unlock(&streams_mutex);
+    if (!r) return cudaSuccess;
+    work *w = work_new(WORK_RECORD, NULL, NULL, 0);
+    w->record = r;
+    stream_put(s, w);
     return cudaSuccess;
 }
 
-static cudaError_t event_done(cudaEvent_t ev) {
+cudaError_t cudaStreamWaitEvent(cudaStream_t s, cudaEvent_t ev, unsigned flags) {
+    cudaError_t e = runtime_fault();
+    if (e != cudaSuccess) return e;
+    if (!ev || flags != 0) return runtime_result(ev ? cudaErrorInvalidValue : cudaErrorInvalidResourceHandle);
+    enum cudaStreamCaptureStatus status = stream_status(s);
+    if (status == cudaStreamCaptureStatusInvalidated) return runtime_result(cudaErrorStreamCaptureInvalidated);
+    pthread_mutex_lock(&streams_mutex);
+    record *r = ev->last;
+    bool captured = ev->captured;
+    if (r) r->refs++;
+    pthread_mutex_unlock(&streams_mutex);
+    if (status == cudaStreamCaptureStatusNone && r) {
+        work *w = work_new(WORK_WAIT, NULL, NULL, 0);
+        w->record = r;
+        stream_put(s, w);
+        return cudaSuccess;
+    }
+    pthread_mutex_lock(&streams_mutex);
+    record_put(r);
+    pthread_mutex_unlock(&streams_mutex);
+    /* In a capture what was recorded before comes before; a fork of it into another stream is not emulated. */
+    if (status == cudaStreamCaptureStatusNone) return runtime_result(captured ? cudaErrorNotSupported : cudaSuccess);
+    return captured ? cudaSuccess : stream_spoil(s, cudaErrorStreamCaptureIsolation);
+}
+
+/* Whether ev is done; first runs what it waits for: all, or at most one item. */
+static cudaError_t event_state(cudaEvent_t ev, bool all) {
     cudaError_t e = runtime_fault();
     if (e != cudaSuccess) return e;
     if (!ev) return runtime_result(cudaErrorInvalidResourceHandle);
-    return runtime_result(ev->captured ? cudaErrorCapturedEvent : cudaSuccess);
+    pthread_mutex_lock(&streams_mutex);
+    bool captured = ev->captured, done = true;
+    for (record *r = ev->last; r && !r->done;) {
+        run_first(r->stream);
+        done = r->done;
+        if (!all) break;
+    }
+    pthread_mutex_unlock(&streams_mutex);
+    e = runtime_result(captured ? cudaErrorCapturedEvent : runtime_fault());
+    return e == cudaSuccess && !done ? cudaErrorNotReady : e;
 }
 
 cudaError_t cudaEventSynchronize(cudaEvent_t ev) {
-    return event_done(ev);
+    return event_state(ev, true);
 }
 
 cudaError_t cudaEventQuery(cudaEvent_t ev) {
-    return event_done(ev);
+    return event_state(ev, false);
 }
 
 cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t begin, cudaEvent_t end) {
-    cudaError_t e = event_done(begin);
-    if (e == cudaSuccess) e = event_done(end);
+    cudaError_t e = event_state(begin, false);
+    if (e == cudaSuccess) e = event_state(end, false);
     if (e != cudaSuccess) return e;
-    if (!begin->recorded || !end->recorded || !begin->timed || !end->timed)
-        return runtime_result(cudaErrorInvalidResourceHandle);
-    *ms = (float)((double)(end->at.tv_sec - begin->at.tv_sec) * 1e3 +
-                  (double)(end->at.tv_nsec - begin->at.tv_nsec) * 1e-6);
+    if (!begin->last || !end->last || !begin->timed || !end->timed) return runtime_result(cudaErrorInvalidResourceHandle);
+    const struct timespec *a = &begin->last->at, *b = &end->last->at;
+    *ms = (float)((double)(b->tv_sec - a->tv_sec) * 1e3 + (double)(b->tv_nsec - a->tv_nsec) * 1e-6);
     return cudaSuccess;
 }
 
 cudaError_t cudaEventDestroy(cudaEvent_t ev) {
     if (!ev) return runtime_result(cudaErrorInvalidResourceHandle);
+    pthread_mutex_lock(&streams_mutex);
+    record_put(ev->last);
+    pthread_mutex_unlock(&streams_mutex);
     free(ev);
     return runtime_fault();
-}
-
-/* --- graphs --- */
-
-cudaError_t cudaStreamBeginCapture(cudaStream_t s, enum cudaStreamCaptureMode mode) {
-    cudaError_t e = runtime_fault();
-    if (e != cudaSuccess) return e;
-    if (!s) return runtime_result(cudaErrorStreamCaptureUnsupported); /* the legacy stream */
-    if (status_of(s) != cudaStreamCaptureStatusNone) return runtime_result(cudaErrorInvalidValue);
-    graph *g = calloc(1, sizeof *g);
-    if (!g) return runtime_result(cudaErrorMemoryAllocation);
-    pthread_mutex_lock(&captures.mutex);
-    s->status = cudaStreamCaptureStatusActive;
-    s->mode = mode;
-    s->thread = pthread_self();
-    s->graph = g;
-    s->next = captures.first;
-    captures.first = s;
-    pthread_mutex_unlock(&captures.mutex);
-    return cudaSuccess;
-}
-
-cudaError_t cudaStreamEndCapture(cudaStream_t s, cudaGraph_t *out) {
-    *out = NULL;
-    cudaError_t e = runtime_fault();
-    enum cudaStreamCaptureStatus status = status_of(s);
-    if (status == cudaStreamCaptureStatusNone) return e == cudaSuccess ? runtime_result(cudaErrorInvalidValue) : e;
-    if (s->mode != cudaStreamCaptureModeRelaxed && !pthread_equal(s->thread, pthread_self()))
-        return invalidate(s, cudaErrorStreamCaptureWrongThread);
-    graph *g = capture_stop(s);
-    if (e == cudaSuccess && status == cudaStreamCaptureStatusInvalidated) e = cudaErrorStreamCaptureInvalidated;
-    if (e != cudaSuccess) {
-        cudaGraphDestroy(g);
-        return runtime_result(e);
-    }
-    *out = g;
-    return cudaSuccess;
-}
-
-cudaError_t cudaStreamIsCapturing(cudaStream_t s, enum cudaStreamCaptureStatus *status) {
-    cudaError_t e = runtime_fault();
-    if (e == cudaSuccess) *status = status_of(s);
-    return e;
-}
-
-cudaError_t cudaGraphInstantiate(cudaGraphExec_t *out, cudaGraph_t g, unsigned long long flags) {
-    (void)flags;
-    cudaError_t e = runtime_fault();
-    if (e != cudaSuccess) return e;
-    if (!g) return runtime_result(cudaErrorInvalidValue);
-    graph_exec *x = calloc(1, sizeof *x);
-    graph *copy = calloc(1, sizeof *copy);
-    if (!x || !copy) abort();
-    for (size_t i = 0; i < g->count; i++)
-        graph_add(copy, g->nodes[i]->kind, g->nodes[i]->call, g->nodes[i]->args, g->nodes[i]->bytes);
-    x->graph = copy;
-    *out = x;
-    return cudaSuccess;
-}
-
-cudaError_t cudaGraphLaunch(cudaGraphExec_t x, cudaStream_t s) {
-    cudaError_t e = runtime_fault();
-    if (e != cudaSuccess) return e;
-    if (!x) return runtime_result(cudaErrorInvalidValue);
-    if (status_of(s) != cudaStreamCaptureStatusNone) return invalidate(s, cudaErrorNotSupported);
-    for (size_t i = 0; i < x->graph->count; i++)
-        run_work(x->graph->nodes[i]->kind, x->graph->nodes[i]->call, x->graph->nodes[i]->args);
-    return cudaSuccess;
-}
-
-cudaError_t cudaGraphUpload(cudaGraphExec_t x, cudaStream_t s) {
-    cudaError_t e = forbid_captured(s);
-    return e == cudaSuccess && !x ? runtime_result(cudaErrorInvalidValue) : e;
-}
-
-cudaError_t cudaGraphGetNodes(cudaGraph_t g, cudaGraphNode_t *nodes, size_t *count) {
-    cudaError_t e = runtime_fault();
-    if (e != cudaSuccess) return e;
-    if (!g || !count) return runtime_result(cudaErrorInvalidValue);
-    if (nodes) {
-        for (size_t i = 0; i < *count; i++) nodes[i] = i < g->count ? g->nodes[i] : NULL;
-        if (*count > g->count) *count = g->count;
-    } else {
-        *count = g->count;
-    }
-    return cudaSuccess;
-}
-
-cudaError_t cudaGraphDestroy(cudaGraph_t g) {
-    if (!g) return cudaSuccess;
-    for (size_t i = 0; i < g->count; i++) free(g->nodes[i]);
-    free(g->nodes);
-    free(g);
-    return cudaSuccess;
-}
-
-cudaError_t cudaGraphExecDestroy(cudaGraphExec_t x) {
-    if (!x) return cudaSuccess;
-    cudaGraphDestroy(x->graph);
-    free(x);
-    return cudaSuccess;
 }

@@ -188,6 +188,82 @@ static void a_fault_is_seen_by_the_next_call_and_stays(void **state) {
     assert_int_equal(cudaFree(sum), cudaSuccess);
 }
 
+static void set_streams(const char *how) {
+    assert_int_equal(setenv("BATON_EMU_STREAMS", how, 1), 0);
+}
+
+static void a_pinned_buffer_reused_before_its_copy_ran_shows_when_lazy(void **state) {
+    (void)state;
+    cudaStream_t s = stream_new();
+    uint32_t *d = words(2), pageable = 1, out[2] = {0};
+    void *memory = NULL;
+    assert_int_equal(cudaMallocHost(&memory, 4), cudaSuccess);
+    uint32_t *pinned = memory;
+    *pinned = 1;
+    set_streams("lazy");
+    assert_int_equal(cudaMemcpyAsync(d, pinned, 4, cudaMemcpyHostToDevice, s), cudaSuccess);
+    assert_int_equal(cudaMemcpyAsync(d + 1, &pageable, 4, cudaMemcpyHostToDevice, s), cudaSuccess);
+    *pinned = pageable = 2;
+    assert_int_equal(cudaMemcpyAsync(out, d, 8, cudaMemcpyDeviceToHost, s), cudaSuccess); /* pageable: waits */
+    set_streams("eager");
+    assert_int_equal(out[0], 2);
+    assert_int_equal(out[1], 1);
+    assert_int_equal(cudaStreamDestroy(s), cudaSuccess);
+    assert_int_equal(cudaFreeHost(memory), cudaSuccess);
+    assert_int_equal(cudaFree(d), cudaSuccess);
+}
+
+static void a_missing_event_between_streams_shows_when_lazy(void **state) {
+    (void)state;
+    cudaStream_t a = stream_new(), b = stream_new();
+    cudaEvent_t done = NULL;
+    assert_int_equal(cudaEventCreateWithFlags(&done, cudaEventDisableTiming), cudaSuccess);
+    set_streams("lazy");
+    for (int with_event = 0; with_event < 2; with_event++) {
+        uint32_t *d = words(1), out = 7;
+        assert_int_equal(cudaDeviceSynchronize(), cudaSuccess);
+        assert_int_equal(probe_add(d, 1, a), cudaSuccess);
+        assert_int_equal(cudaEventRecord(done, a), cudaSuccess);
+        if (with_event) assert_int_equal(cudaStreamWaitEvent(b, done, 0), cudaSuccess);
+        assert_int_equal(cudaMemcpyAsync(&out, d, 4, cudaMemcpyDeviceToHost, b), cudaSuccess);
+        assert_int_equal(out, with_event ? 64 : 0);
+        assert_int_equal(cudaEventSynchronize(done), cudaSuccess);
+        assert_int_equal(*d, 64);
+        assert_int_equal(cudaFree(d), cudaSuccess);
+    }
+    set_streams("eager");
+    assert_int_equal(cudaEventDestroy(done), cudaSuccess);
+    assert_int_equal(cudaStreamDestroy(a), cudaSuccess);
+    assert_int_equal(cudaStreamDestroy(b), cudaSuccess);
+}
+
+static void a_query_of_lazy_work_is_not_ready_and_gets_there(void **state) {
+    (void)state;
+    cudaStream_t s = stream_new();
+    cudaEvent_t done = NULL;
+    float ms;
+    uint32_t *d = words(1);
+    assert_int_equal(cudaEventCreate(&done), cudaSuccess);
+    assert_int_equal(cudaEventQuery(done), cudaSuccess); /* never recorded */
+    set_streams("lazy");
+    for (int i = 0; i < 2; i++) assert_int_equal(probe_add(d, 1, s), cudaSuccess);
+    assert_int_equal(cudaEventRecord(done, s), cudaSuccess);
+    assert_int_equal(*d, 0);
+    assert_int_equal(cudaEventQuery(done), cudaErrorNotReady);
+    assert_int_equal(*d, 64);
+    assert_int_equal(cudaStreamQuery(s), cudaErrorNotReady);
+    assert_int_equal(*d, 128);
+    assert_int_equal(cudaEventQuery(done), cudaSuccess);
+    assert_int_equal(cudaStreamQuery(s), cudaSuccess);
+    assert_int_equal(cudaEventElapsedTime(&ms, done, done), cudaSuccess);
+    assert_true(ms == 0);
+    assert_int_equal(cudaGetLastError(), cudaSuccess); /* not ready is no error */
+    set_streams("eager");
+    assert_int_equal(cudaEventDestroy(done), cudaSuccess);
+    assert_int_equal(cudaStreamDestroy(s), cudaSuccess);
+    assert_int_equal(cudaFree(d), cudaSuccess);
+}
+
 static void there_is_one_device(void **state) {
     (void)state;
     int count = 0, value = 0;
@@ -212,6 +288,9 @@ int main(void) {
         cmocka_unit_test(what_a_capture_forbids_spoils_it),
         cmocka_unit_test(a_relaxed_capture_allows_memory_to_be_made),
         cmocka_unit_test(a_fault_is_seen_by_the_next_call_and_stays),
+        cmocka_unit_test(a_pinned_buffer_reused_before_its_copy_ran_shows_when_lazy),
+        cmocka_unit_test(a_missing_event_between_streams_shows_when_lazy),
+        cmocka_unit_test(a_query_of_lazy_work_is_not_ready_and_gets_there),
         cmocka_unit_test(there_is_one_device),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
