@@ -57,14 +57,14 @@ static __device__ float penalised(float logit, uint32_t seen, const sample_row *
 /* Each id once: whoever takes its marks away serves it, which also leaves them clean. Presence and frequency are about
  * the output only. */
 static __device__ void apply_penalties(const token_row *row, const sample_row *r, uint32_t *seen) {
-    uint32_t begin = r->repetition != 1.0f ? 0 : r->prompt_count, end = r->prompt_count + r->output_count;
-    for (uint32_t i = begin + threadIdx.x; i < r->prompt_count; i += blockDim.x)
+    uint32_t end = r->prompt_count + r->output_count;
+    for (uint32_t i = threadIdx.x; i < r->prompt_count; i += blockDim.x)
         if (known(row, r->ids[i])) seen[r->ids[i]] = SEEN_PROMPT;
     block_sync();
     for (uint32_t i = r->prompt_count + threadIdx.x; i < end; i += blockDim.x)
         if (known(row, r->ids[i])) atomic_add(&seen[r->ids[i]], 1u);
     block_sync();
-    for (uint32_t i = begin + threadIdx.x; i < end; i += blockDim.x) {
+    for (uint32_t i = threadIdx.x; i < end; i += blockDim.x) {
         int32_t id = r->ids[i];
         uint32_t marks = known(row, id) ? atomic_swap(&seen[id], 0u) : 0;
         if (marks) row->logits[id] = penalised(row->logits[id], marks, r);

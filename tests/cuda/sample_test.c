@@ -4,6 +4,7 @@
 
 #include "base/mem.h"
 #include "base/tensor.h"
+#include "kernels/host/exact_math.h"
 #include "kernels/host/sampler.h"
 
 #include <float.h>
@@ -376,6 +377,87 @@ static void biases_of_one_id_add_up_in_the_order_of_the_list(void **state) {
     check_scenes(scenes, 2, 3);
 }
 
+/* --- exactness: rows that a last bit decides --- */
+
+/* Two tokens with a logit of 0 and z, a seed with which the second wins, and min_p at its very probability. */
+static scene on_the_floor(dice *d, sampler *host, float logits[2]) {
+    scene s = {.logits = logits, .params = sampling_default()};
+    logits[0] = 0;
+    logits[1] = -8 * even(d);
+    do s.params.seed++;
+    while (host_token(host, &s).id != 1);
+    exact_exp(&logits[1], &s.params.min_p, 1);
+    return s;
+}
+
+static void a_probability_equal_to_min_p_stays_and_one_below_goes(void **state) {
+    (void)state;
+    sampler *host = sampler_new(2);
+    dice d = {.seed = 7};
+    for (int round = 0; round < 50; round++) {
+        float logits[ROWS][2];
+        scene scenes[ROWS];
+        sample_token got[ROWS];
+        for (int i = 0; i < ROWS; i++) {
+            scenes[i] = on_the_floor(&d, host, logits[i]);
+            if (i % 2) scenes[i].params.min_p = nextafterf(scenes[i].params.min_p, 1);
+        }
+        gpu_tokens(scenes, ROWS, 2, got);
+        for (int i = 0; i < ROWS; i++) assert_int_equal(got[i].id, !(i % 2));
+    }
+    sampler_free(host);
+}
+
+/* Two tokens of which the second needs as long as the first, but for a hundred-billionth. */
+static scene near_tie(dice *d, float logits[2]) {
+    scene s = {.logits = logits, .params = sampling_default()};
+    logits[0] = 0;
+    for (;;) {
+        s.params.seed = (uint64_t)roll(d, UINT32_MAX) << 32 | roll(d, UINT32_MAX);
+        const uint32_t counter[4] = {0}, key[2] = {(uint32_t)s.params.seed, (uint32_t)(s.params.seed >> 32)};
+        uint32_t words[4];
+        philox4x32_10(counter, key, words);
+        double first = -exact_log(((double)words[0] + 0.5) * 0x1p-32);
+        double second = -exact_log(((double)words[1] + 0.5) * 0x1p-32);
+        if (second > first || second < 0.1 * first) continue;
+        float p;
+        logits[1] = (float)log(second / first);
+        exact_exp(&logits[1], &p, 1);
+        if (fabs(first * (double)p - second) < 1e-11 * second) return s;
+    }
+}
+
+static void races_that_nearly_tie_end_as_on_the_host(void **state) {
+    (void)state;
+    dice d = {.seed = 8};
+    for (int round = 0; round < 10; round++) {
+        float logits[ROWS][2];
+        scene scenes[ROWS];
+        for (int i = 0; i < ROWS; i++) scenes[i] = near_tie(&d, logits[i]);
+        check_scenes(scenes, ROWS, 2);
+    }
+}
+
+/* Half of the mass is two tokens and not one, because of a third that has one unit of it: e^-27.5 is 1.25 units. */
+static void the_mass_is_counted_in_units_of_2_to_the_minus_40(void **state) {
+    (void)state;
+    float logits[] = {0, 0, -27.5f};
+    bool second_came = false;
+    for (int round = 0; round < 4; round++) {
+        scene scenes[ROWS];
+        sample_token got[ROWS];
+        for (int i = 0; i < ROWS; i++) {
+            scenes[i] = (scene){.logits = logits, .params = sampling_default()};
+            scenes[i].params.top_p = 0.5f;
+            scenes[i].params.seed = (uint64_t)(round * ROWS + i);
+        }
+        check_scenes(scenes, ROWS, 3);
+        gpu_tokens(scenes, ROWS, 3, got);
+        for (int i = 0; i < ROWS; i++) second_came |= got[i].id == 1;
+    }
+    assert_true(second_came);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(greedy_and_plain_draws_are_those_of_the_host),
@@ -387,6 +469,9 @@ int main(void) {
         cmocka_unit_test(of_equal_tokens_the_lowest_ids_stay),
         cmocka_unit_test(broken_logits_and_banned_tokens_are_told_apart),
         cmocka_unit_test(biases_of_one_id_add_up_in_the_order_of_the_list),
+        cmocka_unit_test(a_probability_equal_to_min_p_stays_and_one_below_goes),
+        cmocka_unit_test(races_that_nearly_tie_end_as_on_the_host),
+        cmocka_unit_test(the_mass_is_counted_in_units_of_2_to_the_minus_40),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
