@@ -143,22 +143,6 @@ status plan_make(plan *out, const config *c, worker_role role, const model *m, c
     return st;
 }
 
-char *plan_memory_text(const plan *p) {
-    PRE(p);
-    const plan_memory *n = &p->memory;
-    const struct {
-        const char *what;
-        uint64_t bytes;
-    } rows[] = {{"weights", n->weights}, {"activations", n->activations},
-                {"tables", n->tables},   {"reserve", n->reserve},
-                {"kv_pages", n->kv},     {"total", n->weights + n->activations + n->tables + n->reserve + n->kv},
-                {"may_take", n->budget}};
-    buf out = {0};
-    for (size_t i = 0; i < ARRAY_LEN(rows); i++)
-        buf_addf(&out, "what=%s mib=%.1f\n", rows[i].what, (double)rows[i].bytes / 0x1p20);
-    return out.data;
-}
-
 void plan_numerics(const plan *p, const model *m, const char *path, ctl_numeric out[PLAN_NUMERICS]) {
     PRE(p && m && path && out);
     const kv_layout *l = &p->layout;

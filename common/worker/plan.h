@@ -53,8 +53,6 @@ const config_role *plan_settings(const config *c, worker_role role);
 /* ST_INVALID names the config key, its value and the remedy; ST_NOMEM, when the device has no room for a pool, the
  * parts. */
 status plan_make(plan *out, const config *c, worker_role role, const model *m, const plan_device *dev, errbuf *eb);
-/* The memory as a table, a line "what=... mib=..." per part, for the log. Caller frees with free. */
-char *plan_memory_text(const plan *p);
 
 /* The numerics id (protocol rule 24) as named values. path: engine_path(). Names are static; free each value with
  * plan_numerics_done. */

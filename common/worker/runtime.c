@@ -244,17 +244,6 @@ static void log_device(const runtime *r, const device_memory *has) {
                  p->settings->memory_fraction, (double)has->free / 0x1p20);
 }
 
-/* What was asked for, beside what there is. */
-static void log_memory_asked(const runtime *r) {
-    char *text = plan_memory_text(&r->plan);
-    for (char *line = text, *next; line && *line; line = next) {
-        next = strchr(line, '\n');
-        *next++ = 0;
-        log_error("worker", "memory asked for", "%s", line);
-    }
-    free(text);
-}
-
 static status start_device(runtime *r, errbuf *eb) {
     const plan *p = &r->plan;
     engine_options o = {.backend = p->backend->name,
@@ -271,9 +260,7 @@ static status start_device(runtime *r, errbuf *eb) {
                         .max_rows = p->max_rows,
                         .max_seqs = p->max_seqs,
                         .max_context = p->max_context};
-    status st = device_thread_new(&r->dev, r->m, &o, eb);
-    if (st == ST_NOMEM && p->own_memory) log_memory_asked(r);
-    return st;
+    return device_thread_new(&r->dev, r->m, &o, eb);
 }
 
 static status start_xfer(runtime *r, const char *bind_host, errbuf *eb) {
