@@ -1,0 +1,371 @@
+/* linear_test - launch_linear and launch_silu_mul against loops in double, and the promise that a row's bits do not
+ * depend on how many rows there are, which kernel they go through, or what the others hold. */
+#include "tests/cuda/gpu.h"
+
+#include "base/mem.h"
+#include "base/tensor.h"
+#include "kernels/half.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { ROWS_MAX = 130 };
+
+static const char *const type_names[] = {"bf16", "f16", "f32"};
+static const char *const mode_names[] = {"act", "f32", "gate_up"};
+
+/* --- numbers of a type --- */
+
+static size_t size_of(num_type type) {
+    return type == NUM_F32 ? 4 : 2;
+}
+
+static float unpacked(num_type type, const void *p, size_t i) {
+    switch (type) {
+    case NUM_BF16:
+        return f32_of_bf16(((const uint16_t *)p)[i]);
+    case NUM_F16:
+        return f32_of_half(((const uint16_t *)p)[i]);
+    case NUM_F32:
+        return ((const float *)p)[i];
+    }
+    return 0;
+}
+
+/* `count` numbers in -1..1 that are exact in every type. Caller frees. */
+static void *packed_random(num_type type, uint64_t seed, size_t count) {
+    void *p = xmalloc(count * size_of(type));
+    for (size_t i = 0; i < count; i++) {
+        float v = (float)random_weight(seed, i) * 0x1p-8f;
+        if (type == NUM_F32)
+            ((float *)p)[i] = v;
+        else
+            ((uint16_t *)p)[i] = type == NUM_BF16 ? bf16_of_f32(v) : half_of_f32(v);
+    }
+    return p;
+}
+
+/* --- a product and its operands --- */
+
+typedef struct product {
+    num_type type;
+    uint32_t n, k;
+    void *x, *w;         /* host, [ROWS_MAX, k] and [n, k] */
+    void *dev_x, *dev_w; /* device copies */
+} product;
+
+static product product_new(num_type type, uint32_t n, uint32_t k) {
+    product p = {.type = type, .n = n, .k = k};
+    p.x = packed_random(type, 11, (size_t)ROWS_MAX * k);
+    p.w = packed_random(type, 7 + n, (size_t)n * k);
+    p.dev_x = gpu_new(p.x, (size_t)ROWS_MAX * k * size_of(type));
+    p.dev_w = gpu_new(p.w, (size_t)n * k * size_of(type));
+    return p;
+}
+
+static void product_done(product *p) {
+    gpu_free(p->dev_x);
+    gpu_free(p->dev_w);
+    free(p->x);
+    free(p->w);
+}
+
+static uint32_t width_of(const product *p, linear_out mode) {
+    return mode == LINEAR_GATE_UP ? p->n / 2 : p->n;
+}
+
+static num_type out_type(const product *p, linear_out mode) {
+    return mode == LINEAR_F32 ? NUM_F32 : p->type;
+}
+
+static size_t row_bytes(const product *p, linear_out mode) {
+    return width_of(p, mode) * size_of(out_type(p, mode));
+}
+
+/* Rows [first, first + rows) of x through launch_linear, and that nothing past them was written. Caller frees. */
+static uint8_t *run(const product *p, linear_out mode, uint32_t first, uint32_t rows) {
+    const size_t bytes = rows * row_bytes(p, mode), canary = 256;
+    void *out = gpu_new(NULL, bytes + canary);
+    const linear_args a = {.type = p->type,
+                           .x = (const char *)p->dev_x + (size_t)first * p->k * size_of(p->type),
+                           .w = p->dev_w,
+                           .rows = rows,
+                           .n = p->n,
+                           .k = p->k,
+                           .out = out,
+                           .mode = mode};
+    GPU_OK(launch_linear(&a, NULL));
+    uint8_t *host = xmalloc(bytes + canary);
+    gpu_read(host, out, bytes + canary);
+    gpu_free(out);
+    for (size_t i = 0; i < canary; i++)
+        if (host[bytes + i] != 0xff)
+            fail_msg("%s %s %ux%ux%u: byte %zu past the end was written", type_names[p->type], mode_names[mode], rows,
+                     p->n, p->k, i);
+    return host;
+}
+
+/* --- against double --- */
+
+/* A sum and how far off it may be: fp32 additions of the matrix units may drop what is below the last bit of the
+ * largest term, once for every 8 products at most. */
+typedef struct sum {
+    double value, slack;
+} sum;
+
+static sum dot(const product *p, uint32_t row, uint32_t n) {
+    double value = 0, magnitude = 0;
+    for (uint32_t i = 0; i < p->k; i++) {
+        double v = (double)unpacked(p->type, p->x, (size_t)row * p->k + i) *
+                   (double)unpacked(p->type, p->w, (size_t)n * p->k + i);
+        value += v;
+        magnitude += fabs(v);
+    }
+    double per_sum = p->type == NUM_F32 ? 1e-6 : (p->k / 8 + 8) * 0x1p-24;
+    return (sum){value, magnitude * per_sum};
+}
+
+static double rounding_of(num_type type) {
+    return type == NUM_BF16 ? 0x1p-8 : type == NUM_F16 ? 0x1p-11 : 0x1p-23;
+}
+
+static double silu(double x) {
+    return x / (1 + exp(-x));
+}
+
+/* What out[row][column] should be. */
+static sum expected(const product *p, linear_out mode, uint32_t row, uint32_t column) {
+    if (mode != LINEAR_GATE_UP) return dot(p, row, column);
+    uint32_t n = column / GATE_UP_GROUP * (2 * GATE_UP_GROUP) + column % GATE_UP_GROUP;
+    sum gate = dot(p, row, n), up = dot(p, row, n + GATE_UP_GROUP);
+    double value = silu(gate.value) * up.value;
+    double slack = 1.1 * gate.slack * fabs(up.value) + fabs(silu(gate.value)) * up.slack + fabs(value) * 0x1p-20;
+    return (sum){value, slack};
+}
+
+static void check_rows(const product *p, linear_out mode, uint32_t rows) {
+    const uint32_t width = width_of(p, mode);
+    uint8_t *out = run(p, mode, 0, rows);
+    for (uint32_t r = 0; r < rows; r++)
+        for (uint32_t c = 0; c < width; c++) {
+            double got = (double)unpacked(out_type(p, mode), out, (size_t)r * width + c);
+            sum want = expected(p, mode, r, c);
+            double bound = want.slack + fabs(want.value) * rounding_of(out_type(p, mode)) + 0x1p-24;
+            if (!(fabs(got - want.value) <= bound))
+                fail_msg("%s %s %ux%ux%u: [%u][%u] is %.9g, not %.9g +- %.2g", type_names[p->type], mode_names[mode],
+                         rows, p->n, p->k, r, c, got, want.value, bound);
+        }
+    free(out);
+}
+
+static void check_shape(uint32_t n, uint32_t k, const uint32_t *rows, size_t count) {
+    for (num_type type = NUM_BF16; type <= NUM_F32; type++) {
+        product p = product_new(type, n, k);
+        for (linear_out mode = LINEAR_ACT; mode <= LINEAR_GATE_UP; mode++) {
+            if (mode == LINEAR_GATE_UP && n % (2 * GATE_UP_GROUP) != 0) continue;
+            for (size_t i = 0; i < count; i++) check_rows(&p, mode, rows[i]);
+        }
+        product_done(&p);
+    }
+}
+
+static void every_shape_agrees_with_double(void **state) {
+    (void)state;
+    static const struct {
+        uint32_t n, k;
+    } shapes[] = {{1, 8}, {15, 64}, {16, 72}, {33, 120}, {64, 128}, {300, 88}, {304, 576}, {17, 1160}, {48, 2120}};
+    static const uint32_t rows[] = {1, 3, 8, 11, 17, 34, 65};
+    for (size_t i = 0; i < ARRAY_LEN(shapes); i++) check_shape(shapes[i].n, shapes[i].k, rows, ARRAY_LEN(rows));
+}
+
+static void tall_matrices_agree_with_double(void **state) {
+    (void)state;
+    static const uint32_t rows[] = {2, 10};
+    check_shape(4100, 72, rows, ARRAY_LEN(rows));
+    check_shape(4112, 8, rows, ARRAY_LEN(rows));
+}
+
+/* --- the same bits --- */
+
+static void check_same(const product *p, linear_out mode, const uint8_t *got, const uint8_t *want, uint32_t rows,
+                       uint32_t calls_rows) {
+    const size_t bytes = row_bytes(p, mode);
+    for (uint32_t r = 0; r < rows; r++)
+        if (memcmp(got + r * bytes, want + r * bytes, bytes) != 0)
+            fail_msg("%s %s n %u k %u: row %u of %u has other bits than of %u", type_names[p->type], mode_names[mode],
+                     p->n, p->k, r, calls_rows, ROWS_MAX);
+}
+
+static void check_invariance(uint32_t n, uint32_t k, const uint32_t *rows, size_t count) {
+    for (num_type type = NUM_BF16; type <= NUM_F32; type++) {
+        product p = product_new(type, n, k);
+        for (linear_out mode = LINEAR_ACT; mode <= LINEAR_GATE_UP; mode++) {
+            uint8_t *all = run(&p, mode, 0, ROWS_MAX);
+            for (size_t i = 0; i < count; i++) {
+                uint8_t *some = run(&p, mode, 0, rows[i]);
+                check_same(&p, mode, some, all, rows[i], rows[i]);
+                free(some);
+            }
+            free(all);
+        }
+        product_done(&p);
+    }
+}
+
+static void a_row_has_the_same_bits_for_every_number_of_rows(void **state) {
+    (void)state;
+    static const uint32_t rows[] = {1, 2, 7, 8, 9, 16, 17, 32, 33, 64, 65};
+    check_invariance(48, 2120, rows, ARRAY_LEN(rows));
+    check_invariance(304, 200, rows, ARRAY_LEN(rows));
+    check_invariance(80, 64, rows, ARRAY_LEN(rows));
+}
+
+static void a_row_of_a_tall_matrix_has_the_same_bits_for_every_number_of_rows(void **state) {
+    (void)state;
+    static const uint32_t rows[] = {1, 9, 20, 65};
+    check_invariance(4112, 136, rows, ARRAY_LEN(rows));
+}
+
+/* 97 x 2 tiles of 128 x 128 are enough for the large tile. */
+static void a_row_has_the_same_bits_in_large_tiles(void **state) {
+    (void)state;
+    static const uint32_t rows[] = {5, 65};
+    check_invariance(12304, 136, rows, ARRAY_LEN(rows));
+
+    product p = product_new(NUM_BF16, 12299, 72); /* stores of one number at a time */
+    for (linear_out mode = LINEAR_ACT; mode <= LINEAR_F32; mode++) {
+        uint8_t *all = run(&p, mode, 0, ROWS_MAX), *few = run(&p, mode, 0, 3);
+        check_same(&p, mode, few, all, 3, 3);
+        free(all);
+        free(few);
+    }
+    check_rows(&p, LINEAR_ACT, 3);
+    product_done(&p);
+}
+
+static void a_row_has_the_same_bits_wherever_it_stands(void **state) {
+    (void)state;
+    enum { FIRST = 41 };
+    for (num_type type = NUM_BF16; type <= NUM_F32; type++) {
+        product p = product_new(type, 64, 264);
+        const size_t bytes = row_bytes(&p, LINEAR_ACT);
+        uint8_t *all = run(&p, LINEAR_ACT, 0, ROWS_MAX);
+        for (uint32_t rows = 1; rows <= 40; rows += 13) {
+            uint8_t *some = run(&p, LINEAR_ACT, FIRST, rows);
+            check_same(&p, LINEAR_ACT, some, all + FIRST * bytes, rows, rows);
+            free(some);
+        }
+        free(all);
+        product_done(&p);
+    }
+}
+
+static void a_row_of_nan_stays_alone(void **state) {
+    (void)state;
+    enum { BAD = 3 };
+    for (num_type type = NUM_BF16; type <= NUM_F32; type++) {
+        product p = product_new(type, 48, 136);
+        const size_t bytes = row_bytes(&p, LINEAR_ACT), x_bytes = p.k * size_of(type);
+        for (uint32_t rows = 5; rows <= 65; rows += 30) { /* 5, 35, 65 */
+            uint8_t *before = run(&p, LINEAR_ACT, 0, rows);
+            GPU_OK(cudaMemset((char *)p.dev_x + BAD * x_bytes, 0xff, x_bytes));
+            uint8_t *after = run(&p, LINEAR_ACT, 0, rows);
+            GPU_OK(cudaMemcpy((char *)p.dev_x + BAD * x_bytes, (char *)p.x + BAD * x_bytes, x_bytes,
+                              cudaMemcpyHostToDevice));
+            assert_memory_equal(after, before, BAD * bytes);
+            assert_memory_equal(after + (BAD + 1) * bytes, before + (BAD + 1) * bytes, (rows - BAD - 1) * bytes);
+            for (uint32_t n = 0; n < p.n; n++) assert_true(isnan(unpacked(type, after + BAD * bytes, n)));
+            free(before);
+            free(after);
+        }
+        product_done(&p);
+    }
+}
+
+/* --- what is refused --- */
+
+static void shapes_that_cannot_be_are_refused(void **state) {
+    (void)state;
+    product p = product_new(NUM_BF16, 32, 64);
+    void *out = gpu_new(NULL, 32 * 4);
+    const linear_args good = {.type = NUM_BF16, .x = p.dev_x, .w = p.dev_w, .rows = 1, .n = 32, .k = 64, .out = out};
+    linear_args odd_k = good, half_pair = good, no_rows = good, crooked = good;
+    odd_k.k = 60;
+    half_pair.n = 24;
+    half_pair.mode = LINEAR_GATE_UP;
+    no_rows.rows = 0;
+    crooked.x = (const char *)p.dev_x + 2;
+    assert_int_equal(launch_linear(&good, NULL), cudaSuccess);
+    assert_int_equal(launch_linear(&odd_k, NULL), cudaErrorInvalidValue);
+    assert_int_equal(launch_linear(&half_pair, NULL), cudaErrorInvalidValue);
+    assert_int_equal(launch_linear(&no_rows, NULL), cudaErrorInvalidValue);
+    assert_int_equal(launch_linear(&crooked, NULL), cudaErrorInvalidValue);
+    assert_int_equal(launch_silu_mul(NUM_BF16, p.dev_x, 1, 12, out, NULL), cudaErrorInvalidValue);
+    GPU_OK(cudaDeviceSynchronize());
+    gpu_free(out);
+    product_done(&p);
+}
+
+/* --- silu_mul --- */
+
+static void silu_mul_agrees_with_double(void **state) {
+    (void)state;
+    enum { ROWS = 5, DIM = 152 };
+    for (num_type type = NUM_BF16; type <= NUM_F32; type++) {
+        void *host = packed_random(type, 5, (size_t)ROWS * 2 * DIM);
+        void *gate_up = gpu_new(host, (size_t)ROWS * 2 * DIM * size_of(type));
+        const size_t bytes = (size_t)ROWS * DIM * size_of(type), canary = 64;
+        void *dev = gpu_new(NULL, bytes + canary);
+        GPU_OK(launch_silu_mul(type, gate_up, ROWS, DIM, dev, NULL));
+        uint8_t *out = xmalloc(bytes + canary);
+        gpu_read(out, dev, bytes + canary);
+        for (size_t i = 0; i < ROWS * DIM; i++) {
+            size_t at = i / GATE_UP_GROUP * (2 * GATE_UP_GROUP) + i % GATE_UP_GROUP;
+            double want = silu((double)unpacked(type, host, at)) * (double)unpacked(type, host, at + GATE_UP_GROUP);
+            double bound = fabs(want) * (rounding_of(type) + 0x1p-20) + 0x1p-25;
+            assert_true(fabs((double)unpacked(type, out, i) - want) <= bound);
+        }
+        for (size_t i = 0; i < canary; i++) assert_int_equal(out[bytes + i], 0xff);
+        free(out);
+        free(host);
+        gpu_free(dev);
+        gpu_free(gate_up);
+    }
+}
+
+static void silu_mul_of_f32_sums_is_what_gate_up_gives(void **state) {
+    (void)state;
+    enum { ROWS = 3 };
+    product p = product_new(NUM_F32, 96, 72);
+    uint8_t *sums = run(&p, LINEAR_ACT, 0, ROWS), *want = run(&p, LINEAR_GATE_UP, 0, ROWS);
+    void *gate_up = gpu_new(sums, ROWS * row_bytes(&p, LINEAR_ACT));
+    const size_t bytes = ROWS * row_bytes(&p, LINEAR_GATE_UP);
+    void *dev = gpu_new(NULL, bytes);
+    GPU_OK(launch_silu_mul(NUM_F32, gate_up, ROWS, p.n / 2, dev, NULL));
+    uint8_t *out = xmalloc(bytes);
+    gpu_read(out, dev, bytes);
+    assert_memory_equal(out, want, bytes);
+    free(out);
+    free(sums);
+    free(want);
+    gpu_free(dev);
+    gpu_free(gate_up);
+    product_done(&p);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_shape_agrees_with_double),
+        cmocka_unit_test(tall_matrices_agree_with_double),
+        cmocka_unit_test(a_row_has_the_same_bits_for_every_number_of_rows),
+        cmocka_unit_test(a_row_of_a_tall_matrix_has_the_same_bits_for_every_number_of_rows),
+        cmocka_unit_test(a_row_has_the_same_bits_in_large_tiles),
+        cmocka_unit_test(a_row_has_the_same_bits_wherever_it_stands),
+        cmocka_unit_test(a_row_of_nan_stays_alone),
+        cmocka_unit_test(shapes_that_cannot_be_are_refused),
+        cmocka_unit_test(silu_mul_agrees_with_double),
+        cmocka_unit_test(silu_mul_of_f32_sums_is_what_gate_up_gives),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
