@@ -6,6 +6,8 @@
  * 13653.3 columns; 13696 is the multiple of 128 (the tile of matrix kernels) nearest to it, which gives 12.867 billion
  * parameters where OPT-13B has 12.853, positions and biases included.
  *
+ * tiny is for tests. Its head is not the embedding: over so few layers a tied one answers each token with itself.
+ *
  * Scale: |random_weight| is uniform over odd numbers up to 255, which has a standard deviation of 256 / sqrt(3); the
  * power of two nearest to sqrt(3) / (256 sqrt(cols)) makes it about 1 / sqrt(cols). */
 #include "model/random_model.h"
@@ -35,7 +37,7 @@ static const shape shapes[] = {
     {"llama-3.1-8b", 32, 4096, 32, 8, 128, 14336, 128256, 131072, 500000.0f, 1e-5f, false},
     {"qwen2.5-7b", 28, 3584, 28, 4, 128, 18944, 152064, 32768, 1000000.0f, 1e-6f, false},
     {"opt-13b-shape", 40, 5120, 40, 40, 128, 13696, 50272, 2048, 10000.0f, 1e-5f, true},
-    {"tiny", 2, 128, 4, 2, 32, 256, 512, 2048, 10000.0f, 1e-5f, true},
+    {"tiny", 2, 128, 4, 2, 32, 256, 512, 2048, 10000.0f, 1e-5f, false},
 };
 
 /* --- the name --- */
