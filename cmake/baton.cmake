@@ -49,7 +49,8 @@ function(baton_program name)
     endif()
     add_executable(${name} ${ARG_SOURCE})
     target_link_libraries(${name} PRIVATE baton_flags ${ARG_DEPS})
-    set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bin)
+    # C even with kernels in CUDA, which need no C++ library.
+    set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bin LINKER_LANGUAGE C)
 endfunction()
 
 # baton_sanitizer_environment(TEST) gives a test, and every process that it starts, the options of the sanitizers' runtimes.

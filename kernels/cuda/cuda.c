@@ -270,7 +270,7 @@ static void cuda_close(device *d) {
 static status cuda_open(device **out, const device_options *opt, errbuf *eb) {
     PRE(out);
     PRE(opt);
-    num_type type;
+    num_type type = NUM_BF16;
     status st = num_type_of(opt->act_type, &type, eb);
     if (st != ST_OK) return st;
     int gpu;
@@ -290,7 +290,10 @@ static status cuda_open(device **out, const device_options *opt, errbuf *eb) {
     for (size_t i = 0; i < ARRAY_LEN(sizes); i++) *sizes[i] = MAX(*sizes[i], 1u);
     st = read_properties(d, eb);
     if (st == ST_OK) st = open_streams(d, eb);
-    if (st == ST_OK && !opt->deterministic && type != NUM_F32) st = gemm_lt_new(&d->gemm, d->stream, eb);
+    if (st == ST_OK && !opt->deterministic && type != NUM_F32) {
+        st = gemm_lt_new(&d->gemm, d->stream, eb);
+        d->used += GEMM_LT_WORKSPACE_BYTES; /* the library's, but of our share */
+    }
     if (st != ST_OK) {
         cuda_close(d);
         return st;

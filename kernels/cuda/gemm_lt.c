@@ -40,8 +40,7 @@ struct gemm_lt {
     cublasLtMatmulPreference_t preference;
     cudaStream_t stream; /* borrowed */
     cudaEvent_t begin, end;
-    void *workspace; /* [workspace_bytes] of the device */
-    size_t workspace_bytes;
+    void *workspace; /* [GEMM_LT_WORKSPACE_BYTES] of the device */
     uint32_t plan_count;
     plan plans[PLANS_MAX];
 };
@@ -74,7 +73,7 @@ static cublasStatus_t describe_preference(gemm_lt *g) {
         const void *value;
         size_t bytes;
     } wishes[] = {
-        {CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &(uint64_t){g->workspace_bytes}, sizeof(uint64_t)},
+        {CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &(uint64_t){GEMM_LT_WORKSPACE_BYTES}, sizeof(uint64_t)},
         {CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, &schemes, sizeof schemes},
         {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, &alignment, sizeof alignment},
         {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, &alignment, sizeof alignment},
@@ -91,7 +90,6 @@ status gemm_lt_new(gemm_lt **out, cudaStream_t stream, errbuf *eb) {
     PRE(out);
     gemm_lt *g = xcalloc(1, sizeof *g);
     g->stream = stream;
-    g->workspace_bytes = (size_t)64 << 20;
     status st = cublaslt_open(&g->lt, eb);
     if (st != ST_OK) goto fail;
 
@@ -105,10 +103,10 @@ status gemm_lt_new(gemm_lt **out, cudaStream_t stream, errbuf *eb) {
     }
     cudaError_t e = cudaEventCreate(&g->begin);
     if (e == cudaSuccess) e = cudaEventCreate(&g->end);
-    if (e == cudaSuccess) e = cudaMalloc(&g->workspace, g->workspace_bytes);
+    if (e == cudaSuccess) e = cudaMalloc(&g->workspace, GEMM_LT_WORKSPACE_BYTES);
     if (e != cudaSuccess) {
         if (e == cudaErrorMemoryAllocation) st = ST_NOMEM;
-        errf(eb, st, "cublasLt: events and a workspace of %zu MiB: %s", g->workspace_bytes >> 20,
+        errf(eb, st, "cublasLt: events and a workspace of %zu MiB: %s", GEMM_LT_WORKSPACE_BYTES >> 20,
              cudaGetErrorString(e));
         goto fail;
     }
@@ -168,7 +166,7 @@ static cublasStatus_t multiply(const gemm_lt *g, const linear_args *a, const pla
                                const cublasLtMatmulAlgo_t *algo) {
     const float one = 1.0f, zero = 0.0f;
     return g->lt.Matmul(g->handle, g->product, &one, a->w, p->w, a->x, p->x, &zero, a->out, p->out, a->out, p->out,
-                        algo, g->workspace, g->workspace_bytes, g->stream);
+                        algo, g->workspace, GEMM_LT_WORKSPACE_BYTES, g->stream);
 }
 
 /* The library's candidates for `rows`, best guess first. Leaves the layouts at `rows`. */

@@ -10,6 +10,8 @@
 
 typedef struct gemm_lt gemm_lt;
 
+#define GEMM_LT_WORKSPACE_BYTES ((size_t)64 << 20) /* of GPU memory, from gemm_lt_new to gemm_lt_free */
+
 status gemm_lt_new(gemm_lt **out, cudaStream_t stream, errbuf *eb);
 void gemm_lt_free(gemm_lt *g);
 /* out = x w^T with fp32 sums; mode LINEAR_ACT or LINEAR_F32, type NUM_BF16 or NUM_F16. ST_DEVICE names the shape and the

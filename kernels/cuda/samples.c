@@ -175,10 +175,10 @@ static int32_t wanted_logprobs(const op_step *s, uint32_t head) {
 /* Copies the raw rows of logits that the host needs; `*any` says whether there are any. */
 static status save_logits(device *d, const op_sample *a, bool *any) {
     samples *s = d->samples;
-    const op_step *step = step_of(d)->s;
+    const step_view *v = step_of(d);
     *any = false;
-    for (uint32_t i = 0; !step_of(d)->recording && i < a->count; i++) {
-        if (a->begin + i >= step->head_count || wanted_logprobs(step, a->begin + i) < 0) continue;
+    for (uint32_t i = 0; !v->recording && i < a->count; i++) {
+        if (a->begin + i >= v->s->head_count || wanted_logprobs(v->s, a->begin + i) < 0) continue;
         if (!s->logits_host) {
             size_t bytes = (size_t)d->opt.max_head * a->vocab * sizeof(float);
             if (!cuda_ok(d, cudaMallocHost((void **)&s->logits_host, bytes), "logprobs")) return ST_DEVICE;
