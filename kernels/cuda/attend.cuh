@@ -27,11 +27,21 @@
 
 /* --- pages --- */
 
-/* Elements of page memory before row 0 of tile (page, 0 = K | 1 = V, kv_head) of the launch's layer. */
-static __device__ __forceinline__ size_t page_tile(const attend_args &a, uint32_t page, uint32_t is_v,
-                                                   uint32_t kv_head) {
-    size_t tile = (((size_t)page * a.layers + a.layer) * 2 + is_v) * a.kv_heads + kv_head;
-    return tile * KV_PAGE_TOKENS * a.head_dim;
+/* One KV head of the launch's layer in page memory: K of page p is KV_PAGE_TOKENS rows at k + p * page_bytes, V is
+ * v_bytes behind it. */
+struct head_pages {
+    char *k;
+    uint32_t page_bytes, v_bytes;
+};
+static __device__ __forceinline__ head_pages head_pages_of(const attend_args &a, uint32_t kv_head,
+                                                           uint32_t elem_bytes) {
+    const uint32_t tile = KV_PAGE_TOKENS * a.head_dim * elem_bytes, v_bytes = a.kv_heads * tile;
+    char *k = static_cast<char *>(a.kv) + (size_t)a.layer * 2 * v_bytes + (size_t)kv_head * tile;
+    return {k, a.layers * 2 * v_bytes, v_bytes};
+}
+/* K or V of page `page`. */
+static __device__ __forceinline__ char *page_of(head_pages h, uint32_t page, uint32_t is_v) {
+    return h.k + (size_t)page * h.page_bytes + (is_v ? h.v_bytes : 0);
 }
 
 /* Elements of qkv before head `head` of a row: the query heads, then those of k, then those of v. */
@@ -81,18 +91,17 @@ template <int HD> static __device__ __forceinline__ uint32_t swizzled(uint32_t r
     return (row * (HD / 8) + (chunk ^ turn)) * 16;
 }
 
-/* Starts the copy of one page's tile `from` into rows [to_row, to_row + 16) of a shared tile, by THREADS threads of
- * which this one is `thread`. Only the first `valid` rows are read; the others become zeros, since weight 0 times what
+/* Starts the copy of one page of K or V, `from`, into rows [row, row + 16) of a shared tile, by THREADS threads of
+ * which this one is `thread`. Rows of the tile from `valid` on are not read but become zeros, since weight 0 times what
  * is left over in a page could be NaN. */
 template <int HD, int THREADS>
-static __device__ __forceinline__ void fetch_page(char *to, uint32_t to_row, const void *from, uint32_t valid,
+static __device__ __forceinline__ void fetch_page(char *to, uint32_t row, const char *from, uint32_t valid,
                                                   uint32_t thread) {
     constexpr uint32_t chunks = HD / 8, all = KV_PAGE_TOKENS * chunks;
     for (uint32_t begin = 0; begin < all; begin += THREADS) {
         uint32_t at = begin + thread;
         if (all % THREADS != 0 && at >= all) continue;
-        copy16_async(to + swizzled<HD>(to_row + at / chunks, at % chunks), static_cast<const char *>(from) + at * 16,
-                     at / chunks < valid);
+        copy16_async(to + swizzled<HD>(row + at / chunks, at % chunks), from + at * 16, row + at / chunks < valid);
     }
 }
 
@@ -110,6 +119,7 @@ static __device__ __forceinline__ void scores(float (&s)[M][N][4], const char *q
     for (int m = 0; m < M; m++)
         for (int n = 0; n < N; n++)
             for (int e = 0; e < 4; e++) s[m][n][e] = 0.0f;
+#pragma unroll 4 /* all 8 of head size 128 would make prefill spill registers */
     for (int kk = 0; kk < HD / 16; kk++) {
         uint32_t a[M][4];
         for (int m = 0; m < M; m++)

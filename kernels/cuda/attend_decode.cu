@@ -50,6 +50,7 @@ struct decode_task {
     decode_item item;
     uint32_t slot; /* of partials and counters */
     uint32_t pos, kv_head, group, tiles;
+    head_pages head;
     const uint32_t *pages;
 };
 
@@ -57,9 +58,8 @@ struct decode_task {
 
 /* Starts the copy of the warp's page of tile `tile` into its place of the ring, if there is such a tile. `id`: lane l
  * holds the id of the warp's page of tile l of the 32 that `tile` is among; it is looked up here at each 32nd. */
-template <class T, int HD>
-static __device__ __forceinline__ void fetch_keys(char *ring, const attend_args &a, const decode_task &task,
-                                                  uint32_t tile, uint32_t *id) {
+template <int HD>
+static __device__ __forceinline__ void fetch_keys(char *ring, const decode_task &task, uint32_t tile, uint32_t *id) {
     typedef decode_shape<HD> shape;
     const uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     if (tile < task.tiles) {
@@ -70,10 +70,9 @@ static __device__ __forceinline__ void fetch_keys(char *ring, const attend_args 
         const uint32_t page = warp_get(*id, (int)(tile % 32));
         const uint32_t key = task.item.begin + tile * DECODE_TILE_KEYS + warp * KV_PAGE_TOKENS;
         const uint32_t valid = keys_before(task.item.end, key, KV_PAGE_TOKENS);
-        const T *kv = static_cast<const T *>(a.kv);
         char *to = ring + (tile % shape::STAGES * DECODE_WARPS + warp) * 2 * shape::PAGE;
         for (uint32_t is_v = 0; is_v < 2; is_v++)
-            fetch_page<HD, 32>(to + is_v * shape::PAGE, 0, kv + page_tile(a, page, is_v, task.kv_head), valid, lane);
+            fetch_page<HD, 32>(to + is_v * shape::PAGE, 0, page_of(task.head, page, is_v), valid, lane);
     }
     copy_commit();
 }
@@ -103,8 +102,8 @@ static __device__ __forceinline__ void put_newest(const attend_args &a, const de
     const uint32_t head = a.heads + is_v * a.kv_heads + task.kv_head;
     vec16 unit = load16(static_cast<const T *>(a.qkv) + qkv_head(a, task.item.row, head) + chunk * 8);
     if (!is_v) rope_rotate_unit<T>(&unit, a, task.pos, chunk * 4);
-    T *tile = static_cast<T *>(a.kv) + page_tile(a, task.pages[task.pos / KV_PAGE_TOKENS], is_v, task.kv_head);
-    store16(tile + task.pos % KV_PAGE_TOKENS * HD + chunk * 8, unit);
+    char *page = page_of(task.head, task.pages[task.pos / KV_PAGE_TOKENS], is_v);
+    store16(page + (task.pos % KV_PAGE_TOKENS * chunks + chunk) * 16, unit);
 }
 
 /* --- one warp's keys --- */
@@ -223,7 +222,7 @@ static __device__ __forceinline__ void attend_item(const attend_args &a, const d
         put_newest<T, HD>(a, task);
         block_sync();
     }
-    for (uint32_t tile = 0; tile + 1 < shape::STAGES; tile++) fetch_keys<T, HD>(ring, a, task, tile, &id);
+    for (uint32_t tile = 0; tile + 1 < shape::STAGES; tile++) fetch_keys<HD>(ring, task, tile, &id);
     if (newest && !at_once) put_newest<T, HD>(a, task);
     load_queries<T, HD>(q, a, task, rope);
     block_sync();
@@ -233,7 +232,7 @@ static __device__ __forceinline__ void attend_item(const attend_args &a, const d
     for (uint32_t tile = 0; tile < task.tiles; tile++) {
         copy_wait<shape::STAGES - 2>();
         warp_sync(); /* the warp's page is here, and the one before is no longer read */
-        fetch_keys<T, HD>(ring, a, task, tile + shape::STAGES - 1, &id);
+        fetch_keys<HD>(ring, task, tile + shape::STAGES - 1, &id);
         const uint32_t key = task.item.begin + tile * DECODE_TILE_KEYS + warp * KV_PAGE_TOKENS;
         const uint32_t valid = keys_before(task.item.end, key, KV_PAGE_TOKENS);
         const char *page = ring + (tile % shape::STAGES * DECODE_WARPS + warp) * 2 * shape::PAGE;
@@ -259,6 +258,7 @@ static __global__ void __launch_bounds__(DECODE_THREADS, 2)
         task.kv_head = blockIdx.y;
         task.group = a.heads / a.kv_heads;
         task.tiles = (task.item.end - task.item.begin + DECODE_TILE_KEYS - 1) / DECODE_TILE_KEYS;
+        task.head = head_pages_of(a, task.kv_head, sizeof(T));
         task.pages = a.t.pages + a.t.row_pages[task.item.row];
         attend_item<T, HD>(a, task, rope);
     }

@@ -11,16 +11,17 @@
 enum { F32_LANES = 32, F32_HEAD_DIM_MAX = 256, F32_PER_LANE = F32_HEAD_DIM_MAX / F32_LANES };
 
 /* K or V of the key at `pos`, [head_dim]. */
-static __device__ __forceinline__ const float *f32_key(const attend_args &a, const uint32_t *pages, uint32_t pos,
-                                                       uint32_t is_v, uint32_t kv_head) {
-    const float *tile = static_cast<const float *>(a.kv) + page_tile(a, pages[pos / KV_PAGE_TOKENS], is_v, kv_head);
-    return tile + pos % KV_PAGE_TOKENS * a.head_dim;
+static __device__ __forceinline__ const float *f32_key(head_pages head, const uint32_t *pages, uint32_t pos,
+                                                       uint32_t is_v, uint32_t head_dim) {
+    const char *page = page_of(head, pages[pos / KV_PAGE_TOKENS], is_v);
+    return reinterpret_cast<const float *>(page) + pos % KV_PAGE_TOKENS * head_dim;
 }
 
 static __global__ void attend_f32_kernel(attend_args a) {
     const uint32_t row = blockIdx.x, head = blockIdx.y, lane = threadIdx.x;
     if (row >= a.t.header->rows) return;
-    const uint32_t kv_head = head / (a.heads / a.kv_heads), end = a.t.pos[row] + 1;
+    const uint32_t end = a.t.pos[row] + 1;
+    const head_pages kv = head_pages_of(a, head / (a.heads / a.kv_heads), sizeof(float));
     const uint32_t *pages = a.t.pages + a.t.row_pages[row];
     const float *q = static_cast<const float *>(a.qkv) + qkv_head(a, row, head);
     const float scale = a.scale * ATTEND_LOG2_E;
@@ -31,7 +32,7 @@ static __global__ void attend_f32_kernel(attend_args a) {
         const uint32_t count = keys_before(end, begin, F32_LANES);
         float score = -INFINITY;
         if (lane < count) {
-            const float *k = f32_key(a, pages, begin + lane, 0, kv_head);
+            const float *k = f32_key(kv, pages, begin + lane, 0, a.head_dim);
             score = 0.0f;
             for (uint32_t d = 0; d < a.head_dim; d++) score = fma_exact(q[d], k[d], score);
             score *= scale;
@@ -45,7 +46,7 @@ static __global__ void attend_f32_kernel(attend_args a) {
         warp_sync();
         for (uint32_t i = 0; i < F32_PER_LANE; i++) sum[i] *= factor;
         for (uint32_t key = 0; key < count; key++) {
-            const float *v = f32_key(a, pages, begin + key, 1, kv_head);
+            const float *v = f32_key(kv, pages, begin + key, 1, a.head_dim);
             for (uint32_t i = 0; i < F32_PER_LANE; i++)
                 if (lane + i * F32_LANES < a.head_dim)
                     sum[i] = fma_exact(weights[key], v[lane + i * F32_LANES], sum[i]);

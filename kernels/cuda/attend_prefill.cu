@@ -35,8 +35,9 @@ enum {
 
 /* The keys of one block: positions [0, end) of a sequence. */
 struct prefill_keys {
+    head_pages head;
     const uint32_t *pages;
-    uint32_t end, kv_head;
+    uint32_t end;
     uint32_t id; /* lane l of each warp: id of page l of the 32 that the present tile's pages are among */
 };
 
@@ -57,27 +58,23 @@ static __device__ __forceinline__ void fetch_queries(char *to, const attend_args
 }
 
 /* Starts the copy of K or V of the tile of keys that begins at `key`. */
-template <class T, int HD>
-static __device__ __forceinline__ void fetch_tile(char *to, const attend_args &a, const prefill_keys &keys,
-                                                  uint32_t key, uint32_t is_v) {
-    const T *kv = static_cast<const T *>(a.kv);
+template <int HD>
+static __device__ __forceinline__ void fetch_tile(char *to, const prefill_keys &keys, uint32_t key, uint32_t is_v) {
     for (uint32_t p = 0; p < PREFILL_PAGES; p++) {
         uint32_t page = warp_get(keys.id, (int)((key / KV_PAGE_TOKENS + p) % 32));
-        uint32_t valid = keys_before(keys.end, key + p * KV_PAGE_TOKENS, KV_PAGE_TOKENS);
-        fetch_page<HD, PREFILL_THREADS>(to, p * KV_PAGE_TOKENS, kv + page_tile(a, page, is_v, keys.kv_head), valid,
+        fetch_page<HD, PREFILL_THREADS>(to, p * KV_PAGE_TOKENS, page_of(keys.head, page, is_v), keys.end - key,
                                         threadIdx.x);
     }
 }
 
 /* K of the tile at `key`; at each 32nd page the warp looks up the next 32. */
-template <class T, int HD>
-static __device__ __forceinline__ void fetch_k(char *to, const attend_args &a, prefill_keys *keys, uint32_t key) {
+template <int HD> static __device__ __forceinline__ void fetch_k(char *to, prefill_keys *keys, uint32_t key) {
     uint32_t page = key / KV_PAGE_TOKENS;
     if (page % 32 == 0) {
         page += threadIdx.x % 32;
         keys->id = page * KV_PAGE_TOKENS < keys->end ? keys->pages[page] : 0;
     }
-    fetch_tile<T, HD>(to, a, *keys, key, 0);
+    fetch_tile<HD>(to, *keys, key, 0);
 }
 
 /* Row i of the warp is at position pos + i and sees keys up to its own. */
@@ -136,24 +133,25 @@ static __global__ void __launch_bounds__(PREFILL_THREADS, 2) prefill_kernel(atte
     const uint32_t warp_row = threadIdx.x / 32 * PREFILL_WARP_ROWS, warp_pos = pos + warp_row;
     const float scale = a.scale * ATTEND_LOG2_E;
     char *q = shared_memory(), *k = q + PREFILL_TILE_ROWS * HD * 2, *v = k + PREFILL_KEYS * HD * 2;
-    prefill_keys keys = {a.t.pages + a.t.row_pages[tile.row], pos + tile.count, head / (a.heads / a.kv_heads), 0};
+    prefill_keys keys = {head_pages_of(a, head / (a.heads / a.kv_heads), sizeof(T)),
+                         a.t.pages + a.t.row_pages[tile.row], pos + tile.count, 0};
 
     attend_rows<HD> rows[PREFILL_M];
     for (int m = 0; m < PREFILL_M; m++) attend_rows_clear<HD>(rows[m]);
     fetch_queries<T, HD>(q, a, tile, head);
-    fetch_k<T, HD>(k, a, &keys, 0);
+    fetch_k<HD>(k, &keys, 0);
     copy_commit();
     for (uint32_t key = 0; key < keys.end; key += PREFILL_KEYS) {
         const bool sees = warp_row < tile.count && key < warp_pos + PREFILL_WARP_ROWS;
         uint32_t weights[PREFILL_M][PREFILL_N / 2][4];
         copy_wait<0>();
         block_sync(); /* K is here, and the V of the tile before is no longer read */
-        fetch_tile<T, HD>(v, a, keys, key, 1);
+        fetch_tile<HD>(v, keys, key, 1);
         copy_commit();
         if (sees) weigh_keys<T, HD>(rows, weights, q, k, key, warp_pos, scale);
         copy_wait<0>();
         block_sync(); /* V is here, and K is no longer read */
-        if (key + PREFILL_KEYS < keys.end) fetch_k<T, HD>(k, a, &keys, key + PREFILL_KEYS);
+        if (key + PREFILL_KEYS < keys.end) fetch_k<HD>(k, &keys, key + PREFILL_KEYS);
         copy_commit();
         if (sees) add_values<T, HD, PREFILL_M, PREFILL_N>(rows, weights, v);
     }

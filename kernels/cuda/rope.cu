@@ -45,8 +45,8 @@ template <class T, class Unit> static __global__ void rope_kv_kernel(attend_args
     if (head < a.heads) return;
     const uint32_t is_v = head >= a.heads + a.kv_heads, kv_head = head - a.heads - is_v * a.kv_heads;
     const uint32_t page = a.t.pages[a.t.row_pages[row] + pos / KV_PAGE_TOKENS];
-    T *tile = static_cast<T *>(a.kv) + page_tile(a, page, is_v, kv_head);
-    *reinterpret_cast<Unit *>(tile + pos % KV_PAGE_TOKENS * a.head_dim + begin) = unit;
+    T *to = reinterpret_cast<T *>(page_of(head_pages_of(a, kv_head, sizeof(T)), page, is_v));
+    *reinterpret_cast<Unit *>(to + pos % KV_PAGE_TOKENS * a.head_dim + begin) = unit;
 }
 
 /* --- launchers --- */
