@@ -159,8 +159,9 @@ static void check_rows(const product *p, linear_out mode, uint32_t rows) {
     free(out);
 }
 
-static void check_shape(uint32_t n, uint32_t k, const uint32_t *rows, size_t count) {
-    for (num_type type = NUM_BF16; type <= NUM_F32; type++) {
+/* For types up to `last`: f32 has one tile for all shapes and is slow in the emulation. */
+static void check_shape(num_type last, uint32_t n, uint32_t k, const uint32_t *rows, size_t count) {
+    for (num_type type = NUM_BF16; type <= last; type++) {
         product p = product_new(type, n, k);
         for (linear_out mode = LINEAR_ACT; mode <= LINEAR_GATE_UP; mode++) {
             if (mode == LINEAR_GATE_UP && n % (2 * GATE_UP_GROUP) != 0) continue;
@@ -174,16 +175,17 @@ static void every_shape_agrees_with_double(void **state) {
     (void)state;
     static const struct {
         uint32_t n, k;
-    } shapes[] = {{1, 8}, {15, 64}, {16, 72}, {33, 120}, {64, 128}, {300, 88}, {304, 576}, {17, 1160}, {48, 2120}};
+    } shapes[] = {{1, 8}, {15, 64}, {16, 72}, {33, 120}, {64, 128}, {300, 88}, {80, 576}, {17, 1160}, {32, 2120}};
     static const uint32_t rows[] = {1, 3, 8, 11, 17, 34, 65};
-    for (size_t i = 0; i < ARRAY_LEN(shapes); i++) check_shape(shapes[i].n, shapes[i].k, rows, ARRAY_LEN(rows));
+    for (size_t i = 0; i < ARRAY_LEN(shapes); i++)
+        check_shape(NUM_F32, shapes[i].n, shapes[i].k, rows, ARRAY_LEN(rows));
 }
 
 static void tall_matrices_agree_with_double(void **state) {
     (void)state;
     static const uint32_t rows[] = {2, 10};
-    check_shape(4100, 72, rows, ARRAY_LEN(rows));
-    check_shape(4112, 8, rows, ARRAY_LEN(rows));
+    check_shape(NUM_F16, 4100, 72, rows, ARRAY_LEN(rows));
+    check_shape(NUM_F16, 4112, 8, rows, ARRAY_LEN(rows));
 }
 
 /* --- the same bits --- */
@@ -197,8 +199,8 @@ static void check_same(const product *p, linear_out mode, const uint8_t *got, co
                      p->n, p->k, r, calls_rows, ROWS_MAX);
 }
 
-static void check_invariance(uint32_t n, uint32_t k, const uint32_t *rows, size_t count) {
-    for (num_type type = NUM_BF16; type <= NUM_F32; type++) {
+static void check_invariance(num_type last, uint32_t n, uint32_t k, const uint32_t *rows, size_t count) {
+    for (num_type type = NUM_BF16; type <= last; type++) {
         product p = product_new(type, n, k);
         for (linear_out mode = LINEAR_ACT; mode <= LINEAR_GATE_UP; mode++) {
             uint8_t *all = run(&p, mode, 0, ROWS_MAX);
@@ -216,24 +218,24 @@ static void check_invariance(uint32_t n, uint32_t k, const uint32_t *rows, size_
 static void a_row_has_the_same_bits_for_every_number_of_rows(void **state) {
     (void)state;
     static const uint32_t rows[] = {1, 2, 7, 8, 9, 16, 17, 32, 33, 64, 65};
-    check_invariance(48, 2120, rows, ARRAY_LEN(rows));
-    check_invariance(304, 200, rows, ARRAY_LEN(rows));
-    check_invariance(80, 64, rows, ARRAY_LEN(rows));
+    check_invariance(NUM_F16, 48, 2120, rows, ARRAY_LEN(rows));
+    check_invariance(NUM_F16, 304, 200, rows, ARRAY_LEN(rows));
+    check_invariance(NUM_F32, 80, 72, rows, ARRAY_LEN(rows));
 }
 
 static void a_row_of_a_tall_matrix_has_the_same_bits_for_every_number_of_rows(void **state) {
     (void)state;
     static const uint32_t rows[] = {1, 9, 20, 65};
-    check_invariance(4112, 136, rows, ARRAY_LEN(rows));
+    check_invariance(NUM_F16, 4112, 136, rows, ARRAY_LEN(rows));
 }
 
 /* 97 x 2 tiles of 128 x 128 are enough for the large tile. */
 static void a_row_has_the_same_bits_in_large_tiles(void **state) {
     (void)state;
-    static const uint32_t rows[] = {5, 65};
-    check_invariance(12304, 136, rows, ARRAY_LEN(rows));
+    static const uint32_t rows[] = {5, 34};
+    check_invariance(NUM_BF16, 12304, 72, rows, ARRAY_LEN(rows));
 
-    product p = product_new(NUM_BF16, 12299, 72); /* stores of one number at a time */
+    product p = product_new(NUM_F16, 12299, 136); /* stores of one number at a time */
     for (linear_out mode = LINEAR_ACT; mode <= LINEAR_F32; mode++) {
         uint8_t *all = run(&p, mode, 0, ROWS_MAX), *few = run(&p, mode, 0, 3);
         check_same(&p, mode, few, all, 3, 3);
