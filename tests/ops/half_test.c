@@ -59,6 +59,24 @@ static void bf16_is_the_upper_half_of_a_float(void **state) {
     assert_int_equal(f32_bits(f32_of_bf16(0xc049)), 0xc0490000);
 }
 
+static void floats_round_to_the_nearest_bf16_and_ties_to_even(void **state) {
+    (void)state;
+    for (uint32_t i = 0; i <= 0xffff; i++) {
+        float x = f32_of_bf16((uint16_t)i);
+        if (x == x)
+            assert_int_equal(bf16_of_f32(x), i);
+        else
+            assert_int_equal(bf16_of_f32(x), i | 0x40); /* a signalling NaN becomes quiet */
+    }
+    assert_int_equal(bf16_of_f32(f32_of_bits(0x3f808000)), 0x3f80);          /* tie, even below */
+    assert_int_equal(bf16_of_f32(f32_of_bits(0x3f818000)), 0x3f82);          /* tie, even above */
+    assert_int_equal(bf16_of_f32(f32_of_bits(0x3f808001)), 0x3f81);          /* above the tie */
+    assert_int_equal(bf16_of_f32(f32_of_bits(0xbf807fff)), 0xbf80);          /* below it */
+    assert_int_equal(bf16_of_f32(f32_of_bits(0x7f7fffff)), 0x7f80);          /* infinity */
+    assert_int_equal(bf16_of_f32(f32_of_bits(0x7f800001)) & 0x7fff, 0x7fc0); /* still not a number */
+    assert_int_equal(bf16_of_f32(-0.0f), 0x8000);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
 #if defined(__x86_64__) || defined(__aarch64__)
@@ -67,6 +85,7 @@ int main(void) {
 #endif
         cmocka_unit_test(ties_go_to_even_and_the_rest_to_the_nearest),
         cmocka_unit_test(bf16_is_the_upper_half_of_a_float),
+        cmocka_unit_test(floats_round_to_the_nearest_bf16_and_ties_to_even),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

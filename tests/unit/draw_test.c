@@ -215,6 +215,49 @@ static void all_filters_agree_with_a_plain_implementation(void **state) {
     sampler_free(s);
 }
 
+/* --- the mass of a token is a whole number --- */
+
+enum { TAIL = 1 << 20 };
+
+static bool second_can_come(sampler *s, const float *logits, float top_p) {
+    bool came = false;
+    for (uint64_t seed = 0; seed < 24; seed++) {
+        sampling p = sampling_default();
+        p.top_p = top_p;
+        p.seed = seed;
+        const sample_input in = {.params = &p, .prompt_count = 1};
+        sample_result out;
+        sampler_next(s, logits, &in, &out);
+        came |= out.token.id == 1;
+    }
+    return came;
+}
+
+/* Two likely tokens, and a million of which each has 1.9 units of 2^-40: it counts as 1. The largest top_p that the
+ * first token fills by that rule is one that it would not fill if the fractions counted. */
+static void top_p_counts_whole_units_of_probability(void **state) {
+    (void)state;
+    float *logits = xcalloc(TAIL + 2, sizeof *logits);
+    const float z[] = {-0.5f, -27.083f};
+    float p[2];
+    exact_exp(z, p, 2);
+    logits[1] = z[0];
+    for (uint32_t i = 0; i < TAIL; i++) logits[2 + i] = z[1];
+    const uint64_t first = (uint64_t)1 << 40;
+    uint64_t second = (uint64_t)(p[0] * 0x1p40f), total = first + second + TAIL;
+    assert_int_equal((uint64_t)(p[1] * 0x1p40f), 1);
+    double exact_total = (double)(first + second) + (double)p[1] * 0x1p40 * TAIL;
+    float most = (float)((double)first / (double)total);
+    while (ceil((double)most * (double)total) > (double)first) most = nextafterf(most, 0);
+    assert_true((double)most * exact_total > (double)first);
+
+    sampler *s = sampler_new(TAIL + 2);
+    assert_false(second_can_come(s, logits, most));
+    assert_true(second_can_come(s, logits, nextafterf(most, 1)));
+    sampler_free(s);
+    free(logits);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(philox_matches_the_published_vectors),
@@ -226,6 +269,7 @@ int main(void) {
         cmocka_unit_test(positions_of_one_seed_are_independent),
         cmocka_unit_test(a_fixed_seed_gives_these_tokens),
         cmocka_unit_test(all_filters_agree_with_a_plain_implementation),
+        cmocka_unit_test(top_p_counts_whole_units_of_probability),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
