@@ -122,11 +122,12 @@ static void make_tiles(attend_step *s, const part *parts, uint32_t count, uint32
 }
 
 static void make_items(attend_step *s, uint32_t split) {
-    decode_item items[ARRAY_LEN(s->pos) * 8];
+    enum { ITEMS_MAX = RIG_POSITIONS * 2 };
+    decode_item *items = xcalloc(ITEMS_MAX, sizeof *items);
     for (uint32_t row = 0; row < s->rows; row++) {
         uint32_t keys = s->pos[row] + 1, splits = (keys + split - 1) / split;
         for (uint32_t i = 0; i < splits; i++) {
-            assert_true(s->items < ARRAY_LEN(items));
+            assert_true(s->items < ITEMS_MAX);
             items[s->items++] = (decode_item){.row = row,
                                               .begin = i * split,
                                               .end = MIN((i + 1) * split, keys),
@@ -135,6 +136,7 @@ static void make_items(attend_step *s, uint32_t split) {
         }
     }
     s->a.t.items = gpu_new(items, s->items * sizeof *items);
+    free(items);
     uint32_t *zeros = xcalloc(s->items * s->a.kv_heads, sizeof *zeros);
     s->a.counters = gpu_new(zeros, (size_t)s->items * s->a.kv_heads * sizeof *zeros);
     s->a.partials = gpu_new(NULL, (size_t)s->items * s->a.heads * (s->a.head_dim + 2) * sizeof(float));
@@ -142,8 +144,8 @@ static void make_items(attend_step *s, uint32_t split) {
 }
 
 static void make_tables(attend_step *s) {
-    uint32_t pages[RIG_SEQS * RIG_SEQ_PAGES], first[ARRAY_LEN(s->pos) + PADDING], pos[ARRAY_LEN(s->pos) + PADDING];
-    for (uint32_t i = 0; i < ARRAY_LEN(pages); i++) pages[i] = page_of(i / RIG_SEQ_PAGES, i % RIG_SEQ_PAGES);
+    uint32_t pages[RIG_TABLE], first[ARRAY_LEN(s->pos) + PADDING], pos[ARRAY_LEN(s->pos) + PADDING];
+    for (uint32_t i = 0; i < RIG_TABLE; i++) pages[i] = page_of(0, i);
     memset(first, 0xff, sizeof first);
     memset(pos, 0xff, sizeof pos);
     memcpy(pos, s->pos, s->rows * sizeof *pos);
@@ -177,7 +179,9 @@ attend_step *attend_step_new(const attend_rig *r, const part *parts, uint32_t co
     for (uint32_t p = 0; p < count; p++)
         for (uint32_t i = 0; i < parts[p].rows; i++) {
             assert_true(s->rows < ARRAY_LEN(s->pos));
-            assert_true(parts[p].seq < RIG_SEQS && parts[p].pos + i < RIG_POSITIONS);
+            assert_true(parts[p].seq < RIG_SEQS);
+            assert_true(parts[p].pos + i <
+                        (parts[p].seq + 1 < RIG_SEQS ? RIG_SEQ_PAGES * KV_PAGE_TOKENS : RIG_POSITIONS));
             s->seq[s->rows] = parts[p].seq;
             s->pos[s->rows++] = parts[p].pos + i;
         }

@@ -10,7 +10,14 @@
 
 #include "tests/cuda/gpu.h"
 
-enum { RIG_SEQS = 10, RIG_SEQ_PAGES = 20, RIG_POSITIONS = RIG_SEQ_PAGES * 16, RIG_PAGES = 211 };
+enum {
+    RIG_SEQS = 10,
+    RIG_SEQ_PAGES = 20,   /* of every sequence but the last */
+    RIG_LONG_PAGES = 140, /* of the last one */
+    RIG_TABLE = (RIG_SEQS - 1) * RIG_SEQ_PAGES + RIG_LONG_PAGES,
+    RIG_POSITIONS = RIG_LONG_PAGES * 16,
+    RIG_PAGES = 331, /* a prime above RIG_TABLE */
+};
 
 typedef struct attend_rig {
     attend_args a; /* without a step's tables */
@@ -40,7 +47,7 @@ typedef struct attend_step {
     attend_args a;
     uint32_t rows, tiles, items;
     size_t out_bytes; /* of the rows, without padding */
-    uint32_t seq[RIG_POSITIONS * 2], pos[RIG_POSITIONS * 2];
+    uint32_t seq[RIG_POSITIONS], pos[RIG_POSITIONS];
 } attend_step;
 attend_step *attend_step_new(const attend_rig *r, const part *parts, uint32_t count, uint32_t tile_rows,
                              uint32_t split);

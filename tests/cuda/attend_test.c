@@ -30,6 +30,12 @@ static void decode(const attend_step *s, bool rope) {
     GPU_OK(launch_attend_decode(&s->a, 0, s->items, s->items, rope, NULL));
 }
 
+/* Writes all positions that come before the parts. */
+static void write_before(attend_rig *r, const part *parts, size_t count) {
+    for (size_t i = 0; i < count; i++)
+        if (parts[i].pos > 0) attend_rig_write(r, (part){parts[i].seq, 0, parts[i].pos});
+}
+
 /* Copies the step's rows of sequence `seq` from out to where[pos]; rows are `width` bytes. */
 static void collect(const attend_step *s, uint32_t seq, char *where) {
     char *out = attend_step_out(s);
@@ -130,10 +136,10 @@ static void prompts_of_all_lengths_in_one_launch_are_near_attention_in_double(vo
 static void a_chunk_sees_the_pages_of_the_chunks_before(void **state) {
     (void)state;
     attend_rig r = attend_rig_open(NUM_BF16, 2, 1, 64);
-    attend_rig_write(&r, (part){3, 0, 50});
-    attend_rig_write(&r, (part){5, 0, 128});
-    attend_rig_write(&r, (part){6, 0, 191});
-    const part parts[] = {{3, 50, 40}, {5, 128, 3}, {7, 0, 9}, {6, 191, 70}};
+    /* 33 and 62: the last row of a warp begins a tile of keys; its first row misses one key of a tile. 520 is on the
+     * 33rd page. */
+    const part parts[] = {{3, 50, 40}, {5, 128, 3}, {7, 0, 9}, {6, 191, 70}, {1, 33, 40}, {2, 62, 3}, {9, 520, 20}};
+    write_before(&r, parts, ARRAY_LEN(parts));
     attend_step *s = attend_step_new(&r, parts, ARRAY_LEN(parts), PREFILL_TILE_ROWS, WHOLE);
     prefill(s);
     void *out = attend_step_out(s);
@@ -209,11 +215,6 @@ static void a_row_alone_has_the_bits_of_the_row_among_others(void **state) {
 static const part edges[] = {{0, 0, 1},  {1, 15, 1}, {2, 16, 1},  {3, 17, 1},  {4, 63, 1},
                              {5, 64, 1}, {6, 65, 1}, {7, 127, 1}, {8, 128, 1}, {9, 300, 1}};
 
-static void write_before(attend_rig *r, const part *rows, size_t count) {
-    for (size_t i = 0; i < count; i++)
-        if (rows[i].pos > 0) attend_rig_write(r, (part){rows[i].seq, 0, rows[i].pos});
-}
-
 static void generated_rows_are_near_attention_in_double(void **state) {
     (void)state;
     const shape shapes[] = {{NUM_BF16, 8, 2, 128}, {NUM_F16, 14, 2, 128}, {NUM_BF16, 8, 1, 64}, {NUM_F16, 3, 1, 64},
@@ -230,6 +231,21 @@ static void generated_rows_are_near_attention_in_double(void **state) {
         attend_step_free(s);
         attend_rig_close(&r);
     }
+}
+
+static void one_split_may_have_thousands_of_keys(void **state) {
+    (void)state;
+    const part rows[] = {{9, 2200, 1}, {9, 2047, 1}};
+    attend_rig r = attend_rig_open(NUM_F16, 2, 1, 32);
+    attend_rig_write(&r, (part){9, 0, 2200});
+    attend_step *s = attend_step_new(&r, rows, ARRAY_LEN(rows), 128, WHOLE);
+    assert_int_equal(s->items, 2);
+    decode(s, false);
+    void *out = attend_step_out(s);
+    attend_step_near(s, out);
+    free(out);
+    attend_step_free(s);
+    attend_rig_close(&r);
 }
 
 static void rotation_inside_the_kernel_has_the_same_bits(void **state) {
@@ -323,14 +339,18 @@ static void blocks_that_walk_items_make_the_same_bits(void **state) {
     }
     GPU_OK(cudaMemset(s->a.out, 0xff, s->out_bytes));
     const uint32_t begins[] = {0, 5, 8, 12};
-    attend_args room = s->a; /* for five items, the longest range */
-    room.partials = gpu_new(NULL, 5 * sizeof(float) * room.heads * (room.head_dim + 2));
+    enum { ROOM = 5 }; /* partial results, of the longest range */
+    size_t slot = sizeof(float) * s->a.heads * (s->a.head_dim + 2);
+    GPU_OK(cudaMemset(s->a.partials, 0xff, s->items * slot));
     for (size_t i = 0; i + 1 < ARRAY_LEN(begins); i++)
-        GPU_OK(launch_attend_decode(&room, begins[i], begins[i + 1] - begins[i], 2, false, NULL));
+        GPU_OK(launch_attend_decode(&s->a, begins[i], begins[i + 1] - begins[i], 2, false, NULL));
     void *ranges = attend_step_out(s);
     assert_memory_equal(ranges, direct, s->out_bytes);
     attend_step_zero_counters(s);
-    gpu_free(room.partials);
+    unsigned char *partials = xmalloc(s->items * slot);
+    gpu_read(partials, s->a.partials, s->items * slot);
+    for (size_t i = ROOM * slot; i < s->items * slot; i++) assert_int_equal(partials[i], 0xff);
+    free(partials);
     free(ranges);
     free(direct);
     attend_step_free(s);
@@ -386,6 +406,7 @@ int main(void) {
         cmocka_unit_test(however_a_prompt_is_cut_it_has_the_same_bits),
         cmocka_unit_test(a_row_alone_has_the_bits_of_the_row_among_others),
         cmocka_unit_test(generated_rows_are_near_attention_in_double),
+        cmocka_unit_test(one_split_may_have_thousands_of_keys),
         cmocka_unit_test(rotation_inside_the_kernel_has_the_same_bits),
         cmocka_unit_test(a_generated_row_has_the_same_bits_in_every_batch),
         cmocka_unit_test(the_number_of_splits_changes_roundings_only),
