@@ -33,11 +33,12 @@ static float unpacked(num_type type, const void *p, size_t i) {
     return 0;
 }
 
-/* `count` numbers in -1..1 that are exact in every type. Caller frees. */
+/* `count` numbers in -1..1 that are exact in every type, of ten sizes: sums of their products need more bits than fp32
+ * has, so that another order of additions gives other bits. Caller frees. */
 static void *packed_random(num_type type, uint64_t seed, size_t count) {
     void *p = xmalloc(count * size_of(type));
     for (size_t i = 0; i < count; i++) {
-        float v = (float)random_weight(seed, i) * 0x1p-8f;
+        float v = ldexpf((float)random_weight(seed, i), -8 - abs(random_weight(seed + 1000, i)) / 2 % 10);
         if (type == NUM_F32)
             ((float *)p)[i] = v;
         else
