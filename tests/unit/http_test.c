@@ -355,8 +355,11 @@ static void a_client_that_never_reads_is_canceled(void **state) {
     w->skip_ns = SLOW_NS - NS_PER_S;
     pump(w);
     assert_false(w->core.requests[1].canceled);
-    w->skip_ns = SLOW_NS + 2 * NS_PER_S;
-    pump(w);
+    /* What the kernel still took after a jump of the clock counts as reading, at the new time. */
+    for (uint32_t i = 0; i < 10 && !w->core.requests[1].canceled; i++) {
+        w->skip_ns += SLOW_NS + 2 * NS_PER_S;
+        pump(w);
+    }
     assert_true(w->core.requests[1].canceled);
     assert_int_equal(http_client_count(w->http), 0);
 }
