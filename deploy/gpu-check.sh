@@ -10,7 +10,7 @@
 # Programs: those of .carry/ (deploy/carry.sh) if they run here, else of build/test/, which is built when CMake and the packages of
 # deploy/apt-packages.txt and tests/apt-packages.txt are there. Libraries of CUDA: the system's, or those in Python's packages.
 # BATON_MODEL: a GGUF file, for the part serve-file. BATON_CHECK_WORK: a folder for the logs, which is then kept. For tests: BATON_CARRY
-# (another folder than .carry), BATON_SMI (another nvidia-smi).
+# (another folder than .carry), BATON_SMI (another nvidia-smi), BATON_CHECK_LIMIT (most seconds of a part).
 # Exit status: 0 when all parts passed and no target was missed, 1 when not, 2 for wrong arguments or no programs, 3 without a GPU
 # (then nothing is written).
 set -euo pipefail
@@ -103,21 +103,25 @@ use() { # FOLDER OF PROGRAMS, FOLDER OF TESTS, FOLDER OF LIBRARIES or nothing, T
     if [ -n "$inherited" ]; then path=${path:+$path:}$inherited; fi
     run=(env ${path:+"LD_LIBRARY_PATH=$path"})
 }
-runs() { "${run[@]}" "$bin/baton-coordinator" --version >/dev/null 2>"$work/runs.log" && [ -x "$bin/gpu_bench" ]; }
+runs() { "${run[@]}" "$bin/baton-coordinator" --version >/dev/null 2>>"$work/runs.log" && [ -x "$bin/gpu_bench" ]; }
 
 work=${BATON_CHECK_WORK:-$(mktemp -d)}
 mkdir -p "$work"
 [ -n "${BATON_CHECK_WORK:-}" ] || trap 'rm -rf "$work"' EXIT
 : >"$work/parts.tsv"
+: >"$work/runs.log"
 build() {
     mkdir -p build
     cmake --preset test -DBATON_CUDA=ON >"$work/build.log" 2>&1 && timeout 300 cmake --build --preset test >>"$work/build.log" 2>&1 &&
         build/test/tests/make-tiny-model build/test/tiny.gguf >>"$work/build.log" 2>&1
 }
 carry=${BATON_CARRY:-$root/.carry}
-use "$carry/bin" "$carry/tests" "$carry/lib" "$carry/tiny.gguf"
 programs=carried
-if ! [ -d "$carry" ] || ! runs; then
+if [ -f "$carry/programs.tar.xz" ]; then
+    "$python" -c 'import sys, tarfile; tarfile.open(sys.argv[1]).extractall(sys.argv[2])' "$carry/programs.tar.xz" "$work/carry" 2>"$work/runs.log" || true
+fi
+use "$work/carry/bin" "$work/carry/tests" "$work/carry/lib" "$work/carry/tiny.gguf"
+if ! runs; then
     if [ -d "$carry" ]; then
         echo "gpu-check.sh: the programs of $carry do not run here:" >&2
         head -n 3 "$work/runs.log" >&2
@@ -152,7 +156,8 @@ left() { echo $((seconds - SECONDS)); }
 part() { # NAME SECONDS COMMAND...: JSON lines on its stdout are figures
     local name=$1 limit=$2 begin=$SECONDS status=0 result=passed
     shift 2
-    [ "$limit" -le $(($(left) - 10)) ] || limit=$(($(left) - 10))
+    [ "$limit" -le "${BATON_CHECK_LIMIT:-$limit}" ] || limit=$BATON_CHECK_LIMIT
+    if [ $(($(left) - 10)) -lt "$limit" ]; then limit=$(($(left) - 10)); fi
     if [ "$limit" -lt 5 ]; then record "$name" "not run" 0 "no time was left"; return; fi
     timeout --kill-after=5 "$limit" "$@" >"$work/$name.jsonl" 2>"$work/$name.log" </dev/null || status=$?
     case $status in
@@ -191,8 +196,9 @@ run_part() {
         ;;
     serve) part serve 60 "$python" bench/gpu/serve_check.py --bin "$work" --model random:llama-3.2-1b ;;
     serve-file)
-        if [ -z "${BATON_MODEL:-}" ]; then missing serve-file "BATON_MODEL is not set"; return; fi
-        part serve-file 45 "$python" bench/gpu/serve_check.py --bin "$work" --model "$(realpath "$BATON_MODEL")"
+        local file=${BATON_MODEL:-$carry/model.gguf}
+        if [ ! -f "$file" ]; then missing serve-file "BATON_MODEL is not set, and no model was carried"; return; fi
+        part serve-file 45 "$python" bench/gpu/serve_check.py --bin "$work" --model "$(realpath "$file")"
         ;;
     ceilings) part ceilings 30 "${run[@]}" "$bin/gpu_bench" ceilings ;;
     prefill | decode | rows) part "$name" 30 "${run[@]}" "$bin/gpu_bench" "$name" ;;

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import tarfile
 import tempfile
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -13,7 +14,7 @@ PARTS = "ops logits serve serve-file ceilings prefill decode linear rows peers m
 
 def check(out, *args, **env):
     command = [ROOT + "/deploy/gpu-check.sh", "--out", out, *args]
-    return subprocess.run(command, env=dict(os.environ, **env), capture_output=True, text=True, timeout=100, stdin=subprocess.DEVNULL)
+    return subprocess.run(command, env=dict(os.environ, **env), capture_output=True, text=True, timeout=110, stdin=subprocess.DEVNULL)
 
 
 def script(path, text):
@@ -39,21 +40,30 @@ def an_unknown_part_is_refused_by_name(folder):
 FIGURE = """echo '{"by": "baton", "key": "%s", "mode": "%s", "unit": "TB/s", "value": %g, "ceiling": "%s"}'\n"""
 
 
-def a_part_that_fails_or_hangs_is_recorded_and_the_rest_goes_on(folder):
-    carry = folder + "/carry"
+def made_up(folder):
+    """An nvidia-smi, and carried programs that pass, fail and hang."""
+    carry, programs = folder + "/carry", folder + "/programs"
     script(folder + "/smi", 'case "$1" in -L) echo "GPU 0: Made up";; *) echo "made up";; esac\n')
-    script(carry + "/bin/baton-coordinator", '[ "$1" = --version ] || echo "no cluster today" >&2\n')
-    script(carry + "/bin/baton-prefill", "exit 0\n")
-    script(carry + "/bin/baton-decode", "exit 0\n")
-    script(carry + "/tests/cuda_device_good", "echo '[       OK ] a'; echo '[       OK ] b'\n")
+    script(programs + "/bin/baton-coordinator", '[ "$1" = --version ] || echo "no cluster today" >&2\n')
+    script(programs + "/bin/baton-prefill", "exit 0\n")
+    script(programs + "/bin/baton-decode", "exit 0\n")
+    script(programs + "/tests/cuda_device_good", "echo '[       OK ] a'; echo '[       OK ] b'\n")
     decode = "attend_decode d128 32/8 batch 64 ctx 4096"
-    script(carry + "/bin/gpu_bench", 'case "$1" in\nceilings) ' + FIGURE % ("copy", "", 4, "") + ";;\ndecode) " +
+    script(programs + "/bin/gpu_bench", 'case "$1" in\nceilings) ' + FIGURE % ("copy", "", 4, "") + ";;\ndecode) " +
            FIGURE % (decode, "default", 3.5, "copy") + ";;\nlinear) echo 'the device fell | off' >&2; exit 7;;\nprefill) sleep 60;;\nesac\n")
+    os.mkdir(carry)
+    with tarfile.open(carry + "/programs.tar.xz", "w:xz") as packed:
+        packed.add(programs + "/bin", "bin")
+        packed.add(programs + "/tests", "tests")
     with open(carry + "/commit", "w") as f:
         f.write("abc1234\n")
+    return dict(BATON_SMI=folder + "/smi", BATON_CARRY=carry), decode
+
+
+def a_part_that_fails_or_hangs_is_recorded_and_the_rest_goes_on(folder):
     out = folder + "/out"
-    done = check(out, "--seconds", "19", "ops", "ceilings", "linear", "decode", "serve", "prefill", "rows",
-                 BATON_SMI=folder + "/smi", BATON_CARRY=carry)
+    env, decode = made_up(folder)
+    done = check(out, "ops", "ceilings", "linear", "prefill", "decode", "serve", "rows", BATON_CHECK_LIMIT="12", **env)
     assert done.returncode == 1, done
     written = glob.glob(out + "/gpu-check-*.json")
     assert len(written) == 1 and len(glob.glob(out + "/gpu-check-*.md")) == 1, os.listdir(out)
@@ -61,8 +71,8 @@ def a_part_that_fails_or_hangs_is_recorded_and_the_rest_goes_on(folder):
         report = json.load(f)
     parts = {p["part"]: p for p in report["parts"]}
     assert {k: v["status"] for k, v in parts.items()} == {
-        "ops": "passed", "ceilings": "passed", "linear": "failed", "decode": "passed", "serve": "failed", "prefill": "timed out",
-        "rows": "not run"}, parts
+        "ops": "passed", "ceilings": "passed", "linear": "failed", "prefill": "timed out", "decode": "passed",
+        "serve": "failed", "rows": "passed"}, parts
     assert parts["linear"]["detail"] == "the device fell   off", parts["linear"]
     assert report["facts"]["commit"] == "abc1234" and report["facts"]["gpu"] == "made up", report["facts"]
     figures = {f["key"]: f for f in report["figures"]}
@@ -74,9 +84,16 @@ def a_part_that_fails_or_hangs_is_recorded_and_the_rest_goes_on(folder):
     assert "| linear | failed |" in text and "| " + decode + " | default | 3.5 | TB/s | 4 | 88 % |" in text, text
 
 
+def when_the_time_is_over_the_rest_is_not_run(folder):
+    done = check(folder + "/out", "--seconds", "1", "ops", "model", **made_up(folder)[0])
+    assert done.returncode == 1, done
+    lines = [line.split(None, 1) for line in done.stdout.splitlines() if "no time was left" in line]
+    assert [line[0] for line in lines[:2]] == ["ops", "model"], done.stdout
+
+
 if __name__ == "__main__":
     for test in [without_a_gpu_every_part_is_not_run_and_nothing_is_written, an_unknown_part_is_refused_by_name,
-                 a_part_that_fails_or_hangs_is_recorded_and_the_rest_goes_on]:
+                 when_the_time_is_over_the_rest_is_not_run, a_part_that_fails_or_hangs_is_recorded_and_the_rest_goes_on]:
         with tempfile.TemporaryDirectory() as folder:
             test(folder)
         print("passed:", test.__name__, flush=True)
