@@ -1,12 +1,13 @@
 /* block - runs the threads of a block as fibers, warp by warp.
  *
  * The lanes of a warp run one after another, each until it meets the others in a barrier or warp function; the last one
- * to come has warp_compute do the work of all, and the first goes on. A warp runs until all its threads are in block_sync
- * or have returned; then the next one does. When no warp can run, block_sync ends for all. A switch goes straight from
- * thread to thread; the OS thread's own stack comes back only at the end of a block.
+ * to come has warp_compute do the work of all, and the first goes on. A warp runs until all its threads are in
+ * block_sync or have returned; then the next one does. When no warp can run, block_sync ends for all. A switch goes
+ * straight from thread to thread; the OS thread's own stack comes back only at the end of a block.
  *
- * BATON_EMU_ORDER permutes lanes within their warp, warps within their block and blocks within their grid; with `random`
- * a warp may also lose its turn at every warp function. What depends on an order that nothing enforces then differs.
+ * BATON_EMU_ORDER permutes lanes within their warp, warps within their block and blocks within their grid; with
+ * `random` a warp may also lose its turn at every warp function. What depends on an order that nothing enforces then
+ * differs.
  *
  * Everything is of one OS thread (crew), kept for its next launch, and freed when the OS thread ends. */
 #include "fiber.h"
@@ -15,9 +16,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define THREADS_MAX 1024u
-#define WARPS_MAX (THREADS_MAX / 32)
-#define SHARED_MAX ((size_t)227 << 10)
+#define THREADS_MAX  1024u
+#define WARPS_MAX    (THREADS_MAX / 32)
+#define SHARED_MAX   ((size_t)227 << 10)
 #define CANARY_BYTES ((size_t)256) /* behind shared memory, where AddressSanitizer does not watch it */
 
 struct async_copy {
@@ -87,9 +88,10 @@ static void explain(const char *file, int line) {
     const crew *c = crew_now;
     const worker *w = now();
     const cuda_host_block *b = &c->block;
-    fprintf(stderr, "cuda emulation: kernel launched at %s:%d with %u threads, block (%u, %u, %u), thread %u, at %s:%d: ",
-            c->launch->grid.file, c->launch->grid.line, b->threads.x, b->index.x, b->index.y, b->index.z, w->number, file,
-            line);
+    fprintf(stderr,
+            "cuda emulation: kernel launched at %s:%d with %u threads, block (%u, %u, %u), thread %u, at %s:%d: ",
+            c->launch->grid.file, c->launch->grid.line, b->threads.x, b->index.x, b->index.y, b->index.z, w->number,
+            file, line);
 }
 
 void cuda_host_fail(const char *file, int line, const char *what, const void *p) {
@@ -187,8 +189,8 @@ static worker *complete(crew *c, warp_members *w) {
         const worker *m = w->lanes[l];
         operands[l] = m->operands;
         bool same = m->kind == first->kind && m->line == first->line;
-        if (!same && !(first->kind == CUDA_HOST_BLOCK_SYNC &&
-                       (m->kind == CUDA_HOST_BLOCK_SYNC || m->kind == CUDA_HOST_RETURN)))
+        if (!same &&
+            !(first->kind == CUDA_HOST_BLOCK_SYNC && (m->kind == CUDA_HOST_BLOCK_SYNC || m->kind == CUDA_HOST_RETURN)))
             fail_apart(first, m);
     }
     if (first->kind == CUDA_HOST_BLOCK_SYNC) {
@@ -244,7 +246,8 @@ void cuda_host_copy16(void *shared, const void *global, bool valid, const char *
         w->copies = static_cast<async_copy *>(realloc(w->copies, w->copy_max * sizeof *w->copies));
         if (!w->copies) abort();
     }
-    w->copies[w->copy_count++] = {static_cast<char *>(shared), valid ? static_cast<const char *>(global) : NULL, w->groups};
+    w->copies[w->copy_count++] = {static_cast<char *>(shared), valid ? static_cast<const char *>(global) : NULL,
+                                  w->groups};
 }
 
 void cuda_host_copy_commit() {
@@ -314,11 +317,12 @@ static void check_canary(const crew *c, const char *end) {
     for (size_t i = 0; i < CANARY_BYTES; i++)
         if (end[i] != (char)0xa5) {
             const cuda_host_block *b = &c->block;
-            fprintf(stderr,
-                    "cuda emulation: kernel launched at %s:%d, block (%u, %u, %u): wrote byte %zu of %zu bytes of shared "
-                    "memory\n",
-                    c->launch->grid.file, c->launch->grid.line, b->index.x, b->index.y, b->index.z, b->shared_bytes + i,
-                    b->shared_bytes);
+            fprintf(
+                stderr,
+                "cuda emulation: kernel launched at %s:%d, block (%u, %u, %u): wrote byte %zu of %zu bytes of shared "
+                "memory\n",
+                c->launch->grid.file, c->launch->grid.line, b->index.x, b->index.y, b->index.z, b->shared_bytes + i,
+                b->shared_bytes);
             abort();
         }
 }

@@ -1,9 +1,10 @@
 /* cuda_host - the host side of kernels/cuda/device.cuh: the same functions, with the same results, on the CPU.
  *
  * Each thread of a block is a fiber (block.cpp); the blocks of a launch run one after another on the OS thread that
- * launches. A warp function deposits its operands and lets the next lane run; when the last lane of the warp came, it is
- * computed for all 32 (warp.cpp). Broken rules of device.cuh end the process with a message that names launch, block,
- * thread and source line: that is why functions that can be misused have the caller's file and line as last parameters.
+ * launches. A warp function deposits its operands and lets the next lane run; when the last lane of the warp came, it
+ * is computed for all 32 (warp.cpp). Broken rules of device.cuh end the process with a message that names launch,
+ * block, thread and source line: that is why functions that can be misused have the caller's file and line as last
+ * parameters.
  *
  * Hostile where the hardware may be: shared memory is 0xff before each block and exactly as large as asked, what
  * copy16_async writes is 0xff until copy_wait, and BATON_EMU_ORDER changes which thread comes first. */
@@ -41,9 +42,9 @@ struct cuda_host_thread {
 extern __thread cuda_host_thread *cuda_host_now; /* the running fiber's */
 
 #define threadIdx (cuda_host_now->index)
-#define blockIdx (cuda_host_now->block->index)
-#define blockDim (cuda_host_now->block->threads)
-#define gridDim (cuda_host_now->block->grid)
+#define blockIdx  (cuda_host_now->block->index)
+#define blockDim  (cuda_host_now->block->threads)
+#define gridDim   (cuda_host_now->block->grid)
 
 /* --- launches --- */
 

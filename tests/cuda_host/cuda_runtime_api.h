@@ -1,9 +1,11 @@
-/* cuda_runtime_api - the part of the CUDA runtime API that Baton uses, with its real names, types and values, on the host.
+/* cuda_runtime_api - the part of the CUDA runtime API that Baton uses, with its real names, types and values, on the
+ * host.
  *
- * Found before the toolkit's header of the same name, so that the C files of kernels/cuda compile unchanged and no toolkit is
- * needed. There is one device, "host emulation"; its memory is ordinary memory that is tracked (runtime_memory.c), its
- * streams run at once, late, or record (runtime_stream.h). Errors, capture rules and sticky faults are those of the real one,
- * and what is not emulated is not declared. Any thread may call anything, each stream by one thread at a time. */
+ * Found before the toolkit's header of the same name, so that the C files of kernels/cuda compile unchanged and no
+ * toolkit is needed. There is one device, "host emulation"; its memory is ordinary memory that is tracked
+ * (runtime_memory.c), its streams run at once, late, or record (runtime_stream.h). Errors, capture rules and sticky
+ * faults are those of the real one, and what is not emulated is not declared. Any thread may call anything, each stream
+ * by one thread at a time. */
 #ifndef BATON_TESTS_CUDA_RUNTIME_API_H
 #define BATON_TESTS_CUDA_RUNTIME_API_H
 
@@ -106,21 +108,21 @@ enum cudaStreamCaptureStatus {
     cudaStreamCaptureStatusInvalidated = 2,
 };
 
-#define cudaStreamDefault 0x00
-#define cudaStreamNonBlocking 0x01
-#define cudaEventDefault 0x00
-#define cudaEventBlockingSync 0x01
-#define cudaEventDisableTiming 0x02
-#define cudaEventInterprocess 0x04
-#define cudaHostAllocDefault 0x00
-#define cudaHostAllocPortable 0x01
-#define cudaHostAllocMapped 0x02
-#define cudaHostAllocWriteCombined 0x04
-#define cudaDeviceScheduleAuto 0x00
-#define cudaDeviceScheduleSpin 0x01
-#define cudaDeviceScheduleYield 0x02
+#define cudaStreamDefault              0x00
+#define cudaStreamNonBlocking          0x01
+#define cudaEventDefault               0x00
+#define cudaEventBlockingSync          0x01
+#define cudaEventDisableTiming         0x02
+#define cudaEventInterprocess          0x04
+#define cudaHostAllocDefault           0x00
+#define cudaHostAllocPortable          0x01
+#define cudaHostAllocMapped            0x02
+#define cudaHostAllocWriteCombined     0x04
+#define cudaDeviceScheduleAuto         0x00
+#define cudaDeviceScheduleSpin         0x01
+#define cudaDeviceScheduleYield        0x02
 #define cudaDeviceScheduleBlockingSync 0x04
-#define cudaDeviceMapHost 0x08
+#define cudaDeviceMapHost              0x08
 
 typedef struct cudaUUID_t {
     char bytes[16];

@@ -1,4 +1,5 @@
-/* What kernels see under the emulation: fragments, warps, shared memory, copies, orders, and the messages for rules broken. */
+/* What kernels see under the emulation: fragments, warps, shared memory, copies, orders, and the messages for rules
+ * broken. */
 #include "probe.h"
 
 #include "emulation.h"

@@ -1,8 +1,8 @@
 /* fiber - one stack with a thread of execution that another fiber of the same OS thread switches to.
  *
  * The switch is Boost.Context's (no system call); here are the stacks, with a guard page below each, and what
- * AddressSanitizer and ThreadSanitizer must be told. A fiber is used by the OS thread that made it. The switch is inline,
- * because every return that was called on another stack is mispredicted, and that is most of its cost. */
+ * AddressSanitizer and ThreadSanitizer must be told. A fiber is used by the OS thread that made it. The switch is
+ * inline, because every return that was called on another stack is mispredicted, and that is most of its cost. */
 #ifndef BATON_TESTS_CUDA_HOST_FIBER_H
 #define BATON_TESTS_CUDA_HOST_FIBER_H
 

@@ -149,8 +149,7 @@ static __global__ void add_kernel(uint32_t *p, uint32_t v) {
 cudaError_t probe_add(uint32_t *p, uint32_t v, cudaStream_t stream) {
     return launch_kernel(add_kernel, dim3(1), 64, 0, stream, p, v);
 }
-static __global__ void nothing_kernel() {
-}
+static __global__ void nothing_kernel() {}
 cudaError_t probe_shape(unsigned grid, unsigned threads, size_t shared_bytes) {
     return launch_kernel(nothing_kernel, dim3(grid), threads, shared_bytes, 0);
 }
@@ -163,7 +162,9 @@ static __global__ void broken_kernel(broken_args p) {
     char *s = shared_memory();
     uint32_t r[4], lane = threadIdx.x;
     switch (p.error) {
-    case ERROR_SHARED_OVERRUN: s[1024 + lane] = 0; break;
+    case ERROR_SHARED_OVERRUN:
+        s[1024 + lane] = 0;
+        break;
     case ERROR_APART:
         if (lane < 16)
             warp_get(lane, 0);
@@ -180,11 +181,21 @@ static __global__ void broken_kernel(broken_args p) {
         else
             warp_sync();
         break;
-    case ERROR_LOAD_UNALIGNED: load16(s + 8); break;
-    case ERROR_COPY_UNALIGNED: copy16_async(s + 4, p.memory, true); break;
-    case ERROR_ROW_UNALIGNED: load_matrix_x4(r, s + 2 * lane); break;
-    case ERROR_ROW_GLOBAL: load_matrix_x4(r, p.memory); break;
-    case ERROR_ONCE_SHARED: load16_once(s); break;
+    case ERROR_LOAD_UNALIGNED:
+        load16(s + 8);
+        break;
+    case ERROR_COPY_UNALIGNED:
+        copy16_async(s + 4, p.memory, true);
+        break;
+    case ERROR_ROW_UNALIGNED:
+        load_matrix_x4(r, s + 2 * lane);
+        break;
+    case ERROR_ROW_GLOBAL:
+        load_matrix_x4(r, p.memory);
+        break;
+    case ERROR_ONCE_SHARED:
+        load16_once(s);
+        break;
     }
 }
 cudaError_t probe_broken(probe_error error, void *memory) {

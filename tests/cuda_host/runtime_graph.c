@@ -1,8 +1,8 @@
 /* runtime_graph - captures and graphs of the emulated device.
  *
- * A stream that is captured records work with a copy of its arguments; nothing runs until the graph is launched, and then
- * in the order of recording. What the real runtime refuses during a capture is refused with the same error and spoils the
- * capture. Forks of a capture into other streams are not emulated. */
+ * A stream that is captured records work with a copy of its arguments; nothing runs until the graph is launched, and
+ * then in the order of recording. What the real runtime refuses during a capture is refused with the same error and
+ * spoils the capture. Forks of a capture into other streams are not emulated. */
 #include "runtime_stream.h"
 
 #include <stdlib.h>

@@ -129,10 +129,14 @@ bool runtime_is_pageable(const void *p) {
 
 bool runtime_copy_fits(const void *to, const void *from, size_t bytes, enum cudaMemcpyKind kind) {
     switch (kind) {
-    case cudaMemcpyHostToHost: return is_host(to, bytes) && is_host(from, bytes);
-    case cudaMemcpyHostToDevice: return runtime_is_device(to, bytes) && is_host(from, bytes);
-    case cudaMemcpyDeviceToHost: return is_host(to, bytes) && runtime_is_device(from, bytes);
-    case cudaMemcpyDeviceToDevice: return runtime_is_device(to, bytes) && runtime_is_device(from, bytes);
+    case cudaMemcpyHostToHost:
+        return is_host(to, bytes) && is_host(from, bytes);
+    case cudaMemcpyHostToDevice:
+        return runtime_is_device(to, bytes) && is_host(from, bytes);
+    case cudaMemcpyDeviceToHost:
+        return is_host(to, bytes) && runtime_is_device(from, bytes);
+    case cudaMemcpyDeviceToDevice:
+        return runtime_is_device(to, bytes) && runtime_is_device(from, bytes);
     case cudaMemcpyDefault:
         return (is_host(to, bytes) || runtime_is_device(to, bytes)) &&
                (is_host(from, bytes) || runtime_is_device(from, bytes));

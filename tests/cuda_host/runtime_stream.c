@@ -57,7 +57,9 @@ static void run_first(stream *s) {
     switch (w->kind) {
     case WORK_KERNEL:
     case WORK_COPY:
-    case WORK_HOST: run_call(w); break;
+    case WORK_HOST:
+        run_call(w);
+        break;
     case WORK_RECORD:
         clock_gettime(CLOCK_MONOTONIC, &w->record->at);
         w->record->done = true;
@@ -175,7 +177,8 @@ cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, enum cudaM
     if (!captured && lazy() && runtime_is_pageable(from)) return staged_copy(to, from, bytes, s);
     copy_args c = {.to = to, .from = from, .bytes = bytes};
     e = emulation_enqueue(s, EMULATION_COPY, run_copy, &c, sizeof c);
-    if (e == cudaSuccess && !captured && runtime_is_pageable(to)) stream_drain(s); /* returns when the bytes are there */
+    if (e == cudaSuccess && !captured && runtime_is_pageable(to))
+        stream_drain(s); /* returns when the bytes are there */
     return e == cudaSuccess ? runtime_fault() : e;
 }
 
@@ -379,7 +382,8 @@ cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t begin, cudaEvent_t end) 
     cudaError_t e = event_state(begin, false);
     if (e == cudaSuccess) e = event_state(end, false);
     if (e != cudaSuccess) return e;
-    if (!begin->last || !end->last || !begin->timed || !end->timed) return runtime_result(cudaErrorInvalidResourceHandle);
+    if (!begin->last || !end->last || !begin->timed || !end->timed)
+        return runtime_result(cudaErrorInvalidResourceHandle);
     const struct timespec *a = &begin->last->at, *b = &end->last->at;
     *ms = (float)((double)(b->tv_sec - a->tv_sec) * 1e3 + (double)(b->tv_nsec - a->tv_nsec) * 1e-6);
     return cudaSuccess;

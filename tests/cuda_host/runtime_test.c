@@ -132,8 +132,10 @@ static void what_a_capture_forbids_spoils_it(void **state) {
         forbidden_call *call;
         cudaError_t want;
     } cases[] = {
-        {call_synchronize, cudaErrorStreamCaptureUnsupported}, {call_device_synchronize, cudaErrorStreamCaptureUnsupported},
-        {call_malloc, cudaErrorStreamCaptureUnsupported},      {call_memcpy, cudaErrorStreamCaptureImplicit},
+        {call_synchronize, cudaErrorStreamCaptureUnsupported},
+        {call_device_synchronize, cudaErrorStreamCaptureUnsupported},
+        {call_malloc, cudaErrorStreamCaptureUnsupported},
+        {call_memcpy, cudaErrorStreamCaptureImplicit},
         {call_wait_foreign, cudaErrorStreamCaptureIsolation},
     };
     uint32_t *sum = words(1);

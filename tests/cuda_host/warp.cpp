@@ -19,7 +19,7 @@ template <class Word> static void get(void *const operands[32]) {
 
 static void ballot(void *const operands[32]) {
     uint32_t all = 0;
-    for (unsigned l = 0; l < 32; l++) all |= (uint32_t)static_cast<cuda_host_ballot *>(operands[l])->yes << l;
+    for (unsigned l = 0; l < 32; l++) all |= (uint32_t) static_cast<cuda_host_ballot *>(operands[l])->yes << l;
     for (unsigned l = 0; l < 32; l++) static_cast<cuda_host_ballot *>(operands[l])->all = all;
 }
 
@@ -74,29 +74,45 @@ void warp_compute(cuda_host_kind kind, void *const operands[32]) {
     switch (kind) {
     case CUDA_HOST_RETURN:
     case CUDA_HOST_BLOCK_SYNC:
-    case CUDA_HOST_WARP_SYNC: return;
-    case CUDA_HOST_GET4: return get<uint32_t>(operands);
-    case CUDA_HOST_GET8: return get<uint64_t>(operands);
-    case CUDA_HOST_BALLOT: return ballot(operands);
-    case CUDA_HOST_LOAD_MATRIX: return load_matrix(operands, false);
-    case CUDA_HOST_LOAD_MATRIX_TRANS: return load_matrix(operands, true);
-    case CUDA_HOST_MATRIX_BF16: return matrix_product<bf16>(operands);
-    case CUDA_HOST_MATRIX_F16: return matrix_product<f16>(operands);
+    case CUDA_HOST_WARP_SYNC:
+        return;
+    case CUDA_HOST_GET4:
+        return get<uint32_t>(operands);
+    case CUDA_HOST_GET8:
+        return get<uint64_t>(operands);
+    case CUDA_HOST_BALLOT:
+        return ballot(operands);
+    case CUDA_HOST_LOAD_MATRIX:
+        return load_matrix(operands, false);
+    case CUDA_HOST_LOAD_MATRIX_TRANS:
+        return load_matrix(operands, true);
+    case CUDA_HOST_MATRIX_BF16:
+        return matrix_product<bf16>(operands);
+    case CUDA_HOST_MATRIX_F16:
+        return matrix_product<f16>(operands);
     }
 }
 
 const char *warp_kind_name(cuda_host_kind kind) {
     switch (kind) {
-    case CUDA_HOST_RETURN: return "return";
-    case CUDA_HOST_BLOCK_SYNC: return "block_sync";
-    case CUDA_HOST_WARP_SYNC: return "warp_sync";
+    case CUDA_HOST_RETURN:
+        return "return";
+    case CUDA_HOST_BLOCK_SYNC:
+        return "block_sync";
+    case CUDA_HOST_WARP_SYNC:
+        return "warp_sync";
     case CUDA_HOST_GET4:
-    case CUDA_HOST_GET8: return "warp_get";
-    case CUDA_HOST_BALLOT: return "warp_ballot";
-    case CUDA_HOST_LOAD_MATRIX: return "load_matrix_x4";
-    case CUDA_HOST_LOAD_MATRIX_TRANS: return "load_matrix_x4_trans";
+    case CUDA_HOST_GET8:
+        return "warp_get";
+    case CUDA_HOST_BALLOT:
+        return "warp_ballot";
+    case CUDA_HOST_LOAD_MATRIX:
+        return "load_matrix_x4";
+    case CUDA_HOST_LOAD_MATRIX_TRANS:
+        return "load_matrix_x4_trans";
     case CUDA_HOST_MATRIX_BF16:
-    case CUDA_HOST_MATRIX_F16: return "matrix_add";
+    case CUDA_HOST_MATRIX_F16:
+        return "matrix_add";
     }
     return "?";
 }
