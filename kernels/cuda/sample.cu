@@ -10,9 +10,9 @@
  *
  * Race: Gumbel-max picks arg max of z + g with g = -log(-log(u)), which is the arg min of -log(u) / exp(z): a race of
  * exponential clocks. u is word id % 4 of Philox(seed; id / 4, position, choice, 0), which neither filters nor the
- * order of threads move. Since -log(u) >= 1 - u, most tokens are dismissed without a logarithm by the best time that
- * the warp has seen; the margin is far above the rounding errors, so the shortcut never decides. The smallest time
- * wins, of equals the lowest id, whatever the number of threads. */
+ * order of threads move. Since -log(u) >= 1 - u, most tokens are dismissed in fp32 and without a logarithm by the best
+ * time that the warp has seen; the margin is far above the rounding errors, so the shortcut never decides. The smallest
+ * time wins, of equals the lowest id, whatever the number of threads. */
 #include "kernels/cuda/sample_select.cuh"
 
 #define SEEN_PROMPT 0x80000000u
@@ -147,7 +147,7 @@ static __device__ __forceinline__ bool sooner(double time, uint32_t id, const le
 
 /* The four tokens enter the race; a time above `bound` cannot win. True when one took the thread's lead. */
 static __device__ __forceinline__ bool race_four(const token_row *row, const sample_row *r, const softmax *s, cut limit,
-                                                 uint32_t four, double bound, lead *l) {
+                                                 uint32_t four, float bound, lead *l) {
     float x[4];
     uint32_t words[4];
     bool took = false;
@@ -157,9 +157,11 @@ static __device__ __forceinline__ bool race_four(const token_row *row, const sam
     for (uint32_t i = 0; i < 4; i++) {
         uint32_t key = key_of(s, x[i]), id = four * 4 + i;
         if (key > EXP_LOWEST_KEY || !within(limit, key, id)) continue;
-        double p = chance_of(s, key), u = mul_exact(add_exact((double)words[i], 0.5), 0x1p-32);
-        if (!(p > 0) || add_exact(1.0, -u) > mul_exact(mul_exact(bound, p), 1 + 1e-12)) continue;
-        double time = div_exact(-exact_log(u), p);
+        float p = chance_of(s, key),
+              rest = mul_exact((float)~words[i], 0x1p-32f); /* rest: 1 - u, or half a step less */
+        if (!(p > 0) || rest > mul_exact(mul_exact(bound, p), 1.00001f)) continue;
+        double u = mul_exact(add_exact((double)words[i], 0.5), 0x1p-32);
+        double time = div_exact(-exact_log(u), (double)p);
         if (!sooner(time, id, l)) continue;
         *l = {time, id};
         took = true;
@@ -169,16 +171,11 @@ static __device__ __forceinline__ bool race_four(const token_row *row, const sam
 
 static __device__ uint32_t race(const token_row *row, const sample_row *r, const softmax *s, cut limit) {
     lead l = {INFINITE_DOUBLE, UINT32_MAX};
-    double bound = INFINITE_DOUBLE; /* the best time of the warp */
+    float bound = -MINUS_INFINITE; /* the best time of the warp */
     for (uint32_t base = 0; base < row->fours; base += blockDim.x) {
         uint32_t four = base + threadIdx.x;
         bool took = four < row->fours && race_four(row, r, s, limit, four, bound, &l);
-        if (!warp_ballot(took)) continue;
-        bound = l.time;
-        for (int m = 16; m > 0; m >>= 1) {
-            double other = warp_get_xor(bound, m);
-            bound = other < bound ? other : bound;
-        }
+        if (warp_ballot(took)) bound = -warp_max(-(float)l.time);
     }
     for (int m = 16; m > 0; m >>= 1) {
         double time = warp_get_xor(l.time, m);
