@@ -57,6 +57,29 @@ class Cuda(unittest.TestCase):
             self.assertGreater(c.metric("baton_replays_total"), 0)
             c.wait_idle()
 
+    def test_a_worker_whose_device_fails_says_why_and_may_come_back(self):
+        requests = [{"prompt": prompt_ids(30), "max_tokens": 24, "ignore_eos": True, "temperature": 0}]
+        with Cluster(merge(disaggregated(model={"check_ops": True}), CUDA)) as c:
+            want = [c.complete(**requests[0])["choices"][0]["text"]]
+            kill(c.worker_pid("decode-0"))
+            wait_for("the decode worker is gone", lambda: c.metric("baton_workers_lost_total") == 1)
+            os.environ["BATON_EMU_FAULT"] = "60"  # of its kernels: some way into the decoding
+            try:
+                broken = c.start_worker("decode")
+            finally:
+                del os.environ["BATON_EMU_FAULT"]
+            streams = Streams(c, requests)
+            wait_for("the worker left", lambda: broken.poll() is not None, 60)
+            self.assertEqual(broken.returncode, 1)
+            health = c.health()[1]
+            self.assertEqual(health["workers_lost"], 2)
+            self.assertRegex(health["last_lost"]["worker"], "^decode-")
+            self.assertRegex(health["last_lost"]["why"], r"^step of 1 rows on cuda/.* (embed|norm|linear|attend|gate_up|sample): .*IllegalAddress")
+            self.assertGreater(streams.progress[0], 1)  # it had begun, and goes on
+            c.start_worker("decode")
+            self.assertEqual(streams.texts(), want)
+            c.wait_idle()
+
 
 if __name__ == "__main__":
     unittest.main(verbosity=2)
