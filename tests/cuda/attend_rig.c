@@ -35,7 +35,7 @@ static void put_number(num_type type, void *values, size_t i, float x) {
     }
 }
 
-double number_of(num_type type, const void *values, size_t i) {
+double attend_rig_number(num_type type, const void *values, size_t i) {
     if (type == NUM_F32) return ((const float *)values)[i];
     uint16_t bits = ((const uint16_t *)values)[i];
     return type == NUM_F16 ? f32_of_half(bits) : f32_of_bf16(bits);
@@ -52,10 +52,10 @@ double attend_rig_qkv(const attend_rig *r, uint32_t seq, uint32_t pos, uint32_t 
 
 attend_rig attend_rig_open(num_type type, uint32_t heads, uint32_t kv_heads, uint32_t head_dim) {
     attend_rig r = {.elem = type == NUM_F32 ? 4 : 2};
-    r.kv_bytes = (size_t)RIG_PAGES * LAYERS * 2 * kv_heads * KV_PAGE_TOKENS * head_dim * r.elem;
+    r.kv_bytes = (size_t)ATTEND_RIG_PAGES * LAYERS * 2 * kv_heads * KV_PAGE_TOKENS * head_dim * r.elem;
     uint32_t rope_dim = head_dim >= 8 ? head_dim - 6 : head_dim; /* the last three pairs stay, within a unit of four */
-    float *rope = gpu_new(NULL, (size_t)RIG_POSITIONS * rope_dim * sizeof(float));
-    GPU_OK(launch_rope_table(rope, RIG_POSITIONS, rope_dim, ROPE_BASE, NULL, NULL));
+    float *rope = gpu_new(NULL, (size_t)ATTEND_RIG_POSITIONS * rope_dim * sizeof(float));
+    GPU_OK(launch_rope_table(rope, ATTEND_RIG_POSITIONS, rope_dim, ROPE_BASE, NULL, NULL));
     r.a = (attend_args){.type = type,
                         .kv = gpu_new(NULL, r.kv_bytes),
                         .layers = LAYERS,
@@ -85,9 +85,9 @@ void *attend_rig_pages(const attend_rig *r) {
     return pages;
 }
 
-/* RIG_PAGES is prime, so multiples of 77 are all different. */
+/* ATTEND_RIG_PAGES is prime, so multiples of 77 are all different. */
 static uint32_t page_of(uint32_t seq, uint32_t index) {
-    return (seq * RIG_SEQ_PAGES + index + 1) * 77 % RIG_PAGES;
+    return (seq * ATTEND_RIG_SEQ_PAGES + index + 1) * 77 % ATTEND_RIG_PAGES;
 }
 
 size_t attend_rig_place(const attend_rig *r, uint32_t seq, uint32_t pos, uint32_t is_v, uint32_t kv_head) {
@@ -98,7 +98,7 @@ size_t attend_rig_place(const attend_rig *r, uint32_t seq, uint32_t pos, uint32_
 }
 
 void attend_rig_write(attend_rig *r, part p) {
-    attend_step *s = attend_step_new(r, &p, 1, PREFILL_TILE_ROWS, RIG_POSITIONS);
+    attend_step *s = attend_step_new(r, &p, 1, PREFILL_TILE_ROWS, ATTEND_RIG_POSITIONS);
     GPU_OK(launch_rope_kv(&s->a, NULL));
     attend_step_free(s);
 }
@@ -122,7 +122,7 @@ static void make_tiles(attend_step *s, const part *parts, uint32_t count, uint32
 }
 
 static void make_items(attend_step *s, uint32_t split) {
-    enum { ITEMS_MAX = RIG_POSITIONS * 2 };
+    enum { ITEMS_MAX = ATTEND_RIG_POSITIONS * 2 };
     decode_item *items = xcalloc(ITEMS_MAX, sizeof *items);
     for (uint32_t row = 0; row < s->rows; row++) {
         uint32_t keys = s->pos[row] + 1, splits = (keys + split - 1) / split;
@@ -144,12 +144,12 @@ static void make_items(attend_step *s, uint32_t split) {
 }
 
 static void make_tables(attend_step *s) {
-    uint32_t pages[RIG_TABLE], first[ARRAY_LEN(s->pos) + PADDING], pos[ARRAY_LEN(s->pos) + PADDING];
-    for (uint32_t i = 0; i < RIG_TABLE; i++) pages[i] = page_of(0, i);
+    uint32_t pages[ATTEND_RIG_TABLE], first[ARRAY_LEN(s->pos) + PADDING], pos[ARRAY_LEN(s->pos) + PADDING];
+    for (uint32_t i = 0; i < ATTEND_RIG_TABLE; i++) pages[i] = page_of(0, i);
     memset(first, 0xff, sizeof first);
     memset(pos, 0xff, sizeof pos);
     memcpy(pos, s->pos, s->rows * sizeof *pos);
-    for (uint32_t row = 0; row < s->rows; row++) first[row] = s->seq[row] * RIG_SEQ_PAGES;
+    for (uint32_t row = 0; row < s->rows; row++) first[row] = s->seq[row] * ATTEND_RIG_SEQ_PAGES;
     step_header header = {.rows = s->rows, .items = s->items};
     s->a.t.header = gpu_new(&header, sizeof header);
     s->a.t.pages = gpu_new(pages, sizeof pages);
@@ -179,9 +179,9 @@ attend_step *attend_step_new(const attend_rig *r, const part *parts, uint32_t co
     for (uint32_t p = 0; p < count; p++)
         for (uint32_t i = 0; i < parts[p].rows; i++) {
             assert_true(s->rows < ARRAY_LEN(s->pos));
-            assert_true(parts[p].seq < RIG_SEQS);
-            assert_true(parts[p].pos + i <
-                        (parts[p].seq + 1 < RIG_SEQS ? RIG_SEQ_PAGES * KV_PAGE_TOKENS : RIG_POSITIONS));
+            assert_true(parts[p].seq < ATTEND_RIG_SEQS);
+            assert_true(parts[p].pos + i < (parts[p].seq + 1 < ATTEND_RIG_SEQS ? ATTEND_RIG_SEQ_PAGES * KV_PAGE_TOKENS
+                                                                               : ATTEND_RIG_POSITIONS));
             s->seq[s->rows] = parts[p].seq;
             s->pos[s->rows++] = parts[p].pos + i;
         }
@@ -230,12 +230,12 @@ static double attend_double(const attend_step *s, const void *qkv, const void *p
     const attend_args *a = &r->a;
     uint32_t kv_head = head / (a->heads / a->kv_heads), keys = s->pos[row] + 1;
     size_t q = (size_t)row * row_width(r) + (size_t)head * a->head_dim;
-    double score[RIG_POSITIONS], top = -INFINITY, total = 0, most = 0;
+    double score[ATTEND_RIG_POSITIONS], top = -INFINITY, total = 0, most = 0;
     for (uint32_t key = 0; key < keys; key++) {
         size_t k = attend_rig_place(r, s->seq[row], key, 0, kv_head);
         score[key] = 0;
         for (uint32_t d = 0; d < a->head_dim; d++)
-            score[key] += number_of(a->type, qkv, q + d) * number_of(a->type, pages, k + d);
+            score[key] += attend_rig_number(a->type, qkv, q + d) * attend_rig_number(a->type, pages, k + d);
         score[key] *= (double)a->scale;
         top = fmax(top, score[key]);
     }
@@ -245,7 +245,7 @@ static double attend_double(const attend_step *s, const void *qkv, const void *p
         double weight = exp(score[key] - top);
         total += weight;
         for (uint32_t d = 0; d < a->head_dim; d++) {
-            double x = number_of(a->type, pages, v + d);
+            double x = attend_rig_number(a->type, pages, v + d);
             out[d] += weight * x;
             most = fmax(most, fabs(x));
         }
@@ -266,7 +266,7 @@ void attend_step_near(const attend_step *s, const void *out) {
         for (uint32_t head = 0; head < a->heads; head++) {
             double most = attend_double(s, qkv, pages, row, head, expect);
             for (uint32_t d = 0; d < a->head_dim; d++) {
-                double got = number_of(a->type, out, ((size_t)row * a->heads + head) * a->head_dim + d);
+                double got = attend_rig_number(a->type, out, ((size_t)row * a->heads + head) * a->head_dim + d);
                 double bound = 1.2 * rounding * (most + fabs(expect[d]));
                 if (!(fabs(got - expect[d]) <= bound))
                     fail_msg("sequence %u position %u head %u element %u: %g instead of %g (bound %g)", s->seq[row],

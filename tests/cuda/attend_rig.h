@@ -11,12 +11,12 @@
 #include "tests/cuda/gpu.h"
 
 enum {
-    RIG_SEQS = 10,
-    RIG_SEQ_PAGES = 20,   /* of every sequence but the last */
-    RIG_LONG_PAGES = 140, /* of the last one */
-    RIG_TABLE = (RIG_SEQS - 1) * RIG_SEQ_PAGES + RIG_LONG_PAGES,
-    RIG_POSITIONS = RIG_LONG_PAGES * 16,
-    RIG_PAGES = 331, /* a prime above RIG_TABLE */
+    ATTEND_RIG_SEQS = 10,
+    ATTEND_RIG_SEQ_PAGES = 20,   /* of every sequence but the last */
+    ATTEND_RIG_LONG_PAGES = 140, /* of the last one */
+    ATTEND_RIG_TABLE = (ATTEND_RIG_SEQS - 1) * ATTEND_RIG_SEQ_PAGES + ATTEND_RIG_LONG_PAGES,
+    ATTEND_RIG_POSITIONS = ATTEND_RIG_LONG_PAGES * 16,
+    ATTEND_RIG_PAGES = 331, /* a prime above ATTEND_RIG_TABLE */
 };
 
 typedef struct attend_rig {
@@ -29,7 +29,7 @@ attend_rig attend_rig_open(num_type type, uint32_t heads, uint32_t kv_heads, uin
 void attend_rig_close(attend_rig *r);
 void attend_rig_clear(attend_rig *r);        /* all pages to NaN again */
 void *attend_rig_pages(const attend_rig *r); /* [kv_bytes] what the pages hold. Caller frees */
-double number_of(num_type type, const void *values, size_t i);
+double attend_rig_number(num_type type, const void *values, size_t i);
 /* Element i of row (seq, pos) of qkv before rotation, already rounded to the type. */
 double attend_rig_qkv(const attend_rig *r, uint32_t seq, uint32_t pos, uint32_t i);
 /* Element of page memory, in elements, of position pos of seq. */
@@ -47,7 +47,7 @@ typedef struct attend_step {
     attend_args a;
     uint32_t rows, tiles, items;
     size_t out_bytes; /* of the rows, without padding */
-    uint32_t seq[RIG_POSITIONS], pos[RIG_POSITIONS];
+    uint32_t seq[ATTEND_RIG_POSITIONS], pos[ATTEND_RIG_POSITIONS];
 } attend_step;
 attend_step *attend_step_new(const attend_rig *r, const part *parts, uint32_t count, uint32_t tile_rows,
                              uint32_t split);

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { WHOLE = RIG_POSITIONS + DECODE_TILE_KEYS }; /* a split that has all keys */
+enum { WHOLE = ATTEND_RIG_POSITIONS + DECODE_TILE_KEYS }; /* a split that has all keys */
 
 typedef struct shape {
     num_type type;
@@ -97,7 +97,7 @@ static void rotation_writes_the_pages_of_its_rows_and_nothing_else(void **state)
         uint32_t hd = r.a.head_dim, width = (r.a.heads + 2 * r.a.kv_heads) * hd;
         for (uint32_t row = 0; row < s->rows; row++) {
             for (uint32_t i = 0; i < width; i++)
-                near_rounding(r.a.type, number_of(r.a.type, qkv, row * width + i),
+                near_rounding(r.a.type, attend_rig_number(r.a.type, qkv, row * width + i),
                               rotated(&r, s->seq[row], s->pos[row], i));
             for (uint32_t h = 0; h < 2 * r.a.kv_heads; h++) { /* pages have the very bits of qkv */
                 size_t from = (size_t)row * width + (r.a.heads + h) * hd;
