@@ -78,10 +78,14 @@ class Bench:
     def measure(self, piece, sets=1):
         """(median, p10, p90) microseconds of piece(turn)."""
         piece(0)
-        first = self.elapsed_us(lambda: [piece(i) for i in range(sets)], 2)[1] / sets
+
+        def several(count):
+            for i in range(count):
+                piece(i % sets)
+        first = self.elapsed_us(lambda: several(sets), 2)[1] / sets
         first = first if first >= 10 else 1.0
         pieces = sets if self.tiny else sets * int(min(max(REPLAY_US / (first * sets), 1), max(PIECES_MAX // sets, 1)))
-        replay = self.recorded(lambda: [piece(i % sets) for i in range(pieces)])
+        replay = self.recorded(lambda: several(pieces))
         self.elapsed_us(replay, 3)
         us = sorted(t / pieces for t in self.elapsed_us(replay, 2 if self.tiny else REPLAYS))
         return us[len(us) // 2], us[len(us) // 10], us[len(us) - 1 - len(us) // 10]

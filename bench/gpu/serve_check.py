@@ -188,7 +188,7 @@ def different(reference, got):
 
 def print_time(o, key, value):
     print(json.dumps({"by": "baton", "key": key, "mode": "deterministic", "unit": "ms", "value": value, "ceiling": "",
-                      "note": "code path only: both roles on one device"}), flush=True)
+                      "note": "code path only"}), flush=True)
 
 
 def measure(o, cluster, name):
@@ -233,7 +233,7 @@ def main():
     p.add_argument("--model", required=True)
     p.add_argument("--backend", default="cuda")
     p.add_argument("--fraction", default="0.4", help="share of the GPU's memory of each worker")
-    p.add_argument("--kv-mb", type=int, default=2048)
+    p.add_argument("--kv-mb", type=int, default=512)
     p.add_argument("--lengths", default="1,15,16,17,33,100,257,1000")
     p.add_argument("--tokens", type=int, default=24)
     p.add_argument("--prompt", type=int, default=512, help="tokens of the prompt that is timed")
