@@ -449,7 +449,7 @@ static void the_mass_is_counted_in_units_of_2_to_the_minus_40(void **state) {
         for (int i = 0; i < ROWS; i++) {
             scenes[i] = (scene){.logits = logits, .params = sampling_default()};
             scenes[i].params.top_p = 0.5f;
-            scenes[i].params.seed = (uint64_t)(round * ROWS + i);
+            scenes[i].params.seed = (uint64_t)round * ROWS + (uint64_t)i;
         }
         check_scenes(scenes, ROWS, 3);
         gpu_tokens(scenes, ROWS, 3, got);
