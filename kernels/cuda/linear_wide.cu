@@ -72,17 +72,14 @@ template <class tile> static __device__ __forceinline__ void wide_bring(wide_loa
 /* sum += this warp's part of the stage's product; w and x are at the thread's own row, token and 16 bytes. */
 template <class T, class tile, int tall, int wide>
 static __device__ __forceinline__ void wide_multiply(float sum[tall][wide][4], const char *w, const char *x) {
-    vec16 low[tall], high[tall];
+    vec16 b[wide];
+#pragma unroll
+    for (int i = 0; i < wide; i++) b[i] = load16(x + 8 * i * tile::line);
 #pragma unroll
     for (int m = 0; m < tall; m++) {
-        low[m] = load16(w + 16 * m * tile::line);
-        high[m] = load16(w + (16 * m + 8) * tile::line);
-    }
+        const vec16 low = load16(w + 16 * m * tile::line), high = load16(w + (16 * m + 8) * tile::line);
 #pragma unroll
-    for (int i = 0; i < wide; i++) {
-        const vec16 b = load16(x + 8 * i * tile::line);
-#pragma unroll
-        for (int m = 0; m < tall; m++) linear_group<T>(sum[m][i], low[m], high[m], b);
+        for (int i = 0; i < wide; i++) linear_group<T>(sum[m][i], low, high, b[i]);
     }
 }
 
