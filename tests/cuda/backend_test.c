@@ -2,7 +2,7 @@
  * activations; hand-offs against the wire's definition; memory's bound. */
 #include "tests/cuda/rig.h"
 
-#include <math.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -387,6 +387,65 @@ static void a_segment_longer_than_the_staging_goes_in_pieces(void **state) {
     rig_close(&ref);
 }
 
+/* What the transfer thread does while a step runs. */
+typedef struct gather {
+    const rig *r;
+    op_kv_copy copy;
+    status st;
+} gather;
+
+static void *gather_main(void *ctx) {
+    gather *g = ctx;
+    g->st = g->r->ops->kv_gather(g->r->d, &g->copy);
+    return NULL;
+}
+
+/* The emulation runs nothing before somebody waits for it here, so without the mark's event the rows would be zeros. */
+static void a_gather_in_another_thread_waits_for_the_mark_of_its_last_layer(void **state) {
+    (void)state;
+    enum { N = 20, LAYERS = 2 };
+    setenv("BATON_EMU_STREAMS", "lazy", 1);
+    const device_options opt = rig_options(DT_BF16, true);
+    rig r = rig_open("cuda", &opt);
+    const kv_layout layout = {.type = DT_BF16, .layers = LAYERS, .kv_heads = KV_HEADS, .head_dim = HEAD_DIM};
+    rig_attention(&r, &layout, HEADS, HEAD_DIM);
+    float *x = numbers(70, (size_t)N * QKV, DT_BF16);
+    void *qkv = rig_acts(&r, x, (size_t)N * QKV), *out = rig_acts(&r, NULL, (size_t)N * HEADS * HEAD_DIM);
+    const int32_t ids[N] = {0};
+    step_seq seq = prompt_of(N);
+    const op_step s = plain_step(&seq, ids, N);
+    const segment whole = {.token_count = N, .layer_end = LAYERS};
+    size_t bytes = kv_segment_bytes(&layout, N, LAYERS);
+    uint8_t *early = xcalloc(1, bytes), *late = xcalloc(1, bytes);
+    uint64_t sums[2] = {0};
+    begin(&r, &s);
+    for (uint32_t layer = 0; layer < LAYERS; layer++) {
+        rig_check(&r, r.ops->attend(r.d, &(op_attend){.layer = layer, .rows = N, .qkv = qkv, .out = out}), "attend");
+        rig_check(&r, r.ops->layer_mark(r.d, layer), "layer_mark");
+    }
+    gather g = {.r = &r, .copy = copy_of(&r, &whole, early, &sums[0])};
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, gather_main, &g), 0);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    rig_check(&r, g.st, "kv_gather");
+    end(&r);
+    const op_kv_copy again = copy_of(&r, &whole, late, &sums[1]);
+    rig_check(&r, r.ops->kv_gather(r.d, &again), "kv_gather");
+    assert_memory_equal(early, late, bytes);
+    assert_true(sums[0] == sums[1]);
+    assert_true(sums[0] == kv_checksum(77, late, bytes));
+    bool any = false;
+    for (size_t i = 0; i < bytes; i++) any |= late[i] != 0;
+    assert_true(any);
+    unsetenv("BATON_EMU_STREAMS");
+    free(early);
+    free(late);
+    free(x);
+    rig_free(&r, qkv, rig_act_bytes(&r, (size_t)N * QKV));
+    rig_free(&r, out, rig_act_bytes(&r, (size_t)N * HEADS * HEAD_DIM));
+    rig_close(&r);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(embedding_and_norms_are_those_of_ref),
@@ -396,6 +455,7 @@ int main(void) {
         cmocka_unit_test(attention_of_prompts_replays_and_single_rows_is_that_of_ref),
         cmocka_unit_test(segments_pass_through_with_the_checksum_of_the_wire),
         cmocka_unit_test(a_segment_longer_than_the_staging_goes_in_pieces),
+        cmocka_unit_test(a_gather_in_another_thread_waits_for_the_mark_of_its_last_layer),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
