@@ -69,8 +69,8 @@ template <class tile> static __device__ __forceinline__ void wide_bring(wide_loa
     l.k += LINEAR_GROUP;
 }
 
-/* sum += this warp's part of the stage's product; w and x are at the thread's own row, token and 16 bytes. Weight rows are
- * the outer loop: their fragments are put together from two loads, 8 moves that 16 matrix_adds then share. */
+/* sum += this warp's part of the stage's product; w and x are at the thread's own row, token and 16 bytes. Weight rows
+ * are the outer loop: their fragments are put together from two loads, 8 moves that 16 matrix_adds then share. */
 template <class T, class tile, int tall, int wide>
 static __device__ __forceinline__ void wide_multiply(float sum[tall][wide][4], const char *w, const char *x) {
     vec16 b[wide];
