@@ -1,8 +1,8 @@
 /* cublaslt - cuBLASLt's functions, found in the library when they are first wanted.
  *
  * The library is half a gigabyte: linking it costs every start of every program, whatever its backend, a quarter of a
- * second and 200 MB of relocated tables. So it is opened by who is going to multiply with it. Its version is that of the
- * header. */
+ * second and 200 MB of relocated tables. So it is opened by who is going to multiply with it. Its version is that of
+ * the header. */
 #ifndef BATON_KERNELS_CUDA_CUBLASLT_H
 #define BATON_KERNELS_CUDA_CUBLASLT_H
 
@@ -32,8 +32,8 @@ typedef struct cublaslt {
 #undef CUBLASLT_SLOT
 } cublaslt;
 
-/* Looks where the loader does (LD_LIBRARY_PATH, the system), then in the toolkit that this was built with. ST_UNSUPPORTED
- * names the library and the remedy. Close with cublaslt_close. */
+/* Looks where the loader does (LD_LIBRARY_PATH, the system), then in the toolkit that this was built with.
+ * ST_UNSUPPORTED names the library and the remedy. Close with cublaslt_close. */
 status cublaslt_open(cublaslt *out, errbuf *eb);
 void cublaslt_close(cublaslt *l); /* accepts a zeroed one */
 
