@@ -72,7 +72,8 @@ done
 [ -n "$python" ] || { echo "gpu-check.sh: no python3 here, which makes the table" >&2; exit 2; }
 
 # Folders with libraries of CUDA: asked for only where the system's linker does not know them.
-has_library() { ldconfig -p 2>/dev/null | grep -q "^[[:space:]]*$1 "; }
+known=$(ldconfig -p 2>/dev/null || /sbin/ldconfig -p 2>/dev/null) || known=
+has_library() { grep -qF "	$1 " <<<"$known"; }
 wheels=$("$python" -c 'import sys; print("\n".join(p for p in sys.path if p.endswith("-packages")))' 2>/dev/null) || wheels=
 folder_of() { # NAME: of the first file of this name among the usual places
     local folder
