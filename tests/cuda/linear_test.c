@@ -123,7 +123,7 @@ static sum dot(const product *p, uint32_t row, uint32_t n) {
         value += v;
         magnitude += fabs(v);
     }
-    double per_sum = p->type == NUM_F32 ? 1e-6 : (p->k / 8 + 8) * 0x1p-24;
+    double per_sum = p->type == NUM_F32 ? 1e-6 : (p->k + 64) * 0x1p-27;
     return (sum){value, magnitude * per_sum};
 }
 
@@ -219,9 +219,10 @@ static void check_invariance(num_type last, uint32_t n, uint32_t k, const uint32
 static void a_row_has_the_same_bits_for_every_number_of_rows(void **state) {
     (void)state;
     static const uint32_t rows[] = {1, 2, 7, 8, 9, 16, 17, 32, 33, 64, 65};
+    static const uint32_t one_per_kernel[] = {1, 9, 17, 33};
     check_invariance(NUM_F16, 48, 2120, rows, ARRAY_LEN(rows));
-    check_invariance(NUM_F16, 304, 200, rows, ARRAY_LEN(rows));
-    check_invariance(NUM_F32, 80, 72, rows, ARRAY_LEN(rows));
+    check_invariance(NUM_F32, 80, 72, one_per_kernel, ARRAY_LEN(one_per_kernel));
+    check_invariance(NUM_F16, 304, 200, one_per_kernel, ARRAY_LEN(one_per_kernel));
 }
 
 static void a_row_of_a_tall_matrix_has_the_same_bits_for_every_number_of_rows(void **state) {
@@ -291,7 +292,7 @@ static void a_row_of_nan_stays_alone(void **state) {
 static void shapes_that_cannot_be_are_refused(void **state) {
     (void)state;
     product p = product_new(NUM_BF16, 32, 64);
-    void *out = gpu_new(NULL, 32 * 4);
+    void *out = gpu_new(NULL, 32 * sizeof(float));
     const linear_args good = {.type = NUM_BF16, .x = p.dev_x, .w = p.dev_w, .rows = 1, .n = 32, .k = 64, .out = out};
     linear_args odd_k = good, half_pair = good, no_rows = good, crooked = good;
     odd_k.k = 60;
@@ -323,8 +324,8 @@ static void silu_mul_agrees_with_double(void **state) {
         GPU_OK(launch_silu_mul(type, gate_up, ROWS, DIM, dev, NULL));
         uint8_t *out = xmalloc(bytes + canary);
         gpu_read(out, dev, bytes + canary);
-        for (size_t i = 0; i < ROWS * DIM; i++) {
-            size_t at = i / GATE_UP_GROUP * (2 * GATE_UP_GROUP) + i % GATE_UP_GROUP;
+        for (size_t i = 0; i < (size_t)ROWS * DIM; i++) {
+            size_t at = i + i / GATE_UP_GROUP * GATE_UP_GROUP;
             double want = silu((double)unpacked(type, host, at)) * (double)unpacked(type, host, at + GATE_UP_GROUP);
             double bound = fabs(want) * (rounding_of(type) + 0x1p-20) + 0x1p-25;
             assert_true(fabs((double)unpacked(type, out, i) - want) <= bound);
