@@ -23,6 +23,7 @@
 #include "kernels/cuda/linear.cuh"
 
 #define NARROW_ROWS 32u   /* up to here the kernel of this file serves */
+#define RING        4     /* groups that a warp has under way */
 #define TALL_ROWS   4096u /* weight rows from which on blocks take 32 of them */
 
 /* 16 bytes, or zeros where K has ended. */
@@ -61,16 +62,16 @@ static __device__ __forceinline__ void narrow_find(narrow_place<T, tall, wide> &
     }
 }
 
-/* Multiplies the `depth` groups in the ring, reloads each with the group `depth` later, and moves on. `left` k remain
- * in whole steps, the last `past` of which are past the end of K. whole: all that is used and loaded is inside, so
+/* Multiplies the groups in the ring, reloads each with the group RING later, and moves on. `left` k remain in whole steps;
+ * the last `past` of them (fewer than a step) are past the end of K. whole: all that is used and loaded is inside, so
  * nothing is asked. Else groups that begin past `left` are left out, and within the last step there are zeros. */
-template <class T, int tall, int wide, int depth, bool whole>
-static __device__ __forceinline__ void narrow_turn(float sum[tall][wide][4], vec16 held[depth][tall][2],
+template <class T, int tall, int wide, bool whole>
+static __device__ __forceinline__ void narrow_turn(float sum[tall][wide][4], vec16 held[RING][tall][2],
                                                    narrow_place<T, tall, wide> &p, int left, int past) {
     const int mine = left - past - (int)(threadIdx.x % 4 * 8); /* k < mine: this thread's 8 are inside */
 #pragma unroll
-    for (int j = 0; j < depth; j++) {
-        const int k = j * (int)LINEAR_GROUP, next = k + depth * (int)LINEAR_GROUP;
+    for (int j = 0; j < RING; j++) {
+        const int k = j * (int)LINEAR_GROUP, next = k + RING * (int)LINEAR_GROUP;
         if (!whole && k >= left) return;
 #pragma unroll
         for (int i = 0; i < wide; i++) {
@@ -84,7 +85,7 @@ static __device__ __forceinline__ void narrow_turn(float sum[tall][wide][4], vec
             for (int half = 0; half < 2; half++)
                 held[j][m][half] = weights_or_zero(p.w[m][half] + next, whole || next < mine);
     }
-    const int turn = depth * (int)LINEAR_GROUP;
+    const int turn = RING * (int)LINEAR_GROUP;
 #pragma unroll
     for (int i = 0; i < wide; i++) p.x[i] += turn;
 #pragma unroll
@@ -94,13 +95,13 @@ static __device__ __forceinline__ void narrow_turn(float sum[tall][wide][4], vec
 }
 
 /* This warp's slice, `left` k in whole steps from p on, as above: sum[m][i] += tile m times tokens 8i .. 8i + 7. */
-template <class T, int tall, int wide, int depth>
+template <class T, int tall, int wide>
 static __device__ __forceinline__ void narrow_slice(float sum[tall][wide][4], narrow_place<T, tall, wide> &p, int left,
                                                     int past) {
-    const int mine = left - past - (int)(threadIdx.x % 4 * 8), turn = depth * (int)LINEAR_GROUP;
-    vec16 held[depth][tall][2];
+    const int mine = left - past - (int)(threadIdx.x % 4 * 8), turn = RING * (int)LINEAR_GROUP;
+    vec16 held[RING][tall][2];
 #pragma unroll
-    for (int j = 0; j < depth; j++)
+    for (int j = 0; j < RING; j++)
 #pragma unroll
         for (int m = 0; m < tall; m++)
 #pragma unroll
@@ -109,9 +110,9 @@ static __device__ __forceinline__ void narrow_slice(float sum[tall][wide][4], na
                 held[j][m][half] = weights_or_zero(p.w[m][half] + k, k < mine);
             }
 #pragma unroll 1
-    for (; left - past >= 2 * turn; left -= turn) narrow_turn<T, tall, wide, depth, true>(sum, held, p, left, past);
+    for (; left - past >= 2 * turn; left -= turn) narrow_turn<T, tall, wide, true>(sum, held, p, left, past);
 #pragma unroll 1
-    for (; left > 0; left -= turn) narrow_turn<T, tall, wide, depth, false>(sum, held, p, left, past);
+    for (; left > 0; left -= turn) narrow_turn<T, tall, wide, false>(sum, held, p, left, past);
 }
 
 /* sums [slices][8 * wide tokens][16 * tall + LINEAR_PAD] of the block -> out. A thread per element. */
@@ -135,7 +136,7 @@ static __device__ __forceinline__ void narrow_finish(const linear_args &a, const
     }
 }
 
-template <class T, int tall, int wide, int depth, int blocks>
+template <class T, int tall, int wide, int blocks>
 static __global__ void __launch_bounds__(256, blocks) narrow_kernel(linear_args a, linear_cut cut) {
     const uint32_t warp = threadIdx.x / 32, g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
     const uint32_t stride = 16 * tall + LINEAR_PAD;
@@ -146,7 +147,7 @@ static __global__ void __launch_bounds__(256, blocks) narrow_kernel(linear_args 
     narrow_place<T, tall, wide> place;
     narrow_find(place, a, begin);
     float sum[tall][wide][4] = {};
-    narrow_slice<T, tall, wide, depth>(sum, place, (int)steps, (int)(steps - length));
+    narrow_slice<T, tall, wide>(sum, place, (int)steps, (int)(steps - length));
 
     float *mine = sums + warp * (8 * wide * stride);
 #pragma unroll
@@ -163,20 +164,20 @@ static __global__ void __launch_bounds__(256, blocks) narrow_kernel(linear_args 
     narrow_finish<T, tall, wide>(a, sums, cut.slices);
 }
 
-template <class T, int tall, int wide, int depth, int blocks>
+template <class T, int tall, int wide, int blocks>
 static cudaError_t narrow_launch(const linear_args *a, cudaStream_t stream) {
     const linear_cut cut = linear_cut_of(a->k);
     const size_t shared_bytes = cut.slices * 8 * wide * (16 * tall + LINEAR_PAD) * sizeof(float);
-    return launch_kernel(narrow_kernel<T, tall, wide, depth, blocks>, dim3(linear_tiles(a->n, 16 * tall)),
-                         cut.slices * 32, shared_bytes, stream, *a, cut);
+    return launch_kernel(narrow_kernel<T, tall, wide, blocks>, dim3(linear_tiles(a->n, 16 * tall)), cut.slices * 32,
+                         shared_bytes, stream, *a, cut);
 }
 
 template <class T> static cudaError_t linear_typed(const linear_args *a, cudaStream_t stream) {
     const bool tall = a->n >= TALL_ROWS;
     if (a->rows > NARROW_ROWS) return linear_wide(a, stream);
-    if (a->rows > 16) return narrow_launch<T, 2, 4, 4, 1>(a, stream);
-    if (a->rows > 8) return tall ? narrow_launch<T, 2, 2, 4, 2>(a, stream) : narrow_launch<T, 1, 2, 4, 2>(a, stream);
-    return tall ? narrow_launch<T, 2, 1, 4, 2>(a, stream) : narrow_launch<T, 1, 1, 4, 3>(a, stream);
+    if (a->rows > 16) return narrow_launch<T, 2, 4, 1>(a, stream);
+    if (a->rows > 8) return tall ? narrow_launch<T, 2, 2, 2>(a, stream) : narrow_launch<T, 1, 2, 2>(a, stream);
+    return tall ? narrow_launch<T, 2, 1, 2>(a, stream) : narrow_launch<T, 1, 1, 3>(a, stream);
 }
 
 cudaError_t launch_linear(const linear_args *a, cudaStream_t stream) {
