@@ -8,8 +8,8 @@
  * (act_type of the device: f32 on ref and cpu; bf16, f16 or f32 on cuda), row-major.
  *
  * Rows are tokens of a step, of any mixture of sequences. Rule of the house (batch invariance): a row's result depends
- * on that row, its sequence's KV and the weights only, never on the other rows, their number, the chunking or the number
- * of threads. Host backends always keep it; cuda keeps it when opened with deterministic = true.
+ * on that row, its sequence's KV and the weights only, never on the other rows, their number, the chunking or the
+ * number of threads. Host backends always keep it; cuda keeps it when opened with deterministic = true.
  *
  * Memory of activations, weights and KV is the backend's (mem_alloc, weight_load) and may not be read by the host;
  * everything that is marked "host" is ordinary memory. Ops return ST_OK or ST_DEVICE (device_error has the text);
@@ -38,9 +38,9 @@ typedef struct step_seq {
     uint32_t page_count;
     uint32_t row_begin, row_count; /* its rows in the step; sequences lie one after another */
     uint32_t pos;                  /* absolute position of its first row */
-    uint32_t prompt_count;         /* rows at positions below this are the prompt's, the others were generated. A backend
-                                      may use different kernels for the two, since which a row is does not depend on
-                                      chunking */
+    uint32_t prompt_count; /* rows at positions below this are the prompt's, the others were generated. A backend
+                              may use different kernels for the two, since which a row is does not depend on
+                              chunking */
 } step_seq;
 
 /* What one row of logits is turned into a token with. Host memory. */
@@ -114,8 +114,8 @@ typedef struct op_linear {
     const void *x; /* activations [rows, in features] */
     const weight *w;
     uint32_t rows;
-    void *out;    /* [rows, out features] activations, or f32 when `logits`; does not overlap x */
-    bool logits;  /* the output head */
+    void *out;   /* [rows, out features] activations, or f32 when `logits`; does not overlap x */
+    bool logits; /* the output head */
 } op_linear;
 
 /* out = silu(x gate^T) * (x up^T) */

@@ -272,6 +272,7 @@ static uint32_t cut(candidate *c, uint32_t count, uint32_t most, uint64_t need) 
  * have at most vocab times that, so the run is full before it. Probabilities follow the order but for the rounding of
  * exact_exp, which the factor outweighs a thousand times: the shortcut never decides. */
 static uint32_t filter(sampler *s, const sampling *p) {
+    PRE(s->vocab > 0);
     bool by_k = p->top_k > 0 && (uint32_t)p->top_k < s->vocab;
     if (!by_k) {
         uint64_t total = 0;
