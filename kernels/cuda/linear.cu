@@ -62,9 +62,10 @@ static __device__ __forceinline__ void narrow_find(narrow_place<T, tall, wide> &
     }
 }
 
-/* Multiplies the groups in the ring, reloads each with the group RING later, and moves on. `left` k remain in whole steps;
- * the last `past` of them (fewer than a step) are past the end of K. whole: all that is used and loaded is inside, so
- * nothing is asked. Else groups that begin past `left` are left out, and within the last step there are zeros. */
+/* Multiplies the groups in the ring, reloads each with the group RING later, and moves on. `left` k remain in whole
+ * steps; the last `past` of them (fewer than a step) are past the end of K. whole: all that is used and loaded is
+ * inside, so nothing is asked. Else groups that begin past `left` are left out, and within the last step there are
+ * zeros. */
 template <class T, int tall, int wide, bool whole>
 static __device__ __forceinline__ void narrow_turn(float sum[tall][wide][4], vec16 held[RING][tall][2],
                                                    narrow_place<T, tall, wide> &p, int left, int past) {
