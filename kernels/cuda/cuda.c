@@ -67,6 +67,7 @@ status cuda_wait_event(device *d, cudaEvent_t event, const char *op) {
         uint64_t waited_ns = clock_now_ns() - begin_ns;
         if (waited_ns > WAIT_MAX_NS) {
             errbuf text = {0};
+            atomic_store(&d->fault.hung, true);
             errf(&text, ST_DEVICE, "%s did not end within %" PRIu64 " s", op, (uint64_t)WAIT_MAX_NS / 1000000000u);
             return cuda_fault(d, text.text);
         }
@@ -114,6 +115,7 @@ void cuda_give(device *d, void *p, size_t bytes) {
     if (!p) return;
     CHECK(d->used >= bytes);
     d->used -= bytes;
+    if (atomic_load(&d->fault.hung)) return;
     (void)cudaFree(p); /* after a fault it may fail, and there is nothing to be done about it */
 }
 
@@ -254,11 +256,12 @@ static status open_streams(device *d, errbuf *eb) {
 }
 
 static void cuda_close(device *d) {
-    if (!d) return;
+    if (!d || atomic_load(&d->fault.hung)) return; /* the process is about to leave, and must get that far */
     if (d->stream) (void)cudaStreamSynchronize(d->stream);
     if (d->handoff) (void)cudaStreamSynchronize(d->handoff);
     cuda_attend_done(d);
     samples_free(d);
+    weight_stage_free(d);
     gemm_lt_free(d->gemm);
     if (d->done) (void)cudaEventDestroy(d->done);
     if (d->handoff) (void)cudaStreamDestroy(d->handoff);

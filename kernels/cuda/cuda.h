@@ -17,9 +17,10 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-typedef struct step step;         /* step.c: the running step's tables, recorded steps */
-typedef struct samples samples;   /* samples.c: what tokens are chosen with */
-typedef struct kv_stage kv_stage; /* kv_stage.c: staging of the transfer thread */
+typedef struct step step;                 /* step.c: the running step's tables, recorded steps */
+typedef struct samples samples;           /* samples.c: what tokens are chosen with */
+typedef struct weight_stage weight_stage; /* weights.c: staging of the load */
+typedef struct kv_stage kv_stage;         /* kv_stage.c: staging of the transfer thread */
 
 struct weight {
     weight_form form;
@@ -33,6 +34,7 @@ typedef struct fault {
     pthread_mutex_t lock;
     atomic_bool raised; /* read without the lock: text is complete when it is true */
     errbuf text;        /* written once, under the lock */
+    atomic_bool hung;   /* a wait reached its deadline: to free memory would wait for ever */
 } fault;
 
 struct device {
@@ -62,6 +64,7 @@ struct device {
     uint64_t used; /* bytes of GPU memory that were taken */
     step *step;
     samples *samples;
+    weight_stage *weights; /* NULL until the first load */
     fault fault;
 };
 
@@ -95,6 +98,7 @@ size_t num_bytes(num_type type);
 
 status cuda_weight_load(device *d, weight_form form, const tensor *const *parts, weight **out, errbuf *eb);
 void cuda_weight_free(device *d, weight *w);
+void weight_stage_free(device *d);
 
 status cuda_attend_setup(device *d, const attend_setup *s, errbuf *eb);
 void cuda_attend_done(device *d);

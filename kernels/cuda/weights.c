@@ -47,56 +47,69 @@ static origin origin_of(weight_form form, const tensor *const *parts, uint32_t r
 
 /* --- streaming --- */
 
-typedef struct stream_load {
+/* Two pinned buffers for all weights of the device: pinning memory takes longer than filling it. */
+struct weight_stage {
     void *pinned[2];
-    cudaEvent_t copied[2];
-    size_t bytes; /* of one */
+    cudaEvent_t copied[2]; /* what was copied from there last has left it */
+    size_t bytes;          /* of one */
     uint32_t turn;
-    float *scratch; /* [cols] */
-} stream_load;
+    float *scratch; /* [scratch_count] a row */
+    uint32_t scratch_count;
+};
 
-static void load_done(stream_load *l) {
+void weight_stage_free(device *d) {
+    weight_stage *s = d->weights;
+    if (!s) return;
     for (int i = 0; i < 2; i++) {
-        if (l->pinned[i]) (void)cudaFreeHost(l->pinned[i]);
-        if (l->copied[i]) (void)cudaEventDestroy(l->copied[i]);
+        if (s->pinned[i]) (void)cudaFreeHost(s->pinned[i]);
+        if (s->copied[i]) (void)cudaEventDestroy(s->copied[i]);
     }
-    free(l->scratch);
+    free(s->scratch);
+    free(s);
+    d->weights = NULL;
 }
 
-static status load_init(device *d, stream_load *l, const weight *w) {
+/* A stage that has room for a row of the weight. */
+static status reserve_stage(device *d, const weight *w) {
     size_t row_bytes = w->cols * num_bytes(w->type);
-    *l = (stream_load){.bytes = MAX(MIN(CHUNK_BYTES, w->bytes), row_bytes), .scratch = xcalloc(w->cols, sizeof(float))};
+    if (d->weights && row_bytes <= d->weights->bytes && w->cols <= d->weights->scratch_count) return ST_OK;
+    if (cuda_wait(d, d->stream, d->done, "weights") != ST_OK) return ST_DEVICE;
+    weight_stage_free(d);
+    weight_stage *s = d->weights = xcalloc(1, sizeof *s);
+    s->bytes = MAX(CHUNK_BYTES, row_bytes);
+    s->scratch_count = w->cols;
+    s->scratch = xcalloc(w->cols, sizeof *s->scratch);
     for (int i = 0; i < 2; i++)
-        if (!cuda_ok(d, cudaMallocHost(&l->pinned[i], l->bytes), "weights") ||
-            !cuda_ok(d, cudaEventCreateWithFlags(&l->copied[i], cudaEventDisableTiming), "weights"))
+        if (!cuda_ok(d, cudaMallocHost(&s->pinned[i], s->bytes), "weights") ||
+            !cuda_ok(d, cudaEventCreateWithFlags(&s->copied[i], cudaEventDisableTiming), "weights"))
             return ST_DEVICE;
     return ST_OK;
 }
 
-/* Rows [begin, begin + count), all from files, through one pinned buffer. */
-static status load_chunk(device *d, stream_load *l, const weight *w, const tensor *const *parts, uint32_t begin,
-                         uint32_t count) {
-    uint32_t side = l->turn++ % 2;
+/* Rows [begin, begin + count), all from files, through one pinned buffer. An event that was not recorded yet is done.
+ */
+static status load_chunk(device *d, const weight *w, const tensor *const *parts, uint32_t begin, uint32_t count) {
+    weight_stage *s = d->weights;
+    uint32_t side = s->turn++ % 2;
     size_t row_bytes = w->cols * num_bytes(w->type);
-    if (l->turn > 2 && cuda_wait_event(d, l->copied[side], "weights") != ST_OK) return ST_DEVICE;
+    if (cuda_wait_event(d, s->copied[side], "weights") != ST_OK) return ST_DEVICE;
     for (uint32_t i = 0; i < count; i++) {
         origin o = origin_of(w->form, parts, begin + i);
-        weight_row_read(o.part, o.row, w->type, (char *)l->pinned[side] + i * row_bytes, l->scratch);
+        weight_row_read(o.part, o.row, w->type, (char *)s->pinned[side] + i * row_bytes, s->scratch);
     }
-    cudaError_t e = cudaMemcpyAsync((char *)w->data + begin * row_bytes, l->pinned[side], count * row_bytes,
+    cudaError_t e = cudaMemcpyAsync((char *)w->data + begin * row_bytes, s->pinned[side], count * row_bytes,
                                     cudaMemcpyHostToDevice, d->stream);
-    if (e == cudaSuccess) e = cudaEventRecord(l->copied[side], d->stream);
+    if (e == cudaSuccess) e = cudaEventRecord(s->copied[side], d->stream);
     return cuda_ok(d, e, "weights") ? ST_OK : ST_DEVICE;
 }
 
+/* The last copies may still be under way when it returns: what uses the weight comes after them in the stream. */
 static status load_rows(device *d, const weight *w, const tensor *const *parts) {
-    stream_load l;
-    status st = load_init(d, &l, w);
-    uint32_t chunk = (uint32_t)(l.bytes / (w->cols * num_bytes(w->type)));
+    status st = reserve_stage(d, w);
+    if (st != ST_OK) return st;
+    uint32_t chunk = (uint32_t)(d->weights->bytes / (w->cols * num_bytes(w->type)));
     for (uint32_t row = 0; st == ST_OK && row < w->rows; row += chunk)
-        st = load_chunk(d, &l, w, parts, row, MIN(chunk, w->rows - row));
-    if (st == ST_OK) st = cuda_wait(d, d->stream, d->done, "weights"); /* the buffers are freed below */
-    load_done(&l);
+        st = load_chunk(d, w, parts, row, MIN(chunk, w->rows - row));
     return st;
 }
 
@@ -111,7 +124,7 @@ static status fill_random(device *d, const weight *w, const tensor *const *parts
         if (!cuda_ok(d, e, "random weights")) return ST_DEVICE;
         row += run;
     }
-    return cuda_wait(d, d->stream, d->done, "random weights");
+    return ST_OK;
 }
 
 /* --- a weight --- */

@@ -344,6 +344,33 @@ static void memory_beyond_the_fraction_is_refused(void **state) {
     rig_close(&r);
 }
 
+/* More than three chunks of the staging, whose buffers are filled again while copies are under way. */
+static void a_large_weight_arrives_whole_and_in_the_order_of_its_form(void **state) {
+    (void)state;
+    enum { HALF_ROWS = 1024, COLS = 4096 };
+    setenv("BATON_EMU_STREAMS", "lazy", 1);
+    const device_options opt = rig_options(DT_BF16, true);
+    rig r = rig_open("cuda", &opt);
+    size_t half = (size_t)HALF_ROWS * COLS, bytes = 2 * half * sizeof(uint16_t);
+    uint16_t *file = xmalloc(bytes), *back = xmalloc(bytes);
+    for (size_t i = 0; i < 2 * half; i++) file[i] = (uint16_t)(i * 40503 >> 3);
+    const tensor gate = {.type = DT_BF16, .rows = HALF_ROWS, .cols = COLS, .data = file};
+    tensor up = gate;
+    up.data = file + half;
+    weight *w = rig_weight(&r, WEIGHT_GATE_UP, (const tensor *[]){&gate, &up});
+    assert_int_equal(w->bytes, bytes);
+    rig_check(&r, r.ops->mem_read(r.d, back, w->data, bytes), "mem_read");
+    for (uint32_t row = 0; row < 2 * HALF_ROWS; row++) {
+        uint32_t from = row / 16 * 8 + row % 8 + (row / 8 % 2 ? HALF_ROWS : 0);
+        assert_memory_equal(back + (size_t)row * COLS, file + (size_t)from * COLS, COLS * sizeof(uint16_t));
+    }
+    r.ops->weight_free(r.d, w);
+    unsetenv("BATON_EMU_STREAMS");
+    free(file);
+    free(back);
+    rig_close(&r);
+}
+
 static void what_the_kernels_cannot_do_is_refused_by_name(void **state) {
     (void)state;
     errbuf eb = {0};
@@ -393,6 +420,7 @@ int main(void) {
         cmocka_unit_test(a_row_whose_tokens_are_all_banned_is_broken_alone),
         cmocka_unit_test(decode_attention_in_several_launches_gives_the_same_bits),
         cmocka_unit_test(memory_beyond_the_fraction_is_refused),
+        cmocka_unit_test(a_large_weight_arrives_whole_and_in_the_order_of_its_form),
         cmocka_unit_test(what_the_kernels_cannot_do_is_refused_by_name),
         cmocka_unit_test(the_path_names_architecture_type_and_mode),
     };
