@@ -353,7 +353,7 @@ static void a_large_weight_arrives_whole_and_in_the_order_of_its_form(void **sta
     rig r = rig_open("cuda", &opt);
     size_t half = (size_t)HALF_ROWS * COLS, bytes = 2 * half * sizeof(uint16_t);
     uint16_t *file = xmalloc(bytes), *back = xmalloc(bytes);
-    for (size_t i = 0; i < 2 * half; i++) file[i] = (uint16_t)(i * 40503 >> 3);
+    for (size_t i = 0; i < 2 * half; i++) file[i] = (uint16_t)(i * 0x9E3779B97F4A7C15u >> 40);
     const tensor gate = {.type = DT_BF16, .rows = HALF_ROWS, .cols = COLS, .data = file};
     tensor up = gate;
     up.data = file + half;
