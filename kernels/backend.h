@@ -37,7 +37,7 @@ typedef struct backend_ops {
      * Caller closes with close, after every memory and weight was freed. */
     status (*open)(device **out, const device_options *opt, errbuf *eb);
     void (*close)(device *d);
-    /* "cpu/avx2", "cuda/sm_90/bf16/split512": part of the numerics id. Borrowed until close. */
+    /* "cpu/avx2", "cuda/sm_90/bf16/fast": part of the numerics id. Borrowed until close. */
     const char *(*path)(const device *d);
     dtype (*kv_default)(dtype act_type); /* KV dtype when the config says `auto` */
     dtype (*act_type)(const device *d);
