@@ -108,8 +108,8 @@ static status take_memory(engine *e, errbuf *eb) {
     if (st != ST_OK) return st;
     e->kv = e->ops->mem_alloc(e->dev, e->kv_bytes);
     if (!e->kv)
-        return errf(eb, ST_NOMEM, "engine: no memory for %u KV pages of %zu KiB: lower kv_pages", e->opt.page_count,
-                    kv_page_bytes(&e->layout) >> 10);
+        return errf(eb, ST_NOMEM, "engine: no memory for %u KV pages of %zu KiB: lower kv_pages or kv_memory_mb",
+                    e->opt.page_count, kv_page_bytes(&e->layout) >> 10);
     return forward_alloc(&e->f, eb);
 }
 

@@ -81,7 +81,8 @@ static status pages_that_fit(const plan *p, const device_memory *has, uint64_t *
     if (n->budget < taken + page_bytes)
         return errf(eb, ST_NOMEM,
                     "%s: no GPU memory for KV: %.2f of %.2f GiB = %.2f (%.2f free) for weights %.2f, activations %.2f, "
-                    "tables %.2f, reserve %.2f: raise %s.memory_fraction, lower token_budget or max_seqs",
+                    "tables %.2f, reserve %.2f: raise %s.memory_fraction, lower token_budget or max_seqs, "
+                    "or take a smaller model",
                     role, p->settings->memory_fraction, GIB(has->total), GIB(n->budget), GIB(has->free),
                     GIB(n->weights), GIB(n->activations), GIB(n->tables), GIB(n->reserve), role);
     uint64_t most = (uint64_t)p->max_seqs * (kv_pages_for(p->max_context) + 1);
