@@ -28,8 +28,25 @@ for folder in "${!may[@]}"; do
             echo "$file:$line: $folder may not include $target/ (allowed:$allowed)"
             bad=1
         fi
-    done < <(grep -rnE '^#include "[a-z_]+/' "$folder" --include='*.[ch]' || true)
+    done < <(grep -rnE '^#include "[a-z_]+/' "$folder" --include='*.[ch]' --include='*.cu' --include='*.cuh' || true)
 done
+# A backend sees what the host backends share and, for reading rows of weights, the oracle; no other one. Only the table of backends knows that there is cuda, which is
+# there or not; nothing above asks which.
+declare -A backend=([ref]="ref host" [cpu]="cpu host" [host]="host" [cuda]="cuda host ref")
+for name in "${!backend[@]}"; do
+    while IFS=: read -r file line text; do
+        target=$(sed -E 's/.*"kernels\/([a-z_]+)\/.*/\1/' <<<"$text")
+        if [[ " ${backend[$name]} " != *" $target "* ]]; then
+            echo "$file:$line: kernels/$name may not include kernels/$target/ (allowed: ${backend[$name]})"
+            bad=1
+        fi
+    done < <(grep -rnE '^#include "kernels/[a-z_]+/' "kernels/$name" --include='*.[ch]' --include='*.cu' --include='*.cuh' || true)
+done
+above=(common coordinator prefill_worker decode_worker colocated_worker)
+if grep -rnE '^#include ("kernels/[a-z_]+/|<cuda)|^# *(if|ifdef|ifndef|elif)\b.*\bBATON_CUDA\b' "${above[@]}" --include='*.[ch]'; then
+    echo "only kernels/backend.c knows which backends there are"
+    bad=1
+fi
 # The pure parts see no socket, clock, thread or device: neither by a system header nor through a module that has one.
 pure=(common/kv/*.[ch] common/worker/{agent,wtable,wstep,batch,wcore}.[ch] {prefill,decode,colocated}_worker/*_{core,policy}.[ch]
     coordinator/{core,inbox,outbox,dispatch,recovery,request,member,router,state}.[ch])
