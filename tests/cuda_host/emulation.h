@@ -15,7 +15,7 @@ extern "C" {
 #endif
 
 typedef void emulation_call(void *args);
-typedef enum emulation_kind { EMULATION_KERNEL, EMULATION_COPY, EMULATION_HOST } emulation_kind;
+typedef enum emulation_kind { EMULATION_KERNEL, EMULATION_COPY } emulation_kind;
 
 /* Puts call(args) into the stream with a copy of args, or, when the stream is captured, into the capture. */
 cudaError_t emulation_enqueue(cudaStream_t stream, emulation_kind kind, emulation_call *call, const void *args,

@@ -59,10 +59,6 @@ cudaError_t cudaGetLastError(void) {
     return e;
 }
 
-cudaError_t cudaPeekAtLastError(void) {
-    return last_error;
-}
-
 typedef struct error_text {
     cudaError_t error;
     const char *name, *text;
@@ -131,12 +127,6 @@ cudaError_t cudaGetDeviceCount(int *count) {
 
 cudaError_t cudaSetDevice(int device) {
     return device_result(device);
-}
-
-cudaError_t cudaGetDevice(int *device) {
-    cudaError_t e = runtime_fault();
-    if (e == cudaSuccess) *device = 0;
-    return e;
 }
 
 cudaError_t cudaDeviceGetAttribute(int *value, enum cudaDeviceAttr attr, int device) {
@@ -214,38 +204,11 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp *prop, int device) {
     return cudaSuccess;
 }
 
-cudaError_t cudaDeviceGetPCIBusId(char *id, int bytes, int device) {
-    cudaError_t e = device_result(device);
-    if (e != cudaSuccess) return e;
-    if (bytes < 13) return runtime_result(cudaErrorInvalidValue);
-    memcpy(id, "0000:00:00.0", 13);
-    return cudaSuccess;
-}
-
 cudaError_t cudaDeviceGetStreamPriorityRange(int *least, int *greatest) {
     cudaError_t e = runtime_fault();
     if (e != cudaSuccess) return e;
     if (least) *least = 0;
     if (greatest) *greatest = -5;
-    return cudaSuccess;
-}
-
-cudaError_t cudaDeviceReset(void) {
-    return runtime_unsafe(cudaErrorStreamCaptureUnsupported);
-}
-
-cudaError_t cudaSetDeviceFlags(unsigned flags) {
-    (void)flags;
-    return runtime_fault();
-}
-
-cudaError_t cudaDriverGetVersion(int *version) {
-    *version = CUDART_VERSION;
-    return cudaSuccess;
-}
-
-cudaError_t cudaRuntimeGetVersion(int *version) {
-    *version = CUDART_VERSION;
     return cudaSuccess;
 }
 

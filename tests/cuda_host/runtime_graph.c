@@ -120,11 +120,6 @@ cudaError_t cudaGraphLaunch(cudaGraphExec_t x, cudaStream_t s) {
     return cudaSuccess;
 }
 
-cudaError_t cudaGraphUpload(cudaGraphExec_t x, cudaStream_t s) {
-    cudaError_t e = stream_free_of_capture(s);
-    return e == cudaSuccess && !x ? runtime_result(cudaErrorInvalidValue) : e;
-}
-
 cudaError_t cudaGraphGetNodes(cudaGraph_t g, cudaGraphNode_t *nodes, size_t *count) {
     cudaError_t e = runtime_fault();
     if (e != cudaSuccess) return e;

@@ -177,26 +177,6 @@ cudaError_t cudaMallocHost(void **p, size_t bytes) {
     return allocate(p, bytes, MEMORY_PINNED);
 }
 
-cudaError_t cudaHostAlloc(void **p, size_t bytes, unsigned flags) {
-    (void)flags;
-    return allocate(p, bytes, MEMORY_PINNED);
-}
-
 cudaError_t cudaFreeHost(void *p) {
     return release(p, MEMORY_PINNED);
-}
-
-cudaError_t cudaPointerGetAttributes(cudaPointerAttributes *attributes, const void *p) {
-    cudaError_t e = runtime_fault();
-    if (e != cudaSuccess) return e;
-    allocation a;
-    *attributes = (cudaPointerAttributes){.type = cudaMemoryTypeUnregistered, .device = -1, .hostPointer = (void *)p};
-    if (!find(p, &a)) return cudaSuccess;
-    bool device = a.kind == MEMORY_DEVICE;
-    *attributes = (cudaPointerAttributes){
-        .type = device ? cudaMemoryTypeDevice : cudaMemoryTypeHost,
-        .devicePointer = (void *)p,
-        .hostPointer = device ? NULL : (void *)p,
-    };
-    return cudaSuccess;
 }

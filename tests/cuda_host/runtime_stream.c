@@ -205,26 +205,7 @@ cudaError_t cudaMemset(void *p, int value, size_t bytes) {
     return e == cudaSuccess ? cudaMemsetAsync(p, value, bytes, NULL) : e;
 }
 
-typedef struct host_args {
-    cudaHostFn_t fn;
-    void *data;
-} host_args;
-
-static void run_host(void *args) {
-    const host_args *h = args;
-    h->fn(h->data);
-}
-
-cudaError_t cudaLaunchHostFunc(cudaStream_t s, cudaHostFn_t fn, void *data) {
-    host_args h = {fn, data};
-    return emulation_enqueue(s, EMULATION_HOST, run_host, &h, sizeof h);
-}
-
 /* --- streams --- */
-
-cudaError_t cudaStreamCreate(cudaStream_t *out) {
-    return cudaStreamCreateWithPriority(out, cudaStreamDefault, 0);
-}
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t *out, unsigned flags) {
     return cudaStreamCreateWithPriority(out, flags, 0);
