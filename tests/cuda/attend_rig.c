@@ -15,10 +15,9 @@ enum { LAYERS = 2, LAYER = 1, PADDING = 1 };
 /* --- numbers --- */
 
 static float rounded(num_type type, float x) {
-    uint32_t u = f32_bits(x);
     switch (type) {
     case NUM_BF16:
-        return f32_of_bf16((uint16_t)((u + 0x7fff + (u >> 16 & 1)) >> 16));
+        return f32_of_bf16(bf16_of_f32(x));
     case NUM_F16:
         return f32_of_half(half_of_f32(x));
     case NUM_F32:

@@ -1,5 +1,7 @@
 /* fault_test - a kernel faults: the call that notices answers ST_DEVICE, the text names the operation, everything after
- * it answers at once, and the device can still be closed. Only the emulation can be made to fault. */
+ * it answers at once, and the device can still be closed. The same for a GPU that hangs, whose clock runs fast here.
+ * Only the emulation can be made to do either. */
+#include "base/clock.h"
 #include "tests/cuda/mini.h"
 #include "tests/cuda_host/emulation.h"
 
@@ -9,8 +11,26 @@
 static const uint32_t pages[1] = {0};
 static const int32_t ids[3] = {1, 2, 3};
 
+/* A GPU that never ends its work, and a clock on which waiting takes no time: the linker puts these in between. */
+static bool hangs;
+cudaError_t __real_cudaEventQuery(cudaEvent_t event);
+cudaError_t __wrap_cudaEventQuery(cudaEvent_t event);
+uint64_t __real_clock_now_ns(void);
+uint64_t __wrap_clock_now_ns(void);
+
+cudaError_t __wrap_cudaEventQuery(cudaEvent_t event) {
+    return hangs ? cudaErrorNotReady : __real_cudaEventQuery(event);
+}
+
+uint64_t __wrap_clock_now_ns(void) {
+    static uint64_t now_ns;
+    if (!hangs) return __real_clock_now_ns();
+    return now_ns += 7000000000u;
+}
+
 static int heal(void **state) {
     (void)state;
+    hangs = false;
     emulation_fault_after(0);
     return 0;
 }
@@ -84,11 +104,33 @@ static void a_hand_off_that_faults_is_named(void **state) {
     mini_close(&m);
 }
 
+static void a_gpu_that_hangs_is_noticed_and_can_be_left(void **state) {
+    (void)state;
+    static mini m; /* what a hung GPU may still use is not freed, and is no leak */
+    device_options opt = rig_options(DT_BF16, true);
+    m = mini_open("cuda", &opt);
+    const step_seq seq = {.pages = pages, .page_count = 1, .row_count = 3, .prompt_count = 3};
+    const uint32_t head = 2;
+    op_step s = plain_step(&seq, ids, 3);
+    s.head = &head;
+    s.head_count = 1;
+    step_pass pass;
+    errbuf eb = {0};
+    hangs = true;
+    assert_int_equal(mini_step(&m, &s, &pass, &eb), ST_DEVICE);
+    assert_non_null(strstr(eb.text, "step did not end within 60 s"));
+    assert_int_equal(m.r.ops->mem_read(m.r.d, &eb, m.h, 1), ST_DEVICE);
+    device *left = m.r.d;
+    mini_close(&m);
+    m.r.d = left;
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(with_check_ops_the_op_itself_is_named, heal),
         cmocka_unit_test_teardown(without_it_the_step_is_named_at_the_latest, heal),
         cmocka_unit_test_teardown(a_hand_off_that_faults_is_named, heal),
+        cmocka_unit_test_teardown(a_gpu_that_hangs_is_noticed_and_can_be_left, heal),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
