@@ -1,7 +1,7 @@
 /* cuda - opening a GPU, its memory and its faults, and the backend's table.
  *
  * Memory: every allocation of the device goes through cuda_take, which counts, so that two roles that share a GPU each
- * keep to their fraction and find out at start. Nothing is allocated while steps run. */
+ * keep to their fraction and find out at start. While steps run, only the lists of samples.c may grow. */
 #include "kernels/cuda/cuda.h"
 
 #include "base/clock.h"

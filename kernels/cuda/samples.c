@@ -193,10 +193,12 @@ static status save_logits(device *d, const op_sample *a, bool *any) {
     return ST_OK;
 }
 
-/* Waits for the tokens of this op, since log-probabilities are told of the chosen one. */
+/* Waits for the tokens of this op, since log-probabilities are told of the chosen one. It waits before it copies: a
+ * copy to memory that is not pinned waits by itself, but without a deadline. */
 static status fill_logprobs(device *d, const op_sample *a) {
     samples *s = d->samples;
     const step_view *v = step_of(d);
+    if (cuda_wait(d, d->stream, d->done, "logprobs") != ST_OK) return ST_DEVICE;
     for (uint32_t i = 0; i < a->count; i++) {
         sample_result *r = &v->s->results[a->begin + i];
         int32_t wanted = wanted_logprobs(v->s, a->begin + i);
