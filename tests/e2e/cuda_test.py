@@ -39,8 +39,9 @@ class Cuda(unittest.TestCase):
                 self.assertEqual(moved, 2 * len(want) if name.startswith("disaggregated") else 0, name)
                 status, raw = c.get("/version")
                 self.assertEqual(status, 200)
-                self.assertIn(b"cuda/sm_", raw)
-                self.assertIn(b"deterministic", raw)
+                version = json.loads(raw)
+                self.assertRegex(version["path"], "^cuda/sm_[0-9]+/bf16/deterministic/")
+                self.assertIs(version["deterministic"], True)
         self.assertGreater(min(len(set(w[0]["logprobs"]["tokens"])) for w in want[::2]), TOKENS // 2)
 
     def test_kill_9_of_a_decode_worker_changes_no_byte(self):
