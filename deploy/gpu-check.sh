@@ -89,7 +89,7 @@ folder_of() { # NAME: of the first file of this name among the usual places
 }
 libraries=
 add_folder() { [ -z "$1" ] || libraries=${libraries:+$libraries:}$1; }
-for name in libcuda.so.1 libcublasLt.so.13; do
+for name in libcuda.so.1 libcublasLt.so.13 libcublasLt.so.12; do
     has_library "$name" || add_folder "$(folder_of "$name")"
 done
 inherited=${LD_LIBRARY_PATH:-}
