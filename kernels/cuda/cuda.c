@@ -64,6 +64,7 @@ status cuda_wait_event(device *d, cudaEvent_t event, const char *op) {
             cuda_ok(d, e, op);
             return ST_DEVICE;
         }
+        (void)cudaGetLastError(); /* a launch asks for it, and must not find that something was not ready */
         uint64_t waited_ns = clock_now_ns() - begin_ns;
         if (waited_ns > WAIT_MAX_NS) {
             errbuf text = {0};
