@@ -134,6 +134,8 @@ void samples_new(device *d);
 void samples_free(device *d);
 /* Room for `rows` rows of `vocab` logits, once the output matrix is known. ST_NOMEM without text. */
 status samples_reserve(device *d, uint32_t vocab);
+/* Room for the lists of any step of the device's options. */
+status samples_lists_new(device *d, errbuf *eb);
 /* Fills rows [count] (host; `bucket` entries are written) from the step's samples and uploads the lists they point to.
  */
 status samples_begin(device *d, const op_step *s, uint32_t bucket, sample_row *rows);

@@ -5,6 +5,8 @@
 
 /* Splits of less are all start-up, and a row of 32 splits of this size has a context of 16 ki tokens. */
 #define SPLIT_TOKENS_MIN 512u
+/* Default mode: the last block of a row merges its splits one after another, which costs as much as so many keys. */
+#define SPLIT_FAST_MIN 256u
 #define SPLITS_TARGET    32u
 
 static uint32_t whole_tiles(uint64_t keys) {
@@ -24,7 +26,7 @@ decode_plan decode_plan_make(bool deterministic, uint32_t max_context, uint32_t 
 uint32_t decode_plan_split(const decode_plan *p, uint64_t keys) {
     PRE(keys > 0);
     if (p->deterministic) return p->split_tokens;
-    return whole_tiles((keys + p->fill - 1) / p->fill);
+    return MAX(whole_tiles((keys + p->fill - 1) / p->fill), SPLIT_FAST_MIN);
 }
 
 uint32_t decode_plan_row_items(uint32_t keys, uint32_t split) {

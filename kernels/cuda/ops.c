@@ -108,6 +108,7 @@ status cuda_attend_setup(device *d, const attend_setup *s, errbuf *eb) {
     st = make_rope(d, s, max_context, eb);
     if (st == ST_OK) st = make_partials(d, max_context, eb);
     if (st == ST_OK) st = make_events(d, eb);
+    if (st == ST_OK) st = samples_lists_new(d, eb);
     if (st == ST_OK) st = kv_stage_new(d, &d->stage, eb);
     if (st == ST_OK) st = step_new(d, eb);
     return st; /* close frees what there is */

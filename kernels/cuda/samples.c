@@ -2,7 +2,8 @@
  *
  * A row's wishes are one sample_row of the step's tables. Ids for penalties, bans and biases are lists of any length:
  * they are packed behind one another into one buffer and its pinned twin, when there are any, and rows point into it.
- * The buffer is in use until step_end, and grows between steps only.
+ * The buffer is in use until step_end. It has room for what any step can ask for, taken at start: no request's wish can
+ * find the GPU full later and end the worker.
  *
  * Log-probabilities are of the raw logits, which the kernel overwrites, and few ask for them: those rows are copied to
  * the host before it runs, and the host computes them as every backend does. All other logits stay on the GPU. */
@@ -13,14 +14,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LISTS_BYTES_MIN ((size_t)64 << 10)
+#define EOG_IDS_MAX 256u /* end-of-generation ids that a vocabulary may have */
+/* Words of a row's lists beside the ids of its tokens. */
+#define ROW_WORDS (EOG_IDS_MAX + SAMPLING_STOP_IDS_MAX + 2 * SAMPLING_BIAS_MAX)
 
 struct samples {
-    char *lists_dev, *lists_host; /* [lists_bytes]; NULL until a row needs one */
+    char *lists_dev, *lists_host; /* [lists_bytes] */
     size_t lists_bytes;
     uint32_t vocab;
     uint32_t *seen;     /* [max_head, vocab] zeros */
-    float *logits_host; /* [max_head, vocab] pinned; NULL until a row asks for logprobs */
+    float *logits_host; /* [max_head, vocab] pinned; for logprobs */
     sampler *sampler;   /* for logprobs */
 };
 
@@ -45,7 +48,7 @@ static void forget_logits(device *d) {
 
 static void forget_lists(device *d) {
     samples *s = d->samples;
-    cuda_give(d, s->lists_dev, s->lists_bytes);
+    cuda_give(d, s->lists_dev, s->lists_bytes); /* nothing when there is none */
     if (s->lists_host) (void)cudaFreeHost(s->lists_host);
     s->lists_dev = s->lists_host = NULL;
     s->lists_bytes = 0;
@@ -63,10 +66,30 @@ status samples_reserve(device *d, uint32_t vocab) {
     samples *s = d->samples;
     if (vocab <= s->vocab) return ST_OK;
     forget_logits(d);
+    s->vocab = vocab;
     s->seen = cuda_take(d, seen_bytes(d, vocab));
     if (!s->seen) return ST_NOMEM;
-    s->vocab = vocab;
+    if (cudaMallocHost((void **)&s->logits_host, (size_t)d->opt.max_head * vocab * sizeof *s->logits_host) !=
+        cudaSuccess) {
+        (void)cudaGetLastError();
+        return ST_NOMEM;
+    }
+    s->sampler = sampler_new(vocab);
     return ST_OK;
+}
+
+/* All tokens of a step's sequences but the newest of each are in KV pages, so the pool bounds their ids. */
+status samples_lists_new(device *d, errbuf *eb) {
+    samples *s = d->samples;
+    const device_options *o = &d->opt;
+    size_t rows = MIN(o->max_rows, o->max_seqs), tokens = (size_t)o->page_count * KV_PAGE_TOKENS + rows;
+    forget_lists(d);
+    s->lists_bytes = (tokens + rows * ROW_WORDS) * sizeof(int32_t);
+    s->lists_dev = cuda_take(d, s->lists_bytes);
+    if (s->lists_dev && cudaMallocHost((void **)&s->lists_host, s->lists_bytes) == cudaSuccess) return ST_OK;
+    (void)cudaGetLastError();
+    return errf(eb, ST_NOMEM, "cuda: no memory for %zu KiB of penalty, ban and bias lists: lower max_seqs",
+                s->lists_bytes >> 10);
 }
 
 /* --- lists --- */
@@ -87,22 +110,6 @@ static void count_lists(const sample_input *in, sample_row *row) {
 static size_t lists_bytes(const sample_row *row) {
     return ((size_t)row->prompt_count + row->output_count + row->ban_count + (size_t)2 * row->bias_count) *
            sizeof(int32_t);
-}
-
-static status grow_lists(device *d, size_t bytes) {
-    samples *s = d->samples;
-    if (bytes <= s->lists_bytes) return ST_OK;
-    size_t size = MAX(s->lists_bytes, LISTS_BYTES_MIN);
-    while (size < bytes) size *= 2;
-    forget_lists(d);
-    s->lists_dev = cuda_take(d, size);
-    if (!s->lists_dev) {
-        errbuf text = {0};
-        errf(&text, ST_DEVICE, "no GPU memory for %zu KiB of penalty, ban and bias lists", size >> 10);
-        return cuda_fault(d, text.text);
-    }
-    s->lists_bytes = size;
-    return cuda_ok(d, cudaMallocHost((void **)&s->lists_host, size), "sample lists") ? ST_OK : ST_DEVICE;
 }
 
 /* The next `count` words of the buffer; `at` is where it is filled up to. */
@@ -159,8 +166,7 @@ status samples_begin(device *d, const op_step *s, uint32_t bucket, sample_row *r
     }
     for (uint32_t i = s->head_count; i < bucket; i++) rows[i] = (sample_row){.top_p = 1, .repetition = 1}; /* greedy */
     if (bytes == 0) return ST_OK;
-    status st = grow_lists(d, bytes);
-    if (st != ST_OK) return st;
+    CHECK(bytes <= d->samples->lists_bytes);
     for (uint32_t i = 0; i < s->head_count; i++) put_lists(d->samples, &at, &s->samples[i], &rows[i]);
     CHECK(at == bytes);
     cudaError_t e =
@@ -179,11 +185,6 @@ static status save_logits(device *d, const op_sample *a, bool *any) {
     *any = false;
     for (uint32_t i = 0; !v->recording && i < a->count; i++) {
         if (a->begin + i >= v->s->head_count || wanted_logprobs(v->s, a->begin + i) < 0) continue;
-        if (!s->logits_host) {
-            size_t bytes = (size_t)d->opt.max_head * a->vocab * sizeof(float);
-            if (!cuda_ok(d, cudaMallocHost((void **)&s->logits_host, bytes), "logprobs")) return ST_DEVICE;
-            s->sampler = sampler_new(a->vocab);
-        }
         *any = true;
         size_t row = (size_t)i * a->vocab;
         cudaError_t e = cudaMemcpyAsync(s->logits_host + row, a->logits + row, a->vocab * sizeof(float),

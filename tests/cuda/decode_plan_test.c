@@ -41,9 +41,12 @@ static void one_long_row_is_cut_until_the_device_is_busy_twice_over(void **state
     (void)state;
     decode_plan p = decode_plan_make(false, 131072, 132, 8);
     assert_int_equal(p.fill, 33);
-    uint32_t split = decode_plan_split(&p, 4096);
-    assert_int_equal(split, 128); /* 4096 / 33 = 125 keys, in whole tiles */
-    assert_int_equal(decode_plan_row_items(4096, split), 32);
+    uint32_t split = decode_plan_split(&p, 32768);
+    assert_int_equal(split, 1024); /* 32768 / 33 = 993 keys, in whole tiles */
+    assert_int_equal(decode_plan_row_items(32768, split), 32);
+    /* But no split is so short that merging it costs more than its keys. */
+    assert_int_equal(decode_plan_split(&p, 4096), 256);
+    assert_int_equal(decode_plan_split(&p, 1), 256);
 }
 
 static void many_rows_are_not_cut(void **state) {

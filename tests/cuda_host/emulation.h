@@ -25,6 +25,8 @@ cudaError_t emulation_enqueue(cudaStream_t stream, emulation_kind kind, emulatio
 void emulation_fault_after(uint64_t number);
 /* Kernels run so far. */
 uint64_t emulation_kernels(void);
+/* Bytes that were copied from the device to the host so far. */
+uint64_t emulation_bytes_to_host(void);
 /* Device allocations that are live, and their bytes. */
 size_t emulation_allocations(size_t *bytes);
 

@@ -145,8 +145,15 @@ typedef struct copy_args {
     size_t bytes;
 } copy_args;
 
+static _Atomic uint64_t to_host; /* bytes */
+
+uint64_t emulation_bytes_to_host(void) {
+    return to_host;
+}
+
 static void run_copy(void *args) {
     const copy_args *c = args;
+    if (c->from && runtime_is_device(c->from, c->bytes) && !runtime_is_device(c->to, c->bytes)) to_host += c->bytes;
     if (c->from)
         memmove(c->to, c->from, c->bytes);
     else
