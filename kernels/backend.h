@@ -31,6 +31,14 @@ typedef struct device_memory {
     uint64_t total, free; /* bytes of the device; both UINT64_MAX where the host's own memory is used */
 } device_memory;
 
+/* A step that costs more the first times (algorithms are chosen, a recording is made): worth running before there are
+ * requests. */
+typedef struct warm_step {
+    uint32_t rows;
+    uint32_t times;
+    bool prompt; /* rows of one prompt; else a repeatable step of so many sequences */
+} warm_step;
+
 typedef struct backend_ops {
     const char *name; /* "ref" */
     /* ST_UNSUPPORTED with the reason when this machine cannot run it (an ISA that the CPU lacks, no GPU).
@@ -54,6 +62,8 @@ typedef struct backend_ops {
     status (*weight_load)(device *d, weight_form form, const tensor *const *parts, weight **out, errbuf *eb);
     void (*weight_free)(device *d, weight *w);
     status (*attend_setup)(device *d, const attend_setup *s, errbuf *eb);
+    /* After attend_setup: the i-th step to warm up with; false when there are no more. */
+    bool (*warm)(const device *d, uint32_t i, warm_step *out);
 
     status (*step_begin)(device *d, const op_step *s, step_pass *out, errbuf *eb);
     status (*embed)(device *d, const op_embed *a);

@@ -9,6 +9,7 @@
 #include "base/mem.h"
 #include "engine/forward.h"
 #include "engine/seq.h"
+#include "engine/warm.h"
 #include "engine/weights.h"
 
 #include <math.h>
@@ -158,6 +159,7 @@ status engine_new(engine **out, const model *m, const engine_options *opt, errbu
     st = take_memory(e, eb);
     if (st == ST_NOMEM) log_shortage(e);
     if (st == ST_OK) st = set_up_attention(e, eb);
+    if (st == ST_OK) st = warm_run(&e->f, opt, eb);
     if (st != ST_OK) goto fail;
     new_tables(e);
     log_memory(e);

@@ -25,6 +25,8 @@ typedef struct engine_options {
     uint32_t max_rows;     /* rows of one step */
     uint32_t max_seqs;     /* slots */
     uint32_t max_context;  /* tokens of one sequence; <= model context unless the config forces more */
+    /* Backends may have costs of the first time: decode steps, prompts, that engine_new runs for them. */
+    bool warm_decode, warm_prompts;
 } engine_options;
 
 /* Opens the backend, loads the weights, allocates pages and activations (ST_NOMEM names the size, and the log says what

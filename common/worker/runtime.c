@@ -259,7 +259,9 @@ static status start_device(runtime *r, errbuf *eb) {
                         .page_count = p->page_count,
                         .max_rows = p->max_rows,
                         .max_seqs = p->max_seqs,
-                        .max_context = p->max_context};
+                        .max_context = p->max_context,
+                        .warm_decode = p->role != ROLE_PREFILL,
+                        .warm_prompts = p->role != ROLE_DECODE};
     return device_thread_new(&r->dev, r->m, &o, eb);
 }
 

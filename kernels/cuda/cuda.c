@@ -327,6 +327,7 @@ const backend_ops cuda_backend = {
     .weight_load = cuda_weight_load,
     .weight_free = cuda_weight_free,
     .attend_setup = cuda_attend_setup,
+    .warm = cuda_warm,
     .step_begin = cuda_step_begin,
     .embed = cuda_embed,
     .norm = cuda_norm,

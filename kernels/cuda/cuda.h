@@ -113,6 +113,7 @@ status cuda_head_norm(device *d, const op_head_norm *a);
 /* step.c. Made by attend_setup, since attention decides on the sizes; ST_NOMEM names the bytes. */
 status step_new(device *d, errbuf *eb);
 void step_free(device *d);
+bool cuda_warm(const device *d, uint32_t i, warm_step *out);
 status cuda_step_begin(device *d, const op_step *s, step_pass *out, errbuf *eb);
 status cuda_step_end(device *d, errbuf *eb);
 /* Nodes of the recorded step that serves `rows` rows; 0 while none was recorded. */

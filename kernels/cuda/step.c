@@ -24,7 +24,8 @@
 
 /* Bucket sizes; after the last one every BUCKET_STEP. */
 static const uint32_t small_buckets[] = {1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128};
-#define BUCKET_STEP 64u
+#define BUCKET_STEP      64u
+#define LIBRARY_ROWS_MIN 128u /* the first power of two above OWN_LINEAR_ROWS */
 
 typedef enum record_state { RECORD_NONE, RECORD_WARM, RECORD_READY } record_state;
 typedef struct record {
@@ -155,6 +156,22 @@ const step_view *step_of(const device *d) {
     PRE(d->step);
     PRE(d->step->running);
     return &d->step->view;
+}
+
+/* Each bucket runs once and is recorded once. Then prompts, if a library multiplies: it chooses its algorithm by the
+ * power of two that the rows are rounded up to. */
+bool cuda_warm(const device *d, uint32_t i, warm_step *out) {
+    PRE(d && d->step && out);
+    const step *s = d->step;
+    if (d->opt.check_ops) return false; /* slow anyway, and nothing is recorded */
+    if (i < s->record_count) {
+        *out = (warm_step){.rows = MIN(bucket_rows(i), s->bucket_cap), .times = 2};
+        return true;
+    }
+    uint64_t rows = (uint64_t)LIBRARY_ROWS_MIN << (i - s->record_count);
+    if (!d->gemm || rows >= 2 * (uint64_t)d->opt.max_rows) return false;
+    *out = (warm_step){.rows = (uint32_t)MIN(rows, d->opt.max_rows), .times = 1, .prompt = true};
+    return true;
 }
 
 size_t step_nodes(const device *d, uint32_t rows) {

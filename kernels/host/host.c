@@ -182,6 +182,12 @@ status host_attend_setup(device *d, const attend_setup *s, errbuf *eb) {
     return ST_OK;
 }
 
+bool host_warm(const device *d, uint32_t i, warm_step *out) {
+    PRE(d && out);
+    (void)i;
+    return false;
+}
+
 status host_step_begin(device *d, const op_step *s, step_pass *out, errbuf *eb) {
     PRE(s && out);
     PRE(s->rows > 0);

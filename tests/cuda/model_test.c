@@ -36,7 +36,7 @@ static int teardown(void **state) {
     return 0;
 }
 
-static engine *engine_of(const fixture *f, const char *backend, dtype act, bool deterministic) {
+static engine *engine_with(const fixture *f, const char *backend, dtype act, bool deterministic, bool warm) {
     const engine_options opt = {
         .backend = backend,
         .device = {.threads = 1, .isa = "auto", .act_type = act, .deterministic = deterministic},
@@ -44,11 +44,17 @@ static engine *engine_of(const fixture *f, const char *backend, dtype act, bool 
         .page_count = PAGES,
         .max_rows = ROWS,
         .max_seqs = SEQS,
-        .max_context = CONTEXT};
+        .max_context = CONTEXT,
+        .warm_decode = warm,
+        .warm_prompts = warm};
     engine *e = NULL;
     errbuf eb = {0};
     if (engine_new(&e, f->m, &opt, &eb) != ST_OK) fail_msg("%s", eb.text);
     return e;
+}
+
+static engine *engine_of(const fixture *f, const char *backend, dtype act, bool deterministic) {
+    return engine_with(f, backend, act, deterministic, false);
 }
 
 static sampling greedy(void) {
@@ -328,6 +334,35 @@ static void a_decode_step_is_seven_launches_a_layer(void **state) {
     engine_free(e);
 }
 
+/* --- before the first request --- */
+
+static void warming_up_records_every_decode_step_and_changes_no_token(void **state) {
+    const fixture *f = *state;
+    for (int deterministic = 0; deterministic < 2; deterministic++) {
+        engine *cold = engine_with(f, "cuda", DT_BF16, deterministic, false);
+        engine *warm = engine_with(f, "cuda", DT_BF16, deterministic, true);
+        const sampling p = seeded(5);
+        for (uint32_t rows = 1; rows <= SEQS; rows++) {
+            assert_int_equal(step_nodes(engine_kv_of(cold).dev, rows), 0);
+            assert_true(step_nodes(engine_kv_of(warm).dev, rows) > 7 * f->m->layers);
+        }
+        engine *both[] = {cold, warm};
+        int32_t tokens[2][4];
+        for (int i = 0; i < 2; i++) {
+            open_slot(both[i], 0, f->prompt, 20, NULL, 0, &p);
+            tokens[i][0] = feed(both[i], 0, 20, 16).id;
+            for (uint32_t k = 1; k < 4; k++) {
+                step_result r = {0};
+                run(both[i], &(step_item){.slot = 0, .begin = 19 + k, .count = 1, .sample = true}, 1, &r);
+                tokens[i][k] = r.token.id;
+            }
+            engine_seq_close(both[i], 0);
+            engine_free(both[i]);
+        }
+        assert_memory_equal(tokens[0], tokens[1], sizeof tokens[0]);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(logits_are_those_of_cpu),
@@ -337,6 +372,7 @@ int main(void) {
         cmocka_unit_test(neighbours_change_no_bit),
         cmocka_unit_test(a_replay_changes_no_bit),
         cmocka_unit_test(a_decode_step_is_seven_launches_a_layer),
+        cmocka_unit_test(warming_up_records_every_decode_step_and_changes_no_token),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
