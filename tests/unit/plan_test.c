@@ -199,7 +199,7 @@ static void a_gpu_without_room_is_refused_with_the_numbers(void **state) {
     assert_string_equal(
         eb.text, "prefill: no GPU memory for KV: 0.50 of 1.00 GiB = 0.50 (0.98 free) for weights 0.25, "
                  "activations 0.02, tables 0.01, reserve 0.38: raise prefill.memory_fraction, lower token_budget "
-                 "or max_seqs");
+                 "or max_seqs, or take a smaller model");
 }
 
 static void sizes_that_are_given_are_taken(void **state) {
