@@ -39,6 +39,11 @@ typedef struct sampling {
 /* temperature 1, everything else off, max_tokens 16, logprobs -1. */
 sampling sampling_default(void);
 
+/* Whether any of the three penalties is on. */
+static inline bool sampling_penalises(const sampling *s) {
+    return s->repetition_penalty != 1.0f || s->presence_penalty != 0 || s->frequency_penalty != 0;
+}
+
 typedef enum finish { FINISH_NONE, FINISH_EOS, FINISH_STOP_ID, FINISH_LENGTH } finish;
 
 /* Whether the sequence ends with `id` as output token number `output_count` (1-based count including it).

@@ -94,15 +94,11 @@ status samples_lists_new(device *d, errbuf *eb) {
 
 /* --- lists --- */
 
-static bool penalises(const sampling *p) {
-    return p->repetition_penalty != 1.0f || p->presence_penalty != 0 || p->frequency_penalty != 0;
-}
-
 /* How long a row's lists are. The prompt counts for the repetition penalty only. */
 static void count_lists(const sample_input *in, sample_row *row) {
     const sampling *p = in->params;
     row->prompt_count = p->repetition_penalty != 1.0f ? in->prompt_count : 0;
-    row->output_count = penalises(p) ? in->output_count : 0;
+    row->output_count = sampling_penalises(p) ? in->output_count : 0;
     row->ban_count = in->output_count < p->min_tokens ? in->eog_count + p->stop_id_count : 0;
     row->bias_count = p->bias_count;
 }

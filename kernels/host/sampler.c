@@ -147,13 +147,9 @@ static void serve_penalties(sampler *s, const int32_t *ids, uint32_t count, cons
     }
 }
 
-static bool penalises(const sampling *p) {
-    return p->repetition_penalty != 1.0f || p->presence_penalty != 0 || p->frequency_penalty != 0;
-}
-
 static void apply_penalties(sampler *s, const sample_input *in) {
     const sampling *p = in->params;
-    if (!penalises(p)) return;
+    if (!sampling_penalises(p)) return;
     uint32_t prompt_count =
         p->repetition_penalty != 1.0f ? in->prompt_count : 0; /* the others are about the output only */
     for (uint32_t i = 0; i < prompt_count; i++) s->seen[in->prompt[i]] = SEEN_PROMPT;
@@ -346,7 +342,7 @@ void sampler_logprobs(sampler *s, const float *logits, int32_t wanted, token_out
 
 static bool changes_logits(const sample_input *in) {
     const sampling *p = in->params;
-    return p->bias_count > 0 || penalises(p) || in->output_count < p->min_tokens;
+    return p->bias_count > 0 || sampling_penalises(p) || in->output_count < p->min_tokens;
 }
 
 void sampler_next(sampler *s, const float *logits, const sample_input *in, sample_result *out) {
