@@ -5,9 +5,10 @@
 
 /* Splits of less are all start-up, and a row of 32 splits of this size has a context of 16 ki tokens. */
 #define SPLIT_TOKENS_MIN 512u
-/* Default mode: the last block of a row merges its splits one after another, which costs as much as so many keys. */
+/* Default mode: the last block of a row merges its splits one after another, by estimate at the cost of so many keys.
+ */
 #define SPLIT_FAST_MIN 256u
-#define SPLITS_TARGET    32u
+#define SPLITS_TARGET  32u
 
 static uint32_t whole_tiles(uint64_t keys) {
     return (uint32_t)((keys + DECODE_TILE_KEYS - 1) / DECODE_TILE_KEYS * DECODE_TILE_KEYS);

@@ -1,16 +1,16 @@
 /* ops - one function per operation of the contract: which kernels it is made of on this device, in this mode.
  *
- * Products: our own kernels give a row the same bits whatever the other rows are, and are the faster ones for few rows;
- * cuBLASLt is the faster one for many, and picks its algorithm by their number. So deterministic mode has only the
- * former. Attention: rows of prompts go through the prefill kernel and generated rows through the decode kernel,
- * always, so that a token that is computed again in a replay gets the bits that it had. */
+ * Products: our own kernels give a row the same bits whatever the other rows are, and are made for few rows; cuBLASLt
+ * is expected to be the faster one for many (gpu_bench linear compares), and picks its algorithm by their number. So
+ * deterministic mode has only the former. Attention: rows of prompts go through the prefill kernel and generated rows
+ * through the decode kernel, always, so that a token that is computed again in a replay gets the bits that it had. */
 #include "base/mem.h"
 #include "kernels/cuda/cuda.h"
 
 #include <stdlib.h>
 
-#define OWN_LINEAR_ROWS                                                                                                \
-    64u /* up to here reading the weights is all that costs, which launch_linear does at full speed */
+/* Up to here reading the weights is most of the cost, by arithmetic; not measured yet. */
+#define OWN_LINEAR_ROWS 64u
 
 /* --- attention's setup --- */
 

@@ -14,18 +14,6 @@ enum { LAYERS = 2, LAYER = 1, PADDING = 1 };
 
 /* --- numbers --- */
 
-static float rounded(num_type type, float x) {
-    switch (type) {
-    case NUM_BF16:
-        return f32_of_bf16(bf16_of_f32(x));
-    case NUM_F16:
-        return f32_of_half(half_of_f32(x));
-    case NUM_F32:
-        return x;
-    }
-    return 0;
-}
-
 static void put_number(num_type type, void *values, size_t i, float x) {
     if (type == NUM_F32) {
         ((float *)values)[i] = x;
@@ -44,7 +32,7 @@ double attend_rig_number(num_type type, const void *values, size_t i) {
 double attend_rig_qkv(const attend_rig *r, uint32_t seq, uint32_t pos, uint32_t i) {
     uint64_t seed = ((uint64_t)seq << 32) + pos;
     float x = (float)random_weight(seed, 2 * (uint64_t)i) + (float)random_weight(seed, 2 * (uint64_t)i + 1) / 256;
-    return rounded(r->a.type, x / 128);
+    return gpu_rounded(r->a.type, x / 128);
 }
 
 /* --- rig --- */

@@ -5,11 +5,25 @@
 #include "tests/test.h"
 
 #include "kernels/cuda/launch.h"
+#include "kernels/half.h"
 
 #define GPU_OK(call) gpu_ok((call), #call)
 
 static inline void gpu_ok(cudaError_t e, const char *call) {
     if (e != cudaSuccess) fail_msg("%s: %s", call, cudaGetErrorString(e));
+}
+
+/* What `type` can hold of x. */
+static inline float gpu_rounded(num_type type, float x) {
+    switch (type) {
+    case NUM_BF16:
+        return f32_of_bf16(bf16_of_f32(x));
+    case NUM_F16:
+        return f32_of_half(half_of_f32(x));
+    case NUM_F32:
+        return x;
+    }
+    return x;
 }
 
 /* A copy of host[0, bytes); host NULL: `bytes` bytes of 0xff, which is NaN in every type. Caller frees with gpu_free.

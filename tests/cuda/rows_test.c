@@ -17,22 +17,10 @@ static size_t size_of(num_type type) {
     return type == NUM_F32 ? 4 : 2;
 }
 
-static float rounded(num_type type, float v) {
-    switch (type) {
-    case NUM_BF16:
-        return f32_of_bf16(bf16_of_f32(v));
-    case NUM_F16:
-        return f32_of_half(half_of_f32(v));
-    case NUM_F32:
-        return v;
-    }
-    return 0;
-}
-
 /* Values of the type in -1..1, none of them 0. Caller frees. */
 static float *numbers(num_type type, uint64_t seed, size_t count) {
     float *v = xmalloc(count * sizeof *v);
-    for (size_t i = 0; i < count; i++) v[i] = rounded(type, (float)random_weight(seed, i) * 0x1.0204p-8f);
+    for (size_t i = 0; i < count; i++) v[i] = gpu_rounded(type, (float)random_weight(seed, i) * 0x1.0204p-8f);
     return v;
 }
 

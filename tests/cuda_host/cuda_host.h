@@ -12,6 +12,7 @@
 #define BATON_TESTS_CUDA_HOST_H
 
 #include "emulation.h"
+#include "kernels/half.h"
 
 #include <float.h>
 #include <math.h>
@@ -267,29 +268,17 @@ static inline float to_float(bf16 x) {
     return float_of_bits((uint32_t)x.bits << 16);
 }
 static inline float to_float(f16 x) {
-    uint32_t sign = (uint32_t)(x.bits & 0x8000) << 16, rest = x.bits & 0x7fffu;
-    if (rest >= 0x7c00) return float_of_bits(sign | 0x7f800000u | (rest & 0x3ff) << 13);
-    if (rest >= 0x0400) return float_of_bits(sign | ((rest << 13) + (112u << 23)));
-    return float_of_bits(sign | bits_of((float)rest * 0x1p-24f));
+    return f32_of_half(x.bits);
 }
 static inline float to_float(float x) {
     return x;
 }
 /* To nearest even; every NaN becomes 0x7fff, as cvt.rn makes it. */
 static inline uint32_t cuda_host_bf16(float x) {
-    uint32_t u = bits_of(x);
-    if ((u & 0x7fffffffu) > 0x7f800000u) return 0x7fff;
-    return (u + 0x7fff + (u >> 16 & 1)) >> 16;
+    return x != x ? 0x7fff : bf16_of_f32(x);
 }
 static inline uint32_t cuda_host_f16(float x) {
-    uint32_t u = bits_of(x), sign = u >> 16 & 0x8000;
-    u &= 0x7fffffffu;
-    if (u > 0x7f800000u) return 0x7fff;
-    if (u >= 0x477ff000u) return sign | 0x7c00; /* 65520 and more rounds to infinity */
-    /* Below 2^-14 the sum with 0.5 has units of 2^-24 in its low bits, rounded by the adder. */
-    if (u < 0x38800000u) return sign | (bits_of(float_of_bits(u) + 0.5f) - 0x3f000000u);
-    u += 0xfff + (u >> 13 & 1);
-    return sign | (u - (112u << 23)) >> 13;
+    return x != x ? 0x7fff : half_of_f32(x);
 }
 static inline uint32_t pack2(float low, float high, bf16) {
     return cuda_host_bf16(high) << 16 | cuda_host_bf16(low);

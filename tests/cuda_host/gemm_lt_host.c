@@ -28,10 +28,7 @@ static float number(num_type type, const void *at, size_t i) {
 }
 
 static uint16_t rounded(num_type type, float x) {
-    if (type == NUM_F16) return half_of_f32(x);
-    uint32_t u = f32_bits(x);
-    if ((u & 0x7fffffff) > 0x7f800000) return 0x7fff;
-    return (uint16_t)((u + 0x7fff + (u >> 16 & 1)) >> 16);
+    return type == NUM_F16 ? half_of_f32(x) : bf16_of_f32(x);
 }
 
 static void multiply(void *args) {
