@@ -4,7 +4,8 @@
 #
 # Prints the mpirun line, then (from the coordinator) one line `ready: http://HOST:PORT ...` when requests are served. Ctrl-C, SIGTERM or
 # deploy/down.sh CONFIG stop everything in order. BATON_BIN names the folder of the programs (default: build/release/bin).
-# Exit status: 0 after an orderly stop, 1 when the coordinator failed or the stop was not orderly, 2 for a config that is refused.
+# Exit status: 0 after an orderly stop, 1 when the coordinator failed, when every worker ended before one could join, or when the stop was
+# not orderly, 2 for a config that is refused.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 bin=${BATON_BIN:-$root/build/release/bin}
@@ -74,6 +75,18 @@ alive() { [ -e "/proc/$1" ] && ! grep -q '^State:[[:space:]]*Z' "/proc/$1/status
 
 coordinator() { pgrep -P "$mpirun" -f 'baton-coordinator' 2>/dev/null | head -n 1; }
 
+# True when every worker process has ended and none had ever joined: a start that failed (no device, a broken model, too little
+# memory). Later the coordinator waits for new workers instead.
+http=$(sed -nE 's/^  http: "(.*)"$/\1/p' <<<"$map")
+barren() {
+    local file list pid
+    for file in "/proc/$mpirun/task/"*/children; do # not pgrep: this is looked at five times a second, for ever
+        read -r list <"$file" || true
+        for pid in $list; do [ "$pid" = "$watched" ] || return 1; done
+    done 2>/dev/null
+    curl -sS -m 2 "http://$http/version" 2>/dev/null | grep -q '"deterministic":null'
+}
+
 # Traps only take note: bash may run them in the middle of collecting a child, with SIGCHLD blocked, where nothing that starts
 # processes works. A signal that comes between two looks is seen by the next one, so nothing here waits without end.
 asked=
@@ -99,11 +112,16 @@ stop() {
 # coordinator is the cluster: when it is gone, all is over. On another host only mpirun sees it.
 here=
 ! grep -q '^rank=0 .* host=localhost ' <<<"$map" || here=1
+all_here=
+grep -v ' host=localhost ' <<<"$ranks" | grep -q . || all_here=1
 watched=
 missing=0
+ended=0 # looks that found no worker
 while [ -z "$asked" ] && alive "$mpirun"; do
     if [ -n "$watched" ]; then
         alive "$watched" || break
+        if [ -n "$all_here" ] && barren; then ended=$((ended + 1)); else ended=0; fi
+        [ "$ended" -lt 10 ] || break # 2 s: at the start mpirun may have more processes to begin
     elif [ -n "$here" ]; then
         watched=$(coordinator) || true
         # mpirun starts rank 0 first: a child, but no coordinator, is one that has ended already.
@@ -115,6 +133,10 @@ done
 status=0
 if [ -n "$asked" ]; then
     stop || status=1
+elif [ "$ended" -gt 0 ]; then
+    echo "up.sh: every worker ended before it could join: the messages above say why" >&2
+    stop || true
+    status=1
 else
     for _ in $(seq 25); do # what an orderly stop takes
         if ! alive "$mpirun" || [ -n "$asked" ]; then break; fi

@@ -78,6 +78,16 @@ class Startup(unittest.TestCase):
             self.assertEqual(self.c.pids("baton-prefill") + self.c.pids("baton-decode"), [])
             self.assertEqual(other.health()[0], 200)
 
+    def test_a_cluster_whose_workers_all_fail_at_the_start_ends_by_itself(self):
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+        self.addCleanup(os.environ.pop, "CUDA_VISIBLE_DEVICES")
+        env = dict(os.environ, BATON_BIN=BIN, BATON_RUN=self.c.dir.name)
+        out = subprocess.run([ROOT + "/deploy/up.sh", self.c.path, "--set", "model.backend=cuda"], env=env, capture_output=True, text=True,
+                             timeout=60 * SLOW, stdin=subprocess.DEVNULL)
+        self.assertEqual(out.returncode, 1, out.stdout + out.stderr)
+        self.assertIn("every worker ended before it could join", out.stderr)
+        self.assertEqual(self.c.pids("baton-coordinator"), [])
+
     def test_a_worker_without_a_coordinator_says_so_and_leaves(self):
         self.refused(["127.0.0.1:%d" % self.c.control_port], self.c.path, "--set", "limits.rejoin_ms=1000", program="baton-decode", code=1)
 
