@@ -7,7 +7,7 @@ from harness import *
 
 
 def curl(*args):
-    return subprocess.run(["curl", "-sS", "--max-time", "%d" % (60 * SLOW), *args], capture_output=True, text=True, check=True).stdout
+    return subprocess.run(["curl", "-sS", "--max-time", "%d" % (120 * SLOW), *args], capture_output=True, text=True, check=True).stdout
 
 
 class Api(unittest.TestCase):
@@ -65,7 +65,7 @@ class Api(unittest.TestCase):
 
     def test_openai_client_whole_and_streaming(self):
         import openai
-        client = openai.OpenAI(base_url=self.url + "/v1", api_key="none", timeout=60 * SLOW, max_retries=0)
+        client = openai.OpenAI(base_url=self.url + "/v1", api_key="none", timeout=120 * SLOW, max_retries=0)
         self.assertEqual([m.id for m in client.models.list().data], ["tiny"])
         self.assertEqual(client.models.retrieve("tiny").id, "tiny")
         with self.assertRaises(openai.NotFoundError):
@@ -181,13 +181,13 @@ class Api(unittest.TestCase):
     def test_baton_ask_streams_the_same_text(self):
         want = self.ask(prompt="hello there", max_tokens=16)["choices"][0]["text"]
         out = subprocess.run([BIN + "/baton-ask", "-e", "tcp://127.0.0.1:%d" % self.c.client_port, "--temperature", "0", "--max-tokens",
-                              "16", "--ignore-eos", "hello there"], capture_output=True, timeout=60 * SLOW)
+                              "16", "--ignore-eos", "hello there"], capture_output=True, timeout=120 * SLOW)
         self.assertEqual(out.returncode, 0, out.stderr)
         self.assertEqual(out.stdout.decode().rstrip("\n"), want.rstrip("\n"))
 
     def test_baton_ask_without_a_coordinator_says_so(self):
         port = free_ports(1)[0]
-        out = subprocess.run([BIN + "/baton-ask", "-e", "tcp://127.0.0.1:%d" % port, "--timeout", "2", "hello"], capture_output=True, text=True, timeout=60 * SLOW)
+        out = subprocess.run([BIN + "/baton-ask", "-e", "tcp://127.0.0.1:%d" % port, "--timeout", "2", "hello"], capture_output=True, text=True, timeout=120 * SLOW)
         self.assertEqual(out.returncode, 1)
         self.assertIn("127.0.0.1:%d" % port, out.stderr)
 

@@ -3,7 +3,7 @@
 transport, beside any neighbours, colocated, and after kill -9 of a decode worker."""
 import unittest
 
-from fault_test import Streams
+from fault_test import Streams, caught, tokens_of_all
 from harness import *
 
 TOKENS = 10
@@ -49,11 +49,8 @@ class Cuda(unittest.TestCase):
                      **({"temperature": 0} if i % 2 == 0 else {"temperature": 0.8, "seed": i})} for i in range(4)]
         with Cluster(merge(disaggregated(d=2), CUDA)) as c:
             want = parallel(1, lambda b: c.complete(**b)["choices"][0]["text"], requests)
-            pids = {name: c.worker_pid(name) for name in ("decode-0", "decode-1")}
-            streams = Streams(c, requests)
-            wait_for("a quarter of every stream", lambda: min(streams.progress) >= 6)
-            worst = max(c.health()[1]["workers"], key=lambda w: w["assigned"] if w["role"] == "decode" else -1)
-            kill(pids[worst["name"]])
+            streams, _, pid = caught(c, "decode", requests, tokens_of_all(6))
+            kill(pid)
             self.assertEqual(streams.texts(), want)
             self.assertGreater(c.metric("baton_replays_total"), 0)
             c.wait_idle()
@@ -70,13 +67,14 @@ class Cuda(unittest.TestCase):
             finally:
                 del os.environ["BATON_EMU_FAULT"]
             streams = Streams(c, requests)
-            wait_for("the worker left", lambda: broken.poll() is not None, 60)
+            wait_for("the worker left", lambda: broken.poll() is not None)
             self.assertEqual(broken.returncode, 1)
+            wait_for("its end was noticed", lambda: c.metric("baton_workers_lost_total") == 2)
             health = c.health()[1]
             self.assertEqual(health["workers_lost"], 2)
             self.assertRegex(health["last_lost"]["worker"], "^decode-")
             self.assertRegex(health["last_lost"]["why"], r"^step of 1 rows on cuda/.* (embed|norm|linear|attend|gate_up|sample): .*IllegalAddress")
-            self.assertGreater(streams.progress[0], 1)  # it had begun, and goes on
+            wait_for("what it had sent", lambda: streams.progress[0] > 1)  # it had begun, and goes on
             c.start_worker("decode")
             self.assertEqual(streams.texts(), want)
             c.wait_idle()

@@ -1,9 +1,13 @@
 """Starts real clusters for the end-to-end tests: deploy/up.sh with a config of its own, free ports, a deadline on everything.
 
+Deadlines are there for what hangs: they allow for a machine that is many times slower than any. No test may need one process to be
+faster than another: where a fact holds for a moment only, the test stops a worker (Cluster.stopped) and looks at leisure.
+
 Environment (set by ctest): BATON_BIN folder of the programs, BATON_TINY_MODEL the generated checkpoint, BATON_MODEL SmolLM2,
 BATON_SLOW factor on deadlines (sanitizers). Only the standard library, except where a test imports the openai client.
 """
 import concurrent.futures
+import contextlib
 import http.client
 import json
 import os
@@ -29,6 +33,12 @@ def sanitizer_reports(text):
                       r"(?:precondition|postcondition|check|debug assert) failed:).*", text)
 
 
+# The cluster's own time limits are out of the way of whatever a busy machine does to a process: a healthy worker that is not let run
+# for some seconds is not given up, and no request fails for having waited. A test that is about a limit sets it.
+PATIENT = {"suspect_ms": 200000, "gone_ms": 300000, "step_age_ms": 300000, "lease_ms": 300000, "wait_prefill_ms": 600000,
+            "prefill_ms": 600000, "wait_kv_ms": 600000, "decode_token_ms": 600000, "slow_client_ms": 600000}
+
+
 def free_ports(count):
     """Below the range from which the system gives ports to whoever asks for any: between this look and the cluster's start nobody but
     another test can take one, and that by a rare chance only."""
@@ -45,7 +55,7 @@ def free_ports(count):
     return ports
 
 
-def wait_for(what, fact, seconds=30):
+def wait_for(what, fact, seconds=120):
     """Polls until fact() is true; the deadline names what was waited for. Returns fact()'s value."""
     deadline = time.monotonic() + seconds * SLOW
     while True:
@@ -96,6 +106,7 @@ class Cluster:
                         "control": "tcp://127.0.0.1:%d" % self.control_port,
                         "client": "tcp://127.0.0.1:%d" % self.client_port, "oversubscribe": True},
             "model": {"path": self.model},
+            "limits": PATIENT,
         }
         for role in ("prefill", "decode", "colocated"):
             base[role] = {"count": 0, "kv_memory_mb": 64 if self.model == TINY else 256}
@@ -104,6 +115,7 @@ class Cluster:
         with open(self.path, "w") as f:
             f.write(yaml(self.config))
         self.log_path = self.dir.name + "/cluster.log"
+        self.bin = BIN
         self.process = None
         self.log_file = None
         self.extra = []
@@ -111,8 +123,8 @@ class Cluster:
             self.start()
 
     def start(self):
-        env = dict(os.environ, BATON_BIN=BIN, BATON_RUN=self.dir.name)
-        self.log_file = open(self.log_path, "w")
+        env = dict(os.environ, BATON_BIN=self.bin, BATON_RUN=self.dir.name)
+        self.log_file = open(self.log_path, "a")  # as start_worker does, so that neither writes over the other
         self.process = subprocess.Popen([ROOT + "/deploy/up.sh", self.path], env=env, stdout=self.log_file,
                                         stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
 
@@ -120,9 +132,10 @@ class Cluster:
             if self.process.poll() is not None:
                 raise AssertionError("the cluster ended with %d:\n%s" % (self.process.returncode, self.log()))
             assert not sanitizer_reports(self.log()), "a process of the cluster failed at the start"
-            return "\nready: " in self.log()
+            # Not at the beginning of a line: mpirun may have forwarded only a part of another process's last one.
+            return "ready: http://127.0.0.1:%d " % self.http_port in self.log()
         try:
-            wait_for("the ready line", ready, 60)
+            wait_for("the ready line", ready)
         except AssertionError:
             print(self.log())
             self.stop()
@@ -136,7 +149,7 @@ class Cluster:
         for process in self.extra:
             process.terminate()
             try:
-                process.wait(10 * SLOW)
+                process.wait(60 * SLOW)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
@@ -145,7 +158,7 @@ class Cluster:
         if self.process:
             self.process.terminate()
             try:
-                self.process.wait(60 * SLOW)
+                self.process.wait(120 * SLOW)
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 raise AssertionError("up.sh did not stop in order:\n" + self.log()[-4000:])
@@ -184,6 +197,20 @@ class Cluster:
             ranks[int(env.get(b"OMPI_COMM_WORLD_RANK", b"9999"))] = pid
         return ranks[sorted(ranks)[index]]
 
+    def worker(self, name):
+        """What the coordinator knows of it; None when it is gone."""
+        return next((w for w in self.health()[1]["workers"] if w["name"] == name), None)
+
+    @contextlib.contextmanager
+    def stopped(self, name):
+        """While the block runs, the worker does not."""
+        pid = self.worker_pid(name)
+        kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            kill(pid, signal.SIGCONT)
+
     def start_worker(self, role):
         """By hand, without mpirun: given only the config, in which the coordinator's address is."""
         env = {k: v for k, v in os.environ.items() if not k.startswith("OMPI_")}
@@ -195,10 +222,10 @@ class Cluster:
 
     # HTTP
 
-    def connect(self, timeout=120):
+    def connect(self, timeout=600):
         return http.client.HTTPConnection("127.0.0.1", self.http_port, timeout=timeout * SLOW)
 
-    def request(self, method, path, body=None, headers=None, timeout=120):
+    def request(self, method, path, body=None, headers=None, timeout=600):
         connection = self.connect(timeout)
         try:
             data = body if body is None or isinstance(body, (bytes, str)) else json.dumps(body)
@@ -271,8 +298,8 @@ class Cluster:
         """As the workers' own pools count them (their heartbeats), not as the coordinator's books say."""
         return self.metric("baton_kv_pages_used")
 
-    def wait_idle(self, seconds=20):
-        wait_for("no page in use on any worker", lambda: self.pages_used() == 0, seconds)
+    def wait_idle(self):
+        wait_for("no page in use on any worker", lambda: self.pages_used() == 0)
 
 
 def parallel(count, work, items):

@@ -8,18 +8,32 @@ from harness import *
 
 def raw_post(c, body):
     """A request on a bare socket, so that the test decides when to hang up."""
-    s = socket.create_connection(("127.0.0.1", c.http_port), timeout=60 * SLOW)
+    s = socket.create_connection(("127.0.0.1", c.http_port), timeout=600 * SLOW)
     data = json.dumps(body).encode()
     s.sendall(b"POST /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(data) + data)
     return s
 
 
+def accepted(c):
+    """Requests that have come and not ended, wherever they are."""
+    return c.metric("baton_requests")
+
+
+def together(c, name, work, bodies):
+    """work of every body at once, none of them done before all have come: until then the worker does not run."""
+    with concurrent.futures.ThreadPoolExecutor(len(bodies)) as pool:
+        with c.stopped(name):
+            futures = [pool.submit(work, b) for b in bodies]
+            wait_for("%d requests" % len(bodies), lambda: accepted(c) == len(bodies))
+        return [f.result() for f in futures]
+
+
 class Load(unittest.TestCase):
     def test_64_at_once_are_decoded_in_large_batches(self):
         with Cluster(disaggregated()) as c:
-            # Long enough that the batch is about the requests, not about how fast this client gets them out.
+            # Long enough that the batch is about the requests, not about how fast their KV comes in one after the other.
             bodies = [{"prompt": prompt_ids(20 + i), "max_tokens": 400, "temperature": 0, "ignore_eos": True} for i in range(64)]
-            answers = parallel(64, lambda b: c.complete(**b), bodies)
+            answers = together(c, "decode-0", lambda b: c.complete(**b), bodies)
             self.assertTrue(all(a["usage"]["completion_tokens"] == 400 for a in answers))
             wait_for("the last heartbeat", lambda: c.metric("baton_decode_rows_total") >= 64 * 399)
             mean = c.metric("baton_decode_rows_total") / c.metric("baton_decode_steps_total")
@@ -28,32 +42,37 @@ class Load(unittest.TestCase):
             c.wait_idle()
 
     def test_a_client_that_leaves_frees_its_pages(self):
-        # Small chunks of long prompts: prefill takes long enough to hang up in the middle, and P is assigned two prompts at most.
-        with Cluster(disaggregated(prefill={"token_budget": 16, "chunk_tokens": 16})) as c:
+        # P is assigned one such prompt at a time.
+        config = disaggregated(prefill={"token_budget": 16, "chunk_tokens": 16}, limits={"heartbeat_ms": 20})
+        with Cluster(config) as c:
             long = {"prompt": prompt_ids(3000), "max_tokens": 1000, "temperature": 0, "ignore_eos": True, "stream": True}
             state = lambda name: c.metric("baton_requests", state=name)
 
-            # Mid-stream.
-            s = raw_post(c, long)
-            while b"data: " not in s.recv(65536):
-                pass
+            # Mid-stream: long enough that a heartbeat tells of it, whatever the machine.
+            s = raw_post(c, dict(long, prompt=prompt_ids(100), max_tokens=3900))
+            heard = b""
+            while b"data: " not in heard:
+                heard = s.recv(65536)
+                self.assertTrue(heard, "the stream ended before its first token")
             wait_for("pages in use at the decode worker", lambda: c.metric("baton_kv_pages_used", role="decode") > 0)
             s.close()
             c.wait_idle()
 
             # While prefilling.
-            s = raw_post(c, long)
-            wait_for("a request in prefill", lambda: state("prefill") >= 1)
+            with c.stopped("prefill-0"):
+                s = raw_post(c, long)
+                wait_for("a request in prefill", lambda: state("prefill") == 1)
             s.close()
-            wait_for("no request", lambda: state("prefill") + state("wait_prefill") + state("wait_kv") + state("decode") == 0)
+            wait_for("no request", lambda: accepted(c) == 0)
             c.wait_idle()
 
             # Queued: more prompts than P is assigned at once.
-            sockets = [raw_post(c, dict(long, stream=i % 2 == 0)) for i in range(6)]
-            wait_for("a queued request", lambda: state("wait_prefill") >= 1)
+            with c.stopped("prefill-0"):
+                sockets = [raw_post(c, dict(long, stream=i % 2 == 0)) for i in range(6)]
+                wait_for("queued requests", lambda: state("wait_prefill") == 5)
             for s in sockets:
                 s.close()
-            wait_for("no request", lambda: state("prefill") + state("wait_prefill") + state("wait_kv") + state("decode") == 0)
+            wait_for("no request", lambda: accepted(c) == 0)
             c.wait_idle()
             self.assertEqual(c.complete(prompt="still here", max_tokens=3, ignore_eos=True)["usage"]["completion_tokens"], 3)
 
@@ -63,7 +82,7 @@ class Load(unittest.TestCase):
         with Cluster(disaggregated()) as c:
             want = parallel(1, lambda b: c.complete(**b)["choices"], bodies)
         with Cluster(disaggregated(decode={"kv_pages": 40})) as c:
-            got = parallel(8, lambda b: c.complete(**b)["choices"], bodies)
+            got = together(c, "decode-0", lambda b: c.complete(**b)["choices"], bodies)
             self.assertEqual(want, got)
             print("preemptions: %d" % c.metric("baton_preemptions_total"))
             self.assertGreater(c.metric("baton_preemptions_total"), 0)
@@ -74,11 +93,13 @@ class Load(unittest.TestCase):
     def test_a_full_queue_is_429_and_says_when_to_come_back(self):
         with Cluster(disaggregated(limits={"max_queue": 2}, prefill={"token_budget": 16, "chunk_tokens": 16})) as c:
             body = {"prompt": prompt_ids(1500), "max_tokens": 4, "ignore_eos": True}
-            answers = parallel(12, lambda _: c.request("POST", "/v1/completions", body), range(12))
-            full = [a for a in answers if a[0] == 429]
-            self.assertTrue(full)
-            self.assertTrue(all("retry-after" in headers for _, headers, _ in full))
-            self.assertEqual({a[0] for a in answers}, {200, 429})
+            with concurrent.futures.ThreadPoolExecutor(12) as pool:
+                with c.stopped("prefill-0"):  # one request at the worker, two in the queue
+                    futures = [pool.submit(c.request, "POST", "/v1/completions", body) for _ in range(12)]
+                    wait_for("the refusals", lambda: sum(f.done() for f in futures) == 9)
+                answers = [f.result() for f in futures]
+            self.assertEqual(sorted(status for status, _, _ in answers), [200] * 3 + [429] * 9)
+            self.assertTrue(all("retry-after" in headers for status, headers, _ in answers if status == 429))
             c.wait_idle()
 
 

@@ -40,8 +40,7 @@ def run(model, lengths, tokens, cells, low, high):
     reference = None
     for mode, config in MODES:
         for threads in sorted({t for (m, t, _) in cells if m == mode}):
-            # On a slow machine the long prompts of the large model queue for minutes behind each other.
-            with Cluster(merge(config(threads), {"limits": {"wait_prefill_ms": 600000}}), model) as c:
+            with Cluster(config(threads), model) as c:
                 for at_once in sorted(a for (m, t, a) in cells if m == mode and t == threads):
                     name = "%s, %d thread(s), %d at a time" % (mode, threads, at_once)
                     before = {k: c.metric("baton_" + k + "_total") for k in ("handoffs_verified", "handoff_bytes", "replays")}

@@ -11,8 +11,8 @@ class Startup(unittest.TestCase):
         self.c = Cluster(disaggregated(), start=False)
         self.addCleanup(self.c.dir.cleanup)
 
-    def run_program(self, program, *args, seconds=30):
-        out = subprocess.run([BIN + "/" + program, *args], capture_output=True, text=True, timeout=seconds * SLOW, stdin=subprocess.DEVNULL)
+    def run_program(self, program, *args):
+        out = subprocess.run([BIN + "/" + program, *args], capture_output=True, text=True, timeout=120 * SLOW, stdin=subprocess.DEVNULL)
         self.assertEqual(sanitizer_reports(out.stderr), [], out.stderr)
         return out.returncode, out.stdout + out.stderr
 
@@ -72,10 +72,10 @@ class Startup(unittest.TestCase):
         with Cluster(disaggregated()) as other:
             env = dict(os.environ, BATON_BIN=BIN, BATON_RUN=self.c.dir.name)
             out = subprocess.run([ROOT + "/deploy/up.sh", self.c.path, "--set", "cluster.http=127.0.0.1:%d" % other.http_port], env=env,
-                                 capture_output=True, text=True, timeout=60 * SLOW, stdin=subprocess.DEVNULL)
+                                 capture_output=True, text=True, timeout=120 * SLOW, stdin=subprocess.DEVNULL)
             self.assertEqual(out.returncode, 1, out.stdout + out.stderr)
             self.assertIn("127.0.0.1:%d is in use" % other.http_port, out.stdout + out.stderr)
-            self.assertEqual(self.c.pids("baton-prefill") + self.c.pids("baton-decode"), [])
+            wait_for("no worker is left", lambda: not self.c.pids("baton-prefill") + self.c.pids("baton-decode"))
             self.assertEqual(other.health()[0], 200)
 
     def test_a_cluster_whose_workers_all_fail_at_the_start_ends_by_itself(self):
