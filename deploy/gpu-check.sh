@@ -5,18 +5,24 @@
 # Usage: deploy/gpu-check.sh [--seconds N] [--out FOLDER] [PART]...
 #   --seconds N   for everything together (540); a part that fails or outlasts its share is recorded as such, and the rest goes on
 #   --out FOLDER  where the results go (bench/results)
-#   PART          ops logits serve serve-file ceilings prefill decode linear rows peers model model-deterministic memcheck racecheck
+#   PART          ops memcheck racecheck logits serve serve-file ceilings prefill decode linear rows model model-deterministic peers
 #                 (default: all)
-# Programs: those of .carry/ (deploy/carry.sh) if they run here, else of build/test/, which is built when CMake and the packages of
-# deploy/apt-packages.txt and tests/apt-packages.txt are there. Libraries of CUDA: the system's, or those in Python's packages.
-# BATON_MODEL: a GGUF file, for the part serve-file. BATON_CHECK_WORK: a folder for the logs, which is then kept. For tests: BATON_CARRY
-# (another folder than .carry), BATON_SMI (another nvidia-smi), BATON_CHECK_LIMIT (most seconds of a part).
+# Programs: those of .carry/ (deploy/carry.sh) if they run here, else of build/check/, which is built when CMake, nvcc, libcmocka-dev and
+# the packages of deploy/apt-packages.txt are there; the build's time is then missing at the end. Libraries of CUDA: the system's, or
+# those in Python's packages. The part serve-file serves BATON_MODEL, else .carry/model.gguf, the model of deploy/fetch-model.sh, or the
+# tests' small model.
+# BATON_CHECK_WORK: a folder for the logs, which is then kept. For tests: BATON_CARRY (another folder than .carry), BATON_SMI and
+# BATON_SANITIZER (another nvidia-smi, another compute-sanitizer), BATON_CHECK_LIMIT (most seconds of a part).
 # Exit status: 0 when all parts passed and no target was missed, 1 when not, 2 for wrong arguments or no programs, 3 without a GPU
 # (then nothing is written).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 root=$PWD
-all=(ops logits serve serve-file ceilings prefill decode linear rows peers model model-deterministic memcheck racecheck)
+all=(ops memcheck racecheck logits serve serve-file ceilings prefill decode linear rows model model-deterministic peers)
+# Seconds that a part may take for certain; what the parts before it left over comes on top. With 20 seconds to unpack before and to make
+# the table after, they fit into the 540 seconds: bench/gpu/gpu_check_test.py adds them up.
+declare -A box=([ops]=40 [memcheck]=65 [racecheck]=75 [logits]=45 [serve]=40 [serve-file]=25 [ceilings]=20 [prefill]=20 [decode]=25
+    [linear]=30 [rows]=15 [model]=30 [model-deterministic]=30 [peers]=60)
 
 seconds=540
 out=bench/results
@@ -52,12 +58,13 @@ gpu=
 if [ -n "$smi" ]; then gpu=$(timeout 30 "$smi" -L 2>/dev/null | grep -m 1 '^GPU ') || true; fi
 if [ -z "$gpu" ]; then
     echo "gpu-check.sh: no CUDA device was found (${smi:-no nvidia-smi here})"
-    for part in "${parts[@]}"; do echo "not run: $part"; done
+    for part in "${parts[@]}"; do echo "not run: $part (up to ${box[$part]} s)"; done
     echo "Nothing was written. What was never run on a GPU is listed in bench/results/README.md."
     exit 3
 fi
+smi_value() { timeout 30 "$smi" --query-gpu="$1" --format=csv,noheader -i 0 2>/dev/null | head -n 1; }
 nvcc=$(first_of nvcc /usr/local/cuda/bin/nvcc)
-sanitizer=$(first_of compute-sanitizer /usr/local/cuda/bin/compute-sanitizer /usr/local/cuda/compute-sanitizer/compute-sanitizer)
+sanitizer=$(first_of "${BATON_SANITIZER:-}" compute-sanitizer /usr/local/cuda/bin/compute-sanitizer /usr/local/cuda/compute-sanitizer/compute-sanitizer)
 # A Python that has torch, if there is one.
 python=''
 torch=''
@@ -112,9 +119,14 @@ mkdir -p "$work"
 : >"$work/parts.tsv"
 : >"$work/runs.log"
 build() {
+    local arch generator=()
+    arch=$(smi_value compute_cap | tr -d .) # only for the GPU that is here
+    command -v ninja >/dev/null || generator=(-G "Unix Makefiles")
     mkdir -p build
-    cmake --preset test -DBATON_CUDA=ON >"$work/build.log" 2>&1 && timeout 300 cmake --build --preset test >>"$work/build.log" 2>&1 &&
-        build/test/tests/make-tiny-model build/test/tiny.gguf >>"$work/build.log" 2>&1
+    cmake --preset test -B build/check "${generator[@]}" -DBATON_CUDA=ON ${nvcc:+-DCMAKE_CUDA_COMPILER="$nvcc"} \
+        -DBATON_CUDA_ARCHS="$([[ $arch =~ ^[0-9]+$ ]] && echo "$arch" || echo '80;90')" >"$work/build.log" 2>&1 &&
+        timeout 300 cmake --build build/check -j "$(nproc)" --target gpu_check >>"$work/build.log" 2>&1 &&
+        build/check/tests/make-tiny-model build/check/tiny.gguf >>"$work/build.log" 2>&1
 }
 carry=${BATON_CARRY:-$root/.carry}
 programs=carried
@@ -127,7 +139,7 @@ if ! runs; then
         echo "gpu-check.sh: the programs of $carry do not run here:" >&2
         head -n 3 "$work/runs.log" >&2
     fi
-    use "$root/build/test/bin" "$root/build/test/tests" "" "$root/build/test/tiny.gguf"
+    use "$root/build/check/bin" "$root/build/check/tests" "" "$root/build/check/tiny.gguf"
     programs="built here"
     if ! build || ! runs; then
         echo "gpu-check.sh: no programs: neither .carry/ (deploy/carry.sh makes it on a machine that builds Baton) nor a build here:" >&2
@@ -137,7 +149,6 @@ if ! runs; then
 fi
 
 fact() { printf '%s\t%s\n' "$1" "$2" >>"$work/facts.tsv"; }
-smi_value() { timeout 30 "$smi" --query-gpu="$1" --format=csv,noheader -i 0 2>/dev/null | head -n 1; }
 : >"$work/facts.tsv"
 fact date "$(date -u +%Y-%m-%dT%H%MZ)"
 fact command "deploy/gpu-check.sh${parts[*]:+ ${parts[*]}}"
@@ -153,14 +164,24 @@ sed 's/\t/: /' "$work/facts.tsv"
 # --- the parts ---
 
 left() { echo $((seconds - SECONDS)); }
-# 10 seconds are kept for the table.
-part() { # NAME SECONDS COMMAND...: JSON lines on its stdout are figures
-    local name=$1 limit=$2 begin=$SECONDS status=0 result=passed
-    shift 2
+# What a part may take: all that is left but for the shares of the parts after it and 10 seconds for the table; its own share at least.
+share() { # NAME
+    local limit=$(($(left) - 10)) most=$(($(left) - 10)) name after=
+    for name in "${parts[@]}"; do
+        [ -z "$after" ] || limit=$((limit - box[$name]))
+        [ "$name" != "$1" ] || after=yes
+    done
+    [ "$limit" -ge "${box[$1]}" ] || limit=${box[$1]}
+    [ "$limit" -le "$most" ] || limit=$most
     [ "$limit" -le "${BATON_CHECK_LIMIT:-$limit}" ] || limit=$BATON_CHECK_LIMIT
-    if [ $(($(left) - 10)) -lt "$limit" ]; then limit=$(($(left) - 10)); fi
+    echo "$limit"
+}
+part() { # NAME COMMAND...: JSON lines on its stdout are figures; @limit@ in the command is when it should end by itself
+    local name=$1 limit begin=$SECONDS status=0 result=passed
+    shift
+    limit=$(share "$name")
     if [ "$limit" -lt 5 ]; then record "$name" "not run" 0 "no time was left"; return; fi
-    timeout --kill-after=5 "$limit" "$@" >"$work/$name.jsonl" 2>"$work/$name.log" </dev/null || status=$?
+    timeout --kill-after=10 "$limit" "${@//@limit@/$((limit - 3))}" >"$work/$name.jsonl" 2>"$work/$name.log" </dev/null || status=$?
     case $status in
     0) ;;
     4) result="not run" ;; # the tool cannot work here
@@ -178,38 +199,40 @@ record() {
 missing() { record "$1" "not run" 0 "$2"; }
 
 # The kernels' tests, compiled for the device.
-device_tests=("$python" bench/gpu/device_tests.py "$tests" --library-path "$path" --tiny-model "$tiny" --seconds 55)
+device_tests=("$python" bench/gpu/device_tests.py "$tests" --library-path "$path" --tiny-model "$tiny" --seconds @limit@)
 
 run_part() {
-    local name=$1
+    local name=$1 file
     case "$name" in
-    ops) part ops 60 "${device_tests[@]}" ;;
+    ops) part ops "${device_tests[@]}" ;;
     memcheck | racecheck)
         if [ -z "$sanitizer" ]; then missing "$name" "no compute-sanitizer here"; return; fi
-        part "$name" 60 "${device_tests[@]}" --sanitizer "$sanitizer" --tool "$name"
+        part "$name" "${device_tests[@]}" --sanitizer "$sanitizer" --tool "$name"
         ;;
     logits)
         if [ -z "$torch" ] || ! "$torch" -c 'import importlib.util, sys; sys.exit(importlib.util.find_spec("transformers") is None)'; then
             missing logits "no Python with torch and transformers here"
             return
         fi
-        part logits 90 "$torch" bench/gpu/logits_check.py --baton-run "$work/baton-run" --backend cuda
+        part logits "$torch" bench/gpu/logits_check.py --baton-run "$work/baton-run" --backend cuda
         ;;
-    serve) part serve 60 "$python" bench/gpu/serve_check.py --bin "$work" --model random:llama-3.2-1b ;;
+    serve) part serve "$python" bench/gpu/serve_check.py --bin "$work" --model random:llama-3.2-1b ;;
     serve-file)
-        local file=${BATON_MODEL:-$carry/model.gguf}
-        if [ ! -f "$file" ]; then missing serve-file "BATON_MODEL is not set, and no model was carried"; return; fi
-        part serve-file 45 "$python" bench/gpu/serve_check.py --bin "$work" --model "$(realpath "$file")"
+        for file in "${BATON_MODEL:-}" "$carry/model.gguf" models/SmolLM2-135M-Instruct.Q4_1.gguf "$tiny"; do
+            [ ! -f "$file" ] || break
+            if [ -n "$file" ] && [ "$file" = "${BATON_MODEL:-}" ]; then missing serve-file "BATON_MODEL: no file $file"; return; fi
+        done
+        if [ ! -f "$file" ]; then missing serve-file "no model here: set BATON_MODEL"; return; fi
+        fact "model of serve-file" "$(basename "$file")"
+        part serve-file "$python" bench/gpu/serve_check.py --bin "$work" --model "$(realpath "$file")" --kv-mb 128
         ;;
-    ceilings) part ceilings 30 "${run[@]}" "$bin/gpu_bench" ceilings ;;
-    prefill | decode | rows) part "$name" 30 "${run[@]}" "$bin/gpu_bench" "$name" ;;
-    linear) part linear 60 "${run[@]}" "$bin/gpu_bench" linear ;;
+    ceilings | prefill | decode | linear | rows) part "$name" "${run[@]}" "$bin/gpu_bench" "$name" ;;
     peers)
         if [ -z "$torch" ]; then missing peers "no Python with torch here"; return; fi
-        part peers 90 "$torch" bench/gpu/peers.py
+        part peers "$torch" bench/gpu/peers.py
         ;;
-    model) part model 60 "${run[@]}" "$bin/gpu_model" ;;
-    model-deterministic) part model-deterministic 60 "${run[@]}" "$bin/gpu_model" --deterministic ;;
+    model) part model "${run[@]}" "$bin/gpu_model" ;;
+    model-deterministic) part model-deterministic "${run[@]}" "$bin/gpu_model" --deterministic ;;
     esac
 }
 

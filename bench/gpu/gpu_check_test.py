@@ -1,15 +1,20 @@
 #!/usr/bin/env python3
-"""deploy/gpu-check.sh without a GPU: what it says and leaves alone; and with a made-up GPU and programs that pass, fail and hang."""
+"""deploy/gpu-check.sh without a GPU: what it says and leaves alone; and with a made-up GPU, a made-up compute-sanitizer and programs that
+pass, fail and hang. device_tests.py by itself, where a program hangs."""
 import glob
 import json
 import os
+import re
+import signal
 import subprocess
 import sys
 import tarfile
 import tempfile
+import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-PARTS = "ops logits serve serve-file ceilings prefill decode linear rows peers model model-deterministic memcheck racecheck".split()
+PARTS = "ops memcheck racecheck logits serve serve-file ceilings prefill decode linear rows model model-deterministic peers".split()
+SECONDS, UNPACK_AND_TABLE = 540, 20
 
 
 def check(out, *args, **env):
@@ -28,7 +33,10 @@ def without_a_gpu_every_part_is_not_run_and_nothing_is_written(folder):
     done = check(folder + "/out", BATON_SMI="/bin/false")
     assert done.returncode == 3, done
     assert "no CUDA device was found" in done.stdout, done.stdout
-    assert [line[9:] for line in done.stdout.splitlines() if line.startswith("not run: ")] == PARTS, done.stdout
+    boxes = re.findall(r"^not run: (\S+) \(up to (\d+) s\)$", done.stdout, re.M)
+    assert [name for name, _ in boxes] == PARTS, done.stdout
+    total = sum(int(seconds) for _, seconds in boxes)
+    assert total + UNPACK_AND_TABLE <= SECONDS, "every part can take its share: %d s" % total
     assert not os.path.exists(folder + "/out")
 
 
@@ -37,6 +45,7 @@ def an_unknown_part_is_refused_by_name(folder):
     assert done.returncode == 2 and "'speed'" in done.stderr, done
 
 
+GOOD = "echo '[       OK ] a'; echo '[       OK ] b' # .nv_fatbin\n"
 FIGURE = """echo '{"by": "baton", "key": "%s", "mode": "%s", "unit": "TB/s", "value": %g, "ceiling": "%s"}'\n"""
 
 
@@ -47,7 +56,8 @@ def made_up(folder):
     script(programs + "/bin/baton-coordinator", '[ "$1" = --version ] || echo "no cluster today" >&2\n')
     script(programs + "/bin/baton-prefill", "exit 0\n")
     script(programs + "/bin/baton-decode", "exit 0\n")
-    script(programs + "/tests/cuda_device_good", "echo '[       OK ] a'; echo '[       OK ] b'\n")
+    script(programs + "/tests/cuda_device_good", GOOD)
+    script(programs + "/tests/cuda_device_host_only", "echo '[       OK ] c'\n")
     decode = "attend_decode d128 32/8 batch 64 ctx 4096"
     script(programs + "/bin/gpu_bench", 'case "$1" in\nceilings) ' + FIGURE % ("copy", "", 4, "") + ";;\ndecode) " +
            FIGURE % (decode, "default", 3.5, "copy") + ";;\nlinear) echo 'the device fell | off' >&2; exit 7;;\nprefill) sleep 60;;\nesac\n")
@@ -57,13 +67,17 @@ def made_up(folder):
         packed.add(programs + "/tests", "tests")
     with open(carry + "/commit", "w") as f:
         f.write("abc1234\n")
-    return dict(BATON_SMI=folder + "/smi", BATON_CARRY=carry), decode
+    # Finds a race in every program; memcheck cannot work.
+    script(folder + "/sanitizer", 'case "$*" in *racecheck*) for program; do :; done; "$program"; exit 9;; esac\n'
+           'echo "========= Error: Device not supported"; exit 255\n')
+    return dict(BATON_SMI=folder + "/smi", BATON_CARRY=carry, BATON_SANITIZER=folder + "/sanitizer"), decode
 
 
 def a_part_that_fails_or_hangs_is_recorded_and_the_rest_goes_on(folder):
     out = folder + "/out"
     env, decode = made_up(folder)
-    done = check(out, "ops", "ceilings", "linear", "prefill", "decode", "serve", "rows", BATON_CHECK_LIMIT="12", **env)
+    done = check(out, "ops", "memcheck", "racecheck", "ceilings", "linear", "prefill", "decode", "serve", "rows", BATON_CHECK_LIMIT="12",
+                 **env)
     assert done.returncode == 1, done
     written = glob.glob(out + "/gpu-check-*.json")
     assert len(written) == 1 and len(glob.glob(out + "/gpu-check-*.md")) == 1, os.listdir(out)
@@ -71,12 +85,15 @@ def a_part_that_fails_or_hangs_is_recorded_and_the_rest_goes_on(folder):
         report = json.load(f)
     parts = {p["part"]: p for p in report["parts"]}
     assert {k: v["status"] for k, v in parts.items()} == {
-        "ops": "passed", "ceilings": "passed", "linear": "failed", "prefill": "timed out", "decode": "passed",
+        "ops": "passed", "memcheck": "not run", "racecheck": "failed", "ceilings": "passed", "linear": "failed", "prefill": "timed out", "decode": "passed",
         "serve": "failed", "rows": "passed"}, parts
     assert parts["linear"]["detail"] == "the device fell   off", parts["linear"]
     assert report["facts"]["commit"] == "abc1234" and report["facts"]["gpu"] == "made up", report["facts"]
     figures = {f["key"]: f for f in report["figures"]}
     assert figures["op test good"]["value"] == 2 and figures["op test good"]["ok"], figures
+    assert figures["op test host_only"]["ok"] and "racecheck host_only" not in figures, "no kernels, nothing to check"
+    assert figures["racecheck good"]["status"] == 9 and not figures["racecheck good"]["ok"], figures
+    assert parts["racecheck"]["detail"] == "device_tests.py: racecheck: good (status 9)", parts
     assert figures[decode]["of_ceiling"] == 0.875 and figures[decode]["verdict"] == "met", figures
     assert len(report["targets_not_run"]) >= 8
     with open(written[0][:-4] + "md") as f:
@@ -91,9 +108,63 @@ def when_the_time_is_over_the_rest_is_not_run(folder):
     assert [line[0] for line in lines[:2]] == ["ops", "model"], done.stdout
 
 
+def device_tests(folder, *args):
+    return [sys.executable, ROOT + "/bench/gpu/device_tests.py", folder, *args]
+
+
+def hangs(folder):
+    """A program that leaves its child's id in a file and waits for the child for ever."""
+    script(folder + "/cuda_device_hang", "sleep 1000 & echo $! >%s/child.new; mv %s/child.new %s/child; wait\n" % (folder, folder, folder))
+
+
+def gone(pid):
+    """True when the process is no more, or soon: a signal that was sent cannot be refused."""
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        try:
+            with open("/proc/%d/stat" % pid) as f:
+                if f.read().rsplit(") ", 1)[1].startswith("Z"):
+                    return True
+        except (FileNotFoundError, ProcessLookupError):
+            return True
+        time.sleep(0.01)
+    return False
+
+
+def child_of_hang(folder):
+    end = time.monotonic() + 60
+    while not os.path.exists(folder + "/child"):
+        assert time.monotonic() < end, "the program did not start"
+        time.sleep(0.01)
+    with open(folder + "/child") as f:
+        return int(f.read())
+
+
+def a_device_test_that_hangs_is_killed_with_its_children_and_takes_no_other_with_it(folder):
+    hangs(folder)
+    for name in "abcdef":
+        script(folder + "/cuda_device_" + name, GOOD)
+    done = subprocess.run(device_tests(folder, "--jobs", "2", "--seconds", "20"), capture_output=True, text=True, timeout=110)
+    lines = {line["key"]: line for line in map(json.loads, done.stdout.splitlines())}
+    assert done.returncode == 1 and lines["op test hang"]["status"] == 124, done
+    assert len(lines) == 7 and all(lines["op test " + name]["ok"] for name in "abcdef"), done.stdout
+    assert gone(child_of_hang(folder))
+
+
+def device_tests_that_are_told_to_end_leave_nothing_running(folder):
+    hangs(folder)
+    process = subprocess.Popen(device_tests(folder, "--seconds", "1000"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    pid = child_of_hang(folder)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == 128 + signal.SIGTERM
+    assert gone(pid)
+
+
 if __name__ == "__main__":
     for test in [without_a_gpu_every_part_is_not_run_and_nothing_is_written, an_unknown_part_is_refused_by_name,
-                 when_the_time_is_over_the_rest_is_not_run, a_part_that_fails_or_hangs_is_recorded_and_the_rest_goes_on]:
+                 when_the_time_is_over_the_rest_is_not_run, a_part_that_fails_or_hangs_is_recorded_and_the_rest_goes_on,
+                 a_device_test_that_hangs_is_killed_with_its_children_and_takes_no_other_with_it,
+                 device_tests_that_are_told_to_end_leave_nothing_running]:
         with tempfile.TemporaryDirectory() as folder:
             test(folder)
         print("passed:", test.__name__, flush=True)

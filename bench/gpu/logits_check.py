@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
 """Logits of small Llama-architecture models (random weights, seeded) against Hugging Face transformers on the same weights.
 
-logits_check.py --baton-run PROGRAM --backend cuda|cpu|ref [--act bf16,f32] [--length N]
+logits_check.py --baton-run PROGRAM --backend cuda|cpu|ref [--act bf16,f32] [--lengths N,N] [--jobs N]
 
 transformers computes in fp32 on the CPU. Two ways are checked per model and type: all positions of prompts (prefill), and greedy
 tokens (decode), each of which must be the one that transformers finds best, unless the runner-up is nearer than twice the error.
+Each run of Baton is a process of its own, most of whose time goes into its start, so a few run at a time.
 Prints one JSON line per figure. Exit status 0 when all are within their bounds, 1 when not."""
 import argparse
+import concurrent.futures
 import json
 import os
 import re
@@ -92,24 +94,47 @@ def wrong_best(got, truth):
     return int(((got.argmax(-1) != best.indices[:, 0]) & clear).sum()), int(clear.sum())
 
 
-def check_prefill(o, path, model, length, act):
-    g = torch.Generator().manual_seed(length)
-    ids = torch.randint(300, VOCAB, (length,), generator=g).tolist()
-    got, truth = baton_logits(o, path, ids, act), hf_logits(model, ids)
-    wrong, clear = wrong_best(got, truth)
-    return relative_error(got, truth), wrong, clear
+def prompt_ids(length):
+    return torch.randint(300, VOCAB, (length,), generator=torch.Generator().manual_seed(length)).tolist()
 
 
-def check_decode(o, path, model, act, count, bound):
+DECODE_PROMPT = list(range(400, 437))
+
+
+def greedy_ids(o, path, act):
+    stderr = run(o, path, DECODE_PROMPT, act, "-n", str(o.decode))
+    return [int(i) for i in re.search(r"^ids ([-0-9,]+)$", stderr, re.M).group(1).split(",")]
+
+
+def wrong_greedy(model, out, bound):
     """How many of Baton's greedy tokens lie further below transformers' best than rounding explains."""
-    ids = list(range(400, 437))
-    stderr = run(o, path, ids, act, "-n", str(count))
-    out = [int(i) for i in re.search(r"^ids ([-0-9,]+)$", stderr, re.M).group(1).split(",")]
-    truth = hf_logits(model, ids + out)[len(ids) - 1 : -1]
+    truth = hf_logits(model, DECODE_PROMPT + out)[len(DECODE_PROMPT) - 1 : -1]
     chosen = truth.gather(1, torch.tensor(out).unsqueeze(1)).squeeze(1)
     # An error of the size of the bound, all of it in the one logit that matters, cannot be told from a wrong choice.
     slack = 2 * bound * truth.norm(dim=-1) / VOCAB ** 0.5 * 4
-    return int((truth.max(dim=-1).values - chosen > slack).sum()), len(out)
+    return int((truth.max(dim=-1).values - chosen > slack).sum())
+
+
+def check(o, pool, name, path, model):
+    """Prints a line per type; False when one is out of its bounds."""
+    lengths, fine = [int(n) for n in o.lengths.split(",")], True
+    runs = {act: ([pool.submit(baton_logits, o, path, prompt_ids(n), act) for n in lengths],
+                  pool.submit(greedy_ids, o, path, act) if o.decode else None) for act in o.act.split(",")}
+    truths = [hf_logits(model, prompt_ids(n)) for n in lengths]
+    for act, (prompts, greedy) in runs.items():
+        bound = BOUNDS[act]
+        got = [p.result() for p in prompts]
+        error = max(relative_error(g, t) for g, t in zip(got, truths))
+        wrong, clear = (sum(n) for n in zip(*(wrong_best(g, t) for g, t in zip(got, truths))))
+        out = greedy.result() if greedy else []
+        bad = wrong_greedy(model, out, bound) if out else 0
+        ok = error < bound and wrong == 0 and clear > 0 and bad == 0
+        fine &= ok
+        print(json.dumps({"by": "baton", "key": "logits %s %s %s" % (o.backend, name, act), "unit": "relative error",
+                          "mode": "deterministic" if o.deterministic else "default", "value": error, "bound": bound,
+                          "best_token_wrong": wrong, "best_token_clear": clear, "greedy_wrong": bad,
+                          "greedy_tokens": len(out), "ok": ok}), flush=True)
+    return fine
 
 
 def main():
@@ -121,26 +146,18 @@ def main():
     p.add_argument("--models", default=",".join(MODELS))
     p.add_argument("--decode", type=int, default=48, help="greedy tokens; 0 = none")
     p.add_argument("--deterministic", action="store_true")
+    p.add_argument("--jobs", type=int, default=max(1, min(4, len(os.sched_getaffinity(0)) // 2)), help="runs at a time")
     p.add_argument("--timeout", type=float, default=120, help="seconds for one run of baton-run")
     o = p.parse_args()
-    failed = False
-    for name in o.models.split(","):
-        model = make_model(MODELS[name], seed=5)
-        with tempfile.TemporaryDirectory() as folder:
-            path = os.path.join(folder, "model.gguf")
-            gguf_write.write(path, model)
-            for act in o.act.split(","):
-                bound = BOUNDS[act]
-                rows = [check_prefill(o, path, model, n, act) for n in map(int, o.lengths.split(","))]
-                error, wrong, clear = max(r[0] for r in rows), sum(r[1] for r in rows), sum(r[2] for r in rows)
-                bad, tokens = check_decode(o, path, model, act, o.decode, bound) if o.decode else (0, 0)
-                ok = error < bound and wrong == 0 and clear > 0 and bad == 0
-                failed |= not ok
-                print(json.dumps({"by": "baton", "key": "logits %s %s %s" % (o.backend, name, act), "unit": "relative error",
-                                  "mode": "deterministic" if o.deterministic else "default", "value": error, "bound": bound,
-                                  "best_token_wrong": wrong, "best_token_clear": clear, "greedy_wrong": bad,
-                                  "greedy_tokens": tokens, "ok": ok}), flush=True)
-    return 1 if failed else 0
+    good = True
+    with concurrent.futures.ThreadPoolExecutor(o.jobs) as pool:
+        for name in o.models.split(","):
+            model = make_model(MODELS[name], seed=5)
+            with tempfile.TemporaryDirectory() as folder:
+                path = os.path.join(folder, "model.gguf")
+                gguf_write.write(path, model)
+                good &= check(o, pool, name, path, model)
+    return 0 if good else 1
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import concurrent.futures
 import http.client
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -93,7 +94,7 @@ class Cluster:
         """The coordinator tells the workers to leave; what does not leave is killed."""
         if self.processes:
             self.processes[0].terminate()
-        deadline = time.monotonic() + 15
+        deadline = time.monotonic() + 6
         for p in self.processes:
             try:
                 p.wait(max(0.1, deadline - time.monotonic()))
@@ -178,8 +179,16 @@ def different(reference, got):
     return [i for i, (a, b) in enumerate(zip(reference, got)) if a != b]
 
 
+def ended(number, frame):
+    sys.exit(128 + number)
+
+
+def model_name(o):
+    return o.model[len("random:"):] if o.model.startswith("random:") else os.path.basename(o.model)
+
+
 def print_time(o, key, value):
-    print(json.dumps({"by": "baton", "key": key, "mode": "deterministic", "unit": "ms", "value": value, "ceiling": "",
+    print(json.dumps({"by": "baton", "key": "%s, %s" % (key, model_name(o)), "mode": "deterministic", "unit": "ms", "value": value, "ceiling": "",
                       "note": "code path only"}), flush=True)
 
 
@@ -214,7 +223,7 @@ def run(o):
         raise Failure("only %d different answers to %d requests: equal bytes would say nothing" % (distinct, len(bodies)))
     bad = {"one at a time and 8 at a time": different(reference, full), "1P+1D and colocated": different(reference, colocated)}
     for what, which in bad.items():
-        print(json.dumps({"by": "baton", "key": "serve bytes: %s" % what, "mode": "deterministic", "unit": "requests that differ",
+        print(json.dumps({"by": "baton", "key": "serve bytes: %s, %s" % (what, model_name(o)), "mode": "deterministic", "unit": "requests that differ",
                           "value": len(which), "of": len(bodies), "which": which[:8], "ok": not which, "version": version}), flush=True)
     return 1 if any(bad.values()) else 0
 
@@ -231,6 +240,7 @@ def main():
     p.add_argument("--prompt", type=int, default=512, help="tokens of the prompt that is timed")
     p.add_argument("--start", type=float, default=60, help="seconds to get ready")
     p.add_argument("--request", type=float, default=60, help="seconds for one answer")
+    signal.signal(signal.SIGTERM, ended)  # a time limit: the cluster goes too
     try:
         return run(p.parse_args())
     except (Failure, OSError, http.client.HTTPException) as e:
