@@ -11,8 +11,9 @@
 #include "kernels/ops.h"
 
 typedef struct device_options {
+    uint32_t threads; /* cpu: size of the thread team, 1..64; cuda: threads that convert weights as they are loaded,
+                         1 = as many as it may use, up to 8; ref ignores it */
     /* Host backends. */
-    uint32_t threads;     /* size of the thread team, 1..64; ref ignores it */
     const uint32_t *cpus; /* [threads] CPU numbers to pin to (thread 0 is the opener), or NULL: not pinned */
     const char *isa;      /* cpu: "auto", "avx512", "avx2", "portable" */
     /* cuda. */

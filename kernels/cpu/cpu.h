@@ -8,8 +8,8 @@
 #ifndef BATON_KERNELS_CPU_CPU_H
 #define BATON_KERNELS_CPU_CPU_H
 
-#include "kernels/cpu/team.h"
 #include "kernels/host/host.h"
+#include "kernels/host/team.h"
 
 extern const backend_ops cpu_backend;
 

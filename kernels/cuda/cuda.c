@@ -4,24 +4,17 @@
  * keep to their fraction and find out at start. While steps run, only the lists of samples.c may grow. */
 #include "kernels/cuda/cuda.h"
 
-#include "base/clock.h"
 #include "base/mem.h"
 #include "kernels/cuda/cuda_backend.h"
+#include "kernels/cuda/wait.h"
 
-#include <inttypes.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <time.h>
-
-#define WAIT_MAX_NS  60000000000u /* no step and no copy takes that long, unless the GPU hangs */
-#define WAIT_SPIN_NS 20000000u    /* a decode step is shorter: no time is lost in waking up */
-#define WAIT_NAP_NS  50000u
 
 /* --- faults --- */
 
 status cuda_fault(device *d, const char *text) {
+    (void)cudaGetLastError(); /* the next device of this thread must not find it */
     pthread_mutex_lock(&d->fault.lock);
     if (!atomic_load_explicit(&d->fault.raised, memory_order_relaxed)) {
         errf(&d->fault.text, ST_DEVICE, "cuda: GPU %d: %s", d->gpu, text);
@@ -55,28 +48,22 @@ status cuda_op_end(device *d, cudaError_t e, const char *op) {
     return cuda_wait(d, d->stream, d->done, op);
 }
 
+status cuda_hung(device *d, const char *text) {
+    atomic_store(&d->fault.hung, true);
+    return cuda_fault(d, text);
+}
+
 status cuda_wait_event(device *d, cudaEvent_t event, const char *op) {
-    uint64_t begin_ns = clock_now_ns();
-    for (;;) {
-        cudaError_t e = cudaEventQuery(event);
-        if (e == cudaSuccess) return ST_OK;
-        if (e != cudaErrorNotReady) {
-            cuda_ok(d, e, op);
-            return ST_DEVICE;
-        }
-        (void)cudaGetLastError(); /* a launch asks for it, and must not find that something was not ready */
-        uint64_t waited_ns = clock_now_ns() - begin_ns;
-        if (waited_ns > WAIT_MAX_NS) {
-            errbuf text = {0};
-            atomic_store(&d->fault.hung, true);
-            errf(&text, ST_DEVICE, "%s did not end within %" PRIu64 " s", op, (uint64_t)WAIT_MAX_NS / 1000000000u);
-            return cuda_fault(d, text.text);
-        }
-        if (waited_ns < WAIT_SPIN_NS)
-            sched_yield();
-        else
-            nanosleep(&(struct timespec){.tv_nsec = WAIT_NAP_NS}, NULL);
+    cudaError_t e = cudaSuccess;
+    status st = wait_event(event, &e);
+    if (st == ST_OK) return ST_OK;
+    if (st == ST_TIMEOUT) {
+        errbuf text = {0};
+        errf(&text, ST_DEVICE, "%s did not end within %u s", op, WAIT_MAX_S);
+        return cuda_hung(d, text.text);
     }
+    cuda_ok(d, e, op);
+    return ST_DEVICE;
 }
 
 status cuda_wait(device *d, cudaStream_t stream, cudaEvent_t event, const char *op) {
@@ -88,6 +75,15 @@ status cuda_wait(device *d, cudaStream_t stream, cudaEvent_t event, const char *
 
 size_t num_bytes(num_type type) {
     return type == NUM_F32 ? 4 : 2;
+}
+
+/* To free memory waits for everything that was put into any stream, without a deadline: so that is waited for before,
+ * with one. False when the GPU hangs. */
+static bool may_free(device *d) {
+    if (!d->done) return true; /* nothing was ever put anywhere */
+    if (!atomic_load(&d->fault.hung)) (void)cuda_wait(d, d->stream, d->done, "work before freeing memory");
+    if (!atomic_load(&d->fault.hung)) (void)cuda_wait(d, d->handoff, d->done, "work before freeing memory");
+    return !atomic_load(&d->fault.hung);
 }
 
 void *cuda_take(device *d, size_t bytes) {
@@ -105,7 +101,7 @@ void *cuda_take(device *d, size_t bytes) {
     if (!cuda_ok(d, e, "cudaMalloc")) return NULL;
     if (!cuda_ok(d, cudaMemsetAsync(p, 0, bytes, d->stream), "clearing memory") ||
         cuda_wait(d, d->stream, d->done, "clearing memory") != ST_OK) {
-        (void)cudaFree(p);
+        if (may_free(d)) (void)cudaFree(p);
         return NULL;
     }
     d->used += bytes;
@@ -116,8 +112,18 @@ void cuda_give(device *d, void *p, size_t bytes) {
     if (!p) return;
     CHECK(d->used >= bytes);
     d->used -= bytes;
-    if (atomic_load(&d->fault.hung)) return;
-    (void)cudaFree(p); /* after a fault it may fail, and there is nothing to be done about it */
+    if (may_free(d)) (void)cudaFree(p); /* after a fault it may fail, and there is nothing to be done about it */
+}
+
+void *cuda_pinned_take(size_t bytes) {
+    void *p = NULL;
+    if (cudaMallocHost(&p, bytes) == cudaSuccess) return p;
+    (void)cudaGetLastError(); /* it is the caller's to report, and later launches must not find it */
+    return NULL;
+}
+
+void cuda_pinned_give(device *d, void *p) {
+    if (p && may_free(d)) (void)cudaFreeHost(p);
 }
 
 static void *cuda_mem_alloc(device *d, size_t bytes) {
@@ -130,9 +136,11 @@ static void cuda_mem_free(device *d, void *p, size_t bytes) {
     cuda_give(d, p, bytes);
 }
 
+/* To and from memory that is not pinned. Such a copy may wait by itself for what is in the stream: that is waited for
+ * before, with a deadline. */
 static status copy_and_wait(device *d, void *to, const void *from, size_t bytes, enum cudaMemcpyKind kind,
                             const char *op) {
-    if (cuda_faulted(d)) return ST_DEVICE;
+    if (cuda_faulted(d) || cuda_wait(d, d->stream, d->done, op) != ST_OK) return ST_DEVICE;
     if (!cuda_ok(d, cudaMemcpyAsync(to, from, bytes, kind, d->stream), op)) return ST_DEVICE;
     return cuda_wait(d, d->stream, d->done, op);
 }
@@ -257,9 +265,7 @@ static status open_streams(device *d, errbuf *eb) {
 }
 
 static void cuda_close(device *d) {
-    if (!d || atomic_load(&d->fault.hung)) return; /* the process is about to leave, and must get that far */
-    if (d->stream) (void)cudaStreamSynchronize(d->stream);
-    if (d->handoff) (void)cudaStreamSynchronize(d->handoff);
+    if (!d || !may_free(d)) return; /* a hung GPU: the process is about to leave, and must get that far */
     cuda_attend_done(d);
     samples_free(d);
     weight_stage_free(d);

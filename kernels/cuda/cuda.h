@@ -74,6 +74,8 @@ struct device {
 bool cuda_ok(device *d, cudaError_t e, const char *op);
 /* Makes `text` the device's fault if it is the first. Returns ST_DEVICE. */
 status cuda_fault(device *d, const char *text);
+/* The same when a wait has reached its deadline. */
+status cuda_hung(device *d, const char *text);
 /* Copies the fault's text. Returns ST_DEVICE. */
 status cuda_fault_text(const device *d, errbuf *eb);
 static inline bool cuda_faulted(const device *d) {
@@ -91,7 +93,10 @@ status cuda_wait_event(device *d, cudaEvent_t event, const char *op);
 
 /* Zeroed GPU memory within the bound of memory_fraction; NULL when there is none, which is no fault. */
 void *cuda_take(device *d, size_t bytes);
-void cuda_give(device *d, void *p, size_t bytes);
+void cuda_give(device *d, void *p, size_t bytes); /* waits until the GPU is idle; nothing is freed when it hangs */
+/* Pinned host memory; NULL when there is none, which is no fault. */
+void *cuda_pinned_take(size_t bytes);
+void cuda_pinned_give(device *d, void *p); /* likewise */
 size_t num_bytes(num_type type);
 
 /* --- the other files --- */
@@ -120,9 +125,10 @@ status cuda_step_end(device *d, errbuf *eb);
 size_t step_nodes(const device *d, uint32_t rows);
 /* What the ops of the running step read. */
 typedef struct step_view {
-    const op_step *s;         /* NULL between steps */
-    step_tables tables;       /* device memory */
-    const decode_item *items; /* host: [item_count] */
+    const op_step *s;          /* NULL between steps */
+    step_tables tables;        /* device memory */
+    const decode_item *items;  /* host: [item_count] */
+    sample_token *tokens_host; /* pinned twin of tables.tokens */
     uint32_t tile_count, item_count;
     bool fused;     /* only generated rows, of different sequences: one launch does all of attention */
     bool recording; /* launches are recorded: what varies from step to step comes from the tables */

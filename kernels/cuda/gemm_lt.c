@@ -15,6 +15,7 @@
 
 #include "base/mem.h"
 #include "kernels/cuda/cublaslt.h"
+#include "kernels/cuda/wait.h"
 
 #include <stdlib.h>
 
@@ -105,6 +106,7 @@ status gemm_lt_new(gemm_lt **out, cudaStream_t stream, errbuf *eb) {
     if (e == cudaSuccess) e = cudaEventCreate(&g->end);
     if (e == cudaSuccess) e = cudaMalloc(&g->workspace, GEMM_LT_WORKSPACE_BYTES);
     if (e != cudaSuccess) {
+        (void)cudaGetLastError(); /* later launches must not find it */
         if (e == cudaErrorMemoryAllocation) st = ST_NOMEM;
         errf(eb, st, "cublasLt: events and a workspace of %zu MiB: %s", GEMM_LT_WORKSPACE_BYTES >> 20,
              cudaGetErrorString(e));
@@ -197,8 +199,12 @@ static status time_candidate(const gemm_lt *g, const linear_args *a, const plan 
         if (st != CUBLAS_STATUS_SUCCESS) return blas_failed(g, a, "timing", st, eb);
     }
     e = cudaEventRecord(g->end, g->stream);
-    if (e == cudaSuccess) e = cudaEventSynchronize(g->end);
-    if (e == cudaSuccess) e = cudaEventElapsedTime(ms, g->begin, g->end);
+    if (e != cudaSuccess) return cuda_failed(a, "timing", e, eb);
+    status waited = wait_event(g->end, &e);
+    if (waited == ST_TIMEOUT)
+        return errf(eb, waited, "cublasLt %ux%ux%u (rows, n, k): timing did not end within %u s", a->rows, a->n, a->k,
+                    WAIT_MAX_S);
+    if (waited == ST_OK) e = cudaEventElapsedTime(ms, g->begin, g->end);
     return e == cudaSuccess ? ST_OK : cuda_failed(a, "timing", e, eb);
 }
 

@@ -33,18 +33,19 @@ status kv_stage_new(device *d, kv_stage **out, errbuf *eb) {
     s->piece_bytes = MAX(kv_page_bytes(&d->attention.layout), PIECE_BYTES_MIN);
     s->pages_dev = cuda_take(d, pages_bytes(d));
     s->sum_dev = cuda_take(d, sizeof *s->sum_dev);
-    bool ok = s->pages_dev && s->sum_dev && cudaMallocHost((void **)&s->pages_pinned, pages_bytes(d)) == cudaSuccess &&
-              cudaMallocHost((void **)&s->sum_pinned, sizeof *s->sum_pinned) == cudaSuccess;
+    s->pages_pinned = cuda_pinned_take(pages_bytes(d));
+    s->sum_pinned = cuda_pinned_take(sizeof *s->sum_pinned);
+    bool ok = s->pages_dev && s->sum_dev && s->pages_pinned && s->sum_pinned;
     for (int i = 0; ok && i < 2; i++) {
         s->dev[i] = cuda_take(d, s->piece_bytes);
-        ok = s->dev[i] && cudaMallocHost(&s->pinned[i], s->piece_bytes) == cudaSuccess &&
-             cudaEventCreateWithFlags(&s->moved[i], cudaEventDisableTiming) == cudaSuccess;
+        s->pinned[i] = cuda_pinned_take(s->piece_bytes);
+        ok = s->dev[i] && s->pinned[i] &&
+             cuda_ok(d, cudaEventCreateWithFlags(&s->moved[i], cudaEventDisableTiming), "hand-off staging");
     }
     if (ok) {
         *out = s;
         return ST_OK;
     }
-    (void)cudaGetLastError();
     size_t kib = 2 * s->piece_bytes >> 10;
     kv_stage_free(d, s);
     if (cuda_faulted(d)) return cuda_fault_text(d, eb);
@@ -56,13 +57,13 @@ void kv_stage_free(device *d, kv_stage *s) {
     if (!s) return;
     for (int i = 0; i < 2; i++) {
         cuda_give(d, s->dev[i], s->piece_bytes);
-        if (s->pinned[i]) (void)cudaFreeHost(s->pinned[i]);
+        cuda_pinned_give(d, s->pinned[i]);
         if (s->moved[i]) (void)cudaEventDestroy(s->moved[i]);
     }
     cuda_give(d, s->pages_dev, pages_bytes(d));
     cuda_give(d, s->sum_dev, sizeof *s->sum_dev);
-    if (s->pages_pinned) (void)cudaFreeHost(s->pages_pinned);
-    if (s->sum_pinned) (void)cudaFreeHost(s->sum_pinned);
+    cuda_pinned_give(d, s->pages_pinned);
+    cuda_pinned_give(d, s->sum_pinned);
     free(s);
 }
 

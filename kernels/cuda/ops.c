@@ -101,6 +101,7 @@ status cuda_attend_setup(device *d, const attend_setup *s, errbuf *eb) {
     status st = check_setup(d, s, eb);
     if (st != ST_OK) return st;
     cuda_attend_done(d);
+    weight_stage_free(d); /* the weights are loaded */
     d->attention = *s;
     d->attention.rope_factors = NULL;
     uint32_t max_context = d->opt.max_seq_pages * KV_PAGE_TOKENS;
@@ -168,8 +169,9 @@ static bool own_linear(const device *d, uint32_t rows) {
 
 static status library_linear(device *d, const linear_args *a) {
     errbuf text = {0};
-    if (gemm_lt_linear(d->gemm, a, &text) == ST_OK) return ST_OK;
-    return cuda_fault(d, text.text);
+    status st = gemm_lt_linear(d->gemm, a, &text);
+    if (st == ST_OK) return ST_OK;
+    return st == ST_TIMEOUT ? cuda_hung(d, text.text) : cuda_fault(d, text.text);
 }
 
 status cuda_linear(device *d, const op_linear *a) {

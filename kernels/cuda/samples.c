@@ -38,7 +38,7 @@ void samples_new(device *d) {
 static void forget_logits(device *d) {
     samples *s = d->samples;
     cuda_give(d, s->seen, seen_bytes(d, s->vocab));
-    if (s->logits_host) (void)cudaFreeHost(s->logits_host);
+    cuda_pinned_give(d, s->logits_host);
     sampler_free(s->sampler);
     s->seen = NULL;
     s->logits_host = NULL;
@@ -49,7 +49,7 @@ static void forget_logits(device *d) {
 static void forget_lists(device *d) {
     samples *s = d->samples;
     cuda_give(d, s->lists_dev, s->lists_bytes); /* nothing when there is none */
-    if (s->lists_host) (void)cudaFreeHost(s->lists_host);
+    cuda_pinned_give(d, s->lists_host);
     s->lists_dev = s->lists_host = NULL;
     s->lists_bytes = 0;
 }
@@ -68,12 +68,8 @@ status samples_reserve(device *d, uint32_t vocab) {
     forget_logits(d);
     s->vocab = vocab;
     s->seen = cuda_take(d, seen_bytes(d, vocab));
-    if (!s->seen) return ST_NOMEM;
-    if (cudaMallocHost((void **)&s->logits_host, (size_t)d->opt.max_head * vocab * sizeof *s->logits_host) !=
-        cudaSuccess) {
-        (void)cudaGetLastError();
-        return ST_NOMEM;
-    }
+    s->logits_host = cuda_pinned_take((size_t)d->opt.max_head * vocab * sizeof *s->logits_host);
+    if (!s->seen || !s->logits_host) return ST_NOMEM;
     s->sampler = sampler_new(vocab);
     return ST_OK;
 }
@@ -86,8 +82,8 @@ status samples_lists_new(device *d, errbuf *eb) {
     forget_lists(d);
     s->lists_bytes = (tokens + rows * ROW_WORDS) * sizeof(int32_t);
     s->lists_dev = cuda_take(d, s->lists_bytes);
-    if (s->lists_dev && cudaMallocHost((void **)&s->lists_host, s->lists_bytes) == cudaSuccess) return ST_OK;
-    (void)cudaGetLastError();
+    s->lists_host = cuda_pinned_take(s->lists_bytes);
+    if (s->lists_dev && s->lists_host) return ST_OK;
     return errf(eb, ST_NOMEM, "cuda: no memory for %zu KiB of penalty, ban and bias lists: lower max_seqs",
                 s->lists_bytes >> 10);
 }
@@ -170,17 +166,22 @@ status samples_begin(device *d, const op_step *s, uint32_t bucket, sample_row *r
     return cuda_ok(d, e, "sample lists") ? ST_OK : ST_DEVICE;
 }
 
-static int32_t wanted_logprobs(const op_step *s, uint32_t head) {
-    return s->samples[head].params->logprobs;
+static bool asked_for_logprobs(const op_step *s, uint32_t head) {
+    return s->samples[head].params->logprobs >= 0;
 }
 
-/* Copies the raw rows of logits that the host needs; `*any` says whether there are any. */
+/* Whether the head row is one of the step's, and no padding, and asked for them. */
+static bool wants_logprobs(const step_view *v, uint32_t head) {
+    return head < v->s->head_count && asked_for_logprobs(v->s, head);
+}
+
+/* Copies the raw rows of logits that the host needs; `*any` says whether there are any. Such a step is not recorded. */
 static status save_logits(device *d, const op_sample *a, bool *any) {
     samples *s = d->samples;
     const step_view *v = step_of(d);
     *any = false;
     for (uint32_t i = 0; !v->recording && i < a->count; i++) {
-        if (a->begin + i >= v->s->head_count || wanted_logprobs(v->s, a->begin + i) < 0) continue;
+        if (!wants_logprobs(v, a->begin + i)) continue;
         *any = true;
         size_t row = (size_t)i * a->vocab;
         cudaError_t e = cudaMemcpyAsync(s->logits_host + row, a->logits + row, a->vocab * sizeof(float),
@@ -190,23 +191,22 @@ static status save_logits(device *d, const op_sample *a, bool *any) {
     return ST_OK;
 }
 
-/* Waits for the tokens of this op, since log-probabilities are told of the chosen one. It waits before it copies: a
- * copy to memory that is not pinned waits by itself, but without a deadline. */
+/* Waits for the tokens of this op, since log-probabilities are told of the chosen one: one copy and one wait, however
+ * many rows ask. */
 static status fill_logprobs(device *d, const op_sample *a) {
     samples *s = d->samples;
     const step_view *v = step_of(d);
-    if (cuda_wait(d, d->stream, d->done, "logprobs") != ST_OK) return ST_DEVICE;
+    sample_token *tokens = v->tokens_host + a->begin;
+    cudaError_t e = cudaMemcpyAsync(tokens, v->tables.tokens + a->begin, a->count * sizeof *tokens,
+                                    cudaMemcpyDeviceToHost, d->stream);
+    if (!cuda_ok(d, e, "logprobs") || cuda_wait(d, d->stream, d->done, "logprobs") != ST_OK) return ST_DEVICE;
     for (uint32_t i = 0; i < a->count; i++) {
+        if (!wants_logprobs(v, a->begin + i)) continue;
         sample_result *r = &v->s->results[a->begin + i];
-        int32_t wanted = wanted_logprobs(v->s, a->begin + i);
-        if (wanted < 0) continue;
-        sample_token token;
-        cudaError_t e =
-            cudaMemcpyAsync(&token, v->tables.tokens + a->begin + i, sizeof token, cudaMemcpyDeviceToHost, d->stream);
-        if (!cuda_ok(d, e, "logprobs") || cuda_wait(d, d->stream, d->done, "logprobs") != ST_OK) return ST_DEVICE;
-        *r = (sample_result){.token = {.id = token.id}};
-        if (token.state == SAMPLE_OK)
-            sampler_logprobs(s->sampler, s->logits_host + (size_t)i * a->vocab, wanted, &r->token);
+        *r = (sample_result){.token = {.id = tokens[i].id}};
+        if (tokens[i].state == SAMPLE_OK)
+            sampler_logprobs(s->sampler, s->logits_host + (size_t)i * a->vocab,
+                             v->s->samples[a->begin + i].params->logprobs, &r->token);
     }
     return ST_OK;
 }
@@ -232,7 +232,7 @@ void samples_end(device *d, const op_step *s, const sample_token *tokens) {
     PRE(d);
     for (uint32_t i = 0; i < s->head_count; i++) {
         sample_result *r = &s->results[i];
-        if (wanted_logprobs(s, i) < 0) *r = (sample_result){0}; /* fill_logprobs did the others */
+        if (!asked_for_logprobs(s, i)) *r = (sample_result){0}; /* fill_logprobs did the others */
         r->token.id = tokens[i].id;
         r->token.fin = FINISH_NONE;
         r->broken = tokens[i].state != SAMPLE_OK;

@@ -119,12 +119,10 @@ status step_new(device *d, errbuf *eb) {
     s->tokens_dev = cuda_take(d, o->max_rows * sizeof *s->tokens_dev);
     if (!s->dev || !s->tokens_dev)
         return errf(eb, ST_NOMEM, "cuda: no GPU memory for %zu KiB of step tables", s->bytes >> 10);
-    if (cudaMallocHost((void **)&s->host, s->bytes) != cudaSuccess ||
-        cudaMallocHost((void **)&s->tokens_host, o->max_rows * sizeof *s->tokens_host) != cudaSuccess) {
-        (void)cudaGetLastError();
-        return errf(eb, ST_NOMEM, "cuda: no pinned host memory for %zu KiB of step tables", s->bytes >> 10);
-    }
-    return ST_OK;
+    s->host = cuda_pinned_take(s->bytes);
+    s->tokens_host = cuda_pinned_take(o->max_rows * sizeof *s->tokens_host);
+    if (s->host && s->tokens_host) return ST_OK;
+    return errf(eb, ST_NOMEM, "cuda: no pinned host memory for %zu KiB of step tables", s->bytes >> 10);
 }
 
 static void stop_recording(device *d) {
@@ -144,8 +142,8 @@ void step_free(device *d) {
     for (uint32_t i = 0; i < s->record_count; i++)
         if (s->records[i].exec) (void)cudaGraphExecDestroy(s->records[i].exec);
     free(s->records);
-    if (s->host) (void)cudaFreeHost(s->host);
-    if (s->tokens_host) (void)cudaFreeHost(s->tokens_host);
+    cuda_pinned_give(d, s->host);
+    cuda_pinned_give(d, s->tokens_host);
     cuda_give(d, s->dev, s->bytes);
     cuda_give(d, s->tokens_dev, d->opt.max_rows * sizeof *s->tokens_dev);
     free(s);
@@ -284,6 +282,7 @@ static void point_view(step *st, const op_step *s, const places *p, const tally 
                                     .items = (const decode_item *)(dev + p->items),
                                     .samples = (const sample_row *)(dev + p->samples),
                                     .tokens = st->tokens_dev};
+    st->view.tokens_host = st->tokens_host;
 }
 
 static status upload(device *d, size_t begin, size_t end) {

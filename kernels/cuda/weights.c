@@ -2,7 +2,9 @@
  *
  * Streaming: chunks of rows are converted by the host into one of two pinned buffers while the other one is copied, so
  * a file that is mapped is read once, front to back, and never held in host memory. Weights of blocks (Q4_0 ...) become
- * plain numbers here. Vectors stay in f32, since norms are computed in it. Random tensors are made by the GPU itself.
+ * plain numbers here, which takes the host longer than the copy takes: several threads share the rows of a chunk. A row
+ * is converted by itself, so its bytes do not depend on their number. Vectors stay in f32, since norms are computed in
+ * it. Random tensors are made by the GPU itself.
  *
  *   WEIGHT_QKV       rows of q, then k, then v: one product makes all three
  *   WEIGHT_GATE_UP   groups of 8 rows of gate and of up alternate, so that the block that computes a row of one
@@ -10,11 +12,15 @@
 #include "base/mem.h"
 #include "kernels/cuda/cuda.h"
 #include "kernels/cuda/weight_rows.h"
+#include "kernels/host/team.h"
 
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define CHUNK_BYTES ((size_t)4 << 20)
+#define TASK_BYTES  ((size_t)64 << 10) /* what a thread converts at a time */
+#define READERS_MAX 8u                 /* threads, when the config does not ask for more than one */
 
 /* Where a row of the finished matrix comes from. */
 typedef struct origin {
@@ -53,7 +59,8 @@ struct weight_stage {
     cudaEvent_t copied[2]; /* what was copied from there last has left it */
     size_t bytes;          /* of one */
     uint32_t turn;
-    float *scratch; /* [scratch_count] a row */
+    team *readers;
+    float *scratch; /* [threads, scratch_count] a row for each thread */
     uint32_t scratch_count;
 };
 
@@ -61,29 +68,63 @@ void weight_stage_free(device *d) {
     weight_stage *s = d->weights;
     if (!s) return;
     for (int i = 0; i < 2; i++) {
-        if (s->pinned[i]) (void)cudaFreeHost(s->pinned[i]);
+        cuda_pinned_give(d, s->pinned[i]);
         if (s->copied[i]) (void)cudaEventDestroy(s->copied[i]);
     }
+    team_free(s->readers);
     free(s->scratch);
     free(s);
     d->weights = NULL;
 }
 
+/* What was configured; one, which is also what nobody configured, stands for as many as there are CPUs for. */
+static uint32_t reader_count(const device *d) {
+    cpu_set_t ours;
+    if (d->opt.threads > 1) return MIN(d->opt.threads, TEAM_THREADS_MAX);
+    if (sched_getaffinity(0, sizeof ours, &ours) != 0) return 1;
+    return MIN((uint32_t)CPU_COUNT(&ours), READERS_MAX);
+}
+
 /* A stage that has room for a row of the weight. */
-static status reserve_stage(device *d, const weight *w) {
+static status reserve_stage(device *d, const weight *w, errbuf *eb) {
     size_t row_bytes = w->cols * num_bytes(w->type);
     if (d->weights && row_bytes <= d->weights->bytes && w->cols <= d->weights->scratch_count) return ST_OK;
-    if (cuda_wait(d, d->stream, d->done, "weights") != ST_OK) return ST_DEVICE;
     weight_stage_free(d);
     weight_stage *s = d->weights = xcalloc(1, sizeof *s);
     s->bytes = MAX(CHUNK_BYTES, row_bytes);
+    status st = team_new(&s->readers, reader_count(d), NULL, eb);
+    if (st != ST_OK) return err_prefix(eb, st, "cuda: conversion of weights");
     s->scratch_count = w->cols;
-    s->scratch = xcalloc(w->cols, sizeof *s->scratch);
-    for (int i = 0; i < 2; i++)
-        if (!cuda_ok(d, cudaMallocHost(&s->pinned[i], s->bytes), "weights") ||
-            !cuda_ok(d, cudaEventCreateWithFlags(&s->copied[i], cudaEventDisableTiming), "weights"))
-            return ST_DEVICE;
+    s->scratch = xcalloc((size_t)team_threads(s->readers) * w->cols, sizeof *s->scratch);
+    for (int i = 0; i < 2; i++) {
+        s->pinned[i] = cuda_pinned_take(s->bytes);
+        if (!s->pinned[i])
+            return errf(eb, ST_NOMEM, "cuda: no pinned host memory for %zu KiB of weights on their way",
+                        2 * s->bytes >> 10);
+        if (!cuda_ok(d, cudaEventCreateWithFlags(&s->copied[i], cudaEventDisableTiming), "weights"))
+            return cuda_fault_text(d, eb);
+    }
     return ST_OK;
+}
+
+/* Rows [begin, begin + count) of a weight on their way into host memory. */
+typedef struct chunk {
+    const weight *w;
+    const tensor *const *parts;
+    uint32_t begin, count, task_rows;
+    char *to;
+    float *scratch; /* [threads, cols] */
+} chunk;
+
+static void read_rows(void *ctx, uint32_t task, uint32_t thread) {
+    const chunk *c = ctx;
+    const size_t row_bytes = c->w->cols * num_bytes(c->w->type);
+    float *scratch = c->scratch + (size_t)thread * c->w->cols;
+    const uint32_t begin = task * c->task_rows, end = MIN(begin + c->task_rows, c->count);
+    for (uint32_t i = begin; i < end; i++) {
+        origin o = origin_of(c->w->form, c->parts, c->begin + i);
+        weight_row_read(o.part, o.row, c->w->type, c->to + i * row_bytes, scratch);
+    }
 }
 
 /* Rows [begin, begin + count), all from files, through one pinned buffer. An event that was not recorded yet is done.
@@ -93,10 +134,14 @@ static status load_chunk(device *d, const weight *w, const tensor *const *parts,
     uint32_t side = s->turn++ % 2;
     size_t row_bytes = w->cols * num_bytes(w->type);
     if (cuda_wait_event(d, s->copied[side], "weights") != ST_OK) return ST_DEVICE;
-    for (uint32_t i = 0; i < count; i++) {
-        origin o = origin_of(w->form, parts, begin + i);
-        weight_row_read(o.part, o.row, w->type, (char *)s->pinned[side] + i * row_bytes, s->scratch);
-    }
+    chunk c = {.w = w,
+               .parts = parts,
+               .begin = begin,
+               .count = count,
+               .task_rows = (uint32_t)MAX(TASK_BYTES / row_bytes, (size_t)1),
+               .to = s->pinned[side],
+               .scratch = s->scratch};
+    team_run(s->readers, (count + c.task_rows - 1) / c.task_rows, read_rows, &c);
     cudaError_t e = cudaMemcpyAsync((char *)w->data + begin * row_bytes, s->pinned[side], count * row_bytes,
                                     cudaMemcpyHostToDevice, d->stream);
     if (e == cudaSuccess) e = cudaEventRecord(s->copied[side], d->stream);
@@ -104,16 +149,16 @@ static status load_chunk(device *d, const weight *w, const tensor *const *parts,
 }
 
 /* The last copies may still be under way when it returns: what uses the weight comes after them in the stream. */
-static status load_rows(device *d, const weight *w, const tensor *const *parts) {
-    status st = reserve_stage(d, w);
+static status load_rows(device *d, const weight *w, const tensor *const *parts, errbuf *eb) {
+    status st = reserve_stage(d, w, eb);
     if (st != ST_OK) return st;
-    uint32_t chunk = (uint32_t)(d->weights->bytes / (w->cols * num_bytes(w->type)));
-    for (uint32_t row = 0; st == ST_OK && row < w->rows; row += chunk)
-        st = load_chunk(d, w, parts, row, MIN(chunk, w->rows - row));
-    return st;
+    uint32_t rows = (uint32_t)(d->weights->bytes / (w->cols * num_bytes(w->type)));
+    for (uint32_t row = 0; st == ST_OK && row < w->rows; row += rows)
+        st = load_chunk(d, w, parts, row, MIN(rows, w->rows - row));
+    return st == ST_OK ? ST_OK : cuda_fault_text(d, eb);
 }
 
-static status fill_random(device *d, const weight *w, const tensor *const *parts) {
+static status fill_random(device *d, const weight *w, const tensor *const *parts, errbuf *eb) {
     size_t row_bytes = w->cols * num_bytes(w->type);
     for (uint32_t row = 0; row < w->rows;) {
         origin o = origin_of(w->form, parts, row);
@@ -121,7 +166,7 @@ static status fill_random(device *d, const weight *w, const tensor *const *parts
         cudaError_t e =
             launch_random_fill(w->type, (char *)w->data + row * row_bytes, o.part->random_seed,
                                (uint64_t)o.row * w->cols, (uint64_t)run * w->cols, o.part->random_scale, d->stream);
-        if (!cuda_ok(d, e, "random weights")) return ST_DEVICE;
+        if (!cuda_ok(d, e, "random weights")) return cuda_fault_text(d, eb);
         row += run;
     }
     return ST_OK;
@@ -168,10 +213,10 @@ status cuda_weight_load(device *d, weight_form form, const tensor *const *parts,
             "cuda: no GPU memory for a weight of %zu KiB: %.0f MiB of %.0f are taken, and memory_fraction is %g",
             bytes >> 10, (double)d->used / 0x1p20, (double)d->total / 0x1p20, d->opt.memory_fraction);
     }
-    st = parts[0]->data ? load_rows(d, w, parts) : fill_random(d, w, parts);
+    st = parts[0]->data ? load_rows(d, w, parts, eb) : fill_random(d, w, parts, eb);
     if (st != ST_OK) {
         cuda_weight_free(d, w);
-        return cuda_fault_text(d, eb);
+        return st;
     }
     *out = w;
     return ST_OK;

@@ -22,6 +22,28 @@ cudaError_t __wrap_cudaEventQuery(cudaEvent_t event) {
     return hangs ? cudaErrorNotReady : __real_cudaEventQuery(event);
 }
 
+/* What waits for the GPU without a deadline would never return. */
+#define NEVER_RETURNS(name, type, arg)                                                                                 \
+    cudaError_t __real_##name(type arg);                                                                               \
+    cudaError_t __wrap_##name(type arg);                                                                               \
+    cudaError_t __wrap_##name(type arg) {                                                                              \
+        if (hangs) fail_msg("%s of a GPU that hangs", #name);                                                          \
+        return __real_##name(arg);                                                                                     \
+    }
+NEVER_RETURNS(cudaFree, void *, p)
+NEVER_RETURNS(cudaFreeHost, void *, p)
+NEVER_RETURNS(cudaStreamSynchronize, cudaStream_t, stream)
+NEVER_RETURNS(cudaEventSynchronize, cudaEvent_t, event)
+
+/* Pageable memory: such a copy waits for the stream. */
+static const void *pageable;
+cudaError_t __real_cudaMemcpyAsync(void *to, const void *from, size_t bytes, enum cudaMemcpyKind kind, cudaStream_t s);
+cudaError_t __wrap_cudaMemcpyAsync(void *to, const void *from, size_t bytes, enum cudaMemcpyKind kind, cudaStream_t s);
+cudaError_t __wrap_cudaMemcpyAsync(void *to, const void *from, size_t bytes, enum cudaMemcpyKind kind, cudaStream_t s) {
+    if (hangs && pageable && (to == pageable || from == pageable)) fail_msg("a copy that waits for a GPU that hangs");
+    return __real_cudaMemcpyAsync(to, from, bytes, kind, s);
+}
+
 uint64_t __wrap_clock_now_ns(void) {
     static uint64_t now_ns;
     if (!hangs) return __real_clock_now_ns();
@@ -31,6 +53,7 @@ uint64_t __wrap_clock_now_ns(void) {
 static int heal(void **state) {
     (void)state;
     hangs = false;
+    pageable = NULL;
     emulation_fault_after(0);
     return 0;
 }
@@ -125,12 +148,51 @@ static void a_gpu_that_hangs_is_noticed_and_can_be_left(void **state) {
     m.r.d = left;
 }
 
+/* Nothing was noticed while it worked: the first to wait is who frees. */
+static void a_gpu_that_hangs_can_be_left_by_who_did_not_know(void **state) {
+    (void)state;
+    static mini m;
+    device_options opt = rig_options(DT_BF16, true);
+    m = mini_open("cuda", &opt);
+    hangs = true;
+    device *left = m.r.d;
+    errbuf text = {0};
+    mini_close(&m);
+    m.r.d = left;
+    m.r.ops = backend_find("cuda");
+    m.r.ops->device_error(left, &text);
+    assert_non_null(strstr(text.text, "work before freeing memory did not end within 60 s"));
+}
+
+static void a_read_and_a_write_of_memory_wait_with_a_deadline_too(void **state) {
+    (void)state;
+    static device *left[2];
+    const device_options opt = rig_options(DT_BF16, true);
+    for (size_t i = 0; i < ARRAY_LEN(left); i++) {
+        rig r = rig_open("cuda", &opt);
+        char host[64] = {0}, *p = r.ops->mem_alloc(r.d, sizeof host);
+        errbuf text = {0};
+        left[i] = r.d;
+        pageable = host;
+        hangs = true;
+        assert_int_equal(i == 0 ? r.ops->mem_read(r.d, host, p, sizeof host)
+                                : r.ops->mem_write(r.d, p, host, sizeof host),
+                         ST_DEVICE);
+        r.ops->device_error(r.d, &text);
+        assert_non_null(strstr(text.text, "memory did not end within 60 s"));
+        rig_close(&r);
+        hangs = false;
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(with_check_ops_the_op_itself_is_named, heal),
         cmocka_unit_test_teardown(without_it_the_step_is_named_at_the_latest, heal),
         cmocka_unit_test_teardown(a_hand_off_that_faults_is_named, heal),
         cmocka_unit_test_teardown(a_gpu_that_hangs_is_noticed_and_can_be_left, heal),
+        cmocka_unit_test_teardown(a_gpu_that_hangs_can_be_left_by_who_did_not_know, heal),
+        cmocka_unit_test_teardown(a_read_and_a_write_of_memory_wait_with_a_deadline_too, heal),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,8 +1,20 @@
-/* traffic_test - what crosses from the GPU to the host in a step, and what a request's wishes may take there. */
+/* traffic_test - what crosses from the GPU to the host in a step, how often the host waits for it, and what a request's
+ * wishes may take there. */
 #include "tests/cuda/mini.h"
 #include "tests/cuda_host/emulation.h"
 
 enum { SEQS = 3, PROMPT = 5, TOKEN_BYTES = 8 };
+
+/* Whoever waits records an event first, and nothing else in these steps records one: the linker puts this in between.
+ */
+static uint32_t waits;
+cudaError_t __real_cudaEventRecord(cudaEvent_t event, cudaStream_t stream);
+cudaError_t __wrap_cudaEventRecord(cudaEvent_t event, cudaStream_t stream);
+
+cudaError_t __wrap_cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
+    waits++;
+    return __real_cudaEventRecord(event, stream);
+}
 
 /* One step of all prompts; returns the bytes that came to the host. */
 static uint64_t bytes_of_step(mini *m, const sampling *params, uint32_t prompt_count) {
@@ -50,13 +62,23 @@ static void a_step_sends_eight_bytes_a_token_to_the_host(void **state) {
     mini_close(&m);
 }
 
-static void logits_of_a_row_come_to_the_host_when_its_logprobs_are_asked_for(void **state) {
+/* Of the logits only those rows come to the host; the tokens of the op come once more, before the step's:
+ * log-probabilities are told of the chosen one. */
+static void rows_that_want_logprobs_share_one_copy_of_tokens_and_one_wait(void **state) {
     (void)state;
     const device_options opt = rig_options(DT_BF16, true);
     mini m = mini_open("cuda", &opt);
     sampling p[SEQS] = {sampling_default(), sampling_default(), sampling_default()};
-    p[1].logprobs = 2;
-    assert_int_equal(bytes_of_step(&m, p, PROMPT), SEQS * TOKEN_BYTES + MINI_VOCAB * sizeof(float) + TOKEN_BYTES);
+    uint32_t waits_of_step = 0;
+    for (uint32_t rows = 0; rows <= SEQS; rows++) {
+        if (rows > 0) p[rows - 1].logprobs = 2;
+        waits = 0;
+        uint64_t again = rows > 0 ? SEQS * TOKEN_BYTES : 0;
+        assert_int_equal(bytes_of_step(&m, p, PROMPT), SEQS * TOKEN_BYTES + rows * MINI_VOCAB * sizeof(float) + again);
+        if (rows == 0) waits_of_step = waits;
+        assert_int_equal(waits, waits_of_step + (rows > 0));
+    }
+    assert_int_equal(waits_of_step, 1);
     mini_close(&m);
 }
 
@@ -89,7 +111,7 @@ static void no_wish_takes_memory_of_the_gpu_while_it_serves(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_step_sends_eight_bytes_a_token_to_the_host),
-        cmocka_unit_test(logits_of_a_row_come_to_the_host_when_its_logprobs_are_asked_for),
+        cmocka_unit_test(rows_that_want_logprobs_share_one_copy_of_tokens_and_one_wait),
         cmocka_unit_test(no_wish_takes_memory_of_the_gpu_while_it_serves),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

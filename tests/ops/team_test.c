@@ -1,4 +1,4 @@
-#include "kernels/cpu/team.h"
+#include "kernels/host/team.h"
 #include "tests/ops/fixture.h"
 
 #include <sched.h>

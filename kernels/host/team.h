@@ -11,8 +11,8 @@
  * OpenMP was not taken: its runtime spins as it likes, and thread sanitizers cannot see into it.
  *
  * Thread: team_run is called by the thread that made the team, which is thread 0. Nothing here is for other threads. */
-#ifndef BATON_KERNELS_CPU_TEAM_H
-#define BATON_KERNELS_CPU_TEAM_H
+#ifndef BATON_KERNELS_HOST_TEAM_H
+#define BATON_KERNELS_HOST_TEAM_H
 
 #include "base/status.h"
 

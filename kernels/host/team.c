@@ -1,4 +1,4 @@
-#include "kernels/cpu/team.h"
+#include "kernels/host/team.h"
 
 #include <errno.h>
 #include <linux/futex.h>
