@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define DEADLINE_NS (30 * NS_PER_S)
+#define DEADLINE_NS (60 * NS_PER_S)
 #define NAP_REQ     0xffffffffffull
 
 #if defined(__SANITIZE_THREAD__)

@@ -60,7 +60,7 @@ static void a_sender_killed_in_the_middle_is_noticed_at_once(void **state) {
     uint64_t killed_ns = clock_now_ns();
     assert_int_equal(kill(child, SIGKILL), 0);
     expect_failed(&d, &w, "the connection to the sender is lost");
-    assert_true(clock_now_ns() - killed_ns < 5 * NS_PER_S);
+    assert_true(clock_now_ns() - killed_ns < 15 * NS_PER_S); /* the pair's limit is 20 s */
     assert_int_equal(waitpid(child, NULL, 0), child);
     rig_drop(&d, 1);
     rig_paint(&d, &w, 0x5a);

@@ -94,12 +94,15 @@ class Load(unittest.TestCase):
         with Cluster(disaggregated(limits={"max_queue": 2}, prefill={"token_budget": 16, "chunk_tokens": 16})) as c:
             body = {"prompt": prompt_ids(1500), "max_tokens": 4, "ignore_eos": True}
             with concurrent.futures.ThreadPoolExecutor(12) as pool:
-                with c.stopped("prefill-0"):  # one request at the worker, two in the queue
+                # Two in the queue, and one at the worker if it was sent there before the next came.
+                with c.stopped("prefill-0"):
                     futures = [pool.submit(c.request, "POST", "/v1/completions", body) for _ in range(12)]
-                    wait_for("the refusals", lambda: sum(f.done() for f in futures) == 9)
+                    wait_for("the refusals", lambda: sum(f.done() for f in futures) + accepted(c) == 12)
                 answers = [f.result() for f in futures]
-            self.assertEqual(sorted(status for status, _, _ in answers), [200] * 3 + [429] * 9)
-            self.assertTrue(all("retry-after" in headers for status, headers, _ in answers if status == 429))
+            full = [headers for status, headers, _ in answers if status == 429]
+            self.assertIn(len(full), (9, 10))
+            self.assertTrue(all("retry-after" in headers for headers in full))
+            self.assertEqual({status for status, _, _ in answers}, {200, 429})
             c.wait_idle()
 
 

@@ -11,7 +11,7 @@
 #include <string.h>
 #include <zmq.h>
 
-#define DEADLINE_NS (20 * NS_PER_S)
+#define DEADLINE_NS (60 * NS_PER_S)
 #define CONNS_MAX   256
 
 typedef struct end {
@@ -274,7 +274,7 @@ static raw raw_dealer(world *w) {
     raw r = {.ctx = zmq_ctx_new()};
     r.socket = zmq_socket(r.ctx, ZMQ_DEALER);
     assert_non_null(r.socket);
-    int timeout = 20000, linger = 10000;
+    int timeout = 60000, linger = 60000;
     zmq_setsockopt(r.socket, ZMQ_RCVTIMEO, &timeout, sizeof timeout);
     zmq_setsockopt(r.socket, ZMQ_LINGER, &linger, sizeof linger);
     assert_int_equal(zmq_connect(r.socket, bus_endpoint(w->server.b)), 0);

@@ -18,7 +18,7 @@
 
 enum { CLIENTS = 4, BODY_MAX = 256 * 1024 };
 #define SLOW_NS    (30 * NS_PER_S)
-#define GIVE_UP_NS (10 * NS_PER_S)
+#define GIVE_UP_NS (60 * NS_PER_S)
 
 typedef struct world {
     core core;
@@ -352,7 +352,7 @@ static void a_client_that_never_reads_is_canceled(void **state) {
         for (int k = 0; k < 30; k++) pump(w);
     }
     assert_int_equal(http_client_count(w->http), 1);
-    w->skip_ns = SLOW_NS - NS_PER_S;
+    w->skip_ns = SLOW_NS / 3; /* the rest is for what this test itself may sleep */
     pump(w);
     assert_false(w->core.requests[1].canceled);
     /* What the kernel still took after a jump of the clock counts as reading, at the new time. */

@@ -6,6 +6,7 @@
 
 #include <pthread.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -13,6 +14,7 @@ typedef struct probe {
     loop *l;
     uint32_t turns;
     uint32_t turns_max; /* stop after so many */
+    bool wakes;         /* each turn has another thread wake the loop */
     uint64_t first_ns;
     uint64_t last_ns;
     uint64_t period_ns; /* next turn that far ahead; 0 = whenever */
@@ -22,10 +24,20 @@ typedef struct probe {
     int signo;
 } probe;
 
+static void *wake_thread(void *ctx) {
+    loop_wake(((probe *)ctx)->l);
+    return NULL;
+}
+
 static uint64_t turn(void *ctx, uint64_t now_ns) {
     probe *p = ctx;
     if (!p->turns++) p->first_ns = now_ns;
     p->last_ns = now_ns;
+    if (p->wakes) {
+        pthread_t t;
+        assert_int_equal(pthread_create(&t, NULL, wake_thread, p), 0);
+        pthread_join(t, NULL);
+    }
     if (p->turns == p->turns_max) loop_stop(p->l);
     return p->period_ns ? now_ns + p->period_ns : UINT64_MAX;
 }
@@ -51,7 +63,7 @@ static void a_turn_comes_at_least_every_quarter_second(void **state) {
     new_loop(&p);
     loop_run(p.l);
     assert_true(p.last_ns - p.first_ns >= 250 * NS_PER_MS);
-    assert_true(p.last_ns - p.first_ns < 5 * NS_PER_S);
+    assert_true(p.last_ns - p.first_ns < 60 * NS_PER_S); /* whatever else the machine does */
     loop_free(p.l);
 }
 
@@ -76,21 +88,13 @@ static void a_turn_follows_the_events_of_a_watched_descriptor(void **state) {
     close(p.fd);
 }
 
-static void *wake_thread(void *ctx) {
-    loop_wake(((probe *)ctx)->l);
-    return NULL;
-}
-
 static void another_thread_wakes_the_loop(void **state) {
     (void)state;
-    probe p = {.turns_max = 2};
+    probe p = {.turns_max = 241, .wakes = true};
     new_loop(&p);
-    pthread_t t;
-    assert_int_equal(pthread_create(&t, NULL, wake_thread, &p), 0);
-    pthread_join(t, NULL);
     loop_run(p.l);
-    assert_int_equal(p.turns, 2);
-    assert_true(p.last_ns - p.first_ns < 250 * NS_PER_MS);
+    assert_int_equal(p.turns, 241);
+    assert_true(p.last_ns - p.first_ns < 30 * NS_PER_S); /* a minute of turns that come by themselves */
     loop_free(p.l);
 }
 

@@ -10,7 +10,7 @@
 #include <stdio.h>
 
 enum { BODY_MAX = 256 * 1024 };
-#define GIVE_UP_NS (10 * NS_PER_S)
+#define GIVE_UP_NS (60 * NS_PER_S)
 
 #if defined(__SANITIZE_THREAD__)
 /* ZeroMQ is not instrumented: the order that its own queues keep is invisible to the sanitizer. */
