@@ -31,7 +31,8 @@ struct device_thread {
     ring *done; /* job_done */
     pthread_t thread;
     bool running; /* the thread was started and not joined */
-    sem_t started, ended;
+    bool stopped; /* it serves no more */
+    sem_t started, served, leave, ended;
     status start_status; /* valid after `started` */
     errbuf error;        /* of the start, or of the job that failed */
     engine *e;           /* the device thread's; read by others only through engine_kv_of and engine_path */
@@ -83,6 +84,8 @@ static void *run(void *ctx) {
     sem_post(&d->started);
     if (!ok) return NULL;
     serve(d);
+    sem_post(&d->served);
+    while (sem_wait(&d->leave)) CHECK(errno == EINTR);
     engine_free(d->e); /* by the thread that opened it */
     d->e = NULL;
     sem_post(&d->ended);
@@ -97,7 +100,8 @@ status device_thread_new(device_thread **out, const model *m, const engine_optio
     d->m = m;
     d->opt = *opt;
     d->results = xcalloc(opt->max_seqs, sizeof *d->results);
-    CHECK(sem_init(&d->started, 0, 0) == 0 && sem_init(&d->ended, 0, 0) == 0);
+    sem_t *sems[] = {&d->started, &d->served, &d->leave, &d->ended};
+    for (size_t i = 0; i < ARRAY_LEN(sems); i++) CHECK(sem_init(sems[i], 0, 0) == 0);
     status st = ring_new(&d->jobs, 2, sizeof(const dev_job *), eb);
     if (st) goto fail;
     st = ring_new(&d->done, 2, sizeof(job_done), eb);
@@ -119,38 +123,48 @@ status device_thread_new(device_thread **out, const model *m, const engine_optio
 fail:
     if (d->running) pthread_join(d->thread, NULL); /* it has ended: it could not open the engine */
     d->running = false;
-    device_thread_free(d);
+    (void)device_thread_free(d, 0);
     return st;
 }
 
-bool device_thread_stop(device_thread *d, uint64_t wait_ns) {
-    PRE(d);
-    if (!d->running) return true;
-    const dev_job *stop = NULL;
-    CHECK(ring_push(d->jobs, &stop) == ST_OK);
+/* False when that takes longer than wait_ns. */
+static bool wait_for(sem_t *sem, uint64_t wait_ns) {
     struct timespec until;
     clock_gettime(CLOCK_MONOTONIC, &until);
     uint64_t ns = (uint64_t)until.tv_nsec + wait_ns;
     until.tv_sec += (time_t)(ns / NS_PER_S);
     until.tv_nsec = (long)(ns % NS_PER_S);
-    while (sem_clockwait(&d->ended, CLOCK_MONOTONIC, &until)) {
+    while (sem_clockwait(sem, CLOCK_MONOTONIC, &until)) {
         if (errno == ETIMEDOUT) return false;
         CHECK(errno == EINTR);
     }
-    CHECK(pthread_join(d->thread, NULL) == 0);
-    d->running = false;
     return true;
 }
 
-void device_thread_free(device_thread *d) {
-    if (!d) return;
-    PRE(!d->running);
+bool device_thread_stop(device_thread *d, uint64_t wait_ns) {
+    PRE(d);
+    if (!d->running || d->stopped) return true;
+    const dev_job *stop = NULL;
+    CHECK(ring_push(d->jobs, &stop) == ST_OK);
+    d->stopped = wait_for(&d->served, wait_ns);
+    return d->stopped;
+}
+
+bool device_thread_free(device_thread *d, uint64_t wait_ns) {
+    if (!d) return true;
+    if (d->running) {
+        PRE(d->stopped);
+        sem_post(&d->leave);
+        if (!wait_for(&d->ended, wait_ns)) return false;
+        CHECK(pthread_join(d->thread, NULL) == 0);
+    }
     ring_free(d->jobs);
     ring_free(d->done);
-    sem_destroy(&d->started);
-    sem_destroy(&d->ended);
+    sem_t *sems[] = {&d->started, &d->served, &d->leave, &d->ended};
+    for (size_t i = 0; i < ARRAY_LEN(sems); i++) sem_destroy(sems[i]);
     free(d->results);
     free(d);
+    return true;
 }
 
 const engine *device_thread_engine(const device_thread *d) {

@@ -16,10 +16,13 @@ typedef struct device_thread device_thread;
 /* Starts the thread and returns after it has opened the engine: backends pin and use the thread that opened them.
  * Borrows m until device_thread_free; opt is copied, its strings and cpus are borrowed for the call. */
 status device_thread_new(device_thread **out, const model *m, const engine_options *opt, errbuf *eb);
-/* Waits for the running step, at most wait_ns. False: it still runs and nothing may be freed; the caller ends the
- * process. */
+/* Waits for the running step, at most wait_ns; no other one begins, and no hook is called any more. The engine is still
+ * there, for the transfer thread may be using it. False: the step still runs and nothing may be freed; the caller ends
+ * the process. */
 bool device_thread_stop(device_thread *d, uint64_t wait_ns);
-void device_thread_free(device_thread *d); /* after device_thread_stop returned true */
+/* After device_thread_stop returned true, and when nobody uses the engine: the thread frees it and ends. False: that
+ * did not end within wait_ns; nothing else may be freed, likewise. */
+bool device_thread_free(device_thread *d, uint64_t wait_ns);
 
 const engine *device_thread_engine(const device_thread *d);
 void device_thread_hook(device_thread *d, const engine_hook *hook); /* copied; before the first job */

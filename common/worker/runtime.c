@@ -367,13 +367,13 @@ static status start(runtime *r, errbuf *eb) {
 }
 
 /* The connection first, so that the coordinator learns at once; then the thread whose hook uses the transfer thread;
- * then that. */
+ * then that, which may be copying pages; then the engine that has them. */
 static bool stop(runtime *r) {
     bus_free(r->b);
     loop_free(r->l);
     if (r->dev && !device_thread_stop(r->dev, STOP_WAIT_NS)) return false;
     xfer_free(r->x);
-    device_thread_free(r->dev);
+    if (!device_thread_free(r->dev, STOP_WAIT_NS)) return false;
     agent_free(r->a);
     plan_numerics_done(r->numerics);
     model_free(r->m);
@@ -390,6 +390,7 @@ status runtime_run(const runtime_options *opt, bool *stuck, errbuf *eb) {
         st = r.end;
         if (st) errf(eb, st, "%s", r.end_text.text);
     }
-    *stuck = !stop(&r);
+    /* At the end of a process the device's libraries may wait for a device that no longer answers. */
+    *stuck = !stop(&r) || st == ST_DEVICE;
     return st;
 }

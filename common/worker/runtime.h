@@ -19,8 +19,9 @@ typedef struct runtime_options {
     const place *place; /* borrowed for the call */
 } runtime_options;
 
-/* Serves until EXIT, SIGTERM or SIGINT (ST_OK), or until it cannot go on (text in eb). *stuck: a step still runs on the
- * device thread, so memory could not be freed: the caller leaves by _exit. */
+/* Serves until EXIT, SIGTERM or SIGINT (ST_OK), or until it cannot go on (text in eb). *stuck: the caller leaves by
+ * _exit, since a step still runs on the device thread, so that memory could not be freed, or since the device failed.
+ */
 status runtime_run(const runtime_options *opt, bool *stuck, errbuf *eb);
 
 #endif
