@@ -75,7 +75,7 @@ function(baton_test file)
     set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
     add_test(NAME ${folder}/${file} COMMAND ${name} ${ARG_ARGS})
     if(NOT ARG_TIMEOUT)
-        set(ARG_TIMEOUT 120)
+        set(ARG_TIMEOUT 300) # for what hangs
     endif()
     set_tests_properties(${folder}/${file} PROPERTIES TIMEOUT ${ARG_TIMEOUT} LABELS ${folder})
     if(BATON_SANITIZE)

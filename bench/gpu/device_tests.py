@@ -88,7 +88,9 @@ def report(o, name, status, text, seconds):
 def run_all(o, programs):
     """What is wrong with which; None when the sanitizer cannot work here."""
     end, bad, waiting = time.monotonic() + o.seconds, [], list(programs)
-    running, done, slots = {}, queue.Queue(), list(range(o.jobs))
+    running, done, slots = {}, queue.SimpleQueue(), list(range(o.jobs))
+    # The programs are in other sessions: they would go on. The signal waits its turn, so that none is missed that just began.
+    signal.signal(signal.SIGTERM, lambda *_: done.put(None))
     try:
         while waiting or running:
             while waiting and slots:
@@ -102,7 +104,10 @@ def run_all(o, programs):
                 threading.Thread(target=lambda r=run: done.put((r, *r.wait())), daemon=True).start()
             if not running:
                 break
-            run, status, text, seconds = done.get()
+            ended = done.get()
+            if not ended:
+                sys.exit(128 + signal.SIGTERM)
+            run, status, text, seconds = ended
             del running[run.name]
             slots.append(run.slot)
             if o.sanitizer and re.search(r"Device not supported|LibraryNotLoaded", text):
@@ -113,10 +118,6 @@ def run_all(o, programs):
         for run in running.values():
             run.kill()
     return [b for b in bad if b]
-
-
-def ended(number, frame):
-    sys.exit(128 + number)
 
 
 def main():
@@ -132,7 +133,6 @@ def main():
     o = p.parse_args()
     if o.jobs < 1:
         p.error("--jobs %d: want at least 1" % o.jobs)
-    signal.signal(signal.SIGTERM, ended)  # the programs are in other sessions: they would go on
     programs = [f for f in glob.glob(os.path.join(o.folder, "cuda_device_*")) if os.access(f, os.X_OK)]
     if o.sanitizer:
         programs = [f for f in programs if has_kernels(f)]

@@ -43,6 +43,9 @@ colocated:
   memory_fraction: %(fraction)s
 handoff:
   transport: zmq
+limits:
+  suspect_ms: 20000
+  gone_ms: 30000
 """
 
 
