@@ -91,18 +91,29 @@ template <int HD> static __device__ __forceinline__ uint32_t swizzled(uint32_t r
     return (row * (HD / 8) + (chunk ^ turn)) * 16;
 }
 
+/* The offset of the chunk `chunks` (even) after the one at `at`, whose own number is 0 or 1: neither is a row left nor
+ * a bit carried. One instruction, where swizzled() would take five; row r + 8 is 8 rows of bytes after row r. */
+static __device__ __forceinline__ uint32_t chunks_on(uint32_t at, uint32_t chunks) {
+    return at ^ chunks * 16;
+}
+
 /* Starts the copy of one page of K or V, `from`, into rows [row, row + 16) of a shared tile, by THREADS threads of
  * which this one is `thread`. Rows of the tile from `valid` on are not read but become zeros, since weight 0 times what
  * is left over in a page could be NaN. */
 template <int HD, int THREADS>
 static __device__ __forceinline__ void fetch_page(char *to, uint32_t row, const char *from, uint32_t valid,
                                                   uint32_t thread) {
-    constexpr uint32_t chunks = HD / 8, all = KV_PAGE_TOKENS * chunks;
-    for (uint32_t begin = 0; begin < all; begin += THREADS) {
-        uint32_t at = begin + thread;
-        if (all % THREADS != 0 && at >= all) continue;
-        copy16_async(to + swizzled<HD>(row + at / chunks, at % chunks), from + at * 16, row + at / chunks < valid);
-    }
+    constexpr uint32_t chunks = HD / 8, all = KV_PAGE_TOKENS * chunks, rows = THREADS / chunks; /* rows at a time */
+    static_assert(THREADS % chunks == 0 && (rows & (rows - 1)) == 0,
+                  "a thread keeps its chunk and the low bits of its row");
+    const uint32_t first = thread / chunks;
+    if (all < THREADS && thread >= all) return;
+    to += row * HD * 2;
+    from += thread * 16;
+#pragma unroll
+    for (uint32_t i = 0; i < KV_PAGE_TOKENS; i += rows)
+        copy16_async(to + (swizzled<HD>(first, thread % chunks) ^ swizzled<HD>(i, 0)), from + i * HD * 2,
+                     row + first + i < valid);
 }
 
 /* How many of the `size` keys from `begin` on are before `end`. */
@@ -116,17 +127,18 @@ static __device__ __forceinline__ uint32_t keys_before(uint32_t end, uint32_t be
 template <class T, int HD, int M, int N>
 static __device__ __forceinline__ void scores(float (&s)[M][N][4], const char *q, uint32_t row, const char *k) {
     const uint32_t lane = threadIdx.x % 32;
+    const uint32_t q_at = swizzled<HD>(row + lane % 16, lane / 16);
+    const uint32_t k_at = swizzled<HD>(lane / 16 * 8 + lane % 8, lane / 8 % 2);
     for (int m = 0; m < M; m++)
         for (int n = 0; n < N; n++)
             for (int e = 0; e < 4; e++) s[m][n][e] = 0.0f;
-#pragma unroll 4 /* all 8 of head size 128 would make prefill spill registers */
+#pragma unroll
     for (int kk = 0; kk < HD / 16; kk++) {
         uint32_t a[M][4];
-        for (int m = 0; m < M; m++)
-            load_matrix_x4(a[m], q + swizzled<HD>(row + 16 * m + lane % 16, 2 * kk + lane / 16));
+        for (int m = 0; m < M; m++) load_matrix_x4(a[m], q + chunks_on(q_at, 2 * kk) + m * 16 * HD * 2);
         for (int n = 0; n < N; n += 2) {
             uint32_t b[4];
-            load_matrix_x4(b, k + swizzled<HD>(8 * n + lane / 16 * 8 + lane % 8, 2 * kk + lane / 8 % 2));
+            load_matrix_x4(b, k + chunks_on(k_at, 2 * kk) + n * 8 * HD * 2);
             for (int m = 0; m < M; m++) {
                 matrix_add(s[m][n], a[m], b, T());
                 matrix_add(s[m][n + 1], a[m], b + 2, T());
@@ -175,11 +187,11 @@ static __device__ __forceinline__ void softmax_step(attend_rows<HD> &r, const fl
 template <class T, int HD, int M, int N>
 static __device__ __forceinline__ void add_values(attend_rows<HD> (&r)[M], const uint32_t (&p)[M][N / 2][4],
                                                   const char *v) {
-    const uint32_t lane = threadIdx.x % 32;
+    const uint32_t lane = threadIdx.x % 32, v_at = swizzled<HD>(lane % 16, lane / 16);
     for (int kk = 0; kk < N / 2; kk++) {
         for (int n = 0; n < HD / 8; n += 2) {
             uint32_t b[4];
-            load_matrix_x4_trans(b, v + swizzled<HD>(16 * kk + lane % 16, n + lane / 16));
+            load_matrix_x4_trans(b, v + chunks_on(v_at, n) + kk * 16 * HD * 2);
             for (int m = 0; m < M; m++) {
                 matrix_add(r[m].sum[n], p[m][kk], b, T());
                 matrix_add(r[m].sum[n + 1], p[m][kk], b + 2, T());
