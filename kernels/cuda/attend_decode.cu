@@ -30,6 +30,7 @@ enum {
     DECODE_THREADS = DECODE_WARPS * 32,
     DECODE_HEADS = 16, /* query heads of a group, at most: rows of a fragment */
     DECODE_N = KV_PAGE_TOKENS / 8,
+    DECODE_BATCH = 8, /* splits whose results are read at a time */
 };
 static_assert(DECODE_WARPS * KV_PAGE_TOKENS == DECODE_TILE_KEYS, "a warp has one page of each tile");
 
@@ -139,30 +140,52 @@ static __device__ __forceinline__ void put_part(float *part, const attend_rows<H
 
 /* --- merging --- */
 
-struct decode_sum {
-    float sum, top, total;
-};
+/* A query head, of which each lane has elements lane, lane + 32, ... */
+template <int HD> struct decode_sum { float sum[HD / 32], top, total; };
 
-/* Element `dim` of `count` partial results of one query head, `stride` floats apart, in ascending order. At least one
+/* `count` partial results of one query head, `stride` floats apart, merged by a warp in ascending order. At least one
  * has seen a key; one that has not has -infinity as its largest score and weighs nothing. fresh: other blocks wrote
- * them. */
-template <int HD>
-static __device__ __forceinline__ decode_sum merge(const float *part, size_t stride, uint32_t count, uint32_t dim,
-                                                   float scale, bool fresh) {
-    decode_sum all = {0.0f, -INFINITY, 0.0f};
-    for (uint32_t i = 0; i < count; i++) {
-        const float *top = part + i * stride + HD;
-        all.top = fmaxf(all.top, fresh ? load_fresh(top) : *top);
-    }
-    for (uint32_t i = 0; i < count; i++) {
-        const float *from = part + i * stride;
-        float sum = fresh ? load_fresh(from + dim) : from[dim], top = fresh ? load_fresh(from + HD) : from[HD];
-        float total = fresh ? load_fresh(from + HD + 1) : from[HD + 1];
-        float weight = exp2_fast((top - all.top) * scale);
-        all.sum = fma_exact(sum, weight, all.sum);
-        all.total = fma_exact(total, weight, all.total);
+ * them. Reads are begun BATCH results at a time, since they wait for L2 and the additions for one another. */
+template <int HD, uint32_t BATCH, bool fresh>
+static __device__ __forceinline__ decode_sum<HD> merge(const float *part, size_t stride, uint32_t count, float scale) {
+    const uint32_t lane = threadIdx.x % 32;
+    auto load = [](const float *p) { return fresh ? load_fresh(p) : *p; };
+    decode_sum<HD> all = {{}, -INFINITY, 0.0f};
+    for (uint32_t i = lane; i < count; i += 32) all.top = fmaxf(all.top, load(part + i * stride + HD));
+    all.top = warp_max(all.top);
+    for (uint32_t begin = 0; begin < count; begin += BATCH) {
+        float sum[BATCH][HD / 32], top[BATCH], total[BATCH];
+#pragma unroll
+        for (uint32_t i = 0; i < BATCH; i++) {
+            const float *from = part + (begin + i < count ? begin + i : begin) * stride;
+            top[i] = load(from + HD);
+            total[i] = load(from + HD + 1);
+#pragma unroll
+            for (uint32_t d = 0; d < HD / 32; d++) sum[i][d] = load(from + d * 32 + lane);
+        }
+#pragma unroll
+        for (uint32_t i = 0; i < BATCH; i++) {
+            if (begin + i >= count) continue;
+            const float weight = exp2_fast((top[i] - all.top) * scale);
+            all.total = fma_exact(total[i], weight, all.total);
+#pragma unroll
+            for (uint32_t d = 0; d < HD / 32; d++) all.sum[d] = fma_exact(sum[i][d], weight, all.sum[d]);
+        }
     }
     return all;
+}
+
+/* A merged head, divided by its total weight. */
+template <class T, int HD> static __device__ __forceinline__ void put_head(T *out, const decode_sum<HD> &s) {
+#pragma unroll
+    for (uint32_t d = 0; d < HD / 32; d++) out[d * 32 + threadIdx.x % 32] = from_float<T>(div_exact(s.sum[d], s.total));
+}
+/* A merged head as the partial result of a split. */
+template <int HD> static __device__ __forceinline__ void put_split(float *to, const decode_sum<HD> &s) {
+    const uint32_t lane = threadIdx.x % 32;
+#pragma unroll
+    for (uint32_t d = 0; d < HD / 32; d++) to[d * 32 + lane] = s.sum[d];
+    if (lane == 0) to[HD] = s.top, to[HD + 1] = s.total;
 }
 
 /* True in the block that arrives last of those of the row's splits. What the others wrote before is then to be seen. */
@@ -177,32 +200,30 @@ static __device__ __forceinline__ bool arrive_last(uint32_t *counter, uint32_t s
     return true;
 }
 
-/* The warps' partial results become the row's, or the split's and, in the last block, the row's. */
+/* The warps' partial results become the row's, or the split's and, in the last block, the row's. A warp has a query
+ * head at a time. */
 template <class T, int HD>
 static __device__ __forceinline__ void finish(const attend_args &a, const decode_task &task, const float *parts,
                                               uint32_t *shared_old, float scale) {
     constexpr uint32_t stride = decode_shape<HD>::PART;
-    const uint32_t first_head = task.kv_head * task.group, splits = task.item.splits;
+    const uint32_t warp = threadIdx.x / 32, first_head = task.kv_head * task.group, splits = task.item.splits;
     T *out = static_cast<T *>(a.out) + ((size_t)task.item.row * a.heads + first_head) * HD;
     float *own = a.partials + ((size_t)task.slot * a.heads + first_head) * stride;
-    for (uint32_t at = threadIdx.x; at < task.group * HD; at += DECODE_THREADS) {
-        const uint32_t head = at / HD, dim = at % HD;
-        decode_sum s = merge<HD>(parts + head * stride, DECODE_HEADS * stride, DECODE_WARPS, dim, scale, false);
-        if (splits == 1) {
-            out[at] = from_float<T>(div_exact(s.sum, s.total));
-        } else {
-            own[head * stride + dim] = s.sum;
-            if (dim == 0) own[head * stride + HD] = s.top, own[head * stride + HD + 1] = s.total;
-        }
+    for (uint32_t head = warp; head < task.group; head += DECODE_WARPS) {
+        const decode_sum<HD> s =
+            merge<HD, DECODE_WARPS, false>(parts + head * stride, DECODE_HEADS * stride, DECODE_WARPS, scale);
+        if (splits == 1)
+            put_head<T, HD>(out + head * HD, s);
+        else
+            put_split<HD>(own + head * stride, s);
     }
     if (splits == 1) return;
     const uint32_t first_slot = task.slot - task.item.split;
     if (!arrive_last(a.counters + (size_t)first_slot * a.kv_heads + task.kv_head, splits, shared_old)) return;
     const float *first = a.partials + ((size_t)first_slot * a.heads + first_head) * stride;
-    for (uint32_t at = threadIdx.x; at < task.group * HD; at += DECODE_THREADS) {
-        decode_sum s = merge<HD>(first + at / HD * stride, (size_t)a.heads * stride, splits, at % HD, scale, true);
-        out[at] = from_float<T>(div_exact(s.sum, s.total));
-    }
+    for (uint32_t head = warp; head < task.group; head += DECODE_WARPS)
+        put_head<T, HD>(out + head * HD,
+                        merge<HD, DECODE_BATCH, true>(first + head * stride, (size_t)a.heads * stride, splits, scale));
 }
 
 /* --- one item --- */
