@@ -153,6 +153,9 @@ void samples_end(device *d, const op_step *s, const sample_token *tokens);
 /* kv_stage.c; kv_gather and kv_scatter belong to the transfer thread. */
 status kv_stage_new(device *d, kv_stage **out, errbuf *eb);
 void kv_stage_free(device *d, kv_stage *s);
+/* Runs both kernels once, before there is a transfer thread: CUDA loads a kernel when it is first launched, for which
+ * it may stop everything else on the GPU, and takes memory. */
+status kv_stage_warm(device *d, errbuf *eb);
 status cuda_kv_gather(device *d, const op_kv_copy *a);
 status cuda_kv_scatter(device *d, const op_kv_copy *a);
 

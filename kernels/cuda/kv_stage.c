@@ -195,3 +195,20 @@ status cuda_kv_scatter(device *d, const op_kv_copy *a) {
     }
     return st == ST_OK ? read_sum(d, a, "kv_scatter") : st;
 }
+
+status kv_stage_warm(device *d, errbuf *eb) {
+    PRE(d && d->stage);
+    const uint32_t page = 0;
+    uint64_t sum;
+    op_kv_copy a = {.layout = &d->attention.layout,
+                    .kv = d->attention.kv,
+                    .pages = &page,
+                    .token_count = 1,
+                    .layer_end = 1,
+                    .checksum = &sum};
+    a.wire = xmalloc(kv_segment_bytes(a.layout, a.token_count, a.layer_end));
+    status st = cuda_kv_gather(d, &a);
+    if (st == ST_OK) st = cuda_kv_scatter(d, &a); /* the bytes that are there */
+    free(a.wire);
+    return st == ST_OK ? ST_OK : cuda_fault_text(d, eb);
+}

@@ -111,6 +111,7 @@ status cuda_attend_setup(device *d, const attend_setup *s, errbuf *eb) {
     if (st == ST_OK) st = make_events(d, eb);
     if (st == ST_OK) st = samples_lists_new(d, eb);
     if (st == ST_OK) st = kv_stage_new(d, &d->stage, eb);
+    if (st == ST_OK) st = kv_stage_warm(d, eb);
     if (st == ST_OK) st = step_new(d, eb);
     return st; /* close frees what there is */
 }

@@ -130,6 +130,7 @@ static void stop_recording(device *d) {
     if (!s->view.recording) return;
     cudaGraph_t graph = NULL;
     (void)cudaStreamEndCapture(d->stream, &graph);
+    (void)cudaGetLastError(); /* of a recording that nobody wants */
     if (graph) (void)cudaGraphDestroy(graph);
     s->view.recording = false;
     s->recording = NULL;

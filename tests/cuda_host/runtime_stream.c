@@ -344,6 +344,7 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t s, cudaEvent_t ev, unsigned flags) 
 /* Whether ev is done; first runs what it waits for: all, or at most one item. */
 static cudaError_t event_state(cudaEvent_t ev, bool all) {
     cudaError_t e = runtime_fault();
+    if (e == cudaSuccess) e = runtime_unsafe(cudaErrorStreamCaptureUnsupported);
     if (e != cudaSuccess) return e;
     if (!ev) return runtime_result(cudaErrorInvalidResourceHandle);
     pthread_mutex_lock(&streams_mutex);

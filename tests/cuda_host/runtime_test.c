@@ -126,6 +126,15 @@ static cudaError_t call_wait_foreign(cudaStream_t s, void *p) {
     return e;
 }
 
+static cudaError_t call_query_event(cudaStream_t s, void *p) {
+    (void)s, (void)p;
+    cudaEvent_t ev = NULL;
+    cudaError_t e = cudaEventCreateWithFlags(&ev, cudaEventDisableTiming);
+    if (e == cudaSuccess) e = cudaEventQuery(ev);
+    cudaEventDestroy(ev);
+    return e;
+}
+
 static void what_a_capture_forbids_spoils_it(void **state) {
     (void)state;
     const struct {
@@ -135,6 +144,7 @@ static void what_a_capture_forbids_spoils_it(void **state) {
         {call_synchronize, cudaErrorStreamCaptureUnsupported},
         {call_device_synchronize, cudaErrorStreamCaptureUnsupported},
         {call_malloc, cudaErrorStreamCaptureUnsupported},
+        {call_query_event, cudaErrorStreamCaptureUnsupported},
         {call_memcpy, cudaErrorStreamCaptureImplicit},
         {call_wait_foreign, cudaErrorStreamCaptureIsolation},
     };
