@@ -18,9 +18,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define CHUNK_BYTES ((size_t)4 << 20)
-#define TASK_BYTES  ((size_t)64 << 10) /* what a thread converts at a time */
-#define READERS_MAX 8u                 /* threads, when the config does not ask for more than one */
+#define CHUNK_BYTES  ((size_t)4 << 20)
+#define TASK_BYTES   ((size_t)64 << 10) /* what a thread converts at a time */
+#define LAUNCHES_MAX 512u               /* before the next wait: a full queue blocks a launch without a deadline */
+#define READERS_MAX  8u                 /* threads, when the config does not ask for more than one */
 
 /* Where a row of the finished matrix comes from. */
 typedef struct origin {
@@ -160,13 +161,15 @@ static status load_rows(device *d, const weight *w, const tensor *const *parts, 
 
 static status fill_random(device *d, const weight *w, const tensor *const *parts, errbuf *eb) {
     size_t row_bytes = w->cols * num_bytes(w->type);
-    for (uint32_t row = 0; row < w->rows;) {
+    for (uint32_t row = 0, launches = 1; row < w->rows; launches++) {
         origin o = origin_of(w->form, parts, row);
         uint32_t run = MIN(o.run, w->rows - row);
         cudaError_t e =
             launch_random_fill(w->type, (char *)w->data + row * row_bytes, o.part->random_seed,
                                (uint64_t)o.row * w->cols, (uint64_t)run * w->cols, o.part->random_scale, d->stream);
-        if (!cuda_ok(d, e, "random weights")) return cuda_fault_text(d, eb);
+        if (!cuda_ok(d, e, "random weights") ||
+            (launches % LAUNCHES_MAX == 0 && cuda_wait(d, d->stream, d->done, "random weights") != ST_OK))
+            return cuda_fault_text(d, eb);
         row += run;
     }
     return ST_OK;
