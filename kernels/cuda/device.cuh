@@ -130,8 +130,9 @@ template <int left> __device__ __forceinline__ void copy_wait() {
 
 /* --- matrices --- */
 
-/* ldmatrix: four 8x8 matrices of 16-bit numbers; lane l gives the address of row l % 8 of matrix l / 8 (16 bytes). r[j] of
- * lane l holds elements (l / 4, 2 * (l % 4)) and the next of matrix j; with `trans` of its transpose. */
+/* ldmatrix: four 8x8 matrices of 16-bit numbers; lane l gives the address of row l % 8 of matrix l / 8 (16 bytes). r[j]
+ * of lane l holds elements (l / 4, 2 * (l % 4)) and the next of matrix j; with `trans` of its transpose. The rows of a
+ * matrix lie in different banks (addresses / 16 differ mod 8), so that each matrix is one read. */
 __device__ __forceinline__ void load_matrix_x4(uint32_t r[4], const void *row) {
     uint32_t at = (uint32_t)__cvta_generic_to_shared(row);
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
@@ -147,13 +148,14 @@ __device__ __forceinline__ void load_matrix_x4_trans(uint32_t r[4], const void *
                  : "memory");
 }
 /* d += a b: a is 16x16 (rows m, columns k), b is 16x8 (k, n), d is 16x8 in fp32. With g = lane / 4, t = lane % 4:
- * a[0], a[2]: row g, k = 2t and 2t + 8 (each with the next); a[1], a[3]: row g + 8; b[0], b[1]: column g, k = 2t and 2t + 8;
- * d[0], d[1]: row g, columns 2t and 2t + 1; d[2], d[3]: row g + 8. */
+ * a[0], a[2]: row g, k = 2t and 2t + 8 (each with the next); a[1], a[3]: row g + 8; b[0], b[1]: column g, k = 2t and 2t
+ * + 8; d[0], d[1]: row g, columns 2t and 2t + 1; d[2], d[3]: row g + 8. */
 __device__ __forceinline__ void matrix_add(float d[4], const uint32_t a[4], const uint32_t b[2], bf16) {
-    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, "
-                 "%1, %2, %3};"
-                 : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
-                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+    asm volatile(
+        "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, "
+        "%1, %2, %3};"
+        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
 __device__ __forceinline__ void matrix_add(float d[4], const uint32_t a[4], const uint32_t b[2], f16) {
     asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, "

@@ -177,6 +177,22 @@ static worker *next_warp(crew *c) {
     return NULL;
 }
 
+/* The eight rows of a matrix are read at once, from 32 banks of 4 bytes: two that lie in the same banks would take
+ * turns. */
+static void check_banks(const worker *first, void *const operands[32]) {
+    for (unsigned matrix = 0; matrix < 4; matrix++) {
+        uintptr_t rows[8] = {}; /* by the eighth of the banks that they lie in */
+        for (unsigned i = 0; i < 8; i++) {
+            const void *row = static_cast<const cuda_host_rows *>(operands[8 * matrix + i])->row;
+            uintptr_t at = (uintptr_t)row - (uintptr_t)crew_now->block.shared + 1, *other = &rows[(at - 1) / 16 % 8];
+            if (*other && *other != at)
+                cuda_host_fail(first->file, first->line, "load_matrix: two rows of a matrix lie in the same banks",
+                               row);
+            *other = at;
+        }
+    }
+}
+
 /* Every live lane of w has come to something: does it. */
 static worker *complete(crew *c, warp_members *w) {
     if (!w->live) {
@@ -197,6 +213,8 @@ static worker *complete(crew *c, warp_members *w) {
         w->state = WARP_IN_BARRIER;
         return next_warp(c);
     }
+    if (first->kind == CUDA_HOST_LOAD_MATRIX || first->kind == CUDA_HOST_LOAD_MATRIX_TRANS)
+        check_banks(first, operands);
     warp_compute(first->kind, operands);
     return c->how == ORDER_RANDOM && draw(c) % 8 == 0 ? next_warp(c) : first;
 }

@@ -289,6 +289,7 @@ static void broken_rules_end_the_process_with_the_place(void **state) {
     check_last_words(ERROR_COPY_UNALIGNED, 0, "copy16_async: the target is not 16-byte aligned");
     check_last_words(ERROR_ROW_UNALIGNED, 0, "load_matrix: the row is not 16-byte aligned");
     check_last_words(ERROR_ROW_GLOBAL, 0, "load_matrix: the row is not in shared memory");
+    check_last_words(ERROR_ROW_BANKS, 0, "load_matrix: two rows of a matrix lie in the same banks");
     check_last_words(ERROR_ONCE_SHARED, 0, "load16_once: the address is in shared memory");
     check_last_words(ERROR_APART, 33, "33 threads are not a multiple of 32");
 }

@@ -193,6 +193,9 @@ static __global__ void broken_kernel(broken_args p) {
     case ERROR_ROW_GLOBAL:
         load_matrix_x4(r, p.memory);
         break;
+    case ERROR_ROW_BANKS:
+        load_matrix_x4(r, s + 32 * lane);
+        break;
     case ERROR_ONCE_SHARED:
         load16_once(s);
         break;

@@ -19,6 +19,7 @@ typedef enum probe_error {
     ERROR_COPY_UNALIGNED,
     ERROR_ROW_UNALIGNED,
     ERROR_ROW_GLOBAL,
+    ERROR_ROW_BANKS, /* rows of 32 bytes without a swizzle */
     ERROR_ONCE_SHARED,
 } probe_error;
 
