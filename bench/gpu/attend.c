@@ -17,7 +17,6 @@ enum { LAYERS_MAX = 128, MAX_CONTEXT = 32768 };
 typedef struct scene { /* one launch's arguments and all memory behind them */
     attend_args a;
     void *tables; /* device */
-    size_t kv_bytes;
     uint32_t tile_count;
     uint32_t grid;
 } scene;
@@ -128,19 +127,30 @@ static void scene_done(scene *s) {
     *s = (scene){0};
 }
 
-/* layers: how many the pages have, to rotate over. */
+static uint32_t kv_heads(const bench *b) {
+    return b->tiny ? 1 : 8;
+}
+
+static uint32_t head_dim(const bench *b) {
+    return b->tiny ? 64 : 128;
+}
+
+/* Of the pages of one layer. */
+static size_t layer_bytes(const bench *b, uint32_t batch, uint32_t ctx) {
+    const kv_layout one = {.type = DT_BF16, .layers = 1, .kv_heads = kv_heads(b), .head_dim = head_dim(b)};
+    return (size_t)batch * kv_pages_for(ctx) * kv_page_bytes(&one);
+}
+
 static cudaError_t scene_init(bench *b, scene *s, uint32_t batch, uint32_t ctx, bool decode, const decode_plan *p) {
-    *s = (scene){.a = {.type = NUM_BF16, .kv_heads = b->tiny ? 1 : 8, .heads = b->tiny ? 4 : 32}};
-    s->a.head_dim = s->a.rope_dim = b->tiny ? 64 : 128;
+    *s = (scene){.a = {.type = NUM_BF16, .kv_heads = kv_heads(b), .heads = 4 * kv_heads(b)}};
+    s->a.head_dim = s->a.rope_dim = head_dim(b);
     s->a.scale = b->tiny ? 0.125f : 0.08838834764f;
     size_t q_dim = (size_t)s->a.heads * s->a.head_dim, qkv_dim = q_dim + 2 * (size_t)s->a.kv_heads * s->a.head_dim;
-    const kv_layout one = {.type = DT_BF16, .layers = 1, .kv_heads = s->a.kv_heads, .head_dim = s->a.head_dim};
-    size_t live = (size_t)batch * kv_pages_for(ctx) * kv_page_bytes(&one);
-    s->a.layers = bench_sets(b, live, LAYERS_MAX);
-    s->kv_bytes = live * s->a.layers;
+    size_t live = layer_bytes(b, batch, ctx);
+    s->a.layers = bench_sets(b, live, LAYERS_MAX); /* to rotate over */
     cudaError_t e = make_tables(s, batch, ctx, decode, p);
     if (e != cudaSuccess) return e;
-    s->a.kv = bench_random(b, s->kv_bytes / 2, 11);
+    s->a.kv = bench_random(b, live * s->a.layers / 2, 11);
     s->a.qkv = bench_random(b, s->a.rows * qkv_dim, 12);
     s->a.out = bench_random(b, s->a.rows * q_dim, 13);
     float *rope = NULL;
@@ -194,7 +204,8 @@ static void decode_case(bench *b, uint32_t batch, uint32_t ctx, bool determinist
     scene s;
     bench_figure f = {.mode = deterministic ? "deterministic" : "default", .unit = "TB/s", .ceiling = "copy"};
     snprintf(f.key, sizeof f.key, "attend_decode d128 32/8 batch %u ctx %u", batch, ctx);
-    decode_plan p = decode_plan_make(deterministic, b->tiny ? 1024 : MAX_CONTEXT, b->sm_count, b->tiny ? 1 : 8);
+    decode_plan p = decode_plan_make(deterministic, b->tiny ? 1024 : MAX_CONTEXT, b->sm_count, kv_heads(b));
+    if (!bench_room(b, f.key, f.mode, layer_bytes(b, batch, ctx))) return; /* more than one layer only if it is small */
     cudaError_t e = scene_init(b, &s, batch, ctx, true, &p);
     if (e == cudaSuccess) e = bench_measure(b, decode, &s, s.a.layers, &f.time);
     if (bench_ok(b, f.key, f.mode, e)) {

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """PyTorch's figures at the shapes of gpu_bench and gpu_model, with the same keys, as JSON lines.
 
-peers.py [GROUP]... [--device cuda|cpu] [--tiny]      groups: ceilings prefill decode linear rows model; all by default
+peers.py [GROUP]... [--device cuda|cpu] [--tiny]      groups: ceilings linear prefill decode model rows; all by default
 
 The same rules: random data, buffers that rotate over more than three times the L2, work recorded into a CUDA graph, the median of 20
-replays between events, only useful bytes and operations. `how` names what was measured: the attention over pages has no peer in
+replays between events (fewer, where they would take more than half a second), only useful bytes and operations. `how` names what was measured: the attention over pages has no peer in
 PyTorch, so decode is compared with attention over contiguous memory, which is an upper bound. --tiny runs every line on small shapes."""
 import argparse
 import json
@@ -16,7 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-REPLAYS, REPLAY_US, PIECES_MAX = 20, 300.0, 256
+REPLAYS, REPLAYS_MIN, PIECES_MAX = 20, 5, 256
+REPLAY_US, MEASURE_US = 1000.0, 5e5
 BACKENDS = {"cudnn": SDPBackend.CUDNN_ATTENTION, "flash": SDPBackend.FLASH_ATTENTION}
 
 
@@ -82,12 +83,14 @@ class Bench:
         def several(count):
             for i in range(count):
                 piece(i % sets)
-        first = self.elapsed_us(lambda: several(sets), 2)[1] / sets
+        # Recorded, since Python's calls may take longer than the work.
+        first = self.elapsed_us(self.recorded(lambda: several(sets)), 2)[1] / sets
         first = first if first >= 10 else 1.0
         pieces = sets if self.tiny else sets * int(min(max(REPLAY_US / (first * sets), 1), max(PIECES_MAX // sets, 1)))
+        replays = 2 if self.tiny else int(min(max(MEASURE_US / (first * pieces), REPLAYS_MIN), REPLAYS))
         replay = self.recorded(lambda: several(pieces))
-        self.elapsed_us(replay, 3)
-        us = sorted(t / pieces for t in self.elapsed_us(replay, 2 if self.tiny else REPLAYS))
+        self.elapsed_us(replay, replays // 5 + 1)
+        us = sorted(t / pieces for t in self.elapsed_us(replay, replays))
         return us[len(us) // 2], us[len(us) // 10], us[len(us) - 1 - len(us) // 10]
 
     def figure(self, key, how, unit, work, piece, sets=1):
@@ -99,6 +102,10 @@ class Bench:
             return False
         emit(key, how, unit, us[0] if unit == "us" else work / max(us[0], 1e-9) / 1e6, us)
         return True
+
+    def rows_figure(self, key, how, size, piece, sets):
+        """A bandwidth, or the time where all sets together are too small to leave the L2."""
+        self.figure(key, how, "TB/s" if sets * size >= self.rotate else "us", float(size), piece, sets)
 
 
 # --- kernels ---
@@ -180,12 +187,12 @@ def rows(b):
         def norm(turn):
             x[turn].add_(delta[turn])
             return F.rms_norm(x[turn], (dim,), weight, 1e-5).bfloat16()
-        b.figure("norm rows %d dim %d" % (count, dim), "add_, rms_norm, bfloat16 (eager)", "TB/s", 12.0 * count * dim, norm, sets)
+        b.rows_figure("norm rows %d dim %d" % (count, dim), "add_, rms_norm, bfloat16 (eager)", 12 * count * dim, norm, sets)
         wide = 64 if b.tiny else 14336
-        sets = b.sets(4 * count * wide, 64)
-        gate, up = b.random(sets, count, wide), b.random(sets, count, wide)
-        b.figure("silu_mul rows %d dim %d" % (count, wide), "silu, mul (eager)", "TB/s", 6.0 * count * wide,
-                 lambda turn: F.silu(gate[turn]) * up[turn], sets)
+        sets = b.sets(6 * count * wide, 64)
+        gate, up, out = (b.random(sets, count, wide) for _ in range(3))
+        b.rows_figure("silu_mul rows %d dim %d" % (count, wide), "silu, mul (eager)", 6 * count * wide,
+                      lambda turn: torch.mul(F.silu(gate[turn]), up[turn], out=out[turn]), sets)
     vocab = 300 if b.tiny else 128256
     for batch in [2] if b.tiny else [1, 64]:
         logits = b.random(batch, vocab, dtype=torch.float32) * 8
@@ -275,7 +282,8 @@ def model(b):
              lambda turn: m.run(ids, pos, m.attend_prefill))
 
 
-GROUPS = {"ceilings": ceilings, "prefill": prefill, "decode": decode, "linear": linear, "rows": rows, "model": model}
+# First what targets are set against.
+GROUPS = {"ceilings": ceilings, "linear": linear, "prefill": prefill, "decode": decode, "model": model, "rows": rows}
 
 
 def main():
@@ -293,12 +301,17 @@ def main():
     torch.manual_seed(1)
     b = Bench(o)
     print(json.dumps({"by": "torch", "key": "version", "how": torch.__version__, "unit": "", "value": 0}), flush=True)
+    failed = False
     for name in o.group or GROUPS:
-        with torch.no_grad():
-            GROUPS[name](b)
+        try:
+            with torch.no_grad():
+                GROUPS[name](b)
+        except RuntimeError as e:  # no memory for the operands, say: the next group may have enough
+            emit_error(name, "torch", e)
+            failed = True
         if b.cuda:
             torch.cuda.empty_cache()
-    return 0
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":

@@ -6,8 +6,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { REPLAYS = 20, WARM_REPLAYS = 3, PIECES_MAX = 256 };
-#define REPLAY_US 300.0 /* a replay should take so long: its launch is hidden behind the one before it */
+enum { REPLAYS = 20, REPLAYS_MIN = 5, PIECES_MAX = 256 };
+#define REPLAY_US  1000.0 /* a replay should take so long: its launch is hidden behind the one before it */
+#define MEASURE_US 5e5    /* all replays should take no longer: what is slower than hoped must not take others' time */
 
 /* --- life --- */
 
@@ -101,11 +102,12 @@ cudaError_t bench_measure(bench *b, bench_work work, void *ctx, uint32_t sets, b
     double rounds = b->tiny ? 1 : REPLAY_US / (first * sets);
     uint32_t pieces = sets * (uint32_t)MIN(MAX(rounds, 1.0), (double)PIECES_MAX);
     pieces = MAX(MIN(pieces, MAX(PIECES_MAX / sets * sets, sets)), 1u);
-    uint32_t replays = b->tiny ? 2 : REPLAYS;
+    double affordable = MEASURE_US / (first * pieces);
+    uint32_t replays = b->tiny ? 2 : (uint32_t)MIN(MAX(affordable, (double)REPLAYS_MIN), (double)REPLAYS);
 
     cudaGraphExec_t exec = NULL;
     e = capture(b, work, ctx, sets, pieces, &exec);
-    if (e == cudaSuccess) e = replay(b, exec, b->tiny ? 1 : WARM_REPLAYS, us);
+    if (e == cudaSuccess) e = replay(b, exec, replays / 5 + 1, us); /* warms up */
     if (e == cudaSuccess) e = replay(b, exec, replays, us);
     if (exec) cudaGraphExecDestroy(exec);
     if (e != cudaSuccess) return e;
@@ -126,17 +128,33 @@ void bench_print(const bench_figure *f) {
     fflush(stdout); /* what was measured before a time limit strikes is not lost */
 }
 
+static void print_error(const char *key, const char *mode, const char *error) {
+    printf("{\"by\": \"baton\", \"key\": \"%s\", \"mode\": \"%s\", \"error\": \"%s\"}\n", key, mode, error);
+    fflush(stdout);
+}
+
 bool bench_ok(bench *b, const char *key, const char *mode, cudaError_t e) {
     if (e == cudaSuccess) return true;
     b->failed = true;
-    printf("{\"by\": \"baton\", \"key\": \"%s\", \"mode\": \"%s\", \"error\": \"%s: %s\"}\n", key, mode,
-           cudaGetErrorName(e), cudaGetErrorString(e));
-    fflush(stdout);
+    char text[256];
+    snprintf(text, sizeof text, "%s: %s", cudaGetErrorName(e), cudaGetErrorString(e));
+    print_error(key, mode, text);
     cudaGetLastError(); /* an error of a launch's arguments is over with this; one of a kernel stays */
     return false;
 }
 
 /* --- memory --- */
+
+bool bench_room(bench *b, const char *key, const char *mode, size_t bytes) {
+    size_t free_bytes = 0, total = 0;
+    if (!bench_ok(b, key, mode, cudaMemGetInfo(&free_bytes, &total))) return false;
+    if (bytes < free_bytes / 10 * 9) return true;
+    char text[128];
+    snprintf(text, sizeof text, "not run: takes %.1f GB of device memory, and %.1f GB are free", (double)bytes / 1e9,
+             (double)free_bytes / 1e9);
+    print_error(key, mode, text);
+    return false;
+}
 
 void *bench_random(bench *b, size_t count, uint64_t seed) {
     void *p = NULL;

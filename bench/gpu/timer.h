@@ -2,7 +2,8 @@
  *
  * A piece of work is recorded into a graph often enough that one replay takes far longer than its launch, turn by turn
  * over several sets of buffers, so that nothing is found in the L2 cache. The graph is replayed 20 times between two
- * events each; the figure is the median, with the 10th and 90th percentile. */
+ * events each, less often (5 times at least) where that would take more than half a second; the figure is the median,
+ * with the 10th and 90th percentile. */
 #ifndef BATON_BENCH_GPU_TIMER_H
 #define BATON_BENCH_GPU_TIMER_H
 
@@ -45,6 +46,8 @@ void bench_print(const bench_figure *f);
 /* An error line instead of a figure. True when e is cudaSuccess. */
 bool bench_ok(bench *b, const char *key, const char *mode, cudaError_t e);
 
+/* False, and a line that says so, when the device has no room for `bytes` more: the case does not fail for that. */
+bool bench_room(bench *b, const char *key, const char *mode, size_t bytes);
 /* Device memory with random numbers of num_type bf16 in -1..1; NULL when there is no room. Free with cudaFree. */
 void *bench_random(bench *b, size_t count, uint64_t seed);
 /* How many sets of `bytes` are needed; at least 1, at most `most`. */
