@@ -85,8 +85,8 @@ def a_part_that_fails_or_hangs_is_recorded_and_the_rest_goes_on(folder):
         report = json.load(f)
     parts = {p["part"]: p for p in report["parts"]}
     assert {k: v["status"] for k, v in parts.items()} == {
-        "ops": "passed", "memcheck": "not run", "racecheck": "failed", "ceilings": "passed", "linear": "failed", "prefill": "timed out", "decode": "passed",
-        "serve": "failed", "rows": "passed"}, parts
+        "ops": "passed", "memcheck": "not run", "racecheck": "failed", "ceilings": "passed", "linear": "failed",
+        "prefill": "timed out", "decode": "passed", "serve": "failed", "rows": "passed"}, parts
     assert parts["linear"]["detail"] == "the device fell   off", parts["linear"]
     assert report["facts"]["commit"] == "abc1234" and report["facts"]["gpu"] == "made up", report["facts"]
     figures = {f["key"]: f for f in report["figures"]}

@@ -4,8 +4,9 @@
 peers.py [GROUP]... [--device cuda|cpu] [--tiny]      groups: ceilings linear prefill decode model rows; all by default
 
 The same rules: random data, buffers that rotate over more than three times the L2, work recorded into a CUDA graph, the median of 20
-replays between events (fewer, where they would take more than half a second), only useful bytes and operations. `how` names what was measured: the attention over pages has no peer in
-PyTorch, so decode is compared with attention over contiguous memory, which is an upper bound. --tiny runs every line on small shapes."""
+replays between events (fewer, where they would take more than half a second), only useful bytes and operations. `how` names what was
+measured: the attention over pages has no peer in PyTorch, so decode is compared with attention over contiguous memory, which is an upper
+bound. --tiny runs every line on small shapes."""
 import argparse
 import json
 import math
