@@ -67,14 +67,13 @@ static __device__ __forceinline__ void fetch_tile(char *to, const prefill_keys &
     }
 }
 
-/* K of the tile at `key`; at each 32nd page the warp looks up the next 32. */
-template <int HD> static __device__ __forceinline__ void fetch_k(char *to, prefill_keys *keys, uint32_t key) {
+/* Before K of the tile at `key` is fetched, and after V of the one before was: at each 32nd page the warp looks up the
+ * next 32. Products lie between this and the use of the ids, or the warp would wait for them with nothing to do. */
+static __device__ __forceinline__ void look_up_pages(prefill_keys *keys, uint32_t key) {
     uint32_t page = key / KV_PAGE_TOKENS;
-    if (page % 32 == 0) {
-        page += threadIdx.x % 32;
-        keys->id = page * KV_PAGE_TOKENS < keys->end ? keys->pages[page] : 0;
-    }
-    fetch_tile<HD>(to, *keys, key, 0);
+    if (page % 32 != 0) return;
+    page += threadIdx.x % 32;
+    keys->id = page * KV_PAGE_TOKENS < keys->end ? keys->pages[page] : 0;
 }
 
 /* Row i of the warp is at position pos + i and sees keys up to its own. */
@@ -138,8 +137,9 @@ static __global__ void __launch_bounds__(PREFILL_THREADS, 2) prefill_kernel(atte
 
     attend_rows<HD> rows[PREFILL_M];
     for (int m = 0; m < PREFILL_M; m++) attend_rows_clear<HD>(rows[m]);
+    look_up_pages(&keys, 0);
     fetch_queries<T, HD>(q, a, tile, head);
-    fetch_k<HD>(k, &keys, 0);
+    fetch_tile<HD>(k, keys, 0, 0);
     copy_commit();
     for (uint32_t key = 0; key < keys.end; key += PREFILL_KEYS) {
         const bool sees = warp_row < tile.count && key < warp_pos + PREFILL_WARP_ROWS;
@@ -148,10 +148,11 @@ static __global__ void __launch_bounds__(PREFILL_THREADS, 2) prefill_kernel(atte
         block_sync(); /* K is here, and the V of the tile before is no longer read */
         fetch_tile<HD>(v, keys, key, 1);
         copy_commit();
+        look_up_pages(&keys, key + PREFILL_KEYS);
         if (sees) weigh_keys<T, HD>(rows, weights, q, k, key, warp_pos, scale);
         copy_wait<0>();
         block_sync(); /* V is here, and K is no longer read */
-        if (key + PREFILL_KEYS < keys.end) fetch_k<HD>(k, &keys, key + PREFILL_KEYS);
+        if (key + PREFILL_KEYS < keys.end) fetch_tile<HD>(k, keys, key + PREFILL_KEYS, 0);
         copy_commit();
         if (sees) add_values<T, HD, PREFILL_M, PREFILL_N>(rows, weights, v);
     }
