@@ -29,6 +29,8 @@ TARGETS = [
     ("logits in f32", r"logits cuda .* f32", "default", OK, "< 1e-4"),
     ("1P+1D against colocated", r"serve bytes: .*", "deterministic", OK, "equal"),
     ("op tests", r"op test .*", "", OK, "all pass"),
+    ("op tests under memcheck", r"memcheck .*", "", OK, "no error"),
+    ("op tests under racecheck", r"racecheck .*", "", OK, "no error"),
 ]
 
 
