@@ -110,7 +110,7 @@ static __device__ __forceinline__ void fetch_page(char *to, uint32_t row, const 
     if (all < THREADS && thread >= all) return;
     to += row * HD * 2;
     from += thread * 16;
-#pragma unroll
+#pragma unroll /* i has no bit of `first`: their places go together without a carry, and only one is a variable */
     for (uint32_t i = 0; i < KV_PAGE_TOKENS; i += rows)
         copy16_async(to + (swizzled<HD>(first, thread % chunks) ^ swizzled<HD>(i, 0)), from + i * HD * 2,
                      row + first + i < valid);
