@@ -1,12 +1,14 @@
 /* gpu_bench - speed of the kernels of backend cuda, as JSON lines, next to ceilings measured in the same run.
  *
  *   gpu_bench [--tiny] [GROUP]...     groups: ceilings prefill decode linear rows; all of them by default
+ *   gpu_bench --here                  says whether it could run here: a kernel runs, cuBLASLt is found
  *
  * Data is random, buffers rotate over more than three times the L2 cache, only useful bytes and operations are counted.
  * deploy/gpu-check.sh runs it and puts PyTorch's figures beside (bench/gpu/peers.py). --tiny runs every line on small
  * shapes: its figures mean nothing. */
 #include "base/mem.h"
 #include "bench/gpu/cases.h"
+#include "kernels/cuda/gemm_lt.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -33,7 +35,22 @@ static bool run(bench *b, const group *g) {
     return bench_ok(b, g->name, "", cudaDeviceSynchronize());
 }
 
+/* A driver older than the toolkit, a GPU for which there is no code, a missing library: known in a second. */
+static bool can_run_here(void) {
+    errbuf eb = {0};
+    gemm_lt *lt = NULL;
+    cudaError_t e = launch_empty(NULL);
+    if (e == cudaSuccess) e = cudaDeviceSynchronize();
+    if (e != cudaSuccess)
+        fprintf(stderr, "gpu_bench: a kernel cannot run here: %s\n", cudaGetErrorString(e));
+    else if (gemm_lt_new(&lt, NULL, &eb) != ST_OK)
+        fprintf(stderr, "gpu_bench: %s\n", eb.text);
+    gemm_lt_free(lt);
+    return e == cudaSuccess && !eb.text[0];
+}
+
 int main(int argc, char **argv) {
+    if (argc == 2 && strcmp(argv[1], "--here") == 0) return can_run_here() ? 0 : 3;
     bool tiny = argc > 1 && strcmp(argv[1], "--tiny") == 0;
     int first = tiny ? 2 : 1;
     for (int i = first; i < argc; i++) {

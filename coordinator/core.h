@@ -112,7 +112,7 @@ typedef struct core_worker_info {
     uint64_t silence_ns;
     ctl_heartbeat beat; /* the last one */
 } core_worker_info;
-/* One part of the numerics that all members share (protocol.md, rule 24), such as "isa"; NULL before the first JOIN.
+/* One part of the numerics that all members share (protocol.md, rule 24), such as "path"; NULL before the first JOIN.
  * With mixed_numerics: the first member's. Borrowed until the next event. */
 const char *core_numeric(const core *c, const char *name);
 /* The worker that was lost last: its connection ended, it was silent, or it said why it leaves. */

@@ -103,12 +103,12 @@ static const char *promise(const health_facts *f, bool joined, bool deterministi
     return "the same request and seed give the same bytes on any route, batch, and after a worker's death";
 }
 
-static void add_numeric(buf *out, const core *c, const char *key, const char *name) {
+static void add_numeric(buf *out, const core *c, const char *name) {
     const char *value = core_numeric(c, name);
     if (value)
-        add_name(out, key, value);
+        add_name(out, name, value);
     else
-        buf_addf(out, "\"%s\":null", key);
+        buf_addf(out, "\"%s\":null", name);
     buf_adds(out, ",");
 }
 
@@ -119,9 +119,9 @@ void health_version(buf *out, const core *c, const health_facts *f) {
     buf_adds(out, "{\"version\":\"" BATON_VERSION "\",");
     add_name(out, "backend", backend ? backend : f->backend);
     buf_adds(out, ",");
-    add_numeric(out, c, "path", "isa");
-    add_numeric(out, c, "kv_dtype", "kv_dtype");
-    add_numeric(out, c, "weights", "weights");
+    add_numeric(out, c, "path");
+    add_numeric(out, c, "kv_dtype");
+    add_numeric(out, c, "weights");
     buf_addf(out, "\"deterministic\":%s,", !told ? "null" : deterministic ? "true" : "false");
     add_name(out, "numerics", promise(f, told, deterministic));
     buf_adds(out, "}\n");

@@ -283,14 +283,13 @@ const char *numerics_differ(const numerics *n, const ctl_join *join, errbuf *why
     for (uint32_t i = 0; i < n->count; i++) {
         const char *value = joined_value(join, n->names[i]);
         if (value && strcmp(value, n->values[i]) == 0) continue;
-        errf(why, ST_INVALID, "%s is %s here and %s on %s: start it with the same, or set cluster.mixed_numerics",
-             n->names[i], value ? value : "absent", n->values[i], n->from);
+        errf(why, ST_INVALID, "%s here and %s on %s: start it with the same, or set cluster.mixed_numerics",
+             value ? value : "absent", n->values[i], n->from);
         return n->names[i];
     }
     for (uint32_t i = 0; i < join->numeric_count; i++) {
         if (numerics_get(n, join->numerics[i].name)) continue;
-        errf(why, ST_INVALID, "%s is %s here and absent on %s: start the same version", join->numerics[i].name,
-             join->numerics[i].value, n->from);
+        errf(why, ST_INVALID, "%s here and absent on %s: start the same version", join->numerics[i].value, n->from);
         return join->numerics[i].name;
     }
     return NULL;

@@ -111,7 +111,10 @@ use() { # FOLDER OF PROGRAMS, FOLDER OF TESTS, FOLDER OF LIBRARIES or nothing, T
     if [ -n "$inherited" ]; then path=${path:+$path:}$inherited; fi
     run=(env ${path:+"LD_LIBRARY_PATH=$path"})
 }
-runs() { "${run[@]}" "$bin/baton-coordinator" --version >/dev/null 2>>"$work/runs.log" && [ -x "$bin/gpu_bench" ]; }
+runs() {
+    "${run[@]}" "$bin/baton-coordinator" --version >/dev/null 2>>"$work/runs.log" &&
+        timeout 60 "${run[@]}" "$bin/gpu_bench" --here >/dev/null 2>>"$work/runs.log"
+}
 
 work=${BATON_CHECK_WORK:-$(mktemp -d)}
 mkdir -p "$work"
@@ -136,14 +139,16 @@ fi
 use "$work/carry/bin" "$work/carry/tests" "$work/carry/lib" "$work/carry/tiny.gguf"
 if ! runs; then
     if [ -d "$carry" ]; then
-        echo "gpu-check.sh: the programs of $carry do not run here:" >&2
+        echo "gpu-check.sh: the programs of $carry do not run here (driver $(smi_value driver_version)), so they are built:" >&2
         head -n 3 "$work/runs.log" >&2
+        : >"$work/runs.log"
     fi
     use "$root/build/check/bin" "$root/build/check/tests" "" "$root/build/check/tiny.gguf"
     programs="built here"
     if ! build || ! runs; then
         echo "gpu-check.sh: no programs: neither .carry/ (deploy/carry.sh makes it on a machine that builds Baton) nor a build here:" >&2
         tail -n 5 "$work/build.log" >&2
+        head -n 3 "$work/runs.log" >&2
         exit 2
     fi
 fi

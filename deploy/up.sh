@@ -84,7 +84,7 @@ barren() {
         read -r list <"$file" || true
         for pid in $list; do [ "$pid" = "$watched" ] || return 1; done
     done 2>/dev/null
-    curl -sS -m 2 "http://$http/version" 2>/dev/null | grep -q '"deterministic":null'
+    curl -sS -m 2 --noproxy '*' "http://$http/version" 2>/dev/null | grep -q '"deterministic":null'
 }
 
 # Traps only take note: bash may run them in the middle of collecting a child, with SIGCHLD blocked, where nothing that starts
@@ -93,14 +93,17 @@ asked=
 trap 'asked=1' INT TERM
 nap() { sleep 0.2 || true; }
 
-# The coordinator sends EXIT to every worker and leaves last; mpirun follows. False: it had to be killed.
+# The coordinator sends EXIT to every worker and leaves last; mpirun follows. Workers that still load their model have not joined, so
+# nobody told them: mpirun ends those a little later. False: it had to be killed.
 stop() {
     trap '' INT TERM
-    local pid
+    local pid without=0
     pid=$(coordinator) || true
     kill -TERM "${pid:-$mpirun}" 2>/dev/null || true
     for _ in $(seq 150); do
         alive "$mpirun" || return 0
+        if [ -n "$pid" ] && ! alive "$pid"; then without=$((without + 1)); fi
+        [ "$without" -ne 25 ] || kill -TERM "$mpirun" 2>/dev/null || true # 5 s: what an orderly stop takes, and more
         nap
     done
     kill -KILL "$mpirun" 2>/dev/null || true

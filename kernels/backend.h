@@ -30,6 +30,7 @@ typedef struct device_options {
 
 typedef struct device_memory {
     uint64_t total, free; /* bytes of the device; both UINT64_MAX where the host's own memory is used */
+    uint32_t gpu, gpus;   /* its number among so many visible ones; 0 of 0 where the host computes */
 } device_memory;
 
 /* A step that costs more the first times (algorithms are chosen, a recording is made): worth running before there are

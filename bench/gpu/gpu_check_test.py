@@ -108,6 +108,19 @@ def when_the_time_is_over_the_rest_is_not_run(folder):
     assert [line[0] for line in lines[:2]] == ["ops", "model"], done.stdout
 
 
+def programs_that_cannot_use_the_device_are_named_with_the_reason(folder):
+    """A driver older than the toolkit, say. Then it would build, but cmake fails here."""
+    env, _ = made_up(folder)
+    script(folder + "/bin/gpu_bench", '[ "$1" != --here ] || { echo "gpu_bench: the driver is too old" >&2; exit 3; }\n')
+    script(folder + "/bin/baton-coordinator", "exit 0\n")
+    script(folder + "/path/cmake", "exit 1\n")
+    with tarfile.open(folder + "/carry/programs.tar.xz", "w:xz") as packed:
+        packed.add(folder + "/bin", "bin")
+    done = check(folder + "/out", "ops", **dict(env, PATH=folder + "/path:" + os.environ["PATH"]))
+    assert done.returncode == 2 and "the driver is too old" in done.stderr, done
+    assert not os.path.exists(folder + "/out")
+
+
 def device_tests(folder, *args):
     return [sys.executable, ROOT + "/bench/gpu/device_tests.py", folder, *args]
 
@@ -163,6 +176,7 @@ def device_tests_that_are_told_to_end_leave_nothing_running(folder):
 if __name__ == "__main__":
     for test in [without_a_gpu_every_part_is_not_run_and_nothing_is_written, an_unknown_part_is_refused_by_name,
                  when_the_time_is_over_the_rest_is_not_run, a_part_that_fails_or_hangs_is_recorded_and_the_rest_goes_on,
+                 programs_that_cannot_use_the_device_are_named_with_the_reason,
                  a_device_test_that_hangs_is_killed_with_its_children_and_takes_no_other_with_it,
                  device_tests_that_are_told_to_end_leave_nothing_running]:
         with tempfile.TemporaryDirectory() as folder:

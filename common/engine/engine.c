@@ -78,7 +78,8 @@ static void log_memory(const engine *e) {
              engine_path(e), e->opt.max_seqs, e->opt.max_context);
 }
 
-/* What was asked for and what there is, when it does not fit. */
+/* What was asked for and what there is, when it does not fit. What the backend takes for itself (tables, staging,
+ * workspaces) shows in what has become of the device's free memory. */
 static void log_shortage(const engine *e) {
     log_error("engine", "out of memory", "what=weights asked_mib=%.1f from=%s", (double)weight_bytes(e) / 0x1p20,
               e->m->path);
@@ -86,9 +87,13 @@ static void log_shortage(const engine *e) {
               e->opt.page_count);
     log_error("engine", "out of memory", "what=activations asked_mib=%.1f rows=%u", (double)e->f.memory_bytes / 0x1p20,
               e->opt.max_rows);
-    if (in_host_memory(e)) return;
-    log_error("engine", "out of memory", "what=device total_mib=%.1f free_at_start_mib=%.1f fraction=%.2f",
-              (double)e->memory.total / 0x1p20, (double)e->memory.free / 0x1p20, e->opt.device.memory_fraction);
+    device_memory now;
+    errbuf eb = {0};
+    if (in_host_memory(e) || e->ops->memory(e->opt.device.gpu, &now, &eb) != ST_OK) return;
+    log_error("engine", "out of memory",
+              "what=device gpu=%u total_mib=%.1f free_at_start_mib=%.1f free_mib=%.1f fraction=%.2f may_take_mib=%.1f",
+              now.gpu, (double)now.total / 0x1p20, (double)e->memory.free / 0x1p20, (double)now.free / 0x1p20,
+              e->opt.device.memory_fraction, e->opt.device.memory_fraction * (double)now.total / 0x1p20);
 }
 
 static status open_device(engine *e, errbuf *eb) {
@@ -109,7 +114,8 @@ static status take_memory(engine *e, errbuf *eb) {
     if (st != ST_OK) return st;
     e->kv = e->ops->mem_alloc(e->dev, e->kv_bytes);
     if (!e->kv)
-        return errf(eb, ST_NOMEM, "engine: no memory for %u KV pages of %zu KiB: lower kv_pages or kv_memory_mb",
+        return errf(eb, ST_NOMEM, "engine: no memory for %u KV pages of %zu KiB: lower kv_pages, kv_memory_mb or memory_fraction of "
+                    "this worker, or of the other workers on the same device",
                     e->opt.page_count, kv_page_bytes(&e->layout) >> 10);
     return forward_alloc(&e->f, eb);
 }
@@ -157,9 +163,9 @@ status engine_new(engine **out, const model *m, const engine_options *opt, errbu
     if (st != ST_OK) goto fail;
     forward_init(&e->f, m, &e->w, ops, e->dev, opt->max_rows);
     st = take_memory(e, eb);
-    if (st == ST_NOMEM) log_shortage(e);
     if (st == ST_OK) st = set_up_attention(e, eb);
     if (st == ST_OK) st = warm_run(&e->f, opt, eb);
+    if (st == ST_NOMEM) log_shortage(e);
     if (st != ST_OK) goto fail;
     new_tables(e);
     log_memory(e);

@@ -1,12 +1,12 @@
 #include "worker/plan.h"
 
 #include "base/mem.h"
+#include "engine/forward.h"
 #include "kv/kv_pool.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#define HEAD_ROWS     64u          /* rows that the output head takes at once, at most */
 #define RESERVE_BYTES (384u << 20) /* 64 MiB of them the workspace of the matrix library */
 #define GIB(bytes)    ((double)(bytes) / 0x1p30)
 
@@ -48,7 +48,7 @@ static status pick_types(plan *p, const config *c, errbuf *eb) {
 
 /* What the engine allocates for a step of max_rows rows (forward.c), and the backend for the head's logits. */
 static uint64_t activation_bytes(const plan *p, const model *m) {
-    uint64_t act = dtype_row_bytes(p->act_type, 1), rows = p->max_rows, head = MIN(p->max_rows, HEAD_ROWS);
+    uint64_t act = dtype_row_bytes(p->act_type, 1), rows = p->max_rows, head = MIN(p->max_rows, FORWARD_HEAD_ROWS);
     uint64_t q = (uint64_t)m->heads * m->head_dim, kv = (uint64_t)m->kv_heads * m->head_dim;
     uint64_t row = sizeof(float) * m->dim         /* the residual stream */
                    + act * (2ull * m->dim         /* its norm, what a block adds to it */
@@ -59,7 +59,7 @@ static uint64_t activation_bytes(const plan *p, const model *m) {
 
 static uint64_t table_bytes(const plan *p, const model *m) {
     uint64_t rotations = (uint64_t)p->max_context * m->rope_dim * sizeof(float);
-    uint64_t seen = (uint64_t)MIN(p->max_rows, HEAD_ROWS) * m->vocab * sizeof(uint32_t);
+    uint64_t seen = (uint64_t)MIN(p->max_rows, FORWARD_HEAD_ROWS) * m->vocab * sizeof(uint32_t);
     return rotations + seen;
 }
 
@@ -147,15 +147,16 @@ status plan_make(plan *out, const config *c, worker_role role, const model *m, c
 void plan_numerics(const plan *p, const model *m, const char *path, ctl_numeric out[PLAN_NUMERICS]) {
     PRE(p && m && path && out);
     const kv_layout *l = &p->layout;
+    /* Causes before what follows from them: the first that differs is the one that a refusal names. */
     const ctl_numeric all[PLAN_NUMERICS] = {
-        {"weights", xasprintf("%016llx", (unsigned long long)m->weights_hash)},
-        {"kv_dtype", xstrdup(dtype_name(l->type))},
-        {"kv_layout", xasprintf("%ux%ux%ux%u", KV_PAGE_TOKENS, l->layers, l->kv_heads, l->head_dim)},
-        {"backend", xstrdup(p->backend->name)},
-        {"isa", xstrdup(path)},
-        {"tp", xasprintf("%u", p->settings->tp)},
         {"kernels", xstrdup(BATON_VERSION)},
+        {"weights", xasprintf("%016llx", (unsigned long long)m->weights_hash)},
+        {"backend", xstrdup(p->backend->name)},
         {"deterministic", xstrdup(p->deterministic ? "true" : "false")},
+        {"kv_dtype", xstrdup(dtype_name(l->type))},
+        {"path", xstrdup(path)},
+        {"kv_layout", xasprintf("%ux%ux%ux%u", KV_PAGE_TOKENS, l->layers, l->kv_heads, l->head_dim)},
+        {"tp", xasprintf("%u", p->settings->tp)},
     };
     memcpy(out, all, sizeof all);
 }

@@ -230,17 +230,20 @@ static status find_device(const runtime *r, plan_device *out, errbuf *eb) {
 }
 
 /* Two roles may share a GPU, but their shares must then sum to at most 1, and no config can tell how many GPUs there
- * are: what is missing of the share shows it. */
+ * are: a worker that goes round to a GPU of another one says so, and what is missing of its share shows it. */
 static void log_device(const runtime *r, const device_memory *has) {
     const plan *p = &r->plan;
     if (!p->own_memory) return;
     log_info("worker", "takes a GPU",
-             "gpu=%u total_mib=%.0f free_mib=%.0f may_take_mib=%.0f act_dtype=%s deterministic=%s", r->place->gpu,
+             "gpu=%u total_mib=%.0f free_mib=%.0f may_take_mib=%.0f act_dtype=%s deterministic=%s", has->gpu,
              (double)has->total / 0x1p20, (double)has->free / 0x1p20, (double)p->memory.budget / 0x1p20,
              dtype_name(p->act_type), p->deterministic ? "true" : "false");
+    if (r->place->gpu >= has->gpus)
+        log_warn("worker", "shares its GPU: each worker there needs a memory_fraction, as in cuda-one-gpu.yaml",
+                 "gpu=%u gpus=%u workers_of_this_host_before=%u", has->gpu, has->gpus, r->place->gpu);
     if ((double)has->free < p->settings->memory_fraction * (double)has->total)
         log_warn("worker", "less of the GPU is free than this worker's share: somebody else is on it",
-                 "gpu=%u %s.memory_fraction=%g free_mib=%.0f", r->place->gpu, worker_role_name(p->role),
+                 "gpu=%u %s.memory_fraction=%g free_mib=%.0f", has->gpu, worker_role_name(p->role),
                  p->settings->memory_fraction, (double)has->free / 0x1p20);
 }
 

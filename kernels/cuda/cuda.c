@@ -157,13 +157,13 @@ static status cuda_mem_write(device *d, void *mem, const void *host, size_t byte
 
 /* --- which GPU --- */
 
-/* Makes GPU number `wanted` among the visible ones this thread's. */
-static status choose_gpu(uint32_t wanted, int *gpu, errbuf *eb) {
-    int count = 0;
-    cudaError_t e = cudaGetDeviceCount(&count);
-    if (e == cudaSuccess && count == 0) e = cudaErrorNoDevice;
+/* Makes GPU number `wanted` among the *count visible ones, modulo their number, this thread's. */
+static status choose_gpu(uint32_t wanted, int *gpu, int *count, errbuf *eb) {
+    *count = 0;
+    cudaError_t e = cudaGetDeviceCount(count);
+    if (e == cudaSuccess && *count == 0) e = cudaErrorNoDevice;
     if (e == cudaSuccess) {
-        *gpu = (int)(wanted % (uint32_t)count);
+        *gpu = (int)(wanted % (uint32_t)*count);
         e = cudaSetDevice(*gpu);
         if (e == cudaSuccess) return ST_OK;
         (void)cudaGetLastError();
@@ -178,8 +178,8 @@ static status choose_gpu(uint32_t wanted, int *gpu, errbuf *eb) {
 
 static status cuda_memory(uint32_t gpu, device_memory *out, errbuf *eb) {
     PRE(out);
-    int number;
-    status st = choose_gpu(gpu, &number, eb);
+    int number, count;
+    status st = choose_gpu(gpu, &number, &count, eb);
     if (st != ST_OK) return st;
     size_t free_bytes = 0, total = 0;
     cudaError_t e = cudaMemGetInfo(&free_bytes, &total);
@@ -188,7 +188,8 @@ static status cuda_memory(uint32_t gpu, device_memory *out, errbuf *eb) {
         return errf(eb, ST_UNSUPPORTED, "cuda backend: GPU %d does not tell its memory: %s", number,
                     cudaGetErrorString(e));
     }
-    *out = (device_memory){.total = total, .free = free_bytes};
+    *out =
+        (device_memory){.total = total, .free = free_bytes, .gpu = (uint32_t)number, .gpus = (uint32_t)count};
     return ST_OK;
 }
 
@@ -283,8 +284,8 @@ static status cuda_open(device **out, const device_options *opt, errbuf *eb) {
     num_type type = NUM_BF16;
     status st = num_type_of(opt->act_type, &type, eb);
     if (st != ST_OK) return st;
-    int gpu;
-    st = choose_gpu(opt->gpu, &gpu, eb);
+    int gpu, count;
+    st = choose_gpu(opt->gpu, &gpu, &count, eb);
     if (st != ST_OK) return st;
 
     device *d = xcalloc(1, sizeof *d);

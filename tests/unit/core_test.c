@@ -68,7 +68,7 @@ static void unlike_numerics_are_refused_naming_the_field(void **state) {
     j.numerics = f32;
     core_message(w->core, 5, &(ctl_msg){.kind = CTL_JOIN, .join = j}, w->now_ns);
     assert_string_equal(expect(w, 5, CTL_REFUSED)->text,
-                        "kv_dtype|kv_dtype is f32 here and f16 on prefill-0: start it with the same, or set "
+                        "kv_dtype|f32 here and f16 on prefill-0: start it with the same, or set "
                         "cluster.mixed_numerics");
     assert_int_equal(w->hung_up, 5);
     j.numerics = f16;
@@ -93,7 +93,7 @@ static void the_numerics_of_the_members_can_be_asked_for(void **state) {
     assert_null(core_numeric(w->core, "kv_dtype"));
     join(w, P, join_of(ROLE_PREFILL, "prefill-0", 10));
     assert_string_equal(core_numeric(w->core, "kv_dtype"), "f16");
-    assert_null(core_numeric(w->core, "isa"));
+    assert_null(core_numeric(w->core, "path"));
     world_free(w);
 }
 

@@ -14,7 +14,7 @@ static const int32_t prompt[] = {1, 2, 49151, 0, INT32_MAX};
 static const int32_t output[] = {7, 300};
 static const int32_t stop_ids[] = {2, 5};
 static const sampling_bias bias[] = {{.id = 9, .bias = -100.0f}, {.id = 10, .bias = 1.5f}};
-static const ctl_numeric numerics[] = {{"isa", "avx2"}, {"kv_dtype", "f16"}};
+static const ctl_numeric numerics[] = {{"path", "cpu/avx2"}, {"kv_dtype", "f16"}};
 static const ctl_token tokens[] = {
     {.req = 5, .attempt = 2, .index = 0, .token = {.id = 17, .fin = FINISH_NONE, .logprob = -0.5f}},
     {.req = 1ull << 40,
@@ -107,7 +107,7 @@ static ctl_msg sample(ctl_kind kind) {
         m.welcome = (ctl_welcome){.lease_ns = 10000000000u, .heartbeat_ns = 250000000u, .name = "decode-0"};
         break;
     case CTL_REFUSED:
-        m.refused.field = "isa";
+        m.refused.field = "path";
         m.refused.why = "avx512 is not avx2";
         break;
     case CTL_PREFILL:

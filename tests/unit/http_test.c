@@ -490,7 +490,7 @@ static void ask_version(world *w, const char *want) {
 
 static void the_version_page_tells_what_the_workers_compute_with(void **state) {
     world *w = *state;
-    static const char *const exact[] = {"weights",  "00ff", "backend",       "cuda", "isa", "cuda/sm_90/bf16",
+    static const char *const exact[] = {"weights",  "00ff", "backend",       "cuda", "path", "cuda/sm_90/bf16",
                                         "kv_dtype", "bf16", "deterministic", "true", NULL};
     static const char *const fast[] = {"backend", "cuda", "deterministic", "false", NULL};
     dial(w, 0, 0);
