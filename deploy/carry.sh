@@ -17,7 +17,10 @@ if [ "${1:-}" = --model ]; then
     model=$2
     shift 2
 fi
-[ $# -le 1 ] || { echo "usage: deploy/carry.sh [--model FILE] [BUILD]" >&2; exit 2; }
+if [ $# -gt 1 ] || [[ ${1:-} == -* ]]; then
+    echo "usage: deploy/carry.sh [--model FILE] [BUILD]" >&2
+    exit 2
+fi
 build=${1:-build/test}
 [ -z "$model" ] || [ -f "$model" ] || { echo "carry.sh: no file $model" >&2; exit 2; }
 if ! [ -x "$build/bin/baton-coordinator" ] || ! [ -x "$build/bin/gpu_bench" ] || ! [ -x "$build/tests/make-tiny-model" ]; then

@@ -35,6 +35,7 @@ while [ $# -gt 0 ]; do
         shift
         ;;
     *)
+        if [ "$1" = --help ]; then sed -n '2,/^set /{/^#/s/^# \{0,1\}//p}' "$root/deploy/gpu-check.sh"; exit 0; fi
         [[ " ${all[*]} " == *" $1 "* ]] || { echo "gpu-check.sh: '$1': want some of ${all[*]}" >&2; exit 2; }
         parts+=("$1")
         ;;

@@ -1,5 +1,7 @@
 #!/usr/bin/env python3
-"""One GPU for both roles: a prefill and a decode worker against one colocated worker. The same requests must give the same bytes.
+"""One GPU for both roles: a prefill and a decode worker against one colocated worker, in deterministic mode. The same requests must
+give the same bytes. Then a prefill and a decode worker as they are started by default: the fast kernels, and KV pools of all that
+memory_fraction leaves. Every request must be answered.
 
 serve_check.py --bin FOLDER --model NAME [--backend cuda|cpu]
 
@@ -54,16 +56,17 @@ class Failure(Exception):
 
 
 class Cluster:
-    def __init__(self, o, roles, fraction):
+    def __init__(self, o, roles, deterministic):
         self.o, self.roles, self.processes = o, roles, []
         self.dir = tempfile.TemporaryDirectory(prefix="baton-gpu-check-")
         self.port, control = free_ports(2)
         self.config = os.path.join(self.dir.name, "cluster.yaml")
         self.log_path = os.path.join(self.dir.name, "log")
-        more = "  deterministic: true\n" if o.backend == "cuda" else ""
+        more = "  deterministic: true\n" if o.backend == "cuda" and deterministic else ""
+        mb = o.kv_mb if o.backend != "cuda" or deterministic else 0
         with open(self.config, "w") as f:
-            f.write(CONFIG % dict(http=self.port, control=control, model=o.model, backend=o.backend, more=more, mb=o.kv_mb,
-                                  p=roles.count("prefill"), d=roles.count("decode"), c=roles.count("colocated"), fraction=fraction))
+            f.write(CONFIG % dict(http=self.port, control=control, model=o.model, backend=o.backend, more=more, mb=mb,
+                                  p=roles.count("prefill"), d=roles.count("decode"), c=roles.count("colocated"), fraction=o.fraction))
 
     def log(self):
         with open(self.log_path, errors="replace") as f:
@@ -210,15 +213,19 @@ def measure(o, cluster, name):
 
 def run(o):
     bodies = requests([int(n) for n in o.lengths.split(",")], o.tokens, 300, 400)
-    with Cluster(o, ["prefill", "decode"], o.fraction) as c:
+    with Cluster(o, ["prefill", "decode"], True) as c:
         version = json.loads(c.get("/version"))
         reference = answers(c, bodies, 1)
         full = answers(c, bodies, 8)
         verified = c.counter("baton_handoffs_verified_total")
         measure(o, c, "1P+1D")
-    with Cluster(o, ["colocated"], o.fraction) as c:
+    with Cluster(o, ["colocated"], True) as c:
         colocated = answers(c, bodies, 8)
         measure(o, c, "colocated")
+    with Cluster(o, ["prefill", "decode"], False) as c:
+        fast = json.loads(c.get("/version"))
+        answers(c, bodies, 8)
+        by_default = c.counter("baton_handoffs_verified_total")
     if verified != 2 * len(bodies):
         raise Failure("%d hand-offs verified, want %d: the KV did not travel" % (verified, 2 * len(bodies)))
     distinct = len({json.dumps(a) for a in reference})
@@ -228,7 +235,9 @@ def run(o):
     for what, which in bad.items():
         print(json.dumps({"by": "baton", "key": "serve bytes: %s, %s" % (what, model_name(o)), "mode": "deterministic", "unit": "requests that differ",
                           "value": len(which), "of": len(bodies), "which": which[:8], "ok": not which, "version": version}), flush=True)
-    return 1 if any(bad.values()) else 0
+    print(json.dumps({"by": "baton", "key": "serve answers, %s" % model_name(o), "mode": "default", "unit": "requests", "value": len(bodies),
+                      "ok": by_default == len(bodies), "version": fast}), flush=True)
+    return 1 if any(bad.values()) or by_default != len(bodies) else 0
 
 
 def main():

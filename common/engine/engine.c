@@ -114,7 +114,8 @@ static status take_memory(engine *e, errbuf *eb) {
     if (st != ST_OK) return st;
     e->kv = e->ops->mem_alloc(e->dev, e->kv_bytes);
     if (!e->kv)
-        return errf(eb, ST_NOMEM, "engine: no memory for %u KV pages of %zu KiB: lower kv_pages, kv_memory_mb or memory_fraction of "
+        return errf(eb, ST_NOMEM,
+                    "engine: no memory for %u KV pages of %zu KiB: lower kv_pages, kv_memory_mb or memory_fraction of "
                     "this worker, or of the other workers on the same device",
                     e->opt.page_count, kv_page_bytes(&e->layout) >> 10);
     return forward_alloc(&e->f, eb);

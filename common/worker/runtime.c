@@ -359,7 +359,7 @@ static status start(runtime *r, errbuf *eb) {
                  r->c->handoff.ring_slots * (r->c->handoff.slot_kb / 1024.0), r->c->handoff.ring_slots,
                  r->c->handoff.slot_kb);
     log_info("worker", "model is loaded", "model=%s path=%s threads=%u pinned=%s context=%u", r->m->name, path,
-             r->plan.settings->cores, r->place->cpu_count ? "yes" : "no", r->plan.max_context);
+             r->plan.settings->cores, r->place->cpu_count && !r->plan.own_memory ? "yes" : "no", r->plan.max_context);
     st = start_loop(r, eb);
     if (st) return st;
     r->connect_ns = r->alone_ns = clock_now_ns();

@@ -1,7 +1,8 @@
 /* cuda - opening a GPU, its memory and its faults, and the backend's table.
  *
- * Memory: every allocation of the device goes through cuda_take, which counts, so that two roles that share a GPU each
- * keep to their fraction and find out at start. While steps run, only the lists of samples.c may grow. */
+ * Memory: allocations of the device go through cuda_take, which counts, so that two roles that share a GPU each keep to
+ * their fraction and find out at start; the workspace of the matrix library, of a fixed size, is in the reserve that a
+ * worker's plan leaves. Nothing is allocated while steps run. */
 #include "kernels/cuda/cuda.h"
 
 #include "base/mem.h"
@@ -188,8 +189,7 @@ static status cuda_memory(uint32_t gpu, device_memory *out, errbuf *eb) {
         return errf(eb, ST_UNSUPPORTED, "cuda backend: GPU %d does not tell its memory: %s", number,
                     cudaGetErrorString(e));
     }
-    *out =
-        (device_memory){.total = total, .free = free_bytes, .gpu = (uint32_t)number, .gpus = (uint32_t)count};
+    *out = (device_memory){.total = total, .free = free_bytes, .gpu = (uint32_t)number, .gpus = (uint32_t)count};
     return ST_OK;
 }
 

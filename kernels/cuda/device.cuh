@@ -85,9 +85,6 @@ __device__ __forceinline__ uint32_t atomic_add(uint32_t *p, uint32_t v) {
 __device__ __forceinline__ unsigned long long atomic_add(unsigned long long *p, unsigned long long v) {
     return atomicAdd(p, v);
 }
-__device__ __forceinline__ float atomic_add(float *p, float v) {
-    return atomicAdd(p, v);
-}
 __device__ __forceinline__ uint32_t atomic_swap(uint32_t *p, uint32_t v) {
     return atomicExch(p, v);
 }

@@ -105,6 +105,7 @@ typedef struct linear_args {
     void *out;
     linear_out mode;
 } linear_args;
+#define LINEAR_FEW_ROWS 32u /* up to here one kernel reads each weight once (linear.cu); more are cut into tiles */
 /* Our own kernels, for every number of rows with the same bits per row (linear.cu). k: a multiple of 8. */
 cudaError_t launch_linear(const linear_args *a, cudaStream_t stream);
 /* gate_up [rows, 2 * dim] in groups as above -> out [rows, dim]; for a gate_up that a library multiplied. */

@@ -22,7 +22,6 @@
  * away; weight rows beyond n likewise. */
 #include "kernels/cuda/linear.cuh"
 
-#define NARROW_ROWS 32u   /* up to here the kernel of this file serves */
 #define RING        4     /* groups that a warp has under way */
 #define TALL_ROWS   4096u /* weight rows from which on blocks take 32 of them */
 
@@ -175,7 +174,7 @@ static cudaError_t narrow_launch(const linear_args *a, cudaStream_t stream) {
 
 template <class T> static cudaError_t linear_typed(const linear_args *a, cudaStream_t stream) {
     const bool tall = a->n >= TALL_ROWS;
-    if (a->rows > NARROW_ROWS) return linear_wide(a, stream);
+    if (a->rows > LINEAR_FEW_ROWS) return linear_wide(a, stream);
     if (a->rows > 16) return narrow_launch<T, 2, 4, 1>(a, stream);
     if (a->rows > 8) return tall ? narrow_launch<T, 2, 2, 2>(a, stream) : narrow_launch<T, 1, 2, 2>(a, stream);
     return tall ? narrow_launch<T, 2, 1, 2>(a, stream) : narrow_launch<T, 1, 1, 3>(a, stream);

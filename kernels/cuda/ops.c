@@ -1,16 +1,14 @@
 /* ops - one function per operation of the contract: which kernels it is made of on this device, in this mode.
  *
  * Products: our own kernels give a row the same bits whatever the other rows are, and are made for few rows; cuBLASLt
- * is expected to be the faster one for many (gpu_bench linear compares), and picks its algorithm by their number. So
- * deterministic mode has only the former. Attention: rows of prompts go through the prefill kernel and generated rows
- * through the decode kernel, always, so that a token that is computed again in a replay gets the bits that it had. */
+ * is expected to be the faster one for more (gpu_bench linear compares), and picks its algorithm by their number. So
+ * deterministic mode has only the former, and the default mode has it up to LINEAR_FEW_ROWS. Attention: rows of prompts
+ * go through the prefill kernel and generated rows through the decode kernel, always, so that a token that is computed
+ * again in a replay gets the bits that it had. */
 #include "base/mem.h"
 #include "kernels/cuda/cuda.h"
 
 #include <stdlib.h>
-
-/* Up to here reading the weights is most of the cost, by arithmetic; not measured yet. */
-#define OWN_LINEAR_ROWS 64u
 
 /* --- attention's setup --- */
 
@@ -165,7 +163,7 @@ status cuda_head_norm(device *d, const op_head_norm *a) {
 /* --- products --- */
 
 static bool own_linear(const device *d, uint32_t rows) {
-    return !d->gemm || rows <= OWN_LINEAR_ROWS;
+    return !d->gemm || rows <= LINEAR_FEW_ROWS;
 }
 
 static status library_linear(device *d, const linear_args *a) {

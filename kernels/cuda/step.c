@@ -25,7 +25,7 @@
 /* Bucket sizes; after the last one every BUCKET_STEP. */
 static const uint32_t small_buckets[] = {1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128};
 #define BUCKET_STEP      64u
-#define LIBRARY_ROWS_MIN 128u /* the first power of two above OWN_LINEAR_ROWS */
+#define LIBRARY_ROWS_MIN (2 * LINEAR_FEW_ROWS) /* the first power of two above it */
 
 typedef enum record_state { RECORD_NONE, RECORD_WARM, RECORD_READY } record_state;
 typedef struct record {

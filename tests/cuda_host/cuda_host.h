@@ -174,13 +174,6 @@ static inline uint32_t atomic_add(uint32_t *p, uint32_t v) {
 static inline unsigned long long atomic_add(unsigned long long *p, unsigned long long v) {
     return __atomic_fetch_add(p, v, __ATOMIC_RELAXED);
 }
-static inline float atomic_add(float *p, float v) {
-    float old, sum;
-    __atomic_load(p, &old, __ATOMIC_RELAXED);
-    do sum = old + v;
-    while (!__atomic_compare_exchange(p, &old, &sum, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED));
-    return old;
-}
 static inline uint32_t atomic_swap(uint32_t *p, uint32_t v) {
     return __atomic_exchange_n(p, v, __ATOMIC_RELAXED);
 }

@@ -44,6 +44,20 @@ class Cuda(unittest.TestCase):
                 self.assertIs(version["deterministic"], True)
         self.assertGreater(min(len(set(w[0]["logprobs"]["tokens"])) for w in want[::2]), TOKENS // 2)
 
+    def test_the_default_mode_answers_with_pools_of_what_the_gpu_has_left(self):
+        config = merge(disaggregated(transport="zmq"), {"model": {"backend": "cuda", "max_context": 512}, "prefill": {"kv_memory_mb": 0},
+                                                        "decode": {"kv_memory_mb": 0}})
+        with Cluster(config) as c:
+            got = self.answers(c, 6)
+            self.assertEqual([len(choices) for choices in got], [1] * len(got))
+            self.assertEqual({choices[0]["finish_reason"] for choices in got}, {"length"})
+            self.assertEqual(c.metric("baton_handoffs_verified_total"), len(got))
+            version = json.loads(c.get("/version")[1])
+            self.assertRegex(version["path"], "^cuda/sm_[0-9]+/bf16/fast$")
+            self.assertIs(version["deterministic"], False)
+            self.assertIn("takes a GPU", c.log())
+            c.wait_idle()
+
     def test_kill_9_of_a_decode_worker_changes_no_byte(self):
         requests = [{"prompt": prompt_ids(30 + i), "max_tokens": 24, "ignore_eos": True,
                      **({"temperature": 0} if i % 2 == 0 else {"temperature": 0.8, "seed": i})} for i in range(4)]

@@ -245,14 +245,10 @@ static void the_numerics_id_names_what_must_be_alike(void **state) {
     assert_int_equal(make(&p, &c, ROLE_DECODE, NULL), ST_OK);
     plan_numerics(&p, &smol, "cpu/avx2", n);
     /* In this order: a refusal names the first that differs, which must be the cause (the backend, not its path). */
-    const char *want[][2] = {{"kernels", BATON_VERSION},
-                             {"weights", "000000000000abcd"},
-                             {"backend", "cpu"},
-                             {"deterministic", "true"},
-                             {"kv_dtype", "f16"},
-                             {"path", "cpu/avx2"},
-                             {"kv_layout", "16x30x3x64"},
-                             {"tp", "1"}};
+    const char *want[][2] = {{"kernels", BATON_VERSION},  {"weights", "000000000000abcd"},
+                             {"backend", "cpu"},          {"deterministic", "true"},
+                             {"kv_dtype", "f16"},         {"path", "cpu/avx2"},
+                             {"kv_layout", "16x30x3x64"}, {"tp", "1"}};
     assert_int_equal(ARRAY_LEN(want), PLAN_NUMERICS);
     for (uint32_t i = 0; i < PLAN_NUMERICS; i++) {
         assert_string_equal(n[i].name, want[i][0]);
