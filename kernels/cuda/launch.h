@@ -138,8 +138,8 @@ cudaError_t launch_rope_kv(const attend_args *a, cudaStream_t stream);
 /* After launch_rope_kv. Tiles [begin, begin + count) of the tables. */
 cudaError_t launch_attend_prefill(const attend_args *a, uint32_t begin, uint32_t count, cudaStream_t stream);
 /* Items [begin, begin + count): a grid of `grid` blocks per KV head walks them; with count = UINT32_MAX up to
- * header->items, read on the device (a recorded step). rope: rows are of different sequences, not rotated and not written
- * yet; the kernel does both. Equal bits either way. */
+ * header->items, read on the device (a recorded step). rope: rows are of different sequences, not rotated and not
+ * written yet; the kernel does both. Equal bits either way. */
 cudaError_t launch_attend_decode(const attend_args *a, uint32_t begin, uint32_t count, uint32_t grid, bool rope,
                                  cudaStream_t stream);
 /* NUM_F32 only: all rows, prompt or generated, after launch_rope_kv. */
@@ -159,7 +159,7 @@ typedef struct kv_copy_args {
     const uint32_t *pages; /* of the sequence, from its position 0 on */
     uint32_t token_begin, token_count, layer_begin, layer_end;
     void *wire;
-    uint64_t word_begin;     /* index of the first 8-byte word of `wire` in the whole segment, which is copied in pieces */
+    uint64_t word_begin; /* index of the first 8-byte word of `wire` in the whole segment, which is copied in pieces */
     unsigned long long *sum; /* += sum over words w_i * mix(word_begin + i), mod 2^64 (kv_layout.h) */
 } kv_copy_args;
 cudaError_t launch_kv_gather(const kv_copy_args *a, cudaStream_t stream);

@@ -22,8 +22,8 @@
  * away; weight rows beyond n likewise. */
 #include "kernels/cuda/linear.cuh"
 
-#define RING        4     /* groups that a warp has under way */
-#define TALL_ROWS   4096u /* weight rows from which on blocks take 32 of them */
+#define RING      4     /* groups that a warp has under way */
+#define TALL_ROWS 4096u /* weight rows from which on blocks take 32 of them */
 
 /* 16 bytes, or zeros where K has ended. */
 static __device__ __forceinline__ vec16 weights_or_zero(const void *p, bool inside) {
