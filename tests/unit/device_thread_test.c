@@ -1,0 +1,119 @@
+/* device_thread_test - what a worker's loop may rely on: a job's results, one fatal error, and an engine that is there
+ * until nobody uses it. */
+#include "tests/unit/engine_scene.h"
+
+#include "base/clock.h"
+#include "worker/device_thread.h"
+
+#include <poll.h>
+
+#define WAIT_NS (60 * NS_PER_S)
+
+static device_thread *started(const fixture *f) {
+    engine_options opt = options_of("cpu", 1, DT_F16);
+    device_thread *d = NULL;
+    errbuf eb = {0};
+    if (device_thread_new(&d, f->m, &opt, &eb) != ST_OK) fail_msg("%s", eb.text);
+    return d;
+}
+
+/* Posts the job and waits for its end. */
+static status run_job(device_thread *d, const dev_job *j, const step_result **results, uint32_t *count, errbuf *eb) {
+    device_thread_post(d, j);
+    status st;
+    while ((st = device_thread_next(d, results, count, eb)) == ST_AGAIN) {
+        struct pollfd p = {.fd = device_thread_fd(d), .events = POLLIN};
+        assert_true(poll(&p, 1, 60000) > 0);
+    }
+    return st;
+}
+
+/* A prompt of `count` tokens into slot 0, in one step; its KV is in page 7 and those after it. */
+static status run_prompt(device_thread *d, const fixture *f, uint32_t count, const step_result **results, errbuf *eb) {
+    const sampling p = greedy();
+    const uint32_t pages[] = {7, 8, 9};
+    const dev_open open = {
+        .slot = 0,
+        .init = {
+            .prompt = f->prompt, .prompt_count = count, .params = &p, .pages = pages, .page_count = ARRAY_LEN(pages)}};
+    const step_item item = {.slot = 0, .begin = 0, .count = count, .sample = true, .tag = 42};
+    const dev_job job = {.opens = &open, .open_count = 1, .items = &item, .item_count = 1};
+    uint32_t results_count = 0;
+    status st = run_job(d, &job, results, &results_count, eb);
+    if (st == ST_OK) assert_int_equal(results_count, 1);
+    return st;
+}
+
+static void a_job_gives_what_the_engine_gives(void **state) {
+    const fixture *f = *state;
+    engine *e = engine_of(f, "cpu", 1, DT_F16);
+    const sampling p = greedy();
+    open_at(e, 0, f->prompt, 33, &p, 7, 1, 3);
+    const token_out want = prefill(e, 0, 33, 33);
+    engine_free(e);
+
+    device_thread *d = started(f);
+    const step_result *results = NULL;
+    assert_int_equal(run_prompt(d, f, 33, &results, NULL), ST_OK);
+    assert_int_equal(results[0].tag, 42);
+    assert_int_equal(results[0].token.id, want.id);
+    uint64_t step, age_ns, median_ns;
+    device_thread_progress(d, clock_now_ns(), &step, &age_ns, &median_ns);
+    assert_int_equal(step, 1);
+    assert_int_equal(age_ns, 0);
+    assert_true(median_ns > 0);
+    assert_true(device_thread_stop(d, WAIT_NS));
+    assert_true(device_thread_free(d, WAIT_NS));
+}
+
+static void pages_can_be_read_after_the_stop_until_the_engine_is_freed(void **state) {
+    const fixture *f = *state;
+    device_thread *d = started(f);
+    const step_result *results = NULL;
+    assert_int_equal(run_prompt(d, f, 33, &results, NULL), ST_OK);
+    assert_true(device_thread_stop(d, WAIT_NS));
+    assert_true(device_thread_stop(d, WAIT_NS)); /* again: nothing to do */
+    /* What a transfer thread does that is in the middle of a page. */
+    const engine_kv kv = engine_kv_of(device_thread_engine(d));
+    size_t page_bytes = kv_page_bytes(&kv.layout);
+    uint16_t *page = xcalloc(page_bytes, 1);
+    assert_int_equal(kv.ops->mem_read(kv.dev, page, (const char *)kv.base + 7 * page_bytes, page_bytes), ST_OK);
+    uint32_t set = 0;
+    for (size_t i = 0; i < page_bytes / sizeof *page; i++) set += page[i] != 0;
+    assert_true(set > page_bytes / sizeof *page / 2);
+    free(page);
+    assert_true(device_thread_free(d, WAIT_NS));
+}
+
+static void an_engine_that_cannot_be_opened_is_an_error_of_the_start(void **state) {
+    const fixture *f = *state;
+    engine_options opt = options_of("cpu", 1, DT_F16);
+    opt.page_count = 0;
+    device_thread *d = NULL;
+    errbuf eb = {0};
+    assert_int_equal(device_thread_new(&d, f->m, &opt, &eb), ST_INVALID);
+    assert_non_null(strstr(eb.text, "page_count 0"));
+    assert_null(d);
+}
+
+static void a_job_that_fails_is_told_with_its_reason(void **state) {
+    const fixture *f = *state;
+    device_thread *d = started(f);
+    const step_result *results = NULL;
+    errbuf eb = {0};
+    assert_int_equal(run_prompt(d, f, 0, &results, &eb), ST_INVALID);
+    assert_non_null(strstr(eb.text, "opening a sequence"));
+    assert_true(device_thread_stop(d, WAIT_NS));
+    assert_true(device_thread_free(d, WAIT_NS));
+    assert_true(device_thread_free(NULL, 0));
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_job_gives_what_the_engine_gives),
+        cmocka_unit_test(pages_can_be_read_after_the_stop_until_the_engine_is_freed),
+        cmocka_unit_test(an_engine_that_cannot_be_opened_is_an_error_of_the_start),
+        cmocka_unit_test(a_job_that_fails_is_told_with_its_reason),
+    };
+    return cmocka_run_group_tests(tests, setup, teardown);
+}
