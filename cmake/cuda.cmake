@@ -19,18 +19,26 @@ if(NOT BATON_CUDA STREQUAL "OFF" AND NOT BATON_SANITIZE)
         endif()
     endif()
     set(CMAKE_CUDA_ARCHITECTURES ${BATON_CUDA_ARCHS})
+    set(ENV{CUDAARCHS} "${BATON_CUDA_ARCHS}") # check_language tries these: a toolkit may be too old for them
+    if(NOT CMAKE_CUDA_COMPILER)
+        unset(CMAKE_CUDA_COMPILER CACHE) # an earlier look that failed: the toolkit may be there by now
+    endif()
     check_language(CUDA)
     if(CMAKE_CUDA_COMPILER)
         enable_language(CUDA)
         foreach(config DEBUG RELEASE RELWITHDEBINFO MINSIZEREL) # the kernels are optimised in every configuration
             set(CMAKE_CUDA_FLAGS_${config} "")
         endforeach()
-        find_package(CUDAToolkit)
+        find_package(CUDAToolkit 12)
+        # Only its header: the library is opened when it is wanted. BATON_CUBLASLT_INCLUDE: its folder, where the toolkit has none.
+        find_path(BATON_CUBLASLT_INCLUDE cublasLt.h HINTS ${CUDAToolkit_INCLUDE_DIRS} DOC "folder of cublasLt.h")
     endif()
-    if(CMAKE_CUDA_COMPILER AND TARGET CUDA::cudart_static AND TARGET CUDA::cublasLt)
+    if(CMAKE_CUDA_COMPILER AND TARGET CUDA::cudart_static AND BATON_CUBLASLT_INCLUDE)
         set(BATON_HAS_CUDA ON)
     elseif(BATON_CUDA STREQUAL "ON")
-        message(FATAL_ERROR "BATON_CUDA=ON, but no CUDA toolkit with nvcc, cudart_static and cublasLt was found")
+        message(FATAL_ERROR "BATON_CUDA=ON, but no CUDA toolkit was found: want version 12 or newer with an nvcc that compiles for "
+                            "${BATON_CUDA_ARCHS} (BATON_CUDA_ARCHS), cudart_static, and cublasLt.h (BATON_CUBLASLT_INCLUDE). What nvcc said: "
+                            "${CMAKE_BINARY_DIR}/CMakeFiles/CMakeError.log")
     endif()
 endif()
 message(STATUS "Backend cuda: ${BATON_HAS_CUDA}")

@@ -135,7 +135,7 @@ typedef struct core_counters {
     uint64_t handoff_ns_sum; /* WAIT_KV (or last prefill token) to VERIFIED */
     uint32_t handoffs_pending;
     uint64_t pages_pinned; /* P pages of finished prompts that wait for VERIFIED */
-    uint64_t workers_lost; /* without having been told to leave */
+    uint64_t workers_joined, workers_lost; /* ever; lost: without having been told to leave */
 } core_counters;
 void core_counters_of(const core *c, core_counters *out);
 bool core_request_times(const core *c, uint64_t req, uint64_t now_ns, core_times *out);

@@ -72,7 +72,8 @@ uint32_t health_page(buf *out, const core *c, const health_facts *f, bool stoppi
         if (i) buf_adds(out, ",");
         add_worker(out, &workers[i]);
     }
-    buf_addf(out, "],\"workers_lost\":%" PRIu64 ",\"last_lost\":", n.workers_lost);
+    buf_addf(out, "],\"workers_joined\":%" PRIu64 ",\"workers_lost\":%" PRIu64 ",\"last_lost\":", n.workers_joined,
+             n.workers_lost);
     add_lost(out, c, now_ns);
     buf_adds(out, "}\n");
     return route && !stopping ? 200 : 503;
@@ -96,7 +97,7 @@ void health_models(buf *out, const health_facts *f) {
 /* The promise, as the workers' backends keep it. */
 static const char *promise(const health_facts *f, bool joined, bool deterministic) {
     if (f->mixed_numerics) return "workers with unlike numerics are admitted: the same request may give other bytes";
-    if (!joined) return "no worker has joined yet";
+    if (!joined) return "no worker is here";
     if (!deterministic)
         return "results may depend on the batch and on how a prompt was cut: set model.deterministic for the same "
                "bytes";

@@ -106,6 +106,7 @@ static void on_join(core *c, uint64_t conn, const ctl_msg *msg, uint64_t now_ns)
     if (!c->numerics.from) numerics_set(&c->numerics, join, name);
     free(name);
     c->members[c->member_count++] = m;
+    c->n.workers_joined++;
     log_info("core.member", "worker joins", "worker=%s role=%s pages=%u host=%s pid=%u", m->name,
              worker_role_name(m->role), m->page_count, m->host, m->pid);
     welcome(c, m);

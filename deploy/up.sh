@@ -76,15 +76,16 @@ alive() { [ -e "/proc/$1" ] && ! grep -q '^State:[[:space:]]*Z' "/proc/$1/status
 coordinator() { pgrep -P "$mpirun" -f 'baton-coordinator' 2>/dev/null | head -n 1; }
 
 # True when every worker process has ended and none had ever joined: a start that failed (no device, a broken model, too little
-# memory). Later the coordinator waits for new workers instead.
+# memory). A coordinator that had workers waits for new ones instead.
 http=$(sed -nE 's/^  http: "(.*)"$/\1/p' <<<"$map")
 barren() {
-    local file list pid
+    local file list='' pid
     for file in "/proc/$mpirun/task/"*/children; do # not pgrep: this is looked at five times a second, for ever
+        [ -r "$file" ] || return 1
         read -r list <"$file" || true
         for pid in $list; do [ "$pid" = "$watched" ] || return 1; done
     done 2>/dev/null
-    curl -sS -m 2 --noproxy '*' "http://$http/version" 2>/dev/null | grep -q '"deterministic":null'
+    curl -sS -m 2 --noproxy '*' "http://$http/health" 2>/dev/null | grep -q '"workers_joined":0,'
 }
 
 # Traps only take note: bash may run them in the middle of collecting a child, with SIGCHLD blocked, where nothing that starts

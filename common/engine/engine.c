@@ -79,10 +79,11 @@ static void log_memory(const engine *e) {
 }
 
 /* What was asked for and what there is, when it does not fit. What the backend takes for itself (tables, staging,
- * workspaces) shows in what has become of the device's free memory. */
+ * workspaces) shows in what has become of the device's free memory. Without a device yet: its workspace did not fit. */
 static void log_shortage(const engine *e) {
-    log_error("engine", "out of memory", "what=weights asked_mib=%.1f from=%s", (double)weight_bytes(e) / 0x1p20,
-              e->m->path);
+    if (e->dev)
+        log_error("engine", "out of memory", "what=weights asked_mib=%.1f from=%s", (double)weight_bytes(e) / 0x1p20,
+                  e->m->path);
     log_error("engine", "out of memory", "what=kv_pages asked_mib=%.1f pages=%u", (double)e->kv_bytes / 0x1p20,
               e->opt.page_count);
     log_error("engine", "out of memory", "what=activations asked_mib=%.1f rows=%u", (double)e->f.memory_bytes / 0x1p20,
@@ -166,7 +167,6 @@ status engine_new(engine **out, const model *m, const engine_options *opt, errbu
     st = take_memory(e, eb);
     if (st == ST_OK) st = set_up_attention(e, eb);
     if (st == ST_OK) st = warm_run(&e->f, opt, eb);
-    if (st == ST_NOMEM) log_shortage(e);
     if (st != ST_OK) goto fail;
     new_tables(e);
     log_memory(e);
@@ -174,6 +174,7 @@ status engine_new(engine **out, const model *m, const engine_options *opt, errbu
     return ST_OK;
 
 fail:
+    if (st == ST_NOMEM) log_shortage(e);
     engine_free(e);
     return st;
 }

@@ -16,7 +16,8 @@ typedef struct device_thread device_thread;
 /* Starts the thread and returns after it has opened the engine: backends pin and use the thread that opened them.
  * Borrows m until device_thread_free; opt is copied, its strings and cpus are borrowed for the call. */
 status device_thread_new(device_thread **out, const model *m, const engine_options *opt, errbuf *eb);
-/* Waits for the running step, at most wait_ns; no other one begins, and no hook is called any more. The engine is still
+/* Waits for the running step, at most wait_ns; no job that is posted from then on is taken, and no hook is
+ * called any more. The engine is still
  * there, for the transfer thread may be using it. False: the step still runs and nothing may be freed; the caller ends
  * the process. */
 bool device_thread_stop(device_thread *d, uint64_t wait_ns);

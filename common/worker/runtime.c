@@ -239,7 +239,7 @@ static void log_device(const runtime *r, const device_memory *has) {
              (double)has->total / 0x1p20, (double)has->free / 0x1p20, (double)p->memory.budget / 0x1p20,
              dtype_name(p->act_type), p->deterministic ? "true" : "false");
     if (r->place->gpu >= has->gpus)
-        log_warn("worker", "shares its GPU: each worker there needs a memory_fraction, as in cuda-one-gpu.yaml",
+        log_warn("worker", "may share its GPU: then each worker there needs a memory_fraction, as in cuda-one-gpu.yaml",
                  "gpu=%u gpus=%u workers_of_this_host_before=%u", has->gpu, has->gpus, r->place->gpu);
     if ((double)has->free < p->settings->memory_fraction * (double)has->total)
         log_warn("worker", "less of the GPU is free than this worker's share: somebody else is on it",

@@ -152,7 +152,10 @@ static status load_chunk(device *d, const weight *w, const tensor *const *parts,
 /* The last copies may still be under way when it returns: what uses the weight comes after them in the stream. */
 static status load_rows(device *d, const weight *w, const tensor *const *parts, errbuf *eb) {
     status st = reserve_stage(d, w, eb);
-    if (st != ST_OK) return st;
+    if (st != ST_OK) {
+        weight_stage_free(d); /* half of one serves nobody */
+        return st;
+    }
     uint32_t rows = (uint32_t)(d->weights->bytes / (w->cols * num_bytes(w->type)));
     for (uint32_t row = 0; st == ST_OK && row < w->rows; row += rows)
         st = load_chunk(d, w, parts, row, MIN(rows, w->rows - row));

@@ -246,6 +246,18 @@ class Faults(unittest.TestCase):
     def test_a_frozen_prefill_worker_is_gone_and_comes_back_as_a_new_one(self):
         self.frozen("prefill", bodies(16, 2500, 20), a_queue)
 
+    def test_a_cluster_that_lost_its_only_worker_waits_for_a_new_one(self):
+        with Cluster(colocated()) as c:
+            kill(c.worker_pid("colocated-0"))
+            wait_for("it is gone", lambda: c.health()[1]["workers"] == [])
+            gone = time.monotonic()
+            wait_for("twice the time after which up.sh ends a cluster that never had a worker", lambda: time.monotonic() - gone > 5)
+            self.assertIsNone(c.process.poll(), c.log()[-2000:])
+            c.start_worker("colocated")
+            wait_for("service", lambda: c.health()[0] == 200)
+            self.assertEqual(c.complete(prompt="x", max_tokens=4, ignore_eos=True)["usage"]["completion_tokens"], 4)
+            c.wait_idle()
+
     def test_with_none_left_the_error_comes_after_the_deadline_and_service_after_a_new_worker(self):
         with Cluster(disaggregated(limits={"wait_prefill_ms": 1500})) as c:
             streams, _, pid = caught(c, "decode", bodies(2, 50, 4000), tokens_of_all(20))

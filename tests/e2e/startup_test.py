@@ -83,7 +83,7 @@ class Startup(unittest.TestCase):
         self.addCleanup(os.environ.pop, "CUDA_VISIBLE_DEVICES")
         env = dict(os.environ, BATON_BIN=BIN, BATON_RUN=self.c.dir.name)
         out = subprocess.run([ROOT + "/deploy/up.sh", self.c.path, "--set", "model.backend=cuda"], env=env, capture_output=True, text=True,
-                             timeout=60 * SLOW, stdin=subprocess.DEVNULL)
+                             timeout=120 * SLOW, stdin=subprocess.DEVNULL)
         self.assertEqual(out.returncode, 1, out.stdout + out.stderr)
         self.assertIn("every worker ended before it could join", out.stderr)
         self.assertEqual(self.c.pids("baton-coordinator"), [])

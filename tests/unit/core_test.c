@@ -121,6 +121,7 @@ static void a_worker_that_leaves_is_told_exit_and_its_reason_is_kept(void **stat
     assert_string_equal(lost.why, "step of 4 rows: attend: illegal address");
     assert_int_equal(lost.age_ns, 5);
     core_counters_of(w->core, &k);
+    assert_int_equal(k.workers_joined, 3);
     assert_int_equal(k.workers_lost, 1);
     join(w, d, join_of(ROLE_DECODE, lost.worker, 77)); /* started again */
     core_worker_info info[4];

@@ -453,7 +453,7 @@ static void pages_tell_how_the_service_is(void **state) {
     world *w = *state;
     dial(w, 0, 0);
     get(w, 0, "GET", "/health");
-    PUMP_UNTIL(w, has(w, 0, "\"workers_lost\":0,\"last_lost\":null}\n"));
+    PUMP_UNTIL(w, has(w, 0, "\"workers_joined\":3,\"workers_lost\":0,\"last_lost\":null}\n"));
     assert_true(has(w, 0, "HTTP/1.1 200 OK"));
     assert_true(
         has(w, 0, "{\"name\":\"decode-0\",\"host\":\"here\",\"role\":\"decode\",\"state\":\"ready\",\"step\":0,"));
@@ -477,6 +477,7 @@ static void pages_tell_how_the_service_is(void **state) {
     assert_true(has(w, 0, "baton_kv_pages_used{role=\"decode\",worker=\"decode-0\"} 5\n"));
     assert_true(has(w, 0, "baton_requests{state=\"decode\"} 2\n"));
     assert_true(has(w, 0, "baton_handoffs_verified_total 7\n"));
+    assert_true(has(w, 0, "baton_workers_joined_total 3\n"));
     assert_true(has(w, 0, "baton_workers_lost_total 0\n"));
     assert_true(has(w, 0, "vllm:kv_cache_usage_perc{model_name=\"tiny\",engine=\"0\"} 0.25\n"));
 }
@@ -495,7 +496,7 @@ static void the_version_page_tells_what_the_workers_compute_with(void **state) {
     static const char *const fast[] = {"backend", "cuda", "deterministic", "false", NULL};
     dial(w, 0, 0);
     ask_version(w, "\"backend\":\"cpu\",\"path\":null,\"kv_dtype\":null,\"weights\":null,\"deterministic\":null,"
-                   "\"numerics\":\"no worker has joined yet\"}\n");
+                   "\"numerics\":\"no worker is here\"}\n");
     w->core.numerics = exact;
     ask_version(w, "\"backend\":\"cuda\",\"path\":\"cuda/sm_90/bf16\",\"kv_dtype\":\"bf16\",\"weights\":\"00ff\","
                    "\"deterministic\":true,\"numerics\":\"the same request and seed give the same bytes on any route, "
