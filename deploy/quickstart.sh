@@ -21,6 +21,7 @@ mkdir -p build
 cmake --preset release >build/configure.log 2>&1 || { cat build/configure.log >&2; exit 1; }
 cmake --build --preset release >build/build.log 2>&1 || { grep -A 20 FAILED build/build.log >&2; exit 1; }
 tail -n 1 build/build.log
+grep -o 'Backend cuda: .*' build/configure.log # ON where the CUDA toolkit was found
 say "model"
 deploy/fetch-model.sh smollm2
 ls -lh models/SmolLM2-135M-Instruct.Q4_1.gguf
