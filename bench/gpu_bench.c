@@ -56,7 +56,8 @@ int main(int argc, char **argv) {
     for (int i = first; i < argc; i++) {
         if (find(argv[i])) continue;
         fprintf(stderr,
-                "gpu_bench: no group '%s'\nusage: gpu_bench [--tiny] [ceilings|prefill|decode|linear|rows]...\n",
+                "gpu_bench: no group '%s'\nusage: gpu_bench [--tiny] [ceilings|prefill|decode|linear|rows]...\n"
+                "       gpu_bench --here\n",
                 argv[i]);
         return 2;
     }

@@ -123,19 +123,15 @@ mkdir -p "$work"
 : >"$work/parts.tsv"
 : >"$work/runs.log"
 build() {
-    local arch generator=() header=() path
+    local arch generator=() header=
     arch=$(smi_value compute_cap | tr -d .) # only for the GPU that is here
     if [ -n "$nvcc" ] && ! [ -e "$(dirname "$nvcc")/../include/cublasLt.h" ]; then # that of Python's packages
-        while read -r path; do
-            for path in "$path"/nvidia/*/include/cublasLt.h; do
-                [ ! -e "$path" ] || header=("-DBATON_CUBLASLT_INCLUDE=$(dirname "$path")")
-            done
-        done <<<"$wheels"
+        header=$(folder_of ../include/cublasLt.h)
     fi
     command -v ninja >/dev/null || generator=(-G "Unix Makefiles")
     mkdir -p build
     cmake --preset test -B build/check "${generator[@]}" -DBATON_CUDA=ON ${nvcc:+-DCMAKE_CUDA_COMPILER="$nvcc"} \
-        "${header[@]}" -DBATON_CUDA_ARCHS="$([[ $arch =~ ^[0-9]+$ ]] && echo "$arch" || echo '80;90')" >"$work/build.log" 2>&1 &&
+        ${header:+-DBATON_CUBLASLT_INCLUDE="$header"} -DBATON_CUDA_ARCHS="$([[ $arch =~ ^[0-9]+$ ]] && echo "$arch" || echo '80;90')" >"$work/build.log" 2>&1 &&
         timeout 300 cmake --build build/check -j "$(nproc)" --target gpu_check >>"$work/build.log" 2>&1 &&
         build/check/tests/make-tiny-model build/check/tiny.gguf >>"$work/build.log" 2>&1
 }

@@ -2,9 +2,9 @@
  *
  * Streaming: chunks of rows are converted by the host into one of two pinned buffers while the other one is copied, so
  * a file that is mapped is read once, front to back, and never held in host memory. Weights of blocks (Q4_0 ...) become
- * plain numbers here, which takes the host longer than the copy takes: several threads share the rows of a chunk. A row
- * is converted by itself, so its bytes do not depend on their number. Vectors stay in f32, since norms are computed in
- * it. Random tensors are made by the GPU itself.
+ * plain numbers here, and several threads share the rows of a chunk. A row is converted by itself, so its bytes do not
+ * depend on their number. Vectors stay in f32, since norms are computed in it. Random tensors are made by the GPU
+ * itself.
  *
  *   WEIGHT_QKV       rows of q, then k, then v: one product makes all three
  *   WEIGHT_GATE_UP   groups of 8 rows of gate and of up alternate, so that the block that computes a row of one
@@ -54,7 +54,7 @@ static origin origin_of(weight_form form, const tensor *const *parts, uint32_t r
 
 /* --- streaming --- */
 
-/* Two pinned buffers for all weights of the device: pinning memory takes longer than filling it. */
+/* Two pinned buffers for all weights of the device, which are pinned once and not for each weight. */
 struct weight_stage {
     void *pinned[2];
     cudaEvent_t copied[2]; /* what was copied from there last has left it */

@@ -233,22 +233,26 @@ static void generated_rows_are_near_attention_in_double(void **state) {
     }
 }
 
+/* The rows in splits of `split` tokens are so many items, are near attention in double, and leave the counters at zero.
+ */
+static void splits_are_near(attend_rig *r, const part *rows, uint32_t count, uint32_t split, uint32_t items) {
+    attend_step *s = attend_step_new(r, rows, count, 128, split);
+    assert_int_equal(s->items, items);
+    decode(s, false);
+    void *out = attend_step_out(s);
+    attend_step_near(s, out);
+    attend_step_zero_counters(s);
+    free(out);
+    attend_step_free(s);
+}
+
 static void thousands_of_keys_may_be_one_split_or_dozens(void **state) {
     (void)state;
     const part rows[] = {{9, 2200, 1}, {9, 2047, 1}};
     const uint32_t splits[] = {WHOLE, 64}, items[] = {2, 35 + 32};
     attend_rig r = attend_rig_open(NUM_F16, 5, 1, 64);
     attend_rig_write(&r, (part){9, 0, 2200});
-    for (size_t n = 0; n < ARRAY_LEN(splits); n++) {
-        attend_step *s = attend_step_new(&r, rows, ARRAY_LEN(rows), 128, splits[n]);
-        assert_int_equal(s->items, items[n]);
-        decode(s, false);
-        void *out = attend_step_out(s);
-        attend_step_near(s, out);
-        attend_step_zero_counters(s);
-        free(out);
-        attend_step_free(s);
-    }
+    for (size_t n = 0; n < ARRAY_LEN(splits); n++) splits_are_near(&r, rows, ARRAY_LEN(rows), splits[n], items[n]);
     attend_rig_close(&r);
 }
 
@@ -308,16 +312,7 @@ static void the_number_of_splits_changes_roundings_only(void **state) {
     const part row = {9, 300, 1};
     attend_rig r = attend_rig_open(NUM_F16, 6, 2, 64);
     attend_rig_write(&r, (part){9, 0, 300});
-    for (size_t n = 0; n < ARRAY_LEN(splits); n++) {
-        attend_step *s = attend_step_new(&r, &row, 1, 128, splits[n]);
-        assert_int_equal(s->items, items[n]);
-        decode(s, false);
-        void *out = attend_step_out(s);
-        attend_step_near(s, out);
-        attend_step_zero_counters(s);
-        free(out);
-        attend_step_free(s);
-    }
+    for (size_t n = 0; n < ARRAY_LEN(splits); n++) splits_are_near(&r, &row, 1, splits[n], items[n]);
     attend_rig_close(&r);
 }
 

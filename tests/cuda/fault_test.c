@@ -58,16 +58,22 @@ static int heal(void **state) {
     return 0;
 }
 
+/* A prompt of three tokens, of which the last is sampled. */
+static op_step prompt_step(void) {
+    static const step_seq seq = {.pages = pages, .page_count = 1, .row_count = 3, .prompt_count = 3};
+    static const uint32_t head = 2;
+    op_step s = plain_step(&seq, ids, 3);
+    s.head = &head;
+    s.head_count = 1;
+    return s;
+}
+
 /* Kernel `number` of a step faults. The text that step_begin, an op or step_end left. */
 static errbuf fault_at(uint64_t number, bool check_ops) {
     device_options opt = rig_options(DT_BF16, true);
     opt.check_ops = check_ops;
     mini m = mini_open("cuda", &opt);
-    const step_seq seq = {.pages = pages, .page_count = 1, .row_count = 3, .prompt_count = 3};
-    const uint32_t head = 2;
-    op_step s = plain_step(&seq, ids, 3);
-    s.head = &head;
-    s.head_count = 1;
+    op_step s = prompt_step();
     step_pass pass;
     errbuf eb = {0}, later = {0}, text = {0};
     emulation_fault_after(number);
@@ -132,11 +138,7 @@ static void a_gpu_that_hangs_is_noticed_and_can_be_left(void **state) {
     static mini m; /* what a hung GPU may still use is not freed, and is no leak */
     device_options opt = rig_options(DT_BF16, true);
     m = mini_open("cuda", &opt);
-    const step_seq seq = {.pages = pages, .page_count = 1, .row_count = 3, .prompt_count = 3};
-    const uint32_t head = 2;
-    op_step s = plain_step(&seq, ids, 3);
-    s.head = &head;
-    s.head_count = 1;
+    op_step s = prompt_step();
     step_pass pass;
     errbuf eb = {0};
     hangs = true;
