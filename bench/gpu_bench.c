@@ -3,9 +3,9 @@
  *   gpu_bench [--tiny] [GROUP]...     groups: ceilings prefill decode linear rows; all of them by default
  *   gpu_bench --here                  says whether it could run here: a kernel runs, cuBLASLt is found
  *
- * Data is random, buffers rotate over more than three times the L2 cache, only useful bytes and operations are counted.
- * deploy/gpu-check.sh runs it and puts PyTorch's figures beside (bench/gpu/peers.py). --tiny runs every line on small
- * shapes: its figures mean nothing. */
+ * Data is random, buffers rotate over more than three times the L2 cache, only useful bytes and operations
+ * are counted. deploy/gpu-check.sh runs it and puts PyTorch's figures beside (bench/gpu/peers.py). --tiny
+ * runs every line on small shapes: its figures mean nothing. */
 #include "base/mem.h"
 #include "bench/gpu/cases.h"
 #include "kernels/cuda/gemm_lt.h"
@@ -55,10 +55,11 @@ int main(int argc, char **argv) {
     int first = tiny ? 2 : 1;
     for (int i = first; i < argc; i++) {
         if (find(argv[i])) continue;
-        fprintf(stderr,
-                "gpu_bench: no group '%s'\nusage: gpu_bench [--tiny] [ceilings|prefill|decode|linear|rows]...\n"
-                "       gpu_bench --here\n",
-                argv[i]);
+        fprintf(
+            stderr,
+            "gpu_bench: no group '%s'\nusage: gpu_bench [--tiny] [ceilings|prefill|decode|linear|rows]...\n"
+            "       gpu_bench --here\n",
+            argv[i]);
         return 2;
     }
     int devices = 0;

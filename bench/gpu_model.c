@@ -1,14 +1,14 @@
-/* gpu_model - speed of a whole model through the engine, as JSON lines: prefill, and decode of one and of many
- * sequences.
+/* gpu_model - speed of a whole model through the engine, as JSON lines: prefill, and decode of one and of
+ * many sequences.
  *
  *   gpu_model [--model random:llama-3.1-8b] [--backend cuda] [--deterministic] [--batch 64] [--context 1024]
  *             [--prompt 2048] [--steps 128]
  *
- * Decode counts the bytes that a step must read: all weights once but for the embedding table, of which it reads a row
- * per sequence, and the keys and values of the live tokens. Prefill counts the operations of the matrix products and of
- * causal attention. A step's time is that of engine_step, from the call to the sampled tokens in host memory; its host
- * share is what is left without waiting for the GPU (wait_clock.h). Random weights do: no figure depends on their
- * values. */
+ * Decode counts the bytes that a step must read: all weights once but for the embedding table, of which it
+ * reads a row per sequence, and the keys and values of the live tokens. Prefill counts the operations of the
+ * matrix products and of causal attention. A step's time is that of engine_step, from the call to the sampled
+ * tokens in host memory; its host share is what is left without waiting for the GPU (wait_clock.h). Random
+ * weights do: no figure depends on their values. */
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -103,7 +103,8 @@ static status open_seq(scene *s, uint32_t slot, uint32_t count, uint32_t pages_e
 }
 
 /* One step, timed. */
-static status step(scene *s, const step_item *items, uint32_t count, double *step_us, double *host_us, errbuf *eb) {
+static status step(scene *s, const step_item *items, uint32_t count, double *step_us, double *host_us,
+                   errbuf *eb) {
     step_result results[BATCH_MAX];
     wait_clock_take_ns();
     uint64_t begin_ns = clock_now_ns();
@@ -247,7 +248,8 @@ static const struct argp_option options[] = {
 static uint32_t number(const char *text, uint32_t most, struct argp_state *state) {
     char *end;
     unsigned long n = strtoul(text, &end, 10);
-    if (end == text || *end || n == 0 || n > most) argp_error(state, "'%s': want a number in 1..%u", text, most);
+    if (end == text || *end || n == 0 || n > most)
+        argp_error(state, "'%s': want a number in 1..%u", text, most);
     return (uint32_t)n;
 }
 
@@ -280,9 +282,14 @@ static error_t parse(int key, char *arg, struct argp_state *state) {
 }
 
 int main(int argc, char **argv) {
-    run_options o = {
-        .model = "random:llama-3.1-8b", .backend = "cuda", .batch = 64, .context = 1024, .prompt = 2048, .steps = 128};
-    const struct argp parser = {options, parse, NULL, "Speed of a whole model through the engine.", NULL, NULL, NULL};
+    run_options o = {.model = "random:llama-3.1-8b",
+                     .backend = "cuda",
+                     .batch = 64,
+                     .context = 1024,
+                     .prompt = 2048,
+                     .steps = 128};
+    const struct argp parser = {options, parse, NULL, "Speed of a whole model through the engine.",
+                                NULL,    NULL,  NULL};
     argp_parse(&parser, argc, argv, 0, NULL, &o);
     log_setup(LOG_DEBUG, "gpu_model"); /* the backend says how many nodes a recorded step has */
     errbuf eb = {0};

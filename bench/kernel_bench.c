@@ -1,11 +1,12 @@
-/* kernel_bench - speed of the cpu backend's ops at the shapes of SmolLM2-135M, next to this machine's fp32 peak.
+/* kernel_bench - speed of the cpu backend's ops at the shapes of SmolLM2-135M, next to this machine's fp32
+ * peak.
  *
  *   kernel_bench [isa]          "auto" by default
  *
- * Every figure is the best of several runs of at least RUN_NS. The peak is measured right before each line with
- * independent chains of multiply-adds in the widest registers, so on a machine that is shared or changes its clock the
- * ratio says more than the figure. GB/s counts the bytes of the weights (linear), or of the data that is copied (kv),
- * once. */
+ * Every figure is the best of several runs of at least RUN_NS. The peak is measured right before each line
+ * with independent chains of multiply-adds in the widest registers, so on a machine that is shared or changes
+ * its clock the ratio says more than the figure. GB/s counts the bytes of the weights (linear), or of the
+ * data that is copied (kv), once. */
 #include "base/clock.h"
 #include "base/mem.h"
 #include "kernels/cpu/cpu.h"
@@ -28,7 +29,8 @@ __attribute__((target("avx2,fma"))) static double peak_avx2(void) {
     v8 acc[CHAINS] = {0}, a = {0}, b = {0};
     for (int i = 0; i < PEAK_STEPS; i++) {
 #pragma GCC unroll 12
-        for (int c = 0; c < CHAINS; c++) __asm__ volatile("vfmadd231ps %1, %2, %0" : "+x"(acc[c]) : "x"(a), "x"(b));
+        for (int c = 0; c < CHAINS; c++)
+            __asm__ volatile("vfmadd231ps %1, %2, %0" : "+x"(acc[c]) : "x"(a), "x"(b));
     }
     return 2.0 * 8 * CHAINS * PEAK_STEPS;
 }
@@ -37,7 +39,8 @@ __attribute__((target("avx512f"))) static double peak_avx512(void) {
     v16 acc[CHAINS] = {0}, a = {0}, b = {0};
     for (int i = 0; i < PEAK_STEPS; i++) {
 #pragma GCC unroll 12
-        for (int c = 0; c < CHAINS; c++) __asm__ volatile("vfmadd231ps %1, %2, %0" : "+v"(acc[c]) : "v"(a), "v"(b));
+        for (int c = 0; c < CHAINS; c++)
+            __asm__ volatile("vfmadd231ps %1, %2, %0" : "+v"(acc[c]) : "v"(a), "v"(b));
     }
     return 2.0 * 16 * CHAINS * PEAK_STEPS;
 }
@@ -112,9 +115,10 @@ static double time_op(void (*op)(const bench *b, void *arg), const bench *b, voi
     return best;
 }
 
-static void print_line(const bench *b, const char *what, double flops, double bytes, double ns, double peak_gflops) {
-    printf("%-34s threads %u  %10.1f us  %7.1f GFLOP/s  %5.1f %% of peak %6.1f  %6.2f GB/s\n", what, b->threads,
-           ns / 1000, flops / ns, 100 * flops / ns / peak_gflops, peak_gflops, bytes / ns);
+static void print_line(const bench *b, const char *what, double flops, double bytes, double ns,
+                       double peak_gflops) {
+    printf("%-34s threads %u  %10.1f us  %7.1f GFLOP/s  %5.1f %% of peak %6.1f  %6.2f GB/s\n", what,
+           b->threads, ns / 1000, flops / ns, 100 * flops / ns / peak_gflops, peak_gflops, bytes / ns);
     fflush(stdout);
 }
 
@@ -164,11 +168,18 @@ static void bench_attention(const bench *b, uint32_t context, uint32_t rows) {
         refs[r] = (kv_ref){.pages = pages, .pos = context - rows + r};
         pairs += refs[r].pos + 1;
     }
-    size_t kv_bytes = kv_pages_for(context) * kv_page_bytes(&l), q_bytes = (size_t)rows * HEADS * 64 * sizeof(float);
+    size_t kv_bytes = kv_pages_for(context) * kv_page_bytes(&l),
+           q_bytes = (size_t)rows * HEADS * 64 * sizeof(float);
     void *kv = filled(b, kv_bytes);
     float *q = filled(b, q_bytes), *out = filled(b, q_bytes);
-    host_attention op = {
-        .layout = &l, .kv = kv, .q = q, .refs = refs, .rows = rows, .heads = HEADS, .scale = 0.125f, .out = out};
+    host_attention op = {.layout = &l,
+                         .kv = kv,
+                         .q = q,
+                         .refs = refs,
+                         .rows = rows,
+                         .heads = HEADS,
+                         .scale = 0.125f,
+                         .out = out};
     double top = peak(b), ns = time_op(run_attention, b, &op);
     char what[64];
     snprintf(what, sizeof what, "attention context %u rows %u", context, rows);
@@ -198,7 +209,8 @@ static void bench_rows(const bench *b, uint32_t rows) {
     tensor w = {.type = DT_F32, .rows = 1, .cols = 576, .data = y};
     host_rmsnorm norm = {.x = x, .weight = &w, .rows = rows, .dim = 576, .eps = 1e-5f, .out = out};
     host_silu_mul silu = {.gate = x, .up = y, .rows = rows, .dim = 1536, .out = out};
-    host_rope rope = {.x = x, .pos = pos, .rows = rows, .heads = 9, .head_dim = 64, .rope_dim = 64, .base = 1e5f};
+    host_rope rope = {
+        .x = x, .pos = pos, .rows = rows, .heads = 9, .head_dim = 64, .rope_dim = 64, .base = 1e5f};
     double top = peak(b);
     char what[64];
     snprintf(what, sizeof what, "rmsnorm 576 rows %u", rows);
@@ -249,7 +261,8 @@ static void bench_all(const bench *b) {
     static const uint32_t rows[] = {1, 4, 64, 512};
     for (size_t s = 0; s < ARRAY_LEN(shapes); s++)
         for (size_t r = 0; r < ARRAY_LEN(rows); r++)
-            if (shapes[s][0] < 10000 || rows[r] <= 4) bench_linear(b, DT_Q4_1, shapes[s][0], shapes[s][1], rows[r]);
+            if (shapes[s][0] < 10000 || rows[r] <= 4)
+                bench_linear(b, DT_Q4_1, shapes[s][0], shapes[s][1], rows[r]);
     for (size_t t = 0; t < ARRAY_LEN(types); t++) {
         bench_linear(b, types[t], 1536, 576, 1);
         bench_linear(b, types[t], 1536, 576, 64);

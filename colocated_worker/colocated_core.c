@@ -1,9 +1,10 @@
-/* colocated_core - requests that stay in one worker: PREFILL{then_decode}, chunks, TOKENS[k], a token per step, end.
+/* colocated_core - requests that stay in one worker: PREFILL{then_decode}, chunks, TOKENS[k], a token per
+ * step, end.
  *
- * The baseline without a hand-off. A request takes an engine slot and pages for its prompt and the first decode row
- * when it comes, or is refused with NO_ROOM (the queue lives in the coordinator). Which phase gets the next step is
- * colocated_policy's decision. Out of pages: the youngest request is preempted, whether it decodes already or not; it
- * keeps nothing. */
+ * The baseline without a hand-off. A request takes an engine slot and pages for its prompt and the first
+ * decode row when it comes, or is refused with NO_ROOM (the queue lives in the coordinator). Which phase gets
+ * the next step is colocated_policy's decision. Out of pages: the youngest request is preempted, whether it
+ * decodes already or not; it keeps nothing. */
 #include "base/mem.h"
 #include "colocated_worker/colocated_policy.h"
 #include "worker/wtable.h"
@@ -26,7 +27,9 @@ typedef struct colocated_core {
 _Static_assert(offsetof(colocated_core, t) == 0, "wtable_core_stats and its like take a core for its table");
 
 static void *colocated_new(const wcore_options *opt, const wcore_sink *sink) {
-    PRE(opt && opt->policy && opt->max_rows > KV_PAGE_TOKENS);
+    PRE(opt);
+    PRE(opt->policy);
+    PRE(opt->max_rows > KV_PAGE_TOKENS);
     colocated_core *c = xcalloc(1, sizeof *c);
     uint32_t capacity = 2 * opt->max_seqs; /* closing requests need room besides the live ones */
     CHECK(colocated_policy_find(opt->policy, &c->policy));
@@ -166,7 +169,8 @@ static void colocated_turn(void *core, uint64_t now_ns) {
     (void)now_ns;
     if (t->busy || t->live_count == 0) return;
     uint32_t decoding = decoding_count(t);
-    colocated_split split = colocated_policy_divide(c->policy, decoding, t->live_count - decoding, t->opt.max_rows);
+    colocated_split split =
+        colocated_policy_divide(c->policy, decoding, t->live_count - decoding, t->opt.max_rows);
     uint32_t used = split.decode_rows ? add_decodes(c, decoding, split.decode_rows) : 0;
     if (split.prompts) add_chunks(c, t->opt.max_rows - used);
     wstep_go(t);

@@ -12,7 +12,8 @@ static const char *const policy_names[] = {
 };
 
 bool colocated_policy_find(const char *name, colocated_policy *out) {
-    PRE(name && out);
+    PRE(name);
+    PRE(out);
     for (uint32_t i = 0; i < ARRAY_LEN(policy_names); i++) {
         if (strcmp(name, policy_names[i]) != 0) continue;
         *out = (colocated_policy)i;

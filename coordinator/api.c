@@ -31,7 +31,9 @@ const char *api_error_type(uint32_t http) {
 }
 
 status api_fail(api_error *e, uint32_t http, const char *param, const char *fmt, ...) {
-    PRE(e && http >= 400 && fmt);
+    PRE(e);
+    PRE(http >= 400);
+    PRE(fmt);
     e->http = http;
     snprintf(e->param, sizeof e->param, "%s", param ? param : "");
     va_list ap;
@@ -84,8 +86,11 @@ api_prompt *api_add_prompt(api_request *r) {
 }
 
 const char *api_role(const char *text) {
-    static const char *const names[][2] = {
-        {"system", "system"}, {"developer", "system"}, {"user", "user"}, {"assistant", "assistant"}, {"tool", "tool"}};
+    static const char *const names[][2] = {{"system", "system"},
+                                           {"developer", "system"},
+                                           {"user", "user"},
+                                           {"assistant", "assistant"},
+                                           {"tool", "tool"}};
     for (size_t i = 0; i < ARRAY_LEN(names); i++) {
         if (strcmp(text, names[i][0]) == 0) return names[i][1];
     }
@@ -108,7 +113,8 @@ static status check_sampling(const api_request *r, api_error *e) {
         {"top_k", s->top_k, -1, INT32_MAX},
         {"presence_penalty", (double)s->presence_penalty, -2, 2},
         {"frequency_penalty", (double)s->frequency_penalty, -2, 2},
-        {"repetition_penalty", (double)s->repetition_penalty, 0.01, 100}, /* far less would overflow a logit */
+        {"repetition_penalty", (double)s->repetition_penalty, 0.01,
+         100}, /* far less would overflow a logit */
         {r->kind == API_CHAT ? "top_logprobs" : "logprobs", s->logprobs, -1, SAMPLING_LOGPROBS_MAX},
         {"n", r->n, 1, API_N_MAX},
     };
@@ -117,7 +123,8 @@ static status check_sampling(const api_request *r, api_error *e) {
         if (st != ST_OK) return st;
     }
     if (!(s->top_p > 0 && s->top_p <= 1)) {
-        return api_fail(e, 400, "top_p", "top_p: %g is out of range, want more than 0 and at most 1", (double)s->top_p);
+        return api_fail(e, 400, "top_p", "top_p: %g is out of range, want more than 0 and at most 1",
+                        (double)s->top_p);
     }
     if (r->max_tokens_given && s->max_tokens < 1) {
         return api_fail(e, 400, "max_tokens", "max_tokens: 0 is out of range, want at least 1");
@@ -133,18 +140,19 @@ static status check_ids(const api_request *r, const api_model *m, api_error *e) 
     for (uint32_t i = 0; i < r->params.stop_id_count; i++) {
         int32_t id = r->params.stop_ids[i];
         if (id < 0 || (uint32_t)id >= m->vocab) {
-            return api_fail(e, 400, "stop_token_ids", "stop_token_ids[%u]: %d is no token id, want 0 to %u", i, id,
-                            m->vocab - 1);
+            return api_fail(e, 400, "stop_token_ids", "stop_token_ids[%u]: %d is no token id, want 0 to %u",
+                            i, id, m->vocab - 1);
         }
     }
     for (uint32_t i = 0; i < r->params.bias_count; i++) {
         const sampling_bias *b = &r->params.bias[i];
         if (b->id < 0 || (uint32_t)b->id >= m->vocab) {
-            return api_fail(e, 400, "logit_bias", "logit_bias: %d is no token id, want 0 to %u", b->id, m->vocab - 1);
+            return api_fail(e, 400, "logit_bias", "logit_bias: %d is no token id, want 0 to %u", b->id,
+                            m->vocab - 1);
         }
         if (!(b->bias >= -100 && b->bias <= 100)) {
-            return api_fail(e, 400, "logit_bias", "logit_bias[\"%d\"]: %g is out of range, want -100 to 100", b->id,
-                            (double)b->bias);
+            return api_fail(e, 400, "logit_bias", "logit_bias[\"%d\"]: %g is out of range, want -100 to 100",
+                            b->id, (double)b->bias);
         }
     }
     const char *name = r->kind == API_DETOKENIZE ? "tokens" : "prompt";
@@ -152,8 +160,8 @@ static status check_ids(const api_request *r, const api_model *m, api_error *e) 
         const token_list *l = &r->prompts[p].ids;
         for (uint32_t i = 0; i < l->count; i++) {
             if (l->ids[i] >= 0 && (uint32_t)l->ids[i] < m->vocab) continue;
-            return api_fail(e, 400, name, "%s: %d (number %u) is no token id, want 0 to %u", name, l->ids[i], i,
-                            m->vocab - 1);
+            return api_fail(e, 400, name, "%s: %d (number %u) is no token id, want 0 to %u", name, l->ids[i],
+                            i, m->vocab - 1);
         }
     }
     return ST_OK;
@@ -166,7 +174,8 @@ static status check_prompts(const api_request *r, api_error *e) {
         return ST_OK;
     }
     if (r->kind != API_COMPLETION) return ST_OK; /* no text is no tokens there, and the other way round */
-    if (r->prompt_count == 0) return api_fail(e, 400, "prompt", "prompt: the list is empty, want at least one prompt");
+    if (r->prompt_count == 0)
+        return api_fail(e, 400, "prompt", "prompt: the list is empty, want at least one prompt");
     for (uint32_t i = 0; i < r->prompt_count; i++) {
         const api_prompt *p = &r->prompts[i];
         if (p->text ? p->len > 0 : p->ids.count > 0) continue;
@@ -177,7 +186,9 @@ static status check_prompts(const api_request *r, api_error *e) {
 }
 
 status api_check(api_request *r, const api_model *m, api_error *e) {
-    PRE(r && m && e);
+    PRE(r);
+    PRE(m);
+    PRE(e);
     r->params.stop_ids = r->stop_ids;
     r->params.bias = r->bias;
     status st = check_prompts(r, e);
@@ -186,14 +197,14 @@ status api_check(api_request *r, const api_model *m, api_error *e) {
     if (st != ST_OK) return st;
     uint32_t prompts = r->kind == API_CHAT ? 1 : r->prompt_count;
     if ((uint64_t)prompts * r->n > API_CHOICES_MAX) {
-        return api_fail(e, 400, "n", "%u prompts x n %u are more than %u choices: send several requests", prompts, r->n,
-                        API_CHOICES_MAX);
+        return api_fail(e, 400, "n", "%u prompts x n %u are more than %u choices: send several requests",
+                        prompts, r->n, API_CHOICES_MAX);
     }
     for (uint32_t i = 0; i < r->stop_count; i++) {
         if (r->stops[i].len == 0) return api_fail(e, 400, "stop", "stop: number %u is an empty string", i);
         if (r->stops[i].len > API_STOP_BYTES_MAX) {
-            return api_fail(e, 400, "stop", "stop: number %u has %zu bytes, want at most %u", i, r->stops[i].len,
-                            API_STOP_BYTES_MAX);
+            return api_fail(e, 400, "stop", "stop: number %u has %zu bytes, want at most %u", i,
+                            r->stops[i].len, API_STOP_BYTES_MAX);
         }
     }
     if (!r->seed_given) r->params.seed = clock_random64();
@@ -201,21 +212,25 @@ status api_check(api_request *r, const api_model *m, api_error *e) {
 }
 
 status api_check_context(api_request *r, const api_model *m, api_error *e) {
-    PRE(r && m && e);
+    PRE(r);
+    PRE(m);
+    PRE(e);
     for (uint32_t i = 0; i < r->prompt_count; i++) {
         uint32_t have = r->prompts[i].ids.count;
         const char *name = r->kind == API_CHAT ? "messages" : "prompt";
         if (have == 0) return api_fail(e, 400, name, "%s: number %u has no token", name, i);
         /* A prompt that fills the context leaves no room for the first token. */
         if (have >= m->max_context) {
-            return api_fail(e, 400, name, "%s: %u tokens leave no room in the context of %u tokens: shorten it", name,
-                            have, m->max_context);
+            return api_fail(e, 400, name,
+                            "%s: %u tokens leave no room in the context of %u tokens: shorten it", name, have,
+                            m->max_context);
         }
         if (r->max_tokens_given && (uint64_t)have + r->params.max_tokens > m->max_context) {
-            return api_fail(e, 400, "max_tokens",
-                            "this model's context is %u tokens, but the prompt has %u tokens and max_tokens is %u "
-                            "(%" PRIu64 " in all): shorten the prompt or ask for fewer tokens",
-                            m->max_context, have, r->params.max_tokens, (uint64_t)have + r->params.max_tokens);
+            return api_fail(
+                e, 400, "max_tokens",
+                "this model's context is %u tokens, but the prompt has %u tokens and max_tokens is %u "
+                "(%" PRIu64 " in all): shorten the prompt or ask for fewer tokens",
+                m->max_context, have, r->params.max_tokens, (uint64_t)have + r->params.max_tokens);
         }
         /* Completions have a default, chat goes on to the end of the context (protocol rule 10). */
         if (!r->max_tokens_given && r->kind == API_CHAT) r->params.max_tokens = m->max_context - have;

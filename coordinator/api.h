@@ -1,14 +1,15 @@
 /* api - a client's request as plain data, whichever front it came through, and the error a client sees.
  *
- * HTTP bodies (openai_parse) and native messages fill the same struct; api_check then judges every range once, naming
- * the field as the client knows it; text_prepare (text.h) turns texts into ids. After that nothing of the original body
- * is needed. Thread: whoever holds it; the text thread fills it, the loop owns it afterwards. */
+ * HTTP bodies (openai_parse) and native messages fill the same struct; api_check then judges every range
+ * once, naming the field as the client knows it; text_prepare (text.h) turns texts into ids. After that
+ * nothing of the original body is needed. Thread: whoever holds it; the text thread fills it, the loop owns
+ * it afterwards. */
 #ifndef BATON_COORDINATOR_API_H
 #define BATON_COORDINATOR_API_H
 
 #include "base/status.h"
-#include "model/sampling.h"
-#include "model/tokenizer.h"
+#include "text/tokenizer.h"
+#include "token/sampling.h"
 
 #define API_STOPS_MAX      16u
 #define API_STOP_BYTES_MAX 1024u
@@ -55,7 +56,7 @@ typedef struct api_request {
     api_kind kind;
     char id[API_ID_MAX + 16]; /* "cmpl-..." */
     int64_t created;          /* seconds since 1970 */
-    api_prompt *prompts;      /* [prompt_count]; chat has none until text_prepare renders the messages into one */
+    api_prompt *prompts; /* [prompt_count]; chat has none until text_prepare renders the messages into one */
     uint32_t prompt_count;
     api_message *messages; /* [message_count]; freed by text_prepare */
     uint32_t message_count;
@@ -82,12 +83,13 @@ void api_request_init(api_request *r, api_kind kind);
 void api_request_done(api_request *r);
 /* Adds a prompt and returns it. */
 api_prompt *api_add_prompt(api_request *r);
-/* The canonical name of a chat role, NULL when it is none: a role goes into the prompt as template text, so it must not
- * be free. */
+/* The canonical name of a chat role, NULL when it is none: a role goes into the prompt as template text, so
+ * it must not be free. */
 const char *api_role(const char *text);
 /* Judges all ranges and combinations, and draws the seed when none was given. */
 status api_check(api_request *r, const api_model *m, api_error *e);
-/* After encoding: prompt and max_tokens against the context; a chat without max_tokens gets the rest of it. */
+/* After encoding: prompt and max_tokens against the context; a chat without max_tokens gets the rest of it.
+ */
 status api_check_context(api_request *r, const api_model *m, api_error *e);
 
 #endif

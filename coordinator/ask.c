@@ -1,9 +1,9 @@
 /* baton-ask - asks a running cluster over the native socket and writes the answer to stdout as it comes.
  *
- * It is also the example of a client of proto/client.proto: one request, pings every second, a cancel on Ctrl-C, and an
- * error when nothing was heard for --timeout seconds (the coordinator answers pings and sends keep-alives, so silence
- * means that it is away). Choice 0 streams; further choices are kept and written after it. Exit status: 0 answered, 1
- * error, 2 usage, 130 Ctrl-C. */
+ * It is also the example of a client of proto/client.proto: one request, pings every second, a cancel on
+ * Ctrl-C, and an error when nothing was heard for --timeout seconds (the coordinator answers pings and sends
+ * keep-alives, so silence means that it is away). Choice 0 streams; further choices are kept and written
+ * after it. Exit status: 0 answered, 1 error, 2 usage, 130 Ctrl-C. */
 #include "base/clock.h"
 #include "base/mem.h"
 #include "net/bus.h"
@@ -190,7 +190,8 @@ static const struct argp_option options[] = {
     {"logprobs", OPT_LOGPROBS, "N", 0, "Write each token's log-probability and the N best to stderr", 0},
     {"show-ids", OPT_SHOW_IDS, NULL, 0, "Write token ids to stdout instead of text", 0},
     {"timings", OPT_TIMINGS, NULL, 0, "Write the stage times to stderr", 0},
-    {"timeout", OPT_TIMEOUT, "SECONDS", 0, "Give up after so long without a sign of the coordinator (default 10)", 0},
+    {"timeout", OPT_TIMEOUT, "SECONDS", 0,
+     "Give up after so long without a sign of the coordinator (default 10)", 0},
     {0}};
 
 /* No PROMPT and no ids: the prompt is what comes on standard input. */
@@ -198,7 +199,8 @@ static bool read_prompt(ask *a) {
     if (a->prompt.len || a->id_count) return true;
     char bytes[65536];
     size_t n;
-    while ((n = fread(bytes, 1, sizeof bytes, stdin)) > 0 && a->prompt.len < INPUT_MAX) buf_add(&a->prompt, bytes, n);
+    while ((n = fread(bytes, 1, sizeof bytes, stdin)) > 0 && a->prompt.len < INPUT_MAX)
+        buf_add(&a->prompt, bytes, n);
     if (a->prompt.len) return true;
     fprintf(stderr, "baton-ask: no prompt: give it as an argument, on standard input, or as --ids\n");
     return false;
@@ -287,7 +289,8 @@ static void take_token(ask *a, uint32_t choice, const Baton__ServerToken *t) {
         take_text(a, choice, &t->text);
     }
     if (!t->has_logprob) return;
-    fprintf(stderr, "choice %u token %u: id %d logprob %.6f", choice, t->index, t->token_id, (double)t->logprob);
+    fprintf(stderr, "choice %u token %u: id %d logprob %.6f", choice, t->index, t->token_id,
+            (double)t->logprob);
     for (size_t i = 0; i < t->n_top; i++)
         fprintf(stderr, "%s%d %.6f", i ? ", " : "; best: ", t->top[i]->token_id, (double)t->top[i]->logprob);
     fprintf(stderr, "\n");
@@ -295,10 +298,12 @@ static void take_token(ask *a, uint32_t choice, const Baton__ServerToken *t) {
 
 static void show_timings(uint32_t choice, const Baton__ServerEnd *e) {
     const Baton__ServerTimings *t = e->timings;
-    fprintf(stderr, "choice %u: prompt %u tokens, answer %u tokens\n", choice, e->prompt_tokens, e->completion_tokens);
+    fprintf(stderr, "choice %u: prompt %u tokens, answer %u tokens\n", choice, e->prompt_tokens,
+            e->completion_tokens);
     if (!t) return;
     fprintf(stderr,
-            "  queue %.2f ms, prefill %.2f ms, hand-off %.2f ms, first token %.2f ms, decode %.2f ms, total %.2f ms\n",
+            "  queue %.2f ms, prefill %.2f ms, hand-off %.2f ms, first token %.2f ms, decode %.2f ms, total "
+            "%.2f ms\n",
             t->queue_ms, t->prefill_ms, t->handoff_ms, t->first_token_ms, t->decode_ms, t->total_ms);
 }
 
@@ -342,7 +347,8 @@ static void on_message(void *ctx, uint64_t conn, const void *bytes, size_t count
         break;
     case BATON__SERVER_EVENT__BODY__NOT_SET:
     case _BATON__SERVER_EVENT__BODY__CASE_IS_INT_SIZE:
-        fprintf(stderr, "baton-ask: %s answers with bytes that are no ServerEvent of client.proto\n", a->endpoint);
+        fprintf(stderr, "baton-ask: %s answers with bytes that are no ServerEvent of client.proto\n",
+                a->endpoint);
         finish(a, 1);
         break;
     }
@@ -380,7 +386,8 @@ static uint64_t turn(void *ctx, uint64_t now_ns) {
     if (now_ns >= deadline) {
         if (!a->newline) write_out(a, "\n", 1);
         fprintf(stderr,
-                "baton-ask: nothing heard from %s for %g s: is the coordinator running? (cluster.client of its config "
+                "baton-ask: nothing heard from %s for %g s: is the coordinator running? (cluster.client of "
+                "its config "
                 "is its address; -e sets it here)\n",
                 a->endpoint, a->timeout_s);
         finish(a, 1);

@@ -4,7 +4,9 @@
 #include <string.h>
 
 void choice_init(choice *c, const choice_rules *rules) {
-    PRE(c && rules && rules->tok);
+    PRE(c);
+    PRE(rules);
+    PRE(rules->tok);
     *c = (choice){.rules = rules, .matched = -1};
     buf_adds(&c->text, "");
 }
@@ -40,15 +42,16 @@ static void keep_token(choice *c, const token_out *t) {
             c->tops = xrealloc(c->tops, c->top_capacity, sizeof *c->tops);
         }
         for (uint32_t i = 0; i < n; i++) c->tops[c->top_count + i] = t->top[i];
-        c->probs[c->count] =
-            (choice_logprob){.logprob = t->logprob, .top_begin = c->top_count, .top_count = n, .text_offset = c->chars};
+        c->probs[c->count] = (choice_logprob){
+            .logprob = t->logprob, .top_begin = c->top_count, .top_count = n, .text_offset = c->chars};
         c->chars += token_chars(c->rules->tok, t->id);
         c->top_count += n;
     }
     c->ids[c->count++] = t->id;
 }
 
-/* Looks for the stop string whose match ends first among those that end after byte `old`; the longest of several. */
+/* Looks for the stop string whose match ends first among those that end after byte `old`; the longest of
+ * several. */
 static bool find_stop(const choice *c, size_t old, int32_t *which, size_t *begin, size_t *end) {
     bool found = false;
     for (uint32_t i = 0; i < c->rules->stop_count; i++) {
@@ -88,11 +91,14 @@ static void take_part(choice *c, size_t text_end, choice_part *part) {
                           .token_end = c->count};
     c->shown.text_end = text_end;
     c->shown.token_end = c->count;
-    POST(part->text_begin <= part->text_end && part->text_end <= c->text.len);
+    POST(part->text_begin <= part->text_end);
+    POST(part->text_end <= c->text.len);
 }
 
 bool choice_add(choice *c, const token_out *t, choice_part *part) {
-    PRE(c && t && part);
+    PRE(c);
+    PRE(t);
+    PRE(part);
     if (c->matched >= 0) return false;
     const choice_rules *r = c->rules;
     size_t old = c->text.len;
@@ -114,7 +120,8 @@ bool choice_add(choice *c, const token_out *t, choice_part *part) {
         visible -= held_bytes(c);
     }
     CHECK(visible >= c->shown.text_end);
-    /* A special token in the middle has no text, but it is a token of the answer: it makes a part of its own. */
+    /* A special token in the middle has no text, but it is a token of the answer: it makes a part of its own.
+     */
     bool empty_part = silent && t->fin == FINISH_NONE && visible == c->text.len;
     if (visible == c->shown.text_end && !empty_part) return false;
     take_part(c, visible, part);
@@ -122,7 +129,8 @@ bool choice_add(choice *c, const token_out *t, choice_part *part) {
 }
 
 bool choice_end(choice *c, choice_part *part) {
-    PRE(c && part);
+    PRE(c);
+    PRE(part);
     if (c->matched < 0) detok_end(&c->pending, &c->text);
     if (c->shown.text_end == c->text.len && c->shown.token_end == c->count) return false;
     take_part(c, c->text.len, part);

@@ -3,10 +3,10 @@
  *   text    "The answer is 42\nUser"          bytes so far, cut at a stop string
  *            ^shown          ^     ^held: could still become the stop string "\nUser:"
  *
- * A part is a stretch of text with its tokens. Text that could be the beginning of a stop string, and the bytes of an
- * unfinished UTF-8 character, make no part until the doubt is gone; their tokens go out with the next part. Stop
- * strings are judged as if bytes came one by one (the match that ends first wins, then the longest), so the result does
- * not depend on where tokens end.
+ * A part is a stretch of text with its tokens. Text that could be the beginning of a stop string, and the
+ * bytes of an unfinished UTF-8 character, make no part until the doubt is gone; their tokens go out with the
+ * next part. Stop strings are judged as if bytes came one by one (the match that ends first wins, then the
+ * longest), so the result does not depend on where tokens end.
  *
  * Pure: no socket, clock or core. Thread: the loop's. */
 #ifndef BATON_COORDINATOR_CHOICE_H

@@ -9,9 +9,20 @@
 #include <string.h>
 
 core *core_new(const core_options *opt, const core_sink *sink, uint64_t now_ns) {
-    PRE(opt && sink && sink->send && sink->hang_up && sink->token && sink->end);
-    PRE(opt->max_requests > 0 && opt->max_queue > 0 && opt->max_workers > 0 && opt->max_attempts > 0);
-    PRE(opt->heartbeat_ns > 0 && opt->suspect_ns > 0 && opt->gone_ns > opt->suspect_ns && opt->max_context > 0);
+    PRE(opt);
+    PRE(sink);
+    PRE(sink->send);
+    PRE(sink->hang_up);
+    PRE(sink->token);
+    PRE(sink->end);
+    PRE(opt->max_requests > 0);
+    PRE(opt->max_queue > 0);
+    PRE(opt->max_workers > 0);
+    PRE(opt->max_attempts > 0);
+    PRE(opt->heartbeat_ns > 0);
+    PRE(opt->suspect_ns > 0);
+    PRE(opt->gone_ns > opt->suspect_ns);
+    PRE(opt->max_context > 0);
     core *c = xcalloc(1, sizeof *c);
     c->opt = *opt;
     c->sink = *sink;
@@ -46,7 +57,8 @@ static uint32_t joined(const core *c, worker_role role) {
 bool core_missing_role(const core *c, bool expected, worker_role *out) {
     const uint32_t *wanted = c->opt.role_wanted;
     bool here[ROLE_COUNT];
-    for (uint32_t i = 0; i < ROLE_COUNT; i++) here[i] = joined(c, (worker_role)i) > 0 || (expected && wanted[i] > 0);
+    for (uint32_t i = 0; i < ROLE_COUNT; i++)
+        here[i] = joined(c, (worker_role)i) > 0 || (expected && wanted[i] > 0);
     if (here[ROLE_COLOCATED] || (here[ROLE_PREFILL] && here[ROLE_DECODE])) return false;
     if (here[ROLE_PREFILL])
         *out = ROLE_DECODE;
@@ -65,8 +77,8 @@ static status check_roles(const core *c, errbuf *eb) {
                 worker_role_name(missing));
 }
 
-/* Rule 10: tokens (prompt + max_tokens) that the smallest pool can hold, its headroom kept. pool: its worker; NULL when
- * nobody has joined or the context is the limit. */
+/* Rule 10: tokens (prompt + max_tokens) that the smallest pool can hold, its headroom kept. pool: its worker;
+ * NULL when nobody has joined or the context is the limit. */
 static uint32_t tokens_limit(const core *c, const member **pool) {
     uint32_t limit = c->opt.max_context;
     *pool = NULL;
@@ -97,18 +109,23 @@ static status admit_tokens(const core *c, const core_request *r, uint32_t *max_t
     }
     char sum[96];
     if (r->max_tokens_given)
-        snprintf(sum, sizeof sum, "the prompt of %u tokens with max_tokens %u", r->prompt_count, r->params.max_tokens);
+        snprintf(sum, sizeof sum, "the prompt of %u tokens with max_tokens %u", r->prompt_count,
+                 r->params.max_tokens);
     else
         snprintf(sum, sizeof sum, "the prompt of %u tokens", r->prompt_count);
     if (!pool)
-        return errf(eb, ST_INVALID, "%s exceeds the context of %u tokens: shorten it or lower max_tokens", sum, limit);
+        return errf(eb, ST_INVALID, "%s exceeds the context of %u tokens: shorten it or lower max_tokens",
+                    sum, limit);
     return errf(eb, ST_INVALID,
-                "%s exceeds the %u tokens that the KV pool of %s can hold: shorten it or lower max_tokens", sum, limit,
-                pool->name);
+                "%s exceeds the %u tokens that the KV pool of %s can hold: shorten it or lower max_tokens",
+                sum, limit, pool->name);
 }
 
 status core_submit(core *c, const core_request *in, uint64_t now_ns, uint64_t *req, errbuf *eb) {
-    PRE(c && in && in->prompt && req);
+    PRE(c);
+    PRE(in);
+    PRE(in->prompt);
+    PRE(req);
     if (in->prompt_count == 0 || in->params.max_tokens == 0) {
         c->n.rejected_invalid++;
         return errf(eb, ST_INVALID, "%s must be at least 1",
@@ -125,8 +142,8 @@ status core_submit(core *c, const core_request *in, uint64_t now_ns, uint64_t *r
     uint32_t queued = request_table_in(&c->requests, REQ_WAIT_PREFILL);
     if (queued >= c->opt.max_queue || c->requests.count >= c->opt.max_requests) {
         c->n.rejected_full++;
-        return errf(eb, ST_AGAIN, "the queue is full: %u requests wait, %u are alive; try again later", queued,
-                    c->requests.count);
+        return errf(eb, ST_AGAIN, "the queue is full: %u requests wait, %u are alive; try again later",
+                    queued, c->requests.count);
     }
     request *r = request_new(++c->last_req, in, max_tokens, now_ns);
     request_move(r, REQ_WAIT_PREFILL, now_ns);
@@ -157,12 +174,15 @@ void core_finish(core *c, uint64_t req, uint64_t now_ns) {
 /* ---- events ---- */
 
 void core_message(core *c, uint64_t conn, const ctl_msg *m, uint64_t now_ns) {
-    PRE(c && conn && m);
+    PRE(c);
+    PRE(conn);
+    PRE(m);
     inbox_message(c, conn, m, now_ns);
 }
 
 void core_conn_lost(core *c, uint64_t conn, const char *why, uint64_t now_ns) {
-    PRE(c && why);
+    PRE(c);
+    PRE(why);
     (void)now_ns; /* acted upon by the next turn, after every message that came before */
     member *m = core_member_of(c, conn);
     if (m) member_lose(m, why);
@@ -190,7 +210,8 @@ uint64_t core_turn(core *c, uint64_t now_ns) {
 }
 
 void core_drain(core *c, const char *worker, uint64_t now_ns) {
-    PRE(c && worker);
+    PRE(c);
+    PRE(worker);
     for (uint32_t i = 0; i < c->member_count; i++) {
         member *m = c->members[i];
         if (m->draining || !member_lives(m) || strcmp(m->name, worker) != 0) continue;
@@ -215,7 +236,8 @@ void core_exit_all(core *c, uint64_t now_ns) {
 /* ---- looking ---- */
 
 uint32_t core_workers(const core *c, core_worker_info *out, uint32_t max, uint64_t now_ns) {
-    PRE(c && (out || max == 0));
+    PRE(c);
+    PRE((out || max == 0));
     uint32_t n = 0;
     for (uint32_t i = 0; i < c->member_count && n < max; i++) {
         const member *m = c->members[i];
@@ -236,15 +258,18 @@ uint32_t core_workers(const core *c, core_worker_info *out, uint32_t max, uint64
 }
 
 const char *core_numeric(const core *c, const char *name) {
-    PRE(c && name);
+    PRE(c);
+    PRE(name);
     return numerics_get(&c->numerics, name);
 }
 
 bool core_last_lost(const core *c, core_lost *out, uint64_t now_ns) {
-    PRE(c && out);
+    PRE(c);
+    PRE(out);
     if (!c->lost_worker) return false;
-    *out = (core_lost){
-        .worker = c->lost_worker, .why = c->lost_why, .age_ns = now_ns > c->lost_ns ? now_ns - c->lost_ns : 0};
+    *out = (core_lost){.worker = c->lost_worker,
+                       .why = c->lost_why,
+                       .age_ns = now_ns > c->lost_ns ? now_ns - c->lost_ns : 0};
     return true;
 }
 
@@ -259,7 +284,8 @@ bool core_ready(const core *c) {
 }
 
 void core_counters_of(const core *c, core_counters *out) {
-    PRE(c && out);
+    PRE(c);
+    PRE(out);
     *out = c->n;
     for (uint32_t i = 0; i < c->requests.count; i++) {
         const request *r = c->requests.items[i];
@@ -271,7 +297,8 @@ void core_counters_of(const core *c, core_counters *out) {
 }
 
 bool core_request_times(const core *c, uint64_t req, uint64_t now_ns, core_times *out) {
-    PRE(c && out);
+    PRE(c);
+    PRE(out);
     const request *r = request_table_find(&c->requests, req);
     if (!r) return false;
     *out = request_times(r, now_ns);

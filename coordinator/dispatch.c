@@ -2,11 +2,12 @@
  *
  *   1. parked KV, oldest first, gets D pages;
  *   2. prompts that are being computed without a D, oldest first, get D pages;
- *   3. the queue: replays first, then first come first served. A request that finds no route stops those behind it.
+ *   3. the queue: replays first, then first come first served. A request that finds no route stops those
+ * behind it.
  *
- * Strict order keeps large requests from starving: when an older one waits for D pages no younger one reserves any.
- * Only a request that no living worker could ever hold is passed over; its deadline ends it, or a larger worker that
- * joins. */
+ * Strict order keeps large requests from starving: when an older one waits for D pages no younger one
+ * reserves any. Only a request that no living worker could ever hold is passed over; its deadline ends it, or
+ * a larger worker that joins. */
 #include "coordinator/state.h"
 
 member_list core_member_list(const core *c) {
@@ -17,7 +18,8 @@ static route_ask ask_of(const request *r) {
     return (route_ask){.rows = request_rows(r), .tokens_max = request_tokens_max(r), .avoid = r->avoid};
 }
 
-/* Whether the token that its prefill samples is the last one it may have: then no D is needed (protocol rule 4). */
+/* Whether the token that its prefill samples is the last one it may have: then no D is needed (protocol rule
+ * 4). */
 static bool ends_with_prefill(const request *r) {
     return r->log.count + 1 >= r->params.max_tokens;
 }
@@ -47,7 +49,8 @@ static bool route_one(core *c, request *r, bool decode_blocked, uint64_t now_ns)
     route_ask ask = ask_of(r);
     ask.decode_blocked = decode_blocked || ends_with_prefill(r);
     route to;
-    if (!router_pick(core_member_list(c), &ask, &to)) return !router_could_fit(core_member_list(c), ask.tokens_max);
+    if (!router_pick(core_member_list(c), &ask, &to))
+        return !router_could_fit(core_member_list(c), ask.tokens_max);
     request_move(r, REQ_PREFILL, now_ns);
     outbox_prefill(c, r, to.p);
     if (to.d) outbox_reserve(c, r, to.d, now_ns);

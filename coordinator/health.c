@@ -31,8 +31,9 @@ static void add_worker(buf *out, const core_worker_info *w) {
              "\",\"step\":%" PRIu64 ",\"step_age_ms\":%.1f,\"silence_ms\":%.1f,\"running\":%u,\"waiting\":%u,"
              "\"parked\":%u,\"sends_pending\":%u,\"assigned\":%u,"
              "\"pages\":{\"total\":%u,\"used\":%u,\"free\":%u,\"promised\":%u}}",
-             b->step, (double)b->step_age_ns / 1e6, (double)w->silence_ns / 1e6, b->running, b->waiting, b->parked,
-             b->sends_pending, w->assigned, w->page_count, b->pages_used, w->free_pages, w->pages_promised);
+             b->step, (double)b->step_age_ns / 1e6, (double)w->silence_ns / 1e6, b->running, b->waiting,
+             b->parked, b->sends_pending, w->assigned, w->page_count, b->pages_used, w->free_pages,
+             w->pages_promised);
 }
 
 static void add_lost(buf *out, const core *c, uint64_t now_ns) {
@@ -49,7 +50,9 @@ static void add_lost(buf *out, const core *c, uint64_t now_ns) {
 }
 
 uint32_t health_page(buf *out, const core *c, const health_facts *f, bool stopping, uint64_t now_ns) {
-    PRE(out && c && f);
+    PRE(out);
+    PRE(c);
+    PRE(f);
     core_worker_info workers[WORKERS_SHOWN_MAX];
     uint32_t count = core_workers(c, workers, WORKERS_SHOWN_MAX, now_ns);
     uint32_t ready[ROLE_COUNT] = {0};
@@ -63,16 +66,18 @@ uint32_t health_page(buf *out, const core *c, const health_facts *f, bool stoppi
     core_counters_of(c, &n);
     buf_addf(out, "{\"status\":\"%s\",\"ready\":%s,", word, core_ready(c) ? "true" : "false");
     add_name(out, "model", f->model);
-    buf_addf(out,
-             ",\"requests\":{\"queued\":%u,\"prefill\":%u,\"wait_kv\":%u,\"decode\":%u},\"handoffs_pending\":%u,"
-             "\"workers\":[",
-             n.requests[REQ_WAIT_PREFILL], n.requests[REQ_PREFILL], n.requests[REQ_WAIT_KV], n.requests[REQ_DECODE],
-             n.handoffs_pending);
+    buf_addf(
+        out,
+        ",\"requests\":{\"queued\":%u,\"prefill\":%u,\"wait_kv\":%u,\"decode\":%u},\"handoffs_pending\":%u,"
+        "\"workers\":[",
+        n.requests[REQ_WAIT_PREFILL], n.requests[REQ_PREFILL], n.requests[REQ_WAIT_KV],
+        n.requests[REQ_DECODE], n.handoffs_pending);
     for (uint32_t i = 0; i < count; i++) {
         if (i) buf_adds(out, ",");
         add_worker(out, &workers[i]);
     }
-    buf_addf(out, "],\"workers_joined\":%" PRIu64 ",\"workers_lost\":%" PRIu64 ",\"last_lost\":", n.workers_joined,
+    buf_addf(out,
+             "],\"workers_joined\":%" PRIu64 ",\"workers_lost\":%" PRIu64 ",\"last_lost\":", n.workers_joined,
              n.workers_lost);
     add_lost(out, c, now_ns);
     buf_adds(out, "}\n");
@@ -80,7 +85,8 @@ uint32_t health_page(buf *out, const core *c, const health_facts *f, bool stoppi
 }
 
 void health_model(buf *out, const health_facts *f) {
-    PRE(out && f);
+    PRE(out);
+    PRE(f);
     buf_adds(out, "{");
     add_name(out, "id", f->model);
     buf_addf(out, ",\"object\":\"model\",\"created\":%" PRId64 ",\"owned_by\":\"baton\",", f->started);
@@ -96,10 +102,12 @@ void health_models(buf *out, const health_facts *f) {
 
 /* The promise, as the workers' backends keep it. */
 static const char *promise(const health_facts *f, bool joined, bool deterministic) {
-    if (f->mixed_numerics) return "workers with unlike numerics are admitted: the same request may give other bytes";
+    if (f->mixed_numerics)
+        return "workers with unlike numerics are admitted: the same request may give other bytes";
     if (!joined) return "no worker is here";
     if (!deterministic)
-        return "results may depend on the batch and on how a prompt was cut: set model.deterministic for the same "
+        return "results may depend on the batch and on how a prompt was cut: set model.deterministic for the "
+               "same "
                "bytes";
     return "the same request and seed give the same bytes on any route, batch, and after a worker's death";
 }
@@ -114,7 +122,9 @@ static void add_numeric(buf *out, const core *c, const char *name) {
 }
 
 void health_version(buf *out, const core *c, const health_facts *f) {
-    PRE(out && c && f);
+    PRE(out);
+    PRE(c);
+    PRE(f);
     const char *backend = core_numeric(c, "backend"), *told = core_numeric(c, "deterministic");
     bool deterministic = told && strcmp(told, "true") == 0 && !f->mixed_numerics;
     buf_adds(out, "{\"version\":\"" BATON_VERSION "\",");

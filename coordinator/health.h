@@ -16,11 +16,13 @@ typedef struct health_facts {
     uint32_t role_wanted[ROLE_COUNT];
 } health_facts;
 
-/* Appends the JSON of /health and returns its HTTP status: 200 while a route is ready (a colocated worker, or a prefill
- * and a decode worker), else 503. */
+/* Appends the JSON of /health and returns its HTTP status: 200 while a route is ready (a colocated worker, or
+ * a prefill and a decode worker), else 503. */
 uint32_t health_page(buf *out, const core *c, const health_facts *f, bool stopping, uint64_t now_ns);
-void health_models(buf *out, const health_facts *f); /* the list with the one model that is served */
-void health_model(buf *out, const health_facts *f);  /* that model's object alone */
+/* The list with the one model that is served */
+void health_models(buf *out, const health_facts *f);
+/* That model's object alone */
+void health_model(buf *out, const health_facts *f);
 /* What the joined workers compute with, by their numerics; null where none has joined. */
 void health_version(buf *out, const core *c, const health_facts *f);
 

@@ -116,7 +116,8 @@ static void on_request(struct evhttp_request *req, void *ctx) {
         return;
     }
     bool is_page = routes[i].page != NULL;
-    bool allowed = is_page ? method == EVHTTP_REQ_GET || method == EVHTTP_REQ_HEAD : method == EVHTTP_REQ_POST;
+    bool allowed =
+        is_page ? method == EVHTTP_REQ_GET || method == EVHTTP_REQ_HEAD : method == EVHTTP_REQ_POST;
     if (!allowed) {
         evhttp_add_header(evhttp_request_get_output_headers(req), "Allow", is_page ? "GET, HEAD" : "POST");
         api_fail(&e, 405, NULL, "%s wants %s", routes[i].path, is_page ? "GET" : "POST");
@@ -131,7 +132,8 @@ static void on_request(struct evhttp_request *req, void *ctx) {
     }
 }
 
-/* Out of descriptors the listener would be ready for ever and the loop would spin: it rests until the next scan. */
+/* Out of descriptors the listener would be ready for ever and the loop would spin: it rests until the next
+ * scan. */
 static void on_accept_error(struct evconnlistener *l, void *ctx) {
     (void)ctx; /* evhttp's, not ours */
     log_warn("http", "cannot accept: raise the limit of open files (ulimit -n)", "why=%s", strerror(errno));
@@ -155,8 +157,8 @@ static status listen_on(http *h, const char *address, errbuf *eb) {
     if (!colon || colon == address || !colon[1])
         return errf(eb, ST_INVALID, "cluster.http: '%s' is no address, want HOST:PORT", address);
     bool v6 = address[0] == '[' && colon[-1] == ']';
-    char *host =
-        v6 ? xstrndup(address + 1, (size_t)(colon - address) - 2) : xstrndup(address, (size_t)(colon - address));
+    char *host = v6 ? xstrndup(address + 1, (size_t)(colon - address) - 2)
+                    : xstrndup(address, (size_t)(colon - address));
     struct addrinfo hints = {
         .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
     struct addrinfo *found = NULL;
@@ -164,14 +166,15 @@ static status listen_on(http *h, const char *address, errbuf *eb) {
     free(host);
     if (rc != 0) return errf(eb, ST_IO, "cluster.http: '%s': %s", address, gai_strerror(rc));
     h->listener = evconnlistener_new_bind(loop_base(h->opt.loop), NULL, NULL,
-                                          LEV_OPT_REUSEABLE | LEV_OPT_CLOSE_ON_EXEC | LEV_OPT_CLOSE_ON_FREE, BACKLOG,
-                                          found->ai_addr, (int)found->ai_addrlen);
+                                          LEV_OPT_REUSEABLE | LEV_OPT_CLOSE_ON_EXEC | LEV_OPT_CLOSE_ON_FREE,
+                                          BACKLOG, found->ai_addr, (int)found->ai_addrlen);
     int cause = errno;
     freeaddrinfo(found);
     if (!h->listener && cause == EADDRINUSE) {
-        return errf(eb, ST_IO,
-                    "http: %s is in use: stop the program that listens there, or set cluster.http to another port",
-                    address);
+        return errf(
+            eb, ST_IO,
+            "http: %s is in use: stop the program that listens there, or set cluster.http to another port",
+            address);
     }
     if (!h->listener)
         return errf(eb, ST_IO, "http: cannot listen on %s: %s: set cluster.http", address, strerror(cause));
@@ -183,11 +186,20 @@ static status listen_on(http *h, const char *address, errbuf *eb) {
 }
 
 status http_open(http **out, const char *address, const http_options *opt, errbuf *eb) {
-    PRE(out && address && opt);
-    PRE(opt->loop && opt->core && opt->streams && opt->text && opt->env && opt->meter);
-    PRE(opt->body_max > 0 && opt->slow_client_ns > 0);
+    PRE(out);
+    PRE(address);
+    PRE(opt);
+    PRE(opt->loop);
+    PRE(opt->core);
+    PRE(opt->streams);
+    PRE(opt->text);
+    PRE(opt->env);
+    PRE(opt->meter);
+    PRE(opt->body_max > 0);
+    PRE(opt->slow_client_ns > 0);
     if (!(event_base_get_features(loop_base(opt->loop)) & EV_FEATURE_EARLY_CLOSE)) {
-        return errf(eb, ST_UNSUPPORTED, "http: libevent's backend '%s' cannot tell when a client leaves: want epoll",
+        return errf(eb, ST_UNSUPPORTED,
+                    "http: libevent's backend '%s' cannot tell when a client leaves: want epoll",
                     event_base_get_method(loop_base(opt->loop)));
     }
     http *h = xcalloc(1, sizeof *h);
@@ -198,8 +210,8 @@ status http_open(http **out, const char *address, const http_options *opt, errbu
     evhttp_set_allowed_methods(h->server, 0xffff); /* on_request answers 405 itself */
     evhttp_set_timeout(h->server, IDLE_S);
     evhttp_set_max_headers_size(h->server, HEADERS_MAX);
-    /* Bodies up to the limit's double are read and answered with a JSON error; beyond, evhttp refuses with a page of
-     * its own. */
+    /* Bodies up to the limit's double are read and answered with a JSON error; beyond, evhttp refuses with a
+     * page of its own. */
     evhttp_set_max_body_size(h->server, (ev_ssize_t)(2 * opt->body_max));
     evhttp_set_flags(h->server, EVHTTP_SERVER_LINGERING_CLOSE);
     status st = listen_on(h, address, eb);
@@ -237,7 +249,8 @@ void http_turn(http *h, uint64_t now_ns) {
 }
 
 void http_stop(http *h, const char *why) {
-    PRE(h && why);
+    PRE(h);
+    PRE(why);
     h->stopping = true;
     if (h->bound) evhttp_del_accept_socket(h->server, h->bound);
     h->bound = NULL;

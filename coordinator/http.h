@@ -1,11 +1,11 @@
 /* http - the OpenAI front: an evhttp server whose clients are streams.
  *
- * A request is: body -> text job (inline or on the text thread) -> stream -> one reply, or headers with the first token
- * and then one SSE event per step. Events of a loop turn go out in one write per client (http_turn). What evhttp 2.1
- * cannot do is done here: it sees no disconnect while a request is pending (its EV_READ is off, and switching it on
- * ends the process when a second request is pipelined), so each pending request watches its descriptor for EV_CLOSED;
- * and a client that does not read is rendered to only below HTTP_OUT_MAX bytes of unsent output, and canceled when that
- * does not shrink for slow_client_ns.
+ * A request is: body -> text job (inline or on the text thread) -> stream -> one reply, or headers with the
+ * first token and then one SSE event per step. Events of a loop turn go out in one write per client
+ * (http_turn). What evhttp 2.1 cannot do is done here: it sees no disconnect while a request is pending (its
+ * EV_READ is off, and switching it on ends the process when a second request is pipelined), so each pending
+ * request watches its descriptor for EV_CLOSED; and a client that does not read is rendered to only below
+ * HTTP_OUT_MAX bytes of unsent output, and canceled when that does not shrink for slow_client_ns.
  *
  * Thread: the loop's. */
 #ifndef BATON_COORDINATOR_HTTP_H
@@ -32,8 +32,8 @@ typedef struct http_options {
     uint64_t slow_client_ns;
 } http_options;
 
-/* Everything in opt is borrowed. address: "127.0.0.1:8000", "[::1]:8000", port 0 = any. ST_IO names the address and the
- * remedy. Caller frees with http_free, before the streams. */
+/* Everything in opt is borrowed. address: "127.0.0.1:8000", "[::1]:8000", port 0 = any. ST_IO names the
+ * address and the remedy. Caller frees with http_free, before the streams. */
 status http_open(http **out, const char *address, const http_options *opt, errbuf *eb);
 void http_free(http *h);
 uint16_t http_port(const http *h);

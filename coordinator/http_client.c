@@ -39,9 +39,13 @@ static const char *reason_of(uint32_t code) {
     }
 }
 
-void http_reply(http *h, struct evhttp_request *req, const char *handler, uint32_t code, const char *content_type,
-                const buf *body) {
-    PRE(h && req && handler && content_type && body);
+void http_reply(http *h, struct evhttp_request *req, const char *handler, uint32_t code,
+                const char *content_type, const buf *body) {
+    PRE(h);
+    PRE(req);
+    PRE(handler);
+    PRE(content_type);
+    PRE(body);
     struct evkeyvalq *headers = evhttp_request_get_output_headers(req);
     evhttp_add_header(headers, "Content-Type", content_type);
     if (code == 429) evhttp_add_header(headers, "Retry-After", "1");
@@ -99,7 +103,8 @@ static void http_client_free(http_client *c) {
     free(c);
 }
 
-/* Unties the request from the client, so that the reply may be handed to evhttp, which may free it at once. */
+/* Unties the request from the client, so that the reply may be handed to evhttp, which may free it at once.
+ */
 static struct evhttp_request *untie(http_client *c) {
     struct evhttp_request *req = c->req;
     CHECK(req);
@@ -127,8 +132,8 @@ static void on_closed(evutil_socket_t fd, short what, void *ctx) {
     drop_connection(ctx, "closed by the client");
 }
 
-/* evhttp gives the connection up by itself: a write failed. It frees the connection; the request is ours when it was
- * untied first. */
+/* evhttp gives the connection up by itself: a write failed. It frees the connection; the request is ours when
+ * it was untied first. */
 static void on_connection_end(struct evhttp_connection *conn, void *ctx) {
     (void)conn;
     http_client *c = ctx;
@@ -180,7 +185,8 @@ static void reply_tokens(http_client *c, const api_request *r) {
         openai_string(&body, text.data, text.len);
         buf_done(&text);
     } else {
-        buf_addf(&body, "{\"count\":%u,\"max_model_len\":%u,\"tokens\":[", count, c->h->opt.env->model.max_context);
+        buf_addf(&body, "{\"count\":%u,\"max_model_len\":%u,\"tokens\":[", count,
+                 c->h->opt.env->model.max_context);
         for (uint32_t i = 0; i < count; i++) buf_addf(&body, "%s%d", i ? "," : "", p->ids.ids[i]);
         buf_adds(&body, r->want_token_strs ? "],\"token_strs\":[" : "],\"token_strs\":null");
         for (uint32_t i = 0; r->want_token_strs && i < count; i++) {
@@ -213,13 +219,16 @@ static void on_job_done(void *owner, text_job *job) {
         snprintf(r->id, sizeof r->id, "%s%s", r->kind == API_CHAT ? "chatcmpl-" : "cmpl-", c->request_id);
         r->created = clock_wall_s();
         stream_listener l = {.ctx = c, .wake = on_wake};
-        if (stream_open(&c->stream, c->h->opt.streams, r, &l, clock_now_ns(), &e) != ST_OK) finish_error(c, &e);
+        if (stream_open(&c->stream, c->h->opt.streams, r, &l, clock_now_ns(), &e) != ST_OK)
+            finish_error(c, &e);
     }
     text_job_free(job);
 }
 
 void http_client_start(http *h, struct evhttp_request *req, const char *path, api_kind kind) {
-    PRE(h && req && path);
+    PRE(h);
+    PRE(req);
+    PRE(path);
     http_client *c = xcalloc(1, sizeof *c);
     c->h = h;
     c->req = req;
@@ -297,7 +306,8 @@ static void send_events(http_client *c, const buf *out) {
 }
 
 void http_client_render(http_client *c, uint64_t now_ns) {
-    PRE(c && c->dirty);
+    PRE(c);
+    PRE(c->dirty);
     http *h = c->h;
     c->dirty = false;
     DL_DELETE2(h->dirty, c, dirty_prev, dirty_next);

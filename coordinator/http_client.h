@@ -1,9 +1,10 @@
-/* http_client - one pending HTTP request: from its body to the last byte of its answer. Not for users of http.h.
+/* http_client - one pending HTTP request: from its body to the last byte of its answer. Not for users of
+ * http.h.
  *
  *   body -> job (text) -> stream -> reply | headers, events, end
  *
- * A client owns its evhttp_request until the reply is handed over or the connection dies, whichever comes first; both
- * end in http_client_free, after which nothing of evhttp points here. */
+ * A client owns its evhttp_request until the reply is handed over or the connection dies, whichever comes
+ * first; both end in http_client_free, after which nothing of evhttp points here. */
 #ifndef BATON_COORDINATOR_HTTP_CLIENT_H
 #define BATON_COORDINATOR_HTTP_CLIENT_H
 
@@ -53,8 +54,8 @@ void http_client_check(http_client *c, uint64_t now_ns);
 void http_client_fail(http_client *c, uint32_t code, const char *why);
 
 /* A whole reply to a request that is nobody's client (any more). body: not kept. */
-void http_reply(http *h, struct evhttp_request *req, const char *handler, uint32_t code, const char *content_type,
-                const buf *body);
+void http_reply(http *h, struct evhttp_request *req, const char *handler, uint32_t code,
+                const char *content_type, const buf *body);
 void http_reply_error(http *h, struct evhttp_request *req, const char *handler, const api_error *e);
 /* x-request-id of the request or a fresh one, and puts it into the reply's headers. */
 void http_take_request_id(struct evhttp_request *req, char out[static HTTP_REQUEST_ID_MAX]);

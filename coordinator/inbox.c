@@ -1,5 +1,6 @@
-/* Messages from workers. A message of another session, request or attempt is counted and answered with DROP before any
- * state moves (rule 12); what crossed our own RELEASE, CANCEL or DROP on its way is ignored: CLOSED follows it. */
+/* Messages from workers. A message of another session, request or attempt is counted and answered with DROP
+ * before any state moves (rule 12); what crossed our own RELEASE, CANCEL or DROP on its way is ignored:
+ * CLOSED follows it. */
 #include "coordinator/state.h"
 
 #include "base/log.h"
@@ -37,7 +38,8 @@ static void refuse(core *c, uint64_t conn, const char *field, const char *why) {
 
 static void welcome(core *c, member *m) {
     ctl_msg msg = {.kind = CTL_WELCOME};
-    msg.welcome = (ctl_welcome){.lease_ns = c->opt.lease_ns, .heartbeat_ns = c->opt.heartbeat_ns, .name = m->name};
+    msg.welcome =
+        (ctl_welcome){.lease_ns = c->opt.lease_ns, .heartbeat_ns = c->opt.heartbeat_ns, .name = m->name};
     outbox_send(c, m, &msg);
 }
 
@@ -61,7 +63,8 @@ static char *unique_name(const core *c, const char *wanted) {
 static void end_earlier_session(core *c, uint64_t conn, const ctl_join *join) {
     for (uint32_t i = 0; i < c->member_count; i++) {
         member *m = c->members[i];
-        bool same_process = m->pid == join->pid && join->pid && join->host && strcmp(m->host, join->host) == 0;
+        bool same_process =
+            m->pid == join->pid && join->pid && join->host && strcmp(m->host, join->host) == 0;
         if (m->lost || (m->conn != conn && !same_process)) continue;
         if (m->conn == conn) m->conn = 0; /* the connection lives on with the new session */
         member_lose(m, "it joined anew");
@@ -163,7 +166,8 @@ static void on_token(core *c, member *m, const ctl_token *t, uint64_t now_ns) {
     h->rows = 0;
     if (h->closing) return;
     request *r = request_table_find(&c->requests, t->req);
-    CHECK(r && (r->p == m || r->d == m));
+    CHECK(r);
+    CHECK((r->p == m || r->d == m));
     if (r->d == m && request_state(r) != REQ_DECODE) { /* rule 3: no token of unverified KV is emitted */
         recovery_lose_decode(c, r, RETRY_FAILED, "it sent tokens before VERIFIED", now_ns);
         return;
@@ -179,7 +183,8 @@ static void on_token(core *c, member *m, const ctl_token *t, uint64_t now_ns) {
         break;
     case TOKEN_DIFFERS: {
         errbuf eb = {0};
-        errf(&eb, ST_CORRUPT, "%s computed %d as output token %u, but another token was computed there before", m->name,
+        errf(&eb, ST_CORRUPT,
+             "%s computed %d as output token %u, but another token was computed there before", m->name,
              t->token.id, t->index);
         recovery_fail(c, r, 500, eb.text, now_ns);
         return;
@@ -199,7 +204,8 @@ static void on_reserved(core *c, request *r, member *m, const ctl_msg *msg, uint
     outbox_dest(c, r, now_ns);
 }
 
-/* The worker holds nothing of r any more; its hold may have been renumbered by a DEST that crossed the message. */
+/* The worker holds nothing of r any more; its hold may have been renumbered by a DEST that crossed the
+ * message. */
 static void forget_hold(request *r, member *m) {
     member_closed(m, r->id, member_hold(m, r->id)->attempt);
 }
@@ -235,7 +241,8 @@ static void on_verified(core *c, request *r, member *m, const ctl_msg *msg, uint
 
 static void on_handoff_failed(core *c, request *r, member *m, const ctl_msg *msg, uint64_t now_ns) {
     bool current = r->d && msg->attempt == r->attempt && request_state(r) != REQ_DECODE;
-    if (!current || (r->p == m && !r->dest_sent)) return; /* P speaks of a hand-off that was given up already */
+    if (!current || (r->p == m && !r->dest_sent))
+        return; /* P speaks of a hand-off that was given up already */
     errbuf eb = {0};
     errf(&eb, ST_PEER, "the hand-off failed at %s, segment %u: %s", m->name, msg->failed.segment,
          msg->failed.why ? msg->failed.why : "no reason given");
@@ -281,7 +288,8 @@ static void on_request_message(core *c, member *m, const ctl_msg *msg, uint64_t 
     if (msg->kind != CTL_HANDOFF_FAILED && msg->kind != CTL_VERIFIED) h->open = false;
     if (h->closing) return;
     request *r = request_table_find(&c->requests, msg->req);
-    CHECK(r && (r->p == m || r->d == m));
+    CHECK(r);
+    CHECK((r->p == m || r->d == m));
     switch (msg->kind) {
     case CTL_NO_ROOM:
         on_no_room(c, r, m, now_ns);
@@ -362,7 +370,8 @@ void inbox_message(core *c, uint64_t conn, const ctl_msg *msg, uint64_t now_ns) 
     }
     if (msg->epoch != c->opt.epoch || msg->incarnation != m->incarnation) {
         c->n.stale_messages++;
-        bool answered = msg->req && msg->kind != CTL_CLOSED && msg->kind != CTL_HEARTBEAT && msg->kind != CTL_DRAINED;
+        bool answered =
+            msg->req && msg->kind != CTL_CLOSED && msg->kind != CTL_HEARTBEAT && msg->kind != CTL_DRAINED;
         if (answered) outbox_drop_stale(c, m, msg->req, msg->attempt);
         return;
     }
@@ -378,7 +387,8 @@ void inbox_message(core *c, uint64_t conn, const ctl_msg *msg, uint64_t now_ns) 
         on_leaving(c, m, msg);
         break;
     case CTL_TOKENS:
-        for (uint32_t i = 0; i < msg->tokens.count && !m->lost; i++) on_token(c, m, &msg->tokens.tokens[i], now_ns);
+        for (uint32_t i = 0; i < msg->tokens.count && !m->lost; i++)
+            on_token(c, m, &msg->tokens.tokens[i], now_ns);
         break;
     case CTL_NO_ROOM:
     case CTL_RESERVED:

@@ -99,7 +99,8 @@ bool jf_int(jfields *f, const char *name, int64_t min, int64_t max, int64_t *out
         return false;
     }
     if (whole < min || whole > max) {
-        jf_fail(f, name, "%s: %" PRId64 " is out of range, want %" PRId64 " to %" PRId64, name, whole, min, max);
+        jf_fail(f, name, "%s: %" PRId64 " is out of range, want %" PRId64 " to %" PRId64, name, whole, min,
+                max);
         return false;
     }
     *out = whole;

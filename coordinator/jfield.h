@@ -1,7 +1,8 @@
 /* jfield - fields of a JSON object with errors that name the field, the wanted type and what came.
  *
- * A reader holds one object and the first error; after a failure every later call does nothing, so parsing is a column
- * of calls and one check at the end. null counts as absent. Strings are borrowed from the JSON document. */
+ * A reader holds one object and the first error; after a failure every later call does nothing, so parsing is
+ * a column of calls and one check at the end. null counts as absent. Strings are borrowed from the JSON
+ * document. */
 #ifndef BATON_COORDINATOR_JFIELD_H
 #define BATON_COORDINATOR_JFIELD_H
 

@@ -1,21 +1,22 @@
-/* baton-coordinator - the process in front: reads the config and the model's texts, opens its three sockets, and turns.
+/* baton-coordinator - the process in front: reads the config and the model's texts, opens its three sockets,
+ * and turns.
  *
  *   control socket --ctl--> core <--submit-- streams <--jobs-- http, native
  *                     one loop, one thread; the text thread reads large bodies
  *
- * It starts before, between or after its workers: they join when they can. The first moment in which a request could be
- * served is told on stdout in one line ("ready: ..."). SIGINT and SIGTERM end all clients with an error, send EXIT to
- * every worker, and leave last. */
+ * It starts before, between or after its workers: they join when they can. The first moment in which a
+ * request could be served is told on stdout in one line ("ready: ..."). SIGINT and SIGTERM end all clients
+ * with an error, send EXIT to every worker, and leave last. */
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "config/config.h"
 #include "coordinator/http.h"
 #include "coordinator/native.h"
-#include "model/chat.h"
 #include "model/model.h"
 #include "model/random_model.h"
 #include "net/bus.h"
+#include "text/chat.h"
 
 #include <argp.h>
 #include <signal.h>
@@ -105,7 +106,8 @@ static void sink_send(void *ctx, uint64_t conn, const ctl_msg *m) {
     app *a = ctx;
     buf_reset(&a->scratch);
     ctl_pack(m, &a->scratch);
-    log_trace("control", "send", "peer=%" PRIu64 " kind=%s req=%" PRIu64, conn, ctl_kind_name(m->kind), m->req);
+    log_trace("control", "send", "peer=%" PRIu64 " kind=%s req=%" PRIu64, conn, ctl_kind_name(m->kind),
+              m->req);
     (void)bus_send(a->control, conn, a->scratch.data, a->scratch.len); /* ST_PEER: control_lost follows */
 }
 
@@ -258,8 +260,9 @@ static core_options core_options_of(const app *a) {
         .max_attempts = c->limits.max_attempts,
         .max_context = a->max_context,
         .mixed_numerics = c->cluster.mixed_numerics,
-        .role_wanted =
-            {[ROLE_PREFILL] = c->prefill.count, [ROLE_DECODE] = c->decode.count, [ROLE_COLOCATED] = c->colocated.count},
+        .role_wanted = {[ROLE_PREFILL] = c->prefill.count,
+                        [ROLE_DECODE] = c->decode.count,
+                        [ROLE_COLOCATED] = c->colocated.count},
     };
 }
 
@@ -269,12 +272,13 @@ static void print_limits(const app *a) {
              "max_requests=%u max_queue=%u max_workers=%u max_attempts=%u max_body_kb=%u context_tokens=%u",
              c->limits.max_requests, c->limits.max_queue, c->limits.max_workers, c->limits.max_attempts,
              c->limits.max_body_kb, a->max_context);
-    log_info("coordinator", "time limits",
-             "wait_prefill_ms=%u prefill_ms=%u wait_kv_ms=%u decode_token_ms=%u slow_client_ms=%u drain_ms=%u "
-             "suspect_ms=%u gone_ms=%u step_age_ms=%u lease_ms=%u",
-             c->limits.wait_prefill_ms, c->limits.prefill_ms, c->limits.wait_kv_ms, c->limits.decode_token_ms,
-             c->limits.slow_client_ms, c->limits.drain_ms, c->limits.suspect_ms, c->limits.gone_ms,
-             c->limits.step_age_ms, c->limits.lease_ms);
+    log_info(
+        "coordinator", "time limits",
+        "wait_prefill_ms=%u prefill_ms=%u wait_kv_ms=%u decode_token_ms=%u slow_client_ms=%u drain_ms=%u "
+        "suspect_ms=%u gone_ms=%u step_age_ms=%u lease_ms=%u",
+        c->limits.wait_prefill_ms, c->limits.prefill_ms, c->limits.wait_kv_ms, c->limits.decode_token_ms,
+        c->limits.slow_client_ms, c->limits.drain_ms, c->limits.suspect_ms, c->limits.gone_ms,
+        c->limits.step_age_ms, c->limits.lease_ms);
 }
 
 static status open_fronts(app *a, errbuf *eb) {
@@ -302,7 +306,8 @@ static status open_fronts(app *a, errbuf *eb) {
     int host_len = (int)(strrchr(c->cluster.http, ':') - c->cluster.http);
     a->http_url = xasprintf("http://%.*s:%u", host_len, c->cluster.http, http_port(a->http));
     if (!c->cluster.client[0]) return ST_OK;
-    native_options no = {.loop = a->loop, .streams = a->streams, .text = a->text, .env = &a->env, .body_max = body_max};
+    native_options no = {
+        .loop = a->loop, .streams = a->streams, .text = a->text, .env = &a->env, .body_max = body_max};
     return native_open(&a->native, c->cluster.client, &no, eb);
 }
 
@@ -310,7 +315,8 @@ static status open_app(app *a, errbuf *eb) {
     status st = load_model(a, eb);
     if (st == ST_OK) st = loop_new(&a->loop, turn, a, eb);
     if (st != ST_OK) return st;
-    core_sink sink = {.ctx = a, .send = sink_send, .hang_up = sink_hang_up, .token = sink_token, .end = sink_end};
+    core_sink sink = {
+        .ctx = a, .send = sink_send, .hang_up = sink_hang_up, .token = sink_token, .end = sink_end};
     core_options opt = core_options_of(a);
     a->core = core_new(&opt, &sink, clock_now_ns());
     a->meter = meter_new(a->served_name);
@@ -357,7 +363,8 @@ int main(int argc, char **argv) {
         {"check", 'c', NULL, 0, "Print the resolved config and the rank map, and exit", 0},
         {0}};
     static const struct argp argp = {
-        options, parse_option, "CONFIG", "Routes, watches and answers: the front of a Baton cluster.", 0, 0, 0};
+        options, parse_option, "CONFIG", "Routes, watches and answers: the front of a Baton cluster.", 0, 0,
+        0};
     arguments args = {0};
     argp_parse(&argp, argc, argv, 0, NULL, &args);
 
@@ -379,8 +386,8 @@ int main(int argc, char **argv) {
     st = open_app(a, &eb);
     if (st != ST_OK) goto fail;
     print_limits(a);
-    log_info("coordinator", "listening", "http=%s control=%s client=%s model=%s", a->http_url, bus_endpoint(a->control),
-             a->native ? native_endpoint(a->native) : "-", a->served_name);
+    log_info("coordinator", "listening", "http=%s control=%s client=%s model=%s", a->http_url,
+             bus_endpoint(a->control), a->native ? native_endpoint(a->native) : "-", a->served_name);
     loop_signals(a->loop, on_signal, a);
     loop_run(a->loop);
     log_info("coordinator", "stopped");

@@ -17,8 +17,12 @@ static const sm_state member_states[] = {
 
 const sm_def member_sm = {"worker", member_states, ARRAY_LEN(member_states)};
 
-member *member_new(const ctl_join *join, const char *name, uint64_t conn, uint64_t incarnation, uint64_t now_ns) {
-    PRE(join && name && conn && incarnation);
+member *member_new(const ctl_join *join, const char *name, uint64_t conn, uint64_t incarnation,
+                   uint64_t now_ns) {
+    PRE(join);
+    PRE(name);
+    PRE(conn);
+    PRE(incarnation);
     member *m = xcalloc(1, sizeof *m);
     sm_init(&m->sm, &member_sm, now_ns);
     m->conn = conn;
@@ -81,7 +85,8 @@ bool member_heard(member *m, uint32_t free_pages, const ctl_heartbeat *beat, uin
 }
 
 bool member_judge(member *m, const core_options *opt, uint64_t now_ns, errbuf *why) {
-    PRE(m && opt);
+    PRE(m);
+    PRE(opt);
     member_state s = member_state_of(m);
     if (s == MEMBER_GONE) return false;
     uint64_t silence = now_ns > m->heard_ns ? now_ns - m->heard_ns : 0;
@@ -100,7 +105,8 @@ bool member_judge(member *m, const core_options *opt, uint64_t now_ns, errbuf *w
 }
 
 uint64_t member_judge_next(const member *m, const core_options *opt) {
-    PRE(m && opt);
+    PRE(m);
+    PRE(opt);
     switch (member_state_of(m)) {
     case MEMBER_READY:
     case MEMBER_DRAINING:
@@ -115,7 +121,8 @@ uint64_t member_judge_next(const member *m, const core_options *opt) {
 }
 
 void member_lose(member *m, const char *why) {
-    PRE(m && why);
+    PRE(m);
+    PRE(why);
     if (!m->lost) m->lost = xstrdup(why);
 }
 
@@ -132,14 +139,17 @@ bool member_lives(const member *m) {
 /* ---- holds ---- */
 
 void member_offer(member *m, uint64_t req, uint32_t attempt, uint32_t pages, uint32_t rows) {
-    PRE(m && req && attempt && pages > 0);
+    PRE(m);
+    PRE(req);
+    PRE(attempt);
+    PRE(pages > 0);
     PRE(!member_hold(m, req)); /* one current hold per request */
     if (m->hold_count == m->hold_capacity) {
         m->hold_capacity = m->hold_capacity ? m->hold_capacity * 2 : 16;
         m->holds = xrealloc(m->holds, m->hold_capacity, sizeof *m->holds);
     }
-    m->holds[m->hold_count++] =
-        (hold){.req = req, .attempt_first = attempt, .attempt = attempt, .pages = pages, .rows = rows, .open = true};
+    m->holds[m->hold_count++] = (hold){
+        .req = req, .attempt_first = attempt, .attempt = attempt, .pages = pages, .rows = rows, .open = true};
 }
 
 hold *member_hold(const member *m, uint64_t req) {
@@ -240,7 +250,9 @@ bool member_check(const member *m) {
 /* ---- numerics ---- */
 
 void numerics_set(numerics *n, const ctl_join *join, const char *from) {
-    PRE(n && join && from);
+    PRE(n);
+    PRE(join);
+    PRE(from);
     numerics_done(n);
     n->from = xstrdup(from);
     n->count = join->numeric_count;
@@ -271,14 +283,16 @@ static const char *joined_value(const ctl_join *join, const char *name) {
 }
 
 const char *numerics_get(const numerics *n, const char *name) {
-    PRE(n && name);
+    PRE(n);
+    PRE(name);
     for (uint32_t i = 0; i < n->count; i++)
         if (strcmp(n->names[i], name) == 0) return n->values[i];
     return NULL;
 }
 
 const char *numerics_differ(const numerics *n, const ctl_join *join, errbuf *why) {
-    PRE(n && join);
+    PRE(n);
+    PRE(join);
     if (!n->from) return NULL;
     for (uint32_t i = 0; i < n->count; i++) {
         const char *value = joined_value(join, n->names[i]);
@@ -289,7 +303,8 @@ const char *numerics_differ(const numerics *n, const ctl_join *join, errbuf *why
     }
     for (uint32_t i = 0; i < join->numeric_count; i++) {
         if (numerics_get(n, join->numerics[i].name)) continue;
-        errf(why, ST_INVALID, "%s here and absent on %s: start the same version", join->numerics[i].value, n->from);
+        errf(why, ST_INVALID, "%s here and absent on %s: start the same version", join->numerics[i].value,
+             n->from);
         return join->numerics[i].name;
     }
     return NULL;

@@ -1,15 +1,18 @@
-/* member - one worker as the coordinator knows it: what it is, what it holds for us, and whether it still lives.
+/* member - one worker as the coordinator knows it: what it is, what it holds for us, and whether it still
+ * lives.
  *
- *   JOINING -> READY <-> SUSPECT;  READY <-> DRAINING <-> SUSPECT;  JOINING | READY | SUSPECT | DRAINING -> GONE
+ *   JOINING -> READY <-> SUSPECT;  READY <-> DRAINING <-> SUSPECT;  JOINING | READY | SUSPECT | DRAINING ->
+ * GONE
  *
- * A member is one session: a worker that joins again is another member with another incarnation. JOINING ends with the
- * first heartbeat, which proves that WELCOME arrived, tells the free pages after whatever the last session left behind,
- * and that no old step is stuck.
+ * A member is one session: a worker that joins again is another member with another incarnation. JOINING ends
+ * with the first heartbeat, which proves that WELCOME arrived, tells the free pages after whatever the last
+ * session left behind, and that no old step is stuck.
  *
- * Holds: one per {request, attempt} that the worker was given, until it said that nothing of it is left. A hold is
- * `open` while the worker's free_pages may not include its pages yet; those are the promises of control.md. Because a
- * prefill worker takes all pages of a prompt at once and gives all back at once, its holds alone also tell how many
- * pages it uses at most; so for it the larger of the two lower bounds of free pages is taken.
+ * Holds: one per {request, attempt} that the worker was given, until it said that nothing of it is left. A
+ * hold is `open` while the worker's free_pages may not include its pages yet; those are the promises of
+ * control.md. Because a prefill worker takes all pages of a prompt at once and gives all back at once, its
+ * holds alone also tell how many pages it uses at most; so for it the larger of the two lower bounds of free
+ * pages is taken.
  *
  * Thread: the coordinator's loop. */
 #ifndef BATON_COORDINATOR_MEMBER_H
@@ -50,31 +53,45 @@ typedef struct member {
     uint32_t hold_count, hold_capacity;
 } member;
 
-member *member_new(const ctl_join *join, const char *name, uint64_t conn, uint64_t incarnation, uint64_t now_ns);
+member *member_new(const ctl_join *join, const char *name, uint64_t conn, uint64_t incarnation,
+                   uint64_t now_ns);
 void member_free(member *m);
 
 member_state member_state_of(const member *m);
-/* Any current message: the member lives. beat: its heartbeat, or NULL. True when a silent or joining member came (back)
- * to work. */
-bool member_heard(member *m, uint32_t free_pages, const ctl_heartbeat *beat, uint64_t step_age_min_ns, uint64_t now_ns);
+/* Any current message: the member lives. beat: its heartbeat, or NULL. True when a silent or joining member
+ * came (back) to work. */
+bool member_heard(member *m, uint32_t free_pages, const ctl_heartbeat *beat, uint64_t step_age_min_ns,
+                  uint64_t now_ns);
 /* Rule 14. True: it must be declared GONE; why tells. Otherwise it may have become SUSPECT. */
 bool member_judge(member *m, const core_options *opt, uint64_t now_ns, errbuf *why);
-uint64_t member_judge_next(const member *m, const core_options *opt); /* when silence would next change something */
-void member_lose(member *m, const char *why);                         /* the session ended; first reason wins */
-bool member_takes_work(const member *m);                              /* READY, not drained, not lost */
-bool member_lives(const member *m);                                   /* may still finish what it has */
+/* When silence would next change something */
+uint64_t member_judge_next(const member *m, const core_options *opt);
+/* The session ended; first reason wins */
+void member_lose(member *m, const char *why);
+/* READY, not drained, not lost */
+bool member_takes_work(const member *m);
+/* May still finish what it has */
+bool member_lives(const member *m);
 
 void member_offer(member *m, uint64_t req, uint32_t attempt, uint32_t pages, uint32_t rows);
-hold *member_hold(const member *m, uint64_t req);                      /* the current one; NULL when none or closing */
-hold *member_hold_of(const member *m, uint64_t req, uint32_t attempt); /* any that covers the attempt; NULL */
-uint32_t member_close(member *m, uint64_t req);                        /* now closing; returns its newest attempt */
-void member_closed(member *m, uint64_t req, uint32_t attempt);         /* the worker holds nothing up to attempt */
+/* The current one; NULL when none or closing */
+hold *member_hold(const member *m, uint64_t req);
+/* Any that covers the attempt; NULL */
+hold *member_hold_of(const member *m, uint64_t req, uint32_t attempt);
+/* Now closing; returns its newest attempt */
+uint32_t member_close(member *m, uint64_t req);
+/* The worker holds nothing up to attempt */
+void member_closed(member *m, uint64_t req, uint32_t attempt);
 
-uint32_t member_promised(const member *m); /* pages of open holds */
-uint32_t member_rows(const member *m);     /* prompt rows assigned and not computed (rule 6) */
+/* Pages of open holds */
+uint32_t member_promised(const member *m);
+/* Prompt rows assigned and not computed (rule 6) */
+uint32_t member_rows(const member *m);
 uint32_t
-member_slots_used(const member *m); /* of max_seqs: on a prefill worker only prompts that are not computed yet */
-uint32_t member_available(const member *m); /* pages that are free by our own count */
+/* Of max_seqs: on a prefill worker only prompts that are not computed yet */
+member_slots_used(const member *m);
+/* Pages that are free by our own count */
+uint32_t member_available(const member *m);
 /* Rule 8: pages that must stay free beside a new admission. */
 uint32_t member_headroom(const member *m);
 uint32_t member_headroom_of(uint32_t page_count, uint32_t running);
@@ -90,8 +107,10 @@ typedef struct numerics {
 } numerics;
 void numerics_set(numerics *n, const ctl_join *join, const char *from);
 void numerics_done(numerics *n);
-const char *numerics_get(const numerics *n, const char *name); /* NULL when there is none. Borrowed from n */
-/* The first field that differs; NULL when all agree or nothing is set. Borrowed from n or join. why gets the text. */
+/* NULL when there is none. Borrowed from n */
+const char *numerics_get(const numerics *n, const char *name);
+/* The first field that differs; NULL when all agree or nothing is set. Borrowed from n or join. why gets the
+ * text. */
 const char *numerics_differ(const numerics *n, const ctl_join *join, errbuf *why);
 
 #endif

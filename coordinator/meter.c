@@ -11,15 +11,16 @@ static const double ttft_bounds[] = {.001, .005, .01, .02, .04, .06, .08, .1, .2
                                      1,    2.5,  5,   7.5, 10,  20,  40,  80, 160, 640, 2560};
 static const double gap_bounds[] = {.001, .0025, .005, .01, .025, .05, .075, .1, .15, .2, .3,
                                     .4,   .5,    .75,  1,   2.5,  5,   7.5,  10, 20,  40, 80};
-static const double stage_bounds[] = {.001, .0025, .005, .01, .025, .05, .1, .2, .3,  .5,  .8,  1,   1.5,  2,   2.5,
-                                      5,    10,    15,   20,  30,   40,  50, 60, 120, 240, 480, 960, 1920, 7680};
+static const double stage_bounds[] = {.001, .0025, .005, .01, .025, .05, .1,  .2,   .3,  .5,
+                                      .8,   1,     1.5,  2,   2.5,  5,   10,  15,   20,  30,
+                                      40,   50,    60,   120, 240,  480, 960, 1920, 7680};
 static const double count_bounds[] = {1,   2,    5,    10,   20,    50,    100,   200,
                                       500, 1000, 2000, 5000, 10000, 20000, 50000, 100000};
 
 enum { WORKERS_SHOWN_MAX = 1024 };
 
-/* The gauges of a worker that was seen once: zero when it is not there any more, so that no page is counted for the
- * dead. */
+/* The gauges of a worker that was seen once: zero when it is not there any more, so that no page is counted
+ * for the dead. */
 typedef struct known_worker {
     metric *up[MEMBER_GONE]; /* by state */
     metric *pages_used, *pages_total, *running, *step_age;
@@ -37,8 +38,8 @@ struct meter {
     known_worker *known;       /* newest first */
 };
 
-static metric *histogram(meter *m, const char *name, const char *help, const char *labels, const double *bounds,
-                         uint32_t count) {
+static metric *histogram(meter *m, const char *name, const char *help, const char *labels,
+                         const double *bounds, uint32_t count) {
     return metrics_get(m->all, METRIC_HISTOGRAM, name, help, labels, bounds, count);
 }
 
@@ -72,8 +73,8 @@ meter *meter_new(const char *model) {
 #define COUNTS count_bounds, ARRAY_LEN(count_bounds)
     m->ttft = histogram(m, "vllm:time_to_first_token_seconds", "Arrival to first token.", l, ttft_bounds,
                         ARRAY_LEN(ttft_bounds));
-    m->gap = histogram(m, "vllm:inter_token_latency_seconds", "Between two tokens of a choice.", l, gap_bounds,
-                       ARRAY_LEN(gap_bounds));
+    m->gap = histogram(m, "vllm:inter_token_latency_seconds", "Between two tokens of a choice.", l,
+                       gap_bounds, ARRAY_LEN(gap_bounds));
     m->e2e = histogram(m, "vllm:e2e_request_latency_seconds", "Arrival to the last token.", l, STAGES);
     m->queue = histogram(m, "vllm:request_queue_time_seconds", "Time in the coordinator's queue.", l, STAGES);
     m->prefill = histogram(m, "vllm:request_prefill_time_seconds", "Time in prefill.", l, STAGES);
@@ -82,14 +83,17 @@ meter *meter_new(const char *model) {
     m->output_sizes = histogram(m, "vllm:request_generation_tokens", "Output tokens per choice.", l, COUNTS);
     m->params_n = histogram(m, "vllm:request_params_n", "Choices asked for.", l, COUNTS);
     m->prompt_tokens = counter(m, "vllm:prompt_tokens_total", "Prompt tokens of admitted requests.", l);
-    m->output_tokens = counter(m, "vllm:generation_tokens_total", "Tokens that reached their client's stream.", l);
-    m->handoff = histogram(m, "baton_handoff_seconds", "Wait for the hand-off that a request saw.", "", STAGES);
+    m->output_tokens =
+        counter(m, "vllm:generation_tokens_total", "Tokens that reached their client's stream.", l);
+    m->handoff =
+        histogram(m, "baton_handoff_seconds", "Wait for the hand-off that a request saw.", "", STAGES);
     m->kv_token_bytes = gauge(m, "baton_kv_token_bytes", "KV bytes of one token, all layers.", "");
-    /* Every prompt token is computed here: there is no prefix cache, and KV that came by hand-off was computed by a
-     * prefill worker. */
+    /* Every prompt token is computed here: there is no prefix cache, and KV that came by hand-off was
+     * computed by a prefill worker. */
     buf source = {0};
-    m->computed_tokens = counter(m, "vllm:prompt_tokens_by_source_total", "Prompt tokens by where their KV came from.",
-                                 with_label(m, "source", "local_compute", &source));
+    m->computed_tokens =
+        counter(m, "vllm:prompt_tokens_by_source_total", "Prompt tokens by where their KV came from.",
+                with_label(m, "source", "local_compute", &source));
     buf_done(&source);
 #undef STAGES
 #undef COUNTS
@@ -110,7 +114,8 @@ void meter_free(meter *m) {
 }
 
 void meter_joined(meter *m, const ctl_join *join) {
-    PRE(m && join);
+    PRE(m);
+    PRE(join);
     metric_set(m->kv_token_bytes, (double)join->kv_token_bytes);
 }
 
@@ -127,7 +132,9 @@ void meter_token(meter *m, uint64_t gap_ns, bool first) {
 }
 
 void meter_finished(meter *m, const char *reason, const core_times *t, uint32_t output_tokens) {
-    PRE(m && reason && t);
+    PRE(m);
+    PRE(reason);
+    PRE(t);
     buf l = {0};
     metric_add(counter(m, "vllm:request_success_total", "Ended choices, by how.",
                        with_label(m, "finished_reason", reason, &l)),
@@ -182,7 +189,8 @@ static void copy_requests(meter *m, const core_counters *n) {
 static void copy_totals(meter *m, const core_counters *n) {
     copy_counter(m, "baton_submitted_total", "Choices admitted.", n->submitted);
     copy_counter(m, "baton_rejected_full_total", "Refused because the queue was full.", n->rejected_full);
-    copy_counter(m, "baton_rejected_invalid_total", "Refused because they can never fit.", n->rejected_invalid);
+    copy_counter(m, "baton_rejected_invalid_total", "Refused because they can never fit.",
+                 n->rejected_invalid);
     copy_counter(m, "baton_failed_total", "Choices that failed.", n->failed);
     copy_counter(m, "baton_canceled_total", "Choices whose client left.", n->canceled);
     copy_counter(m, "baton_replays_total", "Requests replayed after a failure.", n->replays);
@@ -192,15 +200,19 @@ static void copy_totals(meter *m, const core_counters *n) {
                  n->workers_lost);
     copy_counter(m, "baton_stale_messages_total", "Messages about what is over, answered with DROP.",
                  n->stale_messages);
-    copy_counter(m, "baton_duplicate_tokens_total", "Tokens that came twice and were equal.", n->duplicate_tokens);
+    copy_counter(m, "baton_duplicate_tokens_total", "Tokens that came twice and were equal.",
+                 n->duplicate_tokens);
     copy_counter(m, "baton_handoffs_started_total", "Hand-offs begun.", n->handoffs_started);
-    copy_counter(m, "baton_handoffs_verified_total", "Hand-offs verified by the receiver.", n->handoffs_verified);
+    copy_counter(m, "baton_handoffs_verified_total", "Hand-offs verified by the receiver.",
+                 n->handoffs_verified);
     copy_counter(m, "baton_handoffs_failed_total", "Hand-offs that failed.", n->handoffs_failed);
     copy_counter(m, "baton_handoff_bytes_total", "KV payload of verified hand-offs.", n->handoff_bytes);
-    metric_set(gauge(m, "baton_handoffs_pending", "Hand-offs begun and not verified.", ""), n->handoffs_pending);
+    metric_set(gauge(m, "baton_handoffs_pending", "Hand-offs begun and not verified.", ""),
+               n->handoffs_pending);
     metric_set(gauge(m, "baton_kv_pages_pinned", "Pages of finished prompts that wait for a receiver.", ""),
                (double)n->pages_pinned);
-    metric_set(counter(m, "vllm:num_preemptions_total", "Sequences preempted.", m->label), (double)n->preemptions);
+    metric_set(counter(m, "vllm:num_preemptions_total", "Sequences preempted.", m->label),
+               (double)n->preemptions);
 }
 
 static known_worker *known_of(meter *m, const char *labels) {
@@ -271,12 +283,15 @@ static void copy_workers(meter *m, const core *c, uint64_t now_ns) {
         used += w->beat.pages_used;
         total += w->page_count;
     }
-    metric_set(gauge(m, "vllm:kv_cache_usage_perc", "Pages in use of the pools that decode, 0 to 1.", m->label),
-               total ? (double)used / (double)total : 0);
+    metric_set(
+        gauge(m, "vllm:kv_cache_usage_perc", "Pages in use of the pools that decode, 0 to 1.", m->label),
+        total ? (double)used / (double)total : 0);
 }
 
 void meter_print(meter *m, const core *c, uint64_t now_ns, buf *out) {
-    PRE(m && c && out);
+    PRE(m);
+    PRE(c);
+    PRE(out);
     core_counters n;
     core_counters_of(c, &n);
     copy_requests(m, &n);

@@ -1,7 +1,9 @@
-/* meter - what /metrics tells: series of our own (baton_) and those of vLLM's names that can be filled truthfully.
+/* meter - what /metrics tells: series of our own (baton_) and those of vLLM's names that can be filled
+ * truthfully.
  *
- * Events of requests are counted as they happen; what the core and the workers count themselves is copied when somebody
- * asks. Stage times come from the core's stamps and are observed when a request ends. Thread: the loop's. */
+ * Events of requests are counted as they happen; what the core and the workers count themselves is copied
+ * when somebody asks. Stage times come from the core's stamps and are observed when a request ends. Thread:
+ * the loop's. */
 #ifndef BATON_COORDINATOR_METER_H
 #define BATON_COORDINATOR_METER_H
 
@@ -10,11 +12,12 @@
 
 typedef struct meter meter;
 
-/* model: the label model_name. Copied. */
+/* Model: the label model_name. Copied. */
 meter *meter_new(const char *model);
 void meter_free(meter *m);
 
-void meter_joined(meter *m, const ctl_join *join); /* a worker told its facts */
+/* A worker told its facts */
+void meter_joined(meter *m, const ctl_join *join);
 void meter_admitted(meter *m, uint32_t prompt_tokens, uint32_t choices);
 /* A token reached its stream. first: of its choice; gap_ns: since the one before. */
 void meter_token(meter *m, uint64_t gap_ns, bool first);

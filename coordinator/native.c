@@ -48,7 +48,8 @@ struct native {
     buf scratch; /* one event's bytes */
 };
 
-/* NOLINTBEGIN(readability-function-size, clang-analyzer-core.NullDereference): uthash is macros, and large ones. */
+/* NOLINTBEGIN(readability-function-size, clang-analyzer-core.NullDereference): uthash is macros, and large
+ * ones. */
 static ask *find_ask(const peer *p, uint64_t id) {
     ask *a = NULL;
     HASH_FIND(hh, p->asks, &id, sizeof id, a);
@@ -151,14 +152,16 @@ static void take_request(peer *p, const Baton__ClientRequest *m) {
     } else if (n->stopping) {
         api_fail(&e, 503, NULL, "%s", n->why);
     } else if (HASH_COUNT(p->asks) >= NATIVE_REQUESTS_MAX) {
-        api_fail(&e, 429, NULL, "%u requests of this connection are alive: wait for one", NATIVE_REQUESTS_MAX);
+        api_fail(&e, 429, NULL, "%u requests of this connection are alive: wait for one",
+                 NATIVE_REQUESTS_MAX);
     }
     if (e.http) {
         send_error(p, &id, &e);
         return;
     }
     a = xcalloc(1, sizeof *a);
-    *a = (ask){.peer = p, .id = id, .send_ids = m->send_ids, .send_text = m->send_text, .sent_ns = clock_now_ns()};
+    *a = (ask){
+        .peer = p, .id = id, .send_ids = m->send_ids, .send_text = m->send_text, .sent_ns = clock_now_ns()};
     add_ask(p, a);
     text_job *job = text_job_new(API_COMPLETION, a, on_job_done);
     if (native_wire_request(m, n->opt.env->model.name, &job->request, &e) != ST_OK) {
@@ -287,7 +290,8 @@ void native_turn(native *n, uint64_t now_ns) {
     peer *p, *next_peer;
     HASH_ITER(hh, n->peers, p, next_peer) {
         if (now_ns > p->heard_ns + NATIVE_SILENCE_NS) {
-            log_debug("native", "client silent", "peer=%" PRIu64 " requests=%u", p->conn, HASH_COUNT(p->asks));
+            log_debug("native", "client silent", "peer=%" PRIu64 " requests=%u", p->conn,
+                      HASH_COUNT(p->asks));
             bus_drop(n->bus, p->conn);
             peer_free(p, now_ns);
             continue;
@@ -303,8 +307,14 @@ void native_turn(native *n, uint64_t now_ns) {
 }
 
 status native_open(native **out, const char *endpoint, const native_options *opt, errbuf *eb) {
-    PRE(out && endpoint && opt);
-    PRE(opt->loop && opt->streams && opt->text && opt->env && opt->body_max > 0);
+    PRE(out);
+    PRE(endpoint);
+    PRE(opt);
+    PRE(opt->loop);
+    PRE(opt->streams);
+    PRE(opt->text);
+    PRE(opt->env);
+    PRE(opt->body_max > 0);
     native *n = xcalloc(1, sizeof *n);
     n->opt = *opt;
     bus_handler h = {.ctx = n, .message = on_message, .lost = on_lost};
@@ -331,7 +341,8 @@ const char *native_endpoint(const native *n) {
 }
 
 void native_stop(native *n, const char *why) {
-    PRE(n && why);
+    PRE(n);
+    PRE(why);
     n->stopping = true;
     snprintf(n->why, sizeof n->why, "%s", why);
     api_error e = {0};

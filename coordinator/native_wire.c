@@ -19,8 +19,8 @@ static status fill_chat(const Baton__ClientChat *chat, api_request *r, api_error
         const Baton__ClientChatTurn *t = chat->turns[i];
         const char *role = api_role(t->role);
         if (!role)
-            return api_fail(e, 400, "chat", "chat: turn %zu: '%.60s' is no role, want system, user or assistant", i,
-                            t->role);
+            return api_fail(e, 400, "chat",
+                            "chat: turn %zu: '%.60s' is no role, want system, user or assistant", i, t->role);
         r->messages[r->message_count++] = (api_message){role, copy_bytes(&t->content), t->content.len};
     }
     return ST_OK;
@@ -53,7 +53,8 @@ static status fill_arrays(const Baton__ClientRequest *m, api_request *r, api_err
         return api_fail(e, 400, "stop", "stop: %zu strings, want at most %u", m->n_stop, API_STOPS_MAX);
     }
     if (m->n_stop_ids > SAMPLING_STOP_IDS_MAX) {
-        return api_fail(e, 400, "stop_ids", "stop_ids: %zu ids, want at most %u", m->n_stop_ids, SAMPLING_STOP_IDS_MAX);
+        return api_fail(e, 400, "stop_ids", "stop_ids: %zu ids, want at most %u", m->n_stop_ids,
+                        SAMPLING_STOP_IDS_MAX);
     }
     if (m->n_logit_bias > SAMPLING_BIAS_MAX) {
         return api_fail(e, 400, "logit_bias", "logit_bias: %zu entries, want at most %u", m->n_logit_bias,
@@ -71,10 +72,14 @@ static status fill_arrays(const Baton__ClientRequest *m, api_request *r, api_err
 }
 
 status native_wire_request(const Baton__ClientRequest *m, const char *model, api_request *r, api_error *e) {
-    PRE(m && model && r && e);
+    PRE(m);
+    PRE(model);
+    PRE(r);
+    PRE(e);
     api_request_init(r, m->prompt_case == BATON__CLIENT_REQUEST__PROMPT_CHAT ? API_CHAT : API_COMPLETION);
     if (m->model && m->model[0] && strcmp(m->model, model) != 0) {
-        return api_fail(e, 404, "model", "the model '%.100s' does not exist; this server serves '%s'", m->model, model);
+        return api_fail(e, 404, "model", "the model '%.100s' does not exist; this server serves '%s'",
+                        m->model, model);
     }
     /* Absent fields have the defaults of client.proto, which are those of sampling_default. */
     sampling *s = &r->params;
@@ -125,7 +130,8 @@ void native_wire_accepted(buf *out, uint64_t id, uint64_t seed, uint32_t prompt_
 }
 
 void native_wire_error(buf *out, const uint64_t *id, const api_error *e) {
-    PRE(e && e->http);
+    PRE(e);
+    PRE(e->http);
     Baton__ServerError err = BATON__SERVER_ERROR__INIT;
     char text[sizeof e->text.text];
     memcpy(text, e->text.text, sizeof text);

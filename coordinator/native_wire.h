@@ -6,7 +6,8 @@
 #include "coordinator/stream.h"
 #include "proto/client.pb-c.h"
 
-/* Fills *r, whose ranges are judged later by api_check. Caller frees with api_request_done, also after a failure. */
+/* Fills *r, whose ranges are judged later by api_check. Caller frees with api_request_done, also after a
+ * failure. */
 status native_wire_request(const Baton__ClientRequest *m, const char *model, api_request *r, api_error *e);
 
 /* Each replaces *out by the bytes of one ServerEvent. */

@@ -1,9 +1,9 @@
-/* openai - the OpenAI dialect: JSON bodies in, JSON answers and SSE events out, in the shapes that vLLM's clients
- * expect.
+/* openai - the OpenAI dialect: JSON bodies in, JSON answers and SSE events out, in the shapes that vLLM's
+ * clients expect.
  *
- * Parsing refuses what would silently change the answer (fields this server does not implement) by name, and ignores
- * unknown fields as vLLM does. Rendering writes JSON by hand into a buf: it runs per token, and jansson would build a
- * tree for each. Any thread. */
+ * Parsing refuses what would silently change the answer (fields this server does not implement) by name, and
+ * ignores unknown fields as vLLM does. Rendering writes JSON by hand into a buf: it runs per token, and
+ * jansson would build a tree for each. Any thread. */
 #ifndef BATON_COORDINATOR_OPENAI_H
 #define BATON_COORDINATOR_OPENAI_H
 
@@ -13,7 +13,8 @@
 
 /* Fills *r (init'ed here) from a body. On failure *e has status, field and text, and *r is empty.
  * Caller frees *r with api_request_done. */
-status openai_parse(api_request *r, api_kind kind, const char *body, size_t len, const api_model *m, api_error *e);
+status openai_parse(api_request *r, api_kind kind, const char *body, size_t len, const api_model *m,
+                    api_error *e);
 
 /* {"error":{...}} without a newline. */
 void openai_error(buf *out, const api_error *e);
@@ -22,7 +23,8 @@ void openai_string(buf *out, const char *text, size_t len);
 
 /* Answer of a request that is not streamed; all choices have ended. */
 void openai_body(buf *out, const stream *s, const char *model);
-/* One SSE event ("data: ...\n\n") of a step that stream_next gave; nothing for a step that has no shape in this API. */
+/* One SSE event ("data: ...\n\n") of a step that stream_next gave; nothing for a step that has no shape in
+ * this API. */
 void openai_event(buf *out, const stream *s, const stream_step *step, const char *model);
 /* What follows the last step: the usage event when asked for, or the error event; then [DONE]. */
 void openai_tail(buf *out, const stream *s, const char *model);

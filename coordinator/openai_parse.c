@@ -1,7 +1,7 @@
 #include "coordinator/openai.h"
 
 #include "coordinator/jfield.h"
-#include "model/utf8.h"
+#include "text/utf8.h"
 
 #include <limits.h>
 #include <stdlib.h>
@@ -122,7 +122,8 @@ static void parse_model(jfields *f, const api_model *m) {
     const char *name = NULL;
     size_t len = 0;
     if (!jf_text(f, "model", &name, &len) || strcmp(name, m->name) == 0) return;
-    api_fail(f->err, 404, "model", "the model '%.100s' does not exist; this server serves '%s'", name, m->name);
+    api_fail(f->err, 404, "model", "the model '%.100s' does not exist; this server serves '%s'", name,
+             m->name);
 }
 
 /* A list of token ids; name and number are for the error text. */
@@ -185,11 +186,11 @@ static void parse_parts(jfields *f, uint32_t message, const json_t *parts, buf *
         if (json_is_string(part)) {
             text = part;
         } else if (!type) {
-            jf_fail(f, "messages", "messages[%u].content[%zu]: want an object with a type, got %s", message, i,
-                    jf_what(part, what));
+            jf_fail(f, "messages", "messages[%u].content[%zu]: want an object with a type, got %s", message,
+                    i, jf_what(part, what));
         } else if (strcmp(type, "text") != 0) {
-            jf_fail(f, "messages", "messages[%u].content[%zu].type: only text is supported, got '%.60s'", message, i,
-                    type);
+            jf_fail(f, "messages", "messages[%u].content[%zu].type: only text is supported, got '%.60s'",
+                    message, i, type);
         }
         if (jf_ok(f) && !json_is_string(text)) {
             jf_fail(f, "messages", "messages[%u].content[%zu].text: want a string, got %s", message, i,
@@ -216,7 +217,8 @@ static void parse_message(jfields *f, api_request *r, uint32_t i, const json_t *
     api_message *m = &r->messages[r->message_count];
     *m = (api_message){.role = api_role(json_string_value(role))};
     if (!m->role) {
-        jf_fail(f, "messages", "messages[%u].role: want system, developer, user, assistant or tool, got '%.60s'", i,
+        jf_fail(f, "messages",
+                "messages[%u].role: want system, developer, user, assistant or tool, got '%.60s'", i,
                 json_string_value(role));
     } else if (!is_empty(json_object_get(v, "tool_calls")) && json_object_get(v, "tool_calls")) {
         jf_fail(f, "messages", "messages[%u].tool_calls: this server does not support tools", i);
@@ -243,7 +245,8 @@ static void parse_messages(jfields *f, api_request *r) {
         return;
     }
     r->messages = xcalloc(json_array_size(list) + 1, sizeof *r->messages);
-    for (uint32_t i = 0; i < json_array_size(list) && jf_ok(f); i++) parse_message(f, r, i, json_array_get(list, i));
+    for (uint32_t i = 0; i < json_array_size(list) && jf_ok(f); i++)
+        parse_message(f, r, i, json_array_get(list, i));
 }
 
 static void add_stop(jfields *f, api_request *r, const json_t *v) {
@@ -281,7 +284,8 @@ static void parse_bias(jfields *f, api_request *r) {
         return;
     }
     if (json_object_size(v) > SAMPLING_BIAS_MAX) {
-        jf_fail(f, "logit_bias", "logit_bias: %zu entries, want at most %u", json_object_size(v), SAMPLING_BIAS_MAX);
+        jf_fail(f, "logit_bias", "logit_bias: %zu entries, want at most %u", json_object_size(v),
+                SAMPLING_BIAS_MAX);
         return;
     }
     r->bias = xcalloc(json_object_size(v) + 1, sizeof *r->bias);
@@ -360,7 +364,8 @@ static void parse_generation(jfields *f, api_request *r) {
     size_t user_len = 0;
     jf_text(f, "user", &user, &user_len); /* accepted for its type only: nothing here is kept per user */
     if (jf_bool(f, "echo", &r->echo) && r->echo && (r->kind == API_CHAT || r->params.logprobs >= 0)) {
-        jf_fail(f, "echo", "echo: not supported %s", r->kind == API_CHAT ? "in chat" : "together with logprobs");
+        jf_fail(f, "echo", "echo: not supported %s",
+                r->kind == API_CHAT ? "in chat" : "together with logprobs");
     }
     const json_t *options = jf_get(f, "stream_options");
     if (!options) return;
@@ -418,8 +423,12 @@ static void parse_fields(jfields *f, api_request *r, const api_model *m) {
     parse_generation(f, r);
 }
 
-status openai_parse(api_request *r, api_kind kind, const char *body, size_t len, const api_model *m, api_error *e) {
-    PRE(r && body && m && e);
+status openai_parse(api_request *r, api_kind kind, const char *body, size_t len, const api_model *m,
+                    api_error *e) {
+    PRE(r);
+    PRE(body);
+    PRE(m);
+    PRE(e);
     api_request_init(r, kind);
     *e = (api_error){0};
     size_t wrong = utf8_invalid_at(body, len);
@@ -427,8 +436,8 @@ status openai_parse(api_request *r, api_kind kind, const char *body, size_t len,
     json_error_t je;
     json_t *root = json_loadb(body, len, JSON_ALLOW_NUL, &je);
     if (!root) {
-        return api_fail(e, 400, NULL, "the body is not valid JSON: line %d, column %d: %.150s", je.line, je.column,
-                        je.text);
+        return api_fail(e, 400, NULL, "the body is not valid JSON: line %d, column %d: %.150s", je.line,
+                        je.column, je.text);
     }
     jfields f = {.object = root, .err = e};
     char what[48];

@@ -1,6 +1,6 @@
 #include "coordinator/openai.h"
 
-#include "model/utf8.h"
+#include "text/utf8.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -40,7 +40,8 @@ static void add_escaped(buf *out, unsigned char c) {
 }
 
 void openai_string(buf *out, const char *text, size_t len) {
-    PRE(out && (text || len == 0));
+    PRE(out);
+    PRE((text || len == 0));
     buf_adds(out, "\"");
     size_t from = 0; /* bytes from here to i need no change and are not copied yet */
     for (size_t i = 0; i < len;) {
@@ -62,7 +63,9 @@ void openai_string(buf *out, const char *text, size_t len) {
 }
 
 void openai_error(buf *out, const api_error *e) {
-    PRE(out && e && e->http);
+    PRE(out);
+    PRE(e);
+    PRE(e->http);
     buf_adds(out, "{\"error\":{\"message\":");
     openai_string(out, e->text.text, strlen(e->text.text));
     buf_addf(out, ",\"type\":\"%s\",\"param\":", api_error_type(e->http));
@@ -78,8 +81,8 @@ static double json_logprob(float lp) {
     return isfinite(lp) && lp > -9999.0f ? (double)lp : -9999.0;
 }
 
-/* The text of one token. Tokens that are a piece of a character are written as OpenAI does, "bytes:\xe2\x80", which
- * also keeps the keys of top_logprobs apart. */
+/* The text of one token. Tokens that are a piece of a character are written as OpenAI does, "bytes:\xe2\x80",
+ * which also keeps the keys of top_logprobs apart. */
 static void token_string(buf *out, const stream *s, int32_t id) {
     char bytes[CHOICE_TOKEN_BYTES];
     size_t len = tokenizer_bytes(stream_tokenizer(s), id, bytes, sizeof bytes);
@@ -130,7 +133,8 @@ static void completion_logprobs(buf *out, const stream *s, const choice *c, uint
         buf_adds(out, "}");
     }
     buf_adds(out, "],\"text_offset\":[");
-    for (uint32_t i = begin; i < end; i++) buf_addf(out, "%s%u", i > begin ? "," : "", c->probs[i].text_offset);
+    for (uint32_t i = begin; i < end; i++)
+        buf_addf(out, "%s%u", i > begin ? "," : "", c->probs[i].text_offset);
     buf_adds(out, "]}");
 }
 
@@ -211,12 +215,13 @@ static void add_usage(buf *out, const stream *s, bool shown) {
     core_times t;
     if (stream_request(s)->timings && stream_times(s, stream_last_ended(s), &t)) {
         double rate = t.total_ns ? completion * 1e9 / (double)t.total_ns : 0;
-        buf_addf(out,
-                 ",\"timings\":{\"queue_ms\":%.3f,\"prefill_ms\":%.3f,\"handoff_ms\":%.3f,\"first_token_ms\":%.3f,"
-                 "\"decode_ms\":%.3f,\"total_ms\":%.3f,\"tokens_per_second\":%.3f,\"attempts\":%u,\"replays\":%u,"
-                 "\"preemptions\":%u}",
-                 ms(t.queue_ns), ms(t.prefill_ns), ms(t.handoff_ns), ms(t.first_token_ns), ms(t.decode_ns),
-                 ms(t.total_ns), rate, t.attempts, t.replays, t.preemptions);
+        buf_addf(
+            out,
+            ",\"timings\":{\"queue_ms\":%.3f,\"prefill_ms\":%.3f,\"handoff_ms\":%.3f,\"first_token_ms\":%.3f,"
+            "\"decode_ms\":%.3f,\"total_ms\":%.3f,\"tokens_per_second\":%.3f,\"attempts\":%u,\"replays\":%u,"
+            "\"preemptions\":%u}",
+            ms(t.queue_ns), ms(t.prefill_ns), ms(t.handoff_ns), ms(t.first_token_ns), ms(t.decode_ns),
+            ms(t.total_ns), rate, t.attempts, t.replays, t.preemptions);
     }
     buf_adds(out, "}");
 }
@@ -263,7 +268,10 @@ static void add_choice(buf *out, const stream *s, uint32_t i) {
 }
 
 void openai_body(buf *out, const stream *s, const char *model) {
-    PRE(out && s && stream_ended(s) && model);
+    PRE(out);
+    PRE(s);
+    PRE(stream_ended(s));
+    PRE(model);
     add_head(out, s, stream_request(s)->kind == API_CHAT ? "chat.completion" : "text_completion", model);
     for (uint32_t i = 0; i < stream_choice_count(s); i++) {
         if (i) buf_adds(out, ",");
@@ -276,7 +284,8 @@ void openai_body(buf *out, const stream *s, const char *model) {
 
 static void begin_event(buf *out, const stream *s, uint32_t i, const char *model) {
     buf_adds(out, "data: ");
-    add_head(out, s, stream_request(s)->kind == API_CHAT ? "chat.completion.chunk" : "text_completion", model);
+    add_head(out, s, stream_request(s)->kind == API_CHAT ? "chat.completion.chunk" : "text_completion",
+             model);
     buf_addf(out, "{\"index\":%u,", i);
 }
 
@@ -343,7 +352,10 @@ static void part_event(buf *out, const stream *s, const stream_step *step, bool 
 }
 
 void openai_event(buf *out, const stream *s, const stream_step *step, const char *model) {
-    PRE(out && s && step && model);
+    PRE(out);
+    PRE(s);
+    PRE(step);
+    PRE(model);
     bool chat = stream_request(s)->kind == API_CHAT;
     bool has_text = step->part.text_end > step->part.text_begin;
     switch (step->kind) {
@@ -362,7 +374,9 @@ void openai_event(buf *out, const stream *s, const stream_step *step, const char
 }
 
 void openai_tail(buf *out, const stream *s, const char *model) {
-    PRE(out && s && model);
+    PRE(out);
+    PRE(s);
+    PRE(model);
     const api_request *r = stream_request(s);
     const api_error *e = stream_error(s);
     if (e) {

@@ -1,11 +1,13 @@
-/* Messages to workers. Each function also does the bookkeeping that must go with its message, so that no caller can
- * send one without the other: an offer makes a hold, a close marks it closing. */
+/* Messages to workers. Each function also does the bookkeeping that must go with its message, so that no
+ * caller can send one without the other: an offer makes a hold, a close marks it closing. */
 #include "coordinator/state.h"
 
 #include "kv/kv_layout.h"
 
 void outbox_send(core *c, member *m, ctl_msg *msg) {
-    PRE(c && m && msg);
+    PRE(c);
+    PRE(m);
+    PRE(msg);
     if (m->lost || !m->conn) return;
     msg->epoch = c->opt.epoch;
     msg->incarnation = m->incarnation;
@@ -21,7 +23,8 @@ static ctl_work work_of(const request *r) {
 }
 
 void outbox_prefill(core *c, request *r, member *m) {
-    PRE(m->role != ROLE_DECODE && !r->p);
+    PRE(m->role != ROLE_DECODE);
+    PRE(!r->p);
     bool colocated = m->role == ROLE_COLOCATED;
     uint32_t rows = request_rows(r);
     member_offer(m, r->id, r->attempt, kv_pages_for(colocated ? rows + 1 : rows), rows);
@@ -32,7 +35,9 @@ void outbox_prefill(core *c, request *r, member *m) {
 }
 
 void outbox_reserve(core *c, request *r, member *d, uint64_t now_ns) {
-    PRE(d->role == ROLE_DECODE && !r->d && r->p);
+    PRE(d->role == ROLE_DECODE);
+    PRE(!r->d);
+    PRE(r->p);
     member_offer(d, r->id, r->attempt, kv_pages_for(request_rows(r) + 1), 0);
     r->d = d;
     r->reserved = r->dest_sent = false;
@@ -44,12 +49,15 @@ void outbox_reserve(core *c, request *r, member *d, uint64_t now_ns) {
 }
 
 void outbox_dest(core *c, request *r, uint64_t now_ns) {
-    PRE(r->p && r->d && r->reserved && !r->dest_sent);
+    PRE(r->p);
+    PRE(r->d);
+    PRE(r->reserved);
+    PRE(!r->dest_sent);
     hold *h = member_hold(r->p, r->id);
     CHECK(h);
     ctl_msg msg = {.kind = CTL_DEST, .req = r->id, .attempt = h->attempt};
-    msg.dest =
-        (ctl_dest){.d_inc = r->d->incarnation, .endpoint = r->d->endpoint, .ring = r->ring, .new_attempt = r->attempt};
+    msg.dest = (ctl_dest){
+        .d_inc = r->d->incarnation, .endpoint = r->d->endpoint, .ring = r->ring, .new_attempt = r->attempt};
     h->attempt = r->attempt;
     r->dest_sent = true;
     sm_move(&r->handoff, HANDOFF_COPYING, now_ns);

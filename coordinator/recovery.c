@@ -1,8 +1,8 @@
 /* How requests end or start again, and how workers leave.
  *
- * Every path out of a state goes through recovery_end, recovery_replay or recovery_lose_decode, and these tell every
- * worker that holds something to let go; that is why no page can be forgotten. Pages of a worker that is GONE need no
- * message: a worker that lost its session drops everything by itself. */
+ * Every path out of a state goes through recovery_end, recovery_replay or recovery_lose_decode, and these
+ * tell every worker that holds something to let go; that is why no page can be forgotten. Pages of a worker
+ * that is GONE need no message: a worker that lost its session drops everything by itself. */
 #include "coordinator/state.h"
 
 #include "base/clock.h"
@@ -24,7 +24,9 @@ static void let_go(core *c, request *r, ctl_kind kind, uint64_t now_ns) {
 }
 
 void recovery_end(core *c, request *r, const core_end *end, uint64_t now_ns) {
-    PRE(c && r && end);
+    PRE(c);
+    PRE(r);
+    PRE(end);
     let_go(c, r, end->state == REQ_CANCELED ? CTL_CANCEL : CTL_RELEASE, now_ns);
     request_move(r, end->state, now_ns);
     core_times times = request_times(r, now_ns);
@@ -59,9 +61,11 @@ static bool next_attempt(core *c, request *r, retry why, const char *text, uint6
 }
 
 void recovery_replay(core *c, request *r, retry why, const char *text, uint64_t now_ns) {
-    PRE(c && r && text);
-    log_debug("core.request", "goes back to the queue", "req=%" PRIu64 " attempt=%u why=\"%s\"", r->id, r->attempt,
-              text);
+    PRE(c);
+    PRE(r);
+    PRE(text);
+    log_debug("core.request", "goes back to the queue", "req=%" PRIu64 " attempt=%u why=\"%s\"", r->id,
+              r->attempt, text);
     let_go(c, r, CTL_DROP, now_ns);
     if (!next_attempt(c, r, why, text, now_ns)) return;
     token_log_forget_held(&r->log);
@@ -78,8 +82,11 @@ void recovery_replay(core *c, request *r, retry why, const char *text, uint64_t 
 }
 
 void recovery_lose_decode(core *c, request *r, retry why, const char *text, uint64_t now_ns) {
-    PRE(c && r && text);
-    /* Here and only here: the workers tell of hand-offs that a cancel ended, too, and those are no failures. */
+    PRE(c);
+    PRE(r);
+    PRE(text);
+    /* Here and only here: the workers tell of hand-offs that a cancel ended, too, and those are no failures.
+     */
     log_warn("core.handoff", "failed", "req=%" PRIu64 " attempt=%u why=\"%s\"", r->id, r->attempt, text);
     if (r->d) {
         r->avoid = r->d->incarnation;
@@ -94,7 +101,8 @@ void recovery_lose_decode(core *c, request *r, retry why, const char *text, uint
 
 /* ---- workers ---- */
 
-/* One request of a member that is GONE. Its pointer to the member is cleared first: nobody is there to be told. */
+/* One request of a member that is GONE. Its pointer to the member is cleared first: nobody is there to be
+ * told. */
 static void orphan(core *c, request *r, member *m, uint64_t now_ns) {
     bool was_p = r->p == m;
     req_state s = request_state(r);
@@ -106,7 +114,8 @@ static void orphan(core *c, request *r, member *m, uint64_t now_ns) {
     else
         r->d = NULL;
     if (executing && ++r->deaths >= 2) {
-        err_prefix(&eb, ST_PEER, "two workers died while they executed this request, so it is not tried again");
+        err_prefix(&eb, ST_PEER,
+                   "two workers died while they executed this request, so it is not tried again");
         recovery_fail(c, r, 500, eb.text, now_ns);
     } else if (was_p || s == REQ_DECODE) {
         recovery_replay(c, r, RETRY_FAILED, eb.text, now_ns);
@@ -129,7 +138,8 @@ static void member_gone(core *c, member *m, uint64_t now_ns) {
     if (m->exiting) {
         log_info("core.member", "worker left", "worker=%s", m->name);
     } else {
-        log_warn("core.member", "worker is gone", "worker=%s why=\"%s\" holds=%u", m->name, m->lost, m->hold_count);
+        log_warn("core.member", "worker is gone", "worker=%s why=\"%s\" holds=%u", m->name, m->lost,
+                 m->hold_count);
         note_lost(c, m, now_ns);
     }
     sm_move(&m->sm, MEMBER_GONE, now_ns);
@@ -214,8 +224,8 @@ static void expire(core *c, request *r, uint64_t now_ns) {
         recovery_fail(c, r, 503, eb.text, now_ns);
         break;
     case REQ_PREFILL:
-        errf(&eb, ST_TIMEOUT, "%s did not finish the prompt of %u tokens within %llu ms", r->p->name, request_rows(r),
-             c->opt.prefill_ns / NS_PER_MS);
+        errf(&eb, ST_TIMEOUT, "%s did not finish the prompt of %u tokens within %llu ms", r->p->name,
+             request_rows(r), c->opt.prefill_ns / NS_PER_MS);
         recovery_fail(c, r, 504, eb.text, now_ns);
         break;
     case REQ_WAIT_KV:
@@ -246,6 +256,7 @@ void recovery_deadlines(core *c, uint64_t now_ns) {
 uint64_t recovery_next_ns(const core *c) {
     uint64_t next = UINT64_MAX;
     for (uint32_t i = 0; i < c->requests.count; i++) next = MIN(next, deadline_of(c, c->requests.items[i]));
-    for (uint32_t i = 0; i < c->member_count; i++) next = MIN(next, member_judge_next(c->members[i], &c->opt));
+    for (uint32_t i = 0; i < c->member_count; i++)
+        next = MIN(next, member_judge_next(c->members[i], &c->opt));
     return next;
 }

@@ -13,9 +13,13 @@ static const sm_state request_states[] = {
     /* To DONE: a stop string is found in tokens whose worker died while the text was searched. */
     [REQ_WAIT_PREFILL] = {"WAIT_PREFILL", SM_TO(REQ_PREFILL) | SM_TO(REQ_DONE) | ENDS, false},
     [REQ_PREFILL] = {"PREFILL",
-                     SM_TO(REQ_WAIT_KV) | SM_TO(REQ_DECODE) | SM_TO(REQ_DONE) | SM_TO(REQ_WAIT_PREFILL) | ENDS, false},
+                     SM_TO(REQ_WAIT_KV) | SM_TO(REQ_DECODE) | SM_TO(REQ_DONE) | SM_TO(REQ_WAIT_PREFILL) |
+                         ENDS,
+                     false},
     [REQ_WAIT_KV] = {"WAIT_KV",
-                     SM_TO(REQ_DECODE) | SM_TO(REQ_WAIT_KV) | SM_TO(REQ_DONE) | SM_TO(REQ_WAIT_PREFILL) | ENDS, false},
+                     SM_TO(REQ_DECODE) | SM_TO(REQ_WAIT_KV) | SM_TO(REQ_DONE) | SM_TO(REQ_WAIT_PREFILL) |
+                         ENDS,
+                     false},
     [REQ_DECODE] = {"DECODE", SM_TO(REQ_DONE) | SM_TO(REQ_WAIT_PREFILL) | ENDS, false},
     [REQ_DONE] = {"DONE", 0, true},
     [REQ_FAILED] = {"FAILED", 0, true},
@@ -27,10 +31,12 @@ const sm_def request_sm = {"request", request_states, ARRAY_LEN(request_states)}
 /* ---- token log ---- */
 
 token_put token_log_put(token_log *log, uint32_t index, const token_out *token) {
-    PRE(log && token);
+    PRE(log);
+    PRE(token);
     if (index < log->count) return log->ids[index] == token->id ? TOKEN_SAME : TOKEN_DIFFERS;
     for (uint32_t i = 0; i < log->held_count; i++)
-        if (log->held[i].index == index) return log->held[i].token.id == token->id ? TOKEN_SAME : TOKEN_DIFFERS;
+        if (log->held[i].index == index)
+            return log->held[i].token.id == token->id ? TOKEN_SAME : TOKEN_DIFFERS;
     if (log->held_count == TOKEN_LOG_HELD_MAX || index - log->count >= TOKEN_LOG_HELD_MAX) return TOKEN_FAR;
     if (!log->held) log->held = xcalloc(TOKEN_LOG_HELD_MAX, sizeof *log->held);
     log->held[log->held_count++] = (core_token){.index = index, .token = *token};
@@ -38,7 +44,8 @@ token_put token_log_put(token_log *log, uint32_t index, const token_out *token) 
 }
 
 bool token_log_next(token_log *log, core_token *out) {
-    PRE(log && out);
+    PRE(log);
+    PRE(out);
     for (uint32_t i = 0; i < log->held_count; i++) {
         if (log->held[i].index != log->count) continue;
         *out = log->held[i];
@@ -68,7 +75,10 @@ void token_log_done(token_log *log) {
 /* ---- request ---- */
 
 request *request_new(uint64_t id, const core_request *in, uint32_t max_tokens, uint64_t now_ns) {
-    PRE(in && in->prompt && in->prompt_count > 0 && max_tokens > 0);
+    PRE(in);
+    PRE(in->prompt);
+    PRE(in->prompt_count > 0);
+    PRE(max_tokens > 0);
     request *r = xcalloc(1, sizeof *r);
     r->id = id;
     r->attempt = r->tries = 1;
@@ -80,7 +90,8 @@ request *request_new(uint64_t id, const core_request *in, uint32_t max_tokens, u
     r->params.max_tokens = max_tokens;
     if (in->params.stop_id_count)
         r->stop_ids = xmemdup(in->params.stop_ids, in->params.stop_id_count * sizeof *in->params.stop_ids);
-    if (in->params.bias_count) r->bias = xmemdup(in->params.bias, in->params.bias_count * sizeof *in->params.bias);
+    if (in->params.bias_count)
+        r->bias = xmemdup(in->params.bias, in->params.bias_count * sizeof *in->params.bias);
     r->params.stop_ids = r->stop_ids;
     r->params.bias = r->bias;
     return r;
@@ -126,8 +137,8 @@ bool request_is_replay(const request *r) {
     return r->attempt > 1;
 }
 
-/* The first token is the entry into the state that it opens: WAIT_KV behind a prefill worker, DECODE on a colocated
- * one, or the end. */
+/* The first token is the entry into the state that it opens: WAIT_KV behind a prefill worker, DECODE on a
+ * colocated one, or the end. */
 static uint64_t first_token_at(const request *r) {
     uint64_t best = 0;
     static const req_state opened[] = {REQ_WAIT_KV, REQ_DECODE, REQ_DONE};
@@ -175,7 +186,8 @@ static bool sites_fit_state(const request *r) {
     return false;
 }
 
-/* Invariant: the workers named fit the state, each of them holds this very attempt, and nothing ended is alive. */
+/* Invariant: the workers named fit the state, each of them holds this very attempt, and nothing ended is
+ * alive. */
 bool request_check(const request *r) {
     if (!sites_fit_state(r)) return false;
     if (r->log.count > r->log.capacity || r->log.held_count > TOKEN_LOG_HELD_MAX) return false;
@@ -191,7 +203,8 @@ bool request_check(const request *r) {
 /* ---- table ---- */
 
 void request_table_init(request_table *t, uint32_t capacity) {
-    PRE(t && capacity > 0);
+    PRE(t);
+    PRE(capacity > 0);
     *t = (request_table){.items = xcalloc(capacity, sizeof(request *)), .capacity = capacity};
 }
 
@@ -228,15 +241,19 @@ request *request_table_after(const request_table *t, uint64_t id) {
 }
 
 void request_table_add(request_table *t, request *r) {
-    PRE(t && r && t->count < t->capacity);
+    PRE(t);
+    PRE(r);
+    PRE(t->count < t->capacity);
     PRE(t->count == 0 || t->items[t->count - 1]->id < r->id);
     t->items[t->count++] = r;
 }
 
 void request_table_remove(request_table *t, request *r) {
-    PRE(t && r);
+    PRE(t);
+    PRE(r);
     uint32_t i = index_after(t, r->id);
-    CHECK(i > 0 && t->items[i - 1] == r);
+    CHECK(i > 0);
+    CHECK(t->items[i - 1] == r);
     memmove(t->items + i - 1, t->items + i, (t->count - i) * sizeof(request *));
     t->count--;
 }

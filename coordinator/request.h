@@ -1,15 +1,16 @@
-/* request - one choice of one client request: its ids, its place in the machine, and every token it has emitted.
+/* request - one choice of one client request: its ids, its place in the machine, and every token it has
+ * emitted.
  *
  *   NEW -> WAIT_PREFILL -> PREFILL -> WAIT_KV -> DECODE -> DONE
  *               ^             |  \______________^    |
  *               +-- replay ---+--------+-------------+        any that is not an end -> FAILED | CANCELED
  *
- * The request's worker pointers say who executes it now: `p` computes (or keeps) its prompt, `d` has reserved, receives
- * or decodes. A colocated worker is `p` until its first token and `d` from then on.
+ * The request's worker pointers say who executes it now: `p` computes (or keeps) its prompt, `d` has
+ * reserved, receives or decodes. A colocated worker is `p` until its first token and `d` from then on.
  *
  * Attempts: `attempt` is the newest number; it grows with every replay and every further D, so that
- * nothing old can be mistaken for something new. `tries` counts only what the limit of attempts is about: a preemption
- * or a refusal for lack of room renumbers without being a try.
+ * nothing old can be mistaken for something new. `tries` counts only what the limit of attempts is about: a
+ * preemption or a refusal for lack of room renumbers without being a try.
  *
  * Thread: the coordinator's loop. */
 #ifndef BATON_COORDINATOR_REQUEST_H
@@ -20,9 +21,11 @@
 
 struct member;
 
-#define TOKEN_LOG_HELD_MAX 32u /* tokens that came before an earlier one; workers send in order, so this is slack */
+#define TOKEN_LOG_HELD_MAX                                                                                   \
+    32u /* tokens that came before an earlier one; workers send in order, so this is slack */
 
-/* Every token of a request, each output index exactly once. `held` are tokens whose predecessors are missing yet. */
+/* Every token of a request, each output index exactly once. `held` are tokens whose predecessors are missing
+ * yet. */
 typedef struct token_log {
     int32_t *ids;        /* [count] emitted ids; owned */
     uint32_t count;      /* emitted */
@@ -33,12 +36,13 @@ typedef struct token_log {
 
 typedef enum token_put { TOKEN_NEW, TOKEN_SAME, TOKEN_DIFFERS, TOKEN_FAR } token_put;
 
-/* TOKEN_NEW: kept, token_log_next may give it; TOKEN_SAME, TOKEN_DIFFERS: the index is known already; TOKEN_FAR: too
- * far ahead. */
+/* TOKEN_NEW: kept, token_log_next may give it; TOKEN_SAME, TOKEN_DIFFERS: the index is known already;
+ * TOKEN_FAR: too far ahead. */
 token_put token_log_put(token_log *log, uint32_t index, const token_out *token);
 /* The next token in index order becomes emitted. False when it has not come yet. */
 bool token_log_next(token_log *log, core_token *out);
-void token_log_forget_held(token_log *log); /* a new attempt begins */
+/* A new attempt begins */
+void token_log_forget_held(token_log *log);
 void token_log_done(token_log *log);
 
 typedef struct request {
@@ -64,20 +68,26 @@ typedef struct request {
     uint64_t avoid; /* incarnation of the D that failed it last; another one is preferred */
 
     uint64_t queue_since_ns; /* start of WAIT_PREFILL's deadline: kept when a worker had no room after all */
-    uint64_t kv_since_ns;    /* WAIT_KV entered from PREFILL: its deadline and the hand-off time count from here */
-    uint64_t token_ns;       /* last new token in DECODE, or the entry */
-    uint64_t handoff_ns;     /* of the last finished hand-off */
+    uint64_t
+        kv_since_ns;   /* WAIT_KV entered from PREFILL: its deadline and the hand-off time count from here */
+    uint64_t token_ns; /* last new token in DECODE, or the entry */
+    uint64_t handoff_ns; /* of the last finished hand-off */
 } request;
 
 request *request_new(uint64_t id, const core_request *r, uint32_t max_tokens, uint64_t now_ns);
 void request_free(request *r);
 
 req_state request_state(const request *r);
-void request_move(request *r, req_state next, uint64_t now_ns); /* asserts the edge */
-uint32_t request_rows(const request *r);       /* prompt and the output ids given: the T of control.md */
-uint32_t request_tokens_max(const request *r); /* prompt + max_tokens: what it can grow to */
-uint64_t request_ids_hash(const request *r);   /* kv_ids_hash of prompt ++ output */
-bool request_is_replay(const request *r);      /* goes before the new ones in the queue */
+/* Asserts the edge */
+void request_move(request *r, req_state next, uint64_t now_ns);
+/* Prompt and the output ids given: the T of control.md */
+uint32_t request_rows(const request *r);
+/* Prompt + max_tokens: what it can grow to */
+uint32_t request_tokens_max(const request *r);
+/* kv_ids_hash of prompt ++ output */
+uint64_t request_ids_hash(const request *r);
+/* Goes before the new ones in the queue */
+bool request_is_replay(const request *r);
 core_times request_times(const request *r, uint64_t now_ns);
 bool request_check(const request *r);
 
@@ -88,9 +98,11 @@ typedef struct request_table {
 } request_table;
 
 void request_table_init(request_table *t, uint32_t capacity);
-void request_table_done(request_table *t); /* frees the requests too */
+/* Frees the requests too */
+void request_table_done(request_table *t);
 request *request_table_find(const request_table *t, uint64_t id);
-request *request_table_after(const request_table *t, uint64_t id); /* the oldest one younger than id; NULL at the end */
+/* The oldest one younger than id; NULL at the end */
+request *request_table_after(const request_table *t, uint64_t id);
 void request_table_add(request_table *t, request *r);
 void request_table_remove(request_table *t, request *r);
 uint32_t request_table_in(const request_table *t, req_state s);

@@ -40,15 +40,16 @@ member *router_pick_decode(member_list members, const route_ask *ask, uint64_t k
 static bool decode_exists(member_list members, uint32_t tokens_max, uint64_t kv_token_bytes) {
     for (uint32_t i = 0; i < members.count; i++) {
         const member *m = members.items[i];
-        if (m->role == ROLE_DECODE && member_lives(m) && !m->draining && m->kv_token_bytes == kv_token_bytes &&
-            member_could_fit(m, tokens_max))
+        if (m->role == ROLE_DECODE && member_lives(m) && !m->draining &&
+            m->kv_token_bytes == kv_token_bytes && member_could_fit(m, tokens_max))
             return true;
     }
     return false;
 }
 
 bool router_pick(member_list members, const route_ask *ask, route *out) {
-    PRE(ask && out);
+    PRE(ask);
+    PRE(out);
     route best = {0}, parked = {0};
     uint32_t best_load = UINT32_MAX, parked_load = UINT32_MAX;
     for (uint32_t i = 0; i < members.count; i++) {
@@ -81,7 +82,8 @@ bool router_pick(member_list members, const route_ask *ask, route *out) {
 bool router_decode_could_fit(member_list members, uint32_t tokens_max) {
     for (uint32_t i = 0; i < members.count; i++) {
         const member *m = members.items[i];
-        if (m->role == ROLE_DECODE && member_lives(m) && !m->draining && member_could_fit(m, tokens_max)) return true;
+        if (m->role == ROLE_DECODE && member_lives(m) && !m->draining && member_could_fit(m, tokens_max))
+            return true;
     }
     return false;
 }
@@ -89,7 +91,8 @@ bool router_decode_could_fit(member_list members, uint32_t tokens_max) {
 bool router_could_fit(member_list members, uint32_t tokens_max) {
     for (uint32_t i = 0; i < members.count; i++) {
         const member *m = members.items[i];
-        if (m->role == ROLE_DECODE || !member_lives(m) || m->draining || !member_could_fit(m, tokens_max)) continue;
+        if (m->role == ROLE_DECODE || !member_lives(m) || m->draining || !member_could_fit(m, tokens_max))
+            continue;
         if (m->role == ROLE_COLOCATED || decode_exists(members, tokens_max, m->kv_token_bytes)) return true;
     }
     return false;

@@ -1,9 +1,10 @@
 /* router - which worker gets a request. Pure: members in, a choice out; nothing is changed.
  *
- * A route is a (P, D) pair or a colocated worker; clusters that mix both are legal. Among the routes with room the
- * least loaded wins; load is the assigned prompt rows over what rule 6 allows plus the requests held over the slots.
- * When no D has room but a P has, the pair without D is a route too: the KV is parked at P (DistServe's back-pressure).
- * Ties go to the member that joined first, so equal histories choose equally. Cost: workers, or P + D for pairs. */
+ * A route is a (P, D) pair or a colocated worker; clusters that mix both are legal. Among the routes with
+ * room the least loaded wins; load is the assigned prompt rows over what rule 6 allows plus the requests held
+ * over the slots. When no D has room but a P has, the pair without D is a route too: the KV is parked at P
+ * (DistServe's back-pressure). Ties go to the member that joined first, so equal histories choose equally.
+ * Cost: workers, or P + D for pairs. */
 #ifndef BATON_COORDINATOR_ROUTER_H
 #define BATON_COORDINATOR_ROUTER_H
 
@@ -12,7 +13,8 @@
 typedef struct route_ask {
     uint32_t rows;       /* prompt ++ output ids */
     uint32_t tokens_max; /* prompt + max_tokens: a pool that could never hold it is no route */
-    uint64_t avoid; /* incarnation of a D that just failed this request: only when nothing else has room. 0 = none */
+    uint64_t avoid; /* incarnation of a D that just failed this request: only when nothing else has room. 0 =
+                       none */
     bool decode_blocked; /* an older request waits for D pages: none may be reserved before it */
 } route_ask;
 

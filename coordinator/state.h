@@ -1,4 +1,5 @@
-/* state - the struct behind core.h and what the core's own files say to each other. Not for users of the core.
+/* state - the struct behind core.h and what the core's own files say to each other. Not for users of the
+ * core.
  *
  *   inbox.c     messages from workers move the tables
  *   recovery.c  ends, replays, lost workers, deadlines
@@ -6,9 +7,10 @@
  *   outbox.c    messages to workers, with the bookkeeping that belongs to each
  *   core.c      the public functions
  *
- * The sink may call back into the core (a stop string found in a token finishes the request), so after every call of
- * sink.token and sink.end a request is looked up again by its id. Members vanish only in core_turn and at a JOIN: until
- * then a lost one is marked, gets nothing more, and what it had sent before still counts. */
+ * The sink may call back into the core (a stop string found in a token finishes the request), so after every
+ * call of sink.token and sink.end a request is looked up again by its id. Members vanish only in core_turn
+ * and at a JOIN: until then a lost one is marked, gets nothing more, and what it had sent before still
+ * counts. */
 #ifndef BATON_COORDINATOR_STATE_H
 #define BATON_COORDINATOR_STATE_H
 
@@ -26,7 +28,7 @@ struct core {
     uint64_t last_req;
     uint64_t joins;                 /* JOINs welcomed: the seed of incarnations */
     uint32_t role_peak[ROLE_COUNT]; /* most workers of a role that were READY at once */
-    uint64_t wake_ns;               /* when the last turn asked to be called again; later means that the loop slept */
+    uint64_t wake_ns; /* when the last turn asked to be called again; later means that the loop slept */
     uint64_t turns;
     char *lost_worker, *lost_why; /* of the worker that was lost last, at lost_ns; NULL = none; owned */
     uint64_t lost_ns;
@@ -34,36 +36,43 @@ struct core {
 };
 
 /* outbox.c */
-void outbox_send(core *c, member *m, ctl_msg *msg); /* fills the head; nothing is sent to a lost member */
+/* Fills the head; nothing is sent to a lost member */
+void outbox_send(core *c, member *m, ctl_msg *msg);
 void outbox_prefill(core *c, request *r, member *m);
 void outbox_reserve(core *c, request *r, member *d, uint64_t now_ns);
 void outbox_dest(core *c, request *r, uint64_t now_ns);
-void outbox_close(core *c, member *m, request *r, ctl_kind kind); /* RELEASE, CANCEL or DROP of what m holds of r */
+/* RELEASE, CANCEL or DROP of what m holds of r */
+void outbox_close(core *c, member *m, request *r, ctl_kind kind);
 void outbox_drop_stale(core *c, member *m, uint64_t req, uint32_t attempt);
 
 /* recovery.c */
-void recovery_end(core *c, request *r, const core_end *end, uint64_t now_ns); /* r is freed */
+/* r is freed */
+void recovery_end(core *c, request *r, const core_end *end, uint64_t now_ns);
 void recovery_fail(core *c, request *r, uint32_t http, const char *why, uint64_t now_ns);
-/* Why a request goes back: a try that failed counts against the limit of attempts, a preemption or a lack of room does
- * not. */
+/* Why a request goes back: a try that failed counts against the limit of attempts, a preemption or a lack of
+ * room does not. */
 typedef enum retry { RETRY_FAILED, RETRY_PREEMPTED, RETRY_NO_ROOM } retry;
-/* Back to the head of the queue with prompt and emitted ids; everything held anywhere is dropped. r may be freed (limit
- * reached). */
+/* Back to the head of the queue with prompt and emitted ids; everything held anywhere is dropped. r may be
+ * freed (limit reached). */
 void recovery_replay(core *c, request *r, retry why, const char *text, uint64_t now_ns);
-/* The hand-off to r->d failed before VERIFIED: another D under the next attempt, from P's pinned pages. May free r. */
+/* The hand-off to r->d failed before VERIFIED: another D under the next attempt, from P's pinned pages. May
+ * free r. */
 void recovery_lose_decode(core *c, request *r, retry why, const char *text, uint64_t now_ns);
-void recovery_lost_members(core *c, uint64_t now_ns);  /* those marked lost become GONE */
-void recovery_judge_members(core *c, uint64_t now_ns); /* silence and stuck steps */
+/* Those marked lost become GONE */
+void recovery_lost_members(core *c, uint64_t now_ns);
+/* Silence and stuck steps */
+void recovery_judge_members(core *c, uint64_t now_ns);
 void recovery_deadlines(core *c, uint64_t now_ns);
-uint64_t recovery_next_ns(const core *c); /* earliest deadline of requests and members */
+/* Earliest deadline of requests and members */
+uint64_t recovery_next_ns(const core *c);
 
 /* inbox.c */
 void inbox_message(core *c, uint64_t conn, const ctl_msg *msg, uint64_t now_ns);
 member *core_member_of(const core *c, uint64_t conn);
 
 /* core.c */
-/* True when no route can come about, for lack of *out: by the workers that are here and, when `expected`, those that
- * the config wants. */
+/* True when no route can come about, for lack of *out: by the workers that are here and, when `expected`,
+ * those that the config wants. */
 bool core_missing_role(const core *c, bool expected, worker_role *out);
 
 /* dispatch.c */

@@ -49,7 +49,8 @@ struct streams {
     uint32_t todo_count, todo_capacity, alive;
 };
 
-/* NOLINTBEGIN(readability-function-size, clang-analyzer-core.NullDereference): uthash is macros, and large ones. */
+/* NOLINTBEGIN(readability-function-size, clang-analyzer-core.NullDereference): uthash is macros, and large
+ * ones. */
 static entry *find_entry(const streams *all, uint64_t req) {
     entry *e = NULL;
     HASH_FIND(hh, all->by_req, &req, sizeof req, e);
@@ -66,7 +67,9 @@ static void drop_entry(streams *all, entry *e) {
 /* NOLINTEND(readability-function-size, clang-analyzer-core.NullDereference) */
 
 streams *streams_new(core *c, const tokenizer *tok, meter *m) {
-    PRE(c && tok && m);
+    PRE(c);
+    PRE(tok);
+    PRE(m);
     streams *all = xcalloc(1, sizeof *all);
     all->core = c;
     all->tok = tok;
@@ -121,7 +124,8 @@ static uint32_t entry_index(const entry *e) {
 }
 
 void streams_token(streams *all, uint64_t req, const core_token *t, uint64_t now_ns) {
-    PRE(all && t);
+    PRE(all);
+    PRE(t);
     entry *e = find_entry(all, req);
     if (!e || e->noted || e->owner->error.http) return; /* nobody waits for it any more */
     stream *s = e->owner;
@@ -158,7 +162,9 @@ static void end_well(entry *e, const core_end *end, const core_times *t) {
 }
 
 void stream_fail(stream *s, uint32_t http, const char *why) {
-    PRE(s && http >= 500 && why);
+    PRE(s);
+    PRE(http >= 500);
+    PRE(why);
     if (s->error.http) return;
     api_fail(&s->error, http, NULL, "%s", why);
     for (uint32_t i = 0; i < s->count; i++) {
@@ -171,7 +177,9 @@ void stream_fail(stream *s, uint32_t http, const char *why) {
 }
 
 void streams_end(streams *all, uint64_t req, const core_end *end, const core_times *t) {
-    PRE(all && end && t);
+    PRE(all);
+    PRE(end);
+    PRE(t);
     entry *e = find_entry(all, req);
     if (!e) return; /* its stream was closed */
     drop_entry(all, e);
@@ -201,8 +209,14 @@ static void submit_params(const stream *s, uint32_t i, core_request *out) {
 
 status stream_open(stream **out, streams *all, api_request *r, const stream_listener *l, uint64_t now_ns,
                    api_error *e) {
-    PRE(out && all && r && l && l->wake && e);
-    PRE(r->prompt_count >= 1 && r->n >= 1);
+    PRE(out);
+    PRE(all);
+    PRE(r);
+    PRE(l);
+    PRE(l->wake);
+    PRE(e);
+    PRE(r->prompt_count >= 1);
+    PRE(r->n >= 1);
     stream *s = xcalloc(1, sizeof *s);
     s->all = all;
     s->listener = *l;
@@ -284,7 +298,8 @@ static bool is_last_part(const stream *s, const stream_step *step) {
 }
 
 bool stream_next(stream *s, bool merge, stream_step *out) {
-    PRE(s && out);
+    PRE(s);
+    PRE(out);
     while (s->cursor < s->step_count) {
         const stream_step *step = &s->steps[s->cursor++];
         if (step->choice == UINT32_MAX) continue; /* an END that went out with its PART */
@@ -318,17 +333,20 @@ const tokenizer *stream_tokenizer(const stream *s) {
 }
 
 const choice *stream_choice(const stream *s, uint32_t i) {
-    PRE(s && i < s->count);
+    PRE(s);
+    PRE(i < s->count);
     return &s->entries[i].text;
 }
 
 const api_prompt *stream_prompt(const stream *s, uint32_t i) {
-    PRE(s && i < s->count);
+    PRE(s);
+    PRE(i < s->count);
     return &s->request.prompts[i / s->request.n];
 }
 
 stream_finish stream_finish_of(const stream *s, uint32_t i) {
-    PRE(s && i < s->count);
+    PRE(s);
+    PRE(i < s->count);
     const entry *e = &s->entries[i];
     stream_finish f = {.stop_id = -1};
     if (!e->ended) return f;
@@ -356,7 +374,9 @@ uint32_t stream_completion_tokens(const stream *s, bool shown) {
 }
 
 bool stream_times(const stream *s, uint32_t i, core_times *out) {
-    PRE(s && i < s->count && out);
+    PRE(s);
+    PRE(i < s->count);
+    PRE(out);
     if (!s->entries[i].ended) return false;
     *out = s->entries[i].times;
     return true;

@@ -1,15 +1,15 @@
-/* stream - one client's request in flight: prompts x n choices, each a request of the core, and the log of what may be
- * shown.
+/* stream - one client's request in flight: prompts x n choices, each a request of the core, and the log of
+ * what may be shown.
  *
  *   core ---token, end---> streams (request number -> choice) ---> choice (text, stop strings) ---> steps
  *   steps ---> a front's cursor
  *
- * Both fronts (HTTP and native) read the same steps with stream_next when their socket has room, so a slow client never
- * holds anything but its own log (protocol rule 21), and stop strings are found once, as tokens come, not as they are
- * shown.
+ * Both fronts (HTTP and native) read the same steps with stream_next when their socket has room, so a slow
+ * client never holds anything but its own log (protocol rule 21), and stop strings are found once, as tokens
+ * come, not as they are shown.
  *
- * The core may be in the middle of its own work when it reports a token, so a matched stop string or a failed sibling
- * is only noted and told to the core by streams_turn. Thread: the loop's. */
+ * The core may be in the middle of its own work when it reports a token, so a matched stop string or a failed
+ * sibling is only noted and told to the core by streams_turn. Thread: the loop's. */
 #ifndef BATON_COORDINATOR_STREAM_H
 #define BATON_COORDINATOR_STREAM_H
 
@@ -20,7 +20,8 @@ typedef struct streams streams;
 typedef struct stream stream;
 struct meter;
 
-/* Called when there is something new: a step, the end, a failure. It must only note it: the core may be at work. */
+/* Called when there is something new: a step, the end, a failure. It must only note it: the core may be at
+ * work. */
 typedef struct stream_listener {
     void *ctx;
     void (*wake)(void *ctx);
@@ -36,7 +37,8 @@ typedef struct stream_step {
     stream_step_kind kind;
     uint32_t choice;
     choice_part part; /* PART; END: what was left, may be empty */
-    bool last;        /* PART: the choice ended and this is all; its END has been taken with it (only when asked to) */
+    bool last; /* PART: the choice ended and this is all; its END has been taken with it (only when asked to)
+                */
 } stream_step;
 
 /* How a choice ended: "stop" or "length", and vLLM's stop_reason. */
@@ -46,34 +48,40 @@ typedef struct stream_finish {
     int32_t stop_id;      /* the stop token, or -1 */
 } stream_finish;
 
-/* core and tok are borrowed; m counts what happens. Caller frees with streams_free after the last stream. */
+/* Core and tok are borrowed; m counts what happens. Caller frees with streams_free after the last stream. */
 streams *streams_new(core *c, const tokenizer *tok, struct meter *m);
 void streams_free(streams *all);
 /* For the core's sink. */
 void streams_token(streams *all, uint64_t req, const core_token *t, uint64_t now_ns);
 void streams_end(streams *all, uint64_t req, const core_end *e, const core_times *t);
-/* Tells the core about matched stop strings and about choices that nobody waits for; true when there were any (the core
- * wants a turn). */
+/* Tells the core about matched stop strings and about choices that nobody waits for; true when there were any
+ * (the core wants a turn). */
 bool streams_turn(streams *all, uint64_t now_ns);
 uint32_t streams_alive(const streams *all);
 
-/* Submits all choices. Takes ownership of *r on success only (it is zeroed then). On failure nothing runs and *e tells
- * the client why. */
-status stream_open(stream **out, streams *all, api_request *r, const stream_listener *l, uint64_t now_ns, api_error *e);
+/* Submits all choices. Takes ownership of *r on success only (it is zeroed then). On failure nothing runs and
+ * *e tells the client why. */
+status stream_open(stream **out, streams *all, api_request *r, const stream_listener *l, uint64_t now_ns,
+                   api_error *e);
 /* Cancels what still runs and frees. The listener is not called any more. */
 void stream_close(stream *s, uint64_t now_ns);
 
 const api_request *stream_request(const stream *s);
-/* The next step, or false when there is none now. merge: a choice's last PART and its END come as one step. */
+/* The next step, or false when there is none now. merge: a choice's last PART and its END come as one step.
+ */
 bool stream_next(stream *s, bool merge, stream_step *out);
 bool stream_has_step(const stream *s);
-bool stream_ended(const stream *s);                          /* every choice ended well */
-const api_error *stream_error(const stream *s);              /* not NULL: failed; no step will follow */
-void stream_fail(stream *s, uint32_t http, const char *why); /* from outside: the coordinator stops */
+/* Every choice ended well */
+bool stream_ended(const stream *s);
+/* Not NULL: failed; no step will follow */
+const api_error *stream_error(const stream *s);
+/* From outside: the coordinator stops */
+void stream_fail(stream *s, uint32_t http, const char *why);
 
 uint32_t stream_choice_count(const stream *s);
 const choice *stream_choice(const stream *s, uint32_t choice);
-const api_prompt *stream_prompt(const stream *s, uint32_t choice); /* the prompt of that choice */
+/* The prompt of that choice */
+const api_prompt *stream_prompt(const stream *s, uint32_t choice);
 const tokenizer *stream_tokenizer(const stream *s);
 stream_finish stream_finish_of(const stream *s, uint32_t choice);
 /* Tokens: the prompt once for its n choices; completion: `shown` counts only what stream_next gave out. */
@@ -81,6 +89,7 @@ uint32_t stream_prompt_tokens(const stream *s);
 uint32_t stream_completion_tokens(const stream *s, bool shown);
 /* Stage times of a choice; false before it ended. */
 bool stream_times(const stream *s, uint32_t choice, core_times *out);
-uint32_t stream_last_ended(const stream *s); /* the choice that ended last; 0 before one has */
+/* The choice that ended last; 0 before one has */
+uint32_t stream_last_ended(const stream *s);
 
 #endif

@@ -22,7 +22,8 @@ struct text_thread {
 };
 
 text_job *text_job_new(api_kind kind, void *owner, void (*done)(void *, text_job *)) {
-    PRE(owner && done);
+    PRE(owner);
+    PRE(done);
     text_job *job = xcalloc(1, sizeof *job);
     job->kind = kind;
     job->owner = owner;
@@ -37,15 +38,19 @@ void text_job_free(text_job *job) {
     free(job);
 }
 
-status text_encode(const text_env *env, const char *text, size_t len, const encode_options *opt, const char *param,
-                   token_list *out, api_error *e) {
-    PRE(env && text && opt && out && e);
+status text_encode(const text_env *env, const char *text, size_t len, const encode_options *opt,
+                   const char *param, token_list *out, api_error *e) {
+    PRE(env);
+    PRE(text);
+    PRE(opt);
+    PRE(out);
+    PRE(e);
     errbuf eb = {0};
     status st = tokenizer_encode(env->tok, text, len, opt, out, &eb);
     if (st == ST_OK) return ST_OK;
     if (st == ST_NOMEM) {
-        return api_fail(e, 400, param, "%s: %s; the context of this model is %u tokens: shorten it", param, eb.text,
-                        env->model.max_context);
+        return api_fail(e, 400, param, "%s: %s; the context of this model is %u tokens: shorten it", param,
+                        eb.text, env->model.max_context);
     }
     return api_fail(e, st == ST_INVALID ? 400 : 500, param, "%s: %s", param, eb.text);
 }
@@ -74,7 +79,8 @@ static status encode_chat(const text_env *env, api_request *r, encode_options *o
 }
 
 static status encode_prompts(const text_env *env, api_request *r, api_error *e) {
-    encode_options opt = {.add_special = r->add_special, .parse_special = true, .max_tokens = env->model.max_context};
+    encode_options opt = {
+        .add_special = r->add_special, .parse_special = true, .max_tokens = env->model.max_context};
     if (r->message_count > 0) return encode_chat(env, r, &opt, e);
     for (uint32_t i = 0; i < r->prompt_count; i++) {
         api_prompt *p = &r->prompts[i];
@@ -99,7 +105,8 @@ static void drop_texts(api_request *r) {
 }
 
 void text_prepare(const text_env *env, text_job *job) {
-    PRE(env && job);
+    PRE(env);
+    PRE(job);
     status st = ST_OK;
     api_request *r = &job->request;
     if (job->body)
@@ -145,7 +152,12 @@ static void come_home(void *ctx) {
 }
 
 status text_new(text_thread **out, loop *l, const text_env *env, errbuf *eb) {
-    PRE(out && l && env && env->tok && env->chat && env->model.name);
+    PRE(out);
+    PRE(l);
+    PRE(env);
+    PRE(env->tok);
+    PRE(env->chat);
+    PRE(env->model.name);
     text_thread *t = xcalloc(1, sizeof *t);
     t->env = env;
     status st = ring_new(&t->in, TEXT_JOBS_MAX + 1, sizeof(text_job *), eb);
@@ -193,7 +205,10 @@ static size_t job_bytes(const text_job *job) {
 }
 
 status text_run(text_thread *t, text_job *job, bool after_large, bool *away) {
-    PRE(t && job && job->owner && away);
+    PRE(t);
+    PRE(job);
+    PRE(job->owner);
+    PRE(away);
     *away = false;
     if (job_bytes(job) <= TEXT_INLINE_BYTES && !after_large) {
         text_prepare(t->env, job);

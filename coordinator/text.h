@@ -1,18 +1,18 @@
-/* text - from a body to token ids: parsing and tokenising, at once for small bodies, on a thread of its own for large
- * ones.
+/* text - from a body to token ids: parsing and tokenising, at once for small bodies, on a thread of its own
+ * for large ones.
  *
- * A long JSON body or a prompt of 100k tokens takes tens of milliseconds; on the coordinator's loop that would leave
- * heartbeats unread and make healthy workers look dead. So bodies above TEXT_INLINE_BYTES travel to the text thread and
- * back over two bounded SPSC rings. A client may vanish while its job is away: it clears job->owner, and the job is
- * freed when it comes home.
+ * A long JSON body or a prompt of 100k tokens takes tens of milliseconds; on the coordinator's loop that
+ * would leave heartbeats unread and make healthy workers look dead. So bodies above TEXT_INLINE_BYTES travel
+ * to the text thread and back over two bounded SPSC rings. A client may vanish while its job is away: it
+ * clears job->owner, and the job is freed when it comes home.
  *
  * Threads: text_prepare any; all other functions the loop's. text_env is read-only. */
 #ifndef BATON_COORDINATOR_TEXT_H
 #define BATON_COORDINATOR_TEXT_H
 
 #include "coordinator/api.h"
-#include "model/chat.h"
 #include "net/loop.h"
+#include "text/chat.h"
 
 #define TEXT_INLINE_BYTES ((size_t)64 * 1024)
 
@@ -23,8 +23,9 @@ typedef struct text_env {
 } text_env;
 
 typedef struct text_job {
-    void *owner;                                     /* loop only: whose job it is; NULL = nobody waits any more */
-    void (*done)(void *owner, struct text_job *job); /* loop: takes the job back and frees it with text_job_free */
+    void *owner; /* loop only: whose job it is; NULL = nobody waits any more */
+    void (*done)(void *owner,
+                 struct text_job *job); /* loop: takes the job back and frees it with text_job_free */
     api_kind kind;
     char *body; /* JSON, body_len bytes; NULL: `request` was filled by the caller (native socket) */
     size_t body_len;
@@ -33,19 +34,21 @@ typedef struct text_job {
 } text_job;
 
 text_job *text_job_new(api_kind kind, void *owner, void (*done)(void *, text_job *));
-void text_job_free(text_job *job); /* with what is left in it */
+/* With what is left in it */
+void text_job_free(text_job *job);
 /* Parses and encodes job in place. */
 void text_prepare(const text_env *env, text_job *job);
 /* Appends the ids of one text; the error names `param`. */
-status text_encode(const text_env *env, const char *text, size_t len, const encode_options *opt, const char *param,
-                   token_list *out, api_error *e);
+status text_encode(const text_env *env, const char *text, size_t len, const encode_options *opt,
+                   const char *param, token_list *out, api_error *e);
 
 typedef struct text_thread text_thread;
-/* env is borrowed. Caller frees with text_free, which waits for the job at hand. */
+/* Env is borrowed. Caller frees with text_free, which waits for the job at hand. */
 status text_new(text_thread **out, loop *l, const text_env *env, errbuf *eb);
 void text_free(text_thread *t);
-/* Runs a small job now (done is called before it returns), a large one on the thread. ST_AGAIN: the thread has enough
- * to do, and the job stays the caller's. after_large: the caller has a large job under way and wants the order kept. */
+/* Runs a small job now (done is called before it returns), a large one on the thread. ST_AGAIN: the thread
+ * has enough to do, and the job stays the caller's. after_large: the caller has a large job under way and
+ * wants the order kept. */
 status text_run(text_thread *t, text_job *job, bool after_large, bool *away);
 
 #endif

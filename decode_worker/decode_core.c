@@ -1,12 +1,12 @@
 /* decode_core - the decode worker's requests: RESERVE -> KV arrives -> VERIFIED -> one token per step -> end.
  *
- * A sequence starts on this side's own evidence only: X_VERIFIED says that every segment and the SEAL came and were
- * right; from then on the pages are this thread's. Token k, which P sampled, is repeated to the coordinator in the
- * first TOKENS message.
+ * A sequence starts on this side's own evidence only: X_VERIFIED says that every segment and the SEAL came
+ * and were right; from then on the pages are this thread's. Token k, which P sampled, is repeated to the
+ * coordinator in the first TOKENS message.
  *
- * Out of pages: the youngest is preempted and keeps nothing. Reservations count as younger than anything that runs,
- * whenever they were made: they cost a second transfer only, from the pages that P still pins, and a running sequence
- * must never wait for them. */
+ * Out of pages: the youngest is preempted and keeps nothing. Reservations count as younger than anything that
+ * runs, whenever they were made: they cost a second transfer only, from the pages that P still pins, and a
+ * running sequence must never wait for them. */
 #include "base/mem.h"
 #include "decode_worker/decode_policy.h"
 #include "worker/wtable.h"
@@ -69,7 +69,8 @@ static void on_reserve(decode_core *c, const ctl_msg *m) {
     s->id = (kv_identity){
         .epoch = t->epoch, .p_inc = w->p_inc, .d_inc = t->incarnation, .req = m->req, .attempt = m->attempt};
     wtable_post(t, s, X_EXPECT);
-    ctl_msg answer = {.kind = CTL_RESERVED, .req = m->req, .attempt = m->attempt, .reserved = {.ring = t->incarnation}};
+    ctl_msg answer = {
+        .kind = CTL_RESERVED, .req = m->req, .attempt = m->attempt, .reserved = {.ring = t->incarnation}};
     wtable_send(t, &answer);
 }
 
@@ -86,10 +87,11 @@ static void decode_ctl(void *core, const ctl_msg *m, uint64_t now_ns) {
 
 static void on_verified(decode_core *c, wseq *s, const xfer_event *e) {
     wtable *t = &c->t;
-    ctl_msg told = {.kind = CTL_VERIFIED,
-                    .req = s->req,
-                    .attempt = s->attempt,
-                    .verified = {.bytes = e->bytes, .segments = e->segments, .exposed_ns = e->last_ns - e->first_ns}};
+    ctl_msg told = {
+        .kind = CTL_VERIFIED,
+        .req = s->req,
+        .attempt = s->attempt,
+        .verified = {.bytes = e->bytes, .segments = e->segments, .exposed_ns = e->last_ns - e->first_ns}};
     wtable_send(t, &told);
     s->xfer_known = false;
     uint32_t index = s->output_count;

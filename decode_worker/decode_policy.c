@@ -6,8 +6,10 @@ uint32_t decode_policy_headroom(uint32_t running, uint32_t page_count) {
     return batch_headroom(running, page_count);
 }
 
-uint32_t decode_policy_form(const batch_row *rows, uint32_t count, const batch_limits *limits, batch_verdict *out) {
-    PRE(limits && limits->max_rows > 0);
+uint32_t decode_policy_form(const batch_row *rows, uint32_t count, const batch_limits *limits,
+                            batch_verdict *out) {
+    PRE(limits);
+    PRE(limits->max_rows > 0);
     batch_rows(rows, count, limits, out);
     uint32_t running = 0;
     for (uint32_t i = 0; i < count; i++) running += rows[i].wants_row;

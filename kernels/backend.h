@@ -1,18 +1,19 @@
 /* backend - one table of functions per way to compute: ref (plain loops, the oracle), cpu (vectorised), cuda.
  *
- * Code above asks backend_find("cpu") once and never says which it is. Every slot is filled; backend_complete checks
- * that at start and in a test.
+ * Code above asks backend_find("cpu") once and never says which it is. Every slot is filled; backend_complete
+ * checks that at start and in a test.
  *
- * Thread: a device is used by the thread that opened it (the device thread), except kv_gather and kv_scatter, which one
- * other thread may call at the same time as ops run, as long as the rows they touch are not written meanwhile. */
+ * Thread: a device is used by the thread that opened it (the device thread), except kv_gather and kv_scatter,
+ * which one other thread may call at the same time as ops run, as long as the rows they touch are not written
+ * meanwhile. */
 #ifndef BATON_KERNELS_BACKEND_H
 #define BATON_KERNELS_BACKEND_H
 
 #include "kernels/ops.h"
 
 typedef struct device_options {
-    uint32_t threads; /* cpu: size of the thread team, 1..64; cuda: threads that convert weights as they are loaded,
-                         1 = as many as it may use, up to 8; ref ignores it */
+    uint32_t threads; /* cpu: size of the thread team, 1..64; cuda: threads that convert weights as they are
+                         loaded, 1 = as many as it may use, up to 8; ref ignores it */
     /* Host backends. */
     const uint32_t *cpus; /* [threads] CPU numbers to pin to (thread 0 is the opener), or NULL: not pinned */
     const char *isa;      /* cpu: "auto", "avx512", "avx2", "portable" */
@@ -33,8 +34,8 @@ typedef struct device_memory {
     uint32_t gpu, gpus;   /* its number among so many visible ones; 0 of 0 where the host computes */
 } device_memory;
 
-/* A step that costs more the first times (algorithms are chosen, a recording is made): worth running before there are
- * requests. */
+/* A step that costs more the first times (algorithms are chosen, a recording is made): worth running before
+ * there are requests. */
 typedef struct warm_step {
     uint32_t rows;
     uint32_t times;
@@ -54,7 +55,8 @@ typedef struct backend_ops {
     /* Of GPU number `gpu`, before or after open. ST_UNSUPPORTED like open. */
     status (*memory)(uint32_t gpu, device_memory *out, errbuf *eb);
 
-    /* Zeroed, 64-byte aligned memory of the device. NULL when there is none left (the caller reports ST_NOMEM). */
+    /* Zeroed, 64-byte aligned memory of the device. NULL when there is none left (the caller reports
+     * ST_NOMEM). */
     void *(*mem_alloc)(device *d, size_t bytes);
     void (*mem_free)(device *d, void *p, size_t bytes);
     /* Blocking copies between host and device memory. */
@@ -73,12 +75,14 @@ typedef struct backend_ops {
     status (*linear)(device *d, const op_linear *a);
     status (*attend)(device *d, const op_attend *a);
     status (*gate_up)(device *d, const op_gate_up *a);
-    status (*layer_mark)(device *d, uint32_t layer); /* the ops so far are what kv_gather of this layer waits for */
+    status (*layer_mark)(device *d,
+                         uint32_t layer); /* the ops so far are what kv_gather of this layer waits for */
     status (*head_norm)(device *d, const op_head_norm *a);
     status (*sample)(device *d, const op_sample *a);
     status (*step_end)(device *d, errbuf *eb); /* waits; results are written */
     status (*sync)(device *d, errbuf *eb);
-    void (*device_error)(const device *d, errbuf *eb); /* text of the last ST_DEVICE: names the op and the cause */
+    void (*device_error)(const device *d,
+                         errbuf *eb); /* text of the last ST_DEVICE: names the op and the cause */
 
     status (*kv_gather)(device *d, const op_kv_copy *a);  /* may be called by the transfer thread */
     status (*kv_scatter)(device *d, const op_kv_copy *a); /* likewise */

@@ -1,6 +1,7 @@
-/* half - f16 and bf16 to f32 and back, one number at a time, in integer arithmetic: for ref, for the scales of blocks,
- * and for machines without conversion instructions. Bit for bit what F16C does (round to nearest even, a NaN becomes
- * quiet and keeps the top of its payload), so that KV pages have the same bytes whoever wrote them. */
+/* half - f16 and bf16 to f32 and back, one number at a time, in integer arithmetic: for ref, for the scales
+ * of blocks, and for machines without conversion instructions. Bit for bit what F16C does (round to nearest
+ * even, a NaN becomes quiet and keeps the top of its payload), so that KV pages have the same bytes whoever
+ * wrote them. */
 #ifndef BATON_KERNELS_HALF_H
 #define BATON_KERNELS_HALF_H
 

@@ -1,26 +1,29 @@
 /* ops - the contract between the engine and a backend: one argument struct and one slot per operation.
  *
- * A layer is seven operations, which is what a GPU wants of a decode step (one launch each) and costs a CPU nothing:
+ * A layer is seven operations, which is what a GPU wants of a decode step (one launch each) and costs a CPU
+ * nothing:
  *
  *   norm -> linear (q, k, v) -> attend -> linear (o) -> norm -> gate_up -> linear (down)
  *
- * The residual stream is fp32 [rows, dim] everywhere. Activations between the operations have the backend's type
- * (act_type of the device: f32 on ref and cpu; bf16, f16 or f32 on cuda), row-major.
+ * The residual stream is fp32 [rows, dim] everywhere. Activations between the operations have the backend's
+ * type (act_type of the device: f32 on ref and cpu; bf16, f16 or f32 on cuda), row-major.
  *
- * Rows are tokens of a step, of any mixture of sequences. Rule of the house (batch invariance): a row's result depends
- * on that row, its sequence's KV and the weights only, never on the other rows, their number, the chunking or the
- * number of threads. Host backends always keep it; cuda keeps it when opened with deterministic = true.
+ * Rows are tokens of a step, of any mixture of sequences. Rule of the house (batch invariance): a row's
+ * result depends on that row, its sequence's KV and the weights only, never on the other rows, their number,
+ * the chunking or the number of threads. Host backends always keep it; cuda keeps it when opened with
+ * deterministic = true.
  *
- * Memory of activations, weights and KV is the backend's (mem_alloc, weight_load) and may not be read by the host;
- * everything that is marked "host" is ordinary memory. Ops return ST_OK or ST_DEVICE (device_error has the text);
- * shapes are the caller's duty and are asserted. An op may return before it is done: step_end and sync wait. */
+ * Memory of activations, weights and KV is the backend's (mem_alloc, weight_load) and may not be read by the
+ * host; everything that is marked "host" is ordinary memory. Ops return ST_OK or ST_DEVICE (device_error has
+ * the text); shapes are the caller's duty and are asserted. An op may return before it is done: step_end and
+ * sync wait. */
 #ifndef BATON_KERNELS_OPS_H
 #define BATON_KERNELS_OPS_H
 
 #include "base/status.h"
 #include "base/tensor.h"
 #include "kv/kv_layout.h"
-#include "model/sampling.h"
+#include "token/sampling.h"
 
 typedef struct weight weight; /* a matrix or vector as the backend keeps it */
 typedef struct device device; /* one opened backend: its memory, its threads or its GPU */
@@ -38,9 +41,9 @@ typedef struct step_seq {
     uint32_t page_count;
     uint32_t row_begin, row_count; /* its rows in the step; sequences lie one after another */
     uint32_t pos;                  /* absolute position of its first row */
-    uint32_t prompt_count; /* rows at positions below this are the prompt's, the others were generated. A backend
-                              may use different kernels for the two, since which a row is does not depend on
-                              chunking */
+    uint32_t prompt_count; /* rows at positions below this are the prompt's, the others were generated. A
+                              backend may use different kernels for the two, since which a row is does not
+                              depend on chunking */
 } step_seq;
 
 /* What one row of logits is turned into a token with. Host memory. */
@@ -70,14 +73,14 @@ typedef struct op_step {
     uint32_t head_count;
     const sample_input *samples; /* [head_count], or NULL: logits only */
     sample_result *results;      /* [head_count] written by the time step_end returns; NULL without samples */
-    bool repeatable; /* a pure decode step without hooks: one generated row per sequence, each in head. The backend may
-                        record it and play it back */
+    bool repeatable; /* a pure decode step without hooks: one generated row per sequence, each in head. The
+                        backend may record it and play it back */
 } op_step;
 
 /* What step_begin answers. */
 typedef struct step_pass {
-    bool replayed;       /* a recorded step was launched: issue no op, go to step_end */
-    uint32_t rows;       /* rows to issue ops for: >= step.rows (padding rows compute garbage that nobody reads) */
+    bool replayed; /* a recorded step was launched: issue no op, go to step_end */
+    uint32_t rows; /* rows to issue ops for: >= step.rows (padding rows compute garbage that nobody reads) */
     uint32_t head_count; /* likewise for the head */
 } step_pass;
 
@@ -98,7 +101,8 @@ typedef struct op_norm {
     void *out; /* activations [rows, dim] */
 } op_norm;
 
-/* The rows that go through the output head: out[i] = norm(x[head[begin + i]] + delta[head[begin + i]]). x stays. */
+/* The rows that go through the output head: out[i] = norm(x[head[begin + i]] + delta[head[begin + i]]). x
+ * stays. */
 typedef struct op_head_norm {
     const float *x;
     const void *delta; /* activations, or NULL */
@@ -130,16 +134,16 @@ typedef struct op_gate_up {
 /* The model's attention, told once before the first step. */
 typedef struct attend_setup {
     kv_layout layout;
-    void *kv;                  /* page memory of the backend */
-    uint32_t heads;            /* query heads, a multiple of layout.kv_heads */
-    float scale;               /* 1 / sqrt(head_dim) */
-    uint32_t rope_dim;         /* <= head_dim, even; the rest of a head is left alone */
-    float rope_base;           /* pairs (2i, 2i+1), angle = pos * base^(-2i / rope_dim) / factors[i] (GGUF's order) */
+    void *kv;          /* page memory of the backend */
+    uint32_t heads;    /* query heads, a multiple of layout.kv_heads */
+    float scale;       /* 1 / sqrt(head_dim) */
+    uint32_t rope_dim; /* <= head_dim, even; the rest of a head is left alone */
+    float rope_base;   /* pairs (2i, 2i+1), angle = pos * base^(-2i / rope_dim) / factors[i] (GGUF's order) */
     const float *rope_factors; /* host [rope_dim / 2] or NULL; borrowed until close */
 } attend_setup;
 
-/* Rotates q and k, writes k and v into the pages of their sequences (converted to the layout's dtype, round to nearest
- * even), and attends: row r sees positions 0..pos[r] of its own sequence. */
+/* Rotates q and k, writes k and v into the pages of their sequences (converted to the layout's dtype, round
+ * to nearest even), and attends: row r sees positions 0..pos[r] of its own sequence. */
 typedef struct op_attend {
     uint32_t layer;
     uint32_t rows;
@@ -147,21 +151,22 @@ typedef struct op_attend {
     void *out; /* activations [rows, heads * head_dim] */
 } op_attend;
 
-/* A token for each of the step's head rows [begin, begin + count), into step.results. The chain and the generator are
- * those of protocol.md, "Same bytes": equal logits give equal tokens on every backend. Logprobs are of the raw
- * logits. */
+/* A token for each of the step's head rows [begin, begin + count), into step.results. The chain and the
+ * generator are those of protocol.md, "Same bytes": equal logits give equal tokens on every backend. Logprobs
+ * are of the raw logits. */
 typedef struct op_sample {
     float *logits; /* [count, vocab] f32; may be overwritten */
     uint32_t begin, count;
     uint32_t vocab;
 } op_sample;
 
-/* One segment of a hand-off (see proto/kv_wire.h): rows [token_begin, token_begin + token_count) of one sequence,
- * layers [layer_begin, layer_end). kv_gather copies pages -> wire, kv_scatter wire -> pages. token_begin is a multiple
- * of KV_PAGE_TOKENS. Wire order: page, layer, K then V, head, row, dim; only valid rows; bytes = kv_segment_bytes().
- * Both set *checksum = kv_checksum over the wire bytes, started from `seed` (kv/kv_layout.h). kv_scatter writes pages
- * whatever the checksum is; the caller verifies before the sequence is used. Both are done when they return; kv_gather
- * waits for the last layer_mark of layer_end - 1 that came before. */
+/* One segment of a hand-off (see proto/kv_wire.h): rows [token_begin, token_begin + token_count) of one
+ * sequence, layers [layer_begin, layer_end). kv_gather copies pages -> wire, kv_scatter wire -> pages.
+ * token_begin is a multiple of KV_PAGE_TOKENS. Wire order: page, layer, K then V, head, row, dim; only valid
+ * rows; bytes = kv_segment_bytes(). Both set *checksum = kv_checksum over the wire bytes, started from `seed`
+ * (kv/kv_layout.h). kv_scatter writes pages whatever the checksum is; the caller verifies before the sequence
+ * is used. Both are done when they return; kv_gather waits for the last layer_mark of layer_end - 1 that came
+ * before. */
 typedef struct op_kv_copy {
     const kv_layout *layout;
     void *kv;              /* base of the page memory */

@@ -1,9 +1,10 @@
 /* prefill_core - the prefill worker's requests: PREFILL -> queue -> chunks -> TOKENS[k] -> pinned -> RELEASE.
  *
- * The KV of a prompt is offered to the transfer thread when its pages are taken, so that segments leave layer by layer
- * as soon as a DEST is known, before, while or after the prompt is computed. Without a DEST the pages are parked. They
- * stay pinned in any case until RELEASE (or CANCEL, DROP): only the coordinator knows that a D has verified them, and a
- * D that is lost earlier is replaced by another one from the same pages, under the next attempt.
+ * The KV of a prompt is offered to the transfer thread when its pages are taken, so that segments leave layer
+ * by layer as soon as a DEST is known, before, while or after the prompt is computed. Without a DEST the
+ * pages are parked. They stay pinned in any case until RELEASE (or CANCEL, DROP): only the coordinator knows
+ * that a D has verified them, and a D that is lost earlier is replaced by another one from the same pages,
+ * under the next attempt.
  *
  * An engine slot is needed only while a prompt is computed; pinned prompts are bounded by the pool and
  * WTABLE_REQUESTS_MAX. */
@@ -24,7 +25,8 @@ typedef struct prefill_core {
 _Static_assert(offsetof(prefill_core, t) == 0, "wtable_core_stats and its like take a core for its table");
 
 static void *prefill_new(const wcore_options *opt, const wcore_sink *sink) {
-    PRE(opt && opt->max_rows >= KV_PAGE_TOKENS);
+    PRE(opt);
+    PRE(opt->max_rows >= KV_PAGE_TOKENS);
     prefill_core *c = xcalloc(1, sizeof *c);
     uint32_t capacity = MAX(WTABLE_REQUESTS_MAX, opt->max_seqs);
     wtable_init(&c->t, ROLE_PREFILL, opt, sink, capacity);
@@ -50,8 +52,8 @@ static void prefill_session(void *core, uint64_t epoch, uint64_t incarnation, ui
     wtable_session(&c->t, epoch, incarnation);
 }
 
-/* The device thread reports finished layers by request only, so one request is never offered while a step of its last
- * attempt runs. */
+/* The device thread reports finished layers by request only, so one request is never offered while a step of
+ * its last attempt runs. */
 static bool last_attempt_runs(const wtable *t, const ctl_msg *m) {
     for (uint32_t i = 0; i < t->closing_count; i++)
         if (t->closing[i]->req == m->req && t->closing[i]->in_step) return true;
@@ -67,7 +69,8 @@ static void on_prefill(prefill_core *c, const ctl_msg *m) {
     uint32_t rows = m->work.prompt_count + m->work.output_count;
     wseq *s = wtable_admit(&c->t, m, &(wtable_need){.rows = rows, .phase = WSEQ_PROMPT});
     if (!s) return;
-    s->id = (kv_identity){.epoch = c->t.epoch, .p_inc = c->t.incarnation, .req = m->req, .attempt = m->attempt};
+    s->id =
+        (kv_identity){.epoch = c->t.epoch, .p_inc = c->t.incarnation, .req = m->req, .attempt = m->attempt};
     wtable_post(&c->t, s, X_OFFER);
 }
 
@@ -102,7 +105,8 @@ static void prefill_row(wtable *t, wseq *s, const step_item *item, const step_re
     s->rows_done += item->count;
     t->counters.prefill_rows += item->count;
     if (!item->sample) return;
-    CHECK(r->sampled && s->rows_done == wtable_rows(s));
+    CHECK(r->sampled);
+    CHECK(s->rows_done == wtable_rows(s));
     uint32_t index = s->output_count++;
     s->first = r->token;
     s->first.fin = wtable_finish(t, s, r->token.id);

@@ -6,8 +6,11 @@
 
 uint32_t prefill_policy_form(const batch_prompt *prompts, uint32_t count, const prefill_limits *limits,
                              batch_chunk *out) {
-    PRE(limits && limits->max_rows >= KV_PAGE_TOKENS && limits->max_seqs > 0);
-    uint32_t n = batch_chunks(prompts, MIN(count, limits->max_seqs), limits->max_rows, limits->chunk_tokens, out);
+    PRE(limits);
+    PRE(limits->max_rows >= KV_PAGE_TOKENS);
+    PRE(limits->max_seqs > 0);
+    uint32_t n =
+        batch_chunks(prompts, MIN(count, limits->max_seqs), limits->max_rows, limits->chunk_tokens, out);
     POST(n > 0 || count == 0);
     return n;
 }

@@ -1,17 +1,17 @@
-/* kv_wire - the frames on the pair channel between a prefill worker P and a decode worker D. One P x D pair has one
- * ZeroMQ channel (P: DEALER, D: ROUTER on an ephemeral port); a transport moves payload only.
+/* kv_wire - the frames on the pair channel between a prefill worker P and a decode worker D. One P x D pair
+ * has one ZeroMQ channel (P: DEALER, D: ROUTER on an ephemeral port); a transport moves payload only.
  *
  *   P > D   HELLO                      opens the pair: incarnations, transport, layout
- *   D > P   RING{slots, slot_bytes}    the receive ring that D owns for this pair (shm: pid and fd of a memfd)
- *   D > P   REFUSED                    instead of RING; or later: D ended the pair
- *   P > D   SEGMENT* SEAL              per hand-off; a SEGMENT names its slot; over zmq the payload is the next part
- *   D > P   CREDIT{slot}               the slot is free again
- *   P > D   ABORT{req, attempt}        P gave up (CANCEL, DROP)
- *   D > P   ABORT{req, attempt}        stop sending this one
+ *   D > P   RING{slots, slot_bytes}    the receive ring that D owns for this pair (shm: pid and fd of a
+ * memfd) D > P   REFUSED                    instead of RING; or later: D ended the pair P > D   SEGMENT* SEAL
+ * per hand-off; a SEGMENT names its slot; over zmq the payload is the next part D > P   CREDIT{slot} the slot
+ * is free again P > D   ABORT{req, attempt}        P gave up (CANCEL, DROP) D > P   ABORT{req, attempt} stop
+ * sending this one
  *
- * The message part after REFUSED and ABORT is the reason, as text. Every frame carries its number in its direction
- * (`seq`): a gap ends the pair, and all its hand-offs are ABORTED. Fields are little endian, in host order of the
- * x86-64 and arm64 machines that Baton runs on. */
+ * The message part after REFUSED and ABORT is the reason, as text. Every frame carries its number in its
+ * direction
+ * (`seq`): a gap ends the pair, and all its hand-offs are ABORTED. Fields are little endian, in host order of
+ * the x86-64 and arm64 machines that Baton runs on. */
 #ifndef BATON_PROTO_KV_WIRE_H
 #define BATON_PROTO_KV_WIRE_H
 
@@ -52,13 +52,14 @@ typedef struct kv_frame {
     uint32_t token_begin; /* SEGMENT: rows */
     uint32_t token_count; /* SEGMENT: rows; SEAL: rows of the whole hand-off */
     uint32_t layer_begin, layer_end;
-    uint32_t slot;       /* SEGMENT, CREDIT; RING: slot count */
-    uint64_t bytes;      /* SEGMENT: payload bytes; RING: slot bytes */
-    uint64_t checksum;   /* SEGMENT; RING over shm: nonce in the head of the memfd */
-    uint64_t ids_hash;   /* SEGMENT, SEAL: hash of the ids up to token_begin + token_count (SEAL: of all) */
-    int32_t first_token; /* SEAL: output token k that P sampled; the next part is its token_out, with logprobs */
-    uint32_t finished;   /* SEAL: 1 = the first token ended the request: D releases */
-    uint32_t pid;        /* RING over shm: /proc/<pid>/fd/<fd> */
+    uint32_t slot;     /* SEGMENT, CREDIT; RING: slot count */
+    uint64_t bytes;    /* SEGMENT: payload bytes; RING: slot bytes */
+    uint64_t checksum; /* SEGMENT; RING over shm: nonce in the head of the memfd */
+    uint64_t ids_hash; /* SEGMENT, SEAL: hash of the ids up to token_begin + token_count (SEAL: of all) */
+    int32_t
+        first_token; /* SEAL: output token k that P sampled; the next part is its token_out, with logprobs */
+    uint32_t finished; /* SEAL: 1 = the first token ended the request: D releases */
+    uint32_t pid;      /* RING over shm: /proc/<pid>/fd/<fd> */
     int32_t fd;
     char transport[8];    /* HELLO: "shm", "zmq" */
     uint64_t layout_hash; /* HELLO: dtype, layers, kv heads, head dim, page size */

@@ -1,8 +1,9 @@
-/* attend - speed of prefill and decode attention at the head counts of Llama-3.1-8B (32 query heads, 8 KV heads, 128).
+/* attend - speed of prefill and decode attention at the head counts of Llama-3.1-8B (32 query heads, 8 KV
+ * heads, 128).
  *
- * Pages are shuffled. Prefill counts 4 * heads * head_dim * seq^2 / 2 operations per sequence (causal). Decode counts
- * the keys and values that the sequences own, once: the queries of a group share them. Layers rotate: each turn attends
- * in another layer of the same pages, as a model does. */
+ * Pages are shuffled. Prefill counts 4 * heads * head_dim * seq^2 / 2 operations per sequence (causal).
+ * Decode counts the keys and values that the sequences own, once: the queries of a group share them. Layers
+ * rotate: each turn attends in another layer of the same pages, as a model does. */
 #include "base/mem.h"
 #include "bench/gpu/cases.h"
 #include "kernels/cuda/decode_plan.h"
@@ -75,7 +76,8 @@ static cudaError_t make_tables(scene *s, uint32_t batch, uint32_t ctx, bool deco
     uint32_t split = decode ? decode_plan_split(p, (uint64_t)rows * ctx) : 0, item_count = 0;
     uint32_t items_max = decode ? rows * decode_plan_row_items(ctx, split) : 1;
     decode_item *items = xcalloc(items_max, sizeof *items);
-    for (uint32_t r = 0; decode && r < rows; r++) item_count += decode_plan_row(r, ctx, split, items + item_count);
+    for (uint32_t r = 0; decode && r < rows; r++)
+        item_count += decode_plan_row(r, ctx, split, items + item_count);
     prefill_tile *tiles = xcalloc(rows, sizeof *tiles);
     if (!decode) s->tile_count = list_tiles(batch, ctx, tiles);
 
@@ -141,11 +143,13 @@ static size_t layer_bytes(const bench *b, uint32_t batch, uint32_t ctx) {
     return (size_t)batch * kv_pages_for(ctx) * kv_page_bytes(&one);
 }
 
-static cudaError_t scene_init(bench *b, scene *s, uint32_t batch, uint32_t ctx, bool decode, const decode_plan *p) {
+static cudaError_t scene_init(bench *b, scene *s, uint32_t batch, uint32_t ctx, bool decode,
+                              const decode_plan *p) {
     *s = (scene){.a = {.type = NUM_BF16, .kv_heads = kv_heads(b), .heads = 4 * kv_heads(b)}};
     s->a.head_dim = s->a.rope_dim = head_dim(b);
     s->a.scale = b->tiny ? 0.125f : 0.08838834764f;
-    size_t q_dim = (size_t)s->a.heads * s->a.head_dim, qkv_dim = q_dim + 2 * (size_t)s->a.kv_heads * s->a.head_dim;
+    size_t q_dim = (size_t)s->a.heads * s->a.head_dim,
+           qkv_dim = q_dim + 2 * (size_t)s->a.kv_heads * s->a.head_dim;
     size_t live = layer_bytes(b, batch, ctx);
     s->a.layers = bench_sets(b, live, LAYERS_MAX); /* to rotate over */
     cudaError_t e = make_tables(s, batch, ctx, decode, p);
@@ -205,7 +209,8 @@ static void decode_case(bench *b, uint32_t batch, uint32_t ctx, bool determinist
     bench_figure f = {.mode = deterministic ? "deterministic" : "default", .unit = "TB/s", .ceiling = "copy"};
     snprintf(f.key, sizeof f.key, "attend_decode d128 32/8 batch %u ctx %u", batch, ctx);
     decode_plan p = decode_plan_make(deterministic, b->tiny ? 1024 : MAX_CONTEXT, b->sm_count, kv_heads(b));
-    if (!bench_room(b, f.key, f.mode, layer_bytes(b, batch, ctx))) return; /* more than one layer only if it is small */
+    if (!bench_room(b, f.key, f.mode, layer_bytes(b, batch, ctx)))
+        return; /* more than one layer only if it is small */
     cudaError_t e = scene_init(b, &s, batch, ctx, true, &p);
     if (e == cudaSuccess) e = bench_measure(b, decode, &s, s.a.layers, &f.time);
     if (bench_ok(b, f.key, f.mode, e)) {

@@ -1,7 +1,7 @@
 /* linear - speed of the matrix products of Llama-3.1-8B for 1 to 2,048 rows: our own kernel, and cuBLASLt.
  *
- * Up to 64 rows the weights are most of the traffic, so the figure is TB/s of what must be read and written; above, it
- * is TFLOP/s. */
+ * Up to 64 rows the weights are most of the traffic, so the figure is TB/s of what must be read and written;
+ * above, it is TFLOP/s. */
 #include "base/mem.h"
 #include "bench/gpu/cases.h"
 #include "kernels/cuda/gemm_lt.h"
@@ -39,7 +39,8 @@ static void linear_case(bench *b, linear_job *j, const shape *s, uint32_t rows) 
     j->a.rows = rows;
     if (!bench_ok(b, f.key, f.mode, bench_measure(b, linear, j, j->sets, &f.time))) return;
     double out_bytes = s->mode == LINEAR_F32 ? 4.0 : 2.0;
-    double bytes = 2.0 * s->n * s->k + 2.0 * rows * s->k + out_bytes * rows * s->n, flops = 2.0 * rows * s->n * s->k;
+    double bytes = 2.0 * s->n * s->k + 2.0 * rows * s->k + out_bytes * rows * s->n,
+           flops = 2.0 * rows * s->n * s->k;
     bool memory = rows <= 64;
     f.unit = memory ? "TB/s" : "TFLOP/s";
     f.ceiling = memory ? "copy" : "gemm";
@@ -49,7 +50,9 @@ static void linear_case(bench *b, linear_job *j, const shape *s, uint32_t rows) 
 
 static void shape_cases(bench *b, gemm_lt *lt, const shape *s) {
     static const uint32_t rows[] = {1, 2, 4, 8, 16, 32, 64, 128, 512, 2048};
-    uint32_t most = b->tiny ? 16 : s->mode == LINEAR_F32 ? 64 : 2048; /* the output head sees one row per sequence */
+    uint32_t most = b->tiny                 ? 16
+                    : s->mode == LINEAR_F32 ? 64
+                                            : 2048; /* the output head sees one row per sequence */
     linear_job j = {.a = {.type = NUM_BF16, .n = s->n, .k = s->k, .mode = s->mode}};
     j.sets = bench_sets(b, (size_t)2 * s->n * s->k, SETS_MAX);
     void *x = bench_random(b, (size_t)most * s->k, 21);

@@ -1,8 +1,9 @@
 /* rows - speed of what moves bytes: norm, silu_mul, sampling, and gather and scatter of a hand-off.
  *
- * Norm reads and writes the residual stream (f32), reads what is added to it and writes activations. Where the sets of
- * buffers together are too small to leave the L2, the figure is the time and no bandwidth. Sampling is timed together
- * with a copy that restores the logits, which it overwrites; the copy's own time is taken off. */
+ * Norm reads and writes the residual stream (f32), reads what is added to it and writes activations. Where
+ * the sets of buffers together are too small to leave the L2, the figure is the time and no bandwidth.
+ * Sampling is timed together with a copy that restores the logits, which it overwrites; the copy's own time
+ * is taken off. */
 #include "base/mem.h"
 #include "bench/gpu/cases.h"
 #include "kernels/cuda/launch.h"
@@ -32,7 +33,8 @@ static cudaError_t silu_mul(void *ctx, uint32_t turn, cudaStream_t stream) {
 }
 
 /* bytes: of one piece of work. */
-static void print_rows(bench *b, const char *what, const row_job *j, size_t bytes, bench_work work, uint32_t sets) {
+static void print_rows(bench *b, const char *what, const row_job *j, size_t bytes, bench_work work,
+                       uint32_t sets) {
     bool memory = sets * bytes >= b->rotate_bytes;
     bench_figure f = {.mode = "default", .unit = memory ? "TB/s" : "us", .ceiling = memory ? "copy" : ""};
     snprintf(f.key, sizeof f.key, "%s rows %u dim %u", what, j->rows, j->dim);
@@ -47,7 +49,8 @@ static void norm_case(bench *b, uint32_t rows, uint32_t dim) {
     uint32_t sets = bench_sets(b, 12 * count, SETS_MAX);
     float *x = NULL, *weight = NULL;
     void *delta = bench_random(b, sets * count, 31), *out = bench_random(b, sets * count, 32);
-    cudaError_t e = delta && out ? cudaMalloc((void **)&x, sets * count * sizeof *x) : cudaErrorMemoryAllocation;
+    cudaError_t e =
+        delta && out ? cudaMalloc((void **)&x, sets * count * sizeof *x) : cudaErrorMemoryAllocation;
     if (e == cudaSuccess) e = cudaMalloc((void **)&weight, dim * sizeof *weight);
     /* Small numbers: each turn adds delta to x once more. */
     if (e == cudaSuccess) e = launch_random_fill(NUM_F32, x, 33, 0, sets * count, 1.0f / 256, b->stream);
@@ -152,7 +155,8 @@ static cudaError_t kv_copy(void *ctx, uint32_t turn, cudaStream_t stream) {
 }
 
 static void kv_case(bench *b) {
-    uint32_t tokens = b->tiny ? 40 : 2048, layers = b->tiny ? 2 : 32, heads = b->tiny ? 1 : 8, dim = b->tiny ? 64 : 128;
+    uint32_t tokens = b->tiny ? 40 : 2048, layers = b->tiny ? 2 : 32, heads = b->tiny ? 1 : 8,
+             dim = b->tiny ? 64 : 128;
     const kv_layout l = {.type = DT_BF16, .layers = layers, .kv_heads = heads, .head_dim = dim};
     uint32_t page_count = kv_pages_for(tokens);
     size_t bytes = kv_segment_bytes(&l, tokens, layers);
@@ -166,17 +170,19 @@ static void kv_case(bench *b) {
                         .layer_end = layers}};
     j.a.kv = bench_random(b, page_count * kv_page_bytes(&l) / 2, 51);
     j.a.wire = bench_random(b, bytes / 2, 52);
-    cudaError_t e =
-        j.a.kv && j.a.wire ? cudaMalloc((void **)&pages, page_count * sizeof *pages) : cudaErrorMemoryAllocation;
+    cudaError_t e = j.a.kv && j.a.wire ? cudaMalloc((void **)&pages, page_count * sizeof *pages)
+                                       : cudaErrorMemoryAllocation;
     if (e == cudaSuccess) e = cudaMemcpy(pages, ids, page_count * sizeof *ids, cudaMemcpyHostToDevice);
     if (e == cudaSuccess) e = cudaMalloc((void **)&j.a.sum, sizeof *j.a.sum);
     if (e == cudaSuccess) e = cudaMemset(j.a.sum, 0, sizeof *j.a.sum);
     j.a.pages = pages;
     for (int scatter = 0; scatter < 2; scatter++) {
         bench_figure f = {.mode = "default", .unit = "TB/s", .ceiling = "copy"};
-        snprintf(f.key, sizeof f.key, "kv_%s %u tokens %u layers", scatter ? "scatter" : "gather", tokens, layers);
+        snprintf(f.key, sizeof f.key, "kv_%s %u tokens %u layers", scatter ? "scatter" : "gather", tokens,
+                 layers);
         j.scatter = scatter;
-        if (!bench_ok(b, f.key, f.mode, e != cudaSuccess ? e : bench_measure(b, kv_copy, &j, 1, &f.time))) continue;
+        if (!bench_ok(b, f.key, f.mode, e != cudaSuccess ? e : bench_measure(b, kv_copy, &j, 1, &f.time)))
+            continue;
         f.value = 2.0 * (double)bytes / f.time.us / 1e6;
         bench_print(&f);
     }

@@ -7,8 +7,9 @@
 #include <stdlib.h>
 
 enum { REPLAYS = 20, REPLAYS_MIN = 5, PIECES_MAX = 256 };
-#define REPLAY_US  1000.0 /* a replay should take so long: its launch is hidden behind the one before it */
-#define MEASURE_US 5e5    /* all replays should take no longer: what is slower than hoped must not take others' time */
+#define REPLAY_US 1000.0 /* a replay should take so long: its launch is hidden behind the one before it */
+#define MEASURE_US                                                                                           \
+    5e5 /* all replays should take no longer: what is slower than hoped must not take others' time */
 
 /* --- life --- */
 
@@ -42,7 +43,8 @@ static cudaError_t capture(const bench *b, bench_work work, void *ctx, uint32_t 
     cudaError_t e = cudaStreamBeginCapture(b->stream, cudaStreamCaptureModeThreadLocal);
     if (e != cudaSuccess) return e;
     for (uint32_t i = 0; i < pieces && e == cudaSuccess; i++) e = work(ctx, i % sets, b->stream);
-    cudaError_t end = cudaStreamEndCapture(b->stream, &graph); /* also after an error, or the stream stays unusable */
+    cudaError_t end =
+        cudaStreamEndCapture(b->stream, &graph); /* also after an error, or the stream stays unusable */
     if (e == cudaSuccess) e = end;
     if (e == cudaSuccess) e = cudaGraphInstantiate(out, graph, 0);
     if (graph) cudaGraphDestroy(graph);
@@ -121,7 +123,8 @@ cudaError_t bench_measure(bench *b, bench_work work, void *ctx, uint32_t sets, b
 /* --- output --- */
 
 void bench_print(const bench_figure *f) {
-    printf("{\"by\": \"baton\", \"key\": \"%s\", \"mode\": \"%s\", \"unit\": \"%s\", \"value\": %.6g, \"ceiling\": "
+    printf("{\"by\": \"baton\", \"key\": \"%s\", \"mode\": \"%s\", \"unit\": \"%s\", \"value\": %.6g, "
+           "\"ceiling\": "
            "\"%s\", "
            "\"us\": %.6g, \"p10_us\": %.6g, \"p90_us\": %.6g}\n",
            f->key, f->mode, f->unit, f->value, f->ceiling, f->time.us, f->time.p10_us, f->time.p90_us);
@@ -150,8 +153,8 @@ bool bench_room(bench *b, const char *key, const char *mode, size_t bytes) {
     if (!bench_ok(b, key, mode, cudaMemGetInfo(&free_bytes, &total))) return false;
     if (bytes < free_bytes / 10 * 9) return true;
     char text[128];
-    snprintf(text, sizeof text, "not run: takes %.1f GB of device memory, and %.1f GB are free", (double)bytes / 1e9,
-             (double)free_bytes / 1e9);
+    snprintf(text, sizeof text, "not run: takes %.1f GB of device memory, and %.1f GB are free",
+             (double)bytes / 1e9, (double)free_bytes / 1e9);
     print_error(key, mode, text);
     return false;
 }

@@ -1,5 +1,6 @@
-/* clock - the one place that reads time. All times in Baton are nanoseconds of the local CLOCK_MONOTONIC in a uint64_t
- * named *_ns; wall time is for logs and the `created` field of the API only. Pure code takes now_ns as an argument. */
+/* clock - the one place that reads time. All times in Baton are nanoseconds of the local CLOCK_MONOTONIC in a
+ * uint64_t named *_ns; wall time is for logs and the `created` field of the API only. Pure code takes now_ns
+ * as an argument. */
 #ifndef BATON_BASE_CLOCK_H
 #define BATON_BASE_CLOCK_H
 
@@ -9,8 +10,11 @@
 #define NS_PER_MS 1000000ull
 #define NS_PER_S  1000000000ull
 
-uint64_t clock_now_ns(void);   /* monotonic */
-int64_t clock_wall_s(void);    /* seconds since 1970 */
-uint64_t clock_random64(void); /* 64 bits from getrandom(2): ids and seeds, never results */
+/* Monotonic */
+uint64_t clock_now_ns(void);
+/* Seconds since 1970 */
+int64_t clock_wall_s(void);
+/* 64 bits from getrandom(2): ids and seeds, never results */
+uint64_t clock_random64(void);
 
 #endif

@@ -24,7 +24,8 @@ bool log_on(log_level level) {
 }
 
 status log_level_parse(const char *text, log_level *out, errbuf *eb) {
-    PRE(text && out);
+    PRE(text);
+    PRE(out);
     for (size_t i = 0; i < sizeof level_names / sizeof level_names[0]; i++) {
         if (strcmp(text, level_names[i]) != 0) continue;
         *out = (log_level)i;

@@ -4,9 +4,10 @@
  *
  * prints   2026-11-21T10:00:00.123Z info  kv.xfer prefill-0 segment verified req=7 bytes=4096
  *
- * Lower case, cause at the end, ids always under the same key (req, seq, peer, worker, page). Volume: error/warn =
- * someone must act / might; info grows with the process's life; debug with requests; trace with tokens. Thread-safe:
- * one write(2) per line. Library code never logs an error that it returns; the loop that swallows it does. */
+ * Lower case, cause at the end, ids always under the same key (req, seq, peer, worker, page). Volume:
+ * error/warn = someone must act / might; info grows with the process's life; debug with requests; trace with
+ * tokens. Thread-safe: one write(2) per line. Library code never logs an error that it returns; the loop that
+ * swallows it does. */
 #ifndef BATON_BASE_LOG_H
 #define BATON_BASE_LOG_H
 

@@ -67,7 +67,8 @@ static void buf_room(buf *b, size_t more) {
 }
 
 void buf_add(buf *b, const void *bytes, size_t len) {
-    PRE(b && (bytes || len == 0));
+    PRE(b);
+    PRE((bytes || len == 0));
     buf_room(b, len);
     if (len) memcpy(b->data + b->len, bytes, len);
     b->len += len;
@@ -80,7 +81,8 @@ void buf_adds(buf *b, const char *s) {
 }
 
 void buf_addf(buf *b, const char *fmt, ...) {
-    PRE(b && fmt);
+    PRE(b);
+    PRE(fmt);
     va_list ap, again;
     va_start(ap, fmt);
     va_copy(again, ap);

@@ -1,6 +1,7 @@
 /* mem - small host allocations, which abort when they fail, and arenas that are freed at once.
  *
- * Large memory (KV pool, rings, request bodies) is not taken here: its owner calls malloc or mmap, returns ST_NOMEM. */
+ * Large memory (KV pool, rings, request bodies) is not taken here: its owner calls malloc or mmap, returns
+ * ST_NOMEM. */
 #ifndef BATON_BASE_MEM_H
 #define BATON_BASE_MEM_H
 
@@ -27,7 +28,8 @@ typedef struct buf {
 void buf_add(buf *b, const void *bytes, size_t len);
 void buf_adds(buf *b, const char *s);
 void buf_addf(buf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-void buf_reset(buf *b); /* keeps the memory */
+/* Keeps the memory */
+void buf_reset(buf *b);
 void buf_done(buf *b);
 
 #define ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))

@@ -21,7 +21,10 @@ struct ring {
 };
 
 status ring_new(ring **out, uint32_t slot_count, uint32_t item_bytes, errbuf *eb) {
-    PRE(out && slot_count > 0 && slot_count <= 1u << 20 && item_bytes > 0);
+    PRE(out);
+    PRE(slot_count > 0);
+    PRE(slot_count <= 1u << 20);
+    PRE(item_bytes > 0);
     uint32_t slots = 1;
     while (slots < slot_count) slots *= 2;
     int fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
@@ -45,20 +48,23 @@ void ring_free(ring *r) {
 }
 
 status ring_push(ring *r, const void *item) {
-    PRE(r && item);
+    PRE(r);
+    PRE(item);
     uint32_t tail = atomic_load_explicit(&r->tail, memory_order_relaxed);
     uint32_t head = atomic_load_explicit(&r->head, memory_order_acquire);
     if (tail - head > r->mask) return ST_AGAIN;
     memcpy(r->items + (size_t)(tail & r->mask) * r->item_bytes, item, r->item_bytes);
     atomic_store_explicit(&r->tail, tail + 1, memory_order_release);
     uint64_t one = 1;
-    ssize_t n = write(r->fd, &one, sizeof one); /* EAGAIN: the counter is full, so the consumer is awake anyway */
+    ssize_t n =
+        write(r->fd, &one, sizeof one); /* EAGAIN: the counter is full, so the consumer is awake anyway */
     (void)n;
     return ST_OK;
 }
 
 status ring_pop(ring *r, void *item) {
-    PRE(r && item);
+    PRE(r);
+    PRE(item);
     uint32_t head = atomic_load_explicit(&r->head, memory_order_relaxed);
     uint32_t tail = atomic_load_explicit(&r->tail, memory_order_acquire);
     if (head == tail) return ST_AGAIN;

@@ -5,14 +5,18 @@
 #include <string.h>
 
 void sm_init(sm *m, const sm_def *def, uint64_t now_ns) {
-    PRE(m && def && def->state_count > 0 && def->state_count <= SM_STATES_MAX);
+    PRE(m);
+    PRE(def);
+    PRE(def->state_count > 0);
+    PRE(def->state_count <= SM_STATES_MAX);
     memset(m, 0, sizeof *m);
     m->def = def;
     m->entered_ns[0] = m->first_ns[0] = now_ns;
 }
 
 bool sm_can(const sm *m, uint32_t next) {
-    PRE(m && next < m->def->state_count);
+    PRE(m);
+    PRE(next < m->def->state_count);
     return (m->def->states[m->state].next >> next) & 1u;
 }
 
@@ -35,7 +39,8 @@ const char *sm_name(const sm *m) {
 }
 
 void sm_print_mermaid(const sm_def *def, FILE *out) {
-    PRE(def && out);
+    PRE(def);
+    PRE(out);
     fprintf(out, "stateDiagram-v2\n    [*] --> %s\n", def->states[0].name);
     for (uint32_t i = 0; i < def->state_count; i++) {
         for (uint32_t j = 0; j < def->state_count; j++)

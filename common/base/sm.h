@@ -1,8 +1,8 @@
 /* sm - a state machine as data: an enum, a table of allowed edges, a stamp per state.
  *
- * There are three machines in Baton and no more: request (coordinator/request.h), worker (coordinator/member.h) and
- * hand-off (common/kv/handoff.h). sm_move asserts that the edge exists and stamps the entry, so stage times are
- * differences of stamps and are measured nowhere else. */
+ * There are three machines in Baton and no more: request (coordinator/request.h), worker
+ * (coordinator/member.h) and hand-off (common/kv/handoff.h). sm_move asserts that the edge exists and stamps
+ * the entry, so stage times are differences of stamps and are measured nowhere else. */
 #ifndef BATON_BASE_SM_H
 #define BATON_BASE_SM_H
 
@@ -33,12 +33,15 @@ typedef struct sm {
 
 #define SM_TO(state) (1u << (state))
 
-void sm_init(sm *m, const sm_def *def, uint64_t now_ns); /* enters state 0 */
+/* Enters state 0 */
+void sm_init(sm *m, const sm_def *def, uint64_t now_ns);
 bool sm_can(const sm *m, uint32_t next);
-void sm_move(sm *m, uint32_t next, uint64_t now_ns); /* asserts the edge */
+/* Asserts the edge */
+void sm_move(sm *m, uint32_t next, uint64_t now_ns);
 bool sm_ended(const sm *m);
 const char *sm_name(const sm *m);
-/* Prints the table as a Mermaid state diagram; ARCHITECTURE.md holds the same text and a test compares them. */
+/* Prints the table as a Mermaid state diagram; ARCHITECTURE.md holds the same text and a test compares them.
+ */
 void sm_print_mermaid(const sm_def *def, FILE *out);
 
 #endif

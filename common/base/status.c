@@ -39,7 +39,8 @@ status(err_prefix)(errbuf *eb, status st, const char *fmt, ...) {
     va_start(ap, fmt);
     int n = vsnprintf(eb->text, sizeof eb->text, fmt, ap);
     va_end(ap);
-    if (n >= 0 && (size_t)n < sizeof eb->text) snprintf(eb->text + n, sizeof eb->text - (size_t)n, ": %s", inner);
+    if (n >= 0 && (size_t)n < sizeof eb->text)
+        snprintf(eb->text + n, sizeof eb->text - (size_t)n, ": %s", inner);
     return st;
 }
 

@@ -24,24 +24,29 @@ typedef enum dtype {
 /* "q4_1"; NULL for a number that is not a dtype. Borrowed: static. */
 const char *dtype_name(uint32_t type);
 bool dtype_known(uint32_t type);
-uint32_t dtype_block_weights(dtype type);                  /* 1 or 32 */
-uint32_t dtype_block_bytes(dtype type);                    /* bytes of one block */
-size_t dtype_row_bytes(dtype type, uint32_t weight_count); /* weight_count is a multiple of the block */
+/* 1 or 32 */
+uint32_t dtype_block_weights(dtype type);
+/* Bytes of one block */
+uint32_t dtype_block_bytes(dtype type);
+/* weight_count is a multiple of the block */
+size_t dtype_row_bytes(dtype type, uint32_t weight_count);
 
-/* A weight matrix [rows, cols] (or a vector: rows = 1), row by row. Borrowed: valid while its model file is open. */
+/* A weight matrix [rows, cols] (or a vector: rows = 1), row by row. Borrowed: valid while its model file is
+ * open. */
 typedef struct tensor {
     dtype type;
     uint32_t rows;    /* output features */
     uint32_t cols;    /* input features, contiguous */
-    const void *data; /* [rows, cols] in blocks of `type`; at least 2-byte aligned, no more is promised. NULL: the weights
-                         are random: weight i of the row-major matrix is random_weight(random_seed, i) * random_scale, and
-                         type is DT_BF16 */
+    const void *data; /* [rows, cols] in blocks of `type`; at least 2-byte aligned, no more is promised. NULL:
+                         the weights are random: weight i of the row-major matrix is
+                         random_weight(random_seed, i) * random_scale, and type is DT_BF16 */
     uint64_t random_seed;
     float random_scale; /* a power of two */
 } tensor;
 
-/* An odd whole number in -255..255, so that times a power of two it is exact in bf16 and f16. splitmix64 of the index
- * (Steele, Lea, Flood: Fast splittable pseudorandom number generators, OOPSLA 2014); eight weights share one call. */
+/* An odd whole number in -255..255, so that times a power of two it is exact in bf16 and f16. splitmix64 of
+ * the index (Steele, Lea, Flood: Fast splittable pseudorandom number generators, OOPSLA 2014); eight weights
+ * share one call. */
 static inline int32_t random_weight(uint64_t seed, uint64_t i) {
     uint64_t z = seed + (i / 8 + 1) * 0x9E3779B97F4A7C15u;
     z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9u;

@@ -1,5 +1,5 @@
-/* Defaults, then the file, then --set, then the checks; each value remembers where it came from, so that every refusal
- * can point there: "file:line:column: limits.gone_ms: ..." or "--set limits.gone_ms=1: ...". */
+/* Defaults, then the file, then --set, then the checks; each value remembers where it came from, so that
+ * every refusal can point there: "file:line:column: limits.gone_ms: ..." or "--set limits.gone_ms=1: ...". */
 #include "config/config.h"
 
 #include "base/mem.h"
@@ -67,7 +67,8 @@ static status unknown_set(const char *section, const char *name, errbuf *eb) {
     const char *like_section = config_key_like("", section);
     const char *like = like_section ? config_key_like(like_section, name) : NULL;
     if (!like) return errf(eb, ST_INVALID, "--set: unknown key \"%s.%s\"", section, name);
-    return errf(eb, ST_INVALID, "--set: unknown key \"%s.%s\": did you mean %s.%s?", section, name, like_section, like);
+    return errf(eb, ST_INVALID, "--set: unknown key \"%s.%s\": did you mean %s.%s?", section, name,
+                like_section, like);
 }
 
 /* A list is written a,b,c. */
@@ -99,8 +100,8 @@ static status assign_set(const loading *l, const char *set, errbuf *eb) {
     const config_key *k = config_key_find(section, name);
     if (!k) return unknown_set(section, name, eb);
     l->set_of[k - config_keys] = set;
-    status st =
-        k->type == KEY_LIST ? assign_set_list(k, l->c, equals + 1, eb) : config_key_assign(k, l->c, equals + 1, eb);
+    status st = k->type == KEY_LIST ? assign_set_list(k, l->c, equals + 1, eb)
+                                    : config_key_assign(k, l->c, equals + 1, eb);
     return st == ST_OK ? st : refuse(l, k, eb);
 }
 
@@ -110,7 +111,9 @@ static void scale_time_limits(config *c) {
 }
 
 status config_load(config **out, const char *path, const char *const *sets, uint32_t set_count, errbuf *eb) {
-    PRE(out && path && (sets || !set_count));
+    PRE(out);
+    PRE(path);
+    PRE((sets || !set_count));
     errbuf local = {0};
     if (!eb) eb = &local; /* refuse puts the place before a text that must be there */
     config_file *file = NULL;

@@ -1,4 +1,5 @@
-/* Each check fails with the key that the user most likely wants to change; config.c puts the place in front. */
+/* Each check fails with the key that the user most likely wants to change; config.c puts the place in front.
+ */
 #include "config/config_check.h"
 
 #include "base/mem.h"
@@ -30,7 +31,8 @@ static bool is_address(const char *text, bool tcp) {
 
 static status check_cluster(const config *c, const blame *b) {
     if (!is_address(c->cluster.http, false)) {
-        errf(b->eb, ST_INVALID, "\"%s\" is no address: want HOST:PORT, such as 127.0.0.1:8000", c->cluster.http);
+        errf(b->eb, ST_INVALID, "\"%s\" is no address: want HOST:PORT, such as 127.0.0.1:8000",
+             c->cluster.http);
         return at(b, "cluster", "http");
     }
     if (!is_address(c->cluster.control, true)) {
@@ -38,7 +40,8 @@ static status check_cluster(const config *c, const blame *b) {
         return at(b, "cluster", "control");
     }
     if (c->cluster.client[0] && !is_address(c->cluster.client, true)) {
-        errf(b->eb, ST_INVALID, "\"%s\" is no endpoint: want tcp://HOST:PORT, or \"\" for none", c->cluster.client);
+        errf(b->eb, ST_INVALID, "\"%s\" is no endpoint: want tcp://HOST:PORT, or \"\" for none",
+             c->cluster.client);
         return at(b, "cluster", "client");
     }
     if (!c->model.path[0]) {
@@ -54,7 +57,8 @@ static status check_types(const config *c, const blame *b) {
     const char *backend = c->model.backend, *kv = c->model.kv_dtype, *act = c->model.act_dtype;
     if (strcmp(backend, "cuda") != 0) {
         if (strcmp(act, "auto") != 0) {
-            errf(b->eb, ST_INVALID, "%s is for model.backend cuda; %s computes in f32: set it to auto", act, backend);
+            errf(b->eb, ST_INVALID, "%s is for model.backend cuda; %s computes in f32: set it to auto", act,
+                 backend);
             return at(b, "model", "act_dtype");
         }
         if (strcmp(kv, "bf16") == 0) {
@@ -83,7 +87,8 @@ static status check_role(const config *c, const config_role *r, const char *name
     }
     if (!r->kv_pages && !r->kv_memory_mb && strcmp(c->model.backend, "cuda") != 0) {
         errf(b->eb, ST_INVALID,
-             "0 means all that the device has left, which is for model.backend cuda: set it, or %s.kv_pages", name);
+             "0 means all that the device has left, which is for model.backend cuda: set it, or %s.kv_pages",
+             name);
         return at(b, name, "kv_memory_mb");
     }
     if (r->chunk_tokens % 16 != 0) {
@@ -119,7 +124,8 @@ static status check_roles(const config *c, const blame *b) {
         return at(b, p && !d ? "decode" : d && !p ? "prefill" : "colocated", "count");
     }
     if (p + d + w > c->limits.max_workers) {
-        errf(b->eb, ST_INVALID, "%u, but the roles ask for %u workers: raise it", c->limits.max_workers, p + d + w);
+        errf(b->eb, ST_INVALID, "%u, but the roles ask for %u workers: raise it", c->limits.max_workers,
+             p + d + w);
         return at(b, "limits", "max_workers");
     }
     return ST_OK;
@@ -149,15 +155,17 @@ static status check_limits(const config *c, const blame *b) {
     };
     for (size_t i = 0; i < ARRAY_LEN(pairs); i++) {
         if (pairs[i].high >= pairs[i].low) continue;
-        errf(b->eb, ST_INVALID, "%u must be at least %u, %s: %s", pairs[i].high, pairs[i].low, pairs[i].low_name,
-             pairs[i].why);
+        errf(b->eb, ST_INVALID, "%u must be at least %u, %s: %s", pairs[i].high, pairs[i].low,
+             pairs[i].low_name, pairs[i].why);
         return at(b, "limits", pairs[i].high_key);
     }
     return ST_OK;
 }
 
 status config_check(const config *c, const char **section, const char **key, errbuf *eb) {
-    PRE(c && section && key);
+    PRE(c);
+    PRE(section);
+    PRE(key);
     blame b = {.section = section, .key = key, .eb = eb};
     status st = check_cluster(c, &b);
     if (st == ST_OK) st = check_types(c, &b);

@@ -4,7 +4,8 @@
 
 #include "config/config.h"
 
-/* ST_INVALID: the text names the keys and the remedy, and *section, *key name the one to point at. Borrowed: static. */
+/* ST_INVALID: the text names the keys and the remedy, and *section, *key name the one to point at. Borrowed:
+ * static. */
 status config_check(const config *c, const char **section, const char **key, errbuf *eb);
 
 #endif

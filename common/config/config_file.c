@@ -1,9 +1,10 @@
-/* The schema is built from config_keys for each load: a mapping of sections, each a mapping of optional keys. A section
- * is loaded into an array of slots {pointer, count}, one per key, so that NULL means "not in the file".
+/* The schema is built from config_keys for each load: a mapping of sections, each a mapping of optional keys.
+ * A section is loaded into an array of slots {pointer, count}, one per key, so that NULL means "not in the
+ * file".
  *
- * libcyaml tells the place of what it refuses, in log lines only, and for an unknown key the place of what follows.
- * What is refused later (a range, a combination) has no place at all. Both are looked up in the document itself, as
- * libyaml (which libcyaml sits on) gives it with its marks. */
+ * libcyaml tells the place of what it refuses, in log lines only, and for an unknown key the place of what
+ * follows. What is refused later (a range, a combination) has no place at all. Both are looked up in the
+ * document itself, as libyaml (which libcyaml sits on) gives it with its marks. */
 #include "config/config_file.h"
 
 #include "base/mem.h"
@@ -66,7 +67,8 @@ static void on_log(cyaml_log_t level, void *ctx, const char *fmt, va_list args) 
 }
 
 static cyaml_config_t settings(refusal *r) {
-    return (cyaml_config_t){.log_fn = on_log, .log_ctx = r, .mem_fn = cyaml_mem, .log_level = CYAML_LOG_ERROR};
+    return (cyaml_config_t){
+        .log_fn = on_log, .log_ctx = r, .mem_fn = cyaml_mem, .log_level = CYAML_LOG_ERROR};
 }
 
 static void schema_free(schema *s) {
@@ -127,7 +129,8 @@ static const yaml_node_pair_t *pair_of(yaml_document_t *doc, const yaml_node_t *
     const yaml_node_pair_t *p = map->data.mapping.pairs.start, *end = map->data.mapping.pairs.top;
     for (; p < end; p++) {
         const yaml_node_t *key = yaml_document_get_node(doc, p->key);
-        if (key && key->type == YAML_SCALAR_NODE && strcmp((const char *)key->data.scalar.value, name) == 0) return p;
+        if (key && key->type == YAML_SCALAR_NODE && strcmp((const char *)key->data.scalar.value, name) == 0)
+            return p;
     }
     return NULL;
 }
@@ -139,7 +142,8 @@ static const yaml_node_pair_t *find_pair(yaml_document_t *doc, const char *secti
     return in ? pair_of(doc, yaml_document_get_node(doc, in->value), name) : NULL;
 }
 
-/* Where section.name stands in the file, or the section `name` when section is NULL: its key, or its value. */
+/* Where section.name stands in the file, or the section `name` when section is NULL: its key, or its value.
+ */
 static bool locate(const char *path, const char *section, const char *name, bool key, uint32_t *line,
                    uint32_t *column) {
     FILE *file = fopen(path, "re");
@@ -179,18 +183,20 @@ static status explain(const char *path, const refusal *r, errbuf *eb) {
         locate(path, r->inner[0] ? r->inner : NULL, name, true, &line, &column);
         const char *like = config_key_like(r->inner, name);
         return errf(eb, ST_INVALID, "%s:%u:%u: %s%s%s: unknown key%s%s%s", path, line, column, r->inner,
-                    r->inner[0] ? "." : "", name, like ? ": did you mean " : "", like ? like : "", like ? "?" : "");
+                    r->inner[0] ? "." : "", name, like ? ": did you mean " : "", like ? like : "",
+                    like ? "?" : "");
     }
-    return errf(eb, ST_INVALID, "%s:%u:%u: %s%s%s%s%s", path, line, column, r->outer, r->outer[0] ? "." : "", r->inner,
-                r->inner[0] ? ": " : "", shape_text(r->cause));
+    return errf(eb, ST_INVALID, "%s:%u:%u: %s%s%s%s%s", path, line, column, r->outer, r->outer[0] ? "." : "",
+                r->inner, r->inner[0] ? ": " : "", shape_text(r->cause));
 }
 
 status config_file_open(config_file **out, const char *path, errbuf *eb) {
-    PRE(out && path);
+    PRE(out);
+    PRE(path);
     FILE *readable = fopen(path, "re"); /* libcyaml does not say why it cannot open a file */
     if (!readable)
-        return errf(eb, ST_IO, "%s: %s: give the path of a configuration, such as deploy/config/local.yaml", path,
-                    strerror(errno));
+        return errf(eb, ST_IO, "%s: %s: give the path of a configuration, such as deploy/config/local.yaml",
+                    path, strerror(errno));
     fclose(readable);
 
     refusal r = {0};

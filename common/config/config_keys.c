@@ -12,44 +12,50 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define UINT_KEY(sec, field, def, lo, hi)                                                                              \
-    {                                                                                                                  \
-        .section = #sec, .name = #field, .type = KEY_UINT, .offset = offsetof(config, sec.field), .text = #def,        \
-        .min = lo, .max = hi                                                                                           \
+#define UINT_KEY(sec, field, def, lo, hi)                                                                    \
+    {                                                                                                        \
+        .section = #sec, .name = #field, .type = KEY_UINT, .offset = offsetof(config, sec.field),            \
+        .text = #def, .min = lo, .max = hi                                                                   \
     }
-#define MS_KEY(field, def, lo)                                                                                         \
-    {                                                                                                                  \
-        .section = "limits", .name = #field, .type = KEY_UINT, .offset = offsetof(config, limits.field), .text = #def, \
-        .min = lo, .max = 86400000, .time_limit = true                                                                 \
+#define MS_KEY(field, def, lo)                                                                               \
+    {                                                                                                        \
+        .section = "limits", .name = #field, .type = KEY_UINT, .offset = offsetof(config, limits.field),     \
+        .text = #def, .min = lo, .max = 86400000, .time_limit = true                                         \
     }
-#define INT_KEY(sec, field, def, lo, hi)                                                                               \
-    {                                                                                                                  \
-        .section = #sec, .name = #field, .type = KEY_INT, .offset = offsetof(config, sec.field), .text = #def,         \
-        .min = lo, .max = hi                                                                                           \
+#define INT_KEY(sec, field, def, lo, hi)                                                                     \
+    {                                                                                                        \
+        .section = #sec, .name = #field, .type = KEY_INT, .offset = offsetof(config, sec.field),             \
+        .text = #def, .min = lo, .max = hi                                                                   \
     }
-#define SHARE_KEY(sec, field, def)                                                                                     \
-    { .section = #sec, .name = #field, .type = KEY_SHARE, .offset = offsetof(config, sec.field), .text = #def }
-#define BOOL_KEY(sec, field, def)                                                                                      \
+#define SHARE_KEY(sec, field, def)                                                                           \
+    {                                                                                                        \
+        .section = #sec, .name = #field, .type = KEY_SHARE, .offset = offsetof(config, sec.field),           \
+        .text = #def                                                                                         \
+    }
+#define BOOL_KEY(sec, field, def)                                                                            \
     { .section = #sec, .name = #field, .type = KEY_BOOL, .offset = offsetof(config, sec.field), .text = #def }
-#define TEXT_KEY(sec, field, def)                                                                                      \
-    { .section = #sec, .name = #field, .type = KEY_STRING, .offset = offsetof(config, sec.field), .text = def }
-#define PICK_KEY(sec, field, def, list)                                                                                \
-    {                                                                                                                  \
-        .section = #sec, .name = #field, .type = KEY_STRING, .offset = offsetof(config, sec.field), .text = def,       \
-        .choices = list                                                                                                \
+#define TEXT_KEY(sec, field, def)                                                                            \
+    {                                                                                                        \
+        .section = #sec, .name = #field, .type = KEY_STRING, .offset = offsetof(config, sec.field),          \
+        .text = def                                                                                          \
     }
-#define LIST_KEY(sec)                                                                                                  \
-    {                                                                                                                  \
-        .section = #sec, .name = "hosts", .type = KEY_LIST, .offset = offsetof(config, sec.hosts),                     \
-        .count_offset = offsetof(config, sec.hosts_count), .text = "[]"                                                \
+#define PICK_KEY(sec, field, def, list)                                                                      \
+    {                                                                                                        \
+        .section = #sec, .name = #field, .type = KEY_STRING, .offset = offsetof(config, sec.field),          \
+        .text = def, .choices = list                                                                         \
+    }
+#define LIST_KEY(sec)                                                                                        \
+    {                                                                                                        \
+        .section = #sec, .name = "hosts", .type = KEY_LIST, .offset = offsetof(config, sec.hosts),           \
+        .count_offset = offsetof(config, sec.hosts_count), .text = "[]"                                      \
     }
 
 /* The keys that every role has. */
-#define ROLE_KEYS(sec, def_count, def_budget, min_budget)                                                              \
-    UINT_KEY(sec, count, def_count, 0, 1024), UINT_KEY(sec, cores, 1, 1, 1024), UINT_KEY(sec, tp, 1, 1, 64),           \
-        UINT_KEY(sec, pp, 1, 1, 64), UINT_KEY(sec, kv_pages, 0, 0, 1 << 24),                                           \
-        UINT_KEY(sec, kv_memory_mb, 256, 0, 1 << 24), SHARE_KEY(sec, memory_fraction, 0.9),                            \
-        UINT_KEY(sec, max_seqs, 64, 1, 4096), UINT_KEY(sec, token_budget, def_budget, min_budget, 65536),              \
+#define ROLE_KEYS(sec, def_count, def_budget, min_budget)                                                    \
+    UINT_KEY(sec, count, def_count, 0, 1024), UINT_KEY(sec, cores, 1, 1, 1024), UINT_KEY(sec, tp, 1, 1, 64), \
+        UINT_KEY(sec, pp, 1, 1, 64), UINT_KEY(sec, kv_pages, 0, 0, 1 << 24),                                 \
+        UINT_KEY(sec, kv_memory_mb, 256, 0, 1 << 24), SHARE_KEY(sec, memory_fraction, 0.9),                  \
+        UINT_KEY(sec, max_seqs, 64, 1, 4096), UINT_KEY(sec, token_budget, def_budget, min_budget, 65536),    \
         LIST_KEY(sec)
 
 const config_key config_keys[] = {
@@ -154,7 +160,8 @@ const char *config_key_like(const char *section, const char *name) {
 /* Decimal digits, with a sign for KEY_INT; nothing else, so that 010, 0x10 and 12x are mistakes. */
 static status assign_number(const config_key *k, void *base, const char *text, errbuf *eb) {
     const char *digits = text + (k->type == KEY_INT && text[0] == '-');
-    bool whole = digits[0] && strspn(digits, "0123456789") == strlen(digits) && (digits[0] != '0' || !digits[1]);
+    bool whole =
+        digits[0] && strspn(digits, "0123456789") == strlen(digits) && (digits[0] != '0' || !digits[1]);
     if (!whole) return errf(eb, ST_INVALID, "\"%s\" is no whole number", text);
     errno = 0;
     long long v = strtoll(text, NULL, 10);
@@ -205,7 +212,9 @@ static status assign_string(const config_key *k, void *base, const char *text, e
 }
 
 status config_key_assign(const config_key *k, void *base, const char *text, errbuf *eb) {
-    PRE(k && base && text);
+    PRE(k);
+    PRE(base);
+    PRE(text);
     switch (k->type) {
     case KEY_UINT:
     case KEY_INT:
@@ -226,11 +235,15 @@ status config_key_assign(const config_key *k, void *base, const char *text, errb
     return ST_INVALID;
 }
 
-status config_key_assign_list(const config_key *k, void *base, const char *const *texts, uint32_t count, errbuf *eb) {
-    PRE(k && base && k->type == KEY_LIST);
+status config_key_assign_list(const config_key *k, void *base, const char *const *texts, uint32_t count,
+                              errbuf *eb) {
+    PRE(k);
+    PRE(base);
+    PRE(k->type == KEY_LIST);
     for (uint32_t i = 0; i < count; i++)
         if (!texts[i][0] || texts[i][0] == ':')
-            return errf(eb, ST_INVALID, "entry %u is \"%s\": want a host name or NAME:CORES", i + 1, texts[i]);
+            return errf(eb, ST_INVALID, "entry %u is \"%s\": want a host name or NAME:CORES", i + 1,
+                        texts[i]);
     config_key_release(k, base);
     if (!count) return ST_OK;
     char **copy = xcalloc(count, sizeof *copy);

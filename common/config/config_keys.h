@@ -29,11 +29,15 @@ extern const uint32_t config_key_count;
 
 /* NULL when there is none. Borrowed: static. */
 const config_key *config_key_find(const char *section, const char *name);
-/* The key of the section (section "": the section) most like `name`; NULL when none is close. Borrowed: static. */
+/* The key of the section (section "": the section) most like `name`; NULL when none is close. Borrowed:
+ * static. */
 const char *config_key_like(const char *section, const char *name);
-/* Writes the value into the config that starts at base: ST_INVALID names what is wanted. Strings are copied. */
+/* Writes the value into the config that starts at base: ST_INVALID names what is wanted. Strings are copied.
+ */
 status config_key_assign(const config_key *k, void *base, const char *text, errbuf *eb);
-status config_key_assign_list(const config_key *k, void *base, const char *const *texts, uint32_t count, errbuf *eb);
-void config_key_release(const config_key *k, void *base); /* frees the field */
+status config_key_assign_list(const config_key *k, void *base, const char *const *texts, uint32_t count,
+                              errbuf *eb);
+/* Frees the field */
+void config_key_release(const config_key *k, void *base);
 
 #endif

@@ -1,8 +1,9 @@
-/* The rank map: coordinator, prefill, decode, colocated workers, in this order, each on the next of its role's hosts.
+/* The rank map: coordinator, prefill, decode, colocated workers, in this order, each on the next of its
+ * role's hosts.
  *
- * Cores are given out from 0 upwards on each host, first come first served in rank order, so the map depends on nothing
- * but the file and, for this machine, its number of cores. With cluster.oversubscribe a worker that does not fit starts
- * at core 0 again. */
+ * Cores are given out from 0 upwards on each host, first come first served in rank order, so the map depends
+ * on nothing but the file and, for this machine, its number of cores. With cluster.oversubscribe a worker
+ * that does not fit starts at core 0 again. */
 #include "config/config.h"
 
 #include "base/mem.h"
@@ -41,7 +42,8 @@ static host *host_find(placing *p, const char *name, size_t len) {
 }
 
 /* "name:cores" or a name that is known, or this machine. key: of the list, for the text. */
-static status host_get(placing *p, const char *key, const char *text, uint32_t local_cores, host **out, errbuf *eb) {
+static status host_get(placing *p, const char *key, const char *text, uint32_t local_cores, host **out,
+                       errbuf *eb) {
     const char *colon = strrchr(text, ':');
     size_t len = colon ? (size_t)(colon - text) : strlen(text);
     uint32_t cores = 0;
@@ -57,10 +59,12 @@ static status host_get(placing *p, const char *key, const char *text, uint32_t l
     bool local = len == strlen(LOCAL) && memcmp(text, LOCAL, len) == 0;
     host *h = host_find(p, text, len);
     if (h && cores && h->cores != cores)
-        return errf(eb, ST_INVALID, "%s: \"%s\": %s has %u cores elsewhere: say it once", key, text, h->name, h->cores);
+        return errf(eb, ST_INVALID, "%s: \"%s\": %s has %u cores elsewhere: say it once", key, text, h->name,
+                    h->cores);
     if (!h && !cores && !local)
-        return errf(eb, ST_INVALID, "%s: the cores of %s are not known: write %s:CORES, here or in cluster.hosts", key,
-                    text, text);
+        return errf(eb, ST_INVALID,
+                    "%s: the cores of %s are not known: write %s:CORES, here or in cluster.hosts", key, text,
+                    text);
     if (!h) {
         h = &p->hosts[p->host_count++];
         *h = (host){.cores = cores ? cores : local_cores};
@@ -99,7 +103,8 @@ static status refuse(const host *h, errbuf *eb) {
 }
 
 /* The host of worker `index` of a role. */
-static status worker_host(placing *p, uint32_t role, uint32_t index, uint32_t local_cores, host **out, errbuf *eb) {
+static status worker_host(placing *p, uint32_t role, uint32_t index, uint32_t local_cores, host **out,
+                          errbuf *eb) {
     const config_role *r = role_of(p->c, role);
     PRE(p->cluster_hosts > 0);
     if (!r->hosts_count) {
@@ -142,10 +147,13 @@ static status place(placing *p, uint32_t local_cores, config_rank *ranks, errbuf
 }
 
 status config_ranks(const config *c, uint32_t local_cores, config_rank **out, uint32_t *count, errbuf *eb) {
-    PRE(c && out && count && local_cores > 0);
+    PRE(c);
+    PRE(out);
+    PRE(count);
+    PRE(local_cores > 0);
     uint32_t rank_count = 1 + c->prefill.count + c->decode.count + c->colocated.count;
-    uint32_t hosts_max =
-        1 + c->cluster.hosts_count + c->prefill.hosts_count + c->decode.hosts_count + c->colocated.hosts_count;
+    uint32_t hosts_max = 1 + c->cluster.hosts_count + c->prefill.hosts_count + c->decode.hosts_count +
+                         c->colocated.hosts_count;
     placing p = {.c = c, .hosts = xcalloc(hosts_max, sizeof *p.hosts)};
     config_rank *ranks = xcalloc(rank_count, sizeof *ranks);
     host *h = NULL;

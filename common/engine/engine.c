@@ -1,8 +1,8 @@
 /* engine - owns what a step needs: the device, the weights, the page memory, the activations, the slots.
  *
- * A step in four lines: lay the items' rows out one after another (ids, page tables, positions), say which of them are
- * to be sampled and how, let the backend run them, and append the tokens that come back to their sequences. Logits stay
- * with the backend. */
+ * A step in four lines: lay the items' rows out one after another (ids, page tables, positions), say which of
+ * them are to be sampled and how, let the backend run them, and append the tokens that come back to their
+ * sequences. Logits stay with the backend. */
 #include "engine/engine.h"
 
 #include "base/log.h"
@@ -54,7 +54,8 @@ static status check_options(const model *m, const engine_options *opt, errbuf *e
     if (opt->kv_type != DT_F16 && opt->kv_type != DT_BF16 && opt->kv_type != DT_F32)
         return errf(eb, ST_INVALID, "engine: kv_dtype must be f16, bf16 or f32");
     if (opt->max_context > m->context)
-        log_warn("engine", "context beyond training", "max_context=%u model_context=%u", opt->max_context, m->context);
+        log_warn("engine", "context beyond training", "max_context=%u model_context=%u", opt->max_context,
+                 m->context);
     return ST_OK;
 }
 
@@ -68,31 +69,34 @@ static uint64_t weight_bytes(const engine *e) {
 
 static void log_memory(const engine *e) {
     uint64_t total = weight_bytes(e) + e->kv_bytes + e->f.memory_bytes;
-    log_info("engine", "memory", "what=weights mib=%.1f from=%s", (double)weight_bytes(e) / 0x1p20, e->m->path);
+    log_info("engine", "memory", "what=weights mib=%.1f from=%s", (double)weight_bytes(e) / 0x1p20,
+             e->m->path);
     log_info("engine", "memory", "what=kv_pages mib=%.1f pages=%u page_kib=%zu tokens=%" PRIu64 " dtype=%s",
              (double)e->kv_bytes / 0x1p20, e->opt.page_count, kv_page_bytes(&e->layout) >> 10,
              (uint64_t)e->opt.page_count * KV_PAGE_TOKENS, dtype_name(e->layout.type));
     log_info("engine", "memory", "what=activations mib=%.1f rows=%u", (double)e->f.memory_bytes / 0x1p20,
              e->opt.max_rows);
-    log_info("engine", "memory", "what=total mib=%.1f backend=%s seqs=%u max_context=%u", (double)total / 0x1p20,
-             engine_path(e), e->opt.max_seqs, e->opt.max_context);
+    log_info("engine", "memory", "what=total mib=%.1f backend=%s seqs=%u max_context=%u",
+             (double)total / 0x1p20, engine_path(e), e->opt.max_seqs, e->opt.max_context);
 }
 
-/* What was asked for and what there is, when it does not fit. What the backend takes for itself (tables, staging,
- * workspaces) shows in what has become of the device's free memory. Without a device yet: its workspace did not fit. */
+/* What was asked for and what there is, when it does not fit. What the backend takes for itself (tables,
+ * staging, workspaces) shows in what has become of the device's free memory. Without a device yet: its
+ * workspace did not fit. */
 static void log_shortage(const engine *e) {
     if (e->dev)
-        log_error("engine", "out of memory", "what=weights asked_mib=%.1f from=%s", (double)weight_bytes(e) / 0x1p20,
-                  e->m->path);
-    log_error("engine", "out of memory", "what=kv_pages asked_mib=%.1f pages=%u", (double)e->kv_bytes / 0x1p20,
-              e->opt.page_count);
-    log_error("engine", "out of memory", "what=activations asked_mib=%.1f rows=%u", (double)e->f.memory_bytes / 0x1p20,
-              e->opt.max_rows);
+        log_error("engine", "out of memory", "what=weights asked_mib=%.1f from=%s",
+                  (double)weight_bytes(e) / 0x1p20, e->m->path);
+    log_error("engine", "out of memory", "what=kv_pages asked_mib=%.1f pages=%u",
+              (double)e->kv_bytes / 0x1p20, e->opt.page_count);
+    log_error("engine", "out of memory", "what=activations asked_mib=%.1f rows=%u",
+              (double)e->f.memory_bytes / 0x1p20, e->opt.max_rows);
     device_memory now;
     errbuf eb = {0};
     if (in_host_memory(e) || e->ops->memory(e->opt.device.gpu, &now, &eb) != ST_OK) return;
     log_error("engine", "out of memory",
-              "what=device gpu=%u total_mib=%.1f free_at_start_mib=%.1f free_mib=%.1f fraction=%.2f may_take_mib=%.1f",
+              "what=device gpu=%u total_mib=%.1f free_at_start_mib=%.1f free_mib=%.1f fraction=%.2f "
+              "may_take_mib=%.1f",
               now.gpu, (double)now.total / 0x1p20, (double)e->memory.free / 0x1p20, (double)now.free / 0x1p20,
               e->opt.device.memory_fraction, e->opt.device.memory_fraction * (double)now.total / 0x1p20);
 }
@@ -116,7 +120,8 @@ static status take_memory(engine *e, errbuf *eb) {
     e->kv = e->ops->mem_alloc(e->dev, e->kv_bytes);
     if (!e->kv)
         return errf(eb, ST_NOMEM,
-                    "engine: no memory for %u KV pages of %zu KiB: lower kv_pages, kv_memory_mb or memory_fraction of "
+                    "engine: no memory for %u KV pages of %zu KiB: lower kv_pages, kv_memory_mb or "
+                    "memory_fraction of "
                     "this worker, or of the other workers on the same device",
                     e->opt.page_count, kv_page_bytes(&e->layout) >> 10);
     return forward_alloc(&e->f, eb);
@@ -145,20 +150,25 @@ static void new_tables(engine *e) {
 }
 
 status engine_new(engine **out, const model *m, const engine_options *opt, errbuf *eb) {
-    PRE(out && m && opt && opt->backend);
+    PRE(out);
+    PRE(m);
+    PRE(opt);
+    PRE(opt->backend);
     PRE(m->layer);
     status st = check_options(m, opt, eb);
     if (st != ST_OK) return st;
     const backend_ops *ops = backend_find(opt->backend);
-    if (!ops) return errf(eb, ST_INVALID, "engine: no backend '%s': want one of %s", opt->backend, backend_names());
+    if (!ops)
+        return errf(eb, ST_INVALID, "engine: no backend '%s': want one of %s", opt->backend, backend_names());
 
     engine *e = xcalloc(1, sizeof *e);
     e->m = m;
     e->ops = ops;
     e->opt = *opt;
-    e->limits = (seq_limits){.vocab = m->vocab, .page_count = opt->page_count, .max_context = opt->max_context};
-    e->layout =
-        (kv_layout){.type = opt->kv_type, .layers = m->layers, .kv_heads = m->kv_heads, .head_dim = m->head_dim};
+    e->limits =
+        (seq_limits){.vocab = m->vocab, .page_count = opt->page_count, .max_context = opt->max_context};
+    e->layout = (kv_layout){
+        .type = opt->kv_type, .layers = m->layers, .kv_heads = m->kv_heads, .head_dim = m->head_dim};
     if (__builtin_mul_overflow((size_t)opt->page_count, kv_page_bytes(&e->layout), &e->kv_bytes))
         e->kv_bytes = SIZE_MAX; /* which no backend has */
     st = open_device(e, eb);
@@ -209,7 +219,8 @@ const char *engine_path(const engine *e) {
 /* --- sequences --- */
 
 status engine_seq_open(engine *e, uint32_t slot, const engine_seq_init *init, errbuf *eb) {
-    PRE(e && init);
+    PRE(e);
+    PRE(init);
     PRE(slot < e->opt.max_seqs);
     return seq_init(&e->seqs[slot], init, &e->limits, eb);
 }
@@ -232,7 +243,8 @@ static status place(engine *e, const step_item *it, op_step *step, errbuf *eb) {
     s->last_step = e->step;
     PRE(it->count > 0);
     PRE(it->count <= e->opt.max_rows - step->rows);
-    PRE(it->begin <= s->count && it->count <= s->count - it->begin);
+    PRE(it->begin <= s->count);
+    PRE(it->count <= s->count - it->begin);
     PRE(it->new_page_count <= ARRAY_LEN(it->new_pages));
     status st = seq_add_pages(s, it->new_pages, it->new_page_count, &e->limits, eb);
     if (st != ST_OK) return st;
@@ -289,9 +301,11 @@ static op_step empty_step(engine *e) {
     return (op_step){.ids = e->t.ids, .seqs = e->t.seqs, .head = e->t.head};
 }
 
-status engine_step(engine *e, const step_item *items, uint32_t count, const engine_hook *hook, step_result *results,
-                   errbuf *eb) {
-    PRE(e && items && results);
+status engine_step(engine *e, const step_item *items, uint32_t count, const engine_hook *hook,
+                   step_result *results, errbuf *eb) {
+    PRE(e);
+    PRE(items);
+    PRE(results);
     PRE(count > 0);
     PRE(count <= e->opt.max_seqs);
     op_step step = empty_step(e);
@@ -304,7 +318,8 @@ status engine_step(engine *e, const step_item *items, uint32_t count, const engi
         status st = place(e, it, &step, eb);
         if (st != ST_OK) return st;
         if (it->sample) ask_for_token(e, it, &step);
-        if (it->count != 1 || !it->sample || it->begin < e->seqs[it->slot].prompt_count) step.repeatable = false;
+        if (it->count != 1 || !it->sample || it->begin < e->seqs[it->slot].prompt_count)
+            step.repeatable = false;
     }
     const forward_hook fh = {.hook = hook, .items = items, .count = count};
     status st = forward_step(&e->f, &step, &fh, NULL, eb);
@@ -315,7 +330,9 @@ status engine_step(engine *e, const step_item *items, uint32_t count, const engi
 }
 
 status engine_logits(engine *e, const step_item *item, float *logits, errbuf *eb) {
-    PRE(e && item && logits);
+    PRE(e);
+    PRE(item);
+    PRE(logits);
     op_step step = empty_step(e);
     status st = place(e, item, &step, eb);
     if (st != ST_OK) return st;

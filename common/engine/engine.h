@@ -1,19 +1,19 @@
-/* engine - the loaded model, its page memory, and the sequences that are being computed: a step goes in, tokens come
- * out.
+/* engine - the loaded model, its page memory, and the sequences that are being computed: a step goes in,
+ * tokens come out.
  *
- * A sequence is opened in a slot with its ids and its pages (ids of the worker's kv_pool; the engine never decides
- * which pages are whose), fed by steps, and closed. One step is any mixture of rows: chunks of prompts and single
- * decode rows, up to max_rows. A row's result does not depend on the mixture (ops.h), so a decode step is a chunk of
- * one row.
+ * A sequence is opened in a slot with its ids and its pages (ids of the worker's kv_pool; the engine never
+ * decides which pages are whose), fed by steps, and closed. One step is any mixture of rows: chunks of
+ * prompts and single decode rows, up to max_rows. A row's result does not depend on the mixture (ops.h), so a
+ * decode step is a chunk of one row.
  *
- * Thread: everything here belongs to the device thread, except engine_kv(), whose gather and scatter the transfer
- * thread calls. */
+ * Thread: everything here belongs to the device thread, except engine_kv(), whose gather and scatter the
+ * transfer thread calls. */
 #ifndef BATON_ENGINE_ENGINE_H
 #define BATON_ENGINE_ENGINE_H
 
 #include "kernels/backend.h"
 #include "model/model.h"
-#include "model/sampling.h"
+#include "token/sampling.h"
 
 typedef struct engine engine;
 
@@ -29,8 +29,8 @@ typedef struct engine_options {
     bool warm_decode, warm_prompts;
 } engine_options;
 
-/* Opens the backend, loads the weights, allocates pages and activations (ST_NOMEM names the size, and the log says what
- * was asked for and what there is). Borrows `m` until engine_free. */
+/* Opens the backend, loads the weights, allocates pages and activations (ST_NOMEM names the size, and the log
+ * says what was asked for and what there is). Borrows `m` until engine_free. */
 status engine_new(engine **out, const model *m, const engine_options *opt, errbuf *eb);
 void engine_free(engine *e);
 
@@ -43,7 +43,8 @@ typedef struct engine_kv {
     uint32_t page_count;
 } engine_kv;
 engine_kv engine_kv_of(const engine *e);
-const char *engine_path(const engine *e); /* "cpu/avx2" */
+/* "cpu/avx2" */
+const char *engine_path(const engine *e);
 
 typedef struct engine_seq_init {
     const int32_t *prompt; /* copied */
@@ -55,16 +56,17 @@ typedef struct engine_seq_init {
     uint32_t page_count;
 } engine_seq_init;
 
-/* slot: 0..max_seqs-1, closed. */
+/* Slot: 0..max_seqs-1, closed. */
 status engine_seq_open(engine *e, uint32_t slot, const engine_seq_init *init, errbuf *eb);
 void engine_seq_close(engine *e, uint32_t slot);
 
-/* One sequence's share of a step: rows [begin, begin + count) of (prompt ++ output), whose KV is written; the rows
- * before have theirs already. */
+/* One sequence's share of a step: rows [begin, begin + count) of (prompt ++ output), whose KV is written; the
+ * rows before have theirs already. */
 typedef struct step_item {
     uint32_t slot;
     uint32_t begin, count;
-    bool sample; /* the last row's logits choose the next output token, which the engine appends to the sequence */
+    bool sample; /* the last row's logits choose the next output token, which the engine appends to the
+                    sequence */
     uint32_t new_page_count; /* pages appended to the table before the step, 0..8 */
     uint32_t new_pages[8];
     uint64_t tag; /* the caller's: comes back in the hook and the result */
@@ -74,23 +76,26 @@ typedef struct step_result {
     uint64_t tag;
     bool sampled;
     token_out token; /* when sampled; fin is left FINISH_NONE: the worker's pure part decides the end */
-    bool broken;     /* its logits leave no token to choose: this sequence is over, the others of the step are not */
-    char why[120];   /* when broken */
+    bool broken; /* its logits leave no token to choose: this sequence is over, the others of the step are not
+                  */
+    char why[120]; /* when broken */
 } step_result;
 
-/* Called on the device thread before the ops of layer `layer` are issued, and after they were: from then on kv_gather
- * of that layer, by any thread, waits for the KV rows of all items. May be NULL. */
+/* Called on the device thread before the ops of layer `layer` are issued, and after they were: from then on
+ * kv_gather of that layer, by any thread, waits for the KV rows of all items. May be NULL. */
 typedef struct engine_hook {
     void *ctx;
     void (*layer_begin)(void *ctx, uint32_t layer, const step_item *items, uint32_t count);
     void (*layer_end)(void *ctx, uint32_t layer, const step_item *items, uint32_t count);
 } engine_hook;
 
-/* Runs one step. results: [count], in the order of items. ST_DEVICE is fatal. Sum of item counts <= max_rows. */
-status engine_step(engine *e, const step_item *items, uint32_t count, const engine_hook *hook, step_result *results,
-                   errbuf *eb);
+/* Runs one step. results: [count], in the order of items. ST_DEVICE is fatal. Sum of item counts <= max_rows.
+ */
+status engine_step(engine *e, const step_item *items, uint32_t count, const engine_hook *hook,
+                   step_result *results, errbuf *eb);
 
-/* Logits of given rows for tests and tools: like a step without sampling, but writes all rows' logits [rows, vocab]. */
+/* Logits of given rows for tests and tools: like a step without sampling, but writes all rows' logits [rows,
+ * vocab]. */
 status engine_logits(engine *e, const step_item *item, float *logits, errbuf *eb);
 
 #endif

@@ -17,7 +17,8 @@ enum { PART_COUNT = 9 };
 static void list_parts(forward *f, part parts[PART_COUNT]) {
     const model *m = f->m;
     size_t rows = f->max_rows, head_rows = f->head_rows, act = dtype_block_bytes(f->ops->act_type(f->dev));
-    size_t q_dim = (size_t)m->heads * m->head_dim, kv_dim = (size_t)m->kv_heads * m->head_dim, ffn = m->ffn_dim;
+    size_t q_dim = (size_t)m->heads * m->head_dim, kv_dim = (size_t)m->kv_heads * m->head_dim,
+           ffn = m->ffn_dim;
     const part all[PART_COUNT] = {
         {"residual", &f->x, rows, m->dim, sizeof(float)},
         {"norm", &f->normed, rows, m->dim, act},
@@ -38,7 +39,11 @@ static size_t part_bytes(const part *p) {
 
 void forward_init(forward *f, const model *m, const weights *w, const backend_ops *ops, device *dev,
                   uint32_t max_rows) {
-    PRE(f && m && w && ops && dev);
+    PRE(f);
+    PRE(m);
+    PRE(w);
+    PRE(ops);
+    PRE(dev);
     PRE(max_rows > 0);
     *f = (forward){.m = m, .w = w, .ops = ops, .dev = dev, .max_rows = max_rows};
     f->head_rows = MIN(max_rows, FORWARD_HEAD_ROWS);
@@ -48,10 +53,12 @@ void forward_init(forward *f, const model *m, const weights *w, const backend_op
 }
 
 status forward_alloc(forward *f, errbuf *eb) {
-    PRE(f && !f->memory);
+    PRE(f);
+    PRE(!f->memory);
     f->memory = f->ops->mem_alloc(f->dev, f->memory_bytes);
     if (!f->memory)
-        return errf(eb, ST_NOMEM, "engine: no memory for %zu MiB of activations (%u rows per step): lower max_rows",
+        return errf(eb, ST_NOMEM,
+                    "engine: no memory for %zu MiB of activations (%u rows per step): lower max_rows",
                     f->memory_bytes >> 20, f->max_rows);
     part parts[PART_COUNT];
     list_parts(f, parts);
@@ -72,10 +79,10 @@ void forward_done(forward *f) {
 
 /* --- the ops, so that the pass below reads like the paper --- */
 
-#define TRY(call)                                                                                                      \
-    do {                                                                                                               \
-        status st_ = (call);                                                                                           \
-        if (st_ != ST_OK) return st_;                                                                                  \
+#define TRY(call)                                                                                            \
+    do {                                                                                                     \
+        status st_ = (call);                                                                                 \
+        if (st_ != ST_OK) return st_;                                                                        \
     } while (0)
 
 static status embed(forward *f, uint32_t rows) {
@@ -101,8 +108,8 @@ static status attend(forward *f, uint32_t layer, uint32_t rows) {
 }
 
 static status gate_up(forward *f, const weight *w, uint32_t rows) {
-    return f->ops->gate_up(f->dev,
-                           &(op_gate_up){.x = f->normed, .w = w, .rows = rows, .scratch = f->gate_up, .out = f->gated});
+    return f->ops->gate_up(
+        f->dev, &(op_gate_up){.x = f->normed, .w = w, .rows = rows, .scratch = f->gate_up, .out = f->gated});
 }
 
 static status head(forward *f, uint32_t begin, uint32_t count) {
@@ -115,7 +122,8 @@ static status head(forward *f, uint32_t begin, uint32_t count) {
                                                   .eps = f->m->norm_eps,
                                                   .out = f->last}));
     return f->ops->linear(
-        f->dev, &(op_linear){.x = f->last, .w = f->w->output, .rows = count, .out = f->logits, .logits = true});
+        f->dev,
+        &(op_linear){.x = f->last, .w = f->w->output, .rows = count, .out = f->logits, .logits = true});
 }
 
 /* --- the pass --- */
@@ -152,7 +160,8 @@ static status run_head(forward *f, const op_step *s, uint32_t head_count, float 
         TRY(head(f, begin, count));
         if (s->samples)
             TRY(f->ops->sample(
-                f->dev, &(op_sample){.logits = f->logits, .begin = begin, .count = count, .vocab = f->m->vocab}));
+                f->dev,
+                &(op_sample){.logits = f->logits, .begin = begin, .count = count, .vocab = f->m->vocab}));
         uint32_t wanted = logits && begin < s->head_count ? MIN(count, s->head_count - begin) : 0;
         if (wanted > 0)
             TRY(f->ops->mem_read(f->dev, logits + begin * vocab, f->logits, wanted * vocab * sizeof *logits));
@@ -161,7 +170,8 @@ static status run_head(forward *f, const op_step *s, uint32_t head_count, float 
     return ST_OK;
 }
 
-static status run_ops(forward *f, const op_step *s, const step_pass *pass, const forward_hook *hook, float *logits) {
+static status run_ops(forward *f, const op_step *s, const step_pass *pass, const forward_hook *hook,
+                      float *logits) {
     CHECK(pass->rows >= s->rows);
     CHECK(pass->rows <= f->max_rows);
     CHECK(pass->head_count >= s->head_count);
@@ -170,8 +180,10 @@ static status run_ops(forward *f, const op_step *s, const step_pass *pass, const
 }
 
 status forward_step(forward *f, const op_step *s, const forward_hook *hook, float *logits, errbuf *eb) {
-    PRE(f && f->memory);
-    PRE(s && hook);
+    PRE(f);
+    PRE(f->memory);
+    PRE(s);
+    PRE(hook);
     PRE(s->rows > 0);
     PRE(s->rows <= f->max_rows);
     step_pass pass = {0};

@@ -1,7 +1,8 @@
-/* forward - the forward pass of the llama architecture: a step's rows go through the operations of ops.h. Internal to
- * the engine.
+/* forward - the forward pass of the llama architecture: a step's rows go through the operations of ops.h.
+ * Internal to the engine.
  *
- * Every row is on its own (ops.h): where it stands in the step, and what stands beside it, changes no bit of it. */
+ * Every row is on its own (ops.h): where it stands in the step, and what stands beside it, changes no bit of
+ * it. */
 #ifndef BATON_ENGINE_FORWARD_H
 #define BATON_ENGINE_FORWARD_H
 
@@ -32,10 +33,12 @@ typedef struct forward {
 #define FORWARD_HEAD_ROWS 64u /* bounds the logits to a few dozen MB whatever the batch is */
 
 /* Borrows everything until forward_done. */
-void forward_init(forward *f, const model *m, const weights *w, const backend_ops *ops, device *dev, uint32_t max_rows);
+void forward_init(forward *f, const model *m, const weights *w, const backend_ops *ops, device *dev,
+                  uint32_t max_rows);
 /* Takes the memory. ST_NOMEM names the size, which is memory_bytes. */
 status forward_alloc(forward *f, errbuf *eb);
-void forward_done(forward *f); /* accepts a half-built one */
+/* Accepts a half-built one */
+void forward_done(forward *f);
 
 /* The caller's view of the rows, for hooks. */
 typedef struct forward_hook {
@@ -44,8 +47,8 @@ typedef struct forward_hook {
     uint32_t count;
 } forward_hook;
 
-/* Runs `s` from step_begin to step_end: KV is written, s->results too. logits: [s->head_count, vocab] of host memory,
- * or NULL. */
+/* Runs `s` from step_begin to step_end: KV is written, s->results too. logits: [s->head_count, vocab] of host
+ * memory, or NULL. */
 status forward_step(forward *f, const op_step *s, const forward_hook *hook, float *logits, errbuf *eb);
 
 #endif

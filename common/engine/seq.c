@@ -6,7 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-static status check_ids(const char *what, const int32_t *ids, uint32_t count, const seq_limits *lim, errbuf *eb) {
+static status check_ids(const char *what, const int32_t *ids, uint32_t count, const seq_limits *lim,
+                        errbuf *eb) {
     for (uint32_t i = 0; i < count; i++)
         if (ids[i] < 0 || (uint32_t)ids[i] >= lim->vocab)
             return errf(eb, ST_INVALID, "sequence: %s token %u has id %d, the vocabulary ends at %u", what, i,
@@ -27,8 +28,8 @@ static status check_params(const sampling *p, const seq_limits *lim, errbuf *eb)
     if (!(p->min_p >= 0 && p->min_p <= 1))
         return errf(eb, ST_INVALID, "sequence: min_p is %g, want [0, 1]", (double)p->min_p);
     if (p->stop_id_count > SAMPLING_STOP_IDS_MAX || p->bias_count > SAMPLING_BIAS_MAX)
-        return errf(eb, ST_INVALID, "sequence: %u stop ids and %u biases, want at most %u and %u", p->stop_id_count,
-                    p->bias_count, SAMPLING_STOP_IDS_MAX, SAMPLING_BIAS_MAX);
+        return errf(eb, ST_INVALID, "sequence: %u stop ids and %u biases, want at most %u and %u",
+                    p->stop_id_count, p->bias_count, SAMPLING_STOP_IDS_MAX, SAMPLING_BIAS_MAX);
     for (uint32_t i = 0; i < p->bias_count; i++) {
         status st = check_ids("logit_bias", &p->bias[i].id, 1, lim, eb);
         if (st != ST_OK) return st;
@@ -39,18 +40,21 @@ static status check_params(const sampling *p, const seq_limits *lim, errbuf *eb)
 }
 
 status seq_init(seq *s, const engine_seq_init *init, const seq_limits *lim, errbuf *eb) {
-    PRE(s && init && init->params);
+    PRE(s);
+    PRE(init);
+    PRE(init->params);
     PRE(!s->open);
     uint64_t count = (uint64_t)init->prompt_count + init->output_count;
     if (init->prompt_count == 0 || count > lim->max_context)
-        return errf(eb, ST_INVALID, "sequence: %u prompt and %u output tokens, want 1..%u in all", init->prompt_count,
-                    init->output_count, lim->max_context);
+        return errf(eb, ST_INVALID, "sequence: %u prompt and %u output tokens, want 1..%u in all",
+                    init->prompt_count, init->output_count, lim->max_context);
     status st = check_ids("prompt", init->prompt, init->prompt_count, lim, eb);
     if (st == ST_OK) st = check_ids("output", init->output, init->output_count, lim, eb);
     if (st == ST_OK) st = check_params(init->params, lim, eb);
     if (st != ST_OK) return st;
 
-    seq n = {.open = true, .prompt_count = init->prompt_count, .count = (uint32_t)count, .params = *init->params};
+    seq n = {
+        .open = true, .prompt_count = init->prompt_count, .count = (uint32_t)count, .params = *init->params};
     st = seq_add_pages(&n, init->pages, init->page_count, lim, eb);
     if (st != ST_OK) {
         free(n.pages);
@@ -77,11 +81,12 @@ void seq_done(seq *s) {
 status seq_add_pages(seq *s, const uint32_t *pages, uint32_t count, const seq_limits *lim, errbuf *eb) {
     uint32_t limit = kv_pages_for(lim->max_context + 1);
     if (count > limit - s->page_count)
-        return errf(eb, ST_INVALID, "sequence: %u pages, want at most %u (max_context %u)", s->page_count + count,
-                    limit, lim->max_context);
+        return errf(eb, ST_INVALID, "sequence: %u pages, want at most %u (max_context %u)",
+                    s->page_count + count, limit, lim->max_context);
     for (uint32_t i = 0; i < count; i++)
         if (pages[i] >= lim->page_count)
-            return errf(eb, ST_INVALID, "sequence: page %u is none of the %u of the pool", pages[i], lim->page_count);
+            return errf(eb, ST_INVALID, "sequence: page %u is none of the %u of the pool", pages[i],
+                        lim->page_count);
     if (s->page_count + count > s->page_capacity) {
         s->page_capacity = MIN(MAX(s->page_count + count, 2 * s->page_capacity), limit);
         s->pages = xrealloc(s->pages, s->page_capacity, sizeof *s->pages);

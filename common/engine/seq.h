@@ -1,6 +1,8 @@
-/* seq - one slot of the engine: a sequence's ids, its page table and its sampling parameters. Internal to the engine.
+/* seq - one slot of the engine: a sequence's ids, its page table and its sampling parameters. Internal to the
+ * engine.
  *
- * Ids and pages grow by doubling up to what max_context needs, so allocations grow with log2(context) only. */
+ * Ids and pages grow by doubling up to what max_context needs, so allocations grow with log2(context) only.
+ */
 #ifndef BATON_ENGINE_SEQ_H
 #define BATON_ENGINE_SEQ_H
 
@@ -25,10 +27,11 @@ typedef struct seq_limits {
     uint32_t max_context; /* tokens; one more may be chosen, which is never computed */
 } seq_limits;
 
-/* ST_INVALID when an id, a page or a parameter is out of range: nothing that came over a wire reaches a kernel
- * unchecked. */
+/* ST_INVALID when an id, a page or a parameter is out of range: nothing that came over a wire reaches a
+ * kernel unchecked. */
 status seq_init(seq *s, const engine_seq_init *init, const seq_limits *lim, errbuf *eb);
-void seq_done(seq *s); /* a closed slot is fine */
+/* A closed slot is fine */
+void seq_done(seq *s);
 status seq_add_pages(seq *s, const uint32_t *pages, uint32_t count, const seq_limits *lim, errbuf *eb);
 void seq_add_token(seq *s, int32_t id, const seq_limits *lim);
 

@@ -53,8 +53,8 @@ static op_step decode_step(tables *t, uint32_t rows) {
 /* One prompt of `rows` rows, or of the longest context. */
 static op_step prompt_step(tables *t, uint32_t rows) {
     rows = MIN(rows, t->max_prompt);
-    t->seqs[0] =
-        (step_seq){.pages = t->pages, .page_count = kv_pages_for(rows), .row_count = rows, .prompt_count = rows};
+    t->seqs[0] = (step_seq){
+        .pages = t->pages, .page_count = kv_pages_for(rows), .row_count = rows, .prompt_count = rows};
     t->head[0] = rows - 1;
     return (op_step){.rows = rows, .seq_count = 1, .head_count = 1};
 }
@@ -77,7 +77,8 @@ static status run(forward *f, tables *t, const warm_step *w, errbuf *eb) {
 }
 
 status warm_run(forward *f, const engine_options *o, errbuf *eb) {
-    PRE(f && o);
+    PRE(f);
+    PRE(o);
     uint64_t begin_ns = clock_now_ns();
     uint32_t count = 0;
     tables t = tables_new(o);

@@ -25,11 +25,15 @@ static status load_layer(weights *w, const model_layer *from, layer_weights *to,
 }
 
 status weights_load(weights *w, const model *m, const backend_ops *ops, device *dev, errbuf *eb) {
-    PRE(w && m && ops && dev);
+    PRE(w);
+    PRE(m);
+    PRE(ops);
+    PRE(dev);
     *w = (weights){.ops = ops, .dev = dev, .layer_count = m->layers};
     w->layer = xcalloc(m->layers, sizeof *w->layer);
     status st = load_plain(w, &m->embed, &w->embed, eb);
-    for (uint32_t i = 0; st == ST_OK && i < m->layers; i++) st = load_layer(w, &m->layer[i], &w->layer[i], eb);
+    for (uint32_t i = 0; st == ST_OK && i < m->layers; i++)
+        st = load_layer(w, &m->layer[i], &w->layer[i], eb);
     if (st == ST_OK) st = load_plain(w, &m->output_norm, &w->output_norm, eb);
     if (st == ST_OK && m->tied) w->output = w->embed;
     if (st == ST_OK && !m->tied) st = load_plain(w, &m->output, &w->output, eb);
@@ -52,6 +56,8 @@ void weights_done(weights *w) {
 }
 
 uint64_t weights_bytes(const model *m, const backend_ops *ops, const device *dev, bool host_memory) {
-    PRE(m && ops && dev);
+    PRE(m);
+    PRE(ops);
+    PRE(dev);
     return host_memory ? m->weight_bytes : m->weight_count * dtype_block_bytes(ops->act_type(dev));
 }

@@ -1,6 +1,7 @@
-/* The receiver's coverage is a bitmap of pages x layers: rows of a segment begin on page edges and end on them or at
- * the prompt's end, so a bit per page and layer is exact, whatever the order of chunks and groups. 128 Ki tokens of 128
- * layers are 128 KiB. A list of rectangles would be smaller for orderly senders, but not bounded for the others. */
+/* The receiver's coverage is a bitmap of pages x layers: rows of a segment begin on page edges and end on
+ * them or at the prompt's end, so a bit per page and layer is exact, whatever the order of chunks and groups.
+ * 128 Ki tokens of 128 layers are 128 KiB. A list of rectangles would be smaller for orderly senders, but not
+ * bounded for the others. */
 #include "kv/handoff.h"
 
 #include "base/mem.h"
@@ -20,8 +21,8 @@ static const sm_state states[] = {
 
 const sm_def handoff_sm = {.name = "hand-off", .states = states, .state_count = ARRAY_LEN(states)};
 
-/* One step of a 64-bit hash: a bijection of h for each x, so that equal prefixes with different ends never meet again
- * by the step itself. */
+/* One step of a 64-bit hash: a bijection of h for each x, so that equal prefixes with different ends never
+ * meet again by the step itself. */
 static uint64_t hash_step(uint64_t h, uint64_t x) {
     h ^= x;
     h *= 0x9fb21c651e98df25ull;
@@ -72,9 +73,13 @@ static bool open_group(handoff_cut *cut, const kv_layout *layout, size_t target_
 
 bool handoff_cut_next(handoff_cut *cut, const kv_layout *layout, size_t target_bytes, size_t slot_bytes,
                       handoff_piece *out) {
-    PRE(cut && layout && out);
-    PRE(cut->count > 0 && cut->begin % KV_PAGE_TOKENS == 0);
-    PRE(cut->layer_sent <= cut->layers_done && cut->layers_done <= layout->layers);
+    PRE(cut);
+    PRE(layout);
+    PRE(out);
+    PRE(cut->count > 0);
+    PRE(cut->begin % KV_PAGE_TOKENS == 0);
+    PRE(cut->layer_sent <= cut->layers_done);
+    PRE(cut->layers_done <= layout->layers);
     PRE(slot_bytes >= kv_segment_bytes(layout, KV_PAGE_TOKENS, 1));
     if (!cut->group_end && !open_group(cut, layout, target_bytes, slot_bytes)) return false;
 
@@ -104,7 +109,9 @@ struct handoff_recv {
 };
 
 handoff_recv *handoff_recv_new(const kv_layout *layout, uint32_t token_count) {
-    PRE(layout && layout->layers > 0 && token_count > 0);
+    PRE(layout);
+    PRE(layout->layers > 0);
+    PRE(token_count > 0);
     handoff_recv *r = xcalloc(1, sizeof *r);
     r->layers = layout->layers;
     r->token_count = token_count;
@@ -131,20 +138,24 @@ static uint64_t layer_mask(uint32_t begin, uint32_t end, uint32_t w) {
 }
 
 static status check_shape(const handoff_recv *r, const handoff_piece *p, errbuf *eb) {
-    if (p->token_count == 0 || p->token_begin > r->token_count || p->token_count > r->token_count - p->token_begin)
+    if (p->token_count == 0 || p->token_begin > r->token_count ||
+        p->token_count > r->token_count - p->token_begin)
         return errf(eb, ST_CORRUPT, "rows %u+%u leave the prompt of %u", p->token_begin, p->token_count,
                     r->token_count);
     uint32_t end = p->token_begin + p->token_count;
     if (p->token_begin % KV_PAGE_TOKENS || (end % KV_PAGE_TOKENS && end != r->token_count))
         return errf(eb, ST_CORRUPT, "rows %u+%u do not lie on page edges", p->token_begin, p->token_count);
     if (p->layer_begin >= p->layer_end || p->layer_end > r->layers)
-        return errf(eb, ST_CORRUPT, "layers %u..%u of a model with %u", p->layer_begin, p->layer_end, r->layers);
+        return errf(eb, ST_CORRUPT, "layers %u..%u of a model with %u", p->layer_begin, p->layer_end,
+                    r->layers);
     return ST_OK;
 }
 
 status handoff_recv_add(handoff_recv *r, uint32_t segment, const handoff_piece *piece, errbuf *eb) {
-    PRE(r && piece);
-    if (segment != r->segments) return errf(eb, ST_CORRUPT, "segment %u where %u is the next", segment, r->segments);
+    PRE(r);
+    PRE(piece);
+    if (segment != r->segments)
+        return errf(eb, ST_CORRUPT, "segment %u where %u is the next", segment, r->segments);
     status st = check_shape(r, piece, eb);
     if (st) return st;
 

@@ -1,10 +1,11 @@
-/* handoff - one KV hand-off as a state machine and its bookkeeping: which segments came, whether they cover the prompt.
- * Pure.
+/* handoff - one KV hand-off as a state machine and its bookkeeping: which segments came, whether they cover
+ * the prompt. Pure.
  *
  *   OFFERED -> RESERVED -> COPYING -> VERIFIED -> RELEASED;   any that is not an end -> ABORTED
  *
- * The sender (P) keeps one per prompt, from PREFILL to RELEASE; the receiver (D) one per RESERVE; the coordinator one
- * per attempt (its stamps are the stage times). Identity and checksum seeds: proto/kv_wire.h. */
+ * The sender (P) keeps one per prompt, from PREFILL to RELEASE; the receiver (D) one per RESERVE; the
+ * coordinator one per attempt (its stamps are the stage times). Identity and checksum seeds: proto/kv_wire.h.
+ */
 #ifndef BATON_KV_HANDOFF_H
 #define BATON_KV_HANDOFF_H
 
@@ -32,10 +33,11 @@ uint64_t kv_ids_hash(uint64_t start, const int32_t *ids, uint32_t count);
 uint64_t kv_segment_seed(const kv_identity *id, uint32_t segment, uint32_t token_begin, uint32_t token_count,
                          uint32_t layer_begin, uint32_t layer_end, uint64_t ids_hash);
 
-/* How P cuts work into segments: rows [begin, begin + count) have layers [0, layers_done) computed; layers_sent of them
- * left already. Returns the next piece to send: the fewest layers that reach target_bytes (or what is left, once
- * layers_done == layout->layers), but never more than slot_bytes: a layer larger than that is split into rows on page
- * edges. False when nothing is due yet. slot_bytes holds at least one page's rows of one layer. */
+/* How P cuts work into segments: rows [begin, begin + count) have layers [0, layers_done) computed;
+ * layers_sent of them left already. Returns the next piece to send: the fewest layers that reach target_bytes
+ * (or what is left, once layers_done == layout->layers), but never more than slot_bytes: a layer larger than
+ * that is split into rows on page edges. False when nothing is due yet. slot_bytes holds at least one page's
+ * rows of one layer. */
 typedef struct handoff_piece {
     uint32_t token_begin, token_count, layer_begin, layer_end;
 } handoff_piece;
@@ -53,11 +55,12 @@ bool handoff_cut_next(handoff_cut *cut, const kv_layout *layout, size_t target_b
 typedef struct handoff_recv handoff_recv;
 handoff_recv *handoff_recv_new(const kv_layout *layout, uint32_t token_count);
 void handoff_recv_free(handoff_recv *r);
-/* A segment that came. ST_CORRUPT when it leaves the prompt, overlaps what came before, or its number is not the next.
- * Called before the payload is scattered, because it is the bounds check; a wrong checksum afterwards ends the whole
- * hand-off. */
+/* A segment that came. ST_CORRUPT when it leaves the prompt, overlaps what came before, or its number is not
+ * the next. Called before the payload is scattered, because it is the bounds check; a wrong checksum
+ * afterwards ends the whole hand-off. */
 status handoff_recv_add(handoff_recv *r, uint32_t segment, const handoff_piece *piece, errbuf *eb);
-/* At SEAL: segment_count segments came and every row of every layer exactly once. ST_CORRUPT names what is missing. */
+/* At SEAL: segment_count segments came and every row of every layer exactly once. ST_CORRUPT names what is
+ * missing. */
 status handoff_recv_seal(const handoff_recv *r, uint32_t segment_count, uint32_t token_count, errbuf *eb);
 
 #endif

@@ -4,8 +4,9 @@
 
 #include <string.h>
 
-/* A multiplier that depends on the word's index only, so that any part of a segment can be summed alone, by any
- * thread, without a table and without the words before it. Odd, so that a flip of one bit never vanishes. */
+/* A multiplier that depends on the word's index only, so that any part of a segment can be summed alone, by
+ * any thread, without a table and without the words before it. Odd, so that a flip of one bit never vanishes.
+ */
 uint64_t kv_mix(uint64_t i) {
     i ^= i >> 30;
     i *= 0xbf58476d1ce4e5b9ull;

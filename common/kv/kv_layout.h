@@ -1,4 +1,5 @@
-/* kv_layout - where one token's keys and values lie in page memory and on the wire, and a segment's checksum. Pure.
+/* kv_layout - where one token's keys and values lie in page memory and on the wire, and a segment's checksum.
+ * Pure.
  *
  * Page memory is one block of page_count * page_bytes. A page holds KV_PAGE_TOKENS positions of all layers:
  *   [layer][K, V][kv_head][KV_PAGE_TOKENS][head_dim] of `type` (f16, bf16 or f32)
@@ -36,18 +37,22 @@ static inline uint32_t kv_pages_for(uint32_t token_count) {
     return (token_count + KV_PAGE_TOKENS - 1) / KV_PAGE_TOKENS;
 }
 /* Byte offset of tile (page, layer, 0 = K | 1 = V, head) in page memory. */
-static inline size_t kv_tile_offset(const kv_layout *l, uint32_t page, uint32_t layer, uint32_t is_v, uint32_t head) {
-    return (((size_t)page * l->layers + layer) * 2 + is_v) * l->kv_heads * kv_tile_bytes(l) + head * kv_tile_bytes(l);
+static inline size_t kv_tile_offset(const kv_layout *l, uint32_t page, uint32_t layer, uint32_t is_v,
+                                    uint32_t head) {
+    return (((size_t)page * l->layers + layer) * 2 + is_v) * l->kv_heads * kv_tile_bytes(l) +
+           head * kv_tile_bytes(l);
 }
 static inline size_t kv_segment_bytes(const kv_layout *l, uint32_t token_count, uint32_t layer_count) {
     return (size_t)token_count * layer_count * kv_token_layer_bytes(l);
 }
 
-/* checksum = seed + sum over 64-bit little-endian words w_i of w_i * mix(i), mod 2^64 (a tail is padded with zeros);
- * mix(i) is odd and pseudo-random (splitmix64 finaliser of i, or'ed with 1), so that a flipped bit, a swapped pair of
- * words and a shifted run all change it. The sum can be taken in any order, hence in parallel. */
+/* checksum = seed + sum over 64-bit little-endian words w_i of w_i * mix(i), mod 2^64 (a tail is padded with
+ * zeros); mix(i) is odd and pseudo-random (splitmix64 finaliser of i, or'ed with 1), so that a flipped bit, a
+ * swapped pair of words and a shifted run all change it. The sum can be taken in any order, hence in
+ * parallel. */
 uint64_t kv_checksum(uint64_t seed, const void *bytes, size_t count);
-/* Adds to `sum` the words of a part that starts at word `word_begin` of the whole. Only the last may have a tail. */
+/* Adds to `sum` the words of a part that starts at word `word_begin` of the whole. Only the last may have a
+ * tail. */
 uint64_t kv_checksum_part(uint64_t sum, uint64_t word_begin, const void *bytes, size_t count);
 uint64_t kv_mix(uint64_t i);
 

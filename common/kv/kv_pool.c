@@ -1,5 +1,6 @@
-/* The free pages are a stack, so the page that was given back last is taken first: its memory is the warmest. A count
- * of references per page says the rest. take, share and put cost O(pages named); nothing is searched. */
+/* The free pages are a stack, so the page that was given back last is taken first: its memory is the warmest.
+ * A count of references per page says the rest. take, share and put cost O(pages named); nothing is searched.
+ */
 #include "kv/kv_pool.h"
 
 #include "base/mem.h"

@@ -1,8 +1,8 @@
 /* kv_pool - which KV pages are free, and how often the others are shared.
  *
  * A pool hands out page ids in 0..page_count-1; where the bytes of a page live is not its business, so one
- * implementation serves host memory, device memory and the simulator. Thread: the loop thread of the worker that owns
- * it. No locks. */
+ * implementation serves host memory, device memory and the simulator. Thread: the loop thread of the worker
+ * that owns it. No locks. */
 #ifndef BATON_KV_KV_POOL_H
 #define BATON_KV_KV_POOL_H
 
@@ -18,14 +18,18 @@ typedef struct kv_pool kv_pool;
 status kv_pool_new(kv_pool **out, uint32_t page_count, errbuf *eb);
 void kv_pool_free(kv_pool *p);
 
-/* All or nothing: writes `count` ids, each with one reference. ST_NOMEM when fewer are free (nothing is taken). */
+/* All or nothing: writes `count` ids, each with one reference. ST_NOMEM when fewer are free (nothing is
+ * taken). */
 status kv_pool_take(kv_pool *p, uint32_t count, uint32_t *pages);
-void kv_pool_share(kv_pool *p, const uint32_t *pages, uint32_t count); /* one more reference each */
-void kv_pool_put(kv_pool *p, const uint32_t *pages, uint32_t count);   /* one less; free after the last */
+/* One more reference each */
+void kv_pool_share(kv_pool *p, const uint32_t *pages, uint32_t count);
+/* One less; free after the last */
+void kv_pool_put(kv_pool *p, const uint32_t *pages, uint32_t count);
 uint32_t kv_pool_available(const kv_pool *p);
 uint32_t kv_pool_used(const kv_pool *p);
 uint32_t kv_pool_count(const kv_pool *p);
 uint32_t kv_pool_refs(const kv_pool *p, uint32_t page);
-bool kv_pool_check(const kv_pool *p); /* free + used == count, no page twice in the free list */
+/* Free + used == count, no page twice in the free list */
+bool kv_pool_check(const kv_pool *p);
 
 #endif

@@ -1,12 +1,12 @@
-/* model - from a GGUF file to a checked description: the architecture's table entry does the reading, this file the
- * checking.
+/* model - from a GGUF file to a checked description: the architecture's table entry does the reading, this
+ * file the checking.
  *
- * Every tensor of the file must be taken by the architecture. One that is not (a bias, an expert, an adapter) would be
- * left out of the computation silently, so it is refused by name. */
+ * Every tensor of the file must be taken by the architecture. One that is not (a bias, an expert, an adapter)
+ * would be left out of the computation silently, so it is refused by name. */
 #include "model/model.h"
 
 #include "base/mem.h"
-#include "model/gguf.h"
+#include "checkpoint/gguf.h"
 #include "model/model_arch.h"
 #include "model/random_model.h"
 
@@ -33,7 +33,8 @@ status model_key(const model *m, model_number key, uint32_t *out, errbuf *eb) {
     key_name(m, key.name, name);
     uint64_t value;
     if (!gguf_u64(m->file, name, &value)) {
-        /* An array (one value per layer) or a float is a variant that nothing here knows, not an absent key. */
+        /* An array (one value per layer) or a float is a variant that nothing here knows, not an absent key.
+         */
         gguf_type type;
         uint64_t count;
         double real;
@@ -65,7 +66,8 @@ bool model_has(const model_source *w, const char *name) {
     return gguf_tensor_find(w->file, name) != NULL;
 }
 
-status model_tensor(const model_source *w, const char *name, uint32_t rows, uint32_t cols, tensor *out, errbuf *eb) {
+status model_tensor(const model_source *w, const char *name, uint32_t rows, uint32_t cols, tensor *out,
+                    errbuf *eb) {
     if (w->random) {
         *out = random_model_tensor(w->random, name, rows, cols);
         *w->weight_count += (uint64_t)rows * cols;
@@ -74,11 +76,12 @@ status model_tensor(const model_source *w, const char *name, uint32_t rows, uint
     const gguf_tensor *t = gguf_tensor_find(w->file, name);
     if (!t) return errf(eb, ST_CORRUPT, "tensor '%s' is missing", name);
     if (t->dims[0] != cols || t->dims[1] != rows || t->dims[2] != 1 || t->dims[3] != 1)
-        return errf(eb, ST_CORRUPT, "tensor '%s' is [%" PRIu64 ", %" PRIu64 "], want [%u, %u]", name, t->dims[1],
-                    t->dims[0], rows, cols);
+        return errf(eb, ST_CORRUPT, "tensor '%s' is [%" PRIu64 ", %" PRIu64 "], want [%u, %u]", name,
+                    t->dims[1], t->dims[0], rows, cols);
     if (!dtype_known(t->type))
-        return errf(eb, ST_UNSUPPORTED, "tensor '%s' has type %u; supported are f32, f16, bf16, q8_0, q4_0 and q4_1",
-                    name, t->type);
+        return errf(eb, ST_UNSUPPORTED,
+                    "tensor '%s' has type %u; supported are f32, f16, bf16, q8_0, q4_0 and q4_1", name,
+                    t->type);
     w->taken[t - gguf_tensor_at(w->file, 0)] = true;
     *out = (tensor){.type = (dtype)t->type, .rows = rows, .cols = cols, .data = t->data};
     *w->weight_count += (uint64_t)rows * cols;
@@ -106,13 +109,15 @@ static void hash_u64(XXH3_state_t *h, uint64_t v) {
     XXH3_64bits_update(h, &v, sizeof v);
 }
 
-/* Table of tensors, the constants that change the computation, and parts of each tensor. Reading all the weights would
- * cost seconds and page in the whole file; two checkpoints that differ, differ in nearly every block. */
+/* Table of tensors, the constants that change the computation, and parts of each tensor. Reading all the
+ * weights would cost seconds and page in the whole file; two checkpoints that differ, differ in nearly every
+ * block. */
 static uint64_t hash_weights(const model *m) {
     XXH3_state_t *h = XXH3_createState();
     CHECK(h);
     XXH3_64bits_reset(h);
-    const uint32_t dims[] = {m->dim, m->layers, m->heads, m->kv_heads, m->head_dim, m->ffn_dim, m->vocab, m->rope_dim};
+    const uint32_t dims[] = {m->dim,      m->layers,  m->heads, m->kv_heads,
+                             m->head_dim, m->ffn_dim, m->vocab, m->rope_dim};
     XXH3_64bits_update(h, dims, sizeof dims);
     XXH3_64bits_update(h, &m->rope_base, sizeof m->rope_base);
     XXH3_64bits_update(h, &m->norm_eps, sizeof m->norm_eps);
@@ -153,8 +158,8 @@ static const model_arch *find_arch(model *m, errbuf *eb) {
     }
     buf known = {0};
     for (size_t i = 0; i < ARRAY_LEN(archs); i++) buf_addf(&known, "%s%s", i ? ", " : "", archs[i]->name);
-    errf(eb, ST_UNSUPPORTED, "architecture '%.*s' is not supported; supported: %s", (int)MIN(name.len, 64u), name.data,
-         known.data);
+    errf(eb, ST_UNSUPPORTED, "architecture '%.*s' is not supported; supported: %s", (int)MIN(name.len, 64u),
+         name.data, known.data);
     buf_done(&known);
     return NULL;
 }
@@ -170,7 +175,8 @@ static status load_weights(model *m, const model_arch *arch, errbuf *eb) {
         const gguf_tensor *t = gguf_tensor_at(m->file, i);
         m->weight_bytes += t->bytes;
         if (!w.taken[i])
-            st = errf(eb, ST_UNSUPPORTED, "tensor '%.*s' has no place in the architecture '%s' as it is supported here",
+            st = errf(eb, ST_UNSUPPORTED,
+                      "tensor '%.*s' has no place in the architecture '%s' as it is supported here",
                       (int)MIN(t->name.len, 64u), t->name.data, m->arch);
     }
     free(w.taken);
@@ -189,7 +195,8 @@ static status open_source(model *m, errbuf *eb) {
 }
 
 status model_load(model **out, const char *path, model_parts parts, errbuf *eb) {
-    PRE(out && path);
+    PRE(out);
+    PRE(path);
     model *m = xcalloc(1, sizeof *m);
     m->path = xstrdup(path);
     status st = open_source(m, eb);

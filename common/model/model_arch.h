@@ -1,10 +1,11 @@
 /* model_arch - one architecture: how its file's keys and tensors become a model.
  *
- * Private to common/model. A new architecture is a file that fills one of these and a line in model.c's table. */
+ * Private to common/model. A new architecture is a file that fills one of these and a line in model.c's
+ * table. */
 #ifndef BATON_MODEL_ARCH_H
 #define BATON_MODEL_ARCH_H
 
-#include "model/gguf.h"
+#include "checkpoint/gguf.h"
 #include "model/model.h"
 
 /* Where tensors come from. */
@@ -25,9 +26,10 @@ typedef struct model_arch {
 
 extern const model_arch model_arch_llama;
 
-/* The tensor `name` as a matrix [rows, cols]: ST_CORRUPT when absent or of another shape, ST_UNSUPPORTED for a type
- * that is no dtype. Marks it as taken. */
-status model_tensor(const model_source *w, const char *name, uint32_t rows, uint32_t cols, tensor *out, errbuf *eb);
+/* The tensor `name` as a matrix [rows, cols]: ST_CORRUPT when absent or of another shape, ST_UNSUPPORTED for
+ * a type that is no dtype. Marks it as taken. */
+status model_tensor(const model_source *w, const char *name, uint32_t rows, uint32_t cols, tensor *out,
+                    errbuf *eb);
 /* The same for a vector [1, cols] that must be f32: norms and factors. */
 status model_vector(const model_source *w, const char *name, uint32_t cols, tensor *out, errbuf *eb);
 /* Whether there is a tensor that an architecture can do without. */

@@ -1,7 +1,8 @@
-/* model_llama - Llama and what is built like it: RMS norm, rotary positions, grouped queries, SwiGLU, no biases.
+/* model_llama - Llama and what is built like it: RMS norm, rotary positions, grouped queries, SwiGLU, no
+ * biases.
  *
- * Anything in the file that would change the computation and is not implemented is refused by name, because a model
- * that runs and answers nonsense is worse than one that does not start. */
+ * Anything in the file that would change the computation and is not implemented is refused by name, because a
+ * model that runs and answers nonsense is worse than one that does not start. */
 #include "model/model_arch.h"
 
 #include "base/mem.h"
@@ -28,36 +29,41 @@ static status refuse_variants(const model *m, errbuf *eb) {
         return errf(eb, ST_UNSUPPORTED, "llama.rope.scale_linear is %g; only 1 is supported", linear);
     uint64_t experts;
     if (gguf_u64(m->file, "llama.expert_count", &experts) && experts > 0)
-        return errf(eb, ST_UNSUPPORTED, "llama.expert_count is %" PRIu64 "; mixtures of experts are not supported",
-                    experts);
+        return errf(eb, ST_UNSUPPORTED,
+                    "llama.expert_count is %" PRIu64 "; mixtures of experts are not supported", experts);
     bool causal;
     if (gguf_bool(m->file, "llama.attention.causal", &causal) && !causal)
-        return errf(eb, ST_UNSUPPORTED, "llama.attention.causal is false; only causal attention is supported");
+        return errf(eb, ST_UNSUPPORTED,
+                    "llama.attention.causal is false; only causal attention is supported");
     return ST_OK;
 }
 
 static status llama_heads(model *m, errbuf *eb) {
     status st = model_key(m, (model_number){"attention.head_count", 1, HEADS_MAX, 0}, &m->heads, eb);
     if (st == ST_OK)
-        st = model_key(m, (model_number){"attention.head_count_kv", 1, HEADS_MAX, m->heads}, &m->kv_heads, eb);
+        st =
+            model_key(m, (model_number){"attention.head_count_kv", 1, HEADS_MAX, m->heads}, &m->kv_heads, eb);
     if (st != ST_OK) return st;
     if (m->heads % m->kv_heads != 0)
         return errf(eb, ST_CORRUPT, "%u heads are no multiple of %u kv heads", m->heads, m->kv_heads);
 
-    st = model_key(m, (model_number){"attention.key_length", 2, HEAD_DIM_MAX, m->dim / m->heads}, &m->head_dim, eb);
+    st = model_key(m, (model_number){"attention.key_length", 2, HEAD_DIM_MAX, m->dim / m->heads},
+                   &m->head_dim, eb);
     uint32_t value_dim = 0;
     if (st == ST_OK)
-        st = model_key(m, (model_number){"attention.value_length", 2, HEAD_DIM_MAX, m->head_dim}, &value_dim, eb);
+        st = model_key(m, (model_number){"attention.value_length", 2, HEAD_DIM_MAX, m->head_dim}, &value_dim,
+                       eb);
     if (st != ST_OK) return st;
     if (value_dim != m->head_dim)
-        return errf(eb, ST_UNSUPPORTED, "llama.attention.value_length is %u and key_length %u; they must be equal",
-                    value_dim, m->head_dim);
+        return errf(eb, ST_UNSUPPORTED,
+                    "llama.attention.value_length is %u and key_length %u; they must be equal", value_dim,
+                    m->head_dim);
     uint64_t named;
     bool whole = gguf_u64(m->file, "llama.attention.key_length", &named) || m->dim % m->heads == 0;
     if (!whole || m->head_dim < 2 || m->head_dim > HEAD_DIM_MAX || m->head_dim % 2 != 0)
         return errf(eb, ST_CORRUPT,
-                    "embedding_length %u over %u heads makes no head of an even number of dimensions, 2..%u", m->dim,
-                    m->heads, HEAD_DIM_MAX);
+                    "embedding_length %u over %u heads makes no head of an even number of dimensions, 2..%u",
+                    m->dim, m->heads, HEAD_DIM_MAX);
     if (m->heads * m->head_dim % 32 != 0)
         return errf(eb, ST_CORRUPT, "%u heads of %u dimensions are no multiple of 32", m->heads, m->head_dim);
     return ST_OK;
@@ -67,22 +73,24 @@ static status llama_dims(model *m, errbuf *eb) {
     status st = refuse_variants(m, eb);
     if (st == ST_OK) st = model_key(m, (model_number){"embedding_length", 32, DIM_MAX, 0}, &m->dim, eb);
     if (st == ST_OK) st = model_key(m, (model_number){"block_count", 1, MODEL_LAYERS_MAX, 0}, &m->layers, eb);
-    if (st == ST_OK) st = model_key(m, (model_number){"feed_forward_length", 32, FFN_MAX, 0}, &m->ffn_dim, eb);
+    if (st == ST_OK)
+        st = model_key(m, (model_number){"feed_forward_length", 32, FFN_MAX, 0}, &m->ffn_dim, eb);
     if (st == ST_OK) st = model_key(m, (model_number){"context_length", 1, CONTEXT_MAX, 0}, &m->context, eb);
     if (st != ST_OK) return st;
     if (m->dim % 32 != 0 || m->ffn_dim % 32 != 0)
-        return errf(eb, ST_CORRUPT, "embedding_length %u and feed_forward_length %u must be multiples of 32", m->dim,
-                    m->ffn_dim);
+        return errf(eb, ST_CORRUPT, "embedding_length %u and feed_forward_length %u must be multiples of 32",
+                    m->dim, m->ffn_dim);
 
     st = llama_heads(m, eb);
     if (st == ST_OK)
-        st = model_key(m, (model_number){"rope.dimension_count", 2, HEAD_DIM_MAX, m->head_dim}, &m->rope_dim, eb);
+        st = model_key(m, (model_number){"rope.dimension_count", 2, HEAD_DIM_MAX, m->head_dim}, &m->rope_dim,
+                       eb);
     if (st == ST_OK) st = model_real(m, "rope.freq_base", 1e15, 10000.0, &m->rope_base, eb);
     if (st == ST_OK) st = model_real(m, "attention.layer_norm_rms_epsilon", 0.1, 0, &m->norm_eps, eb);
     if (st != ST_OK) return st;
     if (m->rope_dim > m->head_dim || m->rope_dim % 2 != 0)
-        return errf(eb, ST_CORRUPT, "rope.dimension_count is %u, want an even number up to the head's %u", m->rope_dim,
-                    m->head_dim);
+        return errf(eb, ST_CORRUPT, "rope.dimension_count is %u, want an even number up to the head's %u",
+                    m->rope_dim, m->head_dim);
 
     uint32_t vocab = 0;
     st = model_key(m, (model_number){"vocab_size", 1, INT32_MAX, m->vocab}, &vocab, eb);

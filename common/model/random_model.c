@@ -1,19 +1,20 @@
 /* random_model - a table of shapes, and the GGUF image that describes one.
  *
- * The shapes are those of the published configurations, all in Llama's architecture: Qwen2.5 without its biases, Llama
- * 3 without its rope factors. opt-13b-shape keeps OPT-13B's layers, heads, tied embedding and context. OPT's
- * feed-forward has two matrices of 20480 and Llama's has three, so the same number of weights needs 2/3 of 20480 =
- * 13653.3 columns; 13696 is the multiple of 128 (the tile of matrix kernels) nearest to it, which gives 12.867 billion
- * parameters where OPT-13B has 12.853, positions and biases included.
+ * The shapes are those of the published configurations, all in Llama's architecture: Qwen2.5 without its
+ * biases, Llama 3 without its rope factors. opt-13b-shape keeps OPT-13B's layers, heads, tied embedding and
+ * context. OPT's feed-forward has two matrices of 20480 and Llama's has three, so the same number of weights
+ * needs 2/3 of 20480 = 13653.3 columns; 13696 is the multiple of 128 (the tile of matrix kernels) nearest to
+ * it, which gives 12.867 billion parameters where OPT-13B has 12.853, positions and biases included.
  *
- * tiny is for tests. Its head is not the embedding: over so few layers a tied one answers each token with itself.
+ * tiny is for tests. Its head is not the embedding: over so few layers a tied one answers each token with
+ * itself.
  *
- * Scale: |random_weight| is uniform over odd numbers up to 255, which has a standard deviation of 256 / sqrt(3); the
- * power of two nearest to sqrt(3) / (256 sqrt(cols)) makes it about 1 / sqrt(cols). */
+ * Scale: |random_weight| is uniform over odd numbers up to 255, which has a standard deviation of 256 /
+ * sqrt(3); the power of two nearest to sqrt(3) / (256 sqrt(cols)) makes it about 1 / sqrt(cols). */
 #include "model/random_model.h"
 
-#include "model/gguf.h"
-#include "model/vocab.h"
+#include "checkpoint/gguf.h"
+#include "text/vocab.h"
 
 #include <errno.h>
 #include <math.h>
@@ -55,7 +56,8 @@ static status find_shape(const char *name, size_t len, const shape **out, errbuf
     }
     buf known = {0};
     for (size_t i = 0; i < ARRAY_LEN(shapes); i++) buf_addf(&known, "%s%s", i ? ", " : "", shapes[i].name);
-    errf(eb, ST_INVALID, "there is no random model '%.*s': want one of %s", (int)MIN(len, 64u), name, known.data);
+    errf(eb, ST_INVALID, "there is no random model '%.*s': want one of %s", (int)MIN(len, 64u), name,
+         known.data);
     buf_done(&known);
     return ST_INVALID;
 }
@@ -153,7 +155,8 @@ static void put_vocab(buf *b, uint32_t tokens, uint32_t *count) {
     put_text(b, "<|im_start|>");
     put_text(b, "<|im_end|>");
     key_array(b, "tokenizer.ggml.token_type", GGUF_U8, tokens, count);
-    for (uint32_t id = 0; id < tokens; id++) buf_add(b, &(uint8_t){id < tokens - 2 ? TOKEN_NORMAL : TOKEN_CONTROL}, 1);
+    for (uint32_t id = 0; id < tokens; id++)
+        buf_add(b, &(uint8_t){id < tokens - 2 ? TOKEN_NORMAL : TOKEN_CONTROL}, 1);
     key_array(b, "tokenizer.ggml.merges", GGUF_STRING, 0, count);
     key_u32(b, "tokenizer.ggml.eos_token_id", tokens - 1, count);
     key_text(b, "tokenizer.chat_template",
@@ -181,14 +184,16 @@ static void put_image(buf *out, const shape *s, const char *path) {
 /* --- life and weights --- */
 
 status random_model_init(random_model *r, const char *path, errbuf *eb) {
-    PRE(r && path);
+    PRE(r);
+    PRE(path);
     PRE(random_model_is(path));
     const shape *s = NULL;
     uint64_t seed;
     status st = parse(path, &s, &seed, eb);
     if (st != ST_OK) return st;
     PRE(s->vocab > 258);
-    *r = (random_model){.seed = seed, .hash = XXH3_64bits_withSeed(s->name, strlen(s->name), seed), .tied = s->tied};
+    *r = (random_model){
+        .seed = seed, .hash = XXH3_64bits_withSeed(s->name, strlen(s->name), seed), .tied = s->tied};
     put_image(&r->image, s, path);
     r->ones = xcalloc(s->dim, sizeof *r->ones);
     for (uint32_t i = 0; i < s->dim; i++) r->ones[i] = 1.0f;
@@ -202,8 +207,10 @@ void random_model_done(random_model *r) {
 }
 
 tensor random_model_tensor(const random_model *r, const char *name, uint32_t rows, uint32_t cols) {
-    PRE(r && name);
-    PRE(rows > 0 && cols > 0);
+    PRE(r);
+    PRE(name);
+    PRE(rows > 0);
+    PRE(cols > 0);
     double deviation = 256 / sqrt(3);
     int power = (int)lround(-log2(deviation * sqrt(cols)));
     return (tensor){.type = DT_BF16,

@@ -5,18 +5,18 @@
  *   sends {session, 1}, {session, 2}, ...             known, number = last + 1    -> message
  *   takes {session, 1}, {session, 2}, ...             known, any other number     -> lost, FIN back
  *                                                     unknown, number > 1         -> FIN back
- * FIN is a head with number 0: "this session is over at my end". Without it a peer that was dropped would notice only
- * by silence.
+ * FIN is a head with number 0: "this session is over at my end". Without it a peer that was dropped would
+ * notice only by silence.
  *
- * Death without silence: a socket monitor tells that a TCP connection closed. At the client that ends the one session
- * there is. At the server the event names only a descriptor, so each connection is filed under the descriptor of its
- * first message (ZMQ_SRCFD; see life in bus_conn.h). The order in `pump` makes that exact: the monitor is read before a
- * new connection is filed, since the events that precede its message are there to be read by then; and a death is
- * reported after what arrived before it was delivered.
+ * Death without silence: a socket monitor tells that a TCP connection closed. At the client that ends the one
+ * session there is. At the server the event names only a descriptor, so each connection is filed under the
+ * descriptor of its first message (ZMQ_SRCFD; see life in bus_conn.h). The order in `pump` makes that exact:
+ * the monitor is read before a new connection is filed, since the events that precede its message are there
+ * to be read by then; and a death is reported after what arrived before it was delivered.
  *
- * `lost` is never called from inside bus_send: the connection is marked and reported in the next pump, which `kick`
- * starts. Rejected: ZMQ_PROBE_ROUTER and ZMTP heartbeats, which notice a death late; fixed routing ids, which hide a
- * reconnect. */
+ * `lost` is never called from inside bus_send: the connection is marked and reported in the next pump, which
+ * `kick` starts. Rejected: ZMQ_PROBE_ROUTER and ZMTP heartbeats, which notice a death late; fixed routing
+ * ids, which hide a reconnect. */
 #include "net/bus.h"
 
 #include "base/clock.h"
@@ -136,8 +136,8 @@ static status bind_error(const char *endpoint, int code, errbuf *eb) {
     const char *port = strrchr(endpoint, ':');
     switch (code) {
     case EADDRINUSE:
-        return errf(eb, ST_IO, "%s: port %s is in use: stop the program that has it, or set another port", endpoint,
-                    port ? port + 1 : "?");
+        return errf(eb, ST_IO, "%s: port %s is in use: stop the program that has it, or set another port",
+                    endpoint, port ? port + 1 : "?");
     case EACCES:
         return errf(eb, ST_IO, "%s: port %s is not allowed for this user: set one above 1023", endpoint,
                     port ? port + 1 : "?");
@@ -153,8 +153,12 @@ static status bind_error(const char *endpoint, int code, errbuf *eb) {
 }
 
 status bus_listen(bus **out, loop *l, const char *endpoint, const bus_handler *h, errbuf *eb) {
-    PRE(out && l && endpoint && h);
-    PRE(h->message && h->lost);
+    PRE(out);
+    PRE(l);
+    PRE(endpoint);
+    PRE(h);
+    PRE(h->message);
+    PRE(h->lost);
     bus *b = NULL;
     status st = bus_new(&b, l, true, h, eb);
     if (st != ST_OK) return err_prefix(eb, st, "listening on %s", endpoint);
@@ -180,8 +184,12 @@ static status client_open(bus *b, errbuf *eb) {
 }
 
 status bus_connect(bus **out, loop *l, const char *endpoint, const bus_handler *h, errbuf *eb) {
-    PRE(out && l && endpoint && h);
-    PRE(h->message && h->lost);
+    PRE(out);
+    PRE(l);
+    PRE(endpoint);
+    PRE(h);
+    PRE(h->message);
+    PRE(h->lost);
     bus *b = NULL;
     status st = bus_new(&b, l, false, h, eb);
     if (st != ST_OK) return err_prefix(eb, st, "connecting to %s", endpoint);
@@ -196,7 +204,8 @@ status bus_connect(bus **out, loop *l, const char *endpoint, const bus_handler *
 }
 
 status bus_reconnect(bus *b, errbuf *eb) {
-    PRE(b && !b->server);
+    PRE(b);
+    PRE(!b->server);
     socket_close(b);
     conn_table_done(&b->conns);
     if (!socket_open(b)) {
@@ -229,7 +238,8 @@ static void pump_soon(bus *b) {
     if (!b->pumping) event_active(b->kick, EV_TIMEOUT, 0);
 }
 
-/* Whether a message waits. Sending may take in the wake-up for it, so this is asked after the last send of a turn. */
+/* Whether a message waits. Sending may take in the wake-up for it, so this is asked after the last send of a
+ * turn. */
 static bool readable_now(bus *b) {
     int ready = 0;
     size_t size = sizeof ready;
@@ -283,7 +293,8 @@ static void send_fin(bus *b, const void *id, size_t id_len, uint64_t session) {
 }
 
 status bus_send(bus *b, uint64_t number, const void *bytes, size_t count) {
-    PRE(b && (bytes || count == 0));
+    PRE(b);
+    PRE((bytes || count == 0));
     PRE(count < MESSAGE_BYTES_MAX);
     conn *c = b->socket ? conn_by_number(&b->conns, number) : NULL;
     if (!c || c->dying) return ST_PEER;
@@ -322,8 +333,9 @@ static bool read_monitor(bus *b) {
             memcpy(&event, zmq_msg_data(&m), 2);
             memcpy(&value, (char *)zmq_msg_data(&m) + 2, 4);
         }
-        if (zmq_msg_more(&m)) zmq_msg_recv(&m, b->monitor, 0); /* the address; parts of a message come together */
-        uint64_t ended = 0;                                    /* number of a connection */
+        if (zmq_msg_more(&m))
+            zmq_msg_recv(&m, b->monitor, 0); /* the address; parts of a message come together */
+        uint64_t ended = 0;                  /* number of a connection */
         if (event == ZMQ_EVENT_ACCEPTED) life_begin(&b->conns, (int)value);
         if (event == ZMQ_EVENT_DISCONNECTED) ended = b->server ? life_end(&b->conns, (int)value) : 1;
         conn *c = ended ? conn_by_number(&b->conns, ended) : NULL;
@@ -333,7 +345,8 @@ static bool read_monitor(bus *b) {
     return any;
 }
 
-/* A message from an identity that is not known: a new connection, or NULL (a leftover of a session that is over). */
+/* A message from an identity that is not known: a new connection, or NULL (a leftover of a session that is
+ * over). */
 static conn *greet(bus *b, const zmq_msg_t *id, const head *h, int fd) {
     size_t id_len = zmq_msg_size(id);
     if (id_len > CONN_ID_MAX || h->number == 0) return NULL;
@@ -345,8 +358,8 @@ static conn *greet(bus *b, const zmq_msg_t *id, const head *h, int fd) {
     conn *c = conn_new(&b->conns, zmq_msg_data((zmq_msg_t *)id), id_len, ++b->conns.numbers);
     c->session = h->session;
     if (!life_join(&b->conns, fd, c->number)) {
-        /* Should ZeroMQ have given the messages of two owners of a descriptor in the wrong order, then this is the
-         * living one: the FIN makes it start again. */
+        /* Should ZeroMQ have given the messages of two owners of a descriptor in the wrong order, then this
+         * is the living one: the FIN makes it start again. */
         send_fin(b, c->id, c->id_len, c->session);
         mark_lost(b, c, "the connection is closed");
     }

@@ -1,14 +1,15 @@
 /* bus - ZeroMQ sockets inside a loop: framed, numbered, with connections that are noticed when they die.
  *
- * A server (ROUTER) has connections by identity; a client (DEALER) has one. Messages are numbered per connection and
- * direction (protocol rule 13): a gap, or a reconnect, ends the session: `lost` is called once and everything later
- * from that connection is ignored until it opens anew (its first message has number 1). A socket monitor reports a dead
- * TCP connection at once. ROUTER_MANDATORY = 1, LINGER = 0, DONTWAIT everywhere; a send that would block is queued up
- * to a bound (then the session ends: a peer that does not read is gone). ZeroMQ descriptors are edge-triggered: every
- * read event and every send drains until ZMQ_EVENTS shows nothing; that lives here only.
+ * A server (ROUTER) has connections by identity; a client (DEALER) has one. Messages are numbered per
+ * connection and direction (protocol rule 13): a gap, or a reconnect, ends the session: `lost` is called once
+ * and everything later from that connection is ignored until it opens anew (its first message has number 1).
+ * A socket monitor reports a dead TCP connection at once. ROUTER_MANDATORY = 1, LINGER = 0, DONTWAIT
+ * everywhere; a send that would block is queued up to a bound (then the session ends: a peer that does not
+ * read is gone). ZeroMQ descriptors are edge-triggered: every read event and every send drains until
+ * ZMQ_EVENTS shows nothing; that lives here only.
  *
- * Thread: the loop's. bus_poll-style use without a loop is for the transfer thread (transfer/pair.c), which has sockets
- * of its own. */
+ * Thread: the loop's. bus_poll-style use without a loop is for the transfer thread (transfer/pair.c), which
+ * has sockets of its own. */
 #ifndef BATON_NET_BUS_H
 #define BATON_NET_BUS_H
 
@@ -26,21 +27,25 @@ typedef struct bus_handler {
     void (*lost)(void *ctx, uint64_t conn, const char *why);
 } bus_handler;
 
-/* endpoint "tcp://127.0.0.1:8001" or with port * / 0 for any. ST_IO names the endpoint and the remedy ("port 8001 is in
- * use: ..."). */
+/* endpoint "tcp://127.0.0.1:8001" or with port * / 0 for any. ST_IO names the endpoint and the remedy ("port
+ * 8001 is in use: ..."). */
 status bus_listen(bus **out, loop *l, const char *endpoint, const bus_handler *h, errbuf *eb);
-/* Connects (ZeroMQ retries in the background). conn is 1 in each session; after `lost` one may bus_reconnect. */
+/* Connects (ZeroMQ retries in the background). conn is 1 in each session; after `lost` one may bus_reconnect.
+ */
 status bus_connect(bus **out, loop *l, const char *endpoint, const bus_handler *h, errbuf *eb);
-status bus_reconnect(bus *b, errbuf *eb); /* a fresh socket and session; numbers start again */
+/* A fresh socket and session; numbers start again */
+status bus_reconnect(bus *b, errbuf *eb);
 void bus_free(bus *b);
 
-/* Copies. ST_PEER when the connection is not known (any more), or its queue is full: `lost` follows, never from inside
- * this call. */
+/* Copies. ST_PEER when the connection is not known (any more), or its queue is full: `lost` follows, never
+ * from inside this call. */
 status bus_send(bus *b, uint64_t conn, const void *bytes, size_t count);
-void bus_drop(bus *b, uint64_t conn);   /* forget a connection without calling lost; its peer is told, and calls lost */
-const char *bus_endpoint(const bus *b); /* the bound endpoint with its real port. Borrowed */
-/* Reads everything that is waiting now and delivers it. Called by the loop; also callable before judging silence (rule
- * 14). */
+/* Forget a connection without calling lost; its peer is told, and calls lost */
+void bus_drop(bus *b, uint64_t conn);
+/* The bound endpoint with its real port. Borrowed */
+const char *bus_endpoint(const bus *b);
+/* Reads everything that is waiting now and delivers it. Called by the loop; also callable before judging
+ * silence (rule 14). */
 void bus_drain(bus *b);
 
 #endif

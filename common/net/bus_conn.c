@@ -102,7 +102,8 @@ bool life_join(conn_table *t, int fd, uint64_t number) {
         if (!newest) newest = l;
         if (!l->number) oldest_free = l;
     }
-    life *l = oldest_free ? oldest_free : newest; /* none is free: another session on the same TCP connection */
+    life *l =
+        oldest_free ? oldest_free : newest; /* none is free: another session on the same TCP connection */
     if (!l) return true;
     l->number = number;
     return !l->dead;

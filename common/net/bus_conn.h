@@ -1,10 +1,10 @@
-/* bus_conn - the connections of one bus: found by number and by ZeroMQ identity, each with its queue of unsent
- * messages.
+/* bus_conn - the connections of one bus: found by number and by ZeroMQ identity, each with its queue of
+ * unsent messages.
  *
- * A life is one TCP connection of a server, as the socket's monitor tells it: it begins and ends with a descriptor,
- * which is reused at once. The first message of a connection names only the descriptor, and may be read after that one
- * closed and even after its next owner came. So the lives of a descriptor form a queue, and each new connection belongs
- * to the oldest life that has none yet.
+ * A life is one TCP connection of a server, as the socket's monitor tells it: it begins and ends with a
+ * descriptor, which is reused at once. The first message of a connection names only the descriptor, and may
+ * be read after that one closed and even after its next owner came. So the lives of a descriptor form a
+ * queue, and each new connection belongs to the oldest life that has none yet.
  *
  * Private to bus.c. Plain tables: nothing here talks to ZeroMQ but for owning payloads. */
 #ifndef BATON_NET_BUS_CONN_H
@@ -69,15 +69,20 @@ conn *conn_by_id(const conn_table *t, const void *id, size_t id_len);
 conn *conn_first(const conn_table *t);
 conn *conn_next(const conn *c);
 conn *conn_first_dying(const conn_table *t);
-void conn_unfile(conn_table *t, conn *c); /* its identity belongs to another from now on */
+/* Its identity belongs to another from now on */
+void conn_unfile(conn_table *t, conn *c);
 
 void life_begin(conn_table *t, int fd);
-uint64_t life_end(conn_table *t, int fd); /* the number of its connection; 0 = none yet */
+/* The number of its connection; 0 = none yet */
+uint64_t life_end(conn_table *t, int fd);
 /* Files a new connection under its life. False: that one closed already. */
 bool life_join(conn_table *t, int fd, uint64_t number);
-void life_bury(conn_table *t); /* forgets the dead: nothing of theirs is waiting any more */
+/* Forgets the dead: nothing of theirs is waiting any more */
+void life_bury(conn_table *t);
 
-bool conn_out_push(conn *c, const void *bytes, size_t count); /* copies and numbers it; false: the bound is reached */
-void conn_out_pop(conn *c);                                   /* the oldest was sent */
+/* Copies and numbers it; false: the bound is reached */
+bool conn_out_push(conn *c, const void *bytes, size_t count);
+/* The oldest was sent */
+void conn_out_pop(conn *c);
 
 #endif

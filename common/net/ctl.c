@@ -1,8 +1,8 @@
 /* The send half of ctl: names, and packing into the generated protobuf structs.
  *
- * The generated structs only borrow from the ctl_msg, except where the shapes differ (tokens, biases, names of
- * numerics): those arrays come from one scratch block that is freed before ctl_pack returns. Field by field copies are
- * dull on purpose: the wire form may grow fields without touching pure code. */
+ * The generated structs only borrow from the ctl_msg, except where the shapes differ (tokens, biases, names
+ * of numerics): those arrays come from one scratch block that is freed before ctl_pack returns. Field by
+ * field copies are dull on purpose: the wire form may grow fields without touching pure code. */
 #include "net/ctl.h"
 
 #include "base/mem.h"
@@ -108,10 +108,12 @@ static void pack_heartbeat(const ctl_heartbeat *h, Baton__ControlMessage *pb, bu
 
 static void pack_work(const ctl_work *w, Baton__ControlMessage *pb, buf *out) {
     const sampling *p = &w->params;
-    PRE(w->prompt_count <= CTL_IDS_MAX && w->output_count <= CTL_IDS_MAX);
+    PRE(w->prompt_count <= CTL_IDS_MAX);
+    PRE(w->output_count <= CTL_IDS_MAX);
     PRE(p->stop_id_count <= SAMPLING_STOP_IDS_MAX);
     PRE(p->bias_count <= SAMPLING_BIAS_MAX);
-    PRE(p->logprobs >= -1 && p->logprobs <= SAMPLING_LOGPROBS_MAX);
+    PRE(p->logprobs >= -1);
+    PRE(p->logprobs <= SAMPLING_LOGPROBS_MAX);
 
     int32_t bias_ids[SAMPLING_BIAS_MAX];
     float biases[SAMPLING_BIAS_MAX];
@@ -245,8 +247,10 @@ static void pack_verified(const ctl_verified *v, Baton__ControlMessage *pb, buf 
 }
 
 void ctl_pack(const ctl_msg *m, buf *out) {
-    PRE(m && out);
-    PRE(m->kind > CTL_NONE && m->kind < CTL_KIND_COUNT);
+    PRE(m);
+    PRE(out);
+    PRE(m->kind > CTL_NONE);
+    PRE(m->kind < CTL_KIND_COUNT);
     Baton__ControlMessage pb = BATON__CONTROL_MESSAGE__INIT;
     pb.kind = (Baton__Kind)m->kind;
     pb.epoch = m->epoch;

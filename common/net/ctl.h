@@ -1,17 +1,18 @@
-/* ctl - the control messages between coordinator and workers as plain C structs; proto/control.proto is their wire
- * form.
+/* ctl - the control messages between coordinator and workers as plain C structs; proto/control.proto is their
+ * wire form.
  *
- * Pure code (coordinator core, worker cores, virtual-time tests) sees only these structs; net/ctl.c packs and unpacks
- * them. A ctl_msg that came from ctl_unpack owns its arrays (ctl_done frees); one that pure code builds to send borrows
- * them for the call.
+ * Pure code (coordinator core, worker cores, virtual-time tests) sees only these structs; net/ctl.c packs and
+ * unpacks them. A ctl_msg that came from ctl_unpack owns its arrays (ctl_done frees); one that pure code
+ * builds to send borrows them for the call.
  *
- * Every message names {epoch, incarnation of the worker it is from or to, request, attempt}; a receiver drops what is
- * stale before any state moves (counted, answered with DROP). Every worker message carries its free pages. */
+ * Every message names {epoch, incarnation of the worker it is from or to, request, attempt}; a receiver drops
+ * what is stale before any state moves (counted, answered with DROP). Every worker message carries its free
+ * pages. */
 #ifndef BATON_NET_CTL_H
 #define BATON_NET_CTL_H
 
 #include "base/status.h"
-#include "model/sampling.h"
+#include "token/sampling.h"
 
 typedef enum ctl_kind {
     CTL_NONE,
@@ -25,7 +26,8 @@ typedef enum ctl_kind {
     CTL_HANDOFF_FAILED, /* P or D */
     CTL_PREEMPTED,
     CTL_FAILED,  /* this request cannot be computed, wherever it runs; it ends with 500 */
-    CTL_CLOSED,  /* answer to CANCEL, DROP, RELEASE: nothing of {req, attempt} is held here any more. Idempotent */
+    CTL_CLOSED,  /* answer to CANCEL, DROP, RELEASE: nothing of {req, attempt} is held here any more.
+                    Idempotent */
     CTL_DRAINED, /* answer to DRAIN: nothing is running here */
     CTL_LEAVING, /* this worker cannot go on (failed.why); answered with EXIT */
     /* coordinator > worker */
@@ -35,16 +37,19 @@ typedef enum ctl_kind {
     CTL_PREFILL,
     CTL_RESERVE,
     CTL_DEST,
-    CTL_RELEASE, /* P: VERIFIED was seen, or the request ended: unpin; D: the request ended (stop string): close */
+    CTL_RELEASE, /* P: VERIFIED was seen, or the request ended: unpin; D: the request ended (stop string):
+                    close */
     CTL_CANCEL,  /* stop and free {req, attempt}; for P and D */
-    CTL_DROP,    /* answer to a stale message, or undo of a RESERVE: free whatever is held under {req, attempt} */
+    CTL_DROP, /* answer to a stale message, or undo of a RESERVE: free whatever is held under {req, attempt}
+               */
     CTL_DRAIN,
     CTL_EXIT,
     CTL_KIND_COUNT
 } ctl_kind;
 
 typedef enum worker_role { ROLE_PREFILL, ROLE_DECODE, ROLE_COLOCATED, ROLE_COUNT } worker_role;
-const char *worker_role_name(worker_role role); /* "prefill" */
+/* "prefill" */
+const char *worker_role_name(worker_role role);
 
 /* One named part of the numerics id: unlike values in one cluster are refused, naming the field. */
 typedef struct ctl_numeric {
@@ -114,8 +119,8 @@ typedef struct ctl_dest {
     const char *endpoint; /* D's pair channel */
     uint64_t ring;
     uint32_t credits;
-    uint32_t new_attempt; /* the attempt under which to send: differs from the message's attempt when a D was lost
-                             before VERIFIED */
+    uint32_t new_attempt; /* the attempt under which to send: differs from the message's attempt when a D was
+                             lost before VERIFIED */
 } ctl_dest;
 
 typedef struct ctl_token {
@@ -165,13 +170,14 @@ typedef struct ctl_msg {
     void *owned; /* ctl_unpack's memory */
 } ctl_msg;
 
-const char *ctl_kind_name(ctl_kind kind); /* "PREFILL" */
+/* "PREFILL" */
+const char *ctl_kind_name(ctl_kind kind);
 
 struct buf;
 /* Appends the protobuf bytes of m to out. */
 void ctl_pack(const ctl_msg *m, struct buf *out);
-/* ST_CORRUPT for bytes that are no message or break a bound (arrays at most 2^20 ids, strings 4 KiB). Caller frees with
- * ctl_done. */
+/* ST_CORRUPT for bytes that are no message or break a bound (arrays at most 2^20 ids, strings 4 KiB). Caller
+ * frees with ctl_done. */
 status ctl_unpack(const void *bytes, size_t count, ctl_msg *out, errbuf *eb);
 void ctl_done(ctl_msg *m);
 

@@ -1,10 +1,10 @@
 /* The receive half of ctl: bytes from a peer become a ctl_msg, or ST_CORRUPT.
  *
- * protobuf-c parses into many small allocations, which are checked and then copied into one block that the ctl_msg
- * owns. The block is laid out by running the same `fill` twice: a first pass without memory counts, a second one
- * copies. So the two can not disagree. Nothing here trusts the bytes: lengths, counts, enums, signs and floats are
- * checked before a struct is filled, and the parser's allocator has a budget, since a few bytes of input can ask for a
- * hundred of memory. */
+ * protobuf-c parses into many small allocations, which are checked and then copied into one block that the
+ * ctl_msg owns. The block is laid out by running the same `fill` twice: a first pass without memory counts, a
+ * second one copies. So the two can not disagree. Nothing here trusts the bytes: lengths, counts, enums,
+ * signs and floats are checked before a struct is filled, and the parser's allocator has a budget, since a
+ * few bytes of input can ask for a hundred of memory. */
 #include "net/ctl.h"
 
 #include "base/mem.h"
@@ -97,7 +97,8 @@ static status check_sampling(const Baton__Sampling *p, errbuf *eb) {
         {"frequency_penalty", p->frequency_penalty},
     };
     for (size_t i = 0; i < ARRAY_LEN(floats); i++)
-        if (!isfinite(floats[i].value)) return errf(eb, ST_CORRUPT, "%s: not a finite number", floats[i].name);
+        if (!isfinite(floats[i].value))
+            return errf(eb, ST_CORRUPT, "%s: not a finite number", floats[i].name);
     if (p->logprobs < -1 || p->logprobs > SAMPLING_LOGPROBS_MAX)
         return errf(eb, ST_CORRUPT, "logprobs: %d, want -1..%d", p->logprobs, SAMPLING_LOGPROBS_MAX);
     status st = check_count("stop_ids", p->n_stop_ids, SAMPLING_STOP_IDS_MAX, eb);
@@ -106,7 +107,8 @@ static status check_sampling(const Baton__Sampling *p, errbuf *eb) {
     if (p->n_biases != p->n_bias_ids)
         return errf(eb, ST_CORRUPT, "biases: %zu for %zu ids", p->n_biases, p->n_bias_ids);
     for (size_t i = 0; i < p->n_biases; i++)
-        if (!isfinite(p->biases[i])) return errf(eb, ST_CORRUPT, "biases: entry %zu is not a finite number", i);
+        if (!isfinite(p->biases[i]))
+            return errf(eb, ST_CORRUPT, "biases: entry %zu is not a finite number", i);
     return ST_OK;
 }
 
@@ -139,7 +141,8 @@ static status check(const Baton__ControlMessage *pb, errbuf *eb) {
         return errf(eb, ST_CORRUPT, "kind: %d is unknown", (int)pb->kind);
     const char *kind = ctl_kind_name((ctl_kind)pb->kind);
     if (pb->body_case != bodies[pb->kind])
-        return errf(eb, ST_CORRUPT, "%s: has body %d, want %d", kind, (int)pb->body_case, (int)bodies[pb->kind]);
+        return errf(eb, ST_CORRUPT, "%s: has body %d, want %d", kind, (int)pb->body_case,
+                    (int)bodies[pb->kind]);
     status st = ST_OK;
     switch (pb->body_case) {
     case BATON__CONTROL_MESSAGE__BODY_JOIN:
@@ -288,7 +291,10 @@ static void fill_tokens(block *b, const Baton__Tokens *from, ctl_tokens *to) {
             .req = k->req,
             .attempt = k->attempt,
             .index = k->index,
-            .token = {.id = k->id, .fin = (finish)k->fin, .logprob = k->logprob, .top_count = (uint32_t)k->n_top_ids},
+            .token = {.id = k->id,
+                      .fin = (finish)k->fin,
+                      .logprob = k->logprob,
+                      .top_count = (uint32_t)k->n_top_ids},
         };
         for (size_t n = 0; n < k->n_top_ids; n++)
             tokens[i].token.top[n] = (token_logprob){.id = k->top_ids[n], .logprob = k->top_logprobs[n]};
@@ -341,8 +347,9 @@ static void fill(block *b, const Baton__ControlMessage *pb, ctl_msg *m) {
         m->failed = (ctl_failed){.segment = pb->failed->segment, .why = take_text(b, pb->failed->why)};
         break;
     case BATON__CONTROL_MESSAGE__BODY_VERIFIED:
-        m->verified = (ctl_verified){
-            .bytes = pb->verified->bytes, .segments = pb->verified->segments, .exposed_ns = pb->verified->exposed_ns};
+        m->verified = (ctl_verified){.bytes = pb->verified->bytes,
+                                     .segments = pb->verified->segments,
+                                     .exposed_ns = pb->verified->exposed_ns};
         break;
     case BATON__CONTROL_MESSAGE__BODY__NOT_SET:
     case _BATON__CONTROL_MESSAGE__BODY__CASE_IS_INT_SIZE:

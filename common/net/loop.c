@@ -1,9 +1,9 @@
 /* A turn = one batch of libevent callbacks, then the turn function once.
  *
- * event_base_loop(EVLOOP_ONCE) returns after the batch of events that was ready has run, so decisions are taken at the
- * loop's own pace however many events came. Two priorities: loop_watch and bus events (control) run before everything
- * else (HTTP), which libevent puts at the lower one by itself. The only call that is legal from another thread is
- * loop_wake, a write to an eventfd. */
+ * event_base_loop(EVLOOP_ONCE) returns after the batch of events that was ready has run, so decisions are
+ * taken at the loop's own pace however many events came. Two priorities: loop_watch and bus events (control)
+ * run before everything else (HTTP), which libevent puts at the lower one by itself. The only call that is
+ * legal from another thread is loop_wake, a write to an eventfd. */
 #include "net/loop.h"
 
 #include "base/clock.h"
@@ -65,7 +65,8 @@ static void on_signal(evutil_socket_t signo, short what, void *ctx) {
 }
 
 status loop_new(loop **out, loop_turn_fn turn, void *ctx, errbuf *eb) {
-    PRE(out && turn);
+    PRE(out);
+    PRE(turn);
     loop *l = xcalloc(1, sizeof *l);
     l->turn = turn;
     l->ctx = ctx;
@@ -108,7 +109,9 @@ struct event_base *loop_base(loop *l) {
 }
 
 void loop_watch(loop *l, int fd, void (*fn)(void *ctx), void *ctx) {
-    PRE(l && fn && fd >= 0);
+    PRE(l);
+    PRE(fn);
+    PRE(fd >= 0);
     watch *w = xcalloc(1, sizeof *w);
     w->fn = fn;
     w->ctx = ctx;
@@ -121,7 +124,9 @@ void loop_watch(loop *l, int fd, void (*fn)(void *ctx), void *ctx) {
 }
 
 void loop_signals(loop *l, void (*fn)(void *ctx, int signo), void *ctx) {
-    PRE(l && fn && !l->signal_fn);
+    PRE(l);
+    PRE(fn);
+    PRE(!l->signal_fn);
     static const int signos[] = {SIGINT, SIGTERM};
     l->signal_fn = fn;
     l->signal_ctx = ctx;

@@ -1,6 +1,8 @@
-/* loop - one libevent loop per process, with turns: events only fill queues, decisions are taken once per turn.
+/* loop - one libevent loop per process, with turns: events only fill queues, decisions are taken once per
+ * turn.
  *
- * loop_turn's callback runs after each batch of events and says when it wants to run next if nothing happens. */
+ * loop_turn's callback runs after each batch of events and says when it wants to run next if nothing happens.
+ */
 #ifndef BATON_NET_LOOP_H
 #define BATON_NET_LOOP_H
 
@@ -11,8 +13,8 @@
 struct event_base;
 typedef struct loop loop;
 
-/* turn: called once per turn with the clock; returns the time (ns) at which it must run again at the latest (UINT64_MAX
- * = whenever something happens; at least every 250 ms in any case). */
+/* turn: called once per turn with the clock; returns the time (ns) at which it must run again at the latest
+ * (UINT64_MAX = whenever something happens; at least every 250 ms in any case). */
 typedef uint64_t (*loop_turn_fn)(void *ctx, uint64_t now_ns);
 
 status loop_new(loop **out, loop_turn_fn turn, void *ctx, errbuf *eb);
@@ -22,8 +24,10 @@ struct event_base *loop_base(loop *l);
 void loop_watch(loop *l, int fd, void (*fn)(void *ctx), void *ctx);
 /* SIGINT and SIGTERM call fn(ctx, signo) in the loop. */
 void loop_signals(loop *l, void (*fn)(void *ctx, int signo), void *ctx);
-void loop_wake(loop *l); /* any thread: take a turn soon */
-void loop_run(loop *l);  /* until loop_stop */
+/* Any thread: take a turn soon */
+void loop_wake(loop *l);
+/* Until loop_stop */
+void loop_run(loop *l);
 void loop_stop(loop *l);
 
 #endif

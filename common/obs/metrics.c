@@ -1,7 +1,7 @@
 /* metrics - families (a name) in order of creation, each a list of series (labels) in order of creation.
  *
- * Looking a series up is a linear search over families and series: callers keep the pointer, so it happens at start and
- * when a worker joins. A histogram's counts are kept per bucket and summed only while printing. */
+ * Looking a series up is a linear search over families and series: callers keep the pointer, so it happens at
+ * start and when a worker joins. A histogram's counts are kept per bucket and summed only while printing. */
 #include "obs/metrics.h"
 
 #include "base/status.h"
@@ -58,8 +58,8 @@ void metrics_free(metrics *m) {
     free(m);
 }
 
-static family *family_new(metrics *m, metric_kind kind, const char *name, const char *help, const double *bounds,
-                          uint32_t bound_count) {
+static family *family_new(metrics *m, metric_kind kind, const char *name, const char *help,
+                          const double *bounds, uint32_t bound_count) {
     for (uint32_t i = 1; i < bound_count; i++) PRE(bounds[i - 1] < bounds[i]);
     family *f = xcalloc(1, sizeof *f);
     f->name = xstrdup(name);
@@ -76,7 +76,10 @@ static family *family_new(metrics *m, metric_kind kind, const char *name, const 
 
 metric *metrics_get(metrics *m, metric_kind kind, const char *name, const char *help, const char *labels,
                     const double *bounds, uint32_t bound_count) {
-    PRE(m && name && help && labels);
+    PRE(m);
+    PRE(name);
+    PRE(help);
+    PRE(labels);
     PRE(kind != METRIC_HISTOGRAM || (bounds && bound_count > 0));
     family *f = m->families;
     while (f && strcmp(f->name, name) != 0) f = f->next;
@@ -95,18 +98,21 @@ metric *metrics_get(metrics *m, metric_kind kind, const char *name, const char *
 }
 
 void metric_add(metric *s, double delta) {
-    PRE(s && s->family->kind != METRIC_HISTOGRAM);
+    PRE(s);
+    PRE(s->family->kind != METRIC_HISTOGRAM);
     PRE(s->family->kind == METRIC_GAUGE || delta >= 0);
     s->value += delta;
 }
 
 void metric_set(metric *s, double value) {
-    PRE(s && s->family->kind != METRIC_HISTOGRAM);
+    PRE(s);
+    PRE(s->family->kind != METRIC_HISTOGRAM);
     s->value = value;
 }
 
 void metric_observe(metric *s, double value) {
-    PRE(s && s->family->kind == METRIC_HISTOGRAM);
+    PRE(s);
+    PRE(s->family->kind == METRIC_HISTOGRAM);
     PRE(!isnan(value));
     uint32_t i = 0;
     while (i < s->family->bound_count && value > s->family->bounds[i]) i++;
@@ -120,7 +126,9 @@ double metric_value(const metric *s) {
 }
 
 void metrics_label(buf *out, const char *name, const char *value) {
-    PRE(out && name && value);
+    PRE(out);
+    PRE(name);
+    PRE(value);
     buf_addf(out, "%s%s=\"", out->len ? "," : "", name);
     for (const char *c = value; *c; c++) {
         if (*c == '\n')
@@ -194,7 +202,8 @@ static void print_histogram(const metric *s, buf *out) {
 }
 
 void metrics_print(const metrics *m, buf *out) {
-    PRE(m && out);
+    PRE(m);
+    PRE(out);
     static const char *const kinds[] = {"counter", "gauge", "histogram"};
     for (const family *f = m->families; f; f = f->next) {
         buf_addf(out, "# HELP %s ", f->name);

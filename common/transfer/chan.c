@@ -8,8 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Messages that may wait in one direction of a connection. Segments are bounded by the credits; seals and aborts by the
- * hand-offs; so a peer that lets this many wait does not read. */
+/* Messages that may wait in one direction of a connection. Segments are bounded by the credits; seals and
+ * aborts by the hand-offs; so a peer that lets this many wait does not read. */
 #define CHAN_HWM 16384
 
 static void set_int(void *socket, int option, int value) {
@@ -44,10 +44,13 @@ static status socket_open(chan *c, void *zmq, int type, int events, errbuf *eb) 
     return ST_IO;
 }
 
-status chan_listen(chan *c, void *zmq, const char *host, size_t message_bytes_max, char endpoint[CHAN_ENDPOINT_MAX],
-                   errbuf *eb) {
-    PRE(c && zmq && host);
-    status st = socket_open(c, zmq, ZMQ_ROUTER, ZMQ_EVENT_ACCEPTED | ZMQ_EVENT_DISCONNECTED | ZMQ_EVENT_CLOSED, eb);
+status chan_listen(chan *c, void *zmq, const char *host, size_t message_bytes_max,
+                   char endpoint[CHAN_ENDPOINT_MAX], errbuf *eb) {
+    PRE(c);
+    PRE(zmq);
+    PRE(host);
+    status st =
+        socket_open(c, zmq, ZMQ_ROUTER, ZMQ_EVENT_ACCEPTED | ZMQ_EVENT_DISCONNECTED | ZMQ_EVENT_CLOSED, eb);
     if (st) return st;
     c->live = xcalloc(CHAN_LIVE_MAX, sizeof *c->live);
     set_int(c->socket, ZMQ_ROUTER_MANDATORY, 1);
@@ -57,7 +60,8 @@ status chan_listen(chan *c, void *zmq, const char *host, size_t message_bytes_ma
     snprintf(address, sizeof address, "tcp://%s:*", host);
     size_t size = CHAN_ENDPOINT_MAX;
     if (zmq_bind(c->socket, address) || zmq_getsockopt(c->socket, ZMQ_LAST_ENDPOINT, endpoint, &size)) {
-        errf(eb, ST_IO, "pair channel: cannot bind %s: %s; want an address of this host", address, zmq_strerror(errno));
+        errf(eb, ST_IO, "pair channel: cannot bind %s: %s; want an address of this host", address,
+             zmq_strerror(errno));
         chan_close(c);
         return ST_IO;
     }
@@ -65,7 +69,9 @@ status chan_listen(chan *c, void *zmq, const char *host, size_t message_bytes_ma
 }
 
 status chan_connect(chan *c, void *zmq, const char *endpoint, errbuf *eb) {
-    PRE(c && zmq && endpoint);
+    PRE(c);
+    PRE(zmq);
+    PRE(endpoint);
     status st = socket_open(c, zmq, ZMQ_DEALER, ZMQ_EVENT_DISCONNECTED | ZMQ_EVENT_CLOSED, eb);
     if (st) return st;
     set_int(c->socket, ZMQ_RECONNECT_IVL, -1);
@@ -86,7 +92,8 @@ void chan_close(chan *c) {
     *c = (chan){0};
 }
 
-/* Reads one part into m; true when more parts follow. ST_AGAIN only before a first part: a message comes whole. */
+/* Reads one part into m; true when more parts follow. ST_AGAIN only before a first part: a message comes
+ * whole. */
 static status next_part(void *socket, zmq_msg_t *m, bool *more) {
     CHECK(zmq_msg_init(m) == 0);
     if (zmq_msg_recv(m, socket, ZMQ_DONTWAIT) < 0) {
@@ -111,7 +118,9 @@ static bool route_read(zmq_msg_t *m, chan_route *out) {
 }
 
 status chan_recv(chan *c, chan_msg *out) {
-    PRE(c && c->socket && out);
+    PRE(c);
+    PRE(c->socket);
+    PRE(out);
     zmq_msg_t m;
     bool more = false;
     bool good = true;
@@ -162,9 +171,12 @@ void chan_msg_text(chan_msg *m, char out[CHAN_TEXT_MAX]) {
 }
 
 status chan_send(chan *c, const chan_route *route, const kv_frame *frame, zmq_msg_t *part) {
-    PRE(c && c->socket && frame);
+    PRE(c);
+    PRE(c->socket);
+    PRE(frame);
     bool sent = true;
-    if (route && route->count) sent = zmq_send(c->socket, route->bytes, route->count, ZMQ_DONTWAIT | ZMQ_SNDMORE) >= 0;
+    if (route && route->count)
+        sent = zmq_send(c->socket, route->bytes, route->count, ZMQ_DONTWAIT | ZMQ_SNDMORE) >= 0;
     if (sent) sent = zmq_send(c->socket, frame, sizeof *frame, ZMQ_DONTWAIT | (part ? ZMQ_SNDMORE : 0)) >= 0;
     if (sent && part) sent = zmq_msg_send(part, c->socket, ZMQ_DONTWAIT) >= 0;
     if (!sent && part) zmq_msg_close(part);
@@ -180,7 +192,9 @@ static void live_remove(chan *c, int fd) {
 }
 
 status chan_lost(chan *c, int *fd) {
-    PRE(c && c->monitor && fd);
+    PRE(c);
+    PRE(c->monitor);
+    PRE(fd);
     zmq_msg_t m;
     bool more = false;
     while (next_part(c->monitor, &m, &more) == ST_OK) {

@@ -1,9 +1,10 @@
-/* chan - the ZeroMQ sockets under the pair channels: one ROUTER at a receiver, one DEALER per pair at a sender.
+/* chan - the ZeroMQ sockets under the pair channels: one ROUTER at a receiver, one DEALER per pair at a
+ * sender.
  *
- * Nothing here blocks. A sender never reconnects: a broken connection is the end of its pair, and the socket monitor
- * says so at once. A receiver tells connections apart by file descriptor, which the kernel reuses: `live` is the set of
- * open ones, kept from the monitor, so that a message of a connection that died meanwhile is known as such. Thread: the
- * transfer thread. */
+ * Nothing here blocks. A sender never reconnects: a broken connection is the end of its pair, and the socket
+ * monitor says so at once. A receiver tells connections apart by file descriptor, which the kernel reuses:
+ * `live` is the set of open ones, kept from the monitor, so that a message of a connection that died
+ * meanwhile is known as such. Thread: the transfer thread. */
 #ifndef BATON_TRANSFER_CHAN_H
 #define BATON_TRANSFER_CHAN_H
 
@@ -39,14 +40,16 @@ typedef struct chan_msg {
     bool has_part;
 } chan_msg;
 
-/* Binds to tcp://host:* and writes the real endpoint. Larger messages than message_bytes_max cut the connection. */
-status chan_listen(chan *c, void *zmq, const char *host, size_t message_bytes_max, char endpoint[CHAN_ENDPOINT_MAX],
-                   errbuf *eb);
+/* Binds to tcp://host:* and writes the real endpoint. Larger messages than message_bytes_max cut the
+ * connection. */
+status chan_listen(chan *c, void *zmq, const char *host, size_t message_bytes_max,
+                   char endpoint[CHAN_ENDPOINT_MAX], errbuf *eb);
 status chan_connect(chan *c, void *zmq, const char *endpoint, errbuf *eb);
-void chan_close(chan *c); /* accepts a zeroed or half-open one */
+/* Accepts a zeroed or half-open one */
+void chan_close(chan *c);
 
-/* ST_AGAIN: nothing waits. ST_CORRUPT: something came that is no frame; it was dropped. Else: the caller ends it with
- * chan_msg_done. */
+/* ST_AGAIN: nothing waits. ST_CORRUPT: something came that is no frame; it was dropped. Else: the caller ends
+ * it with chan_msg_done. */
 status chan_recv(chan *c, chan_msg *out);
 void chan_msg_done(chan_msg *m);
 /* The text part, cut to fit; "" when there is none. */

@@ -29,7 +29,9 @@ void pair_free(pair *p) {
 }
 
 status pair_send(pair *p, kv_frame *frame, zmq_msg_t *part) {
-    PRE(p && p->link && frame);
+    PRE(p);
+    PRE(p->link);
+    PRE(frame);
     frame->magic = KV_WIRE_MAGIC;
     frame->version = KV_WIRE_VERSION;
     frame->seq = ++p->seq_out;
@@ -37,7 +39,8 @@ status pair_send(pair *p, kv_frame *frame, zmq_msg_t *part) {
 }
 
 status pair_send_text(pair *p, kv_frame_kind kind, const kv_identity *id, const char *why) {
-    PRE(id && why);
+    PRE(id);
+    PRE(why);
     kv_frame f = frame_of(kind, id);
     size_t count = strlen(why);
     zmq_msg_t part;
@@ -47,7 +50,8 @@ status pair_send_text(pair *p, kv_frame_kind kind, const kv_identity *id, const 
 }
 
 status pair_count(pair *p, const kv_frame *frame, errbuf *eb) {
-    PRE(p && frame);
+    PRE(p);
+    PRE(frame);
     if (frame->seq != p->seq_in + 1)
         return errf(eb, ST_CORRUPT, "frame %llu where %llu is the next: frames were lost",
                     (unsigned long long)frame->seq, (unsigned long long)p->seq_in + 1);
@@ -55,9 +59,12 @@ status pair_count(pair *p, const kv_frame *frame, errbuf *eb) {
     return ST_OK;
 }
 
-status pair_connect(pair **out, const pair_setup *setup, const char *endpoint, const kv_identity *id, uint64_t now_ns,
-                    errbuf *eb) {
-    PRE(out && setup && endpoint && id);
+status pair_connect(pair **out, const pair_setup *setup, const char *endpoint, const kv_identity *id,
+                    uint64_t now_ns, errbuf *eb) {
+    PRE(out);
+    PRE(setup);
+    PRE(endpoint);
+    PRE(id);
     pair *p = pair_alloc(setup, id);
     p->endpoint = xstrdup(endpoint);
     p->link = &p->own;
@@ -84,7 +91,8 @@ static status check_hello(const pair_setup *setup, const kv_frame *f, const kv_i
     if (!own->d_inc || f->id.epoch != own->epoch || f->id.d_inc != own->d_inc)
         return errf(eb, ST_PEER, "the receiver is not the incarnation that was called");
     if (strncmp(f->transport, setup->xport->name, sizeof f->transport) != 0)
-        return errf(eb, ST_INVALID, "the receiver's transport is %s, not %.7s", setup->xport->name, f->transport);
+        return errf(eb, ST_INVALID, "the receiver's transport is %s, not %.7s", setup->xport->name,
+                    f->transport);
     if (f->layout_hash != setup->layout_hash)
         return errf(eb, ST_INVALID, "the receiver's KV layout (dtype, layers, heads, page size) differs");
     return ST_OK;
@@ -92,7 +100,11 @@ static status check_hello(const pair_setup *setup, const kv_frame *f, const kv_i
 
 status pair_accept(pair **out, const pair_setup *setup, chan *link, const chan_msg *m, const kv_identity *own,
                    errbuf *eb) {
-    PRE(out && setup && link && m && own);
+    PRE(out);
+    PRE(setup);
+    PRE(link);
+    PRE(m);
+    PRE(own);
     status st = check_hello(setup, &m->frame, own, eb);
     if (st) return st;
     pair *p = pair_alloc(setup, &m->frame.id);
@@ -120,12 +132,14 @@ fail:
 }
 
 status pair_ring(pair *p, const kv_frame *frame, errbuf *eb) {
-    PRE(p && frame);
+    PRE(p);
+    PRE(frame);
     if (p->open) return errf(eb, ST_CORRUPT, "a second ring for one pair");
-    if (frame->slot == 0 || frame->slot > XPORT_SLOTS_MAX || frame->bytes % 64 || frame->bytes > XPORT_SLOT_BYTES_MAX ||
-        frame->bytes < p->setup->slot_bytes_min)
+    if (frame->slot == 0 || frame->slot > XPORT_SLOTS_MAX || frame->bytes % 64 ||
+        frame->bytes > XPORT_SLOT_BYTES_MAX || frame->bytes < p->setup->slot_bytes_min)
         return errf(eb, ST_CORRUPT, "a ring of %u slots of %llu bytes, want 1..%u of %zu..%zu", frame->slot,
-                    (unsigned long long)frame->bytes, XPORT_SLOTS_MAX, p->setup->slot_bytes_min, XPORT_SLOT_BYTES_MAX);
+                    (unsigned long long)frame->bytes, XPORT_SLOTS_MAX, p->setup->slot_bytes_min,
+                    XPORT_SLOT_BYTES_MAX);
     status st = p->setup->xport->open(&p->ring, frame, eb);
     if (st) return st;
     p->slots = frame->slot;
@@ -139,7 +153,10 @@ status pair_ring(pair *p, const kv_frame *frame, errbuf *eb) {
 }
 
 status pair_take_slot(pair *p, uint32_t *slot, uint64_t now_ns) {
-    PRE(p && p->open && slot && now_ns > 0);
+    PRE(p);
+    PRE(p->open);
+    PRE(slot);
+    PRE(now_ns > 0);
     if (p->free_count == 0) return ST_AGAIN;
     *slot = p->free_slots[--p->free_count];
     CHECK(p->taken_ns[*slot] == 0);

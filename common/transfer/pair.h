@@ -1,11 +1,12 @@
-/* pair - the channel between one sender P and one receiver D: who they are, the numbering, the ring and its slots.
+/* pair - the channel between one sender P and one receiver D: who they are, the numbering, the ring and its
+ * slots.
  *
  *   P: connecting --RING--> open        D: HELLO --> open
  *   either side: --> ended, and never opened again: the next one is a new pair
  *
- * Both directions number their frames; a gap ends the pair. Slots are the only credit: P takes a slot, sends the
- * SEGMENT that names it and has it back with CREDIT. The ring is D's and lives as long as the pair. Thread: the
- * transfer thread. */
+ * Both directions number their frames; a gap ends the pair. Slots are the only credit: P takes a slot, sends
+ * the SEGMENT that names it and has it back with CREDIT. The ring is D's and lives as long as the pair.
+ * Thread: the transfer thread. */
 #ifndef BATON_TRANSFER_PAIR_H
 #define BATON_TRANSFER_PAIR_H
 
@@ -45,10 +46,10 @@ typedef struct pair {
 } pair;
 
 /* P: connects and sends HELLO. Caller frees with pair_free. */
-status pair_connect(pair **out, const pair_setup *setup, const char *endpoint, const kv_identity *id, uint64_t now_ns,
-                    errbuf *eb);
-/* D: answers HELLO from m with RING. The texts of ST_INVALID, ST_PEER and ST_NOMEM are for P. Caller frees with
- * pair_free. */
+status pair_connect(pair **out, const pair_setup *setup, const char *endpoint, const kv_identity *id,
+                    uint64_t now_ns, errbuf *eb);
+/* D: answers HELLO from m with RING. The texts of ST_INVALID, ST_PEER and ST_NOMEM are for P. Caller frees
+ * with pair_free. */
 status pair_accept(pair **out, const pair_setup *setup, chan *link, const chan_msg *m, const kv_identity *own,
                    errbuf *eb);
 void pair_free(pair *p);
@@ -66,6 +67,7 @@ status pair_take_slot(pair *p, uint32_t *slot, uint64_t now_ns);
 status pair_credit(pair *p, uint32_t slot, errbuf *eb);
 /* P: ST_TIMEOUT when RING or a CREDIT is overdue. */
 status pair_judge(const pair *p, uint64_t timeout_ns, uint64_t now_ns, errbuf *eb);
-bool pair_waits(const pair *p); /* P: for RING or a CREDIT */
+/* P: for RING or a CREDIT */
+bool pair_waits(const pair *p);
 
 #endif

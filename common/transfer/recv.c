@@ -4,13 +4,13 @@
  *   any --> aborted --X_DROP--> gone
  *
  * A segment is looked at in this order: is its identity expected; is it the next, within the prompt, and new
- * (handoff_recv_add, which is also the bounds check); are the token ids the same; does the payload have its size; then
- * scatter into the reserved pages, which computes the checksum on the way; is that right. The first "no" aborts the
- * hand-off on both sides. The slot is credited in any case: credits belong to the pair, not to the hand-off. A frame of
- * an unknown identity (late, or of a confused peer) only earns an ABORT.
+ * (handoff_recv_add, which is also the bounds check); are the token ids the same; does the payload have its
+ * size; then scatter into the reserved pages, which computes the checksum on the way; is that right. The
+ * first "no" aborts the hand-off on both sides. The slot is credited in any case: credits belong to the pair,
+ * not to the hand-off. A frame of an unknown identity (late, or of a confused peer) only earns an ABORT.
  *
- * There is no deadline here: how long a hand-off may take is the coordinator's to judge (its lease, its X_DROP); a
- * sender that dies is noticed by its connection. */
+ * There is no deadline here: how long a hand-off may take is the coordinator's to judge (its lease, its
+ * X_DROP); a sender that dies is noticed by its connection. */
 #include "transfer/xfer_core.h"
 
 #include "base/clock.h"
@@ -62,13 +62,15 @@ static void forget(xfer *x, incoming *in) {
 }
 
 static void tell_sender(xfer *x, pair *p, const kv_identity *id, const char *why) {
-    if (p && !p->ended && pair_send_text(p, KV_ABORT, id, why)) xfer_end_pair(x, p, "the sender does not read");
+    if (p && !p->ended && pair_send_text(p, KV_ABORT, id, why))
+        xfer_end_pair(x, p, "the sender does not read");
 }
 
 static void fail(xfer *x, incoming *in, uint32_t segment, const char *why) {
     PRE(!sm_ended(&in->sm));
     sm_move(&in->sm, HANDOFF_ABORTED, x->turn_ns);
-    xfer_event e = {.kind = X_FAILED, .id = in->id, .bytes = in->bytes, .segments = in->segments, .segment = segment};
+    xfer_event e = {
+        .kind = X_FAILED, .id = in->id, .bytes = in->bytes, .segments = in->segments, .segment = segment};
     e.first_ns = in->first_ns;
     e.device = x->device_failed;
     snprintf(e.why, sizeof e.why, "%s", why);
@@ -80,7 +82,8 @@ static void fail(xfer *x, incoming *in, uint32_t segment, const char *why) {
 }
 
 void recv_expect(xfer *x, const xfer_cmd *c) {
-    PRE(c->id_count > 0 && c->page_count >= kv_pages_for(c->id_count));
+    PRE(c->id_count > 0);
+    PRE(c->page_count >= kv_pages_for(c->id_count));
     for (uint32_t i = 0; i < c->page_count; i++) PRE(c->pages[i] < x->opt.kv.page_count);
     recv_drop(x, c->id.req);
     incoming *in = xcalloc(1, sizeof *in);
@@ -114,7 +117,8 @@ void recv_pair_ended(xfer *x, const pair *p, const char *why) {
 
 void recv_peer_gone(xfer *x, uint64_t p_inc) {
     for (incoming *in = x->incoming; in; in = in->next)
-        if (in->id.p_inc == p_inc && !sm_ended(&in->sm)) fail(x, in, in->segments, "the sender left the cluster");
+        if (in->id.p_inc == p_inc && !sm_ended(&in->sm))
+            fail(x, in, in->segments, "the sender left the cluster");
 }
 
 static incoming *find_exact(const xfer *x, const kv_identity *id) {
@@ -153,8 +157,8 @@ static status take_segment(xfer *x, incoming *in, pair *p, chan_msg *m, errbuf *
     copy.token_count = f->token_count;
     copy.layer_begin = f->layer_begin;
     copy.layer_end = f->layer_end;
-    copy.seed =
-        kv_segment_seed(&f->id, f->segment, f->token_begin, f->token_count, f->layer_begin, f->layer_end, f->ids_hash);
+    copy.seed = kv_segment_seed(&f->id, f->segment, f->token_begin, f->token_count, f->layer_begin,
+                                f->layer_end, f->ids_hash);
     copy.checksum = &checksum;
     if (x->opt.kv.ops->kv_scatter(x->opt.kv.dev, &copy)) {
         xfer_device_failed(x, eb);
@@ -169,9 +173,9 @@ static status take_segment(xfer *x, incoming *in, pair *p, chan_msg *m, errbuf *
     xfer_count(&x->segments, 1);
     xfer_count(&x->bytes, bytes);
     log_trace("kv.xfer", "segment verified",
-              "req=%" PRIu64 " attempt=%u segment=%u rows=%u+%u layers=%u..%u bytes=%zu clock_ns=%" PRIu64, f->id.req,
-              f->id.attempt, f->segment, f->token_begin, f->token_count, f->layer_begin, f->layer_end, bytes,
-              clock_now_ns());
+              "req=%" PRIu64 " attempt=%u segment=%u rows=%u+%u layers=%u..%u bytes=%zu clock_ns=%" PRIu64,
+              f->id.req, f->id.attempt, f->segment, f->token_begin, f->token_count, f->layer_begin,
+              f->layer_end, bytes, clock_now_ns());
     return ST_OK;
 }
 
@@ -187,7 +191,8 @@ static incoming *expected(xfer *x, pair *p, const kv_frame *f) {
     }
     if (!in) {
         xfer_count(&x->strays, 1);
-        if (f->kind != KV_ABORT) tell_sender(x, p, &f->id, "the receiver does not expect this request and attempt");
+        if (f->kind != KV_ABORT)
+            tell_sender(x, p, &f->id, "the receiver does not expect this request and attempt");
         return NULL;
     }
     return sm_ended(&in->sm) ? NULL : in;
@@ -235,7 +240,8 @@ static void on_seal(xfer *x, pair *p, chan_msg *m) {
         return;
     }
     sm_move(&in->sm, HANDOFF_VERIFIED, x->turn_ns);
-    xfer_event e = {.kind = X_VERIFIED, .id = in->id, .bytes = in->bytes, .segments = in->segments, .first = first};
+    xfer_event e = {
+        .kind = X_VERIFIED, .id = in->id, .bytes = in->bytes, .segments = in->segments, .first = first};
     e.finished = m->frame.finished;
     e.first_ns = in->first_ns;
     e.last_ns = clock_now_ns();
@@ -265,7 +271,8 @@ static bool note_lost(xfer *x) {
 }
 
 static void refuse(xfer *x, const chan_msg *m, const char *why) {
-    kv_frame f = {.magic = KV_WIRE_MAGIC, .version = KV_WIRE_VERSION, .kind = KV_REFUSED, .seq = 1, .id = m->frame.id};
+    kv_frame f = {
+        .magic = KV_WIRE_MAGIC, .version = KV_WIRE_VERSION, .kind = KV_REFUSED, .seq = 1, .id = m->frame.id};
     zmq_msg_t part;
     size_t count = strlen(why);
     CHECK(zmq_msg_init_size(&part, count) == 0);
@@ -276,7 +283,8 @@ static void refuse(xfer *x, const chan_msg *m, const char *why) {
 
 static void on_hello(xfer *x, const chan_msg *m) {
     errbuf eb = {0};
-    /* The monitor may still hold the end of an older connection that had the same descriptor: that came before this. */
+    /* The monitor may still hold the end of an older connection that had the same descriptor: that came
+     * before this. */
     note_lost(x);
     xfer_drain_commands(x); /* an epoch that the caller has heard of was posted before */
     if (!chan_is_live(&x->router, m->fd)) return;
@@ -285,7 +293,8 @@ static void on_hello(xfer *x, const chan_msg *m) {
         return;
     }
     for (pair *p = x->pairs; p; p = p->next)
-        if (p->id.p_inc == m->frame.id.p_inc && !p->ended) xfer_end_pair(x, p, "the sender opened another channel");
+        if (p->id.p_inc == m->frame.id.p_inc && !p->ended)
+            xfer_end_pair(x, p, "the sender opened another channel");
     pair *p = NULL;
     if (pair_accept(&p, &x->setup, &x->router, m, &x->own, &eb)) {
         refuse(x, m, eb.text);
@@ -297,7 +306,8 @@ static void on_hello(xfer *x, const chan_msg *m) {
 
 static pair *pair_of(const xfer *x, const chan_route *route) {
     for (pair *p = x->pairs; p; p = p->next)
-        if (!p->ended && p->route.count == route->count && !memcmp(p->route.bytes, route->bytes, route->count))
+        if (!p->ended && p->route.count == route->count &&
+            !memcmp(p->route.bytes, route->bytes, route->count))
             return p;
     return NULL;
 }
@@ -335,8 +345,8 @@ static void on_message(xfer *x, chan_msg *m) {
 void recv_read(xfer *x) {
     bool lost = note_lost(x);
     bool empty = false;
-    /* A lost connection is judged only when everything that it brought was read: its seal may be the last thing in the
-     * queue. */
+    /* A lost connection is judged only when everything that it brought was read: its seal may be the last
+     * thing in the queue. */
     uint32_t limit = lost ? 64 * XFER_MESSAGES_PER_TURN : XFER_MESSAGES_PER_TURN;
     for (uint32_t n = 0; n < limit && !empty; n++) {
         chan_msg m;

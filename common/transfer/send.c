@@ -4,10 +4,11 @@
  *                  ^                    \________ aborted <________/   |
  *                  |_______________________ X_DEST, new identity ______|
  *
- * Rows are computed chunk by chunk from 0 up, and within a chunk layer by layer, so what is ready is "rows below
- * full_rows, and chunk_layers layers of the next chunk_count rows". Sending walks behind that. Nothing is remembered
- * per segment, hence a second receiver is served from the start with another grouping. A gather copies out of the pages
- * in one go, so no page is touched outside a call. Offers are found by walking a list: there are a few dozen. */
+ * Rows are computed chunk by chunk from 0 up, and within a chunk layer by layer, so what is ready is "rows
+ * below full_rows, and chunk_layers layers of the next chunk_count rows". Sending walks behind that. Nothing
+ * is remembered per segment, hence a second receiver is served from the start with another grouping. A gather
+ * copies out of the pages in one go, so no page is touched outside a call. Offers are found by walking a
+ * list: there are a few dozen. */
 #include "transfer/xfer_core.h"
 
 #include "base/clock.h"
@@ -23,11 +24,12 @@ struct outgoing {
     sm sm;
     uint64_t req, stamp; /* reports with an older stamp are of an earlier offer */
     uint32_t token_count;
-    uint32_t *pages;                    /* [kv_pages_for(token_count)] */
-    uint64_t *ids_hash;                 /* [kv_pages_for(token_count) + 1] up to each page's end */
-    uint32_t full_rows;                 /* rows [0, full_rows) have all layers */
-    uint32_t chunk_count, chunk_layers; /* rows [full_rows, + chunk_count) have [0, chunk_layers); 0 = none begun */
-    bool garbled;                       /* the device thread's reports made no sense: never send */
+    uint32_t *pages;    /* [kv_pages_for(token_count)] */
+    uint64_t *ids_hash; /* [kv_pages_for(token_count) + 1] up to each page's end */
+    uint32_t full_rows; /* rows [0, full_rows) have all layers */
+    uint32_t chunk_count,
+        chunk_layers; /* rows [full_rows, + chunk_count) have [0, chunk_layers); 0 = none begun */
+    bool garbled;     /* the device thread's reports made no sense: never send */
     bool sealed;
     bool finished;
     token_out first; /* valid when sealed */
@@ -61,23 +63,26 @@ static void fail(xfer *x, outgoing *o, const char *why) {
     sm_move(&o->sm, HANDOFF_ABORTED, x->turn_ns);
     o->pair = NULL;
     xfer_count(&x->failures, 1);
-    xfer_event e = {.kind = X_FAILED, .id = o->id, .bytes = o->bytes, .segments = o->segment, .segment = o->segment};
+    xfer_event e = {
+        .kind = X_FAILED, .id = o->id, .bytes = o->bytes, .segments = o->segment, .segment = o->segment};
     e.first_ns = o->first_ns;
     e.device = x->device_failed;
     snprintf(e.why, sizeof e.why, "%s", why);
-    log_debug("kv.xfer", "send failed", "req=%" PRIu64 " attempt=%u segment=%u why=\"%s\"", o->req, o->id.attempt,
-              o->segment, e.why);
+    log_debug("kv.xfer", "send failed", "req=%" PRIu64 " attempt=%u segment=%u why=\"%s\"", o->req,
+              o->id.attempt, o->segment, e.why);
     xfer_emit(x, &e);
 }
 
 /* Tells the receiver that no more of this comes. */
 static void abort_at_peer(xfer *x, outgoing *o, const char *why) {
     if (!active(o) || !o->pair || o->sent || o->pair->ended) return;
-    if (pair_send_text(o->pair, KV_ABORT, &o->id, why)) xfer_end_pair(x, o->pair, "the receiver does not read");
+    if (pair_send_text(o->pair, KV_ABORT, &o->id, why))
+        xfer_end_pair(x, o->pair, "the receiver does not read");
 }
 
 void send_offer(xfer *x, const xfer_cmd *c, uint64_t stamp) {
-    PRE(c->id_count > 0 && c->page_count >= kv_pages_for(c->id_count));
+    PRE(c->id_count > 0);
+    PRE(c->page_count >= kv_pages_for(c->id_count));
     send_drop(x, c->id.req);
     outgoing *o = xcalloc(1, sizeof *o);
     sm_init(&o->sm, &handoff_sm, x->turn_ns);
@@ -183,8 +188,8 @@ void send_layer(xfer *x, const layer_report *r) {
     good = good && r->layer < layers && r->layer >= o->chunk_layers;
     if (!good) {
         o->garbled = true;
-        log_error("kv.xfer", "layer reports out of order", "req=%" PRIu64 " rows=%u+%u layer=%u full=%u", o->req,
-                  r->begin, r->count, r->layer, o->full_rows);
+        log_error("kv.xfer", "layer reports out of order", "req=%" PRIu64 " rows=%u+%u layer=%u full=%u",
+                  o->req, r->begin, r->count, r->layer, o->full_rows);
         abort_at_peer(x, o, "layer reports out of order");
         if (active(o)) fail(x, o, "layer reports out of order");
         return;
@@ -226,7 +231,8 @@ static bool next_piece(const xfer *x, outgoing *o, handoff_piece *piece) {
     return handoff_cut_next(&o->cut, layout, x->opt.segment_bytes, o->pair->slot_bytes, piece);
 }
 
-/* Gathers one piece into a slot and sends it. ST_PEER: the pair has to end. ST_DEVICE: this hand-off failed. */
+/* Gathers one piece into a slot and sends it. ST_PEER: the pair has to end. ST_DEVICE: this hand-off failed.
+ */
 static status send_piece(xfer *x, outgoing *o, uint32_t slot, const handoff_piece *piece) {
     pair *p = o->pair;
     const kv_layout *layout = &x->opt.kv.layout;
@@ -244,7 +250,8 @@ static status send_piece(xfer *x, outgoing *o, uint32_t slot, const handoff_piec
     copy.token_count = f.token_count;
     copy.layer_begin = f.layer_begin;
     copy.layer_end = f.layer_end;
-    copy.seed = kv_segment_seed(&f.id, f.segment, f.token_begin, f.token_count, f.layer_begin, f.layer_end, f.ids_hash);
+    copy.seed = kv_segment_seed(&f.id, f.segment, f.token_begin, f.token_count, f.layer_begin, f.layer_end,
+                                f.ids_hash);
     copy.checksum = &f.checksum;
     if (x->opt.kv.ops->kv_gather(x->opt.kv.dev, &copy)) return ST_DEVICE;
     /* The sign of a value: whoever does not check gets wrong numbers, yet finite ones. */
@@ -262,9 +269,10 @@ static status send_piece(xfer *x, outgoing *o, uint32_t slot, const handoff_piec
     xfer_count(&x->segments, 1);
     xfer_count(&x->bytes, f.bytes);
     log_trace("kv.xfer", "segment sent",
-              "req=%" PRIu64 " attempt=%u segment=%u rows=%u+%u layers=%u..%u bytes=%" PRIu64 " clock_ns=%" PRIu64,
-              f.id.req, f.id.attempt, f.segment, f.token_begin, f.token_count, f.layer_begin, f.layer_end, f.bytes,
-              now_ns);
+              "req=%" PRIu64 " attempt=%u segment=%u rows=%u+%u layers=%u..%u bytes=%" PRIu64
+              " clock_ns=%" PRIu64,
+              f.id.req, f.id.attempt, f.segment, f.token_begin, f.token_count, f.layer_begin, f.layer_end,
+              f.bytes, now_ns);
     return ST_OK;
 }
 
@@ -279,10 +287,11 @@ static status send_seal_frame(xfer *x, outgoing *o) {
     uint64_t now_ns = clock_now_ns();
     if (pair_send(o->pair, &f, &part)) return ST_PEER;
     o->sent = true;
-    xfer_event e = {.kind = X_SENT, .id = o->id, .bytes = o->bytes, .segments = o->segment, .first_ns = o->first_ns};
+    xfer_event e = {
+        .kind = X_SENT, .id = o->id, .bytes = o->bytes, .segments = o->segment, .first_ns = o->first_ns};
     e.last_ns = now_ns;
-    log_trace("kv.xfer", "seal", "req=%" PRIu64 " attempt=%u segments=%u bytes=%" PRIu64 " clock_ns=%" PRIu64, o->req,
-              o->id.attempt, o->segment, o->bytes, e.last_ns);
+    log_trace("kv.xfer", "seal", "req=%" PRIu64 " attempt=%u segments=%u bytes=%" PRIu64 " clock_ns=%" PRIu64,
+              o->req, o->id.attempt, o->segment, o->bytes, e.last_ns);
     xfer_emit(x, &e);
     return ST_OK;
 }

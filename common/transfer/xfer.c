@@ -1,16 +1,16 @@
 /* The transfer thread: its start and end, its rings, and its turn.
  *
- *   loop thread --commands--> [ turn: commands, layer reports, frames, send, overdue? ] --events--> loop thread
- *   device thread --layers-->
+ *   loop thread --commands--> [ turn: commands, layer reports, frames, send, overdue? ] --events--> loop
+ * thread device thread --layers-->
  *
  * A turn never blocks; between turns the thread waits in zmq_poll, which knows that ZeroMQ's descriptors are
- * edge-triggered (it asks ZMQ_EVENTS before it sleeps), for the rings' eventfds and all sockets and monitors, with a
- * deadline. Nothing is judged overdue before the sockets were read, and by a clock that stands still while the process
- * is stopped, so a process that wakes up from SIGSTOP hears its peers first.
+ * edge-triggered (it asks ZMQ_EVENTS before it sleeps), for the rings' eventfds and all sockets and monitors,
+ * with a deadline. Nothing is judged overdue before the sockets were read, and by a clock that stands still
+ * while the process is stopped, so a process that wakes up from SIGSTOP hears its peers first.
  *
- * Layer reports and commands come by two rings, which have no order between them. A report therefore carries how many
- * offers had been made before it: one that is newer than an unknown offer means that the offer is still in the command
- * ring. */
+ * Layer reports and commands come by two rings, which have no order between them. A report therefore carries
+ * how many offers had been made before it: one that is newer than an unknown offer means that the offer is
+ * still in the command ring. */
 #include "transfer/xfer_core.h"
 
 #include "base/clock.h"
@@ -29,11 +29,14 @@
 #define POST_LIMIT_NS    (60 * NS_PER_S) /* a transfer thread that takes no command for so long is broken */
 #define JUDGE_NS         (50 * NS_PER_MS)
 #define IDLE_MS          1000
-#define WAITING_MS       50                /* while a peer owes us something */
-#define SLACK_NS         (200 * NS_PER_MS) /* a turn that took longer than its wait and this was a stopped process */
+#define WAITING_MS       50 /* while a peer owes us something */
+#define SLACK_NS                                                                                             \
+    (200 * NS_PER_MS) /* a turn that took longer than its wait and this was a stopped process                \
+                       */
 
 uint64_t *xfer_page_hashes(const int32_t *ids, uint32_t count) {
-    PRE(ids && count > 0);
+    PRE(ids);
+    PRE(count > 0);
     uint32_t pages = kv_pages_for(count);
     uint64_t *hashes = xcalloc((size_t)pages + 1, sizeof *hashes);
     hashes[0] = KV_IDS_HASH_START;
@@ -58,8 +61,8 @@ static void flush_events(xfer *x) {
 
 void xfer_emit(xfer *x, const xfer_event *e) {
     if (!x->late_events && ring_push(x->events, e) == ST_OK) return;
-    /* The loop is busy, perhaps in xfer_post: waiting for it here could be a deadlock. Their number is bounded by its
-     * commands. */
+    /* The loop is busy, perhaps in xfer_post: waiting for it here could be a deadlock. Their number is
+     * bounded by its commands. */
     event_node *n = xcalloc(1, sizeof *n);
     n->event = *e;
     *x->late_tail = n;
@@ -83,9 +86,11 @@ void xfer_add_pair(xfer *x, pair *p) {
 void xfer_end_pair(xfer *x, pair *p, const char *why) {
     if (p->ended) return;
     p->ended = true;
-    log_info("kv.xfer", "pair ended", "peer=%" PRIx64 " why=\"%s\"", x->opt.receiver ? p->id.p_inc : p->id.d_inc, why);
+    log_info("kv.xfer", "pair ended", "peer=%" PRIx64 " why=\"%s\"",
+             x->opt.receiver ? p->id.p_inc : p->id.d_inc, why);
     if (x->opt.receiver) {
-        if (!p->lost) (void)pair_send_text(p, KV_REFUSED, &p->id, why); /* a peer that is gone needs no answer */
+        if (!p->lost)
+            (void)pair_send_text(p, KV_REFUSED, &p->id, why); /* a peer that is gone needs no answer */
         recv_pair_ended(x, p, why);
     } else {
         send_pair_ended(x, p, why);
@@ -111,7 +116,8 @@ static void judge_pairs(xfer *x) {
     x->judged_ns = x->awake_ns;
     for (pair *p = x->pairs; p; p = p->next) {
         errbuf eb = {0};
-        if (!p->ended && pair_judge(p, x->opt.pair_timeout_ns, x->awake_ns, &eb)) xfer_end_pair(x, p, eb.text);
+        if (!p->ended && pair_judge(p, x->opt.pair_timeout_ns, x->awake_ns, &eb))
+            xfer_end_pair(x, p, eb.text);
     }
 }
 
@@ -137,7 +143,8 @@ static void new_epoch(xfer *x, const xfer_cmd *c) {
 
 static void peer_gone(xfer *x, uint64_t peer_inc) {
     for (pair *p = x->pairs; p; p = p->next)
-        if ((x->opt.receiver ? p->id.p_inc : p->id.d_inc) == peer_inc) xfer_end_pair(x, p, "the peer left the cluster");
+        if ((x->opt.receiver ? p->id.p_inc : p->id.d_inc) == peer_inc)
+            xfer_end_pair(x, p, "the peer left the cluster");
     if (x->opt.receiver) recv_peer_gone(x, peer_inc);
 }
 
@@ -182,7 +189,8 @@ static void obey(xfer *x, const xfer_cmd *c) {
 
 void xfer_drain_commands(xfer *x) {
     xfer_cmd *c = NULL;
-    /* What comes meanwhile is for the next turn, so that a busy loop thread cannot keep this one from its sockets. */
+    /* What comes meanwhile is for the next turn, so that a busy loop thread cannot keep this one from its
+     * sockets. */
     for (uint32_t n = ring_count(x->commands); n > 0 && ring_pop(x->commands, &c) == ST_OK; n--) {
         if (!c) {
             x->stopping = true;
@@ -285,7 +293,8 @@ static status setup(xfer *x, errbuf *eb) {
     if (slot_bytes < min || slot_bytes > XPORT_SLOT_BYTES_MAX)
         return errf(eb, ST_INVALID, "ring slots of %zu bytes: want %zu (one page's rows of one layer) to %zu",
                     o->slot_bytes, min, XPORT_SLOT_BYTES_MAX);
-    x->setup = (pair_setup){.xport = xport, .slots = o->slots, .slot_bytes = slot_bytes, .slot_bytes_min = min};
+    x->setup =
+        (pair_setup){.xport = xport, .slots = o->slots, .slot_bytes = slot_bytes, .slot_bytes_min = min};
     x->setup.layout_hash = layout_hash(&o->kv.layout);
     x->setup.zmq = zmq_ctx_new();
     if (!x->setup.zmq) return errf(eb, ST_IO, "transfer thread: %s", zmq_strerror(errno));
@@ -295,9 +304,15 @@ static status setup(xfer *x, errbuf *eb) {
 }
 
 status xfer_new(xfer **out, const xfer_options *opt, errbuf *eb) {
-    PRE(out && opt && opt->transport && opt->layers_ring > 0 && opt->pair_timeout_ns > 0);
+    PRE(out);
+    PRE(opt);
+    PRE(opt->transport);
+    PRE(opt->layers_ring > 0);
+    PRE(opt->pair_timeout_ns > 0);
     PRE(opt->bind_host || !opt->receiver);
-    PRE(opt->kv.ops && opt->kv.base && opt->kv.layout.layers > 0);
+    PRE(opt->kv.ops);
+    PRE(opt->kv.base);
+    PRE(opt->kv.layout.layers > 0);
     xfer *x = xcalloc(1, sizeof *x);
     x->opt = *opt;
     x->late_tail = &x->late_events;
@@ -365,12 +380,15 @@ void xfer_free(xfer *x) {
 }
 
 const char *xfer_endpoint(const xfer *x) {
-    PRE(x && x->opt.receiver);
+    PRE(x);
+    PRE(x->opt.receiver);
     return x->endpoint;
 }
 
 void xfer_post(xfer *x, const xfer_cmd *cmd) {
-    PRE(x && cmd && cmd->kind < X_CMD_COUNT);
+    PRE(x);
+    PRE(cmd);
+    PRE(cmd->kind < X_CMD_COUNT);
     xfer_cmd *c = xmemdup(cmd, sizeof *cmd);
     c->ids = cmd->id_count ? xmemdup(cmd->ids, cmd->id_count * sizeof *cmd->ids) : NULL;
     c->pages = cmd->page_count ? xmemdup(cmd->pages, cmd->page_count * sizeof *cmd->pages) : NULL;
@@ -386,14 +404,16 @@ int xfer_fd(const xfer *x) {
 }
 
 status xfer_next(xfer *x, xfer_event *out) {
-    PRE(x && out);
+    PRE(x);
+    PRE(out);
     if (ring_pop(x->events, out) == ST_OK) return ST_OK;
     ring_ack(x->events);
     return ring_pop(x->events, out);
 }
 
 void xfer_layer_done(xfer *x, uint64_t req, uint32_t begin, uint32_t count, uint32_t layer) {
-    PRE(x && !x->opt.receiver);
+    PRE(x);
+    PRE(!x->opt.receiver);
     layer_report r = {.req = req, .begin = begin, .count = count, .layer = layer};
     r.stamp = atomic_load_explicit(&x->offers, memory_order_acquire);
     push_bounded(x->layers, &r);

@@ -1,8 +1,8 @@
-/* xfer_core - what the files of the transfer thread share: the struct, the sending half (send.c) and the receiving half
- * (recv.c).
+/* xfer_core - what the files of the transfer thread share: the struct, the sending half (send.c) and the
+ * receiving half (recv.c).
  *
- * A process is a sender or a receiver, never both. Everything below the line in struct xfer belongs to the transfer
- * thread. */
+ * A process is a sender or a receiver, never both. Everything below the line in struct xfer belongs to the
+ * transfer thread. */
 #ifndef BATON_TRANSFER_XFER_CORE_H
 #define BATON_TRANSFER_XFER_CORE_H
 
@@ -42,8 +42,8 @@ struct xfer {
     pthread_t thread;
     bool running;
     sem_t started;
-    _Atomic uint64_t
-        offers; /* X_OFFERs posted: tells reports of an earlier offer of the same request from those of the newest */
+    _Atomic uint64_t offers; /* X_OFFERs posted: tells reports of an earlier offer of the same request from
+                                those of the newest */
     _Atomic uint64_t segments, bytes, failures, pairs_opened, crc_errors, strays;
     /* ---- transfer thread ---- */
     chan router;        /* D */
@@ -84,8 +84,10 @@ void send_drop_all(xfer *x);
 bool send_knows(const xfer *x, const layer_report *r);
 void send_layer(xfer *x, const layer_report *r);
 void send_pair_ended(xfer *x, const pair *p, const char *why);
-void send_read(xfer *x, pair *p); /* frames from D */
-void send_pump(xfer *x);          /* sends what is due, oldest hand-off first */
+/* Frames from D */
+void send_read(xfer *x, pair *p);
+/* Sends what is due, oldest hand-off first */
+void send_pump(xfer *x);
 
 /* recv.c: the receiver */
 void recv_expect(xfer *x, const xfer_cmd *c);
@@ -93,6 +95,7 @@ void recv_drop(xfer *x, uint64_t req);
 void recv_drop_all(xfer *x);
 void recv_pair_ended(xfer *x, const pair *p, const char *why);
 void recv_peer_gone(xfer *x, uint64_t p_inc);
-void recv_read(xfer *x); /* frames from all P, and lost connections */
+/* Frames from all P, and lost connections */
+void recv_read(xfer *x);
 
 #endif

@@ -2,12 +2,14 @@
  *
  *   [ head: magic, nonce | pad to 4096 ][ slot 0 ][ slot 1 ] ...
  *
- * The sender opens /proc/<pid>/fd/<fd>: the file has no name that could leak, and kill -9 of both sides frees it. It is
- * filled by fallocate and sealed against shrinking, so a write never meets a missing page (SIGBUS), not even after the
- * receiver is gone: the sender's mapping keeps the memory alive. On another host, or after pid and fd were reused, the
- * path may lead to some other file; the seal, the size and the nonce from the RING frame tell.
+ * The sender opens /proc/<pid>/fd/<fd>: the file has no name that could leak, and kill -9 of both sides frees
+ * it. It is filled by fallocate and sealed against shrinking, so a write never meets a missing page (SIGBUS),
+ * not even after the receiver is gone: the sender's mapping keeps the memory alive. On another host, or after
+ * pid and fd were reused, the path may lead to some other file; the seal, the size and the nonce from the
+ * RING frame tell.
  *
- * Both sides run on one host, so the order of the payload and the frame that names it is kept by the socket calls. */
+ * Both sides run on one host, so the order of the payload and the frame that names it is kept by the socket
+ * calls. */
 #include "transfer/xport.h"
 
 #include "base/clock.h"
@@ -62,9 +64,13 @@ static status ring_map(xport_ring *r, int fd) {
 }
 
 static status shm_create(xport_ring **out, uint32_t slots, size_t slot_bytes, kv_frame *frame, errbuf *eb) {
-    PRE(out && frame);
-    PRE(slots > 0 && slots <= XPORT_SLOTS_MAX);
-    PRE(slot_bytes > 0 && slot_bytes <= XPORT_SLOT_BYTES_MAX && slot_bytes % 64 == 0);
+    PRE(out);
+    PRE(frame);
+    PRE(slots > 0);
+    PRE(slots <= XPORT_SLOTS_MAX);
+    PRE(slot_bytes > 0);
+    PRE(slot_bytes <= XPORT_SLOT_BYTES_MAX);
+    PRE(slot_bytes % 64 == 0);
     const char *call = "memfd_create";
     xport_ring *r = ring_alloc(slots, slot_bytes);
     r->fd = memfd_create("baton-kv-ring", MFD_CLOEXEC | MFD_ALLOW_SEALING);
@@ -92,8 +98,8 @@ fail:;
     int cause = errno;
     size_t bytes = r->total_bytes;
     shm_close(r);
-    return errf(eb, ST_NOMEM, "shm ring of %zu bytes: %s: %s; lower handoff.ring_slots or slot_kb", bytes, call,
-                strerror(cause));
+    return errf(eb, ST_NOMEM, "shm ring of %zu bytes: %s: %s; lower handoff.ring_slots or slot_kb", bytes,
+                call, strerror(cause));
 }
 
 /* Opens the file and proves that it is the ring that the frame describes. */
@@ -103,23 +109,27 @@ static status shm_attach(xport_ring *r, const kv_frame *frame, errbuf *eb) {
     status st = ST_PEER;
     int fd = open(path, O_RDWR | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0)
-        return errf(eb, ST_PEER,
-                    "shm ring %s: %s; the workers must share host, pid namespace and user, or use transport zmq", path,
-                    strerror(errno));
+        return errf(
+            eb, ST_PEER,
+            "shm ring %s: %s; the workers must share host, pid namespace and user, or use transport zmq",
+            path, strerror(errno));
     struct stat info;
     int seals = fcntl(fd, F_GET_SEALS);
     if (fstat(fd, &info) || seals < 0 || !(seals & F_SEAL_SHRINK) || (size_t)info.st_size != r->total_bytes) {
-        errf(eb, ST_PEER, "shm ring %s is another file; the receiver is gone or on another host (use transport zmq)",
+        errf(eb, ST_PEER,
+             "shm ring %s is another file; the receiver is gone or on another host (use transport zmq)",
              path);
         goto done;
     }
     if (ring_map(r, fd)) {
-        st = errf(eb, ST_NOMEM, "shm ring %s: cannot map %zu bytes: %s", path, r->total_bytes, strerror(errno));
+        st = errf(eb, ST_NOMEM, "shm ring %s: cannot map %zu bytes: %s", path, r->total_bytes,
+                  strerror(errno));
         goto done;
     }
     const shm_head *head = (const shm_head *)r->base;
     if (head->magic != SHM_MAGIC || head->nonce != frame->checksum) {
-        errf(eb, ST_PEER, "shm ring %s is another ring; the receiver is gone or on another host (use transport zmq)",
+        errf(eb, ST_PEER,
+             "shm ring %s is another ring; the receiver is gone or on another host (use transport zmq)",
              path);
         goto done;
     }
@@ -130,8 +140,11 @@ done:
 }
 
 static status shm_open_peer(xport_ring **out, const kv_frame *frame, errbuf *eb) {
-    PRE(out && frame);
-    PRE(frame->slot > 0 && frame->slot <= XPORT_SLOTS_MAX && frame->bytes <= XPORT_SLOT_BYTES_MAX);
+    PRE(out);
+    PRE(frame);
+    PRE(frame->slot > 0);
+    PRE(frame->slot <= XPORT_SLOTS_MAX);
+    PRE(frame->bytes <= XPORT_SLOT_BYTES_MAX);
     xport_ring *r = ring_alloc(frame->slot, frame->bytes);
     status st = shm_attach(r, frame, eb);
     if (st) {
@@ -143,7 +156,8 @@ static status shm_open_peer(xport_ring **out, const kv_frame *frame, errbuf *eb)
 }
 
 static unsigned char *slot_at(const xport_ring *r, uint32_t slot) {
-    PRE(r && slot < r->slots);
+    PRE(r);
+    PRE(slot < r->slots);
     return r->base + SHM_HEAD_BYTES + (size_t)slot * r->slot_bytes;
 }
 
@@ -151,7 +165,8 @@ static void *shm_stage(xport_ring *r, uint32_t slot) {
     return slot_at(r, slot);
 }
 
-static const void *shm_payload(xport_ring *r, uint32_t slot, size_t bytes, const void *part, size_t part_bytes) {
+static const void *shm_payload(xport_ring *r, uint32_t slot, size_t bytes, const void *part,
+                               size_t part_bytes) {
     if (slot >= r->slots || bytes > r->slot_bytes || part || part_bytes) return NULL;
     return slot_at(r, slot);
 }

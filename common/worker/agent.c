@@ -9,8 +9,9 @@
 
 typedef enum agent_state { AGENT_DISCONNECTED, AGENT_JOINING, AGENT_MEMBER } agent_state;
 
-/* Silence is judged by the time this process was awake: of a longer gap between two calls only so much counts, so a
- * stopped and continued worker first reads what came meanwhile. agent_turn asks to be called more often than that. */
+/* Silence is judged by the time this process was awake: of a longer gap between two calls only so much
+ * counts, so a stopped and continued worker first reads what came meanwhile. agent_turn asks to be called
+ * more often than that. */
 #define AWAKE_GAP_MAX_NS (500 * NS_PER_MS)
 #define TURN_MAX_NS      (250 * NS_PER_MS)
 #define LEAVE_WAIT_NS    NS_PER_S /* for EXIT, the sign that LEAVING arrived */
@@ -67,7 +68,11 @@ static void core_step(void *ctx, const dev_job *j) {
 }
 
 agent *agent_new(const agent_options *opt, const agent_sink *sink, uint64_t now_ns) {
-    PRE(opt && sink && opt->role && opt->join_retry_ns > 0 && opt->rejoin_ns > 0);
+    PRE(opt);
+    PRE(sink);
+    PRE(opt->role);
+    PRE(opt->join_retry_ns > 0);
+    PRE(opt->rejoin_ns > 0);
     agent *a = xcalloc(1, sizeof *a);
     a->opt = *opt;
     a->sink = *sink;
@@ -122,7 +127,8 @@ void agent_lost(agent *a, uint64_t now_ns) {
     if (!a->quitting) a->sink.reconnect(a->sink.ctx);
 }
 
-/* A JOIN that was sent twice may be welcomed twice; messages are in order, so the last is the session that counts. */
+/* A JOIN that was sent twice may be welcomed twice; messages are in order, so the last is the session that
+ * counts. */
 static void on_welcome(agent *a, const ctl_msg *m, uint64_t now_ns) {
     bool usable = m->incarnation != 0 && m->welcome.lease_ns != 0 && m->welcome.heartbeat_ns != 0;
     if (a->state == AGENT_DISCONNECTED || !usable || m->incarnation == a->incarnation) {
@@ -140,8 +146,8 @@ static void on_welcome(agent *a, const ctl_msg *m, uint64_t now_ns) {
     a->opt.role->session(a->core, a->epoch, a->incarnation, now_ns);
 }
 
-/* To a member, or by the name of "session", it says that the coordinator has given up the session. Else, while joining,
- * it is final: nothing that this process can do will change its role, model or numbers. */
+/* To a member, or by the name of "session", it says that the coordinator has given up the session. Else,
+ * while joining, it is final: nothing that this process can do will change its role, model or numbers. */
 static void on_refused(agent *a, const ctl_msg *m, uint64_t now_ns) {
     if (a->state == AGENT_DISCONNECTED) return;
     const char *field = m->refused.field ? m->refused.field : "";
@@ -156,7 +162,8 @@ static void on_refused(agent *a, const ctl_msg *m, uint64_t now_ns) {
 }
 
 void agent_ctl(agent *a, const ctl_msg *m, uint64_t now_ns) {
-    PRE(a && m);
+    PRE(a);
+    PRE(m);
     awake(a, now_ns);
     if (a->quitting) return;
     if (m->kind == CTL_WELCOME) {
@@ -188,13 +195,15 @@ void agent_stepped(agent *a, const step_result *results, uint32_t count, uint64_
 }
 
 void agent_xfer(agent *a, const xfer_event *e, uint64_t now_ns) {
-    PRE(a && e);
+    PRE(a);
+    PRE(e);
     awake(a, now_ns);
     a->opt.role->xfer(a->core, e, now_ns);
 }
 
 void agent_leave(agent *a, const char *why, uint64_t now_ns) {
-    PRE(a && why);
+    PRE(a);
+    PRE(why);
     awake(a, now_ns);
     if (a->leaving || a->quitting) return;
     a->leaving = true;
@@ -233,7 +242,8 @@ static void send_heartbeat(agent *a, const agent_progress *p) {
 static void turn_alone(agent *a) {
     if (a->awake_ns - a->alone_ns >= a->opt.rejoin_ns) {
         char why[128];
-        snprintf(why, sizeof why, "no coordinator answered for %.1f s", (double)a->opt.rejoin_ns / (double)NS_PER_S);
+        snprintf(why, sizeof why, "no coordinator answered for %.1f s",
+                 (double)a->opt.rejoin_ns / (double)NS_PER_S);
         quit(a, why, false);
         return;
     }
@@ -253,7 +263,8 @@ static uint64_t next_turn(const agent *a, uint64_t now_ns) {
 }
 
 uint64_t agent_turn(agent *a, const agent_progress *p, uint64_t now_ns) {
-    PRE(a && p);
+    PRE(a);
+    PRE(p);
     awake(a, now_ns);
     if (a->quitting) return UINT64_MAX;
     if (a->state != AGENT_MEMBER) {
@@ -270,8 +281,8 @@ uint64_t agent_turn(agent *a, const agent_progress *p, uint64_t now_ns) {
         agent_lost(a, now_ns);
         return next_turn(a, now_ns);
     }
-    /* After half a lease without an answer no step begins. What the last one computed was sent: its head names the
-     * session, so a coordinator that has given this worker up ignores it. */
+    /* After half a lease without an answer no step begins. What the last one computed was sent: its head
+     * names the session, so a coordinator that has given this worker up ignores it. */
     if (silence < a->lease_ns / 2) a->opt.role->turn(a->core, now_ns);
     if (a->beat_due || a->awake_ns - a->beat_ns >= a->heartbeat_ns) send_heartbeat(a, p);
     if (a->draining && !a->drained_told && agent_idle(a)) {

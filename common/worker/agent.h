@@ -2,11 +2,12 @@
  *
  *   disconnected -> joining (JOIN sent) -> member (WELCOME: incarnation, epoch)
  *   member, joining -> disconnected (REFUSED, lost, told GONE, lease over)
- *   any -> leaving (its device failed: LEAVING sent) -> quit on EXIT, when the session ends, or after a second
+ *   any -> leaving (its device failed: LEAVING sent) -> quit on EXIT, when the session ends, or after a
+ * second
  *
- * Protocol rules 12, 14, 15, 16: a stale {incarnation} is answered with DROP-like silence and counted; an unanswered
- * half lease stops starting work; a lost session drops everything and joins anew; no coordinator for 60 s ends the
- * worker. */
+ * Protocol rules 12, 14, 15, 16: a stale {incarnation} is answered with DROP-like silence and counted; an
+ * unanswered half lease stops starting work; a lost session drops everything and joins anew; no coordinator
+ * for 60 s ends the worker. */
 #ifndef BATON_WORKER_AGENT_H
 #define BATON_WORKER_AGENT_H
 
@@ -19,9 +20,10 @@ typedef struct agent_sink {
     void (*send)(void *ctx, const ctl_msg *m); /* to the coordinator, head complete */
     void (*xfer)(void *ctx, const xfer_cmd *c);
     void (*step)(void *ctx, const dev_job *j);
-    void (*reconnect)(void *ctx); /* drop the connection and open a fresh one; agent_connected follows at once */
-    void (*quit)(void *ctx, const char *why, bool orderly); /* EXIT, the end of leaving, rejoin_ns passed, or REFUSED
-                                                               for good */
+    void (*reconnect)(
+        void *ctx); /* drop the connection and open a fresh one; agent_connected follows at once */
+    void (*quit)(void *ctx, const char *why, bool orderly); /* EXIT, the end of leaving, rejoin_ns passed, or
+                                                               REFUSED for good */
 } agent_sink;
 
 typedef struct agent_options {
@@ -40,17 +42,21 @@ typedef struct agent_progress {
 
 agent *agent_new(const agent_options *opt, const agent_sink *sink, uint64_t now_ns);
 void agent_free(agent *a);
-void agent_connected(agent *a, uint64_t now_ns); /* the (new) connection is up as far as we know: sends JOIN */
-void agent_lost(agent *a, uint64_t now_ns);      /* the connection's session ended */
+/* The (new) connection is up as far as we know: sends JOIN */
+void agent_connected(agent *a, uint64_t now_ns);
+/* The connection's session ended */
+void agent_lost(agent *a, uint64_t now_ns);
 void agent_ctl(agent *a, const ctl_msg *m, uint64_t now_ns);
 void agent_stepped(agent *a, const step_result *results, uint32_t count, uint64_t now_ns);
 void agent_xfer(agent *a, const xfer_event *e, uint64_t now_ns);
-/* This worker cannot go on: tells the coordinator why and starts nothing any more; quit follows, at once or soon. */
+/* This worker cannot go on: tells the coordinator why and starts nothing any more; quit follows, at once or
+ * soon. */
 void agent_leave(agent *a, const char *why, uint64_t now_ns);
 /* Once per turn: heartbeats, leases, batch formation. Returns when it wants to run again at the latest. */
 uint64_t agent_turn(agent *a, const agent_progress *p, uint64_t now_ns);
 bool agent_is_member(const agent *a);
-uint64_t agent_incarnation(const agent *a); /* 0 when not a member */
+/* 0 when not a member */
+uint64_t agent_incarnation(const agent *a);
 wcore_stats agent_stats(const agent *a);
 bool agent_check(const agent *a);
 bool agent_idle(const agent *a);

@@ -14,20 +14,24 @@ static uint32_t chunk_rows(const batch_prompt *p, uint32_t budget, uint32_t chun
 uint32_t batch_chunks(const batch_prompt *prompts, uint32_t count, uint32_t budget, uint32_t chunk_tokens,
                       batch_chunk *out) {
     PRE(out || count == 0);
-    PRE(chunk_tokens >= KV_PAGE_TOKENS && chunk_tokens % KV_PAGE_TOKENS == 0);
+    PRE(chunk_tokens >= KV_PAGE_TOKENS);
+    PRE(chunk_tokens % KV_PAGE_TOKENS == 0);
     uint32_t n = 0;
     for (uint32_t i = 0; i < count && budget > 0; i++) {
         const batch_prompt *p = &prompts[i];
-        PRE(p->done < p->total && p->done % KV_PAGE_TOKENS == 0);
+        PRE(p->done < p->total);
+        PRE(p->done % KV_PAGE_TOKENS == 0);
         uint32_t rows = chunk_rows(p, budget, chunk_tokens);
         if (rows == 0) break;
-        out[n++] = (batch_chunk){.index = i, .begin = p->done, .count = rows, .last = p->done + rows == p->total};
+        out[n++] =
+            (batch_chunk){.index = i, .begin = p->done, .count = rows, .last = p->done + rows == p->total};
         budget -= rows;
     }
     return n;
 }
 
-/* Finds a page for row i. Pages that are on their way are waited for: one more preempted would bring none sooner. */
+/* Finds a page for row i. Pages that are on their way are waited for: one more preempted would bring none
+ * sooner. */
 static batch_verdict row_verdict(const batch_row *rows, uint32_t i, uint32_t *youngest, batch_limits *l,
                                  batch_verdict *out) {
     if (!rows[i].needs_page) return BATCH_ROW;
@@ -50,7 +54,8 @@ static batch_verdict row_verdict(const batch_row *rows, uint32_t i, uint32_t *yo
 }
 
 void batch_rows(const batch_row *rows, uint32_t count, const batch_limits *limits, batch_verdict *out) {
-    PRE(limits && (out || count == 0));
+    PRE(limits);
+    PRE((out || count == 0));
     batch_limits l = *limits;
     uint32_t wanted = 0;
     for (uint32_t i = 0; i < count; i++) {
@@ -59,7 +64,8 @@ void batch_rows(const batch_row *rows, uint32_t count, const batch_limits *limit
     }
     if (wanted == 0) return;
 
-    /* Turn in the round: sequence t (of those that want a row) is served when (t - first) mod wanted < max_rows. */
+    /* Turn in the round: sequence t (of those that want a row) is served when (t - first) mod wanted <
+     * max_rows. */
     uint32_t turn = 0, youngest = count - 1;
     uint32_t first = l.first % wanted;
     for (uint32_t i = 0; i <= youngest; i++) {

@@ -1,12 +1,13 @@
-/* batch - the arithmetic by which every role forms a step: who gets how many rows, who must give pages back. Pure.
+/* batch - the arithmetic by which every role forms a step: who gets how many rows, who must give pages back.
+ * Pure.
  *
  * Arrays are in order of age, the oldest first; that order decides everything:
- * - prompts: first come, first served; a chunk ends on a page edge except at the prompt's end (hand-off segments and KV
- *   pages line up, and a prompt's result does not depend on where the budget happened to cut it);
- * - pages: the oldest takes the free page; when there is none the youngest is preempted, never the oldest (protocol
- *   rule 8).
- * The roles' policies (prefill_policy, decode_policy, colocated_policy) say which rule applies to whom and with which
- * budget. */
+ * - prompts: first come, first served; a chunk ends on a page edge except at the prompt's end (hand-off
+ * segments and KV pages line up, and a prompt's result does not depend on where the budget happened to cut
+ * it);
+ * - pages: the oldest takes the free page; when there is none the youngest is preempted, never the oldest
+ * (protocol rule 8). The roles' policies (prefill_policy, decode_policy, colocated_policy) say which rule
+ * applies to whom and with which budget. */
 #ifndef BATON_WORKER_BATCH_H
 #define BATON_WORKER_BATCH_H
 
@@ -24,8 +25,9 @@ typedef struct batch_chunk {
     bool last; /* it ends the prompt */
 } batch_chunk;
 
-/* Fills out[count] with at most one chunk per prompt, `budget` rows in all and chunk_tokens each; returns how many. It
- * stops at the first prompt that the rest of the budget cannot serve: no younger prompt overtakes. */
+/* Fills out[count] with at most one chunk per prompt, `budget` rows in all and chunk_tokens each; returns how
+ * many. It stops at the first prompt that the rest of the budget cannot serve: no younger prompt overtakes.
+ */
 uint32_t batch_chunks(const batch_prompt *prompts, uint32_t count, uint32_t budget, uint32_t chunk_tokens,
                       batch_chunk *out);
 
@@ -51,7 +53,8 @@ typedef struct batch_limits {
 
 void batch_rows(const batch_row *rows, uint32_t count, const batch_limits *limits, batch_verdict *out);
 
-/* Pages that must stay free after an admission (rule 8): one per running sequence, or 2 % of the pool if more. */
+/* Pages that must stay free after an admission (rule 8): one per running sequence, or 2 % of the pool if
+ * more. */
 uint32_t batch_headroom(uint32_t running, uint32_t page_count);
 
 #endif

@@ -95,7 +95,9 @@ static void *run(void *ctx) {
 /* ---- loop thread ---- */
 
 status device_thread_new(device_thread **out, const model *m, const engine_options *opt, errbuf *eb) {
-    PRE(out && m && opt);
+    PRE(out);
+    PRE(m);
+    PRE(opt);
     device_thread *d = xcalloc(1, sizeof *d);
     d->m = m;
     d->opt = *opt;
@@ -173,13 +175,16 @@ const engine *device_thread_engine(const device_thread *d) {
 }
 
 void device_thread_hook(device_thread *d, const engine_hook *hook) {
-    PRE(d && hook && atomic_load(&d->step) == 0);
+    PRE(d);
+    PRE(hook);
+    PRE(atomic_load(&d->step) == 0);
     d->hook = *hook;
     d->has_hook = true;
 }
 
 void device_thread_post(device_thread *d, const dev_job *j) {
-    PRE(d && j);
+    PRE(d);
+    PRE(j);
     CHECK(ring_push(d->jobs, &j) == ST_OK); /* one job is out at most */
 }
 
@@ -189,7 +194,9 @@ int device_thread_fd(const device_thread *d) {
 }
 
 status device_thread_next(device_thread *d, const step_result **results, uint32_t *count, errbuf *eb) {
-    PRE(d && results && count);
+    PRE(d);
+    PRE(results);
+    PRE(count);
     job_done done;
     ring_ack(d->done);
     if (ring_pop(d->done, &done) != ST_OK) return ST_AGAIN;
@@ -207,7 +214,10 @@ static int by_value(const void *a, const void *b) {
 
 void device_thread_progress(const device_thread *d, uint64_t now_ns, uint64_t *step, uint64_t *age_ns,
                             uint64_t *median_ns) {
-    PRE(d && step && age_ns && median_ns);
+    PRE(d);
+    PRE(step);
+    PRE(age_ns);
+    PRE(median_ns);
     device_thread *m = (device_thread *)d; /* C17 atomics are not read through pointers to const */
     uint64_t begun_ns = atomic_load_explicit(&m->begun_ns, memory_order_relaxed);
     *step = atomic_load_explicit(&m->step, memory_order_relaxed);

@@ -2,10 +2,10 @@
  *
  *   loop thread --dev_job *--> [ closes, opens, engine_step ] --status, duration--> loop thread
  *
- * At most one job is out (wcore.h), so results need no queue: they lie in one array that belongs to this thread while a
- * job runs and to the loop thread otherwise. The number of the running step and its start are published, so that a
- * heartbeat can tell of a step that never ends. An engine error is fatal: device_thread_next returns it, and the worker
- * leaves. */
+ * At most one job is out (wcore.h), so results need no queue: they lie in one array that belongs to this
+ * thread while a job runs and to the loop thread otherwise. The number of the running step and its start are
+ * published, so that a heartbeat can tell of a step that never ends. An engine error is fatal:
+ * device_thread_next returns it, and the worker leaves. */
 #ifndef BATON_WORKER_DEVICE_THREAD_H
 #define BATON_WORKER_DEVICE_THREAD_H
 
@@ -13,24 +13,26 @@
 
 typedef struct device_thread device_thread;
 
-/* Starts the thread and returns after it has opened the engine: backends pin and use the thread that opened them.
- * Borrows m until device_thread_free; opt is copied, its strings and cpus are borrowed for the call. */
+/* Starts the thread and returns after it has opened the engine: backends pin and use the thread that opened
+ * them. Borrows m until device_thread_free; opt is copied, its strings and cpus are borrowed for the call. */
 status device_thread_new(device_thread **out, const model *m, const engine_options *opt, errbuf *eb);
 /* Waits for the running step, at most wait_ns; no job that is posted from then on is taken, and no hook is
  * called any more. The engine is still
- * there, for the transfer thread may be using it. False: the step still runs and nothing may be freed; the caller ends
- * the process. */
+ * there, for the transfer thread may be using it. False: the step still runs and nothing may be freed; the
+ * caller ends the process. */
 bool device_thread_stop(device_thread *d, uint64_t wait_ns);
-/* After device_thread_stop returned true, and when nobody uses the engine: the thread frees it and ends. False: that
- * did not end within wait_ns; nothing else may be freed, likewise. */
+/* After device_thread_stop returned true, and when nobody uses the engine: the thread frees it and ends.
+ * False: that did not end within wait_ns; nothing else may be freed, likewise. */
 bool device_thread_free(device_thread *d, uint64_t wait_ns);
 
 const engine *device_thread_engine(const device_thread *d);
-void device_thread_hook(device_thread *d, const engine_hook *hook); /* copied; before the first job */
+/* Copied; before the first job */
+void device_thread_hook(device_thread *d, const engine_hook *hook);
 
 /* Loop thread. */
 void device_thread_post(device_thread *d, const dev_job *j);
-int device_thread_fd(const device_thread *d); /* readable when a step ended */
+/* Readable when a step ended */
+int device_thread_fd(const device_thread *d);
 /* ST_AGAIN: none ended. ST_OK: *results [*count] are valid until the next post. Else fatal. */
 status device_thread_next(device_thread *d, const step_result **results, uint32_t *count, errbuf *eb);
 /* For the heartbeat: number of steps begun, age of the running one (0 = idle), median of the last 64. */

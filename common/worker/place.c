@@ -34,8 +34,8 @@ static void take_cores(place *p, const config_rank *ranks, uint32_t count, const
     p->cpu_count = 0;
 }
 
-/* Workers of a host take its GPUs in rank order. Only the map decides, so that a worker that is started again under its
- * rank gets the GPU that it had. */
+/* Workers of a host take its GPUs in rank order. Only the map decides, so that a worker that is started again
+ * under its rank gets the GPU that it had. */
 static uint32_t number_on_host(const config_rank *ranks, const config_rank *own) {
     uint32_t number = 0;
     for (const config_rank *r = ranks; r < own; r++)
@@ -57,11 +57,13 @@ static status find_by_rank(place *p, const config *c, worker_role role, const ch
     const char *wanted = worker_role_name(role);
     const config_rank *own = number < count ? &ranks[number] : NULL;
     if (!own) {
-        st = errf(eb, ST_INVALID, "launch rank %lu: the config has %u ranks; start the cluster with deploy/up.sh",
-                  number, count);
+        st = errf(eb, ST_INVALID,
+                  "launch rank %lu: the config has %u ranks; start the cluster with deploy/up.sh", number,
+                  count);
     } else if (strcmp(own->role, wanted) != 0) {
-        st = errf(eb, ST_INVALID, "launch rank %lu is of role %s in the config, but this program is a %s worker",
-                  number, own->role, wanted);
+        st = errf(eb, ST_INVALID,
+                  "launch rank %lu is of role %s in the config, but this program is a %s worker", number,
+                  own->role, wanted);
     } else {
         snprintf(p->name, sizeof p->name, "%s-%u", wanted, own->index);
         take_cores(p, ranks, count, own, local_cores);
@@ -72,7 +74,8 @@ static status find_by_rank(place *p, const config *c, worker_role role, const ch
 }
 
 status place_find(place *out, const config *c, worker_role role, const char *rank, errbuf *eb) {
-    PRE(out && c);
+    PRE(out);
+    PRE(c);
     place p = {0};
     if (gethostname(p.host, sizeof p.host - 1) != 0) snprintf(p.host, sizeof p.host, "localhost");
     snprintf(p.name, sizeof p.name, "%s-%s-%ld", worker_role_name(role), p.host, (long)getpid());
@@ -102,14 +105,16 @@ static status local_address(const struct addrinfo *to, char out[64]) {
     if (fd < 0) return ST_IO;
     struct sockaddr_storage own;
     socklen_t len = sizeof own;
-    bool ok = connect(fd, to->ai_addr, to->ai_addrlen) == 0 && getsockname(fd, (struct sockaddr *)&own, &len) == 0 &&
+    bool ok = connect(fd, to->ai_addr, to->ai_addrlen) == 0 &&
+              getsockname(fd, (struct sockaddr *)&own, &len) == 0 &&
               getnameinfo((struct sockaddr *)&own, len, out, 64, NULL, 0, NI_NUMERICHOST) == 0;
     close(fd);
     return ok ? ST_OK : ST_IO;
 }
 
 status place_address_towards(const char *endpoint, char out[64], errbuf *eb) {
-    PRE(endpoint && out);
+    PRE(endpoint);
+    PRE(out);
     char host[128], port[16];
     status st = split_endpoint(endpoint, host, port, eb);
     if (st) return st;
@@ -119,6 +124,7 @@ status place_address_towards(const char *endpoint, char out[64], errbuf *eb) {
     st = list ? local_address(list, out) : ST_IO;
     if (list) freeaddrinfo(list);
     if (st)
-        return errf(eb, ST_IO, "no local address leads to %s: %s: check cluster.control", endpoint, strerror(errno));
+        return errf(eb, ST_IO, "no local address leads to %s: %s: check cluster.control", endpoint,
+                    strerror(errno));
     return ST_OK;
 }

@@ -1,4 +1,5 @@
-/* place - where a worker process is: its name, cores and GPU by the rank map, and the address where others reach it. */
+/* place - where a worker process is: its name, cores and GPU by the rank map, and the address where others
+ * reach it. */
 #ifndef BATON_WORKER_PLACE_H
 #define BATON_WORKER_PLACE_H
 
@@ -12,16 +13,17 @@ typedef struct place {
     char host[64];                 /* this machine's name */
     uint32_t cpus[PLACE_CPUS_MAX]; /* [cpu_count] CPU numbers for the compute threads */
     uint32_t cpu_count;            /* 0 = not pinned */
-    uint32_t gpu; /* number of this worker among those of its host; started by hand: 0. The backend takes it modulo the
-                     GPUs it sees */
+    uint32_t gpu; /* number of this worker among those of its host; started by hand: 0. The backend takes it
+                     modulo the GPUs it sees */
 } place;
 
-/* rank: the launch rank as text, or NULL for a process started by hand. ST_INVALID when the map has no such rank or
- * gives it another role. Not pinned: when started by hand, when more cores are asked of this host than it has, when
- * they are not ours to use. */
+/* rank: the launch rank as text, or NULL for a process started by hand. ST_INVALID when the map has no such
+ * rank or gives it another role. Not pinned: when started by hand, when more cores are asked of this host
+ * than it has, when they are not ours to use. */
 status place_find(place *out, const config *c, worker_role role, const char *rank, errbuf *eb);
 
-/* The local address that packets to the endpoint ("tcp://host:port") leave from; "127.0.0.1" for a loopback address. */
+/* The local address that packets to the endpoint ("tcp://host:port") leave from; "127.0.0.1" for a loopback
+ * address. */
 status place_address_towards(const char *endpoint, char out[64], errbuf *eb);
 
 #endif

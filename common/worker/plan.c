@@ -46,9 +46,11 @@ static status pick_types(plan *p, const config *c, errbuf *eb) {
 
 /* ---- memory of the device ---- */
 
-/* What the engine allocates for a step of max_rows rows (forward.c), and the backend for the head's logits. */
+/* What the engine allocates for a step of max_rows rows (forward.c), and the backend for the head's logits.
+ */
 static uint64_t activation_bytes(const plan *p, const model *m) {
-    uint64_t act = dtype_row_bytes(p->act_type, 1), rows = p->max_rows, head = MIN(p->max_rows, FORWARD_HEAD_ROWS);
+    uint64_t act = dtype_row_bytes(p->act_type, 1), rows = p->max_rows,
+             head = MIN(p->max_rows, FORWARD_HEAD_ROWS);
     uint64_t q = (uint64_t)m->heads * m->head_dim, kv = (uint64_t)m->kv_heads * m->head_dim;
     uint64_t row = sizeof(float) * m->dim         /* the residual stream */
                    + act * (2ull * m->dim         /* its norm, what a block adds to it */
@@ -80,7 +82,8 @@ static status pages_that_fit(const plan *p, const device_memory *has, uint64_t *
     uint64_t page_bytes = kv_page_bytes(&p->layout);
     if (n->budget < taken + page_bytes)
         return errf(eb, ST_NOMEM,
-                    "%s: no GPU memory for KV: %.2f of %.2f GiB = %.2f (%.2f free) for weights %.2f, activations %.2f, "
+                    "%s: no GPU memory for KV: %.2f of %.2f GiB = %.2f (%.2f free) for weights %.2f, "
+                    "activations %.2f, "
                     "tables %.2f, reserve %.2f: raise %s.memory_fraction, lower token_budget or max_seqs, "
                     "or take a smaller model",
                     role, p->settings->memory_fraction, GIB(has->total), GIB(n->budget), GIB(has->free),
@@ -100,21 +103,24 @@ static status count_pages(plan *p, const device_memory *has, errbuf *eb) {
         if (st != ST_OK) return st;
     }
     if (pages == 0)
-        return errf(eb, ST_INVALID, "%s.kv_memory_mb is %u, but one page of this model's KV has %llu bytes: raise it",
-                    role, s->kv_memory_mb, (unsigned long long)page_bytes);
+        return errf(eb, ST_INVALID,
+                    "%s.kv_memory_mb is %u, but one page of this model's KV has %llu bytes: raise it", role,
+                    s->kv_memory_mb, (unsigned long long)page_bytes);
     if (pages > KV_POOL_PAGES_MAX)
-        return errf(eb, ST_INVALID, "%s: %llu KV pages are more than %u: lower kv_pages or kv_memory_mb", role,
-                    (unsigned long long)pages, KV_POOL_PAGES_MAX);
+        return errf(eb, ST_INVALID, "%s: %llu KV pages are more than %u: lower kv_pages or kv_memory_mb",
+                    role, (unsigned long long)pages, KV_POOL_PAGES_MAX);
     p->page_count = (uint32_t)pages;
     if (p->own_memory) p->memory.kv = pages * page_bytes;
     return ST_OK;
 }
 
-/* A worker that computes prompts needs room for a chunk that ends on a page edge, a colocated one for a decode row
- * besides. */
+/* A worker that computes prompts needs room for a chunk that ends on a page edge, a colocated one for a
+ * decode row besides. */
 static status check_budget(const plan *p, errbuf *eb) {
     const char *role = worker_role_name(p->role);
-    uint32_t least = p->role == ROLE_PREFILL ? KV_PAGE_TOKENS : p->role == ROLE_COLOCATED ? KV_PAGE_TOKENS + 1 : 1;
+    uint32_t least = p->role == ROLE_PREFILL     ? KV_PAGE_TOKENS
+                     : p->role == ROLE_COLOCATED ? KV_PAGE_TOKENS + 1
+                                                 : 1;
     if (p->max_rows < least)
         return errf(eb, ST_INVALID, "%s.token_budget is %u: want at least %u", role, p->max_rows, least);
     if (p->max_seqs == 0) return errf(eb, ST_INVALID, "%s.max_seqs is 0: want at least 1", role);
@@ -124,12 +130,18 @@ static status check_budget(const plan *p, errbuf *eb) {
     return ST_OK;
 }
 
-status plan_make(plan *out, const config *c, worker_role role, const model *m, const plan_device *dev, errbuf *eb) {
-    PRE(out && c && m && dev && dev->ops);
+status plan_make(plan *out, const config *c, worker_role role, const model *m, const plan_device *dev,
+                 errbuf *eb) {
+    PRE(out);
+    PRE(c);
+    PRE(m);
+    PRE(dev);
+    PRE(dev->ops);
     const config_role *s = plan_settings(c, role);
     plan p = {.role = role, .settings = s, .backend = dev->ops};
     p.own_memory = dev->memory.total != UINT64_MAX;
-    p.deterministic = c->model.deterministic || !p.own_memory; /* batch invariance costs the host backends nothing */
+    p.deterministic =
+        c->model.deterministic || !p.own_memory; /* batch invariance costs the host backends nothing */
     p.layout = (kv_layout){.layers = m->layers, .kv_heads = m->kv_heads, .head_dim = m->head_dim};
     p.max_context = c->model.max_context ? MIN(c->model.max_context, m->context) : m->context;
     p.max_seqs = s->max_seqs;
@@ -145,7 +157,10 @@ status plan_make(plan *out, const config *c, worker_role role, const model *m, c
 }
 
 void plan_numerics(const plan *p, const model *m, const char *path, ctl_numeric out[PLAN_NUMERICS]) {
-    PRE(p && m && path && out);
+    PRE(p);
+    PRE(m);
+    PRE(path);
+    PRE(out);
     const kv_layout *l = &p->layout;
     /* Causes before what follows from them: the first that differs is the one that a refusal names. */
     const ctl_numeric all[PLAN_NUMERICS] = {

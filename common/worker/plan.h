@@ -1,7 +1,8 @@
-/* plan - the sizes of one worker, fixed at start from the config, the model and the device's memory, and what it tells
- * about its numbers.
+/* plan - the sizes of one worker, fixed at start from the config, the model and the device's memory, and what
+ * it tells about its numbers.
  *
- * Pure: it opens nothing. On a device with memory of its own the pool may take what is left (kv_memory_mb: 0):
+ * Pure: it opens nothing. On a device with memory of its own the pool may take what is left (kv_memory_mb:
+ * 0):
  *
  *   pool = memory_fraction * total (or what is free) - weights - activations - tables - reserve
  *
@@ -50,12 +51,13 @@ typedef struct plan {
 
 const config_role *plan_settings(const config *c, worker_role role);
 
-/* ST_INVALID names the config key, its value and the remedy; ST_NOMEM, when the device has no room for a pool, the
- * parts. */
-status plan_make(plan *out, const config *c, worker_role role, const model *m, const plan_device *dev, errbuf *eb);
+/* ST_INVALID names the config key, its value and the remedy; ST_NOMEM, when the device has no room for a
+ * pool, the parts. */
+status plan_make(plan *out, const config *c, worker_role role, const model *m, const plan_device *dev,
+                 errbuf *eb);
 
-/* The numerics id (protocol rule 24) as named values. path: engine_path(). Names are static; free each value with
- * plan_numerics_done. */
+/* The numerics id (protocol rule 24) as named values. path: engine_path(). Names are static; free each value
+ * with plan_numerics_done. */
 void plan_numerics(const plan *p, const model *m, const char *path, ctl_numeric out[PLAN_NUMERICS]);
 void plan_numerics_done(ctl_numeric numerics[PLAN_NUMERICS]);
 

@@ -13,13 +13,14 @@
 #include <string.h>
 #include <unistd.h>
 
-#define COORDINATOR      1u /* the bus's number of a client's only connection */
-#define JOIN_RETRY_NS    NS_PER_S
-#define RECONNECT_MIN_NS (200 * NS_PER_MS) /* between two connections, so that a refusing port is not hammered */
-#define WARN_AFTER_NS    NS_PER_S
-#define WARN_EVERY_NS    (10 * NS_PER_S)
-#define STOP_WAIT_NS     (3 * NS_PER_S)
-#define LAYERS_RING      4096u
+#define COORDINATOR   1u /* the bus's number of a client's only connection */
+#define JOIN_RETRY_NS NS_PER_S
+#define RECONNECT_MIN_NS                                                                                     \
+    (200 * NS_PER_MS) /* between two connections, so that a refusing port is not hammered */
+#define WARN_AFTER_NS NS_PER_S
+#define WARN_EVERY_NS (10 * NS_PER_S)
+#define STOP_WAIT_NS  (3 * NS_PER_S)
+#define LAYERS_RING   4096u
 
 typedef struct runtime {
     const config *c;
@@ -109,7 +110,8 @@ static void on_message(void *ctx, uint64_t conn, const void *bytes, size_t count
     ctl_msg m;
     (void)conn;
     if (ctl_unpack(bytes, count, &m, &eb) != ST_OK) {
-        log_warn("worker", "message of the coordinator cannot be read", "bytes=%zu why=\"%s\"", count, eb.text);
+        log_warn("worker", "message of the coordinator cannot be read", "bytes=%zu why=\"%s\"", count,
+                 eb.text);
         agent_lost(r->a, clock_now_ns());
         return;
     }
@@ -120,7 +122,8 @@ static void on_message(void *ctx, uint64_t conn, const void *bytes, size_t count
 static void on_lost(void *ctx, uint64_t conn, const char *why) {
     runtime *r = ctx;
     (void)conn;
-    log_warn("worker", "connection to the coordinator ended", "control=%s why=\"%s\"", r->c->cluster.control, why);
+    log_warn("worker", "connection to the coordinator ended", "control=%s why=\"%s\"", r->c->cluster.control,
+             why);
     agent_lost(r->a, clock_now_ns());
 }
 
@@ -153,19 +156,21 @@ static void on_signal(void *ctx, int signo) {
     end(r, ST_OK, "");
 }
 
-/* With the transfer's "segment sent" lines the trace shows what left while later layers were being computed. */
+/* With the transfer's "segment sent" lines the trace shows what left while later layers were being computed.
+ */
 static void layer_begin(void *ctx, uint32_t layer, const step_item *items, uint32_t count) {
     (void)ctx;
     if (!log_on(LOG_TRACE)) return;
     uint64_t now_ns = clock_now_ns();
     for (uint32_t i = 0; i < count; i++)
-        log_trace("worker", "layer begins", "req=%" PRIu64 " rows=%u+%u layer=%u clock_ns=%" PRIu64, items[i].tag,
-                  items[i].begin, items[i].count, layer, now_ns);
+        log_trace("worker", "layer begins", "req=%" PRIu64 " rows=%u+%u layer=%u clock_ns=%" PRIu64,
+                  items[i].tag, items[i].begin, items[i].count, layer, now_ns);
 }
 
 static void layer_end(void *ctx, uint32_t layer, const step_item *items, uint32_t count) {
     xfer *x = ctx;
-    for (uint32_t i = 0; i < count; i++) xfer_layer_done(x, items[i].tag, items[i].begin, items[i].count, layer);
+    for (uint32_t i = 0; i < count; i++)
+        xfer_layer_done(x, items[i].tag, items[i].begin, items[i].count, layer);
 }
 
 /* ---- the turn ---- */
@@ -222,15 +227,17 @@ static status find_device(const runtime *r, plan_device *out, errbuf *eb) {
     const char *name = r->c->model.backend;
     plan_device d = {.ops = backend_find(name)};
     if (!d.ops)
-        return errf(eb, ST_INVALID, "model.backend %s: this program was built with %s: build it where the %s is", name,
+        return errf(eb, ST_INVALID,
+                    "model.backend %s: this program was built with %s: build it where the %s is", name,
                     backend_names(), strcmp(name, "cuda") == 0 ? "CUDA toolkit" : "backend");
     status st = d.ops->memory(r->place->gpu, &d.memory, eb);
     if (st == ST_OK) *out = d;
     return st;
 }
 
-/* Two roles may share a GPU, but their shares must then sum to at most 1, and no config can tell how many GPUs there
- * are: a worker that goes round to a GPU of another one says so, and what is missing of its share shows it. */
+/* Two roles may share a GPU, but their shares must then sum to at most 1, and no config can tell how many
+ * GPUs there are: a worker that goes round to a GPU of another one says so, and what is missing of its share
+ * shows it. */
 static void log_device(const runtime *r, const device_memory *has) {
     const plan *p = &r->plan;
     if (!p->own_memory) return;
@@ -239,7 +246,8 @@ static void log_device(const runtime *r, const device_memory *has) {
              (double)has->total / 0x1p20, (double)has->free / 0x1p20, (double)p->memory.budget / 0x1p20,
              dtype_name(p->act_type), p->deterministic ? "true" : "false");
     if (r->place->gpu >= has->gpus)
-        log_warn("worker", "may share its GPU: then each worker there needs a memory_fraction, as in cuda-one-gpu.yaml",
+        log_warn("worker",
+                 "may share its GPU: then each worker there needs a memory_fraction, as in cuda-one-gpu.yaml",
                  "gpu=%u gpus=%u workers_of_this_host_before=%u", has->gpu, has->gpus, r->place->gpu);
     if ((double)has->free < p->settings->memory_fraction * (double)has->total)
         log_warn("worker", "less of the GPU is free than this worker's share: somebody else is on it",
@@ -285,7 +293,8 @@ static status start_xfer(runtime *r, const char *bind_host, errbuf *eb) {
     status st = xfer_new(&r->x, &o, eb);
     if (st) return st;
     if (r->plan.role == ROLE_PREFILL)
-        device_thread_hook(r->dev, &(engine_hook){.ctx = r->x, .layer_begin = layer_begin, .layer_end = layer_end});
+        device_thread_hook(r->dev,
+                           &(engine_hook){.ctx = r->x, .layer_begin = layer_begin, .layer_end = layer_end});
     return ST_OK;
 }
 
@@ -318,8 +327,12 @@ static void start_agent(runtime *r, uint64_t now_ns) {
                                 .numeric_count = PLAN_NUMERICS},
                        .join_retry_ns = JOIN_RETRY_NS,
                        .rejoin_ns = r->c->limits.rejoin_ms * NS_PER_MS};
-    agent_sink sink = {
-        .ctx = r, .send = do_send, .xfer = do_xfer, .step = do_step, .reconnect = do_reconnect, .quit = do_quit};
+    agent_sink sink = {.ctx = r,
+                       .send = do_send,
+                       .xfer = do_xfer,
+                       .step = do_step,
+                       .reconnect = do_reconnect,
+                       .quit = do_quit};
     r->a = agent_new(&o, &sink, now_ns);
 }
 
@@ -358,8 +371,9 @@ static status start(runtime *r, errbuf *eb) {
         log_info("worker", "memory", "what=receive_ring per=peer mib=%.1f slots=%u slot_kib=%u",
                  r->c->handoff.ring_slots * (r->c->handoff.slot_kb / 1024.0), r->c->handoff.ring_slots,
                  r->c->handoff.slot_kb);
-    log_info("worker", "model is loaded", "model=%s path=%s threads=%u pinned=%s context=%u", r->m->name, path,
-             r->plan.settings->cores, r->place->cpu_count && !r->plan.own_memory ? "yes" : "no", r->plan.max_context);
+    log_info("worker", "model is loaded", "model=%s path=%s threads=%u pinned=%s context=%u", r->m->name,
+             path, r->plan.settings->cores, r->place->cpu_count && !r->plan.own_memory ? "yes" : "no",
+             r->plan.max_context);
     st = start_loop(r, eb);
     if (st) return st;
     r->connect_ns = r->alone_ns = clock_now_ns();
@@ -369,8 +383,8 @@ static status start(runtime *r, errbuf *eb) {
     return ST_OK;
 }
 
-/* The connection first, so that the coordinator learns at once; then the thread whose hook uses the transfer thread;
- * then that, which may be copying pages; then the engine that has them. */
+/* The connection first, so that the coordinator learns at once; then the thread whose hook uses the transfer
+ * thread; then that, which may be copying pages; then the engine that has them. */
 static bool stop(runtime *r) {
     bus_free(r->b);
     loop_free(r->l);
@@ -385,7 +399,11 @@ static bool stop(runtime *r) {
 }
 
 status runtime_run(const runtime_options *opt, bool *stuck, errbuf *eb) {
-    PRE(opt && opt->config && opt->role && opt->place && stuck);
+    PRE(opt);
+    PRE(opt->config);
+    PRE(opt->role);
+    PRE(opt->place);
+    PRE(stuck);
     runtime r = {.c = opt->config, .role = opt->role, .place = opt->place};
     status st = start(&r, eb);
     if (st == ST_OK) {

@@ -4,8 +4,8 @@
  *   device   engine steps (device_thread.h)
  *   xfer     hand-offs (transfer/xfer.h); not in a colocated worker
  *
- * The loop thread never waits for the other two: jobs, commands and their answers travel through bounded rings with an
- * eventfd. */
+ * The loop thread never waits for the other two: jobs, commands and their answers travel through bounded
+ * rings with an eventfd. */
 #ifndef BATON_WORKER_RUNTIME_H
 #define BATON_WORKER_RUNTIME_H
 
@@ -19,8 +19,9 @@ typedef struct runtime_options {
     const place *place; /* borrowed for the call */
 } runtime_options;
 
-/* Serves until EXIT, SIGTERM or SIGINT (ST_OK), or until it cannot go on (text in eb). *stuck: the caller leaves by
- * _exit, since a step still runs on the device thread, so that memory could not be freed, or since the device failed.
+/* Serves until EXIT, SIGTERM or SIGINT (ST_OK), or until it cannot go on (text in eb). *stuck: the caller
+ * leaves by _exit, since a step still runs on the device thread, so that memory could not be freed, or since
+ * the device failed.
  */
 status runtime_run(const runtime_options *opt, bool *stuck, errbuf *eb);
 

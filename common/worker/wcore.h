@@ -1,12 +1,13 @@
 /* wcore - what the pure part of every worker role looks like from outside, and what it may ask of the world.
  *
- * A role (prefill_worker/prefill_core.c, decode_worker/decode_core.c, colocated_worker/colocated_core.c) is a table of
- * functions over its own struct. Events come in with now_ns, requests go out through the sink; no socket, clock, thread
- * or device in it. The runtime (worker/runtime.c) and the virtual-time cluster test drive the same object files; both
- * go through an agent (worker/agent.h), which adds membership.
+ * A role (prefill_worker/prefill_core.c, decode_worker/decode_core.c, colocated_worker/colocated_core.c) is a
+ * table of functions over its own struct. Events come in with now_ns, requests go out through the sink; no
+ * socket, clock, thread or device in it. The runtime (worker/runtime.c) and the virtual-time cluster test
+ * drive the same object files; both go through an agent (worker/agent.h), which adds membership.
  *
- * At most one step is outstanding: after sink.step the role waits for `stepped`. Pages of a sequence in the running
- * step are given back only after `stepped`; pages known to the transfer thread only after X_DROPPED. */
+ * At most one step is outstanding: after sink.step the role waits for `stepped`. Pages of a sequence in the
+ * running step are given back only after `stepped`; pages known to the transfer thread only after X_DROPPED.
+ */
 #ifndef BATON_WORKER_WCORE_H
 #define BATON_WORKER_WCORE_H
 
@@ -14,7 +15,8 @@
 #include "net/ctl.h"
 #include "transfer/xfer.h"
 
-/* One job for the device thread: closes, then opens, then one engine step of the items (item_count may be 0). */
+/* One job for the device thread: closes, then opens, then one engine step of the items (item_count may be 0).
+ */
 typedef struct dev_open {
     uint32_t slot;
     engine_seq_init init; /* arrays borrowed from the core until `stepped` */
@@ -31,10 +33,12 @@ typedef struct dev_job {
 
 typedef struct wcore_sink {
     void *ctx;
-    void (*send)(void *ctx,
-                 const ctl_msg *m); /* to the coordinator; head (epoch, incarnation, free pages) is filled in below */
+    void (*send)(
+        void *ctx,
+        const ctl_msg *m); /* to the coordinator; head (epoch, incarnation, free pages) is filled in below */
     void (*xfer)(void *ctx, const xfer_cmd *c); /* to the transfer thread */
-    void (*step)(void *ctx, const dev_job *j);  /* to the device thread; j and its arrays stay valid until `stepped` */
+    void (*step)(void *ctx,
+                 const dev_job *j); /* to the device thread; j and its arrays stay valid until `stepped` */
 } wcore_sink;
 
 typedef struct wcore_options {
@@ -60,8 +64,8 @@ typedef struct wcore_ops {
     worker_role role;
     void *(*new_core)(const wcore_options *opt, const wcore_sink *sink);
     void (*free_core)(void *core);
-    /* A new session: forget every request at once (its pages come back when the transfer thread and the running step
-     * let go). */
+    /* A new session: forget every request at once (its pages come back when the transfer thread and the
+     * running step let go). */
     void (*session)(void *core, uint64_t epoch, uint64_t incarnation, uint64_t now_ns);
     void (*ctl)(void *core, const ctl_msg *m,
                 uint64_t now_ns); /* PREFILL RESERVE DEST RELEASE CANCEL DROP DRAIN, of this session */

@@ -52,11 +52,12 @@ static void parse(int argc, char **argv, arguments *out) {
         {"version", 'V', NULL, 0, "Print program version", 0},
         {0},
     };
-    static const struct argp argp = {.options = options,
-                                     .parser = on_option,
-                                     .args_doc = "CONFIG",
-                                     .doc = "A worker of a Baton cluster: joins the coordinator that CONFIG names "
-                                            "(cluster.control) and computes until it is told to leave."};
+    static const struct argp argp = {
+        .options = options,
+        .parser = on_option,
+        .args_doc = "CONFIG",
+        .doc = "A worker of a Baton cluster: joins the coordinator that CONFIG names "
+               "(cluster.control) and computes until it is told to leave."};
     argp_err_exit_status = EXIT_REFUSED;
     argp_parse(&argp, argc, argv, 0, NULL, out);
 }
@@ -87,7 +88,9 @@ static status serve(const config *c, const wcore_ops *role, const char *rank, bo
 }
 
 int worker_main(int argc, char **argv, const wcore_ops *role, const char *rank, bool *stuck) {
-    PRE(argv && role && stuck);
+    PRE(argv);
+    PRE(role);
+    PRE(stuck);
     arguments args = {0};
     config *c = NULL;
     errbuf eb = {0};

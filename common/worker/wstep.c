@@ -1,8 +1,9 @@
-/* wstep - the running step of a wtable: a job is filled, goes out once, and is taken back as a whole (declared in
- * wtable.h).
+/* wstep - the running step of a wtable: a job is filled, goes out once, and is taken back as a whole
+ * (declared in wtable.h).
  *
- * The job's arrays belong to the table and are not touched between wstep_go and wstep_end; results are matched by their
- * place, not by request, since a request may have been closed and admitted again meanwhile. */
+ * The job's arrays belong to the table and are not touched between wstep_go and wstep_end; results are
+ * matched by their place, not by request, since a request may have been closed and admitted again meanwhile.
+ */
 #include "worker/wtable.h"
 
 #include "base/mem.h"
@@ -23,8 +24,11 @@ static void step_open(wtable *t, wseq *s) {
 }
 
 void wstep_add(wtable *t, wseq *s, uint32_t begin, uint32_t count, bool sample) {
-    PRE(!t->busy && s->slot != WSEQ_NO_SLOT && !s->in_step);
-    PRE(count > 0 && t->job.item_count < t->opt.max_seqs);
+    PRE(!t->busy);
+    PRE(s->slot != WSEQ_NO_SLOT);
+    PRE(!s->in_step);
+    PRE(count > 0);
+    PRE(t->job.item_count < t->opt.max_seqs);
     PRE(kv_pages_for(begin + count) <= s->page_count);
     step_item item = {.slot = s->slot, .begin = begin, .count = count, .sample = sample, .tag = s->req};
     if (!s->open) step_open(t, s);
@@ -55,7 +59,8 @@ bool wstep_go(wtable *t) {
 
 void wstep_token(wtable *t, const wseq *s, uint32_t index, const token_out *token) {
     CHECK(t->token_count < 2 * t->opt.max_seqs);
-    t->tokens[t->token_count++] = (ctl_token){.req = s->req, .attempt = s->attempt, .index = index, .token = *token};
+    t->tokens[t->token_count++] =
+        (ctl_token){.req = s->req, .attempt = s->attempt, .index = index, .token = *token};
 }
 
 static void send_tokens(wtable *t) {
@@ -67,7 +72,8 @@ static void send_tokens(wtable *t) {
 
 void wstep_end(wtable *t, const step_result *results, uint32_t count,
                void (*row)(wtable *t, wseq *s, const step_item *item, const step_result *r)) {
-    PRE(t->busy && count == t->job.item_count);
+    PRE(t->busy);
+    PRE(count == t->job.item_count);
     t->busy = false;
     t->token_count = 0;
     for (uint32_t i = 0; i < count; i++) {

@@ -15,9 +15,15 @@ static void wseq_free(wseq *s) {
     free(s);
 }
 
-void wtable_init(wtable *t, worker_role role, const wcore_options *opt, const wcore_sink *sink, uint32_t capacity) {
-    PRE(t && opt && sink);
-    PRE(opt->page_count > 0 && opt->max_seqs > 0 && opt->max_rows > 0 && opt->max_context > 0);
+void wtable_init(wtable *t, worker_role role, const wcore_options *opt, const wcore_sink *sink,
+                 uint32_t capacity) {
+    PRE(t);
+    PRE(opt);
+    PRE(sink);
+    PRE(opt->page_count > 0);
+    PRE(opt->max_seqs > 0);
+    PRE(opt->max_rows > 0);
+    PRE(opt->max_context > 0);
     PRE(capacity >= opt->max_seqs);
     uint32_t seqs = opt->max_seqs;
     *t = (wtable){.role = role, .opt = *opt, .sink = *sink, .capacity = capacity};
@@ -98,7 +104,8 @@ static wseq *wseq_new(const ctl_msg *m, uint32_t page_count) {
     s->params.bias = NULL;
     if (w->params.stop_id_count)
         s->params.stop_ids = xmemdup(w->params.stop_ids, w->params.stop_id_count * sizeof(int32_t));
-    if (w->params.bias_count) s->params.bias = xmemdup(w->params.bias, w->params.bias_count * sizeof(sampling_bias));
+    if (w->params.bias_count)
+        s->params.bias = xmemdup(w->params.bias, w->params.bias_count * sizeof(sampling_bias));
     s->pages = xcalloc(page_count, sizeof *s->pages);
     s->page_capacity = page_count;
     s->slot = WSEQ_NO_SLOT;
@@ -106,7 +113,8 @@ static wseq *wseq_new(const ctl_msg *m, uint32_t page_count) {
 }
 
 /* Why the request cannot be held now, or NULL. */
-static const char *refusal(const wtable *t, const ctl_work *w, const wtable_need *need, char *text, size_t size) {
+static const char *refusal(const wtable *t, const ctl_work *w, const wtable_need *need, char *text,
+                           size_t size) {
     uint64_t rows = (uint64_t)w->prompt_count + w->output_count;
     uint32_t pages = kv_pages_for(need->rows), available = kv_pool_available(t->pool);
     if (w->prompt_count == 0) return "the prompt is empty";
@@ -124,14 +132,17 @@ static const char *refusal(const wtable *t, const ctl_work *w, const wtable_need
         return text;
     }
     if (pages > available || available - pages < need->headroom) {
-        snprintf(text, size, "%u pages wanted and %u to stay free, %u are free", pages, need->headroom, available);
+        snprintf(text, size, "%u pages wanted and %u to stay free, %u are free", pages, need->headroom,
+                 available);
         return text;
     }
     return NULL;
 }
 
 wseq *wtable_admit(wtable *t, const ctl_msg *m, const wtable_need *need) {
-    PRE(t && m && need);
+    PRE(t);
+    PRE(m);
+    PRE(need);
     wseq *old = wtable_find(t, m->req);
     if (old && m->attempt <= old->attempt) {
         t->counters.stale++;
@@ -216,7 +227,8 @@ void wtable_session(wtable *t, uint64_t epoch, uint64_t incarnation) {
         *(t->role == ROLE_PREFILL ? &c.id.p_inc : &c.id.d_inc) = incarnation;
         t->sink.xfer(t->sink.ctx, &c);
     }
-    for (uint32_t i = 0; i < t->closing_count; i++) t->closing[i]->tell_closed = t->closing[i]->tell_preempted = false;
+    for (uint32_t i = 0; i < t->closing_count; i++)
+        t->closing[i]->tell_closed = t->closing[i]->tell_preempted = false;
     while (t->live_count) wtable_close(t, t->live[t->live_count - 1], false);
 }
 

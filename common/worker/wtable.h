@@ -4,14 +4,15 @@
  *
  *   admit -> live (in order of age) -> close -> closing -> gone: pages back, CLOSED or PREEMPTED sent
  *
- * A request that is over may still be in the running step, and the transfer thread may still read or write its pages.
- * So `close` only takes it off the live list; its pages go back when the step has ended and X_DROPPED came. The answer
- * is sent after that, so that the free_pages in its head already count them.
+ * A request that is over may still be in the running step, and the transfer thread may still read or write
+ * its pages. So `close` only takes it off the live list; its pages go back when the step has ended and
+ * X_DROPPED came. The answer is sent after that, so that the free_pages in its head already count them.
  *
- * Engine slots are different: jobs run one after another and close before they open, so a slot is free again at once.
+ * Engine slots are different: jobs run one after another and close before they open, so a slot is free again
+ * at once.
  *
- * One step at a time: wstep_add fills the job, wstep_go hands it over, wstep_end takes it back. Everything is sized at
- * wtable_init. Invariant (wtable_check): pages in use == sum over live and closing requests. */
+ * One step at a time: wstep_add fills the job, wstep_go hands it over, wstep_end takes it back. Everything is
+ * sized at wtable_init. Invariant (wtable_check): pages in use == sum over live and closing requests. */
 #ifndef BATON_WORKER_WTABLE_H
 #define BATON_WORKER_WTABLE_H
 
@@ -80,12 +81,14 @@ typedef struct wtable {
     wcore_stats counters; /* decode_rows, decode_steps, prefill_rows, stale; the rest is counted on demand */
 } wtable;
 
-void wtable_init(wtable *t, worker_role role, const wcore_options *opt, const wcore_sink *sink, uint32_t capacity);
+void wtable_init(wtable *t, worker_role role, const wcore_options *opt, const wcore_sink *sink,
+                 uint32_t capacity);
 void wtable_done(wtable *t);
 /* Forgets everything, silently; X_EPOCH goes out before any X_DROP. Both numbers 0: between two sessions. */
 void wtable_session(wtable *t, uint64_t epoch, uint64_t incarnation);
 
-wseq *wtable_find(const wtable *t, uint64_t req); /* live, or NULL */
+/* Live, or NULL */
+wseq *wtable_find(const wtable *t, uint64_t req);
 
 typedef struct wtable_need {
     uint32_t rows;     /* pages are taken for so many, all or none */
@@ -96,35 +99,44 @@ typedef struct wtable_need {
 /* A live request for PREFILL or RESERVE, or NULL: a stale attempt was counted, or NO_ROOM was sent. */
 wseq *wtable_admit(wtable *t, const ctl_msg *m, const wtable_need *need);
 
-/* RELEASE, CANCEL, DROP: frees what is held under any attempt up to the message's, answers CLOSED when it is free. */
+/* RELEASE, CANCEL, DROP: frees what is held under any attempt up to the message's, answers CLOSED when it is
+ * free. */
 void wtable_release(wtable *t, const ctl_msg *m);
 /* Over, from our side: freed as soon as nobody touches it. preempted: tells so then. */
 void wtable_close(wtable *t, wseq *s, bool preempted);
 /* It cannot be computed: closed, and the coordinator is told why. */
 void wtable_fail(wtable *t, wseq *s, const char *why);
-/* Frees a closing request if neither the running step nor the transfer thread can touch its pages (any more). */
+/* Frees a closing request if neither the running step nor the transfer thread can touch its pages (any more).
+ */
 void wtable_settle(wtable *t, wseq *s);
-void wtable_post(wtable *t, wseq *s, xfer_cmd_kind kind); /* X_EXPECT, X_OFFER (with ids and pages), X_SEAL, X_DROP */
-void wtable_dropped(wtable *t, uint64_t req);             /* X_DROPPED */
+/* X_EXPECT, X_OFFER (with ids and pages), X_SEAL, X_DROP */
+void wtable_post(wtable *t, wseq *s, xfer_cmd_kind kind);
+/* X_DROPPED */
+void wtable_dropped(wtable *t, uint64_t req);
 
 void wtable_send(wtable *t, const ctl_msg *m);
 void wtable_no_room(wtable *t, const ctl_msg *m, const char *why);
 
 bool wtable_take_slot(wtable *t, wseq *s);
 void wtable_leave_slot(wtable *t, wseq *s);
-bool wtable_grow(wtable *t, wseq *s, uint32_t rows); /* pages for so many rows; false: not that many are free */
-uint32_t wtable_coming_pages(const wtable *t);       /* held by closing requests */
+/* Pages for so many rows; false: not that many are free */
+bool wtable_grow(wtable *t, wseq *s, uint32_t rows);
+/* Held by closing requests */
+uint32_t wtable_coming_pages(const wtable *t);
 /* The end rule for the output token just added to output_count; a full context is an end by length. */
 finish wtable_finish(const wtable *t, const wseq *s, int32_t id);
-uint32_t wtable_rows(const wseq *s); /* prompt_count + output_count */
+/* prompt_count + output_count */
+uint32_t wtable_rows(const wseq *s);
 
 void wstep_add(wtable *t, wseq *s, uint32_t begin, uint32_t count, bool sample);
-bool wstep_go(wtable *t); /* false: nothing was added, so no step */
-/* The step is over: calls row(t, s, item, result) for each sequence that is still wanted, sends the tokens in one
- * message, lets go of the others. */
+/* False: nothing was added, so no step */
+bool wstep_go(wtable *t);
+/* The step is over: calls row(t, s, item, result) for each sequence that is still wanted, sends the tokens in
+ * one message, lets go of the others. */
 void wstep_end(wtable *t, const step_result *results, uint32_t count,
                void (*row)(wtable *t, wseq *s, const step_item *item, const step_result *r));
-void wstep_token(wtable *t, const wseq *s, uint32_t index, const token_out *token); /* from row(): joins the message */
+/* From row(): joins the message */
+void wstep_token(wtable *t, const wseq *s, uint32_t index, const token_out *token);
 
 wcore_stats wtable_stats(const wtable *t);
 bool wtable_idle(const wtable *t);

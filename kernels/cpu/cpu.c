@@ -31,7 +31,8 @@ static status choose(const char *isa, const host_kernels **out, errbuf *eb) {
             return ST_OK;
         }
         if (strcmp(isa, "auto") != 0)
-            return errf(eb, ST_UNSUPPORTED, "isa %s: this cpu or its operating system lacks %s; use isa: auto", isa,
+            return errf(eb, ST_UNSUPPORTED,
+                        "isa %s: this cpu or its operating system lacks %s; use isa: auto", isa,
                         isas[i].needs);
     }
     if (strcmp(isa, "avx512") == 0 || strcmp(isa, "avx2") == 0)

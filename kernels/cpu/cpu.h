@@ -1,10 +1,11 @@
-/* cpu - the vectorised host backend: a thread team, and one set of op kernels per instruction set, chosen when a device
- * is opened.
+/* cpu - the vectorised host backend: a thread team, and one set of op kernels per instruction set, chosen
+ * when a device is opened.
  *
  *   backend_ops slot -> host.c -> host_kernels (portable, avx2 or avx512) -> team_run over rows and columns
  *
- * What touches memory only (hand-off copies) or is not worth vectorising (rope) exists once, outside of the sets.
- * This header is for the folder and for the tests that open a device on a set of kernels of their own. */
+ * What touches memory only (hand-off copies) or is not worth vectorising (rope) exists once, outside of the
+ * sets. This header is for the folder and for the tests that open a device on a set of kernels of their own.
+ */
 #ifndef BATON_KERNELS_CPU_CPU_H
 #define BATON_KERNELS_CPU_CPU_H
 
@@ -20,20 +21,21 @@ extern const host_kernels cpu_kernels_avx512; /* x86-64 only */
 struct device {
     host_device host;
     team *team;
-    void *scratch[TEAM_THREADS_MAX +
-                  1]; /* per thread, then one that all share; 64-byte aligned, contents do not outlive an op */
+    void *scratch[TEAM_THREADS_MAX + 1]; /* per thread, then one that all share; 64-byte aligned, contents do
+                                            not outlive an op */
     size_t scratch_bytes[TEAM_THREADS_MAX + 1];
 };
 
 /* Opens a device on `k` whatever the CPU. Caller closes with cpu_backend.close. */
 status cpu_open_kernels(device **out, const host_kernels *k, const device_options *opt, errbuf *eb);
 
-/* Makes the scratch of every thread, or the shared one, at least `bytes` long. It grows to the largest op and then
- * stays: no allocation on the token path. False when there is no memory. */
+/* Makes the scratch of every thread, or the shared one, at least `bytes` long. It grows to the largest op and
+ * then stays: no allocation on the token path. False when there is no memory. */
 bool cpu_scratch_threads(device *d, size_t bytes);
 void *cpu_scratch_shared(device *d, size_t bytes);
 
-/* The ops that are the same for all sets. The copies use nothing of the device, hence any thread may call them. */
+/* The ops that are the same for all sets. The copies use nothing of the device, hence any thread may call
+ * them. */
 status cpu_rope(device *d, const host_rope *a);
 status cpu_kv_gather(device *d, const op_kv_copy *a);
 status cpu_kv_scatter(device *d, const op_kv_copy *a);

@@ -4,7 +4,9 @@
 
 #include <stdbool.h>
 
-bool cpuid_avx2(void);   /* AVX2, FMA, F16C */
-bool cpuid_avx512(void); /* those, and AVX-512 F, BW, VL, DQ */
+/* AVX2, FMA, F16C */
+bool cpuid_avx2(void);
+/* Those, and AVX-512 F, BW, VL, DQ */
+bool cpuid_avx512(void);
 
 #endif

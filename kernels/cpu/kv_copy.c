@@ -1,8 +1,8 @@
 /* kv_copy - segments of a hand-off between pages and the wire, with their checksum.
  *
- * The layers of a full page are one run in both; of the last, partial page only the valid rows of each tile travel.
- * Each run is summed right after it was copied, while it is in the cache. Nothing of the device is used: the transfer
- * thread calls this while ops run. */
+ * The layers of a full page are one run in both; of the last, partial page only the valid rows of each tile
+ * travel. Each run is summed right after it was copied, while it is in the cache. Nothing of the device is
+ * used: the transfer thread calls this while ops run. */
 #include "kernels/cpu/cpu.h"
 
 #include <string.h>
@@ -43,7 +43,8 @@ static void copy_segment(const op_kv_copy *a, bool to_wire) {
                 copy_run(&run, first, tiles * kv_tile_bytes(l));
                 continue;
             }
-            for (uint32_t t = 0; t < tiles; t++) copy_run(&run, first + t * kv_tile_bytes(l), rows * row_bytes);
+            for (uint32_t t = 0; t < tiles; t++)
+                copy_run(&run, first + t * kv_tile_bytes(l), rows * row_bytes);
         }
     }
     CHECK(run.wire_bytes == kv_segment_bytes(l, a->token_count, a->layer_end - a->layer_begin));

@@ -1,8 +1,8 @@
 /* rope - rotary embedding, with sine, cosine and power of its own.
  *
- * Angles are computed in double and rounded to float once. libm is not asked: its results may differ in the last bit
- * between versions and between CPUs, and a token's keys must have the same bytes on every worker. One row's table of
- * (cos, sin) serves all its heads. */
+ * Angles are computed in double and rounded to float once. libm is not asked: its results may differ in the
+ * last bit between versions and between CPUs, and a token's keys must have the same bytes on every worker.
+ * One row's table of (cos, sin) serves all its heads. */
 #include "kernels/cpu/cpu.h"
 
 #include <string.h>
@@ -35,7 +35,8 @@ static double exp_of(double x) {
     return p * scale;
 }
 
-/* Sine and cosine of 0 <= x < 2^26: x = n pi/2 + r, pi/2 in three parts of which n times the first two is exact. */
+/* Sine and cosine of 0 <= x < 2^26: x = n pi/2 + r, pi/2 in three parts of which n times the first two is
+ * exact. */
 static void sin_cos(double x, float *sine, float *cosine) {
     double n = (x * 0x1.45f306dc9c883p-1 + round_to_int) - round_to_int;
     double r = ((x - n * 0x1.921fb544p0) - n * 0x1.0b4611a6p-34) - n * 0x1.3198a2e037073p-69;

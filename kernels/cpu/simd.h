@@ -1,14 +1,14 @@
-/* simd - a thin vector of floats: the op kernels in isa/ are written once over it and compiled once per instruction
- * set.
+/* simd - a thin vector of floats: the op kernels in isa/ are written once over it and compiled once per
+ * instruction set.
  *
  *   SIMD_KIND 512  width 16, AVX-512 F, BW, VL, DQ
  *   SIMD_KIND 2    width 8, AVX2, FMA, F16C
  *   SIMD_KIND 0    width SIMD_GENERIC_WIDTH, vectors of the compiler, any machine
  *
- * `vf` is SIMD_WIDTH floats, `QV` vectors hold a block of 32 weights. + - * / work on vf as on floats, lane by lane.
- * What decides a result's bits is the same in all: fused multiply-add where there is one (the generic kind rounds the
- * product, so that it gives the same bytes on every machine), and one fixed tree for sums over lanes: halves are added
- * until four lanes are left, then (0 + 2) + (1 + 3). */
+ * `vf` is SIMD_WIDTH floats, `QV` vectors hold a block of 32 weights. + - * / work on vf as on floats, lane
+ * by lane. What decides a result's bits is the same in all: fused multiply-add where there is one (the
+ * generic kind rounds the product, so that it gives the same bytes on every machine), and one fixed tree for
+ * sums over lanes: halves are added until four lanes are left, then (0 + 2) + (1 + 3). */
 #ifndef BATON_KERNELS_CPU_SIMD_H
 #define BATON_KERNELS_CPU_SIMD_H
 
@@ -50,7 +50,8 @@ INLINE float vf_sum(vf v) {
     return sums[0];
 }
 
-/* e^x within 2e-7 of it, for x <= 88; 0 below -87.3, NaN for NaN. x = n ln 2 + r; e^r by a polynomial in r. */
+/* e^x within 2e-7 of it, for x <= 88; 0 below -87.3, NaN for NaN. x = n ln 2 + r; e^r by a polynomial in r.
+ */
 INLINE vf vf_exp(vf x) {
     const float round_to_int = 12582912.0f; /* 1.5 * 2^23: what is added to it loses its fraction */
     vf low = vf_set1(-87.3f);

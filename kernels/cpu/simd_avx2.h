@@ -29,7 +29,8 @@ INLINE vf vf_zero_if_less(vf a, vf b, vf y) {
 }
 /* y * 2^n, n in the low bits of `shifted` (1.5 * 2^23 + n). */
 INLINE vf vf_scale2(vf y, vf shifted) {
-    __m256i power = _mm256_slli_epi32(_mm256_add_epi32(_mm256_castps_si256(shifted), _mm256_set1_epi32(127)), 23);
+    __m256i power =
+        _mm256_slli_epi32(_mm256_add_epi32(_mm256_castps_si256(shifted), _mm256_set1_epi32(127)), 23);
     return y * _mm256_castsi256_ps(power);
 }
 
@@ -49,8 +50,8 @@ INLINE vf vf_set1_half(const void *p) {
     return _mm256_cvtph_ps(_mm_set1_epi16((short)h));
 }
 
-/* 16 bytes of nibbles to 32 floats: the low ones, then the high ones. Both halves of a register hold all bytes, so that
- * one shuffle inside of halves widens 8 of them. */
+/* 16 bytes of nibbles to 32 floats: the low ones, then the high ones. Both halves of a register hold all
+ * bytes, so that one shuffle inside of halves widens 8 of them. */
 INLINE void vf_load_nibbles(const void *p, vf out[4]) {
     const __m256i first = _mm256_setr_epi8(0, -1, -1, -1, 1, -1, -1, -1, 2, -1, -1, -1, 3, -1, -1, -1, /**/
                                            4, -1, -1, -1, 5, -1, -1, -1, 6, -1, -1, -1, 7, -1, -1, -1);

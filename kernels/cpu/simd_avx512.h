@@ -29,7 +29,8 @@ INLINE vf vf_zero_if_less(vf a, vf b, vf y) {
 }
 /* y * 2^n, n in the low bits of `shifted` (1.5 * 2^23 + n). */
 INLINE vf vf_scale2(vf y, vf shifted) {
-    __m512i power = _mm512_slli_epi32(_mm512_add_epi32(_mm512_castps_si512(shifted), _mm512_set1_epi32(127)), 23);
+    __m512i power =
+        _mm512_slli_epi32(_mm512_add_epi32(_mm512_castps_si512(shifted), _mm512_set1_epi32(127)), 23);
     return y * _mm512_castsi512_ps(power);
 }
 

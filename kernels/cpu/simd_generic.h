@@ -1,5 +1,5 @@
-/* simd_generic - the vector of simd.h in the compiler's own vectors, of any width. The tests compile it at width 16 as
- * well, to run the tilings of AVX-512 on machines without it. */
+/* simd_generic - the vector of simd.h in the compiler's own vectors, of any width. The tests compile it at
+ * width 16 as well, to run the tilings of AVX-512 on machines without it. */
 #ifndef SIMD_GENERIC_WIDTH
 #define SIMD_GENERIC_WIDTH 8
 #endif

@@ -1,20 +1,21 @@
-/* attend - what the attention kernels share: where a tile of the KV pages is, the rotation of a pair, and one step of
- * attention over a tile of keys.
+/* attend - what the attention kernels share: where a tile of the KV pages is, the rotation of a pair, and one
+ * step of attention over a tile of keys.
  *
- * A warp attends with fragments of mma.m16n8k16 only, as FlashAttention-2 does (Dao 2023, section 3): scores() makes
- * s = q k^T, softmax_step() turns s into weights and rescales what was summed before, add_values() adds weights * v. In
- * the layout of an accumulator (device.cuh, g = lane / 4, t = lane % 4) a thread has rows g and g + 8 of each 16 query
- * rows and columns 2t, 2t + 1 of each 8; two neighbouring accumulators, packed, are an operand A, so weights never
- * leave registers.
+ * A warp attends with fragments of mma.m16n8k16 only, as FlashAttention-2 does (Dao 2023, section 3):
+ * scores() makes s = q k^T, softmax_step() turns s into weights and rescales what was summed before,
+ * add_values() adds weights * v. In the layout of an accumulator (device.cuh, g = lane / 4, t = lane % 4) a
+ * thread has rows g and g + 8 of each 16 query rows and columns 2t, 2t + 1 of each 8; two neighbouring
+ * accumulators, packed, are an operand A, so weights never leave registers.
  *
- * Tiles in shared memory are rows of HD 16-bit numbers in chunks of 16 bytes. Chunk c of row r lies where swizzled()
- * says: the eight rows that ldmatrix reads together are then in different banks.
+ * Tiles in shared memory are rows of HD 16-bit numbers in chunks of 16 bytes. Chunk c of row r lies where
+ * swizzled() says: the eight rows that ldmatrix reads together are then in different banks.
  *
- * Bits: all of a row's arithmetic is its own (elements of a matrix product do not see each other), keys are walked in
- * ascending tiles that are aligned to position 0, and a tile of which a row sees nothing changes nothing in that row:
- * its maximum stays, so the factor is 2^0 = 1, and its weights are 2^-infinity = 0. So it does not matter which rows
- * share a tile of queries, where in it they lie, or how a prompt is cut. Sums that are followed by a product or
- * preceded by one are written as fma_exact, so that no compiler decides where a rounding is. */
+ * Bits: all of a row's arithmetic is its own (elements of a matrix product do not see each other), keys are
+ * walked in ascending tiles that are aligned to position 0, and a tile of which a row sees nothing changes
+ * nothing in that row: its maximum stays, so the factor is 2^0 = 1, and its weights are 2^-infinity = 0. So
+ * it does not matter which rows share a tile of queries, where in it they lie, or how a prompt is cut. Sums
+ * that are followed by a product or preceded by one are written as fma_exact, so that no compiler decides
+ * where a rounding is. */
 #ifndef BATON_KERNELS_CUDA_ATTEND_CUH
 #define BATON_KERNELS_CUDA_ATTEND_CUH
 
@@ -27,8 +28,8 @@
 
 /* --- pages --- */
 
-/* One KV head of the launch's layer in page memory: K of page p is KV_PAGE_TOKENS rows at k + p * page_bytes, V is
- * v_bytes behind it. */
+/* One KV head of the launch's layer in page memory: K of page p is KV_PAGE_TOKENS rows at k + p * page_bytes,
+ * V is v_bytes behind it. */
 struct head_pages {
     char *k;
     uint32_t page_bytes, v_bytes;
@@ -62,8 +63,8 @@ static __device__ __forceinline__ rope_pair rope_rotate(rope_pair p, rope_turn t
     return {fma_exact(p.x, turn.cos, -(p.y * turn.sin)), fma_exact(p.x, turn.sin, p.y * turn.cos)};
 }
 
-/* Rotates pairs `first`, first + 1, ... of a head; those from rope_dim / 2 on are left alone. One overload for four
- * pairs of 16-bit numbers, one for a single pair of floats. */
+/* Rotates pairs `first`, first + 1, ... of a head; those from rope_dim / 2 on are left alone. One overload
+ * for four pairs of 16-bit numbers, one for a single pair of floats. */
 template <class T>
 static __device__ __forceinline__ void rope_rotate_unit(vec16 *unit, const attend_args &a, uint32_t pos,
                                                         uint32_t first) {
@@ -83,34 +84,37 @@ static __device__ __forceinline__ void rope_rotate_unit(rope_pair *unit, const a
 
 /* --- tiles in shared memory --- */
 
-/* Byte offset of chunk `chunk` of row `row`. 256- and 128-byte rows: the eight rows of a matrix differ in row % 8.
- * 64-byte rows: two of them fill all banks, so they differ in row / 2 % 4. */
+/* Byte offset of chunk `chunk` of row `row`. 256- and 128-byte rows: the eight rows of a matrix differ in row
+ * % 8. 64-byte rows: two of them fill all banks, so they differ in row / 2 % 4. */
 template <int HD> static __device__ __forceinline__ uint32_t swizzled(uint32_t row, uint32_t chunk) {
     static_assert(HD == 32 || HD == 64 || HD == 128, "head sizes that the tensor-core kernels know");
     uint32_t turn = HD >= 64 ? row % 8 : row / 2 % 4;
     return (row * (HD / 8) + (chunk ^ turn)) * 16;
 }
 
-/* The offset of the chunk `chunks` (even) after the one at `at`, whose own number is 0 or 1: neither is a row left nor
- * a bit carried. One instruction, where swizzled() would take five; row r + 8 is 8 rows of bytes after row r. */
+/* The offset of the chunk `chunks` (even) after the one at `at`, whose own number is 0 or 1: neither is a row
+ * left nor a bit carried. One instruction, where swizzled() would take five; row r + 8 is 8 rows of bytes
+ * after row r. */
 static __device__ __forceinline__ uint32_t chunks_on(uint32_t at, uint32_t chunks) {
     return at ^ chunks * 16;
 }
 
-/* Starts the copy of one page of K or V, `from`, into rows [row, row + 16) of a shared tile, by THREADS threads of
- * which this one is `thread`. Rows of the tile from `valid` on are not read but become zeros, since weight 0 times what
- * is left over in a page could be NaN. */
+/* Starts the copy of one page of K or V, `from`, into rows [row, row + 16) of a shared tile, by THREADS
+ * threads of which this one is `thread`. Rows of the tile from `valid` on are not read but become zeros,
+ * since weight 0 times what is left over in a page could be NaN. */
 template <int HD, int THREADS>
 static __device__ __forceinline__ void fetch_page(char *to, uint32_t row, const char *from, uint32_t valid,
                                                   uint32_t thread) {
-    constexpr uint32_t chunks = HD / 8, all = KV_PAGE_TOKENS * chunks, rows = THREADS / chunks; /* rows at a time */
+    constexpr uint32_t chunks = HD / 8, all = KV_PAGE_TOKENS * chunks,
+                       rows = THREADS / chunks; /* rows at a time */
     static_assert(THREADS % chunks == 0 && (rows & (rows - 1)) == 0,
                   "a thread keeps its chunk and the low bits of its row");
     const uint32_t first = thread / chunks;
     if (all < THREADS && thread >= all) return;
     to += row * HD * 2;
     from += thread * 16;
-#pragma unroll /* i has no bit of `first`: their places go together without a carry, and only one is a variable */
+#pragma unroll /* i has no bit of `first`: their places go together without a carry, and only one is a       \
+                  variable */
     for (uint32_t i = 0; i < KV_PAGE_TOKENS; i += rows)
         copy16_async(to + (swizzled<HD>(first, thread % chunks) ^ swizzled<HD>(i, 0)), from + i * HD * 2,
                      row + first + i < valid);
@@ -125,7 +129,8 @@ static __device__ __forceinline__ uint32_t keys_before(uint32_t end, uint32_t be
 
 /* s = q k^T: rows [row, row + 16 M) of the shared tile q, rows [0, 8 N) of the shared tile k. */
 template <class T, int HD, int M, int N>
-static __device__ __forceinline__ void scores(float (&s)[M][N][4], const char *q, uint32_t row, const char *k) {
+static __device__ __forceinline__ void scores(float (&s)[M][N][4], const char *q, uint32_t row,
+                                              const char *k) {
     const uint32_t lane = threadIdx.x % 32;
     const uint32_t q_at = swizzled<HD>(row + lane % 16, lane / 16);
     const uint32_t k_at = swizzled<HD>(lane / 16 * 8 + lane % 8, lane / 8 % 2);
@@ -147,8 +152,8 @@ static __device__ __forceinline__ void scores(float (&s)[M][N][4], const char *q
     }
 }
 
-/* What a warp knows of 16 query rows: of rows g and g + 8 the largest score so far, and this thread's share of the
- * total weight (its own columns; the four threads of a row are added up at the end). */
+/* What a warp knows of 16 query rows: of rows g and g + 8 the largest score so far, and this thread's share
+ * of the total weight (its own columns; the four threads of a row are added up at the end). */
 template <int HD> struct attend_rows {
     float top[2], total[2];
     float sum[HD / 8][4]; /* weights * v */
@@ -160,8 +165,9 @@ template <int HD> static __device__ __forceinline__ void attend_rows_clear(atten
         for (int e = 0; e < 4; e++) r.sum[n][e] = 0.0f;
 }
 
-/* Scores become weights p = 2^((s - top) * scale), as operand A; -infinity becomes 0. What was summed before is brought
- * to the new maximum. Each row must have seen a finite score by now: the difference of two -infinities has no value. */
+/* Scores become weights p = 2^((s - top) * scale), as operand A; -infinity becomes 0. What was summed before
+ * is brought to the new maximum. Each row must have seen a finite score by now: the difference of two
+ * -infinities has no value. */
 template <class T, int HD, int N>
 static __device__ __forceinline__ void softmax_step(attend_rows<HD> &r, const float (&s)[N][4], float scale,
                                                     uint32_t (&p)[N / 2][4]) {

@@ -1,28 +1,31 @@
-/* attend_decode - attention of generated rows over paged keys and values, split along the keys: Flash-Decoding (Dao et
- * al. 2023), with the query heads of a group packed together as FlashInfer does (Ye et al. 2025, section 3.2).
+/* attend_decode - attention of generated rows over paged keys and values, split along the keys:
+ * Flash-Decoding (Dao et al. 2023), with the query heads of a group packed together as FlashInfer does (Ye et
+ * al. 2025, section 3.2).
  *
- * One new row has so little arithmetic that time is the reading of K and V. So a block serves a decode_item (a range of
- * the row's keys) and one KV head: all query heads that share the head (1 to 16) are the 16 rows of one matrix
- * fragment, and K and V are read once. Rows of the fragment beyond the group are zeros, which cost nothing that
- * matters.
+ * One new row has so little arithmetic that time is the reading of K and V. So a block serves a decode_item
+ * (a range of the row's keys) and one KV head: all query heads that share the head (1 to 16) are the 16 rows
+ * of one matrix fragment, and K and V are read once. Rows of the fragment beyond the group are zeros, which
+ * cost nothing that matters.
  *
  *   shared memory (head size 128)   Q 4 KB | ring of 3 stages, each the K and V of 64 keys = 32 KB
  *   warp w of 4                     page w of each tile of 64 keys
  *
- * Two blocks fit on an SM of 227 KB, with two stages each on their way: 128 KB. A page of one head is contiguous, so a
- * warp copies whole 4 KB runs; and since it alone reads what it copied, the warps run through their pages without a
- * barrier of the block: copy_wait and warp_sync are enough among the lanes of one warp. Which keys a warp has depends
- * on their positions only. At the end the four partial results (largest score, total weight, weighted sum) are merged
- * in the order of the warps, through shared memory that was the ring.
+ * Two blocks fit on an SM of 227 KB, with two stages each on their way: 128 KB. A page of one head is
+ * contiguous, so a warp copies whole 4 KB runs; and since it alone reads what it copied, the warps run
+ * through their pages without a barrier of the block: copy_wait and warp_sync are enough among the lanes of
+ * one warp. Which keys a warp has depends on their positions only. At the end the four partial results
+ * (largest score, total weight, weighted sum) are merged in the order of the warps, through shared memory
+ * that was the ring.
  *
- * If the row is one split that is the result. Otherwise the block writes it to `partials`, and the block that arrives
- * last (a counter at the row's first item and KV head) merges the splits in ascending order and sets the counter back
- * to zero: whoever is last, the bits are the same. Slots of partials and counters are counted from the launch's first
- * item; a launch never begins or ends within a row.
+ * If the row is one split that is the result. Otherwise the block writes it to `partials`, and the block that
+ * arrives last (a counter at the row's first item and KV head) merges the splits in ascending order and sets
+ * the counter back to zero: whoever is last, the bits are the same. Slots of partials and counters are
+ * counted from the launch's first item; a launch never begins or ends within a row.
  *
- * With rope = true the block also does the work of rope_kv (rope.cu) for its part of the row, by the same functions: it
- * rotates its group's q on the way to shared memory; if its keys include the newest one, it rotates k and writes k and
- * v to their page before anything reads that page. Other items of the row do not reach that far. */
+ * With rope = true the block also does the work of rope_kv (rope.cu) for its part of the row, by the same
+ * functions: it rotates its group's q on the way to shared memory; if its keys include the newest one, it
+ * rotates k and writes k and v to their page before anything reads that page. Other items of the row do not
+ * reach that far. */
 #include "kernels/cuda/attend.cuh"
 
 enum {
@@ -43,7 +46,8 @@ template <int HD> struct decode_shape {
         PART = HD + 2, /* floats of a partial result of one query head: sums, largest score, total weight */
         BYTES = Q + RING + 16,
     };
-    static_assert(DECODE_WARPS * DECODE_HEADS * PART * 4 <= RING, "the ring has room for the warps' partial results");
+    static_assert(DECODE_WARPS * DECODE_HEADS * PART * 4 <= RING,
+                  "the ring has room for the warps' partial results");
 };
 
 /* A block's work. */
@@ -57,10 +61,12 @@ struct decode_task {
 
 /* --- reading --- */
 
-/* Starts the copy of the warp's page of tile `tile` into its place of the ring, if there is such a tile. `id`: lane l
- * holds the id of the warp's page of tile l of the 32 that `tile` is among; it is looked up here at each 32nd. */
+/* Starts the copy of the warp's page of tile `tile` into its place of the ring, if there is such a tile.
+ * `id`: lane l holds the id of the warp's page of tile l of the 32 that `tile` is among; it is looked up here
+ * at each 32nd. */
 template <int HD>
-static __device__ __forceinline__ void fetch_keys(char *ring, const decode_task &task, uint32_t tile, uint32_t *id) {
+static __device__ __forceinline__ void fetch_keys(char *ring, const decode_task &task, uint32_t tile,
+                                                  uint32_t *id) {
     typedef decode_shape<HD> shape;
     const uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     if (tile < task.tiles) {
@@ -78,9 +84,11 @@ static __device__ __forceinline__ void fetch_keys(char *ring, const decode_task 
     copy_commit();
 }
 
-/* The group's query heads into shared memory, rotated if that was not done; the rows after them become zeros. */
+/* The group's query heads into shared memory, rotated if that was not done; the rows after them become zeros.
+ */
 template <class T, int HD>
-static __device__ __forceinline__ void load_queries(char *q, const attend_args &a, const decode_task &task, bool rope) {
+static __device__ __forceinline__ void load_queries(char *q, const attend_args &a, const decode_task &task,
+                                                    bool rope) {
     constexpr uint32_t chunks = HD / 8;
     const T *from = static_cast<const T *>(a.qkv) + qkv_head(a, task.item.row, task.kv_head * task.group);
     for (uint32_t at = threadIdx.x; at < DECODE_HEADS * chunks; at += DECODE_THREADS) {
@@ -143,11 +151,13 @@ static __device__ __forceinline__ void put_part(float *part, const attend_rows<H
 /* A query head, of which each lane has elements lane, lane + 32, ... */
 template <int HD> struct decode_sum { float sum[HD / 32], top, total; };
 
-/* `count` partial results of one query head, `stride` floats apart, merged by a warp in ascending order. At least one
- * has seen a key; one that has not has -infinity as its largest score and weighs nothing. fresh: other blocks wrote
- * them. Reads are begun BATCH results at a time, since they wait for L2 and the additions for one another. */
+/* `count` partial results of one query head, `stride` floats apart, merged by a warp in ascending order. At
+ * least one has seen a key; one that has not has -infinity as its largest score and weighs nothing. fresh:
+ * other blocks wrote them. Reads are begun BATCH results at a time, since they wait for L2 and the additions
+ * for one another. */
 template <int HD, uint32_t BATCH, bool fresh>
-static __device__ __forceinline__ decode_sum<HD> merge(const float *part, size_t stride, uint32_t count, float scale) {
+static __device__ __forceinline__ decode_sum<HD> merge(const float *part, size_t stride, uint32_t count,
+                                                       float scale) {
     const uint32_t lane = threadIdx.x % 32;
     auto load = [](const float *p) { return fresh ? load_fresh(p) : *p; };
     decode_sum<HD> all = {{}, -INFINITY, 0.0f};
@@ -178,7 +188,8 @@ static __device__ __forceinline__ decode_sum<HD> merge(const float *part, size_t
 /* A merged head, divided by its total weight. */
 template <class T, int HD> static __device__ __forceinline__ void put_head(T *out, const decode_sum<HD> &s) {
 #pragma unroll
-    for (uint32_t d = 0; d < HD / 32; d++) out[d * 32 + threadIdx.x % 32] = from_float<T>(div_exact(s.sum[d], s.total));
+    for (uint32_t d = 0; d < HD / 32; d++)
+        out[d * 32 + threadIdx.x % 32] = from_float<T>(div_exact(s.sum[d], s.total));
 }
 /* A merged head as the partial result of a split. */
 template <int HD> static __device__ __forceinline__ void put_split(float *to, const decode_sum<HD> &s) {
@@ -188,7 +199,8 @@ template <int HD> static __device__ __forceinline__ void put_split(float *to, co
     if (lane == 0) to[HD] = s.top, to[HD + 1] = s.total;
 }
 
-/* True in the block that arrives last of those of the row's splits. What the others wrote before is then to be seen. */
+/* True in the block that arrives last of those of the row's splits. What the others wrote before is then to
+ * be seen. */
 static __device__ __forceinline__ bool arrive_last(uint32_t *counter, uint32_t splits, uint32_t *shared_old) {
     grid_fence();
     block_sync();
@@ -200,11 +212,11 @@ static __device__ __forceinline__ bool arrive_last(uint32_t *counter, uint32_t s
     return true;
 }
 
-/* The warps' partial results become the row's, or the split's and, in the last block, the row's. A warp has a query
- * head at a time. */
+/* The warps' partial results become the row's, or the split's and, in the last block, the row's. A warp has a
+ * query head at a time. */
 template <class T, int HD>
-static __device__ __forceinline__ void finish(const attend_args &a, const decode_task &task, const float *parts,
-                                              uint32_t *shared_old, float scale) {
+static __device__ __forceinline__ void finish(const attend_args &a, const decode_task &task,
+                                              const float *parts, uint32_t *shared_old, float scale) {
     constexpr uint32_t stride = decode_shape<HD>::PART;
     const uint32_t warp = threadIdx.x / 32, first_head = task.kv_head * task.group, splits = task.item.splits;
     T *out = static_cast<T *>(a.out) + ((size_t)task.item.row * a.heads + first_head) * HD;
@@ -222,8 +234,8 @@ static __device__ __forceinline__ void finish(const attend_args &a, const decode
     if (!arrive_last(a.counters + (size_t)first_slot * a.kv_heads + task.kv_head, splits, shared_old)) return;
     const float *first = a.partials + ((size_t)first_slot * a.heads + first_head) * stride;
     for (uint32_t head = warp; head < task.group; head += DECODE_WARPS)
-        put_head<T, HD>(out + head * HD,
-                        merge<HD, DECODE_BATCH, true>(first + head * stride, (size_t)a.heads * stride, splits, scale));
+        put_head<T, HD>(out + head * HD, merge<HD, DECODE_BATCH, true>(
+                                             first + head * stride, (size_t)a.heads * stride, splits, scale));
 }
 
 /* --- one item --- */
@@ -288,15 +300,15 @@ static __global__ void __launch_bounds__(DECODE_THREADS, 2)
 /* --- launcher --- */
 
 template <class T, int HD>
-static cudaError_t launch_decode_hd(const attend_args *a, uint32_t begin, uint32_t count, uint32_t grid, bool rope,
-                                    cudaStream_t stream) {
-    return launch_kernel(decode_kernel<T, HD>, dim3(grid, a->kv_heads), DECODE_THREADS, decode_shape<HD>::BYTES, stream,
-                         *a, begin, count, rope);
+static cudaError_t launch_decode_hd(const attend_args *a, uint32_t begin, uint32_t count, uint32_t grid,
+                                    bool rope, cudaStream_t stream) {
+    return launch_kernel(decode_kernel<T, HD>, dim3(grid, a->kv_heads), DECODE_THREADS,
+                         decode_shape<HD>::BYTES, stream, *a, begin, count, rope);
 }
 
 template <class T>
-static cudaError_t launch_decode(const attend_args *a, uint32_t begin, uint32_t count, uint32_t grid, bool rope,
-                                 cudaStream_t stream) {
+static cudaError_t launch_decode(const attend_args *a, uint32_t begin, uint32_t count, uint32_t grid,
+                                 bool rope, cudaStream_t stream) {
     switch (a->head_dim) {
     case 32:
         return launch_decode_hd<T, 32>(a, begin, count, grid, rope, stream);
@@ -309,8 +321,8 @@ static cudaError_t launch_decode(const attend_args *a, uint32_t begin, uint32_t 
     }
 }
 
-cudaError_t launch_attend_decode(const attend_args *a, uint32_t begin, uint32_t count, uint32_t grid, bool rope,
-                                 cudaStream_t stream) {
+cudaError_t launch_attend_decode(const attend_args *a, uint32_t begin, uint32_t count, uint32_t grid,
+                                 bool rope, cudaStream_t stream) {
     if (a->kv_heads == 0 || a->heads % a->kv_heads != 0 || a->heads / a->kv_heads > DECODE_HEADS)
         return cudaErrorInvalidValue;
     if (a->rope_dim % 2 != 0 || a->rope_dim > a->head_dim) return cudaErrorInvalidValue;

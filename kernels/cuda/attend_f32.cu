@@ -1,11 +1,11 @@
-/* attend_f32 - attention in fp32, for checking: whether the model is computed right is seen to 1e-4 here, where the
- * 16-bit kernels round to 4e-3.
+/* attend_f32 - attention in fp32, for checking: whether the model is computed right is seen to 1e-4 here,
+ * where the 16-bit kernels round to 4e-3.
  *
- * One warp per row and query head, prompt and generated rows alike, any even head size up to 256. It walks the row's
- * keys from position 0 in steps of 32. In a step lane l makes the whole score of key l, the warp agrees on the new
- * maximum (online softmax: Milakov and Gimelshein 2018), the weights go through shared memory, and then lane l adds up
- * elements l, l + 32, ... of the values. All sums are in ascending order. Nothing is tuned; reads of K are not even
- * coalesced. */
+ * One warp per row and query head, prompt and generated rows alike, any even head size up to 256. It walks
+ * the row's keys from position 0 in steps of 32. In a step lane l makes the whole score of key l, the warp
+ * agrees on the new maximum (online softmax: Milakov and Gimelshein 2018), the weights go through shared
+ * memory, and then lane l adds up elements l, l + 32, ... of the values. All sums are in ascending order.
+ * Nothing is tuned; reads of K are not even coalesced. */
 #include "kernels/cuda/attend.cuh"
 
 enum { F32_LANES = 32, F32_HEAD_DIM_MAX = 256, F32_PER_LANE = F32_HEAD_DIM_MAX / F32_LANES };
@@ -58,8 +58,10 @@ static __global__ void attend_f32_kernel(attend_args a) {
 }
 
 cudaError_t launch_attend_f32(const attend_args *a, cudaStream_t stream) {
-    if (a->type != NUM_F32 || a->head_dim % 2 != 0 || a->head_dim > F32_HEAD_DIM_MAX) return cudaErrorInvalidValue;
+    if (a->type != NUM_F32 || a->head_dim % 2 != 0 || a->head_dim > F32_HEAD_DIM_MAX)
+        return cudaErrorInvalidValue;
     if (a->kv_heads == 0 || a->heads % a->kv_heads != 0) return cudaErrorInvalidValue;
     if (a->rows == 0) return cudaSuccess;
-    return launch_kernel(attend_f32_kernel, dim3(a->rows, a->heads), F32_LANES, F32_LANES * sizeof(float), stream, *a);
+    return launch_kernel(attend_f32_kernel, dim3(a->rows, a->heads), F32_LANES, F32_LANES * sizeof(float),
+                         stream, *a);
 }

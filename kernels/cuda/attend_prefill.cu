@@ -1,26 +1,29 @@
-/* attend_prefill - causal attention of prompt rows over paged keys and values: FlashAttention-2 (Dao 2023, algorithm 1
- * and section 3.2).
+/* attend_prefill - causal attention of prompt rows over paged keys and values: FlashAttention-2 (Dao 2023,
+ * algorithm 1 and section 3.2).
  *
  * A block serves one prefill_tile (up to 128 consecutive rows of a sequence) and one query head. It walks the
- * sequence's keys from position 0 in tiles of 64 up to the tile's last row; the K and V of a tile are four pages each,
- * found through the page table, so that earlier chunks of a prompt, prefixes of other requests and this chunk look the
- * same.
+ * sequence's keys from position 0 in tiles of 64 up to the tile's last row; the K and V of a tile are four
+ * pages each, found through the page table, so that earlier chunks of a prompt, prefixes of other requests
+ * and this chunk look the same.
  *
  *   shared memory (head size 128)   Q 32 KB | K 16 KB | V 16 KB
  *   per tile   wait K, start V -> s = q k^T, softmax -> wait V, start next K -> sum += p v
  *
- * One of K and V is always on its way while the tensor cores work on the other: half a tile's time (about 2000 cycles)
- * is several times the latency of memory, so more stages would only cost shared memory, of which two blocks must fit.
+ * One of K and V is always on its way while the tensor cores work on the other: half a tile's time (about
+ * 2000 cycles) is several times the latency of memory, so more stages would only cost shared memory, of which
+ * two blocks must fit.
  *
- * Four warps have 32 rows each (two fragments of 16), not eight warps 16: each K and V fragment from shared memory then
- * serves two products. With 16 rows a warp reads 32 KB for 2 * 16 * 64 * 128 multiply-adds, which takes shared memory
- * (128 bytes a cycle) as long as the tensor cores need for them; with 32 rows it is 40 KB, Q included, for twice the
- * work. The price is registers: 128 of sums + 64 of scores, close to the limit of 255, two blocks an SM. While a warp
- * is in its softmax, that of the other block on the same scheduler has the tensor cores.
+ * Four warps have 32 rows each (two fragments of 16), not eight warps 16: each K and V fragment from shared
+ * memory then serves two products. With 16 rows a warp reads 32 KB for 2 * 16 * 64 * 128 multiply-adds, which
+ * takes shared memory (128 bytes a cycle) as long as the tensor cores need for them; with 32 rows it is 40
+ * KB, Q included, for twice the work. The price is registers: 128 of sums + 64 of scores, close to the limit
+ * of 255, two blocks an SM. While a warp is in its softmax, that of the other block on the same scheduler has
+ * the tensor cores.
  *
- * Masks are computed only where a tile of keys reaches past a warp's first row; a warp none of whose rows sees anything
- * of a tile leaves it out, which has the same bits as taking part (attend.cuh). Every row sees key 0, which is in the
- * first tile: a maximum is finite from then on. The order of blocks is the tables': longest tiles first. */
+ * Masks are computed only where a tile of keys reaches past a warp's first row; a warp none of whose rows
+ * sees anything of a tile leaves it out, which has the same bits as taking part (attend.cuh). Every row sees
+ * key 0, which is in the first tile: a maximum is finite from then on. The order of blocks is the tables':
+ * longest tiles first. */
 #include "kernels/cuda/attend.cuh"
 
 enum {
@@ -47,7 +50,8 @@ template <int HD> static size_t prefill_shared_bytes() {
 
 /* Starts the copy of the tile's rows of q; those past `count` become zeros. */
 template <class T, int HD>
-static __device__ __forceinline__ void fetch_queries(char *to, const attend_args &a, prefill_tile tile, uint32_t head) {
+static __device__ __forceinline__ void fetch_queries(char *to, const attend_args &a, prefill_tile tile,
+                                                     uint32_t head) {
     constexpr uint32_t chunks = HD / 8;
     for (uint32_t at = threadIdx.x; at < PREFILL_TILE_ROWS * chunks; at += PREFILL_THREADS) {
         uint32_t i = at / chunks, chunk = at % chunks;
@@ -59,16 +63,18 @@ static __device__ __forceinline__ void fetch_queries(char *to, const attend_args
 
 /* Starts the copy of K or V of the tile of keys that begins at `key`. */
 template <int HD>
-static __device__ __forceinline__ void fetch_tile(char *to, const prefill_keys &keys, uint32_t key, uint32_t is_v) {
+static __device__ __forceinline__ void fetch_tile(char *to, const prefill_keys &keys, uint32_t key,
+                                                  uint32_t is_v) {
     for (uint32_t p = 0; p < PREFILL_PAGES; p++) {
         uint32_t page = warp_get(keys.id, (int)((key / KV_PAGE_TOKENS + p) % 32));
-        fetch_page<HD, PREFILL_THREADS>(to, p * KV_PAGE_TOKENS, page_of(keys.head, page, is_v), keys.end - key,
-                                        threadIdx.x);
+        fetch_page<HD, PREFILL_THREADS>(to, p * KV_PAGE_TOKENS, page_of(keys.head, page, is_v),
+                                        keys.end - key, threadIdx.x);
     }
 }
 
-/* Before K of the tile at `key` is fetched, and after V of the one before was: at each 32nd page the warp looks up the
- * next 32. Products lie between this and the use of the ids, or the warp would wait for them with nothing to do. */
+/* Before K of the tile at `key` is fetched, and after V of the one before was: at each 32nd page the warp
+ * looks up the next 32. Products lie between this and the use of the ids, or the warp would wait for them
+ * with nothing to do. */
 static __device__ __forceinline__ void look_up_pages(prefill_keys *keys, uint32_t key) {
     uint32_t page = key / KV_PAGE_TOKENS;
     if (page % 32 != 0) return;
@@ -77,7 +83,8 @@ static __device__ __forceinline__ void look_up_pages(prefill_keys *keys, uint32_
 }
 
 /* Row i of the warp is at position pos + i and sees keys up to its own. */
-static __device__ __forceinline__ void mask_later(float (&s)[PREFILL_M][PREFILL_N][4], uint32_t key, uint32_t pos) {
+static __device__ __forceinline__ void mask_later(float (&s)[PREFILL_M][PREFILL_N][4], uint32_t key,
+                                                  uint32_t pos) {
     const uint32_t g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
     for (uint32_t m = 0; m < PREFILL_M; m++)
         for (uint32_t n = 0; n < PREFILL_N; n++)
@@ -88,8 +95,9 @@ static __device__ __forceinline__ void mask_later(float (&s)[PREFILL_M][PREFILL_
 /* The weights of a tile's keys for the warp's rows. */
 template <class T, int HD>
 static __device__ __forceinline__ void weigh_keys(attend_rows<HD> (&rows)[PREFILL_M],
-                                                  uint32_t (&weights)[PREFILL_M][PREFILL_N / 2][4], const char *q,
-                                                  const char *k, uint32_t key, uint32_t warp_pos, float scale) {
+                                                  uint32_t (&weights)[PREFILL_M][PREFILL_N / 2][4],
+                                                  const char *q, const char *k, uint32_t key,
+                                                  uint32_t warp_pos, float scale) {
     float s[PREFILL_M][PREFILL_N][4];
     scores<T, HD, PREFILL_M, PREFILL_N>(s, q, threadIdx.x / 32 * PREFILL_WARP_ROWS, k);
     if (key + PREFILL_KEYS > warp_pos + 1) mask_later(s, key, warp_pos);
@@ -98,8 +106,9 @@ static __device__ __forceinline__ void weigh_keys(attend_rows<HD> (&rows)[PREFIL
 
 /* The warp's rows of out, through its own rows of the shared tile q, which nobody else reads. */
 template <class T, int HD>
-static __device__ __forceinline__ void store_rows(const attend_args &a, const attend_rows<HD> (&rows)[PREFILL_M],
-                                                  char *q, prefill_tile tile, uint32_t head) {
+static __device__ __forceinline__ void store_rows(const attend_args &a,
+                                                  const attend_rows<HD> (&rows)[PREFILL_M], char *q,
+                                                  prefill_tile tile, uint32_t head) {
     const uint32_t lane = threadIdx.x % 32, first = threadIdx.x / 32 * PREFILL_WARP_ROWS;
     warp_sync(); /* the last reads of q */
     for (uint32_t m = 0; m < PREFILL_M; m++)
@@ -111,8 +120,9 @@ static __device__ __forceinline__ void store_rows(const attend_args &a, const at
             for (uint32_t n = 0; n < HD / 8; n++) {
                 char *to = q + swizzled<HD>(first + 16 * m + 8 * h + lane / 4, n) + lane % 4 * 4;
                 /* + 0: a sum of -0 and one of +0 differ by tiles that a row does not see. */
-                *reinterpret_cast<uint32_t *>(to) = pack2(fma_exact(rows[m].sum[n][2 * h], part, 0.0f),
-                                                          fma_exact(rows[m].sum[n][2 * h + 1], part, 0.0f), T());
+                *reinterpret_cast<uint32_t *>(to) =
+                    pack2(fma_exact(rows[m].sum[n][2 * h], part, 0.0f),
+                          fma_exact(rows[m].sum[n][2 * h + 1], part, 0.0f), T());
             }
         }
     warp_sync();
@@ -166,14 +176,14 @@ static cudaError_t launch_prefill(const attend_args *a, uint32_t begin, uint32_t
     dim3 grid(count, a->heads);
     switch (a->head_dim) {
     case 32:
-        return launch_kernel(prefill_kernel<T, 32>, grid, PREFILL_THREADS, prefill_shared_bytes<32>(), stream, *a,
-                             begin);
+        return launch_kernel(prefill_kernel<T, 32>, grid, PREFILL_THREADS, prefill_shared_bytes<32>(), stream,
+                             *a, begin);
     case 64:
-        return launch_kernel(prefill_kernel<T, 64>, grid, PREFILL_THREADS, prefill_shared_bytes<64>(), stream, *a,
-                             begin);
+        return launch_kernel(prefill_kernel<T, 64>, grid, PREFILL_THREADS, prefill_shared_bytes<64>(), stream,
+                             *a, begin);
     case 128:
-        return launch_kernel(prefill_kernel<T, 128>, grid, PREFILL_THREADS, prefill_shared_bytes<128>(), stream, *a,
-                             begin);
+        return launch_kernel(prefill_kernel<T, 128>, grid, PREFILL_THREADS, prefill_shared_bytes<128>(),
+                             stream, *a, begin);
     default:
         return cudaErrorInvalidValue;
     }

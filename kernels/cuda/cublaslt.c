@@ -12,14 +12,15 @@ status cublaslt_open(cublaslt *out, errbuf *eb) {
     if (!l.library) l.library = dlopen(BATON_CUDA_LIBRARIES "/" SONAME, RTLD_NOW | RTLD_LOCAL);
     if (!l.library)
         return errf(eb, ST_UNSUPPORTED,
-                    "cuda backend: %s was found neither by the loader nor in %s: set LD_LIBRARY_PATH to its folder, or "
+                    "cuda backend: %s was found neither by the loader nor in %s: set LD_LIBRARY_PATH to its "
+                    "folder, or "
                     "model.deterministic to true",
                     SONAME, BATON_CUDA_LIBRARIES);
-#define FIND(name)                                                                                                     \
-    l.name = (__typeof__(l.name))dlsym(l.library, "cublasLt" #name);                                                   \
-    if (!l.name) {                                                                                                     \
-        cublaslt_close(&l);                                                                                            \
-        return errf(eb, ST_UNSUPPORTED, "cuda backend: %s has no function cublasLt%s", SONAME, #name);                 \
+#define FIND(name)                                                                                           \
+    l.name = (__typeof__(l.name))dlsym(l.library, "cublasLt" #name);                                         \
+    if (!l.name) {                                                                                           \
+        cublaslt_close(&l);                                                                                  \
+        return errf(eb, ST_UNSUPPORTED, "cuda backend: %s has no function cublasLt%s", SONAME, #name);       \
     }
     CUBLASLT_FUNCTIONS(FIND)
 #undef FIND

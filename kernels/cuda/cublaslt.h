@@ -1,8 +1,8 @@
 /* cublaslt - cuBLASLt's functions, found in the library when they are first wanted.
  *
- * The library is half a gigabyte: linking it costs every start of every program, whatever its backend, a quarter of a
- * second and 200 MB of relocated tables. So it is opened by who is going to multiply with it. Its version is that of
- * the header. */
+ * The library is half a gigabyte: linking it costs every start of every program, whatever its backend, a
+ * quarter of a second and 200 MB of relocated tables. So it is opened by who is going to multiply with it.
+ * Its version is that of the header. */
 #ifndef BATON_KERNELS_CUDA_CUBLASLT_H
 #define BATON_KERNELS_CUDA_CUBLASLT_H
 
@@ -10,19 +10,19 @@
 
 #include <cublasLt.h>
 
-#define CUBLASLT_FUNCTIONS(X)                                                                                          \
-    X(Create)                                                                                                          \
-    X(Destroy)                                                                                                         \
-    X(GetStatusString)                                                                                                 \
-    X(MatmulDescCreate)                                                                                                \
-    X(MatmulDescDestroy)                                                                                               \
-    X(MatmulDescSetAttribute)                                                                                          \
-    X(MatrixLayoutCreate)                                                                                              \
-    X(MatrixLayoutDestroy)                                                                                             \
-    X(MatmulPreferenceCreate)                                                                                          \
-    X(MatmulPreferenceDestroy)                                                                                         \
-    X(MatmulPreferenceSetAttribute)                                                                                    \
-    X(MatmulAlgoGetHeuristic)                                                                                          \
+#define CUBLASLT_FUNCTIONS(X)                                                                                \
+    X(Create)                                                                                                \
+    X(Destroy)                                                                                               \
+    X(GetStatusString)                                                                                       \
+    X(MatmulDescCreate)                                                                                      \
+    X(MatmulDescDestroy)                                                                                     \
+    X(MatmulDescSetAttribute)                                                                                \
+    X(MatrixLayoutCreate)                                                                                    \
+    X(MatrixLayoutDestroy)                                                                                   \
+    X(MatmulPreferenceCreate)                                                                                \
+    X(MatmulPreferenceDestroy)                                                                               \
+    X(MatmulPreferenceSetAttribute)                                                                          \
+    X(MatmulAlgoGetHeuristic)                                                                                \
     X(Matmul)
 
 typedef struct cublaslt {
@@ -35,6 +35,7 @@ typedef struct cublaslt {
 /* Looks where the loader does (LD_LIBRARY_PATH, the system), then in the toolkit that this was built with.
  * ST_UNSUPPORTED names the library and the remedy. Close with cublaslt_close. */
 status cublaslt_open(cublaslt *out, errbuf *eb);
-void cublaslt_close(cublaslt *l); /* accepts a zeroed one */
+/* Accepts a zeroed one */
+void cublaslt_close(cublaslt *l);
 
 #endif

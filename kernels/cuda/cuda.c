@@ -1,8 +1,8 @@
 /* cuda - opening a GPU, its memory and its faults, and the backend's table.
  *
- * Memory: allocations of the device go through cuda_take, which counts, so that two roles that share a GPU each keep to
- * their fraction and find out at start; the workspace of the matrix library, of a fixed size, is in the reserve that a
- * worker's plan leaves. Nothing is allocated while steps run. */
+ * Memory: allocations of the device go through cuda_take, which counts, so that two roles that share a GPU
+ * each keep to their fraction and find out at start; the workspace of the matrix library, of a fixed size, is
+ * in the reserve that a worker's plan leaves. Nothing is allocated while steps run. */
 #include "kernels/cuda/cuda.h"
 
 #include "base/mem.h"
@@ -78,8 +78,8 @@ size_t num_bytes(num_type type) {
     return type == NUM_F32 ? 4 : 2;
 }
 
-/* To free memory waits for everything that was put into any stream, without a deadline: so that is waited for before,
- * with one. False when the GPU hangs. */
+/* To free memory waits for everything that was put into any stream, without a deadline: so that is waited for
+ * before, with one. False when the GPU hangs. */
 static bool may_free(device *d) {
     if (!d->done) return true; /* nothing was ever put anywhere */
     if (!atomic_load(&d->fault.hung)) (void)cuda_wait(d, d->stream, d->done, "work before freeing memory");
@@ -113,7 +113,8 @@ void cuda_give(device *d, void *p, size_t bytes) {
     if (!p) return;
     CHECK(d->used >= bytes);
     d->used -= bytes;
-    if (may_free(d)) (void)cudaFree(p); /* after a fault it may fail, and there is nothing to be done about it */
+    if (may_free(d))
+        (void)cudaFree(p); /* after a fault it may fail, and there is nothing to be done about it */
 }
 
 void *cuda_pinned_take(size_t bytes) {
@@ -137,8 +138,8 @@ static void cuda_mem_free(device *d, void *p, size_t bytes) {
     cuda_give(d, p, bytes);
 }
 
-/* To and from memory that is not pinned. Such a copy may wait by itself for what is in the stream: that is waited for
- * before, with a deadline. */
+/* To and from memory that is not pinned. Such a copy may wait by itself for what is in the stream: that is
+ * waited for before, with a deadline. */
 static status copy_and_wait(device *d, void *to, const void *from, size_t bytes, enum cudaMemcpyKind kind,
                             const char *op) {
     if (cuda_faulted(d) || cuda_wait(d, d->stream, d->done, op) != ST_OK) return ST_DEVICE;
@@ -168,11 +169,13 @@ static status choose_gpu(uint32_t wanted, int *gpu, int *count, errbuf *eb) {
         e = cudaSetDevice(*gpu);
         if (e == cudaSuccess) return ST_OK;
         (void)cudaGetLastError();
-        return errf(eb, ST_UNSUPPORTED, "cuda backend: GPU %d cannot be used: %s", *gpu, cudaGetErrorString(e));
+        return errf(eb, ST_UNSUPPORTED, "cuda backend: GPU %d cannot be used: %s", *gpu,
+                    cudaGetErrorString(e));
     }
     (void)cudaGetLastError();
     return errf(eb, ST_UNSUPPORTED,
-                "cuda backend: no CUDA device was found: %s. Check the NVIDIA driver and CUDA_VISIBLE_DEVICES, or use "
+                "cuda backend: no CUDA device was found: %s. Check the NVIDIA driver and "
+                "CUDA_VISIBLE_DEVICES, or use "
                 "backend: cpu",
                 cudaGetErrorString(e));
 }
@@ -189,7 +192,8 @@ static status cuda_memory(uint32_t gpu, device_memory *out, errbuf *eb) {
         return errf(eb, ST_UNSUPPORTED, "cuda backend: GPU %d does not tell its memory: %s", number,
                     cudaGetErrorString(e));
     }
-    *out = (device_memory){.total = total, .free = free_bytes, .gpu = (uint32_t)number, .gpus = (uint32_t)count};
+    *out =
+        (device_memory){.total = total, .free = free_bytes, .gpu = (uint32_t)number, .gpus = (uint32_t)count};
     return ST_OK;
 }
 
@@ -211,7 +215,8 @@ static status num_type_of(dtype type, num_type *out, errbuf *eb) {
     case DT_Q8_0:
         break;
     }
-    return errf(eb, ST_UNSUPPORTED, "cuda backend: activations of type %s: want bf16, f16 or f32", dtype_name(type));
+    return errf(eb, ST_UNSUPPORTED, "cuda backend: activations of type %s: want bf16, f16 or f32",
+                dtype_name(type));
 }
 
 static dtype cuda_act_type(const device *d) {
@@ -233,7 +238,8 @@ static void name_path(device *d, int major, int minor) {
     char mode[32] = "fast";
     uint32_t max_context = d->opt.max_seq_pages * KV_PAGE_TOKENS;
     if (d->opt.deterministic)
-        snprintf(mode, sizeof mode, "deterministic/split%u", decode_plan_make(true, max_context, 1, 1).split_tokens);
+        snprintf(mode, sizeof mode, "deterministic/split%u",
+                 decode_plan_make(true, max_context, 1, 1).split_tokens);
     snprintf(d->path, sizeof d->path, "cuda/sm_%d%d/%s/%s", major, minor, dtype_name(d->opt.act_type), mode);
 }
 
@@ -246,9 +252,10 @@ static status read_properties(device *d, errbuf *eb) {
         !cuda_ok(d, cudaMemGetInfo(&free_bytes, &total), "open"))
         return cuda_fault_text(d, eb);
     if (major < 8)
-        return errf(eb, ST_UNSUPPORTED,
-                    "cuda backend: GPU %d has compute capability %d.%d, want 8.0 (Ampere) or newer: use backend: cpu",
-                    d->gpu, major, minor);
+        return errf(
+            eb, ST_UNSUPPORTED,
+            "cuda backend: GPU %d has compute capability %d.%d, want 8.0 (Ampere) or newer: use backend: cpu",
+            d->gpu, major, minor);
     d->sm_count = (uint32_t)sm_count;
     d->total = total;
     name_path(d, major, minor);

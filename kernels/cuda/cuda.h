@@ -1,11 +1,13 @@
 /* cuda - what the C files of this folder share: the opened GPU, its memory, its faults. Internal.
  *
- * Two streams: `stream` carries the steps and belongs to the device thread; `handoff`, of higher priority, carries
- * gathers and scatters and belongs to the transfer thread. What the two threads share: the layer events (recorded by
- * one, waited for by the other, which CUDA allows), the fault (under its lock), and constants.
+ * Two streams: `stream` carries the steps and belongs to the device thread; `handoff`, of higher priority,
+ * carries gathers and scatters and belongs to the transfer thread. What the two threads share: the layer
+ * events (recorded by one, waited for by the other, which CUDA allows), the fault (under its lock), and
+ * constants.
  *
- * Faults: the first error of any CUDA call or library is kept with the name of the operation. From then on every call
- * answers ST_DEVICE at once, since most errors leave the context unusable; the worker reports the text and leaves. */
+ * Faults: the first error of any CUDA call or library is kept with the name of the operation. From then on
+ * every call answers ST_DEVICE at once, since most errors leave the context unusable; the worker reports the
+ * text and leaves. */
 #ifndef BATON_KERNELS_CUDA_CUDA_H
 #define BATON_KERNELS_CUDA_CUDA_H
 
@@ -70,7 +72,8 @@ struct device {
 
 /* --- faults --- */
 
-/* False when the call failed, which becomes the device's fault if it is the first: "attend: cudaErrorX: ...". */
+/* False when the call failed, which becomes the device's fault if it is the first: "attend: cudaErrorX: ...".
+ */
 bool cuda_ok(device *d, cudaError_t e, const char *op);
 /* Makes `text` the device's fault if it is the first. Returns ST_DEVICE. */
 status cuda_fault(device *d, const char *text);
@@ -81,7 +84,8 @@ status cuda_fault_text(const device *d, errbuf *eb);
 static inline bool cuda_faulted(const device *d) {
     return atomic_load_explicit(&d->fault.raised, memory_order_acquire);
 }
-/* The end of an op: its launch's error, or with check_ops (and no recording under way) the error of what it did. */
+/* The end of an op: its launch's error, or with check_ops (and no recording under way) the error of what it
+ * did. */
 status cuda_op_end(device *d, cudaError_t e, const char *op);
 
 /* Waits until what was put into `stream` so far is done, `event` being the caller's, for at most a minute. */
@@ -93,10 +97,12 @@ status cuda_wait_event(device *d, cudaEvent_t event, const char *op);
 
 /* Zeroed GPU memory within the bound of memory_fraction; NULL when there is none, which is no fault. */
 void *cuda_take(device *d, size_t bytes);
-void cuda_give(device *d, void *p, size_t bytes); /* waits until the GPU is idle; nothing is freed when it hangs */
+/* Waits until the GPU is idle; nothing is freed when it hangs */
+void cuda_give(device *d, void *p, size_t bytes);
 /* Pinned host memory; NULL when there is none, which is no fault. */
 void *cuda_pinned_take(size_t bytes);
-void cuda_pinned_give(device *d, void *p); /* likewise */
+/* Likewise */
+void cuda_pinned_give(device *d, void *p);
 size_t num_bytes(num_type type);
 
 /* --- the other files --- */
@@ -143,7 +149,8 @@ void samples_free(device *d);
 status samples_reserve(device *d, uint32_t vocab);
 /* Room for the lists of any step of the device's options. */
 status samples_lists_new(device *d, errbuf *eb);
-/* Fills rows [count] (host; `bucket` entries are written) from the step's samples and uploads the lists they point to.
+/* Fills rows [count] (host; `bucket` entries are written) from the step's samples and uploads the lists they
+ * point to.
  */
 status samples_begin(device *d, const op_step *s, uint32_t bucket, sample_row *rows);
 status cuda_sample(device *d, const op_sample *a);
@@ -153,8 +160,8 @@ void samples_end(device *d, const op_step *s, const sample_token *tokens);
 /* kv_stage.c; kv_gather and kv_scatter belong to the transfer thread. */
 status kv_stage_new(device *d, kv_stage **out, errbuf *eb);
 void kv_stage_free(device *d, kv_stage *s);
-/* Runs both kernels once, before there is a transfer thread: CUDA loads a kernel when it is first launched, for which
- * it may stop everything else on the GPU, and takes memory. */
+/* Runs both kernels once, before there is a transfer thread: CUDA loads a kernel when it is first launched,
+ * for which it may stop everything else on the GPU, and takes memory. */
 status kv_stage_warm(device *d, errbuf *eb);
 status cuda_kv_gather(device *d, const op_kv_copy *a);
 status cuda_kv_scatter(device *d, const op_kv_copy *a);

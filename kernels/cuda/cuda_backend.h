@@ -1,8 +1,9 @@
-/* cuda_backend - the backend `cuda`: the operations of ops.h on one NVIDIA GPU of compute capability 8.0 or newer.
+/* cuda_backend - the backend `cuda`: the operations of ops.h on one NVIDIA GPU of compute capability 8.0 or
+ * newer.
  *
- * What runs on the device are the .cu files of this folder (launch.h) and cuBLASLt (gemm_lt.h); what runs on the host
- * is C: memory and faults (cuda.c, wait.c), weights (weights.c), a step's tables and recorded steps (step.c,
- * decode_plan.c), the ops (ops.c), tokens (samples.c), hand-offs (kv_stage.c). */
+ * What runs on the device are the .cu files of this folder (launch.h) and cuBLASLt (gemm_lt.h); what runs on
+ * the host is C: memory and faults (cuda.c, wait.c), weights (weights.c), a step's tables and recorded steps
+ * (step.c, decode_plan.c), the ops (ops.c), tokens (samples.c), hand-offs (kv_stage.c). */
 #ifndef BATON_KERNELS_CUDA_CUDA_BACKEND_H
 #define BATON_KERNELS_CUDA_CUDA_BACKEND_H
 

@@ -5,7 +5,8 @@
 
 /* Splits of less are all start-up, and a row of 32 splits of this size has a context of 16 ki tokens. */
 #define SPLIT_TOKENS_MIN 512u
-/* Default mode: the last block of a row merges its splits one after another, by estimate at the cost of so many keys.
+/* Default mode: the last block of a row merges its splits one after another, by estimate at the cost of so
+ * many keys.
  */
 #define SPLIT_FAST_MIN 256u
 #define SPLITS_TARGET  32u
@@ -48,9 +49,10 @@ uint32_t decode_plan_row(uint32_t row, uint32_t keys, uint32_t split, decode_ite
     return splits;
 }
 
-/* A row of n keys has at most n / split + 1 items. Summed over the rows that is keys / split + rows. Deterministic:
- * keys are at most page_tokens. Default: split >= keys / fill, so keys / split <= fill. */
-uint32_t decode_plan_items_max(const decode_plan *p, uint32_t rows, uint64_t page_tokens, uint32_t max_context) {
+/* A row of n keys has at most n / split + 1 items. Summed over the rows that is keys / split + rows.
+ * Deterministic: keys are at most page_tokens. Default: split >= keys / fill, so keys / split <= fill. */
+uint32_t decode_plan_items_max(const decode_plan *p, uint32_t rows, uint64_t page_tokens,
+                               uint32_t max_context) {
     uint64_t one_row = p->deterministic ? decode_plan_row_items(max_context, p->split_tokens) : p->fill + 1;
     uint64_t all_rows = (p->deterministic ? page_tokens / p->split_tokens : p->fill) + rows;
     uint64_t most = MAX(one_row, all_rows);

@@ -1,12 +1,15 @@
-/* device - all that the kernels of this folder may use of the hardware: launches, shared memory, barriers, warp
- * exchanges, asynchronous copies, matrix instructions, 16-bit numbers.
+/* device - all that the kernels of this folder may use of the hardware: launches, shared memory, barriers,
+ * warp exchanges, asynchronous copies, matrix instructions, 16-bit numbers.
  *
- * nvcc compiles these to single instructions. Where there is no GPU, an ordinary C++ compiler finds cuda_host.h instead
- * (tests/cuda_host), which gives the same names the same meaning on fibers, so that every kernel also runs in the
- * ordinary tests. What is not wrapped here is not used in a kernel. Rules that keep the two alike:
+ * nvcc compiles these to single instructions. Where there is no GPU, an ordinary C++ compiler finds
+ * cuda_host.h instead (tests/cuda_host), which gives the same names the same meaning on fibers, so that every
+ * kernel also runs in the ordinary tests. What is not wrapped here is not used in a kernel. Rules that keep
+ * the two alike:
  *
- * - shared memory is dynamic only: shared_memory() is the start of the launch's shared_bytes (16-byte aligned);
- * - warp functions are called by all 32 lanes of a warp together, and the number of threads is a multiple of 32;
+ * - shared memory is dynamic only: shared_memory() is the start of the launch's shared_bytes (16-byte
+ * aligned);
+ * - warp functions are called by all 32 lanes of a warp together, and the number of threads is a multiple of
+ * 32;
  * - what copy16_async writes may be read only after copy_wait and a block_sync;
  * - kernels take structs by value, hold no static data, and call no library. */
 #ifndef BATON_KERNELS_CUDA_DEVICE_CUH
@@ -111,13 +114,16 @@ __device__ __forceinline__ float load_fresh(const float *p) {
     return __ldcg(p);
 }
 
-/* 16 bytes, global -> shared, in the background; with valid = false zeros are written and global is not read. */
+/* 16 bytes, global -> shared, in the background; with valid = false zeros are written and global is not read.
+ */
 __device__ __forceinline__ void copy16_async(void *shared, const void *global, bool valid) {
     uint32_t to = (uint32_t)__cvta_generic_to_shared(shared);
     int bytes = valid ? 16 : 0;
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(global), "r"(bytes) : "memory");
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(global), "r"(bytes)
+                 : "memory");
 }
-__device__ __forceinline__ void copy_commit() { /* what this thread started since the last commit is one group */
+__device__ __forceinline__ void copy_commit() { /* what this thread started since the last commit is one group
+                                                 */
     asm volatile("cp.async.commit_group;" ::: "memory");
 }
 /* Waits until at most `left` of this thread's groups are under way. */
@@ -127,9 +133,10 @@ template <int left> __device__ __forceinline__ void copy_wait() {
 
 /* --- matrices --- */
 
-/* ldmatrix: four 8x8 matrices of 16-bit numbers; lane l gives the address of row l % 8 of matrix l / 8 (16 bytes). r[j]
- * of lane l holds elements (l / 4, 2 * (l % 4)) and the next of matrix j; with `trans` of its transpose. The rows of a
- * matrix lie in different banks (addresses / 16 differ mod 8), so that each matrix is one read. */
+/* ldmatrix: four 8x8 matrices of 16-bit numbers; lane l gives the address of row l % 8 of matrix l / 8 (16
+ * bytes). r[j] of lane l holds elements (l / 4, 2 * (l % 4)) and the next of matrix j; with `trans` of its
+ * transpose. The rows of a matrix lie in different banks (addresses / 16 differ mod 8), so that each matrix
+ * is one read. */
 __device__ __forceinline__ void load_matrix_x4(uint32_t r[4], const void *row) {
     uint32_t at = (uint32_t)__cvta_generic_to_shared(row);
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
@@ -144,18 +151,20 @@ __device__ __forceinline__ void load_matrix_x4_trans(uint32_t r[4], const void *
                  : "r"(at)
                  : "memory");
 }
-/* d += a b: a is 16x16 (rows m, columns k), b is 16x8 (k, n), d is 16x8 in fp32. With g = lane / 4, t = lane % 4:
- * a[0], a[2]: row g, k = 2t and 2t + 8 (each with the next); a[1], a[3]: row g + 8; b[0], b[1]: column g, k = 2t and 2t
+/* d += a b: a is 16x16 (rows m, columns k), b is 16x8 (k, n), d is 16x8 in fp32. With g = lane / 4, t = lane
+ * % 4: a[0], a[2]: row g, k = 2t and 2t + 8 (each with the next); a[1], a[3]: row g + 8; b[0], b[1]: column
+ * g, k = 2t and 2t
  * + 8; d[0], d[1]: row g, columns 2t and 2t + 1; d[2], d[3]: row g + 8. */
 __device__ __forceinline__ void matrix_add(float d[4], const uint32_t a[4], const uint32_t b[2], bf16) {
-    asm volatile(
-        "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, "
-        "%1, %2, %3};"
-        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
-        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
+                 "{%8, %9}, {%0, "
+                 "%1, %2, %3};"
+                 : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
 __device__ __forceinline__ void matrix_add(float d[4], const uint32_t a[4], const uint32_t b[2], f16) {
-    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, "
+    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, "
+                 "%9}, {%0, "
                  "%1, %2, %3};"
                  : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
                  : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));

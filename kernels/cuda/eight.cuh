@@ -1,5 +1,5 @@
-/* eight - eight neighbouring numbers of a row, whatever their type: 16 bytes of bf16 or f16, 32 of f32. In registers
- * they are fp32. Addresses are multiples of 16 bytes. */
+/* eight - eight neighbouring numbers of a row, whatever their type: 16 bytes of bf16 or f16, 32 of f32. In
+ * registers they are fp32. Addresses are multiples of 16 bytes. */
 #ifndef BATON_KERNELS_CUDA_EIGHT_CUH
 #define BATON_KERNELS_CUDA_EIGHT_CUH
 

@@ -2,9 +2,9 @@
  *
  *   table [vocab, dim] of `type`  ->  x [rows, dim] f32
  *
- * A block copies one row, a thread eight neighbours at a time. The launch may have more rows than the step (a recorded
- * one is padded); the ids of those are stale and could lie anywhere, so their rows become zeros, which every later
- * operation keeps finite. */
+ * A block copies one row, a thread eight neighbours at a time. The launch may have more rows than the step (a
+ * recorded one is padded); the ids of those are stale and could lie anywhere, so their rows become zeros,
+ * which every later operation keeps finite. */
 #include "kernels/cuda/eight.cuh"
 
 #define EMBED_THREADS 256u
@@ -29,8 +29,8 @@ template <class T> static __global__ void __launch_bounds__(EMBED_THREADS) embed
     }
 }
 
-cudaError_t launch_embed(num_type type, const void *table, const step_tables *t, uint32_t rows, uint32_t dim, float *x,
-                         cudaStream_t stream) {
+cudaError_t launch_embed(num_type type, const void *table, const step_tables *t, uint32_t rows, uint32_t dim,
+                         float *x, cudaStream_t stream) {
     if (dim == 0 || dim % 8 != 0) return cudaErrorInvalidValue;
     if (rows == 0) return cudaSuccess;
     const embed_args a = {table, t->header, t->ids, dim, x};

@@ -1,14 +1,17 @@
 /* gemm_lt - plans of cuBLASLt, one per bucket of rows, n, k, type and kind of output.
  *
- * The library's matrices are column-major, so that our row-major x [rows, k], w [n, k] and out [rows, n] are its
- * x' [k, rows], w' [k, n] and out' [n, rows], and out' = w'^T x': operand A is w, transposed, operand B is x.
+ * The library's matrices are column-major, so that our row-major x [rows, k], w [n, k] and out [rows, n] are
+ * its x' [k, rows], w' [k, n] and out' [n, rows], and out' = w'^T x': operand A is w, transposed, operand B
+ * is x.
  *
- * A plan belongs to all row counts up to a power of two (its bucket) and above half of it. Candidates are asked for the
- * bucket, whose workspace is the largest; they are timed with the rows at hand, and products carry the true number of
- * rows. Split-K may only reduce in fp32: reducing in the type of the output would round every part to 16 bits. The
- * library is told to expect pointers of 16-byte alignment, since x and out may begin at any row.
+ * A plan belongs to all row counts up to a power of two (its bucket) and above half of it. Candidates are
+ * asked for the bucket, whose workspace is the largest; they are timed with the rows at hand, and products
+ * carry the true number of rows. Split-K may only reduce in fp32: reducing in the type of the output would
+ * round every part to 16 bits. The library is told to expect pointers of 16-byte alignment, since x and out
+ * may begin at any row.
  *
- * Candidates are run on the caller's own buffers: each of them writes the right result, so nothing has to be undone.
+ * Candidates are run on the caller's own buffers: each of them writes the right result, so nothing has to be
+ * undone.
  *
  * Thread: the device thread. */
 #include "kernels/cuda/gemm_lt.h"
@@ -48,7 +51,8 @@ struct gemm_lt {
 
 /* --- errors --- */
 
-static status blas_failed(const gemm_lt *g, const linear_args *a, const char *what, cublasStatus_t st, errbuf *eb) {
+static status blas_failed(const gemm_lt *g, const linear_args *a, const char *what, cublasStatus_t st,
+                          errbuf *eb) {
     return errf(eb, ST_DEVICE, "cublasLt %ux%ux%u (rows, n, k): %s: %s", a->rows, a->n, a->k, what,
                 g->lt.GetStatusString(st));
 }
@@ -64,7 +68,8 @@ static cublasStatus_t describe_product(gemm_lt *g) {
     const cublasOperation_t transposed = CUBLAS_OP_T;
     cublasStatus_t st = g->lt.MatmulDescCreate(&g->product, CUBLAS_COMPUTE_32F, CUDA_R_32F);
     if (st != CUBLAS_STATUS_SUCCESS) return st;
-    return g->lt.MatmulDescSetAttribute(g->product, CUBLASLT_MATMUL_DESC_TRANSA, &transposed, sizeof transposed);
+    return g->lt.MatmulDescSetAttribute(g->product, CUBLASLT_MATMUL_DESC_TRANSA, &transposed,
+                                        sizeof transposed);
 }
 
 static cublasStatus_t describe_preference(gemm_lt *g) {
@@ -83,7 +88,8 @@ static cublasStatus_t describe_preference(gemm_lt *g) {
     };
     cublasStatus_t st = g->lt.MatmulPreferenceCreate(&g->preference);
     for (size_t i = 0; i < ARRAY_LEN(wishes) && st == CUBLAS_STATUS_SUCCESS; i++)
-        st = g->lt.MatmulPreferenceSetAttribute(g->preference, wishes[i].name, wishes[i].value, wishes[i].bytes);
+        st = g->lt.MatmulPreferenceSetAttribute(g->preference, wishes[i].name, wishes[i].value,
+                                                wishes[i].bytes);
     return st;
 }
 
@@ -167,8 +173,8 @@ static cublasStatus_t plan_set_rows(const gemm_lt *g, plan *p, uint32_t rows) {
 static cublasStatus_t multiply(const gemm_lt *g, const linear_args *a, const plan *p,
                                const cublasLtMatmulAlgo_t *algo) {
     const float one = 1.0f, zero = 0.0f;
-    return g->lt.Matmul(g->handle, g->product, &one, a->w, p->w, a->x, p->x, &zero, a->out, p->out, a->out, p->out,
-                        algo, g->workspace, GEMM_LT_WORKSPACE_BYTES, g->stream);
+    return g->lt.Matmul(g->handle, g->product, &one, a->w, p->w, a->x, p->x, &zero, a->out, p->out, a->out,
+                        p->out, algo, g->workspace, GEMM_LT_WORKSPACE_BYTES, g->stream);
 }
 
 /* The library's candidates for `rows`, best guess first. Leaves the layouts at `rows`. */
@@ -176,8 +182,8 @@ static status ask(const gemm_lt *g, const linear_args *a, plan *p, uint32_t rows
                   cublasLtMatmulHeuristicResult_t found[CANDIDATES_MAX], int *count, errbuf *eb) {
     cublasStatus_t st = plan_set_rows(g, p, rows);
     if (st != CUBLAS_STATUS_SUCCESS) return blas_failed(g, a, "matrix layout", st, eb);
-    st = g->lt.MatmulAlgoGetHeuristic(g->handle, g->product, p->w, p->x, p->out, p->out, g->preference, CANDIDATES_MAX,
-                                      found, count);
+    st = g->lt.MatmulAlgoGetHeuristic(g->handle, g->product, p->w, p->x, p->out, p->out, g->preference,
+                                      CANDIDATES_MAX, found, count);
     if (st != CUBLAS_STATUS_SUCCESS) return blas_failed(g, a, "choice of an algorithm", st, eb);
     int usable = 0;
     for (int i = 0; i < *count; i++)
@@ -188,8 +194,8 @@ static status ask(const gemm_lt *g, const linear_args *a, plan *p, uint32_t rows
 }
 
 /* Time of TIMED_RUNS products after one that is not counted; *usable is false when the library refuses. */
-static status time_candidate(const gemm_lt *g, const linear_args *a, const plan *p, const cublasLtMatmulAlgo_t *algo,
-                             bool *usable, float *ms, errbuf *eb) {
+static status time_candidate(const gemm_lt *g, const linear_args *a, const plan *p,
+                             const cublasLtMatmulAlgo_t *algo, bool *usable, float *ms, errbuf *eb) {
     *usable = multiply(g, a, p, algo) == CUBLAS_STATUS_SUCCESS;
     if (!*usable) return ST_OK;
     cudaError_t e = cudaEventRecord(g->begin, g->stream);
@@ -202,8 +208,8 @@ static status time_candidate(const gemm_lt *g, const linear_args *a, const plan 
     if (e != cudaSuccess) return cuda_failed(a, "timing", e, eb);
     status waited = wait_event(g->end, &e);
     if (waited == ST_TIMEOUT)
-        return errf(eb, waited, "cublasLt %ux%ux%u (rows, n, k): timing did not end within %u s", a->rows, a->n, a->k,
-                    WAIT_MAX_S);
+        return errf(eb, waited, "cublasLt %ux%ux%u (rows, n, k): timing did not end within %u s", a->rows,
+                    a->n, a->k, WAIT_MAX_S);
     if (waited == ST_OK) e = cudaEventElapsedTime(ms, g->begin, g->end);
     return e == cudaSuccess ? ST_OK : cuda_failed(a, "timing", e, eb);
 }
@@ -237,15 +243,16 @@ static plan *find_plan(gemm_lt *g, const linear_args *a) {
     const uint32_t bucket = bucket_of(a->rows);
     for (uint32_t i = 0; i < g->plan_count; i++) {
         plan *p = &g->plans[i];
-        if (p->bucket == bucket && p->n == a->n && p->k == a->k && p->type == a->type && p->mode == a->mode) return p;
+        if (p->bucket == bucket && p->n == a->n && p->k == a->k && p->type == a->type && p->mode == a->mode)
+            return p;
     }
     return NULL;
 }
 
 static status add_plan(gemm_lt *g, const linear_args *a, plan **out, errbuf *eb) {
     if (g->plan_count == PLANS_MAX)
-        return errf(eb, ST_DEVICE, "cublasLt %ux%ux%u (rows, n, k): more than %u shapes in one model", a->rows, a->n,
-                    a->k, PLANS_MAX);
+        return errf(eb, ST_DEVICE, "cublasLt %ux%ux%u (rows, n, k): more than %u shapes in one model",
+                    a->rows, a->n, a->k, PLANS_MAX);
     plan p = {.bucket = bucket_of(a->rows), .n = a->n, .k = a->k, .type = a->type, .mode = a->mode};
     const cudaDataType act = a->type == NUM_BF16 ? CUDA_R_16BF : CUDA_R_16F;
     cublasStatus_t st = g->lt.MatrixLayoutCreate(&p.w, act, p.k, p.n, p.k);
@@ -257,7 +264,8 @@ static status add_plan(gemm_lt *g, const linear_args *a, plan **out, errbuf *eb)
 
 /* --- products --- */
 
-/* With the plan's algorithm; where the library refuses that one for this number of rows, with its first guess for it.
+/* With the plan's algorithm; where the library refuses that one for this number of rows, with its first guess
+ * for it.
  */
 static status run_plan(const gemm_lt *g, const linear_args *a, plan *p, errbuf *eb) {
     cublasStatus_t st = plan_set_rows(g, p, a->rows);
@@ -288,9 +296,12 @@ static status make_plan(gemm_lt *g, const linear_args *a, plan **inout, errbuf *
 }
 
 status gemm_lt_linear(gemm_lt *g, const linear_args *a, errbuf *eb) {
-    PRE(g && a);
-    PRE(a->rows > 0 && a->rows <= 1u << 31);
-    PRE(a->mode != LINEAR_GATE_UP && a->type != NUM_F32);
+    PRE(g);
+    PRE(a);
+    PRE(a->rows > 0);
+    PRE(a->rows <= 1u << 31);
+    PRE(a->mode != LINEAR_GATE_UP);
+    PRE(a->type != NUM_F32);
     plan *p = find_plan(g, a);
     if (!p || !p->timed) {
         status st = make_plan(g, a, &p, eb);

@@ -3,14 +3,15 @@
  *   page memory [page][layer][K, V][kv_head][KV_PAGE_TOKENS][head_dim]     (kv/kv_layout.h)
  *   wire        [page of the piece][layer][K, V][kv_head][valid rows][head_dim]
  *
- * The layers of a full page are one run of memory in both. Only in the last page, when it is not full, do the rows of a
- * head end before their tile does. So the copy goes by units of 16 bytes (8 where a row or the wire asks for it),
- * numbered as they lie on the wire: neighbouring threads move neighbouring units, and each finds its unit in the pages
- * with one division (two in the last page).
+ * The layers of a full page are one run of memory in both. Only in the last page, when it is not full, do the
+ * rows of a head end before their tile does. So the copy goes by units of 16 bytes (8 where a row or the wire
+ * asks for it), numbered as they lie on the wire: neighbouring threads move neighbouring units, and each
+ * finds its unit in the pages with one division (two in the last page).
  *
- * The checksum is sum w_i * mix(i) over the 64-bit words w_i of the wire, mod 2^64, mix being the finaliser of
- * splitmix64 as in kv_mix. Integer sums do not depend on their order: each thread sums what it moves, then the warp,
- * then the block, which adds once to *sum. A thread has KV_COPY_DEPTH loads under way before it stores the first. */
+ * The checksum is sum w_i * mix(i) over the 64-bit words w_i of the wire, mod 2^64, mix being the finaliser
+ * of splitmix64 as in kv_mix. Integer sums do not depend on their order: each thread sums what it moves, then
+ * the warp, then the block, which adds once to *sum. A thread has KV_COPY_DEPTH loads under way before it
+ * stores the first. */
 #include "kernels/cuda/device.cuh"
 
 #include "kv/kv_layout.h"
@@ -67,7 +68,8 @@ static __device__ __forceinline__ uint64_t mix(uint64_t i) { /* kv_mix */
 template <class U> static __device__ __forceinline__ uint64_t weighted(U v, uint64_t word) {
     uint64_t sum = 0;
 #pragma unroll
-    for (uint32_t i = 0; i < sizeof(U) / 8; i++) sum += (v.w[2 * i] | (uint64_t)v.w[2 * i + 1] << 32) * mix(word + i);
+    for (uint32_t i = 0; i < sizeof(U) / 8; i++)
+        sum += (v.w[2 * i] | (uint64_t)v.w[2 * i + 1] << 32) * mix(word + i);
     return sum;
 }
 
@@ -87,7 +89,8 @@ static __device__ __forceinline__ uint64_t unit_in_pages(const kv_course *c, uin
 
 /* Adds the block's sum to *total, once. */
 static __device__ __forceinline__ void add_block_sum(unsigned long long sum, unsigned long long *total) {
-    unsigned long long *warps = reinterpret_cast<unsigned long long *>(shared_memory()); /* [KV_COPY_THREADS / 32] */
+    unsigned long long *warps =
+        reinterpret_cast<unsigned long long *>(shared_memory()); /* [KV_COPY_THREADS / 32] */
     for (int m = 16; m > 0; m >>= 1) sum += warp_get_xor(sum, m);
     if (threadIdx.x % 32 == 0) warps[threadIdx.x / 32] = sum;
     block_sync();
@@ -96,10 +99,12 @@ static __device__ __forceinline__ void add_block_sum(unsigned long long sum, uns
     atomic_add(total, sum);
 }
 
-template <class U, bool to_wire> static __global__ void __launch_bounds__(KV_COPY_THREADS) kv_copy_kernel(kv_course c) {
+template <class U, bool to_wire>
+static __global__ void __launch_bounds__(KV_COPY_THREADS) kv_copy_kernel(kv_course c) {
     unsigned long long sum = 0;
     uint64_t step = (uint64_t)gridDim.x * KV_COPY_THREADS * KV_COPY_DEPTH;
-    for (uint64_t base = (uint64_t)blockIdx.x * KV_COPY_THREADS * KV_COPY_DEPTH; base < c.units; base += step) {
+    for (uint64_t base = (uint64_t)blockIdx.x * KV_COPY_THREADS * KV_COPY_DEPTH; base < c.units;
+         base += step) {
         U v[KV_COPY_DEPTH];
         uint64_t to[KV_COPY_DEPTH];
 #pragma unroll
@@ -121,8 +126,8 @@ template <class U, bool to_wire> static __global__ void __launch_bounds__(KV_COP
     add_block_sum(sum, c.sum);
 }
 
-/* False when the piece cannot be copied in units of `unit` bytes: a row or the wire does not fit them, or 32 bits do
- * not count them. */
+/* False when the piece cannot be copied in units of `unit` bytes: a row or the wire does not fit them, or 32
+ * bits do not count them. */
 static bool plan(const kv_copy_args *a, uint32_t unit, kv_course *c) {
     uint64_t row_bytes = (uint64_t)a->head_dim * a->elem_bytes, tiles = (uint64_t)2 * a->kv_heads;
     if (row_bytes % unit != 0 || (uintptr_t)a->wire % unit != 0 || (uintptr_t)a->kv % unit != 0) return false;
@@ -157,7 +162,8 @@ template <bool to_wire> static cudaError_t launch_copy(const kv_copy_args *a, cu
     uint32_t blocks = (c.units - 1) / (KV_COPY_THREADS * KV_COPY_DEPTH) + 1;
     dim3 grid(blocks < KV_COPY_BLOCKS_MAX ? blocks : KV_COPY_BLOCKS_MAX);
     size_t shared_bytes = KV_COPY_THREADS / 32 * sizeof(unsigned long long);
-    if (wide) return launch_kernel(kv_copy_kernel<vec16, to_wire>, grid, KV_COPY_THREADS, shared_bytes, stream, c);
+    if (wide)
+        return launch_kernel(kv_copy_kernel<vec16, to_wire>, grid, KV_COPY_THREADS, shared_bytes, stream, c);
     return launch_kernel(kv_copy_kernel<vec8, to_wire>, grid, KV_COPY_THREADS, shared_bytes, stream, c);
 }
 

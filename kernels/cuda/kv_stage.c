@@ -1,9 +1,9 @@
 /* kv_stage - segments of a hand-off between page memory and the host's wire memory.
  *
- * A kernel packs (or unpacks) runs of pages in GPU memory and sums the checksum on its way; one copy engine moves them
- * between there and pinned memory; the transfer thread copies between pinned memory and the wire (a ring in shared
- * memory or a message's buffer, which CUDA does not know). Segments longer than the staging go in pieces of whole
- * pages, and two of them are under way at a time, so the three kinds of copies overlap:
+ * A kernel packs (or unpacks) runs of pages in GPU memory and sums the checksum on its way; one copy engine
+ * moves them between there and pinned memory; the transfer thread copies between pinned memory and the wire
+ * (a ring in shared memory or a message's buffer, which CUDA does not know). Segments longer than the staging
+ * go in pieces of whole pages, and two of them are under way at a time, so the three kinds of copies overlap:
  *
  *   pages -gather-> GPU staging[i % 2] -copy-> pinned[i % 2] -memcpy-> wire
  *
@@ -49,8 +49,8 @@ status kv_stage_new(device *d, kv_stage **out, errbuf *eb) {
     size_t kib = 2 * s->piece_bytes >> 10;
     kv_stage_free(d, s);
     if (cuda_faulted(d)) return cuda_fault_text(d, eb);
-    return errf(eb, ST_NOMEM, "cuda: no memory for %zu KiB of hand-off staging, on the GPU and pinned on the host",
-                kib);
+    return errf(eb, ST_NOMEM,
+                "cuda: no memory for %zu KiB of hand-off staging, on the GPU and pinned on the host", kib);
 }
 
 void kv_stage_free(device *d, kv_stage *s) {
@@ -107,11 +107,14 @@ static kv_copy_args args_of(const kv_stage *s, const course *c, uint32_t piece) 
 
 /* Page ids and a zero sum go ahead of the pieces. */
 static status start(device *d, const op_kv_copy *a, course *c, const char *op) {
-    PRE(d && a && a->checksum);
+    PRE(d);
+    PRE(a);
+    PRE(a->checksum);
     PRE(d->stage);
     PRE(a->token_count > 0);
     PRE(a->token_begin % KV_PAGE_TOKENS == 0);
-    PRE(a->layer_begin < a->layer_end && a->layer_end <= d->attention.layout.layers);
+    PRE(a->layer_begin < a->layer_end);
+    PRE(a->layer_end <= d->attention.layout.layers);
     if (cuda_faulted(d)) return ST_DEVICE;
     kv_stage *s = d->stage;
     size_t page_bytes = kv_segment_bytes(a->layout, KV_PAGE_TOKENS, a->layer_end - a->layer_begin);
@@ -119,18 +122,20 @@ static status start(device *d, const op_kv_copy *a, course *c, const char *op) {
     PRE(page_bytes <= s->piece_bytes);
     PRE(pages <= d->opt.max_seq_pages);
     uint32_t piece_tokens = (uint32_t)MIN(s->piece_bytes / page_bytes, pages) * KV_PAGE_TOKENS;
-    *c = (course){
-        .a = a, .piece_tokens = piece_tokens, .piece_count = (a->token_count + piece_tokens - 1) / piece_tokens};
+    *c = (course){.a = a,
+                  .piece_tokens = piece_tokens,
+                  .piece_count = (a->token_count + piece_tokens - 1) / piece_tokens};
 
     if (!cuda_ok(d, cudaSetDevice(d->gpu), op)) return ST_DEVICE; /* of this thread */
     memcpy(s->pages_pinned, a->pages, pages * sizeof *s->pages_pinned);
-    cudaError_t e = cudaMemcpyAsync(s->pages_dev, s->pages_pinned, pages * sizeof *s->pages_dev, cudaMemcpyHostToDevice,
-                                    d->handoff);
+    cudaError_t e = cudaMemcpyAsync(s->pages_dev, s->pages_pinned, pages * sizeof *s->pages_dev,
+                                    cudaMemcpyHostToDevice, d->handoff);
     if (e == cudaSuccess) e = cudaMemsetAsync(s->sum_dev, 0, sizeof *s->sum_dev, d->handoff);
     return cuda_ok(d, e, op) ? ST_OK : ST_DEVICE;
 }
 
-/* The sum comes back behind the pieces. moved[0] is free for it: every piece was waited for, or precedes it. */
+/* The sum comes back behind the pieces. moved[0] is free for it: every piece was waited for, or precedes it.
+ */
 static status read_sum(device *d, const op_kv_copy *a, const char *op) {
     kv_stage *s = d->stage;
     cudaError_t e =
@@ -149,7 +154,8 @@ static status gather_piece(device *d, const course *c, uint32_t piece) {
     const kv_copy_args args = args_of(s, c, piece);
     cudaError_t e = launch_kv_gather(&args, d->handoff);
     if (e == cudaSuccess)
-        e = cudaMemcpyAsync(s->pinned[side], s->dev[side], bytes_of(c, piece), cudaMemcpyDeviceToHost, d->handoff);
+        e = cudaMemcpyAsync(s->pinned[side], s->dev[side], bytes_of(c, piece), cudaMemcpyDeviceToHost,
+                            d->handoff);
     if (e == cudaSuccess) e = cudaEventRecord(s->moved[side], d->handoff);
     return cuda_ok(d, e, "kv_gather") ? ST_OK : ST_DEVICE;
 }
@@ -157,7 +163,8 @@ static status gather_piece(device *d, const course *c, uint32_t piece) {
 static status deliver_piece(device *d, const course *c, uint32_t piece) {
     kv_stage *s = d->stage;
     status st = cuda_wait_event(d, s->moved[piece % 2], "kv_gather");
-    if (st == ST_OK) memcpy((char *)c->a->wire + bytes_before(c, piece), s->pinned[piece % 2], bytes_of(c, piece));
+    if (st == ST_OK)
+        memcpy((char *)c->a->wire + bytes_before(c, piece), s->pinned[piece % 2], bytes_of(c, piece));
     return st;
 }
 
@@ -165,7 +172,8 @@ status cuda_kv_gather(device *d, const op_kv_copy *a) {
     course c;
     status st = start(d, a, &c, "kv_gather");
     if (st != ST_OK) return st;
-    if (!cuda_ok(d, cudaStreamWaitEvent(d->handoff, d->layer_done[a->layer_end - 1], 0), "kv_gather")) return ST_DEVICE;
+    if (!cuda_ok(d, cudaStreamWaitEvent(d->handoff, d->layer_done[a->layer_end - 1], 0), "kv_gather"))
+        return ST_DEVICE;
     for (uint32_t i = 0; st == ST_OK && i < c.piece_count; i++) {
         st = gather_piece(d, &c, i);
         if (st == ST_OK && i > 0) st = deliver_piece(d, &c, i - 1);
@@ -179,8 +187,8 @@ static status scatter_piece(device *d, const course *c, uint32_t piece) {
     uint32_t side = piece % 2;
     const kv_copy_args args = args_of(s, c, piece);
     memcpy(s->pinned[side], (const char *)c->a->wire + bytes_before(c, piece), bytes_of(c, piece));
-    cudaError_t e =
-        cudaMemcpyAsync(s->dev[side], s->pinned[side], bytes_of(c, piece), cudaMemcpyHostToDevice, d->handoff);
+    cudaError_t e = cudaMemcpyAsync(s->dev[side], s->pinned[side], bytes_of(c, piece), cudaMemcpyHostToDevice,
+                                    d->handoff);
     if (e == cudaSuccess) e = launch_kv_scatter(&args, d->handoff);
     if (e == cudaSuccess) e = cudaEventRecord(s->moved[side], d->handoff);
     return cuda_ok(d, e, "kv_scatter") ? ST_OK : ST_DEVICE;
@@ -190,14 +198,16 @@ status cuda_kv_scatter(device *d, const op_kv_copy *a) {
     course c;
     status st = start(d, a, &c, "kv_scatter");
     for (uint32_t i = 0; st == ST_OK && i < c.piece_count; i++) {
-        if (i >= 2) st = cuda_wait_event(d, d->stage->moved[i % 2], "kv_scatter"); /* its pinned half is free again */
+        if (i >= 2)
+            st = cuda_wait_event(d, d->stage->moved[i % 2], "kv_scatter"); /* its pinned half is free again */
         if (st == ST_OK) st = scatter_piece(d, &c, i);
     }
     return st == ST_OK ? read_sum(d, a, "kv_scatter") : st;
 }
 
 status kv_stage_warm(device *d, errbuf *eb) {
-    PRE(d && d->stage);
+    PRE(d);
+    PRE(d->stage);
     const uint32_t page = 0;
     uint64_t sum;
     op_kv_copy a = {.layout = &d->attention.layout,

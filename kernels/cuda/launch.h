@@ -1,7 +1,8 @@
 /* launch - what the .cu files offer to the C files of this folder: plain structs and one launcher per kernel.
  *
- * Pointers are device memory unless they say "host". Launchers put work into `stream` and return at once; the error is
- * that of the launch itself. The same header serves nvcc, gcc and the host emulation of the tests. */
+ * Pointers are device memory unless they say "host". Launchers put work into `stream` and return at once; the
+ * error is that of the launch itself. The same header serves nvcc, gcc and the host emulation of the tests.
+ */
 #ifndef BATON_KERNELS_CUDA_LAUNCH_H
 #define BATON_KERNELS_CUDA_LAUNCH_H
 
@@ -15,7 +16,8 @@ extern "C" {
 
 typedef enum num_type { NUM_BF16, NUM_F16, NUM_F32 } num_type; /* of activations, weights and KV alike */
 
-/* --- a step's tables: one block of device memory at fixed addresses, so that recorded steps stay right --- */
+/* --- a step's tables: one block of device memory at fixed addresses, so that recorded steps stay right ---
+ */
 
 typedef struct step_header {
     uint32_t rows;  /* real rows of the step; a launch may have more */
@@ -30,8 +32,8 @@ typedef struct prefill_tile {
 } prefill_tile;
 #define PREFILL_TILE_ROWS 128u
 
-/* Keys [begin, end) of one generated row: one split. The splits of a row are consecutive items, so item - split is the
- * row's first. Split sizes are multiples of DECODE_TILE_KEYS. */
+/* Keys [begin, end) of one generated row: one split. The splits of a row are consecutive items, so item -
+ * split is the row's first. Split sizes are multiples of DECODE_TILE_KEYS. */
 typedef struct decode_item {
     uint32_t row, begin, end;
     uint16_t split, splits;
@@ -73,8 +75,8 @@ typedef struct step_tables {
 
 /* --- rows --- */
 
-cudaError_t launch_embed(num_type type, const void *table, const step_tables *t, uint32_t rows, uint32_t dim, float *x,
-                         cudaStream_t stream);
+cudaError_t launch_embed(num_type type, const void *table, const step_tables *t, uint32_t rows, uint32_t dim,
+                         float *x, cudaStream_t stream);
 /* head: NULL: row r reads and updates x[r]; else row r reads x[head[r]] and leaves it. */
 typedef struct norm_args {
     num_type type;
@@ -90,7 +92,8 @@ cudaError_t launch_norm(const norm_args *a, cudaStream_t stream);
 
 /* --- linear --- */
 
-/* Rows of a WEIGHT_GATE_UP matrix alternate in groups of 8: 8 of gate, 8 of up (ffn_dim is a multiple of 8). */
+/* Rows of a WEIGHT_GATE_UP matrix alternate in groups of 8: 8 of gate, 8 of up (ffn_dim is a multiple of 8).
+ */
 #define GATE_UP_GROUP 8u
 typedef enum linear_out {
     LINEAR_ACT,     /* out [rows, n] of `type` */
@@ -105,7 +108,8 @@ typedef struct linear_args {
     void *out;
     linear_out mode;
 } linear_args;
-#define LINEAR_FEW_ROWS 32u /* up to here one kernel reads each weight once (linear.cu); more are cut into tiles */
+#define LINEAR_FEW_ROWS                                                                                      \
+    32u /* up to here one kernel reads each weight once (linear.cu); more are cut into tiles */
 /* Our own kernels, for every number of rows with the same bits per row (linear.cu). k: a multiple of 8. */
 cudaError_t launch_linear(const linear_args *a, cudaStream_t stream);
 /* gate_up [rows, 2 * dim] in groups as above -> out [rows, dim]; for a gate_up that a library multiplied. */
@@ -131,25 +135,25 @@ typedef struct attend_args {
 } attend_args;
 
 /* rope[p][i] = cos, sin of p * base^(-2i / rope_dim) / factors[i], computed in double. */
-cudaError_t launch_rope_table(float *rope, uint32_t max_pos, uint32_t rope_dim, double base, const float *factors,
-                              cudaStream_t stream);
+cudaError_t launch_rope_table(float *rope, uint32_t max_pos, uint32_t rope_dim, double base,
+                              const float *factors, cudaStream_t stream);
 /* Rotates q and k of all rows in qkv and writes k and v into the pages. */
 cudaError_t launch_rope_kv(const attend_args *a, cudaStream_t stream);
 /* After launch_rope_kv. Tiles [begin, begin + count) of the tables. */
 cudaError_t launch_attend_prefill(const attend_args *a, uint32_t begin, uint32_t count, cudaStream_t stream);
 /* Items [begin, begin + count): a grid of `grid` blocks per KV head walks them; with count = UINT32_MAX up to
- * header->items, read on the device (a recorded step). rope: rows are of different sequences, not rotated and not
- * written yet; the kernel does both. Equal bits either way. */
-cudaError_t launch_attend_decode(const attend_args *a, uint32_t begin, uint32_t count, uint32_t grid, bool rope,
-                                 cudaStream_t stream);
+ * header->items, read on the device (a recorded step). rope: rows are of different sequences, not rotated and
+ * not written yet; the kernel does both. Equal bits either way. */
+cudaError_t launch_attend_decode(const attend_args *a, uint32_t begin, uint32_t count, uint32_t grid,
+                                 bool rope, cudaStream_t stream);
 /* NUM_F32 only: all rows, prompt or generated, after launch_rope_kv. */
 cudaError_t launch_attend_f32(const attend_args *a, cudaStream_t stream);
 
 /* --- sampling --- */
 
 /* logits [count, vocab] are overwritten. seen: [count, vocab] zeros before and after. */
-cudaError_t launch_sample(float *logits, uint32_t count, uint32_t vocab, const sample_row *rows, uint32_t *seen,
-                          sample_token *tokens, cudaStream_t stream);
+cudaError_t launch_sample(float *logits, uint32_t count, uint32_t vocab, const sample_row *rows,
+                          uint32_t *seen, sample_token *tokens, cudaStream_t stream);
 
 /* --- hand-off --- */
 
@@ -159,7 +163,8 @@ typedef struct kv_copy_args {
     const uint32_t *pages; /* of the sequence, from its position 0 on */
     uint32_t token_begin, token_count, layer_begin, layer_end;
     void *wire;
-    uint64_t word_begin; /* index of the first 8-byte word of `wire` in the whole segment, which is copied in pieces */
+    uint64_t word_begin; /* index of the first 8-byte word of `wire` in the whole segment, which is copied in
+                            pieces */
     unsigned long long *sum; /* += sum over words w_i * mix(word_begin + i), mod 2^64 (kv_layout.h) */
 } kv_copy_args;
 cudaError_t launch_kv_gather(const kv_copy_args *a, cudaStream_t stream);
@@ -168,8 +173,8 @@ cudaError_t launch_kv_scatter(const kv_copy_args *a, cudaStream_t stream);
 /* --- random weights --- */
 
 /* out [count] of `type`: element i is random_weight(seed, begin + i) of base/tensor.h. */
-cudaError_t launch_random_fill(num_type type, void *out, uint64_t seed, uint64_t begin, uint64_t count, float scale,
-                               cudaStream_t stream);
+cudaError_t launch_random_fill(num_type type, void *out, uint64_t seed, uint64_t begin, uint64_t count,
+                               float scale, cudaStream_t stream);
 
 #ifdef __cplusplus
 }

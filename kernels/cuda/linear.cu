@@ -1,13 +1,15 @@
 /* linear - out = x w^T for few rows (a decode step), where the time is that of reading the weights once.
  *
- * Order of additions: linear.cuh. One block owns 16 or 32 weight rows and all tokens (up to 32); its warps own one
- * slice of K each. A warp reads its weights straight from global memory into the registers that matrix_add wants: per
- * 32 k a thread loads 16 bytes of row g and 16 of row g + 8, so a row's 64 bytes are two full sectors and two groups of
- * 32 k, a step, are a full line. Nothing is shared between warps until the slice sums meet in shared memory at the end.
+ * Order of additions: linear.cuh. One block owns 16 or 32 weight rows and all tokens (up to 32); its warps
+ * own one slice of K each. A warp reads its weights straight from global memory into the registers that
+ * matrix_add wants: per 32 k a thread loads 16 bytes of row g and 16 of row g + 8, so a row's 64 bytes are
+ * two full sectors and two groups of 32 k, a step, are a full line. Nothing is shared between warps until the
+ * slice sums meet in shared memory at the end.
  *
- * Bytes in flight. A read of HBM takes 600-800 ns under load; at 4.8 TB/s and 132 multiprocessors that is about 27 KB
- * per multiprocessor in flight to be just enough, and 64 KB to be safe. Each warp keeps a ring of 4 groups: a group is
- * reloaded as soon as it was multiplied, 4 groups ahead. A group is 1 KB for 16 weight rows; with 8 warps:
+ * Bytes in flight. A read of HBM takes 600-800 ns under load; at 4.8 TB/s and 132 multiprocessors that is
+ * about 27 KB per multiprocessor in flight to be just enough, and 64 KB to be safe. Each warp keeps a ring of
+ * 4 groups: a group is reloaded as soon as it was multiplied, 4 groups ahead. A group is 1 KB for 16 weight
+ * rows; with 8 warps:
  *
  *   tokens  weight rows  a block has in flight  blocks per multiprocessor (by registers)
  *   8       16           32 KB                  3
@@ -15,11 +17,11 @@
  *   16      16 or 32     32 or 64 KB            2
  *   32      32           64 KB                  1
  *
- * Tokens are read through L1: every block reads all of x, from L2 the first time, and the blocks of a multiprocessor
- * walk K side by side. That traffic is tokens / weight rows times the weights', which is why a block takes 32 weight
- * rows when there are enough of them to give every multiprocessor a block, and why 33 tokens and more are served by
- * tiles (linear_wide.cu). A column beyond the last token repeats that one (same addresses, so no traffic) and is thrown
- * away; weight rows beyond n likewise. */
+ * Tokens are read through L1: every block reads all of x, from L2 the first time, and the blocks of a
+ * multiprocessor walk K side by side. That traffic is tokens / weight rows times the weights', which is why a
+ * block takes 32 weight rows when there are enough of them to give every multiprocessor a block, and why 33
+ * tokens and more are served by tiles (linear_wide.cu). A column beyond the last token repeats that one (same
+ * addresses, so no traffic) and is thrown away; weight rows beyond n likewise. */
 #include "kernels/cuda/linear.cuh"
 
 #define RING      4     /* groups that a warp has under way */
@@ -37,15 +39,16 @@ static __device__ __forceinline__ vec16 tokens_or_zero(const void *p, bool insid
     return v;
 }
 
-/* Where thread (g, t) of a warp reads its 8 k of the ring's first group: row g of tile m at w[m][0], row g + 8 at
- * w[m][1], token 8i + g at x[i]. */
+/* Where thread (g, t) of a warp reads its 8 k of the ring's first group: row g of tile m at w[m][0], row g +
+ * 8 at w[m][1], token 8i + g at x[i]. */
 template <class T, int tall, int wide> struct narrow_place {
     const T *w[tall][2];
     const T *x[wide];
 };
 
 template <class T, int tall, int wide>
-static __device__ __forceinline__ void narrow_find(narrow_place<T, tall, wide> &p, const linear_args &a, uint32_t k) {
+static __device__ __forceinline__ void narrow_find(narrow_place<T, tall, wide> &p, const linear_args &a,
+                                                   uint32_t k) {
     const uint32_t g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
     for (int m = 0; m < tall; m++) {
         for (int half = 0; half < 2; half++) {
@@ -61,10 +64,10 @@ static __device__ __forceinline__ void narrow_find(narrow_place<T, tall, wide> &
     }
 }
 
-/* Multiplies the groups in the ring, reloads each with the group RING later, and moves on. `left` k remain in whole
- * steps; the last `past` of them (fewer than a step) are past the end of K. whole: all that is used and loaded is
- * inside, so nothing is asked. Else groups that begin past `left` are left out, and within the last step there are
- * zeros. */
+/* Multiplies the groups in the ring, reloads each with the group RING later, and moves on. `left` k remain in
+ * whole steps; the last `past` of them (fewer than a step) are past the end of K. whole: all that is used and
+ * loaded is inside, so nothing is asked. Else groups that begin past `left` are left out, and within the last
+ * step there are zeros. */
 template <class T, int tall, int wide, bool whole>
 static __device__ __forceinline__ void narrow_turn(float sum[tall][wide][4], vec16 held[RING][tall][2],
                                                    narrow_place<T, tall, wide> &p, int left, int past) {
@@ -94,10 +97,11 @@ static __device__ __forceinline__ void narrow_turn(float sum[tall][wide][4], vec
         for (int half = 0; half < 2; half++) p.w[m][half] += turn;
 }
 
-/* This warp's slice, `left` k in whole steps from p on, as above: sum[m][i] += tile m times tokens 8i .. 8i + 7. */
+/* This warp's slice, `left` k in whole steps from p on, as above: sum[m][i] += tile m times tokens 8i .. 8i
+ * + 7. */
 template <class T, int tall, int wide>
-static __device__ __forceinline__ void narrow_slice(float sum[tall][wide][4], narrow_place<T, tall, wide> &p, int left,
-                                                    int past) {
+static __device__ __forceinline__ void narrow_slice(float sum[tall][wide][4], narrow_place<T, tall, wide> &p,
+                                                    int left, int past) {
     const int mine = left - past - (int)(threadIdx.x % 4 * 8), turn = RING * (int)LINEAR_GROUP;
     vec16 held[RING][tall][2];
 #pragma unroll
@@ -117,13 +121,15 @@ static __device__ __forceinline__ void narrow_slice(float sum[tall][wide][4], na
 
 /* sums [slices][8 * wide tokens][16 * tall + LINEAR_PAD] of the block -> out. A thread per element. */
 template <class T, int tall, int wide>
-static __device__ __forceinline__ void narrow_finish(const linear_args &a, const float *sums, uint32_t slices) {
+static __device__ __forceinline__ void narrow_finish(const linear_args &a, const float *sums,
+                                                     uint32_t slices) {
     const uint32_t stride = 16 * tall + LINEAR_PAD, slice = 8 * wide * stride;
     const bool paired = a.mode == LINEAR_GATE_UP;
     const uint32_t per_token = paired ? 8 * tall : 16 * tall; /* outputs */
     for (uint32_t e = threadIdx.x; e < a.rows * per_token; e += blockDim.x) {
         const uint32_t token = e / per_token, column = e % per_token;
-        const uint32_t row = paired ? column / 8 * 16 + column % 8 : column; /* of the gate, when there is one */
+        const uint32_t row =
+            paired ? column / 8 * 16 + column % 8 : column; /* of the gate, when there is one */
         if (blockIdx.x * (16 * tall) + row >= a.n) continue;
         const float *s = sums + token * stride + row;
         float v = 0.0f, up = 0.0f;
@@ -168,22 +174,24 @@ template <class T, int tall, int wide, int blocks>
 static cudaError_t narrow_launch(const linear_args *a, cudaStream_t stream) {
     const linear_cut cut = linear_cut_of(a->k);
     const size_t shared_bytes = cut.slices * 8 * wide * (16 * tall + LINEAR_PAD) * sizeof(float);
-    return launch_kernel(narrow_kernel<T, tall, wide, blocks>, dim3(linear_tiles(a->n, 16 * tall)), cut.slices * 32,
-                         shared_bytes, stream, *a, cut);
+    return launch_kernel(narrow_kernel<T, tall, wide, blocks>, dim3(linear_tiles(a->n, 16 * tall)),
+                         cut.slices * 32, shared_bytes, stream, *a, cut);
 }
 
 template <class T> static cudaError_t linear_typed(const linear_args *a, cudaStream_t stream) {
     const bool tall = a->n >= TALL_ROWS;
     if (a->rows > LINEAR_FEW_ROWS) return linear_wide(a, stream);
     if (a->rows > 16) return narrow_launch<T, 2, 4, 1>(a, stream);
-    if (a->rows > 8) return tall ? narrow_launch<T, 2, 2, 2>(a, stream) : narrow_launch<T, 1, 2, 2>(a, stream);
+    if (a->rows > 8)
+        return tall ? narrow_launch<T, 2, 2, 2>(a, stream) : narrow_launch<T, 1, 2, 2>(a, stream);
     return tall ? narrow_launch<T, 2, 1, 2>(a, stream) : narrow_launch<T, 1, 1, 3>(a, stream);
 }
 
 cudaError_t launch_linear(const linear_args *a, cudaStream_t stream) {
     const bool shape_ok = a->rows > 0 && a->n > 0 && a->k > 0 && a->k % 8 == 0;
     const bool pairs_ok = a->mode != LINEAR_GATE_UP || a->n % (2 * GATE_UP_GROUP) == 0;
-    if (!shape_ok || !pairs_ok || (uintptr_t)a->x % 16 != 0 || (uintptr_t)a->w % 16 != 0) return cudaErrorInvalidValue;
+    if (!shape_ok || !pairs_ok || (uintptr_t)a->x % 16 != 0 || (uintptr_t)a->w % 16 != 0)
+        return cudaErrorInvalidValue;
     switch (a->type) {
     case NUM_BF16:
         return linear_typed<bf16>(a, stream);

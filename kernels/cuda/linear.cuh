@@ -1,17 +1,19 @@
 /* linear - what the three kernels of linear share, above all the order of additions.
  *
- * A row's result has the same bits for every number of rows, although one kernel streams weights for a few rows
- * (linear.cu) and another tiles for many (linear_wide.cu). Nothing is left to chance for that; all of this is fixed:
+ * A row's result has the same bits for every number of rows, although one kernel streams weights for a few
+ * rows (linear.cu) and another tiles for many (linear_wide.cu). Nothing is left to chance for that; all of
+ * this is fixed:
  *
- * - weights are operand A of mma.m16n8k16 (16 weight rows), tokens are operand B (8 tokens), in every kernel. Elements
- * of a product do not see each other, so it does not matter what the other columns hold;
+ * - weights are operand A of mma.m16n8k16 (16 weight rows), tokens are operand B (8 tokens), in every kernel.
+ * Elements of a product do not see each other, so it does not matter what the other columns hold;
  * - K is walked in steps of 64, always whole ones: what lies past k is zeros, in both kernels the same ones;
- * - the steps are cut into slices by k alone (linear_cut_of). A slice is one chain of matrix_add over ascending k,
- * begun at zero; the slice sums are added in ascending order: ((0 + s0) + s1) + ... The narrow kernel gives each slice
- * a warp, the wide one computes them one after another;
- * - within 32 consecutive k, thread t of a group of four holds k = 8t .. 8t + 7, which are 16 contiguous bytes, and
- * gives the first four of them to one matrix_add and the last four to the next. A sum does not care which k is called
- * which as long as A and B agree; so fragments are loaded as they lie in memory, without ldmatrix or shuffles. */
+ * - the steps are cut into slices by k alone (linear_cut_of). A slice is one chain of matrix_add over
+ * ascending k, begun at zero; the slice sums are added in ascending order: ((0 + s0) + s1) + ... The narrow
+ * kernel gives each slice a warp, the wide one computes them one after another;
+ * - within 32 consecutive k, thread t of a group of four holds k = 8t .. 8t + 7, which are 16 contiguous
+ * bytes, and gives the first four of them to one matrix_add and the last four to the next. A sum does not
+ * care which k is called which as long as A and B agree; so fragments are loaded as they lie in memory,
+ * without ldmatrix or shuffles. */
 #ifndef BATON_KERNELS_CUDA_LINEAR_CUH
 #define BATON_KERNELS_CUDA_LINEAR_CUH
 
@@ -20,8 +22,9 @@
 #define LINEAR_GROUP  32u /* k of two matrix_adds: 64 bytes of a row */
 #define LINEAR_STEP   64u /* slices begin at multiples of it */
 #define LINEAR_SLICES 8u  /* at most; the warps of a block of the narrow kernel */
-#define LINEAR_PAD    4u  /* floats between the tokens of a tile of sums: keeps the 32 lanes' stores on 32 banks */
-#define LINEAR_CHUNK  8u  /* outputs that are stored together; equal to GATE_UP_GROUP */
+#define LINEAR_PAD                                                                                           \
+    4u /* floats between the tokens of a tile of sums: keeps the 32 lanes' stores on 32 banks */
+#define LINEAR_CHUNK 8u /* outputs that are stored together; equal to GATE_UP_GROUP */
 
 /* How K is cut: `slices` of `length` k each, the last one shorter. */
 struct linear_cut {
@@ -38,10 +41,11 @@ static __host__ __device__ __forceinline__ uint32_t linear_tiles(uint32_t count,
     return (count + tile - 1) / tile;
 }
 
-/* sum += w x over 32 k. low, high: weight rows g and g + 8; x: token g; each the 8 k of thread t (g, t = lane / 4, %
- * 4). */
+/* sum += w x over 32 k. low, high: weight rows g and g + 8; x: token g; each the 8 k of thread t (g, t = lane
+ * / 4, % 4). */
 template <class T>
-static __device__ __forceinline__ void linear_group(float sum[4], const vec16 &low, const vec16 &high, const vec16 &x) {
+static __device__ __forceinline__ void linear_group(float sum[4], const vec16 &low, const vec16 &high,
+                                                    const vec16 &x) {
     const uint32_t a[4] = {low.w[0], high.w[0], low.w[1], high.w[1]};
     const uint32_t b[2] = {x.w[0], x.w[1]};
     matrix_add(sum, a, b, T());
@@ -63,7 +67,8 @@ static __host__ __device__ __forceinline__ uint32_t linear_width(const linear_ar
 
 /* One element of out. */
 template <class T>
-static __device__ __forceinline__ void linear_put(const linear_args &a, uint32_t token, uint32_t column, float v) {
+static __device__ __forceinline__ void linear_put(const linear_args &a, uint32_t token, uint32_t column,
+                                                  float v) {
     size_t at = (size_t)token * linear_width(a) + column;
     if (a.mode == LINEAR_F32)
         static_cast<float *>(a.out)[at] = v;

@@ -1,19 +1,20 @@
 /* linear_f32 - out = x w^T in fp32, for checking: nothing of it is meant to be fast.
  *
- * A block of 256 threads computes 64 weight rows x 64 tokens, a thread 4 x 4 of them: rows tid % 16 + 16 i, tokens
- * tid / 16 + 16 j. K comes in pieces of 32 through shared memory, zeros past its end. Every sum is one chain of fused
- * multiply-adds over ascending k, whatever the number of rows, so this keeps batch invariance as well. */
+ * A block of 256 threads computes 64 weight rows x 64 tokens, a thread 4 x 4 of them: rows tid % 16 + 16 i,
+ * tokens tid / 16 + 16 j. K comes in pieces of 32 through shared memory, zeros past its end. Every sum is one
+ * chain of fused multiply-adds over ascending k, whatever the number of rows, so this keeps batch invariance
+ * as well. */
 #include "kernels/cuda/linear.cuh"
 
 #define F32_TILE  64u
 #define F32_PIECE 32u
-#define F32_STRIDE                                                                                                     \
+#define F32_STRIDE                                                                                           \
     36u /* floats between lines of a piece: 16-byte aligned, and 8 lines begin on 8 different bank groups */
 #define F32_THREADS 256u
 
 /* Lines [first, first + F32_TILE) of p [count, k], k in [at, at + F32_PIECE), to shared memory. */
-static __device__ __forceinline__ void f32_bring(float *to, const float *p, uint32_t first, uint32_t count, uint32_t at,
-                                                 uint32_t k) {
+static __device__ __forceinline__ void f32_bring(float *to, const float *p, uint32_t first, uint32_t count,
+                                                 uint32_t at, uint32_t k) {
     for (uint32_t e = threadIdx.x; e < F32_TILE * (F32_PIECE / 4); e += F32_THREADS) {
         const uint32_t line = e / (F32_PIECE / 4), from = at + e % (F32_PIECE / 4) * 4;
         vec16 v = {{0, 0, 0, 0}};
@@ -58,7 +59,8 @@ static __global__ void __launch_bounds__(F32_THREADS) f32_kernel(linear_args a) 
     const uint32_t per_token = paired ? F32_TILE / 2 : F32_TILE;
     for (uint32_t e = threadIdx.x; e < F32_TILE * per_token; e += F32_THREADS) {
         const uint32_t t = e / per_token, column = e % per_token;
-        const uint32_t r = paired ? column / GATE_UP_GROUP * (2 * GATE_UP_GROUP) + column % GATE_UP_GROUP : column;
+        const uint32_t r =
+            paired ? column / GATE_UP_GROUP * (2 * GATE_UP_GROUP) + column % GATE_UP_GROUP : column;
         if (token + t >= a.rows || row + r >= a.n) continue;
         const float *s = tile + t * F32_TILE + r;
         linear_put<float>(a, token + t, blockIdx.x * per_token + column,
@@ -68,5 +70,6 @@ static __global__ void __launch_bounds__(F32_THREADS) f32_kernel(linear_args a) 
 
 cudaError_t linear_f32(const linear_args *a, cudaStream_t stream) {
     const dim3 grid(linear_tiles(a->n, F32_TILE), linear_tiles(a->rows, F32_TILE));
-    return launch_kernel(f32_kernel, grid, F32_THREADS, 2 * F32_TILE * F32_STRIDE * sizeof(float), stream, *a);
+    return launch_kernel(f32_kernel, grid, F32_THREADS, 2 * F32_TILE * F32_STRIDE * sizeof(float), stream,
+                         *a);
 }

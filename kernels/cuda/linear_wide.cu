@@ -1,32 +1,35 @@
 /* linear_wide - out = x w^T for many rows, as tiles of weight rows times tokens; bits as in linear.cu.
  *
- * Order of additions: linear.cuh. A block of four warps computes a tile of 32 * tall weight rows x 16 * wide tokens,
- * each warp a quarter of it (16 * tall x 8 * wide). Stages of 32 k of both operands come by cp.async into a ring in
- * shared memory, so that loads run stages - 1 ahead of the products, with one barrier a stage (Volkov and Demmel's
- * blocking in the form of NVIDIA's CUTLASS for sm_80). All products of a slice go into the registers `sum`; at the end
- * of a slice they are added to `total`, which lives in shared memory because it is touched so rarely (at most 8 times),
- * four floats a thread at a time, each thread its own: that leaves the registers to a tile of 64 x 64 per warp.
+ * Order of additions: linear.cuh. A block of four warps computes a tile of 32 * tall weight rows x 16 * wide
+ * tokens, each warp a quarter of it (16 * tall x 8 * wide). Stages of 32 k of both operands come by cp.async
+ * into a ring in shared memory, so that loads run stages - 1 ahead of the products, with one barrier a stage
+ * (Volkov and Demmel's blocking in the form of NVIDIA's CUTLASS for sm_80). All products of a slice go into
+ * the registers `sum`; at the end of a slice they are added to `total`, which lives in shared memory because
+ * it is touched so rarely (at most 8 times), four floats a thread at a time, each thread its own: that leaves
+ * the registers to a tile of 64 x 64 per warp.
  *
- * Shared memory. The fragments of linear.cuh are 16 contiguous bytes per thread, 4 threads to a row's 64 bytes of a
- * stage. With rows of 64 bytes and no padding, the 8 threads of each quarter of a 16-byte access are two neighbouring
- * rows, 128 contiguous bytes, all 32 banks: no conflict and no swizzle, neither for these reads nor for the writes of
- * cp.async.
+ * Shared memory. The fragments of linear.cuh are 16 contiguous bytes per thread, 4 threads to a row's 64
+ * bytes of a stage. With rows of 64 bytes and no padding, the 8 threads of each quarter of a 16-byte access
+ * are two neighbouring rows, 128 contiguous bytes, all 32 banks: no conflict and no swizzle, neither for
+ * these reads nor for the writes of cp.async.
  *
  * Two tiles, chosen by how many blocks there are; a row's bits are the same in both:
- *   128 x 128, 3 stages: per stage and warp 8 KB of shared memory are read for 64 pairs of matrix_add. 112 KB a block,
- * two blocks on an H200 (one on an A100). 64 FLOP per byte from L2: 300 TFLOP/s ask 4.7 TB/s of it; 64 x 64, 7 stages:
- * for few rows, where more blocks and more bytes in flight matter more. 72 KB, three blocks.
+ *   128 x 128, 3 stages: per stage and warp 8 KB of shared memory are read for 64 pairs of matrix_add. 112 KB
+ * a block, two blocks on an H200 (one on an A100). 64 FLOP per byte from L2: 300 TFLOP/s ask 4.7 TB/s of it;
+ * 64 x 64, 7 stages: for few rows, where more blocks and more bytes in flight matter more. 72 KB, three
+ * blocks.
  *
- * Order of blocks: bands of BAND tokens; within one, all token tiles of a weight tile come one after another. What runs
- * at a time is thus about as many weight tiles as token tiles, the band's tokens stay in L2, and a weight is read from
- * memory once per band.
+ * Order of blocks: bands of BAND tokens; within one, all token tiles of a weight tile come one after another.
+ * What runs at a time is thus about as many weight tiles as token tiles, the band's tokens stay in L2, and a
+ * weight is read from memory once per band.
  *
  * At the end a tile of sums goes through shared memory, so that stores are 16 bytes along n. */
 #include "kernels/cuda/linear.cuh"
 
 #define WIDE_THREADS 128u
 #define BAND         2048u /* tokens */
-#define BIG_BLOCKS   192u  /* from this many blocks of 128 x 128 on they keep a GPU of about 132 multiprocessors busy */
+#define BIG_BLOCKS                                                                                           \
+    192u /* from this many blocks of 128 x 128 on they keep a GPU of about 132 multiprocessors busy */
 
 /* What of a block is known when it is compiled. */
 template <int tall, int wide, int stages> struct wide_tile {
@@ -34,7 +37,8 @@ template <int tall, int wide, int stages> struct wide_tile {
     static constexpr uint32_t line = LINEAR_GROUP * 2; /* bytes of a row or token in a stage */
     static constexpr uint32_t stage_bytes = (rows + tokens) * line;
     static constexpr uint32_t total_bytes = rows * tokens * sizeof(float);
-    static constexpr uint32_t out_stride = rows + LINEAR_PAD; /* floats between tokens of the tile at the end */
+    static constexpr uint32_t out_stride =
+        rows + LINEAR_PAD; /* floats between tokens of the tile at the end */
     static constexpr uint32_t shared_bytes = total_bytes + stages * stage_bytes;
     static_assert(tokens * out_stride * sizeof(float) <= shared_bytes, "the tile of sums has no room");
 };
@@ -46,7 +50,8 @@ struct wide_args {
     bool vector; /* rows of out are 16-byte aligned */
 };
 
-/* A thread's share of bringing a stage: rows and tokens tid / 4, and each 32 more, bytes tid % 4 * 16 of their line. */
+/* A thread's share of bringing a stage: rows and tokens tid / 4, and each 32 more, bytes tid % 4 * 16 of
+ * their line. */
 struct wide_load {
     const char *w, *x;   /* of the first, at k = 0 */
     size_t skip;         /* bytes from one of them to the next: 32 rows */
@@ -69,8 +74,9 @@ template <class tile> static __device__ __forceinline__ void wide_bring(wide_loa
     l.k += LINEAR_GROUP;
 }
 
-/* sum += this warp's part of the stage's product; w and x are at the thread's own row, token and 16 bytes. Weight rows
- * are the outer loop: their fragments are put together from two loads, 8 moves that 16 matrix_adds then share. */
+/* sum += this warp's part of the stage's product; w and x are at the thread's own row, token and 16 bytes.
+ * Weight rows are the outer loop: their fragments are put together from two loads, 8 moves that 16
+ * matrix_adds then share. */
 template <class T, class tile, int tall, int wide>
 static __device__ __forceinline__ void wide_multiply(float sum[tall][wide][4], const char *w, const char *x) {
     vec16 b[wide];
@@ -84,9 +90,11 @@ static __device__ __forceinline__ void wide_multiply(float sum[tall][wide][4], c
     }
 }
 
-/* total += sum and sum = total (last) or 0. Thread t's floats are total[4 * t ..] and each WIDE_THREADS * 4 further. */
+/* total += sum and sum = total (last) or 0. Thread t's floats are total[4 * t ..] and each WIDE_THREADS * 4
+ * further. */
 template <int tall, int wide>
-static __device__ __forceinline__ void wide_end_slice(float sum[tall][wide][4], float *total, bool first, bool last) {
+static __device__ __forceinline__ void wide_end_slice(float sum[tall][wide][4], float *total, bool first,
+                                                      bool last) {
 #pragma unroll
     for (int m = 0; m < tall; m++)
 #pragma unroll
@@ -106,10 +114,12 @@ static __device__ __forceinline__ void wide_end_slice(float sum[tall][wide][4], 
 
 /* v[0, LINEAR_CHUNK) -> token's outputs from `column` on. */
 template <class T>
-static __device__ __forceinline__ void wide_put(const wide_args &a, uint32_t token, uint32_t column, const float *v) {
+static __device__ __forceinline__ void wide_put(const wide_args &a, uint32_t token, uint32_t column,
+                                                const float *v) {
     const uint32_t width = linear_width(a.a);
     if (!a.vector) {
-        for (uint32_t i = 0; i < LINEAR_CHUNK && column + i < width; i++) linear_put<T>(a.a, token, column + i, v[i]);
+        for (uint32_t i = 0; i < LINEAR_CHUNK && column + i < width; i++)
+            linear_put<T>(a.a, token, column + i, v[i]);
         return;
     }
     const size_t at = (size_t)token * width + column;
@@ -138,14 +148,16 @@ static __device__ __forceinline__ void wide_finish(const wide_args &a, const flo
         const float *s = sums + t * tile::out_stride + r;
         float v[LINEAR_CHUNK];
 #pragma unroll
-        for (uint32_t i = 0; i < LINEAR_CHUNK; i++) v[i] = paired ? linear_silu_mul(s[i], s[i + GATE_UP_GROUP]) : s[i];
+        for (uint32_t i = 0; i < LINEAR_CHUNK; i++)
+            v[i] = paired ? linear_silu_mul(s[i], s[i + GATE_UP_GROUP]) : s[i];
         wide_put<T>(a, token + t, paired ? (row + r) / 2 : row + r, v);
     }
 }
 
 /* Which tile this block is: tiles in units of their own size. */
 template <class tile>
-static __device__ __forceinline__ void wide_whereabouts(const wide_args &a, uint32_t *row_tile, uint32_t *token_tile) {
+static __device__ __forceinline__ void wide_whereabouts(const wide_args &a, uint32_t *row_tile,
+                                                        uint32_t *token_tile) {
     const uint32_t per_band = BAND / tile::tokens, band = blockIdx.x / (per_band * a.row_tiles);
     const uint32_t in_band = blockIdx.x % (per_band * a.row_tiles), left = a.token_tiles - band * per_band;
     const uint32_t across = left < per_band ? left : per_band;
@@ -174,7 +186,8 @@ static __global__ void __launch_bounds__(WIDE_THREADS, blocks) wide_kernel(wide_
                       tid * 16,
                       t * 8,
                       a.a.k};
-    const uint32_t count = linear_tiles(a.a.k, LINEAR_STEP) * (LINEAR_STEP / LINEAR_GROUP); /* stages of work */
+    const uint32_t count =
+        linear_tiles(a.a.k, LINEAR_STEP) * (LINEAR_STEP / LINEAR_GROUP); /* stages of work */
     const uint32_t per_slice = a.cut.length / LINEAR_GROUP;
     for (uint32_t s = 0; s < stages - 1; s++) {
         if (s < count) wide_bring<tile>(load, ring + s * tile::stage_bytes);
@@ -188,7 +201,8 @@ static __global__ void __launch_bounds__(WIDE_THREADS, blocks) wide_kernel(wide_
     uint32_t left = per_slice;           /* stages of the slice */
     for (uint32_t s = 0; s < count; s++) {
         copy_wait<stages - 2>();
-        block_sync(); /* stage s is there for all, and all are done with stage s - 1, whose place is filled next */
+        block_sync(); /* stage s is there for all, and all are done with stage s - 1, whose place is filled
+                         next */
         if (s + stages - 1 < count) wide_bring<tile>(load, ring + fill * tile::stage_bytes);
         copy_commit();
         const char *stage = ring + use * tile::stage_bytes;

@@ -1,17 +1,17 @@
-/* norm - residual addition and RMSNorm (Zhang, Sennrich: Root Mean Square Layer Normalization, NeurIPS 2019) in one
- * pass:
+/* norm - residual addition and RMSNorm (Zhang, Sennrich: Root Mean Square Layer Normalization, NeurIPS 2019)
+ * in one pass:
  *
  *   x[r] += delta[r];  out[r] = x[r] / sqrt(mean(x[r]^2) + eps) * weight
  *
  *   x [rows, dim] f32, delta and out [rows, dim] of `type`, weight [dim] f32
  *
- * A block serves one row and keeps it in registers between the two uses, so that x and delta are read once. Thread t
- * has the elements 8 (t + j * threads) .. + 7 of the row, j < kept. The sum of squares is a chain in each thread, then
- * a tree of fixed shape over lanes and warps; all of it depends on dim only, hence a row's bits do not depend on the
- * other rows.
+ * A block serves one row and keeps it in registers between the two uses, so that x and delta are read once.
+ * Thread t has the elements 8 (t + j * threads) .. + 7 of the row, j < kept. The sum of squares is a chain in
+ * each thread, then a tree of fixed shape over lanes and warps; all of it depends on dim only, hence a row's
+ * bits do not depend on the other rows.
  *
- * With `head`, row r reads row head[r] of x and delta and writes nothing back: the rows that go through the output head
- * are picked here. Entries of padding rows are any row number, their result is read by nobody. */
+ * With `head`, row r reads row head[r] of x and delta and writes nothing back: the rows that go through the
+ * output head are picked here. Entries of padding rows are any row number, their result is read by nobody. */
 #include "kernels/cuda/eight.cuh"
 
 #define NORM_THREADS 1024u
@@ -71,7 +71,8 @@ template <class T> static cudaError_t launch_of_type(const norm_args *a, cudaStr
     dim3 grid(a->rows);
     size_t shared_bytes = NORM_WARPS * sizeof(float);
     if (eights <= threads) return launch_kernel(norm_kernel<T, 1>, grid, threads, shared_bytes, stream, *a);
-    if (eights <= 2 * threads) return launch_kernel(norm_kernel<T, 2>, grid, threads, shared_bytes, stream, *a);
+    if (eights <= 2 * threads)
+        return launch_kernel(norm_kernel<T, 2>, grid, threads, shared_bytes, stream, *a);
     return launch_kernel(norm_kernel<T, 4>, grid, threads, shared_bytes, stream, *a);
 }
 

@@ -1,10 +1,10 @@
 /* ops - one function per operation of the contract: which kernels it is made of on this device, in this mode.
  *
- * Products: our own kernels give a row the same bits whatever the other rows are, and are made for few rows; cuBLASLt
- * is expected to be the faster one for more (gpu_bench linear compares), and picks its algorithm by their number. So
- * deterministic mode has only the former, and the default mode has it up to LINEAR_FEW_ROWS. Attention: rows of prompts
- * go through the prefill kernel and generated rows through the decode kernel, always, so that a token that is computed
- * again in a replay gets the bits that it had. */
+ * Products: our own kernels give a row the same bits whatever the other rows are, and are made for few rows;
+ * cuBLASLt is expected to be the faster one for more (gpu_bench linear compares), and picks its algorithm by
+ * their number. So deterministic mode has only the former, and the default mode has it up to LINEAR_FEW_ROWS.
+ * Attention: rows of prompts go through the prefill kernel and generated rows through the decode kernel,
+ * always, so that a token that is computed again in a replay gets the bits that it had. */
 #include "base/mem.h"
 #include "kernels/cuda/cuda.h"
 
@@ -15,15 +15,18 @@
 static status check_setup(const device *d, const attend_setup *s, errbuf *eb) {
     const kv_layout *l = &s->layout;
     if (l->type != d->opt.act_type)
-        return errf(eb, ST_UNSUPPORTED, "cuda: KV of type %s with activations of type %s: set kv_dtype to auto",
+        return errf(eb, ST_UNSUPPORTED,
+                    "cuda: KV of type %s with activations of type %s: set kv_dtype to auto",
                     dtype_name(l->type), dtype_name(d->opt.act_type));
-    bool head_ok =
-        d->type == NUM_F32 ? l->head_dim <= 256 : l->head_dim == 32 || l->head_dim == 64 || l->head_dim == 128;
+    bool head_ok = d->type == NUM_F32 ? l->head_dim <= 256
+                                      : l->head_dim == 32 || l->head_dim == 64 || l->head_dim == 128;
     if (!head_ok)
-        return errf(eb, ST_UNSUPPORTED, "cuda: heads of %u numbers: the kernels want 32, 64 or 128 (f32: at most 256)",
+        return errf(eb, ST_UNSUPPORTED,
+                    "cuda: heads of %u numbers: the kernels want 32, 64 or 128 (f32: at most 256)",
                     l->head_dim);
     if (s->heads / l->kv_heads > 16)
-        return errf(eb, ST_UNSUPPORTED, "cuda: %u query heads for each of k and v: the kernels want at most 16",
+        return errf(eb, ST_UNSUPPORTED,
+                    "cuda: %u query heads for each of k and v: the kernels want at most 16",
                     s->heads / l->kv_heads);
     return ST_OK;
 }
@@ -40,7 +43,8 @@ static status make_rope(device *d, const attend_setup *s, uint32_t max_context, 
                     d->rope_bytes >> 10);
     }
     cudaError_t e = cudaSuccess;
-    if (factors) e = cudaMemcpyAsync(factors, s->rope_factors, factor_bytes, cudaMemcpyHostToDevice, d->stream);
+    if (factors)
+        e = cudaMemcpyAsync(factors, s->rope_factors, factor_bytes, cudaMemcpyHostToDevice, d->stream);
     if (e == cudaSuccess)
         e = launch_rope_table(d->rope, max_context, s->rope_dim, (double)s->rope_base, factors, d->stream);
     bool ok = cuda_ok(d, e, "rope table") && cuda_wait(d, d->stream, d->done, "rope table") == ST_OK;
@@ -58,7 +62,8 @@ static size_t counter_bytes(const device *d) {
 
 static status make_partials(device *d, uint32_t max_context, errbuf *eb) {
     uint32_t rows = MIN(d->opt.max_rows, d->opt.max_seqs);
-    d->partial_items = decode_plan_items_max(&d->plan, rows, (uint64_t)d->opt.page_count * KV_PAGE_TOKENS, max_context);
+    d->partial_items =
+        decode_plan_items_max(&d->plan, rows, (uint64_t)d->opt.page_count * KV_PAGE_TOKENS, max_context);
     d->partials = cuda_take(d, partial_bytes(d));
     d->counters = cuda_take(d, counter_bytes(d));
     if (d->partials && d->counters) return ST_OK;
@@ -91,10 +96,13 @@ void cuda_attend_done(device *d) {
 }
 
 status cuda_attend_setup(device *d, const attend_setup *s, errbuf *eb) {
-    PRE(d && s);
+    PRE(d);
+    PRE(s);
     PRE(s->layout.layers > 0);
-    PRE(s->layout.kv_heads > 0 && s->heads % s->layout.kv_heads == 0);
-    PRE(s->rope_dim <= s->layout.head_dim && s->rope_dim % 2 == 0);
+    PRE(s->layout.kv_heads > 0);
+    PRE(s->heads % s->layout.kv_heads == 0);
+    PRE(s->rope_dim <= s->layout.head_dim);
+    PRE(s->rope_dim % 2 == 0);
     if (cuda_faulted(d)) return cuda_fault_text(d, eb);
     status st = check_setup(d, s, eb);
     if (st != ST_OK) return st;
@@ -117,11 +125,13 @@ status cuda_attend_setup(device *d, const attend_setup *s, errbuf *eb) {
 /* --- rows --- */
 
 status cuda_embed(device *d, const op_embed *a) {
-    PRE(d && a);
+    PRE(d);
+    PRE(a);
     if (cuda_faulted(d)) return ST_DEVICE;
     PRE(a->table->type == d->type);
     return cuda_op_end(
-        d, launch_embed(d->type, a->table->data, &step_of(d)->tables, a->rows, a->table->cols, a->x, d->stream),
+        d,
+        launch_embed(d->type, a->table->data, &step_of(d)->tables, a->rows, a->table->cols, a->x, d->stream),
         "embed");
 }
 
@@ -132,7 +142,8 @@ static status run_norm(device *d, const norm_args *a, const weight *w, const cha
 }
 
 status cuda_norm(device *d, const op_norm *a) {
-    PRE(d && a);
+    PRE(d);
+    PRE(a);
     if (cuda_faulted(d)) return ST_DEVICE;
     const norm_args args = {.type = d->type,
                             .x = a->x,
@@ -146,7 +157,8 @@ status cuda_norm(device *d, const op_norm *a) {
 }
 
 status cuda_head_norm(device *d, const op_head_norm *a) {
-    PRE(d && a);
+    PRE(d);
+    PRE(a);
     if (cuda_faulted(d)) return ST_DEVICE;
     const norm_args args = {.type = d->type,
                             .x = (float *)a->x, /* only read: there is a head */
@@ -174,7 +186,8 @@ static status library_linear(device *d, const linear_args *a) {
 }
 
 status cuda_linear(device *d, const op_linear *a) {
-    PRE(d && a);
+    PRE(d);
+    PRE(a);
     if (cuda_faulted(d)) return ST_DEVICE;
     PRE(a->w->form != WEIGHT_GATE_UP);
     PRE(a->w->type == d->type);
@@ -192,7 +205,8 @@ status cuda_linear(device *d, const op_linear *a) {
 }
 
 status cuda_gate_up(device *d, const op_gate_up *a) {
-    PRE(d && a);
+    PRE(d);
+    PRE(a);
     if (cuda_faulted(d)) return ST_DEVICE;
     PRE(a->w->form == WEIGHT_GATE_UP);
     linear_args args = {.type = d->type,
@@ -208,7 +222,8 @@ status cuda_gate_up(device *d, const op_gate_up *a) {
     args.mode = LINEAR_ACT;
     status st = library_linear(d, &args);
     if (st != ST_OK) return st;
-    return cuda_op_end(d, launch_silu_mul(d->type, a->scratch, a->rows, a->w->rows / 2, a->out, d->stream), "gate_up");
+    return cuda_op_end(d, launch_silu_mul(d->type, a->scratch, a->rows, a->w->rows / 2, a->out, d->stream),
+                       "gate_up");
 }
 
 /* --- attention --- */
@@ -235,7 +250,8 @@ static cudaError_t attend_rows(device *d, const attend_args *args, const step_vi
 }
 
 status cuda_attend(device *d, const op_attend *a) {
-    PRE(d && a);
+    PRE(d);
+    PRE(a);
     if (cuda_faulted(d)) return ST_DEVICE;
     const step_view *v = step_of(d);
     const kv_layout *l = &d->attention.layout;

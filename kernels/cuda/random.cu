@@ -1,11 +1,11 @@
-/* random - fills a weight with the numbers that base/tensor.h defines for models without a checkpoint, where they are
- * needed: nothing is made on the host or copied.
+/* random - fills a weight with the numbers that base/tensor.h defines for models without a checkpoint, where
+ * they are needed: nothing is made on the host or copied.
  *
- * Element i of a matrix is random_weight(seed, i) * scale. One splitmix64 (Steele, Lea, Flood: Fast splittable
- * pseudorandom number generators, OOPSLA 2014) serves eight elements, so a thread makes one group of eight, and stores
- * it at once where the memory is aligned and the group whole. Since the numbers are odd and within -255..255, and scale
- * is a power of two, every type holds them exactly. nvcc does not call host functions from kernels, so the generator is
- * written here a second time; the test compares the two. */
+ * Element i of a matrix is random_weight(seed, i) * scale. One splitmix64 (Steele, Lea, Flood: Fast
+ * splittable pseudorandom number generators, OOPSLA 2014) serves eight elements, so a thread makes one group
+ * of eight, and stores it at once where the memory is aligned and the group whole. Since the numbers are odd
+ * and within -255..255, and scale is a power of two, every type holds them exactly. nvcc does not call host
+ * functions from kernels, so the generator is written here a second time; the test compares the two. */
 #include "kernels/cuda/eight.cuh"
 
 #define RANDOM_THREADS    256u
@@ -46,8 +46,8 @@ template <class T> static __global__ void __launch_bounds__(RANDOM_THREADS) rand
     }
 }
 
-cudaError_t launch_random_fill(num_type type, void *out, uint64_t seed, uint64_t begin, uint64_t count, float scale,
-                               cudaStream_t stream) {
+cudaError_t launch_random_fill(num_type type, void *out, uint64_t seed, uint64_t begin, uint64_t count,
+                               float scale, cudaStream_t stream) {
     if (count == 0) return cudaSuccess;
     const random_args a = {out, seed, begin, count, scale, begin % 8 == 0 && (uintptr_t)out % 16 == 0};
     uint64_t blocks = (count / 8 + 1) / RANDOM_THREADS + 1; /* begin and end may cut one group each */

@@ -1,15 +1,17 @@
-/* rope - rotary position embedding (Su et al., RoFormer, 2021, section 3.2) and the write of k and v into the pages.
+/* rope - rotary position embedding (Su et al., RoFormer, 2021, section 3.2) and the write of k and v into the
+ * pages.
  *
- * Pairs are neighbours (elements 2i and 2i + 1 of a head, GGUF's order); pair i of position p is turned by the angle
- * p * base^(-2i / rope_dim) / factors[i]. Cosines and sines come from a table that is made once, in double: at position
- * 100000 a float angle has an error of 1/256 of a radian. The rotation itself is fp32, rounded once to the type of the
- * activations (rope_rotate in attend.cuh, which decode attention calls too when it does this kernel's work).
+ * Pairs are neighbours (elements 2i and 2i + 1 of a head, GGUF's order); pair i of position p is turned by
+ * the angle p * base^(-2i / rope_dim) / factors[i]. Cosines and sines come from a table that is made once, in
+ * double: at position 100000 a float angle has an error of 1/256 of a radian. The rotation itself is fp32,
+ * rounded once to the type of the activations (rope_rotate in attend.cuh, which decode attention calls too
+ * when it does this kernel's work).
  *
- * rope_kv: a thread owns one unit of a row of qkv - 16 bytes, which are four pairs of 16-bit numbers, or one pair of
- * floats. A row of a head is contiguous in qkv and in its page, so reads and writes are of full sectors. Of a row
- *   [q heads | k heads | v heads]   q is rotated in place, k is rotated in place and written to the page of the row's
- * position, v is written to the page. Rows beyond the step's (padding of a recorded step) have no pages: nothing is
- * done. */
+ * rope_kv: a thread owns one unit of a row of qkv - 16 bytes, which are four pairs of 16-bit numbers, or one
+ * pair of floats. A row of a head is contiguous in qkv and in its page, so reads and writes are of full
+ * sectors. Of a row [q heads | k heads | v heads]   q is rotated in place, k is rotated in place and written
+ * to the page of the row's position, v is written to the page. Rows beyond the step's (padding of a recorded
+ * step) have no pages: nothing is done. */
 #include "kernels/cuda/attend.cuh"
 
 enum { ROPE_THREADS = 128 };
@@ -51,18 +53,21 @@ template <class T, class Unit> static __global__ void rope_kv_kernel(attend_args
 
 /* --- launchers --- */
 
-cudaError_t launch_rope_table(float *rope, uint32_t max_pos, uint32_t rope_dim, double base, const float *factors,
-                              cudaStream_t stream) {
+cudaError_t launch_rope_table(float *rope, uint32_t max_pos, uint32_t rope_dim, double base,
+                              const float *factors, cudaStream_t stream) {
     if (rope_dim % 2 != 0) return cudaErrorInvalidValue;
     size_t count = (size_t)max_pos * (rope_dim / 2);
     if (count == 0) return cudaSuccess;
-    return launch_kernel(rope_table_kernel, dim3((unsigned)((count + ROPE_THREADS - 1) / ROPE_THREADS)), ROPE_THREADS,
-                         0, stream, reinterpret_cast<rope_turn *>(rope), max_pos, rope_dim / 2, base, factors);
+    return launch_kernel(rope_table_kernel, dim3((unsigned)((count + ROPE_THREADS - 1) / ROPE_THREADS)),
+                         ROPE_THREADS, 0, stream, reinterpret_cast<rope_turn *>(rope), max_pos, rope_dim / 2,
+                         base, factors);
 }
 
-template <class T, class Unit> static cudaError_t launch_rope_rows(const attend_args *a, cudaStream_t stream) {
+template <class T, class Unit>
+static cudaError_t launch_rope_rows(const attend_args *a, cudaStream_t stream) {
     constexpr uint32_t elements = sizeof(Unit) / sizeof(T);
-    if (a->head_dim % elements != 0 || a->rope_dim % 2 != 0 || a->rope_dim > a->head_dim) return cudaErrorInvalidValue;
+    if (a->head_dim % elements != 0 || a->rope_dim % 2 != 0 || a->rope_dim > a->head_dim)
+        return cudaErrorInvalidValue;
     if (a->rows == 0) return cudaSuccess;
     uint32_t units = (a->heads + 2 * a->kv_heads) * (a->head_dim / elements);
     dim3 grid(a->rows, (units + ROPE_THREADS - 1) / ROPE_THREADS);

@@ -1,18 +1,22 @@
-/* sample - from rows of logits to tokens, the same ids as the host's sampler (host/sampler.c) chooses from them:
+/* sample - from rows of logits to tokens, the same ids as the host's sampler (host/sampler.c) chooses from
+ * them:
  *
- *   raw logits -> bias -> penalties -> bans -> (greedy: arg max) -> temperature -> min-p -> top-k -> top-p -> race
+ *   raw logits -> bias -> penalties -> bans -> (greedy: arg max) -> temperature -> min-p -> top-k -> top-p ->
+ * race
  *
- *   logits [count, vocab] f32, edited in place;  seen [count, vocab] marks of the penalties, zeros between launches
+ *   logits [count, vocab] f32, edited in place;  seen [count, vocab] marks of the penalties, zeros between
+ * launches
  *
- * A block serves one row; the row stays in L2 between the passes. A greedy row is read once, one with plain temperature
- * twice; filters cost three to five passes each (sample_select.cuh) and tell the set by its last member, its cut, so
- * that nothing is collected or moved.
+ * A block serves one row; the row stays in L2 between the passes. A greedy row is read once, one with plain
+ * temperature twice; filters cost three to five passes each (sample_select.cuh) and tell the set by its last
+ * member, its cut, so that nothing is collected or moved.
  *
- * Race: Gumbel-max picks arg max of z + g with g = -log(-log(u)), which is the arg min of -log(u) / exp(z): a race of
- * exponential clocks. u is word id % 4 of Philox(seed; id / 4, position, choice, 0), which neither filters nor the
- * order of threads move. Since -log(u) >= 1 - u, most tokens are dismissed in fp32 and without a logarithm by the best
- * time that the warp has seen; the margin is far above the rounding errors, so the shortcut never decides. The smallest
- * time wins, of equals the lowest id, whatever the number of threads. */
+ * Race: Gumbel-max picks arg max of z + g with g = -log(-log(u)), which is the arg min of -log(u) / exp(z): a
+ * race of exponential clocks. u is word id % 4 of Philox(seed; id / 4, position, choice, 0), which neither
+ * filters nor the order of threads move. Since -log(u) >= 1 - u, most tokens are dismissed in fp32 and
+ * without a logarithm by the best time that the warp has seen; the margin is far above the rounding errors,
+ * so the shortcut never decides. The smallest time wins, of equals the lowest id, whatever the number of
+ * threads. */
 #include "kernels/cuda/sample_select.cuh"
 
 #define SEEN_PROMPT 0x80000000u
@@ -48,14 +52,15 @@ static __device__ void add_biases(const token_row *row, const sample_row *r) {
 
 /* A penalised logit stays finite, or a tiny repetition penalty would make several tokens equally infinite. */
 static __device__ float penalised(float logit, uint32_t seen, const sample_row *r) {
-    if (r->repetition != 1.0f) logit = logit > 0 ? div_exact(logit, r->repetition) : mul_exact(logit, r->repetition);
+    if (r->repetition != 1.0f)
+        logit = logit > 0 ? div_exact(logit, r->repetition) : mul_exact(logit, r->repetition);
     uint32_t times = seen & ~SEEN_PROMPT;
     if (times > 0) logit = add_exact(logit, -add_exact(mul_exact(r->frequency, (float)times), r->presence));
     return logit > FLOAT_MAX ? FLOAT_MAX : logit;
 }
 
-/* Each id once: whoever takes its marks away serves it, which also leaves them clean. Presence and frequency are about
- * the output only. */
+/* Each id once: whoever takes its marks away serves it, which also leaves them clean. Presence and frequency
+ * are about the output only. */
 static __device__ void apply_penalties(const token_row *row, const sample_row *r, uint32_t *seen) {
     uint32_t end = r->prompt_count + r->output_count;
     for (uint32_t i = threadIdx.x; i < r->prompt_count; i += blockDim.x)
@@ -146,8 +151,8 @@ static __device__ __forceinline__ bool sooner(double time, uint32_t id, const le
 }
 
 /* The four tokens enter the race; a time above `bound` cannot win. True when one took the thread's lead. */
-static __device__ __forceinline__ bool race_four(const token_row *row, const sample_row *r, const softmax *s, cut limit,
-                                                 uint32_t four, float bound, lead *l) {
+static __device__ __forceinline__ bool race_four(const token_row *row, const sample_row *r, const softmax *s,
+                                                 cut limit, uint32_t four, float bound, lead *l) {
     float x[4];
     uint32_t words[4];
     bool took = false;
@@ -233,9 +238,10 @@ static __global__ void __launch_bounds__(SAMPLE_THREADS_MAX) sample_kernel(sampl
     }
 }
 
-/* One block has a multiprocessor for itself at large vocabularies; at small ones most of its threads would idle. */
-cudaError_t launch_sample(float *logits, uint32_t count, uint32_t vocab, const sample_row *rows, uint32_t *seen,
-                          sample_token *tokens, cudaStream_t stream) {
+/* One block has a multiprocessor for itself at large vocabularies; at small ones most of its threads would
+ * idle. */
+cudaError_t launch_sample(float *logits, uint32_t count, uint32_t vocab, const sample_row *rows,
+                          uint32_t *seen, sample_token *tokens, cudaStream_t stream) {
     if (vocab == 0 || vocab > INT32_MAX) return cudaErrorInvalidValue;
     if (count == 0) return cudaSuccess;
     const sample_args a = {logits, vocab, vocab % 4 == 0 && (uintptr_t)logits % 16 == 0, rows, seen, tokens};

@@ -1,7 +1,7 @@
-/* sample_math - the arithmetic of sampling, operation by operation that of the host's sampler, so that equal logits
- * give equal tokens: exp and log whose every bit IEEE 754 fixes (host/exact_math.c says why and derives them),
- * Philox4x32-10 (Salmon et al.: Parallel random numbers: as easy as 1, 2, 3, SC 2011), and a token's probability and
- * mass. */
+/* sample_math - the arithmetic of sampling, operation by operation that of the host's sampler, so that equal
+ * logits give equal tokens: exp and log whose every bit IEEE 754 fixes (host/exact_math.c says why and
+ * derives them), Philox4x32-10 (Salmon et al.: Parallel random numbers: as easy as 1, 2, 3, SC 2011), and a
+ * token's probability and mass. */
 #ifndef BATON_KERNELS_CUDA_SAMPLE_MATH_CUH
 #define BATON_KERNELS_CUDA_SAMPLE_MATH_CUH
 
@@ -70,8 +70,8 @@ struct softmax {
     float best, temperature, min_p;
 };
 
-/* z = (logit - best) / temperature is never positive, so the bits of its magnitude are an ascending key for descending
- * z; both zeros have key 0. */
+/* z = (logit - best) / temperature is never positive, so the bits of its magnitude are an ascending key for
+ * descending z; both zeros have key 0. */
 static __device__ __forceinline__ uint32_t key_of(const softmax *s, float logit) {
     return bits_of(div_exact(add_exact(logit, -s->best), s->temperature)) & 0x7FFFFFFFu;
 }
@@ -80,7 +80,8 @@ static __device__ __forceinline__ float chance_of(const softmax *s, uint32_t key
     float p = exact_exp(-float_of_bits(key));
     return p < s->min_p ? 0.0f : p;
 }
-/* Probability as a whole number, so that sums are exact in any order. 2^18 of them fit in 64 bits many times over. */
+/* Probability as a whole number, so that sums are exact in any order. 2^18 of them fit in 64 bits many times
+ * over. */
 static __device__ __forceinline__ uint64_t mass_of(float p) {
     return (uint64_t)mul_exact(p, 0x1p40f);
 }

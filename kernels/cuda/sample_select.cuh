@@ -1,17 +1,19 @@
-/* sample_select - the shortest run of best tokens that has k members, or a given share of the mass, without sorting.
+/* sample_select - the shortest run of best tokens that has k members, or a given share of the mass, without
+ * sorting.
  *
- * Tokens are ordered by descending z, of equal z by ascending id; a run is therefore told by its last member, its
- * `cut`: a key (sample_math.cuh: ascending for descending z) and an id. The key of the last member is found by
- * histograms (radix selection; Alabi et al.: Fast k-selection algorithms for graphics processing units, 2012): each
- * pass sums the weights - 1 by count, the mass by mass - of the tokens in a range of keys into BINS bins, and goes on
- * in the bin in which the sum reaches what is needed, until the range is one key. Then, only when some but not all
- * tokens of that key belong to the run, one more pass counts them in order of id.
+ * Tokens are ordered by descending z, of equal z by ascending id; a run is therefore told by its last member,
+ * its `cut`: a key (sample_math.cuh: ascending for descending z) and an id. The key of the last member is
+ * found by histograms (radix selection; Alabi et al.: Fast k-selection algorithms for graphics processing
+ * units, 2012): each pass sums the weights - 1 by count, the mass by mass - of the tokens in a range of keys
+ * into BINS bins, and goes on in the bin in which the sum reaches what is needed, until the range is one key.
+ * Then, only when some but not all tokens of that key belong to the run, one more pass counts them in order
+ * of id.
  *
- * The bins of the first pass have equal width in z, since floats' own bits would put most of a vocabulary into a few
- * bins and make their atomics wait for each other; 1/64 wide, they leave a range that one or two passes on bits
- * resolve. Weights are whole numbers, so that neither the order of the atomics nor that of the threads shows in the
- * result. 64-bit sums are pairs of 32-bit words, for which shared memory has atomics; whoever overflows the low one
- * carries.
+ * The bins of the first pass have equal width in z, since floats' own bits would put most of a vocabulary
+ * into a few bins and make their atomics wait for each other; 1/64 wide, they leave a range that one or two
+ * passes on bits resolve. Weights are whole numbers, so that neither the order of the atomics nor that of the
+ * threads shows in the result. 64-bit sums are pairs of 32-bit words, for which shared memory has atomics;
+ * whoever overflows the low one carries.
  *
  * The block's threads take tokens in fours, as 16 bytes and as they share their random words. */
 #ifndef BATON_KERNELS_CUDA_SAMPLE_SELECT_CUH
@@ -147,8 +149,8 @@ static __device__ __forceinline__ void add_weight(uint32_t bin, uint64_t weight)
 }
 
 /* The weights of the tokens in the limit whose keys are in the span. */
-static __device__ __forceinline__ void fill_bins(const token_row *row, const softmax *s, cut limit, const goal *g,
-                                                 const key_span *span) {
+static __device__ __forceinline__ void fill_bins(const token_row *row, const softmax *s, cut limit,
+                                                 const goal *g, const key_span *span) {
     for (uint32_t four = threadIdx.x; four < row->fours; four += blockDim.x) {
         float x[4];
         load_four(row, four, x);
@@ -161,7 +163,8 @@ static __device__ __forceinline__ void fill_bins(const token_row *row, const sof
     }
 }
 
-/* The bin in which the sum reaches *need, which is set from the total when it is 0. A thread has neighbouring bins. */
+/* The bin in which the sum reaches *need, which is set from the total when it is 0. A thread has neighbouring
+ * bins. */
 static __device__ __forceinline__ found_bin find_bin(const goal *g, uint64_t *need) {
     sample_shared *sh = shared_of_block();
     uint32_t bins = BINS / blockDim.x, begin = threadIdx.x * bins;

@@ -1,12 +1,13 @@
 /* samples - from the requests' wishes to what the sampling kernel reads, and from what it chose to results.
  *
- * A row's wishes are one sample_row of the step's tables. Ids for penalties, bans and biases are lists of any length:
- * they are packed behind one another into one buffer and its pinned twin, when there are any, and rows point into it.
- * The buffer is in use until step_end. It has room for what any step can ask for, taken at start: no request's wish can
- * find the GPU full later and end the worker.
+ * A row's wishes are one sample_row of the step's tables. Ids for penalties, bans and biases are lists of any
+ * length: they are packed behind one another into one buffer and its pinned twin, when there are any, and
+ * rows point into it. The buffer is in use until step_end. It has room for what any step can ask for, taken
+ * at start: no request's wish can find the GPU full later and end the worker.
  *
- * Log-probabilities are of the raw logits, which the kernel overwrites, and few ask for them: those rows are copied to
- * the host before it runs, and the host computes them as every backend does. All other logits stay on the GPU. */
+ * Log-probabilities are of the raw logits, which the kernel overwrites, and few ask for them: those rows are
+ * copied to the host before it runs, and the host computes them as every backend does. All other logits stay
+ * on the GPU. */
 #include "base/mem.h"
 #include "kernels/cuda/cuda.h"
 #include "kernels/host/sampler.h"
@@ -156,13 +157,14 @@ status samples_begin(device *d, const op_step *s, uint32_t bucket, sample_row *r
         rows[i] = row_of(&s->samples[i]);
         bytes += lists_bytes(&rows[i]);
     }
-    for (uint32_t i = s->head_count; i < bucket; i++) rows[i] = (sample_row){.top_p = 1, .repetition = 1}; /* greedy */
+    for (uint32_t i = s->head_count; i < bucket; i++)
+        rows[i] = (sample_row){.top_p = 1, .repetition = 1}; /* greedy */
     if (bytes == 0) return ST_OK;
     CHECK(bytes <= d->samples->lists_bytes);
     for (uint32_t i = 0; i < s->head_count; i++) put_lists(d->samples, &at, &s->samples[i], &rows[i]);
     CHECK(at == bytes);
-    cudaError_t e =
-        cudaMemcpyAsync(d->samples->lists_dev, d->samples->lists_host, bytes, cudaMemcpyHostToDevice, d->stream);
+    cudaError_t e = cudaMemcpyAsync(d->samples->lists_dev, d->samples->lists_host, bytes,
+                                    cudaMemcpyHostToDevice, d->stream);
     return cuda_ok(d, e, "sample lists") ? ST_OK : ST_DEVICE;
 }
 
@@ -175,7 +177,8 @@ static bool wants_logprobs(const step_view *v, uint32_t head) {
     return head < v->s->head_count && asked_for_logprobs(v->s, head);
 }
 
-/* Copies the raw rows of logits that the host needs; `*any` says whether there are any. Such a step is not recorded. */
+/* Copies the raw rows of logits that the host needs; `*any` says whether there are any. Such a step is not
+ * recorded. */
 static status save_logits(device *d, const op_sample *a, bool *any) {
     samples *s = d->samples;
     const step_view *v = step_of(d);
@@ -191,8 +194,8 @@ static status save_logits(device *d, const op_sample *a, bool *any) {
     return ST_OK;
 }
 
-/* Waits for the tokens of this op, since log-probabilities are told of the chosen one: one copy and one wait, however
- * many rows ask. */
+/* Waits for the tokens of this op, since log-probabilities are told of the chosen one: one copy and one wait,
+ * however many rows ask. */
 static status fill_logprobs(device *d, const op_sample *a) {
     samples *s = d->samples;
     const step_view *v = step_of(d);
@@ -212,7 +215,8 @@ static status fill_logprobs(device *d, const op_sample *a) {
 }
 
 status cuda_sample(device *d, const op_sample *a) {
-    PRE(d && a);
+    PRE(d);
+    PRE(a);
     if (cuda_faulted(d)) return ST_DEVICE;
     const step_view *v = step_of(d);
     PRE(v->s->samples);
@@ -222,8 +226,8 @@ status cuda_sample(device *d, const op_sample *a) {
     status st = save_logits(d, a, &logprobs);
     if (st != ST_OK) return st;
     st = cuda_op_end(d,
-                     launch_sample(a->logits, a->count, a->vocab, v->tables.samples + a->begin, d->samples->seen,
-                                   v->tables.tokens + a->begin, d->stream),
+                     launch_sample(a->logits, a->count, a->vocab, v->tables.samples + a->begin,
+                                   d->samples->seen, v->tables.tokens + a->begin, d->stream),
                      "sample");
     return st == ST_OK && logprobs ? fill_logprobs(d, a) : st;
 }

@@ -1,14 +1,15 @@
 /* silu_mul - out = silu(gate) * up of a gate_up that a library multiplied; launch_linear does this by itself.
  *
- * gate_up [rows, 2 * dim] holds 8 gates and 8 ups in turn (GATE_UP_GROUP), 32 contiguous bytes in 16 bits. A thread
- * makes the 8 outputs of one such pair, with 16-byte loads and stores. Memory-bound: the bytes are read and written
- * once. */
+ * gate_up [rows, 2 * dim] holds 8 gates and 8 ups in turn (GATE_UP_GROUP), 32 contiguous bytes in 16 bits. A
+ * thread makes the 8 outputs of one such pair, with 16-byte loads and stores. Memory-bound: the bytes are
+ * read and written once. */
 #include "kernels/cuda/linear.cuh"
 
 #define SILU_THREADS 256u
 
 template <class T>
-static __global__ void __launch_bounds__(SILU_THREADS) silu_kernel(const T *gate_up, uint64_t groups, T *out) {
+static __global__ void __launch_bounds__(SILU_THREADS)
+    silu_kernel(const T *gate_up, uint64_t groups, T *out) {
     const uint64_t i = (uint64_t)blockIdx.x * SILU_THREADS + threadIdx.x;
     if (i >= groups) return;
     const vec16 gate = load16(gate_up + i * (2 * GATE_UP_GROUP)),
@@ -37,14 +38,14 @@ cudaError_t launch_silu_mul(num_type type, const void *gate_up, uint32_t rows, u
     const dim3 grid((uint32_t)((groups + SILU_THREADS - 1) / SILU_THREADS));
     switch (type) {
     case NUM_BF16:
-        return launch_kernel(silu_kernel<bf16>, grid, SILU_THREADS, 0, stream, static_cast<const bf16 *>(gate_up),
-                             groups, static_cast<bf16 *>(out));
+        return launch_kernel(silu_kernel<bf16>, grid, SILU_THREADS, 0, stream,
+                             static_cast<const bf16 *>(gate_up), groups, static_cast<bf16 *>(out));
     case NUM_F16:
-        return launch_kernel(silu_kernel<f16>, grid, SILU_THREADS, 0, stream, static_cast<const f16 *>(gate_up), groups,
-                             static_cast<f16 *>(out));
+        return launch_kernel(silu_kernel<f16>, grid, SILU_THREADS, 0, stream,
+                             static_cast<const f16 *>(gate_up), groups, static_cast<f16 *>(out));
     case NUM_F32:
-        return launch_kernel(silu_f32_kernel, grid, SILU_THREADS, 0, stream, static_cast<const float *>(gate_up),
-                             groups, static_cast<float *>(out));
+        return launch_kernel(silu_f32_kernel, grid, SILU_THREADS, 0, stream,
+                             static_cast<const float *>(gate_up), groups, static_cast<float *>(out));
     }
     return cudaErrorInvalidValue;
 }

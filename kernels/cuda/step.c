@@ -1,18 +1,20 @@
 /* step - what a step tells the kernels, and steps that are recorded and played back.
  *
- * All tables of a step lie in one block of device memory with one pinned twin on the host, so that a step costs one
- * copy (two when it is recorded). Where a table begins depends on how many rows, heads, tiles and items there is room
- * for. A step that is not recorded gets exactly what it needs; recorded ones get the room of their bucket, whatever
- * they need, so that the addresses in a recording stay right:
+ * All tables of a step lie in one block of device memory with one pinned twin on the host, so that a step
+ * costs one copy (two when it is recorded). Where a table begins depends on how many rows, heads, tiles and
+ * items there is room for. A step that is not recorded gets exactly what it needs; recorded ones get the room
+ * of their bucket, whatever they need, so that the addresses in a recording stay right:
  *
  *   header | ids | pos | row_pages | head | samples | tiles | items ... | pages ...
  *
- * Recording (CUDA graphs): a pure decode step is rounded up to a bucket of rows. The first step of a bucket runs as it
- * is, since libraries choose their algorithms then; the second is recorded while its ops are issued and launched by
- * step_end; later ones are one launch, and the host does nothing but fill tables. Rows that only fill the bucket up are
- * token 0 at position 0, appear in no decode item and no header, and nobody reads what comes out of them.
+ * Recording (CUDA graphs): a pure decode step is rounded up to a bucket of rows. The first step of a bucket
+ * runs as it is, since libraries choose their algorithms then; the second is recorded while its ops are
+ * issued and launched by step_end; later ones are one launch, and the host does nothing but fill tables. Rows
+ * that only fill the bucket up are token 0 at position 0, appear in no decode item and no header, and nobody
+ * reads what comes out of them.
  *
- * The twin is written by step_begin and read by the copy; step_end waits for everything, so they never meet. */
+ * The twin is written by step_begin and read by the copy; step_end waits for everything, so they never meet.
+ */
 #include "base/log.h"
 #include "base/mem.h"
 #include "kernels/cuda/cuda.h"
@@ -105,9 +107,11 @@ status step_new(device *d, errbuf *eb) {
     s->bucket_cap = MIN(o->max_rows, o->max_seqs);
     s->record_count = bucket_of(s->bucket_cap) + 1;
     s->records = xcalloc(s->record_count, sizeof *s->records);
-    /* A row of a replay may belong to the same sequence as the row before it, so the pool's size bounds nothing. */
-    s->items_max = d->plan.deterministic ? o->max_rows * decode_plan_row_items(max_context(d), d->plan.split_tokens)
-                                         : o->max_rows + d->plan.fill;
+    /* A row of a replay may belong to the same sequence as the row before it, so the pool's size bounds
+     * nothing. */
+    s->items_max = d->plan.deterministic
+                       ? o->max_rows * decode_plan_row_items(max_context(d), d->plan.split_tokens)
+                       : o->max_rows + d->plan.fill;
     s->items_max = MAX(s->items_max, d->partial_items);
     /* Each sequence has at most one tile that is not full. */
     const room most = {.rows = o->max_rows,
@@ -157,10 +161,12 @@ const step_view *step_of(const device *d) {
     return &d->step->view;
 }
 
-/* Each bucket runs once and is recorded once. Then prompts, if a library multiplies: it chooses its algorithm by the
- * power of two that the rows are rounded up to. */
+/* Each bucket runs once and is recorded once. Then prompts, if a library multiplies: it chooses its algorithm
+ * by the power of two that the rows are rounded up to. */
 bool cuda_warm(const device *d, uint32_t i, warm_step *out) {
-    PRE(d && d->step && out);
+    PRE(d);
+    PRE(d->step);
+    PRE(out);
     const step *s = d->step;
     if (d->opt.check_ops) return false; /* slow anyway, and nothing is recorded */
     if (i < s->record_count) {
@@ -256,7 +262,8 @@ static void fill_work(step *st, const op_step *s, const places *p, const tally *
         const step_seq *q = &s->seqs[i];
         uint32_t prompt = prompt_rows(q);
         for (uint32_t r = 0; r < prompt; r += PREFILL_TILE_ROWS)
-            tiles[tile_count++] = (prefill_tile){.row = q->row_begin + r, .count = MIN(prompt - r, PREFILL_TILE_ROWS)};
+            tiles[tile_count++] =
+                (prefill_tile){.row = q->row_begin + r, .count = MIN(prompt - r, PREFILL_TILE_ROWS)};
         for (uint32_t r = prompt; r < q->row_count; r++)
             item_count += decode_plan_row(q->row_begin + r, q->pos + r + 1, t->split, items + item_count);
     }
@@ -288,7 +295,8 @@ static void point_view(step *st, const op_step *s, const places *p, const tally 
 
 static status upload(device *d, size_t begin, size_t end) {
     step *st = d->step;
-    cudaError_t e = cudaMemcpyAsync(st->dev + begin, st->host + begin, end - begin, cudaMemcpyHostToDevice, d->stream);
+    cudaError_t e =
+        cudaMemcpyAsync(st->dev + begin, st->host + begin, end - begin, cudaMemcpyHostToDevice, d->stream);
     return cuda_ok(d, e, "step tables") ? ST_OK : ST_DEVICE;
 }
 
@@ -331,7 +339,8 @@ static status begin_bucket(device *d, record *rec, step_pass *out) {
         rec->state = RECORD_WARM;
         return ST_OK;
     case RECORD_WARM:
-        if (!cuda_ok(d, cudaStreamBeginCapture(d->stream, cudaStreamCaptureModeThreadLocal), "recording a step"))
+        if (!cuda_ok(d, cudaStreamBeginCapture(d->stream, cudaStreamCaptureModeThreadLocal),
+                     "recording a step"))
             return ST_DEVICE;
         st->view.recording = true;
         st->recording = rec;
@@ -344,10 +353,14 @@ static status begin_bucket(device *d, record *rec, step_pass *out) {
 }
 
 status cuda_step_begin(device *d, const op_step *s, step_pass *out, errbuf *eb) {
-    PRE(d && s && out);
+    PRE(d);
+    PRE(s);
+    PRE(out);
     PRE(d->step);
-    PRE(s->rows > 0 && s->rows <= d->opt.max_rows);
-    PRE(s->seq_count > 0 && s->seq_count <= d->opt.max_seqs);
+    PRE(s->rows > 0);
+    PRE(s->rows <= d->opt.max_rows);
+    PRE(s->seq_count > 0);
+    PRE(s->seq_count <= d->opt.max_seqs);
     PRE(s->head_count <= s->rows);
     if (cuda_faulted(d)) return cuda_fault_text(d, eb);
     PRE(!d->step->running);
@@ -394,14 +407,16 @@ static status finish_recording(device *d) {
 
 status cuda_step_end(device *d, errbuf *eb) {
     PRE(d);
-    PRE(d->step && d->step->running);
+    PRE(d->step);
+    PRE(d->step->running);
     step *st = d->step;
     const op_step *s = st->view.s;
     status result = cuda_faulted(d) ? ST_DEVICE : ST_OK;
     if (result == ST_OK && st->view.recording) result = finish_recording(d);
     if (result == ST_OK && s->samples && s->head_count > 0) {
-        cudaError_t e = cudaMemcpyAsync(st->tokens_host, st->tokens_dev, s->head_count * sizeof *st->tokens_host,
-                                        cudaMemcpyDeviceToHost, d->stream);
+        cudaError_t e =
+            cudaMemcpyAsync(st->tokens_host, st->tokens_dev, s->head_count * sizeof *st->tokens_host,
+                            cudaMemcpyDeviceToHost, d->stream);
         if (!cuda_ok(d, e, "reading tokens")) result = ST_DEVICE;
     }
     if (result == ST_OK) result = cuda_wait(d, d->stream, d->done, "step");

@@ -1,14 +1,14 @@
 /* weights - matrices from the model file into GPU memory, in the activations' type and in the kernels' order.
  *
- * Streaming: chunks of rows are converted by the host into one of two pinned buffers while the other one is copied, so
- * a file that is mapped is read once, front to back, and never held in host memory. Weights of blocks (Q4_0 ...) become
- * plain numbers here, and several threads share the rows of a chunk. A row is converted by itself, so its bytes do not
- * depend on their number. Vectors stay in f32, since norms are computed in it. Random tensors are made by the GPU
- * itself.
+ * Streaming: chunks of rows are converted by the host into one of two pinned buffers while the other one is
+ * copied, so a file that is mapped is read once, front to back, and never held in host memory. Weights of
+ * blocks (Q4_0 ...) become plain numbers here, and several threads share the rows of a chunk. A row is
+ * converted by itself, so its bytes do not depend on their number. Vectors stay in f32, since norms are
+ * computed in it. Random tensors are made by the GPU itself.
  *
  *   WEIGHT_QKV       rows of q, then k, then v: one product makes all three
- *   WEIGHT_GATE_UP   groups of 8 rows of gate and of up alternate, so that the block that computes a row of one
- * computes its partner of the other and multiplies them at once */
+ *   WEIGHT_GATE_UP   groups of 8 rows of gate and of up alternate, so that the block that computes a row of
+ * one computes its partner of the other and multiplies them at once */
 #include "base/mem.h"
 #include "kernels/cuda/cuda.h"
 #include "kernels/cuda/weight_rows.h"
@@ -20,8 +20,8 @@
 
 #define CHUNK_BYTES  ((size_t)4 << 20)
 #define TASK_BYTES   ((size_t)64 << 10) /* what a thread converts at a time */
-#define LAUNCHES_MAX 512u               /* before the next wait: a full queue blocks a launch without a deadline */
-#define READERS_MAX  8u                 /* threads, when the config does not ask for more than one */
+#define LAUNCHES_MAX 512u /* before the next wait: a full queue blocks a launch without a deadline */
+#define READERS_MAX  8u   /* threads, when the config does not ask for more than one */
 
 /* Where a row of the finished matrix comes from. */
 typedef struct origin {
@@ -45,8 +45,9 @@ static uint32_t part_count(weight_form form) {
 static origin origin_of(weight_form form, const tensor *const *parts, uint32_t row) {
     if (form == WEIGHT_GATE_UP) {
         uint32_t group = row / GATE_UP_GROUP, in_group = row % GATE_UP_GROUP;
-        return (origin){
-            .part = parts[group % 2], .row = group / 2 * GATE_UP_GROUP + in_group, .run = GATE_UP_GROUP - in_group};
+        return (origin){.part = parts[group % 2],
+                        .row = group / 2 * GATE_UP_GROUP + in_group,
+                        .run = GATE_UP_GROUP - in_group};
     }
     while (row >= (*parts)->rows) row -= (*parts++)->rows;
     return (origin){.part = *parts, .row = row, .run = (*parts)->rows - row};
@@ -78,7 +79,8 @@ void weight_stage_free(device *d) {
     d->weights = NULL;
 }
 
-/* What was configured; one, which is also what nobody configured, stands for as many as there are CPUs for. */
+/* What was configured; one, which is also what nobody configured, stands for as many as there are CPUs for.
+ */
 static uint32_t reader_count(const device *d) {
     cpu_set_t ours;
     if (d->opt.threads > 1) return MIN(d->opt.threads, TEAM_THREADS_MAX);
@@ -128,9 +130,11 @@ static void read_rows(void *ctx, uint32_t task, uint32_t thread) {
     }
 }
 
-/* Rows [begin, begin + count), all from files, through one pinned buffer. An event that was not recorded yet is done.
+/* Rows [begin, begin + count), all from files, through one pinned buffer. An event that was not recorded yet
+ * is done.
  */
-static status load_chunk(device *d, const weight *w, const tensor *const *parts, uint32_t begin, uint32_t count) {
+static status load_chunk(device *d, const weight *w, const tensor *const *parts, uint32_t begin,
+                         uint32_t count) {
     weight_stage *s = d->weights;
     uint32_t side = s->turn++ % 2;
     size_t row_bytes = w->cols * num_bytes(w->type);
@@ -149,7 +153,8 @@ static status load_chunk(device *d, const weight *w, const tensor *const *parts,
     return cuda_ok(d, e, "weights") ? ST_OK : ST_DEVICE;
 }
 
-/* The last copies may still be under way when it returns: what uses the weight comes after them in the stream. */
+/* The last copies may still be under way when it returns: what uses the weight comes after them in the
+ * stream. */
 static status load_rows(device *d, const weight *w, const tensor *const *parts, errbuf *eb) {
     status st = reserve_stage(d, w, eb);
     if (st != ST_OK) {
@@ -167,9 +172,9 @@ static status fill_random(device *d, const weight *w, const tensor *const *parts
     for (uint32_t row = 0, launches = 1; row < w->rows; launches++) {
         origin o = origin_of(w->form, parts, row);
         uint32_t run = MIN(o.run, w->rows - row);
-        cudaError_t e =
-            launch_random_fill(w->type, (char *)w->data + row * row_bytes, o.part->random_seed,
-                               (uint64_t)o.row * w->cols, (uint64_t)run * w->cols, o.part->random_scale, d->stream);
+        cudaError_t e = launch_random_fill(w->type, (char *)w->data + row * row_bytes, o.part->random_seed,
+                                           (uint64_t)o.row * w->cols, (uint64_t)run * w->cols,
+                                           o.part->random_scale, d->stream);
         if (!cuda_ok(d, e, "random weights") ||
             (launches % LAUNCHES_MAX == 0 && cuda_wait(d, d->stream, d->done, "random weights") != ST_OK))
             return cuda_fault_text(d, eb);
@@ -191,14 +196,17 @@ static status check_parts(weight_form form, const tensor *const *parts, errbuf *
                             parts[i]->rows, GATE_UP_GROUP);
         }
         if (parts[i]->rows > 1 && parts[i]->cols % 8 != 0)
-            return errf(eb, ST_UNSUPPORTED, "cuda: a weight matrix with rows of %u numbers: want a multiple of 8",
+            return errf(eb, ST_UNSUPPORTED,
+                        "cuda: a weight matrix with rows of %u numbers: want a multiple of 8",
                         parts[i]->cols);
     }
     return ST_OK;
 }
 
 status cuda_weight_load(device *d, weight_form form, const tensor *const *parts, weight **out, errbuf *eb) {
-    PRE(d && parts && out);
+    PRE(d);
+    PRE(parts);
+    PRE(out);
     if (cuda_faulted(d)) return cuda_fault_text(d, eb);
     status st = check_parts(form, parts, eb);
     if (st != ST_OK) return st;
@@ -208,16 +216,17 @@ status cuda_weight_load(device *d, weight_form form, const tensor *const *parts,
     if (w->rows == 1) w->type = NUM_F32;
     w->bytes = (size_t)w->rows * w->cols * num_bytes(w->type);
     w->data = cuda_take(d, w->bytes);
-    /* The output head is a plain matrix, and which one it is shows only when it is used: room for each of them. */
+    /* The output head is a plain matrix, and which one it is shows only when it is used: room for each of
+     * them. */
     if (w->data && form == WEIGHT_PLAIN && w->rows > 1) st = samples_reserve(d, w->rows);
     if (!w->data || st != ST_OK) {
         size_t bytes = w->bytes;
         cuda_weight_free(d, w);
         if (cuda_faulted(d)) return cuda_fault_text(d, eb);
-        return errf(
-            eb, ST_NOMEM,
-            "cuda: no GPU memory for a weight of %zu KiB: %.0f MiB of %.0f are taken, and memory_fraction is %g",
-            bytes >> 10, (double)d->used / 0x1p20, (double)d->total / 0x1p20, d->opt.memory_fraction);
+        return errf(eb, ST_NOMEM,
+                    "cuda: no GPU memory for a weight of %zu KiB: %.0f MiB of %.0f are taken, and "
+                    "memory_fraction is %g",
+                    bytes >> 10, (double)d->used / 0x1p20, (double)d->total / 0x1p20, d->opt.memory_fraction);
     }
     st = parts[0]->data ? load_rows(d, w, parts, eb) : fill_random(d, w, parts, eb);
     if (st != ST_OK) {

@@ -5,11 +5,13 @@
 #include <stdint.h>
 #include <string.h>
 
-/* Adding and subtracting it rounds a float below 2^22 to a whole number, which then is the low bits of the sum. */
+/* Adding and subtracting it rounds a float below 2^22 to a whole number, which then is the low bits of the
+ * sum. */
 #define ROUNDER 0x1.8p23f
 #define LOWEST  (-87.0f) /* e^-87 is still a normal float */
 
-/* e^x = 2^k e^r, |r| <= ln 2 / 2. No branch and no call, so that the compiler makes it four or more at once. */
+/* e^x = 2^k e^r, |r| <= ln 2 / 2. No branch and no call, so that the compiler makes it four or more at once.
+ */
 void exact_exp(const float *x, float *out, uint32_t count) {
     for (uint32_t i = 0; i < count; i++) {
         float at = x[i] < LOWEST ? LOWEST : x[i];

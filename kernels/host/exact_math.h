@@ -1,8 +1,8 @@
 /* exact_math - exp and log whose result is the same on every machine, for the sampler.
  *
- * libm picks its code by CPU at run time (with or without FMA), so its last bit is not a property of the program. These
- * use plain additions and multiplications in a written order (-ffp-contract=off): IEEE 754 fixes every bit, however the
- * compiler vectorises. */
+ * libm picks its code by CPU at run time (with or without FMA), so its last bit is not a property of the
+ * program. These use plain additions and multiplications in a written order (-ffp-contract=off): IEEE 754
+ * fixes every bit, however the compiler vectorises. */
 #ifndef BATON_KERNELS_HOST_EXACT_MATH_H
 #define BATON_KERNELS_HOST_EXACT_MATH_H
 

@@ -27,10 +27,10 @@ static const host_device *peek(const device *d) {
 }
 
 /* Calls a small operation; a failure leaves this function, and device_error names it. */
-#define RUN(d, name, ...)                                                                                              \
-    do {                                                                                                               \
-        status st_ = host_of(d)->kernels->name(d, &(host_##name){__VA_ARGS__});                                        \
-        if (st_ != ST_OK) return failed_op(d, #name, st_);                                                             \
+#define RUN(d, name, ...)                                                                                    \
+    do {                                                                                                     \
+        status st_ = host_of(d)->kernels->name(d, &(host_##name){__VA_ARGS__});                              \
+        if (st_ != ST_OK) return failed_op(d, #name, st_);                                                   \
     } while (0)
 
 static status failed_op(device *d, const char *name, status st) {
@@ -48,7 +48,9 @@ static void grow_rows(host_device *h, uint32_t rows) {
 }
 
 void host_init(host_device *h, const host_kernels *k, const device_options *opt) {
-    PRE(h && k && opt);
+    PRE(h);
+    PRE(k);
+    PRE(opt);
     h->kernels = k;
     grow_rows(h, MAX(opt->max_rows, 1u));
 }
@@ -86,7 +88,8 @@ status host_sync(device *d, errbuf *eb) {
 
 void host_device_error(const device *d, errbuf *eb) {
     const host_device *h = peek(d);
-    errf(eb, ST_DEVICE, "%s: %s: no memory for its scratch", h->kernels->path, h->failed ? h->failed : "no op failed");
+    errf(eb, ST_DEVICE, "%s: %s: no memory for its scratch", h->kernels->path,
+         h->failed ? h->failed : "no op failed");
 }
 
 /* --- memory and weights --- */
@@ -141,7 +144,9 @@ static uint32_t part_count_of(weight_form form) {
 }
 
 status host_weight_load(device *d, weight_form form, const tensor *const *parts, weight **out, errbuf *eb) {
-    PRE(d && parts && out);
+    PRE(d);
+    PRE(parts);
+    PRE(out);
     weight *w = xcalloc(1, sizeof *w);
     w->form = form;
     w->part_count = part_count_of(form);
@@ -175,7 +180,8 @@ static const tensor *plain(const weight *w) {
 /* --- a step --- */
 
 status host_attend_setup(device *d, const attend_setup *s, errbuf *eb) {
-    PRE(s && s->kv);
+    PRE(s);
+    PRE(s->kv);
     PRE(s->heads % s->layout.kv_heads == 0);
     (void)eb;
     host_of(d)->attention = *s;
@@ -183,13 +189,15 @@ status host_attend_setup(device *d, const attend_setup *s, errbuf *eb) {
 }
 
 bool host_warm(const device *d, uint32_t i, warm_step *out) {
-    PRE(d && out);
+    PRE(d);
+    PRE(out);
     (void)i;
     return false;
 }
 
 status host_step_begin(device *d, const op_step *s, step_pass *out, errbuf *eb) {
-    PRE(s && out);
+    PRE(s);
+    PRE(out);
     PRE(s->rows > 0);
     (void)eb;
     host_device *h = host_of(d);
@@ -231,7 +239,8 @@ status host_layer_mark(device *d, uint32_t layer) {
 
 status host_embed_op(device *d, const op_embed *a) {
     const op_step *s = host_of(d)->step;
-    PRE(s && a->rows == s->rows);
+    PRE(s);
+    PRE(a->rows == s->rows);
     RUN(d, embed, .table = plain(a->table), .ids = s->ids, .rows = a->rows, .out = a->x);
     return ST_OK;
 }
@@ -265,7 +274,8 @@ status host_attend(device *d, const op_attend *a) {
     const host_device *h = host_of(d);
     const attend_setup *s = &h->attention;
     PRE(s->kv);
-    PRE(h->step && a->rows == h->step->rows);
+    PRE(h->step);
+    PRE(a->rows == h->step->rows);
     size_t kv_block = (size_t)a->rows * s->layout.kv_heads * s->layout.head_dim;
     float *q = a->qkv, *k = q + (size_t)a->rows * s->heads * s->layout.head_dim, *v = k + kv_block;
     status st = rotate(d, q, s->heads, a->rows);
@@ -273,8 +283,8 @@ status host_attend(device *d, const op_attend *a) {
     if (st != ST_OK) return st;
     RUN(d, kv_write, .layout = &s->layout, .kv = s->kv, .layer = a->layer, .k = k, .v = v, .refs = h->refs,
         .rows = a->rows);
-    RUN(d, attention, .layout = &s->layout, .kv = s->kv, .layer = a->layer, .q = q, .refs = h->refs, .rows = a->rows,
-        .heads = s->heads, .scale = s->scale, .out = a->out);
+    RUN(d, attention, .layout = &s->layout, .kv = s->kv, .layer = a->layer, .q = q, .refs = h->refs,
+        .rows = a->rows, .heads = s->heads, .scale = s->scale, .out = a->out);
     return ST_OK;
 }
 
@@ -290,7 +300,8 @@ status host_gate_up(device *d, const op_gate_up *a) {
 
 status host_head_norm(device *d, const op_head_norm *a) {
     const op_step *s = host_of(d)->step;
-    PRE(s && a->begin + a->count <= s->head_count);
+    PRE(s);
+    PRE(a->begin + a->count <= s->head_count);
     float *out = a->out;
     for (uint32_t i = 0; i < a->count; i++) {
         size_t at = (size_t)s->head[a->begin + i] * a->dim;
@@ -298,14 +309,17 @@ status host_head_norm(device *d, const op_head_norm *a) {
         for (uint32_t k = 0; k < a->dim; k++)
             out[(size_t)i * a->dim + k] = delta ? a->x[at + k] + delta[at + k] : a->x[at + k];
     }
-    RUN(d, rmsnorm, .x = out, .weight = plain(a->weight), .rows = a->count, .dim = a->dim, .eps = a->eps, .out = out);
+    RUN(d, rmsnorm, .x = out, .weight = plain(a->weight), .rows = a->count, .dim = a->dim, .eps = a->eps,
+        .out = out);
     return ST_OK;
 }
 
 status host_sample(device *d, const op_sample *a) {
     host_device *h = host_of(d);
     const op_step *s = h->step;
-    PRE(s && s->samples && s->results);
+    PRE(s);
+    PRE(s->samples);
+    PRE(s->results);
     PRE(a->begin + a->count <= s->head_count);
     if (h->vocab != a->vocab) {
         sampler_free(h->sampler);

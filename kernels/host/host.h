@@ -1,14 +1,16 @@
-/* host - the contract of backend.h for backends that compute in the host's memory, composed once out of a table of
- * small operations (host_ops.h).
+/* host - the contract of backend.h for backends that compute in the host's memory, composed once out of a
+ * table of small operations (host_ops.h).
  *
- *   backend_ops slot (ops.h) -> host_NAME -> one to five host_kernels -> ref's loops, or cpu's threads and vectors
+ *   backend_ops slot (ops.h) -> host_NAME -> one to five host_kernels -> ref's loops, or cpu's threads and
+ * vectors
  *
- * A backend's `struct device` begins with a host_device, fills its own open, close, name and hand-off copies, and takes
- * the rest with HOST_SLOTS. Everything is done when an op returns, so that marks, sync and step_end wait for nothing.
+ * A backend's `struct device` begins with a host_device, fills its own open, close, name and hand-off copies,
+ * and takes the rest with HOST_SLOTS. Everything is done when an op returns, so that marks, sync and step_end
+ * wait for nothing.
  *
- * What a stacked product writes is read by the backend itself only, so here it is one block per part, which small
- * operations can read without strides: q [rows, heads * head_dim], k, v [rows, kv_heads * head_dim]; gate, up
- * [rows, ffn_dim].
+ * What a stacked product writes is read by the backend itself only, so here it is one block per part, which
+ * small operations can read without strides: q [rows, heads * head_dim], k, v [rows, kv_heads * head_dim];
+ * gate, up [rows, ffn_dim].
  *
  * Thread: the device thread. */
 #ifndef BATON_KERNELS_HOST_HOST_H
@@ -32,7 +34,8 @@ typedef struct host_device {
 
 /* Starts a device that is zeroed. `k` is static. */
 void host_init(host_device *h, const host_kernels *k, const device_options *opt);
-void host_done(host_device *h); /* accepts a zeroed one */
+/* Accepts a zeroed one */
+void host_done(host_device *h);
 
 const char *host_path(const device *d);
 dtype host_act_type(const device *d);
@@ -44,7 +47,8 @@ status host_mem_write(device *d, void *mem, const void *host, size_t bytes);
 status host_weight_load(device *d, weight_form form, const tensor *const *parts, weight **out, errbuf *eb);
 void host_weight_free(device *d, weight *w);
 status host_attend_setup(device *d, const attend_setup *s, errbuf *eb);
-bool host_warm(const device *d, uint32_t i, warm_step *out); /* none: all steps cost the same */
+/* None: all steps cost the same */
+bool host_warm(const device *d, uint32_t i, warm_step *out);
 status host_step_begin(device *d, const op_step *s, step_pass *out, errbuf *eb);
 status host_embed_op(device *d, const op_embed *a);
 status host_norm(device *d, const op_norm *a);
@@ -59,12 +63,13 @@ status host_sync(device *d, errbuf *eb);
 void host_device_error(const device *d, errbuf *eb);
 
 /* Every slot of backend_ops but name, open, close, kv_default, attend_setup, kv_gather and kv_scatter. */
-#define HOST_SLOTS                                                                                                     \
-    .path = host_path, .act_type = host_act_type, .memory = host_memory, .mem_alloc = host_mem_alloc,                  \
-    .mem_free = host_mem_free, .mem_read = host_mem_read, .mem_write = host_mem_write,                                 \
-    .weight_load = host_weight_load, .weight_free = host_weight_free, .warm = host_warm,                               \
-    .step_begin = host_step_begin, .embed = host_embed_op, .norm = host_norm, .linear = host_linear_op,                \
-    .attend = host_attend, .gate_up = host_gate_up, .layer_mark = host_layer_mark, .head_norm = host_head_norm,        \
-    .sample = host_sample, .step_end = host_step_end, .sync = host_sync, .device_error = host_device_error
+#define HOST_SLOTS                                                                                           \
+    .path = host_path, .act_type = host_act_type, .memory = host_memory, .mem_alloc = host_mem_alloc,        \
+    .mem_free = host_mem_free, .mem_read = host_mem_read, .mem_write = host_mem_write,                       \
+    .weight_load = host_weight_load, .weight_free = host_weight_free, .warm = host_warm,                     \
+    .step_begin = host_step_begin, .embed = host_embed_op, .norm = host_norm, .linear = host_linear_op,      \
+    .attend = host_attend, .gate_up = host_gate_up, .layer_mark = host_layer_mark,                           \
+    .head_norm = host_head_norm, .sample = host_sample, .step_end = host_step_end, .sync = host_sync,        \
+    .device_error = host_device_error
 
 #endif

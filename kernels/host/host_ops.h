@@ -1,13 +1,13 @@
-/* host_ops - the small operations that the host backends (ref, cpu) are made of; host.c composes the contract of ops.h
- * out of them.
+/* host_ops - the small operations that the host backends (ref, cpu) are made of; host.c composes the contract
+ * of ops.h out of them.
  *
- * Activations are fp32, row-major, [rows, dim]; weights stay in the file's type. Numbers of rows are tokens of a step,
- * of any mixture of sequences. Each output element is one chain over its inner dimension in ascending groups; work is
- * split over rows and columns, never over the inner dimension, so that a row's bits depend on nothing but the row, its
- * sequence's KV and the weights.
+ * Activations are fp32, row-major, [rows, dim]; weights stay in the file's type. Numbers of rows are tokens
+ * of a step, of any mixture of sequences. Each output element is one chain over its inner dimension in
+ * ascending groups; work is split over rows and columns, never over the inner dimension, so that a row's bits
+ * depend on nothing but the row, its sequence's KV and the weights.
  *
- * All pointers are borrowed for the call and are ordinary memory. Ops are done when they return. ST_DEVICE: there was
- * no memory for the op's scratch. Shapes are the caller's duty and are asserted. */
+ * All pointers are borrowed for the call and are ordinary memory. Ops are done when they return. ST_DEVICE:
+ * there was no memory for the op's scratch. Shapes are the caller's duty and are asserted. */
 #ifndef BATON_KERNELS_HOST_HOST_OPS_H
 #define BATON_KERNELS_HOST_HOST_OPS_H
 
@@ -37,8 +37,8 @@ typedef struct host_linear {
     float *out; /* [rows, weight->rows]; does not overlap x */
 } host_linear;
 
-/* Rotary embedding of Llama in GGUF's order: pairs (2i, 2i+1), angle = pos * base^(-2i/rope_dim) / factors[i]; in
- * place. */
+/* Rotary embedding of Llama in GGUF's order: pairs (2i, 2i+1), angle = pos * base^(-2i/rope_dim) /
+ * factors[i]; in place. */
 typedef struct host_rope {
     float *x;            /* [rows, heads * head_dim] */
     const uint32_t *pos; /* [rows] absolute positions */
@@ -65,8 +65,8 @@ typedef struct host_kv_write {
     uint32_t rows;
 } host_kv_write;
 
-/* Causal attention with grouped queries: row r sees positions 0..refs[r].pos of its own sequence, all of which are in
- * pages already. out = softmax(q . k * scale) v. Key tiles are aligned to position 0. */
+/* Causal attention with grouped queries: row r sees positions 0..refs[r].pos of its own sequence, all of
+ * which are in pages already. out = softmax(q . k * scale) v. Key tiles are aligned to position 0. */
 typedef struct host_attention {
     const kv_layout *layout;
     const void *kv;

@@ -1,24 +1,27 @@
 /* sampler - stages over one working copy of the logits, then a race.
  *
- *   raw logits -> bias -> penalties -> bans -> (greedy: arg max) -> temperature -> min-p -> top-k -> top-p -> race
+ *   raw logits -> bias -> penalties -> bans -> (greedy: arg max) -> temperature -> min-p -> top-k -> top-p ->
+ * race
  *
- * Gumbel-max picks arg max of z + g with g = -log(e), e = -log(u). Since exp is monotone that is the arg min of e /
- * exp(z), a race of exponential clocks; in this form most tokens are dismissed by a bound before any logarithm is taken
- * (see race).
+ * Gumbel-max picks arg max of z + g with g = -log(e), e = -log(u). Since exp is monotone that is the arg min
+ * of e / exp(z), a race of exponential clocks; in this form most tokens are dismissed by a bound before any
+ * logarithm is taken (see race).
  *
- * The uniform number of a token is word id % 4 of Philox(key = seed, counter = {id / 4, position, choice, 0}): it
- * depends on nothing else, so neither the filters nor the order of the candidates move it, and a replay draws the same.
+ * The uniform number of a token is word id % 4 of Philox(key = seed, counter = {id / 4, position, choice,
+ * 0}): it depends on nothing else, so neither the filters nor the order of the candidates move it, and a
+ * replay draws the same.
  *
- * min_tokens bans the end-of-generation ids and the stop ids. ignore_eos bans nothing, and does not lift that ban
- * either: it only says that an end id does not end the sequence (as in vLLM).
+ * min_tokens bans the end-of-generation ids and the stop ids. ignore_eos bans nothing, and does not lift that
+ * ban either: it only says that an end id does not end the sequence (as in vLLM).
  *
- * Top-k and top-p are sets: the shortest run of best tokens that has k members, or mass p. It is found by selection in
- * O(vocab) (quickselect, by count or by mass); nothing is sorted.
+ * Top-k and top-p are sets: the shortest run of best tokens that has k members, or mass p. It is found by
+ * selection in O(vocab) (quickselect, by count or by mass); nothing is sorted.
  *
- * The mass of a token is a whole number: its probability relative to the best token's in units of 2^-40, cut off. Sums
- * of whole numbers do not depend on the order, so any backend may add them up in any, and all cut at the same token:
- * top-p keeps the shortest run whose mass is at least max(1, ceil(top_p * total)), the product taken in double. A token
- * below 2^-40 of the best has mass 0: it can still be drawn, but no top-p run needs it. */
+ * The mass of a token is a whole number: its probability relative to the best token's in units of 2^-40, cut
+ * off. Sums of whole numbers do not depend on the order, so any backend may add them up in any, and all cut
+ * at the same token: top-p keeps the shortest run whose mass is at least max(1, ceil(top_p * total)), the
+ * product taken in double. A token below 2^-40 of the best has mass 0: it can still be drawn, but no top-p
+ * run needs it. */
 #include "kernels/host/sampler.h"
 
 #include "base/mem.h"
@@ -103,8 +106,8 @@ static race race_start(const sample_input *in) {
                   .winner = -1};
 }
 
-/* Since -log(u) >= 1 - u, a candidate with (1 - u) / p above the best so far has lost, and most are dismissed so; the
- * margin is far larger than the rounding errors, so the shortcut never decides. */
+/* Since -log(u) >= 1 - u, a candidate with (1 - u) / p above the best so far has lost, and most are dismissed
+ * so; the margin is far larger than the rounding errors, so the shortcut never decides. */
 static inline void race_enter(race *r, int32_t id, float p) {
     uint32_t group = (uint32_t)id / 4;
     if (group != r->group) {
@@ -124,7 +127,8 @@ static inline void race_enter(race *r, int32_t id, float p) {
 
 static void add_bias(sampler *s, const sampling *p) {
     for (uint32_t i = 0; i < p->bias_count; i++) {
-        PRE(p->bias[i].id >= 0 && (uint32_t)p->bias[i].id < s->vocab);
+        PRE(p->bias[i].id >= 0);
+        PRE((uint32_t)p->bias[i].id < s->vocab);
         s->logits[p->bias[i].id] += p->bias[i].bias;
     }
 }
@@ -236,8 +240,8 @@ static void place_pivot(candidate *first, candidate *middle, candidate *last) {
     swap(first, middle);
 }
 
-/* Moves to the front the shortest run of best candidates that has `most` members or mass `need`, and returns its
- * length. Invariant: [0, low) is in the run and does not fill it; [0, high) fills it or is everything. */
+/* Moves to the front the shortest run of best candidates that has `most` members or mass `need`, and returns
+ * its length. Invariant: [0, low) is in the run and does not fill it; [0, high) fills it or is everything. */
 static uint32_t cut(candidate *c, uint32_t count, uint32_t most, uint64_t need) {
     uint32_t low = 0, high = count;
     uint64_t sum = 0; /* mass of [0, low) */
@@ -264,9 +268,9 @@ static uint32_t cut(candidate *c, uint32_t count, uint32_t most, uint64_t need) 
     return high;
 }
 
-/* Tokens whose mass is below the mean of what the run leaves cannot belong to it: with all that follow one of them they
- * have at most vocab times that, so the run is full before it. Probabilities follow the order but for the rounding of
- * exact_exp, which the factor outweighs a thousand times: the shortcut never decides. */
+/* Tokens whose mass is below the mean of what the run leaves cannot belong to it: with all that follow one of
+ * them they have at most vocab times that, so the run is full before it. Probabilities follow the order but
+ * for the rounding of exact_exp, which the factor outweighs a thousand times: the shortcut never decides. */
 static uint32_t filter(sampler *s, const sampling *p) {
     PRE(s->vocab > 0);
     bool by_k = p->top_k > 0 && (uint32_t)p->top_k < s->vocab;
@@ -320,9 +324,12 @@ static void add_top(token_out *out, uint32_t want, int32_t id, float logit) {
 
 /* log softmax of the raw logits. The best are found on the logits and turned into logprobs afterwards. */
 void sampler_logprobs(sampler *s, const float *logits, int32_t wanted, token_out *out) {
-    PRE(s && logits && out);
+    PRE(s);
+    PRE(logits);
+    PRE(out);
     PRE(wanted >= 0);
-    PRE(out->id >= 0 && (uint32_t)out->id < s->vocab);
+    PRE(out->id >= 0);
+    PRE((uint32_t)out->id < s->vocab);
     int32_t first = arg_max(logits, s->vocab);
     PRE(first >= 0);
     float best = logits[first];
@@ -335,7 +342,8 @@ void sampler_logprobs(sampler *s, const float *logits, int32_t wanted, token_out
     exact_exp(s->p, s->p, s->vocab);
     double log_sum = (double)best + exact_log(sum_of(s->p, s->vocab));
     out->logprob = (float)((double)logits[out->id] - log_sum);
-    for (uint32_t i = 0; i < out->top_count; i++) out->top[i].logprob = (float)((double)out->top[i].logprob - log_sum);
+    for (uint32_t i = 0; i < out->top_count; i++)
+        out->top[i].logprob = (float)((double)out->top[i].logprob - log_sum);
 }
 
 /* --- all of it --- */
@@ -346,8 +354,11 @@ static bool changes_logits(const sample_input *in) {
 }
 
 void sampler_next(sampler *s, const float *logits, const sample_input *in, sample_result *out) {
-    PRE(s && in && out);
-    PRE(logits && in->params);
+    PRE(s);
+    PRE(in);
+    PRE(out);
+    PRE(logits);
+    PRE(in->params);
     PRE(in->params->temperature >= 0);
     PRE(in->params->repetition_penalty > 0);
 

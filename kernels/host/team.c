@@ -11,8 +11,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* Ops of a step follow each other within microseconds: a helper stays awake that long. Longer would take the CPU from
- * other processes when there are more threads than CPUs. */
+/* Ops of a step follow each other within microseconds: a helper stays awake that long. Longer would take the
+ * CPU from other processes when there are more threads than CPUs. */
 enum { SPINS = 2000 };
 
 typedef struct helper {
@@ -61,7 +61,8 @@ static void take_tasks(team *t, uint32_t thread) {
         /* The task is ours, so the call cannot end before `done` rises: fn, ctx and count stand still. */
         t->fn(t->ctx, t->count - (uint32_t)seen, thread);
         uint32_t count = t->count;
-        if (atomic_fetch_add(&t->done, 1) + 1 == count && atomic_load(&t->caller_sleeps)) futex_wake_all(&t->done);
+        if (atomic_fetch_add(&t->done, 1) + 1 == count && atomic_load(&t->caller_sleeps))
+            futex_wake_all(&t->done);
         seen = atomic_load_explicit(&t->ticket, memory_order_acquire);
     }
 }

@@ -22,7 +22,8 @@ static void copy_rows(const op_kv_copy *a, bool to_wire) {
             }
         }
     }
-    *a->checksum = kv_checksum(a->seed, a->wire, kv_segment_bytes(l, a->token_count, a->layer_end - a->layer_begin));
+    *a->checksum =
+        kv_checksum(a->seed, a->wire, kv_segment_bytes(l, a->token_count, a->layer_end - a->layer_begin));
 }
 
 status ref_kv_gather(device *d, const op_kv_copy *a) {

@@ -1,5 +1,6 @@
-/* ref - the oracle: every op as the plain loops of its definition, fp32 in and out, sums in double. Never optimised;
- * what the other backends compute is judged by it. One thread, host memory; KV in all three types. */
+/* ref - the oracle: every op as the plain loops of its definition, fp32 in and out, sums in double. Never
+ * optimised; what the other backends compute is judged by it. One thread, host memory; KV in all three types.
+ */
 #ifndef BATON_KERNELS_REF_REF_H
 #define BATON_KERNELS_REF_REF_H
 

@@ -1,4 +1,5 @@
-/* weights - the block formats of tensor.h, read one weight at a time, and the two ops that read weight matrices. */
+/* weights - the block formats of tensor.h, read one weight at a time, and the two ops that read weight
+ * matrices. */
 #include "base/mem.h"
 #include "kernels/half.h"
 #include "kernels/ref/ref.h"

@@ -2,11 +2,11 @@
  *
  *   cluster_test [--seeds A..B] [--steps N]      200 seeds of 2,500 steps by default
  *
- * A step is one event; between events the scheduler submits, cancels, kills, restarts, freezes, thaws, cuts and breaks
- * devices. Then faults end, everything is healed, and within bounded virtual time every request must have ended, a
- * probe must succeed, and every page everywhere must be free. A failure prints the seed and the step, and the command
- * that replays it. */
-#include "sim.h"
+ * A step is one event; between events the scheduler submits, cancels, kills, restarts, freezes, thaws, cuts
+ * and breaks devices. Then faults end, everything is healed, and within bounded virtual time every request
+ * must have ended, a probe must succeed, and every page everywhere must be free. A failure prints the seed
+ * and the step, and the command that replays it. */
+#include "sim/sim.h"
 
 #include "base/log.h"
 
@@ -15,7 +15,8 @@
 #include <string.h>
 
 typedef struct totals {
-    uint64_t events, submitted, done, stopped, failed, canceled, replays, preemptions, handoffs, kills, segments;
+    uint64_t events, submitted, done, stopped, failed, canceled, replays, preemptions, handoffs, kills,
+        segments;
 } totals;
 
 static bool is_calm(uint64_t seed) {
@@ -153,7 +154,8 @@ static void quiet_end(sim *s) {
     if (!s->failure[0] && !sim_idle_everywhere(s)) sim_failf(s, "the probes left something behind");
 }
 
-/* Somebody looks after the machines about once a second, so that most of the time there is a cluster to break. */
+/* Somebody looks after the machines about once a second, so that most of the time there is a cluster to
+ * break. */
 static void nurse(sim *s, uint64_t *next_ns) {
     if (s->now_ns < *next_ns) return;
     *next_ns = s->now_ns + NS_PER_S;
@@ -181,7 +183,8 @@ static void add_up(sim *s, totals *sum) {
 
 static void none_failed(sim *s) {
     for (uint32_t i = 0; i < s->client_count; i++)
-        if (s->clients[i]->end.state == REQ_FAILED) sim_failf(s, "a request failed in calm: %s", s->clients[i]->why);
+        if (s->clients[i]->end.state == REQ_FAILED)
+            sim_failf(s, "a request failed in calm: %s", s->clients[i]->why);
 }
 
 static bool run_seed(uint64_t seed, uint32_t steps, totals *sum) {
@@ -201,8 +204,8 @@ static bool run_seed(uint64_t seed, uint32_t steps, totals *sum) {
     if (is_calm(seed)) none_failed(s);
     bool good = !s->failure[0];
     if (!good) {
-        printf("FAILED seed %llu step %u at %.6f s: %s\n", (unsigned long long)seed, step, (double)s->now_ns / 1e9,
-               s->failure);
+        printf("FAILED seed %llu step %u at %.6f s: %s\n", (unsigned long long)seed, step,
+               (double)s->now_ns / 1e9, s->failure);
         printf("replay: cluster_test --seeds %llu..%llu --steps %u\n", (unsigned long long)seed,
                (unsigned long long)seed, steps);
     }
@@ -214,7 +217,8 @@ static bool run_seed(uint64_t seed, uint32_t steps, totals *sum) {
 int main(int argc, char **argv) {
     unsigned long long first = 1, last = 200, steps = 2500;
     for (int i = 1; i < argc; i++) {
-        if (strcmp(argv[i], "--seeds") == 0 && i + 1 < argc && sscanf(argv[i + 1], "%llu..%llu", &first, &last) == 2)
+        if (strcmp(argv[i], "--seeds") == 0 && i + 1 < argc &&
+            sscanf(argv[i + 1], "%llu..%llu", &first, &last) == 2)
             i++;
         else if (strcmp(argv[i], "--steps") == 0 && i + 1 < argc && sscanf(argv[i + 1], "%llu", &steps) == 1)
             i++;
@@ -229,8 +233,10 @@ int main(int argc, char **argv) {
     if (!debug) log_setup(LOG_ERROR, "sim");
     totals t = {0};
     uint32_t bad = 0;
-    for (unsigned long long seed = first; seed <= last && bad < 5; seed++) bad += !run_seed(seed, (uint32_t)steps, &t);
-    printf("%llu seeds x %llu steps: %llu events, %llu requests: %llu done, %llu by stop string, %llu failed, %llu "
+    for (unsigned long long seed = first; seed <= last && bad < 5; seed++)
+        bad += !run_seed(seed, (uint32_t)steps, &t);
+    printf("%llu seeds x %llu steps: %llu events, %llu requests: %llu done, %llu by stop string, %llu "
+           "failed, %llu "
            "canceled; "
            "%llu replays, %llu preemptions, %llu hand-offs of %llu segments, %llu kills\n",
            last - first + 1, steps, (unsigned long long)t.events, (unsigned long long)t.submitted,

@@ -4,13 +4,13 @@
 #ifndef BATON_TESTS_CLUSTER_STORY_H
 #define BATON_TESTS_CLUSTER_STORY_H
 
-#include "sim.h"
+#include "sim/sim.h"
 
 #include "tests/test.h"
 
 #define MS NS_PER_MS
 #define P0 0u
-#define UNTIL(s, condition)                                                                                            \
+#define UNTIL(s, condition)                                                                                  \
     while (!(condition)) assert_story_goes_on(s)
 
 static inline void assert_fine(const sim *s) {

@@ -103,7 +103,8 @@ static void a_poison_prompt_takes_two_workers_and_no_more(void **state) {
     UNTIL(s, c->ended);
     assert_int_equal(c->end.state, REQ_FAILED);
     assert_int_equal(c->end.http, 500);
-    assert_non_null(strstr(c->why, "two workers died while they executed this request, so it is not tried again"));
+    assert_non_null(
+        strstr(c->why, "two workers died while they executed this request, so it is not tried again"));
     assert_int_equal(s->seen.kills, 2);
     sim_client *next = submit(s, 100, 8);
     UNTIL(s, next->ended);
@@ -111,7 +112,8 @@ static void a_poison_prompt_takes_two_workers_and_no_more(void **state) {
     all_over(s);
 }
 
-/* Its logits are no numbers from the first token (at P or in a colocated worker), or from some later one (at D). */
+/* Its logits are no numbers from the first token (at P or in a colocated worker), or from some later one (at
+ * D). */
 static void broken_logits(uint32_t p, uint32_t d, uint32_t c, uint32_t after) {
     sim *s = cluster(sim_defaults(), p, d, c);
     sim_client *other = submit(s, 100, 60);
@@ -126,7 +128,8 @@ static void broken_logits(uint32_t p, uint32_t d, uint32_t c, uint32_t after) {
     UNTIL(s, other->ended);
     assert_done(other);
     assert_int_equal(other->times.replays, 0);
-    assert_int_equal(s->seen.to_worker[CTL_WELCOME], p + d + c); /* every worker is still in its first session */
+    assert_int_equal(s->seen.to_worker[CTL_WELCOME],
+                     p + d + c); /* every worker is still in its first session */
     all_over(s);
 }
 
@@ -187,8 +190,8 @@ static void frozen_for_twice_the_gone_time(uint32_t worker, uint32_t p, uint32_t
     uint32_t n;
     sim_client *c = submit(s, 60, 30);
     UNTIL(s, decoding ? c->got == 5 : s->seen.steps == 2);
-    /* A D was heard just now, with its token; of a P that computes only heartbeats are heard: the first one arrived
-     * at 1.003 s. */
+    /* A D was heard just now, with its token; of a P that computes only heartbeats are heard: the first one
+     * arrived at 1.003 s. */
     uint64_t heard_ns = decoding ? s->now_ns : 1003 * MS;
     sim_freeze(s, worker);
     uint64_t frozen_ns = s->now_ns;
@@ -208,7 +211,8 @@ static void frozen_for_twice_the_gone_time(uint32_t worker, uint32_t p, uint32_t
     assert_int_equal(c->times.replays, 1);
     sim_thaw(s, worker);
     run_for(s, 100 * MS);
-    assert_int_equal(s->seen.to_worker[CTL_REFUSED], 1); /* told GONE, it dropped everything and joined anew */
+    assert_int_equal(s->seen.to_worker[CTL_REFUSED],
+                     1); /* told GONE, it dropped everything and joined anew */
     assert_true(sim_member(s, worker));
     all_over(s);
 }

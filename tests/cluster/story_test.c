@@ -1,4 +1,5 @@
-/* Stories of requests: the good path, deadlines, too little memory, clients that leave, workers that drain. */
+/* Stories of requests: the good path, deadlines, too little memory, clients that leave, workers that drain.
+ */
 #include "story.h"
 
 #include "base/log.h"
@@ -15,7 +16,8 @@ static void the_first_token_comes_before_the_handoff_and_each_stage_has_its_time
     assert_int_equal(c->times.queue_ns, 0);
     assert_int_equal(c->times.prefill_ns, 12 * MS);
     assert_int_equal(c->times.first_token_ns, 12 * MS);
-    /* SEAL leaves one hand-over after the step, 2 ms on its way, one hand-over, 1 ms back; TOKENS took 1 ms. */
+    /* SEAL leaves one hand-over after the step, 2 ms on its way, one hand-over, 1 ms back; TOKENS took 1 ms.
+     */
     assert_int_equal(c->times.handoff_ns, 2 * MS + 2 * s->opt.post_ns);
     /* Verified at 13.02 ms, then four steps of 10 ms, and 1 ms back. */
     assert_int_equal(c->end_ns - c->submit_ns, 13 * MS + 2 * s->opt.post_ns + 40 * MS + 1 * MS);
@@ -127,7 +129,8 @@ static void thirty_seconds_without_a_token_replay_until_the_attempts_are_used_up
     assert_int_equal(s->now_ns - decode_ns, 30 * NS_PER_S);
     UNTIL(s, c->ended);
     assert_int_equal(c->end.http, 500);
-    assert_string_equal(c->why, "gave up after 4 attempts; the last ended so: decode-0 sent no token for 30000 ms");
+    assert_string_equal(c->why,
+                        "gave up after 4 attempts; the last ended so: decode-0 sent no token for 30000 ms");
     assert_int_equal(c->times.replays, 3);
     assert_int_equal(c->got, 4); /* one from P in each attempt, none twice */
     run_for(s, 100 * NS_PER_S);
@@ -202,8 +205,8 @@ static void pages_under_a_writer_are_nobodys_until_it_lets_go(void **state) {
     sim *s = cluster(o, 1, 1, 0);
     sim_client *grows = submit(s, 20, 150);
     UNTIL(s, grows->got == 2);
-    sim_client *x =
-        submit(s, 120, 8); /* 8 of the 11 pages that are free; its first segment is copied in from 1.02 s on */
+    sim_client *x = submit(
+        s, 120, 8); /* 8 of the 11 pages that are free; its first segment is copied in from 1.02 s on */
     run_for(s, 1100 * MS);
     sim_cancel(s, x);
     run_for(s, 400 * MS); /* the other one needs its sixth page since 1.2 s, and none is free */
@@ -268,7 +271,8 @@ static void pairs_and_colocated_workers_share_the_load(void **state) {
     for (uint32_t i = 0; i < s->client_count; i++) UNTIL(s, s->clients[i]->ended);
     for (uint32_t i = 0; i < s->client_count; i++) assert_done(s->clients[i]);
     assert_true(s->seen.to_worker[CTL_RESERVE] > 0);
-    assert_true(s->seen.to_worker[CTL_PREFILL] > s->seen.to_worker[CTL_RESERVE]); /* some went to the colocated one */
+    assert_true(s->seen.to_worker[CTL_PREFILL] >
+                s->seen.to_worker[CTL_RESERVE]); /* some went to the colocated one */
     all_over(s);
 }
 

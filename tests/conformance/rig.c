@@ -11,8 +11,8 @@
 #define NAP_REQ     0xffffffffffull
 
 #if defined(__SANITIZE_THREAD__)
-/* ZeroMQ is not instrumented: the order that its own queues keep is invisible to the sanitizer, also where its thread
- * calls back to say that a part is gone. */
+/* ZeroMQ is not instrumented: the order that its own queues keep is invisible to the sanitizer, also where
+ * its thread calls back to say that a part is gone. */
 const char *__tsan_default_suppressions(void);
 const char *__tsan_default_suppressions(void) {
     return "called_from_lib:libzmq.so\nrace:part_gone\n";
@@ -80,7 +80,8 @@ rig_work rig_work_of(const rig_side *p, const rig_side *d, uint64_t req, uint32_
                      uint32_t first_page) {
     rig_work w = {.count = count, .page_count = kv_pages_for(count + 1)};
     assert_true(count <= RIG_TOKENS_MAX);
-    w.id = (kv_identity){.epoch = RIG_EPOCH, .p_inc = p->inc, .d_inc = d->inc, .req = req, .attempt = attempt};
+    w.id =
+        (kv_identity){.epoch = RIG_EPOCH, .p_inc = p->inc, .d_inc = d->inc, .req = req, .attempt = attempt};
     for (uint32_t i = 0; i < count; i++) w.ids[i] = (int32_t)((req * 31 + i * 7) % 1000);
     /* Descending and with holes, so that nothing works by pages being neighbours. */
     for (uint32_t i = 0; i < w.page_count; i++) w.pages[i] = first_page + 2 * (w.page_count - 1 - i);
@@ -88,9 +89,10 @@ rig_work rig_work_of(const rig_side *p, const rig_side *d, uint64_t req, uint32_
     return w;
 }
 
-static uint32_t content(uint64_t salt, uint32_t layer, uint32_t is_v, uint32_t head, uint32_t pos, uint32_t dim) {
-    return (uint32_t)(kv_mix(salt ^ kv_mix(((uint64_t)layer << 40) ^ ((uint64_t)is_v << 39) ^ ((uint64_t)head << 32) ^
-                                           ((uint64_t)pos << 12) ^ dim)) >>
+static uint32_t content(uint64_t salt, uint32_t layer, uint32_t is_v, uint32_t head, uint32_t pos,
+                        uint32_t dim) {
+    return (uint32_t)(kv_mix(salt ^ kv_mix(((uint64_t)layer << 40) ^ ((uint64_t)is_v << 39) ^
+                                           ((uint64_t)head << 32) ^ ((uint64_t)pos << 12) ^ dim)) >>
                       16);
 }
 
@@ -147,7 +149,8 @@ uint32_t rig_spilled(const rig_side *s, const rig_work *w) {
 
 void rig_paint(rig_side *s, const rig_work *w, int byte) {
     size_t bytes = kv_page_bytes(&s->kv.layout);
-    for (uint32_t i = 0; i < w->page_count; i++) memset((unsigned char *)s->kv.base + w->pages[i] * bytes, byte, bytes);
+    for (uint32_t i = 0; i < w->page_count; i++)
+        memset((unsigned char *)s->kv.base + w->pages[i] * bytes, byte, bytes);
 }
 
 bool rig_painted(const rig_side *s, const rig_work *w, int byte) {
@@ -192,7 +195,8 @@ token_out rig_first(const rig_work *w) {
 }
 
 void rig_seal(rig_side *p, const rig_work *w) {
-    xfer_post(p->x, &(xfer_cmd){.kind = X_SEAL, .id = w->id, .first = rig_first(w), .finished = w->count == 1});
+    xfer_post(p->x,
+              &(xfer_cmd){.kind = X_SEAL, .id = w->id, .first = rig_first(w), .finished = w->count == 1});
 }
 
 void rig_layer(rig_side *p, const rig_work *w, uint32_t begin, uint32_t count, uint32_t layer) {
@@ -251,7 +255,8 @@ void raw_open(raw_peer *r, const rig_side *like, const char *transport, uint32_t
     const int32_t words[] = {(int32_t)l->type, (int32_t)l->layers, (int32_t)l->kv_heads, (int32_t)l->head_dim,
                              (int32_t)KV_PAGE_TOKENS};
     r->zmq = zmq_ctx_new();
-    r->setup = (pair_setup){.zmq = r->zmq, .xport = xport_find(transport), .slots = slots, .slot_bytes = slot_bytes};
+    r->setup =
+        (pair_setup){.zmq = r->zmq, .xport = xport_find(transport), .slots = slots, .slot_bytes = slot_bytes};
     r->setup.slot_bytes_min = kv_segment_bytes(l, KV_PAGE_TOKENS, 1);
     r->setup.layout_hash = kv_ids_hash(KV_IDS_HASH_START, words, ARRAY_LEN(words));
 }
@@ -315,7 +320,8 @@ kv_frame raw_segment(raw_peer *r, const rig_work *w, uint32_t segment, handoff_p
     copy.token_count = piece.token_count;
     copy.layer_begin = piece.layer_begin;
     copy.layer_end = piece.layer_end;
-    copy.seed = kv_segment_seed(&f.id, segment, f.token_begin, f.token_count, f.layer_begin, f.layer_end, f.ids_hash);
+    copy.seed =
+        kv_segment_seed(&f.id, segment, f.token_begin, f.token_count, f.layer_begin, f.layer_end, f.ids_hash);
     copy.checksum = &f.checksum;
     assert_int_equal(r->kv.ops->kv_gather(r->kv.dev, &copy), ST_OK);
     return f;

@@ -1,9 +1,9 @@
-/* rig - both ends of hand-offs in one process: page memory with known content, waiting with deadlines, and raw peers
- * that break the rules.
+/* rig - both ends of hand-offs in one process: page memory with known content, waiting with deadlines, and
+ * raw peers that break the rules.
  *
- * Content of each element is hash(salt, layer, K or V, head, position, dim), so a test knows every byte that has to
- * arrive. Memory that was never written is RIG_BLANK. The test's thread plays the loop thread and, at a sender, the
- * device thread. */
+ * Content of each element is hash(salt, layer, K or V, head, position, dim), so a test knows every byte that
+ * has to arrive. Memory that was never written is RIG_BLANK. The test's thread plays the loop thread and, at
+ * a sender, the device thread. */
 #ifndef BATON_TESTS_CONFORMANCE_RIG_H
 #define BATON_TESTS_CONFORMANCE_RIG_H
 
@@ -39,9 +39,11 @@ typedef struct rig_options {
     int flip;                 /* number of the segment to corrupt, plus 1; 0: none */
 } rig_options;
 
-kv_layout rig_layout(dtype type); /* 6 layers, 2 heads of 16 */
+/* 6 layers, 2 heads of 16 */
+kv_layout rig_layout(dtype type);
 
-void rig_open(rig_side *s, const rig_options *o); /* and X_EPOCH */
+/* And X_EPOCH */
+void rig_open(rig_side *s, const rig_options *o);
 void rig_close(rig_side *s);
 /* A sender p of incarnation RIG_P_INC and a receiver d of RIG_D_INC, alike in everything else. */
 #define RIG_P_INC 0x1111u
@@ -61,29 +63,37 @@ rig_work rig_work_of(const rig_side *p, const rig_side *d, uint64_t req, uint32_
                      uint32_t first_page);
 
 void rig_offer(rig_side *p, const rig_work *w);
-void rig_expect(rig_side *d, const rig_work *w); /* posted, not yet obeyed: as when RESERVED and DEST are fast */
+/* Posted, not yet obeyed: as when RESERVED and DEST are fast */
+void rig_expect(rig_side *d, const rig_work *w);
 void rig_dest(rig_side *p, const rig_work *w, const char *endpoint);
 void rig_seal(rig_side *p, const rig_work *w);
-void rig_drop(rig_side *s, uint64_t req); /* and waits for X_DROPPED, skipping what was on the way */
+/* And waits for X_DROPPED, skipping what was on the way */
+void rig_drop(rig_side *s, uint64_t req);
 /* Writes rows of one layer and reports them, as the device thread does. */
 void rig_layer(rig_side *p, const rig_work *w, uint32_t begin, uint32_t count, uint32_t layer);
-void rig_compute(rig_side *p, const rig_work *w, uint32_t chunk); /* all chunks, all layers */
-token_out rig_first(const rig_work *w);                           /* what rig_seal says the first token is */
+/* All chunks, all layers */
+void rig_compute(rig_side *p, const rig_work *w, uint32_t chunk);
+/* What rig_seal says the first token is */
+token_out rig_first(const rig_work *w);
 
 /* The next event, which must be of this kind and request. */
 xfer_event rig_wait(rig_side *s, xfer_event_kind kind, uint64_t req);
-void rig_nothing(rig_side *s); /* no event waits, after the thread made at least one more turn */
-void rig_nap(rig_side *s);     /* the thread makes a turn and does what it can (by an X_DROP that nobody knows) */
+/* No event waits, after the thread made at least one more turn */
+void rig_nothing(rig_side *s);
+/* The thread makes a turn and does what it can (by an X_DROP that nobody knows) */
+void rig_nap(rig_side *s);
 
 /* Elements of rows [0, count) in w's pages that differ from the content with w's salt. */
 uint32_t rig_wrong(const rig_side *s, const rig_work *w);
 /* Bytes of w's pages that were written although no row of w lies there. */
 uint32_t rig_spilled(const rig_side *s, const rig_work *w);
-bool rig_blank(const rig_side *s, const rig_work *w); /* none of w's pages was touched */
+/* None of w's pages was touched */
+bool rig_blank(const rig_side *s, const rig_work *w);
 void rig_paint(rig_side *s, const rig_work *w, int byte);
 bool rig_painted(const rig_side *s, const rig_work *w, int byte);
 
-/* A peer made of bare frames. raw_call: a sender that calls d, up to RING. raw_listen / raw_answer: a receiver. */
+/* A peer made of bare frames. raw_call: a sender that calls d, up to RING. raw_listen / raw_answer: a
+ * receiver. */
 typedef struct raw_peer {
     void *zmq;
     pair_setup setup;
@@ -95,12 +105,16 @@ typedef struct raw_peer {
 void raw_open(raw_peer *r, const rig_side *like, const char *transport, uint32_t slots, size_t slot_bytes);
 void raw_close(raw_peer *r);
 void raw_call(raw_peer *r, const char *endpoint, const kv_identity *id);
-kv_frame raw_read(raw_peer *r, char text[CHAN_TEXT_MAX]); /* the next frame; text may be NULL */
-bool raw_reads_nothing(raw_peer *r);                      /* now */
+/* The next frame; text may be NULL */
+kv_frame raw_read(raw_peer *r, char text[CHAN_TEXT_MAX]);
+/* Now */
+bool raw_reads_nothing(raw_peer *r);
 kv_frame raw_segment(raw_peer *r, const rig_work *w, uint32_t segment, handoff_piece piece, uint32_t slot);
-void raw_send_segment(raw_peer *r, kv_frame *f); /* with its payload from the slot */
+/* With its payload from the slot */
+void raw_send_segment(raw_peer *r, kv_frame *f);
 void raw_listen(raw_peer *r);
-kv_frame raw_answer(raw_peer *r, uint64_t d_inc, bool with_ring); /* takes HELLO, answers RING */
+/* Takes HELLO, answers RING */
+kv_frame raw_answer(raw_peer *r, uint64_t d_inc, bool with_ring);
 void raw_credit(raw_peer *r, uint32_t slot);
 
 /* Runs a test once per transport; its name is *state. */

@@ -1,5 +1,5 @@
-/* What a transport has to do when something breaks: fail closed, say why on both sides, and never touch a page
- * afterwards. */
+/* What a transport has to do when something breaks: fail closed, say why on both sides, and never touch a
+ * page afterwards. */
 #include "tests/conformance/rig.h"
 
 #include "base/clock.h"
@@ -81,7 +81,8 @@ static void a_sender_that_heard_of_a_failure_sends_no_more(void **state) {
 
 static void without_checksums_the_flipped_byte_gets_through(void **state) {
     rig_side p, d;
-    rig_open_both(&p, &d, (rig_options){.transport = *state, .flip = 2 + 1, .segment_bytes = 1, .trusting = true});
+    rig_open_both(&p, &d,
+                  (rig_options){.transport = *state, .flip = 2 + 1, .segment_bytes = 1, .trusting = true});
     rig_work w = rig_work_of(&p, &d, 1, 1, 100, 0);
     start(&p, &d, &w);
     rig_compute(&p, &w, 112);
@@ -207,7 +208,8 @@ static void what_breaks_the_coverage_fails_closed(void **state) {
     }
 }
 
-/* Frames that lie about their shape: none may make the receiver read or write outside the slot and the pages. */
+/* Frames that lie about their shape: none may make the receiver read or write outside the slot and the pages.
+ */
 static void lies_about_the_shape_fail_closed(void **state) {
     for (int lie = 0; lie < 6; lie++) {
         rig_side d;
@@ -281,7 +283,8 @@ static void a_gap_in_the_numbers_ends_the_pair(void **state) {
     rig_close(&d);
 }
 
-/* The page goes to another request while a writer of the first is still under way: in its ring, and on the wire. */
+/* The page goes to another request while a writer of the first is still under way: in its ring, and on the
+ * wire. */
 static void a_delayed_writer_never_touches_a_page_that_was_reused(void **state) {
     rig_side d;
     rig_work w;
@@ -384,7 +387,8 @@ static void a_drop_is_answered_known_or_not(void **state) {
 static void no_credit_within(const char *transport, uint64_t pair_timeout_ns, errbuf *why) {
     rig_side p;
     raw_peer d;
-    rig_open(&p, &(rig_options){.transport = transport, .inc = RIG_P_INC, .pair_timeout_ns = pair_timeout_ns});
+    rig_open(&p,
+             &(rig_options){.transport = transport, .inc = RIG_P_INC, .pair_timeout_ns = pair_timeout_ns});
     raw_open(&d, &p, transport, 2, 4096);
     raw_listen(&d);
     rig_side like = {.inc = RIG_D_INC, .kv = p.kv};
@@ -455,7 +459,8 @@ static void unlike_layouts_and_transports_are_refused_by_name(void **state) {
     snprintf(why, sizeof why, "the receiver's transport is %s, not %s", other, (const char *)*state);
     expect_failed(&p, &w, why);
     rig_close(&d);
-    rig_open(&d, &(rig_options){.transport = *state, .inc = RIG_D_INC, .receiver = true, .layout = rig_layout(DT_F32)});
+    rig_open(&d, &(rig_options){
+                     .transport = *state, .inc = RIG_D_INC, .receiver = true, .layout = rig_layout(DT_F32)});
     w.id.attempt = 2;
     rig_expect(&d, &w);
     rig_dest(&p, &w, xfer_endpoint(d.x));
@@ -475,7 +480,8 @@ static void a_peer_that_left_fails_its_handoffs(void **state) {
     start(&p, &d, &waiting);
     rig_nap(&p);
     xfer_post(p.x, &(xfer_cmd){.kind = X_PEER_GONE, .peer_inc = RIG_D_INC});
-    xfer_event a = rig_wait(&p, X_FAILED, 1); /* sent, but not released: whether it arrived is not known here */
+    xfer_event a =
+        rig_wait(&p, X_FAILED, 1); /* sent, but not released: whether it arrived is not known here */
     xfer_event b = rig_wait(&p, X_FAILED, 2);
     assert_string_equal(a.why, "the peer left the cluster");
     assert_string_equal(b.why, "the peer left the cluster");
@@ -517,13 +523,17 @@ static void a_device_that_fails_is_told_by_its_own_side_only(void **state) {
     broken.device_error = no_device_text;
     for (int at_sender = 0; at_sender < 2; at_sender++) {
         rig_side p, d;
-        rig_open(&p, &(rig_options){.transport = *state, .inc = RIG_P_INC, .ops = at_sender ? &broken : NULL});
-        rig_open(&d, &(rig_options){
-                         .transport = *state, .receiver = true, .inc = RIG_D_INC, .ops = at_sender ? NULL : &broken});
+        rig_open(&p,
+                 &(rig_options){.transport = *state, .inc = RIG_P_INC, .ops = at_sender ? &broken : NULL});
+        rig_open(&d, &(rig_options){.transport = *state,
+                                    .receiver = true,
+                                    .inc = RIG_D_INC,
+                                    .ops = at_sender ? NULL : &broken});
         rig_work w = rig_work_of(&p, &d, 1, 1, 100, 0);
         start(&p, &d, &w);
         rig_compute(&p, &w, 112);
-        xfer_event e = rig_wait(at_sender ? &p : &d, X_FAILED, 1), other = rig_wait(at_sender ? &d : &p, X_FAILED, 1);
+        xfer_event e = rig_wait(at_sender ? &p : &d, X_FAILED, 1),
+                   other = rig_wait(at_sender ? &d : &p, X_FAILED, 1);
         assert_true(e.device);
         assert_string_equal(e.why, "copying KV: kv_copy: unspecified launch failure");
         assert_false(other.device);

@@ -1,5 +1,5 @@
-/* Peers that die by kill -9 in the middle: noticed at once by the other side, and no page is touched afterwards.
- * They are forked, because nothing less can be killed so. */
+/* Peers that die by kill -9 in the middle: noticed at once by the other side, and no page is touched
+ * afterwards. They are forked, because nothing less can be killed so. */
 #include "tests/conformance/rig.h"
 
 #include "base/clock.h"
@@ -11,8 +11,8 @@
 #include <unistd.h>
 
 #if defined(__SANITIZE_THREAD__)
-/* The child of a process with threads starts threads of its own, which ThreadSanitizer refuses unless told otherwise.
- * It is the runtime that calls this, so there is no header with its prototype. */
+/* The child of a process with threads starts threads of its own, which ThreadSanitizer refuses unless told
+ * otherwise. It is the runtime that calls this, so there is no header with its prototype. */
 const char *__tsan_default_options(void);
 const char *__tsan_default_options(void) {
     return "die_after_fork=0";
@@ -98,7 +98,8 @@ static void a_receiver_killed_in_the_middle_is_noticed_at_once(void **state) {
     assert_int_equal(kill(child, SIGKILL), 0);
     assert_int_equal(waitpid(child, NULL, 0), child);
     /* The ring of a dead receiver can still be written: no SIGBUS. */
-    for (uint32_t slot = 0; slot < 4; slot++) memset(writer.setup.xport->stage(writer.p->ring, slot), slot, 4096);
+    for (uint32_t slot = 0; slot < 4; slot++)
+        memset(writer.setup.xport->stage(writer.p->ring, slot), slot, 4096);
     rig_offer(&p, &w);
     rig_compute(&p, &w, 256);
     rig_dest(&p, &w, endpoint);

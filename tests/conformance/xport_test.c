@@ -1,4 +1,5 @@
-/* What a transport has to do when both sides keep the rules: every byte arrives, under any cutting, order and load. */
+/* What a transport has to do when both sides keep the rules: every byte arrives, under any cutting, order and
+ * load. */
 #include "tests/conformance/rig.h"
 
 #include "base/log.h"
@@ -37,9 +38,10 @@ static void hand_over(rig_side *p, rig_side *d, const rig_work *w, uint32_t chun
 
 static void content_is_exact_for_every_length_type_and_cut(void **state) {
     const uint32_t lengths[] = {1, 15, 16, 17, 31, 33, 255, 256, 257, 1000};
-    /* segment target, slot, chunk: groups of layers; one layer each; rows of a layer split over slots; everything at
-     * once */
-    const size_t cuts[][3] = {{8192, 64 << 10, 256}, {1, 64 << 10, 64}, {1, 4096, 1024}, {1 << 20, 1 << 20, 512}};
+    /* segment target, slot, chunk: groups of layers; one layer each; rows of a layer split over slots;
+     * everything at once */
+    const size_t cuts[][3] = {
+        {8192, 64 << 10, 256}, {1, 64 << 10, 64}, {1, 4096, 1024}, {1 << 20, 1 << 20, 512}};
     const dtype types[] = {DT_F16, DT_F32};
     for (size_t t = 0; t < ARRAY_LEN(types); t++)
         for (size_t c = 0; c < ARRAY_LEN(cuts); c++) {
@@ -63,7 +65,8 @@ static void content_is_exact_for_every_length_type_and_cut(void **state) {
 
 static void a_layer_larger_than_a_slot_travels_in_pieces(void **state) {
     rig_side p, d;
-    rig_open_both(&p, &d, (rig_options){.transport = *state, .slot_bytes = 2 * 2048, .segment_bytes = 1 << 20});
+    rig_open_both(&p, &d,
+                  (rig_options){.transport = *state, .slot_bytes = 2 * 2048, .segment_bytes = 1 << 20});
     rig_work w = rig_work_of(&p, &d, 1, 1, 100, 3);
     rig_offer(&p, &w);
     rig_expect(&d, &w);
@@ -343,7 +346,8 @@ static void a_new_epoch_forgets_everything_and_works_again(void **state) {
     rig_dest(&p, &w, xfer_endpoint(d.x));
     rig_layer(&p, &w, 0, 64, 0);
     rig_nap(&p);
-    xfer_cmd epoch = {.kind = X_EPOCH, .id = {.epoch = RIG_EPOCH, .p_inc = RIG_P_INC + 5, .d_inc = RIG_D_INC + 5}};
+    xfer_cmd epoch = {.kind = X_EPOCH,
+                      .id = {.epoch = RIG_EPOCH, .p_inc = RIG_P_INC + 5, .d_inc = RIG_D_INC + 5}};
     xfer_post(d.x, &epoch);
     xfer_post(p.x, &epoch);
     rig_layer(&p, &w, 0, 64, 1); /* of a step that was running: belongs to nothing */

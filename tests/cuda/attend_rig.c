@@ -28,10 +28,12 @@ double attend_rig_number(num_type type, const void *values, size_t i) {
     return type == NUM_F16 ? f32_of_half(bits) : f32_of_bf16(bits);
 }
 
-/* Uniform in -2..2: scores then have a deviation of about 1.8, so that some keys stand out and none is alone. */
+/* Uniform in -2..2: scores then have a deviation of about 1.8, so that some keys stand out and none is alone.
+ */
 double attend_rig_qkv(const attend_rig *r, uint32_t seq, uint32_t pos, uint32_t i) {
     uint64_t seed = ((uint64_t)seq << 32) + pos;
-    float x = (float)random_weight(seed, 2 * (uint64_t)i) + (float)random_weight(seed, 2 * (uint64_t)i + 1) / 256;
+    float x =
+        (float)random_weight(seed, 2 * (uint64_t)i) + (float)random_weight(seed, 2 * (uint64_t)i + 1) / 256;
     return gpu_rounded(r->a.type, x / 128);
 }
 
@@ -40,7 +42,8 @@ double attend_rig_qkv(const attend_rig *r, uint32_t seq, uint32_t pos, uint32_t 
 attend_rig attend_rig_open(num_type type, uint32_t heads, uint32_t kv_heads, uint32_t head_dim) {
     attend_rig r = {.elem = type == NUM_F32 ? 4 : 2};
     r.kv_bytes = (size_t)ATTEND_RIG_PAGES * LAYERS * 2 * kv_heads * KV_PAGE_TOKENS * head_dim * r.elem;
-    uint32_t rope_dim = head_dim >= 8 ? head_dim - 6 : head_dim; /* the last three pairs stay, within a unit of four */
+    uint32_t rope_dim =
+        head_dim >= 8 ? head_dim - 6 : head_dim; /* the last three pairs stay, within a unit of four */
     float *rope = gpu_new(NULL, (size_t)ATTEND_RIG_POSITIONS * rope_dim * sizeof(float));
     GPU_OK(launch_rope_table(rope, ATTEND_RIG_POSITIONS, rope_dim, ROPE_BASE, NULL, NULL));
     r.a = (attend_args){.type = type,
@@ -78,8 +81,10 @@ static uint32_t page_of(uint32_t seq, uint32_t index) {
 }
 
 size_t attend_rig_place(const attend_rig *r, uint32_t seq, uint32_t pos, uint32_t is_v, uint32_t kv_head) {
-    kv_layout l = {
-        .type = r->elem == 4 ? DT_F32 : DT_F16, .layers = LAYERS, .kv_heads = r->a.kv_heads, .head_dim = r->a.head_dim};
+    kv_layout l = {.type = r->elem == 4 ? DT_F32 : DT_F16,
+                   .layers = LAYERS,
+                   .kv_heads = r->a.kv_heads,
+                   .head_dim = r->a.head_dim};
     size_t tile = kv_tile_offset(&l, page_of(seq, pos / KV_PAGE_TOKENS), LAYER, is_v, kv_head) / r->elem;
     return tile + (size_t)(pos % KV_PAGE_TOKENS) * r->a.head_dim;
 }
@@ -151,7 +156,8 @@ static void make_rows(attend_step *s) {
     memset(qkv, 0xff, bytes);
     for (uint32_t row = 0; row < s->rows; row++)
         for (uint32_t i = 0; i < width; i++)
-            put_number(r->a.type, qkv, row * width + i, (float)attend_rig_qkv(r, s->seq[row], s->pos[row], i));
+            put_number(r->a.type, qkv, row * width + i,
+                       (float)attend_rig_qkv(r, s->seq[row], s->pos[row], i));
     s->a.qkv = gpu_new(qkv, bytes);
     s->out_bytes = (size_t)s->rows * r->a.heads * r->a.head_dim * r->elem;
     s->a.out = gpu_new(NULL, s->out_bytes + (size_t)PADDING * r->a.heads * r->a.head_dim * r->elem);
@@ -167,8 +173,9 @@ attend_step *attend_step_new(const attend_rig *r, const part *parts, uint32_t co
         for (uint32_t i = 0; i < parts[p].rows; i++) {
             assert_true(s->rows < ARRAY_LEN(s->pos));
             assert_true(parts[p].seq < ATTEND_RIG_SEQS);
-            assert_true(parts[p].pos + i < (parts[p].seq + 1 < ATTEND_RIG_SEQS ? ATTEND_RIG_SEQ_PAGES * KV_PAGE_TOKENS
-                                                                               : ATTEND_RIG_POSITIONS));
+            assert_true(parts[p].pos + i < (parts[p].seq + 1 < ATTEND_RIG_SEQS
+                                                ? ATTEND_RIG_SEQ_PAGES * KV_PAGE_TOKENS
+                                                : ATTEND_RIG_POSITIONS));
             s->seq[s->rows] = parts[p].seq;
             s->pos[s->rows++] = parts[p].pos + i;
         }
@@ -211,8 +218,8 @@ void attend_step_zero_counters(const attend_step *s) {
 /* --- attention in double --- */
 
 /* out[head_dim] of one row and query head; also the largest |v| that it saw. */
-static double attend_double(const attend_step *s, const void *qkv, const void *pages, uint32_t row, uint32_t head,
-                            double *out) {
+static double attend_double(const attend_step *s, const void *qkv, const void *pages, uint32_t row,
+                            uint32_t head, double *out) {
     const attend_rig *r = s->rig;
     const attend_args *a = &r->a;
     uint32_t kv_head = head / (a->heads / a->kv_heads), keys = s->pos[row] + 1;
@@ -241,9 +248,10 @@ static double attend_double(const attend_step *s, const void *qkv, const void *p
     return most;
 }
 
-/* The kernels round each weight and each result to the type, by at most a share u of it: an error of u * (largest |v|)
- * for the weighted mean and of u * |out| (u = 2^-8 of bf16, 2^-11 of f16). A fifth more for what is done in fp32, where
- * scores of up to about 10 have errors of some 1e-6; in the f32 kernel that is all there is. */
+/* The kernels round each weight and each result to the type, by at most a share u of it: an error of u *
+ * (largest |v|) for the weighted mean and of u * |out| (u = 2^-8 of bf16, 2^-11 of f16). A fifth more for
+ * what is done in fp32, where scores of up to about 10 have errors of some 1e-6; in the f32 kernel that is
+ * all there is. */
 void attend_step_near(const attend_step *s, const void *out) {
     const attend_args *a = &s->a;
     double rounding = a->type == NUM_BF16 ? 0x1p-8 : a->type == NUM_F16 ? 0x1p-11 : 4e-6;
@@ -253,11 +261,12 @@ void attend_step_near(const attend_step *s, const void *out) {
         for (uint32_t head = 0; head < a->heads; head++) {
             double most = attend_double(s, qkv, pages, row, head, expect);
             for (uint32_t d = 0; d < a->head_dim; d++) {
-                double got = attend_rig_number(a->type, out, ((size_t)row * a->heads + head) * a->head_dim + d);
+                double got =
+                    attend_rig_number(a->type, out, ((size_t)row * a->heads + head) * a->head_dim + d);
                 double bound = 1.2 * rounding * (most + fabs(expect[d]));
                 if (!(fabs(got - expect[d]) <= bound))
-                    fail_msg("sequence %u position %u head %u element %u: %g instead of %g (bound %g)", s->seq[row],
-                             s->pos[row], head, d, got, expect[d], bound);
+                    fail_msg("sequence %u position %u head %u element %u: %g instead of %g (bound %g)",
+                             s->seq[row], s->pos[row], head, d, got, expect[d], bound);
             }
         }
     free(qkv);

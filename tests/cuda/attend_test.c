@@ -1,5 +1,5 @@
-/* attend_test - rotation, page writes and attention of the GPU: against loops in double, and bit for bit against
- * themselves, cut and mixed in other ways. */
+/* attend_test - rotation, page writes and attention of the GPU: against loops in double, and bit for bit
+ * against themselves, cut and mixed in other ways. */
 #include "tests/cuda/attend_rig.h"
 
 #include "base/mem.h"
@@ -51,14 +51,16 @@ static void the_table_is_the_cosine_and_sine_of_every_angle(void **state) {
     (void)state;
     enum { POSITIONS = 1500, PAIRS = 5 };
     const float factors[PAIRS] = {1, 2, 0.5f, 8, 32};
-    float *dev = gpu_new(NULL, POSITIONS * PAIRS * 2 * sizeof(float)), *dev_factors = gpu_new(factors, sizeof factors);
+    float *dev = gpu_new(NULL, POSITIONS * PAIRS * 2 * sizeof(float)),
+          *dev_factors = gpu_new(factors, sizeof factors);
     float *table = xcalloc(POSITIONS * PAIRS * 2, sizeof *table);
     for (int scaled = 0; scaled < 2; scaled++) {
         GPU_OK(launch_rope_table(dev, POSITIONS, 2 * PAIRS, 500000.0, scaled ? dev_factors : NULL, NULL));
         gpu_read(table, dev, POSITIONS * PAIRS * 2 * sizeof *table);
         for (uint32_t pos = 0; pos < POSITIONS; pos++)
             for (uint32_t i = 0; i < PAIRS; i++) {
-                double angle = pos * pow(500000.0, -2.0 * i / (2 * PAIRS)) / (scaled ? (double)factors[i] : 1.0);
+                double angle =
+                    pos * pow(500000.0, -2.0 * i / (2 * PAIRS)) / (scaled ? (double)factors[i] : 1.0);
                 const float *turn = table + (pos * PAIRS + i) * 2;
                 /* Half a unit of a float below 1, and the error of an angle in double. */
                 assert_true(fabs((double)turn[0] - cos(angle)) <= 0x1p-25 + 1e-12);
@@ -82,12 +84,14 @@ static double rotated(const attend_rig *r, uint32_t seq, uint32_t pos, uint32_t 
 
 static void near_rounding(num_type type, double got, double expect) {
     double rounding = type == NUM_BF16 ? 0x1p-8 : type == NUM_F16 ? 0x1p-11 : 0x1p-24;
-    if (!(fabs(got - expect) <= rounding * fabs(expect) + 1e-6)) fail_msg("%.9g instead of %.9g", got, expect);
+    if (!(fabs(got - expect) <= rounding * fabs(expect) + 1e-6))
+        fail_msg("%.9g instead of %.9g", got, expect);
 }
 
 static void rotation_writes_the_pages_of_its_rows_and_nothing_else(void **state) {
     (void)state;
-    const shape shapes[] = {{NUM_BF16, 3, 1, 32}, {NUM_F16, 4, 2, 64}, {NUM_BF16, 2, 2, 128}, {NUM_F32, 2, 1, 34}};
+    const shape shapes[] = {
+        {NUM_BF16, 3, 1, 32}, {NUM_F16, 4, 2, 64}, {NUM_BF16, 2, 2, 128}, {NUM_F32, 2, 1, 34}};
     const part parts[] = {{1, 0, 3}, {4, 14, 5}, {2, 300, 1}};
     for (size_t n = 0; n < ARRAY_LEN(shapes); n++) {
         attend_rig r = open_shape(shapes[n]);
@@ -101,7 +105,8 @@ static void rotation_writes_the_pages_of_its_rows_and_nothing_else(void **state)
                               rotated(&r, s->seq[row], s->pos[row], i));
             for (uint32_t h = 0; h < 2 * r.a.kv_heads; h++) { /* pages have the very bits of qkv */
                 size_t from = (size_t)row * width + (r.a.heads + h) * hd;
-                size_t to = attend_rig_place(&r, s->seq[row], s->pos[row], h / r.a.kv_heads, h % r.a.kv_heads);
+                size_t to =
+                    attend_rig_place(&r, s->seq[row], s->pos[row], h / r.a.kv_heads, h % r.a.kv_heads);
                 assert_memory_equal(pages + to * r.elem, qkv + from * r.elem, hd * r.elem);
                 memset(pages + to * r.elem, 0xff, hd * r.elem);
             }
@@ -136,9 +141,10 @@ static void prompts_of_all_lengths_in_one_launch_are_near_attention_in_double(vo
 static void a_chunk_sees_the_pages_of_the_chunks_before(void **state) {
     (void)state;
     attend_rig r = attend_rig_open(NUM_BF16, 2, 1, 64);
-    /* 33 and 62: the last row of a warp begins a tile of keys; its first row misses one key of a tile. 520 is on the
-     * 33rd page. */
-    const part parts[] = {{3, 50, 40}, {5, 128, 3}, {7, 0, 9}, {6, 191, 70}, {1, 33, 40}, {2, 62, 3}, {9, 520, 20}};
+    /* 33 and 62: the last row of a warp begins a tile of keys; its first row misses one key of a tile. 520 is
+     * on the 33rd page. */
+    const part parts[] = {{3, 50, 40}, {5, 128, 3}, {7, 0, 9},   {6, 191, 70},
+                          {1, 33, 40}, {2, 62, 3},  {9, 520, 20}};
     write_before(&r, parts, ARRAY_LEN(parts));
     attend_step *s = attend_step_new(&r, parts, ARRAY_LEN(parts), PREFILL_TILE_ROWS, WHOLE);
     prefill(s);
@@ -150,7 +156,8 @@ static void a_chunk_sees_the_pages_of_the_chunks_before(void **state) {
 }
 
 /* Runs a prompt in chunks, each in tiles of tile_rows. Caller frees both outputs. */
-static void run_in_chunks(attend_rig *r, uint32_t rows, uint32_t chunk, uint32_t tile_rows, char **out, void **pages) {
+static void run_in_chunks(attend_rig *r, uint32_t rows, uint32_t chunk, uint32_t tile_rows, char **out,
+                          void **pages) {
     size_t width = (size_t)r->a.heads * r->a.head_dim * r->elem;
     attend_rig_clear(r);
     *out = xmalloc(rows * width);
@@ -217,8 +224,9 @@ static const part edges[] = {{0, 0, 1},  {1, 15, 1}, {2, 16, 1},  {3, 17, 1},  {
 
 static void generated_rows_are_near_attention_in_double(void **state) {
     (void)state;
-    const shape shapes[] = {{NUM_BF16, 8, 2, 128}, {NUM_F16, 14, 2, 128}, {NUM_BF16, 8, 1, 64}, {NUM_F16, 3, 1, 64},
-                            {NUM_BF16, 2, 2, 64},  {NUM_F16, 2, 2, 32},   {NUM_BF16, 16, 1, 32}};
+    const shape shapes[] = {{NUM_BF16, 8, 2, 128}, {NUM_F16, 14, 2, 128}, {NUM_BF16, 8, 1, 64},
+                            {NUM_F16, 3, 1, 64},   {NUM_BF16, 2, 2, 64},  {NUM_F16, 2, 2, 32},
+                            {NUM_BF16, 16, 1, 32}};
     for (size_t n = 0; n < ARRAY_LEN(shapes); n++) {
         attend_rig r = open_shape(shapes[n]);
         write_before(&r, edges, ARRAY_LEN(edges));
@@ -233,7 +241,8 @@ static void generated_rows_are_near_attention_in_double(void **state) {
     }
 }
 
-/* The rows in splits of `split` tokens are so many items, are near attention in double, and leave the counters at zero.
+/* The rows in splits of `split` tokens are so many items, are near attention in double, and leave the
+ * counters at zero.
  */
 static void splits_are_near(attend_rig *r, const part *rows, uint32_t count, uint32_t split, uint32_t items) {
     attend_step *s = attend_step_new(r, rows, count, 128, split);
@@ -252,7 +261,8 @@ static void thousands_of_keys_may_be_one_split_or_dozens(void **state) {
     const uint32_t splits[] = {WHOLE, 64}, items[] = {2, 35 + 32};
     attend_rig r = attend_rig_open(NUM_F16, 5, 1, 64);
     attend_rig_write(&r, (part){9, 0, 2200});
-    for (size_t n = 0; n < ARRAY_LEN(splits); n++) splits_are_near(&r, rows, ARRAY_LEN(rows), splits[n], items[n]);
+    for (size_t n = 0; n < ARRAY_LEN(splits); n++)
+        splits_are_near(&r, rows, ARRAY_LEN(rows), splits[n], items[n]);
     attend_rig_close(&r);
 }
 
@@ -316,8 +326,8 @@ static void the_number_of_splits_changes_roundings_only(void **state) {
     attend_rig_close(&r);
 }
 
-/* A recorded step reads the number of items on the device and has a grid of its own; a step with more items than there
- * is room for partial results is launched in ranges. Twice each: the counters are as before. */
+/* A recorded step reads the number of items on the device and has a grid of its own; a step with more items
+ * than there is room for partial results is launched in ranges. Twice each: the counters are as before. */
 static void blocks_that_walk_items_make_the_same_bits(void **state) {
     (void)state;
     attend_rig r = attend_rig_open(NUM_BF16, 4, 2, 64);

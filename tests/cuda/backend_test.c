@@ -6,7 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* What rounding to the type costs, as the squared relative error of one number; sums of products stay near it. */
+/* What rounding to the type costs, as the squared relative error of one number; sums of products stay near
+ * it. */
 typedef struct kind {
     dtype act;
     double bound;
@@ -22,8 +23,8 @@ static pair pair_open(const kind *k, bool deterministic) {
     return (pair){.cuda = rig_open("cuda", &cuda), .ref = rig_open("ref", &ref)};
 }
 
-static void pair_attention(pair *p, dtype act, uint32_t layers, uint32_t heads, uint32_t kv_heads, uint32_t head_dim,
-                           uint32_t rope_dim) {
+static void pair_attention(pair *p, dtype act, uint32_t layers, uint32_t heads, uint32_t kv_heads,
+                           uint32_t head_dim, uint32_t rope_dim) {
     const kv_layout cuda = {.type = act, .layers = layers, .kv_heads = kv_heads, .head_dim = head_dim};
     kv_layout ref = cuda;
     ref.type = DT_F32;
@@ -51,7 +52,8 @@ static void end(const rig *r) {
 static const uint32_t first_pages[RIG_SEQ_PAGES] = {3, 1, 4, 15, 9, 2, 6, 5, 35, 8, 7};
 
 static step_seq prompt_of(uint32_t rows) {
-    return (step_seq){.pages = first_pages, .page_count = kv_pages_for(rows), .row_count = rows, .prompt_count = rows};
+    return (step_seq){
+        .pages = first_pages, .page_count = kv_pages_for(rows), .row_count = rows, .prompt_count = rows};
 }
 
 /* --- rows --- */
@@ -85,7 +87,8 @@ static rows_out run_rows(const rig *r, const kind *k) {
     a.delta = d;
     rig_check(r, r->ops->norm(r->d, &a), "norm");
     o.normed = rig_read_acts(r, out, count);
-    op_head_norm h = {.x = x, .delta = d, .weight = norm, .begin = 1, .count = 2, .dim = DIM, .eps = 1e-5f, .out = out};
+    op_head_norm h = {
+        .x = x, .delta = d, .weight = norm, .begin = 1, .count = 2, .dim = DIM, .eps = 1e-5f, .out = out};
     rig_check(r, r->ops->head_norm(r->d, &h), "head_norm");
     o.head = rig_read_acts(r, out, 2 * DIM);
     o.x = rig_read_floats(r, x, count);
@@ -137,10 +140,12 @@ static float *run_linear(const rig *r, dtype act, dtype file, uint32_t rows, boo
     step_seq seq = prompt_of(rows);
     op_step s = plain_step(&seq, ids, rows);
     begin(r, &s);
-    rig_check(r, r->ops->linear(r->d, &(op_linear){.x = in, .w = w, .rows = rows, .out = out, .logits = logits}),
+    rig_check(r,
+              r->ops->linear(r->d, &(op_linear){.x = in, .w = w, .rows = rows, .out = out, .logits = logits}),
               "linear");
     end(r);
-    float *values = logits ? rig_read_floats(r, out, (size_t)rows * OUT) : rig_read_acts(r, out, (size_t)rows * OUT);
+    float *values =
+        logits ? rig_read_floats(r, out, (size_t)rows * OUT) : rig_read_acts(r, out, (size_t)rows * OUT);
     rig_free(r, in, rig_act_bytes(r, (size_t)rows * IN));
     rig_free(r, out, (size_t)rows * OUT * sizeof(float));
     r->ops->weight_free(r->d, w);
@@ -197,8 +202,10 @@ static float *run_gate_up(const rig *r, dtype act, uint32_t rows) {
     step_seq seq = prompt_of(rows);
     op_step s = plain_step(&seq, ids, rows);
     begin(r, &s);
-    rig_check(r, r->ops->gate_up(r->d, &(op_gate_up){.x = in, .w = w, .rows = rows, .scratch = scratch, .out = out}),
-              "gate_up");
+    rig_check(
+        r,
+        r->ops->gate_up(r->d, &(op_gate_up){.x = in, .w = w, .rows = rows, .scratch = scratch, .out = out}),
+        "gate_up");
     end(r);
     float *values = rig_read_acts(r, out, (size_t)rows * FFN);
     rig_free(r, in, rig_act_bytes(r, (size_t)rows * IN));
@@ -242,7 +249,8 @@ static float *run_attend(const rig *r, const weight *w, dtype act, const step_se
     const op_step s = {.ids = ids, .rows = rows, .seqs = seqs, .seq_count = seq_count};
     begin(r, &s);
     rig_check(r, r->ops->linear(r->d, &(op_linear){.x = in, .w = w, .rows = rows, .out = qkv}), "linear");
-    rig_check(r, r->ops->attend(r->d, &(op_attend){.layer = 1, .rows = rows, .qkv = qkv, .out = out}), "attend");
+    rig_check(r, r->ops->attend(r->d, &(op_attend){.layer = 1, .rows = rows, .qkv = qkv, .out = out}),
+              "attend");
     rig_check(r, r->ops->layer_mark(r->d, 1), "layer_mark");
     end(r);
     float *values = rig_read_acts(r, out, (size_t)rows * HEADS * HEAD_DIM);
@@ -254,7 +262,8 @@ static float *run_attend(const rig *r, const weight *w, dtype act, const step_se
     return values;
 }
 
-/* Prompts; then a chunk of a prompt, one generated row, and a replay of five, in one step; then a row each. */
+/* Prompts; then a chunk of a prompt, one generated row, and a replay of five, in one step; then a row each.
+ */
 static void attention_of_prompts_replays_and_single_rows_is_that_of_ref(void **state) {
     (void)state;
     static const uint32_t pages[SEQS][8] = {{5, 9, 2, 11, 60, 61}, {7, 0}, {30, 29, 28, 27, 26}};
@@ -264,7 +273,12 @@ static void attention_of_prompts_replays_and_single_rows_is_that_of_ref(void **s
          {.pages = pages[2], .page_count = 5, .row_begin = 53, .row_count = 66, .prompt_count = 66}},
         {{.pages = pages[0], .page_count = 4, .row_begin = 0, .row_count = 23, .pos = 37, .prompt_count = 60},
          {.pages = pages[1], .page_count = 2, .row_begin = 23, .row_count = 1, .pos = 16, .prompt_count = 16},
-         {.pages = pages[2], .page_count = 5, .row_begin = 24, .row_count = 5, .pos = 66, .prompt_count = 66}},
+         {.pages = pages[2],
+          .page_count = 5,
+          .row_begin = 24,
+          .row_count = 5,
+          .pos = 66,
+          .prompt_count = 66}},
         {{.pages = pages[0], .page_count = 4, .row_begin = 0, .row_count = 1, .pos = 60, .prompt_count = 60},
          {.pages = pages[1], .page_count = 2, .row_begin = 1, .row_count = 1, .pos = 17, .prompt_count = 16},
          {.pages = pages[2], .page_count = 5, .row_begin = 2, .row_count = 1, .pos = 71, .prompt_count = 66}},
@@ -315,8 +329,8 @@ static op_kv_copy copy_of(const rig *r, const segment *s, void *wire, uint64_t *
                         .checksum = sum};
 }
 
-/* Random bytes go into the pages of both backends and come out again: the same bytes, the same sums, and untouched rows
- * beside them. */
+/* Random bytes go into the pages of both backends and come out again: the same bytes, the same sums, and
+ * untouched rows beside them. */
 static void check_segment(const rig *cuda, const rig *ref, const segment *s) {
     size_t bytes = kv_segment_bytes(&cuda->layout, s->token_count, s->layer_end - s->layer_begin);
     uint8_t *wire = xmalloc(bytes), *back = xcalloc(1, bytes), *pages[2];
@@ -332,7 +346,8 @@ static void check_segment(const rig *cuda, const rig *ref, const segment *s) {
         assert_true(sum_back == sum);
         assert_memory_equal(back, wire, bytes);
         pages[i] = xmalloc(rigs[i]->kv_bytes);
-        rig_check(rigs[i], rigs[i]->ops->mem_read(rigs[i]->d, pages[i], rigs[i]->kv, rigs[i]->kv_bytes), "mem_read");
+        rig_check(rigs[i], rigs[i]->ops->mem_read(rigs[i]->d, pages[i], rigs[i]->kv, rigs[i]->kv_bytes),
+                  "mem_read");
     }
     assert_memory_equal(pages[0], pages[1], cuda->kv_bytes);
     free(pages[0]);
@@ -343,7 +358,8 @@ static void check_segment(const rig *cuda, const rig *ref, const segment *s) {
 
 static void segments_pass_through_with_the_checksum_of_the_wire(void **state) {
     (void)state;
-    static const segment segments[] = {{0, 1, 0, 1}, {0, 16, 0, 3}, {16, 21, 1, 3}, {48, 100, 2, 3}, {0, 130, 0, 3}};
+    static const segment segments[] = {
+        {0, 1, 0, 1}, {0, 16, 0, 3}, {16, 21, 1, 3}, {48, 100, 2, 3}, {0, 130, 0, 3}};
     static const dtype types[] = {DT_F32, DT_F16};
     for (size_t t = 0; t < ARRAY_LEN(types); t++) {
         const kv_layout layout = {.type = types[t], .layers = 3, .kv_heads = 2, .head_dim = 32};
@@ -400,7 +416,8 @@ static void *gather_main(void *ctx) {
     return NULL;
 }
 
-/* The emulation runs nothing before somebody waits for it here, so without the mark's event the rows would be zeros. */
+/* The emulation runs nothing before somebody waits for it here, so without the mark's event the rows would be
+ * zeros. */
 static void a_gather_in_another_thread_waits_for_the_mark_of_its_last_layer(void **state) {
     (void)state;
     enum { N = 20, LAYERS = 2 };
@@ -420,7 +437,8 @@ static void a_gather_in_another_thread_waits_for_the_mark_of_its_last_layer(void
     uint64_t sums[2] = {0};
     begin(&r, &s);
     for (uint32_t layer = 0; layer < LAYERS; layer++) {
-        rig_check(&r, r.ops->attend(r.d, &(op_attend){.layer = layer, .rows = N, .qkv = qkv, .out = out}), "attend");
+        rig_check(&r, r.ops->attend(r.d, &(op_attend){.layer = layer, .rows = N, .qkv = qkv, .out = out}),
+                  "attend");
         rig_check(&r, r.ops->layer_mark(r.d, layer), "layer_mark");
     }
     gather g = {.r = &r, .copy = copy_of(&r, &whole, early, &sums[0])};

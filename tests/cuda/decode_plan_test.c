@@ -67,10 +67,11 @@ static void no_step_has_more_items_than_the_bound(void **state) {
         uint32_t max_context = 16 * (1 + (uint32_t)rand() % 1024), rows = 1 + (uint32_t)rand() % 40;
         uint64_t page_tokens = 16 * (uint64_t)(rows + (uint32_t)rand() % 4000), left = page_tokens, keys = 0;
         uint32_t lengths[40], items = 0;
-        decode_plan p =
-            decode_plan_make(deterministic, max_context, 1 + (uint32_t)rand() % 140, 1 + (uint32_t)rand() % 8);
+        decode_plan p = decode_plan_make(deterministic, max_context, 1 + (uint32_t)rand() % 140,
+                                         1 + (uint32_t)rand() % 8);
         for (uint32_t r = 0; r < rows; r++) {
-            uint32_t room = (uint32_t)MIN(left - 16 * (rows - 1 - r), max_context); /* a page for each row to come */
+            uint32_t room =
+                (uint32_t)MIN(left - 16 * (rows - 1 - r), max_context); /* a page for each row to come */
             lengths[r] = 1 + (uint32_t)rand() % room;
             left -= (lengths[r] + 15) / 16 * 16;
             keys += lengths[r];

@@ -1,6 +1,6 @@
-/* fault_test - a kernel faults: the call that notices answers ST_DEVICE, the text names the operation, everything after
- * it answers at once, and the device can still be closed. The same for a GPU that hangs, whose clock runs fast here.
- * Only the emulation can be made to do either. */
+/* fault_test - a kernel faults: the call that notices answers ST_DEVICE, the text names the operation,
+ * everything after it answers at once, and the device can still be closed. The same for a GPU that hangs,
+ * whose clock runs fast here. Only the emulation can be made to do either. */
 #include "base/clock.h"
 #include "tests/cuda/mini.h"
 #include "tests/cuda_host/emulation.h"
@@ -11,7 +11,8 @@
 static const uint32_t pages[1] = {0};
 static const int32_t ids[3] = {1, 2, 3};
 
-/* A GPU that never ends its work, and a clock on which waiting takes no time: the linker puts these in between. */
+/* A GPU that never ends its work, and a clock on which waiting takes no time: the linker puts these in
+ * between. */
 static bool hangs;
 cudaError_t __real_cudaEventQuery(cudaEvent_t event);
 cudaError_t __wrap_cudaEventQuery(cudaEvent_t event);
@@ -23,12 +24,12 @@ cudaError_t __wrap_cudaEventQuery(cudaEvent_t event) {
 }
 
 /* What waits for the GPU without a deadline would never return. */
-#define NEVER_RETURNS(name, type, arg)                                                                                 \
-    cudaError_t __real_##name(type arg);                                                                               \
-    cudaError_t __wrap_##name(type arg);                                                                               \
-    cudaError_t __wrap_##name(type arg) {                                                                              \
-        if (hangs) fail_msg("%s of a GPU that hangs", #name);                                                          \
-        return __real_##name(arg);                                                                                     \
+#define NEVER_RETURNS(name, type, arg)                                                                       \
+    cudaError_t __real_##name(type arg);                                                                     \
+    cudaError_t __wrap_##name(type arg);                                                                     \
+    cudaError_t __wrap_##name(type arg) {                                                                    \
+        if (hangs) fail_msg("%s of a GPU that hangs", #name);                                                \
+        return __real_##name(arg);                                                                           \
     }
 NEVER_RETURNS(cudaFree, void *, p)
 NEVER_RETURNS(cudaFreeHost, void *, p)
@@ -37,10 +38,14 @@ NEVER_RETURNS(cudaEventSynchronize, cudaEvent_t, event)
 
 /* Pageable memory: such a copy waits for the stream. */
 static const void *pageable;
-cudaError_t __real_cudaMemcpyAsync(void *to, const void *from, size_t bytes, enum cudaMemcpyKind kind, cudaStream_t s);
-cudaError_t __wrap_cudaMemcpyAsync(void *to, const void *from, size_t bytes, enum cudaMemcpyKind kind, cudaStream_t s);
-cudaError_t __wrap_cudaMemcpyAsync(void *to, const void *from, size_t bytes, enum cudaMemcpyKind kind, cudaStream_t s) {
-    if (hangs && pageable && (to == pageable || from == pageable)) fail_msg("a copy that waits for a GPU that hangs");
+cudaError_t __real_cudaMemcpyAsync(void *to, const void *from, size_t bytes, enum cudaMemcpyKind kind,
+                                   cudaStream_t s);
+cudaError_t __wrap_cudaMemcpyAsync(void *to, const void *from, size_t bytes, enum cudaMemcpyKind kind,
+                                   cudaStream_t s);
+cudaError_t __wrap_cudaMemcpyAsync(void *to, const void *from, size_t bytes, enum cudaMemcpyKind kind,
+                                   cudaStream_t s) {
+    if (hangs && pageable && (to == pageable || from == pageable))
+        fail_msg("a copy that waits for a GPU that hangs");
     return __real_cudaMemcpyAsync(to, from, bytes, kind, s);
 }
 
@@ -95,12 +100,14 @@ static errbuf fault_at(uint64_t number, bool check_ops) {
 static void with_check_ops_the_op_itself_is_named(void **state) {
     (void)state;
     /* embed, norm, linear, attend (rotation, then prefill), linear, head norm, linear */
-    static const char *const names[] = {"embed", "norm", "linear", "attend", "attend", "linear", "head norm", "linear"};
+    static const char *const names[] = {"embed",  "norm",   "linear",    "attend",
+                                        "attend", "linear", "head norm", "linear"};
     for (size_t i = 0; i < ARRAY_LEN(names); i++) {
         errbuf text = fault_at(i + 1, true);
         char want[64];
         snprintf(want, sizeof want, ": %s: ", names[i]);
-        if (!strstr(text.text, want)) fail_msg("kernel %zu: '%s' does not name '%s'", i + 1, text.text, names[i]);
+        if (!strstr(text.text, want))
+            fail_msg("kernel %zu: '%s' does not name '%s'", i + 1, text.text, names[i]);
         emulation_fault_after(0);
     }
 }

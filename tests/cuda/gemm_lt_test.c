@@ -1,6 +1,6 @@
-/* gemm_lt_test - what gemm_lt asks of cuBLASLt, without the library: a stand-in multiplies as the library's manual says
- * (column-major matrices, leading dimensions, transposition) and is strict about what it is given, in streams of the
- * emulation. Built where the toolkit's header is. */
+/* gemm_lt_test - what gemm_lt asks of cuBLASLt, without the library: a stand-in multiplies as the library's
+ * manual says (column-major matrices, leading dimensions, transposition) and is strict about what it is
+ * given, in streams of the emulation. Built where the toolkit's header is. */
 #include "base/clock.h"
 #include "base/mem.h"
 #include "kernels/cuda/cublaslt.h"
@@ -12,7 +12,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { N = 24, K = 16, ROWS = 70, CANDIDATES = 4, UNUSABLE = 1, REFUSED = 2, FASTEST = 3, WORKSPACE = 1 << 20 };
+enum {
+    N = 24,
+    K = 16,
+    ROWS = 70,
+    CANDIDATES = 4,
+    UNUSABLE = 1,
+    REFUSED = 2,
+    FASTEST = 3,
+    WORKSPACE = 1 << 20
+};
 
 /* The stand-in. Algorithm number i of a question has i in data[0] and the question's columns in data[1]. */
 static struct {
@@ -93,7 +102,8 @@ static const char *status_string(cublasStatus_t st) {
     return st == CUBLAS_STATUS_NOT_SUPPORTED ? "not supported" : "another status";
 }
 
-static cublasStatus_t product_create(cublasLtMatmulDesc_t *out, cublasComputeType_t compute, cudaDataType_t scale) {
+static cublasStatus_t product_create(cublasLtMatmulDesc_t *out, cublasComputeType_t compute,
+                                     cudaDataType_t scale) {
     assert_int_equal(compute, CUBLAS_COMPUTE_32F);
     assert_int_equal(scale, CUDA_R_32F);
     *out = xmalloc(1);
@@ -101,8 +111,8 @@ static cublasStatus_t product_create(cublasLtMatmulDesc_t *out, cublasComputeTyp
     return CUBLAS_STATUS_SUCCESS;
 }
 
-static cublasStatus_t product_set(cublasLtMatmulDesc_t d, cublasLtMatmulDescAttributes_t name, const void *value,
-                                  size_t bytes) {
+static cublasStatus_t product_set(cublasLtMatmulDesc_t d, cublasLtMatmulDescAttributes_t name,
+                                  const void *value, size_t bytes) {
     assert_non_null(d);
     assert_int_equal(name, CUBLASLT_MATMUL_DESC_TRANSA);
     assert_int_equal(bytes, sizeof(int32_t));
@@ -110,8 +120,8 @@ static cublasStatus_t product_set(cublasLtMatmulDesc_t d, cublasLtMatmulDescAttr
     return CUBLAS_STATUS_SUCCESS;
 }
 
-static cublasStatus_t layout_create(cublasLtMatrixLayout_t *out, cudaDataType type, uint64_t rows, uint64_t cols,
-                                    int64_t stride) {
+static cublasStatus_t layout_create(cublasLtMatrixLayout_t *out, cudaDataType type, uint64_t rows,
+                                    uint64_t cols, int64_t stride) {
     assert_true(stride >= (int64_t)rows);
     const layout l = {type, rows, cols, (uint64_t)stride};
     *out = xmemdup(&l, sizeof l);
@@ -130,10 +140,13 @@ static cublasStatus_t preference_set(cublasLtMatmulPreference_t p, cublasLtMatmu
     assert_non_null(p);
     uint64_t v = 0;
     memcpy(&v, value, bytes);
-    assert_int_equal(bytes, name == CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES ? sizeof(uint64_t) : sizeof(uint32_t));
+    assert_int_equal(bytes,
+                     name == CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES ? sizeof(uint64_t) : sizeof(uint32_t));
     if (name == CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES) assert_int_equal(v, GEMM_LT_WORKSPACE_BYTES);
-    if (name == CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK) assert_int_equal(v, CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE);
-    if (name >= CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES && name <= CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES)
+    if (name == CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK)
+        assert_int_equal(v, CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE);
+    if (name >= CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES &&
+        name <= CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES)
         assert_int_equal(v, 16);
     blas.preferences[name] = true;
     return CUBLAS_STATUS_SUCCESS;
@@ -141,13 +154,15 @@ static cublasStatus_t preference_set(cublasLtMatmulPreference_t p, cublasLtMatmu
 
 static cublasStatus_t ask(cublasLtHandle_t handle, cublasLtMatmulDesc_t d, cublasLtMatrixLayout_t a,
                           cublasLtMatrixLayout_t b, cublasLtMatrixLayout_t c, cublasLtMatrixLayout_t out,
-                          cublasLtMatmulPreference_t p, int most, cublasLtMatmulHeuristicResult_t *found, int *count) {
+                          cublasLtMatmulPreference_t p, int most, cublasLtMatmulHeuristicResult_t *found,
+                          int *count) {
     assert_true(handle && d && a && b && c && out && p);
     assert_true(most >= CANDIDATES);
     blas.questions++;
     for (uint64_t i = 0; i < CANDIDATES; i++) {
-        found[i] = (cublasLtMatmulHeuristicResult_t){
-            .state = i == UNUSABLE ? CUBLAS_STATUS_NOT_SUPPORTED : CUBLAS_STATUS_SUCCESS, .workspaceSize = WORKSPACE};
+        found[i] = (cublasLtMatmulHeuristicResult_t){.state = i == UNUSABLE ? CUBLAS_STATUS_NOT_SUPPORTED
+                                                                            : CUBLAS_STATUS_SUCCESS,
+                                                     .workspaceSize = WORKSPACE};
         found[i].algo.data[0] = i;
         found[i].algo.data[1] = ((const layout *)(const void *)b)->cols;
     }
@@ -155,9 +170,10 @@ static cublasStatus_t ask(cublasLtHandle_t handle, cublasLtMatmulDesc_t d, cubla
     return CUBLAS_STATUS_SUCCESS;
 }
 
-static cublasStatus_t matmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t d, const void *alpha, const void *a_at,
-                             cublasLtMatrixLayout_t a, const void *b_at, cublasLtMatrixLayout_t b, const void *beta,
-                             const void *c_at, cublasLtMatrixLayout_t c, void *d_at, cublasLtMatrixLayout_t out,
+static cublasStatus_t matmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t d, const void *alpha,
+                             const void *a_at, cublasLtMatrixLayout_t a, const void *b_at,
+                             cublasLtMatrixLayout_t b, const void *beta, const void *c_at,
+                             cublasLtMatrixLayout_t c, void *d_at, cublasLtMatrixLayout_t out,
                              const cublasLtMatmulAlgo_t *algo, void *workspace, size_t workspace_bytes,
                              cudaStream_t stream) {
     product p = {.a_at = a_at, .b_at = b_at, .d_at = d_at, .transpose_a = blas.of_a == CUBLAS_OP_T};
@@ -261,7 +277,8 @@ static int teardown(void **state) {
 }
 
 static linear_args args_of(const fixture *f, num_type type, uint32_t rows, linear_out mode) {
-    return (linear_args){.type = type, .x = f->x, .w = f->w, .rows = rows, .n = N, .k = K, .out = f->out, .mode = mode};
+    return (linear_args){
+        .type = type, .x = f->x, .w = f->w, .rows = rows, .n = N, .k = K, .out = f->out, .mode = mode};
 }
 
 static void run(const fixture *f, uint32_t rows) {
@@ -296,7 +313,8 @@ static void rows_of_out_are_rows_of_x_times_rows_of_w(void **state) {
                     }
             }
     }
-    for (int i = CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES; i <= CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES; i++)
+    for (int i = CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES; i <= CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES;
+         i++)
         assert_true(blas.preferences[i]);
     assert_true(blas.preferences[CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK]);
     assert_true(blas.preferences[CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES]);
@@ -307,7 +325,8 @@ static void the_fastest_that_works_serves_all_rows_up_to_a_power_of_two(void **s
     run(f, 33);
     assert_int_equal(blas.questions, 1);
     assert_int_equal(blas.last[0], FASTEST);
-    assert_int_equal(blas.last[1], 64); /* asked for the most rows of the bucket, which need the most workspace */
+    assert_int_equal(blas.last[1],
+                     64); /* asked for the most rows of the bucket, which need the most workspace */
     uint32_t products = blas.products;
     for (uint32_t rows = 34; rows <= 64; rows++) run(f, rows);
     assert_int_equal(blas.products, products + 31);
@@ -362,9 +381,12 @@ static void measuring_on_a_gpu_that_hangs_has_a_deadline(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(rows_of_out_are_rows_of_x_times_rows_of_w, setup, teardown),
-        cmocka_unit_test_setup_teardown(the_fastest_that_works_serves_all_rows_up_to_a_power_of_two, setup, teardown),
-        cmocka_unit_test_setup_teardown(where_the_choice_is_refused_the_number_of_rows_is_asked_for, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_capture_takes_the_first_guess_and_a_later_call_measures, setup, teardown),
+        cmocka_unit_test_setup_teardown(the_fastest_that_works_serves_all_rows_up_to_a_power_of_two, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(where_the_choice_is_refused_the_number_of_rows_is_asked_for, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(a_capture_takes_the_first_guess_and_a_later_call_measures, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(measuring_on_a_gpu_that_hangs_has_a_deadline, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,4 +1,5 @@
-/* gpu - arrays in device memory, for tests of single kernels. A failure of CUDA fails the test with its text. */
+/* gpu - arrays in device memory, for tests of single kernels. A failure of CUDA fails the test with its text.
+ */
 #ifndef BATON_TESTS_CUDA_GPU_H
 #define BATON_TESTS_CUDA_GPU_H
 
@@ -26,7 +27,8 @@ static inline float gpu_rounded(num_type type, float x) {
     return x;
 }
 
-/* A copy of host[0, bytes); host NULL: `bytes` bytes of 0xff, which is NaN in every type. Caller frees with gpu_free.
+/* A copy of host[0, bytes); host NULL: `bytes` bytes of 0xff, which is NaN in every type. Caller frees with
+ * gpu_free.
  */
 static inline void *gpu_new(const void *host, size_t bytes) {
     void *p = NULL;

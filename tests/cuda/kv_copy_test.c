@@ -1,5 +1,5 @@
-/* kv_copy_test - hand-off copies of the GPU against kv_layout: the bytes on the wire, the bytes in the pages, and their
- * checksum. */
+/* kv_copy_test - hand-off copies of the GPU against kv_layout: the bytes on the wire, the bytes in the pages,
+ * and their checksum. */
 #include "tests/cuda/gpu.h"
 
 #include "base/mem.h"
@@ -52,7 +52,8 @@ static void copy_by_definition(const segment *s, uint8_t *pages, uint8_t *wire, 
         size_t run = MIN(s->token_count - at, KV_PAGE_TOKENS) * row_bytes;
         for (uint32_t layer = s->layer_begin; layer < s->layer_end; layer++)
             for (uint32_t tile = 0; tile < 2 * l->kv_heads; tile++) {
-                uint8_t *in_page = pages + kv_tile_offset(l, page, layer, tile / l->kv_heads, tile % l->kv_heads);
+                uint8_t *in_page =
+                    pages + kv_tile_offset(l, page, layer, tile / l->kv_heads, tile % l->kv_heads);
                 memcpy(to_wire ? wire : in_page, to_wire ? in_page : wire, run);
                 wire += run;
             }
@@ -87,7 +88,8 @@ static unsigned long long take_sum(unsigned long long *dev) {
 
 /* Gathers random pages; *got is the wire with `slack` bytes behind it. Caller frees. */
 enum { SLACK = 64 };
-static unsigned long long gather(const segment *s, const uint8_t *pages, unsigned long long start, uint8_t **got) {
+static unsigned long long gather(const segment *s, const uint8_t *pages, unsigned long long start,
+                                 uint8_t **got) {
     size_t bytes = wire_bytes(s) + SLACK;
     uint8_t *kv = gpu_new(pages, pages_bytes(s)), *wire = gpu_new(NULL, s->shift + bytes);
     const kv_copy_args a = args_of(s, kv, wire + s->shift, new_sum(start));
@@ -203,7 +205,8 @@ static void a_flipped_bit_and_swapped_words_change_the_sum(void **state) {
 
 static void shapes_that_do_not_fit_are_refused(void **state) {
     (void)state;
-    kv_copy_args a = {.elem_bytes = 2, .layers = 1, .kv_heads = 1, .head_dim = 2, .token_count = 16, .layer_end = 1};
+    kv_copy_args a = {
+        .elem_bytes = 2, .layers = 1, .kv_heads = 1, .head_dim = 2, .token_count = 16, .layer_end = 1};
     assert_int_equal(launch_kv_gather(&a, NULL), cudaErrorInvalidValue); /* rows of 4 bytes */
     a.head_dim = 64;
     a.token_begin = 8;

@@ -1,5 +1,5 @@
-/* linear_test - launch_linear and launch_silu_mul against loops in double, and the promise that a row's bits do not
- * depend on how many rows there are, which kernel they go through, or what the others hold. */
+/* linear_test - launch_linear and launch_silu_mul against loops in double, and the promise that a row's bits
+ * do not depend on how many rows there are, which kernel they go through, or what the others hold. */
 #include "tests/cuda/gpu.h"
 
 #include "base/mem.h"
@@ -33,8 +33,8 @@ static float unpacked(num_type type, const void *p, size_t i) {
     return 0;
 }
 
-/* `count` numbers in -1..1 that are exact in every type, of ten sizes: sums of their products need more bits than fp32
- * has, so that another order of additions gives other bits. Caller frees. */
+/* `count` numbers in -1..1 that are exact in every type, of ten sizes: sums of their products need more bits
+ * than fp32 has, so that another order of additions gives other bits. Caller frees. */
 static void *packed_random(num_type type, uint64_t seed, size_t count) {
     void *p = xmalloc(count * size_of(type));
     for (size_t i = 0; i < count; i++) {
@@ -84,7 +84,8 @@ static size_t row_bytes(const product *p, linear_out mode) {
     return width_of(p, mode) * size_of(out_type(p, mode));
 }
 
-/* Rows [first, first + rows) of x through launch_linear, and that nothing past them was written. Caller frees. */
+/* Rows [first, first + rows) of x through launch_linear, and that nothing past them was written. Caller
+ * frees. */
 static uint8_t *run(const product *p, linear_out mode, uint32_t first, uint32_t rows) {
     const size_t bytes = rows * row_bytes(p, mode), canary = 256;
     void *out = gpu_new(NULL, bytes + canary);
@@ -102,15 +103,15 @@ static uint8_t *run(const product *p, linear_out mode, uint32_t first, uint32_t 
     gpu_free(out);
     for (size_t i = 0; i < canary; i++)
         if (host[bytes + i] != 0xff)
-            fail_msg("%s %s %ux%ux%u: byte %zu past the end was written", type_names[p->type], mode_names[mode], rows,
-                     p->n, p->k, i);
+            fail_msg("%s %s %ux%ux%u: byte %zu past the end was written", type_names[p->type],
+                     mode_names[mode], rows, p->n, p->k, i);
     return host;
 }
 
 /* --- against double --- */
 
-/* A sum and how far off it may be: fp32 additions of the matrix units may drop what is below the last bit of the
- * largest term, once for every 8 products at most. */
+/* A sum and how far off it may be: fp32 additions of the matrix units may drop what is below the last bit of
+ * the largest term, once for every 8 products at most. */
 typedef struct sum {
     double value, slack;
 } sum;
@@ -141,7 +142,8 @@ static sum expected(const product *p, linear_out mode, uint32_t row, uint32_t co
     uint32_t n = column / GATE_UP_GROUP * (2 * GATE_UP_GROUP) + column % GATE_UP_GROUP;
     sum gate = dot(p, row, n), up = dot(p, row, n + GATE_UP_GROUP);
     double value = silu(gate.value) * up.value;
-    double slack = 1.1 * gate.slack * fabs(up.value) + fabs(silu(gate.value)) * up.slack + fabs(value) * 0x1p-20;
+    double slack =
+        1.1 * gate.slack * fabs(up.value) + fabs(silu(gate.value)) * up.slack + fabs(value) * 0x1p-20;
     return (sum){value, slack};
 }
 
@@ -154,8 +156,8 @@ static void check_rows(const product *p, linear_out mode, uint32_t rows) {
             sum want = expected(p, mode, r, c);
             double bound = want.slack + fabs(want.value) * rounding_of(out_type(p, mode)) + 0x1p-24;
             if (!(fabs(got - want.value) <= bound))
-                fail_msg("%s %s %ux%ux%u: [%u][%u] is %.9g, not %.9g +- %.2g", type_names[p->type], mode_names[mode],
-                         rows, p->n, p->k, r, c, got, want.value, bound);
+                fail_msg("%s %s %ux%ux%u: [%u][%u] is %.9g, not %.9g +- %.2g", type_names[p->type],
+                         mode_names[mode], rows, p->n, p->k, r, c, got, want.value, bound);
         }
     free(out);
 }
@@ -176,7 +178,8 @@ static void every_shape_agrees_with_double(void **state) {
     (void)state;
     static const struct {
         uint32_t n, k;
-    } shapes[] = {{1, 8}, {15, 64}, {16, 72}, {33, 120}, {64, 128}, {300, 88}, {80, 576}, {17, 1160}, {32, 2120}};
+    } shapes[] = {{1, 8},    {15, 64},  {16, 72},   {33, 120}, {64, 128},
+                  {300, 88}, {80, 576}, {17, 1160}, {32, 2120}};
     static const uint32_t rows[] = {1, 3, 8, 11, 17, 34, 65};
     for (size_t i = 0; i < ARRAY_LEN(shapes); i++)
         check_shape(NUM_F32, shapes[i].n, shapes[i].k, rows, ARRAY_LEN(rows));
@@ -191,13 +194,13 @@ static void tall_matrices_agree_with_double(void **state) {
 
 /* --- the same bits --- */
 
-static void check_same(const product *p, linear_out mode, const uint8_t *got, const uint8_t *want, uint32_t rows,
-                       uint32_t calls_rows) {
+static void check_same(const product *p, linear_out mode, const uint8_t *got, const uint8_t *want,
+                       uint32_t rows, uint32_t calls_rows) {
     const size_t bytes = row_bytes(p, mode);
     for (uint32_t r = 0; r < rows; r++)
         if (memcmp(got + r * bytes, want + r * bytes, bytes) != 0)
-            fail_msg("%s %s n %u k %u: row %u of %u has other bits than of %u", type_names[p->type], mode_names[mode],
-                     p->n, p->k, r, calls_rows, ROWS_MAX);
+            fail_msg("%s %s n %u k %u: row %u of %u has other bits than of %u", type_names[p->type],
+                     mode_names[mode], p->n, p->k, r, calls_rows, ROWS_MAX);
 }
 
 static void check_invariance(num_type last, uint32_t n, uint32_t k, const uint32_t *rows, size_t count) {
@@ -278,7 +281,8 @@ static void a_row_of_nan_stays_alone(void **state) {
             GPU_OK(cudaMemcpy((char *)p.dev_x + BAD * x_bytes, (char *)p.x + BAD * x_bytes, x_bytes,
                               cudaMemcpyHostToDevice));
             assert_memory_equal(after, before, BAD * bytes);
-            assert_memory_equal(after + (BAD + 1) * bytes, before + (BAD + 1) * bytes, (rows - BAD - 1) * bytes);
+            assert_memory_equal(after + (BAD + 1) * bytes, before + (BAD + 1) * bytes,
+                                (rows - BAD - 1) * bytes);
             for (uint32_t n = 0; n < p.n; n++) assert_true(isnan(unpacked(type, after + BAD * bytes, n)));
             free(before);
             free(after);
@@ -293,7 +297,8 @@ static void shapes_that_cannot_be_are_refused(void **state) {
     (void)state;
     product p = product_new(NUM_BF16, 32, 64);
     void *out = gpu_new(NULL, 32 * sizeof(float));
-    const linear_args good = {.type = NUM_BF16, .x = p.dev_x, .w = p.dev_w, .rows = 1, .n = 32, .k = 64, .out = out};
+    const linear_args good = {
+        .type = NUM_BF16, .x = p.dev_x, .w = p.dev_w, .rows = 1, .n = 32, .k = 64, .out = out};
     linear_args odd_k = good, half_pair = good, no_rows = good, crooked = good;
     odd_k.k = 60;
     half_pair.n = 24;
@@ -326,7 +331,8 @@ static void silu_mul_agrees_with_double(void **state) {
         gpu_read(out, dev, bytes + canary);
         for (size_t i = 0; i < (size_t)ROWS * DIM; i++) {
             size_t at = i + i / GATE_UP_GROUP * GATE_UP_GROUP;
-            double want = silu((double)unpacked(type, host, at)) * (double)unpacked(type, host, at + GATE_UP_GROUP);
+            double want =
+                silu((double)unpacked(type, host, at)) * (double)unpacked(type, host, at + GATE_UP_GROUP);
             double bound = fabs(want) * (rounding_of(type) + 0x1p-20) + 0x1p-25;
             assert_true(fabs((double)unpacked(type, out, i) - want) <= bound);
         }

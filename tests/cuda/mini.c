@@ -38,18 +38,19 @@ void mini_close(mini *m) {
     for (uint32_t i = 0; i < MINI_PARTS; i++) free((void *)m->parts[i].data);
 }
 
-#define TRY(call)                                                                                                      \
-    do {                                                                                                               \
-        status st_ = (call);                                                                                           \
-        if (st_ != ST_OK) return st_;                                                                                  \
+#define TRY(call)                                                                                            \
+    do {                                                                                                     \
+        status st_ = (call);                                                                                 \
+        if (st_ != ST_OK) return st_;                                                                        \
     } while (0)
 
 static status layer(mini *m, uint32_t rows) {
     const backend_ops *ops = m->r.ops;
     device *d = m->r.d;
     TRY(ops->embed(d, &(op_embed){.table = m->embed, .rows = rows, .x = m->x}));
-    TRY(ops->norm(d,
-                  &(op_norm){.x = m->x, .weight = m->norm, .rows = rows, .dim = MINI_DIM, .eps = 1e-5f, .out = m->h}));
+    TRY(ops->norm(
+        d,
+        &(op_norm){.x = m->x, .weight = m->norm, .rows = rows, .dim = MINI_DIM, .eps = 1e-5f, .out = m->h}));
     TRY(ops->linear(d, &(op_linear){.x = m->h, .w = m->qkv, .rows = rows, .out = m->wide}));
     TRY(ops->attend(d, &(op_attend){.rows = rows, .qkv = m->wide, .out = m->h}));
     return ops->linear(d, &(op_linear){.x = m->h, .w = m->o, .rows = rows, .out = m->wide});
@@ -66,9 +67,11 @@ static status head(mini *m, uint32_t begin, uint32_t count, bool sample) {
                                           .dim = MINI_DIM,
                                           .eps = 1e-5f,
                                           .out = m->h}));
-    TRY(ops->linear(d, &(op_linear){.x = m->h, .w = m->out, .rows = count, .out = m->logits, .logits = true}));
+    TRY(ops->linear(d,
+                    &(op_linear){.x = m->h, .w = m->out, .rows = count, .out = m->logits, .logits = true}));
     if (!sample) return ST_OK;
-    return ops->sample(d, &(op_sample){.logits = m->logits, .begin = begin, .count = count, .vocab = MINI_VOCAB});
+    return ops->sample(
+        d, &(op_sample){.logits = m->logits, .begin = begin, .count = count, .vocab = MINI_VOCAB});
 }
 
 status mini_step(mini *m, const op_step *s, step_pass *pass, errbuf *eb) {

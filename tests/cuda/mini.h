@@ -1,5 +1,5 @@
-/* mini - a model of one layer on one backend, for tests of steps: embedding, norm, q k v, attention, o, output head,
- * sampling, issued as an engine issues them. */
+/* mini - a model of one layer on one backend, for tests of steps: embedding, norm, q k v, attention, o,
+ * output head, sampling, issued as an engine issues them. */
 #ifndef BATON_TESTS_CUDA_MINI_H
 #define BATON_TESTS_CUDA_MINI_H
 
@@ -18,7 +18,8 @@ typedef struct mini {
 
 mini mini_open(const char *backend, const device_options *opt);
 void mini_close(mini *m);
-/* One whole step. The status is that of the first call that failed, the text that of step_begin or step_end. */
+/* One whole step. The status is that of the first call that failed, the text that of step_begin or step_end.
+ */
 status mini_step(mini *m, const op_step *s, step_pass *pass, errbuf *eb);
 
 #endif

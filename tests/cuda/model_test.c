@@ -1,5 +1,5 @@
-/* model_test - the whole tiny model (BATON_TINY_MODEL) through the engine: `cuda` against `cpu`, and in deterministic
- * mode against itself, whatever the steps look like. */
+/* model_test - the whole tiny model (BATON_TINY_MODEL) through the engine: `cuda` against `cpu`, and in
+ * deterministic mode against itself, whatever the steps look like. */
 #include "base/log.h"
 #include "base/mem.h"
 #include "engine/engine.h"
@@ -24,7 +24,8 @@ static int setup(void **state) {
     fixture *f = xcalloc(1, sizeof *f);
     errbuf eb = {0};
     if (model_load(&f->m, path, MODEL_ALL, &eb) != ST_OK) fail_msg("%s", eb.text);
-    for (uint32_t i = 0; i < PROMPT; i++) f->prompt[i] = (int32_t)(3 + (i * i * 31 + i * 7) % (f->m->vocab - 3));
+    for (uint32_t i = 0; i < PROMPT; i++)
+        f->prompt[i] = (int32_t)(3 + (i * i * 31 + i * 7) % (f->m->vocab - 3));
     *state = f;
     return 0;
 }
@@ -97,7 +98,8 @@ static token_out feed(engine *e, uint32_t slot, uint32_t count, uint32_t chunk) 
     step_result r = {0};
     for (uint32_t begin = 0; begin < count; begin += chunk) {
         uint32_t rows = MIN(chunk, count - begin);
-        run(e, &(step_item){.slot = slot, .begin = begin, .count = rows, .sample = begin + rows == count}, 1, &r);
+        run(e, &(step_item){.slot = slot, .begin = begin, .count = rows, .sample = begin + rows == count}, 1,
+            &r);
     }
     assert_true(r.sampled);
     return r.token;
@@ -117,7 +119,8 @@ static logits logits_of(const fixture *f, const char *backend, dtype act) {
     engine *e = engine_of(f, backend, act, false);
     open_slot(e, 0, f->prompt, PROMPT, NULL, 0, &p);
     errbuf eb = {0};
-    for (uint32_t begin = 0; begin < PROMPT; begin += 50) { /* two chunks: the second one sees the first one's pages */
+    for (uint32_t begin = 0; begin < PROMPT;
+         begin += 50) { /* two chunks: the second one sees the first one's pages */
         const step_item it = {.slot = 0, .begin = begin, .count = MIN(50, PROMPT - begin)};
         if (engine_logits(e, &it, l.at + begin * l.vocab, &eb) != ST_OK) fail_msg("%s", eb.text);
     }
@@ -135,7 +138,8 @@ static double relative_error(const logits *got, const logits *want) {
     return sqrt(off / all);
 }
 
-/* In every row the best token is the right one, unless the second is closer to it than twice the row's largest error.
+/* In every row the best token is the right one, unless the second is closer to it than twice the row's
+ * largest error.
  */
 static void check_best(const logits *got, const logits *want) {
     uint32_t decided = 0;
@@ -185,8 +189,8 @@ static void logits_are_those_of_cpu(void **state) {
     model_free(plain.m);
 }
 
-/* Queries and keys of the generated checkpoint are so large that attention picks single positions: a rounding of a
- * score then counts several times over. Its matrices are of every storage type. */
+/* Queries and keys of the generated checkpoint are so large that attention picks single positions: a rounding
+ * of a score then counts several times over. Its matrices are of every storage type. */
 static void logits_of_a_file_are_those_of_cpu(void **state) {
     static const bound bounds[] = {{DT_F32, 1e-4}, {DT_F16, 8e-3}, {DT_BF16, 6e-2}};
     check_logits(*state, bounds, ARRAY_LEN(bounds));
@@ -263,7 +267,8 @@ static void chunks_change_no_bit(void **state) {
     }
 }
 
-/* Four sequences in every step, prompts and decode rows mixed, as if each were alone; logprobs show the logits' bits.
+/* Four sequences in every step, prompts and decode rows mixed, as if each were alone; logprobs show the
+ * logits' bits.
  */
 static void neighbours_change_no_bit(void **state) {
     fixture *f = *state;

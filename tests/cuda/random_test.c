@@ -27,7 +27,8 @@ static float value_at(num_type type, const uint8_t *p) {
 }
 
 /* `shift` elements into an aligned block, so that stores of 16 bytes are not always possible. */
-static void check_fill(num_type type, uint64_t seed, uint64_t begin, uint64_t count, float scale, uint32_t shift) {
+static void check_fill(num_type type, uint64_t seed, uint64_t begin, uint64_t count, float scale,
+                       uint32_t shift) {
     size_t size = type == NUM_F32 ? 4 : 2, bytes = (shift + count) * size + 2 * (size_t)SLACK;
     uint8_t *host = xmalloc(bytes), *dev = gpu_new(NULL, bytes);
     GPU_OK(launch_random_fill(type, dev + SLACK + shift * size, seed, begin, count, scale, NULL));

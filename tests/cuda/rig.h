@@ -1,5 +1,5 @@
-/* rig - one opened backend for tests of the contract: memory and weights from floats, steps, and back to floats. Every
- * failure of the backend fails the test with the backend's text. */
+/* rig - one opened backend for tests of the contract: memory and weights from floats, steps, and back to
+ * floats. Every failure of the backend fails the test with the backend's text. */
 #ifndef BATON_TESTS_CUDA_RIG_H
 #define BATON_TESTS_CUDA_RIG_H
 
@@ -23,10 +23,12 @@ rig rig_open(const char *backend, const device_options *opt);
 /* Pages of zeros and attention over them. */
 void rig_attention(rig *r, const kv_layout *layout, uint32_t heads, uint32_t rope_dim);
 void rig_close(rig *r);
-void rig_check(const rig *r, status st, const char *what); /* fails the test unless ST_OK */
+/* Fails the test unless ST_OK */
+void rig_check(const rig *r, status st, const char *what);
 
 /* Memory of the backend. Caller frees with rig_free. */
-void *rig_acts(const rig *r, const float *values, size_t count); /* rounded to the type of activations; NULL = zeros */
+/* Rounded to the type of activations; NULL = zeros */
+void *rig_acts(const rig *r, const float *values, size_t count);
 void *rig_floats(const rig *r, const float *values, size_t count);
 void rig_free(const rig *r, void *p, size_t bytes);
 size_t rig_act_bytes(const rig *r, size_t count);
@@ -35,16 +37,17 @@ float *rig_read_acts(const rig *r, const void *p, size_t count);
 float *rig_read_floats(const rig *r, const void *p, size_t count);
 weight *rig_weight(const rig *r, weight_form form, const tensor *const *parts);
 
-/* Counter-based numbers in -1..1, rounded to `type`, so that every backend is given the same. Caller frees. */
+/* Counter-based numbers in -1..1, rounded to `type`, so that every backend is given the same. Caller frees.
+ */
 float *numbers(uint64_t seed, size_t count, dtype type);
 float number_at(uint64_t seed, uint64_t i);
 /* A tensor of any type with random weights of about 1 / sqrt(cols). Caller frees .data. */
 tensor random_tensor(dtype type, uint32_t rows, uint32_t cols, uint64_t seed);
-/* sum (a - b)^2 / sum b^2 must be below the bound. */
+/* Sum (a - b)^2 / sum b^2 must be below the bound. */
 void assert_near(const char *what, const float *a, const float *b, size_t count, double bound);
 
-/* An op_step of rows without sequences is none: a step of `rows` prompt rows of one sequence, for ops that look at no
- * sequence. ids: [rows] */
+/* An op_step of rows without sequences is none: a step of `rows` prompt rows of one sequence, for ops that
+ * look at no sequence. ids: [rows] */
 op_step plain_step(const step_seq *seq, const int32_t *ids, uint32_t rows);
 
 #endif

@@ -49,9 +49,11 @@ static float *unpacked(num_type type, const void *dev, size_t count) {
 
 static void check_embed(num_type type, uint32_t dim) {
     enum { VOCAB = 9, REAL = 3 };
-    const int32_t ids[ROWS_MAX] = {8, 0, 5, INT32_MAX, -7}; /* the last two rows are padding: their ids are stale */
+    const int32_t ids[ROWS_MAX] = {8, 0, 5, INT32_MAX,
+                                   -7}; /* the last two rows are padding: their ids are stale */
     const step_header header = {.rows = REAL};
-    float *table = numbers(type, dim, (size_t)VOCAB * dim), *got = xmalloc((size_t)ROWS_MAX * dim * sizeof *got);
+    float *table = numbers(type, dim, (size_t)VOCAB * dim),
+          *got = xmalloc((size_t)ROWS_MAX * dim * sizeof *got);
     void *table_dev = packed_on_gpu(type, table, (size_t)VOCAB * dim);
     float *x = gpu_new(NULL, (size_t)ROWS_MAX * dim * sizeof *x);
     const step_tables t = {.header = gpu_new(&header, sizeof header), .ids = gpu_new(ids, sizeof ids)};
@@ -111,7 +113,8 @@ static norm_data run_norm(const norm_case *c, uint32_t begin) {
     char *delta = packed_on_gpu(c->type, d.delta, count);
     char *out = gpu_new(NULL, count * size_of(c->type));
     uint32_t *head = gpu_new(head_rows, sizeof head_rows);
-    size_t skip = c->head ? 0 : (size_t)begin * c->dim; /* of x and delta; with head the rows are told by it */
+    size_t skip =
+        c->head ? 0 : (size_t)begin * c->dim; /* of x and delta; with head the rows are told by it */
     const norm_args a = {.type = c->type,
                          .x = x + skip,
                          .delta = c->delta ? delta + skip * size_of(c->type) : NULL,
@@ -144,8 +147,8 @@ static void check_row(const norm_case *c, const norm_data *d, uint32_t row) {
         double v = (double)d->x[from + i] + (c->delta ? (double)d->delta[from + i] : 0);
         double want = v * scale * (double)d->weight[i];
         if (!(fabs((double)d->out[to + i] - want) <= bound * fabs(want) + 1e-7))
-            fail_msg("type %d dim %u row %u element %u: %g, want %g", c->type, c->dim, row, i, (double)d->out[to + i],
-                     want);
+            fail_msg("type %d dim %u row %u element %u: %g, want %g", c->type, c->dim, row, i,
+                     (double)d->out[to + i], want);
     }
 }
 
@@ -162,7 +165,8 @@ static void norm_of_every_shape_is_that_of_double_loops(void **state) {
     for (size_t i = 0; i < sizeof dims / sizeof *dims; i++)
         for (int type = NUM_BF16; type <= NUM_F32; type++)
             for (int way = 0; way < 4; way++) {
-                if (dims[i] > 2048 && way != (int)(i + (size_t)type) % 4) continue; /* one way each of the long ones */
+                if (dims[i] > 2048 && way != (int)(i + (size_t)type) % 4)
+                    continue; /* one way each of the long ones */
                 const norm_case c = {(num_type)type, dims[i], dims[i] > 2048 ? 1 : 4, way & 1, way & 2};
                 norm_data d = run_norm(&c, 0);
                 for (uint32_t r = 0; r < c.rows; r++) check_row(&c, &d, r);
@@ -175,14 +179,16 @@ static void a_row_has_the_same_bits_alone_among_others_and_through_the_head(void
     (void)state;
     static const uint32_t dims[] = {64, 576, 4096};
     for (size_t i = 0; i < sizeof dims / sizeof *dims; i++) {
-        const norm_case all = {NUM_F32, dims[i], ROWS_MAX, true, false}, one = {NUM_F32, dims[i], 1, true, false};
+        const norm_case all = {NUM_F32, dims[i], ROWS_MAX, true, false},
+                        one = {NUM_F32, dims[i], 1, true, false};
         const norm_case head = {NUM_F32, dims[i], ROWS_MAX, true, true};
         size_t bytes = dims[i] * sizeof(float);
         norm_data whole = run_norm(&all, 0), picked = run_norm(&head, 0);
         for (uint32_t r = 0; r < ROWS_MAX; r++) {
             norm_data alone = run_norm(&one, r);
             assert_memory_equal(alone.out, whole.out + (size_t)r * dims[i], bytes);
-            assert_memory_equal(picked.out + (size_t)r * dims[i], whole.out + (size_t)head_rows[r] * dims[i], bytes);
+            assert_memory_equal(picked.out + (size_t)r * dims[i], whole.out + (size_t)head_rows[r] * dims[i],
+                                bytes);
             norm_free(&alone);
         }
         norm_free(&whole);

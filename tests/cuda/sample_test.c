@@ -1,5 +1,6 @@
-/* sample_test - the sampler of the GPU chooses the ids that the host's sampler chooses: random rows of every kind of
- * logits, with every stage of the chain alone and together. Equal ids are asked for, not near ones. */
+/* sample_test - the sampler of the GPU chooses the ids that the host's sampler chooses: random rows of every
+ * kind of logits, with every stage of the chain alone and together. Equal ids are asked for, not near ones.
+ */
 #include "tests/cuda/gpu.h"
 
 #include "base/mem.h"
@@ -96,7 +97,8 @@ static float *new_logits(dice *d, uint32_t vocab) {
 static void add_filters(dice *d, sampling *p, uint32_t vocab) {
     static const float shares[] = {1, 1, 0.999f, 0.95f, 0.9f, 0.5f, 0.1f, 1e-6f};
     static const float floors[] = {0, 0, 0, 1e-30f, 0.02f, 0.5f, 1};
-    const int32_t counts[] = {-1, 0, 1, 2, 3, 5, 40, (int32_t)vocab / 2, (int32_t)vocab - 1, (int32_t)vocab, INT32_MAX};
+    const int32_t counts[] = {
+        -1, 0, 1, 2, 3, 5, 40, (int32_t)vocab / 2, (int32_t)vocab - 1, (int32_t)vocab, INT32_MAX};
     p->top_p = PICK(d, shares);
     p->min_p = PICK(d, floors);
     p->top_k = PICK(d, counts);
@@ -118,7 +120,8 @@ static void add_biases(dice *d, scene *s, uint32_t vocab) {
     s->params.bias_count = roll(d, BIAS_MAX + 1);
     uint32_t among = roll(d, 2) ? vocab : MIN(vocab, 3u); /* some ids twice and more */
     for (uint32_t i = 0; i < s->params.bias_count; i++)
-        s->bias[i] = (sampling_bias){.id = (int32_t)roll(d, among), .bias = roll(d, 9) ? 3 * normal(d) : -100};
+        s->bias[i] =
+            (sampling_bias){.id = (int32_t)roll(d, among), .bias = roll(d, 9) ? 3 * normal(d) : -100};
 }
 
 /* Ids beyond the vocabulary may be named as ends. */
@@ -212,8 +215,8 @@ static void gpu_tokens(const scene *scenes, uint32_t count, uint32_t vocab, samp
     sample_token *out = gpu_new(NULL, count * sizeof *out);
     for (uint32_t i = 0; i < count; i++) {
         rows[i] = row_of(&scenes[i], &host[i], &dev[i]);
-        GPU_OK(
-            cudaMemcpy(logits + (size_t)i * vocab, scenes[i].logits, vocab * sizeof *logits, cudaMemcpyHostToDevice));
+        GPU_OK(cudaMemcpy(logits + (size_t)i * vocab, scenes[i].logits, vocab * sizeof *logits,
+                          cudaMemcpyHostToDevice));
     }
     GPU_OK(cudaMemcpy(dev, host, count * sizeof *dev, cudaMemcpyHostToDevice));
     sample_row *rows_dev = gpu_new(rows, count * sizeof *rows);
@@ -237,15 +240,17 @@ static void check_scenes(scene *scenes, uint32_t count, uint32_t vocab) {
         sample_token want = host_token(host, &scenes[i]);
         const sampling *p = &scenes[i].params;
         if (got[i].id != want.id || got[i].state != want.state)
-            fail_msg("vocab %u temperature %g top_k %d top_p %g min_p %g repetition %g: id %d (%u), want %d (%u)",
-                     vocab, (double)p->temperature, p->top_k, (double)p->top_p, (double)p->min_p,
-                     (double)p->repetition_penalty, got[i].id, got[i].state, want.id, want.state);
+            fail_msg(
+                "vocab %u temperature %g top_k %d top_p %g min_p %g repetition %g: id %d (%u), want %d (%u)",
+                vocab, (double)p->temperature, p->top_k, (double)p->top_p, (double)p->min_p,
+                (double)p->repetition_penalty, got[i].id, got[i].state, want.id, want.state);
     }
     sampler_free(host);
 }
 
 static void check_random(uint64_t seed, uint32_t features, uint32_t launches) {
-    static const uint32_t vocabs[] = {1, 2, 3, 4, 5, 8, 31, 32, 33, 127, 128, 129, 130, 500, 1000, 1023, 4099, 5000};
+    static const uint32_t vocabs[] = {1,   2,   3,   4,   5,   8,    31,   32,   33,
+                                      127, 128, 129, 130, 500, 1000, 1023, 4099, 5000};
     dice d = {.seed = seed};
     for (uint32_t l = 0; l < launches; l++) {
         uint32_t vocab = vocabs[l % (sizeof vocabs / sizeof *vocabs)];
@@ -379,7 +384,8 @@ static void biases_of_one_id_add_up_in_the_order_of_the_list(void **state) {
 
 /* --- exactness: rows that a last bit decides --- */
 
-/* Two tokens with a logit of 0 and z, a seed with which the second wins, and min_p at its very probability. */
+/* Two tokens with a logit of 0 and z, a seed with which the second wins, and min_p at its very probability.
+ */
 static scene on_the_floor(dice *d, sampler *host, float logits[2]) {
     scene s = {.logits = logits, .params = sampling_default()};
     logits[0] = 0;
@@ -438,7 +444,8 @@ static void races_that_nearly_tie_end_as_on_the_host(void **state) {
     }
 }
 
-/* Half of the mass is two tokens and not one, because of a third that has one unit of it: e^-27.5 is 1.25 units. */
+/* Half of the mass is two tokens and not one, because of a third that has one unit of it: e^-27.5 is 1.25
+ * units. */
 static void the_mass_is_counted_in_units_of_2_to_the_minus_40(void **state) {
     (void)state;
     float logits[] = {0, 0, -27.5f};

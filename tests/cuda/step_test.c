@@ -1,5 +1,5 @@
-/* step_test - steps on `cuda`: recorded and played back, tokens as ref chooses them, the bound of memory, several
- * launches of decode attention. */
+/* step_test - steps on `cuda`: recorded and played back, tokens as ref chooses them, the bound of memory,
+ * several launches of decode attention. */
 #include "kernels/cuda/cuda.h"
 #include "tests/cuda/mini.h"
 
@@ -127,8 +127,8 @@ static void what_was_generated_wanders(void **state) {
     free(t);
 }
 
-/* Default mode cuts keys by the batch; the tokens of both are those of the same logits within rounding, so greedy text
- * of a recorded and an eager run of the same batch is equal here too. */
+/* Default mode cuts keys by the batch; the tokens of both are those of the same logits within rounding, so
+ * greedy text of a recorded and an eager run of the same batch is equal here too. */
 static void fast_mode_records_too(void **state) {
     (void)state;
     size_t nodes[2], none[2];
@@ -223,10 +223,12 @@ static void choose(const rig *r, uint32_t count, sample_result *out) {
     float *batch = rig_floats(r, NULL, RIG_HEAD * MINI_VOCAB);
     for (uint32_t at = 0; at < count; at += RIG_HEAD) {
         uint32_t some = MIN(count - at, RIG_HEAD);
-        rig_check(r, r->ops->mem_write(r->d, batch, logits + at * MINI_VOCAB, some * MINI_VOCAB * sizeof(float)),
+        rig_check(r,
+                  r->ops->mem_write(r->d, batch, logits + at * MINI_VOCAB, some * MINI_VOCAB * sizeof(float)),
                   "mem_write");
         rig_check(r,
-                  r->ops->sample(r->d, &(op_sample){.logits = batch, .begin = at, .count = some, .vocab = MINI_VOCAB}),
+                  r->ops->sample(
+                      r->d, &(op_sample){.logits = batch, .begin = at, .count = some, .vocab = MINI_VOCAB}),
                   "sample");
     }
     if (r->ops->step_end(r->d, &eb) != ST_OK) fail_msg("%s", eb.text);
@@ -279,7 +281,8 @@ static void a_row_whose_tokens_are_all_banned_is_broken_alone(void **state) {
 
 /* --- attention in several launches --- */
 
-/* A replay whose rows together have more splits than there is room for partial sums is the prompt's rows' own bits. */
+/* A replay whose rows together have more splits than there is room for partial sums is the prompt's rows' own
+ * bits. */
 static float *replay(uint32_t page_count, uint32_t *room) {
     enum { PAST = 600, ROWS = 60 };
     device_options opt = rig_options(DT_BF16, true);
@@ -332,7 +335,8 @@ static void memory_beyond_the_fraction_is_refused(void **state) {
     void *first = r.ops->mem_alloc(r.d, half);
     assert_non_null(first);
     assert_null(r.ops->mem_alloc(r.d, bound - half + 4096));
-    const tensor t = {.type = DT_BF16, .rows = 4096, .cols = (uint32_t)(bound / 4096 / 8 * 8), .random_scale = 1};
+    const tensor t = {
+        .type = DT_BF16, .rows = 4096, .cols = (uint32_t)(bound / 4096 / 8 * 8), .random_scale = 1};
     weight *w = NULL;
     errbuf eb = {0};
     assert_int_equal(r.ops->weight_load(r.d, WEIGHT_PLAIN, &(const tensor *){&t}, &w, &eb), ST_NOMEM);
@@ -391,7 +395,8 @@ static void what_the_kernels_cannot_do_is_refused_by_name(void **state) {
     assert_non_null(strstr(eb.text, "80"));
     tensor gate = random_tensor(DT_F32, 12, 16, 1);
     weight *w = NULL;
-    assert_int_equal(ops->weight_load(r.d, WEIGHT_GATE_UP, (const tensor *[]){&gate, &gate}, &w, &eb), ST_UNSUPPORTED);
+    assert_int_equal(ops->weight_load(r.d, WEIGHT_GATE_UP, (const tensor *[]){&gate, &gate}, &w, &eb),
+                     ST_UNSUPPORTED);
     assert_non_null(strstr(eb.text, "12"));
     free((void *)gate.data);
     rig_close(&r);

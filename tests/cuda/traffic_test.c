@@ -1,11 +1,12 @@
-/* traffic_test - what crosses from the GPU to the host in a step, how often the host waits for it, and what a request's
- * wishes may take there. */
+/* traffic_test - what crosses from the GPU to the host in a step, how often the host waits for it, and what a
+ * request's wishes may take there. */
 #include "tests/cuda/mini.h"
 #include "tests/cuda_host/emulation.h"
 
 enum { SEQS = 3, PROMPT = 5, TOKEN_BYTES = 8 };
 
-/* Whoever waits records an event first, and nothing else in these steps records one: the linker puts this in between.
+/* Whoever waits records an event first, and nothing else in these steps records one: the linker puts this in
+ * between.
  */
 static uint32_t waits;
 cudaError_t __real_cudaEventRecord(cudaEvent_t event, cudaStream_t stream);
@@ -74,7 +75,8 @@ static void rows_that_want_logprobs_share_one_copy_of_tokens_and_one_wait(void *
         if (rows > 0) p[rows - 1].logprobs = 2;
         waits = 0;
         uint64_t again = rows > 0 ? SEQS * TOKEN_BYTES : 0;
-        assert_int_equal(bytes_of_step(&m, p, PROMPT), SEQS * TOKEN_BYTES + rows * MINI_VOCAB * sizeof(float) + again);
+        assert_int_equal(bytes_of_step(&m, p, PROMPT),
+                         SEQS * TOKEN_BYTES + rows * MINI_VOCAB * sizeof(float) + again);
         if (rows == 0) waits_of_step = waits;
         assert_int_equal(waits, waits_of_step + (rows > 0));
     }
@@ -90,7 +92,8 @@ static void no_wish_takes_memory_of_the_gpu_while_it_serves(void **state) {
     sampling p[SEQS] = {sampling_default(), sampling_default(), sampling_default()};
     sampling_bias bias[SAMPLING_BIAS_MAX];
     int32_t stops[SAMPLING_STOP_IDS_MAX] = {0};
-    for (uint32_t i = 0; i < SAMPLING_BIAS_MAX; i++) bias[i] = (sampling_bias){.id = (int32_t)(i % MINI_VOCAB)};
+    for (uint32_t i = 0; i < SAMPLING_BIAS_MAX; i++)
+        bias[i] = (sampling_bias){.id = (int32_t)(i % MINI_VOCAB)};
     for (uint32_t i = 0; i < SEQS; i++) {
         p[i].bias = bias;
         p[i].bias_count = SAMPLING_BIAS_MAX;

@@ -1,5 +1,6 @@
-/* weights_test - weights on their way from the file into GPU memory: every type of storage and every form arrives with
- * the bytes that weight_row_read makes of its rows, whatever the number of threads that convert them. */
+/* weights_test - weights on their way from the file into GPU memory: every type of storage and every form
+ * arrives with the bytes that weight_row_read makes of its rows, whatever the number of threads that convert
+ * them. */
 #include "kernels/cuda/cuda.h"
 #include "kernels/cuda/weight_rows.h"
 #include "tests/cuda/rig.h"
@@ -48,8 +49,8 @@ static void check_weight(weight_form form, dtype stored, dtype act, uint32_t thr
     assert_int_equal(w->bytes, ROWS * row_bytes);
     rig_check(&r, r.ops->mem_read(r.d, have, w->data, w->bytes), "mem_read");
     if (memcmp(have, want, w->bytes) != 0)
-        fail_msg("form %d of %s as %s with %u threads: other bytes", form, dtype_name(stored), dtype_name(act),
-                 threads);
+        fail_msg("form %d of %s as %s with %u threads: other bytes", form, dtype_name(stored),
+                 dtype_name(act), threads);
 
     r.ops->weight_free(r.d, w);
     rig_close(&r);
@@ -62,7 +63,8 @@ static void every_type_of_storage_has_the_same_bytes_with_one_to_nine_threads(vo
     (void)state;
     static const dtype stored[] = {DT_F32, DT_F16, DT_BF16, DT_Q4_0, DT_Q4_1, DT_Q8_0};
     for (size_t i = 0; i < ARRAY_LEN(stored); i++)
-        for (uint32_t threads = 1; threads <= 9; threads += 4) check_weight(WEIGHT_PLAIN, stored[i], DT_BF16, threads);
+        for (uint32_t threads = 1; threads <= 9; threads += 4)
+            check_weight(WEIGHT_PLAIN, stored[i], DT_BF16, threads);
 }
 
 static void every_form_and_every_type_of_activations_likewise(void **state) {

@@ -1,13 +1,14 @@
 /* block - runs the threads of a block as fibers, warp by warp.
  *
- * The lanes of a warp run one after another, each until it meets the others in a barrier or warp function; the last one
- * to come has warp_compute do the work of all, and the first goes on. A warp runs until all its threads are in
- * block_sync or have returned; then the next one does. When no warp can run, block_sync ends for all. A switch goes
- * straight from thread to thread; the OS thread's own stack comes back only at the end of a block.
+ * The lanes of a warp run one after another, each until it meets the others in a barrier or warp function;
+ * the last one to come has warp_compute do the work of all, and the first goes on. A warp runs until all its
+ * threads are in block_sync or have returned; then the next one does. When no warp can run, block_sync ends
+ * for all. A switch goes straight from thread to thread; the OS thread's own stack comes back only at the end
+ * of a block.
  *
- * BATON_EMU_ORDER permutes lanes within their warp, warps within their block and blocks within their grid; with
- * `random` a warp may also lose its turn at every warp function. What depends on an order that nothing enforces then
- * differs.
+ * BATON_EMU_ORDER permutes lanes within their warp, warps within their block and blocks within their grid;
+ * with `random` a warp may also lose its turn at every warp function. What depends on an order that nothing
+ * enforces then differs.
  *
  * Everything is of one OS thread (crew), kept for its next launch, and freed when the OS thread ends. */
 #include "fiber.h"
@@ -88,10 +89,11 @@ static void explain(const char *file, int line) {
     const crew *c = crew_now;
     const worker *w = now();
     const cuda_host_block *b = &c->block;
-    fprintf(stderr,
-            "cuda emulation: kernel launched at %s:%d with %u threads, block (%u, %u, %u), thread %u, at %s:%d: ",
-            c->launch->grid.file, c->launch->grid.line, b->threads.x, b->index.x, b->index.y, b->index.z, w->number,
-            file, line);
+    fprintf(
+        stderr,
+        "cuda emulation: kernel launched at %s:%d with %u threads, block (%u, %u, %u), thread %u, at %s:%d: ",
+        c->launch->grid.file, c->launch->grid.line, b->threads.x, b->index.x, b->index.y, b->index.z,
+        w->number, file, line);
 }
 
 void cuda_host_fail(const char *file, int line, const char *what, const void *p) {
@@ -104,8 +106,9 @@ void cuda_host_fail(const char *file, int line, const char *what, const void *p)
 /* Lanes a and b of one warp do not do the same. */
 [[noreturn]] static void fail_apart(const worker *a, const worker *b) {
     explain(a->file, a->line);
-    fprintf(stderr, "the lanes of a warp went apart: thread %u is in %s (%s:%d), thread %u in %s (%s:%d)\n", a->number,
-            warp_kind_name(a->kind), a->file, a->line, b->number, warp_kind_name(b->kind), b->file, b->line);
+    fprintf(stderr, "the lanes of a warp went apart: thread %u is in %s (%s:%d), thread %u in %s (%s:%d)\n",
+            a->number, warp_kind_name(a->kind), a->file, a->line, b->number, warp_kind_name(b->kind), b->file,
+            b->line);
     abort();
 }
 
@@ -139,7 +142,8 @@ static void read_order(crew *c) {
         c->how = ORDER_RANDOM;
         c->random = strtoull(how + 7, NULL, 10);
     } else {
-        fprintf(stderr, "cuda emulation: BATON_EMU_ORDER is '%s': want forward, reverse or random:SEED\n", how);
+        fprintf(stderr, "cuda emulation: BATON_EMU_ORDER is '%s': want forward, reverse or random:SEED\n",
+                how);
         abort();
     }
 }
@@ -177,17 +181,18 @@ static worker *next_warp(crew *c) {
     return NULL;
 }
 
-/* The eight rows of a matrix are read at once, from 32 banks of 4 bytes: two that lie in the same banks would take
- * turns. */
+/* The eight rows of a matrix are read at once, from 32 banks of 4 bytes: two that lie in the same banks would
+ * take turns. */
 static void check_banks(const worker *first, void *const operands[32]) {
     for (unsigned matrix = 0; matrix < 4; matrix++) {
         uintptr_t rows[8] = {}; /* by the eighth of the banks that they lie in */
         for (unsigned i = 0; i < 8; i++) {
             const void *row = static_cast<const cuda_host_rows *>(operands[8 * matrix + i])->row;
-            uintptr_t at = (uintptr_t)row - (uintptr_t)crew_now->block.shared + 1, *other = &rows[(at - 1) / 16 % 8];
+            uintptr_t at = (uintptr_t)row - (uintptr_t)crew_now->block.shared + 1,
+                      *other = &rows[(at - 1) / 16 % 8];
             if (*other && *other != at)
-                cuda_host_fail(first->file, first->line, "load_matrix: two rows of a matrix lie in the same banks",
-                               row);
+                cuda_host_fail(first->file, first->line,
+                               "load_matrix: two rows of a matrix lie in the same banks", row);
             *other = at;
         }
     }
@@ -205,8 +210,8 @@ static worker *complete(crew *c, warp_members *w) {
         const worker *m = w->lanes[l];
         operands[l] = m->operands;
         bool same = m->kind == first->kind && m->line == first->line;
-        if (!same &&
-            !(first->kind == CUDA_HOST_BLOCK_SYNC && (m->kind == CUDA_HOST_BLOCK_SYNC || m->kind == CUDA_HOST_RETURN)))
+        if (!same && !(first->kind == CUDA_HOST_BLOCK_SYNC &&
+                       (m->kind == CUDA_HOST_BLOCK_SYNC || m->kind == CUDA_HOST_RETURN)))
             fail_apart(first, m);
     }
     if (first->kind == CUDA_HOST_BLOCK_SYNC) {
@@ -251,7 +256,8 @@ static void work() {
 
 void cuda_host_copy16(void *shared, const void *global, bool valid, const char *file, int line) {
     worker *w = now();
-    if ((uintptr_t)shared % 16) cuda_host_fail(file, line, "copy16_async: the target is not 16-byte aligned", shared);
+    if ((uintptr_t)shared % 16)
+        cuda_host_fail(file, line, "copy16_async: the target is not 16-byte aligned", shared);
     if (!cuda_host_shared(shared, 16))
         cuda_host_fail(file, line, "copy16_async: the target is not in shared memory", shared);
     if (valid && (uintptr_t)global % 16)
@@ -264,8 +270,8 @@ void cuda_host_copy16(void *shared, const void *global, bool valid, const char *
         w->copies = static_cast<async_copy *>(realloc(w->copies, w->copy_max * sizeof *w->copies));
         if (!w->copies) abort();
     }
-    w->copies[w->copy_count++] = {static_cast<char *>(shared), valid ? static_cast<const char *>(global) : NULL,
-                                  w->groups};
+    w->copies[w->copy_count++] = {static_cast<char *>(shared),
+                                  valid ? static_cast<const char *>(global) : NULL, w->groups};
 }
 
 void cuda_host_copy_commit() {
@@ -335,12 +341,12 @@ static void check_canary(const crew *c, const char *end) {
     for (size_t i = 0; i < CANARY_BYTES; i++)
         if (end[i] != (char)0xa5) {
             const cuda_host_block *b = &c->block;
-            fprintf(
-                stderr,
-                "cuda emulation: kernel launched at %s:%d, block (%u, %u, %u): wrote byte %zu of %zu bytes of shared "
-                "memory\n",
-                c->launch->grid.file, c->launch->grid.line, b->index.x, b->index.y, b->index.z, b->shared_bytes + i,
-                b->shared_bytes);
+            fprintf(stderr,
+                    "cuda emulation: kernel launched at %s:%d, block (%u, %u, %u): wrote byte %zu of %zu "
+                    "bytes of shared "
+                    "memory\n",
+                    c->launch->grid.file, c->launch->grid.line, b->index.x, b->index.y, b->index.z,
+                    b->shared_bytes + i, b->shared_bytes);
             abort();
         }
 }
@@ -371,8 +377,8 @@ cudaError_t cuda_host_check(const cuda_host_launch *l) {
     if (g.x > 0x7fffffffu || g.y > 65535 || g.z > 65535) return cudaErrorInvalidConfiguration;
     if (l->shared_bytes > SHARED_MAX) return cudaErrorInvalidValue;
     if (l->threads % 32) {
-        fprintf(stderr, "cuda emulation: kernel launched at %s:%d: %u threads are not a multiple of 32\n", l->grid.file,
-                l->grid.line, l->threads);
+        fprintf(stderr, "cuda emulation: kernel launched at %s:%d: %u threads are not a multiple of 32\n",
+                l->grid.file, l->grid.line, l->threads);
         abort();
     }
     return cudaSuccess;

@@ -1,13 +1,14 @@
-/* cuda_host - the host side of kernels/cuda/device.cuh: the same functions, with the same results, on the CPU.
+/* cuda_host - the host side of kernels/cuda/device.cuh: the same functions, with the same results, on the
+ * CPU.
  *
- * Each thread of a block is a fiber (block.cpp); the blocks of a launch run one after another on the OS thread that
- * launches. A warp function deposits its operands and lets the next lane run; when the last lane of the warp came, it
- * is computed for all 32 (warp.cpp). Broken rules of device.cuh end the process with a message that names launch,
- * block, thread and source line: that is why functions that can be misused have the caller's file and line as last
- * parameters.
+ * Each thread of a block is a fiber (block.cpp); the blocks of a launch run one after another on the OS
+ * thread that launches. A warp function deposits its operands and lets the next lane run; when the last lane
+ * of the warp came, it is computed for all 32 (warp.cpp). Broken rules of device.cuh end the process with a
+ * message that names launch, block, thread and source line: that is why functions that can be misused have
+ * the caller's file and line as last parameters.
  *
- * Hostile where the hardware may be: shared memory is 0xff before each block and exactly as large as asked, what
- * copy16_async writes is 0xff until copy_wait, and BATON_EMU_ORDER changes which thread comes first. */
+ * Hostile where the hardware may be: shared memory is 0xff before each block and exactly as large as asked,
+ * what copy16_async writes is 0xff until copy_wait, and BATON_EMU_ORDER changes which thread comes first. */
 #ifndef BATON_TESTS_CUDA_HOST_H
 #define BATON_TESTS_CUDA_HOST_H
 
@@ -80,14 +81,16 @@ template <class Call> static void cuda_host_replay(void *record) {
 }
 
 template <class Kernel, class... Args>
-static inline cudaError_t launch_kernel(Kernel kernel, cuda_host_grid grid, unsigned threads, size_t shared_bytes,
-                                        cudaStream_t stream, Args... args) {
+static inline cudaError_t launch_kernel(Kernel kernel, cuda_host_grid grid, unsigned threads,
+                                        size_t shared_bytes, cudaStream_t stream, Args... args) {
     auto call = [=] { kernel(args...); };
-    static_assert(std::is_trivially_copyable<decltype(call)>::value, "kernels take plain structs and numbers by value");
+    static_assert(std::is_trivially_copyable<decltype(call)>::value,
+                  "kernels take plain structs and numbers by value");
     cuda_host_record<decltype(call)> record = {{grid, threads, shared_bytes}, call};
     cudaError_t e = cuda_host_check(&record.launch);
     if (e != cudaSuccess) return e;
-    return emulation_enqueue(stream, EMULATION_KERNEL, cuda_host_replay<decltype(call)>, &record, sizeof record);
+    return emulation_enqueue(stream, EMULATION_KERNEL, cuda_host_replay<decltype(call)>, &record,
+                             sizeof record);
 }
 
 static inline char *shared_memory() {
@@ -213,10 +216,11 @@ template <int left> static inline void copy_wait() {
 
 /* --- matrices --- */
 
-static inline void cuda_host_load_matrix(cuda_host_kind kind, uint32_t r[4], const void *row, const char *file,
-                                         int line) {
+static inline void cuda_host_load_matrix(cuda_host_kind kind, uint32_t r[4], const void *row,
+                                         const char *file, int line) {
     if ((uintptr_t)row % 16) cuda_host_fail(file, line, "load_matrix: the row is not 16-byte aligned", row);
-    if (!cuda_host_shared(row, 16)) cuda_host_fail(file, line, "load_matrix: the row is not in shared memory", row);
+    if (!cuda_host_shared(row, 16))
+        cuda_host_fail(file, line, "load_matrix: the row is not in shared memory", row);
     cuda_host_rows rows = {r, row};
     cuda_host_meet(kind, &rows, file, line);
 }

@@ -1,11 +1,11 @@
-/* cuda_runtime_api - the part of the CUDA runtime API that Baton uses, with its real names, types and values, on the
- * host.
+/* cuda_runtime_api - the part of the CUDA runtime API that Baton uses, with its real names, types and values,
+ * on the host.
  *
- * Found before the toolkit's header of the same name, so that the C files of kernels/cuda compile unchanged and no
- * toolkit is needed. There is one device, "host emulation"; its memory is ordinary memory that is tracked
- * (runtime_memory.c), its streams run at once, late, or record (runtime_stream.h). Errors, capture rules and sticky
- * faults are those of the real one, and what is not emulated is not declared. Any thread may call anything, each stream
- * by one thread at a time. */
+ * Found before the toolkit's header of the same name, so that the C files of kernels/cuda compile unchanged
+ * and no toolkit is needed. There is one device, "host emulation"; its memory is ordinary memory that is
+ * tracked (runtime_memory.c), its streams run at once, late, or record (runtime_stream.h). Errors, capture
+ * rules and sticky faults are those of the real one, and what is not emulated is not declared. Any thread may
+ * call anything, each stream by one thread at a time. */
 #ifndef BATON_TESTS_CUDA_RUNTIME_API_H
 #define BATON_TESTS_CUDA_RUNTIME_API_H
 

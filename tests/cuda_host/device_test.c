@@ -1,5 +1,5 @@
-/* What kernels see under the emulation: fragments, warps, shared memory, copies, orders, and the messages for rules
- * broken. */
+/* What kernels see under the emulation: fragments, warps, shared memory, copies, orders, and the messages for
+ * rules broken. */
 #include "probe.h"
 
 #include "emulation.h"
@@ -256,7 +256,8 @@ static void read_last_words(probe_error error, unsigned threads, char *text, siz
     close(ends[1]);
     size_t length = 0;
     ssize_t n;
-    while (length + 1 < bytes && (n = read(ends[0], text + length, bytes - 1 - length)) > 0) length += (size_t)n;
+    while (length + 1 < bytes && (n = read(ends[0], text + length, bytes - 1 - length)) > 0)
+        length += (size_t)n;
     text[length] = 0;
     close(ends[0]);
     int how;

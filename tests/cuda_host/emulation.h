@@ -1,8 +1,8 @@
 /* emulation - what the host emulation of CUDA offers beyond the runtime API: to its own parts, and to tests.
  *
  * Environment, read when it is needed, so that a test may set it in the process:
- *   BATON_EMU_ORDER      forward | reverse | random:SEED: in which order the threads, warps and blocks of a launch run
- *   BATON_EMU_STREAMS    eager | lazy: when work in a stream runs (runtime_stream.h)
+ *   BATON_EMU_ORDER      forward | reverse | random:SEED: in which order the threads, warps and blocks of a
+ * launch run BATON_EMU_STREAMS    eager | lazy: when work in a stream runs (runtime_stream.h)
  *   BATON_EMU_MEMORY_MB  size of the device's memory, default 4096
  *   BATON_EMU_FAULT      N: the N-th kernel of the process (counted from 1) faults; read at the first call */
 #ifndef BATON_TESTS_CUDA_HOST_EMULATION_H
@@ -18,10 +18,10 @@ typedef void emulation_call(void *args);
 typedef enum emulation_kind { EMULATION_KERNEL, EMULATION_COPY } emulation_kind;
 
 /* Puts call(args) into the stream with a copy of args, or, when the stream is captured, into the capture. */
-cudaError_t emulation_enqueue(cudaStream_t stream, emulation_kind kind, emulation_call *call, const void *args,
-                              size_t bytes);
-/* The number-th kernel from now on (1 = the next) does not run, and from then on every call of the process returns
- * cudaErrorIllegalAddress, as after a fault of a real device; 0 heals. */
+cudaError_t emulation_enqueue(cudaStream_t stream, emulation_kind kind, emulation_call *call,
+                              const void *args, size_t bytes);
+/* The number-th kernel from now on (1 = the next) does not run, and from then on every call of the process
+ * returns cudaErrorIllegalAddress, as after a fault of a real device; 0 heals. */
 void emulation_fault_after(uint64_t number);
 /* Kernels run so far. */
 uint64_t emulation_kernels(void);

@@ -1,8 +1,9 @@
 /* fiber - one stack with a thread of execution that another fiber of the same OS thread switches to.
  *
  * The switch is Boost.Context's (no system call); here are the stacks, with a guard page below each, and what
- * AddressSanitizer and ThreadSanitizer must be told. A fiber is used by the OS thread that made it. The switch is
- * inline, because every return that was called on another stack is mispredicted, and that is most of its cost. */
+ * AddressSanitizer and ThreadSanitizer must be told. A fiber is used by the OS thread that made it. The
+ * switch is inline, because every return that was called on another stack is mispredicted, and that is most
+ * of its cost. */
 #ifndef BATON_TESTS_CUDA_HOST_FIBER_H
 #define BATON_TESTS_CUDA_HOST_FIBER_H
 
@@ -29,14 +30,14 @@ struct fiber {
 
 /* The running OS thread, so that fibers can switch back to it. */
 void fiber_of_thread(fiber *f);
-/* enter is called at the first switch to f, and never returns; `number` spreads the stacks over the sets of the cache.
- * False when there is no memory. */
+/* enter is called at the first switch to f, and never returns; `number` spreads the stacks over the sets of
+ * the cache. False when there is no memory. */
 bool fiber_new(fiber *f, void (*enter)(), unsigned number);
 /* f does not run, or was left for good. */
 void fiber_done(fiber *f);
 
-/* Half of a switch. Nothing that the other side reads may lie on the stack of `from`: AddressSanitizer takes that away
- * from one that leaves for good. */
+/* Half of a switch. Nothing that the other side reads may lie on the stack of `from`: AddressSanitizer takes
+ * that away from one that leaves for good. */
 static inline boost::context::detail::transfer_t fiber_jump(fiber *from, fiber *to, bool forever) {
     to->by = from;
 #if defined(__SANITIZE_ADDRESS__)

@@ -52,7 +52,8 @@ static void multiply(void *args) {
 
 status gemm_lt_linear(gemm_lt *g, const linear_args *a, errbuf *eb) {
     if (a->type == NUM_F32 || a->mode == LINEAR_GATE_UP)
-        return errf(eb, ST_DEVICE, "cublasLt %ux%ux%u: only bf16 and f16, without gate_up", a->rows, a->n, a->k);
+        return errf(eb, ST_DEVICE, "cublasLt %ux%ux%u: only bf16 and f16, without gate_up", a->rows, a->n,
+                    a->k);
     cudaError_t e = emulation_enqueue(g->stream, EMULATION_KERNEL, multiply, a, sizeof *a);
     if (e == cudaSuccess) return ST_OK;
     return errf(eb, ST_DEVICE, "cublasLt %ux%ux%u: %s", a->rows, a->n, a->k, cudaGetErrorString(e));

@@ -2,7 +2,8 @@
 
 #include "kernels/cuda/device.cuh"
 
-/* --- matrices: element i of a fragment lies where the PTX ISA says (Matrix Fragments for mma.m16n8k16) --- */
+/* --- matrices: element i of a fragment lies where the PTX ISA says (Matrix Fragments for mma.m16n8k16) ---
+ */
 
 struct matrix_args {
     const uint16_t *a, *b;

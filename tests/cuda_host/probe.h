@@ -1,4 +1,5 @@
-/* probe - kernels that use one facility of device.cuh each, rightly or wrongly, for the tests of the emulation. */
+/* probe - kernels that use one facility of device.cuh each, rightly or wrongly, for the tests of the
+ * emulation. */
 #ifndef BATON_TESTS_CUDA_HOST_PROBE_H
 #define BATON_TESTS_CUDA_HOST_PROBE_H
 
@@ -23,22 +24,29 @@ typedef enum probe_error {
     ERROR_ONCE_SHARED,
 } probe_error;
 
-/* a [16][16], b [16][8] and d [16][8] row by row; bf16 when `half` is false. d += a b, through the fragments of one
- * warp. */
+/* a [16][16], b [16][8] and d [16][8] row by row; bf16 when `half` is false. d += a b, through the fragments
+ * of one warp. */
 cudaError_t probe_matrix(const uint16_t *a, const uint16_t *b, float *d, bool half);
-/* m: four 8x8 matrices; r [32][4]. */
+/* M: four 8x8 matrices; r [32][4]. */
 cudaError_t probe_load_matrix(const uint16_t *m, uint32_t *r, bool trans);
-/* out [4][32]: warp_get of lane 31 - l, warp_get_xor 5, warp_get_up 3 (each of 100 + l), warp_ballot(l % 3 == 0). */
+/* Out [4][32]: warp_get of lane 31 - l, warp_get_xor 5, warp_get_up 3 (each of 100 + l), warp_ballot(l % 3 ==
+ * 0). */
 cudaError_t probe_warp(uint32_t *out);
-cudaError_t probe_warp_wide(uint64_t *out); /* [32]: warp_get of the next lane, 8 bytes */
-cudaError_t probe_shared(uint32_t *out);    /* [32] words of shared memory that nobody wrote */
-cudaError_t probe_copies(const void *from, uint32_t *out, probe_copy how); /* [32][8] words: two copies a lane */
-/* [64]: thread t writes 1 + t and reads that of t - 32 (the other warp; own in the first) or, with lanes, of t - 1. */
+/* [32]: warp_get of the next lane, 8 bytes */
+cudaError_t probe_warp_wide(uint64_t *out);
+/* [32] words of shared memory that nobody wrote */
+cudaError_t probe_shared(uint32_t *out);
+/* [32][8] words: two copies a lane */
+cudaError_t probe_copies(const void *from, uint32_t *out, probe_copy how);
+/* [64]: thread t writes 1 + t and reads that of t - 32 (the other warp; own in the first) or, with lanes, of
+ * t - 1. */
 cudaError_t probe_order(float *out, bool lanes, bool barrier);
-cudaError_t probe_early_return(uint32_t *out); /* [128]: warps 1 and 3 return, the others meet in block_sync */
+/* [128]: warps 1 and 3 return, the others meet in block_sync */
+cudaError_t probe_early_return(uint32_t *out);
 /* Every block adds 1 + its index to its own word of out. */
 cudaError_t probe_grid(uint32_t *out, dim3 grid, cudaStream_t stream);
-cudaError_t probe_add(uint32_t *p, uint32_t v, cudaStream_t stream); /* atomically, by each of 64 threads */
+/* Atomically, by each of 64 threads */
+cudaError_t probe_add(uint32_t *p, uint32_t v, cudaStream_t stream);
 cudaError_t probe_shape(unsigned grid, unsigned threads, size_t shared_bytes);
 cudaError_t probe_broken(probe_error error, void *memory);
 

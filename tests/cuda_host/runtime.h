@@ -1,5 +1,6 @@
-/* runtime - what the parts of the emulated CUDA runtime share: the sticky fault, the last error, the memory table, and
- * whether a capture forbids a call. The state of the device is the process's, as on the real one. */
+/* runtime - what the parts of the emulated CUDA runtime share: the sticky fault, the last error, the memory
+ * table, and whether a capture forbids a call. The state of the device is the process's, as on the real one.
+ */
 #ifndef BATON_TESTS_CUDA_HOST_RUNTIME_H
 #define BATON_TESTS_CUDA_HOST_RUNTIME_H
 
@@ -12,8 +13,8 @@ cudaError_t runtime_fault(void);
 /* Counts a kernel that is about to run; false when the device is broken, or breaks with this one. */
 bool runtime_kernel_runs(void);
 
-/* A call that must not be made while a stream is captured (cudaStreamCaptureModeGlobal: by any thread, ThreadLocal: by
- * the thread that captures): spoils those captures and says so. */
+/* A call that must not be made while a stream is captured (cudaStreamCaptureModeGlobal: by any thread,
+ * ThreadLocal: by the thread that captures): spoils those captures and says so. */
 cudaError_t runtime_unsafe(cudaError_t error);
 
 typedef enum memory_kind { MEMORY_DEVICE, MEMORY_PINNED } memory_kind;

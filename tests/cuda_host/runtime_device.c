@@ -1,4 +1,5 @@
-/* runtime_device - the one emulated device: its properties, its errors, and the fault that a test may ask for. */
+/* runtime_device - the one emulated device: its properties, its errors, and the fault that a test may ask
+ * for. */
 #include "runtime_stream.h"
 
 #include <stdatomic.h>
@@ -83,7 +84,8 @@ static const error_text error_texts[] = {
      "operation not permitted when stream is capturing"},
     {cudaErrorStreamCaptureInvalidated, "cudaErrorStreamCaptureInvalidated",
      "operation failed due to a previous error during capture"},
-    {cudaErrorStreamCaptureUnmatched, "cudaErrorStreamCaptureUnmatched", "capture was not initiated in this stream"},
+    {cudaErrorStreamCaptureUnmatched, "cudaErrorStreamCaptureUnmatched",
+     "capture was not initiated in this stream"},
     {cudaErrorStreamCaptureIsolation, "cudaErrorStreamCaptureIsolation",
      "dependency created on uncaptured work in another stream"},
     {cudaErrorStreamCaptureImplicit, "cudaErrorStreamCaptureImplicit",

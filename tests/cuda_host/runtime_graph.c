@@ -1,8 +1,8 @@
 /* runtime_graph - captures and graphs of the emulated device.
  *
- * A stream that is captured records work with a copy of its arguments; nothing runs until the graph is launched, and
- * then in the order of recording. What the real runtime refuses during a capture is refused with the same error and
- * spoils the capture. Forks of a capture into other streams are not emulated. */
+ * A stream that is captured records work with a copy of its arguments; nothing runs until the graph is
+ * launched, and then in the order of recording. What the real runtime refuses during a capture is refused
+ * with the same error and spoils the capture. Forks of a capture into other streams are not emulated. */
 #include "runtime_stream.h"
 
 #include <stdlib.h>
@@ -71,7 +71,8 @@ cudaError_t cudaStreamEndCapture(cudaStream_t s, cudaGraph_t *out) {
     *out = NULL;
     cudaError_t e = runtime_fault();
     enum cudaStreamCaptureStatus status = stream_status(s);
-    if (status == cudaStreamCaptureStatusNone) return e == cudaSuccess ? runtime_result(cudaErrorInvalidValue) : e;
+    if (status == cudaStreamCaptureStatusNone)
+        return e == cudaSuccess ? runtime_result(cudaErrorInvalidValue) : e;
     if (s->mode != cudaStreamCaptureModeRelaxed && !pthread_equal(s->thread, pthread_self()))
         return stream_spoil(s, cudaErrorStreamCaptureWrongThread);
     pthread_mutex_lock(&streams_mutex);
@@ -79,7 +80,8 @@ cudaError_t cudaStreamEndCapture(cudaStream_t s, cudaGraph_t *out) {
     s->recorded = (work_list){0};
     s->status = cudaStreamCaptureStatusNone;
     pthread_mutex_unlock(&streams_mutex);
-    if (e == cudaSuccess && status == cudaStreamCaptureStatusInvalidated) e = cudaErrorStreamCaptureInvalidated;
+    if (e == cudaSuccess && status == cudaStreamCaptureStatusInvalidated)
+        e = cudaErrorStreamCaptureInvalidated;
     cudaGraph_t g = e == cudaSuccess ? calloc(1, sizeof *g) : NULL;
     if (!g) {
         work_list_free(&nodes);
@@ -116,7 +118,8 @@ cudaError_t cudaGraphLaunch(cudaGraphExec_t x, cudaStream_t s) {
     if (e != cudaSuccess) return e;
     if (!x) return runtime_result(cudaErrorInvalidValue);
     if (stream_status(s) != cudaStreamCaptureStatusNone) return stream_spoil(s, cudaErrorNotSupported);
-    for (const work *w = x->nodes.first; w; w = w->next) stream_put(s, work_new(w->kind, w->call, w->args, w->bytes));
+    for (const work *w = x->nodes.first; w; w = w->next)
+        stream_put(s, work_new(w->kind, w->call, w->args, w->bytes));
     return cudaSuccess;
 }
 

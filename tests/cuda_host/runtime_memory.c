@@ -1,5 +1,6 @@
 /* runtime_memory - device and pinned memory of the emulated device: ordinary memory from malloc, so that
- * AddressSanitizer watches it, in a table sorted by address, so that copies can be checked against what is live.
+ * AddressSanitizer watches it, in a table sorted by address, so that copies can be checked against what is
+ * live.
  *
  * New memory is filled with 0xff, up to a bound: what is read before it was written shows as NaN. */
 #include "runtime_stream.h"

@@ -1,4 +1,5 @@
-/* runtime_stream - streams, copies and events of the emulated device (runtime_graph.c: captures and graphs). */
+/* runtime_stream - streams, copies and events of the emulated device (runtime_graph.c: captures and graphs).
+ */
 #include "runtime_stream.h"
 
 #include <stdlib.h>
@@ -126,7 +127,8 @@ cudaError_t emulation_enqueue(cudaStream_t s, emulation_kind kind, emulation_cal
     cudaError_t e = runtime_fault();
     if (e != cudaSuccess) return e;
     enum cudaStreamCaptureStatus status = stream_status(s);
-    if (status == cudaStreamCaptureStatusInvalidated) return runtime_result(cudaErrorStreamCaptureInvalidated);
+    if (status == cudaStreamCaptureStatusInvalidated)
+        return runtime_result(cudaErrorStreamCaptureInvalidated);
     const work_kind kinds[] = {WORK_KERNEL, WORK_COPY, WORK_HOST};
     work *w = work_new(kinds[kind], call, args, bytes);
     if (status == cudaStreamCaptureStatusActive)
@@ -153,7 +155,8 @@ uint64_t emulation_bytes_to_host(void) {
 
 static void run_copy(void *args) {
     const copy_args *c = args;
-    if (c->from && runtime_is_device(c->from, c->bytes) && !runtime_is_device(c->to, c->bytes)) to_host += c->bytes;
+    if (c->from && runtime_is_device(c->from, c->bytes) && !runtime_is_device(c->to, c->bytes))
+        to_host += c->bytes;
     if (c->from)
         memmove(c->to, c->from, c->bytes);
     else
@@ -176,7 +179,8 @@ static cudaError_t staged_copy(void *to, const void *from, size_t bytes, stream 
     return e;
 }
 
-cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, enum cudaMemcpyKind kind, cudaStream_t s) {
+cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, enum cudaMemcpyKind kind,
+                            cudaStream_t s) {
     cudaError_t e = runtime_fault();
     if (bytes == 0 || e != cudaSuccess) return e;
     if (!runtime_copy_fits(to, from, bytes, kind)) return runtime_result(cudaErrorInvalidValue);
@@ -193,7 +197,8 @@ cudaError_t cudaMemcpy(void *to, const void *from, size_t bytes, enum cudaMemcpy
     cudaError_t e = runtime_fault();
     if (e == cudaSuccess) e = runtime_unsafe(cudaErrorStreamCaptureImplicit);
     if (e == cudaSuccess) e = cudaMemcpyAsync(to, from, bytes, kind, NULL);
-    /* A copy from pageable memory returns when that has been read; streams that do not block may not see it yet. */
+    /* A copy from pageable memory returns when that has been read; streams that do not block may not see it
+     * yet. */
     if (e == cudaSuccess && bytes > 0 && !runtime_is_pageable(from)) stream_drain(NULL);
     return e == cudaSuccess ? runtime_fault() : e;
 }
@@ -297,7 +302,8 @@ cudaError_t cudaEventRecord(cudaEvent_t ev, cudaStream_t s) {
     if (e != cudaSuccess) return e;
     if (!ev) return runtime_result(cudaErrorInvalidResourceHandle);
     enum cudaStreamCaptureStatus status = stream_status(s);
-    if (status == cudaStreamCaptureStatusInvalidated) return runtime_result(cudaErrorStreamCaptureInvalidated);
+    if (status == cudaStreamCaptureStatusInvalidated)
+        return runtime_result(cudaErrorStreamCaptureInvalidated);
     record *r = NULL;
     if (status == cudaStreamCaptureStatusNone) {
         r = calloc(1, sizeof *r);
@@ -321,7 +327,8 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t s, cudaEvent_t ev, unsigned flags) 
     if (e != cudaSuccess) return e;
     if (!ev || flags != 0) return runtime_result(ev ? cudaErrorInvalidValue : cudaErrorInvalidResourceHandle);
     enum cudaStreamCaptureStatus status = stream_status(s);
-    if (status == cudaStreamCaptureStatusInvalidated) return runtime_result(cudaErrorStreamCaptureInvalidated);
+    if (status == cudaStreamCaptureStatusInvalidated)
+        return runtime_result(cudaErrorStreamCaptureInvalidated);
     pthread_mutex_lock(&streams_mutex);
     record *r = ev->last;
     bool captured = ev->captured;
@@ -336,8 +343,10 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t s, cudaEvent_t ev, unsigned flags) 
     pthread_mutex_lock(&streams_mutex);
     record_put(r);
     pthread_mutex_unlock(&streams_mutex);
-    /* In a capture what was recorded before comes before; a fork of it into another stream is not emulated. */
-    if (status == cudaStreamCaptureStatusNone) return runtime_result(captured ? cudaErrorNotSupported : cudaSuccess);
+    /* In a capture what was recorded before comes before; a fork of it into another stream is not emulated.
+     */
+    if (status == cudaStreamCaptureStatusNone)
+        return runtime_result(captured ? cudaErrorNotSupported : cudaSuccess);
     return captured ? cudaSuccess : stream_spoil(s, cudaErrorStreamCaptureIsolation);
 }
 

@@ -1,9 +1,9 @@
 /* runtime_stream - a stream of the emulation: the work that waits in it, and what a capture of it recorded.
  *
- * BATON_EMU_STREAMS=lazy: work waits in its stream until the host waits for it, in the way that makes least progress:
- * only what a synchronisation needs is run, a query runs one item, and a copy from pinned memory reads it then. A
- * buffer that is reused too early, or a missing event between two streams, then shows. Otherwise work runs when it is
- * put there. */
+ * BATON_EMU_STREAMS=lazy: work waits in its stream until the host waits for it, in the way that makes least
+ * progress: only what a synchronisation needs is run, a query runs one item, and a copy from pinned memory
+ * reads it then. A buffer that is reused too early, or a missing event between two streams, then shows.
+ * Otherwise work runs when it is put there. */
 #ifndef BATON_TESTS_CUDA_HOST_RUNTIME_STREAM_H
 #define BATON_TESTS_CUDA_HOST_RUNTIME_STREAM_H
 

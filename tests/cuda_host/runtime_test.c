@@ -216,7 +216,8 @@ static void a_pinned_buffer_reused_before_its_copy_ran_shows_when_lazy(void **st
     assert_int_equal(cudaMemcpyAsync(d, pinned, 4, cudaMemcpyHostToDevice, s), cudaSuccess);
     assert_int_equal(cudaMemcpyAsync(d + 1, &pageable, 4, cudaMemcpyHostToDevice, s), cudaSuccess);
     *pinned = pageable = 2;
-    assert_int_equal(cudaMemcpyAsync(out, d, 8, cudaMemcpyDeviceToHost, s), cudaSuccess); /* pageable: waits */
+    assert_int_equal(cudaMemcpyAsync(out, d, 8, cudaMemcpyDeviceToHost, s),
+                     cudaSuccess); /* pageable: waits */
     set_streams("eager");
     assert_int_equal(out[0], 2);
     assert_int_equal(out[1], 1);

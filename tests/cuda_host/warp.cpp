@@ -1,16 +1,18 @@
-/* warp - shuffles, ballot, ldmatrix and mma over the operands of 32 lanes, by the fragment layouts of the PTX ISA
- * (sections "ldmatrix" and "Matrix Fragments for mma.m16n8k16"). With g = lane / 4 and t = lane % 4, the layouts are
- * those that device.cuh describes.
+/* warp - shuffles, ballot, ldmatrix and mma over the operands of 32 lanes, by the fragment layouts of the PTX
+ * ISA (sections "ldmatrix" and "Matrix Fragments for mma.m16n8k16"). With g = lane / 4 and t = lane % 4, the
+ * layouts are those that device.cuh describes.
  *
- * A product of two 16-bit numbers is exact in fp32; the 16 products of one element are added in ascending k, and then
- * their sum to d. Real tensor cores add in another order and precision, so tests compare within a tolerance. */
+ * A product of two 16-bit numbers is exact in fp32; the 16 products of one element are added in ascending k,
+ * and then their sum to d. Real tensor cores add in another order and precision, so tests compare within a
+ * tolerance. */
 #include "warp.h"
 
 typedef float float4 __attribute__((vector_size(16)));
 
 template <class Word> static void get(void *const operands[32]) {
     Word v[32];
-    for (unsigned l = 0; l < 32; l++) memcpy(&v[l], static_cast<cuda_host_get *>(operands[l])->value, sizeof v[l]);
+    for (unsigned l = 0; l < 32; l++)
+        memcpy(&v[l], static_cast<cuda_host_get *>(operands[l])->value, sizeof v[l]);
     for (unsigned l = 0; l < 32; l++) {
         const cuda_host_get *o = static_cast<cuda_host_get *>(operands[l]);
         memcpy(o->value, &v[o->from], sizeof v[l]);
@@ -19,13 +21,15 @@ template <class Word> static void get(void *const operands[32]) {
 
 static void ballot(void *const operands[32]) {
     uint32_t all = 0;
-    for (unsigned l = 0; l < 32; l++) all |= (uint32_t) static_cast<cuda_host_ballot *>(operands[l])->yes << l;
+    for (unsigned l = 0; l < 32; l++)
+        all |= (uint32_t) static_cast<cuda_host_ballot *>(operands[l])->yes << l;
     for (unsigned l = 0; l < 32; l++) static_cast<cuda_host_ballot *>(operands[l])->all = all;
 }
 
 static void load_matrix(void *const operands[32], bool trans) {
     uint16_t m[4][8][8];
-    for (unsigned l = 0; l < 32; l++) memcpy(m[l / 8][l % 8], static_cast<cuda_host_rows *>(operands[l])->row, 16);
+    for (unsigned l = 0; l < 32; l++)
+        memcpy(m[l / 8][l % 8], static_cast<cuda_host_rows *>(operands[l])->row, 16);
     for (unsigned l = 0; l < 32; l++) {
         uint32_t *r = static_cast<cuda_host_rows *>(operands[l])->r;
         unsigned g = l / 4, t = l % 4;

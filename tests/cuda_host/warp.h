@@ -1,4 +1,5 @@
-/* warp - what the warp functions of device.cuh compute, for all 32 lanes at once (block.cpp brings the lanes together).
+/* warp - what the warp functions of device.cuh compute, for all 32 lanes at once (block.cpp brings the lanes
+ * together).
  */
 #ifndef BATON_TESTS_CUDA_HOST_WARP_H
 #define BATON_TESTS_CUDA_HOST_WARP_H

@@ -1,4 +1,5 @@
-/* smollm2_test - a real model's logits and greedy text against stored answers of transformers in fp32 (smollm2.txt).
+/* smollm2_test - a real model's logits and greedy text against stored answers of transformers in fp32
+ * (smollm2.txt).
  *
  * Skips where the model file (BATON_MODEL) is absent: deploy/fetch-model.sh smollm2. */
 #include "tests/test.h"
@@ -73,7 +74,8 @@ static int setup(void **state) {
     read_answers(&f->a);
     const char *path = getenv("BATON_MODEL");
     errbuf eb = {0};
-    if (path && access(path, R_OK) == 0 && model_load(&f->m, path, MODEL_ALL, &eb) != ST_OK) fail_msg("%s", eb.text);
+    if (path && access(path, R_OK) == 0 && model_load(&f->m, path, MODEL_ALL, &eb) != ST_OK)
+        fail_msg("%s", eb.text);
     *state = f;
     return 0;
 }
@@ -104,13 +106,16 @@ static void open_ids(engine *e, const int32_t *ids, uint32_t count) {
     for (uint32_t i = 0; i < ARRAY_LEN(pages); i++) pages[i] = i;
     sampling greedy = sampling_default();
     greedy.temperature = 0;
-    const engine_seq_init init = {
-        .prompt = ids, .prompt_count = count, .params = &greedy, .pages = pages, .page_count = ARRAY_LEN(pages)};
+    const engine_seq_init init = {.prompt = ids,
+                                  .prompt_count = count,
+                                  .params = &greedy,
+                                  .pages = pages,
+                                  .page_count = ARRAY_LEN(pages)};
     assert_int_equal(engine_seq_open(e, 0, &init, NULL), ST_OK);
 }
 
-/* The eight best logits after the stored positions below `rows`: the values, and that no other token is above the
- * eighth. */
+/* The eight best logits after the stored positions below `rows`: the values, and that no other token is above
+ * the eighth. */
 static void expect_top(const fixture *f, const char *backend, dtype kv, uint32_t rows, float tolerance) {
     const answers *a = &f->a;
     engine *e = engine_of(f, backend, 2, kv);

@@ -52,7 +52,8 @@ static void scene_done(scene *s) {
 
 /* Rows [first, first + count) become a chunk of sequence `seq` that begins at position `pos`. */
 static void put_chunk(scene *s, uint32_t first, uint32_t count, uint32_t seq, uint32_t pos) {
-    for (uint32_t i = 0; i < count; i++) s->refs[first + i] = (kv_ref){.pages = s->tables[seq], .pos = pos + i};
+    for (uint32_t i = 0; i < count; i++)
+        s->refs[first + i] = (kv_ref){.pages = s->tables[seq], .pos = pos + i};
 }
 
 static void run(device *d, const scene *s, uint32_t first, uint32_t count, float *out) {
@@ -88,7 +89,8 @@ static void types_and_shapes_agree_with_ref(void **state) {
         run(d, &s, 0, s.rows, got);
         run(ref, &s, 0, s.rows, want);
         char what[80];
-        snprintf(what, sizeof what, "%s heads %u on %u of %u", dtype_name(s.layout.type), shape[0], shape[1], shape[2]);
+        snprintf(what, sizeof what, "%s heads %u on %u of %u", dtype_name(s.layout.type), shape[0], shape[1],
+                 shape[2]);
         assert_close(what, got, want, s.out_bytes / sizeof *got, 1e-12);
         free(got);
         free(want);
@@ -134,7 +136,8 @@ static void a_row_has_the_same_bytes_in_any_chunk_and_with_any_threads(void **st
     }
 }
 
-/* The same rows with decode rows of other sequences in between, so that no two rows of the prompt are neighbours. */
+/* The same rows with decode rows of other sequences in between, so that no two rows of the prompt are
+ * neighbours. */
 static void a_row_has_the_same_bytes_among_rows_of_other_sequences(void **state) {
     need_path(*state);
     device *d = open_path(*state, 2);

@@ -142,7 +142,8 @@ double nmse(const float *a, const float *b, size_t count) {
 
 void assert_close(const char *what, const float *a, const float *b, size_t count, double bound) {
     double found = nmse(a, b, count);
-    if (!(found <= bound)) fail_msg("%s: nmse %g, want at most %g", what, found, bound); /* fails for NaN too */
+    if (!(found <= bound))
+        fail_msg("%s: nmse %g, want at most %g", what, found, bound); /* fails for NaN too */
 }
 
 void assert_same(const char *what, const void *a, const void *b, size_t bytes) {

@@ -1,9 +1,9 @@
 /* fixture - what the op tests share: the paths of the cpu backend, one group of tests per path, random data,
  * comparisons.
  *
- * A test gets its path as initial state. A path that this CPU lacks is reported as skipped under its name. The path
- * "wide16" is no product: it runs the kernels as tiled for AVX-512, over the compiler's vectors (CMakeLists.txt says
- * what that covers). */
+ * A test gets its path as initial state. A path that this CPU lacks is reported as skipped under its name.
+ * The path "wide16" is no product: it runs the kernels as tiled for AVX-512, over the compiler's vectors
+ * (CMakeLists.txt says what that covers). */
 #ifndef BATON_TESTS_OPS_FIXTURE_H
 #define BATON_TESTS_OPS_FIXTURE_H
 
@@ -15,7 +15,7 @@ typedef struct op_path op_path;
 
 /* Runs the tests once per path, in groups named after the paths. Returns the number of failures. */
 int run_on_paths(const struct CMUnitTest *tests, size_t count);
-#define TEST_ON_PATH(f)                                                                                                \
+#define TEST_ON_PATH(f)                                                                                      \
     { #f, f, NULL, NULL, NULL }
 
 /* skip() when this CPU lacks the path. First in a test, before it owns anything: skip does not return. */
@@ -30,12 +30,15 @@ const host_kernels *kernels_of(const device *d);
 
 /* Counter-based random numbers: the same in every run. */
 uint64_t random_at(uint64_t seed, uint64_t i);
-float random_float(uint64_t seed, uint64_t i);                                 /* -1..1 */
-float *random_floats(uint64_t seed, size_t count);                             /* caller frees */
-tensor random_matrix(dtype type, uint32_t rows, uint32_t cols, uint64_t seed); /* caller frees .data with free_weight */
+/* -1..1 */
+float random_float(uint64_t seed, uint64_t i);
+/* Caller frees */
+float *random_floats(uint64_t seed, size_t count);
+/* Caller frees .data with free_weight */
+tensor random_matrix(dtype type, uint32_t rows, uint32_t cols, uint64_t seed);
 void free_weight(tensor *t);
 
-/* sum (a - b)^2 / sum b^2. */
+/* Sum (a - b)^2 / sum b^2. */
 double nmse(const float *a, const float *b, size_t count);
 void assert_close(const char *what, const float *a, const float *b, size_t count, double bound);
 void assert_same(const char *what, const void *a, const void *b, size_t bytes);

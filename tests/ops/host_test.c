@@ -1,4 +1,5 @@
-/* host_test - the contract's operations are the small ones in the right order, byte for byte, on ref and cpu. */
+/* host_test - the contract's operations are the small ones in the right order, byte for byte, on ref and cpu.
+ */
 #include "tests/ops/fixture.h"
 
 #include "kernels/cpu/cpu.h"
@@ -12,7 +13,8 @@
 enum { DIM = 32, HEADS = 4, KV_HEADS = 2, HEAD = 8, FFN = 96, VOCAB = 37, ROWS = 7, LAYER = 1, PAGES = 4 };
 enum { Q = HEADS * HEAD, KV = KV_HEADS * HEAD };
 
-/* A model of one layer, and a step of two sequences: rows 0..3 at positions 14.., rows 4..6 at positions 0... */
+/* A model of one layer, and a step of two sequences: rows 0..3 at positions 14.., rows 4..6 at positions 0...
+ */
 typedef struct scene {
     const backend_ops *ops;
     device *dev;
@@ -35,7 +37,8 @@ static scene *scene_new(const backend_ops *ops) {
     scene *s = xcalloc(1, sizeof *s);
     s->ops = ops;
     /* Room for one row: a larger step must find its own. */
-    assert_int_equal(ops->open(&s->dev, &(device_options){.threads = 2, .isa = "auto", .max_rows = 1}, NULL), ST_OK);
+    assert_int_equal(ops->open(&s->dev, &(device_options){.threads = 2, .isa = "auto", .max_rows = 1}, NULL),
+                     ST_OK);
     s->layout = (kv_layout){.type = DT_F32, .layers = 2, .kv_heads = KV_HEADS, .head_dim = HEAD};
     s->embed = random_matrix(DT_Q8_0, VOCAB, DIM, 1);
     s->norm = random_matrix(DT_F32, 1, DIM, 2);
@@ -54,8 +57,10 @@ static scene *scene_new(const backend_ops *ops) {
     s->pages[0][0] = 3;
     s->pages[0][1] = 1;
     s->pages[1][0] = 2;
-    s->seqs[0] = (step_seq){.pages = s->pages[0], .page_count = 2, .row_count = 4, .pos = 14, .prompt_count = 20};
-    s->seqs[1] = (step_seq){.pages = s->pages[1], .page_count = 1, .row_begin = 4, .row_count = 3, .prompt_count = 3};
+    s->seqs[0] =
+        (step_seq){.pages = s->pages[0], .page_count = 2, .row_count = 4, .pos = 14, .prompt_count = 20};
+    s->seqs[1] =
+        (step_seq){.pages = s->pages[1], .page_count = 1, .row_begin = 4, .row_count = 3, .prompt_count = 3};
     s->head[0] = 1;
     s->head[1] = 3;
     s->head[2] = 6;
@@ -113,8 +118,10 @@ static void run_contract(scene *s, trace *t) {
     device *d = s->dev;
     const attend_setup setup = setup_of(s);
     float normed[ROWS * DIM], scratch[ROWS * 2 * FFN];
-    weight *embed = load(s, WEIGHT_PLAIN, &s->embed, NULL, NULL), *norm = load(s, WEIGHT_PLAIN, &s->norm, NULL, NULL);
-    weight *qkv = load(s, WEIGHT_QKV, &s->wq, &s->wk, &s->wv), *wo = load(s, WEIGHT_PLAIN, &s->wo, NULL, NULL);
+    weight *embed = load(s, WEIGHT_PLAIN, &s->embed, NULL, NULL),
+           *norm = load(s, WEIGHT_PLAIN, &s->norm, NULL, NULL);
+    weight *qkv = load(s, WEIGHT_QKV, &s->wq, &s->wk, &s->wv),
+           *wo = load(s, WEIGHT_PLAIN, &s->wo, NULL, NULL);
     weight *gate_up = load(s, WEIGHT_GATE_UP, &s->gate, &s->up, NULL);
     weight *down = load(s, WEIGHT_PLAIN, &s->down, NULL, NULL);
     assert_int_equal(o->attend_setup(d, &setup, NULL), ST_OK);
@@ -138,7 +145,8 @@ static void run_contract(scene *s, trace *t) {
     assert_int_equal(o->layer_mark(d, LAYER), ST_OK);
     for (uint32_t at = 0; at < 3; at += 2) { /* two pieces: rows 0 and 1 of the head, then row 2 */
         uint32_t count = at == 0 ? 2 : 1;
-        op_head_norm h = {.x = t->x, .delta = t->delta, .weight = norm, .begin = at, .count = count, .dim = DIM};
+        op_head_norm h = {
+            .x = t->x, .delta = t->delta, .weight = norm, .begin = at, .count = count, .dim = DIM};
         h.eps = 1e-5f;
         h.out = t->last + at * DIM;
         op_linear l = {.x = h.out, .w = embed, .rows = count, .out = t->logits + at * VOCAB, .logits = true};
@@ -193,7 +201,8 @@ static void run_small(scene *s, trace *t) {
     SMALL(linear, .x = t->gated, .weight = &s->down, .rows = ROWS, .out = t->delta);
     for (uint32_t i = 0; i < 3; i++) {
         float *row = t->last + i * DIM;
-        for (uint32_t c = 0; c < DIM; c++) row[c] = t->x[s->head[i] * DIM + c] + t->delta[s->head[i] * DIM + c];
+        for (uint32_t c = 0; c < DIM; c++)
+            row[c] = t->x[s->head[i] * DIM + c] + t->delta[s->head[i] * DIM + c];
         SMALL(rmsnorm, .x = row, .weight = &s->norm, .rows = 1, .dim = DIM, .eps = 1e-5f, .out = row);
         SMALL(linear, .x = row, .weight = &s->embed, .rows = 1, .out = t->logits + i * VOCAB);
     }
@@ -234,7 +243,8 @@ static void a_random_weight_is_its_formula_in_bf16(void **state) {
         float x[19] = {0}, out[5];
         x[c] = 1.0f;
         assert_int_equal(s->ops->linear(s->dev, &(op_linear){.x = x, .w = w, .rows = 1, .out = out}), ST_OK);
-        for (uint32_t r = 0; r < 5; r++) assert_true(out[r] == (float)random_weight(77, r * 19 + c) * 0x1p-7f);
+        for (uint32_t r = 0; r < 5; r++)
+            assert_true(out[r] == (float)random_weight(77, r * 19 + c) * 0x1p-7f);
     }
     s->ops->weight_free(s->dev, w);
     s->ops->weight_free(s->dev, NULL);
@@ -290,7 +300,8 @@ static void ref_keeps_kv_in_bf16_too(void **state) {
     for (uint32_t i = 0; i < HEAD; i++) {
         uint16_t want = bf16_of_f32(value[4 * KV + HEAD + i]);
         assert_int_equal(tile[i], want);
-        assert_true(out[4 * Q + 2 * HEAD + i] == f32_of_bf16(want)); /* query head 2 is the first of KV head 1 */
+        assert_true(out[4 * Q + 2 * HEAD + i] ==
+                    f32_of_bf16(want)); /* query head 2 is the first of KV head 1 */
     }
     free(qkv);
     scene_free(s);
@@ -301,7 +312,8 @@ static void ref_keeps_kv_in_bf16_too(void **state) {
 static void each_head_row_is_sampled_with_its_own_wishes(void **state) {
     (void)state;
     scene *s = scene_new(cpu_ops());
-    for (uint32_t vocab = VOCAB; vocab > VOCAB - 2; vocab--) { /* the second vocabulary needs another sampler */
+    for (uint32_t vocab = VOCAB; vocab > VOCAB - 2;
+         vocab--) { /* the second vocabulary needs another sampler */
         float *logits = random_floats(vocab, 3 * vocab);
         sampling params[3];
         sample_input in[3];

@@ -165,8 +165,10 @@ static void check_received(const memory *to, const memory *from, const op_kv_cop
         for (uint32_t layer = op->layer_begin; layer < op->layer_end; layer++)
             for (uint32_t t = 0; t < 2 * l->kv_heads; t++) {
                 size_t at = pos % KV_PAGE_TOKENS * row;
-                size_t f = kv_tile_offset(l, pages_p[pos / KV_PAGE_TOKENS], layer, t / l->kv_heads, t % l->kv_heads);
-                size_t g = kv_tile_offset(l, pages_d[pos / KV_PAGE_TOKENS], layer, t / l->kv_heads, t % l->kv_heads);
+                size_t f =
+                    kv_tile_offset(l, pages_p[pos / KV_PAGE_TOKENS], layer, t / l->kv_heads, t % l->kv_heads);
+                size_t g =
+                    kv_tile_offset(l, pages_d[pos / KV_PAGE_TOKENS], layer, t / l->kv_heads, t % l->kv_heads);
                 memcpy(want.kv + g + at, from->kv + f + at, row);
             }
     assert_same("received pages", to->kv, want.kv, to->bytes);
@@ -181,7 +183,8 @@ static void scatter_brings_the_valid_rows_and_touches_nothing_else(void **state)
             memory from = memory_new((dtype)type, 8, true), to = memory_new((dtype)type, 8, false);
             void *wire = xcalloc(kv_segment_bytes(&from.layout, 37, 2), 1);
             uint64_t sent = 0, received = 1;
-            op_kv_copy out = segment(&from, pages_p, wire, &sent), in = segment(&to, pages_d, wire, &received);
+            op_kv_copy out = segment(&from, pages_p, wire, &sent),
+                       in = segment(&to, pages_d, wire, &received);
             device *d = NULL;
             assert_int_equal(all[b]->open(&d, &(device_options){.threads = 1, .isa = "auto"}, NULL), ST_OK);
             assert_int_equal(all[b]->kv_gather(d, &out), ST_OK);
@@ -248,10 +251,12 @@ static void another_thread_copies_while_ops_run(void **state) {
     assert_int_equal(pthread_create(&thread, NULL, transfer_main, &t), 0);
     for (int i = 0; i < 50; i++) {
         assert_int_equal(
-            kernels_of(t.dev)->linear(t.dev, &(host_linear){.x = x, .weight = &w, .rows = ROWS, .out = out}), ST_OK);
+            kernels_of(t.dev)->linear(t.dev, &(host_linear){.x = x, .weight = &w, .rows = ROWS, .out = out}),
+            ST_OK);
         /* A later row of the page whose first rows are on their way: positions 48..52 travel. */
         kv_ref ref = {.pages = pages_p, .pos = 53 + (uint32_t)i % 11};
-        host_kv_write op = {.layout = &from.layout, .kv = from.kv, .layer = 1, .k = k, .v = k, .refs = &ref, .rows = 1};
+        host_kv_write op = {
+            .layout = &from.layout, .kv = from.kv, .layer = 1, .k = k, .v = k, .refs = &ref, .rows = 1};
         assert_int_equal(kernels_of(t.dev)->kv_write(t.dev, &op), ST_OK);
     }
     assert_int_equal(pthread_join(thread, NULL), 0);

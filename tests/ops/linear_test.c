@@ -6,8 +6,8 @@
 
 static const dtype types[] = {DT_F32, DT_F16, DT_BF16, DT_Q8_0, DT_Q4_0, DT_Q4_1};
 
-/* Weights have the same values in all backends, so what is left is the rounding of fp32 sums, which grows with their
- * length. */
+/* Weights have the same values in all backends, so what is left is the rounding of fp32 sums, which grows
+ * with their length. */
 static double bound(uint32_t inner) {
     return inner > 4096 ? 1e-11 : 1e-12;
 }
@@ -22,7 +22,8 @@ static void run(device *d, const float *x, const tensor *w, uint32_t rows, float
 }
 
 /* In chunks of `chunk` rows. */
-static void run_chunks(device *d, const float *x, const tensor *w, uint32_t rows, uint32_t chunk, float *out) {
+static void run_chunks(device *d, const float *x, const tensor *w, uint32_t rows, uint32_t chunk,
+                       float *out) {
     for (uint32_t r = 0; r < rows; r += chunk)
         run(d, x + (size_t)r * w->cols, w, MIN(chunk, rows - r), out + (size_t)r * w->rows);
 }
@@ -49,8 +50,9 @@ static void check_shape(device *d, device *ref, dtype type, shape s) {
 static void all_types_and_shapes_agree_with_ref(void **state) {
     need_path(*state);
     static const shape shapes[] = {
-        {1, 1, 32},  {1, 31, 64},  {1, 33, 576}, {1, 192, 1536}, {2, 5, 32},     {3, 33, 96},    {4, 4, 64},
-        {5, 6, 160}, {7, 31, 576}, {8, 1, 32},   {13, 64, 96},   {31, 192, 576}, {33, 64, 1536}, {100, 36, 64},
+        {1, 1, 32},   {1, 31, 64},    {1, 33, 576},   {1, 192, 1536}, {2, 5, 32},
+        {3, 33, 96},  {4, 4, 64},     {5, 6, 160},    {7, 31, 576},   {8, 1, 32},
+        {13, 64, 96}, {31, 192, 576}, {33, 64, 1536}, {100, 36, 64},
     };
     static const shape odd_inner[] = {{1, 1, 1},   {2, 3, 1},    {1, 31, 31}, {5, 33, 33},
                                       {1, 5, 577}, {31, 7, 577}, {64, 9, 47}};
@@ -90,8 +92,8 @@ static void same_bytes_for(const op_path *p, dtype type, shape s) {
         for (size_t c = 0; c < ARRAY_LEN(chunks); c++) {
             memset(got, 0xff, bytes);
             run_chunks(d, x, &w, s.rows, chunks[c], got);
-            snprintf(what, sizeof what, "%s inner %u, %u threads, chunks of %u", dtype_name(type), s.inner, threads,
-                     chunks[c]);
+            snprintf(what, sizeof what, "%s inner %u, %u threads, chunks of %u", dtype_name(type), s.inner,
+                     threads, chunks[c]);
             assert_same(what, got, want, bytes);
         }
         cpu_ops()->close(d);

@@ -28,7 +28,8 @@ static void rmsnorm_agrees_with_ref_in_place_and_row_by_row(void **state) {
             norm(d, x, &w, ROWS, got);
             norm(ref, x, &w, ROWS, want);
             assert_close("rmsnorm", got, want, count, 1e-12);
-            for (uint32_t r = 0; r < ROWS; r++) norm(d, x + (size_t)r * dims[i], &w, 1, x + (size_t)r * dims[i]);
+            for (uint32_t r = 0; r < ROWS; r++)
+                norm(d, x + (size_t)r * dims[i], &w, 1, x + (size_t)r * dims[i]);
             assert_same("in place, row by row", x, got, count * 4);
             free_weight(&w);
             free(x);
@@ -130,11 +131,14 @@ static void embedded_rows_are_the_values_that_ref_reads(void **state) {
         tensor w = random_matrix(types[t], 37, cols, t);
         float got[7 * 96 + 1], want[7 * 96];
         got[7 * cols] = 3.0f;
-        assert_int_equal(kernels_of(d)->embed(d, &(host_embed){.table = &w, .ids = ids, .rows = 7, .out = got}), ST_OK);
-        assert_int_equal(kernels_of(ref)->embed(ref, &(host_embed){.table = &w, .ids = ids, .rows = 7, .out = want}),
-                         ST_OK);
+        assert_int_equal(
+            kernels_of(d)->embed(d, &(host_embed){.table = &w, .ids = ids, .rows = 7, .out = got}), ST_OK);
+        assert_int_equal(
+            kernels_of(ref)->embed(ref, &(host_embed){.table = &w, .ids = ids, .rows = 7, .out = want}),
+            ST_OK);
         for (uint32_t i = 0; i < 7 * cols; i++)
-            if (got[i] != want[i]) fail_msg("%s: weight %u is %g, want %g", dtype_name(types[t]), i, got[i], want[i]);
+            if (got[i] != want[i])
+                fail_msg("%s: weight %u is %g, want %g", dtype_name(types[t]), i, got[i], want[i]);
         assert_true(got[7 * cols] == 3.0f);
         free_weight(&w);
     }
@@ -150,7 +154,8 @@ static void rope_agrees_with_ref(void **state) {
     for (uint32_t i = 0; i < DIM / 2; i++) factors[i] = 1.0f + (float)i * 0.5f;
     device *d = open_path(*state, 2), *ref = open_ref();
     for (uint32_t n = 0; n < 8; n++) {
-        float *got = random_floats(n, COUNT), *want = random_floats(n, COUNT), *rows = random_floats(n, COUNT);
+        float *got = random_floats(n, COUNT), *want = random_floats(n, COUNT),
+              *rows = random_floats(n, COUNT);
         host_rope op = {.x = got, .pos = pos, .rows = ROWS, .heads = HEADS, .head_dim = DIM};
         op.rope_dim = n & 1 ? 24 : DIM;
         op.base = n & 2 ? 1e4f : 5e5f;
@@ -182,11 +187,12 @@ static void kv_write_puts_the_bytes_of_ref(void **state) {
     enum { ROWS = 21, HEADS = 3 };
     device *d = open_path(*state, 3), *ref = open_ref();
     for (size_t n = 0; n < 2 * ARRAY_LEN(head_dims); n++) {
-        kv_layout l = {.type = n % 2 ? DT_F32 : DT_F16, .layers = 2, .kv_heads = HEADS, .head_dim = head_dims[n / 2]};
+        kv_layout l = {
+            .type = n % 2 ? DT_F32 : DT_F16, .layers = 2, .kv_heads = HEADS, .head_dim = head_dims[n / 2]};
         size_t bytes = 4 * kv_page_bytes(&l), count = (size_t)ROWS * HEADS * l.head_dim;
         float *k = xcalloc(count, 4), *v = random_floats(n, count);
         for (size_t i = 0; i < count; i++) k[i] = f32_of_bits((uint32_t)random_at(n, i)); /* any bits */
-        for (size_t i = 0; i < count; i++) v[i] *= 1e-4f;                                 /* many subnormal halves */
+        for (size_t i = 0; i < count; i++) v[i] *= 1e-4f; /* many subnormal halves */
         kv_ref refs[ROWS];
         for (uint32_t r = 0; r < ROWS; r++) refs[r] = (kv_ref){.pages = tables[r % 2], .pos = 5 + r};
         uint8_t *got = xmalloc(bytes), *want = xmalloc(bytes);

@@ -3,15 +3,16 @@
  *   baton-run MODEL -p "Once upon a time" -n 64
  *   baton-run MODEL --chat "What is the capital of France?" -n 64
  *   baton-run MODEL --ids 1,2,3 --logits OUT.f32 --backend ref --kv f32     logits [tokens, vocab], fp32, raw
- *   baton-run MODEL --ids 1,2,3 --logits OUT.f32 --backend cuda --act f32   the same from the slow kernels for checking
- *   baton-run MODEL --bench 512                                             speed of prefill and decode
+ *   baton-run MODEL --ids 1,2,3 --logits OUT.f32 --backend cuda --act f32   the same from the slow kernels
+ * for checking baton-run MODEL --bench 512                                             speed of prefill and
+ * decode
  *
  * Text goes to stdout, ids and times to stderr. */
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "engine/engine.h"
-#include "model/chat.h"
+#include "text/chat.h"
 
 #include <argp.h>
 #include <stdio.h>
@@ -51,7 +52,8 @@ static const struct argp_option options[] = {
     {"kv", OPT_KV, "TYPE", 0, "f16, bf16 or f32 (the backend's default)", 0},
     {"act", OPT_ACT, "TYPE", 0, "cuda: activations and weights in bf16 (the default), f16 or f32", 0},
     {"gpu", OPT_GPU, "N", 0, "cuda: which of the visible devices (0)", 0},
-    {"deterministic", OPT_DETERMINISTIC, NULL, 0, "cuda: the kernels whose results do not depend on the batch", 0},
+    {"deterministic", OPT_DETERMINISTIC, NULL, 0,
+     "cuda: the kernels whose results do not depend on the batch", 0},
     {"logits", OPT_LOGITS, "FILE", 0, "write the logits of all prompt positions instead of generating", 0},
     {"bench", OPT_BENCH, "N", 0, "time a prompt of N tokens in chunks of 512 and 64 decode steps", 0},
     {0},
@@ -119,8 +121,11 @@ static status encode_chat(const model *m, const char *text, token_list *out, err
     const chat_message msg = {.role = "user", .content = text, .content_len = strlen(text)};
     status st = chat_template_init(&c, m->file, eb);
     if (st == ST_OK) st = chat_render(&c, &msg, 1, &prompt, &span, eb);
-    const encode_options opt = {
-        .add_special = true, .parse_special = true, .plain = &span, .plain_count = 1, .max_tokens = m->context};
+    const encode_options opt = {.add_special = true,
+                                .parse_special = true,
+                                .plain = &span,
+                                .plain_count = 1,
+                                .max_tokens = m->context};
     if (st == ST_OK) st = tokenizer_encode(m->tok, prompt.data, prompt.len, &opt, out, eb);
     buf_done(&prompt);
     chat_template_done(&c);
@@ -158,7 +163,8 @@ static status write_logits(engine *e, const model *m, uint32_t count, const char
         const step_item it = {.begin = begin, .count = MIN(CHUNK, count - begin)};
         st = engine_logits(e, &it, logits, eb);
         size_t values = (size_t)it.count * m->vocab;
-        if (st == ST_OK && fwrite(logits, sizeof *logits, values, out) != values) st = errf(eb, ST_IO, "%s: %m", path);
+        if (st == ST_OK && fwrite(logits, sizeof *logits, values, out) != values)
+            st = errf(eb, ST_IO, "%s: %m", path);
     }
     free(logits);
     if (fclose(out) != 0 && st == ST_OK) st = errf(eb, ST_IO, "%s: %m", path);
@@ -202,9 +208,9 @@ static status generate(engine *e, const model *m, uint32_t prompt_count, const r
     detok_end(&d, &text);
     if (st == ST_OK) {
         if (!o->bench) printf("%s\n", text.data ? text.data : "");
-        fprintf(stderr, "ids %s\nprefill %u tokens %.1f tok/s, decode %u tokens %.1f tok/s\n", ids.data ? ids.data : "",
-                prompt_count, prompt_count / ((double)(first - start) / 1e9), done - 1,
-                (done - 1) / ((double)(end - first) / 1e9));
+        fprintf(stderr, "ids %s\nprefill %u tokens %.1f tok/s, decode %u tokens %.1f tok/s\n",
+                ids.data ? ids.data : "", prompt_count, prompt_count / ((double)(first - start) / 1e9),
+                done - 1, (done - 1) / ((double)(end - first) / 1e9));
     }
     buf_done(&ids);
     buf_done(&text);
@@ -234,8 +240,11 @@ static status open_engine(engine **out, const model *m, const run_options *o, ui
     if (st != ST_OK) return st;
     const engine_options opt = {
         .backend = o->backend,
-        .device =
-            {.threads = o->threads, .isa = o->isa, .gpu = o->gpu, .act_type = act, .deterministic = o->deterministic},
+        .device = {.threads = o->threads,
+                   .isa = o->isa,
+                   .gpu = o->gpu,
+                   .act_type = act,
+                   .deterministic = o->deterministic},
         .kv_type = kv,
         .page_count = kv_pages_for(tokens),
         .max_rows = CHUNK,
@@ -267,7 +276,8 @@ static status run(const run_options *o, errbuf *eb) {
                                   .page_count = page_count};
     st = engine_seq_open(e, 0, &init, eb);
     if (st == ST_OK)
-        st = o->logits ? write_logits(e, m, prompt.count, o->logits, eb) : generate(e, m, prompt.count, o, eb);
+        st =
+            o->logits ? write_logits(e, m, prompt.count, o->logits, eb) : generate(e, m, prompt.count, o, eb);
 
 done:
     free(pages);
@@ -279,7 +289,8 @@ done:
 
 int main(int argc, char **argv) {
     run_options o = {.backend = "cpu", .isa = "auto", .count = 32, .threads = 1};
-    const struct argp parser = {options, parse, "MODEL", "Runs the engine alone, greedily.", NULL, NULL, NULL};
+    const struct argp parser = {options, parse, "MODEL", "Runs the engine alone, greedily.",
+                                NULL,    NULL,  NULL};
     argp_parse(&parser, argc, argv, 0, NULL, &o);
     if (o.bench) o.count = 65; /* the first comes out of the prefill */
     log_setup(LOG_WARN, "baton-run");

@@ -1,14 +1,16 @@
-/* make_tiny_model - writes a small GGUF checkpoint of the llama architecture for tests: make-tiny-model OUT.gguf
+/* make_tiny_model - writes a small GGUF checkpoint of the llama architecture for tests: make-tiny-model
+ * OUT.gguf
  * [--seed N]
  *
- * It is valid in every respect (any GGUF reader takes it) and knows nothing: its weights are random, but scaled so that
- * greedy text wanders instead of falling into a loop - large queries and keys, so that attention picks a few positions,
- * which differ from step to step - and so that the best token stands clear of the second. All six weight types take
- * turns over the matrices, so a test that runs it has run every block format. End-of-generation tokens have small
- * logits: they do not come by accident.
+ * It is valid in every respect (any GGUF reader takes it) and knows nothing: its weights are random, but
+ * scaled so that greedy text wanders instead of falling into a loop - large queries and keys, so that
+ * attention picks a few positions, which differ from step to step - and so that the best token stands clear
+ * of the second. All six weight types take turns over the matrices, so a test that runs it has run every
+ * block format. End-of-generation tokens have small logits: they do not come by accident.
  *
- * The tokenizer is byte-level BPE: three specials, the 256 bytes, and every prefix of a list of words, among them
- * characters of several bytes and half a character. Its chat template is ChatML with a default system prompt. */
+ * The tokenizer is byte-level BPE: three specials, the 256 bytes, and every prefix of a list of words, among
+ * them characters of several bytes and half a character. Its chat template is ChatML with a default system
+ * prompt. */
 #include "base/mem.h"
 #include "base/status.h"
 #include "base/tensor.h"
@@ -21,31 +23,43 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { DIM = 128, LAYERS = 4, HEADS = 4, KV_HEADS = 2, HEAD_DIM = 32, FFN = 256, CONTEXT = 4096, ALIGNMENT = 32 };
+enum {
+    DIM = 128,
+    LAYERS = 4,
+    HEADS = 4,
+    KV_HEADS = 2,
+    HEAD_DIM = 32,
+    FFN = 256,
+    CONTEXT = 4096,
+    ALIGNMENT = 32
+};
 enum { TOKENS_MAX = 2048, TENSORS_MAX = 3 + LAYERS * 9, SPECIALS = 3 };
 
-static const char chat_template[] =
-    "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}{{ '<|im_start|>system\n"
-    "You are a helpful AI assistant named Tiny<|im_end|>\n' }}{% endif %}{{'<|im_start|>' + message['role'] + '\n' + "
-    "message['content'] + '<|im_end|>' + '\n'}}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' "
-    "}}{% endif %}";
+static const char chat_template[] = "{% for message in messages %}{% if loop.first and messages[0]['role'] "
+                                    "!= 'system' %}{{ '<|im_start|>system\n"
+                                    "You are a helpful AI assistant named Tiny<|im_end|>\n' }}{% endif "
+                                    "%}{{'<|im_start|>' + message['role'] + '\n' + "
+                                    "message['content'] + '<|im_end|>' + '\n'}}{% endfor %}{% if "
+                                    "add_generation_prompt %}{{ '<|im_start|>assistant\n' "
+                                    "}}{% endif %}";
 
-/* Words as bytes; a blank before a word belongs to it. The last ones are UTF-8: whole characters and a beginning of
- * one. */
-static const char words[] = " the| of| and| to| in| a| is| that| for| it| as| was| with| be| by| on| not| he| his| "
-                            "but| at| are| this| have| from| or| had| an|"
-                            " they| which| one| you| were| all| her| she| there| would| their| we| him| been| has| "
-                            "when| who| will| no| more| if| out| so|"
-                            " up| said| what| its| about| than| into| them| can| only| other| time| new| some| could| "
-                            "these| two| may| first| then| do| any|"
-                            " like| my| now| over| such| our| man| me| even| most| made| after| also| well| before| "
-                            "must| through| years| where| much| your|"
-                            " way| down| should| because| long| each| just| state| those| people| too| world| little| "
-                            "good| very| make| water| write| story|"
-                            " hello| cat| dog| sea| sun| light| night| page| token| model| cache| work| hand| Once| "
-                            "upon| capital| France| question|"
-                            "The|What|How|Why|Write|user|assistant|system|Hello|ing|tion|ment|ness|ed|er|ly|est|able|"
-                            "con|pro|re|un|\n\n|  |    |...|é|ü|ß|“|日|語|\xF0\x9F";
+/* Words as bytes; a blank before a word belongs to it. The last ones are UTF-8: whole characters and a
+ * beginning of one. */
+static const char words[] =
+    " the| of| and| to| in| a| is| that| for| it| as| was| with| be| by| on| not| he| his| "
+    "but| at| are| this| have| from| or| had| an|"
+    " they| which| one| you| were| all| her| she| there| would| their| we| him| been| has| "
+    "when| who| will| no| more| if| out| so|"
+    " up| said| what| its| about| than| into| them| can| only| other| time| new| some| could| "
+    "these| two| may| first| then| do| any|"
+    " like| my| now| over| such| our| man| me| even| most| made| after| also| well| before| "
+    "must| through| years| where| much| your|"
+    " way| down| should| because| long| each| just| state| those| people| too| world| little| "
+    "good| very| make| water| write| story|"
+    " hello| cat| dog| sea| sun| light| night| page| token| model| cache| work| hand| Once| "
+    "upon| capital| France| question|"
+    "The|What|How|Why|Write|user|assistant|system|Hello|ing|tion|ment|ness|ed|er|ly|est|able|"
+    "con|pro|re|un|\n\n|  |    |...|é|ü|ß|“|日|語|\xF0\x9F";
 
 /* --- random numbers --- */
 
@@ -60,8 +74,8 @@ static uint64_t dice_next(dice *d) { /* splitmix64 */
     return z ^ z >> 31;
 }
 
-/* Nearly normal, mean 0, deviation 1, within +-3.5: a sum of four uniform numbers, so that no libm decides on the
- * file's bytes. */
+/* Nearly normal, mean 0, deviation 1, within +-3.5: a sum of four uniform numbers, so that no libm decides on
+ * the file's bytes. */
 static float dice_normal(dice *d) {
     uint64_t bits = dice_next(d);
     int32_t sum = 0;
@@ -92,7 +106,8 @@ static void pack_q8_0(const float *w, uint8_t *out) {
 /* w = d * q + m, q in 0..15 */
 static void pack_nibbles(const float *w, float d, float m, uint8_t *out) {
     for (int i = 0; i < 16; i++) {
-        int low = d != 0 ? nearest((w[i] - m) / d, 0, 15) : 0, high = d != 0 ? nearest((w[i + 16] - m) / d, 0, 15) : 0;
+        int low = d != 0 ? nearest((w[i] - m) / d, 0, 15) : 0,
+            high = d != 0 ? nearest((w[i + 16] - m) / d, 0, 15) : 0;
         out[i] = (uint8_t)(low | high << 4);
     }
 }
@@ -307,8 +322,8 @@ static void put_info(file *f, const char *name, dtype type, uint32_t rows, uint3
     f->tensor_count++;
 }
 
-/* A random matrix with deviation `scale` / sqrt(cols): from an input of deviation 1 it makes an output of deviation
- * `scale`. The first `quiet` rows are ten times smaller. */
+/* A random matrix with deviation `scale` / sqrt(cols): from an input of deviation 1 it makes an output of
+ * deviation `scale`. The first `quiet` rows are ten times smaller. */
 static void put_matrix(file *f, const char *name, dtype type, uint32_t rows, uint32_t cols, float scale,
                        uint32_t quiet) {
     put_info(f, name, type, rows, cols);
@@ -317,7 +332,8 @@ static void put_matrix(file *f, const char *name, dtype type, uint32_t rows, uin
     for (uint32_t r = 0; r < rows; r++) {
         for (uint32_t c = 0; c < cols; c += step) {
             uint8_t block[40];
-            for (uint32_t i = 0; i < step; i++) w[i] = dice_normal(&f->dice) * unit * (r < quiet ? 0.1f : 1.0f);
+            for (uint32_t i = 0; i < step; i++)
+                w[i] = dice_normal(&f->dice) * unit * (r < quiet ? 0.1f : 1.0f);
             pack_block(type, w, block);
             buf_add(&f->data, block, bytes);
         }

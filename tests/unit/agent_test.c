@@ -60,8 +60,12 @@ static world *start(void) {
         .join = {.role = ROLE_PREFILL, .name = "prefill-0", .page_count = 10},
         .join_retry_ns = 1000 * MS,
         .rejoin_ns = 60000 * MS};
-    agent_sink sink = {
-        .ctx = w, .send = on_send, .xfer = on_xfer, .step = on_step, .reconnect = on_reconnect, .quit = on_quit};
+    agent_sink sink = {.ctx = w,
+                       .send = on_send,
+                       .xfer = on_xfer,
+                       .step = on_step,
+                       .reconnect = on_reconnect,
+                       .quit = on_quit};
     w->now_ns = 1000 * MS;
     w->a = agent_new(&opt, &sink, w->now_ns);
     agent_connected(w->a, w->now_ns);
@@ -86,7 +90,8 @@ static void expect_quiet(const world *w) {
 }
 
 static uint64_t turn(world *w) {
-    uint64_t next = agent_turn(w->a, &(agent_progress){.step = 3, .step_age_ns = 4, .step_median_ns = 5}, w->now_ns);
+    uint64_t next =
+        agent_turn(w->a, &(agent_progress){.step = 3, .step_age_ns = 4, .step_median_ns = 5}, w->now_ns);
     assert_true(agent_check(w->a));
     return next;
 }

@@ -1,4 +1,5 @@
-/* Two ends of a bus in one loop, and raw ZeroMQ sockets where an end must misbehave. Every wait has a deadline. */
+/* Two ends of a bus in one loop, and raw ZeroMQ sockets where an end must misbehave. Every wait has a
+ * deadline. */
 #include "tests/test.h"
 
 #include "base/clock.h"
@@ -152,7 +153,8 @@ static bool client_got_5000(world *w) {
     return w->client.messages == 5000;
 }
 
-/* More than ZeroMQ's own queues hold, sent in one go from both sides: order and number survive the waiting queue. */
+/* More than ZeroMQ's own queues hold, sent in one go from both sides: order and number survive the waiting
+ * queue. */
 static void a_burst_keeps_its_order(void **state) {
     world *w = *state;
     connect_to(w, bus_endpoint(w->server.b));
@@ -187,7 +189,8 @@ static void an_empty_message_is_a_message(void **state) {
     assert_int_equal(w->server.bytes, 0);
 }
 
-/* Nothing is sent but the payload: the death is seen by the socket's monitor, and after all that was sent before it. */
+/* Nothing is sent but the payload: the death is seen by the socket's monitor, and after all that was sent
+ * before it. */
 static void the_server_notices_a_closed_client_after_its_last_message(void **state) {
     world *w = *state;
     connect_to(w, bus_endpoint(w->server.b));
@@ -389,7 +392,8 @@ static void a_gap_from_the_server_ends_the_clients_session(void **state) {
     zmq_ctx_term(ctx);
 }
 
-/* A client that does not read: sends are taken up to the bound, then its session ends, outside of bus_send. */
+/* A client that does not read: sends are taken up to the bound, then its session ends, outside of bus_send.
+ */
 static void a_peer_that_does_not_read_is_lost_when_its_queue_is_full(void **state) {
     world *w = *state;
     raw r = raw_dealer(w);
@@ -445,8 +449,8 @@ static void a_port_in_use_is_named_with_the_remedy(void **state) {
     char want[200];
     const char *endpoint = bus_endpoint(w->server.b);
     snprintf(want, sizeof want,
-             "listening on: %s: port %s is in use: stop the program that has it, or set another port", endpoint,
-             strrchr(endpoint, ':') + 1);
+             "listening on: %s: port %s is in use: stop the program that has it, or set another port",
+             endpoint, strrchr(endpoint, ':') + 1);
     assert_string_equal(eb.text, want);
 }
 

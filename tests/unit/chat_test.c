@@ -2,15 +2,17 @@
 #include "tests/test.h"
 
 #include "gguf_build.h"
-#include "model/chat.h"
+#include "text/chat.h"
 
 #include <stdlib.h>
 
 #define LOOP "{% for message in messages %}"
-#define SYSTEM                                                                                                         \
-    "{% if loop.first and messages[0]['role'] != 'system' %}{{ '<|im_start|>system\nYou are a test<|im_end|>\n' }}{% " \
+#define SYSTEM                                                                                               \
+    "{% if loop.first and messages[0]['role'] != 'system' %}{{ '<|im_start|>system\nYou are a "              \
+    "test<|im_end|>\n' }}{% "                                                                                \
     "endif %}"
-#define TURN "{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}{% endfor %}"
+#define TURN                                                                                                 \
+    "{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}{% endfor %}"
 #define OPEN "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 
 static chat_template template_of(const char *text) {
@@ -48,7 +50,8 @@ static void chatml_is_recognised_with_its_default_system_prompt(void **s) {
 static void other_spellings_of_the_same_template_are_recognised(void **s) {
     (void)s;
     static const char *const same[] = {
-        "{%- for message in messages -%}\n  {{- \"<|im_start|>\" + message.role + \"\\n\" + message.content + "
+        "{%- for message in messages -%}\n  {{- \"<|im_start|>\" + message.role + \"\\n\" + message.content "
+        "+ "
         "\"<|im_end|>\\n\" -}}\n{%- endfor -%}"
         "\n{%- if add_generation_prompt -%}{{- '<|im_start|>assistant\\n' -}}{%- endif -%}\n",
         "{% for message in messages "
@@ -71,7 +74,8 @@ static void anything_else_is_unknown_and_no_error(void **s) {
         LOOP TURN OPEN "{{ eos_token }}",
         LOOP TURN,
         LOOP " " TURN OPEN, /* the blank would be output */
-        LOOP "{{'<|im_start|>' + message['role'] + '\n' + message['content'] | trim + '<|im_end|>' + '\n'}}{% endfor "
+        LOOP "{{'<|im_start|>' + message['role'] + '\n' + message['content'] | trim + '<|im_end|>' + "
+             "'\n'}}{% endfor "
              "%}" OPEN,
         "{% for message in messages %}{{ '[INST] ' + message['content'] + ' [/INST]' }}{% endfor %}",
         "<|im_start|>",
@@ -79,7 +83,8 @@ static void anything_else_is_unknown_and_no_error(void **s) {
         "{{ 'open",
         "{%",
         /* the default prompt is no literal, but code */
-        LOOP "{% if loop.first and messages[0]['role'] != 'system' %}{{ '<|im_start|>system\n' + x + '<|im_end|>\n' "
+        LOOP "{% if loop.first and messages[0]['role'] != 'system' %}{{ '<|im_start|>system\n' + x + "
+             "'<|im_end|>\n' "
              "}}{% endif %}" TURN OPEN,
     };
     for (size_t i = 0; i < ARRAY_LEN(others); i++) {
@@ -108,9 +113,10 @@ static void the_default_system_prompt_is_for_chats_without_one(void **s) {
     text_span spans[3];
     buf out = {0};
     assert_int_equal(chat_render(&c, msgs, 3, &out, spans, NULL), ST_OK);
-    assert_string_equal(out.data,
-                        "<|im_start|>system\nYou are a test<|im_end|>\n<|im_start|>user\nhi<|im_end|>\n"
-                        "<|im_start|>assistant\n<|im_end|>\n<|im_start|>user\nbye<|im_end|>\n<|im_start|>assistant\n");
+    assert_string_equal(
+        out.data,
+        "<|im_start|>system\nYou are a test<|im_end|>\n<|im_start|>user\nhi<|im_end|>\n"
+        "<|im_start|>assistant\n<|im_end|>\n<|im_start|>user\nbye<|im_end|>\n<|im_start|>assistant\n");
     buf_reset(&out);
     msgs[0] = message("system", "be short");
     assert_int_equal(chat_render(&c, msgs, 1, &out, spans, NULL), ST_OK);
@@ -163,7 +169,8 @@ static void roles_cannot_forge_a_turn(void **s) {
     chat_template_done(&c);
 }
 
-/* The real file: its template, and that a forged turn stays text while the template's own signs become tokens. */
+/* The real file: its template, and that a forged turn stays text while the template's own signs become
+ * tokens. */
 static void the_real_template_makes_the_prompt_it_says(void **s) {
     (void)s;
     const char *path = getenv("BATON_MODEL");
@@ -172,7 +179,8 @@ static void the_real_template_makes_the_prompt_it_says(void **s) {
     chat_template c;
     assert_int_equal(chat_template_init(&c, g, NULL), ST_OK);
     assert_int_equal(c.kind, CHAT_CHATML);
-    assert_string_equal(c.default_system, "You are a helpful AI assistant named SmolLM, trained by Hugging Face");
+    assert_string_equal(c.default_system,
+                        "You are a helpful AI assistant named SmolLM, trained by Hugging Face");
 
     chat_message m = message("user", "<|im_end|>");
     text_span span;

@@ -4,7 +4,8 @@ static void a_request_is_prefilled_and_decoded_in_one_place(void **state) {
     (void)state;
     wcore_options opt = fake_options();
     fake *f = fake_new(&colocated_core_ops, &opt);
-    fake_give(f, CTL_PREFILL, (fake_work){.req = 1, .attempt = 1, .prompt = 40, .output = 2, .max_tokens = 5});
+    fake_give(f, CTL_PREFILL,
+              (fake_work){.req = 1, .attempt = 1, .prompt = 40, .output = 2, .max_tokens = 5});
     assert_int_equal(fake_used(f), 3);
     fake_turn(f);
     assert_int_equal(f->job->items[0].count, 32);

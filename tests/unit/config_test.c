@@ -1,4 +1,5 @@
-/* The cluster file: defaults, places in error texts, --set, combinations, the rank map, the files in deploy/config. */
+/* The cluster file: defaults, places in error texts, --set, combinations, the rank map, the files in
+ * deploy/config. */
 #include "tests/test.h"
 
 #include "base/mem.h"
@@ -93,10 +94,11 @@ static void left_out_keys_have_their_defaults(void **state) {
 
 static void values_of_every_type_are_read(void **state) {
     (void)state;
-    config *c = loads(MODEL "cluster:\n  hosts: [nodeA:8, \"nodeB:4\"]\n  oversubscribe: true\n  client: \"\"\n"
-                            "handoff: {test_flip_segment: -1, overlap: false, transport: zmq}\n"
-                            "prefill:\n  hosts:\n    - nodeB\n  kv_pages: 77\n  memory_fraction: 0.45\n",
-                      NULL, 0);
+    config *c =
+        loads(MODEL "cluster:\n  hosts: [nodeA:8, \"nodeB:4\"]\n  oversubscribe: true\n  client: \"\"\n"
+                    "handoff: {test_flip_segment: -1, overlap: false, transport: zmq}\n"
+                    "prefill:\n  hosts:\n    - nodeB\n  kv_pages: 77\n  memory_fraction: 0.45\n",
+              NULL, 0);
     assert_int_equal(c->cluster.hosts_count, 2);
     assert_string_equal(c->cluster.hosts[0], "nodeA:8");
     assert_string_equal(c->cluster.hosts[1], "nodeB:4");
@@ -115,7 +117,8 @@ static void unknown_keys_are_refused_where_they_stand(void **state) {
     (void)state;
     refuses_with("limits:\n  max_queue: 1\n  max_requets: 5\n  gone_ms: 6000\n", NULL,
                  "FILE:3:3: limits.max_requets: unknown key: did you mean max_requests?");
-    refuses_with(MODEL "perfill:\n  count: 1\n", NULL, "FILE:3:1: perfill: unknown key: did you mean prefill?");
+    refuses_with(MODEL "perfill:\n  count: 1\n", NULL,
+                 "FILE:3:1: perfill: unknown key: did you mean prefill?");
     refuses_with(MODEL "limits:\n  zzzzzzzzzzzz: 5\n", NULL, "FILE:4:3: limits.zzzzzzzzzzzz: unknown key");
     refuses_with(MODEL "prefill:\n  policy: chunked\n", NULL, "FILE:4:3: prefill.policy: unknown key");
     refuses_with(MODEL "decode:\n  chunk_tokens: 16\n", NULL, "FILE:4:3: decode.chunk_tokens: unknown key");
@@ -127,9 +130,12 @@ static void values_of_the_wrong_type_are_refused(void **state) {
     (void)state;
     refuses_with(MODEL "limits:\n  max_queue: many\n", NULL,
                  "FILE:4:14: limits.max_queue: \"many\" is no whole number");
-    refuses_with(MODEL "limits:\n  max_queue: 12x\n", NULL, "FILE:4:14: limits.max_queue: \"12x\" is no whole number");
-    refuses_with(MODEL "limits:\n  max_queue: 010\n", NULL, "FILE:4:14: limits.max_queue: \"010\" is no whole number");
-    refuses_with(MODEL "limits:\n  max_queue:\n", NULL, "FILE:4:13: limits.max_queue: \"\" is no whole number");
+    refuses_with(MODEL "limits:\n  max_queue: 12x\n", NULL,
+                 "FILE:4:14: limits.max_queue: \"12x\" is no whole number");
+    refuses_with(MODEL "limits:\n  max_queue: 010\n", NULL,
+                 "FILE:4:14: limits.max_queue: \"010\" is no whole number");
+    refuses_with(MODEL "limits:\n  max_queue:\n", NULL,
+                 "FILE:4:13: limits.max_queue: \"\" is no whole number");
     refuses_with(MODEL "handoff:\n  overlap: maybe\n", NULL,
                  "FILE:4:12: handoff.overlap: \"maybe\" is no truth value: want true or false");
     refuses_with(MODEL "limits:\n  max_queue: [1]\n", NULL,
@@ -147,7 +153,8 @@ static void values_out_of_range_are_refused(void **state) {
                  "FILE:4:14: limits.max_queue: 99999999999999999999 is out of range: want 1..1000000");
     refuses_with(MODEL "handoff:\n  test_flip_segment: -2\n", NULL,
                  "FILE:4:22: handoff.test_flip_segment: -2 is out of range: want -1..2147483647");
-    refuses_with(MODEL "limits:\n  max_queue: -1\n", NULL, "FILE:4:14: limits.max_queue: \"-1\" is no whole number");
+    refuses_with(MODEL "limits:\n  max_queue: -1\n", NULL,
+                 "FILE:4:14: limits.max_queue: \"-1\" is no whole number");
     refuses_with(MODEL "colocated:\n  policy: chunk\n", NULL,
                  "FILE:4:11: colocated.policy: \"chunk\" is unknown: want one of chunked, prefill_first");
     refuses_with("model:\n  path: m.gguf\n  isa: sse\n", NULL,
@@ -161,9 +168,10 @@ static void shares_are_above_0_and_at_most_1(void **state) {
     for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
         char set[64], want[256];
         snprintf(set, sizeof set, "decode.memory_fraction=%s", bad[i]);
-        snprintf(want, sizeof want,
-                 "--set %s: decode.memory_fraction: \"%s\": want a number above 0 and at most 1, such as 0.45", set,
-                 bad[i]);
+        snprintf(
+            want, sizeof want,
+            "--set %s: decode.memory_fraction: \"%s\": want a number above 0 and at most 1, such as 0.45",
+            set, bad[i]);
         refuses_with(MODEL, set, want);
     }
     static const char *const good[] = {"decode.memory_fraction=1", "prefill.memory_fraction=.25",
@@ -180,16 +188,18 @@ static void what_is_no_yaml_is_refused_with_its_place(void **state) {
     refuses_with("model:\n\tpath: m.gguf\n", NULL,
                  "FILE:1:1: model: libyaml: found character that cannot start any token");
     refuses_with("", NULL, "FILE:1:1: model.path: is missing: set it to a .gguf file, or to random:NAME");
-    refuses_with("# nothing\n", NULL, "FILE:1:1: model.path: is missing: set it to a .gguf file, or to random:NAME");
+    refuses_with("# nothing\n", NULL,
+                 "FILE:1:1: model.path: is missing: set it to a .gguf file, or to random:NAME");
     char path[32];
     errbuf eb = {0};
     config *c = NULL;
     assert_int_equal(config_load(&c, file_of(path, "- a\n- b\n"), NULL, 0, &eb), ST_INVALID);
     unlink(path);
     assert_int_equal(config_load(&c, "/nonexistent/baton.yaml", NULL, 0, &eb), ST_IO);
-    assert_string_equal(eb.text,
-                        "/nonexistent/baton.yaml: No such file or directory: give the path of a configuration, such as "
-                        "deploy/config/local.yaml");
+    assert_string_equal(
+        eb.text,
+        "/nonexistent/baton.yaml: No such file or directory: give the path of a configuration, such as "
+        "deploy/config/local.yaml");
     assert_int_equal(config_load(&c, "/tmp", NULL, 0, NULL), ST_INVALID);
     assert_null(c);
 }
@@ -216,15 +226,16 @@ static void set_overrides_the_file(void **state) {
 static void bad_sets_are_named(void **state) {
     (void)state;
     refuses_with(MODEL, "decode.cuont=3", "--set: unknown key \"decode.cuont\": did you mean decode.count?");
-    refuses_with(MODEL, "decoder.count=3", "--set: unknown key \"decoder.count\": did you mean decode.count?");
+    refuses_with(MODEL, "decoder.count=3",
+                 "--set: unknown key \"decoder.count\": did you mean decode.count?");
     refuses_with(MODEL, "qqqqqqqqqqq.count=3", "--set: unknown key \"qqqqqqqqqqq.count\"");
     refuses_with(MODEL, "count=3", "--set: \"count=3\" is not of the form section.key=value");
     refuses_with(MODEL, "decode.count", "--set: \"decode.count\" is not of the form section.key=value");
     refuses_with(MODEL, "decode.count=x", "--set decode.count=x: decode.count: \"x\" is no whole number");
-    refuses_with(
-        MODEL, "limits.gone_ms=100",
-        "--set limits.gone_ms=100: limits.gone_ms: 100 must be at least 1501, limits.suspect_ms and one more: a "
-        "worker is suspect before it is gone");
+    refuses_with(MODEL, "limits.gone_ms=100",
+                 "--set limits.gone_ms=100: limits.gone_ms: 100 must be at least 1501, limits.suspect_ms and "
+                 "one more: a "
+                 "worker is suspect before it is gone");
     refuses_with(MODEL, "cluster.hosts=a,,b",
                  "--set cluster.hosts=a,,b: cluster.hosts: entry 2 is \"\": want a host name or NAME:CORES");
 }
@@ -237,50 +248,55 @@ static void combinations_that_cannot_work_are_refused(void **state) {
                  "FILE:4:7: decode.pp: 2: pipeline parallelism is not built yet: set it to 1");
     refuses_with(MODEL "prefill:\n  chunk_tokens: 100\n", NULL,
                  "FILE:4:17: prefill.chunk_tokens: 100 is no multiple of 16, the tokens of a page: try 112");
-    refuses_with(MODEL "decode:\n  count: 0\n", NULL,
-                 "FILE:4:10: decode.count: 1 prefill, 0 decode and no colocated workers could serve no request: set "
-                 "prefill.count and decode.count, or colocated.count");
-    refuses_with(MODEL "prefill:\n  count: 0\ndecode:\n  count: 0\n", NULL,
-                 "FILE:1:1: colocated.count: 0 prefill, 0 decode and no colocated workers could serve no request: set "
-                 "prefill.count and decode.count, or colocated.count");
     refuses_with(
-        MODEL "decode:\n  token_budget: 8\n", NULL,
-        "FILE:4:17: decode.token_budget: 8 rows per step are fewer than decode.max_seqs 64: raise it, or lower "
-        "max_seqs");
+        MODEL "decode:\n  count: 0\n", NULL,
+        "FILE:4:10: decode.count: 1 prefill, 0 decode and no colocated workers could serve no request: set "
+        "prefill.count and decode.count, or colocated.count");
     refuses_with(
-        MODEL "handoff:\n  segment_kb: 2048\n", NULL,
-        "FILE:4:15: handoff.segment_kb: 2048 is more than handoff.slot_kb 1024: a segment must fit a slot of the "
-        "ring");
+        MODEL "prefill:\n  count: 0\ndecode:\n  count: 0\n", NULL,
+        "FILE:1:1: colocated.count: 0 prefill, 0 decode and no colocated workers could serve no request: set "
+        "prefill.count and decode.count, or colocated.count");
+    refuses_with(MODEL "decode:\n  token_budget: 8\n", NULL,
+                 "FILE:4:17: decode.token_budget: 8 rows per step are fewer than decode.max_seqs 64: raise "
+                 "it, or lower "
+                 "max_seqs");
+    refuses_with(MODEL "handoff:\n  segment_kb: 2048\n", NULL,
+                 "FILE:4:15: handoff.segment_kb: 2048 is more than handoff.slot_kb 1024: a segment must fit "
+                 "a slot of the "
+                 "ring");
     refuses_with(MODEL "cluster:\n  http: \"8000\"\n", NULL,
                  "FILE:4:9: cluster.http: \"8000\" is no address: want HOST:PORT, such as 127.0.0.1:8000");
     refuses_with(MODEL "cluster:\n  control: 127.0.0.1:8001\n", NULL,
                  "FILE:4:12: cluster.control: \"127.0.0.1:8001\" is no endpoint: want tcp://HOST:PORT");
     refuses_with(MODEL "cluster:\n  client: tcp://a:99999\n", NULL,
-                 "FILE:4:11: cluster.client: \"tcp://a:99999\" is no endpoint: want tcp://HOST:PORT, or \"\" for none");
+                 "FILE:4:11: cluster.client: \"tcp://a:99999\" is no endpoint: want tcp://HOST:PORT, or \"\" "
+                 "for none");
     refuses_with(MODEL "limits:\n  max_workers: 1\n", NULL,
                  "FILE:4:16: limits.max_workers: 1, but the roles ask for 2 workers: raise it");
-    refuses_with(MODEL "limits:\n  max_requests: 10\n", "limits.max_queue=11",
-                 "--set limits.max_queue=11: limits.max_queue: 11 is more than limits.max_requests 10: the queue is a "
-                 "part of all "
-                 "requests");
+    refuses_with(
+        MODEL "limits:\n  max_requests: 10\n", "limits.max_queue=11",
+        "--set limits.max_queue=11: limits.max_queue: 11 is more than limits.max_requests 10: the queue is a "
+        "part of all "
+        "requests");
 }
 
 #define CUDA "model:\n  path: m.gguf\n  backend: cuda\n"
 
 static void types_that_a_backend_does_not_have_are_refused(void **state) {
     (void)state;
-    refuses_with(MODEL "  act_dtype: f16\n", NULL,
-                 "FILE:3:14: model.act_dtype: f16 is for model.backend cuda; cpu computes in f32: set it to auto");
+    refuses_with(
+        MODEL "  act_dtype: f16\n", NULL,
+        "FILE:3:14: model.act_dtype: f16 is for model.backend cuda; cpu computes in f32: set it to auto");
     refuses_with(MODEL "  kv_dtype: bf16\n  backend: ref\n", NULL,
                  "FILE:3:13: model.kv_dtype: bf16 is for model.backend cuda: want auto, f16 or f32 on ref");
-    refuses_with(
-        CUDA "  kv_dtype: f16\n", NULL,
-        "FILE:4:13: model.kv_dtype: f16, but on cuda the KV cache has the type of the activations, bf16: set it "
-        "to auto, or set model.act_dtype to f16");
-    refuses_with(
-        CUDA "  act_dtype: f16\n  kv_dtype: bf16\n", NULL,
-        "FILE:5:13: model.kv_dtype: bf16, but on cuda the KV cache has the type of the activations, f16: set it "
-        "to auto, or set model.act_dtype to bf16");
+    refuses_with(CUDA "  kv_dtype: f16\n", NULL,
+                 "FILE:4:13: model.kv_dtype: f16, but on cuda the KV cache has the type of the activations, "
+                 "bf16: set it "
+                 "to auto, or set model.act_dtype to f16");
+    refuses_with(CUDA "  act_dtype: f16\n  kv_dtype: bf16\n", NULL,
+                 "FILE:5:13: model.kv_dtype: bf16, but on cuda the KV cache has the type of the activations, "
+                 "f16: set it "
+                 "to auto, or set model.act_dtype to bf16");
     static const char *const good[][2] = {{"model.act_dtype=auto", "model.kv_dtype=bf16"},
                                           {"model.act_dtype=f16", "model.kv_dtype=f16"},
                                           {"model.act_dtype=f32", "model.kv_dtype=auto"}};
@@ -289,10 +305,10 @@ static void types_that_a_backend_does_not_have_are_refused(void **state) {
 
 static void only_cuda_can_take_what_the_device_has_left(void **state) {
     (void)state;
-    refuses_with(
-        MODEL "decode:\n  kv_memory_mb: 0\n", NULL,
-        "FILE:4:17: decode.kv_memory_mb: 0 means all that the device has left, which is for model.backend cuda: "
-        "set it, or decode.kv_pages");
+    refuses_with(MODEL "decode:\n  kv_memory_mb: 0\n", NULL,
+                 "FILE:4:17: decode.kv_memory_mb: 0 means all that the device has left, which is for "
+                 "model.backend cuda: "
+                 "set it, or decode.kv_pages");
     config_free(loads(MODEL "decode:\n  kv_memory_mb: 0\n  kv_pages: 5\n", NULL, 0));
     config_free(loads(CUDA "decode:\n  kv_memory_mb: 0\n", NULL, 0));
 }
@@ -300,19 +316,20 @@ static void only_cuda_can_take_what_the_device_has_left(void **state) {
 static void colocated_workers_alone_are_a_route(void **state) {
     (void)state;
     config *c =
-        loads(MODEL "prefill: {count: 0}\ndecode: {count: 0}\ncolocated: {count: 1, policy: prefill_first}\n", NULL, 0);
+        loads(MODEL "prefill: {count: 0}\ndecode: {count: 0}\ncolocated: {count: 1, policy: prefill_first}\n",
+              NULL, 0);
     assert_string_equal(c->colocated.policy, "prefill_first");
     config_free(c);
 }
 
-/* Loading the text of a config gives that config. Time limits would be multiplied twice under a sanitizer: their values
- * are left out. */
+/* Loading the text of a config gives that config. Time limits would be multiplied twice under a sanitizer:
+ * their values are left out. */
 static void the_text_of_a_config_loads_as_the_same(void **state) {
     (void)state;
-    config *c =
-        loads(MODEL "cluster:\n  name: \"a \\\"quoted\\\" \\\\ name\\n\"\n  hosts: [nodeA:8, nodeB:8]\n"
-                    "decode:\n  max_seqs: 9\n  memory_fraction: 0.45\nprefill: {memory_fraction: 0.123456789}\n",
-              NULL, 0);
+    config *c = loads(
+        MODEL "cluster:\n  name: \"a \\\"quoted\\\" \\\\ name\\n\"\n  hosts: [nodeA:8, nodeB:8]\n"
+              "decode:\n  max_seqs: 9\n  memory_fraction: 0.45\nprefill: {memory_fraction: 0.123456789}\n",
+        NULL, 0);
     char *text = config_text(c);
     assert_non_null(strstr(text, "  memory_fraction: 0.45\n"));
     config *again = loads(text, NULL, 0);
@@ -330,8 +347,8 @@ static void the_text_of_a_config_loads_as_the_same(void **state) {
 
 /* ---- ranks ---- */
 
-static void assert_rank(const config_rank *r, const char *role, uint32_t index, const char *host, uint32_t begin,
-                        uint32_t count) {
+static void assert_rank(const config_rank *r, const char *role, uint32_t index, const char *host,
+                        uint32_t begin, uint32_t count) {
     assert_string_equal(r->role, role);
     assert_int_equal(r->index, index);
     assert_string_equal(r->host, host);
@@ -388,24 +405,27 @@ static void refuses_ranks(const char *text, uint32_t cores, const char *want) {
 
 static void too_few_cores_are_refused_with_the_remedy(void **state) {
     (void)state;
+    refuses_ranks(MODEL "prefill: {cores: 2}\ndecode: {cores: 2}\n", 2,
+                  "prefill and decode ask for 4 cores on this machine, which has 2: lower count or cores, "
+                  "add hosts, or set "
+                  "cluster.oversubscribe: true");
     refuses_ranks(
-        MODEL "prefill: {cores: 2}\ndecode: {cores: 2}\n", 2,
-        "prefill and decode ask for 4 cores on this machine, which has 2: lower count or cores, add hosts, or set "
-        "cluster.oversubscribe: true");
-    refuses_ranks(
-        MODEL "cluster: {hosts: [nodeA:1, nodeB:8]}\nprefill: {cores: 2}\ndecode: {cores: 1, hosts: [nodeB]}\n", 2,
+        MODEL
+        "cluster: {hosts: [nodeA:1, nodeB:8]}\nprefill: {cores: 2}\ndecode: {cores: 1, hosts: [nodeB]}\n",
+        2,
         "prefill asks for 2 cores on nodeA, which has 1: lower count or cores, add hosts, or set "
         "cluster.oversubscribe: true");
-    refuses_ranks(
-        MODEL "colocated: {count: 1}\n", 2,
-        "prefill, decode and colocated ask for 3 cores on this machine, which has 2: lower count or cores, add hosts, "
-        "or set cluster.oversubscribe: true");
+    refuses_ranks(MODEL "colocated: {count: 1}\n", 2,
+                  "prefill, decode and colocated ask for 3 cores on this machine, which has 2: lower count "
+                  "or cores, add hosts, "
+                  "or set cluster.oversubscribe: true");
 }
 
 static void hosts_that_cannot_be_read_are_refused(void **state) {
     (void)state;
-    refuses_ranks(MODEL "cluster: {hosts: [nodeA]}\n", 2,
-                  "cluster.hosts: the cores of nodeA are not known: write nodeA:CORES, here or in cluster.hosts");
+    refuses_ranks(
+        MODEL "cluster: {hosts: [nodeA]}\n", 2,
+        "cluster.hosts: the cores of nodeA are not known: write nodeA:CORES, here or in cluster.hosts");
     refuses_ranks(MODEL "cluster: {hosts: [\"nodeA:x\"]}\n", 2,
                   "cluster.hosts: \"nodeA:x\": want NAME:CORES with 1..4096 cores");
     refuses_ranks(MODEL "prefill: {hosts: [\"nodeA:0\"]}\n", 2,
@@ -416,9 +436,10 @@ static void hosts_that_cannot_be_read_are_refused(void **state) {
 
 static void oversubscribed_cores_are_shared(void **state) {
     (void)state;
-    config *c = loads(MODEL "cluster: {oversubscribe: true}\nprefill: {cores: 2}\ndecode: {count: 2, cores: 1}\n"
-                            "colocated: {count: 1, cores: 8}\n",
-                      NULL, 0);
+    config *c =
+        loads(MODEL "cluster: {oversubscribe: true}\nprefill: {cores: 2}\ndecode: {count: 2, cores: 1}\n"
+                    "colocated: {count: 1, cores: 8}\n",
+              NULL, 0);
     config_rank *ranks = NULL;
     uint32_t count = 0;
     assert_int_equal(config_ranks(c, 2, &ranks, &count, NULL), ST_OK);
@@ -452,7 +473,8 @@ static config *loads_file(const char *path) {
 static void local_yaml_is_the_defaults_with_a_name_and_a_model(void **state) {
     (void)state;
     config *c = loads_file(CONFIG_DIR "/local.yaml");
-    config *d = loads("model: {path: models/SmolLM2-135M-Instruct.Q4_1.gguf}\ncluster: {name: local}\n", NULL, 0);
+    config *d =
+        loads("model: {path: models/SmolLM2-135M-Instruct.Q4_1.gguf}\ncluster: {name: local}\n", NULL, 0);
     char *text = config_text(c), *want = config_text(d);
     assert_string_equal(text, want);
     free(text);
@@ -475,7 +497,8 @@ static void the_files_for_gpus_fit_their_gpus(void **state) {
     config_free(c);
     c = loads_file(CONFIG_DIR "/cuda-one-gpu.yaml");
     assert_string_equal(c->model.backend, "cuda");
-    assert_true(c->prefill.count * c->prefill.memory_fraction + c->decode.count * c->decode.memory_fraction <= 1);
+    assert_true(c->prefill.count * c->prefill.memory_fraction + c->decode.count * c->decode.memory_fraction <=
+                1);
     config_free(c);
 }
 
@@ -509,7 +532,8 @@ static void colocated_yaml_has_two_chunked_workers(void **state) {
     config_free(c);
 }
 
-/* Each key has a line of its own, in its section, and from the key before it to that line's end "Default: <text>." */
+/* Each key has a line of its own, in its section, and from the key before it to that line's end "Default:
+ * <text>." */
 static void local_yaml_documents_every_key_with_its_default(void **state) {
     (void)state;
     char *text = slurp(CONFIG_DIR "/local.yaml");
@@ -533,9 +557,11 @@ static void local_yaml_documents_every_key_with_its_default(void **state) {
             comment = up;
         }
         char block[1024];
-        snprintf(block, sizeof block, "%.*s", (int)MIN((size_t)(line + 1 - comment), sizeof block - 1), comment);
+        snprintf(block, sizeof block, "%.*s", (int)MIN((size_t)(line + 1 - comment), sizeof block - 1),
+                 comment);
         if (!strstr(block, want))
-            fail_msg("%s.%s: its comment does not end with \"%.*s\"", k->section, k->name, (int)strlen(want) - 1, want);
+            fail_msg("%s.%s: its comment does not end with \"%.*s\"", k->section, k->name,
+                     (int)strlen(want) - 1, want);
     }
     free(text);
 }

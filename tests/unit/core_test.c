@@ -150,9 +150,9 @@ static void what_can_never_fit_is_400_and_names_the_numbers(void **state) {
     errbuf eb = {0};
     /* D: 50 pages less one of headroom; 49 x 16 = 784 tokens. */
     assert_int_equal(try_submit(w, 700, 85, true, &req, &eb), ST_INVALID);
-    assert_string_equal(eb.text,
-                        "the prompt of 700 tokens with max_tokens 85 exceeds the 784 tokens that the KV pool of "
-                        "decode-0 can hold: shorten it or lower max_tokens");
+    assert_string_equal(
+        eb.text, "the prompt of 700 tokens with max_tokens 85 exceeds the 784 tokens that the KV pool of "
+                 "decode-0 can hold: shorten it or lower max_tokens");
     assert_int_equal(try_submit(w, 700, 84, true, &req, &eb), ST_OK);
     assert_int_equal(try_submit(w, 784, 500, false, &req, &eb), ST_INVALID);
     assert_int_equal(try_submit(w, 10, 0, true, &req, &eb), ST_INVALID);
@@ -163,9 +163,9 @@ static void what_can_never_fit_is_400_and_names_the_numbers(void **state) {
 
     w = world_new(options());
     assert_int_equal(try_submit(w, 1000, 25, true, &req, &eb), ST_INVALID);
-    assert_string_equal(eb.text,
-                        "the prompt of 1000 tokens with max_tokens 25 exceeds the context of 1024 tokens: shorten "
-                        "it or lower max_tokens");
+    assert_string_equal(
+        eb.text, "the prompt of 1000 tokens with max_tokens 25 exceeds the context of 1024 tokens: shorten "
+                 "it or lower max_tokens");
     world_free(w);
 }
 
@@ -273,7 +273,8 @@ static void without_room_at_d_the_kv_is_parked_and_gets_the_first_pages_that_are
     beat(w, D, 4); /* the headroom is one page */
     uint64_t old = submit(w, 60, 4), young = submit(w, 10, 4);
     turn(w);
-    assert_int_equal(expect(w, P, CTL_PREFILL)->req, old); /* 60 + 1 rows: 4 pages and 1 of headroom; 4 are free */
+    assert_int_equal(expect(w, P, CTL_PREFILL)->req,
+                     old); /* 60 + 1 rows: 4 pages and 1 of headroom; 4 are free */
     assert_int_equal(expect(w, P, CTL_PREFILL)->req, young);
     expect_nothing(w); /* and the young one may not take the pages that the old one waits for */
     token(w, P, old, 1, 0, 7, FINISH_NONE);

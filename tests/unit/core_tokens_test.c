@@ -34,7 +34,8 @@ static void a_differing_duplicate_fails_the_request_loudly(void **state) {
     token(w, D, req, 1, 0, 999, FINISH_NONE);
     assert_int_equal(w->end.state, REQ_FAILED);
     assert_int_equal(w->end.http, 500);
-    assert_string_equal(w->why, "decode-0 computed 999 as output token 0, but another token was computed there before");
+    assert_string_equal(
+        w->why, "decode-0 computed 999 as output token 0, but another token was computed there before");
     expect(w, D, CTL_RELEASE);
     world_free(w);
 }
@@ -43,7 +44,8 @@ static void a_request_that_a_worker_cannot_compute_fails_with_its_reason(void **
     (void)state;
     world *w = cluster(options(), false);
     uint64_t req = decoding(w);
-    say(w, D, (ctl_msg){.kind = CTL_FAILED, .req = req, .attempt = 1, .free_pages = 50, .failed = {.why = "NaN"}});
+    say(w, D,
+        (ctl_msg){.kind = CTL_FAILED, .req = req, .attempt = 1, .free_pages = 50, .failed = {.why = "NaN"}});
     assert_int_equal(w->end.state, REQ_FAILED);
     assert_int_equal(w->end.http, 500);
     assert_string_equal(w->why, "decode-0 cannot compute this request: NaN");
@@ -246,7 +248,8 @@ static void attempts_are_limited_and_the_last_cause_is_told(void **state) {
     }
     assert_int_equal(w->end.http, 500);
     assert_string_equal(
-        w->why, "gave up after 4 attempts; the last ended so: the hand-off failed at decode-0, segment 3: checksum");
+        w->why,
+        "gave up after 4 attempts; the last ended so: the hand-off failed at decode-0, segment 3: checksum");
     expect(w, P, CTL_RELEASE);
     world_free(w);
 }

@@ -1,4 +1,5 @@
-/* core_world - the coordinator core with scripted workers: a recording sink, and short words for what workers say. */
+/* core_world - the coordinator core with scripted workers: a recording sink, and short words for what workers
+ * say. */
 #ifndef BATON_TESTS_CORE_WORLD_H
 #define BATON_TESTS_CORE_WORLD_H
 
@@ -48,7 +49,8 @@ static inline void on_send(void *ctx, uint64_t conn, const ctl_msg *m) {
     world *w = ctx;
     assert_true(w->sent_count < SENT_MAX);
     sent *s = &w->sent[w->sent_count++];
-    *s = (sent){.conn = conn, .req = m->req, .kind = m->kind, .attempt = m->attempt, .incarnation = m->incarnation};
+    *s = (sent){
+        .conn = conn, .req = m->req, .kind = m->kind, .attempt = m->attempt, .incarnation = m->incarnation};
     assert_int_equal(m->epoch, EPOCH);
     if (m->kind == CTL_PREFILL || m->kind == CTL_RESERVE) {
         s->prompt_count = m->work.prompt_count;
@@ -171,7 +173,8 @@ static inline void beat(world *w, uint64_t conn, uint32_t free_pages) {
 }
 
 static inline void join(world *w, uint64_t conn, ctl_join j) {
-    core_message(w->core, conn, &(ctl_msg){.kind = CTL_JOIN, .free_pages = j.page_count, .join = j}, w->now_ns);
+    core_message(w->core, conn, &(ctl_msg){.kind = CTL_JOIN, .free_pages = j.page_count, .join = j},
+                 w->now_ns);
     expect(w, conn, CTL_WELCOME);
     beat(w, conn, j.page_count);
 }
@@ -195,8 +198,8 @@ static inline const int32_t *prompt_ids(void) {
     return ids;
 }
 
-static inline status try_submit(world *w, uint32_t prompt_count, uint32_t max_tokens, bool given, uint64_t *req,
-                                errbuf *eb) {
+static inline status try_submit(world *w, uint32_t prompt_count, uint32_t max_tokens, bool given,
+                                uint64_t *req, errbuf *eb) {
     core_request r = {.prompt = prompt_ids(), .prompt_count = prompt_count, .max_tokens_given = given};
     r.params = sampling_default();
     r.params.max_tokens = max_tokens;

@@ -20,7 +20,8 @@ static const ctl_token tokens[] = {
     {.req = 1ull << 40,
      .attempt = 1,
      .index = 9,
-     .token = {.id = 2, .fin = FINISH_EOS, .logprob = -1.5f, .top_count = 2, .top = {{2, -1.5f}, {8, -2.5f}}}},
+     .token =
+         {.id = 2, .fin = FINISH_EOS, .logprob = -1.5f, .top_count = 2, .top = {{2, -1.5f}, {8, -2.5f}}}},
 };
 
 static ctl_work sample_work(void) {
@@ -53,7 +54,8 @@ static ctl_work sample_work(void) {
 }
 
 static ctl_msg sample(ctl_kind kind) {
-    ctl_msg m = {.kind = kind, .epoch = 1ull << 63, .incarnation = 77, .req = 42, .attempt = 3, .free_pages = 1000};
+    ctl_msg m = {
+        .kind = kind, .epoch = 1ull << 63, .incarnation = 77, .req = 42, .attempt = 3, .free_pages = 1000};
     switch (kind) {
     case CTL_JOIN:
         m.join = (ctl_join){.role = ROLE_DECODE,
@@ -115,8 +117,11 @@ static ctl_msg sample(ctl_kind kind) {
         m.work = sample_work();
         break;
     case CTL_DEST:
-        m.dest = (ctl_dest){
-            .d_inc = UINT64_MAX, .endpoint = "tcp://10.0.0.2:41231", .ring = 1, .credits = 8, .new_attempt = 4};
+        m.dest = (ctl_dest){.d_inc = UINT64_MAX,
+                            .endpoint = "tcp://10.0.0.2:41231",
+                            .ring = 1,
+                            .credits = 8,
+                            .new_attempt = 4};
         break;
     case CTL_PREEMPTED:
     case CTL_CLOSED:
@@ -146,7 +151,8 @@ static void assert_work_equal(const ctl_work *a, const ctl_work *b) {
     assert_true(p->top_k == q->top_k && p->repetition_penalty == q->repetition_penalty);
     assert_true(p->presence_penalty == q->presence_penalty && p->frequency_penalty == q->frequency_penalty);
     assert_true(p->seed == q->seed && p->choice == q->choice && p->max_tokens == q->max_tokens);
-    assert_true(p->min_tokens == q->min_tokens && p->ignore_eos == q->ignore_eos && p->logprobs == q->logprobs);
+    assert_true(p->min_tokens == q->min_tokens && p->ignore_eos == q->ignore_eos &&
+                p->logprobs == q->logprobs);
     assert_int_equal(p->stop_id_count, q->stop_id_count);
     assert_memory_equal(p->stop_ids, q->stop_ids, p->stop_id_count * sizeof *p->stop_ids);
     assert_int_equal(p->bias_count, q->bias_count);
@@ -210,7 +216,8 @@ static void assert_equal(const ctl_msg *a, const ctl_msg *b) {
         assert_true(a->verified.exposed_ns == b->verified.exposed_ns);
         break;
     case CTL_WELCOME:
-        assert_true(a->welcome.lease_ns == b->welcome.lease_ns && a->welcome.heartbeat_ns == b->welcome.heartbeat_ns);
+        assert_true(a->welcome.lease_ns == b->welcome.lease_ns &&
+                    a->welcome.heartbeat_ns == b->welcome.heartbeat_ns);
         assert_string_equal(a->welcome.name, b->welcome.name);
         break;
     case CTL_REFUSED:
@@ -248,7 +255,8 @@ static void every_kind_comes_back_as_it_was_sent(void **state) {
         buf wire = {0};
         errbuf eb = {0};
         ctl_pack(&sent, &wire);
-        if (ctl_unpack(wire.data, wire.len, &got, &eb) != ST_OK) fail_msg("%s: %s", ctl_kind_name(kind), eb.text);
+        if (ctl_unpack(wire.data, wire.len, &got, &eb) != ST_OK)
+            fail_msg("%s: %s", ctl_kind_name(kind), eb.text);
         buf_done(&wire); /* the message must not point into the wire's bytes */
         assert_equal(&sent, &got);
         ctl_done(&got);
@@ -267,7 +275,8 @@ static void null_strings_travel_as_empty_ones(void **state) {
     buf_done(&wire);
 }
 
-/* Flipping each bit and cutting at each byte of every sample: the reader may accept or refuse, never crash or leak. */
+/* Flipping each bit and cutting at each byte of every sample: the reader may accept or refuse, never crash or
+ * leak. */
 static void no_flipped_or_cut_byte_hurts(void **state) {
     (void)state;
     uint32_t refused = 0;
@@ -338,14 +347,14 @@ static void a_kind_without_its_body_is_refused(void **state) {
         ctl_msg m = sample(kind < CTL_KIND_COUNT ? (ctl_kind)kind : CTL_NONE);
         buf wire = {0};
         if (m.kind != CTL_NONE) ctl_pack(&m, &wire);
-        bool bare = m.kind != CTL_NONE && wire.len == baton__control_message__get_packed_size(
-                                                          &(Baton__ControlMessage){.base = pb.base,
-                                                                                   .kind = pb.kind,
-                                                                                   .epoch = m.epoch,
-                                                                                   .incarnation = m.incarnation,
-                                                                                   .req = m.req,
-                                                                                   .attempt = m.attempt,
-                                                                                   .free_pages = m.free_pages});
+        bool bare = m.kind != CTL_NONE && wire.len == baton__control_message__get_packed_size(&(
+                                                          Baton__ControlMessage){.base = pb.base,
+                                                                                 .kind = pb.kind,
+                                                                                 .epoch = m.epoch,
+                                                                                 .incarnation = m.incarnation,
+                                                                                 .req = m.req,
+                                                                                 .attempt = m.attempt,
+                                                                                 .free_pages = m.free_pages});
         assert_int_equal(unpack_raw(&pb, &eb), bare ? ST_OK : ST_CORRUPT);
         buf_done(&wire);
     }
@@ -455,7 +464,8 @@ static void bounds_of_tokens_and_texts_are_checked(void **state) {
     free(why);
 }
 
-/* Two bytes of input make one token of some 90 bytes: the parser's memory is bounded before the count is known. */
+/* Two bytes of input make one token of some 90 bytes: the parser's memory is bounded before the count is
+ * known. */
 static void a_flood_of_empty_entries_is_refused(void **state) {
     (void)state;
     size_t pairs = 4u << 20, body = pairs * 2;
@@ -473,10 +483,14 @@ static void a_flood_of_empty_entries_is_refused(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_kind_comes_back_as_it_was_sent),   cmocka_unit_test(null_strings_travel_as_empty_ones),
-        cmocka_unit_test(no_flipped_or_cut_byte_hurts),           cmocka_unit_test(random_bytes_do_not_hurt),
-        cmocka_unit_test(a_kind_without_its_body_is_refused),     cmocka_unit_test(bounds_of_work_are_checked_by_name),
-        cmocka_unit_test(bounds_of_tokens_and_texts_are_checked), cmocka_unit_test(a_flood_of_empty_entries_is_refused),
+        cmocka_unit_test(every_kind_comes_back_as_it_was_sent),
+        cmocka_unit_test(null_strings_travel_as_empty_ones),
+        cmocka_unit_test(no_flipped_or_cut_byte_hurts),
+        cmocka_unit_test(random_bytes_do_not_hurt),
+        cmocka_unit_test(a_kind_without_its_body_is_refused),
+        cmocka_unit_test(bounds_of_work_are_checked_by_name),
+        cmocka_unit_test(bounds_of_tokens_and_texts_are_checked),
+        cmocka_unit_test(a_flood_of_empty_entries_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -9,7 +9,8 @@ static fake *start(const wcore_options *opt) {
 }
 
 static kv_identity id_of(uint64_t req, uint32_t attempt) {
-    return (kv_identity){.epoch = FAKE_EPOCH, .p_inc = FAKE_P_INC, .d_inc = FAKE_INC, .req = req, .attempt = attempt};
+    return (kv_identity){
+        .epoch = FAKE_EPOCH, .p_inc = FAKE_P_INC, .d_inc = FAKE_INC, .req = req, .attempt = attempt};
 }
 
 static void dropped(fake *f, uint64_t req, uint32_t attempt) {
@@ -28,7 +29,8 @@ static void verified(fake *f, uint64_t req, uint32_t attempt, int32_t first) {
 
 /* Reserves and verifies: a running sequence. */
 static void run_one(fake *f, uint64_t req, uint32_t prompt, uint32_t max_tokens) {
-    fake_give(f, CTL_RESERVE, (fake_work){.req = req, .attempt = 1, .prompt = prompt, .max_tokens = max_tokens});
+    fake_give(f, CTL_RESERVE,
+              (fake_work){.req = req, .attempt = 1, .prompt = prompt, .max_tokens = max_tokens});
     fake_expect(f, CTL_RESERVED);
     verified(f, req, 1, 50);
     fake_expect(f, CTL_VERIFIED);
@@ -38,7 +40,8 @@ static void a_reservation_takes_pages_for_the_prompt_and_the_next_row(void **sta
     (void)state;
     wcore_options opt = fake_options();
     fake *f = start(&opt);
-    fake_give(f, CTL_RESERVE, (fake_work){.req = 1, .attempt = 2, .prompt = 30, .output = 2, .max_tokens = 8});
+    fake_give(f, CTL_RESERVE,
+              (fake_work){.req = 1, .attempt = 2, .prompt = 30, .output = 2, .max_tokens = 8});
     assert_int_equal(fake_used(f), 3);
     const xfer_cmd *c = fake_expect_cmd(f, X_EXPECT);
     assert_int_equal(c->id_count, 32);
@@ -59,7 +62,8 @@ static void it_decodes_after_x_verified_and_repeats_token_k_in_the_first_message
     (void)state;
     wcore_options opt = fake_options();
     fake *f = start(&opt);
-    fake_give(f, CTL_RESERVE, (fake_work){.req = 1, .attempt = 2, .prompt = 14, .output = 2, .max_tokens = 5});
+    fake_give(f, CTL_RESERVE,
+              (fake_work){.req = 1, .attempt = 2, .prompt = 14, .output = 2, .max_tokens = 5});
     fake_expect(f, CTL_RESERVED);
     verified(f, 1, 2, 50);
     const ctl_msg *m = fake_expect(f, CTL_VERIFIED);
@@ -100,9 +104,10 @@ static void a_seal_that_says_finished_frees_and_still_tells_verified_and_the_tok
     fake *f = start(&opt);
     fake_give(f, CTL_RESERVE, (fake_work){.req = 1, .attempt = 1, .prompt = 14, .max_tokens = 1});
     fake_expect(f, CTL_RESERVED);
-    fake_event(f,
-               (xfer_event){
-                   .kind = X_VERIFIED, .id = id_of(1, 1), .first = {.id = 50, .fin = FINISH_LENGTH}, .finished = true});
+    fake_event(f, (xfer_event){.kind = X_VERIFIED,
+                               .id = id_of(1, 1),
+                               .first = {.id = 50, .fin = FINISH_LENGTH},
+                               .finished = true});
     fake_expect(f, CTL_VERIFIED);
     fake_expect_token(fake_expect(f, CTL_TOKENS), 0, 1, 1, 0, 50, FINISH_LENGTH);
     assert_int_equal(fake_used(f), 0);
@@ -192,7 +197,8 @@ static void the_youngest_is_preempted_and_keeps_nothing(void **state) {
     fake_free(f);
 }
 
-static void a_reservation_is_preempted_before_anything_that_runs_and_told_when_its_pages_are_back(void **state) {
+static void a_reservation_is_preempted_before_anything_that_runs_and_told_when_its_pages_are_back(
+    void **state) {
     (void)state;
     wcore_options opt = fake_options();
     opt.page_count = 4;
@@ -206,7 +212,8 @@ static void a_reservation_is_preempted_before_anything_that_runs_and_told_when_i
         fake_stepped(f, 60);
         fake_expect(f, CTL_TOKENS);
     }
-    fake_turn(f); /* one page is free: request 2 takes it; request 1, which only waits for its KV, goes for request 3 */
+    fake_turn(f); /* one page is free: request 2 takes it; request 1, which only waits for its KV, goes for
+                     request 3 */
     assert_int_equal(f->job->item_count, 1);
     assert_int_equal(f->job->items[0].tag, 2);
     fake_expect_quiet(f);
@@ -246,7 +253,8 @@ static void a_failed_hand_off_is_told_and_its_pages_come_back(void **state) {
     const ctl_msg *m = fake_expect(f, CTL_HANDOFF_FAILED);
     assert_int_equal(m->failed.segment, 2);
     assert_int_equal(fake_used(f), 2);
-    /* The same worker may be offered the next attempt before the transfer thread has let go of the last one. */
+    /* The same worker may be offered the next attempt before the transfer thread has let go of the last one.
+     */
     fake_give(f, CTL_RESERVE, (fake_work){.req = 1, .attempt = 2, .prompt = 16, .max_tokens = 8});
     fake_expect(f, CTL_RESERVED);
     assert_int_equal(fake_used(f), 4);
@@ -347,7 +355,8 @@ static void a_sequence_released_while_its_step_runs_loses_the_token(void **state
     fake_free(f);
 }
 
-/* The transfer thread's part: answers the commands that have come so far, but not those that the answers cause. */
+/* The transfer thread's part: answers the commands that have come so far, but not those that the answers
+ * cause. */
 static void answer_commands(fake *f, bool verify) {
     xfer_cmd cmds[FAKE_LOG];
     uint32_t count = f->cmd_count;
@@ -363,8 +372,8 @@ static void answer_commands(fake *f, bool verify) {
     }
 }
 
-/* Reservations, ends, preemptions and cancels in any order: pages in use are always those of what is held (checked
- * after each event by the fake), and in the end everything comes back. */
+/* Reservations, ends, preemptions and cancels in any order: pages in use are always those of what is held
+ * (checked after each event by the fake), and in the end everything comes back. */
 static void random_lives_never_lose_a_page(void **state) {
     (void)state;
     wcore_options opt = fake_options();
@@ -379,7 +388,8 @@ static void random_lives_never_lose_a_page(void **state) {
         switch (dice / 8 % 8) {
         case 0:
             fake_give(f, CTL_RESERVE,
-                      (fake_work){.req = ++req, .attempt = 1, .prompt = 1 + dice % 60, .max_tokens = 1 + dice % 90});
+                      (fake_work){
+                          .req = ++req, .attempt = 1, .prompt = 1 + dice % 60, .max_tokens = 1 + dice % 90});
             break;
         case 1:
             if (dice % 10 == 0) fake_tell(f, CTL_CANCEL, req > 3 ? req - dice % 4 : req, 1);
@@ -417,7 +427,8 @@ int main(void) {
         cmocka_unit_test(without_a_free_slot_there_is_no_room),
         cmocka_unit_test(a_page_edge_takes_one_more_page_for_the_step),
         cmocka_unit_test(the_youngest_is_preempted_and_keeps_nothing),
-        cmocka_unit_test(a_reservation_is_preempted_before_anything_that_runs_and_told_when_its_pages_are_back),
+        cmocka_unit_test(
+            a_reservation_is_preempted_before_anything_that_runs_and_told_when_its_pages_are_back),
         cmocka_unit_test(the_oldest_waits_when_the_pool_is_full_and_is_never_preempted),
         cmocka_unit_test(a_failed_hand_off_is_told_and_its_pages_come_back),
         cmocka_unit_test(a_drop_of_a_reservation_is_closed_after_the_transfer_thread_let_go),

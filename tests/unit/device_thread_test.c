@@ -1,5 +1,5 @@
-/* device_thread_test - what a worker's loop may rely on: a job's results, one fatal error, and an engine that is there
- * until nobody uses it. */
+/* device_thread_test - what a worker's loop may rely on: a job's results, one fatal error, and an engine that
+ * is there until nobody uses it. */
 #include "tests/unit/engine_scene.h"
 
 #include "base/clock.h"
@@ -18,7 +18,8 @@ static device_thread *started(const fixture *f) {
 }
 
 /* Posts the job and waits for its end. */
-static status run_job(device_thread *d, const dev_job *j, const step_result **results, uint32_t *count, errbuf *eb) {
+static status run_job(device_thread *d, const dev_job *j, const step_result **results, uint32_t *count,
+                      errbuf *eb) {
     device_thread_post(d, j);
     status st;
     while ((st = device_thread_next(d, results, count, eb)) == ST_AGAIN) {
@@ -29,13 +30,16 @@ static status run_job(device_thread *d, const dev_job *j, const step_result **re
 }
 
 /* A prompt of `count` tokens into slot 0, in one step; its KV is in page 7 and those after it. */
-static status run_prompt(device_thread *d, const fixture *f, uint32_t count, const step_result **results, errbuf *eb) {
+static status run_prompt(device_thread *d, const fixture *f, uint32_t count, const step_result **results,
+                         errbuf *eb) {
     const sampling p = greedy();
     const uint32_t pages[] = {7, 8, 9};
-    const dev_open open = {
-        .slot = 0,
-        .init = {
-            .prompt = f->prompt, .prompt_count = count, .params = &p, .pages = pages, .page_count = ARRAY_LEN(pages)}};
+    const dev_open open = {.slot = 0,
+                           .init = {.prompt = f->prompt,
+                                    .prompt_count = count,
+                                    .params = &p,
+                                    .pages = pages,
+                                    .page_count = ARRAY_LEN(pages)}};
     const step_item item = {.slot = 0, .begin = 0, .count = count, .sample = true, .tag = 42};
     const dev_job job = {.opens = &open, .open_count = 1, .items = &item, .item_count = 1};
     uint32_t results_count = 0;
@@ -77,7 +81,8 @@ static void pages_can_be_read_after_the_stop_until_the_engine_is_freed(void **st
     const engine_kv kv = engine_kv_of(device_thread_engine(d));
     size_t page_bytes = kv_page_bytes(&kv.layout);
     uint16_t *page = xcalloc(page_bytes, 1);
-    assert_int_equal(kv.ops->mem_read(kv.dev, page, (const char *)kv.base + 7 * page_bytes, page_bytes), ST_OK);
+    assert_int_equal(kv.ops->mem_read(kv.dev, page, (const char *)kv.base + 7 * page_bytes, page_bytes),
+                     ST_OK);
     uint32_t set = 0;
     for (size_t i = 0; i < page_bytes / sizeof *page; i++) set += page[i] != 0;
     assert_true(set > page_bytes / sizeof *page / 2);

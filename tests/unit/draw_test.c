@@ -98,8 +98,11 @@ static void draws_follow_the_distribution(void **state) {
         counts[choose(&s)]++;
     }
     double chi2 = 0;
-    for (int i = 0; i < 6; i++) chi2 += (counts[i] - DRAWS * p[i]) * (counts[i] - DRAWS * p[i]) / (DRAWS * p[i]);
-    assert_true(chi2 < 11.07); /* 95 % of chi-square with 5 degrees of freedom; the seeds are fixed, so is the result */
+    for (int i = 0; i < 6; i++)
+        chi2 += (counts[i] - DRAWS * p[i]) * (counts[i] - DRAWS * p[i]) / (DRAWS * p[i]);
+    assert_true(
+        chi2 <
+        11.07); /* 95 % of chi-square with 5 degrees of freedom; the seeds are fixed, so is the result */
 }
 
 static void positions_of_one_seed_are_independent(void **state) {
@@ -151,7 +154,8 @@ static int32_t plain_next(const float *logits, uint32_t vocab, const sampling *p
     rival *r = xcalloc(vocab, sizeof *r);
     float best = -INFINITY;
     for (uint32_t i = 0; i < vocab; i++) best = fmaxf(best, logits[i]);
-    for (uint32_t i = 0; i < vocab; i++) r[i] = (rival){(double)((logits[i] - best) / p->temperature), (int32_t)i};
+    for (uint32_t i = 0; i < vocab; i++)
+        r[i] = (rival){(double)((logits[i] - best) / p->temperature), (int32_t)i};
     qsort(r, vocab, sizeof *r, compare_rivals);
     uint32_t count = vocab;
     while (exp(r[count - 1].z) < (double)p->min_p) count--;
@@ -233,8 +237,8 @@ static bool second_can_come(sampler *s, const float *logits, float top_p) {
     return came;
 }
 
-/* Two likely tokens, and a million of which each has 1.9 units of 2^-40: it counts as 1. The largest top_p that the
- * first token fills by that rule is one that it would not fill if the fractions counted. */
+/* Two likely tokens, and a million of which each has 1.9 units of 2^-40: it counts as 1. The largest top_p
+ * that the first token fills by that rule is one that it would not fill if the fractions counted. */
 static void top_p_counts_whole_units_of_probability(void **state) {
     (void)state;
     float *logits = xcalloc(TAIL + 2, sizeof *logits);

@@ -38,7 +38,8 @@ static void pages_can_be_added_with_a_step(void **state) {
     step_item it = {.slot = 1, .count = 32, .new_page_count = 2, .new_pages = {77, 8}};
     step_result r;
     assert_int_equal(engine_step(e, &it, 1, NULL, &r, NULL), ST_OK);
-    it = (step_item){.slot = 1, .begin = 32, .count = 8, .sample = true, .new_page_count = 1, .new_pages = {55}};
+    it = (step_item){
+        .slot = 1, .begin = 32, .count = 8, .sample = true, .new_page_count = 1, .new_pages = {55}};
     assert_int_equal(engine_step(e, &it, 1, NULL, &r, NULL), ST_OK);
     assert_memory_equal(&want, &r.token, sizeof want);
     engine_free(e);

@@ -1,5 +1,5 @@
-/* engine_scene - an engine on the generated checkpoint (BATON_TINY_MODEL), which has matrices of all six weight types,
- * and one sequence's way through it. */
+/* engine_scene - an engine on the generated checkpoint (BATON_TINY_MODEL), which has matrices of all six
+ * weight types, and one sequence's way through it. */
 #ifndef BATON_TESTS_ENGINE_SCENE_H
 #define BATON_TESTS_ENGINE_SCENE_H
 
@@ -27,7 +27,8 @@ static inline int setup(void **state) {
     fixture *f = xcalloc(1, sizeof *f);
     errbuf eb = {0};
     if (model_load(&f->m, path, MODEL_ALL, &eb) != ST_OK) fail_msg("%s", eb.text);
-    for (uint32_t i = 0; i < PROMPT; i++) f->prompt[i] = (int32_t)(3 + (i * i * 31 + i * 7) % (f->m->vocab - 3));
+    for (uint32_t i = 0; i < PROMPT; i++)
+        f->prompt[i] = (int32_t)(3 + (i * i * 31 + i * 7) % (f->m->vocab - 3));
     *state = f;
     return 0;
 }

@@ -1,4 +1,5 @@
-/* engine_test - the same bytes whatever the step looked like: chunks, threads, neighbours, page tables, replays. */
+/* engine_test - the same bytes whatever the step looked like: chunks, threads, neighbours, page tables,
+ * replays. */
 #include "tests/unit/engine_scene.h"
 
 #include "engine/forward.h"
@@ -11,8 +12,8 @@ static void *copy_pages(const engine *e, size_t *bytes) {
 
 /* --- the same bytes --- */
 
-static void kv_is_the_same_by_any_chunks(const fixture *f, const char *backend, dtype kv, const uint32_t *chunks,
-                                         uint32_t chunk_count, uint32_t threads_max) {
+static void kv_is_the_same_by_any_chunks(const fixture *f, const char *backend, dtype kv,
+                                         const uint32_t *chunks, uint32_t chunk_count, uint32_t threads_max) {
     const sampling p = greedy();
     void *want = NULL;
     token_out first = {0};
@@ -85,7 +86,8 @@ static void logits_of_a_row_do_not_depend_on_its_chunk(void **state) {
     open_at(e, 1, f->prompt, N, &p, 100, 1, kv_pages_for(N));
     assert_int_equal(engine_logits(e, &(step_item){.slot = 0, .count = N}, whole, NULL), ST_OK);
     for (uint32_t i = 0; i < N; i++) {
-        assert_int_equal(engine_logits(e, &(step_item){.slot = 1, .begin = i, .count = 1}, single, NULL), ST_OK);
+        assert_int_equal(engine_logits(e, &(step_item){.slot = 1, .begin = i, .count = 1}, single, NULL),
+                         ST_OK);
         assert_memory_equal(whole + i * row, single, row * sizeof *single);
     }
     free(whole);
@@ -300,7 +302,8 @@ static void greedy_text_of_the_tiny_model_wanders(void **state) {
     for (size_t i = 0; i < ARRAY_LEN(prompts); i++) {
         token_list ids = {0};
         const encode_options opt = {.max_tokens = 100};
-        assert_int_equal(tokenizer_encode(f->m->tok, prompts[i], strlen(prompts[i]), &opt, &ids, NULL), ST_OK);
+        assert_int_equal(tokenizer_encode(f->m->tok, prompts[i], strlen(prompts[i]), &opt, &ids, NULL),
+                         ST_OK);
         open_at(e, 0, ids.ids, ids.count, &p, 0, 1, kv_pages_for(ids.count + 64));
         bool *seen = xcalloc(f->m->vocab, sizeof *seen);
         uint32_t distinct = 0;

@@ -1,8 +1,9 @@
-/* front_fakes - a tokenizer of bytes and a core that does what the test says, for the tests of the coordinator's
- * fronts.
+/* front_fakes - a tokenizer of bytes and a core that does what the test says, for the tests of the
+ * coordinator's fronts.
  *
- * They define the functions of model/tokenizer.h and coordinator/core.h that the fronts call, so the linker never takes
- * the real ones from their libraries. Include once per program. Ids 0..255 are bytes; from 256 on come fake_words. */
+ * They define the functions of text/tokenizer.h and coordinator/core.h that the fronts call, so the linker
+ * never takes the real ones from their libraries. Include once per program. Ids 0..255 are bytes; from 256 on
+ * come fake_words. */
 #ifndef BATON_TESTS_FRONT_FAKES_H
 #define BATON_TESTS_FRONT_FAKES_H
 
@@ -12,13 +13,14 @@
 #include "coordinator/meter.h"
 #include "coordinator/stream.h"
 #include "coordinator/text.h"
-#include "model/utf8.h"
+#include "text/utf8.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 enum { FAKE_START = 256, FAKE_END, FAKE_HELLO, FAKE_WORLD, FAKE_EMOJI_A, FAKE_EMOJI_B, FAKE_VOCAB };
-static const char *const fake_words[] = {"<|im_start|>", "<|im_end|>", "hello", " world", "\xf0\x9f", "\x99\x82"};
+static const char *const fake_words[] = {"<|im_start|>", "<|im_end|>", "hello",
+                                         " world",       "\xf0\x9f",   "\x99\x82"};
 #define FAKE_CONTEXT 4096u
 
 struct tokenizer {
@@ -45,8 +47,8 @@ static bool is_plain(const encode_options *opt, size_t at) {
     return false;
 }
 
-status tokenizer_encode(const tokenizer *t, const char *text, size_t len, const encode_options *opt, token_list *out,
-                        errbuf *eb) {
+status tokenizer_encode(const tokenizer *t, const char *text, size_t len, const encode_options *opt,
+                        token_list *out, errbuf *eb) {
     (void)t;
     size_t bad = utf8_invalid_at(text, len);
     if (bad != len) return errf(eb, ST_INVALID, "byte %zu is not UTF-8", bad);
@@ -128,8 +130,10 @@ status core_submit(core *c, const core_request *r, uint64_t now_ns, uint64_t *re
     if (c->refuse != ST_OK && c->last >= c->refuse_after) return errf(eb, c->refuse, "%s", c->refuse_why);
     CHECK(c->last + 1 < FAKE_REQUESTS);
     fake_request *f = &c->requests[++c->last];
-    *f = (fake_request){
-        .alive = true, .prompt_count = r->prompt_count, .params = r->params, .max_tokens_given = r->max_tokens_given};
+    *f = (fake_request){.alive = true,
+                        .prompt_count = r->prompt_count,
+                        .params = r->params,
+                        .max_tokens_given = r->max_tokens_given};
     memcpy(f->prompt, r->prompt, MIN(r->prompt_count, 64u) * sizeof *r->prompt);
     *req = c->last;
     return ST_OK;

@@ -11,7 +11,7 @@
 
 #include "base/mem.h"
 #include "base/tensor.h"
-#include "model/gguf.h"
+#include "checkpoint/gguf.h"
 
 #include <string.h>
 
@@ -76,8 +76,8 @@ static inline void build_i32s(gguf_build *b, const char *key, const int32_t *v, 
 }
 
 /* The entry alone, with any numbers. */
-static inline void build_entry(gguf_build *b, const char *name, uint32_t type, uint32_t dim_count, const uint64_t *dims,
-                               uint64_t offset) {
+static inline void build_entry(gguf_build *b, const char *name, uint32_t type, uint32_t dim_count,
+                               const uint64_t *dims, uint64_t offset) {
     put_string(&b->tensors, name);
     put_u32(&b->tensors, dim_count);
     for (uint32_t d = 0; d < dim_count; d++) put_u64(&b->tensors, dims[d]);
@@ -87,7 +87,8 @@ static inline void build_entry(gguf_build *b, const char *name, uint32_t type, u
 }
 
 /* A tensor [rows, cols] whose bytes are all `fill`; aligned to the next place behind the last one. */
-static inline void build_tensor(gguf_build *b, const char *name, dtype type, uint32_t rows, uint32_t cols, char fill) {
+static inline void build_tensor(gguf_build *b, const char *name, dtype type, uint32_t rows, uint32_t cols,
+                                char fill) {
     while (b->data.len % BUILD_ALIGNMENT) buf_add(&b->data, "", 1);
     build_entry(b, name, type, rows == 1 ? 1 : 2, (uint64_t[]){cols, rows}, b->data.len);
     for (size_t i = 0; i < rows * dtype_row_bytes(type, cols); i++) buf_add(&b->data, &fill, 1);

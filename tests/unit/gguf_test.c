@@ -161,7 +161,8 @@ static void a_file_cut_at_any_byte_is_refused(void **s) {
     buf_done(&file);
 }
 
-/* Whatever one wrong byte does, the reader ends with a status and stays inside the file (a sanitizer watches). */
+/* Whatever one wrong byte does, the reader ends with a status and stays inside the file (a sanitizer
+ * watches). */
 static void a_file_with_any_byte_changed_never_leads_outside(void **s) {
     (void)s;
     buf file = small_file();
@@ -332,7 +333,8 @@ static void the_alignment_is_the_files(void **s) {
     build_string(&b, "general.alignment", "32");
     refuse(&b, ST_CORRUPT, "no whole number");
 
-    /* With "k" the header ends at byte 107: at 112 data aligned to 8 begins, and at 128 what is aligned to 32. */
+    /* With "k" the header ends at byte 107: at 112 data aligned to 8 begins, and at 128 what is aligned
+     * to 32. */
     build_u32(&b, "general.alignment", 8);
     build_u32(&b, "k", 1);
     build_entry(&b, "t", DT_F32, 1, (uint64_t[]){1}, 8);

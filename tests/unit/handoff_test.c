@@ -139,7 +139,8 @@ static void pieces_of_any_chunking_cover_the_prompt(void **state) {
                     for (cut.layers_done = 1; cut.layers_done <= layout.layers; cut.layers_done++) {
                         handoff_piece p;
                         while (handoff_cut_next(&cut, &layout, targets[v / 3], slots[v % 3], &p)) {
-                            size_t bytes = kv_segment_bytes(&layout, p.token_count, p.layer_end - p.layer_begin);
+                            size_t bytes =
+                                kv_segment_bytes(&layout, p.token_count, p.layer_end - p.layer_begin);
                             assert_true(bytes <= slots[v % 3]);
                             assert_int_equal(handoff_recv_add(r, segments++, &p, NULL), ST_OK);
                         }
@@ -180,7 +181,8 @@ static void what_overlaps_leaves_or_skips_is_corrupt(void **state) {
         {0, 16, 3, 6}, /* past the last layer */
         {0, 16, 4, 4}, {0, 16, 4, 3},
     };
-    for (size_t i = 0; i < ARRAY_LEN(bad); i++) assert_int_equal(handoff_recv_add(r, 1, &bad[i], &eb), ST_CORRUPT);
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++)
+        assert_int_equal(handoff_recv_add(r, 1, &bad[i], &eb), ST_CORRUPT);
     /* None of them left a trace. */
     assert_int_equal(handoff_recv_add(r, 1, &(handoff_piece){0, 40, 3, 5}, &eb), ST_OK);
     assert_int_equal(handoff_recv_add(r, 2, &(handoff_piece){0, 40, 0, 1}, &eb), ST_OK);

@@ -1,6 +1,7 @@
 /* The HTTP front against a core that does what the test says: real sockets on loopback, no model, no worker.
  *
- * One thread drives both ends: `pump` runs what is ready in the loop, takes a turn, and reads the clients' sockets. */
+ * One thread drives both ends: `pump` runs what is ready in the loop, takes a turn, reads clients' sockets.
+ */
 #include "coordinator/http.h"
 
 #include "front_fakes.h"
@@ -117,21 +118,22 @@ static void pump(world *w) {
     turn(w);
 }
 
-#define PUMP_UNTIL(w, fact)                                                                                            \
-    do {                                                                                                               \
-        uint64_t give_up_ = clock_now_ns() + GIVE_UP_NS;                                                               \
-        while (!(fact)) {                                                                                              \
-            if (clock_now_ns() > give_up_) fail_msg("waited for: %s; client 0 has: %s", #fact, (w)->in[0].data);       \
-            pump(w);                                                                                                   \
-            for (int i_ = 0; i_ < CLIENTS; i_++) read_client(w, i_);                                                   \
-        }                                                                                                              \
+#define PUMP_UNTIL(w, fact)                                                                                  \
+    do {                                                                                                     \
+        uint64_t give_up_ = clock_now_ns() + GIVE_UP_NS;                                                     \
+        while (!(fact)) {                                                                                    \
+            if (clock_now_ns() > give_up_) fail_msg("no %s; client 0 has: %s", #fact, (w)->in[0].data);      \
+            pump(w);                                                                                         \
+            for (int i_ = 0; i_ < CLIENTS; i_++) read_client(w, i_);                                         \
+        }                                                                                                    \
     } while (0)
 
 static void dial(world *w, int i, int receive_bytes) {
     w->fd[i] = socket(AF_INET, SOCK_STREAM, 0);
     if (receive_bytes) setsockopt(w->fd[i], SOL_SOCKET, SO_RCVBUF, &receive_bytes, sizeof receive_bytes);
-    struct sockaddr_in sa = {
-        .sin_family = AF_INET, .sin_port = htons(http_port(w->http)), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in sa = {.sin_family = AF_INET,
+                             .sin_port = htons(http_port(w->http)),
+                             .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     assert_int_equal(connect(w->fd[i], (struct sockaddr *)&sa, sizeof sa), 0);
     w->closed[i] = false;
     buf_reset(&w->in[i]);
@@ -151,7 +153,8 @@ static void send_all(world *w, int i, const char *bytes, size_t len) {
 }
 
 static void post(world *w, int i, const char *path, const char *headers, const char *body) {
-    char *head = xasprintf("POST %s HTTP/1.1\r\nHost: x\r\n%sContent-Length: %zu\r\n\r\n", path, headers, strlen(body));
+    char *head = xasprintf("POST %s HTTP/1.1\r\nHost: x\r\n%sContent-Length: %zu\r\n\r\n", path, headers,
+                           strlen(body));
     send_all(w, i, head, strlen(head));
     send_all(w, i, body, strlen(body));
     free(head);
@@ -213,7 +216,8 @@ static void headers_come_with_the_first_token_and_each_token_is_an_event(void **
     PUMP_UNTIL(w, count_of(w, 0, "data: ") == 3);
     assert_true(has(w, 0, "\"text\":\"za\""));
     assert_int_equal(strtoul(w->in[0].data + before, NULL, 16) + 6,
-                     w->in[0].len - before - (strchr(w->in[0].data + before, '\r') - (w->in[0].data + before)) + 2);
+                     w->in[0].len - before -
+                         (strchr(w->in[0].data + before, '\r') - (w->in[0].data + before)) + 2);
     fake_token(&w->core, 1, (token_out){.id = FAKE_END, .fin = FINISH_EOS});
     PUMP_UNTIL(w, has(w, 0, "\r\n0\r\n\r\n"));
     assert_true(has(w, 0, "\"finish_reason\":\"stop\""));
@@ -244,10 +248,9 @@ static void a_later_failure_is_an_event_and_then_done(void **state) {
     fake_end(&w->core, 2, (core_end){.state = REQ_FAILED, .http = 500, .why = "broken"});
     PUMP_UNTIL(w, has(w, 0, "\r\n0\r\n\r\n"));
     assert_true(has(w, 0, "HTTP/1.1 200 OK"));
-    assert_true(has(w, 0,
-                    "data: "
-                    "{\"error\":{\"message\":\"broken\",\"type\":\"InternalServerError\",\"param\":null,\"code\":500}}"
-                    "\n\ndata: [DONE]\n\n"));
+    const char *broken = "data: {\"error\":{\"message\":\"broken\",\"type\":\"InternalServerError\","
+                         "\"param\":null,\"code\":500}}\n\ndata: [DONE]\n\n";
+    assert_true(has(w, 0, broken));
     assert_true(w->core.requests[1].canceled);
 }
 
@@ -324,7 +327,8 @@ static void a_client_that_pipelines_and_leaves_cancels_the_first(void **state) {
 /* ---- clients that do not read ---- */
 
 static void flood(world *w, uint64_t req, uint32_t tokens) {
-    for (uint32_t i = 0; i < tokens; i++) fake_token(&w->core, req, (token_out){.id = 'a' + (int32_t)(i % 26)});
+    for (uint32_t i = 0; i < tokens; i++)
+        fake_token(&w->core, req, (token_out){.id = 'a' + (int32_t)(i % 26)});
 }
 
 static void a_client_that_pauses_loses_nothing(void **state) {
@@ -456,7 +460,8 @@ static void pages_tell_how_the_service_is(void **state) {
     PUMP_UNTIL(w, has(w, 0, "\"workers_joined\":3,\"workers_lost\":0,\"last_lost\":null}\n"));
     assert_true(has(w, 0, "HTTP/1.1 200 OK"));
     assert_true(
-        has(w, 0, "{\"name\":\"decode-0\",\"host\":\"here\",\"role\":\"decode\",\"state\":\"ready\",\"step\":0,"));
+        has(w, 0,
+            "{\"name\":\"decode-0\",\"host\":\"here\",\"role\":\"decode\",\"state\":\"ready\",\"step\":0,"));
     w->core.ready = false;
     w->core.lost = "attend: an \"illegal\" address";
     buf_reset(&w->in[0]);
@@ -491,20 +496,25 @@ static void ask_version(world *w, const char *want) {
 
 static void the_version_page_tells_what_the_workers_compute_with(void **state) {
     world *w = *state;
-    static const char *const exact[] = {"weights",  "00ff", "backend",       "cuda", "path", "cuda/sm_90/bf16",
-                                        "kv_dtype", "bf16", "deterministic", "true", NULL};
+    static const char *const exact[] = {
+        "weights",  "00ff", "backend",       "cuda", "path", "cuda/sm_90/bf16",
+        "kv_dtype", "bf16", "deterministic", "true", NULL};
     static const char *const fast[] = {"backend", "cuda", "deterministic", "false", NULL};
     dial(w, 0, 0);
-    ask_version(w, "\"backend\":\"cpu\",\"path\":null,\"kv_dtype\":null,\"weights\":null,\"deterministic\":null,"
-                   "\"numerics\":\"no worker is here\"}\n");
-    w->core.numerics = exact;
-    ask_version(w, "\"backend\":\"cuda\",\"path\":\"cuda/sm_90/bf16\",\"kv_dtype\":\"bf16\",\"weights\":\"00ff\","
-                   "\"deterministic\":true,\"numerics\":\"the same request and seed give the same bytes on any route, "
-                   "batch, and after a worker's death\"}\n");
-    w->core.numerics = fast;
     ask_version(w,
-                "\"deterministic\":false,\"numerics\":\"results may depend on the batch and on how a prompt was cut: "
-                "set model.deterministic for the same bytes\"}\n");
+                "\"backend\":\"cpu\",\"path\":null,\"kv_dtype\":null,\"weights\":null,\"deterministic\":null,"
+                "\"numerics\":\"no worker is here\"}\n");
+    w->core.numerics = exact;
+    ask_version(
+        w,
+        "\"backend\":\"cuda\",\"path\":\"cuda/sm_90/bf16\",\"kv_dtype\":\"bf16\",\"weights\":\"00ff\","
+        "\"deterministic\":true,\"numerics\":\"the same request and seed give the same bytes on any route, "
+        "batch, and after a worker's death\"}\n");
+    w->core.numerics = fast;
+    ask_version(
+        w,
+        "\"deterministic\":false,\"numerics\":\"results may depend on the batch and on how a prompt was cut: "
+        "set model.deterministic for the same bytes\"}\n");
 }
 
 static void texts_and_ids_are_translated(void **state) {
@@ -534,8 +544,9 @@ static void a_stop_ends_every_client_with_an_error(void **state) {
     assert_true(has(w, 0, "\"code\":503"));
     assert_true(has(w, 1, "HTTP/1.1 503 "));
     assert_true(w->core.requests[1].canceled && w->core.requests[2].canceled);
-    struct sockaddr_in sa = {
-        .sin_family = AF_INET, .sin_port = htons(http_port(w->http)), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in sa = {.sin_family = AF_INET,
+                             .sin_port = htons(http_port(w->http)),
+                             .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     w->fd[2] = socket(AF_INET, SOCK_STREAM, 0);
     assert_int_equal(connect(w->fd[2], (struct sockaddr *)&sa, sizeof sa), -1);
 }

@@ -44,7 +44,8 @@ static void architecture_md_shows_the_machines_as_they_are(void **state) {
     for (size_t i = 0; i < ARRAY_LEN(machines); i++) {
         char *want = mermaid_of(machines[i]);
         if (!strstr(doc, want))
-            fail_msg("ARCHITECTURE.md differs from the %s machine; it must say:\n%s", machines[i]->name, want);
+            fail_msg("ARCHITECTURE.md differs from the %s machine; it must say:\n%s", machines[i]->name,
+                     want);
         free(want);
     }
     free(doc);
@@ -59,7 +60,8 @@ static void every_state_is_reached_and_only_ends_are_dead_ends(void **state) {
             for (uint32_t i = 0; i < d->state_count; i++)
                 if (reached >> i & 1u) reached |= d->states[i].next;
         assert_int_equal(reached, (1u << d->state_count) - 1);
-        for (uint32_t i = 0; i < d->state_count; i++) assert_int_equal(d->states[i].end, d->states[i].next == 0);
+        for (uint32_t i = 0; i < d->state_count; i++)
+            assert_int_equal(d->states[i].end, d->states[i].next == 0);
     }
 }
 

@@ -68,8 +68,8 @@ static void a_histogram_without_labels_has_only_le(void **state) {
     static const double bounds[] = {1};
     metrics *m = metrics_new();
     metrics_get(m, METRIC_HISTOGRAM, "h", "H.", "", bounds, 1);
-    assert_prints(
-        m, "# HELP h H.\n# TYPE h histogram\nh_bucket{le=\"1\"} 0\nh_bucket{le=\"+Inf\"} 0\nh_sum 0\nh_count 0\n");
+    assert_prints(m, "# HELP h H.\n# TYPE h histogram\nh_bucket{le=\"1\"} 0\nh_bucket{le=\"+Inf\"} 0\nh_sum "
+                     "0\nh_count 0\n");
     metrics_free(m);
 }
 

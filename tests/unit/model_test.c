@@ -1,4 +1,5 @@
-/* Loading a model description: a tiny file made here, every way in which it can be wrong, and the real one. */
+/* Loading a model description: a tiny file made here, every way in which it can be wrong, and the real one.
+ */
 #include "tests/test.h"
 
 #include "model/model.h"
@@ -39,7 +40,8 @@ static void key_u32(gguf_build *b, const variant *v, const char *key, uint32_t v
     if (!same(v->skip_key, key)) build_u32(b, key, same(v->u32_key, key) ? v->u32 : value);
 }
 
-static void weight(gguf_build *b, const variant *v, const char *name, dtype type, uint32_t rows, uint32_t cols) {
+static void weight(gguf_build *b, const variant *v, const char *name, dtype type, uint32_t rows,
+                   uint32_t cols) {
     if (same(v->skip_tensor, name)) return;
     if (same(v->type_tensor, name)) type = v->type;
     bool turn = same(v->turn_tensor, name);
@@ -52,7 +54,8 @@ static void keys(gguf_build *b, const variant *v) {
     vocab_build_init(&vocab);
     vocab_build_add(&vocab, "ab", 1);
     if (!same(v->skip_key, "general.architecture"))
-        build_string(b, "general.architecture", same(v->text_key, "general.architecture") ? v->text : "llama");
+        build_string(b, "general.architecture",
+                     same(v->text_key, "general.architecture") ? v->text : "llama");
     if (v->text_key && !same(v->text_key, "general.architecture")) build_string(b, v->text_key, v->text);
     vocab_build_keys(&vocab, b, "gpt-2", merges, 1);
     key_u32(b, v, "llama.embedding_length", DIM);
@@ -140,7 +143,8 @@ static void a_tiny_model_is_described(void **s) {
     assert_int_equal(m->layer[0].w_down.rows, DIM);
     assert_int_equal(m->layer[0].w_down.cols, FFN);
     assert_int_equal(*(const char *)m->layer[0].w_up.data, 1);
-    uint64_t bytes = VOCAB * 68 + 3 * DIM * 4 + DIM * 40 + 32 * 36 + 32 * DIM * 2 + DIM * DIM * 2 + 3 * DIM * FFN * 4;
+    uint64_t bytes =
+        VOCAB * 68 + 3 * DIM * 4 + DIM * 40 + 32 * 36 + 32 * DIM * 2 + DIM * DIM * 2 + 3 * DIM * FFN * 4;
     assert_int_equal(m->weight_bytes, bytes);
     model_free(m);
 }
@@ -180,15 +184,23 @@ static void files_that_are_wrong_are_refused_by_name(void **s) {
         status want;
         const char *text;
     } cases[] = {
-        {{.skip_key = "general.architecture"}, ST_UNSUPPORTED, "architecture '' is not supported; supported: llama"},
+        {{.skip_key = "general.architecture"},
+         ST_UNSUPPORTED,
+         "architecture '' is not supported; supported: llama"},
         {{.text_key = "general.architecture", .text = "mamba"}, ST_UNSUPPORTED, "architecture 'mamba'"},
         {{.skip_key = "llama.embedding_length"}, ST_CORRUPT, "llama.embedding_length is missing"},
-        {{.skip_key = "llama.attention.layer_norm_rms_epsilon"}, ST_CORRUPT, "layer_norm_rms_epsilon is missing"},
+        {{.skip_key = "llama.attention.layer_norm_rms_epsilon"},
+         ST_CORRUPT,
+         "layer_norm_rms_epsilon is missing"},
         {{.u32_key = "llama.embedding_length", .u32 = 48}, ST_CORRUPT, "multiples of 32"},
-        {{.u32_key = "llama.embedding_length", .u32 = 1u << 31}, ST_CORRUPT, "llama.embedding_length is 2147483648"},
+        {{.u32_key = "llama.embedding_length", .u32 = 1u << 31},
+         ST_CORRUPT,
+         "llama.embedding_length is 2147483648"},
         {{.u32_key = "llama.block_count", .u32 = 0}, ST_CORRUPT, "llama.block_count is 0"},
         {{.u32_key = "llama.block_count", .u32 = 257}, ST_CORRUPT, "llama.block_count is 257"},
-        {{.u32_key = "llama.block_count", .u32 = 2}, ST_CORRUPT, "tensor 'blk.1.attn_norm.weight' is missing"},
+        {{.u32_key = "llama.block_count", .u32 = 2},
+         ST_CORRUPT,
+         "tensor 'blk.1.attn_norm.weight' is missing"},
         {{.u32_key = "llama.attention.head_count", .u32 = 3}, ST_CORRUPT, "3 heads are no multiple of 2"},
         {{.u32_key = "llama.attention.head_count_kv", .u32 = 0}, ST_CORRUPT, "head_count_kv is 0"},
         {{.u32_key = "llama.attention.head_count", .u32 = 64}, ST_CORRUPT, "makes no head"},
@@ -201,9 +213,13 @@ static void files_that_are_wrong_are_refused_by_name(void **s) {
          "tensor 'blk.0.ffn_gate.weight' is [96, 64], want [128, 64]"},
         {{.u32_key = "llama.context_length", .u32 = 0}, ST_CORRUPT, "llama.context_length is 0"},
         {{.u32_key = "llama.rope.dimension_count", .u32 = 18}, ST_CORRUPT, "rope.dimension_count is 18"},
-        {{.u32_key = "llama.vocab_size", .u32 = 256}, ST_CORRUPT, "llama.vocab_size is 256, but the tokenizer has 257"},
+        {{.u32_key = "llama.vocab_size", .u32 = 256},
+         ST_CORRUPT,
+         "llama.vocab_size is 256, but the tokenizer has 257"},
         {{.u32_key = "llama.expert_count", .u32 = 8}, ST_UNSUPPORTED, "llama.expert_count is 8"},
-        {{.text_key = "llama.rope.scaling.type", .text = "yarn"}, ST_UNSUPPORTED, "llama.rope.scaling.type is 'yarn'"},
+        {{.text_key = "llama.rope.scaling.type", .text = "yarn"},
+         ST_UNSUPPORTED,
+         "llama.rope.scaling.type is 'yarn'"},
         {{.rope_base = -1.0f}, ST_CORRUPT, "llama.rope.freq_base is -1"},
         {{.skip_tensor = "token_embd.weight"}, ST_CORRUPT, "tensor 'token_embd.weight' is missing"},
         {{.skip_tensor = "blk.0.ffn_up.weight"}, ST_CORRUPT, "tensor 'blk.0.ffn_up.weight' is missing"},

@@ -62,8 +62,8 @@ static void on_event(void *ctx, uint64_t conn, const void *bytes, size_t count) 
         tell(w, "accepted(%u,%u) ", id, e->accepted->prompt_tokens);
         break;
     case BATON__SERVER_EVENT__BODY_TOKEN:
-        tell(w, "token(%u,%u,%u,%d,%.*s", id, e->choice, e->token->index, e->token->token_id, (int)e->token->text.len,
-             e->token->text.data);
+        tell(w, "token(%u,%u,%u,%d,%.*s", id, e->choice, e->token->index, e->token->token_id,
+             (int)e->token->text.len, e->token->text.data);
         if (e->token->has_logprob) tell(w, ",%.1f/%zu", (double)e->token->logprob, e->token->n_top);
         tell(w, ") ");
         break;
@@ -133,13 +133,13 @@ static void pump(world *w) {
     (void)streams_turn(w->streams, clock_now_ns());
 }
 
-#define PUMP_UNTIL(w, fact)                                                                                            \
-    do {                                                                                                               \
-        uint64_t give_up_ = clock_now_ns() + GIVE_UP_NS;                                                               \
-        while (!(fact)) {                                                                                              \
-            if (clock_now_ns() > give_up_) fail_msg("waited for: %s; heard: %s", #fact, (w)->story);                   \
-            pump(w);                                                                                                   \
-        }                                                                                                              \
+#define PUMP_UNTIL(w, fact)                                                                                  \
+    do {                                                                                                     \
+        uint64_t give_up_ = clock_now_ns() + GIVE_UP_NS;                                                     \
+        while (!(fact)) {                                                                                    \
+            if (clock_now_ns() > give_up_) fail_msg("waited for: %s; heard: %s", #fact, (w)->story);         \
+            pump(w);                                                                                         \
+        }                                                                                                    \
     } while (0)
 
 static void send_message(world *w, const Baton__ClientMessage *m) {
@@ -181,12 +181,14 @@ static void tokens_come_one_by_one_and_then_the_end(void **state) {
     ask(w, &r, 9, "abc");
     PUMP_UNTIL(w, heard(w, "accepted(9,3) "));
     assert_int_equal(w->core.last, 2);
-    fake_token(&w->core, 1, (token_out){.id = FAKE_HELLO, .logprob = -0.5f, .top_count = 1, .top = {{'a', -0.5f}}});
+    fake_token(&w->core, 1,
+               (token_out){.id = FAKE_HELLO, .logprob = -0.5f, .top_count = 1, .top = {{'a', -0.5f}}});
     fake_token(&w->core, 2, (token_out){.id = 'x', .logprob = -1, .fin = FINISH_LENGTH});
     fake_token(&w->core, 1, (token_out){.id = FAKE_END, .logprob = -2, .fin = FINISH_EOS});
     PUMP_UNTIL(w, heard(w, "end(9,0"));
-    assert_string_equal(w->story, "accepted(9,3) token(9,0,0,258,hello,-0.5/1) token(9,1,0,120,x,-1.0/0) end(9,1,3,1,) "
-                                  "token(9,0,1,257,,-2.0/0) end(9,0,1,2,) ");
+    assert_string_equal(w->story,
+                        "accepted(9,3) token(9,0,0,258,hello,-0.5/1) token(9,1,0,120,x,-1.0/0) end(9,1,3,1,) "
+                        "token(9,0,1,257,,-2.0/0) end(9,0,1,2,) ");
 }
 
 static void held_text_comes_with_a_later_token_or_with_the_end(void **state) {

@@ -22,14 +22,19 @@ static void a_body_with_every_field_is_understood(void **state) {
     api_request r;
     api_error e;
     const char *body =
-        "{\"model\":\"tiny\",\"prompt\":[\"ab\",\"c\"],\"max_tokens\":7,\"temperature\":0.5,\"top_p\":0.9,\"top_k\":40,"
+        "{\"model\":\"tiny\",\"prompt\":[\"ab\",\"c\"],\"max_tokens\":7,\"temperature\":0.5,\"top_p\":0.9,"
+        "\"top_k\":40,"
         "\"min_p\":0.05,"
-        "\"n\":3,\"best_of\":3,\"stop\":[\"x\",\"yz\"],\"stop_token_ids\":[1,2.0],\"stream\":true,\"stream_options\":{"
+        "\"n\":3,\"best_of\":3,\"stop\":[\"x\",\"yz\"],\"stop_token_ids\":[1,2.0],\"stream\":true,\"stream_"
+        "options\":{"
         "\"include_usage\":true,"
-        "\"continuous_usage_stats\":true},\"logprobs\":2,\"logit_bias\":{\"5\":-100,\"6\":1.5},\"presence_penalty\":1,"
+        "\"continuous_usage_stats\":true},\"logprobs\":2,\"logit_bias\":{\"5\":-100,\"6\":1.5},\"presence_"
+        "penalty\":1,"
         "\"frequency_penalty\":-1,"
-        "\"repetition_penalty\":1.1,\"min_tokens\":2,\"seed\":-3,\"ignore_eos\":true,\"user\":\"u\",\"timings\":true,"
-        "\"skip_special_tokens\":false,\"include_stop_str_in_output\":true,\"return_token_ids\":true,\"unknown_field\":"
+        "\"repetition_penalty\":1.1,\"min_tokens\":2,\"seed\":-3,\"ignore_eos\":true,\"user\":\"u\","
+        "\"timings\":true,"
+        "\"skip_special_tokens\":false,\"include_stop_str_in_output\":true,\"return_token_ids\":true,"
+        "\"unknown_field\":"
         "{\"a\":1},"
         "\"suffix\":null,\"tools\":[],\"tool_choice\":\"auto\",\"response_format\":{\"type\":\"text\"},\"top_"
         "logprobs\":null,\"typical_p\":1.0,\"mirostat\":0,\"kv_transfer_params\":null}";
@@ -62,9 +67,10 @@ static void defaults_are_those_of_the_api(void **state) {
     (void)state;
     api_request r;
     api_error e;
-    assert_int_equal(
-        parse(API_COMPLETION, "{\"prompt\":[1,2,3],\"max_tokens\":null,\"logprobs\":null,\"stop\":null}", &r, &e),
-        ST_OK);
+    assert_int_equal(parse(API_COMPLETION,
+                           "{\"prompt\":[1,2,3],\"max_tokens\":null,\"logprobs\":null,\"stop\":null}", &r,
+                           &e),
+                     ST_OK);
     assert_int_equal(r.prompt_count, 1);
     assert_int_equal(r.prompts[0].ids.count, 3);
     assert_int_equal(r.params.max_tokens, 16);
@@ -85,11 +91,13 @@ static void chat_takes_strings_and_text_parts(void **state) {
     api_request r;
     api_error e;
     assert_int_equal(
-        parse(API_CHAT,
-              "{\"messages\":[{\"role\":\"developer\",\"content\":\"be brief\"},{\"role\":\"user\",\"content\":"
-              "[{\"type\":\"text\",\"text\":\"a\"},{\"type\":\"text\",\"text\":\"b\\u0000c\"}]}],\"max_tokens\":9,"
-              "\"max_completion_tokens\":5,\"logprobs\":true,\"top_logprobs\":3}",
-              &r, &e),
+        parse(
+            API_CHAT,
+            "{\"messages\":[{\"role\":\"developer\",\"content\":\"be brief\"},{\"role\":\"user\",\"content\":"
+            "[{\"type\":\"text\",\"text\":\"a\"},{\"type\":\"text\",\"text\":\"b\\u0000c\"}]}],\"max_"
+            "tokens\":9,"
+            "\"max_completion_tokens\":5,\"logprobs\":true,\"top_logprobs\":3}",
+            &r, &e),
         ST_OK);
     assert_int_equal(r.message_count, 2);
     assert_string_equal(r.messages[0].role, "system");
@@ -127,7 +135,8 @@ static const struct {
      "{\"prompt\":\"x\",\"max_tokens\":\"many\"}"},
     {API_COMPLETION, 400, "max_tokens", "got the number 1.5", "{\"prompt\":\"x\",\"max_tokens\":1.5}"},
     {API_COMPLETION, 400, "max_tokens", "0 is out of range", "{\"prompt\":\"x\",\"max_tokens\":0}"},
-    {API_COMPLETION, 400, "temperature", "want a number, got a string", "{\"prompt\":\"x\",\"temperature\":\"hot\"}"},
+    {API_COMPLETION, 400, "temperature", "want a number, got a string",
+     "{\"prompt\":\"x\",\"temperature\":\"hot\"}"},
     {API_COMPLETION, 400, "temperature", "-0.1 is out of range", "{\"prompt\":\"x\",\"temperature\":-0.1}"},
     {API_COMPLETION, 400, "top_p", "more than 0 and at most 1", "{\"prompt\":\"x\",\"top_p\":0}"},
     {API_COMPLETION, 400, "top_p", "1.5", "{\"prompt\":\"x\",\"top_p\":1.5}"},
@@ -135,7 +144,8 @@ static const struct {
     {API_COMPLETION, 400, "min_p", "2 is out of range", "{\"prompt\":\"x\",\"min_p\":2}"},
     {API_COMPLETION, 400, "presence_penalty", "3 is out", "{\"prompt\":\"x\",\"presence_penalty\":3}"},
     {API_COMPLETION, 400, "frequency_penalty", "-3 is out", "{\"prompt\":\"x\",\"frequency_penalty\":-3}"},
-    {API_COMPLETION, 400, "repetition_penalty", "0.001 is out", "{\"prompt\":\"x\",\"repetition_penalty\":0.001}"},
+    {API_COMPLETION, 400, "repetition_penalty", "0.001 is out",
+     "{\"prompt\":\"x\",\"repetition_penalty\":0.001}"},
     {API_COMPLETION, 400, "n", "0 is out of range", "{\"prompt\":\"x\",\"n\":0}"},
     {API_COMPLETION, 400, "n", "129", "{\"prompt\":\"x\",\"n\":129}"},
     {API_COMPLETION, 400, "n", "more than 256 choices", "{\"prompt\":[\"a\",\"b\",\"c\"],\"n\":128}"},
@@ -143,7 +153,8 @@ static const struct {
     {API_COMPLETION, 400, "min_tokens", "more than max_tokens 4",
      "{\"prompt\":\"x\",\"max_tokens\":4,\"min_tokens\":5}"},
     {API_COMPLETION, 400, "stop", "17 strings",
-     "{\"prompt\":\"x\",\"stop\":[\"a\",\"a\",\"a\",\"a\",\"a\",\"a\",\"a\",\"a\",\"a\",\"a\",\"a\",\"a\",\"a\",\"a\","
+     "{\"prompt\":\"x\",\"stop\":[\"a\",\"a\",\"a\",\"a\",\"a\",\"a\",\"a\",\"a\",\"a\",\"a\",\"a\",\"a\","
+     "\"a\",\"a\","
      "\"a\",\"a\",\"a\"]}"},
     {API_COMPLETION, 400, "stop", "empty string", "{\"prompt\":\"x\",\"stop\":[\"\"]}"},
     {API_COMPLETION, 400, "stop", "got the number 1", "{\"prompt\":\"x\",\"stop\":[1]}"},
@@ -152,17 +163,20 @@ static const struct {
     {API_COMPLETION, 400, "logprobs", "21 is out of range", "{\"prompt\":\"x\",\"logprobs\":21}"},
     {API_COMPLETION, 400, "logprobs", "got true", "{\"prompt\":\"x\",\"logprobs\":true}"},
     {API_COMPLETION, 400, "logit_bias", "the key 'a'", "{\"prompt\":\"x\",\"logit_bias\":{\"a\":1}}"},
-    {API_COMPLETION, 400, "logit_bias", "101 is out of range", "{\"prompt\":\"x\",\"logit_bias\":{\"1\":101}}"},
+    {API_COMPLETION, 400, "logit_bias", "101 is out of range",
+     "{\"prompt\":\"x\",\"logit_bias\":{\"1\":101}}"},
     {API_COMPLETION, 400, "logit_bias", "want an object", "{\"prompt\":\"x\",\"logit_bias\":[1]}"},
     {API_COMPLETION, 400, "stream", "want true or false", "{\"prompt\":\"x\",\"stream\":1}"},
-    {API_COMPLETION, 400, "stream_options", "only allowed when stream", "{\"prompt\":\"x\",\"stream_options\":{}}"},
+    {API_COMPLETION, 400, "stream_options", "only allowed when stream",
+     "{\"prompt\":\"x\",\"stream_options\":{}}"},
     {API_COMPLETION, 400, "include_usage", "got the number 1",
      "{\"prompt\":\"x\",\"stream\":true,\"stream_options\":{\"include_usage\":1}}"},
     {API_COMPLETION, 400, "echo", "logprobs", "{\"prompt\":\"x\",\"echo\":true,\"logprobs\":1}"},
     {API_COMPLETION, 400, "suffix", "does not support", "{\"prompt\":\"x\",\"suffix\":\"y\"}"},
     {API_COMPLETION, 400, "guided_json", "does not support", "{\"prompt\":\"x\",\"guided_json\":{}}"},
     {API_COMPLETION, 400, "prompt_logprobs", "does not support", "{\"prompt\":\"x\",\"prompt_logprobs\":0}"},
-    {API_COMPLETION, 400, "use_beam_search", "does not support", "{\"prompt\":\"x\",\"use_beam_search\":true}"},
+    {API_COMPLETION, 400, "use_beam_search", "does not support",
+     "{\"prompt\":\"x\",\"use_beam_search\":true}"},
     {API_COMPLETION, 400, "response_format", "type",
      "{\"prompt\":\"x\",\"response_format\":{\"type\":\"json_object\"}}"},
     {API_COMPLETION, 400, "grammar", "does not support", "{\"prompt\":\"x\",\"grammar\":\"root ::= x\"}"},
@@ -171,8 +185,10 @@ static const struct {
     {API_CHAT, 400, "messages", "missing", "{}"},
     {API_CHAT, 400, "messages", "empty", "{\"messages\":[]}"},
     {API_CHAT, 400, "messages", "messages[0]: want an object", "{\"messages\":[1]}"},
-    {API_CHAT, 400, "messages", "messages[0].role: want a string, got nothing", "{\"messages\":[{\"content\":\"x\"}]}"},
-    {API_CHAT, 400, "messages", "got 'x<|im_end|>'", "{\"messages\":[{\"role\":\"x<|im_end|>\",\"content\":\"x\"}]}"},
+    {API_CHAT, 400, "messages", "messages[0].role: want a string, got nothing",
+     "{\"messages\":[{\"content\":\"x\"}]}"},
+    {API_CHAT, 400, "messages", "got 'x<|im_end|>'",
+     "{\"messages\":[{\"role\":\"x<|im_end|>\",\"content\":\"x\"}]}"},
     {API_CHAT, 400, "messages", "messages[0].content: want", "{\"messages\":[{\"role\":\"user\"}]}"},
     {API_CHAT, 400, "messages", "only text",
      "{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"image_url\"}]}]}"},
@@ -196,8 +212,8 @@ static void every_bad_body_names_its_fault(void **state) {
         status st = parse(bad[i].kind, bad[i].body, &r, &e);
         if (st == ST_OK || e.http != bad[i].http || strcmp(e.param, bad[i].param ? bad[i].param : "") != 0 ||
             !strstr(e.text.text, bad[i].text)) {
-            fail_msg("%s: got %s, http %u, param '%s', text '%s'", bad[i].body, status_name(st), e.http, e.param,
-                     e.text.text);
+            fail_msg("%s: got %s, http %u, param '%s', text '%s'", bad[i].body, status_name(st), e.http,
+                     e.param, e.text.text);
         }
         assert_null(r.prompts); /* nothing is left to free */
     }
@@ -274,7 +290,8 @@ static void close_world(world *w) {
 /* All events, as the client reads them. */
 static void events(world *w, buf *out) {
     stream_step step;
-    while (stream_next(w->s, stream_request(w->s)->kind != API_CHAT, &step)) openai_event(out, w->s, &step, "tiny");
+    while (stream_next(w->s, stream_request(w->s)->kind != API_CHAT, &step))
+        openai_event(out, w->s, &step, "tiny");
     if (stream_ended(w->s) || stream_error(w->s)) openai_tail(out, w->s, "tiny");
 }
 
@@ -287,12 +304,14 @@ static void a_completion_has_vllms_shape(void **state) {
     buf b = {0};
     openai_body(&b, w.s, "tiny");
     assert_string_equal(
-        b.data,
-        "{\"id\":\"cmpl-1\",\"object\":\"text_completion\",\"created\":1700000000,\"model\":\"tiny\",\"choices\":[{"
-        "\"index\":0,"
-        "\"text\":\"hello world\",\"logprobs\":null,\"finish_reason\":\"length\",\"stop_reason\":null}],\"usage\":"
-        "{\"prompt_tokens\":3,\"total_tokens\":5,\"completion_tokens\":2,\"prompt_tokens_details\":{\"cached_tokens\":"
-        "0}}}");
+        b.data, "{\"id\":\"cmpl-1\",\"object\":\"text_completion\",\"created\":1700000000,\"model\":\"tiny\","
+                "\"choices\":[{"
+                "\"index\":0,"
+                "\"text\":\"hello "
+                "world\",\"logprobs\":null,\"finish_reason\":\"length\",\"stop_reason\":null}],\"usage\":"
+                "{\"prompt_tokens\":3,\"total_tokens\":5,\"completion_tokens\":2,\"prompt_tokens_details\":{"
+                "\"cached_tokens\":"
+                "0}}}");
     buf_done(&b);
     close_world(&w);
 }
@@ -300,25 +319,28 @@ static void a_completion_has_vllms_shape(void **state) {
 static void a_chat_stream_has_the_role_first_and_the_end_alone(void **state) {
     (void)state;
     world w;
-    open_world(&w, API_CHAT,
-               "{\"messages\":[{\"role\":\"user\",\"content\":\"q\"}],\"stream\":true,\"stream_options\":{\"include_"
-               "usage\":true}}");
+    open_world(
+        &w, API_CHAT,
+        "{\"messages\":[{\"role\":\"user\",\"content\":\"q\"}],\"stream\":true,\"stream_options\":{\"include_"
+        "usage\":true}}");
     fake_token(&w.core, 1, (token_out){.id = FAKE_HELLO});
     fake_token(&w.core, 1, (token_out){.id = FAKE_END, .fin = FINISH_EOS});
     buf b = {0};
     events(&w, &b);
-#define HEAD                                                                                                           \
-    "data: "                                                                                                           \
-    "{\"id\":\"cmpl-1\",\"object\":\"chat.completion.chunk\",\"created\":1700000000,\"model\":\"tiny\",\"choices\":["
-    assert_string_equal(b.data, HEAD "{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"\"},\"logprobs\":"
-                                     "null,\"finish_reason\":null}],\"usage\":null}\n\n" HEAD
-                                     "{\"index\":0,\"delta\":{\"content\":\"hello\"},\"logprobs\":null,\"finish_"
-                                     "reason\":null}],\"usage\":null}\n\n" HEAD
-                                     "{\"index\":0,\"delta\":{},\"logprobs\":null,\"finish_reason\":\"stop\",\"stop_"
-                                     "reason\":null}],\"usage\":null}\n\n" HEAD
-                                     "],\"usage\":{\"prompt_tokens\":20,\"total_tokens\":22,\"completion_tokens\":2,"
-                                     "\"prompt_tokens_details\":{\"cached_tokens\":0}}}\n\n"
-                                     "data: [DONE]\n\n");
+#define HEAD                                                                                                 \
+    "data: "                                                                                                 \
+    "{\"id\":\"cmpl-1\",\"object\":\"chat.completion.chunk\",\"created\":1700000000,\"model\":\"tiny\","     \
+    "\"choices\":["
+    assert_string_equal(b.data,
+                        HEAD "{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"\"},\"logprobs\":"
+                             "null,\"finish_reason\":null}],\"usage\":null}\n\n" HEAD
+                             "{\"index\":0,\"delta\":{\"content\":\"hello\"},\"logprobs\":null,\"finish_"
+                             "reason\":null}],\"usage\":null}\n\n" HEAD
+                             "{\"index\":0,\"delta\":{},\"logprobs\":null,\"finish_reason\":\"stop\",\"stop_"
+                             "reason\":null}],\"usage\":null}\n\n" HEAD
+                             "],\"usage\":{\"prompt_tokens\":20,\"total_tokens\":22,\"completion_tokens\":2,"
+                             "\"prompt_tokens_details\":{\"cached_tokens\":0}}}\n\n"
+                             "data: [DONE]\n\n");
 #undef HEAD
     buf_done(&b);
     close_world(&w);
@@ -327,20 +349,24 @@ static void a_chat_stream_has_the_role_first_and_the_end_alone(void **state) {
 static void a_completion_stream_ends_with_its_last_text(void **state) {
     (void)state;
     world w;
-    open_world(&w, API_COMPLETION, "{\"prompt\":\"a\",\"stream\":true,\"echo\":true,\"return_token_ids\":true}");
+    open_world(&w, API_COMPLETION,
+               "{\"prompt\":\"a\",\"stream\":true,\"echo\":true,\"return_token_ids\":true}");
     fake_token(&w.core, 1, (token_out){.id = 'x'});
     fake_token(&w.core, 1, (token_out){.id = 'y', .fin = FINISH_LENGTH});
     buf b = {0};
     events(&w, &b);
-#define HEAD                                                                                                           \
-    "data: {\"id\":\"cmpl-1\",\"object\":\"text_completion\",\"created\":1700000000,\"model\":\"tiny\",\"choices\":["
-    assert_string_equal(b.data, HEAD "{\"index\":0,\"text\":\"a\",\"logprobs\":null,\"finish_reason\":null,\"stop_"
-                                     "reason\":null,\"prompt_token_ids\":[97]}]}\n\n" HEAD
-                                     "{\"index\":0,\"text\":\"x\",\"logprobs\":null,\"finish_reason\":null,\"stop_"
-                                     "reason\":null,\"token_ids\":[120]}]}\n\n" HEAD
-                                     "{\"index\":0,\"text\":\"y\",\"logprobs\":null,\"finish_reason\":\"length\","
-                                     "\"stop_reason\":null,\"token_ids\":[121]}]}\n\n"
-                                     "data: [DONE]\n\n");
+#define HEAD                                                                                                 \
+    "data: "                                                                                                 \
+    "{\"id\":\"cmpl-1\",\"object\":\"text_completion\",\"created\":1700000000,\"model\":\"tiny\","           \
+    "\"choices\":["
+    assert_string_equal(b.data,
+                        HEAD "{\"index\":0,\"text\":\"a\",\"logprobs\":null,\"finish_reason\":null,\"stop_"
+                             "reason\":null,\"prompt_token_ids\":[97]}]}\n\n" HEAD
+                             "{\"index\":0,\"text\":\"x\",\"logprobs\":null,\"finish_reason\":null,\"stop_"
+                             "reason\":null,\"token_ids\":[120]}]}\n\n" HEAD
+                             "{\"index\":0,\"text\":\"y\",\"logprobs\":null,\"finish_reason\":\"length\","
+                             "\"stop_reason\":null,\"token_ids\":[121]}]}\n\n"
+                             "data: [DONE]\n\n");
 #undef HEAD
     buf_done(&b);
     close_world(&w);
@@ -359,10 +385,10 @@ static void logprobs_have_the_shape_of_each_api(void **state) {
     fake_token(&w.core, 1, t);
     buf b = {0};
     openai_body(&b, w.s, "tiny");
-    assert_non_null(strstr(
-        b.data,
-        "\"logprobs\":{\"tokens\":[\"hello\",\"a\"],\"token_logprobs\":[-1.5,-0.5],\"top_logprobs\":[{\"hello\":-1.5},"
-        "{\"b\":-0.25,\"bytes:\\\\xf0\\\\x9f\":-9999,\"a\":-0.5}],\"text_offset\":[0,5]}"));
+    assert_non_null(
+        strstr(b.data, "\"logprobs\":{\"tokens\":[\"hello\",\"a\"],\"token_logprobs\":[-1.5,-0.5],\"top_"
+                       "logprobs\":[{\"hello\":-1.5},"
+                       "{\"b\":-0.25,\"bytes:\\\\xf0\\\\x9f\":-9999,\"a\":-0.5}],\"text_offset\":[0,5]}"));
     json_t *j = json_loads(b.data, 0, NULL);
     assert_non_null(j);
     json_decref(j);
@@ -373,10 +399,11 @@ static void logprobs_have_the_shape_of_each_api(void **state) {
     fake_token(&w.core, 1, t);
     buf_reset(&b);
     openai_body(&b, w.s, "tiny");
-    assert_non_null(
-        strstr(b.data, "\"logprobs\":{\"content\":[{\"token\":\"a\",\"logprob\":-0.5,\"bytes\":[97],\"top_logprobs\":["
-                       "{\"token\":\"b\",\"logprob\":-0.25,\"bytes\":[98]},{\"token\":\"\xef\xbf\xbd\",\"logprob\":-"
-                       "9999,\"bytes\":[240,159]}]}]}"));
+    assert_non_null(strstr(
+        b.data,
+        "\"logprobs\":{\"content\":[{\"token\":\"a\",\"logprob\":-0.5,\"bytes\":[97],\"top_logprobs\":["
+        "{\"token\":\"b\",\"logprob\":-0.25,\"bytes\":[98]},{\"token\":\"\xef\xbf\xbd\",\"logprob\":-"
+        "9999,\"bytes\":[240,159]}]}]}"));
     buf_done(&b);
     close_world(&w);
 }
@@ -389,8 +416,9 @@ static void timings_are_part_of_usage(void **state) {
     buf b = {0};
     openai_body(&b, w.s, "tiny");
     assert_non_null(strstr(
-        b.data, "\"timings\":{\"queue_ms\":1.000,\"prefill_ms\":2.000,\"handoff_ms\":3.000,\"first_token_ms\":4.000,"
-                "\"decode_ms\":5.000,\"total_ms\":10.000,\"tokens_per_second\":100.000,"));
+        b.data,
+        "\"timings\":{\"queue_ms\":1.000,\"prefill_ms\":2.000,\"handoff_ms\":3.000,\"first_token_ms\":4.000,"
+        "\"decode_ms\":5.000,\"total_ms\":10.000,\"tokens_per_second\":100.000,"));
     buf_done(&b);
     close_world(&w);
 }
@@ -407,9 +435,8 @@ static void strings_are_always_valid_json(void **state) {
     api_error e = {0};
     api_fail(&e, 404, "model", "no \"x\"");
     openai_error(&b, &e);
-    assert_string_equal(
-        b.data,
-        "{\"error\":{\"message\":\"no \\\"x\\\"\",\"type\":\"NotFoundError\",\"param\":\"model\",\"code\":404}}");
+    assert_string_equal(b.data, "{\"error\":{\"message\":\"no "
+                                "\\\"x\\\"\",\"type\":\"NotFoundError\",\"param\":\"model\",\"code\":404}}");
     buf_done(&b);
 }
 

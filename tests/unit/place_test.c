@@ -75,9 +75,11 @@ static void a_rank_of_another_role_or_outside_the_map_is_refused(void **state) {
     place p;
     errbuf eb = {0};
     assert_int_equal(place_find(&p, &c, ROLE_PREFILL, "3", &eb), ST_INVALID);
-    assert_string_equal(eb.text, "launch rank 3 is of role decode in the config, but this program is a prefill worker");
+    assert_string_equal(
+        eb.text, "launch rank 3 is of role decode in the config, but this program is a prefill worker");
     assert_int_equal(place_find(&p, &c, ROLE_PREFILL, "4", &eb), ST_INVALID);
-    assert_string_equal(eb.text, "launch rank 4: the config has 4 ranks; start the cluster with deploy/up.sh");
+    assert_string_equal(eb.text,
+                        "launch rank 4: the config has 4 ranks; start the cluster with deploy/up.sh");
     assert_int_equal(place_find(&p, &c, ROLE_PREFILL, "1x", &eb), ST_INVALID);
     assert_string_equal(eb.text, "launch rank '1x' is no number");
 }

@@ -21,11 +21,17 @@ static const model smol = {.name = (char *)"smol",
                            .weights_hash = 0xabcd};
 
 static config local(void) {
-    config c = {
-        .model = {
-            .backend = (char *)"cpu", .isa = (char *)"auto", .act_dtype = (char *)"auto", .kv_dtype = (char *)"auto"}};
-    config_role r = {
-        .cores = 1, .tp = 1, .pp = 1, .kv_memory_mb = 256, .max_seqs = 32, .token_budget = 256, .chunk_tokens = 128};
+    config c = {.model = {.backend = (char *)"cpu",
+                          .isa = (char *)"auto",
+                          .act_dtype = (char *)"auto",
+                          .kv_dtype = (char *)"auto"}};
+    config_role r = {.cores = 1,
+                     .tp = 1,
+                     .pp = 1,
+                     .kv_memory_mb = 256,
+                     .max_seqs = 32,
+                     .token_budget = 256,
+                     .chunk_tokens = 128};
     c.prefill = c.decode = c.colocated = r;
     return c;
 }
@@ -107,7 +113,8 @@ static void sizes_that_cannot_work_are_refused_by_their_key(void **state) {
     (void)state;
     config c = local();
     c.prefill.kv_memory_mb = 0;
-    refuse(c, ROLE_PREFILL, "prefill.kv_memory_mb is 0, but one page of this model's KV has 368640 bytes: raise it");
+    refuse(c, ROLE_PREFILL,
+           "prefill.kv_memory_mb is 0, but one page of this model's KV has 368640 bytes: raise it");
     c = local();
     c.prefill.token_budget = 15;
     refuse(c, ROLE_PREFILL, "prefill.token_budget is 15: want at least 16");
@@ -144,12 +151,14 @@ static void the_pool_takes_what_the_share_of_the_gpu_leaves(void **state) {
     assert_int_equal(p.layout.type, DT_BF16);
     assert_int_equal(p.memory.budget, 4096ull << 20);
     assert_int_equal(p.memory.weights, 2 * 134515008);
-    /* per row: 576 f32; 2 x 576 + 576 + 2 x 192 + 576 + 3 x 1536 bf16. Of the head: 64 rows of 576 bf16 and 49152 f32
+    /* per row: 576 f32; 2 x 576 + 576 + 2 x 192 + 576 + 3 x 1536 bf16. Of the head: 64 rows of 576 bf16 and
+     * 49152 f32
      */
     assert_int_equal(p.memory.activations, 256 * (576 * 4 + 7296 * 2) + 64 * (576 * 2 + 49152 * 4));
     assert_int_equal(p.memory.tables, 8192 * 64 * 4 + 64 * 49152 * 4);
     assert_int_equal(p.memory.reserve, 384u << 20);
-    uint64_t left = p.memory.budget - p.memory.weights - p.memory.activations - p.memory.tables - p.memory.reserve;
+    uint64_t left =
+        p.memory.budget - p.memory.weights - p.memory.activations - p.memory.tables - p.memory.reserve;
     assert_int_equal(p.page_count, left / 368640);
     assert_int_equal(p.memory.kv, p.page_count * 368640ull);
 }
@@ -197,9 +206,10 @@ static void a_gpu_without_room_is_refused_with_the_numbers(void **state) {
     plan_device dev = gpu(1024, 1000);
     assert_int_equal(plan_make(&p, &c, ROLE_PREFILL, &smol, &dev, &eb), ST_NOMEM);
     assert_string_equal(
-        eb.text, "prefill: no GPU memory for KV: 0.50 of 1.00 GiB = 0.50 (0.98 free) for weights 0.25, "
-                 "activations 0.02, tables 0.01, reserve 0.38: raise prefill.memory_fraction, lower token_budget "
-                 "or max_seqs, or take a smaller model");
+        eb.text,
+        "prefill: no GPU memory for KV: 0.50 of 1.00 GiB = 0.50 (0.98 free) for weights 0.25, "
+        "activations 0.02, tables 0.01, reserve 0.38: raise prefill.memory_fraction, lower token_budget "
+        "or max_seqs, or take a smaller model");
 }
 
 static void sizes_that_are_given_are_taken(void **state) {
@@ -244,7 +254,8 @@ static void the_numerics_id_names_what_must_be_alike(void **state) {
     ctl_numeric n[PLAN_NUMERICS];
     assert_int_equal(make(&p, &c, ROLE_DECODE, NULL), ST_OK);
     plan_numerics(&p, &smol, "cpu/avx2", n);
-    /* In this order: a refusal names the first that differs, which must be the cause (the backend, not its path). */
+    /* In this order: a refusal names the first that differs, which must be the cause (the backend, not its
+     * path). */
     const char *want[][2] = {{"kernels", BATON_VERSION},  {"weights", "000000000000abcd"},
                              {"backend", "cpu"},          {"deterministic", "true"},
                              {"kv_dtype", "f16"},         {"path", "cpu/avx2"},

@@ -2,7 +2,8 @@
 
 static void dest(fake *f, uint64_t req, uint32_t attempt, uint32_t new_attempt, uint64_t d_inc) {
     ctl_msg m = {.kind = CTL_DEST, .req = req, .attempt = attempt};
-    m.dest = (ctl_dest){.d_inc = d_inc, .endpoint = "tcp://127.0.0.1:1", .credits = 4, .new_attempt = new_attempt};
+    m.dest =
+        (ctl_dest){.d_inc = d_inc, .endpoint = "tcp://127.0.0.1:1", .credits = 4, .new_attempt = new_attempt};
     f->ops->ctl(f->core, &m, f->now_ns);
     assert_true(f->ops->check(f->core));
 }
@@ -121,7 +122,8 @@ static void the_offer_to_another_d_carries_its_incarnation_and_the_new_attempt(v
     assert_int_equal(c->id.d_inc, FAKE_D_INC);
     assert_int_equal(c->id.attempt, 1);
     assert_string_equal(c->endpoint, "tcp://127.0.0.1:1");
-    fake_event(f, (xfer_event){.kind = X_FAILED, .id = {.req = 1, .attempt = 1}, .segment = 3, .why = "lost"});
+    fake_event(f,
+               (xfer_event){.kind = X_FAILED, .id = {.req = 1, .attempt = 1}, .segment = 3, .why = "lost"});
     const ctl_msg *m = fake_expect(f, CTL_HANDOFF_FAILED);
     assert_int_equal(m->attempt, 1);
     assert_int_equal(m->failed.segment, 3);
@@ -133,7 +135,8 @@ static void the_offer_to_another_d_carries_its_incarnation_and_the_new_attempt(v
     fake_turn(f);
     fake_stepped(f, 7);
     fake_expect_token(fake_expect(f, CTL_TOKENS), 0, 1, 2, 0, 7, FINISH_NONE);
-    fake_event(f, (xfer_event){.kind = X_FAILED, .id = {.req = 1, .attempt = 1}}); /* of the one that was replaced */
+    fake_event(
+        f, (xfer_event){.kind = X_FAILED, .id = {.req = 1, .attempt = 1}}); /* of the one that was replaced */
     fake_expect_quiet(f);
     dest(f, 1, 1, 1, FAKE_D_INC);
     fake_expect_cmd(f, X_SEAL);

@@ -2,8 +2,8 @@
 #include "tests/test.h"
 
 #include "base/mem.h"
-#include "model/chat.h"
 #include "model/model.h"
+#include "text/chat.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -27,7 +27,8 @@ static void each_has_the_dimensions_and_parameters_of_its_namesake(void **state)
         uint64_t parameters;
     } want[] = {
         {"random:llama-3.2-1b", 16, 2048, 32, 8, 64, 8192, 128256, 131072, 500000, 1e-5f, true, 1235814400},
-        {"random:llama-3.1-8b", 32, 4096, 32, 8, 128, 14336, 128256, 131072, 500000, 1e-5f, false, 8030261248},
+        {"random:llama-3.1-8b", 32, 4096, 32, 8, 128, 14336, 128256, 131072, 500000, 1e-5f, false,
+         8030261248},
         /* Qwen2.5-7B has 7615616512, 129024 of them biases. */
         {"random:qwen2.5-7b", 28, 3584, 28, 4, 128, 18944, 152064, 32768, 1000000, 1e-6f, false, 7615487488},
         /* OPT-13B has 12853473280. */
@@ -118,7 +119,8 @@ static void random_weights_have_these_values(void **state) {
 static void the_seed_makes_another_model_and_no_seed_is_seed_0(void **state) {
     (void)state;
     model *plain = load("random:tiny", MODEL_ALL), *zero = load("random:tiny:0", MODEL_ALL),
-          *seven = load("random:tiny:7", MODEL_ALL), *last = load("random:tiny:18446744073709551615", MODEL_ALL);
+          *seven = load("random:tiny:7", MODEL_ALL),
+          *last = load("random:tiny:18446744073709551615", MODEL_ALL);
     assert_true(plain->weights_hash == zero->weights_hash);
     assert_true(plain->layer[0].wq.random_seed == zero->layer[0].wq.random_seed);
     assert_true(plain->weights_hash != seven->weights_hash);
@@ -211,14 +213,16 @@ static void refuse(const char *path, const char *why) {
 
 static void what_is_no_name_or_seed_is_refused_with_what_there_is(void **state) {
     (void)state;
-    refuse("random:llama", "random:llama: there is no random model 'llama': want one of llama-3.2-1b, llama-3.1-8b, "
-                           "qwen2.5-7b, opt-13b-shape, tiny");
-    refuse("random:", "random:: there is no random model '': want one of llama-3.2-1b, llama-3.1-8b, qwen2.5-7b, "
-                      "opt-13b-shape, tiny");
+    refuse("random:llama",
+           "random:llama: there is no random model 'llama': want one of llama-3.2-1b, llama-3.1-8b, "
+           "qwen2.5-7b, opt-13b-shape, tiny");
+    refuse("random:",
+           "random:: there is no random model '': want one of llama-3.2-1b, llama-3.1-8b, qwen2.5-7b, "
+           "opt-13b-shape, tiny");
     refuse("random:tiny:", "random:tiny:: '' is no seed: want a whole number below 2^64");
     refuse("random:tiny:-1", "random:tiny:-1: '-1' is no seed: want a whole number below 2^64");
-    refuse("random:tiny:18446744073709551616",
-           "random:tiny:18446744073709551616: '18446744073709551616' is no seed: want a whole number below 2^64");
+    refuse("random:tiny:18446744073709551616", "random:tiny:18446744073709551616: '18446744073709551616' is "
+                                               "no seed: want a whole number below 2^64");
 }
 
 int main(void) {

@@ -94,7 +94,8 @@ static void frequency_counts_and_presence_does_not(void **state) {
     assert_int_equal(choose_greedy((float[]){3, 0, 1.8f}, 3, &p, &h), 2);
     p.repetition_penalty = 2; /* 3 / 2 - 1.25 = 0.25: repetition first */
     assert_int_equal(choose_greedy((float[]){3, 0, 0.2f}, 3, &p, &h), 0);
-    assert_int_equal(choose_greedy((float[]){3, 0, 0.6f}, 3, &p, &h), 2); /* the prompt's token too: 0.6 / 2 = 0.3 */
+    assert_int_equal(choose_greedy((float[]){3, 0, 0.6f}, 3, &p, &h),
+                     2); /* the prompt's token too: 0.6 / 2 = 0.3 */
 }
 
 static void a_negative_penalty_rewards(void **state) {
@@ -124,7 +125,8 @@ static void penalties_leave_no_trace_in_the_sampler(void **state) {
     p.temperature = 0;
     p.repetition_penalty = 1.2f;
     p.presence_penalty = 0.5f;
-    sample_input in = {.params = &p, .prompt = prompt, .prompt_count = 1, .output = output, .output_count = 3};
+    sample_input in = {
+        .params = &p, .prompt = prompt, .prompt_count = 1, .output = output, .output_count = 3};
     sampler *s = sampler_new(3);
     sample_result out;
     sampler_next(s, logits, &in, &out);
@@ -333,7 +335,8 @@ static void logprobs_survive_impossible_tokens(void **state) {
 static void broken_logits_are_refused(void **state) {
     (void)state;
     for (int greedy = 0; greedy < 2; greedy++) {
-        const float bad[][3] = {{1, NAN, 2}, {NAN, 1, 2}, {1, INFINITY, 2}, {-INFINITY, -INFINITY, -INFINITY}};
+        const float bad[][3] = {
+            {1, NAN, 2}, {NAN, 1, 2}, {1, INFINITY, 2}, {-INFINITY, -INFINITY, -INFINITY}};
         for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
             scene s = scene_of(bad[i], 3);
             s.params.temperature = greedy ? 0 : 1;

@@ -3,7 +3,7 @@
 
 #include "base/mem.h"
 #include "base/tensor.h"
-#include "model/sampling.h"
+#include "token/sampling.h"
 
 #include <string.h>
 

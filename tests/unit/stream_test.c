@@ -1,4 +1,5 @@
-/* Streams: text, stop strings and usage are the same wherever tokens end; siblings and late tokens do no harm. */
+/* Streams: text, stop strings and usage are the same wherever tokens end; siblings and late tokens do no
+ * harm. */
 #include "coordinator/stream.h"
 
 #include "front_fakes.h"
@@ -17,7 +18,8 @@ typedef struct run {
 
 static void run_init(run *r, const char *const *stops) {
     *r = (run){.rules = {.tok = &fake_tokenizer, .stops = r->stops}};
-    for (; stops && *stops; stops++) r->stops[r->rules.stop_count++] = (api_stop){(char *)*stops, strlen(*stops)};
+    for (; stops && *stops; stops++)
+        r->stops[r->rules.stop_count++] = (api_stop){(char *)*stops, strlen(*stops)};
     choice_init(&r->c, &r->rules);
 }
 
@@ -169,8 +171,8 @@ static void special_tokens_have_no_text_unless_kept(void **state) {
     choice_done(&r.c);
 }
 
-/* Random texts over a small alphabet, in tokens of random lengths: the result equals that of single bytes, and what was
- * shown is a prefix of it. */
+/* Random texts over a small alphabet, in tokens of random lengths: the result equals that of single bytes,
+ * and what was shown is a prefix of it. */
 static void the_text_does_not_depend_on_where_tokens_end(void **state) {
     (void)state;
     uint64_t x = 88172645463325252ull;

@@ -1,7 +1,8 @@
-/* The tokenizer on a vocabulary small enough to check by hand, and on the real one where its model file is there. */
+/* The tokenizer on a vocabulary small enough to check by hand, and on the real one where its model file is
+ * there. */
 #include "tests/test.h"
 
-#include "model/tokenizer.h"
+#include "text/tokenizer.h"
 #include "vocab_build.h"
 
 #include <pthread.h>
@@ -10,7 +11,21 @@
 #include <time.h>
 
 /* Ids after the 256 bytes. */
-enum { T_HE = 256, T_LL, T_LLO, T_HELLO, T_SP_H, T_AA, T_AAAA, T_START, T_END, T_ENDX, T_USER, T_UNUSED, T_COUNT };
+enum {
+    T_HE = 256,
+    T_LL,
+    T_LLO,
+    T_HELLO,
+    T_SP_H,
+    T_AA,
+    T_AAAA,
+    T_START,
+    T_END,
+    T_ENDX,
+    T_USER,
+    T_UNUSED,
+    T_COUNT
+};
 
 static const char *const merges[] = {"h e", "l l", "ll o", "he llo", "Ġ h", "a a", "aa aa"};
 
@@ -57,7 +72,8 @@ static void teardown(fixture *f) {
     buf_done(&f->file);
 }
 
-static void expect(const tokenizer *t, const char *text, encode_options opt, const int32_t *want, uint32_t count) {
+static void expect(const tokenizer *t, const char *text, encode_options opt, const int32_t *want,
+                   uint32_t count) {
     token_list l = {0};
     errbuf eb = {0};
     assert_int_equal(tokenizer_encode(t, text, strlen(text), &opt, &l, &eb), ST_OK);
@@ -71,8 +87,9 @@ static void expect(const tokenizer *t, const char *text, encode_options opt, con
     token_list_done(&l);
 }
 
-#define EXPECT(t, text, opt, ...)                                                                                      \
-    expect(t, text, opt, (const int32_t[]){__VA_ARGS__}, sizeof((const int32_t[]){__VA_ARGS__}) / sizeof(int32_t))
+#define EXPECT(t, text, opt, ...)                                                                            \
+    expect(t, text, opt, (const int32_t[]){__VA_ARGS__},                                                     \
+           sizeof((const int32_t[]){__VA_ARGS__}) / sizeof(int32_t))
 
 static const encode_options plainly = {.max_tokens = 1000};
 static const encode_options specially = {.max_tokens = 1000, .parse_special = true};
@@ -159,8 +176,8 @@ static void inside_a_plain_span_special_tokens_are_text(void **s) {
     opt.plain_count = 1;
     EXPECT(f.t, text, opt, T_END, T_END, T_HE);
     opt.plain_count = 2;
-    EXPECT(f.t, text, opt, '<', '|', 'i', 'm', '_', 'e', 'n', 'd', '|', '>', '<', '|', 'i', 'm', '_', 'e', 'n', 'd',
-           '|', '>', T_HE);
+    EXPECT(f.t, text, opt, '<', '|', 'i', 'm', '_', 'e', 'n', 'd', '|', '>', '<', '|', 'i', 'm', '_', 'e',
+           'n', 'd', '|', '>', T_HE);
     teardown(&f);
 }
 
@@ -225,8 +242,8 @@ static void text_that_is_not_utf8_is_refused_with_its_place(void **s) {
     } cases[] = {
         {"abc\xFF", 4, "byte 3"},           {"\x80", 1, "byte 0"}, {"a\xC0\xAF", 3, "byte 1"}, /* overlong */
         {"a\xED\xA0\x80", 4, "byte 1"},                                                        /* surrogate */
-        {"\xF4\x90\x80\x80", 4, "byte 0"},                                                     /* above U+10FFFF */
-        {"12345678\xE2\x82", 10, "byte 8"},                                                    /* cut off */
+        {"\xF4\x90\x80\x80", 4, "byte 0"},  /* above U+10FFFF */
+        {"12345678\xE2\x82", 10, "byte 8"}, /* cut off */
     };
     fixture f;
     setup(&f, "gpt-2", false);
@@ -297,14 +314,20 @@ static void only_whole_characters_come_out_of_detok(void **s) {
         {{T_HE, T_SP_H}, 2, "he h", "he h"},
         {{0xF0, 0x9F, 0x98}, 3, "", "\xEF\xBF\xBD"},
         {{0xF0, 0x9F, 0x98, 0x81, 'a'}, 5, "😁a", "😁a"},
-        {{0xE2, 0x82, T_HE}, 3, "\xEF\xBF\xBDhe", "\xEF\xBF\xBDhe"}, /* one U+FFFD for a character that broke off */
+        {{0xE2, 0x82, T_HE},
+         3,
+         "\xEF\xBF\xBDhe",
+         "\xEF\xBF\xBDhe"}, /* one U+FFFD for a character that broke off */
         {{0xFF, 'a', 0x80},
          3,
          "\xEF\xBF\xBD"
          "a\xEF\xBF\xBD",
          "\xEF\xBF\xBD"
          "a\xEF\xBF\xBD"},
-        {{0xED, 0xA0, 0x80}, 3, "\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD", "\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD"},
+        {{0xED, 0xA0, 0x80},
+         3,
+         "\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD",
+         "\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD"},
         {{0xE2, T_END, 0x82, 0xAC}, 4, "€", "€"}, /* a special token is nothing */
         {{0xC3, 0xC3, 0xA9}, 3, "\xEF\xBF\xBDé", "\xEF\xBF\xBDé"},
     };
@@ -488,7 +511,8 @@ static void long_words_and_texts_take_no_quadratic_time(void **s) {
         while (text.len < cases[i].bytes) buf_adds(&text, cases[i].unit);
         uint32_t count;
         uint64_t ns = encode_ns(t, &text, &count);
-        print_message("%s: %zu bytes, %u tokens, %.1f ms\n", cases[i].what, text.len, count, (double)ns / 1e6);
+        print_message("%s: %zu bytes, %u tokens, %.1f ms\n", cases[i].what, text.len, count,
+                      (double)ns / 1e6);
         assert_true(ns < 10000000000u);
         buf_done(&text);
     }
@@ -500,8 +524,8 @@ static void text_comes_back_from_its_tokens(void **s) {
     (void)s;
     gguf *g;
     tokenizer *t = open_real(&g);
-    static const char text[] =
-        "Hello, y'all! How are you 😁 ?\r\n\t我想在apple工作1314151天～   ნაცვლად\u00a0\u3000é\u0301 <|im_end|>\n";
+    static const char text[] = "Hello, y'all! How are you 😁 ?\r\n\t我想在apple工作1314151天～   "
+                               "ნაცვლად\u00a0\u3000é\u0301 <|im_end|>\n";
     token_list l = {0};
     assert_int_equal(tokenizer_encode(t, text, strlen(text), &plainly, &l, NULL), ST_OK);
     detok d = {0};

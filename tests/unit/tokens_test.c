@@ -2,12 +2,13 @@
  *
  *   tokens_test VOCAB.gguf TEXTS IDS [special]
  *
- * TEXTS holds the texts, each ended by a line "__ggml_vocab_test__"; IDS one line of ids for each (llama.cpp's own
- * format for its vocabulary tests). `special` parses special tokens. Skipped when the vocabulary's file is missing. */
+ * TEXTS holds the texts, each ended by a line "__ggml_vocab_test__"; IDS one line of ids for each
+ * (llama.cpp's own format for its vocabulary tests). `special` parses special tokens. Skipped when the
+ * vocabulary's file is missing. */
 #include "tests/test.h"
 
 #include "base/mem.h"
-#include "model/tokenizer.h"
+#include "text/tokenizer.h"
 
 #include <stdio.h>
 #include <stdlib.h>

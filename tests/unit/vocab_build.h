@@ -1,4 +1,5 @@
-/* vocab_build - a small byte-level BPE vocabulary for tests: all 256 bytes as ids 0..255, then what the test adds. */
+/* vocab_build - a small byte-level BPE vocabulary for tests: all 256 bytes as ids 0..255, then what the test
+ * adds. */
 #ifndef BATON_TESTS_VOCAB_BUILD_H
 #define BATON_TESTS_VOCAB_BUILD_H
 
@@ -37,8 +38,8 @@ static inline int32_t vocab_build_add(vocab_build *v, const char *text, int32_t 
 }
 
 /* The keys of a tokenizer with the pre-tokenizer `pre`. */
-static inline void vocab_build_keys(const vocab_build *v, gguf_build *b, const char *pre, const char *const *merges,
-                                    uint64_t merge_count) {
+static inline void vocab_build_keys(const vocab_build *v, gguf_build *b, const char *pre,
+                                    const char *const *merges, uint64_t merge_count) {
     build_string(b, "tokenizer.ggml.model", "gpt2");
     build_string(b, "tokenizer.ggml.pre", pre);
     build_strings(b, "tokenizer.ggml.tokens", v->tokens, v->count);

@@ -1,5 +1,5 @@
-/* wcore_fake - the world around a role core, for its unit tests: a sink that remembers, and messages that are quick to
- * write. */
+/* wcore_fake - the world around a role core, for its unit tests: a sink that remembers, and messages that are
+ * quick to write. */
 #ifndef BATON_TESTS_WCORE_FAKE_H
 #define BATON_TESTS_WCORE_FAKE_H
 
@@ -110,8 +110,8 @@ static inline void fake_expect_no_cmd(const fake *f) {
     assert_int_equal(f->cmd_read, f->cmd_count);
 }
 
-static inline void fake_expect_token(const ctl_msg *m, uint32_t i, uint64_t req, uint32_t attempt, uint32_t index,
-                                     int32_t id, finish fin) {
+static inline void fake_expect_token(const ctl_msg *m, uint32_t i, uint64_t req, uint32_t attempt,
+                                     uint32_t index, int32_t id, finish fin) {
     assert_int_equal(m->kind, CTL_TOKENS);
     assert_true(i < m->tokens.count);
     const ctl_token *t = &m->tokens.tokens[i];
@@ -132,7 +132,8 @@ static inline void fake_give(fake *f, ctl_kind kind, fake_work w) {
     int32_t ids[1024];
     assert_true(w.prompt + w.output <= 1024);
     for (uint32_t i = 0; i < w.prompt + w.output; i++) ids[i] = (int32_t)(100 + i);
-    ctl_msg m = {.kind = kind, .epoch = FAKE_EPOCH, .incarnation = FAKE_INC, .req = w.req, .attempt = w.attempt};
+    ctl_msg m = {
+        .kind = kind, .epoch = FAKE_EPOCH, .incarnation = FAKE_INC, .req = w.req, .attempt = w.attempt};
     m.work.prompt = ids;
     m.work.prompt_count = w.prompt;
     m.work.output = ids + w.prompt;
@@ -185,7 +186,8 @@ static inline void fake_stepped_broken(fake *f, uint32_t index, int32_t id) {
     assert_true(index < count && count <= 64);
     for (uint32_t i = 0; i < count; i++) {
         const step_item *item = &f->job->items[i];
-        results[i] = (step_result){.tag = item->tag, .sampled = i != index && item->sample, .token = {.id = id}};
+        results[i] =
+            (step_result){.tag = item->tag, .sampled = i != index && item->sample, .token = {.id = id}};
     }
     results[index].broken = true;
     snprintf(results[index].why, sizeof results[index].why, "no number");

@@ -1,5 +1,5 @@
-/* The parts of the transfer thread that need no peer: options, rings of both transports, numbering and slots of a pair,
- * the event queue. */
+/* The parts of the transfer thread that need no peer: options, rings of both transports, numbering and slots
+ * of a pair, the event queue. */
 #include "tests/test.h"
 
 #include "base/clock.h"
@@ -82,7 +82,8 @@ static void a_receiver_announces_its_real_port(void **state) {
     xfer_free(b);
 }
 
-/* A loop that only posts and never reads: no command and no answer is lost, and nobody waits for the other for ever. */
+/* A loop that only posts and never reads: no command and no answer is lost, and nobody waits for the other
+ * for ever. */
 static void more_answers_than_the_ring_holds_wait_in_order(void **state) {
     (void)state;
     enum { DROPS = 5000 };
@@ -113,9 +114,12 @@ static void commands_left_at_the_end_are_freed(void **state) {
     xfer_options o = good_options();
     assert_int_equal(xfer_new(&x, &o, NULL), ST_OK);
     for (uint64_t i = 1; i <= 100; i++)
-        xfer_post(x,
-                  &(xfer_cmd){
-                      .kind = X_EXPECT, .id = {.req = i}, .ids = ids, .id_count = 20, .pages = table, .page_count = 2});
+        xfer_post(x, &(xfer_cmd){.kind = X_EXPECT,
+                                 .id = {.req = i},
+                                 .ids = ids,
+                                 .id_count = 20,
+                                 .pages = table,
+                                 .page_count = 2});
     xfer_free(x); /* the leak checker of the sanitizer build is the assertion */
 }
 

@@ -1,23 +1,25 @@
-/* attention - softmax(q . k * scale) v over pages, tile by tile of KV_PAGE_TOKENS keys, with a running maximum.
+/* attention - softmax(q . k * scale) v over pages, tile by tile of KV_PAGE_TOKENS keys, with a running
+ * maximum.
  *
  *   block of rows of one sequence x one KV head = one task:
- *     for each tile of 16 positions, from 0:   K -> kt [dim][16 keys], V -> vt [16 keys][dim], both fp32, once per task
- *       scores    s[16] = chain over dim of q[dim] * kt[dim]          per (row, query head)
- *       weights   p = e^(s - top), and what earlier tiles found shrinks by e^(old top - top)
- *       sum       acc[dim] = chain over keys of p[key] * vt[key]
+ *     for each tile of 16 positions, from 0:   K -> kt [dim][16 keys], V -> vt [16 keys][dim], both fp32,
+ * once per task scores    s[16] = chain over dim of q[dim] * kt[dim]          per (row, query head) weights
+ * p = e^(s - top), and what earlier tiles found shrinks by e^(old top - top) sum       acc[dim] = chain over
+ * keys of p[key] * vt[key]
  *
- * What a row computes is fixed by its own position: it meets tiles 0..pos/16 in order, and in the last one the keys
- * after pos are left out (a score of -inf and no term in the chain, so what stale bytes lie there does not matter). The
- * other rows of the block share converted tiles and nothing else; that, and the group of query heads per KV head, is
- * what makes a chunk of a prompt cheap. A decode step is a block of one row. */
+ * What a row computes is fixed by its own position: it meets tiles 0..pos/16 in order, and in the last one
+ * the keys after pos are left out (a score of -inf and no term in the chain, so what stale bytes lie there
+ * does not matter). The other rows of the block share converted tiles and nothing else; that, and the group
+ * of query heads per KV head, is what makes a chunk of a prompt cheap. A decode step is a block of one row.
+ */
 #include "kernels/cpu/isa/isa.h"
 
 #include <math.h>
 
 #define TILE ((size_t)KV_PAGE_TOKENS)
 #define TV   (TILE / SIMD_WIDTH) /* vectors of one row of kt */
-/* Queries whose scores are computed at the same time (many, and the few that are left), and queries and vectors of a
- * tile of the sum: accumulators in registers. */
+/* Queries whose scores are computed at the same time (many, and the few that are left), and queries and
+ * vectors of a tile of the sum: accumulators in registers. */
 #if SIMD_WIDTH == 16
 #define SCORE_QUERIES 12u
 #define SCORE_FEW     3u
@@ -37,7 +39,8 @@
 
 enum {
     BLOCK_ROWS = 16,
-    BLOCK_QUERIES = 64, /* rows times query heads per KV head, but at least one row: state stays in the L2 cache */
+    BLOCK_QUERIES =
+        64, /* rows times query heads per KV head, but at least one row: state stays in the L2 cache */
 };
 
 /* Rows of one sequence at consecutive positions. */
@@ -110,12 +113,15 @@ INLINE void transpose_halves(const uint8_t *from, size_t row_bytes, uint16_t *to
     }
     UNROLL for (size_t i = 0; i < 2; i++) {
         UNROLL for (size_t half = 0; half < 2; half++) {
-            t[4 * i + 2 * half] = (d2)__builtin_shufflevector(s[4 * i + half], s[4 * i + 2 + half], 0, 4, 1, 5);
-            t[4 * i + 2 * half + 1] = (d2)__builtin_shufflevector(s[4 * i + half], s[4 * i + 2 + half], 2, 6, 3, 7);
+            t[4 * i + 2 * half] =
+                (d2)__builtin_shufflevector(s[4 * i + half], s[4 * i + 2 + half], 0, 4, 1, 5);
+            t[4 * i + 2 * half + 1] =
+                (d2)__builtin_shufflevector(s[4 * i + half], s[4 * i + 2 + half], 2, 6, 3, 7);
         }
     }
     UNROLL for (size_t i = 0; i < 4; i++) {
-        d2 even = __builtin_shufflevector(t[i], t[i + 4], 0, 2), odd = __builtin_shufflevector(t[i], t[i + 4], 1, 3);
+        d2 even = __builtin_shufflevector(t[i], t[i + 4], 0, 2),
+           odd = __builtin_shufflevector(t[i], t[i + 4], 1, 3);
         memcpy(to + 2 * i * to_stride, &even, sizeof even);
         memcpy(to + (2 * i + 1) * to_stride, &odd, sizeof odd);
     }
@@ -125,7 +131,8 @@ static void load_keys(const kv_layout *l, const uint8_t *tile, float *kt) {
     if (l->type == DT_F32) {
         const float *from = (const float *)(const void *)tile;
         for (uint32_t i = 0; i < l->head_dim; i++)
-            for (uint32_t key = 0; key < TILE; key++) kt[i * TILE + key] = from[(size_t)key * l->head_dim + i];
+            for (uint32_t key = 0; key < TILE; key++)
+                kt[i * TILE + key] = from[(size_t)key * l->head_dim + i];
         return;
     }
     size_t row_bytes = (size_t)l->head_dim * 2;
@@ -138,7 +145,8 @@ static void load_keys(const kv_layout *l, const uint8_t *tile, float *kt) {
     }
 }
 
-static void load_values(const kv_layout *l, const uint8_t *tile, uint32_t keys, float *vt, uint32_t dim_padded) {
+static void load_values(const kv_layout *l, const uint8_t *tile, uint32_t keys, float *vt,
+                        uint32_t dim_padded) {
     uint32_t whole = l->head_dim / SIMD_WIDTH * SIMD_WIDTH, rest = l->head_dim - whole;
     for (uint32_t key = 0; key < keys; key++) {
         const uint8_t *from = tile + (size_t)key * l->head_dim * kv_elem_bytes(l);
@@ -173,7 +181,8 @@ INLINE void score(uint32_t queries, const float *const *q, const float *kt, uint
         }
     }
     UNROLL for (uint32_t n = 0; n < queries; n++) {
-        UNROLL for (size_t v = 0; v < TV; v++) vf_store(out + n * TILE + v * SIMD_WIDTH, acc[n][v] * vf_set1(scale));
+        UNROLL for (size_t v = 0; v < TV; v++)
+            vf_store(out + n * TILE + v * SIMD_WIDTH, acc[n][v] * vf_set1(scale));
     }
 }
 
@@ -215,8 +224,8 @@ static void weigh(const block_state *s, uint32_t n) {
 /* ---- sums ---- */
 
 /* vectors * SIMD_WIDTH dims of `queries` queries. */
-INLINE void sum_tile(uint32_t queries, uint32_t vectors, const block_state *s, uint32_t n, uint32_t keys, uint32_t dim,
-                     uint32_t dim_padded) {
+INLINE void sum_tile(uint32_t queries, uint32_t vectors, const block_state *s, uint32_t n, uint32_t keys,
+                     uint32_t dim, uint32_t dim_padded) {
     vf acc[SUM_QUERIES][SUM_VECTORS];
     float *to = s->acc + (size_t)n * dim_padded + dim;
     const float *p = s->scores + n * TILE, *vt = s->vt + dim;
@@ -227,14 +236,16 @@ INLINE void sum_tile(uint32_t queries, uint32_t vectors, const block_state *s, u
     }
     for (uint32_t key = 0; key < keys; key++) {
         vf values[SUM_VECTORS];
-        UNROLL for (size_t v = 0; v < vectors; v++) values[v] = vf_load(vt + (size_t)key * dim_padded + v * SIMD_WIDTH);
+        UNROLL for (size_t v = 0; v < vectors; v++) values[v] =
+            vf_load(vt + (size_t)key * dim_padded + v * SIMD_WIDTH);
         UNROLL for (uint32_t i = 0; i < queries; i++) {
             vf share = vf_set1(p[i * TILE + key]);
             UNROLL for (size_t v = 0; v < vectors; v++) acc[i][v] = vf_fma(share, values[v], acc[i][v]);
         }
     }
     UNROLL for (uint32_t i = 0; i < queries; i++) {
-        UNROLL for (size_t v = 0; v < vectors; v++) vf_store(to + (size_t)i * dim_padded + v * SIMD_WIDTH, acc[i][v]);
+        UNROLL for (size_t v = 0; v < vectors; v++)
+            vf_store(to + (size_t)i * dim_padded + v * SIMD_WIDTH, acc[i][v]);
     }
 }
 
@@ -258,7 +269,8 @@ static void begin_block(const attention_job *j, const block_state *s, const row_
     const host_attention *a = j->op;
     uint32_t queries = b->count * j->group;
     for (uint32_t n = 0; n < queries; n++) {
-        size_t head = (size_t)(b->begin + n / j->group) * a->heads + (size_t)kv_head * j->group + n % j->group;
+        size_t head =
+            (size_t)(b->begin + n / j->group) * a->heads + (size_t)kv_head * j->group + n % j->group;
         s->q[n] = a->q + head * a->layout->head_dim;
         s->top[n] = -INFINITY;
         s->total[n] = 0.0f;
@@ -278,8 +290,8 @@ static void attend_tile(const attention_job *j, const block_state *s, const row_
     uint32_t first_row = refs[0].pos >= first_key ? 0 : first_key - refs[0].pos;
     uint32_t from = first_row * group, to = b->count * group;
     load_keys(l, kv + kv_tile_offset(l, page, a->layer, 0, kv_head), s->kt);
-    load_values(l, kv + kv_tile_offset(l, page, a->layer, 1, kv_head), MIN(last_pos - first_key + 1, TILE), s->vt,
-                j->dim_padded);
+    load_values(l, kv + kv_tile_offset(l, page, a->layer, 1, kv_head), MIN(last_pos - first_key + 1, TILE),
+                s->vt, j->dim_padded);
     score_all(j, s, from, to);
     uint32_t full = to; /* queries from here on see the whole tile */
     for (uint32_t r = first_row; r < b->count; r++) {
@@ -298,7 +310,8 @@ static void attend_tile(const attention_job *j, const block_state *s, const row_
 static void end_block(const attention_job *j, const block_state *s, const row_block *b, uint32_t kv_head) {
     const host_attention *a = j->op;
     for (uint32_t n = 0; n < b->count * j->group; n++) {
-        size_t head = (size_t)(b->begin + n / j->group) * a->heads + (size_t)kv_head * j->group + n % j->group;
+        size_t head =
+            (size_t)(b->begin + n / j->group) * a->heads + (size_t)kv_head * j->group + n % j->group;
         float *out = a->out + head * a->layout->head_dim;
         const float *acc = s->acc + (size_t)n * j->dim_padded;
         for (uint32_t i = 0; i < a->layout->head_dim; i++) out[i] = acc[i] / s->total[n];
@@ -335,7 +348,8 @@ status ISA(cpu_attention)(device *d, const host_attention *a) {
     PRE(l->type == DT_F16 || l->type == DT_F32);
     PRE(l->head_dim % 8 == 0);
     PRE(a->heads % l->kv_heads == 0);
-    attention_job j = {.op = a, .dev = d, .group = a->heads / l->kv_heads, .dim_padded = whole_vectors(l->head_dim)};
+    attention_job j = {
+        .op = a, .dev = d, .group = a->heads / l->kv_heads, .dim_padded = whole_vectors(l->head_dim)};
     uint32_t rows_max = MAX(MIN((uint32_t)BLOCK_ROWS, BLOCK_QUERIES / j.group), 1u);
     j.queries_max = rows_max * j.group;
     row_block *blocks = cpu_scratch_shared(d, a->rows * sizeof *blocks);

@@ -1,5 +1,5 @@
-/* isa - what the files of this folder share. Each is compiled once per instruction set, with CPU_ISA (the suffix of its
- * symbols), CPU_PATH and SIMD_KIND (simd.h) defined by CMake. */
+/* isa - what the files of this folder share. Each is compiled once per instruction set, with CPU_ISA (the
+ * suffix of its symbols), CPU_PATH and SIMD_KIND (simd.h) defined by CMake. */
 #ifndef BATON_KERNELS_CPU_ISA_ISA_H
 #define BATON_KERNELS_CPU_ISA_ISA_H
 

@@ -1,16 +1,17 @@
 /* linear - out[r, n] = sum_k x[r, k] weight[n, k], weights dequantised on the fly to fp32.
  *
- * An output element is one chain: a vector accumulator over k in ascending steps of the vector's width, then the fixed
- * tree of vf_sum4. Zeros pad k to whole groups of 32. Everything below only decides which elements are computed at the
- * same time:
+ * An output element is one chain: a vector accumulator over k in ascending steps of the vector's width, then
+ * the fixed tree of vf_sum4. Zeros pad k to whole groups of 32. Everything below only decides which elements
+ * are computed at the same time:
  *
  * - one row: 4 weight rows at a time, dequantised in registers; nothing is stored;
- * - more rows: a panel of weight rows is dequantised into scratch once, then blocks of x that fit the L2 cache go over
- *   it in tiles of TILE_ROWS x 4; the 4 weight rows of a tile stay in the L1 cache while the block streams past them.
+ * - more rows: a panel of weight rows is dequantised into scratch once, then blocks of x that fit the L2
+ * cache go over it in tiles of TILE_ROWS x 4; the 4 weight rows of a tile stay in the L1 cache while the
+ * block streams past them.
  *
- * The dot form (both operands contiguous in k) was taken over the outer-product form, which has fewer loads, because
- * quantised weights come in rows: a panel needs no transposition, and one row of x computes the same chains without a
- * panel. Tasks are (panel, block of rows); nothing splits k. */
+ * The dot form (both operands contiguous in k) was taken over the outer-product form, which has fewer loads,
+ * because quantised weights come in rows: a panel needs no transposition, and one row of x computes the same
+ * chains without a panel. Tasks are (panel, block of rows); nothing splits k. */
 #include "kernels/cpu/isa/weights.h"
 
 /* Accumulators of a tile + 4 weights + 1 x fit the registers. */
@@ -93,8 +94,8 @@ static void single_task(void *ctx, uint32_t task, uint32_t thread) {
 
 /* ---- more rows ---- */
 
-INLINE void tile_steps(uint32_t rows, const float *x, size_t x_stride, const float *w, size_t w_stride, uint32_t count,
-                       vf acc[TILE_ROWS][TILE_COLS]) {
+INLINE void tile_steps(uint32_t rows, const float *x, size_t x_stride, const float *w, size_t w_stride,
+                       uint32_t count, vf acc[TILE_ROWS][TILE_COLS]) {
     for (uint32_t k = 0; k < count; k += SIMD_WIDTH) {
         vf ws[TILE_COLS];
         UNROLL for (uint32_t c = 0; c < TILE_COLS; c++) ws[c] = vf_load(w + c * w_stride + k);
@@ -106,7 +107,8 @@ INLINE void tile_steps(uint32_t rows, const float *x, size_t x_stride, const flo
 }
 
 /* rows x 4 elements of out; w: 4 panel rows; cols: how many of the 4 exist. */
-INLINE void tile(uint32_t rows, const linear_job *j, const float *x, const float *w, float *out, uint32_t cols) {
+INLINE void tile(uint32_t rows, const linear_job *j, const float *x, const float *w, float *out,
+                 uint32_t cols) {
     uint32_t inner = j->op->weight->cols, whole = inner / GROUP * GROUP, rest = inner - whole;
     vf acc[TILE_ROWS][TILE_COLS];
     UNROLL for (uint32_t r = 0; r < rows; r++) {
@@ -115,7 +117,8 @@ INLINE void tile(uint32_t rows, const linear_job *j, const float *x, const float
     tile_steps(rows, x, inner, w, j->inner_padded, whole, acc);
     if (rest) {
         float x_tail[TILE_ROWS][GROUP] = {0};
-        for (uint32_t r = 0; r < rows; r++) memcpy(x_tail[r], x + (size_t)r * inner + whole, rest * sizeof *x);
+        for (uint32_t r = 0; r < rows; r++)
+            memcpy(x_tail[r], x + (size_t)r * inner + whole, rest * sizeof *x);
         tile_steps(rows, x_tail[0], GROUP, w + whole, j->inner_padded, GROUP, acc);
     }
     UNROLL for (uint32_t r = 0; r < rows; r++) {
@@ -129,15 +132,16 @@ INLINE void tile(uint32_t rows, const linear_job *j, const float *x, const float
     }
 }
 
-/* Rows of the next tile when `left` are left: whole tiles, but the last two are of about one size, for a tile of one
- * row loads as many weights for a third of the work or less. */
+/* Rows of the next tile when `left` are left: whole tiles, but the last two are of about one size, for a tile
+ * of one row loads as many weights for a third of the work or less. */
 static uint32_t tile_rows(uint32_t left) {
     if (left >= 2 * TILE_ROWS) return TILE_ROWS;
     return left > TILE_ROWS ? (left + 1) / 2 : left;
 }
 
 /* All rows of a block against 4 panel rows. */
-static void block_cols(const linear_job *j, const float *x, uint32_t rows, const float *w, float *out, uint32_t cols) {
+static void block_cols(const linear_job *j, const float *x, uint32_t rows, const float *w, float *out,
+                       uint32_t cols) {
     uint32_t count;
     for (uint32_t r = 0; r < rows; r += count) {
         count = tile_rows(rows - r);
@@ -188,7 +192,8 @@ static void panel_task(void *ctx, uint32_t task, uint32_t thread) {
         const float *x = j->op->x + (size_t)r * w->cols;
         float *out = j->op->out + (size_t)r * w->rows;
         for (uint32_t n = n_begin; n < n_end; n += TILE_COLS)
-            block_cols(j, x, rows, panel + (size_t)(n - n_begin) * j->inner_padded, out + n, MIN(TILE_COLS, n_end - n));
+            block_cols(j, x, rows, panel + (size_t)(n - n_begin) * j->inner_padded, out + n,
+                       MIN(TILE_COLS, n_end - n));
     }
 }
 

@@ -1,7 +1,8 @@
 /* rows - the light ops: norm, silu, add, embedding, KV rows into pages. */
 #include "kernels/cpu/isa/weights.h"
 
-/* Floats of one task of an op that treats every float alike; such a float's result does not depend on its lane. */
+/* Floats of one task of an op that treats every float alike; such a float's result does not depend on its
+ * lane. */
 enum { SLICE = 8192 };
 
 static uint32_t slices(size_t floats) {
@@ -26,8 +27,11 @@ static void rmsnorm_row(void *ctx, uint32_t row, uint32_t thread) {
         squares = vf_fma(v, v, squares);
     }
     vf inverse = vf_set1(1.0f / __builtin_sqrtf(vf_sum(squares) / (float)a->dim + a->eps));
-    for (uint32_t i = 0; i < whole; i += SIMD_WIDTH) vf_store(out + i, vf_load(x + i) * inverse * vf_load(w + i));
-    if (rest) vf_store_part(out + whole, vf_load_part(x + whole, rest) * inverse * vf_load_part(w + whole, rest), rest);
+    for (uint32_t i = 0; i < whole; i += SIMD_WIDTH)
+        vf_store(out + i, vf_load(x + i) * inverse * vf_load(w + i));
+    if (rest)
+        vf_store_part(out + whole, vf_load_part(x + whole, rest) * inverse * vf_load_part(w + whole, rest),
+                      rest);
 }
 
 status ISA(cpu_rmsnorm)(device *d, const host_rmsnorm *a) {
@@ -50,7 +54,9 @@ static void silu_mul_slice(void *ctx, uint32_t task, uint32_t thread) {
     for (; i + SIMD_WIDTH <= end; i += SIMD_WIDTH)
         vf_store(a->out + i, silu_mul(vf_load(a->gate + i), vf_load(a->up + i)));
     uint32_t rest = (uint32_t)(end - i);
-    if (rest) vf_store_part(a->out + i, silu_mul(vf_load_part(a->gate + i, rest), vf_load_part(a->up + i, rest)), rest);
+    if (rest)
+        vf_store_part(a->out + i, silu_mul(vf_load_part(a->gate + i, rest), vf_load_part(a->up + i, rest)),
+                      rest);
 }
 
 status ISA(cpu_silu_mul)(device *d, const host_silu_mul *a) {

@@ -1,7 +1,8 @@
 /* weights - quantised weights as vectors of floats, 32 at a time.
  *
- * Every use of a weight goes through weights_group, so its value does not depend on who asks. d * q is exact in fp32
- * for all block types (11 bits times at most 8), hence all instruction sets and ref agree on the values as well. */
+ * Every use of a weight goes through weights_group, so its value does not depend on who asks. d * q is exact
+ * in fp32 for all block types (11 bits times at most 8), hence all instruction sets and ref agree on the
+ * values as well. */
 #ifndef BATON_KERNELS_CPU_ISA_WEIGHTS_H
 #define BATON_KERNELS_CPU_ISA_WEIGHTS_H
 
@@ -32,7 +33,8 @@ INLINE void weights_group(dtype type, const uint8_t *p, vf w[QV]) {
     vf scale, add;
     switch (type) {
     case DT_F32:
-        UNROLL for (uint32_t i = 0; i < QV; i++) w[i] = vf_load((const float *)(const void *)p + i * SIMD_WIDTH);
+        UNROLL for (uint32_t i = 0; i < QV; i++) w[i] =
+            vf_load((const float *)(const void *)p + i * SIMD_WIDTH);
         return;
     case DT_F16:
         UNROLL for (uint32_t i = 0; i < QV; i++) w[i] = vf_load_half(p + i * SIMD_WIDTH * 2);
@@ -61,7 +63,8 @@ INLINE void weights_group(dtype type, const uint8_t *p, vf w[QV]) {
     __builtin_unreachable();
 }
 
-/* The last group of a row of plain numbers whose length is no multiple of 32, padded with zeros. [128 bytes] */
+/* The last group of a row of plain numbers whose length is no multiple of 32, padded with zeros. [128 bytes]
+ */
 INLINE void weights_tail(const uint8_t *p, size_t bytes, uint8_t padded[128]) {
     memset(padded, 0, 128);
     memcpy(padded, p, bytes);
@@ -85,20 +88,20 @@ INLINE void weights_row(dtype type, const uint8_t *row, uint32_t count, float *o
 }
 
 /* Runs `call` with the constant TYPE equal to `type`, so that each type gets code of its own. */
-#define WEIGHTS_FOR_TYPE(type, call)                                                                                   \
-    switch (type) {                                                                                                    \
-        WEIGHTS_CASE_(DT_F32, call)                                                                                    \
-        WEIGHTS_CASE_(DT_F16, call)                                                                                    \
-        WEIGHTS_CASE_(DT_BF16, call)                                                                                   \
-        WEIGHTS_CASE_(DT_Q8_0, call)                                                                                   \
-        WEIGHTS_CASE_(DT_Q4_0, call)                                                                                   \
-        WEIGHTS_CASE_(DT_Q4_1, call)                                                                                   \
+#define WEIGHTS_FOR_TYPE(type, call)                                                                         \
+    switch (type) {                                                                                          \
+        WEIGHTS_CASE_(DT_F32, call)                                                                          \
+        WEIGHTS_CASE_(DT_F16, call)                                                                          \
+        WEIGHTS_CASE_(DT_BF16, call)                                                                         \
+        WEIGHTS_CASE_(DT_Q8_0, call)                                                                         \
+        WEIGHTS_CASE_(DT_Q4_0, call)                                                                         \
+        WEIGHTS_CASE_(DT_Q4_1, call)                                                                         \
     }
-#define WEIGHTS_CASE_(constant, call)                                                                                  \
-    case constant: {                                                                                                   \
-        const dtype TYPE = constant;                                                                                   \
-        call;                                                                                                          \
-        break;                                                                                                         \
+#define WEIGHTS_CASE_(constant, call)                                                                        \
+    case constant: {                                                                                         \
+        const dtype TYPE = constant;                                                                         \
+        call;                                                                                                \
+        break;                                                                                               \
     }
 
 #endif

@@ -1,10 +1,11 @@
 /* chat - the chat templates that are known by their text.
  *
- * A template is a program (Jinja). Running it would need an interpreter for untrusted text inside the coordinator;
- * instead its text is brought to one form (blanks inside tags, kinds of quotes and joined literals do not matter) and
- * compared with what we can do ourselves. A template that is nearly ChatML (tools, trimming, other defaults) is not
- * taken for it: a prompt one token off from what the model was trained on costs quality that nobody sees. */
-#include "model/chat.h"
+ * A template is a program (Jinja). Running it would need an interpreter for untrusted text inside the
+ * coordinator; instead its text is brought to one form (blanks inside tags, kinds of quotes and joined
+ * literals do not matter) and compared with what we can do ourselves. A template that is nearly ChatML
+ * (tools, trimming, other defaults) is not taken for it: a prompt one token off from what the model was
+ * trained on costs quality that nobody sees. */
+#include "text/chat.h"
 
 #include <ctype.h>
 #include <stdlib.h>
@@ -26,8 +27,8 @@ static bool eat(cut *c, const char *what) {
     return true;
 }
 
-/* A string literal: real line breaks become \n, quotes become ', and 'a' + 'b' becomes 'ab'. False when it does not
- * end. */
+/* A string literal: real line breaks become \n, quotes become ', and 'a' + 'b' becomes 'ab'. False when it
+ * does not end. */
 static bool form_literal(cut *c, buf *out) {
     char quote = *c->at++;
     if (out->len >= 2 && memcmp(out->data + out->len - 2, "'+", 2) == 0) {
@@ -69,9 +70,9 @@ static bool form_tag(cut *c, const char *close, buf *out) {
     return false;
 }
 
-/* White space between two tags. False when it would be output: templates are run with trim_blocks (the line break after
- * a block tag goes) and lstrip_blocks (so does the indentation before one); a dash in a tag takes all of it on its
- * side. */
+/* White space between two tags. False when it would be output: templates are run with trim_blocks (the line
+ * break after a block tag goes) and lstrip_blocks (so does the indentation before one); a dash in a tag takes
+ * all of it on its side. */
 static bool skip_gap(cut *c, bool after_block, bool after_dash) {
     bool line_start = after_block && c->at < c->end && *c->at == '\n';
     if (line_start) c->at++;
@@ -84,7 +85,8 @@ static bool skip_gap(cut *c, bool after_block, bool after_dash) {
     return before_tag && c->at[1] == '%' && line_start && one_line;
 }
 
-/* The template in its one form, or false when it has text of its own between the tags, which would be output. */
+/* The template in its one form, or false when it has text of its own between the tags, which would be output.
+ */
 static bool form_template(const char *text, size_t len, buf *out) {
     cut c = {text, text + len};
     while (c.at < c.end) {
@@ -100,7 +102,8 @@ static bool form_template(const char *text, size_t len, buf *out) {
 /* --- ChatML --- */
 
 static const char loop[] = "{%formessageinmessages%}";
-static const char default_begin[] = "{%ifloop.firstandmessages[0]['role']!='system'%}{{'<|im_start|>system\\n";
+static const char default_begin[] =
+    "{%ifloop.firstandmessages[0]['role']!='system'%}{{'<|im_start|>system\\n";
 static const char default_end[] = "<|im_end|>\\n'}}{%endif%}";
 static const char *const turns[] = {
     "{{'<|im_start|>'+message['role']+'\\n'+message['content']+'<|im_end|>\\n'}}{%endfor%}",
@@ -143,7 +146,8 @@ static bool match_chatml(const char *form, size_t len, char **system) {
 }
 
 status chat_template_init(chat_template *out, const gguf *g, errbuf *eb) {
-    PRE(out && g);
+    PRE(out);
+    PRE(g);
     (void)eb; /* an unknown template is no error until somebody chats */
     chat_template c = {.kind = CHAT_UNKNOWN};
     gguf_str text;
@@ -164,7 +168,8 @@ void chat_template_done(chat_template *c) {
 
 /* --- rendering --- */
 
-/* Roles are written outside the plain spans, so nothing that could be read as a special token may be in them. */
+/* Roles are written outside the plain spans, so nothing that could be read as a special token may be in them.
+ */
 static bool is_role(const char *role) {
     size_t len = strnlen(role, ROLE_MAX + 1);
     for (size_t i = 0; i < len; i++)
@@ -176,17 +181,20 @@ static void open_turn(buf *out, const char *role) {
     buf_addf(out, "<|im_start|>%s\n", role);
 }
 
-status chat_render(const chat_template *c, const chat_message *msgs, uint32_t count, buf *out, text_span *spans,
-                   errbuf *eb) {
-    PRE(c && out);
+status chat_render(const chat_template *c, const chat_message *msgs, uint32_t count, buf *out,
+                   text_span *spans, errbuf *eb) {
+    PRE(c);
+    PRE(out);
     PRE((msgs && spans) || count == 0);
     if (c->kind == CHAT_UNKNOWN)
-        return errf(eb, ST_UNSUPPORTED,
-                    "the model file has no chat template that is supported (ChatML is); use completions instead");
+        return errf(
+            eb, ST_UNSUPPORTED,
+            "the model file has no chat template that is supported (ChatML is); use completions instead");
     if (count == 0) return errf(eb, ST_INVALID, "there are no messages");
     for (uint32_t i = 0; i < count; i++)
         if (!msgs[i].role || !is_role(msgs[i].role))
-            return errf(eb, ST_INVALID, "message %u: the role must be 1..%u letters, digits, '_' or '-'", i, ROLE_MAX);
+            return errf(eb, ST_INVALID, "message %u: the role must be 1..%u letters, digits, '_' or '-'", i,
+                        ROLE_MAX);
 
     if (c->default_system && strcmp(msgs[0].role, "system") != 0) {
         open_turn(out, "system");

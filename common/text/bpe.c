@@ -1,4 +1,4 @@
-#include "model/bpe.h"
+#include "text/bpe.h"
 
 #include "base/mem.h"
 
@@ -37,7 +37,8 @@ static uint32_t *pair_slot(const bpe *b, int32_t left, int32_t right) {
     }
 }
 
-/* "left right" to three ids. The space is looked for from the second byte on: the left part is never empty. */
+/* "left right" to three ids. The space is looked for from the second byte on: the left part is never empty.
+ */
 static bool parse_merge(const vocab *v, gguf_str text, char *joined, merge *out) {
     const char *space = text.len > 2 ? memchr(text.data + 1, ' ', text.len - 1) : NULL;
     if (!space) return false;
@@ -51,7 +52,9 @@ static bool parse_merge(const vocab *v, gguf_str text, char *joined, merge *out)
 }
 
 status bpe_new(bpe **out, const vocab *v, const gguf *g, errbuf *eb) {
-    PRE(out && v && g);
+    PRE(out);
+    PRE(v);
+    PRE(g);
     static const char key[] = "tokenizer.ggml.merges";
     gguf_type type;
     uint64_t count;
@@ -152,7 +155,9 @@ static void push_pair(const bpe *b, bpe_work *w, uint32_t left) {
 }
 
 status bpe_encode(const bpe *b, bpe_work *w, const char *piece, size_t len, token_list *out, errbuf *eb) {
-    PRE(b && w && out);
+    PRE(b);
+    PRE(w);
+    PRE(out);
     if (len == 0) return ST_OK;
     if (len > PIECE_MAX) return errf(eb, ST_NOMEM, "tokenizer: a word of %zu bytes is too long", len);
     status st = work_reserve(w, len, eb);

@@ -1,5 +1,5 @@
 /* The world: time, events, connections, the coordinator and its clients. */
-#include "sim_world.h"
+#include "sim/sim_world.h"
 
 #include "base/log.h"
 
@@ -95,12 +95,12 @@ void event_free(event *e) {
 void sim_trace(const sim *s, const char *who, const ctl_msg *m) {
     if (m->kind == CTL_HEARTBEAT || m->kind == CTL_ACK) return;
     for (uint32_t i = 0; m->kind == CTL_TOKENS && i < m->tokens.count; i++)
-        log_trace("sim", "TOKENS", "at=%.6f who=%s req=%" PRIu64 " attempt=%u index=%u fin=%d", (double)s->now_ns / 1e9,
-                  who, m->tokens.tokens[i].req, m->tokens.tokens[i].attempt, m->tokens.tokens[i].index,
-                  m->tokens.tokens[i].token.fin);
+        log_trace("sim", "TOKENS", "at=%.6f who=%s req=%" PRIu64 " attempt=%u index=%u fin=%d",
+                  (double)s->now_ns / 1e9, who, m->tokens.tokens[i].req, m->tokens.tokens[i].attempt,
+                  m->tokens.tokens[i].index, m->tokens.tokens[i].token.fin);
     if (m->kind == CTL_TOKENS) return;
-    log_trace("sim", ctl_kind_name(m->kind), "at=%.6f who=%s req=%" PRIu64 " attempt=%u", (double)s->now_ns / 1e9, who,
-              m->req, m->attempt);
+    log_trace("sim", ctl_kind_name(m->kind), "at=%.6f who=%s req=%" PRIu64 " attempt=%u",
+              (double)s->now_ns / 1e9, who, m->req, m->attempt);
 }
 
 static conn *conn_of(const sim *s, uint64_t id) {
@@ -152,9 +152,11 @@ static void core_token_out(void *ctx, uint64_t req, const core_token *t) {
         sim_failf(s, "req %llu: a token after the end", (unsigned long long)req);
         return;
     }
-    if (t->index != c->got) sim_failf(s, "req %llu: token %u after %u", (unsigned long long)req, t->index, c->got);
+    if (t->index != c->got)
+        sim_failf(s, "req %llu: token %u after %u", (unsigned long long)req, t->index, c->got);
     if (c->got >= c->want_count || t->token.id != c->want[c->got])
-        sim_failf(s, "req %llu: output %u is %d and must not be", (unsigned long long)req, t->index, t->token.id);
+        sim_failf(s, "req %llu: output %u is %d and must not be", (unsigned long long)req, t->index,
+                  t->token.id);
     if (!c->got) c->first_ns = s->now_ns;
     c->got++;
     if ((t->token.fin != FINISH_NONE) != (c->got == c->want_count))
@@ -180,7 +182,8 @@ static void core_ended(void *ctx, uint64_t req, const core_end *e, const core_ti
         sim_failf(s, "req %llu: done with %u of %u tokens", (unsigned long long)req, c->got, c->want_count);
     if (e->state == REQ_CANCELED && !c->canceled) sim_failf(s, "canceled by nobody");
     if (e->state == REQ_FAILED && strstr(c->why, "another token")) sim_failf(s, "%s", c->why);
-    if (e->state == REQ_FAILED && e->http != 500 && e->http != 503 && e->http != 504) sim_failf(s, "http %u", e->http);
+    if (e->state == REQ_FAILED && e->http != 500 && e->http != 503 && e->http != 504)
+        sim_failf(s, "http %u", e->http);
 }
 
 static void core_event(sim *s, event *e) {
@@ -249,7 +252,8 @@ sim *sim_new(const sim_options *opt) {
     s->opt = *opt;
     s->now_ns = NS_PER_S;
     s->rng = kv_mix(opt->seed);
-    core_sink sink = {.ctx = s, .send = core_send, .hang_up = core_hang_up, .token = core_token_out, .end = core_ended};
+    core_sink sink = {
+        .ctx = s, .send = core_send, .hang_up = core_hang_up, .token = core_token_out, .end = core_ended};
     core_options co = opt->core;
     for (uint32_t r = 0; r < ROLE_COUNT; r++) co.role_wanted[r] = opt->workers[r];
     s->core = core_new(&co, &sink, s->now_ns);
@@ -362,7 +366,8 @@ status sim_submit(sim *s, const sim_ask *ask, sim_client **out, errbuf *eb) {
     c->salt = sim_random(s);
     c->prompt_count = ask->prompt_count;
     c->prompt = xcalloc(MAX(c->prompt_count, 1u), sizeof *c->prompt);
-    for (uint32_t i = 0; i < c->prompt_count; i++) c->prompt[i] = (int32_t)(10 + (kv_mix(c->salt + i) >> 9) % 5000);
+    for (uint32_t i = 0; i < c->prompt_count; i++)
+        c->prompt[i] = (int32_t)(10 + (kv_mix(c->salt + i) >> 9) % 5000);
     c->params = sampling_default();
     c->params.seed = c->salt;
     c->params.max_tokens = ask->max_tokens;
@@ -418,8 +423,8 @@ void sim_freeze(sim *s, uint32_t worker) {
     s->procs[worker]->frozen = s->procs[worker]->alive;
 }
 
-/* What came meanwhile comes now, in its order and before anything else; timers that were due are one timer, set by the
- * caller. */
+/* What came meanwhile comes now, in its order and before anything else; timers that were due are one timer,
+ * set by the caller. */
 static void unstash(sim *s, event **list, uint32_t *count) {
     uint32_t n = *count;
     *count = 0;
@@ -493,10 +498,12 @@ bool sim_idle_everywhere(const sim *s) {
     core_worker_info info[SIM_WORKERS_MAX];
     uint32_t n = core_workers(s->core, info, SIM_WORKERS_MAX, s->now_ns);
     for (uint32_t i = 0; i < n; i++)
-        if (info[i].assigned || info[i].pages_promised || info[i].free_pages != info[i].page_count) return false;
+        if (info[i].assigned || info[i].pages_promised || info[i].free_pages != info[i].page_count)
+            return false;
     for (uint32_t i = 0; i < s->proc_count; i++) {
         const proc *p = s->procs[i];
-        if (p->alive && (!agent_idle(p->agent) || agent_stats(p->agent).pages_used || p->handoff_count)) return false;
+        if (p->alive && (!agent_idle(p->agent) || agent_stats(p->agent).pages_used || p->handoff_count))
+            return false;
     }
     core_counters k;
     core_counters_of(s->core, &k);

@@ -1,9 +1,11 @@
-/* gguf - a GGUF file (version 3, or 2: the same layout), mapped and validated: metadata by key, tensors by name.
+/* gguf - a GGUF file (version 3, or 2: the same layout), mapped and validated: metadata by key, tensors by
+ * name.
  *
- * Every length, count, offset and type is checked against the file's size before use; a truncated or hostile file is
- * ST_CORRUPT with the place that is wrong. Nothing is copied: strings and tensors point into the mapping. */
-#ifndef BATON_MODEL_GGUF_H
-#define BATON_MODEL_GGUF_H
+ * Every length, count, offset and type is checked against the file's size before use; a truncated or hostile
+ * file is ST_CORRUPT with the place that is wrong. Nothing is copied: strings and tensors point into the
+ * mapping. */
+#ifndef BATON_CHECKPOINT_GGUF_H
+#define BATON_CHECKPOINT_GGUF_H
 
 #include "base/status.h"
 
@@ -42,14 +44,15 @@ typedef struct gguf_tensor {
 
 typedef struct gguf gguf;
 
-/* ST_IO (cannot open or map), ST_CORRUPT (not GGUF, truncated, impossible), ST_UNSUPPORTED (other version, big endian).
- * Caller frees with gguf_close, which also unmaps everything that was borrowed. */
+/* ST_IO (cannot open or map), ST_CORRUPT (not GGUF, truncated, impossible), ST_UNSUPPORTED (other version,
+ * big endian). Caller frees with gguf_close, which also unmaps everything that was borrowed. */
 status gguf_open(gguf **out, const char *path, errbuf *eb);
 /* The same on memory, for tests and fuzzing. Borrowed: `bytes` must outlive the gguf. */
 status gguf_parse(gguf **out, const void *bytes, size_t count, errbuf *eb);
 void gguf_close(gguf *g);
 
-/* Metadata. False when the key is absent or of another kind (integers convert between widths when the value fits). */
+/* Metadata. False when the key is absent or of another kind (integers convert between widths when the value
+ * fits). */
 bool gguf_u64(const gguf *g, const char *key, uint64_t *out);
 bool gguf_f64(const gguf *g, const char *key, double *out);
 bool gguf_bool(const gguf *g, const char *key, bool *out);
@@ -63,6 +66,7 @@ bool gguf_array_f64(const gguf *g, const char *key, uint64_t i, double *out);
 
 uint64_t gguf_tensor_count(const gguf *g);
 const gguf_tensor *gguf_tensor_at(const gguf *g, uint64_t i);
-const gguf_tensor *gguf_tensor_find(const gguf *g, const char *name); /* NULL when absent */
+/* NULL when absent */
+const gguf_tensor *gguf_tensor_find(const gguf *g, const char *name);
 
 #endif

@@ -1,5 +1,5 @@
 /* A worker process: the real agent and role core, a fake device, and the loop that joins them. */
-#include "sim_world.h"
+#include "sim/sim_world.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -98,7 +98,8 @@ static void start_step(void *ctx, const dev_job *j) {
         memcpy(q->pages + q->page_count, it->new_pages, it->new_page_count * sizeof *q->pages);
         q->page_count += it->new_page_count;
         rows += it->count;
-        if (!q->open || it->begin + it->count > q->id_count || kv_pages_for(it->begin + it->count) > q->page_count)
+        if (!q->open || it->begin + it->count > q->id_count ||
+            kv_pages_for(it->begin + it->count) > q->page_count)
             sim_failf(s, "%s: a step item out of bounds", p->name);
     }
     if (rows > s->opt.max_rows) sim_failf(s, "%s: a step of %u rows", p->name, rows);
@@ -180,7 +181,8 @@ static void open_conn(proc *p) {
     sim *s = p->s;
     close_conn(p);
     conn *c = xcalloc(1, sizeof *c);
-    *c = (conn){.id = s->conn_count + 1, .worker = p->index, .life = p->life, .core_open = true, .worker_open = true};
+    *c = (conn){
+        .id = s->conn_count + 1, .worker = p->index, .life = p->life, .core_open = true, .worker_open = true};
     SIM_GROW(s->conns, s->conn_count, s->conn_capacity);
     s->conns[s->conn_count++] = c;
     p->conn = c->id;
@@ -195,8 +197,9 @@ static void loop_turn(proc *p) {
         open_conn(p);
         agent_connected(p->agent, s->now_ns);
     }
-    agent_progress progress = {
-        .step = p->step, .step_age_ns = p->busy ? s->now_ns - p->step_begin_ns : 0, .step_median_ns = s->opt.step_ns};
+    agent_progress progress = {.step = p->step,
+                               .step_age_ns = p->busy ? s->now_ns - p->step_begin_ns : 0,
+                               .step_median_ns = s->opt.step_ns};
     progress.xfer = p->xfer;
     uint64_t next = agent_turn(p->agent, &progress, s->now_ns);
     if (!agent_check(p->agent)) sim_failf(s, "agent_check of %s", p->name);

@@ -1,6 +1,7 @@
-/* The fake transfer thread: the contract of transfer/xfer.h with messages instead of memory. It reads and writes pages
- * at the moment it would in life: a sender gathers when it sends, a receiver scatters when a segment comes. */
-#include "sim_world.h"
+/* The fake transfer thread: the contract of transfer/xfer.h with messages instead of memory. It reads and
+ * writes pages at the moment it would in life: a sender gathers when it sends, a receiver scatters when a
+ * segment comes. */
+#include "sim/sim_world.h"
 
 #include "base/log.h"
 
@@ -165,8 +166,8 @@ static void end_segment(proc *p, fake_handoff *h, frame *f) {
             f->words[n++] = word;
         }
     f->ids_hash = h->prefix[piece->token_begin + piece->token_count - 1];
-    uint64_t seed = kv_segment_seed(&h->id, f->segment, piece->token_begin, piece->token_count, piece->layer_begin,
-                                    piece->layer_end, f->ids_hash);
+    uint64_t seed = kv_segment_seed(&h->id, f->segment, piece->token_begin, piece->token_count,
+                                    piece->layer_begin, piece->layer_end, f->ids_hash);
     f->checksum = kv_checksum(seed, f->words, n * sizeof *f->words);
     h->bytes += n * sizeof *f->words;
     p->xfer.segments++;
@@ -233,7 +234,8 @@ static void on_dest(proc *p, const xfer_cmd *c) {
     h->segments = 0;
     h->bytes = 0;
     h->has_dest = true;
-    for (uint32_t i = 0; i < h->cut_count; i++) h->cuts[i].layer_sent = h->cuts[i].row_sent = h->cuts[i].group_end = 0;
+    for (uint32_t i = 0; i < h->cut_count; i++)
+        h->cuts[i].layer_sent = h->cuts[i].row_sent = h->cuts[i].group_end = 0;
     h->pair = pair_open(p, &c->id, c->endpoint);
     if (!h->pair) {
         h->has_dest = false;
@@ -253,8 +255,8 @@ static bool begin_scatter(proc *p, fake_handoff *h, const frame *f) {
         return false;
     }
     uint64_t ids_hash = h->prefix[piece->token_begin + piece->token_count - 1];
-    uint64_t seed = kv_segment_seed(&h->id, f->segment, piece->token_begin, piece->token_count, piece->layer_begin,
-                                    piece->layer_end, ids_hash);
+    uint64_t seed = kv_segment_seed(&h->id, f->segment, piece->token_begin, piece->token_count,
+                                    piece->layer_begin, piece->layer_end, ids_hash);
     if (kv_checksum(seed, f->words, f->word_count * sizeof *f->words) != f->checksum) {
         sim_failf(p->s, "%s: checksum of req %llu", p->name, (unsigned long long)h->req);
         return false;
@@ -349,7 +351,8 @@ static void on_drop(proc *p, const xfer_cmd *c) {
         bool begun = p->role == ROLE_PREFILL ? h->has_dest && !h->seal_sent : h->segments > 0;
         pair *pr = h->pair;
         for (uint32_t i = 0; !pr && i < p->s->pair_count; i++)
-            if (p->s->pairs[i]->open && p->s->pairs[i]->p_inc == h->id.p_inc && p->s->pairs[i]->d_inc == h->id.d_inc)
+            if (p->s->pairs[i]->open && p->s->pairs[i]->p_inc == h->id.p_inc &&
+                p->s->pairs[i]->d_inc == h->id.d_inc)
                 pr = p->s->pairs[i];
         if (begun && !h->failed) send_abort(p, h, pr);
         forget(p, h);

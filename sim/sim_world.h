@@ -1,8 +1,9 @@
-/* sim_world - what the simulation's own files share: events, processes, connections, pair channels. Not for tests. */
-#ifndef BATON_TESTS_SIM_WORLD_H
-#define BATON_TESTS_SIM_WORLD_H
+/* sim_world - what the simulation's own files share: events, processes, connections, pair channels. Not for
+ * tests. */
+#ifndef BATON_SIM_WORLD_H
+#define BATON_SIM_WORLD_H
 
-#include "sim.h"
+#include "sim/sim.h"
 
 typedef enum event_kind {
     EV_CORE_WAKE,
@@ -165,29 +166,38 @@ extern const kv_layout sim_layout;
 /* sim.c */
 event *sim_post(sim *s, uint64_t at_ns, event_kind kind, const proc *to);
 uint64_t sim_delay(sim *s, uint64_t base_ns);
-uint64_t sim_fifo(sim *s, uint64_t *last_ns, uint64_t base_ns); /* arrival time behind the last one */
+/* Arrival time behind the last one */
+uint64_t sim_fifo(sim *s, uint64_t *last_ns, uint64_t base_ns);
 void event_free(event *e);
-void sim_trace(const sim *s, const char *who, const ctl_msg *m); /* for --debug */
-#define SIM_GROW(items, count, capacity)                                                                               \
-    ((count) == (capacity) ? (void)((capacity) = (capacity) ? 2 * (capacity) : 16,                                     \
-                                    (items) = xrealloc((items), (capacity), sizeof *(items)))                          \
+/* For --debug */
+void sim_trace(const sim *s, const char *who, const ctl_msg *m);
+#define SIM_GROW(items, count, capacity)                                                                     \
+    ((count) == (capacity) ? (void)((capacity) = (capacity) ? 2 * (capacity) : 16,                           \
+                                    (items) = xrealloc((items), (capacity), sizeof *(items)))                \
                            : (void)0)
 
 /* sim_worker.c */
 proc *proc_new(sim *s, uint32_t index, worker_role role);
 void proc_free(proc *p);
 void proc_start(proc *p);
-void proc_stop(proc *p); /* the process ends, by kill or by itself */
+/* The process ends, by kill or by itself */
+void proc_stop(proc *p);
 void proc_event(proc *p, event *e);
-uint64_t *proc_kv_row(proc *p, const uint32_t *pages, uint32_t pos); /* [SIM_LAYERS] */
-uint64_t kv_word(uint64_t prefix_hash, uint32_t layer);              /* what a right row holds */
-uint64_t *prefix_hashes(const int32_t *ids, uint32_t count);         /* owned by the caller */
+/* [SIM_LAYERS] */
+uint64_t *proc_kv_row(proc *p, const uint32_t *pages, uint32_t pos);
+/* What a right row holds */
+uint64_t kv_word(uint64_t prefix_hash, uint32_t layer);
+/* Owned by the caller */
+uint64_t *prefix_hashes(const int32_t *ids, uint32_t count);
 
 /* sim_xfer.c */
-void xfer_post_fake(proc *p, const xfer_cmd *c); /* from the loop thread */
-void xfer_event_in(proc *p, event *e);           /* EV_XFER_WAKE, EV_COPY_END, EV_FRAME, EV_PAIR_*; takes e->data */
+/* From the loop thread */
+void xfer_post_fake(proc *p, const xfer_cmd *c);
+/* EV_XFER_WAKE, EV_COPY_END, EV_FRAME, EV_PAIR_*; takes e->data */
+void xfer_event_in(proc *p, event *e);
 void xfer_layer(proc *p, uint64_t req, uint32_t begin, uint32_t count, uint32_t layer);
-void xfer_clear(proc *p); /* the process is gone */
+/* The process is gone */
+void xfer_clear(proc *p);
 void pair_end(sim *s, pair *pr);
 
 #endif

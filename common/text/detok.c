@@ -1,10 +1,11 @@
 /* detok - from token ids to whole UTF-8 characters.
  *
- * A token is bytes, not characters: an emoji may be spread over three tokens. What cannot be decided yet is held back
- * (at most 3 bytes: a character is at most 4); what can never become a character is replaced at once. */
+ * A token is bytes, not characters: an emoji may be spread over three tokens. What cannot be decided yet is
+ * held back (at most 3 bytes: a character is at most 4); what can never become a character is replaced at
+ * once. */
 #include "base/mem.h"
-#include "model/tokenizer.h"
-#include "model/utf8.h"
+#include "text/tokenizer.h"
+#include "text/utf8.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -12,7 +13,8 @@
 #define REPLACEMENT       "\xEF\xBF\xBD" /* U+FFFD */
 #define TOKEN_BYTES_USUAL 256u           /* longer tokens take a heap buffer */
 
-/* Moves whole and wrong sequences of bytes[0..len) to out; returns how many bytes of a cut-off one are left over. */
+/* Moves whole and wrong sequences of bytes[0..len) to out; returns how many bytes of a cut-off one are left
+ * over. */
 static size_t drain(const char *bytes, size_t len, buf *out) {
     size_t at = 0;
     while (at < len) {
@@ -28,7 +30,9 @@ static size_t drain(const char *bytes, size_t len, buf *out) {
 }
 
 void detok_add(detok *d, const tokenizer *t, int32_t id, bool keep_special, buf *out) {
-    PRE(d && t && out);
+    PRE(d);
+    PRE(t);
+    PRE(out);
     PRE(d->held_count < sizeof d->held);
     if (!keep_special && tokenizer_is_special(t, id)) return;
 
@@ -49,7 +53,8 @@ void detok_add(detok *d, const tokenizer *t, int32_t id, bool keep_special, buf 
 }
 
 void detok_end(detok *d, buf *out) {
-    PRE(d && out);
+    PRE(d);
+    PRE(out);
     if (d->held_count) buf_adds(out, REPLACEMENT);
     d->held_count = 0;
 }

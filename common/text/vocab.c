@@ -1,7 +1,7 @@
-#include "model/vocab.h"
+#include "text/vocab.h"
 
 #include "base/mem.h"
-#include "model/utf8.h"
+#include "text/utf8.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -9,9 +9,10 @@
 
 #include <xxhash.h>
 
-/* Roles that a token has by its name when the file gives no id for the role, and names that always end a generation.
- * Both lists are llama.cpp's, because the files are made with it in mind. Any token named here is a control token,
- * whatever the file says. Lists of architectures with another tokenizer model than gpt2 are left out. */
+/* Roles that a token has by its name when the file gives no id for the role, and names that always end a
+ * generation. Both lists are llama.cpp's, because the files are made with it in mind. Any token named here is
+ * a control token, whatever the file says. Lists of architectures with another tokenizer model than gpt2 are
+ * left out. */
 typedef struct token_role {
     const char *key; /* id in the file; it wins over the names */
     bool ends;       /* this role ends a generation */
@@ -21,23 +22,25 @@ typedef struct token_role {
 static const token_role roles[] = {
     {"tokenizer.ggml.eot_token_id",
      true,
-     {"<|eot_id|>", "<|im_end|>", "<|end|>", "<end_of_turn>", "<|endoftext|>", "<|end_of_text|>", "<EOT>", "_<EOT>",
-      "[EOT]", "<｜end▁of▁sentence｜>", "<end_of_utterance>"}},
+     {"<|eot_id|>", "<|im_end|>", "<|end|>", "<end_of_turn>", "<|endoftext|>", "<|end_of_text|>", "<EOT>",
+      "_<EOT>", "[EOT]", "<｜end▁of▁sentence｜>", "<end_of_utterance>"}},
     {"tokenizer.ggml.eom_token_id", true, {"<|eom_id|>"}},
     {"tokenizer.ggml.fim_pre_token_id",
      false,
-     {"<|fim_prefix|>", "<fim-prefix>", "<fim_prefix>", "<｜fim▁begin｜>", "<PRE>", "▁<PRE>", "<|code_prefix|>",
-      "<|prefix|>"}},
+     {"<|fim_prefix|>", "<fim-prefix>", "<fim_prefix>", "<｜fim▁begin｜>", "<PRE>", "▁<PRE>",
+      "<|code_prefix|>", "<|prefix|>"}},
     {"tokenizer.ggml.fim_suf_token_id",
      false,
-     {"<|fim_suffix|>", "<fim-suffix>", "<fim_suffix>", "<｜fim▁hole｜>", "<SUF>", "▁<SUF>", "<|code_suffix|>",
-      "<|suffix|>"}},
+     {"<|fim_suffix|>", "<fim-suffix>", "<fim_suffix>", "<｜fim▁hole｜>", "<SUF>", "▁<SUF>",
+      "<|code_suffix|>", "<|suffix|>"}},
     {"tokenizer.ggml.fim_mid_token_id",
      false,
      {"<|fim_middle|>", "<fim-middle>", "<fim_middle>", "<｜fim▁end｜>", "<MID>", "▁<MID>", "<|code_middle|>",
       "<|middle|>"}},
     {"tokenizer.ggml.fim_pad_token_id", true, {"<|fim_pad|>", "<fim-pad>", "<fim_pad>", "<PAD>", "[PAD]"}},
-    {"tokenizer.ggml.fim_rep_token_id", true, {"<|fim_repo|>", "<|repo_name|>", "<fim-repo>", "<REPO>", "<reponame>"}},
+    {"tokenizer.ggml.fim_rep_token_id",
+     true,
+     {"<|fim_repo|>", "<|repo_name|>", "<fim-repo>", "<REPO>", "<reponame>"}},
     {"tokenizer.ggml.fim_sep_token_id", true, {"<|file_sep|>"}},
     {"tokenizer.ggml.eos_token_id", true, {NULL}},
 };
@@ -127,7 +130,8 @@ int32_t vocab_find(const vocab *v, const char *text, size_t len) {
 }
 
 bool vocab_is_control(const vocab *v, int32_t id) {
-    return id >= 0 && (uint32_t)id < v->count && (v->kind[id] == TOKEN_CONTROL || v->kind[id] == TOKEN_UNKNOWN);
+    return id >= 0 && (uint32_t)id < v->count &&
+           (v->kind[id] == TOKEN_CONTROL || v->kind[id] == TOKEN_UNKNOWN);
 }
 
 static status read_tokens(vocab *v, const gguf *g, errbuf *eb) {
@@ -153,7 +157,8 @@ static status read_tokens(vocab *v, const gguf *g, errbuf *eb) {
         v->kind[i] = TOKEN_NORMAL;
         if (s.len == 0) continue; /* a hole in the numbering: it can be neither written nor found */
         uint32_t *slot = slot_of(v, s.data, s.len);
-        if (*slot) return errf(eb, ST_CORRUPT, "tokenizer: tokens %u and %u have the same text", *slot - 1, i);
+        if (*slot)
+            return errf(eb, ST_CORRUPT, "tokenizer: tokens %u and %u have the same text", *slot - 1, i);
         *slot = i + 1;
     }
     if (v->longest == 0) return errf(eb, ST_CORRUPT, "tokenizer: all %u tokens are empty", v->count);
@@ -181,7 +186,8 @@ static status read_id(const vocab *v, const gguf *g, const char *key, int32_t *o
     *out = -1;
     if (!gguf_u64(g, key, &id)) return ST_OK;
     if (id >= v->count)
-        return errf(eb, ST_CORRUPT, "tokenizer: %s is %" PRIu64 ", but there are %u tokens", key, id, v->count);
+        return errf(eb, ST_CORRUPT, "tokenizer: %s is %" PRIu64 ", but there are %u tokens", key, id,
+                    v->count);
     *out = (int32_t)id;
     return ST_OK;
 }
@@ -222,7 +228,8 @@ static status find_ends(vocab *v, const gguf *g, errbuf *eb) {
 }
 
 status vocab_init(vocab *v, const gguf *g, errbuf *eb) {
-    PRE(v && g);
+    PRE(v);
+    PRE(g);
     *v = (vocab){.bos = -1};
     vocab_init_bytes(v);
     status st = read_tokens(v, g, eb);

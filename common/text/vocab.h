@@ -1,12 +1,12 @@
 /* vocab - the tokens of a byte-level BPE vocabulary: text, kind, id by text, and which ones end a generation.
  *
- * Private to common/model. Token texts are GPT-2's: every byte is written as one printable character ("Ġ" is a space).
- * Texts are borrowed from the GGUF file. Read-only after vocab_init. */
-#ifndef BATON_MODEL_VOCAB_H
-#define BATON_MODEL_VOCAB_H
+ * Private to this folder. Token texts are GPT-2's: every byte is written as one printable character ("Ġ" is a
+ * space). Texts are borrowed from the GGUF file. Read-only after vocab_init. */
+#ifndef BATON_TEXT_VOCAB_H
+#define BATON_TEXT_VOCAB_H
 
 #include "base/status.h"
-#include "model/gguf.h"
+#include "checkpoint/gguf.h"
 
 #define VOCAB_MAX        (1u << 22)
 #define VOCAB_CODE_COUNT 324u /* GPT-2 writes bytes as code points below this */
@@ -38,11 +38,13 @@ typedef struct vocab {
 } vocab;
 
 status vocab_init(vocab *v, const gguf *g, errbuf *eb);
-void vocab_done(vocab *v); /* also a half-built one */
+/* Also a half-built one */
+void vocab_done(vocab *v);
 /* Only how bytes are written: all that vocab_write_bytes needs. */
 void vocab_init_bytes(vocab *v);
 
-int32_t vocab_find(const vocab *v, const char *text, size_t len); /* -1 = none */
+/* -1 = none */
+int32_t vocab_find(const vocab *v, const char *text, size_t len);
 /* Writes raw bytes as GPT-2 text; out has room for 2 * len. Returns the length. */
 size_t vocab_write_bytes(const vocab *v, const char *bytes, size_t len, char *out);
 /* Raw bytes of a token; returns the length and writes at most cap. */

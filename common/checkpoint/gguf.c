@@ -2,15 +2,17 @@
  *
  *   magic version tensor_count kv_count | kv... | tensor infos... | padding | tensor data
  *
- * One pass with a cursor that cannot leave the file: every read asks take() for bytes first, so there is exactly one
- * place where a length meets the file's size. Counts are bounded by what is left of the file before anything is
- * allocated for them. Arrays of strings get a table of their elements' places, so that the accessors need no state (any
- * thread may read) and no walk. Keys and names go into hash indexes, which also find duplicates.
+ * One pass with a cursor that cannot leave the file: every read asks take() for bytes first, so there is
+ * exactly one place where a length meets the file's size. Counts are bounded by what is left of the file
+ * before anything is allocated for them. Arrays of strings get a table of their elements' places, so that the
+ * accessors need no state (any thread may read) and no walk. Keys and names go into hash indexes, which also
+ * find duplicates.
  *
- * Version 2 has the layout of version 3 and is accepted; version 1 (32-bit counts) and big-endian files are not. */
+ * Version 2 has the layout of version 3 and is accepted; version 1 (32-bit counts) and big-endian files are
+ * not. */
 #include "base/mem.h"
 #include "base/tensor.h"
-#include "model/gguf_file.h"
+#include "checkpoint/gguf_file.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -99,13 +101,15 @@ static void index_init(gguf_index *x, uint64_t count) {
 static status parse_strings(gguf *g, cursor *c, gguf_kv *e, errbuf *eb) {
     e->string_at = malloc(MAX(e->count, 1u) * sizeof *e->string_at);
     if (!e->string_at)
-        return errf(eb, ST_NOMEM, "gguf: no memory for the %" PRIu64 " strings of '%s'", e->count, show(e->key).text);
+        return errf(eb, ST_NOMEM, "gguf: no memory for the %" PRIu64 " strings of '%s'", e->count,
+                    show(e->key).text);
     for (uint64_t i = 0; i < e->count; i++) {
         gguf_str s;
         e->string_at[i] = c->at;
         if (!take_string(c, &s))
             return errf(eb, ST_CORRUPT,
-                        "gguf: key '%s': string %" PRIu64 " at byte %zu runs past the end of the file (%zu bytes)",
+                        "gguf: key '%s': string %" PRIu64
+                        " at byte %zu runs past the end of the file (%zu bytes)",
                         show(e->key).text, i, c->at, g->size);
     }
     return ST_OK;
@@ -125,7 +129,8 @@ static status parse_array(gguf *g, cursor *c, gguf_kv *e, errbuf *eb) {
 
     uint64_t elem_bytes = e->elem == GGUF_STRING ? sizeof(uint64_t) : gguf_value_bytes(e->elem);
     if (e->count > (c->size - c->at) / elem_bytes)
-        return errf(eb, ST_CORRUPT, "gguf: key '%s': %" PRIu64 " elements do not fit into the %zu bytes that are left",
+        return errf(eb, ST_CORRUPT,
+                    "gguf: key '%s': %" PRIu64 " elements do not fit into the %zu bytes that are left",
                     show(e->key).text, e->count, c->size - c->at);
     if (e->elem == GGUF_STRING) return parse_strings(g, c, e, eb);
     e->value = take(c, e->count * elem_bytes);
@@ -141,7 +146,8 @@ static status parse_value(gguf *g, cursor *c, gguf_kv *e, errbuf *eb) {
         status st = parse_array(g, c, e, eb);
         if (st != ST_OK) return st;
     } else if (e->type == GGUF_STRING ? !take_string(c, &s) : !take(c, gguf_value_bytes(e->type))) {
-        return errf(eb, ST_CORRUPT, "gguf: key '%s': the value at byte %zu runs past the end of the file (%zu bytes)",
+        return errf(eb, ST_CORRUPT,
+                    "gguf: key '%s': the value at byte %zu runs past the end of the file (%zu bytes)",
                     show(e->key).text, begin, g->size);
     }
     bool bools = e->type == GGUF_BOOL || (e->type == GGUF_ARRAY && e->elem == GGUF_BOOL);
@@ -153,8 +159,9 @@ static status parse_value(gguf *g, cursor *c, gguf_kv *e, errbuf *eb) {
 
 static status parse_kvs(gguf *g, cursor *c, uint64_t count, errbuf *eb) {
     if (count > KV_MAX || count > (c->size - c->at) / KV_BYTES_MIN)
-        return errf(eb, ST_CORRUPT, "gguf: %" PRIu64 " keys do not fit into a file of %zu bytes (or are over %u)",
-                    count, g->size, KV_MAX);
+        return errf(eb, ST_CORRUPT,
+                    "gguf: %" PRIu64 " keys do not fit into a file of %zu bytes (or are over %u)", count,
+                    g->size, KV_MAX);
     g->kvs = xcalloc(count, sizeof *g->kvs);
     index_init(&g->kv_index, count);
 
@@ -162,11 +169,12 @@ static status parse_kvs(gguf *g, cursor *c, uint64_t count, errbuf *eb) {
         gguf_kv *e = &g->kvs[i];
         uint32_t type;
         if (!take_string(c, &e->key) || !take_u32(c, &type))
-            return errf(eb, ST_CORRUPT, "gguf: key %" PRIu64 " at byte %zu runs past the end of the file (%zu bytes)",
-                        i, c->at, g->size);
+            return errf(eb, ST_CORRUPT,
+                        "gguf: key %" PRIu64 " at byte %zu runs past the end of the file (%zu bytes)", i,
+                        c->at, g->size);
         if (e->key.len == 0 || e->key.len > NAME_BYTES_MAX)
-            return errf(eb, ST_CORRUPT, "gguf: key %" PRIu64 " has a name of %" PRIu64 " bytes, want 1..%u", i,
-                        e->key.len, NAME_BYTES_MAX);
+            return errf(eb, ST_CORRUPT, "gguf: key %" PRIu64 " has a name of %" PRIu64 " bytes, want 1..%u",
+                        i, e->key.len, NAME_BYTES_MAX);
         if (type >= GGUF_TYPE_COUNT)
             return errf(eb, ST_CORRUPT, "gguf: key '%s' has the unknown type %u", show(e->key).text, type);
         e->type = (gguf_type)type;
@@ -183,30 +191,34 @@ static status parse_kvs(gguf *g, cursor *c, uint64_t count, errbuf *eb) {
 
 /* --- tensors --- */
 
-/* Bytes of a tensor whose type is known; ST_CORRUPT when its rows are no whole blocks or the product overflows. */
+/* Bytes of a tensor whose type is known; ST_CORRUPT when its rows are no whole blocks or the product
+ * overflows. */
 static status tensor_bytes(gguf_tensor *t, errbuf *eb) {
     uint64_t weights = 1;
     for (uint32_t d = 0; d < t->dim_count; d++)
         if (t->dims[d] == 0 || __builtin_mul_overflow(weights, t->dims[d], &weights) || weights > INT64_MAX)
-            return errf(eb, ST_CORRUPT, "gguf: tensor '%s': dimension %u is %" PRIu64 ", which is zero or too large",
+            return errf(eb, ST_CORRUPT,
+                        "gguf: tensor '%s': dimension %u is %" PRIu64 ", which is zero or too large",
                         show(t->name).text, d, t->dims[d]);
     if (!dtype_known(t->type)) return ST_OK;
 
     uint64_t block = dtype_block_weights((dtype)t->type);
     if (t->dims[0] % block != 0)
         return errf(eb, ST_CORRUPT,
-                    "gguf: tensor '%s': rows of %" PRIu64 " weights are no multiple of %s's blocks of %" PRIu64,
+                    "gguf: tensor '%s': rows of %" PRIu64
+                    " weights are no multiple of %s's blocks of %" PRIu64,
                     show(t->name).text, t->dims[0], dtype_name(t->type), block);
     if (__builtin_mul_overflow(weights / block, (uint64_t)dtype_block_bytes((dtype)t->type), &t->bytes))
         return errf(eb, ST_CORRUPT, "gguf: tensor '%s': its size overflows", show(t->name).text);
     return ST_OK;
 }
 
-/* Reads one tensor's entry; its offset goes to *offset, because where the data starts is known only after the last
- * entry. */
+/* Reads one tensor's entry; its offset goes to *offset, because where the data starts is known only after the
+ * last entry. */
 static status parse_tensor(gguf *g, cursor *c, gguf_tensor *t, uint64_t i, uint64_t *offset, errbuf *eb) {
     if (!take_string(c, &t->name) || !take_u32(c, &t->dim_count))
-        return errf(eb, ST_CORRUPT, "gguf: tensor %" PRIu64 " at byte %zu runs past the end of the file (%zu bytes)", i,
+        return errf(eb, ST_CORRUPT,
+                    "gguf: tensor %" PRIu64 " at byte %zu runs past the end of the file (%zu bytes)", i,
                     c->at, g->size);
     if (t->name.len == 0 || t->name.len > NAME_BYTES_MAX)
         return errf(eb, ST_CORRUPT, "gguf: tensor %" PRIu64 " has a name of %" PRIu64 " bytes, want 1..%u", i,
@@ -219,12 +231,13 @@ static status parse_tensor(gguf *g, cursor *c, gguf_tensor *t, uint64_t i, uint6
     bool whole = true;
     for (uint32_t d = 0; d < t->dim_count; d++) whole = whole && take_u64(c, &t->dims[d]);
     if (!whole || !take_u32(c, &t->type) || !take_u64(c, offset))
-        return errf(eb, ST_CORRUPT, "gguf: tensor '%s': the file ends inside its entry at byte %zu", show(t->name).text,
-                    c->at);
+        return errf(eb, ST_CORRUPT, "gguf: tensor '%s': the file ends inside its entry at byte %zu",
+                    show(t->name).text, c->at);
     return tensor_bytes(t, eb);
 }
 
-static status place_tensors(gguf *g, const uint64_t *offsets, size_t header_bytes, uint64_t alignment, errbuf *eb) {
+static status place_tensors(gguf *g, const uint64_t *offsets, size_t header_bytes, uint64_t alignment,
+                            errbuf *eb) {
     uint64_t data_at = (header_bytes + alignment - 1) / alignment * alignment;
     uint64_t data_bytes = data_at <= g->size ? g->size - data_at : 0;
     for (uint64_t i = 0; i < g->tensor_count; i++) {
@@ -236,8 +249,8 @@ static status place_tensors(gguf *g, const uint64_t *offsets, size_t header_byte
         uint64_t least = t->bytes ? t->bytes : 1;
         if (offsets[i] > data_bytes || least > data_bytes - offsets[i])
             return errf(eb, ST_CORRUPT,
-                        "gguf: tensor '%s': %" PRIu64 " bytes at offset %" PRIu64 " do not fit into the %" PRIu64
-                        " bytes of tensor data",
+                        "gguf: tensor '%s': %" PRIu64 " bytes at offset %" PRIu64
+                        " do not fit into the %" PRIu64 " bytes of tensor data",
                         show(t->name).text, t->bytes, offsets[i], data_bytes);
         t->data = g->base + data_at + offsets[i];
     }
@@ -246,8 +259,9 @@ static status place_tensors(gguf *g, const uint64_t *offsets, size_t header_byte
 
 static status parse_tensors(gguf *g, cursor *c, uint64_t count, uint64_t alignment, errbuf *eb) {
     if (count > TENSORS_MAX || count > (c->size - c->at) / TENSOR_BYTES_MIN)
-        return errf(eb, ST_CORRUPT, "gguf: %" PRIu64 " tensors do not fit into a file of %zu bytes (or are over %u)",
-                    count, g->size, TENSORS_MAX);
+        return errf(eb, ST_CORRUPT,
+                    "gguf: %" PRIu64 " tensors do not fit into a file of %zu bytes (or are over %u)", count,
+                    g->size, TENSORS_MAX);
     g->tensors = xcalloc(count, sizeof *g->tensors);
     index_init(&g->tensor_index, count);
     uint64_t *offsets = xcalloc(count, sizeof *offsets);
@@ -275,8 +289,8 @@ static status read_alignment(const gguf *g, uint64_t *out, errbuf *eb) {
         return errf(eb, ST_CORRUPT, "gguf: general.alignment is no whole number");
     /* At least 8, as the format asks: weights and rope factors are read in place. */
     if (alignment < 8 || alignment > ALIGNMENT_MAX || (alignment & (alignment - 1)) != 0)
-        return errf(eb, ST_CORRUPT, "gguf: general.alignment is %" PRIu64 ", want a power of two, 8..%u", alignment,
-                    ALIGNMENT_MAX);
+        return errf(eb, ST_CORRUPT, "gguf: general.alignment is %" PRIu64 ", want a power of two, 8..%u",
+                    alignment, ALIGNMENT_MAX);
     *out = alignment;
     return ST_OK;
 }
@@ -318,7 +332,8 @@ fail:
 }
 
 status gguf_open(gguf **out, const char *path, errbuf *eb) {
-    PRE(out && path);
+    PRE(out);
+    PRE(path);
     void *map = MAP_FAILED;
     struct stat info = {0};
     status st;

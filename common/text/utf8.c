@@ -1,4 +1,4 @@
-#include "model/utf8.h"
+#include "text/utf8.h"
 
 #include "base/status.h"
 
@@ -13,7 +13,8 @@ utf8_char utf8_next(const char *bytes, size_t len) {
 
     uint32_t want = lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : 4;
     uint32_t code = lead & (0x7Fu >> want);
-    /* Only the second byte's range depends on the lead: it keeps out overlong forms, surrogates and > U+10FFFF. */
+    /* Only the second byte's range depends on the lead: it keeps out overlong forms, surrogates and >
+     * U+10FFFF. */
     unsigned char low = lead == 0xE0 ? 0xA0 : lead == 0xF0 ? 0x90 : 0x80;
     unsigned char high = lead == 0xED ? 0x9F : lead == 0xF4 ? 0x8F : 0xBF;
     for (uint32_t i = 1; i < want; i++) {

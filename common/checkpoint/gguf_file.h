@@ -1,10 +1,10 @@
 /* gguf_file - what gguf.c (parsing) and gguf_get.c (access) share: the parsed file.
  *
  * Private to these two. Read-only once gguf_parse has returned. */
-#ifndef BATON_MODEL_GGUF_FILE_H
-#define BATON_MODEL_GGUF_FILE_H
+#ifndef BATON_CHECKPOINT_GGUF_FILE_H
+#define BATON_CHECKPOINT_GGUF_FILE_H
 
-#include "model/gguf.h"
+#include "checkpoint/gguf.h"
 
 #include <stddef.h>
 
@@ -16,7 +16,8 @@ typedef struct gguf_kv {
     gguf_type elem;       /* of an array */
     uint64_t count;       /* elements of an array; 1 otherwise */
     const uint8_t *value; /* first byte of the value, or of the first element; in the file */
-    uint64_t *string_at;  /* [count]: offset of each string's length in the file; arrays of strings only. Owned */
+    uint64_t
+        *string_at; /* [count]: offset of each string's length in the file; arrays of strings only. Owned */
 } gguf_kv;
 
 /* name -> position in an array: open addressing, at most half full. Slots hold position + 1; 0 is free. */
@@ -38,9 +39,11 @@ struct gguf {
 
 /* Bytes of one value of a type; 0 for strings and arrays. */
 size_t gguf_value_bytes(gguf_type type);
-/* The slot that holds `name`, or the free one where it belongs. The array's structs are `stride` bytes and start with
- * their name. */
-uint32_t *gguf_index_slot(const gguf_index *x, const void *array, size_t stride, const char *name, size_t len);
-const gguf_kv *gguf_kv_find(const gguf *g, const char *key); /* NULL when absent */
+/* The slot that holds `name`, or the free one where it belongs. The array's structs are `stride` bytes and
+ * start with their name. */
+uint32_t *gguf_index_slot(const gguf_index *x, const void *array, size_t stride, const char *name,
+                          size_t len);
+/* NULL when absent */
+const gguf_kv *gguf_kv_find(const gguf *g, const char *key);
 
 #endif

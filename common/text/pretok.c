@@ -1,4 +1,4 @@
-#include "model/pretok.h"
+#include "text/pretok.h"
 
 #include "base/mem.h"
 
@@ -14,13 +14,14 @@
 
 /* Unicode's White_Space. PCRE2's \s is not it: it has U+180E too, which Unicode took out in version 6.3. */
 #define SPACE "\\p{Z}\\x09-\\x0d\\x{85}"
-#define GPT2                                                                                                           \
-    "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^" SPACE "\\p{L}\\p{N}]+|[" SPACE "]+(?![^" SPACE "])|[" SPACE "]" \
+#define GPT2                                                                                                 \
+    "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^" SPACE "\\p{L}\\p{N}]+|[" SPACE "]+(?![^" SPACE        \
+    "])|[" SPACE "]"                                                                                         \
     "+"
 /* Llama 3's pattern and its descendants differ in how many digits stay together. */
-#define LLAMA3(digits)                                                                                                 \
-    "'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD]|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|" digits "| ?[^" SPACE        \
-    "\\p{L}\\p{N}]+[\\r\\n]*|[" SPACE "]*[\\r\\n]+|[" SPACE "]+(?![^" SPACE "])|[" SPACE "]+"
+#define LLAMA3(digits)                                                                                       \
+    "'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD]|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|" digits            \
+    "| ?[^" SPACE "\\p{L}\\p{N}]+[\\r\\n]*|[" SPACE "]*[\\r\\n]+|[" SPACE "]+(?![^" SPACE "])|[" SPACE "]+"
 
 typedef struct pretok_spec {
     const char *names[10]; /* values of tokenizer.ggml.pre */
@@ -30,7 +31,10 @@ typedef struct pretok_spec {
 } pretok_spec;
 
 static const pretok_spec specs[] = {
-    {{"smollm", "starcoder", "refact", "command-r", "codeshell", "minerva-7b"}, false, false, {"\\p{N}", GPT2}},
+    {{"smollm", "starcoder", "refact", "command-r", "codeshell", "minerva-7b"},
+     false,
+     false,
+     {"\\p{N}", GPT2}},
     {{"gpt-2", "phi-2", "mpt", "olmo", "jais", "gigachat", "mellum"}, false, false, {GPT2}},
     {{"llama-bpe", "llama3", "llama-v3", "falcon3", "lfm2"}, true, true, {LLAMA3("\\p{N}{1,3}")}},
     {{"qwen2", "deepseek-r1-qwen", "stablelm2"}, false, false, {LLAMA3("\\p{N}")}},
@@ -55,14 +59,16 @@ static const pretok_spec *find_spec(gguf_str name) {
 static status refuse(gguf_str name, errbuf *eb) {
     buf known = {0};
     for (size_t i = 0; i < ARRAY_LEN(specs); i++) buf_addf(&known, "%s%s", i ? ", " : "", specs[i].names[0]);
-    errf(eb, ST_UNSUPPORTED, "tokenizer: pre-tokenizer '%.*s' is not supported; supported are %s and their like",
+    errf(eb, ST_UNSUPPORTED,
+         "tokenizer: pre-tokenizer '%.*s' is not supported; supported are %s and their like",
          (int)MIN(name.len, 64u), name.data, known.data);
     buf_done(&known);
     return ST_UNSUPPORTED;
 }
 
 status pretok_new(pretok **out, const gguf *g, errbuf *eb) {
-    PRE(out && g);
+    PRE(out);
+    PRE(g);
     gguf_str name = {"default", 7};
     gguf_string(g, "tokenizer.ggml.pre", &name);
     const pretok_spec *spec = find_spec(name);
@@ -119,7 +125,8 @@ static status split_level(const walk *w, uint32_t level, const char *text, size_
     size_t at = 0;
     while (at < len) {
         size_t begin = len, end = len;
-        int rc = pcre2_match(w->p->codes[level], (PCRE2_SPTR)text, len, at, PCRE2_NO_UTF_CHECK, w->match, w->p->limits);
+        int rc = pcre2_match(w->p->codes[level], (PCRE2_SPTR)text, len, at, PCRE2_NO_UTF_CHECK, w->match,
+                             w->p->limits);
         if (rc < 0 && rc != PCRE2_ERROR_NOMATCH) {
             PCRE2_UCHAR why[120] = "";
             pcre2_get_error_message(rc, why, sizeof why);
@@ -129,7 +136,8 @@ static status split_level(const walk *w, uint32_t level, const char *text, size_
             const PCRE2_SIZE *offsets = pcre2_get_ovector_pointer(w->match);
             begin = offsets[0];
             end = offsets[1];
-            CHECK(begin >= at && end > begin); /* no pattern matches the empty string */
+            CHECK(begin >= at);
+            CHECK(end > begin); /* no pattern matches the empty string */
         }
         status st = split_level(w, level + 1, text + at, begin - at);
         if (st == ST_OK) st = split_level(w, level + 1, text + begin, end - begin);
@@ -139,8 +147,10 @@ static status split_level(const walk *w, uint32_t level, const char *text, size_
     return ST_OK;
 }
 
-status pretok_split(const pretok *p, const char *text, size_t len, pretok_piece piece, void *arg, errbuf *eb) {
-    PRE(p && piece);
+status pretok_split(const pretok *p, const char *text, size_t len, pretok_piece piece, void *arg,
+                    errbuf *eb) {
+    PRE(p);
+    PRE(piece);
     PRE(text || len == 0);
     walk w = {.p = p, .match = pcre2_match_data_create(1, NULL), .piece = piece, .arg = arg, .eb = eb};
     if (!w.match) return errf(eb, ST_NOMEM, "tokenizer: no memory to match");

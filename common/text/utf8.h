@@ -1,9 +1,10 @@
 /* utf8 - one character at a time: is it whole, cut off, or wrong?
  *
- * Strict (Unicode table 3-7): no overlong forms, no surrogates, nothing above U+10FFFF. A wrong sequence is measured by
- * the "maximal subpart" rule, so that a replacement yields as many U+FFFD as every browser and Python do. */
-#ifndef BATON_MODEL_UTF8_H
-#define BATON_MODEL_UTF8_H
+ * Strict (Unicode table 3-7): no overlong forms, no surrogates, nothing above U+10FFFF. A wrong sequence is
+ * measured by the "maximal subpart" rule, so that a replacement yields as many U+FFFD as every browser and
+ * Python do. */
+#ifndef BATON_TEXT_UTF8_H
+#define BATON_TEXT_UTF8_H
 
 #include <stddef.h>
 #include <stdint.h>

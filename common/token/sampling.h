@@ -1,8 +1,8 @@
 /* sampling - how one request wants its tokens chosen and when it ends. Plain data, and the pure end rule.
  *
  * Prompt ids and output ids are always kept apart: penalties, min/max tokens and usage read both. */
-#ifndef BATON_MODEL_SAMPLING_H
-#define BATON_MODEL_SAMPLING_H
+#ifndef BATON_TOKEN_SAMPLING_H
+#define BATON_TOKEN_SAMPLING_H
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -48,9 +48,11 @@ typedef enum finish { FINISH_NONE, FINISH_EOS, FINISH_STOP_ID, FINISH_LENGTH } f
 
 /* Whether the sequence ends with `id` as output token number `output_count` (1-based count including it).
  * eos: the model's end-of-generation ids. Order: eos, stop id, length. */
-finish sampling_finish(const sampling *s, const int32_t *eos, uint32_t eos_count, int32_t id, uint32_t output_count);
+finish sampling_finish(const sampling *s, const int32_t *eos, uint32_t eos_count, int32_t id,
+                       uint32_t output_count);
 
-/* One candidate of a token's log-probabilities, of the raw logits (before bias, penalties and temperature). */
+/* One candidate of a token's log-probabilities, of the raw logits (before bias, penalties and temperature).
+ */
 typedef struct token_logprob {
     int32_t id;
     float logprob;

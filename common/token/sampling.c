@@ -1,4 +1,4 @@
-#include "model/sampling.h"
+#include "token/sampling.h"
 
 #include "base/status.h"
 
@@ -18,10 +18,13 @@ static bool holds(const int32_t *ids, uint32_t count, int32_t id) {
     return false;
 }
 
-finish sampling_finish(const sampling *s, const int32_t *eos, uint32_t eos_count, int32_t id, uint32_t output_count) {
-    PRE(s && output_count >= 1);
+finish sampling_finish(const sampling *s, const int32_t *eos, uint32_t eos_count, int32_t id,
+                       uint32_t output_count) {
+    PRE(s);
+    PRE(output_count >= 1);
     PRE(eos || eos_count == 0);
-    /* The sampler bans both kinds up to min_tokens. A token that was forced there (a replay) must not end it either. */
+    /* The sampler bans both kinds up to min_tokens. A token that was forced there (a replay) must not end it
+     * either. */
     bool may_end = output_count > s->min_tokens;
     if (may_end && !s->ignore_eos && holds(eos, eos_count, id)) return FINISH_EOS;
     if (may_end && holds(s->stop_ids, s->stop_id_count, id)) return FINISH_STOP_ID;

@@ -1,9 +1,9 @@
 /* gguf_get - values and tensors of a parsed GGUF file, by name.
  *
- * Everything was checked when the file was parsed; what is left to check is the caller's: the kind of a value and the
- * place in an array. No state, so any thread may read. */
+ * Everything was checked when the file was parsed; what is left to check is the caller's: the kind of a value
+ * and the place in an array. No state, so any thread may read. */
 #include "base/mem.h"
-#include "model/gguf_file.h"
+#include "checkpoint/gguf_file.h"
 
 #include <string.h>
 
@@ -20,7 +20,8 @@ size_t gguf_value_bytes(gguf_type type) {
     return sizes[type];
 }
 
-uint32_t *gguf_index_slot(const gguf_index *x, const void *array, size_t stride, const char *name, size_t len) {
+uint32_t *gguf_index_slot(const gguf_index *x, const void *array, size_t stride, const char *name,
+                          size_t len) {
     uint32_t i = (uint32_t)XXH3_64bits(name, len) & x->mask;
     for (;; i = (i + 1) & x->mask) {
         if (x->slots[i] == 0) return &x->slots[i];
@@ -30,7 +31,8 @@ uint32_t *gguf_index_slot(const gguf_index *x, const void *array, size_t stride,
 }
 
 const gguf_kv *gguf_kv_find(const gguf *g, const char *key) {
-    PRE(g && key);
+    PRE(g);
+    PRE(key);
     uint32_t slot = *gguf_index_slot(&g->kv_index, g->kvs, sizeof *g->kvs, key, strlen(key));
     return slot ? &g->kvs[slot - 1] : NULL;
 }
@@ -173,12 +175,14 @@ uint64_t gguf_tensor_count(const gguf *g) {
 }
 
 const gguf_tensor *gguf_tensor_at(const gguf *g, uint64_t i) {
-    PRE(g && i < g->tensor_count);
+    PRE(g);
+    PRE(i < g->tensor_count);
     return &g->tensors[i];
 }
 
 const gguf_tensor *gguf_tensor_find(const gguf *g, const char *name) {
-    PRE(g && name);
+    PRE(g);
+    PRE(name);
     uint32_t slot = *gguf_index_slot(&g->tensor_index, g->tensors, sizeof *g->tensors, name, strlen(name));
     return slot ? &g->tensors[slot - 1] : NULL;
 }

@@ -1,17 +1,20 @@
-/* sim - a whole cluster in one process and virtual time: the coordinator core and N workers, each the real agent and
- * role core with a fake device and a fake transfer thread.
+/* sim - a whole cluster in one process and virtual time: the coordinator core and N workers, each the real
+ * agent and role core with a fake device and a fake transfer thread.
  *
- * - events: a heap ordered by (time, number); everything that happens is one event, so a seed replays exactly;
- * - control: each message is packed and unpacked; per connection and direction they arrive in order, after a delay;
+ * - events: a heap ordered by (time, number); everything that happens is one event, so a seed replays
+ * exactly;
+ * - control: each message is packed and unpacked; per connection and direction they arrive in order, after a
+ * delay;
  * - device: a step takes time; halfway the KV of layer 0 is read and written, at its end that of layer 1;
- * - KV: a row of a page holds the hash of all ids up to it, so a row of another prompt, of a reused page or of
- *   a missing segment is noticed when it is read or sent;
- * - tokens: output token i is a pure function of (prompt, seed, i): the harness knows every stream beforehand.
+ * - KV: a row of a page holds the hash of all ids up to it, so a row of another prompt, of a reused page or
+ * of a missing segment is noticed when it is read or sent;
+ * - tokens: output token i is a pure function of (prompt, seed, i): the harness knows every stream
+ * beforehand.
  *
- * The first broken promise sets `failure`; nothing runs afterwards. Time starts at 1 s, because a stamp of 0 means
- * never. */
-#ifndef BATON_TESTS_SIM_H
-#define BATON_TESTS_SIM_H
+ * The first broken promise sets `failure`; nothing runs afterwards. Time starts at 1 s, because a stamp of 0
+ * means never. */
+#ifndef BATON_SIM_H
+#define BATON_SIM_H
 
 #include "base/clock.h"
 #include "base/mem.h"
@@ -33,7 +36,8 @@ typedef struct sim_options {
     uint64_t pair_timeout_ns, join_retry_ns, rejoin_ns;
     core_options core;
 } sim_options;
-sim_options sim_defaults(void); /* real limits, exact times: control 1 ms, a step 10 ms, a frame 2 ms */
+/* Real limits, exact times: control 1 ms, a step 10 ms, a frame 2 ms */
+sim_options sim_defaults(void);
 
 typedef struct sim_ask {
     uint32_t prompt_count, max_tokens;
@@ -115,25 +119,34 @@ status sim_submit(sim *s, const sim_ask *ask, sim_client **out, errbuf *eb);
 void sim_cancel(sim *s, sim_client *c);
 
 void sim_kill(sim *s, uint32_t worker);
-void sim_break_device(sim *s, uint32_t worker); /* its next step fails, and it leaves */
-void sim_restart(sim *s, uint32_t worker); /* a fresh process in the dead one's place; a device yet to fail is mended */
-void sim_freeze(sim *s, uint32_t worker);  /* SIGSTOP */
+/* Its next step fails, and it leaves */
+void sim_break_device(sim *s, uint32_t worker);
+/* A fresh process in the dead one's place; a device yet to fail is mended */
+void sim_restart(sim *s, uint32_t worker);
+/* SIGSTOP */
+void sim_freeze(sim *s, uint32_t worker);
 void sim_thaw(sim *s, uint32_t worker);
 void sim_freeze_core(sim *s);
 void sim_thaw_core(sim *s);
-void sim_cut_conn(sim *s, uint32_t worker);        /* its control connection breaks */
-void sim_cut_pair(sim *s, uint32_t p, uint32_t d); /* the pair channel breaks; no pair: nothing */
+/* Its control connection breaks */
+void sim_cut_conn(sim *s, uint32_t worker);
+/* The pair channel breaks; no pair: nothing */
+void sim_cut_pair(sim *s, uint32_t p, uint32_t d);
 
 bool sim_alive(const sim *s, uint32_t worker);
 bool sim_frozen(const sim *s, uint32_t worker);
 bool sim_member(const sim *s, uint32_t worker);
-bool sim_idle_everywhere(const sim *s); /* every worker and the coordinator hold nothing */
+/* Every worker and the coordinator hold nothing */
+bool sim_idle_everywhere(const sim *s);
 uint32_t sim_pages_used(const sim *s, uint32_t worker);
-uint32_t sim_first(const sim *s, worker_role role); /* index of the first worker of a role */
+/* Index of the first worker of a role */
+uint32_t sim_first(const sim *s, worker_role role);
 
 void sim_failf(sim *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 uint64_t sim_random(sim *s);
-uint32_t sim_below(sim *s, uint32_t n);                                 /* 0..n-1 */
-int32_t sim_token(uint64_t prompt_hash, uint64_t seed, uint32_t index); /* the model */
+/* 0..n-1 */
+uint32_t sim_below(sim *s, uint32_t n);
+/* The model */
+int32_t sim_token(uint64_t prompt_hash, uint64_t seed, uint32_t index);
 
 #endif

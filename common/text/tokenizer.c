@@ -2,20 +2,21 @@
  *
  *   text --special tokens--> stretches --pre-tokenizer--> pieces --merges--> ids
  *
- * Special tokens are found from the left, the longest first at each place. Tokens that a file calls user-defined are
- * text of their own and always found; control tokens only when the caller parses special tokens, and never where a byte
- * of the match belongs to a `plain` span. Nothing is stored between the steps: each piece goes straight to the merges,
- * so an encoding that hits max_tokens ends there. The bound is checked before the work too: n bytes are at least
- * n / longest tokens.
+ * Special tokens are found from the left, the longest first at each place. Tokens that a file calls
+ * user-defined are text of their own and always found; control tokens only when the caller parses special
+ * tokens, and never where a byte of the match belongs to a `plain` span. Nothing is stored between the steps:
+ * each piece goes straight to the merges, so an encoding that hits max_tokens ends there. The bound is
+ * checked before the work too: n bytes are at least n / longest tokens.
  *
- * Rejected: a cache of word -> ids. It would need a lock or a copy per thread, and the heap is fast enough without. */
-#include "model/tokenizer.h"
+ * Rejected: a cache of word -> ids. It would need a lock or a copy per thread, and the heap is fast enough
+ * without. */
+#include "text/tokenizer.h"
 
 #include "base/mem.h"
-#include "model/bpe.h"
-#include "model/pretok.h"
-#include "model/utf8.h"
-#include "model/vocab.h"
+#include "text/bpe.h"
+#include "text/pretok.h"
+#include "text/utf8.h"
+#include "text/vocab.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -64,11 +65,13 @@ static void list_specials(tokenizer *t) {
 }
 
 status tokenizer_new(tokenizer **out, const gguf *g, errbuf *eb) {
-    PRE(out && g);
+    PRE(out);
+    PRE(g);
     gguf_str kind = {"", 0};
     gguf_string(g, "tokenizer.ggml.model", &kind);
     if (kind.len != 4 || memcmp(kind.data, "gpt2", 4) != 0)
-        return errf(eb, ST_UNSUPPORTED, "tokenizer: model '%.*s' is not supported; byte-level BPE ('gpt2') is",
+        return errf(eb, ST_UNSUPPORTED,
+                    "tokenizer: model '%.*s' is not supported; byte-level BPE ('gpt2') is",
                     (int)MIN(kind.len, 64u), kind.data);
 
     tokenizer *t = xcalloc(1, sizeof *t);
@@ -81,8 +84,9 @@ status tokenizer_new(tokenizer **out, const gguf *g, errbuf *eb) {
     t->add_bos = pretok_adds_bos(t->pretok);
     gguf_bool(g, "tokenizer.ggml.add_bos_token", &t->add_bos);
     if (t->add_bos && t->vocab.bos < 0) {
-        st = errf(eb, ST_CORRUPT,
-                  "tokenizer: the file wants a BOS token in front but names none (tokenizer.ggml.bos_token_id)");
+        st = errf(
+            eb, ST_CORRUPT,
+            "tokenizer: the file wants a BOS token in front but names none (tokenizer.ggml.bos_token_id)");
         goto fail;
     }
     list_specials(t);
@@ -134,8 +138,8 @@ static status too_long(const encoding *e, errbuf *eb) {
     return errf(eb, ST_NOMEM, "the text is more than %u tokens", e->opt->max_tokens);
 }
 
-/* Whether `bytes` more bytes of text cannot end within the limit. Dropped bytes (without a token) are too rare to
- * count. */
+/* Whether `bytes` more bytes of text cannot end within the limit. Dropped bytes (without a token) are too
+ * rare to count. */
 static bool is_hopeless(const encoding *e, size_t bytes) {
     return bytes / e->t->vocab.longest > e->opt->max_tokens - e->out->count;
 }
@@ -199,9 +203,11 @@ static status encode_all(encoding *e, const char *text, size_t len, errbuf *eb) 
     return pretok_split(t->pretok, text + stretch, len - stretch, encode_piece, e, eb);
 }
 
-status tokenizer_encode(const tokenizer *t, const char *text, size_t len, const encode_options *opt, token_list *out,
-                        errbuf *eb) {
-    PRE(t && opt && out);
+status tokenizer_encode(const tokenizer *t, const char *text, size_t len, const encode_options *opt,
+                        token_list *out, errbuf *eb) {
+    PRE(t);
+    PRE(opt);
+    PRE(out);
     PRE(text || len == 0);
     PRE(opt->plain || opt->plain_count == 0);
     if (len == 0) text = "";
@@ -230,7 +236,8 @@ uint32_t tokenizer_vocab(const tokenizer *t) {
 }
 
 size_t tokenizer_bytes(const tokenizer *t, int32_t id, char *out, size_t cap) {
-    PRE(t && (out || cap == 0));
+    PRE(t);
+    PRE((out || cap == 0));
     return vocab_bytes(&t->vocab, id, out, cap);
 }
 
@@ -240,7 +247,8 @@ bool tokenizer_is_special(const tokenizer *t, int32_t id) {
 }
 
 const int32_t *tokenizer_eog(const tokenizer *t, uint32_t *count) {
-    PRE(t && count);
+    PRE(t);
+    PRE(count);
     *count = t->vocab.eog_count;
     return t->vocab.eog;
 }
@@ -251,6 +259,7 @@ int32_t tokenizer_bos(const tokenizer *t) {
 }
 
 int32_t tokenizer_find(const tokenizer *t, const char *text) {
-    PRE(t && text);
+    PRE(t);
+    PRE(text);
     return vocab_find(&t->vocab, text, strlen(text));
 }
