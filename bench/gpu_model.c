@@ -94,11 +94,11 @@ static void print_host(const scene *s, uint32_t batch, uint32_t context, uint32_
 static status open_seq(scene *s, uint32_t slot, uint32_t count, uint32_t pages_each, errbuf *eb) {
     sampling greedy = sampling_default();
     greedy.temperature = 0;
-    const engine_seq_init init = {.prompt = s->ids,
-                                  .prompt_count = count,
-                                  .params = &greedy,
-                                  .pages = s->pages + (size_t)slot * pages_each,
-                                  .page_count = pages_each};
+    const seq_start init = {.prompt = s->ids,
+                            .prompt_count = count,
+                            .params = &greedy,
+                            .pages = s->pages + (size_t)slot * pages_each,
+                            .page_count = pages_each};
     return engine_seq_open(s->e, slot, &init, eb);
 }
 

@@ -7,7 +7,7 @@
  * decodes already or not; it keeps nothing. */
 #include "base/mem.h"
 #include "colocated_worker/colocated_policy.h"
-#include "worker/wtable.h"
+#include "worker_core/wtable.h"
 
 #include <stddef.h>
 #include <stdlib.h>

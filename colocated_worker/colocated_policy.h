@@ -9,7 +9,7 @@
 #ifndef BATON_COLOCATED_POLICY_H
 #define BATON_COLOCATED_POLICY_H
 
-#include "worker/batch.h"
+#include "worker_core/batch.h"
 
 typedef enum colocated_policy { COLOCATED_CHUNKED, COLOCATED_PREFILL_FIRST } colocated_policy;
 

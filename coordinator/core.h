@@ -11,7 +11,7 @@
 #define BATON_COORDINATOR_CORE_H
 
 #include "base/sm.h"
-#include "net/ctl.h"
+#include "ctl/ctl.h"
 
 typedef struct core core;
 

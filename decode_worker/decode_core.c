@@ -9,7 +9,8 @@
  * running sequence must never wait for them. */
 #include "base/mem.h"
 #include "decode_worker/decode_policy.h"
-#include "worker/wtable.h"
+#include "kv/handoff.h"
+#include "worker_core/wtable.h"
 
 #include <stddef.h>
 #include <stdlib.h>

@@ -7,7 +7,7 @@
 #ifndef BATON_DECODE_POLICY_H
 #define BATON_DECODE_POLICY_H
 
-#include "worker/batch.h"
+#include "worker_core/batch.h"
 
 /* Pages that a RESERVE must leave free (protocol rule 8). */
 uint32_t decode_policy_headroom(uint32_t running, uint32_t page_count);

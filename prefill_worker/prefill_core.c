@@ -10,7 +10,7 @@
  * WTABLE_REQUESTS_MAX. */
 #include "base/mem.h"
 #include "prefill_worker/prefill_policy.h"
-#include "worker/wtable.h"
+#include "worker_core/wtable.h"
 
 #include <stddef.h>
 #include <stdlib.h>

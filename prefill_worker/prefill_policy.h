@@ -7,7 +7,7 @@
 #ifndef BATON_PREFILL_POLICY_H
 #define BATON_PREFILL_POLICY_H
 
-#include "worker/batch.h"
+#include "worker_core/batch.h"
 
 typedef struct prefill_limits {
     uint32_t max_rows;     /* token budget of a step, at least a page */

@@ -19,7 +19,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "coordinator/core.h"
-#include "worker/agent.h"
+#include "worker_core/agent.h"
 
 #define SIM_WORKERS_MAX 12u
 #define SIM_LAYERS      2u

@@ -3,6 +3,7 @@
 #ifndef BATON_SIM_WORLD_H
 #define BATON_SIM_WORLD_H
 
+#include "kv/handoff.h"
 #include "sim/sim.h"
 
 typedef enum event_kind {

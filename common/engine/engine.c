@@ -218,7 +218,7 @@ const char *engine_path(const engine *e) {
 
 /* --- sequences --- */
 
-status engine_seq_open(engine *e, uint32_t slot, const engine_seq_init *init, errbuf *eb) {
+status engine_seq_open(engine *e, uint32_t slot, const seq_start *init, errbuf *eb) {
     PRE(e);
     PRE(init);
     PRE(slot < e->opt.max_seqs);

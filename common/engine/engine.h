@@ -13,7 +13,7 @@
 
 #include "kernels/backend.h"
 #include "model/model.h"
-#include "token/sampling.h"
+#include "token/step.h"
 
 typedef struct engine engine;
 
@@ -46,40 +46,9 @@ engine_kv engine_kv_of(const engine *e);
 /* "cpu/avx2" */
 const char *engine_path(const engine *e);
 
-typedef struct engine_seq_init {
-    const int32_t *prompt; /* copied */
-    uint32_t prompt_count;
-    const int32_t *output; /* tokens already generated (replay, or what D got): copied */
-    uint32_t output_count;
-    const sampling *params; /* copied, with its arrays */
-    const uint32_t *pages;  /* copied: page table so far */
-    uint32_t page_count;
-} engine_seq_init;
-
-/* Slot: 0..max_seqs-1, closed. */
-status engine_seq_open(engine *e, uint32_t slot, const engine_seq_init *init, errbuf *eb);
+/* slot: 0..max_seqs-1, closed. */
+status engine_seq_open(engine *e, uint32_t slot, const seq_start *init, errbuf *eb);
 void engine_seq_close(engine *e, uint32_t slot);
-
-/* One sequence's share of a step: rows [begin, begin + count) of (prompt ++ output), whose KV is written; the
- * rows before have theirs already. */
-typedef struct step_item {
-    uint32_t slot;
-    uint32_t begin, count;
-    bool sample; /* the last row's logits choose the next output token, which the engine appends to the
-                    sequence */
-    uint32_t new_page_count; /* pages appended to the table before the step, 0..8 */
-    uint32_t new_pages[8];
-    uint64_t tag; /* the caller's: comes back in the hook and the result */
-} step_item;
-
-typedef struct step_result {
-    uint64_t tag;
-    bool sampled;
-    token_out token; /* when sampled; fin is left FINISH_NONE: the worker's pure part decides the end */
-    bool broken; /* its logits leave no token to choose: this sequence is over, the others of the step are not
-                  */
-    char why[120]; /* when broken */
-} step_result;
 
 /* Called on the device thread before the ops of layer `layer` are issued, and after they were: from then on
  * kv_gather of that layer, by any thread, waits for the KV rows of all items. May be NULL. */

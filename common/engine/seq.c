@@ -39,7 +39,7 @@ static status check_params(const sampling *p, const seq_limits *lim, errbuf *eb)
     return ST_OK;
 }
 
-status seq_init(seq *s, const engine_seq_init *init, const seq_limits *lim, errbuf *eb) {
+status seq_init(seq *s, const seq_start *init, const seq_limits *lim, errbuf *eb) {
     PRE(s);
     PRE(init);
     PRE(init->params);

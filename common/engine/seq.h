@@ -29,7 +29,7 @@ typedef struct seq_limits {
 
 /* ST_INVALID when an id, a page or a parameter is out of range: nothing that came over a wire reaches a
  * kernel unchecked. */
-status seq_init(seq *s, const engine_seq_init *init, const seq_limits *lim, errbuf *eb);
+status seq_init(seq *s, const seq_start *init, const seq_limits *lim, errbuf *eb);
 /* A closed slot is fine */
 void seq_done(seq *s);
 status seq_add_pages(seq *s, const uint32_t *pages, uint32_t count, const seq_limits *lim, errbuf *eb);

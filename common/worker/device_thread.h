@@ -9,7 +9,8 @@
 #ifndef BATON_WORKER_DEVICE_THREAD_H
 #define BATON_WORKER_DEVICE_THREAD_H
 
-#include "worker/wcore.h"
+#include "engine/engine.h"
+#include "worker_core/wcore.h"
 
 typedef struct device_thread device_thread;
 

@@ -4,7 +4,7 @@
 #define BATON_WORKER_PLACE_H
 
 #include "config/config.h"
-#include "net/ctl.h"
+#include "ctl/ctl.h"
 
 #define PLACE_CPUS_MAX 64u
 

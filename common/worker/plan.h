@@ -11,9 +11,9 @@
 #define BATON_WORKER_PLAN_H
 
 #include "config/config.h"
+#include "ctl/ctl.h"
 #include "kernels/backend.h"
 #include "model/model.h"
-#include "net/ctl.h"
 
 #define PLAN_NUMERICS 8u
 

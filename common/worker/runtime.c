@@ -4,9 +4,10 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "net/bus.h"
-#include "worker/agent.h"
+#include "transfer/xfer.h"
 #include "worker/device_thread.h"
 #include "worker/plan.h"
+#include "worker_core/agent.h"
 
 #include <signal.h>
 #include <stdlib.h>

@@ -11,7 +11,7 @@
 
 #include "config/config.h"
 #include "worker/place.h"
-#include "worker/wcore.h"
+#include "worker_core/wcore.h"
 
 typedef struct runtime_options {
     const config *config; /* borrowed for the call */

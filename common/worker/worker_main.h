@@ -4,7 +4,7 @@
 #ifndef BATON_WORKER_WORKER_MAIN_H
 #define BATON_WORKER_WORKER_MAIN_H
 
-#include "worker/wcore.h"
+#include "worker_core/wcore.h"
 
 /* rank: the launch rank that mpirun gave (OMPI_COMM_WORLD_RANK), or NULL. Returns the exit status: 0 after an
  * orderly end, 1 for a failure, 2 for arguments or a config that are refused. *stuck: leave by _exit

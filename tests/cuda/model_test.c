@@ -77,13 +77,13 @@ static void open_slot(engine *e, uint32_t slot, const int32_t *prompt, uint32_t 
                       uint32_t output_count, const sampling *p) {
     uint32_t pages[PAGES / SEQS];
     for (uint32_t i = 0; i < ARRAY_LEN(pages); i++) pages[i] = i * SEQS + slot;
-    const engine_seq_init init = {.prompt = prompt,
-                                  .prompt_count = count,
-                                  .output = output,
-                                  .output_count = output_count,
-                                  .params = p,
-                                  .pages = pages,
-                                  .page_count = ARRAY_LEN(pages)};
+    const seq_start init = {.prompt = prompt,
+                            .prompt_count = count,
+                            .output = output,
+                            .output_count = output_count,
+                            .params = p,
+                            .pages = pages,
+                            .page_count = ARRAY_LEN(pages)};
     errbuf eb = {0};
     if (engine_seq_open(e, slot, &init, &eb) != ST_OK) fail_msg("%s", eb.text);
 }

@@ -106,11 +106,11 @@ static void open_ids(engine *e, const int32_t *ids, uint32_t count) {
     for (uint32_t i = 0; i < ARRAY_LEN(pages); i++) pages[i] = i;
     sampling greedy = sampling_default();
     greedy.temperature = 0;
-    const engine_seq_init init = {.prompt = ids,
-                                  .prompt_count = count,
-                                  .params = &greedy,
-                                  .pages = pages,
-                                  .page_count = ARRAY_LEN(pages)};
+    const seq_start init = {.prompt = ids,
+                            .prompt_count = count,
+                            .params = &greedy,
+                            .pages = pages,
+                            .page_count = ARRAY_LEN(pages)};
     assert_int_equal(engine_seq_open(e, 0, &init, NULL), ST_OK);
 }
 

@@ -10,17 +10,19 @@ declare -A may=(
     [common/checkpoint]="base"
     [common/text]="base token checkpoint"
     [common/model]="base checkpoint text"
-    [common/kv]="base proto"
+    [common/kv]="base token proto"
     [kernels]="base kv token"
-    [common/net]="base obs token kv proto"
+    [common/ctl]="base token proto"
+    [common/net]="base obs"
     [common/engine]="base obs token model kv kernels"
-    [common/transfer]="base obs token model kv proto net engine kernels"
-    [common/worker]="base config obs token text model kv proto kernels net engine transfer"
-    [prefill_worker]="base config obs token kv proto net engine transfer worker"
-    [decode_worker]="base config obs token kv proto net engine transfer worker"
-    [colocated_worker]="base config obs token kv proto net engine transfer worker"
-    [coordinator]="base config obs token checkpoint text model kv proto net"
-    [sim]="base token kv net worker coordinator"
+    [common/transfer]="base token kv proto engine kernels"
+    [common/worker_core]="base token kv ctl proto"
+    [common/worker]="base config obs token text model kv ctl proto kernels net engine transfer worker_core"
+    [prefill_worker]="base token kv ctl worker_core worker"
+    [decode_worker]="base token kv ctl worker_core worker"
+    [colocated_worker]="base token kv ctl worker_core worker"
+    [coordinator]="base config obs token checkpoint text model kv ctl proto net"
+    [sim]="base token kv ctl worker_core coordinator"
 )
 bad=0
 for folder in "${!may[@]}"; do
@@ -52,7 +54,7 @@ if grep -rnE '^#include ("kernels/[a-z_]+/|<cuda)|^# *(if|ifdef|ifndef|elif)\b.*
     bad=1
 fi
 # The pure parts see no socket, clock, thread or device: neither by a system header nor through a module that has one.
-pure=(common/kv/*.[ch] common/worker/{agent,wtable,wstep,batch,wcore}.[ch] {prefill,decode,colocated}_worker/*_{core,policy}.[ch]
+pure=(common/kv/*.[ch] common/worker_core/*.[ch] common/token/*.[ch] common/ctl/*.[ch] sim/*.[ch] {prefill,decode,colocated}_worker/*_{core,policy}.[ch]
     coordinator/{core,inbox,outbox,dispatch,recovery,request,member,router,state}.[ch])
 for file in "${pure[@]}"; do
     [ -f "$file" ] || continue

@@ -269,11 +269,11 @@ static status run(const run_options *o, errbuf *eb) {
     for (uint32_t i = 0; i < page_count; i++) pages[i] = i;
     sampling greedy = sampling_default();
     greedy.temperature = 0;
-    const engine_seq_init init = {.prompt = prompt.ids,
-                                  .prompt_count = prompt.count,
-                                  .params = &greedy,
-                                  .pages = pages,
-                                  .page_count = page_count};
+    const seq_start init = {.prompt = prompt.ids,
+                            .prompt_count = prompt.count,
+                            .params = &greedy,
+                            .pages = pages,
+                            .page_count = page_count};
     st = engine_seq_open(e, 0, &init, eb);
     if (st == ST_OK)
         st =

@@ -2,8 +2,9 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
-#include "worker/agent.h"
+#include "worker_core/agent.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 

@@ -2,8 +2,8 @@
 #include "tests/test.h"
 
 #include "base/mem.h"
-#include "net/ctl.h"
-#include "net/ctl_limits.h"
+#include "ctl/ctl.h"
+#include "ctl/ctl_limits.h"
 #include "proto/control.pb-c.h"
 
 #include <math.h>

@@ -72,7 +72,7 @@ static void it_decodes_after_x_verified_and_repeats_token_k_in_the_first_message
     assert_int_equal(m->verified.segments, 5);
     assert_int_equal(m->verified.exposed_ns, 20);
     fake_turn(f);
-    const engine_seq_init *init = &f->job->opens[0].init;
+    const seq_start *init = &f->job->opens[0].init;
     assert_int_equal(init->prompt_count, 14);
     assert_int_equal(init->output_count, 3);
     assert_int_equal(init->output[2], 50);

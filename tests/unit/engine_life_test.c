@@ -99,9 +99,9 @@ static void nothing_out_of_range_is_opened(void **state) {
     bad[3].bias_count = 1;
     bad[4].top_p = 0;
     bad[5].min_p = 2;
-    const engine_seq_init ok = {
+    const seq_start ok = {
         .prompt = f->prompt, .prompt_count = 3, .params = &good, .pages = &page, .page_count = 1};
-    engine_seq_init init[12];
+    seq_start init[12];
     for (int i = 0; i < 12; i++) init[i] = ok;
     init[0].prompt_count = 0;
     init[1].prompt = &negative;

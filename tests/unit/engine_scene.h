@@ -70,7 +70,7 @@ static inline void open_at(engine *e, uint32_t slot, const int32_t *prompt, uint
                            uint32_t first, uint32_t stride, uint32_t page_count) {
     uint32_t pages[PAGES];
     for (uint32_t i = 0; i < page_count; i++) pages[i] = first + i * stride;
-    const engine_seq_init init = {
+    const seq_start init = {
         .prompt = prompt, .prompt_count = count, .params = p, .pages = pages, .page_count = page_count};
     assert_int_equal(engine_seq_open(e, slot, &init, NULL), ST_OK);
 }

@@ -167,13 +167,13 @@ static void a_replay_continues_with_the_same_tokens(void **state) {
     for (uint32_t i = 0; i < OUT; i++) ids[i] = token[i].id;
 
     uint32_t pages[] = {200, 150, 120, 99, 98, 97};
-    const engine_seq_init init = {.prompt = f->prompt,
-                                  .prompt_count = 50,
-                                  .output = ids,
-                                  .output_count = CUT,
-                                  .params = &p,
-                                  .pages = pages,
-                                  .page_count = 6};
+    const seq_start init = {.prompt = f->prompt,
+                            .prompt_count = 50,
+                            .output = ids,
+                            .output_count = CUT,
+                            .params = &p,
+                            .pages = pages,
+                            .page_count = 6};
     assert_int_equal(engine_seq_open(e, 1, &init, NULL), ST_OK);
     token_out again = prefill(e, 1, 50 + CUT, 32);
     for (uint32_t i = CUT;; i++) {
@@ -213,13 +213,13 @@ static void kv_that_moved_to_another_engine_decodes_the_same(void **state) {
     assert_int_equal(b.ops->kv_scatter(b.dev, &copy), ST_OK);
     assert_true(sent == got);
 
-    const engine_seq_init init = {.prompt = f->prompt,
-                                  .prompt_count = N,
-                                  .output = &first.id,
-                                  .output_count = 1,
-                                  .params = &p,
-                                  .pages = to_pages,
-                                  .page_count = 5};
+    const seq_start init = {.prompt = f->prompt,
+                            .prompt_count = N,
+                            .output = &first.id,
+                            .output_count = 1,
+                            .params = &p,
+                            .pages = to_pages,
+                            .page_count = 5};
     assert_int_equal(engine_seq_open(to, 0, &init, NULL), ST_OK);
     for (uint32_t i = 0; i < OUT; i++) {
         step_result here = step_one(from, 0, N + i, 1, true), there = step_one(to, 0, N + i, 1, true);

@@ -6,7 +6,8 @@
 #include "tests/test.h"
 
 #include "base/mem.h"
-#include "worker/wcore.h"
+#include "kv/handoff.h"
+#include "worker_core/wcore.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,7 +1,7 @@
 /* ctl_limits - how large a control message may be; the bounds of arrays of the sampling parameters are in
  * token/sampling.h. */
-#ifndef BATON_NET_CTL_LIMITS_H
-#define BATON_NET_CTL_LIMITS_H
+#ifndef BATON_CTL_LIMITS_H
+#define BATON_CTL_LIMITS_H
 
 #define CTL_BYTES_MAX (16u << 20) /* of one message: two arrays of CTL_IDS_MAX ids in varints, and room */
 #define CTL_UNPACK_MAX                                                                                       \

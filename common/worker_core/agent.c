@@ -1,4 +1,4 @@
-#include "worker/agent.h"
+#include "worker_core/agent.h"
 
 #include "base/clock.h"
 #include "base/mem.h"

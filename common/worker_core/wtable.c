@@ -1,4 +1,4 @@
-#include "worker/wtable.h"
+#include "worker_core/wtable.h"
 
 #include "base/mem.h"
 

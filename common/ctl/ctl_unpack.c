@@ -5,10 +5,10 @@
  * second one copies. So the two can not disagree. Nothing here trusts the bytes: lengths, counts, enums,
  * signs and floats are checked before a struct is filled, and the parser's allocator has a budget, since a
  * few bytes of input can ask for a hundred of memory. */
-#include "net/ctl.h"
+#include "ctl/ctl.h"
 
 #include "base/mem.h"
-#include "net/ctl_limits.h"
+#include "ctl/ctl_limits.h"
 #include "proto/control.pb-c.h"
 
 #include <math.h>

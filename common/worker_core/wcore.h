@@ -3,33 +3,17 @@
  * A role (prefill_worker/prefill_core.c, decode_worker/decode_core.c, colocated_worker/colocated_core.c) is a
  * table of functions over its own struct. Events come in with now_ns, requests go out through the sink; no
  * socket, clock, thread or device in it. The runtime (worker/runtime.c) and the virtual-time cluster test
- * drive the same object files; both go through an agent (worker/agent.h), which adds membership.
+ * drive the same object files; both go through an agent (worker_core/agent.h), which adds membership.
  *
  * At most one step is outstanding: after sink.step the role waits for `stepped`. Pages of a sequence in the
  * running step are given back only after `stepped`; pages known to the transfer thread only after X_DROPPED.
  */
-#ifndef BATON_WORKER_WCORE_H
-#define BATON_WORKER_WCORE_H
+#ifndef BATON_WORKER_CORE_WCORE_H
+#define BATON_WORKER_CORE_WCORE_H
 
-#include "engine/engine.h"
-#include "net/ctl.h"
-#include "transfer/xfer.h"
-
-/* One job for the device thread: closes, then opens, then one engine step of the items (item_count may be 0).
- */
-typedef struct dev_open {
-    uint32_t slot;
-    engine_seq_init init; /* arrays borrowed from the core until `stepped` */
-} dev_open;
-
-typedef struct dev_job {
-    const uint32_t *closes;
-    uint32_t close_count;
-    const dev_open *opens;
-    uint32_t open_count;
-    const step_item *items; /* tag = request id */
-    uint32_t item_count;
-} dev_job;
+#include "ctl/ctl.h"
+#include "kv/xfer_cmd.h"
+#include "token/step.h"
 
 typedef struct wcore_sink {
     void *ctx;

@@ -1,15 +1,15 @@
 /* ctl - the control messages between coordinator and workers as plain C structs; proto/control.proto is their
  * wire form.
  *
- * Pure code (coordinator core, worker cores, virtual-time tests) sees only these structs; net/ctl.c packs and
+ * Pure code (coordinator core, worker cores, virtual-time tests) sees only these structs; ctl/ctl.c packs and
  * unpacks them. A ctl_msg that came from ctl_unpack owns its arrays (ctl_done frees); one that pure code
  * builds to send borrows them for the call.
  *
  * Every message names {epoch, incarnation of the worker it is from or to, request, attempt}; a receiver drops
  * what is stale before any state moves (counted, answered with DROP). Every worker message carries its free
  * pages. */
-#ifndef BATON_NET_CTL_H
-#define BATON_NET_CTL_H
+#ifndef BATON_CTL_H
+#define BATON_CTL_H
 
 #include "base/status.h"
 #include "token/sampling.h"

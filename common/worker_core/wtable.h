@@ -13,11 +13,12 @@
  *
  * One step at a time: wstep_add fills the job, wstep_go hands it over, wstep_end takes it back. Everything is
  * sized at wtable_init. Invariant (wtable_check): pages in use == sum over live and closing requests. */
-#ifndef BATON_WORKER_WTABLE_H
-#define BATON_WORKER_WTABLE_H
+#ifndef BATON_WORKER_CORE_WTABLE_H
+#define BATON_WORKER_CORE_WTABLE_H
 
+#include "kv/kv_layout.h"
 #include "kv/kv_pool.h"
-#include "worker/wcore.h"
+#include "worker_core/wcore.h"
 
 #define WTABLE_REQUESTS_MAX 4096u /* live and closing, where engine slots do not bound them earlier */
 #define WSEQ_NO_SLOT        UINT32_MAX

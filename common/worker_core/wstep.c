@@ -4,7 +4,7 @@
  * The job's arrays belong to the table and are not touched between wstep_go and wstep_end; results are
  * matched by their place, not by request, since a request may have been closed and admitted again meanwhile.
  */
-#include "worker/wtable.h"
+#include "worker_core/wtable.h"
 
 #include "base/mem.h"
 

@@ -8,10 +8,10 @@
  * Protocol rules 12, 14, 15, 16: a stale {incarnation} is answered with DROP-like silence and counted; an
  * unanswered half lease stops starting work; a lost session drops everything and joins anew; no coordinator
  * for 60 s ends the worker. */
-#ifndef BATON_WORKER_AGENT_H
-#define BATON_WORKER_AGENT_H
+#ifndef BATON_WORKER_CORE_AGENT_H
+#define BATON_WORKER_CORE_AGENT_H
 
-#include "worker/wcore.h"
+#include "worker_core/wcore.h"
 
 typedef struct agent agent;
 

@@ -3,10 +3,10 @@
  * The generated structs only borrow from the ctl_msg, except where the shapes differ (tokens, biases, names
  * of numerics): those arrays come from one scratch block that is freed before ctl_pack returns. Field by
  * field copies are dull on purpose: the wire form may grow fields without touching pure code. */
-#include "net/ctl.h"
+#include "ctl/ctl.h"
 
 #include "base/mem.h"
-#include "net/ctl_limits.h"
+#include "ctl/ctl_limits.h"
 #include "proto/control.pb-c.h"
 
 #include <assert.h>

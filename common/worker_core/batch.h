@@ -8,8 +8,8 @@
  * - pages: the oldest takes the free page; when there is none the youngest is preempted, never the oldest
  * (protocol rule 8). The roles' policies (prefill_policy, decode_policy, colocated_policy) say which rule
  * applies to whom and with which budget. */
-#ifndef BATON_WORKER_BATCH_H
-#define BATON_WORKER_BATCH_H
+#ifndef BATON_WORKER_CORE_BATCH_H
+#define BATON_WORKER_CORE_BATCH_H
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -1,4 +1,4 @@
-#include "worker/batch.h"
+#include "worker_core/batch.h"
 
 #include "base/mem.h"
 #include "base/status.h"
