@@ -1,4 +1,5 @@
-/* gpu_bench - speed of the kernels of backend cuda, as JSON lines, next to ceilings measured in the same run.
+/* gpu_bench - speed of the kernels of backend cuda, as JSON lines, next to ceilings measured in the same
+ * run.
  *
  *   gpu_bench [--tiny] [GROUP]...     groups: ceilings prefill decode linear rows; all of them by default
  *   gpu_bench --here                  says whether it could run here: a kernel runs, cuBLASLt is found

@@ -6,9 +6,9 @@
  *
  * Decode counts the bytes that a step must read: all weights once but for the embedding table, of which it
  * reads a row per sequence, and the keys and values of the live tokens. Prefill counts the operations of the
- * matrix products and of causal attention. A step's time is that of engine_step, from the call to the sampled
- * tokens in host memory; its host share is what is left without waiting for the GPU (wait_clock.h). Random
- * weights do: no figure depends on their values. */
+ * matrix products and of causal attention. A step's time is that of engine_step, from the call to the
+ * sampled tokens in host memory; its host share is what is left without waiting for the GPU (wait_clock.h).
+ * Random weights do: no figure depends on their values. */
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"

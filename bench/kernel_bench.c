@@ -4,9 +4,9 @@
  *   kernel_bench [isa]          "auto" by default
  *
  * Every figure is the best of several runs of at least RUN_NS. The peak is measured right before each line
- * with independent chains of multiply-adds in the widest registers, so on a machine that is shared or changes
- * its clock the ratio says more than the figure. GB/s counts the bytes of the weights (linear), or of the
- * data that is copied (kv), once. */
+ * with independent chains of multiply-adds in the widest registers, so on a machine that is shared or
+ * changes its clock the ratio says more than the figure. GB/s counts the bytes of the weights (linear), or
+ * of the data that is copied (kv), once. */
 #include "base/clock.h"
 #include "base/mem.h"
 #include "kernels/cpu/cpu.h"

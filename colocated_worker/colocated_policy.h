@@ -1,9 +1,9 @@
 /* colocated_policy - how a worker that does both phases divides a step between them. Pure.
  *
  * - chunked: decodes first, the rest of the token budget goes to prompt chunks (Sarathi-Serve): steady gaps
- * between tokens, and prompts still move on in every step;
+ *   between tokens, and prompts still move on in every step;
  * - prefill_first: while prompts wait, steps are prompts only; else decodes only (the first vLLM): shortest
- * time to the first token, paid for by sequences that stand still meanwhile.
+ *   time to the first token, paid for by sequences that stand still meanwhile.
  *
  * Both are baselines that disaggregation is measured against. */
 #ifndef BATON_COLOCATED_POLICY_H

@@ -1,12 +1,11 @@
 /* member - one worker as the coordinator knows it: what it is, what it holds for us, and whether it still
  * lives.
  *
- *   JOINING -> READY <-> SUSPECT;  READY <-> DRAINING <-> SUSPECT;  JOINING | READY | SUSPECT | DRAINING ->
- * GONE
+ *   JOINING -> READY <-> SUSPECT;  READY <-> DRAINING <-> SUSPECT;  each of them -> GONE
  *
- * A member is one session: a worker that joins again is another member with another incarnation. JOINING ends
- * with the first heartbeat, which proves that WELCOME arrived, tells the free pages after whatever the last
- * session left behind, and that no old step is stuck.
+ * A member is one session: a worker that joins again is another member with another incarnation. JOINING
+ * ends with the first heartbeat, which proves that WELCOME arrived, tells the free pages after whatever the
+ * last session left behind, and that no old step is stuck.
  *
  * Holds: one per {request, attempt} that the worker was given, until it said that nothing of it is left. A
  * hold is `open` while the worker's free_pages may not include its pages yet; those are the promises of

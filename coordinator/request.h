@@ -8,8 +8,8 @@
  * The request's worker pointers say who executes it now: `p` computes (or keeps) its prompt, `d` has
  * reserved, receives or decodes. A colocated worker is `p` until its first token and `d` from then on.
  *
- * Attempts: `attempt` is the newest number; it grows with every replay and every further D, so that
- * nothing old can be mistaken for something new. `tries` counts only what the limit of attempts is about: a
+ * Attempts: `attempt` is the newest number; it grows with every replay and every further D, so that nothing
+ * old can be mistaken for something new. `tries` counts only what the limit of attempts is about: a
  * preemption or a refusal for lack of room renumbers without being a try.
  *
  * Thread: the coordinator's loop. */

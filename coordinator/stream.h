@@ -8,8 +8,8 @@
  * client never holds anything but its own log (protocol rule 21), and stop strings are found once, as tokens
  * come, not as they are shown.
  *
- * The core may be in the middle of its own work when it reports a token, so a matched stop string or a failed
- * sibling is only noted and told to the core by streams_turn. Thread: the loop's. */
+ * The core may be in the middle of its own work when it reports a token, so a matched stop string or a
+ * failed sibling is only noted and told to the core by streams_turn. Thread: the loop's. */
 #ifndef BATON_COORDINATOR_STREAM_H
 #define BATON_COORDINATOR_STREAM_H
 

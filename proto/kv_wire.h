@@ -2,16 +2,16 @@
  * has one ZeroMQ channel (P: DEALER, D: ROUTER on an ephemeral port); a transport moves payload only.
  *
  *   P > D   HELLO                      opens the pair: incarnations, transport, layout
- *   D > P   RING{slots, slot_bytes}    the receive ring that D owns for this pair (shm: pid and fd of a
- * memfd) D > P   REFUSED                    instead of RING; or later: D ended the pair P > D   SEGMENT* SEAL
- * per hand-off; a SEGMENT names its slot; over zmq the payload is the next part D > P   CREDIT{slot} the slot
- * is free again P > D   ABORT{req, attempt}        P gave up (CANCEL, DROP) D > P   ABORT{req, attempt} stop
- * sending this one
+ *   D > P   RING{slots, slot_bytes}    the ring that D owns for this pair (shm: pid and fd of a memfd)
+ *   D > P   REFUSED                    instead of RING; or later: D ended the pair
+ *   P > D   SEGMENT* SEAL              per hand-off; it names its slot; over zmq the payload is the next part
+ *   D > P   CREDIT{slot}               the slot is free again
+ *   P > D   ABORT{req, attempt}        P gave up (CANCEL, DROP)
+ *   D > P   ABORT{req, attempt}        stop sending this one
  *
  * The message part after REFUSED and ABORT is the reason, as text. Every frame carries its number in its
- * direction
- * (`seq`): a gap ends the pair, and all its hand-offs are ABORTED. Fields are little endian, in host order of
- * the x86-64 and arm64 machines that Baton runs on. */
+ * direction (`seq`): a gap ends the pair, and all its hand-offs are ABORTED. Fields are little endian, in
+ * host order of the x86-64 and arm64 machines that Baton runs on. */
 #ifndef BATON_PROTO_KV_WIRE_H
 #define BATON_PROTO_KV_WIRE_H
 

@@ -2,14 +2,14 @@
  * agent and role core with a fake device and a fake transfer thread.
  *
  * - events: a heap ordered by (time, number); everything that happens is one event, so a seed replays
- * exactly;
+ *   exactly;
  * - control: each message is packed and unpacked; per connection and direction they arrive in order, after a
- * delay;
+ *   delay;
  * - device: a step takes time; halfway the KV of layer 0 is read and written, at its end that of layer 1;
  * - KV: a row of a page holds the hash of all ids up to it, so a row of another prompt, of a reused page or
- * of a missing segment is noticed when it is read or sent;
+ *   of a missing segment is noticed when it is read or sent;
  * - tokens: output token i is a pure function of (prompt, seed, i): the harness knows every stream
- * beforehand.
+ *   beforehand.
  *
  * The first broken promise sets `failure`; nothing runs afterwards. Time starts at 1 s, because a stamp of 0
  * means never. */

@@ -6,8 +6,8 @@
  *
  * Lower case, cause at the end, ids always under the same key (req, seq, peer, worker, page). Volume:
  * error/warn = someone must act / might; info grows with the process's life; debug with requests; trace with
- * tokens. Thread-safe: one write(2) per line. Library code never logs an error that it returns; the loop that
- * swallows it does. */
+ * tokens. Thread-safe: one write(2) per line. Library code never logs an error that it returns; the loop
+ * that swallows it does. */
 #ifndef BATON_BASE_LOG_H
 #define BATON_BASE_LOG_H
 

@@ -4,9 +4,9 @@
  *
  * One pass with a cursor that cannot leave the file: every read asks take() for bytes first, so there is
  * exactly one place where a length meets the file's size. Counts are bounded by what is left of the file
- * before anything is allocated for them. Arrays of strings get a table of their elements' places, so that the
- * accessors need no state (any thread may read) and no walk. Keys and names go into hash indexes, which also
- * find duplicates.
+ * before anything is allocated for them. Arrays of strings get a table of their elements' places, so that
+ * the accessors need no state (any thread may read) and no walk. Keys and names go into hash indexes, which
+ * also find duplicates.
  *
  * Version 2 has the layout of version 3 and is accepted; version 1 (32-bit counts) and big-endian files are
  * not. */

@@ -4,8 +4,8 @@
  *   OFFERED -> RESERVED -> COPYING -> VERIFIED -> RELEASED;   any that is not an end -> ABORTED
  *
  * The sender (P) keeps one per prompt, from PREFILL to RELEASE; the receiver (D) one per RESERVE; the
- * coordinator one per attempt (its stamps are the stage times). Identity and checksum seeds: proto/kv_wire.h.
- */
+ * coordinator one per attempt (its stamps are the stage times). Identity and checksum seeds:
+ * proto/kv_wire.h. */
 #ifndef BATON_KV_HANDOFF_H
 #define BATON_KV_HANDOFF_H
 

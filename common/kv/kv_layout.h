@@ -1,5 +1,5 @@
-/* kv_layout - where one token's keys and values lie in page memory and on the wire, and a segment's checksum.
- * Pure.
+/* kv_layout - where one token's keys and values lie in page memory and on the wire, and a segment's
+ * checksum. Pure.
  *
  * Page memory is one block of page_count * page_bytes. A page holds KV_PAGE_TOKENS positions of all layers:
  *   [layer][K, V][kv_head][KV_PAGE_TOKENS][head_dim] of `type` (f16, bf16 or f32)

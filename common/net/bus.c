@@ -8,11 +8,11 @@
  * FIN is a head with number 0: "this session is over at my end". Without it a peer that was dropped would
  * notice only by silence.
  *
- * Death without silence: a socket monitor tells that a TCP connection closed. At the client that ends the one
- * session there is. At the server the event names only a descriptor, so each connection is filed under the
- * descriptor of its first message (ZMQ_SRCFD; see life in bus_conn.h). The order in `pump` makes that exact:
- * the monitor is read before a new connection is filed, since the events that precede its message are there
- * to be read by then; and a death is reported after what arrived before it was delivered.
+ * Death without silence: a socket monitor tells that a TCP connection closed. At the client that ends the
+ * one session there is. At the server the event names only a descriptor, so each connection is filed under
+ * the descriptor of its first message (ZMQ_SRCFD; see life in bus_conn.h). The order in `pump` makes that
+ * exact: the monitor is read before a new connection is filed, since the events that precede its message are
+ * there to be read by then; and a death is reported after what arrived before it was delivered.
  *
  * `lost` is never called from inside bus_send: the connection is marked and reported in the next pump, which
  * `kick` starts. Rejected: ZMQ_PROBE_ROUTER and ZMTP heartbeats, which notice a death late; fixed routing

@@ -4,9 +4,9 @@
  *
  * Special tokens are found from the left, the longest first at each place. Tokens that a file calls
  * user-defined are text of their own and always found; control tokens only when the caller parses special
- * tokens, and never where a byte of the match belongs to a `plain` span. Nothing is stored between the steps:
- * each piece goes straight to the merges, so an encoding that hits max_tokens ends there. The bound is
- * checked before the work too: n bytes are at least n / longest tokens.
+ * tokens, and never where a byte of the match belongs to a `plain` span. Nothing is stored between the
+ * steps: each piece goes straight to the merges, so an encoding that hits max_tokens ends there. The bound
+ * is checked before the work too: n bytes are at least n / longest tokens.
  *
  * Rejected: a cache of word -> ids. It would need a lock or a copy per thread, and the heap is fast enough
  * without. */

@@ -6,8 +6,9 @@
  * A segment is looked at in this order: is its identity expected; is it the next, within the prompt, and new
  * (handoff_recv_add, which is also the bounds check); are the token ids the same; does the payload have its
  * size; then scatter into the reserved pages, which computes the checksum on the way; is that right. The
- * first "no" aborts the hand-off on both sides. The slot is credited in any case: credits belong to the pair,
- * not to the hand-off. A frame of an unknown identity (late, or of a confused peer) only earns an ABORT.
+ * first "no" aborts the hand-off on both sides. The slot is credited in any case: credits belong to the
+ * pair, not to the hand-off. A frame of an unknown identity (late, or of a confused peer) only earns an
+ * ABORT.
  *
  * There is no deadline here: how long a hand-off may take is the coordinator's to judge (its lease, its
  * X_DROP); a sender that dies is noticed by its connection. */

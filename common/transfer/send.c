@@ -6,9 +6,9 @@
  *
  * Rows are computed chunk by chunk from 0 up, and within a chunk layer by layer, so what is ready is "rows
  * below full_rows, and chunk_layers layers of the next chunk_count rows". Sending walks behind that. Nothing
- * is remembered per segment, hence a second receiver is served from the start with another grouping. A gather
- * copies out of the pages in one go, so no page is touched outside a call. Offers are found by walking a
- * list: there are a few dozen. */
+ * is remembered per segment, hence a second receiver is served from the start with another grouping. A
+ * gather copies out of the pages in one go, so no page is touched outside a call. Offers are found by
+ * walking a list: there are a few dozen. */
 #include "transfer/xfer_core.h"
 
 #include "base/clock.h"

@@ -1,12 +1,12 @@
 /* The transfer thread: its start and end, its rings, and its turn.
  *
  *   loop thread --commands--> [ turn: commands, layer reports, frames, send, overdue? ] --events--> loop
- * thread device thread --layers-->
+ *   device thread --layers-->
  *
  * A turn never blocks; between turns the thread waits in zmq_poll, which knows that ZeroMQ's descriptors are
- * edge-triggered (it asks ZMQ_EVENTS before it sleeps), for the rings' eventfds and all sockets and monitors,
- * with a deadline. Nothing is judged overdue before the sockets were read, and by a clock that stands still
- * while the process is stopped, so a process that wakes up from SIGSTOP hears its peers first.
+ * edge-triggered (it asks ZMQ_EVENTS before it sleeps), for the rings' eventfds and all sockets and
+ * monitors, with a deadline. Nothing is judged overdue before the sockets were read, and by a clock that
+ * stands still while the process is stopped, so a process that wakes up from SIGSTOP hears its peers first.
  *
  * Layer reports and commands come by two rings, which have no order between them. A report therefore carries
  * how many offers had been made before it: one that is newer than an unknown offer means that the offer is

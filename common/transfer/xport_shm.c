@@ -2,11 +2,11 @@
  *
  *   [ head: magic, nonce | pad to 4096 ][ slot 0 ][ slot 1 ] ...
  *
- * The sender opens /proc/<pid>/fd/<fd>: the file has no name that could leak, and kill -9 of both sides frees
- * it. It is filled by fallocate and sealed against shrinking, so a write never meets a missing page (SIGBUS),
- * not even after the receiver is gone: the sender's mapping keeps the memory alive. On another host, or after
- * pid and fd were reused, the path may lead to some other file; the seal, the size and the nonce from the
- * RING frame tell.
+ * The sender opens /proc/<pid>/fd/<fd>: the file has no name that could leak, and kill -9 of both sides
+ * frees it. It is filled by fallocate and sealed against shrinking, so a write never meets a missing page
+ * (SIGBUS), not even after the receiver is gone: the sender's mapping keeps the memory alive. On another
+ * host, or after pid and fd were reused, the path may lead to some other file; the seal, the size and the
+ * nonce from the RING frame tell.
  *
  * Both sides run on one host, so the order of the payload and the frame that names it is kept by the socket
  * calls. */

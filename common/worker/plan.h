@@ -1,5 +1,5 @@
-/* plan - the sizes of one worker, fixed at start from the config, the model and the device's memory, and what
- * it tells about its numbers.
+/* plan - the sizes of one worker, fixed at start from the config, the model and the device's memory, and
+ * what it tells about its numbers.
  *
  * Pure: it opens nothing. On a device with memory of its own the pool may take what is left (kv_memory_mb:
  * 0):

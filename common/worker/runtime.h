@@ -1,4 +1,5 @@
-/* runtime - a worker process around its agent: three threads, their queues, and the coordinator's connection.
+/* runtime - a worker process around its agent: three threads, their queues, and the coordinator's
+ * connection.
  *
  *   loop     bus <-> agent (all control state: requests, pages, membership); one agent_turn per turn
  *   device   engine steps (device_thread.h)

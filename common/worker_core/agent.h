@@ -2,8 +2,7 @@
  *
  *   disconnected -> joining (JOIN sent) -> member (WELCOME: incarnation, epoch)
  *   member, joining -> disconnected (REFUSED, lost, told GONE, lease over)
- *   any -> leaving (its device failed: LEAVING sent) -> quit on EXIT, when the session ends, or after a
- * second
+ *   any -> leaving (its device failed: LEAVING sent) -> quit on EXIT, session end, or after a second
  *
  * Protocol rules 12, 14, 15, 16: a stale {incarnation} is answered with DROP-like silence and counted; an
  * unanswered half lease stops starting work; a lost session drops everything and joins anew; no coordinator

@@ -3,11 +3,12 @@
  *
  * Arrays are in order of age, the oldest first; that order decides everything:
  * - prompts: first come, first served; a chunk ends on a page edge except at the prompt's end (hand-off
- * segments and KV pages line up, and a prompt's result does not depend on where the budget happened to cut
- * it);
+ *   segments and KV pages line up, and a prompt's result does not depend on where the budget happened to cut
+ *   it);
  * - pages: the oldest takes the free page; when there is none the youngest is preempted, never the oldest
- * (protocol rule 8). The roles' policies (prefill_policy, decode_policy, colocated_policy) say which rule
- * applies to whom and with which budget. */
+ *   (protocol rule 8).
+ * The roles' policies (prefill_policy, decode_policy, colocated_policy) say which rule applies to whom and
+ * with which budget. */
 #ifndef BATON_WORKER_CORE_BATCH_H
 #define BATON_WORKER_CORE_BATCH_H
 

@@ -11,8 +11,8 @@
  * Engine slots are different: jobs run one after another and close before they open, so a slot is free again
  * at once.
  *
- * One step at a time: wstep_add fills the job, wstep_go hands it over, wstep_end takes it back. Everything is
- * sized at wtable_init. Invariant (wtable_check): pages in use == sum over live and closing requests. */
+ * One step at a time: wstep_add fills the job, wstep_go hands it over, wstep_end takes it back. Everything
+ * is sized at wtable_init. Invariant (wtable_check): pages in use == sum over live and closing requests. */
 #ifndef BATON_WORKER_CORE_WTABLE_H
 #define BATON_WORKER_CORE_WTABLE_H
 

@@ -1,6 +1,6 @@
 /* attend_decode - attention of generated rows over paged keys and values, split along the keys:
- * Flash-Decoding (Dao et al. 2023), with the query heads of a group packed together as FlashInfer does (Ye et
- * al. 2025, section 3.2).
+ * Flash-Decoding (Dao et al. 2023), with the query heads of a group packed together as FlashInfer does (Ye
+ * et al. 2025, section 3.2).
  *
  * One new row has so little arithmetic that time is the reading of K and V. So a block serves a decode_item
  * (a range of the row's keys) and one KV head: all query heads that share the head (1 to 16) are the 16 rows
@@ -17,9 +17,9 @@
  * (largest score, total weight, weighted sum) are merged in the order of the warps, through shared memory
  * that was the ring.
  *
- * If the row is one split that is the result. Otherwise the block writes it to `partials`, and the block that
- * arrives last (a counter at the row's first item and KV head) merges the splits in ascending order and sets
- * the counter back to zero: whoever is last, the bits are the same. Slots of partials and counters are
+ * If the row is one split that is the result. Otherwise the block writes it to `partials`, and the block
+ * that arrives last (a counter at the row's first item and KV head) merges the splits in ascending order and
+ * sets the counter back to zero: whoever is last, the bits are the same. Slots of partials and counters are
  * counted from the launch's first item; a launch never begins or ends within a row.
  *
  * With rope = true the block also does the work of rope_kv (rope.cu) for its part of the row, by the same

@@ -1,24 +1,24 @@
 /* attend_prefill - causal attention of prompt rows over paged keys and values: FlashAttention-2 (Dao 2023,
  * algorithm 1 and section 3.2).
  *
- * A block serves one prefill_tile (up to 128 consecutive rows of a sequence) and one query head. It walks the
- * sequence's keys from position 0 in tiles of 64 up to the tile's last row; the K and V of a tile are four
- * pages each, found through the page table, so that earlier chunks of a prompt, prefixes of other requests
- * and this chunk look the same.
+ * A block serves one prefill_tile (up to 128 consecutive rows of a sequence) and one query head. It walks
+ * the sequence's keys from position 0 in tiles of 64 up to the tile's last row; the K and V of a tile are
+ * four pages each, found through the page table, so that earlier chunks of a prompt, prefixes of other
+ * requests and this chunk look the same.
  *
  *   shared memory (head size 128)   Q 32 KB | K 16 KB | V 16 KB
  *   per tile   wait K, start V -> s = q k^T, softmax -> wait V, start next K -> sum += p v
  *
  * One of K and V is always on its way while the tensor cores work on the other: half a tile's time (about
- * 2000 cycles) is several times the latency of memory, so more stages would only cost shared memory, of which
- * two blocks must fit.
+ * 2000 cycles) is several times the latency of memory, so more stages would only cost shared memory, of
+ * which two blocks must fit.
  *
  * Four warps have 32 rows each (two fragments of 16), not eight warps 16: each K and V fragment from shared
- * memory then serves two products. With 16 rows a warp reads 32 KB for 2 * 16 * 64 * 128 multiply-adds, which
- * takes shared memory (128 bytes a cycle) as long as the tensor cores need for them; with 32 rows it is 40
- * KB, Q included, for twice the work. The price is registers: 128 of sums + 64 of scores, close to the limit
- * of 255, two blocks an SM. While a warp is in its softmax, that of the other block on the same scheduler has
- * the tensor cores.
+ * memory then serves two products. With 16 rows a warp reads 32 KB for 2 * 16 * 64 * 128 multiply-adds,
+ * which takes shared memory (128 bytes a cycle) as long as the tensor cores need for them; with 32 rows it
+ * is 40 KB, Q included, for twice the work. The price is registers: 128 of sums + 64 of scores, close to the
+ * limit of 255, two blocks an SM. While a warp is in its softmax, that of the other block on the same
+ * scheduler has the tensor cores.
  *
  * Masks are computed only where a tile of keys reaches past a warp's first row; a warp none of whose rows
  * sees anything of a tile leaves it out, which has the same bits as taking part (attend.cuh). Every row sees

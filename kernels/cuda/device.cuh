@@ -2,14 +2,14 @@
  * warp exchanges, asynchronous copies, matrix instructions, 16-bit numbers.
  *
  * nvcc compiles these to single instructions. Where there is no GPU, an ordinary C++ compiler finds
- * cuda_host.h instead (tests/cuda_host), which gives the same names the same meaning on fibers, so that every
- * kernel also runs in the ordinary tests. What is not wrapped here is not used in a kernel. Rules that keep
- * the two alike:
+ * cuda_host.h instead (tests/cuda_host), which gives the same names the same meaning on fibers, so that
+ * every kernel also runs in the ordinary tests. What is not wrapped here is not used in a kernel. Rules that
+ * keep the two alike:
  *
  * - shared memory is dynamic only: shared_memory() is the start of the launch's shared_bytes (16-byte
- * aligned);
+ *   aligned);
  * - warp functions are called by all 32 lanes of a warp together, and the number of threads is a multiple of
- * 32;
+ *   32;
  * - what copy16_async writes may be read only after copy_wait and a block_sync;
  * - kernels take structs by value, hold no static data, and call no library. */
 #ifndef BATON_KERNELS_CUDA_DEVICE_CUH

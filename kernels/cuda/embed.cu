@@ -2,8 +2,8 @@
  *
  *   table [vocab, dim] of `type`  ->  x [rows, dim] f32
  *
- * A block copies one row, a thread eight neighbours at a time. The launch may have more rows than the step (a
- * recorded one is padded); the ids of those are stale and could lie anywhere, so their rows become zeros,
+ * A block copies one row, a thread eight neighbours at a time. The launch may have more rows than the step
+ * (a recorded one is padded); the ids of those are stale and could lie anywhere, so their rows become zeros,
  * which every later operation keeps finite. */
 #include "kernels/cuda/eight.cuh"
 

@@ -3,15 +3,15 @@
  *   page memory [page][layer][K, V][kv_head][KV_PAGE_TOKENS][head_dim]     (kv/kv_layout.h)
  *   wire        [page of the piece][layer][K, V][kv_head][valid rows][head_dim]
  *
- * The layers of a full page are one run of memory in both. Only in the last page, when it is not full, do the
- * rows of a head end before their tile does. So the copy goes by units of 16 bytes (8 where a row or the wire
- * asks for it), numbered as they lie on the wire: neighbouring threads move neighbouring units, and each
- * finds its unit in the pages with one division (two in the last page).
+ * The layers of a full page are one run of memory in both. Only in the last page, when it is not full, do
+ * the rows of a head end before their tile does. So the copy goes by units of 16 bytes (8 where a row or the
+ * wire asks for it), numbered as they lie on the wire: neighbouring threads move neighbouring units, and
+ * each finds its unit in the pages with one division (two in the last page).
  *
  * The checksum is sum w_i * mix(i) over the 64-bit words w_i of the wire, mod 2^64, mix being the finaliser
- * of splitmix64 as in kv_mix. Integer sums do not depend on their order: each thread sums what it moves, then
- * the warp, then the block, which adds once to *sum. A thread has KV_COPY_DEPTH loads under way before it
- * stores the first. */
+ * of splitmix64 as in kv_mix. Integer sums do not depend on their order: each thread sums what it moves,
+ * then the warp, then the block, which adds once to *sum. A thread has KV_COPY_DEPTH loads under way before
+ * it stores the first. */
 #include "kernels/cuda/device.cuh"
 
 #include "kv/kv_layout.h"

@@ -2,8 +2,9 @@
  *
  * A kernel packs (or unpacks) runs of pages in GPU memory and sums the checksum on its way; one copy engine
  * moves them between there and pinned memory; the transfer thread copies between pinned memory and the wire
- * (a ring in shared memory or a message's buffer, which CUDA does not know). Segments longer than the staging
- * go in pieces of whole pages, and two of them are under way at a time, so the three kinds of copies overlap:
+ * (a ring in shared memory or a message's buffer, which CUDA does not know). Segments longer than the
+ * staging go in pieces of whole pages, and two of them are under way at a time, so the three kinds of copies
+ * overlap:
  *
  *   pages -gather-> GPU staging[i % 2] -copy-> pinned[i % 2] -memcpy-> wire
  *

@@ -3,13 +3,13 @@
  * Order of additions: linear.cuh. One block owns 16 or 32 weight rows and all tokens (up to 32); its warps
  * own one slice of K each. A warp reads its weights straight from global memory into the registers that
  * matrix_add wants: per 32 k a thread loads 16 bytes of row g and 16 of row g + 8, so a row's 64 bytes are
- * two full sectors and two groups of 32 k, a step, are a full line. Nothing is shared between warps until the
- * slice sums meet in shared memory at the end.
+ * two full sectors and two groups of 32 k, a step, are a full line. Nothing is shared between warps until
+ * the slice sums meet in shared memory at the end.
  *
  * Bytes in flight. A read of HBM takes 600-800 ns under load; at 4.8 TB/s and 132 multiprocessors that is
- * about 27 KB per multiprocessor in flight to be just enough, and 64 KB to be safe. Each warp keeps a ring of
- * 4 groups: a group is reloaded as soon as it was multiplied, 4 groups ahead. A group is 1 KB for 16 weight
- * rows; with 8 warps:
+ * about 27 KB per multiprocessor in flight to be just enough, and 64 KB to be safe. Each warp keeps a ring
+ * of 4 groups: a group is reloaded as soon as it was multiplied, 4 groups ahead. A group is 1 KB for 16
+ * weight rows; with 8 warps:
  *
  *   tokens  weight rows  a block has in flight  blocks per multiprocessor (by registers)
  *   8       16           32 KB                  3
@@ -18,10 +18,10 @@
  *   32      32           64 KB                  1
  *
  * Tokens are read through L1: every block reads all of x, from L2 the first time, and the blocks of a
- * multiprocessor walk K side by side. That traffic is tokens / weight rows times the weights', which is why a
- * block takes 32 weight rows when there are enough of them to give every multiprocessor a block, and why 33
- * tokens and more are served by tiles (linear_wide.cu). A column beyond the last token repeats that one (same
- * addresses, so no traffic) and is thrown away; weight rows beyond n likewise. */
+ * multiprocessor walk K side by side. That traffic is tokens / weight rows times the weights', which is why
+ * a block takes 32 weight rows when there are enough of them to give every multiprocessor a block, and why
+ * 33 tokens and more are served by tiles (linear_wide.cu). A column beyond the last token repeats that one
+ * (same addresses, so no traffic) and is thrown away; weight rows beyond n likewise. */
 #include "kernels/cuda/linear.cuh"
 
 #define RING      4     /* groups that a warp has under way */

@@ -5,8 +5,8 @@
  * into a ring in shared memory, so that loads run stages - 1 ahead of the products, with one barrier a stage
  * (Volkov and Demmel's blocking in the form of NVIDIA's CUTLASS for sm_80). All products of a slice go into
  * the registers `sum`; at the end of a slice they are added to `total`, which lives in shared memory because
- * it is touched so rarely (at most 8 times), four floats a thread at a time, each thread its own: that leaves
- * the registers to a tile of 64 x 64 per warp.
+ * it is touched so rarely (at most 8 times), four floats a thread at a time, each thread its own: that
+ * leaves the registers to a tile of 64 x 64 per warp.
  *
  * Shared memory. The fragments of linear.cuh are 16 contiguous bytes per thread, 4 threads to a row's 64
  * bytes of a stage. With rows of 64 bytes and no padding, the 8 threads of each quarter of a 16-byte access
@@ -14,14 +14,15 @@
  * these reads nor for the writes of cp.async.
  *
  * Two tiles, chosen by how many blocks there are; a row's bits are the same in both:
- *   128 x 128, 3 stages: per stage and warp 8 KB of shared memory are read for 64 pairs of matrix_add. 112 KB
- * a block, two blocks on an H200 (one on an A100). 64 FLOP per byte from L2: 300 TFLOP/s ask 4.7 TB/s of it;
- * 64 x 64, 7 stages: for few rows, where more blocks and more bytes in flight matter more. 72 KB, three
- * blocks.
+ *   128 x 128, 3 stages: per stage and warp 8 KB of shared memory are read for 64 pairs of matrix_add.
+ *                        112 KB a block, two blocks on an H200 (one on an A100). 64 FLOP per byte from L2:
+ *                        300 TFLOP/s ask 4.7 TB/s of it;
+ *   64 x 64, 7 stages:   for few rows, where more blocks and more bytes in flight matter more. 72 KB, three
+ *                        blocks.
  *
- * Order of blocks: bands of BAND tokens; within one, all token tiles of a weight tile come one after another.
- * What runs at a time is thus about as many weight tiles as token tiles, the band's tokens stay in L2, and a
- * weight is read from memory once per band.
+ * Order of blocks: bands of BAND tokens; within one, all token tiles of a weight tile come one after
+ * another. What runs at a time is thus about as many weight tiles as token tiles, the band's tokens stay in
+ * L2, and a weight is read from memory once per band.
  *
  * At the end a tile of sums goes through shared memory, so that stores are 16 bytes along n. */
 #include "kernels/cuda/linear.cuh"

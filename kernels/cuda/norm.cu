@@ -6,9 +6,9 @@
  *   x [rows, dim] f32, delta and out [rows, dim] of `type`, weight [dim] f32
  *
  * A block serves one row and keeps it in registers between the two uses, so that x and delta are read once.
- * Thread t has the elements 8 (t + j * threads) .. + 7 of the row, j < kept. The sum of squares is a chain in
- * each thread, then a tree of fixed shape over lanes and warps; all of it depends on dim only, hence a row's
- * bits do not depend on the other rows.
+ * Thread t has the elements 8 (t + j * threads) .. + 7 of the row, j < kept. The sum of squares is a chain
+ * in each thread, then a tree of fixed shape over lanes and warps; all of it depends on dim only, hence a
+ * row's bits do not depend on the other rows.
  *
  * With `head`, row r reads row head[r] of x and delta and writes nothing back: the rows that go through the
  * output head are picked here. Entries of padding rows are any row number, their result is read by nobody. */

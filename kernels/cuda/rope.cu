@@ -1,17 +1,18 @@
-/* rope - rotary position embedding (Su et al., RoFormer, 2021, section 3.2) and the write of k and v into the
- * pages.
+/* rope - rotary position embedding (Su et al., RoFormer, 2021, section 3.2) and the write of k and v into
+ * the pages.
  *
  * Pairs are neighbours (elements 2i and 2i + 1 of a head, GGUF's order); pair i of position p is turned by
- * the angle p * base^(-2i / rope_dim) / factors[i]. Cosines and sines come from a table that is made once, in
- * double: at position 100000 a float angle has an error of 1/256 of a radian. The rotation itself is fp32,
- * rounded once to the type of the activations (rope_rotate in attend.cuh, which decode attention calls too
- * when it does this kernel's work).
+ * the angle p * base^(-2i / rope_dim) / factors[i]. Cosines and sines come from a table that is made once,
+ * in double: at position 100000 a float angle has an error of 1/256 of a radian. The rotation itself is
+ * fp32, rounded once to the type of the activations (rope_rotate in attend.cuh, which decode attention calls
+ * too when it does this kernel's work).
  *
  * rope_kv: a thread owns one unit of a row of qkv - 16 bytes, which are four pairs of 16-bit numbers, or one
  * pair of floats. A row of a head is contiguous in qkv and in its page, so reads and writes are of full
- * sectors. Of a row [q heads | k heads | v heads]   q is rotated in place, k is rotated in place and written
- * to the page of the row's position, v is written to the page. Rows beyond the step's (padding of a recorded
- * step) have no pages: nothing is done. */
+ * sectors. Of a row
+ *   [q heads | k heads | v heads]   q and k are rotated in place, k is written to the page of the row's
+ * position, v is written to the page. Rows beyond the step's (padding of a recorded step) have no pages:
+ * nothing is done. */
 #include "kernels/cuda/attend.cuh"
 
 enum { ROPE_THREADS = 128 };

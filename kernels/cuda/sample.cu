@@ -1,18 +1,16 @@
 /* sample - from rows of logits to tokens, the same ids as the host's sampler (host/sampler.c) chooses from
  * them:
  *
- *   raw logits -> bias -> penalties -> bans -> (greedy: arg max) -> temperature -> min-p -> top-k -> top-p ->
- * race
+ *   raw logits -> bias -> penalties -> bans -> (greedy: max) | temperature -> min-p -> top-k -> top-p -> race
  *
- *   logits [count, vocab] f32, edited in place;  seen [count, vocab] marks of the penalties, zeros between
- * launches
+ *   logits [count, vocab] f32, edited in place;  seen [count, vocab] of penalties, zeros between launches
  *
  * A block serves one row; the row stays in L2 between the passes. A greedy row is read once, one with plain
  * temperature twice; filters cost three to five passes each (sample_select.cuh) and tell the set by its last
  * member, its cut, so that nothing is collected or moved.
  *
- * Race: Gumbel-max picks arg max of z + g with g = -log(-log(u)), which is the arg min of -log(u) / exp(z): a
- * race of exponential clocks. u is word id % 4 of Philox(seed; id / 4, position, choice, 0), which neither
+ * Race: Gumbel-max picks arg max of z + g with g = -log(-log(u)), which is the arg min of -log(u) / exp(z):
+ * a race of exponential clocks. u is word id % 4 of Philox(seed; id / 4, position, choice, 0), which neither
  * filters nor the order of threads move. Since -log(u) >= 1 - u, most tokens are dismissed in fp32 and
  * without a logarithm by the best time that the warp has seen; the margin is far above the rounding errors,
  * so the shortcut never decides. The smallest time wins, of equals the lowest id, whatever the number of

@@ -2,16 +2,16 @@
  *
  * All tables of a step lie in one block of device memory with one pinned twin on the host, so that a step
  * costs one copy (two when it is recorded). Where a table begins depends on how many rows, heads, tiles and
- * items there is room for. A step that is not recorded gets exactly what it needs; recorded ones get the room
- * of their bucket, whatever they need, so that the addresses in a recording stay right:
+ * items there is room for. A step that is not recorded gets exactly what it needs; recorded ones get the
+ * room of their bucket, whatever they need, so that the addresses in a recording stay right:
  *
  *   header | ids | pos | row_pages | head | samples | tiles | items ... | pages ...
  *
  * Recording (CUDA graphs): a pure decode step is rounded up to a bucket of rows. The first step of a bucket
  * runs as it is, since libraries choose their algorithms then; the second is recorded while its ops are
- * issued and launched by step_end; later ones are one launch, and the host does nothing but fill tables. Rows
- * that only fill the bucket up are token 0 at position 0, appear in no decode item and no header, and nobody
- * reads what comes out of them.
+ * issued and launched by step_end; later ones are one launch, and the host does nothing but fill tables.
+ * Rows that only fill the bucket up are token 0 at position 0, appear in no decode item and no header, and
+ * nobody reads what comes out of them.
  *
  * The twin is written by step_begin and read by the copy; step_end waits for everything, so they never meet.
  */

@@ -1,4 +1,5 @@
-/* weights - matrices from the model file into GPU memory, in the activations' type and in the kernels' order.
+/* weights - matrices from the model file into GPU memory, in the activations' type and in the kernels'
+ * order.
  *
  * Streaming: chunks of rows are converted by the host into one of two pinned buffers while the other one is
  * copied, so a file that is mapped is read once, front to back, and never held in host memory. Weights of
@@ -8,7 +9,7 @@
  *
  *   WEIGHT_QKV       rows of q, then k, then v: one product makes all three
  *   WEIGHT_GATE_UP   groups of 8 rows of gate and of up alternate, so that the block that computes a row of
- * one computes its partner of the other and multiplies them at once */
+ *                    one computes its partner of the other and multiplies them at once */
 #include "base/mem.h"
 #include "kernels/cuda/cuda.h"
 #include "kernels/cuda/weight_rows.h"

@@ -1,12 +1,11 @@
 /* host - the contract of backend.h for backends that compute in the host's memory, composed once out of a
  * table of small operations (host_ops.h).
  *
- *   backend_ops slot (ops.h) -> host_NAME -> one to five host_kernels -> ref's loops, or cpu's threads and
- * vectors
+ *   backend_ops slot (ops.h) -> host_NAME -> one to five host_kernels -> ref's loops, or cpu's vectors
  *
- * A backend's `struct device` begins with a host_device, fills its own open, close, name and hand-off copies,
- * and takes the rest with HOST_SLOTS. Everything is done when an op returns, so that marks, sync and step_end
- * wait for nothing.
+ * A backend's `struct device` begins with a host_device, fills its own open, close, name and hand-off
+ * copies, and takes the rest with HOST_SLOTS. Everything is done when an op returns, so that marks, sync and
+ * step_end wait for nothing.
  *
  * What a stacked product writes is read by the backend itself only, so here it is one block per part, which
  * small operations can read without strides: q [rows, heads * head_dim], k, v [rows, kv_heads * head_dim];

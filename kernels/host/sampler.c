@@ -1,7 +1,6 @@
 /* sampler - stages over one working copy of the logits, then a race.
  *
- *   raw logits -> bias -> penalties -> bans -> (greedy: arg max) -> temperature -> min-p -> top-k -> top-p ->
- * race
+ *   raw logits -> bias -> penalties -> bans -> (greedy: max) | temperature -> min-p -> top-k -> top-p -> race
  *
  * Gumbel-max picks arg max of z + g with g = -log(e), e = -log(u). Since exp is monotone that is the arg min
  * of e / exp(z), a race of exponential clocks; in this form most tokens are dismissed by a bound before any
@@ -11,8 +10,8 @@
  * 0}): it depends on nothing else, so neither the filters nor the order of the candidates move it, and a
  * replay draws the same.
  *
- * min_tokens bans the end-of-generation ids and the stop ids. ignore_eos bans nothing, and does not lift that
- * ban either: it only says that an end id does not end the sequence (as in vLLM).
+ * min_tokens bans the end-of-generation ids and the stop ids. ignore_eos bans nothing, and does not lift
+ * that ban either: it only says that an end id does not end the sequence (as in vLLM).
  *
  * Top-k and top-p are sets: the shortest run of best tokens that has k members, or mass p. It is found by
  * selection in O(vocab) (quickselect, by count or by mass); nothing is sorted.

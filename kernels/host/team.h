@@ -1,13 +1,13 @@
 /* team - a fixed set of threads that share the tasks of one call: parallel-for and nothing else.
  *
- *   caller:  write fn, ctx, count -> publish ticket {epoch, remaining} -> take tasks -> wait for the taken
- * ones helper:  spin a little, then sleep on the epoch -> take tasks while the ticket has some
+ *   caller:  write fn, ctx, count -> publish ticket {epoch, remaining} -> take tasks -> wait for taken ones
+ *   helper:  spin a little, then sleep on the epoch -> take tasks while the ticket has some
  *
  * A task is taken by decreasing `remaining` in the ticket with a compare-and-swap on the whole word, so a
- * helper that overslept a call cannot take a task of the next with what it read of the last. Tasks are handed
- * out one by one: on a machine that is busy with other things the caller does them all itself and waits for
- * nobody that has not begun. Which thread runs a task never changes its result; that is the duty of the tasks
- * (ops.h).
+ * helper that overslept a call cannot take a task of the next with what it read of the last. Tasks are
+ * handed out one by one: on a machine that is busy with other things the caller does them all itself and
+ * waits for nobody that has not begun. Which thread runs a task never changes its result; that is the duty
+ * of the tasks (ops.h).
  *
  * OpenMP was not taken: its runtime spins as it likes, and thread sanitizers cannot see into it.
  *

@@ -1,8 +1,8 @@
 /* emulation - what the host emulation of CUDA offers beyond the runtime API: to its own parts, and to tests.
  *
  * Environment, read when it is needed, so that a test may set it in the process:
- *   BATON_EMU_ORDER      forward | reverse | random:SEED: in which order the threads, warps and blocks of a
- * launch run BATON_EMU_STREAMS    eager | lazy: when work in a stream runs (runtime_stream.h)
+ *   BATON_EMU_ORDER      forward | reverse | random:SEED: the order of threads, warps and blocks
+ *   BATON_EMU_STREAMS    eager | lazy: when work in a stream runs (runtime_stream.h)
  *   BATON_EMU_MEMORY_MB  size of the device's memory, default 4096
  *   BATON_EMU_FAULT      N: the N-th kernel of the process (counted from 1) faults; read at the first call */
 #ifndef BATON_TESTS_CUDA_HOST_EMULATION_H

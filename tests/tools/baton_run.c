@@ -3,9 +3,8 @@
  *   baton-run MODEL -p "Once upon a time" -n 64
  *   baton-run MODEL --chat "What is the capital of France?" -n 64
  *   baton-run MODEL --ids 1,2,3 --logits OUT.f32 --backend ref --kv f32     logits [tokens, vocab], fp32, raw
- *   baton-run MODEL --ids 1,2,3 --logits OUT.f32 --backend cuda --act f32   the same from the slow kernels
- * for checking baton-run MODEL --bench 512                                             speed of prefill and
- * decode
+ *   baton-run MODEL --ids 1,2,3 --logits OUT.f32 --backend cuda --act f32   the same from slow kernels
+ *   baton-run MODEL --bench 512                                             speed of prefill and decode
  *
  * Text goes to stdout, ids and times to stderr. */
 #include "base/clock.h"

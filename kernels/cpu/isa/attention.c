@@ -2,10 +2,10 @@
  * maximum.
  *
  *   block of rows of one sequence x one KV head = one task:
- *     for each tile of 16 positions, from 0:   K -> kt [dim][16 keys], V -> vt [16 keys][dim], both fp32,
- * once per task scores    s[16] = chain over dim of q[dim] * kt[dim]          per (row, query head) weights
- * p = e^(s - top), and what earlier tiles found shrinks by e^(old top - top) sum       acc[dim] = chain over
- * keys of p[key] * vt[key]
+ *     for each tile of 16 positions, from 0:   K -> kt [dim][16 keys], V -> vt [16 keys][dim]; once per task
+ *       scores    s[16] = chain over dim of q[dim] * kt[dim]          per (row, query head)
+ *       weights   p = e^(s - top), and what earlier tiles found shrinks by e^(old top - top)
+ *       sum       acc[dim] = chain over keys of p[key] * vt[key]
  *
  * What a row computes is fixed by its own position: it meets tiles 0..pos/16 in order, and in the last one
  * the keys after pos are left out (a score of -inf and no term in the chain, so what stale bytes lie there

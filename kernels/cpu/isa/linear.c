@@ -6,8 +6,8 @@
  *
  * - one row: 4 weight rows at a time, dequantised in registers; nothing is stored;
  * - more rows: a panel of weight rows is dequantised into scratch once, then blocks of x that fit the L2
- * cache go over it in tiles of TILE_ROWS x 4; the 4 weight rows of a tile stay in the L1 cache while the
- * block streams past them.
+ *   cache go over it in tiles of TILE_ROWS x 4; the 4 weight rows of a tile stay in the L1 cache while the
+ *   block streams past them.
  *
  * The dot form (both operands contiguous in k) was taken over the outer-product form, which has fewer loads,
  * because quantised weights come in rows: a panel needs no transposition, and one row of x computes the same
