@@ -244,8 +244,7 @@ static void bench_copies(const bench *b) {
     op_kv_copy op = {.layout = &l,
                      .kv = kv,
                      .pages = pages,
-                     .token_count = TOKENS,
-                     .layer_end = 30,
+                     .piece = kv_piece_of(&l, 0, TOKENS, 0, 30),
                      .wire = wire,
                      .checksum = &checksum};
     double top = peak(b);

@@ -62,6 +62,10 @@ typedef struct backend_ops {
     /* Blocking copies between host and device memory. */
     status (*mem_read)(device *d, void *host, const void *mem, size_t bytes);
     status (*mem_write)(device *d, void *mem, const void *host, size_t bytes);
+    /* Makes host memory known to the device, so that hand-offs copy there without staging: MEMORY_PINNED, and
+     * host_unpin undoes it; or MEMORY_HOST where that gains nothing or cannot be had. Any thread. */
+    memory_kind (*host_pin)(device *d, void *memory, size_t bytes);
+    void (*host_unpin)(device *d, void *memory);
     /* ST_NOMEM when the device is full. Host backends borrow the parts' data until weight_free. */
     status (*weight_load)(device *d, weight_form form, const tensor *const *parts, weight **out, errbuf *eb);
     void (*weight_free)(device *d, weight *w);

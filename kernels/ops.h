@@ -160,20 +160,26 @@ typedef struct op_sample {
     uint32_t vocab;
 } op_sample;
 
-/* One segment of a hand-off (see proto/kv_wire.h): rows [token_begin, token_begin + token_count) of one
- * sequence, layers [layer_begin, layer_end). kv_gather copies pages -> wire, kv_scatter wire -> pages.
- * token_begin is a multiple of KV_PAGE_TOKENS. Wire order: page, layer, K then V, head, row, dim; only valid
- * rows; bytes = kv_segment_bytes(). Both set *checksum = kv_checksum over the wire bytes, started from `seed`
+/* In which memory bytes lie, as far as a copy has to know. */
+typedef enum memory_kind {
+    MEMORY_HOST,   /* of this process, or shared with another */
+    MEMORY_PINNED, /* the host's, and known to the device (backend_ops.host_pin): copied without staging */
+    MEMORY_DEVICE,
+} memory_kind;
+
+/* One segment of a hand-off (see proto/kv_wire.h): a piece of one sequence. kv_gather copies pages -> wire,
+ * kv_scatter wire -> pages. Wire order: page, layer, K then V, head, row, dim; only valid rows; bytes =
+ * kv_piece_bytes(). Both set *checksum = kv_checksum over the wire bytes, started from `seed`
  * (kv/kv_layout.h). kv_scatter writes pages whatever the checksum is; the caller verifies before the sequence
- * is used. Both are done when they return; kv_gather waits for the last layer_mark of layer_end - 1 that came
- * before. */
+ * is used. Both are done when they return; kv_gather waits for the last layer_mark of piece.layer_end - 1
+ * that came before. */
 typedef struct op_kv_copy {
     const kv_layout *layout;
     void *kv;              /* base of the page memory */
-    const uint32_t *pages; /* host: page table of the sequence */
-    uint32_t token_begin, token_count;
-    uint32_t layer_begin, layer_end;
-    void *wire; /* host memory, 8-byte aligned */
+    const uint32_t *pages; /* [kv_piece_pages(&piece)] host: page table of the sequence */
+    kv_piece piece;
+    void *wire; /* 8-byte aligned */
+    memory_kind wire_in;
     uint64_t seed;
     uint64_t *checksum; /* out */
 } op_kv_copy;

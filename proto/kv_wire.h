@@ -19,7 +19,7 @@
 #include <stdint.h>
 
 #define KV_WIRE_MAGIC   0x4e544142u /* "BATN" */
-#define KV_WIRE_VERSION 1u
+#define KV_WIRE_VERSION 2u
 
 typedef enum kv_frame_kind {
     KV_HELLO = 1,
@@ -42,28 +42,33 @@ typedef struct kv_identity {
 } kv_identity;
 static_assert(sizeof(kv_identity) == 40, "kv_identity crosses processes");
 
+/* A part of one sequence's KV: rows (tokens) x layers x heads of keys and values. Begins on a page edge. */
+typedef struct kv_piece {
+    uint32_t token_begin, token_count;
+    uint32_t layer_begin, layer_end;
+    uint32_t head_begin, head_end;
+} kv_piece;
+static_assert(sizeof(kv_piece) == 24, "kv_piece crosses processes");
+
 typedef struct kv_frame {
     uint32_t magic;
     uint16_t version;
-    uint16_t kind;        /* kv_frame_kind */
-    uint64_t seq;         /* 1, 2, ... per direction of the pair */
-    kv_identity id;       /* HELLO, RING: req = attempt = 0 */
-    uint32_t segment;     /* SEGMENT: 0, 1, ...; SEAL: how many there were */
-    uint32_t token_begin; /* SEGMENT: rows */
-    uint32_t token_count; /* SEGMENT: rows; SEAL: rows of the whole hand-off */
-    uint32_t layer_begin, layer_end;
-    uint32_t slot;     /* SEGMENT, CREDIT; RING: slot count */
-    uint64_t bytes;    /* SEGMENT: payload bytes; RING: slot bytes */
-    uint64_t checksum; /* SEGMENT; RING over shm: nonce in the head of the memfd */
-    uint64_t ids_hash; /* SEGMENT, SEAL: hash of the ids up to token_begin + token_count (SEAL: of all) */
-    int32_t
-        first_token; /* SEAL: output token k that P sampled; the next part is its token_out, with logprobs */
-    uint32_t finished; /* SEAL: 1 = the first token ended the request: D releases */
-    uint32_t pid;      /* RING over shm: /proc/<pid>/fd/<fd> */
+    uint16_t kind;       /* kv_frame_kind */
+    uint64_t seq;        /* 1, 2, ... per direction of the pair */
+    kv_identity id;      /* HELLO, RING: req = attempt = 0 */
+    uint32_t segment;    /* SEGMENT: 0, 1, ...; SEAL: how many there were */
+    uint32_t slot;       /* SEGMENT, CREDIT; RING: slot count */
+    kv_piece piece;      /* SEGMENT; SEAL: the whole hand-off */
+    uint64_t bytes;      /* SEGMENT: payload bytes; RING: slot bytes */
+    uint64_t checksum;   /* SEGMENT; RING over shm: nonce in the head of the memfd */
+    uint64_t ids_hash;   /* SEGMENT, SEAL: hash of the ids up to the last row of piece */
+    int32_t first_token; /* SEAL: output token k that P sampled; the next part is its token_out */
+    uint32_t finished;   /* SEAL: 1 = the first token ended the request: D releases */
+    uint32_t pid;        /* RING over shm: /proc/<pid>/fd/<fd> */
     int32_t fd;
     char transport[8];    /* HELLO: "shm", "zmq" */
     uint64_t layout_hash; /* HELLO: dtype, layers, kv heads, head dim, page size */
 } kv_frame;
-static_assert(sizeof(kv_frame) == 136, "kv_frame crosses processes");
+static_assert(sizeof(kv_frame) == 144, "kv_frame crosses processes");
 
 #endif

@@ -61,7 +61,7 @@ typedef struct frame {
     bool to_p; /* direction */
     kv_identity id;
     uint32_t segment; /* SEAL: how many there were */
-    handoff_piece piece;
+    kv_piece piece;
     uint64_t ids_hash, checksum;
     token_out first;
     bool finished;

@@ -140,7 +140,7 @@ static void send_abort(proc *p, const fake_handoff *h, pair *pr) {
 /* ---- sender ---- */
 
 /* The slot is taken now, the rows are read when the copy ends. */
-static void begin_segment(proc *p, fake_handoff *h, const handoff_piece *piece) {
+static void begin_segment(proc *p, fake_handoff *h, const kv_piece *piece) {
     pair *pr = h->pair;
     frame *f = frame_new(FRAME_SEGMENT, h, piece->token_count * (piece->layer_end - piece->layer_begin));
     f->segment = h->segments++;
@@ -155,7 +155,7 @@ static void begin_segment(proc *p, fake_handoff *h, const handoff_piece *piece) 
 }
 
 static void end_segment(proc *p, fake_handoff *h, frame *f) {
-    const handoff_piece *piece = &f->piece;
+    const kv_piece *piece = &f->piece;
     uint32_t n = 0;
     for (uint32_t pos = piece->token_begin; pos < piece->token_begin + piece->token_count; pos++)
         for (uint32_t l = piece->layer_begin; l < piece->layer_end; l++) {
@@ -166,8 +166,7 @@ static void end_segment(proc *p, fake_handoff *h, frame *f) {
             f->words[n++] = word;
         }
     f->ids_hash = h->prefix[piece->token_begin + piece->token_count - 1];
-    uint64_t seed = kv_segment_seed(&h->id, f->segment, piece->token_begin, piece->token_count,
-                                    piece->layer_begin, piece->layer_end, f->ids_hash);
+    uint64_t seed = kv_segment_seed(&h->id, f->segment, piece, f->ids_hash);
     f->checksum = kv_checksum(seed, f->words, n * sizeof *f->words);
     h->bytes += n * sizeof *f->words;
     p->xfer.segments++;
@@ -192,7 +191,7 @@ static bool send_next(proc *p, fake_handoff *h) {
     uint32_t rows = 0;
     for (uint32_t i = 0; i < h->cut_count; i++) {
         handoff_cut *cut = &h->cuts[i];
-        handoff_piece piece;
+        kv_piece piece;
         if (h->pair->credits > 0 && handoff_cut_next(cut, &sim_layout, SEGMENT_BYTES, SLOT_BYTES, &piece)) {
             begin_segment(p, h, &piece);
             return true;
@@ -248,15 +247,14 @@ static void on_dest(proc *p, const xfer_cmd *c) {
 /* Checked when it comes, written when the copy ends; then the slot is free again. False: not to be copied. */
 static bool begin_scatter(proc *p, fake_handoff *h, const frame *f) {
     errbuf eb = {0};
-    const handoff_piece *piece = &f->piece;
+    const kv_piece *piece = &f->piece;
     if (handoff_recv_add(h->recv, f->segment, piece, &eb) != ST_OK) {
         sim_failf(p->s, "%s: req %llu of %u rows: a right sender's segment was refused: %s", p->name,
                   (unsigned long long)h->req, h->id_count, eb.text);
         return false;
     }
     uint64_t ids_hash = h->prefix[piece->token_begin + piece->token_count - 1];
-    uint64_t seed = kv_segment_seed(&h->id, f->segment, piece->token_begin, piece->token_count,
-                                    piece->layer_begin, piece->layer_end, ids_hash);
+    uint64_t seed = kv_segment_seed(&h->id, f->segment, piece, ids_hash);
     if (kv_checksum(seed, f->words, f->word_count * sizeof *f->words) != f->checksum) {
         sim_failf(p->s, "%s: checksum of req %llu", p->name, (unsigned long long)h->req);
         return false;
@@ -265,7 +263,7 @@ static bool begin_scatter(proc *p, fake_handoff *h, const frame *f) {
 }
 
 static void end_scatter(proc *p, fake_handoff *h, const frame *f) {
-    const handoff_piece *piece = &f->piece;
+    const kv_piece *piece = &f->piece;
     uint32_t n = 0;
     for (uint32_t pos = piece->token_begin; pos < piece->token_begin + piece->token_count; pos++)
         for (uint32_t l = piece->layer_begin; l < piece->layer_end; l++)

@@ -166,8 +166,7 @@ static void kv_case(bench *b) {
                         .layers = layers,
                         .kv_heads = heads,
                         .head_dim = dim,
-                        .token_count = tokens,
-                        .layer_end = layers}};
+                        .piece = kv_piece_of(&l, 0, tokens, 0, layers)}};
     j.a.kv = bench_random(b, page_count * kv_page_bytes(&l) / 2, 51);
     j.a.wire = bench_random(b, bytes / 2, 52);
     cudaError_t e = j.a.kv && j.a.wire ? cudaMalloc((void **)&pages, page_count * sizeof *pages)

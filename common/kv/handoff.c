@@ -38,19 +38,31 @@ uint64_t kv_ids_hash(uint64_t start, const int32_t *ids, uint32_t count) {
     return h;
 }
 
-uint64_t kv_segment_seed(const kv_identity *id, uint32_t segment, uint32_t token_begin, uint32_t token_count,
-                         uint32_t layer_begin, uint32_t layer_end, uint64_t ids_hash) {
+uint64_t kv_segment_seed(const kv_identity *id, uint32_t segment, const kv_piece *piece, uint64_t ids_hash) {
     PRE(id);
+    PRE(piece);
     const uint64_t words[] = {
-        id->epoch,   id->p_inc,
-        id->d_inc,   id->req,
-        id->attempt, (uint64_t)segment << 32 | token_begin,
-        token_count, (uint64_t)layer_begin << 32 | layer_end,
+        id->epoch,
+        id->p_inc,
+        id->d_inc,
+        id->req,
+        id->attempt,
+        (uint64_t)segment << 32 | piece->token_begin,
+        piece->token_count,
+        (uint64_t)piece->layer_begin << 32 | piece->layer_end,
+        (uint64_t)piece->head_begin << 32 | piece->head_end,
         ids_hash,
     };
     uint64_t h = KV_IDS_HASH_START;
     for (size_t i = 0; i < ARRAY_LEN(words); i++) h = hash_step(h, words[i]);
     return h;
+}
+
+bool kv_identity_same(const kv_identity *a, const kv_identity *b) {
+    PRE(a);
+    PRE(b);
+    return a->epoch == b->epoch && a->p_inc == b->p_inc && a->d_inc == b->d_inc && a->req == b->req &&
+           a->attempt == b->attempt;
 }
 
 /* Chooses the layers of the next group; false when too few are computed. */
@@ -72,7 +84,7 @@ static bool open_group(handoff_cut *cut, const kv_layout *layout, size_t target_
 }
 
 bool handoff_cut_next(handoff_cut *cut, const kv_layout *layout, size_t target_bytes, size_t slot_bytes,
-                      handoff_piece *out) {
+                      kv_piece *out) {
     PRE(cut);
     PRE(layout);
     PRE(out);
@@ -87,10 +99,7 @@ bool handoff_cut_next(handoff_cut *cut, const kv_layout *layout, size_t target_b
     uint32_t rows = cut->count - cut->row_sent;
     size_t rows_fit = slot_bytes / kv_segment_bytes(layout, 1, layers);
     if (rows > rows_fit) rows = (uint32_t)(rows_fit / KV_PAGE_TOKENS * KV_PAGE_TOKENS);
-    *out = (handoff_piece){.token_begin = cut->begin + cut->row_sent,
-                           .token_count = rows,
-                           .layer_begin = cut->layer_sent,
-                           .layer_end = cut->group_end};
+    *out = kv_piece_of(layout, cut->begin + cut->row_sent, rows, cut->layer_sent, cut->group_end);
     cut->row_sent += rows;
     if (cut->row_sent == cut->count) {
         cut->layer_sent = cut->group_end;
@@ -102,7 +111,7 @@ bool handoff_cut_next(handoff_cut *cut, const kv_layout *layout, size_t target_b
 }
 
 struct handoff_recv {
-    uint32_t layers, token_count, page_count;
+    uint32_t layers, heads, token_count, page_count;
     uint32_t words;    /* of 64 layers per page */
     uint32_t segments; /* came so far */
     uint64_t *have;    /* [page_count, words] a bit per layer */
@@ -114,6 +123,7 @@ handoff_recv *handoff_recv_new(const kv_layout *layout, uint32_t token_count) {
     PRE(token_count > 0);
     handoff_recv *r = xcalloc(1, sizeof *r);
     r->layers = layout->layers;
+    r->heads = layout->kv_heads;
     r->token_count = token_count;
     r->page_count = kv_pages_for(token_count);
     r->words = (layout->layers + 63) / 64;
@@ -137,7 +147,7 @@ static uint64_t layer_mask(uint32_t begin, uint32_t end, uint32_t w) {
     return below & ~((1ull << from) - 1);
 }
 
-static status check_shape(const handoff_recv *r, const handoff_piece *p, errbuf *eb) {
+static status check_shape(const handoff_recv *r, const kv_piece *p, errbuf *eb) {
     if (p->token_count == 0 || p->token_begin > r->token_count ||
         p->token_count > r->token_count - p->token_begin)
         return errf(eb, ST_CORRUPT, "rows %u+%u leave the prompt of %u", p->token_begin, p->token_count,
@@ -148,10 +158,13 @@ static status check_shape(const handoff_recv *r, const handoff_piece *p, errbuf 
     if (p->layer_begin >= p->layer_end || p->layer_end > r->layers)
         return errf(eb, ST_CORRUPT, "layers %u..%u of a model with %u", p->layer_begin, p->layer_end,
                     r->layers);
+    if (p->head_begin != 0 || p->head_end != r->heads) /* coverage is counted in whole layers */
+        return errf(eb, ST_CORRUPT, "heads %u..%u of a layer with %u: want all", p->head_begin, p->head_end,
+                    r->heads);
     return ST_OK;
 }
 
-status handoff_recv_add(handoff_recv *r, uint32_t segment, const handoff_piece *piece, errbuf *eb) {
+status handoff_recv_add(handoff_recv *r, uint32_t segment, const kv_piece *piece, errbuf *eb) {
     PRE(r);
     PRE(piece);
     if (segment != r->segments)
@@ -160,7 +173,7 @@ status handoff_recv_add(handoff_recv *r, uint32_t segment, const handoff_piece *
     if (st) return st;
 
     uint32_t page_begin = piece->token_begin / KV_PAGE_TOKENS;
-    uint32_t page_end = kv_pages_for(piece->token_begin + piece->token_count);
+    uint32_t page_end = kv_piece_pages(piece);
     for (uint32_t page = page_begin; page < page_end; page++)
         for (uint32_t w = 0; w < r->words; w++)
             if (r->have[(size_t)page * r->words + w] & layer_mask(piece->layer_begin, piece->layer_end, w))

@@ -30,17 +30,15 @@ extern const sm_def handoff_sm;
 #define KV_IDS_HASH_START 0x9e3779b97f4a7c15ull
 uint64_t kv_ids_hash(uint64_t start, const int32_t *ids, uint32_t count);
 /* Seed of a segment's checksum: its identity and the hash of the token ids up to the end of its rows. */
-uint64_t kv_segment_seed(const kv_identity *id, uint32_t segment, uint32_t token_begin, uint32_t token_count,
-                         uint32_t layer_begin, uint32_t layer_end, uint64_t ids_hash);
+uint64_t kv_segment_seed(const kv_identity *id, uint32_t segment, const kv_piece *piece, uint64_t ids_hash);
+/* Whether both name the same attempt of the same request between the same two incarnations. */
+bool kv_identity_same(const kv_identity *a, const kv_identity *b);
 
 /* How P cuts work into segments: rows [begin, begin + count) have layers [0, layers_done) computed;
  * layers_sent of them left already. Returns the next piece to send: the fewest layers that reach target_bytes
  * (or what is left, once layers_done == layout->layers), but never more than slot_bytes: a layer larger than
  * that is split into rows on page edges. False when nothing is due yet. slot_bytes holds at least one page's
  * rows of one layer. */
-typedef struct handoff_piece {
-    uint32_t token_begin, token_count, layer_begin, layer_end;
-} handoff_piece;
 typedef struct handoff_cut {
     uint32_t begin, count; /* the chunk's rows */
     uint32_t layers_done;  /* computed so far */
@@ -49,7 +47,7 @@ typedef struct handoff_cut {
     uint32_t group_end;    /* end of the current layer group; 0 = none open */
 } handoff_cut;
 bool handoff_cut_next(handoff_cut *cut, const kv_layout *layout, size_t target_bytes, size_t slot_bytes,
-                      handoff_piece *out);
+                      kv_piece *out);
 
 /* What D has of one hand-off: rows x layers covered, in order per (chunk piece). */
 typedef struct handoff_recv handoff_recv;
@@ -58,7 +56,7 @@ void handoff_recv_free(handoff_recv *r);
 /* A segment that came. ST_CORRUPT when it leaves the prompt, overlaps what came before, or its number is not
  * the next. Called before the payload is scattered, because it is the bounds check; a wrong checksum
  * afterwards ends the whole hand-off. */
-status handoff_recv_add(handoff_recv *r, uint32_t segment, const handoff_piece *piece, errbuf *eb);
+status handoff_recv_add(handoff_recv *r, uint32_t segment, const kv_piece *piece, errbuf *eb);
 /* At SEAL: segment_count segments came and every row of every layer exactly once. ST_CORRUPT names what is
  * missing. */
 status handoff_recv_seal(const handoff_recv *r, uint32_t segment_count, uint32_t token_count, errbuf *eb);

@@ -8,6 +8,7 @@
 #define BATON_KV_KV_LAYOUT_H
 
 #include "base/tensor.h"
+#include "proto/kv_wire.h"
 
 #define KV_PAGE_TOKENS 16u
 
@@ -42,6 +43,27 @@ static inline size_t kv_tile_offset(const kv_layout *l, uint32_t page, uint32_t 
     return (((size_t)page * l->layers + layer) * 2 + is_v) * l->kv_heads * kv_tile_bytes(l) +
            head * kv_tile_bytes(l);
 }
+/* Rows [begin, begin + count) x layers [layer_begin, layer_end) of all heads. */
+static inline kv_piece kv_piece_of(const kv_layout *l, uint32_t token_begin, uint32_t token_count,
+                                   uint32_t layer_begin, uint32_t layer_end) {
+    return (kv_piece){.token_begin = token_begin,
+                      .token_count = token_count,
+                      .layer_begin = layer_begin,
+                      .layer_end = layer_end,
+                      .head_begin = 0,
+                      .head_end = l->kv_heads};
+}
+/* Bytes of a piece on the wire: exactly its keys and values, in the order page, layer, K then V, head, row,
+ * dim. */
+static inline size_t kv_piece_bytes(const kv_layout *l, const kv_piece *p) {
+    return (size_t)2 * l->head_dim * kv_elem_bytes(l) * p->token_count * (p->layer_end - p->layer_begin) *
+           (p->head_end - p->head_begin);
+}
+/* Pages up to the piece's last row: as many entries of the sequence's page table it needs. */
+static inline uint32_t kv_piece_pages(const kv_piece *p) {
+    return kv_pages_for(p->token_begin + p->token_count);
+}
+/* Bytes of all heads of so many rows and layers. */
 static inline size_t kv_segment_bytes(const kv_layout *l, uint32_t token_count, uint32_t layer_count) {
     return (size_t)token_count * layer_count * kv_token_layer_bytes(l);
 }

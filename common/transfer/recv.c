@@ -140,12 +140,12 @@ static status take_segment(xfer *x, incoming *in, pair *p, chan_msg *m, errbuf *
         sm_move(&in->sm, HANDOFF_COPYING, x->turn_ns);
         in->first_ns = clock_now_ns();
     }
-    handoff_piece piece = {f->token_begin, f->token_count, f->layer_begin, f->layer_end};
-    status st = handoff_recv_add(in->cover, f->segment, &piece, eb);
+    const kv_piece *piece = &f->piece;
+    status st = handoff_recv_add(in->cover, f->segment, piece, eb);
     if (st) return st;
-    if (f->ids_hash != in->ids_hash[kv_pages_for(f->token_begin + f->token_count)])
+    if (f->ids_hash != in->ids_hash[kv_piece_pages(piece)])
         return errf(eb, ST_CORRUPT, "it is of other token ids");
-    size_t bytes = kv_segment_bytes(layout, f->token_count, f->layer_end - f->layer_begin);
+    size_t bytes = kv_piece_bytes(layout, piece);
     const void *wire = NULL;
     if (f->bytes == bytes)
         wire = x->setup.xport->payload(p->ring, f->slot, bytes, m->has_part ? zmq_msg_data(&m->part) : NULL,
@@ -154,12 +154,8 @@ static status take_segment(xfer *x, incoming *in, pair *p, chan_msg *m, errbuf *
 
     uint64_t checksum = 0;
     op_kv_copy copy = {.layout = layout, .kv = x->opt.kv.base, .pages = in->pages, .wire = (void *)wire};
-    copy.token_begin = f->token_begin;
-    copy.token_count = f->token_count;
-    copy.layer_begin = f->layer_begin;
-    copy.layer_end = f->layer_end;
-    copy.seed = kv_segment_seed(&f->id, f->segment, f->token_begin, f->token_count, f->layer_begin,
-                                f->layer_end, f->ids_hash);
+    copy.piece = *piece;
+    copy.seed = kv_segment_seed(&f->id, f->segment, piece, f->ids_hash);
     copy.checksum = &checksum;
     if (x->opt.kv.ops->kv_scatter(x->opt.kv.dev, &copy)) {
         xfer_device_failed(x, eb);
@@ -175,8 +171,8 @@ static status take_segment(xfer *x, incoming *in, pair *p, chan_msg *m, errbuf *
     xfer_count(&x->bytes, bytes);
     log_trace("kv.xfer", "segment verified",
               "req=%" PRIu64 " attempt=%u segment=%u rows=%u+%u layers=%u..%u bytes=%zu clock_ns=%" PRIu64,
-              f->id.req, f->id.attempt, f->segment, f->token_begin, f->token_count, f->layer_begin,
-              f->layer_end, bytes, clock_now_ns());
+              f->id.req, f->id.attempt, f->segment, piece->token_begin, piece->token_count,
+              piece->layer_begin, piece->layer_end, bytes, clock_now_ns());
     return ST_OK;
 }
 
@@ -218,7 +214,7 @@ static void on_segment(xfer *x, pair *p, chan_msg *m) {
 
 static status check_seal(const incoming *in, chan_msg *m, token_out *first, errbuf *eb) {
     const kv_frame *f = &m->frame;
-    status st = handoff_recv_seal(in->cover, f->segment, f->token_count, eb);
+    status st = handoff_recv_seal(in->cover, f->segment, f->piece.token_count, eb);
     if (st) return st;
     if (f->ids_hash != in->ids_hash[kv_pages_for(in->token_count)])
         return errf(eb, ST_CORRUPT, "the seal is of other token ids");

@@ -129,16 +129,11 @@ static pair *pair_to(xfer *x, const kv_identity *id, const char *endpoint, errbu
     return p;
 }
 
-static bool same_id(const kv_identity *a, const kv_identity *b) {
-    return a->epoch == b->epoch && a->p_inc == b->p_inc && a->d_inc == b->d_inc && a->req == b->req &&
-           a->attempt == b->attempt;
-}
-
 void send_dest(xfer *x, const xfer_cmd *c) {
     PRE(c->endpoint);
     outgoing *o = find(x, c->id.req);
     if (!o) return; /* dropped meanwhile */
-    bool again = o->sm.state != HANDOFF_OFFERED && same_id(&o->id, &c->id);
+    bool again = o->sm.state != HANDOFF_OFFERED && kv_identity_same(&o->id, &c->id);
     if (again && active(o)) return;
     abort_at_peer(x, o, "another receiver was chosen");
 
@@ -222,7 +217,7 @@ static bool all_sent(const outgoing *o, uint32_t layers) {
     return o->cut.begin + o->cut.count == o->token_count && o->cut.layer_sent == layers;
 }
 
-static bool next_piece(const xfer *x, outgoing *o, handoff_piece *piece) {
+static bool next_piece(const xfer *x, outgoing *o, kv_piece *piece) {
     const kv_layout *layout = &x->opt.kv.layout;
     bool run_sent = o->cut.count == 0 || o->cut.layer_sent == layout->layers;
     if (run_sent && !next_run(o, layout->layers)) return false;
@@ -233,25 +228,18 @@ static bool next_piece(const xfer *x, outgoing *o, handoff_piece *piece) {
 
 /* Gathers one piece into a slot and sends it. ST_PEER: the pair has to end. ST_DEVICE: this hand-off failed.
  */
-static status send_piece(xfer *x, outgoing *o, uint32_t slot, const handoff_piece *piece) {
+static status send_piece(xfer *x, outgoing *o, uint32_t slot, const kv_piece *piece) {
     pair *p = o->pair;
     const kv_layout *layout = &x->opt.kv.layout;
     kv_frame f = {.kind = KV_SEGMENT, .id = o->id, .segment = o->segment, .slot = slot};
-    f.token_begin = piece->token_begin;
-    f.token_count = piece->token_count;
-    f.layer_begin = piece->layer_begin;
-    f.layer_end = piece->layer_end;
-    f.bytes = kv_segment_bytes(layout, piece->token_count, piece->layer_end - piece->layer_begin);
-    f.ids_hash = o->ids_hash[kv_pages_for(piece->token_begin + piece->token_count)];
+    f.piece = *piece;
+    f.bytes = kv_piece_bytes(layout, piece);
+    f.ids_hash = o->ids_hash[kv_piece_pages(piece)];
 
     unsigned char *wire = x->setup.xport->stage(p->ring, slot);
     op_kv_copy copy = {.layout = layout, .kv = x->opt.kv.base, .pages = o->pages, .wire = wire};
-    copy.token_begin = f.token_begin;
-    copy.token_count = f.token_count;
-    copy.layer_begin = f.layer_begin;
-    copy.layer_end = f.layer_end;
-    copy.seed = kv_segment_seed(&f.id, f.segment, f.token_begin, f.token_count, f.layer_begin, f.layer_end,
-                                f.ids_hash);
+    copy.piece = *piece;
+    copy.seed = kv_segment_seed(&f.id, f.segment, piece, f.ids_hash);
     copy.checksum = &f.checksum;
     if (x->opt.kv.ops->kv_gather(x->opt.kv.dev, &copy)) return ST_DEVICE;
     /* The sign of a value: whoever does not check gets wrong numbers, yet finite ones. */
@@ -271,13 +259,14 @@ static status send_piece(xfer *x, outgoing *o, uint32_t slot, const handoff_piec
     log_trace("kv.xfer", "segment sent",
               "req=%" PRIu64 " attempt=%u segment=%u rows=%u+%u layers=%u..%u bytes=%" PRIu64
               " clock_ns=%" PRIu64,
-              f.id.req, f.id.attempt, f.segment, f.token_begin, f.token_count, f.layer_begin, f.layer_end,
-              f.bytes, now_ns);
+              f.id.req, f.id.attempt, f.segment, piece->token_begin, piece->token_count, piece->layer_begin,
+              piece->layer_end, f.bytes, now_ns);
     return ST_OK;
 }
 
 static status send_seal_frame(xfer *x, outgoing *o) {
-    kv_frame f = {.kind = KV_SEAL, .id = o->id, .segment = o->segment, .token_count = o->token_count};
+    kv_frame f = {.kind = KV_SEAL, .id = o->id, .segment = o->segment};
+    f.piece = kv_piece_of(&x->opt.kv.layout, 0, o->token_count, 0, x->opt.kv.layout.layers);
     f.ids_hash = o->ids_hash[kv_pages_for(o->token_count)];
     f.first_token = o->first.id;
     f.finished = o->finished;
@@ -302,7 +291,7 @@ static void pump_one(xfer *x, outgoing *o) {
     if (!active(o) || o->sent || !p->open || p->ended) return;
     if (!x->opt.overlap && !o->sealed) return;
     status st = ST_OK;
-    handoff_piece piece;
+    kv_piece piece;
     uint32_t slot;
     while (!st && p->free_count > 0 && next_piece(x, o, &piece)) {
         CHECK(pair_take_slot(p, &slot, x->awake_ns) == ST_OK);
@@ -349,7 +338,7 @@ static void on_frame(xfer *x, pair *p, chan_msg *m) {
     case KV_ABORT: {
         outgoing *o = find(x, m->frame.id.req);
         chan_msg_text(m, why);
-        if (o && o->pair == p && active(o) && same_id(&o->id, &m->frame.id)) fail(x, o, why);
+        if (o && o->pair == p && active(o) && kv_identity_same(&o->id, &m->frame.id)) fail(x, o, why);
         break;
     }
     default:

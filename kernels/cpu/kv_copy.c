@@ -3,6 +3,7 @@
  * The layers of a full page are one run in both; of the last, partial page only the valid rows of each tile
  * travel. Each run is summed right after it was copied, while it is in the cache. Nothing of the device is
  * used: the transfer thread calls this while ops run. */
+#include "base/mem.h"
 #include "kernels/cpu/cpu.h"
 
 #include <string.h>
@@ -25,29 +26,44 @@ static void copy_run(kv_run *r, uint8_t *page, size_t bytes) {
     r->wire_bytes += bytes;
 }
 
+/* The tiles [head_begin, head_end) of K or of V of one layer of a page are one run as far as they are full.
+ */
+static void copy_heads(kv_run *r, uint8_t *first, uint32_t heads, uint32_t rows) {
+    const kv_layout *l = r->op->layout;
+    size_t row_bytes = (size_t)l->head_dim * kv_elem_bytes(l);
+    if (rows == KV_PAGE_TOKENS) {
+        copy_run(r, first, heads * kv_tile_bytes(l));
+        return;
+    }
+    for (uint32_t h = 0; h < heads; h++) copy_run(r, first + h * kv_tile_bytes(l), rows * row_bytes);
+}
+
 static void copy_segment(const op_kv_copy *a, bool to_wire) {
     const kv_layout *l = a->layout;
+    const kv_piece *p = &a->piece;
+    PRE(p->token_begin % KV_PAGE_TOKENS == 0);
+    PRE(p->layer_begin <= p->layer_end);
+    PRE(p->layer_end <= l->layers);
+    PRE(p->head_begin < p->head_end);
+    PRE(p->head_end <= l->kv_heads);
+    PRE((size_t)l->head_dim * kv_elem_bytes(l) % 8 == 0); /* every run starts at a word of the checksum */
     kv_run run = {.op = a, .to_wire = to_wire, .sum = a->seed};
-    size_t row_bytes = (size_t)l->head_dim * kv_elem_bytes(l);
-    uint32_t tiles = 2 * l->kv_heads; /* of one layer of a page */
-    PRE(a->token_begin % KV_PAGE_TOKENS == 0);
-    PRE(a->layer_begin <= a->layer_end);
-    PRE(a->layer_end <= l->layers);
-    PRE(row_bytes % 8 == 0); /* so that every run starts at a word of the checksum */
-    for (uint32_t done = 0; done < a->token_count; done += KV_PAGE_TOKENS) {
-        uint32_t rows = a->token_count - done < KV_PAGE_TOKENS ? a->token_count - done : KV_PAGE_TOKENS;
-        uint32_t page = a->pages[(a->token_begin + done) / KV_PAGE_TOKENS];
-        for (uint32_t layer = a->layer_begin; layer < a->layer_end; layer++) {
-            uint8_t *first = (uint8_t *)a->kv + kv_tile_offset(l, page, layer, 0, 0);
-            if (rows == KV_PAGE_TOKENS) {
-                copy_run(&run, first, tiles * kv_tile_bytes(l));
+    uint32_t heads = p->head_end - p->head_begin;
+    for (uint32_t done = 0; done < p->token_count; done += KV_PAGE_TOKENS) {
+        uint32_t rows = MIN(p->token_count - done, KV_PAGE_TOKENS);
+        uint32_t page = a->pages[(p->token_begin + done) / KV_PAGE_TOKENS];
+        for (uint32_t layer = p->layer_begin; layer < p->layer_end; layer++) {
+            uint8_t *keys = (uint8_t *)a->kv + kv_tile_offset(l, page, layer, 0, p->head_begin);
+            if (heads == l->kv_heads) { /* values follow their keys */
+                copy_heads(&run, keys, 2 * heads, rows);
                 continue;
             }
-            for (uint32_t t = 0; t < tiles; t++)
-                copy_run(&run, first + t * kv_tile_bytes(l), rows * row_bytes);
+            copy_heads(&run, keys, heads, rows);
+            copy_heads(&run, (uint8_t *)a->kv + kv_tile_offset(l, page, layer, 1, p->head_begin), heads,
+                       rows);
         }
     }
-    CHECK(run.wire_bytes == kv_segment_bytes(l, a->token_count, a->layer_end - a->layer_begin));
+    CHECK(run.wire_bytes == kv_piece_bytes(l, p));
     *a->checksum = run.sum;
 }
 

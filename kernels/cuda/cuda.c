@@ -157,6 +157,18 @@ static status cuda_mem_write(device *d, void *mem, const void *host, size_t byte
     return copy_and_wait(d, mem, host, bytes, cudaMemcpyHostToDevice, "writing memory");
 }
 
+static memory_kind cuda_host_pin(device *d, void *memory, size_t bytes) {
+    PRE(d);
+    PRE(memory);
+    PRE(bytes > 0);
+    return MEMORY_HOST;
+}
+
+static void cuda_host_unpin(device *d, void *memory) {
+    PRE(d);
+    PRE(memory);
+}
+
 /* --- which GPU --- */
 
 /* Makes GPU number `wanted` among the *count visible ones, modulo their number, this thread's. */
@@ -338,6 +350,8 @@ const backend_ops cuda_backend = {
     .mem_free = cuda_mem_free,
     .mem_read = cuda_mem_read,
     .mem_write = cuda_mem_write,
+    .host_pin = cuda_host_pin,
+    .host_unpin = cuda_host_unpin,
     .weight_load = cuda_weight_load,
     .weight_free = cuda_weight_free,
     .attend_setup = cuda_attend_setup,

@@ -25,8 +25,10 @@ struct kv_course {
     char *kv, *wire;
     const uint32_t *pages; /* from the piece's first page on */
     uint64_t page_units;   /* of all layers */
-    uint64_t layer_units;  /* where layer_begin lies in a page */
-    uint32_t run_units;    /* of the piece's layers of a full page */
+    uint64_t first_units;  /* where the piece's first layer and head lie in a page */
+    uint32_t run_units;    /* of the piece's layers of a full page, as the wire has them */
+    uint32_t group_units;  /* of the piece's heads of K or V of a layer */
+    uint32_t skip_units;   /* of the heads between two groups that are left out; 0: none are */
     uint32_t full_units;   /* of all full pages */
     uint32_t tile_units;   /* of a full tile */
     uint32_t last_units;   /* of a tile's valid rows in the last page; tile_units when that is full */
@@ -84,7 +86,8 @@ static __device__ __forceinline__ uint64_t unit_in_pages(const kv_course *c, uin
         page = c->last_page;
         in_run = tile * c->tile_units + (rest - tile * c->last_units);
     }
-    return c->pages[page] * c->page_units + c->layer_units + in_run;
+    if (c->skip_units) in_run += in_run / c->group_units * c->skip_units;
+    return c->pages[page] * c->page_units + c->first_units + in_run;
 }
 
 /* Adds the block's sum to *total, once. */
@@ -129,18 +132,23 @@ static __global__ void __launch_bounds__(KV_COPY_THREADS) kv_copy_kernel(kv_cour
 /* False when the piece cannot be copied in units of `unit` bytes: a row or the wire does not fit them, or 32
  * bits do not count them. */
 static bool plan(const kv_copy_args *a, uint32_t unit, kv_course *c) {
-    uint64_t row_bytes = (uint64_t)a->head_dim * a->elem_bytes, tiles = (uint64_t)2 * a->kv_heads;
+    uint64_t row_bytes = (uint64_t)a->head_dim * a->elem_bytes, layer_tiles = (uint64_t)2 * a->kv_heads;
+    const kv_piece *p = &a->piece;
+    uint32_t heads = p->head_end - p->head_begin;
     if (row_bytes % unit != 0 || (uintptr_t)a->wire % unit != 0 || (uintptr_t)a->kv % unit != 0) return false;
     uint64_t row_units = row_bytes / unit, tile_units = row_units * KV_PAGE_TOKENS;
-    uint64_t run_tiles = tiles * (a->layer_end - a->layer_begin);
-    uint64_t units = a->token_count * row_units * run_tiles;
-    uint32_t full_pages = a->token_count / KV_PAGE_TOKENS, valid = a->token_count % KV_PAGE_TOKENS;
-    if (units > UINT32_MAX || run_tiles * tile_units > UINT32_MAX) return false;
+    uint64_t run_tiles = (uint64_t)2 * heads * (p->layer_end - p->layer_begin);
+    uint64_t units = p->token_count * row_units * run_tiles;
+    uint32_t full_pages = p->token_count / KV_PAGE_TOKENS, valid = p->token_count % KV_PAGE_TOKENS;
+    uint64_t page_units = a->layers * layer_tiles * tile_units;
+    if (units > UINT32_MAX || page_units > UINT32_MAX) return false;
     c->kv = static_cast<char *>(a->kv);
     c->wire = static_cast<char *>(a->wire);
-    c->pages = a->pages + a->token_begin / KV_PAGE_TOKENS;
-    c->page_units = a->layers * tiles * tile_units;
-    c->layer_units = a->layer_begin * tiles * tile_units;
+    c->pages = a->pages + p->token_begin / KV_PAGE_TOKENS;
+    c->page_units = page_units;
+    c->first_units = (p->layer_begin * layer_tiles + p->head_begin) * tile_units;
+    c->group_units = (uint32_t)(heads * tile_units);
+    c->skip_units = (uint32_t)((a->kv_heads - heads) * tile_units);
     c->run_units = (uint32_t)(run_tiles * tile_units);
     c->full_units = (uint32_t)(full_pages * run_tiles * tile_units);
     c->tile_units = (uint32_t)tile_units;
@@ -153,8 +161,10 @@ static bool plan(const kv_copy_args *a, uint32_t unit, kv_course *c) {
 }
 
 template <bool to_wire> static cudaError_t launch_copy(const kv_copy_args *a, cudaStream_t stream) {
-    if (a->token_begin % KV_PAGE_TOKENS != 0 || a->layer_begin > a->layer_end || a->layer_end > a->layers)
+    const kv_piece *p = &a->piece;
+    if (p->token_begin % KV_PAGE_TOKENS != 0 || p->layer_begin > p->layer_end || p->layer_end > a->layers)
         return cudaErrorInvalidValue;
+    if (p->head_begin >= p->head_end || p->head_end > a->kv_heads) return cudaErrorInvalidValue;
     kv_course c;
     bool wide = plan(a, sizeof(vec16), &c);
     if (!wide && !plan(a, sizeof(vec8), &c)) return cudaErrorInvalidValue;

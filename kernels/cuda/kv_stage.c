@@ -78,15 +78,25 @@ typedef struct course {
 } course;
 
 static uint32_t tokens_of(const course *c, uint32_t piece) {
-    return MIN(c->a->token_count - piece * c->piece_tokens, c->piece_tokens);
+    return MIN(c->a->piece.token_count - piece * c->piece_tokens, c->piece_tokens);
+}
+
+/* Rows [begin, begin + count) of the segment. */
+static kv_piece part_of(const course *c, uint32_t begin, uint32_t count) {
+    kv_piece p = c->a->piece;
+    p.token_begin += begin;
+    p.token_count = count;
+    return p;
 }
 
 static size_t bytes_before(const course *c, uint32_t piece) {
-    return kv_segment_bytes(c->a->layout, piece * c->piece_tokens, c->a->layer_end - c->a->layer_begin);
+    const kv_piece part = part_of(c, 0, piece * c->piece_tokens);
+    return kv_piece_bytes(c->a->layout, &part);
 }
 
 static size_t bytes_of(const course *c, uint32_t piece) {
-    return kv_segment_bytes(c->a->layout, tokens_of(c, piece), c->a->layer_end - c->a->layer_begin);
+    const kv_piece part = part_of(c, 0, tokens_of(c, piece));
+    return kv_piece_bytes(c->a->layout, &part);
 }
 
 static kv_copy_args args_of(const kv_stage *s, const course *c, uint32_t piece) {
@@ -97,10 +107,7 @@ static kv_copy_args args_of(const kv_stage *s, const course *c, uint32_t piece) 
                           .kv_heads = a->layout->kv_heads,
                           .head_dim = a->layout->head_dim,
                           .pages = s->pages_dev,
-                          .token_begin = a->token_begin + piece * c->piece_tokens,
-                          .token_count = tokens_of(c, piece),
-                          .layer_begin = a->layer_begin,
-                          .layer_end = a->layer_end,
+                          .piece = part_of(c, piece * c->piece_tokens, tokens_of(c, piece)),
                           .wire = s->dev[piece % 2],
                           .word_begin = bytes_before(c, piece) / 8,
                           .sum = s->sum_dev};
@@ -112,20 +119,24 @@ static status start(device *d, const op_kv_copy *a, course *c, const char *op) {
     PRE(a);
     PRE(a->checksum);
     PRE(d->stage);
-    PRE(a->token_count > 0);
-    PRE(a->token_begin % KV_PAGE_TOKENS == 0);
-    PRE(a->layer_begin < a->layer_end);
-    PRE(a->layer_end <= d->attention.layout.layers);
+    PRE(a->piece.token_count > 0);
+    PRE(a->piece.token_begin % KV_PAGE_TOKENS == 0);
+    PRE(a->piece.layer_begin < a->piece.layer_end);
+    PRE(a->piece.layer_end <= d->attention.layout.layers);
+    PRE(a->piece.head_begin < a->piece.head_end);
+    PRE(a->piece.head_end <= d->attention.layout.kv_heads);
     if (cuda_faulted(d)) return ST_DEVICE;
     kv_stage *s = d->stage;
-    size_t page_bytes = kv_segment_bytes(a->layout, KV_PAGE_TOKENS, a->layer_end - a->layer_begin);
-    uint32_t pages = kv_pages_for(a->token_begin + a->token_count);
+    kv_piece page = a->piece;
+    page.token_count = KV_PAGE_TOKENS;
+    size_t page_bytes = kv_piece_bytes(a->layout, &page);
+    uint32_t pages = kv_piece_pages(&a->piece);
     PRE(page_bytes <= s->piece_bytes);
     PRE(pages <= d->opt.max_seq_pages);
     uint32_t piece_tokens = (uint32_t)MIN(s->piece_bytes / page_bytes, pages) * KV_PAGE_TOKENS;
     *c = (course){.a = a,
                   .piece_tokens = piece_tokens,
-                  .piece_count = (a->token_count + piece_tokens - 1) / piece_tokens};
+                  .piece_count = (a->piece.token_count + piece_tokens - 1) / piece_tokens};
 
     if (!cuda_ok(d, cudaSetDevice(d->gpu), op)) return ST_DEVICE; /* of this thread */
     memcpy(s->pages_pinned, a->pages, pages * sizeof *s->pages_pinned);
@@ -173,7 +184,7 @@ status cuda_kv_gather(device *d, const op_kv_copy *a) {
     course c;
     status st = start(d, a, &c, "kv_gather");
     if (st != ST_OK) return st;
-    if (!cuda_ok(d, cudaStreamWaitEvent(d->handoff, d->layer_done[a->layer_end - 1], 0), "kv_gather"))
+    if (!cuda_ok(d, cudaStreamWaitEvent(d->handoff, d->layer_done[a->piece.layer_end - 1], 0), "kv_gather"))
         return ST_DEVICE;
     for (uint32_t i = 0; st == ST_OK && i < c.piece_count; i++) {
         st = gather_piece(d, &c, i);
@@ -214,10 +225,9 @@ status kv_stage_warm(device *d, errbuf *eb) {
     op_kv_copy a = {.layout = &d->attention.layout,
                     .kv = d->attention.kv,
                     .pages = &page,
-                    .token_count = 1,
-                    .layer_end = 1,
+                    .piece = kv_piece_of(&d->attention.layout, 0, 1, 0, 1),
                     .checksum = &sum};
-    a.wire = xmalloc(kv_segment_bytes(a.layout, a.token_count, a.layer_end));
+    a.wire = xmalloc(kv_piece_bytes(a.layout, &a.piece));
     status st = cuda_kv_gather(d, &a);
     if (st == ST_OK) st = cuda_kv_scatter(d, &a); /* the bytes that are there */
     free(a.wire);

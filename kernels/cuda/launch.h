@@ -6,6 +6,8 @@
 #ifndef BATON_KERNELS_CUDA_LAUNCH_H
 #define BATON_KERNELS_CUDA_LAUNCH_H
 
+#include "proto/kv_wire.h"
+
 #include <cuda_runtime_api.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -161,7 +163,7 @@ typedef struct kv_copy_args {
     void *kv;
     uint32_t elem_bytes, layers, kv_heads, head_dim;
     const uint32_t *pages; /* of the sequence, from its position 0 on */
-    uint32_t token_begin, token_count, layer_begin, layer_end;
+    kv_piece piece;
     void *wire;
     uint64_t word_begin; /* index of the first 8-byte word of `wire` in the whole segment, which is copied in
                             pieces */

@@ -121,6 +121,19 @@ status host_mem_write(device *d, void *mem, const void *host, size_t bytes) {
     return ST_OK;
 }
 
+/* The device is the host: nothing is gained. */
+memory_kind host_pin_memory(device *d, void *memory, size_t bytes) {
+    PRE(d);
+    PRE(memory);
+    PRE(bytes > 0);
+    return MEMORY_HOST;
+}
+
+void host_unpin_memory(device *d, void *memory) {
+    PRE(d);
+    PRE(memory);
+}
+
 /* The weights of a random tensor, which are exact in bf16. NULL when there is no memory. */
 static uint16_t *make_random(const tensor *t) {
     PRE(t->type == DT_BF16);

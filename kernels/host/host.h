@@ -43,6 +43,8 @@ void *host_mem_alloc(device *d, size_t bytes);
 void host_mem_free(device *d, void *p, size_t bytes);
 status host_mem_read(device *d, void *host, const void *mem, size_t bytes);
 status host_mem_write(device *d, void *mem, const void *host, size_t bytes);
+memory_kind host_pin_memory(device *d, void *memory, size_t bytes);
+void host_unpin_memory(device *d, void *memory);
 status host_weight_load(device *d, weight_form form, const tensor *const *parts, weight **out, errbuf *eb);
 void host_weight_free(device *d, weight *w);
 status host_attend_setup(device *d, const attend_setup *s, errbuf *eb);
@@ -65,10 +67,10 @@ void host_device_error(const device *d, errbuf *eb);
 #define HOST_SLOTS                                                                                           \
     .path = host_path, .act_type = host_act_type, .memory = host_memory, .mem_alloc = host_mem_alloc,        \
     .mem_free = host_mem_free, .mem_read = host_mem_read, .mem_write = host_mem_write,                       \
-    .weight_load = host_weight_load, .weight_free = host_weight_free, .warm = host_warm,                     \
-    .step_begin = host_step_begin, .embed = host_embed_op, .norm = host_norm, .linear = host_linear_op,      \
-    .attend = host_attend, .gate_up = host_gate_up, .layer_mark = host_layer_mark,                           \
-    .head_norm = host_head_norm, .sample = host_sample, .step_end = host_step_end, .sync = host_sync,        \
-    .device_error = host_device_error
+    .host_pin = host_pin_memory, .host_unpin = host_unpin_memory, .weight_load = host_weight_load,           \
+    .weight_free = host_weight_free, .warm = host_warm, .step_begin = host_step_begin,                       \
+    .embed = host_embed_op, .norm = host_norm, .linear = host_linear_op, .attend = host_attend,              \
+    .gate_up = host_gate_up, .layer_mark = host_layer_mark, .head_norm = host_head_norm,                     \
+    .sample = host_sample, .step_end = host_step_end, .sync = host_sync, .device_error = host_device_error
 
 #endif

@@ -20,7 +20,7 @@ const char *__tsan_default_suppressions(void) {
 #endif
 
 kv_layout rig_layout(dtype type) {
-    return (kv_layout){.type = type, .layers = 6, .kv_heads = 2, .head_dim = 16};
+    return (kv_layout){.type = type, .layers = 6, .kv_heads = RIG_KV_HEADS, .head_dim = 16};
 }
 
 void rig_open(rig_side *s, const rig_options *o) {
@@ -305,23 +305,16 @@ void raw_call(raw_peer *r, const char *endpoint, const kv_identity *id) {
     if (pair_ring(r->p, &ring, &eb)) fail_msg("ring: %s", eb.text);
 }
 
-kv_frame raw_segment(raw_peer *r, const rig_work *w, uint32_t segment, handoff_piece piece, uint32_t slot) {
+kv_frame raw_segment(raw_peer *r, const rig_work *w, uint32_t segment, kv_piece piece, uint32_t slot) {
     const kv_layout *l = &r->kv.layout;
     kv_frame f = {.kind = KV_SEGMENT, .id = w->id, .segment = segment, .slot = slot};
-    f.token_begin = piece.token_begin;
-    f.token_count = piece.token_count;
-    f.layer_begin = piece.layer_begin;
-    f.layer_end = piece.layer_end;
-    f.bytes = kv_segment_bytes(l, piece.token_count, piece.layer_end - piece.layer_begin);
+    f.piece = piece;
+    f.bytes = kv_piece_bytes(l, &piece);
     f.ids_hash = kv_ids_hash(KV_IDS_HASH_START, w->ids, piece.token_begin + piece.token_count);
     op_kv_copy copy = {
         .layout = l, .kv = r->kv.base, .pages = w->pages, .wire = r->setup.xport->stage(r->p->ring, slot)};
-    copy.token_begin = piece.token_begin;
-    copy.token_count = piece.token_count;
-    copy.layer_begin = piece.layer_begin;
-    copy.layer_end = piece.layer_end;
-    copy.seed =
-        kv_segment_seed(&f.id, segment, f.token_begin, f.token_count, f.layer_begin, f.layer_end, f.ids_hash);
+    copy.piece = piece;
+    copy.seed = kv_segment_seed(&f.id, segment, &piece, f.ids_hash);
     copy.checksum = &f.checksum;
     assert_int_equal(r->kv.ops->kv_gather(r->kv.dev, &copy), ST_OK);
     return f;

@@ -109,7 +109,12 @@ void raw_call(raw_peer *r, const char *endpoint, const kv_identity *id);
 kv_frame raw_read(raw_peer *r, char text[CHAN_TEXT_MAX]);
 /* Now */
 bool raw_reads_nothing(raw_peer *r);
-kv_frame raw_segment(raw_peer *r, const rig_work *w, uint32_t segment, handoff_piece piece, uint32_t slot);
+#define RIG_KV_HEADS 2u
+/* Rows [begin, begin + count) x layers [layer_begin, layer_end). */
+static inline kv_piece rig_piece(uint32_t begin, uint32_t count, uint32_t layer_begin, uint32_t layer_end) {
+    return (kv_piece){begin, count, layer_begin, layer_end, 0, RIG_KV_HEADS};
+}
+kv_frame raw_segment(raw_peer *r, const rig_work *w, uint32_t segment, kv_piece piece, uint32_t slot);
 /* With its payload from the slot */
 void raw_send_segment(raw_peer *r, kv_frame *f);
 void raw_listen(raw_peer *r);

@@ -178,13 +178,13 @@ static void other_token_ids_fail_the_handoff(void **state) {
 
 static void what_breaks_the_coverage_fails_closed(void **state) {
     static const struct {
-        handoff_piece second;
+        kv_piece second;
         uint32_t number;
         const char *why;
     } cases[] = {
-        {{0, 16, 1, 2}, 1, "rows from 0, layers 1..2 came twice"},
-        {{16, 16, 0, 2}, 2, "segment 2 where 1 is the next"},
-        {{16, 16, 0, 2}, 0, "segment 0 where 1 is the next"},
+        {{0, 16, 1, 2, 0, RIG_KV_HEADS}, 1, "rows from 0, layers 1..2 came twice"},
+        {{16, 16, 0, 2, 0, RIG_KV_HEADS}, 2, "segment 2 where 1 is the next"},
+        {{16, 16, 0, 2, 0, RIG_KV_HEADS}, 0, "segment 0 where 1 is the next"},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         rig_side d;
@@ -192,14 +192,14 @@ static void what_breaks_the_coverage_fails_closed(void **state) {
         raw_sender s;
         rig_open(&d, &(rig_options){.transport = *state, .receiver = true, .inc = RIG_D_INC});
         raw_sender_open(&s, *state, &d, &w, 40);
-        kv_frame f = raw_segment(&s.raw, &w, 0, (handoff_piece){0, 16, 0, 2}, 0);
+        kv_frame f = raw_segment(&s.raw, &w, 0, rig_piece(0, 16, 0, 2), 0);
         raw_send_segment(&s.raw, &f);
         assert_int_equal(raw_read(&s.raw, NULL).kind, KV_CREDIT);
         f = raw_segment(&s.raw, &w, cases[i].number, cases[i].second, 3);
         raw_send_segment(&s.raw, &f);
         expect_failed(&d, &w, cases[i].why);
         expect_credit_and_abort(&s.raw, &f, cases[i].why);
-        f = raw_segment(&s.raw, &w, 1, (handoff_piece){16, 16, 0, 2}, 1); /* late: only credited */
+        f = raw_segment(&s.raw, &w, 1, rig_piece(16, 16, 0, 2), 1); /* late: only credited */
         raw_send_segment(&s.raw, &f);
         assert_int_equal(raw_read(&s.raw, NULL).kind, KV_CREDIT);
         rig_nothing(&d);
@@ -218,19 +218,19 @@ static void lies_about_the_shape_fail_closed(void **state) {
         char text[CHAN_TEXT_MAX];
         rig_open(&d, &(rig_options){.transport = *state, .receiver = true, .inc = RIG_D_INC});
         raw_sender_open(&s, *state, &d, &w, 40);
-        kv_frame f = raw_segment(&s.raw, &w, 0, (handoff_piece){16, 16, 0, 2}, 0);
-        if (lie == 0) f.token_count = 1 << 30;
-        if (lie == 1) f.token_begin = 1 << 30;
-        if (lie == 2) f.layer_end = 1000;
-        if (lie == 3) f.layer_end = 3; /* more rows than the payload has */
+        kv_frame f = raw_segment(&s.raw, &w, 0, rig_piece(16, 16, 0, 2), 0);
+        if (lie == 0) f.piece.token_count = 1 << 30;
+        if (lie == 1) f.piece.token_begin = 1 << 30;
+        if (lie == 2) f.piece.layer_end = 1000;
+        if (lie == 3) f.piece.layer_end = 3; /* more rows than the payload has */
         if (lie == 4) f.bytes -= 8;
-        if (lie == 5) f.layer_begin = 2;
+        if (lie == 5) f.piece.layer_begin = 2;
         raw_send_segment(&s.raw, &f);
         assert_int_equal(rig_wait(&d, X_FAILED, 1).segment, 0);
         assert_int_equal(raw_read(&s.raw, text).kind, KV_ABORT);
         assert_int_equal(raw_read(&s.raw, NULL).kind, KV_CREDIT);
         assert_true(rig_blank(&d, &w));
-        f = raw_segment(&s.raw, &w, 0, (handoff_piece){16, 16, 0, 2}, 1);
+        f = raw_segment(&s.raw, &w, 0, rig_piece(16, 16, 0, 2), 1);
         kv_frame beyond = f;
         beyond.slot = 4000;
         zmq_msg_t part;
@@ -251,10 +251,10 @@ static void a_seal_before_the_last_segment_fails_closed(void **state) {
     char text[CHAN_TEXT_MAX];
     rig_open(&d, &(rig_options){.transport = *state, .receiver = true, .inc = RIG_D_INC});
     raw_sender_open(&s, *state, &d, &w, 40);
-    kv_frame f = raw_segment(&s.raw, &w, 0, (handoff_piece){0, 32, 0, 6}, 0);
+    kv_frame f = raw_segment(&s.raw, &w, 0, rig_piece(0, 32, 0, 6), 0);
     raw_send_segment(&s.raw, &f);
     assert_int_equal(raw_read(&s.raw, NULL).kind, KV_CREDIT);
-    kv_frame seal = {.kind = KV_SEAL, .id = w.id, .segment = 1, .token_count = 40};
+    kv_frame seal = {.kind = KV_SEAL, .id = w.id, .segment = 1, .piece = {.token_count = 40}};
     assert_int_equal(pair_send(s.raw.p, &seal, NULL), ST_OK);
     expect_failed(&d, &w, "rows from 32, layer 0 are missing");
     assert_int_equal(raw_read(&s.raw, text).kind, KV_ABORT);
@@ -270,11 +270,11 @@ static void a_gap_in_the_numbers_ends_the_pair(void **state) {
     char text[CHAN_TEXT_MAX];
     rig_open(&d, &(rig_options){.transport = *state, .receiver = true, .inc = RIG_D_INC});
     raw_sender_open(&s, *state, &d, &w, 40);
-    kv_frame f = raw_segment(&s.raw, &w, 0, (handoff_piece){0, 16, 0, 2}, 0);
+    kv_frame f = raw_segment(&s.raw, &w, 0, rig_piece(0, 16, 0, 2), 0);
     raw_send_segment(&s.raw, &f);
     assert_int_equal(raw_read(&s.raw, NULL).kind, KV_CREDIT);
     s.raw.p->seq_out++; /* a frame that was lost */
-    f = raw_segment(&s.raw, &w, 1, (handoff_piece){16, 16, 0, 2}, 1);
+    f = raw_segment(&s.raw, &w, 1, rig_piece(16, 16, 0, 2), 1);
     raw_send_segment(&s.raw, &f);
     expect_failed(&d, &w, "frame 4 where 3 is the next: frames were lost");
     assert_int_equal(raw_read(&s.raw, text).kind, KV_REFUSED);
@@ -292,7 +292,7 @@ static void a_delayed_writer_never_touches_a_page_that_was_reused(void **state) 
     char text[CHAN_TEXT_MAX];
     rig_open(&d, &(rig_options){.transport = *state, .receiver = true, .inc = RIG_D_INC});
     raw_sender_open(&s, *state, &d, &w, 100);
-    kv_frame f = raw_segment(&s.raw, &w, 0, (handoff_piece){0, 100, 0, 1}, 0);
+    kv_frame f = raw_segment(&s.raw, &w, 0, rig_piece(0, 100, 0, 1), 0);
     raw_send_segment(&s.raw, &f);
     assert_int_equal(raw_read(&s.raw, NULL).kind, KV_CREDIT);
 
@@ -305,7 +305,7 @@ static void a_delayed_writer_never_touches_a_page_that_was_reused(void **state) 
     assert_string_equal(text, "the receiver dropped it");
 
     for (uint32_t segment = 1; segment < 6; segment++) { /* the delayed writer */
-        f = raw_segment(&s.raw, &w, segment, (handoff_piece){0, 100, segment, segment + 1}, segment);
+        f = raw_segment(&s.raw, &w, segment, rig_piece(0, 100, segment, segment + 1), segment);
         raw_send_segment(&s.raw, &f);
         expect_credit_and_abort(&s.raw, &f, "the receiver does not expect this request and attempt");
     }
@@ -323,7 +323,7 @@ static void a_writer_of_an_ended_pair_writes_into_nothing(void **state) {
     raw_sender s;
     rig_open(&d, &(rig_options){.transport = *state, .receiver = true, .inc = RIG_D_INC});
     raw_sender_open(&s, *state, &d, &w, 100);
-    kv_frame f = raw_segment(&s.raw, &w, 0, (handoff_piece){0, 100, 0, 1}, 0);
+    kv_frame f = raw_segment(&s.raw, &w, 0, rig_piece(0, 100, 0, 1), 0);
     raw_send_segment(&s.raw, &f);
     assert_int_equal(raw_read(&s.raw, NULL).kind, KV_CREDIT);
     xfer_post(d.x, &(xfer_cmd){.kind = X_PEER_GONE, .peer_inc = RIG_P_INC});
@@ -336,7 +336,7 @@ static void a_writer_of_an_ended_pair_writes_into_nothing(void **state) {
     rig_expect(&d, &owner);
     for (uint32_t slot = 0; slot < s.raw.p->slots; slot++)
         memset(s.raw.setup.xport->stage(s.raw.p->ring, slot), 0xff, s.raw.p->slot_bytes);
-    f = raw_segment(&s.raw, &w, 1, (handoff_piece){0, 100, 1, 2}, 1);
+    f = raw_segment(&s.raw, &w, 1, rig_piece(0, 100, 1, 2), 1);
     raw_send_segment(&s.raw, &f);
     char text[CHAN_TEXT_MAX];
     assert_int_equal(raw_read(&s.raw, text).kind, KV_REFUSED);

@@ -45,10 +45,10 @@ static void a_sender_killed_in_the_middle_is_noticed_at_once(void **state) {
         raw_peer raw;
         raw_open(&raw, &d, *state, 0, 0);
         raw_call(&raw, xfer_endpoint(d.x), &w.id);
-        kv_frame f = raw_segment(&raw, &w, 0, (handoff_piece){0, 100, 0, 1}, 0);
+        kv_frame f = raw_segment(&raw, &w, 0, rig_piece(0, 100, 0, 1), 0);
         raw_send_segment(&raw, &f);
         raw_read(&raw, NULL); /* CREDIT: the first segment was taken */
-        f = raw_segment(&raw, &w, 1, (handoff_piece){0, 100, 1, 2}, 1);
+        f = raw_segment(&raw, &w, 1, rig_piece(0, 100, 1, 2), 1);
         if (write(ready[1], "x", 1) != 1) _exit(1);
         for (;;) { /* the second is being written for ever */
             memset(raw.setup.xport->stage(raw.p->ring, 1), 0xff, f.bytes);

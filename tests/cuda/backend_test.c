@@ -317,16 +317,14 @@ typedef struct segment {
 } segment;
 
 static op_kv_copy copy_of(const rig *r, const segment *s, void *wire, uint64_t *sum) {
-    return (op_kv_copy){.layout = &r->layout,
-                        .kv = r->kv,
-                        .pages = first_pages,
-                        .token_begin = s->token_begin,
-                        .token_count = s->token_count,
-                        .layer_begin = s->layer_begin,
-                        .layer_end = s->layer_end,
-                        .wire = wire,
-                        .seed = 77,
-                        .checksum = sum};
+    return (op_kv_copy){
+        .layout = &r->layout,
+        .kv = r->kv,
+        .pages = first_pages,
+        .piece = kv_piece_of(&r->layout, s->token_begin, s->token_count, s->layer_begin, s->layer_end),
+        .wire = wire,
+        .seed = 77,
+        .checksum = sum};
 }
 
 /* Random bytes go into the pages of both backends and come out again: the same bytes, the same sums, and

@@ -126,8 +126,7 @@ static void a_hand_off_that_faults_is_named(void **state) {
     const op_kv_copy a = {.layout = &m.r.layout,
                           .kv = m.r.kv,
                           .pages = pages,
-                          .token_count = 1,
-                          .layer_end = 1,
+                          .piece = kv_piece_of(&m.r.layout, 0, 1, 0, 1),
                           .wire = wire,
                           .checksum = &sum};
     assert_int_equal(m.r.ops->kv_gather(m.r.d, &a), ST_OK);

@@ -13,24 +13,26 @@ static const uint32_t table[] = {5, 2, 6, 0, 3}; /* pages of the sequence; 1 and
 
 typedef struct segment {
     kv_layout layout;
-    uint32_t token_begin, token_count, layer_begin, layer_end;
+    kv_piece piece;
     uint32_t shift; /* bytes from an aligned address to the wire, a multiple of 8 */
 } segment;
 
 static const segment segments[] = {
-    {{DT_F16, 2, 2, 64}, 0, 64, 0, 2, 0},     /* full pages, all layers */
-    {{DT_F16, 3, 2, 64}, 16, 37, 1, 2, 0},    /* one layer from the middle, a part of the last page */
-    {{DT_BF16, 3, 1, 128}, 32, 48, 1, 3, 0},  /* up to the end of the table */
-    {{DT_F32, 2, 3, 8}, 0, 17, 0, 2, 0},      /* one row in the last page */
-    {{DT_F32, 1, 1, 4}, 48, 1, 0, 1, 0},      /* one unit for K, one for V */
-    {{DT_F16, 2, 2, 20}, 16, 45, 0, 2, 0},    /* rows of 40 bytes */
-    {{DT_BF16, 2, 1, 64}, 0, 31, 0, 1, 8},    /* a wire that is aligned to 8 only */
-    {{DT_F16, 32, 16, 128}, 0, 79, 0, 32, 0}, /* more than one round of the grid's threads */
+    {{DT_F16, 2, 2, 64}, {0, 64, 0, 2, 0, 2}, 0},    /* full pages, all layers */
+    {{DT_F16, 3, 2, 64}, {16, 37, 1, 2, 0, 2}, 0},   /* one layer from the middle, a part of the last page */
+    {{DT_BF16, 3, 1, 128}, {32, 48, 1, 3, 0, 1}, 0}, /* up to the end of the table */
+    {{DT_F32, 2, 3, 8}, {0, 17, 0, 2, 0, 3}, 0},     /* one row in the last page */
+    {{DT_F32, 1, 1, 4}, {48, 1, 0, 1, 0, 1}, 0},     /* one unit for K, one for V */
+    {{DT_F16, 2, 2, 20}, {16, 45, 0, 2, 0, 2}, 0},   /* rows of 40 bytes */
+    {{DT_BF16, 2, 1, 64}, {0, 31, 0, 1, 0, 1}, 8},   /* a wire that is aligned to 8 only */
+    {{DT_F16, 3, 4, 32}, {16, 45, 1, 3, 1, 3}, 0},   /* two heads from the middle */
+    {{DT_BF16, 2, 3, 64}, {0, 32, 0, 2, 2, 3}, 0},   /* the last head */
+    {{DT_F16, 32, 16, 128}, {0, 79, 0, 32, 0, 16}, 0}, /* more than one round of the grid's threads */
 };
 enum { SEGMENTS = sizeof segments / sizeof *segments };
 
 static size_t wire_bytes(const segment *s) {
-    return kv_segment_bytes(&s->layout, s->token_count, s->layer_end - s->layer_begin);
+    return kv_piece_bytes(&s->layout, &s->piece);
 }
 
 static size_t pages_bytes(const segment *s) {
@@ -46,17 +48,18 @@ static uint8_t *random_bytes(uint64_t seed, size_t count) {
 /* The definition: page, layer, K then V, head, row, dim. `to_wire`: else from the wire. */
 static void copy_by_definition(const segment *s, uint8_t *pages, uint8_t *wire, bool to_wire) {
     const kv_layout *l = &s->layout;
+    const kv_piece *p = &s->piece;
     size_t row_bytes = (size_t)l->head_dim * kv_elem_bytes(l);
-    for (uint32_t at = 0; at < s->token_count; at += KV_PAGE_TOKENS) {
-        uint32_t page = table[(s->token_begin + at) / KV_PAGE_TOKENS];
-        size_t run = MIN(s->token_count - at, KV_PAGE_TOKENS) * row_bytes;
-        for (uint32_t layer = s->layer_begin; layer < s->layer_end; layer++)
-            for (uint32_t tile = 0; tile < 2 * l->kv_heads; tile++) {
-                uint8_t *in_page =
-                    pages + kv_tile_offset(l, page, layer, tile / l->kv_heads, tile % l->kv_heads);
-                memcpy(to_wire ? wire : in_page, to_wire ? in_page : wire, run);
-                wire += run;
-            }
+    for (uint32_t at = 0; at < p->token_count; at += KV_PAGE_TOKENS) {
+        uint32_t page = table[(p->token_begin + at) / KV_PAGE_TOKENS];
+        size_t run = MIN(p->token_count - at, KV_PAGE_TOKENS) * row_bytes;
+        for (uint32_t layer = p->layer_begin; layer < p->layer_end; layer++)
+            for (uint32_t is_v = 0; is_v < 2; is_v++)
+                for (uint32_t head = p->head_begin; head < p->head_end; head++) {
+                    uint8_t *in_page = pages + kv_tile_offset(l, page, layer, is_v, head);
+                    memcpy(to_wire ? wire : in_page, to_wire ? in_page : wire, run);
+                    wire += run;
+                }
     }
 }
 
@@ -67,10 +70,7 @@ static kv_copy_args args_of(const segment *s, void *kv, void *wire, unsigned lon
                           .kv_heads = s->layout.kv_heads,
                           .head_dim = s->layout.head_dim,
                           .pages = gpu_new(table, sizeof table),
-                          .token_begin = s->token_begin,
-                          .token_count = s->token_count,
-                          .layer_begin = s->layer_begin,
-                          .layer_end = s->layer_end,
+                          .piece = s->piece,
                           .wire = wire,
                           .sum = sum};
 }
@@ -150,7 +150,7 @@ static void scattered_rows_arrive_and_nothing_else_changes(void **state) {
 
 static void pieces_of_whole_pages_make_the_same_wire_and_sum(void **state) {
     (void)state;
-    const segment whole = {{DT_BF16, 2, 2, 64}, 16, 61, 0, 2, 0};
+    const segment whole = {{DT_BF16, 2, 2, 64}, {16, 61, 0, 2, 0, 2}, 0};
     uint8_t *pages = random_bytes(13, pages_bytes(&whole)), *want, *got = xmalloc(wire_bytes(&whole));
     unsigned long long want_sum = gather(&whole, pages, 0, &want);
     uint8_t *kv = gpu_new(pages, pages_bytes(&whole)), *wire = gpu_new(NULL, wire_bytes(&whole));
@@ -158,9 +158,9 @@ static void pieces_of_whole_pages_make_the_same_wire_and_sum(void **state) {
     static const uint32_t lengths[] = {16, 32, 13};
     for (int i = 0; i < 3; i++) {
         segment piece = whole;
-        piece.token_count = a.token_count = lengths[i];
+        piece.piece.token_count = a.piece.token_count = lengths[i];
         GPU_OK(launch_kv_gather(&a, NULL));
-        a.token_begin += lengths[i];
+        a.piece.token_begin += lengths[i];
         a.wire = (uint8_t *)a.wire + wire_bytes(&piece);
         a.word_begin += wire_bytes(&piece) / 8;
     }
@@ -177,7 +177,7 @@ static void pieces_of_whole_pages_make_the_same_wire_and_sum(void **state) {
 
 static void a_flipped_bit_and_swapped_words_change_the_sum(void **state) {
     (void)state;
-    const segment s = {{DT_F16, 1, 1, 64}, 0, 18, 0, 1, 0};
+    const segment s = {{DT_F16, 1, 1, 64}, {0, 18, 0, 1, 0, 1}, 0};
     uint8_t *wire = random_bytes(14, wire_bytes(&s)), *got;
     unsigned long long was = scatter(&s, wire, &got);
     free(got);
@@ -206,16 +206,21 @@ static void a_flipped_bit_and_swapped_words_change_the_sum(void **state) {
 static void shapes_that_do_not_fit_are_refused(void **state) {
     (void)state;
     kv_copy_args a = {
-        .elem_bytes = 2, .layers = 1, .kv_heads = 1, .head_dim = 2, .token_count = 16, .layer_end = 1};
+        .elem_bytes = 2, .layers = 1, .kv_heads = 1, .head_dim = 2, .piece = {0, 16, 0, 1, 0, 1}};
     assert_int_equal(launch_kv_gather(&a, NULL), cudaErrorInvalidValue); /* rows of 4 bytes */
     a.head_dim = 64;
-    a.token_begin = 8;
+    a.piece.token_begin = 8;
     assert_int_equal(launch_kv_scatter(&a, NULL), cudaErrorInvalidValue);
-    a.token_begin = 0;
-    a.layer_end = 2;
+    a.piece.token_begin = 0;
+    a.piece.layer_end = 2;
     assert_int_equal(launch_kv_scatter(&a, NULL), cudaErrorInvalidValue);
-    a.layer_end = 1;
-    a.token_count = 0;
+    a.piece.layer_end = 1;
+    a.piece.head_end = 2;
+    assert_int_equal(launch_kv_scatter(&a, NULL), cudaErrorInvalidValue);
+    a.piece.head_end = 0;
+    assert_int_equal(launch_kv_scatter(&a, NULL), cudaErrorInvalidValue);
+    a.piece.head_end = 1;
+    a.piece.token_count = 0;
     assert_int_equal(launch_kv_gather(&a, NULL), cudaSuccess);
 }
 

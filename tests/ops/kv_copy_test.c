@@ -118,10 +118,7 @@ static op_kv_copy segment(const memory *m, const uint32_t *pages, void *wire, ui
     return (op_kv_copy){.layout = &m->layout,
                         .kv = m->kv,
                         .pages = pages,
-                        .token_begin = 16,
-                        .token_count = 37,
-                        .layer_begin = 1,
-                        .layer_end = 3,
+                        .piece = kv_piece_of(&m->layout, 16, 37, 1, 3),
                         .wire = wire,
                         .seed = 99,
                         .checksum = checksum};
@@ -132,14 +129,18 @@ static void gather_makes_the_wire_of_ref_and_its_checksum(void **state) {
     static const uint32_t counts[] = {1, 15, 16, 17, 32, 37, 48};
     device *ref = open_ref(), *d = NULL;
     assert_int_equal(cpu_ops()->open(&d, &(device_options){.threads = 1, .isa = "auto"}, NULL), ST_OK);
-    for (size_t i = 0; i < 2 * ARRAY_LEN(counts); i++) {
+    static const uint32_t heads[][2] = {{0, 2}, {0, 1}, {1, 2}};
+    for (size_t i = 0; i < 6 * ARRAY_LEN(counts); i++) {
         memory m = memory_new(i % 2 ? DT_F32 : DT_F16, 24, true);
-        size_t bytes = kv_segment_bytes(&m.layout, counts[i / 2], 2);
+        kv_piece piece = kv_piece_of(&m.layout, 16, counts[i / 6], 1, 3);
+        piece.head_begin = heads[i / 2 % 3][0];
+        piece.head_end = heads[i / 2 % 3][1];
+        size_t bytes = kv_piece_bytes(&m.layout, &piece);
         uint8_t *got = xcalloc(bytes + 1, 1), *want = xcalloc(bytes, 1);
         got[bytes] = 0x5a;
         uint64_t got_sum = 0, want_sum = 0;
         op_kv_copy op = segment(&m, pages_p, got, &got_sum);
-        op.token_count = counts[i / 2];
+        op.piece = piece;
         assert_int_equal(cpu_ops()->kv_gather(d, &op), ST_OK);
         op.wire = want;
         op.checksum = &want_sum;
@@ -161,14 +162,14 @@ static void check_received(const memory *to, const memory *from, const op_kv_cop
     memory want = memory_new(to->layout.type, to->layout.head_dim, false);
     const kv_layout *l = &to->layout;
     size_t row = l->head_dim * kv_elem_bytes(l);
-    for (uint32_t pos = op->token_begin; pos < op->token_begin + op->token_count; pos++)
-        for (uint32_t layer = op->layer_begin; layer < op->layer_end; layer++)
+    for (uint32_t pos = op->piece.token_begin; pos < op->piece.token_begin + op->piece.token_count; pos++)
+        for (uint32_t layer = op->piece.layer_begin; layer < op->piece.layer_end; layer++)
             for (uint32_t t = 0; t < 2 * l->kv_heads; t++) {
+                uint32_t is_v = t / l->kv_heads, head = t % l->kv_heads;
+                if (head < op->piece.head_begin || head >= op->piece.head_end) continue;
                 size_t at = pos % KV_PAGE_TOKENS * row;
-                size_t f =
-                    kv_tile_offset(l, pages_p[pos / KV_PAGE_TOKENS], layer, t / l->kv_heads, t % l->kv_heads);
-                size_t g =
-                    kv_tile_offset(l, pages_d[pos / KV_PAGE_TOKENS], layer, t / l->kv_heads, t % l->kv_heads);
+                size_t f = kv_tile_offset(l, pages_p[pos / KV_PAGE_TOKENS], layer, is_v, head);
+                size_t g = kv_tile_offset(l, pages_d[pos / KV_PAGE_TOKENS], layer, is_v, head);
                 memcpy(want.kv + g + at, from->kv + f + at, row);
             }
     assert_same("received pages", to->kv, want.kv, to->bytes);
@@ -179,12 +180,14 @@ static void scatter_brings_the_valid_rows_and_touches_nothing_else(void **state)
     (void)state;
     const backend_ops *all[] = {cpu_ops(), ref_ops()};
     for (size_t b = 0; b < 2; b++) {
-        for (uint32_t type = DT_F32; type <= DT_F16; type++) {
-            memory from = memory_new((dtype)type, 8, true), to = memory_new((dtype)type, 8, false);
+        for (uint32_t i = 0; i < 4; i++) { /* all heads, then the second alone */
+            dtype type = i % 2 ? DT_F16 : DT_F32;
+            memory from = memory_new(type, 8, true), to = memory_new(type, 8, false);
             void *wire = xcalloc(kv_segment_bytes(&from.layout, 37, 2), 1);
             uint64_t sent = 0, received = 1;
             op_kv_copy out = segment(&from, pages_p, wire, &sent),
                        in = segment(&to, pages_d, wire, &received);
+            out.piece.head_begin = in.piece.head_begin = i / 2;
             device *d = NULL;
             assert_int_equal(all[b]->open(&d, &(device_options){.threads = 1, .isa = "auto"}, NULL), ST_OK);
             assert_int_equal(all[b]->kv_gather(d, &out), ST_OK);

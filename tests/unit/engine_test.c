@@ -201,8 +201,7 @@ static void kv_that_moved_to_another_engine_decodes_the_same(void **state) {
     op_kv_copy copy = {.layout = &a.layout,
                        .kv = a.base,
                        .pages = from_pages,
-                       .token_count = N,
-                       .layer_end = a.layout.layers,
+                       .piece = kv_piece_of(&a.layout, 0, N, 0, a.layout.layers),
                        .wire = wire,
                        .seed = 5,
                        .checksum = &sent};

@@ -7,7 +7,8 @@
 #include <string.h>
 
 /* 2 * 2 heads * 8 * 4 bytes = 128 bytes per token and layer. */
-static const kv_layout layout = {.type = DT_F32, .layers = 5, .kv_heads = 2, .head_dim = 8};
+enum { HEADS = 2 };
+static const kv_layout layout = {.type = DT_F32, .layers = 5, .kv_heads = HEADS, .head_dim = 8};
 #define ROW_BYTES 128u
 
 static void only_the_drawn_edges_exist(void **state) {
@@ -47,6 +48,10 @@ static void the_hash_of_ids_sees_value_order_and_length(void **state) {
     assert_true(kv_ids_hash(KV_IDS_HASH_START, a, 1) != KV_IDS_HASH_START);
 }
 
+static uint64_t seed_of(const kv_identity *id, uint32_t segment, kv_piece piece, uint64_t ids_hash) {
+    return kv_segment_seed(id, segment, &piece, ids_hash);
+}
+
 static void each_field_of_a_segment_changes_its_seed(void **state) {
     (void)state;
     const kv_identity id = {.epoch = 1, .p_inc = 2, .d_inc = 3, .req = 4, .attempt = 5};
@@ -56,22 +61,38 @@ static void each_field_of_a_segment_changes_its_seed(void **state) {
     other[2].d_inc++;
     other[3].req++;
     other[4].attempt++;
-    uint64_t seeds[13] = {kv_segment_seed(&id, 1, 16, 16, 2, 4, 99)};
-    for (int i = 0; i < 5; i++) seeds[1 + i] = kv_segment_seed(&other[i], 1, 16, 16, 2, 4, 99);
-    seeds[6] = kv_segment_seed(&id, 2, 16, 16, 2, 4, 99);
-    seeds[7] = kv_segment_seed(&id, 1, 32, 16, 2, 4, 99);
-    seeds[8] = kv_segment_seed(&id, 1, 16, 32, 2, 4, 99);
-    seeds[9] = kv_segment_seed(&id, 1, 16, 16, 1, 4, 99);
-    seeds[10] = kv_segment_seed(&id, 1, 16, 16, 2, 3, 99);
-    seeds[11] = kv_segment_seed(&id, 1, 16, 16, 2, 4, 98);
-    seeds[12] = kv_segment_seed(&id, 16, 1, 16, 2, 4, 99);
-    for (int i = 0; i < 13; i++)
+    uint64_t seeds[15] = {seed_of(&id, 1, (kv_piece){16, 16, 2, 4, 0, HEADS}, 99)};
+    for (int i = 0; i < 5; i++) seeds[1 + i] = seed_of(&other[i], 1, (kv_piece){16, 16, 2, 4, 0, HEADS}, 99);
+    seeds[6] = seed_of(&id, 2, (kv_piece){16, 16, 2, 4, 0, HEADS}, 99);
+    seeds[7] = seed_of(&id, 1, (kv_piece){32, 16, 2, 4, 0, HEADS}, 99);
+    seeds[8] = seed_of(&id, 1, (kv_piece){16, 32, 2, 4, 0, HEADS}, 99);
+    seeds[9] = seed_of(&id, 1, (kv_piece){16, 16, 1, 4, 0, HEADS}, 99);
+    seeds[10] = seed_of(&id, 1, (kv_piece){16, 16, 2, 3, 0, HEADS}, 99);
+    seeds[11] = seed_of(&id, 1, (kv_piece){16, 16, 2, 4, 0, HEADS}, 98);
+    seeds[12] = seed_of(&id, 16, (kv_piece){1, 16, 2, 4, 0, HEADS}, 99);
+    seeds[13] = seed_of(&id, 1, (kv_piece){16, 16, 2, 4, 1, HEADS}, 99);
+    seeds[14] = seed_of(&id, 1, (kv_piece){16, 16, 2, 4, 0, HEADS + 1}, 99);
+    for (int i = 0; i < 15; i++)
         for (int j = 0; j < i; j++) assert_true(seeds[i] != seeds[j]);
-    assert_true(seeds[0] == kv_segment_seed(&id, 1, 16, 16, 2, 4, 99));
+    assert_true(seeds[0] == seed_of(&id, 1, (kv_piece){16, 16, 2, 4, 0, HEADS}, 99));
 }
 
-static void expect_piece(handoff_cut *cut, size_t target, size_t slot, handoff_piece want) {
-    handoff_piece got;
+static void identities_are_the_same_when_every_number_is(void **state) {
+    (void)state;
+    const kv_identity id = {.epoch = 1, .p_inc = 2, .d_inc = 3, .req = 4, .attempt = 5};
+    kv_identity other[5] = {id, id, id, id, id};
+    other[0].epoch++;
+    other[1].p_inc++;
+    other[2].d_inc++;
+    other[3].req++;
+    other[4].attempt++;
+    const kv_identity twin = id;
+    assert_true(kv_identity_same(&id, &twin));
+    for (int i = 0; i < 5; i++) assert_false(kv_identity_same(&id, &other[i]));
+}
+
+static void expect_piece(handoff_cut *cut, size_t target, size_t slot, kv_piece want) {
+    kv_piece got;
     assert_true(handoff_cut_next(cut, &layout, target, slot, &got));
     assert_int_equal(got.token_begin, want.token_begin);
     assert_int_equal(got.token_count, want.token_count);
@@ -80,7 +101,7 @@ static void expect_piece(handoff_cut *cut, size_t target, size_t slot, handoff_p
 }
 
 static void expect_none(handoff_cut *cut, size_t target, size_t slot) {
-    handoff_piece got;
+    kv_piece got;
     assert_false(handoff_cut_next(cut, &layout, target, slot, &got));
 }
 
@@ -92,11 +113,11 @@ static void layers_are_grouped_up_to_the_target(void **state) {
     cut.layers_done = 1;
     expect_none(&cut, target, slot); /* one layer is half of the target */
     cut.layers_done = 3;
-    expect_piece(&cut, target, slot, (handoff_piece){32, 16, 0, 2});
+    expect_piece(&cut, target, slot, (kv_piece){32, 16, 0, 2, 0, HEADS});
     expect_none(&cut, target, slot);
     cut.layers_done = 5;
-    expect_piece(&cut, target, slot, (handoff_piece){32, 16, 2, 4});
-    expect_piece(&cut, target, slot, (handoff_piece){32, 16, 4, 5}); /* the rest, although it is small */
+    expect_piece(&cut, target, slot, (kv_piece){32, 16, 2, 4, 0, HEADS});
+    expect_piece(&cut, target, slot, (kv_piece){32, 16, 4, 5, 0, HEADS}); /* the rest, although it is small */
     expect_none(&cut, target, slot);
 }
 
@@ -104,9 +125,9 @@ static void a_group_never_exceeds_a_slot(void **state) {
     (void)state;
     handoff_cut cut = {.begin = 0, .count = 16, .layers_done = 5};
     size_t slot = 2 * 16 * ROW_BYTES + 64;
-    expect_piece(&cut, 1 << 20, slot, (handoff_piece){0, 16, 0, 2});
-    expect_piece(&cut, 1 << 20, slot, (handoff_piece){0, 16, 2, 4});
-    expect_piece(&cut, 1 << 20, slot, (handoff_piece){0, 16, 4, 5});
+    expect_piece(&cut, 1 << 20, slot, (kv_piece){0, 16, 0, 2, 0, HEADS});
+    expect_piece(&cut, 1 << 20, slot, (kv_piece){0, 16, 2, 4, 0, HEADS});
+    expect_piece(&cut, 1 << 20, slot, (kv_piece){0, 16, 4, 5, 0, HEADS});
     expect_none(&cut, 1 << 20, slot);
 }
 
@@ -114,12 +135,12 @@ static void a_layer_larger_than_a_slot_is_split_on_page_edges(void **state) {
     (void)state;
     handoff_cut cut = {.begin = 16, .count = 39, .layers_done = 2};
     size_t slot = 20 * ROW_BYTES; /* 16 rows and a bit */
-    expect_piece(&cut, 1, slot, (handoff_piece){16, 16, 0, 1});
-    expect_piece(&cut, 1, slot, (handoff_piece){32, 16, 0, 1});
-    expect_piece(&cut, 1, slot, (handoff_piece){48, 7, 0, 1});
-    expect_piece(&cut, 1, slot, (handoff_piece){16, 16, 1, 2});
-    expect_piece(&cut, 1, slot, (handoff_piece){32, 16, 1, 2});
-    expect_piece(&cut, 1, slot, (handoff_piece){48, 7, 1, 2});
+    expect_piece(&cut, 1, slot, (kv_piece){16, 16, 0, 1, 0, HEADS});
+    expect_piece(&cut, 1, slot, (kv_piece){32, 16, 0, 1, 0, HEADS});
+    expect_piece(&cut, 1, slot, (kv_piece){48, 7, 0, 1, 0, HEADS});
+    expect_piece(&cut, 1, slot, (kv_piece){16, 16, 1, 2, 0, HEADS});
+    expect_piece(&cut, 1, slot, (kv_piece){32, 16, 1, 2, 0, HEADS});
+    expect_piece(&cut, 1, slot, (kv_piece){48, 7, 1, 2, 0, HEADS});
     expect_none(&cut, 1, slot);
 }
 
@@ -137,7 +158,7 @@ static void pieces_of_any_chunking_cover_the_prompt(void **state) {
                 for (uint32_t begin = 0; begin < lengths[l]; begin += chunks[k]) {
                     handoff_cut cut = {.begin = begin, .count = MIN(chunks[k], lengths[l] - begin)};
                     for (cut.layers_done = 1; cut.layers_done <= layout.layers; cut.layers_done++) {
-                        handoff_piece p;
+                        kv_piece p;
                         while (handoff_cut_next(&cut, &layout, targets[v / 3], slots[v % 3], &p)) {
                             size_t bytes =
                                 kv_segment_bytes(&layout, p.token_count, p.layer_end - p.layer_begin);
@@ -155,9 +176,9 @@ static void pieces_of_any_chunking_cover_the_prompt(void **state) {
 static void chunks_may_come_in_any_order(void **state) {
     (void)state;
     handoff_recv *r = handoff_recv_new(&layout, 40);
-    assert_int_equal(handoff_recv_add(r, 0, &(handoff_piece){32, 8, 2, 5}, NULL), ST_OK);
-    assert_int_equal(handoff_recv_add(r, 1, &(handoff_piece){0, 32, 0, 5}, NULL), ST_OK);
-    assert_int_equal(handoff_recv_add(r, 2, &(handoff_piece){32, 8, 0, 2}, NULL), ST_OK);
+    assert_int_equal(handoff_recv_add(r, 0, &(kv_piece){32, 8, 2, 5, 0, HEADS}, NULL), ST_OK);
+    assert_int_equal(handoff_recv_add(r, 1, &(kv_piece){0, 32, 0, 5, 0, HEADS}, NULL), ST_OK);
+    assert_int_equal(handoff_recv_add(r, 2, &(kv_piece){32, 8, 0, 2, 0, HEADS}, NULL), ST_OK);
     assert_int_equal(handoff_recv_seal(r, 3, 40, NULL), ST_OK);
     handoff_recv_free(r);
 }
@@ -166,29 +187,31 @@ static void what_overlaps_leaves_or_skips_is_corrupt(void **state) {
     (void)state;
     errbuf eb = {0};
     handoff_recv *r = handoff_recv_new(&layout, 40);
-    assert_int_equal(handoff_recv_add(r, 1, &(handoff_piece){0, 16, 0, 5}, &eb), ST_CORRUPT);
+    assert_int_equal(handoff_recv_add(r, 1, &(kv_piece){0, 16, 0, 5, 0, HEADS}, &eb), ST_CORRUPT);
     assert_string_equal(eb.text, "segment 1 where 0 is the next");
-    assert_int_equal(handoff_recv_add(r, 0, &(handoff_piece){0, 32, 1, 3}, &eb), ST_OK);
-    assert_int_equal(handoff_recv_add(r, 1, &(handoff_piece){16, 16, 2, 4}, &eb), ST_CORRUPT);
+    assert_int_equal(handoff_recv_add(r, 0, &(kv_piece){0, 32, 1, 3, 0, HEADS}, &eb), ST_OK);
+    assert_int_equal(handoff_recv_add(r, 1, &(kv_piece){16, 16, 2, 4, 0, HEADS}, &eb), ST_CORRUPT);
     assert_string_equal(eb.text, "rows from 16, layers 2..4 came twice");
-    const handoff_piece bad[] = {
-        {0, 48, 3, 5}, /* past the prompt */
-        {48, 1, 0, 5}, {UINT32_MAX - 15, 32, 0, 5},
-        {0, 0, 0, 5},  /* empty */
-        {8, 8, 3, 5},  /* begins inside a page */
-        {0, 24, 3, 5}, /* ends inside a page that is not the last */
-        {32, 7, 3, 5}, /* likewise, in the last page */
-        {0, 16, 3, 6}, /* past the last layer */
-        {0, 16, 4, 4}, {0, 16, 4, 3},
+    const kv_piece bad[] = {
+        {0, 48, 3, 5, 0, HEADS}, /* past the prompt */
+        {48, 1, 0, 5, 0, HEADS},     {UINT32_MAX - 15, 32, 0, 5, 0, HEADS},
+        {0, 0, 0, 5, 0, HEADS},  /* empty */
+        {8, 8, 3, 5, 0, HEADS},  /* begins inside a page */
+        {0, 24, 3, 5, 0, HEADS}, /* ends inside a page that is not the last */
+        {32, 7, 3, 5, 0, HEADS}, /* likewise, in the last page */
+        {0, 16, 3, 6, 0, HEADS}, /* past the last layer */
+        {0, 16, 4, 4, 0, HEADS},     {0, 16, 4, 3, 0, HEADS},
+        {0, 16, 3, 5, 1, HEADS}, /* not all heads */
+        {0, 16, 3, 5, 0, HEADS + 1},
     };
     for (size_t i = 0; i < ARRAY_LEN(bad); i++)
         assert_int_equal(handoff_recv_add(r, 1, &bad[i], &eb), ST_CORRUPT);
     /* None of them left a trace. */
-    assert_int_equal(handoff_recv_add(r, 1, &(handoff_piece){0, 40, 3, 5}, &eb), ST_OK);
-    assert_int_equal(handoff_recv_add(r, 2, &(handoff_piece){0, 40, 0, 1}, &eb), ST_OK);
+    assert_int_equal(handoff_recv_add(r, 1, &(kv_piece){0, 40, 3, 5, 0, HEADS}, &eb), ST_OK);
+    assert_int_equal(handoff_recv_add(r, 2, &(kv_piece){0, 40, 0, 1, 0, HEADS}, &eb), ST_OK);
     assert_int_equal(handoff_recv_seal(r, 3, 40, &eb), ST_CORRUPT);
     assert_string_equal(eb.text, "rows from 32, layer 1 are missing");
-    assert_int_equal(handoff_recv_add(r, 3, &(handoff_piece){32, 8, 1, 3}, &eb), ST_OK);
+    assert_int_equal(handoff_recv_add(r, 3, &(kv_piece){32, 8, 1, 3, 0, HEADS}, &eb), ST_OK);
     assert_int_equal(handoff_recv_seal(r, 3, 40, &eb), ST_CORRUPT);
     assert_string_equal(eb.text, "sealed 3 segments, 4 came");
     assert_int_equal(handoff_recv_seal(r, 4, 39, &eb), ST_CORRUPT);
@@ -199,15 +222,15 @@ static void what_overlaps_leaves_or_skips_is_corrupt(void **state) {
 
 static void coverage_is_exact_beyond_64_layers(void **state) {
     (void)state;
-    const kv_layout tall = {.type = DT_F16, .layers = 130, .kv_heads = 1, .head_dim = 4};
+    const kv_layout tall = {.type = DT_F16, .layers = 130, .kv_heads = HEADS, .head_dim = 4};
     errbuf eb = {0};
     handoff_recv *r = handoff_recv_new(&tall, 16);
-    assert_int_equal(handoff_recv_add(r, 0, &(handoff_piece){0, 16, 0, 64}, &eb), ST_OK);
-    assert_int_equal(handoff_recv_add(r, 1, &(handoff_piece){0, 16, 63, 65}, &eb), ST_CORRUPT);
-    assert_int_equal(handoff_recv_add(r, 1, &(handoff_piece){0, 16, 64, 129}, &eb), ST_OK);
+    assert_int_equal(handoff_recv_add(r, 0, &(kv_piece){0, 16, 0, 64, 0, HEADS}, &eb), ST_OK);
+    assert_int_equal(handoff_recv_add(r, 1, &(kv_piece){0, 16, 63, 65, 0, HEADS}, &eb), ST_CORRUPT);
+    assert_int_equal(handoff_recv_add(r, 1, &(kv_piece){0, 16, 64, 129, 0, HEADS}, &eb), ST_OK);
     assert_int_equal(handoff_recv_seal(r, 2, 16, &eb), ST_CORRUPT);
     assert_string_equal(eb.text, "rows from 0, layer 129 are missing");
-    assert_int_equal(handoff_recv_add(r, 2, &(handoff_piece){0, 16, 129, 130}, &eb), ST_OK);
+    assert_int_equal(handoff_recv_add(r, 2, &(kv_piece){0, 16, 129, 130, 0, HEADS}, &eb), ST_OK);
     assert_int_equal(handoff_recv_seal(r, 3, 16, &eb), ST_OK);
     handoff_recv_free(r);
     handoff_recv_free(NULL);
@@ -219,6 +242,7 @@ int main(void) {
         cmocka_unit_test(the_hash_of_ids_continues_from_any_prefix),
         cmocka_unit_test(the_hash_of_ids_sees_value_order_and_length),
         cmocka_unit_test(each_field_of_a_segment_changes_its_seed),
+        cmocka_unit_test(identities_are_the_same_when_every_number_is),
         cmocka_unit_test(layers_are_grouped_up_to_the_target),
         cmocka_unit_test(a_group_never_exceeds_a_slot),
         cmocka_unit_test(a_layer_larger_than_a_slot_is_split_on_page_edges),
