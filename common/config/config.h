@@ -1,77 +1,14 @@
 /* config - the one cluster file, read by every program: what runs where, with which limits.
  *
- * YAML into this struct by a libcyaml table; unknown keys and values out of range are errors with file, line
- * and column. Every key is documented in deploy/config/local.yaml and has its default in config_keys.c; a
- * test compares the two. In builds with a sanitizer config_load multiplies all time limits but heartbeat_ms
- * by 10. */
+ * YAML into `config` (settings.h) by a libcyaml table; unknown keys and values out of range are errors with
+ * file, line and column. Every key is documented in deploy/config/local.yaml and has its default in
+ * config_keys.c; a test compares the two. In builds with a sanitizer config_load multiplies all time limits
+ * but heartbeat_ms by 10. */
 #ifndef BATON_CONFIG_CONFIG_H
 #define BATON_CONFIG_CONFIG_H
 
-#include "base/status.h"
-
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
-
-typedef struct config_role {
-    uint32_t count;    /* workers of this role */
-    uint32_t cores;    /* cores per worker: size of its thread team */
-    uint32_t tp, pp;   /* ranks per instance; more than 1 is refused by name so far */
-    uint32_t kv_pages; /* pages of 16 tokens in the pool; 0 = from kv_memory_mb */
-    uint32_t
-        kv_memory_mb; /* pool size when kv_pages is 0; 0 (cuda only) = what memory_fraction leaves for it */
-    double memory_fraction; /* cuda: share of the GPU's memory that a worker may take */
-    uint32_t max_seqs;      /* requests held at once (decode: largest batch) */
-    uint32_t
-        token_budget; /* rows of one step; decode: 0 in the file = max_seqs, which config_load fills in */
-    uint32_t chunk_tokens; /* longest prefill chunk of one prompt in one step, a multiple of 16; no key, and
-                              16, for decode */
-    char *policy;          /* colocated: chunked | prefill_first; "" and no key for the others */
-    char **hosts;          /* host names for the workers, in order, cycled; empty = cluster hosts */
-    uint32_t hosts_count;
-} config_role;
-
-typedef struct config {
-    struct {
-        char *name;
-        char *http;    /* "127.0.0.1:8000" */
-        char *control; /* "tcp://127.0.0.1:8001": where workers join */
-        char *client;  /* "tcp://127.0.0.1:8002": native socket; "" = off */
-        char **hosts;  /* "nodeA:8" = 8 cores there; empty = this machine with its cores */
-        uint32_t hosts_count;
-        bool oversubscribe; /* allow more cores than the hosts have */
-        bool mixed_numerics;
-        char *log_level;
-    } cluster;
-    struct {
-        char *path; /* .gguf, relative to the directory baton is started in; or random:NAME[:SEED] */
-        char *served_model_name; /* "" = the file's stem */
-        uint32_t max_context;    /* 0 = the model's */
-        char *backend;           /* cpu | ref | cuda */
-        char *isa;               /* cpu: auto | avx512 | avx2 | portable */
-        char *act_dtype;         /* cuda: auto (= bf16) | bf16 | f16 | f32; auto on the others */
-        char *kv_dtype;          /* auto | f16 | f32; cuda: auto, or what act_dtype is */
-        bool deterministic; /* cuda: no result depends on batch or chunking, as is always so on cpu and ref */
-        bool check_ops;     /* cuda: wait after each operation, so that an error names it */
-    } model;
-    config_role prefill, decode, colocated;
-    struct {
-        char *transport;     /* shm | zmq */
-        uint32_t ring_slots; /* per pair */
-        uint32_t slot_kb;
-        uint32_t segment_kb; /* layers are grouped to at least this much */
-        bool overlap;        /* false: send only after the whole prompt (to measure what overlap gains) */
-        bool checksums;      /* false is a test hook */
-        int32_t test_flip_segment; /* test hook; -1 = never */
-    } handoff;
-    struct {
-        uint32_t max_requests, max_queue, max_workers;
-        uint32_t max_body_kb; /* of one HTTP request */
-        uint32_t heartbeat_ms, suspect_ms, gone_ms, step_age_ms, lease_ms, rejoin_ms;
-        uint32_t wait_prefill_ms, prefill_ms, wait_kv_ms, decode_token_ms, slow_client_ms, drain_ms;
-        uint32_t max_attempts;
-    } limits;
-} config;
+#include "config/config_ranks.h"
+#include "config/settings.h"
 
 /* Reads the file, then each "key.path=value" of sets (from --set), fills defaults, checks ranges and
  * combinations. ST_INVALID text starts with "file:line:column: ". Caller frees with config_free. */
@@ -81,17 +18,6 @@ void config_free(config *c);
  * free. */
 char *config_text(const config *c);
 
-/* The rank map: which process runs which role, where, on which cores; rank 0 is the coordinator. */
-typedef struct config_rank {
-    uint32_t rank;
-    const char *role;                /* "coordinator", "prefill", "decode", "colocated" */
-    uint32_t index;                  /* among its role */
-    char host[64];                   /* "localhost" for this machine */
-    uint32_t core_begin, core_count; /* CPU numbers on its host; 0 count for the coordinator */
-} config_rank;
-/* ST_INVALID when hosts have fewer cores than asked for: names the host, both numbers and the remedy.
- * local_cores: of this machine. *out: Caller frees with free. */
-status config_ranks(const config *c, uint32_t local_cores, config_rank **out, uint32_t *count, errbuf *eb);
 /* What --check prints: config_text, then a line "rank=0 role=... host=..." per rank and a line "slots
  * host=... count=..." per host, which deploy/up.sh reads. Refuses as config_ranks. Caller frees *out with
  * free. */

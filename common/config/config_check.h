@@ -2,7 +2,8 @@
 #ifndef BATON_CONFIG_CONFIG_CHECK_H
 #define BATON_CONFIG_CONFIG_CHECK_H
 
-#include "config/config.h"
+#include "base/status.h"
+#include "config/settings.h"
 
 /* ST_INVALID: the text names the keys and the remedy, and *section, *key name the one to point at. Borrowed:
  * static. */

@@ -4,7 +4,7 @@
 #include "config/config_keys.h"
 
 #include "base/mem.h"
-#include "config/config.h"
+#include "config/settings.h"
 
 #include <errno.h>
 #include <inttypes.h>

@@ -4,7 +4,7 @@
  * Cores are given out from 0 upwards on each host, first come first served in rank order, so the map depends
  * on nothing but the file and, for this machine, its number of cores. With cluster.oversubscribe a worker
  * that does not fit starts at core 0 again. */
-#include "config/config.h"
+#include "config/config_ranks.h"
 
 #include "base/mem.h"
 
@@ -174,38 +174,5 @@ status config_ranks(const config *c, uint32_t local_cores, config_rank **out, ui
     }
     *out = ranks;
     *count = rank_count;
-    return ST_OK;
-}
-
-status config_check_text(const config *c, uint32_t local_cores, char **out, errbuf *eb) {
-    PRE(out);
-    config_rank *ranks = NULL;
-    uint32_t count = 0;
-    status st = config_ranks(c, local_cores, &ranks, &count, eb);
-    if (st != ST_OK) return st;
-    buf text = {0};
-    char *yaml = config_text(c);
-    buf_addf(&text, "%s\n", yaml);
-    free(yaml);
-    for (uint32_t i = 0; i < count; i++) {
-        const config_rank *r = &ranks[i];
-        buf_addf(&text, "rank=%u role=%s index=%u host=%s cores=", r->rank, r->role, r->index, r->host);
-        if (r->core_count)
-            buf_addf(&text, "%u-%u\n", r->core_begin, r->core_begin + r->core_count - 1);
-        else
-            buf_adds(&text, "-\n");
-    }
-    for (uint32_t i = 0; i < count; i++) {
-        uint32_t slots = 0;
-        bool seen = false;
-        for (uint32_t k = 0; k < count; k++) {
-            bool same = strcmp(ranks[k].host, ranks[i].host) == 0;
-            seen = seen || (same && k < i);
-            slots += same;
-        }
-        if (!seen) buf_addf(&text, "slots host=%s count=%u\n", ranks[i].host, slots);
-    }
-    free(ranks);
-    *out = text.data;
     return ST_OK;
 }

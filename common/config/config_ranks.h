@@ -1,0 +1,20 @@
+/* config_ranks - the rank map: which process runs which role, on which host and cores. Pure. */
+#ifndef BATON_CONFIG_CONFIG_RANKS_H
+#define BATON_CONFIG_CONFIG_RANKS_H
+
+#include "base/status.h"
+#include "config/settings.h"
+
+/* The rank map: which process runs which role, where, on which cores; rank 0 is the coordinator. */
+typedef struct config_rank {
+    uint32_t rank;
+    const char *role;                /* "coordinator", "prefill", "decode", "colocated" */
+    uint32_t index;                  /* among its role */
+    char host[64];                   /* "localhost" for this machine */
+    uint32_t core_begin, core_count; /* CPU numbers on its host; 0 count for the coordinator */
+} config_rank;
+/* ST_INVALID when hosts have fewer cores than asked for: names the host, both numbers and the remedy.
+ * local_cores: of this machine. *out: Caller frees with free. */
+status config_ranks(const config *c, uint32_t local_cores, config_rank **out, uint32_t *count, errbuf *eb);
+
+#endif

@@ -1,0 +1,69 @@
+/* settings - what a cluster file says, as plain data. Read and filled by config.h; every key is documented in
+ * deploy/config/local.yaml. */
+#ifndef BATON_CONFIG_SETTINGS_H
+#define BATON_CONFIG_SETTINGS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+typedef struct config_role {
+    uint32_t count;    /* workers of this role */
+    uint32_t cores;    /* cores per worker: size of its thread team */
+    uint32_t tp, pp;   /* ranks per instance; more than 1 is refused by name so far */
+    uint32_t kv_pages; /* pages of 16 tokens in the pool; 0 = from kv_memory_mb */
+    uint32_t
+        kv_memory_mb; /* pool size when kv_pages is 0; 0 (cuda only) = what memory_fraction leaves for it */
+    double memory_fraction; /* cuda: share of the GPU's memory that a worker may take */
+    uint32_t max_seqs;      /* requests held at once (decode: largest batch) */
+    uint32_t
+        token_budget; /* rows of one step; decode: 0 in the file = max_seqs, which config_load fills in */
+    uint32_t chunk_tokens; /* longest prefill chunk of one prompt in one step, a multiple of 16; no key, and
+                              16, for decode */
+    char *policy;          /* colocated: chunked | prefill_first; "" and no key for the others */
+    char **hosts;          /* host names for the workers, in order, cycled; empty = cluster hosts */
+    uint32_t hosts_count;
+} config_role;
+
+typedef struct config {
+    struct {
+        char *name;
+        char *http;    /* "127.0.0.1:8000" */
+        char *control; /* "tcp://127.0.0.1:8001": where workers join */
+        char *client;  /* "tcp://127.0.0.1:8002": native socket; "" = off */
+        char **hosts;  /* "nodeA:8" = 8 cores there; empty = this machine with its cores */
+        uint32_t hosts_count;
+        bool oversubscribe; /* allow more cores than the hosts have */
+        bool mixed_numerics;
+        char *log_level;
+    } cluster;
+    struct {
+        char *path; /* .gguf, relative to the directory baton is started in; or random:NAME[:SEED] */
+        char *served_model_name; /* "" = the file's stem */
+        uint32_t max_context;    /* 0 = the model's */
+        char *backend;           /* cpu | ref | cuda */
+        char *isa;               /* cpu: auto | avx512 | avx2 | portable */
+        char *act_dtype;         /* cuda: auto (= bf16) | bf16 | f16 | f32; auto on the others */
+        char *kv_dtype;          /* auto | f16 | f32; cuda: auto, or what act_dtype is */
+        bool deterministic; /* cuda: no result depends on batch or chunking, as is always so on cpu and ref */
+        bool check_ops;     /* cuda: wait after each operation, so that an error names it */
+    } model;
+    config_role prefill, decode, colocated;
+    struct {
+        char *transport;     /* shm | zmq */
+        uint32_t ring_slots; /* per pair */
+        uint32_t slot_kb;
+        uint32_t segment_kb; /* layers are grouped to at least this much */
+        bool overlap;        /* false: send only after the whole prompt (to measure what overlap gains) */
+        bool checksums;      /* false is a test hook */
+        int32_t test_flip_segment; /* test hook; -1 = never */
+    } handoff;
+    struct {
+        uint32_t max_requests, max_queue, max_workers;
+        uint32_t max_body_kb; /* of one HTTP request */
+        uint32_t heartbeat_ms, suspect_ms, gone_ms, step_age_ms, lease_ms, rejoin_ms;
+        uint32_t wait_prefill_ms, prefill_ms, wait_kv_ms, decode_token_ms, slow_client_ms, drain_ms;
+        uint32_t max_attempts;
+    } limits;
+} config;
+
+#endif
