@@ -15,6 +15,7 @@
 #include "bench/gpu/timer.h"
 #include "bench/gpu/wait_clock.h"
 #include "engine/engine.h"
+#include "kernels/backends.h"
 
 #include <argp.h>
 #include <stdio.h>

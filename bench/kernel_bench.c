@@ -9,6 +9,7 @@
  * of the data that is copied (kv), once. */
 #include "base/clock.h"
 #include "base/mem.h"
+#include "kernels/backends.h"
 #include "kernels/cpu/cpu.h"
 #include "kernels/cpu/cpuid.h"
 

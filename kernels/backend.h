@@ -1,7 +1,7 @@
 /* backend - one table of functions per way to compute: ref (plain loops, the oracle), cpu (vectorised), cuda.
  *
- * Code above asks backend_find("cpu") once and never says which it is. Every slot is filled; backend_complete
- * checks that at start and in a test.
+ * Code above asks backend_find("cpu") (backends.h) once and never says which it is. Every slot is filled;
+ * backend_complete checks that at start and in a test.
  *
  * Thread: a device is used by the thread that opened it (the device thread), except kv_gather and kv_scatter,
  * which one other thread may call at the same time as ops run, as long as the rows they touch are not written
@@ -91,12 +91,5 @@ typedef struct backend_ops {
     status (*kv_gather)(device *d, const op_kv_copy *a);  /* may be called by the transfer thread */
     status (*kv_scatter)(device *d, const op_kv_copy *a); /* likewise */
 } backend_ops;
-
-/* NULL when there is none of that name. Borrowed: static. */
-const backend_ops *backend_find(const char *name);
-/* Names of all backends built in, comma-separated, for error texts. Borrowed: static. */
-const char *backend_names(void);
-/* True when every slot is filled. */
-bool backend_complete(const backend_ops *b);
 
 #endif

@@ -11,6 +11,7 @@
 #include "engine/seq.h"
 #include "engine/warm.h"
 #include "engine/weights.h"
+#include "kernels/backends.h"
 
 #include <math.h>
 #include <stdio.h>

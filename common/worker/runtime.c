@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "kernels/backends.h"
 #include "net/bus.h"
 #include "transfer/xfer.h"
 #include "worker/device_thread.h"

@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "kernels/backends.h"
 
 #include <poll.h>
 #include <stdlib.h>

@@ -2,6 +2,7 @@
  * everything after it answers at once, and the device can still be closed. The same for a GPU that hangs,
  * whose clock runs fast here. Only the emulation can be made to do either. */
 #include "base/clock.h"
+#include "kernels/backends.h"
 #include "tests/cuda/mini.h"
 #include "tests/cuda_host/emulation.h"
 

@@ -1,4 +1,5 @@
 #include "tests/cuda/rig.h"
+#include "kernels/backends.h"
 
 #include "kernels/half.h"
 

@@ -50,7 +50,7 @@ for name in "${!backend[@]}"; do
 done
 above=(common coordinator prefill_worker decode_worker colocated_worker)
 if grep -rnE '^#include ("kernels/[a-z_]+/|<cuda)|^# *(if|ifdef|ifndef|elif)\b.*\bBATON_CUDA\b' "${above[@]}" --include='*.[ch]'; then
-    echo "only kernels/backend.c knows which backends there are"
+    echo "only kernels/backends.c knows which backends there are"
     bad=1
 fi
 # The pure parts see no socket, clock, thread or device: neither by a system header nor through a module that has one.

@@ -1,3 +1,4 @@
+#include "kernels/backends.h"
 #include "tests/ops/fixture.h"
 
 #include "kernels/cpu/cpuid.h"

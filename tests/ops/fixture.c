@@ -1,4 +1,5 @@
 #include "tests/ops/fixture.h"
+#include "kernels/backends.h"
 
 #include "kernels/cpu/cpu.h"
 #include "kernels/half.h"

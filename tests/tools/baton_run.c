@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "engine/engine.h"
+#include "kernels/backends.h"
 #include "text/chat.h"
 
 #include <argp.h>

@@ -1,6 +1,7 @@
 #include "tests/test.h"
 
 #include "base/mem.h"
+#include "kernels/backends.h"
 #include "worker/plan.h"
 
 #include <string.h>

@@ -1,4 +1,4 @@
-#include "kernels/backend.h"
+#include "kernels/backends.h"
 
 #include "base/mem.h"
 #include "kernels/cpu/cpu.h"
