@@ -103,6 +103,12 @@ typedef struct fake_seq {
     uint64_t seed, prompt_hash;
 } fake_seq;
 
+/* A chunk of a prompt that was computed, and how far it was sent to the present receiver. */
+typedef struct fake_chunk {
+    uint32_t begin, count; /* rows */
+    handoff_cut cut;       /* of the rows that the receiver does not hold; count 0: it holds all */
+} fake_chunk;
+
 /* One hand-off as a transfer thread knows it, on either side. */
 typedef struct fake_handoff {
     uint64_t req, stamp;
@@ -115,8 +121,9 @@ typedef struct fake_handoff {
     uint32_t id_count;
     uint32_t *pages;
     uint32_t page_count;
-    handoff_cut *cuts; /* P: computed chunks in order */
-    uint32_t cut_count, cut_capacity;
+    uint32_t token_begin; /* D holds the rows before it; P: known with has_dest */
+    fake_chunk *chunks;   /* P: in order */
+    uint32_t chunk_count, chunk_capacity;
     uint32_t segments;
     handoff_recv *recv; /* D */
     token_out first;

@@ -25,7 +25,7 @@ static void handoff_clear(fake_handoff *h) {
     if (!h) return;
     free(h->prefix);
     free(h->pages);
-    free(h->cuts);
+    free(h->chunks);
     handoff_recv_free(h->recv);
     free(h);
 }
@@ -176,7 +176,7 @@ static void end_segment(proc *p, fake_handoff *h, frame *f) {
 static void send_seal(proc *p, fake_handoff *h) {
     frame *f = frame_new(FRAME_SEAL, h, 0);
     f->segment = h->segments;
-    f->piece.token_count = h->id_count;
+    f->piece = kv_piece_of(&sim_layout, h->token_begin, h->id_count - h->token_begin, 0, SIM_LAYERS);
     f->ids_hash = h->prefix[h->id_count - 1];
     f->first = h->first;
     f->finished = h->finished;
@@ -189,15 +189,17 @@ static void send_seal(proc *p, fake_handoff *h) {
 static bool send_next(proc *p, fake_handoff *h) {
     if (!h->has_dest || h->failed || h->seal_sent || !h->pair->open) return false;
     uint32_t rows = 0;
-    for (uint32_t i = 0; i < h->cut_count; i++) {
-        handoff_cut *cut = &h->cuts[i];
+    for (uint32_t i = 0; i < h->chunk_count; i++) {
+        fake_chunk *chunk = &h->chunks[i];
+        handoff_cut *cut = &chunk->cut;
         kv_piece piece;
+        rows += chunk->count;
+        if (cut->count == 0) continue;
         if (h->pair->credits > 0 && handoff_cut_next(cut, &sim_layout, SEGMENT_BYTES, SLOT_BYTES, &piece)) {
             begin_segment(p, h, &piece);
             return true;
         }
         if (cut->layer_sent < SIM_LAYERS) return false; /* in order: the rest later */
-        rows += cut->count;
     }
     if (h->sealed && rows == h->id_count) send_seal(p, h);
     return false;
@@ -210,16 +212,24 @@ void xfer_layer(proc *p, uint64_t req, uint32_t begin, uint32_t count, uint32_t 
     work(p);
 }
 
+/* Nothing of it is sent yet. */
+static void start_cut(const fake_handoff *h, fake_chunk *chunk) {
+    uint32_t end = chunk->begin + chunk->count, begin = MAX(chunk->begin, h->token_begin);
+    chunk->cut = (handoff_cut){
+        .begin = begin, .count = begin < end ? end - begin : 0, .layers_done = chunk->cut.layers_done};
+}
+
 static void run_next_report(proc *p) {
     fake_report r = p->reports[0];
     memmove(p->reports, p->reports + 1, --p->report_count * sizeof r);
     fake_handoff *h = find(p, r.req);
     if (!h || h->stamp > r.stamp) return; /* dropped, or offered anew, meanwhile */
     if (r.layer == 0) {
-        SIM_GROW(h->cuts, h->cut_count, h->cut_capacity);
-        h->cuts[h->cut_count++] = (handoff_cut){.begin = r.begin, .count = r.count, .layers_done = 1};
-    } else if (h->cut_count && h->cuts[h->cut_count - 1].begin == r.begin) {
-        h->cuts[h->cut_count - 1].layers_done = r.layer + 1;
+        SIM_GROW(h->chunks, h->chunk_count, h->chunk_capacity);
+        h->chunks[h->chunk_count++] = (fake_chunk){.begin = r.begin, .count = r.count, .cut.layers_done = 1};
+        start_cut(h, &h->chunks[h->chunk_count - 1]);
+    } else if (h->chunk_count && h->chunks[h->chunk_count - 1].begin == r.begin) {
+        h->chunks[h->chunk_count - 1].cut.layers_done = r.layer + 1;
     }
 }
 
@@ -233,8 +243,8 @@ static void on_dest(proc *p, const xfer_cmd *c) {
     h->segments = 0;
     h->bytes = 0;
     h->has_dest = true;
-    for (uint32_t i = 0; i < h->cut_count; i++)
-        h->cuts[i].layer_sent = h->cuts[i].row_sent = h->cuts[i].group_end = 0;
+    h->token_begin = c->token_begin;
+    for (uint32_t i = 0; i < h->chunk_count; i++) start_cut(h, &h->chunks[i]);
     h->pair = pair_open(p, &c->id, c->endpoint);
     if (!h->pair) {
         h->has_dest = false;
@@ -281,7 +291,7 @@ static void give_credit(proc *p, pair *pr) {
 
 static void on_seal(proc *p, fake_handoff *h, const frame *f) {
     errbuf eb = {0};
-    if (handoff_recv_seal(h->recv, f->segment, f->piece.token_count, &eb) != ST_OK) {
+    if (handoff_recv_seal(h->recv, f->segment, &f->piece, &eb) != ST_OK) {
         sim_failf(p->s, "%s: seal: %s", p->name, eb.text);
         return;
     }
@@ -338,7 +348,8 @@ static void on_open(proc *p, const xcmd *x) {
     h->prefix = prefix_hashes(x->ids, x->c.id_count);
     h->pages = xmemdup(x->pages, x->c.page_count * sizeof *x->pages);
     h->page_count = x->c.page_count;
-    if (x->c.kind == X_EXPECT) h->recv = handoff_recv_new(&sim_layout, h->id_count);
+    h->token_begin = x->c.token_begin;
+    if (x->c.kind == X_EXPECT) h->recv = handoff_recv_new(&sim_layout, h->token_begin, h->id_count);
     SIM_GROW(p->handoffs, p->handoff_count, p->handoff_capacity);
     p->handoffs[p->handoff_count++] = h;
 }

@@ -185,7 +185,7 @@ def of_nine_logs_of_failures_eight_are_kept_and_none_is_longer_than_16_mb(folder
 
 
 def torch_is_imported_beside_the_first_part_only_when_a_part_wants_it(folder):
-    """The part waits for the import, which therefore goes on at the same time; what finds torch is made up."""
+    """The part waits for the import, which therefore goes on beside it; what finds torch is made up."""
     env, _ = made_up(folder)
     script(
         folder + "/torch",
