@@ -32,7 +32,8 @@ const char *api_error_type(uint32_t http);
 /* Sets *e and returns ST_INVALID, so that a failure is one line. param may be NULL. */
 status api_fail(api_error *e, uint32_t http, const char *param, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
-/* The HTTP status that a refusal of the core stands for. */
+/* The HTTP status that a refusal of the core, or a failed end (core_end.st), stands for: the one place where
+ * they are told apart for clients of both fronts. */
 uint32_t api_http_of(status st);
 
 typedef struct api_stop {

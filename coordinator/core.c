@@ -1,8 +1,9 @@
 /* The public functions of the core: life, admission, the turn, and what others may look at. */
-#include "coordinator/state.h"
+#include "coordinator/core.h"
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "coordinator/state.h"
 #include "kv/kv_layout.h"
 
 #include <stdlib.h>
@@ -45,34 +46,10 @@ void core_free(core *c) {
 
 /* ---- admission ---- */
 
-static uint32_t joined(const core *c, worker_role role) {
-    uint32_t n = 0;
-    for (uint32_t i = 0; i < c->member_count; i++) {
-        const member *m = c->members[i];
-        n += member_lives(m) && !m->draining && m->role == role;
-    }
-    return n;
-}
-
-bool core_missing_role(const core *c, bool expected, worker_role *out) {
-    const uint32_t *wanted = c->opt.role_wanted;
-    bool here[ROLE_COUNT];
-    for (uint32_t i = 0; i < ROLE_COUNT; i++)
-        here[i] = joined(c, (worker_role)i) > 0 || (expected && wanted[i] > 0);
-    if (here[ROLE_COLOCATED] || (here[ROLE_PREFILL] && here[ROLE_DECODE])) return false;
-    if (here[ROLE_PREFILL])
-        *out = ROLE_DECODE;
-    else if (here[ROLE_DECODE])
-        *out = ROLE_PREFILL;
-    else
-        *out = wanted[ROLE_PREFILL] && !wanted[ROLE_COLOCATED] ? ROLE_PREFILL : ROLE_COLOCATED;
-    return true;
-}
-
 /* A route can come about: its workers are there, or the config says that they will be. */
 static status check_roles(const core *c, errbuf *eb) {
     worker_role missing;
-    if (!core_missing_role(c, true, &missing)) return ST_OK;
+    if (!router_missing_role(core_member_list(c), c->opt.role_wanted, true, &missing)) return ST_OK;
     return errf(eb, ST_PEER, "no %s worker has joined, and the config wants none: start one",
                 worker_role_name(missing));
 }
@@ -184,7 +161,7 @@ void core_conn_lost(core *c, uint64_t conn, const char *why, uint64_t now_ns) {
     PRE(c);
     PRE(why);
     (void)now_ns; /* acted upon by the next turn, after every message that came before */
-    member *m = core_member_of(c, conn);
+    member *m = member_list_find(core_member_list(c), conn);
     if (m) member_lose(m, why);
 }
 

@@ -9,10 +9,6 @@
  * or a larger worker that joins. */
 #include "coordinator/state.h"
 
-member_list core_member_list(const core *c) {
-    return (member_list){.items = c->members, .count = c->member_count};
-}
-
 static route_ask ask_of(const request *r) {
     return (route_ask){.rows = request_rows(r), .tokens_max = request_tokens_max(r), .avoid = r->avoid};
 }

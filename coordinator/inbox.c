@@ -10,12 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-member *core_member_of(const core *c, uint64_t conn) {
-    for (uint32_t i = 0; i < c->member_count; i++)
-        if (c->members[i]->conn == conn && !c->members[i]->lost) return c->members[i];
-    return NULL;
-}
-
 /* ---- JOIN ---- */
 
 /* splitmix64: the epoch is random, so the incarnations that it seeds are too; never 0. */
@@ -90,7 +84,7 @@ static bool join_acceptable(core *c, uint64_t conn, const ctl_join *join) {
 
 static void on_join(core *c, uint64_t conn, const ctl_msg *msg, uint64_t now_ns) {
     const ctl_join *join = &msg->join;
-    member *m = core_member_of(c, conn);
+    member *m = member_list_find(core_member_list(c), conn);
     if (m && member_state_of(m) == MEMBER_JOINING) { /* a retry that crossed WELCOME */
         welcome(c, m);
         return;
@@ -186,7 +180,7 @@ static void on_token(core *c, member *m, const ctl_token *t, uint64_t now_ns) {
         errf(&eb, ST_CORRUPT,
              "%s computed %d as output token %u, but another token was computed there before", m->name,
              t->token.id, t->index);
-        recovery_fail(c, r, 500, eb.text, now_ns);
+        recovery_fail(c, r, ST_CORRUPT, eb.text, now_ns);
         return;
     }
     }
@@ -253,7 +247,7 @@ static void on_failed(core *c, request *r, const member *m, const ctl_msg *msg, 
     errbuf eb = {0};
     errf(&eb, ST_CORRUPT, "%s cannot compute this request: %s", m->name,
          msg->failed.why ? msg->failed.why : "no reason given");
-    recovery_fail(c, r, 500, eb.text, now_ns);
+    recovery_fail(c, r, ST_CORRUPT, eb.text, now_ns);
 }
 
 /* PREEMPTED, or a CLOSED that nobody asked for: the worker holds nothing of r any more. */
@@ -361,7 +355,7 @@ void inbox_message(core *c, uint64_t conn, const ctl_msg *msg, uint64_t now_ns) 
         on_join(c, conn, msg, now_ns);
         return;
     }
-    member *m = core_member_of(c, conn);
+    member *m = member_list_find(core_member_list(c), conn);
     if (!m) {
         c->n.stale_messages++;
         if (conn_was_lost(c, conn)) return;

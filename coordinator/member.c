@@ -247,6 +247,13 @@ bool member_check(const member *m) {
     return m->free_pages <= m->page_count;
 }
 
+member *member_list_find(member_list members, uint64_t conn) {
+    PRE(conn);
+    for (uint32_t i = 0; i < members.count; i++)
+        if (members.items[i]->conn == conn && !members.items[i]->lost) return members.items[i];
+    return NULL;
+}
+
 /* ---- numerics ---- */
 
 void numerics_set(numerics *n, const ctl_join *join, const char *from) {

@@ -17,7 +17,7 @@
 #ifndef BATON_COORDINATOR_MEMBER_H
 #define BATON_COORDINATOR_MEMBER_H
 
-#include "coordinator/core.h"
+#include "coordinator/core_types.h"
 
 typedef struct hold {
     uint64_t req;
@@ -97,6 +97,13 @@ uint32_t member_headroom_of(uint32_t page_count, uint32_t running);
 /* Whether a request that may grow to `tokens` could run there at all when it is alone. */
 bool member_could_fit(const member *m, uint32_t tokens);
 bool member_check(const member *m);
+
+typedef struct member_list {
+    member *const *items; /* [count] in the order of joining */
+    uint32_t count;
+} member_list;
+/* The one whose session this connection carries; NULL when there is none, or it ended */
+member *member_list_find(member_list members, uint64_t conn);
 
 /* Rule 24: what every member's numerics must equal. */
 typedef struct numerics {

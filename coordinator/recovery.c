@@ -39,11 +39,14 @@ void recovery_end(core *c, request *r, const core_end *end, uint64_t now_ns) {
     c->sink.end(c->sink.ctx, id, end, &times);
 }
 
-void recovery_fail(core *c, request *r, uint32_t http, const char *why, uint64_t now_ns) {
-    /* 500: something is broken, not merely busy. */
-    log_level level = http == 500 ? LOG_ERROR : LOG_WARN;
-    LOG_PICK_(level, "core.request", "failed", "req=%" PRIu64 " http=%u why=\"%s\"", r->id, http, why);
-    core_end end = {.state = REQ_FAILED, .http = http, .why = why};
+void recovery_fail(core *c, request *r, status st, const char *why, uint64_t now_ns) {
+    PRE(st != ST_OK);
+    PRE(why);
+    /* ST_CORRUPT: something is broken, not merely busy. */
+    log_level level = st == ST_CORRUPT ? LOG_ERROR : LOG_WARN;
+    LOG_PICK_(level, "core.request", "failed", "req=%" PRIu64 " status=%s why=\"%s\"", r->id, status_name(st),
+              why);
+    core_end end = {.state = REQ_FAILED, .st = st, .why = why};
     recovery_end(c, r, &end, now_ns);
 }
 
@@ -52,7 +55,7 @@ static bool next_attempt(core *c, request *r, retry why, const char *text, uint6
     if (why == RETRY_FAILED && r->tries >= c->opt.max_attempts) {
         errbuf eb = {0};
         errf(&eb, ST_PEER, "gave up after %u attempts; the last ended so: %s", r->tries, text);
-        recovery_fail(c, r, 500, eb.text, now_ns);
+        recovery_fail(c, r, ST_CORRUPT, eb.text, now_ns);
         return false;
     }
     if (why == RETRY_FAILED) r->tries++;
@@ -116,7 +119,7 @@ static void orphan(core *c, request *r, member *m, uint64_t now_ns) {
     if (executing && ++r->deaths >= 2) {
         err_prefix(&eb, ST_PEER,
                    "two workers died while they executed this request, so it is not tried again");
-        recovery_fail(c, r, 500, eb.text, now_ns);
+        recovery_fail(c, r, ST_CORRUPT, eb.text, now_ns);
     } else if (was_p || s == REQ_DECODE) {
         recovery_replay(c, r, RETRY_FAILED, eb.text, now_ns);
     } else {
@@ -208,7 +211,7 @@ static void why_it_waited(const core *c, const request *r, errbuf *eb) {
     worker_role missing;
     if (router_could_fit(core_member_list(c), request_tokens_max(r)))
         errf(eb, ST_TIMEOUT, "no worker had room for the prompt within %llu ms: try again later", ms);
-    else if (core_missing_role(c, false, &missing))
+    else if (router_missing_role(core_member_list(c), c->opt.role_wanted, false, &missing))
         errf(eb, ST_TIMEOUT, "there was no %s worker within %llu ms: start one, or try again later",
              worker_role_name(missing), ms);
     else
@@ -221,17 +224,17 @@ static void expire(core *c, request *r, uint64_t now_ns) {
     switch (request_state(r)) {
     case REQ_WAIT_PREFILL:
         why_it_waited(c, r, &eb);
-        recovery_fail(c, r, 503, eb.text, now_ns);
+        recovery_fail(c, r, ST_PEER, eb.text, now_ns);
         break;
     case REQ_PREFILL:
         errf(&eb, ST_TIMEOUT, "%s did not finish the prompt of %u tokens within %llu ms", r->p->name,
              request_rows(r), c->opt.prefill_ns / NS_PER_MS);
-        recovery_fail(c, r, 504, eb.text, now_ns);
+        recovery_fail(c, r, ST_TIMEOUT, eb.text, now_ns);
         break;
     case REQ_WAIT_KV:
         errf(&eb, ST_TIMEOUT, "no decode worker had taken over the KV cache within %llu ms%s%s",
              c->opt.wait_kv_ns / NS_PER_MS, r->d ? ": still waiting for " : "", r->d ? r->d->name : "");
-        recovery_fail(c, r, 504, eb.text, now_ns);
+        recovery_fail(c, r, ST_TIMEOUT, eb.text, now_ns);
         break;
     case REQ_DECODE:
         errf(&eb, ST_TIMEOUT, "%s sent no token for %llu ms", r->d->name, c->opt.decode_token_ns / NS_PER_MS);

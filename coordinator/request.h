@@ -16,7 +16,7 @@
 #ifndef BATON_COORDINATOR_REQUEST_H
 #define BATON_COORDINATOR_REQUEST_H
 
-#include "coordinator/core.h"
+#include "coordinator/core_types.h"
 #include "kv/handoff.h"
 
 struct member;

@@ -97,3 +97,29 @@ bool router_could_fit(member_list members, uint32_t tokens_max) {
     }
     return false;
 }
+
+static uint32_t joined(member_list members, worker_role role) {
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < members.count; i++) {
+        const member *m = members.items[i];
+        n += member_lives(m) && !m->draining && m->role == role;
+    }
+    return n;
+}
+
+bool router_missing_role(member_list members, const uint32_t wanted[ROLE_COUNT], bool expected,
+                         worker_role *out) {
+    PRE(wanted);
+    PRE(out);
+    bool here[ROLE_COUNT];
+    for (uint32_t i = 0; i < ROLE_COUNT; i++)
+        here[i] = joined(members, (worker_role)i) > 0 || (expected && wanted[i] > 0);
+    if (here[ROLE_COLOCATED] || (here[ROLE_PREFILL] && here[ROLE_DECODE])) return false;
+    if (here[ROLE_PREFILL])
+        *out = ROLE_DECODE;
+    else if (here[ROLE_DECODE])
+        *out = ROLE_PREFILL;
+    else
+        *out = wanted[ROLE_PREFILL] && !wanted[ROLE_COLOCATED] ? ROLE_PREFILL : ROLE_COLOCATED;
+    return true;
+}

@@ -35,6 +35,11 @@ struct core {
     core_counters n; /* the running totals; gauges are filled in by core_counters_of */
 };
 
+/* Borrowed: until a member joins or goes. */
+static inline member_list core_member_list(const core *c) {
+    return (member_list){.items = c->members, .count = c->member_count};
+}
+
 /* outbox.c */
 /* Fills the head; nothing is sent to a lost member */
 void outbox_send(core *c, member *m, ctl_msg *msg);
@@ -48,7 +53,7 @@ void outbox_drop_stale(core *c, member *m, uint64_t req, uint32_t attempt);
 /* recovery.c */
 /* r is freed */
 void recovery_end(core *c, request *r, const core_end *end, uint64_t now_ns);
-void recovery_fail(core *c, request *r, uint32_t http, const char *why, uint64_t now_ns);
+void recovery_fail(core *c, request *r, status st, const char *why, uint64_t now_ns);
 /* Why a request goes back: a try that failed counts against the limit of attempts, a preemption or a lack of
  * room does not. */
 typedef enum retry { RETRY_FAILED, RETRY_PREEMPTED, RETRY_NO_ROOM } retry;
@@ -68,15 +73,8 @@ uint64_t recovery_next_ns(const core *c);
 
 /* inbox.c */
 void inbox_message(core *c, uint64_t conn, const ctl_msg *msg, uint64_t now_ns);
-member *core_member_of(const core *c, uint64_t conn);
-
-/* core.c */
-/* True when no route can come about, for lack of *out: by the workers that are here and, when `expected`,
- * those that the config wants. */
-bool core_missing_role(const core *c, bool expected, worker_role *out);
 
 /* dispatch.c */
 void dispatch_turn(core *c, uint64_t now_ns);
-member_list core_member_list(const core *c);
 
 #endif

@@ -191,7 +191,7 @@ void streams_end(streams *all, uint64_t req, const core_end *end, const core_tim
     } else if (!s->error.http) {
         bool failed = end->state == REQ_FAILED;
         meter_finished(all->meter, failed ? "error" : "abort", t, e->text.count);
-        stream_fail(s, failed && end->http ? end->http : 503,
+        stream_fail(s, failed ? api_http_of(end->st) : 503,
                     failed && end->why ? end->why : "the request was canceled");
     }
     s->listener.wake(s->listener.ctx);

@@ -182,8 +182,8 @@ static void core_ended(void *ctx, uint64_t req, const core_end *e, const core_ti
         sim_failf(s, "req %llu: done with %u of %u tokens", (unsigned long long)req, c->got, c->want_count);
     if (e->state == REQ_CANCELED && !c->canceled) sim_failf(s, "canceled by nobody");
     if (e->state == REQ_FAILED && strstr(c->why, "another token")) sim_failf(s, "%s", c->why);
-    if (e->state == REQ_FAILED && e->http != 500 && e->http != 503 && e->http != 504)
-        sim_failf(s, "http %u", e->http);
+    if (e->state == REQ_FAILED && e->st != ST_CORRUPT && e->st != ST_PEER && e->st != ST_TIMEOUT)
+        sim_failf(s, "failed with %s", status_name(e->st));
 }
 
 static void core_event(sim *s, event *e) {

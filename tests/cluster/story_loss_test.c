@@ -102,7 +102,7 @@ static void a_poison_prompt_takes_two_workers_and_no_more(void **state) {
     }
     UNTIL(s, c->ended);
     assert_int_equal(c->end.state, REQ_FAILED);
-    assert_int_equal(c->end.http, 500);
+    assert_int_equal(c->end.st, ST_CORRUPT);
     assert_non_null(
         strstr(c->why, "two workers died while they executed this request, so it is not tried again"));
     assert_int_equal(s->seen.kills, 2);
@@ -122,7 +122,7 @@ static void broken_logits(uint32_t p, uint32_t d, uint32_t c, uint32_t after) {
     s->broken_req = poison->req;
     UNTIL(s, poison->ended);
     assert_int_equal(poison->end.state, REQ_FAILED);
-    assert_int_equal(poison->end.http, 500);
+    assert_int_equal(poison->end.st, ST_CORRUPT);
     assert_non_null(strstr(poison->why, "cannot compute this request: a logit is no number"));
     assert_int_equal(poison->times.attempts, 1);
     UNTIL(s, other->ended);
@@ -279,7 +279,7 @@ static void a_stuck_step_is_gone_after_ten_seconds(void **state) {
     run_for(s, 15 * NS_PER_S);
     assert_int_equal(s->seen.to_worker[CTL_PREFILL], 1);
     UNTIL(s, c->ended);
-    assert_int_equal(c->end.http, 503);
+    assert_int_equal(c->end.st, ST_PEER);
     run_for(s, 20 * NS_PER_S);
     assert_true(sim_member(s, P0));
     all_over(s);

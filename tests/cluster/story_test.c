@@ -76,7 +76,7 @@ static void a_prompt_that_no_worker_takes_is_503_after_a_minute(void **state) {
     sim_client *c = submit(s, 20, 5);
     UNTIL(s, c->ended);
     assert_int_equal(c->end_ns - c->submit_ns, 60 * NS_PER_S);
-    assert_int_equal(c->end.http, 503);
+    assert_int_equal(c->end.st, ST_PEER);
     assert_string_equal(c->why, "there was no prefill worker within 60000 ms: start one, or try again later");
     all_over(s);
 }
@@ -90,7 +90,7 @@ static void a_prompt_that_takes_two_minutes_is_504(void **state) {
     sim_client *c = submit(s, 200, 5);
     UNTIL(s, c->ended);
     assert_int_equal(c->end_ns - c->submit_ns, 120 * NS_PER_S);
-    assert_int_equal(c->end.http, 504);
+    assert_int_equal(c->end.st, ST_TIMEOUT);
     assert_string_equal(c->why, "prefill-0 did not finish the prompt of 200 tokens within 120000 ms");
     run_for(s, 12 * NS_PER_S); /* the step that runs must end before its pages come back */
     all_over(s);
@@ -111,7 +111,7 @@ static void parked_kv_that_no_decode_worker_takes_is_504_and_unpinned(void **sta
     assert_int_equal(k.pages_pinned, 3);
     UNTIL(s, c->ended);
     assert_int_equal(c->end_ns - parked_ns, 60 * NS_PER_S);
-    assert_int_equal(c->end.http, 504);
+    assert_int_equal(c->end.st, ST_TIMEOUT);
     assert_string_equal(c->why, "no decode worker had taken over the KV cache within 60000 ms");
     all_over(s);
 }
@@ -128,7 +128,7 @@ static void thirty_seconds_without_a_token_replay_until_the_attempts_are_used_up
     UNTIL(s, state_of(s, c) != REQ_DECODE);
     assert_int_equal(s->now_ns - decode_ns, 30 * NS_PER_S);
     UNTIL(s, c->ended);
-    assert_int_equal(c->end.http, 500);
+    assert_int_equal(c->end.st, ST_CORRUPT);
     assert_string_equal(c->why,
                         "gave up after 4 attempts; the last ended so: decode-0 sent no token for 30000 ms");
     assert_int_equal(c->times.replays, 3);

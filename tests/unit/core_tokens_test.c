@@ -33,7 +33,7 @@ static void a_differing_duplicate_fails_the_request_loudly(void **state) {
     uint64_t req = decoding(w);
     token(w, D, req, 1, 0, 999, FINISH_NONE);
     assert_int_equal(w->end.state, REQ_FAILED);
-    assert_int_equal(w->end.http, 500);
+    assert_int_equal(w->end.st, ST_CORRUPT);
     assert_string_equal(
         w->why, "decode-0 computed 999 as output token 0, but another token was computed there before");
     expect(w, D, CTL_RELEASE);
@@ -47,7 +47,7 @@ static void a_request_that_a_worker_cannot_compute_fails_with_its_reason(void **
     say(w, D,
         (ctl_msg){.kind = CTL_FAILED, .req = req, .attempt = 1, .free_pages = 50, .failed = {.why = "NaN"}});
     assert_int_equal(w->end.state, REQ_FAILED);
-    assert_int_equal(w->end.http, 500);
+    assert_int_equal(w->end.st, ST_CORRUPT);
     assert_string_equal(w->why, "decode-0 cannot compute this request: NaN");
     expect(w, D, CTL_RELEASE);
     expect_nothing(w);
@@ -66,7 +66,7 @@ static void a_queue_without_a_worker_of_a_role_names_the_role_after_the_deadline
         beat(w, P, 50);
         turn(w);
     }
-    assert_int_equal(w->end.http, 503);
+    assert_int_equal(w->end.st, ST_PEER);
     assert_string_equal(w->why, "there was no decode worker within 60000 ms: start one, or try again later");
     core_conn_lost(w->core, P, "it broke", w->now_ns);
     turn(w);
@@ -246,7 +246,7 @@ static void attempts_are_limited_and_the_last_cause_is_told(void **state) {
         expect(w, D, CTL_DROP);
         answer(w, D, CTL_CLOSED, req, attempt);
     }
-    assert_int_equal(w->end.http, 500);
+    assert_int_equal(w->end.st, ST_CORRUPT);
     assert_string_equal(
         w->why,
         "gave up after 4 attempts; the last ended so: the hand-off failed at decode-0, segment 3: checksum");

@@ -225,7 +225,7 @@ static void errors_have_the_status_of_the_other_front(void **state) {
     ask_plain(w, 4, "x");
     ask_plain(w, 4, "x");
     PUMP_UNTIL(w, heard(w, "error(4,400,id: a request with this id is alive"));
-    fake_end(&w->core, 1, (core_end){.state = REQ_FAILED, .http = 504, .why = "too slow"});
+    fake_end(&w->core, 1, (core_end){.state = REQ_FAILED, .st = ST_TIMEOUT, .why = "too slow"});
     PUMP_UNTIL(w, heard(w, "error(4,504,too slow)"));
     assert_int_equal(bus_send(w->client, 1, "\xff\xff\xff", 3), ST_OK);
     PUMP_UNTIL(w, heard(w, "error(0,400,these bytes are no ClientMessage"));
