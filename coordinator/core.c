@@ -268,7 +268,7 @@ void core_counters_of(const core *c, core_counters *out) {
         const request *r = c->requests.items[i];
         req_state s = request_state(r);
         out->requests[s]++;
-        out->handoffs_pending += s != REQ_DECODE && r->dest_sent;
+        out->handoffs_pending += request_handoff(r) == HANDOFF_COPYING;
         if (s == REQ_WAIT_KV) out->pages_pinned += member_hold(r->p, r->id)->pages;
     }
 }

@@ -190,10 +190,8 @@ static void on_token(core *c, member *m, const ctl_token *t, uint64_t now_ns) {
 
 /* ---- the hand-off ---- */
 
-static void on_reserved(core *c, request *r, member *m, const ctl_msg *msg, uint64_t now_ns) {
-    if (r->d != m || r->reserved) return;
-    r->reserved = true;
-    r->ring = msg->reserved.ring;
+static void on_reserved(core *c, request *r, const member *m, uint64_t now_ns) {
+    if (r->d != m || request_handoff(r) != HANDOFF_OFFERED) return;
     sm_move(&r->handoff, HANDOFF_RESERVED, now_ns);
     outbox_dest(c, r, now_ns);
 }
@@ -212,13 +210,12 @@ static void on_no_room(core *c, request *r, member *m, uint64_t now_ns) {
         recovery_replay(c, r, RETRY_NO_ROOM, "the worker had no room", now_ns);
     } else {
         r->d = NULL;
-        r->reserved = r->dest_sent = false;
         sm_move(&r->handoff, HANDOFF_ABORTED, now_ns);
     }
 }
 
 static void on_verified(core *c, request *r, member *m, const ctl_msg *msg, uint64_t now_ns) {
-    if (r->d != m || !r->dest_sent || request_state(r) == REQ_DECODE) return;
+    if (r->d != m || request_handoff(r) != HANDOFF_COPYING) return;
     if (request_state(r) == REQ_PREFILL) prefill_done(r, now_ns); /* D's message overtook P's first token */
     r->handoff_ns = now_ns - r->kv_since_ns;
     c->n.handoffs_verified++;
@@ -235,7 +232,7 @@ static void on_verified(core *c, request *r, member *m, const ctl_msg *msg, uint
 
 static void on_handoff_failed(core *c, request *r, member *m, const ctl_msg *msg, uint64_t now_ns) {
     bool current = r->d && msg->attempt == r->attempt && request_state(r) != REQ_DECODE;
-    if (!current || (r->p == m && !r->dest_sent))
+    if (!current || (r->p == m && request_handoff(r) != HANDOFF_COPYING))
         return; /* P speaks of a hand-off that was given up already */
     errbuf eb = {0};
     errf(&eb, ST_PEER, "the hand-off failed at %s, segment %u: %s", m->name, msg->failed.segment,
@@ -289,7 +286,7 @@ static void on_request_message(core *c, member *m, const ctl_msg *msg, uint64_t 
         on_no_room(c, r, m, now_ns);
         break;
     case CTL_RESERVED:
-        on_reserved(c, r, m, msg, now_ns);
+        on_reserved(c, r, m, now_ns);
         break;
     case CTL_VERIFIED:
         on_verified(c, r, m, msg, now_ns);

@@ -40,7 +40,6 @@ void outbox_reserve(core *c, request *r, member *d, uint64_t now_ns) {
     PRE(r->p);
     member_offer(d, r->id, r->attempt, kv_pages_for(request_rows(r) + 1), 0);
     r->d = d;
-    r->reserved = r->dest_sent = false;
     sm_init(&r->handoff, &handoff_sm, now_ns);
     ctl_msg msg = {.kind = CTL_RESERVE, .req = r->id, .attempt = r->attempt, .work = work_of(r)};
     msg.work.p_inc = r->p->incarnation;
@@ -51,15 +50,12 @@ void outbox_reserve(core *c, request *r, member *d, uint64_t now_ns) {
 void outbox_dest(core *c, request *r, uint64_t now_ns) {
     PRE(r->p);
     PRE(r->d);
-    PRE(r->reserved);
-    PRE(!r->dest_sent);
+    PRE(request_handoff(r) == HANDOFF_RESERVED);
     hold *h = member_hold(r->p, r->id);
     CHECK(h);
     ctl_msg msg = {.kind = CTL_DEST, .req = r->id, .attempt = h->attempt};
-    msg.dest = (ctl_dest){
-        .d_inc = r->d->incarnation, .endpoint = r->d->endpoint, .ring = r->ring, .new_attempt = r->attempt};
+    msg.dest = (ctl_dest){.d_inc = r->d->incarnation, .endpoint = r->d->endpoint, .new_attempt = r->attempt};
     h->attempt = r->attempt;
-    r->dest_sent = true;
     sm_move(&r->handoff, HANDOFF_COPYING, now_ns);
     c->n.handoffs_started++;
     outbox_send(c, r->p, &msg);

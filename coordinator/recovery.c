@@ -13,7 +13,6 @@
 
 static void abort_handoff(request *r, uint64_t now_ns) {
     if (!sm_ended(&r->handoff)) sm_move(&r->handoff, HANDOFF_ABORTED, now_ns);
-    r->reserved = r->dest_sent = false;
 }
 
 static void let_go(core *c, request *r, ctl_kind kind, uint64_t now_ns) {

@@ -111,6 +111,11 @@ req_state request_state(const request *r) {
     return (req_state)r->sm.state;
 }
 
+handoff_state request_handoff(const request *r) {
+    PRE(r);
+    return (handoff_state)r->handoff.state;
+}
+
 void request_move(request *r, req_state next, uint64_t now_ns) {
     PRE(r);
     sm_move(&r->sm, next, now_ns);
@@ -192,7 +197,8 @@ bool request_check(const request *r) {
     if (!sites_fit_state(r)) return false;
     if (r->log.count > r->log.capacity || r->log.held_count > TOKEN_LOG_HELD_MAX) return false;
     if (r->log.count > r->params.max_tokens || r->given > r->log.count) return false;
-    if ((r->dest_sent && !r->reserved) || (r->reserved && !r->d)) return false;
+    bool taken = request_handoff(r) == HANDOFF_RESERVED || request_handoff(r) == HANDOFF_COPYING;
+    if (taken && !r->d) return false;
     const hold *hp = r->p ? member_hold(r->p, r->id) : NULL;
     const hold *hd = r->d ? member_hold(r->d, r->id) : NULL;
     if ((r->p && !hp) || (r->d && !hd)) return false;

@@ -62,9 +62,6 @@ typedef struct request {
     uint32_t tries;       /* attempts that count against the limit, the present one included; from 1 */
     uint32_t deaths;      /* workers that died while they executed it */
     uint32_t replays, preemptions;
-    bool reserved;  /* d answered RESERVED */
-    bool dest_sent; /* p was told about d */
-    uint64_t ring;  /* from RESERVED */
     uint64_t avoid; /* incarnation of the D that failed it last; another one is preferred */
 
     uint64_t queue_since_ns; /* start of WAIT_PREFILL's deadline: kept when a worker had no room after all */
@@ -78,6 +75,8 @@ request *request_new(uint64_t id, const core_request *r, uint32_t max_tokens, ui
 void request_free(request *r);
 
 req_state request_state(const request *r);
+/* Of the newest offer to a D: RESERVED when d has answered so, COPYING from DEST to VERIFIED */
+handoff_state request_handoff(const request *r);
 /* Asserts the edge */
 void request_move(request *r, req_state next, uint64_t now_ns);
 /* Prompt and the output ids given: the T of control.md */

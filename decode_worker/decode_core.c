@@ -70,8 +70,7 @@ static void on_reserve(decode_core *c, const ctl_msg *m) {
     s->id = (kv_identity){
         .epoch = t->epoch, .p_inc = w->p_inc, .d_inc = t->incarnation, .req = m->req, .attempt = m->attempt};
     wtable_post(t, s, X_EXPECT);
-    ctl_msg answer = {
-        .kind = CTL_RESERVED, .req = m->req, .attempt = m->attempt, .reserved = {.ring = t->incarnation}};
+    ctl_msg answer = {.kind = CTL_RESERVED, .req = m->req, .attempt = m->attempt};
     wtable_send(t, &answer);
 }
 

@@ -197,8 +197,6 @@ static void pack_dest(const ctl_dest *d, Baton__ControlMessage *pb, buf *out) {
     Baton__Dest body = BATON__DEST__INIT;
     body.d_inc = d->d_inc;
     body.endpoint = text(d->endpoint);
-    body.ring = d->ring;
-    body.credits = d->credits;
     body.new_attempt = d->new_attempt;
     pb->dest = &body;
     emit(pb, BATON__CONTROL_MESSAGE__BODY_DEST, out);
@@ -223,7 +221,6 @@ static void pack_refused(const ctl_msg *m, Baton__ControlMessage *pb, buf *out) 
 
 static void pack_reserved(const ctl_reserved *r, Baton__ControlMessage *pb, buf *out) {
     Baton__Reserved body = BATON__RESERVED__INIT;
-    body.ring = r->ring;
     body.d_have = r->d_have;
     pb->reserved = &body;
     emit(pb, BATON__CONTROL_MESSAGE__BODY_RESERVED, out);

@@ -110,15 +110,12 @@ typedef struct ctl_work {
 } ctl_work;
 
 typedef struct ctl_reserved {
-    uint64_t ring;   /* D's number for the pair's ring generation */
     uint32_t d_have; /* tokens D already holds: 0 until there is a prefix cache */
 } ctl_reserved;
 
 typedef struct ctl_dest {
     uint64_t d_inc;
     const char *endpoint; /* D's pair channel */
-    uint64_t ring;
-    uint32_t credits;
     uint32_t new_attempt; /* the attempt under which to send: differs from the message's attempt when a D was
                              lost before VERIFIED */
 } ctl_dest;
