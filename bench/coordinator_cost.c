@@ -123,7 +123,7 @@ static void turn(scene *s) {
     (void)core_turn(s->core, s->now_ns);
 }
 
-static void submit(scene *s, uint32_t max_tokens) {
+static void submit_with(scene *s, uint32_t max_tokens) {
     static const int32_t prompt[PROMPT] = {1, 2, 3};
     core_request r = {
         .prompt = prompt, .prompt_count = PROMPT, .params = sampling_default(), .max_tokens_given = true};
@@ -134,6 +134,10 @@ static void submit(scene *s, uint32_t max_tokens) {
     if (st != ST_OK) fprintf(stderr, "%s\n", eb.text);
     CHECK(st == ST_OK);
     push(s->queue, 2 * s->live, s->queue_first, &s->queue_count, req);
+}
+
+static void submit(scene *s) {
+    submit_with(s, SMALL_CONTEXT - PROMPT);
 }
 
 static void join(scene *s, uint64_t conn, ctl_join j) {
@@ -195,11 +199,11 @@ static void prepare(scene *s, bool stuck) {
     if (stuck) join(s, LARGE, (ctl_join){.role = ROLE_DECODE, .max_seqs = 1, .max_context = CONTEXT});
     uint32_t early = stuck ? parked + 1 : 0; /* one of them at LARGE, the others parked */
     for (uint32_t i = 0; i < early; i++) {
-        submit(s, MAX_TOKENS);
+        submit_with(s, MAX_TOKENS);
         turn(s);
         prompt_done(s);
     }
-    if (stuck) { /* what it held goes to the head of the queue and could run nowhere */
+    if (stuck) { /* what had reserved there is parked like the others */
         core_conn_lost(s->core, LARGE, "it left", s->now_ns);
         s->run_count = 0;
     }
@@ -207,19 +211,19 @@ static void prepare(scene *s, bool stuck) {
          (ctl_join){.role = ROLE_DECODE, .max_seqs = run, .max_context = stuck ? SMALL_CONTEXT : CONTEXT});
     turn(s);
     for (uint32_t i = 0; i < run; i++) {
-        submit(s, SMALL_CONTEXT - PROMPT);
+        submit(s);
         turn(s);
         prompt_done(s);
         take_over(s);
     }
     CHECK(s->run_count == run);
     for (uint32_t i = 0; !stuck && i < parked; i++) {
-        submit(s, SMALL_CONTEXT - PROMPT);
+        submit(s);
         turn(s);
         prompt_done(s);
     }
     CHECK(s->prompt_count == 0);
-    for (uint32_t i = 0; i < queue; i++) submit(s, SMALL_CONTEXT - PROMPT);
+    for (uint32_t i = 0; i < queue; i++) submit(s);
     turn(s);
 }
 
@@ -243,7 +247,7 @@ static void event_leave(scene *s, uint32_t i) {
     (void)i;
     uint32_t last = (s->queue_first + --s->queue_count) % (2 * s->live);
     core_cancel(s->core, s->queue[last], s->now_ns);
-    submit(s, SMALL_CONTEXT - PROMPT);
+    submit(s);
     turn(s);
 }
 
@@ -258,7 +262,7 @@ static void event_life(scene *s, uint32_t i) {
     turn(s);
     take_over(s);
     prompt_done(s);
-    submit(s, SMALL_CONTEXT - PROMPT);
+    submit(s);
     turn(s);
 }
 

@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define SAMPLE_TURNS 64u
+
 core *core_new(const core_options *opt, const core_sink *sink, uint64_t now_ns) {
     PRE(opt);
     PRE(sink);
@@ -27,7 +29,9 @@ core *core_new(const core_options *opt, const core_sink *sink, uint64_t now_ns) 
     core *c = xcalloc(1, sizeof *c);
     c->opt = *opt;
     c->sink = *sink;
-    request_table_init(&c->requests, opt->max_requests);
+    request_table_init(&c->requests, &c->opt);
+    c->ids = xcalloc(opt->max_requests, sizeof *c->ids);
+    u64_map_init(&c->by_conn, opt->max_workers);
     c->members = xcalloc(opt->max_workers, sizeof(member *));
     c->wake_ns = now_ns + opt->heartbeat_ns;
     return c;
@@ -38,6 +42,8 @@ void core_free(core *c) {
     request_table_done(&c->requests);
     for (uint32_t i = 0; i < c->member_count; i++) member_free(c->members[i]);
     free(c->members);
+    free(c->ids);
+    u64_map_done(&c->by_conn);
     numerics_done(&c->numerics);
     free(c->lost_worker);
     free(c->lost_why);
@@ -116,7 +122,7 @@ status core_submit(core *c, const core_request *in, uint64_t now_ns, uint64_t *r
         c->n.rejected_invalid++;
         return st;
     }
-    uint32_t queued = request_table_in(&c->requests, REQ_WAIT_PREFILL);
+    uint32_t queued = request_table_queued(&c->requests);
     if (queued >= c->opt.max_queue || c->requests.count >= c->opt.max_requests) {
         c->n.rejected_full++;
         return errf(eb, ST_AGAIN, "the queue is full: %u requests wait, %u are alive; try again later",
@@ -161,8 +167,8 @@ void core_conn_lost(core *c, uint64_t conn, const char *why, uint64_t now_ns) {
     PRE(c);
     PRE(why);
     (void)now_ns; /* acted upon by the next turn, after every message that came before */
-    member *m = member_list_find(core_member_list(c), conn);
-    if (m) member_lose(m, why);
+    member *m = core_member_of(c, conn);
+    if (m) recovery_lose(c, m, why);
 }
 
 /* Rule 14: what the loop itself overslept is nobody's silence. */
@@ -173,6 +179,12 @@ static void forgive_own_sleep(core *c, uint64_t now_ns) {
         c->members[i]->heard_ns = MIN(c->members[i]->heard_ns + slept_ns, now_ns);
 }
 
+/* One request in its turn, so that a turn costs the same however many there are; core_check looks at all. */
+static bool sample_is_sound(const core *c) {
+    if (!c->requests.count) return true;
+    return request_check(c->requests.items[c->turns / SAMPLE_TURNS % c->requests.count]);
+}
+
 uint64_t core_turn(core *c, uint64_t now_ns) {
     PRE(c);
     forgive_own_sleep(c, now_ns);
@@ -181,8 +193,8 @@ uint64_t core_turn(core *c, uint64_t now_ns) {
     recovery_deadlines(c, now_ns);
     dispatch_turn(c, now_ns);
     c->turns++;
-    DEBUG_ASSERT(c->turns % 64 || core_check(c)); /* sampled: it looks at everything */
-    c->wake_ns = MIN(recovery_next_ns(c), now_ns + c->opt.heartbeat_ns);
+    DEBUG_ASSERT(c->turns % SAMPLE_TURNS || sample_is_sound(c));
+    c->wake_ns = recovery_next_ns(c, now_ns + c->opt.heartbeat_ns);
     return c->wake_ns;
 }
 
@@ -196,7 +208,7 @@ void core_drain(core *c, const char *worker, uint64_t now_ns) {
         if (member_state_of(m) == MEMBER_READY) sm_move(&m->sm, MEMBER_DRAINING, now_ns);
         ctl_msg msg = {.kind = CTL_DRAIN};
         outbox_send(c, m, &msg);
-        log_info("core.member", "worker drains", "worker=%s holds=%u", m->name, m->hold_count);
+        log_info("core.member", "worker drains", "worker=%s holds=%u", m->name, m->holds.count);
     }
 }
 
@@ -226,8 +238,8 @@ uint32_t core_workers(const core *c, core_worker_info *out, uint32_t max, uint64
                                       .state = member_state_of(m),
                                       .page_count = m->page_count,
                                       .free_pages = m->free_pages,
-                                      .pages_promised = member_promised(m),
-                                      .assigned = m->hold_count,
+                                      .pages_promised = m->holds.promised,
+                                      .assigned = m->holds.count,
                                       .silence_ns = now_ns > m->heard_ns ? now_ns - m->heard_ns : 0,
                                       .beat = m->beat};
     }
@@ -269,7 +281,7 @@ void core_counters_of(const core *c, core_counters *out) {
         req_state s = request_state(r);
         out->requests[s]++;
         out->handoffs_pending += request_handoff(r) == HANDOFF_COPYING;
-        if (s == REQ_WAIT_KV) out->pages_pinned += member_hold(r->p, r->id)->pages;
+        if (s == REQ_WAIT_KV) out->pages_pinned += holds_current(&r->p->holds, r->id)->pages;
     }
 }
 
@@ -302,23 +314,29 @@ uint32_t core_request_position(const core *c, uint64_t req) {
     return position;
 }
 
-/* A current hold belongs to a living request that names this worker, or nobody would ever close it. */
-static bool holds_are_owned(const core *c, const member *m) {
-    for (uint32_t i = 0; i < m->hold_count; i++) {
-        if (m->holds[i].closing) continue;
-        const request *r = request_table_find(&c->requests, m->holds[i].req);
-        if (!r || (r->p != m && r->d != m)) return false;
+/* A current hold belongs to a living request that names this worker, or nobody would ever close it:
+ * request_check has found one hold for each worker that a request names, so the two numbers must be the same.
+ */
+static bool holds_are_owned(const core *c) {
+    uint32_t current = 0, named = 0;
+    for (uint32_t i = 0; i < c->member_count; i++) {
+        const holds *h = &c->members[i]->holds;
+        for (uint32_t k = 0; k < h->count; k++) current += !h->items[k]->closing;
     }
-    return true;
+    for (uint32_t i = 0; i < c->requests.count; i++) {
+        const request *r = c->requests.items[i];
+        named += (r->p != NULL) + (r->d != NULL);
+    }
+    return current == named;
 }
 
 bool core_check(const core *c) {
     PRE(c);
-    for (uint32_t i = 0; i < c->requests.count; i++) {
-        if (i > 0 && c->requests.items[i - 1]->id >= c->requests.items[i]->id) return false;
+    if (!request_table_check(&c->requests)) return false;
+    for (uint32_t i = 0; i < c->requests.count; i++)
         if (!request_check(c->requests.items[i])) return false;
-    }
     for (uint32_t i = 0; i < c->member_count; i++)
-        if (!member_check(c->members[i]) || !holds_are_owned(c, c->members[i])) return false;
+        if (!member_check(c->members[i])) return false;
+    if (!holds_are_owned(c)) return false;
     return c->requests.count <= c->opt.max_requests && c->member_count <= c->opt.max_workers;
 }

@@ -60,8 +60,8 @@ static void end_earlier_session(core *c, uint64_t conn, const ctl_join *join) {
         bool same_process =
             m->pid == join->pid && join->pid && join->host && strcmp(m->host, join->host) == 0;
         if (m->lost || (m->conn != conn && !same_process)) continue;
-        if (m->conn == conn) m->conn = 0; /* the connection lives on with the new session */
-        member_lose(m, "it joined anew");
+        if (m->conn == conn) recovery_unbind(c, m); /* the connection lives on with the new session */
+        recovery_lose(c, m, "it joined anew");
     }
 }
 
@@ -84,7 +84,7 @@ static bool join_acceptable(core *c, uint64_t conn, const ctl_join *join) {
 
 static void on_join(core *c, uint64_t conn, const ctl_msg *msg, uint64_t now_ns) {
     const ctl_join *join = &msg->join;
-    member *m = member_list_find(core_member_list(c), conn);
+    member *m = core_member_of(c, conn);
     if (m && member_state_of(m) == MEMBER_JOINING) { /* a retry that crossed WELCOME */
         welcome(c, m);
         return;
@@ -103,6 +103,9 @@ static void on_join(core *c, uint64_t conn, const ctl_msg *msg, uint64_t now_ns)
     if (!c->numerics.from) numerics_set(&c->numerics, join, name);
     free(name);
     c->members[c->member_count++] = m;
+    u64_map_put(&c->by_conn, conn, m);
+    c->judge_ns = 0;
+    request_table_recall(&c->requests);
     c->n.workers_joined++;
     log_info("core.member", "worker joins", "worker=%s role=%s pages=%u host=%s pid=%u", m->name,
              worker_role_name(m->role), m->page_count, m->host, m->pid);
@@ -112,7 +115,7 @@ static void on_join(core *c, uint64_t conn, const ctl_msg *msg, uint64_t now_ns)
 /* ---- tokens ---- */
 
 /* The prompt is done: its first token came from the worker that computed it. */
-static void prefill_done(request *r, uint64_t now_ns) {
+static void prefill_done(core *c, request *r, uint64_t now_ns) {
     if (r->p->role == ROLE_COLOCATED) {
         r->d = r->p;
         r->p = NULL;
@@ -122,6 +125,7 @@ static void prefill_done(request *r, uint64_t now_ns) {
         r->kv_since_ns = now_ns;
         request_move(r, REQ_WAIT_KV, now_ns);
     }
+    request_table_place(&c->requests, r);
 }
 
 /* Emits what has become contiguous, and ends the request at its last token. */
@@ -140,7 +144,7 @@ static void emit(core *c, request *r, member *m, uint64_t now_ns) {
         if (!r) return; /* the sink ended it */
         if (fin == FINISH_NONE) continue;
         if (told != FINISH_NONE && r->d == m) { /* a worker that decodes frees by itself */
-            member_closed(m, id, r->attempt);
+            holds_closed(&m->holds, id, r->attempt);
             r->d = NULL;
         }
         core_end end = {.state = REQ_DONE, .fin = fin};
@@ -150,14 +154,14 @@ static void emit(core *c, request *r, member *m, uint64_t now_ns) {
 }
 
 static void on_token(core *c, member *m, const ctl_token *t, uint64_t now_ns) {
-    hold *h = member_hold_of(m, t->req, t->attempt);
+    hold *h = holds_find(&m->holds, t->req, t->attempt);
     if (!h) {
         c->n.stale_messages++;
         outbox_drop_stale(c, m, t->req, t->attempt);
         return;
     }
-    h->open = false;
-    h->rows = 0;
+    holds_answered(&m->holds, h);
+    holds_computed(&m->holds, h);
     if (h->closing) return;
     request *r = request_table_find(&c->requests, t->req);
     CHECK(r);
@@ -184,7 +188,7 @@ static void on_token(core *c, member *m, const ctl_token *t, uint64_t now_ns) {
         return;
     }
     }
-    if (request_state(r) == REQ_PREFILL) prefill_done(r, now_ns);
+    if (request_state(r) == REQ_PREFILL) prefill_done(c, r, now_ns);
     emit(c, r, m, now_ns);
 }
 
@@ -199,7 +203,7 @@ static void on_reserved(core *c, request *r, const member *m, uint64_t now_ns) {
 /* The worker holds nothing of r any more; its hold may have been renumbered by a DEST that crossed the
  * message. */
 static void forget_hold(request *r, member *m) {
-    member_closed(m, r->id, member_hold(m, r->id)->attempt);
+    holds_closed(&m->holds, r->id, holds_current(&m->holds, r->id)->attempt);
 }
 
 static void on_no_room(core *c, request *r, member *m, uint64_t now_ns) {
@@ -211,12 +215,14 @@ static void on_no_room(core *c, request *r, member *m, uint64_t now_ns) {
     } else {
         r->d = NULL;
         sm_move(&r->handoff, HANDOFF_ABORTED, now_ns);
+        request_table_place(&c->requests, r);
     }
 }
 
 static void on_verified(core *c, request *r, member *m, const ctl_msg *msg, uint64_t now_ns) {
     if (r->d != m || request_handoff(r) != HANDOFF_COPYING) return;
-    if (request_state(r) == REQ_PREFILL) prefill_done(r, now_ns); /* D's message overtook P's first token */
+    if (request_state(r) == REQ_PREFILL)
+        prefill_done(c, r, now_ns); /* D's message overtook P's first token */
     r->handoff_ns = now_ns - r->kv_since_ns;
     c->n.handoffs_verified++;
     c->n.handoff_bytes += msg->verified.bytes;
@@ -228,6 +234,7 @@ static void on_verified(core *c, request *r, member *m, const ctl_msg *msg, uint
     r->avoid = 0;
     r->token_ns = now_ns;
     request_move(r, REQ_DECODE, now_ns);
+    request_table_place(&c->requests, r);
 }
 
 static void on_handoff_failed(core *c, request *r, member *m, const ctl_msg *msg, uint64_t now_ns) {
@@ -266,9 +273,9 @@ static void on_gone_from(core *c, request *r, member *m, const ctl_msg *msg, uin
 /* ---- sorting ---- */
 
 static void on_request_message(core *c, member *m, const ctl_msg *msg, uint64_t now_ns) {
-    hold *h = member_hold_of(m, msg->req, msg->attempt);
+    hold *h = holds_find(&m->holds, msg->req, msg->attempt);
     if (msg->kind == CTL_CLOSED && (!h || h->closing)) {
-        member_closed(m, msg->req, msg->attempt);
+        holds_closed(&m->holds, msg->req, msg->attempt);
         return;
     }
     if (!h) {
@@ -276,7 +283,7 @@ static void on_request_message(core *c, member *m, const ctl_msg *msg, uint64_t 
         outbox_drop_stale(c, m, msg->req, msg->attempt);
         return;
     }
-    if (msg->kind != CTL_HANDOFF_FAILED && msg->kind != CTL_VERIFIED) h->open = false;
+    if (msg->kind != CTL_HANDOFF_FAILED && msg->kind != CTL_VERIFIED) holds_answered(&m->holds, h);
     if (h->closing) return;
     request *r = request_table_find(&c->requests, msg->req);
     CHECK(r);
@@ -322,7 +329,8 @@ static void on_drained(core *c, member *m) {
 static void on_leaving(core *c, member *m, const ctl_msg *msg) {
     ctl_msg answer = {.kind = CTL_EXIT};
     outbox_send(c, m, &answer);
-    member_lose(m, msg->failed.why && msg->failed.why[0] ? msg->failed.why : "it left and did not say why");
+    recovery_lose(c, m,
+                  msg->failed.why && msg->failed.why[0] ? msg->failed.why : "it left and did not say why");
 }
 
 static void count_ready(core *c) {
@@ -334,7 +342,9 @@ static void count_ready(core *c) {
 
 static void heard(core *c, member *m, const ctl_msg *msg, uint64_t now_ns) {
     const ctl_heartbeat *beat = msg->kind == CTL_HEARTBEAT ? &msg->heartbeat : NULL;
-    if (!member_heard(m, msg->free_pages, beat, c->opt.step_age_min_ns, now_ns)) return;
+    bool came = member_heard(m, msg->free_pages, beat, c->opt.step_age_min_ns, now_ns);
+    if (came || (beat && member_step_too_old(m, c->opt.step_age_min_ns))) c->judge_ns = 0;
+    if (!came) return;
     log_info("core.member", "worker is ready", "worker=%s state=%s", m->name, sm_name(&m->sm));
     if (m->draining && member_state_of(m) == MEMBER_READY) sm_move(&m->sm, MEMBER_DRAINING, now_ns);
     count_ready(c);
@@ -342,9 +352,8 @@ static void heard(core *c, member *m, const ctl_msg *msg, uint64_t now_ns) {
 
 /* Its end is noted and will be acted upon by the next turn. */
 static bool conn_was_lost(const core *c, uint64_t conn) {
-    for (uint32_t i = 0; i < c->member_count; i++)
-        if (c->members[i]->conn == conn) return c->members[i]->lost;
-    return false;
+    const member *m = u64_map_get(&c->by_conn, conn);
+    return m && m->lost;
 }
 
 void inbox_message(core *c, uint64_t conn, const ctl_msg *msg, uint64_t now_ns) {
@@ -352,7 +361,7 @@ void inbox_message(core *c, uint64_t conn, const ctl_msg *msg, uint64_t now_ns) 
         on_join(c, conn, msg, now_ns);
         return;
     }
-    member *m = member_list_find(core_member_list(c), conn);
+    member *m = core_member_of(c, conn);
     if (!m) {
         c->n.stale_messages++;
         if (conn_was_lost(c, conn)) return;

@@ -27,10 +27,11 @@ void outbox_prefill(core *c, request *r, member *m) {
     PRE(!r->p);
     bool colocated = m->role == ROLE_COLOCATED;
     uint32_t rows = request_rows(r);
-    member_offer(m, r->id, r->attempt, kv_pages_for(colocated ? rows + 1 : rows), rows);
+    holds_add(&m->holds, r->id, r->attempt, kv_pages_for(colocated ? rows + 1 : rows), rows);
     r->p = m;
     ctl_msg msg = {.kind = CTL_PREFILL, .req = r->id, .attempt = r->attempt, .work = work_of(r)};
     msg.work.then_decode = colocated;
+    request_table_place(&c->requests, r);
     outbox_send(c, m, &msg);
 }
 
@@ -38,12 +39,13 @@ void outbox_reserve(core *c, request *r, member *d, uint64_t now_ns) {
     PRE(d->role == ROLE_DECODE);
     PRE(!r->d);
     PRE(r->p);
-    member_offer(d, r->id, r->attempt, kv_pages_for(request_rows(r) + 1), 0);
+    holds_add(&d->holds, r->id, r->attempt, kv_pages_for(request_rows(r) + 1), 0);
     r->d = d;
     sm_init(&r->handoff, &handoff_sm, now_ns);
     ctl_msg msg = {.kind = CTL_RESERVE, .req = r->id, .attempt = r->attempt, .work = work_of(r)};
     msg.work.p_inc = r->p->incarnation;
     msg.work.ids_hash = request_ids_hash(r);
+    request_table_place(&c->requests, r);
     outbox_send(c, d, &msg);
 }
 
@@ -51,7 +53,7 @@ void outbox_dest(core *c, request *r, uint64_t now_ns) {
     PRE(r->p);
     PRE(r->d);
     PRE(request_handoff(r) == HANDOFF_RESERVED);
-    hold *h = member_hold(r->p, r->id);
+    hold *h = holds_current(&r->p->holds, r->id);
     CHECK(h);
     ctl_msg msg = {.kind = CTL_DEST, .req = r->id, .attempt = h->attempt};
     msg.dest = (ctl_dest){.d_inc = r->d->incarnation, .endpoint = r->d->endpoint, .new_attempt = r->attempt};
@@ -63,7 +65,7 @@ void outbox_dest(core *c, request *r, uint64_t now_ns) {
 
 void outbox_close(core *c, member *m, request *r, ctl_kind kind) {
     PRE(kind == CTL_RELEASE || kind == CTL_CANCEL || kind == CTL_DROP);
-    ctl_msg msg = {.kind = kind, .req = r->id, .attempt = member_close(m, r->id)};
+    ctl_msg msg = {.kind = kind, .req = r->id, .attempt = holds_close(&m->holds, r->id)};
     outbox_send(c, m, &msg);
 }
 

@@ -73,8 +73,10 @@ void recovery_replay(core *c, request *r, retry why, const char *text, uint64_t 
     token_log_forget_held(&r->log);
     r->given = r->log.count;
     request_move(r, REQ_WAIT_PREFILL, now_ns);
-    if (why == RETRY_NO_ROOM) return; /* nothing ran: it waits on with the deadline that it had */
-    r->queue_since_ns = now_ns;
+    /* Without room nothing ran: it waits on with the deadline that it had. */
+    if (why != RETRY_NO_ROOM) r->queue_since_ns = now_ns;
+    request_table_place(&c->requests, r);
+    if (why == RETRY_NO_ROOM) return;
     r->replays++;
     c->n.replays++;
     if (why == RETRY_PREEMPTED) {
@@ -99,6 +101,7 @@ void recovery_lose_decode(core *c, request *r, retry why, const char *text, uint
     c->n.handoffs_failed += why == RETRY_FAILED;
     if (!next_attempt(c, r, why, text, now_ns)) return;
     if (request_state(r) == REQ_WAIT_KV) request_move(r, REQ_WAIT_KV, now_ns);
+    request_table_place(&c->requests, r);
 }
 
 /* ---- workers ---- */
@@ -127,6 +130,18 @@ static void orphan(core *c, request *r, member *m, uint64_t now_ns) {
     }
 }
 
+void recovery_lose(core *c, member *m, const char *why) {
+    PRE(c);
+    member_lose(m, why);
+    c->some_lost = true;
+}
+
+void recovery_unbind(core *c, member *m) {
+    PRE(c);
+    if (m->conn) (void)u64_map_take(&c->by_conn, m->conn);
+    m->conn = 0;
+}
+
 static void note_lost(core *c, const member *m, uint64_t now_ns) {
     c->n.workers_lost++;
     free(c->lost_worker);
@@ -141,21 +156,23 @@ static void member_gone(core *c, member *m, uint64_t now_ns) {
         log_info("core.member", "worker left", "worker=%s", m->name);
     } else {
         log_warn("core.member", "worker is gone", "worker=%s why=\"%s\" holds=%u", m->name, m->lost,
-                 m->hold_count);
+                 m->holds.count);
         note_lost(c, m, now_ns);
     }
     sm_move(&m->sm, MEMBER_GONE, now_ns);
     if (m->conn) c->sink.hang_up(c->sink.ctx, m->conn);
-    m->conn = 0;
-    m->hold_count = 0;
-    uint64_t id = 0;
-    for (request *r; (r = request_table_after(&c->requests, id));) {
-        id = r->id;
-        if (r->p == m || r->d == m) orphan(c, r, m, now_ns);
+    recovery_unbind(c, m);
+    uint32_t count = holds_requests(&m->holds, c->ids);
+    qsort(c->ids, count, sizeof *c->ids, request_id_compare); /* oldest first */
+    holds_forget(&m->holds);
+    for (uint32_t i = 0; i < count; i++) {
+        request *r = request_table_find(&c->requests, c->ids[i]);
+        if (r && (r->p == m || r->d == m)) orphan(c, r, m, now_ns);
     }
 }
 
-void recovery_lost_members(core *c, uint64_t now_ns) {
+static void drop_lost_members(core *c, uint64_t now_ns) {
+    c->some_lost = false;
     uint32_t kept = 0, count = c->member_count;
     for (uint32_t i = 0; i < count; i++)
         if (c->members[i]->lost) member_gone(c, c->members[i], now_ns);
@@ -166,10 +183,26 @@ void recovery_lost_members(core *c, uint64_t now_ns) {
             c->members[kept++] = c->members[i];
     }
     c->member_count = kept;
-    if (kept == 0 && c->requests.count == 0) numerics_done(&c->numerics); /* nothing left that could differ */
+}
+
+void recovery_lost_members(core *c, uint64_t now_ns) {
+    PRE(c);
+    if (c->some_lost) drop_lost_members(c, now_ns);
+    bool empty = c->member_count == 0 && c->requests.count == 0;
+    if (empty && c->numerics.from) numerics_done(&c->numerics); /* nothing left that could differ */
+}
+
+/* When silence would next change something */
+static uint64_t judge_next(const core *c) {
+    uint64_t next = UINT64_MAX;
+    for (uint32_t i = 0; i < c->member_count; i++)
+        next = MIN(next, member_judge_next(c->members[i], &c->opt));
+    return next;
 }
 
 void recovery_judge_members(core *c, uint64_t now_ns) {
+    PRE(c);
+    if (now_ns < c->judge_ns) return;
     for (uint32_t i = 0; i < c->member_count; i++) {
         member *m = c->members[i];
         errbuf why = {0};
@@ -179,30 +212,12 @@ void recovery_judge_members(core *c, uint64_t now_ns) {
         msg.refused.field = "session";
         msg.refused.why = why.text;
         outbox_send(c, m, &msg);
-        member_lose(m, why.text);
+        recovery_lose(c, m, why.text);
     }
+    c->judge_ns = judge_next(c);
 }
 
 /* ---- deadlines of requests ---- */
-
-static uint64_t deadline_of(const core *c, const request *r) {
-    switch (request_state(r)) {
-    case REQ_WAIT_PREFILL:
-        return r->queue_since_ns + c->opt.wait_prefill_ns;
-    case REQ_PREFILL:
-        return r->sm.entered_ns[REQ_PREFILL] + c->opt.prefill_ns;
-    case REQ_WAIT_KV:
-        return r->kv_since_ns + c->opt.wait_kv_ns;
-    case REQ_DECODE:
-        return r->token_ns + c->opt.decode_token_ns;
-    case REQ_NEW:
-    case REQ_DONE:
-    case REQ_FAILED:
-    case REQ_CANCELED:
-        break;
-    }
-    return UINT64_MAX;
-}
 
 /* What kept it in the queue, and the remedy. */
 static void why_it_waited(const core *c, const request *r, errbuf *eb) {
@@ -248,17 +263,18 @@ static void expire(core *c, request *r, uint64_t now_ns) {
 }
 
 void recovery_deadlines(core *c, uint64_t now_ns) {
-    uint64_t id = 0;
-    for (request *r; (r = request_table_after(&c->requests, id));) {
-        id = r->id;
-        if (now_ns >= deadline_of(c, r)) expire(c, r, now_ns);
+    PRE(c);
+    uint32_t count = request_table_due(&c->requests, now_ns, c->ids);
+    for (uint32_t i = 0; i < count; i++) {
+        request *r = request_table_find(&c->requests, c->ids[i]);
+        if (r && request_table_is_due(&c->requests, r, now_ns)) expire(c, r, now_ns);
     }
 }
 
-uint64_t recovery_next_ns(const core *c) {
-    uint64_t next = UINT64_MAX;
-    for (uint32_t i = 0; i < c->requests.count; i++) next = MIN(next, deadline_of(c, c->requests.items[i]));
-    for (uint32_t i = 0; i < c->member_count; i++)
-        next = MIN(next, member_judge_next(c->members[i], &c->opt));
-    return next;
+uint64_t recovery_next_ns(core *c, uint64_t limit_ns) {
+    PRE(c);
+    uint64_t next = request_table_next_ns(&c->requests, limit_ns);
+    if (c->judge_ns > next) return next;
+    c->judge_ns = judge_next(c);
+    return MIN(next, c->judge_ns);
 }

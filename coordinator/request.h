@@ -16,6 +16,7 @@
 #ifndef BATON_COORDINATOR_REQUEST_H
 #define BATON_COORDINATOR_REQUEST_H
 
+#include "base/heap.h"
 #include "coordinator/core_types.h"
 #include "kv/handoff.h"
 
@@ -45,6 +46,16 @@ bool token_log_next(token_log *log, core_token *out);
 void token_log_forget_held(token_log *log);
 void token_log_done(token_log *log);
 
+/* The lines of request_table.h */
+typedef enum request_line {
+    LINE_PARKED,
+    LINE_COMPUTING,
+    LINE_REPLAYS,
+    LINE_NEW,
+    LINE_COUNT,
+    LINE_NONE = LINE_COUNT
+} request_line;
+
 typedef struct request {
     uint64_t id;
     sm sm;           /* request_sm */
@@ -69,6 +80,12 @@ typedef struct request {
         kv_since_ns;   /* WAIT_KV entered from PREFILL: its deadline and the hand-off time count from here */
     uint64_t token_ns; /* last new token in DECODE, or the entry */
     uint64_t handoff_ns; /* of the last finished hand-off */
+
+    /* Where it stands in the table; the table's own. */
+    uint32_t slot;
+    request_line line;
+    bool aside;          /* in its line, but passed over */
+    heap_node turn, due; /* by id in its line; by deadline */
 } request;
 
 request *request_new(uint64_t id, const core_request *r, uint32_t max_tokens, uint64_t now_ns);
@@ -85,25 +102,12 @@ uint32_t request_rows(const request *r);
 uint32_t request_tokens_max(const request *r);
 /* kv_ids_hash of prompt ++ output */
 uint64_t request_ids_hash(const request *r);
+/* Whether the token that its prefill samples is the last one it may have: then no D is needed (protocol rule
+ * 4). */
+bool request_ends_with_prefill(const request *r);
 /* Goes before the new ones in the queue */
 bool request_is_replay(const request *r);
 core_times request_times(const request *r, uint64_t now_ns);
 bool request_check(const request *r);
-
-/* All requests alive, oldest first. Ids grow, so the array is sorted and a request is found by halving. */
-typedef struct request_table {
-    request **items; /* [count] */
-    uint32_t count, capacity;
-} request_table;
-
-void request_table_init(request_table *t, uint32_t capacity);
-/* Frees the requests too */
-void request_table_done(request_table *t);
-request *request_table_find(const request_table *t, uint64_t id);
-/* The oldest one younger than id; NULL at the end */
-request *request_table_after(const request_table *t, uint64_t id);
-void request_table_add(request_table *t, request *r);
-void request_table_remove(request_table *t, request *r);
-uint32_t request_table_in(const request_table *t, req_state s);
 
 #endif

@@ -5,14 +5,14 @@
 
 /* Load in thousandths: rows over rule 6's two batches, and requests over slots. */
 static uint32_t load_of(const member *m) {
-    uint64_t rows = m->role == ROLE_DECODE ? 0 : 1000ull * member_rows(m) / (2ull * MAX(m->max_rows, 1u));
-    uint64_t seqs = m->role == ROLE_PREFILL ? 0 : 1000ull * m->hold_count / MAX(m->max_seqs, 1u);
+    uint64_t rows = m->role == ROLE_DECODE ? 0 : 1000ull * m->holds.rows / (2ull * MAX(m->max_rows, 1u));
+    uint64_t seqs = m->role == ROLE_PREFILL ? 0 : 1000ull * m->holds.count / MAX(m->max_seqs, 1u);
     return (uint32_t)(rows + seqs);
 }
 
 /* Rule 6: two batches of prompt rows at most; a prompt longer than that goes to a worker that has none. */
 static bool has_time(const member *m, uint32_t rows) {
-    uint32_t assigned = member_rows(m);
+    uint32_t assigned = m->holds.rows;
     return assigned == 0 || (uint64_t)assigned + rows <= 2ull * m->max_rows;
 }
 
