@@ -13,14 +13,14 @@
  *   token   one token of one running request, another one each time
  *   leave   a client of the queue leaves and another one comes
  *   life    one request ends, a parked one takes its place, a prompt is done and parks, the queue's first is
- *           routed, and a new request comes: so each event is one whole life, of about 12 messages
+ *           routed, and a new request comes: so each event is one whole life, of nine messages
  *   stuck   as turn, but the parked ones are larger than any decode worker that is left: a decode worker that
  *           could hold them has left before
  *
  * Instructions per event, without the preparation:
  *
  *   valgrind --tool=callgrind --toggle-collect=measured --callgrind-out-file=/dev/null \
- *       build/release/bin/coordinator_cost 10000 token 1000
+ *       build/test/bin/coordinator_cost 10000 token 1000
  *
  * and the "Collected" of that divided by the events. It must be the same for 100 and for 10,000 but for what
  * a heap's depth and the caches make of it. */

@@ -224,26 +224,24 @@ void core_exit_all(core *c, uint64_t now_ns) {
 
 /* ---- looking ---- */
 
-uint32_t core_workers(const core *c, core_worker_info *out, uint32_t max, uint64_t now_ns) {
+bool core_worker(const core *c, uint32_t index, uint64_t now_ns, core_worker_info *out) {
     PRE(c);
-    PRE((out || max == 0));
-    uint32_t n = 0;
-    for (uint32_t i = 0; i < c->member_count && n < max; i++) {
-        const member *m = c->members[i];
-        out[n++] = (core_worker_info){.conn = m->conn,
-                                      .incarnation = m->incarnation,
-                                      .name = m->name,
-                                      .host = m->host,
-                                      .role = m->role,
-                                      .state = member_state_of(m),
-                                      .page_count = m->page_count,
-                                      .free_pages = m->free_pages,
-                                      .pages_promised = m->holds.promised,
-                                      .assigned = m->holds.count,
-                                      .silence_ns = now_ns > m->heard_ns ? now_ns - m->heard_ns : 0,
-                                      .beat = m->beat};
-    }
-    return n;
+    PRE(out);
+    if (index >= c->member_count) return false;
+    const member *m = c->members[index];
+    *out = (core_worker_info){.conn = m->conn,
+                              .incarnation = m->incarnation,
+                              .name = m->name,
+                              .host = m->host,
+                              .role = m->role,
+                              .state = member_state_of(m),
+                              .page_count = m->page_count,
+                              .free_pages = m->free_pages,
+                              .pages_promised = m->holds.promised,
+                              .assigned = m->holds.count,
+                              .silence_ns = now_ns > m->heard_ns ? now_ns - m->heard_ns : 0,
+                              .beat = m->beat};
+    return true;
 }
 
 const char *core_numeric(const core *c, const char *name) {

@@ -56,7 +56,9 @@ typedef struct core_lost {
 } core_lost;
 /* False: none was lost */
 bool core_last_lost(const core *c, core_lost *out, uint64_t now_ns);
-uint32_t core_workers(const core *c, core_worker_info *out, uint32_t max, uint64_t now_ns);
+/* The members in the order of joining: index 0, 1, ... until it answers false. Nobody needs to know how many
+ * there may be, so nobody can leave some out. */
+bool core_worker(const core *c, uint32_t index, uint64_t now_ns, core_worker_info *out);
 /* One READY route, and as many workers as wanted have joined at least once */
 bool core_ready(const core *c);
 

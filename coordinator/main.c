@@ -30,7 +30,7 @@
 const char *argp_program_version = "baton-coordinator " BATON_VERSION;
 error_t argp_err_exit_status = 2;
 
-enum { SETS_MAX = 256, WORKERS_MAX = 1024 };
+enum { SETS_MAX = 256 };
 #define FILES_WANTED  ((rlim_t)65536)
 #define LAST_WORDS_NS (100 * NS_PER_MS) /* so that the last answers leave before the process does */
 
@@ -60,7 +60,6 @@ typedef struct app {
     buf scratch; /* one control message's bytes */
     bool told_ready, stopping;
     uint64_t stop_ns; /* when the stop began */
-    core_worker_info workers[WORKERS_MAX];
 } app;
 
 static error_t parse_option(int key, char *arg, struct argp_state *state) {
@@ -151,8 +150,8 @@ static void control_lost(void *ctx, uint64_t conn, const char *why) {
 
 static void tell_ready(app *a, uint64_t now_ns) {
     uint32_t joined[ROLE_COUNT] = {0};
-    uint32_t count = core_workers(a->core, a->workers, WORKERS_MAX, now_ns);
-    for (uint32_t i = 0; i < count; i++) joined[a->workers[i].role] += a->workers[i].state == MEMBER_READY;
+    core_worker_info w;
+    for (uint32_t i = 0; core_worker(a->core, i, now_ns, &w); i++) joined[w.role] += w.state == MEMBER_READY;
     printf("ready: %s model=%s workers=", a->http_url, a->served_name);
     const char *comma = "";
     for (uint32_t i = 0; i < ROLE_COUNT; i++) {
@@ -165,11 +164,10 @@ static void tell_ready(app *a, uint64_t now_ns) {
     a->told_ready = true;
 }
 
-static bool workers_left(app *a, uint64_t now_ns) {
-    uint32_t count = core_workers(a->core, a->workers, WORKERS_MAX, now_ns);
-    for (uint32_t i = 0; i < count; i++) {
-        if (a->workers[i].state != MEMBER_GONE) return false;
-    }
+static bool workers_left(const app *a, uint64_t now_ns) {
+    core_worker_info w;
+    for (uint32_t i = 0; core_worker(a->core, i, now_ns, &w); i++)
+        if (w.state != MEMBER_GONE) return false;
     return true;
 }
 

@@ -487,19 +487,16 @@ bool sim_frozen(const sim *s, uint32_t worker) {
 bool sim_member(const sim *s, uint32_t worker) {
     const proc *p = s->procs[worker];
     if (!p->alive || !agent_is_member(p->agent)) return false;
-    core_worker_info info[SIM_WORKERS_MAX];
-    uint32_t n = core_workers(s->core, info, SIM_WORKERS_MAX, s->now_ns);
-    for (uint32_t i = 0; i < n; i++)
-        if (info[i].incarnation == agent_incarnation(p->agent) && info[i].state == MEMBER_READY) return true;
+    core_worker_info w;
+    for (uint32_t i = 0; core_worker(s->core, i, s->now_ns, &w); i++)
+        if (w.incarnation == agent_incarnation(p->agent) && w.state == MEMBER_READY) return true;
     return false;
 }
 
 bool sim_idle_everywhere(const sim *s) {
-    core_worker_info info[SIM_WORKERS_MAX];
-    uint32_t n = core_workers(s->core, info, SIM_WORKERS_MAX, s->now_ns);
-    for (uint32_t i = 0; i < n; i++)
-        if (info[i].assigned || info[i].pages_promised || info[i].free_pages != info[i].page_count)
-            return false;
+    core_worker_info w;
+    for (uint32_t i = 0; core_worker(s->core, i, s->now_ns, &w); i++)
+        if (w.assigned || w.pages_promised || w.free_pages != w.page_count) return false;
     for (uint32_t i = 0; i < s->proc_count; i++) {
         const proc *p = s->procs[i];
         if (p->alive && (!agent_idle(p->agent) || agent_stats(p->agent).pages_used || p->handoff_count))

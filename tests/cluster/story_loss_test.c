@@ -180,9 +180,10 @@ static void a_worker_whose_device_failed_leaves_with_its_reason_and_may_come_bac
 /* ---- a worker or the coordinator sleeps ---- */
 
 static member_state member_state_at(const sim *s, uint32_t i, uint32_t *count) {
-    core_worker_info info[SIM_WORKERS_MAX];
-    *count = core_workers(s->core, info, SIM_WORKERS_MAX, s->now_ns);
-    return i < *count ? info[i].state : MEMBER_GONE;
+    core_worker_info w;
+    member_state at = core_worker(s->core, i, s->now_ns, &w) ? w.state : MEMBER_GONE;
+    for (*count = 0; core_worker(s->core, *count, s->now_ns, &w);) (*count)++;
+    return at;
 }
 
 static void frozen_for_twice_the_gone_time(uint32_t worker, uint32_t p, uint32_t d, bool decoding) {

@@ -141,7 +141,7 @@ static void a_stop_string_found_inside_the_sink_releases_at_once(void **state) {
     expect_nothing(w);
     answer(w, D, CTL_CLOSED, req, 1);
     core_worker_info info[2];
-    core_workers(w->core, info, 2, w->now_ns);
+    (void)members(w, info, 2);
     assert_int_equal(info[1].assigned, 0);
     world_free(w);
 }
@@ -222,7 +222,7 @@ static void no_room_that_crosses_dest_frees_the_renumbered_hold(void **state) {
     expect(w, D2, CTL_DROP);
     turn(w);
     core_worker_info info[3];
-    core_workers(w->core, info, 3, w->now_ns);
+    (void)members(w, info, 3);
     assert_int_equal(info[0].assigned, 0);
     world_free(w);
 }
@@ -260,29 +260,29 @@ static void silence_makes_suspect_then_gone_but_not_while_the_loop_itself_slept(
     uint64_t heard_ns = w->now_ns;
     core_worker_info info[2];
     for (; w->now_ns < heard_ns + 1500 * NS_PER_MS; w->now_ns += 250 * NS_PER_MS) turn(w);
-    core_workers(w->core, info, 2, w->now_ns);
+    (void)members(w, info, 2);
     assert_int_equal(info[0].state, MEMBER_READY);
     turn(w);
-    core_workers(w->core, info, 2, w->now_ns);
+    (void)members(w, info, 2);
     assert_int_equal(info[0].state, MEMBER_SUSPECT);
     submit(w, 20, 4);
     turn(w);
     expect_nothing(w);          /* no new work */
     w->now_ns += 20 * NS_PER_S; /* the coordinator was stopped */
     turn(w);
-    assert_int_equal(core_workers(w->core, info, 2, w->now_ns), 2);
+    assert_int_equal(members(w, info, 2), 2);
     beat(w, P, 50);
     beat(w, D, 50);
-    core_workers(w->core, info, 2, w->now_ns);
+    (void)members(w, info, 2);
     assert_int_equal(info[0].state, MEMBER_READY);
     turn(w);
     expect(w, P, CTL_PREFILL);
     expect(w, D, CTL_RESERVE);
     heard_ns = w->now_ns;
     for (; w->now_ns < heard_ns + 5 * NS_PER_S; w->now_ns += 250 * NS_PER_MS) turn(w);
-    assert_int_equal(core_workers(w->core, info, 2, w->now_ns), 2);
+    assert_int_equal(members(w, info, 2), 2);
     turn(w);
-    assert_int_equal(core_workers(w->core, info, 2, w->now_ns), 0);
+    assert_int_equal(members(w, info, 2), 0);
     assert_string_equal(expect(w, P, CTL_REFUSED)->text, "session|silent for 5000 ms");
     world_free(w);
 }
