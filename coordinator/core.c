@@ -6,6 +6,8 @@
 #include "coordinator/state.h"
 #include "kv/kv_layout.h"
 
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -198,18 +200,46 @@ uint64_t core_turn(core *c, uint64_t now_ns) {
     return c->wake_ns;
 }
 
-void core_drain(core *c, const char *worker, uint64_t now_ns) {
-    PRE(c);
-    PRE(worker);
+/* By its name or its id. NULL: there is none, and eb says so. */
+static member *member_called(const core *c, const char *worker, errbuf *eb) {
     for (uint32_t i = 0; i < c->member_count; i++) {
         member *m = c->members[i];
-        if (m->draining || !member_lives(m) || strcmp(m->name, worker) != 0) continue;
-        m->draining = true;
-        if (member_state_of(m) == MEMBER_READY) sm_move(&m->sm, MEMBER_DRAINING, now_ns);
-        ctl_msg msg = {.kind = CTL_DRAIN};
-        outbox_send(c, m, &msg);
-        log_info("core.member", "worker drains", "worker=%s holds=%u", m->name, m->holds.count);
+        char id[CORE_WORKER_ID_MAX];
+        core_worker_id(m->incarnation, id);
+        if (member_lives(m) && (strcmp(m->name, worker) == 0 || strcmp(id, worker) == 0)) return m;
     }
+    errf(eb, ST_INVALID, "no worker is called %.64s: baton-ctl workers lists those that are here", worker);
+    return NULL;
+}
+
+void core_worker_id(uint64_t incarnation, char out[static CORE_WORKER_ID_MAX]) {
+    snprintf(out, CORE_WORKER_ID_MAX, "%016" PRIx64, incarnation);
+}
+
+status core_drain(core *c, const char *worker, uint64_t now_ns, errbuf *eb) {
+    PRE(c);
+    PRE(worker);
+    member *m = member_called(c, worker, eb);
+    if (!m) return ST_INVALID;
+    recovery_drain(c, m, now_ns);
+    return ST_OK;
+}
+
+status core_undrain(core *c, const char *worker, uint64_t now_ns, errbuf *eb) {
+    PRE(c);
+    PRE(worker);
+    member *m = member_called(c, worker, eb);
+    if (!m) return ST_INVALID;
+    if (m->exiting) return errf(eb, ST_INVALID, "%s has been told to leave already", m->name);
+    if (m->beat.drain)
+        return errf(eb, ST_INVALID, "%s was asked to stop where it runs (SIGTERM): start it again there",
+                    m->name);
+    if (!m->draining) return ST_OK;
+    m->draining = false;
+    if (member_state_of(m) == MEMBER_DRAINING) sm_move(&m->sm, MEMBER_READY, now_ns);
+    request_table_recall(&c->requests);
+    log_info("core.member", "worker drains no more", "worker=%s", m->name);
+    return ST_OK;
 }
 
 void core_exit_all(core *c, uint64_t now_ns) {

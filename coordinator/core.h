@@ -30,8 +30,11 @@ void core_finish(core *c, uint64_t req, uint64_t now_ns);
 void core_message(core *c, uint64_t conn, const ctl_msg *m, uint64_t now_ns);
 void core_conn_lost(core *c, uint64_t conn, const char *why, uint64_t now_ns);
 uint64_t core_turn(core *c, uint64_t now_ns);
-/* By name: no new work, EXIT when empty */
-void core_drain(core *c, const char *worker, uint64_t now_ns);
+/* No new work for this worker; it ends when its requests have. worker: its name or its id. ST_INVALID: there
+ * is none. Idempotent. A worker that was sent SIGTERM asks for the same by its heartbeats. */
+status core_drain(core *c, const char *worker, uint64_t now_ns, errbuf *eb);
+/* Takes that back. ST_INVALID: there is none, it leaves already, or it wants to leave itself. */
+status core_undrain(core *c, const char *worker, uint64_t now_ns, errbuf *eb);
 /* Orderly stop: EXIT to every worker */
 void core_exit_all(core *c, uint64_t now_ns);
 
@@ -46,6 +49,9 @@ typedef struct core_worker_info {
     uint64_t silence_ns;
     ctl_heartbeat beat; /* the last one */
 } core_worker_info;
+#define CORE_WORKER_ID_MAX 17u
+/* The id of a session of a worker, as texts have it */
+void core_worker_id(uint64_t incarnation, char out[static CORE_WORKER_ID_MAX]);
 /* One part of the numerics that all members share (protocol.md, rule 24), such as "path"; NULL before the
  * first JOIN. With mixed_numerics: the first member's. Borrowed until the next event. */
 const char *core_numeric(const core *c, const char *name);

@@ -313,13 +313,16 @@ static void on_request_message(core *c, member *m, const ctl_msg *msg, uint64_t 
     }
 }
 
-static void on_heartbeat(core *c, member *m) {
+static void on_heartbeat(core *c, member *m, const ctl_heartbeat *beat, uint64_t now_ns) {
     ctl_msg ack = {.kind = CTL_ACK};
     outbox_send(c, m, &ack);
+    if (beat->drain) recovery_drain(c, m, now_ns);
 }
 
 static void on_drained(core *c, member *m) {
     if (!m->draining || m->exiting) return;
+    /* It was given work since: this answers an earlier DRAIN, and it will answer the one after that again. */
+    if (holds_requests(&m->holds, c->ids) > 0) return;
     m->exiting = true;
     ctl_msg msg = {.kind = CTL_EXIT};
     outbox_send(c, m, &msg);
@@ -378,7 +381,7 @@ void inbox_message(core *c, uint64_t conn, const ctl_msg *msg, uint64_t now_ns) 
     heard(c, m, msg, now_ns);
     switch (msg->kind) {
     case CTL_HEARTBEAT:
-        on_heartbeat(c, m);
+        on_heartbeat(c, m, &msg->heartbeat, now_ns);
         break;
     case CTL_DRAINED:
         on_drained(c, m);

@@ -136,6 +136,18 @@ void recovery_lose(core *c, member *m, const char *why) {
     c->some_lost = true;
 }
 
+void recovery_drain(core *c, member *m, uint64_t now_ns) {
+    PRE(c);
+    PRE(m);
+    if (m->draining || m->exiting || !member_lives(m)) return;
+    m->draining = true;
+    if (member_state_of(m) == MEMBER_READY) sm_move(&m->sm, MEMBER_DRAINING, now_ns);
+    ctl_msg msg = {.kind = CTL_DRAIN};
+    outbox_send(c, m, &msg);
+    log_info("core.member", "worker drains", "worker=%s holds=%u asked_by=%s", m->name, m->holds.count,
+             m->beat.drain ? "itself" : "client");
+}
+
 void recovery_unbind(core *c, member *m) {
     PRE(c);
     if (m->conn) (void)u64_map_take(&c->by_conn, m->conn);

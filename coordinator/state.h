@@ -77,6 +77,8 @@ void recovery_lose_decode(core *c, request *r, retry why, const char *text, uint
 void recovery_lose(core *c, member *m, const char *why);
 /* Its connection is another's, or nobody's, from now on */
 void recovery_unbind(core *c, member *m);
+/* No new work, EXIT when nothing is held there any more; idempotent */
+void recovery_drain(core *c, member *m, uint64_t now_ns);
 /* Those marked lost become GONE */
 void recovery_lost_members(core *c, uint64_t now_ns);
 /* Silence and stuck steps */

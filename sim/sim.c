@@ -419,6 +419,14 @@ void sim_restart(sim *s, uint32_t worker) {
     if (!s->procs[worker]->alive) proc_start(s->procs[worker]);
 }
 
+void sim_term(sim *s, uint32_t worker, uint64_t limit_ns) {
+    proc *p = s->procs[worker];
+    if (!p->alive || p->frozen) return;
+    agent_drain(p->agent, limit_ns, s->now_ns);
+    p->wake_ns = s->now_ns;
+    sim_post(s, s->now_ns, EV_WAKE, p);
+}
+
 void sim_freeze(sim *s, uint32_t worker) {
     s->procs[worker]->frozen = s->procs[worker]->alive;
 }

@@ -102,6 +102,7 @@ static void pack_heartbeat(const ctl_heartbeat *h, Baton__ControlMessage *pb, bu
     body.xfer_failures = h->xfer_failures;
     body.stale = h->stale;
     body.pages_used = h->pages_used;
+    body.drain = h->drain;
     pb->heartbeat = &body;
     emit(pb, BATON__CONTROL_MESSAGE__BODY_HEARTBEAT, out);
 }

@@ -95,6 +95,7 @@ typedef struct ctl_heartbeat {
     uint64_t xfer_failures;
     uint64_t stale;      /* messages dropped as stale */
     uint32_t pages_used; /* as the pool counts them: the worker's own evidence */
+    bool drain;          /* it was asked to stop and asks to be drained */
 } ctl_heartbeat;
 
 /* PREFILL and RESERVE carry the whole request, prompt and output ids apart. */

@@ -242,6 +242,7 @@ static void fill_heartbeat(const Baton__Heartbeat *from, ctl_heartbeat *to) {
         .xfer_failures = from->xfer_failures,
         .stale = from->stale,
         .pages_used = from->pages_used,
+        .drain = from->drain,
     };
 }
 

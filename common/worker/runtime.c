@@ -151,9 +151,16 @@ static void on_xfer(void *ctx) {
     }
 }
 
+/* SIGTERM drains, a second one and SIGINT end it at once: others take over what it had. */
 static void on_signal(void *ctx, int signo) {
     runtime *r = ctx;
-    log_info("worker", "leaves", "why=\"%s\"", signo == SIGINT ? "SIGINT" : "SIGTERM");
+    if (signo == SIGTERM) {
+        log_info("worker", "was asked to stop and finishes what it has", "limit_ms=%u",
+                 r->c->limits.drain_ms);
+        agent_drain(r->a, r->c->limits.drain_ms * NS_PER_MS, clock_now_ns());
+        return;
+    }
+    log_info("worker", "leaves", "why=\"SIGINT\"");
     end(r, ST_OK, "");
 }
 

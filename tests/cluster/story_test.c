@@ -246,24 +246,6 @@ static void cancel_in_each_state_frees_every_page(void **state) {
     cancel_in(REQ_DECODE, 0, 0, 1);
 }
 
-static void a_drained_worker_finishes_what_it_has_and_leaves(void **state) {
-    (void)state;
-    sim *s = cluster(sim_defaults(), 1, 2, 0);
-    sim_client *c = submit(s, 40, 20);
-    UNTIL(s, c->got == 3);
-    core_drain(s->core, "decode-0", s->now_ns);
-    sim_client *other = submit(s, 40, 20);
-    UNTIL(s, c->ended && other->ended);
-    assert_done(c);
-    assert_done(other);
-    assert_int_equal(c->times.replays, 0);
-    run_for(s, NS_PER_S);
-    assert_false(sim_alive(s, 1));
-    assert_int_equal(s->seen.to_worker[CTL_EXIT], 1);
-    assert_int_equal(s->seen.to_worker[CTL_RESERVE], 2);
-    all_over(s);
-}
-
 static void pairs_and_colocated_workers_share_the_load(void **state) {
     (void)state;
     sim *s = cluster(sim_defaults(), 1, 1, 1);
@@ -292,7 +274,6 @@ int main(void) {
         cmocka_unit_test(pages_of_a_canceled_handoff_are_reused_at_once_and_no_late_writer_hurts),
         cmocka_unit_test(pages_under_a_writer_are_nobodys_until_it_lets_go),
         cmocka_unit_test(cancel_in_each_state_frees_every_page),
-        cmocka_unit_test(a_drained_worker_finishes_what_it_has_and_leaves),
         cmocka_unit_test(pairs_and_colocated_workers_share_the_load),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

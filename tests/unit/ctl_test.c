@@ -88,7 +88,8 @@ static ctl_msg sample(ctl_kind kind) {
                                       .xfer_bytes = 12,
                                       .xfer_failures = 13,
                                       .stale = 14,
-                                      .pages_used = 15};
+                                      .pages_used = 15,
+                                      .drain = true};
         break;
     case CTL_NO_ROOM:
     case CTL_HANDOFF_FAILED:
