@@ -200,36 +200,36 @@ uint64_t core_turn(core *c, uint64_t now_ns) {
     return c->wake_ns;
 }
 
-/* By its name or its id. NULL: there is none, and eb says so. */
-static member *member_called(const core *c, const char *worker, errbuf *eb) {
-    for (uint32_t i = 0; i < c->member_count; i++) {
-        member *m = c->members[i];
-        char id[CORE_WORKER_ID_MAX];
-        core_worker_id(m->incarnation, id);
-        if (member_lives(m) && (strcmp(m->name, worker) == 0 || strcmp(id, worker) == 0)) return m;
-    }
-    errf(eb, ST_INVALID, "no worker is called %.64s: baton-ctl workers lists those that are here", worker);
-    return NULL;
-}
-
 void core_worker_id(uint64_t incarnation, char out[static CORE_WORKER_ID_MAX]) {
     snprintf(out, CORE_WORKER_ID_MAX, "%016" PRIx64, incarnation);
 }
 
-status core_drain(core *c, const char *worker, uint64_t now_ns, errbuf *eb) {
+status core_worker_called(const core *c, const char *worker, uint32_t *index, errbuf *eb) {
     PRE(c);
     PRE(worker);
-    member *m = member_called(c, worker, eb);
-    if (!m) return ST_INVALID;
-    recovery_drain(c, m, now_ns);
-    return ST_OK;
+    PRE(index);
+    for (uint32_t i = 0; i < c->member_count; i++) {
+        const member *m = c->members[i];
+        char id[CORE_WORKER_ID_MAX];
+        core_worker_id(m->incarnation, id);
+        if (!member_lives(m) || (strcmp(m->name, worker) != 0 && strcmp(id, worker) != 0)) continue;
+        *index = i;
+        return ST_OK;
+    }
+    return errf(eb, ST_INVALID, "no worker is called %.64s: baton-ctl workers lists those that are here",
+                worker);
 }
 
-status core_undrain(core *c, const char *worker, uint64_t now_ns, errbuf *eb) {
+void core_drain(core *c, uint32_t index, uint64_t now_ns) {
     PRE(c);
-    PRE(worker);
-    member *m = member_called(c, worker, eb);
-    if (!m) return ST_INVALID;
+    PRE(index < c->member_count);
+    recovery_drain(c, c->members[index], now_ns);
+}
+
+status core_undrain(core *c, uint32_t index, uint64_t now_ns, errbuf *eb) {
+    PRE(c);
+    PRE(index < c->member_count);
+    member *m = c->members[index];
     if (m->exiting) return errf(eb, ST_INVALID, "%s has been told to leave already", m->name);
     if (m->beat.drain)
         return errf(eb, ST_INVALID, "%s was asked to stop where it runs (SIGTERM): start it again there",

@@ -30,11 +30,14 @@ void core_finish(core *c, uint64_t req, uint64_t now_ns);
 void core_message(core *c, uint64_t conn, const ctl_msg *m, uint64_t now_ns);
 void core_conn_lost(core *c, uint64_t conn, const char *why, uint64_t now_ns);
 uint64_t core_turn(core *c, uint64_t now_ns);
-/* No new work for this worker; it ends when its requests have. worker: its name or its id. ST_INVALID: there
- * is none. Idempotent. A worker that was sent SIGTERM asks for the same by its heartbeats. */
-status core_drain(core *c, const char *worker, uint64_t now_ns, errbuf *eb);
-/* Takes that back. ST_INVALID: there is none, it leaves already, or it wants to leave itself. */
-status core_undrain(core *c, const char *worker, uint64_t now_ns, errbuf *eb);
+/* The member of this name or id (core_worker_id); *index is core_worker's, until the next event. ST_INVALID:
+ * there is none, and eb says so. */
+status core_worker_called(const core *c, const char *worker, uint32_t *index, errbuf *eb);
+/* No new work for this member; it ends when its requests have. Idempotent. A worker that was sent SIGTERM
+ * asks for the same by its heartbeats. */
+void core_drain(core *c, uint32_t index, uint64_t now_ns);
+/* Takes that back. ST_INVALID: it leaves already, or it wants to leave itself. */
+status core_undrain(core *c, uint32_t index, uint64_t now_ns, errbuf *eb);
 /* Orderly stop: EXIT to every worker */
 void core_exit_all(core *c, uint64_t now_ns);
 

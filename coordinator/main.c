@@ -304,8 +304,12 @@ static status open_fronts(app *a, errbuf *eb) {
     int host_len = (int)(strrchr(c->cluster.http, ':') - c->cluster.http);
     a->http_url = xasprintf("http://%.*s:%u", host_len, c->cluster.http, http_port(a->http));
     if (!c->cluster.client[0]) return ST_OK;
-    native_options no = {
-        .loop = a->loop, .streams = a->streams, .text = a->text, .env = &a->env, .body_max = body_max};
+    native_options no = {.loop = a->loop,
+                         .core = a->core,
+                         .streams = a->streams,
+                         .text = a->text,
+                         .env = &a->env,
+                         .body_max = body_max};
     return native_open(&a->native, c->cluster.client, &no, eb);
 }
 

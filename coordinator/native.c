@@ -202,6 +202,29 @@ static void cancel_request(peer *p, uint64_t id) {
     ask_free(a, clock_now_ns());
 }
 
+static void list_workers(const peer *p, uint64_t id) {
+    native *n = p->n;
+    native_wire_workers(&n->scratch, id, n->opt.core, NATIVE_ALL_WORKERS, clock_now_ns());
+    send_scratch(p);
+}
+
+static void drain_worker(const peer *p, const Baton__ClientDrain *m) {
+    native *n = p->n;
+    api_error e = {0};
+    uint64_t id = m->id, now_ns = clock_now_ns();
+    uint32_t index = 0;
+    status st = core_worker_called(n->opt.core, m->worker, &index, &e.text);
+    if (st == ST_OK && m->undo) st = core_undrain(n->opt.core, index, now_ns, &e.text);
+    if (st == ST_OK && !m->undo) core_drain(n->opt.core, index, now_ns);
+    if (st != ST_OK) {
+        e.http = api_http_of(st);
+        send_error(p, &id, &e);
+        return;
+    }
+    native_wire_workers(&n->scratch, id, n->opt.core, index, now_ns);
+    send_scratch(p);
+}
+
 static void on_message(void *ctx, uint64_t conn, const void *bytes, size_t count) {
     native *n = ctx;
     peer *p = find_peer(n, conn);
@@ -225,6 +248,12 @@ static void on_message(void *ctx, uint64_t conn, const void *bytes, size_t count
     case BATON__CLIENT_MESSAGE__BODY_PING:
         native_wire_pong(&n->scratch, m->ping->has_id ? &m->ping->id : NULL);
         send_scratch(p);
+        break;
+    case BATON__CLIENT_MESSAGE__BODY_WORKERS:
+        list_workers(p, m->workers->id);
+        break;
+    case BATON__CLIENT_MESSAGE__BODY_DRAIN:
+        drain_worker(p, m->drain);
         break;
     case BATON__CLIENT_MESSAGE__BODY__NOT_SET:
     case _BATON__CLIENT_MESSAGE__BODY__CASE_IS_INT_SIZE:
@@ -311,6 +340,7 @@ status native_open(native **out, const char *endpoint, const native_options *opt
     PRE(endpoint);
     PRE(opt);
     PRE(opt->loop);
+    PRE(opt->core);
     PRE(opt->streams);
     PRE(opt->text);
     PRE(opt->env);

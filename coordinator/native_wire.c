@@ -161,6 +161,53 @@ void native_wire_keepalive(buf *out, uint64_t id) {
     pack(out, &ev);
 }
 
+/* "READY" as clients have it: "ready". */
+static void lower(char *text) {
+    for (; *text; text++)
+        if (*text >= 'A' && *text <= 'Z') *text = (char)(*text + 32);
+}
+
+/* Caller frees with free_worker; the strings of w are borrowed. */
+static Baton__ServerWorker *worker_of(const core_worker_info *w) {
+    Baton__ServerWorker *out = xcalloc(1, sizeof *out);
+    baton__server_worker__init(out);
+    out->id = xcalloc(1, CORE_WORKER_ID_MAX);
+    core_worker_id(w->incarnation, out->id);
+    out->state = xstrdup(member_sm.states[w->state].name);
+    lower(out->state);
+    out->name = (char *)w->name;
+    out->role = (char *)worker_role_name(w->role);
+    out->host = (char *)w->host;
+    out->requests = w->assigned;
+    out->pages_used = w->beat.pages_used;
+    out->pages_total = w->page_count;
+    return out;
+}
+
+static void free_worker(Baton__ServerWorker *w) {
+    free(w->id);
+    free(w->state);
+    free(w);
+}
+
+void native_wire_workers(buf *out, uint64_t id, const core *c, uint32_t index, uint64_t now_ns) {
+    PRE(c);
+    Baton__ServerWorkers all = BATON__SERVER_WORKERS__INIT;
+    uint32_t first = index == NATIVE_ALL_WORKERS ? 0 : index,
+             end = index == NATIVE_ALL_WORKERS ? index : index + 1;
+    core_worker_info w;
+    for (uint32_t i = first; i < end && core_worker(c, i, now_ns, &w); i++) {
+        all.workers = xrealloc(all.workers, all.n_workers + 1, sizeof(Baton__ServerWorker *));
+        all.workers[all.n_workers++] = worker_of(&w);
+    }
+    Baton__ServerEvent ev = event_of(&id);
+    ev.body_case = BATON__SERVER_EVENT__BODY_WORKERS;
+    ev.workers = &all;
+    pack(out, &ev);
+    for (size_t i = 0; i < all.n_workers; i++) free_worker(all.workers[i]);
+    free(all.workers);
+}
+
 void native_wire_token(buf *out, uint64_t id, const stream *s, uint32_t i, uint32_t token, bool send_id,
                        const char *text, size_t text_len) {
     const choice *c = stream_choice(s, i);

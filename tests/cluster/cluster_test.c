@@ -97,9 +97,9 @@ static void ask_to_leave(sim *s, uint32_t worker) {
     }
     if (!core_worker(s->core, worker, s->now_ns, &info)) return;
     if (sim_below(s, 3))
-        (void)core_drain(s->core, info.name, s->now_ns, NULL);
+        core_drain(s->core, worker, s->now_ns);
     else
-        (void)core_undrain(s->core, info.name, s->now_ns, NULL);
+        (void)core_undrain(s->core, worker, s->now_ns, NULL);
 }
 
 static void fault(sim *s) {

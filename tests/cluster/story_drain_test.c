@@ -3,12 +3,18 @@
 
 #include "base/log.h"
 
+static uint32_t called(const sim *s, const char *name) {
+    uint32_t index = 0;
+    assert_int_equal(core_worker_called(s->core, name, &index, NULL), ST_OK);
+    return index;
+}
+
 static void a_drained_worker_finishes_what_it_has_and_leaves(void **state) {
     (void)state;
     sim *s = cluster(sim_defaults(), 1, 2, 0);
     sim_client *c = submit(s, 40, 20);
     UNTIL(s, c->got == 3);
-    assert_int_equal(core_drain(s->core, "decode-0", s->now_ns, NULL), ST_OK);
+    core_drain(s->core, called(s, "decode-0"), s->now_ns);
     sim_client *other = submit(s, 40, 20);
     UNTIL(s, c->ended && other->ended);
     assert_done(c);
@@ -90,11 +96,11 @@ static void undrain_before_it_has_left_makes_it_ready_again(void **state) {
     sim *s = cluster(sim_defaults(), 1, 1, 0);
     sim_client *c = submit(s, 30, 40);
     UNTIL(s, c->got == 5);
-    assert_int_equal(core_drain(s->core, "decode-0", s->now_ns, NULL), ST_OK);
+    core_drain(s->core, called(s, "decode-0"), s->now_ns);
     sim_client *next = submit(s, 30, 5);
     run_for(s, 100 * MS);
     assert_int_equal(state_of(s, next), REQ_WAIT_PREFILL);
-    assert_int_equal(core_undrain(s->core, "decode-0", s->now_ns, NULL), ST_OK);
+    assert_int_equal(core_undrain(s->core, called(s, "decode-0"), s->now_ns, NULL), ST_OK);
     UNTIL(s, c->ended && next->ended);
     assert_done(c);
     assert_done(next);

@@ -7,6 +7,12 @@ static member_state state_of(const world *w, uint32_t index) {
     return info.state;
 }
 
+static uint32_t called(const world *w, const char *worker) {
+    uint32_t index = 0;
+    assert_int_equal(core_worker_called(w->core, worker, &index, NULL), ST_OK);
+    return index;
+}
+
 static void ask_to_drain(world *w, uint64_t conn) {
     ctl_msg m = {.kind = CTL_HEARTBEAT, .free_pages = 50, .heartbeat = {.drain = true}};
     say(w, conn, m);
@@ -55,7 +61,7 @@ static void kv_parked_at_a_drained_prefill_worker_is_handed_over(void **state) {
     turn(w);
     expect(w, P, CTL_PREFILL);
     token(w, P, parked, 1, 0, 100, FINISH_NONE);
-    assert_int_equal(core_drain(w->core, "prefill-0", w->now_ns, NULL), ST_OK);
+    core_drain(w->core, called(w, "prefill-0"), w->now_ns);
     expect(w, P, CTL_DRAIN);
     (void)submit(w, 20, 4);
     turn(w);
@@ -80,20 +86,20 @@ static void undrain_gives_it_work_again(void **state) {
     assert_true(core_worker(w->core, 1, w->now_ns, &info));
     char id[CORE_WORKER_ID_MAX];
     core_worker_id(info.incarnation, id);
-    assert_int_equal(core_drain(w->core, id, w->now_ns, NULL), ST_OK); /* by its id */
+    core_drain(w->core, called(w, id), w->now_ns); /* by its id */
     expect(w, D, CTL_DRAIN);
     uint64_t req = submit(w, 20, 4);
     turn(w);
     expect_nothing(w); /* no D: passed over */
     assert_int_equal(core_request_state(w->core, req), REQ_WAIT_PREFILL);
-    assert_int_equal(core_undrain(w->core, "decode-0", w->now_ns, NULL), ST_OK);
+    assert_int_equal(core_undrain(w->core, called(w, "decode-0"), w->now_ns, NULL), ST_OK);
     assert_int_equal(state_of(w, 1), MEMBER_READY);
     turn(w);
     expect(w, P, CTL_PREFILL);
     expect(w, D, CTL_RESERVE);
     say(w, D, (ctl_msg){.kind = CTL_DRAINED, .free_pages = 50}); /* it had been idle before RESERVE came */
     expect_nothing(w);
-    assert_int_equal(core_drain(w->core, "decode-0", w->now_ns, NULL), ST_OK);
+    core_drain(w->core, called(w, "decode-0"), w->now_ns);
     expect(w, D, CTL_DRAIN);
     say(w, D, (ctl_msg){.kind = CTL_DRAINED, .free_pages = 50}); /* the same, later still: it holds work */
     expect_nothing(w);
@@ -104,7 +110,7 @@ static void undrain_gives_it_work_again(void **state) {
     say(w, D, (ctl_msg){.kind = CTL_DRAINED, .free_pages = 50});
     expect(w, D, CTL_EXIT);
     errbuf eb = {0};
-    assert_int_equal(core_undrain(w->core, "decode-0", w->now_ns, &eb), ST_INVALID);
+    assert_int_equal(core_undrain(w->core, called(w, "decode-0"), w->now_ns, &eb), ST_INVALID);
     assert_string_equal(eb.text, "decode-0 has been told to leave already");
     world_free(w);
 }
@@ -113,13 +119,15 @@ static void who_asked_to_leave_or_is_not_here_cannot_be_kept(void **state) {
     (void)state;
     world *w = cluster(options(), false);
     errbuf eb = {0};
-    assert_int_equal(core_drain(w->core, "decode-7", w->now_ns, &eb), ST_INVALID);
+    uint32_t index = 77;
+    assert_int_equal(core_worker_called(w->core, "decode-7", &index, &eb), ST_INVALID);
+    assert_int_equal(index, 77);
     assert_string_equal(eb.text, "no worker is called decode-7: baton-ctl workers lists those that are here");
-    assert_int_equal(core_undrain(w->core, "decode-7", w->now_ns, &eb), ST_INVALID);
-    assert_int_equal(core_undrain(w->core, "decode-0", w->now_ns, &eb), ST_OK); /* it does not drain */
+    assert_int_equal(core_undrain(w->core, called(w, "decode-0"), w->now_ns, &eb),
+                     ST_OK); /* it does not drain */
     ask_to_drain(w, D);
     expect(w, D, CTL_DRAIN);
-    assert_int_equal(core_undrain(w->core, "decode-0", w->now_ns, &eb), ST_INVALID);
+    assert_int_equal(core_undrain(w->core, called(w, "decode-0"), w->now_ns, &eb), ST_INVALID);
     assert_string_equal(eb.text, "decode-0 was asked to stop where it runs (SIGTERM): start it again there");
     assert_int_equal(state_of(w, 1), MEMBER_DRAINING);
     world_free(w);
