@@ -61,8 +61,8 @@ typedef struct api_request {
     uint32_t prompt_count;
     api_message *messages; /* [message_count]; freed by text_prepare */
     uint32_t message_count;
-    uint32_t n;      /* choices per prompt */
-    sampling params; /* its arrays point to the two below; choice is set per choice */
+    uint32_t choices; /* per prompt: the n of the APIs */
+    sampling params;  /* its arrays point to the two below; choice is set per choice */
     int32_t *stop_ids;
     sampling_bias *bias;
     api_stop stops[API_STOPS_MAX];

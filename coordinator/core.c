@@ -112,7 +112,7 @@ status core_submit(core *c, const core_request *in, uint64_t now_ns, uint64_t *r
     PRE(in->prompt);
     PRE(req);
     if (in->prompt_count == 0 || in->params.max_tokens == 0) {
-        c->n.rejected_invalid++;
+        c->counts.rejected_invalid++;
         return errf(eb, ST_INVALID, "%s must be at least 1",
                     in->prompt_count ? "max_tokens" : "the prompt's token count");
     }
@@ -121,12 +121,12 @@ status core_submit(core *c, const core_request *in, uint64_t now_ns, uint64_t *r
     uint32_t max_tokens = 0;
     st = admit_tokens(c, in, &max_tokens, eb);
     if (st != ST_OK) {
-        c->n.rejected_invalid++;
+        c->counts.rejected_invalid++;
         return st;
     }
     uint32_t queued = request_table_queued(&c->requests);
     if (queued >= c->opt.max_queue || c->requests.count >= c->opt.max_requests) {
-        c->n.rejected_full++;
+        c->counts.rejected_full++;
         return errf(eb, ST_AGAIN, "the queue is full: %u requests wait, %u are alive; try again later",
                     queued, c->requests.count);
     }
@@ -134,7 +134,7 @@ status core_submit(core *c, const core_request *in, uint64_t now_ns, uint64_t *r
     request_move(r, REQ_WAIT_PREFILL, now_ns);
     r->queue_since_ns = now_ns;
     request_table_add(&c->requests, r);
-    c->n.submitted++;
+    c->counts.submitted++;
     *req = r->id;
     return ST_OK;
 }
@@ -303,13 +303,13 @@ bool core_ready(const core *c) {
 void core_counters_of(const core *c, core_counters *out) {
     PRE(c);
     PRE(out);
-    *out = c->n;
+    *out = c->counts;
     for (uint32_t i = 0; i < c->requests.count; i++) {
         const request *r = c->requests.items[i];
         req_state s = request_state(r);
         out->requests[s]++;
         out->handoffs_pending += request_handoff(r) == HANDOFF_COPYING;
-        if (s == REQ_WAIT_KV) out->pages_pinned += holds_current(&r->p->holds, r->id)->pages;
+        if (s == REQ_WAIT_KV) out->pages_pinned += holds_current(&r->prefill->holds, r->id)->pages;
     }
 }
 
@@ -353,7 +353,7 @@ static bool holds_are_owned(const core *c) {
     }
     for (uint32_t i = 0; i < c->requests.count; i++) {
         const request *r = c->requests.items[i];
-        named += (r->p != NULL) + (r->d != NULL);
+        named += (r->prefill != NULL) + (r->decode != NULL);
     }
     return current == named;
 }

@@ -21,7 +21,7 @@ static route_ask ask_of(const request *r) {
 static bool offer_decode(core *c, request_line line, uint64_t now_ns) {
     for (request *r; (r = request_table_first(&c->requests, line));) {
         route_ask ask = ask_of(r);
-        member *d = router_pick_decode(core_member_list(c), &ask, r->p->kv_token_bytes);
+        member *d = router_pick_decode(core_member_list(c), &ask, r->prefill->kv_token_bytes);
         if (d)
             outbox_reserve(c, r, d, now_ns);
         else if (router_decode_could_fit(core_member_list(c), ask.tokens_max))
@@ -44,8 +44,8 @@ static routed route_one(core *c, request *r, bool decode_blocked, uint64_t now_n
         return PASSED_OVER;
     }
     request_move(r, REQ_PREFILL, now_ns);
-    outbox_prefill(c, r, to.p);
-    if (to.d) outbox_reserve(c, r, to.d, now_ns);
+    outbox_prefill(c, r, to.prefill);
+    if (to.decode) outbox_reserve(c, r, to.decode, now_ns);
     return ROUTED;
 }
 

@@ -92,6 +92,7 @@ void health_model(buf *out, const health_facts *f) {
 }
 
 void health_models(buf *out, const health_facts *f) {
+    PRE(out);
     buf_adds(out, "{\"object\":\"list\",\"data\":[");
     health_model(out, f);
     buf_adds(out, "]}\n");

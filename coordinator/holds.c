@@ -59,23 +59,27 @@ void holds_add(holds *h, uint64_t req, uint32_t attempt, uint32_t pages, uint32_
 }
 
 hold *holds_current(const holds *h, uint64_t req) {
+    PRE(h);
     hold *newest = u64_map_get(&h->by_req, req);
     return newest && !newest->closing ? newest : NULL;
 }
 
 hold *holds_find(const holds *h, uint64_t req, uint32_t attempt) {
+    PRE(h);
     hold *one = u64_map_get(&h->by_req, req);
     while (one && attempt < one->attempt_first) one = one->older;
     return one && attempt <= one->attempt ? one : NULL;
 }
 
 void holds_answered(holds *h, hold *one) {
+    PRE(one);
     if (!one->open) return;
     one->open = false;
     h->promised -= one->pages;
 }
 
 void holds_computed(holds *h, hold *one) {
+    PRE(one);
     if (!one->rows) return;
     h->rows -= one->rows;
     h->computing--;
@@ -103,6 +107,7 @@ static void drop(holds *h, hold *one) {
 
 /* Attempts fall along the chain, so what goes is its end. */
 void holds_closed(holds *h, uint64_t req, uint32_t attempt) {
+    PRE(h);
     hold *one = u64_map_get(&h->by_req, req);
     if (!one) return;
     hold **link = NULL; /* that of the last one that stays */

@@ -106,7 +106,7 @@ static void on_join(core *c, uint64_t conn, const ctl_msg *msg, uint64_t now_ns)
     u64_map_put(&c->by_conn, conn, m);
     c->judge_ns = 0;
     request_table_recall(&c->requests);
-    c->n.workers_joined++;
+    c->counts.workers_joined++;
     log_info("core.member", "worker joins", "worker=%s role=%s pages=%u host=%s pid=%u", m->name,
              worker_role_name(m->role), m->page_count, m->host, m->pid);
     welcome(c, m);
@@ -116,9 +116,9 @@ static void on_join(core *c, uint64_t conn, const ctl_msg *msg, uint64_t now_ns)
 
 /* The prompt is done: its first token came from the worker that computed it. */
 static void prefill_done(core *c, request *r, uint64_t now_ns) {
-    if (r->p->role == ROLE_COLOCATED) {
-        r->d = r->p;
-        r->p = NULL;
+    if (r->prefill->role == ROLE_COLOCATED) {
+        r->decode = r->prefill;
+        r->prefill = NULL;
         r->token_ns = now_ns;
         request_move(r, REQ_DECODE, now_ns);
     } else {
@@ -136,16 +136,16 @@ static void emit(core *c, request *r, member *m, uint64_t now_ns) {
         finish told = t.token.fin;
         if (told == FINISH_NONE && r->log.count == r->params.max_tokens) t.token.fin = FINISH_LENGTH;
         finish fin = t.token.fin;
-        if (t.index == 0) c->n.prompt_tokens += r->prompt_count;
-        c->n.output_tokens++;
+        if (t.index == 0) c->counts.prompt_tokens += r->prompt_count;
+        c->counts.output_tokens++;
         r->token_ns = now_ns;
         c->sink.token(c->sink.ctx, id, &t);
         r = request_table_find(&c->requests, id);
         if (!r) return; /* the sink ended it */
         if (fin == FINISH_NONE) continue;
-        if (told != FINISH_NONE && r->d == m) { /* a worker that decodes frees by itself */
+        if (told != FINISH_NONE && r->decode == m) { /* a worker that decodes frees by itself */
             holds_closed(&m->holds, id, r->attempt);
-            r->d = NULL;
+            r->decode = NULL;
         }
         core_end end = {.state = REQ_DONE, .fin = fin};
         recovery_end(c, r, &end, now_ns);
@@ -156,7 +156,7 @@ static void emit(core *c, request *r, member *m, uint64_t now_ns) {
 static void on_token(core *c, member *m, const ctl_token *t, uint64_t now_ns) {
     hold *h = holds_find(&m->holds, t->req, t->attempt);
     if (!h) {
-        c->n.stale_messages++;
+        c->counts.stale_messages++;
         outbox_drop_stale(c, m, t->req, t->attempt);
         return;
     }
@@ -165,17 +165,17 @@ static void on_token(core *c, member *m, const ctl_token *t, uint64_t now_ns) {
     if (h->closing) return;
     request *r = request_table_find(&c->requests, t->req);
     CHECK(r);
-    CHECK((r->p == m || r->d == m));
-    if (r->d == m && request_state(r) != REQ_DECODE) { /* rule 3: no token of unverified KV is emitted */
+    CHECK((r->prefill == m || r->decode == m));
+    if (r->decode == m && request_state(r) != REQ_DECODE) { /* rule 3: no token of unverified KV is emitted */
         recovery_lose_decode(c, r, RETRY_FAILED, "it sent tokens before VERIFIED", now_ns);
         return;
     }
     switch (token_log_put(&r->log, t->index, &t->token)) {
     case TOKEN_SAME:
-        c->n.duplicate_tokens++;
+        c->counts.duplicate_tokens++;
         break;
     case TOKEN_FAR:
-        c->n.stale_messages++;
+        c->counts.stale_messages++;
         break;
     case TOKEN_NEW:
         break;
@@ -195,7 +195,7 @@ static void on_token(core *c, member *m, const ctl_token *t, uint64_t now_ns) {
 /* ---- the hand-off ---- */
 
 static void on_reserved(core *c, request *r, const member *m, uint64_t now_ns) {
-    if (r->d != m || request_handoff(r) != HANDOFF_OFFERED) return;
+    if (r->decode != m || request_handoff(r) != HANDOFF_OFFERED) return;
     sm_move(&r->handoff, HANDOFF_RESERVED, now_ns);
     outbox_dest(c, r, now_ns);
 }
@@ -209,28 +209,28 @@ static void forget_hold(request *r, member *m) {
 static void on_no_room(core *c, request *r, member *m, uint64_t now_ns) {
     m->full = true;
     forget_hold(r, m);
-    if (r->p == m) {
-        r->p = NULL;
+    if (r->prefill == m) {
+        r->prefill = NULL;
         recovery_replay(c, r, RETRY_NO_ROOM, "the worker had no room", now_ns);
     } else {
-        r->d = NULL;
+        r->decode = NULL;
         sm_move(&r->handoff, HANDOFF_ABORTED, now_ns);
         request_table_place(&c->requests, r);
     }
 }
 
 static void on_verified(core *c, request *r, member *m, const ctl_msg *msg, uint64_t now_ns) {
-    if (r->d != m || request_handoff(r) != HANDOFF_COPYING) return;
+    if (r->decode != m || request_handoff(r) != HANDOFF_COPYING) return;
     if (request_state(r) == REQ_PREFILL)
         prefill_done(c, r, now_ns); /* D's message overtook P's first token */
     r->handoff_ns = now_ns - r->kv_since_ns;
-    c->n.handoffs_verified++;
-    c->n.handoff_bytes += msg->verified.bytes;
-    c->n.handoff_ns_sum += r->handoff_ns;
+    c->counts.handoffs_verified++;
+    c->counts.handoff_bytes += msg->verified.bytes;
+    c->counts.handoff_ns_sum += r->handoff_ns;
     sm_move(&r->handoff, HANDOFF_VERIFIED, now_ns);
     sm_move(&r->handoff, HANDOFF_RELEASED, now_ns);
-    outbox_close(c, r->p, r, CTL_RELEASE);
-    r->p = NULL;
+    outbox_close(c, r->prefill, r, CTL_RELEASE);
+    r->prefill = NULL;
     r->avoid = 0;
     r->token_ns = now_ns;
     request_move(r, REQ_DECODE, now_ns);
@@ -238,8 +238,8 @@ static void on_verified(core *c, request *r, member *m, const ctl_msg *msg, uint
 }
 
 static void on_handoff_failed(core *c, request *r, member *m, const ctl_msg *msg, uint64_t now_ns) {
-    bool current = r->d && msg->attempt == r->attempt && request_state(r) != REQ_DECODE;
-    if (!current || (r->p == m && request_handoff(r) != HANDOFF_COPYING))
+    bool current = r->decode && msg->attempt == r->attempt && request_state(r) != REQ_DECODE;
+    if (!current || (r->prefill == m && request_handoff(r) != HANDOFF_COPYING))
         return; /* P speaks of a hand-off that was given up already */
     errbuf eb = {0};
     errf(&eb, ST_PEER, "the hand-off failed at %s, segment %u: %s", m->name, msg->failed.segment,
@@ -254,16 +254,16 @@ static void on_failed(core *c, request *r, const member *m, const ctl_msg *msg, 
     recovery_fail(c, r, ST_CORRUPT, eb.text, now_ns);
 }
 
-/* PREEMPTED, or a CLOSED that nobody asked for: the worker holds nothing of r any more. */
+/* PREEMPTED, or a CLOSED or NO_ROOM that nobody asked for: the worker holds nothing of r any more. */
 static void on_gone_from(core *c, request *r, member *m, const ctl_msg *msg, uint64_t now_ns) {
     retry why = msg->kind == CTL_PREEMPTED ? RETRY_PREEMPTED : RETRY_FAILED;
     const char *text = msg->kind == CTL_PREEMPTED ? "it was preempted" : "its worker let go of it";
-    bool whole = r->p == m || request_state(r) == REQ_DECODE;
+    bool whole = r->prefill == m || request_state(r) == REQ_DECODE;
     forget_hold(r, m);
-    if (r->p == m)
-        r->p = NULL;
+    if (r->prefill == m)
+        r->prefill = NULL;
     else
-        r->d = NULL;
+        r->decode = NULL;
     if (whole)
         recovery_replay(c, r, why, text, now_ns);
     else
@@ -279,7 +279,7 @@ static void on_request_message(core *c, member *m, const ctl_msg *msg, uint64_t 
         return;
     }
     if (!h) {
-        c->n.stale_messages++;
+        c->counts.stale_messages++;
         outbox_drop_stale(c, m, msg->req, msg->attempt);
         return;
     }
@@ -287,10 +287,13 @@ static void on_request_message(core *c, member *m, const ctl_msg *msg, uint64_t 
     if (h->closing) return;
     request *r = request_table_find(&c->requests, msg->req);
     CHECK(r);
-    CHECK((r->p == m || r->d == m));
+    CHECK((r->prefill == m || r->decode == m));
     switch (msg->kind) {
     case CTL_NO_ROOM:
-        on_no_room(c, r, m, now_ns);
+        if (request_state(r) == REQ_DECODE) /* an answer to what was never asked */
+            on_gone_from(c, r, m, msg, now_ns);
+        else
+            on_no_room(c, r, m, now_ns);
         break;
     case CTL_RESERVED:
         on_reserved(c, r, m, now_ns);
@@ -360,19 +363,21 @@ static bool conn_was_lost(const core *c, uint64_t conn) {
 }
 
 void inbox_message(core *c, uint64_t conn, const ctl_msg *msg, uint64_t now_ns) {
+    PRE(c);
+    PRE(msg);
     if (msg->kind == CTL_JOIN) {
         on_join(c, conn, msg, now_ns);
         return;
     }
     member *m = core_member_of(c, conn);
     if (!m) {
-        c->n.stale_messages++;
+        c->counts.stale_messages++;
         if (conn_was_lost(c, conn)) return;
         refuse(c, conn, "session", "this session is over: join anew");
         return;
     }
     if (msg->epoch != c->opt.epoch || msg->incarnation != m->incarnation) {
-        c->n.stale_messages++;
+        c->counts.stale_messages++;
         bool answered =
             msg->req && msg->kind != CTL_CLOSED && msg->kind != CTL_HEARTBEAT && msg->kind != CTL_DRAINED;
         if (answered) outbox_drop_stale(c, m, msg->req, msg->attempt);
@@ -403,7 +408,7 @@ void inbox_message(core *c, uint64_t conn, const ctl_msg *msg, uint64_t now_ns) 
         on_request_message(c, m, msg, now_ns);
         break;
     default:
-        c->n.stale_messages++;
+        c->counts.stale_messages++;
         break; /* a kind that only the coordinator sends */
     }
 }

@@ -174,6 +174,7 @@ bool member_could_fit(const member *m, uint32_t tokens) {
 }
 
 bool member_check(const member *m) {
+    PRE(m);
     if (member_state_of(m) == MEMBER_GONE) return true;
     return m->free_pages <= m->page_count && holds_check(&m->holds);
 }

@@ -137,6 +137,7 @@ void meter_joined(meter *m, const ctl_join *join) {
 }
 
 void meter_admitted(meter *m, uint32_t prompt_tokens, uint32_t choices) {
+    PRE(m);
     metric_add(m->prompt_tokens, prompt_tokens);
     metric_add(m->computed_tokens, prompt_tokens);
     metric_observe(m->prompt_sizes, prompt_tokens);
@@ -144,6 +145,7 @@ void meter_admitted(meter *m, uint32_t prompt_tokens, uint32_t choices) {
 }
 
 void meter_token(meter *m, uint64_t gap_ns, bool first) {
+    PRE(m);
     metric_add(m->output_tokens, 1);
     if (!first) metric_observe(m->gap, (double)gap_ns / 1e9);
 }
@@ -167,6 +169,8 @@ void meter_finished(meter *m, const char *reason, const core_times *t, uint32_t 
 }
 
 void meter_http(meter *m, const char *handler, uint32_t code) {
+    PRE(m);
+    PRE(handler);
     char text[16];
     snprintf(text, sizeof text, "%uxx", code / 100);
     buf l = {0};

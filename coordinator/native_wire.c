@@ -95,7 +95,7 @@ status native_wire_request(const Baton__ClientRequest *m, const char *model, api
     s->logprobs = m->logprobs;
     s->seed = m->seed;
     r->seed_given = m->has_seed;
-    r->n = m->n;
+    r->choices = m->n;
     r->stream = true;
     r->max_tokens_given = m->has_max_tokens;
     if (m->has_max_tokens) s->max_tokens = m->max_tokens;
@@ -120,6 +120,7 @@ static Baton__ServerEvent event_of(const uint64_t *id) {
 }
 
 void native_wire_accepted(buf *out, uint64_t id, uint64_t seed, uint32_t prompt_tokens) {
+    PRE(out);
     Baton__ServerAccepted a = BATON__SERVER_ACCEPTED__INIT;
     a.seed = seed;
     a.prompt_tokens = prompt_tokens;
@@ -144,6 +145,7 @@ void native_wire_error(buf *out, const uint64_t *id, const api_error *e) {
 }
 
 void native_wire_pong(buf *out, const uint64_t *id) {
+    PRE(out);
     Baton__ServerPong p = BATON__SERVER_PONG__INIT;
     p.has_id = id != NULL;
     if (id) p.id = *id;
@@ -154,6 +156,7 @@ void native_wire_pong(buf *out, const uint64_t *id) {
 }
 
 void native_wire_keepalive(buf *out, uint64_t id) {
+    PRE(out);
     Baton__ServerKeepalive k = BATON__SERVER_KEEPALIVE__INIT;
     Baton__ServerEvent ev = event_of(&id);
     ev.body_case = BATON__SERVER_EVENT__BODY_KEEPALIVE;
@@ -256,6 +259,7 @@ static void set_ms(protobuf_c_boolean *has, double *out, uint64_t ns) {
 
 void native_wire_end(buf *out, uint64_t id, const stream *s, uint32_t i, bool canceled, const char *text,
                      size_t text_len) {
+    PRE(s);
     Baton__ServerEnd end = BATON__SERVER_END__INIT;
     Baton__ServerTimings t = BATON__SERVER_TIMINGS__INIT;
     end.reason = canceled ? BATON__END_REASON__END_CANCELED : end_reason(s, i);

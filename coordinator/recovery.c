@@ -16,10 +16,10 @@ static void abort_handoff(request *r, uint64_t now_ns) {
 }
 
 static void let_go(core *c, request *r, ctl_kind kind, uint64_t now_ns) {
-    if (r->d) outbox_close(c, r->d, r, kind);
-    if (r->p) outbox_close(c, r->p, r, kind);
+    if (r->decode) outbox_close(c, r->decode, r, kind);
+    if (r->prefill) outbox_close(c, r->prefill, r, kind);
     abort_handoff(r, now_ns);
-    r->p = r->d = NULL;
+    r->prefill = r->decode = NULL;
 }
 
 void recovery_end(core *c, request *r, const core_end *end, uint64_t now_ns) {
@@ -30,9 +30,9 @@ void recovery_end(core *c, request *r, const core_end *end, uint64_t now_ns) {
     request_move(r, end->state, now_ns);
     core_times times = request_times(r, now_ns);
     uint64_t id = r->id;
-    if (end->state == REQ_DONE) c->n.finished[end->fin]++;
-    if (end->state == REQ_FAILED) c->n.failed++;
-    if (end->state == REQ_CANCELED) c->n.canceled++;
+    if (end->state == REQ_DONE) c->counts.finished[end->fin]++;
+    if (end->state == REQ_FAILED) c->counts.failed++;
+    if (end->state == REQ_CANCELED) c->counts.canceled++;
     request_table_remove(&c->requests, r);
     request_free(r);
     c->sink.end(c->sink.ctx, id, end, &times);
@@ -78,10 +78,10 @@ void recovery_replay(core *c, request *r, retry why, const char *text, uint64_t 
     request_table_place(&c->requests, r);
     if (why == RETRY_NO_ROOM) return;
     r->replays++;
-    c->n.replays++;
+    c->counts.replays++;
     if (why == RETRY_PREEMPTED) {
         r->preemptions++;
-        c->n.preemptions++;
+        c->counts.preemptions++;
     }
 }
 
@@ -92,13 +92,13 @@ void recovery_lose_decode(core *c, request *r, retry why, const char *text, uint
     /* Here and only here: the workers tell of hand-offs that a cancel ended, too, and those are no failures.
      */
     log_warn("core.handoff", "failed", "req=%" PRIu64 " attempt=%u why=\"%s\"", r->id, r->attempt, text);
-    if (r->d) {
-        r->avoid = r->d->incarnation;
-        outbox_close(c, r->d, r, CTL_DROP);
-        r->d = NULL;
+    if (r->decode) {
+        r->avoid = r->decode->incarnation;
+        outbox_close(c, r->decode, r, CTL_DROP);
+        r->decode = NULL;
     }
     abort_handoff(r, now_ns);
-    c->n.handoffs_failed += why == RETRY_FAILED;
+    c->counts.handoffs_failed += why == RETRY_FAILED;
     if (!next_attempt(c, r, why, text, now_ns)) return;
     if (request_state(r) == REQ_WAIT_KV) request_move(r, REQ_WAIT_KV, now_ns);
     request_table_place(&c->requests, r);
@@ -109,15 +109,15 @@ void recovery_lose_decode(core *c, request *r, retry why, const char *text, uint
 /* One request of a member that is GONE. Its pointer to the member is cleared first: nobody is there to be
  * told. */
 static void orphan(core *c, request *r, member *m, uint64_t now_ns) {
-    bool was_p = r->p == m;
+    bool was_p = r->prefill == m;
     req_state s = request_state(r);
     bool executing = was_p ? s == REQ_PREFILL : s == REQ_DECODE;
     errbuf eb = {0};
     errf(&eb, ST_PEER, "%s worker %s is gone: %s", worker_role_name(m->role), m->name, m->lost);
     if (was_p)
-        r->p = NULL;
+        r->prefill = NULL;
     else
-        r->d = NULL;
+        r->decode = NULL;
     if (executing && ++r->deaths >= 2) {
         err_prefix(&eb, ST_PEER,
                    "two workers died while they executed this request, so it is not tried again");
@@ -155,7 +155,7 @@ void recovery_unbind(core *c, member *m) {
 }
 
 static void note_lost(core *c, const member *m, uint64_t now_ns) {
-    c->n.workers_lost++;
+    c->counts.workers_lost++;
     free(c->lost_worker);
     free(c->lost_why);
     c->lost_worker = xstrdup(m->name);
@@ -179,7 +179,7 @@ static void member_gone(core *c, member *m, uint64_t now_ns) {
     holds_forget(&m->holds);
     for (uint32_t i = 0; i < count; i++) {
         request *r = request_table_find(&c->requests, c->ids[i]);
-        if (r && (r->p == m || r->d == m)) orphan(c, r, m, now_ns);
+        if (r && (r->prefill == m || r->decode == m)) orphan(c, r, m, now_ns);
     }
 }
 
@@ -253,17 +253,19 @@ static void expire(core *c, request *r, uint64_t now_ns) {
         recovery_fail(c, r, ST_PEER, eb.text, now_ns);
         break;
     case REQ_PREFILL:
-        errf(&eb, ST_TIMEOUT, "%s did not finish the prompt of %u tokens within %llu ms", r->p->name,
+        errf(&eb, ST_TIMEOUT, "%s did not finish the prompt of %u tokens within %llu ms", r->prefill->name,
              request_rows(r), c->opt.prefill_ns / NS_PER_MS);
         recovery_fail(c, r, ST_TIMEOUT, eb.text, now_ns);
         break;
     case REQ_WAIT_KV:
         errf(&eb, ST_TIMEOUT, "no decode worker had taken over the KV cache within %llu ms%s%s",
-             c->opt.wait_kv_ns / NS_PER_MS, r->d ? ": still waiting for " : "", r->d ? r->d->name : "");
+             c->opt.wait_kv_ns / NS_PER_MS, r->decode ? ": still waiting for " : "",
+             r->decode ? r->decode->name : "");
         recovery_fail(c, r, ST_TIMEOUT, eb.text, now_ns);
         break;
     case REQ_DECODE:
-        errf(&eb, ST_TIMEOUT, "%s sent no token for %llu ms", r->d->name, c->opt.decode_token_ns / NS_PER_MS);
+        errf(&eb, ST_TIMEOUT, "%s sent no token for %llu ms", r->decode->name,
+             c->opt.decode_token_ns / NS_PER_MS);
         recovery_replay(c, r, RETRY_FAILED, eb.text, now_ns);
         break;
     case REQ_NEW:

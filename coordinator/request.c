@@ -181,14 +181,15 @@ static bool sites_fit_state(const request *r) {
     switch (request_state(r)) {
     case REQ_NEW:
     case REQ_WAIT_PREFILL:
-        return !r->p && !r->d;
+        return !r->prefill && !r->decode;
     case REQ_PREFILL:
-        if (!r->p || (r->p->role == ROLE_COLOCATED && r->d)) return false;
-        return r->p->role != ROLE_DECODE && (!r->d || r->d->role == ROLE_DECODE);
+        if (!r->prefill || (r->prefill->role == ROLE_COLOCATED && r->decode)) return false;
+        return r->prefill->role != ROLE_DECODE && (!r->decode || r->decode->role == ROLE_DECODE);
     case REQ_WAIT_KV:
-        return r->p && r->p->role == ROLE_PREFILL && (!r->d || r->d->role == ROLE_DECODE);
+        return r->prefill && r->prefill->role == ROLE_PREFILL &&
+               (!r->decode || r->decode->role == ROLE_DECODE);
     case REQ_DECODE:
-        return !r->p && r->d && r->d->role != ROLE_PREFILL;
+        return !r->prefill && r->decode && r->decode->role != ROLE_PREFILL;
     case REQ_DONE:
     case REQ_FAILED:
     case REQ_CANCELED:
@@ -200,14 +201,15 @@ static bool sites_fit_state(const request *r) {
 /* Invariant: the workers named fit the state, each of them holds this very attempt, and nothing ended is
  * alive. */
 bool request_check(const request *r) {
+    PRE(r);
     if (!sites_fit_state(r)) return false;
     if (r->log.count > r->log.capacity || r->log.held_count > TOKEN_LOG_HELD_MAX) return false;
     if (r->log.count > r->params.max_tokens || r->given > r->log.count) return false;
     bool taken = request_handoff(r) == HANDOFF_RESERVED || request_handoff(r) == HANDOFF_COPYING;
-    if (taken && !r->d) return false;
-    const hold *hp = r->p ? holds_current(&r->p->holds, r->id) : NULL;
-    const hold *hd = r->d ? holds_current(&r->d->holds, r->id) : NULL;
-    if ((r->p && !hp) || (r->d && !hd)) return false;
+    if (taken && !r->decode) return false;
+    const hold *hp = r->prefill ? holds_current(&r->prefill->holds, r->id) : NULL;
+    const hold *hd = r->decode ? holds_current(&r->decode->holds, r->id) : NULL;
+    if ((r->prefill && !hp) || (r->decode && !hd)) return false;
     if (hd && hd->attempt != r->attempt) return false;
     return !hp || hp->attempt <= r->attempt;
 }

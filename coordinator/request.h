@@ -5,8 +5,9 @@
  *               ^             |  \______________^    |
  *               +-- replay ---+--------+-------------+        any that is not an end -> FAILED | CANCELED
  *
- * The request's worker pointers say who executes it now: `p` computes (or keeps) its prompt, `d` has
- * reserved, receives or decodes. A colocated worker is `p` until its first token and `d` from then on.
+ * The request's worker pointers say who executes it now: `prefill` computes (or keeps) its prompt, `decode`
+ * has reserved, receives or decodes. A colocated worker is `prefill` until its first token and `decode` from
+ * then on.
  *
  * Attempts: `attempt` is the newest number; it grows with every replay and every further D, so that nothing
  * old can be mistaken for something new. `tries` counts only what the limit of attempts is about: a
@@ -67,11 +68,11 @@ typedef struct request {
     sampling_bias *bias;
     token_log log;
 
-    uint32_t given;       /* output ids that this attempt starts from: its k. P and every D get the same */
-    struct member *p, *d; /* borrowed from the core's table; NULL = none */
-    uint32_t attempt;     /* newest number: given to workers now, or to the next one asked; from 1 */
-    uint32_t tries;       /* attempts that count against the limit, the present one included; from 1 */
-    uint32_t deaths;      /* workers that died while they executed it */
+    uint32_t given; /* output ids that this attempt starts from: its k. P and every D get the same */
+    struct member *prefill, *decode; /* borrowed from the core's table; NULL = none */
+    uint32_t attempt; /* newest number: given to workers now, or to the next one asked; from 1 */
+    uint32_t tries;   /* attempts that count against the limit, the present one included; from 1 */
+    uint32_t deaths;  /* workers that died while they executed it */
     uint32_t replays, preemptions;
     uint64_t avoid; /* incarnation of the D that failed it last; another one is preferred */
 
@@ -92,7 +93,7 @@ request *request_new(uint64_t id, const core_request *r, uint32_t max_tokens, ui
 void request_free(request *r);
 
 req_state request_state(const request *r);
-/* Of the newest offer to a D: RESERVED when d has answered so, COPYING from DEST to VERIFIED */
+/* Of the newest offer to a D: RESERVED when the D has answered so, COPYING from DEST to VERIFIED */
 handoff_state request_handoff(const request *r);
 /* Asserts the edge */
 void request_move(request *r, req_state next, uint64_t now_ns);

@@ -73,10 +73,10 @@ static request_line line_of(const request *r) {
     case REQ_WAIT_PREFILL:
         return request_is_replay(r) ? LINE_REPLAYS : LINE_NEW;
     case REQ_PREFILL:
-        if (r->d || r->p->role != ROLE_PREFILL || request_ends_with_prefill(r)) return LINE_NONE;
+        if (r->decode || r->prefill->role != ROLE_PREFILL || request_ends_with_prefill(r)) return LINE_NONE;
         return LINE_COMPUTING;
     case REQ_WAIT_KV:
-        return r->d ? LINE_NONE : LINE_PARKED;
+        return r->decode ? LINE_NONE : LINE_PARKED;
     case REQ_NEW:
     case REQ_DECODE:
     case REQ_DONE:
@@ -189,6 +189,8 @@ uint64_t request_table_next_ns(request_table *t, uint64_t limit_ns) {
 /* ---- changes ---- */
 
 void request_table_place(request_table *t, request *r) {
+    PRE(t);
+    PRE(r);
     request_line line = line_of(r);
     if (line != r->line) {
         leave_line(t, r);

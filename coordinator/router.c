@@ -61,25 +61,26 @@ bool router_pick(member_list members, const route_ask *ask, route *out) {
             member *d = ask->decode_blocked ? NULL : router_pick_decode(members, ask, m->kv_token_bytes);
             if (!d) {
                 if (load < parked_load && decode_exists(members, ask->tokens_max, m->kv_token_bytes)) {
-                    parked = (route){.p = m};
+                    parked = (route){.prefill = m};
                     parked_load = load;
                 }
                 continue;
             }
             load += load_of(d);
-            if (load < best_load) best = (route){.p = m, .d = d}, best_load = load;
+            if (load < best_load) best = (route){.prefill = m, .decode = d}, best_load = load;
         } else if (load < best_load) {
-            best = (route){.p = m};
+            best = (route){.prefill = m};
             best_load = load;
         }
     }
-    if (!best.p) best = parked;
-    if (!best.p) return false;
+    if (!best.prefill) best = parked;
+    if (!best.prefill) return false;
     *out = best;
     return true;
 }
 
 bool router_decode_could_fit(member_list members, uint32_t tokens_max) {
+    PRE(tokens_max > 0);
     for (uint32_t i = 0; i < members.count; i++) {
         const member *m = members.items[i];
         if (m->role == ROLE_DECODE && member_lives(m) && !m->draining && member_could_fit(m, tokens_max))
@@ -89,6 +90,7 @@ bool router_decode_could_fit(member_list members, uint32_t tokens_max) {
 }
 
 bool router_could_fit(member_list members, uint32_t tokens_max) {
+    PRE(tokens_max > 0);
     for (uint32_t i = 0; i < members.count; i++) {
         const member *m = members.items[i];
         if (m->role == ROLE_DECODE || !member_lives(m) || m->draining || !member_could_fit(m, tokens_max))

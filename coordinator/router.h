@@ -19,8 +19,8 @@ typedef struct route_ask {
 } route_ask;
 
 typedef struct route {
-    member *p; /* prefill or colocated worker */
-    member *d; /* NULL for a colocated worker, or when no D has room now */
+    member *prefill; /* prefill or colocated worker */
+    member *decode;  /* NULL for a colocated worker, or when no D has room now */
 } route;
 
 /* False when the request must stay in the queue. */

@@ -36,7 +36,7 @@ struct core {
     uint64_t turns;
     char *lost_worker, *lost_why; /* of the worker that was lost last, at lost_ns; NULL = none; owned */
     uint64_t lost_ns;
-    core_counters n; /* the running totals; gauges are filled in by core_counters_of */
+    core_counters counts; /* the running totals; gauges are filled in by core_counters_of */
 };
 
 /* Borrowed: until a member joins or goes. */
@@ -70,8 +70,8 @@ typedef enum retry { RETRY_FAILED, RETRY_PREEMPTED, RETRY_NO_ROOM } retry;
 /* Back to the head of the queue with prompt and emitted ids; everything held anywhere is dropped. r may be
  * freed (limit reached). */
 void recovery_replay(core *c, request *r, retry why, const char *text, uint64_t now_ns);
-/* The hand-off to r->d failed before VERIFIED: another D under the next attempt, from P's pinned pages. May
- * free r. */
+/* The hand-off to r->decode failed before VERIFIED: another D under the next attempt, from P's pinned pages.
+ * May free r. */
 void recovery_lose_decode(core *c, request *r, retry why, const char *text, uint64_t now_ns);
 /* The session ended: first reason wins, the next turn acts upon it */
 void recovery_lose(core *c, member *m, const char *why);

@@ -227,6 +227,19 @@ static void no_room_that_crosses_dest_frees_the_renumbered_hold(void **state) {
     world_free(w);
 }
 
+static void a_worker_that_decodes_and_claims_to_have_no_room_has_let_go(void **state) {
+    (void)state;
+    world *w = cluster(options(), true);
+    uint64_t req = decoding(w);
+    answer(w, D, CTL_NO_ROOM, req, 1);
+    assert_int_equal(core_request_state(w->core, req), REQ_WAIT_PREFILL);
+    turn(w);
+    const sent *s = expect(w, P, CTL_PREFILL);
+    assert_int_equal(s->output_count, 1);
+    assert_int_equal(s->attempt, 2);
+    world_free(w);
+}
+
 static void attempts_are_limited_and_the_last_cause_is_told(void **state) {
     (void)state;
     world *w = cluster(options(), false);
@@ -300,6 +313,7 @@ int main(void) {
         cmocka_unit_test(d_lost_before_verified_gets_a_new_d_under_attempt_two_from_the_same_pages),
         cmocka_unit_test(a_replay_carries_prompt_and_output_apart_and_goes_before_new_requests),
         cmocka_unit_test(no_room_that_crosses_dest_frees_the_renumbered_hold),
+        cmocka_unit_test(a_worker_that_decodes_and_claims_to_have_no_room_has_let_go),
         cmocka_unit_test(attempts_are_limited_and_the_last_cause_is_told),
         cmocka_unit_test(silence_makes_suspect_then_gone_but_not_while_the_loop_itself_slept),
     };

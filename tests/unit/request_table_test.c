@@ -81,18 +81,18 @@ static void a_prompt_that_waits_for_a_decode_worker_is_in_a_line(void **state) {
     member p = {.role = ROLE_PREFILL}, w = {.role = ROLE_COLOCATED}, d = {.role = ROLE_DECODE};
     request *a = add(&t, 1, 1), *b = add(&t, 2, 1);
     request_move(a, REQ_PREFILL, 2);
-    a->p = &p;
+    a->prefill = &p;
     request_table_place(&t, a);
     assert_ptr_equal(request_table_first(&t, LINE_COMPUTING), a);
     request_move(b, REQ_PREFILL, 2);
-    b->p = &w; /* decodes itself */
+    b->prefill = &w; /* decodes itself */
     request_table_place(&t, b);
     assert_int_equal(b->line, LINE_NONE);
     request_move(a, REQ_WAIT_KV, 3);
     request_table_place(&t, a);
     assert_null(request_table_first(&t, LINE_COMPUTING));
     assert_ptr_equal(request_table_first(&t, LINE_PARKED), a);
-    a->d = &d;
+    a->decode = &d;
     request_table_place(&t, a);
     assert_null(request_table_first(&t, LINE_PARKED));
     assert_int_equal(request_table_queued(&t), 0);
@@ -109,11 +109,11 @@ static void deadlines_are_exact_although_tokens_move_them_unseen(void **state) {
     assert_true(request_table_next_ns(&t, UINT64_MAX) == 1100);
     assert_true(request_table_next_ns(&t, 1050) == 1050);
     request_move(a, REQ_PREFILL, 1020);
-    a->p = &w;
+    a->prefill = &w;
     request_table_place(&t, a);
     request_move(a, REQ_DECODE, 1030);
-    a->p = NULL;
-    a->d = &w;
+    a->prefill = NULL;
+    a->decode = &w;
     a->token_ns = 1030;
     request_table_place(&t, a);
     assert_true(request_table_next_ns(&t, UINT64_MAX) == 1080);

@@ -41,11 +41,11 @@ static void the_least_loaded_pair_wins_and_ties_go_to_the_first(void **state) {
     member *d0 = add(&c, ROLE_DECODE, 50), *d1 = add(&c, ROLE_DECODE, 50);
     route r;
     assert_true(router_pick(list(&c), &ask20, &r));
-    assert_true(r.p == p0 && r.d == d0);
+    assert_true(r.prefill == p0 && r.decode == d0);
     holds_add(&p0->holds, 1, 1, 2, 20);
     holds_add(&d0->holds, 1, 1, 2, 0);
     assert_true(router_pick(list(&c), &ask20, &r));
-    assert_true(r.p == p1 && r.d == d1);
+    assert_true(r.prefill == p1 && r.decode == d1);
     done(&c);
 }
 
@@ -57,13 +57,13 @@ static void a_colocated_worker_competes_with_pairs_by_load(void **state) {
     member *w = add(&c, ROLE_COLOCATED, 50);
     route r;
     assert_true(router_pick(list(&c), &ask20, &r));
-    assert_true(r.p == p);
+    assert_true(r.prefill == p);
     holds_add(&p->holds, 1, 1, 2, 20);
     assert_true(router_pick(list(&c), &ask20, &r));
-    assert_true(r.p == w && !r.d);
+    assert_true(r.prefill == w && !r.decode);
     holds_add(&w->holds, 2, 1, 2, 60);
     assert_true(router_pick(list(&c), &ask20, &r));
-    assert_true(r.p == p);
+    assert_true(r.prefill == p);
     done(&c);
 }
 
@@ -74,17 +74,17 @@ static void without_d_room_the_kv_parks_unless_a_colocated_worker_has_room(void 
     d->free_pages = 2; /* 21 rows: 2 pages, and the headroom of 1 */
     route r;
     assert_true(router_pick(list(&c), &ask20, &r));
-    assert_true(r.p == p && !r.d);
+    assert_true(r.prefill == p && !r.decode);
     d->free_pages = 3;
     assert_true(router_pick(list(&c), &ask20, &r));
-    assert_true(r.d == d);
+    assert_true(r.decode == d);
     route_ask blocked = ask20;
     blocked.decode_blocked = true; /* an older request waits for D pages */
     assert_true(router_pick(list(&c), &blocked, &r));
-    assert_true(r.p == p && !r.d);
+    assert_true(r.prefill == p && !r.decode);
     member *w = add(&c, ROLE_COLOCATED, 50);
     assert_true(router_pick(list(&c), &blocked, &r));
-    assert_true(r.p == w);
+    assert_true(r.prefill == w);
     done(&c);
 }
 

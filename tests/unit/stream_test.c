@@ -232,7 +232,7 @@ static status open_world(world *w, const char *prompts, uint32_t n, const char *
         w->streams = w->core.streams = streams_new(&w->core, &fake_tokenizer, w->meter);
     }
     api_request_init(&w->r, API_COMPLETION);
-    w->r.n = n;
+    w->r.choices = n;
     for (; *prompts; prompts++) token_list_add(&api_add_prompt(&w->r)->ids, *prompts);
     if (stop) w->r.stops[w->r.stop_count++] = (api_stop){xstrdup(stop), strlen(stop)};
     stream_listener l = {.ctx = w, .wake = on_wake};
