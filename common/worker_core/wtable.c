@@ -10,8 +10,7 @@ static void wseq_free(wseq *s) {
     if (!s) return;
     free(s->ids);
     free(s->pages);
-    free((void *)s->params.stop_ids);
-    free((void *)s->params.bias);
+    sampling_done(&s->params);
     free(s);
 }
 
@@ -99,13 +98,7 @@ static wseq *wseq_new(const ctl_msg *m, uint32_t page_count) {
     s->ids = xcalloc((size_t)w->prompt_count + w->output_count + 1, sizeof *s->ids);
     memcpy(s->ids, w->prompt, w->prompt_count * sizeof *s->ids);
     if (w->output_count) memcpy(s->ids + w->prompt_count, w->output, w->output_count * sizeof *s->ids);
-    s->params = w->params;
-    s->params.stop_ids = NULL;
-    s->params.bias = NULL;
-    if (w->params.stop_id_count)
-        s->params.stop_ids = xmemdup(w->params.stop_ids, w->params.stop_id_count * sizeof(int32_t));
-    if (w->params.bias_count)
-        s->params.bias = xmemdup(w->params.bias, w->params.bias_count * sizeof(sampling_bias));
+    sampling_copy(&s->params, &w->params);
     s->pages = xcalloc(page_count, sizeof *s->pages);
     s->page_capacity = page_count;
     s->slot = WSEQ_NO_SLOT;
