@@ -10,7 +10,7 @@
 #include "base/mem.h"
 #include "decode_worker/decode_policy.h"
 #include "kv/handoff.h"
-#include "worker_core/wtable.h"
+#include "worker_core/wstep.h"
 
 #include <stddef.h>
 #include <stdlib.h>
@@ -62,7 +62,7 @@ static void on_reserve(decode_core *c, const ctl_msg *m) {
         return;
     }
     wtable_need need = {.rows = w->prompt_count + w->output_count + 1,
-                        .headroom = decode_policy_headroom(wtable_stats(t).running, t->opt.page_count),
+                        .headroom = decode_policy_headroom(wtable_count(t, WSEQ_DECODE), t->opt.page_count),
                         .slot = true,
                         .phase = WSEQ_EXPECTED};
     wseq *s = wtable_admit(t, m, &need);
@@ -83,7 +83,7 @@ static void decode_ctl(void *core, const ctl_msg *m, uint64_t now_ns) {
     else if (m->kind == CTL_RELEASE || m->kind == CTL_CANCEL || m->kind == CTL_DROP)
         wtable_release(&c->t, m);
     else
-        c->t.counters.stale++;
+        c->t.stats.stale++;
 }
 
 static void on_verified(decode_core *c, wseq *s, const xfer_event *e) {
@@ -96,7 +96,7 @@ static void on_verified(decode_core *c, wseq *s, const xfer_event *e) {
     wtable_send(t, &told);
     s->xfer_known = false;
     uint32_t index = s->output_count;
-    s->ids[wtable_rows(s)] = e->first.id;
+    s->ids[wseq_rows(s)] = e->first.id;
     s->output_count++;
     s->first = e->first;
     if (e->finished) {
@@ -106,7 +106,7 @@ static void on_verified(decode_core *c, wseq *s, const xfer_event *e) {
         wtable_send(t, &m);
         return;
     }
-    s->phase = WSEQ_DECODE;
+    wtable_move(t, s, WSEQ_DECODE);
     s->repeat_first = true;
 }
 
@@ -137,7 +137,7 @@ static void decode_xfer(void *core, const xfer_event *e, uint64_t now_ns) {
 static void decode_row(wtable *t, wseq *s, const step_item *item, const step_result *r) {
     (void)item;
     CHECK(r->sampled);
-    t->counters.decode_rows++;
+    t->stats.decode_rows++;
     if (s->repeat_first) wstep_token(t, s, s->output_count - 1, &s->first);
     s->repeat_first = false;
     uint32_t index = s->output_count++;
@@ -150,21 +150,22 @@ static void decode_row(wtable *t, wseq *s, const step_item *item, const step_res
 static void decode_stepped(void *core, const step_result *results, uint32_t count, uint64_t now_ns) {
     decode_core *c = core;
     (void)now_ns;
-    c->t.counters.decode_steps++;
+    c->t.stats.decode_steps++;
     wstep_end(&c->t, results, count, decode_row);
 }
 
-static uint32_t gather(decode_core *c, uint32_t count, wseq_phase phase) {
+/* Appends the sequences of the phase; counts those that need a page for their next row. */
+static uint32_t gather(decode_core *c, uint32_t count, wseq_phase phase, uint32_t *pages) {
     const wtable *t = &c->t;
     bool runs = phase == WSEQ_DECODE;
-    for (uint32_t i = 0; i < t->live_count; i++) {
-        wseq *s = t->live[i];
-        if (s->phase != phase) continue;
+    for (wseq *s = wtable_first(t, phase); s; s = wtable_next(t, s)) {
+        batch_row row = {.wants_row = runs,
+                         .needs_page = runs && kv_pages_for(wseq_rows(s)) > s->page_count,
+                         .pages = s->page_count,
+                         .frees_now = !s->xfer_known};
+        *pages += row.needs_page;
         c->seqs[count] = s;
-        c->rows[count++] = (batch_row){.wants_row = runs,
-                                       .needs_page = runs && kv_pages_for(wtable_rows(s)) > s->page_count,
-                                       .pages = s->page_count,
-                                       .frees_now = !s->xfer_known};
+        c->rows[count++] = row;
     }
     return count;
 }
@@ -173,12 +174,13 @@ static void decode_turn(void *core, uint64_t now_ns) {
     decode_core *c = core;
     wtable *t = &c->t;
     (void)now_ns;
-    if (t->busy) return;
-    uint32_t count = gather(c, 0, WSEQ_DECODE);
-    if (count == 0) return;
-    count = gather(c, count, WSEQ_EXPECTED);
-    batch_limits limits = {.free_pages = kv_pool_available(t->pool),
-                           .coming_pages = wtable_coming_pages(t),
+    if (t->busy || wtable_count(t, WSEQ_DECODE) == 0) return;
+    uint32_t pages = 0, free_pages = kv_pool_available(t->pool);
+    uint32_t count = gather(c, 0, WSEQ_DECODE, &pages);
+    /* Reservations have a part in a step only when somebody must give pages back. */
+    if (pages > free_pages) count = gather(c, count, WSEQ_EXPECTED, &pages);
+    batch_limits limits = {.free_pages = free_pages,
+                           .coming_pages = t->coming_pages,
                            .first = c->first,
                            .max_rows = t->opt.max_rows};
     c->first = decode_policy_form(c->rows, count, &limits, c->verdicts);
@@ -187,8 +189,8 @@ static void decode_turn(void *core, uint64_t now_ns) {
     for (uint32_t i = 0; i < count; i++) {
         if (c->verdicts[i] != BATCH_ROW) continue;
         wseq *s = c->seqs[i];
-        CHECK(wtable_grow(t, s, wtable_rows(s)));
-        wstep_add(t, s, wtable_rows(s) - 1, 1, true);
+        CHECK(wtable_grow(t, s, wseq_rows(s)));
+        wstep_add(t, s, wseq_rows(s) - 1, 1, true);
     }
     wstep_go(t);
 }
