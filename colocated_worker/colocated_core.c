@@ -65,7 +65,7 @@ static void colocated_session(void *core, uint64_t epoch, uint64_t incarnation, 
 static void on_prefill(colocated_core *c, const ctl_msg *m) {
     wtable *t = &c->t;
     wtable_need need = {.rows = m->work.prompt_count + m->work.output_count + 1,
-                        .headroom = batch_headroom(wtable_count(t, WSEQ_DECODE), t->opt.page_count),
+                        .headroom = kv_pool_headroom(t->opt.page_count, wtable_count(t, WSEQ_DECODE)),
                         .slot = true,
                         .phase = WSEQ_PROMPT};
     wtable_admit(t, m, &need);

@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "kv/kv_layout.h"
+#include "kv/kv_pool.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -85,7 +86,7 @@ static uint32_t tokens_limit(const core *c, const member **pool) {
     for (uint32_t i = 0; i < c->member_count; i++) {
         const member *m = c->members[i];
         if (!member_lives(m)) continue;
-        uint32_t headroom = m->role == ROLE_PREFILL ? 0 : member_headroom_of(m->page_count, 1);
+        uint32_t headroom = m->role == ROLE_PREFILL ? 0 : kv_pool_headroom(m->page_count, 1);
         uint32_t pages = m->page_count > headroom ? m->page_count - headroom : 0;
         uint32_t tokens = (uint32_t)MIN((uint64_t)m->max_context, (uint64_t)pages * KV_PAGE_TOKENS);
         if (tokens >= limit) continue;

@@ -62,7 +62,7 @@ static void on_reserve(decode_core *c, const ctl_msg *m) {
         return;
     }
     wtable_need need = {.rows = w->prompt_count + w->output_count + 1,
-                        .headroom = decode_policy_headroom(wtable_count(t, WSEQ_DECODE), t->opt.page_count),
+                        .headroom = kv_pool_headroom(t->opt.page_count, wtable_count(t, WSEQ_DECODE)),
                         .slot = true,
                         .phase = WSEQ_EXPECTED};
     wseq *s = wtable_admit(t, m, &need);
