@@ -8,6 +8,7 @@
  * request could be served is told on stdout in one line ("ready: ..."). SIGINT and SIGTERM end all clients
  * with an error, send EXIT to every worker, and leave last. */
 #include "base/clock.h"
+#include "base/hostport.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "config/config.h"
@@ -303,8 +304,9 @@ static status open_fronts(app *a, errbuf *eb) {
                        .slow_client_ns = c->limits.slow_client_ms * NS_PER_MS};
     status st = http_open(&a->http, c->cluster.http, &ho, eb);
     if (st != ST_OK) return st;
-    int host_len = (int)(strrchr(c->cluster.http, ':') - c->cluster.http);
-    a->http_url = xasprintf("http://%.*s:%u", host_len, c->cluster.http, http_port(a->http));
+    hostport at;
+    CHECK(hostport_parse(&at, c->cluster.http, false)); /* http_open took it */
+    a->http_url = xasprintf(at.bracketed ? "http://[%s]:%u" : "http://%s:%u", at.host, http_port(a->http));
     if (!c->cluster.client[0]) return ST_OK;
     native_options no = {
         .loop = a->loop, .streams = a->streams, .text = a->text, .env = &a->env, .body_max = body_max};

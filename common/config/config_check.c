@@ -2,6 +2,7 @@
  */
 #include "config/config_check.h"
 
+#include "base/hostport.h"
 #include "base/mem.h"
 
 #include <stdlib.h>
@@ -18,15 +19,9 @@ static status at(const blame *b, const char *section, const char *key) {
     return ST_INVALID;
 }
 
-/* "host:port" or, with `tcp`, "tcp://host:port"; the port may be 0 or * (any). */
 static bool is_address(const char *text, bool tcp) {
-    if (tcp && strncmp(text, "tcp://", 6) != 0) return false;
-    const char *host = tcp ? text + 6 : text, *colon = strrchr(host, ':');
-    if (!colon || colon == host || strchr(host, '/')) return false;
-    const char *port = colon + 1;
-    if (tcp && strcmp(port, "*") == 0) return true;
-    size_t len = strlen(port);
-    return len > 0 && len <= 5 && strspn(port, "0123456789") == len && atoi(port) <= 65535;
+    hostport parts;
+    return hostport_parse(&parts, text, tcp);
 }
 
 static status check_cluster(const config *c, const blame *b) {

@@ -20,6 +20,7 @@
 #include "net/bus.h"
 
 #include "base/clock.h"
+#include "base/hostport.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "net/bus_conn.h"
@@ -133,14 +134,15 @@ fail:
 }
 
 static status bind_error(const char *endpoint, int code, errbuf *eb) {
-    const char *port = strrchr(endpoint, ':');
+    hostport at = {.port = "?"};
+    (void)hostport_parse(&at, endpoint, true);
     switch (code) {
     case EADDRINUSE:
         return errf(eb, ST_IO, "%s: port %s is in use: stop the program that has it, or set another port",
-                    endpoint, port ? port + 1 : "?");
+                    endpoint, at.port);
     case EACCES:
         return errf(eb, ST_IO, "%s: port %s is not allowed for this user: set one above 1023", endpoint,
-                    port ? port + 1 : "?");
+                    at.port);
     case ENODEV:
     case EADDRNOTAVAIL:
         return errf(eb, ST_IO, "%s: this machine has no such address: use one of its own, or 0.0.0.0 for all",
