@@ -150,6 +150,14 @@ void config_free(config *c) {
     free(c);
 }
 
+const config_role *config_role_of(const config *c, worker_role role) {
+    PRE(c);
+    PRE(role < ROLE_COUNT);
+    const config_role *const roles[ROLE_COUNT] = {
+        [ROLE_PREFILL] = &c->prefill, [ROLE_DECODE] = &c->decode, [ROLE_COLOCATED] = &c->colocated};
+    return roles[role];
+}
+
 /* As a YAML double-quoted scalar, which any text can be. */
 static void print_quoted(const char *text, buf *out) {
     buf_adds(out, "\"");
