@@ -13,7 +13,7 @@
 #include <stdlib.h>
 
 typedef struct colocated_core {
-    wtable t; /* first: see wtable_core_stats */
+    wtable table; /* first: see wtable_core_stats */
     colocated_policy policy;
     wseq **all;              /* [capacity] scratch: who takes part, oldest first */
     batch_row *rows;         /* [capacity] of all */
@@ -24,7 +24,8 @@ typedef struct colocated_core {
     uint32_t first;          /* where the next round of decode rows starts */
 } colocated_core;
 
-_Static_assert(offsetof(colocated_core, t) == 0, "wtable_core_stats and its like take a core for its table");
+_Static_assert(offsetof(colocated_core, table) == 0,
+               "wtable_core_stats and its like take a core for its table");
 
 static void *colocated_new(const wcore_options *opt, const wcore_sink *sink) {
     PRE(opt);
@@ -33,7 +34,7 @@ static void *colocated_new(const wcore_options *opt, const wcore_sink *sink) {
     colocated_core *c = xcalloc(1, sizeof *c);
     uint32_t capacity = 2 * opt->max_seqs; /* closing requests need room besides the live ones */
     CHECK(colocated_policy_find(opt->policy, &c->policy));
-    wtable_init(&c->t, ROLE_COLOCATED, opt, sink, capacity);
+    wtable_init(&c->table, ROLE_COLOCATED, opt, sink, capacity);
     c->all = xcalloc(capacity, sizeof(wseq *));
     c->rows = xcalloc(capacity, sizeof *c->rows);
     c->verdicts = xcalloc(capacity, sizeof *c->verdicts);
@@ -46,7 +47,7 @@ static void *colocated_new(const wcore_options *opt, const wcore_sink *sink) {
 static void colocated_free(void *core) {
     colocated_core *c = core;
     if (!c) return;
-    wtable_done(&c->t);
+    wtable_done(&c->table);
     free(c->all);
     free(c->rows);
     free(c->verdicts);
@@ -59,11 +60,11 @@ static void colocated_free(void *core) {
 static void colocated_session(void *core, uint64_t epoch, uint64_t incarnation, uint64_t now_ns) {
     colocated_core *c = core;
     (void)now_ns;
-    wtable_session(&c->t, epoch, incarnation);
+    wtable_session(&c->table, epoch, incarnation);
 }
 
 static void on_prefill(colocated_core *c, const ctl_msg *m) {
-    wtable *t = &c->t;
+    wtable *t = &c->table;
     wtable_need need = {.rows = m->work.prompt_count + m->work.output_count + 1,
                         .headroom = kv_pool_headroom(t->opt.page_count, wtable_count(t, WSEQ_DECODE)),
                         .slot = true,
@@ -77,9 +78,9 @@ static void colocated_ctl(void *core, const ctl_msg *m, uint64_t now_ns) {
     if (m->kind == CTL_PREFILL)
         on_prefill(c, m);
     else if (m->kind == CTL_RELEASE || m->kind == CTL_CANCEL || m->kind == CTL_DROP)
-        wtable_release(&c->t, m);
+        wtable_release(&c->table, m);
     else
-        c->t.stats.stale++;
+        c->table.stats.stale++;
 }
 
 static void colocated_row(wtable *t, wseq *s, const step_item *item, const step_result *r) {
@@ -102,9 +103,9 @@ static void colocated_row(wtable *t, wseq *s, const step_item *item, const step_
 static void colocated_stepped(void *core, const step_result *results, uint32_t count, uint64_t now_ns) {
     colocated_core *c = core;
     (void)now_ns;
-    uint64_t rows_before = c->t.stats.decode_rows;
-    wstep_end(&c->t, results, count, colocated_row);
-    if (c->t.stats.decode_rows > rows_before) c->t.stats.decode_steps++;
+    uint64_t rows_before = c->table.stats.decode_rows;
+    wstep_end(&c->table, results, count, colocated_row);
+    if (c->table.stats.decode_rows > rows_before) c->table.stats.decode_steps++;
 }
 
 static void colocated_xfer(void *core, const xfer_event *e, uint64_t now_ns) {
@@ -129,7 +130,7 @@ static uint32_t gather(colocated_core *c, uint32_t count, wseq *s, uint32_t *pag
 /* The sequences that decode, oldest first; and, when they need more pages than are free, the prompts among
  * them: somebody must give pages back then. */
 static uint32_t gather_all(colocated_core *c, uint32_t free_pages) {
-    const wtable *t = &c->t;
+    const wtable *t = &c->table;
     uint32_t count = 0, pages = 0;
     for (wseq *s = wtable_first(t, WSEQ_DECODE); s; s = wtable_next(t, s))
         count = gather(c, count, s, &pages);
@@ -141,7 +142,7 @@ static uint32_t gather_all(colocated_core *c, uint32_t free_pages) {
 
 /* Decode rows of the step, with their pages; returns how many rows they take. */
 static uint32_t add_decodes(colocated_core *c, uint32_t decoding, uint32_t max_rows) {
-    wtable *t = &c->t;
+    wtable *t = &c->table;
     batch_limits limits = {.free_pages = kv_pool_available(t->pool), .first = c->first, .max_rows = max_rows};
     uint32_t count = gather_all(c, limits.free_pages), used = 0;
     batch_rows(c->rows, count, &limits, c->verdicts);
@@ -160,7 +161,7 @@ static uint32_t add_decodes(colocated_core *c, uint32_t decoding, uint32_t max_r
 
 /* A chunk has a row at least, so no more prompts than rows can have one. */
 static void add_chunks(colocated_core *c, uint32_t budget) {
-    wtable *t = &c->t;
+    wtable *t = &c->table;
     uint32_t count = 0;
     for (wseq *s = wtable_first(t, WSEQ_PROMPT); s && count < budget; s = wtable_next(t, s)) {
         c->queue[count] = s;
@@ -175,7 +176,7 @@ static void add_chunks(colocated_core *c, uint32_t budget) {
 
 static void colocated_turn(void *core, uint64_t now_ns) {
     colocated_core *c = core;
-    wtable *t = &c->t;
+    wtable *t = &c->table;
     (void)now_ns;
     if (t->busy || t->live.count == 0) return;
     uint32_t decoding = wtable_count(t, WSEQ_DECODE), waiting = wtable_count(t, WSEQ_PROMPT);

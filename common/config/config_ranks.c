@@ -22,7 +22,7 @@ typedef struct host {
 } host;
 
 typedef struct placing {
-    const config *c;
+    const config *config;
     host *hosts;
     uint32_t host_count;
     uint32_t cluster_hosts; /* the first ones: of cluster.hosts, or this machine */
@@ -107,7 +107,7 @@ static status refuse(const host *h, errbuf *eb) {
 /* The host of worker `index` of a role. */
 static status worker_host(placing *p, worker_role role, uint32_t index, uint32_t local_cores, host **out,
                           errbuf *eb) {
-    const config_role *r = config_role_of(p->c, role);
+    const config_role *r = config_role_of(p->config, role);
     PRE(p->cluster_hosts > 0);
     if (!r->hosts_count) {
         *out = &p->hosts[index % p->cluster_hosts];
@@ -129,7 +129,7 @@ static void take_cores(host *h, uint32_t cores, config_rank *rank) {
 static status place(placing *p, uint32_t local_cores, config_rank *ranks, errbuf *eb) {
     config_rank *next = &ranks[1];
     for (worker_role role = 0; role < ROLE_COUNT; role++) {
-        const config_role *r = config_role_of(p->c, role);
+        const config_role *r = config_role_of(p->config, role);
         for (uint32_t i = 0; i < r->count; i++, next++) {
             host *h = NULL;
             status st = worker_host(p, role, i, local_cores, &h, eb);
@@ -142,7 +142,7 @@ static status place(placing *p, uint32_t local_cores, config_rank *ranks, errbuf
             take_cores(h, r->cores, next);
         }
     }
-    for (uint32_t i = 0; i < p->host_count && !p->c->cluster.oversubscribe; i++) {
+    for (uint32_t i = 0; i < p->host_count && !p->config->cluster.oversubscribe; i++) {
         const host *h = &p->hosts[i];
         if (cores_asked(h) > h->cores) return refuse(h, eb);
     }
@@ -157,7 +157,7 @@ status config_ranks(const config *c, uint32_t local_cores, config_rank **out, ui
     uint32_t rank_count = 1 + c->prefill.count + c->decode.count + c->colocated.count;
     uint32_t hosts_max = 1 + c->cluster.hosts_count + c->prefill.hosts_count + c->decode.hosts_count +
                          c->colocated.hosts_count;
-    placing p = {.c = c, .hosts = xcalloc(hosts_max, sizeof *p.hosts)};
+    placing p = {.config = c, .hosts = xcalloc(hosts_max, sizeof *p.hosts)};
     config_rank *ranks = xcalloc(rank_count, sizeof *ranks);
     host *h = NULL;
     status st = ST_OK;
