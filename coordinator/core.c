@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include "coordinator/state.h"
 #include "kv/kv_layout.h"
+#include "kv/kv_pool.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -70,7 +71,7 @@ static uint32_t tokens_limit(const core *c, const member **pool) {
     for (uint32_t i = 0; i < c->member_count; i++) {
         const member *m = c->members[i];
         if (!member_lives(m)) continue;
-        uint32_t headroom = m->role == ROLE_PREFILL ? 0 : member_headroom_of(m->page_count, 1);
+        uint32_t headroom = m->role == ROLE_PREFILL ? 0 : kv_pool_headroom(m->page_count, 1);
         uint32_t pages = m->page_count > headroom ? m->page_count - headroom : 0;
         uint32_t tokens = (uint32_t)MIN((uint64_t)m->max_context, (uint64_t)pages * KV_PAGE_TOKENS);
         if (tokens >= limit) continue;

@@ -5,6 +5,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/mix.h"
 #include "kv/kv_layout.h"
 
 #include <stdlib.h>
@@ -14,10 +15,7 @@
 
 /* splitmix64: the epoch is random, so the incarnations that it seeds are too; never 0. */
 static uint64_t next_incarnation(core *c) {
-    uint64_t x = c->opt.epoch + ++c->joins * 0x9e3779b97f4a7c15ull;
-    x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9ull;
-    x = (x ^ (x >> 27)) * 0x94d049bb133111ebull;
-    x ^= x >> 31;
+    uint64_t x = mix64(c->opt.epoch + ++c->joins * MIX64_STEP);
     return x ? x : 1;
 }
 

@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "kv/kv_layout.h"
+#include "kv/kv_pool.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -157,19 +158,15 @@ uint32_t member_available(const member *m) {
     return MAX(told, counted);
 }
 
-uint32_t member_headroom_of(uint32_t page_count, uint32_t running) {
-    return MAX(running, (page_count + 49) / 50); /* 2 %, rounded up */
-}
-
 uint32_t member_headroom(const member *m) {
     PRE(m);
-    return m->role == ROLE_PREFILL ? 0 : member_headroom_of(m->page_count, m->holds.count);
+    return m->role == ROLE_PREFILL ? 0 : kv_pool_headroom(m->page_count, m->holds.count);
 }
 
 bool member_could_fit(const member *m, uint32_t tokens) {
     PRE(m);
     if (tokens > m->max_context) return false;
-    uint32_t headroom = m->role == ROLE_PREFILL ? 0 : member_headroom_of(m->page_count, 1);
+    uint32_t headroom = m->role == ROLE_PREFILL ? 0 : kv_pool_headroom(m->page_count, 1);
     return kv_pages_for(tokens) + headroom <= m->page_count;
 }
 

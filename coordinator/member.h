@@ -68,7 +68,6 @@ uint32_t member_slots_used(const member *m);
 uint32_t member_available(const member *m);
 /* Rule 8: pages that must stay free beside a new admission. */
 uint32_t member_headroom(const member *m);
-uint32_t member_headroom_of(uint32_t page_count, uint32_t running);
 /* Whether a request that may grow to `tokens` could run there at all when it is alone. */
 bool member_could_fit(const member *m, uint32_t tokens);
 bool member_check(const member *m);

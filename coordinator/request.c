@@ -87,14 +87,8 @@ request *request_new(uint64_t id, const core_request *in, uint32_t max_tokens, u
     sm_init(&r->handoff, &handoff_sm, now_ns);
     r->prompt = xmemdup(in->prompt, in->prompt_count * sizeof *in->prompt);
     r->prompt_count = in->prompt_count;
-    r->params = in->params;
+    sampling_copy(&r->params, &in->params);
     r->params.max_tokens = max_tokens;
-    if (in->params.stop_id_count)
-        r->stop_ids = xmemdup(in->params.stop_ids, in->params.stop_id_count * sizeof *in->params.stop_ids);
-    if (in->params.bias_count)
-        r->bias = xmemdup(in->params.bias, in->params.bias_count * sizeof *in->params.bias);
-    r->params.stop_ids = r->stop_ids;
-    r->params.bias = r->bias;
     return r;
 }
 
@@ -102,8 +96,7 @@ void request_free(request *r) {
     if (!r) return;
     token_log_done(&r->log);
     free(r->prompt);
-    free(r->stop_ids);
-    free(r->bias);
+    sampling_done(&r->params);
     free(r);
 }
 

@@ -63,9 +63,7 @@ typedef struct request {
     sm handoff;      /* handoff_sm, of the newest offer to a D */
     int32_t *prompt; /* [prompt_count]; owned */
     uint32_t prompt_count;
-    sampling params; /* arrays owned: */
-    int32_t *stop_ids;
-    sampling_bias *bias;
+    sampling params; /* owned, with its arrays */
     token_log log;
 
     uint32_t given; /* output ids that this attempt starts from: its k. P and every D get the same */

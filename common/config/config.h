@@ -7,6 +7,7 @@
 #ifndef BATON_CONFIG_CONFIG_H
 #define BATON_CONFIG_CONFIG_H
 
+#include "base/role.h"
 #include "base/status.h"
 
 #include <stdbool.h>
@@ -77,6 +78,8 @@ typedef struct config {
  * combinations. ST_INVALID text starts with "file:line:column: ". Caller frees with config_free. */
 status config_load(config **out, const char *path, const char *const *sets, uint32_t set_count, errbuf *eb);
 void config_free(config *c);
+/* The settings of a role. Borrowed: valid while the config is. */
+const config_role *config_role_of(const config *c, worker_role role);
 /* The resolved config as YAML, every key with its value; loading it gives the same config. Caller frees with
  * free. */
 char *config_text(const config *c);
@@ -84,7 +87,7 @@ char *config_text(const config *c);
 /* The rank map: which process runs which role, where, on which cores; rank 0 is the coordinator. */
 typedef struct config_rank {
     uint32_t rank;
-    const char *role;                /* "coordinator", "prefill", "decode", "colocated" */
+    const char *role;                /* "coordinator", or worker_role_name */
     uint32_t index;                  /* among its role */
     char host[64];                   /* "localhost" for this machine */
     uint32_t core_begin, core_count; /* CPU numbers on its host; 0 count for the coordinator */

@@ -18,12 +18,6 @@ static_assert((int)CTL_LEAVING == (int)BATON__KIND__LEAVING, "ctl_kind and Kind 
 static_assert((int)ROLE_COLOCATED == (int)BATON__ROLE__ROLE_COLOCATED, "worker_role and Role number alike");
 static_assert((int)FINISH_LENGTH == (int)BATON__FINISH__FINISH_LENGTH, "finish and Finish number alike");
 
-const char *worker_role_name(worker_role role) {
-    PRE(role < ROLE_COUNT);
-    static const char *const names[] = {"prefill", "decode", "colocated"};
-    return names[role];
-}
-
 const char *ctl_kind_name(ctl_kind kind) {
     static const char *const names[CTL_KIND_COUNT] = {
         "NONE",      "JOIN",    "HEARTBEAT", "NO_ROOM", "RESERVED", "TOKENS",  "VERIFIED", "HANDOFF_FAILED",

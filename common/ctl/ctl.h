@@ -11,6 +11,7 @@
 #ifndef BATON_CTL_H
 #define BATON_CTL_H
 
+#include "base/role.h"
 #include "base/status.h"
 #include "token/sampling.h"
 
@@ -46,10 +47,6 @@ typedef enum ctl_kind {
     CTL_EXIT,
     CTL_KIND_COUNT
 } ctl_kind;
-
-typedef enum worker_role { ROLE_PREFILL, ROLE_DECODE, ROLE_COLOCATED, ROLE_COUNT } worker_role;
-/* "prefill" */
-const char *worker_role_name(worker_role role);
 
 /* One named part of the numerics id: unlike values in one cluster are refused, naming the field. */
 typedef struct ctl_numeric {
