@@ -156,8 +156,8 @@ static void on_signal(void *ctx, int signo) {
     runtime *r = ctx;
     if (signo == SIGTERM) {
         log_info("worker", "was asked to stop and finishes what it has", "limit_ms=%u",
-                 r->c->limits.drain_ms);
-        agent_drain(r->a, r->c->limits.drain_ms * NS_PER_MS, clock_now_ns());
+                 r->config->limits.drain_ms);
+        agent_drain(r->agent, r->config->limits.drain_ms * NS_PER_MS, clock_now_ns());
         return;
     }
     log_info("worker", "leaves", "why=\"SIGINT\"");
