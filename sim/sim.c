@@ -182,8 +182,8 @@ static void core_ended(void *ctx, uint64_t req, const core_end *e, const core_ti
         sim_failf(s, "req %llu: done with %u of %u tokens", (unsigned long long)req, c->got, c->want_count);
     if (e->state == REQ_CANCELED && !c->canceled) sim_failf(s, "canceled by nobody");
     if (e->state == REQ_FAILED && strstr(c->why, "another token")) sim_failf(s, "%s", c->why);
-    if (e->state == REQ_FAILED && e->http != 500 && e->http != 503 && e->http != 504)
-        sim_failf(s, "http %u", e->http);
+    if (e->state == REQ_FAILED && e->st != ST_CORRUPT && e->st != ST_PEER && e->st != ST_TIMEOUT)
+        sim_failf(s, "failed with %s", status_name(e->st));
 }
 
 static void core_event(sim *s, event *e) {
@@ -419,6 +419,14 @@ void sim_restart(sim *s, uint32_t worker) {
     if (!s->procs[worker]->alive) proc_start(s->procs[worker]);
 }
 
+void sim_term(sim *s, uint32_t worker, uint64_t limit_ns) {
+    proc *p = s->procs[worker];
+    if (!p->alive || p->frozen) return;
+    agent_drain(p->agent, limit_ns, s->now_ns);
+    p->wake_ns = s->now_ns;
+    sim_post(s, s->now_ns, EV_WAKE, p);
+}
+
 void sim_freeze(sim *s, uint32_t worker) {
     s->procs[worker]->frozen = s->procs[worker]->alive;
 }
@@ -487,19 +495,16 @@ bool sim_frozen(const sim *s, uint32_t worker) {
 bool sim_member(const sim *s, uint32_t worker) {
     const proc *p = s->procs[worker];
     if (!p->alive || !agent_is_member(p->agent)) return false;
-    core_worker_info info[SIM_WORKERS_MAX];
-    uint32_t n = core_workers(s->core, info, SIM_WORKERS_MAX, s->now_ns);
-    for (uint32_t i = 0; i < n; i++)
-        if (info[i].incarnation == agent_incarnation(p->agent) && info[i].state == MEMBER_READY) return true;
+    core_worker_info w;
+    for (uint32_t i = 0; core_worker(s->core, i, s->now_ns, &w); i++)
+        if (w.incarnation == agent_incarnation(p->agent) && w.state == MEMBER_READY) return true;
     return false;
 }
 
 bool sim_idle_everywhere(const sim *s) {
-    core_worker_info info[SIM_WORKERS_MAX];
-    uint32_t n = core_workers(s->core, info, SIM_WORKERS_MAX, s->now_ns);
-    for (uint32_t i = 0; i < n; i++)
-        if (info[i].assigned || info[i].pages_promised || info[i].free_pages != info[i].page_count)
-            return false;
+    core_worker_info w;
+    for (uint32_t i = 0; core_worker(s->core, i, s->now_ns, &w); i++)
+        if (w.assigned || w.pages_promised || w.free_pages != w.page_count) return false;
     for (uint32_t i = 0; i < s->proc_count; i++) {
         const proc *p = s->procs[i];
         if (p->alive && (!agent_idle(p->agent) || agent_stats(p->agent).pages_used || p->handoff_count))

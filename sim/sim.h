@@ -119,6 +119,8 @@ status sim_submit(sim *s, const sim_ask *ask, sim_client **out, errbuf *eb);
 void sim_cancel(sim *s, sim_client *c);
 
 void sim_kill(sim *s, uint32_t worker);
+/* SIGTERM: it drains, for this long at most */
+void sim_term(sim *s, uint32_t worker, uint64_t limit_ns);
 /* Its next step fails, and it leaves */
 void sim_break_device(sim *s, uint32_t worker);
 /* A fresh process in the dead one's place; a device yet to fail is mended */

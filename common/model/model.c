@@ -6,6 +6,7 @@
 #include "model/model.h"
 
 #include "base/mem.h"
+#include "base/path.h"
 #include "checkpoint/gguf.h"
 #include "model/model_arch.h"
 #include "model/random_model.h"
@@ -141,13 +142,6 @@ static uint64_t hash_weights(const model *m) {
 
 /* --- loading --- */
 
-static char *stem_of(const char *path) {
-    const char *slash = strrchr(path, '/');
-    const char *base = slash ? slash + 1 : path;
-    const char *dot = strrchr(base, '.');
-    return xstrndup(base, dot && dot > base ? (size_t)(dot - base) : strlen(base));
-}
-
 static const model_arch *find_arch(model *m, errbuf *eb) {
     gguf_str name = {"", 0};
     gguf_string(m->file, "general.architecture", &name);
@@ -211,7 +205,7 @@ status model_load(model **out, const char *path, model_parts parts, errbuf *eb) 
     }
     gguf_str name;
     bool named = gguf_string(m->file, "general.name", &name) && name.len > 0;
-    m->name = named ? xstrndup(name.data, name.len) : stem_of(path);
+    m->name = named ? xstrndup(name.data, name.len) : path_stem(path);
 
     st = tokenizer_new(&m->tok, m->file, eb);
     if (st != ST_OK) goto fail;

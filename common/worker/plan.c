@@ -10,22 +10,6 @@
 #define RESERVE_BYTES (384u << 20) /* 64 MiB of them the workspace of the matrix library */
 #define GIB(bytes)    ((double)(bytes) / 0x1p30)
 
-const config_role *plan_settings(const config *c, worker_role role) {
-    PRE(c);
-    switch (role) {
-    case ROLE_PREFILL:
-        return &c->prefill;
-    case ROLE_DECODE:
-        return &c->decode;
-    case ROLE_COLOCATED:
-        return &c->colocated;
-    case ROLE_COUNT:
-        break;
-    }
-    CHECK(!"a worker's role");
-    return NULL;
-}
-
 static status pick_type(const char *key, const char *wanted, dtype fallback, dtype *out, errbuf *eb) {
     static const dtype types[] = {DT_F16, DT_BF16, DT_F32};
     *out = fallback;
@@ -137,7 +121,7 @@ status plan_make(plan *out, const config *c, worker_role role, const model *m, c
     PRE(m);
     PRE(dev);
     PRE(dev->ops);
-    const config_role *s = plan_settings(c, role);
+    const config_role *s = config_role_of(c, role);
     plan p = {.role = role, .settings = s, .backend = dev->ops};
     p.own_memory = dev->memory.total != UINT64_MAX;
     p.deterministic =

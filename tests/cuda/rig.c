@@ -1,6 +1,7 @@
 #include "tests/cuda/rig.h"
 #include "kernels/backends.h"
 
+#include "base/mix.h"
 #include "kernels/half.h"
 
 #include <math.h>
@@ -133,10 +134,7 @@ weight *rig_weight(const rig *r, weight_form form, const tensor *const *parts) {
 /* --- numbers --- */
 
 static uint64_t bits_at(uint64_t seed, uint64_t i) {
-    uint64_t z = seed + (i + 1) * 0x9E3779B97F4A7C15ull;
-    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9ull;
-    z = (z ^ z >> 27) * 0x94D049BB133111EBull;
-    return z ^ z >> 31;
+    return mix64(seed + (i + 1) * MIX64_STEP);
 }
 
 float number_at(uint64_t seed, uint64_t i) {

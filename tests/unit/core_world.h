@@ -127,6 +127,15 @@ static inline void turn(world *w) {
     assert_true(core_check(w->core));
 }
 
+/* The first `max` members; how many there are in all */
+static inline uint32_t members(const world *w, core_worker_info *out, uint32_t max) {
+    core_worker_info info;
+    uint32_t n = 0;
+    for (; core_worker(w->core, n, w->now_ns, &info); n++)
+        if (n < max) out[n] = info;
+    return n;
+}
+
 /* The next message, which must be of this kind and to this connection. */
 static inline const sent *expect(world *w, uint64_t conn, ctl_kind kind) {
     if (w->read == w->sent_count) fail_msg("nothing was sent, want %s", ctl_kind_name(kind));

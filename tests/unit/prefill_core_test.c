@@ -2,8 +2,7 @@
 
 static void dest(fake *f, uint64_t req, uint32_t attempt, uint32_t new_attempt, uint64_t d_inc) {
     ctl_msg m = {.kind = CTL_DEST, .req = req, .attempt = attempt};
-    m.dest =
-        (ctl_dest){.d_inc = d_inc, .endpoint = "tcp://127.0.0.1:1", .credits = 4, .new_attempt = new_attempt};
+    m.dest = (ctl_dest){.d_inc = d_inc, .endpoint = "tcp://127.0.0.1:1", .new_attempt = new_attempt};
     f->ops->ctl(f->core, &m, f->now_ns);
     assert_true(f->ops->check(f->core));
 }
