@@ -8,7 +8,7 @@
 #ifndef BATON_COORDINATOR_HTTP_CLIENT_H
 #define BATON_COORDINATOR_HTTP_CLIENT_H
 
-#include "coordinator/http.h"
+#include "coordinator/http_options.h"
 
 #include <event2/http.h>
 

@@ -455,7 +455,6 @@ bool wtable_check(const wtable *t) {
     uint32_t pages = 0, slots = 0;
     if (!check_live(t, &pages, &slots) || !check_phases(t) || !check_closing(t, &pages)) return false;
     if (slots + t->free_slot_count != t->opt.max_seqs) return false;
-    if (!u64_map_check(&t->live_of) || !u64_map_check(&t->closing_of)) return false;
     return kv_pool_used(t->pool) == pages && kv_pool_check(t->pool);
 }
 
