@@ -192,10 +192,10 @@ static void on_token(core *c, member *m, const ctl_token *t, uint64_t now_ns) {
 
 /* ---- the hand-off ---- */
 
-static void on_reserved(core *c, request *r, const member *m, uint64_t now_ns) {
+static void on_reserved(core *c, request *r, const member *m, uint32_t d_have, uint64_t now_ns) {
     if (r->decode != m || request_handoff(r) != HANDOFF_OFFERED) return;
     sm_move(&r->handoff, HANDOFF_RESERVED, now_ns);
-    outbox_dest(c, r, now_ns);
+    outbox_dest(c, r, d_have, now_ns);
 }
 
 /* The worker holds nothing of r any more; its hold may have been renumbered by a DEST that crossed the
@@ -294,7 +294,7 @@ static void on_request_message(core *c, member *m, const ctl_msg *msg, uint64_t 
             on_no_room(c, r, m, now_ns);
         break;
     case CTL_RESERVED:
-        on_reserved(c, r, m, now_ns);
+        on_reserved(c, r, m, msg->reserved.d_have, now_ns);
         break;
     case CTL_VERIFIED:
         on_verified(c, r, m, msg, now_ns);

@@ -49,15 +49,17 @@ void outbox_reserve(core *c, request *r, member *d, uint64_t now_ns) {
     outbox_send(c, d, &msg);
 }
 
-void outbox_dest(core *c, request *r, uint64_t now_ns) {
+void outbox_dest(core *c, request *r, uint32_t token_begin, uint64_t now_ns) {
     PRE(r->prefill);
     PRE(r->decode);
     PRE(request_handoff(r) == HANDOFF_RESERVED);
     hold *h = holds_current(&r->prefill->holds, r->id);
     CHECK(h);
     ctl_msg msg = {.kind = CTL_DEST, .req = r->id, .attempt = h->attempt};
-    msg.dest = (ctl_dest){
-        .d_inc = r->decode->incarnation, .endpoint = r->decode->endpoint, .new_attempt = r->attempt};
+    msg.dest = (ctl_dest){.d_inc = r->decode->incarnation,
+                          .endpoint = r->decode->endpoint,
+                          .new_attempt = r->attempt,
+                          .token_begin = token_begin};
     h->attempt = r->attempt;
     sm_move(&r->handoff, HANDOFF_COPYING, now_ns);
     c->counts.handoffs_started++;

@@ -55,7 +55,8 @@ static inline member *core_member_of(const core *c, uint64_t conn) {
 void outbox_send(core *c, member *m, ctl_msg *msg);
 void outbox_prefill(core *c, request *r, member *m);
 void outbox_reserve(core *c, request *r, member *d, uint64_t now_ns);
-void outbox_dest(core *c, request *r, uint64_t now_ns);
+/* token_begin: the first row that D lacks. */
+void outbox_dest(core *c, request *r, uint32_t token_begin, uint64_t now_ns);
 /* RELEASE, CANCEL or DROP of what m holds of r */
 void outbox_close(core *c, member *m, request *r, ctl_kind kind);
 void outbox_drop_stale(core *c, member *m, uint64_t req, uint32_t attempt);

@@ -85,7 +85,11 @@ static void on_dest(prefill_core *c, const ctl_msg *m) {
     s->id.attempt = s->attempt;
     s->id.d_inc = m->dest.d_inc;
     wtable_set_dest(&c->table, s, true);
-    xfer_cmd cmd = {.kind = X_DEST, .id = s->id, .peer_inc = m->dest.d_inc, .endpoint = m->dest.endpoint};
+    xfer_cmd cmd = {.kind = X_DEST,
+                    .id = s->id,
+                    .peer_inc = m->dest.d_inc,
+                    .endpoint = m->dest.endpoint,
+                    .token_begin = m->dest.token_begin};
     c->table.sink.xfer(c->table.sink.ctx, &cmd);
 }
 

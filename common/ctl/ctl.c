@@ -193,6 +193,7 @@ static void pack_dest(const ctl_dest *d, Baton__ControlMessage *pb, buf *out) {
     body.d_inc = d->d_inc;
     body.endpoint = text(d->endpoint);
     body.new_attempt = d->new_attempt;
+    body.token_begin = d->token_begin;
     pb->dest = &body;
     emit(pb, BATON__CONTROL_MESSAGE__BODY_DEST, out);
 }

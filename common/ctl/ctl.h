@@ -108,7 +108,8 @@ typedef struct ctl_work {
 } ctl_work;
 
 typedef struct ctl_reserved {
-    uint32_t d_have; /* tokens D already holds: 0 until there is a prefix cache */
+    uint32_t d_have; /* rows that D holds already, from the start of the prompt: DEST's token_begin; 0 until
+                        there is a prefix cache */
 } ctl_reserved;
 
 typedef struct ctl_dest {
@@ -116,6 +117,7 @@ typedef struct ctl_dest {
     const char *endpoint; /* D's pair channel */
     uint32_t new_attempt; /* the attempt under which to send: differs from the message's attempt when a D was
                              lost before VERIFIED */
+    uint32_t token_begin; /* the first row to send: on a page edge */
 } ctl_dest;
 
 typedef struct ctl_token {

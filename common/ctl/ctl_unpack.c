@@ -337,7 +337,8 @@ static void fill(block *b, const Baton__ControlMessage *pb, ctl_msg *m) {
     case BATON__CONTROL_MESSAGE__BODY_DEST:
         m->dest = (ctl_dest){.d_inc = pb->dest->d_inc,
                              .endpoint = take_text(b, pb->dest->endpoint),
-                             .new_attempt = pb->dest->new_attempt};
+                             .new_attempt = pb->dest->new_attempt,
+                             .token_begin = pb->dest->token_begin};
         break;
     case BATON__CONTROL_MESSAGE__BODY_TOKENS:
         fill_tokens(b, pb->tokens, &m->tokens);

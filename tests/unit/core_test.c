@@ -236,8 +236,21 @@ static void prefill_and_reserve_go_out_in_one_turn_and_dest_follows_reserved(voi
     answer(w, D, CTL_RESERVED, req, 1);
     s = expect(w, P, CTL_DEST);
     assert_int_equal(s->new_attempt, 1);
+    assert_int_equal(s->token_begin, 0);
     assert_true(s->d_inc == w->incarnation[D]);
     expect_nothing(w);
+    world_free(w);
+}
+
+static void dest_tells_p_the_first_row_that_d_lacks(void **state) {
+    (void)state;
+    world *w = cluster(options(), false);
+    uint64_t req = submit(w, 40, 30);
+    turn(w);
+    expect(w, P, CTL_PREFILL);
+    expect(w, D, CTL_RESERVE);
+    say(w, D, (ctl_msg){.kind = CTL_RESERVED, .req = req, .attempt = 1, .reserved.d_have = 32});
+    assert_int_equal(expect(w, P, CTL_DEST)->token_begin, 32);
     world_free(w);
 }
 
@@ -362,6 +375,7 @@ int main(void) {
         cmocka_unit_test(absent_max_tokens_are_clipped_to_the_pool),
         cmocka_unit_test(a_full_queue_is_429_and_a_role_nobody_wants_is_503),
         cmocka_unit_test(prefill_and_reserve_go_out_in_one_turn_and_dest_follows_reserved),
+        cmocka_unit_test(dest_tells_p_the_first_row_that_d_lacks),
         cmocka_unit_test(a_prefill_worker_has_two_batches_of_prompt_tokens_at_most),
         cmocka_unit_test(a_promise_ends_with_the_workers_answer),
         cmocka_unit_test(without_room_at_d_the_kv_is_parked_and_gets_the_first_pages_that_are_free),

@@ -23,7 +23,7 @@
 typedef struct sent {
     uint64_t conn, req, incarnation;
     ctl_kind kind;
-    uint32_t attempt, new_attempt, prompt_count, output_count;
+    uint32_t attempt, new_attempt, token_begin, prompt_count, output_count;
     uint64_t ids_hash, d_inc;
     bool then_decode;
     char text[160]; /* REFUSED: "field|why"; WELCOME: name */
@@ -61,6 +61,7 @@ static inline void on_send(void *ctx, uint64_t conn, const ctl_msg *m) {
     if (m->kind == CTL_DEST) {
         s->new_attempt = m->dest.new_attempt;
         s->d_inc = m->dest.d_inc;
+        s->token_begin = m->dest.token_begin;
     }
     if (m->kind == CTL_WELCOME) {
         w->incarnation[conn] = m->incarnation;

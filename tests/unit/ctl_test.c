@@ -118,7 +118,8 @@ static ctl_msg sample(ctl_kind kind) {
         m.work = sample_work();
         break;
     case CTL_DEST:
-        m.dest = (ctl_dest){.d_inc = UINT64_MAX, .endpoint = "tcp://10.0.0.2:41231", .new_attempt = 4};
+        m.dest = (ctl_dest){
+            .d_inc = UINT64_MAX, .endpoint = "tcp://10.0.0.2:41231", .new_attempt = 4, .token_begin = 48};
         break;
     case CTL_PREEMPTED:
     case CTL_CLOSED:
@@ -228,6 +229,7 @@ static void assert_equal(const ctl_msg *a, const ctl_msg *b) {
     case CTL_DEST:
         assert_true(a->dest.d_inc == b->dest.d_inc);
         assert_int_equal(a->dest.new_attempt, b->dest.new_attempt);
+        assert_int_equal(a->dest.token_begin, b->dest.token_begin);
         assert_string_equal(a->dest.endpoint, b->dest.endpoint);
         break;
     case CTL_PREEMPTED:
