@@ -32,6 +32,7 @@ typedef struct run_options {
 typedef struct scene {
     const run_options *o;
     const char *name; /* of the model, in keys */
+    checkpoint *ckpt;
     model *m;
     engine *e;
     int32_t *ids;    /* [longest prompt] */
@@ -189,7 +190,8 @@ static status bench_decode(scene *s, uint32_t batch, errbuf *eb) {
 
 static status scene_open(scene *s, errbuf *eb) {
     const run_options *o = s->o;
-    status st = model_load(&s->m, o->model, MODEL_ALL, eb);
+    status st = checkpoint_open(&s->ckpt, o->model, eb);
+    if (st == ST_OK) st = model_load(&s->m, s->ckpt, eb);
     if (st != ST_OK) return st;
     s->name = strncmp(o->model, "random:", 7) == 0 ? o->model + 7 : s->m->name;
     uint32_t tokens = o->context + WARM_STEPS + o->steps + 1, longest = MAX(tokens, o->prompt + 1);
@@ -229,6 +231,7 @@ static status run(const run_options *o, errbuf *eb) {
     free(s.host_us);
     engine_free(s.e);
     model_free(s.m);
+    checkpoint_close(s.ckpt);
     return st;
 }
 

@@ -266,16 +266,14 @@ static status place(engine *e, const step_item *it, op_step *step, errbuf *eb) {
 /* Adds the last row of the item that was placed last to the rows that become tokens. */
 static void ask_for_token(engine *e, const step_item *it, op_step *step) {
     const seq *s = &e->seqs[it->slot];
-    uint32_t eog_count;
-    const int32_t *eog = tokenizer_eog(e->m->tok, &eog_count);
     e->t.samples[step->head_count] = (sample_input){
         .params = &s->params,
         .prompt = s->ids,
         .prompt_count = s->prompt_count,
         .output = s->ids + s->prompt_count,
         .output_count = s->count - s->prompt_count,
-        .eog = eog,
-        .eog_count = eog_count,
+        .eog = e->opt.eog,
+        .eog_count = e->opt.eog_count,
     };
     e->t.head[step->head_count++] = step->rows - 1;
 }

@@ -5,21 +5,20 @@
 #ifndef BATON_MODEL_ARCH_H
 #define BATON_MODEL_ARCH_H
 
-#include "checkpoint/gguf.h"
+#include "checkpoint/arch_keys.h"
 #include "model/model.h"
 
 /* Where tensors come from. */
 typedef struct model_source {
-    const gguf *file;
-    bool *taken;                       /* [tensors of the file]: which ones have found their place */
-    const struct random_model *random; /* makes them instead; NULL for a file */
-    uint64_t *weight_count;            /* of those that were taken */
+    const checkpoint *ckpt;
+    bool *taken;            /* [tensors of the checkpoint]: which ones have found their place */
+    uint64_t *weight_count; /* of those that were taken */
 } model_source;
 
 typedef struct model_arch {
     const char *name; /* value of general.architecture */
-    /* Sets the dimensions and constants of m from m->file and checks them. */
-    status (*dims)(model *m, errbuf *eb);
+    /* Sets the dimensions and constants of m and checks them. */
+    status (*dims)(model *m, const checkpoint *ckpt, errbuf *eb);
     /* Sets the weights of m from w, tensor by tensor. */
     status (*weights)(model *m, const model_source *w, errbuf *eb);
 } model_arch;
@@ -32,17 +31,5 @@ status model_tensor(const model_source *w, const char *name, uint32_t rows, uint
                     errbuf *eb);
 /* The same for a vector [1, cols] that must be f32: norms and factors. */
 status model_vector(const model_source *w, const char *name, uint32_t cols, tensor *out, errbuf *eb);
-/* Whether there is a tensor that an architecture can do without. */
-bool model_has(const model_source *w, const char *name);
-
-/* A key "<arch>.<name>" that is a whole number. */
-typedef struct model_number {
-    const char *name;
-    uint32_t least, most; /* what it may be */
-    uint32_t fallback;    /* when it is absent; 0 = it must be there */
-} model_number;
-status model_key(const model *m, model_number key, uint32_t *out, errbuf *eb);
-/* "<arch>.<name>" as a number above 0 and at most `most`. A fallback of 0 means that it must be there. */
-status model_real(const model *m, const char *name, double most, double fallback, float *out, errbuf *eb);
 
 #endif

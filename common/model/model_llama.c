@@ -15,51 +15,50 @@
 #define HEADS_MAX    1024u
 #define HEAD_DIM_MAX 512u
 #define FFN_MAX      (1u << 20)
-#define CONTEXT_MAX  (1u << 27)
 
-static status refuse_variants(const model *m, errbuf *eb) {
-    gguf_str scaling;
-    if (gguf_string(m->file, "llama.rope.scaling.type", &scaling) &&
+static status refuse_variants(const checkpoint *ckpt, errbuf *eb) {
+    checkpoint_text scaling;
+    if (checkpoint_string(ckpt, "llama.rope.scaling.type", &scaling) &&
         !(scaling.len == 4 && memcmp(scaling.data, "none", 4) == 0))
         return errf(eb, ST_UNSUPPORTED,
                     "llama.rope.scaling.type is '%.*s'; only 'none' (and rope_freqs.weight) is supported",
                     (int)MIN(scaling.len, 32u), scaling.data);
     double linear;
-    if (gguf_f64(m->file, "llama.rope.scale_linear", &linear) && linear != 1.0)
+    if (checkpoint_f64(ckpt, "llama.rope.scale_linear", &linear) && linear != 1.0)
         return errf(eb, ST_UNSUPPORTED, "llama.rope.scale_linear is %g; only 1 is supported", linear);
     uint64_t experts;
-    if (gguf_u64(m->file, "llama.expert_count", &experts) && experts > 0)
+    if (checkpoint_u64(ckpt, "llama.expert_count", &experts) && experts > 0)
         return errf(eb, ST_UNSUPPORTED,
                     "llama.expert_count is %" PRIu64 "; mixtures of experts are not supported", experts);
     bool causal;
-    if (gguf_bool(m->file, "llama.attention.causal", &causal) && !causal)
+    if (checkpoint_bool(ckpt, "llama.attention.causal", &causal) && !causal)
         return errf(eb, ST_UNSUPPORTED,
                     "llama.attention.causal is false; only causal attention is supported");
     return ST_OK;
 }
 
-static status llama_heads(model *m, errbuf *eb) {
-    status st = model_key(m, (model_number){"attention.head_count", 1, HEADS_MAX, 0}, &m->heads, eb);
+static status llama_heads(model *m, const checkpoint *ckpt, errbuf *eb) {
+    status st = arch_number_get(ckpt, (arch_number){"attention.head_count", 1, HEADS_MAX, 0}, &m->heads, eb);
     if (st == ST_OK)
-        st =
-            model_key(m, (model_number){"attention.head_count_kv", 1, HEADS_MAX, m->heads}, &m->kv_heads, eb);
+        st = arch_number_get(ckpt, (arch_number){"attention.head_count_kv", 1, HEADS_MAX, m->heads},
+                             &m->kv_heads, eb);
     if (st != ST_OK) return st;
     if (m->heads % m->kv_heads != 0)
         return errf(eb, ST_CORRUPT, "%u heads are no multiple of %u kv heads", m->heads, m->kv_heads);
 
-    st = model_key(m, (model_number){"attention.key_length", 2, HEAD_DIM_MAX, m->dim / m->heads},
-                   &m->head_dim, eb);
+    st = arch_number_get(ckpt, (arch_number){"attention.key_length", 2, HEAD_DIM_MAX, m->dim / m->heads},
+                         &m->head_dim, eb);
     uint32_t value_dim = 0;
     if (st == ST_OK)
-        st = model_key(m, (model_number){"attention.value_length", 2, HEAD_DIM_MAX, m->head_dim}, &value_dim,
-                       eb);
+        st = arch_number_get(ckpt, (arch_number){"attention.value_length", 2, HEAD_DIM_MAX, m->head_dim},
+                             &value_dim, eb);
     if (st != ST_OK) return st;
     if (value_dim != m->head_dim)
         return errf(eb, ST_UNSUPPORTED,
                     "llama.attention.value_length is %u and key_length %u; they must be equal", value_dim,
                     m->head_dim);
     uint64_t named;
-    bool whole = gguf_u64(m->file, "llama.attention.key_length", &named) || m->dim % m->heads == 0;
+    bool whole = checkpoint_u64(ckpt, "llama.attention.key_length", &named) || m->dim % m->heads == 0;
     if (!whole || m->head_dim < 2 || m->head_dim > HEAD_DIM_MAX || m->head_dim % 2 != 0)
         return errf(eb, ST_CORRUPT,
                     "embedding_length %u over %u heads makes no head of an even number of dimensions, 2..%u",
@@ -69,31 +68,33 @@ static status llama_heads(model *m, errbuf *eb) {
     return ST_OK;
 }
 
-static status llama_dims(model *m, errbuf *eb) {
-    status st = refuse_variants(m, eb);
-    if (st == ST_OK) st = model_key(m, (model_number){"embedding_length", 32, DIM_MAX, 0}, &m->dim, eb);
-    if (st == ST_OK) st = model_key(m, (model_number){"block_count", 1, MODEL_LAYERS_MAX, 0}, &m->layers, eb);
+static status llama_dims(model *m, const checkpoint *ckpt, errbuf *eb) {
+    status st = refuse_variants(ckpt, eb);
     if (st == ST_OK)
-        st = model_key(m, (model_number){"feed_forward_length", 32, FFN_MAX, 0}, &m->ffn_dim, eb);
-    if (st == ST_OK) st = model_key(m, (model_number){"context_length", 1, CONTEXT_MAX, 0}, &m->context, eb);
+        st = arch_number_get(ckpt, (arch_number){"embedding_length", 32, DIM_MAX, 0}, &m->dim, eb);
+    if (st == ST_OK)
+        st = arch_number_get(ckpt, (arch_number){"block_count", 1, MODEL_LAYERS_MAX, 0}, &m->layers, eb);
+    if (st == ST_OK)
+        st = arch_number_get(ckpt, (arch_number){"feed_forward_length", 32, FFN_MAX, 0}, &m->ffn_dim, eb);
+    if (st == ST_OK) st = arch_context(ckpt, &m->context, eb);
     if (st != ST_OK) return st;
     if (m->dim % 32 != 0 || m->ffn_dim % 32 != 0)
         return errf(eb, ST_CORRUPT, "embedding_length %u and feed_forward_length %u must be multiples of 32",
                     m->dim, m->ffn_dim);
 
-    st = llama_heads(m, eb);
+    st = llama_heads(m, ckpt, eb);
     if (st == ST_OK)
-        st = model_key(m, (model_number){"rope.dimension_count", 2, HEAD_DIM_MAX, m->head_dim}, &m->rope_dim,
-                       eb);
-    if (st == ST_OK) st = model_real(m, "rope.freq_base", 1e15, 10000.0, &m->rope_base, eb);
-    if (st == ST_OK) st = model_real(m, "attention.layer_norm_rms_epsilon", 0.1, 0, &m->norm_eps, eb);
+        st = arch_number_get(ckpt, (arch_number){"rope.dimension_count", 2, HEAD_DIM_MAX, m->head_dim},
+                             &m->rope_dim, eb);
+    if (st == ST_OK) st = arch_real_get(ckpt, "rope.freq_base", 1e15, 10000.0, &m->rope_base, eb);
+    if (st == ST_OK) st = arch_real_get(ckpt, "attention.layer_norm_rms_epsilon", 0.1, 0, &m->norm_eps, eb);
     if (st != ST_OK) return st;
     if (m->rope_dim > m->head_dim || m->rope_dim % 2 != 0)
         return errf(eb, ST_CORRUPT, "rope.dimension_count is %u, want an even number up to the head's %u",
                     m->rope_dim, m->head_dim);
 
     uint32_t vocab = 0;
-    st = model_key(m, (model_number){"vocab_size", 1, INT32_MAX, m->vocab}, &vocab, eb);
+    st = arch_number_get(ckpt, (arch_number){"vocab_size", 1, INT32_MAX, m->vocab}, &vocab, eb);
     if (st == ST_OK && vocab != m->vocab)
         st = errf(eb, ST_CORRUPT, "llama.vocab_size is %u, but the tokenizer has %u tokens", vocab, m->vocab);
     return st;
@@ -134,10 +135,10 @@ static status llama_weights(model *m, const model_source *w, errbuf *eb) {
     status st = model_tensor(w, "token_embd.weight", m->vocab, m->dim, &m->embed, eb);
     if (st == ST_OK) st = model_vector(w, "output_norm.weight", m->dim, &m->output_norm, eb);
     if (st != ST_OK) return st;
-    m->tied = !model_has(w, "output.weight");
+    m->tied = !checkpoint_has(w->ckpt, "output.weight");
     m->output = m->embed;
     if (!m->tied) st = model_tensor(w, "output.weight", m->vocab, m->dim, &m->output, eb);
-    if (st == ST_OK && model_has(w, "rope_freqs.weight")) {
+    if (st == ST_OK && checkpoint_has(w->ckpt, "rope_freqs.weight")) {
         tensor factors;
         st = model_vector(w, "rope_freqs.weight", m->rope_dim / 2, &factors, eb);
         if (st == ST_OK) m->rope_factors = factors.data;

@@ -48,7 +48,7 @@ struct pretok {
     pcre2_match_context *limits;
 };
 
-static const pretok_spec *find_spec(gguf_str name) {
+static const pretok_spec *find_spec(checkpoint_text name) {
     for (size_t i = 0; i < ARRAY_LEN(specs); i++)
         for (size_t n = 0; n < ARRAY_LEN(specs[i].names) && specs[i].names[n]; n++)
             if (strlen(specs[i].names[n]) == name.len && memcmp(specs[i].names[n], name.data, name.len) == 0)
@@ -56,7 +56,7 @@ static const pretok_spec *find_spec(gguf_str name) {
     return NULL;
 }
 
-static status refuse(gguf_str name, errbuf *eb) {
+static status refuse(checkpoint_text name, errbuf *eb) {
     buf known = {0};
     for (size_t i = 0; i < ARRAY_LEN(specs); i++) buf_addf(&known, "%s%s", i ? ", " : "", specs[i].names[0]);
     errf(eb, ST_UNSUPPORTED,
@@ -66,11 +66,11 @@ static status refuse(gguf_str name, errbuf *eb) {
     return ST_UNSUPPORTED;
 }
 
-status pretok_new(pretok **out, const gguf *g, errbuf *eb) {
+status pretok_new(pretok **out, const checkpoint *ckpt, errbuf *eb) {
     PRE(out);
-    PRE(g);
-    gguf_str name = {"default", 7};
-    gguf_string(g, "tokenizer.ggml.pre", &name);
+    PRE(ckpt);
+    checkpoint_text name = {"default", 7};
+    checkpoint_string(ckpt, "tokenizer.ggml.pre", &name);
     const pretok_spec *spec = find_spec(name);
     if (!spec) return refuse(name, eb);
 

@@ -43,7 +43,7 @@ static bool is_matched_whole(const vocab *v, uint32_t id) {
 static int compare_specials(const void *a, const void *b, void *arg) {
     const vocab *v = arg;
     int32_t ia = *(const int32_t *)a, ib = *(const int32_t *)b;
-    gguf_str x = v->text[ia], y = v->text[ib];
+    checkpoint_text x = v->text[ia], y = v->text[ib];
     if (x.data[0] != y.data[0]) return (unsigned char)x.data[0] < (unsigned char)y.data[0] ? -1 : 1;
     if (x.len != y.len) return x.len > y.len ? -1 : 1;
     return (ia > ib) - (ia < ib);
@@ -64,25 +64,18 @@ static void list_specials(tokenizer *t) {
     POST(t->special_from[256] == count);
 }
 
-status tokenizer_new(tokenizer **out, const gguf *g, errbuf *eb) {
+status tokenizer_new(tokenizer **out, const checkpoint *ckpt, errbuf *eb) {
     PRE(out);
-    PRE(g);
-    gguf_str kind = {"", 0};
-    gguf_string(g, "tokenizer.ggml.model", &kind);
-    if (kind.len != 4 || memcmp(kind.data, "gpt2", 4) != 0)
-        return errf(eb, ST_UNSUPPORTED,
-                    "tokenizer: model '%.*s' is not supported; byte-level BPE ('gpt2') is",
-                    (int)MIN(kind.len, 64u), kind.data);
-
+    PRE(ckpt);
     tokenizer *t = xcalloc(1, sizeof *t);
-    status st = vocab_init(&t->vocab, g, eb);
-    if (st == ST_OK) st = bpe_new(&t->merges, &t->vocab, g, eb);
-    if (st == ST_OK) st = pretok_new(&t->pretok, g, eb);
+    status st = vocab_init(&t->vocab, ckpt, eb);
+    if (st == ST_OK) st = bpe_new(&t->merges, &t->vocab, ckpt, eb);
+    if (st == ST_OK) st = pretok_new(&t->pretok, ckpt, eb);
     if (st != ST_OK) goto fail;
 
     t->whole_words = pretok_whole_words(t->pretok);
     t->add_bos = pretok_adds_bos(t->pretok);
-    gguf_bool(g, "tokenizer.ggml.add_bos_token", &t->add_bos);
+    checkpoint_bool(ckpt, "tokenizer.ggml.add_bos_token", &t->add_bos);
     if (t->add_bos && t->vocab.bos < 0) {
         st = errf(
             eb, ST_CORRUPT,
@@ -105,22 +98,6 @@ void tokenizer_free(tokenizer *t) {
     free(t->specials);
     vocab_done(&t->vocab);
     free(t);
-}
-
-/* --- lists --- */
-
-void token_list_add(token_list *l, int32_t id) {
-    PRE(l);
-    if (l->count == l->capacity) {
-        l->capacity = l->capacity ? l->capacity * 2 : 64;
-        l->ids = xrealloc(l->ids, l->capacity, sizeof *l->ids);
-    }
-    l->ids[l->count++] = id;
-}
-
-void token_list_done(token_list *l) {
-    free(l->ids);
-    *l = (token_list){0};
 }
 
 /* --- encoding --- */
@@ -151,7 +128,7 @@ static status encode_piece(void *arg, const char *piece, size_t len, errbuf *eb)
 
     int32_t whole = -1;
     if (e->t->whole_words && len <= v->longest)
-        whole = vocab_find(v, e->written, vocab_write_bytes(v, piece, len, e->written));
+        whole = vocab_find(v, e->written, byte_chars_write(&v->bytes, piece, len, e->written));
     status st = ST_OK;
     if (whole >= 0)
         token_list_add(e->out, whole);
@@ -175,7 +152,7 @@ static int32_t special_at(encoding *e, const char *text, size_t len, size_t at) 
     unsigned char first = (unsigned char)text[at];
     for (uint32_t i = t->special_from[first]; i < t->special_from[first + 1]; i++) {
         int32_t id = t->specials[i];
-        gguf_str s = t->vocab.text[id];
+        checkpoint_text s = t->vocab.text[id];
         if (s.len > len - at || memcmp(s.data, text + at, s.len) != 0) continue;
         if (!vocab_is_control(&t->vocab, id)) return id;
         if (e->opt->parse_special && !touches_plain(e, at, at + s.len)) return id;

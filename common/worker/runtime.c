@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "net/bus.h"
+#include "text/token_ends.h"
 #include "transfer/xfer.h"
 #include "worker/device_thread.h"
 #include "worker/plan.h"
@@ -28,7 +29,9 @@ typedef struct runtime {
     const wcore_ops *role;
     const place *place;
     plan plan;
+    checkpoint *ckpt;
     model *m;
+    token_ends ends;
     device_thread *dev;
     xfer *x; /* NULL in a colocated worker */
     loop *l;
@@ -272,6 +275,8 @@ static status start_device(runtime *r, errbuf *eb) {
                         .max_rows = p->max_rows,
                         .max_seqs = p->max_seqs,
                         .max_context = p->max_context,
+                        .eog = r->ends.ids,
+                        .eog_count = r->ends.count,
                         .warm_decode = p->role != ROLE_PREFILL,
                         .warm_prompts = p->role != ROLE_DECODE};
     return device_thread_new(&r->dev, r->m, &o, eb);
@@ -301,8 +306,6 @@ static status start_xfer(runtime *r, const char *bind_host, errbuf *eb) {
 
 static void start_agent(runtime *r, uint64_t now_ns) {
     const plan *p = &r->plan;
-    uint32_t eog_count = 0;
-    const int32_t *eog = tokenizer_eog(r->m->tok, &eog_count);
     agent_options o = {.role = r->role,
                        .core = {.page_count = p->page_count,
                                 .max_seqs = p->max_seqs,
@@ -310,8 +313,8 @@ static void start_agent(runtime *r, uint64_t now_ns) {
                                 .chunk_tokens = p->chunk_tokens,
                                 .max_context = p->max_context,
                                 .policy = p->settings->policy,
-                                .eog = eog,
-                                .eog_count = eog_count},
+                                .eog = r->ends.ids,
+                                .eog_count = r->ends.count},
                        .join = {.role = p->role,
                                 .name = r->place->name,
                                 .host = r->place->host,
@@ -349,6 +352,14 @@ static status start_loop(runtime *r, errbuf *eb) {
     return ST_OK;
 }
 
+static status load_model(runtime *r, errbuf *eb) {
+    status st = checkpoint_open(&r->ckpt, r->c->model.path, eb);
+    if (st) return st;
+    st = token_ends_init(&r->ends, r->ckpt, eb);
+    if (st) return err_prefix(eb, st, "%s", r->c->model.path);
+    return model_load(&r->m, r->ckpt, eb);
+}
+
 static status start(runtime *r, errbuf *eb) {
     char bind_host[64];
     status st = place_address_towards(r->c->cluster.control, bind_host, eb);
@@ -356,7 +367,7 @@ static status start(runtime *r, errbuf *eb) {
     plan_device has;
     st = find_device(r, &has, eb);
     if (st) return st;
-    st = model_load(&r->m, r->c->model.path, MODEL_ALL, eb);
+    st = load_model(r, eb);
     if (st) return err_prefix(eb, st, "loading the model");
     st = plan_make(&r->plan, r->c, r->role->role, r->m, &has, eb);
     if (st) return st;
@@ -395,6 +406,8 @@ static bool stop(runtime *r) {
     agent_free(r->a);
     plan_numerics_done(r->numerics);
     model_free(r->m);
+    token_ends_done(&r->ends);
+    checkpoint_close(r->ckpt);
     buf_done(&r->out);
     return true;
 }
