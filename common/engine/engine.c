@@ -31,7 +31,7 @@ struct engine {
     engine_options opt;
     seq_limits limits;
     device *dev;
-    device_memory memory; /* of the device; UINT64_MAX where it is the host's */
+    device_memory memory; /* of the device */
     weights w;
     kv_layout layout;
     void *kv; /* page memory; backend memory */
@@ -59,22 +59,18 @@ static status check_options(const model *m, const engine_options *opt, errbuf *e
     return ST_OK;
 }
 
-static bool in_host_memory(const engine *e) {
-    return e->memory.total == UINT64_MAX;
-}
-
 static uint64_t weight_bytes(const engine *e) {
-    return weights_bytes(e->m, e->ops, e->dev, in_host_memory(e));
+    return weights_bytes(e->m, e->ops, e->ops->act_type(e->dev));
 }
 
 static void log_memory(const engine *e) {
-    uint64_t total = weight_bytes(e) + e->kv_bytes + e->f.memory_bytes;
-    log_info("engine", "memory", "what=weights mib=%.1f from=%s", (double)weight_bytes(e) / 0x1p20,
-             e->m->path);
+    uint64_t total = weight_bytes(e) + e->kv_bytes + e->f.act.bytes;
+    log_info("engine", "memory", "what=weights mib=%.1f millions=%.0f from=%s",
+             (double)weight_bytes(e) / 0x1p20, (double)e->m->weight_count / 1e6, e->m->path);
     log_info("engine", "memory", "what=kv_pages mib=%.1f pages=%u page_kib=%zu tokens=%" PRIu64 " dtype=%s",
              (double)e->kv_bytes / 0x1p20, e->opt.page_count, kv_page_bytes(&e->layout) >> 10,
              (uint64_t)e->opt.page_count * KV_PAGE_TOKENS, dtype_name(e->layout.type));
-    log_info("engine", "memory", "what=activations mib=%.1f rows=%u", (double)e->f.memory_bytes / 0x1p20,
+    log_info("engine", "memory", "what=activations mib=%.1f rows=%u", (double)e->f.act.bytes / 0x1p20,
              e->opt.max_rows);
     log_info("engine", "memory", "what=total mib=%.1f backend=%s seqs=%u max_context=%u",
              (double)total / 0x1p20, engine_path(e), e->opt.max_seqs, e->opt.max_context);
@@ -90,10 +86,10 @@ static void log_shortage(const engine *e) {
     log_error("engine", "out of memory", "what=kv_pages asked_mib=%.1f pages=%u",
               (double)e->kv_bytes / 0x1p20, e->opt.page_count);
     log_error("engine", "out of memory", "what=activations asked_mib=%.1f rows=%u",
-              (double)e->f.memory_bytes / 0x1p20, e->opt.max_rows);
+              (double)e->f.act.bytes / 0x1p20, e->opt.max_rows);
     device_memory now;
     errbuf eb = {0};
-    if (in_host_memory(e) || e->ops->memory(e->opt.device.gpu, &now, &eb) != ST_OK) return;
+    if (e->memory.host || e->ops->memory(e->opt.device.gpu, &now, &eb) != ST_OK) return;
     log_error("engine", "out of memory",
               "what=device gpu=%u total_mib=%.1f free_at_start_mib=%.1f free_mib=%.1f fraction=%.2f "
               "may_take_mib=%.1f",
@@ -107,7 +103,7 @@ static status open_device(engine *e, errbuf *eb) {
     d.max_rows = o->max_rows;
     d.max_seqs = o->max_seqs;
     d.max_seq_pages = kv_pages_for(o->max_context + 1);
-    d.max_head = MIN(o->max_rows, FORWARD_HEAD_ROWS);
+    d.max_head = MIN(o->max_rows, HEAD_ROWS_MAX);
     d.page_count = o->page_count;
     status st = e->ops->memory(d.gpu, &e->memory, eb);
     if (st == ST_OK) st = e->ops->open(&e->dev, &d, eb);
@@ -133,6 +129,7 @@ static status set_up_attention(engine *e, errbuf *eb) {
                                 .kv = e->kv,
                                 .heads = m->heads,
                                 .scale = 1.0f / sqrtf((float)m->head_dim),
+                                .rope = m->rope,
                                 .rope_dim = m->rope_dim,
                                 .rope_base = m->rope_base,
                                 .rope_factors = m->rope_factors};
@@ -149,6 +146,16 @@ static void new_tables(engine *e) {
     e->t.results = xcalloc(seqs, sizeof *e->t.results);
 }
 
+/* What the backend does not compute is refused by name, before it computes something else. */
+static status check_features(const model *m, const backend_ops *ops, errbuf *eb) {
+    uint32_t lacking = model_features(m) & ~ops->features;
+    if (!lacking) return ST_OK;
+    return errf(eb, ST_UNSUPPORTED,
+                "engine: %s is of the architecture %s, which needs %s: backend %s does not compute that; use "
+                "another one of %s",
+                m->path, m->arch->name, net_feature_name(lacking), ops->name, backend_names());
+}
+
 status engine_new(engine **out, const model *m, const engine_options *opt, errbuf *eb) {
     PRE(out);
     PRE(m);
@@ -160,6 +167,8 @@ status engine_new(engine **out, const model *m, const engine_options *opt, errbu
     const backend_ops *ops = backend_find(opt->backend);
     if (!ops)
         return errf(eb, ST_INVALID, "engine: no backend '%s': want one of %s", opt->backend, backend_names());
+    st = check_features(m, ops, eb);
+    if (st != ST_OK) return st;
 
     engine *e = xcalloc(1, sizeof *e);
     e->m = m;

@@ -6,9 +6,10 @@
 #include "model/model.h"
 
 #include "base/mem.h"
-#include "model/model_arch.h"
+#include "checkpoint/arch_keys.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -16,40 +17,135 @@
 
 #define SAMPLE_BYTES 4096u /* of each tensor's begin, middle and end */
 
-static const model_arch *const archs[] = {&model_arch_llama};
+/* --- shapes --- */
 
-/* --- what the architectures use --- */
+static tensor shape_of(const model *m, const arch_part *p) {
+    return (tensor){.rows = (uint32_t)arch_size(m, p->rows), .cols = (uint32_t)arch_size(m, p->cols)};
+}
 
-status model_tensor(const model_source *w, const char *name, uint32_t rows, uint32_t cols, tensor *out,
-                    errbuf *eb) {
-    if (checkpoint_made_of(w->ckpt)) {
-        *out = checkpoint_make(w->ckpt, name, rows, cols);
-        *w->weight_count += (uint64_t)rows * cols;
+static void shape_weight(const model *m, const arch_weight *from, weight_parts *to) {
+    *to = (weight_parts){.form = from->form};
+    for (uint32_t i = 0; from->part[0].name && i < weight_form_parts(from->form); i++)
+        to->part[i] = shape_of(m, &from->part[i]);
+}
+
+void model_shape(model *m) {
+    PRE(m);
+    PRE(m->arch);
+    PRE(!m->layer);
+    PRE(m->layers > 0);
+    const arch *a = m->arch;
+    shape_weight(m, &a->embed, &m->embed);
+    shape_weight(m, &a->positions, &m->positions);
+    shape_weight(m, &a->output_norm, &m->output_norm);
+    shape_weight(m, &a->output, &m->output);
+    m->layer = xcalloc(m->layers, sizeof *m->layer);
+    for (uint32_t i = 0; i < m->layers; i++)
+        for (uint32_t r = 0; r < LAYER_ROLES; r++) shape_weight(m, &a->layer[r], &m->layer[i].w[r]);
+    POST(arch_check(a, m));
+}
+
+uint32_t model_features(const model *m) {
+    PRE(m);
+    PRE(m->arch);
+    const arch *a = m->arch;
+    uint32_t set = 0;
+    for (uint32_t r = 0; r < LAYER_ROLES; r++)
+        if (a->layer[r].bias && a->layer[r].part[0].rows != DIM_ONE) set |= NET_BIAS;
+    if (m->norm == NORM_LAYER) set |= NET_LAYER_NORM;
+    if (m->rope_dim == 0) set |= NET_NO_ROPE;
+    if (m->rope_dim > 0 && m->rope == ROPE_HALVES) set |= NET_ROPE_HALVES;
+    if (m->act != ACT_SILU) set |= NET_ACT;
+    if (a->layer[LAYER_UP].form == WEIGHT_PLAIN) set |= NET_UNGATED;
+    if (a->positions.part[0].name) set |= NET_POSITIONS;
+    for (uint32_t i = 0; m->window && i < m->layers; i++)
+        if (m->window[i] > 0) set |= NET_WINDOW;
+    if (a->layer[LAYER_Q_NORM].part[0].name) set |= NET_QK_NORM;
+    return set;
+}
+
+/* --- tensors --- */
+
+/* Where tensors come from. */
+typedef struct source {
+    const checkpoint *ckpt;
+    bool *taken;           /* [tensors of the checkpoint]: which ones have found their place */
+    uint64_t weight_count; /* of those that were taken */
+} source;
+
+/* Fills in the data of a tensor whose shape is set. Vectors must be f32. */
+static status take_tensor(source *s, const char *name, tensor *t, errbuf *eb) {
+    s->weight_count += (uint64_t)t->rows * t->cols;
+    if (checkpoint_made_of(s->ckpt)) {
+        *t = checkpoint_make(s->ckpt, name, t->rows, t->cols);
         return ST_OK;
     }
-    const checkpoint_tensor *t = checkpoint_tensor_find(w->ckpt, name);
-    if (!t) return errf(eb, ST_CORRUPT, "tensor '%s' is missing", name);
-    if (t->dims[0] != cols || t->dims[1] != rows || t->dims[2] != 1 || t->dims[3] != 1)
+    const checkpoint_tensor *from = checkpoint_tensor_find(s->ckpt, name);
+    if (!from) return errf(eb, ST_CORRUPT, "tensor '%s' is missing", name);
+    if (from->dims[0] != t->cols || from->dims[1] != t->rows || from->dims[2] != 1 || from->dims[3] != 1)
         return errf(eb, ST_CORRUPT, "tensor '%s' is [%" PRIu64 ", %" PRIu64 "], want [%u, %u]", name,
-                    t->dims[1], t->dims[0], rows, cols);
-    if (!dtype_known(t->type))
+                    from->dims[1], from->dims[0], t->rows, t->cols);
+    if (!dtype_known(from->type))
         return errf(eb, ST_UNSUPPORTED,
                     "tensor '%s' has type %u; supported are f32, f16, bf16, q8_0, q4_0 and q4_1", name,
-                    t->type);
-    w->taken[t - checkpoint_tensor_at(w->ckpt, 0)] = true;
-    *out = (tensor){.type = (dtype)t->type, .rows = rows, .cols = cols, .data = t->data};
-    *w->weight_count += (uint64_t)rows * cols;
+                    from->type);
+    if (t->rows == 1 && from->type != DT_F32)
+        return errf(eb, ST_UNSUPPORTED, "tensor '%s' has type %s; it must be f32", name,
+                    dtype_name(from->type));
+    s->taken[from - checkpoint_tensor_at(s->ckpt, 0)] = true;
+    t->type = (dtype)from->type;
+    t->data = from->data;
     return ST_OK;
 }
 
-status model_vector(const model_source *w, const char *name, uint32_t cols, tensor *out, errbuf *eb) {
-    tensor t;
-    status st = model_tensor(w, name, 1, cols, &t, eb);
+/* prefix: "blk.N." or "". */
+static status take_weight(source *s, const char *prefix, const arch_weight *from, weight_parts *to,
+                          errbuf *eb) {
+    status st = ST_OK;
+    for (uint32_t i = 0; st == ST_OK && weight_is_there(to) && i < weight_form_parts(to->form); i++) {
+        char name[96];
+        snprintf(name, sizeof name, "%s%s.weight", prefix, from->part[i].name);
+        st = take_tensor(s, name, &to->part[i], eb);
+        if (st != ST_OK || !from->bias) continue;
+        snprintf(name, sizeof name, "%s%s.bias", prefix, from->part[i].name);
+        bool vector = to->part[i].rows == 1; /* a norm's */
+        to->bias[i] = (tensor){.rows = 1, .cols = vector ? to->part[i].cols : to->part[i].rows};
+        st = take_tensor(s, name, &to->bias[i], eb);
+    }
+    return st;
+}
+
+static status take_layer(model *m, source *s, uint32_t layer, errbuf *eb) {
+    char prefix[32];
+    snprintf(prefix, sizeof prefix, "blk.%u.", layer);
+    status st = ST_OK;
+    for (uint32_t r = 0; st == ST_OK && r < LAYER_ROLES; r++)
+        st = take_weight(s, prefix, &m->arch->layer[r], &m->layer[layer].w[r], eb);
+    return st;
+}
+
+static status take_rope_factors(model *m, source *s, errbuf *eb) {
+    if (m->rope_dim == 0 || !checkpoint_has(s->ckpt, "rope_freqs.weight")) return ST_OK;
+    tensor factors = {.rows = 1, .cols = m->rope_dim / 2};
+    status st = take_tensor(s, "rope_freqs.weight", &factors, eb);
+    if (st == ST_OK) m->rope_factors = factors.data;
+    return st;
+}
+
+static status take_all(model *m, source *s, errbuf *eb) {
+    const arch *a = m->arch;
+    status st = take_weight(s, "", &a->embed, &m->embed, eb);
+    if (st == ST_OK) st = take_weight(s, "", &a->positions, &m->positions, eb);
+    if (st == ST_OK) st = take_weight(s, "", &a->output_norm, &m->output_norm, eb);
     if (st != ST_OK) return st;
-    if (t.type != DT_F32)
-        return errf(eb, ST_UNSUPPORTED, "tensor '%s' has type %s; it must be f32", name, dtype_name(t.type));
-    *out = t;
-    return ST_OK;
+    m->tied = !checkpoint_has(s->ckpt, "output.weight");
+    if (m->tied)
+        m->output = m->embed;
+    else
+        st = take_weight(s, "", &a->output, &m->output, eb);
+    if (st == ST_OK) st = take_rope_factors(m, s, eb);
+    for (uint32_t i = 0; st == ST_OK && i < m->layers; i++) st = take_layer(m, s, i, eb);
+    return st;
 }
 
 /* --- the hash --- */
@@ -70,6 +166,11 @@ static uint64_t hash_weights(const model *m, const checkpoint *ckpt) {
     XXH3_64bits_update(h, dims, sizeof dims);
     XXH3_64bits_update(h, &m->rope_base, sizeof m->rope_base);
     XXH3_64bits_update(h, &m->norm_eps, sizeof m->norm_eps);
+    if (model_features(m)) { /* Llama's kinds of operations are the usual ones */
+        const uint32_t kinds[] = {model_features(m), m->norm, m->act, m->rope};
+        XXH3_64bits_update(h, kinds, sizeof kinds);
+        if (m->window) XXH3_64bits_update(h, m->window, m->layers * sizeof *m->window);
+    }
     if (checkpoint_made_of(ckpt)) hash_u64(h, checkpoint_made_of(ckpt));
     for (uint64_t i = 0; i < checkpoint_tensor_count(ckpt); i++) {
         const checkpoint_tensor *t = checkpoint_tensor_at(ckpt, i);
@@ -90,36 +191,30 @@ static uint64_t hash_weights(const model *m, const checkpoint *ckpt) {
 
 /* --- loading --- */
 
-static const model_arch *find_arch(model *m, const checkpoint *ckpt, errbuf *eb) {
+static status find_arch(model *m, const checkpoint *ckpt, errbuf *eb) {
     checkpoint_text name = arch_name(ckpt);
-    for (size_t i = 0; i < ARRAY_LEN(archs); i++) {
-        if (strlen(archs[i]->name) != name.len || memcmp(archs[i]->name, name.data, name.len) != 0) continue;
-        m->arch = xstrdup(archs[i]->name);
-        return archs[i];
-    }
-    buf known = {0};
-    for (size_t i = 0; i < ARRAY_LEN(archs); i++) buf_addf(&known, "%s%s", i ? ", " : "", archs[i]->name);
+    m->arch = arch_find(name);
+    if (m->arch) return ST_OK;
+    char *known = arch_names();
     errf(eb, ST_UNSUPPORTED, "architecture '%.*s' is not supported; supported: %s", (int)MIN(name.len, 64u),
-         name.data, known.data);
-    buf_done(&known);
-    return NULL;
+         name.data, known);
+    free(known);
+    return ST_UNSUPPORTED;
 }
 
-static status load_weights(model *m, const model_arch *arch, const checkpoint *ckpt, errbuf *eb) {
+static status load_weights(model *m, const checkpoint *ckpt, errbuf *eb) {
     uint64_t count = checkpoint_tensor_count(ckpt);
-    model_source w = {
-        .ckpt = ckpt, .taken = xcalloc(count, sizeof *w.taken), .weight_count = &m->weight_count};
-    status st = arch->weights(m, &w, eb);
+    source s = {.ckpt = ckpt, .taken = xcalloc(count, sizeof *s.taken)};
+    status st = take_all(m, &s, eb);
     for (uint64_t i = 0; i < count && st == ST_OK; i++) {
         const checkpoint_tensor *t = checkpoint_tensor_at(ckpt, i);
-        m->weight_bytes += t->bytes;
-        if (!w.taken[i])
+        if (!s.taken[i])
             st = errf(eb, ST_UNSUPPORTED,
                       "tensor '%.*s' has no place in the architecture '%s' as it is supported here",
-                      (int)MIN(t->name.len, 64u), t->name.data, m->arch);
+                      (int)MIN(t->name.len, 64u), t->name.data, m->arch->name);
     }
-    free(w.taken);
-    if (checkpoint_made_of(ckpt)) m->weight_bytes = m->weight_count * sizeof(uint16_t);
+    free(s.taken);
+    m->weight_count = s.weight_count;
     if (st == ST_OK) m->weights_hash = hash_weights(m, ckpt);
     return st;
 }
@@ -140,15 +235,16 @@ status model_load(model **out, const checkpoint *ckpt, errbuf *eb) {
     PRE(ckpt);
     model *m = xcalloc(1, sizeof *m);
     m->path = xstrdup(checkpoint_path(ckpt));
-    status st = ST_UNSUPPORTED;
-    const model_arch *arch = find_arch(m, ckpt, eb);
-    if (!arch) goto fail;
+    status st = find_arch(m, ckpt, eb);
+    if (st != ST_OK) goto fail;
     checkpoint_text name;
     bool named = checkpoint_string(ckpt, "general.name", &name) && name.len > 0;
     m->name = named ? xstrndup(name.data, name.len) : checkpoint_stem(m->path);
     st = count_tokens(m, ckpt, eb);
-    if (st == ST_OK) st = arch->dims(m, ckpt, eb);
-    if (st == ST_OK) st = load_weights(m, arch, ckpt, eb);
+    if (st == ST_OK) st = m->arch->dims(m, ckpt, eb);
+    if (st != ST_OK) goto fail;
+    model_shape(m);
+    st = load_weights(m, ckpt, eb);
     if (st != ST_OK) goto fail;
     *out = m;
     return ST_OK;
@@ -164,6 +260,6 @@ void model_free(model *m) {
     free(m->layer);
     free(m->name);
     free(m->path);
-    free(m->arch);
+    free(m->window);
     free(m);
 }

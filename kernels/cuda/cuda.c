@@ -328,6 +328,7 @@ static status cuda_sync(device *d, errbuf *eb) {
 
 const backend_ops cuda_backend = {
     .name = "cuda",
+    .features = 0,
     .open = cuda_open,
     .close = cuda_close,
     .path = cuda_path,
@@ -340,6 +341,7 @@ const backend_ops cuda_backend = {
     .mem_write = cuda_mem_write,
     .weight_load = cuda_weight_load,
     .weight_free = cuda_weight_free,
+    .weight_bytes = cuda_weight_bytes,
     .attend_setup = cuda_attend_setup,
     .warm = cuda_warm,
     .step_begin = cuda_step_begin,

@@ -100,7 +100,7 @@ static void logits_of_a_row_do_not_depend_on_its_chunk(void **state) {
 static void a_result_does_not_depend_on_its_neighbours(void **state) {
     fixture *f = *state;
     enum { N = 70 };
-    assert_true(N > FORWARD_HEAD_ROWS);
+    assert_true(N > HEAD_ROWS_MAX);
     token_out alone[N][2], together[N][2];
     sampling p = greedy();
     for (int mixed = 0; mixed < 2; mixed++) {

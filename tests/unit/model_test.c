@@ -122,7 +122,7 @@ static void a_tiny_model_is_described(void **s) {
     assert_int_equal(load(&v, &f, &eb), ST_OK);
     const model *m = f.m;
     assert_string_equal(m->name, "tiny");
-    assert_string_equal(m->arch, "llama");
+    assert_string_equal(m->arch->name, "llama");
     assert_int_equal(m->dim, DIM);
     assert_int_equal(m->layers, 1);
     assert_int_equal(m->heads, HEADS);
@@ -136,19 +136,18 @@ static void a_tiny_model_is_described(void **s) {
     assert_true(m->norm_eps == 1e-5f);
     assert_null(m->rope_factors);
     assert_true(m->tied);
-    assert_ptr_equal(m->output.data, m->embed.data);
-    assert_int_equal(m->embed.type, DT_Q8_0);
-    assert_int_equal(m->embed.rows, VOCAB);
-    assert_int_equal(m->embed.cols, DIM);
-    assert_int_equal(m->layer[0].wk.rows, KV * HEAD);
-    assert_int_equal(m->layer[0].wk.type, DT_Q4_0);
-    assert_int_equal(m->layer[0].wo.type, DT_BF16);
-    assert_int_equal(m->layer[0].w_down.rows, DIM);
-    assert_int_equal(m->layer[0].w_down.cols, FFN);
-    assert_int_equal(*(const char *)m->layer[0].w_up.data, 1);
-    uint64_t bytes =
-        VOCAB * 68 + 3 * DIM * 4 + DIM * 40 + 32 * 36 + 32 * DIM * 2 + DIM * DIM * 2 + 3 * DIM * FFN * 4;
-    assert_int_equal(m->weight_bytes, bytes);
+    assert_ptr_equal(m->output.part[0].data, m->embed.part[0].data);
+    assert_int_equal(m->embed.part[0].type, DT_Q8_0);
+    assert_int_equal(m->embed.part[0].rows, VOCAB);
+    assert_int_equal(m->embed.part[0].cols, DIM);
+    assert_int_equal(m->layer[0].w[LAYER_QKV].part[1].rows, KV * HEAD);
+    assert_int_equal(m->layer[0].w[LAYER_QKV].part[1].type, DT_Q4_0);
+    assert_int_equal(m->layer[0].w[LAYER_ATTN_OUT].part[0].type, DT_BF16);
+    assert_int_equal(m->layer[0].w[LAYER_DOWN].part[0].rows, DIM);
+    assert_int_equal(m->layer[0].w[LAYER_DOWN].part[0].cols, FFN);
+    assert_int_equal(*(const char *)m->layer[0].w[LAYER_UP].part[1].data, 1);
+    assert_int_equal(m->weight_count, VOCAB * DIM + 3 * DIM + 3 * DIM * FFN + 2 * DIM * DIM + 2 * 32 * DIM);
+    assert_int_equal(model_features(m), 0);
     model_file_close(&f);
 }
 
@@ -160,8 +159,8 @@ static void an_output_of_its_own_and_rope_factors_are_taken(void **s) {
     assert_int_equal(load(&v, &f, &eb), ST_OK);
     const model *m = f.m;
     assert_false(m->tied);
-    assert_int_equal(m->output.type, DT_F32);
-    assert_ptr_not_equal(m->output.data, m->embed.data);
+    assert_int_equal(m->output.part[0].type, DT_F32);
+    assert_ptr_not_equal(m->output.part[0].data, m->embed.part[0].data);
     assert_non_null(m->rope_factors);
     model_file_close(&f);
 }
@@ -281,7 +280,7 @@ static void the_real_model_loads(void **s) {
     if (!path || access(path, R_OK) != 0) skip();
     model_file f = model_file_open(path);
     const model *m = f.m;
-    assert_string_equal(m->arch, "llama");
+    assert_string_equal(m->arch->name, "llama");
     assert_int_equal(m->dim, 576);
     assert_int_equal(m->layers, 30);
     assert_int_equal(m->heads, 9);
@@ -294,8 +293,8 @@ static void the_real_model_loads(void **s) {
     assert_true(m->rope_base == 100000.0f);
     assert_true(m->norm_eps == 1e-5f);
     assert_true(m->tied);
-    assert_int_equal(m->embed.type, DT_Q8_0);
-    assert_int_equal(m->layer[29].w_down.type, DT_Q4_1);
+    assert_int_equal(m->embed.part[0].type, DT_Q8_0);
+    assert_int_equal(m->layer[29].w[LAYER_DOWN].part[0].type, DT_Q4_1);
     assert_true(m->weights_hash != 0);
     model_file_close(&f);
 }

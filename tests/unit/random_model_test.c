@@ -53,7 +53,7 @@ static void each_has_the_dimensions_and_parameters_of_its_namesake(void **state)
         const model *m = f.m;
         printf("%s: %.3f billion parameters\n", want[i].path, (double)m->weight_count / 1e9);
         assert_string_equal(m->name, want[i].path);
-        assert_string_equal(m->arch, "llama");
+        assert_string_equal(m->arch->name, "llama");
         assert_int_equal(m->layers, want[i].layers);
         assert_int_equal(m->dim, want[i].dim);
         assert_int_equal(m->heads, want[i].heads);
@@ -68,7 +68,6 @@ static void each_has_the_dimensions_and_parameters_of_its_namesake(void **state)
         assert_int_equal(m->tied, want[i].tied);
         assert_null(m->rope_factors);
         assert_int_equal(m->weight_count, want[i].parameters);
-        assert_int_equal(m->weight_bytes, want[i].parameters * 2);
         assert_true(m->weights_hash != 0);
         model_file_close(&f);
     }
@@ -78,18 +77,18 @@ static void matrices_are_seeded_and_norms_are_one(void **state) {
     (void)state;
     model_file f = model_file_open("random:tiny");
     const model *m = f.m;
-    const tensor *w = &m->layer[1].w_down;
+    const tensor *w = &m->layer[1].w[LAYER_DOWN].part[0];
     assert_null(w->data);
     assert_int_equal(w->type, DT_BF16);
     assert_int_equal(w->rows, 128);
     assert_int_equal(w->cols, 256);
     assert_true(w->random_scale == 0x1p-11f);
-    assert_true(w->random_seed != m->layer[0].w_down.random_seed);
-    assert_true(w->random_seed != m->layer[1].w_up.random_seed);
-    assert_null(m->embed.data);
-    assert_true(m->output.random_seed != m->embed.random_seed);
-    const float *norm = m->layer[1].ffn_norm.data;
-    assert_int_equal(m->layer[1].ffn_norm.type, DT_F32);
+    assert_true(w->random_seed != m->layer[0].w[LAYER_DOWN].part[0].random_seed);
+    assert_true(w->random_seed != m->layer[1].w[LAYER_UP].part[1].random_seed);
+    assert_null(m->embed.part[0].data);
+    assert_true(m->output.part[0].random_seed != m->embed.part[0].random_seed);
+    const float *norm = m->layer[1].w[LAYER_FFN_NORM].part[0].data;
+    assert_int_equal(m->layer[1].w[LAYER_FFN_NORM].part[0].type, DT_F32);
     for (uint32_t i = 0; i < m->dim; i++) assert_true(norm[i] == 1.0f);
     model_file_close(&f);
 }
@@ -100,7 +99,7 @@ static void a_row_of_weights_has_about_unit_size(void **state) {
     for (size_t i = 0; i < ARRAY_LEN(paths); i++) {
         model_file f = model_file_open(paths[i]);
         const model *m = f.m;
-        const tensor *w = &m->layer[0].w_gate;
+        const tensor *w = &m->layer[0].w[LAYER_UP].part[0];
         double sum = 0, squares = 0;
         for (uint32_t k = 0; k < w->cols; k++) {
             double v = (double)random_weight(w->random_seed, k) * (double)w->random_scale;
@@ -139,9 +138,11 @@ static void the_seed_makes_another_model_and_no_seed_is_seed_0(void **state) {
                           model_file_open("random:tiny:18446744073709551615")};
     const model *plain = files[0].m, *zero = files[1].m, *seven = files[2].m, *last = files[3].m;
     assert_true(plain->weights_hash == zero->weights_hash);
-    assert_true(plain->layer[0].wq.random_seed == zero->layer[0].wq.random_seed);
+    assert_true(plain->layer[0].w[LAYER_QKV].part[0].random_seed ==
+                zero->layer[0].w[LAYER_QKV].part[0].random_seed);
     assert_true(plain->weights_hash != seven->weights_hash);
-    assert_true(plain->layer[0].wq.random_seed != seven->layer[0].wq.random_seed);
+    assert_true(plain->layer[0].w[LAYER_QKV].part[0].random_seed !=
+                seven->layer[0].w[LAYER_QKV].part[0].random_seed);
     assert_true(last->weights_hash != seven->weights_hash);
     assert_string_equal(seven->path, "random:tiny:7");
     for (size_t i = 0; i < ARRAY_LEN(files); i++) model_file_close(&files[i]);

@@ -3,12 +3,15 @@
  *
  * Anything in the file that would change the computation and is not implemented is refused by name, because a
  * model that runs and answers nonsense is worse than one that does not start. */
-#include "model/model_arch.h"
+/* The keys of Llama's checkpoints and what they may be, and the description of a layer. Rope factors
+ * (rope_freqs.weight) are taken when they are there. */
+#include "model/arch_llama.h"
 
 #include "base/mem.h"
+#include "checkpoint/arch_keys.h"
+#include "model/model.h"
 
 #include <inttypes.h>
-#include <stdio.h>
 #include <string.h>
 
 #define DIM_MAX      65536u
@@ -100,52 +103,44 @@ static status llama_dims(model *m, const checkpoint *ckpt, errbuf *eb) {
     return st;
 }
 
-typedef struct wanted {
-    const char *suffix; /* after "blk.N." */
-    uint32_t rows;      /* 0 = a vector of norms */
-    uint32_t cols;
-    tensor *out;
-} wanted;
-
-static status llama_layer(model *m, uint32_t layer, const model_source *w, errbuf *eb) {
-    model_layer *l = &m->layer[layer];
-    uint32_t q = m->heads * m->head_dim, kv = m->kv_heads * m->head_dim;
-    const wanted list[] = {
-        {"attn_norm.weight", 0, m->dim, &l->attn_norm},
-        {"attn_q.weight", q, m->dim, &l->wq},
-        {"attn_k.weight", kv, m->dim, &l->wk},
-        {"attn_v.weight", kv, m->dim, &l->wv},
-        {"attn_output.weight", m->dim, q, &l->wo},
-        {"ffn_norm.weight", 0, m->dim, &l->ffn_norm},
-        {"ffn_gate.weight", m->ffn_dim, m->dim, &l->w_gate},
-        {"ffn_up.weight", m->ffn_dim, m->dim, &l->w_up},
-        {"ffn_down.weight", m->dim, m->ffn_dim, &l->w_down},
-    };
-    for (size_t i = 0; i < ARRAY_LEN(list); i++) {
-        char name[64];
-        snprintf(name, sizeof name, "blk.%u.%s", layer, list[i].suffix);
-        status st = list[i].rows ? model_tensor(w, name, list[i].rows, list[i].cols, list[i].out, eb)
-                                 : model_vector(w, name, list[i].cols, list[i].out, eb);
-        if (st != ST_OK) return st;
-    }
-    return ST_OK;
-}
-
-static status llama_weights(model *m, const model_source *w, errbuf *eb) {
-    status st = model_tensor(w, "token_embd.weight", m->vocab, m->dim, &m->embed, eb);
-    if (st == ST_OK) st = model_vector(w, "output_norm.weight", m->dim, &m->output_norm, eb);
-    if (st != ST_OK) return st;
-    m->tied = !checkpoint_has(w->ckpt, "output.weight");
-    m->output = m->embed;
-    if (!m->tied) st = model_tensor(w, "output.weight", m->vocab, m->dim, &m->output, eb);
-    if (st == ST_OK && checkpoint_has(w->ckpt, "rope_freqs.weight")) {
-        tensor factors;
-        st = model_vector(w, "rope_freqs.weight", m->rope_dim / 2, &factors, eb);
-        if (st == ST_OK) m->rope_factors = factors.data;
-    }
-    m->layer = xcalloc(m->layers, sizeof *m->layer);
-    for (uint32_t i = 0; i < m->layers && st == ST_OK; i++) st = llama_layer(m, i, w, eb);
-    return st;
-}
-
-const model_arch model_arch_llama = {.name = "llama", .dims = llama_dims, .weights = llama_weights};
+/* norm -> q, k, v -> attention -> o -> norm -> gate and up -> down; each half adds to the residual stream. */
+const arch arch_llama = {
+    .name = "llama",
+    .dims = llama_dims,
+    .embed = {.part = {{"token_embd", DIM_VOCAB, DIM_MODEL}}},
+    .output_norm = {.part = {{"output_norm", DIM_ONE, DIM_MODEL}}},
+    .output = {.part = {{"output", DIM_VOCAB, DIM_MODEL}}},
+    .layer =
+        {
+            [LAYER_ATTN_NORM] = {.part = {{"attn_norm", DIM_ONE, DIM_MODEL}}},
+            [LAYER_QKV] = {.form = WEIGHT_QKV,
+                           .part = {{"attn_q", DIM_Q, DIM_MODEL},
+                                    {"attn_k", DIM_KV, DIM_MODEL},
+                                    {"attn_v", DIM_KV, DIM_MODEL}}},
+            [LAYER_ATTN_OUT] = {.part = {{"attn_output", DIM_MODEL, DIM_Q}}},
+            [LAYER_FFN_NORM] = {.part = {{"ffn_norm", DIM_ONE, DIM_MODEL}}},
+            [LAYER_UP] = {.form = WEIGHT_GATE_UP,
+                          .part = {{"ffn_gate", DIM_FFN, DIM_MODEL}, {"ffn_up", DIM_FFN, DIM_MODEL}}},
+            [LAYER_DOWN] = {.part = {{"ffn_down", DIM_MODEL, DIM_FFN}}},
+        },
+    .steps =
+        {
+            {STEP_NORM, LAYER_ATTN_NORM, .to = BUFFER_NORMED},
+            {STEP_LINEAR, LAYER_QKV, BUFFER_NORMED, BUFFER_QKV},
+            {STEP_ATTEND, .from = BUFFER_QKV, .to = BUFFER_ATTENTION},
+            {STEP_LINEAR, LAYER_ATTN_OUT, BUFFER_ATTENTION, BUFFER_DELTA},
+            {STEP_NORM, LAYER_FFN_NORM, .to = BUFFER_NORMED},
+            {STEP_FFN, LAYER_UP, BUFFER_NORMED, BUFFER_GATED},
+            {STEP_LINEAR, LAYER_DOWN, BUFFER_GATED, BUFFER_DELTA},
+        },
+    .step_count = 7,
+    .widths =
+        {
+            [BUFFER_NORMED] = {DIM_MODEL},
+            [BUFFER_DELTA] = {DIM_MODEL},
+            [BUFFER_QKV] = {DIM_Q, DIM_KV, DIM_KV},
+            [BUFFER_ATTENTION] = {DIM_Q},
+            [BUFFER_SCRATCH] = {DIM_FFN, DIM_FFN},
+            [BUFFER_GATED] = {DIM_FFN},
+        },
+};
