@@ -65,7 +65,7 @@ static uint64_t weight_bytes(const engine *e) {
 
 static void log_memory(const engine *e) {
     uint64_t total = weight_bytes(e) + e->kv_bytes + e->f.act.bytes;
-    log_info("engine", "memory", "what=weights mib=%.1f millions=%.0f from=%s",
+    log_info("engine", "memory", "what=weights mib=%.1f millions=%.1f from=%s",
              (double)weight_bytes(e) / 0x1p20, (double)e->m->weight_count / 1e6, e->m->path);
     log_info("engine", "memory", "what=kv_pages mib=%.1f pages=%u page_kib=%zu tokens=%" PRIu64 " dtype=%s",
              (double)e->kv_bytes / 0x1p20, e->opt.page_count, kv_page_bytes(&e->layout) >> 10,

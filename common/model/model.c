@@ -191,17 +191,6 @@ static uint64_t hash_weights(const model *m, const checkpoint *ckpt) {
 
 /* --- loading --- */
 
-static status find_arch(model *m, const checkpoint *ckpt, errbuf *eb) {
-    checkpoint_text name = arch_name(ckpt);
-    m->arch = arch_find(name);
-    if (m->arch) return ST_OK;
-    char *known = arch_names();
-    errf(eb, ST_UNSUPPORTED, "architecture '%.*s' is not supported; supported: %s", (int)MIN(name.len, 64u),
-         name.data, known);
-    free(known);
-    return ST_UNSUPPORTED;
-}
-
 static status load_weights(model *m, const checkpoint *ckpt, errbuf *eb) {
     uint64_t count = checkpoint_tensor_count(ckpt);
     source s = {.ckpt = ckpt, .taken = xcalloc(count, sizeof *s.taken)};
@@ -230,18 +219,18 @@ static status count_tokens(model *m, const checkpoint *ckpt, errbuf *eb) {
     return ST_OK;
 }
 
-status model_load(model **out, const checkpoint *ckpt, errbuf *eb) {
+status model_load_as(model **out, const arch *a, const checkpoint *ckpt, errbuf *eb) {
     PRE(out);
+    PRE(a);
     PRE(ckpt);
     model *m = xcalloc(1, sizeof *m);
+    m->arch = a;
     m->path = xstrdup(checkpoint_path(ckpt));
-    status st = find_arch(m, ckpt, eb);
-    if (st != ST_OK) goto fail;
     checkpoint_text name;
     bool named = checkpoint_string(ckpt, "general.name", &name) && name.len > 0;
     m->name = named ? xstrndup(name.data, name.len) : checkpoint_stem(m->path);
-    st = count_tokens(m, ckpt, eb);
-    if (st == ST_OK) st = m->arch->dims(m, ckpt, eb);
+    status st = count_tokens(m, ckpt, eb);
+    if (st == ST_OK) st = a->dims(m, ckpt, eb);
     if (st != ST_OK) goto fail;
     model_shape(m);
     st = load_weights(m, ckpt, eb);
@@ -252,6 +241,19 @@ status model_load(model **out, const checkpoint *ckpt, errbuf *eb) {
 fail:
     st = err_prefix(eb, st, "%s", m->path);
     model_free(m);
+    return st;
+}
+
+status model_load(model **out, const checkpoint *ckpt, errbuf *eb) {
+    PRE(out);
+    PRE(ckpt);
+    checkpoint_text name = arch_name(ckpt);
+    const arch *a = arch_find(name);
+    if (a) return model_load_as(out, a, ckpt, eb);
+    char *known = arch_names();
+    status st = errf(eb, ST_UNSUPPORTED, "%s: architecture '%.*s' is not supported; supported: %s",
+                     checkpoint_path(ckpt), (int)MIN(name.len, 64u), name.data, known);
+    free(known);
     return st;
 }
 

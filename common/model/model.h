@@ -44,6 +44,8 @@ typedef struct model {
 /* ST_UNSUPPORTED names the architecture or tensor type and what is supported. Borrows `ckpt` until
  * model_free, with which the caller frees. */
 status model_load(model **out, const checkpoint *ckpt, errbuf *eb);
+/* The same for an architecture that is given, whatever the checkpoint calls itself. */
+status model_load_as(model **out, const arch *a, const checkpoint *ckpt, errbuf *eb);
 void model_free(model *m);
 
 /* Sets forms and shapes of all weights from arch and dimensions, without data; allocates the layers. What
