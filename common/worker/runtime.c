@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "config/config_backend.h"
 #include "net/bus.h"
 #include "text/token_ends.h"
 #include "transfer/xfer.h"
@@ -233,7 +234,7 @@ static status find_device(const runtime *r, plan_device *out, errbuf *eb) {
     if (!d.ops)
         return errf(eb, ST_INVALID,
                     "model.backend %s: this program was built with %s: build it where the %s is", name,
-                    backend_names(), strcmp(name, "cuda") == 0 ? "CUDA toolkit" : "backend");
+                    backend_names(), config_backend_find(name)->built_with);
     status st = d.ops->memory(r->place->gpu, &d.memory, eb);
     if (st == ST_OK) *out = d;
     return st;

@@ -4,6 +4,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "config/config_backend.h"
 #include "engine/forward.h"
 #include "engine/weights.h"
 #include "kernels/cuda/cuda.h"
@@ -80,6 +81,26 @@ static void a_plan_counts_with_what_is_taken(void **state) {
     check_model("random:tiny");
 }
 
+static void the_config_knows_each_backend(void **state) {
+    (void)state;
+    static const char *const names[] = {"cpu", "ref", "cuda"};
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        const config_backend *known = config_backend_find(names[i]);
+        const backend_ops *ops = backend_find(names[i]);
+        assert_non_null(known);
+        device_memory memory = {0};
+        assert_int_equal(ops->memory(0, &memory, NULL), ST_OK);
+        assert_int_equal(known->own_memory, !memory.host);
+        device *d = NULL;
+        const device_options o = {.threads = 1, .isa = "auto", .act_type = DT_F16};
+        assert_int_equal(ops->open(&d, &o, NULL), ST_OK);
+        assert_int_equal(ops->act_type(d), known->act_types ? DT_F16 : DT_F32);
+        assert_int_equal(ops->kv_default(DT_BF16) == DT_BF16, known->act_types);
+        ops->close(d);
+    }
+    assert_null(config_backend_find("tpu"));
+}
+
 static void what_has_no_kernel_is_refused_by_name(void **state) {
     (void)state;
     static const struct {
@@ -107,6 +128,7 @@ int main(void) {
     log_setup(LOG_WARN, "plan_test");
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_plan_counts_with_what_is_taken),
+        cmocka_unit_test(the_config_knows_each_backend),
         cmocka_unit_test(what_has_no_kernel_is_refused_by_name),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
