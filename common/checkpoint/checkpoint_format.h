@@ -7,7 +7,6 @@
 #include "checkpoint/checkpoint.h"
 
 typedef struct checkpoint_format {
-    const char *name; /* "gguf" */
     bool (*claims)(const char *path);
     status (*open)(void **self, const char *path, errbuf *eb);
     void (*close)(void *self);

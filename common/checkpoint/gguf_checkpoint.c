@@ -92,7 +92,6 @@ static bool has(const void *self, const char *name) {
 }
 
 const checkpoint_format checkpoint_gguf = {
-    .name = "gguf",
     .claims = claims,
     .open = open_file,
     .close = close_file,

@@ -110,6 +110,7 @@ static checkpoint_text string_at(const uint8_t *p) {
 }
 
 bool gguf_u64(const gguf *g, const char *key, uint64_t *out) {
+    PRE(out);
     const gguf_kv *e = gguf_kv_find(g, key);
     uint64_t bits;
     bool negative;
@@ -138,6 +139,8 @@ bool gguf_string(const gguf *g, const char *key, checkpoint_text *out) {
 }
 
 bool gguf_array(const gguf *g, const char *key, gguf_type *type, uint64_t *count) {
+    PRE(type);
+    PRE(count);
     const gguf_kv *e = gguf_kv_find(g, key);
     if (!e || e->type != GGUF_ARRAY) return false;
     *type = e->elem;
@@ -146,6 +149,7 @@ bool gguf_array(const gguf *g, const char *key, gguf_type *type, uint64_t *count
 }
 
 bool gguf_array_string(const gguf *g, const char *key, uint64_t i, checkpoint_text *out) {
+    PRE(out);
     const gguf_kv *e = gguf_kv_find(g, key);
     if (!e || e->type != GGUF_ARRAY || e->elem != GGUF_STRING || i >= e->count) return false;
     *out = string_at(g->base + e->string_at[i]);
@@ -153,6 +157,7 @@ bool gguf_array_string(const gguf *g, const char *key, uint64_t i, checkpoint_te
 }
 
 bool gguf_array_i64(const gguf *g, const char *key, uint64_t i, int64_t *out) {
+    PRE(out);
     const gguf_kv *e = gguf_kv_find(g, key);
     uint64_t bits;
     bool negative;
@@ -161,12 +166,6 @@ bool gguf_array_i64(const gguf *g, const char *key, uint64_t i, int64_t *out) {
     if (!negative && bits > INT64_MAX) return false;
     *out = (int64_t)bits;
     return true;
-}
-
-bool gguf_array_f64(const gguf *g, const char *key, uint64_t i, double *out) {
-    const gguf_kv *e = gguf_kv_find(g, key);
-    if (!e || e->type != GGUF_ARRAY || i >= e->count) return false;
-    return read_float(e->elem, e->value + i * gguf_value_bytes(e->elem), out);
 }
 
 uint64_t gguf_tensor_count(const gguf *g) {

@@ -300,7 +300,6 @@ static tensor make(const void *self, const char *name, uint32_t rows, uint32_t c
 }
 
 const checkpoint_format checkpoint_random = {
-    .name = "random",
     .claims = claims,
     .open = open_name,
     .close = close_name,

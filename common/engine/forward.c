@@ -13,7 +13,7 @@ void forward_init(forward *f, const model *m, const weights *w, const backend_op
     PRE(ops);
     PRE(dev);
     PRE(max_rows > 0);
-    *f = (forward){.m = m, .w = w, .ops = ops, .dev = dev};
+    *f = (forward){.model = m, .weights = w, .ops = ops, .dev = dev};
     f->act = activations_of(m, dtype_block_bytes(ops->act_type(dev)), max_rows);
 }
 
@@ -49,8 +49,8 @@ static void *part(const forward *f, uint32_t which) {
     } while (0)
 
 static status embed(forward *f, uint32_t rows) {
-    return f->ops->embed(f->dev, &(op_embed){.table = f->w->embed,
-                                             .positions = f->w->positions,
+    return f->ops->embed(f->dev, &(op_embed){.table = f->weights->embed,
+                                             .positions = f->weights->positions,
                                              .rows = rows,
                                              .x = part(f, ACTIVATION_RESIDUAL)});
 }
@@ -59,10 +59,10 @@ static status norm(forward *f, const arch_step *s, const weight *w, bool first, 
     return f->ops->norm(f->dev, &(op_norm){.x = part(f, ACTIVATION_RESIDUAL),
                                            .delta = first ? NULL : part(f, BUFFER_DELTA),
                                            .weight = w,
-                                           .kind = f->m->norm,
+                                           .kind = f->model->norm,
                                            .rows = rows,
-                                           .dim = f->m->dim,
-                                           .eps = f->m->norm_eps,
+                                           .dim = f->model->dim,
+                                           .eps = f->model->norm_eps,
                                            .out = part(f, s->to)});
 }
 
@@ -72,13 +72,13 @@ static status linear(forward *f, const arch_step *s, const weight *w, uint32_t r
 }
 
 static status attend(forward *f, const arch_step *s, uint32_t layer, uint32_t rows) {
-    const layer_weights *w = &f->w->layer[layer];
+    const layer_weights *w = &f->weights->layer[layer];
     return f->ops->attend(f->dev, &(op_attend){.layer = layer,
                                                .rows = rows,
-                                               .window = f->m->window ? f->m->window[layer] : 0,
-                                               .q_norm = w->w[LAYER_Q_NORM],
-                                               .k_norm = w->w[LAYER_K_NORM],
-                                               .norm_eps = f->m->norm_eps,
+                                               .window = f->model->window ? f->model->window[layer] : 0,
+                                               .q_norm = w->weights[LAYER_Q_NORM],
+                                               .k_norm = w->weights[LAYER_K_NORM],
+                                               .norm_eps = f->model->norm_eps,
                                                .qkv = part(f, s->from),
                                                .out = part(f, s->to)});
 }
@@ -86,7 +86,7 @@ static status attend(forward *f, const arch_step *s, uint32_t layer, uint32_t ro
 static status feed_forward(forward *f, const arch_step *s, const weight *w, uint32_t rows) {
     return f->ops->gate_up(f->dev, &(op_gate_up){.x = part(f, s->from),
                                                  .w = w,
-                                                 .act = f->m->act,
+                                                 .act = f->model->act,
                                                  .rows = rows,
                                                  .scratch = part(f, BUFFER_SCRATCH),
                                                  .out = part(f, s->to)});
@@ -95,15 +95,15 @@ static status feed_forward(forward *f, const arch_step *s, const weight *w, uint
 static status head(forward *f, uint32_t begin, uint32_t count) {
     TRY(f->ops->head_norm(f->dev, &(op_head_norm){.x = part(f, ACTIVATION_RESIDUAL),
                                                   .delta = part(f, BUFFER_DELTA),
-                                                  .weight = f->w->output_norm,
-                                                  .kind = f->m->norm,
+                                                  .weight = f->weights->output_norm,
+                                                  .kind = f->model->norm,
                                                   .begin = begin,
                                                   .count = count,
-                                                  .dim = f->m->dim,
-                                                  .eps = f->m->norm_eps,
+                                                  .dim = f->model->dim,
+                                                  .eps = f->model->norm_eps,
                                                   .out = part(f, ACTIVATION_LAST)}));
     return f->ops->linear(f->dev, &(op_linear){.x = part(f, ACTIVATION_LAST),
-                                               .w = f->w->output,
+                                               .w = f->weights->output,
                                                .rows = count,
                                                .out = part(f, ACTIVATION_LOGITS),
                                                .logits = true});
@@ -112,10 +112,10 @@ static status head(forward *f, uint32_t begin, uint32_t count) {
 /* --- the pass --- */
 
 static status run_step(forward *f, uint32_t layer, const arch_step *s, uint32_t rows) {
-    const weight *w = f->w->layer[layer].w[s->weight];
+    const weight *w = f->weights->layer[layer].weights[s->weight];
     switch (s->kind) {
     case STEP_NORM: /* nothing was added to the residual stream before the very first */
-        return norm(f, s, w, layer == 0 && s == f->m->arch->steps, rows);
+        return norm(f, s, w, layer == 0 && s == f->model->arch->steps, rows);
     case STEP_LINEAR:
         return linear(f, s, w, rows);
     case STEP_ATTEND:
@@ -127,7 +127,7 @@ static status run_step(forward *f, uint32_t layer, const arch_step *s, uint32_t 
 }
 
 static status run_layer(forward *f, uint32_t layer, uint32_t rows) {
-    const arch *a = f->m->arch;
+    const arch *a = f->model->arch;
     for (uint32_t i = 0; i < a->step_count; i++) TRY(run_step(f, layer, &a->steps[i], rows));
     return ST_OK;
 }
@@ -136,7 +136,7 @@ static status run_layer(forward *f, uint32_t layer, uint32_t rows) {
 static status run_layers(forward *f, uint32_t rows, const forward_hook *h) {
     const engine_hook *hook = h->hook;
     TRY(embed(f, rows));
-    for (uint32_t layer = 0; layer < f->m->layers; layer++) {
+    for (uint32_t layer = 0; layer < f->model->layers; layer++) {
         if (hook && hook->layer_begin) hook->layer_begin(hook->ctx, layer, h->items, h->count);
         TRY(run_layer(f, layer, rows));
         if (!hook || !hook->layer_end) continue;
@@ -147,7 +147,7 @@ static status run_layers(forward *f, uint32_t rows, const forward_hook *h) {
 }
 
 static status run_head(forward *f, const op_step *s, uint32_t head_count, float *logits) {
-    size_t vocab = f->m->vocab;
+    size_t vocab = f->model->vocab;
     for (uint32_t begin = 0; begin < head_count;) {
         uint32_t count = MIN(head_count - begin, f->act.head_rows);
         TRY(head(f, begin, count));
@@ -155,7 +155,7 @@ static status run_head(forward *f, const op_step *s, uint32_t head_count, float 
             TRY(f->ops->sample(f->dev, &(op_sample){.logits = part(f, ACTIVATION_LOGITS),
                                                     .begin = begin,
                                                     .count = count,
-                                                    .vocab = f->m->vocab}));
+                                                    .vocab = f->model->vocab}));
         uint32_t wanted = logits && begin < s->head_count ? MIN(count, s->head_count - begin) : 0;
         if (wanted > 0)
             TRY(f->ops->mem_read(f->dev, logits + begin * vocab, part(f, ACTIVATION_LOGITS),

@@ -11,8 +11,8 @@
 #include "engine/weights.h"
 
 typedef struct forward {
-    const model *m;
-    const weights *w;
+    const model *model;
+    const weights *weights;
     const backend_ops *ops;
     device *dev;
     activations act; /* the parts of `memory` */

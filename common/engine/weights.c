@@ -15,7 +15,7 @@ static status visit_one(visit v, void *ctx, const weight_parts *from, weight **t
 static status visit_layer(const model_layer *from, layer_weights *to, visit v, void *ctx) {
     status st = ST_OK;
     for (uint32_t r = 0; st == ST_OK && r < LAYER_ROLES; r++)
-        st = visit_one(v, ctx, &from->w[r], to ? &to->w[r] : NULL);
+        st = visit_one(v, ctx, &from->weights[r], to ? &to->weights[r] : NULL);
     return st;
 }
 
@@ -31,13 +31,13 @@ static status visit_all(const model *m, weights *w, visit v, void *ctx) {
 }
 
 typedef struct loading {
-    const weights *w;
+    const weights *to;
     errbuf *eb;
 } loading;
 
 static status load(void *ctx, const weight_parts *from, weight **to) {
     const loading *l = ctx;
-    return l->w->ops->weight_load(l->w->dev, from, to, l->eb);
+    return l->to->ops->weight_load(l->to->dev, from, to, l->eb);
 }
 
 status weights_load(weights *w, const model *m, const backend_ops *ops, device *dev, errbuf *eb) {
@@ -46,9 +46,9 @@ status weights_load(weights *w, const model *m, const backend_ops *ops, device *
     PRE(m->layer);
     PRE(ops);
     PRE(dev);
-    *w = (weights){.ops = ops, .dev = dev, .m = m};
+    *w = (weights){.ops = ops, .dev = dev, .model = m};
     w->layer = xcalloc(m->layers, sizeof *w->layer);
-    status st = visit_all(m, w, load, &(loading){.w = w, .eb = eb});
+    status st = visit_all(m, w, load, &(loading){.to = w, .eb = eb});
     if (st == ST_OK && m->tied) w->output = w->embed;
     return st == ST_OK ? ST_OK : err_prefix(eb, st, "engine: weights of %s", m->path);
 }
@@ -63,7 +63,7 @@ static status give(void *ctx, const weight_parts *from, weight **to) {
 void weights_done(weights *w) {
     PRE(w);
     if (!w->ops) return;
-    (void)visit_all(w->m, w, give, w);
+    (void)visit_all(w->model, w, give, w);
     free(w->layer);
     *w = (weights){0};
 }

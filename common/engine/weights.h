@@ -9,14 +9,14 @@
 #include "model/model.h"
 
 typedef struct layer_weights {
-    weight *w[LAYER_ROLES]; /* NULL: the architecture has none */
+    weight *weights[LAYER_ROLES]; /* NULL: the architecture has none */
 } layer_weights;
 
 typedef struct weights {
     const backend_ops *ops;
     device *dev;
-    const model *m;
-    layer_weights *layer; /* [layers of m] */
+    const model *model;
+    layer_weights *layer; /* [layers of the model] */
     weight *embed, *output_norm;
     weight *positions; /* NULL: none are learned */
     weight *output;    /* the embedding when tied */

@@ -41,7 +41,7 @@ void model_shape(model *m) {
     shape_weight(m, &a->output, &m->output);
     m->layer = xcalloc(m->layers, sizeof *m->layer);
     for (uint32_t i = 0; i < m->layers; i++)
-        for (uint32_t r = 0; r < LAYER_ROLES; r++) shape_weight(m, &a->layer[r], &m->layer[i].w[r]);
+        for (uint32_t r = 0; r < LAYER_ROLES; r++) shape_weight(m, &a->layer[r], &m->layer[i].weights[r]);
     POST(arch_check(a, m));
 }
 
@@ -120,7 +120,7 @@ static status take_layer(model *m, source *s, uint32_t layer, errbuf *eb) {
     snprintf(prefix, sizeof prefix, "blk.%u.", layer);
     status st = ST_OK;
     for (uint32_t r = 0; st == ST_OK && r < LAYER_ROLES; r++)
-        st = take_weight(s, prefix, &m->arch->layer[r], &m->layer[layer].w[r], eb);
+        st = take_weight(s, prefix, &m->arch->layer[r], &m->layer[layer].weights[r], eb);
     return st;
 }
 

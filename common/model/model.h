@@ -13,7 +13,7 @@
 #define MODEL_LAYERS_MAX 256u
 
 typedef struct model_layer {
-    weight_parts w[LAYER_ROLES];
+    weight_parts weights[LAYER_ROLES]; /* by layer_role; not there where the architecture has none */
 } model_layer;
 
 typedef struct model {

@@ -103,7 +103,7 @@ void tokenizer_free(tokenizer *t) {
 /* --- encoding --- */
 
 typedef struct encoding {
-    const tokenizer *t;
+    const tokenizer *tok;
     const encode_options *opt;
     uint32_t plain_at; /* first plain span that does not end before the place we are at */
     bpe_work work;
@@ -118,22 +118,22 @@ static status too_long(const encoding *e, errbuf *eb) {
 /* Whether `bytes` more bytes of text cannot end within the limit. Dropped bytes (without a token) are too
  * rare to count. */
 static bool is_hopeless(const encoding *e, size_t bytes) {
-    return bytes / e->t->vocab.longest > e->opt->max_tokens - e->out->count;
+    return bytes / e->tok->vocab.longest > e->opt->max_tokens - e->out->count;
 }
 
 static status encode_piece(void *arg, const char *piece, size_t len, errbuf *eb) {
     encoding *e = arg;
-    const vocab *v = &e->t->vocab;
+    const vocab *v = &e->tok->vocab;
     if (is_hopeless(e, len)) return too_long(e, eb);
 
     int32_t whole = -1;
-    if (e->t->whole_words && len <= v->longest)
+    if (e->tok->whole_words && len <= v->longest)
         whole = vocab_find(v, e->written, byte_chars_write(&v->bytes, piece, len, e->written));
     status st = ST_OK;
     if (whole >= 0)
         token_list_add(e->out, whole);
     else
-        st = bpe_encode(e->t->merges, &e->work, piece, len, e->out, eb);
+        st = bpe_encode(e->tok->merges, &e->work, piece, len, e->out, eb);
     if (st == ST_OK && e->out->count > e->opt->max_tokens) return too_long(e, eb);
     return st;
 }
@@ -148,7 +148,7 @@ static bool touches_plain(encoding *e, size_t begin, size_t end) {
 
 /* The special token that starts at text[at], or -1. */
 static int32_t special_at(encoding *e, const char *text, size_t len, size_t at) {
-    const tokenizer *t = e->t;
+    const tokenizer *t = e->tok;
     unsigned char first = (unsigned char)text[at];
     for (uint32_t i = t->special_from[first]; i < t->special_from[first + 1]; i++) {
         int32_t id = t->specials[i];
@@ -161,7 +161,7 @@ static int32_t special_at(encoding *e, const char *text, size_t len, size_t at) 
 }
 
 static status encode_all(encoding *e, const char *text, size_t len, errbuf *eb) {
-    const tokenizer *t = e->t;
+    const tokenizer *t = e->tok;
     size_t stretch = 0; /* where the text since the last special token begins */
     for (size_t at = 0; at < len;) {
         unsigned char first = (unsigned char)text[at];
@@ -189,7 +189,7 @@ status tokenizer_encode(const tokenizer *t, const char *text, size_t len, const 
     PRE(opt->plain || opt->plain_count == 0);
     if (len == 0) text = "";
     uint32_t count_before = out->count;
-    encoding e = {.t = t, .opt = opt, .out = out};
+    encoding e = {.tok = t, .opt = opt, .out = out};
     bool with_bos = opt->add_special && t->add_bos;
     if (out->count + with_bos > opt->max_tokens && (len > 0 || with_bos)) return too_long(&e, eb);
     if (len > TEXT_MAX || (len > 0 && is_hopeless(&e, len))) return too_long(&e, eb);
@@ -214,7 +214,7 @@ uint32_t tokenizer_vocab(const tokenizer *t) {
 
 size_t tokenizer_bytes(const tokenizer *t, int32_t id, char *out, size_t cap) {
     PRE(t);
-    PRE((out || cap == 0));
+    PRE(out || cap == 0);
     return vocab_bytes(&t->vocab, id, out, cap);
 }
 

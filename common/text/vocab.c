@@ -69,6 +69,8 @@ static const char *const enders[] = {
 /* --- bytes and their characters --- */
 
 size_t vocab_bytes(const vocab *v, int32_t id, char *out, size_t cap) {
+    PRE(v);
+    PRE(out || cap == 0);
     if (id < 0 || (uint32_t)id >= v->count) return 0;
     checkpoint_text s = v->text[id];
     if (v->kind[id] == TOKEN_UNUSED) return 0;

@@ -281,6 +281,8 @@ static status norm_rows(device *d, const host_rmsnorm *a, norm_kind kind, const 
 }
 
 status host_norm(device *d, const op_norm *a) {
+    PRE(a);
+    PRE(a->weight);
     if (a->delta) RUN(d, add, .x = a->x, .y = a->delta, .rows = a->rows, .dim = a->dim);
     const host_rmsnorm n = {
         .x = a->x, .weight = plain(a->weight), .rows = a->rows, .dim = a->dim, .eps = a->eps, .out = a->out};
@@ -296,6 +298,7 @@ static status linear_part(device *d, const weight *w, uint32_t i, const float *x
 }
 
 status host_linear_op(device *d, const op_linear *a) {
+    PRE(a);
     PRE(a->w->parts.form != WEIGHT_GATE_UP);
     float *out = a->out;
     for (uint32_t i = 0; i < weight_form_parts(a->w->parts.form); i++) {

@@ -46,7 +46,7 @@ static uint64_t taken_by(const weights *w, uint32_t layers) {
     uint64_t bytes = w->embed->bytes + w->output_norm->bytes + (w->output == w->embed ? 0 : w->output->bytes);
     for (uint32_t i = 0; i < layers; i++)
         for (uint32_t r = 0; r < LAYER_ROLES; r++)
-            if (w->layer[i].w[r]) bytes += w->layer[i].w[r]->bytes;
+            if (w->layer[i].weights[r]) bytes += w->layer[i].weights[r]->bytes;
     return bytes;
 }
 

@@ -261,7 +261,7 @@ static inline void naive_attention(const model *m, uint32_t layer, const naive_k
 }
 
 static inline void naive_layer(const model *m, uint32_t layer, naive_kv *kv, uint32_t pos, double *x) {
-    const weight_parts *w = m->layer[layer].w;
+    const weight_parts *w = m->layer[layer].weights;
     double normed[DIM], q[HEADS * HEAD], att[HEADS * HEAD], delta[DIM], gate[FFN], up[FFN];
     naive_norm(m->norm, &w[LAYER_ATTN_NORM], m->norm_eps, x, DIM, normed);
     naive_linear(&w[LAYER_QKV], 0, normed, q);

@@ -140,12 +140,12 @@ static void a_tiny_model_is_described(void **s) {
     assert_int_equal(m->embed.part[0].type, DT_Q8_0);
     assert_int_equal(m->embed.part[0].rows, VOCAB);
     assert_int_equal(m->embed.part[0].cols, DIM);
-    assert_int_equal(m->layer[0].w[LAYER_QKV].part[1].rows, KV * HEAD);
-    assert_int_equal(m->layer[0].w[LAYER_QKV].part[1].type, DT_Q4_0);
-    assert_int_equal(m->layer[0].w[LAYER_ATTN_OUT].part[0].type, DT_BF16);
-    assert_int_equal(m->layer[0].w[LAYER_DOWN].part[0].rows, DIM);
-    assert_int_equal(m->layer[0].w[LAYER_DOWN].part[0].cols, FFN);
-    assert_int_equal(*(const char *)m->layer[0].w[LAYER_UP].part[1].data, 1);
+    assert_int_equal(m->layer[0].weights[LAYER_QKV].part[1].rows, KV * HEAD);
+    assert_int_equal(m->layer[0].weights[LAYER_QKV].part[1].type, DT_Q4_0);
+    assert_int_equal(m->layer[0].weights[LAYER_ATTN_OUT].part[0].type, DT_BF16);
+    assert_int_equal(m->layer[0].weights[LAYER_DOWN].part[0].rows, DIM);
+    assert_int_equal(m->layer[0].weights[LAYER_DOWN].part[0].cols, FFN);
+    assert_int_equal(*(const char *)m->layer[0].weights[LAYER_UP].part[1].data, 1);
     assert_int_equal(m->weight_count, VOCAB * DIM + 3 * DIM + 3 * DIM * FFN + 2 * DIM * DIM + 2 * 32 * DIM);
     assert_int_equal(model_features(m), 0);
     model_file_close(&f);
@@ -294,7 +294,7 @@ static void the_real_model_loads(void **s) {
     assert_true(m->norm_eps == 1e-5f);
     assert_true(m->tied);
     assert_int_equal(m->embed.part[0].type, DT_Q8_0);
-    assert_int_equal(m->layer[29].w[LAYER_DOWN].part[0].type, DT_Q4_1);
+    assert_int_equal(m->layer[29].weights[LAYER_DOWN].part[0].type, DT_Q4_1);
     assert_true(m->weights_hash != 0);
     model_file_close(&f);
 }

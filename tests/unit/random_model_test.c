@@ -77,18 +77,18 @@ static void matrices_are_seeded_and_norms_are_one(void **state) {
     (void)state;
     model_file f = model_file_open("random:tiny");
     const model *m = f.m;
-    const tensor *w = &m->layer[1].w[LAYER_DOWN].part[0];
+    const tensor *w = &m->layer[1].weights[LAYER_DOWN].part[0];
     assert_null(w->data);
     assert_int_equal(w->type, DT_BF16);
     assert_int_equal(w->rows, 128);
     assert_int_equal(w->cols, 256);
     assert_true(w->random_scale == 0x1p-11f);
-    assert_true(w->random_seed != m->layer[0].w[LAYER_DOWN].part[0].random_seed);
-    assert_true(w->random_seed != m->layer[1].w[LAYER_UP].part[1].random_seed);
+    assert_true(w->random_seed != m->layer[0].weights[LAYER_DOWN].part[0].random_seed);
+    assert_true(w->random_seed != m->layer[1].weights[LAYER_UP].part[1].random_seed);
     assert_null(m->embed.part[0].data);
     assert_true(m->output.part[0].random_seed != m->embed.part[0].random_seed);
-    const float *norm = m->layer[1].w[LAYER_FFN_NORM].part[0].data;
-    assert_int_equal(m->layer[1].w[LAYER_FFN_NORM].part[0].type, DT_F32);
+    const float *norm = m->layer[1].weights[LAYER_FFN_NORM].part[0].data;
+    assert_int_equal(m->layer[1].weights[LAYER_FFN_NORM].part[0].type, DT_F32);
     for (uint32_t i = 0; i < m->dim; i++) assert_true(norm[i] == 1.0f);
     model_file_close(&f);
 }
@@ -99,7 +99,7 @@ static void a_row_of_weights_has_about_unit_size(void **state) {
     for (size_t i = 0; i < ARRAY_LEN(paths); i++) {
         model_file f = model_file_open(paths[i]);
         const model *m = f.m;
-        const tensor *w = &m->layer[0].w[LAYER_UP].part[0];
+        const tensor *w = &m->layer[0].weights[LAYER_UP].part[0];
         double sum = 0, squares = 0;
         for (uint32_t k = 0; k < w->cols; k++) {
             double v = (double)random_weight(w->random_seed, k) * (double)w->random_scale;
@@ -138,11 +138,11 @@ static void the_seed_makes_another_model_and_no_seed_is_seed_0(void **state) {
                           model_file_open("random:tiny:18446744073709551615")};
     const model *plain = files[0].m, *zero = files[1].m, *seven = files[2].m, *last = files[3].m;
     assert_true(plain->weights_hash == zero->weights_hash);
-    assert_true(plain->layer[0].w[LAYER_QKV].part[0].random_seed ==
-                zero->layer[0].w[LAYER_QKV].part[0].random_seed);
+    assert_true(plain->layer[0].weights[LAYER_QKV].part[0].random_seed ==
+                zero->layer[0].weights[LAYER_QKV].part[0].random_seed);
     assert_true(plain->weights_hash != seven->weights_hash);
-    assert_true(plain->layer[0].w[LAYER_QKV].part[0].random_seed !=
-                seven->layer[0].w[LAYER_QKV].part[0].random_seed);
+    assert_true(plain->layer[0].weights[LAYER_QKV].part[0].random_seed !=
+                seven->layer[0].weights[LAYER_QKV].part[0].random_seed);
     assert_true(last->weights_hash != seven->weights_hash);
     assert_string_equal(seven->path, "random:tiny:7");
     for (size_t i = 0; i < ARRAY_LEN(files); i++) model_file_close(&files[i]);
