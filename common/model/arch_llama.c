@@ -3,8 +3,7 @@
  *
  * Anything in the file that would change the computation and is not implemented is refused by name, because a
  * model that runs and answers nonsense is worse than one that does not start. */
-/* The keys of Llama's checkpoints and what they may be, and the description of a layer. Rope factors
- * (rope_freqs.weight) are taken when they are there. */
+/* The keys of Llama's checkpoints and what they may be, and the description of a layer. */
 #include "model/arch_llama.h"
 
 #include "base/mem.h"
@@ -110,6 +109,7 @@ const arch arch_llama = {
     .embed = {.part = {{"token_embd", DIM_VOCAB, DIM_MODEL}}},
     .output_norm = {.part = {{"output_norm", DIM_ONE, DIM_MODEL}}},
     .output = {.part = {{"output", DIM_VOCAB, DIM_MODEL}}},
+    .rope_factors = "rope_freqs",
     .layer =
         {
             [LAYER_ATTN_NORM] = {.part = {{"attn_norm", DIM_ONE, DIM_MODEL}}},

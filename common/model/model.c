@@ -50,8 +50,9 @@ uint32_t model_features(const model *m) {
     PRE(m->arch);
     const arch *a = m->arch;
     uint32_t set = 0;
-    for (uint32_t r = 0; r < LAYER_ROLES; r++)
-        if (a->layer[r].bias && a->layer[r].part[0].rows != DIM_ONE) set |= NET_BIAS;
+    bool bias = a->embed.bias || a->positions.bias || a->output_norm.bias || a->output.bias;
+    for (uint32_t r = 0; r < LAYER_ROLES; r++) bias = bias || a->layer[r].bias;
+    if (bias) set |= NET_BIAS;
     if (m->norm == NORM_LAYER) set |= NET_LAYER_NORM;
     if (m->rope_dim == 0) set |= NET_NO_ROPE;
     if (m->rope_dim > 0 && m->rope == ROPE_HALVES) set |= NET_ROPE_HALVES;
@@ -124,10 +125,18 @@ static status take_layer(model *m, source *s, uint32_t layer, errbuf *eb) {
     return st;
 }
 
+/* NAME.weight, which an architecture can do without. False: it does. */
+static bool find_optional(const source *s, const char *part, char name[96]) {
+    if (!part) return false;
+    snprintf(name, 96, "%s.weight", part);
+    return checkpoint_has(s->ckpt, name);
+}
+
 static status take_rope_factors(model *m, source *s, errbuf *eb) {
-    if (m->rope_dim == 0 || !checkpoint_has(s->ckpt, "rope_freqs.weight")) return ST_OK;
+    char name[96];
+    if (!find_optional(s, m->arch->rope_factors, name)) return ST_OK;
     tensor factors = {.rows = 1, .cols = m->rope_dim / 2};
-    status st = take_tensor(s, "rope_freqs.weight", &factors, eb);
+    status st = take_tensor(s, name, &factors, eb);
     if (st == ST_OK) m->rope_factors = factors.data;
     return st;
 }
@@ -138,7 +147,8 @@ static status take_all(model *m, source *s, errbuf *eb) {
     if (st == ST_OK) st = take_weight(s, "", &a->positions, &m->positions, eb);
     if (st == ST_OK) st = take_weight(s, "", &a->output_norm, &m->output_norm, eb);
     if (st != ST_OK) return st;
-    m->tied = !checkpoint_has(s->ckpt, "output.weight");
+    char name[96];
+    m->tied = !find_optional(s, a->output.part[0].name, name);
     if (m->tied)
         m->output = m->embed;
     else

@@ -76,7 +76,7 @@ typedef struct host_attention {
     uint32_t rows;
     uint32_t heads;  /* query heads, a multiple of layout->kv_heads */
     float scale;     /* 1 / sqrt(head_dim) */
-    uint32_t window; /* a row sees so many positions at most, its own included; 0 = all. ref only */
+    uint32_t window; /* a row sees so many positions at most, its own included; 0 = all */
     float *out;      /* [rows, heads * head_dim]; does not overlap q */
 } host_attention;
 

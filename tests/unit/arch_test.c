@@ -1,5 +1,5 @@
-/* What an architecture is described with: other layers than Llama's from checkpoint to logits, what a backend
- * lacks, and sizes that are exactly what is taken. */
+/* What an architecture is described with: other layers than Llama's from checkpoint to logits, and sizes that
+ * are exactly what is taken. */
 #include "arch_scene.h"
 
 #include "engine/engine.h"
@@ -67,22 +67,7 @@ static void norms_of_heads_halves_and_windows_are_computed(void **state) {
     arch_scene s = arch_scene_open(&near);
     assert_int_equal(model_features(s.m), NET_BIAS | NET_ROPE_HALVES | NET_ACT | NET_WINDOW | NET_QK_NORM);
     check_logits(s.m, "ref");
-    s.m->window[1] = 0;
-    check_logits(s.m, "ref");
     check_logits(s.m, "cpu");
-    arch_scene_close(&s);
-}
-
-static void what_a_backend_lacks_is_refused_by_name(void **state) {
-    (void)state;
-    arch_scene s = arch_scene_open(&near);
-    const engine_options opt = options_of("cpu");
-    engine *e = NULL;
-    errbuf eb = {0};
-    assert_int_equal(engine_new(&e, s.m, &opt, &eb), ST_UNSUPPORTED);
-    assert_null(e);
-    assert_non_null(
-        strstr(eb.text, "the architecture near, which needs attention window: backend cpu does not"));
     arch_scene_close(&s);
 }
 
@@ -206,7 +191,6 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_gpt_computes_what_its_formulas_say),
         cmocka_unit_test(norms_of_heads_halves_and_windows_are_computed),
-        cmocka_unit_test(what_a_backend_lacks_is_refused_by_name),
         cmocka_unit_test(a_bias_that_is_missing_or_too_much_is_named),
         cmocka_unit_test(kinds_tell_models_apart),
         cmocka_unit_test(a_description_is_checked),
