@@ -45,7 +45,7 @@ typedef struct warm_step {
 
 typedef struct backend_ops {
     const char *name;  /* "ref" */
-    uint32_t features; /* set of net_feature: what it computes besides what Llama needs */
+    uint32_t features; /* set of feature: what it computes besides what Llama needs */
     /* ST_UNSUPPORTED with the reason when this machine cannot run it (an ISA that the CPU lacks, no GPU).
      * Caller closes with close, after every memory and weight was freed. */
     status (*open)(device **out, const device_options *opt, errbuf *eb);

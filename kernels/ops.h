@@ -20,7 +20,7 @@
 #ifndef BATON_KERNELS_OPS_H
 #define BATON_KERNELS_OPS_H
 
-#include "base/net.h"
+#include "base/kinds.h"
 #include "base/status.h"
 #include "kv/kv_layout.h"
 #include "token/sampling.h"

@@ -4,8 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The first that claims a path reads it; the last claims every path. */
-static const checkpoint_format *const formats[] = {&checkpoint_random, &checkpoint_gguf};
+#define FORMAT_ENTRY(name) &name,
+static const checkpoint_format *const formats[] = {CHECKPOINT_FORMATS(FORMAT_ENTRY)};
 
 static const checkpoint_format *format_of(const char *path) {
     for (size_t i = 0; i < ARRAY_LEN(formats); i++)

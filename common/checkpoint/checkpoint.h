@@ -3,7 +3,7 @@
  *
  *   path -> format (a GGUF file, "random:NAME[:SEED]") -> keys, lists, tensors -> model, tokenizer, chat
  *
- * A format is a table of functions (checkpoint_format.h): a new one is a file and a line in checkpoint.c.
+ * A format is a table of functions (checkpoint_format.h): a new one is a file and a name there.
  * Those who read know neither. The vocabulary of keys and tensor names is this header's, spelt as GGUF spells
  * it; a format with other words translates:
  *

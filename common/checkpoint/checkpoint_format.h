@@ -32,8 +32,12 @@ struct checkpoint {
     char *path; /* owned */
 };
 
-extern const checkpoint_format checkpoint_gguf;
-extern const checkpoint_format checkpoint_random;
+/* The first that claims a path reads it; the last claims every path. */
+#define CHECKPOINT_FORMATS(X) X(checkpoint_random) X(checkpoint_gguf)
+
+#define FORMAT_DECLARE(name) extern const checkpoint_format name;
+CHECKPOINT_FORMATS(FORMAT_DECLARE)
+#undef FORMAT_DECLARE
 
 /* Takes ownership of `self`. */
 checkpoint *checkpoint_of(const checkpoint_format *format, void *self, const char *path);

@@ -153,7 +153,7 @@ static status check_features(const model *m, const backend_ops *ops, errbuf *eb)
     return errf(eb, ST_UNSUPPORTED,
                 "engine: %s is of the architecture %s, which needs %s: backend %s does not compute that; use "
                 "another one of %s",
-                m->path, m->arch->name, net_feature_name(lacking), ops->name, backend_names());
+                m->path, m->arch->name, feature_name(lacking), ops->name, backend_names());
 }
 
 status engine_new(engine **out, const model *m, const engine_options *opt, errbuf *eb) {

@@ -1,12 +1,12 @@
 #include "model/arch.h"
 
 #include "base/mem.h"
-#include "model/arch_llama.h"
 #include "model/model.h"
 
 #include <string.h>
 
-static const arch *const archs[] = {&arch_llama};
+#define ARCH_ENTRY(name) &name,
+static const arch *const archs[] = {ARCHS(ARCH_ENTRY)};
 
 const arch *arch_find(checkpoint_text name) {
     for (size_t i = 0; i < ARRAY_LEN(archs); i++)

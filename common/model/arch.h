@@ -7,12 +7,12 @@
  *
  * A description is data, so that each fact stands once: the loader asks it for names and shapes, the engine
  * for forms, order and sizes, the planner for bytes. A new architecture is a file that fills one of these and
- * a line in arch.c. What a layer needs that no step or kind below says is a new step here and in forward.c.
+ * its name in ARCHS. What a layer needs that no step or kind below says is a new step here and in forward.c.
  */
 #ifndef BATON_MODEL_ARCH_H
 #define BATON_MODEL_ARCH_H
 
-#include "base/net.h"
+#include "base/kinds.h"
 #include "base/status.h"
 #include "checkpoint/checkpoint.h"
 
@@ -94,6 +94,12 @@ typedef struct arch {
     uint32_t step_count;
     arch_dim widths[ARCH_BUFFERS][ARCH_WIDTHS_MAX]; /* numbers of a row in each buffer: their sum */
 } arch;
+
+#define ARCHS(X) X(arch_llama)
+
+#define ARCH_DECLARE(name) extern const arch name;
+ARCHS(ARCH_DECLARE)
+#undef ARCH_DECLARE
 
 /* NULL when there is none of that name. Borrowed: static. */
 const arch *arch_find(checkpoint_text name);

@@ -1,11 +1,8 @@
-/* model_llama - Llama and what is built like it: RMS norm, rotary positions, grouped queries, SwiGLU, no
+/* arch_llama - Llama and what is built like it: RMS norm, rotary positions, grouped queries, SwiGLU, no
  * biases.
  *
  * Anything in the file that would change the computation and is not implemented is refused by name, because a
  * model that runs and answers nonsense is worse than one that does not start. */
-/* The keys of Llama's checkpoints and what they may be, and the description of a layer. */
-#include "model/arch_llama.h"
-
 #include "base/mem.h"
 #include "checkpoint/arch_keys.h"
 #include "model/model.h"

@@ -52,16 +52,16 @@ uint32_t model_features(const model *m) {
     uint32_t set = 0;
     bool bias = a->embed.bias || a->positions.bias || a->output_norm.bias || a->output.bias;
     for (uint32_t r = 0; r < LAYER_ROLES; r++) bias = bias || a->layer[r].bias;
-    if (bias) set |= NET_BIAS;
-    if (m->norm == NORM_LAYER) set |= NET_LAYER_NORM;
-    if (m->rope_dim == 0) set |= NET_NO_ROPE;
-    if (m->rope_dim > 0 && m->rope == ROPE_HALVES) set |= NET_ROPE_HALVES;
-    if (m->act != ACT_SILU) set |= NET_ACT;
-    if (a->layer[LAYER_UP].form == WEIGHT_PLAIN) set |= NET_UNGATED;
-    if (a->positions.part[0].name) set |= NET_POSITIONS;
+    if (bias) set |= FEATURE_BIAS;
+    if (m->norm == NORM_LAYER) set |= FEATURE_LAYER_NORM;
+    if (m->rope_dim == 0) set |= FEATURE_NO_ROPE;
+    if (m->rope_dim > 0 && m->rope == ROPE_HALVES) set |= FEATURE_ROPE_HALVES;
+    if (m->act != ACT_SILU) set |= FEATURE_ACT;
+    if (a->layer[LAYER_UP].form == WEIGHT_PLAIN) set |= FEATURE_UNGATED;
+    if (a->positions.part[0].name) set |= FEATURE_POSITIONS;
     for (uint32_t i = 0; m->window && i < m->layers; i++)
-        if (m->window[i] > 0) set |= NET_WINDOW;
-    if (a->layer[LAYER_Q_NORM].part[0].name) set |= NET_QK_NORM;
+        if (m->window[i] > 0) set |= FEATURE_WINDOW;
+    if (a->layer[LAYER_Q_NORM].part[0].name) set |= FEATURE_QK_NORM;
     return set;
 }
 

@@ -51,7 +51,7 @@ void model_free(model *m);
 /* Sets forms and shapes of all weights from arch and dimensions, without data; allocates the layers. What
  * model_load fills in, and all that a plan needs. */
 void model_shape(model *m);
-/* The set of net_feature that its computation takes */
+/* The set of feature that its computation takes */
 uint32_t model_features(const model *m);
 
 #endif

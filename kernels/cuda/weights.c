@@ -212,7 +212,7 @@ status cuda_weight_load(device *d, const weight_parts *from, weight **out, errbu
     const weight_form form = from->form;
     const tensor *parts[WEIGHT_PARTS_MAX];
     for (uint32_t i = 0; i < WEIGHT_PARTS_MAX; i++) {
-        PRE(!from->bias[i].data); /* no NET_BIAS: no kernel adds one */
+        PRE(!from->bias[i].data); /* no FEATURE_BIAS: no kernel adds one */
         parts[i] = &from->part[i];
     }
     if (cuda_faulted(d)) return cuda_fault_text(d, eb);

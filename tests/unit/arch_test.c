@@ -55,8 +55,8 @@ static void check_logits(const model *m, const char *backend) {
 static void a_gpt_computes_what_its_formulas_say(void **state) {
     (void)state;
     arch_scene s = arch_scene_open(&gpt);
-    assert_int_equal(model_features(s.m),
-                     NET_LAYER_NORM | NET_BIAS | NET_NO_ROPE | NET_ACT | NET_UNGATED | NET_POSITIONS);
+    assert_int_equal(model_features(s.m), FEATURE_LAYER_NORM | FEATURE_BIAS | FEATURE_NO_ROPE | FEATURE_ACT |
+                                              FEATURE_UNGATED | FEATURE_POSITIONS);
     check_logits(s.m, "ref");
     check_logits(s.m, "cpu");
     arch_scene_close(&s);
@@ -65,7 +65,8 @@ static void a_gpt_computes_what_its_formulas_say(void **state) {
 static void norms_of_heads_halves_and_windows_are_computed(void **state) {
     (void)state;
     arch_scene s = arch_scene_open(&near);
-    assert_int_equal(model_features(s.m), NET_BIAS | NET_ROPE_HALVES | NET_ACT | NET_WINDOW | NET_QK_NORM);
+    assert_int_equal(model_features(s.m),
+                     FEATURE_BIAS | FEATURE_ROPE_HALVES | FEATURE_ACT | FEATURE_WINDOW | FEATURE_QK_NORM);
     check_logits(s.m, "ref");
     check_logits(s.m, "cpu");
     arch_scene_close(&s);
@@ -187,8 +188,30 @@ static void weights_are_counted_with_their_biases(void **state) {
     arch_scene_close(&s);
 }
 
+/* --- kinds --- */
+
+static void features_are_named_from_the_lowest(void **state) {
+    (void)state;
+    assert_null(feature_name(0));
+    assert_string_equal(feature_name(FEATURE_WINDOW), "attention window");
+    assert_string_equal(feature_name(FEATURE_QK_NORM | FEATURE_BIAS), "bias");
+    for (uint32_t bit = 1; bit < FEATURE_ALL; bit *= 2) assert_non_null(feature_name(bit));
+    assert_null(feature_name(~FEATURE_ALL));
+}
+
+static void forms_have_one_two_or_three_parts(void **state) {
+    (void)state;
+    assert_int_equal(weight_form_parts(WEIGHT_PLAIN), 1);
+    assert_int_equal(weight_form_parts(WEIGHT_GATE_UP), 2);
+    assert_int_equal(weight_form_parts(WEIGHT_QKV), WEIGHT_PARTS_MAX);
+    assert_false(weight_is_there(&(weight_parts){0}));
+    assert_true(weight_is_there(&(weight_parts){.part = {{.rows = 1, .cols = 1}}}));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(features_are_named_from_the_lowest),
+        cmocka_unit_test(forms_have_one_two_or_three_parts),
         cmocka_unit_test(a_gpt_computes_what_its_formulas_say),
         cmocka_unit_test(norms_of_heads_halves_and_windows_are_computed),
         cmocka_unit_test(a_bias_that_is_missing_or_too_much_is_named),

@@ -1,9 +1,9 @@
-/* net - the kinds of operations that networks are made of: what an architecture asks for (model/arch.h) and
+/* kinds - the kinds of operations that networks are made of: what an architecture asks for (model/arch.h) and
  * what a backend computes (kernels/ops.h), in one vocabulary.
  *
  * The first kind of each enum is Llama's, so that a zeroed struct asks for that. */
-#ifndef BATON_BASE_NET_H
-#define BATON_BASE_NET_H
+#ifndef BATON_BASE_KINDS_H
+#define BATON_BASE_KINDS_H
 
 #include "base/tensor.h"
 
@@ -37,22 +37,22 @@ typedef struct weight_parts {
 bool weight_is_there(const weight_parts *w);
 
 /* What not every backend computes. Bits, so that a set of them is a number. */
-#define NET_FEATURES(X)                                                                                      \
-    X(NET_LAYER_NORM, 0, "layer norm")                                                                       \
-    X(NET_BIAS, 1, "bias")                                                                                   \
-    X(NET_ROPE_HALVES, 2, "rotation of halves")                                                              \
-    X(NET_NO_ROPE, 3, "attention without rotation")                                                          \
-    X(NET_ACT, 4, "an activation other than silu")                                                           \
-    X(NET_UNGATED, 5, "feed-forward without gate")                                                           \
-    X(NET_POSITIONS, 6, "learned positions")                                                                 \
-    X(NET_WINDOW, 7, "attention window")                                                                     \
-    X(NET_QK_NORM, 8, "norm of queries and keys")
-#define NET_ENUM(name, bit, text) name = 1u << (bit),
-typedef enum net_feature { NET_FEATURES(NET_ENUM) } net_feature;
-#undef NET_ENUM
-#define NET_ALL ((1u << 9) - 1)
+#define FEATURES(X)                                                                                          \
+    X(FEATURE_LAYER_NORM, 0, "layer norm")                                                                   \
+    X(FEATURE_BIAS, 1, "bias")                                                                               \
+    X(FEATURE_ROPE_HALVES, 2, "rotation of halves")                                                          \
+    X(FEATURE_NO_ROPE, 3, "attention without rotation")                                                      \
+    X(FEATURE_ACT, 4, "an activation other than silu")                                                       \
+    X(FEATURE_UNGATED, 5, "feed-forward without gate")                                                       \
+    X(FEATURE_POSITIONS, 6, "learned positions")                                                             \
+    X(FEATURE_WINDOW, 7, "attention window")                                                                 \
+    X(FEATURE_QK_NORM, 8, "norm of queries and keys")
+#define FEATURE_ENUM(name, bit, text) name = 1u << (bit),
+typedef enum feature { FEATURES(FEATURE_ENUM) } feature;
+#undef FEATURE_ENUM
+#define FEATURE_ALL ((1u << 9) - 1)
 
 /* The name of the lowest feature of a set, for error texts; NULL of an empty one. Borrowed: static. */
-const char *net_feature_name(uint32_t set);
+const char *feature_name(uint32_t set);
 
 #endif

@@ -1,4 +1,4 @@
-#include "base/net.h"
+#include "base/kinds.h"
 
 #include "base/mem.h"
 #include "base/status.h"
@@ -20,16 +20,16 @@ bool weight_is_there(const weight_parts *w) {
     return w->part[0].rows > 0;
 }
 
-const char *net_feature_name(uint32_t set) {
+const char *feature_name(uint32_t set) {
     static const struct {
         uint32_t bit;
         const char *name;
     } names[] = {
 #define NAME(name, bit, text) {name, text},
-        NET_FEATURES(NAME)
+        FEATURES(NAME)
 #undef NAME
     };
-    _Static_assert((1u << ARRAY_LEN(names)) - 1 == NET_ALL, "NET_ALL has every feature");
+    _Static_assert((1u << ARRAY_LEN(names)) - 1 == FEATURE_ALL, "FEATURE_ALL has every feature");
     for (size_t i = 0; i < ARRAY_LEN(names); i++)
         if (set & names[i].bit) return names[i].name;
     return NULL;
