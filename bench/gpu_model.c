@@ -43,9 +43,15 @@ typedef struct scene {
 
 /* --- what must be read and computed --- */
 
+/* Numbers in the matrices of a layer; its vectors do not count. */
 static double layer_weights(const model *m) {
-    double q = (double)m->heads * m->head_dim, kv = (double)m->kv_heads * m->head_dim;
-    return m->dim * (2 * q + 2 * kv + 3.0 * m->ffn_dim);
+    double count = 0;
+    for (uint32_t r = 0; r < LAYER_ROLES; r++) {
+        const weight_parts *w = &m->layer[0].weights[r];
+        for (uint32_t i = 0; i < weight_form_parts(w->form); i++)
+            if (w->part[i].rows > 1) count += (double)w->part[i].rows * w->part[i].cols;
+    }
+    return count;
 }
 
 static double decode_bytes(const model *m, uint32_t batch, double context) {
