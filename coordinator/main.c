@@ -11,12 +11,10 @@
 #include "base/hostport.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "base/path.h"
+#include "checkpoint/arch_keys.h"
 #include "config/args.h"
 #include "coordinator/http.h"
 #include "coordinator/native.h"
-#include "model/model.h"
-#include "model/random_model.h"
 #include "net/bus.h"
 #include "text/chat.h"
 
@@ -33,7 +31,8 @@
 
 typedef struct app {
     config *cfg;
-    model *model;
+    checkpoint *ckpt;
+    tokenizer *tok;
     char *served_name;
     uint32_t max_context;
     chat_template chat;
@@ -160,32 +159,35 @@ static void on_signal(void *ctx, int signo) {
 
 /* ---- start and end ---- */
 
-/* A model without a file is served by all of its name. */
-static char *served_name_of(const config *c) {
-    const char *name = c->model.served_model_name;
-    if (name && name[0]) return xstrdup(name);
-    return random_model_is(c->model.path) ? xstrdup(c->model.path) : path_stem(c->model.path);
+static status open_texts(app *a, uint32_t *context, errbuf *eb) {
+    const char *path = a->cfg->model.path;
+    status st = checkpoint_open(&a->ckpt, path, eb);
+    if (st != ST_OK) return st;
+    st = tokenizer_new(&a->tok, a->ckpt, eb);
+    if (st == ST_OK) st = arch_context(a->ckpt, context, eb);
+    return st == ST_OK ? ST_OK : err_prefix(eb, st, "%s", path);
 }
 
 static status load_model(app *a, errbuf *eb) {
     const config *cfg = a->cfg;
-    status st = model_load(&a->model, cfg->model.path, MODEL_TEXT, eb);
+    uint32_t context = 0;
+    status st = open_texts(a, &context, eb);
     if (st != ST_OK) return err_prefix(eb, st, "loading model");
-    if (cfg->model.max_context > a->model->context) {
+    if (cfg->model.max_context > context) {
         return errf(eb, ST_INVALID, "model.max_context: %u is more than the %u tokens that %s was made for",
-                    cfg->model.max_context, a->model->context, cfg->model.path);
+                    cfg->model.max_context, context, cfg->model.path);
     }
-    a->max_context = cfg->model.max_context ? cfg->model.max_context : a->model->context;
-    a->served_name = served_name_of(cfg);
-    st = chat_template_init(&a->chat, a->model->file, eb);
+    a->max_context = cfg->model.max_context ? cfg->model.max_context : context;
+    const char *name = cfg->model.served_model_name;
+    a->served_name = name && name[0] ? xstrdup(name) : checkpoint_stem(cfg->model.path);
+    st = chat_template_init(&a->chat, a->ckpt, eb);
     if (st != ST_OK) return err_prefix(eb, st, "chat template");
     if (a->chat.kind == CHAT_UNKNOWN) {
         log_warn("model", "chat template is not known: /v1/chat/completions will be refused", "path=%s",
                  cfg->model.path);
     }
-    a->env = (text_env){.tok = a->model->tok,
-                        .chat = &a->chat,
-                        .model = {a->served_name, a->max_context, tokenizer_vocab(a->model->tok)}};
+    a->env = (text_env){
+        .tok = a->tok, .chat = &a->chat, .model = {a->served_name, a->max_context, tokenizer_vocab(a->tok)}};
     return ST_OK;
 }
 
@@ -273,7 +275,7 @@ static status open_app(app *a, errbuf *eb) {
     core_options opt = core_options_of(a);
     a->core = core_new(&opt, &sink, clock_now_ns());
     a->meter = meter_new(a->served_name);
-    a->streams = streams_new(a->core, a->model->tok, a->meter);
+    a->streams = streams_new(a->core, a->tok, a->meter);
     bus_handler control = {.ctx = a, .message = control_message, .lost = control_lost};
     st = bus_listen(&a->control, a->loop, a->cfg->cluster.control, &control, eb);
     if (st != ST_OK) return err_prefix(eb, st, "cluster.control");
@@ -291,7 +293,8 @@ static void close_app(app *a) {
     meter_free(a->meter);
     loop_free(a->loop);
     chat_template_done(&a->chat);
-    model_free(a->model);
+    tokenizer_free(a->tok); /* before the checkpoint that it points into */
+    checkpoint_close(a->ckpt);
     config_free(a->cfg);
     free(a->served_name);
     free(a->http_url);

@@ -4,6 +4,7 @@
 
 #include "base/hostport.h"
 #include "base/mem.h"
+#include "config/config_backend.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -46,11 +47,18 @@ static status check_cluster(const config *c, const blame *b) {
     return ST_OK;
 }
 
+/* The key takes no other names. */
+static const config_backend *backend_of(const config *c) {
+    const config_backend *b = config_backend_find(c->model.backend);
+    CHECK(b);
+    return b;
+}
+
 /* Types: the host backends compute in f32 and keep KV in f16 or f32; on cuda everything has the type of the
  * activations. */
 static status check_types(const config *c, const blame *b) {
     const char *backend = c->model.backend, *kv = c->model.kv_dtype, *act = c->model.act_dtype;
-    if (strcmp(backend, "cuda") != 0) {
+    if (!backend_of(c)->act_types) {
         if (strcmp(act, "auto") != 0) {
             errf(b->eb, ST_INVALID, "%s is for model.backend cuda; %s computes in f32: set it to auto", act,
                  backend);
@@ -82,7 +90,7 @@ static status check_role(const config *c, worker_role role, const blame *b) {
         errf(b->eb, ST_INVALID, "%u: pipeline parallelism is not built yet: set it to 1", r->pp);
         return at(b, name, "pp");
     }
-    if (!r->kv_pages && !r->kv_memory_mb && strcmp(c->model.backend, "cuda") != 0) {
+    if (!r->kv_pages && !r->kv_memory_mb && !backend_of(c)->own_memory) {
         errf(b->eb, ST_INVALID,
              "0 means all that the device has left, which is for model.backend cuda: set it, or %s.kv_pages",
              name);

@@ -25,6 +25,8 @@ typedef struct engine_options {
     uint32_t max_rows;     /* rows of one step */
     uint32_t max_seqs;     /* slots */
     uint32_t max_context;  /* tokens of one sequence; <= model context unless the config forces more */
+    const int32_t *eog;    /* [eog_count] end-of-generation ids; borrowed until engine_free */
+    uint32_t eog_count;
     /* Backends may have costs of the first time: decode steps, prompts, that engine_new runs for them. */
     bool warm_decode, warm_prompts;
 } engine_options;

@@ -69,6 +69,7 @@ status seq_init(seq *s, const seq_start *init, const seq_limits *lim, errbuf *eb
 }
 
 void seq_done(seq *s) {
+    PRE(s);
     free(s->ids);
     free(s->pages);
     sampling_done(&s->params);
@@ -76,6 +77,8 @@ void seq_done(seq *s) {
 }
 
 status seq_add_pages(seq *s, const uint32_t *pages, uint32_t count, const seq_limits *lim, errbuf *eb) {
+    PRE(s);
+    PRE(pages || count == 0);
     uint32_t limit = kv_pages_for(lim->max_context + 1);
     if (count > limit - s->page_count)
         return errf(eb, ST_INVALID, "sequence: %u pages, want at most %u (max_context %u)",

@@ -3,8 +3,10 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "config/config_backend.h"
 #include "kernels/backends.h"
 #include "net/bus.h"
+#include "text/token_ends.h"
 #include "transfer/xfer.h"
 #include "worker/device_thread.h"
 #include "worker/plan.h"
@@ -29,7 +31,9 @@ typedef struct runtime {
     const wcore_ops *role;
     const place *place;
     plan plan;
+    checkpoint *checkpoint;
     model *model;
+    token_ends ends;
     device_thread *dev;
     xfer *xfer; /* NULL in a colocated worker */
     loop *loop;
@@ -238,7 +242,7 @@ static status find_device(const runtime *r, plan_device *out, errbuf *eb) {
     if (!d.ops)
         return errf(eb, ST_INVALID,
                     "model.backend %s: this program was built with %s: build it where the %s is", name,
-                    backend_names(), strcmp(name, "cuda") == 0 ? "CUDA toolkit" : "backend");
+                    backend_names(), config_backend_find(name)->built_with);
     status st = d.ops->memory(r->place->gpu, &d.memory, eb);
     if (st == ST_OK) *out = d;
     return st;
@@ -280,6 +284,8 @@ static status start_device(runtime *r, errbuf *eb) {
                         .max_rows = p->max_rows,
                         .max_seqs = p->max_seqs,
                         .max_context = p->max_context,
+                        .eog = r->ends.ids,
+                        .eog_count = r->ends.count,
                         .warm_decode = p->role != ROLE_PREFILL,
                         .warm_prompts = p->role != ROLE_DECODE};
     return device_thread_new(&r->dev, r->model, &o, eb);
@@ -309,8 +315,6 @@ static status start_xfer(runtime *r, const char *bind_host, errbuf *eb) {
 
 static void start_agent(runtime *r, uint64_t now_ns) {
     const plan *p = &r->plan;
-    uint32_t eog_count = 0;
-    const int32_t *eog = tokenizer_eog(r->model->tok, &eog_count);
     agent_options o = {.role = r->role,
                        .core = {.page_count = p->page_count,
                                 .max_seqs = p->max_seqs,
@@ -318,8 +322,8 @@ static void start_agent(runtime *r, uint64_t now_ns) {
                                 .chunk_tokens = p->chunk_tokens,
                                 .max_context = p->max_context,
                                 .policy = p->settings->policy,
-                                .eog = eog,
-                                .eog_count = eog_count},
+                                .eog = r->ends.ids,
+                                .eog_count = r->ends.count},
                        .join = {.role = p->role,
                                 .name = r->place->name,
                                 .host = r->place->host,
@@ -357,6 +361,14 @@ static status start_loop(runtime *r, errbuf *eb) {
     return ST_OK;
 }
 
+static status load_model(runtime *r, errbuf *eb) {
+    status st = checkpoint_open(&r->checkpoint, r->config->model.path, eb);
+    if (st) return st;
+    st = token_ends_init(&r->ends, r->checkpoint, eb);
+    if (st) return err_prefix(eb, st, "%s", r->config->model.path);
+    return model_load(&r->model, r->checkpoint, eb);
+}
+
 static status start(runtime *r, errbuf *eb) {
     char bind_host[64];
     status st = place_address_towards(r->config->cluster.control, bind_host, eb);
@@ -364,7 +376,7 @@ static status start(runtime *r, errbuf *eb) {
     plan_device has;
     st = find_device(r, &has, eb);
     if (st) return st;
-    st = model_load(&r->model, r->config->model.path, MODEL_ALL, eb);
+    st = load_model(r, eb);
     if (st) return err_prefix(eb, st, "loading the model");
     st = plan_make(&r->plan, r->config, r->role->role, r->model, &has, eb);
     if (st) return st;
@@ -403,6 +415,8 @@ static bool stop(runtime *r) {
     agent_free(r->agent);
     plan_numerics_done(r->numerics);
     model_free(r->model);
+    token_ends_done(&r->ends);
+    checkpoint_close(r->checkpoint);
     buf_done(&r->out);
     return true;
 }

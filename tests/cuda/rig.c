@@ -127,7 +127,9 @@ float *rig_read_floats(const rig *r, const void *p, size_t count) {
 weight *rig_weight(const rig *r, weight_form form, const tensor *const *parts) {
     errbuf eb = {0};
     weight *w = NULL;
-    if (r->ops->weight_load(r->d, form, parts, &w, &eb) != ST_OK) fail_msg("%s: %s", r->ops->name, eb.text);
+    weight_parts from = {.form = form};
+    for (uint32_t i = 0; i < weight_form_parts(form); i++) from.part[i] = *parts[i];
+    if (r->ops->weight_load(r->d, &from, &w, &eb) != ST_OK) fail_msg("%s: %s", r->ops->name, eb.text);
     return w;
 }
 
