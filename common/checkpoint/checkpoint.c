@@ -1,3 +1,5 @@
+#include "checkpoint/checkpoint.h"
+
 #include "base/mem.h"
 #include "base/path.h"
 #include "checkpoint/checkpoint_format.h"

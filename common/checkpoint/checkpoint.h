@@ -12,9 +12,10 @@
  *   <arch>.block_count ...      dimensions and constants: the architecture's file says which (model/)
  *   tokenizer.ggml.model        "gpt2": byte-level BPE
  *   tokenizer.ggml.pre          the pre-tokenizer's name
- *   tokenizer.ggml.tokens       list of texts, in the characters of byte_chars.h; its length is the
- * vocabulary's tokenizer.ggml.token_type   list of numbers, one per token (vocab.h) tokenizer.ggml.merges
- * list of "left right", by rank tokenizer.ggml.*_token_id   bos, eos, eot, eom, fim_*: ids by role
+ *   tokenizer.ggml.tokens       list of texts, in the characters of byte_chars.h: the vocabulary
+ *   tokenizer.ggml.token_type   list of numbers, one per token (vocab.h)
+ *   tokenizer.ggml.merges       list of "left right", by rank
+ *   tokenizer.ggml.*_token_id   bos, eos, eot, eom, fim_*: ids by role
  *   tokenizer.ggml.add_bos_token
  *   tokenizer.chat_template     its text
  *   token_embd.weight, blk.N.attn_q.weight ...    tensors: the architecture's file says which
@@ -25,34 +26,7 @@
 #define BATON_CHECKPOINT_CHECKPOINT_H
 
 #include "base/status.h"
-#include "base/tensor.h"
-
-#include <stdbool.h>
-#include <stdint.h>
-
-typedef struct checkpoint checkpoint;
-
-typedef struct checkpoint_text {
-    const char *data; /* not NUL-terminated; borrowed */
-    uint64_t len;     /* bytes */
-} checkpoint_text;
-
-/* What a list holds. Numbers of any width are one kind. */
-typedef enum checkpoint_kind {
-    CHECKPOINT_TEXTS,
-    CHECKPOINT_INTEGERS,
-    CHECKPOINT_REALS,
-    CHECKPOINT_BOOLS,
-} checkpoint_kind;
-
-typedef struct checkpoint_tensor {
-    checkpoint_text name;
-    uint32_t type;      /* a dtype's number, or another one: the reader decides what it supports */
-    uint32_t dim_count; /* 1..4 */
-    uint64_t dims[4];   /* dims[0] is contiguous */
-    const void *data;   /* borrowed */
-    uint64_t bytes;     /* 0 when the type's size is not known here */
-} checkpoint_tensor;
+#include "checkpoint/checkpoint_data.h"
 
 /* ST_IO (cannot open), ST_CORRUPT (truncated, impossible), ST_UNSUPPORTED (another version), ST_INVALID (a
  * random model that does not exist); the text names the path. Caller frees with checkpoint_close. */

@@ -4,7 +4,8 @@
 #ifndef BATON_CHECKPOINT_FORMAT_H
 #define BATON_CHECKPOINT_FORMAT_H
 
-#include "checkpoint/checkpoint.h"
+#include "base/status.h"
+#include "checkpoint/checkpoint_data.h"
 
 typedef struct checkpoint_format {
     bool (*claims)(const char *path);

@@ -9,7 +9,7 @@
 #define BATON_CHECKPOINT_GGUF_H
 
 #include "base/status.h"
-#include "checkpoint/checkpoint.h"
+#include "checkpoint/checkpoint_data.h"
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -1,4 +1,4 @@
-/* gguf_file - what gguf.c (parsing) and gguf_get.c (access) share: the parsed file.
+/* gguf_file - what gguf_parse.c and gguf_get.c (access) share: the parsed file.
  *
  * Private to these two. Read-only once gguf_parse has returned. */
 #ifndef BATON_CHECKPOINT_GGUF_FILE_H

@@ -11,7 +11,7 @@ static size_t part_bytes(const activations *a, const model *m, size_t act_bytes,
     case ACTIVATION_LOGITS:
         return (size_t)a->head_rows * m->vocab * sizeof(float);
     default:
-        return (size_t)a->max_rows * arch_width(m, (arch_buffer)part) * act_bytes;
+        return (size_t)a->max_rows * model_width(m, (arch_buffer)part) * act_bytes;
     }
 }
 

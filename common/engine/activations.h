@@ -18,7 +18,7 @@ typedef enum activation_part {
 } activation_part;
 enum { ACTIVATION_PARTS = ACTIVATION_LOGITS + 1 };
 
-/* Below ACTIVATION_RESIDUAL an index is an arch_buffer: act [max_rows, arch_width]. */
+/* Below ACTIVATION_RESIDUAL an index is an arch_buffer: act [max_rows, model_width]. */
 typedef struct activations {
     uint32_t max_rows;  /* rows of one step */
     uint32_t head_rows; /* rows that the output head takes at once */

@@ -7,7 +7,7 @@
 #define BATON_ENGINE_FORWARD_H
 
 #include "engine/activations.h"
-#include "engine/engine.h"
+#include "engine/engine_types.h"
 #include "engine/weights.h"
 
 typedef struct forward {

@@ -105,11 +105,5 @@ ARCHS(ARCH_DECLARE)
 const arch *arch_find(checkpoint_text name);
 /* Names of all, comma-separated. Caller frees with free. */
 char *arch_names(void);
-/* True when every step reads what a step before it wrote, has its weight, and all buffers have room. */
-bool arch_check(const arch *a, const struct model *m);
-
-uint64_t arch_size(const struct model *m, arch_dim dim);
-/* Numbers of a row in a buffer */
-uint64_t arch_width(const struct model *m, arch_buffer buffer);
 
 #endif

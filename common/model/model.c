@@ -21,7 +21,7 @@
 /* --- shapes --- */
 
 static tensor shape_of(const model *m, const arch_part *p) {
-    return (tensor){.rows = (uint32_t)arch_size(m, p->rows), .cols = (uint32_t)arch_size(m, p->cols)};
+    return (tensor){.rows = (uint32_t)model_size(m, p->rows), .cols = (uint32_t)model_size(m, p->cols)};
 }
 
 static void shape_weight(const model *m, const arch_weight *from, weight_parts *to) {
@@ -43,7 +43,7 @@ void model_shape(model *m) {
     m->layer = xcalloc(m->layers, sizeof *m->layer);
     for (uint32_t i = 0; i < m->layers; i++)
         for (uint32_t r = 0; r < LAYER_ROLES; r++) shape_weight(m, &a->layer[r], &m->layer[i].weights[r]);
-    POST(arch_check(a, m));
+    POST(model_check(a, m));
 }
 
 uint32_t model_features(const model *m) {
@@ -275,4 +275,83 @@ void model_free(model *m) {
     free(m->path);
     free(m->window);
     free(m);
+}
+
+/* --- what the architecture says, in numbers of this model --- */
+
+uint64_t model_size(const model *m, arch_dim dim) {
+    PRE(m);
+    switch (dim) {
+    case DIM_NONE:
+        return 0;
+    case DIM_ONE:
+        return 1;
+    case DIM_MODEL:
+        return m->dim;
+    case DIM_Q:
+        return (uint64_t)m->heads * m->head_dim;
+    case DIM_KV:
+        return (uint64_t)m->kv_heads * m->head_dim;
+    case DIM_HEAD:
+        return m->head_dim;
+    case DIM_FFN:
+        return m->ffn_dim;
+    case DIM_VOCAB:
+        return m->vocab;
+    case DIM_POSITIONS:
+        return m->context;
+    }
+    check_failed("check", "a dimension", __FILE__, __LINE__, __func__);
+}
+
+uint64_t model_width(const model *m, arch_buffer buffer) {
+    PRE(m);
+    PRE(m->arch);
+    uint64_t width = 0;
+    for (uint32_t i = 0; i < ARCH_WIDTHS_MAX; i++) width += model_size(m, m->arch->widths[buffer][i]);
+    return width;
+}
+
+/* --- the check --- */
+
+/* Numbers of a row that a product with this weight makes */
+static uint64_t rows_of(const arch_weight *w, const model *m) {
+    uint64_t rows = 0;
+    for (uint32_t i = 0; i < weight_form_parts(w->form); i++) rows += model_size(m, w->part[i].rows);
+    return rows;
+}
+
+static bool has_weight(const arch_step *s, const arch *a, const model *m) {
+    const arch_weight *w = &a->layer[s->weight];
+    if (!w->part[0].name) return false;
+    uint64_t cols = model_size(m, w->part[0].cols);
+    switch (s->kind) {
+    case STEP_NORM:
+        return cols == m->dim && rows_of(w, m) == 1 && model_width(m, s->to) == cols;
+    case STEP_LINEAR:
+        return model_width(m, s->from) == cols && model_width(m, s->to) == rows_of(w, m);
+    case STEP_FFN:
+        return model_width(m, s->from) == cols && model_width(m, BUFFER_SCRATCH) == rows_of(w, m) &&
+               model_width(m, s->to) == model_size(m, w->part[0].rows);
+    case STEP_ATTEND:
+        break;
+    }
+    return false;
+}
+
+bool model_check(const arch *a, const model *m) {
+    PRE(a);
+    PRE(m);
+    bool written[ARCH_BUFFERS] = {false};
+    if (a->step_count == 0 || a->step_count > ARCH_STEPS_MAX) return false;
+    for (uint32_t i = 0; i < a->step_count; i++) {
+        const arch_step *s = &a->steps[i];
+        if (s->kind != STEP_NORM && !written[s->from]) return false;
+        bool fits = s->kind == STEP_ATTEND
+                        ? s->from == BUFFER_QKV && model_width(m, s->to) == model_size(m, DIM_Q)
+                        : has_weight(s, a, m);
+        if (!fits) return false;
+        written[s->to] = true;
+    }
+    return a->steps[a->step_count - 1].to == BUFFER_DELTA && model_width(m, BUFFER_DELTA) == m->dim;
 }

@@ -53,5 +53,11 @@ void model_free(model *m);
 void model_shape(model *m);
 /* The set of feature that its computation takes */
 uint32_t model_features(const model *m);
+/* True when every step reads what a step before it wrote, has its weight, and all buffers have room. */
+bool model_check(const arch *a, const model *m);
+
+uint64_t model_size(const model *m, arch_dim dim);
+/* Numbers of a row in a buffer */
+uint64_t model_width(const model *m, arch_buffer buffer);
 
 #endif

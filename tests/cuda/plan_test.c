@@ -1,5 +1,6 @@
 /* What the plan of a worker on a GPU counts with is what its engine takes, to the byte; and what the GPU does
  * not compute. */
+#include "engine/engine.h"
 #include "kernels/backends.h"
 #include "tests/test.h"
 

@@ -147,8 +147,8 @@ static inline void put_tensor(gguf_build *b, const char *name, uint32_t rows, ui
 static inline void put_weight(gguf_build *b, const model *m, const char *prefix, const arch_weight *w) {
     for (uint32_t i = 0; w->part[0].name && i < weight_form_parts(w->form); i++) {
         char name[96];
-        uint32_t rows = (uint32_t)arch_size(m, w->part[i].rows),
-                 cols = (uint32_t)arch_size(m, w->part[i].cols);
+        uint32_t rows = (uint32_t)model_size(m, w->part[i].rows),
+                 cols = (uint32_t)model_size(m, w->part[i].cols);
         snprintf(name, sizeof name, "%s%s.weight", prefix, w->part[i].name);
         put_tensor(b, name, rows, cols);
         if (!w->bias) continue;

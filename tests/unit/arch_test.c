@@ -127,19 +127,19 @@ static void kinds_tell_models_apart(void **state) {
 static void a_description_is_checked(void **state) {
     (void)state;
     arch_scene s = arch_scene_open(&near);
-    assert_true(arch_check(&near, s.m));
+    assert_true(model_check(&near, s.m));
     arch a = near;
     a.steps[1].from = BUFFER_GATED; /* nobody wrote it yet */
-    assert_false(arch_check(&a, s.m));
+    assert_false(model_check(&a, s.m));
     a = near;
     a.steps[3].weight = LAYER_DOWN; /* other columns */
-    assert_false(arch_check(&a, s.m));
+    assert_false(model_check(&a, s.m));
     a = near;
     a.layer[LAYER_FFN_NORM].part[0].name = NULL;
-    assert_false(arch_check(&a, s.m));
+    assert_false(model_check(&a, s.m));
     a = near;
     a.step_count = 6; /* ends before anything is added */
-    assert_false(arch_check(&a, s.m));
+    assert_false(model_check(&a, s.m));
     arch_scene_close(&s);
 }
 
