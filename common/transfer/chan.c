@@ -161,6 +161,16 @@ void chan_msg_done(chan_msg *m) {
     m->has_part = false;
 }
 
+void chan_msg_move(chan_msg *to, chan_msg *from) {
+    PRE(to);
+    PRE(from);
+    PRE(to != from);
+    *to = *from;
+    CHECK(zmq_msg_init(&to->part) == 0);
+    CHECK(zmq_msg_move(&to->part, &from->part) == 0);
+    from->has_part = false;
+}
+
 void chan_msg_text(chan_msg *m, char out[CHAN_TEXT_MAX]) {
     PRE(m);
     size_t count = MIN(zmq_msg_size(&m->part), CHAN_TEXT_MAX - 1);

@@ -9,15 +9,18 @@
  * is remembered per segment, hence a second receiver is served from the start with another grouping. A
  * gather copies out of the pages in one go, so no page is touched outside a call. Offers are found by
  * walking a list: there are a few dozen. */
-#include "transfer/xfer_core.h"
+#include "transfer/send.h"
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "kv/handoff.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#define REPORTS_PER_TURN 256u
 
 struct outgoing {
     outgoing *next;
@@ -37,7 +40,8 @@ struct outgoing {
     kv_identity id;
     pair *pair; /* NULL: none */
     handoff_cut cut;
-    uint32_t segment; /* next number */
+    uint32_t segment;   /* next number */
+    uint32_t announced; /* SEGMENTs that left: those below are with the receiver, or on the way */
     uint64_t bytes, first_ns;
     bool sent; /* SEAL left */
 };
@@ -64,7 +68,7 @@ static void fail(xfer *x, outgoing *o, const char *why) {
     o->pair = NULL;
     xfer_count(&x->failures, 1);
     xfer_event e = {
-        .kind = X_FAILED, .id = o->id, .bytes = o->bytes, .segments = o->segment, .segment = o->segment};
+        .kind = X_FAILED, .id = o->id, .bytes = o->bytes, .segments = o->announced, .segment = o->segment};
     e.first_ns = o->first_ns;
     e.device = x->device_failed;
     snprintf(e.why, sizeof e.why, "%s", why);
@@ -80,24 +84,7 @@ static void abort_at_peer(xfer *x, outgoing *o, const char *why) {
         xfer_end_pair(x, o->pair, "the receiver does not read");
 }
 
-void send_offer(xfer *x, const xfer_cmd *c, uint64_t stamp) {
-    PRE(c->id_count > 0);
-    PRE(c->page_count >= kv_pages_for(c->id_count));
-    send_drop(x, c->id.req);
-    outgoing *o = xcalloc(1, sizeof *o);
-    sm_init(&o->sm, &handoff_sm, x->turn_ns);
-    o->req = c->id.req;
-    o->stamp = stamp;
-    o->token_count = c->id_count;
-    o->pages = xmemdup(c->pages, kv_pages_for(c->id_count) * sizeof *o->pages);
-    for (uint32_t i = 0; i < kv_pages_for(c->id_count); i++) PRE(o->pages[i] < x->opt.kv.page_count);
-    o->ids_hash = xfer_page_hashes(c->ids, c->id_count);
-    outgoing **at = &x->outgoing;
-    while (*at) at = &(*at)->next;
-    *at = o;
-}
-
-void send_drop(xfer *x, uint64_t req) {
+static void drop(xfer *x, uint64_t req) {
     for (outgoing **at = &x->outgoing; *at; at = &(*at)->next) {
         outgoing *o = *at;
         if (o->req != req) continue;
@@ -108,7 +95,25 @@ void send_drop(xfer *x, uint64_t req) {
     }
 }
 
-void send_drop_all(xfer *x) {
+/* An offer carries its number (xfer_post) where other commands name a peer. */
+static void offer(xfer *x, const xfer_cmd *c) {
+    PRE(c->id_count > 0);
+    PRE(c->page_count >= kv_pages_for(c->id_count));
+    drop(x, c->id.req);
+    outgoing *o = xcalloc(1, sizeof *o);
+    sm_init(&o->sm, &handoff_sm, x->turn_ns);
+    o->req = c->id.req;
+    o->stamp = c->peer_inc;
+    o->token_count = c->id_count;
+    o->pages = xmemdup(c->pages, kv_pages_for(c->id_count) * sizeof *o->pages);
+    for (uint32_t i = 0; i < kv_pages_for(c->id_count); i++) PRE(o->pages[i] < x->opt.kv.page_count);
+    o->ids_hash = xfer_page_hashes(c->ids, c->id_count);
+    outgoing **at = &x->outgoing;
+    while (*at) at = &(*at)->next;
+    *at = o;
+}
+
+static void drop_all(xfer *x) {
     while (x->outgoing) {
         outgoing *o = x->outgoing;
         x->outgoing = o->next;
@@ -129,7 +134,7 @@ static pair *pair_to(xfer *x, const kv_identity *id, const char *endpoint, errbu
     return p;
 }
 
-void send_dest(xfer *x, const xfer_cmd *c) {
+static void dest(xfer *x, const xfer_cmd *c) {
     PRE(c->endpoint);
     outgoing *o = find(x, c->id.req);
     if (!o) return; /* dropped meanwhile */
@@ -142,7 +147,7 @@ void send_dest(xfer *x, const xfer_cmd *c) {
     o->id = c->id;
     o->pair = NULL;
     o->cut = (handoff_cut){0};
-    o->segment = 0;
+    o->segment = o->announced = 0;
     o->bytes = o->first_ns = 0;
     o->sent = false;
 
@@ -159,7 +164,7 @@ void send_dest(xfer *x, const xfer_cmd *c) {
     }
 }
 
-void send_seal(xfer *x, const xfer_cmd *c) {
+static void seal(xfer *x, const xfer_cmd *c) {
     outgoing *o = find(x, c->id.req);
     if (!o) return;
     o->sealed = true;
@@ -167,12 +172,12 @@ void send_seal(xfer *x, const xfer_cmd *c) {
     o->finished = c->finished;
 }
 
-bool send_knows(const xfer *x, const layer_report *r) {
+static bool knows(const xfer *x, const layer_report *r) {
     const outgoing *o = find(x, r->req);
     return o && o->stamp <= r->stamp;
 }
 
-void send_layer(xfer *x, const layer_report *r) {
+static void layer(xfer *x, const layer_report *r) {
     outgoing *o = find(x, r->req);
     if (!o || o->stamp > r->stamp || o->garbled) return;
     uint32_t layers = x->opt.kv.layout.layers;
@@ -196,7 +201,7 @@ void send_layer(xfer *x, const layer_report *r) {
     o->chunk_count = o->chunk_layers = 0;
 }
 
-void send_pair_ended(xfer *x, const pair *p, const char *why) {
+static void pair_ended(xfer *x, pair *p, const char *why) {
     for (outgoing *o = x->outgoing; o; o = o->next)
         if (o->pair == p && active(o)) fail(x, o, why);
 }
@@ -226,9 +231,9 @@ static bool next_piece(const xfer *x, outgoing *o, kv_piece *piece) {
     return handoff_cut_next(&o->cut, layout, x->opt.segment_bytes, o->pair->slot_bytes, piece);
 }
 
-/* Gathers one piece into a slot and sends it. ST_PEER: the pair has to end. ST_DEVICE: this hand-off failed.
- */
-static status send_piece(xfer *x, outgoing *o, uint32_t slot, const kv_piece *piece) {
+/* Gathers one piece into a slot and puts its payload on its way. ST_DEVICE: this hand-off failed. Else: the
+ * pair has to end. */
+static status push_piece(xfer *x, outgoing *o, uint32_t slot, const kv_piece *piece, errbuf *eb) {
     pair *p = o->pair;
     const kv_layout *layout = &x->opt.kv.layout;
     kv_frame f = {.kind = KV_SEGMENT, .id = o->id, .segment = o->segment, .slot = slot};
@@ -236,32 +241,49 @@ static status send_piece(xfer *x, outgoing *o, uint32_t slot, const kv_piece *pi
     f.bytes = kv_piece_bytes(layout, piece);
     f.ids_hash = o->ids_hash[kv_piece_pages(piece)];
 
-    unsigned char *wire = x->setup.xport->stage(p->ring, slot);
-    op_kv_copy copy = {.layout = layout, .kv = x->opt.kv.base, .pages = o->pages, .wire = wire};
+    xport_place stage = x->setup.xport->stage(p->ring, slot);
+    op_kv_copy copy = {.layout = layout, .kv = x->opt.kv.base, .pages = o->pages, .wire = stage.at};
+    copy.wire_in = stage.in;
     copy.piece = *piece;
     copy.seed = kv_segment_seed(&f.id, f.segment, piece, f.ids_hash);
     copy.checksum = &f.checksum;
     if (x->opt.kv.ops->kv_gather(x->opt.kv.dev, &copy)) return ST_DEVICE;
-    /* The sign of a value: whoever does not check gets wrong numbers, yet finite ones. */
-    if (x->opt.test_flip_segment >= 0 && f.segment == (uint32_t)x->opt.test_flip_segment)
-        wire[(f.bytes / 2) | 3] ^= 0x80;
+    if (x->opt.test_flip_segment >= 0 && f.segment == (uint32_t)x->opt.test_flip_segment) {
+        /* The sign of a value: whoever does not check gets wrong numbers, yet finite ones. */
+        CHECK(stage.in != MEMORY_DEVICE);
+        ((unsigned char *)stage.at)[(f.bytes / 2) | 3] ^= 0x80;
+    }
+    status st = pair_push(p, &f, eb);
+    if (!st) o->segment++;
+    return st == ST_DEVICE ? ST_PEER : st;
+}
 
-    zmq_msg_t part;
-    bool inlined = x->setup.xport->part != NULL;
-    if (inlined) x->setup.xport->part(p->ring, slot, f.bytes, &part);
-    uint64_t now_ns = clock_now_ns();
-    if (pair_send(p, &f, inlined ? &part : NULL)) return ST_PEER;
-    if (!o->first_ns) o->first_ns = now_ns;
-    o->segment++;
-    o->bytes += f.bytes;
+static void on_announced(xfer *x, pair *p, const kv_frame *f, uint64_t now_ns) {
     xfer_count(&x->segments, 1);
-    xfer_count(&x->bytes, f.bytes);
+    xfer_count(&x->bytes, f->bytes);
     log_trace("kv.xfer", "segment sent",
               "req=%" PRIu64 " attempt=%u segment=%u rows=%u+%u layers=%u..%u bytes=%" PRIu64
               " clock_ns=%" PRIu64,
-              f.id.req, f.id.attempt, f.segment, piece->token_begin, piece->token_count, piece->layer_begin,
-              piece->layer_end, f.bytes, now_ns);
-    return ST_OK;
+              f->id.req, f->id.attempt, f->segment, f->piece.token_begin, f->piece.token_count,
+              f->piece.layer_begin, f->piece.layer_end, f->bytes, now_ns);
+    outgoing *o = find(x, f->id.req);
+    if (!o || o->pair != p || !kv_identity_same(&o->id, &f->id)) return; /* it was dropped, or failed */
+    if (!o->first_ns) o->first_ns = now_ns;
+    o->announced++;
+    o->bytes += f->bytes;
+}
+
+/* Sends the SEGMENTs whose payload is on its way, of whatever hand-off: what was pushed is announced. */
+static void announce(xfer *x, pair *p) {
+    errbuf eb = {0};
+    kv_frame f;
+    status st = ST_OK;
+    while (!st && !p->ended && p->push_count) {
+        uint64_t now_ns = clock_now_ns();
+        st = pair_announce(p, &f, &eb);
+        if (!st) on_announced(x, p, &f, now_ns);
+    }
+    if (st && st != ST_AGAIN) xfer_end_pair(x, p, eb.text);
 }
 
 static status send_seal_frame(xfer *x, outgoing *o) {
@@ -290,28 +312,27 @@ static void pump_one(xfer *x, outgoing *o) {
     pair *p = o->pair;
     if (!active(o) || o->sent || !p->open || p->ended) return;
     if (!x->opt.overlap && !o->sealed) return;
+    errbuf eb = {0};
     status st = ST_OK;
     kv_piece piece;
     uint32_t slot;
-    while (!st && p->free_count > 0 && next_piece(x, o, &piece)) {
+    while (!st && !p->ended && p->free_count > 0 && next_piece(x, o, &piece)) {
         CHECK(pair_take_slot(p, &slot, x->awake_ns) == ST_OK);
         if (o->sm.state == HANDOFF_RESERVED) sm_move(&o->sm, HANDOFF_COPYING, x->turn_ns);
-        st = send_piece(x, o, slot, &piece);
+        st = push_piece(x, o, slot, &piece, &eb);
+        if (!st) announce(x, p);
     }
-    if (!st && o->sealed && all_sent(o, x->opt.kv.layout.layers)) st = send_seal_frame(x, o);
+    if (p->ended) return;
+    bool whole = o->sealed && all_sent(o, x->opt.kv.layout.layers) && o->announced == o->segment;
+    if (!st && whole && send_seal_frame(x, o)) st = errf(&eb, ST_PEER, "the receiver does not read");
     if (st == ST_DEVICE) {
-        errbuf eb = {0};
         xfer_device_failed(x, &eb);
         abort_at_peer(x, o, "the sender's device failed");
         if (active(o)) fail(x, o, eb.text);
         xfer_end_pair(x, p, "device error"); /* the slot that was taken will never be credited */
     } else if (st) {
-        xfer_end_pair(x, p, "the receiver does not read");
+        xfer_end_pair(x, p, eb.text);
     }
-}
-
-void send_pump(xfer *x) {
-    for (outgoing *o = x->outgoing; o; o = o->next) pump_one(x, o);
 }
 
 static void on_frame(xfer *x, pair *p, chan_msg *m) {
@@ -323,10 +344,7 @@ static void on_frame(xfer *x, pair *p, chan_msg *m) {
     }
     switch (m->frame.kind) {
     case KV_RING:
-        if (pair_ring(p, &m->frame, &eb))
-            xfer_end_pair(x, p, eb.text);
-        else
-            xfer_count(&x->pairs_opened, 1);
+        if (pair_ring(p, m, &eb)) xfer_end_pair(x, p, eb.text);
         break;
     case KV_CREDIT:
         if (pair_credit(p, m->frame.slot, &eb)) xfer_end_pair(x, p, eb.text);
@@ -347,7 +365,7 @@ static void on_frame(xfer *x, pair *p, chan_msg *m) {
     }
 }
 
-void send_read(xfer *x, pair *p) {
+static void read_frames(xfer *x, pair *p) {
     chan_msg m;
     for (uint32_t n = 0; n < XFER_MESSAGES_PER_TURN && !p->ended; n++) {
         status st = chan_recv(p->link, &m);
@@ -368,3 +386,71 @@ void send_read(xfer *x, pair *p) {
     }
     if (!p->ended) xfer_end_pair(x, p, "the connection to the receiver is lost");
 }
+
+static void drain_reports(xfer *x) {
+    layer_report r;
+    for (uint32_t n = 0; n < REPORTS_PER_TURN && ring_pop(x->layers, &r) == ST_OK; n++) {
+        if (!knows(x, &r)) xfer_drain_commands(x);
+        layer(x, &r);
+    }
+}
+
+/* Oldest hand-off first. */
+static void turn(xfer *x) {
+    drain_reports(x);
+    for (pair *p = x->pairs; p; p = p->next) {
+        read_frames(x, p);
+        xfer_open_pair(x, p);
+        announce(x, p);
+    }
+    for (outgoing *o = x->outgoing; o; o = o->next) pump_one(x, o);
+}
+
+/* ---- the table ---- */
+
+static status no_socket(xfer *x, errbuf *eb) {
+    (void)x, (void)eb; /* each pair has its own */
+    return ST_OK;
+}
+
+static kv_identity own(const kv_identity *id) {
+    return (kv_identity){.epoch = id->epoch, .p_inc = id->p_inc};
+}
+
+static uint64_t peer_inc(const kv_identity *id) {
+    return id->d_inc;
+}
+
+static void command(xfer *x, const xfer_cmd *c) {
+    PRE(c->kind != X_EXPECT);
+    if (c->kind == X_OFFER) offer(x, c);
+    if (c->kind == X_DEST) dest(x, c);
+    if (c->kind == X_SEAL) seal(x, c);
+}
+
+/* An offer outlives its receivers. */
+static void peer_gone(xfer *x, uint64_t inc) {
+    (void)x, (void)inc;
+}
+
+static int wait_items(const xfer *x, zmq_pollitem_t *items) {
+    int count = 0;
+    for (const pair *p = x->pairs; p; p = p->next) {
+        items[count++] = (zmq_pollitem_t){.socket = p->own.socket, .events = ZMQ_POLLIN};
+        items[count++] = (zmq_pollitem_t){.socket = p->own.monitor, .events = ZMQ_POLLIN};
+    }
+    return count;
+}
+
+const xfer_role send_role = {
+    .open = no_socket,
+    .own = own,
+    .peer_inc = peer_inc,
+    .command = command,
+    .drop = drop,
+    .drop_all = drop_all,
+    .peer_gone = peer_gone,
+    .turn = turn,
+    .pair_ended = pair_ended,
+    .wait_items = wait_items,
+};

@@ -365,20 +365,20 @@ static void a_new_epoch_forgets_everything_and_works_again(void **state) {
 int main(void) {
     log_setup(LOG_ERROR, "test");
     const struct CMUnitTest tests[] = {
-        BOTH(content_is_exact_for_every_length_type_and_cut),
-        BOTH(a_layer_larger_than_a_slot_travels_in_pieces),
-        BOTH(handoffs_interleave_on_one_pair),
-        BOTH(two_senders_share_a_receiver),
-        BOTH(one_sender_serves_two_receivers),
-        BOTH(senders_come_and_go),
-        BOTH(a_full_ring_stalls_the_sender_until_a_credit),
-        BOTH(the_first_segment_leaves_before_the_last_layer_is_done),
-        BOTH(without_overlap_nothing_leaves_before_the_seal),
-        BOTH(a_parked_prompt_is_sent_when_a_receiver_is_found),
-        BOTH(layer_reports_may_skip_layers),
-        BOTH(a_new_attempt_starts_over_and_verifies),
-        BOTH(one_finished_token_is_handed_over),
-        BOTH(a_new_epoch_forgets_everything_and_works_again),
+        EACH(content_is_exact_for_every_length_type_and_cut),
+        EACH(a_layer_larger_than_a_slot_travels_in_pieces),
+        EACH(handoffs_interleave_on_one_pair),
+        EACH(two_senders_share_a_receiver),
+        EACH(one_sender_serves_two_receivers),
+        EACH(senders_come_and_go),
+        EACH(a_full_ring_stalls_the_sender_until_a_credit),
+        EACH(the_first_segment_leaves_before_the_last_layer_is_done),
+        EACH(without_overlap_nothing_leaves_before_the_seal),
+        EACH(a_parked_prompt_is_sent_when_a_receiver_is_found),
+        EACH(layer_reports_may_skip_layers),
+        EACH(a_new_attempt_starts_over_and_verifies),
+        EACH(one_finished_token_is_handed_over),
+        EACH(a_new_epoch_forgets_everything_and_works_again),
     };
     return cmocka_run_group_tests_name("transports", tests, NULL, NULL);
 }
