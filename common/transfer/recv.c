@@ -203,6 +203,25 @@ static incoming *expected(xfer *x, pair *p, const kv_frame *f) {
     return sm_ended(&in->sm) ? NULL : in;
 }
 
+/* Reads the monitor: which pairs lost their connection. What they had sent before is still to be read. */
+static bool note_lost(xfer *x) {
+    int fd;
+    while (chan_lost(&x->router, &fd) == ST_OK)
+        for (pair *p = x->pairs; p; p = p->next)
+            if (p->fd == fd && !p->ended) p->lost = true;
+    for (const pair *p = x->pairs; p; p = p->next)
+        if (p->lost && !p->ended) return true;
+    return false;
+}
+
+/* A sender that is gone needs no credit: what it had announced is taken all the same. The monitor tells of
+ * its end before ZeroMQ refuses to send to it. */
+static void give_slot(xfer *x, pair *p, const kv_frame *segment) {
+    if (p->ended || !pair_give_slot(p, segment)) return;
+    note_lost(x);
+    if (!p->lost) xfer_end_pair(x, p, "the sender does not read");
+}
+
 static void on_segment(xfer *x, pair *p, chan_msg *m) {
     errbuf eb = {0};
     const kv_frame *f = &m->frame;
@@ -212,7 +231,7 @@ static void on_segment(xfer *x, pair *p, chan_msg *m) {
         fail(x, in, f->segment, eb.text);
         tell_sender(x, p, &id, eb.text);
     }
-    if (!p->ended && pair_give_slot(p, f)) xfer_end_pair(x, p, "the sender does not read");
+    give_slot(x, p, f);
 }
 
 static status check_seal(const incoming *in, chan_msg *m, token_out *first, errbuf *eb) {
@@ -289,17 +308,6 @@ static void take_frames(xfer *x, pair *p) {
         chan_msg_done(&m);
     }
     if (st && st != ST_AGAIN) xfer_end_pair(x, p, eb.text);
-}
-
-/* Reads the monitor: which pairs lost their connection. What they had sent before is still to be read. */
-static bool note_lost(xfer *x) {
-    int fd;
-    while (chan_lost(&x->router, &fd) == ST_OK)
-        for (pair *p = x->pairs; p; p = p->next)
-            if (p->fd == fd && !p->ended) p->lost = true;
-    for (const pair *p = x->pairs; p; p = p->next)
-        if (p->lost && !p->ended) return true;
-    return false;
 }
 
 static void refuse(xfer *x, const chan_msg *m, const char *why) {

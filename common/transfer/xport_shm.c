@@ -8,6 +8,8 @@
  * host, or after pid and fd were reused, the path may lead to some other file; the seal, the size and the
  * nonce in the address tell.
  *
+ * Each side pins its mapping for its own device, when that gains from it.
+ *
  * Both sides run on one host, so the order of the payload and the frame that names it is kept by the socket
  * calls. */
 #include "transfer/xport.h"
@@ -45,12 +47,13 @@ struct xport_ring {
     int fd;              /* D: keeps /proc/<pid>/fd/<fd> open for P; P: -1 */
     unsigned char *base; /* the mapping: head, then slots */
     size_t total_bytes;  /* of the mapping */
-    uint32_t slots;
-    size_t slot_bytes;
+    xport_setup setup;   /* slots, and whose device it is */
+    memory_kind in;      /* the mapping, as this side's device sees it */
 };
 
 static void shm_close(xport_ring *r) {
     if (!r) return;
+    if (r->in == MEMORY_PINNED) r->setup.ops->host_unpin(r->setup.dev, r->base);
     if (r->base) munmap(r->base, r->total_bytes);
     if (r->fd >= 0) close(r->fd);
     free(r);
@@ -64,8 +67,8 @@ static xport_ring *ring_alloc(const xport_setup *s) {
     PRE(s->slot_bytes % 64 == 0);
     xport_ring *r = xcalloc(1, sizeof *r);
     r->fd = -1;
-    r->slots = s->slots;
-    r->slot_bytes = s->slot_bytes;
+    r->in = MEMORY_HOST;
+    r->setup = *s;
     r->total_bytes = SHM_HEAD_BYTES + (size_t)s->slots * s->slot_bytes;
     return r;
 }
@@ -74,6 +77,7 @@ static status ring_map(xport_ring *r, int fd) {
     void *base = mmap(NULL, r->total_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd, 0);
     if (base == MAP_FAILED) return ST_NOMEM;
     r->base = base;
+    r->in = r->setup.ops->host_pin(r->setup.dev, r->base, r->total_bytes);
     return ST_OK;
 }
 
@@ -167,17 +171,17 @@ static status shm_open_peer(xport_ring **out, const xport_setup *s, const xport_
 
 static unsigned char *slot_at(const xport_ring *r, uint32_t slot) {
     PRE(r);
-    PRE(slot < r->slots);
-    return r->base + SHM_HEAD_BYTES + (size_t)slot * r->slot_bytes;
+    PRE(slot < r->setup.slots);
+    return r->base + SHM_HEAD_BYTES + (size_t)slot * r->setup.slot_bytes;
 }
 
 static xport_place shm_stage(xport_ring *r, uint32_t slot) {
-    return (xport_place){.at = slot_at(r, slot), .in = MEMORY_HOST};
+    return (xport_place){.at = slot_at(r, slot), .in = r->in};
 }
 
 static xport_place shm_payload(xport_ring *r, uint32_t slot, size_t bytes, const void *part,
                                size_t part_bytes) {
-    if (slot >= r->slots || bytes > r->slot_bytes || part || part_bytes) return (xport_place){0};
+    if (slot >= r->setup.slots || bytes > r->setup.slot_bytes || part || part_bytes) return (xport_place){0};
     return shm_stage(r, slot);
 }
 

@@ -3,7 +3,7 @@
  * ZeroMQ reads the bytes of a zero-copy message later, on its own thread. So the sender gathers into a
  * staging ring of the size that the receiver granted, and a slot is written again only after its CREDIT. When
  * a pair ends, messages may still wait inside ZeroMQ; the staging memory is therefore counted: one reference
- * for the ring, one per message.
+ * for the ring, one per message. It is pinned while the ring is open, when the device gains from it.
  *
  * The receiver keeps no ring: what has arrived is bounded by the credits. It has one aligned slot, into which
  * a part is copied that ZeroMQ put at an odd address. */
@@ -21,8 +21,8 @@ typedef struct staging {
 } staging;
 
 struct xport_ring {
-    uint32_t slots;
-    size_t slot_bytes;
+    xport_setup setup;     /* slots, and whose device it is */
+    memory_kind in;        /* P: the staging, as its device sees it */
     staging *stage;        /* P */
     unsigned char *bounce; /* D: [slot_bytes], for a part at an odd address */
 };
@@ -41,6 +41,7 @@ static void part_gone(void *data, void *hint) {
 
 static void inline_close(xport_ring *r) {
     if (!r) return;
+    if (r->in == MEMORY_PINNED) r->setup.ops->host_unpin(r->setup.dev, r->stage->bytes);
     staging_put(r->stage);
     free(r->bounce);
     free(r);
@@ -53,8 +54,8 @@ static xport_ring *ring_alloc(const xport_setup *s) {
     PRE(s->slot_bytes <= XPORT_SLOT_BYTES_MAX);
     PRE(s->slot_bytes % 64 == 0);
     xport_ring *r = xcalloc(1, sizeof *r);
-    r->slots = s->slots;
-    r->slot_bytes = s->slot_bytes;
+    r->setup = *s;
+    r->in = MEMORY_HOST;
     return r;
 }
 
@@ -91,6 +92,7 @@ static status inline_open(xport_ring **out, const xport_setup *s, const xport_ad
                     "zmq ring: no memory for %zu bytes of staging; lower handoff.ring_slots or slot_kb",
                     total);
     }
+    r->in = s->ops->host_pin(s->dev, r->stage->bytes, total);
     *out = r;
     return ST_OK;
 }
@@ -98,12 +100,12 @@ static status inline_open(xport_ring **out, const xport_setup *s, const xport_ad
 static xport_place inline_stage(xport_ring *r, uint32_t slot) {
     PRE(r);
     PRE(r->stage);
-    PRE(slot < r->slots);
-    return (xport_place){.at = r->stage->bytes + (size_t)slot * r->slot_bytes, .in = MEMORY_HOST};
+    PRE(slot < r->setup.slots);
+    return (xport_place){.at = r->stage->bytes + (size_t)slot * r->setup.slot_bytes, .in = r->in};
 }
 
 static bool inline_part(xport_ring *r, uint32_t slot, size_t bytes, xport_part *out) {
-    PRE(bytes <= r->slot_bytes);
+    PRE(bytes <= r->setup.slot_bytes);
     PRE(out);
     atomic_fetch_add_explicit(&r->stage->refs, 1, memory_order_relaxed);
     *out = (xport_part){
@@ -113,7 +115,8 @@ static bool inline_part(xport_ring *r, uint32_t slot, size_t bytes, xport_part *
 
 static xport_place inline_payload(xport_ring *r, uint32_t slot, size_t bytes, const void *part,
                                   size_t part_bytes) {
-    if (slot >= r->slots || bytes > r->slot_bytes || !part || part_bytes != bytes) return (xport_place){0};
+    if (slot >= r->setup.slots || bytes > r->setup.slot_bytes || !part || part_bytes != bytes)
+        return (xport_place){0};
     if ((uintptr_t)part % 8 == 0) return (xport_place){.at = (void *)part, .in = MEMORY_HOST};
     memcpy(r->bounce, part, bytes);
     return (xport_place){.at = r->bounce, .in = MEMORY_HOST};

@@ -233,10 +233,14 @@ static void lies_about_the_shape_fail_closed(void **state) {
         assert_true(rig_blank(&d, &w));
         f = raw_segment(&s.raw, &w, 0, rig_piece(16, 16, 0, 2), 1);
         kv_frame beyond = f;
-        beyond.slot = 4000;
+        if (lie % 2)
+            beyond.slot = 4000;
+        else
+            beyond.bytes = s.raw.p->slot_bytes + 8;
         assert_int_equal(pair_send(s.raw.p, &beyond, NULL), ST_OK);
         assert_int_equal(raw_read(&s.raw, text).kind, KV_REFUSED);
-        assert_string_equal(text, "a segment in a slot that the ring does not have");
+        assert_string_equal(text, lie % 2 ? "a segment in a slot that the ring does not have"
+                                          : "a segment that is larger than its slot");
         raw_sender_close(&s);
         rig_close(&d);
     }

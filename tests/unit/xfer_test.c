@@ -18,7 +18,13 @@ static status gather_nothing(device *d, const op_kv_copy *a) {
     return ST_OK;
 }
 
-static const backend_ops ops = {.name = "none", .kv_gather = gather_nothing, .kv_scatter = gather_nothing};
+static memory_kind pin_nothing(device *d, void *memory, size_t bytes) {
+    (void)d, (void)memory, (void)bytes;
+    return MEMORY_HOST;
+}
+
+static const backend_ops ops = {
+    .name = "none", .host_pin = pin_nothing, .kv_gather = gather_nothing, .kv_scatter = gather_nothing};
 static unsigned char pages[4096];
 
 static xfer_options good_options(void) {
