@@ -21,6 +21,7 @@ static pair *pair_alloc(const pair_setup *setup, const kv_identity *id, uint64_t
     p->setup = setup;
     p->hello_ns = now_ns;
     p->held_tail = &p->held;
+    list_init(&p->due);
     p->id = (kv_identity){.epoch = id->epoch, .p_inc = id->p_inc, .d_inc = id->d_inc};
     p->fd = -1;
     return p;

@@ -13,6 +13,7 @@
 #ifndef BATON_TRANSFER_PAIR_H
 #define BATON_TRANSFER_PAIR_H
 
+#include "base/list.h"
 #include "transfer/chan.h"
 #include "transfer/xport.h"
 
@@ -63,6 +64,7 @@ typedef struct pair {
     uint32_t free_count;
     pair_pushed *pushed; /* [slots], a circle: push_count from push_first on, oldest first */
     uint32_t push_first, push_count;
+    list due; /* send.c: hand-offs that may have something to send, oldest first */
     /* D: frames that wait, oldest first */
     pair_held *held, **held_tail;
     pair_held *unpulled; /* the first whose pull was not begun; NULL: none */

@@ -27,8 +27,8 @@
 /* It travels as it lies in memory: both sides are built from one source. */
 static_assert(sizeof(token_out) == 176, "token_out crosses processes");
 
-struct incoming {
-    incoming *next;
+typedef struct incoming {
+    list_link by_age; /* of xfer */
     sm sm;
     kv_identity id;
     uint32_t token_count;
@@ -38,12 +38,20 @@ struct incoming {
     pair *pair;          /* of its first segment; NULL before and once aborted */
     uint32_t segments;
     uint64_t bytes, first_ns;
-};
+} incoming;
 
 static incoming *find(const xfer *x, uint64_t req) {
-    for (incoming *in = x->incoming; in; in = in->next)
-        if (in->id.req == req) return in;
-    return NULL;
+    return u64_map_get(&x->by_req, req);
+}
+
+static incoming *first(const xfer *x) {
+    list_link *l = list_first(&x->by_age);
+    return l ? LIST_ITEM(l, incoming, by_age) : NULL;
+}
+
+static incoming *next(const xfer *x, const incoming *in) {
+    list_link *l = list_next(&x->by_age, &in->by_age);
+    return l ? LIST_ITEM(l, incoming, by_age) : NULL;
 }
 
 static void let_go(incoming *in) {
@@ -57,9 +65,8 @@ static void let_go(incoming *in) {
 }
 
 static void forget(xfer *x, incoming *in) {
-    incoming **at = &x->incoming;
-    while (*at != in) at = &(*at)->next;
-    *at = in->next;
+    CHECK(u64_map_take(&x->by_req, in->id.req) == in);
+    list_remove(&x->by_age, &in->by_age);
     let_go(in);
     free(in);
 }
@@ -105,16 +112,16 @@ static void expect(xfer *x, const xfer_cmd *c) {
     in->pages = xmemdup(c->pages, c->page_count * sizeof *in->pages);
     in->ids_hash = xfer_page_hashes(c->ids, c->id_count);
     in->cover = handoff_recv_new(&x->opt.kv.layout, c->id_count);
-    in->next = x->incoming;
-    x->incoming = in;
+    list_add_last(&x->by_age, &in->by_age);
+    u64_map_put(&x->by_req, in->id.req, in);
 }
 
 static void drop_all(xfer *x) {
-    while (x->incoming) forget(x, x->incoming);
+    for (incoming *in; (in = first(x));) forget(x, in);
 }
 
 static void peer_gone(xfer *x, uint64_t p_inc) {
-    for (incoming *in = x->incoming; in; in = in->next)
+    for (incoming *in = first(x); in; in = next(x, in))
         if (in->id.p_inc == p_inc && !sm_ended(&in->sm))
             fail(x, in, in->segments, "the sender left the cluster");
 }
@@ -126,7 +133,7 @@ static incoming *find_exact(const xfer *x, const kv_identity *id) {
 
 static void pair_ended(xfer *x, pair *p, const char *why) {
     if (!p->lost) (void)pair_send_text(p, KV_REFUSED, &p->id, why); /* a peer that is gone needs no answer */
-    for (incoming *in = x->incoming; in; in = in->next)
+    for (incoming *in = first(x); in; in = next(x, in))
         if (in->pair == p && !sm_ended(&in->sm)) fail(x, in, in->segments, why);
     /* And those of which a first segment was announced. */
     const pair_held *at = NULL;

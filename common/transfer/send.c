@@ -7,8 +7,11 @@
  * Rows are computed chunk by chunk from 0 up, and within a chunk layer by layer, so what is ready is "rows
  * below full_rows, and chunk_layers layers of the next chunk_count rows". Sending walks behind that. Nothing
  * is remembered per segment, hence a second receiver is served from the start with another grouping. A
- * gather copies out of the pages in one go, so no page is touched outside a call. Offers are found by
- * walking a list: there are a few dozen. */
+ * gather copies out of the pages in one go, so no page is touched outside a call.
+ *
+ * What is parked costs nothing: an offer is looked at when something is said about it (a report, a command, a
+ * frame), and stands in its pair's list of due ones only while it may have a segment to send. Of those the
+ * oldest has the slots first. */
 #include "transfer/send.h"
 
 #include "base/clock.h"
@@ -22,8 +25,9 @@
 
 #define REPORTS_PER_TURN 256u
 
-struct outgoing {
-    outgoing *next;
+typedef struct outgoing {
+    list_link by_age; /* of xfer */
+    list_link due;    /* of its pair: it may have something to send */
     sm sm;
     uint64_t req, stamp; /* reports with an older stamp are of an earlier offer */
     uint32_t token_count;
@@ -44,12 +48,20 @@ struct outgoing {
     uint32_t announced; /* SEGMENTs that left: those below are with the receiver, or on the way */
     uint64_t bytes, first_ns;
     bool sent; /* SEAL left */
-};
+} outgoing;
 
 static outgoing *find(const xfer *x, uint64_t req) {
-    for (outgoing *o = x->outgoing; o; o = o->next)
-        if (o->req == req) return o;
-    return NULL;
+    return u64_map_get(&x->by_req, req);
+}
+
+static outgoing *first(const xfer *x) {
+    list_link *l = list_first(&x->by_age);
+    return l ? LIST_ITEM(l, outgoing, by_age) : NULL;
+}
+
+static outgoing *next(const xfer *x, const outgoing *o) {
+    list_link *l = list_next(&x->by_age, &o->by_age);
+    return l ? LIST_ITEM(l, outgoing, by_age) : NULL;
 }
 
 static void outgoing_free(outgoing *o) {
@@ -62,9 +74,23 @@ static bool active(const outgoing *o) {
     return o->sm.state == HANDOFF_RESERVED || o->sm.state == HANDOFF_COPYING;
 }
 
+/* It may have something to send. Offers have stamps in the order of their age. */
+static void make_due(outgoing *o) {
+    if (!active(o) || o->sent || o->due.next) return;
+    list *due = &o->pair->due;
+    list_link *at = list_last(due);
+    while (at && LIST_ITEM(at, outgoing, due)->stamp > o->stamp) at = list_prev(due, at);
+    list_add_after(due, at, &o->due);
+}
+
+static void undue(outgoing *o) {
+    if (o->due.next) list_remove(&o->pair->due, &o->due);
+}
+
 static void fail(xfer *x, outgoing *o, const char *why) {
     PRE(active(o));
     sm_move(&o->sm, HANDOFF_ABORTED, x->turn_ns);
+    undue(o);
     o->pair = NULL;
     xfer_count(&x->failures, 1);
     xfer_event e = {
@@ -84,15 +110,18 @@ static void abort_at_peer(xfer *x, outgoing *o, const char *why) {
         xfer_end_pair(x, o->pair, "the receiver does not read");
 }
 
+static void forget(xfer *x, outgoing *o) {
+    undue(o);
+    CHECK(u64_map_take(&x->by_req, o->req) == o);
+    list_remove(&x->by_age, &o->by_age);
+    outgoing_free(o);
+}
+
 static void drop(xfer *x, uint64_t req) {
-    for (outgoing **at = &x->outgoing; *at; at = &(*at)->next) {
-        outgoing *o = *at;
-        if (o->req != req) continue;
-        abort_at_peer(x, o, "the sender dropped it");
-        *at = o->next;
-        outgoing_free(o);
-        return;
-    }
+    outgoing *o = find(x, req);
+    if (!o) return;
+    abort_at_peer(x, o, "the sender dropped it");
+    forget(x, o);
 }
 
 /* An offer carries its number (xfer_post) where other commands name a peer. */
@@ -108,17 +137,12 @@ static void offer(xfer *x, const xfer_cmd *c) {
     o->pages = xmemdup(c->pages, kv_pages_for(c->id_count) * sizeof *o->pages);
     for (uint32_t i = 0; i < kv_pages_for(c->id_count); i++) PRE(o->pages[i] < x->opt.kv.page_count);
     o->ids_hash = xfer_page_hashes(c->ids, c->id_count);
-    outgoing **at = &x->outgoing;
-    while (*at) at = &(*at)->next;
-    *at = o;
+    list_add_last(&x->by_age, &o->by_age);
+    u64_map_put(&x->by_req, o->req, o);
 }
 
 static void drop_all(xfer *x) {
-    while (x->outgoing) {
-        outgoing *o = x->outgoing;
-        x->outgoing = o->next;
-        outgoing_free(o);
-    }
+    for (outgoing *o; (o = first(x));) forget(x, o);
 }
 
 static pair *pair_to(xfer *x, const kv_identity *id, const char *endpoint, errbuf *eb) {
@@ -141,6 +165,7 @@ static void dest(xfer *x, const xfer_cmd *c) {
     bool again = o->sm.state != HANDOFF_OFFERED && kv_identity_same(&o->id, &c->id);
     if (again && active(o)) return;
     abort_at_peer(x, o, "another receiver was chosen");
+    undue(o);
 
     sm_init(&o->sm, &handoff_sm, x->turn_ns);
     sm_move(&o->sm, HANDOFF_RESERVED, x->turn_ns);
@@ -160,16 +185,11 @@ static void dest(xfer *x, const xfer_cmd *c) {
         fail(x, o, "layer reports out of order");
     } else {
         o->pair = pair_to(x, &c->id, c->endpoint, &eb);
-        if (!o->pair) fail(x, o, eb.text);
+        if (o->pair)
+            make_due(o);
+        else
+            fail(x, o, eb.text);
     }
-}
-
-static void seal(xfer *x, const xfer_cmd *c) {
-    outgoing *o = find(x, c->id.req);
-    if (!o) return;
-    o->sealed = true;
-    o->first = c->first;
-    o->finished = c->finished;
 }
 
 static bool knows(const xfer *x, const layer_report *r) {
@@ -196,13 +216,14 @@ static void layer(xfer *x, const layer_report *r) {
     }
     o->chunk_count = r->count;
     o->chunk_layers = r->layer + 1;
+    if (o->pair) make_due(o);
     if (o->chunk_layers < layers) return;
     o->full_rows = end;
     o->chunk_count = o->chunk_layers = 0;
 }
 
 static void pair_ended(xfer *x, pair *p, const char *why) {
-    for (outgoing *o = x->outgoing; o; o = o->next)
+    for (outgoing *o = first(x); o; o = next(x, o))
         if (o->pair == p && active(o)) fail(x, o, why);
 }
 
@@ -258,34 +279,6 @@ static status push_piece(xfer *x, outgoing *o, uint32_t slot, const kv_piece *pi
     return st == ST_DEVICE ? ST_PEER : st;
 }
 
-static void on_announced(xfer *x, pair *p, const kv_frame *f, uint64_t now_ns) {
-    xfer_count(&x->segments, 1);
-    xfer_count(&x->bytes, f->bytes);
-    log_trace("kv.xfer", "segment sent",
-              "req=%" PRIu64 " attempt=%u segment=%u rows=%u+%u layers=%u..%u bytes=%" PRIu64
-              " clock_ns=%" PRIu64,
-              f->id.req, f->id.attempt, f->segment, f->piece.token_begin, f->piece.token_count,
-              f->piece.layer_begin, f->piece.layer_end, f->bytes, now_ns);
-    outgoing *o = find(x, f->id.req);
-    if (!o || o->pair != p || !kv_identity_same(&o->id, &f->id)) return; /* it was dropped, or failed */
-    if (!o->first_ns) o->first_ns = now_ns;
-    o->announced++;
-    o->bytes += f->bytes;
-}
-
-/* Sends the SEGMENTs whose payload is on its way, of whatever hand-off: what was pushed is announced. */
-static void announce(xfer *x, pair *p) {
-    errbuf eb = {0};
-    kv_frame f;
-    status st = ST_OK;
-    while (!st && !p->ended && p->push_count) {
-        uint64_t now_ns = clock_now_ns();
-        st = pair_announce(p, &f, &eb);
-        if (!st) on_announced(x, p, &f, now_ns);
-    }
-    if (st && st != ST_AGAIN) xfer_end_pair(x, p, eb.text);
-}
-
 static status send_seal_frame(xfer *x, outgoing *o) {
     kv_frame f = {.kind = KV_SEAL, .id = o->id, .segment = o->segment};
     f.piece = kv_piece_of(&x->opt.kv.layout, 0, o->token_count, 0, x->opt.kv.layout.layers);
@@ -307,24 +300,70 @@ static status send_seal_frame(xfer *x, outgoing *o) {
     return ST_OK;
 }
 
-/* Sends what is due of one hand-off, as far as the slots go. */
-static void pump_one(xfer *x, outgoing *o) {
+/* SEAL leaves when all segments have; it needs no slot. */
+static void finish_handoff(xfer *x, outgoing *o) {
     pair *p = o->pair;
-    if (!active(o) || o->sent || !p->open || p->ended) return;
-    if (!x->opt.overlap && !o->sealed) return;
+    if (!active(o) || o->sent || !o->sealed || !p->open || p->ended) return;
+    if (!all_sent(o, x->opt.kv.layout.layers) || o->announced < o->segment) return;
+    if (send_seal_frame(x, o)) xfer_end_pair(x, p, "the receiver does not read");
+}
+
+static void seal(xfer *x, const xfer_cmd *c) {
+    outgoing *o = find(x, c->id.req);
+    if (!o) return;
+    o->sealed = true;
+    o->first = c->first;
+    o->finished = c->finished;
+    if (o->pair) make_due(o);
+    finish_handoff(x, o);
+}
+
+static void on_announced(xfer *x, pair *p, const kv_frame *f, uint64_t now_ns) {
+    xfer_count(&x->segments, 1);
+    xfer_count(&x->bytes, f->bytes);
+    log_trace("kv.xfer", "segment sent",
+              "req=%" PRIu64 " attempt=%u segment=%u rows=%u+%u layers=%u..%u bytes=%" PRIu64
+              " clock_ns=%" PRIu64,
+              f->id.req, f->id.attempt, f->segment, f->piece.token_begin, f->piece.token_count,
+              f->piece.layer_begin, f->piece.layer_end, f->bytes, now_ns);
+    outgoing *o = find(x, f->id.req);
+    if (!o || o->pair != p || !kv_identity_same(&o->id, &f->id)) return; /* it was dropped, or failed */
+    if (!o->first_ns) o->first_ns = now_ns;
+    o->announced++;
+    o->bytes += f->bytes;
+    finish_handoff(x, o);
+}
+
+/* Sends the SEGMENTs whose payload is on its way, of whatever hand-off: what was pushed is announced. */
+static void announce(xfer *x, pair *p) {
+    errbuf eb = {0};
+    kv_frame f;
+    status st = ST_OK;
+    while (!st && !p->ended && p->push_count) {
+        uint64_t now_ns = clock_now_ns();
+        st = pair_announce(p, &f, &eb);
+        if (!st) on_announced(x, p, &f, now_ns);
+    }
+    if (st && st != ST_AGAIN) xfer_end_pair(x, p, eb.text);
+}
+
+/* Sends what is due of one hand-off, as far as the slots go. */
+static void pump_one(xfer *x, pair *p, outgoing *o) {
     errbuf eb = {0};
     status st = ST_OK;
     kv_piece piece;
     uint32_t slot;
-    while (!st && !p->ended && p->free_count > 0 && next_piece(x, o, &piece)) {
+    bool held_back = !x->opt.overlap && !o->sealed;
+    while (!st && !p->ended && p->free_count > 0) {
+        if (held_back || !next_piece(x, o, &piece)) {
+            undue(o);
+            return;
+        }
         CHECK(pair_take_slot(p, &slot, x->awake_ns) == ST_OK);
         if (o->sm.state == HANDOFF_RESERVED) sm_move(&o->sm, HANDOFF_COPYING, x->turn_ns);
         st = push_piece(x, o, slot, &piece, &eb);
         if (!st) announce(x, p);
     }
-    if (p->ended) return;
-    bool whole = o->sealed && all_sent(o, x->opt.kv.layout.layers) && o->announced == o->segment;
-    if (!st && whole && send_seal_frame(x, o)) st = errf(&eb, ST_PEER, "the receiver does not read");
     if (st == ST_DEVICE) {
         xfer_device_failed(x, &eb);
         abort_at_peer(x, o, "the sender's device failed");
@@ -333,6 +372,13 @@ static void pump_one(xfer *x, outgoing *o) {
     } else if (st) {
         xfer_end_pair(x, p, eb.text);
     }
+}
+
+/* Oldest hand-off first. */
+static void pump(xfer *x, pair *p) {
+    list_link *oldest;
+    while (p->open && !p->ended && p->free_count > 0 && (oldest = list_first(&p->due)))
+        pump_one(x, p, LIST_ITEM(oldest, outgoing, due));
 }
 
 static void on_frame(xfer *x, pair *p, chan_msg *m) {
@@ -395,15 +441,14 @@ static void drain_reports(xfer *x) {
     }
 }
 
-/* Oldest hand-off first. */
 static void turn(xfer *x) {
     drain_reports(x);
     for (pair *p = x->pairs; p; p = p->next) {
         read_frames(x, p);
         xfer_open_pair(x, p);
         announce(x, p);
+        pump(x, p);
     }
-    for (outgoing *o = x->outgoing; o; o = o->next) pump_one(x, o);
 }
 
 /* ---- the table ---- */

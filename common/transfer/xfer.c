@@ -28,6 +28,7 @@
 
 #define COMMANDS_MAX  1024u
 #define EVENTS_MAX    1024u
+#define HANDOFFS_HINT 256u            /* at once, before the index of requests grows */
 #define POST_LIMIT_NS (60 * NS_PER_S) /* a transfer thread that takes no command for so long is broken */
 #define IDLE_MS       1000
 #define WAITING_MS    50 /* while a peer owes us something */
@@ -133,6 +134,8 @@ status xfer_new(xfer **out, const xfer_options *opt, errbuf *eb) {
     x->opt = *opt;
     x->role = opt->receiver ? &recv_role : &send_role;
     x->late_tail = &x->late_events;
+    list_init(&x->by_age);
+    u64_map_init(&x->by_req, HANDOFFS_HINT);
     CHECK(sem_init(&x->started, 0, 0) == 0);
     status st = setup(x, eb);
     if (st) goto fail;
@@ -191,6 +194,7 @@ void xfer_free(xfer *x) {
     ring_free(x->commands);
     ring_free(x->layers);
     ring_free(x->events);
+    u64_map_done(&x->by_req);
     sem_destroy(&x->started);
     free(x);
 }

@@ -11,7 +11,9 @@
 #ifndef BATON_TRANSFER_XFER_CORE_H
 #define BATON_TRANSFER_XFER_CORE_H
 
+#include "base/list.h"
 #include "base/ring.h"
+#include "base/u64_map.h"
 #include "kv/xfer_cmd.h"
 #include "transfer/pair.h"
 #include "transfer/xfer_options.h"
@@ -24,8 +26,6 @@
 #define XFER_MESSAGES_PER_TURN 64u /* from one socket, before commands are looked at again */
 
 typedef struct xfer xfer;
-typedef struct outgoing outgoing; /* send.c: one offer of a sender */
-typedef struct incoming incoming; /* recv.c: one expectation of a receiver */
 
 /* What differs between the two sides. */
 typedef struct xfer_role {
@@ -82,8 +82,9 @@ struct xfer {
     uint64_t judged_ns; /* awake_ns of the last look at overdue pairs */
     pair *pairs;
     uint32_t pair_count;
-    outgoing *outgoing;                   /* P: oldest first */
-    incoming *incoming;                   /* D */
+    /* P: offers (struct outgoing of send.c); D: expectations (struct incoming of recv.c). Owned */
+    list by_age;                          /* oldest first */
+    u64_map by_req;                       /* the same ones */
     event_node *late_events, **late_tail; /* found no room in `events` */
     bool device_failed;
     bool stopping;
