@@ -38,6 +38,7 @@ static pair_held *unhold(pair *p) {
 
 void pair_free(pair *p) {
     if (!p) return;
+    CHECK(p->due.count == 0);
     chan_close(&p->own);
     while (p->held) {
         pair_held *h = unhold(p);

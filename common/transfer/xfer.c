@@ -22,7 +22,6 @@
 
 #include <errno.h>
 #include <poll.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -33,9 +32,8 @@
 #define IDLE_MS       1000
 #define WAITING_MS    50 /* while a peer owes us something */
 #define ASK_MS        1  /* while something is under way that has no descriptor to wait for */
-#define SLACK_NS                                                                                             \
-    (200 * NS_PER_MS) /* a turn that took longer than its wait and this was a stopped process                \
-                       */
+/* A turn that took longer than its wait and this was a stopped process. */
+#define SLACK_NS (200 * NS_PER_MS)
 
 /* ---- the thread ---- */
 

@@ -80,8 +80,8 @@ typedef struct xport_ops {
 
     /* P: where to gather the payload of a segment that will use `slot`: 64-byte aligned, slot_bytes long. */
     xport_place (*stage)(xport_ring *r, uint32_t slot);
-    /* P: the first `bytes` of the slot are staged. ST_OK: SEGMENT may leave. ST_AGAIN: when `pushed` says so.
-     */
+    /* P: the first `bytes` of the slot are staged, and stay as they are until CREDIT. ST_OK: SEGMENT may
+     * leave, also where the bytes move only when D pulls. ST_AGAIN: when `pushed` says so. */
     status (*push)(xport_ring *r, uint32_t slot, size_t bytes, errbuf *eb);
     status (*pushed)(xport_ring *r, uint32_t slot, errbuf *eb);
     /* P: fills in what travels with the SEGMENT frame; false: nothing does. Asked once, when it leaves. */

@@ -15,6 +15,8 @@
 /* One pair's wire, shared by all processes that were forked after the first ring. */
 typedef struct wire {
     _Atomic uint32_t refs;
+    _Atomic uint64_t pushed, pulled; /* moves that are done */
+    uint32_t order[MOVES_PER_WIRE];  /* slot of push number n, at n modulo their number */
     unsigned char bytes[WIRE_BYTES];
 } wire;
 
@@ -96,6 +98,8 @@ static status slow_create(xport_ring **out, const xport_setup *s, xport_address 
     for (uint32_t w = 0; w < WIRES; w++) {
         uint32_t none = 0;
         if (!atomic_compare_exchange_strong(&wires[w].refs, &none, 1)) continue;
+        atomic_store(&wires[w].pushed, 0);
+        atomic_store(&wires[w].pulled, 0);
         slow_address a = {.magic = SLOW_MAGIC, .wire = w};
         memcpy(address->bytes, &a, sizeof a);
         address->count = sizeof a;
@@ -151,17 +155,35 @@ static status begin(xport_ring *r, uint32_t slot, size_t bytes) {
     return ST_AGAIN;
 }
 
+static void put_on_wire(xport_ring *r, const move *m) {
+    wire *w = &wires[r->wire];
+    uint64_t n = atomic_load(&w->pushed);
+    CHECK(n - atomic_load(&w->pulled) < MOVES_PER_WIRE);
+    w->order[n % MOVES_PER_WIRE] = m->slot;
+    memcpy(slot_of(w->bytes, r, m->slot), slot_of(r->bytes, r, m->slot), m->bytes);
+    atomic_store(&w->pushed, n + 1);
+}
+
+/* Pull number n takes what push number n put there. */
+static void take_off_wire(xport_ring *r, const move *m) {
+    wire *w = &wires[r->wire];
+    uint64_t n = atomic_load(&w->pulled);
+    CHECK(n < atomic_load(&w->pushed));
+    CHECK(w->order[n % MOVES_PER_WIRE] == m->slot);
+    memcpy(slot_of(r->bytes, r, m->slot), slot_of(w->bytes, r, m->slot), m->bytes);
+    atomic_store(&w->pulled, n + 1);
+}
+
 /* The oldest is asked for; all behind it take their time meanwhile. */
 static status ask(xport_ring *r, uint32_t slot, errbuf *eb) {
     CHECK(r->move_count > 0);
     CHECK(r->moves[0].slot == slot);
     for (uint32_t i = 0; i < r->move_count; i++) r->moves[i].asked++;
     move m = r->moves[0];
-    status st = answer(atomic_load(r->receiver ? &fate_pull : &fate_push), m.asked,
-                       r->receiver ? "pull" : "push", eb);
+    int fate = atomic_load(r->receiver ? &fate_pull : &fate_push);
+    status st = answer(fate, m.asked, r->receiver ? "pull" : "push", eb);
     if (st) return st;
-    unsigned char *here = slot_of(r->bytes, r, slot), *there = slot_of(wires[r->wire].bytes, r, slot);
-    memcpy(r->receiver ? here : there, r->receiver ? there : here, m.bytes);
+    (r->receiver ? take_off_wire : put_on_wire)(r, &m);
     r->move_count--;
     memmove(r->moves, r->moves + 1, r->move_count * sizeof *r->moves);
     return ST_OK;

@@ -4,8 +4,8 @@
  *   P's stage --push done--> wire, one place per slot --pull done--> D's ring
  *
  * Bytes move only when a push or pull is done, and those are done in the order in which they were begun; who
- * asks for another than the oldest, or begins one in a slot that is under way, fails a CHECK. So this is the
- * suite's model of what a transport may rely on.
+ * asks for another than the oldest, begins one in a slot that is under way, or pulls in another order than
+ * was pushed, fails a CHECK. So this is the suite's model of what a transport may rely on.
  *
  * The wire is memory that forked peers share. What is to go wrong is told by xport_slow_set, to both sides of
  * the process. Thread: any number; each ring belongs to one. */

@@ -294,6 +294,34 @@ static void a_slot_is_not_used_twice_without_a_credit(void **state) {
     close_both(&like, &d);
 }
 
+static void frames_behind_a_payload_are_bounded(void **state) {
+    (void)state;
+    rig_side d, like;
+    raw_peer raw;
+    char text[CHAN_TEXT_MAX];
+    rig_open(&d, &(rig_options){.transport = "slow", .receiver = true, .inc = RIG_D_INC});
+    rig_open(&like, &(rig_options){.transport = "slow", .inc = RIG_P_INC});
+    raw_open(&raw, &like, "slow", 0, 0);
+    rig_work w = rig_work_of(&like, &d, 1, 1, 40, 0);
+    rig_expect(&d, &w);
+    raw_call(&raw, xfer_endpoint(d.x), &w.id);
+    xport_slow_set((slow_fates){.pull = SLOW_STUCK});
+    kv_frame f = raw_segment(&raw, &w, 0, rig_piece(0, 16, 0, 2), 1);
+    raw_send_segment(&raw, &f);
+    for (uint32_t i = 0; i < PAIR_HELD_MAX; i++) {
+        kv_frame abort = {.kind = KV_ABORT, .id = w.id};
+        while (pair_send(raw.p, &abort, NULL)) { /* ZeroMQ's own queue is full */
+            raw.p->seq_out--;
+            poll(NULL, 0, 1);
+        }
+    }
+    assert_int_equal(raw_read(&raw, text).kind, KV_REFUSED);
+    assert_string_equal(text, "too many frames before a payload");
+    assert_string_equal(rig_wait(&d, X_FAILED, 1).why, text);
+    raw_close(&raw);
+    close_both(&like, &d);
+}
+
 static void a_side_that_closes_with_work_under_way_frees_it(void **state) {
     (void)state;
     static const slow_fates cases[] = {
@@ -330,6 +358,7 @@ int main(void) {
         TEST(a_drop_with_pulls_under_way_leaves_nothing_to_a_later_handoff),
         TEST(a_connection_that_is_lost_behind_the_seal_does_no_harm),
         TEST(a_slot_is_not_used_twice_without_a_credit),
+        TEST(frames_behind_a_payload_are_bounded),
         TEST(a_side_that_closes_with_work_under_way_frees_it),
     };
     return cmocka_run_group_tests_name("slow transport", tests, NULL, NULL);
