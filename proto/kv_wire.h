@@ -2,16 +2,17 @@
  * has one ZeroMQ channel (P: DEALER, D: ROUTER on an ephemeral port); a transport moves payload only.
  *
  *   P > D   HELLO                      opens the pair: incarnations, transport, layout
- *   D > P   RING{slots, slot_bytes}    the ring that D owns for this pair (shm: pid and fd of a memfd)
+ *   D > P   RING{slots, slot_bytes}    the ring that D owns for this pair; the next part is its address
  *   D > P   REFUSED                    instead of RING; or later: D ended the pair
  *   P > D   SEGMENT* SEAL              per hand-off; it names its slot; over zmq the payload is the next part
  *   D > P   CREDIT{slot}               the slot is free again
  *   P > D   ABORT{req, attempt}        P gave up (CANCEL, DROP)
  *   D > P   ABORT{req, attempt}        stop sending this one
  *
- * The message part after REFUSED and ABORT is the reason, as text. Every frame carries its number in its
- * direction (`seq`): a gap ends the pair, and all its hand-offs are ABORTED. Fields are little endian, in
- * host order of the x86-64 and arm64 machines that Baton runs on. */
+ * The address of a ring is the transport's own; an empty one has no part. The message part after REFUSED and
+ * ABORT is the reason, as text. Every frame carries its number in its direction (`seq`): a gap ends the pair,
+ * and all its hand-offs are ABORTED. Fields are little endian, in host order of the x86-64 and arm64 machines
+ * that Baton runs on. */
 #ifndef BATON_PROTO_KV_WIRE_H
 #define BATON_PROTO_KV_WIRE_H
 
@@ -19,7 +20,7 @@
 #include <stdint.h>
 
 #define KV_WIRE_MAGIC   0x4e544142u /* "BATN" */
-#define KV_WIRE_VERSION 2u
+#define KV_WIRE_VERSION 3u
 
 typedef enum kv_frame_kind {
     KV_HELLO = 1,
@@ -60,15 +61,13 @@ typedef struct kv_frame {
     uint32_t slot;       /* SEGMENT, CREDIT; RING: slot count */
     kv_piece piece;      /* SEGMENT; SEAL: the whole hand-off */
     uint64_t bytes;      /* SEGMENT: payload bytes; RING: slot bytes */
-    uint64_t checksum;   /* SEGMENT; RING over shm: nonce in the head of the memfd */
+    uint64_t checksum;   /* SEGMENT */
     uint64_t ids_hash;   /* SEGMENT, SEAL: hash of the ids up to the last row of piece */
     int32_t first_token; /* SEAL: output token k that P sampled; the next part is its token_out */
     uint32_t finished;   /* SEAL: 1 = the first token ended the request: D releases */
-    uint32_t pid;        /* RING over shm: /proc/<pid>/fd/<fd> */
-    int32_t fd;
     char transport[8];    /* HELLO: "shm", "zmq" */
     uint64_t layout_hash; /* HELLO: dtype, layers, kv heads, head dim, page size */
 } kv_frame;
-static_assert(sizeof(kv_frame) == 144, "kv_frame crosses processes");
+static_assert(sizeof(kv_frame) == 136, "kv_frame crosses processes");
 
 #endif

@@ -24,6 +24,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "net/bus_conn.h"
+#include "net/zmq_monitor.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -67,8 +68,7 @@ static void socket_close(bus *b) {
     if (b->readable) event_free(b->readable);
     if (b->events) event_free(b->events);
     b->readable = b->events = NULL;
-    if (b->socket) zmq_socket_monitor(b->socket, NULL, 0);
-    if (b->monitor) zmq_close(b->monitor);
+    if (b->socket) zmq_monitor_close(b->monitor, b->socket);
     if (b->socket) zmq_close(b->socket);
     b->socket = b->monitor = NULL;
 }
@@ -95,19 +95,15 @@ static struct event *fd_event(bus *b, void *socket) {
 static bool socket_open(bus *b) {
     b->opened++;
     b->socket = zmq_socket(b->zmq, b->server ? ZMQ_ROUTER : ZMQ_DEALER);
-    b->monitor = zmq_socket(b->zmq, ZMQ_PAIR);
-    if (!b->socket || !b->monitor) return false;
+    if (!b->socket) return false;
     int64_t max_bytes = MESSAGE_BYTES_MAX;
     if (!set_int(b->socket, ZMQ_LINGER, 0) || !set_int(b->socket, ZMQ_SNDHWM, HWM) ||
-        !set_int(b->socket, ZMQ_RCVHWM, HWM) || !set_int(b->monitor, ZMQ_LINGER, 0) ||
-        !set_int(b->monitor, ZMQ_RCVHWM, 0) || /* or ZeroMQ's I/O thread waits for us */
+        !set_int(b->socket, ZMQ_RCVHWM, HWM) ||
         zmq_setsockopt(b->socket, ZMQ_MAXMSGSIZE, &max_bytes, sizeof max_bytes) != 0)
         return false;
     if (b->server && !set_int(b->socket, ZMQ_ROUTER_MANDATORY, 1)) return false;
-    char name[64];
-    snprintf(name, sizeof name, "inproc://monitor-%u", b->opened);
-    if (zmq_socket_monitor(b->socket, name, ZMQ_EVENT_ACCEPTED | ZMQ_EVENT_DISCONNECTED) != 0) return false;
-    if (zmq_connect(b->monitor, name) != 0) return false;
+    b->monitor = zmq_monitor_open(b->zmq, b->socket, ZMQ_EVENT_ACCEPTED | ZMQ_EVENT_DISCONNECTED);
+    if (!b->monitor) return false;
     b->readable = fd_event(b, b->socket);
     b->events = fd_event(b, b->monitor);
     return b->readable && b->events;
@@ -325,25 +321,15 @@ void bus_drop(bus *b, uint64_t number) {
 /* Reads the monitor. Returns whether there was anything. */
 static bool read_monitor(bus *b) {
     bool any = false;
-    zmq_msg_t m;
-    zmq_msg_init(&m);
-    while (zmq_msg_recv(&m, b->monitor, ZMQ_DONTWAIT) >= 0) {
+    zmq_monitor_event e;
+    while (zmq_monitor_next(b->monitor, &e) == ST_OK) {
         any = true;
-        uint16_t event = 0;
-        uint32_t value = 0;
-        if (zmq_msg_size(&m) == 6) {
-            memcpy(&event, zmq_msg_data(&m), 2);
-            memcpy(&value, (char *)zmq_msg_data(&m) + 2, 4);
-        }
-        if (zmq_msg_more(&m))
-            zmq_msg_recv(&m, b->monitor, 0); /* the address; parts of a message come together */
-        uint64_t ended = 0;                  /* number of a connection */
-        if (event == ZMQ_EVENT_ACCEPTED) life_begin(&b->conns, (int)value);
-        if (event == ZMQ_EVENT_DISCONNECTED) ended = b->server ? life_end(&b->conns, (int)value) : 1;
+        uint64_t ended = 0; /* number of a connection */
+        if (e.kind == ZMQ_EVENT_ACCEPTED) life_begin(&b->conns, e.fd);
+        if (e.kind == ZMQ_EVENT_DISCONNECTED) ended = b->server ? life_end(&b->conns, e.fd) : 1;
         conn *c = ended ? conn_by_number(&b->conns, ended) : NULL;
         if (c) mark_lost(b, c, "the connection is closed");
     }
-    zmq_msg_close(&m);
     return any;
 }
 

@@ -1,7 +1,7 @@
 #include "transfer/chan.h"
 
-#include "base/clock.h"
 #include "base/mem.h"
+#include "net/zmq_monitor.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -16,19 +16,6 @@ static void set_int(void *socket, int option, int value) {
     CHECK(zmq_setsockopt(socket, option, &value, sizeof value) == 0);
 }
 
-/* A PAIR socket that hears what happens to the connections of `socket`. */
-static void *monitor_open(void *zmq, void *socket, int events) {
-    char address[64];
-    snprintf(address, sizeof address, "inproc://monitor-%016llx", (unsigned long long)clock_random64());
-    if (zmq_socket_monitor(socket, address, events)) return NULL;
-    void *monitor = zmq_socket(zmq, ZMQ_PAIR);
-    if (!monitor) return NULL;
-    set_int(monitor, ZMQ_LINGER, 0);
-    if (zmq_connect(monitor, address) == 0) return monitor;
-    zmq_close(monitor);
-    return NULL;
-}
-
 static status socket_open(chan *c, void *zmq, int type, int events, errbuf *eb) {
     *c = (chan){0};
     c->socket = zmq_socket(zmq, type);
@@ -37,7 +24,7 @@ static status socket_open(chan *c, void *zmq, int type, int events, errbuf *eb) 
     set_int(c->socket, ZMQ_SNDHWM, CHAN_HWM);
     set_int(c->socket, ZMQ_RCVHWM, CHAN_HWM);
     set_int(c->socket, ZMQ_TCP_KEEPALIVE, 1);
-    c->monitor = monitor_open(zmq, c->socket, events);
+    c->monitor = zmq_monitor_open(zmq, c->socket, events);
     if (c->monitor) return ST_OK;
     errf(eb, ST_IO, "pair channel: monitor: %s", zmq_strerror(errno));
     chan_close(c);
@@ -84,10 +71,9 @@ status chan_connect(chan *c, void *zmq, const char *endpoint, errbuf *eb) {
 void chan_close(chan *c) {
     if (!c) return;
     if (c->socket) {
-        zmq_socket_monitor(c->socket, NULL, 0);
+        zmq_monitor_close(c->monitor, c->socket);
         zmq_close(c->socket);
     }
-    if (c->monitor) zmq_close(c->monitor);
     free(c->live);
     *c = (chan){0};
 }
@@ -161,6 +147,16 @@ void chan_msg_done(chan_msg *m) {
     m->has_part = false;
 }
 
+void chan_msg_move(chan_msg *to, chan_msg *from) {
+    PRE(to);
+    PRE(from);
+    PRE(to != from);
+    *to = *from;
+    CHECK(zmq_msg_init(&to->part) == 0);
+    CHECK(zmq_msg_move(&to->part, &from->part) == 0);
+    from->has_part = false;
+}
+
 void chan_msg_text(chan_msg *m, char out[CHAN_TEXT_MAX]) {
     PRE(m);
     size_t count = MIN(zmq_msg_size(&m->part), CHAN_TEXT_MAX - 1);
@@ -195,25 +191,15 @@ status chan_lost(chan *c, int *fd) {
     PRE(c);
     PRE(c->monitor);
     PRE(fd);
-    zmq_msg_t m;
-    bool more = false;
-    while (next_part(c->monitor, &m, &more) == ST_OK) {
-        unsigned char data[6] = {0}; /* event number, value */
-        CHECK(zmq_msg_size(&m) >= sizeof data);
-        memcpy(data, zmq_msg_data(&m), sizeof data);
-        zmq_msg_close(&m);
-        while (more && next_part(c->monitor, &m, &more) == ST_OK) zmq_msg_close(&m); /* the address */
-        uint16_t event;
-        int32_t value;
-        memcpy(&event, data, sizeof event);
-        memcpy(&value, data + sizeof event, sizeof value);
-        if (event == ZMQ_EVENT_ACCEPTED) {
+    zmq_monitor_event e;
+    while (zmq_monitor_next(c->monitor, &e) == ST_OK) {
+        if (e.kind == ZMQ_EVENT_ACCEPTED) {
             /* Beyond the bound a connection counts as dead: its HELLO is refused. */
-            if (c->live && c->live_count < CHAN_LIVE_MAX) c->live[c->live_count++] = value;
+            if (c->live && c->live_count < CHAN_LIVE_MAX) c->live[c->live_count++] = e.fd;
             continue;
         }
-        if (c->live) live_remove(c, value);
-        *fd = value;
+        if (c->live) live_remove(c, e.fd);
+        *fd = e.fd;
         return ST_OK;
     }
     return ST_AGAIN;

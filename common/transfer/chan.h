@@ -52,6 +52,8 @@ void chan_close(chan *c);
  * it with chan_msg_done. */
 status chan_recv(chan *c, chan_msg *out);
 void chan_msg_done(chan_msg *m);
+/* *to becomes what *from was; *from still is to be ended, with an empty part. */
+void chan_msg_move(chan_msg *to, chan_msg *from);
 /* The text part, cut to fit; "" when there is none. */
 void chan_msg_text(chan_msg *m, char out[CHAN_TEXT_MAX]);
 /* Takes ownership of part (may be NULL) in any case. ST_PEER: the peer is gone or does not read. */

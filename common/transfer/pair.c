@@ -6,25 +6,50 @@
 #include <stdlib.h>
 #include <string.h>
 
+struct pair_held {
+    pair_held *next;
+    chan_msg msg;
+    bool there; /* it may be taken */
+};
+
 static kv_frame frame_of(kv_frame_kind kind, const kv_identity *id) {
     return (kv_frame){.kind = (uint16_t)kind, .id = *id};
 }
 
-static pair *pair_alloc(const pair_setup *setup, const kv_identity *id) {
+static pair *pair_alloc(const pair_setup *setup, const kv_identity *id, uint64_t now_ns) {
     pair *p = xcalloc(1, sizeof *p);
     p->setup = setup;
+    p->hello_ns = now_ns;
+    p->held_tail = &p->held;
+    list_init(&p->due);
     p->id = (kv_identity){.epoch = id->epoch, .p_inc = id->p_inc, .d_inc = id->d_inc};
     p->fd = -1;
     return p;
 }
 
+static pair_held *unhold(pair *p) {
+    pair_held *h = p->held;
+    p->held = h->next;
+    if (p->unpulled == h) p->unpulled = h->next;
+    if (!p->held) p->held_tail = &p->held;
+    p->held_count--;
+    return h;
+}
+
 void pair_free(pair *p) {
     if (!p) return;
+    CHECK(p->due.count == 0);
     chan_close(&p->own);
+    while (p->held) {
+        pair_held *h = unhold(p);
+        chan_msg_done(&h->msg);
+        free(h);
+    }
     if (p->ring) p->setup->xport->close(p->ring);
     free(p->endpoint);
     free(p->free_slots);
     free(p->taken_ns);
+    free(p->pushed);
     free(p);
 }
 
@@ -65,10 +90,9 @@ status pair_connect(pair **out, const pair_setup *setup, const char *endpoint, c
     PRE(setup);
     PRE(endpoint);
     PRE(id);
-    pair *p = pair_alloc(setup, id);
+    pair *p = pair_alloc(setup, id, now_ns);
     p->endpoint = xstrdup(endpoint);
     p->link = &p->own;
-    p->hello_ns = now_ns;
     kv_frame hello = frame_of(KV_HELLO, &p->id);
     memcpy(hello.transport, setup->xport->name, strnlen(setup->xport->name, sizeof hello.transport - 1));
     hello.layout_hash = setup->layout_hash;
@@ -98,31 +122,49 @@ static status check_hello(const pair_setup *setup, const kv_frame *f, const kv_i
     return ST_OK;
 }
 
-status pair_accept(pair **out, const pair_setup *setup, chan *link, const chan_msg *m, const kv_identity *own,
-                   errbuf *eb) {
+static xport_setup ring_setup(const pair *p) {
+    return (xport_setup){
+        .ops = p->setup->ops, .dev = p->setup->dev, .slots = p->slots, .slot_bytes = p->slot_bytes};
+}
+
+static status send_ring(pair *p, const xport_address *address) {
+    PRE(address->count <= XPORT_ADDRESS_MAX);
+    kv_frame f = frame_of(KV_RING, &p->id);
+    f.slot = p->slots;
+    f.bytes = p->slot_bytes;
+    if (!address->count) return pair_send(p, &f, NULL);
+    zmq_msg_t part;
+    CHECK(zmq_msg_init_size(&part, address->count) == 0);
+    memcpy(zmq_msg_data(&part), address->bytes, address->count);
+    return pair_send(p, &f, &part);
+}
+
+status pair_accept(pair **out, const pair_setup *setup, const chan_msg *m, const kv_identity *own,
+                   uint64_t now_ns, errbuf *eb) {
     PRE(out);
     PRE(setup);
-    PRE(link);
+    PRE(setup->router);
     PRE(m);
     PRE(own);
     status st = check_hello(setup, &m->frame, own, eb);
     if (st) return st;
-    pair *p = pair_alloc(setup, &m->frame.id);
-    p->link = link;
+    pair *p = pair_alloc(setup, &m->frame.id, now_ns);
+    p->link = setup->router;
     p->route = m->route;
     p->fd = m->fd;
     p->seq_in = 1;
     p->slots = setup->slots;
     p->slot_bytes = setup->slot_bytes;
-    kv_frame ring = frame_of(KV_RING, &p->id);
-    st = setup->xport->create(&p->ring, p->slots, p->slot_bytes, &ring, eb);
+    p->taken_ns = xcalloc(p->slots, sizeof *p->taken_ns);
+    xport_setup ring = ring_setup(p);
+    xport_address address = {0};
+    st = setup->xport->create(&p->ring, &ring, &address, eb);
     if (st) goto fail;
-    st = pair_send(p, &ring, NULL);
+    st = send_ring(p, &address);
     if (st) {
         errf(eb, st, "the sender is gone");
         goto fail;
     }
-    p->open = true;
     *out = p;
     return ST_OK;
 
@@ -131,26 +173,44 @@ fail:
     return st;
 }
 
-status pair_ring(pair *p, const kv_frame *frame, errbuf *eb) {
+status pair_ring(pair *p, chan_msg *m, errbuf *eb) {
     PRE(p);
-    PRE(frame);
-    if (p->open) return errf(eb, ST_CORRUPT, "a second ring for one pair");
-    if (frame->slot == 0 || frame->slot > XPORT_SLOTS_MAX || frame->bytes % 64 ||
-        frame->bytes > XPORT_SLOT_BYTES_MAX || frame->bytes < p->setup->slot_bytes_min)
-        return errf(eb, ST_CORRUPT, "a ring of %u slots of %llu bytes, want 1..%u of %zu..%zu", frame->slot,
-                    (unsigned long long)frame->bytes, XPORT_SLOTS_MAX, p->setup->slot_bytes_min,
+    PRE(m);
+    const kv_frame *f = &m->frame;
+    xport_address address = {.count = zmq_msg_size(&m->part)};
+    if (p->ring) return errf(eb, ST_CORRUPT, "a second ring for one pair");
+    if (f->slot == 0 || f->slot > XPORT_SLOTS_MAX || f->bytes % 64 || f->bytes > XPORT_SLOT_BYTES_MAX ||
+        f->bytes < p->setup->slot_bytes_min)
+        return errf(eb, ST_CORRUPT, "a ring of %u slots of %llu bytes, want 1..%u of %zu..%zu", f->slot,
+                    (unsigned long long)f->bytes, XPORT_SLOTS_MAX, p->setup->slot_bytes_min,
                     XPORT_SLOT_BYTES_MAX);
-    status st = p->setup->xport->open(&p->ring, frame, eb);
+    if (address.count > XPORT_ADDRESS_MAX)
+        return errf(eb, ST_CORRUPT, "a ring whose address has %zu bytes, want at most %u", address.count,
+                    XPORT_ADDRESS_MAX);
+    memcpy(address.bytes, zmq_msg_data(&m->part), address.count);
+    p->slots = f->slot;
+    p->slot_bytes = f->bytes;
+    xport_setup ring = ring_setup(p);
+    status st = p->setup->xport->open(&p->ring, &ring, &address, eb);
     if (st) return st;
-    p->slots = frame->slot;
-    p->slot_bytes = frame->bytes;
     p->free_slots = xcalloc(p->slots, sizeof *p->free_slots);
     p->taken_ns = xcalloc(p->slots, sizeof *p->taken_ns);
+    p->pushed = xcalloc(p->slots, sizeof *p->pushed);
     for (uint32_t i = 0; i < p->slots; i++) p->free_slots[i] = p->slots - 1 - i;
     p->free_count = p->slots;
-    p->open = true;
     return ST_OK;
 }
+
+status pair_open(pair *p, errbuf *eb) {
+    PRE(p);
+    PRE(!p->open);
+    if (!p->ring) return ST_AGAIN;
+    status st = p->setup->xport->ready(p->ring, eb);
+    p->open = st == ST_OK;
+    return st;
+}
+
+/* ---- P: slots and pushes ---- */
 
 status pair_take_slot(pair *p, uint32_t *slot, uint64_t now_ns) {
     PRE(p);
@@ -164,18 +224,147 @@ status pair_take_slot(pair *p, uint32_t *slot, uint64_t now_ns) {
     return ST_OK;
 }
 
+static bool is_pushed(const pair *p, uint32_t slot) {
+    for (uint32_t i = 0; i < p->push_count; i++)
+        if (p->pushed[(p->push_first + i) % p->slots].frame.slot == slot) return true;
+    return false;
+}
+
 status pair_credit(pair *p, uint32_t slot, errbuf *eb) {
     PRE(p);
-    if (!p->open || slot >= p->slots || p->taken_ns[slot] == 0)
+    if (!p->open || slot >= p->slots || p->taken_ns[slot] == 0 || is_pushed(p, slot))
         return errf(eb, ST_CORRUPT, "credit for slot %u, which is not out", slot);
     p->taken_ns[slot] = 0;
     p->free_slots[p->free_count++] = slot;
     return ST_OK;
 }
 
+status pair_push(pair *p, const kv_frame *segment, errbuf *eb) {
+    PRE(p);
+    PRE(segment);
+    PRE(segment->slot < p->slots);
+    PRE(p->taken_ns[segment->slot] > 0);
+    PRE(segment->bytes <= p->slot_bytes);
+    status st = p->setup->xport->push(p->ring, segment->slot, segment->bytes, eb);
+    if (st && st != ST_AGAIN) return st;
+    CHECK(p->push_count < p->slots);
+    p->pushed[(p->push_first + p->push_count++) % p->slots] =
+        (pair_pushed){.frame = *segment, .on_its_way = st == ST_OK};
+    return ST_OK;
+}
+
+status pair_announce(pair *p, kv_frame *out, errbuf *eb) {
+    PRE(p);
+    PRE(out);
+    if (!p->push_count) return ST_AGAIN;
+    pair_pushed *oldest = &p->pushed[p->push_first];
+    kv_frame *f = &oldest->frame;
+    if (!oldest->on_its_way) {
+        status st = p->setup->xport->pushed(p->ring, f->slot, eb);
+        if (st) return st;
+    }
+    p->push_first = (p->push_first + 1) % p->slots;
+    p->push_count--;
+    zmq_msg_t part;
+    xport_part x;
+    bool inlined = p->setup->xport->part(p->ring, f->slot, f->bytes, &x);
+    if (inlined) CHECK(zmq_msg_init_data(&part, x.bytes, x.count, x.release, x.hint) == 0);
+    if (pair_send(p, f, inlined ? &part : NULL)) return errf(eb, ST_PEER, "the receiver does not read");
+    *out = *f;
+    return ST_OK;
+}
+
+/* ---- D: arrivals and pulls ---- */
+
+status pair_arrive(pair *p, chan_msg *m, uint64_t now_ns, errbuf *eb) {
+    PRE(p);
+    PRE(m);
+    PRE(now_ns > 0);
+    const kv_frame *f = &m->frame;
+    if (f->kind == KV_SEGMENT) {
+        if (f->slot >= p->slots)
+            return errf(eb, ST_CORRUPT, "a segment in a slot that the ring does not have");
+        if (f->bytes > p->slot_bytes) return errf(eb, ST_CORRUPT, "a segment that is larger than its slot");
+        if (p->taken_ns[f->slot]) return errf(eb, ST_CORRUPT, "a segment in a slot that is not credited");
+        p->taken_ns[f->slot] = now_ns;
+    }
+    if (p->held_count >= PAIR_HELD_MAX) return errf(eb, ST_CORRUPT, "too many frames before a payload");
+    pair_held *h = xcalloc(1, sizeof *h);
+    chan_msg_move(&h->msg, m);
+    h->there = f->kind != KV_SEGMENT;
+    *p->held_tail = h;
+    p->held_tail = &h->next;
+    if (!p->unpulled) p->unpulled = h;
+    p->held_count++;
+    return ST_OK;
+}
+
+/* Begins the pulls of all segments that came, in their order. */
+static status begin_pulls(pair *p, errbuf *eb) {
+    for (; p->unpulled; p->unpulled = p->unpulled->next) {
+        pair_held *h = p->unpulled;
+        if (h->there) continue;
+        status st = p->setup->xport->pull(p->ring, h->msg.frame.slot, h->msg.frame.bytes, eb);
+        if (st && st != ST_AGAIN) return st;
+        h->there = st == ST_OK;
+    }
+    return ST_OK;
+}
+
+status pair_next(pair *p, chan_msg *out, errbuf *eb) {
+    PRE(p);
+    PRE(out);
+    if (!p->held || !p->open) return ST_AGAIN;
+    status st = begin_pulls(p, eb);
+    if (st) return st;
+    if (!p->held->there) {
+        st = p->setup->xport->pulled(p->ring, p->held->msg.frame.slot, eb);
+        if (st) return st;
+    }
+    pair_held *h = unhold(p);
+    chan_msg_move(out, &h->msg);
+    free(h);
+    return ST_OK;
+}
+
+const kv_frame *pair_held_frame(const pair *p, const pair_held **at) {
+    PRE(p);
+    PRE(at);
+    *at = *at ? (*at)->next : p->held;
+    return *at ? &(*at)->msg.frame : NULL;
+}
+
+status pair_give_slot(pair *p, const kv_frame *segment) {
+    PRE(p);
+    PRE(segment);
+    PRE(segment->slot < p->slots);
+    PRE(p->taken_ns[segment->slot] > 0);
+    p->taken_ns[segment->slot] = 0;
+    kv_frame credit = frame_of(KV_CREDIT, &segment->id);
+    credit.slot = segment->slot;
+    credit.segment = segment->segment;
+    return pair_send(p, &credit, NULL);
+}
+
+/* ---- waiting ---- */
+
 bool pair_waits(const pair *p) {
     PRE(p);
-    return !p->open || p->free_count < p->slots;
+    return !p->open || p->held_count || (p->free_slots && p->free_count < p->slots);
+}
+
+bool pair_polls(const pair *p) {
+    PRE(p);
+    return (p->ring && !p->open) || p->push_count || (p->open && p->held_count);
+}
+
+/* What has been waited for since then. */
+static const char *overdue(const pair *p, uint64_t since_ns) {
+    if (!p->ring) return "no ring from the receiver";
+    if (!p->open) return "the ring is not ready";
+    if (p->held_count) return "a payload is under way";
+    bool pushing = p->push_count && p->taken_ns[p->pushed[p->push_first].frame.slot] == since_ns;
+    return pushing ? "a segment is under way" : "no credit from the receiver";
 }
 
 status pair_judge(const pair *p, uint64_t timeout_ns, uint64_t now_ns, errbuf *eb) {
@@ -186,6 +375,6 @@ status pair_judge(const pair *p, uint64_t timeout_ns, uint64_t now_ns, errbuf *e
         for (uint32_t i = 0; i < p->slots; i++)
             if (p->taken_ns[i] && p->taken_ns[i] < since_ns) since_ns = p->taken_ns[i];
     if (now_ns - since_ns < timeout_ns) return ST_OK;
-    return errf(eb, ST_TIMEOUT, "no %s from the receiver for %llu ms", p->open ? "credit" : "ring",
+    return errf(eb, ST_TIMEOUT, "%s for %llu ms", overdue(p, since_ns),
                 (unsigned long long)((now_ns - since_ns) / NS_PER_MS));
 }

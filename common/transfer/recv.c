@@ -8,15 +8,17 @@
  * size; then scatter into the reserved pages, which computes the checksum on the way; is that right. The
  * first "no" aborts the hand-off on both sides. The slot is credited in any case: credits belong to the
  * pair, not to the hand-off. A frame of an unknown identity (late, or of a confused peer) only earns an
- * ABORT.
+ * ABORT: its payload is brought in like any other and thrown away.
  *
- * There is no deadline here: how long a hand-off may take is the coordinator's to judge (its lease, its
- * X_DROP); a sender that dies is noticed by its connection. */
-#include "transfer/xfer_core.h"
+ * A hand-off has no deadline here: how long it may take is the coordinator's to judge (its lease, its
+ * X_DROP); a sender that dies is noticed by its connection. Only a payload that was announced, and the ring,
+ * have the pair's deadline. */
+#include "transfer/recv.h"
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "kv/handoff.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,8 +27,8 @@
 /* It travels as it lies in memory: both sides are built from one source. */
 static_assert(sizeof(token_out) == 176, "token_out crosses processes");
 
-struct incoming {
-    incoming *next;
+typedef struct incoming {
+    list_link by_age; /* of xfer */
     sm sm;
     kv_identity id;
     uint32_t token_count;
@@ -36,12 +38,20 @@ struct incoming {
     pair *pair;          /* of its first segment; NULL before and once aborted */
     uint32_t segments;
     uint64_t bytes, first_ns;
-};
+} incoming;
 
 static incoming *find(const xfer *x, uint64_t req) {
-    for (incoming *in = x->incoming; in; in = in->next)
-        if (in->id.req == req) return in;
-    return NULL;
+    return u64_map_get(&x->by_req, req);
+}
+
+static incoming *first(const xfer *x) {
+    list_link *l = list_first(&x->by_age);
+    return l ? LIST_ITEM(l, incoming, by_age) : NULL;
+}
+
+static incoming *next(const xfer *x, const incoming *in) {
+    list_link *l = list_next(&x->by_age, &in->by_age);
+    return l ? LIST_ITEM(l, incoming, by_age) : NULL;
 }
 
 static void let_go(incoming *in) {
@@ -55,9 +65,8 @@ static void let_go(incoming *in) {
 }
 
 static void forget(xfer *x, incoming *in) {
-    incoming **at = &x->incoming;
-    while (*at != in) at = &(*at)->next;
-    *at = in->next;
+    CHECK(u64_map_take(&x->by_req, in->id.req) == in);
+    list_remove(&x->by_age, &in->by_age);
     let_go(in);
     free(in);
 }
@@ -82,11 +91,19 @@ static void fail(xfer *x, incoming *in, uint32_t segment, const char *why) {
     xfer_emit(x, &e);
 }
 
-void recv_expect(xfer *x, const xfer_cmd *c) {
+static void drop(xfer *x, uint64_t req) {
+    incoming *in = find(x, req);
+    if (!in) return;
+    tell_sender(x, in->pair, &in->id, "the receiver dropped it");
+    /* Telling may have ended the pair and with it this hand-off, but only X_DROP removes it from the list. */
+    forget(x, in);
+}
+
+static void expect(xfer *x, const xfer_cmd *c) {
     PRE(handoff_may_start(c->token_begin, c->id_count));
     PRE(c->page_count >= kv_pages_for(c->id_count));
     for (uint32_t i = 0; i < c->page_count; i++) PRE(c->pages[i] < x->opt.kv.page_count);
-    recv_drop(x, c->id.req);
+    drop(x, c->id.req);
     incoming *in = xcalloc(1, sizeof *in);
     sm_init(&in->sm, &handoff_sm, x->turn_ns);
     sm_move(&in->sm, HANDOFF_RESERVED, x->turn_ns);
@@ -95,39 +112,36 @@ void recv_expect(xfer *x, const xfer_cmd *c) {
     in->pages = xmemdup(c->pages, c->page_count * sizeof *in->pages);
     in->ids_hash = xfer_page_hashes(c->ids, c->id_count);
     in->cover = handoff_recv_new(&x->opt.kv.layout, c->token_begin, c->id_count);
-    in->next = x->incoming;
-    x->incoming = in;
+    list_add_last(&x->by_age, &in->by_age);
+    u64_map_put(&x->by_req, in->id.req, in);
 }
 
-void recv_drop(xfer *x, uint64_t req) {
-    incoming *in = find(x, req);
-    if (!in) return;
-    tell_sender(x, in->pair, &in->id, "the receiver dropped it");
-    /* Telling may have ended the pair and with it this hand-off, but only X_DROP removes it from the list. */
-    forget(x, in);
+static void drop_all(xfer *x) {
+    for (incoming *in; (in = first(x));) forget(x, in);
 }
 
-void recv_drop_all(xfer *x) {
-    while (x->incoming) forget(x, x->incoming);
-}
-
-void recv_pair_ended(xfer *x, const pair *p, const char *why) {
-    for (incoming *in = x->incoming; in; in = in->next)
-        if (in->pair == p && !sm_ended(&in->sm)) fail(x, in, in->segments, why);
-}
-
-void recv_peer_gone(xfer *x, uint64_t p_inc) {
-    for (incoming *in = x->incoming; in; in = in->next)
+static void peer_gone(xfer *x, uint64_t p_inc) {
+    for (incoming *in = first(x); in; in = next(x, in))
         if (in->id.p_inc == p_inc && !sm_ended(&in->sm))
             fail(x, in, in->segments, "the sender left the cluster");
 }
 
 static incoming *find_exact(const xfer *x, const kv_identity *id) {
     incoming *in = find(x, id->req);
-    if (!in || in->id.epoch != id->epoch || in->id.p_inc != id->p_inc || in->id.d_inc != id->d_inc ||
-        in->id.attempt != id->attempt)
-        return NULL;
-    return in;
+    return in && kv_identity_same(&in->id, id) ? in : NULL;
+}
+
+static void pair_ended(xfer *x, pair *p, const char *why) {
+    if (!p->lost) (void)pair_send_text(p, KV_REFUSED, &p->id, why); /* a peer that is gone needs no answer */
+    for (incoming *in = first(x); in; in = next(x, in))
+        if (in->pair == p && !sm_ended(&in->sm)) fail(x, in, in->segments, why);
+    /* And those of which a first segment was announced. */
+    const pair_held *at = NULL;
+    const kv_frame *f;
+    while ((f = pair_held_frame(p, &at))) {
+        incoming *in = f->kind == KV_SEGMENT ? find_exact(x, &f->id) : NULL;
+        if (in && !in->pair && !sm_ended(&in->sm)) fail(x, in, in->segments, why);
+    }
 }
 
 /* Checks and scatters one segment. */
@@ -146,14 +160,15 @@ static status take_segment(xfer *x, incoming *in, pair *p, chan_msg *m, errbuf *
     if (f->ids_hash != in->ids_hash[kv_piece_pages(piece)])
         return errf(eb, ST_CORRUPT, "it is of other token ids");
     size_t bytes = kv_piece_bytes(layout, piece);
-    const void *wire = NULL;
+    xport_place wire = {0};
     if (f->bytes == bytes)
         wire = x->setup.xport->payload(p->ring, f->slot, bytes, m->has_part ? zmq_msg_data(&m->part) : NULL,
                                        zmq_msg_size(&m->part));
-    if (!wire) return errf(eb, ST_CORRUPT, "%" PRIu64 " bytes of payload, want %zu", f->bytes, bytes);
+    if (!wire.at) return errf(eb, ST_CORRUPT, "%" PRIu64 " bytes of payload, want %zu", f->bytes, bytes);
 
     uint64_t checksum = 0;
-    op_kv_copy copy = {.layout = layout, .kv = x->opt.kv.base, .pages = in->pages, .wire = (void *)wire};
+    op_kv_copy copy = {.layout = layout, .kv = x->opt.kv.base, .pages = in->pages, .wire = wire.at};
+    copy.wire_in = wire.in;
     copy.piece = *piece;
     copy.seed = kv_segment_seed(&f->id, f->segment, piece, f->ids_hash);
     copy.checksum = &checksum;
@@ -195,21 +210,35 @@ static incoming *expected(xfer *x, pair *p, const kv_frame *f) {
     return sm_ended(&in->sm) ? NULL : in;
 }
 
+/* Reads the monitor: which pairs lost their connection. What they had sent before is still to be read. */
+static bool note_lost(xfer *x) {
+    int fd;
+    while (chan_lost(&x->router, &fd) == ST_OK)
+        for (pair *p = x->pairs; p; p = p->next)
+            if (p->fd == fd && !p->ended) p->lost = true;
+    for (const pair *p = x->pairs; p; p = p->next)
+        if (p->lost && !p->ended) return true;
+    return false;
+}
+
+/* A sender that is gone needs no credit: what it had announced is taken all the same. The monitor tells of
+ * its end before ZeroMQ refuses to send to it. */
+static void give_slot(xfer *x, pair *p, const kv_frame *segment) {
+    if (p->ended || !pair_give_slot(p, segment)) return;
+    note_lost(x);
+    if (!p->lost) xfer_end_pair(x, p, "the sender does not read");
+}
+
 static void on_segment(xfer *x, pair *p, chan_msg *m) {
     errbuf eb = {0};
-    kv_frame *f = &m->frame;
-    if (f->slot >= p->slots) {
-        xfer_end_pair(x, p, "a segment in a slot that the ring does not have");
-        return;
-    }
+    const kv_frame *f = &m->frame;
     incoming *in = expected(x, p, f);
     if (in && take_segment(x, in, p, m, &eb)) {
         kv_identity id = in->id;
         fail(x, in, f->segment, eb.text);
         tell_sender(x, p, &id, eb.text);
     }
-    kv_frame credit = {.kind = KV_CREDIT, .id = f->id, .slot = f->slot, .segment = f->segment};
-    if (!p->ended && pair_send(p, &credit, NULL)) xfer_end_pair(x, p, "the sender does not read");
+    give_slot(x, p, f);
 }
 
 static status check_seal(const incoming *in, chan_msg *m, token_out *first, errbuf *eb) {
@@ -256,15 +285,36 @@ static void on_abort(xfer *x, pair *p, chan_msg *m) {
     fail(x, in, in->segments, why);
 }
 
-/* Reads the monitor: which pairs lost their connection. What they had sent before is still to be read. */
-static bool note_lost(xfer *x) {
-    int fd;
-    while (chan_lost(&x->router, &fd) == ST_OK)
-        for (pair *p = x->pairs; p; p = p->next)
-            if (p->fd == fd && !p->ended) p->lost = true;
-    for (const pair *p = x->pairs; p; p = p->next)
-        if (p->lost && !p->ended) return true;
-    return false;
+static void on_frame(xfer *x, pair *p, chan_msg *m) {
+    switch (m->frame.kind) {
+    case KV_SEGMENT:
+        on_segment(x, p, m);
+        break;
+    case KV_SEAL:
+        on_seal(x, p, m);
+        break;
+    case KV_ABORT:
+        on_abort(x, p, m);
+        break;
+    default:
+        xfer_end_pair(x, p, "a frame that a sender does not send");
+        break;
+    }
+}
+
+/* Takes the frames whose turn it is. */
+static void take_frames(xfer *x, pair *p) {
+    errbuf eb = {0};
+    chan_msg m;
+    status st = ST_OK;
+    xfer_open_pair(x, p);
+    while (!st && !p->ended) {
+        st = pair_next(p, &m, &eb);
+        if (st) break;
+        on_frame(x, p, &m);
+        chan_msg_done(&m);
+    }
+    if (st && st != ST_AGAIN) xfer_end_pair(x, p, eb.text);
 }
 
 static void refuse(xfer *x, const chan_msg *m, const char *why) {
@@ -293,12 +343,12 @@ static void on_hello(xfer *x, const chan_msg *m) {
         if (p->id.p_inc == m->frame.id.p_inc && !p->ended)
             xfer_end_pair(x, p, "the sender opened another channel");
     pair *p = NULL;
-    if (pair_accept(&p, &x->setup, &x->router, m, &x->own, &eb)) {
+    if (pair_accept(&p, &x->setup, m, &x->own, x->awake_ns, &eb)) {
         refuse(x, m, eb.text);
         return;
     }
     xfer_add_pair(x, p);
-    xfer_count(&x->pairs_opened, 1);
+    xfer_open_pair(x, p);
 }
 
 static pair *pair_of(const xfer *x, const chan_route *route) {
@@ -319,31 +369,19 @@ static void on_message(xfer *x, chan_msg *m) {
             xfer_count(&x->strays, 1); /* of a pair that ended: its sender was told, or is gone */
         return;
     }
-    if (pair_count(p, &m->frame, &eb)) {
+    if (pair_count(p, &m->frame, &eb) || pair_arrive(p, m, x->awake_ns, &eb))
         xfer_end_pair(x, p, eb.text);
-        return;
-    }
-    switch (m->frame.kind) {
-    case KV_SEGMENT:
-        on_segment(x, p, m);
-        break;
-    case KV_SEAL:
-        on_seal(x, p, m);
-        break;
-    case KV_ABORT:
-        on_abort(x, p, m);
-        break;
-    default:
-        xfer_end_pair(x, p, "a frame that a sender does not send");
-        break;
-    }
+    else
+        take_frames(x, p);
 }
 
-void recv_read(xfer *x) {
+static void turn(xfer *x) {
+    for (pair *p = x->pairs; p; p = p->next)
+        if (pair_polls(p)) take_frames(x, p);
     bool lost = note_lost(x);
     bool empty = false;
     /* A lost connection is judged only when everything that it brought was read: its seal may be the last
-     * thing in the queue. */
+     * thing in the queue, and behind a payload that is still to come. */
     uint32_t limit = lost ? 64 * XFER_MESSAGES_PER_TURN : XFER_MESSAGES_PER_TURN;
     for (uint32_t n = 0; n < limit && !empty; n++) {
         chan_msg m;
@@ -355,5 +393,45 @@ void recv_read(xfer *x) {
     }
     if (!empty) return;
     for (pair *p = x->pairs; p; p = p->next)
-        if (p->lost && !p->ended) xfer_end_pair(x, p, "the connection to the sender is lost");
+        if (p->lost && !p->ended && !p->held_count)
+            xfer_end_pair(x, p, "the connection to the sender is lost");
 }
+
+/* ---- the table ---- */
+
+static status listen_for_senders(xfer *x, errbuf *eb) {
+    size_t message_bytes_max = MAX(x->setup.slot_bytes, (size_t)4096);
+    return chan_listen(&x->router, x->setup.zmq, x->opt.bind_host, message_bytes_max, x->endpoint, eb);
+}
+
+static kv_identity own(const kv_identity *id) {
+    return (kv_identity){.epoch = id->epoch, .d_inc = id->d_inc};
+}
+
+static uint64_t peer_inc(const kv_identity *id) {
+    return id->p_inc;
+}
+
+static void command(xfer *x, const xfer_cmd *c) {
+    PRE(c->kind == X_EXPECT);
+    expect(x, c);
+}
+
+static int wait_items(const xfer *x, zmq_pollitem_t *items) {
+    items[0] = (zmq_pollitem_t){.socket = x->router.socket, .events = ZMQ_POLLIN};
+    items[1] = (zmq_pollitem_t){.socket = x->router.monitor, .events = ZMQ_POLLIN};
+    return 2;
+}
+
+const xfer_role recv_role = {
+    .open = listen_for_senders,
+    .own = own,
+    .peer_inc = peer_inc,
+    .command = command,
+    .drop = drop,
+    .drop_all = drop_all,
+    .peer_gone = peer_gone,
+    .turn = turn,
+    .pair_ended = pair_ended,
+    .wait_items = wait_items,
+};

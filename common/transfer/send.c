@@ -7,20 +7,27 @@
  * Rows are computed chunk by chunk from 0 up, and within a chunk layer by layer, so what is ready is "rows
  * below full_rows, and chunk_layers layers of the next chunk_count rows". Sending walks behind that. Nothing
  * is remembered per segment, hence a second receiver is served from the start with another grouping. A
- * gather copies out of the pages in one go, so no page is touched outside a call. Offers are found by
- * walking a list: there are a few dozen. */
-#include "transfer/xfer_core.h"
+ * gather copies out of the pages in one go, so no page is touched outside a call.
+ *
+ * What is parked costs nothing: an offer is looked at when something is said about it (a report, a command, a
+ * frame), and stands in its pair's list of due ones only while it may have a segment to send. Of those the
+ * oldest has the slots first. */
+#include "transfer/send.h"
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "kv/handoff.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-struct outgoing {
-    outgoing *next;
+#define REPORTS_PER_TURN 256u
+
+typedef struct outgoing {
+    list_link by_age; /* of xfer */
+    list_link due;    /* of its pair: it may have something to send */
     sm sm;
     uint64_t req, stamp; /* reports with an older stamp are of an earlier offer */
     uint32_t token_count;
@@ -38,15 +45,24 @@ struct outgoing {
     pair *pair;           /* NULL: none */
     uint32_t token_begin; /* the receiver holds the rows before it */
     handoff_cut cut;
-    uint32_t segment; /* next number */
+    uint32_t segment;   /* next number */
+    uint32_t announced; /* SEGMENTs that left: those below are with the receiver, or on the way */
     uint64_t bytes, first_ns;
     bool sent; /* SEAL left */
-};
+} outgoing;
 
 static outgoing *find(const xfer *x, uint64_t req) {
-    for (outgoing *o = x->outgoing; o; o = o->next)
-        if (o->req == req) return o;
-    return NULL;
+    return u64_map_get(&x->by_req, req);
+}
+
+static outgoing *first(const xfer *x) {
+    list_link *l = list_first(&x->by_age);
+    return l ? LIST_ITEM(l, outgoing, by_age) : NULL;
+}
+
+static outgoing *next(const xfer *x, const outgoing *o) {
+    list_link *l = list_next(&x->by_age, &o->by_age);
+    return l ? LIST_ITEM(l, outgoing, by_age) : NULL;
 }
 
 static void outgoing_free(outgoing *o) {
@@ -59,13 +75,27 @@ static bool active(const outgoing *o) {
     return o->sm.state == HANDOFF_RESERVED || o->sm.state == HANDOFF_COPYING;
 }
 
+/* It may have something to send. Offers have stamps in the order of their age. */
+static void make_due(outgoing *o) {
+    if (!active(o) || o->sent || o->due.next) return;
+    list *due = &o->pair->due;
+    list_link *at = list_last(due);
+    while (at && LIST_ITEM(at, outgoing, due)->stamp > o->stamp) at = list_prev(due, at);
+    list_add_after(due, at, &o->due);
+}
+
+static void undue(outgoing *o) {
+    if (o->due.next) list_remove(&o->pair->due, &o->due);
+}
+
 static void fail(xfer *x, outgoing *o, const char *why) {
     PRE(active(o));
     sm_move(&o->sm, HANDOFF_ABORTED, x->turn_ns);
+    undue(o);
     o->pair = NULL;
     xfer_count(&x->failures, 1);
     xfer_event e = {
-        .kind = X_FAILED, .id = o->id, .bytes = o->bytes, .segments = o->segment, .segment = o->segment};
+        .kind = X_FAILED, .id = o->id, .bytes = o->bytes, .segments = o->announced, .segment = o->segment};
     e.first_ns = o->first_ns;
     e.device = x->device_failed;
     snprintf(e.why, sizeof e.why, "%s", why);
@@ -81,40 +111,39 @@ static void abort_at_peer(xfer *x, outgoing *o, const char *why) {
         xfer_end_pair(x, o->pair, "the receiver does not read");
 }
 
-void send_offer(xfer *x, const xfer_cmd *c, uint64_t stamp) {
+static void forget(xfer *x, outgoing *o) {
+    undue(o);
+    CHECK(u64_map_take(&x->by_req, o->req) == o);
+    list_remove(&x->by_age, &o->by_age);
+    outgoing_free(o);
+}
+
+static void drop(xfer *x, uint64_t req) {
+    outgoing *o = find(x, req);
+    if (!o) return;
+    abort_at_peer(x, o, "the sender dropped it");
+    forget(x, o);
+}
+
+/* An offer carries its number (xfer_post) where other commands name a peer. */
+static void offer(xfer *x, const xfer_cmd *c) {
     PRE(c->id_count > 0);
     PRE(c->page_count >= kv_pages_for(c->id_count));
-    send_drop(x, c->id.req);
+    drop(x, c->id.req);
     outgoing *o = xcalloc(1, sizeof *o);
     sm_init(&o->sm, &handoff_sm, x->turn_ns);
     o->req = c->id.req;
-    o->stamp = stamp;
+    o->stamp = c->peer_inc;
     o->token_count = c->id_count;
     o->pages = xmemdup(c->pages, kv_pages_for(c->id_count) * sizeof *o->pages);
     for (uint32_t i = 0; i < kv_pages_for(c->id_count); i++) PRE(o->pages[i] < x->opt.kv.page_count);
     o->ids_hash = xfer_page_hashes(c->ids, c->id_count);
-    outgoing **at = &x->outgoing;
-    while (*at) at = &(*at)->next;
-    *at = o;
+    list_add_last(&x->by_age, &o->by_age);
+    u64_map_put(&x->by_req, o->req, o);
 }
 
-void send_drop(xfer *x, uint64_t req) {
-    for (outgoing **at = &x->outgoing; *at; at = &(*at)->next) {
-        outgoing *o = *at;
-        if (o->req != req) continue;
-        abort_at_peer(x, o, "the sender dropped it");
-        *at = o->next;
-        outgoing_free(o);
-        return;
-    }
-}
-
-void send_drop_all(xfer *x) {
-    while (x->outgoing) {
-        outgoing *o = x->outgoing;
-        x->outgoing = o->next;
-        outgoing_free(o);
-    }
+static void drop_all(xfer *x) {
+    for (outgoing *o; (o = first(x));) forget(x, o);
 }
 
 static pair *pair_to(xfer *x, const kv_identity *id, const char *endpoint, errbuf *eb) {
@@ -130,13 +159,14 @@ static pair *pair_to(xfer *x, const kv_identity *id, const char *endpoint, errbu
     return p;
 }
 
-void send_dest(xfer *x, const xfer_cmd *c) {
+static void dest(xfer *x, const xfer_cmd *c) {
     PRE(c->endpoint);
     outgoing *o = find(x, c->id.req);
     if (!o) return; /* dropped meanwhile */
     bool again = o->sm.state != HANDOFF_OFFERED && kv_identity_same(&o->id, &c->id);
     if (again && active(o)) return;
     abort_at_peer(x, o, "another receiver was chosen");
+    undue(o);
 
     sm_init(&o->sm, &handoff_sm, x->turn_ns);
     sm_move(&o->sm, HANDOFF_RESERVED, x->turn_ns);
@@ -144,7 +174,7 @@ void send_dest(xfer *x, const xfer_cmd *c) {
     o->pair = NULL;
     o->token_begin = c->token_begin;
     o->cut = (handoff_cut){.begin = c->token_begin};
-    o->segment = 0;
+    o->segment = o->announced = 0;
     o->bytes = o->first_ns = 0;
     o->sent = false;
 
@@ -159,24 +189,19 @@ void send_dest(xfer *x, const xfer_cmd *c) {
         fail(x, o, "the receiver wants it from a row where no hand-off can start");
     } else {
         o->pair = pair_to(x, &c->id, c->endpoint, &eb);
-        if (!o->pair) fail(x, o, eb.text);
+        if (o->pair)
+            make_due(o);
+        else
+            fail(x, o, eb.text);
     }
 }
 
-void send_seal(xfer *x, const xfer_cmd *c) {
-    outgoing *o = find(x, c->id.req);
-    if (!o) return;
-    o->sealed = true;
-    o->first = c->first;
-    o->finished = c->finished;
-}
-
-bool send_knows(const xfer *x, const layer_report *r) {
+static bool knows(const xfer *x, const layer_report *r) {
     const outgoing *o = find(x, r->req);
     return o && o->stamp <= r->stamp;
 }
 
-void send_layer(xfer *x, const layer_report *r) {
+static void layer(xfer *x, const layer_report *r) {
     outgoing *o = find(x, r->req);
     if (!o || o->stamp > r->stamp || o->garbled) return;
     uint32_t layers = x->opt.kv.layout.layers;
@@ -195,13 +220,14 @@ void send_layer(xfer *x, const layer_report *r) {
     }
     o->chunk_count = r->count;
     o->chunk_layers = r->layer + 1;
+    if (o->pair) make_due(o);
     if (o->chunk_layers < layers) return;
     o->full_rows = end;
     o->chunk_count = o->chunk_layers = 0;
 }
 
-void send_pair_ended(xfer *x, const pair *p, const char *why) {
-    for (outgoing *o = x->outgoing; o; o = o->next)
+static void pair_ended(xfer *x, pair *p, const char *why) {
+    for (outgoing *o = first(x); o; o = next(x, o))
         if (o->pair == p && active(o)) fail(x, o, why);
 }
 
@@ -232,9 +258,9 @@ static bool next_piece(const xfer *x, outgoing *o, kv_piece *piece) {
     return handoff_cut_next(&o->cut, layout, x->opt.segment_bytes, o->pair->slot_bytes, piece);
 }
 
-/* Gathers one piece into a slot and sends it. ST_PEER: the pair has to end. ST_DEVICE: this hand-off failed.
- */
-static status send_piece(xfer *x, outgoing *o, uint32_t slot, const kv_piece *piece) {
+/* Gathers one piece into a slot and puts its payload on its way. ST_DEVICE: this hand-off failed. Else: the
+ * pair has to end. */
+static status push_piece(xfer *x, outgoing *o, uint32_t slot, const kv_piece *piece, errbuf *eb) {
     pair *p = o->pair;
     const kv_layout *layout = &x->opt.kv.layout;
     kv_frame f = {.kind = KV_SEGMENT, .id = o->id, .segment = o->segment, .slot = slot};
@@ -242,32 +268,21 @@ static status send_piece(xfer *x, outgoing *o, uint32_t slot, const kv_piece *pi
     f.bytes = kv_piece_bytes(layout, piece);
     f.ids_hash = o->ids_hash[kv_piece_pages(piece)];
 
-    unsigned char *wire = x->setup.xport->stage(p->ring, slot);
-    op_kv_copy copy = {.layout = layout, .kv = x->opt.kv.base, .pages = o->pages, .wire = wire};
+    xport_place stage = x->setup.xport->stage(p->ring, slot);
+    op_kv_copy copy = {.layout = layout, .kv = x->opt.kv.base, .pages = o->pages, .wire = stage.at};
+    copy.wire_in = stage.in;
     copy.piece = *piece;
     copy.seed = kv_segment_seed(&f.id, f.segment, piece, f.ids_hash);
     copy.checksum = &f.checksum;
     if (x->opt.kv.ops->kv_gather(x->opt.kv.dev, &copy)) return ST_DEVICE;
-    /* The sign of a value: whoever does not check gets wrong numbers, yet finite ones. */
-    if (x->opt.test_flip_segment >= 0 && f.segment == (uint32_t)x->opt.test_flip_segment)
-        wire[(f.bytes / 2) | 3] ^= 0x80;
-
-    zmq_msg_t part;
-    bool inlined = x->setup.xport->part != NULL;
-    if (inlined) x->setup.xport->part(p->ring, slot, f.bytes, &part);
-    uint64_t now_ns = clock_now_ns();
-    if (pair_send(p, &f, inlined ? &part : NULL)) return ST_PEER;
-    if (!o->first_ns) o->first_ns = now_ns;
-    o->segment++;
-    o->bytes += f.bytes;
-    xfer_count(&x->segments, 1);
-    xfer_count(&x->bytes, f.bytes);
-    log_trace("kv.xfer", "segment sent",
-              "req=%" PRIu64 " attempt=%u segment=%u rows=%u+%u layers=%u..%u bytes=%" PRIu64
-              " clock_ns=%" PRIu64,
-              f.id.req, f.id.attempt, f.segment, piece->token_begin, piece->token_count, piece->layer_begin,
-              piece->layer_end, f.bytes, now_ns);
-    return ST_OK;
+    if (x->opt.test_flip_segment >= 0 && f.segment == (uint32_t)x->opt.test_flip_segment) {
+        /* The sign of a value: whoever does not check gets wrong numbers, yet finite ones. */
+        CHECK(stage.in != MEMORY_DEVICE);
+        ((unsigned char *)stage.at)[(f.bytes / 2) | 3] ^= 0x80;
+    }
+    status st = pair_push(p, &f, eb);
+    if (!st) o->segment++;
+    return st == ST_DEVICE ? ST_PEER : st;
 }
 
 static status send_seal_frame(xfer *x, outgoing *o) {
@@ -292,33 +307,85 @@ static status send_seal_frame(xfer *x, outgoing *o) {
     return ST_OK;
 }
 
-/* Sends what is due of one hand-off, as far as the slots go. */
-static void pump_one(xfer *x, outgoing *o) {
+/* SEAL leaves when all segments have; it needs no slot. */
+static void finish_handoff(xfer *x, outgoing *o) {
     pair *p = o->pair;
-    if (!active(o) || o->sent || !p->open || p->ended) return;
-    if (!x->opt.overlap && !o->sealed) return;
+    if (!active(o) || o->sent || !o->sealed || !p->open || p->ended) return;
+    if (!all_sent(o, x->opt.kv.layout.layers) || o->announced < o->segment) return;
+    if (send_seal_frame(x, o)) xfer_end_pair(x, p, "the receiver does not read");
+}
+
+static void seal(xfer *x, const xfer_cmd *c) {
+    outgoing *o = find(x, c->id.req);
+    if (!o) return;
+    o->sealed = true;
+    o->first = c->first;
+    o->finished = c->finished;
+    if (o->pair) make_due(o);
+    finish_handoff(x, o);
+}
+
+static void on_announced(xfer *x, pair *p, const kv_frame *f, uint64_t now_ns) {
+    xfer_count(&x->segments, 1);
+    xfer_count(&x->bytes, f->bytes);
+    log_trace("kv.xfer", "segment sent",
+              "req=%" PRIu64 " attempt=%u segment=%u rows=%u+%u layers=%u..%u bytes=%" PRIu64
+              " clock_ns=%" PRIu64,
+              f->id.req, f->id.attempt, f->segment, f->piece.token_begin, f->piece.token_count,
+              f->piece.layer_begin, f->piece.layer_end, f->bytes, now_ns);
+    outgoing *o = find(x, f->id.req);
+    if (!o || o->pair != p || !kv_identity_same(&o->id, &f->id)) return; /* it was dropped, or failed */
+    if (!o->first_ns) o->first_ns = now_ns;
+    o->announced++;
+    o->bytes += f->bytes;
+    finish_handoff(x, o);
+}
+
+/* Sends the SEGMENTs whose payload is on its way, of whatever hand-off: what was pushed is announced. */
+static void announce(xfer *x, pair *p) {
+    errbuf eb = {0};
+    kv_frame f;
+    status st = ST_OK;
+    while (!st && !p->ended && p->push_count) {
+        uint64_t now_ns = clock_now_ns();
+        st = pair_announce(p, &f, &eb);
+        if (!st) on_announced(x, p, &f, now_ns);
+    }
+    if (st && st != ST_AGAIN) xfer_end_pair(x, p, eb.text);
+}
+
+/* Sends what is due of one hand-off, as far as the slots go. */
+static void pump_one(xfer *x, pair *p, outgoing *o) {
+    errbuf eb = {0};
     status st = ST_OK;
     kv_piece piece;
     uint32_t slot;
-    while (!st && p->free_count > 0 && next_piece(x, o, &piece)) {
+    bool held_back = !x->opt.overlap && !o->sealed;
+    while (!st && !p->ended && p->free_count > 0) {
+        if (held_back || !next_piece(x, o, &piece)) {
+            undue(o);
+            return;
+        }
         CHECK(pair_take_slot(p, &slot, x->awake_ns) == ST_OK);
         if (o->sm.state == HANDOFF_RESERVED) sm_move(&o->sm, HANDOFF_COPYING, x->turn_ns);
-        st = send_piece(x, o, slot, &piece);
+        st = push_piece(x, o, slot, &piece, &eb);
+        if (!st) announce(x, p);
     }
-    if (!st && o->sealed && all_sent(o, x->opt.kv.layout.layers)) st = send_seal_frame(x, o);
     if (st == ST_DEVICE) {
-        errbuf eb = {0};
         xfer_device_failed(x, &eb);
         abort_at_peer(x, o, "the sender's device failed");
         if (active(o)) fail(x, o, eb.text);
         xfer_end_pair(x, p, "device error"); /* the slot that was taken will never be credited */
     } else if (st) {
-        xfer_end_pair(x, p, "the receiver does not read");
+        xfer_end_pair(x, p, eb.text);
     }
 }
 
-void send_pump(xfer *x) {
-    for (outgoing *o = x->outgoing; o; o = o->next) pump_one(x, o);
+/* Oldest hand-off first. */
+static void pump(xfer *x, pair *p) {
+    list_link *oldest;
+    while (p->open && !p->ended && p->free_count > 0 && (oldest = list_first(&p->due)))
+        pump_one(x, p, LIST_ITEM(oldest, outgoing, due));
 }
 
 static void on_frame(xfer *x, pair *p, chan_msg *m) {
@@ -330,10 +397,7 @@ static void on_frame(xfer *x, pair *p, chan_msg *m) {
     }
     switch (m->frame.kind) {
     case KV_RING:
-        if (pair_ring(p, &m->frame, &eb))
-            xfer_end_pair(x, p, eb.text);
-        else
-            xfer_count(&x->pairs_opened, 1);
+        if (pair_ring(p, m, &eb)) xfer_end_pair(x, p, eb.text);
         break;
     case KV_CREDIT:
         if (pair_credit(p, m->frame.slot, &eb)) xfer_end_pair(x, p, eb.text);
@@ -354,7 +418,7 @@ static void on_frame(xfer *x, pair *p, chan_msg *m) {
     }
 }
 
-void send_read(xfer *x, pair *p) {
+static void read_frames(xfer *x, pair *p) {
     chan_msg m;
     for (uint32_t n = 0; n < XFER_MESSAGES_PER_TURN && !p->ended; n++) {
         status st = chan_recv(p->link, &m);
@@ -375,3 +439,70 @@ void send_read(xfer *x, pair *p) {
     }
     if (!p->ended) xfer_end_pair(x, p, "the connection to the receiver is lost");
 }
+
+static void drain_reports(xfer *x) {
+    layer_report r;
+    for (uint32_t n = 0; n < REPORTS_PER_TURN && ring_pop(x->layers, &r) == ST_OK; n++) {
+        if (!knows(x, &r)) xfer_drain_commands(x);
+        layer(x, &r);
+    }
+}
+
+static void turn(xfer *x) {
+    drain_reports(x);
+    for (pair *p = x->pairs; p; p = p->next) {
+        read_frames(x, p);
+        xfer_open_pair(x, p);
+        announce(x, p);
+        pump(x, p);
+    }
+}
+
+/* ---- the table ---- */
+
+static status no_socket(xfer *x, errbuf *eb) {
+    (void)x, (void)eb; /* each pair has its own */
+    return ST_OK;
+}
+
+static kv_identity own(const kv_identity *id) {
+    return (kv_identity){.epoch = id->epoch, .p_inc = id->p_inc};
+}
+
+static uint64_t peer_inc(const kv_identity *id) {
+    return id->d_inc;
+}
+
+static void command(xfer *x, const xfer_cmd *c) {
+    PRE(c->kind != X_EXPECT);
+    if (c->kind == X_OFFER) offer(x, c);
+    if (c->kind == X_DEST) dest(x, c);
+    if (c->kind == X_SEAL) seal(x, c);
+}
+
+/* An offer outlives its receivers. */
+static void peer_gone(xfer *x, uint64_t inc) {
+    (void)x, (void)inc;
+}
+
+static int wait_items(const xfer *x, zmq_pollitem_t *items) {
+    int count = 0;
+    for (const pair *p = x->pairs; p; p = p->next) {
+        items[count++] = (zmq_pollitem_t){.socket = p->own.socket, .events = ZMQ_POLLIN};
+        items[count++] = (zmq_pollitem_t){.socket = p->own.monitor, .events = ZMQ_POLLIN};
+    }
+    return count;
+}
+
+const xfer_role send_role = {
+    .open = no_socket,
+    .own = own,
+    .peer_inc = peer_inc,
+    .command = command,
+    .drop = drop,
+    .drop_all = drop_all,
+    .peer_gone = peer_gone,
+    .turn = turn,
+    .pair_ended = pair_ended,
+    .wait_items = wait_items,
+};

@@ -11,203 +11,29 @@
  * Layer reports and commands come by two rings, which have no order between them. A report therefore carries
  * how many offers had been made before it: one that is newer than an unknown offer means that the offer is
  * still in the command ring. */
-#include "transfer/xfer_core.h"
+#include "transfer/xfer.h"
 
 #include "base/clock.h"
-#include "base/log.h"
 #include "base/mem.h"
+#include "kv/handoff.h"
+#include "transfer/recv.h"
+#include "transfer/send.h"
+#include "transfer/xfer_core.h"
 
 #include <errno.h>
 #include <poll.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define COMMANDS_MAX     1024u
-#define EVENTS_MAX       1024u
-#define REPORTS_PER_TURN 256u
-#define POST_LIMIT_NS    (60 * NS_PER_S) /* a transfer thread that takes no command for so long is broken */
-#define JUDGE_NS         (50 * NS_PER_MS)
-#define IDLE_MS          1000
-#define WAITING_MS       50 /* while a peer owes us something */
-#define SLACK_NS                                                                                             \
-    (200 * NS_PER_MS) /* a turn that took longer than its wait and this was a stopped process                \
-                       */
-
-uint64_t *xfer_page_hashes(const int32_t *ids, uint32_t count) {
-    PRE(ids);
-    PRE(count > 0);
-    uint32_t pages = kv_pages_for(count);
-    uint64_t *hashes = xcalloc((size_t)pages + 1, sizeof *hashes);
-    hashes[0] = KV_IDS_HASH_START;
-    for (uint32_t i = 0; i < pages; i++) {
-        uint32_t begin = i * KV_PAGE_TOKENS;
-        hashes[i + 1] = kv_ids_hash(hashes[i], ids + begin, MIN(KV_PAGE_TOKENS, count - begin));
-    }
-    return hashes;
-}
-
-/* ---- events ---- */
-
-static void flush_events(xfer *x) {
-    while (x->late_events) {
-        event_node *n = x->late_events;
-        if (ring_push(x->events, &n->event)) return;
-        x->late_events = n->next;
-        free(n);
-    }
-    x->late_tail = &x->late_events;
-}
-
-void xfer_emit(xfer *x, const xfer_event *e) {
-    if (!x->late_events && ring_push(x->events, e) == ST_OK) return;
-    /* The loop is busy, perhaps in xfer_post: waiting for it here could be a deadlock. Their number is
-     * bounded by its commands. */
-    event_node *n = xcalloc(1, sizeof *n);
-    n->event = *e;
-    *x->late_tail = n;
-    x->late_tail = &n->next;
-}
-
-void xfer_device_failed(xfer *x, errbuf *eb) {
-    x->device_failed = true;
-    x->opt.kv.ops->device_error(x->opt.kv.dev, eb);
-    err_prefix(eb, ST_DEVICE, "copying KV");
-}
-
-/* ---- pairs ---- */
-
-void xfer_add_pair(xfer *x, pair *p) {
-    p->next = x->pairs;
-    x->pairs = p;
-    x->pair_count++;
-}
-
-void xfer_end_pair(xfer *x, pair *p, const char *why) {
-    if (p->ended) return;
-    p->ended = true;
-    log_info("kv.xfer", "pair ended", "peer=%" PRIx64 " why=\"%s\"",
-             x->opt.receiver ? p->id.p_inc : p->id.d_inc, why);
-    if (x->opt.receiver) {
-        if (!p->lost)
-            (void)pair_send_text(p, KV_REFUSED, &p->id, why); /* a peer that is gone needs no answer */
-        recv_pair_ended(x, p, why);
-    } else {
-        send_pair_ended(x, p, why);
-    }
-}
-
-static void reap_pairs(xfer *x) {
-    pair **at = &x->pairs;
-    while (*at) {
-        pair *p = *at;
-        if (!p->ended) {
-            at = &p->next;
-            continue;
-        }
-        *at = p->next;
-        x->pair_count--;
-        pair_free(p);
-    }
-}
-
-static void judge_pairs(xfer *x) {
-    if (x->opt.receiver || x->awake_ns - x->judged_ns < JUDGE_NS) return;
-    x->judged_ns = x->awake_ns;
-    for (pair *p = x->pairs; p; p = p->next) {
-        errbuf eb = {0};
-        if (!p->ended && pair_judge(p, x->opt.pair_timeout_ns, x->awake_ns, &eb))
-            xfer_end_pair(x, p, eb.text);
-    }
-}
-
-/* ---- commands ---- */
-
-static void command_free(xfer_cmd *c) {
-    free((void *)c->ids);
-    free((void *)c->pages);
-    free((void *)c->endpoint);
-    free(c);
-}
-
-static void new_epoch(xfer *x, const xfer_cmd *c) {
-    send_drop_all(x);
-    recv_drop_all(x);
-    for (pair *p = x->pairs; p; p = p->next) xfer_end_pair(x, p, "a new session began");
-    x->own = (kv_identity){.epoch = c->id.epoch};
-    if (x->opt.receiver)
-        x->own.d_inc = c->id.d_inc;
-    else
-        x->own.p_inc = c->id.p_inc;
-}
-
-static void peer_gone(xfer *x, uint64_t peer_inc) {
-    for (pair *p = x->pairs; p; p = p->next)
-        if ((x->opt.receiver ? p->id.p_inc : p->id.d_inc) == peer_inc)
-            xfer_end_pair(x, p, "the peer left the cluster");
-    if (x->opt.receiver) recv_peer_gone(x, peer_inc);
-}
-
-static void drop(xfer *x, const kv_identity *id) {
-    send_drop(x, id->req);
-    recv_drop(x, id->req);
-    xfer_emit(x, &(xfer_event){.kind = X_DROPPED, .id = *id});
-}
-
-static void obey(xfer *x, const xfer_cmd *c) {
-    switch (c->kind) {
-    case X_EPOCH:
-        new_epoch(x, c);
-        return;
-    case X_OFFER:
-        PRE(!x->opt.receiver);
-        send_offer(x, c, c->peer_inc);
-        return;
-    case X_DEST:
-        PRE(!x->opt.receiver);
-        send_dest(x, c);
-        return;
-    case X_SEAL:
-        PRE(!x->opt.receiver);
-        send_seal(x, c);
-        return;
-    case X_EXPECT:
-        PRE(x->opt.receiver);
-        recv_expect(x, c);
-        return;
-    case X_DROP:
-        drop(x, &c->id);
-        return;
-    case X_PEER_GONE:
-        peer_gone(x, c->peer_inc);
-        return;
-    case X_CMD_COUNT:
-        break;
-    }
-    CHECK(!"a command kind");
-}
-
-void xfer_drain_commands(xfer *x) {
-    xfer_cmd *c = NULL;
-    /* What comes meanwhile is for the next turn, so that a busy loop thread cannot keep this one from its
-     * sockets. */
-    for (uint32_t n = ring_count(x->commands); n > 0 && ring_pop(x->commands, &c) == ST_OK; n--) {
-        if (!c) {
-            x->stopping = true;
-            return;
-        }
-        obey(x, c);
-        command_free(c);
-    }
-}
-
-static void drain_reports(xfer *x) {
-    layer_report r;
-    for (uint32_t n = 0; n < REPORTS_PER_TURN && ring_pop(x->layers, &r) == ST_OK; n++) {
-        if (!send_knows(x, &r)) xfer_drain_commands(x);
-        send_layer(x, &r);
-    }
-}
+#define COMMANDS_MAX  1024u
+#define EVENTS_MAX    1024u
+#define HANDOFFS_HINT 256u            /* at once, before the index of requests grows */
+#define POST_LIMIT_NS (60 * NS_PER_S) /* a transfer thread that takes no command for so long is broken */
+#define IDLE_MS       1000
+#define WAITING_MS    50 /* while a peer owes us something */
+#define ASK_MS        1  /* while something is under way that has no descriptor to wait for */
+/* A turn that took longer than its wait and this was a stopped process. */
+#define SLACK_NS (200 * NS_PER_MS)
 
 /* ---- the thread ---- */
 
@@ -219,40 +45,28 @@ static void tick(xfer *x, uint64_t waited_max_ns) {
 
 static void turn(xfer *x) {
     xfer_drain_commands(x);
-    drain_reports(x);
-    if (x->opt.receiver) {
-        recv_read(x);
-    } else {
-        for (pair *p = x->pairs; p; p = p->next) send_read(x, p);
-        send_pump(x);
-    }
-    judge_pairs(x);
-    reap_pairs(x);
-    flush_events(x);
+    x->role->turn(x);
+    xfer_judge_pairs(x);
+    xfer_reap_pairs(x);
+    xfer_flush_events(x);
 }
 
 static int wait_ms(const xfer *x) {
-    if (x->late_events) return 1;
+    int ms = IDLE_MS;
+    if (x->late_events) return ASK_MS;
     if (ring_count(x->layers) || ring_count(x->commands)) return 0;
-    for (const pair *p = x->pairs; p; p = p->next)
-        if (!x->opt.receiver && pair_waits(p)) return WAITING_MS;
-    return IDLE_MS;
+    for (const pair *p = x->pairs; p; p = p->next) {
+        if (pair_polls(p)) return ASK_MS;
+        if (pair_waits(p)) ms = WAITING_MS;
+    }
+    return ms;
 }
 
 static void wait_for_work(xfer *x, int ms) {
     zmq_pollitem_t items[2 + 2 * XFER_PAIRS_MAX];
-    int count = 0;
-    items[count++] = (zmq_pollitem_t){.fd = ring_fd(x->commands), .events = ZMQ_POLLIN};
-    items[count++] = (zmq_pollitem_t){.fd = ring_fd(x->layers), .events = ZMQ_POLLIN};
-    if (x->opt.receiver) {
-        items[count++] = (zmq_pollitem_t){.socket = x->router.socket, .events = ZMQ_POLLIN};
-        items[count++] = (zmq_pollitem_t){.socket = x->router.monitor, .events = ZMQ_POLLIN};
-    } else {
-        for (pair *p = x->pairs; p; p = p->next) {
-            items[count++] = (zmq_pollitem_t){.socket = p->own.socket, .events = ZMQ_POLLIN};
-            items[count++] = (zmq_pollitem_t){.socket = p->own.monitor, .events = ZMQ_POLLIN};
-        }
-    }
+    items[0] = (zmq_pollitem_t){.fd = ring_fd(x->commands), .events = ZMQ_POLLIN};
+    items[1] = (zmq_pollitem_t){.fd = ring_fd(x->layers), .events = ZMQ_POLLIN};
+    int count = 2 + x->role->wait_items(x, items + 2);
     int ready = zmq_poll(items, count, ms);
     CHECK(ready >= 0 || errno == EINTR);
     if (ready > 0 && items[0].revents) ring_ack(x->commands);
@@ -286,7 +100,7 @@ static status setup(xfer *x, errbuf *eb) {
     const xfer_options *o = &x->opt;
     size_t min = kv_segment_bytes(&o->kv.layout, KV_PAGE_TOKENS, 1);
     size_t slot_bytes = o->slot_bytes / 64 * 64;
-    const xport_ops *xport = xport_find(o->transport);
+    const xport_ops *xport = o->test_xport ? o->test_xport : xport_find(o->transport);
     if (!xport) return errf(eb, ST_INVALID, "transport '%s': want shm or zmq", o->transport);
     if (o->slots == 0 || o->slots > XPORT_SLOTS_MAX)
         return errf(eb, ST_INVALID, "ring of %u slots: want 1..%u", o->slots, XPORT_SLOTS_MAX);
@@ -295,12 +109,13 @@ static status setup(xfer *x, errbuf *eb) {
                     o->slot_bytes, min, XPORT_SLOT_BYTES_MAX);
     x->setup =
         (pair_setup){.xport = xport, .slots = o->slots, .slot_bytes = slot_bytes, .slot_bytes_min = min};
+    x->setup.ops = o->kv.ops;
+    x->setup.dev = o->kv.dev;
+    x->setup.router = &x->router;
     x->setup.layout_hash = layout_hash(&o->kv.layout);
     x->setup.zmq = zmq_ctx_new();
     if (!x->setup.zmq) return errf(eb, ST_IO, "transfer thread: %s", zmq_strerror(errno));
-    if (!o->receiver) return ST_OK;
-    size_t message_bytes_max = MAX(slot_bytes, (size_t)4096);
-    return chan_listen(&x->router, x->setup.zmq, o->bind_host, message_bytes_max, x->endpoint, eb);
+    return x->role->open(x, eb);
 }
 
 status xfer_new(xfer **out, const xfer_options *opt, errbuf *eb) {
@@ -315,7 +130,10 @@ status xfer_new(xfer **out, const xfer_options *opt, errbuf *eb) {
     PRE(opt->kv.layout.layers > 0);
     xfer *x = xcalloc(1, sizeof *x);
     x->opt = *opt;
+    x->role = opt->receiver ? &recv_role : &send_role;
     x->late_tail = &x->late_events;
+    list_init(&x->by_age);
+    u64_map_init(&x->by_req, HANDOFFS_HINT);
     CHECK(sem_init(&x->started, 0, 0) == 0);
     status st = setup(x, eb);
     if (st) goto fail;
@@ -358,10 +176,9 @@ void xfer_free(xfer *x) {
         push_bounded(x->commands, &stop);
         pthread_join(x->thread, NULL);
     }
-    send_drop_all(x);
-    recv_drop_all(x);
+    x->role->drop_all(x);
     for (pair *p = x->pairs; p; p = p->next) p->ended = true;
-    reap_pairs(x);
+    xfer_reap_pairs(x);
     chan_close(&x->router);
     if (x->setup.zmq) zmq_ctx_term(x->setup.zmq);
     while (x->late_events) {
@@ -371,10 +188,11 @@ void xfer_free(xfer *x) {
     }
     xfer_cmd *c = NULL;
     while (x->commands && ring_pop(x->commands, &c) == ST_OK)
-        if (c) command_free(c);
+        if (c) xfer_command_free(c);
     ring_free(x->commands);
     ring_free(x->layers);
     ring_free(x->events);
+    u64_map_done(&x->by_req);
     sem_destroy(&x->started);
     free(x);
 }

@@ -11,27 +11,10 @@
 #define BATON_TRANSFER_XFER_H
 
 #include "base/status.h"
-#include "engine/engine.h"
-#include "kv/handoff.h"
 #include "kv/xfer_cmd.h"
+#include "transfer/xfer_options.h"
 
 typedef struct xfer xfer;
-
-typedef struct xfer_options {
-    engine_kv kv;
-    bool receiver;         /* decode worker: binds the pair channel */
-    const char *transport; /* "shm" or "zmq" */
-    const char *bind_host; /* D: address to bind and announce, e.g. "127.0.0.1" */
-    uint32_t slots;        /* ring slots per pair */
-    size_t slot_bytes;
-    size_t segment_bytes;      /* target: layers are grouped to at least this much */
-    uint32_t layers_ring;      /* capacity of the device thread's ring */
-    uint64_t pair_timeout_ns;  /* HELLO without RING, SEGMENT without CREDIT for so long: the pair ends */
-    bool overlap;              /* false: segments leave only after SEAL (to measure what overlap gains) */
-    bool checksums;            /* false only by the test hook */
-    int32_t test_flip_segment; /* test hook: flip one byte of this segment's payload after its checksum; -1 =
-                                  never */
-} xfer_options;
 
 /* Starts the thread (returns after it runs). Caller frees with xfer_free, which stops it. */
 status xfer_new(xfer **out, const xfer_options *opt, errbuf *eb);

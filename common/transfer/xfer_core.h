@@ -1,14 +1,22 @@
-/* xfer_core - what the files of the transfer thread share: the struct, the sending half (send.c) and the
- * receiving half (recv.c).
+/* xfer_core - the ground that the files of the transfer thread stand on: its struct, its events, its pairs,
+ * and the table of what a sender and a receiver do differently.
  *
- * A process is a sender or a receiver, never both. Everything below the line in struct xfer belongs to the
- * transfer thread. */
+ *        xfer.c  (thread, turn, life)
+ *        /    \
+ *   send.c    recv.c      one xfer_role each; a process is a sender or a receiver, never both
+ *        \    /
+ *      xfer_core.c        knows the role only by the table
+ *
+ * Everything below the line in struct xfer belongs to the transfer thread. */
 #ifndef BATON_TRANSFER_XFER_CORE_H
 #define BATON_TRANSFER_XFER_CORE_H
 
+#include "base/list.h"
 #include "base/ring.h"
+#include "base/u64_map.h"
+#include "kv/xfer_cmd.h"
 #include "transfer/pair.h"
-#include "transfer/xfer.h"
+#include "transfer/xfer_options.h"
 
 #include <pthread.h>
 #include <semaphore.h>
@@ -17,8 +25,28 @@
 #define XFER_PAIRS_MAX         256u
 #define XFER_MESSAGES_PER_TURN 64u /* from one socket, before commands are looked at again */
 
-typedef struct outgoing outgoing; /* send.c: one offer of a sender */
-typedef struct incoming incoming; /* recv.c: one expectation of a receiver */
+typedef struct xfer xfer;
+
+/* What differs between the two sides. */
+typedef struct xfer_role {
+    /* Before the thread runs: its socket, when it has one for all pairs. */
+    status (*open)(xfer *x, errbuf *eb);
+    /* The part of an identity that is this process, and the incarnation that is the other side. */
+    kv_identity (*own)(const kv_identity *id);
+    uint64_t (*peer_inc)(const kv_identity *id);
+    /* A command that only this side knows. */
+    void (*command)(xfer *x, const xfer_cmd *c);
+    void (*drop)(xfer *x, uint64_t req);
+    void (*drop_all)(xfer *x);
+    /* Its pairs were ended before. */
+    void (*peer_gone)(xfer *x, uint64_t inc);
+    /* Reports, frames, and what follows from them. */
+    void (*turn)(xfer *x);
+    /* Fails the hand-offs of a pair that ends, and tells the peer where that is due. */
+    void (*pair_ended)(xfer *x, pair *p, const char *why);
+    /* Sockets to wait for: writes them (at most 2 * XFER_PAIRS_MAX) and returns how many. */
+    int (*wait_items)(const xfer *x, zmq_pollitem_t *items);
+} xfer_role;
 
 /* One report of the device thread. */
 typedef struct layer_report {
@@ -34,6 +62,7 @@ typedef struct event_node {
 
 struct xfer {
     xfer_options opt;
+    const xfer_role *role;
     char endpoint[CHAN_ENDPOINT_MAX];
     pair_setup setup;
     ring *commands; /* loop > xfer: xfer_cmd *, owned by the consumer */
@@ -53,49 +82,39 @@ struct xfer {
     uint64_t judged_ns; /* awake_ns of the last look at overdue pairs */
     pair *pairs;
     uint32_t pair_count;
-    outgoing *outgoing; /* oldest first */
-    incoming *incoming;
+    /* P: offers (struct outgoing of send.c); D: expectations (struct incoming of recv.c). Owned */
+    list by_age;                          /* oldest first */
+    u64_map by_req;                       /* the same ones */
     event_node *late_events, **late_tail; /* found no room in `events` */
     bool device_failed;
     bool stopping;
 };
 
-/* xfer.c */
-void xfer_emit(xfer *x, const xfer_event *e);
-void xfer_add_pair(xfer *x, pair *p);
-/* Ends a pair once: tells the peer, fails its hand-offs. It is freed at the end of the turn. */
-void xfer_end_pair(xfer *x, pair *p, const char *why);
-/* Hashes of ids up to each page's end, [0] = of none. Caller frees with free. */
-uint64_t *xfer_page_hashes(const int32_t *ids, uint32_t count);
-void xfer_drain_commands(xfer *x);
 static inline void xfer_count(_Atomic uint64_t *counter, uint64_t by) {
     atomic_fetch_add_explicit(counter, by, memory_order_relaxed);
 }
 
+/* ---- events ---- */
+void xfer_emit(xfer *x, const xfer_event *e);
+/* Events that found no room. */
+void xfer_flush_events(xfer *x);
 /* After a copy that answered ST_DEVICE: notes it, and gives the device's own text. */
 void xfer_device_failed(xfer *x, errbuf *eb);
+/* Hashes of ids up to each page's end, [0] = of none. Caller frees with free. */
+uint64_t *xfer_page_hashes(const int32_t *ids, uint32_t count);
 
-/* send.c: the sender */
-void send_offer(xfer *x, const xfer_cmd *c, uint64_t stamp);
-void send_dest(xfer *x, const xfer_cmd *c);
-void send_seal(xfer *x, const xfer_cmd *c);
-void send_drop(xfer *x, uint64_t req);
-void send_drop_all(xfer *x);
-bool send_knows(const xfer *x, const layer_report *r);
-void send_layer(xfer *x, const layer_report *r);
-void send_pair_ended(xfer *x, const pair *p, const char *why);
-/* Frames from D */
-void send_read(xfer *x, pair *p);
-/* Sends what is due, oldest hand-off first */
-void send_pump(xfer *x);
+/* ---- pairs ---- */
+void xfer_add_pair(xfer *x, pair *p);
+/* Ends a pair once: its hand-offs fail. It is freed at the end of the turn. */
+void xfer_end_pair(xfer *x, pair *p, const char *why);
+/* Asks a ring that is not ready; ends the pair when it cannot be had. */
+void xfer_open_pair(xfer *x, pair *p);
+/* Ends those that keep something waiting for too long. */
+void xfer_judge_pairs(xfer *x);
+void xfer_reap_pairs(xfer *x);
 
-/* recv.c: the receiver */
-void recv_expect(xfer *x, const xfer_cmd *c);
-void recv_drop(xfer *x, uint64_t req);
-void recv_drop_all(xfer *x);
-void recv_pair_ended(xfer *x, const pair *p, const char *why);
-void recv_peer_gone(xfer *x, uint64_t p_inc);
-/* Frames from all P, and lost connections */
-void recv_read(xfer *x);
+/* ---- commands ---- */
+void xfer_drain_commands(xfer *x);
+void xfer_command_free(xfer_cmd *c);
 
 #endif

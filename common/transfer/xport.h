@@ -1,44 +1,107 @@
 /* xport - the contract of a transport: how payload bytes of a segment get from P's staging into D's receive
  * ring.
  *
+ *   P  open .. ready     stage -> (gather) -> push .. pushed -> SEGMENT ------> CREDIT: the slot is free
+ *   D  create .. ready                                     SEGMENT -> pull .. pulled -> payload -> (scatter)
+ *
  * Control frames (proto/kv_wire.h) always travel on the pair's ZeroMQ channel; a transport moves payload
- * only. One conformance suite runs on every transport (tests/conformance). Slots are the only credit: the
- * sender uses slot i only between its CREDIT and the SEGMENT that names it. Thread: the transfer thread. No
- * slot function blocks. */
+ * only. Slots are the only credit: the sender uses slot i only between its CREDIT and the SEGMENT that names
+ * it, and the receiver credits it when it has read the payload, or thrown it away.
+ *
+ * Nothing here blocks. What takes time is begun and then asked for (the dots above): `ready`, `pushed` and
+ * `pulled` answer ST_AGAIN for as long as the pair's deadline allows. Any other error, of any function, ends
+ * this pair and no other.
+ *
+ * Pushes are begun in the order in which their SEGMENTs leave, pulls in the order in which they came; that is
+ * one order, and the oldest is asked for first, so a transport may match the two by counting. A hand-off that
+ * is aborted does not change it: what was pushed is announced, what was announced is pulled, and the receiver
+ * throws it away. P may push as soon as its own side is ready; a SEGMENT that reaches D before D's side is
+ * ready waits there.
+ *
+ * One conformance suite runs on every transport (tests/conformance). Thread: the transfer thread. */
 #ifndef BATON_TRANSFER_XPORT_H
 #define BATON_TRANSFER_XPORT_H
 
 #include "base/status.h"
-#include "proto/kv_wire.h"
+#include "kernels/backend.h"
 
 #include <stdbool.h>
 #include <stddef.h>
-
-/* One side's view of one pair's receive ring; each transport has its own struct. */
-typedef struct xport_ring xport_ring;
-
-typedef struct xport_ops {
-    const char *name; /* "shm": as in the config and in HELLO */
-    /* D: makes the ring for a pair and fills in `frame` (kind KV_RING) what P needs to reach it. ST_NOMEM
-     * names the size. */
-    status (*create)(xport_ring **out, uint32_t slots, size_t slot_bytes, kv_frame *frame, errbuf *eb);
-    /* P: opens what `frame` describes. ST_PEER when it cannot be reached (other host, peer died). */
-    status (*open)(xport_ring **out, const kv_frame *frame, errbuf *eb);
-    void (*close)(xport_ring *r); /* either side; NULL is fine */
-    /* P: where to gather the payload of a segment that will use `slot`: 64-byte aligned, slot_bytes long. */
-    void *(*stage)(xport_ring *r, uint32_t slot);
-    /* P: makes `zmq_msg` (an uninitialised zmq_msg_t) the part that travels after the SEGMENT frame. It
-     * refers to the staged bytes, which stay valid until the message is gone even when the ring is closed
-     * before. NULL: the payload is in D's ring already. */
-    void (*part)(xport_ring *r, uint32_t slot, size_t bytes, void *zmq_msg);
-    /* D: the payload of an arrived segment, 8-byte aligned. `part` is the message part, NULL when there was
-     * none. NULL when sizes disagree. Borrowed: valid until the next call and while the part is. */
-    const void *(*payload)(xport_ring *r, uint32_t slot, size_t bytes, const void *part, size_t part_bytes);
-} xport_ops;
+#include <stdint.h>
 
 /* Largest ring: slots, and bytes of one slot. What a peer announces is checked against these. */
 #define XPORT_SLOTS_MAX      4096u
 #define XPORT_SLOT_BYTES_MAX ((size_t)1 << 30)
+#define XPORT_ADDRESS_MAX    256u
+
+/* One side's view of one pair's receive ring; each transport has its own struct. */
+typedef struct xport_ring xport_ring;
+
+/* What a ring is made for. */
+typedef struct xport_setup {
+    const backend_ops *ops; /* of the device whose pages are copied: for pinning, or for memory of its own */
+    device *dev;            /* borrowed until close */
+    uint32_t slots;         /* 1..XPORT_SLOTS_MAX */
+    size_t slot_bytes;      /* a multiple of 64, at most XPORT_SLOT_BYTES_MAX */
+} xport_setup;
+
+/* How P finds D's ring: D's transport writes it, P's reads it, nobody else looks inside. */
+typedef struct xport_address {
+    unsigned char bytes[XPORT_ADDRESS_MAX];
+    size_t count; /* 0: none is needed */
+} xport_address;
+
+/* Where a segment's payload lies. */
+typedef struct xport_place {
+    void *at;
+    memory_kind in;
+} xport_place;
+
+/* A payload that travels inside its SEGMENT message. */
+typedef struct xport_part {
+    void *bytes; /* stay valid until `release`, even when the ring is closed before */
+    size_t count;
+    void (*release)(void *bytes, void *hint); /* called once, from any thread */
+    void *hint;
+} xport_part;
+
+typedef struct xport_ops {
+    const char *name; /* "shm": as in the config and in HELLO; at most 7 letters */
+    /* D: begins the ring of a pair and writes its address, which is sent at once. ST_NOMEM names the size. */
+    status (*create)(xport_ring **out, const xport_setup *s, xport_address *address, errbuf *eb);
+    /* P: begins to open the ring at `address`, which came from a peer and is checked. ST_PEER when it cannot
+     * be reached (other host, peer died), ST_CORRUPT when it is no address of this transport. */
+    status (*open)(xport_ring **out, const xport_setup *s, const xport_address *address, errbuf *eb);
+    /* Either side; until ST_OK nothing but `close` is called. */
+    status (*ready)(xport_ring *r, errbuf *eb);
+    /* Either side, at any time; NULL is fine. Pushes and pulls under way are given up: when it returns, no
+     * byte of the ring is read or written any more, but for parts that are not released yet. */
+    void (*close)(xport_ring *r);
+
+    /* P: where to gather the payload of a segment that will use `slot`: 64-byte aligned, slot_bytes long. */
+    xport_place (*stage)(xport_ring *r, uint32_t slot);
+    /* P: the first `bytes` of the slot are staged, and stay as they are until CREDIT. ST_OK: SEGMENT may
+     * leave, also where the bytes move only when D pulls. ST_AGAIN: when `pushed` says so. */
+    status (*push)(xport_ring *r, uint32_t slot, size_t bytes, errbuf *eb);
+    status (*pushed)(xport_ring *r, uint32_t slot, errbuf *eb);
+    /* P: fills in what travels with the SEGMENT frame; false: nothing does. Asked once, when it leaves. */
+    bool (*part)(xport_ring *r, uint32_t slot, size_t bytes, xport_part *out);
+
+    /* D: a segment of so many bytes (at most slot_bytes) was announced in `slot`. ST_OK: the payload is
+     * there. ST_AGAIN: when `pulled` says so. */
+    status (*pull)(xport_ring *r, uint32_t slot, size_t bytes, errbuf *eb);
+    status (*pulled)(xport_ring *r, uint32_t slot, errbuf *eb);
+    /* D: the payload, 8-byte aligned. `part` is the message part, NULL when there was none. `at` is NULL when
+     * the part is not what belongs there. Borrowed: valid until the next call and while the part is. */
+    xport_place (*payload)(xport_ring *r, uint32_t slot, size_t bytes, const void *part, size_t part_bytes);
+} xport_ops;
+
+/* For a table's slots where a transport has nothing to do: ready at once, on its way at once, there at once,
+ * nothing inside the message. */
+status xport_ready_at_once(xport_ring *r, errbuf *eb);
+status xport_move_at_once(xport_ring *r, uint32_t slot, size_t bytes, errbuf *eb);
+status xport_moved_at_once(xport_ring *r, uint32_t slot, errbuf *eb);
+bool xport_no_part(xport_ring *r, uint32_t slot, size_t bytes, xport_part *out);
 
 extern const xport_ops xport_shm;
 extern const xport_ops xport_zmq;

@@ -6,7 +6,9 @@
  * frees it. It is filled by fallocate and sealed against shrinking, so a write never meets a missing page
  * (SIGBUS), not even after the receiver is gone: the sender's mapping keeps the memory alive. On another
  * host, or after pid and fd were reused, the path may lead to some other file; the seal, the size and the
- * nonce from the RING frame tell.
+ * nonce in the address tell.
+ *
+ * Each side pins its mapping for its own device, when that gains from it.
  *
  * Both sides run on one host, so the order of the payload and the frame that names it is kept by the socket
  * calls. */
@@ -15,6 +17,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -29,30 +32,44 @@
 
 typedef struct shm_head {
     uint64_t magic;
-    uint64_t nonce; /* also in RING.checksum: this very ring */
+    uint64_t nonce; /* also in the address: this very ring */
 } shm_head;
+
+typedef struct shm_address {
+    uint64_t nonce;
+    uint32_t pid; /* /proc/<pid>/fd/<fd> */
+    int32_t fd;
+} shm_address;
+static_assert(sizeof(shm_address) == 16, "shm_address crosses processes");
+static_assert(sizeof(shm_address) <= XPORT_ADDRESS_MAX, "an address has its bound");
 
 struct xport_ring {
     int fd;              /* D: keeps /proc/<pid>/fd/<fd> open for P; P: -1 */
     unsigned char *base; /* the mapping: head, then slots */
     size_t total_bytes;  /* of the mapping */
-    uint32_t slots;
-    size_t slot_bytes;
+    xport_setup setup;   /* slots, and whose device it is */
+    memory_kind in;      /* the mapping, as this side's device sees it */
 };
 
 static void shm_close(xport_ring *r) {
     if (!r) return;
+    if (r->in == MEMORY_PINNED) r->setup.ops->host_unpin(r->setup.dev, r->base);
     if (r->base) munmap(r->base, r->total_bytes);
     if (r->fd >= 0) close(r->fd);
     free(r);
 }
 
-static xport_ring *ring_alloc(uint32_t slots, size_t slot_bytes) {
+static xport_ring *ring_alloc(const xport_setup *s) {
+    PRE(s->slots > 0);
+    PRE(s->slots <= XPORT_SLOTS_MAX);
+    PRE(s->slot_bytes > 0);
+    PRE(s->slot_bytes <= XPORT_SLOT_BYTES_MAX);
+    PRE(s->slot_bytes % 64 == 0);
     xport_ring *r = xcalloc(1, sizeof *r);
     r->fd = -1;
-    r->slots = slots;
-    r->slot_bytes = slot_bytes;
-    r->total_bytes = SHM_HEAD_BYTES + (size_t)slots * slot_bytes;
+    r->in = MEMORY_HOST;
+    r->setup = *s;
+    r->total_bytes = SHM_HEAD_BYTES + (size_t)s->slots * s->slot_bytes;
     return r;
 }
 
@@ -60,19 +77,16 @@ static status ring_map(xport_ring *r, int fd) {
     void *base = mmap(NULL, r->total_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd, 0);
     if (base == MAP_FAILED) return ST_NOMEM;
     r->base = base;
+    r->in = r->setup.ops->host_pin(r->setup.dev, r->base, r->total_bytes);
     return ST_OK;
 }
 
-static status shm_create(xport_ring **out, uint32_t slots, size_t slot_bytes, kv_frame *frame, errbuf *eb) {
+static status shm_create(xport_ring **out, const xport_setup *s, xport_address *address, errbuf *eb) {
     PRE(out);
-    PRE(frame);
-    PRE(slots > 0);
-    PRE(slots <= XPORT_SLOTS_MAX);
-    PRE(slot_bytes > 0);
-    PRE(slot_bytes <= XPORT_SLOT_BYTES_MAX);
-    PRE(slot_bytes % 64 == 0);
+    PRE(s);
+    PRE(address);
     const char *call = "memfd_create";
-    xport_ring *r = ring_alloc(slots, slot_bytes);
+    xport_ring *r = ring_alloc(s);
     r->fd = memfd_create("baton-kv-ring", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     if (r->fd < 0) goto fail;
     call = "fallocate";
@@ -85,12 +99,9 @@ static status shm_create(xport_ring **out, uint32_t slots, size_t slot_bytes, kv
     shm_head *head = (shm_head *)r->base;
     head->magic = SHM_MAGIC;
     head->nonce = clock_random64();
-    frame->kind = KV_RING;
-    frame->slot = slots;
-    frame->bytes = slot_bytes;
-    frame->pid = (uint32_t)getpid();
-    frame->fd = r->fd;
-    frame->checksum = head->nonce;
+    shm_address a = {.nonce = head->nonce, .pid = (uint32_t)getpid(), .fd = r->fd};
+    memcpy(address->bytes, &a, sizeof a);
+    address->count = sizeof a;
     *out = r;
     return ST_OK;
 
@@ -102,10 +113,10 @@ fail:;
                 call, strerror(cause));
 }
 
-/* Opens the file and proves that it is the ring that the frame describes. */
-static status shm_attach(xport_ring *r, const kv_frame *frame, errbuf *eb) {
+/* Opens the file and proves that it is the ring that the address means. */
+static status shm_attach(xport_ring *r, const shm_address *address, errbuf *eb) {
     char path[64];
-    snprintf(path, sizeof path, "/proc/%u/fd/%d", frame->pid, frame->fd);
+    snprintf(path, sizeof path, "/proc/%u/fd/%d", address->pid, address->fd);
     status st = ST_PEER;
     int fd = open(path, O_RDWR | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0)
@@ -127,7 +138,7 @@ static status shm_attach(xport_ring *r, const kv_frame *frame, errbuf *eb) {
         goto done;
     }
     const shm_head *head = (const shm_head *)r->base;
-    if (head->magic != SHM_MAGIC || head->nonce != frame->checksum) {
+    if (head->magic != SHM_MAGIC || head->nonce != address->nonce) {
         errf(eb, ST_PEER,
              "shm ring %s is another ring; the receiver is gone or on another host (use transport zmq)",
              path);
@@ -139,14 +150,17 @@ done:
     return st;
 }
 
-static status shm_open_peer(xport_ring **out, const kv_frame *frame, errbuf *eb) {
+static status shm_open_peer(xport_ring **out, const xport_setup *s, const xport_address *address,
+                            errbuf *eb) {
     PRE(out);
-    PRE(frame);
-    PRE(frame->slot > 0);
-    PRE(frame->slot <= XPORT_SLOTS_MAX);
-    PRE(frame->bytes <= XPORT_SLOT_BYTES_MAX);
-    xport_ring *r = ring_alloc(frame->slot, frame->bytes);
-    status st = shm_attach(r, frame, eb);
+    PRE(s);
+    PRE(address);
+    shm_address a;
+    if (address->count != sizeof a)
+        return errf(eb, ST_CORRUPT, "shm ring: an address of %zu bytes, want %zu", address->count, sizeof a);
+    memcpy(&a, address->bytes, sizeof a);
+    xport_ring *r = ring_alloc(s);
+    status st = shm_attach(r, &a, eb);
     if (st) {
         shm_close(r);
         return st;
@@ -157,26 +171,31 @@ static status shm_open_peer(xport_ring **out, const kv_frame *frame, errbuf *eb)
 
 static unsigned char *slot_at(const xport_ring *r, uint32_t slot) {
     PRE(r);
-    PRE(slot < r->slots);
-    return r->base + SHM_HEAD_BYTES + (size_t)slot * r->slot_bytes;
+    PRE(slot < r->setup.slots);
+    return r->base + SHM_HEAD_BYTES + (size_t)slot * r->setup.slot_bytes;
 }
 
-static void *shm_stage(xport_ring *r, uint32_t slot) {
-    return slot_at(r, slot);
+static xport_place shm_stage(xport_ring *r, uint32_t slot) {
+    return (xport_place){.at = slot_at(r, slot), .in = r->in};
 }
 
-static const void *shm_payload(xport_ring *r, uint32_t slot, size_t bytes, const void *part,
+static xport_place shm_payload(xport_ring *r, uint32_t slot, size_t bytes, const void *part,
                                size_t part_bytes) {
-    if (slot >= r->slots || bytes > r->slot_bytes || part || part_bytes) return NULL;
-    return slot_at(r, slot);
+    if (slot >= r->setup.slots || bytes > r->setup.slot_bytes || part || part_bytes) return (xport_place){0};
+    return shm_stage(r, slot);
 }
 
 const xport_ops xport_shm = {
     .name = "shm",
     .create = shm_create,
     .open = shm_open_peer,
+    .ready = xport_ready_at_once,
     .close = shm_close,
     .stage = shm_stage,
-    .part = NULL,
+    .push = xport_move_at_once,
+    .pushed = xport_moved_at_once,
+    .part = xport_no_part,
+    .pull = xport_move_at_once,
+    .pulled = xport_moved_at_once,
     .payload = shm_payload,
 };

@@ -3,7 +3,7 @@
  * ZeroMQ reads the bytes of a zero-copy message later, on its own thread. So the sender gathers into a
  * staging ring of the size that the receiver granted, and a slot is written again only after its CREDIT. When
  * a pair ends, messages may still wait inside ZeroMQ; the staging memory is therefore counted: one reference
- * for the ring, one per message.
+ * for the ring, one per message. It is pinned while the ring is open, when the device gains from it.
  *
  * The receiver keeps no ring: what has arrived is bounded by the credits. It has one aligned slot, into which
  * a part is copied that ZeroMQ put at an odd address. */
@@ -14,7 +14,6 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <zmq.h>
 
 typedef struct staging {
     _Atomic uint32_t refs;
@@ -22,8 +21,8 @@ typedef struct staging {
 } staging;
 
 struct xport_ring {
-    uint32_t slots;
-    size_t slot_bytes;
+    xport_setup setup;     /* slots, and whose device it is */
+    memory_kind in;        /* P: the staging, as its device sees it */
     staging *stage;        /* P */
     unsigned char *bounce; /* D: [slot_bytes], for a part at an odd address */
 };
@@ -42,46 +41,48 @@ static void part_gone(void *data, void *hint) {
 
 static void inline_close(xport_ring *r) {
     if (!r) return;
+    if (r->in == MEMORY_PINNED) r->setup.ops->host_unpin(r->setup.dev, r->stage->bytes);
     staging_put(r->stage);
     free(r->bounce);
     free(r);
 }
 
-static status inline_create(xport_ring **out, uint32_t slots, size_t slot_bytes, kv_frame *frame,
-                            errbuf *eb) {
-    PRE(out);
-    PRE(frame);
-    PRE(slots > 0);
-    PRE(slots <= XPORT_SLOTS_MAX);
-    PRE(slot_bytes > 0);
-    PRE(slot_bytes <= XPORT_SLOT_BYTES_MAX);
-    PRE(slot_bytes % 64 == 0);
+static xport_ring *ring_alloc(const xport_setup *s) {
+    PRE(s->slots > 0);
+    PRE(s->slots <= XPORT_SLOTS_MAX);
+    PRE(s->slot_bytes > 0);
+    PRE(s->slot_bytes <= XPORT_SLOT_BYTES_MAX);
+    PRE(s->slot_bytes % 64 == 0);
     xport_ring *r = xcalloc(1, sizeof *r);
-    r->slots = slots;
-    r->slot_bytes = slot_bytes;
-    r->bounce = aligned_alloc(64, slot_bytes);
+    r->setup = *s;
+    r->in = MEMORY_HOST;
+    return r;
+}
+
+static status inline_create(xport_ring **out, const xport_setup *s, xport_address *address, errbuf *eb) {
+    PRE(out);
+    PRE(s);
+    PRE(address);
+    xport_ring *r = ring_alloc(s);
+    r->bounce = aligned_alloc(64, s->slot_bytes);
     if (!r->bounce) {
         inline_close(r);
         return errf(eb, ST_NOMEM, "zmq ring: no memory for a slot of %zu bytes; lower handoff.slot_kb",
-                    slot_bytes);
+                    s->slot_bytes);
     }
-    frame->kind = KV_RING;
-    frame->slot = slots;
-    frame->bytes = slot_bytes;
+    address->count = 0;
     *out = r;
     return ST_OK;
 }
 
-static status inline_open(xport_ring **out, const kv_frame *frame, errbuf *eb) {
+static status inline_open(xport_ring **out, const xport_setup *s, const xport_address *address, errbuf *eb) {
     PRE(out);
-    PRE(frame);
-    PRE(frame->slot > 0);
-    PRE(frame->slot <= XPORT_SLOTS_MAX);
-    PRE(frame->bytes <= XPORT_SLOT_BYTES_MAX);
-    size_t total = (size_t)frame->slot * frame->bytes;
-    xport_ring *r = xcalloc(1, sizeof *r);
-    r->slots = frame->slot;
-    r->slot_bytes = frame->bytes;
+    PRE(s);
+    PRE(address);
+    if (address->count)
+        return errf(eb, ST_CORRUPT, "zmq ring: an address of %zu bytes, want none", address->count);
+    size_t total = (size_t)s->slots * s->slot_bytes;
+    xport_ring *r = ring_alloc(s);
     r->stage = xcalloc(1, sizeof *r->stage);
     atomic_store_explicit(&r->stage->refs, 1, memory_order_relaxed);
     r->stage->bytes = aligned_alloc(64, total);
@@ -91,38 +92,47 @@ static status inline_open(xport_ring **out, const kv_frame *frame, errbuf *eb) {
                     "zmq ring: no memory for %zu bytes of staging; lower handoff.ring_slots or slot_kb",
                     total);
     }
+    r->in = s->ops->host_pin(s->dev, r->stage->bytes, total);
     *out = r;
     return ST_OK;
 }
 
-static void *inline_stage(xport_ring *r, uint32_t slot) {
+static xport_place inline_stage(xport_ring *r, uint32_t slot) {
     PRE(r);
     PRE(r->stage);
-    PRE(slot < r->slots);
-    return r->stage->bytes + (size_t)slot * r->slot_bytes;
+    PRE(slot < r->setup.slots);
+    return (xport_place){.at = r->stage->bytes + (size_t)slot * r->setup.slot_bytes, .in = r->in};
 }
 
-static void inline_part(xport_ring *r, uint32_t slot, size_t bytes, void *zmq_msg) {
-    PRE(bytes <= r->slot_bytes);
-    PRE(zmq_msg);
+static bool inline_part(xport_ring *r, uint32_t slot, size_t bytes, xport_part *out) {
+    PRE(bytes <= r->setup.slot_bytes);
+    PRE(out);
     atomic_fetch_add_explicit(&r->stage->refs, 1, memory_order_relaxed);
-    CHECK(zmq_msg_init_data(zmq_msg, inline_stage(r, slot), bytes, part_gone, r->stage) == 0);
+    *out = (xport_part){
+        .bytes = inline_stage(r, slot).at, .count = bytes, .release = part_gone, .hint = r->stage};
+    return true;
 }
 
-static const void *inline_payload(xport_ring *r, uint32_t slot, size_t bytes, const void *part,
+static xport_place inline_payload(xport_ring *r, uint32_t slot, size_t bytes, const void *part,
                                   size_t part_bytes) {
-    if (slot >= r->slots || bytes > r->slot_bytes || !part || part_bytes != bytes) return NULL;
-    if ((uintptr_t)part % 8 == 0) return part;
+    if (slot >= r->setup.slots || bytes > r->setup.slot_bytes || !part || part_bytes != bytes)
+        return (xport_place){0};
+    if ((uintptr_t)part % 8 == 0) return (xport_place){.at = (void *)part, .in = MEMORY_HOST};
     memcpy(r->bounce, part, bytes);
-    return r->bounce;
+    return (xport_place){.at = r->bounce, .in = MEMORY_HOST};
 }
 
 const xport_ops xport_zmq = {
     .name = "zmq",
     .create = inline_create,
     .open = inline_open,
+    .ready = xport_ready_at_once,
     .close = inline_close,
     .stage = inline_stage,
+    .push = xport_move_at_once,
+    .pushed = xport_moved_at_once,
     .part = inline_part,
+    .pull = xport_move_at_once,
+    .pulled = xport_moved_at_once,
     .payload = inline_payload,
 };

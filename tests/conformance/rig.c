@@ -24,9 +24,16 @@ kv_layout rig_layout(dtype type) {
     return (kv_layout){.type = type, .layers = 6, .kv_heads = RIG_KV_HEADS, .head_dim = 16};
 }
 
+const xport_ops *rig_xport(const char *name) {
+    const xport_ops *xport = strcmp(name, xport_slow.name) ? xport_find(name) : &xport_slow;
+    assert_non_null(xport);
+    return xport;
+}
+
 void rig_open(rig_side *s, const rig_options *o) {
     errbuf eb = {0};
     s->inc = o->inc;
+    s->slow_turns = strcmp(o->transport, xport_slow.name) ? 0 : RIG_SLOW_TURNS;
     s->kv.ops = o->ops ? o->ops : backend_find("ref");
     s->kv.layout = o->layout.layers ? o->layout : rig_layout(DT_F16);
     s->kv.page_count = o->page_count ? o->page_count : 256;
@@ -40,6 +47,7 @@ void rig_open(rig_side *s, const rig_options *o) {
         .kv = s->kv,
         .receiver = o->receiver,
         .transport = o->transport,
+        .test_xport = rig_xport(o->transport),
         .bind_host = "127.0.0.1",
         .slots = o->slots ? o->slots : 8,
         .slot_bytes = o->slot_bytes ? o->slot_bytes : 64 * 1024,
@@ -238,8 +246,9 @@ void rig_nothing(rig_side *s) {
 }
 
 void rig_nap(rig_side *s) {
-    /* Two, because the first may be answered in the middle of a turn whose sending part is still to come. */
-    for (int i = 0; i < 2; i++) {
+    /* Two, because the first may be answered in the middle of a turn whose sending part is still to come; and
+     * one for each time that a slow transport is asked in vain, on the way there and back. */
+    for (uint32_t i = 0; i < 2 + s->slow_turns; i++) {
         xfer_post(s->x, &(xfer_cmd){.kind = X_DROP, .id = {.req = NAP_REQ}});
         rig_wait(s, X_DROPPED, NAP_REQ);
     }
@@ -256,8 +265,13 @@ void raw_open(raw_peer *r, const rig_side *like, const char *transport, uint32_t
     const int32_t words[] = {(int32_t)l->type, (int32_t)l->layers, (int32_t)l->kv_heads, (int32_t)l->head_dim,
                              (int32_t)KV_PAGE_TOKENS};
     r->zmq = zmq_ctx_new();
-    r->setup =
-        (pair_setup){.zmq = r->zmq, .xport = xport_find(transport), .slots = slots, .slot_bytes = slot_bytes};
+    r->setup = (pair_setup){.zmq = r->zmq,
+                            .xport = rig_xport(transport),
+                            .ops = like->kv.ops,
+                            .dev = like->kv.dev,
+                            .router = &r->router,
+                            .slots = slots,
+                            .slot_bytes = slot_bytes};
     r->setup.slot_bytes_min = kv_segment_bytes(l, KV_PAGE_TOKENS, 1);
     r->setup.layout_hash = kv_ids_hash(KV_IDS_HASH_START, words, ARRAY_LEN(words));
 }
@@ -282,6 +296,13 @@ static void raw_next(raw_peer *r, chan_msg *m) {
     }
 }
 
+static void raw_wait_open(raw_peer *r) {
+    errbuf eb = {0};
+    status st;
+    while ((st = pair_open(r->p, &eb)) == ST_AGAIN) continue;
+    if (st) fail_msg("ring: %s", eb.text);
+}
+
 kv_frame raw_read(raw_peer *r, char text[CHAN_TEXT_MAX]) {
     chan_msg m;
     raw_next(r, &m);
@@ -301,9 +322,14 @@ bool raw_reads_nothing(raw_peer *r) {
 void raw_call(raw_peer *r, const char *endpoint, const kv_identity *id) {
     errbuf eb = {0};
     assert_int_equal(pair_connect(&r->p, &r->setup, endpoint, id, 1, &eb), ST_OK);
-    kv_frame ring = raw_read(r, eb.text);
-    if (ring.kind != KV_RING) fail_msg("refused: %s", eb.text);
-    if (pair_ring(r->p, &ring, &eb)) fail_msg("ring: %s", eb.text);
+    chan_msg m;
+    raw_next(r, &m);
+    assert_int_equal(pair_count(r->p, &m.frame, NULL), ST_OK);
+    chan_msg_text(&m, eb.text);
+    if (m.frame.kind != KV_RING) fail_msg("refused: %s", eb.text);
+    if (pair_ring(r->p, &m, &eb)) fail_msg("ring: %s", eb.text);
+    chan_msg_done(&m);
+    raw_wait_open(r);
 }
 
 kv_frame raw_segment(raw_peer *r, const rig_work *w, uint32_t segment, kv_piece piece, uint32_t slot) {
@@ -312,8 +338,9 @@ kv_frame raw_segment(raw_peer *r, const rig_work *w, uint32_t segment, kv_piece 
     f.piece = piece;
     f.bytes = kv_piece_bytes(l, &piece);
     f.ids_hash = kv_ids_hash(KV_IDS_HASH_START, w->ids, piece.token_begin + piece.token_count);
-    op_kv_copy copy = {
-        .layout = l, .kv = r->kv.base, .pages = w->pages, .wire = r->setup.xport->stage(r->p->ring, slot)};
+    xport_place stage = r->setup.xport->stage(r->p->ring, slot);
+    op_kv_copy copy = {.layout = l, .kv = r->kv.base, .pages = w->pages, .wire = stage.at};
+    copy.wire_in = stage.in;
     copy.piece = piece;
     copy.seed = kv_segment_seed(&f.id, segment, &piece, f.ids_hash);
     copy.checksum = &f.checksum;
@@ -322,9 +349,14 @@ kv_frame raw_segment(raw_peer *r, const rig_work *w, uint32_t segment, kv_piece 
 }
 
 void raw_send_segment(raw_peer *r, kv_frame *f) {
+    const xport_ops *xport = r->setup.xport;
+    xport_part x;
     zmq_msg_t part;
-    bool inlined = r->setup.xport->part != NULL;
-    if (inlined) r->setup.xport->part(r->p->ring, f->slot, f->bytes, &part);
+    status st = xport->push(r->p->ring, f->slot, f->bytes, NULL);
+    while (st == ST_AGAIN) st = xport->pushed(r->p->ring, f->slot, NULL);
+    assert_int_equal(st, ST_OK);
+    bool inlined = xport->part(r->p->ring, f->slot, f->bytes, &x);
+    if (inlined) assert_int_equal(zmq_msg_init_data(&part, x.bytes, x.count, x.release, x.hint), 0);
     assert_int_equal(pair_send(r->p, f, inlined ? &part : NULL), ST_OK);
 }
 
@@ -339,8 +371,9 @@ kv_frame raw_answer(raw_peer *r, uint64_t d_inc, bool with_ring) {
     raw_next(r, &m);
     assert_int_equal(m.frame.kind, KV_HELLO);
     kv_identity own = {.epoch = RIG_EPOCH, .d_inc = d_inc};
-    if (with_ring && pair_accept(&r->p, &r->setup, &r->router, &m, &own, &eb)) fail_msg("%s", eb.text);
+    if (with_ring && pair_accept(&r->p, &r->setup, &m, &own, 1, &eb)) fail_msg("%s", eb.text);
     chan_msg_done(&m);
+    if (with_ring) raw_wait_open(r);
     return m.frame;
 }
 

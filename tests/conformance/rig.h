@@ -9,6 +9,9 @@
 
 #include "tests/test.h"
 
+#include "tests/conformance/xport_slow.h"
+
+#include "kv/handoff.h"
 #include "transfer/pair.h"
 #include "transfer/xfer.h"
 
@@ -21,6 +24,7 @@ typedef struct rig_side {
     xfer *x;
     engine_kv kv;
     uint64_t inc;
+    uint32_t slow_turns; /* rig_nap: turns more than a transport needs that does everything at once */
 } rig_side;
 
 typedef struct rig_options {
@@ -122,9 +126,16 @@ void raw_listen(raw_peer *r);
 kv_frame raw_answer(raw_peer *r, uint64_t d_inc, bool with_ring);
 void raw_credit(raw_peer *r, uint32_t slot);
 
+/* By name; also xport_slow */
+const xport_ops *rig_xport(const char *name);
+/* Turns until everything has moved that a slow transport of SLOW_TURNS has under way one after the other: a
+ * ring, a push, a pull. */
+#define RIG_SLOW_TURNS (4 * SLOW_TURNS)
+
 /* Runs a test once per transport; its name is *state. */
 /* clang-format off */
-#define BOTH(test) {#test " [shm]", test, NULL, NULL, (void *)"shm"}, {#test " [zmq]", test, NULL, NULL, (void *)"zmq"}
+#define WITH(test, name) {#test " [" name "]", test, NULL, NULL, (void *)name}
+#define EACH(test) WITH(test, "shm"), WITH(test, "zmq"), WITH(test, "slow")
 /* clang-format on */
 
 #endif

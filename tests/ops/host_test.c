@@ -320,6 +320,18 @@ static void device_memory_is_the_hosts_own(void **state) {
 
 /* --- KV types --- */
 
+static void pinning_host_memory_gains_nothing_on_the_host(void **state) {
+    (void)state;
+    const backend_ops *backends[] = {ref_ops(), cpu_ops()};
+    static unsigned char memory[4096];
+    for (size_t i = 0; i < ARRAY_LEN(backends); i++) {
+        device *d = NULL;
+        assert_int_equal(backends[i]->open(&d, &(device_options){.threads = 1, .isa = "auto"}, NULL), ST_OK);
+        assert_int_equal(backends[i]->host_pin(d, memory, sizeof memory), MEMORY_HOST);
+        backends[i]->close(d);
+    }
+}
+
 static void kv_of_a_type_that_cpu_lacks_is_refused_by_name(void **state) {
     (void)state;
     scene *s = scene_new(cpu_ops());
@@ -427,6 +439,7 @@ int main(void) {
         cmocka_unit_test(a_random_weight_is_its_formula_in_bf16),
         cmocka_unit_test(a_feed_forward_is_its_formula),
         cmocka_unit_test(device_memory_is_the_hosts_own),
+        cmocka_unit_test(pinning_host_memory_gains_nothing_on_the_host),
         cmocka_unit_test(kv_of_a_type_that_cpu_lacks_is_refused_by_name),
         cmocka_unit_test(ref_keeps_kv_in_bf16_too),
         cmocka_unit_test(each_head_row_is_sampled_with_its_own_wishes),

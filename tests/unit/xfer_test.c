@@ -18,7 +18,13 @@ static status gather_nothing(device *d, const op_kv_copy *a) {
     return ST_OK;
 }
 
-static const backend_ops ops = {.name = "none", .kv_gather = gather_nothing, .kv_scatter = gather_nothing};
+static memory_kind pin_nothing(device *d, void *memory, size_t bytes) {
+    (void)d, (void)memory, (void)bytes;
+    return MEMORY_HOST;
+}
+
+static const backend_ops ops = {
+    .name = "none", .host_pin = pin_nothing, .kv_gather = gather_nothing, .kv_scatter = gather_nothing};
 static unsigned char pages[4096];
 
 static xfer_options good_options(void) {
@@ -131,31 +137,49 @@ static void each_transport_is_found_by_name(void **state) {
     assert_null(xport_find(""));
 }
 
+static xport_setup setup_of(uint32_t slots, size_t slot_bytes) {
+    return (xport_setup){.ops = &ops, .slots = slots, .slot_bytes = slot_bytes};
+}
+
+/* What lies in the shm address. */
+typedef struct shm_parts {
+    uint64_t nonce;
+    uint32_t pid;
+    int32_t fd;
+} shm_parts;
+
 static void a_shared_ring_shows_the_writes_of_the_other_side(void **state) {
     (void)state;
     xport_ring *d = NULL, *p = NULL;
-    kv_frame f = {0};
-    assert_int_equal(xport_shm.create(&d, 3, 4096, &f, NULL), ST_OK);
-    assert_int_equal(f.slot, 3);
-    assert_int_equal(f.bytes, 4096);
-    assert_int_equal(f.pid, getpid());
-    assert_int_equal(xport_shm.open(&p, &f, NULL), ST_OK);
+    xport_address address = {0};
+    xport_setup s = setup_of(3, 4096);
+    assert_int_equal(xport_shm.create(&d, &s, &address, NULL), ST_OK);
+    assert_int_equal(address.count, sizeof(shm_parts));
+    assert_int_equal(((shm_parts *)address.bytes)->pid, getpid());
+    assert_int_equal(xport_shm.open(&p, &s, &address, NULL), ST_OK);
+    assert_int_equal(xport_shm.ready(d, NULL), ST_OK);
+    assert_int_equal(xport_shm.ready(p, NULL), ST_OK);
     for (uint32_t slot = 0; slot < 3; slot++) {
-        unsigned char *stage = xport_shm.stage(p, slot);
-        assert_int_equal((uintptr_t)stage % 64, 0);
-        memset(stage, 10 + (int)slot, 4096);
+        xport_place stage = xport_shm.stage(p, slot);
+        assert_int_equal(stage.in, MEMORY_HOST);
+        assert_int_equal((uintptr_t)stage.at % 64, 0);
+        memset(stage.at, 10 + (int)slot, 4096);
+        assert_int_equal(xport_shm.push(p, slot, 4096, NULL), ST_OK);
+        assert_false(xport_shm.part(p, slot, 4096, NULL));
     }
     for (uint32_t slot = 0; slot < 3; slot++) {
-        const unsigned char *got = xport_shm.payload(d, slot, 4096, NULL, 0);
-        assert_non_null(got);
-        assert_int_equal(got[0], 10 + slot);
-        assert_int_equal(got[4095], 10 + slot);
+        assert_int_equal(xport_shm.pull(d, slot, 4096, NULL), ST_OK);
+        xport_place got = xport_shm.payload(d, slot, 4096, NULL, 0);
+        assert_int_equal(got.in, MEMORY_HOST);
+        assert_non_null(got.at);
+        assert_int_equal(((unsigned char *)got.at)[0], 10 + slot);
+        assert_int_equal(((unsigned char *)got.at)[4095], 10 + slot);
     }
-    assert_null(xport_shm.payload(d, 3, 8, NULL, 0));
-    assert_null(xport_shm.payload(d, 0, 4097, NULL, 0));
-    assert_null(xport_shm.payload(d, 0, 8, pages, 8)); /* a payload where none belongs */
+    assert_null(xport_shm.payload(d, 3, 8, NULL, 0).at);
+    assert_null(xport_shm.payload(d, 0, 4097, NULL, 0).at);
+    assert_null(xport_shm.payload(d, 0, 8, pages, 8).at); /* a payload where none belongs */
     xport_shm.close(d);
-    memset(xport_shm.stage(p, 0), 1, 4096); /* the writer's mapping outlives the owner's */
+    memset(xport_shm.stage(p, 0).at, 1, 4096); /* the writer's mapping outlives the owner's */
     xport_shm.close(p);
     xport_shm.close(NULL);
 }
@@ -163,28 +187,28 @@ static void a_shared_ring_shows_the_writes_of_the_other_side(void **state) {
 static void a_ring_that_is_another_is_refused_with_the_remedy(void **state) {
     (void)state;
     xport_ring *a = NULL, *b = NULL, *p = NULL;
-    kv_frame fa = {0}, fb = {0};
+    xport_address at_a = {0}, at_b = {0};
+    xport_setup s = setup_of(2, 4096), smaller = setup_of(1, 4096);
     errbuf eb = {0};
-    assert_int_equal(xport_shm.create(&a, 2, 4096, &fa, NULL), ST_OK);
-    assert_int_equal(xport_shm.create(&b, 2, 4096, &fb, NULL), ST_OK);
-    kv_frame f = fa;
-    f.fd = fb.fd; /* the same size, but not that ring */
-    assert_int_equal(xport_shm.open(&p, &f, &eb), ST_PEER);
+    assert_int_equal(xport_shm.create(&a, &s, &at_a, NULL), ST_OK);
+    assert_int_equal(xport_shm.create(&b, &s, &at_b, NULL), ST_OK);
+    xport_address at = at_a;
+    shm_parts *parts = (shm_parts *)at.bytes;
+    parts->fd = ((shm_parts *)at_b.bytes)->fd; /* the same size, but not that ring */
+    assert_int_equal(xport_shm.open(&p, &s, &at, &eb), ST_PEER);
     assert_non_null(strstr(eb.text, "is another ring"));
-    f = fa;
-    f.slot = 1; /* another size */
-    assert_int_equal(xport_shm.open(&p, &f, &eb), ST_PEER);
+    at = at_a;
+    assert_int_equal(xport_shm.open(&p, &smaller, &at, &eb), ST_PEER);
     assert_non_null(strstr(eb.text, "is another file"));
     int other[2];
     assert_int_equal(pipe(other), 0);
-    f = fa;
-    f.fd = other[0];
-    assert_int_equal(xport_shm.open(&p, &f, &eb), ST_PEER);
+    parts->fd = other[0];
+    assert_int_equal(xport_shm.open(&p, &s, &at, &eb), ST_PEER);
     close(other[0]);
     close(other[1]);
-    f = fa;
-    f.pid = 4194304 - 1; /* nobody */
-    assert_int_equal(xport_shm.open(&p, &f, &eb), ST_PEER);
+    at = at_a;
+    parts->pid = 4194304 - 1; /* nobody */
+    assert_int_equal(xport_shm.open(&p, &s, &at, &eb), ST_PEER);
     assert_non_null(strstr(eb.text, "No such file or directory"));
     assert_non_null(strstr(eb.text, "or use transport zmq"));
     assert_null(p);
@@ -192,20 +216,43 @@ static void a_ring_that_is_another_is_refused_with_the_remedy(void **state) {
     xport_shm.close(b);
 }
 
+static void an_address_of_another_size_is_corrupt(void **state) {
+    (void)state;
+    xport_ring *d = NULL, *p = NULL;
+    xport_address at = {0};
+    xport_setup s = setup_of(2, 4096);
+    errbuf eb = {0};
+    assert_int_equal(xport_shm.create(&d, &s, &at, NULL), ST_OK);
+    const size_t wrong[] = {0, 15, 17, XPORT_ADDRESS_MAX};
+    for (size_t i = 0; i < ARRAY_LEN(wrong); i++) {
+        at.count = wrong[i];
+        assert_int_equal(xport_shm.open(&p, &s, &at, &eb), ST_CORRUPT);
+    }
+    assert_string_equal(eb.text, "shm ring: an address of 256 bytes, want 16");
+    at.count = 1;
+    assert_int_equal(xport_zmq.open(&p, &s, &at, &eb), ST_CORRUPT);
+    assert_string_equal(eb.text, "zmq ring: an address of 1 bytes, want none");
+    assert_null(p);
+    xport_shm.close(d);
+}
+
 static void an_inline_payload_must_have_its_size_and_is_aligned(void **state) {
     (void)state;
     _Alignas(8) unsigned char bytes[32];
     for (int i = 0; i < 32; i++) bytes[i] = (unsigned char)i;
     xport_ring *d = NULL;
-    kv_frame f = {0};
-    assert_int_equal(xport_zmq.create(&d, 2, 64, &f, NULL), ST_OK);
-    assert_null(xport_zmq.payload(d, 0, 16, NULL, 0));
-    assert_null(xport_zmq.payload(d, 0, 16, bytes, 8));
-    assert_null(xport_zmq.payload(d, 2, 16, bytes, 16));
-    assert_ptr_equal(xport_zmq.payload(d, 0, 16, bytes, 16), bytes);
-    const unsigned char *odd = xport_zmq.payload(d, 0, 16, bytes + 1, 16);
-    assert_int_equal((uintptr_t)odd % 8, 0);
-    assert_memory_equal(odd, bytes + 1, 16);
+    xport_address at = {.count = 1};
+    xport_setup s = setup_of(2, 64);
+    assert_int_equal(xport_zmq.create(&d, &s, &at, NULL), ST_OK);
+    assert_int_equal(at.count, 0);
+    assert_null(xport_zmq.payload(d, 0, 16, NULL, 0).at);
+    assert_null(xport_zmq.payload(d, 0, 16, bytes, 8).at);
+    assert_null(xport_zmq.payload(d, 2, 16, bytes, 16).at);
+    assert_ptr_equal(xport_zmq.payload(d, 0, 16, bytes, 16).at, bytes);
+    xport_place odd = xport_zmq.payload(d, 0, 16, bytes + 1, 16);
+    assert_int_equal((uintptr_t)odd.at % 8, 0);
+    assert_int_equal(odd.in, MEMORY_HOST);
+    assert_memory_equal(odd.at, bytes + 1, 16);
     xport_zmq.close(d);
     xport_zmq.close(NULL);
 }
@@ -213,20 +260,22 @@ static void an_inline_payload_must_have_its_size_and_is_aligned(void **state) {
 static void staged_bytes_outlive_the_ring_while_a_message_refers_to_them(void **state) {
     (void)state;
     xport_ring *p = NULL;
-    kv_frame f = {.slot = 2, .bytes = 64};
-    zmq_msg_t m;
-    assert_int_equal(xport_zmq.open(&p, &f, NULL), ST_OK);
-    memset(xport_zmq.stage(p, 1), 7, 64);
-    xport_zmq.part(p, 1, 64, &m);
+    xport_address none = {0};
+    xport_setup s = setup_of(2, 64);
+    xport_part part = {0};
+    assert_int_equal(xport_zmq.open(&p, &s, &none, NULL), ST_OK);
+    memset(xport_zmq.stage(p, 1).at, 7, 64);
+    assert_true(xport_zmq.part(p, 1, 64, &part));
+    assert_int_equal(part.count, 64);
     xport_zmq.close(p);
-    assert_int_equal(((unsigned char *)zmq_msg_data(&m))[63], 7);
-    zmq_msg_close(&m); /* frees them */
+    assert_int_equal(((unsigned char *)part.bytes)[63], 7);
+    part.release(part.bytes, part.hint); /* frees them */
 }
 
 /* A pair at a sender whose receiver is this test: nothing is read from its socket. */
 static pair *lone_pair(void *zmq, pair_setup *setup) {
     pair *p = NULL;
-    *setup = (pair_setup){.zmq = zmq, .xport = &xport_zmq, .slot_bytes_min = 64};
+    *setup = (pair_setup){.zmq = zmq, .xport = &xport_zmq, .ops = &ops, .slot_bytes_min = 64};
     kv_identity id = {.epoch = 1, .p_inc = 2, .d_inc = 3};
     assert_int_equal(pair_connect(&p, setup, "tcp://127.0.0.1:9", &id, 1000, NULL), ST_OK);
     return p;
@@ -251,6 +300,15 @@ static void frames_are_counted_and_a_gap_is_corrupt(void **state) {
     zmq_ctx_term(zmq);
 }
 
+static status ring_came(pair *p, uint32_t slots, uint64_t slot_bytes, size_t address_bytes, errbuf *eb) {
+    chan_msg m = {.frame = {.kind = KV_RING, .slot = slots, .bytes = slot_bytes}};
+    assert_int_equal(zmq_msg_init_size(&m.part, address_bytes), 0);
+    memset(zmq_msg_data(&m.part), 0, address_bytes);
+    status st = pair_ring(p, &m, eb);
+    chan_msg_done(&m);
+    return st;
+}
+
 static void slots_are_the_only_credit(void **state) {
     (void)state;
     void *zmq = zmq_ctx_new();
@@ -258,18 +316,24 @@ static void slots_are_the_only_credit(void **state) {
     errbuf eb = {0};
     uint32_t a, b, c;
     pair *p = lone_pair(zmq, &setup);
-    kv_frame ring = {.slot = 2, .bytes = 64};
     assert_true(pair_waits(p));
+    assert_false(pair_polls(p));
+    assert_int_equal(pair_open(p, &eb), ST_AGAIN);
     assert_int_equal(pair_judge(p, 500, 1499, &eb), ST_OK);
     assert_int_equal(pair_judge(p, 500, 1500, &eb), ST_TIMEOUT);
     assert_string_equal(eb.text, "no ring from the receiver for 0 ms");
-    kv_frame tiny = ring, none = ring;
-    tiny.bytes = 0;
-    none.slot = 0;
-    assert_int_equal(pair_ring(p, &tiny, &eb), ST_CORRUPT);
-    assert_int_equal(pair_ring(p, &none, &eb), ST_CORRUPT);
-    assert_int_equal(pair_ring(p, &ring, &eb), ST_OK);
-    assert_int_equal(pair_ring(p, &ring, &eb), ST_CORRUPT);
+    assert_int_equal(ring_came(p, 2, 0, 0, &eb), ST_CORRUPT);
+    assert_int_equal(ring_came(p, 0, 64, 0, &eb), ST_CORRUPT);
+    assert_int_equal(ring_came(p, 2, 64, XPORT_ADDRESS_MAX + 1, &eb), ST_CORRUPT);
+    assert_string_equal(eb.text, "a ring whose address has 257 bytes, want at most 256");
+    assert_int_equal(ring_came(p, 2, 64, XPORT_ADDRESS_MAX, &eb), ST_CORRUPT); /* not zmq's */
+    assert_int_equal(ring_came(p, 2, 64, 0, &eb), ST_OK);
+    assert_int_equal(ring_came(p, 2, 64, 0, &eb), ST_CORRUPT);
+    assert_true(pair_polls(p));
+    assert_int_equal(pair_judge(p, 500, 1500, &eb), ST_TIMEOUT);
+    assert_string_equal(eb.text, "the ring is not ready for 0 ms");
+    assert_int_equal(pair_open(p, &eb), ST_OK);
+    assert_false(pair_polls(p));
     assert_false(pair_waits(p));
     assert_int_equal(pair_credit(p, 0, &eb), ST_CORRUPT); /* not out */
     assert_int_equal(pair_credit(p, 2, &eb), ST_CORRUPT); /* not there */
@@ -298,6 +362,7 @@ int main(void) {
         cmocka_unit_test(each_transport_is_found_by_name),
         cmocka_unit_test(a_shared_ring_shows_the_writes_of_the_other_side),
         cmocka_unit_test(a_ring_that_is_another_is_refused_with_the_remedy),
+        cmocka_unit_test(an_address_of_another_size_is_corrupt),
         cmocka_unit_test(an_inline_payload_must_have_its_size_and_is_aligned),
         cmocka_unit_test(staged_bytes_outlive_the_ring_while_a_message_refers_to_them),
         cmocka_unit_test(frames_are_counted_and_a_gap_is_corrupt),
