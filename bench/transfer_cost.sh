@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Instructions of a sender's transfer thread per layer report and command, with few and with many parked offers.
+# Instructions of a sender's transfer thread per layer report and command, with few and with many parked
+# offers.
 #   bench/transfer_cost.sh [BUILD_FOLDER]
 set -euo pipefail
 program=${1:-build/release}/bin/transfer_cost
