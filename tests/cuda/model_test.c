@@ -3,7 +3,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "engine/engine.h"
-#include "kernels/cuda/cuda.h"
+#include "kernels/cuda/step.h"
 #include "tests/test.h"
 
 #include <math.h>
