@@ -86,7 +86,9 @@ int main(int argc, char **argv) {
     turn(x);
     for (uint64_t i = 0; i < reports; i++) { /* the newest offers first */
         uint32_t chunk = (uint32_t)(i % REPORTS_PER_OFFER / LAYERS), layer = (uint32_t)(i % LAYERS);
-        xfer_layer_done(x, offers - i / REPORTS_PER_OFFER, chunk * KV_PAGE_TOKENS, KV_PAGE_TOKENS, layer);
+        xfer_layer_done(
+            x, 0,
+            &(layer_rows){offers - i / REPORTS_PER_OFFER, chunk * KV_PAGE_TOKENS, KV_PAGE_TOKENS, layer});
         turn(x);
     }
     xfer_free(x);

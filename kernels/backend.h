@@ -83,8 +83,8 @@ typedef struct backend_ops {
     status (*linear)(device *d, const op_linear *a);
     status (*attend)(device *d, const op_attend *a);
     status (*gate_up)(device *d, const op_gate_up *a);
-    status (*layer_mark)(device *d,
-                         uint32_t layer); /* the ops so far are what kv_gather of this layer waits for */
+    /* The ops of this step so far are what a kv_gather of this layer waits for. */
+    status (*layer_mark)(device *d, uint32_t layer);
     status (*head_norm)(device *d, const op_head_norm *a);
     status (*sample)(device *d, const op_sample *a);
     status (*step_end)(device *d, errbuf *eb); /* waits; results are written */

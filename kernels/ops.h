@@ -75,6 +75,7 @@ typedef struct step_pass {
     bool replayed; /* a recorded step was launched: issue no op, go to step_end */
     uint32_t rows; /* rows to issue ops for: >= step.rows (padding rows compute garbage that nobody reads) */
     uint32_t head_count; /* likewise for the head */
+    uint64_t step;       /* its number, for gathers of what it writes; 0: it writes at once (the host) */
 } step_pass;
 
 /* x[r] = table[ids of the step [r]] (+ positions[position of the row]) for all rows. */
@@ -173,8 +174,9 @@ typedef enum memory_kind {
  * kv_scatter wire -> pages. Wire order: page, layer, K then V, head, row, dim; only valid rows; bytes =
  * kv_piece_bytes(). Both set *checksum = kv_checksum over the wire bytes, started from `seed`
  * (kv/kv_layout.h). kv_scatter writes pages whatever the checksum is; the caller verifies before the sequence
- * is used. Both are done when they return; kv_gather waits for the last layer_mark of piece.layer_end - 1
- * that came before. */
+ * is used. Both are done when they return. kv_gather waits for step `step` to have computed layer
+ * piece.layer_end - 1, which it has marked by then (layer_mark), and for no later step; for nothing when that
+ * step has ended. */
 typedef struct op_kv_copy {
     const kv_layout *layout;
     void *kv;              /* base of the page memory */
@@ -182,6 +184,8 @@ typedef struct op_kv_copy {
     kv_piece piece;
     void *wire; /* 8-byte aligned */
     memory_kind wire_in;
+    uint64_t
+        step; /* gather: the last one that wrote rows of the piece (step_pass.step); 0: none is awaited */
     uint64_t seed;
     uint64_t *checksum; /* out */
 } op_kv_copy;

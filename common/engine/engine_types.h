@@ -30,11 +30,12 @@ typedef struct engine_kv {
 } engine_kv;
 
 /* Called on the device thread before the ops of layer `layer` are issued, and after they were: from then on
- * kv_gather of that layer, by any thread, waits for the KV rows of all items. May be NULL. */
+ * kv_gather of that layer with this step's number, by any thread, waits for the KV rows of all items. May be
+ * NULL. */
 typedef struct engine_hook {
     void *ctx;
     void (*layer_begin)(void *ctx, uint32_t layer, const step_item *items, uint32_t count);
-    void (*layer_end)(void *ctx, uint32_t layer, const step_item *items, uint32_t count);
+    void (*layer_end)(void *ctx, uint64_t step, uint32_t layer, const step_item *items, uint32_t count);
 } engine_hook;
 
 #endif

@@ -133,15 +133,15 @@ static status run_layer(forward *f, uint32_t layer, uint32_t rows) {
 }
 
 /* The hook may let another thread gather the layer's KV: kv_gather waits for the mark. */
-static status run_layers(forward *f, uint32_t rows, const forward_hook *h) {
+static status run_layers(forward *f, const step_pass *pass, const forward_hook *h) {
     const engine_hook *hook = h->hook;
-    TRY(embed(f, rows));
+    TRY(embed(f, pass->rows));
     for (uint32_t layer = 0; layer < f->model->layers; layer++) {
         if (hook && hook->layer_begin) hook->layer_begin(hook->ctx, layer, h->items, h->count);
-        TRY(run_layer(f, layer, rows));
+        TRY(run_layer(f, layer, pass->rows));
         if (!hook || !hook->layer_end) continue;
         TRY(f->ops->layer_mark(f->dev, layer));
-        hook->layer_end(hook->ctx, layer, h->items, h->count);
+        hook->layer_end(hook->ctx, pass->step, layer, h->items, h->count);
     }
     return ST_OK;
 }
@@ -170,7 +170,7 @@ static status run_ops(forward *f, const op_step *s, const step_pass *pass, const
     CHECK(pass->rows >= s->rows);
     CHECK(pass->rows <= f->act.max_rows);
     CHECK(pass->head_count >= s->head_count);
-    TRY(run_layers(f, pass->rows, hook));
+    TRY(run_layers(f, pass, hook));
     return run_head(f, s, pass->head_count, logits);
 }
 

@@ -41,6 +41,12 @@ typedef struct xfer_cmd {
     bool finished;        /* X_SEAL: it ended the request */
 } xfer_cmd;
 
+/* Rows [begin, begin + count) of a request have layers [0, layer] done, or issued. */
+typedef struct layer_rows {
+    uint64_t req;
+    uint32_t begin, count, layer;
+} layer_rows;
+
 typedef enum xfer_event_kind {
     X_SENT,     /* P: SEAL left; bytes, segments. X_FAILED may follow: D refused it, or the pair ended before
                    X_DROP */

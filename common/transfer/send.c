@@ -34,6 +34,8 @@ typedef struct outgoing {
     uint32_t *pages;    /* [kv_pages_for(token_count)] */
     uint64_t *ids_hash; /* [kv_pages_for(token_count) + 1] up to each page's end */
     uint32_t full_rows; /* rows [0, full_rows) have all layers */
+    uint64_t full_step,
+        chunk_step; /* the last that computed rows of them, or of the chunk; a gather waits for it */
     uint32_t chunk_count,
         chunk_layers; /* rows [full_rows, + chunk_count) have [0, chunk_layers); 0 = none begun */
     bool garbled;     /* the device thread's reports made no sense: never send */
@@ -197,32 +199,34 @@ static void dest(xfer *x, const xfer_cmd *c) {
 }
 
 static bool knows(const xfer *x, const layer_report *r) {
-    const outgoing *o = find(x, r->req);
+    const outgoing *o = find(x, r->rows.req);
     return o && o->stamp <= r->stamp;
 }
 
 static void layer(xfer *x, const layer_report *r) {
-    outgoing *o = find(x, r->req);
+    outgoing *o = find(x, r->rows.req);
     if (!o || o->stamp > r->stamp || o->garbled) return;
     uint32_t layers = x->opt.kv.layout.layers;
-    uint32_t end = r->begin + r->count;
-    bool good = r->begin == o->full_rows && r->count > 0 && end <= o->token_count;
+    uint32_t end = r->rows.begin + r->rows.count;
+    bool good = r->rows.begin == o->full_rows && r->rows.count > 0 && end <= o->token_count;
     good = good && (end % KV_PAGE_TOKENS == 0 || end == o->token_count);
-    good = good && (o->chunk_count == 0 || o->chunk_count == r->count);
-    good = good && r->layer < layers && r->layer >= o->chunk_layers;
+    good = good && (o->chunk_count == 0 || o->chunk_count == r->rows.count);
+    good = good && r->rows.layer < layers && r->rows.layer >= o->chunk_layers;
     if (!good) {
         o->garbled = true;
         log_error("kv.xfer", "layer reports out of order", "req=%" PRIu64 " rows=%u+%u layer=%u full=%u",
-                  o->req, r->begin, r->count, r->layer, o->full_rows);
+                  o->req, r->rows.begin, r->rows.count, r->rows.layer, o->full_rows);
         abort_at_peer(x, o, "layer reports out of order");
         if (active(o)) fail(x, o, "layer reports out of order");
         return;
     }
-    o->chunk_count = r->count;
-    o->chunk_layers = r->layer + 1;
+    o->chunk_count = r->rows.count;
+    o->chunk_layers = r->rows.layer + 1;
+    o->chunk_step = r->step;
     if (o->pair) make_due(o);
     if (o->chunk_layers < layers) return;
     o->full_rows = end;
+    o->full_step = r->step;
     o->chunk_count = o->chunk_layers = 0;
 }
 
@@ -272,6 +276,7 @@ static status push_piece(xfer *x, outgoing *o, uint32_t slot, const kv_piece *pi
     op_kv_copy copy = {.layout = layout, .kv = x->opt.kv.base, .pages = o->pages, .wire = stage.at};
     copy.wire_in = stage.in;
     copy.piece = *piece;
+    copy.step = piece->token_begin + piece->token_count <= o->full_rows ? o->full_step : o->chunk_step;
     copy.seed = kv_segment_seed(&f.id, f.segment, piece, f.ids_hash);
     copy.checksum = &f.checksum;
     if (x->opt.kv.ops->kv_gather(x->opt.kv.dev, &copy)) return ST_DEVICE;

@@ -229,10 +229,11 @@ status xfer_next(xfer *x, xfer_event *out) {
     return ring_pop(x->events, out);
 }
 
-void xfer_layer_done(xfer *x, uint64_t req, uint32_t begin, uint32_t count, uint32_t layer) {
+void xfer_layer_done(xfer *x, uint64_t step, const layer_rows *rows) {
     PRE(x);
+    PRE(rows);
     PRE(!x->opt.receiver);
-    layer_report r = {.req = req, .begin = begin, .count = count, .layer = layer};
+    layer_report r = {.rows = *rows, .step = step};
     r.stamp = atomic_load_explicit(&x->offers, memory_order_acquire);
     push_bounded(x->layers, &r);
 }

@@ -27,8 +27,8 @@ void xfer_post(xfer *x, const xfer_cmd *cmd);
 int xfer_fd(const xfer *x);
 /* Loop thread; ST_AGAIN = none. When the fd is readable, call until then */
 status xfer_next(xfer *x, xfer_event *out);
-/* Device thread (P): rows [begin, begin + count) of req now have layers [0, layer] done. */
-void xfer_layer_done(xfer *x, uint64_t req, uint32_t begin, uint32_t count, uint32_t layer);
+/* Device thread (P). step: its number (step_pass.step), for which a gather of the rows waits. */
+void xfer_layer_done(xfer *x, uint64_t step, const layer_rows *rows);
 
 /* Readable from the loop thread. */
 xfer_stats xfer_stats_of(const xfer *x);

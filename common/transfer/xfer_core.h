@@ -50,9 +50,9 @@ typedef struct xfer_role {
 
 /* One report of the device thread. */
 typedef struct layer_report {
-    uint64_t req;
+    layer_rows rows;
+    uint64_t step;
     uint64_t stamp; /* offers made before it */
-    uint32_t begin, count, layer;
 } layer_report;
 
 typedef struct event_node {

@@ -180,10 +180,10 @@ static void layer_begin(void *ctx, uint32_t layer, const step_item *items, uint3
                   items[i].tag, items[i].begin, items[i].count, layer, now_ns);
 }
 
-static void layer_end(void *ctx, uint32_t layer, const step_item *items, uint32_t count) {
+static void layer_end(void *ctx, uint64_t step, uint32_t layer, const step_item *items, uint32_t count) {
     xfer *x = ctx;
     for (uint32_t i = 0; i < count; i++)
-        xfer_layer_done(x, items[i].tag, items[i].begin, items[i].count, layer);
+        xfer_layer_done(x, step, &(layer_rows){items[i].tag, items[i].begin, items[i].count, layer});
 }
 
 /* ---- the turn ---- */

@@ -69,6 +69,13 @@ status gpu_op_end(device *d, cudaError_t e, const char *op) {
     return gpu_wait(d, d->stream, d->done, op);
 }
 
+cudaEvent_t gpu_layer_event(const device *d, uint64_t number, uint32_t layer) {
+    PRE(d);
+    PRE(d->layer_done);
+    PRE(layer < d->attention.layout.layers);
+    return d->layer_done[number % 2 * d->attention.layout.layers + layer];
+}
+
 const step_view *gpu_step(const device *d) {
     PRE(d);
     PRE(d->view);

@@ -56,13 +56,17 @@ struct device {
     float *partials;    /* [partial_items, heads, head_dim + 2] */
     uint32_t *counters; /* [partial_items, kv_heads], zero between launches */
     uint32_t partial_items;
-    cudaEvent_t *layer_done; /* [layers] */
+    /* [2][layers], by the parity of the step's number: a step's marks stay while the next one makes its own,
+     * so a gather that comes late does not wait for the next step's layer. */
+    cudaEvent_t *layer_done;
     kv_stage *stage;
 
     /* Of the device thread. */
     uint64_t used; /* bytes of GPU memory that were taken */
     step *step;
-    const step_view *view; /* the running step's; NULL between steps */
+    const step_view *view;       /* the running step's; NULL between steps */
+    uint64_t step_number;        /* of the running step, or the last; from 1 */
+    _Atomic uint64_t step_ended; /* the last step that ended; the transfer thread reads it */
     samples *samples;
     weight_stage *weights; /* NULL until the first load */
     fault fault;
@@ -92,6 +96,8 @@ status gpu_wait_event(device *d, cudaEvent_t event, const char *op);
 /* The end of an op: its launch's error, or with check_ops (and no recording under way) the error of what it
  * did. */
 status gpu_op_end(device *d, cudaError_t e, const char *op);
+/* Of layer `layer` of the step with this number. */
+cudaEvent_t gpu_layer_event(const device *d, uint64_t number, uint32_t layer);
 /* Of the running step. */
 const step_view *gpu_step(const device *d);
 

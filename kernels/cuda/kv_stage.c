@@ -183,12 +183,20 @@ static status deliver_piece(device *d, const course *c, uint32_t piece) {
     return st;
 }
 
+/* Puts the step that wrote the rows before what follows in the stream. One that has ended needs no wait, and
+ * must have none: the step after the next records the same event again. (It may end, and that one begin,
+ * between the look and the call; the gather then waits longer than it must, for rows that are there.) */
+static bool await_step(device *d, const op_kv_copy *a) {
+    if (a->step <= atomic_load_explicit(&d->step_ended, memory_order_acquire)) return true;
+    cudaEvent_t event = gpu_layer_event(d, a->step, a->piece.layer_end - 1);
+    return gpu_ok(d, cudaStreamWaitEvent(d->handoff, event, 0), "kv_gather");
+}
+
 status cuda_kv_gather(device *d, const op_kv_copy *a) {
     course c;
     status st = start(d, a, &c, "kv_gather");
     if (st != ST_OK) return st;
-    if (!gpu_ok(d, cudaStreamWaitEvent(d->handoff, d->layer_done[a->piece.layer_end - 1], 0), "kv_gather"))
-        return ST_DEVICE;
+    if (!await_step(d, a)) return ST_DEVICE;
     for (uint32_t i = 0; st == ST_OK && i < c.piece_count; i++) {
         st = gather_piece(d, &c, i);
         if (st == ST_OK && i > 0) st = deliver_piece(d, &c, i - 1);

@@ -78,8 +78,8 @@ static status make_partials(device *d, uint32_t max_context, errbuf *eb) {
 
 static status make_events(device *d, errbuf *eb) {
     uint32_t layers = d->attention.layout.layers;
-    d->layer_done = xcalloc(layers, sizeof(cudaEvent_t));
-    for (uint32_t i = 0; i < layers; i++)
+    d->layer_done = xcalloc((size_t)2 * layers, sizeof(cudaEvent_t));
+    for (uint32_t i = 0; i < 2 * layers; i++)
         if (!gpu_ok(d, cudaEventCreateWithFlags(&d->layer_done[i], cudaEventDisableTiming), "layer events"))
             return gpu_fault_text(d, eb);
     return ST_OK;
@@ -89,7 +89,7 @@ void cuda_attend_done(device *d) {
     PRE(d);
     step_free(d);
     kv_stage_free(d);
-    for (uint32_t i = 0; d->layer_done && i < d->attention.layout.layers; i++)
+    for (uint32_t i = 0; d->layer_done && i < 2 * d->attention.layout.layers; i++)
         if (d->layer_done[i]) (void)cudaEventDestroy(d->layer_done[i]);
     free(d->layer_done);
     d->layer_done = NULL;
@@ -294,5 +294,6 @@ status cuda_layer_mark(device *d, uint32_t layer) {
     if (gpu_faulted(d)) return ST_DEVICE;
     PRE(layer < d->attention.layout.layers);
     PRE(!gpu_step(d)->recording); /* a step with marks has hooks, and is not repeatable */
-    return gpu_ok(d, cudaEventRecord(d->layer_done[layer], d->stream), "layer mark") ? ST_OK : ST_DEVICE;
+    cudaEvent_t event = gpu_layer_event(d, d->step_number, layer);
+    return gpu_ok(d, cudaEventRecord(event, d->stream), "layer mark") ? ST_OK : ST_DEVICE;
 }

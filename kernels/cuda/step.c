@@ -372,7 +372,7 @@ status cuda_step_begin(device *d, const op_step *s, step_pass *out, errbuf *eb) 
         uint32_t rows = MIN(bucket_rows(bucket), st->bucket_cap);
         r = (room){.rows = rows, .heads = rows, .tiles = 0, .items = d->partial_items};
     }
-    step_pass pass = {.rows = r.rows, .head_count = r.heads};
+    step_pass pass = {.rows = r.rows, .head_count = r.heads, .step = ++d->step_number};
     d->view = &st->view;
     status result = send_tables(d, s, &r, &t);
     st->view.grid = MIN(d->partial_items, r.rows + d->plan.fill);
@@ -417,6 +417,7 @@ status cuda_step_end(device *d, errbuf *eb) {
         if (!gpu_ok(d, e, "reading tokens")) result = ST_DEVICE;
     }
     if (result == ST_OK) result = gpu_wait(d, d->stream, d->done, "step");
+    if (result == ST_OK) atomic_store_explicit(&d->step_ended, d->step_number, memory_order_release);
     stop_recording(d);
     d->view = NULL;
     if (result != ST_OK) return gpu_fault_text(d, eb);

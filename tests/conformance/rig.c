@@ -210,7 +210,7 @@ void rig_seal(rig_side *p, const rig_work *w) {
 
 void rig_layer(rig_side *p, const rig_work *w, uint32_t begin, uint32_t count, uint32_t layer) {
     each_element(p, w, begin, begin + count, layer, layer + 1, put_element, NULL);
-    xfer_layer_done(p->x, w->id.req, begin, count, layer);
+    xfer_layer_done(p->x, 0, &(layer_rows){w->id.req, begin, count, layer});
 }
 
 void rig_compute(rig_side *p, const rig_work *w, uint32_t chunk) {

@@ -315,8 +315,8 @@ static void layer_reports_may_skip_layers(void **state) {
     rig_drop(&p, 1); /* the content is there; now report it again, "layers up to 3", "up to 5" */
     rig_offer(&p, &w);
     rig_dest(&p, &w, xfer_endpoint(d.x));
-    xfer_layer_done(p.x, 1, 0, 40, 3);
-    xfer_layer_done(p.x, 1, 0, 40, 5);
+    xfer_layer_done(p.x, 0, &(layer_rows){1, 0, 40, 3});
+    xfer_layer_done(p.x, 0, &(layer_rows){1, 0, 40, 5});
     rig_seal(&p, &w);
     expect_verified(&p, &d, &w);
     rig_close_both(&p, &d);

@@ -433,13 +433,14 @@ static void a_gather_in_another_thread_waits_for_the_mark_of_its_last_layer(void
     size_t bytes = kv_segment_bytes(&layout, N, LAYERS);
     uint8_t *early = xcalloc(1, bytes), *late = xcalloc(1, bytes);
     uint64_t sums[2] = {0};
-    begin(&r, &s);
+    step_pass pass = begin(&r, &s);
     for (uint32_t layer = 0; layer < LAYERS; layer++) {
         rig_check(&r, r.ops->attend(r.d, &(op_attend){.layer = layer, .rows = N, .qkv = qkv, .out = out}),
                   "attend");
         rig_check(&r, r.ops->layer_mark(r.d, layer), "layer_mark");
     }
     gather g = {.r = &r, .copy = copy_of(&r, &whole, early, &sums[0])};
+    g.copy.step = pass.step;
     pthread_t thread;
     assert_int_equal(pthread_create(&thread, NULL, gather_main, &g), 0);
     assert_int_equal(pthread_join(thread, NULL), 0);
