@@ -33,6 +33,7 @@ typedef struct run_options {
 typedef struct scene {
     const run_options *o;
     const char *name; /* of the model, in keys */
+    checkpoint *ckpt;
     model *m;
     engine *e;
     int32_t *ids;    /* [longest prompt] */
@@ -43,9 +44,15 @@ typedef struct scene {
 
 /* --- what must be read and computed --- */
 
+/* Numbers in the matrices of a layer; its vectors do not count. */
 static double layer_weights(const model *m) {
-    double q = (double)m->heads * m->head_dim, kv = (double)m->kv_heads * m->head_dim;
-    return m->dim * (2 * q + 2 * kv + 3.0 * m->ffn_dim);
+    double count = 0;
+    for (uint32_t r = 0; r < LAYER_ROLES; r++) {
+        const weight_parts *w = &m->layer[0].weights[r];
+        for (uint32_t i = 0; i < weight_form_parts(w->form); i++)
+            if (w->part[i].rows > 1) count += (double)w->part[i].rows * w->part[i].cols;
+    }
+    return count;
 }
 
 static double decode_bytes(const model *m, uint32_t batch, double context) {
@@ -190,7 +197,8 @@ static status bench_decode(scene *s, uint32_t batch, errbuf *eb) {
 
 static status scene_open(scene *s, errbuf *eb) {
     const run_options *o = s->o;
-    status st = model_load(&s->m, o->model, MODEL_ALL, eb);
+    status st = checkpoint_open(&s->ckpt, o->model, eb);
+    if (st == ST_OK) st = model_load(&s->m, s->ckpt, eb);
     if (st != ST_OK) return st;
     s->name = strncmp(o->model, "random:", 7) == 0 ? o->model + 7 : s->m->name;
     uint32_t tokens = o->context + WARM_STEPS + o->steps + 1, longest = MAX(tokens, o->prompt + 1);
@@ -230,6 +238,7 @@ static status run(const run_options *o, errbuf *eb) {
     free(s.host_us);
     engine_free(s.e);
     model_free(s.m);
+    checkpoint_close(s.ckpt);
     return st;
 }
 

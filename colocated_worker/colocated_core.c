@@ -7,15 +7,15 @@
  * decodes already or not; it keeps nothing. */
 #include "base/mem.h"
 #include "colocated_worker/colocated_policy.h"
-#include "worker_core/wtable.h"
+#include "worker_core/wstep.h"
 
 #include <stddef.h>
 #include <stdlib.h>
 
 typedef struct colocated_core {
-    wtable t; /* first: see wtable_core_stats */
+    wtable table; /* first: see wtable_core_stats */
     colocated_policy policy;
-    wseq **all;              /* [capacity] scratch: live requests, oldest first */
+    wseq **all;              /* [capacity] scratch: who takes part, oldest first */
     batch_row *rows;         /* [capacity] of all */
     batch_verdict *verdicts; /* [capacity] of all */
     wseq **queue;            /* [capacity] scratch: prompts to be computed, oldest first */
@@ -24,7 +24,8 @@ typedef struct colocated_core {
     uint32_t first;          /* where the next round of decode rows starts */
 } colocated_core;
 
-_Static_assert(offsetof(colocated_core, t) == 0, "wtable_core_stats and its like take a core for its table");
+_Static_assert(offsetof(colocated_core, table) == 0,
+               "wtable_core_stats and its like take a core for its table");
 
 static void *colocated_new(const wcore_options *opt, const wcore_sink *sink) {
     PRE(opt);
@@ -33,7 +34,7 @@ static void *colocated_new(const wcore_options *opt, const wcore_sink *sink) {
     colocated_core *c = xcalloc(1, sizeof *c);
     uint32_t capacity = 2 * opt->max_seqs; /* closing requests need room besides the live ones */
     CHECK(colocated_policy_find(opt->policy, &c->policy));
-    wtable_init(&c->t, ROLE_COLOCATED, opt, sink, capacity);
+    wtable_init(&c->table, ROLE_COLOCATED, opt, sink, capacity);
     c->all = xcalloc(capacity, sizeof(wseq *));
     c->rows = xcalloc(capacity, sizeof *c->rows);
     c->verdicts = xcalloc(capacity, sizeof *c->verdicts);
@@ -46,7 +47,7 @@ static void *colocated_new(const wcore_options *opt, const wcore_sink *sink) {
 static void colocated_free(void *core) {
     colocated_core *c = core;
     if (!c) return;
-    wtable_done(&c->t);
+    wtable_done(&c->table);
     free(c->all);
     free(c->rows);
     free(c->verdicts);
@@ -59,19 +60,13 @@ static void colocated_free(void *core) {
 static void colocated_session(void *core, uint64_t epoch, uint64_t incarnation, uint64_t now_ns) {
     colocated_core *c = core;
     (void)now_ns;
-    wtable_session(&c->t, epoch, incarnation);
-}
-
-static uint32_t decoding_count(const wtable *t) {
-    uint32_t n = 0;
-    for (uint32_t i = 0; i < t->live_count; i++) n += t->live[i]->phase == WSEQ_DECODE;
-    return n;
+    wtable_session(&c->table, epoch, incarnation);
 }
 
 static void on_prefill(colocated_core *c, const ctl_msg *m) {
-    wtable *t = &c->t;
+    wtable *t = &c->table;
     wtable_need need = {.rows = m->work.prompt_count + m->work.output_count + 1,
-                        .headroom = batch_headroom(decoding_count(t), t->opt.page_count),
+                        .headroom = kv_pool_headroom(t->opt.page_count, wtable_count(t, WSEQ_DECODE)),
                         .slot = true,
                         .phase = WSEQ_PROMPT};
     wtable_admit(t, m, &need);
@@ -83,19 +78,19 @@ static void colocated_ctl(void *core, const ctl_msg *m, uint64_t now_ns) {
     if (m->kind == CTL_PREFILL)
         on_prefill(c, m);
     else if (m->kind == CTL_RELEASE || m->kind == CTL_CANCEL || m->kind == CTL_DROP)
-        wtable_release(&c->t, m);
+        wtable_release(&c->table, m);
     else
-        c->t.counters.stale++;
+        c->table.stats.stale++;
 }
 
 static void colocated_row(wtable *t, wseq *s, const step_item *item, const step_result *r) {
     if (s->phase == WSEQ_PROMPT) {
         s->rows_done += item->count;
-        t->counters.prefill_rows += item->count;
+        t->stats.prefill_rows += item->count;
         if (!item->sample) return;
-        s->phase = WSEQ_DECODE;
+        wtable_move(t, s, WSEQ_DECODE);
     } else {
-        t->counters.decode_rows++;
+        t->stats.decode_rows++;
     }
     CHECK(r->sampled);
     uint32_t index = s->output_count++;
@@ -108,9 +103,9 @@ static void colocated_row(wtable *t, wseq *s, const step_item *item, const step_
 static void colocated_stepped(void *core, const step_result *results, uint32_t count, uint64_t now_ns) {
     colocated_core *c = core;
     (void)now_ns;
-    uint64_t rows_before = c->t.counters.decode_rows;
-    wstep_end(&c->t, results, count, colocated_row);
-    if (c->t.counters.decode_rows > rows_before) c->t.counters.decode_steps++;
+    uint64_t rows_before = c->table.stats.decode_rows;
+    wstep_end(&c->table, results, count, colocated_row);
+    if (c->table.stats.decode_rows > rows_before) c->table.stats.decode_steps++;
 }
 
 static void colocated_xfer(void *core, const xfer_event *e, uint64_t now_ns) {
@@ -120,19 +115,36 @@ static void colocated_xfer(void *core, const xfer_event *e, uint64_t now_ns) {
     CHECK(!"a colocated worker has no transfer thread");
 }
 
+static uint32_t gather(colocated_core *c, uint32_t count, wseq *s, uint32_t *pages) {
+    bool decodes = s->phase == WSEQ_DECODE;
+    batch_row row = {.wants_row = decodes,
+                     .needs_page = decodes && kv_pages_for(wseq_rows(s)) > s->page_count,
+                     .pages = s->page_count,
+                     .frees_now = true};
+    *pages += row.needs_page;
+    c->all[count] = s;
+    c->rows[count++] = row;
+    return count;
+}
+
+/* The sequences that decode, oldest first; and, when they need more pages than are free, the prompts among
+ * them: somebody must give pages back then. */
+static uint32_t gather_all(colocated_core *c, uint32_t free_pages) {
+    const wtable *t = &c->table;
+    uint32_t count = 0, pages = 0;
+    for (wseq *s = wtable_first(t, WSEQ_DECODE); s; s = wtable_next(t, s))
+        count = gather(c, count, s, &pages);
+    if (pages <= free_pages) return count;
+    count = 0;
+    for (wseq *s = wtable_oldest(t); s; s = wtable_younger(t, s)) count = gather(c, count, s, &pages);
+    return count;
+}
+
 /* Decode rows of the step, with their pages; returns how many rows they take. */
 static uint32_t add_decodes(colocated_core *c, uint32_t decoding, uint32_t max_rows) {
-    wtable *t = &c->t;
-    uint32_t count = t->live_count, used = 0;
-    for (uint32_t i = 0; i < count; i++) {
-        wseq *s = c->all[i] = t->live[i];
-        bool decodes = s->phase == WSEQ_DECODE;
-        c->rows[i] = (batch_row){.wants_row = decodes,
-                                 .needs_page = decodes && kv_pages_for(wtable_rows(s)) > s->page_count,
-                                 .pages = s->page_count,
-                                 .frees_now = true};
-    }
+    wtable *t = &c->table;
     batch_limits limits = {.free_pages = kv_pool_available(t->pool), .first = c->first, .max_rows = max_rows};
+    uint32_t count = gather_all(c, limits.free_pages), used = 0;
     batch_rows(c->rows, count, &limits, c->verdicts);
     c->first = decoding > max_rows ? (c->first + max_rows) % decoding : 0;
     for (uint32_t i = count; i-- > 0;)
@@ -140,21 +152,20 @@ static uint32_t add_decodes(colocated_core *c, uint32_t decoding, uint32_t max_r
     for (uint32_t i = 0; i < count; i++) {
         if (c->verdicts[i] != BATCH_ROW) continue;
         wseq *s = c->all[i];
-        CHECK(wtable_grow(t, s, wtable_rows(s)));
-        wstep_add(t, s, wtable_rows(s) - 1, 1, true);
+        CHECK(wtable_grow(t, s, wseq_rows(s)));
+        wstep_add(t, s, wseq_rows(s) - 1, 1, true);
         used++;
     }
     return used;
 }
 
+/* A chunk has a row at least, so no more prompts than rows can have one. */
 static void add_chunks(colocated_core *c, uint32_t budget) {
-    wtable *t = &c->t;
+    wtable *t = &c->table;
     uint32_t count = 0;
-    for (uint32_t i = 0; i < t->live_count; i++) {
-        wseq *s = t->live[i];
-        if (s->phase != WSEQ_PROMPT) continue;
+    for (wseq *s = wtable_first(t, WSEQ_PROMPT); s && count < budget; s = wtable_next(t, s)) {
         c->queue[count] = s;
-        c->prompts[count++] = (batch_prompt){.done = s->rows_done, .total = wtable_rows(s)};
+        c->prompts[count++] = (batch_prompt){.done = s->rows_done, .total = wseq_rows(s)};
     }
     uint32_t chunks = batch_chunks(c->prompts, count, budget, t->opt.chunk_tokens, c->chunks);
     for (uint32_t i = 0; i < chunks; i++) {
@@ -165,12 +176,11 @@ static void add_chunks(colocated_core *c, uint32_t budget) {
 
 static void colocated_turn(void *core, uint64_t now_ns) {
     colocated_core *c = core;
-    wtable *t = &c->t;
+    wtable *t = &c->table;
     (void)now_ns;
-    if (t->busy || t->live_count == 0) return;
-    uint32_t decoding = decoding_count(t);
-    colocated_split split =
-        colocated_policy_divide(c->policy, decoding, t->live_count - decoding, t->opt.max_rows);
+    if (t->busy || t->live.count == 0) return;
+    uint32_t decoding = wtable_count(t, WSEQ_DECODE), waiting = wtable_count(t, WSEQ_PROMPT);
+    colocated_split split = colocated_policy_divide(c->policy, decoding, waiting, t->opt.max_rows);
     uint32_t used = split.decode_rows ? add_decodes(c, decoding, split.decode_rows) : 0;
     if (split.prompts) add_chunks(c, t->opt.max_rows - used);
     wstep_go(t);

@@ -10,6 +10,7 @@
 #include <string.h>
 
 const char *api_error_type(uint32_t http) {
+    PRE(http >= 400);
     switch (http) {
     case 400:
         return "BadRequestError";
@@ -44,6 +45,7 @@ status api_fail(api_error *e, uint32_t http, const char *param, const char *fmt,
 }
 
 uint32_t api_http_of(status st) {
+    PRE(st != ST_OK);
     switch (st) {
     case ST_INVALID:
         return 400;
@@ -60,7 +62,7 @@ uint32_t api_http_of(status st) {
 
 void api_request_init(api_request *r, api_kind kind) {
     PRE(r);
-    *r = (api_request){.kind = kind, .n = 1, .params = sampling_default(), .add_special = true};
+    *r = (api_request){.kind = kind, .choices = 1, .params = sampling_default(), .add_special = true};
 }
 
 void api_request_done(api_request *r) {
@@ -79,6 +81,7 @@ void api_request_done(api_request *r) {
 }
 
 api_prompt *api_add_prompt(api_request *r) {
+    PRE(r);
     r->prompts = xrealloc(r->prompts, r->prompt_count + 1u, sizeof *r->prompts);
     api_prompt *p = &r->prompts[r->prompt_count++];
     *p = (api_prompt){0};
@@ -86,6 +89,7 @@ api_prompt *api_add_prompt(api_request *r) {
 }
 
 const char *api_role(const char *text) {
+    PRE(text);
     static const char *const names[][2] = {{"system", "system"},
                                            {"developer", "system"},
                                            {"user", "user"},
@@ -116,7 +120,7 @@ static status check_sampling(const api_request *r, api_error *e) {
         {"repetition_penalty", (double)s->repetition_penalty, 0.01,
          100}, /* far less would overflow a logit */
         {r->kind == API_CHAT ? "top_logprobs" : "logprobs", s->logprobs, -1, SAMPLING_LOGPROBS_MAX},
-        {"n", r->n, 1, API_N_MAX},
+        {"n", r->choices, 1, API_N_MAX},
     };
     for (size_t i = 0; i < ARRAY_LEN(ranges); i++) {
         status st = check_range(e, ranges[i].name, ranges[i].value, ranges[i].min, ranges[i].max);
@@ -196,9 +200,9 @@ status api_check(api_request *r, const api_model *m, api_error *e) {
     if (st == ST_OK) st = check_ids(r, m, e);
     if (st != ST_OK) return st;
     uint32_t prompts = r->kind == API_CHAT ? 1 : r->prompt_count;
-    if ((uint64_t)prompts * r->n > API_CHOICES_MAX) {
+    if ((uint64_t)prompts * r->choices > API_CHOICES_MAX) {
         return api_fail(e, 400, "n", "%u prompts x n %u are more than %u choices: send several requests",
-                        prompts, r->n, API_CHOICES_MAX);
+                        prompts, r->choices, API_CHOICES_MAX);
     }
     for (uint32_t i = 0; i < r->stop_count; i++) {
         if (r->stops[i].len == 0) return api_fail(e, 400, "stop", "stop: number %u is an empty string", i);

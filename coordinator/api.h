@@ -32,7 +32,8 @@ const char *api_error_type(uint32_t http);
 /* Sets *e and returns ST_INVALID, so that a failure is one line. param may be NULL. */
 status api_fail(api_error *e, uint32_t http, const char *param, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
-/* The HTTP status that a refusal of the core stands for. */
+/* The HTTP status that a refusal of the core, or a failed end (core_end.st), stands for: the one place where
+ * they are told apart for clients of both fronts. */
 uint32_t api_http_of(status st);
 
 typedef struct api_stop {
@@ -60,8 +61,8 @@ typedef struct api_request {
     uint32_t prompt_count;
     api_message *messages; /* [message_count]; freed by text_prepare */
     uint32_t message_count;
-    uint32_t n;      /* choices per prompt */
-    sampling params; /* its arrays point to the two below; choice is set per choice */
+    uint32_t choices; /* per prompt: the n of the APIs */
+    sampling params;  /* its arrays point to the two below; choice is set per choice */
     int32_t *stop_ids;
     sampling_bias *bias;
     api_stop stops[API_STOPS_MAX];

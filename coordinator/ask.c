@@ -344,6 +344,7 @@ static void on_message(void *ctx, uint64_t conn, const void *bytes, size_t count
         break;
     case BATON__SERVER_EVENT__BODY_PONG:
     case BATON__SERVER_EVENT__BODY_KEEPALIVE:
+    case BATON__SERVER_EVENT__BODY_WORKERS: /* nobody asked */
         break;
     case BATON__SERVER_EVENT__BODY__NOT_SET:
     case _BATON__SERVER_EVENT__BODY__CASE_IS_INT_SIZE:

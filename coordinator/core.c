@@ -1,12 +1,18 @@
 /* The public functions of the core: life, admission, the turn, and what others may look at. */
-#include "coordinator/state.h"
+#include "coordinator/core.h"
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "coordinator/state.h"
 #include "kv/kv_layout.h"
+#include "kv/kv_pool.h"
 
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#define SAMPLE_TURNS 64u
 
 core *core_new(const core_options *opt, const core_sink *sink, uint64_t now_ns) {
     PRE(opt);
@@ -26,7 +32,9 @@ core *core_new(const core_options *opt, const core_sink *sink, uint64_t now_ns) 
     core *c = xcalloc(1, sizeof *c);
     c->opt = *opt;
     c->sink = *sink;
-    request_table_init(&c->requests, opt->max_requests);
+    request_table_init(&c->requests, &c->opt);
+    c->ids = xcalloc(opt->max_requests, sizeof *c->ids);
+    u64_map_init(&c->by_conn, opt->max_workers);
     c->members = xcalloc(opt->max_workers, sizeof(member *));
     c->wake_ns = now_ns + opt->heartbeat_ns;
     return c;
@@ -37,6 +45,8 @@ void core_free(core *c) {
     request_table_done(&c->requests);
     for (uint32_t i = 0; i < c->member_count; i++) member_free(c->members[i]);
     free(c->members);
+    free(c->ids);
+    u64_map_done(&c->by_conn);
     numerics_done(&c->numerics);
     free(c->lost_worker);
     free(c->lost_why);
@@ -45,34 +55,10 @@ void core_free(core *c) {
 
 /* ---- admission ---- */
 
-static uint32_t joined(const core *c, worker_role role) {
-    uint32_t n = 0;
-    for (uint32_t i = 0; i < c->member_count; i++) {
-        const member *m = c->members[i];
-        n += member_lives(m) && !m->draining && m->role == role;
-    }
-    return n;
-}
-
-bool core_missing_role(const core *c, bool expected, worker_role *out) {
-    const uint32_t *wanted = c->opt.role_wanted;
-    bool here[ROLE_COUNT];
-    for (uint32_t i = 0; i < ROLE_COUNT; i++)
-        here[i] = joined(c, (worker_role)i) > 0 || (expected && wanted[i] > 0);
-    if (here[ROLE_COLOCATED] || (here[ROLE_PREFILL] && here[ROLE_DECODE])) return false;
-    if (here[ROLE_PREFILL])
-        *out = ROLE_DECODE;
-    else if (here[ROLE_DECODE])
-        *out = ROLE_PREFILL;
-    else
-        *out = wanted[ROLE_PREFILL] && !wanted[ROLE_COLOCATED] ? ROLE_PREFILL : ROLE_COLOCATED;
-    return true;
-}
-
 /* A route can come about: its workers are there, or the config says that they will be. */
 static status check_roles(const core *c, errbuf *eb) {
     worker_role missing;
-    if (!core_missing_role(c, true, &missing)) return ST_OK;
+    if (!router_missing_role(core_member_list(c), c->opt.role_wanted, true, &missing)) return ST_OK;
     return errf(eb, ST_PEER, "no %s worker has joined, and the config wants none: start one",
                 worker_role_name(missing));
 }
@@ -85,7 +71,7 @@ static uint32_t tokens_limit(const core *c, const member **pool) {
     for (uint32_t i = 0; i < c->member_count; i++) {
         const member *m = c->members[i];
         if (!member_lives(m)) continue;
-        uint32_t headroom = m->role == ROLE_PREFILL ? 0 : member_headroom_of(m->page_count, 1);
+        uint32_t headroom = m->role == ROLE_PREFILL ? 0 : kv_pool_headroom(m->page_count, 1);
         uint32_t pages = m->page_count > headroom ? m->page_count - headroom : 0;
         uint32_t tokens = (uint32_t)MIN((uint64_t)m->max_context, (uint64_t)pages * KV_PAGE_TOKENS);
         if (tokens >= limit) continue;
@@ -127,7 +113,7 @@ status core_submit(core *c, const core_request *in, uint64_t now_ns, uint64_t *r
     PRE(in->prompt);
     PRE(req);
     if (in->prompt_count == 0 || in->params.max_tokens == 0) {
-        c->n.rejected_invalid++;
+        c->counts.rejected_invalid++;
         return errf(eb, ST_INVALID, "%s must be at least 1",
                     in->prompt_count ? "max_tokens" : "the prompt's token count");
     }
@@ -136,12 +122,12 @@ status core_submit(core *c, const core_request *in, uint64_t now_ns, uint64_t *r
     uint32_t max_tokens = 0;
     st = admit_tokens(c, in, &max_tokens, eb);
     if (st != ST_OK) {
-        c->n.rejected_invalid++;
+        c->counts.rejected_invalid++;
         return st;
     }
-    uint32_t queued = request_table_in(&c->requests, REQ_WAIT_PREFILL);
+    uint32_t queued = request_table_queued(&c->requests);
     if (queued >= c->opt.max_queue || c->requests.count >= c->opt.max_requests) {
-        c->n.rejected_full++;
+        c->counts.rejected_full++;
         return errf(eb, ST_AGAIN, "the queue is full: %u requests wait, %u are alive; try again later",
                     queued, c->requests.count);
     }
@@ -149,7 +135,7 @@ status core_submit(core *c, const core_request *in, uint64_t now_ns, uint64_t *r
     request_move(r, REQ_WAIT_PREFILL, now_ns);
     r->queue_since_ns = now_ns;
     request_table_add(&c->requests, r);
-    c->n.submitted++;
+    c->counts.submitted++;
     *req = r->id;
     return ST_OK;
 }
@@ -185,7 +171,7 @@ void core_conn_lost(core *c, uint64_t conn, const char *why, uint64_t now_ns) {
     PRE(why);
     (void)now_ns; /* acted upon by the next turn, after every message that came before */
     member *m = core_member_of(c, conn);
-    if (m) member_lose(m, why);
+    if (m) recovery_lose(c, m, why);
 }
 
 /* Rule 14: what the loop itself overslept is nobody's silence. */
@@ -196,6 +182,12 @@ static void forgive_own_sleep(core *c, uint64_t now_ns) {
         c->members[i]->heard_ns = MIN(c->members[i]->heard_ns + slept_ns, now_ns);
 }
 
+/* One request in its turn, so that a turn costs the same however many there are; core_check looks at all. */
+static bool sample_is_sound(const core *c) {
+    if (!c->requests.count) return true;
+    return request_check(c->requests.items[c->turns / SAMPLE_TURNS % c->requests.count]);
+}
+
 uint64_t core_turn(core *c, uint64_t now_ns) {
     PRE(c);
     forgive_own_sleep(c, now_ns);
@@ -204,23 +196,51 @@ uint64_t core_turn(core *c, uint64_t now_ns) {
     recovery_deadlines(c, now_ns);
     dispatch_turn(c, now_ns);
     c->turns++;
-    DEBUG_ASSERT(c->turns % 64 || core_check(c)); /* sampled: it looks at everything */
-    c->wake_ns = MIN(recovery_next_ns(c), now_ns + c->opt.heartbeat_ns);
+    DEBUG_ASSERT(c->turns % SAMPLE_TURNS || sample_is_sound(c));
+    c->wake_ns = recovery_next_ns(c, now_ns + c->opt.heartbeat_ns);
     return c->wake_ns;
 }
 
-void core_drain(core *c, const char *worker, uint64_t now_ns) {
+void core_worker_id(uint64_t incarnation, char out[static CORE_WORKER_ID_MAX]) {
+    snprintf(out, CORE_WORKER_ID_MAX, "%016" PRIx64, incarnation);
+}
+
+status core_worker_called(const core *c, const char *worker, uint32_t *index, errbuf *eb) {
     PRE(c);
     PRE(worker);
+    PRE(index);
     for (uint32_t i = 0; i < c->member_count; i++) {
-        member *m = c->members[i];
-        if (m->draining || !member_lives(m) || strcmp(m->name, worker) != 0) continue;
-        m->draining = true;
-        if (member_state_of(m) == MEMBER_READY) sm_move(&m->sm, MEMBER_DRAINING, now_ns);
-        ctl_msg msg = {.kind = CTL_DRAIN};
-        outbox_send(c, m, &msg);
-        log_info("core.member", "worker drains", "worker=%s holds=%u", m->name, m->hold_count);
+        const member *m = c->members[i];
+        char id[CORE_WORKER_ID_MAX];
+        core_worker_id(m->incarnation, id);
+        if (!member_lives(m) || (strcmp(m->name, worker) != 0 && strcmp(id, worker) != 0)) continue;
+        *index = i;
+        return ST_OK;
     }
+    return errf(eb, ST_INVALID, "no worker is called %.64s: baton-ctl workers lists those that are here",
+                worker);
+}
+
+void core_drain(core *c, uint32_t index, uint64_t now_ns) {
+    PRE(c);
+    PRE(index < c->member_count);
+    recovery_drain(c, c->members[index], now_ns);
+}
+
+status core_undrain(core *c, uint32_t index, uint64_t now_ns, errbuf *eb) {
+    PRE(c);
+    PRE(index < c->member_count);
+    member *m = c->members[index];
+    if (m->exiting) return errf(eb, ST_INVALID, "%s has been told to leave already", m->name);
+    if (m->beat.drain)
+        return errf(eb, ST_INVALID, "%s was asked to stop where it runs (SIGTERM): start it again there",
+                    m->name);
+    if (!m->draining) return ST_OK;
+    m->draining = false;
+    if (member_state_of(m) == MEMBER_DRAINING) sm_move(&m->sm, MEMBER_READY, now_ns);
+    request_table_recall(&c->requests);
+    log_info("core.member", "worker drains no more", "worker=%s", m->name);
+    return ST_OK;
 }
 
 void core_exit_all(core *c, uint64_t now_ns) {
@@ -235,26 +255,24 @@ void core_exit_all(core *c, uint64_t now_ns) {
 
 /* ---- looking ---- */
 
-uint32_t core_workers(const core *c, core_worker_info *out, uint32_t max, uint64_t now_ns) {
+bool core_worker(const core *c, uint32_t index, uint64_t now_ns, core_worker_info *out) {
     PRE(c);
-    PRE((out || max == 0));
-    uint32_t n = 0;
-    for (uint32_t i = 0; i < c->member_count && n < max; i++) {
-        const member *m = c->members[i];
-        out[n++] = (core_worker_info){.conn = m->conn,
-                                      .incarnation = m->incarnation,
-                                      .name = m->name,
-                                      .host = m->host,
-                                      .role = m->role,
-                                      .state = member_state_of(m),
-                                      .page_count = m->page_count,
-                                      .free_pages = m->free_pages,
-                                      .pages_promised = member_promised(m),
-                                      .assigned = m->hold_count,
-                                      .silence_ns = now_ns > m->heard_ns ? now_ns - m->heard_ns : 0,
-                                      .beat = m->beat};
-    }
-    return n;
+    PRE(out);
+    if (index >= c->member_count) return false;
+    const member *m = c->members[index];
+    *out = (core_worker_info){.conn = m->conn,
+                              .incarnation = m->incarnation,
+                              .name = m->name,
+                              .host = m->host,
+                              .role = m->role,
+                              .state = member_state_of(m),
+                              .page_count = m->page_count,
+                              .free_pages = m->free_pages,
+                              .pages_promised = m->holds.promised,
+                              .assigned = m->holds.count,
+                              .silence_ns = now_ns > m->heard_ns ? now_ns - m->heard_ns : 0,
+                              .beat = m->beat};
+    return true;
 }
 
 const char *core_numeric(const core *c, const char *name) {
@@ -286,13 +304,13 @@ bool core_ready(const core *c) {
 void core_counters_of(const core *c, core_counters *out) {
     PRE(c);
     PRE(out);
-    *out = c->n;
+    *out = c->counts;
     for (uint32_t i = 0; i < c->requests.count; i++) {
         const request *r = c->requests.items[i];
         req_state s = request_state(r);
         out->requests[s]++;
-        out->handoffs_pending += s != REQ_DECODE && r->dest_sent;
-        if (s == REQ_WAIT_KV) out->pages_pinned += member_hold(r->p, r->id)->pages;
+        out->handoffs_pending += request_handoff(r) == HANDOFF_COPYING;
+        if (s == REQ_WAIT_KV) out->pages_pinned += holds_current(&r->prefill->holds, r->id)->pages;
     }
 }
 
@@ -325,23 +343,29 @@ uint32_t core_request_position(const core *c, uint64_t req) {
     return position;
 }
 
-/* A current hold belongs to a living request that names this worker, or nobody would ever close it. */
-static bool holds_are_owned(const core *c, const member *m) {
-    for (uint32_t i = 0; i < m->hold_count; i++) {
-        if (m->holds[i].closing) continue;
-        const request *r = request_table_find(&c->requests, m->holds[i].req);
-        if (!r || (r->p != m && r->d != m)) return false;
+/* A current hold belongs to a living request that names this worker, or nobody would ever close it:
+ * request_check has found one hold for each worker that a request names, so the two numbers must be the same.
+ */
+static bool holds_are_owned(const core *c) {
+    uint32_t current = 0, named = 0;
+    for (uint32_t i = 0; i < c->member_count; i++) {
+        const holds *h = &c->members[i]->holds;
+        for (uint32_t k = 0; k < h->count; k++) current += !h->items[k]->closing;
     }
-    return true;
+    for (uint32_t i = 0; i < c->requests.count; i++) {
+        const request *r = c->requests.items[i];
+        named += (r->prefill != NULL) + (r->decode != NULL);
+    }
+    return current == named;
 }
 
 bool core_check(const core *c) {
     PRE(c);
-    for (uint32_t i = 0; i < c->requests.count; i++) {
-        if (i > 0 && c->requests.items[i - 1]->id >= c->requests.items[i]->id) return false;
+    if (!request_table_check(&c->requests)) return false;
+    for (uint32_t i = 0; i < c->requests.count; i++)
         if (!request_check(c->requests.items[i])) return false;
-    }
     for (uint32_t i = 0; i < c->member_count; i++)
-        if (!member_check(c->members[i]) || !holds_are_owned(c, c->members[i])) return false;
+        if (!member_check(c->members[i])) return false;
+    if (!holds_are_owned(c)) return false;
     return c->requests.count <= c->opt.max_requests && c->member_count <= c->opt.max_workers;
 }

@@ -5,8 +5,6 @@
 #include <inttypes.h>
 #include <string.h>
 
-enum { WORKERS_SHOWN_MAX = 256 };
-
 static void lower(buf *out, const char *name) {
     for (const char *p = name; *p; p++) {
         char c = *p >= 'A' && *p <= 'Z' ? (char)(*p + 32) : *p;
@@ -53,10 +51,9 @@ uint32_t health_page(buf *out, const core *c, const health_facts *f, bool stoppi
     PRE(out);
     PRE(c);
     PRE(f);
-    core_worker_info workers[WORKERS_SHOWN_MAX];
-    uint32_t count = core_workers(c, workers, WORKERS_SHOWN_MAX, now_ns);
+    core_worker_info w;
     uint32_t ready[ROLE_COUNT] = {0};
-    for (uint32_t i = 0; i < count; i++) ready[workers[i].role] += workers[i].state == MEMBER_READY;
+    for (uint32_t i = 0; core_worker(c, i, now_ns, &w); i++) ready[w.role] += w.state == MEMBER_READY;
     bool route = ready[ROLE_COLOCATED] > 0 || (ready[ROLE_PREFILL] > 0 && ready[ROLE_DECODE] > 0);
     bool missing = false;
     for (uint32_t i = 0; i < ROLE_COUNT; i++) missing = missing || ready[i] < f->role_wanted[i];
@@ -72,9 +69,9 @@ uint32_t health_page(buf *out, const core *c, const health_facts *f, bool stoppi
         "\"workers\":[",
         n.requests[REQ_WAIT_PREFILL], n.requests[REQ_PREFILL], n.requests[REQ_WAIT_KV],
         n.requests[REQ_DECODE], n.handoffs_pending);
-    for (uint32_t i = 0; i < count; i++) {
+    for (uint32_t i = 0; core_worker(c, i, now_ns, &w); i++) {
         if (i) buf_adds(out, ",");
-        add_worker(out, &workers[i]);
+        add_worker(out, &w);
     }
     buf_addf(out,
              "],\"workers_joined\":%" PRIu64 ",\"workers_lost\":%" PRIu64 ",\"last_lost\":", n.workers_joined,
@@ -95,6 +92,7 @@ void health_model(buf *out, const health_facts *f) {
 }
 
 void health_models(buf *out, const health_facts *f) {
+    PRE(out);
     buf_adds(out, "{\"object\":\"list\",\"data\":[");
     health_model(out, f);
     buf_adds(out, "]}\n");

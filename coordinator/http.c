@@ -1,6 +1,7 @@
 #include "coordinator/http.h"
 
 #include "base/clock.h"
+#include "base/hostport.h"
 #include "base/log.h"
 #include "coordinator/http_client.h"
 
@@ -153,17 +154,13 @@ static uint16_t bound_port(evutil_socket_t fd) {
 
 /* "host:port" or "[v6]:port" to a listening socket. */
 static status listen_on(http *h, const char *address, errbuf *eb) {
-    const char *colon = strrchr(address, ':');
-    if (!colon || colon == address || !colon[1])
+    hostport at;
+    if (!hostport_parse(&at, address, false))
         return errf(eb, ST_INVALID, "cluster.http: '%s' is no address, want HOST:PORT", address);
-    bool v6 = address[0] == '[' && colon[-1] == ']';
-    char *host = v6 ? xstrndup(address + 1, (size_t)(colon - address) - 2)
-                    : xstrndup(address, (size_t)(colon - address));
     struct addrinfo hints = {
         .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
     struct addrinfo *found = NULL;
-    int rc = getaddrinfo(host, colon + 1, &hints, &found);
-    free(host);
+    int rc = getaddrinfo(at.host, at.port, &hints, &found);
     if (rc != 0) return errf(eb, ST_IO, "cluster.http: '%s': %s", address, gai_strerror(rc));
     h->listener = evconnlistener_new_bind(loop_base(h->opt.loop), NULL, NULL,
                                           LEV_OPT_REUSEABLE | LEV_OPT_CLOSE_ON_EXEC | LEV_OPT_CLOSE_ON_FREE,

@@ -11,26 +11,7 @@
 #ifndef BATON_COORDINATOR_HTTP_H
 #define BATON_COORDINATOR_HTTP_H
 
-#include "coordinator/health.h"
-#include "coordinator/meter.h"
-#include "coordinator/stream.h"
-#include "coordinator/text.h"
-
-#define HTTP_OUT_MAX ((size_t)64 * 1024)
-
-typedef struct http http;
-
-typedef struct http_options {
-    loop *loop;
-    core *core;
-    streams *streams;
-    text_thread *text;
-    const text_env *env;
-    meter *meter;
-    health_facts facts;
-    size_t body_max; /* bytes of one body */
-    uint64_t slow_client_ns;
-} http_options;
+#include "coordinator/http_options.h"
 
 /* Everything in opt is borrowed. address: "127.0.0.1:8000", "[::1]:8000", port 0 = any. ST_IO names the
  * address and the remedy. Caller frees with http_free, before the streams. */

@@ -65,6 +65,7 @@ void http_reply(http *h, struct evhttp_request *req, const char *handler, uint32
 }
 
 void http_reply_error(http *h, struct evhttp_request *req, const char *handler, const api_error *e) {
+    PRE(e);
     log_debug("http", "refused", "path=%s http=%u why=%s", handler, e->http, e->text.text);
     buf body = {0};
     openai_error(&body, e);
@@ -73,6 +74,7 @@ void http_reply_error(http *h, struct evhttp_request *req, const char *handler, 
 }
 
 void http_take_request_id(struct evhttp_request *req, char out[static HTTP_REQUEST_ID_MAX]) {
+    PRE(req);
     const char *given = evhttp_find_header(evhttp_request_get_input_headers(req), "x-request-id");
     size_t len = given ? strlen(given) : 0;
     bool good = len > 0 && len < HTTP_REQUEST_ID_MAX;
@@ -87,13 +89,13 @@ void http_take_request_id(struct evhttp_request *req, char out[static HTTP_REQUE
 static void mark_dirty(http_client *c) {
     if (c->dirty) return;
     c->dirty = true;
-    DL_APPEND2(c->h->dirty, c, dirty_prev, dirty_next);
+    DL_APPEND2(c->http->dirty, c, dirty_prev, dirty_next);
 }
 
 /* Frees c and whatever runs for it. The caller has dealt with c->req and set it to NULL. */
 static void http_client_free(http_client *c) {
     CHECK(c->req == NULL);
-    http *h = c->h;
+    http *h = c->http;
     if (c->closed) event_free(c->closed);
     if (c->job) c->job->owner = NULL; /* freed when it comes home */
     stream_close(c->stream, clock_now_ns());
@@ -144,7 +146,7 @@ static void on_connection_end(struct evhttp_connection *conn, void *ctx) {
 }
 
 static void finish_error(http_client *c, const api_error *e) {
-    http *h = c->h;
+    http *h = c->http;
     const char *handler = c->handler;
     struct evhttp_request *req = untie(c);
     http_client_free(c);
@@ -152,7 +154,7 @@ static void finish_error(http_client *c, const api_error *e) {
 }
 
 static void finish_body(http_client *c, const buf *body) {
-    http *h = c->h;
+    http *h = c->http;
     const char *handler = c->handler;
     struct evhttp_request *req = untie(c);
     http_client_free(c);
@@ -160,6 +162,8 @@ static void finish_body(http_client *c, const buf *body) {
 }
 
 void http_client_fail(http_client *c, uint32_t code, const char *why) {
+    PRE(c);
+    PRE(why);
     if (c->stream) {
         stream_fail(c->stream, code, why);
         return;
@@ -174,7 +178,7 @@ void http_client_fail(http_client *c, uint32_t code, const char *why) {
 static void reply_tokens(http_client *c, const api_request *r) {
     buf body = {0};
     const api_prompt *p = r->prompt_count ? &r->prompts[0] : NULL;
-    const tokenizer *tok = c->h->opt.env->tok;
+    const tokenizer *tok = c->http->opt.env->tok;
     uint32_t count = p ? p->ids.count : 0;
     if (r->kind == API_DETOKENIZE) {
         buf text = {0};
@@ -186,7 +190,7 @@ static void reply_tokens(http_client *c, const api_request *r) {
         buf_done(&text);
     } else {
         buf_addf(&body, "{\"count\":%u,\"max_model_len\":%u,\"tokens\":[", count,
-                 c->h->opt.env->model.max_context);
+                 c->http->opt.env->model.max_context);
         for (uint32_t i = 0; i < count; i++) buf_addf(&body, "%s%d", i ? "," : "", p->ids.ids[i]);
         buf_adds(&body, r->want_token_strs ? "],\"token_strs\":[" : "],\"token_strs\":null");
         for (uint32_t i = 0; r->want_token_strs && i < count; i++) {
@@ -219,7 +223,7 @@ static void on_job_done(void *owner, text_job *job) {
         snprintf(r->id, sizeof r->id, "%s%s", r->kind == API_CHAT ? "chatcmpl-" : "cmpl-", c->request_id);
         r->created = clock_wall_s();
         stream_listener l = {.ctx = c, .wake = on_wake};
-        if (stream_open(&c->stream, c->h->opt.streams, r, &l, clock_now_ns(), &e) != ST_OK)
+        if (stream_open(&c->stream, c->http->opt.streams, r, &l, clock_now_ns(), &e) != ST_OK)
             finish_error(c, &e);
     }
     text_job_free(job);
@@ -230,7 +234,7 @@ void http_client_start(http *h, struct evhttp_request *req, const char *path, ap
     PRE(req);
     PRE(path);
     http_client *c = xcalloc(1, sizeof *c);
-    c->h = h;
+    c->http = h;
     c->req = req;
     c->handler = path;
     c->kind = kind;
@@ -289,7 +293,7 @@ static void start_stream(http_client *c, uint64_t now_ns) {
     struct evkeyvalq *headers = evhttp_request_get_output_headers(c->req);
     evhttp_add_header(headers, "Content-Type", "text/event-stream; charset=utf-8");
     evhttp_add_header(headers, "Cache-Control", "no-cache");
-    meter_http(c->h->opt.meter, c->handler, 200);
+    meter_http(c->http->opt.meter, c->handler, 200);
     evhttp_send_reply_start(c->req, 200, "OK");
     c->started = true;
     c->drained_ns = now_ns;
@@ -308,7 +312,7 @@ static void send_events(http_client *c, const buf *out) {
 void http_client_render(http_client *c, uint64_t now_ns) {
     PRE(c);
     PRE(c->dirty);
-    http *h = c->h;
+    http *h = c->http;
     c->dirty = false;
     DL_DELETE2(h->dirty, c, dirty_prev, dirty_next);
     stream *s = c->stream;
@@ -346,13 +350,14 @@ void http_client_render(http_client *c, uint64_t now_ns) {
 }
 
 void http_client_check(http_client *c, uint64_t now_ns) {
+    PRE(c);
     if (!c->started) return;
     size_t unsent = evbuffer_get_length(output_of(c));
     uint64_t drained = c->sent_bytes - MIN(c->sent_bytes, unsent);
     if (unsent == 0 || drained > c->drained_bytes) {
         c->drained_bytes = drained;
         c->drained_ns = now_ns;
-    } else if (now_ns - c->drained_ns >= c->h->opt.slow_client_ns) {
+    } else if (now_ns - c->drained_ns >= c->http->opt.slow_client_ns) {
         log_warn("http", "client does not read, canceled", "id=%s unsent=%zu", c->request_id, unsent);
         drop_connection(c, "does not read");
     }

@@ -8,14 +8,14 @@
 #ifndef BATON_COORDINATOR_HTTP_CLIENT_H
 #define BATON_COORDINATOR_HTTP_CLIENT_H
 
-#include "coordinator/http.h"
+#include "coordinator/http_options.h"
 
 #include <event2/http.h>
 
 #define HTTP_REQUEST_ID_MAX (API_ID_MAX + 1u)
 
 typedef struct http_client {
-    http *h;
+    http *http;
     struct evhttp_request *req; /* NULL after the reply or the connection's end */
     struct event *closed;       /* EV_CLOSED on the connection */
     const char *handler;        /* static: the path, for the metrics */

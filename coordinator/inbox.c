@@ -5,25 +5,17 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/mix.h"
 #include "kv/kv_layout.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-member *core_member_of(const core *c, uint64_t conn) {
-    for (uint32_t i = 0; i < c->member_count; i++)
-        if (c->members[i]->conn == conn && !c->members[i]->lost) return c->members[i];
-    return NULL;
-}
-
 /* ---- JOIN ---- */
 
 /* splitmix64: the epoch is random, so the incarnations that it seeds are too; never 0. */
 static uint64_t next_incarnation(core *c) {
-    uint64_t x = c->opt.epoch + ++c->joins * 0x9e3779b97f4a7c15ull;
-    x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9ull;
-    x = (x ^ (x >> 27)) * 0x94d049bb133111ebull;
-    x ^= x >> 31;
+    uint64_t x = mix64(c->opt.epoch + ++c->joins * MIX64_STEP);
     return x ? x : 1;
 }
 
@@ -66,8 +58,8 @@ static void end_earlier_session(core *c, uint64_t conn, const ctl_join *join) {
         bool same_process =
             m->pid == join->pid && join->pid && join->host && strcmp(m->host, join->host) == 0;
         if (m->lost || (m->conn != conn && !same_process)) continue;
-        if (m->conn == conn) m->conn = 0; /* the connection lives on with the new session */
-        member_lose(m, "it joined anew");
+        if (m->conn == conn) recovery_unbind(c, m); /* the connection lives on with the new session */
+        recovery_lose(c, m, "it joined anew");
     }
 }
 
@@ -109,7 +101,10 @@ static void on_join(core *c, uint64_t conn, const ctl_msg *msg, uint64_t now_ns)
     if (!c->numerics.from) numerics_set(&c->numerics, join, name);
     free(name);
     c->members[c->member_count++] = m;
-    c->n.workers_joined++;
+    u64_map_put(&c->by_conn, conn, m);
+    c->judge_ns = 0;
+    request_table_recall(&c->requests);
+    c->counts.workers_joined++;
     log_info("core.member", "worker joins", "worker=%s role=%s pages=%u host=%s pid=%u", m->name,
              worker_role_name(m->role), m->page_count, m->host, m->pid);
     welcome(c, m);
@@ -118,16 +113,17 @@ static void on_join(core *c, uint64_t conn, const ctl_msg *msg, uint64_t now_ns)
 /* ---- tokens ---- */
 
 /* The prompt is done: its first token came from the worker that computed it. */
-static void prefill_done(request *r, uint64_t now_ns) {
-    if (r->p->role == ROLE_COLOCATED) {
-        r->d = r->p;
-        r->p = NULL;
+static void prefill_done(core *c, request *r, uint64_t now_ns) {
+    if (r->prefill->role == ROLE_COLOCATED) {
+        r->decode = r->prefill;
+        r->prefill = NULL;
         r->token_ns = now_ns;
         request_move(r, REQ_DECODE, now_ns);
     } else {
         r->kv_since_ns = now_ns;
         request_move(r, REQ_WAIT_KV, now_ns);
     }
+    request_table_place(&c->requests, r);
 }
 
 /* Emits what has become contiguous, and ends the request at its last token. */
@@ -138,16 +134,16 @@ static void emit(core *c, request *r, member *m, uint64_t now_ns) {
         finish told = t.token.fin;
         if (told == FINISH_NONE && r->log.count == r->params.max_tokens) t.token.fin = FINISH_LENGTH;
         finish fin = t.token.fin;
-        if (t.index == 0) c->n.prompt_tokens += r->prompt_count;
-        c->n.output_tokens++;
+        if (t.index == 0) c->counts.prompt_tokens += r->prompt_count;
+        c->counts.output_tokens++;
         r->token_ns = now_ns;
         c->sink.token(c->sink.ctx, id, &t);
         r = request_table_find(&c->requests, id);
         if (!r) return; /* the sink ended it */
         if (fin == FINISH_NONE) continue;
-        if (told != FINISH_NONE && r->d == m) { /* a worker that decodes frees by itself */
-            member_closed(m, id, r->attempt);
-            r->d = NULL;
+        if (told != FINISH_NONE && r->decode == m) { /* a worker that decodes frees by itself */
+            holds_closed(&m->holds, id, r->attempt);
+            r->decode = NULL;
         }
         core_end end = {.state = REQ_DONE, .fin = fin};
         recovery_end(c, r, &end, now_ns);
@@ -156,28 +152,28 @@ static void emit(core *c, request *r, member *m, uint64_t now_ns) {
 }
 
 static void on_token(core *c, member *m, const ctl_token *t, uint64_t now_ns) {
-    hold *h = member_hold_of(m, t->req, t->attempt);
+    hold *h = holds_find(&m->holds, t->req, t->attempt);
     if (!h) {
-        c->n.stale_messages++;
+        c->counts.stale_messages++;
         outbox_drop_stale(c, m, t->req, t->attempt);
         return;
     }
-    h->open = false;
-    h->rows = 0;
+    holds_answered(&m->holds, h);
+    holds_computed(&m->holds, h);
     if (h->closing) return;
     request *r = request_table_find(&c->requests, t->req);
     CHECK(r);
-    CHECK((r->p == m || r->d == m));
-    if (r->d == m && request_state(r) != REQ_DECODE) { /* rule 3: no token of unverified KV is emitted */
+    CHECK((r->prefill == m || r->decode == m));
+    if (r->decode == m && request_state(r) != REQ_DECODE) { /* rule 3: no token of unverified KV is emitted */
         recovery_lose_decode(c, r, RETRY_FAILED, "it sent tokens before VERIFIED", now_ns);
         return;
     }
     switch (token_log_put(&r->log, t->index, &t->token)) {
     case TOKEN_SAME:
-        c->n.duplicate_tokens++;
+        c->counts.duplicate_tokens++;
         break;
     case TOKEN_FAR:
-        c->n.stale_messages++;
+        c->counts.stale_messages++;
         break;
     case TOKEN_NEW:
         break;
@@ -186,62 +182,62 @@ static void on_token(core *c, member *m, const ctl_token *t, uint64_t now_ns) {
         errf(&eb, ST_CORRUPT,
              "%s computed %d as output token %u, but another token was computed there before", m->name,
              t->token.id, t->index);
-        recovery_fail(c, r, 500, eb.text, now_ns);
+        recovery_fail(c, r, ST_CORRUPT, eb.text, now_ns);
         return;
     }
     }
-    if (request_state(r) == REQ_PREFILL) prefill_done(r, now_ns);
+    if (request_state(r) == REQ_PREFILL) prefill_done(c, r, now_ns);
     emit(c, r, m, now_ns);
 }
 
 /* ---- the hand-off ---- */
 
-static void on_reserved(core *c, request *r, member *m, const ctl_msg *msg, uint64_t now_ns) {
-    if (r->d != m || r->reserved) return;
-    r->reserved = true;
-    r->ring = msg->reserved.ring;
+static void on_reserved(core *c, request *r, const member *m, uint32_t d_have, uint64_t now_ns) {
+    if (r->decode != m || request_handoff(r) != HANDOFF_OFFERED) return;
     sm_move(&r->handoff, HANDOFF_RESERVED, now_ns);
-    outbox_dest(c, r, now_ns);
+    outbox_dest(c, r, d_have, now_ns);
 }
 
 /* The worker holds nothing of r any more; its hold may have been renumbered by a DEST that crossed the
  * message. */
 static void forget_hold(request *r, member *m) {
-    member_closed(m, r->id, member_hold(m, r->id)->attempt);
+    holds_closed(&m->holds, r->id, holds_current(&m->holds, r->id)->attempt);
 }
 
 static void on_no_room(core *c, request *r, member *m, uint64_t now_ns) {
     m->full = true;
     forget_hold(r, m);
-    if (r->p == m) {
-        r->p = NULL;
+    if (r->prefill == m) {
+        r->prefill = NULL;
         recovery_replay(c, r, RETRY_NO_ROOM, "the worker had no room", now_ns);
     } else {
-        r->d = NULL;
-        r->reserved = r->dest_sent = false;
+        r->decode = NULL;
         sm_move(&r->handoff, HANDOFF_ABORTED, now_ns);
+        request_table_place(&c->requests, r);
     }
 }
 
 static void on_verified(core *c, request *r, member *m, const ctl_msg *msg, uint64_t now_ns) {
-    if (r->d != m || !r->dest_sent || request_state(r) == REQ_DECODE) return;
-    if (request_state(r) == REQ_PREFILL) prefill_done(r, now_ns); /* D's message overtook P's first token */
+    if (r->decode != m || request_handoff(r) != HANDOFF_COPYING) return;
+    if (request_state(r) == REQ_PREFILL)
+        prefill_done(c, r, now_ns); /* D's message overtook P's first token */
     r->handoff_ns = now_ns - r->kv_since_ns;
-    c->n.handoffs_verified++;
-    c->n.handoff_bytes += msg->verified.bytes;
-    c->n.handoff_ns_sum += r->handoff_ns;
+    c->counts.handoffs_verified++;
+    c->counts.handoff_bytes += msg->verified.bytes;
+    c->counts.handoff_ns_sum += r->handoff_ns;
     sm_move(&r->handoff, HANDOFF_VERIFIED, now_ns);
     sm_move(&r->handoff, HANDOFF_RELEASED, now_ns);
-    outbox_close(c, r->p, r, CTL_RELEASE);
-    r->p = NULL;
+    outbox_close(c, r->prefill, r, CTL_RELEASE);
+    r->prefill = NULL;
     r->avoid = 0;
     r->token_ns = now_ns;
     request_move(r, REQ_DECODE, now_ns);
+    request_table_place(&c->requests, r);
 }
 
 static void on_handoff_failed(core *c, request *r, member *m, const ctl_msg *msg, uint64_t now_ns) {
-    bool current = r->d && msg->attempt == r->attempt && request_state(r) != REQ_DECODE;
-    if (!current || (r->p == m && !r->dest_sent))
+    bool current = r->decode && msg->attempt == r->attempt && request_state(r) != REQ_DECODE;
+    if (!current || (r->prefill == m && request_handoff(r) != HANDOFF_COPYING))
         return; /* P speaks of a hand-off that was given up already */
     errbuf eb = {0};
     errf(&eb, ST_PEER, "the hand-off failed at %s, segment %u: %s", m->name, msg->failed.segment,
@@ -253,19 +249,19 @@ static void on_failed(core *c, request *r, const member *m, const ctl_msg *msg, 
     errbuf eb = {0};
     errf(&eb, ST_CORRUPT, "%s cannot compute this request: %s", m->name,
          msg->failed.why ? msg->failed.why : "no reason given");
-    recovery_fail(c, r, 500, eb.text, now_ns);
+    recovery_fail(c, r, ST_CORRUPT, eb.text, now_ns);
 }
 
-/* PREEMPTED, or a CLOSED that nobody asked for: the worker holds nothing of r any more. */
+/* PREEMPTED, or a CLOSED or NO_ROOM that nobody asked for: the worker holds nothing of r any more. */
 static void on_gone_from(core *c, request *r, member *m, const ctl_msg *msg, uint64_t now_ns) {
     retry why = msg->kind == CTL_PREEMPTED ? RETRY_PREEMPTED : RETRY_FAILED;
     const char *text = msg->kind == CTL_PREEMPTED ? "it was preempted" : "its worker let go of it";
-    bool whole = r->p == m || request_state(r) == REQ_DECODE;
+    bool whole = r->prefill == m || request_state(r) == REQ_DECODE;
     forget_hold(r, m);
-    if (r->p == m)
-        r->p = NULL;
+    if (r->prefill == m)
+        r->prefill = NULL;
     else
-        r->d = NULL;
+        r->decode = NULL;
     if (whole)
         recovery_replay(c, r, why, text, now_ns);
     else
@@ -275,27 +271,30 @@ static void on_gone_from(core *c, request *r, member *m, const ctl_msg *msg, uin
 /* ---- sorting ---- */
 
 static void on_request_message(core *c, member *m, const ctl_msg *msg, uint64_t now_ns) {
-    hold *h = member_hold_of(m, msg->req, msg->attempt);
+    hold *h = holds_find(&m->holds, msg->req, msg->attempt);
     if (msg->kind == CTL_CLOSED && (!h || h->closing)) {
-        member_closed(m, msg->req, msg->attempt);
+        holds_closed(&m->holds, msg->req, msg->attempt);
         return;
     }
     if (!h) {
-        c->n.stale_messages++;
+        c->counts.stale_messages++;
         outbox_drop_stale(c, m, msg->req, msg->attempt);
         return;
     }
-    if (msg->kind != CTL_HANDOFF_FAILED && msg->kind != CTL_VERIFIED) h->open = false;
+    if (msg->kind != CTL_HANDOFF_FAILED && msg->kind != CTL_VERIFIED) holds_answered(&m->holds, h);
     if (h->closing) return;
     request *r = request_table_find(&c->requests, msg->req);
     CHECK(r);
-    CHECK((r->p == m || r->d == m));
+    CHECK((r->prefill == m || r->decode == m));
     switch (msg->kind) {
     case CTL_NO_ROOM:
-        on_no_room(c, r, m, now_ns);
+        if (request_state(r) == REQ_DECODE) /* an answer to what was never asked */
+            on_gone_from(c, r, m, msg, now_ns);
+        else
+            on_no_room(c, r, m, now_ns);
         break;
     case CTL_RESERVED:
-        on_reserved(c, r, m, msg, now_ns);
+        on_reserved(c, r, m, msg->reserved.d_have, now_ns);
         break;
     case CTL_VERIFIED:
         on_verified(c, r, m, msg, now_ns);
@@ -315,13 +314,16 @@ static void on_request_message(core *c, member *m, const ctl_msg *msg, uint64_t 
     }
 }
 
-static void on_heartbeat(core *c, member *m) {
+static void on_heartbeat(core *c, member *m, const ctl_heartbeat *beat, uint64_t now_ns) {
     ctl_msg ack = {.kind = CTL_ACK};
     outbox_send(c, m, &ack);
+    if (beat->drain) recovery_drain(c, m, now_ns);
 }
 
 static void on_drained(core *c, member *m) {
     if (!m->draining || m->exiting) return;
+    /* It was given work since: this answers an earlier DRAIN, and it will answer the one after that again. */
+    if (holds_requests(&m->holds, c->ids) > 0) return;
     m->exiting = true;
     ctl_msg msg = {.kind = CTL_EXIT};
     outbox_send(c, m, &msg);
@@ -331,7 +333,8 @@ static void on_drained(core *c, member *m) {
 static void on_leaving(core *c, member *m, const ctl_msg *msg) {
     ctl_msg answer = {.kind = CTL_EXIT};
     outbox_send(c, m, &answer);
-    member_lose(m, msg->failed.why && msg->failed.why[0] ? msg->failed.why : "it left and did not say why");
+    recovery_lose(c, m,
+                  msg->failed.why && msg->failed.why[0] ? msg->failed.why : "it left and did not say why");
 }
 
 static void count_ready(core *c) {
@@ -343,7 +346,9 @@ static void count_ready(core *c) {
 
 static void heard(core *c, member *m, const ctl_msg *msg, uint64_t now_ns) {
     const ctl_heartbeat *beat = msg->kind == CTL_HEARTBEAT ? &msg->heartbeat : NULL;
-    if (!member_heard(m, msg->free_pages, beat, c->opt.step_age_min_ns, now_ns)) return;
+    bool came = member_heard(m, msg->free_pages, beat, c->opt.step_age_min_ns, now_ns);
+    if (came || (beat && member_step_too_old(m, c->opt.step_age_min_ns))) c->judge_ns = 0;
+    if (!came) return;
     log_info("core.member", "worker is ready", "worker=%s state=%s", m->name, sm_name(&m->sm));
     if (m->draining && member_state_of(m) == MEMBER_READY) sm_move(&m->sm, MEMBER_DRAINING, now_ns);
     count_ready(c);
@@ -351,25 +356,26 @@ static void heard(core *c, member *m, const ctl_msg *msg, uint64_t now_ns) {
 
 /* Its end is noted and will be acted upon by the next turn. */
 static bool conn_was_lost(const core *c, uint64_t conn) {
-    for (uint32_t i = 0; i < c->member_count; i++)
-        if (c->members[i]->conn == conn) return c->members[i]->lost;
-    return false;
+    const member *m = u64_map_get(&c->by_conn, conn);
+    return m && m->lost;
 }
 
 void inbox_message(core *c, uint64_t conn, const ctl_msg *msg, uint64_t now_ns) {
+    PRE(c);
+    PRE(msg);
     if (msg->kind == CTL_JOIN) {
         on_join(c, conn, msg, now_ns);
         return;
     }
     member *m = core_member_of(c, conn);
     if (!m) {
-        c->n.stale_messages++;
+        c->counts.stale_messages++;
         if (conn_was_lost(c, conn)) return;
         refuse(c, conn, "session", "this session is over: join anew");
         return;
     }
     if (msg->epoch != c->opt.epoch || msg->incarnation != m->incarnation) {
-        c->n.stale_messages++;
+        c->counts.stale_messages++;
         bool answered =
             msg->req && msg->kind != CTL_CLOSED && msg->kind != CTL_HEARTBEAT && msg->kind != CTL_DRAINED;
         if (answered) outbox_drop_stale(c, m, msg->req, msg->attempt);
@@ -378,7 +384,7 @@ void inbox_message(core *c, uint64_t conn, const ctl_msg *msg, uint64_t now_ns) 
     heard(c, m, msg, now_ns);
     switch (msg->kind) {
     case CTL_HEARTBEAT:
-        on_heartbeat(c, m);
+        on_heartbeat(c, m, &msg->heartbeat, now_ns);
         break;
     case CTL_DRAINED:
         on_drained(c, m);
@@ -400,7 +406,7 @@ void inbox_message(core *c, uint64_t conn, const ctl_msg *msg, uint64_t now_ns) 
         on_request_message(c, m, msg, now_ns);
         break;
     default:
-        c->n.stale_messages++;
+        c->counts.stale_messages++;
         break; /* a kind that only the coordinator sends */
     }
 }

@@ -32,6 +32,7 @@ const char *jf_what(const json_t *v, char out[static 48]) {
 }
 
 void jf_fail(jfields *f, const char *param, const char *fmt, ...) {
+    PRE(f);
     if (f->err->http) return;
     va_list ap;
     va_start(ap, fmt);
@@ -51,12 +52,14 @@ void jf_wrong(jfields *f, const char *name, const char *want, const json_t *got)
 }
 
 const json_t *jf_get(jfields *f, const char *name) {
+    PRE(f);
     if (!jf_ok(f)) return NULL;
     const json_t *v = json_object_get(f->object, name);
     return json_is_null(v) ? NULL : v;
 }
 
 bool jf_bool(jfields *f, const char *name, bool *out) {
+    PRE(out);
     const json_t *v = jf_get(f, name);
     if (!v) return false;
     if (!json_is_boolean(v)) {
@@ -68,6 +71,7 @@ bool jf_bool(jfields *f, const char *name, bool *out) {
 }
 
 bool jf_num(jfields *f, const char *name, float *out) {
+    PRE(out);
     const json_t *v = jf_get(f, name);
     if (!v) return false;
     if (!json_is_number(v)) {
@@ -79,6 +83,7 @@ bool jf_num(jfields *f, const char *name, float *out) {
 }
 
 bool jf_whole(const json_t *v, int64_t *out) {
+    PRE(out);
     if (json_is_integer(v)) {
         *out = json_integer_value(v);
         return true;
@@ -91,6 +96,7 @@ bool jf_whole(const json_t *v, int64_t *out) {
 }
 
 bool jf_int(jfields *f, const char *name, int64_t min, int64_t max, int64_t *out) {
+    PRE(out);
     const json_t *v = jf_get(f, name);
     if (!v) return false;
     int64_t whole = 0;
@@ -108,6 +114,7 @@ bool jf_int(jfields *f, const char *name, int64_t min, int64_t max, int64_t *out
 }
 
 bool jf_text(jfields *f, const char *name, const char **out, size_t *len) {
+    PRE(f);
     const json_t *v = jf_get(f, name);
     if (!v) return false;
     if (!json_is_string(v)) {
@@ -120,6 +127,7 @@ bool jf_text(jfields *f, const char *name, const char **out, size_t *len) {
 }
 
 bool jf_list(jfields *f, const char *name, size_t max, const json_t **out) {
+    PRE(f);
     const json_t *v = jf_get(f, name);
     if (!v) return false;
     if (!json_is_array(v)) {

@@ -8,42 +8,31 @@
  * request could be served is told on stdout in one line ("ready: ..."). SIGINT and SIGTERM end all clients
  * with an error, send EXIT to every worker, and leave last. */
 #include "base/clock.h"
+#include "base/hostport.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "config/config.h"
+#include "checkpoint/arch_keys.h"
+#include "config/args.h"
 #include "coordinator/http.h"
 #include "coordinator/native.h"
-#include "model/model.h"
-#include "model/random_model.h"
 #include "net/bus.h"
 #include "text/chat.h"
 
-#include <argp.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
-#include <unistd.h>
 
-const char *argp_program_version = "baton-coordinator " BATON_VERSION;
-error_t argp_err_exit_status = 2;
-
-enum { SETS_MAX = 256, WORKERS_MAX = 1024 };
+#define PROGRAM       "baton-coordinator"
 #define FILES_WANTED  ((rlim_t)65536)
 #define LAST_WORDS_NS (100 * NS_PER_MS) /* so that the last answers leave before the process does */
 
-typedef struct arguments {
-    const char *config;
-    const char *sets[SETS_MAX];
-    uint32_t set_count;
-    bool check;
-} arguments;
-
 typedef struct app {
     config *cfg;
-    model *model;
+    checkpoint *ckpt;
+    tokenizer *tok;
     char *served_name;
     uint32_t max_context;
     chat_template chat;
@@ -60,45 +49,7 @@ typedef struct app {
     buf scratch; /* one control message's bytes */
     bool told_ready, stopping;
     uint64_t stop_ns; /* when the stop began */
-    core_worker_info workers[WORKERS_MAX];
 } app;
-
-static error_t parse_option(int key, char *arg, struct argp_state *state) {
-    arguments *a = state->input;
-    switch (key) {
-    case 's':
-        if (a->set_count == SETS_MAX) argp_error(state, "more than %d --set", SETS_MAX);
-        a->sets[a->set_count++] = arg;
-        return 0;
-    case 'c':
-        a->check = true;
-        return 0;
-    case ARGP_KEY_ARG:
-        if (a->config) argp_error(state, "one config file, not two: %s", arg);
-        a->config = arg;
-        return 0;
-    case ARGP_KEY_NO_ARGS:
-        argp_error(state, "the config file is missing");
-        return 0;
-    default:
-        return ARGP_ERR_UNKNOWN;
-    }
-}
-
-/* ---- --check ---- */
-
-static int check(const config *cfg) {
-    errbuf eb = {0};
-    long cores = sysconf(_SC_NPROCESSORS_ONLN);
-    char *text = NULL;
-    if (config_check_text(cfg, cores > 0 ? (uint32_t)cores : 1, &text, &eb) != ST_OK) {
-        fprintf(stderr, "baton-coordinator: %s\n", eb.text);
-        return 2;
-    }
-    fputs(text, stdout);
-    free(text);
-    return 0;
-}
 
 /* ---- the core's sink and the control socket ---- */
 
@@ -151,8 +102,8 @@ static void control_lost(void *ctx, uint64_t conn, const char *why) {
 
 static void tell_ready(app *a, uint64_t now_ns) {
     uint32_t joined[ROLE_COUNT] = {0};
-    uint32_t count = core_workers(a->core, a->workers, WORKERS_MAX, now_ns);
-    for (uint32_t i = 0; i < count; i++) joined[a->workers[i].role] += a->workers[i].state == MEMBER_READY;
+    core_worker_info w;
+    for (uint32_t i = 0; core_worker(a->core, i, now_ns, &w); i++) joined[w.role] += w.state == MEMBER_READY;
     printf("ready: %s model=%s workers=", a->http_url, a->served_name);
     const char *comma = "";
     for (uint32_t i = 0; i < ROLE_COUNT; i++) {
@@ -165,11 +116,10 @@ static void tell_ready(app *a, uint64_t now_ns) {
     a->told_ready = true;
 }
 
-static bool workers_left(app *a, uint64_t now_ns) {
-    uint32_t count = core_workers(a->core, a->workers, WORKERS_MAX, now_ns);
-    for (uint32_t i = 0; i < count; i++) {
-        if (a->workers[i].state != MEMBER_GONE) return false;
-    }
+static bool workers_left(const app *a, uint64_t now_ns) {
+    core_worker_info w;
+    for (uint32_t i = 0; core_worker(a->core, i, now_ns, &w); i++)
+        if (w.state != MEMBER_GONE) return false;
     return true;
 }
 
@@ -209,35 +159,35 @@ static void on_signal(void *ctx, int signo) {
 
 /* ---- start and end ---- */
 
-/* "models/SmolLM2.Q4_1.gguf" is served as "SmolLM2.Q4_1"; a model without a file by all of its name. */
-static char *file_stem(const char *path) {
-    if (random_model_is(path)) return xstrdup(path);
-    const char *slash = strrchr(path, '/');
-    const char *name = slash ? slash + 1 : path;
-    const char *dot = strrchr(name, '.');
-    return xstrndup(name, dot && dot != name ? (size_t)(dot - name) : strlen(name));
+static status open_texts(app *a, uint32_t *context, errbuf *eb) {
+    const char *path = a->cfg->model.path;
+    status st = checkpoint_open(&a->ckpt, path, eb);
+    if (st != ST_OK) return st;
+    st = tokenizer_new(&a->tok, a->ckpt, eb);
+    if (st == ST_OK) st = arch_context(a->ckpt, context, eb);
+    return st == ST_OK ? ST_OK : err_prefix(eb, st, "%s", path);
 }
 
 static status load_model(app *a, errbuf *eb) {
     const config *cfg = a->cfg;
-    status st = model_load(&a->model, cfg->model.path, MODEL_TEXT, eb);
+    uint32_t context = 0;
+    status st = open_texts(a, &context, eb);
     if (st != ST_OK) return err_prefix(eb, st, "loading model");
-    if (cfg->model.max_context > a->model->context) {
+    if (cfg->model.max_context > context) {
         return errf(eb, ST_INVALID, "model.max_context: %u is more than the %u tokens that %s was made for",
-                    cfg->model.max_context, a->model->context, cfg->model.path);
+                    cfg->model.max_context, context, cfg->model.path);
     }
-    a->max_context = cfg->model.max_context ? cfg->model.max_context : a->model->context;
+    a->max_context = cfg->model.max_context ? cfg->model.max_context : context;
     const char *name = cfg->model.served_model_name;
-    a->served_name = name && name[0] ? xstrdup(name) : file_stem(cfg->model.path);
-    st = chat_template_init(&a->chat, a->model->file, eb);
+    a->served_name = name && name[0] ? xstrdup(name) : checkpoint_stem(cfg->model.path);
+    st = chat_template_init(&a->chat, a->ckpt, eb);
     if (st != ST_OK) return err_prefix(eb, st, "chat template");
     if (a->chat.kind == CHAT_UNKNOWN) {
         log_warn("model", "chat template is not known: /v1/chat/completions will be refused", "path=%s",
                  cfg->model.path);
     }
-    a->env = (text_env){.tok = a->model->tok,
-                        .chat = &a->chat,
-                        .model = {a->served_name, a->max_context, tokenizer_vocab(a->model->tok)}};
+    a->env = (text_env){
+        .tok = a->tok, .chat = &a->chat, .model = {a->served_name, a->max_context, tokenizer_vocab(a->tok)}};
     return ST_OK;
 }
 
@@ -303,11 +253,16 @@ static status open_fronts(app *a, errbuf *eb) {
                        .slow_client_ns = c->limits.slow_client_ms * NS_PER_MS};
     status st = http_open(&a->http, c->cluster.http, &ho, eb);
     if (st != ST_OK) return st;
-    int host_len = (int)(strrchr(c->cluster.http, ':') - c->cluster.http);
-    a->http_url = xasprintf("http://%.*s:%u", host_len, c->cluster.http, http_port(a->http));
+    hostport at;
+    CHECK(hostport_parse(&at, c->cluster.http, false)); /* http_open took it */
+    a->http_url = xasprintf(at.bracketed ? "http://[%s]:%u" : "http://%s:%u", at.host, http_port(a->http));
     if (!c->cluster.client[0]) return ST_OK;
-    native_options no = {
-        .loop = a->loop, .streams = a->streams, .text = a->text, .env = &a->env, .body_max = body_max};
+    native_options no = {.loop = a->loop,
+                         .core = a->core,
+                         .streams = a->streams,
+                         .text = a->text,
+                         .env = &a->env,
+                         .body_max = body_max};
     return native_open(&a->native, c->cluster.client, &no, eb);
 }
 
@@ -320,7 +275,7 @@ static status open_app(app *a, errbuf *eb) {
     core_options opt = core_options_of(a);
     a->core = core_new(&opt, &sink, clock_now_ns());
     a->meter = meter_new(a->served_name);
-    a->streams = streams_new(a->core, a->model->tok, a->meter);
+    a->streams = streams_new(a->core, a->tok, a->meter);
     bus_handler control = {.ctx = a, .message = control_message, .lost = control_lost};
     st = bus_listen(&a->control, a->loop, a->cfg->cluster.control, &control, eb);
     if (st != ST_OK) return err_prefix(eb, st, "cluster.control");
@@ -338,7 +293,8 @@ static void close_app(app *a) {
     meter_free(a->meter);
     loop_free(a->loop);
     chat_template_done(&a->chat);
-    model_free(a->model);
+    tokenizer_free(a->tok); /* before the checkpoint that it points into */
+    checkpoint_close(a->ckpt);
     config_free(a->cfg);
     free(a->served_name);
     free(a->http_url);
@@ -358,28 +314,21 @@ static void prepare_process(void) {
 }
 
 int main(int argc, char **argv) {
-    static const struct argp_option options[] = {
-        {"set", 's', "KEY=VALUE", 0, "Override one key of the config, e.g. decode.count=2", 0},
-        {"check", 'c', NULL, 0, "Print the resolved config and the rank map, and exit", 0},
-        {0}};
-    static const struct argp argp = {
-        options, parse_option, "CONFIG", "Routes, watches and answers: the front of a Baton cluster.", 0, 0,
-        0};
-    arguments args = {0};
-    argp_parse(&argp, argc, argv, 0, NULL, &args);
+    args given;
+    args_parse(&given, argc, argv, "Routes, watches and answers: the front of a Baton cluster.");
+    config *cfg = NULL;
+    int code;
+    bool goes_on = args_config(&given, PROGRAM, &cfg, &code);
+    args_done(&given);
+    if (!goes_on) return code;
 
     errbuf eb = {0};
     app *a = xcalloc(1, sizeof *a);
-    int code = 2;
+    a->cfg = cfg;
     log_level level = LOG_INFO;
-    status st = config_load(&a->cfg, args.config, args.sets, args.set_count, &eb);
-    if (st == ST_OK) st = log_level_parse(a->cfg->cluster.log_level, &level, &eb);
+    code = ARGS_REFUSED;
+    status st = log_level_parse(a->cfg->cluster.log_level, &level, &eb);
     if (st != ST_OK) goto fail;
-    if (args.check) {
-        code = check(a->cfg);
-        close_app(a);
-        return code;
-    }
     log_setup(level, "coordinator");
     prepare_process();
     code = 1;
@@ -395,7 +344,7 @@ int main(int argc, char **argv) {
     return 0;
 
 fail:
-    fprintf(stderr, "baton-coordinator: %s\n", eb.text);
+    fprintf(stderr, PROGRAM ": %s\n", eb.text);
     close_app(a);
     return code;
 }

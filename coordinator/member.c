@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "kv/kv_layout.h"
+#include "kv/kv_pool.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -38,6 +39,7 @@ member *member_new(const ctl_join *join, const char *name, uint64_t conn, uint64
     m->max_context = join->max_context;
     m->kv_token_bytes = join->kv_token_bytes;
     m->heard_ns = now_ns;
+    holds_init(&m->holds);
     return m;
 }
 
@@ -47,7 +49,7 @@ void member_free(member *m) {
     free(m->host);
     free(m->endpoint);
     free(m->lost);
-    free(m->holds);
+    holds_done(&m->holds);
     free(m);
 }
 
@@ -58,6 +60,11 @@ member_state member_state_of(const member *m) {
 
 static bool step_too_old(const ctl_heartbeat *b, uint64_t step_age_min_ns) {
     return b->step_age_ns > MAX(step_age_min_ns, 20 * b->step_median_ns);
+}
+
+bool member_step_too_old(const member *m, uint64_t step_age_min_ns) {
+    PRE(m);
+    return step_too_old(&m->beat, step_age_min_ns);
 }
 
 bool member_heard(member *m, uint32_t free_pages, const ctl_heartbeat *beat, uint64_t step_age_min_ns,
@@ -136,115 +143,37 @@ bool member_lives(const member *m) {
     return member_state_of(m) != MEMBER_GONE && !m->lost;
 }
 
-/* ---- holds ---- */
-
-void member_offer(member *m, uint64_t req, uint32_t attempt, uint32_t pages, uint32_t rows) {
-    PRE(m);
-    PRE(req);
-    PRE(attempt);
-    PRE(pages > 0);
-    PRE(!member_hold(m, req)); /* one current hold per request */
-    if (m->hold_count == m->hold_capacity) {
-        m->hold_capacity = m->hold_capacity ? m->hold_capacity * 2 : 16;
-        m->holds = xrealloc(m->holds, m->hold_capacity, sizeof *m->holds);
-    }
-    m->holds[m->hold_count++] = (hold){
-        .req = req, .attempt_first = attempt, .attempt = attempt, .pages = pages, .rows = rows, .open = true};
-}
-
-hold *member_hold(const member *m, uint64_t req) {
-    PRE(m);
-    for (uint32_t i = 0; i < m->hold_count; i++)
-        if (m->holds[i].req == req && !m->holds[i].closing) return &m->holds[i];
-    return NULL;
-}
-
-hold *member_hold_of(const member *m, uint64_t req, uint32_t attempt) {
-    PRE(m);
-    for (uint32_t i = 0; i < m->hold_count; i++) {
-        hold *h = &m->holds[i];
-        if (h->req == req && attempt >= h->attempt_first && attempt <= h->attempt) return h;
-    }
-    return NULL;
-}
-
-uint32_t member_close(member *m, uint64_t req) {
-    hold *h = member_hold(m, req);
-    CHECK(h);
-    h->closing = true;
-    h->rows = 0;
-    return h->attempt;
-}
-
-void member_closed(member *m, uint64_t req, uint32_t attempt) {
-    PRE(m);
-    uint32_t kept = 0;
-    for (uint32_t i = 0; i < m->hold_count; i++) {
-        const hold *h = &m->holds[i];
-        if (h->req != req || h->attempt > attempt) m->holds[kept++] = *h;
-    }
-    m->hold_count = kept;
-}
-
-uint32_t member_promised(const member *m) {
-    PRE(m);
-    uint32_t pages = 0;
-    for (uint32_t i = 0; i < m->hold_count; i++)
-        if (m->holds[i].open) pages += m->holds[i].pages;
-    return pages;
-}
-
-uint32_t member_rows(const member *m) {
-    PRE(m);
-    uint32_t rows = 0;
-    for (uint32_t i = 0; i < m->hold_count; i++) rows += m->holds[i].rows;
-    return rows;
-}
+/* ---- room ---- */
 
 uint32_t member_slots_used(const member *m) {
     PRE(m);
-    if (m->role != ROLE_PREFILL) return m->hold_count;
-    uint32_t computing = 0;
-    for (uint32_t i = 0; i < m->hold_count; i++) computing += m->holds[i].rows > 0;
-    return computing;
+    return m->role == ROLE_PREFILL ? m->holds.computing : m->holds.count;
 }
 
 uint32_t member_available(const member *m) {
     PRE(m);
-    uint32_t promised = member_promised(m);
-    uint32_t told = m->free_pages > promised ? m->free_pages - promised : 0;
+    uint32_t told = m->free_pages > m->holds.promised ? m->free_pages - m->holds.promised : 0;
     if (m->role != ROLE_PREFILL) return told;
-    uint32_t held = 0;
-    for (uint32_t i = 0; i < m->hold_count; i++) held += m->holds[i].pages;
-    uint32_t counted = m->page_count > held ? m->page_count - held : 0;
+    uint32_t counted = m->page_count > m->holds.pages ? m->page_count - m->holds.pages : 0;
     return MAX(told, counted);
-}
-
-uint32_t member_headroom_of(uint32_t page_count, uint32_t running) {
-    return MAX(running, (page_count + 49) / 50); /* 2 %, rounded up */
 }
 
 uint32_t member_headroom(const member *m) {
     PRE(m);
-    return m->role == ROLE_PREFILL ? 0 : member_headroom_of(m->page_count, m->hold_count);
+    return m->role == ROLE_PREFILL ? 0 : kv_pool_headroom(m->page_count, m->holds.count);
 }
 
 bool member_could_fit(const member *m, uint32_t tokens) {
     PRE(m);
     if (tokens > m->max_context) return false;
-    uint32_t headroom = m->role == ROLE_PREFILL ? 0 : member_headroom_of(m->page_count, 1);
+    uint32_t headroom = m->role == ROLE_PREFILL ? 0 : kv_pool_headroom(m->page_count, 1);
     return kv_pages_for(tokens) + headroom <= m->page_count;
 }
 
 bool member_check(const member *m) {
+    PRE(m);
     if (member_state_of(m) == MEMBER_GONE) return true;
-    for (uint32_t i = 0; i < m->hold_count; i++) {
-        const hold *h = &m->holds[i];
-        if (h->attempt < h->attempt_first || h->pages == 0 || (h->closing && h->rows)) return false;
-        for (uint32_t j = 0; j < i; j++)
-            if (m->holds[j].req == h->req && !m->holds[j].closing && !h->closing) return false;
-    }
-    return m->free_pages <= m->page_count;
+    return m->free_pages <= m->page_count && holds_check(&m->holds);
 }
 
 /* ---- numerics ---- */

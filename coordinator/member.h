@@ -7,27 +7,16 @@
  * ends with the first heartbeat, which proves that WELCOME arrived, tells the free pages after whatever the
  * last session left behind, and that no old step is stuck.
  *
- * Holds: one per {request, attempt} that the worker was given, until it said that nothing of it is left. A
- * hold is `open` while the worker's free_pages may not include its pages yet; those are the promises of
- * control.md. Because a prefill worker takes all pages of a prompt at once and gives all back at once, its
- * holds alone also tell how many pages it uses at most; so for it the larger of the two lower bounds of free
- * pages is taken.
+ * What it was given and has not given back is in its holds. Because a prefill worker takes all pages of a
+ * prompt at once and gives all back at once, its holds alone also tell how many pages it uses at most; so for
+ * it the larger of the two lower bounds of free pages is taken.
  *
  * Thread: the coordinator's loop. */
 #ifndef BATON_COORDINATOR_MEMBER_H
 #define BATON_COORDINATOR_MEMBER_H
 
-#include "coordinator/core.h"
-
-typedef struct hold {
-    uint64_t req;
-    uint32_t attempt_first; /* it was given under this one */
-    uint32_t attempt;       /* and renumbered up to this one (DEST) */
-    uint32_t pages;         /* taken by the worker when it accepts */
-    uint32_t rows;          /* prompt rows still to compute there; 0 after its first token, and on a D */
-    bool open;              /* a promise: free_pages may not include it yet */
-    bool closing;           /* RELEASE, CANCEL or DROP was sent; CLOSED is awaited */
-} hold;
+#include "coordinator/core_types.h"
+#include "coordinator/holds.h"
 
 typedef struct member {
     uint64_t conn;        /* 0 once the connection is lost or given up */
@@ -48,8 +37,7 @@ typedef struct member {
     bool full;     /* it refused room: no offer until its free pages grow or the next heartbeat */
     char *lost;    /* why the session ended; NULL while it lives; owned */
 
-    hold *holds; /* [hold_count]; owned */
-    uint32_t hold_count, hold_capacity;
+    holds holds;
 } member;
 
 member *member_new(const ctl_join *join, const char *name, uint64_t conn, uint64_t incarnation,
@@ -63,6 +51,8 @@ bool member_heard(member *m, uint32_t free_pages, const ctl_heartbeat *beat, uin
                   uint64_t now_ns);
 /* Rule 14. True: it must be declared GONE; why tells. Otherwise it may have become SUSPECT. */
 bool member_judge(member *m, const core_options *opt, uint64_t now_ns, errbuf *why);
+/* A step that runs for longer than rule 14 allows, by its last heartbeat */
+bool member_step_too_old(const member *m, uint64_t step_age_min_ns);
 /* When silence would next change something */
 uint64_t member_judge_next(const member *m, const core_options *opt);
 /* The session ended; first reason wins */
@@ -72,31 +62,20 @@ bool member_takes_work(const member *m);
 /* May still finish what it has */
 bool member_lives(const member *m);
 
-void member_offer(member *m, uint64_t req, uint32_t attempt, uint32_t pages, uint32_t rows);
-/* The current one; NULL when none or closing */
-hold *member_hold(const member *m, uint64_t req);
-/* Any that covers the attempt; NULL */
-hold *member_hold_of(const member *m, uint64_t req, uint32_t attempt);
-/* Now closing; returns its newest attempt */
-uint32_t member_close(member *m, uint64_t req);
-/* The worker holds nothing up to attempt */
-void member_closed(member *m, uint64_t req, uint32_t attempt);
-
-/* Pages of open holds */
-uint32_t member_promised(const member *m);
-/* Prompt rows assigned and not computed (rule 6) */
-uint32_t member_rows(const member *m);
-uint32_t
 /* Of max_seqs: on a prefill worker only prompts that are not computed yet */
-member_slots_used(const member *m);
+uint32_t member_slots_used(const member *m);
 /* Pages that are free by our own count */
 uint32_t member_available(const member *m);
 /* Rule 8: pages that must stay free beside a new admission. */
 uint32_t member_headroom(const member *m);
-uint32_t member_headroom_of(uint32_t page_count, uint32_t running);
 /* Whether a request that may grow to `tokens` could run there at all when it is alone. */
 bool member_could_fit(const member *m, uint32_t tokens);
 bool member_check(const member *m);
+
+typedef struct member_list {
+    member *const *items; /* [count] in the order of joining */
+    uint32_t count;
+} member_list;
 
 /* Rule 24: what every member's numerics must equal. */
 typedef struct numerics {

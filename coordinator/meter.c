@@ -2,9 +2,11 @@
 
 #include "obs/metrics.h"
 
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <uthash.h>
 
 /* vLLM's bounds, so that its dashboards read these series as they are. */
 static const double ttft_bounds[] = {.001, .005, .01, .02, .04, .06, .08, .1, .25, .5,  .75,
@@ -17,14 +19,31 @@ static const double stage_bounds[] = {.001, .0025, .005, .01, .025, .05, .1,  .2
 static const double count_bounds[] = {1,   2,    5,    10,   20,    50,    100,   200,
                                       500, 1000, 2000, 5000, 10000, 20000, 50000, 100000};
 
-enum { WORKERS_SHOWN_MAX = 1024 };
+/* What a worker counts by itself, from its last heartbeat. */
+static const struct {
+    const char *name, *help;
+    size_t at; /* of the uint64_t in a ctl_heartbeat */
+} worker_totals[] = {
+    {"baton_steps_total", "Steps begun.", offsetof(ctl_heartbeat, step)},
+    {"baton_decode_rows_total", "Sum of decode batch sizes over steps.",
+     offsetof(ctl_heartbeat, decode_rows)},
+    {"baton_decode_steps_total", "Steps with decode rows.", offsetof(ctl_heartbeat, decode_steps)},
+    {"baton_prefill_tokens_total", "Prompt tokens processed.", offsetof(ctl_heartbeat, prefill_rows)},
+    {"baton_worker_stale_total", "Messages that the worker dropped as stale.",
+     offsetof(ctl_heartbeat, stale)},
+    {"baton_xfer_segments_total", "Segments sent or verified.", offsetof(ctl_heartbeat, xfer_segments)},
+    {"baton_xfer_bytes_total", "Payload bytes sent or verified.", offsetof(ctl_heartbeat, xfer_bytes)},
+    {"baton_xfer_failures_total", "Transfers that failed.", offsetof(ctl_heartbeat, xfer_failures)},
+};
 
-/* The gauges of a worker that was seen once: zero when it is not there any more, so that no page is counted
- * for the dead. */
+/* The series of a worker that was seen once. Its gauges are zero when it is not there any more, so that no
+ * page is counted for the dead. */
 typedef struct known_worker {
+    char *labels;            /* role="...",worker="..." */
     metric *up[MEMBER_GONE]; /* by state */
     metric *pages_used, *pages_total, *running, *step_age;
-    struct known_worker *next;
+    metric *totals[ARRAY_LEN(worker_totals)];
+    UT_hash_handle hh; /* by labels, in the order of coming */
 } known_worker;
 
 struct meter {
@@ -34,8 +53,7 @@ struct meter {
     metric *prompt_tokens, *output_tokens, *prompt_sizes, *output_sizes, *params_n;
     metric *kv_token_bytes;
     metric *computed_tokens;
-    core_worker_info *workers; /* scratch for meter_print */
-    known_worker *known;       /* newest first */
+    known_worker *known;
 };
 
 static metric *histogram(meter *m, const char *name, const char *help, const char *labels,
@@ -63,7 +81,6 @@ meter *meter_new(const char *model) {
     PRE(model);
     meter *m = xcalloc(1, sizeof *m);
     m->all = metrics_new();
-    m->workers = xcalloc(WORKERS_SHOWN_MAX, sizeof *m->workers);
     buf label = {0};
     metrics_label(&label, "model_name", model);
     metrics_label(&label, "engine", "0");
@@ -102,14 +119,14 @@ meter *meter_new(const char *model) {
 
 void meter_free(meter *m) {
     if (!m) return;
-    while (m->known) {
-        known_worker *k = m->known;
-        m->known = k->next;
+    known_worker *k, *next;
+    HASH_ITER(hh, m->known, k, next) {
+        HASH_DEL(m->known, k);
+        free(k->labels);
         free(k);
     }
     metrics_free(m->all);
     free(m->label);
-    free(m->workers);
     free(m);
 }
 
@@ -120,6 +137,7 @@ void meter_joined(meter *m, const ctl_join *join) {
 }
 
 void meter_admitted(meter *m, uint32_t prompt_tokens, uint32_t choices) {
+    PRE(m);
     metric_add(m->prompt_tokens, prompt_tokens);
     metric_add(m->computed_tokens, prompt_tokens);
     metric_observe(m->prompt_sizes, prompt_tokens);
@@ -127,6 +145,7 @@ void meter_admitted(meter *m, uint32_t prompt_tokens, uint32_t choices) {
 }
 
 void meter_token(meter *m, uint64_t gap_ns, bool first) {
+    PRE(m);
     metric_add(m->output_tokens, 1);
     if (!first) metric_observe(m->gap, (double)gap_ns / 1e9);
 }
@@ -150,6 +169,8 @@ void meter_finished(meter *m, const char *reason, const core_times *t, uint32_t 
 }
 
 void meter_http(meter *m, const char *handler, uint32_t code) {
+    PRE(m);
+    PRE(handler);
     char text[16];
     snprintf(text, sizeof text, "%uxx", code / 100);
     buf l = {0};
@@ -215,12 +236,11 @@ static void copy_totals(meter *m, const core_counters *n) {
                (double)n->preemptions);
 }
 
-static known_worker *known_of(meter *m, const char *labels) {
-    metric *used = gauge(m, "baton_kv_pages_used", "Pages in use, as the worker's pool counts them.", labels);
-    for (known_worker *k = m->known; k; k = k->next)
-        if (k->pages_used == used) return k;
+static known_worker *know(meter *m, const char *labels) {
     known_worker *k = xcalloc(1, sizeof *k);
-    k->pages_used = used;
+    k->labels = xstrdup(labels);
+    k->pages_used =
+        gauge(m, "baton_kv_pages_used", "Pages in use, as the worker's pool counts them.", labels);
     for (uint32_t i = 0; i < ARRAY_LEN(k->up); i++) {
         buf l = {0};
         buf_adds(&l, labels);
@@ -231,57 +251,55 @@ static known_worker *known_of(meter *m, const char *labels) {
     k->pages_total = gauge(m, "baton_kv_pages_total", "Pages of the pool.", labels);
     k->running = gauge(m, "baton_worker_running", "Sequences in the batch, or prompts in process.", labels);
     k->step_age = gauge(m, "baton_worker_step_age_seconds", "Age of the running step; 0 = idle.", labels);
-    k->next = m->known;
-    m->known = k;
+    for (size_t i = 0; i < ARRAY_LEN(worker_totals); i++)
+        k->totals[i] = counter(m, worker_totals[i].name, worker_totals[i].help, labels);
     return k;
 }
+
+/* NOLINTBEGIN(readability-function-size, clang-analyzer-core.NullDereference): uthash is macros, and large
+ * ones. */
+static known_worker *known_of(meter *m, const char *labels) {
+    known_worker *k = NULL;
+    HASH_FIND_STR(m->known, labels, k);
+    if (k) return k;
+    k = know(m, labels);
+    HASH_ADD_KEYPTR(hh, m->known, k->labels, strlen(k->labels), k);
+    return k;
+}
+/* NOLINTEND(readability-function-size, clang-analyzer-core.NullDereference) */
 
 static void copy_worker(meter *m, const core_worker_info *w) {
     const ctl_heartbeat *b = &w->beat;
     buf l = {0};
     metrics_label(&l, "role", worker_role_name(w->role));
     metrics_label(&l, "worker", w->name);
-    if (w->state != MEMBER_GONE) {
-        known_worker *k = known_of(m, l.data);
-        metric_set(k->up[w->state], 1);
-        metric_set(k->pages_used, b->pages_used);
-        metric_set(k->pages_total, w->page_count);
-        metric_set(k->running, b->running);
-        metric_set(k->step_age, (double)b->step_age_ns / 1e9);
-    }
-    const struct {
-        const char *name, *help;
-        uint64_t value;
-    } totals[] = {
-        {"baton_steps_total", "Steps begun.", b->step},
-        {"baton_decode_rows_total", "Sum of decode batch sizes over steps.", b->decode_rows},
-        {"baton_decode_steps_total", "Steps with decode rows.", b->decode_steps},
-        {"baton_prefill_tokens_total", "Prompt tokens processed.", b->prefill_rows},
-        {"baton_worker_stale_total", "Messages that the worker dropped as stale.", b->stale},
-        {"baton_xfer_segments_total", "Segments sent or verified.", b->xfer_segments},
-        {"baton_xfer_bytes_total", "Payload bytes sent or verified.", b->xfer_bytes},
-        {"baton_xfer_failures_total", "Transfers that failed.", b->xfer_failures},
-    };
-    for (size_t i = 0; i < ARRAY_LEN(totals); i++) {
-        metric_set(counter(m, totals[i].name, totals[i].help, l.data), (double)totals[i].value);
-    }
+    known_worker *k = known_of(m, l.data);
     buf_done(&l);
+    CHECK(w->state < MEMBER_GONE);
+    metric_set(k->up[w->state], 1);
+    metric_set(k->pages_used, b->pages_used);
+    metric_set(k->pages_total, w->page_count);
+    metric_set(k->running, b->running);
+    metric_set(k->step_age, (double)b->step_age_ns / 1e9);
+    for (size_t i = 0; i < ARRAY_LEN(worker_totals); i++) {
+        const uint64_t *total = (const uint64_t *)((const char *)b + worker_totals[i].at);
+        metric_set(k->totals[i], (double)*total);
+    }
 }
 
 static void copy_workers(meter *m, const core *c, uint64_t now_ns) {
-    for (known_worker *k = m->known; k; k = k->next) {
+    for (known_worker *k = m->known; k; k = k->hh.next) {
         for (size_t i = 0; i < ARRAY_LEN(k->up); i++) metric_set(k->up[i], 0);
         metric *all[] = {k->pages_used, k->pages_total, k->running, k->step_age};
         for (size_t i = 0; i < ARRAY_LEN(all); i++) metric_set(all[i], 0);
     }
-    uint32_t count = core_workers(c, m->workers, WORKERS_SHOWN_MAX, now_ns);
+    core_worker_info w;
     uint64_t used = 0, total = 0;
-    for (uint32_t i = 0; i < count; i++) {
-        const core_worker_info *w = &m->workers[i];
-        copy_worker(m, w);
-        if (w->state == MEMBER_GONE || w->role == ROLE_PREFILL) continue;
-        used += w->beat.pages_used;
-        total += w->page_count;
+    for (uint32_t i = 0; core_worker(c, i, now_ns, &w); i++) {
+        copy_worker(m, &w);
+        if (w.role == ROLE_PREFILL) continue;
+        used += w.beat.pages_used;
+        total += w.page_count;
     }
     metric_set(
         gauge(m, "vllm:kv_cache_usage_perc", "Pages in use of the pools that decode, 0 to 1.", m->label),

@@ -29,7 +29,7 @@ typedef struct ask { /* one request of a peer */
 } ask;
 
 struct peer {
-    native *n;
+    native *native;
     uint64_t conn;
     uint64_t heard_ns;
     ask *asks;
@@ -72,28 +72,29 @@ static peer *find_peer(const native *n, uint64_t conn) {
 
 static peer *add_peer(native *n, uint64_t conn) {
     peer *p = xcalloc(1, sizeof *p);
-    p->n = n;
+    p->native = n;
     p->conn = conn;
     HASH_ADD(hh, n->peers, conn, sizeof p->conn, p);
     return p;
 }
 
 static void drop_peer(peer *p) {
-    HASH_DEL(p->n->peers, p);
+    HASH_DEL(p->native->peers, p);
 }
 /* NOLINTEND(readability-function-size, clang-analyzer-core.NullDereference) */
 
 static void send_scratch(const peer *p) {
-    (void)bus_send(p->n->bus, p->conn, p->n->scratch.data, p->n->scratch.len); /* ST_PEER: on_lost comes */
+    (void)bus_send(p->native->bus, p->conn, p->native->scratch.data,
+                   p->native->scratch.len); /* ST_PEER: on_lost comes */
 }
 
 static void send_error(const peer *p, const uint64_t *id, const api_error *e) {
-    native_wire_error(&p->n->scratch, id, e);
+    native_wire_error(&p->native->scratch, id, e);
     send_scratch(p);
 }
 
 static void ask_free(ask *a, uint64_t now_ns) {
-    native *n = a->peer->n;
+    native *n = a->peer->native;
     if (a->job) {
         a->job->owner = NULL;
         if (a->large) a->peer->large--;
@@ -117,13 +118,13 @@ static void on_wake(void *ctx) {
     ask *a = ctx;
     if (a->dirty) return;
     a->dirty = true;
-    DL_APPEND2(a->peer->n->dirty, a, dirty_prev, dirty_next);
+    DL_APPEND2(a->peer->native->dirty, a, dirty_prev, dirty_next);
 }
 
 static void on_job_done(void *owner, text_job *job) {
     ask *a = owner;
     peer *p = a->peer;
-    native *n = p->n;
+    native *n = p->native;
     uint64_t now_ns = clock_now_ns();
     api_error e = job->err;
     a->job = NULL;
@@ -143,7 +144,7 @@ static void on_job_done(void *owner, text_job *job) {
 }
 
 static void take_request(peer *p, const Baton__ClientRequest *m) {
-    native *n = p->n;
+    native *n = p->native;
     api_error e = {0};
     uint64_t id = m->id;
     ask *a = find_ask(p, id);
@@ -188,7 +189,7 @@ static void take_request(peer *p, const Baton__ClientRequest *m) {
 static void cancel_request(peer *p, uint64_t id) {
     ask *a = find_ask(p, id);
     if (!a) return; /* it has ended: the client has its answer already */
-    native *n = p->n;
+    native *n = p->native;
     for (uint32_t i = 0; a->stream && i < stream_choice_count(a->stream); i++) {
         if (stream_finish_of(a->stream, i).reason) continue;
         native_wire_end(&n->scratch, id, a->stream, i, true, NULL, 0);
@@ -200,6 +201,29 @@ static void cancel_request(peer *p, uint64_t id) {
         send_error(p, &id, &e);
     }
     ask_free(a, clock_now_ns());
+}
+
+static void list_workers(const peer *p, uint64_t id) {
+    native *n = p->native;
+    native_wire_workers(&n->scratch, id, n->opt.core, NATIVE_ALL_WORKERS, clock_now_ns());
+    send_scratch(p);
+}
+
+static void drain_worker(const peer *p, const Baton__ClientDrain *m) {
+    native *n = p->native;
+    api_error e = {0};
+    uint64_t id = m->id, now_ns = clock_now_ns();
+    uint32_t index = 0;
+    status st = core_worker_called(n->opt.core, m->worker, &index, &e.text);
+    if (st == ST_OK && m->undo) st = core_undrain(n->opt.core, index, now_ns, &e.text);
+    if (st == ST_OK && !m->undo) core_drain(n->opt.core, index, now_ns);
+    if (st != ST_OK) {
+        e.http = api_http_of(st);
+        send_error(p, &id, &e);
+        return;
+    }
+    native_wire_workers(&n->scratch, id, n->opt.core, index, now_ns);
+    send_scratch(p);
 }
 
 static void on_message(void *ctx, uint64_t conn, const void *bytes, size_t count) {
@@ -225,6 +249,12 @@ static void on_message(void *ctx, uint64_t conn, const void *bytes, size_t count
     case BATON__CLIENT_MESSAGE__BODY_PING:
         native_wire_pong(&n->scratch, m->ping->has_id ? &m->ping->id : NULL);
         send_scratch(p);
+        break;
+    case BATON__CLIENT_MESSAGE__BODY_WORKERS:
+        list_workers(p, m->workers->id);
+        break;
+    case BATON__CLIENT_MESSAGE__BODY_DRAIN:
+        drain_worker(p, m->drain);
         break;
     case BATON__CLIENT_MESSAGE__BODY__NOT_SET:
     case _BATON__CLIENT_MESSAGE__BODY__CASE_IS_INT_SIZE:
@@ -252,7 +282,7 @@ static void send_part(ask *a, const stream_step *step) {
     bool has_text = step->kind == STEP_PART && a->send_text;
     for (uint32_t t = part->token_begin; t < part->token_end; t++) {
         bool last = has_text && t + 1 == part->token_end;
-        native_wire_token(&a->peer->n->scratch, a->id, a->stream, step->choice, t, a->send_ids,
+        native_wire_token(&a->peer->native->scratch, a->id, a->stream, step->choice, t, a->send_ids,
                           last ? c->text.data + part->text_begin : NULL, part->text_end - part->text_begin);
         send_scratch(a->peer);
     }
@@ -262,13 +292,13 @@ static void send_end(ask *a, const stream_step *step) {
     const choice *c = stream_choice(a->stream, step->choice);
     const choice_part *part = &step->part;
     bool has_text = a->send_text && part->text_end > part->text_begin;
-    native_wire_end(&a->peer->n->scratch, a->id, a->stream, step->choice, false,
+    native_wire_end(&a->peer->native->scratch, a->id, a->stream, step->choice, false,
                     has_text ? c->text.data + part->text_begin : NULL, part->text_end - part->text_begin);
     send_scratch(a->peer);
 }
 
 static void render(ask *a, uint64_t now_ns) {
-    native *n = a->peer->n;
+    native *n = a->peer->native;
     a->dirty = false;
     DL_DELETE2(n->dirty, a, dirty_prev, dirty_next);
     stream_step step;
@@ -311,6 +341,7 @@ status native_open(native **out, const char *endpoint, const native_options *opt
     PRE(endpoint);
     PRE(opt);
     PRE(opt->loop);
+    PRE(opt->core);
     PRE(opt->streams);
     PRE(opt->text);
     PRE(opt->env);

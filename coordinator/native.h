@@ -3,7 +3,8 @@
  *
  * The same text jobs and streams as behind HTTP; only the wire differs. A connection may have many requests
  * alive; their order is kept also when a large one is at the text thread. A connection that was silent for
- * NATIVE_SILENCE, or is lost, loses its requests. Thread: the loop's. */
+ * NATIVE_SILENCE, or is lost, loses its requests. It also serves those who look after the cluster: who is
+ * here, and drain. Whoever reaches the socket may do both. Thread: the loop's. */
 #ifndef BATON_COORDINATOR_NATIVE_H
 #define BATON_COORDINATOR_NATIVE_H
 
@@ -16,6 +17,7 @@ typedef struct native native;
 
 typedef struct native_options {
     loop *loop;
+    core *core;
     streams *streams;
     text_thread *text;
     const text_env *env;

@@ -95,7 +95,7 @@ status native_wire_request(const Baton__ClientRequest *m, const char *model, api
     s->logprobs = m->logprobs;
     s->seed = m->seed;
     r->seed_given = m->has_seed;
-    r->n = m->n;
+    r->choices = m->n;
     r->stream = true;
     r->max_tokens_given = m->has_max_tokens;
     if (m->has_max_tokens) s->max_tokens = m->max_tokens;
@@ -120,6 +120,7 @@ static Baton__ServerEvent event_of(const uint64_t *id) {
 }
 
 void native_wire_accepted(buf *out, uint64_t id, uint64_t seed, uint32_t prompt_tokens) {
+    PRE(out);
     Baton__ServerAccepted a = BATON__SERVER_ACCEPTED__INIT;
     a.seed = seed;
     a.prompt_tokens = prompt_tokens;
@@ -144,6 +145,7 @@ void native_wire_error(buf *out, const uint64_t *id, const api_error *e) {
 }
 
 void native_wire_pong(buf *out, const uint64_t *id) {
+    PRE(out);
     Baton__ServerPong p = BATON__SERVER_PONG__INIT;
     p.has_id = id != NULL;
     if (id) p.id = *id;
@@ -154,11 +156,59 @@ void native_wire_pong(buf *out, const uint64_t *id) {
 }
 
 void native_wire_keepalive(buf *out, uint64_t id) {
+    PRE(out);
     Baton__ServerKeepalive k = BATON__SERVER_KEEPALIVE__INIT;
     Baton__ServerEvent ev = event_of(&id);
     ev.body_case = BATON__SERVER_EVENT__BODY_KEEPALIVE;
     ev.keepalive = &k;
     pack(out, &ev);
+}
+
+/* "READY" as clients have it: "ready". */
+static void lower(char *text) {
+    for (; *text; text++)
+        if (*text >= 'A' && *text <= 'Z') *text = (char)(*text + 32);
+}
+
+/* Caller frees with free_worker; the strings of w are borrowed. */
+static Baton__ServerWorker *worker_of(const core_worker_info *w) {
+    Baton__ServerWorker *out = xcalloc(1, sizeof *out);
+    baton__server_worker__init(out);
+    out->id = xcalloc(1, CORE_WORKER_ID_MAX);
+    core_worker_id(w->incarnation, out->id);
+    out->state = xstrdup(member_sm.states[w->state].name);
+    lower(out->state);
+    out->name = (char *)w->name;
+    out->role = (char *)worker_role_name(w->role);
+    out->host = (char *)w->host;
+    out->requests = w->assigned;
+    out->pages_used = w->beat.pages_used;
+    out->pages_total = w->page_count;
+    return out;
+}
+
+static void free_worker(Baton__ServerWorker *w) {
+    free(w->id);
+    free(w->state);
+    free(w);
+}
+
+void native_wire_workers(buf *out, uint64_t id, const core *c, uint32_t index, uint64_t now_ns) {
+    PRE(c);
+    Baton__ServerWorkers all = BATON__SERVER_WORKERS__INIT;
+    uint32_t first = index == NATIVE_ALL_WORKERS ? 0 : index,
+             end = index == NATIVE_ALL_WORKERS ? index : index + 1;
+    core_worker_info w;
+    for (uint32_t i = first; i < end && core_worker(c, i, now_ns, &w); i++) {
+        all.workers = xrealloc(all.workers, all.n_workers + 1, sizeof(Baton__ServerWorker *));
+        all.workers[all.n_workers++] = worker_of(&w);
+    }
+    Baton__ServerEvent ev = event_of(&id);
+    ev.body_case = BATON__SERVER_EVENT__BODY_WORKERS;
+    ev.workers = &all;
+    pack(out, &ev);
+    for (size_t i = 0; i < all.n_workers; i++) free_worker(all.workers[i]);
+    free(all.workers);
 }
 
 void native_wire_token(buf *out, uint64_t id, const stream *s, uint32_t i, uint32_t token, bool send_id,
@@ -209,6 +259,7 @@ static void set_ms(protobuf_c_boolean *has, double *out, uint64_t ns) {
 
 void native_wire_end(buf *out, uint64_t id, const stream *s, uint32_t i, bool canceled, const char *text,
                      size_t text_len) {
+    PRE(s);
     Baton__ServerEnd end = BATON__SERVER_END__INIT;
     Baton__ServerTimings t = BATON__SERVER_TIMINGS__INIT;
     end.reason = canceled ? BATON__END_REASON__END_CANCELED : end_reason(s, i);

@@ -329,9 +329,10 @@ static void parse_limits(jfields *f, api_request *r) {
         r->max_tokens_given = true;
     }
     if (jf_int(f, "min_tokens", 0, UINT32_MAX, &v)) r->params.min_tokens = (uint32_t)v;
-    if (jf_int(f, "n", 1, API_N_MAX, &v)) r->n = (uint32_t)v;
-    if (jf_int(f, "best_of", 1, API_N_MAX, &v) && (uint32_t)v != r->n) {
-        jf_fail(f, "best_of", "best_of: only best_of equal to n is supported, got %d and n %u", (int)v, r->n);
+    if (jf_int(f, "n", 1, API_N_MAX, &v)) r->choices = (uint32_t)v;
+    if (jf_int(f, "best_of", 1, API_N_MAX, &v) && (uint32_t)v != r->choices) {
+        jf_fail(f, "best_of", "best_of: only best_of equal to n is supported, got %d and n %u", (int)v,
+                r->choices);
     }
     if (jf_int(f, "seed", INT64_MIN, INT64_MAX, &v)) {
         r->params.seed = (uint64_t)v;

@@ -24,54 +24,56 @@ static ctl_work work_of(const request *r) {
 
 void outbox_prefill(core *c, request *r, member *m) {
     PRE(m->role != ROLE_DECODE);
-    PRE(!r->p);
+    PRE(!r->prefill);
     bool colocated = m->role == ROLE_COLOCATED;
     uint32_t rows = request_rows(r);
-    member_offer(m, r->id, r->attempt, kv_pages_for(colocated ? rows + 1 : rows), rows);
-    r->p = m;
+    holds_add(&m->holds, r->id, r->attempt, kv_pages_for(colocated ? rows + 1 : rows), rows);
+    r->prefill = m;
     ctl_msg msg = {.kind = CTL_PREFILL, .req = r->id, .attempt = r->attempt, .work = work_of(r)};
     msg.work.then_decode = colocated;
+    request_table_place(&c->requests, r);
     outbox_send(c, m, &msg);
 }
 
 void outbox_reserve(core *c, request *r, member *d, uint64_t now_ns) {
     PRE(d->role == ROLE_DECODE);
-    PRE(!r->d);
-    PRE(r->p);
-    member_offer(d, r->id, r->attempt, kv_pages_for(request_rows(r) + 1), 0);
-    r->d = d;
-    r->reserved = r->dest_sent = false;
+    PRE(!r->decode);
+    PRE(r->prefill);
+    holds_add(&d->holds, r->id, r->attempt, kv_pages_for(request_rows(r) + 1), 0);
+    r->decode = d;
     sm_init(&r->handoff, &handoff_sm, now_ns);
     ctl_msg msg = {.kind = CTL_RESERVE, .req = r->id, .attempt = r->attempt, .work = work_of(r)};
-    msg.work.p_inc = r->p->incarnation;
+    msg.work.p_inc = r->prefill->incarnation;
     msg.work.ids_hash = request_ids_hash(r);
+    request_table_place(&c->requests, r);
     outbox_send(c, d, &msg);
 }
 
-void outbox_dest(core *c, request *r, uint64_t now_ns) {
-    PRE(r->p);
-    PRE(r->d);
-    PRE(r->reserved);
-    PRE(!r->dest_sent);
-    hold *h = member_hold(r->p, r->id);
+void outbox_dest(core *c, request *r, uint32_t token_begin, uint64_t now_ns) {
+    PRE(r->prefill);
+    PRE(r->decode);
+    PRE(request_handoff(r) == HANDOFF_RESERVED);
+    hold *h = holds_current(&r->prefill->holds, r->id);
     CHECK(h);
     ctl_msg msg = {.kind = CTL_DEST, .req = r->id, .attempt = h->attempt};
-    msg.dest = (ctl_dest){
-        .d_inc = r->d->incarnation, .endpoint = r->d->endpoint, .ring = r->ring, .new_attempt = r->attempt};
+    msg.dest = (ctl_dest){.d_inc = r->decode->incarnation,
+                          .endpoint = r->decode->endpoint,
+                          .new_attempt = r->attempt,
+                          .token_begin = token_begin};
     h->attempt = r->attempt;
-    r->dest_sent = true;
     sm_move(&r->handoff, HANDOFF_COPYING, now_ns);
-    c->n.handoffs_started++;
-    outbox_send(c, r->p, &msg);
+    c->counts.handoffs_started++;
+    outbox_send(c, r->prefill, &msg);
 }
 
 void outbox_close(core *c, member *m, request *r, ctl_kind kind) {
     PRE(kind == CTL_RELEASE || kind == CTL_CANCEL || kind == CTL_DROP);
-    ctl_msg msg = {.kind = kind, .req = r->id, .attempt = member_close(m, r->id)};
+    ctl_msg msg = {.kind = kind, .req = r->id, .attempt = holds_close(&m->holds, r->id)};
     outbox_send(c, m, &msg);
 }
 
 void outbox_drop_stale(core *c, member *m, uint64_t req, uint32_t attempt) {
+    PRE(m);
     ctl_msg msg = {.kind = CTL_DROP, .req = req, .attempt = attempt};
     outbox_send(c, m, &msg);
 }

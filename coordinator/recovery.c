@@ -13,14 +13,13 @@
 
 static void abort_handoff(request *r, uint64_t now_ns) {
     if (!sm_ended(&r->handoff)) sm_move(&r->handoff, HANDOFF_ABORTED, now_ns);
-    r->reserved = r->dest_sent = false;
 }
 
 static void let_go(core *c, request *r, ctl_kind kind, uint64_t now_ns) {
-    if (r->d) outbox_close(c, r->d, r, kind);
-    if (r->p) outbox_close(c, r->p, r, kind);
+    if (r->decode) outbox_close(c, r->decode, r, kind);
+    if (r->prefill) outbox_close(c, r->prefill, r, kind);
     abort_handoff(r, now_ns);
-    r->p = r->d = NULL;
+    r->prefill = r->decode = NULL;
 }
 
 void recovery_end(core *c, request *r, const core_end *end, uint64_t now_ns) {
@@ -31,19 +30,22 @@ void recovery_end(core *c, request *r, const core_end *end, uint64_t now_ns) {
     request_move(r, end->state, now_ns);
     core_times times = request_times(r, now_ns);
     uint64_t id = r->id;
-    if (end->state == REQ_DONE) c->n.finished[end->fin]++;
-    if (end->state == REQ_FAILED) c->n.failed++;
-    if (end->state == REQ_CANCELED) c->n.canceled++;
+    if (end->state == REQ_DONE) c->counts.finished[end->fin]++;
+    if (end->state == REQ_FAILED) c->counts.failed++;
+    if (end->state == REQ_CANCELED) c->counts.canceled++;
     request_table_remove(&c->requests, r);
     request_free(r);
     c->sink.end(c->sink.ctx, id, end, &times);
 }
 
-void recovery_fail(core *c, request *r, uint32_t http, const char *why, uint64_t now_ns) {
-    /* 500: something is broken, not merely busy. */
-    log_level level = http == 500 ? LOG_ERROR : LOG_WARN;
-    LOG_PICK_(level, "core.request", "failed", "req=%" PRIu64 " http=%u why=\"%s\"", r->id, http, why);
-    core_end end = {.state = REQ_FAILED, .http = http, .why = why};
+void recovery_fail(core *c, request *r, status st, const char *why, uint64_t now_ns) {
+    PRE(st != ST_OK);
+    PRE(why);
+    /* ST_CORRUPT: something is broken, not merely busy. */
+    log_level level = st == ST_CORRUPT ? LOG_ERROR : LOG_WARN;
+    LOG_PICK_(level, "core.request", "failed", "req=%" PRIu64 " status=%s why=\"%s\"", r->id, status_name(st),
+              why);
+    core_end end = {.state = REQ_FAILED, .st = st, .why = why};
     recovery_end(c, r, &end, now_ns);
 }
 
@@ -52,7 +54,7 @@ static bool next_attempt(core *c, request *r, retry why, const char *text, uint6
     if (why == RETRY_FAILED && r->tries >= c->opt.max_attempts) {
         errbuf eb = {0};
         errf(&eb, ST_PEER, "gave up after %u attempts; the last ended so: %s", r->tries, text);
-        recovery_fail(c, r, 500, eb.text, now_ns);
+        recovery_fail(c, r, ST_CORRUPT, eb.text, now_ns);
         return false;
     }
     if (why == RETRY_FAILED) r->tries++;
@@ -71,13 +73,15 @@ void recovery_replay(core *c, request *r, retry why, const char *text, uint64_t 
     token_log_forget_held(&r->log);
     r->given = r->log.count;
     request_move(r, REQ_WAIT_PREFILL, now_ns);
-    if (why == RETRY_NO_ROOM) return; /* nothing ran: it waits on with the deadline that it had */
-    r->queue_since_ns = now_ns;
+    /* Without room nothing ran: it waits on with the deadline that it had. */
+    if (why != RETRY_NO_ROOM) r->queue_since_ns = now_ns;
+    request_table_place(&c->requests, r);
+    if (why == RETRY_NO_ROOM) return;
     r->replays++;
-    c->n.replays++;
+    c->counts.replays++;
     if (why == RETRY_PREEMPTED) {
         r->preemptions++;
-        c->n.preemptions++;
+        c->counts.preemptions++;
     }
 }
 
@@ -88,15 +92,16 @@ void recovery_lose_decode(core *c, request *r, retry why, const char *text, uint
     /* Here and only here: the workers tell of hand-offs that a cancel ended, too, and those are no failures.
      */
     log_warn("core.handoff", "failed", "req=%" PRIu64 " attempt=%u why=\"%s\"", r->id, r->attempt, text);
-    if (r->d) {
-        r->avoid = r->d->incarnation;
-        outbox_close(c, r->d, r, CTL_DROP);
-        r->d = NULL;
+    if (r->decode) {
+        r->avoid = r->decode->incarnation;
+        outbox_close(c, r->decode, r, CTL_DROP);
+        r->decode = NULL;
     }
     abort_handoff(r, now_ns);
-    c->n.handoffs_failed += why == RETRY_FAILED;
+    c->counts.handoffs_failed += why == RETRY_FAILED;
     if (!next_attempt(c, r, why, text, now_ns)) return;
     if (request_state(r) == REQ_WAIT_KV) request_move(r, REQ_WAIT_KV, now_ns);
+    request_table_place(&c->requests, r);
 }
 
 /* ---- workers ---- */
@@ -104,19 +109,19 @@ void recovery_lose_decode(core *c, request *r, retry why, const char *text, uint
 /* One request of a member that is GONE. Its pointer to the member is cleared first: nobody is there to be
  * told. */
 static void orphan(core *c, request *r, member *m, uint64_t now_ns) {
-    bool was_p = r->p == m;
+    bool was_p = r->prefill == m;
     req_state s = request_state(r);
     bool executing = was_p ? s == REQ_PREFILL : s == REQ_DECODE;
     errbuf eb = {0};
     errf(&eb, ST_PEER, "%s worker %s is gone: %s", worker_role_name(m->role), m->name, m->lost);
     if (was_p)
-        r->p = NULL;
+        r->prefill = NULL;
     else
-        r->d = NULL;
+        r->decode = NULL;
     if (executing && ++r->deaths >= 2) {
         err_prefix(&eb, ST_PEER,
                    "two workers died while they executed this request, so it is not tried again");
-        recovery_fail(c, r, 500, eb.text, now_ns);
+        recovery_fail(c, r, ST_CORRUPT, eb.text, now_ns);
     } else if (was_p || s == REQ_DECODE) {
         recovery_replay(c, r, RETRY_FAILED, eb.text, now_ns);
     } else {
@@ -125,8 +130,32 @@ static void orphan(core *c, request *r, member *m, uint64_t now_ns) {
     }
 }
 
+void recovery_lose(core *c, member *m, const char *why) {
+    PRE(c);
+    member_lose(m, why);
+    c->some_lost = true;
+}
+
+void recovery_drain(core *c, member *m, uint64_t now_ns) {
+    PRE(c);
+    PRE(m);
+    if (m->draining || m->exiting || !member_lives(m)) return;
+    m->draining = true;
+    if (member_state_of(m) == MEMBER_READY) sm_move(&m->sm, MEMBER_DRAINING, now_ns);
+    ctl_msg msg = {.kind = CTL_DRAIN};
+    outbox_send(c, m, &msg);
+    log_info("core.member", "worker drains", "worker=%s holds=%u asked_by=%s", m->name, m->holds.count,
+             m->beat.drain ? "itself" : "client");
+}
+
+void recovery_unbind(core *c, member *m) {
+    PRE(c);
+    if (m->conn) (void)u64_map_take(&c->by_conn, m->conn);
+    m->conn = 0;
+}
+
 static void note_lost(core *c, const member *m, uint64_t now_ns) {
-    c->n.workers_lost++;
+    c->counts.workers_lost++;
     free(c->lost_worker);
     free(c->lost_why);
     c->lost_worker = xstrdup(m->name);
@@ -139,21 +168,23 @@ static void member_gone(core *c, member *m, uint64_t now_ns) {
         log_info("core.member", "worker left", "worker=%s", m->name);
     } else {
         log_warn("core.member", "worker is gone", "worker=%s why=\"%s\" holds=%u", m->name, m->lost,
-                 m->hold_count);
+                 m->holds.count);
         note_lost(c, m, now_ns);
     }
     sm_move(&m->sm, MEMBER_GONE, now_ns);
     if (m->conn) c->sink.hang_up(c->sink.ctx, m->conn);
-    m->conn = 0;
-    m->hold_count = 0;
-    uint64_t id = 0;
-    for (request *r; (r = request_table_after(&c->requests, id));) {
-        id = r->id;
-        if (r->p == m || r->d == m) orphan(c, r, m, now_ns);
+    recovery_unbind(c, m);
+    uint32_t count = holds_requests(&m->holds, c->ids);
+    qsort(c->ids, count, sizeof *c->ids, request_id_compare); /* oldest first */
+    holds_forget(&m->holds);
+    for (uint32_t i = 0; i < count; i++) {
+        request *r = request_table_find(&c->requests, c->ids[i]);
+        if (r && (r->prefill == m || r->decode == m)) orphan(c, r, m, now_ns);
     }
 }
 
-void recovery_lost_members(core *c, uint64_t now_ns) {
+static void drop_lost_members(core *c, uint64_t now_ns) {
+    c->some_lost = false;
     uint32_t kept = 0, count = c->member_count;
     for (uint32_t i = 0; i < count; i++)
         if (c->members[i]->lost) member_gone(c, c->members[i], now_ns);
@@ -164,10 +195,26 @@ void recovery_lost_members(core *c, uint64_t now_ns) {
             c->members[kept++] = c->members[i];
     }
     c->member_count = kept;
-    if (kept == 0 && c->requests.count == 0) numerics_done(&c->numerics); /* nothing left that could differ */
+}
+
+void recovery_lost_members(core *c, uint64_t now_ns) {
+    PRE(c);
+    if (c->some_lost) drop_lost_members(c, now_ns);
+    bool empty = c->member_count == 0 && c->requests.count == 0;
+    if (empty && c->numerics.from) numerics_done(&c->numerics); /* nothing left that could differ */
+}
+
+/* When silence would next change something */
+static uint64_t judge_next(const core *c) {
+    uint64_t next = UINT64_MAX;
+    for (uint32_t i = 0; i < c->member_count; i++)
+        next = MIN(next, member_judge_next(c->members[i], &c->opt));
+    return next;
 }
 
 void recovery_judge_members(core *c, uint64_t now_ns) {
+    PRE(c);
+    if (now_ns < c->judge_ns) return;
     for (uint32_t i = 0; i < c->member_count; i++) {
         member *m = c->members[i];
         errbuf why = {0};
@@ -177,30 +224,12 @@ void recovery_judge_members(core *c, uint64_t now_ns) {
         msg.refused.field = "session";
         msg.refused.why = why.text;
         outbox_send(c, m, &msg);
-        member_lose(m, why.text);
+        recovery_lose(c, m, why.text);
     }
+    c->judge_ns = judge_next(c);
 }
 
 /* ---- deadlines of requests ---- */
-
-static uint64_t deadline_of(const core *c, const request *r) {
-    switch (request_state(r)) {
-    case REQ_WAIT_PREFILL:
-        return r->queue_since_ns + c->opt.wait_prefill_ns;
-    case REQ_PREFILL:
-        return r->sm.entered_ns[REQ_PREFILL] + c->opt.prefill_ns;
-    case REQ_WAIT_KV:
-        return r->kv_since_ns + c->opt.wait_kv_ns;
-    case REQ_DECODE:
-        return r->token_ns + c->opt.decode_token_ns;
-    case REQ_NEW:
-    case REQ_DONE:
-    case REQ_FAILED:
-    case REQ_CANCELED:
-        break;
-    }
-    return UINT64_MAX;
-}
 
 /* What kept it in the queue, and the remedy. */
 static void why_it_waited(const core *c, const request *r, errbuf *eb) {
@@ -208,7 +237,7 @@ static void why_it_waited(const core *c, const request *r, errbuf *eb) {
     worker_role missing;
     if (router_could_fit(core_member_list(c), request_tokens_max(r)))
         errf(eb, ST_TIMEOUT, "no worker had room for the prompt within %llu ms: try again later", ms);
-    else if (core_missing_role(c, false, &missing))
+    else if (router_missing_role(core_member_list(c), c->opt.role_wanted, false, &missing))
         errf(eb, ST_TIMEOUT, "there was no %s worker within %llu ms: start one, or try again later",
              worker_role_name(missing), ms);
     else
@@ -221,20 +250,22 @@ static void expire(core *c, request *r, uint64_t now_ns) {
     switch (request_state(r)) {
     case REQ_WAIT_PREFILL:
         why_it_waited(c, r, &eb);
-        recovery_fail(c, r, 503, eb.text, now_ns);
+        recovery_fail(c, r, ST_PEER, eb.text, now_ns);
         break;
     case REQ_PREFILL:
-        errf(&eb, ST_TIMEOUT, "%s did not finish the prompt of %u tokens within %llu ms", r->p->name,
+        errf(&eb, ST_TIMEOUT, "%s did not finish the prompt of %u tokens within %llu ms", r->prefill->name,
              request_rows(r), c->opt.prefill_ns / NS_PER_MS);
-        recovery_fail(c, r, 504, eb.text, now_ns);
+        recovery_fail(c, r, ST_TIMEOUT, eb.text, now_ns);
         break;
     case REQ_WAIT_KV:
         errf(&eb, ST_TIMEOUT, "no decode worker had taken over the KV cache within %llu ms%s%s",
-             c->opt.wait_kv_ns / NS_PER_MS, r->d ? ": still waiting for " : "", r->d ? r->d->name : "");
-        recovery_fail(c, r, 504, eb.text, now_ns);
+             c->opt.wait_kv_ns / NS_PER_MS, r->decode ? ": still waiting for " : "",
+             r->decode ? r->decode->name : "");
+        recovery_fail(c, r, ST_TIMEOUT, eb.text, now_ns);
         break;
     case REQ_DECODE:
-        errf(&eb, ST_TIMEOUT, "%s sent no token for %llu ms", r->d->name, c->opt.decode_token_ns / NS_PER_MS);
+        errf(&eb, ST_TIMEOUT, "%s sent no token for %llu ms", r->decode->name,
+             c->opt.decode_token_ns / NS_PER_MS);
         recovery_replay(c, r, RETRY_FAILED, eb.text, now_ns);
         break;
     case REQ_NEW:
@@ -246,17 +277,18 @@ static void expire(core *c, request *r, uint64_t now_ns) {
 }
 
 void recovery_deadlines(core *c, uint64_t now_ns) {
-    uint64_t id = 0;
-    for (request *r; (r = request_table_after(&c->requests, id));) {
-        id = r->id;
-        if (now_ns >= deadline_of(c, r)) expire(c, r, now_ns);
+    PRE(c);
+    uint32_t count = request_table_due(&c->requests, now_ns, c->ids);
+    for (uint32_t i = 0; i < count; i++) {
+        request *r = request_table_find(&c->requests, c->ids[i]);
+        if (r && request_table_is_due(&c->requests, r, now_ns)) expire(c, r, now_ns);
     }
 }
 
-uint64_t recovery_next_ns(const core *c) {
-    uint64_t next = UINT64_MAX;
-    for (uint32_t i = 0; i < c->requests.count; i++) next = MIN(next, deadline_of(c, c->requests.items[i]));
-    for (uint32_t i = 0; i < c->member_count; i++)
-        next = MIN(next, member_judge_next(c->members[i], &c->opt));
-    return next;
+uint64_t recovery_next_ns(core *c, uint64_t limit_ns) {
+    PRE(c);
+    uint64_t next = request_table_next_ns(&c->requests, limit_ns);
+    if (c->judge_ns > next) return next;
+    c->judge_ns = judge_next(c);
+    return MIN(next, c->judge_ns);
 }

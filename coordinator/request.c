@@ -82,18 +82,13 @@ request *request_new(uint64_t id, const core_request *in, uint32_t max_tokens, u
     request *r = xcalloc(1, sizeof *r);
     r->id = id;
     r->attempt = r->tries = 1;
+    r->line = LINE_NONE;
     sm_init(&r->sm, &request_sm, now_ns);
     sm_init(&r->handoff, &handoff_sm, now_ns);
     r->prompt = xmemdup(in->prompt, in->prompt_count * sizeof *in->prompt);
     r->prompt_count = in->prompt_count;
-    r->params = in->params;
+    sampling_copy(&r->params, &in->params);
     r->params.max_tokens = max_tokens;
-    if (in->params.stop_id_count)
-        r->stop_ids = xmemdup(in->params.stop_ids, in->params.stop_id_count * sizeof *in->params.stop_ids);
-    if (in->params.bias_count)
-        r->bias = xmemdup(in->params.bias, in->params.bias_count * sizeof *in->params.bias);
-    r->params.stop_ids = r->stop_ids;
-    r->params.bias = r->bias;
     return r;
 }
 
@@ -101,14 +96,18 @@ void request_free(request *r) {
     if (!r) return;
     token_log_done(&r->log);
     free(r->prompt);
-    free(r->stop_ids);
-    free(r->bias);
+    sampling_done(&r->params);
     free(r);
 }
 
 req_state request_state(const request *r) {
     PRE(r);
     return (req_state)r->sm.state;
+}
+
+handoff_state request_handoff(const request *r) {
+    PRE(r);
+    return (handoff_state)r->handoff.state;
 }
 
 void request_move(request *r, req_state next, uint64_t now_ns) {
@@ -130,6 +129,11 @@ uint64_t request_ids_hash(const request *r) {
     PRE(r);
     uint64_t h = kv_ids_hash(KV_IDS_HASH_START, r->prompt, r->prompt_count);
     return kv_ids_hash(h, r->log.ids, r->given);
+}
+
+bool request_ends_with_prefill(const request *r) {
+    PRE(r);
+    return r->log.count + 1 >= r->params.max_tokens;
 }
 
 bool request_is_replay(const request *r) {
@@ -170,14 +174,15 @@ static bool sites_fit_state(const request *r) {
     switch (request_state(r)) {
     case REQ_NEW:
     case REQ_WAIT_PREFILL:
-        return !r->p && !r->d;
+        return !r->prefill && !r->decode;
     case REQ_PREFILL:
-        if (!r->p || (r->p->role == ROLE_COLOCATED && r->d)) return false;
-        return r->p->role != ROLE_DECODE && (!r->d || r->d->role == ROLE_DECODE);
+        if (!r->prefill || (r->prefill->role == ROLE_COLOCATED && r->decode)) return false;
+        return r->prefill->role != ROLE_DECODE && (!r->decode || r->decode->role == ROLE_DECODE);
     case REQ_WAIT_KV:
-        return r->p && r->p->role == ROLE_PREFILL && (!r->d || r->d->role == ROLE_DECODE);
+        return r->prefill && r->prefill->role == ROLE_PREFILL &&
+               (!r->decode || r->decode->role == ROLE_DECODE);
     case REQ_DECODE:
-        return !r->p && r->d && r->d->role != ROLE_PREFILL;
+        return !r->prefill && r->decode && r->decode->role != ROLE_PREFILL;
     case REQ_DONE:
     case REQ_FAILED:
     case REQ_CANCELED:
@@ -189,78 +194,15 @@ static bool sites_fit_state(const request *r) {
 /* Invariant: the workers named fit the state, each of them holds this very attempt, and nothing ended is
  * alive. */
 bool request_check(const request *r) {
+    PRE(r);
     if (!sites_fit_state(r)) return false;
     if (r->log.count > r->log.capacity || r->log.held_count > TOKEN_LOG_HELD_MAX) return false;
     if (r->log.count > r->params.max_tokens || r->given > r->log.count) return false;
-    if ((r->dest_sent && !r->reserved) || (r->reserved && !r->d)) return false;
-    const hold *hp = r->p ? member_hold(r->p, r->id) : NULL;
-    const hold *hd = r->d ? member_hold(r->d, r->id) : NULL;
-    if ((r->p && !hp) || (r->d && !hd)) return false;
+    bool taken = request_handoff(r) == HANDOFF_RESERVED || request_handoff(r) == HANDOFF_COPYING;
+    if (taken && !r->decode) return false;
+    const hold *hp = r->prefill ? holds_current(&r->prefill->holds, r->id) : NULL;
+    const hold *hd = r->decode ? holds_current(&r->decode->holds, r->id) : NULL;
+    if ((r->prefill && !hp) || (r->decode && !hd)) return false;
     if (hd && hd->attempt != r->attempt) return false;
     return !hp || hp->attempt <= r->attempt;
-}
-
-/* ---- table ---- */
-
-void request_table_init(request_table *t, uint32_t capacity) {
-    PRE(t);
-    PRE(capacity > 0);
-    *t = (request_table){.items = xcalloc(capacity, sizeof(request *)), .capacity = capacity};
-}
-
-void request_table_done(request_table *t) {
-    PRE(t);
-    for (uint32_t i = 0; i < t->count; i++) request_free(t->items[i]);
-    free(t->items);
-    *t = (request_table){0};
-}
-
-/* Index of the first request younger than id. */
-static uint32_t index_after(const request_table *t, uint64_t id) {
-    uint32_t low = 0, high = t->count;
-    while (low < high) {
-        uint32_t mid = low + (high - low) / 2;
-        if (t->items[mid]->id <= id)
-            low = mid + 1;
-        else
-            high = mid;
-    }
-    return low;
-}
-
-request *request_table_find(const request_table *t, uint64_t id) {
-    PRE(t);
-    uint32_t i = index_after(t, id);
-    return i > 0 && t->items[i - 1]->id == id ? t->items[i - 1] : NULL;
-}
-
-request *request_table_after(const request_table *t, uint64_t id) {
-    PRE(t);
-    uint32_t i = index_after(t, id);
-    return i < t->count ? t->items[i] : NULL;
-}
-
-void request_table_add(request_table *t, request *r) {
-    PRE(t);
-    PRE(r);
-    PRE(t->count < t->capacity);
-    PRE(t->count == 0 || t->items[t->count - 1]->id < r->id);
-    t->items[t->count++] = r;
-}
-
-void request_table_remove(request_table *t, request *r) {
-    PRE(t);
-    PRE(r);
-    uint32_t i = index_after(t, r->id);
-    CHECK(i > 0);
-    CHECK(t->items[i - 1] == r);
-    memmove(t->items + i - 1, t->items + i, (t->count - i) * sizeof(request *));
-    t->count--;
-}
-
-uint32_t request_table_in(const request_table *t, req_state s) {
-    PRE(t);
-    uint32_t n = 0;
-    for (uint32_t i = 0; i < t->count; i++) n += request_state(t->items[i]) == s;
-    return n;
 }

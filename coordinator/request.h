@@ -5,8 +5,9 @@
  *               ^             |  \______________^    |
  *               +-- replay ---+--------+-------------+        any that is not an end -> FAILED | CANCELED
  *
- * The request's worker pointers say who executes it now: `p` computes (or keeps) its prompt, `d` has
- * reserved, receives or decodes. A colocated worker is `p` until its first token and `d` from then on.
+ * The request's worker pointers say who executes it now: `prefill` computes (or keeps) its prompt, `decode`
+ * has reserved, receives or decodes. A colocated worker is `prefill` until its first token and `decode` from
+ * then on.
  *
  * Attempts: `attempt` is the newest number; it grows with every replay and every further D, so that nothing
  * old can be mistaken for something new. `tries` counts only what the limit of attempts is about: a
@@ -16,7 +17,8 @@
 #ifndef BATON_COORDINATOR_REQUEST_H
 #define BATON_COORDINATOR_REQUEST_H
 
-#include "coordinator/core.h"
+#include "base/heap.h"
+#include "coordinator/core_types.h"
 #include "kv/handoff.h"
 
 struct member;
@@ -45,26 +47,31 @@ bool token_log_next(token_log *log, core_token *out);
 void token_log_forget_held(token_log *log);
 void token_log_done(token_log *log);
 
+/* The lines of request_table.h */
+typedef enum request_line {
+    LINE_PARKED,
+    LINE_COMPUTING,
+    LINE_REPLAYS,
+    LINE_NEW,
+    LINE_COUNT,
+    LINE_NONE = LINE_COUNT
+} request_line;
+
 typedef struct request {
     uint64_t id;
     sm sm;           /* request_sm */
     sm handoff;      /* handoff_sm, of the newest offer to a D */
     int32_t *prompt; /* [prompt_count]; owned */
     uint32_t prompt_count;
-    sampling params; /* arrays owned: */
-    int32_t *stop_ids;
-    sampling_bias *bias;
+    sampling params; /* owned, with its arrays */
     token_log log;
 
-    uint32_t given;       /* output ids that this attempt starts from: its k. P and every D get the same */
-    struct member *p, *d; /* borrowed from the core's table; NULL = none */
-    uint32_t attempt;     /* newest number: given to workers now, or to the next one asked; from 1 */
-    uint32_t tries;       /* attempts that count against the limit, the present one included; from 1 */
-    uint32_t deaths;      /* workers that died while they executed it */
+    uint32_t given; /* output ids that this attempt starts from: its k. P and every D get the same */
+    struct member *prefill, *decode; /* borrowed from the core's table; NULL = none */
+    uint32_t attempt; /* newest number: given to workers now, or to the next one asked; from 1 */
+    uint32_t tries;   /* attempts that count against the limit, the present one included; from 1 */
+    uint32_t deaths;  /* workers that died while they executed it */
     uint32_t replays, preemptions;
-    bool reserved;  /* d answered RESERVED */
-    bool dest_sent; /* p was told about d */
-    uint64_t ring;  /* from RESERVED */
     uint64_t avoid; /* incarnation of the D that failed it last; another one is preferred */
 
     uint64_t queue_since_ns; /* start of WAIT_PREFILL's deadline: kept when a worker had no room after all */
@@ -72,12 +79,20 @@ typedef struct request {
         kv_since_ns;   /* WAIT_KV entered from PREFILL: its deadline and the hand-off time count from here */
     uint64_t token_ns; /* last new token in DECODE, or the entry */
     uint64_t handoff_ns; /* of the last finished hand-off */
+
+    /* Where it stands in the table; the table's own. */
+    uint32_t slot;
+    request_line line;
+    bool aside;          /* in its line, but passed over */
+    heap_node turn, due; /* by id in its line; by deadline */
 } request;
 
 request *request_new(uint64_t id, const core_request *r, uint32_t max_tokens, uint64_t now_ns);
 void request_free(request *r);
 
 req_state request_state(const request *r);
+/* Of the newest offer to a D: RESERVED when the D has answered so, COPYING from DEST to VERIFIED */
+handoff_state request_handoff(const request *r);
 /* Asserts the edge */
 void request_move(request *r, req_state next, uint64_t now_ns);
 /* Prompt and the output ids given: the T of control.md */
@@ -86,25 +101,12 @@ uint32_t request_rows(const request *r);
 uint32_t request_tokens_max(const request *r);
 /* kv_ids_hash of prompt ++ output */
 uint64_t request_ids_hash(const request *r);
+/* Whether the token that its prefill samples is the last one it may have: then no D is needed (protocol rule
+ * 4). */
+bool request_ends_with_prefill(const request *r);
 /* Goes before the new ones in the queue */
 bool request_is_replay(const request *r);
 core_times request_times(const request *r, uint64_t now_ns);
 bool request_check(const request *r);
-
-/* All requests alive, oldest first. Ids grow, so the array is sorted and a request is found by halving. */
-typedef struct request_table {
-    request **items; /* [count] */
-    uint32_t count, capacity;
-} request_table;
-
-void request_table_init(request_table *t, uint32_t capacity);
-/* Frees the requests too */
-void request_table_done(request_table *t);
-request *request_table_find(const request_table *t, uint64_t id);
-/* The oldest one younger than id; NULL at the end */
-request *request_table_after(const request_table *t, uint64_t id);
-void request_table_add(request_table *t, request *r);
-void request_table_remove(request_table *t, request *r);
-uint32_t request_table_in(const request_table *t, req_state s);
 
 #endif

@@ -5,14 +5,14 @@
 
 /* Load in thousandths: rows over rule 6's two batches, and requests over slots. */
 static uint32_t load_of(const member *m) {
-    uint64_t rows = m->role == ROLE_DECODE ? 0 : 1000ull * member_rows(m) / (2ull * MAX(m->max_rows, 1u));
-    uint64_t seqs = m->role == ROLE_PREFILL ? 0 : 1000ull * m->hold_count / MAX(m->max_seqs, 1u);
+    uint64_t rows = m->role == ROLE_DECODE ? 0 : 1000ull * m->holds.rows / (2ull * MAX(m->max_rows, 1u));
+    uint64_t seqs = m->role == ROLE_PREFILL ? 0 : 1000ull * m->holds.count / MAX(m->max_seqs, 1u);
     return (uint32_t)(rows + seqs);
 }
 
 /* Rule 6: two batches of prompt rows at most; a prompt longer than that goes to a worker that has none. */
 static bool has_time(const member *m, uint32_t rows) {
-    uint32_t assigned = member_rows(m);
+    uint32_t assigned = m->holds.rows;
     return assigned == 0 || (uint64_t)assigned + rows <= 2ull * m->max_rows;
 }
 
@@ -61,25 +61,26 @@ bool router_pick(member_list members, const route_ask *ask, route *out) {
             member *d = ask->decode_blocked ? NULL : router_pick_decode(members, ask, m->kv_token_bytes);
             if (!d) {
                 if (load < parked_load && decode_exists(members, ask->tokens_max, m->kv_token_bytes)) {
-                    parked = (route){.p = m};
+                    parked = (route){.prefill = m};
                     parked_load = load;
                 }
                 continue;
             }
             load += load_of(d);
-            if (load < best_load) best = (route){.p = m, .d = d}, best_load = load;
+            if (load < best_load) best = (route){.prefill = m, .decode = d}, best_load = load;
         } else if (load < best_load) {
-            best = (route){.p = m};
+            best = (route){.prefill = m};
             best_load = load;
         }
     }
-    if (!best.p) best = parked;
-    if (!best.p) return false;
+    if (!best.prefill) best = parked;
+    if (!best.prefill) return false;
     *out = best;
     return true;
 }
 
 bool router_decode_could_fit(member_list members, uint32_t tokens_max) {
+    PRE(tokens_max > 0);
     for (uint32_t i = 0; i < members.count; i++) {
         const member *m = members.items[i];
         if (m->role == ROLE_DECODE && member_lives(m) && !m->draining && member_could_fit(m, tokens_max))
@@ -89,6 +90,7 @@ bool router_decode_could_fit(member_list members, uint32_t tokens_max) {
 }
 
 bool router_could_fit(member_list members, uint32_t tokens_max) {
+    PRE(tokens_max > 0);
     for (uint32_t i = 0; i < members.count; i++) {
         const member *m = members.items[i];
         if (m->role == ROLE_DECODE || !member_lives(m) || m->draining || !member_could_fit(m, tokens_max))
@@ -96,4 +98,30 @@ bool router_could_fit(member_list members, uint32_t tokens_max) {
         if (m->role == ROLE_COLOCATED || decode_exists(members, tokens_max, m->kv_token_bytes)) return true;
     }
     return false;
+}
+
+static uint32_t joined(member_list members, worker_role role) {
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < members.count; i++) {
+        const member *m = members.items[i];
+        n += member_lives(m) && !m->draining && m->role == role;
+    }
+    return n;
+}
+
+bool router_missing_role(member_list members, const uint32_t wanted[ROLE_COUNT], bool expected,
+                         worker_role *out) {
+    PRE(wanted);
+    PRE(out);
+    bool here[ROLE_COUNT];
+    for (uint32_t i = 0; i < ROLE_COUNT; i++)
+        here[i] = joined(members, (worker_role)i) > 0 || (expected && wanted[i] > 0);
+    if (here[ROLE_COLOCATED] || (here[ROLE_PREFILL] && here[ROLE_DECODE])) return false;
+    if (here[ROLE_PREFILL])
+        *out = ROLE_DECODE;
+    else if (here[ROLE_DECODE])
+        *out = ROLE_PREFILL;
+    else
+        *out = wanted[ROLE_PREFILL] && !wanted[ROLE_COLOCATED] ? ROLE_PREFILL : ROLE_COLOCATED;
+    return true;
 }

@@ -19,14 +19,9 @@ typedef struct route_ask {
 } route_ask;
 
 typedef struct route {
-    member *p; /* prefill or colocated worker */
-    member *d; /* NULL for a colocated worker, or when no D has room now */
+    member *prefill; /* prefill or colocated worker */
+    member *decode;  /* NULL for a colocated worker, or when no D has room now */
 } route;
-
-typedef struct member_list {
-    member *const *items; /* [count] in the order of joining */
-    uint32_t count;
-} member_list;
 
 /* False when the request must stay in the queue. */
 bool router_pick(member_list members, const route_ask *ask, route *out);
@@ -36,5 +31,9 @@ member *router_pick_decode(member_list members, const route_ask *ask, uint64_t k
 bool router_could_fit(member_list members, uint32_t tokens_max);
 /* Likewise for the D's alone. */
 bool router_decode_could_fit(member_list members, uint32_t tokens_max);
+/* True when no route can come about, for lack of *out: by the workers that are here and, when `expected`,
+ * those that the config wants, `wanted` of each role. */
+bool router_missing_role(member_list members, const uint32_t wanted[ROLE_COUNT], bool expected,
+                         worker_role *out);
 
 #endif

@@ -15,7 +15,7 @@
 #define BATON_COORDINATOR_STATE_H
 
 #include "coordinator/member.h"
-#include "coordinator/request.h"
+#include "coordinator/request_table.h"
 #include "coordinator/router.h"
 
 struct core {
@@ -24,6 +24,10 @@ struct core {
     request_table requests;
     member **members; /* [member_count] of max_workers, in the order of joining; owned */
     uint32_t member_count;
+    u64_map by_conn;   /* the members that have a connection, those just lost too */
+    bool some_lost;    /* a member is marked lost and not GONE yet */
+    uint64_t judge_ns; /* not later than when a member's silence would change something; 0 = look at once */
+    uint64_t *ids;     /* [max_requests] scratch; owned */
     numerics numerics; /* of the first member; every later one must equal it */
     uint64_t last_req;
     uint64_t joins;                 /* JOINs welcomed: the seed of incarnations */
@@ -32,15 +36,27 @@ struct core {
     uint64_t turns;
     char *lost_worker, *lost_why; /* of the worker that was lost last, at lost_ns; NULL = none; owned */
     uint64_t lost_ns;
-    core_counters n; /* the running totals; gauges are filled in by core_counters_of */
+    core_counters counts; /* the running totals; gauges are filled in by core_counters_of */
 };
+
+/* Borrowed: until a member joins or goes. */
+static inline member_list core_member_list(const core *c) {
+    return (member_list){.items = c->members, .count = c->member_count};
+}
+
+/* The one whose session this connection carries; NULL when there is none, or it ended. */
+static inline member *core_member_of(const core *c, uint64_t conn) {
+    member *m = u64_map_get(&c->by_conn, conn);
+    return m && !m->lost ? m : NULL;
+}
 
 /* outbox.c */
 /* Fills the head; nothing is sent to a lost member */
 void outbox_send(core *c, member *m, ctl_msg *msg);
 void outbox_prefill(core *c, request *r, member *m);
 void outbox_reserve(core *c, request *r, member *d, uint64_t now_ns);
-void outbox_dest(core *c, request *r, uint64_t now_ns);
+/* token_begin: the first row that D lacks. */
+void outbox_dest(core *c, request *r, uint32_t token_begin, uint64_t now_ns);
 /* RELEASE, CANCEL or DROP of what m holds of r */
 void outbox_close(core *c, member *m, request *r, ctl_kind kind);
 void outbox_drop_stale(core *c, member *m, uint64_t req, uint32_t attempt);
@@ -48,35 +64,34 @@ void outbox_drop_stale(core *c, member *m, uint64_t req, uint32_t attempt);
 /* recovery.c */
 /* r is freed */
 void recovery_end(core *c, request *r, const core_end *end, uint64_t now_ns);
-void recovery_fail(core *c, request *r, uint32_t http, const char *why, uint64_t now_ns);
+void recovery_fail(core *c, request *r, status st, const char *why, uint64_t now_ns);
 /* Why a request goes back: a try that failed counts against the limit of attempts, a preemption or a lack of
  * room does not. */
 typedef enum retry { RETRY_FAILED, RETRY_PREEMPTED, RETRY_NO_ROOM } retry;
 /* Back to the head of the queue with prompt and emitted ids; everything held anywhere is dropped. r may be
  * freed (limit reached). */
 void recovery_replay(core *c, request *r, retry why, const char *text, uint64_t now_ns);
-/* The hand-off to r->d failed before VERIFIED: another D under the next attempt, from P's pinned pages. May
- * free r. */
+/* The hand-off to r->decode failed before VERIFIED: another D under the next attempt, from P's pinned pages.
+ * May free r. */
 void recovery_lose_decode(core *c, request *r, retry why, const char *text, uint64_t now_ns);
+/* The session ended: first reason wins, the next turn acts upon it */
+void recovery_lose(core *c, member *m, const char *why);
+/* Its connection is another's, or nobody's, from now on */
+void recovery_unbind(core *c, member *m);
+/* No new work, EXIT when nothing is held there any more; idempotent */
+void recovery_drain(core *c, member *m, uint64_t now_ns);
 /* Those marked lost become GONE */
 void recovery_lost_members(core *c, uint64_t now_ns);
 /* Silence and stuck steps */
 void recovery_judge_members(core *c, uint64_t now_ns);
 void recovery_deadlines(core *c, uint64_t now_ns);
-/* Earliest deadline of requests and members */
-uint64_t recovery_next_ns(const core *c);
+/* Earliest deadline of requests and members, or limit_ns when that is earlier */
+uint64_t recovery_next_ns(core *c, uint64_t limit_ns);
 
 /* inbox.c */
 void inbox_message(core *c, uint64_t conn, const ctl_msg *msg, uint64_t now_ns);
-member *core_member_of(const core *c, uint64_t conn);
-
-/* core.c */
-/* True when no route can come about, for lack of *out: by the workers that are here and, when `expected`,
- * those that the config wants. */
-bool core_missing_role(const core *c, bool expected, worker_role *out);
 
 /* dispatch.c */
 void dispatch_turn(core *c, uint64_t now_ns);
-member_list core_member_list(const core *c);
 
 #endif

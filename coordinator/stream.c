@@ -191,7 +191,7 @@ void streams_end(streams *all, uint64_t req, const core_end *end, const core_tim
     } else if (!s->error.http) {
         bool failed = end->state == REQ_FAILED;
         meter_finished(all->meter, failed ? "error" : "abort", t, e->text.count);
-        stream_fail(s, failed && end->http ? end->http : 503,
+        stream_fail(s, failed ? api_http_of(end->st) : 503,
                     failed && end->why ? end->why : "the request was canceled");
     }
     s->listener.wake(s->listener.ctx);
@@ -199,12 +199,12 @@ void streams_end(streams *all, uint64_t req, const core_end *end, const core_tim
 
 static void submit_params(const stream *s, uint32_t i, core_request *out) {
     const api_request *r = &s->request;
-    const api_prompt *p = &r->prompts[i / r->n];
+    const api_prompt *p = &r->prompts[i / r->choices];
     *out = (core_request){.prompt = p->ids.ids,
                           .prompt_count = p->ids.count,
                           .params = r->params,
                           .max_tokens_given = r->max_tokens_given};
-    out->params.choice = i % r->n;
+    out->params.choice = i % r->choices;
 }
 
 status stream_open(stream **out, streams *all, api_request *r, const stream_listener *l, uint64_t now_ns,
@@ -216,12 +216,12 @@ status stream_open(stream **out, streams *all, api_request *r, const stream_list
     PRE(l->wake);
     PRE(e);
     PRE(r->prompt_count >= 1);
-    PRE(r->n >= 1);
+    PRE(r->choices >= 1);
     stream *s = xcalloc(1, sizeof *s);
     s->all = all;
     s->listener = *l;
     s->request = *r;
-    s->count = r->prompt_count * r->n;
+    s->count = r->prompt_count * r->choices;
     s->entries = xcalloc(s->count, sizeof *s->entries);
     s->rules = (choice_rules){.tok = all->tok,
                               .stops = s->request.stops,
@@ -253,7 +253,7 @@ status stream_open(stream **out, streams *all, api_request *r, const stream_list
     }
     *r = (api_request){0};
     all->alive++;
-    meter_admitted(all->meter, stream_prompt_tokens(s), s->request.n);
+    meter_admitted(all->meter, stream_prompt_tokens(s), s->request.choices);
     *out = s;
     return ST_OK;
 }
@@ -341,7 +341,7 @@ const choice *stream_choice(const stream *s, uint32_t i) {
 const api_prompt *stream_prompt(const stream *s, uint32_t i) {
     PRE(s);
     PRE(i < s->count);
-    return &s->request.prompts[i / s->request.n];
+    return &s->request.prompts[i / s->request.choices];
 }
 
 stream_finish stream_finish_of(const stream *s, uint32_t i) {
@@ -361,12 +361,14 @@ stream_finish stream_finish_of(const stream *s, uint32_t i) {
 }
 
 uint32_t stream_prompt_tokens(const stream *s) {
+    PRE(s);
     uint32_t sum = 0;
     for (uint32_t i = 0; i < s->request.prompt_count; i++) sum += s->request.prompts[i].ids.count;
     return sum;
 }
 
 uint32_t stream_completion_tokens(const stream *s, bool shown) {
+    PRE(s);
     if (shown) return s->shown_tokens;
     uint32_t sum = 0;
     for (uint32_t i = 0; i < s->count; i++) sum += s->entries[i].text.count;

@@ -10,26 +10,26 @@
 #include "base/mem.h"
 #include "decode_worker/decode_policy.h"
 #include "kv/handoff.h"
-#include "worker_core/wtable.h"
+#include "worker_core/wstep.h"
 
 #include <stddef.h>
 #include <stdlib.h>
 
 typedef struct decode_core {
-    wtable t;                /* first: see wtable_core_stats */
+    wtable table;            /* first: see wtable_core_stats */
     wseq **seqs;             /* [capacity] scratch: the decode batch, oldest first, then the reservations */
     batch_row *rows;         /* [capacity] of them */
     batch_verdict *verdicts; /* [capacity] of them */
     uint32_t first;          /* where the next round starts */
 } decode_core;
 
-_Static_assert(offsetof(decode_core, t) == 0, "wtable_core_stats and its like take a core for its table");
+_Static_assert(offsetof(decode_core, table) == 0, "wtable_core_stats and its like take a core for its table");
 
 static void *decode_new(const wcore_options *opt, const wcore_sink *sink) {
     PRE(opt);
     decode_core *c = xcalloc(1, sizeof *c);
     uint32_t capacity = 2 * opt->max_seqs; /* closing requests need room besides the live ones */
-    wtable_init(&c->t, ROLE_DECODE, opt, sink, capacity);
+    wtable_init(&c->table, ROLE_DECODE, opt, sink, capacity);
     c->seqs = xcalloc(capacity, sizeof(wseq *));
     c->rows = xcalloc(capacity, sizeof *c->rows);
     c->verdicts = xcalloc(capacity, sizeof *c->verdicts);
@@ -39,7 +39,7 @@ static void *decode_new(const wcore_options *opt, const wcore_sink *sink) {
 static void decode_free(void *core) {
     decode_core *c = core;
     if (!c) return;
-    wtable_done(&c->t);
+    wtable_done(&c->table);
     free(c->seqs);
     free(c->rows);
     free(c->verdicts);
@@ -49,12 +49,12 @@ static void decode_free(void *core) {
 static void decode_session(void *core, uint64_t epoch, uint64_t incarnation, uint64_t now_ns) {
     decode_core *c = core;
     (void)now_ns;
-    wtable_session(&c->t, epoch, incarnation);
+    wtable_session(&c->table, epoch, incarnation);
 }
 
 static void on_reserve(decode_core *c, const ctl_msg *m) {
     const ctl_work *w = &m->work;
-    wtable *t = &c->t;
+    wtable *t = &c->table;
     uint64_t hash = kv_ids_hash(KV_IDS_HASH_START, w->prompt, w->prompt_count);
     if (w->output_count) hash = kv_ids_hash(hash, w->output, w->output_count);
     if (hash != w->ids_hash) {
@@ -62,7 +62,7 @@ static void on_reserve(decode_core *c, const ctl_msg *m) {
         return;
     }
     wtable_need need = {.rows = w->prompt_count + w->output_count + 1,
-                        .headroom = decode_policy_headroom(wtable_stats(t).running, t->opt.page_count),
+                        .headroom = kv_pool_headroom(t->opt.page_count, wtable_count(t, WSEQ_DECODE)),
                         .slot = true,
                         .phase = WSEQ_EXPECTED};
     wseq *s = wtable_admit(t, m, &need);
@@ -70,8 +70,7 @@ static void on_reserve(decode_core *c, const ctl_msg *m) {
     s->id = (kv_identity){
         .epoch = t->epoch, .p_inc = w->p_inc, .d_inc = t->incarnation, .req = m->req, .attempt = m->attempt};
     wtable_post(t, s, X_EXPECT);
-    ctl_msg answer = {
-        .kind = CTL_RESERVED, .req = m->req, .attempt = m->attempt, .reserved = {.ring = t->incarnation}};
+    ctl_msg answer = {.kind = CTL_RESERVED, .req = m->req, .attempt = m->attempt};
     wtable_send(t, &answer);
 }
 
@@ -81,13 +80,13 @@ static void decode_ctl(void *core, const ctl_msg *m, uint64_t now_ns) {
     if (m->kind == CTL_RESERVE)
         on_reserve(c, m);
     else if (m->kind == CTL_RELEASE || m->kind == CTL_CANCEL || m->kind == CTL_DROP)
-        wtable_release(&c->t, m);
+        wtable_release(&c->table, m);
     else
-        c->t.counters.stale++;
+        c->table.stats.stale++;
 }
 
 static void on_verified(decode_core *c, wseq *s, const xfer_event *e) {
-    wtable *t = &c->t;
+    wtable *t = &c->table;
     ctl_msg told = {
         .kind = CTL_VERIFIED,
         .req = s->req,
@@ -96,7 +95,7 @@ static void on_verified(decode_core *c, wseq *s, const xfer_event *e) {
     wtable_send(t, &told);
     s->xfer_known = false;
     uint32_t index = s->output_count;
-    s->ids[wtable_rows(s)] = e->first.id;
+    s->ids[wseq_rows(s)] = e->first.id;
     s->output_count++;
     s->first = e->first;
     if (e->finished) {
@@ -106,7 +105,7 @@ static void on_verified(decode_core *c, wseq *s, const xfer_event *e) {
         wtable_send(t, &m);
         return;
     }
-    s->phase = WSEQ_DECODE;
+    wtable_move(t, s, WSEQ_DECODE);
     s->repeat_first = true;
 }
 
@@ -115,18 +114,18 @@ static void on_failed(decode_core *c, wseq *s, const xfer_event *e) {
                  .req = s->req,
                  .attempt = s->attempt,
                  .failed = {.segment = e->segment, .why = e->why}};
-    wtable_send(&c->t, &m);
-    wtable_close(&c->t, s, false);
+    wtable_send(&c->table, &m);
+    wtable_close(&c->table, s, false);
 }
 
 static void decode_xfer(void *core, const xfer_event *e, uint64_t now_ns) {
     decode_core *c = core;
     (void)now_ns;
     if (e->kind == X_DROPPED) {
-        wtable_dropped(&c->t, e->id.req);
+        wtable_dropped(&c->table, e->id.req);
         return;
     }
-    wseq *s = wtable_find(&c->t, e->id.req);
+    wseq *s = wtable_find(&c->table, e->id.req);
     if (!s || s->phase != WSEQ_EXPECTED || e->id.attempt != s->attempt || e->id.p_inc != s->id.p_inc) return;
     if (e->kind == X_VERIFIED)
         on_verified(c, s, e);
@@ -137,7 +136,7 @@ static void decode_xfer(void *core, const xfer_event *e, uint64_t now_ns) {
 static void decode_row(wtable *t, wseq *s, const step_item *item, const step_result *r) {
     (void)item;
     CHECK(r->sampled);
-    t->counters.decode_rows++;
+    t->stats.decode_rows++;
     if (s->repeat_first) wstep_token(t, s, s->output_count - 1, &s->first);
     s->repeat_first = false;
     uint32_t index = s->output_count++;
@@ -150,35 +149,37 @@ static void decode_row(wtable *t, wseq *s, const step_item *item, const step_res
 static void decode_stepped(void *core, const step_result *results, uint32_t count, uint64_t now_ns) {
     decode_core *c = core;
     (void)now_ns;
-    c->t.counters.decode_steps++;
-    wstep_end(&c->t, results, count, decode_row);
+    c->table.stats.decode_steps++;
+    wstep_end(&c->table, results, count, decode_row);
 }
 
-static uint32_t gather(decode_core *c, uint32_t count, wseq_phase phase) {
-    const wtable *t = &c->t;
+/* Appends the sequences of the phase; counts those that need a page for their next row. */
+static uint32_t gather(decode_core *c, uint32_t count, wseq_phase phase, uint32_t *pages) {
+    const wtable *t = &c->table;
     bool runs = phase == WSEQ_DECODE;
-    for (uint32_t i = 0; i < t->live_count; i++) {
-        wseq *s = t->live[i];
-        if (s->phase != phase) continue;
+    for (wseq *s = wtable_first(t, phase); s; s = wtable_next(t, s)) {
+        batch_row row = {.wants_row = runs,
+                         .needs_page = runs && kv_pages_for(wseq_rows(s)) > s->page_count,
+                         .pages = s->page_count,
+                         .frees_now = !s->xfer_known};
+        *pages += row.needs_page;
         c->seqs[count] = s;
-        c->rows[count++] = (batch_row){.wants_row = runs,
-                                       .needs_page = runs && kv_pages_for(wtable_rows(s)) > s->page_count,
-                                       .pages = s->page_count,
-                                       .frees_now = !s->xfer_known};
+        c->rows[count++] = row;
     }
     return count;
 }
 
 static void decode_turn(void *core, uint64_t now_ns) {
     decode_core *c = core;
-    wtable *t = &c->t;
+    wtable *t = &c->table;
     (void)now_ns;
-    if (t->busy) return;
-    uint32_t count = gather(c, 0, WSEQ_DECODE);
-    if (count == 0) return;
-    count = gather(c, count, WSEQ_EXPECTED);
-    batch_limits limits = {.free_pages = kv_pool_available(t->pool),
-                           .coming_pages = wtable_coming_pages(t),
+    if (t->busy || wtable_count(t, WSEQ_DECODE) == 0) return;
+    uint32_t pages = 0, free_pages = kv_pool_available(t->pool);
+    uint32_t count = gather(c, 0, WSEQ_DECODE, &pages);
+    /* Reservations have a part in a step only when somebody must give pages back. */
+    if (pages > free_pages) count = gather(c, count, WSEQ_EXPECTED, &pages);
+    batch_limits limits = {.free_pages = free_pages,
+                           .coming_pages = t->coming_pages,
                            .first = c->first,
                            .max_rows = t->opt.max_rows};
     c->first = decode_policy_form(c->rows, count, &limits, c->verdicts);
@@ -187,8 +188,8 @@ static void decode_turn(void *core, uint64_t now_ns) {
     for (uint32_t i = 0; i < count; i++) {
         if (c->verdicts[i] != BATCH_ROW) continue;
         wseq *s = c->seqs[i];
-        CHECK(wtable_grow(t, s, wtable_rows(s)));
-        wstep_add(t, s, wtable_rows(s) - 1, 1, true);
+        CHECK(wtable_grow(t, s, wseq_rows(s)));
+        wstep_add(t, s, wseq_rows(s) - 1, 1, true);
     }
     wstep_go(t);
 }

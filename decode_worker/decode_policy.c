@@ -2,10 +2,6 @@
 
 #include "base/status.h"
 
-uint32_t decode_policy_headroom(uint32_t running, uint32_t page_count) {
-    return batch_headroom(running, page_count);
-}
-
 uint32_t decode_policy_form(const batch_row *rows, uint32_t count, const batch_limits *limits,
                             batch_verdict *out) {
     PRE(limits);

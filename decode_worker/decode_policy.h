@@ -1,5 +1,4 @@
-/* decode_policy - the decode worker's two decisions: whom to admit, who gets a row (and a page) in the next
- * step. Pure.
+/* decode_policy - the decode worker's decision who gets a row (and a page) in the next step. Pure.
  *
  * Continuous batching: every running sequence has one row per step as long as there are rows; with more
  * sequences than rows they take turns. Reservations have no row; they follow the running sequences in the
@@ -8,9 +7,6 @@
 #define BATON_DECODE_POLICY_H
 
 #include "worker_core/batch.h"
-
-/* Pages that a RESERVE must leave free (protocol rule 8). */
-uint32_t decode_policy_headroom(uint32_t running, uint32_t page_count);
 
 /* rows: the running sequences, oldest first, then the reservations; out: [count]. Returns where the round of
  * the next step starts. */

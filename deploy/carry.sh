@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
-# Collects what Baton needs to run on a machine without its packages into one folder that git ignores, .carry/ (under 30 MB): the programs
-# and the kernels' device tests (stripped), the Debian libraries that they link to, and the tests' model, packed, since every program has
-# the same kernels in it. A GPU machine then needs only the driver and cuBLASLt: deploy/gpu-check.sh unpacks and uses them. By hand:
-#   tar -xJf .carry/programs.tar.xz -C FOLDER; LD_LIBRARY_PATH=FOLDER/lib:WHERE_CUBLASLT_IS FOLDER/bin/baton-coordinator --version
+# Collects what Baton needs to run on a machine without its packages into one folder that git ignores, .carry/
+# (under 30 MB): the programs and the kernels' device tests (stripped), the Debian libraries that they link
+# to, and the tests' model, packed, since every program has the same kernels in it. A GPU machine then needs
+# only the driver and cuBLASLt: deploy/gpu-check.sh unpacks and uses them. By hand:
+#   tar -xJf .carry/programs.tar.xz -C FOLDER
+#   LD_LIBRARY_PATH=FOLDER/lib:WHERE_CUBLASLT_IS FOLDER/bin/baton-coordinator --version
 # Usage: deploy/carry.sh [--model FILE] [BUILD]
 #   --model FILE   also take this GGUF file along, as .carry/model.gguf, if it fits
 #   BUILD          a folder built with tests and CUDA (build/test)
@@ -23,8 +25,10 @@ if [ $# -gt 1 ] || [[ ${1:-} == -* ]]; then
 fi
 build=${1:-build/test}
 [ -z "$model" ] || [ -f "$model" ] || { echo "carry.sh: no file $model" >&2; exit 2; }
-if ! [ -x "$build/bin/baton-coordinator" ] || ! [ -x "$build/bin/gpu_bench" ] || ! [ -x "$build/tests/make-tiny-model" ]; then
-    echo "carry.sh: no programs with the backend cuda in $build/bin: build them first where nvcc is (cmake --preset test -DBATON_CUDA=ON; cmake --build --preset test)" >&2
+if ! [ -x "$build/bin/baton-coordinator" ] || ! [ -x "$build/bin/gpu_bench" ] ||
+    ! [ -x "$build/tests/make-tiny-model" ]; then
+    echo "carry.sh: no programs with the backend cuda in $build/bin: build them first where nvcc is" \
+        "(cmake --preset test -DBATON_CUDA=ON; cmake --build --preset test)" >&2
     exit 2
 fi
 
@@ -47,8 +51,8 @@ take "$work/bin" "$build"/bin/baton-* "$build"/bin/gpu_bench "$build"/bin/gpu_mo
 take "$work/tests" "$build"/tests/cuda_device_* "$build"/tests/baton-run
 "$build/tests/make-tiny-model" "$work/tiny.gguf" >/dev/null
 
-# What the programs link to, also by way of other libraries. C's own library belongs to the machine; a C++ library that is older than
-# the machine's must not hide it from others, so it is only a fallback.
+# What the programs link to, also by way of other libraries. C's own library belongs to the machine; a C++
+# library that is older than the machine's must not hide it from others, so it is only a fallback.
 linked=$(ldd "$work"/bin/* "$work"/tests/*)
 if grep 'not found' <<<"$linked" | grep -v libcu >&2; then
     echo "carry.sh: these libraries are missing here" >&2
@@ -56,7 +60,8 @@ if grep 'not found' <<<"$linked" | grep -v libcu >&2; then
 fi
 while read -r file; do
     case "$(basename "$file")" in
-    libc.so* | libm.so* | libdl.so* | libpthread.so* | librt.so* | libresolv.so* | libutil.so* | libnsl.so* | ld-linux*) ;;
+    libc.so* | libm.so* | libdl.so* | libpthread.so* | librt.so*) ;;
+    libresolv.so* | libutil.so* | libnsl.so* | ld-linux*) ;;
     libcu* | libnv* | libnccl*) ;;
     libstdc++.so* | libgcc_s.so*) cp -L "$file" "$work/lib/fallback/" ;;
     *) cp -L "$file" "$work/lib/" ;;
@@ -66,7 +71,8 @@ done < <(awk '$2 == "=>" && $3 ~ /^\// { print $3 }' <<<"$linked" | sort -u)
 bytes() { find "$@" -type f -printf '%s\n' | awk '{ sum += $1 } END { printf "%d", sum }'; }
 megabytes() { awk -v b="$1" 'BEGIN { printf "%.1f MB", b / 1e6 }'; }
 for folder in bin tests lib; do
-    printf '%-6s %10s in %d files\n' "$folder" "$(megabytes "$(bytes "$work/$folder")")" "$(find "$work/$folder" -type f | wc -l)"
+    printf '%-6s %10s in %d files\n' "$folder" "$(megabytes "$(bytes "$work/$folder")")" \
+        "$(find "$work/$folder" -type f | wc -l)"
 done
 # A window larger than all of it finds the kernels again in each program.
 tar -C "$work" -cf - bin tests lib tiny.gguf | xz -T1 --lzma2=preset=6,dict=256MiB >"$new/programs.tar.xz"
@@ -80,7 +86,8 @@ printf '%-6s %10s of less than %s\n' packed "$(megabytes "$total")" "$(megabytes
 if [ "$total" -ge "$limit" ]; then
     echo "carry.sh: $total bytes are more than $limit. The largest:" >&2
     find "$new" "$work" -type f -printf '%s %f\n' | sort -rn | head -n 5 >&2
-    echo "carry.sh: nothing was changed. Leave out --model, or build for one architecture (-DBATON_CUDA_ARCHS=90)" >&2
+    echo "carry.sh: nothing was changed. Leave out --model, or build for one architecture" \
+        "(-DBATON_CUDA_ARCHS=90)" >&2
     exit 1
 fi
 rm -rf "$carry"

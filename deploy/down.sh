@@ -6,7 +6,8 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 [ $# -ge 1 ] || { echo "usage: deploy/down.sh CONFIG" >&2; exit 2; }
 name=$(basename "$1")
 pidfile=${BATON_RUN:-$root/build/run}/${name%.yaml}.pid
-# The process must still be an up.sh: one that was killed leaves its file, and the number may be another's by now.
+# The process must still be an up.sh: one that was killed leaves its file, and the number may be another's by
+# now.
 if ! [ -f "$pidfile" ] || ! grep -qs up.sh "/proc/$(cat "$pidfile")/cmdline"; then
     echo "down.sh: $1 is not running (no live $pidfile)" >&2
     exit 1

@@ -12,7 +12,8 @@ smollm2)
     sha256=b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53
     ;;
 *)
-    echo "usage: deploy/fetch-model.sh smollm2   (any other model: put its .gguf path under model.path in the config)" >&2
+    echo "usage: deploy/fetch-model.sh smollm2" \
+        "  (any other model: put its .gguf path under model.path in the config)" >&2
     exit 2
     ;;
 esac

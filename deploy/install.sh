@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs the Debian packages named in the given lists (default: deploy/apt-packages.txt). Run again, it does nothing.
+# Installs the Debian packages named in the given lists (default: deploy/apt-packages.txt). Run again, it does
+# nothing.
 # Usage: deploy/install.sh [LIST...]
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -7,13 +8,17 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
 missing=()
 while read -r package; do
-    dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null | grep -qx installed || missing+=("$package")
+    dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null | grep -qx installed ||
+        missing+=("$package")
 done < <(sed -E 's/#.*//; /^[[:space:]]*$/d' "$@")
 [ ${#missing[@]} -gt 0 ] || exit 0
 
 sudo=()
 if [ "$(id -u)" -ne 0 ]; then
-    command -v sudo >/dev/null || { echo "install.sh: not root and no sudo: run as root: apt-get install ${missing[*]}" >&2; exit 1; }
+    if ! command -v sudo >/dev/null; then
+        echo "install.sh: not root and no sudo: run as root: apt-get install ${missing[*]}" >&2
+        exit 1
+    fi
     sudo=(sudo)
 fi
 echo "installing: ${missing[*]}"

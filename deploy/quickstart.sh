@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# From a fresh Debian 12 to an answered request: installs, builds, fetches a small real model, starts one prefill and one decode worker with
-# mpirun, streams a chat answer, prints its timeline, stops the cluster. Run again, it skips what is done.
+# From a fresh Debian 12 to an answered request: installs, builds, fetches a small real model, starts one
+# prefill and one decode worker with mpirun, streams a chat answer, prints its timeline, stops the cluster.
+# Run again, it skips what is done.
 # Usage: deploy/quickstart.sh [--keep] [PROMPT]
 #   --keep   leave the cluster running and say how to talk to it
 set -euo pipefail
@@ -54,9 +55,11 @@ url=$(sed -nE 's/^ready: (http[^ ]+).*/\1/p' "$log")
 
 say "request"
 echo "> $prompt"
-body=$(python3 -c 'import json, sys; print(json.dumps({"messages": [{"role": "user", "content": sys.argv[1]}], "max_tokens": 96,
-    "temperature": 0, "stream": True, "stream_options": {"include_usage": True}, "timings": True}))' "$prompt")
-curl -sSN --max-time 120 "$url/v1/chat/completions" -H 'content-type: application/json' -d "$body" | python3 deploy/show-stream.py
+body=$(python3 -c 'import json, sys
+print(json.dumps({"messages": [{"role": "user", "content": sys.argv[1]}], "max_tokens": 96, "temperature": 0,
+                  "stream": True, "stream_options": {"include_usage": True}, "timings": True}))' "$prompt")
+curl -sSN --max-time 120 "$url/v1/chat/completions" -H 'content-type: application/json' -d "$body" |
+    python3 deploy/show-stream.py
 
 if [ -n "$keep" ]; then
     say "running"

@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
 """Shows a chat completion stream from standard input: the text as it comes, then the request's timeline.
 
-Usage: curl -sN .../v1/chat/completions -d '{..., "stream": true, "timings": true, "stream_options": {"include_usage": true}}' | show-stream.py
+Usage: curl -sN URL/v1/chat/completions -d BODY | show-stream.py
+BODY asks for "stream": true, "timings": true and "stream_options": {"include_usage": true}.
 """
+
 import json
 import sys
 
@@ -31,7 +33,13 @@ if not text or not usage:
     sys.exit("show-stream: the stream ended without %s" % ("text" if not text else "usage"))
 times = usage["timings"]
 print("\n  prompt %d tokens, answer %d tokens" % (usage["prompt_tokens"], usage["completion_tokens"]))
-for label, key in (("queue", "queue_ms"), ("prefill", "prefill_ms"), ("hand-off", "handoff_ms"),
-                   ("first token", "first_token_ms"), ("decode", "decode_ms"), ("total", "total_ms")):
+for label, key in (
+    ("queue", "queue_ms"),
+    ("prefill", "prefill_ms"),
+    ("hand-off", "handoff_ms"),
+    ("first token", "first_token_ms"),
+    ("decode", "decode_ms"),
+    ("total", "total_ms"),
+):
     print("  %-12s %9.2f ms" % (label, times[key]))
 print("  %-12s %9.1f tokens/s" % ("decode speed", times["tokens_per_second"]))

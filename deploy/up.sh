@@ -2,16 +2,20 @@
 # Starts the cluster that a config file describes with one mpirun, and stays in the foreground.
 # Usage: deploy/up.sh CONFIG [--set key=value]...
 #
-# Prints the mpirun line, then (from the coordinator) one line `ready: http://HOST:PORT ...` when requests are served. Ctrl-C, SIGTERM or
-# deploy/down.sh CONFIG stop everything in order. BATON_BIN names the folder of the programs (default: build/release/bin).
-# Exit status: 0 after an orderly stop, 1 when the coordinator failed, when every worker ended before one could join, or when the stop was
-# not orderly, 2 for a config that is refused.
+# Prints the mpirun line, then (from the coordinator) one line `ready: http://HOST:PORT ...` when requests are
+# served. Ctrl-C, SIGTERM or deploy/down.sh CONFIG stop everything in order. BATON_BIN names the folder of the
+# programs (default: build/release/bin). Exit status: 0 after an orderly stop, 1 when the coordinator failed,
+# when every worker ended before one could join, or when the stop was not orderly, 2 for a config that is
+# refused.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 bin=${BATON_BIN:-$root/build/release/bin}
 [ $# -ge 1 ] || { echo "usage: deploy/up.sh CONFIG [--set key=value]..." >&2; exit 2; }
 config=$1
-[ -x "$bin/baton-coordinator" ] || { echo "up.sh: no $bin/baton-coordinator: build first (deploy/quickstart.sh), or set BATON_BIN" >&2; exit 2; }
+if ! [ -x "$bin/baton-coordinator" ]; then
+    echo "up.sh: no $bin/baton-coordinator: build first (deploy/quickstart.sh), or set BATON_BIN" >&2
+    exit 2
+fi
 
 # Counts, hosts and the order of the ranks are the coordinator's word.
 map=$("$bin/baton-coordinator" "$@" --check) || exit 2
@@ -22,7 +26,8 @@ mkdir -p "$run"
 name=$(basename "$config")
 name=${name%.yaml}
 pidfile=$run/$name.pid
-# The process must still be an up.sh: one that was killed leaves its file, and the number may be another's by now.
+# The process must still be an up.sh: one that was killed leaves its file, and the number may be another's by
+# now.
 if [ -f "$pidfile" ] && grep -qs up.sh "/proc/$(cat "$pidfile")/cmdline"; then
     echo "up.sh: $config is running already (pid $(cat "$pidfile")): stop it with deploy/down.sh $config" >&2
     exit 1
@@ -64,8 +69,8 @@ done
 printf '%q ' "${line[@]}"
 echo
 
-# A session of its own: Ctrl-C reaches this script only, which then stops the cluster in order. Should this script be killed,
-# mpirun gets SIGTERM.
+# A session of its own: Ctrl-C reaches this script only, which then stops the cluster in order. Should this
+# script be killed, mpirun gets SIGTERM.
 setsid setpriv --pdeathsig TERM "${line[@]}" </dev/null &
 mpirun=$!
 echo $$ >"$pidfile"
@@ -75,12 +80,12 @@ alive() { [ -e "/proc/$1" ] && ! grep -q '^State:[[:space:]]*Z' "/proc/$1/status
 
 coordinator() { pgrep -P "$mpirun" -f 'baton-coordinator' 2>/dev/null | head -n 1; }
 
-# True when every worker process has ended and none had ever joined: a start that failed (no device, a broken model, too little
-# memory). A coordinator that had workers waits for new ones instead.
+# True when every worker process has ended and none had ever joined: a start that failed (no device, a broken
+# model, too little memory). A coordinator that had workers waits for new ones instead.
 http=$(sed -nE 's/^  http: "(.*)"$/\1/p' <<<"$map")
 barren() {
     local file list='' pid
-    for file in "/proc/$mpirun/task/"*/children; do # not pgrep: this is looked at five times a second, for ever
+    for file in "/proc/$mpirun/task/"*/children; do # not pgrep: looked at five times a second, for ever
         [ -r "$file" ] || return 1
         read -r list <"$file" || true
         for pid in $list; do [ "$pid" = "$watched" ] || return 1; done
@@ -88,14 +93,15 @@ barren() {
     curl -sS -m 2 --noproxy '*' "http://$http/health" 2>/dev/null | grep -q '"workers_joined":0,'
 }
 
-# Traps only take note: bash may run them in the middle of collecting a child, with SIGCHLD blocked, where nothing that starts
-# processes works. A signal that comes between two looks is seen by the next one, so nothing here waits without end.
+# Traps only take note: bash may run them in the middle of collecting a child, with SIGCHLD blocked, where
+# nothing that starts processes works. A signal that comes between two looks is seen by the next one, so
+# nothing here waits without end.
 asked=
 trap 'asked=1' INT TERM
 nap() { sleep 0.2 || true; }
 
-# The coordinator sends EXIT to every worker and leaves last; mpirun follows. Workers that still load their model have not joined, so
-# nobody told them: mpirun ends those a little later. False: it had to be killed.
+# The coordinator sends EXIT to every worker and leaves last; mpirun follows. Workers that still load their
+# model have not joined, so nobody told them: mpirun ends those a little later. False: it had to be killed.
 stop() {
     trap '' INT TERM
     local pid without=0
@@ -104,7 +110,8 @@ stop() {
     for _ in $(seq 150); do
         alive "$mpirun" || return 0
         if [ -n "$pid" ] && ! alive "$pid"; then without=$((without + 1)); fi
-        [ "$without" -ne 25 ] || kill -TERM "$mpirun" 2>/dev/null || true # 5 s: what an orderly stop takes, and more
+        # 5 s: what an orderly stop takes, and more.
+        [ "$without" -ne 25 ] || kill -TERM "$mpirun" 2>/dev/null || true
         nap
     done
     kill -KILL "$mpirun" 2>/dev/null || true
@@ -112,8 +119,9 @@ stop() {
     return 1
 }
 
-# mpirun's status says nothing with --enable-recovery, and it would wait for workers that wait for a coordinator. The
-# coordinator is the cluster: when it is gone, all is over. On another host only mpirun sees it.
+# mpirun's status says nothing with --enable-recovery, and it would wait for workers that wait for a
+# coordinator. The coordinator is the cluster: when it is gone, all is over. On another host only mpirun sees
+# it.
 here=
 ! grep -q '^rank=0 .* host=localhost ' <<<"$map" || here=1
 all_here=
@@ -147,7 +155,8 @@ else
         nap
     done
     kill -TERM "$mpirun" 2>/dev/null || true
-    # Stopped by somebody else (SIGTERM to the coordinator) or ended by an error: the messages above say which.
+    # Stopped by somebody else (SIGTERM to the coordinator) or ended by an error: the messages above say
+    # which.
     [ -n "$asked" ] || { echo "up.sh: the cluster ended by itself; see the messages above" >&2; status=1; }
 fi
 for _ in $(seq 150); do

@@ -30,7 +30,8 @@ typedef struct device_options {
 } device_options;
 
 typedef struct device_memory {
-    uint64_t total, free; /* bytes of the device; both UINT64_MAX where the host's own memory is used */
+    bool host;            /* the host's own memory is used: total and free are 0 and bound nothing */
+    uint64_t total, free; /* bytes of the device */
     uint32_t gpu, gpus;   /* its number among so many visible ones; 0 of 0 where the host computes */
 } device_memory;
 
@@ -43,7 +44,8 @@ typedef struct warm_step {
 } warm_step;
 
 typedef struct backend_ops {
-    const char *name; /* "ref" */
+    const char *name;  /* "ref" */
+    uint32_t features; /* set of feature: what it computes besides what Llama needs */
     /* ST_UNSUPPORTED with the reason when this machine cannot run it (an ISA that the CPU lacks, no GPU).
      * Caller closes with close, after every memory and weight was freed. */
     status (*open)(device **out, const device_options *opt, errbuf *eb);
@@ -67,8 +69,10 @@ typedef struct backend_ops {
     memory_kind (*host_pin)(device *d, void *memory, size_t bytes);
     void (*host_unpin)(device *d, void *memory);
     /* ST_NOMEM when the device is full. Host backends borrow the parts' data until weight_free. */
-    status (*weight_load)(device *d, weight_form form, const tensor *const *parts, weight **out, errbuf *eb);
+    status (*weight_load)(device *d, const weight_parts *parts, weight **out, errbuf *eb);
     void (*weight_free)(device *d, weight *w);
+    /* What weight_load takes of the device's memory, exactly; on host backends what it reads. Pure. */
+    uint64_t (*weight_bytes)(dtype act_type, const weight_parts *parts);
     status (*attend_setup)(device *d, const attend_setup *s, errbuf *eb);
     /* After attend_setup: the i-th step to warm up with; false when there are no more. */
     bool (*warm)(const device *d, uint32_t i, warm_step *out);

@@ -20,20 +20,13 @@
 #ifndef BATON_KERNELS_OPS_H
 #define BATON_KERNELS_OPS_H
 
+#include "base/kinds.h"
 #include "base/status.h"
-#include "base/tensor.h"
 #include "kv/kv_layout.h"
 #include "token/sampling.h"
 
-typedef struct weight weight; /* a matrix or vector as the backend keeps it */
+typedef struct weight weight; /* a matrix or vector as the backend keeps it, with its bias when it has one */
 typedef struct device device; /* one opened backend: its memory, its threads or its GPU */
-
-/* How the parts of a weight are put together. Parts have equal cols. */
-typedef enum weight_form {
-    WEIGHT_PLAIN,   /* one part: a matrix, an embedding table, or a vector (rows = 1, kept in f32) */
-    WEIGHT_QKV,     /* three parts: q, k, v. What linear makes of it is read by attend only */
-    WEIGHT_GATE_UP, /* two parts of equal shape, for gate_up only */
-} weight_form;
 
 /* One sequence's share of a step. Host memory. */
 typedef struct step_seq {
@@ -84,18 +77,20 @@ typedef struct step_pass {
     uint32_t head_count; /* likewise for the head */
 } step_pass;
 
-/* x[r] = table[ids of the step [r]] for all rows. */
+/* x[r] = table[ids of the step [r]] (+ positions[position of the row]) for all rows. */
 typedef struct op_embed {
-    const weight *table; /* [vocab, dim] */
+    const weight *table;     /* [vocab, dim] */
+    const weight *positions; /* [context, dim], or NULL */
     uint32_t rows;
     float *x; /* [rows, dim] */
 } op_embed;
 
-/* x += delta (when there is one); out = x / sqrt(mean(x^2) + eps) * weight. */
+/* x += delta (when there is one); out = norm(x) * weight (+ its bias). */
 typedef struct op_norm {
     float *x;             /* [rows, dim] residual stream */
     const void *delta;    /* activations [rows, dim] or NULL */
     const weight *weight; /* [1, dim] */
+    norm_kind kind;
     uint32_t rows, dim;
     float eps;
     void *out; /* activations [rows, dim] */
@@ -107,13 +102,14 @@ typedef struct op_head_norm {
     const float *x;
     const void *delta; /* activations, or NULL */
     const weight *weight;
+    norm_kind kind;
     uint32_t begin, count; /* of the step's head rows */
     uint32_t dim;
     float eps;
     void *out; /* activations [count, dim] */
 } op_head_norm;
 
-/* out[r, n] = sum_k x[r, k] * w[n, k] */
+/* out[r, n] = sum_k x[r, k] * w[n, k] (+ bias[n]) */
 typedef struct op_linear {
     const void *x; /* activations [rows, in features] */
     const weight *w;
@@ -122,31 +118,37 @@ typedef struct op_linear {
     bool logits; /* the output head */
 } op_linear;
 
-/* out = silu(x gate^T) * (x up^T) */
+/* out = act(x gate^T) * (x up^T), or act(x w^T) of a plain weight; biases are added before. */
 typedef struct op_gate_up {
     const void *x;   /* activations [rows, dim] */
-    const weight *w; /* WEIGHT_GATE_UP */
+    const weight *w; /* WEIGHT_GATE_UP or WEIGHT_PLAIN */
+    act_kind act;
     uint32_t rows;
-    void *scratch; /* activations [rows, 2 * ffn_dim] */
+    void *scratch; /* activations [rows, rows of all parts of w] */
     void *out;     /* activations [rows, ffn_dim] */
 } op_gate_up;
 
 /* The model's attention, told once before the first step. */
 typedef struct attend_setup {
     kv_layout layout;
-    void *kv;          /* page memory of the backend */
-    uint32_t heads;    /* query heads, a multiple of layout.kv_heads */
-    float scale;       /* 1 / sqrt(head_dim) */
-    uint32_t rope_dim; /* <= head_dim, even; the rest of a head is left alone */
-    float rope_base;   /* pairs (2i, 2i+1), angle = pos * base^(-2i / rope_dim) / factors[i] (GGUF's order) */
+    void *kv;       /* page memory of the backend */
+    uint32_t heads; /* query heads, a multiple of layout.kv_heads */
+    float scale;    /* 1 / sqrt(head_dim) */
+    rope_kind rope;
+    uint32_t rope_dim; /* <= head_dim, even; the rest of a head is left alone. 0: nothing is rotated */
+    float rope_base;   /* pair i: angle = pos * base^(-2i / rope_dim) / factors[i] */
     const float *rope_factors; /* host [rope_dim / 2] or NULL; borrowed until close */
 } attend_setup;
 
-/* Rotates q and k, writes k and v into the pages of their sequences (converted to the layout's dtype, round
- * to nearest even), and attends: row r sees positions 0..pos[r] of its own sequence. */
+/* Norms the heads of q and k (RMS; when there are weights), rotates them, writes k and v into the pages of
+ * their sequences (converted to the layout's dtype, round to nearest even), and attends: row r sees positions
+ * 0..pos[r] of its own sequence, of which the last `window` only when that is not 0. */
 typedef struct op_attend {
     uint32_t layer;
     uint32_t rows;
+    uint32_t window;
+    const weight *q_norm, *k_norm; /* [1, head_dim], or both NULL */
+    float norm_eps;
     void *qkv; /* activations [rows, (heads + 2 * kv_heads) * head_dim] as linear made it; overwritten */
     void *out; /* activations [rows, heads * head_dim] */
 } op_attend;

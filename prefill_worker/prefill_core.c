@@ -10,28 +10,29 @@
  * WTABLE_REQUESTS_MAX. */
 #include "base/mem.h"
 #include "prefill_worker/prefill_policy.h"
-#include "worker_core/wtable.h"
+#include "worker_core/wstep.h"
 
 #include <stddef.h>
 #include <stdlib.h>
 
 typedef struct prefill_core {
-    wtable t;              /* first: see wtable_core_stats */
-    wseq **queue;          /* [capacity] scratch: prompts to be computed, oldest first */
-    batch_prompt *prompts; /* [capacity] of the queue */
+    wtable table;          /* first: see wtable_core_stats */
+    wseq **queue;          /* [max_seqs] scratch: the oldest prompts to be computed, oldest first */
+    batch_prompt *prompts; /* [max_seqs] of the queue */
     batch_chunk *chunks;   /* [max_seqs] */
 } prefill_core;
 
-_Static_assert(offsetof(prefill_core, t) == 0, "wtable_core_stats and its like take a core for its table");
+_Static_assert(offsetof(prefill_core, table) == 0,
+               "wtable_core_stats and its like take a core for its table");
 
 static void *prefill_new(const wcore_options *opt, const wcore_sink *sink) {
     PRE(opt);
     PRE(opt->max_rows >= KV_PAGE_TOKENS);
     prefill_core *c = xcalloc(1, sizeof *c);
     uint32_t capacity = MAX(WTABLE_REQUESTS_MAX, opt->max_seqs);
-    wtable_init(&c->t, ROLE_PREFILL, opt, sink, capacity);
-    c->queue = xcalloc(capacity, sizeof(wseq *));
-    c->prompts = xcalloc(capacity, sizeof *c->prompts);
+    wtable_init(&c->table, ROLE_PREFILL, opt, sink, capacity);
+    c->queue = xcalloc(opt->max_seqs, sizeof(wseq *));
+    c->prompts = xcalloc(opt->max_seqs, sizeof *c->prompts);
     c->chunks = xcalloc(opt->max_seqs, sizeof *c->chunks);
     return c;
 }
@@ -39,7 +40,7 @@ static void *prefill_new(const wcore_options *opt, const wcore_sink *sink) {
 static void prefill_free(void *core) {
     prefill_core *c = core;
     if (!c) return;
-    wtable_done(&c->t);
+    wtable_done(&c->table);
     free(c->queue);
     free(c->prompts);
     free(c->chunks);
@@ -49,43 +50,47 @@ static void prefill_free(void *core) {
 static void prefill_session(void *core, uint64_t epoch, uint64_t incarnation, uint64_t now_ns) {
     prefill_core *c = core;
     (void)now_ns;
-    wtable_session(&c->t, epoch, incarnation);
+    wtable_session(&c->table, epoch, incarnation);
 }
 
 /* The device thread reports finished layers by request only, so one request is never offered while a step of
  * its last attempt runs. */
 static bool last_attempt_runs(const wtable *t, const ctl_msg *m) {
-    for (uint32_t i = 0; i < t->closing_count; i++)
-        if (t->closing[i]->req == m->req && t->closing[i]->in_step) return true;
-    const wseq *s = wtable_find(t, m->req);
-    return s && s->attempt < m->attempt && s->in_step;
+    for (const wseq *s = wtable_closing(t, m->req); s; s = s->closing_before)
+        if (s->in_step) return true;
+    const wseq *live = wtable_find(t, m->req);
+    return live && live->attempt < m->attempt && live->in_step;
 }
 
 static void on_prefill(prefill_core *c, const ctl_msg *m) {
-    if (last_attempt_runs(&c->t, m)) {
-        wtable_no_room(&c->t, m, "a step of its last attempt is still running here");
+    if (last_attempt_runs(&c->table, m)) {
+        wtable_no_room(&c->table, m, "a step of its last attempt is still running here");
         return;
     }
     uint32_t rows = m->work.prompt_count + m->work.output_count;
-    wseq *s = wtable_admit(&c->t, m, &(wtable_need){.rows = rows, .phase = WSEQ_PROMPT});
+    wseq *s = wtable_admit(&c->table, m, &(wtable_need){.rows = rows, .phase = WSEQ_PROMPT});
     if (!s) return;
-    s->id =
-        (kv_identity){.epoch = c->t.epoch, .p_inc = c->t.incarnation, .req = m->req, .attempt = m->attempt};
-    wtable_post(&c->t, s, X_OFFER);
+    s->id = (kv_identity){
+        .epoch = c->table.epoch, .p_inc = c->table.incarnation, .req = m->req, .attempt = m->attempt};
+    wtable_post(&c->table, s, X_OFFER);
 }
 
 static void on_dest(prefill_core *c, const ctl_msg *m) {
-    wseq *s = wtable_find(&c->t, m->req);
+    wseq *s = wtable_find(&c->table, m->req);
     if (!s || m->dest.new_attempt < s->attempt) {
-        c->t.counters.stale++;
+        c->table.stats.stale++;
         return;
     }
     s->attempt = m->dest.new_attempt;
     s->id.attempt = s->attempt;
     s->id.d_inc = m->dest.d_inc;
-    s->has_dest = true;
-    xfer_cmd cmd = {.kind = X_DEST, .id = s->id, .peer_inc = m->dest.d_inc, .endpoint = m->dest.endpoint};
-    c->t.sink.xfer(c->t.sink.ctx, &cmd);
+    wtable_set_dest(&c->table, s, true);
+    xfer_cmd cmd = {.kind = X_DEST,
+                    .id = s->id,
+                    .peer_inc = m->dest.d_inc,
+                    .endpoint = m->dest.endpoint,
+                    .token_begin = m->dest.token_begin};
+    c->table.sink.xfer(c->table.sink.ctx, &cmd);
 }
 
 static void prefill_ctl(void *core, const ctl_msg *m, uint64_t now_ns) {
@@ -96,21 +101,21 @@ static void prefill_ctl(void *core, const ctl_msg *m, uint64_t now_ns) {
     else if (m->kind == CTL_DEST)
         on_dest(c, m);
     else if (m->kind == CTL_RELEASE || m->kind == CTL_CANCEL || m->kind == CTL_DROP)
-        wtable_release(&c->t, m);
+        wtable_release(&c->table, m);
     else
-        c->t.counters.stale++;
+        c->table.stats.stale++;
 }
 
 static void prefill_row(wtable *t, wseq *s, const step_item *item, const step_result *r) {
     s->rows_done += item->count;
-    t->counters.prefill_rows += item->count;
+    t->stats.prefill_rows += item->count;
     if (!item->sample) return;
     CHECK(r->sampled);
-    CHECK(s->rows_done == wtable_rows(s));
+    CHECK(s->rows_done == wseq_rows(s));
     uint32_t index = s->output_count++;
     s->first = r->token;
     s->first.fin = wtable_finish(t, s, r->token.id);
-    s->phase = WSEQ_PINNED;
+    wtable_move(t, s, WSEQ_PINNED);
     wtable_leave_slot(t, s);
     wstep_token(t, s, index, &s->first);
     wtable_post(t, s, X_SEAL);
@@ -119,18 +124,18 @@ static void prefill_row(wtable *t, wseq *s, const step_item *item, const step_re
 static void prefill_stepped(void *core, const step_result *results, uint32_t count, uint64_t now_ns) {
     prefill_core *c = core;
     (void)now_ns;
-    wstep_end(&c->t, results, count, prefill_row);
+    wstep_end(&c->table, results, count, prefill_row);
 }
 
 static void on_failed(prefill_core *c, const xfer_event *e) {
-    wseq *s = wtable_find(&c->t, e->id.req);
+    wseq *s = wtable_find(&c->table, e->id.req);
     if (!s || e->id.attempt != s->attempt) return; /* of a hand-off that was replaced or dropped meanwhile */
-    s->has_dest = false;
+    wtable_set_dest(&c->table, s, false);
     ctl_msg m = {.kind = CTL_HANDOFF_FAILED,
                  .req = s->req,
                  .attempt = s->attempt,
                  .failed = {.segment = e->segment, .why = e->why}};
-    wtable_send(&c->t, &m);
+    wtable_send(&c->table, &m);
 }
 
 static void prefill_xfer(void *core, const xfer_event *e, uint64_t now_ns) {
@@ -138,7 +143,7 @@ static void prefill_xfer(void *core, const xfer_event *e, uint64_t now_ns) {
     (void)now_ns;
     switch (e->kind) {
     case X_DROPPED:
-        wtable_dropped(&c->t, e->id.req);
+        wtable_dropped(&c->table, e->id.req);
         break;
     case X_FAILED:
         on_failed(c, e);
@@ -151,15 +156,13 @@ static void prefill_xfer(void *core, const xfer_event *e, uint64_t now_ns) {
 
 static void prefill_turn(void *core, uint64_t now_ns) {
     prefill_core *c = core;
-    wtable *t = &c->t;
+    wtable *t = &c->table;
     (void)now_ns;
     if (t->busy) return;
     uint32_t count = 0;
-    for (uint32_t i = 0; i < t->live_count; i++) {
-        wseq *s = t->live[i];
-        if (s->phase != WSEQ_PROMPT) continue;
+    for (wseq *s = wtable_first(t, WSEQ_PROMPT); s && count < t->opt.max_seqs; s = wtable_next(t, s)) {
         c->queue[count] = s;
-        c->prompts[count++] = (batch_prompt){.done = s->rows_done, .total = wtable_rows(s)};
+        c->prompts[count++] = (batch_prompt){.done = s->rows_done, .total = wseq_rows(s)};
     }
     prefill_limits limits = {
         .max_rows = t->opt.max_rows, .chunk_tokens = t->opt.chunk_tokens, .max_seqs = t->opt.max_seqs};

@@ -11,6 +11,11 @@
  * - tokens: output token i is a pure function of (prompt, seed, i): the harness knows every stream
  *   beforehand.
  *
+ * Who uses it: the stories and the random walk of tests/cluster, and whatever else wants a whole cluster
+ * without hardware, a planner or a stand-in for an engine. It links the pure cores only, the same objects as
+ * production, and nothing of the tests. Every symbol begins with sim_. Thread: one, the caller's; worlds are
+ * independent.
+ *
  * The first broken promise sets `failure`; nothing runs afterwards. Time starts at 1 s, because a stamp of 0
  * means never. */
 #ifndef BATON_SIM_H
@@ -64,10 +69,10 @@ typedef struct sim_client {
     uint64_t submit_ns, first_ns, end_ns;
 } sim_client;
 
-typedef struct event event;
-typedef struct proc proc;
-typedef struct pair pair;
-typedef struct conn conn;
+typedef struct sim_event sim_event;
+typedef struct sim_proc sim_proc;
+typedef struct sim_pair sim_pair;
+typedef struct sim_conn sim_conn;
 
 /* What has happened so far; stories step until a number changes. */
 typedef struct sim_seen {
@@ -84,20 +89,20 @@ typedef struct sim {
     uint64_t now_ns;
     uint64_t rng;
     uint64_t event_number;
-    event **heap;
+    sim_event **heap;
     uint32_t heap_count, heap_capacity;
-    event **ready; /* [ready_taken, ready_count): of those that woke up; before the heap */
+    sim_event **ready; /* [ready_taken, ready_count): of those that woke up; before the heap */
     uint32_t ready_taken, ready_count, ready_capacity;
     core *core;
     uint64_t core_wake_ns; /* the wake event that counts; older ones are ignored */
     bool core_frozen;
-    event **core_stash; /* events that wait for the coordinator to wake */
+    sim_event **core_stash; /* events that wait for the coordinator to wake */
     uint32_t core_stash_count, core_stash_capacity;
-    proc *procs[SIM_WORKERS_MAX];
+    sim_proc *procs[SIM_WORKERS_MAX];
     uint32_t proc_count;
-    conn **conns; /* conns[i] has number i + 1 */
+    sim_conn **conns; /* conns[i] has number i + 1 */
     uint32_t conn_count, conn_capacity;
-    pair **pairs;
+    sim_pair **pairs;
     uint32_t pair_count, pair_capacity;
     sim_client **clients;
     uint32_t client_count, client_capacity;
@@ -119,6 +124,8 @@ status sim_submit(sim *s, const sim_ask *ask, sim_client **out, errbuf *eb);
 void sim_cancel(sim *s, sim_client *c);
 
 void sim_kill(sim *s, uint32_t worker);
+/* SIGTERM: it drains, for this long at most */
+void sim_term(sim *s, uint32_t worker, uint64_t limit_ns);
 /* Its next step fails, and it leaves */
 void sim_break_device(sim *s, uint32_t worker);
 /* A fresh process in the dead one's place; a device yet to fail is mended */

@@ -12,16 +12,16 @@ static const ctl_numeric numerics[] = {{"model", "sim"}, {"kv_dtype", "f32"}};
 
 /* ---- KV ---- */
 
-uint64_t kv_word(uint64_t prefix_hash, uint32_t layer) {
+uint64_t sim_kv_word(uint64_t prefix_hash, uint32_t layer) {
     return prefix_hash + 0x51ed270b27ull * (layer + 1);
 }
 
-uint64_t *proc_kv_row(proc *p, const uint32_t *pages, uint32_t pos) {
+uint64_t *sim_proc_kv_row(sim_proc *p, const uint32_t *pages, uint32_t pos) {
     size_t row = (size_t)pages[pos / KV_PAGE_TOKENS] * KV_PAGE_TOKENS + pos % KV_PAGE_TOKENS;
     return p->kv + row * SIM_LAYERS;
 }
 
-uint64_t *prefix_hashes(const int32_t *ids, uint32_t count) {
+uint64_t *sim_prefix_hashes(const int32_t *ids, uint32_t count) {
     uint64_t *prefix = xcalloc(MAX(count, 1u), sizeof *prefix), h = KV_IDS_HASH_START;
     for (uint32_t i = 0; i < count; i++) prefix[i] = h = kv_ids_hash(h, &ids[i], 1);
     return prefix;
@@ -42,11 +42,11 @@ static void seq_append(fake_seq *q, int32_t id) {
     q->prefix[q->id_count++] = kv_ids_hash(h, &id, 1);
 }
 
-static void seq_open(proc *p, const dev_open *o) {
+static void seq_open(sim_proc *p, const dev_open *o) {
     fake_seq *q = &p->seqs[o->slot];
-    if (q->open) sim_failf(p->s, "%s: slot %u is opened twice", p->name, o->slot);
+    if (q->open) sim_failf(p->sim, "%s: slot %u is opened twice", p->name, o->slot);
     seq_clear(q);
-    uint32_t capacity = p->s->opt.core.max_context + 2, pages = kv_pages_for(capacity);
+    uint32_t capacity = p->sim->opt.core.max_context + 2, pages = kv_pages_for(capacity);
     *q = (fake_seq){.open = true,
                     .ids = xcalloc(capacity, sizeof *q->ids),
                     .prefix = xcalloc(capacity, sizeof *q->prefix),
@@ -58,31 +58,31 @@ static void seq_open(proc *p, const dev_open *o) {
     for (uint32_t i = 0; i < o->init.output_count; i++) {
         seq_append(q, o->init.output[i]);
         if (o->init.output[i] != sim_token(q->prompt_hash, q->seed, i))
-            sim_failf(p->s, "%s was given a wrong output id %u", p->name, i);
+            sim_failf(p->sim, "%s was given a wrong output id %u", p->name, i);
     }
     memcpy(q->pages, o->init.pages, o->init.page_count * sizeof *q->pages);
     q->page_count = o->init.page_count;
 }
 
-static void run_layer(proc *p, uint32_t layer) {
+static void run_layer(sim_proc *p, uint32_t layer) {
     for (uint32_t i = 0; i < p->job.item_count; i++) {
         const step_item *it = &p->job.items[i];
         const fake_seq *q = &p->seqs[it->slot];
         for (uint32_t pos = 0; pos < it->begin; pos++)
-            if (proc_kv_row(p, q->pages, pos)[layer] != kv_word(q->prefix[pos], layer)) {
-                sim_failf(p->s, "%s: req %llu reads KV that is not its own at row %u", p->name,
+            if (sim_proc_kv_row(p, q->pages, pos)[layer] != sim_kv_word(q->prefix[pos], layer)) {
+                sim_failf(p->sim, "%s: req %llu reads KV that is not its own at row %u", p->name,
                           (unsigned long long)it->tag, pos);
                 return;
             }
         for (uint32_t pos = it->begin; pos < it->begin + it->count; pos++)
-            proc_kv_row(p, q->pages, pos)[layer] = kv_word(q->prefix[pos], layer);
-        if (p->role == ROLE_PREFILL) xfer_layer(p, it->tag, it->begin, it->count, layer);
+            sim_proc_kv_row(p, q->pages, pos)[layer] = sim_kv_word(q->prefix[pos], layer);
+        if (p->role == ROLE_PREFILL) sim_xfer_layer(p, it->tag, it->begin, it->count, layer);
     }
 }
 
 static void start_step(void *ctx, const dev_job *j) {
-    proc *p = ctx;
-    sim *s = p->s;
+    sim_proc *p = ctx;
+    sim *s = p->sim;
     if (p->busy) sim_failf(s, "%s: a second step", p->name);
     p->busy = true;
     p->job = *j;
@@ -108,9 +108,9 @@ static void start_step(void *ctx, const dev_job *j) {
     sim_post(s, s->now_ns + span, EV_STEP_END, p);
 }
 
-static void end_step(proc *p) {
+static void end_step(sim_proc *p) {
     if (p->broken) { /* the runtime never tells the core of a step that failed */
-        agent_leave(p->agent, "attend: illegal address", p->s->now_ns);
+        agent_leave(p->agent, "attend: illegal address", p->sim->now_ns);
         return;
     }
     run_layer(p, 1);
@@ -121,8 +121,9 @@ static void end_step(proc *p) {
         fake_seq *q = &p->seqs[it->slot];
         results[i].tag = it->tag;
         if (!it->sample) continue;
-        if (it->begin + it->count != q->id_count) sim_failf(p->s, "%s samples before its last row", p->name);
-        if (it->tag == p->s->broken_req) {
+        if (it->begin + it->count != q->id_count)
+            sim_failf(p->sim, "%s samples before its last row", p->name);
+        if (it->tag == p->sim->broken_req) {
             results[i].broken = true;
             snprintf(results[i].why, sizeof results[i].why, "a logit is no number");
             continue;
@@ -132,56 +133,56 @@ static void end_step(proc *p) {
         seq_append(q, results[i].token.id);
     }
     p->busy = false;
-    agent_stepped(p->agent, results, count, p->s->now_ns);
+    agent_stepped(p->agent, results, count, p->sim->now_ns);
     free(results);
 }
 
 /* ---- the agent's world ---- */
 
 static void send_up(void *ctx, const ctl_msg *m) {
-    proc *p = ctx;
-    sim *s = p->s;
-    conn *c = s->conns[p->conn - 1];
+    sim_proc *p = ctx;
+    sim *s = p->sim;
+    sim_conn *c = s->conns[p->conn - 1];
     if (!c->worker_open) return;
     s->seen.sent_by_worker[m->kind]++;
     buf b = {0};
     ctl_pack(m, &b);
-    event *e = sim_post(s, sim_fifo(s, &c->to_core_ns, s->opt.ctl_ns), EV_CORE_MSG, NULL);
+    sim_event *e = sim_post(s, sim_fifo(s, &c->to_core_ns, s->opt.ctl_ns), EV_CORE_MSG, NULL);
     e->conn = p->conn;
     e->data = b.data;
     e->len = b.len;
 }
 
 static void post_xfer(void *ctx, const xfer_cmd *c) {
-    xfer_post_fake(ctx, c);
+    sim_xfer_post(ctx, c);
 }
 
 static void want_reconnect(void *ctx) {
-    ((proc *)ctx)->reconnect = true;
+    ((sim_proc *)ctx)->reconnect = true;
 }
 
 static void want_quit(void *ctx, const char *why, bool orderly) {
     (void)why;
     (void)orderly;
-    ((proc *)ctx)->quit = true;
+    ((sim_proc *)ctx)->quit = true;
 }
 
-static void close_conn(proc *p) {
-    sim *s = p->s;
+static void close_conn(sim_proc *p) {
+    sim *s = p->sim;
     if (!p->conn) return;
-    conn *c = s->conns[p->conn - 1];
+    sim_conn *c = s->conns[p->conn - 1];
     if (!c->worker_open) return;
     c->worker_open = false;
     /* The monitor tells the coordinator behind what was sent before. */
-    event *e = sim_post(s, sim_fifo(s, &c->to_core_ns, s->opt.ctl_ns), EV_CORE_LOST, NULL);
+    sim_event *e = sim_post(s, sim_fifo(s, &c->to_core_ns, s->opt.ctl_ns), EV_CORE_LOST, NULL);
     e->conn = c->id;
 }
 
-static void open_conn(proc *p) {
-    sim *s = p->s;
+static void open_conn(sim_proc *p) {
+    sim *s = p->sim;
     close_conn(p);
-    conn *c = xcalloc(1, sizeof *c);
-    *c = (conn){
+    sim_conn *c = xcalloc(1, sizeof *c);
+    *c = (sim_conn){
         .id = s->conn_count + 1, .worker = p->index, .life = p->life, .core_open = true, .worker_open = true};
     SIM_GROW(s->conns, s->conn_count, s->conn_capacity);
     s->conns[s->conn_count++] = c;
@@ -190,8 +191,8 @@ static void open_conn(proc *p) {
 }
 
 /* One turn of the worker's loop after an event. */
-static void loop_turn(proc *p) {
-    sim *s = p->s;
+static void loop_turn(sim_proc *p) {
+    sim *s = p->sim;
     for (int i = 0; p->reconnect && i < 4; i++) {
         p->reconnect = false;
         open_conn(p);
@@ -204,7 +205,7 @@ static void loop_turn(proc *p) {
     uint64_t next = agent_turn(p->agent, &progress, s->now_ns);
     if (!agent_check(p->agent)) sim_failf(s, "agent_check of %s", p->name);
     if (p->quit) {
-        proc_stop(p);
+        sim_proc_stop(p);
         return;
     }
     if (p->reconnect) next = s->now_ns;
@@ -215,18 +216,18 @@ static void loop_turn(proc *p) {
 
 /* ---- life ---- */
 
-proc *proc_new(sim *s, uint32_t index, worker_role role) {
-    proc *p = xcalloc(1, sizeof *p);
-    p->s = s;
+sim_proc *sim_proc_new(sim *s, uint32_t index, worker_role role) {
+    sim_proc *p = xcalloc(1, sizeof *p);
+    p->sim = s;
     p->index = index;
     p->role = role;
     snprintf(p->name, sizeof p->name, "%s-%u", worker_role_name(role), index - sim_first(s, role));
     return p;
 }
 
-void proc_start(proc *p) {
+void sim_proc_start(sim_proc *p) {
     static const wcore_ops *const roles[] = {&prefill_core_ops, &decode_core_ops, &colocated_core_ops};
-    sim *s = p->s;
+    sim *s = p->sim;
     const sim_options *o = &s->opt;
     p->life++;
     p->alive = true;
@@ -277,15 +278,15 @@ void proc_start(proc *p) {
     loop_turn(p);
 }
 
-void proc_stop(proc *p) {
+void sim_proc_stop(sim_proc *p) {
     if (!p->alive) return;
     p->alive = p->frozen = false;
     close_conn(p);
     p->conn = 0;
-    xfer_clear(p);
-    for (uint32_t i = 0; i < p->stash_count; i++) event_free(p->stash[i]);
+    sim_xfer_clear(p);
+    for (uint32_t i = 0; i < p->stash_count; i++) sim_event_free(p->stash[i]);
     p->stash_count = 0;
-    for (uint32_t i = 0; i < p->s->opt.max_seqs; i++) seq_clear(&p->seqs[i]);
+    for (uint32_t i = 0; i < p->sim->opt.max_seqs; i++) seq_clear(&p->seqs[i]);
     free(p->seqs);
     free(p->kv);
     p->seqs = NULL;
@@ -294,9 +295,9 @@ void proc_stop(proc *p) {
     p->agent = NULL;
 }
 
-void proc_free(proc *p) {
+void sim_proc_free(sim_proc *p) {
     if (!p) return;
-    proc_stop(p);
+    sim_proc_stop(p);
     free(p->stash);
     free(p->handoffs);
     free(p->cmds);
@@ -305,8 +306,8 @@ void proc_free(proc *p) {
     free(p);
 }
 
-static void on_message(proc *p, const event *e) {
-    sim *s = p->s;
+static void on_message(sim_proc *p, const sim_event *e) {
+    sim *s = p->sim;
     ctl_msg m;
     errbuf eb = {0};
     if (e->conn != p->conn || !s->conns[e->conn - 1]->worker_open) return;
@@ -320,13 +321,13 @@ static void on_message(proc *p, const event *e) {
     ctl_done(&m);
 }
 
-static void on_lost(proc *p, const event *e) {
-    if (e->conn != p->conn || !p->s->conns[e->conn - 1]->worker_open) return;
-    p->s->conns[e->conn - 1]->worker_open = false;
-    agent_lost(p->agent, p->s->now_ns);
+static void on_lost(sim_proc *p, const sim_event *e) {
+    if (e->conn != p->conn || !p->sim->conns[e->conn - 1]->worker_open) return;
+    p->sim->conns[e->conn - 1]->worker_open = false;
+    agent_lost(p->agent, p->sim->now_ns);
 }
 
-void proc_event(proc *p, event *e) {
+void sim_proc_event(sim_proc *p, sim_event *e) {
     switch (e->kind) {
     case EV_CORE_WAKE:
     case EV_CORE_MSG:
@@ -341,7 +342,7 @@ void proc_event(proc *p, event *e) {
     case EV_FRAME:
     case EV_PAIR_LOST:
     case EV_PAIR_CHECK:
-        xfer_event_in(p, e);
+        sim_xfer_event(p, e);
         return;
     case EV_MSG:
         on_message(p, e);
@@ -356,9 +357,9 @@ void proc_event(proc *p, event *e) {
         end_step(p);
         break;
     case EV_XFER_EVENT:
-        agent_xfer(p->agent, e->data, p->s->now_ns);
+        agent_xfer(p->agent, e->data, p->sim->now_ns);
         break;
     }
-    if (p->s->failure[0]) return;
+    if (p->sim->failure[0]) return;
     loop_turn(p);
 }

@@ -23,19 +23,19 @@ typedef enum event_kind {
     EV_PAIR_CHECK, /* pair: has the sender waited too long for a credit? */
 } event_kind;
 
-struct event {
+struct sim_event {
     uint64_t at_ns, number;
     event_kind kind;
     int32_t worker; /* -1: the coordinator */
     uint32_t life;  /* of the worker's process; an event for an earlier life is void */
     uint64_t conn;
-    pair *pair;
+    sim_pair *pair;
     void *data; /* owned */
     size_t len;
 };
 
 /* A control connection. fifo_ns: arrival time of the last message, so that none overtakes. */
-struct conn {
+struct sim_conn {
     uint64_t id;
     uint32_t worker, life;
     bool core_open, worker_open;
@@ -43,8 +43,8 @@ struct conn {
 };
 
 /* A pair channel P > D, with the D's ring as credits. */
-struct pair {
-    uint32_t p, p_life, d, d_life;
+struct sim_pair {
+    uint32_t p_worker, p_life, d_worker, d_life;
     uint64_t p_inc, d_inc;
     bool open;
     uint32_t credits;
@@ -71,7 +71,7 @@ typedef struct frame {
 
 /* A command as it lies in the ring between loop and transfer thread: with its own copies. */
 typedef struct xcmd {
-    xfer_cmd c;
+    xfer_cmd cmd;
     int32_t *ids;
     uint32_t *pages;
     char endpoint[24];
@@ -88,8 +88,8 @@ typedef struct fake_report {
 /* What the transfer thread is copying; commands and frames wait meanwhile. */
 typedef struct fake_copy {
     bool busy;
-    struct fake_handoff *h;
-    pair *pair;
+    struct fake_handoff *handoff;
+    sim_pair *pair;
     frame *frame; /* sender: to be filled; receiver: what came. Owned */
 } fake_copy;
 
@@ -103,6 +103,12 @@ typedef struct fake_seq {
     uint64_t seed, prompt_hash;
 } fake_seq;
 
+/* A chunk of a prompt that was computed, and how far it was sent to the present receiver. */
+typedef struct fake_chunk {
+    uint32_t begin, count; /* rows */
+    handoff_cut cut;       /* of the rows that the receiver does not hold; count 0: it holds all */
+} fake_chunk;
+
 /* One hand-off as a transfer thread knows it, on either side. */
 typedef struct fake_handoff {
     uint64_t req, stamp;
@@ -110,13 +116,14 @@ typedef struct fake_handoff {
     bool has_dest; /* P */
     bool failed;
     bool sealed, seal_sent; /* P */
-    pair *pair;             /* P: where it goes */
+    sim_pair *pair;         /* P: where it goes */
     uint64_t *prefix;       /* [id_count] */
     uint32_t id_count;
     uint32_t *pages;
     uint32_t page_count;
-    handoff_cut *cuts; /* P: computed chunks in order */
-    uint32_t cut_count, cut_capacity;
+    uint32_t token_begin; /* D holds the rows before it; P: known with has_dest */
+    fake_chunk *chunks;   /* P: in order */
+    uint32_t chunk_count, chunk_capacity;
     uint32_t segments;
     handoff_recv *recv; /* D */
     token_out first;
@@ -124,8 +131,8 @@ typedef struct fake_handoff {
     uint64_t bytes;
 } fake_handoff;
 
-struct proc {
-    sim *s;
+struct sim_proc {
+    sim *sim;
     uint32_t index, life;
     worker_role role;
     bool alive, frozen;
@@ -136,7 +143,7 @@ struct proc {
     bool broken; /* its device fails at the end of a step */
     uint64_t conn;
     uint64_t wake_ns;
-    event **stash;
+    sim_event **stash;
     uint32_t stash_count, stash_capacity;
 
     /* device */
@@ -156,7 +163,7 @@ struct proc {
     uint32_t cmd_count, cmd_capacity;
     fake_report *reports; /* [report_count] ring from the device thread */
     uint32_t report_count, report_capacity;
-    event **inbox; /* [inbox_count] frames and lost pairs that wait for the thread */
+    sim_event **inbox; /* [inbox_count] frames and lost pairs that wait for the thread */
     uint32_t inbox_count, inbox_capacity;
     fake_copy copy;
     xfer_stats xfer;
@@ -164,41 +171,55 @@ struct proc {
 
 extern const kv_layout sim_layout;
 
-/* sim.c */
-event *sim_post(sim *s, uint64_t at_ns, event_kind kind, const proc *to);
+/* sim_event.c */
+sim_event *sim_post(sim *s, uint64_t at_ns, event_kind kind, const sim_proc *to);
 uint64_t sim_delay(sim *s, uint64_t base_ns);
 /* Arrival time behind the last one */
 uint64_t sim_fifo(sim *s, uint64_t *last_ns, uint64_t base_ns);
-void event_free(event *e);
-/* For --debug */
-void sim_trace(const sim *s, const char *who, const ctl_msg *m);
+void sim_event_free(sim_event *e);
+/* The next one, whose time it is from now on. There is one. Caller frees with sim_event_free */
+sim_event *sim_next(sim *s);
 #define SIM_GROW(items, count, capacity)                                                                     \
     ((count) == (capacity) ? (void)((capacity) = (capacity) ? 2 * (capacity) : 16,                           \
                                     (items) = xrealloc((items), (capacity), sizeof *(items)))                \
                            : (void)0)
 
+/* sim.c */
+/* For --debug */
+void sim_trace(const sim *s, const char *who, const ctl_msg *m);
+
 /* sim_worker.c */
-proc *proc_new(sim *s, uint32_t index, worker_role role);
-void proc_free(proc *p);
-void proc_start(proc *p);
+sim_proc *sim_proc_new(sim *s, uint32_t index, worker_role role);
+void sim_proc_free(sim_proc *p);
+void sim_proc_start(sim_proc *p);
 /* The process ends, by kill or by itself */
-void proc_stop(proc *p);
-void proc_event(proc *p, event *e);
+void sim_proc_stop(sim_proc *p);
+void sim_proc_event(sim_proc *p, sim_event *e);
 /* [SIM_LAYERS] */
-uint64_t *proc_kv_row(proc *p, const uint32_t *pages, uint32_t pos);
+uint64_t *sim_proc_kv_row(sim_proc *p, const uint32_t *pages, uint32_t pos);
 /* What a right row holds */
-uint64_t kv_word(uint64_t prefix_hash, uint32_t layer);
+uint64_t sim_kv_word(uint64_t prefix_hash, uint32_t layer);
 /* Owned by the caller */
-uint64_t *prefix_hashes(const int32_t *ids, uint32_t count);
+uint64_t *sim_prefix_hashes(const int32_t *ids, uint32_t count);
+
+/* sim_pair.c */
+/* The open one of the id, or a new one; NULL: nobody is at the endpoint. */
+sim_pair *sim_pair_open(sim_proc *p, const kv_identity *id, const char *endpoint);
+void sim_pair_end(sim *s, sim_pair *pr);
+/* EV_PAIR_CHECK */
+void sim_pair_check(sim_proc *p, sim_pair *pr);
+/* h: whose identity it carries, or NULL */
+frame *sim_frame_new(frame_kind kind, const fake_handoff *h, uint32_t words);
+/* Takes ownership of f */
+void sim_frame_send(sim *s, sim_pair *pr, frame *f);
 
 /* sim_xfer.c */
 /* From the loop thread */
-void xfer_post_fake(proc *p, const xfer_cmd *c);
+void sim_xfer_post(sim_proc *p, const xfer_cmd *c);
 /* EV_XFER_WAKE, EV_COPY_END, EV_FRAME, EV_PAIR_*; takes e->data */
-void xfer_event_in(proc *p, event *e);
-void xfer_layer(proc *p, uint64_t req, uint32_t begin, uint32_t count, uint32_t layer);
+void sim_xfer_event(sim_proc *p, sim_event *e);
+void sim_xfer_layer(sim_proc *p, uint64_t req, uint32_t begin, uint32_t count, uint32_t layer);
 /* The process is gone */
-void xfer_clear(proc *p);
-void pair_end(sim *s, pair *pr);
+void sim_xfer_clear(sim_proc *p);
 
 #endif

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# What the last ctest of a build folder ran: one line `NAME TESTS SKIPPED` per program, sorted by name.
-# TESTS counts the facts (cmocka and unittest count themselves, same_bytes_test prints its cells; any other program is one), SKIPPED is a
-# comma-separated list of the names of those that were skipped, or `-`.
+# What the last ctest of a build folder ran: one line `NAME TESTS SKIPPED` per program, sorted by name. TESTS
+# counts the facts (cmocka and unittest count themselves, same_bytes_test prints its cells; any other program
+# is one), SKIPPED is a comma-separated list of the names of those that were skipped, or `-`.
 # Usage: tests/counts.sh BUILD_FOLDER
 set -euo pipefail
 [ $# -eq 1 ] || { echo "usage: tests/counts.sh BUILD_FOLDER" >&2; exit 2; }

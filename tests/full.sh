@@ -1,14 +1,19 @@
 #!/usr/bin/env bash
-# What takes too long for tests/run.sh: all cells on SmolLM2, all seeds of the cluster test, and the whole suite under
-# AddressSanitizer + UndefinedBehaviorSanitizer and ThreadSanitizer, with the same number of tests as the release build.
+# What takes too long for tests/run.sh: all cells on SmolLM2, all seeds of the cluster test, and the whole
+# suite under AddressSanitizer + UndefinedBehaviorSanitizer and ThreadSanitizer, with the same number of tests
+# as the release build.
 # Usage: tests/full.sh [release|tidy|cells|seeds|asan|tsan|golden]...      (default: all but golden)
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 [ $# -gt 0 ] || set -- release tidy cells seeds asan tsan
 
-# Programs whose whole point is the large model are left out by the CMake files; every other one must have the same tests as in the release build.
+# Programs whose whole point is the large model are left out by the CMake files; every other one must have the
+# same tests as in the release build.
 sanitized() {
-    [ -f build/test/Testing/Temporary/LastTest.log ] || { echo "full.sh: nothing to compare $1 with: run tests/full.sh release first" >&2; exit 1; }
+    if ! [ -f build/test/Testing/Temporary/LastTest.log ]; then
+        echo "full.sh: nothing to compare $1 with: run tests/full.sh release first" >&2
+        exit 1
+    fi
     cmake --preset "$1" >build/configure.log 2>&1 || { cat build/configure.log >&2; exit 1; }
     cmake --build --preset "$1"
     ctest --test-dir "build/$1" --output-on-failure --no-tests=error -j 2
@@ -18,7 +23,10 @@ sanitized() {
     LC_ALL=C join -v 1 build/counts.test "build/counts.$1" | sed "s/^/left out of $1: /"
     awk -v build="$1" '$3 != "-" { print "skipped under " build ": " $1 ": " $3 }' "build/counts.$1"
     LC_ALL=C join build/counts.test "build/counts.$1" | awk -v build="$1" '
-        $2 != $4 || $3 != $5 { print "full.sh: " $1 ": " $4 " tests (skipped: " $5 ") under " build ", " $2 " (" $3 ") in the release build"; bad = 1 }
+        $2 != $4 || $3 != $5 {
+            print "full.sh: " $1 ": " $4 " tests (skipped: " $5 ") under " build ", " $2 " (" $3 ") in release"
+            bad = 1
+        }
         END { exit bad }' >&2
 }
 
@@ -33,7 +41,8 @@ for part in "$@"; do
         tests/lint/tidy.sh build/test
         ;;
     cells)
-        env BATON_BIN="$PWD/build/test/bin" BATON_TINY_MODEL="$PWD/build/test/tiny.gguf" .cache/venv/bin/python3 tests/e2e/same_bytes_test.py smol-all
+        env BATON_BIN="$PWD/build/test/bin" BATON_TINY_MODEL="$PWD/build/test/tiny.gguf" \
+            .cache/venv/bin/python3 tests/e2e/same_bytes_test.py smol-all
         ;;
     seeds) build/test/tests/cluster_cluster_test --seeds 1..2000 --steps 25000 ;;
     asan | tsan) sanitized "$part" ;;

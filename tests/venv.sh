@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Makes .cache/venv with the Python packages that the end-to-end tests use (the official openai client). Run again, it does nothing.
+# Makes .cache/venv with the Python packages that the end-to-end tests use (the official openai client). Run
+# again, it does nothing.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 want=openai==3.54.0

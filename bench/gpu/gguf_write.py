@@ -1,6 +1,8 @@
-"""Writes a Llama model of transformers as a GGUF file (v3) that Baton reads: dimensions, a byte-level tokenizer, weights in BF16.
+"""Writes a Llama model of transformers as a GGUF file (v3) that Baton reads: dimensions, a byte-level
+tokenizer, weights in BF16.
 
 The package `gguf` is not needed, so this works where only PyTorch and transformers are installed."""
+
 import struct
 
 import torch
@@ -38,7 +40,8 @@ class Keys:
 
 
 def byte_characters():
-    """The 256 bytes in the writing of GPT-2: what is not visible in Latin-1 takes the code points from 256 on."""
+    """The 256 bytes in the writing of GPT-2: what is not visible in Latin-1 takes the code points from 256
+    on."""
     visible = [b for b in range(256) if 0x21 <= b <= 0x7E or 0xA1 <= b <= 0xAC or b >= 0xAE]
     others = [b for b in range(256) if b not in visible]
     code = {b: b for b in visible}
@@ -52,7 +55,11 @@ def tokenizer(keys, vocab):
     keys.string("tokenizer.ggml.model", "gpt2")
     keys.string("tokenizer.ggml.pre", "smollm")
     keys.array("tokenizer.ggml.tokens", STRING, [text(t) for t in tokens])
-    keys.array("tokenizer.ggml.token_type", I32, [struct.pack("<i", 3 if i < len(SPECIALS) else 1) for i in range(vocab)])
+    keys.array(
+        "tokenizer.ggml.token_type",
+        I32,
+        [struct.pack("<i", 3 if i < len(SPECIALS) else 1) for i in range(vocab)],
+    )
     keys.array("tokenizer.ggml.merges", STRING, [text("a b")] if "ab" in tokens else [])
     keys.u32("tokenizer.ggml.bos_token_id", 1)
     keys.u32("tokenizer.ggml.eos_token_id", 2)
@@ -62,11 +69,18 @@ def tokenizer(keys, vocab):
 def dimensions(keys, c):
     keys.string("general.architecture", "llama")
     keys.string("general.name", "random llama")
-    for name, value in [("block_count", c.num_hidden_layers), ("context_length", c.max_position_embeddings),
-                        ("embedding_length", c.hidden_size), ("feed_forward_length", c.intermediate_size),
-                        ("attention.head_count", c.num_attention_heads), ("attention.head_count_kv", c.num_key_value_heads),
-                        ("attention.key_length", c.head_dim), ("attention.value_length", c.head_dim),
-                        ("vocab_size", c.vocab_size), ("rope.dimension_count", c.head_dim)]:
+    for name, value in [
+        ("block_count", c.num_hidden_layers),
+        ("context_length", c.max_position_embeddings),
+        ("embedding_length", c.hidden_size),
+        ("feed_forward_length", c.intermediate_size),
+        ("attention.head_count", c.num_attention_heads),
+        ("attention.head_count_kv", c.num_key_value_heads),
+        ("attention.key_length", c.head_dim),
+        ("attention.value_length", c.head_dim),
+        ("vocab_size", c.vocab_size),
+        ("rope.dimension_count", c.head_dim),
+    ]:
         keys.u32("llama." + name, value)
     keys.f32("llama.rope.freq_base", c.rope_parameters["rope_theta"])
     keys.f32("llama.attention.layer_norm_rms_epsilon", c.rms_norm_eps)
@@ -84,10 +98,17 @@ def tensors(model):
     yield "output.weight", state["lm_head.weight"]
     for i in range(c.num_hidden_layers):
         layer = "model.layers.%d." % i
-        for ours, theirs in [("attn_norm", "input_layernorm"), ("attn_q", "self_attn.q_proj"), ("attn_k", "self_attn.k_proj"),
-                             ("attn_v", "self_attn.v_proj"), ("attn_output", "self_attn.o_proj"),
-                             ("ffn_norm", "post_attention_layernorm"), ("ffn_gate", "mlp.gate_proj"), ("ffn_up", "mlp.up_proj"),
-                             ("ffn_down", "mlp.down_proj")]:
+        for ours, theirs in [
+            ("attn_norm", "input_layernorm"),
+            ("attn_q", "self_attn.q_proj"),
+            ("attn_k", "self_attn.k_proj"),
+            ("attn_v", "self_attn.v_proj"),
+            ("attn_output", "self_attn.o_proj"),
+            ("ffn_norm", "post_attention_layernorm"),
+            ("ffn_gate", "mlp.gate_proj"),
+            ("ffn_up", "mlp.up_proj"),
+            ("ffn_down", "mlp.down_proj"),
+        ]:
             w = state[layer + theirs + ".weight"]
             if ours in ("attn_q", "attn_k"):
                 w = rotated(w, c.num_attention_heads if ours == "attn_q" else c.num_key_value_heads)
@@ -107,8 +128,16 @@ def write(path, model):
     for name, w in tensors(model):
         w = w.detach().cpu().contiguous()
         kind = TYPE_F32 if w.dim() == 1 else TYPE_BF16
-        raw = w.float().numpy().tobytes() if kind == TYPE_F32 else w.bfloat16().view(torch.int16).numpy().tobytes()
-        infos += text(name) + struct.pack("<I", w.dim()) + b"".join(struct.pack("<Q", d) for d in reversed(w.shape))
+        raw = (
+            w.float().numpy().tobytes()
+            if kind == TYPE_F32
+            else w.bfloat16().view(torch.int16).numpy().tobytes()
+        )
+        infos += (
+            text(name)
+            + struct.pack("<I", w.dim())
+            + b"".join(struct.pack("<Q", d) for d in reversed(w.shape))
+        )
         infos += struct.pack("<IQ", kind, at)
         data.append(padded(raw))
         at += len(data[-1])

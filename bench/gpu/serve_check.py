@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
-"""One GPU for both roles: a prefill and a decode worker against one colocated worker, in deterministic mode. The same requests must
-give the same bytes. Then a prefill and a decode worker as they are started by default: the fast kernels, and KV pools of all that
-memory_fraction leaves. Every request must be answered.
+"""One GPU for both roles: a prefill and a decode worker against one colocated worker, in deterministic mode.
+The same requests must give the same bytes. Then a prefill and a decode worker as they are started by default:
+the fast kernels, and KV pools of all that memory_fraction leaves. Every request must be answered.
 
 serve_check.py --bin FOLDER --model NAME [--backend cuda|cpu]
 
-Everything is started by hand, without mpirun: the coordinator, then each worker with the same config. The times that it prints show
-that the path works and nothing else: both roles share one GPU. Prints JSON lines; exit status 0 when all bytes agree, else 1."""
+Everything is started by hand, without mpirun: the coordinator, then each worker with the same config. The
+times that it prints show that the path works and nothing else: both roles share one GPU. Prints JSON lines;
+exit status 0 when all bytes agree, else 1."""
+
 import argparse
 import concurrent.futures
 import http.client
@@ -65,8 +67,21 @@ class Cluster:
         more = "  deterministic: true\n" if o.backend == "cuda" and deterministic else ""
         mb = o.kv_mb if o.backend != "cuda" or deterministic else 0
         with open(self.config, "w") as f:
-            f.write(CONFIG % dict(http=self.port, control=control, model=o.model, backend=o.backend, more=more, mb=mb,
-                                  p=roles.count("prefill"), d=roles.count("decode"), c=roles.count("colocated"), fraction=o.fraction))
+            f.write(
+                CONFIG
+                % dict(
+                    http=self.port,
+                    control=control,
+                    model=o.model,
+                    backend=o.backend,
+                    more=more,
+                    mb=mb,
+                    p=roles.count("prefill"),
+                    d=roles.count("decode"),
+                    c=roles.count("colocated"),
+                    fraction=o.fraction,
+                )
+            )
 
     def log(self):
         with open(self.log_path, errors="replace") as f:
@@ -77,14 +92,18 @@ class Cluster:
             with open(self.log_path, "w") as log:
                 for program in ["coordinator"] + self.roles:
                     command = [os.path.join(self.o.bin, "baton-" + program), self.config]
-                    self.processes.append(subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL))
+                    self.processes.append(
+                        subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+                    )
             deadline = time.monotonic() + self.o.start
             while not any(line.startswith("ready: ") for line in self.log().splitlines()):
                 ended = [p.args[0] for p in self.processes if p.poll() is not None]
                 if ended:
                     raise Failure("%s ended at the start:\n%s" % (ended[0], self.log()[-3000:]))
                 if time.monotonic() > deadline:
-                    raise Failure("the cluster was not ready within %.0f s:\n%s" % (self.o.start, self.log()[-3000:]))
+                    raise Failure(
+                        "the cluster was not ready within %.0f s:\n%s" % (self.o.start, self.log()[-3000:])
+                    )
                 time.sleep(0.02)
         except BaseException:
             self.stop()
@@ -124,7 +143,9 @@ class Cluster:
     def complete(self, body):
         connection = self.connect()
         try:
-            connection.request("POST", "/v1/completions", json.dumps(body), {"content-type": "application/json"})
+            connection.request(
+                "POST", "/v1/completions", json.dumps(body), {"content-type": "application/json"}
+            )
             response = connection.getresponse()
             raw = response.read()
             if response.status != 200:
@@ -139,7 +160,12 @@ class Cluster:
         times = []
         try:
             begin = time.monotonic()
-            connection.request("POST", "/v1/completions", json.dumps(dict(body, stream=True)), {"content-type": "application/json"})
+            connection.request(
+                "POST",
+                "/v1/completions",
+                json.dumps(dict(body, stream=True)),
+                {"content-type": "application/json"},
+            )
             for line in connection.getresponse():
                 if line.startswith(b"data: {"):
                     choices = json.loads(line[6:]).get("choices", [])
@@ -150,17 +176,21 @@ class Cluster:
             connection.close()
 
     def counter(self, name):
-        return sum(float(line.rsplit(" ", 1)[1]) for line in self.get("/metrics").splitlines()
-                   if line.split("{")[0].split(" ")[0] == name)
+        return sum(
+            float(line.rsplit(" ", 1)[1])
+            for line in self.get("/metrics").splitlines()
+            if line.split("{")[0].split(" ")[0] == name
+        )
 
 
 def requests(lengths, tokens, low, high):
-    """Per length one greedy and one drawn; some ask for logprobs, which takes another way through the device."""
+    """Per length one greedy and one drawn; some ask for logprobs, which takes another way through the
+    device."""
     out, state = [], 12345
     for i, length in enumerate(lengths):
         prompt = []
         for _ in range(length):
-            state = (state * 6364136223846793005 + 1442695040888963407) % 2 ** 64
+            state = (state * 6364136223846793005 + 1442695040888963407) % 2**64
             prompt.append(low + (state >> 33) % (high - low))
         body = {"prompt": prompt, "max_tokens": tokens, "ignore_eos": True}
         out.append(dict(body, temperature=0))
@@ -175,8 +205,11 @@ def answers(cluster, bodies, at_once):
         answer = cluster.complete(body)
         usage = answer["usage"]
         if usage["prompt_tokens"] != len(body["prompt"]) or usage["completion_tokens"] != body["max_tokens"]:
-            raise Failure("usage %s for %d prompt tokens and %d more" % (usage, len(body["prompt"]), body["max_tokens"]))
+            raise Failure(
+                "usage %s for %d prompt tokens and %d more" % (usage, len(body["prompt"]), body["max_tokens"])
+            )
         return answer["choices"]
+
     with concurrent.futures.ThreadPoolExecutor(at_once) as pool:
         return list(pool.map(one, bodies))
 
@@ -190,16 +223,33 @@ def ended(number, frame):
 
 
 def model_name(o):
-    return o.model[len("random:"):] if o.model.startswith("random:") else os.path.basename(o.model)
+    return o.model[len("random:") :] if o.model.startswith("random:") else os.path.basename(o.model)
 
 
 def print_time(o, key, value):
-    print(json.dumps({"by": "baton", "key": "%s, %s" % (key, model_name(o)), "mode": "deterministic", "unit": "ms", "value": value, "ceiling": "",
-                      "note": "code path only"}), flush=True)
+    print(
+        json.dumps(
+            {
+                "by": "baton",
+                "key": "%s, %s" % (key, model_name(o)),
+                "mode": "deterministic",
+                "unit": "ms",
+                "value": value,
+                "ceiling": "",
+                "note": "code path only",
+            }
+        ),
+        flush=True,
+    )
 
 
 def measure(o, cluster, name):
-    body = {"prompt": [300 + i % 100 for i in range(o.prompt)], "max_tokens": o.tokens, "ignore_eos": True, "temperature": 0}
+    body = {
+        "prompt": [300 + i % 100 for i in range(o.prompt)],
+        "max_tokens": o.tokens,
+        "ignore_eos": True,
+        "temperature": 0,
+    }
     ttft, tpot = [], []
     for _ in range(5):
         times = cluster.stream(body)
@@ -230,13 +280,45 @@ def run(o):
         raise Failure("%d hand-offs verified, want %d: the KV did not travel" % (verified, 2 * len(bodies)))
     distinct = len({json.dumps(a) for a in reference})
     if distinct < len(bodies) // 3:
-        raise Failure("only %d different answers to %d requests: equal bytes would say nothing" % (distinct, len(bodies)))
-    bad = {"one at a time and 8 at a time": different(reference, full), "1P+1D and colocated": different(reference, colocated)}
+        raise Failure(
+            "only %d different answers to %d requests: equal bytes would say nothing"
+            % (distinct, len(bodies))
+        )
+    bad = {
+        "one at a time and 8 at a time": different(reference, full),
+        "1P+1D and colocated": different(reference, colocated),
+    }
     for what, which in bad.items():
-        print(json.dumps({"by": "baton", "key": "serve bytes: %s, %s" % (what, model_name(o)), "mode": "deterministic", "unit": "requests that differ",
-                          "value": len(which), "of": len(bodies), "which": which[:8], "ok": not which, "version": version}), flush=True)
-    print(json.dumps({"by": "baton", "key": "serve answers, %s" % model_name(o), "mode": "default", "unit": "requests", "value": len(bodies),
-                      "ok": by_default == len(bodies), "version": fast}), flush=True)
+        print(
+            json.dumps(
+                {
+                    "by": "baton",
+                    "key": "serve bytes: %s, %s" % (what, model_name(o)),
+                    "mode": "deterministic",
+                    "unit": "requests that differ",
+                    "value": len(which),
+                    "of": len(bodies),
+                    "which": which[:8],
+                    "ok": not which,
+                    "version": version,
+                }
+            ),
+            flush=True,
+        )
+    print(
+        json.dumps(
+            {
+                "by": "baton",
+                "key": "serve answers, %s" % model_name(o),
+                "mode": "default",
+                "unit": "requests",
+                "value": len(bodies),
+                "ok": by_default == len(bodies),
+                "version": fast,
+            }
+        ),
+        flush=True,
+    )
     return 1 if any(bad.values()) or by_default != len(bodies) else 0
 
 

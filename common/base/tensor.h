@@ -8,6 +8,8 @@
 #ifndef BATON_BASE_TENSOR_H
 #define BATON_BASE_TENSOR_H
 
+#include "base/mix.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -45,14 +47,10 @@ typedef struct tensor {
 } tensor;
 
 /* An odd whole number in -255..255, so that times a power of two it is exact in bf16 and f16. splitmix64 of
- * the index (Steele, Lea, Flood: Fast splittable pseudorandom number generators, OOPSLA 2014); eight weights
- * share one call. */
+ * the index; eight weights share one call. */
 static inline int32_t random_weight(uint64_t seed, uint64_t i) {
-    uint64_t z = seed + (i / 8 + 1) * 0x9E3779B97F4A7C15u;
-    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9u;
-    z = (z ^ z >> 27) * 0x94D049BB133111EBu;
-    z ^= z >> 31;
-    return 2 * (int32_t)(z >> (i % 8 * 8) & 255) - 255;
+    uint64_t eight = mix64(seed + (i / 8 + 1) * MIX64_STEP);
+    return 2 * (int32_t)(eight >> (i % 8 * 8) & 255) - 255;
 }
 
 #endif

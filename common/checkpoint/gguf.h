@@ -3,11 +3,13 @@
  *
  * Every length, count, offset and type is checked against the file's size before use; a truncated or hostile
  * file is ST_CORRUPT with the place that is wrong. Nothing is copied: strings and tensors point into the
- * mapping. */
+ * mapping. It is one of the formats behind checkpoint.h (gguf_checkpoint.c); nothing outside this folder asks
+ * for it by name. */
 #ifndef BATON_CHECKPOINT_GGUF_H
 #define BATON_CHECKPOINT_GGUF_H
 
 #include "base/status.h"
+#include "checkpoint/checkpoint_data.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -28,20 +30,6 @@ typedef enum gguf_type {
     GGUF_F64
 } gguf_type;
 
-typedef struct gguf_str {
-    const char *data; /* not NUL-terminated; borrowed from the mapping */
-    uint64_t len;     /* bytes */
-} gguf_str;
-
-typedef struct gguf_tensor {
-    gguf_str name;
-    uint32_t type;      /* ggml_type number, unchecked: the loader decides what it supports */
-    uint32_t dim_count; /* 1..4 */
-    uint64_t dims[4];   /* dims[0] is contiguous */
-    const void *data;   /* in the mapping */
-    uint64_t bytes;     /* 0 when the type's size is not known here */
-} gguf_tensor;
-
 typedef struct gguf gguf;
 
 /* ST_IO (cannot open or map), ST_CORRUPT (not GGUF, truncated, impossible), ST_UNSUPPORTED (other version,
@@ -49,6 +37,8 @@ typedef struct gguf gguf;
 status gguf_open(gguf **out, const char *path, errbuf *eb);
 /* The same on memory, for tests and fuzzing. Borrowed: `bytes` must outlive the gguf. */
 status gguf_parse(gguf **out, const void *bytes, size_t count, errbuf *eb);
+/* The same as a checkpoint. Caller frees with checkpoint_close. */
+status gguf_parse_checkpoint(checkpoint **out, const void *bytes, size_t count, errbuf *eb);
 void gguf_close(gguf *g);
 
 /* Metadata. False when the key is absent or of another kind (integers convert between widths when the value
@@ -56,17 +46,16 @@ void gguf_close(gguf *g);
 bool gguf_u64(const gguf *g, const char *key, uint64_t *out);
 bool gguf_f64(const gguf *g, const char *key, double *out);
 bool gguf_bool(const gguf *g, const char *key, bool *out);
-bool gguf_string(const gguf *g, const char *key, gguf_str *out);
+bool gguf_string(const gguf *g, const char *key, checkpoint_text *out);
 /* Length and element type of an array; false when absent or not an array. */
 bool gguf_array(const gguf *g, const char *key, gguf_type *type, uint64_t *count);
-/* Element i of an array of strings / integers / floats. Access in ascending i is O(1) amortised. */
-bool gguf_array_string(const gguf *g, const char *key, uint64_t i, gguf_str *out);
+/* Element i of an array of strings / integers. Access in ascending i is O(1) amortised. */
+bool gguf_array_string(const gguf *g, const char *key, uint64_t i, checkpoint_text *out);
 bool gguf_array_i64(const gguf *g, const char *key, uint64_t i, int64_t *out);
-bool gguf_array_f64(const gguf *g, const char *key, uint64_t i, double *out);
 
 uint64_t gguf_tensor_count(const gguf *g);
-const gguf_tensor *gguf_tensor_at(const gguf *g, uint64_t i);
+const checkpoint_tensor *gguf_tensor_at(const gguf *g, uint64_t i);
 /* NULL when absent */
-const gguf_tensor *gguf_tensor_find(const gguf *g, const char *name);
+const checkpoint_tensor *gguf_tensor_find(const gguf *g, const char *name);
 
 #endif

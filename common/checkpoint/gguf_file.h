@@ -1,4 +1,4 @@
-/* gguf_file - what gguf.c (parsing) and gguf_get.c (access) share: the parsed file.
+/* gguf_file - what gguf_parse.c and gguf_get.c (access) share: the parsed file.
  *
  * Private to these two. Read-only once gguf_parse has returned. */
 #ifndef BATON_CHECKPOINT_GGUF_FILE_H
@@ -11,7 +11,7 @@
 #define GGUF_TYPE_COUNT 13u
 
 typedef struct gguf_kv {
-    gguf_str key;
+    checkpoint_text key;
     gguf_type type;
     gguf_type elem;       /* of an array */
     uint64_t count;       /* elements of an array; 1 otherwise */
@@ -32,7 +32,7 @@ struct gguf {
     void *map; /* what gguf_close unmaps; NULL for gguf_parse */
     gguf_kv *kvs;
     uint64_t kv_count;
-    gguf_tensor *tensors;
+    checkpoint_tensor *tensors;
     uint64_t tensor_count;
     gguf_index kv_index, tensor_index;
 };

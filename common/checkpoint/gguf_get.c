@@ -25,7 +25,7 @@ uint32_t *gguf_index_slot(const gguf_index *x, const void *array, size_t stride,
     uint32_t i = (uint32_t)XXH3_64bits(name, len) & x->mask;
     for (;; i = (i + 1) & x->mask) {
         if (x->slots[i] == 0) return &x->slots[i];
-        const gguf_str *s = (const void *)((const char *)array + (size_t)(x->slots[i] - 1) * stride);
+        const checkpoint_text *s = (const void *)((const char *)array + (size_t)(x->slots[i] - 1) * stride);
         if (s->len == len && memcmp(s->data, name, len) == 0) return &x->slots[i];
     }
 }
@@ -103,13 +103,14 @@ static bool read_float(gguf_type type, const uint8_t *p, double *out) {
 }
 
 /* A string that parsing has already found to lie inside the file. */
-static gguf_str string_at(const uint8_t *p) {
+static checkpoint_text string_at(const uint8_t *p) {
     uint64_t len;
     memcpy(&len, p, sizeof len);
-    return (gguf_str){(const char *)p + sizeof len, len};
+    return (checkpoint_text){(const char *)p + sizeof len, len};
 }
 
 bool gguf_u64(const gguf *g, const char *key, uint64_t *out) {
+    PRE(out);
     const gguf_kv *e = gguf_kv_find(g, key);
     uint64_t bits;
     bool negative;
@@ -130,7 +131,7 @@ bool gguf_bool(const gguf *g, const char *key, bool *out) {
     return true;
 }
 
-bool gguf_string(const gguf *g, const char *key, gguf_str *out) {
+bool gguf_string(const gguf *g, const char *key, checkpoint_text *out) {
     const gguf_kv *e = gguf_kv_find(g, key);
     if (!e || e->type != GGUF_STRING) return false;
     *out = string_at(e->value);
@@ -138,6 +139,8 @@ bool gguf_string(const gguf *g, const char *key, gguf_str *out) {
 }
 
 bool gguf_array(const gguf *g, const char *key, gguf_type *type, uint64_t *count) {
+    PRE(type);
+    PRE(count);
     const gguf_kv *e = gguf_kv_find(g, key);
     if (!e || e->type != GGUF_ARRAY) return false;
     *type = e->elem;
@@ -145,7 +148,8 @@ bool gguf_array(const gguf *g, const char *key, gguf_type *type, uint64_t *count
     return true;
 }
 
-bool gguf_array_string(const gguf *g, const char *key, uint64_t i, gguf_str *out) {
+bool gguf_array_string(const gguf *g, const char *key, uint64_t i, checkpoint_text *out) {
+    PRE(out);
     const gguf_kv *e = gguf_kv_find(g, key);
     if (!e || e->type != GGUF_ARRAY || e->elem != GGUF_STRING || i >= e->count) return false;
     *out = string_at(g->base + e->string_at[i]);
@@ -153,6 +157,7 @@ bool gguf_array_string(const gguf *g, const char *key, uint64_t i, gguf_str *out
 }
 
 bool gguf_array_i64(const gguf *g, const char *key, uint64_t i, int64_t *out) {
+    PRE(out);
     const gguf_kv *e = gguf_kv_find(g, key);
     uint64_t bits;
     bool negative;
@@ -163,24 +168,18 @@ bool gguf_array_i64(const gguf *g, const char *key, uint64_t i, int64_t *out) {
     return true;
 }
 
-bool gguf_array_f64(const gguf *g, const char *key, uint64_t i, double *out) {
-    const gguf_kv *e = gguf_kv_find(g, key);
-    if (!e || e->type != GGUF_ARRAY || i >= e->count) return false;
-    return read_float(e->elem, e->value + i * gguf_value_bytes(e->elem), out);
-}
-
 uint64_t gguf_tensor_count(const gguf *g) {
     PRE(g);
     return g->tensor_count;
 }
 
-const gguf_tensor *gguf_tensor_at(const gguf *g, uint64_t i) {
+const checkpoint_tensor *gguf_tensor_at(const gguf *g, uint64_t i) {
     PRE(g);
     PRE(i < g->tensor_count);
     return &g->tensors[i];
 }
 
-const gguf_tensor *gguf_tensor_find(const gguf *g, const char *name) {
+const checkpoint_tensor *gguf_tensor_find(const gguf *g, const char *name) {
     PRE(g);
     PRE(name);
     uint32_t slot = *gguf_index_slot(&g->tensor_index, g->tensors, sizeof *g->tensors, name, strlen(name));

@@ -20,7 +20,7 @@
 #endif
 
 typedef struct loading {
-    config *c;
+    config *config;
     const char *path;
     const config_file *file;
     const char **set_of; /* [config_key_count]: the --set text that gave the value; NULL = file or default */
@@ -54,9 +54,9 @@ static status assign_file(const loading *l, errbuf *eb) {
         if (k->type == KEY_LIST) {
             uint32_t count;
             const char *const *texts = config_file_list(l->file, k, &count);
-            st = config_key_assign_list(k, l->c, texts, count, eb);
+            st = config_key_assign_list(k, l->config, texts, count, eb);
         } else {
-            st = config_key_assign(k, l->c, config_file_text(l->file, k), eb);
+            st = config_key_assign(k, l->config, config_file_text(l->file, k), eb);
         }
         if (st != ST_OK) return refuse(l, k, eb);
     }
@@ -100,8 +100,8 @@ static status assign_set(const loading *l, const char *set, errbuf *eb) {
     const config_key *k = config_key_find(section, name);
     if (!k) return unknown_set(section, name, eb);
     l->set_of[k - config_keys] = set;
-    status st = k->type == KEY_LIST ? assign_set_list(k, l->c, equals + 1, eb)
-                                    : config_key_assign(k, l->c, equals + 1, eb);
+    status st = k->type == KEY_LIST ? assign_set_list(k, l->config, equals + 1, eb)
+                                    : config_key_assign(k, l->config, equals + 1, eb);
     return st == ST_OK ? st : refuse(l, k, eb);
 }
 
@@ -120,22 +120,22 @@ status config_load(config **out, const char *path, const char *const *sets, uint
     status st = config_file_open(&file, path, eb);
     if (st != ST_OK) return st;
 
-    loading l = {.c = xcalloc(1, sizeof(config)), .path = path, .file = file};
+    loading l = {.config = xcalloc(1, sizeof(config)), .path = path, .file = file};
     l.set_of = xcalloc(config_key_count, sizeof *l.set_of);
-    assign_defaults(l.c);
+    assign_defaults(l.config);
     st = assign_file(&l, eb);
     for (uint32_t i = 0; st == ST_OK && i < set_count; i++) st = assign_set(&l, sets[i], eb);
     if (st == ST_OK) {
-        if (!l.c->decode.token_budget) l.c->decode.token_budget = l.c->decode.max_seqs;
+        if (!l.config->decode.token_budget) l.config->decode.token_budget = l.config->decode.max_seqs;
         const char *section = NULL, *key = NULL;
-        st = config_check(l.c, &section, &key, eb);
+        st = config_check(l.config, &section, &key, eb);
         if (st != ST_OK) refuse(&l, config_key_find(section, key), eb);
     }
     if (st == ST_OK) {
-        scale_time_limits(l.c);
-        *out = l.c;
+        scale_time_limits(l.config);
+        *out = l.config;
     } else {
-        config_free(l.c);
+        config_free(l.config);
     }
     free(l.set_of);
     config_file_close(file);

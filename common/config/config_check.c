@@ -2,7 +2,9 @@
  */
 #include "config/config_check.h"
 
+#include "base/hostport.h"
 #include "base/mem.h"
+#include "config/config_backend.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -18,15 +20,9 @@ static status at(const blame *b, const char *section, const char *key) {
     return ST_INVALID;
 }
 
-/* "host:port" or, with `tcp`, "tcp://host:port"; the port may be 0 or * (any). */
 static bool is_address(const char *text, bool tcp) {
-    if (tcp && strncmp(text, "tcp://", 6) != 0) return false;
-    const char *host = tcp ? text + 6 : text, *colon = strrchr(host, ':');
-    if (!colon || colon == host || strchr(host, '/')) return false;
-    const char *port = colon + 1;
-    if (tcp && strcmp(port, "*") == 0) return true;
-    size_t len = strlen(port);
-    return len > 0 && len <= 5 && strspn(port, "0123456789") == len && atoi(port) <= 65535;
+    hostport parts;
+    return hostport_parse(&parts, text, tcp);
 }
 
 static status check_cluster(const config *c, const blame *b) {
@@ -51,11 +47,18 @@ static status check_cluster(const config *c, const blame *b) {
     return ST_OK;
 }
 
+/* The key takes no other names. */
+static const config_backend *backend_of(const config *c) {
+    const config_backend *b = config_backend_find(c->model.backend);
+    CHECK(b);
+    return b;
+}
+
 /* Types: the host backends compute in f32 and keep KV in f16 or f32; on cuda everything has the type of the
  * activations. */
 static status check_types(const config *c, const blame *b) {
     const char *backend = c->model.backend, *kv = c->model.kv_dtype, *act = c->model.act_dtype;
-    if (strcmp(backend, "cuda") != 0) {
+    if (!backend_of(c)->act_types) {
         if (strcmp(act, "auto") != 0) {
             errf(b->eb, ST_INVALID, "%s is for model.backend cuda; %s computes in f32: set it to auto", act,
                  backend);
@@ -76,7 +79,9 @@ static status check_types(const config *c, const blame *b) {
     return at(b, "model", "kv_dtype");
 }
 
-static status check_role(const config *c, const config_role *r, const char *name, const blame *b) {
+static status check_role(const config *c, worker_role role, const blame *b) {
+    const config_role *r = config_role_of(c, role);
+    const char *name = worker_role_name(role);
     if (r->tp > 1) {
         errf(b->eb, ST_INVALID, "%u: tensor parallelism is not built yet: set it to 1", r->tp);
         return at(b, name, "tp");
@@ -85,7 +90,7 @@ static status check_role(const config *c, const config_role *r, const char *name
         errf(b->eb, ST_INVALID, "%u: pipeline parallelism is not built yet: set it to 1", r->pp);
         return at(b, name, "pp");
     }
-    if (!r->kv_pages && !r->kv_memory_mb && strcmp(c->model.backend, "cuda") != 0) {
+    if (!r->kv_pages && !r->kv_memory_mb && !backend_of(c)->own_memory) {
         errf(b->eb, ST_INVALID,
              "0 means all that the device has left, which is for model.backend cuda: set it, or %s.kv_pages",
              name);
@@ -100,19 +105,19 @@ static status check_role(const config *c, const config_role *r, const char *name
 }
 
 /* Steps that decode hold one row per sequence at least. */
-static status check_budget(const config_role *r, const char *name, const blame *b) {
+static status check_budget(const config *c, worker_role role, const blame *b) {
+    const config_role *r = config_role_of(c, role);
     if (r->token_budget >= r->max_seqs) return ST_OK;
     errf(b->eb, ST_INVALID, "%u rows per step are fewer than %s.max_seqs %u: raise it, or lower max_seqs",
-         r->token_budget, name, r->max_seqs);
-    return at(b, name, "token_budget");
+         r->token_budget, worker_role_name(role), r->max_seqs);
+    return at(b, worker_role_name(role), "token_budget");
 }
 
 static status check_roles(const config *c, const blame *b) {
-    status st = check_role(c, &c->prefill, "prefill", b);
-    if (st == ST_OK) st = check_role(c, &c->decode, "decode", b);
-    if (st == ST_OK) st = check_role(c, &c->colocated, "colocated", b);
-    if (st == ST_OK) st = check_budget(&c->decode, "decode", b);
-    if (st == ST_OK) st = check_budget(&c->colocated, "colocated", b);
+    status st = ST_OK;
+    for (worker_role role = 0; st == ST_OK && role < ROLE_COUNT; role++) st = check_role(c, role, b);
+    if (st == ST_OK) st = check_budget(c, ROLE_DECODE, b);
+    if (st == ST_OK) st = check_budget(c, ROLE_COLOCATED, b);
     if (st != ST_OK) return st;
 
     uint32_t p = c->prefill.count, d = c->decode.count, w = c->colocated.count;
@@ -121,7 +126,11 @@ static status check_roles(const config *c, const blame *b) {
              "%u prefill, %u decode and no colocated workers could serve no request: set prefill.count and "
              "decode.count, or colocated.count",
              p, d);
-        return at(b, p && !d ? "decode" : d && !p ? "prefill" : "colocated", "count");
+        return at(b,
+                  worker_role_name(p && !d   ? ROLE_DECODE
+                                   : d && !p ? ROLE_PREFILL
+                                             : ROLE_COLOCATED),
+                  "count");
     }
     if (p + d + w > c->limits.max_workers) {
         errf(b->eb, ST_INVALID, "%u, but the roles ask for %u workers: raise it", c->limits.max_workers,

@@ -18,22 +18,15 @@ typedef struct host {
     char name[64];
     uint32_t cores;
     uint32_t used;
-    uint32_t asked[3]; /* by role, for the text of a refusal */
+    uint32_t asked[ROLE_COUNT]; /* by role, for the text of a refusal */
 } host;
 
 typedef struct placing {
-    const config *c;
+    const config *config;
     host *hosts;
     uint32_t host_count;
     uint32_t cluster_hosts; /* the first ones: of cluster.hosts, or this machine */
 } placing;
-
-static const char *const role_names[] = {"prefill", "decode", "colocated"};
-
-static const config_role *role_of(const config *c, uint32_t role) {
-    const config_role *const roles[] = {&c->prefill, &c->decode, &c->colocated};
-    return roles[role];
-}
 
 static host *host_find(placing *p, const char *name, size_t len) {
     for (uint32_t i = 0; i < p->host_count; i++)
@@ -77,20 +70,29 @@ static status host_get(placing *p, const char *key, const char *text, uint32_t l
 /* What of `asked` is on the host, as "prefill and decode". */
 static void asking_roles(const host *h, char *text, size_t size) {
     uint32_t left = 0;
-    for (uint32_t i = 0; i < 3; i++) left += h->asked[i] > 0;
+    for (uint32_t i = 0; i < ROLE_COUNT; i++) left += h->asked[i] > 0;
     text[0] = 0;
-    for (uint32_t i = 0; i < 3; i++) {
+    for (uint32_t i = 0; i < ROLE_COUNT; i++) {
         if (!h->asked[i]) continue;
         left--;
         size_t len = strlen(text);
-        snprintf(text + len, size - len, "%s%s", role_names[i], left > 1 ? ", " : left ? " and " : "");
+        snprintf(text + len, size - len, "%s%s", worker_role_name((worker_role)i),
+                 left > 1 ? ", "
+                 : left   ? " and "
+                          : "");
     }
+}
+
+static uint32_t cores_asked(const host *h) {
+    uint32_t sum = 0;
+    for (uint32_t i = 0; i < ROLE_COUNT; i++) sum += h->asked[i];
+    return sum;
 }
 
 static status refuse(const host *h, errbuf *eb) {
     char roles[64], where[80];
     asking_roles(h, roles, sizeof roles);
-    uint32_t asked = h->asked[0] + h->asked[1] + h->asked[2];
+    uint32_t asked = cores_asked(h);
     bool several = strchr(roles, ' ') != NULL;
     if (strcmp(h->name, LOCAL) == 0)
         snprintf(where, sizeof where, "this machine");
@@ -103,16 +105,16 @@ static status refuse(const host *h, errbuf *eb) {
 }
 
 /* The host of worker `index` of a role. */
-static status worker_host(placing *p, uint32_t role, uint32_t index, uint32_t local_cores, host **out,
+static status worker_host(placing *p, worker_role role, uint32_t index, uint32_t local_cores, host **out,
                           errbuf *eb) {
-    const config_role *r = role_of(p->c, role);
+    const config_role *r = config_role_of(p->config, role);
     PRE(p->cluster_hosts > 0);
     if (!r->hosts_count) {
         *out = &p->hosts[index % p->cluster_hosts];
         return ST_OK;
     }
     char key[32];
-    snprintf(key, sizeof key, "%s.hosts", role_names[role]);
+    snprintf(key, sizeof key, "%s.hosts", worker_role_name(role));
     return host_get(p, key, r->hosts[index % r->hosts_count], local_cores, out, eb);
 }
 
@@ -126,22 +128,23 @@ static void take_cores(host *h, uint32_t cores, config_rank *rank) {
 
 static status place(placing *p, uint32_t local_cores, config_rank *ranks, errbuf *eb) {
     config_rank *next = &ranks[1];
-    for (uint32_t role = 0; role < 3; role++) {
-        const config_role *r = role_of(p->c, role);
+    for (worker_role role = 0; role < ROLE_COUNT; role++) {
+        const config_role *r = config_role_of(p->config, role);
         for (uint32_t i = 0; i < r->count; i++, next++) {
             host *h = NULL;
             status st = worker_host(p, role, i, local_cores, &h, eb);
             if (st != ST_OK) return st;
             CHECK(h);
             h->asked[role] += r->cores;
-            *next = (config_rank){.rank = (uint32_t)(next - ranks), .role = role_names[role], .index = i};
+            *next =
+                (config_rank){.rank = (uint32_t)(next - ranks), .role = worker_role_name(role), .index = i};
             memcpy(next->host, h->name, sizeof next->host);
             take_cores(h, r->cores, next);
         }
     }
-    for (uint32_t i = 0; i < p->host_count && !p->c->cluster.oversubscribe; i++) {
+    for (uint32_t i = 0; i < p->host_count && !p->config->cluster.oversubscribe; i++) {
         const host *h = &p->hosts[i];
-        if (h->asked[0] + h->asked[1] + h->asked[2] > h->cores) return refuse(h, eb);
+        if (cores_asked(h) > h->cores) return refuse(h, eb);
     }
     return ST_OK;
 }
@@ -154,7 +157,7 @@ status config_ranks(const config *c, uint32_t local_cores, config_rank **out, ui
     uint32_t rank_count = 1 + c->prefill.count + c->decode.count + c->colocated.count;
     uint32_t hosts_max = 1 + c->cluster.hosts_count + c->prefill.hosts_count + c->decode.hosts_count +
                          c->colocated.hosts_count;
-    placing p = {.c = c, .hosts = xcalloc(hosts_max, sizeof *p.hosts)};
+    placing p = {.config = c, .hosts = xcalloc(hosts_max, sizeof *p.hosts)};
     config_rank *ranks = xcalloc(rank_count, sizeof *ranks);
     host *h = NULL;
     status st = ST_OK;

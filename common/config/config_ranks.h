@@ -8,7 +8,7 @@
 /* The rank map: which process runs which role, where, on which cores; rank 0 is the coordinator. */
 typedef struct config_rank {
     uint32_t rank;
-    const char *role;                /* "coordinator", "prefill", "decode", "colocated" */
+    const char *role;                /* "coordinator", or worker_role_name */
     uint32_t index;                  /* among its role */
     char host[64];                   /* "localhost" for this machine */
     uint32_t core_begin, core_count; /* CPU numbers on its host; 0 count for the coordinator */

@@ -3,6 +3,8 @@
 #ifndef BATON_CONFIG_SETTINGS_H
 #define BATON_CONFIG_SETTINGS_H
 
+#include "base/role.h"
+
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -65,5 +67,8 @@ typedef struct config {
         uint32_t max_attempts;
     } limits;
 } config;
+
+/* The settings of a role. Borrowed: valid while the config is. */
+const config_role *config_role_of(const config *c, worker_role role);
 
 #endif

@@ -18,12 +18,6 @@ static_assert((int)CTL_LEAVING == (int)BATON__KIND__LEAVING, "ctl_kind and Kind 
 static_assert((int)ROLE_COLOCATED == (int)BATON__ROLE__ROLE_COLOCATED, "worker_role and Role number alike");
 static_assert((int)FINISH_LENGTH == (int)BATON__FINISH__FINISH_LENGTH, "finish and Finish number alike");
 
-const char *worker_role_name(worker_role role) {
-    PRE(role < ROLE_COUNT);
-    static const char *const names[] = {"prefill", "decode", "colocated"};
-    return names[role];
-}
-
 const char *ctl_kind_name(ctl_kind kind) {
     static const char *const names[CTL_KIND_COUNT] = {
         "NONE",      "JOIN",    "HEARTBEAT", "NO_ROOM", "RESERVED", "TOKENS",  "VERIFIED", "HANDOFF_FAILED",
@@ -102,6 +96,7 @@ static void pack_heartbeat(const ctl_heartbeat *h, Baton__ControlMessage *pb, bu
     body.xfer_failures = h->xfer_failures;
     body.stale = h->stale;
     body.pages_used = h->pages_used;
+    body.drain = h->drain;
     pb->heartbeat = &body;
     emit(pb, BATON__CONTROL_MESSAGE__BODY_HEARTBEAT, out);
 }
@@ -197,9 +192,8 @@ static void pack_dest(const ctl_dest *d, Baton__ControlMessage *pb, buf *out) {
     Baton__Dest body = BATON__DEST__INIT;
     body.d_inc = d->d_inc;
     body.endpoint = text(d->endpoint);
-    body.ring = d->ring;
-    body.credits = d->credits;
     body.new_attempt = d->new_attempt;
+    body.token_begin = d->token_begin;
     pb->dest = &body;
     emit(pb, BATON__CONTROL_MESSAGE__BODY_DEST, out);
 }
@@ -223,7 +217,6 @@ static void pack_refused(const ctl_msg *m, Baton__ControlMessage *pb, buf *out) 
 
 static void pack_reserved(const ctl_reserved *r, Baton__ControlMessage *pb, buf *out) {
     Baton__Reserved body = BATON__RESERVED__INIT;
-    body.ring = r->ring;
     body.d_have = r->d_have;
     pb->reserved = &body;
     emit(pb, BATON__CONTROL_MESSAGE__BODY_RESERVED, out);

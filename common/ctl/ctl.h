@@ -11,6 +11,7 @@
 #ifndef BATON_CTL_H
 #define BATON_CTL_H
 
+#include "base/role.h"
 #include "base/status.h"
 #include "token/sampling.h"
 
@@ -46,10 +47,6 @@ typedef enum ctl_kind {
     CTL_EXIT,
     CTL_KIND_COUNT
 } ctl_kind;
-
-typedef enum worker_role { ROLE_PREFILL, ROLE_DECODE, ROLE_COLOCATED, ROLE_COUNT } worker_role;
-/* "prefill" */
-const char *worker_role_name(worker_role role);
 
 /* One named part of the numerics id: unlike values in one cluster are refused, naming the field. */
 typedef struct ctl_numeric {
@@ -95,6 +92,7 @@ typedef struct ctl_heartbeat {
     uint64_t xfer_failures;
     uint64_t stale;      /* messages dropped as stale */
     uint32_t pages_used; /* as the pool counts them: the worker's own evidence */
+    bool drain;          /* it was asked to stop and asks to be drained */
 } ctl_heartbeat;
 
 /* PREFILL and RESERVE carry the whole request, prompt and output ids apart. */
@@ -110,17 +108,16 @@ typedef struct ctl_work {
 } ctl_work;
 
 typedef struct ctl_reserved {
-    uint64_t ring;   /* D's number for the pair's ring generation */
-    uint32_t d_have; /* tokens D already holds: 0 until there is a prefix cache */
+    uint32_t d_have; /* rows that D holds already, from the start of the prompt: DEST's token_begin; 0 until
+                        there is a prefix cache */
 } ctl_reserved;
 
 typedef struct ctl_dest {
     uint64_t d_inc;
     const char *endpoint; /* D's pair channel */
-    uint64_t ring;
-    uint32_t credits;
     uint32_t new_attempt; /* the attempt under which to send: differs from the message's attempt when a D was
                              lost before VERIFIED */
+    uint32_t token_begin; /* the first row to send: on a page edge */
 } ctl_dest;
 
 typedef struct ctl_token {

@@ -242,6 +242,7 @@ static void fill_heartbeat(const Baton__Heartbeat *from, ctl_heartbeat *to) {
         .xfer_failures = from->xfer_failures,
         .stale = from->stale,
         .pages_used = from->pages_used,
+        .drain = from->drain,
     };
 }
 
@@ -331,14 +332,13 @@ static void fill(block *b, const Baton__ControlMessage *pb, ctl_msg *m) {
         fill_work(b, pb->work, &m->work);
         break;
     case BATON__CONTROL_MESSAGE__BODY_RESERVED:
-        m->reserved = (ctl_reserved){.ring = pb->reserved->ring, .d_have = pb->reserved->d_have};
+        m->reserved = (ctl_reserved){.d_have = pb->reserved->d_have};
         break;
     case BATON__CONTROL_MESSAGE__BODY_DEST:
         m->dest = (ctl_dest){.d_inc = pb->dest->d_inc,
                              .endpoint = take_text(b, pb->dest->endpoint),
-                             .ring = pb->dest->ring,
-                             .credits = pb->dest->credits,
-                             .new_attempt = pb->dest->new_attempt};
+                             .new_attempt = pb->dest->new_attempt,
+                             .token_begin = pb->dest->token_begin};
         break;
     case BATON__CONTROL_MESSAGE__BODY_TOKENS:
         fill_tokens(b, pb->tokens, &m->tokens);

@@ -27,18 +27,18 @@ typedef struct step_tables {
 } step_tables;
 
 struct engine {
-    const model *m;
+    const model *model;
     const backend_ops *ops;
     engine_options opt;
     seq_limits limits;
     device *dev;
-    device_memory memory; /* of the device; UINT64_MAX where it is the host's */
-    weights w;
+    device_memory memory; /* of the device */
+    weights weights;
     kv_layout layout;
     void *kv; /* page memory; backend memory */
     size_t kv_bytes;
-    forward f;
-    step_tables t;
+    forward forward;
+    step_tables tables;
     seq *seqs;     /* [max_seqs] */
     uint64_t step; /* number of the running step, from 1 */
 };
@@ -60,22 +60,18 @@ static status check_options(const model *m, const engine_options *opt, errbuf *e
     return ST_OK;
 }
 
-static bool in_host_memory(const engine *e) {
-    return e->memory.total == UINT64_MAX;
-}
-
 static uint64_t weight_bytes(const engine *e) {
-    return weights_bytes(e->m, e->ops, e->dev, in_host_memory(e));
+    return weights_bytes(e->model, e->ops, e->ops->act_type(e->dev));
 }
 
 static void log_memory(const engine *e) {
-    uint64_t total = weight_bytes(e) + e->kv_bytes + e->f.memory_bytes;
-    log_info("engine", "memory", "what=weights mib=%.1f from=%s", (double)weight_bytes(e) / 0x1p20,
-             e->m->path);
+    uint64_t total = weight_bytes(e) + e->kv_bytes + e->forward.act.bytes;
+    log_info("engine", "memory", "what=weights mib=%.1f millions=%.1f from=%s",
+             (double)weight_bytes(e) / 0x1p20, (double)e->model->weight_count / 1e6, e->model->path);
     log_info("engine", "memory", "what=kv_pages mib=%.1f pages=%u page_kib=%zu tokens=%" PRIu64 " dtype=%s",
              (double)e->kv_bytes / 0x1p20, e->opt.page_count, kv_page_bytes(&e->layout) >> 10,
              (uint64_t)e->opt.page_count * KV_PAGE_TOKENS, dtype_name(e->layout.type));
-    log_info("engine", "memory", "what=activations mib=%.1f rows=%u", (double)e->f.memory_bytes / 0x1p20,
+    log_info("engine", "memory", "what=activations mib=%.1f rows=%u", (double)e->forward.act.bytes / 0x1p20,
              e->opt.max_rows);
     log_info("engine", "memory", "what=total mib=%.1f backend=%s seqs=%u max_context=%u",
              (double)total / 0x1p20, engine_path(e), e->opt.max_seqs, e->opt.max_context);
@@ -87,14 +83,14 @@ static void log_memory(const engine *e) {
 static void log_shortage(const engine *e) {
     if (e->dev)
         log_error("engine", "out of memory", "what=weights asked_mib=%.1f from=%s",
-                  (double)weight_bytes(e) / 0x1p20, e->m->path);
+                  (double)weight_bytes(e) / 0x1p20, e->model->path);
     log_error("engine", "out of memory", "what=kv_pages asked_mib=%.1f pages=%u",
               (double)e->kv_bytes / 0x1p20, e->opt.page_count);
     log_error("engine", "out of memory", "what=activations asked_mib=%.1f rows=%u",
-              (double)e->f.memory_bytes / 0x1p20, e->opt.max_rows);
+              (double)e->forward.act.bytes / 0x1p20, e->opt.max_rows);
     device_memory now;
     errbuf eb = {0};
-    if (in_host_memory(e) || e->ops->memory(e->opt.device.gpu, &now, &eb) != ST_OK) return;
+    if (e->memory.host || e->ops->memory(e->opt.device.gpu, &now, &eb) != ST_OK) return;
     log_error("engine", "out of memory",
               "what=device gpu=%u total_mib=%.1f free_at_start_mib=%.1f free_mib=%.1f fraction=%.2f "
               "may_take_mib=%.1f",
@@ -108,7 +104,7 @@ static status open_device(engine *e, errbuf *eb) {
     d.max_rows = o->max_rows;
     d.max_seqs = o->max_seqs;
     d.max_seq_pages = kv_pages_for(o->max_context + 1);
-    d.max_head = MIN(o->max_rows, FORWARD_HEAD_ROWS);
+    d.max_head = MIN(o->max_rows, HEAD_ROWS_MAX);
     d.page_count = o->page_count;
     status st = e->ops->memory(d.gpu, &e->memory, eb);
     if (st == ST_OK) st = e->ops->open(&e->dev, &d, eb);
@@ -116,7 +112,7 @@ static status open_device(engine *e, errbuf *eb) {
 }
 
 static status take_memory(engine *e, errbuf *eb) {
-    status st = weights_load(&e->w, e->m, e->ops, e->dev, eb);
+    status st = weights_load(&e->weights, e->model, e->ops, e->dev, eb);
     if (st != ST_OK) return st;
     e->kv = e->ops->mem_alloc(e->dev, e->kv_bytes);
     if (!e->kv)
@@ -125,15 +121,16 @@ static status take_memory(engine *e, errbuf *eb) {
                     "memory_fraction of "
                     "this worker, or of the other workers on the same device",
                     e->opt.page_count, kv_page_bytes(&e->layout) >> 10);
-    return forward_alloc(&e->f, eb);
+    return forward_alloc(&e->forward, eb);
 }
 
 static status set_up_attention(engine *e, errbuf *eb) {
-    const model *m = e->m;
+    const model *m = e->model;
     const attend_setup setup = {.layout = e->layout,
                                 .kv = e->kv,
                                 .heads = m->heads,
                                 .scale = 1.0f / sqrtf((float)m->head_dim),
+                                .rope = m->rope,
                                 .rope_dim = m->rope_dim,
                                 .rope_base = m->rope_base,
                                 .rope_factors = m->rope_factors};
@@ -143,11 +140,21 @@ static status set_up_attention(engine *e, errbuf *eb) {
 static void new_tables(engine *e) {
     uint32_t rows = e->opt.max_rows, seqs = e->opt.max_seqs;
     e->seqs = xcalloc(seqs, sizeof *e->seqs);
-    e->t.ids = xcalloc(rows, sizeof *e->t.ids);
-    e->t.seqs = xcalloc(seqs, sizeof *e->t.seqs);
-    e->t.head = xcalloc(rows, sizeof *e->t.head);
-    e->t.samples = xcalloc(seqs, sizeof *e->t.samples);
-    e->t.results = xcalloc(seqs, sizeof *e->t.results);
+    e->tables.ids = xcalloc(rows, sizeof *e->tables.ids);
+    e->tables.seqs = xcalloc(seqs, sizeof *e->tables.seqs);
+    e->tables.head = xcalloc(rows, sizeof *e->tables.head);
+    e->tables.samples = xcalloc(seqs, sizeof *e->tables.samples);
+    e->tables.results = xcalloc(seqs, sizeof *e->tables.results);
+}
+
+/* What the backend does not compute is refused by name, before it computes something else. */
+static status check_features(const model *m, const backend_ops *ops, errbuf *eb) {
+    uint32_t lacking = model_features(m) & ~ops->features;
+    if (!lacking) return ST_OK;
+    return errf(eb, ST_UNSUPPORTED,
+                "engine: %s is of the architecture %s, which needs %s: backend %s does not compute that; use "
+                "another one of %s",
+                m->path, m->arch->name, feature_name(lacking), ops->name, backend_names());
 }
 
 status engine_new(engine **out, const model *m, const engine_options *opt, errbuf *eb) {
@@ -161,9 +168,11 @@ status engine_new(engine **out, const model *m, const engine_options *opt, errbu
     const backend_ops *ops = backend_find(opt->backend);
     if (!ops)
         return errf(eb, ST_INVALID, "engine: no backend '%s': want one of %s", opt->backend, backend_names());
+    st = check_features(m, ops, eb);
+    if (st != ST_OK) return st;
 
     engine *e = xcalloc(1, sizeof *e);
-    e->m = m;
+    e->model = m;
     e->ops = ops;
     e->opt = *opt;
     e->limits =
@@ -174,10 +183,10 @@ status engine_new(engine **out, const model *m, const engine_options *opt, errbu
         e->kv_bytes = SIZE_MAX; /* which no backend has */
     st = open_device(e, eb);
     if (st != ST_OK) goto fail;
-    forward_init(&e->f, m, &e->w, ops, e->dev, opt->max_rows);
+    forward_init(&e->forward, m, &e->weights, ops, e->dev, opt->max_rows);
     st = take_memory(e, eb);
     if (st == ST_OK) st = set_up_attention(e, eb);
-    if (st == ST_OK) st = warm_run(&e->f, opt, eb);
+    if (st == ST_OK) st = warm_run(&e->forward, opt, eb);
     if (st != ST_OK) goto fail;
     new_tables(e);
     log_memory(e);
@@ -194,14 +203,14 @@ void engine_free(engine *e) {
     if (!e) return;
     for (uint32_t i = 0; e->seqs && i < e->opt.max_seqs; i++) seq_done(&e->seqs[i]);
     free(e->seqs);
-    free(e->t.ids);
-    free(e->t.seqs);
-    free(e->t.head);
-    free(e->t.samples);
-    free(e->t.results);
-    forward_done(&e->f);
+    free(e->tables.ids);
+    free(e->tables.seqs);
+    free(e->tables.head);
+    free(e->tables.samples);
+    free(e->tables.results);
+    forward_done(&e->forward);
     if (e->kv) e->ops->mem_free(e->dev, e->kv, e->kv_bytes);
-    weights_done(&e->w);
+    weights_done(&e->weights);
     if (e->dev) e->ops->close(e->dev);
     free(e);
 }
@@ -253,13 +262,13 @@ static status place(engine *e, const step_item *it, op_step *step, errbuf *eb) {
     PRE(end <= e->limits.max_context);
     PRE(s->page_count >= kv_pages_for(end));
     PRE(!it->sample || end == s->count);
-    for (uint32_t i = 0; i < it->count; i++) e->t.ids[step->rows + i] = s->ids[it->begin + i];
-    e->t.seqs[step->seq_count++] = (step_seq){.pages = s->pages,
-                                              .page_count = s->page_count,
-                                              .row_begin = step->rows,
-                                              .row_count = it->count,
-                                              .pos = it->begin,
-                                              .prompt_count = s->prompt_count};
+    for (uint32_t i = 0; i < it->count; i++) e->tables.ids[step->rows + i] = s->ids[it->begin + i];
+    e->tables.seqs[step->seq_count++] = (step_seq){.pages = s->pages,
+                                                   .page_count = s->page_count,
+                                                   .row_begin = step->rows,
+                                                   .row_count = it->count,
+                                                   .pos = it->begin,
+                                                   .prompt_count = s->prompt_count};
     step->rows += it->count;
     return ST_OK;
 }
@@ -267,18 +276,16 @@ static status place(engine *e, const step_item *it, op_step *step, errbuf *eb) {
 /* Adds the last row of the item that was placed last to the rows that become tokens. */
 static void ask_for_token(engine *e, const step_item *it, op_step *step) {
     const seq *s = &e->seqs[it->slot];
-    uint32_t eog_count;
-    const int32_t *eog = tokenizer_eog(e->m->tok, &eog_count);
-    e->t.samples[step->head_count] = (sample_input){
+    e->tables.samples[step->head_count] = (sample_input){
         .params = &s->params,
         .prompt = s->ids,
         .prompt_count = s->prompt_count,
         .output = s->ids + s->prompt_count,
         .output_count = s->count - s->prompt_count,
-        .eog = eog,
-        .eog_count = eog_count,
+        .eog = e->opt.eog,
+        .eog_count = e->opt.eog_count,
     };
-    e->t.head[step->head_count++] = step->rows - 1;
+    e->tables.head[step->head_count++] = step->rows - 1;
 }
 
 static void take_token(engine *e, const step_item *it, const sample_result *from, step_result *to) {
@@ -299,7 +306,7 @@ static void take_token(engine *e, const step_item *it, const sample_result *from
 
 static op_step empty_step(engine *e) {
     e->step++;
-    return (op_step){.ids = e->t.ids, .seqs = e->t.seqs, .head = e->t.head};
+    return (op_step){.ids = e->tables.ids, .seqs = e->tables.seqs, .head = e->tables.head};
 }
 
 status engine_step(engine *e, const step_item *items, uint32_t count, const engine_hook *hook,
@@ -310,8 +317,8 @@ status engine_step(engine *e, const step_item *items, uint32_t count, const engi
     PRE(count > 0);
     PRE(count <= e->opt.max_seqs);
     op_step step = empty_step(e);
-    step.samples = e->t.samples;
-    step.results = e->t.results;
+    step.samples = e->tables.samples;
+    step.results = e->tables.results;
     step.repeatable = !hook;
     for (uint32_t i = 0; i < count; i++) {
         const step_item *it = &items[i];
@@ -323,7 +330,7 @@ status engine_step(engine *e, const step_item *items, uint32_t count, const engi
             step.repeatable = false;
     }
     const forward_hook fh = {.hook = hook, .items = items, .count = count};
-    status st = forward_step(&e->f, &step, &fh, NULL, eb);
+    status st = forward_step(&e->forward, &step, &fh, NULL, eb);
     if (st != ST_OK) return err_prefix(eb, st, "step of %u rows on %s", step.rows, engine_path(e));
     for (uint32_t i = 0, at = 0; i < count; i++)
         if (items[i].sample) take_token(e, &items[i], &step.results[at++], &results[i]);
@@ -337,8 +344,9 @@ status engine_logits(engine *e, const step_item *item, float *logits, errbuf *eb
     op_step step = empty_step(e);
     status st = place(e, item, &step, eb);
     if (st != ST_OK) return st;
-    for (; step.head_count < item->count; step.head_count++) e->t.head[step.head_count] = step.head_count;
+    for (; step.head_count < item->count; step.head_count++)
+        e->tables.head[step.head_count] = step.head_count;
     const forward_hook none = {0};
-    st = forward_step(&e->f, &step, &none, logits, eb);
+    st = forward_step(&e->forward, &step, &none, logits, eb);
     return st == ST_OK ? ST_OK : err_prefix(eb, st, "logits of %u rows on %s", step.rows, engine_path(e));
 }

@@ -11,37 +11,16 @@
 #ifndef BATON_ENGINE_ENGINE_H
 #define BATON_ENGINE_ENGINE_H
 
-#include "kernels/backend.h"
+#include "engine/engine_types.h"
 #include "model/model.h"
-#include "token/step.h"
 
 typedef struct engine engine;
-
-typedef struct engine_options {
-    const char *backend;   /* "cpu" */
-    device_options device; /* its sizes are filled in from what follows */
-    dtype kv_type;         /* DT_F16, DT_BF16 or DT_F32; the backend may refuse one */
-    uint32_t page_count;   /* pages of KV_PAGE_TOKENS */
-    uint32_t max_rows;     /* rows of one step */
-    uint32_t max_seqs;     /* slots */
-    uint32_t max_context;  /* tokens of one sequence; <= model context unless the config forces more */
-    /* Backends may have costs of the first time: decode steps, prompts, that engine_new runs for them. */
-    bool warm_decode, warm_prompts;
-} engine_options;
 
 /* Opens the backend, loads the weights, allocates pages and activations (ST_NOMEM names the size, and the log
  * says what was asked for and what there is). Borrows `m` until engine_free. */
 status engine_new(engine **out, const model *m, const engine_options *opt, errbuf *eb);
 void engine_free(engine *e);
 
-/* Page memory for hand-offs, usable from the transfer thread. */
-typedef struct engine_kv {
-    const backend_ops *ops;
-    device *dev;
-    kv_layout layout;
-    void *base; /* page memory */
-    uint32_t page_count;
-} engine_kv;
 engine_kv engine_kv_of(const engine *e);
 /* "cpu/avx2" */
 const char *engine_path(const engine *e);
@@ -49,14 +28,6 @@ const char *engine_path(const engine *e);
 /* slot: 0..max_seqs-1, closed. */
 status engine_seq_open(engine *e, uint32_t slot, const seq_start *init, errbuf *eb);
 void engine_seq_close(engine *e, uint32_t slot);
-
-/* Called on the device thread before the ops of layer `layer` are issued, and after they were: from then on
- * kv_gather of that layer, by any thread, waits for the KV rows of all items. May be NULL. */
-typedef struct engine_hook {
-    void *ctx;
-    void (*layer_begin)(void *ctx, uint32_t layer, const step_item *items, uint32_t count);
-    void (*layer_end)(void *ctx, uint32_t layer, const step_item *items, uint32_t count);
-} engine_hook;
 
 /* Runs one step. results: [count], in the order of items. ST_DEVICE is fatal. Sum of item counts <= max_rows.
  */

@@ -1,41 +1,28 @@
-/* forward - the forward pass of the llama architecture: a step's rows go through the operations of ops.h.
- * Internal to the engine.
+/* forward - the forward pass: a step's rows go through the operations of ops.h, in the order that the model's
+ * architecture describes (model/arch.h). Internal to the engine.
  *
  * Every row is on its own (ops.h): where it stands in the step, and what stands beside it, changes no bit of
  * it. */
 #ifndef BATON_ENGINE_FORWARD_H
 #define BATON_ENGINE_FORWARD_H
 
-#include "engine/engine.h"
+#include "engine/activations.h"
+#include "engine/engine_types.h"
 #include "engine/weights.h"
 
-/* Activations, cut from one allocation of backend memory. "act" is the backend's type of activations. */
 typedef struct forward {
-    const model *m;
-    const weights *w;
+    const model *model;
+    const weights *weights;
     const backend_ops *ops;
     device *dev;
-    uint32_t max_rows;  /* rows of one step */
-    uint32_t head_rows; /* rows that the output head takes at once */
-    uint8_t *memory;    /* all activations; backend memory */
-    size_t memory_bytes;
-    void *x;       /* f32 [max_rows, dim] the residual stream */
-    void *normed;  /* act [max_rows, dim] its norm */
-    void *delta;   /* act [max_rows, dim] what a block adds to it; the next norm does the adding */
-    void *qkv;     /* act [max_rows, (heads + 2 * kv_heads) * head_dim] */
-    void *att;     /* act [max_rows, heads * head_dim] */
-    void *gate_up; /* act [max_rows, 2 * ffn_dim] scratch */
-    void *gated;   /* act [max_rows, ffn_dim] */
-    void *last;    /* act [head_rows, dim] norm of the rows whose logits are wanted */
-    void *logits;  /* f32 [head_rows, vocab] */
+    activations act; /* the parts of `memory` */
+    uint8_t *memory; /* all activations; backend memory */
 } forward;
-
-#define FORWARD_HEAD_ROWS 64u /* bounds the logits to a few dozen MB whatever the batch is */
 
 /* Borrows everything until forward_done. */
 void forward_init(forward *f, const model *m, const weights *w, const backend_ops *ops, device *dev,
                   uint32_t max_rows);
-/* Takes the memory. ST_NOMEM names the size, which is memory_bytes. */
+/* Takes the memory. ST_NOMEM names the size, which is act.bytes. */
 status forward_alloc(forward *f, errbuf *eb);
 /* Accepts a half-built one */
 void forward_done(forward *f);

@@ -53,8 +53,7 @@ status seq_init(seq *s, const seq_start *init, const seq_limits *lim, errbuf *eb
     if (st == ST_OK) st = check_params(init->params, lim, eb);
     if (st != ST_OK) return st;
 
-    seq n = {
-        .open = true, .prompt_count = init->prompt_count, .count = (uint32_t)count, .params = *init->params};
+    seq n = {.open = true, .prompt_count = init->prompt_count, .count = (uint32_t)count};
     st = seq_add_pages(&n, init->pages, init->page_count, lim, eb);
     if (st != ST_OK) {
         free(n.pages);
@@ -64,21 +63,22 @@ status seq_init(seq *s, const seq_start *init, const seq_limits *lim, errbuf *eb
     n.ids = xcalloc(n.capacity, sizeof *n.ids);
     memcpy(n.ids, init->prompt, n.prompt_count * sizeof *n.ids);
     if (init->output_count) memcpy(n.ids + n.prompt_count, init->output, init->output_count * sizeof *n.ids);
-    n.params.stop_ids = xmemdup(n.params.stop_ids, n.params.stop_id_count * sizeof *n.params.stop_ids);
-    n.params.bias = xmemdup(n.params.bias, n.params.bias_count * sizeof *n.params.bias);
+    sampling_copy(&n.params, init->params);
     *s = n;
     return ST_OK;
 }
 
 void seq_done(seq *s) {
+    PRE(s);
     free(s->ids);
     free(s->pages);
-    free((void *)s->params.stop_ids);
-    free((void *)s->params.bias);
+    sampling_done(&s->params);
     *s = (seq){0};
 }
 
 status seq_add_pages(seq *s, const uint32_t *pages, uint32_t count, const seq_limits *lim, errbuf *eb) {
+    PRE(s);
+    PRE(pages || count == 0);
     uint32_t limit = kv_pages_for(lim->max_context + 1);
     if (count > limit - s->page_count)
         return errf(eb, ST_INVALID, "sequence: %u pages, want at most %u (max_context %u)",

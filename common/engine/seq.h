@@ -6,7 +6,7 @@
 #ifndef BATON_ENGINE_SEQ_H
 #define BATON_ENGINE_SEQ_H
 
-#include "engine/engine.h"
+#include "engine/engine_types.h"
 
 typedef struct seq {
     bool open;

@@ -111,21 +111,29 @@ bool handoff_cut_next(handoff_cut *cut, const kv_layout *layout, size_t target_b
 }
 
 struct handoff_recv {
-    uint32_t layers, heads, token_count, page_count;
-    uint32_t words;    /* of 64 layers per page */
-    uint32_t segments; /* came so far */
-    uint64_t *have;    /* [page_count, words] a bit per layer */
+    uint32_t layers, heads;
+    uint32_t token_begin, token_end;
+    uint32_t page_begin, page_count; /* of those rows */
+    uint32_t words;                  /* of 64 layers per page */
+    uint32_t segments;               /* came so far */
+    uint64_t *have;                  /* [page_count, words] a bit per layer */
 };
 
-handoff_recv *handoff_recv_new(const kv_layout *layout, uint32_t token_count) {
+bool handoff_may_start(uint32_t token_begin, uint32_t token_end) {
+    return token_begin % KV_PAGE_TOKENS == 0 && token_begin < token_end;
+}
+
+handoff_recv *handoff_recv_new(const kv_layout *layout, uint32_t token_begin, uint32_t token_end) {
     PRE(layout);
     PRE(layout->layers > 0);
-    PRE(token_count > 0);
+    PRE(handoff_may_start(token_begin, token_end));
     handoff_recv *r = xcalloc(1, sizeof *r);
     r->layers = layout->layers;
     r->heads = layout->kv_heads;
-    r->token_count = token_count;
-    r->page_count = kv_pages_for(token_count);
+    r->token_begin = token_begin;
+    r->token_end = token_end;
+    r->page_begin = token_begin / KV_PAGE_TOKENS;
+    r->page_count = kv_pages_for(token_end) - r->page_begin;
     r->words = (layout->layers + 63) / 64;
     r->have = xcalloc((size_t)r->page_count * r->words, sizeof *r->have);
     return r;
@@ -148,12 +156,15 @@ static uint64_t layer_mask(uint32_t begin, uint32_t end, uint32_t w) {
 }
 
 static status check_shape(const handoff_recv *r, const kv_piece *p, errbuf *eb) {
-    if (p->token_count == 0 || p->token_begin > r->token_count ||
-        p->token_count > r->token_count - p->token_begin)
+    if (p->token_count == 0 || p->token_begin > r->token_end ||
+        p->token_count > r->token_end - p->token_begin)
         return errf(eb, ST_CORRUPT, "rows %u+%u leave the prompt of %u", p->token_begin, p->token_count,
-                    r->token_count);
+                    r->token_end);
+    if (p->token_begin < r->token_begin)
+        return errf(eb, ST_CORRUPT, "rows %u+%u: those before %u are here already", p->token_begin,
+                    p->token_count, r->token_begin);
     uint32_t end = p->token_begin + p->token_count;
-    if (p->token_begin % KV_PAGE_TOKENS || (end % KV_PAGE_TOKENS && end != r->token_count))
+    if (p->token_begin % KV_PAGE_TOKENS || (end % KV_PAGE_TOKENS && end != r->token_end))
         return errf(eb, ST_CORRUPT, "rows %u+%u do not lie on page edges", p->token_begin, p->token_count);
     if (p->layer_begin >= p->layer_end || p->layer_end > r->layers)
         return errf(eb, ST_CORRUPT, "layers %u..%u of a model with %u", p->layer_begin, p->layer_end,
@@ -172,13 +183,13 @@ status handoff_recv_add(handoff_recv *r, uint32_t segment, const kv_piece *piece
     status st = check_shape(r, piece, eb);
     if (st) return st;
 
-    uint32_t page_begin = piece->token_begin / KV_PAGE_TOKENS;
-    uint32_t page_end = kv_piece_pages(piece);
+    uint32_t page_begin = piece->token_begin / KV_PAGE_TOKENS - r->page_begin;
+    uint32_t page_end = kv_piece_pages(piece) - r->page_begin;
     for (uint32_t page = page_begin; page < page_end; page++)
         for (uint32_t w = 0; w < r->words; w++)
             if (r->have[(size_t)page * r->words + w] & layer_mask(piece->layer_begin, piece->layer_end, w))
-                return errf(eb, ST_CORRUPT, "rows from %u, layers %u..%u came twice", page * KV_PAGE_TOKENS,
-                            piece->layer_begin, piece->layer_end);
+                return errf(eb, ST_CORRUPT, "rows from %u, layers %u..%u came twice",
+                            (r->page_begin + page) * KV_PAGE_TOKENS, piece->layer_begin, piece->layer_end);
     for (uint32_t page = page_begin; page < page_end; page++)
         for (uint32_t w = 0; w < r->words; w++)
             r->have[(size_t)page * r->words + w] |= layer_mask(piece->layer_begin, piece->layer_end, w);
@@ -186,17 +197,22 @@ status handoff_recv_add(handoff_recv *r, uint32_t segment, const kv_piece *piece
     return ST_OK;
 }
 
-status handoff_recv_seal(const handoff_recv *r, uint32_t segment_count, uint32_t token_count, errbuf *eb) {
+status handoff_recv_seal(const handoff_recv *r, uint32_t segment_count, const kv_piece *whole, errbuf *eb) {
     PRE(r);
-    if (token_count != r->token_count)
-        return errf(eb, ST_CORRUPT, "sealed %u rows of a prompt of %u", token_count, r->token_count);
+    PRE(whole);
+    uint32_t rows = r->token_end - r->token_begin;
+    if (whole->token_begin != r->token_begin)
+        return errf(eb, ST_CORRUPT, "sealed from row %u, want from %u", whole->token_begin, r->token_begin);
+    if (whole->token_count != rows)
+        return errf(eb, ST_CORRUPT, "sealed %u rows, want %u", whole->token_count, rows);
     if (segment_count != r->segments)
         return errf(eb, ST_CORRUPT, "sealed %u segments, %u came", segment_count, r->segments);
     for (uint32_t page = 0; page < r->page_count; page++) {
         for (uint32_t w = 0; w < r->words; w++) {
             uint64_t missing = layer_mask(0, r->layers, w) & ~r->have[(size_t)page * r->words + w];
             if (missing)
-                return errf(eb, ST_CORRUPT, "rows from %u, layer %u are missing", page * KV_PAGE_TOKENS,
+                return errf(eb, ST_CORRUPT, "rows from %u, layer %u are missing",
+                            (r->page_begin + page) * KV_PAGE_TOKENS,
                             w * 64 + (uint32_t)__builtin_ctzll(missing));
         }
     }

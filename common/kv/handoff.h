@@ -51,14 +51,18 @@ bool handoff_cut_next(handoff_cut *cut, const kv_layout *layout, size_t target_b
 
 /* What D has of one hand-off: rows x layers covered, in order per (chunk piece). */
 typedef struct handoff_recv handoff_recv;
-handoff_recv *handoff_recv_new(const kv_layout *layout, uint32_t token_count);
+/* Rows [token_begin, token_end) travel: D holds those before. token_begin: on a page edge, below token_end.
+ * Caller frees with handoff_recv_free. */
+handoff_recv *handoff_recv_new(const kv_layout *layout, uint32_t token_begin, uint32_t token_end);
+/* Whether a hand-off of so many rows may start at this one. */
+bool handoff_may_start(uint32_t token_begin, uint32_t token_end);
 void handoff_recv_free(handoff_recv *r);
-/* A segment that came. ST_CORRUPT when it leaves the prompt, overlaps what came before, or its number is not
+/* A segment that came. ST_CORRUPT when it leaves the rows, overlaps what came before, or its number is not
  * the next. Called before the payload is scattered, because it is the bounds check; a wrong checksum
  * afterwards ends the whole hand-off. */
 status handoff_recv_add(handoff_recv *r, uint32_t segment, const kv_piece *piece, errbuf *eb);
-/* At SEAL: segment_count segments came and every row of every layer exactly once. ST_CORRUPT names what is
- * missing. */
-status handoff_recv_seal(const handoff_recv *r, uint32_t segment_count, uint32_t token_count, errbuf *eb);
+/* At SEAL: `whole` is what the sender says to have sent, segment_count segments came, and every row of every
+ * layer exactly once. ST_CORRUPT names what is missing. */
+status handoff_recv_seal(const handoff_recv *r, uint32_t segment_count, const kv_piece *whole, errbuf *eb);
 
 #endif

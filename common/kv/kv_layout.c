@@ -1,5 +1,6 @@
 #include "kv/kv_layout.h"
 
+#include "base/mix.h"
 #include "base/status.h"
 
 #include <string.h>
@@ -8,12 +9,7 @@
  * any thread, without a table and without the words before it. Odd, so that a flip of one bit never vanishes.
  */
 uint64_t kv_mix(uint64_t i) {
-    i ^= i >> 30;
-    i *= 0xbf58476d1ce4e5b9ull;
-    i ^= i >> 27;
-    i *= 0x94d049bb133111ebull;
-    i ^= i >> 31;
-    return i | 1;
+    return mix64(i) | 1;
 }
 
 uint64_t kv_checksum_part(uint64_t sum, uint64_t word_begin, const void *bytes, size_t count) {

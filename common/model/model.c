@@ -1,17 +1,15 @@
-/* model - from a GGUF file to a checked description: the architecture's table entry does the reading, this
+/* model - from a checkpoint to a checked description: the architecture's table entry does the reading, this
  * file the checking.
  *
- * Every tensor of the file must be taken by the architecture. One that is not (a bias, an expert, an adapter)
- * would be left out of the computation silently, so it is refused by name. */
+ * Every tensor of the checkpoint must be taken by the architecture. One that is not (a bias, an expert, an
+ * adapter) would be left out of the computation silently, so it is refused by name. */
 #include "model/model.h"
 
 #include "base/mem.h"
-#include "checkpoint/gguf.h"
-#include "model/model_arch.h"
-#include "model/random_model.h"
+#include "base/path.h"
+#include "checkpoint/arch_keys.h"
 
 #include <inttypes.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,87 +18,145 @@
 
 #define SAMPLE_BYTES 4096u /* of each tensor's begin, middle and end */
 
-static const model_arch *const archs[] = {&model_arch_llama};
+/* --- shapes --- */
 
-/* --- what the architectures use --- */
-
-static void key_name(const model *m, const char *name, char out[96]) {
-    snprintf(out, 96, "%s.%s", m->arch, name);
+static tensor shape_of(const model *m, const arch_part *p) {
+    return (tensor){.rows = (uint32_t)model_size(m, p->rows), .cols = (uint32_t)model_size(m, p->cols)};
 }
 
-status model_key(const model *m, model_number key, uint32_t *out, errbuf *eb) {
-    char name[96];
-    key_name(m, key.name, name);
-    uint64_t value;
-    if (!gguf_u64(m->file, name, &value)) {
-        /* An array (one value per layer) or a float is a variant that nothing here knows, not an absent key.
-         */
-        gguf_type type;
-        uint64_t count;
-        double real;
-        if (key.fallback == 0 || gguf_array(m->file, name, &type, &count) || gguf_f64(m->file, name, &real))
-            return errf(eb, ST_CORRUPT, "%s is missing or no whole number", name);
-        *out = key.fallback;
+static void shape_weight(const model *m, const arch_weight *from, weight_parts *to) {
+    *to = (weight_parts){.form = from->form};
+    for (uint32_t i = 0; from->part[0].name && i < weight_form_parts(from->form); i++)
+        to->part[i] = shape_of(m, &from->part[i]);
+}
+
+void model_shape(model *m) {
+    PRE(m);
+    PRE(m->arch);
+    PRE(!m->layer);
+    PRE(m->layers > 0);
+    const arch *a = m->arch;
+    shape_weight(m, &a->embed, &m->embed);
+    shape_weight(m, &a->positions, &m->positions);
+    shape_weight(m, &a->output_norm, &m->output_norm);
+    shape_weight(m, &a->output, &m->output);
+    m->layer = xcalloc(m->layers, sizeof *m->layer);
+    for (uint32_t i = 0; i < m->layers; i++)
+        for (uint32_t r = 0; r < LAYER_ROLES; r++) shape_weight(m, &a->layer[r], &m->layer[i].weights[r]);
+    POST(model_check(a, m));
+}
+
+uint32_t model_features(const model *m) {
+    PRE(m);
+    PRE(m->arch);
+    const arch *a = m->arch;
+    uint32_t set = 0;
+    bool bias = a->embed.bias || a->positions.bias || a->output_norm.bias || a->output.bias;
+    for (uint32_t r = 0; r < LAYER_ROLES; r++) bias = bias || a->layer[r].bias;
+    if (bias) set |= FEATURE_BIAS;
+    if (m->norm == NORM_LAYER) set |= FEATURE_LAYER_NORM;
+    if (m->rope_dim == 0) set |= FEATURE_NO_ROPE;
+    if (m->rope_dim > 0 && m->rope == ROPE_HALVES) set |= FEATURE_ROPE_HALVES;
+    if (m->act != ACT_SILU) set |= FEATURE_ACT;
+    if (a->layer[LAYER_UP].form == WEIGHT_PLAIN) set |= FEATURE_UNGATED;
+    if (a->positions.part[0].name) set |= FEATURE_POSITIONS;
+    for (uint32_t i = 0; m->window && i < m->layers; i++)
+        if (m->window[i] > 0) set |= FEATURE_WINDOW;
+    if (a->layer[LAYER_Q_NORM].part[0].name) set |= FEATURE_QK_NORM;
+    return set;
+}
+
+/* --- tensors --- */
+
+/* Where tensors come from. */
+typedef struct source {
+    const checkpoint *ckpt;
+    bool *taken;           /* [tensors of the checkpoint]: which ones have found their place */
+    uint64_t weight_count; /* of those that were taken */
+} source;
+
+/* Fills in the data of a tensor whose shape is set. Vectors must be f32. */
+static status take_tensor(source *s, const char *name, tensor *t, errbuf *eb) {
+    s->weight_count += (uint64_t)t->rows * t->cols;
+    if (checkpoint_made_of(s->ckpt)) {
+        *t = checkpoint_make(s->ckpt, name, t->rows, t->cols);
         return ST_OK;
     }
-    if (value < key.least || value > key.most)
-        return errf(eb, ST_CORRUPT, "%s is %" PRIu64 ", want %u..%u", name, value, key.least, key.most);
-    *out = (uint32_t)value;
-    return ST_OK;
-}
-
-status model_real(const model *m, const char *key, double most, double fallback, float *out, errbuf *eb) {
-    char name[96];
-    key_name(m, key, name);
-    double value = fallback;
-    if (!gguf_f64(m->file, name, &value) && fallback == 0)
-        return errf(eb, ST_CORRUPT, "%s is missing or no number", name);
-    if (!isfinite(value) || value <= 0 || value > most)
-        return errf(eb, ST_CORRUPT, "%s is %g, want above 0 and at most %g", name, value, most);
-    *out = (float)value;
-    return ST_OK;
-}
-
-bool model_has(const model_source *w, const char *name) {
-    if (w->random) return strcmp(name, "output.weight") == 0 && !w->random->tied;
-    return gguf_tensor_find(w->file, name) != NULL;
-}
-
-status model_tensor(const model_source *w, const char *name, uint32_t rows, uint32_t cols, tensor *out,
-                    errbuf *eb) {
-    if (w->random) {
-        *out = random_model_tensor(w->random, name, rows, cols);
-        *w->weight_count += (uint64_t)rows * cols;
-        return ST_OK;
-    }
-    const gguf_tensor *t = gguf_tensor_find(w->file, name);
-    if (!t) return errf(eb, ST_CORRUPT, "tensor '%s' is missing", name);
-    if (t->dims[0] != cols || t->dims[1] != rows || t->dims[2] != 1 || t->dims[3] != 1)
+    const checkpoint_tensor *from = checkpoint_tensor_find(s->ckpt, name);
+    if (!from) return errf(eb, ST_CORRUPT, "tensor '%s' is missing", name);
+    if (from->dims[0] != t->cols || from->dims[1] != t->rows || from->dims[2] != 1 || from->dims[3] != 1)
         return errf(eb, ST_CORRUPT, "tensor '%s' is [%" PRIu64 ", %" PRIu64 "], want [%u, %u]", name,
-                    t->dims[1], t->dims[0], rows, cols);
-    if (!dtype_known(t->type))
+                    from->dims[1], from->dims[0], t->rows, t->cols);
+    if (!dtype_known(from->type))
         return errf(eb, ST_UNSUPPORTED,
                     "tensor '%s' has type %u; supported are f32, f16, bf16, q8_0, q4_0 and q4_1", name,
-                    t->type);
-    w->taken[t - gguf_tensor_at(w->file, 0)] = true;
-    *out = (tensor){.type = (dtype)t->type, .rows = rows, .cols = cols, .data = t->data};
-    *w->weight_count += (uint64_t)rows * cols;
+                    from->type);
+    if (t->rows == 1 && from->type != DT_F32)
+        return errf(eb, ST_UNSUPPORTED, "tensor '%s' has type %s; it must be f32", name,
+                    dtype_name(from->type));
+    s->taken[from - checkpoint_tensor_at(s->ckpt, 0)] = true;
+    t->type = (dtype)from->type;
+    t->data = from->data;
     return ST_OK;
 }
 
-status model_vector(const model_source *w, const char *name, uint32_t cols, tensor *out, errbuf *eb) {
-    if (w->random) {
-        *out = (tensor){.type = DT_F32, .rows = 1, .cols = cols, .data = w->random->ones};
-        *w->weight_count += cols;
-        return ST_OK;
+/* prefix: "blk.N." or "". */
+static status take_weight(source *s, const char *prefix, const arch_weight *from, weight_parts *to,
+                          errbuf *eb) {
+    status st = ST_OK;
+    for (uint32_t i = 0; st == ST_OK && weight_is_there(to) && i < weight_form_parts(to->form); i++) {
+        char name[96];
+        snprintf(name, sizeof name, "%s%s.weight", prefix, from->part[i].name);
+        st = take_tensor(s, name, &to->part[i], eb);
+        if (st != ST_OK || !from->bias) continue;
+        snprintf(name, sizeof name, "%s%s.bias", prefix, from->part[i].name);
+        bool vector = to->part[i].rows == 1; /* a norm's */
+        to->bias[i] = (tensor){.rows = 1, .cols = vector ? to->part[i].cols : to->part[i].rows};
+        st = take_tensor(s, name, &to->bias[i], eb);
     }
-    tensor t;
-    status st = model_tensor(w, name, 1, cols, &t, eb);
+    return st;
+}
+
+static status take_layer(model *m, source *s, uint32_t layer, errbuf *eb) {
+    char prefix[32];
+    snprintf(prefix, sizeof prefix, "blk.%u.", layer);
+    status st = ST_OK;
+    for (uint32_t r = 0; st == ST_OK && r < LAYER_ROLES; r++)
+        st = take_weight(s, prefix, &m->arch->layer[r], &m->layer[layer].weights[r], eb);
+    return st;
+}
+
+/* NAME.weight, which an architecture can do without. False: it does. */
+static bool find_optional(const source *s, const char *part, char name[96]) {
+    if (!part) return false;
+    snprintf(name, 96, "%s.weight", part);
+    return checkpoint_has(s->ckpt, name);
+}
+
+static status take_rope_factors(model *m, source *s, errbuf *eb) {
+    char name[96];
+    if (!find_optional(s, m->arch->rope_factors, name)) return ST_OK;
+    tensor factors = {.rows = 1, .cols = m->rope_dim / 2};
+    status st = take_tensor(s, name, &factors, eb);
+    if (st == ST_OK) m->rope_factors = factors.data;
+    return st;
+}
+
+static status take_all(model *m, source *s, errbuf *eb) {
+    const arch *a = m->arch;
+    status st = take_weight(s, "", &a->embed, &m->embed, eb);
+    if (st == ST_OK) st = take_weight(s, "", &a->positions, &m->positions, eb);
+    if (st == ST_OK) st = take_weight(s, "", &a->output_norm, &m->output_norm, eb);
     if (st != ST_OK) return st;
-    if (t.type != DT_F32)
-        return errf(eb, ST_UNSUPPORTED, "tensor '%s' has type %s; it must be f32", name, dtype_name(t.type));
-    *out = t;
-    return ST_OK;
+    char name[96];
+    m->tied = !find_optional(s, a->output.part[0].name, name);
+    if (m->tied)
+        m->output = m->embed;
+    else
+        st = take_weight(s, "", &a->output, &m->output, eb);
+    if (st == ST_OK) st = take_rope_factors(m, s, eb);
+    for (uint32_t i = 0; st == ST_OK && i < m->layers; i++) st = take_layer(m, s, i, eb);
+    return st;
 }
 
 /* --- the hash --- */
@@ -112,7 +168,7 @@ static void hash_u64(XXH3_state_t *h, uint64_t v) {
 /* Table of tensors, the constants that change the computation, and parts of each tensor. Reading all the
  * weights would cost seconds and page in the whole file; two checkpoints that differ, differ in nearly every
  * block. */
-static uint64_t hash_weights(const model *m) {
+static uint64_t hash_weights(const model *m, const checkpoint *ckpt) {
     XXH3_state_t *h = XXH3_createState();
     CHECK(h);
     XXH3_64bits_reset(h);
@@ -121,9 +177,14 @@ static uint64_t hash_weights(const model *m) {
     XXH3_64bits_update(h, dims, sizeof dims);
     XXH3_64bits_update(h, &m->rope_base, sizeof m->rope_base);
     XXH3_64bits_update(h, &m->norm_eps, sizeof m->norm_eps);
-    if (m->random) hash_u64(h, m->random->hash);
-    for (uint64_t i = 0; i < gguf_tensor_count(m->file); i++) {
-        const gguf_tensor *t = gguf_tensor_at(m->file, i);
+    if (model_features(m)) { /* Llama's kinds of operations are the usual ones */
+        const uint32_t kinds[] = {model_features(m), m->norm, m->act, m->rope};
+        XXH3_64bits_update(h, kinds, sizeof kinds);
+        if (m->window) XXH3_64bits_update(h, m->window, m->layers * sizeof *m->window);
+    }
+    if (checkpoint_made_of(ckpt)) hash_u64(h, checkpoint_made_of(ckpt));
+    for (uint64_t i = 0; i < checkpoint_tensor_count(ckpt); i++) {
+        const checkpoint_tensor *t = checkpoint_tensor_at(ckpt, i);
         const char *data = t->data;
         hash_u64(h, t->name.len);
         XXH3_64bits_update(h, t->name.data, t->name.len);
@@ -141,101 +202,156 @@ static uint64_t hash_weights(const model *m) {
 
 /* --- loading --- */
 
-static char *stem_of(const char *path) {
-    const char *slash = strrchr(path, '/');
-    const char *base = slash ? slash + 1 : path;
-    const char *dot = strrchr(base, '.');
-    return xstrndup(base, dot && dot > base ? (size_t)(dot - base) : strlen(base));
-}
-
-static const model_arch *find_arch(model *m, errbuf *eb) {
-    gguf_str name = {"", 0};
-    gguf_string(m->file, "general.architecture", &name);
-    for (size_t i = 0; i < ARRAY_LEN(archs); i++) {
-        if (strlen(archs[i]->name) != name.len || memcmp(archs[i]->name, name.data, name.len) != 0) continue;
-        m->arch = xstrdup(archs[i]->name);
-        return archs[i];
-    }
-    buf known = {0};
-    for (size_t i = 0; i < ARRAY_LEN(archs); i++) buf_addf(&known, "%s%s", i ? ", " : "", archs[i]->name);
-    errf(eb, ST_UNSUPPORTED, "architecture '%.*s' is not supported; supported: %s", (int)MIN(name.len, 64u),
-         name.data, known.data);
-    buf_done(&known);
-    return NULL;
-}
-
-static status load_weights(model *m, const model_arch *arch, errbuf *eb) {
-    uint64_t count = gguf_tensor_count(m->file);
-    model_source w = {.file = m->file,
-                      .taken = xcalloc(count, sizeof *w.taken),
-                      .random = m->random,
-                      .weight_count = &m->weight_count};
-    status st = arch->weights(m, &w, eb);
+static status load_weights(model *m, const checkpoint *ckpt, errbuf *eb) {
+    uint64_t count = checkpoint_tensor_count(ckpt);
+    source s = {.ckpt = ckpt, .taken = xcalloc(count, sizeof *s.taken)};
+    status st = take_all(m, &s, eb);
     for (uint64_t i = 0; i < count && st == ST_OK; i++) {
-        const gguf_tensor *t = gguf_tensor_at(m->file, i);
-        m->weight_bytes += t->bytes;
-        if (!w.taken[i])
+        const checkpoint_tensor *t = checkpoint_tensor_at(ckpt, i);
+        if (!s.taken[i])
             st = errf(eb, ST_UNSUPPORTED,
                       "tensor '%.*s' has no place in the architecture '%s' as it is supported here",
-                      (int)MIN(t->name.len, 64u), t->name.data, m->arch);
+                      (int)MIN(t->name.len, 64u), t->name.data, m->arch->name);
     }
-    free(w.taken);
-    if (m->random) m->weight_bytes = m->weight_count * sizeof(uint16_t);
-    if (st == ST_OK) m->weights_hash = hash_weights(m);
+    free(s.taken);
+    m->weight_count = s.weight_count;
+    if (st == ST_OK) m->weights_hash = hash_weights(m, ckpt);
     return st;
 }
 
-/* The file, or the image that stands for it. */
-static status open_source(model *m, errbuf *eb) {
-    if (!random_model_is(m->path)) return gguf_open(&m->file, m->path, eb);
-    m->random = xcalloc(1, sizeof *m->random);
-    status st = random_model_init(m->random, m->path, eb);
-    if (st != ST_OK) return err_prefix(eb, st, "%s", m->path);
-    return gguf_parse(&m->file, m->random->image.data, m->random->image.len, eb);
+/* The tokens of the vocabulary are the rows of the embedding. */
+static status count_tokens(model *m, const checkpoint *ckpt, errbuf *eb) {
+    static const char key[] = "tokenizer.ggml.tokens";
+    checkpoint_kind kind;
+    uint64_t count;
+    if (!checkpoint_list(ckpt, key, &kind, &count) || count == 0 || count > INT32_MAX)
+        return errf(eb, ST_CORRUPT, "the file has no list of tokens (%s)", key);
+    m->vocab = (uint32_t)count;
+    return ST_OK;
 }
 
-status model_load(model **out, const char *path, model_parts parts, errbuf *eb) {
+status model_load_as(model **out, const arch *a, const checkpoint *ckpt, errbuf *eb) {
     PRE(out);
-    PRE(path);
+    PRE(a);
+    PRE(ckpt);
     model *m = xcalloc(1, sizeof *m);
-    m->path = xstrdup(path);
-    status st = open_source(m, eb);
-    if (st != ST_OK) { /* its text names the path already */
-        model_free(m);
-        return st;
-    }
-    const model_arch *arch = find_arch(m, eb);
-    if (!arch) {
-        st = ST_UNSUPPORTED;
-        goto fail;
-    }
-    gguf_str name;
-    bool named = gguf_string(m->file, "general.name", &name) && name.len > 0;
-    m->name = named ? xstrndup(name.data, name.len) : stem_of(path);
-
-    st = tokenizer_new(&m->tok, m->file, eb);
+    m->arch = a;
+    m->path = xstrdup(checkpoint_path(ckpt));
+    checkpoint_text name;
+    bool named = checkpoint_string(ckpt, "general.name", &name) && name.len > 0;
+    m->name = named ? xstrndup(name.data, name.len) : checkpoint_stem(m->path);
+    status st = count_tokens(m, ckpt, eb);
+    if (st == ST_OK) st = a->dims(m, ckpt, eb);
     if (st != ST_OK) goto fail;
-    m->vocab = tokenizer_vocab(m->tok);
-    st = arch->dims(m, eb);
-    if (st == ST_OK && parts == MODEL_ALL) st = load_weights(m, arch, eb);
+    model_shape(m);
+    st = load_weights(m, ckpt, eb);
     if (st != ST_OK) goto fail;
     *out = m;
     return ST_OK;
 
 fail:
+    st = err_prefix(eb, st, "%s", m->path);
     model_free(m);
-    return err_prefix(eb, st, "%s", path);
+    return st;
+}
+
+status model_load(model **out, const checkpoint *ckpt, errbuf *eb) {
+    PRE(out);
+    PRE(ckpt);
+    checkpoint_text name = arch_name(ckpt);
+    const arch *a = arch_find(name);
+    if (a) return model_load_as(out, a, ckpt, eb);
+    char *known = arch_names();
+    status st = errf(eb, ST_UNSUPPORTED, "%s: architecture '%.*s' is not supported; supported: %s",
+                     checkpoint_path(ckpt), (int)MIN(name.len, 64u), name.data, known);
+    free(known);
+    return st;
 }
 
 void model_free(model *m) {
     if (!m) return;
-    tokenizer_free(m->tok); /* before the file that it points into */
-    gguf_close(m->file);
-    if (m->random) random_model_done(m->random);
-    free(m->random);
     free(m->layer);
     free(m->name);
     free(m->path);
-    free(m->arch);
+    free(m->window);
     free(m);
+}
+
+/* --- what the architecture says, in numbers of this model --- */
+
+uint64_t model_size(const model *m, arch_dim dim) {
+    PRE(m);
+    switch (dim) {
+    case DIM_NONE:
+        return 0;
+    case DIM_ONE:
+        return 1;
+    case DIM_MODEL:
+        return m->dim;
+    case DIM_Q:
+        return (uint64_t)m->heads * m->head_dim;
+    case DIM_KV:
+        return (uint64_t)m->kv_heads * m->head_dim;
+    case DIM_HEAD:
+        return m->head_dim;
+    case DIM_FFN:
+        return m->ffn_dim;
+    case DIM_VOCAB:
+        return m->vocab;
+    case DIM_POSITIONS:
+        return m->context;
+    }
+    check_failed("check", "a dimension", __FILE__, __LINE__, __func__);
+}
+
+uint64_t model_width(const model *m, arch_buffer buffer) {
+    PRE(m);
+    PRE(m->arch);
+    uint64_t width = 0;
+    for (uint32_t i = 0; i < ARCH_WIDTHS_MAX; i++) width += model_size(m, m->arch->widths[buffer][i]);
+    return width;
+}
+
+/* --- the check --- */
+
+/* Numbers of a row that a product with this weight makes */
+static uint64_t rows_of(const arch_weight *w, const model *m) {
+    uint64_t rows = 0;
+    for (uint32_t i = 0; i < weight_form_parts(w->form); i++) rows += model_size(m, w->part[i].rows);
+    return rows;
+}
+
+static bool has_weight(const arch_step *s, const arch *a, const model *m) {
+    const arch_weight *w = &a->layer[s->weight];
+    if (!w->part[0].name) return false;
+    uint64_t cols = model_size(m, w->part[0].cols);
+    switch (s->kind) {
+    case STEP_NORM:
+        return cols == m->dim && rows_of(w, m) == 1 && model_width(m, s->to) == cols;
+    case STEP_LINEAR:
+        return model_width(m, s->from) == cols && model_width(m, s->to) == rows_of(w, m);
+    case STEP_FFN:
+        return model_width(m, s->from) == cols && model_width(m, BUFFER_SCRATCH) == rows_of(w, m) &&
+               model_width(m, s->to) == model_size(m, w->part[0].rows);
+    case STEP_ATTEND:
+        break;
+    }
+    return false;
+}
+
+bool model_check(const arch *a, const model *m) {
+    PRE(a);
+    PRE(m);
+    bool written[ARCH_BUFFERS] = {false};
+    if (a->step_count == 0 || a->step_count > ARCH_STEPS_MAX) return false;
+    for (uint32_t i = 0; i < a->step_count; i++) {
+        const arch_step *s = &a->steps[i];
+        if (s->kind != STEP_NORM && !written[s->from]) return false;
+        bool fits = s->kind == STEP_ATTEND
+                        ? s->from == BUFFER_QKV && model_width(m, s->to) == model_size(m, DIM_Q)
+                        : has_weight(s, a, m);
+        if (!fits) return false;
+        written[s->to] = true;
+    }
+    return a->steps[a->step_count - 1].to == BUFFER_DELTA && model_width(m, BUFFER_DELTA) == m->dim;
 }

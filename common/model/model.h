@@ -1,56 +1,63 @@
-/* model - what a checkpoint is: its dimensions, its weights by role, its tokenizer. No compute.
+/* model - what a checkpoint computes: its dimensions, its kinds of operations, its weights by role. No
+ * compute, no text.
  *
- * One struct per model file, loaded once, read-only afterwards (any thread). Architectures are a table of
- * loaders; the first is `llama`. Tensors point into the mapped file; a random model has none
- * (random_model.h). */
+ * One struct per checkpoint, loaded once, read-only afterwards (any thread). Its architecture (arch.h) says
+ * what the parts mean. Tensors point into the checkpoint; where that makes them (random:NAME), they have no
+ * data. */
 #ifndef BATON_MODEL_MODEL_H
 #define BATON_MODEL_MODEL_H
 
-#include "base/status.h"
-#include "base/tensor.h"
-#include "text/tokenizer.h"
+#include "checkpoint/checkpoint.h"
+#include "model/arch.h"
 
 #define MODEL_LAYERS_MAX 256u
 
 typedef struct model_layer {
-    tensor attn_norm;    /* [1, dim] f32 */
-    tensor wq, wk, wv;   /* [heads*head_dim, dim], [kv_heads*head_dim, dim] x 2 */
-    tensor wo;           /* [dim, heads*head_dim] */
-    tensor ffn_norm;     /* [1, dim] f32 */
-    tensor w_gate, w_up; /* [ffn_dim, dim] */
-    tensor w_down;       /* [dim, ffn_dim] */
+    weight_parts weights[LAYER_ROLES]; /* by layer_role; not there where the architecture has none */
 } model_layer;
 
 typedef struct model {
-    char *name; /* general.name, or the file's stem */
-    char *path; /* as given: a file, or "random:NAME" */
-    char *arch; /* "llama" */
+    const arch *arch;
+    char *name; /* general.name, or the path's stem */
+    char *path; /* as given to checkpoint_open */
     uint32_t dim, layers, heads, kv_heads, head_dim, ffn_dim, vocab;
     uint32_t context; /* tokens the model was trained for */
-    uint32_t rope_dim;
+    norm_kind norm;
+    float norm_eps;
+    act_kind act;
+    rope_kind rope;
+    uint32_t rope_dim; /* 0 = nothing is rotated */
     float rope_base;
     const float *rope_factors; /* [rope_dim / 2] or NULL */
-    float norm_eps;
-    tensor embed;       /* [vocab, dim] */
-    tensor output_norm; /* [1, dim] f32 */
-    tensor output;      /* [vocab, dim]; the embedding when tied */
+    uint32_t *window;       /* [layers] tokens that a row sees, itself included; 0 = all. NULL = all. Owned */
+    weight_parts embed;     /* [vocab, dim] */
+    weight_parts positions; /* [context, dim], or not there */
+    weight_parts output_norm; /* [1, dim] */
+    weight_parts output;      /* [vocab, dim]; the embedding when tied */
     bool tied;
-    model_layer *layer;    /* [layers] */
-    uint64_t weights_hash; /* of dimensions, tensor table and sampled weight blocks: part of the numerics id;
-                              0 for MODEL_TEXT */
-    uint64_t weight_bytes; /* bytes of all tensors, as the file has them; random ones: as bf16 */
-    uint64_t weight_count; /* weights of all tensors: what they cost a backend that keeps them in a type of
-                              its own */
-    tokenizer *tok;
-    struct gguf *file;           /* owner of the mapping */
-    struct random_model *random; /* owner of what `file` and the norms are then read from; NULL for a file */
+    model_layer *layer; /* [layers]. Owned */
+    uint64_t
+        weights_hash; /* of dimensions, tensor table and sampled weight blocks: part of the numerics id */
+    uint64_t weight_count; /* weights of all tensors */
 } model;
 
-/* path: a .gguf file or random:NAME[:SEED]. parts: MODEL_ALL loads everything; MODEL_TEXT leaves the weights
- * unchecked and unset (the coordinator: dimensions, tokenizer and chat template only). ST_UNSUPPORTED names
- * the architecture or tensor type and what is supported. Caller frees with model_free. */
-typedef enum model_parts { MODEL_ALL, MODEL_TEXT } model_parts;
-status model_load(model **out, const char *path, model_parts parts, errbuf *eb);
+/* ST_UNSUPPORTED names the architecture or tensor type and what is supported. Borrows `ckpt` until
+ * model_free, with which the caller frees. */
+status model_load(model **out, const checkpoint *ckpt, errbuf *eb);
+/* The same for an architecture that is given, whatever the checkpoint calls itself. */
+status model_load_as(model **out, const arch *a, const checkpoint *ckpt, errbuf *eb);
 void model_free(model *m);
+
+/* Sets forms and shapes of all weights from arch and dimensions, without data; allocates the layers. What
+ * model_load fills in, and all that a plan needs. */
+void model_shape(model *m);
+/* The set of feature that its computation takes */
+uint32_t model_features(const model *m);
+/* True when every step reads what a step before it wrote, has its weight, and all buffers have room. */
+bool model_check(const arch *a, const model *m);
+
+uint64_t model_size(const model *m, arch_dim dim);
+/* Numbers of a row in a buffer */
+uint64_t model_width(const model *m, arch_buffer buffer);
 
 #endif

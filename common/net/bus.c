@@ -20,6 +20,7 @@
 #include "net/bus.h"
 
 #include "base/clock.h"
+#include "base/hostport.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "net/bus_conn.h"
@@ -53,7 +54,7 @@ struct bus {
     bool server;
     bool pumping;    /* callbacks run: no second pump */
     uint32_t opened; /* sockets so far; a pump ends when a callback opened another */
-    bus_handler h;
+    bus_handler handler;
     conn_table conns;
     char *endpoint;         /* as bound or connected */
     struct event *readable; /* ZMQ_FD */
@@ -112,7 +113,7 @@ static status bus_new(bus **out, loop *l, bool server, const bus_handler *h, err
     bus *b = xcalloc(1, sizeof *b);
     b->loop = l;
     b->server = server;
-    b->h = *h;
+    b->handler = *h;
     b->zmq = zmq_ctx_new();
     if (!b->zmq) goto fail;
     b->kick = evtimer_new(loop_base(l), on_event, b);
@@ -129,14 +130,15 @@ fail:
 }
 
 static status bind_error(const char *endpoint, int code, errbuf *eb) {
-    const char *port = strrchr(endpoint, ':');
+    hostport at = {.port = "?"};
+    (void)hostport_parse(&at, endpoint, true);
     switch (code) {
     case EADDRINUSE:
         return errf(eb, ST_IO, "%s: port %s is in use: stop the program that has it, or set another port",
-                    endpoint, port ? port + 1 : "?");
+                    endpoint, at.port);
     case EACCES:
         return errf(eb, ST_IO, "%s: port %s is not allowed for this user: set one above 1023", endpoint,
-                    port ? port + 1 : "?");
+                    at.port);
     case ENODEV:
     case EADDRNOTAVAIL:
         return errf(eb, ST_IO, "%s: this machine has no such address: use one of its own, or 0.0.0.0 for all",
@@ -368,7 +370,7 @@ static void deliver(bus *b, conn *c, const head *h, zmq_msg_t *payload) {
         return;
     }
     c->received++;
-    b->h.message(b->h.ctx, c->number, zmq_msg_data(payload), zmq_msg_size(payload));
+    b->handler.message(b->handler.ctx, c->number, zmq_msg_data(payload), zmq_msg_size(payload));
 }
 
 /* Receives one message with all its parts into [id,] head, payload. False: nothing is there. */
@@ -429,7 +431,7 @@ static void report_lost(bus *b) {
         const char *why = c->why;
         conn_free(&b->conns, c);
         if (!b->server) socket_close(b); /* or ZeroMQ would reconnect in the middle of a session */
-        b->h.lost(b->h.ctx, number, why);
+        b->handler.lost(b->handler.ctx, number, why);
     }
 }
 

@@ -1,7 +1,8 @@
 /* metrics - families (a name) in order of creation, each a list of series (labels) in order of creation.
  *
- * Looking a series up is a linear search over families and series: callers keep the pointer, so it happens at
- * start and when a worker joins. A histogram's counts are kept per bucket and summed only while printing. */
+ * Looking a series up is a search over the families, of which there are some dozens, and one by hash in the
+ * family, which has a series for each worker. Callers keep the pointer, so it happens at start and when a
+ * worker joins. A histogram's counts are kept per bucket and summed only while printing. */
 #include "obs/metrics.h"
 
 #include "base/status.h"
@@ -11,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <uthash.h>
 
 typedef struct family {
     char *name;
@@ -20,6 +22,7 @@ typedef struct family {
     uint32_t bound_count;
     metric *series; /* first */
     metric *last;
+    metric *by_labels; /* the same series */
     struct family *next;
 } family;
 
@@ -29,6 +32,7 @@ struct metric {
     double value;     /* counter, gauge; histogram: sum */
     uint64_t *counts; /* [bound_count + 1], not cumulative; the last is +Inf */
     metric *next;
+    UT_hash_handle hh; /* in by_labels */
 };
 
 struct metrics {
@@ -44,6 +48,7 @@ void metrics_free(metrics *m) {
     if (!m) return;
     for (family *f = m->families, *next; f; f = next) {
         next = f->next;
+        HASH_CLEAR(hh, f->by_labels);
         for (metric *s = f->series, *after; s; s = after) {
             after = s->next;
             free(s->labels);
@@ -74,6 +79,19 @@ static family *family_new(metrics *m, metric_kind kind, const char *name, const 
     return f;
 }
 
+/* NOLINTBEGIN(readability-function-size, clang-analyzer-core.NullDereference): uthash is macros, and large
+ * ones. */
+static metric *find_series(const family *f, const char *labels) {
+    metric *s = NULL;
+    HASH_FIND_STR(f->by_labels, labels, s);
+    return s;
+}
+
+static void index_series(family *f, metric *s) {
+    HASH_ADD_KEYPTR(hh, f->by_labels, s->labels, strlen(s->labels), s);
+}
+/* NOLINTEND(readability-function-size, clang-analyzer-core.NullDereference) */
+
 metric *metrics_get(metrics *m, metric_kind kind, const char *name, const char *help, const char *labels,
                     const double *bounds, uint32_t bound_count) {
     PRE(m);
@@ -85,15 +103,16 @@ metric *metrics_get(metrics *m, metric_kind kind, const char *name, const char *
     while (f && strcmp(f->name, name) != 0) f = f->next;
     if (!f) f = family_new(m, kind, name, help, bounds, bound_count);
     PRE(f->kind == kind);
-    for (metric *s = f->series; s; s = s->next)
-        if (strcmp(s->labels, labels) == 0) return s;
+    metric *s = find_series(f, labels);
+    if (s) return s;
 
-    metric *s = xcalloc(1, sizeof *s);
+    s = xcalloc(1, sizeof *s);
     s->family = f;
     s->labels = xstrdup(labels);
     if (kind == METRIC_HISTOGRAM) s->counts = xcalloc(f->bound_count + 1, sizeof *s->counts);
     *(f->last ? &f->last->next : &f->series) = s;
     f->last = s;
+    index_series(f, s);
     return s;
 }
 

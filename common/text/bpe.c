@@ -39,7 +39,7 @@ static uint32_t *pair_slot(const bpe *b, int32_t left, int32_t right) {
 
 /* "left right" to three ids. The space is looked for from the second byte on: the left part is never empty.
  */
-static bool parse_merge(const vocab *v, gguf_str text, char *joined, merge *out) {
+static bool parse_merge(const vocab *v, checkpoint_text text, char *joined, merge *out) {
     const char *space = text.len > 2 ? memchr(text.data + 1, ' ', text.len - 1) : NULL;
     if (!space) return false;
     size_t left = (size_t)(space - text.data), right = text.len - left - 1;
@@ -51,14 +51,14 @@ static bool parse_merge(const vocab *v, gguf_str text, char *joined, merge *out)
     return out->left >= 0 && out->right >= 0 && out->merged >= 0;
 }
 
-status bpe_new(bpe **out, const vocab *v, const gguf *g, errbuf *eb) {
+status bpe_new(bpe **out, const vocab *v, const checkpoint *ckpt, errbuf *eb) {
     PRE(out);
     PRE(v);
-    PRE(g);
+    PRE(ckpt);
     static const char key[] = "tokenizer.ggml.merges";
-    gguf_type type;
+    checkpoint_kind kind;
     uint64_t count;
-    if (!gguf_array(g, key, &type, &count) || type != GGUF_STRING || count > MERGES_MAX)
+    if (!checkpoint_list(ckpt, key, &kind, &count) || kind != CHECKPOINT_TEXTS || count > MERGES_MAX)
         return errf(eb, ST_CORRUPT, "tokenizer: the file has no list of merges (%s)", key);
 
     bpe *b = xcalloc(1, sizeof *b);
@@ -73,8 +73,8 @@ status bpe_new(bpe **out, const vocab *v, const gguf *g, errbuf *eb) {
     size_t longest = (size_t)v->longest * 2 + 1; /* of a merge whose parts are tokens */
     char *joined = xmalloc(longest);
     for (uint32_t rank = 0; rank < b->count; rank++) {
-        gguf_str text;
-        CHECK(gguf_array_string(g, key, rank, &text));
+        checkpoint_text text;
+        CHECK(checkpoint_list_text(ckpt, key, rank, &text));
         if (text.len > longest || !parse_merge(v, text, joined, &b->merges[rank])) {
             free(joined);
             bpe_free(b);

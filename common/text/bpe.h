@@ -8,14 +8,14 @@
 #ifndef BATON_TEXT_BPE_H
 #define BATON_TEXT_BPE_H
 
-#include "text/tokenizer.h"
+#include "text/token_list.h"
 #include "text/vocab.h"
 
 typedef struct bpe bpe;
 
 /* ST_CORRUPT when tokenizer.ggml.merges is absent or names tokens that the vocabulary lacks. Keeps `v`.
  * Caller frees with bpe_free. */
-status bpe_new(bpe **out, const vocab *v, const gguf *g, errbuf *eb);
+status bpe_new(bpe **out, const vocab *v, const checkpoint *ckpt, errbuf *eb);
 void bpe_free(bpe *b);
 
 /* Working memory of one call, reused from piece to piece. Start it zeroed; bpe_work_done frees. */

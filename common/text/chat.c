@@ -145,14 +145,14 @@ static bool match_chatml(const char *form, size_t len, char **system) {
     return true;
 }
 
-status chat_template_init(chat_template *out, const gguf *g, errbuf *eb) {
+status chat_template_init(chat_template *out, const checkpoint *ckpt, errbuf *eb) {
     PRE(out);
-    PRE(g);
+    PRE(ckpt);
     (void)eb; /* an unknown template is no error until somebody chats */
     chat_template c = {.kind = CHAT_UNKNOWN};
-    gguf_str text;
+    checkpoint_text text;
     buf form = {0};
-    if (gguf_string(g, "tokenizer.chat_template", &text) && text.len <= TEMPLATE_MAX &&
+    if (checkpoint_string(ckpt, "tokenizer.chat_template", &text) && text.len <= TEMPLATE_MAX &&
         form_template(text.data, text.len, &form) &&
         match_chatml(form.data ? form.data : "", form.len, &c.default_system))
         c.kind = CHAT_CHATML;

@@ -26,7 +26,7 @@ typedef struct chat_message {
 
 /* Reads tokenizer.chat_template; absent or unknown gives CHAT_UNKNOWN and ST_OK. Free with
  * chat_template_done. */
-status chat_template_init(chat_template *out, const gguf *g, errbuf *eb);
+status chat_template_init(chat_template *out, const checkpoint *ckpt, errbuf *eb);
 void chat_template_done(chat_template *c);
 /* Appends the prompt with the assistant's turn opened. ST_UNSUPPORTED for CHAT_UNKNOWN, ST_INVALID for no
  * messages or a role that is not 1..64 letters, digits, '_' or '-' (roles stand outside the spans). spans[i]

@@ -48,7 +48,7 @@ struct pretok {
     pcre2_match_context *limits;
 };
 
-static const pretok_spec *find_spec(gguf_str name) {
+static const pretok_spec *find_spec(checkpoint_text name) {
     for (size_t i = 0; i < ARRAY_LEN(specs); i++)
         for (size_t n = 0; n < ARRAY_LEN(specs[i].names) && specs[i].names[n]; n++)
             if (strlen(specs[i].names[n]) == name.len && memcmp(specs[i].names[n], name.data, name.len) == 0)
@@ -56,7 +56,7 @@ static const pretok_spec *find_spec(gguf_str name) {
     return NULL;
 }
 
-static status refuse(gguf_str name, errbuf *eb) {
+static status refuse(checkpoint_text name, errbuf *eb) {
     buf known = {0};
     for (size_t i = 0; i < ARRAY_LEN(specs); i++) buf_addf(&known, "%s%s", i ? ", " : "", specs[i].names[0]);
     errf(eb, ST_UNSUPPORTED,
@@ -66,11 +66,11 @@ static status refuse(gguf_str name, errbuf *eb) {
     return ST_UNSUPPORTED;
 }
 
-status pretok_new(pretok **out, const gguf *g, errbuf *eb) {
+status pretok_new(pretok **out, const checkpoint *ckpt, errbuf *eb) {
     PRE(out);
-    PRE(g);
-    gguf_str name = {"default", 7};
-    gguf_string(g, "tokenizer.ggml.pre", &name);
+    PRE(ckpt);
+    checkpoint_text name = {"default", 7};
+    checkpoint_string(ckpt, "tokenizer.ggml.pre", &name);
     const pretok_spec *spec = find_spec(name);
     if (!spec) return refuse(name, eb);
 
@@ -110,7 +110,7 @@ bool pretok_adds_bos(const pretok *p) {
 
 /* One walk over a text: what the levels share. */
 typedef struct walk {
-    const pretok *p;
+    const pretok *pretok;
     pcre2_match_data *match; /* one pair of offsets; read before the next level overwrites it */
     pretok_piece piece;
     void *arg;
@@ -120,13 +120,13 @@ typedef struct walk {
 /* Cuts text by pattern `level`, and each cut by those after it. Recursion is at most PATTERNS_MAX deep. */
 static status split_level(const walk *w, uint32_t level, const char *text, size_t len) {
     if (len == 0) return ST_OK;
-    if (level == w->p->count) return w->piece(w->arg, text, len, w->eb);
+    if (level == w->pretok->count) return w->piece(w->arg, text, len, w->eb);
 
     size_t at = 0;
     while (at < len) {
         size_t begin = len, end = len;
-        int rc = pcre2_match(w->p->codes[level], (PCRE2_SPTR)text, len, at, PCRE2_NO_UTF_CHECK, w->match,
-                             w->p->limits);
+        int rc = pcre2_match(w->pretok->codes[level], (PCRE2_SPTR)text, len, at, PCRE2_NO_UTF_CHECK, w->match,
+                             w->pretok->limits);
         if (rc < 0 && rc != PCRE2_ERROR_NOMATCH) {
             PCRE2_UCHAR why[120] = "";
             pcre2_get_error_message(rc, why, sizeof why);
@@ -152,7 +152,7 @@ status pretok_split(const pretok *p, const char *text, size_t len, pretok_piece 
     PRE(p);
     PRE(piece);
     PRE(text || len == 0);
-    walk w = {.p = p, .match = pcre2_match_data_create(1, NULL), .piece = piece, .arg = arg, .eb = eb};
+    walk w = {.pretok = p, .match = pcre2_match_data_create(1, NULL), .piece = piece, .arg = arg, .eb = eb};
     if (!w.match) return errf(eb, ST_NOMEM, "tokenizer: no memory to match");
     status st = split_level(&w, 0, text, len);
     pcre2_match_data_free(w.match);

@@ -7,13 +7,13 @@
 #define BATON_TEXT_PRETOK_H
 
 #include "base/status.h"
-#include "checkpoint/gguf.h"
+#include "checkpoint/checkpoint.h"
 
 typedef struct pretok pretok;
 
 /* By tokenizer.ggml.pre (absent: "default"). ST_UNSUPPORTED names it and the supported ones. Caller frees
  * with pretok_free. */
-status pretok_new(pretok **out, const gguf *g, errbuf *eb);
+status pretok_new(pretok **out, const checkpoint *ckpt, errbuf *eb);
 void pretok_free(pretok *p);
 
 /* A piece that is a token as a whole is not built from merges */

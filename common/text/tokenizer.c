@@ -43,7 +43,7 @@ static bool is_matched_whole(const vocab *v, uint32_t id) {
 static int compare_specials(const void *a, const void *b, void *arg) {
     const vocab *v = arg;
     int32_t ia = *(const int32_t *)a, ib = *(const int32_t *)b;
-    gguf_str x = v->text[ia], y = v->text[ib];
+    checkpoint_text x = v->text[ia], y = v->text[ib];
     if (x.data[0] != y.data[0]) return (unsigned char)x.data[0] < (unsigned char)y.data[0] ? -1 : 1;
     if (x.len != y.len) return x.len > y.len ? -1 : 1;
     return (ia > ib) - (ia < ib);
@@ -64,25 +64,18 @@ static void list_specials(tokenizer *t) {
     POST(t->special_from[256] == count);
 }
 
-status tokenizer_new(tokenizer **out, const gguf *g, errbuf *eb) {
+status tokenizer_new(tokenizer **out, const checkpoint *ckpt, errbuf *eb) {
     PRE(out);
-    PRE(g);
-    gguf_str kind = {"", 0};
-    gguf_string(g, "tokenizer.ggml.model", &kind);
-    if (kind.len != 4 || memcmp(kind.data, "gpt2", 4) != 0)
-        return errf(eb, ST_UNSUPPORTED,
-                    "tokenizer: model '%.*s' is not supported; byte-level BPE ('gpt2') is",
-                    (int)MIN(kind.len, 64u), kind.data);
-
+    PRE(ckpt);
     tokenizer *t = xcalloc(1, sizeof *t);
-    status st = vocab_init(&t->vocab, g, eb);
-    if (st == ST_OK) st = bpe_new(&t->merges, &t->vocab, g, eb);
-    if (st == ST_OK) st = pretok_new(&t->pretok, g, eb);
+    status st = vocab_init(&t->vocab, ckpt, eb);
+    if (st == ST_OK) st = bpe_new(&t->merges, &t->vocab, ckpt, eb);
+    if (st == ST_OK) st = pretok_new(&t->pretok, ckpt, eb);
     if (st != ST_OK) goto fail;
 
     t->whole_words = pretok_whole_words(t->pretok);
     t->add_bos = pretok_adds_bos(t->pretok);
-    gguf_bool(g, "tokenizer.ggml.add_bos_token", &t->add_bos);
+    checkpoint_bool(ckpt, "tokenizer.ggml.add_bos_token", &t->add_bos);
     if (t->add_bos && t->vocab.bos < 0) {
         st = errf(
             eb, ST_CORRUPT,
@@ -107,26 +100,10 @@ void tokenizer_free(tokenizer *t) {
     free(t);
 }
 
-/* --- lists --- */
-
-void token_list_add(token_list *l, int32_t id) {
-    PRE(l);
-    if (l->count == l->capacity) {
-        l->capacity = l->capacity ? l->capacity * 2 : 64;
-        l->ids = xrealloc(l->ids, l->capacity, sizeof *l->ids);
-    }
-    l->ids[l->count++] = id;
-}
-
-void token_list_done(token_list *l) {
-    free(l->ids);
-    *l = (token_list){0};
-}
-
 /* --- encoding --- */
 
 typedef struct encoding {
-    const tokenizer *t;
+    const tokenizer *tok;
     const encode_options *opt;
     uint32_t plain_at; /* first plain span that does not end before the place we are at */
     bpe_work work;
@@ -141,22 +118,22 @@ static status too_long(const encoding *e, errbuf *eb) {
 /* Whether `bytes` more bytes of text cannot end within the limit. Dropped bytes (without a token) are too
  * rare to count. */
 static bool is_hopeless(const encoding *e, size_t bytes) {
-    return bytes / e->t->vocab.longest > e->opt->max_tokens - e->out->count;
+    return bytes / e->tok->vocab.longest > e->opt->max_tokens - e->out->count;
 }
 
 static status encode_piece(void *arg, const char *piece, size_t len, errbuf *eb) {
     encoding *e = arg;
-    const vocab *v = &e->t->vocab;
+    const vocab *v = &e->tok->vocab;
     if (is_hopeless(e, len)) return too_long(e, eb);
 
     int32_t whole = -1;
-    if (e->t->whole_words && len <= v->longest)
-        whole = vocab_find(v, e->written, vocab_write_bytes(v, piece, len, e->written));
+    if (e->tok->whole_words && len <= v->longest)
+        whole = vocab_find(v, e->written, byte_chars_write(&v->bytes, piece, len, e->written));
     status st = ST_OK;
     if (whole >= 0)
         token_list_add(e->out, whole);
     else
-        st = bpe_encode(e->t->merges, &e->work, piece, len, e->out, eb);
+        st = bpe_encode(e->tok->merges, &e->work, piece, len, e->out, eb);
     if (st == ST_OK && e->out->count > e->opt->max_tokens) return too_long(e, eb);
     return st;
 }
@@ -171,11 +148,11 @@ static bool touches_plain(encoding *e, size_t begin, size_t end) {
 
 /* The special token that starts at text[at], or -1. */
 static int32_t special_at(encoding *e, const char *text, size_t len, size_t at) {
-    const tokenizer *t = e->t;
+    const tokenizer *t = e->tok;
     unsigned char first = (unsigned char)text[at];
     for (uint32_t i = t->special_from[first]; i < t->special_from[first + 1]; i++) {
         int32_t id = t->specials[i];
-        gguf_str s = t->vocab.text[id];
+        checkpoint_text s = t->vocab.text[id];
         if (s.len > len - at || memcmp(s.data, text + at, s.len) != 0) continue;
         if (!vocab_is_control(&t->vocab, id)) return id;
         if (e->opt->parse_special && !touches_plain(e, at, at + s.len)) return id;
@@ -184,7 +161,7 @@ static int32_t special_at(encoding *e, const char *text, size_t len, size_t at) 
 }
 
 static status encode_all(encoding *e, const char *text, size_t len, errbuf *eb) {
-    const tokenizer *t = e->t;
+    const tokenizer *t = e->tok;
     size_t stretch = 0; /* where the text since the last special token begins */
     for (size_t at = 0; at < len;) {
         unsigned char first = (unsigned char)text[at];
@@ -212,7 +189,7 @@ status tokenizer_encode(const tokenizer *t, const char *text, size_t len, const 
     PRE(opt->plain || opt->plain_count == 0);
     if (len == 0) text = "";
     uint32_t count_before = out->count;
-    encoding e = {.t = t, .opt = opt, .out = out};
+    encoding e = {.tok = t, .opt = opt, .out = out};
     bool with_bos = opt->add_special && t->add_bos;
     if (out->count + with_bos > opt->max_tokens && (len > 0 || with_bos)) return too_long(&e, eb);
     if (len > TEXT_MAX || (len > 0 && is_hopeless(&e, len))) return too_long(&e, eb);
@@ -237,7 +214,7 @@ uint32_t tokenizer_vocab(const tokenizer *t) {
 
 size_t tokenizer_bytes(const tokenizer *t, int32_t id, char *out, size_t cap) {
     PRE(t);
-    PRE((out || cap == 0));
+    PRE(out || cap == 0);
     return vocab_bytes(&t->vocab, id, out, cap);
 }
 

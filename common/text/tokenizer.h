@@ -1,4 +1,4 @@
-/* tokenizer - byte-level BPE from GGUF metadata (tokenizer.ggml.model = "gpt2"), both ways.
+/* tokenizer - byte-level BPE from a checkpoint (tokenizer.ggml.model = "gpt2"), both ways.
  *
  * Text is split by special tokens (when parse_special), then by the pre-tokenizer's pattern (PCRE2, JIT,
  * match limit), then each piece is merged with a heap: O(n log n). Read-only after tokenizer_new: any thread
@@ -8,21 +8,15 @@
 #define BATON_TEXT_TOKENIZER_H
 
 #include "base/status.h"
-#include "checkpoint/gguf.h"
+#include "checkpoint/checkpoint.h"
+#include "text/token_list.h"
 
 typedef struct tokenizer tokenizer;
 
-/* ST_UNSUPPORTED names the tokenizer model or pre-tokenizer and the supported ones. Keeps pointers into `g`.
- * Caller frees with tokenizer_free. */
-status tokenizer_new(tokenizer **out, const gguf *g, errbuf *eb);
+/* ST_UNSUPPORTED names the tokenizer model or pre-tokenizer and the supported ones. Keeps pointers into
+ * `ckpt`. Caller frees with tokenizer_free. */
+status tokenizer_new(tokenizer **out, const checkpoint *ckpt, errbuf *eb);
 void tokenizer_free(tokenizer *t);
-
-typedef struct token_list {
-    int32_t *ids; /* Caller frees with free (token_list_done) */
-    uint32_t count, capacity;
-} token_list;
-void token_list_add(token_list *l, int32_t id);
-void token_list_done(token_list *l);
 
 /* A stretch of text in which special tokens are plain text (a user's message inside a chat prompt). */
 typedef struct text_span {

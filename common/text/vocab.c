@@ -68,35 +68,11 @@ static const char *const enders[] = {
 
 /* --- bytes and their characters --- */
 
-void vocab_init_bytes(vocab *v) {
-    PRE(v);
-    for (uint32_t c = 0; c < VOCAB_CODE_COUNT; c++) v->byte_of_code[c] = -1;
-    uint16_t next = 256; /* bytes without a visible Latin-1 character take code points from here on */
-    for (uint32_t b = 0; b < 256; b++) {
-        bool visible = (b >= 0x21 && b <= 0x7E) || (b >= 0xA1 && b <= 0xAC) || b >= 0xAE;
-        v->code_of_byte[b] = visible ? (uint16_t)b : next++;
-        v->byte_of_code[v->code_of_byte[b]] = (int16_t)b;
-    }
-    POST(next == VOCAB_CODE_COUNT);
-}
-
-size_t vocab_write_bytes(const vocab *v, const char *bytes, size_t len, char *out) {
-    size_t n = 0;
-    for (size_t i = 0; i < len; i++) {
-        uint32_t code = v->code_of_byte[(unsigned char)bytes[i]];
-        if (code < 0x80) {
-            out[n++] = (char)code;
-        } else { /* all codes are below 0x800: two bytes */
-            out[n++] = (char)(0xC0 | code >> 6);
-            out[n++] = (char)(0x80 | (code & 0x3F));
-        }
-    }
-    return n;
-}
-
 size_t vocab_bytes(const vocab *v, int32_t id, char *out, size_t cap) {
+    PRE(v);
+    PRE(out || cap == 0);
     if (id < 0 || (uint32_t)id >= v->count) return 0;
-    gguf_str s = v->text[id];
+    checkpoint_text s = v->text[id];
     if (v->kind[id] == TOKEN_UNUSED) return 0;
     if (vocab_is_control(v, id) || v->kind[id] == TOKEN_USER_DEFINED) { /* written as they are */
         if (cap) memcpy(out, s.data, MIN(s.len, cap));
@@ -105,7 +81,7 @@ size_t vocab_bytes(const vocab *v, int32_t id, char *out, size_t cap) {
     size_t n = 0;
     for (size_t at = 0; at < s.len;) {
         utf8_char c = utf8_next(s.data + at, s.len - at);
-        int byte = c.kind == UTF8_WHOLE && c.code < VOCAB_CODE_COUNT ? v->byte_of_code[c.code] : -1;
+        int byte = c.kind == UTF8_WHOLE && c.code < BYTE_CHARS_END ? v->bytes.byte_of_code[c.code] : -1;
         /* A character that writes no byte stands for itself. */
         for (uint32_t i = 0; i < (byte >= 0 ? 1 : c.len); i++, n++)
             if (n < cap) out[n] = byte >= 0 ? (char)byte : s.data[at + i];
@@ -120,7 +96,7 @@ static uint32_t *slot_of(const vocab *v, const char *text, size_t len) {
     uint32_t i = (uint32_t)XXH3_64bits(text, len) & v->slot_mask;
     for (;; i = (i + 1) & v->slot_mask) {
         if (v->slots[i] == 0) return &v->slots[i];
-        gguf_str s = v->text[v->slots[i] - 1];
+        checkpoint_text s = v->text[v->slots[i] - 1];
         if (s.len == len && memcmp(s.data, text, len) == 0) return &v->slots[i];
     }
 }
@@ -134,10 +110,10 @@ bool vocab_is_control(const vocab *v, int32_t id) {
            (v->kind[id] == TOKEN_CONTROL || v->kind[id] == TOKEN_UNKNOWN);
 }
 
-static status read_tokens(vocab *v, const gguf *g, errbuf *eb) {
-    gguf_type type;
+static status read_tokens(vocab *v, const checkpoint *ckpt, errbuf *eb) {
+    checkpoint_kind kind;
     uint64_t count;
-    if (!gguf_array(g, "tokenizer.ggml.tokens", &type, &count) || type != GGUF_STRING)
+    if (!checkpoint_list(ckpt, "tokenizer.ggml.tokens", &kind, &count) || kind != CHECKPOINT_TEXTS)
         return errf(eb, ST_CORRUPT, "tokenizer: the file has no list of tokens (tokenizer.ggml.tokens)");
     if (count == 0 || count > VOCAB_MAX)
         return errf(eb, ST_CORRUPT, "tokenizer: %" PRIu64 " tokens, want 1..%u", count, VOCAB_MAX);
@@ -151,8 +127,8 @@ static status read_tokens(vocab *v, const gguf *g, errbuf *eb) {
     v->slot_mask = slots - 1;
 
     for (uint32_t i = 0; i < v->count; i++) {
-        CHECK(gguf_array_string(g, "tokenizer.ggml.tokens", i, &v->text[i]));
-        gguf_str s = v->text[i];
+        CHECK(checkpoint_list_text(ckpt, "tokenizer.ggml.tokens", i, &v->text[i]));
+        checkpoint_text s = v->text[i];
         v->longest = MAX(v->longest, (uint32_t)MIN(s.len, UINT32_MAX));
         v->kind[i] = TOKEN_NORMAL;
         if (s.len == 0) continue; /* a hole in the numbering: it can be neither written nor found */
@@ -165,15 +141,15 @@ static status read_tokens(vocab *v, const gguf *g, errbuf *eb) {
     return ST_OK;
 }
 
-static status read_kinds(vocab *v, const gguf *g, errbuf *eb) {
-    gguf_type type;
+static status read_kinds(vocab *v, const checkpoint *ckpt, errbuf *eb) {
+    checkpoint_kind listed;
     uint64_t count;
-    if (!gguf_array(g, "tokenizer.ggml.token_type", &type, &count)) return ST_OK; /* all are normal */
+    if (!checkpoint_list(ckpt, "tokenizer.ggml.token_type", &listed, &count)) return ST_OK; /* all are normal */
     if (count != v->count)
         return errf(eb, ST_CORRUPT, "tokenizer: %" PRIu64 " token types for %u tokens", count, v->count);
     for (uint32_t i = 0; i < v->count; i++) {
         int64_t kind;
-        if (!gguf_array_i64(g, "tokenizer.ggml.token_type", i, &kind))
+        if (!checkpoint_list_i64(ckpt, "tokenizer.ggml.token_type", i, &kind))
             return errf(eb, ST_CORRUPT, "tokenizer: token types are no whole numbers");
         v->kind[i] = kind < 0 || kind > TOKEN_BYTE ? TOKEN_UNDEFINED : (uint8_t)kind;
     }
@@ -181,10 +157,10 @@ static status read_kinds(vocab *v, const gguf *g, errbuf *eb) {
 }
 
 /* The id under `key`, -1 when the file has none. */
-static status read_id(const vocab *v, const gguf *g, const char *key, int32_t *out, errbuf *eb) {
+static status read_id(const vocab *v, const checkpoint *ckpt, const char *key, int32_t *out, errbuf *eb) {
     uint64_t id;
     *out = -1;
-    if (!gguf_u64(g, key, &id)) return ST_OK;
+    if (!checkpoint_u64(ckpt, key, &id)) return ST_OK;
     if (id >= v->count)
         return errf(eb, ST_CORRUPT, "tokenizer: %s is %" PRIu64 ", but there are %u tokens", key, id,
                     v->count);
@@ -205,11 +181,11 @@ static void add_eog(vocab *v, int32_t id) {
     v->eog[v->eog_count++] = id;
 }
 
-static status find_ends(vocab *v, const gguf *g, errbuf *eb) {
+static status find_ends(vocab *v, const checkpoint *ckpt, errbuf *eb) {
     v->eog = xcalloc(ARRAY_LEN(roles) + ARRAY_LEN(enders), sizeof *v->eog);
     for (size_t r = 0; r < ARRAY_LEN(roles); r++) {
         int32_t id;
-        status st = read_id(v, g, roles[r].key, &id, eb);
+        status st = read_id(v, ckpt, roles[r].key, &id, eb);
         if (st != ST_OK) return st;
         for (size_t n = 0; id < 0 && n < ARRAY_LEN(roles[r].names) && roles[r].names[n]; n++) {
             id = vocab_find(v, roles[r].names[n], strlen(roles[r].names[n]));
@@ -227,22 +203,31 @@ static status find_ends(vocab *v, const gguf *g, errbuf *eb) {
     return ST_OK;
 }
 
-status vocab_init(vocab *v, const gguf *g, errbuf *eb) {
+static status check_model(const checkpoint *ckpt, errbuf *eb) {
+    checkpoint_text kind = {"", 0};
+    (void)checkpoint_string(ckpt, "tokenizer.ggml.model", &kind);
+    if (kind.len == 4 && memcmp(kind.data, "gpt2", 4) == 0) return ST_OK;
+    return errf(eb, ST_UNSUPPORTED, "tokenizer: model '%.*s' is not supported; byte-level BPE ('gpt2') is",
+                (int)MIN(kind.len, 64u), kind.data);
+}
+
+status vocab_init(vocab *v, const checkpoint *ckpt, errbuf *eb) {
     PRE(v);
-    PRE(g);
+    PRE(ckpt);
     *v = (vocab){.bos = -1};
-    vocab_init_bytes(v);
-    status st = read_tokens(v, g, eb);
-    if (st == ST_OK) st = read_kinds(v, g, eb);
-    if (st == ST_OK) st = read_id(v, g, "tokenizer.ggml.bos_token_id", &v->bos, eb);
-    if (st == ST_OK) st = find_ends(v, g, eb);
+    byte_chars_init(&v->bytes);
+    status st = check_model(ckpt, eb);
+    if (st == ST_OK) st = read_tokens(v, ckpt, eb);
+    if (st == ST_OK) st = read_kinds(v, ckpt, eb);
+    if (st == ST_OK) st = read_id(v, ckpt, "tokenizer.ggml.bos_token_id", &v->bos, eb);
+    if (st == ST_OK) st = find_ends(v, ckpt, eb);
     if (st != ST_OK) {
         vocab_done(v);
         return st;
     }
     for (uint32_t b = 0; b < 256; b++) {
         char byte = (char)b, text[2];
-        size_t len = vocab_write_bytes(v, &byte, 1, text);
+        size_t len = byte_chars_write(&v->bytes, &byte, 1, text);
         v->id_of_byte[b] = vocab_find(v, text, len);
     }
     return ST_OK;

@@ -1,15 +1,15 @@
 /* vocab - the tokens of a byte-level BPE vocabulary: text, kind, id by text, and which ones end a generation.
  *
- * Private to this folder. Token texts are GPT-2's: every byte is written as one printable character ("Ġ" is a
- * space). Texts are borrowed from the GGUF file. Read-only after vocab_init. */
+ * Private to this folder. Token texts are written in the characters of byte_chars.h. They are borrowed from
+ * the checkpoint. Read-only after vocab_init. */
 #ifndef BATON_TEXT_VOCAB_H
 #define BATON_TEXT_VOCAB_H
 
 #include "base/status.h"
-#include "checkpoint/gguf.h"
+#include "checkpoint/byte_chars.h"
+#include "checkpoint/checkpoint.h"
 
-#define VOCAB_MAX        (1u << 22)
-#define VOCAB_CODE_COUNT 324u /* GPT-2 writes bytes as code points below this */
+#define VOCAB_MAX (1u << 22)
 
 /* Numbers equal GGUF's tokenizer.ggml.token_type. */
 typedef enum token_kind {
@@ -24,29 +24,24 @@ typedef enum token_kind {
 
 typedef struct vocab {
     uint32_t count;
-    gguf_str *text;  /* [count]; borrowed from the file */
-    uint8_t *kind;   /* [count], token_kind */
-    uint32_t *slots; /* open addressing text -> id + 1; [slot_mask + 1], at most half full */
+    checkpoint_text *text; /* [count]; borrowed from the file */
+    uint8_t *kind;         /* [count], token_kind */
+    uint32_t *slots;       /* open addressing text -> id + 1; [slot_mask + 1], at most half full */
     uint32_t slot_mask;
     uint32_t longest; /* bytes of the longest text */
     int32_t bos;      /* -1 = none */
     int32_t *eog;     /* [eog_count], ascending */
     uint32_t eog_count;
-    uint16_t code_of_byte[256];             /* byte -> code point that writes it */
-    int16_t byte_of_code[VOCAB_CODE_COUNT]; /* and back; -1 = writes no byte */
-    int32_t id_of_byte[256];                /* token of a single byte; -1 = the vocabulary has none */
+    byte_chars bytes;        /* how bytes are written */
+    int32_t id_of_byte[256]; /* token of a single byte; -1 = the vocabulary has none */
 } vocab;
 
-status vocab_init(vocab *v, const gguf *g, errbuf *eb);
+status vocab_init(vocab *v, const checkpoint *ckpt, errbuf *eb);
 /* Also a half-built one */
 void vocab_done(vocab *v);
-/* Only how bytes are written: all that vocab_write_bytes needs. */
-void vocab_init_bytes(vocab *v);
 
 /* -1 = none */
 int32_t vocab_find(const vocab *v, const char *text, size_t len);
-/* Writes raw bytes as GPT-2 text; out has room for 2 * len. Returns the length. */
-size_t vocab_write_bytes(const vocab *v, const char *bytes, size_t len, char *out);
 /* Raw bytes of a token; returns the length and writes at most cap. */
 size_t vocab_bytes(const vocab *v, int32_t id, char *out, size_t cap);
 /* Control and unknown tokens: the model's own signs, never part of a text. */

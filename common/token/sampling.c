@@ -1,6 +1,9 @@
 #include "token/sampling.h"
 
+#include "base/mem.h"
 #include "base/status.h"
+
+#include <stdlib.h>
 
 sampling sampling_default(void) {
     return (sampling){
@@ -10,6 +13,27 @@ sampling sampling_default(void) {
         .max_tokens = 16,
         .logprobs = -1,
     };
+}
+
+void sampling_copy(sampling *to, const sampling *from) {
+    PRE(to);
+    PRE(from);
+    PRE(from->stop_ids || from->stop_id_count == 0);
+    PRE(from->bias || from->bias_count == 0);
+    sampling copy = *from;
+    copy.stop_ids = NULL;
+    copy.bias = NULL;
+    if (from->stop_id_count)
+        copy.stop_ids = xmemdup(from->stop_ids, from->stop_id_count * sizeof *from->stop_ids);
+    if (from->bias_count) copy.bias = xmemdup(from->bias, from->bias_count * sizeof *from->bias);
+    *to = copy;
+}
+
+void sampling_done(sampling *s) {
+    if (!s) return;
+    free((void *)s->stop_ids); /* const for those who read them */
+    free((void *)s->bias);
+    *s = (sampling){0};
 }
 
 static bool holds(const int32_t *ids, uint32_t count, int32_t id) {

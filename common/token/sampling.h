@@ -32,12 +32,17 @@ typedef struct sampling {
     int32_t logprobs;         /* -1 = none; 0 = of the chosen token; n = and of the n best */
     uint32_t stop_id_count;
     uint32_t bias_count;
-    const int32_t *stop_ids;   /* [stop_id_count]; borrowed from the owner of the request */
-    const sampling_bias *bias; /* [bias_count]; borrowed likewise */
+    const int32_t *stop_ids;   /* [stop_id_count]; borrowed from the owner of the request, owned in a copy */
+    const sampling_bias *bias; /* [bias_count]; likewise */
 } sampling;
 
 /* temperature 1, everything else off, max_tokens 16, logprobs -1. */
 sampling sampling_default(void);
+
+/* Writes a copy that owns its arrays. Caller frees with sampling_done. */
+void sampling_copy(sampling *to, const sampling *from);
+/* Frees the arrays of a copy; a zeroed one is legal. */
+void sampling_done(sampling *s);
 
 /* Whether any of the three penalties is on. */
 static inline bool sampling_penalises(const sampling *s) {

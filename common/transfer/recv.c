@@ -100,7 +100,7 @@ static void drop(xfer *x, uint64_t req) {
 }
 
 static void expect(xfer *x, const xfer_cmd *c) {
-    PRE(c->id_count > 0);
+    PRE(handoff_may_start(c->token_begin, c->id_count));
     PRE(c->page_count >= kv_pages_for(c->id_count));
     for (uint32_t i = 0; i < c->page_count; i++) PRE(c->pages[i] < x->opt.kv.page_count);
     drop(x, c->id.req);
@@ -111,7 +111,7 @@ static void expect(xfer *x, const xfer_cmd *c) {
     in->token_count = c->id_count;
     in->pages = xmemdup(c->pages, c->page_count * sizeof *in->pages);
     in->ids_hash = xfer_page_hashes(c->ids, c->id_count);
-    in->cover = handoff_recv_new(&x->opt.kv.layout, c->id_count);
+    in->cover = handoff_recv_new(&x->opt.kv.layout, c->token_begin, c->id_count);
     list_add_last(&x->by_age, &in->by_age);
     u64_map_put(&x->by_req, in->id.req, in);
 }
@@ -243,7 +243,7 @@ static void on_segment(xfer *x, pair *p, chan_msg *m) {
 
 static status check_seal(const incoming *in, chan_msg *m, token_out *first, errbuf *eb) {
     const kv_frame *f = &m->frame;
-    status st = handoff_recv_seal(in->cover, f->segment, f->piece.token_count, eb);
+    status st = handoff_recv_seal(in->cover, f->segment, &f->piece, eb);
     if (st) return st;
     if (f->ids_hash != in->ids_hash[kv_pages_for(in->token_count)])
         return errf(eb, ST_CORRUPT, "the seal is of other token ids");

@@ -42,7 +42,8 @@ typedef struct outgoing {
     token_out first; /* valid when sealed */
     /* towards the current receiver; reset by each X_DEST */
     kv_identity id;
-    pair *pair; /* NULL: none */
+    pair *pair;           /* NULL: none */
+    uint32_t token_begin; /* the receiver holds the rows before it */
     handoff_cut cut;
     uint32_t segment;   /* next number */
     uint32_t announced; /* SEGMENTs that left: those below are with the receiver, or on the way */
@@ -171,7 +172,8 @@ static void dest(xfer *x, const xfer_cmd *c) {
     sm_move(&o->sm, HANDOFF_RESERVED, x->turn_ns);
     o->id = c->id;
     o->pair = NULL;
-    o->cut = (handoff_cut){0};
+    o->token_begin = c->token_begin;
+    o->cut = (handoff_cut){.begin = c->token_begin};
     o->segment = o->announced = 0;
     o->bytes = o->first_ns = 0;
     o->sent = false;
@@ -183,6 +185,8 @@ static void dest(xfer *x, const xfer_cmd *c) {
         fail(x, o, "the destination names another epoch or sender");
     } else if (o->garbled) {
         fail(x, o, "layer reports out of order");
+    } else if (!handoff_may_start(o->token_begin, o->token_count)) {
+        fail(x, o, "the receiver wants it from a row where no hand-off can start");
     } else {
         o->pair = pair_to(x, &c->id, c->endpoint, &eb);
         if (o->pair)
@@ -227,13 +231,15 @@ static void pair_ended(xfer *x, pair *p, const char *why) {
         if (o->pair == p && active(o)) fail(x, o, why);
 }
 
-/* Opens the next run of rows for cutting: all that are complete, or else the chunk that is being computed. */
+/* Opens the next run of rows for cutting: all that are complete, or else the chunk that is being computed, as
+ * far as it lies behind the rows that the receiver holds. */
 static bool next_run(outgoing *o, uint32_t layers) {
     uint32_t begin = o->cut.begin + o->cut.count;
+    uint32_t chunk_end = o->full_rows + o->chunk_count;
     if (begin < o->full_rows)
         o->cut = (handoff_cut){.begin = begin, .count = o->full_rows - begin, .layers_done = layers};
-    else if (o->chunk_count)
-        o->cut = (handoff_cut){.begin = begin, .count = o->chunk_count, .layers_done = o->chunk_layers};
+    else if (begin < chunk_end)
+        o->cut = (handoff_cut){.begin = begin, .count = chunk_end - begin, .layers_done = o->chunk_layers};
     else
         return false;
     return true;
@@ -281,7 +287,8 @@ static status push_piece(xfer *x, outgoing *o, uint32_t slot, const kv_piece *pi
 
 static status send_seal_frame(xfer *x, outgoing *o) {
     kv_frame f = {.kind = KV_SEAL, .id = o->id, .segment = o->segment};
-    f.piece = kv_piece_of(&x->opt.kv.layout, 0, o->token_count, 0, x->opt.kv.layout.layers);
+    f.piece = kv_piece_of(&x->opt.kv.layout, o->token_begin, o->token_count - o->token_begin, 0,
+                          x->opt.kv.layout.layers);
     f.ids_hash = o->ids_hash[kv_pages_for(o->token_count)];
     f.first_token = o->first.id;
     f.finished = o->finished;

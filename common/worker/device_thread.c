@@ -22,7 +22,7 @@ typedef struct job_done {
 
 struct device_thread {
     /* written before the thread starts, or while it waits */
-    const model *m;
+    const model *model;
     engine_options opt;
     engine_hook hook;
     bool has_hook;
@@ -35,7 +35,7 @@ struct device_thread {
     sem_t started, served, leave, ended;
     status start_status; /* valid after `started` */
     errbuf error;        /* of the start, or of the job that failed */
-    engine *e;           /* the device thread's; read by others only through engine_kv_of and engine_path */
+    engine *engine;      /* the device thread's; read by others only through engine_kv_of and engine_path */
 
     step_result *results; /* [max_seqs] */
     uint32_t result_count;
@@ -49,14 +49,15 @@ struct device_thread {
 /* ---- device thread ---- */
 
 static status run_job(device_thread *d, const dev_job *j) {
-    for (uint32_t i = 0; i < j->close_count; i++) engine_seq_close(d->e, j->closes[i]);
+    for (uint32_t i = 0; i < j->close_count; i++) engine_seq_close(d->engine, j->closes[i]);
     for (uint32_t i = 0; i < j->open_count; i++) {
-        status st = engine_seq_open(d->e, j->opens[i].slot, &j->opens[i].init, &d->error);
+        status st = engine_seq_open(d->engine, j->opens[i].slot, &j->opens[i].init, &d->error);
         if (st) return err_prefix(&d->error, st, "opening a sequence");
     }
     d->result_count = j->item_count;
     if (j->item_count == 0) return ST_OK;
-    return engine_step(d->e, j->items, j->item_count, d->has_hook ? &d->hook : NULL, d->results, &d->error);
+    return engine_step(d->engine, j->items, j->item_count, d->has_hook ? &d->hook : NULL, d->results,
+                       &d->error);
 }
 
 static void serve(device_thread *d) {
@@ -79,15 +80,15 @@ static void serve(device_thread *d) {
 
 static void *run(void *ctx) {
     device_thread *d = ctx;
-    d->start_status = engine_new(&d->e, d->m, &d->opt, &d->error);
+    d->start_status = engine_new(&d->engine, d->model, &d->opt, &d->error);
     bool ok = d->start_status == ST_OK;
     sem_post(&d->started);
     if (!ok) return NULL;
     serve(d);
     sem_post(&d->served);
     while (sem_wait(&d->leave)) CHECK(errno == EINTR);
-    engine_free(d->e); /* by the thread that opened it */
-    d->e = NULL;
+    engine_free(d->engine); /* by the thread that opened it */
+    d->engine = NULL;
     sem_post(&d->ended);
     return NULL;
 }
@@ -99,7 +100,7 @@ status device_thread_new(device_thread **out, const model *m, const engine_optio
     PRE(m);
     PRE(opt);
     device_thread *d = xcalloc(1, sizeof *d);
-    d->m = m;
+    d->model = m;
     d->opt = *opt;
     d->results = xcalloc(opt->max_seqs, sizeof *d->results);
     sem_t *sems[] = {&d->started, &d->served, &d->leave, &d->ended};
@@ -171,7 +172,7 @@ bool device_thread_free(device_thread *d, uint64_t wait_ns) {
 
 const engine *device_thread_engine(const device_thread *d) {
     PRE(d);
-    return d->e;
+    return d->engine;
 }
 
 void device_thread_hook(device_thread *d, const engine_hook *hook) {

@@ -1,5 +1,6 @@
 #include "worker/place.h"
 
+#include "base/hostport.h"
 #include "base/log.h"
 #include "base/mem.h"
 
@@ -84,21 +85,6 @@ status place_find(place *out, const config *c, worker_role role, const char *ran
     return st;
 }
 
-static status split_endpoint(const char *endpoint, char host[128], char port[16], errbuf *eb) {
-    static const char scheme[] = "tcp://";
-    const char *at = endpoint + sizeof scheme - 1;
-    const char *colon = strrchr(endpoint, ':');
-    if (strncmp(endpoint, scheme, sizeof scheme - 1) != 0 || !colon || colon <= at)
-        return errf(eb, ST_INVALID, "'%s' is no endpoint: want tcp://HOST:PORT", endpoint);
-    size_t len = (size_t)(colon - at);
-    if (len >= 128 || strlen(colon + 1) >= 16)
-        return errf(eb, ST_INVALID, "'%s' is too long for an endpoint", endpoint);
-    memcpy(host, at, len);
-    host[len] = '\0';
-    snprintf(port, 16, "%s", colon + 1);
-    return ST_OK;
-}
-
 /* A connected datagram socket sends nothing, but has the address that the kernel would send from. */
 static status local_address(const struct addrinfo *to, char out[64]) {
     int fd = socket(to->ai_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
@@ -115,13 +101,13 @@ static status local_address(const struct addrinfo *to, char out[64]) {
 status place_address_towards(const char *endpoint, char out[64], errbuf *eb) {
     PRE(endpoint);
     PRE(out);
-    char host[128], port[16];
-    status st = split_endpoint(endpoint, host, port, eb);
-    if (st) return st;
+    hostport to;
+    if (!hostport_parse(&to, endpoint, true))
+        return errf(eb, ST_INVALID, "'%s' is no endpoint: want tcp://HOST:PORT", endpoint);
     struct addrinfo hints = {.ai_family = AF_INET, .ai_socktype = SOCK_DGRAM}, *list = NULL;
-    int rc = getaddrinfo(host, port, &hints, &list);
+    int rc = getaddrinfo(to.host, to.port, &hints, &list);
     if (rc) return errf(eb, ST_IO, "the host of %s: %s: check cluster.control", endpoint, gai_strerror(rc));
-    st = list ? local_address(list, out) : ST_IO;
+    status st = list ? local_address(list, out) : ST_IO;
     if (list) freeaddrinfo(list);
     if (st)
         return errf(eb, ST_IO, "no local address leads to %s: %s: check cluster.control", endpoint,

@@ -1,7 +1,8 @@
 #include "worker/plan.h"
 
 #include "base/mem.h"
-#include "engine/forward.h"
+#include "engine/activations.h"
+#include "engine/weights.h"
 #include "kv/kv_pool.h"
 
 #include <stdlib.h>
@@ -9,22 +10,6 @@
 
 #define RESERVE_BYTES (384u << 20) /* 64 MiB of them the workspace of the matrix library */
 #define GIB(bytes)    ((double)(bytes) / 0x1p30)
-
-const config_role *plan_settings(const config *c, worker_role role) {
-    PRE(c);
-    switch (role) {
-    case ROLE_PREFILL:
-        return &c->prefill;
-    case ROLE_DECODE:
-        return &c->decode;
-    case ROLE_COLOCATED:
-        return &c->colocated;
-    case ROLE_COUNT:
-        break;
-    }
-    CHECK(!"a worker's role");
-    return NULL;
-}
 
 static status pick_type(const char *key, const char *wanted, dtype fallback, dtype *out, errbuf *eb) {
     static const dtype types[] = {DT_F16, DT_BF16, DT_F32};
@@ -46,32 +31,20 @@ static status pick_types(plan *p, const config *c, errbuf *eb) {
 
 /* ---- memory of the device ---- */
 
-/* What the engine allocates for a step of max_rows rows (forward.c), and the backend for the head's logits.
- */
-static uint64_t activation_bytes(const plan *p, const model *m) {
-    uint64_t act = dtype_row_bytes(p->act_type, 1), rows = p->max_rows,
-             head = MIN(p->max_rows, FORWARD_HEAD_ROWS);
-    uint64_t q = (uint64_t)m->heads * m->head_dim, kv = (uint64_t)m->kv_heads * m->head_dim;
-    uint64_t row = sizeof(float) * m->dim         /* the residual stream */
-                   + act * (2ull * m->dim         /* its norm, what a block adds to it */
-                            + q + 2 * kv + q      /* q, k, v; attention */
-                            + 3ull * m->ffn_dim); /* gate and up; their product */
-    return rows * row + head * (act * m->dim + sizeof(float) * m->vocab);
-}
-
 static uint64_t table_bytes(const plan *p, const model *m) {
     uint64_t rotations = (uint64_t)p->max_context * m->rope_dim * sizeof(float);
-    uint64_t seen = (uint64_t)MIN(p->max_rows, FORWARD_HEAD_ROWS) * m->vocab * sizeof(uint32_t);
+    uint64_t seen = (uint64_t)MIN(p->max_rows, HEAD_ROWS_MAX) * m->vocab * sizeof(uint32_t);
     return rotations + seen;
 }
 
 static void weigh(plan *p, const model *m, const device_memory *has) {
     double share = p->settings->memory_fraction * (double)has->total;
-    p->memory = (plan_memory){.budget = MIN((uint64_t)share, has->free),
-                              .weights = m->weight_count * dtype_row_bytes(p->act_type, 1),
-                              .activations = activation_bytes(p, m),
-                              .tables = table_bytes(p, m),
-                              .reserve = RESERVE_BYTES};
+    p->memory =
+        (plan_memory){.budget = MIN((uint64_t)share, has->free),
+                      .weights = weights_bytes(m, p->backend, p->act_type),
+                      .activations = activations_of(m, dtype_block_bytes(p->act_type), p->max_rows).bytes,
+                      .tables = table_bytes(p, m),
+                      .reserve = RESERVE_BYTES};
 }
 
 /* As many pages as fit, but not more than all requests together could ever use. */
@@ -137,9 +110,9 @@ status plan_make(plan *out, const config *c, worker_role role, const model *m, c
     PRE(m);
     PRE(dev);
     PRE(dev->ops);
-    const config_role *s = plan_settings(c, role);
+    const config_role *s = config_role_of(c, role);
     plan p = {.role = role, .settings = s, .backend = dev->ops};
-    p.own_memory = dev->memory.total != UINT64_MAX;
+    p.own_memory = !dev->memory.host;
     p.deterministic =
         c->model.deterministic || !p.own_memory; /* batch invariance costs the host backends nothing */
     p.layout = (kv_layout){.layers = m->layers, .kv_heads = m->kv_heads, .head_dim = m->head_dim};

@@ -49,8 +49,6 @@ typedef struct plan {
     uint32_t chunk_tokens;
 } plan;
 
-const config_role *plan_settings(const config *c, worker_role role);
-
 /* ST_INVALID names the config key, its value and the remedy; ST_NOMEM, when the device has no room for a
  * pool, the parts. */
 status plan_make(plan *out, const config *c, worker_role role, const model *m, const plan_device *dev,

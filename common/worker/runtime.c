@@ -3,8 +3,10 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "config/config_backend.h"
 #include "kernels/backends.h"
 #include "net/bus.h"
+#include "text/token_ends.h"
 #include "transfer/xfer.h"
 #include "worker/device_thread.h"
 #include "worker/plan.h"
@@ -25,16 +27,18 @@
 #define LAYERS_RING   4096u
 
 typedef struct runtime {
-    const config *c;
+    const config *config;
     const wcore_ops *role;
     const place *place;
     plan plan;
-    model *m;
+    checkpoint *checkpoint;
+    model *model;
+    token_ends ends;
     device_thread *dev;
-    xfer *x; /* NULL in a colocated worker */
-    loop *l;
-    bus *b;
-    agent *a;
+    xfer *xfer; /* NULL in a colocated worker */
+    loop *loop;
+    bus *bus;
+    agent *agent;
     ctl_numeric numerics[PLAN_NUMERICS];
     buf out;          /* scratch: the message being sent */
     bool connect_due; /* the bus has no session; one is opened at connect_ns */
@@ -52,7 +56,7 @@ static void end(runtime *r, status st, const char *why) {
     r->ended = true;
     r->end = r->failed ? r->failed : st;
     if (st && !r->failed) errf(&r->end_text, st, "%s", why);
-    loop_stop(r->l);
+    loop_stop(r->loop);
 }
 
 /* The coordinator is told why before this process ends (agent_leave; quit follows). */
@@ -61,7 +65,7 @@ static void fail(runtime *r, status st, const char *why) {
     log_error("worker", "this worker cannot go on and leaves", "status=%s why=\"%s\"", status_name(st), why);
     r->failed = st;
     errf(&r->end_text, st, "%s", why);
-    agent_leave(r->a, why, clock_now_ns());
+    agent_leave(r->agent, why, clock_now_ns());
 }
 
 /* ---- what the agent asks for ---- */
@@ -71,13 +75,13 @@ static void do_send(void *ctx, const ctl_msg *m) {
     buf_reset(&r->out);
     ctl_pack(m, &r->out);
     /* A session that is over is reported by the bus; until then what is sent into it is lost anyway. */
-    (void)bus_send(r->b, COORDINATOR, r->out.data, r->out.len);
+    (void)bus_send(r->bus, COORDINATOR, r->out.data, r->out.len);
 }
 
 static void do_xfer(void *ctx, const xfer_cmd *c) {
     runtime *r = ctx;
-    CHECK(r->x);
-    xfer_post(r->x, c);
+    CHECK(r->xfer);
+    xfer_post(r->xfer, c);
 }
 
 static void do_step(void *ctx, const dev_job *j) {
@@ -99,7 +103,7 @@ static void do_quit(void *ctx, const char *why, bool orderly) {
         end(r, ST_OK, why);
         return;
     }
-    char *text = xasprintf("coordinator at %s: %s", r->c->cluster.control, why);
+    char *text = xasprintf("coordinator at %s: %s", r->config->cluster.control, why);
     end(r, ST_PEER, text);
     free(text);
 }
@@ -114,19 +118,19 @@ static void on_message(void *ctx, uint64_t conn, const void *bytes, size_t count
     if (ctl_unpack(bytes, count, &m, &eb) != ST_OK) {
         log_warn("worker", "message of the coordinator cannot be read", "bytes=%zu why=\"%s\"", count,
                  eb.text);
-        agent_lost(r->a, clock_now_ns());
+        agent_lost(r->agent, clock_now_ns());
         return;
     }
-    agent_ctl(r->a, &m, clock_now_ns());
+    agent_ctl(r->agent, &m, clock_now_ns());
     ctl_done(&m);
 }
 
 static void on_lost(void *ctx, uint64_t conn, const char *why) {
     runtime *r = ctx;
     (void)conn;
-    log_warn("worker", "connection to the coordinator ended", "control=%s why=\"%s\"", r->c->cluster.control,
-             why);
-    agent_lost(r->a, clock_now_ns());
+    log_warn("worker", "connection to the coordinator ended", "control=%s why=\"%s\"",
+             r->config->cluster.control, why);
+    agent_lost(r->agent, clock_now_ns());
 }
 
 static void on_stepped(void *ctx) {
@@ -137,7 +141,7 @@ static void on_stepped(void *ctx) {
     status st = device_thread_next(r->dev, &results, &count, &eb);
     if (st == ST_AGAIN) return;
     if (st == ST_OK) {
-        agent_stepped(r->a, results, count, clock_now_ns());
+        agent_stepped(r->agent, results, count, clock_now_ns());
         return;
     }
     fail(r, st, eb.text);
@@ -146,15 +150,22 @@ static void on_stepped(void *ctx) {
 static void on_xfer(void *ctx) {
     runtime *r = ctx;
     xfer_event e;
-    while (xfer_next(r->x, &e) == ST_OK) {
-        agent_xfer(r->a, &e, clock_now_ns());
+    while (xfer_next(r->xfer, &e) == ST_OK) {
+        agent_xfer(r->agent, &e, clock_now_ns());
         if (e.kind == X_FAILED && e.device) fail(r, ST_DEVICE, e.why);
     }
 }
 
+/* SIGTERM drains, a second one and SIGINT end it at once: others take over what it had. */
 static void on_signal(void *ctx, int signo) {
     runtime *r = ctx;
-    log_info("worker", "leaves", "why=\"%s\"", signo == SIGINT ? "SIGINT" : "SIGTERM");
+    if (signo == SIGTERM) {
+        log_info("worker", "was asked to stop and finishes what it has", "limit_ms=%u",
+                 r->config->limits.drain_ms);
+        agent_drain(r->agent, r->config->limits.drain_ms * NS_PER_MS, clock_now_ns());
+        return;
+    }
+    log_info("worker", "leaves", "why=\"SIGINT\"");
     end(r, ST_OK, "");
 }
 
@@ -181,20 +192,20 @@ static void connect_again(runtime *r, uint64_t now_ns) {
     errbuf eb = {0};
     if (!r->connect_due || now_ns < r->connect_ns) return;
     r->connect_ns = now_ns;
-    if (bus_reconnect(r->b, &eb) != ST_OK) {
+    if (bus_reconnect(r->bus, &eb) != ST_OK) {
         r->connect_ns += RECONNECT_MIN_NS;
         log_warn("worker", "cannot connect", "why=\"%s\"", eb.text);
         return;
     }
     r->connect_due = false;
-    agent_connected(r->a, now_ns);
+    agent_connected(r->agent, now_ns);
 }
 
 static void watch_membership(runtime *r, uint64_t now_ns) {
-    if (agent_is_member(r->a)) {
+    if (agent_is_member(r->agent)) {
         if (r->alone_ns)
-            log_info("worker", "joined", "control=%s incarnation=%" PRIx64, r->c->cluster.control,
-                     agent_incarnation(r->a));
+            log_info("worker", "joined", "control=%s incarnation=%" PRIx64, r->config->cluster.control,
+                     agent_incarnation(r->agent));
         r->alone_ns = 0;
         return;
     }
@@ -205,19 +216,19 @@ static void watch_membership(runtime *r, uint64_t now_ns) {
     if (now_ns - r->warned_ns < WARN_EVERY_NS) return;
     r->warned_ns = now_ns;
     log_warn("worker", "the coordinator does not answer; trying on", "control=%s gives_up_after_ms=%u",
-             r->c->cluster.control, r->c->limits.rejoin_ms);
+             r->config->cluster.control, r->config->limits.rejoin_ms);
 }
 
 static uint64_t turn(void *ctx, uint64_t now_ns) {
     runtime *r = ctx;
     if (r->ended) return UINT64_MAX;
     connect_again(r, now_ns);
-    bus_drain(r->b); /* before silence is judged */
+    bus_drain(r->bus); /* before silence is judged */
     agent_progress p = {0};
     now_ns = clock_now_ns();
     device_thread_progress(r->dev, now_ns, &p.step, &p.step_age_ns, &p.step_median_ns);
-    if (r->x) p.xfer = xfer_stats_of(r->x);
-    uint64_t next = agent_turn(r->a, &p, now_ns);
+    if (r->xfer) p.xfer = xfer_stats_of(r->xfer);
+    uint64_t next = agent_turn(r->agent, &p, now_ns);
     watch_membership(r, now_ns);
     return r->connect_due ? MIN(next, r->connect_ns) : next;
 }
@@ -226,12 +237,12 @@ static uint64_t turn(void *ctx, uint64_t now_ns) {
 
 /* The backend, and what it tells of this worker's device. */
 static status find_device(const runtime *r, plan_device *out, errbuf *eb) {
-    const char *name = r->c->model.backend;
+    const char *name = r->config->model.backend;
     plan_device d = {.ops = backend_find(name)};
     if (!d.ops)
         return errf(eb, ST_INVALID,
                     "model.backend %s: this program was built with %s: build it where the %s is", name,
-                    backend_names(), strcmp(name, "cuda") == 0 ? "CUDA toolkit" : "backend");
+                    backend_names(), config_backend_find(name)->built_with);
     status st = d.ops->memory(r->place->gpu, &d.memory, eb);
     if (st == ST_OK) *out = d;
     return st;
@@ -262,24 +273,26 @@ static status start_device(runtime *r, errbuf *eb) {
     engine_options o = {.backend = p->backend->name,
                         .device = {.threads = p->settings->cores,
                                    .cpus = r->place->cpu_count ? r->place->cpus : NULL,
-                                   .isa = r->c->model.isa,
+                                   .isa = r->config->model.isa,
                                    .gpu = r->place->gpu,
                                    .act_type = p->act_type,
                                    .deterministic = p->deterministic,
                                    .memory_fraction = p->settings->memory_fraction,
-                                   .check_ops = r->c->model.check_ops},
+                                   .check_ops = r->config->model.check_ops},
                         .kv_type = p->layout.type,
                         .page_count = p->page_count,
                         .max_rows = p->max_rows,
                         .max_seqs = p->max_seqs,
                         .max_context = p->max_context,
+                        .eog = r->ends.ids,
+                        .eog_count = r->ends.count,
                         .warm_decode = p->role != ROLE_PREFILL,
                         .warm_prompts = p->role != ROLE_DECODE};
-    return device_thread_new(&r->dev, r->m, &o, eb);
+    return device_thread_new(&r->dev, r->model, &o, eb);
 }
 
 static status start_xfer(runtime *r, const char *bind_host, errbuf *eb) {
-    const config *c = r->c;
+    const config *c = r->config;
     xfer_options o = {.kv = engine_kv_of(device_thread_engine(r->dev)),
                       .receiver = r->plan.role == ROLE_DECODE,
                       .transport = c->handoff.transport,
@@ -292,18 +305,16 @@ static status start_xfer(runtime *r, const char *bind_host, errbuf *eb) {
                       .overlap = c->handoff.overlap,
                       .checksums = c->handoff.checksums,
                       .test_flip_segment = c->handoff.test_flip_segment};
-    status st = xfer_new(&r->x, &o, eb);
+    status st = xfer_new(&r->xfer, &o, eb);
     if (st) return st;
     if (r->plan.role == ROLE_PREFILL)
-        device_thread_hook(r->dev,
-                           &(engine_hook){.ctx = r->x, .layer_begin = layer_begin, .layer_end = layer_end});
+        device_thread_hook(
+            r->dev, &(engine_hook){.ctx = r->xfer, .layer_begin = layer_begin, .layer_end = layer_end});
     return ST_OK;
 }
 
 static void start_agent(runtime *r, uint64_t now_ns) {
     const plan *p = &r->plan;
-    uint32_t eog_count = 0;
-    const int32_t *eog = tokenizer_eog(r->m->tok, &eog_count);
     agent_options o = {.role = r->role,
                        .core = {.page_count = p->page_count,
                                 .max_seqs = p->max_seqs,
@@ -311,14 +322,14 @@ static void start_agent(runtime *r, uint64_t now_ns) {
                                 .chunk_tokens = p->chunk_tokens,
                                 .max_context = p->max_context,
                                 .policy = p->settings->policy,
-                                .eog = eog,
-                                .eog_count = eog_count},
+                                .eog = r->ends.ids,
+                                .eog_count = r->ends.count},
                        .join = {.role = p->role,
                                 .name = r->place->name,
                                 .host = r->place->host,
                                 .pid = (uint32_t)getpid(),
-                                .endpoint = p->role == ROLE_DECODE ? xfer_endpoint(r->x) : "",
-                                .transport = r->x ? r->c->handoff.transport : "",
+                                .endpoint = p->role == ROLE_DECODE ? xfer_endpoint(r->xfer) : "",
+                                .transport = r->xfer ? r->config->handoff.transport : "",
                                 .page_count = p->page_count,
                                 .page_tokens = KV_PAGE_TOKENS,
                                 .max_seqs = p->max_seqs,
@@ -328,38 +339,46 @@ static void start_agent(runtime *r, uint64_t now_ns) {
                                 .numerics = r->numerics,
                                 .numeric_count = PLAN_NUMERICS},
                        .join_retry_ns = JOIN_RETRY_NS,
-                       .rejoin_ns = r->c->limits.rejoin_ms * NS_PER_MS};
+                       .rejoin_ns = r->config->limits.rejoin_ms * NS_PER_MS};
     agent_sink sink = {.ctx = r,
                        .send = do_send,
                        .xfer = do_xfer,
                        .step = do_step,
                        .reconnect = do_reconnect,
                        .quit = do_quit};
-    r->a = agent_new(&o, &sink, now_ns);
+    r->agent = agent_new(&o, &sink, now_ns);
 }
 
 static status start_loop(runtime *r, errbuf *eb) {
-    status st = loop_new(&r->l, turn, r, eb);
+    status st = loop_new(&r->loop, turn, r, eb);
     if (st) return st;
     bus_handler h = {.ctx = r, .message = on_message, .lost = on_lost};
-    st = bus_connect(&r->b, r->l, r->c->cluster.control, &h, eb);
+    st = bus_connect(&r->bus, r->loop, r->config->cluster.control, &h, eb);
     if (st) return st;
-    loop_watch(r->l, device_thread_fd(r->dev), on_stepped, r);
-    if (r->x) loop_watch(r->l, xfer_fd(r->x), on_xfer, r);
-    loop_signals(r->l, on_signal, r);
+    loop_watch(r->loop, device_thread_fd(r->dev), on_stepped, r);
+    if (r->xfer) loop_watch(r->loop, xfer_fd(r->xfer), on_xfer, r);
+    loop_signals(r->loop, on_signal, r);
     return ST_OK;
+}
+
+static status load_model(runtime *r, errbuf *eb) {
+    status st = checkpoint_open(&r->checkpoint, r->config->model.path, eb);
+    if (st) return st;
+    st = token_ends_init(&r->ends, r->checkpoint, eb);
+    if (st) return err_prefix(eb, st, "%s", r->config->model.path);
+    return model_load(&r->model, r->checkpoint, eb);
 }
 
 static status start(runtime *r, errbuf *eb) {
     char bind_host[64];
-    status st = place_address_towards(r->c->cluster.control, bind_host, eb);
+    status st = place_address_towards(r->config->cluster.control, bind_host, eb);
     if (st) return st;
     plan_device has;
     st = find_device(r, &has, eb);
     if (st) return st;
-    st = model_load(&r->m, r->c->model.path, MODEL_ALL, eb);
+    st = load_model(r, eb);
     if (st) return err_prefix(eb, st, "loading the model");
-    st = plan_make(&r->plan, r->c, r->role->role, r->m, &has, eb);
+    st = plan_make(&r->plan, r->config, r->role->role, r->model, &has, eb);
     if (st) return st;
     log_device(r, &has.memory);
     st = start_device(r, eb);
@@ -368,12 +387,12 @@ static status start(runtime *r, errbuf *eb) {
     st = hands_off ? start_xfer(r, bind_host, eb) : ST_OK;
     if (st) return st;
     const char *path = engine_path(device_thread_engine(r->dev));
-    plan_numerics(&r->plan, r->m, path, r->numerics);
+    plan_numerics(&r->plan, r->model, path, r->numerics);
     if (r->plan.role == ROLE_DECODE) /* the last line of the memory table that the engine printed */
         log_info("worker", "memory", "what=receive_ring per=peer mib=%.1f slots=%u slot_kib=%u",
-                 r->c->handoff.ring_slots * (r->c->handoff.slot_kb / 1024.0), r->c->handoff.ring_slots,
-                 r->c->handoff.slot_kb);
-    log_info("worker", "model is loaded", "model=%s path=%s threads=%u pinned=%s context=%u", r->m->name,
+                 r->config->handoff.ring_slots * (r->config->handoff.slot_kb / 1024.0),
+                 r->config->handoff.ring_slots, r->config->handoff.slot_kb);
+    log_info("worker", "model is loaded", "model=%s path=%s threads=%u pinned=%s context=%u", r->model->name,
              path, r->plan.settings->cores, r->place->cpu_count && !r->plan.own_memory ? "yes" : "no",
              r->plan.max_context);
     st = start_loop(r, eb);
@@ -381,21 +400,23 @@ static status start(runtime *r, errbuf *eb) {
     r->connect_ns = r->alone_ns = clock_now_ns();
     r->warned_ns = r->alone_ns + WARN_AFTER_NS - WARN_EVERY_NS;
     start_agent(r, r->alone_ns);
-    agent_connected(r->a, r->alone_ns);
+    agent_connected(r->agent, r->alone_ns);
     return ST_OK;
 }
 
 /* The connection first, so that the coordinator learns at once; then the thread whose hook uses the transfer
  * thread; then that, which may be copying pages; then the engine that has them. */
 static bool stop(runtime *r) {
-    bus_free(r->b);
-    loop_free(r->l);
+    bus_free(r->bus);
+    loop_free(r->loop);
     if (r->dev && !device_thread_stop(r->dev, STOP_WAIT_NS)) return false;
-    xfer_free(r->x);
+    xfer_free(r->xfer);
     if (!device_thread_free(r->dev, STOP_WAIT_NS)) return false;
-    agent_free(r->a);
+    agent_free(r->agent);
     plan_numerics_done(r->numerics);
-    model_free(r->m);
+    model_free(r->model);
+    token_ends_done(&r->ends);
+    checkpoint_close(r->checkpoint);
     buf_done(&r->out);
     return true;
 }
@@ -406,10 +427,10 @@ status runtime_run(const runtime_options *opt, bool *stuck, errbuf *eb) {
     PRE(opt->role);
     PRE(opt->place);
     PRE(stuck);
-    runtime r = {.c = opt->config, .role = opt->role, .place = opt->place};
+    runtime r = {.config = opt->config, .role = opt->role, .place = opt->place};
     status st = start(&r, eb);
     if (st == ST_OK) {
-        loop_run(r.l);
+        loop_run(r.loop);
         st = r.end;
         if (st) errf(eb, st, "%s", r.end_text.text);
     }

@@ -23,14 +23,16 @@ struct agent {
     agent_state state;
     uint64_t epoch, incarnation; /* 0 when not a member */
     uint64_t heartbeat_ns, lease_ns;
-    uint64_t seen_ns;   /* local time of the last call */
-    uint64_t awake_ns;  /* awake time until then; all marks below are on this clock */
-    uint64_t heard_ns;  /* last answer of the coordinator in this session */
-    uint64_t alone_ns;  /* since when there is no session */
-    uint64_t joined_ns; /* last JOIN sent */
-    uint64_t beat_ns;   /* last HEARTBEAT sent */
-    bool beat_due;      /* none was sent in this session yet */
-    bool draining, drained_told;
+    uint64_t seen_ns;            /* local time of the last call */
+    uint64_t awake_ns;           /* awake time until then; all marks below are on this clock */
+    uint64_t heard_ns;           /* last answer of the coordinator in this session */
+    uint64_t alone_ns;           /* since when there is no session */
+    uint64_t joined_ns;          /* last JOIN sent */
+    uint64_t beat_ns;            /* last HEARTBEAT sent */
+    bool beat_due;               /* none was sent in this session yet */
+    bool draining, drained_told; /* DRAIN came; it was answered */
+    bool drain_asked; /* this process was asked to stop: draining ends at drain_end_ns at the latest */
+    uint64_t drain_end_ns;
     bool leaving; /* LEAVING was sent at leaving_ns; no step is begun any more */
     uint64_t leaving_ns;
     bool quitting;
@@ -124,6 +126,7 @@ void agent_lost(agent *a, uint64_t now_ns) {
     awake(a, now_ns);
     leave_session(a, now_ns);
     if (a->leaving) quit(a, "the session ended while leaving", true);
+    if (a->drain_asked) quit(a, "the session ended while draining", true);
     if (!a->quitting) a->sink.reconnect(a->sink.ctx);
 }
 
@@ -180,9 +183,10 @@ void agent_ctl(agent *a, const ctl_msg *m, uint64_t now_ns) {
     }
     a->heard_ns = a->awake_ns;
     if (m->kind == CTL_ACK) return;
-    if (m->kind == CTL_DRAIN)
+    if (m->kind == CTL_DRAIN) {
         a->draining = true;
-    else if (m->kind == CTL_EXIT)
+        a->drained_told = false; /* an answer to an earlier one may have been taken for late */
+    } else if (m->kind == CTL_EXIT)
         quit(a, "the coordinator said EXIT", true);
     else
         a->opt.role->ctl(a->core, m, now_ns);
@@ -216,6 +220,18 @@ void agent_leave(agent *a, const char *why, uint64_t now_ns) {
     send_message(a, &m);
 }
 
+void agent_drain(agent *a, uint64_t limit_ns, uint64_t now_ns) {
+    PRE(a);
+    PRE(limit_ns > 0);
+    awake(a, now_ns);
+    if (a->state != AGENT_MEMBER || a->drain_asked || a->leaving) {
+        quit(a, a->drain_asked ? "it was asked to stop a second time" : "it was asked to stop", true);
+        return;
+    }
+    a->drain_asked = a->beat_due = true;
+    a->drain_end_ns = a->awake_ns + limit_ns;
+}
+
 static void send_heartbeat(agent *a, const agent_progress *p) {
     wcore_stats st = agent_stats(a);
     ctl_msg m = {.kind = CTL_HEARTBEAT,
@@ -233,7 +249,8 @@ static void send_heartbeat(agent *a, const agent_progress *p) {
                                .xfer_bytes = p->xfer.bytes,
                                .xfer_failures = p->xfer.failures,
                                .stale = st.stale,
-                               .pages_used = st.pages_used}};
+                               .pages_used = st.pages_used,
+                               .drain = a->drain_asked}};
     a->beat_due = false;
     a->beat_ns = a->awake_ns;
     send_message(a, &m);
@@ -255,6 +272,7 @@ static uint64_t next_turn(const agent *a, uint64_t now_ns) {
     if (a->state == AGENT_MEMBER) {
         mark = MIN(mark, a->beat_ns + a->heartbeat_ns);
         mark = MIN(mark, a->heard_ns + a->lease_ns);
+        if (a->drain_asked) mark = MIN(mark, a->drain_end_ns);
     } else {
         mark = MIN(mark, a->alone_ns + a->opt.rejoin_ns);
         if (a->state == AGENT_JOINING) mark = MIN(mark, a->joined_ns + a->opt.join_retry_ns);
@@ -276,10 +294,14 @@ uint64_t agent_turn(agent *a, const agent_progress *p, uint64_t now_ns) {
         if (waited_ns >= LEAVE_WAIT_NS) quit(a, "the coordinator did not answer LEAVING", true);
         return a->quitting ? UINT64_MAX : now_ns + MIN(TURN_MAX_NS, LEAVE_WAIT_NS - waited_ns);
     }
+    if (a->drain_asked && a->awake_ns >= a->drain_end_ns) {
+        quit(a, "its requests did not finish in the time that it has for draining", true);
+        return UINT64_MAX;
+    }
     uint64_t silence = a->awake_ns - a->heard_ns;
     if (silence >= a->lease_ns) {
         agent_lost(a, now_ns);
-        return next_turn(a, now_ns);
+        return a->quitting ? UINT64_MAX : next_turn(a, now_ns);
     }
     /* After half a lease without an answer no step begins. What the last one computed was sent: its head
      * names the session, so a coordinator that has given this worker up ignores it. */

@@ -3,6 +3,7 @@
  *   disconnected -> joining (JOIN sent) -> member (WELCOME: incarnation, epoch)
  *   member, joining -> disconnected (REFUSED, lost, told GONE, lease over)
  *   any -> leaving (its device failed: LEAVING sent) -> quit on EXIT, session end, or after a second
+ *   member -> drains (it was asked to stop: heartbeats ask for DRAIN) -> DRAINED -> quit on EXIT
  *
  * Protocol rules 12, 14, 15, 16: a stale {incarnation} is answered with DROP-like silence and counted; an
  * unanswered half lease stops starting work; a lost session drops everything and joins anew; no coordinator
@@ -21,8 +22,8 @@ typedef struct agent_sink {
     void (*step)(void *ctx, const dev_job *j);
     void (*reconnect)(
         void *ctx); /* drop the connection and open a fresh one; agent_connected follows at once */
-    void (*quit)(void *ctx, const char *why, bool orderly); /* EXIT, the end of leaving, rejoin_ns passed, or
-                                                               REFUSED for good */
+    void (*quit)(void *ctx, const char *why, bool orderly); /* EXIT, the end of leaving or draining, rejoin_ns
+                                                               passed, or REFUSED for good */
 } agent_sink;
 
 typedef struct agent_options {
@@ -51,6 +52,10 @@ void agent_xfer(agent *a, const xfer_event *e, uint64_t now_ns);
 /* This worker cannot go on: tells the coordinator why and starts nothing any more; quit follows, at once or
  * soon. */
 void agent_leave(agent *a, const char *why, uint64_t now_ns);
+/* This worker was asked to stop: it asks to be drained, finishes what it has, and quits when the coordinator
+ * says EXIT. It quits at once when it is no member or was asked before, and when its session ends or limit_ns
+ * have passed. */
+void agent_drain(agent *a, uint64_t limit_ns, uint64_t now_ns);
 /* Once per turn: heartbeats, leases, batch formation. Returns when it wants to run again at the latest. */
 uint64_t agent_turn(agent *a, const agent_progress *p, uint64_t now_ns);
 bool agent_is_member(const agent *a);

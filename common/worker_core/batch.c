@@ -75,7 +75,3 @@ void batch_rows(const batch_row *rows, uint32_t count, const batch_limits *limit
         out[i] = row_verdict(rows, i, &youngest, &l, out);
     }
 }
-
-uint32_t batch_headroom(uint32_t running, uint32_t page_count) {
-    return MAX(running, page_count / 50);
-}

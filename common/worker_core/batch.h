@@ -54,8 +54,4 @@ typedef struct batch_limits {
 
 void batch_rows(const batch_row *rows, uint32_t count, const batch_limits *limits, batch_verdict *out);
 
-/* Pages that must stay free after an admission (rule 8): one per running sequence, or 2 % of the pool if
- * more. */
-uint32_t batch_headroom(uint32_t running, uint32_t page_count);
-
 #endif

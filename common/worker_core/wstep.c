@@ -1,10 +1,4 @@
-/* wstep - the running step of a wtable: a job is filled, goes out once, and is taken back as a whole
- * (declared in wtable.h).
- *
- * The job's arrays belong to the table and are not touched between wstep_go and wstep_end; results are
- * matched by their place, not by request, since a request may have been closed and admitted again meanwhile.
- */
-#include "worker_core/wtable.h"
+#include "worker_core/wstep.h"
 
 #include "base/mem.h"
 
@@ -44,11 +38,9 @@ void wstep_add(wtable *t, wseq *s, uint32_t begin, uint32_t count, bool sample) 
 bool wstep_go(wtable *t) {
     PRE(!t->busy);
     if (t->job.item_count == 0) return false;
-    for (uint32_t slot = 0; slot < t->opt.max_seqs; slot++) {
-        if (!t->slot_open[slot]) continue;
-        t->slot_open[slot] = false;
-        t->closes[t->job.close_count++] = slot;
-    }
+    memcpy(t->closes, t->left_slots, t->left_slot_count * sizeof *t->closes);
+    t->job.close_count = t->left_slot_count;
+    t->left_slot_count = 0;
     t->job.closes = t->closes;
     t->job.opens = t->opens;
     t->job.items = t->items;

@@ -6,13 +6,24 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void wseq_free(wseq *s) {
-    if (!s) return;
-    free(s->ids);
-    free(s->pages);
-    free((void *)s->params.stop_ids);
-    free((void *)s->params.bias);
-    free(s);
+static wseq *of_age(list_link *l) {
+    return l ? LIST_ITEM(l, wseq, by_age) : NULL;
+}
+
+static wseq *of_phase(list_link *l) {
+    return l ? LIST_ITEM(l, wseq, by_phase) : NULL;
+}
+
+/* Adds what a live request is to what is told; times = -1 takes it away again. Whatever a count depends on
+ * changes between the two. */
+static void count_in(const wtable *t, wcore_stats *st, const wseq *s, int times) {
+    uint32_t one = (uint32_t)times;
+    if (s->phase == WSEQ_DECODE || (s->phase == WSEQ_PROMPT && s->slot != WSEQ_NO_SLOT))
+        st->running += one;
+    else if (s->phase == WSEQ_PROMPT || s->phase == WSEQ_EXPECTED)
+        st->waiting += one;
+    if (s->phase == WSEQ_PINNED && !s->has_dest) st->parked += one;
+    if (t->role == ROLE_PREFILL && s->has_dest) st->sends_pending += one;
 }
 
 void wtable_init(wtable *t, worker_role role, const wcore_options *opt, const wcore_sink *sink,
@@ -29,10 +40,13 @@ void wtable_init(wtable *t, worker_role role, const wcore_options *opt, const wc
     *t = (wtable){.role = role, .opt = *opt, .sink = *sink, .capacity = capacity};
     errbuf eb = {0};
     CHECK(kv_pool_new(&t->pool, opt->page_count, &eb) == ST_OK);
-    t->live = xcalloc(capacity, sizeof(wseq *));
-    t->closing = xcalloc(capacity, sizeof(wseq *));
+    list_init(&t->live);
+    list_init(&t->closing);
+    for (uint32_t i = 0; i < ARRAY_LEN(t->phases); i++) list_init(&t->phases[i]);
+    u64_map_init(&t->live_of, capacity);
+    u64_map_init(&t->closing_of, capacity);
     t->free_slots = xcalloc(seqs, sizeof *t->free_slots);
-    t->slot_open = xcalloc(seqs, sizeof *t->slot_open);
+    t->left_slots = xcalloc(seqs, sizeof *t->left_slots);
     t->closes = xcalloc(seqs, sizeof *t->closes);
     t->opens = xcalloc(seqs, sizeof *t->opens);
     t->items = xcalloc(seqs, sizeof *t->items);
@@ -42,15 +56,23 @@ void wtable_init(wtable *t, worker_role role, const wcore_options *opt, const wc
     POST(wtable_check(t));
 }
 
+static void free_all(list *l) {
+    while (l->count) {
+        wseq *s = of_age(list_first(l));
+        list_remove(l, &s->by_age);
+        wseq_free(s);
+    }
+}
+
 void wtable_done(wtable *t) {
     if (!t) return;
-    for (uint32_t i = 0; i < t->live_count; i++) wseq_free(t->live[i]);
-    for (uint32_t i = 0; i < t->closing_count; i++) wseq_free(t->closing[i]);
+    free_all(&t->live);
+    free_all(&t->closing);
+    u64_map_done(&t->live_of);
+    u64_map_done(&t->closing_of);
     kv_pool_free(t->pool);
-    free(t->live);
-    free(t->closing);
     free(t->free_slots);
-    free(t->slot_open);
+    free(t->left_slots);
     free(t->closes);
     free(t->opens);
     free(t->items);
@@ -59,9 +81,35 @@ void wtable_done(wtable *t) {
 }
 
 wseq *wtable_find(const wtable *t, uint64_t req) {
-    for (uint32_t i = 0; i < t->live_count; i++)
-        if (t->live[i]->req == req) return t->live[i];
-    return NULL;
+    return u64_map_get(&t->live_of, req);
+}
+
+wseq *wtable_closing(const wtable *t, uint64_t req) {
+    return u64_map_get(&t->closing_of, req);
+}
+
+wseq *wtable_first(const wtable *t, wseq_phase phase) {
+    PRE(phase != WSEQ_CLOSING);
+    return of_phase(list_first(&t->phases[phase]));
+}
+
+wseq *wtable_next(const wtable *t, const wseq *s) {
+    PRE(s->phase != WSEQ_CLOSING);
+    return of_phase(list_next(&t->phases[s->phase], &s->by_phase));
+}
+
+uint32_t wtable_count(const wtable *t, wseq_phase phase) {
+    PRE(phase != WSEQ_CLOSING);
+    return t->phases[phase].count;
+}
+
+wseq *wtable_oldest(const wtable *t) {
+    return of_age(list_first(&t->live));
+}
+
+wseq *wtable_younger(const wtable *t, const wseq *s) {
+    PRE(s->phase != WSEQ_CLOSING);
+    return of_age(list_next(&t->live, &s->by_age));
 }
 
 void wtable_send(wtable *t, const ctl_msg *m) {
@@ -78,39 +126,73 @@ static void send_plain(wtable *t, ctl_kind kind, uint64_t req, uint32_t attempt)
     wtable_send(t, &m);
 }
 
-static uint32_t remove_from(wseq **list, uint32_t count, const wseq *s) {
-    for (uint32_t i = 0; i < count; i++) {
-        if (list[i] != s) continue;
-        memmove(&list[i], &list[i + 1], (count - i - 1) * sizeof(wseq *));
-        return count - 1;
-    }
-    CHECK(!"the request is in its list");
-    return count;
+/* ---- lists ---- */
+
+/* Into the list of its phase. Only a sequence that begins to decode may be older than what is there: KV
+ * arrives in any order. */
+static void enter_phase(wtable *t, wseq *s, wseq_phase phase) {
+    list *l = &t->phases[phase];
+    list_link *before = list_last(l);
+    if (phase == WSEQ_DECODE)
+        while (before && of_phase(before)->age > s->age) before = list_prev(l, before);
+    s->phase = phase;
+    list_add_after(l, before, &s->by_phase);
 }
 
-/* Copies what the message only lends. */
-static wseq *wseq_new(const ctl_msg *m, uint32_t page_count) {
-    const ctl_work *w = &m->work;
-    wseq *s = xcalloc(1, sizeof *s);
-    s->req = m->req;
-    s->attempt = m->attempt;
-    s->prompt_count = w->prompt_count;
-    s->output_count = w->output_count;
-    s->ids = xcalloc((size_t)w->prompt_count + w->output_count + 1, sizeof *s->ids);
-    memcpy(s->ids, w->prompt, w->prompt_count * sizeof *s->ids);
-    if (w->output_count) memcpy(s->ids + w->prompt_count, w->output, w->output_count * sizeof *s->ids);
-    s->params = w->params;
-    s->params.stop_ids = NULL;
-    s->params.bias = NULL;
-    if (w->params.stop_id_count)
-        s->params.stop_ids = xmemdup(w->params.stop_ids, w->params.stop_id_count * sizeof(int32_t));
-    if (w->params.bias_count)
-        s->params.bias = xmemdup(w->params.bias, w->params.bias_count * sizeof(sampling_bias));
-    s->pages = xcalloc(page_count, sizeof *s->pages);
-    s->page_capacity = page_count;
-    s->slot = WSEQ_NO_SLOT;
-    return s;
+static void add_live(wtable *t, wseq *s, wseq_phase phase) {
+    s->age = t->next_age++;
+    list_add_last(&t->live, &s->by_age);
+    enter_phase(t, s, phase);
+    u64_map_put(&t->live_of, s->req, s);
+    count_in(t, &t->stats, s, 1);
 }
+
+static void remove_live(wtable *t, wseq *s) {
+    count_in(t, &t->stats, s, -1);
+    list_remove(&t->live, &s->by_age);
+    list_remove(&t->phases[s->phase], &s->by_phase);
+    CHECK(u64_map_take(&t->live_of, s->req) == s);
+}
+
+void wtable_move(wtable *t, wseq *s, wseq_phase phase) {
+    PRE(s->phase != WSEQ_CLOSING);
+    PRE(phase != WSEQ_CLOSING);
+    count_in(t, &t->stats, s, -1);
+    list_remove(&t->phases[s->phase], &s->by_phase);
+    enter_phase(t, s, phase);
+    count_in(t, &t->stats, s, 1);
+}
+
+void wtable_set_dest(wtable *t, wseq *s, bool has_dest) {
+    PRE(s->phase != WSEQ_CLOSING);
+    count_in(t, &t->stats, s, -1);
+    s->has_dest = has_dest;
+    count_in(t, &t->stats, s, 1);
+}
+
+static void add_closing(wtable *t, wseq *s) {
+    s->phase = WSEQ_CLOSING;
+    list_add_last(&t->closing, &s->by_age);
+    s->closing_before = u64_map_take(&t->closing_of, s->req);
+    u64_map_put(&t->closing_of, s->req, s);
+    t->coming_pages += s->page_count;
+}
+
+/* The attempts of one request that close at the same time are few. */
+static void remove_closing(wtable *t, wseq *s) {
+    t->coming_pages -= s->page_count;
+    list_remove(&t->closing, &s->by_age);
+    wseq *after = wtable_closing(t, s->req);
+    if (after == s) {
+        u64_map_take(&t->closing_of, s->req);
+        if (s->closing_before) u64_map_put(&t->closing_of, s->req, s->closing_before);
+        return;
+    }
+    while (after->closing_before != s) after = after->closing_before;
+    after->closing_before = s->closing_before;
+}
+
+/* ---- life ---- */
 
 /* Why the request cannot be held now, or NULL. */
 static const char *refusal(const wtable *t, const ctl_work *w, const wtable_need *need, char *text,
@@ -123,7 +205,7 @@ static const char *refusal(const wtable *t, const ctl_work *w, const wtable_need
                  t->opt.max_context);
         return text;
     }
-    if (t->live_count + t->closing_count >= t->capacity) {
+    if (t->live.count + t->closing.count >= t->capacity) {
         snprintf(text, size, "%u requests are held, which is the most", t->capacity);
         return text;
     }
@@ -139,13 +221,19 @@ static const char *refusal(const wtable *t, const ctl_work *w, const wtable_need
     return NULL;
 }
 
+static void take_slot(wtable *t, wseq *s) {
+    PRE(s->slot == WSEQ_NO_SLOT);
+    PRE(t->free_slot_count > 0);
+    s->slot = t->free_slots[--t->free_slot_count];
+}
+
 wseq *wtable_admit(wtable *t, const ctl_msg *m, const wtable_need *need) {
     PRE(t);
     PRE(m);
     PRE(need);
     wseq *old = wtable_find(t, m->req);
     if (old && m->attempt <= old->attempt) {
-        t->counters.stale++;
+        t->stats.stale++;
         return NULL;
     }
     if (old) wtable_close(t, old, false);
@@ -160,9 +248,8 @@ wseq *wtable_admit(wtable *t, const ctl_msg *m, const wtable_need *need) {
     wseq *s = wseq_new(m, pages);
     CHECK(kv_pool_take(t->pool, pages, s->pages) == ST_OK);
     s->page_count = pages;
-    s->phase = need->phase;
-    if (need->slot) CHECK(wtable_take_slot(t, s));
-    t->live[t->live_count++] = s;
+    if (need->slot) take_slot(t, s);
+    add_live(t, s, need->phase);
     return s;
 }
 
@@ -170,7 +257,7 @@ void wtable_settle(wtable *t, wseq *s) {
     PRE(s->phase == WSEQ_CLOSING);
     if (s->in_step || s->xfer_known) return;
     kv_pool_put(t->pool, s->pages, s->page_count);
-    t->closing_count = remove_from(t->closing, t->closing_count, s);
+    remove_closing(t, s);
     if (s->tell_preempted) send_plain(t, CTL_PREEMPTED, s->req, s->attempt);
     if (s->tell_closed) send_plain(t, CTL_CLOSED, s->req, s->attempt);
     wseq_free(s);
@@ -178,9 +265,8 @@ void wtable_settle(wtable *t, wseq *s) {
 
 static void begin_close(wtable *t, wseq *s) {
     wtable_leave_slot(t, s);
-    t->live_count = remove_from(t->live, t->live_count, s);
-    t->closing[t->closing_count++] = s;
-    s->phase = WSEQ_CLOSING;
+    remove_live(t, s);
+    add_closing(t, s);
     if (s->xfer_known && !s->drop_posted) wtable_post(t, s, X_DROP);
 }
 
@@ -206,11 +292,10 @@ void wtable_release(wtable *t, const ctl_msg *m) {
         wtable_settle(t, held);
         return;
     }
-    if (held) t->counters.stale++;
+    if (held) t->stats.stale++;
     /* What is leaving already answers when it is gone; that it was preempted is of no interest any more. */
-    for (uint32_t i = t->closing_count; i-- > 0;) {
-        wseq *s = t->closing[i];
-        if (s->req != m->req || s->attempt > m->attempt) continue;
+    for (wseq *s = wtable_closing(t, m->req); s; s = s->closing_before) {
+        if (s->attempt > m->attempt) continue;
         s->attempt = m->attempt;
         s->tell_preempted = false;
         s->tell_closed = true;
@@ -227,16 +312,16 @@ void wtable_session(wtable *t, uint64_t epoch, uint64_t incarnation) {
         *(t->role == ROLE_PREFILL ? &c.id.p_inc : &c.id.d_inc) = incarnation;
         t->sink.xfer(t->sink.ctx, &c);
     }
-    for (uint32_t i = 0; i < t->closing_count; i++)
-        t->closing[i]->tell_closed = t->closing[i]->tell_preempted = false;
-    while (t->live_count) wtable_close(t, t->live[t->live_count - 1], false);
+    for (list_link *l = list_first(&t->closing); l; l = list_next(&t->closing, l))
+        of_age(l)->tell_closed = of_age(l)->tell_preempted = false;
+    while (t->live.count) wtable_close(t, of_age(list_last(&t->live)), false);
 }
 
 void wtable_post(wtable *t, wseq *s, xfer_cmd_kind kind) {
     xfer_cmd c = {.kind = kind, .id = s->id};
     if (kind == X_OFFER || kind == X_EXPECT) {
         c.ids = s->ids;
-        c.id_count = wtable_rows(s);
+        c.id_count = wseq_rows(s);
         c.pages = s->pages;
         c.page_count = s->page_count;
         s->xfer_known = true;
@@ -251,11 +336,12 @@ void wtable_post(wtable *t, wseq *s, xfer_cmd_kind kind) {
 
 void wtable_dropped(wtable *t, uint64_t req) {
     /* Commands and events are in order, so the answer belongs to the oldest X_DROP of the request. */
-    for (uint32_t i = 0; i < t->closing_count; i++) {
-        wseq *s = t->closing[i];
-        if (s->req != req || !s->xfer_known) continue;
-        s->xfer_known = false;
-        wtable_settle(t, s);
+    wseq *oldest = NULL;
+    for (wseq *s = wtable_closing(t, req); s; s = s->closing_before)
+        if (s->xfer_known) oldest = s;
+    if (oldest) {
+        oldest->xfer_known = false;
+        wtable_settle(t, oldest);
         return;
     }
     wseq *s = wtable_find(t, req);
@@ -263,23 +349,35 @@ void wtable_dropped(wtable *t, uint64_t req) {
     s->xfer_known = s->drop_posted = false;
 }
 
+/* ---- slots and pages ---- */
+
 bool wtable_take_slot(wtable *t, wseq *s) {
-    PRE(s->slot == WSEQ_NO_SLOT);
+    PRE(s->phase != WSEQ_CLOSING);
     if (t->free_slot_count == 0) return false;
-    s->slot = t->free_slots[--t->free_slot_count];
+    count_in(t, &t->stats, s, -1);
+    take_slot(t, s);
+    count_in(t, &t->stats, s, 1);
     return true;
 }
 
 void wtable_leave_slot(wtable *t, wseq *s) {
+    PRE(s->phase != WSEQ_CLOSING);
     if (s->slot == WSEQ_NO_SLOT) return;
-    if (s->open) t->slot_open[s->slot] = true;
+    count_in(t, &t->stats, s, -1);
+    if (s->open) {
+        CHECK(t->left_slot_count <
+              t->opt.max_seqs); /* each slot at most once: it opens in a job that closes it */
+        t->left_slots[t->left_slot_count++] = s->slot;
+    }
     t->free_slots[t->free_slot_count++] = s->slot;
     s->open = false;
     s->slot = WSEQ_NO_SLOT;
+    count_in(t, &t->stats, s, 1);
 }
 
 bool wtable_grow(wtable *t, wseq *s, uint32_t rows) {
     PRE(!s->in_step);
+    PRE(s->phase != WSEQ_CLOSING);
     uint32_t want = kv_pages_for(rows);
     if (want <= s->page_count) return true;
     if (want > s->page_capacity) {
@@ -291,55 +389,71 @@ bool wtable_grow(wtable *t, wseq *s, uint32_t rows) {
     return true;
 }
 
-uint32_t wtable_coming_pages(const wtable *t) {
-    uint32_t n = 0;
-    for (uint32_t i = 0; i < t->closing_count; i++) n += t->closing[i]->page_count;
-    return n;
-}
-
 finish wtable_finish(const wtable *t, const wseq *s, int32_t id) {
     finish fin = sampling_finish(&s->params, t->opt.eog, t->opt.eog_count, id, s->output_count);
-    if (fin == FINISH_NONE && wtable_rows(s) >= t->opt.max_context) fin = FINISH_LENGTH;
+    if (fin == FINISH_NONE && wseq_rows(s) >= t->opt.max_context) fin = FINISH_LENGTH;
     return fin;
 }
 
-uint32_t wtable_rows(const wseq *s) {
-    return s->prompt_count + s->output_count;
-}
+/* ---- what is told and checked ---- */
 
 wcore_stats wtable_stats(const wtable *t) {
-    wcore_stats st = t->counters;
+    wcore_stats st = t->stats;
     st.pages_used = kv_pool_used(t->pool);
     st.pages_free = kv_pool_available(t->pool);
-    for (uint32_t i = 0; i < t->live_count; i++) {
-        const wseq *s = t->live[i];
-        if (s->phase == WSEQ_DECODE || (s->phase == WSEQ_PROMPT && s->slot != WSEQ_NO_SLOT))
-            st.running++;
-        else if (s->phase == WSEQ_PROMPT || s->phase == WSEQ_EXPECTED)
-            st.waiting++;
-        if (s->phase == WSEQ_PINNED && !s->has_dest) st.parked++;
-        if (t->role == ROLE_PREFILL && s->has_dest) st.sends_pending++;
-    }
     return st;
 }
 
 bool wtable_idle(const wtable *t) {
-    return t->live_count == 0 && t->closing_count == 0;
+    return t->live.count == 0 && t->closing.count == 0;
+}
+
+static bool check_live(const wtable *t, uint32_t *pages, uint32_t *slots) {
+    wcore_stats st = {0};
+    uint64_t age = 0;
+    for (list_link *l = list_first(&t->live); l; l = list_next(&t->live, l)) {
+        const wseq *s = of_age(l);
+        if (s->phase == WSEQ_CLOSING || wtable_find(t, s->req) != s) return false;
+        if (s->age < age) return false;
+        age = s->age + 1;
+        *pages += s->page_count;
+        *slots += s->slot != WSEQ_NO_SLOT;
+        count_in(t, &st, s, 1);
+    }
+    return st.running == t->stats.running && st.waiting == t->stats.waiting && st.parked == t->stats.parked &&
+           st.sends_pending == t->stats.sends_pending && u64_map_count(&t->live_of) == t->live.count;
+}
+
+static bool check_phases(const wtable *t) {
+    uint32_t count = 0;
+    for (wseq_phase phase = 0; phase < WSEQ_CLOSING; phase++) {
+        uint64_t age = 0;
+        for (const wseq *s = wtable_first(t, phase); s; s = wtable_next(t, s)) {
+            if (s->phase != phase || (phase != WSEQ_PINNED && s->age < age)) return false;
+            age = s->age + 1;
+            count++;
+        }
+    }
+    return count == t->live.count;
+}
+
+static bool check_closing(const wtable *t, uint32_t *pages) {
+    uint32_t coming = 0;
+    for (list_link *l = list_first(&t->closing); l; l = list_next(&t->closing, l)) {
+        const wseq *s = of_age(l), *found = wtable_closing(t, s->req);
+        while (found && found != s) found = found->closing_before;
+        if (s->phase != WSEQ_CLOSING || !found) return false;
+        if (!s->in_step && !s->xfer_known) return false;
+        coming += s->page_count;
+    }
+    *pages += coming;
+    return coming == t->coming_pages && u64_map_count(&t->closing_of) <= t->closing.count;
 }
 
 bool wtable_check(const wtable *t) {
+    PRE(t);
     uint32_t pages = 0, slots = 0;
-    for (uint32_t i = 0; i < t->live_count; i++) {
-        pages += t->live[i]->page_count;
-        slots += t->live[i]->slot != WSEQ_NO_SLOT;
-        if (t->live[i]->phase == WSEQ_CLOSING) return false;
-        if (wtable_find(t, t->live[i]->req) != t->live[i]) return false;
-    }
-    for (uint32_t i = 0; i < t->closing_count; i++) {
-        pages += t->closing[i]->page_count;
-        if (t->closing[i]->phase != WSEQ_CLOSING) return false;
-        if (!t->closing[i]->in_step && !t->closing[i]->xfer_known) return false;
-    }
+    if (!check_live(t, &pages, &slots) || !check_phases(t) || !check_closing(t, &pages)) return false;
     if (slots + t->free_slot_count != t->opt.max_seqs) return false;
     return kv_pool_used(t->pool) == pages && kv_pool_check(t->pool);
 }

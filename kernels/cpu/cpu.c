@@ -108,6 +108,7 @@ void *cpu_scratch_shared(device *d, size_t bytes) {
 const backend_ops cpu_backend = {
     HOST_SLOTS,
     .name = "cpu",
+    .features = FEATURE_ALL,
     .open = cpu_open,
     .close = cpu_close,
     .kv_default = cpu_kv_default,

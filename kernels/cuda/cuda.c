@@ -340,6 +340,7 @@ static status cuda_sync(device *d, errbuf *eb) {
 
 const backend_ops cuda_backend = {
     .name = "cuda",
+    .features = 0,
     .open = cuda_open,
     .close = cuda_close,
     .path = cuda_path,
@@ -354,6 +355,7 @@ const backend_ops cuda_backend = {
     .host_unpin = cuda_host_unpin,
     .weight_load = cuda_weight_load,
     .weight_free = cuda_weight_free,
+    .weight_bytes = cuda_weight_bytes,
     .attend_setup = cuda_attend_setup,
     .warm = cuda_warm,
     .step_begin = cuda_step_begin,

@@ -107,7 +107,8 @@ size_t num_bytes(num_type type);
 
 /* --- the other files --- */
 
-status cuda_weight_load(device *d, weight_form form, const tensor *const *parts, weight **out, errbuf *eb);
+status cuda_weight_load(device *d, const weight_parts *from, weight **out, errbuf *eb);
+uint64_t cuda_weight_bytes(dtype act_type, const weight_parts *from);
 void cuda_weight_free(device *d, weight *w);
 void weight_stage_free(device *d);
 

@@ -101,6 +101,8 @@ status cuda_attend_setup(device *d, const attend_setup *s, errbuf *eb) {
     PRE(s->layout.layers > 0);
     PRE(s->layout.kv_heads > 0);
     PRE(s->heads % s->layout.kv_heads == 0);
+    PRE(s->rope == ROPE_PAIRS);
+    PRE(s->rope_dim > 0);
     PRE(s->rope_dim <= s->layout.head_dim);
     PRE(s->rope_dim % 2 == 0);
     if (cuda_faulted(d)) return cuda_fault_text(d, eb);
@@ -128,6 +130,7 @@ status cuda_embed(device *d, const op_embed *a) {
     PRE(d);
     PRE(a);
     if (cuda_faulted(d)) return ST_DEVICE;
+    PRE(!a->positions);
     PRE(a->table->type == d->type);
     return cuda_op_end(
         d,
@@ -145,6 +148,7 @@ status cuda_norm(device *d, const op_norm *a) {
     PRE(d);
     PRE(a);
     if (cuda_faulted(d)) return ST_DEVICE;
+    PRE(a->kind == NORM_RMS);
     const norm_args args = {.type = d->type,
                             .x = a->x,
                             .delta = a->delta,
@@ -160,6 +164,7 @@ status cuda_head_norm(device *d, const op_head_norm *a) {
     PRE(d);
     PRE(a);
     if (cuda_faulted(d)) return ST_DEVICE;
+    PRE(a->kind == NORM_RMS);
     const norm_args args = {.type = d->type,
                             .x = (float *)a->x, /* only read: there is a head */
                             .delta = a->delta,
@@ -209,6 +214,7 @@ status cuda_gate_up(device *d, const op_gate_up *a) {
     PRE(a);
     if (cuda_faulted(d)) return ST_DEVICE;
     PRE(a->w->form == WEIGHT_GATE_UP);
+    PRE(a->act == ACT_SILU);
     linear_args args = {.type = d->type,
                         .x = a->x,
                         .w = a->w->data,
@@ -272,6 +278,9 @@ status cuda_attend(device *d, const op_attend *a) {
                               .partials = d->partials,
                               .counters = d->counters};
     PRE(a->layer < l->layers);
+    PRE(a->window == 0);
+    PRE(!a->q_norm);
+    PRE(!a->k_norm);
     return cuda_op_end(d, attend_rows(d, &args, v), "attend");
 }
 

@@ -31,18 +31,6 @@ typedef struct origin {
     uint32_t run; /* rows from here on that lie one after another in both */
 } origin;
 
-static uint32_t part_count(weight_form form) {
-    switch (form) {
-    case WEIGHT_PLAIN:
-        return 1;
-    case WEIGHT_QKV:
-        return 3;
-    case WEIGHT_GATE_UP:
-        return 2;
-    }
-    return 0;
-}
-
 static origin origin_of(weight_form form, const tensor *const *parts, uint32_t row) {
     if (form == WEIGHT_GATE_UP) {
         uint32_t group = row / GATE_UP_GROUP, in_group = row % GATE_UP_GROUP;
@@ -187,7 +175,7 @@ static status fill_random(device *d, const weight *w, const tensor *const *parts
 /* --- a weight --- */
 
 static status check_parts(weight_form form, const tensor *const *parts, errbuf *eb) {
-    for (uint32_t i = 0; i < part_count(form); i++) {
+    for (uint32_t i = 0; i < weight_form_parts(form); i++) {
         PRE(parts[i]->cols == parts[0]->cols);
         PRE(!parts[i]->data == !parts[0]->data);
         if (form == WEIGHT_GATE_UP) {
@@ -204,18 +192,37 @@ static status check_parts(weight_form form, const tensor *const *parts, errbuf *
     return ST_OK;
 }
 
-status cuda_weight_load(device *d, weight_form form, const tensor *const *parts, weight **out, errbuf *eb) {
+/* Rows of all parts, and the type that they are kept in. */
+static uint32_t rows_of(const weight_parts *from) {
+    uint32_t rows = 0;
+    for (uint32_t i = 0; i < weight_form_parts(from->form); i++) rows += from->part[i].rows;
+    return rows;
+}
+
+uint64_t cuda_weight_bytes(dtype act_type, const weight_parts *from) {
+    PRE(from);
+    uint32_t rows = rows_of(from);
+    return (uint64_t)rows * from->part[0].cols * (rows == 1 ? sizeof(float) : dtype_block_bytes(act_type));
+}
+
+status cuda_weight_load(device *d, const weight_parts *from, weight **out, errbuf *eb) {
     PRE(d);
-    PRE(parts);
+    PRE(from);
     PRE(out);
+    const weight_form form = from->form;
+    const tensor *parts[WEIGHT_PARTS_MAX];
+    for (uint32_t i = 0; i < WEIGHT_PARTS_MAX; i++) {
+        PRE(!from->bias[i].data); /* no FEATURE_BIAS: no kernel adds one */
+        parts[i] = &from->part[i];
+    }
     if (cuda_faulted(d)) return cuda_fault_text(d, eb);
     status st = check_parts(form, parts, eb);
     if (st != ST_OK) return st;
     weight *w = xcalloc(1, sizeof *w);
     *w = (weight){.form = form, .type = d->type, .cols = parts[0]->cols};
-    for (uint32_t i = 0; i < part_count(form); i++) w->rows += parts[i]->rows;
+    w->rows = rows_of(from);
     if (w->rows == 1) w->type = NUM_F32;
-    w->bytes = (size_t)w->rows * w->cols * num_bytes(w->type);
+    w->bytes = cuda_weight_bytes(d->opt.act_type, from);
     w->data = cuda_take(d, w->bytes);
     /* The output head is a plain matrix, and which one it is shows only when it is used: room for each of
      * them. */

@@ -2,17 +2,14 @@
 
 #include "base/mem.h"
 #include "kernels/half.h"
+#include "kernels/host/host_kinds.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#define PARTS_MAX 3u
-
 struct weight {
-    weight_form form;
-    uint32_t part_count;
-    tensor parts[PARTS_MAX];
-    void *owned[PARTS_MAX]; /* the bf16 numbers of a random part; NULL: borrowed from the model */
+    weight_parts parts;
+    void *owned[WEIGHT_PARTS_MAX]; /* the bf16 numbers of a random part; NULL: borrowed from the model */
 };
 
 /* A host backend's device begins with its host_device. */
@@ -47,6 +44,12 @@ static void grow_rows(host_device *h, uint32_t rows) {
     h->row_capacity = rows;
 }
 
+static float *row_of(host_device *h, uint32_t dim) {
+    if (dim > h->row_dim) h->row = xrealloc(h->row, dim, sizeof *h->row);
+    h->row_dim = MAX(h->row_dim, dim);
+    return h->row;
+}
+
 void host_init(host_device *h, const host_kernels *k, const device_options *opt) {
     PRE(h);
     PRE(k);
@@ -59,6 +62,7 @@ void host_done(host_device *h) {
     PRE(h);
     free(h->pos);
     free(h->refs);
+    free(h->row);
     sampler_free(h->sampler);
     *h = (host_device){0};
 }
@@ -76,7 +80,7 @@ status host_memory(uint32_t gpu, device_memory *out, errbuf *eb) {
     PRE(out);
     (void)gpu;
     (void)eb;
-    *out = (device_memory){.total = UINT64_MAX, .free = UINT64_MAX};
+    *out = (device_memory){.host = true};
     return ST_OK;
 }
 
@@ -144,35 +148,24 @@ static uint16_t *make_random(const tensor *t) {
     return out;
 }
 
-static uint32_t part_count_of(weight_form form) {
-    switch (form) {
-    case WEIGHT_PLAIN:
-        return 1;
-    case WEIGHT_GATE_UP:
-        return 2;
-    case WEIGHT_QKV:
-        return 3;
-    }
-    check_failed("check", "known weight form", __FILE__, __LINE__, __func__);
-}
-
-status host_weight_load(device *d, weight_form form, const tensor *const *parts, weight **out, errbuf *eb) {
+status host_weight_load(device *d, const weight_parts *parts, weight **out, errbuf *eb) {
     PRE(d);
     PRE(parts);
     PRE(out);
+    PRE(weight_is_there(parts));
     weight *w = xcalloc(1, sizeof *w);
-    w->form = form;
-    w->part_count = part_count_of(form);
-    for (uint32_t i = 0; i < w->part_count; i++) {
-        PRE(parts[i]->cols == parts[0]->cols);
-        PRE(form != WEIGHT_GATE_UP || parts[i]->rows == parts[0]->rows);
-        w->parts[i] = *parts[i];
-        if (parts[i]->data) continue;
-        w->owned[i] = make_random(parts[i]);
-        w->parts[i].data = w->owned[i];
+    w->parts = *parts;
+    for (uint32_t i = 0; i < weight_form_parts(parts->form); i++) {
+        tensor *t = &w->parts.part[i];
+        PRE(t->cols == parts->part[0].cols);
+        PRE(parts->form != WEIGHT_GATE_UP || t->rows == parts->part[0].rows);
+        if (t->data) continue;
+        w->owned[i] = make_random(t);
+        t->data = w->owned[i];
         if (w->owned[i]) continue;
         host_weight_free(d, w);
-        return errf(eb, ST_NOMEM, "no memory for a random weight of %u x %u", parts[i]->rows, parts[i]->cols);
+        return errf(eb, ST_NOMEM, "no memory for a random weight of %u x %u", parts->part[i].rows,
+                    parts->part[i].cols);
     }
     *out = w;
     return ST_OK;
@@ -181,13 +174,31 @@ status host_weight_load(device *d, weight_form form, const tensor *const *parts,
 void host_weight_free(device *d, weight *w) {
     PRE(d);
     if (!w) return;
-    for (uint32_t i = 0; i < w->part_count; i++) free(w->owned[i]);
+    for (uint32_t i = 0; i < WEIGHT_PARTS_MAX; i++) free(w->owned[i]);
     free(w);
 }
 
+static uint64_t tensor_bytes(const tensor *t) {
+    return t->rows ? (uint64_t)t->rows * dtype_row_bytes(t->type, t->cols) : 0;
+}
+
+uint64_t host_weight_bytes(dtype act_type, const weight_parts *parts) {
+    PRE(parts);
+    (void)act_type; /* weights stay in the type of the file */
+    uint64_t bytes = 0;
+    for (uint32_t i = 0; i < weight_form_parts(parts->form); i++)
+        bytes += tensor_bytes(&parts->part[i]) + tensor_bytes(&parts->bias[i]);
+    return bytes;
+}
+
 static const tensor *plain(const weight *w) {
-    PRE(w->form == WEIGHT_PLAIN);
-    return &w->parts[0];
+    PRE(w->parts.form == WEIGHT_PLAIN);
+    return &w->parts.part[0];
+}
+
+/* The bias of part i, or NULL */
+static const float *bias_of(const weight *w, uint32_t i) {
+    return w->parts.bias[i].data;
 }
 
 /* --- a step --- */
@@ -251,26 +262,62 @@ status host_layer_mark(device *d, uint32_t layer) {
 /* --- ops --- */
 
 status host_embed_op(device *d, const op_embed *a) {
-    const op_step *s = host_of(d)->step;
-    PRE(s);
-    PRE(a->rows == s->rows);
-    RUN(d, embed, .table = plain(a->table), .ids = s->ids, .rows = a->rows, .out = a->x);
+    const host_device *h = peek(d);
+    PRE(h->step);
+    PRE(a->rows == h->step->rows);
+    RUN(d, embed, .table = plain(a->table), .ids = h->step->ids, .rows = a->rows, .out = a->x);
+    if (!a->positions) return ST_OK;
+    const tensor *table = plain(a->positions);
+    float *row = row_of(host_of(d), table->cols);
+    for (uint32_t r = 0; r < a->rows; r++) {
+        const int32_t pos = (int32_t)h->pos[r];
+        RUN(d, embed, .table = table, .ids = &pos, .rows = 1, .out = row);
+        RUN(d, add, .x = a->x + (size_t)r * table->cols, .y = row, .rows = 1, .dim = table->cols);
+    }
+    return ST_OK;
+}
+
+/* out = norm(x) * weight (+ bias); out may be x. */
+static status norm_rows(device *d, const host_rmsnorm *a, norm_kind kind, const float *bias) {
+    switch (kind) {
+    case NORM_RMS: {
+        status st = host_of(d)->kernels->rmsnorm(d, a);
+        if (st != ST_OK) return failed_op(d, "rmsnorm", st);
+        break;
+    }
+    case NORM_LAYER:
+        host_layer_norm(a);
+        break;
+    }
+    if (bias) host_add_bias(a->out, bias, a->rows, a->dim);
     return ST_OK;
 }
 
 status host_norm(device *d, const op_norm *a) {
+    PRE(a);
+    PRE(a->weight);
     if (a->delta) RUN(d, add, .x = a->x, .y = a->delta, .rows = a->rows, .dim = a->dim);
-    RUN(d, rmsnorm, .x = a->x, .weight = plain(a->weight), .rows = a->rows, .dim = a->dim, .eps = a->eps,
-        .out = a->out);
+    const host_rmsnorm n = {
+        .x = a->x, .weight = plain(a->weight), .rows = a->rows, .dim = a->dim, .eps = a->eps, .out = a->out};
+    return norm_rows(d, &n, a->kind, bias_of(a->weight, 0));
+}
+
+/* Part i of a product, [rows, rows of the part] */
+static status linear_part(device *d, const weight *w, uint32_t i, const float *x, uint32_t rows, float *out) {
+    const tensor *t = &w->parts.part[i];
+    RUN(d, linear, .x = x, .weight = t, .rows = rows, .out = out);
+    if (bias_of(w, i)) host_add_bias(out, bias_of(w, i), rows, t->rows);
     return ST_OK;
 }
 
 status host_linear_op(device *d, const op_linear *a) {
-    PRE(a->w->form != WEIGHT_GATE_UP);
+    PRE(a);
+    PRE(a->w->parts.form != WEIGHT_GATE_UP);
     float *out = a->out;
-    for (uint32_t i = 0; i < a->w->part_count; i++) {
-        RUN(d, linear, .x = a->x, .weight = &a->w->parts[i], .rows = a->rows, .out = out);
-        out += (size_t)a->rows * a->w->parts[i].rows;
+    for (uint32_t i = 0; i < weight_form_parts(a->w->parts.form); i++) {
+        status st = linear_part(d, a->w, i, a->x, a->rows, out);
+        if (st != ST_OK) return st;
+        out += (size_t)a->rows * a->w->parts.part[i].rows;
     }
     return ST_OK;
 }
@@ -278,9 +325,34 @@ status host_linear_op(device *d, const op_linear *a) {
 static status rotate(device *d, float *x, uint32_t heads, uint32_t rows) {
     const host_device *h = host_of(d);
     const attend_setup *s = &h->attention;
-    RUN(d, rope, .x = x, .pos = h->pos, .rows = rows, .heads = heads, .head_dim = s->layout.head_dim,
-        .rope_dim = s->rope_dim, .base = s->rope_base, .factors = s->rope_factors);
+    if (s->rope_dim == 0) return ST_OK;
+    const host_rope rope = {.x = x,
+                            .pos = h->pos,
+                            .rows = rows,
+                            .heads = heads,
+                            .head_dim = s->layout.head_dim,
+                            .rope_dim = s->rope_dim,
+                            .base = s->rope_base,
+                            .factors = s->rope_factors};
+    switch (s->rope) {
+    case ROPE_PAIRS: {
+        status st = h->kernels->rope(d, &rope);
+        return st == ST_OK ? ST_OK : failed_op(d, "rope", st);
+    }
+    case ROPE_HALVES:
+        host_rope_halves(&rope);
+        break;
+    }
     return ST_OK;
+}
+
+/* Heads of queries or keys: the norm that they may have, and the rotation. */
+static status prepare_heads(device *d, const op_attend *a, const weight *norm, float *x, uint32_t heads) {
+    const uint32_t head_dim = peek(d)->attention.layout.head_dim;
+    if (norm)
+        RUN(d, rmsnorm, .x = x, .weight = plain(norm), .rows = a->rows * heads, .dim = head_dim,
+            .eps = a->norm_eps, .out = x);
+    return rotate(d, x, heads, a->rows);
 }
 
 status host_attend(device *d, const op_attend *a) {
@@ -289,25 +361,31 @@ status host_attend(device *d, const op_attend *a) {
     PRE(s->kv);
     PRE(h->step);
     PRE(a->rows == h->step->rows);
+    PRE(!a->q_norm == !a->k_norm);
     size_t kv_block = (size_t)a->rows * s->layout.kv_heads * s->layout.head_dim;
     float *q = a->qkv, *k = q + (size_t)a->rows * s->heads * s->layout.head_dim, *v = k + kv_block;
-    status st = rotate(d, q, s->heads, a->rows);
-    if (st == ST_OK) st = rotate(d, k, s->layout.kv_heads, a->rows);
+    status st = prepare_heads(d, a, a->q_norm, q, s->heads);
+    if (st == ST_OK) st = prepare_heads(d, a, a->k_norm, k, s->layout.kv_heads);
     if (st != ST_OK) return st;
     RUN(d, kv_write, .layout = &s->layout, .kv = s->kv, .layer = a->layer, .k = k, .v = v, .refs = h->refs,
         .rows = a->rows);
     RUN(d, attention, .layout = &s->layout, .kv = s->kv, .layer = a->layer, .q = q, .refs = h->refs,
-        .rows = a->rows, .heads = s->heads, .scale = s->scale, .out = a->out);
+        .rows = a->rows, .heads = s->heads, .scale = s->scale, .window = a->window, .out = a->out);
     return ST_OK;
 }
 
 status host_gate_up(device *d, const op_gate_up *a) {
-    PRE(a->w->form == WEIGHT_GATE_UP);
-    const tensor *gate_weight = &a->w->parts[0], *up_weight = &a->w->parts[1];
-    float *gate = a->scratch, *up = gate + (size_t)a->rows * gate_weight->rows;
-    RUN(d, linear, .x = a->x, .weight = gate_weight, .rows = a->rows, .out = gate);
-    RUN(d, linear, .x = a->x, .weight = up_weight, .rows = a->rows, .out = up);
-    RUN(d, silu_mul, .gate = gate, .up = up, .rows = a->rows, .dim = gate_weight->rows, .out = a->out);
+    PRE(a->w->parts.form != WEIGHT_QKV);
+    const bool gated = a->w->parts.form == WEIGHT_GATE_UP;
+    const uint32_t dim = a->w->parts.part[0].rows;
+    float *gate = a->scratch, *up = gated ? gate + (size_t)a->rows * dim : NULL;
+    status st = linear_part(d, a->w, 0, a->x, a->rows, gate);
+    if (st == ST_OK && gated) st = linear_part(d, a->w, 1, a->x, a->rows, up);
+    if (st != ST_OK) return st;
+    if (gated && a->act == ACT_SILU)
+        RUN(d, silu_mul, .gate = gate, .up = up, .rows = a->rows, .dim = dim, .out = a->out);
+    else
+        host_act_mul(a->act, gate, up, (size_t)a->rows * dim, a->out);
     return ST_OK;
 }
 
@@ -322,9 +400,9 @@ status host_head_norm(device *d, const op_head_norm *a) {
         for (uint32_t k = 0; k < a->dim; k++)
             out[(size_t)i * a->dim + k] = delta ? a->x[at + k] + delta[at + k] : a->x[at + k];
     }
-    RUN(d, rmsnorm, .x = out, .weight = plain(a->weight), .rows = a->count, .dim = a->dim, .eps = a->eps,
-        .out = out);
-    return ST_OK;
+    const host_rmsnorm n = {
+        .x = out, .weight = plain(a->weight), .rows = a->count, .dim = a->dim, .eps = a->eps, .out = out};
+    return norm_rows(d, &n, a->kind, bias_of(a->weight, 0));
 }
 
 status host_sample(device *d, const op_sample *a) {

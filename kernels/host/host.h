@@ -7,6 +7,10 @@
  * copies, and takes the rest with HOST_SLOTS. Everything is done when an op returns, so that marks, sync and
  * step_end wait for nothing.
  *
+ * Kinds of operations that Llama does not have (layer norm, biases, other activations, rotation of halves)
+ * are plain loops here (host_kinds.h), shared by the backends; they cost nothing where they are not asked
+ * for.
+ *
  * What a stacked product writes is read by the backend itself only, so here it is one block per part, which
  * small operations can read without strides: q [rows, heads * head_dim], k, v [rows, kv_heads * head_dim];
  * gate, up [rows, ffn_dim].
@@ -26,9 +30,11 @@ typedef struct host_device {
     uint32_t *pos;         /* [row_capacity] of the running step */
     kv_ref *refs;          /* [row_capacity] likewise */
     uint32_t row_capacity; /* rows of the largest step, or more */
-    sampler *sampler;      /* NULL until the first sample */
-    uint32_t vocab;        /* of the sampler */
-    const char *failed;    /* the small operation that returned ST_DEVICE, or NULL */
+    float *row;            /* [row_dim] one learned position; NULL until the first */
+    uint32_t row_dim;
+    sampler *sampler;   /* NULL until the first sample */
+    uint32_t vocab;     /* of the sampler */
+    const char *failed; /* the small operation that returned ST_DEVICE, or NULL */
 } host_device;
 
 /* Starts a device that is zeroed. `k` is static. */
@@ -45,7 +51,8 @@ status host_mem_read(device *d, void *host, const void *mem, size_t bytes);
 status host_mem_write(device *d, void *mem, const void *host, size_t bytes);
 memory_kind host_pin_memory(device *d, void *memory, size_t bytes);
 void host_unpin_memory(device *d, void *memory);
-status host_weight_load(device *d, weight_form form, const tensor *const *parts, weight **out, errbuf *eb);
+status host_weight_load(device *d, const weight_parts *parts, weight **out, errbuf *eb);
+uint64_t host_weight_bytes(dtype act_type, const weight_parts *parts);
 void host_weight_free(device *d, weight *w);
 status host_attend_setup(device *d, const attend_setup *s, errbuf *eb);
 /* None: all steps cost the same */
@@ -68,9 +75,10 @@ void host_device_error(const device *d, errbuf *eb);
     .path = host_path, .act_type = host_act_type, .memory = host_memory, .mem_alloc = host_mem_alloc,        \
     .mem_free = host_mem_free, .mem_read = host_mem_read, .mem_write = host_mem_write,                       \
     .host_pin = host_pin_memory, .host_unpin = host_unpin_memory, .weight_load = host_weight_load,           \
-    .weight_free = host_weight_free, .warm = host_warm, .step_begin = host_step_begin,                       \
-    .embed = host_embed_op, .norm = host_norm, .linear = host_linear_op, .attend = host_attend,              \
-    .gate_up = host_gate_up, .layer_mark = host_layer_mark, .head_norm = host_head_norm,                     \
-    .sample = host_sample, .step_end = host_step_end, .sync = host_sync, .device_error = host_device_error
+    .weight_free = host_weight_free, .weight_bytes = host_weight_bytes, .warm = host_warm,                   \
+    .step_begin = host_step_begin, .embed = host_embed_op, .norm = host_norm, .linear = host_linear_op,      \
+    .attend = host_attend, .gate_up = host_gate_up, .layer_mark = host_layer_mark,                           \
+    .head_norm = host_head_norm, .sample = host_sample, .step_end = host_step_end, .sync = host_sync,        \
+    .device_error = host_device_error
 
 #endif

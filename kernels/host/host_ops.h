@@ -74,9 +74,10 @@ typedef struct host_attention {
     const float *q; /* [rows, heads * head_dim] */
     const kv_ref *refs;
     uint32_t rows;
-    uint32_t heads; /* query heads, a multiple of layout->kv_heads */
-    float scale;    /* 1 / sqrt(head_dim) */
-    float *out;     /* [rows, heads * head_dim]; does not overlap q */
+    uint32_t heads;  /* query heads, a multiple of layout->kv_heads */
+    float scale;     /* 1 / sqrt(head_dim) */
+    uint32_t window; /* a row sees so many positions at most, its own included; 0 = all */
+    float *out;      /* [rows, heads * head_dim]; does not overlap q */
 } host_attention;
 
 /* out = silu(gate) * up, [rows, dim]. out may be gate. */

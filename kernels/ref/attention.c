@@ -53,11 +53,12 @@ static void attend(const host_attention *a, uint32_t r, uint32_t h, double *p, d
     const kv_layout *l = a->layout;
     uint32_t kv_head = h / (a->heads / l->kv_heads);
     uint32_t count = a->refs[r].pos + 1;
+    uint32_t begin = a->window && count > a->window ? count - a->window : 0; /* the first that is seen */
     const float *q = a->q + ((size_t)r * a->heads + h) * l->head_dim;
     float *out = a->out + ((size_t)r * a->heads + h) * l->head_dim;
     double top = -INFINITY, total = 0;
     size_t first;
-    for (uint32_t j = 0; j < count; j++) {
+    for (uint32_t j = begin; j < count; j++) {
         const void *tile = tile_at(a, r, j, 0, kv_head, &first);
         double dot = 0;
         for (uint32_t i = 0; i < l->head_dim; i++) dot += (double)q[i] * ref_kv_get(l, tile, first + i);
@@ -65,7 +66,7 @@ static void attend(const host_attention *a, uint32_t r, uint32_t h, double *p, d
         if (p[j] > top) top = p[j];
     }
     for (uint32_t i = 0; i < l->head_dim; i++) sum[i] = 0;
-    for (uint32_t j = 0; j < count; j++) {
+    for (uint32_t j = begin; j < count; j++) {
         const void *tile = tile_at(a, r, j, 1, kv_head, &first);
         p[j] = exp(p[j] - top);
         total += p[j];

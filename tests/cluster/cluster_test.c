@@ -83,6 +83,25 @@ static void cancel_one(sim *s) {
     if (!c->ended) sim_cancel(s, c);
 }
 
+/* In some runs workers are asked to stop, by SIGTERM or over the coordinator, and sometimes it is taken back.
+ */
+static bool leaves_in_order(const sim *s) {
+    return s->opt.seed % 20 == 7;
+}
+
+static void ask_to_leave(sim *s, uint32_t worker) {
+    core_worker_info info;
+    if (sim_below(s, 2)) {
+        sim_term(s, worker, (1 + sim_below(s, 20)) * 100 * NS_PER_MS);
+        return;
+    }
+    if (!core_worker(s->core, worker, s->now_ns, &info)) return;
+    if (sim_below(s, 3))
+        core_drain(s->core, worker, s->now_ns);
+    else
+        (void)core_undrain(s->core, worker, s->now_ns, NULL);
+}
+
 static void fault(sim *s) {
     uint32_t w = sim_below(s, s->proc_count);
     if (!sim_alive(s, w) && sim_below(s, 4)) {
@@ -91,6 +110,10 @@ static void fault(sim *s) {
     }
     if (sim_frozen(s, w) && sim_below(s, 4)) {
         sim_thaw(s, w);
+        return;
+    }
+    if (leaves_in_order(s) && sim_below(s, 2)) {
+        ask_to_leave(s, w);
         return;
     }
     switch (sim_below(s, 6)) {

@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "engine/engine.h"
+#include "tests/model_file.h"
 #include "kernels/cuda/cuda.h"
 #include "tests/test.h"
 
@@ -13,7 +14,8 @@
 enum { PROMPT = 90, OUT = 12, CONTEXT = 256, PAGES = 64, ROWS = 160, SEQS = 6 };
 
 typedef struct fixture {
-    model *m;
+    model_file file;
+    const model *m; /* the file's */
     int32_t prompt[PROMPT];
 } fixture;
 
@@ -22,8 +24,8 @@ static int setup(void **state) {
     const char *path = getenv("BATON_TINY_MODEL");
     if (!path) fail_msg("set BATON_TINY_MODEL to a file made by make-tiny-model (ctest does)");
     fixture *f = xcalloc(1, sizeof *f);
-    errbuf eb = {0};
-    if (model_load(&f->m, path, MODEL_ALL, &eb) != ST_OK) fail_msg("%s", eb.text);
+    f->file = model_file_open(path);
+    f->m = f->file.m;
     for (uint32_t i = 0; i < PROMPT; i++)
         f->prompt[i] = (int32_t)(3 + (i * i * 31 + i * 7) % (f->m->vocab - 3));
     *state = f;
@@ -32,7 +34,7 @@ static int setup(void **state) {
 
 static int teardown(void **state) {
     fixture *f = *state;
-    model_free(f->m);
+    model_file_close(&f->file);
     free(f);
     return 0;
 }
@@ -181,12 +183,11 @@ static void check_logits(const fixture *f, const bound *bounds, uint32_t count) 
 static void logits_are_those_of_cpu(void **state) {
     (void)state;
     static const bound bounds[] = {{DT_F32, 1e-5}, {DT_F16, 3e-3}, {DT_BF16, 2e-2}};
-    fixture plain;
-    errbuf eb = {0};
-    if (model_load(&plain.m, "random:tiny", MODEL_ALL, &eb) != ST_OK) fail_msg("%s", eb.text);
+    fixture plain = {.file = model_file_open("random:tiny")};
+    plain.m = plain.file.m;
     for (uint32_t i = 0; i < PROMPT; i++) plain.prompt[i] = (int32_t)((i * i * 31 + i * 7) % plain.m->vocab);
     check_logits(&plain, bounds, ARRAY_LEN(bounds));
-    model_free(plain.m);
+    model_file_close(&plain.file);
 }
 
 /* Queries and keys of the generated checkpoint are so large that attention picks single positions: a rounding

@@ -1,6 +1,7 @@
 #include "tests/cuda/rig.h"
 #include "kernels/backends.h"
 
+#include "base/mix.h"
 #include "kernels/half.h"
 
 #include <math.h>
@@ -126,17 +127,16 @@ float *rig_read_floats(const rig *r, const void *p, size_t count) {
 weight *rig_weight(const rig *r, weight_form form, const tensor *const *parts) {
     errbuf eb = {0};
     weight *w = NULL;
-    if (r->ops->weight_load(r->d, form, parts, &w, &eb) != ST_OK) fail_msg("%s: %s", r->ops->name, eb.text);
+    weight_parts from = {.form = form};
+    for (uint32_t i = 0; i < weight_form_parts(form); i++) from.part[i] = *parts[i];
+    if (r->ops->weight_load(r->d, &from, &w, &eb) != ST_OK) fail_msg("%s: %s", r->ops->name, eb.text);
     return w;
 }
 
 /* --- numbers --- */
 
 static uint64_t bits_at(uint64_t seed, uint64_t i) {
-    uint64_t z = seed + (i + 1) * 0x9E3779B97F4A7C15ull;
-    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9ull;
-    z = (z ^ z >> 27) * 0x94D049BB133111EBull;
-    return z ^ z >> 31;
+    return mix64(seed + (i + 1) * MIX64_STEP);
 }
 
 float number_at(uint64_t seed, uint64_t i) {

@@ -340,7 +340,7 @@ static void memory_beyond_the_fraction_is_refused(void **state) {
         .type = DT_BF16, .rows = 4096, .cols = (uint32_t)(bound / 4096 / 8 * 8), .random_scale = 1};
     weight *w = NULL;
     errbuf eb = {0};
-    assert_int_equal(r.ops->weight_load(r.d, WEIGHT_PLAIN, &(const tensor *){&t}, &w, &eb), ST_NOMEM);
+    assert_int_equal(r.ops->weight_load(r.d, &(weight_parts){.part = {t}}, &w, &eb), ST_NOMEM);
     assert_non_null(strstr(eb.text, "memory_fraction"));
     r.ops->mem_free(r.d, first, half);
     first = r.ops->mem_alloc(r.d, bound - 4096); /* what was refused took nothing */
@@ -396,7 +396,7 @@ static void what_the_kernels_cannot_do_is_refused_by_name(void **state) {
     assert_non_null(strstr(eb.text, "80"));
     tensor gate = random_tensor(DT_F32, 12, 16, 1);
     weight *w = NULL;
-    assert_int_equal(ops->weight_load(r.d, WEIGHT_GATE_UP, (const tensor *[]){&gate, &gate}, &w, &eb),
+    assert_int_equal(ops->weight_load(r.d, &(weight_parts){WEIGHT_GATE_UP, .part = {gate, gate}}, &w, &eb),
                      ST_UNSUPPORTED);
     assert_non_null(strstr(eb.text, "12"));
     free((void *)gate.data);

@@ -1,5 +1,7 @@
 #!/usr/bin/env python3
-"""The HTTP API as curl, the standard library and the official openai client see it; bad input; the native socket."""
+"""The HTTP API as curl, the standard library and the official openai client see it; bad input; the native
+socket."""
+
 import subprocess
 import unittest
 
@@ -7,7 +9,9 @@ from harness import *
 
 
 def curl(*args):
-    return subprocess.run(["curl", "-sS", "--max-time", "%d" % (120 * SLOW), *args], capture_output=True, text=True, check=True).stdout
+    return subprocess.run(
+        ["curl", "-sS", "--max-time", "%d" % (120 * SLOW), *args], capture_output=True, text=True, check=True
+    ).stdout
 
 
 class Api(unittest.TestCase):
@@ -22,10 +26,14 @@ class Api(unittest.TestCase):
         cls.c.dir.cleanup()
 
     def ask(self, **body):
-        return self.c.complete(**dict({"prompt": "hello world", "max_tokens": 8, "temperature": 0, "ignore_eos": True}, **body))
+        return self.c.complete(
+            **dict({"prompt": "hello world", "max_tokens": 8, "temperature": 0, "ignore_eos": True}, **body)
+        )
 
     def refused(self, status, contains, path="/v1/completions", **body):
-        got, answer = self.c.post(path, dict({"prompt": "hello", "max_tokens": 4}, **body) if "messages" not in body else body)
+        got, answer = self.c.post(
+            path, dict({"prompt": "hello", "max_tokens": 4}, **body) if "messages" not in body else body
+        )
         self.assertEqual(got, status, answer)
         self.assertIn(contains, answer["error"]["message"])
         self.assertEqual(answer["error"]["code"], status)
@@ -34,7 +42,11 @@ class Api(unittest.TestCase):
     # Shapes
 
     def test_curl_completes(self):
-        answer = json.loads(curl(self.url + "/v1/completions", "-d", '{"prompt": "hello", "max_tokens": 4, "ignore_eos": true}'))
+        answer = json.loads(
+            curl(
+                self.url + "/v1/completions", "-d", '{"prompt": "hello", "max_tokens": 4, "ignore_eos": true}'
+            )
+        )
         self.assertEqual(answer["object"], "text_completion")
         self.assertTrue(answer["id"].startswith("cmpl-"))
         self.assertEqual(answer["model"], "tiny")
@@ -43,9 +55,20 @@ class Api(unittest.TestCase):
         self.assertEqual(answer["choices"][0]["finish_reason"], "length")
 
     def test_curl_streams_chat(self):
-        raw = curl("-N", self.url + "/v1/chat/completions", "-d", json.dumps(
-            {"messages": [{"role": "user", "content": "hi"}], "max_tokens": 6, "stream": True, "ignore_eos": True,
-             "stream_options": {"include_usage": True}}))
+        raw = curl(
+            "-N",
+            self.url + "/v1/chat/completions",
+            "-d",
+            json.dumps(
+                {
+                    "messages": [{"role": "user", "content": "hi"}],
+                    "max_tokens": 6,
+                    "stream": True,
+                    "ignore_eos": True,
+                    "stream_options": {"include_usage": True},
+                }
+            ),
+        )
         events = [line[6:] for line in raw.split("\n\n") if line.startswith("data: ")]
         self.assertEqual(events[-1], "[DONE]")
         chunks = [json.loads(e) for e in events[:-1]]
@@ -65,6 +88,7 @@ class Api(unittest.TestCase):
 
     def test_openai_client_whole_and_streaming(self):
         import openai
+
         client = openai.OpenAI(base_url=self.url + "/v1", api_key="none", timeout=120 * SLOW, max_retries=0)
         self.assertEqual([m.id for m in client.models.list().data], ["tiny"])
         self.assertEqual(client.models.retrieve("tiny").id, "tiny")
@@ -72,10 +96,19 @@ class Api(unittest.TestCase):
             client.models.retrieve("other")
         messages = [{"role": "user", "content": "hello"}]
         extra = {"ignore_eos": True}
-        whole = client.chat.completions.create(model="tiny", messages=messages, max_tokens=12, temperature=0, extra_body=extra)
+        whole = client.chat.completions.create(
+            model="tiny", messages=messages, max_tokens=12, temperature=0, extra_body=extra
+        )
         self.assertEqual(whole.usage.completion_tokens, 12)
-        parts = client.chat.completions.create(model="tiny", messages=messages, max_tokens=12, temperature=0, stream=True,
-                                               stream_options={"include_usage": True}, extra_body=extra)
+        parts = client.chat.completions.create(
+            model="tiny",
+            messages=messages,
+            max_tokens=12,
+            temperature=0,
+            stream=True,
+            stream_options={"include_usage": True},
+            extra_body=extra,
+        )
         text = ""
         for chunk in parts:
             usage = chunk.usage
@@ -83,14 +116,16 @@ class Api(unittest.TestCase):
                 text += chunk.choices[0].delta.content or ""
         self.assertEqual(text, whole.choices[0].message.content)
         self.assertEqual(usage.completion_tokens, 12)
-        done = client.completions.create(model="tiny", prompt="hello", max_tokens=5, n=2, seed=3, logprobs=2, extra_body=extra)
+        done = client.completions.create(
+            model="tiny", prompt="hello", max_tokens=5, n=2, seed=3, logprobs=2, extra_body=extra
+        )
         self.assertEqual(len(done.choices), 2)
         self.assertEqual(done.usage.completion_tokens, 10)
         self.assertEqual(len(done.choices[0].logprobs.tokens), 5)
         with self.assertRaises(openai.NotFoundError):
             client.completions.create(model="other", prompt="hello")
         with self.assertRaises(openai.BadRequestError):
-            client.completions.create(model="tiny", prompt="hello", max_tokens=10 ** 6)
+            client.completions.create(model="tiny", prompt="hello", max_tokens=10**6)
 
     def test_n_choices_differ_by_choice_and_repeat_by_seed(self):
         a = self.ask(n=3, seed=7, temperature=1.0, max_tokens=16)
@@ -103,14 +138,19 @@ class Api(unittest.TestCase):
         whole = self.ask(max_tokens=24, prompt=prompt_ids(20))["choices"][0]["text"]
         stop = whole[10:13]
         cut = self.ask(max_tokens=24, prompt=prompt_ids(20), stop=[stop])
-        self.assertEqual(cut["choices"][0]["text"], whole[:whole.index(stop)])
+        self.assertEqual(cut["choices"][0]["text"], whole[: whole.index(stop)])
         self.assertEqual(cut["choices"][0]["finish_reason"], "stop")
-        events = self.c.stream("/v1/completions", {"prompt": prompt_ids(20), "max_tokens": 24, "temperature": 0, "ignore_eos": True, "stop": stop})
-        self.assertEqual("".join(e["choices"][0]["text"] for e in events[:-1]), whole[:whole.index(stop)])
+        events = self.c.stream(
+            "/v1/completions",
+            {"prompt": prompt_ids(20), "max_tokens": 24, "temperature": 0, "ignore_eos": True, "stop": stop},
+        )
+        self.assertEqual("".join(e["choices"][0]["text"] for e in events[:-1]), whole[: whole.index(stop)])
         self.c.wait_idle()
 
     def test_stop_token_id_ends(self):
-        ids = self.ask(max_tokens=12, prompt=prompt_ids(20), logprobs=0, return_token_ids=True)["choices"][0]["token_ids"]
+        ids = self.ask(max_tokens=12, prompt=prompt_ids(20), logprobs=0, return_token_ids=True)["choices"][0][
+            "token_ids"
+        ]
         got = self.ask(max_tokens=12, prompt=prompt_ids(20), stop_token_ids=[ids[5]])
         self.assertEqual(got["choices"][0]["finish_reason"], "stop")
         self.assertEqual(got["usage"]["completion_tokens"], ids.index(ids[5]) + 1)
@@ -142,12 +182,21 @@ class Api(unittest.TestCase):
         self.assertEqual((version["path"].split("/")[0], version["kv_dtype"]), ("cpu", "f16"))
         self.assertEqual(self.c.get("/nowhere")[0], 404)
         self.assertEqual(self.c.get("/v1/completions")[0], 405)
-        for name in ("baton_kv_pages_used", "baton_handoffs_verified_total", "baton_handoff_bytes_total", "baton_handoffs_pending",
-                     "baton_handoffs_failed_total", "baton_handoff_seconds_sum", "baton_requests"):
+        for name in (
+            "baton_kv_pages_used",
+            "baton_handoffs_verified_total",
+            "baton_handoff_bytes_total",
+            "baton_handoffs_pending",
+            "baton_handoffs_failed_total",
+            "baton_handoff_seconds_sum",
+            "baton_requests",
+        ):
             self.assertTrue(any(k.split("{")[0] == name for k in self.c.metrics()), name)
 
     def test_request_id_is_echoed(self):
-        _, headers, _ = self.c.request("POST", "/v1/completions", {"prompt": "a", "max_tokens": 1}, {"x-request-id": "abc-1"})
+        _, headers, _ = self.c.request(
+            "POST", "/v1/completions", {"prompt": "a", "max_tokens": 1}, {"x-request-id": "abc-1"}
+        )
         self.assertEqual(headers["x-request-id"], "abc-1")
 
     # Bad input: a clear error, and the cluster serves on.
@@ -161,15 +210,28 @@ class Api(unittest.TestCase):
         self.refused(400, "prompt", prompt={"a": 1})
         self.refused(400, "10000000", prompt=[10000000])
         self.refused(400, "context", max_tokens=1000000)
-        self.refused(400, "tools", path="/v1/chat/completions", messages=[{"role": "user", "content": "x"}], tools=[{"type": "function"}])
+        self.refused(
+            400,
+            "tools",
+            path="/v1/chat/completions",
+            messages=[{"role": "user", "content": "x"}],
+            tools=[{"type": "function"}],
+        )
         self.refused(400, "response_format", response_format={"type": "json_object"})
         self.refused(400, "best_of", best_of=4)
         self.refused(400, "messages", path="/v1/chat/completions", messages=[])
-        for body, word in ((b'{"prompt": "x", ', "JSON"), (b"", "JSON"), (b"[1]", "object"), (b'{"prompt": "\xff\xfe"}', "UTF-8")):
+        for body, word in (
+            (b'{"prompt": "x", ', "JSON"),
+            (b"", "JSON"),
+            (b"[1]", "object"),
+            (b'{"prompt": "\xff\xfe"}', "UTF-8"),
+        ):
             status, _, raw = self.c.request("POST", "/v1/completions", body)
             self.assertEqual(status, 400, raw)
             self.assertIn(word, json.loads(raw)["error"]["message"])
-        status, _, raw = self.c.request("POST", "/v1/completions", b'{"prompt": "' + b"x" * (10 << 20) + b'"}')
+        status, _, raw = self.c.request(
+            "POST", "/v1/completions", b'{"prompt": "' + b"x" * (10 << 20) + b'"}'
+        )
         self.assertEqual(status, 413)
         # A big body that is legal goes through the text thread, and is too long for the context.
         self.refused(400, "context", prompt="word " * 200000)
@@ -180,14 +242,32 @@ class Api(unittest.TestCase):
 
     def test_baton_ask_streams_the_same_text(self):
         want = self.ask(prompt="hello there", max_tokens=16)["choices"][0]["text"]
-        out = subprocess.run([BIN + "/baton-ask", "-e", "tcp://127.0.0.1:%d" % self.c.client_port, "--temperature", "0", "--max-tokens",
-                              "16", "--ignore-eos", "hello there"], capture_output=True, timeout=120 * SLOW)
+        out = subprocess.run(
+            [
+                BIN + "/baton-ask",
+                "-e",
+                "tcp://127.0.0.1:%d" % self.c.client_port,
+                "--temperature",
+                "0",
+                "--max-tokens",
+                "16",
+                "--ignore-eos",
+                "hello there",
+            ],
+            capture_output=True,
+            timeout=120 * SLOW,
+        )
         self.assertEqual(out.returncode, 0, out.stderr)
         self.assertEqual(out.stdout.decode().rstrip("\n"), want.rstrip("\n"))
 
     def test_baton_ask_without_a_coordinator_says_so(self):
         port = free_ports(1)[0]
-        out = subprocess.run([BIN + "/baton-ask", "-e", "tcp://127.0.0.1:%d" % port, "--timeout", "2", "hello"], capture_output=True, text=True, timeout=120 * SLOW)
+        out = subprocess.run(
+            [BIN + "/baton-ask", "-e", "tcp://127.0.0.1:%d" % port, "--timeout", "2", "hello"],
+            capture_output=True,
+            text=True,
+            timeout=120 * SLOW,
+        )
         self.assertEqual(out.returncode, 1)
         self.assertIn("127.0.0.1:%d" % port, out.stderr)
 

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
-"""The cluster with backend cuda, its kernels on the host emulation, deterministic: the same request gives the same bytes over every
-transport, beside any neighbours, colocated, and after kill -9 of a decode worker."""
+"""The cluster with backend cuda, its kernels on the host emulation, deterministic: the same request gives the
+same bytes over every transport, beside any neighbours, colocated, and after kill -9 of a decode worker."""
+
 import unittest
 
 from fault_test import Streams, caught, tokens_of_all
@@ -9,8 +10,12 @@ from harness import *
 TOKENS = 10
 LENGTHS_HERE = [1, 15, 16, 17, 33, 70]
 CUDA = {"model": {"backend": "cuda", "deterministic": True, "max_context": 512}}
-CELLS = [("disaggregated shm", disaggregated(transport="shm")), ("disaggregated zmq", disaggregated(transport="zmq")),
-         ("colocated", colocated("chunked")), ("prefill first", colocated("prefill_first"))]
+CELLS = [
+    ("disaggregated shm", disaggregated(transport="shm")),
+    ("disaggregated zmq", disaggregated(transport="zmq")),
+    ("colocated", colocated("chunked")),
+    ("prefill first", colocated("prefill_first")),
+]
 
 
 def bodies():
@@ -45,8 +50,14 @@ class Cuda(unittest.TestCase):
         self.assertGreater(min(len(set(w[0]["logprobs"]["tokens"])) for w in want[::2]), TOKENS // 2)
 
     def test_the_default_mode_answers_with_pools_of_what_the_gpu_has_left(self):
-        config = merge(disaggregated(transport="zmq"), {"model": {"backend": "cuda", "max_context": 512}, "prefill": {"kv_memory_mb": 0},
-                                                        "decode": {"kv_memory_mb": 0}})
+        config = merge(
+            disaggregated(transport="zmq"),
+            {
+                "model": {"backend": "cuda", "max_context": 512},
+                "prefill": {"kv_memory_mb": 0},
+                "decode": {"kv_memory_mb": 0},
+            },
+        )
         with Cluster(config) as c:
             got = self.answers(c, 6)
             self.assertEqual([len(choices) for choices in got], [1] * len(got))
@@ -59,8 +70,15 @@ class Cuda(unittest.TestCase):
             c.wait_idle()
 
     def test_kill_9_of_a_decode_worker_changes_no_byte(self):
-        requests = [{"prompt": prompt_ids(30 + i), "max_tokens": 24, "ignore_eos": True,
-                     **({"temperature": 0} if i % 2 == 0 else {"temperature": 0.8, "seed": i})} for i in range(4)]
+        requests = [
+            {
+                "prompt": prompt_ids(30 + i),
+                "max_tokens": 24,
+                "ignore_eos": True,
+                **({"temperature": 0} if i % 2 == 0 else {"temperature": 0.8, "seed": i}),
+            }
+            for i in range(4)
+        ]
         with Cluster(merge(disaggregated(d=2), CUDA)) as c:
             want = parallel(1, lambda b: c.complete(**b)["choices"][0]["text"], requests)
             streams, _, pid = caught(c, "decode", requests, tokens_of_all(6))
@@ -87,7 +105,10 @@ class Cuda(unittest.TestCase):
             health = c.health()[1]
             self.assertEqual(health["workers_lost"], 2)
             self.assertRegex(health["last_lost"]["worker"], "^decode-")
-            self.assertRegex(health["last_lost"]["why"], r"^step of 1 rows on cuda/.* (embed|norm|linear|attend|gate_up|sample): .*IllegalAddress")
+            self.assertRegex(
+                health["last_lost"]["why"],
+                r"^step of 1 rows on cuda/.* (embed|norm|linear|attend|gate_up|sample): .*IllegalAddress",
+            )
             wait_for("what it had sent", lambda: streams.progress[0] > 1)  # it had begun, and goes on
             c.start_worker("decode")
             self.assertEqual(streams.texts(), want)

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """Workers that die, freeze and come back, under live streams: the same bytes, or the documented error."""
+
 import math
 import selectors
 import struct
@@ -9,8 +10,15 @@ from harness import *
 
 
 def bodies(count, prompt, tokens):
-    return [{"prompt": prompt_ids(prompt + i), "max_tokens": tokens, "ignore_eos": True,
-             **({"temperature": 0} if i % 2 == 0 else {"temperature": 0.8, "seed": i})} for i in range(count)]
+    return [
+        {
+            "prompt": prompt_ids(prompt + i),
+            "max_tokens": tokens,
+            "ignore_eos": True,
+            **({"temperature": 0} if i % 2 == 0 else {"temperature": 0.8, "seed": i}),
+        }
+        for i in range(count)
+    ]
 
 
 UNDISTURBED = {}
@@ -33,14 +41,15 @@ def unchunked(raw):
         size, rest = raw.split(b"\r\n", 1)
         count = int(size, 16)
         out += rest[:count]
-        assert rest[count:count + 2] == b"\r\n", rest[count:count + 2]
-        raw = rest[count + 2:]
+        assert rest[count : count + 2] == b"\r\n", rest[count : count + 2]
+        raw = rest[count + 2 :]
     return out
 
 
 class Streams:
-    """Streams read in the background by one thread, which only counts events; they are parsed when all is over, so that reading
-    takes little of the cores that the workers need. progress[i] counts the events of stream i."""
+    """Streams read in the background by one thread, which only counts events; they are parsed when all is
+    over, so that reading takes little of the cores that the workers need. progress[i] counts the events of
+    stream i."""
 
     def __init__(self, c, requests):
         self.progress = [0] * len(requests)
@@ -49,8 +58,11 @@ class Streams:
         for i, request in enumerate(requests):
             s = socket.create_connection(("127.0.0.1", c.http_port), timeout=600 * SLOW)
             body = json.dumps(dict(request, stream=True)).encode()
-            s.sendall(b"POST /v1/completions HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\n"
-                      b"content-length: %d\r\n\r\n" % len(body) + body)
+            s.sendall(
+                b"POST /v1/completions HTTP/1.1\r\nhost: x\r\nconnection: close\r\n"
+                b"content-type: application/json\r\n"
+                b"content-length: %d\r\n\r\n" % len(body) + body
+            )
             self.selector.register(s, selectors.EVENT_READ, i)
         self.thread = threading.Thread(target=self.read, args=(time.monotonic() + 600 * SLOW,), daemon=True)
         self.thread.start()
@@ -100,14 +112,16 @@ def holds_work(c, role, name):
     if not worker:  # the test itself was not let run for so long that the worker is gone
         return c.metric("baton_replays_total") > 0
     if role == "prefill":
-        # It may hold one that it was told to let go of. But while others wait in the queue, it has been given another.
+        # It may hold one that it was told to let go of. But while others wait in the queue, it has been given
+        # another.
         return worker["assigned"] > 0 and c.metric("baton_requests", state="wait_prefill") > 0
     return worker["assigned"] > 0
 
 
 def caught(c, role, requests, begun):
-    """Streams of the requests, and the name and process of the worker of this role that is stopped (SIGSTOP) in the middle of some of
-    them: begun(streams), and not all that it was given is finished. Where they end before they are looked at, with new streams."""
+    """Streams of the requests, and the name and process of the worker of this role that is stopped (SIGSTOP)
+    in the middle of some of them: begun(streams), and not all that it was given is finished. Where they end
+    before they are looked at, with new streams."""
     pids = {w["name"]: c.worker_pid(w["name"]) for w in in_state(c, "ready", role)}
     for _ in range(10):
         streams = Streams(c, requests)
@@ -115,7 +129,9 @@ def caught(c, role, requests, begun):
         name = max(in_state(c, "ready", role), key=lambda w: w["assigned"])["name"]
         kill(pids[name], signal.SIGSTOP)
         # What it said before has been heard by then.
-        wait_for("silence of %s" % name, lambda: (c.worker(name) or {"silence_ms": math.inf})["silence_ms"] > 300)
+        wait_for(
+            "silence of %s" % name, lambda: (c.worker(name) or {"silence_ms": math.inf})["silence_ms"] > 300
+        )
         if holds_work(c, role, name):
             return streams, name, pids[name]
         kill(pids[name], signal.SIGCONT)
@@ -144,16 +160,18 @@ def poisoned(path):
     """The small checkpoint again, but the embedding of one token is no number."""
     with open(TINY, "rb") as f:
         data = bytearray(f.read())
-    tensors, = struct.unpack_from("<Q", data, 8)
+    (tensors,) = struct.unpack_from("<Q", data, 8)
     at = data.index(b"token_embd.weight") - 8  # the first description
     rows = offset = 0
     for _ in range(tensors):
-        name_bytes, = struct.unpack_from("<Q", data, at)
-        name = bytes(data[at + 8:at + 8 + name_bytes])
-        dims, = struct.unpack_from("<I", data, at + 8 + name_bytes)
+        (name_bytes,) = struct.unpack_from("<Q", data, at)
+        name = bytes(data[at + 8 : at + 8 + name_bytes])
+        (dims,) = struct.unpack_from("<I", data, at + 8 + name_bytes)
         at += 12 + name_bytes
         if name == b"token_embd.weight":
-            (cols, rows), (kind, offset) = struct.unpack_from("<QQ", data, at), struct.unpack_from("<IQ", data, at + 16)
+            (cols, rows), (kind, offset) = struct.unpack_from("<QQ", data, at), struct.unpack_from(
+                "<IQ", data, at + 16
+            )
             assert kind == 8, "Q8_0"
         at += 8 * dims + 12
     assert POISON < rows
@@ -172,7 +190,9 @@ class Faults(unittest.TestCase):
             with Cluster(config, folder + "/poison.gguf") as c:
                 workers = len(c.health()[1]["workers"])
                 bad = {"prompt": prompt_ids(40) + [POISON] + prompt_ids(20), "max_tokens": 4}
-                answers = parallel(8, lambda b: c.post("/v1/completions", b), requests[:3] + [bad] + requests[3:] + [bad])
+                answers = parallel(
+                    8, lambda b: c.post("/v1/completions", b), requests[:3] + [bad] + requests[3:] + [bad]
+                )
                 self.assertEqual([status for status, _ in answers], [200] * 3 + [500] + [200] * 3 + [500])
                 self.assertEqual([a["choices"][0]["text"] for status, a in answers if status == 200], want)
                 self.assertIn("cannot compute this request", answers[3][1]["error"]["message"])
@@ -205,7 +225,10 @@ class Faults(unittest.TestCase):
             streams, name, pid = caught(c, "decode", requests, tokens_of_all(50))
             carried = c.worker(name)["assigned"]
             c.start_worker("decode")
-            wait_for("a second decode worker", lambda: [w for w in in_state(c, "ready", "decode") if w["name"] != name])
+            wait_for(
+                "a second decode worker",
+                lambda: [w for w in in_state(c, "ready", "decode") if w["name"] != name],
+            )
             kill(pid)
             self.assertEqual(streams.texts(), want)
             self.assertEqual(c.metric("baton_replays_total"), carried)
@@ -222,7 +245,8 @@ class Faults(unittest.TestCase):
             c.wait_idle()
 
     def frozen(self, role, requests, begun):
-        """Stopped for twice the time after which it counts as gone, in the middle of its work; then it goes on."""
+        """Stopped for twice the time after which it counts as gone, in the middle of its work; then it goes
+        on."""
         want = undisturbed(requests)
         gone_ms = 3000
         limits = {"heartbeat_ms": 100, "suspect_ms": 1000, "gone_ms": gone_ms}
@@ -240,7 +264,8 @@ class Faults(unittest.TestCase):
             c.wait_idle()
 
     def test_a_frozen_decode_worker_is_gone_and_comes_back_as_a_new_one(self):
-        # All of them decode by then: one that still waits for its KV at the frozen worker is only placed anew, not replayed.
+        # All of them decode by then: one that still waits for its KV at the frozen worker is only placed
+        # anew, not replayed.
         self.frozen("decode", bodies(4, 50, TOKENS), lambda c: tokens_of_all(20))
 
     def test_a_frozen_prefill_worker_is_gone_and_comes_back_as_a_new_one(self):
@@ -251,11 +276,16 @@ class Faults(unittest.TestCase):
             kill(c.worker_pid("colocated-0"))
             wait_for("it is gone", lambda: c.health()[1]["workers"] == [])
             gone = time.monotonic()
-            wait_for("twice the time after which up.sh ends a cluster that never had a worker", lambda: time.monotonic() - gone > 5)
+            wait_for(
+                "twice the time after which up.sh ends a cluster that never had a worker",
+                lambda: time.monotonic() - gone > 5,
+            )
             self.assertIsNone(c.process.poll(), c.log()[-2000:])
             c.start_worker("colocated")
             wait_for("service", lambda: c.health()[0] == 200)
-            self.assertEqual(c.complete(prompt="x", max_tokens=4, ignore_eos=True)["usage"]["completion_tokens"], 4)
+            self.assertEqual(
+                c.complete(prompt="x", max_tokens=4, ignore_eos=True)["usage"]["completion_tokens"], 4
+            )
             c.wait_idle()
 
     def test_with_none_left_the_error_comes_after_the_deadline_and_service_after_a_new_worker(self):
@@ -270,7 +300,9 @@ class Faults(unittest.TestCase):
             self.assertEqual(c.health()[0], 503)
             c.start_worker("decode")
             wait_for("service", lambda: c.health()[0] == 200)
-            self.assertEqual(c.complete(prompt="x", max_tokens=4, ignore_eos=True)["usage"]["completion_tokens"], 4)
+            self.assertEqual(
+                c.complete(prompt="x", max_tokens=4, ignore_eos=True)["usage"]["completion_tokens"], 4
+            )
             c.wait_idle()
 
     def test_the_coordinator_dies_and_the_workers_leave(self):
@@ -284,7 +316,9 @@ class Faults(unittest.TestCase):
 
     def test_kill_9_of_mpirun_leaves_no_process(self):
         with Cluster(disaggregated()) as c:
-            everyone = lambda: [p for role in ("prefill", "decode", "coordinator") for p in c.pids("baton-" + role)]
+            everyone = lambda: [
+                p for role in ("prefill", "decode", "coordinator") for p in c.pids("baton-" + role)
+            ]
             self.assertEqual(len(everyone()), 3)
             kill(c.pids("mpirun .*baton-coordinator")[0])
             wait_for("all of them to end", lambda: not everyone())

@@ -1,11 +1,14 @@
-"""Starts real clusters for the end-to-end tests: deploy/up.sh with a config of its own, free ports, a deadline on everything.
+"""Starts real clusters for the end-to-end tests: deploy/up.sh with a config of its own, free ports, a
+deadline on everything.
 
-Deadlines are there for what hangs: they allow for a machine that is many times slower than any. No test may need one process to be
-faster than another: where a fact holds for a moment only, the test stops a worker (Cluster.stopped) and looks at leisure.
+Deadlines are there for what hangs: they allow for a machine that is many times slower than any. No test may
+need one process to be faster than another: where a fact holds for a moment only, the test stops a worker
+(Cluster.stopped) and looks at leisure.
 
-Environment (set by ctest): BATON_BIN folder of the programs, BATON_TINY_MODEL the generated checkpoint, BATON_MODEL SmolLM2,
-BATON_SLOW factor on deadlines (sanitizers). Only the standard library, except where a test imports the openai client.
-"""
+Environment (set by ctest): BATON_BIN folder of the programs, BATON_TINY_MODEL the generated checkpoint,
+BATON_MODEL SmolLM2, BATON_SLOW factor on deadlines (sanitizers). Only the standard library, except where a
+test imports the openai client."""
+
 import concurrent.futures
 import contextlib
 import http.client
@@ -29,19 +32,33 @@ SLOW = float(os.environ.get("BATON_SLOW", "1"))
 
 def sanitizer_reports(text):
     """The lines with which a sanitizer's or an assertion's report begins."""
-    return re.findall(r"(?:(?:ERROR|WARNING|FATAL): \w+Sanitizer|Sanitizer has encountered|Sanitizer: CHECK failed|runtime error:|"
-                      r"(?:precondition|postcondition|check|debug assert) failed:).*", text)
+    return re.findall(
+        r"(?:(?:ERROR|WARNING|FATAL): \w+Sanitizer|"
+        r"Sanitizer has encountered|Sanitizer: CHECK failed|runtime error:|"
+        r"(?:precondition|postcondition|check|debug assert) failed:).*",
+        text,
+    )
 
 
-# The cluster's own time limits are out of the way of whatever a busy machine does to a process: a healthy worker that is not let run
-# for some seconds is not given up, and no request fails for having waited. A test that is about a limit sets it.
-PATIENT = {"suspect_ms": 200000, "gone_ms": 300000, "step_age_ms": 300000, "lease_ms": 300000, "wait_prefill_ms": 600000,
-            "prefill_ms": 600000, "wait_kv_ms": 600000, "decode_token_ms": 600000, "slow_client_ms": 600000}
+# The cluster's own time limits are out of the way of whatever a busy machine does to a process: a healthy
+# worker that is not let run for some seconds is not given up, and no request fails for having waited. A test
+# that is about a limit sets it.
+PATIENT = {
+    "suspect_ms": 200000,
+    "gone_ms": 300000,
+    "step_age_ms": 300000,
+    "lease_ms": 300000,
+    "wait_prefill_ms": 600000,
+    "prefill_ms": 600000,
+    "wait_kv_ms": 600000,
+    "decode_token_ms": 600000,
+    "slow_client_ms": 600000,
+}
 
 
 def free_ports(count):
-    """Below the range from which the system gives ports to whoever asks for any: between this look and the cluster's start nobody but
-    another test can take one, and that by a rare chance only."""
+    """Below the range from which the system gives ports to whoever asks for any: between this look and the
+    cluster's start nobody but another test can take one, and that by a rare chance only."""
     ports = []
     while len(ports) < count:
         port = random.randrange(12000, 32000)
@@ -86,8 +103,14 @@ def merge(base, over):
 
 
 def disaggregated(p=1, d=1, cores=1, transport="shm", **over):
-    return merge({"prefill": {"count": p, "cores": cores}, "decode": {"count": d, "cores": cores},
-                  "handoff": {"transport": transport}}, over)
+    return merge(
+        {
+            "prefill": {"count": p, "cores": cores},
+            "decode": {"count": d, "cores": cores},
+            "handoff": {"transport": transport},
+        },
+        over,
+    )
 
 
 def colocated(policy="chunked", count=1, cores=1, **over):
@@ -102,9 +125,13 @@ class Cluster:
         self.dir = tempfile.TemporaryDirectory(prefix="baton-e2e-")
         self.model = model or TINY
         base = {
-            "cluster": {"name": "e2e", "http": "127.0.0.1:%d" % self.http_port,
-                        "control": "tcp://127.0.0.1:%d" % self.control_port,
-                        "client": "tcp://127.0.0.1:%d" % self.client_port, "oversubscribe": True},
+            "cluster": {
+                "name": "e2e",
+                "http": "127.0.0.1:%d" % self.http_port,
+                "control": "tcp://127.0.0.1:%d" % self.control_port,
+                "client": "tcp://127.0.0.1:%d" % self.client_port,
+                "oversubscribe": True,
+            },
             "model": {"path": self.model},
             "limits": PATIENT,
         }
@@ -124,16 +151,25 @@ class Cluster:
 
     def start(self):
         env = dict(os.environ, BATON_BIN=self.bin, BATON_RUN=self.dir.name)
-        self.log_file = open(self.log_path, "a")  # as start_worker does, so that neither writes over the other
-        self.process = subprocess.Popen([ROOT + "/deploy/up.sh", self.path], env=env, stdout=self.log_file,
-                                        stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
+        self.log_file = open(
+            self.log_path, "a"
+        )  # as start_worker does, so that neither writes over the other
+        self.process = subprocess.Popen(
+            [ROOT + "/deploy/up.sh", self.path],
+            env=env,
+            stdout=self.log_file,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+        )
 
         def ready():
             if self.process.poll() is not None:
                 raise AssertionError("the cluster ended with %d:\n%s" % (self.process.returncode, self.log()))
             assert not sanitizer_reports(self.log()), "a process of the cluster failed at the start"
-            # Not at the beginning of a line: mpirun may have forwarded only a part of another process's last one.
+            # Not at the beginning of a line: mpirun may have forwarded only a part of another process's last
+            # one.
             return "ready: http://127.0.0.1:%d " % self.http_port in self.log()
+
         try:
             wait_for("the ready line", ready)
         except AssertionError:
@@ -162,7 +198,9 @@ class Cluster:
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 raise AssertionError("up.sh did not stop in order:\n" + self.log()[-4000:])
-            assert self.process.returncode == 0, "up.sh ended with %d:\n" % self.process.returncode + self.log()[-4000:]
+            assert self.process.returncode == 0, (
+                "up.sh ended with %d:\n" % self.process.returncode + self.log()[-4000:]
+            )
             self.process = None
         if self.log_file:
             self.log_file.close()
@@ -183,7 +221,9 @@ class Cluster:
     # Processes
 
     def pids(self, program):
-        out = subprocess.run(["pgrep", "-f", r"^[^ ]*%s %s" % (program, re.escape(self.path))], capture_output=True, text=True)
+        out = subprocess.run(
+            ["pgrep", "-f", r"^[^ ]*%s %s" % (program, re.escape(self.path))], capture_output=True, text=True
+        )
         return [int(p) for p in out.stdout.split()]
 
     def worker_pid(self, name):
@@ -215,8 +255,9 @@ class Cluster:
         """By hand, without mpirun: given only the config, in which the coordinator's address is."""
         env = {k: v for k, v in os.environ.items() if not k.startswith("OMPI_")}
         with open(self.log_path, "a") as log:
-            process = subprocess.Popen([BIN + "/baton-" + role, self.path], stdout=log, stderr=log, env=env,
-                                       stdin=subprocess.DEVNULL)
+            process = subprocess.Popen(
+                [BIN + "/baton-" + role, self.path], stdout=log, stderr=log, env=env, stdin=subprocess.DEVNULL
+            )
         self.extra.append(process)
         return process
 
@@ -229,7 +270,9 @@ class Cluster:
         connection = self.connect(timeout)
         try:
             data = body if body is None or isinstance(body, (bytes, str)) else json.dumps(body)
-            connection.request(method, path, data, dict({"content-type": "application/json"}, **(headers or {})))
+            connection.request(
+                method, path, data, dict({"content-type": "application/json"}, **(headers or {}))
+            )
             response = connection.getresponse()
             raw = response.read()
             return response.status, dict((k.lower(), v) for k, v in response.getheaders()), raw
@@ -250,11 +293,14 @@ class Cluster:
         return answer
 
     def stream(self, path, body, on_event=None):
-        """All SSE events of a stream as parsed JSON (the last is "[DONE]"); on_event(event, connection) may return False to hang up."""
+        """All SSE events of a stream as parsed JSON (the last is "[DONE]"); on_event(event, connection) may
+        return False to hang up."""
         connection = self.connect()
         events = []
         try:
-            connection.request("POST", path, json.dumps(dict(body, stream=True)), {"content-type": "application/json"})
+            connection.request(
+                "POST", path, json.dumps(dict(body, stream=True)), {"content-type": "application/json"}
+            )
             response = connection.getresponse()
             if response.status != 200:
                 return [(response.status, json.loads(response.read()))]
@@ -315,13 +361,13 @@ class Random:
     """A small fixed generator (splitmix64), so that the prompts are the same everywhere and for ever."""
 
     def __init__(self, seed):
-        self.state = seed & (2 ** 64 - 1)
+        self.state = seed & (2**64 - 1)
 
     def next(self):
-        self.state = (self.state + 0x9E3779B97F4A7C15) & (2 ** 64 - 1)
+        self.state = (self.state + 0x9E3779B97F4A7C15) & (2**64 - 1)
         z = self.state
-        z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & (2 ** 64 - 1)
-        z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & (2 ** 64 - 1)
+        z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & (2**64 - 1)
+        z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & (2**64 - 1)
         return z ^ (z >> 31)
 
     def below(self, n):
@@ -329,8 +375,58 @@ class Random:
 
 
 # Page (16) and chunk (64, 256) edges, and sizes between, up to 1,500 tokens: 50 in all.
-LENGTHS = [1, 2, 3, 5, 8, 13, 15, 16, 17, 21, 30, 31, 32, 33, 40, 47, 48, 49, 63, 64, 65, 80, 95, 96, 97, 100, 111, 127, 128, 129,
-           160, 191, 192, 193, 200, 255, 256, 257, 300, 350, 400, 450, 511, 512, 513, 600, 768, 1000, 1024, 1500]
+LENGTHS = [
+    1,
+    2,
+    3,
+    5,
+    8,
+    13,
+    15,
+    16,
+    17,
+    21,
+    30,
+    31,
+    32,
+    33,
+    40,
+    47,
+    48,
+    49,
+    63,
+    64,
+    65,
+    80,
+    95,
+    96,
+    97,
+    100,
+    111,
+    127,
+    128,
+    129,
+    160,
+    191,
+    192,
+    193,
+    200,
+    255,
+    256,
+    257,
+    300,
+    350,
+    400,
+    450,
+    511,
+    512,
+    513,
+    600,
+    768,
+    1000,
+    1024,
+    1500,
+]
 
 
 def prompt_ids(length, seed=1, low=300, high=400):

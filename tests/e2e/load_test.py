@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """Many requests at once, and clients that leave: every page comes back, read from the workers' own pools."""
+
 import socket
 import unittest
 
@@ -10,7 +11,10 @@ def raw_post(c, body):
     """A request on a bare socket, so that the test decides when to hang up."""
     s = socket.create_connection(("127.0.0.1", c.http_port), timeout=600 * SLOW)
     data = json.dumps(body).encode()
-    s.sendall(b"POST /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(data) + data)
+    s.sendall(
+        b"POST /v1/completions HTTP/1.1\r\nhost: x\r\n"
+        b"content-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(data) + data
+    )
     return s
 
 
@@ -20,7 +24,8 @@ def accepted(c):
 
 
 def together(c, name, work, bodies):
-    """work of every body at once, none of them done before all have come: until then the worker does not run."""
+    """work of every body at once, none of them done before all have come: until then the worker does not
+    run."""
     with concurrent.futures.ThreadPoolExecutor(len(bodies)) as pool:
         with c.stopped(name):
             futures = [pool.submit(work, b) for b in bodies]
@@ -31,8 +36,12 @@ def together(c, name, work, bodies):
 class Load(unittest.TestCase):
     def test_64_at_once_are_decoded_in_large_batches(self):
         with Cluster(disaggregated()) as c:
-            # Long enough that the batch is about the requests, not about how fast their KV comes in one after the other.
-            bodies = [{"prompt": prompt_ids(20 + i), "max_tokens": 400, "temperature": 0, "ignore_eos": True} for i in range(64)]
+            # Long enough that the batch is about the requests, not about how fast their KV comes in one after
+            # the other.
+            bodies = [
+                {"prompt": prompt_ids(20 + i), "max_tokens": 400, "temperature": 0, "ignore_eos": True}
+                for i in range(64)
+            ]
             answers = together(c, "decode-0", lambda b: c.complete(**b), bodies)
             self.assertTrue(all(a["usage"]["completion_tokens"] == 400 for a in answers))
             wait_for("the last heartbeat", lambda: c.metric("baton_decode_rows_total") >= 64 * 399)
@@ -45,7 +54,13 @@ class Load(unittest.TestCase):
         # P is assigned one such prompt at a time.
         config = disaggregated(prefill={"token_budget": 16, "chunk_tokens": 16}, limits={"heartbeat_ms": 20})
         with Cluster(config) as c:
-            long = {"prompt": prompt_ids(3000), "max_tokens": 1000, "temperature": 0, "ignore_eos": True, "stream": True}
+            long = {
+                "prompt": prompt_ids(3000),
+                "max_tokens": 1000,
+                "temperature": 0,
+                "ignore_eos": True,
+                "stream": True,
+            }
             state = lambda name: c.metric("baton_requests", state=name)
 
             # Mid-stream: long enough that a heartbeat tells of it, whatever the machine.
@@ -54,7 +69,10 @@ class Load(unittest.TestCase):
             while b"data: " not in heard:
                 heard = s.recv(65536)
                 self.assertTrue(heard, "the stream ended before its first token")
-            wait_for("pages in use at the decode worker", lambda: c.metric("baton_kv_pages_used", role="decode") > 0)
+            wait_for(
+                "pages in use at the decode worker",
+                lambda: c.metric("baton_kv_pages_used", role="decode") > 0,
+            )
             s.close()
             c.wait_idle()
 
@@ -74,11 +92,18 @@ class Load(unittest.TestCase):
                 s.close()
             wait_for("no request", lambda: accepted(c) == 0)
             c.wait_idle()
-            self.assertEqual(c.complete(prompt="still here", max_tokens=3, ignore_eos=True)["usage"]["completion_tokens"], 3)
+            self.assertEqual(
+                c.complete(prompt="still here", max_tokens=3, ignore_eos=True)["usage"]["completion_tokens"],
+                3,
+            )
 
     def test_a_pool_smaller_than_the_batch_preempts_and_completes(self):
-        # 40 pages of 16 = 640 tokens; eight sequences grow to 430 tokens each: no two of them ever fit to their ends.
-        bodies = [{"prompt": prompt_ids(30 + i), "max_tokens": 400, "temperature": 0, "ignore_eos": True} for i in range(8)]
+        # 40 pages of 16 = 640 tokens; eight sequences grow to 430 tokens each: no two of them ever fit to
+        # their ends.
+        bodies = [
+            {"prompt": prompt_ids(30 + i), "max_tokens": 400, "temperature": 0, "ignore_eos": True}
+            for i in range(8)
+        ]
         with Cluster(disaggregated()) as c:
             want = parallel(1, lambda b: c.complete(**b)["choices"], bodies)
         with Cluster(disaggregated(decode={"kv_pages": 40})) as c:
@@ -91,7 +116,9 @@ class Load(unittest.TestCase):
             self.assertEqual(status, 400, answer)
 
     def test_a_full_queue_is_429_and_says_when_to_come_back(self):
-        with Cluster(disaggregated(limits={"max_queue": 2}, prefill={"token_budget": 16, "chunk_tokens": 16})) as c:
+        with Cluster(
+            disaggregated(limits={"max_queue": 2}, prefill={"token_budget": 16, "chunk_tokens": 16})
+        ) as c:
             body = {"prompt": prompt_ids(1500), "max_tokens": 4, "ignore_eos": True}
             with concurrent.futures.ThreadPoolExecutor(12) as pool:
                 # Two in the queue, and one at the worker if it was sent there before the next came.

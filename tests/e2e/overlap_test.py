@@ -1,5 +1,7 @@
 #!/usr/bin/env python3
-"""The KV of a prompt leaves while later layers are still being computed: read from the prefill worker's trace, real processes, real clocks."""
+"""The KV of a prompt leaves while later layers are still being computed: read from the prefill worker's
+trace, real processes, real clocks."""
+
 import sys
 import unittest
 
@@ -18,8 +20,8 @@ def rows(entry):
 
 
 def own_log(c, program):
-    """The file that this program of the cluster will log to. mpirun forwards what processes print piece by piece, and a piece may end in
-    the middle of a line."""
+    """The file that this program of the cluster will log to. mpirun forwards what processes print piece by
+    piece, and a piece may end in the middle of a line."""
     c.bin = c.dir.name + "/bin"
     os.mkdir(c.bin)
     for name in os.listdir(BIN):
@@ -34,7 +36,8 @@ def own_log(c, program):
 
 class Overlap(unittest.TestCase):
     def trace(self, rounds, **over):
-        """[(layers that began, segments that left)] of each round's prompt of 1,000 tokens; a first one opens the pair."""
+        """[(layers that began, segments that left)] of each round's prompt of 1,000 tokens; a first one opens
+        the pair."""
         config = disaggregated(cluster={"log_level": "trace"}, **over)
         with Cluster(config, self.model, start=False) as c:
             log = own_log(c, "baton-prefill")
@@ -50,14 +53,19 @@ class Overlap(unittest.TestCase):
         sent = [fields(l) for l in lines if "segment sent" in l]
         requests = sorted({int(e["req"]) for e in sent})[1:]
         self.assertEqual(len(requests), rounds)
-        return [([e for e in begun if int(e["req"]) == r], [e for e in sent if int(e["req"]) == r]) for r in requests]
+        return [
+            ([e for e in begun if int(e["req"]) == r], [e for e in sent if int(e["req"]) == r])
+            for r in requests
+        ]
 
     def ahead(self, begun, sent):
         """By how many ns the first segment of the last chunk left before the chunk's last layer began."""
         begin = max(rows(e)[0] for e in begun)
         self.assertGreater(begin, 0, "the prompt was one chunk")
         last_layer = max(int(e["layer"]) for e in begun)
-        began = next(int(e["clock_ns"]) for e in begun if rows(e)[0] == begin and int(e["layer"]) == last_layer)
+        began = next(
+            int(e["clock_ns"]) for e in begun if rows(e)[0] == begin and int(e["layer"]) == last_layer
+        )
         of_chunk = [e for e in sent if rows(e)[1] > begin]
         self.assertGreater(len(of_chunk), 1, "the chunk left in one piece")
         first = of_chunk[0]
@@ -67,7 +75,8 @@ class Overlap(unittest.TestCase):
         return began - int(first["clock_ns"])
 
     def test_the_first_segment_of_the_last_chunk_leaves_before_its_last_layer_begins(self):
-        # Computing and sending are two threads: which of them a busy machine lets run is not ours to say, but not always the same one.
+        # Computing and sending are two threads: which of them a busy machine lets run is not ours to say, but
+        # not always the same one.
         ahead = [self.ahead(begun, sent) for begun, sent in self.trace(10, **self.over)]
         print("ms ahead of the last layer: " + " ".join("%.1f" % (a / 1e6) for a in ahead))
         self.assertGreater(max(ahead), 0)
@@ -81,6 +90,11 @@ class Overlap(unittest.TestCase):
 if __name__ == "__main__":
     kind = sys.argv.pop(1)
     Overlap.model = SMOL if kind == "smol" else TINY
-    # The small checkpoint has 4 layers and little KV: one chunk of many rows, sent layer by layer, takes long enough to be watched.
-    Overlap.over = {} if kind == "smol" else {"prefill": {"token_budget": 512, "chunk_tokens": 512}, "handoff": {"segment_kb": 16}}
+    # The small checkpoint has 4 layers and little KV: one chunk of many rows, sent layer by layer, takes long
+    # enough to be watched.
+    Overlap.over = (
+        {}
+        if kind == "smol"
+        else {"prefill": {"token_budget": 512, "chunk_tokens": 512}, "handoff": {"segment_kb": 16}}
+    )
     unittest.main()

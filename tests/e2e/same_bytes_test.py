@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Same request, same bytes: over placement, transport, batch and threads. Asserts that the KV really travelled.
+"""Same request, same bytes: over placement, transport, batch and threads. Asserts that the KV really
+travelled.
 
 same_bytes_test.py tiny     50 prompts, every cell, on the generated checkpoint
 same_bytes_test.py tiny-few ten of those prompts, every cell (sanitizers)
@@ -7,20 +8,28 @@ same_bytes_test.py smol     a dozen prompts in four cells on SmolLM2
 same_bytes_test.py smol-all 50 prompts in every cell on SmolLM2
 same_bytes_test.py flip     one flipped KV byte: caught by the checksum, or (checksums off) changes the output
 """
+
 import sys
 
 from harness import *
 
-MODES = [("disaggregated shm", lambda t: disaggregated(cores=t, transport="shm")),
-         ("disaggregated zmq", lambda t: disaggregated(cores=t, transport="zmq")),
-         ("colocated chunked", lambda t: colocated("chunked", cores=t)),
-         ("colocated prefill_first", lambda t: colocated("prefill_first", cores=t))]
+MODES = [
+    ("disaggregated shm", lambda t: disaggregated(cores=t, transport="shm")),
+    ("disaggregated zmq", lambda t: disaggregated(cores=t, transport="zmq")),
+    ("colocated chunked", lambda t: colocated("chunked", cores=t)),
+    ("colocated prefill_first", lambda t: colocated("prefill_first", cores=t)),
+]
 
 
 def requests(lengths, tokens, low, high):
     out = []
     for i, length in enumerate(lengths):
-        body = {"prompt": prompt_ids(length, 1, low, high), "max_tokens": 1 if i == 4 else tokens, "ignore_eos": True, "logprobs": 1}
+        body = {
+            "prompt": prompt_ids(length, 1, low, high),
+            "max_tokens": 1 if i == 4 else tokens,
+            "ignore_eos": True,
+            "logprobs": 1,
+        }
         out.append(dict(body, temperature=0))
         out.append(dict(body, temperature=0.9, top_p=0.95, seed=1000 + i))
     return out
@@ -32,6 +41,7 @@ def answers(cluster, bodies, at_once):
         assert answer["usage"]["prompt_tokens"] == len(body["prompt"]), answer["usage"]
         assert answer["usage"]["completion_tokens"] == body["max_tokens"], answer["usage"]
         return answer["choices"]
+
     return parallel(at_once, one, bodies)
 
 
@@ -43,7 +53,10 @@ def run(model, lengths, tokens, cells, low, high):
             with Cluster(config(threads), model) as c:
                 for at_once in sorted(a for (m, t, a) in cells if m == mode and t == threads):
                     name = "%s, %d thread(s), %d at a time" % (mode, threads, at_once)
-                    before = {k: c.metric("baton_" + k + "_total") for k in ("handoffs_verified", "handoff_bytes", "replays")}
+                    before = {
+                        k: c.metric("baton_" + k + "_total")
+                        for k in ("handoffs_verified", "handoff_bytes", "replays")
+                    }
                     got = answers(c, bodies, at_once)
                     c.wait_idle()
                     moved = {k: c.metric("baton_" + k + "_total") - v for k, v in before.items()}
@@ -59,18 +72,32 @@ def run(model, lengths, tokens, cells, low, high):
                     if reference is None:
                         reference = got
                         # A checkpoint that repeats itself would agree with itself too easily.
-                        distinct = [len(set(g[0]["logprobs"]["tokens"])) for g in got[::2] if len(g[0]["logprobs"]["tokens"]) == tokens]
+                        distinct = [
+                            len(set(g[0]["logprobs"]["tokens"]))
+                            for g in got[::2]
+                            if len(g[0]["logprobs"]["tokens"]) == tokens
+                        ]
                         assert model != TINY or min(distinct) >= 6, distinct
                     for i, (a, b) in enumerate(zip(reference, got)):
-                        assert a == b, "%s: request %d (%d prompt tokens) differs:\n%s\n%s" % (name, i, len(bodies[i]["prompt"]), a, b)
+                        assert a == b, "%s: request %d (%d prompt tokens) differs:\n%s\n%s" % (
+                            name,
+                            i,
+                            len(bodies[i]["prompt"]),
+                            a,
+                            b,
+                        )
                     print("same bytes: %s: %d requests" % (name, len(bodies)), flush=True)
 
 
 def flip():
-    bodies = [{"prompt": prompt_ids(n), "max_tokens": 24, "temperature": 0, "ignore_eos": True, "logprobs": 1} for n in (40, 100, 300)]
+    bodies = [
+        {"prompt": prompt_ids(n), "max_tokens": 24, "temperature": 0, "ignore_eos": True, "logprobs": 1}
+        for n in (40, 100, 300)
+    ]
     with Cluster(disaggregated()) as c:
         right = answers(c, bodies, 1)
-    # Checksums on: the flipped segment is refused, every attempt of it, so the request fails with an error and no wrong token.
+    # Checksums on: the flipped segment is refused, every attempt of it, so the request fails with an error
+    # and no wrong token.
     with Cluster(disaggregated(handoff={"test_flip_segment": 0})) as c:
         for body, want in zip(bodies, right):
             status, answer = c.post("/v1/completions", body)
@@ -95,6 +122,13 @@ else:
     if not os.path.exists(SMOL):
         sys.exit("no %s: deploy/fetch-model.sh smollm2" % SMOL)
     if what == "smol":
-        run(SMOL, [1, 16, 17, 33, 300, 600], 16, [(MODES[0][0], 1, 1), (MODES[1][0], 2, 16), (MODES[2][0], 1, 16), (MODES[3][0], 2, 1)], 1000, 40000)
+        run(
+            SMOL,
+            [1, 16, 17, 33, 300, 600],
+            16,
+            [(MODES[0][0], 1, 1), (MODES[1][0], 2, 16), (MODES[2][0], 1, 16), (MODES[3][0], 2, 1)],
+            1000,
+            40000,
+        )
     elif what == "smol-all":
         run(SMOL, LENGTHS, 32, every, 1000, 40000)

@@ -1,5 +1,7 @@
 #!/usr/bin/env python3
-"""What a user gets wrong before the first request: each is one clear error that names the thing and the remedy, and an exit."""
+"""What a user gets wrong before the first request: each is one clear error that names the thing and the
+remedy, and an exit."""
+
 import subprocess
 import unittest
 
@@ -12,7 +14,13 @@ class Startup(unittest.TestCase):
         self.addCleanup(self.c.dir.cleanup)
 
     def run_program(self, program, *args):
-        out = subprocess.run([BIN + "/" + program, *args], capture_output=True, text=True, timeout=120 * SLOW, stdin=subprocess.DEVNULL)
+        out = subprocess.run(
+            [BIN + "/" + program, *args],
+            capture_output=True,
+            text=True,
+            timeout=120 * SLOW,
+            stdin=subprocess.DEVNULL,
+        )
         self.assertEqual(sanitizer_reports(out.stderr), [], out.stderr)
         return out.returncode, out.stdout + out.stderr
 
@@ -33,23 +41,40 @@ class Startup(unittest.TestCase):
         self.refused(["%s:%d:1: handof" % (self.c.path, lines - 1)], self.c.path, "--check", code=2)
 
     def test_a_value_out_of_range_is_named(self):
-        self.refused(["handoff.transport", "pigeon"], self.c.path, "--set", "handoff.transport=pigeon", "--check")
+        self.refused(
+            ["handoff.transport", "pigeon"], self.c.path, "--set", "handoff.transport=pigeon", "--check"
+        )
         self.refused(["decode.tp"], self.c.path, "--set", "decode.tp=2", "--check")
         self.refused(["nonsense"], self.c.path, "--set", "decode.nonsense=2", "--check")
 
     def test_more_cores_than_there_are(self):
-        self.refused(["cores", "oversubscribe"], self.c.path, "--set", "cluster.oversubscribe=false", "--set", "decode.count=50", "--check")
+        self.refused(
+            ["cores", "oversubscribe"],
+            self.c.path,
+            "--set",
+            "cluster.oversubscribe=false",
+            "--set",
+            "decode.count=50",
+            "--check",
+        )
 
     def test_no_such_config_and_no_such_model(self):
         self.refused(["/nowhere.yaml"], "/nowhere.yaml")
         self.refused(["/nowhere.gguf"], self.c.path, "--set", "model.path=/nowhere.gguf")
-        self.refused(["/nowhere.gguf"], self.c.path, "--set", "model.path=/nowhere.gguf", program="baton-decode")
+        self.refused(
+            ["/nowhere.gguf"], self.c.path, "--set", "model.path=/nowhere.gguf", program="baton-decode"
+        )
 
     def test_a_truncated_or_hostile_model_file(self):
         with open(TINY, "rb") as f:
             data = f.read()
-        for name, content in (("cut", data[:len(data) // 2]), ("head", data[:20]), ("empty", b""), ("text", b"hello" * 100),
-                              ("counts", data[:8] + b"\xff" * 16 + data[24:])):
+        for name, content in (
+            ("cut", data[: len(data) // 2]),
+            ("head", data[:20]),
+            ("empty", b""),
+            ("text", b"hello" * 100),
+            ("counts", data[:8] + b"\xff" * 16 + data[24:]),
+        ):
             path = self.c.dir.name + "/" + name + ".gguf"
             with open(path, "wb") as f:
                 f.write(content)
@@ -59,37 +84,72 @@ class Startup(unittest.TestCase):
     def test_backend_cuda_without_a_gpu(self):
         os.environ["CUDA_VISIBLE_DEVICES"] = ""  # nor with one
         self.addCleanup(os.environ.pop, "CUDA_VISIBLE_DEVICES")
-        words = ["no CUDA device was found", "backend: cpu"] if os.environ.get("BATON_HAS_CUDA") == "ON" else ["cuda", "cpu, ref"]
+        words = (
+            ["no CUDA device was found", "backend: cpu"]
+            if os.environ.get("BATON_HAS_CUDA") == "ON"
+            else ["cuda", "cpu, ref"]
+        )
         for program in ("baton-prefill", "baton-decode", "baton-colocated"):
             self.refused(words, self.c.path, "--set", "model.backend=cuda", program=program)
 
     def test_a_port_in_use(self):
         with Cluster(disaggregated()) as other:
-            self.refused([str(other.http_port), "in use"], self.c.path, "--set", "cluster.http=127.0.0.1:%d" % other.http_port)
-            self.refused([str(other.control_port), "in use"], self.c.path, "--set", "cluster.control=tcp://127.0.0.1:%d" % other.control_port)
+            self.refused(
+                [str(other.http_port), "in use"],
+                self.c.path,
+                "--set",
+                "cluster.http=127.0.0.1:%d" % other.http_port,
+            )
+            self.refused(
+                [str(other.control_port), "in use"],
+                self.c.path,
+                "--set",
+                "cluster.control=tcp://127.0.0.1:%d" % other.control_port,
+            )
 
     def test_a_whole_cluster_on_a_port_in_use_ends_by_itself(self):
         with Cluster(disaggregated()) as other:
             env = dict(os.environ, BATON_BIN=BIN, BATON_RUN=self.c.dir.name)
-            out = subprocess.run([ROOT + "/deploy/up.sh", self.c.path, "--set", "cluster.http=127.0.0.1:%d" % other.http_port], env=env,
-                                 capture_output=True, text=True, timeout=120 * SLOW, stdin=subprocess.DEVNULL)
+            out = subprocess.run(
+                [ROOT + "/deploy/up.sh", self.c.path, "--set", "cluster.http=127.0.0.1:%d" % other.http_port],
+                env=env,
+                capture_output=True,
+                text=True,
+                timeout=120 * SLOW,
+                stdin=subprocess.DEVNULL,
+            )
             self.assertEqual(out.returncode, 1, out.stdout + out.stderr)
             self.assertIn("127.0.0.1:%d is in use" % other.http_port, out.stdout + out.stderr)
-            wait_for("no worker is left", lambda: not self.c.pids("baton-prefill") + self.c.pids("baton-decode"))
+            wait_for(
+                "no worker is left", lambda: not self.c.pids("baton-prefill") + self.c.pids("baton-decode")
+            )
             self.assertEqual(other.health()[0], 200)
 
     def test_a_cluster_whose_workers_all_fail_at_the_start_ends_by_itself(self):
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
         self.addCleanup(os.environ.pop, "CUDA_VISIBLE_DEVICES")
         env = dict(os.environ, BATON_BIN=BIN, BATON_RUN=self.c.dir.name)
-        out = subprocess.run([ROOT + "/deploy/up.sh", self.c.path, "--set", "model.backend=cuda"], env=env, capture_output=True, text=True,
-                             timeout=120 * SLOW, stdin=subprocess.DEVNULL)
+        out = subprocess.run(
+            [ROOT + "/deploy/up.sh", self.c.path, "--set", "model.backend=cuda"],
+            env=env,
+            capture_output=True,
+            text=True,
+            timeout=120 * SLOW,
+            stdin=subprocess.DEVNULL,
+        )
         self.assertEqual(out.returncode, 1, out.stdout + out.stderr)
         self.assertIn("every worker ended before it could join", out.stderr)
         self.assertEqual(self.c.pids("baton-coordinator"), [])
 
     def test_a_worker_without_a_coordinator_says_so_and_leaves(self):
-        self.refused(["127.0.0.1:%d" % self.c.control_port], self.c.path, "--set", "limits.rejoin_ms=1000", program="baton-decode", code=1)
+        self.refused(
+            ["127.0.0.1:%d" % self.c.control_port],
+            self.c.path,
+            "--set",
+            "limits.rejoin_ms=1000",
+            program="baton-decode",
+            code=1,
+        )
 
     def test_unlike_numerics_are_refused_naming_the_field(self):
         with Cluster(disaggregated()) as other:
@@ -104,7 +164,7 @@ class Startup(unittest.TestCase):
         self.assertIn("role=coordinator", ranks[0])
 
     def test_version(self):
-        for program in ("baton-coordinator", "baton-prefill", "baton-decode", "baton-colocated", "baton-ask"):
+        for program in ("baton-coordinator", "baton-prefill", "baton-decode", "baton-colocated", "baton-ask", "baton-ctl"):
             status, text = self.run_program(program, "--version")
             self.assertEqual(status, 0)
             self.assertRegex(text, r"\d+\.\d+\.\d+")

@@ -1,9 +1,11 @@
-"""Compares Baton's logits and greedy text with transformers (fp32, same dequantised weights) and with llama.cpp.
+"""Compares Baton's logits and greedy text with transformers (fp32, same dequantised weights) and with
+llama.cpp.
 
 logits.py MODEL.gguf BATON_RUN [--backends ref,cpu] [--positions N]
 
-Fails when `ref` is further than 1e-3 from transformers, or when `cpu` is further from it (mean KL divergence) than llama.cpp.
-Prints a table for FIGURES.md."""
+Fails when `ref` is further than 1e-3 from transformers, or when `cpu` is further from it (mean KL divergence)
+than llama.cpp. Prints a table for FIGURES.md."""
+
 import argparse
 import os
 import subprocess
@@ -16,8 +18,14 @@ import numpy as np
 import reference
 
 PROMPTS = [
-    "The capital of France is", "Once upon a time", "def fibonacci(n):", "Water boils at", "The three primary colours are",
-    "Dear Sir or Madam,", "In 1969, the first human", "To be or not to be,",
+    "The capital of France is",
+    "Once upon a time",
+    "def fibonacci(n):",
+    "Water boils at",
+    "The three primary colours are",
+    "Dear Sir or Madam,",
+    "In 1969, the first human",
+    "To be or not to be,",
 ]
 GENERATED = 48
 
@@ -43,9 +51,15 @@ def log_softmax(x):
 def report(name, truth, got):
     want, have = log_softmax(truth), log_softmax(got)
     kl = (np.exp(want) * (want - have)).sum(axis=-1)
-    error = np.linalg.norm(got.astype(np.float64) - truth, axis=-1) / np.linalg.norm(truth.astype(np.float64), axis=-1)
+    error = np.linalg.norm(got.astype(np.float64) - truth, axis=-1) / np.linalg.norm(
+        truth.astype(np.float64), axis=-1
+    )
     same = (truth.argmax(-1) == got.argmax(-1)).mean()
-    print(f"| {name} | {error.max():.2e} | {error.mean():.2e} | {kl.mean():.3e} | {kl.max():.2e} | {same:.2%} |", flush=True)
+    print(
+        f"| {name} | {error.max():.2e} | {error.mean():.2e} "
+        f"| {kl.mean():.3e} | {kl.max():.2e} | {same:.2%} |",
+        flush=True,
+    )
     return error.max(), kl.mean()
 
 
@@ -53,13 +67,18 @@ def compare_logits(o, llama, ids):
     model = reference.load(o.model)
     truth = reference.logits(model, ids)
     print(f"\n{len(ids)} positions, against transformers fp32\n")
-    print("| | relative error, worst position | mean | mean KL | worst KL | same best token |\n|---|---|---|---|---|---|")
+    print(
+        "| | relative error, worst position | mean | mean KL | worst KL | same best token |\n"
+        "|---|---|---|---|---|---|"
+    )
     llama.reset()
     llama.eval(ids)
     _, llama_kl = report("llama.cpp (f16 KV)", truth, np.array(llama.scores[: len(ids)]))
     failed = []
-    runs = {"ref": [("ref, f32 KV", ["--backend", "ref", "--kv", "f32"])],
-            "cpu": [("cpu, f16 KV", ["--backend", "cpu"]), ("cpu, f32 KV", ["--backend", "cpu", "--kv", "f32"])]}
+    runs = {
+        "ref": [("ref, f32 KV", ["--backend", "ref", "--kv", "f32"])],
+        "cpu": [("cpu, f16 KV", ["--backend", "cpu"]), ("cpu, f32 KV", ["--backend", "cpu", "--kv", "f32"])],
+    }
     for backend in o.backends.split(","):
         for name, options in runs[backend]:
             error, kl = report(name, truth, baton_logits(o.baton_run, o.model, ids, truth.shape[1], *options))
@@ -82,7 +101,10 @@ def divergence(a, b):
 
 
 def compare_greedy(o, llama, model):
-    print(f"\nGreedy, {GENERATED} tokens: the first that differs\n\n| prompt | cpu and transformers | llama.cpp and transformers |\n|---|---|---|")
+    print(
+        f"\nGreedy, {GENERATED} tokens: the first that differs\n\n"
+        "| prompt | cpu and transformers | llama.cpp and transformers |\n|---|---|---|"
+    )
     for text in PROMPTS:
         ids = llama.tokenize(text.encode(), add_bos=False, special=False)
         end = llama.token_eos()
@@ -105,7 +127,9 @@ def main():
     p.add_argument("--backends", default="ref,cpu")
     p.add_argument("--positions", type=int, default=512)
     o = p.parse_args()
-    llama = llama_cpp.Llama(o.model, n_ctx=2048, n_threads=1, n_threads_batch=1, logits_all=True, verbose=False)
+    llama = llama_cpp.Llama(
+        o.model, n_ctx=2048, n_threads=1, n_threads_batch=1, logits_all=True, verbose=False
+    )
     text = open(os.path.join(os.path.dirname(__file__), "text.txt"), "rb").read()
     ids = llama.tokenize(text, add_bos=False, special=False)[: o.positions]
     model, failed = compare_logits(o, llama, ids)

@@ -1,8 +1,11 @@
-"""Writes smollm2.txt, the stored answers of golden/smollm2_test, from transformers in fp32: make_smollm2.py MODEL.gguf > smollm2.txt
+"""Writes smollm2.txt, the stored answers of golden/smollm2_test, from transformers in fp32:
+make_smollm2.py MODEL.gguf > smollm2.txt
 
 ids N id...                        a text
 top POSITION id:logit x 8          the best logits after that position of the text
-greedy M N id... id...             M prompt ids, then N greedy ids; only prompts whose best token leads by 0.1 at every step"""
+greedy M N id... id...             M prompt ids, then N greedy ids; only prompts whose best token leads by
+                                   0.1 at every step"""
+
 import sys
 
 import llama_cpp
@@ -10,12 +13,24 @@ import numpy as np
 
 import reference
 
-TEXT = ("The lighthouse on the northern cape was built in 1874, after three ships had been lost on the same reef.\n\n"
-        "def count_words(text):\n    counts = {}\n    for word in")
+TEXT = (
+    "The lighthouse on the northern cape was built in 1874, "
+    "after three ships had been lost on the same reef.\n\n"
+    "def count_words(text):\n    counts = {}\n    for word in"
+)
 PROMPTS = [
-    "The capital of France is", "Once upon a time", "def fibonacci(n):", "Water boils at", "In 1969, the first human",
-    "The three primary colours are", "To be or not to be,", "A list of fruits: apple,", "The opposite of hot is", "1, 2, 3, 4,",
-    "The days of the week are", "Hello, my name is",
+    "The capital of France is",
+    "Once upon a time",
+    "def fibonacci(n):",
+    "Water boils at",
+    "In 1969, the first human",
+    "The three primary colours are",
+    "To be or not to be,",
+    "A list of fruits: apple,",
+    "The opposite of hot is",
+    "1, 2, 3, 4,",
+    "The days of the week are",
+    "Hello, my name is",
 ]
 COUNT, LEAD = 16, 0.1
 

@@ -1,15 +1,27 @@
-"""The same weights in transformers: every tensor of a GGUF file dequantised to fp32 and put into LlamaForCausalLM."""
+"""The same weights in transformers: every tensor of a GGUF file dequantised to fp32 and put into
+LlamaForCausalLM."""
+
 import gguf
 import numpy as np
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 PLACES = {
-    "attn_norm": "input_layernorm", "ffn_norm": "post_attention_layernorm",
-    "attn_q": "self_attn.q_proj", "attn_k": "self_attn.k_proj", "attn_v": "self_attn.v_proj", "attn_output": "self_attn.o_proj",
-    "ffn_gate": "mlp.gate_proj", "ffn_up": "mlp.up_proj", "ffn_down": "mlp.down_proj",
+    "attn_norm": "input_layernorm",
+    "ffn_norm": "post_attention_layernorm",
+    "attn_q": "self_attn.q_proj",
+    "attn_k": "self_attn.k_proj",
+    "attn_v": "self_attn.v_proj",
+    "attn_output": "self_attn.o_proj",
+    "ffn_gate": "mlp.gate_proj",
+    "ffn_up": "mlp.up_proj",
+    "ffn_down": "mlp.down_proj",
 }
-TOP = {"token_embd.weight": "model.embed_tokens.weight", "output_norm.weight": "model.norm.weight", "output.weight": "lm_head.weight"}
+TOP = {
+    "token_embd.weight": "model.embed_tokens.weight",
+    "output_norm.weight": "model.norm.weight",
+    "output.weight": "lm_head.weight",
+}
 
 
 def unpermute(w, heads):
@@ -33,11 +45,17 @@ def load(path):
         state[f"model.layers.{layer}.{PLACES[role]}.weight"] = torch.from_numpy(np.ascontiguousarray(w))
     state.setdefault("lm_head.weight", state["model.embed_tokens.weight"])
     config = LlamaConfig(
-        vocab_size=state["model.embed_tokens.weight"].shape[0], hidden_size=value("embedding_length"),
-        intermediate_size=value("feed_forward_length"), num_hidden_layers=value("block_count"), num_attention_heads=heads,
-        num_key_value_heads=kv_heads, max_position_embeddings=value("context_length"),
+        vocab_size=state["model.embed_tokens.weight"].shape[0],
+        hidden_size=value("embedding_length"),
+        intermediate_size=value("feed_forward_length"),
+        num_hidden_layers=value("block_count"),
+        num_attention_heads=heads,
+        num_key_value_heads=kv_heads,
+        max_position_embeddings=value("context_length"),
         rms_norm_eps=value("attention.layer_norm_rms_epsilon"),
-        rope_parameters={"rope_type": "default", "rope_theta": value("rope.freq_base")}, attn_implementation="eager")
+        rope_parameters={"rope_type": "default", "rope_theta": value("rope.freq_base")},
+        attn_implementation="eager",
+    )
     model = LlamaForCausalLM(config)
     missing = model.load_state_dict(state, strict=False)
     assert not missing.missing_keys and not missing.unexpected_keys, missing

@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
-# Compares logits and greedy text with transformers and llama.cpp on SmolLM2 and prints the tables of FIGURES.md. Takes some minutes.
-# Usage: tests/golden/run.sh [arguments of logits.py]     BATON_GOLDEN_PYTHON: a Python that has the modules; default: .cache/golden
+# Compares logits and greedy text with transformers and llama.cpp on SmolLM2 and prints the tables of
+# FIGURES.md. Takes some minutes.
+# Usage: tests/golden/run.sh [arguments of logits.py]     BATON_GOLDEN_PYTHON: a Python that has the modules;
+# default: .cache/golden
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 model=models/SmolLM2-135M-Instruct.Q4_1.gguf
@@ -11,12 +13,14 @@ for file in "$model" "$program"; do
     [ -e "$file" ] || { echo "golden/run.sh: $file is missing: run tests/run.sh first" >&2; exit 1; }
 done
 if ! "$python" -c 'import gguf, llama_cpp, torch, transformers' 2>/dev/null; then
-    [ -z "${BATON_GOLDEN_PYTHON:-}" ] || { echo "golden/run.sh: $python lacks gguf, llama_cpp, torch or transformers" >&2; exit 1; }
+    if [ -n "${BATON_GOLDEN_PYTHON:-}" ]; then
+        echo "golden/run.sh: $python lacks gguf, llama_cpp, torch or transformers" >&2
+        exit 1
+    fi
     python3 -m venv .cache/golden
-    .cache/golden/bin/pip install --quiet --disable-pip-version-check numpy==2.4.6 gguf==0.19.0 transformers==5.23.0 \
-        llama-cpp-python==0.3.36
-    .cache/golden/bin/pip install --quiet --disable-pip-version-check torch==2.15.0 --index-url https://download.pytorch.org/whl/cpu ||
-        .cache/golden/bin/pip install --quiet --disable-pip-version-check torch==2.15.0
+    pip=(.cache/golden/bin/pip install --quiet --disable-pip-version-check)
+    "${pip[@]}" numpy==2.4.6 gguf==0.19.0 transformers==5.23.0 llama-cpp-python==0.3.36
+    "${pip[@]}" torch==2.15.0 --index-url https://download.pytorch.org/whl/cpu || "${pip[@]}" torch==2.15.0
 fi
 export PYTHONDONTWRITEBYTECODE=1
 exec "$python" tests/golden/logits.py "$model" "$program" "$@"

@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "engine/engine.h"
+#include "tests/model_file.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -33,7 +34,8 @@ typedef struct answers {
 } answers;
 
 typedef struct fixture {
-    model *m; /* NULL: the file is not there */
+    model_file file;
+    const model *m; /* NULL: the file is not there */
     answers a;
 } fixture;
 
@@ -73,16 +75,15 @@ static int setup(void **state) {
     fixture *f = xcalloc(1, sizeof *f);
     read_answers(&f->a);
     const char *path = getenv("BATON_MODEL");
-    errbuf eb = {0};
-    if (path && access(path, R_OK) == 0 && model_load(&f->m, path, MODEL_ALL, &eb) != ST_OK)
-        fail_msg("%s", eb.text);
+    if (path && access(path, R_OK) == 0) f->file = model_file_open(path);
+    f->m = f->file.m;
     *state = f;
     return 0;
 }
 
 static int teardown(void **state) {
     fixture *f = *state;
-    model_free(f->m);
+    model_file_close(&f->file);
     free(f);
     return 0;
 }

@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
-# clang-tidy over every source file of the product. Prints findings only, then one summary line; exits 1 with findings.
-# One file per process: with several, its va_list check misfires. A file that is compiled several times (kernels/cpu/isa)
-# is read once, as it was compiled first. The files that take longest start first, so that no core waits at the end.
-# Usage: tests/lint/tidy.sh BUILD_FOLDER [FILE...]     Needs compile_commands.json and the generated headers in it.
+# clang-tidy over every source file of the product. Prints findings only, then one summary line; exits 1 with
+# findings. One file per process: with several, its va_list check misfires. A file that is compiled several
+# times (kernels/cpu/isa) is read once, as it was compiled first. The files that take longest start first, so
+# that no core waits at the end.
+# Usage: tests/lint/tidy.sh BUILD_FOLDER [FILE...]     Needs compile_commands.json and the generated headers
+# in it.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 [ $# -gt 0 ] || { echo "tidy.sh: usage: tidy.sh BUILD_FOLDER [FILE...]" >&2; exit 2; }
@@ -22,7 +24,8 @@ for entry in json.load(open(sys.argv[1])):
 json.dump(list(first.values()), open(sys.argv[2], "w"))
 PY
 if [ $# -eq 0 ]; then
-    mapfile -t files < <(git ls-files 'common/*.c' 'coordinator/*.c' '*_worker/*.c' 'kernels/*.c' | xargs wc -c |
+    mapfile -t files < <(git ls-files 'common/*.c' 'coordinator/*.c' '*_worker/*.c' 'kernels/*.c' 'sim/*.c' |
+        xargs wc -c |
         sort -rn | awk '$2 != "total" { print $2 }')
 else
     files=("$@")

@@ -13,7 +13,8 @@ enum { PAGES = 24 }; /* of one sequence at most */
 typedef struct scene {
     kv_layout layout;
     uint32_t heads, layer;
-    uint8_t *kv; /* page memory */
+    uint32_t window; /* 0 = none */
+    uint8_t *kv;     /* page memory */
     size_t kv_bytes;
     uint32_t tables[3][PAGES]; /* page tables of three sequences */
     kv_ref *refs;              /* [rows] */
@@ -66,8 +67,19 @@ static void run(device *d, const scene *s, uint32_t first, uint32_t count, float
                          .rows = count,
                          .heads = s->heads,
                          .scale = 1.0f / sqrtf((float)s->layout.head_dim),
+                         .window = s->window,
                          .out = out + first * row};
     assert_int_equal(kernels_of(d)->attention(d, &op), ST_OK);
+}
+
+static void put_all_kinds_of_rows(scene *s) {
+    put_chunk(s, 0, 1, 0, 0);    /* the first position of all */
+    put_chunk(s, 1, 1, 1, 15);   /* the last of a page */
+    put_chunk(s, 2, 1, 1, 16);   /* the first of the next: continues the row before */
+    put_chunk(s, 3, 33, 2, 31);  /* a chunk that begins at the end of a page */
+    put_chunk(s, 36, 1, 0, 370); /* a decode row */
+    put_chunk(s, 37, 37, 1, 17);
+    put_chunk(s, 74, 1, 2, 100);
 }
 
 static void types_and_shapes_agree_with_ref(void **state) {
@@ -78,13 +90,7 @@ static void types_and_shapes_agree_with_ref(void **state) {
     for (size_t i = 0; i < 2 * ARRAY_LEN(shapes); i++) {
         const uint32_t *shape = shapes[i / 2];
         scene s = scene_new(i % 2 ? DT_F32 : DT_F16, shape[0], shape[1], shape[2], 75);
-        put_chunk(&s, 0, 1, 0, 0);    /* the first position of all */
-        put_chunk(&s, 1, 1, 1, 15);   /* the last of a page */
-        put_chunk(&s, 2, 1, 1, 16);   /* the first of the next: continues the row before */
-        put_chunk(&s, 3, 33, 2, 31);  /* a chunk that begins at the end of a page */
-        put_chunk(&s, 36, 1, 0, 370); /* a decode row */
-        put_chunk(&s, 37, 37, 1, 17);
-        put_chunk(&s, 74, 1, 2, 100);
+        put_all_kinds_of_rows(&s);
         float *got = xmalloc(s.out_bytes), *want = xmalloc(s.out_bytes);
         run(d, &s, 0, s.rows, got);
         run(ref, &s, 0, s.rows, want);
@@ -94,6 +100,32 @@ static void types_and_shapes_agree_with_ref(void **state) {
         assert_close(what, got, want, s.out_bytes / sizeof *got, 1e-12);
         free(got);
         free(want);
+        scene_done(&s);
+    }
+    cpu_ops()->close(d);
+    ref_ops()->close(ref);
+}
+
+static void windows_agree_with_ref(void **state) {
+    need_path(*state);
+    static const uint32_t windows[] = {1, 2, 5, 15, 16, 17, 33, 100, 371};
+    device *d = open_path(*state, 2), *ref = open_ref();
+    for (size_t i = 0; i < ARRAY_LEN(windows); i++) {
+        scene s = scene_new(i % 2 ? DT_F32 : DT_F16, 6, 2, 40, 75);
+        put_all_kinds_of_rows(&s);
+        float *got = xmalloc(s.out_bytes), *want = xmalloc(s.out_bytes), *all = xmalloc(s.out_bytes);
+        run(ref, &s, 0, s.rows, all);
+        s.window = windows[i];
+        run(d, &s, 0, s.rows, got);
+        run(ref, &s, 0, s.rows, want);
+        char what[80];
+        snprintf(what, sizeof what, "window of %u", s.window);
+        assert_close(what, got, want, s.out_bytes / sizeof *got, 1e-12);
+        assert_int_equal(memcmp(want, all, s.out_bytes) != 0,
+                         s.window < 371); /* the last row sees 371 keys */
+        free(got);
+        free(want);
+        free(all);
         scene_done(&s);
     }
     cpu_ops()->close(d);
@@ -131,6 +163,8 @@ static void a_row_has_the_same_bytes_in_any_chunk_and_with_any_threads(void **st
         put_chunk(&s, 0, 100, 0, 0);
         put_chunk(&s, 100, 1, 1, 333);
         put_chunk(&s, 101, 49, 2, 200);
+        same_bytes_for(*state, &s);
+        s.window = 21;
         same_bytes_for(*state, &s);
         scene_done(&s);
     }
@@ -221,6 +255,7 @@ static void large_scores_do_not_overflow(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         TEST_ON_PATH(types_and_shapes_agree_with_ref),
+        TEST_ON_PATH(windows_agree_with_ref),
         TEST_ON_PATH(a_row_has_the_same_bytes_in_any_chunk_and_with_any_threads),
         TEST_ON_PATH(a_row_has_the_same_bytes_among_rows_of_other_sequences),
         TEST_ON_PATH(stale_bytes_after_a_row_do_not_matter),

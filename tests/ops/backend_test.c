@@ -26,8 +26,9 @@ static void every_backend_fills_every_slot(void **state) {
 
 static void a_backend_with_an_empty_slot_is_not_complete(void **state) {
     (void)state;
-    /* Every slot is a pointer: empty each in turn. */
+    /* Every slot but the set of features is a pointer: empty each in turn. */
     for (size_t at = 0; at < sizeof(backend_ops); at += sizeof(void *)) {
+        if (at == offsetof(backend_ops, features)) continue;
         backend_ops b = *ref_ops();
         memset((char *)&b + at, 0, sizeof(void *));
         assert_false(backend_complete(&b));

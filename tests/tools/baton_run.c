@@ -114,30 +114,50 @@ static error_t parse(int key, char *arg, struct argp_state *state) {
 
 /* --- the prompt --- */
 
-static status encode_chat(const model *m, const char *text, token_list *out, errbuf *eb) {
+/* A checkpoint, what it computes, and its texts. */
+typedef struct loaded {
+    checkpoint *ckpt;
+    model *m;
+    tokenizer *tok;
+} loaded;
+
+static status load(loaded *l, const char *path, errbuf *eb) {
+    status st = checkpoint_open(&l->ckpt, path, eb);
+    if (st == ST_OK) st = tokenizer_new(&l->tok, l->ckpt, eb);
+    if (st == ST_OK) st = model_load(&l->m, l->ckpt, eb);
+    return st;
+}
+
+static void unload(loaded *l) {
+    model_free(l->m);
+    tokenizer_free(l->tok);
+    checkpoint_close(l->ckpt);
+}
+
+static status encode_chat(const loaded *l, const char *text, token_list *out, errbuf *eb) {
     chat_template c = {0};
     buf prompt = {0};
     text_span span;
     const chat_message msg = {.role = "user", .content = text, .content_len = strlen(text)};
-    status st = chat_template_init(&c, m->file, eb);
+    status st = chat_template_init(&c, l->ckpt, eb);
     if (st == ST_OK) st = chat_render(&c, &msg, 1, &prompt, &span, eb);
     const encode_options opt = {.add_special = true,
                                 .parse_special = true,
                                 .plain = &span,
                                 .plain_count = 1,
-                                .max_tokens = m->context};
-    if (st == ST_OK) st = tokenizer_encode(m->tok, prompt.data, prompt.len, &opt, out, eb);
+                                .max_tokens = l->m->context};
+    if (st == ST_OK) st = tokenizer_encode(l->tok, prompt.data, prompt.len, &opt, out, eb);
     buf_done(&prompt);
     chat_template_done(&c);
     return st;
 }
 
-static status read_prompt(const run_options *o, const model *m, token_list *out, errbuf *eb) {
+static status read_prompt(const run_options *o, const loaded *l, token_list *out, errbuf *eb) {
     if (o->bench) { /* any ids do: the speed does not depend on them */
-        for (uint32_t i = 0; i < o->bench; i++) token_list_add(out, (int32_t)(i * 7919 % m->vocab));
+        for (uint32_t i = 0; i < o->bench; i++) token_list_add(out, (int32_t)(i * 7919 % l->m->vocab));
         return ST_OK;
     }
-    if (o->chat) return encode_chat(m, o->chat, out, eb);
+    if (o->chat) return encode_chat(l, o->chat, out, eb);
     if (o->ids) {
         for (char *at = (char *)o->ids, *end = at; *at; at = *end ? end + 1 : end) {
             long id = strtol(at, &end, 10);
@@ -148,8 +168,8 @@ static status read_prompt(const run_options *o, const model *m, token_list *out,
         return ST_OK;
     }
     if (!o->prompt) return errf(eb, ST_INVALID, "no prompt: give -p, --chat, --ids or --bench");
-    const encode_options opt = {.add_special = true, .max_tokens = m->context};
-    return tokenizer_encode(m->tok, o->prompt, strlen(o->prompt), &opt, out, eb);
+    const encode_options opt = {.add_special = true, .max_tokens = l->m->context};
+    return tokenizer_encode(l->tok, o->prompt, strlen(o->prompt), &opt, out, eb);
 }
 
 /* --- what is done with it --- */
@@ -171,9 +191,9 @@ static status write_logits(engine *e, const model *m, uint32_t count, const char
     return st;
 }
 
-static bool is_end(const model *m, int32_t id) {
+static bool is_end(const loaded *l, int32_t id) {
     uint32_t count;
-    const int32_t *eog = tokenizer_eog(m->tok, &count);
+    const int32_t *eog = tokenizer_eog(l->tok, &count);
     for (uint32_t i = 0; i < count; i++)
         if (eog[i] == id) return true;
     return false;
@@ -189,7 +209,7 @@ static status prefill(engine *e, uint32_t count, step_result *last, errbuf *eb) 
     return st;
 }
 
-static status generate(engine *e, const model *m, uint32_t prompt_count, const run_options *o, errbuf *eb) {
+static status generate(engine *e, const loaded *l, uint32_t prompt_count, const run_options *o, errbuf *eb) {
     step_result r;
     uint64_t start = clock_now_ns();
     status st = prefill(e, prompt_count, &r, eb);
@@ -199,8 +219,8 @@ static status generate(engine *e, const model *m, uint32_t prompt_count, const r
     detok d = {0};
     while (st == ST_OK) {
         buf_addf(&ids, "%s%d", done ? "," : "", (int)r.token.id);
-        detok_add(&d, m->tok, r.token.id, true, &text);
-        if (++done == o->count || (!o->bench && is_end(m, r.token.id))) break;
+        detok_add(&d, l->tok, r.token.id, true, &text);
+        if (++done == o->count || (!o->bench && is_end(l, r.token.id))) break;
         const step_item it = {.begin = prompt_count + done - 1, .count = 1, .sample = true};
         st = engine_step(e, &it, 1, NULL, &r, eb);
     }
@@ -255,15 +275,15 @@ static status open_engine(engine **out, const model *m, const run_options *o, ui
 }
 
 static status run(const run_options *o, errbuf *eb) {
-    model *m = NULL;
+    loaded l = {0};
     engine *e = NULL;
     uint32_t *pages = NULL;
     token_list prompt = {0};
-    status st = model_load(&m, o->model, MODEL_ALL, eb);
-    if (st == ST_OK) st = read_prompt(o, m, &prompt, eb);
+    status st = load(&l, o->model, eb);
+    if (st == ST_OK) st = read_prompt(o, &l, &prompt, eb);
     if (st != ST_OK) goto done;
     uint32_t tokens = prompt.count + o->count, page_count = kv_pages_for(tokens);
-    st = open_engine(&e, m, o, tokens, eb);
+    st = open_engine(&e, l.m, o, tokens, eb);
     if (st != ST_OK) goto done;
     pages = xcalloc(page_count, sizeof *pages);
     for (uint32_t i = 0; i < page_count; i++) pages[i] = i;
@@ -276,14 +296,14 @@ static status run(const run_options *o, errbuf *eb) {
                             .page_count = page_count};
     st = engine_seq_open(e, 0, &init, eb);
     if (st == ST_OK)
-        st =
-            o->logits ? write_logits(e, m, prompt.count, o->logits, eb) : generate(e, m, prompt.count, o, eb);
+        st = o->logits ? write_logits(e, l.m, prompt.count, o->logits, eb)
+                       : generate(e, &l, prompt.count, o, eb);
 
 done:
     free(pages);
     engine_free(e);
     token_list_done(&prompt);
-    model_free(m);
+    unload(&l);
     return st;
 }
 

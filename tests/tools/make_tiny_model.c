@@ -12,6 +12,7 @@
  * them characters of several bytes and half a character. Its chat template is ChatML with a default system
  * prompt. */
 #include "base/mem.h"
+#include "base/mix.h"
 #include "base/status.h"
 #include "base/tensor.h"
 #include "kernels/half.h"
@@ -68,10 +69,7 @@ typedef struct dice {
 } dice;
 
 static uint64_t dice_next(dice *d) { /* splitmix64 */
-    uint64_t z = d->state += 0x9E3779B97F4A7C15ull;
-    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9ull;
-    z = (z ^ z >> 27) * 0x94D049BB133111EBull;
-    return z ^ z >> 31;
+    return mix64(d->state += MIX64_STEP);
 }
 
 /* Nearly normal, mean 0, deviation 1, within +-3.5: a sum of four uniform numbers, so that no libm decides on

@@ -373,6 +373,70 @@ static void leaving_ends_at_once_without_a_session(void **state) {
     end(w);
 }
 
+static void a_worker_that_was_asked_to_stop_asks_to_be_drained_and_leaves_when_told(void **state) {
+    (void)state;
+    world *w = start();
+    welcome(w, 33);
+    turn(w);
+    w->sent_read = w->sent_count;
+    agent_drain(w->a, 30000 * MS, w->now_ns);
+    turn(w);
+    assert_true(expect(w, CTL_HEARTBEAT)->heartbeat.drain); /* at once, not with the next one that is due */
+    expect_quiet(w);
+    tell(w, (ctl_msg){.kind = CTL_DRAIN, .epoch = 9, .incarnation = 33});
+    turn(w);
+    expect(w, CTL_DRAINED);
+    assert_int_equal(w->quits, 0);
+    tell(w, (ctl_msg){.kind = CTL_DRAIN, .epoch = 9, .incarnation = 33}); /* again: answered again */
+    turn(w);
+    expect(w, CTL_DRAINED);
+    tell(w, (ctl_msg){.kind = CTL_EXIT, .epoch = 9, .incarnation = 33});
+    assert_int_equal(w->quits, 1);
+    assert_true(w->quit_orderly);
+    end(w);
+}
+
+static void what_cannot_be_drained_ends_at_once(void **state) {
+    (void)state;
+    world *w = start();
+    agent_drain(w->a, 30000 * MS, w->now_ns); /* not welcomed yet */
+    assert_int_equal(w->quits, 1);
+    assert_true(w->quit_orderly);
+    end(w);
+    w = start();
+    welcome(w, 33);
+    agent_drain(w->a, 30000 * MS, w->now_ns);
+    assert_int_equal(w->quits, 0);
+    agent_drain(w->a, 30000 * MS, w->now_ns);
+    assert_int_equal(w->quits, 1);
+    assert_string_equal(w->quit_why, "it was asked to stop a second time");
+    end(w);
+    w = start();
+    welcome(w, 33);
+    agent_drain(w->a, 30000 * MS, w->now_ns);
+    agent_lost(w->a, w->now_ns);
+    assert_int_equal(w->quits, 1);
+    assert_int_equal(w->reconnects, 0);
+    end(w);
+}
+
+static void draining_ends_when_its_time_is_over(void **state) {
+    (void)state;
+    world *w = start();
+    welcome(w, 33);
+    prefill(w, 9, 33);
+    agent_drain(w->a, 700 * MS, w->now_ns);
+    tell(w, (ctl_msg){.kind = CTL_DRAIN, .epoch = 9, .incarnation = 33});
+    pass(w, 699 * MS);
+    assert_int_equal(w->quits, 0);
+    assert_true(turn(w) == w->now_ns + MS);
+    pass(w, MS);
+    assert_int_equal(w->quits, 1);
+    assert_true(w->quit_orderly);
+    assert_string_equal(w->quit_why, "its requests did not finish in the time that it has for draining");
+    end(w);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_connection_is_greeted_with_join_and_unanswered_ones_are_repeated),
@@ -389,6 +453,9 @@ int main(void) {
         cmocka_unit_test(a_worker_that_cannot_go_on_says_why_and_quits_when_told_exit),
         cmocka_unit_test(leaving_ends_after_a_second_without_an_answer),
         cmocka_unit_test(leaving_ends_at_once_without_a_session),
+        cmocka_unit_test(a_worker_that_was_asked_to_stop_asks_to_be_drained_and_leaves_when_told),
+        cmocka_unit_test(what_cannot_be_drained_ends_at_once),
+        cmocka_unit_test(draining_ends_when_its_time_is_over),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

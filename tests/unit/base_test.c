@@ -3,7 +3,9 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/path.h"
 #include "base/ring.h"
+#include "base/role.h"
 #include "base/sm.h"
 #include "base/status.h"
 
@@ -229,6 +231,33 @@ static void the_clock_goes_forward_and_random_ids_differ(void **state) {
     assert_true(id != 0 && id != clock_random64());
 }
 
+static void a_stem_is_the_name_without_folders_and_the_last_ending(void **state) {
+    (void)state;
+    const char *const cases[][2] = {
+        {"models/SmolLM2-135M.Q4_1.gguf", "SmolLM2-135M.Q4_1"},
+        {"m.gguf", "m"},
+        {"/a.b/model", "model"},
+        {"a/.hidden", ".hidden"},
+        {"a/.hidden.gguf", ".hidden"},
+        {"ends.", "ends"},
+        {"folder/", ""},
+        {"", ""},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        char *stem = path_stem(cases[i][0]);
+        assert_string_equal(stem, cases[i][1]);
+        free(stem);
+    }
+}
+
+static void every_role_has_its_name(void **state) {
+    (void)state;
+    assert_string_equal(worker_role_name(ROLE_PREFILL), "prefill");
+    assert_string_equal(worker_role_name(ROLE_DECODE), "decode");
+    assert_string_equal(worker_role_name(ROLE_COLOCATED), "colocated");
+    assert_int_equal(ROLE_COUNT, 3);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(errf_writes_the_text_and_returns_the_code),
@@ -244,6 +273,8 @@ int main(void) {
         cmocka_unit_test(log_levels_are_parsed_by_name),
         cmocka_unit_test(a_level_shows_itself_and_what_is_more_urgent),
         cmocka_unit_test(the_clock_goes_forward_and_random_ids_differ),
+        cmocka_unit_test(a_stem_is_the_name_without_folders_and_the_last_ending),
+        cmocka_unit_test(every_role_has_its_name),
     };
     return cmocka_run_group_tests_name("base", tests, NULL, NULL);
 }

@@ -22,11 +22,11 @@ static chat_template template_of(const char *text) {
     else
         build_u32(&b, "k", 1);
     buf file = build_file(&b);
-    gguf *g;
+    checkpoint *g;
     chat_template c;
-    assert_int_equal(gguf_parse(&g, file.data, file.len, NULL), ST_OK);
+    assert_int_equal(gguf_parse_checkpoint(&g, file.data, file.len, NULL), ST_OK);
     assert_int_equal(chat_template_init(&c, g, NULL), ST_OK);
-    gguf_close(g);
+    checkpoint_close(g);
     buf_done(&file);
     return c;
 }
@@ -174,8 +174,8 @@ static void roles_cannot_forge_a_turn(void **s) {
 static void the_real_template_makes_the_prompt_it_says(void **s) {
     (void)s;
     const char *path = getenv("BATON_MODEL");
-    gguf *g;
-    if (!path || gguf_open(&g, path, NULL) != ST_OK) skip();
+    checkpoint *g;
+    if (!path || checkpoint_open(&g, path, NULL) != ST_OK) skip();
     chat_template c;
     assert_int_equal(chat_template_init(&c, g, NULL), ST_OK);
     assert_int_equal(c.kind, CHAT_CHATML);
@@ -201,7 +201,7 @@ static void the_real_template_makes_the_prompt_it_says(void **s) {
     buf_done(&out);
     chat_template_done(&c);
     tokenizer_free(t);
-    gguf_close(g);
+    checkpoint_close(g);
 }
 
 int main(void) {

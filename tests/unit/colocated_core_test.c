@@ -97,24 +97,25 @@ static void admission_leaves_headroom_and_a_slot_is_needed(void **state) {
 static void the_youngest_is_preempted_even_while_its_prompt_is_computed(void **state) {
     (void)state;
     wcore_options opt = fake_options();
-    opt.page_count = 6;
+    opt.page_count = 8; /* all but the one that admission leaves free */
     fake *f = fake_new(&colocated_core_ops, &opt);
     fake_give(f, CTL_PREFILL, (fake_work){.req = 1, .attempt = 1, .prompt = 15, .max_tokens = 50});
-    fake_give(f, CTL_PREFILL, (fake_work){.req = 2, .attempt = 3, .prompt = 79, .max_tokens = 50});
-    assert_int_equal(fake_used(f), 6);
+    fake_give(f, CTL_PREFILL, (fake_work){.req = 2, .attempt = 1, .prompt = 15, .max_tokens = 50});
+    fake_give(f, CTL_PREFILL, (fake_work){.req = 3, .attempt = 3, .prompt = 79, .max_tokens = 50});
+    assert_int_equal(fake_used(f), 7);
     fake_turn(f);
     fake_stepped(f, 7);
     fake_expect(f, CTL_TOKENS);
-    fake_turn(f); /* row 15 of request 1, the next chunk of request 2 */
+    fake_turn(f); /* row 15 of requests 1 and 2, the next chunk of request 3 */
     fake_stepped(f, 7);
     fake_expect(f, CTL_TOKENS);
-    fake_turn(f); /* row 16 starts a page */
+    fake_turn(f); /* row 16 starts a page, and there is one for the oldest only */
     const ctl_msg *m = fake_expect(f, CTL_PREEMPTED);
-    assert_int_equal(m->req, 2);
+    assert_int_equal(m->req, 3);
     assert_int_equal(m->attempt, 3);
-    assert_int_equal(f->job->item_count, 1);
+    assert_int_equal(f->job->item_count, 2);
     assert_int_equal(f->job->close_count, 1);
-    assert_int_equal(fake_used(f), 2);
+    assert_int_equal(fake_used(f), 4);
     fake_stepped(f, 7);
     fake_free(f);
 }

@@ -271,6 +271,8 @@ static void combinations_that_cannot_work_are_refused(void **state) {
     refuses_with(MODEL "cluster:\n  client: tcp://a:99999\n", NULL,
                  "FILE:4:11: cluster.client: \"tcp://a:99999\" is no endpoint: want tcp://HOST:PORT, or \"\" "
                  "for none");
+    refuses_with(MODEL "limits:\n  max_workers: 4097\n", NULL,
+                 "FILE:4:16: limits.max_workers: 4097 is out of range: want 1..4096");
     refuses_with(MODEL "limits:\n  max_workers: 1\n", NULL,
                  "FILE:4:16: limits.max_workers: 1, but the roles ask for 2 workers: raise it");
     refuses_with(

@@ -39,7 +39,7 @@ static void a_retried_join_gets_the_same_incarnation_and_another_name_is_made_un
     assert_string_equal(expect(w, 3, CTL_WELCOME)->text, "decode-0");
     assert_int_equal(w->hung_up, 1);
     core_worker_info info[4];
-    assert_int_equal(core_workers(w->core, info, 4, w->now_ns), 2);
+    assert_int_equal(members(w, info, 4), 2);
     world_free(w);
 }
 
@@ -125,7 +125,24 @@ static void a_worker_that_leaves_is_told_exit_and_its_reason_is_kept(void **stat
     assert_int_equal(k.workers_lost, 1);
     join(w, d, join_of(ROLE_DECODE, lost.worker, 77)); /* started again */
     core_worker_info info[4];
-    assert_int_equal(core_workers(w->core, info, 4, w->now_ns), 3);
+    assert_int_equal(members(w, info, 4), 3);
+    world_free(w);
+}
+
+static void a_worker_beyond_the_limit_is_not_answered_until_there_is_a_place(void **state) {
+    (void)state;
+    core_options o = options();
+    o.max_workers = 2;
+    world *w = cluster(o, false);
+    ctl_msg m = {.kind = CTL_JOIN, .free_pages = 50, .join = join_of(ROLE_DECODE, "decode-1", 12)};
+    core_message(w->core, D2, &m, w->now_ns);
+    expect_nothing(
+        w); /* no REFUSED: it would end the worker, and one that died may be gone by its next JOIN */
+    core_worker_info info[2];
+    assert_int_equal(members(w, info, 2), 2);
+    core_conn_lost(w->core, D, "gone", w->now_ns);
+    core_message(w->core, D2, &m, w->now_ns);
+    assert_string_equal(expect(w, D2, CTL_WELCOME)->text, "decode-1");
     world_free(w);
 }
 
@@ -219,8 +236,21 @@ static void prefill_and_reserve_go_out_in_one_turn_and_dest_follows_reserved(voi
     answer(w, D, CTL_RESERVED, req, 1);
     s = expect(w, P, CTL_DEST);
     assert_int_equal(s->new_attempt, 1);
+    assert_int_equal(s->token_begin, 0);
     assert_true(s->d_inc == w->incarnation[D]);
     expect_nothing(w);
+    world_free(w);
+}
+
+static void dest_tells_p_the_first_row_that_d_lacks(void **state) {
+    (void)state;
+    world *w = cluster(options(), false);
+    uint64_t req = submit(w, 40, 30);
+    turn(w);
+    expect(w, P, CTL_PREFILL);
+    expect(w, D, CTL_RESERVE);
+    say(w, D, (ctl_msg){.kind = CTL_RESERVED, .req = req, .attempt = 1, .reserved.d_have = 32});
+    assert_int_equal(expect(w, P, CTL_DEST)->token_begin, 32);
     world_free(w);
 }
 
@@ -255,14 +285,14 @@ static void a_promise_ends_with_the_workers_answer(void **state) {
     turn(w);
     assert_true(expect(w, 4, CTL_PREFILL)->then_decode);
     beat(w, 4, 50); /* sent before PREFILL came */
-    core_workers(w->core, &info, 1, w->now_ns);
+    (void)members(w, &info, 1);
     assert_int_equal(info.pages_promised, 2); /* 31 rows and the first to decode */
     token(w, 4, req, 1, 0, 7, FINISH_NONE);
-    core_workers(w->core, &info, 1, w->now_ns);
+    (void)members(w, &info, 1);
     assert_int_equal(info.pages_promised, 0);
     assert_int_equal(info.assigned, 1);
     token(w, 4, req, 1, 1, 8, FINISH_EOS);
-    core_workers(w->core, &info, 1, w->now_ns);
+    (void)members(w, &info, 1);
     assert_int_equal(info.assigned, 0);
     world_free(w);
 }
@@ -339,11 +369,13 @@ int main(void) {
         cmocka_unit_test(unlike_numerics_are_refused_naming_the_field),
         cmocka_unit_test(the_numerics_of_the_members_can_be_asked_for),
         cmocka_unit_test(a_worker_that_leaves_is_told_exit_and_its_reason_is_kept),
+        cmocka_unit_test(a_worker_beyond_the_limit_is_not_answered_until_there_is_a_place),
         cmocka_unit_test(a_worker_that_was_told_to_leave_is_not_lost),
         cmocka_unit_test(what_can_never_fit_is_400_and_names_the_numbers),
         cmocka_unit_test(absent_max_tokens_are_clipped_to_the_pool),
         cmocka_unit_test(a_full_queue_is_429_and_a_role_nobody_wants_is_503),
         cmocka_unit_test(prefill_and_reserve_go_out_in_one_turn_and_dest_follows_reserved),
+        cmocka_unit_test(dest_tells_p_the_first_row_that_d_lacks),
         cmocka_unit_test(a_prefill_worker_has_two_batches_of_prompt_tokens_at_most),
         cmocka_unit_test(a_promise_ends_with_the_workers_answer),
         cmocka_unit_test(without_room_at_d_the_kv_is_parked_and_gets_the_first_pages_that_are_free),

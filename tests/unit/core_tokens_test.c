@@ -33,7 +33,7 @@ static void a_differing_duplicate_fails_the_request_loudly(void **state) {
     uint64_t req = decoding(w);
     token(w, D, req, 1, 0, 999, FINISH_NONE);
     assert_int_equal(w->end.state, REQ_FAILED);
-    assert_int_equal(w->end.http, 500);
+    assert_int_equal(w->end.st, ST_CORRUPT);
     assert_string_equal(
         w->why, "decode-0 computed 999 as output token 0, but another token was computed there before");
     expect(w, D, CTL_RELEASE);
@@ -47,7 +47,7 @@ static void a_request_that_a_worker_cannot_compute_fails_with_its_reason(void **
     say(w, D,
         (ctl_msg){.kind = CTL_FAILED, .req = req, .attempt = 1, .free_pages = 50, .failed = {.why = "NaN"}});
     assert_int_equal(w->end.state, REQ_FAILED);
-    assert_int_equal(w->end.http, 500);
+    assert_int_equal(w->end.st, ST_CORRUPT);
     assert_string_equal(w->why, "decode-0 cannot compute this request: NaN");
     expect(w, D, CTL_RELEASE);
     expect_nothing(w);
@@ -66,7 +66,7 @@ static void a_queue_without_a_worker_of_a_role_names_the_role_after_the_deadline
         beat(w, P, 50);
         turn(w);
     }
-    assert_int_equal(w->end.http, 503);
+    assert_int_equal(w->end.st, ST_PEER);
     assert_string_equal(w->why, "there was no decode worker within 60000 ms: start one, or try again later");
     core_conn_lost(w->core, P, "it broke", w->now_ns);
     turn(w);
@@ -141,7 +141,7 @@ static void a_stop_string_found_inside_the_sink_releases_at_once(void **state) {
     expect_nothing(w);
     answer(w, D, CTL_CLOSED, req, 1);
     core_worker_info info[2];
-    core_workers(w->core, info, 2, w->now_ns);
+    (void)members(w, info, 2);
     assert_int_equal(info[1].assigned, 0);
     world_free(w);
 }
@@ -222,8 +222,21 @@ static void no_room_that_crosses_dest_frees_the_renumbered_hold(void **state) {
     expect(w, D2, CTL_DROP);
     turn(w);
     core_worker_info info[3];
-    core_workers(w->core, info, 3, w->now_ns);
+    (void)members(w, info, 3);
     assert_int_equal(info[0].assigned, 0);
+    world_free(w);
+}
+
+static void a_worker_that_decodes_and_claims_to_have_no_room_has_let_go(void **state) {
+    (void)state;
+    world *w = cluster(options(), true);
+    uint64_t req = decoding(w);
+    answer(w, D, CTL_NO_ROOM, req, 1);
+    assert_int_equal(core_request_state(w->core, req), REQ_WAIT_PREFILL);
+    turn(w);
+    const sent *s = expect(w, P, CTL_PREFILL);
+    assert_int_equal(s->output_count, 1);
+    assert_int_equal(s->attempt, 2);
     world_free(w);
 }
 
@@ -246,7 +259,7 @@ static void attempts_are_limited_and_the_last_cause_is_told(void **state) {
         expect(w, D, CTL_DROP);
         answer(w, D, CTL_CLOSED, req, attempt);
     }
-    assert_int_equal(w->end.http, 500);
+    assert_int_equal(w->end.st, ST_CORRUPT);
     assert_string_equal(
         w->why,
         "gave up after 4 attempts; the last ended so: the hand-off failed at decode-0, segment 3: checksum");
@@ -260,29 +273,29 @@ static void silence_makes_suspect_then_gone_but_not_while_the_loop_itself_slept(
     uint64_t heard_ns = w->now_ns;
     core_worker_info info[2];
     for (; w->now_ns < heard_ns + 1500 * NS_PER_MS; w->now_ns += 250 * NS_PER_MS) turn(w);
-    core_workers(w->core, info, 2, w->now_ns);
+    (void)members(w, info, 2);
     assert_int_equal(info[0].state, MEMBER_READY);
     turn(w);
-    core_workers(w->core, info, 2, w->now_ns);
+    (void)members(w, info, 2);
     assert_int_equal(info[0].state, MEMBER_SUSPECT);
     submit(w, 20, 4);
     turn(w);
     expect_nothing(w);          /* no new work */
     w->now_ns += 20 * NS_PER_S; /* the coordinator was stopped */
     turn(w);
-    assert_int_equal(core_workers(w->core, info, 2, w->now_ns), 2);
+    assert_int_equal(members(w, info, 2), 2);
     beat(w, P, 50);
     beat(w, D, 50);
-    core_workers(w->core, info, 2, w->now_ns);
+    (void)members(w, info, 2);
     assert_int_equal(info[0].state, MEMBER_READY);
     turn(w);
     expect(w, P, CTL_PREFILL);
     expect(w, D, CTL_RESERVE);
     heard_ns = w->now_ns;
     for (; w->now_ns < heard_ns + 5 * NS_PER_S; w->now_ns += 250 * NS_PER_MS) turn(w);
-    assert_int_equal(core_workers(w->core, info, 2, w->now_ns), 2);
+    assert_int_equal(members(w, info, 2), 2);
     turn(w);
-    assert_int_equal(core_workers(w->core, info, 2, w->now_ns), 0);
+    assert_int_equal(members(w, info, 2), 0);
     assert_string_equal(expect(w, P, CTL_REFUSED)->text, "session|silent for 5000 ms");
     world_free(w);
 }
@@ -300,6 +313,7 @@ int main(void) {
         cmocka_unit_test(d_lost_before_verified_gets_a_new_d_under_attempt_two_from_the_same_pages),
         cmocka_unit_test(a_replay_carries_prompt_and_output_apart_and_goes_before_new_requests),
         cmocka_unit_test(no_room_that_crosses_dest_frees_the_renumbered_hold),
+        cmocka_unit_test(a_worker_that_decodes_and_claims_to_have_no_room_has_let_go),
         cmocka_unit_test(attempts_are_limited_and_the_last_cause_is_told),
         cmocka_unit_test(silence_makes_suspect_then_gone_but_not_while_the_loop_itself_slept),
     };

@@ -23,7 +23,7 @@
 typedef struct sent {
     uint64_t conn, req, incarnation;
     ctl_kind kind;
-    uint32_t attempt, new_attempt, prompt_count, output_count;
+    uint32_t attempt, new_attempt, token_begin, prompt_count, output_count;
     uint64_t ids_hash, d_inc;
     bool then_decode;
     char text[160]; /* REFUSED: "field|why"; WELCOME: name */
@@ -61,6 +61,7 @@ static inline void on_send(void *ctx, uint64_t conn, const ctl_msg *m) {
     if (m->kind == CTL_DEST) {
         s->new_attempt = m->dest.new_attempt;
         s->d_inc = m->dest.d_inc;
+        s->token_begin = m->dest.token_begin;
     }
     if (m->kind == CTL_WELCOME) {
         w->incarnation[conn] = m->incarnation;
@@ -125,6 +126,15 @@ static inline void world_free(world *w) {
 static inline void turn(world *w) {
     core_turn(w->core, w->now_ns);
     assert_true(core_check(w->core));
+}
+
+/* The first `max` members; how many there are in all */
+static inline uint32_t members(const world *w, core_worker_info *out, uint32_t max) {
+    core_worker_info info;
+    uint32_t n = 0;
+    for (; core_worker(w->core, n, w->now_ns, &info); n++)
+        if (n < max) out[n] = info;
+    return n;
 }
 
 /* The next message, which must be of this kind and to this connection. */

@@ -88,7 +88,8 @@ static ctl_msg sample(ctl_kind kind) {
                                       .xfer_bytes = 12,
                                       .xfer_failures = 13,
                                       .stale = 14,
-                                      .pages_used = 15};
+                                      .pages_used = 15,
+                                      .drain = true};
         break;
     case CTL_NO_ROOM:
     case CTL_HANDOFF_FAILED:
@@ -97,7 +98,7 @@ static ctl_msg sample(ctl_kind kind) {
         m.failed = (ctl_failed){.segment = 4, .why = "checksum"};
         break;
     case CTL_RESERVED:
-        m.reserved = (ctl_reserved){.ring = 8, .d_have = 16};
+        m.reserved = (ctl_reserved){.d_have = 16};
         break;
     case CTL_TOKENS:
         m.tokens = (ctl_tokens){.tokens = tokens, .count = ARRAY_LEN(tokens)};
@@ -117,11 +118,8 @@ static ctl_msg sample(ctl_kind kind) {
         m.work = sample_work();
         break;
     case CTL_DEST:
-        m.dest = (ctl_dest){.d_inc = UINT64_MAX,
-                            .endpoint = "tcp://10.0.0.2:41231",
-                            .ring = 1,
-                            .credits = 8,
-                            .new_attempt = 4};
+        m.dest = (ctl_dest){
+            .d_inc = UINT64_MAX, .endpoint = "tcp://10.0.0.2:41231", .new_attempt = 4, .token_begin = 48};
         break;
     case CTL_PREEMPTED:
     case CTL_CLOSED:
@@ -229,8 +227,9 @@ static void assert_equal(const ctl_msg *a, const ctl_msg *b) {
         assert_work_equal(&a->work, &b->work);
         break;
     case CTL_DEST:
-        assert_true(a->dest.d_inc == b->dest.d_inc && a->dest.ring == b->dest.ring);
-        assert_true(a->dest.credits == b->dest.credits && a->dest.new_attempt == b->dest.new_attempt);
+        assert_true(a->dest.d_inc == b->dest.d_inc);
+        assert_int_equal(a->dest.new_attempt, b->dest.new_attempt);
+        assert_int_equal(a->dest.token_begin, b->dest.token_begin);
         assert_string_equal(a->dest.endpoint, b->dest.endpoint);
         break;
     case CTL_PREEMPTED:

@@ -229,10 +229,10 @@ static void a_reservation_is_preempted_before_anything_that_runs_and_told_when_i
 static void the_oldest_waits_when_the_pool_is_full_and_is_never_preempted(void **state) {
     (void)state;
     wcore_options opt = fake_options();
-    opt.page_count = 2;
+    opt.page_count = 3; /* two for the prompt and the next row, one that admission leaves free */
     fake *f = start(&opt);
     run_one(f, 1, 16, 100);
-    for (int row = 16; row < 32; row++) {
+    for (int row = 16; row < 48; row++) {
         fake_turn(f);
         fake_stepped(f, 60);
         fake_expect(f, CTL_TOKENS);

@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "engine/engine.h"
+#include "tests/model_file.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -16,7 +17,8 @@
 enum { PROMPT = 300, CONTEXT = 512, PAGES = 256, ROWS = 320, SEQS = 80 };
 
 typedef struct fixture {
-    model *m;
+    model_file file;
+    const model *m; /* the file's */
     int32_t prompt[PROMPT];
 } fixture;
 
@@ -25,8 +27,8 @@ static inline int setup(void **state) {
     const char *path = getenv("BATON_TINY_MODEL");
     if (!path) fail_msg("set BATON_TINY_MODEL to a file made by make-tiny-model (ctest does)");
     fixture *f = xcalloc(1, sizeof *f);
-    errbuf eb = {0};
-    if (model_load(&f->m, path, MODEL_ALL, &eb) != ST_OK) fail_msg("%s", eb.text);
+    f->file = model_file_open(path);
+    f->m = f->file.m;
     for (uint32_t i = 0; i < PROMPT; i++)
         f->prompt[i] = (int32_t)(3 + (i * i * 31 + i * 7) % (f->m->vocab - 3));
     *state = f;
@@ -35,7 +37,7 @@ static inline int setup(void **state) {
 
 static inline int teardown(void **state) {
     fixture *f = *state;
-    model_free(f->m);
+    model_file_close(&f->file);
     free(f);
     return 0;
 }

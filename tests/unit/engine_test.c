@@ -3,6 +3,7 @@
 #include "tests/unit/engine_scene.h"
 
 #include "engine/forward.h"
+#include "text/tokenizer.h"
 
 static void *copy_pages(const engine *e, size_t *bytes) {
     engine_kv kv = engine_kv_of(e);
@@ -99,7 +100,7 @@ static void logits_of_a_row_do_not_depend_on_its_chunk(void **state) {
 static void a_result_does_not_depend_on_its_neighbours(void **state) {
     fixture *f = *state;
     enum { N = 70 };
-    assert_true(N > FORWARD_HEAD_ROWS);
+    assert_true(N > HEAD_ROWS_MAX);
     token_out alone[N][2], together[N][2];
     sampling p = greedy();
     for (int mixed = 0; mixed < 2; mixed++) {
@@ -298,11 +299,12 @@ static void greedy_text_of_the_tiny_model_wanders(void **state) {
     sampling p = greedy();
     p.logprobs = -1;
     engine *e = engine_of(f, "cpu", 1, DT_F16);
+    tokenizer *tok = NULL;
+    assert_int_equal(tokenizer_new(&tok, f->file.ckpt, NULL), ST_OK);
     for (size_t i = 0; i < ARRAY_LEN(prompts); i++) {
         token_list ids = {0};
         const encode_options opt = {.max_tokens = 100};
-        assert_int_equal(tokenizer_encode(f->m->tok, prompts[i], strlen(prompts[i]), &opt, &ids, NULL),
-                         ST_OK);
+        assert_int_equal(tokenizer_encode(tok, prompts[i], strlen(prompts[i]), &opt, &ids, NULL), ST_OK);
         open_at(e, 0, ids.ids, ids.count, &p, 0, 1, kv_pages_for(ids.count + 64));
         bool *seen = xcalloc(f->m->vocab, sizeof *seen);
         uint32_t distinct = 0;
@@ -318,6 +320,7 @@ static void greedy_text_of_the_tiny_model_wanders(void **state) {
         token_list_done(&ids);
         engine_seq_close(e, 0);
     }
+    tokenizer_free(tok);
     engine_free(e);
 }
 

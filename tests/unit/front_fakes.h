@@ -15,6 +15,8 @@
 #include "coordinator/text.h"
 #include "text/utf8.h"
 
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -109,6 +111,8 @@ struct core {
     uint32_t refuse_after; /* so many are taken first */
     bool ready;
     const char *const *numerics; /* of the workers: name, value, ..., NULL; NULL = none has joined */
+    uint32_t more_workers;       /* beside the usual two */
+    uint32_t drained;            /* 1 + index of the worker that drains; 0 = none */
     const char *lost;            /* why the last lost worker was lost; NULL = none was */
 };
 
@@ -175,22 +179,55 @@ void core_finish(core *c, uint64_t req, uint64_t now_ns) {
     fake_end(c, req, (core_end){.state = REQ_DONE, .fin = FINISH_NONE});
 }
 
-uint32_t core_workers(const core *c, core_worker_info *out, uint32_t max, uint64_t now_ns) {
+/* A prefill and a decode worker, and `more` idle ones. */
+bool core_worker(const core *c, uint32_t index, uint64_t now_ns, core_worker_info *out) {
     (void)now_ns;
-    CHECK(max >= 2);
-    out[0] = (core_worker_info){.name = "prefill-0",
-                                .host = "here",
-                                .role = ROLE_PREFILL,
-                                .state = MEMBER_READY,
-                                .page_count = 10,
-                                .beat.pages_used = 3};
-    out[1] = (core_worker_info){.name = "decode-0",
-                                .host = "here",
-                                .role = ROLE_DECODE,
-                                .state = c->ready ? MEMBER_READY : MEMBER_SUSPECT,
-                                .page_count = 20,
-                                .beat.pages_used = 5};
-    return 2;
+    static char name[32];
+    if (index >= 2 + c->more_workers) return false;
+    *out = (core_worker_info){.incarnation = 0xabc0 + index,
+                              .name = "prefill-0",
+                              .host = "here",
+                              .role = ROLE_PREFILL,
+                              .state = MEMBER_READY,
+                              .page_count = 10,
+                              .beat.pages_used = 3};
+    if (index == 0) return true;
+    out->role = ROLE_DECODE;
+    out->name = "decode-0";
+    out->state = c->drained == 2 ? MEMBER_DRAINING : c->ready ? MEMBER_READY : MEMBER_SUSPECT;
+    out->page_count = 20;
+    out->beat.pages_used = 5;
+    if (index == 1) return true;
+    snprintf(name, sizeof name, "decode-%u", index - 1);
+    out->name = name;
+    out->beat.pages_used = 0;
+    return true;
+}
+
+void core_worker_id(uint64_t incarnation, char out[static CORE_WORKER_ID_MAX]) {
+    snprintf(out, CORE_WORKER_ID_MAX, "%016" PRIx64, incarnation);
+}
+
+status core_worker_called(const core *c, const char *worker, uint32_t *index, errbuf *eb) {
+    core_worker_info info;
+    for (uint32_t i = 0; core_worker(c, i, 1, &info); i++) {
+        if (strcmp(info.name, worker) != 0) continue;
+        *index = i;
+        return ST_OK;
+    }
+    return errf(eb, ST_INVALID, "no worker is called %s", worker);
+}
+
+void core_drain(core *c, uint32_t index, uint64_t now_ns) {
+    (void)now_ns;
+    c->drained = index + 1;
+}
+
+status core_undrain(core *c, uint32_t index, uint64_t now_ns, errbuf *eb) {
+    (void)now_ns;
+    if (c->drained != index + 1) return errf(eb, ST_INVALID, "it leaves already");
+    c->drained = 0;
+    return ST_OK;
 }
 
 /* numerics: pairs of name and value, NULL at the end, or none at all. */

@@ -61,7 +61,7 @@ static void every_kind_of_value_is_found(void **s) {
     uint64_t u;
     double f;
     bool yes = false;
-    gguf_str str;
+    checkpoint_text str;
     assert_true(gguf_u64(g, "a.u32", &u));
     assert_int_equal(u, 7);
     assert_true(gguf_u64(g, "a.u64", &u));
@@ -87,7 +87,7 @@ static void a_value_of_another_kind_is_not_found(void **s) {
     uint64_t u = 99;
     double f;
     bool yes;
-    gguf_str str;
+    checkpoint_text str;
     assert_false(gguf_u64(g, "absent", &u));
     assert_false(gguf_u64(g, "a.f32", &u));
     assert_false(gguf_u64(g, "a.i8", &u)); /* -2 does not fit */
@@ -108,7 +108,7 @@ static void array_elements_are_found_and_bounded(void **s) {
     assert_int_equal(gguf_parse(&g, file.data, file.len, NULL), ST_OK);
     gguf_type type;
     uint64_t count;
-    gguf_str str;
+    checkpoint_text str;
     int64_t v;
     assert_true(gguf_array(g, "a.strings", &type, &count));
     assert_int_equal(type, GGUF_STRING);
@@ -134,7 +134,7 @@ static void tensors_are_found_by_name_with_their_bytes(void **s) {
     gguf *g;
     assert_int_equal(gguf_parse(&g, file.data, file.len, NULL), ST_OK);
     assert_int_equal(gguf_tensor_count(g), 2);
-    const gguf_tensor *t = gguf_tensor_find(g, "t.q4_1");
+    const checkpoint_tensor *t = gguf_tensor_find(g, "t.q4_1");
     assert_ptr_equal(t, gguf_tensor_at(g, 1));
     assert_int_equal(t->type, DT_Q4_1);
     assert_int_equal(t->dim_count, 2);
@@ -179,7 +179,7 @@ static void a_file_with_any_byte_changed_never_leads_outside(void **s) {
                 continue;
             }
             for (uint64_t i = 0; i < gguf_tensor_count(g); i++) {
-                const gguf_tensor *t = gguf_tensor_at(g, i);
+                const checkpoint_tensor *t = gguf_tensor_at(g, i);
                 assert_true((const char *)t->data >= file.data);
                 assert_true((const char *)t->data + t->bytes <= file.data + file.len);
             }

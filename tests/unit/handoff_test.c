@@ -91,6 +91,10 @@ static void identities_are_the_same_when_every_number_is(void **state) {
     for (int i = 0; i < 5; i++) assert_false(kv_identity_same(&id, &other[i]));
 }
 
+static status seal(const handoff_recv *r, uint32_t segments, uint32_t begin, uint32_t count, errbuf *eb) {
+    return handoff_recv_seal(r, segments, &(kv_piece){.token_begin = begin, .token_count = count}, eb);
+}
+
 static void expect_piece(handoff_cut *cut, size_t target, size_t slot, kv_piece want) {
     kv_piece got;
     assert_true(handoff_cut_next(cut, &layout, target, slot, &got));
@@ -153,7 +157,7 @@ static void pieces_of_any_chunking_cover_the_prompt(void **state) {
     for (size_t l = 0; l < ARRAY_LEN(lengths); l++)
         for (size_t k = 0; k < ARRAY_LEN(chunks); k++)
             for (size_t v = 0; v < 9; v++) {
-                handoff_recv *r = handoff_recv_new(&layout, lengths[l]);
+                handoff_recv *r = handoff_recv_new(&layout, 0, lengths[l]);
                 uint32_t segments = 0;
                 for (uint32_t begin = 0; begin < lengths[l]; begin += chunks[k]) {
                     handoff_cut cut = {.begin = begin, .count = MIN(chunks[k], lengths[l] - begin)};
@@ -168,25 +172,25 @@ static void pieces_of_any_chunking_cover_the_prompt(void **state) {
                         if (cut.layers_done == layout.layers) break;
                     }
                 }
-                assert_int_equal(handoff_recv_seal(r, segments, lengths[l], NULL), ST_OK);
+                assert_int_equal(seal(r, segments, 0, lengths[l], NULL), ST_OK);
                 handoff_recv_free(r);
             }
 }
 
 static void chunks_may_come_in_any_order(void **state) {
     (void)state;
-    handoff_recv *r = handoff_recv_new(&layout, 40);
+    handoff_recv *r = handoff_recv_new(&layout, 0, 40);
     assert_int_equal(handoff_recv_add(r, 0, &(kv_piece){32, 8, 2, 5, 0, HEADS}, NULL), ST_OK);
     assert_int_equal(handoff_recv_add(r, 1, &(kv_piece){0, 32, 0, 5, 0, HEADS}, NULL), ST_OK);
     assert_int_equal(handoff_recv_add(r, 2, &(kv_piece){32, 8, 0, 2, 0, HEADS}, NULL), ST_OK);
-    assert_int_equal(handoff_recv_seal(r, 3, 40, NULL), ST_OK);
+    assert_int_equal(seal(r, 3, 0, 40, NULL), ST_OK);
     handoff_recv_free(r);
 }
 
 static void what_overlaps_leaves_or_skips_is_corrupt(void **state) {
     (void)state;
     errbuf eb = {0};
-    handoff_recv *r = handoff_recv_new(&layout, 40);
+    handoff_recv *r = handoff_recv_new(&layout, 0, 40);
     assert_int_equal(handoff_recv_add(r, 1, &(kv_piece){0, 16, 0, 5, 0, HEADS}, &eb), ST_CORRUPT);
     assert_string_equal(eb.text, "segment 1 where 0 is the next");
     assert_int_equal(handoff_recv_add(r, 0, &(kv_piece){0, 32, 1, 3, 0, HEADS}, &eb), ST_OK);
@@ -209,14 +213,14 @@ static void what_overlaps_leaves_or_skips_is_corrupt(void **state) {
     /* None of them left a trace. */
     assert_int_equal(handoff_recv_add(r, 1, &(kv_piece){0, 40, 3, 5, 0, HEADS}, &eb), ST_OK);
     assert_int_equal(handoff_recv_add(r, 2, &(kv_piece){0, 40, 0, 1, 0, HEADS}, &eb), ST_OK);
-    assert_int_equal(handoff_recv_seal(r, 3, 40, &eb), ST_CORRUPT);
+    assert_int_equal(seal(r, 3, 0, 40, &eb), ST_CORRUPT);
     assert_string_equal(eb.text, "rows from 32, layer 1 are missing");
     assert_int_equal(handoff_recv_add(r, 3, &(kv_piece){32, 8, 1, 3, 0, HEADS}, &eb), ST_OK);
-    assert_int_equal(handoff_recv_seal(r, 3, 40, &eb), ST_CORRUPT);
+    assert_int_equal(seal(r, 3, 0, 40, &eb), ST_CORRUPT);
     assert_string_equal(eb.text, "sealed 3 segments, 4 came");
-    assert_int_equal(handoff_recv_seal(r, 4, 39, &eb), ST_CORRUPT);
-    assert_string_equal(eb.text, "sealed 39 rows of a prompt of 40");
-    assert_int_equal(handoff_recv_seal(r, 4, 40, &eb), ST_OK);
+    assert_int_equal(seal(r, 4, 0, 39, &eb), ST_CORRUPT);
+    assert_string_equal(eb.text, "sealed 39 rows, want 40");
+    assert_int_equal(seal(r, 4, 0, 40, &eb), ST_OK);
     handoff_recv_free(r);
 }
 
@@ -224,16 +228,40 @@ static void coverage_is_exact_beyond_64_layers(void **state) {
     (void)state;
     const kv_layout tall = {.type = DT_F16, .layers = 130, .kv_heads = HEADS, .head_dim = 4};
     errbuf eb = {0};
-    handoff_recv *r = handoff_recv_new(&tall, 16);
+    handoff_recv *r = handoff_recv_new(&tall, 0, 16);
     assert_int_equal(handoff_recv_add(r, 0, &(kv_piece){0, 16, 0, 64, 0, HEADS}, &eb), ST_OK);
     assert_int_equal(handoff_recv_add(r, 1, &(kv_piece){0, 16, 63, 65, 0, HEADS}, &eb), ST_CORRUPT);
     assert_int_equal(handoff_recv_add(r, 1, &(kv_piece){0, 16, 64, 129, 0, HEADS}, &eb), ST_OK);
-    assert_int_equal(handoff_recv_seal(r, 2, 16, &eb), ST_CORRUPT);
+    assert_int_equal(seal(r, 2, 0, 16, &eb), ST_CORRUPT);
     assert_string_equal(eb.text, "rows from 0, layer 129 are missing");
     assert_int_equal(handoff_recv_add(r, 2, &(kv_piece){0, 16, 129, 130, 0, HEADS}, &eb), ST_OK);
-    assert_int_equal(handoff_recv_seal(r, 3, 16, &eb), ST_OK);
+    assert_int_equal(seal(r, 3, 0, 16, &eb), ST_OK);
     handoff_recv_free(r);
     handoff_recv_free(NULL);
+}
+
+static void a_hand_off_may_start_behind_rows_that_are_there(void **state) {
+    (void)state;
+    errbuf eb = {0};
+    assert_true(handoff_may_start(0, 1));
+    assert_true(handoff_may_start(32, 40));
+    assert_false(handoff_may_start(8, 40));
+    assert_false(handoff_may_start(48, 48));
+    handoff_recv *r = handoff_recv_new(&layout, 32, 70);
+    assert_int_equal(handoff_recv_add(r, 0, &(kv_piece){16, 32, 0, 5, 0, HEADS}, &eb), ST_CORRUPT);
+    assert_string_equal(eb.text, "rows 16+32: those before 32 are here already");
+    assert_int_equal(handoff_recv_add(r, 0, &(kv_piece){64, 6, 0, 5, 0, HEADS}, &eb), ST_OK);
+    assert_int_equal(handoff_recv_add(r, 1, &(kv_piece){64, 6, 4, 5, 0, HEADS}, &eb), ST_CORRUPT);
+    assert_string_equal(eb.text, "rows from 64, layers 4..5 came twice");
+    assert_int_equal(seal(r, 1, 32, 38, &eb), ST_CORRUPT);
+    assert_string_equal(eb.text, "rows from 32, layer 0 are missing");
+    assert_int_equal(handoff_recv_add(r, 1, &(kv_piece){32, 32, 0, 5, 0, HEADS}, &eb), ST_OK);
+    assert_int_equal(seal(r, 2, 0, 70, &eb), ST_CORRUPT);
+    assert_string_equal(eb.text, "sealed from row 0, want from 32");
+    assert_int_equal(seal(r, 2, 32, 37, &eb), ST_CORRUPT);
+    assert_string_equal(eb.text, "sealed 37 rows, want 38");
+    assert_int_equal(seal(r, 2, 32, 38, &eb), ST_OK);
+    handoff_recv_free(r);
 }
 
 int main(void) {
@@ -250,6 +278,7 @@ int main(void) {
         cmocka_unit_test(chunks_may_come_in_any_order),
         cmocka_unit_test(what_overlaps_leaves_or_skips_is_corrupt),
         cmocka_unit_test(coverage_is_exact_beyond_64_layers),
+        cmocka_unit_test(a_hand_off_may_start_behind_rows_that_are_there),
     };
     return cmocka_run_group_tests_name("handoff", tests, NULL, NULL);
 }

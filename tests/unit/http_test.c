@@ -230,7 +230,7 @@ static void a_failure_before_the_first_token_keeps_its_status(void **state) {
     dial(w, 0, 0);
     post(w, 0, COMPLETIONS, "", "{\"prompt\":\"a\",\"stream\":true}");
     PUMP_UNTIL(w, w->core.last == 1);
-    fake_end(&w->core, 1, (core_end){.state = REQ_FAILED, .http = 503, .why = "no decode worker"});
+    fake_end(&w->core, 1, (core_end){.state = REQ_FAILED, .st = ST_PEER, .why = "no decode worker"});
     PUMP_UNTIL(w, has(w, 0, "}}"));
     assert_true(has(w, 0, "HTTP/1.1 503 "));
     assert_true(has(w, 0,
@@ -245,7 +245,7 @@ static void a_later_failure_is_an_event_and_then_done(void **state) {
     PUMP_UNTIL(w, w->core.last == 2);
     fake_text(&w->core, 1, "x");
     PUMP_UNTIL(w, has(w, 0, "\"text\":\"x\""));
-    fake_end(&w->core, 2, (core_end){.state = REQ_FAILED, .http = 500, .why = "broken"});
+    fake_end(&w->core, 2, (core_end){.state = REQ_FAILED, .st = ST_CORRUPT, .why = "broken"});
     PUMP_UNTIL(w, has(w, 0, "\r\n0\r\n\r\n"));
     assert_true(has(w, 0, "HTTP/1.1 200 OK"));
     const char *broken = "data: {\"error\":{\"message\":\"broken\",\"type\":\"InternalServerError\","

@@ -126,6 +126,31 @@ static void free_and_used_add_up_after_any_order_of_calls(void **state) {
     kv_pool_free(p);
 }
 
+static void headroom_is_a_page_per_running_sequence_or_two_percent_rounded_up(void **state) {
+    (void)state;
+    const struct {
+        uint32_t page_count, running, want;
+    } cases[] = {
+        {0, 0, 0},
+        {1, 0, 1},
+        {49, 0, 1},
+        {50, 0, 1},
+        {51, 0, 2},
+        {100, 2, 2},
+        {100, 3, 3},
+        {101, 2, 3},
+        {1000, 20, 20},
+        {1000, 21, 21},
+        {1000, 0, 20},
+        {1001, 0, 21},
+        {49, 2, 2},
+        {KV_POOL_PAGES_MAX, 0, 1342178},
+        {UINT32_MAX, 0, 85899346},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
+        assert_int_equal(kv_pool_headroom(cases[i].page_count, cases[i].running), cases[i].want);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(take_is_all_or_nothing),
@@ -135,6 +160,7 @@ int main(void) {
         cmocka_unit_test(a_shared_page_is_free_after_the_last_put),
         cmocka_unit_test(a_pool_of_no_pages_or_too_many_is_refused),
         cmocka_unit_test(free_and_used_add_up_after_any_order_of_calls),
+        cmocka_unit_test(headroom_is_a_page_per_running_sequence_or_two_percent_rounded_up),
     };
     return cmocka_run_group_tests_name("kv_pool", tests, NULL, NULL);
 }

@@ -2,7 +2,7 @@
  */
 #include "tests/test.h"
 
-#include "model/model.h"
+#include "tests/model_file.h"
 #include "vocab_build.h"
 
 #include <stdio.h>
@@ -94,18 +94,20 @@ static buf make(const variant *v) {
     return build_file(&b);
 }
 
-static status load(const variant *v, model_parts parts, model **out, errbuf *eb) {
+static status load(const variant *v, model_file *out, errbuf *eb) {
     char path[] = "/tmp/model_test.XXXXXX";
     int fd = mkstemp(path);
     assert_true(fd >= 0);
     buf file = make(v);
     assert_int_equal(write(fd, file.data, file.len), file.len);
     close(fd);
-    *out = NULL;
-    status st = model_load(out, path, parts, eb);
+    *out = (model_file){0};
+    assert_int_equal(checkpoint_open(&out->ckpt, path, eb), ST_OK);
+    status st = model_load(&out->m, out->ckpt, eb);
     if (st != ST_OK) {
-        assert_null(*out);
+        assert_null(out->m);
         assert_non_null(strstr(eb->text, path));
+        model_file_close(out);
     }
     unlink(path);
     buf_done(&file);
@@ -114,12 +116,13 @@ static status load(const variant *v, model_parts parts, model **out, errbuf *eb)
 
 static void a_tiny_model_is_described(void **s) {
     (void)s;
-    model *m;
+    model_file f;
     errbuf eb = {0};
     variant v = {.fill = 1, .text_key = "general.name", .text = "tiny"};
-    assert_int_equal(load(&v, MODEL_ALL, &m, &eb), ST_OK);
+    assert_int_equal(load(&v, &f, &eb), ST_OK);
+    const model *m = f.m;
     assert_string_equal(m->name, "tiny");
-    assert_string_equal(m->arch, "llama");
+    assert_string_equal(m->arch->name, "llama");
     assert_int_equal(m->dim, DIM);
     assert_int_equal(m->layers, 1);
     assert_int_equal(m->heads, HEADS);
@@ -133,48 +136,33 @@ static void a_tiny_model_is_described(void **s) {
     assert_true(m->norm_eps == 1e-5f);
     assert_null(m->rope_factors);
     assert_true(m->tied);
-    assert_ptr_equal(m->output.data, m->embed.data);
-    assert_int_equal(m->embed.type, DT_Q8_0);
-    assert_int_equal(m->embed.rows, VOCAB);
-    assert_int_equal(m->embed.cols, DIM);
-    assert_int_equal(m->layer[0].wk.rows, KV * HEAD);
-    assert_int_equal(m->layer[0].wk.type, DT_Q4_0);
-    assert_int_equal(m->layer[0].wo.type, DT_BF16);
-    assert_int_equal(m->layer[0].w_down.rows, DIM);
-    assert_int_equal(m->layer[0].w_down.cols, FFN);
-    assert_int_equal(*(const char *)m->layer[0].w_up.data, 1);
-    uint64_t bytes =
-        VOCAB * 68 + 3 * DIM * 4 + DIM * 40 + 32 * 36 + 32 * DIM * 2 + DIM * DIM * 2 + 3 * DIM * FFN * 4;
-    assert_int_equal(m->weight_bytes, bytes);
-    model_free(m);
+    assert_ptr_equal(m->output.part[0].data, m->embed.part[0].data);
+    assert_int_equal(m->embed.part[0].type, DT_Q8_0);
+    assert_int_equal(m->embed.part[0].rows, VOCAB);
+    assert_int_equal(m->embed.part[0].cols, DIM);
+    assert_int_equal(m->layer[0].weights[LAYER_QKV].part[1].rows, KV * HEAD);
+    assert_int_equal(m->layer[0].weights[LAYER_QKV].part[1].type, DT_Q4_0);
+    assert_int_equal(m->layer[0].weights[LAYER_ATTN_OUT].part[0].type, DT_BF16);
+    assert_int_equal(m->layer[0].weights[LAYER_DOWN].part[0].rows, DIM);
+    assert_int_equal(m->layer[0].weights[LAYER_DOWN].part[0].cols, FFN);
+    assert_int_equal(*(const char *)m->layer[0].weights[LAYER_UP].part[1].data, 1);
+    assert_int_equal(m->weight_count, VOCAB * DIM + 3 * DIM + 3 * DIM * FFN + 2 * DIM * DIM + 2 * 32 * DIM);
+    assert_int_equal(model_features(m), 0);
+    model_file_close(&f);
 }
 
 static void an_output_of_its_own_and_rope_factors_are_taken(void **s) {
     (void)s;
-    model *m;
+    model_file f;
     errbuf eb = {0};
     variant v = {.untied = true, .factors = true};
-    assert_int_equal(load(&v, MODEL_ALL, &m, &eb), ST_OK);
+    assert_int_equal(load(&v, &f, &eb), ST_OK);
+    const model *m = f.m;
     assert_false(m->tied);
-    assert_int_equal(m->output.type, DT_F32);
-    assert_ptr_not_equal(m->output.data, m->embed.data);
+    assert_int_equal(m->output.part[0].type, DT_F32);
+    assert_ptr_not_equal(m->output.part[0].data, m->embed.part[0].data);
     assert_non_null(m->rope_factors);
-    model_free(m);
-}
-
-static void the_text_parts_need_no_weights(void **s) {
-    (void)s;
-    model *m;
-    errbuf eb = {0};
-    variant v = {.skip_tensor = "token_embd.weight", .extra_tensor = "anything"};
-    assert_int_equal(load(&v, MODEL_TEXT, &m, &eb), ST_OK);
-    assert_int_equal(m->dim, DIM);
-    assert_int_equal(m->vocab, VOCAB);
-    assert_int_equal(tokenizer_find(m->tok, "ab"), 256);
-    assert_null(m->layer);
-    assert_null(m->embed.data);
-    assert_int_equal(m->weights_hash, 0);
-    model_free(m);
+    model_file_close(&f);
 }
 
 static void files_that_are_wrong_are_refused_by_name(void **s) {
@@ -232,9 +220,9 @@ static void files_that_are_wrong_are_refused_by_name(void **s) {
         {{.extra_tensor = "blk.0.attn_q.bias"}, ST_UNSUPPORTED, "tensor 'blk.0.attn_q.bias' has no place"},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-        model *m;
+        model_file f;
         errbuf eb = {0};
-        status st = load(&cases[i].v, MODEL_ALL, &m, &eb);
+        status st = load(&cases[i].v, &f, &eb);
         if (st != cases[i].want || !strstr(eb.text, cases[i].text))
             print_error("case %zu: %s: %s\n", i, status_name(st), eb.text);
         assert_int_equal(st, cases[i].want);
@@ -255,20 +243,23 @@ static void a_type_without_kernels_is_refused_with_those_that_have(void **s) {
     assert_true(fd >= 0);
     assert_int_equal(write(fd, file.data, file.len), file.len);
     close(fd);
-    model *m = NULL;
+    model_file f = {0};
     errbuf eb = {0};
-    assert_int_equal(model_load(&m, path, MODEL_ALL, &eb), ST_UNSUPPORTED);
+    assert_int_equal(checkpoint_open(&f.ckpt, path, &eb), ST_OK);
+    assert_int_equal(model_load(&f.m, f.ckpt, &eb), ST_UNSUPPORTED);
+    model_file_close(&f);
     assert_non_null(strstr(eb.text, "'token_embd.weight' has type 12; supported are f32"));
     unlink(path);
     buf_done(&file);
 }
 
 static uint64_t hash_of(variant v) {
-    model *m;
+    model_file f;
     errbuf eb = {0};
-    assert_int_equal(load(&v, MODEL_ALL, &m, &eb), ST_OK);
+    assert_int_equal(load(&v, &f, &eb), ST_OK);
+    const model *m = f.m;
     uint64_t hash = m->weights_hash;
-    model_free(m);
+    model_file_close(&f);
     return hash;
 }
 
@@ -287,10 +278,9 @@ static void the_real_model_loads(void **s) {
     (void)s;
     const char *path = getenv("BATON_MODEL");
     if (!path || access(path, R_OK) != 0) skip();
-    model *m;
-    errbuf eb = {0};
-    assert_int_equal(model_load(&m, path, MODEL_ALL, &eb), ST_OK);
-    assert_string_equal(m->arch, "llama");
+    model_file f = model_file_open(path);
+    const model *m = f.m;
+    assert_string_equal(m->arch->name, "llama");
     assert_int_equal(m->dim, 576);
     assert_int_equal(m->layers, 30);
     assert_int_equal(m->heads, 9);
@@ -303,26 +293,25 @@ static void the_real_model_loads(void **s) {
     assert_true(m->rope_base == 100000.0f);
     assert_true(m->norm_eps == 1e-5f);
     assert_true(m->tied);
-    assert_int_equal(m->embed.type, DT_Q8_0);
-    assert_int_equal(m->layer[29].w_down.type, DT_Q4_1);
+    assert_int_equal(m->embed.part[0].type, DT_Q8_0);
+    assert_int_equal(m->layer[29].weights[LAYER_DOWN].part[0].type, DT_Q4_1);
     assert_true(m->weights_hash != 0);
-    model_free(m);
+    model_file_close(&f);
 }
 
 static void a_file_that_is_not_there_is_named(void **s) {
     (void)s;
-    model *m = NULL;
+    checkpoint *ckpt = NULL;
     errbuf eb = {0};
-    assert_int_equal(model_load(&m, "/nowhere/x.gguf", MODEL_ALL, &eb), ST_IO);
+    assert_int_equal(checkpoint_open(&ckpt, "/nowhere/x.gguf", &eb), ST_IO);
     assert_non_null(strstr(eb.text, "/nowhere/x.gguf"));
-    assert_null(m);
+    assert_null(ckpt);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_tiny_model_is_described),
         cmocka_unit_test(an_output_of_its_own_and_rope_factors_are_taken),
-        cmocka_unit_test(the_text_parts_need_no_weights),
         cmocka_unit_test(files_that_are_wrong_are_refused_by_name),
         cmocka_unit_test(a_type_without_kernels_is_refused_with_those_that_have),
         cmocka_unit_test(the_hash_tells_models_apart),

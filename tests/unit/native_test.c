@@ -80,6 +80,15 @@ static void on_event(void *ctx, uint64_t conn, const void *bytes, size_t count) 
     case BATON__SERVER_EVENT__BODY_KEEPALIVE:
         tell(w, "keepalive(%u) ", id);
         break;
+    case BATON__SERVER_EVENT__BODY_WORKERS:
+        tell(w, "workers(%u", id);
+        for (size_t i = 0; i < e->workers->n_workers; i++) {
+            const Baton__ServerWorker *at = e->workers->workers[i];
+            tell(w, ";%s,%s,%s,%s,%s,%u,%u/%u", at->id, at->name, at->role, at->state, at->host, at->requests,
+                 at->pages_used, at->pages_total);
+        }
+        tell(w, ") ");
+        break;
     case BATON__SERVER_EVENT__BODY__NOT_SET:
     case _BATON__SERVER_EVENT__BODY__CASE_IS_INT_SIZE:
         fail();
@@ -99,8 +108,12 @@ static int setup(void **state) {
     w->streams = w->core.streams = streams_new(&w->core, &fake_tokenizer, w->meter);
     assert_int_equal(loop_new(&w->loop, no_turn, w, &eb), ST_OK);
     assert_int_equal(text_new(&w->text, w->loop, &fake_env, &eb), ST_OK);
-    native_options opt = {
-        .loop = w->loop, .streams = w->streams, .text = w->text, .env = &fake_env, .body_max = BODY_MAX};
+    native_options opt = {.loop = w->loop,
+                          .core = &w->core,
+                          .streams = w->streams,
+                          .text = w->text,
+                          .env = &fake_env,
+                          .body_max = BODY_MAX};
     assert_int_equal(native_open(&w->native, "tcp://127.0.0.1:*", &opt, &eb), ST_OK);
     bus_handler h = {.ctx = w, .message = on_event, .lost = on_lost};
     assert_int_equal(bus_connect(&w->client, w->loop, native_endpoint(w->native), &h, &eb), ST_OK);
@@ -225,7 +238,7 @@ static void errors_have_the_status_of_the_other_front(void **state) {
     ask_plain(w, 4, "x");
     ask_plain(w, 4, "x");
     PUMP_UNTIL(w, heard(w, "error(4,400,id: a request with this id is alive"));
-    fake_end(&w->core, 1, (core_end){.state = REQ_FAILED, .http = 504, .why = "too slow"});
+    fake_end(&w->core, 1, (core_end){.state = REQ_FAILED, .st = ST_TIMEOUT, .why = "too slow"});
     PUMP_UNTIL(w, heard(w, "error(4,504,too slow)"));
     assert_int_equal(bus_send(w->client, 1, "\xff\xff\xff", 3), ST_OK);
     PUMP_UNTIL(w, heard(w, "error(0,400,these bytes are no ClientMessage"));
@@ -301,6 +314,41 @@ static void pings_are_answered_and_a_stop_ends_all(void **state) {
     assert_true(w->core.requests[1].canceled);
 }
 
+static void send_drain(world *w, uint64_t id, const char *worker, bool undo) {
+    char name[32];
+    snprintf(name, sizeof name, "%s", worker);
+    Baton__ClientDrain drain = BATON__CLIENT_DRAIN__INIT;
+    drain.id = id;
+    drain.worker = name;
+    drain.has_undo = drain.undo = undo;
+    Baton__ClientMessage m = BATON__CLIENT_MESSAGE__INIT;
+    m.body_case = BATON__CLIENT_MESSAGE__BODY_DRAIN;
+    m.drain = &drain;
+    send_message(w, &m);
+}
+
+static void workers_are_listed_and_one_is_drained_and_kept(void **state) {
+    world *w = *state;
+    w->core.ready = true;
+    Baton__ClientWorkers workers = BATON__CLIENT_WORKERS__INIT;
+    workers.id = 5;
+    Baton__ClientMessage m = BATON__CLIENT_MESSAGE__INIT;
+    m.body_case = BATON__CLIENT_MESSAGE__BODY_WORKERS;
+    m.workers = &workers;
+    send_message(w, &m);
+    send_drain(w, 6, "decode-0", false);
+    send_drain(w, 7, "decode-0", true);
+    send_drain(w, 8, "decode-0", true);
+    send_drain(w, 9, "decode-9", false);
+    PUMP_UNTIL(w, heard(w, "error(9,"));
+    assert_string_equal(w->story,
+                        "workers(5;000000000000abc0,prefill-0,prefill,ready,here,0,3/10;"
+                        "000000000000abc1,decode-0,decode,ready,here,0,5/20) "
+                        "workers(6;000000000000abc1,decode-0,decode,draining,here,0,5/20) "
+                        "workers(7;000000000000abc1,decode-0,decode,ready,here,0,5/20) "
+                        "error(8,400,it leaves already) error(9,400,no worker is called decode-9) ");
+}
+
 #define WITH_WORLD(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 
 int main(void) {
@@ -312,6 +360,7 @@ int main(void) {
         WITH_WORLD(a_client_that_is_gone_or_silent_loses_its_requests),
         WITH_WORLD(small_requests_do_not_overtake_a_large_one),
         WITH_WORLD(pings_are_answered_and_a_stop_ends_all),
+        WITH_WORLD(workers_are_listed_and_one_is_drained_and_kept),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -45,7 +45,7 @@ static void a_body_with_every_field_is_understood(void **state) {
     assert_true(r.max_tokens_given);
     assert_true(r.params.temperature == 0.5f && r.params.top_p == 0.9f && r.params.min_p == 0.05f);
     assert_int_equal(r.params.top_k, 40);
-    assert_int_equal(r.n, 3);
+    assert_int_equal(r.choices, 3);
     assert_int_equal(r.stop_count, 2);
     assert_string_equal(r.stops[1].text, "yz");
     assert_int_equal(r.params.stop_id_count, 2);

@@ -4,22 +4,23 @@
 #include "kernels/backends.h"
 #include "worker/plan.h"
 
+#include <stdlib.h>
 #include <string.h>
 
-/* SmolLM2-135M's KV: 30 layers of 3 heads of 64. */
-static const model smol = {.name = (char *)"smol",
-                           .path = (char *)"smol.gguf",
-                           .dim = 576,
-                           .layers = 30,
-                           .heads = 9,
-                           .kv_heads = 3,
-                           .head_dim = 64,
-                           .ffn_dim = 1536,
-                           .context = 8192,
-                           .vocab = 49152,
-                           .rope_dim = 64,
-                           .weight_count = 134515008,
-                           .weights_hash = 0xabcd};
+/* SmolLM2-135M's dimensions; its KV is 30 layers of 3 heads of 64. Weights have shapes and no data. */
+static model smol = {.name = (char *)"smol",
+                     .path = (char *)"smol.gguf",
+                     .dim = 576,
+                     .layers = 30,
+                     .heads = 9,
+                     .kv_heads = 3,
+                     .head_dim = 64,
+                     .ffn_dim = 1536,
+                     .context = 8192,
+                     .vocab = 49152,
+                     .rope_dim = 64,
+                     .tied = true,
+                     .weights_hash = 0xabcd};
 
 static config local(void) {
     config c = {.model = {.backend = (char *)"cpu",
@@ -41,8 +42,16 @@ static dtype same_as_activations(dtype act_type) {
     return act_type;
 }
 
+static uint64_t all_in_the_act_type(dtype act_type, const weight_parts *w) {
+    uint64_t count = 0;
+    for (uint32_t i = 0; i < weight_form_parts(w->form); i++)
+        count += (uint64_t)w->part[i].rows * w->part[i].cols;
+    return count * dtype_block_bytes(act_type);
+}
+
 /* Only what a plan asks of a backend. */
-static const backend_ops gpu_ops = {.name = "cuda", .kv_default = same_as_activations};
+static const backend_ops gpu_ops = {
+    .name = "cuda", .kv_default = same_as_activations, .weight_bytes = all_in_the_act_type};
 
 static plan_device gpu(uint64_t total_mib, uint64_t free_mib) {
     return (plan_device){.ops = &gpu_ops, .memory = {.total = total_mib << 20, .free = free_mib << 20}};
@@ -50,7 +59,7 @@ static plan_device gpu(uint64_t total_mib, uint64_t free_mib) {
 
 /* On the host: the backend that the config names. */
 static status make(plan *p, const config *c, worker_role role, errbuf *eb) {
-    plan_device host = {.ops = backend_find(c->model.backend), .memory = {UINT64_MAX, UINT64_MAX}};
+    plan_device host = {.ops = backend_find(c->model.backend), .memory = {.host = true}};
     return plan_make(p, c, role, &smol, &host, eb);
 }
 
@@ -269,6 +278,19 @@ static void the_numerics_id_names_what_must_be_alike(void **state) {
     plan_numerics_done(n);
 }
 
+static int shape(void **state) {
+    (void)state;
+    smol.arch = arch_find((checkpoint_text){"llama", 5});
+    model_shape(&smol);
+    return 0;
+}
+
+static int unshape(void **state) {
+    (void)state;
+    free(smol.layer);
+    return 0;
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(pages_come_from_the_memory_unless_they_are_given),
@@ -285,5 +307,5 @@ int main(void) {
         cmocka_unit_test(a_gpu_is_deterministic_when_told_and_a_host_always),
         cmocka_unit_test(the_numerics_id_names_what_must_be_alike),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, shape, unshape);
 }

@@ -66,13 +66,6 @@ static void at_most_max_seqs_prompts_share_a_step(void **state) {
     assert_int_equal(prefill_policy_form(p, 3, &l, c), 2);
 }
 
-static void headroom_is_a_page_per_running_sequence_or_two_percent(void **state) {
-    (void)state;
-    assert_int_equal(decode_policy_headroom(0, 1000), 20);
-    assert_int_equal(decode_policy_headroom(21, 1000), 21);
-    assert_int_equal(decode_policy_headroom(0, 49), 0);
-}
-
 static batch_row row(bool needs_page, uint32_t pages) {
     return (batch_row){.wants_row = true, .needs_page = needs_page, .pages = pages, .frees_now = true};
 }
@@ -186,7 +179,6 @@ int main(void) {
         cmocka_unit_test(a_chunk_ends_off_a_page_edge_only_at_the_prompts_end),
         cmocka_unit_test(a_younger_prompt_does_not_overtake_one_that_the_budget_cannot_serve),
         cmocka_unit_test(at_most_max_seqs_prompts_share_a_step),
-        cmocka_unit_test(headroom_is_a_page_per_running_sequence_or_two_percent),
         cmocka_unit_test(every_running_sequence_has_a_row_when_pages_are_free),
         cmocka_unit_test(without_a_free_page_the_youngest_is_preempted_for_the_oldest),
         cmocka_unit_test(the_youngest_preempts_itself_when_it_needs_the_page),

@@ -2,8 +2,8 @@
 
 static void dest(fake *f, uint64_t req, uint32_t attempt, uint32_t new_attempt, uint64_t d_inc) {
     ctl_msg m = {.kind = CTL_DEST, .req = req, .attempt = attempt};
-    m.dest =
-        (ctl_dest){.d_inc = d_inc, .endpoint = "tcp://127.0.0.1:1", .credits = 4, .new_attempt = new_attempt};
+    m.dest = (ctl_dest){.d_inc = d_inc, .endpoint = "tcp://127.0.0.1:1", .new_attempt = new_attempt};
+    m.dest.token_begin = 16 * (new_attempt - 1); /* the first D lacks all rows */
     f->ops->ctl(f->core, &m, f->now_ns);
     assert_true(f->ops->check(f->core));
 }
@@ -121,6 +121,7 @@ static void the_offer_to_another_d_carries_its_incarnation_and_the_new_attempt(v
     assert_int_equal(c->id.p_inc, FAKE_INC);
     assert_int_equal(c->id.d_inc, FAKE_D_INC);
     assert_int_equal(c->id.attempt, 1);
+    assert_int_equal(c->token_begin, 0);
     assert_string_equal(c->endpoint, "tcp://127.0.0.1:1");
     fake_event(f,
                (xfer_event){.kind = X_FAILED, .id = {.req = 1, .attempt = 1}, .segment = 3, .why = "lost"});
@@ -132,6 +133,7 @@ static void the_offer_to_another_d_carries_its_incarnation_and_the_new_attempt(v
     c = fake_expect_cmd(f, X_DEST);
     assert_int_equal(c->id.d_inc, 88);
     assert_int_equal(c->id.attempt, 2);
+    assert_int_equal(c->token_begin, 16);
     fake_turn(f);
     fake_stepped(f, 7);
     fake_expect_token(fake_expect(f, CTL_TOKENS), 0, 1, 2, 0, 7, FINISH_NONE);

@@ -2,19 +2,32 @@
 #include "tests/test.h"
 
 #include "base/mem.h"
-#include "model/model.h"
+#include "tests/model_file.h"
 #include "text/chat.h"
+#include "text/token_ends.h"
 
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
-static model *load(const char *path, model_parts parts) {
-    model *m = NULL;
+/* The texts of a checkpoint. */
+typedef struct texts {
+    checkpoint *ckpt;
+    tokenizer *tok;
+} texts;
+
+static texts texts_open(const char *path) {
+    texts t = {0};
     errbuf eb = {0};
-    if (model_load(&m, path, parts, &eb) != ST_OK) fail_msg("%s", eb.text);
-    return m;
+    if (checkpoint_open(&t.ckpt, path, &eb) != ST_OK || tokenizer_new(&t.tok, t.ckpt, &eb) != ST_OK)
+        fail_msg("%s", eb.text);
+    return t;
+}
+
+static void texts_close(texts *t) {
+    tokenizer_free(t->tok);
+    checkpoint_close(t->ckpt);
 }
 
 static void each_has_the_dimensions_and_parameters_of_its_namesake(void **state) {
@@ -36,10 +49,11 @@ static void each_has_the_dimensions_and_parameters_of_its_namesake(void **state)
         {"random:tiny", 2, 128, 4, 2, 32, 256, 512, 2048, 10000, 1e-5f, false, 426624},
     };
     for (size_t i = 0; i < ARRAY_LEN(want); i++) {
-        model *m = load(want[i].path, MODEL_ALL);
+        model_file f = model_file_open(want[i].path);
+        const model *m = f.m;
         printf("%s: %.3f billion parameters\n", want[i].path, (double)m->weight_count / 1e9);
         assert_string_equal(m->name, want[i].path);
-        assert_string_equal(m->arch, "llama");
+        assert_string_equal(m->arch->name, "llama");
         assert_int_equal(m->layers, want[i].layers);
         assert_int_equal(m->dim, want[i].dim);
         assert_int_equal(m->heads, want[i].heads);
@@ -54,37 +68,38 @@ static void each_has_the_dimensions_and_parameters_of_its_namesake(void **state)
         assert_int_equal(m->tied, want[i].tied);
         assert_null(m->rope_factors);
         assert_int_equal(m->weight_count, want[i].parameters);
-        assert_int_equal(m->weight_bytes, want[i].parameters * 2);
         assert_true(m->weights_hash != 0);
-        model_free(m);
+        model_file_close(&f);
     }
 }
 
 static void matrices_are_seeded_and_norms_are_one(void **state) {
     (void)state;
-    model *m = load("random:tiny", MODEL_ALL);
-    const tensor *w = &m->layer[1].w_down;
+    model_file f = model_file_open("random:tiny");
+    const model *m = f.m;
+    const tensor *w = &m->layer[1].weights[LAYER_DOWN].part[0];
     assert_null(w->data);
     assert_int_equal(w->type, DT_BF16);
     assert_int_equal(w->rows, 128);
     assert_int_equal(w->cols, 256);
     assert_true(w->random_scale == 0x1p-11f);
-    assert_true(w->random_seed != m->layer[0].w_down.random_seed);
-    assert_true(w->random_seed != m->layer[1].w_up.random_seed);
-    assert_null(m->embed.data);
-    assert_true(m->output.random_seed != m->embed.random_seed);
-    const float *norm = m->layer[1].ffn_norm.data;
-    assert_int_equal(m->layer[1].ffn_norm.type, DT_F32);
+    assert_true(w->random_seed != m->layer[0].weights[LAYER_DOWN].part[0].random_seed);
+    assert_true(w->random_seed != m->layer[1].weights[LAYER_UP].part[1].random_seed);
+    assert_null(m->embed.part[0].data);
+    assert_true(m->output.part[0].random_seed != m->embed.part[0].random_seed);
+    const float *norm = m->layer[1].weights[LAYER_FFN_NORM].part[0].data;
+    assert_int_equal(m->layer[1].weights[LAYER_FFN_NORM].part[0].type, DT_F32);
     for (uint32_t i = 0; i < m->dim; i++) assert_true(norm[i] == 1.0f);
-    model_free(m);
+    model_file_close(&f);
 }
 
 static void a_row_of_weights_has_about_unit_size(void **state) {
     (void)state;
     static const char *const paths[] = {"random:llama-3.1-8b", "random:opt-13b-shape", "random:tiny"};
     for (size_t i = 0; i < ARRAY_LEN(paths); i++) {
-        model *m = load(paths[i], MODEL_ALL);
-        const tensor *w = &m->layer[0].w_gate;
+        model_file f = model_file_open(paths[i]);
+        const model *m = f.m;
+        const tensor *w = &m->layer[0].weights[LAYER_UP].part[0];
         double sum = 0, squares = 0;
         for (uint32_t k = 0; k < w->cols; k++) {
             double v = (double)random_weight(w->random_seed, k) * (double)w->random_scale;
@@ -93,7 +108,7 @@ static void a_row_of_weights_has_about_unit_size(void **state) {
         }
         assert_true(squares > 0.4 && squares < 2.3); /* the scale is a power of two: a factor 2 around 1 */
         assert_true(fabs(sum) < 6);
-        model_free(m);
+        model_file_close(&f);
     }
 }
 
@@ -118,70 +133,74 @@ static void random_weights_have_these_values(void **state) {
 
 static void the_seed_makes_another_model_and_no_seed_is_seed_0(void **state) {
     (void)state;
-    model *plain = load("random:tiny", MODEL_ALL), *zero = load("random:tiny:0", MODEL_ALL),
-          *seven = load("random:tiny:7", MODEL_ALL),
-          *last = load("random:tiny:18446744073709551615", MODEL_ALL);
+    model_file files[] = {model_file_open("random:tiny"), model_file_open("random:tiny:0"),
+                          model_file_open("random:tiny:7"),
+                          model_file_open("random:tiny:18446744073709551615")};
+    const model *plain = files[0].m, *zero = files[1].m, *seven = files[2].m, *last = files[3].m;
     assert_true(plain->weights_hash == zero->weights_hash);
-    assert_true(plain->layer[0].wq.random_seed == zero->layer[0].wq.random_seed);
+    assert_true(plain->layer[0].weights[LAYER_QKV].part[0].random_seed ==
+                zero->layer[0].weights[LAYER_QKV].part[0].random_seed);
     assert_true(plain->weights_hash != seven->weights_hash);
-    assert_true(plain->layer[0].wq.random_seed != seven->layer[0].wq.random_seed);
+    assert_true(plain->layer[0].weights[LAYER_QKV].part[0].random_seed !=
+                seven->layer[0].weights[LAYER_QKV].part[0].random_seed);
     assert_true(last->weights_hash != seven->weights_hash);
     assert_string_equal(seven->path, "random:tiny:7");
-    model_free(plain);
-    model_free(zero);
-    model_free(seven);
-    model_free(last);
+    for (size_t i = 0; i < ARRAY_LEN(files); i++) model_file_close(&files[i]);
 }
 
 static void any_text_goes_through_the_vocabulary_and_back_a_token_per_byte(void **state) {
     (void)state;
-    static const char *const texts[] = {"Hello, world!",
+    static const char *const lines[] = {"Hello, world!",
                                         " 300 <|im_end|>\n\t\r",
                                         "\xC3\xA9\xE2\x82\xAC\xF0\x9F\x99\x82",
                                         "\x01\x1f\x7f\xC2\xAD\xC2\x85",
                                         "\xC4\xA0 \xEF\xBF\xBD",
                                         ""};
-    model *m = load("random:tiny", MODEL_TEXT);
-    assert_null(m->layer);
-    for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
+    texts t = texts_open("random:tiny");
+    for (size_t i = 0; i < ARRAY_LEN(lines); i++) {
         token_list ids = {0};
         buf back = {0};
         detok d = {0};
         encode_options opt = {.add_special = true, .max_tokens = 1000};
-        assert_int_equal(tokenizer_encode(m->tok, texts[i], strlen(texts[i]), &opt, &ids, NULL), ST_OK);
-        assert_int_equal(ids.count, strlen(texts[i]));
+        assert_int_equal(tokenizer_encode(t.tok, lines[i], strlen(lines[i]), &opt, &ids, NULL), ST_OK);
+        assert_int_equal(ids.count, strlen(lines[i]));
         for (uint32_t k = 0; k < ids.count; k++) {
-            assert_int_equal(ids.ids[k], (unsigned char)texts[i][k]);
-            detok_add(&d, m->tok, ids.ids[k], false, &back);
+            assert_int_equal(ids.ids[k], (unsigned char)lines[i][k]);
+            detok_add(&d, t.tok, ids.ids[k], false, &back);
         }
         detok_end(&d, &back);
-        assert_string_equal(back.data ? back.data : "", texts[i]);
+        assert_string_equal(back.data ? back.data : "", lines[i]);
         buf_done(&back);
         token_list_done(&ids);
     }
-    model_free(m);
+    texts_close(&t);
 }
 
 static void fillers_can_be_printed_and_the_last_token_alone_ends(void **state) {
     (void)state;
-    model *m = load("random:qwen2.5-7b", MODEL_TEXT);
+    texts t = texts_open("random:qwen2.5-7b");
     char text[16];
-    size_t len = tokenizer_bytes(m->tok, 151999, text, sizeof text);
+    size_t len = tokenizer_bytes(t.tok, 151999, text, sizeof text);
     assert_int_equal(len, 7);
     assert_memory_equal(text, " 151999", 7);
     uint32_t count;
-    const int32_t *eog = tokenizer_eog(m->tok, &count);
+    const int32_t *eog = tokenizer_eog(t.tok, &count);
     assert_int_equal(count, 1);
     assert_int_equal(eog[0], 152063);
-    assert_int_equal(tokenizer_bos(m->tok), -1);
-    model_free(m);
+    assert_int_equal(tokenizer_bos(t.tok), -1);
+    token_ends ends;
+    assert_int_equal(token_ends_init(&ends, t.ckpt, NULL), ST_OK);
+    assert_int_equal(ends.count, 1);
+    assert_int_equal(ends.ids[0], 152063);
+    token_ends_done(&ends);
+    texts_close(&t);
 }
 
 static void chat_works_and_nobody_can_forge_a_turn(void **state) {
     (void)state;
-    model *m = load("random:tiny", MODEL_TEXT);
+    texts t = texts_open("random:tiny");
     chat_template c;
-    assert_int_equal(chat_template_init(&c, m->file, NULL), ST_OK);
+    assert_int_equal(chat_template_init(&c, t.ckpt, NULL), ST_OK);
     assert_int_equal(c.kind, CHAT_CHATML);
     buf prompt = {0};
     text_span span;
@@ -189,7 +208,7 @@ static void chat_works_and_nobody_can_forge_a_turn(void **state) {
     assert_int_equal(chat_render(&c, &hi, 1, &prompt, &span, NULL), ST_OK);
     token_list ids = {0};
     encode_options opt = {.parse_special = true, .plain = &span, .plain_count = 1, .max_tokens = 100};
-    assert_int_equal(tokenizer_encode(m->tok, prompt.data, prompt.len, &opt, &ids, NULL), ST_OK);
+    assert_int_equal(tokenizer_encode(t.tok, prompt.data, prompt.len, &opt, &ids, NULL), ST_OK);
     uint32_t starts = 0, ends = 0;
     for (uint32_t i = 0; i < ids.count; i++) {
         starts += ids.ids[i] == 510;
@@ -200,14 +219,14 @@ static void chat_works_and_nobody_can_forge_a_turn(void **state) {
     token_list_done(&ids);
     buf_done(&prompt);
     chat_template_done(&c);
-    model_free(m);
+    texts_close(&t);
 }
 
 static void refuse(const char *path, const char *why) {
-    model *m = NULL;
+    checkpoint *ckpt = NULL;
     errbuf eb = {0};
-    assert_int_equal(model_load(&m, path, MODEL_ALL, &eb), ST_INVALID);
-    assert_null(m);
+    assert_int_equal(checkpoint_open(&ckpt, path, &eb), ST_INVALID);
+    assert_null(ckpt);
     assert_string_equal(eb.text, why);
 }
 

@@ -41,11 +41,11 @@ static void the_least_loaded_pair_wins_and_ties_go_to_the_first(void **state) {
     member *d0 = add(&c, ROLE_DECODE, 50), *d1 = add(&c, ROLE_DECODE, 50);
     route r;
     assert_true(router_pick(list(&c), &ask20, &r));
-    assert_true(r.p == p0 && r.d == d0);
-    member_offer(p0, 1, 1, 2, 20);
-    member_offer(d0, 1, 1, 2, 0);
+    assert_true(r.prefill == p0 && r.decode == d0);
+    holds_add(&p0->holds, 1, 1, 2, 20);
+    holds_add(&d0->holds, 1, 1, 2, 0);
     assert_true(router_pick(list(&c), &ask20, &r));
-    assert_true(r.p == p1 && r.d == d1);
+    assert_true(r.prefill == p1 && r.decode == d1);
     done(&c);
 }
 
@@ -57,13 +57,13 @@ static void a_colocated_worker_competes_with_pairs_by_load(void **state) {
     member *w = add(&c, ROLE_COLOCATED, 50);
     route r;
     assert_true(router_pick(list(&c), &ask20, &r));
-    assert_true(r.p == p);
-    member_offer(p, 1, 1, 2, 20);
+    assert_true(r.prefill == p);
+    holds_add(&p->holds, 1, 1, 2, 20);
     assert_true(router_pick(list(&c), &ask20, &r));
-    assert_true(r.p == w && !r.d);
-    member_offer(w, 2, 1, 2, 60);
+    assert_true(r.prefill == w && !r.decode);
+    holds_add(&w->holds, 2, 1, 2, 60);
     assert_true(router_pick(list(&c), &ask20, &r));
-    assert_true(r.p == p);
+    assert_true(r.prefill == p);
     done(&c);
 }
 
@@ -74,17 +74,17 @@ static void without_d_room_the_kv_parks_unless_a_colocated_worker_has_room(void 
     d->free_pages = 2; /* 21 rows: 2 pages, and the headroom of 1 */
     route r;
     assert_true(router_pick(list(&c), &ask20, &r));
-    assert_true(r.p == p && !r.d);
+    assert_true(r.prefill == p && !r.decode);
     d->free_pages = 3;
     assert_true(router_pick(list(&c), &ask20, &r));
-    assert_true(r.d == d);
+    assert_true(r.decode == d);
     route_ask blocked = ask20;
     blocked.decode_blocked = true; /* an older request waits for D pages */
     assert_true(router_pick(list(&c), &blocked, &r));
-    assert_true(r.p == p && !r.d);
+    assert_true(r.prefill == p && !r.decode);
     member *w = add(&c, ROLE_COLOCATED, 50);
     assert_true(router_pick(list(&c), &blocked, &r));
-    assert_true(r.p == w);
+    assert_true(r.prefill == w);
     done(&c);
 }
 
@@ -95,9 +95,9 @@ static void two_batches_are_the_limit_and_a_longer_prompt_gets_an_idle_worker(vo
     add(&c, ROLE_DECODE, 90);
     route r;
     assert_true(router_pick(list(&c), &(route_ask){.rows = 500, .tokens_max = 600}, &r));
-    member_offer(p, 1, 1, 7, 108);
+    holds_add(&p->holds, 1, 1, 7, 108);
     assert_true(router_pick(list(&c), &ask20, &r));
-    member_hold(p, 1)->rows = 109;
+    holds_add(&p->holds, 2, 1, 1, 1);
     assert_false(router_pick(list(&c), &ask20, &r));
     done(&c);
 }
@@ -107,15 +107,15 @@ static void headroom_grows_with_the_sequences_that_run(void **state) {
     cast c = {0};
     member *d = add(&c, ROLE_DECODE, 100);
     assert_int_equal(member_headroom(d), 2); /* 2 % of the pool */
-    for (uint64_t i = 1; i <= 3; i++) member_offer(d, i, 1, 1, 0);
-    for (uint64_t i = 1; i <= 3; i++) member_hold(d, i)->open = false;
+    for (uint64_t i = 1; i <= 3; i++) holds_add(&d->holds, i, 1, 1, 0);
+    for (uint64_t i = 1; i <= 3; i++) holds_answered(&d->holds, holds_current(&d->holds, i));
     assert_int_equal(member_headroom(d), 3); /* one page for each */
     d->free_pages = 4;
     assert_null(router_pick_decode(list(&c), &ask20, 64));
     d->free_pages = 5;
     assert_true(router_pick_decode(list(&c), &ask20, 64) == d);
-    member_offer(d, 4, 1, 1, 0); /* all four slots are taken */
-    member_hold(d, 4)->open = false;
+    holds_add(&d->holds, 4, 1, 1, 0); /* all four slots are taken */
+    holds_answered(&d->holds, holds_current(&d->holds, 4));
     d->free_pages = 90;
     assert_null(router_pick_decode(list(&c), &ask20, 64));
     done(&c);
@@ -125,16 +125,16 @@ static void promises_count_until_the_worker_answered(void **state) {
     (void)state;
     cast c = {0};
     member *d = add(&c, ROLE_DECODE, 20), *p = add(&c, ROLE_PREFILL, 20);
-    member_offer(d, 1, 1, 12, 0);
-    assert_int_equal(member_promised(d), 12);
+    holds_add(&d->holds, 1, 1, 12, 0);
+    assert_int_equal(d->holds.promised, 12);
     assert_int_equal(member_available(d), 8);
-    member_hold(d, 1)->open = false;
+    holds_answered(&d->holds, holds_current(&d->holds, 1));
     d->free_pages = 8;
     assert_int_equal(member_available(d), 8);
-    member_offer(p, 1, 1, 12, 180);
+    holds_add(&p->holds, 1, 1, 12, 180);
     p->free_pages = 8; /* a heartbeat after P took them, before its answer: not counted twice */
     assert_int_equal(member_available(p), 8);
-    member_closed(p, 1, 1);
+    holds_closed(&p->holds, 1, 1);
     assert_int_equal(member_available(p), 20);
     done(&c);
 }
@@ -143,7 +143,7 @@ static void the_d_that_failed_is_the_last_choice(void **state) {
     (void)state;
     cast c = {0};
     member *d0 = add(&c, ROLE_DECODE, 50), *d1 = add(&c, ROLE_DECODE, 50);
-    member_offer(d1, 1, 1, 2, 0);
+    holds_add(&d1->holds, 1, 1, 2, 0);
     route_ask ask = ask20;
     ask.avoid = d0->incarnation;
     assert_true(router_pick_decode(list(&c), &ask, 64) == d1);

@@ -26,6 +26,42 @@ static void the_defaults_switch_everything_off(void **s) {
     assert_int_equal(d.bias_count, 0);
 }
 
+static void a_copy_owns_its_arrays(void **s) {
+    (void)s;
+    int32_t stop_ids[] = {7, 8};
+    sampling_bias bias[] = {{.id = 3, .bias = -1.5f}};
+    sampling from = sampling_default(), copy;
+    from.seed = 99;
+    from.stop_ids = stop_ids;
+    from.stop_id_count = 2;
+    from.bias = bias;
+    from.bias_count = 1;
+    sampling_copy(&copy, &from);
+    stop_ids[1] = 0;
+    bias[0].id = 0;
+    assert_int_equal(copy.seed, 99);
+    assert_int_equal(copy.stop_id_count, 2);
+    assert_memory_equal(copy.stop_ids, ((const int32_t[]){7, 8}), sizeof stop_ids);
+    assert_int_equal(copy.bias_count, 1);
+    assert_int_equal(copy.bias[0].id, 3);
+    assert_true(copy.bias[0].bias == -1.5f);
+    sampling_done(&copy);
+    assert_null(copy.stop_ids);
+    assert_int_equal(copy.bias_count, 0);
+    sampling_done(&copy);
+}
+
+/* Arrays of no entries are no memory: a message may lend a pointer with the count 0. */
+static void a_copy_of_nothing_holds_nothing(void **s) {
+    (void)s;
+    sampling from = sampling_default(), copy;
+    from.stop_ids = eos;
+    sampling_copy(&copy, &from);
+    assert_null(copy.stop_ids);
+    assert_null(copy.bias);
+    sampling_done(&copy);
+}
+
 static void each_reason_ends_a_sequence(void **s) {
     (void)s;
     sampling p = sampling_default();
@@ -96,6 +132,8 @@ static void storage_types_have_their_sizes(void **s) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_defaults_switch_everything_off),
+        cmocka_unit_test(a_copy_owns_its_arrays),
+        cmocka_unit_test(a_copy_of_nothing_holds_nothing),
         cmocka_unit_test(each_reason_ends_a_sequence),
         cmocka_unit_test(eos_comes_before_stop_id_and_stop_id_before_length),
         cmocka_unit_test(nothing_but_the_length_ends_it_within_min_tokens),

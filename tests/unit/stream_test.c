@@ -232,7 +232,7 @@ static status open_world(world *w, const char *prompts, uint32_t n, const char *
         w->streams = w->core.streams = streams_new(&w->core, &fake_tokenizer, w->meter);
     }
     api_request_init(&w->r, API_COMPLETION);
-    w->r.n = n;
+    w->r.choices = n;
     for (; *prompts; prompts++) token_list_add(&api_add_prompt(&w->r)->ids, *prompts);
     if (stop) w->r.stops[w->r.stop_count++] = (api_stop){xstrdup(stop), strlen(stop)};
     stream_listener l = {.ctx = w, .wake = on_wake};
@@ -330,7 +330,7 @@ static void one_failed_choice_fails_all_and_cancels_its_siblings(void **state) {
     api_error e = {0};
     assert_int_equal(open_world(&w, "a", 3, NULL, &e), ST_OK);
     fake_text(&w.core, 1, "x");
-    fake_end(&w.core, 2, (core_end){.state = REQ_FAILED, .http = 504, .why = "too slow"});
+    fake_end(&w.core, 2, (core_end){.state = REQ_FAILED, .st = ST_TIMEOUT, .why = "too slow"});
     assert_int_equal(stream_error(w.s)->http, 504);
     assert_string_equal(stream_error(w.s)->text.text, "too slow");
     (void)streams_turn(w.streams, 2);
@@ -338,6 +338,15 @@ static void one_failed_choice_fails_all_and_cancels_its_siblings(void **state) {
     assert_int_equal(stream_error(w.s)->http, 504); /* the cancellations are not its cause */
     assert_true(stream_has_step(w.s));              /* what came before is still there to be shown */
     close_world(&w);
+}
+
+static void each_status_of_the_core_has_one_http_number(void **state) {
+    (void)state;
+    assert_int_equal(api_http_of(ST_INVALID), 400);
+    assert_int_equal(api_http_of(ST_AGAIN), 429);
+    assert_int_equal(api_http_of(ST_CORRUPT), 500);
+    assert_int_equal(api_http_of(ST_PEER), 503);
+    assert_int_equal(api_http_of(ST_TIMEOUT), 504);
 }
 
 static void a_refused_choice_cancels_those_before_it(void **state) {
@@ -387,6 +396,7 @@ int main(void) {
         cmocka_unit_test(a_match_in_the_last_token_is_a_stop_not_a_length),
         cmocka_unit_test(a_stop_token_is_told_by_its_id),
         cmocka_unit_test(one_failed_choice_fails_all_and_cancels_its_siblings),
+        cmocka_unit_test(each_status_of_the_core_has_one_http_number),
         cmocka_unit_test(a_refused_choice_cancels_those_before_it),
         cmocka_unit_test(closing_cancels_what_runs),
     };

@@ -31,7 +31,7 @@ static const char *const merges[] = {"h e", "l l", "ll o", "he llo", "Ġ h", "a 
 
 typedef struct fixture {
     buf file;
-    gguf *g;
+    checkpoint *g;
     tokenizer *t;
 } fixture;
 
@@ -62,13 +62,13 @@ static void setup(fixture *f, const char *pre, bool add_bos) {
     build_bool(&b, "tokenizer.ggml.add_bos_token", add_bos);
     f->file = build_file(&b);
     errbuf eb = {0};
-    assert_int_equal(gguf_parse(&f->g, f->file.data, f->file.len, &eb), ST_OK);
+    assert_int_equal(gguf_parse_checkpoint(&f->g, f->file.data, f->file.len, &eb), ST_OK);
     assert_int_equal(tokenizer_new(&f->t, f->g, &eb), ST_OK);
 }
 
 static void teardown(fixture *f) {
     tokenizer_free(f->t);
-    gguf_close(f->g);
+    checkpoint_close(f->g);
     buf_done(&f->file);
 }
 
@@ -388,14 +388,14 @@ static void several_threads_encode_at_once(void **s) {
 
 static void refuse(gguf_build *b, status want, const char *text) {
     buf file = build_file(b);
-    gguf *g;
+    checkpoint *g;
     tokenizer *t = NULL;
     errbuf eb = {0};
-    assert_int_equal(gguf_parse(&g, file.data, file.len, NULL), ST_OK);
+    assert_int_equal(gguf_parse_checkpoint(&g, file.data, file.len, NULL), ST_OK);
     assert_int_equal(tokenizer_new(&t, g, &eb), want);
     assert_null(t);
     assert_non_null(strstr(eb.text, text));
-    gguf_close(g);
+    checkpoint_close(g);
     buf_done(&file);
 }
 
@@ -447,9 +447,9 @@ static void vocabularies_that_contradict_themselves_are_refused(void **s) {
 
 /* --- the real vocabulary --- */
 
-static tokenizer *open_real(gguf **g) {
+static tokenizer *open_real(checkpoint **g) {
     const char *path = getenv("BATON_MODEL");
-    if (!path || gguf_open(g, path, NULL) != ST_OK) skip();
+    if (!path || checkpoint_open(g, path, NULL) != ST_OK) skip();
     tokenizer *t;
     assert_int_equal(tokenizer_new(&t, *g, NULL), ST_OK);
     return t;
@@ -457,7 +457,7 @@ static tokenizer *open_real(gguf **g) {
 
 static void the_real_vocabulary_ends_with_what_llama_cpp_ends_with(void **s) {
     (void)s;
-    gguf *g;
+    checkpoint *g;
     tokenizer *t = open_real(&g);
     uint32_t count;
     const int32_t *eog = tokenizer_eog(t, &count);
@@ -468,7 +468,7 @@ static void the_real_vocabulary_ends_with_what_llama_cpp_ends_with(void **s) {
     assert_int_equal(eog[2], 4);
     assert_int_equal(tokenizer_bos(t), 1);
     tokenizer_free(t);
-    gguf_close(g);
+    checkpoint_close(g);
 }
 
 /* The thread's own time: other work on the machine does not count. */
@@ -492,7 +492,7 @@ static uint64_t encode_ns(const tokenizer *t, const buf *text, uint32_t *count) 
 /* Quadratic merging takes minutes here; the limit is wide for slow machines and sanitizers. */
 static void long_words_and_texts_take_no_quadratic_time(void **s) {
     (void)s;
-    gguf *g;
+    checkpoint *g;
     tokenizer *t = open_real(&g);
     static const struct {
         const char *what, *unit;
@@ -517,12 +517,12 @@ static void long_words_and_texts_take_no_quadratic_time(void **s) {
         buf_done(&text);
     }
     tokenizer_free(t);
-    gguf_close(g);
+    checkpoint_close(g);
 }
 
 static void text_comes_back_from_its_tokens(void **s) {
     (void)s;
-    gguf *g;
+    checkpoint *g;
     tokenizer *t = open_real(&g);
     static const char text[] = "Hello, y'all! How are you 😁 ?\r\n\t我想在apple工作1314151天～   "
                                "ნაცვლად\u00a0\u3000é\u0301 <|im_end|>\n";
@@ -536,7 +536,7 @@ static void text_comes_back_from_its_tokens(void **s) {
     buf_done(&out);
     token_list_done(&l);
     tokenizer_free(t);
-    gguf_close(g);
+    checkpoint_close(g);
 }
 
 int main(void) {

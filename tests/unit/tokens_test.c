@@ -51,10 +51,11 @@ static void the_ids_are_llama_cpps(void **s) {
         print_message("%s is not there\n", in->vocab);
         skip();
     }
-    gguf *g;
+    checkpoint *g;
     tokenizer *t;
     errbuf eb = {0};
-    if (gguf_open(&g, in->vocab, &eb) != ST_OK || tokenizer_new(&t, g, &eb) != ST_OK) fail_msg("%s", eb.text);
+    if (checkpoint_open(&g, in->vocab, &eb) != ST_OK || tokenizer_new(&t, g, &eb) != ST_OK)
+        fail_msg("%s", eb.text);
     buf texts = read_file(in->texts), ids = read_file(in->ids), got = {0};
     const char *text = texts.data, *end = texts.data + texts.len, *line = ids.data;
     uint32_t count = 0, wrong = 0;
@@ -82,7 +83,7 @@ static void the_ids_are_llama_cpps(void **s) {
     buf_done(&ids);
     buf_done(&got);
     tokenizer_free(t);
-    gguf_close(g);
+    checkpoint_close(g);
 }
 
 int main(int argc, char **argv) {

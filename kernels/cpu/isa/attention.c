@@ -9,8 +9,10 @@
  *
  * What a row computes is fixed by its own position: it meets tiles 0..pos/16 in order, and in the last one
  * the keys after pos are left out (a score of -inf and no term in the chain, so what stale bytes lie there
- * does not matter). The other rows of the block share converted tiles and nothing else; that, and the group
- * of query heads per KV head, is what makes a chunk of a prompt cheap. A decode step is a block of one row.
+ * does not matter). With a window it begins at the tile of the first key that it sees, where the keys before
+ * that one get a score of -inf. The other rows of the block share converted tiles and nothing else; that, and
+ * the group of query heads per KV head, is what makes a chunk of a prompt cheap. A decode step is a block of
+ * one row.
  */
 #include "kernels/cpu/isa/isa.h"
 
@@ -198,10 +200,11 @@ static void score_all(const attention_job *j, const block_state *s, uint32_t fro
 
 /* ---- softmax over what was seen so far ---- */
 
-/* Scores of query n become weights; top, total and shrink move on. `keys` of the tile count. */
-static void find_top(const block_state *s, uint32_t n, uint32_t keys) {
+/* Scores of query n become weights; top, total and shrink move on. Keys [begin, end) of the tile count. */
+static void find_top(const block_state *s, uint32_t n, uint32_t begin, uint32_t end) {
     float *row = s->scores + n * TILE;
-    for (uint32_t key = keys; key < TILE; key++) row[key] = -INFINITY;
+    for (uint32_t key = 0; key < begin; key++) row[key] = -INFINITY;
+    for (uint32_t key = end; key < TILE; key++) row[key] = -INFINITY;
     vf m = vf_load(row);
     UNROLL for (size_t v = 1; v < TV; v++) m = vf_max(m, vf_load(row + v * SIMD_WIDTH));
     float top = vf_top(m);
@@ -278,6 +281,11 @@ static void begin_block(const attention_job *j, const block_state *s, const row_
     memset(s->acc, 0, (size_t)queries * j->dim_padded * sizeof *s->acc);
 }
 
+/* The first position that a row at `pos` sees. */
+static uint32_t first_seen(const host_attention *a, uint32_t pos) {
+    return a->window > 0 && pos >= a->window ? pos + 1 - a->window : 0;
+}
+
 static void attend_tile(const attention_job *j, const block_state *s, const row_block *b, uint32_t tile,
                         uint32_t kv_head) {
     const host_attention *a = j->op;
@@ -288,16 +296,19 @@ static void attend_tile(const attention_job *j, const block_state *s, const row_
     uint32_t first_key = tile * TILE, last_pos = refs[b->count - 1].pos, page = refs[0].pages[tile];
     /* Rows before first_row do not see this tile. */
     uint32_t first_row = refs[0].pos >= first_key ? 0 : first_key - refs[0].pos;
-    uint32_t from = first_row * group, to = b->count * group;
+    uint32_t end_row = b->count; /* and rows from end_row on no key of it any more */
+    while (first_seen(a, refs[end_row - 1].pos) >= first_key + TILE) end_row--;
+    uint32_t from = first_row * group, to = end_row * group;
     load_keys(l, kv + kv_tile_offset(l, page, a->layer, 0, kv_head), s->kt);
     load_values(l, kv + kv_tile_offset(l, page, a->layer, 1, kv_head), MIN(last_pos - first_key + 1, TILE),
                 s->vt, j->dim_padded);
     score_all(j, s, from, to);
     uint32_t full = to; /* queries from here on see the whole tile */
-    for (uint32_t r = first_row; r < b->count; r++) {
-        uint32_t keys = MIN(refs[r].pos - first_key + 1, TILE);
+    for (uint32_t r = first_row; r < end_row; r++) {
+        uint32_t keys = MIN(refs[r].pos - first_key + 1, TILE), seen = first_seen(a, refs[r].pos);
+        uint32_t begin = seen > first_key ? seen - first_key : 0;
         if (keys == TILE && full == to) full = r * group;
-        for (uint32_t n = r * group; n < (r + 1) * group; n++) find_top(s, n, keys);
+        for (uint32_t n = r * group; n < (r + 1) * group; n++) find_top(s, n, begin, keys);
     }
     for (uint32_t n = from / SIMD_WIDTH * SIMD_WIDTH; n < to; n += SIMD_WIDTH)
         vf_store(s->shrink + n, vf_exp(vf_load(s->shrink + n)));
@@ -326,7 +337,8 @@ static void attention_task(void *ctx, uint32_t task, uint32_t thread) {
     block_state s = state_at(j, j->dev->scratch[thread]);
     begin_block(j, &s, b, kv_head);
     uint32_t tiles = j->op->refs[b->begin + b->count - 1].pos / TILE + 1;
-    for (uint32_t tile = 0; tile < tiles; tile++) attend_tile(j, &s, b, tile, kv_head);
+    for (uint32_t tile = first_seen(j->op, j->op->refs[b->begin].pos) / TILE; tile < tiles; tile++)
+        attend_tile(j, &s, b, tile, kv_head);
     end_block(j, &s, b, kv_head);
 }
 

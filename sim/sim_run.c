@@ -1,4 +1,4 @@
-/* The world: time, events, connections, the coordinator and its clients. */
+/* The world: connections, the coordinator and its clients, and what is done to them from outside. */
 #include "sim/sim_world.h"
 
 #include "base/log.h"
@@ -7,8 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- small things ---- */
-
 void sim_failf(sim *s, const char *fmt, ...) {
     if (s->failure[0]) return; /* the first one is the cause */
     va_list ap;
@@ -16,80 +14,6 @@ void sim_failf(sim *s, const char *fmt, ...) {
     vsnprintf(s->failure, sizeof s->failure, fmt, ap);
     va_end(ap);
 }
-
-uint64_t sim_random(sim *s) {
-    s->rng += 0x9e3779b97f4a7c15ull;
-    return kv_mix(s->rng);
-}
-
-uint32_t sim_below(sim *s, uint32_t n) {
-    return (uint32_t)((sim_random(s) >> 32) % n);
-}
-
-int32_t sim_token(uint64_t prompt_hash, uint64_t seed, uint32_t index) {
-    uint64_t h = kv_mix(prompt_hash ^ kv_mix(seed + 31ull * index)) >> 7;
-    return h % 48 == 0 ? SIM_EOS : (int32_t)(10 + h % 5000);
-}
-
-uint64_t sim_delay(sim *s, uint64_t base_ns) {
-    if (!s->opt.jitter) return base_ns;
-    uint64_t d = base_ns / 2 + sim_below(s, (uint32_t)base_ns);
-    if (sim_below(s, 200) == 0) d *= 20;
-    return d;
-}
-
-uint64_t sim_fifo(sim *s, uint64_t *last_ns, uint64_t base_ns) {
-    uint64_t at = s->now_ns + sim_delay(s, base_ns);
-    *last_ns = MAX(*last_ns, at);
-    return *last_ns;
-}
-
-/* ---- the heap ---- */
-
-static bool before(const event *a, const event *b) {
-    return a->at_ns != b->at_ns ? a->at_ns < b->at_ns : a->number < b->number;
-}
-
-static void heap_push(sim *s, event *e) {
-    SIM_GROW(s->heap, s->heap_count, s->heap_capacity);
-    uint32_t i = s->heap_count++;
-    for (; i > 0 && before(e, s->heap[(i - 1) / 2]); i = (i - 1) / 2) s->heap[i] = s->heap[(i - 1) / 2];
-    s->heap[i] = e;
-}
-
-static event *heap_pop(sim *s) {
-    event *top = s->heap[0], *last = s->heap[--s->heap_count];
-    uint32_t i = 0, n = s->heap_count;
-    for (;;) {
-        uint32_t child = 2 * i + 1;
-        if (child >= n) break;
-        if (child + 1 < n && before(s->heap[child + 1], s->heap[child])) child++;
-        if (!before(s->heap[child], last)) break;
-        s->heap[i] = s->heap[child];
-        i = child;
-    }
-    if (n) s->heap[i] = last;
-    return top;
-}
-
-event *sim_post(sim *s, uint64_t at_ns, event_kind kind, const proc *to) {
-    event *e = xcalloc(1, sizeof *e);
-    e->at_ns = MAX(at_ns, s->now_ns);
-    e->number = ++s->event_number;
-    e->kind = kind;
-    e->worker = to ? (int32_t)to->index : -1;
-    e->life = to ? to->life : 0;
-    heap_push(s, e);
-    return e;
-}
-
-void event_free(event *e) {
-    if (!e) return;
-    free(e->data);
-    free(e);
-}
-
-/* ---- the coordinator ---- */
 
 /* What --debug shows: every control message as it arrives. */
 void sim_trace(const sim *s, const char *who, const ctl_msg *m) {
@@ -103,7 +27,9 @@ void sim_trace(const sim *s, const char *who, const ctl_msg *m) {
               (double)s->now_ns / 1e9, who, m->req, m->attempt);
 }
 
-static conn *conn_of(const sim *s, uint64_t id) {
+/* ---- the coordinator ---- */
+
+static sim_conn *conn_of(const sim *s, uint64_t id) {
     return id && id <= s->conn_count ? s->conns[id - 1] : NULL;
 }
 
@@ -118,7 +44,7 @@ static void core_turn_now(sim *s) {
 
 static void core_send(void *ctx, uint64_t id, const ctl_msg *m) {
     sim *s = ctx;
-    conn *c = conn_of(s, id);
+    sim_conn *c = conn_of(s, id);
     if (!c || !c->core_open) {
         sim_failf(s, "the coordinator sent %s on a connection it gave up", ctl_kind_name(m->kind));
         return;
@@ -126,7 +52,7 @@ static void core_send(void *ctx, uint64_t id, const ctl_msg *m) {
     if (!c->worker_open) return;
     buf b = {0};
     ctl_pack(m, &b);
-    event *e = sim_post(s, sim_fifo(s, &c->to_worker_ns, s->opt.ctl_ns), EV_MSG, s->procs[c->worker]);
+    sim_event *e = sim_post(s, sim_fifo(s, &c->to_worker_ns, s->opt.ctl_ns), EV_MSG, s->procs[c->worker]);
     e->life = c->life;
     e->conn = id;
     e->data = b.data;
@@ -135,7 +61,7 @@ static void core_send(void *ctx, uint64_t id, const ctl_msg *m) {
 
 static void core_hang_up(void *ctx, uint64_t id) {
     sim *s = ctx;
-    conn *c = conn_of(s, id);
+    sim_conn *c = conn_of(s, id);
     if (c) c->core_open = false;
 }
 
@@ -182,16 +108,16 @@ static void core_ended(void *ctx, uint64_t req, const core_end *e, const core_ti
         sim_failf(s, "req %llu: done with %u of %u tokens", (unsigned long long)req, c->got, c->want_count);
     if (e->state == REQ_CANCELED && !c->canceled) sim_failf(s, "canceled by nobody");
     if (e->state == REQ_FAILED && strstr(c->why, "another token")) sim_failf(s, "%s", c->why);
-    if (e->state == REQ_FAILED && e->http != 500 && e->http != 503 && e->http != 504)
-        sim_failf(s, "http %u", e->http);
+    if (e->state == REQ_FAILED && e->st != ST_CORRUPT && e->st != ST_PEER && e->st != ST_TIMEOUT)
+        sim_failf(s, "failed with %s", status_name(e->st));
 }
 
-static void core_event(sim *s, event *e) {
+static void core_event(sim *s, sim_event *e) {
     if (e->kind == EV_CORE_WAKE) {
         if (e->at_ns == s->core_wake_ns) core_turn_now(s); /* else another one counts */
         return;
     }
-    conn *c = conn_of(s, e->conn);
+    sim_conn *c = conn_of(s, e->conn);
     if (!c->core_open) return;
     if (e->kind == EV_CORE_LOST) {
         c->core_open = false;
@@ -260,20 +186,20 @@ sim *sim_new(const sim_options *opt) {
     for (uint32_t r = 0; r < ROLE_COUNT; r++)
         for (uint32_t i = 0; i < opt->workers[r]; i++) {
             CHECK(s->proc_count < SIM_WORKERS_MAX);
-            s->procs[s->proc_count] = proc_new(s, s->proc_count, (worker_role)r);
+            s->procs[s->proc_count] = sim_proc_new(s, s->proc_count, (worker_role)r);
             s->proc_count++;
         }
-    for (uint32_t i = 0; i < s->proc_count; i++) proc_start(s->procs[i]);
+    for (uint32_t i = 0; i < s->proc_count; i++) sim_proc_start(s->procs[i]);
     core_turn_now(s);
     return s;
 }
 
 void sim_free(sim *s) {
     if (!s) return;
-    for (uint32_t i = 0; i < s->proc_count; i++) proc_free(s->procs[i]);
-    for (uint32_t i = 0; i < s->heap_count; i++) event_free(s->heap[i]);
-    for (uint32_t i = 0; i < s->core_stash_count; i++) event_free(s->core_stash[i]);
-    for (uint32_t i = s->ready_taken; i < s->ready_count; i++) event_free(s->ready[i]);
+    for (uint32_t i = 0; i < s->proc_count; i++) sim_proc_free(s->procs[i]);
+    for (uint32_t i = 0; i < s->heap_count; i++) sim_event_free(s->heap[i]);
+    for (uint32_t i = 0; i < s->core_stash_count; i++) sim_event_free(s->core_stash[i]);
+    for (uint32_t i = s->ready_taken; i < s->ready_count; i++) sim_event_free(s->ready[i]);
     free(s->ready);
     for (uint32_t i = 0; i < s->conn_count; i++) free(s->conns[i]);
     for (uint32_t i = 0; i < s->pair_count; i++) free(s->pairs[i]);
@@ -291,20 +217,9 @@ void sim_free(sim *s) {
     free(s);
 }
 
-static void stash(event ***list, uint32_t *count, uint32_t *capacity, event *e) {
+static void stash(sim_event ***list, uint32_t *count, uint32_t *capacity, sim_event *e) {
     SIM_GROW(*list, *count, *capacity);
     (*list)[(*count)++] = e;
-}
-
-static event *next_event(sim *s) {
-    if (s->ready_count == 0) {
-        event *e = heap_pop(s);
-        s->now_ns = e->at_ns;
-        return e;
-    }
-    event *e = s->ready[s->ready_taken++];
-    if (s->ready_taken == s->ready_count) s->ready_taken = s->ready_count = 0;
-    return e;
 }
 
 bool sim_step(sim *s) {
@@ -313,25 +228,25 @@ bool sim_step(sim *s) {
         s->now_ns += NS_PER_MS;
         return true;
     }
-    event *e = next_event(s);
+    sim_event *e = sim_next(s);
     if (e->worker < 0) {
         if (s->core_frozen) {
             stash(&s->core_stash, &s->core_stash_count, &s->core_stash_capacity, e);
             return true;
         }
         core_event(s, e);
-        event_free(e);
+        sim_event_free(e);
         return !s->failure[0];
     }
-    proc *p = s->procs[e->worker];
+    sim_proc *p = s->procs[e->worker];
     if (p->life == e->life && p->alive) {
         if (p->frozen) {
             stash(&p->stash, &p->stash_count, &p->stash_capacity, e);
             return true;
         }
-        proc_event(p, e);
+        sim_proc_event(p, e);
     }
-    event_free(e);
+    sim_event_free(e);
     return !s->failure[0];
 }
 
@@ -407,7 +322,7 @@ void sim_cancel(sim *s, sim_client *c) {
 void sim_kill(sim *s, uint32_t worker) {
     if (!s->procs[worker]->alive) return;
     s->seen.kills++;
-    proc_stop(s->procs[worker]);
+    sim_proc_stop(s->procs[worker]);
 }
 
 void sim_break_device(sim *s, uint32_t worker) {
@@ -416,7 +331,15 @@ void sim_break_device(sim *s, uint32_t worker) {
 
 void sim_restart(sim *s, uint32_t worker) {
     s->procs[worker]->broken = false;
-    if (!s->procs[worker]->alive) proc_start(s->procs[worker]);
+    if (!s->procs[worker]->alive) sim_proc_start(s->procs[worker]);
+}
+
+void sim_term(sim *s, uint32_t worker, uint64_t limit_ns) {
+    sim_proc *p = s->procs[worker];
+    if (!p->alive || p->frozen) return;
+    agent_drain(p->agent, limit_ns, s->now_ns);
+    p->wake_ns = s->now_ns;
+    sim_post(s, s->now_ns, EV_WAKE, p);
 }
 
 void sim_freeze(sim *s, uint32_t worker) {
@@ -425,12 +348,12 @@ void sim_freeze(sim *s, uint32_t worker) {
 
 /* What came meanwhile comes now, in its order and before anything else; timers that were due are one timer,
  * set by the caller. */
-static void unstash(sim *s, event **list, uint32_t *count) {
+static void unstash(sim *s, sim_event **list, uint32_t *count) {
     uint32_t n = *count;
     *count = 0;
     for (uint32_t i = 0; i < n; i++) {
         if (list[i]->kind == EV_WAKE || list[i]->kind == EV_CORE_WAKE) {
-            event_free(list[i]);
+            sim_event_free(list[i]);
             continue;
         }
         SIM_GROW(s->ready, s->ready_count, s->ready_capacity);
@@ -439,7 +362,7 @@ static void unstash(sim *s, event **list, uint32_t *count) {
 }
 
 void sim_thaw(sim *s, uint32_t worker) {
-    proc *p = s->procs[worker];
+    sim_proc *p = s->procs[worker];
     if (!p->frozen) return;
     p->frozen = false;
     unstash(s, p->stash, &p->stash_count);
@@ -460,10 +383,10 @@ void sim_thaw_core(sim *s) {
 }
 
 void sim_cut_conn(sim *s, uint32_t worker) {
-    proc *p = s->procs[worker];
-    conn *c = conn_of(s, p->conn);
+    sim_proc *p = s->procs[worker];
+    sim_conn *c = conn_of(s, p->conn);
     if (!p->alive || !c || !c->worker_open) return;
-    event *e = sim_post(s, s->now_ns + sim_delay(s, s->opt.ctl_ns), EV_CORE_LOST, NULL);
+    sim_event *e = sim_post(s, s->now_ns + sim_delay(s, s->opt.ctl_ns), EV_CORE_LOST, NULL);
     e->conn = c->id;
     e = sim_post(s, s->now_ns + sim_delay(s, s->opt.ctl_ns), EV_LOST, p);
     e->conn = c->id;
@@ -471,7 +394,8 @@ void sim_cut_conn(sim *s, uint32_t worker) {
 
 void sim_cut_pair(sim *s, uint32_t p, uint32_t d) {
     for (uint32_t i = 0; i < s->pair_count; i++)
-        if (s->pairs[i]->open && s->pairs[i]->p == p && s->pairs[i]->d == d) pair_end(s, s->pairs[i]);
+        if (s->pairs[i]->open && s->pairs[i]->p_worker == p && s->pairs[i]->d_worker == d)
+            sim_pair_end(s, s->pairs[i]);
 }
 
 /* ---- looking ---- */
@@ -485,23 +409,20 @@ bool sim_frozen(const sim *s, uint32_t worker) {
 }
 
 bool sim_member(const sim *s, uint32_t worker) {
-    const proc *p = s->procs[worker];
+    const sim_proc *p = s->procs[worker];
     if (!p->alive || !agent_is_member(p->agent)) return false;
-    core_worker_info info[SIM_WORKERS_MAX];
-    uint32_t n = core_workers(s->core, info, SIM_WORKERS_MAX, s->now_ns);
-    for (uint32_t i = 0; i < n; i++)
-        if (info[i].incarnation == agent_incarnation(p->agent) && info[i].state == MEMBER_READY) return true;
+    core_worker_info w;
+    for (uint32_t i = 0; core_worker(s->core, i, s->now_ns, &w); i++)
+        if (w.incarnation == agent_incarnation(p->agent) && w.state == MEMBER_READY) return true;
     return false;
 }
 
 bool sim_idle_everywhere(const sim *s) {
-    core_worker_info info[SIM_WORKERS_MAX];
-    uint32_t n = core_workers(s->core, info, SIM_WORKERS_MAX, s->now_ns);
-    for (uint32_t i = 0; i < n; i++)
-        if (info[i].assigned || info[i].pages_promised || info[i].free_pages != info[i].page_count)
-            return false;
+    core_worker_info w;
+    for (uint32_t i = 0; core_worker(s->core, i, s->now_ns, &w); i++)
+        if (w.assigned || w.pages_promised || w.free_pages != w.page_count) return false;
     for (uint32_t i = 0; i < s->proc_count; i++) {
-        const proc *p = s->procs[i];
+        const sim_proc *p = s->procs[i];
         if (p->alive && (!agent_idle(p->agent) || agent_stats(p->agent).pages_used || p->handoff_count))
             return false;
     }
@@ -513,7 +434,7 @@ bool sim_idle_everywhere(const sim *s) {
 }
 
 uint32_t sim_pages_used(const sim *s, uint32_t worker) {
-    const proc *p = s->procs[worker];
+    const sim_proc *p = s->procs[worker];
     return p->alive ? agent_stats(p->agent).pages_used : 0;
 }
 

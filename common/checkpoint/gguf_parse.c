@@ -60,7 +60,7 @@ static bool take_u64(cursor *c, uint64_t *out) {
     return p != NULL;
 }
 
-static bool take_string(cursor *c, gguf_str *out) {
+static bool take_string(cursor *c, checkpoint_text *out) {
     size_t begin = c->at;
     uint64_t len;
     const uint8_t *p = NULL;
@@ -69,7 +69,7 @@ static bool take_string(cursor *c, gguf_str *out) {
         c->at = begin; /* errors name where the string starts */
         return false;
     }
-    *out = (gguf_str){(const char *)p, len};
+    *out = (checkpoint_text){(const char *)p, len};
     return true;
 }
 
@@ -78,7 +78,7 @@ typedef struct shown {
     char text[68];
 } shown;
 
-static shown show(gguf_str s) {
+static shown show(checkpoint_text s) {
     shown out = {{0}};
     size_t len = MIN(s.len, 64u);
     for (size_t i = 0; i < len; i++)
@@ -104,7 +104,7 @@ static status parse_strings(gguf *g, cursor *c, gguf_kv *e, errbuf *eb) {
         return errf(eb, ST_NOMEM, "gguf: no memory for the %" PRIu64 " strings of '%s'", e->count,
                     show(e->key).text);
     for (uint64_t i = 0; i < e->count; i++) {
-        gguf_str s;
+        checkpoint_text s;
         e->string_at[i] = c->at;
         if (!take_string(c, &s))
             return errf(eb, ST_CORRUPT,
@@ -138,7 +138,7 @@ static status parse_array(gguf *g, cursor *c, gguf_kv *e, errbuf *eb) {
 }
 
 static status parse_value(gguf *g, cursor *c, gguf_kv *e, errbuf *eb) {
-    gguf_str s;
+    checkpoint_text s;
     size_t begin = c->at;
     e->count = 1;
     e->value = c->base + c->at;
@@ -193,7 +193,7 @@ static status parse_kvs(gguf *g, cursor *c, uint64_t count, errbuf *eb) {
 
 /* Bytes of a tensor whose type is known; ST_CORRUPT when its rows are no whole blocks or the product
  * overflows. */
-static status tensor_bytes(gguf_tensor *t, errbuf *eb) {
+static status tensor_bytes(checkpoint_tensor *t, errbuf *eb) {
     uint64_t weights = 1;
     for (uint32_t d = 0; d < t->dim_count; d++)
         if (t->dims[d] == 0 || __builtin_mul_overflow(weights, t->dims[d], &weights) || weights > INT64_MAX)
@@ -215,7 +215,8 @@ static status tensor_bytes(gguf_tensor *t, errbuf *eb) {
 
 /* Reads one tensor's entry; its offset goes to *offset, because where the data starts is known only after the
  * last entry. */
-static status parse_tensor(gguf *g, cursor *c, gguf_tensor *t, uint64_t i, uint64_t *offset, errbuf *eb) {
+static status parse_tensor(gguf *g, cursor *c, checkpoint_tensor *t, uint64_t i, uint64_t *offset,
+                           errbuf *eb) {
     if (!take_string(c, &t->name) || !take_u32(c, &t->dim_count))
         return errf(eb, ST_CORRUPT,
                     "gguf: tensor %" PRIu64 " at byte %zu runs past the end of the file (%zu bytes)", i,
@@ -241,7 +242,7 @@ static status place_tensors(gguf *g, const uint64_t *offsets, size_t header_byte
     uint64_t data_at = (header_bytes + alignment - 1) / alignment * alignment;
     uint64_t data_bytes = data_at <= g->size ? g->size - data_at : 0;
     for (uint64_t i = 0; i < g->tensor_count; i++) {
-        gguf_tensor *t = &g->tensors[i];
+        checkpoint_tensor *t = &g->tensors[i];
         if (offsets[i] % alignment != 0)
             return errf(eb, ST_CORRUPT, "gguf: tensor '%s': offset %" PRIu64 " is not aligned to %" PRIu64,
                         show(t->name).text, offsets[i], alignment);
@@ -268,7 +269,7 @@ static status parse_tensors(gguf *g, cursor *c, uint64_t count, uint64_t alignme
 
     status st = ST_OK;
     for (uint64_t i = 0; i < count && st == ST_OK; i++) {
-        gguf_tensor *t = &g->tensors[i];
+        checkpoint_tensor *t = &g->tensors[i];
         st = parse_tensor(g, c, t, i, &offsets[i], eb);
         if (st != ST_OK) break;
         uint32_t *slot = gguf_index_slot(&g->tensor_index, g->tensors, sizeof *t, t->name.data, t->name.len);

@@ -1,0 +1,65 @@
+/* checkpoint - what a model was saved as: metadata by key, lists by key, tensors by name; whatever the
+ * format.
+ *
+ *   path -> format (a GGUF file, "random:NAME[:SEED]") -> keys, lists, tensors -> model, tokenizer, chat
+ *
+ * A format is a table of functions (checkpoint_format.h): a new one is a file and a name there.
+ * Those who read know neither. The vocabulary of keys and tensor names is this header's, spelt as GGUF spells
+ * it; a format with other words translates:
+ *
+ *   general.architecture        "llama"; the prefix of the keys about dimensions (arch_keys.h)
+ *   general.name                what people call the model
+ *   <arch>.block_count ...      dimensions and constants: the architecture's file says which (model/)
+ *   tokenizer.ggml.model        "gpt2": byte-level BPE
+ *   tokenizer.ggml.pre          the pre-tokenizer's name
+ *   tokenizer.ggml.tokens       list of texts, in the characters of byte_chars.h: the vocabulary
+ *   tokenizer.ggml.token_type   list of numbers, one per token (vocab.h)
+ *   tokenizer.ggml.merges       list of "left right", by rank
+ *   tokenizer.ggml.*_token_id   bos, eos, eot, eom, fim_*: ids by role
+ *   tokenizer.ggml.add_bos_token
+ *   tokenizer.chat_template     its text
+ *   token_embd.weight, blk.N.attn_q.weight ...    tensors: the architecture's file says which
+ *
+ * Read-only after it is open: any thread may read. Everything that is handed out is borrowed: valid until
+ * checkpoint_close. */
+#ifndef BATON_CHECKPOINT_CHECKPOINT_H
+#define BATON_CHECKPOINT_CHECKPOINT_H
+
+#include "base/status.h"
+#include "checkpoint/checkpoint_data.h"
+
+/* ST_IO (cannot open), ST_CORRUPT (truncated, impossible), ST_UNSUPPORTED (another version), ST_INVALID (a
+ * random model that does not exist); the text names the path. Caller frees with checkpoint_close. */
+status checkpoint_open(checkpoint **out, const char *path, errbuf *eb);
+void checkpoint_close(checkpoint *c);
+/* As given */
+const char *checkpoint_path(const checkpoint *c);
+/* "models/SmolLM2.Q4_1.gguf" is "SmolLM2.Q4_1"; a model without a file has all of its path. Caller frees with
+ * free. */
+char *checkpoint_stem(const char *path);
+
+/* False when the key is absent or of another kind (integers convert between widths when the value fits). */
+bool checkpoint_u64(const checkpoint *c, const char *key, uint64_t *out);
+bool checkpoint_f64(const checkpoint *c, const char *key, double *out);
+bool checkpoint_bool(const checkpoint *c, const char *key, bool *out);
+bool checkpoint_string(const checkpoint *c, const char *key, checkpoint_text *out);
+/* Kind and length of a list; false when absent or no list. */
+bool checkpoint_list(const checkpoint *c, const char *key, checkpoint_kind *kind, uint64_t *count);
+/* Element i of a list of texts / integers; O(1). */
+bool checkpoint_list_text(const checkpoint *c, const char *key, uint64_t i, checkpoint_text *out);
+bool checkpoint_list_i64(const checkpoint *c, const char *key, uint64_t i, int64_t *out);
+
+/* The tensors that are there; none where the checkpoint makes them. */
+uint64_t checkpoint_tensor_count(const checkpoint *c);
+const checkpoint_tensor *checkpoint_tensor_at(const checkpoint *c, uint64_t i);
+/* NULL when absent */
+const checkpoint_tensor *checkpoint_tensor_find(const checkpoint *c, const char *name);
+/* Whether there is a tensor that an architecture can do without. */
+bool checkpoint_has(const checkpoint *c, const char *name);
+
+/* 0, or what tells apart the weights of a checkpoint that has no tensors but makes each that is asked for. */
+uint64_t checkpoint_made_of(const checkpoint *c);
+/* Such a tensor, [rows, cols]; rows = 1: a vector of f32. */
+tensor checkpoint_make(const checkpoint *c, const char *name, uint32_t rows, uint32_t cols);
+
+#endif

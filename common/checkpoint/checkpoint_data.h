@@ -1,0 +1,35 @@
+/* checkpoint_data - what a checkpoint hands out: texts, lists and tensors as plain data. For checkpoint.h and
+ * for the formats behind it. */
+#ifndef BATON_CHECKPOINT_DATA_H
+#define BATON_CHECKPOINT_DATA_H
+
+#include "base/tensor.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+typedef struct checkpoint checkpoint;
+
+typedef struct checkpoint_text {
+    const char *data; /* not NUL-terminated; borrowed */
+    uint64_t len;     /* bytes */
+} checkpoint_text;
+
+/* What a list holds. Numbers of any width are one kind. */
+typedef enum checkpoint_kind {
+    CHECKPOINT_TEXTS,
+    CHECKPOINT_INTEGERS,
+    CHECKPOINT_REALS,
+    CHECKPOINT_BOOLS,
+} checkpoint_kind;
+
+typedef struct checkpoint_tensor {
+    checkpoint_text name;
+    uint32_t type;      /* a dtype's number, or another one: the reader decides what it supports */
+    uint32_t dim_count; /* 1..4 */
+    uint64_t dims[4];   /* dims[0] is contiguous */
+    const void *data;   /* borrowed */
+    uint64_t bytes;     /* 0 when the type's size is not known here */
+} checkpoint_tensor;
+
+#endif

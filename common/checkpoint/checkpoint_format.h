@@ -1,0 +1,46 @@
+/* checkpoint_format - one format of checkpoints: the functions behind checkpoint.h.
+ *
+ * Private to this folder. `self` is the format's own; every slot but `make` is filled. */
+#ifndef BATON_CHECKPOINT_FORMAT_H
+#define BATON_CHECKPOINT_FORMAT_H
+
+#include "base/status.h"
+#include "checkpoint/checkpoint_data.h"
+
+typedef struct checkpoint_format {
+    bool (*claims)(const char *path);
+    status (*open)(void **self, const char *path, errbuf *eb);
+    void (*close)(void *self);
+    bool (*u64)(const void *self, const char *key, uint64_t *out);
+    bool (*f64)(const void *self, const char *key, double *out);
+    bool (*boolean)(const void *self, const char *key, bool *out);
+    bool (*string)(const void *self, const char *key, checkpoint_text *out);
+    bool (*list)(const void *self, const char *key, checkpoint_kind *kind, uint64_t *count);
+    bool (*list_text)(const void *self, const char *key, uint64_t i, checkpoint_text *out);
+    bool (*list_i64)(const void *self, const char *key, uint64_t i, int64_t *out);
+    uint64_t (*tensor_count)(const void *self);
+    const checkpoint_tensor *(*tensor_at)(const void *self, uint64_t i);
+    const checkpoint_tensor *(*tensor_find)(const void *self, const char *name);
+    bool (*has)(const void *self, const char *name);
+    /* Both NULL where tensors are there. */
+    uint64_t (*made_of)(const void *self);
+    tensor (*make)(const void *self, const char *name, uint32_t rows, uint32_t cols);
+} checkpoint_format;
+
+struct checkpoint {
+    const checkpoint_format *format;
+    void *self; /* owned */
+    char *path; /* owned */
+};
+
+/* The first that claims a path reads it; the last claims every path. */
+#define CHECKPOINT_FORMATS(X) X(checkpoint_random) X(checkpoint_gguf)
+
+#define FORMAT_DECLARE(name) extern const checkpoint_format name;
+CHECKPOINT_FORMATS(FORMAT_DECLARE)
+#undef FORMAT_DECLARE
+
+/* Takes ownership of `self`. */
+checkpoint *checkpoint_of(const checkpoint_format *format, void *self, const char *path);
+
+#endif

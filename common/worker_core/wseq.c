@@ -1,0 +1,37 @@
+#include "worker_core/wseq.h"
+
+#include "base/mem.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+wseq *wseq_new(const ctl_msg *m, uint32_t page_capacity) {
+    PRE(m);
+    PRE(m->work.prompt_count > 0);
+    const ctl_work *w = &m->work;
+    wseq *s = xcalloc(1, sizeof *s);
+    s->req = m->req;
+    s->attempt = m->attempt;
+    s->prompt_count = w->prompt_count;
+    s->output_count = w->output_count;
+    s->ids = xcalloc((size_t)w->prompt_count + w->output_count + 1, sizeof *s->ids);
+    memcpy(s->ids, w->prompt, w->prompt_count * sizeof *s->ids);
+    if (w->output_count) memcpy(s->ids + w->prompt_count, w->output, w->output_count * sizeof *s->ids);
+    sampling_copy(&s->params, &w->params);
+    s->pages = xcalloc(page_capacity, sizeof *s->pages);
+    s->page_capacity = page_capacity;
+    s->slot = WSEQ_NO_SLOT;
+    return s;
+}
+
+void wseq_free(wseq *s) {
+    if (!s) return;
+    free(s->ids);
+    free(s->pages);
+    sampling_done(&s->params);
+    free(s);
+}
+
+uint32_t wseq_rows(const wseq *s) {
+    return s->prompt_count + s->output_count;
+}

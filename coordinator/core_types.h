@@ -1,0 +1,105 @@
+/* core_types - the words of the core: the states of requests and workers, what comes in and what goes out, as
+ * plain data. Ground: the core's own parts (member, request, router, state) stand on it, and core.h hands it
+ * on to those who use the core. */
+#ifndef BATON_COORDINATOR_CORE_TYPES_H
+#define BATON_COORDINATOR_CORE_TYPES_H
+
+#include "base/sm.h"
+#include "ctl/ctl.h"
+
+typedef struct core core;
+
+typedef enum req_state {
+    REQ_NEW,
+    REQ_WAIT_PREFILL,
+    REQ_PREFILL,
+    REQ_WAIT_KV,
+    REQ_DECODE,
+    REQ_DONE,
+    REQ_FAILED,
+    REQ_CANCELED
+} req_state;
+extern const sm_def request_sm;
+
+typedef enum member_state {
+    MEMBER_JOINING,
+    MEMBER_READY,
+    MEMBER_SUSPECT,
+    MEMBER_DRAINING,
+    MEMBER_GONE
+} member_state;
+extern const sm_def member_sm;
+
+typedef struct core_options {
+    uint64_t epoch;        /* random, per coordinator process */
+    uint32_t max_requests; /* choices alive at once */
+    uint32_t max_queue;    /* of them in WAIT_PREFILL; beyond: 429 */
+    uint32_t max_workers;
+    uint64_t heartbeat_ns;    /* 250 ms */
+    uint64_t suspect_ns;      /* 1.5 s */
+    uint64_t gone_ns;         /* 5 s */
+    uint64_t step_age_min_ns; /* 10 s: a step older than max(this, 20 x median) means GONE */
+    uint64_t lease_ns;        /* 10 s */
+    uint64_t wait_prefill_ns; /* 60 s -> ST_PEER */
+    uint64_t prefill_ns;      /* 120 s -> ST_TIMEOUT */
+    uint64_t wait_kv_ns;      /* 60 s -> ST_TIMEOUT */
+    uint64_t decode_token_ns; /* 30 s without a token -> replay */
+    uint32_t max_attempts;    /* 4 */
+    uint32_t max_context;     /* of the model */
+    bool mixed_numerics;
+    uint32_t role_wanted[ROLE_COUNT]; /* from the config: how many are expected (readiness) */
+} core_options;
+
+typedef struct core_request {
+    const int32_t *prompt; /* copied */
+    uint32_t prompt_count; /* >= 1 */
+    sampling params;       /* copied with its arrays; seed already drawn */
+    bool max_tokens_given; /* false: params.max_tokens is clipped to what fits (chat: the rest of the context)
+                            */
+} core_request;
+
+typedef struct core_token {
+    uint32_t index; /* output index: 0, 1, ... without gap or repetition */
+    token_out token;
+} core_token;
+
+/* Why a request ended. st of a FAILED one: ST_PEER, no worker took it in time; ST_TIMEOUT, a stage did not
+ * end in time; ST_CORRUPT, it must not be sent again as it is: it cannot be computed, or took workers with
+ * it, or has no attempt left. */
+typedef struct core_end {
+    req_state state; /* REQ_DONE, REQ_FAILED, REQ_CANCELED */
+    finish fin;      /* DONE: EOS, STOP_ID, LENGTH; FINISH_NONE after core_finish (stop string) */
+    status st;       /* FAILED; else ST_OK */
+    const char *why; /* FAILED. Borrowed for the call */
+} core_end;
+
+/* Stage times of a request: differences of the machine's stamps, ns; 0 = stage not entered. */
+typedef struct core_times {
+    uint64_t queue_ns, prefill_ns, handoff_ns, first_token_ns, decode_ns, total_ns;
+    uint32_t attempts, replays, preemptions;
+} core_times;
+
+typedef struct core_sink {
+    void *ctx;
+    void (*send)(void *ctx, uint64_t conn, const ctl_msg *m);
+    void (*hang_up)(void *ctx, uint64_t conn);                   /* forget this connection (GONE, REFUSED) */
+    void (*token)(void *ctx, uint64_t req, const core_token *t); /* each output index once, in order */
+    void (*end)(void *ctx, uint64_t req, const core_end *e,
+                const core_times *t); /* once; req is unknown afterwards */
+} core_sink;
+
+typedef struct core_counters {
+    uint32_t requests[8]; /* alive, by req_state */
+    uint64_t submitted, rejected_full, rejected_invalid;
+    uint64_t finished[4]; /* by finish (FINISH_NONE = stop string) */
+    uint64_t failed, canceled;
+    uint64_t prompt_tokens, output_tokens;
+    uint64_t replays, preemptions, stale_messages, duplicate_tokens;
+    uint64_t handoffs_started, handoffs_verified, handoffs_failed, handoff_bytes;
+    uint64_t handoff_ns_sum; /* WAIT_KV (or last prefill token) to VERIFIED */
+    uint32_t handoffs_pending;
+    uint64_t pages_pinned;                 /* P pages of finished prompts that wait for VERIFIED */
+    uint64_t workers_joined, workers_lost; /* ever; lost: without having been told to leave */
+} core_counters;
+
+#endif

@@ -1,0 +1,186 @@
+/* baton-ctl - who works for a cluster, and who is to leave it: over the native socket (proto/client.proto).
+ *
+ *   baton-ctl workers        a table, one line for each worker that is here
+ *   baton-ctl drain ID       no new work for this worker; it ends by itself when its requests have
+ *   baton-ctl undrain ID     takes that back, as long as the worker is here
+ *
+ * ID is a worker's name or its id. One question, one answer, one thread. Exit status: 0 when the answer is
+ * what was asked for, 1 when the coordinator refuses or does not answer, 2 for a command line that is wrong.
+ */
+#include "base/clock.h"
+#include "base/mem.h"
+#include "net/bus.h"
+#include "proto/client.pb-c.h"
+
+#include <argp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+const char *argp_program_version = "baton-ctl " BATON_VERSION;
+error_t argp_err_exit_status = 2;
+
+enum { CONN = 1, ASK_ID = 1 };
+#define ANSWER_WITHIN_NS (10 * NS_PER_S)
+
+typedef enum command { CMD_NONE, CMD_WORKERS, CMD_DRAIN, CMD_UNDRAIN } command;
+
+typedef struct app {
+    const char *endpoint;
+    command command;
+    char *worker; /* DRAIN, UNDRAIN: borrowed from argv */
+    loop *loop;
+    bus *bus;
+    uint64_t deadline_ns;
+    int code;
+} app;
+
+/* ---- the command line ---- */
+
+static command command_of(const char *word) {
+    if (strcmp(word, "workers") == 0) return CMD_WORKERS;
+    if (strcmp(word, "drain") == 0) return CMD_DRAIN;
+    if (strcmp(word, "undrain") == 0) return CMD_UNDRAIN;
+    return CMD_NONE;
+}
+
+static error_t parse_option(int key, char *arg, struct argp_state *state) {
+    app *a = state->input;
+    switch (key) {
+    case 'e':
+        a->endpoint = arg;
+        return 0;
+    case ARGP_KEY_ARG:
+        if (a->command == CMD_NONE) {
+            a->command = command_of(arg);
+            if (a->command == CMD_NONE)
+                argp_error(state, "'%s' is no command: want workers, drain or undrain", arg);
+            return 0;
+        }
+        if (a->command == CMD_WORKERS || a->worker) argp_error(state, "'%s' is too much", arg);
+        a->worker = arg;
+        return 0;
+    case ARGP_KEY_END:
+        if (a->command == CMD_NONE)
+            argp_error(state, "the command is missing: want workers, drain or undrain");
+        if (a->command != CMD_WORKERS && !a->worker)
+            argp_error(state, "which worker? baton-ctl workers lists their names and ids");
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+/* ---- the conversation ---- */
+
+static void finish(app *a, int code) {
+    a->code = code;
+    loop_stop(a->loop);
+}
+
+static void send_message(const app *a, const Baton__ClientMessage *m) {
+    size_t bytes = baton__client_message__get_packed_size(m);
+    uint8_t *p = xmalloc(bytes + 1);
+    baton__client_message__pack(m, p);
+    (void)bus_send(a->bus, CONN, p, bytes); /* a lost session is told by on_lost */
+    free(p);
+}
+
+static void send_command(const app *a) {
+    Baton__ClientWorkers workers = BATON__CLIENT_WORKERS__INIT;
+    Baton__ClientDrain drain = BATON__CLIENT_DRAIN__INIT;
+    Baton__ClientMessage m = BATON__CLIENT_MESSAGE__INIT;
+    workers.id = drain.id = ASK_ID;
+    if (a->command == CMD_WORKERS) {
+        m.body_case = BATON__CLIENT_MESSAGE__BODY_WORKERS;
+        m.workers = &workers;
+    } else {
+        drain.worker = a->worker;
+        drain.has_undo = drain.undo = a->command == CMD_UNDRAIN;
+        m.body_case = BATON__CLIENT_MESSAGE__BODY_DRAIN;
+        m.drain = &drain;
+    }
+    send_message(a, &m);
+}
+
+static void print_workers(const Baton__ServerWorkers *all) {
+    int name = 4, host = 4; /* widths */
+    for (size_t i = 0; i < all->n_workers; i++) {
+        name = MAX(name, (int)strlen(all->workers[i]->name));
+        host = MAX(host, (int)strlen(all->workers[i]->host));
+    }
+    printf("%-16s  %-*s  %-9s  %-8s  %-*s  %8s  %s\n", "id", name, "name", "role", "state", host, "host",
+           "requests", "pages");
+    for (size_t i = 0; i < all->n_workers; i++) {
+        const Baton__ServerWorker *w = all->workers[i];
+        printf("%-16s  %-*s  %-9s  %-8s  %-*s  %8u  %u/%u\n", w->id, name, w->name, w->role, w->state, host,
+               w->host, w->requests, w->pages_used, w->pages_total);
+    }
+}
+
+static void on_message(void *ctx, uint64_t conn, const void *bytes, size_t count) {
+    (void)conn;
+    app *a = ctx;
+    Baton__ServerEvent *ev = baton__server_event__unpack(NULL, count, bytes);
+    if (ev && ev->body_case == BATON__SERVER_EVENT__BODY_WORKERS) {
+        print_workers(ev->workers);
+        finish(a, 0);
+    } else if (ev && ev->body_case == BATON__SERVER_EVENT__BODY_ERROR) {
+        fprintf(stderr, "baton-ctl: %s\n", ev->error->message);
+        finish(a, 1);
+    } else {
+        fprintf(stderr, "baton-ctl: %s answers with something else than workers: is it cluster.client?\n",
+                a->endpoint);
+        finish(a, 1);
+    }
+    if (ev) baton__server_event__free_unpacked(ev, NULL);
+}
+
+static void on_lost(void *ctx, uint64_t conn, const char *why) {
+    (void)conn;
+    app *a = ctx;
+    fprintf(stderr, "baton-ctl: the connection to %s is lost: %s\n", a->endpoint, why);
+    finish(a, 1);
+}
+
+static uint64_t turn(void *ctx, uint64_t now_ns) {
+    app *a = ctx;
+    if (now_ns < a->deadline_ns) return a->deadline_ns;
+    fprintf(stderr,
+            "baton-ctl: nothing heard from %s for %llu s: is the coordinator running? (cluster.client of its "
+            "config "
+            "is its address; -e sets it here)\n",
+            a->endpoint, ANSWER_WITHIN_NS / NS_PER_S);
+    finish(a, 1);
+    return UINT64_MAX;
+}
+
+int main(int argc, char **argv) {
+    static const struct argp_option options[] = {
+        {"endpoint", 'e', "ENDPOINT", 0, "cluster.client of the config (default tcp://127.0.0.1:8002)", 0},
+        {0}};
+    static const struct argp argp = {
+        options,
+        parse_option,
+        "workers\ndrain ID\nundrain ID",
+        "Shows the workers of a Baton cluster, and lets one of them leave in order.",
+        0,
+        0,
+        0};
+    app a = {.endpoint = "tcp://127.0.0.1:8002", .code = 1};
+    argp_parse(&argp, argc, argv, 0, NULL, &a);
+    errbuf eb = {0};
+    bus_handler h = {.ctx = &a, .message = on_message, .lost = on_lost};
+    status st = loop_new(&a.loop, turn, &a, &eb);
+    if (st == ST_OK) st = bus_connect(&a.bus, a.loop, a.endpoint, &h, &eb);
+    if (st == ST_OK) {
+        a.deadline_ns = clock_now_ns() + ANSWER_WITHIN_NS;
+        send_command(&a);
+        loop_run(a.loop);
+    } else {
+        fprintf(stderr, "baton-ctl: %s\n", eb.text);
+    }
+    bus_free(a.bus);
+    loop_free(a.loop);
+    return a.code;
+}

@@ -1,0 +1,26 @@
+/* http_options - what the HTTP front is given, for http.h and the clients behind it. */
+#ifndef BATON_COORDINATOR_HTTP_OPTIONS_H
+#define BATON_COORDINATOR_HTTP_OPTIONS_H
+
+#include "coordinator/health.h"
+#include "coordinator/meter.h"
+#include "coordinator/stream.h"
+#include "coordinator/text.h"
+
+#define HTTP_OUT_MAX ((size_t)64 * 1024)
+
+typedef struct http http;
+
+typedef struct http_options {
+    loop *loop;
+    core *core;
+    streams *streams;
+    text_thread *text;
+    const text_env *env;
+    meter *meter;
+    health_facts facts;
+    size_t body_max; /* bytes of one body */
+    uint64_t slow_client_ns;
+} http_options;
+
+#endif

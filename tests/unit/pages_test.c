@@ -1,0 +1,40 @@
+/* /health and /metrics of a large cluster, against a core that does what the test says. */
+#include "coordinator/health.h"
+
+#include "front_fakes.h"
+#include "tests/test.h"
+
+/* More than a cluster can have: whatever the limit, nobody is left out. */
+static void every_worker_is_on_health_and_in_the_metrics(void **state) {
+    (void)state;
+    core c = {.ready = true, .more_workers = 5000};
+    meter *m = meter_new("tiny");
+    const uint32_t more = c.more_workers;
+    buf page = {0};
+    health_facts facts = {.model = "tiny", .role_wanted = {[ROLE_DECODE] = more + 1}};
+    assert_int_equal(health_page(&page, &c, &facts, false, 1), 200);
+    assert_non_null(strstr(page.data, "{\"status\":\"ok\",")); /* those beyond any page count too */
+    uint32_t shown = 0;
+    for (const char *at = page.data; (at = strstr(at, "{\"name\":")); at++) shown++;
+    assert_int_equal(shown, more + 2);
+    assert_non_null(strstr(page.data, "{\"name\":\"decode-5000\","));
+    buf_reset(&page);
+    meter_print(m, &c, 1, &page);
+    shown = 0;
+    for (const char *at = page.data; (at = strstr(at, "\nbaton_steps_total{")); at++) shown++;
+    assert_int_equal(shown, more + 2);
+    assert_non_null(strstr(page.data, "baton_kv_pages_total{role=\"decode\",worker=\"decode-5000\"} 20\n"));
+    c.more_workers = 0; /* they have left: no page is counted for them */
+    buf_reset(&page);
+    meter_print(m, &c, 2, &page);
+    assert_non_null(strstr(page.data, "baton_kv_pages_total{role=\"decode\",worker=\"decode-5000\"} 0\n"));
+    buf_done(&page);
+    meter_free(m);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_worker_is_on_health_and_in_the_metrics),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
