@@ -1,7 +1,8 @@
-# baton_module(NAME DEPS ...) makes the static library baton_NAME of all .c files of the current folder but main.c.
+# baton_module(NAME DEPS ...) makes the static library baton_NAME of all .c files of the current folder but
+# main.c.
 # baton_program(NAME DEPS ...) makes the program NAME of main.c.
-# baton_test(FILE DEPS ...) makes one cmocka program of FILE.c and adds it to ctest.
-# All warnings and sanitizers are in the interface target baton_flags.
+# baton_test(FILE DEPS ...) makes one cmocka program of FILE.c and adds it to ctest. All warnings and
+# sanitizers are in the interface target baton_flags.
 find_package(PkgConfig REQUIRED)
 find_package(Threads REQUIRED)
 pkg_check_modules(EVENT REQUIRED IMPORTED_TARGET libevent libevent_pthreads)
@@ -18,7 +19,8 @@ target_include_directories(baton_flags INTERFACE ${CMAKE_SOURCE_DIR} ${CMAKE_SOU
 target_compile_definitions(baton_flags INTERFACE _GNU_SOURCE BATON_VERSION="${PROJECT_VERSION}")
 target_compile_options(
     baton_flags
-    INTERFACE -Wall -Wextra -Werror=switch -Werror=implicit-function-declaration -Werror=incompatible-pointer-types
+    INTERFACE -Wall -Wextra -Werror=switch -Werror=implicit-function-declaration
+              -Werror=incompatible-pointer-types
               -Wshadow -Wvla -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wwrite-strings
               -ffp-contract=off -fno-math-errno -fno-strict-aliasing -g)
 if(BATON_SANITIZE STREQUAL "address")
@@ -50,19 +52,22 @@ function(baton_program name)
     add_executable(${name} ${ARG_SOURCE})
     target_link_libraries(${name} PRIVATE baton_flags ${ARG_DEPS})
     # C even with kernels in CUDA, which need no C++ library.
-    set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bin LINKER_LANGUAGE C)
+    set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bin
+                                             LINKER_LANGUAGE C)
 endfunction()
 
-# baton_sanitizer_environment(TEST) gives a test, and every process that it starts, the options of the sanitizers' runtimes.
-# cmocka catches signals, so AddressSanitizer must not let it (handle_segv=2).
+# baton_sanitizer_environment(TEST) gives a test, and every process that it starts, the options of the
+# sanitizers' runtimes. cmocka catches signals, so AddressSanitizer must not let it (handle_segv=2).
 function(baton_sanitizer_environment test)
     if(BATON_SANITIZE)
+        set(tsan suppressions=${CMAKE_SOURCE_DIR}/tests/tsan.supp:print_suppressions=0)
+        set(tsan ${tsan}:second_deadlock_stack=1)
         set_property(
             TEST ${test} APPEND
             PROPERTY ENVIRONMENT
                      "ASAN_OPTIONS=handle_segv=2:detect_leaks=1:detect_stack_use_after_return=1"
                      "UBSAN_OPTIONS=print_stacktrace=1"
-                     "TSAN_OPTIONS=suppressions=${CMAKE_SOURCE_DIR}/tests/tsan.supp:print_suppressions=0:second_deadlock_stack=1")
+                     "TSAN_OPTIONS=${tsan}")
     endif()
 endfunction()
 

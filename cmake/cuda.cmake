@@ -1,12 +1,14 @@
-# Whether the backend `cuda` is built. BATON_CUDA: AUTO (when a toolkit is found), ON (an error without one), OFF.
-# Sets BATON_HAS_CUDA. Builds with sanitizers leave it out: they run the same sources under the host emulation (tests/cuda_host).
+# Whether the backend `cuda` is built. BATON_CUDA: AUTO (when a toolkit is found), ON (an error without one),
+# OFF. Sets BATON_HAS_CUDA. Builds with sanitizers leave it out: they run the same sources under the host
+# emulation (tests/cuda_host).
 set(BATON_CUDA AUTO CACHE STRING "build the backend cuda: AUTO, ON or OFF")
 set_property(CACHE BATON_CUDA PROPERTY STRINGS AUTO ON OFF)
 set(BATON_CUDA_ARCHS "80;90" CACHE STRING "compute capabilities to compile the kernels for")
 
 set(BATON_HAS_CUDA OFF)
 if(BATON_SANITIZE AND BATON_CUDA STREQUAL "ON")
-    message(FATAL_ERROR "BATON_CUDA=ON with BATON_SANITIZE=${BATON_SANITIZE}: the GPU's libraries have no sanitizers")
+    message(FATAL_ERROR
+        "BATON_CUDA=ON with BATON_SANITIZE=${BATON_SANITIZE}: the GPU's libraries have no sanitizers")
 endif()
 if(NOT BATON_CUDA STREQUAL "OFF" AND NOT BATON_SANITIZE)
     include(CheckLanguage)
@@ -26,19 +28,24 @@ if(NOT BATON_CUDA STREQUAL "OFF" AND NOT BATON_SANITIZE)
     check_language(CUDA)
     if(CMAKE_CUDA_COMPILER)
         enable_language(CUDA)
-        foreach(config DEBUG RELEASE RELWITHDEBINFO MINSIZEREL) # the kernels are optimised in every configuration
+        # The kernels are optimised in every configuration.
+        foreach(config DEBUG RELEASE RELWITHDEBINFO MINSIZEREL)
             set(CMAKE_CUDA_FLAGS_${config} "")
         endforeach()
         find_package(CUDAToolkit 12)
-        # Only its header: the library is opened when it is wanted. BATON_CUBLASLT_INCLUDE: its folder, where the toolkit has none.
-        find_path(BATON_CUBLASLT_INCLUDE cublasLt.h HINTS ${CUDAToolkit_INCLUDE_DIRS} DOC "folder of cublasLt.h")
+        # Only its header: the library is opened when it is wanted. BATON_CUBLASLT_INCLUDE: its folder, where
+        # the toolkit has none.
+        find_path(BATON_CUBLASLT_INCLUDE cublasLt.h HINTS ${CUDAToolkit_INCLUDE_DIRS}
+                  DOC "folder of cublasLt.h")
     endif()
     if(CMAKE_CUDA_COMPILER AND TARGET CUDA::cudart_static AND BATON_CUBLASLT_INCLUDE)
         set(BATON_HAS_CUDA ON)
     elseif(BATON_CUDA STREQUAL "ON")
-        message(FATAL_ERROR "BATON_CUDA=ON, but no CUDA toolkit was found: want version 12 or newer with an nvcc that compiles for "
-                            "${BATON_CUDA_ARCHS} (BATON_CUDA_ARCHS), cudart_static, and cublasLt.h (BATON_CUBLASLT_INCLUDE). What nvcc said: "
-                            "${CMAKE_BINARY_DIR}/CMakeFiles/CMakeError.log")
+        message(FATAL_ERROR
+                "BATON_CUDA=ON, but no CUDA toolkit was found: want version 12 or newer with an nvcc that "
+                "compiles for ${BATON_CUDA_ARCHS} (BATON_CUDA_ARCHS), cudart_static, and cublasLt.h "
+                "(BATON_CUBLASLT_INCLUDE). What nvcc said: "
+                "${CMAKE_BINARY_DIR}/CMakeFiles/CMakeError.log")
     endif()
 endif()
 message(STATUS "Backend cuda: ${BATON_HAS_CUDA}")

@@ -119,7 +119,7 @@ bool sim_step(sim *s);
 bool sim_run_until(sim *s, uint64_t at_ns);
 bool sim_run_for(sim *s, uint64_t span_ns);
 
-/* ST_OK: *out is the client. Refusals come back with their text. */
+/* ST_OK: *out (which may be NULL) is the client. Refusals come back with their text. */
 status sim_submit(sim *s, const sim_ask *ask, sim_client **out, errbuf *eb);
 void sim_cancel(sim *s, sim_client *c);
 

@@ -59,6 +59,7 @@ static sim_event *heap_pop(sim *s) {
 }
 
 sim_event *sim_post(sim *s, uint64_t at_ns, event_kind kind, const sim_proc *to) {
+    PRE(s);
     sim_event *e = xcalloc(1, sizeof *e);
     e->at_ns = MAX(at_ns, s->now_ns);
     e->number = ++s->event_number;

@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 sim_pair *sim_pair_open(sim_proc *p, const kv_identity *id, const char *endpoint) {
+    PRE(endpoint);
     sim *s = p->sim;
     unsigned d = 0, life = 0;
     if (sscanf(endpoint, "sim://%u/%u", &d, &life) != 2 || d >= s->proc_count) return NULL;
@@ -30,6 +31,7 @@ sim_pair *sim_pair_open(sim_proc *p, const kv_identity *id, const char *endpoint
 }
 
 void sim_pair_end(sim *s, sim_pair *pr) {
+    PRE(pr);
     if (!pr->open) return;
     pr->open = false;
     sim_proc *ends[] = {s->procs[pr->p_worker], s->procs[pr->d_worker]};
@@ -41,6 +43,7 @@ void sim_pair_end(sim *s, sim_pair *pr) {
 }
 
 void sim_pair_check(sim_proc *p, sim_pair *pr) {
+    PRE(pr->check_due);
     sim *s = p->sim;
     pr->check_due = false;
     if (!pr->open || pr->credits == PAIR_SLOTS) return;
@@ -61,6 +64,8 @@ frame *sim_frame_new(frame_kind kind, const fake_handoff *h, uint32_t words) {
 }
 
 void sim_frame_send(sim *s, sim_pair *pr, frame *f) {
+    PRE(pr);
+    PRE(f);
     sim_proc *to = s->procs[f->to_p ? pr->p_worker : pr->d_worker];
     uint32_t life = f->to_p ? pr->p_life : pr->d_life;
     sim_event *e =

@@ -223,6 +223,7 @@ static void stash(sim_event ***list, uint32_t *count, uint32_t *capacity, sim_ev
 }
 
 bool sim_step(sim *s) {
+    PRE(s);
     if (s->failure[0]) return false;
     if (s->heap_count == 0 && s->ready_count == 0) { /* everybody is dead or frozen: only time passes */
         s->now_ns += NS_PER_MS;
@@ -277,6 +278,8 @@ static void expect_stream(sim_client *c) {
 }
 
 status sim_submit(sim *s, const sim_ask *ask, sim_client **out, errbuf *eb) {
+    PRE(s);
+    PRE(ask);
     sim_client *c = xcalloc(1, sizeof *c);
     c->salt = sim_random(s);
     c->prompt_count = ask->prompt_count;
@@ -310,6 +313,8 @@ status sim_submit(sim *s, const sim_ask *ask, sim_client **out, errbuf *eb) {
 }
 
 void sim_cancel(sim *s, sim_client *c) {
+    PRE(s);
+    PRE(c);
     if (c->ended) return;
     c->canceled = true;
     core_cancel(s->core, c->req, s->now_ns);
@@ -362,6 +367,7 @@ static void unstash(sim *s, sim_event **list, uint32_t *count) {
 }
 
 void sim_thaw(sim *s, uint32_t worker) {
+    PRE(worker < s->proc_count);
     sim_proc *p = s->procs[worker];
     if (!p->frozen) return;
     p->frozen = false;
@@ -375,6 +381,7 @@ void sim_freeze_core(sim *s) {
 }
 
 void sim_thaw_core(sim *s) {
+    PRE(s);
     if (!s->core_frozen) return;
     s->core_frozen = false;
     unstash(s, s->core_stash, &s->core_stash_count);
@@ -383,6 +390,7 @@ void sim_thaw_core(sim *s) {
 }
 
 void sim_cut_conn(sim *s, uint32_t worker) {
+    PRE(worker < s->proc_count);
     sim_proc *p = s->procs[worker];
     sim_conn *c = conn_of(s, p->conn);
     if (!p->alive || !c || !c->worker_open) return;
@@ -409,6 +417,7 @@ bool sim_frozen(const sim *s, uint32_t worker) {
 }
 
 bool sim_member(const sim *s, uint32_t worker) {
+    PRE(worker < s->proc_count);
     const sim_proc *p = s->procs[worker];
     if (!p->alive || !agent_is_member(p->agent)) return false;
     core_worker_info w;
@@ -418,6 +427,7 @@ bool sim_member(const sim *s, uint32_t worker) {
 }
 
 bool sim_idle_everywhere(const sim *s) {
+    PRE(s);
     core_worker_info w;
     for (uint32_t i = 0; core_worker(s->core, i, s->now_ns, &w); i++)
         if (w.assigned || w.pages_promised || w.free_pages != w.page_count) return false;

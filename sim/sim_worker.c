@@ -217,6 +217,7 @@ static void loop_turn(sim_proc *p) {
 /* ---- life ---- */
 
 sim_proc *sim_proc_new(sim *s, uint32_t index, worker_role role) {
+    PRE(role < ROLE_COUNT);
     sim_proc *p = xcalloc(1, sizeof *p);
     p->sim = s;
     p->index = index;
@@ -226,6 +227,7 @@ sim_proc *sim_proc_new(sim *s, uint32_t index, worker_role role) {
 }
 
 void sim_proc_start(sim_proc *p) {
+    PRE(!p->alive);
     static const wcore_ops *const roles[] = {&prefill_core_ops, &decode_core_ops, &colocated_core_ops};
     sim *s = p->sim;
     const sim_options *o = &s->opt;
@@ -328,6 +330,7 @@ static void on_lost(sim_proc *p, const sim_event *e) {
 }
 
 void sim_proc_event(sim_proc *p, sim_event *e) {
+    PRE(p->alive);
     switch (e->kind) {
     case EV_CORE_WAKE:
     case EV_CORE_MSG:

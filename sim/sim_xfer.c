@@ -317,6 +317,7 @@ static void on_epoch(sim_proc *p, const xfer_cmd *c) {
 }
 
 void sim_xfer_post(sim_proc *p, const xfer_cmd *c) {
+    PRE(c);
     xcmd *x = xcalloc(1, sizeof *x);
     x->cmd = *c;
     x->stamp = c->kind == X_OFFER ? ++p->stamp : 0;
@@ -430,6 +431,7 @@ static void begin_copy(sim_proc *p, fake_handoff *h, sim_pair *pr, frame *f) {
 }
 
 void sim_xfer_event(sim_proc *p, sim_event *e) {
+    PRE(e);
     if (e->kind == EV_COPY_END) end_copy(p);
     if (e->kind == EV_PAIR_CHECK) sim_pair_check(p, e->pair);
     if (e->kind == EV_FRAME || e->kind == EV_PAIR_LOST) {

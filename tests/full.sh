@@ -24,7 +24,7 @@ sanitized() {
     awk -v build="$1" '$3 != "-" { print "skipped under " build ": " $1 ": " $3 }' "build/counts.$1"
     LC_ALL=C join build/counts.test "build/counts.$1" | awk -v build="$1" '
         $2 != $4 || $3 != $5 {
-            print "full.sh: " $1 ": " $4 " tests (skipped: " $5 ") under " build ", " $2 " (" $3 ") in release"
+            print "full.sh: " $1 ": " $4 " tests (skipped: " $5 ") under " build ", " $2 " (" $3 ") before"
             bad = 1
         }
         END { exit bad }' >&2

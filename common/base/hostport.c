@@ -28,7 +28,7 @@ bool hostport_parse(hostport *out, const char *text, bool tcp) {
     }
     if (len == 0 || len >= sizeof parts.host || memchr(host, '/', len)) return false;
     memcpy(parts.host, host, len);
-    strcpy(parts.port, colon + 1); /* it fits: see is_port */
+    memcpy(parts.port, colon + 1, strlen(colon + 1) + 1); /* it fits: see is_port */
     *out = parts;
     return true;
 }

@@ -35,6 +35,7 @@ status log_level_parse(const char *text, log_level *out, errbuf *eb) {
 }
 
 void log_line(log_level level, const char *subsystem, const char *message, const char *fmt, ...) {
+    PRE(level <= LOG_TRACE);
     char line[1024];
     struct timespec ts;
     struct tm tm;

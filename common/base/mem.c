@@ -48,6 +48,7 @@ char *xstrndup(const char *s, size_t bytes) {
 }
 
 char *xasprintf(const char *fmt, ...) {
+    PRE(fmt);
     va_list ap;
     va_start(ap, fmt);
     char *s = NULL;

@@ -116,6 +116,8 @@ const config_key config_keys[] = {
 const uint32_t config_key_count = ARRAY_LEN(config_keys);
 
 const config_key *config_key_find(const char *section, const char *name) {
+    PRE(section);
+    PRE(name);
     for (uint32_t i = 0; i < config_key_count; i++)
         if (strcmp(config_keys[i].section, section) == 0 && strcmp(config_keys[i].name, name) == 0)
             return &config_keys[i];
@@ -143,6 +145,8 @@ static uint32_t distance(const char *a, const char *b) {
 
 /* The key or section (section = "") that is most like `name`; NULL when none is close. */
 const char *config_key_like(const char *section, const char *name) {
+    PRE(section);
+    PRE(name);
     const char *best = NULL;
     uint32_t best_distance = 4;
     for (uint32_t i = 0; i < config_key_count; i++) {
@@ -254,6 +258,8 @@ status config_key_assign_list(const config_key *k, void *base, const char *const
 }
 
 void config_key_release(const config_key *k, void *base) {
+    PRE(k);
+    PRE(base);
     if (k->type == KEY_STRING) {
         char **at = (char **)((char *)base + k->offset);
         free(*at);

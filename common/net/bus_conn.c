@@ -28,6 +28,7 @@ void conn_unfile(conn_table *t, conn *c) {
 }
 
 void conn_free(conn_table *t, conn *c) {
+    PRE(t);
     if (!c) return;
     conn_unfile(t, c);
     HASH_DELETE(by_number, t->numbers_head, c);
@@ -80,6 +81,7 @@ conn *conn_first_dying(const conn_table *t) {
 }
 
 void life_begin(conn_table *t, int fd) {
+    PRE(t);
     life *l = xcalloc(1, sizeof *l);
     l->fd = fd;
     l->older = t->lives;
@@ -87,6 +89,7 @@ void life_begin(conn_table *t, int fd) {
 }
 
 uint64_t life_end(conn_table *t, int fd) {
+    PRE(t);
     for (life *l = t->lives; l; l = l->older) {
         if (l->fd != fd || l->dead) continue;
         l->dead = true;
@@ -96,6 +99,7 @@ uint64_t life_end(conn_table *t, int fd) {
 }
 
 bool life_join(conn_table *t, int fd, uint64_t number) {
+    PRE(t);
     life *newest = NULL, *oldest_free = NULL;
     for (life *l = t->lives; l; l = l->older) {
         if (l->fd != fd) continue;
@@ -110,6 +114,7 @@ bool life_join(conn_table *t, int fd, uint64_t number) {
 }
 
 void life_bury(conn_table *t) {
+    PRE(t);
     for (life **at = &t->lives; *at;) {
         life *l = *at;
         if (!l->dead) {

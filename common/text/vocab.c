@@ -144,7 +144,8 @@ static status read_tokens(vocab *v, const checkpoint *ckpt, errbuf *eb) {
 static status read_kinds(vocab *v, const checkpoint *ckpt, errbuf *eb) {
     checkpoint_kind listed;
     uint64_t count;
-    if (!checkpoint_list(ckpt, "tokenizer.ggml.token_type", &listed, &count)) return ST_OK; /* all are normal */
+    if (!checkpoint_list(ckpt, "tokenizer.ggml.token_type", &listed, &count))
+        return ST_OK; /* all are normal */
     if (count != v->count)
         return errf(eb, ST_CORRUPT, "tokenizer: %" PRIu64 " token types for %u tokens", count, v->count);
     for (uint32_t i = 0; i < v->count; i++) {

@@ -52,7 +52,7 @@ static status run_job(device_thread *d, const dev_job *j) {
     for (uint32_t i = 0; i < j->close_count; i++) engine_seq_close(d->engine, j->closes[i]);
     for (uint32_t i = 0; i < j->open_count; i++) {
         status st = engine_seq_open(d->engine, j->opens[i].slot, &j->opens[i].init, &d->error);
-        if (st) return err_prefix(&d->error, st, "opening a sequence");
+        if (st != ST_OK) return err_prefix(&d->error, st, "opening a sequence");
     }
     d->result_count = j->item_count;
     if (j->item_count == 0) return ST_OK;
@@ -106,9 +106,9 @@ status device_thread_new(device_thread **out, const model *m, const engine_optio
     sem_t *sems[] = {&d->started, &d->served, &d->leave, &d->ended};
     for (size_t i = 0; i < ARRAY_LEN(sems); i++) CHECK(sem_init(sems[i], 0, 0) == 0);
     status st = ring_new(&d->jobs, 2, sizeof(const dev_job *), eb);
-    if (st) goto fail;
+    if (st != ST_OK) goto fail;
     st = ring_new(&d->done, 2, sizeof(job_done), eb);
-    if (st) goto fail;
+    if (st != ST_OK) goto fail;
     int rc = pthread_create(&d->thread, NULL, run, d);
     if (rc) {
         st = errf(eb, ST_IO, "device thread: %s", strerror(rc));

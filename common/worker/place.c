@@ -54,7 +54,7 @@ static status find_by_rank(place *p, const config *c, worker_role role, const ch
     config_rank *ranks = NULL;
     uint32_t count = 0;
     status st = config_ranks(c, local_cores, &ranks, &count, eb);
-    if (st) return st;
+    if (st != ST_OK) return st;
     const char *wanted = worker_role_name(role);
     const config_rank *own = number < count ? &ranks[number] : NULL;
     if (!own) {
@@ -109,7 +109,7 @@ status place_address_towards(const char *endpoint, char out[64], errbuf *eb) {
     if (rc) return errf(eb, ST_IO, "the host of %s: %s: check cluster.control", endpoint, gai_strerror(rc));
     status st = list ? local_address(list, out) : ST_IO;
     if (list) freeaddrinfo(list);
-    if (st)
+    if (st != ST_OK)
         return errf(eb, ST_IO, "no local address leads to %s: %s: check cluster.control", endpoint,
                     strerror(errno));
     return ST_OK;

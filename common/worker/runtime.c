@@ -55,7 +55,7 @@ static void end(runtime *r, status st, const char *why) {
     if (r->ended) return;
     r->ended = true;
     r->end = r->failed ? r->failed : st;
-    if (st && !r->failed) errf(&r->end_text, st, "%s", why);
+    if (st != ST_OK && !r->failed) errf(&r->end_text, st, "%s", why);
     loop_stop(r->loop);
 }
 
@@ -306,7 +306,7 @@ static status start_xfer(runtime *r, const char *bind_host, errbuf *eb) {
                       .checksums = c->handoff.checksums,
                       .test_flip_segment = c->handoff.test_flip_segment};
     status st = xfer_new(&r->xfer, &o, eb);
-    if (st) return st;
+    if (st != ST_OK) return st;
     if (r->plan.role == ROLE_PREFILL)
         device_thread_hook(
             r->dev, &(engine_hook){.ctx = r->xfer, .layer_begin = layer_begin, .layer_end = layer_end});
@@ -351,10 +351,10 @@ static void start_agent(runtime *r, uint64_t now_ns) {
 
 static status start_loop(runtime *r, errbuf *eb) {
     status st = loop_new(&r->loop, turn, r, eb);
-    if (st) return st;
+    if (st != ST_OK) return st;
     bus_handler h = {.ctx = r, .message = on_message, .lost = on_lost};
     st = bus_connect(&r->bus, r->loop, r->config->cluster.control, &h, eb);
-    if (st) return st;
+    if (st != ST_OK) return st;
     loop_watch(r->loop, device_thread_fd(r->dev), on_stepped, r);
     if (r->xfer) loop_watch(r->loop, xfer_fd(r->xfer), on_xfer, r);
     loop_signals(r->loop, on_signal, r);
@@ -372,20 +372,20 @@ static status load_model(runtime *r, errbuf *eb) {
 static status start(runtime *r, errbuf *eb) {
     char bind_host[64];
     status st = place_address_towards(r->config->cluster.control, bind_host, eb);
-    if (st) return st;
+    if (st != ST_OK) return st;
     plan_device has;
     st = find_device(r, &has, eb);
-    if (st) return st;
+    if (st != ST_OK) return st;
     st = load_model(r, eb);
-    if (st) return err_prefix(eb, st, "loading the model");
+    if (st != ST_OK) return err_prefix(eb, st, "loading the model");
     st = plan_make(&r->plan, r->config, r->role->role, r->model, &has, eb);
-    if (st) return st;
+    if (st != ST_OK) return st;
     log_device(r, &has.memory);
     st = start_device(r, eb);
-    if (st) return st;
+    if (st != ST_OK) return st;
     bool hands_off = r->plan.role != ROLE_COLOCATED;
     st = hands_off ? start_xfer(r, bind_host, eb) : ST_OK;
-    if (st) return st;
+    if (st != ST_OK) return st;
     const char *path = engine_path(device_thread_engine(r->dev));
     plan_numerics(&r->plan, r->model, path, r->numerics);
     if (r->plan.role == ROLE_DECODE) /* the last line of the memory table that the engine printed */
@@ -396,7 +396,7 @@ static status start(runtime *r, errbuf *eb) {
              path, r->plan.settings->cores, r->place->cpu_count && !r->plan.own_memory ? "yes" : "no",
              r->plan.max_context);
     st = start_loop(r, eb);
-    if (st) return st;
+    if (st != ST_OK) return st;
     r->connect_ns = r->alone_ns = clock_now_ns();
     r->warned_ns = r->alone_ns + WARN_AFTER_NS - WARN_EVERY_NS;
     start_agent(r, r->alone_ns);
@@ -432,7 +432,7 @@ status runtime_run(const runtime_options *opt, bool *stuck, errbuf *eb) {
     if (st == ST_OK) {
         loop_run(r.loop);
         st = r.end;
-        if (st) errf(eb, st, "%s", r.end_text.text);
+        if (st != ST_OK) errf(eb, st, "%s", r.end_text.text);
     }
     /* At the end of a process the device's libraries may wait for a device that no longer answers. */
     *stuck = !stop(&r) || st == ST_DEVICE;

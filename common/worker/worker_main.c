@@ -9,19 +9,18 @@
 #include <stdlib.h>
 #include <sys/prctl.h>
 
-#define DOC                                                                                                  \
-    "A worker of a Baton cluster: joins the coordinator that CONFIG names (cluster.control) and computes "   \
-    "until "                                                                                                 \
-    "it is told to leave."
+static const char doc[] =
+    "A worker of a Baton cluster: joins the coordinator that CONFIG names (cluster.control) "
+    "and computes until it is told to leave.";
 
 static status serve(const config *c, const wcore_ops *role, const char *rank, bool *stuck, errbuf *eb) {
     log_level level;
     status st = log_level_parse(c->cluster.log_level, &level, eb);
-    if (st) return st;
+    if (st != ST_OK) return st;
     log_setup(level, worker_role_name(role->role));
     place p;
     st = place_find(&p, c, role->role, rank, eb);
-    if (st) return st;
+    if (st != ST_OK) return st;
     log_setup(level, p.name);
     signal(SIGPIPE, SIG_IGN); /* whoever read the log may be gone */
     /* A kill -9 of mpirun must not leave orphans; a worker started by hand, though, may outlive its shell. */
@@ -37,7 +36,7 @@ int worker_main(int argc, char **argv, const wcore_ops *role, const char *rank, 
     snprintf(program, sizeof program, "baton-%s", worker_role_name(role->role));
     *stuck = false;
     args a;
-    args_parse(&a, argc, argv, DOC);
+    args_parse(&a, argc, argv, doc);
     config *c = NULL;
     int code;
     bool goes_on = args_config(&a, program, &c, &code);

@@ -284,6 +284,8 @@ void wtable_fail(wtable *t, wseq *s, const char *why) {
 }
 
 void wtable_release(wtable *t, const ctl_msg *m) {
+    PRE(t);
+    PRE(m);
     wseq *held = wtable_find(t, m->req);
     if (held && held->attempt <= m->attempt) {
         held->attempt = m->attempt;
@@ -305,6 +307,8 @@ void wtable_release(wtable *t, const ctl_msg *m) {
 }
 
 void wtable_session(wtable *t, uint64_t epoch, uint64_t incarnation) {
+    PRE(t);
+    PRE((epoch == 0) == (incarnation == 0));
     t->epoch = epoch;
     t->incarnation = incarnation;
     if (t->role != ROLE_COLOCATED) {
@@ -318,6 +322,8 @@ void wtable_session(wtable *t, uint64_t epoch, uint64_t incarnation) {
 }
 
 void wtable_post(wtable *t, wseq *s, xfer_cmd_kind kind) {
+    PRE(s);
+    PRE(kind != X_EPOCH);
     xfer_cmd c = {.kind = kind, .id = s->id};
     if (kind == X_OFFER || kind == X_EXPECT) {
         c.ids = s->ids;
@@ -335,6 +341,7 @@ void wtable_post(wtable *t, wseq *s, xfer_cmd_kind kind) {
 }
 
 void wtable_dropped(wtable *t, uint64_t req) {
+    PRE(t);
     /* Commands and events are in order, so the answer belongs to the oldest X_DROP of the request. */
     wseq *oldest = NULL;
     for (wseq *s = wtable_closing(t, req); s; s = s->closing_before)
@@ -398,6 +405,7 @@ finish wtable_finish(const wtable *t, const wseq *s, int32_t id) {
 /* ---- what is told and checked ---- */
 
 wcore_stats wtable_stats(const wtable *t) {
+    PRE(t);
     wcore_stats st = t->stats;
     st.pages_used = kv_pool_used(t->pool);
     st.pages_free = kv_pool_available(t->pool);

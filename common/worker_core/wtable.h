@@ -12,8 +12,8 @@
  * at once.
  *
  * A message costs the same however many requests are held: they are found by an index, stand in lists without
- * a search, and what heartbeats tell is counted as it changes. Only X_VERIFIED may walk: past the sequences
- * that are younger and decode already.
+ * a search, and what heartbeats tell is counted as it changes. Only a sequence that begins to
+ * decode may walk: past those that are younger and decode already.
  *
  * Everything but the requests themselves is sized at wtable_init. The step is in worker_core/wstep.h.
  * Thread: the loop thread. Invariant (wtable_check): pages in use == sum over live and closing requests. */

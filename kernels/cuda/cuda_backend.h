@@ -2,8 +2,9 @@
  * newer.
  *
  * What runs on the device are the .cu files of this folder (launch.h) and cuBLASLt (gemm_lt.h); what runs on
- * the host is C: memory and faults (cuda.c, wait.c), weights (weights.c), a step's tables and recorded steps
- * (step.c, decode_plan.c), the ops (ops.c), tokens (samples.c), hand-offs (kv_stage.c). */
+ * the host is C: the opened GPU, its memory and its faults (gpu.c, wait.c), weights (weights.c), a step's
+ * tables and recorded steps (step.c, decode_plan.c), the ops (ops.c), tokens (samples.c), hand-offs
+ * (kv_stage.c). Only the table, cuda_backend.c, knows them all, and nobody in this folder includes it. */
 #ifndef BATON_KERNELS_CUDA_CUDA_BACKEND_H
 #define BATON_KERNELS_CUDA_CUDA_BACKEND_H
 

@@ -9,8 +9,9 @@
  *   pages -gather-> GPU staging[i % 2] -copy-> pinned[i % 2] -memcpy-> wire
  *
  * Thread: the transfer thread; made and freed by the device thread while there is none. */
+#include "kernels/cuda/kv_stage.h"
+
 #include "base/mem.h"
-#include "kernels/cuda/cuda.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -29,43 +30,45 @@ static size_t pages_bytes(const device *d) {
     return d->opt.max_seq_pages * sizeof(uint32_t);
 }
 
-status kv_stage_new(device *d, kv_stage **out, errbuf *eb) {
-    kv_stage *s = xcalloc(1, sizeof *s);
+status kv_stage_new(device *d, errbuf *eb) {
+    PRE(d);
+    PRE(!d->stage);
+    kv_stage *s = d->stage = xcalloc(1, sizeof *s);
     s->piece_bytes = MAX(kv_page_bytes(&d->attention.layout), PIECE_BYTES_MIN);
-    s->pages_dev = cuda_take(d, pages_bytes(d));
-    s->sum_dev = cuda_take(d, sizeof *s->sum_dev);
-    s->pages_pinned = cuda_pinned_take(pages_bytes(d));
-    s->sum_pinned = cuda_pinned_take(sizeof *s->sum_pinned);
+    s->pages_dev = gpu_take(d, pages_bytes(d));
+    s->sum_dev = gpu_take(d, sizeof *s->sum_dev);
+    s->pages_pinned = gpu_pinned_take(pages_bytes(d));
+    s->sum_pinned = gpu_pinned_take(sizeof *s->sum_pinned);
     bool ok = s->pages_dev && s->sum_dev && s->pages_pinned && s->sum_pinned;
     for (int i = 0; ok && i < 2; i++) {
-        s->dev[i] = cuda_take(d, s->piece_bytes);
-        s->pinned[i] = cuda_pinned_take(s->piece_bytes);
+        s->dev[i] = gpu_take(d, s->piece_bytes);
+        s->pinned[i] = gpu_pinned_take(s->piece_bytes);
         ok = s->dev[i] && s->pinned[i] &&
-             cuda_ok(d, cudaEventCreateWithFlags(&s->moved[i], cudaEventDisableTiming), "hand-off staging");
+             gpu_ok(d, cudaEventCreateWithFlags(&s->moved[i], cudaEventDisableTiming), "hand-off staging");
     }
-    if (ok) {
-        *out = s;
-        return ST_OK;
-    }
+    if (ok) return ST_OK;
     size_t kib = 2 * s->piece_bytes >> 10;
-    kv_stage_free(d, s);
-    if (cuda_faulted(d)) return cuda_fault_text(d, eb);
+    kv_stage_free(d);
+    if (gpu_faulted(d)) return gpu_fault_text(d, eb);
     return errf(eb, ST_NOMEM,
                 "cuda: no memory for %zu KiB of hand-off staging, on the GPU and pinned on the host", kib);
 }
 
-void kv_stage_free(device *d, kv_stage *s) {
+void kv_stage_free(device *d) {
+    PRE(d);
+    kv_stage *s = d->stage;
     if (!s) return;
     for (int i = 0; i < 2; i++) {
-        cuda_give(d, s->dev[i], s->piece_bytes);
-        cuda_pinned_give(d, s->pinned[i]);
+        gpu_give(d, s->dev[i], s->piece_bytes);
+        gpu_pinned_give(d, s->pinned[i]);
         if (s->moved[i]) (void)cudaEventDestroy(s->moved[i]);
     }
-    cuda_give(d, s->pages_dev, pages_bytes(d));
-    cuda_give(d, s->sum_dev, sizeof *s->sum_dev);
-    cuda_pinned_give(d, s->pages_pinned);
-    cuda_pinned_give(d, s->sum_pinned);
+    gpu_give(d, s->pages_dev, pages_bytes(d));
+    gpu_give(d, s->sum_dev, sizeof *s->sum_dev);
+    gpu_pinned_give(d, s->pages_pinned);
+    gpu_pinned_give(d, s->sum_pinned);
     free(s);
+    d->stage = NULL;
 }
 
 /* --- pieces --- */
@@ -125,7 +128,7 @@ static status start(device *d, const op_kv_copy *a, course *c, const char *op) {
     PRE(a->piece.layer_end <= d->attention.layout.layers);
     PRE(a->piece.head_begin < a->piece.head_end);
     PRE(a->piece.head_end <= d->attention.layout.kv_heads);
-    if (cuda_faulted(d)) return ST_DEVICE;
+    if (gpu_faulted(d)) return ST_DEVICE;
     kv_stage *s = d->stage;
     kv_piece page = a->piece;
     page.token_count = KV_PAGE_TOKENS;
@@ -138,12 +141,12 @@ static status start(device *d, const op_kv_copy *a, course *c, const char *op) {
                   .piece_tokens = piece_tokens,
                   .piece_count = (a->piece.token_count + piece_tokens - 1) / piece_tokens};
 
-    if (!cuda_ok(d, cudaSetDevice(d->gpu), op)) return ST_DEVICE; /* of this thread */
+    if (!gpu_ok(d, cudaSetDevice(d->gpu), op)) return ST_DEVICE; /* of this thread */
     memcpy(s->pages_pinned, a->pages, pages * sizeof *s->pages_pinned);
     cudaError_t e = cudaMemcpyAsync(s->pages_dev, s->pages_pinned, pages * sizeof *s->pages_dev,
                                     cudaMemcpyHostToDevice, d->handoff);
     if (e == cudaSuccess) e = cudaMemsetAsync(s->sum_dev, 0, sizeof *s->sum_dev, d->handoff);
-    return cuda_ok(d, e, op) ? ST_OK : ST_DEVICE;
+    return gpu_ok(d, e, op) ? ST_OK : ST_DEVICE;
 }
 
 /* The sum comes back behind the pieces. moved[0] is free for it: every piece was waited for, or precedes it.
@@ -152,8 +155,8 @@ static status read_sum(device *d, const op_kv_copy *a, const char *op) {
     kv_stage *s = d->stage;
     cudaError_t e =
         cudaMemcpyAsync(s->sum_pinned, s->sum_dev, sizeof *s->sum_pinned, cudaMemcpyDeviceToHost, d->handoff);
-    if (!cuda_ok(d, e, op)) return ST_DEVICE;
-    status st = cuda_wait(d, d->handoff, s->moved[0], op);
+    if (!gpu_ok(d, e, op)) return ST_DEVICE;
+    status st = gpu_wait(d, d->handoff, s->moved[0], op);
     if (st == ST_OK) *a->checksum = a->seed + *s->sum_pinned;
     return st;
 }
@@ -169,12 +172,12 @@ static status gather_piece(device *d, const course *c, uint32_t piece) {
         e = cudaMemcpyAsync(s->pinned[side], s->dev[side], bytes_of(c, piece), cudaMemcpyDeviceToHost,
                             d->handoff);
     if (e == cudaSuccess) e = cudaEventRecord(s->moved[side], d->handoff);
-    return cuda_ok(d, e, "kv_gather") ? ST_OK : ST_DEVICE;
+    return gpu_ok(d, e, "kv_gather") ? ST_OK : ST_DEVICE;
 }
 
 static status deliver_piece(device *d, const course *c, uint32_t piece) {
     kv_stage *s = d->stage;
-    status st = cuda_wait_event(d, s->moved[piece % 2], "kv_gather");
+    status st = gpu_wait_event(d, s->moved[piece % 2], "kv_gather");
     if (st == ST_OK)
         memcpy((char *)c->a->wire + bytes_before(c, piece), s->pinned[piece % 2], bytes_of(c, piece));
     return st;
@@ -184,7 +187,7 @@ status cuda_kv_gather(device *d, const op_kv_copy *a) {
     course c;
     status st = start(d, a, &c, "kv_gather");
     if (st != ST_OK) return st;
-    if (!cuda_ok(d, cudaStreamWaitEvent(d->handoff, d->layer_done[a->piece.layer_end - 1], 0), "kv_gather"))
+    if (!gpu_ok(d, cudaStreamWaitEvent(d->handoff, d->layer_done[a->piece.layer_end - 1], 0), "kv_gather"))
         return ST_DEVICE;
     for (uint32_t i = 0; st == ST_OK && i < c.piece_count; i++) {
         st = gather_piece(d, &c, i);
@@ -203,7 +206,7 @@ static status scatter_piece(device *d, const course *c, uint32_t piece) {
                                     d->handoff);
     if (e == cudaSuccess) e = launch_kv_scatter(&args, d->handoff);
     if (e == cudaSuccess) e = cudaEventRecord(s->moved[side], d->handoff);
-    return cuda_ok(d, e, "kv_scatter") ? ST_OK : ST_DEVICE;
+    return gpu_ok(d, e, "kv_scatter") ? ST_OK : ST_DEVICE;
 }
 
 status cuda_kv_scatter(device *d, const op_kv_copy *a) {
@@ -211,7 +214,7 @@ status cuda_kv_scatter(device *d, const op_kv_copy *a) {
     status st = start(d, a, &c, "kv_scatter");
     for (uint32_t i = 0; st == ST_OK && i < c.piece_count; i++) {
         if (i >= 2)
-            st = cuda_wait_event(d, d->stage->moved[i % 2], "kv_scatter"); /* its pinned half is free again */
+            st = gpu_wait_event(d, d->stage->moved[i % 2], "kv_scatter"); /* its pinned half is free again */
         if (st == ST_OK) st = scatter_piece(d, &c, i);
     }
     return st == ST_OK ? read_sum(d, a, "kv_scatter") : st;
@@ -231,5 +234,5 @@ status kv_stage_warm(device *d, errbuf *eb) {
     status st = cuda_kv_gather(d, &a);
     if (st == ST_OK) st = cuda_kv_scatter(d, &a); /* the bytes that are there */
     free(a.wire);
-    return st == ST_OK ? ST_OK : cuda_fault_text(d, eb);
+    return st == ST_OK ? ST_OK : gpu_fault_text(d, eb);
 }

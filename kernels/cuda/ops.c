@@ -5,8 +5,13 @@
  * their number. So deterministic mode has only the former, and the default mode has it up to LINEAR_FEW_ROWS.
  * Attention: rows of prompts go through the prefill kernel and generated rows through the decode kernel,
  * always, so that a token that is computed again in a replay gets the bits that it had. */
+#include "kernels/cuda/ops.h"
+
 #include "base/mem.h"
-#include "kernels/cuda/cuda.h"
+#include "kernels/cuda/kv_stage.h"
+#include "kernels/cuda/samples.h"
+#include "kernels/cuda/step.h"
+#include "kernels/cuda/weights.h"
 
 #include <stdlib.h>
 
@@ -35,10 +40,10 @@ static status check_setup(const device *d, const attend_setup *s, errbuf *eb) {
 static status make_rope(device *d, const attend_setup *s, uint32_t max_context, errbuf *eb) {
     size_t half = s->rope_dim / 2, factor_bytes = half * sizeof(float);
     d->rope_bytes = max_context * half * 2 * sizeof(float);
-    d->rope = cuda_take(d, d->rope_bytes);
-    float *factors = s->rope_factors ? cuda_take(d, factor_bytes) : NULL;
+    d->rope = gpu_take(d, d->rope_bytes);
+    float *factors = s->rope_factors ? gpu_take(d, factor_bytes) : NULL;
     if (!d->rope || (s->rope_factors && !factors)) {
-        cuda_give(d, factors, factor_bytes);
+        gpu_give(d, factors, factor_bytes);
         return errf(eb, ST_NOMEM, "cuda: no GPU memory for %zu KiB of rotary tables: lower max_context",
                     d->rope_bytes >> 10);
     }
@@ -47,9 +52,9 @@ static status make_rope(device *d, const attend_setup *s, uint32_t max_context, 
         e = cudaMemcpyAsync(factors, s->rope_factors, factor_bytes, cudaMemcpyHostToDevice, d->stream);
     if (e == cudaSuccess)
         e = launch_rope_table(d->rope, max_context, s->rope_dim, (double)s->rope_base, factors, d->stream);
-    bool ok = cuda_ok(d, e, "rope table") && cuda_wait(d, d->stream, d->done, "rope table") == ST_OK;
-    cuda_give(d, factors, factor_bytes);
-    return ok ? ST_OK : cuda_fault_text(d, eb);
+    bool ok = gpu_ok(d, e, "rope table") && gpu_wait(d, d->stream, d->done, "rope table") == ST_OK;
+    gpu_give(d, factors, factor_bytes);
+    return ok ? ST_OK : gpu_fault_text(d, eb);
 }
 
 static size_t partial_bytes(const device *d) {
@@ -64,8 +69,8 @@ static status make_partials(device *d, uint32_t max_context, errbuf *eb) {
     uint32_t rows = MIN(d->opt.max_rows, d->opt.max_seqs);
     d->partial_items =
         decode_plan_items_max(&d->plan, rows, (uint64_t)d->opt.page_count * KV_PAGE_TOKENS, max_context);
-    d->partials = cuda_take(d, partial_bytes(d));
-    d->counters = cuda_take(d, counter_bytes(d));
+    d->partials = gpu_take(d, partial_bytes(d));
+    d->counters = gpu_take(d, counter_bytes(d));
     if (d->partials && d->counters) return ST_OK;
     return errf(eb, ST_NOMEM, "cuda: no GPU memory for %zu KiB of partial sums of attention (%u splits)",
                 (partial_bytes(d) + counter_bytes(d)) >> 10, d->partial_items);
@@ -75,22 +80,22 @@ static status make_events(device *d, errbuf *eb) {
     uint32_t layers = d->attention.layout.layers;
     d->layer_done = xcalloc(layers, sizeof(cudaEvent_t));
     for (uint32_t i = 0; i < layers; i++)
-        if (!cuda_ok(d, cudaEventCreateWithFlags(&d->layer_done[i], cudaEventDisableTiming), "layer events"))
-            return cuda_fault_text(d, eb);
+        if (!gpu_ok(d, cudaEventCreateWithFlags(&d->layer_done[i], cudaEventDisableTiming), "layer events"))
+            return gpu_fault_text(d, eb);
     return ST_OK;
 }
 
 void cuda_attend_done(device *d) {
+    PRE(d);
     step_free(d);
-    kv_stage_free(d, d->stage);
-    d->stage = NULL;
+    kv_stage_free(d);
     for (uint32_t i = 0; d->layer_done && i < d->attention.layout.layers; i++)
         if (d->layer_done[i]) (void)cudaEventDestroy(d->layer_done[i]);
     free(d->layer_done);
     d->layer_done = NULL;
-    cuda_give(d, d->rope, d->rope_bytes);
-    cuda_give(d, d->partials, partial_bytes(d));
-    cuda_give(d, d->counters, counter_bytes(d));
+    gpu_give(d, d->rope, d->rope_bytes);
+    gpu_give(d, d->partials, partial_bytes(d));
+    gpu_give(d, d->counters, counter_bytes(d));
     d->rope = d->partials = NULL;
     d->counters = NULL;
 }
@@ -105,7 +110,7 @@ status cuda_attend_setup(device *d, const attend_setup *s, errbuf *eb) {
     PRE(s->rope_dim > 0);
     PRE(s->rope_dim <= s->layout.head_dim);
     PRE(s->rope_dim % 2 == 0);
-    if (cuda_faulted(d)) return cuda_fault_text(d, eb);
+    if (gpu_faulted(d)) return gpu_fault_text(d, eb);
     status st = check_setup(d, s, eb);
     if (st != ST_OK) return st;
     cuda_attend_done(d);
@@ -118,7 +123,7 @@ status cuda_attend_setup(device *d, const attend_setup *s, errbuf *eb) {
     if (st == ST_OK) st = make_partials(d, max_context, eb);
     if (st == ST_OK) st = make_events(d, eb);
     if (st == ST_OK) st = samples_lists_new(d, eb);
-    if (st == ST_OK) st = kv_stage_new(d, &d->stage, eb);
+    if (st == ST_OK) st = kv_stage_new(d, eb);
     if (st == ST_OK) st = kv_stage_warm(d, eb);
     if (st == ST_OK) st = step_new(d, eb);
     return st; /* close frees what there is */
@@ -129,25 +134,25 @@ status cuda_attend_setup(device *d, const attend_setup *s, errbuf *eb) {
 status cuda_embed(device *d, const op_embed *a) {
     PRE(d);
     PRE(a);
-    if (cuda_faulted(d)) return ST_DEVICE;
+    if (gpu_faulted(d)) return ST_DEVICE;
     PRE(!a->positions);
     PRE(a->table->type == d->type);
-    return cuda_op_end(
+    return gpu_op_end(
         d,
-        launch_embed(d->type, a->table->data, &step_of(d)->tables, a->rows, a->table->cols, a->x, d->stream),
+        launch_embed(d->type, a->table->data, &gpu_step(d)->tables, a->rows, a->table->cols, a->x, d->stream),
         "embed");
 }
 
 static status run_norm(device *d, const norm_args *a, const weight *w, const char *op) {
     PRE(w->type == NUM_F32);
     PRE(w->cols == a->dim);
-    return cuda_op_end(d, launch_norm(a, d->stream), op);
+    return gpu_op_end(d, launch_norm(a, d->stream), op);
 }
 
 status cuda_norm(device *d, const op_norm *a) {
     PRE(d);
     PRE(a);
-    if (cuda_faulted(d)) return ST_DEVICE;
+    if (gpu_faulted(d)) return ST_DEVICE;
     PRE(a->kind == NORM_RMS);
     const norm_args args = {.type = d->type,
                             .x = a->x,
@@ -163,13 +168,13 @@ status cuda_norm(device *d, const op_norm *a) {
 status cuda_head_norm(device *d, const op_head_norm *a) {
     PRE(d);
     PRE(a);
-    if (cuda_faulted(d)) return ST_DEVICE;
+    if (gpu_faulted(d)) return ST_DEVICE;
     PRE(a->kind == NORM_RMS);
     const norm_args args = {.type = d->type,
                             .x = (float *)a->x, /* only read: there is a head */
                             .delta = a->delta,
                             .weight = a->weight->data,
-                            .head = step_of(d)->tables.head + a->begin,
+                            .head = gpu_step(d)->tables.head + a->begin,
                             .rows = a->count,
                             .dim = a->dim,
                             .eps = a->eps,
@@ -187,13 +192,13 @@ static status library_linear(device *d, const linear_args *a) {
     errbuf text = {0};
     status st = gemm_lt_linear(d->gemm, a, &text);
     if (st == ST_OK) return ST_OK;
-    return st == ST_TIMEOUT ? cuda_hung(d, text.text) : cuda_fault(d, text.text);
+    return st == ST_TIMEOUT ? gpu_hung(d, text.text) : gpu_fault(d, text.text);
 }
 
 status cuda_linear(device *d, const op_linear *a) {
     PRE(d);
     PRE(a);
-    if (cuda_faulted(d)) return ST_DEVICE;
+    if (gpu_faulted(d)) return ST_DEVICE;
     PRE(a->w->form != WEIGHT_GATE_UP);
     PRE(a->w->type == d->type);
     const linear_args args = {.type = d->type,
@@ -204,15 +209,15 @@ status cuda_linear(device *d, const op_linear *a) {
                               .k = a->w->cols,
                               .out = a->out,
                               .mode = a->logits ? LINEAR_F32 : LINEAR_ACT};
-    if (own_linear(d, a->rows)) return cuda_op_end(d, launch_linear(&args, d->stream), "linear");
+    if (own_linear(d, a->rows)) return gpu_op_end(d, launch_linear(&args, d->stream), "linear");
     status st = library_linear(d, &args);
-    return st == ST_OK ? cuda_op_end(d, cudaSuccess, "linear") : st;
+    return st == ST_OK ? gpu_op_end(d, cudaSuccess, "linear") : st;
 }
 
 status cuda_gate_up(device *d, const op_gate_up *a) {
     PRE(d);
     PRE(a);
-    if (cuda_faulted(d)) return ST_DEVICE;
+    if (gpu_faulted(d)) return ST_DEVICE;
     PRE(a->w->form == WEIGHT_GATE_UP);
     PRE(a->act == ACT_SILU);
     linear_args args = {.type = d->type,
@@ -223,13 +228,13 @@ status cuda_gate_up(device *d, const op_gate_up *a) {
                         .k = a->w->cols,
                         .out = a->out,
                         .mode = LINEAR_GATE_UP};
-    if (own_linear(d, a->rows)) return cuda_op_end(d, launch_linear(&args, d->stream), "gate_up");
+    if (own_linear(d, a->rows)) return gpu_op_end(d, launch_linear(&args, d->stream), "gate_up");
     args.out = a->scratch;
     args.mode = LINEAR_ACT;
     status st = library_linear(d, &args);
     if (st != ST_OK) return st;
-    return cuda_op_end(d, launch_silu_mul(d->type, a->scratch, a->rows, a->w->rows / 2, a->out, d->stream),
-                       "gate_up");
+    return gpu_op_end(d, launch_silu_mul(d->type, a->scratch, a->rows, a->w->rows / 2, a->out, d->stream),
+                      "gate_up");
 }
 
 /* --- attention --- */
@@ -258,8 +263,8 @@ static cudaError_t attend_rows(device *d, const attend_args *args, const step_vi
 status cuda_attend(device *d, const op_attend *a) {
     PRE(d);
     PRE(a);
-    if (cuda_faulted(d)) return ST_DEVICE;
-    const step_view *v = step_of(d);
+    if (gpu_faulted(d)) return ST_DEVICE;
+    const step_view *v = gpu_step(d);
     const kv_layout *l = &d->attention.layout;
     const attend_args args = {.type = d->type,
                               .kv = d->attention.kv,
@@ -281,13 +286,13 @@ status cuda_attend(device *d, const op_attend *a) {
     PRE(a->window == 0);
     PRE(!a->q_norm);
     PRE(!a->k_norm);
-    return cuda_op_end(d, attend_rows(d, &args, v), "attend");
+    return gpu_op_end(d, attend_rows(d, &args, v), "attend");
 }
 
 status cuda_layer_mark(device *d, uint32_t layer) {
     PRE(d);
-    if (cuda_faulted(d)) return ST_DEVICE;
+    if (gpu_faulted(d)) return ST_DEVICE;
     PRE(layer < d->attention.layout.layers);
-    PRE(!step_of(d)->recording); /* a step with marks has hooks, and is not repeatable */
-    return cuda_ok(d, cudaEventRecord(d->layer_done[layer], d->stream), "layer mark") ? ST_OK : ST_DEVICE;
+    PRE(!gpu_step(d)->recording); /* a step with marks has hooks, and is not repeatable */
+    return gpu_ok(d, cudaEventRecord(d->layer_done[layer], d->stream), "layer mark") ? ST_OK : ST_DEVICE;
 }

@@ -8,8 +8,9 @@
  * Log-probabilities are of the raw logits, which the kernel overwrites, and few ask for them: those rows are
  * copied to the host before it runs, and the host computes them as every backend does. All other logits stay
  * on the GPU. */
+#include "kernels/cuda/samples.h"
+
 #include "base/mem.h"
-#include "kernels/cuda/cuda.h"
 #include "kernels/host/sampler.h"
 
 #include <stdlib.h>
@@ -33,13 +34,15 @@ static size_t seen_bytes(const device *d, uint32_t vocab) {
 }
 
 void samples_new(device *d) {
+    PRE(d);
+    PRE(!d->samples);
     d->samples = xcalloc(1, sizeof *d->samples);
 }
 
 static void forget_logits(device *d) {
     samples *s = d->samples;
-    cuda_give(d, s->seen, seen_bytes(d, s->vocab));
-    cuda_pinned_give(d, s->logits_host);
+    gpu_give(d, s->seen, seen_bytes(d, s->vocab));
+    gpu_pinned_give(d, s->logits_host);
     sampler_free(s->sampler);
     s->seen = NULL;
     s->logits_host = NULL;
@@ -49,13 +52,14 @@ static void forget_logits(device *d) {
 
 static void forget_lists(device *d) {
     samples *s = d->samples;
-    cuda_give(d, s->lists_dev, s->lists_bytes); /* nothing when there is none */
-    cuda_pinned_give(d, s->lists_host);
+    gpu_give(d, s->lists_dev, s->lists_bytes); /* nothing when there is none */
+    gpu_pinned_give(d, s->lists_host);
     s->lists_dev = s->lists_host = NULL;
     s->lists_bytes = 0;
 }
 
 void samples_free(device *d) {
+    PRE(d);
     if (!d->samples) return;
     forget_logits(d);
     forget_lists(d);
@@ -64,12 +68,14 @@ void samples_free(device *d) {
 }
 
 status samples_reserve(device *d, uint32_t vocab) {
+    PRE(d);
+    PRE(vocab > 0);
     samples *s = d->samples;
     if (vocab <= s->vocab) return ST_OK;
     forget_logits(d);
     s->vocab = vocab;
-    s->seen = cuda_take(d, seen_bytes(d, vocab));
-    s->logits_host = cuda_pinned_take((size_t)d->opt.max_head * vocab * sizeof *s->logits_host);
+    s->seen = gpu_take(d, seen_bytes(d, vocab));
+    s->logits_host = gpu_pinned_take((size_t)d->opt.max_head * vocab * sizeof *s->logits_host);
     if (!s->seen || !s->logits_host) return ST_NOMEM;
     s->sampler = sampler_new(vocab);
     return ST_OK;
@@ -77,13 +83,14 @@ status samples_reserve(device *d, uint32_t vocab) {
 
 /* All tokens of a step's sequences but the newest of each are in KV pages, so the pool bounds their ids. */
 status samples_lists_new(device *d, errbuf *eb) {
+    PRE(d);
     samples *s = d->samples;
     const device_options *o = &d->opt;
     size_t rows = MIN(o->max_rows, o->max_seqs), tokens = (size_t)o->page_count * KV_PAGE_TOKENS + rows;
     forget_lists(d);
     s->lists_bytes = (tokens + rows * ROW_WORDS) * sizeof(int32_t);
-    s->lists_dev = cuda_take(d, s->lists_bytes);
-    s->lists_host = cuda_pinned_take(s->lists_bytes);
+    s->lists_dev = gpu_take(d, s->lists_bytes);
+    s->lists_host = gpu_pinned_take(s->lists_bytes);
     if (s->lists_dev && s->lists_host) return ST_OK;
     return errf(eb, ST_NOMEM, "cuda: no memory for %zu KiB of penalty, ban and bias lists: lower max_seqs",
                 s->lists_bytes >> 10);
@@ -152,6 +159,9 @@ static sample_row row_of(const sample_input *in) {
 }
 
 status samples_begin(device *d, const op_step *s, uint32_t bucket, sample_row *rows) {
+    PRE(d);
+    PRE(s->samples);
+    PRE(s->head_count <= bucket);
     size_t bytes = 0, at = 0;
     for (uint32_t i = 0; i < s->head_count; i++) {
         rows[i] = row_of(&s->samples[i]);
@@ -165,7 +175,7 @@ status samples_begin(device *d, const op_step *s, uint32_t bucket, sample_row *r
     CHECK(at == bytes);
     cudaError_t e = cudaMemcpyAsync(d->samples->lists_dev, d->samples->lists_host, bytes,
                                     cudaMemcpyHostToDevice, d->stream);
-    return cuda_ok(d, e, "sample lists") ? ST_OK : ST_DEVICE;
+    return gpu_ok(d, e, "sample lists") ? ST_OK : ST_DEVICE;
 }
 
 static bool asked_for_logprobs(const op_step *s, uint32_t head) {
@@ -174,14 +184,14 @@ static bool asked_for_logprobs(const op_step *s, uint32_t head) {
 
 /* Whether the head row is one of the step's, and no padding, and asked for them. */
 static bool wants_logprobs(const step_view *v, uint32_t head) {
-    return head < v->s->head_count && asked_for_logprobs(v->s, head);
+    return head < v->op->head_count && asked_for_logprobs(v->op, head);
 }
 
 /* Copies the raw rows of logits that the host needs; `*any` says whether there are any. Such a step is not
  * recorded. */
 static status save_logits(device *d, const op_sample *a, bool *any) {
     samples *s = d->samples;
-    const step_view *v = step_of(d);
+    const step_view *v = gpu_step(d);
     *any = false;
     for (uint32_t i = 0; !v->recording && i < a->count; i++) {
         if (!wants_logprobs(v, a->begin + i)) continue;
@@ -189,7 +199,7 @@ static status save_logits(device *d, const op_sample *a, bool *any) {
         size_t row = (size_t)i * a->vocab;
         cudaError_t e = cudaMemcpyAsync(s->logits_host + row, a->logits + row, a->vocab * sizeof(float),
                                         cudaMemcpyDeviceToHost, d->stream);
-        if (!cuda_ok(d, e, "logprobs")) return ST_DEVICE;
+        if (!gpu_ok(d, e, "logprobs")) return ST_DEVICE;
     }
     return ST_OK;
 }
@@ -198,18 +208,18 @@ static status save_logits(device *d, const op_sample *a, bool *any) {
  * however many rows ask. */
 static status fill_logprobs(device *d, const op_sample *a) {
     samples *s = d->samples;
-    const step_view *v = step_of(d);
+    const step_view *v = gpu_step(d);
     sample_token *tokens = v->tokens_host + a->begin;
     cudaError_t e = cudaMemcpyAsync(tokens, v->tables.tokens + a->begin, a->count * sizeof *tokens,
                                     cudaMemcpyDeviceToHost, d->stream);
-    if (!cuda_ok(d, e, "logprobs") || cuda_wait(d, d->stream, d->done, "logprobs") != ST_OK) return ST_DEVICE;
+    if (!gpu_ok(d, e, "logprobs") || gpu_wait(d, d->stream, d->done, "logprobs") != ST_OK) return ST_DEVICE;
     for (uint32_t i = 0; i < a->count; i++) {
         if (!wants_logprobs(v, a->begin + i)) continue;
-        sample_result *r = &v->s->results[a->begin + i];
+        sample_result *r = &v->op->results[a->begin + i];
         *r = (sample_result){.token = {.id = tokens[i].id}};
         if (tokens[i].state == SAMPLE_OK)
             sampler_logprobs(s->sampler, s->logits_host + (size_t)i * a->vocab,
-                             v->s->samples[a->begin + i].params->logprobs, &r->token);
+                             v->op->samples[a->begin + i].params->logprobs, &r->token);
     }
     return ST_OK;
 }
@@ -217,23 +227,24 @@ static status fill_logprobs(device *d, const op_sample *a) {
 status cuda_sample(device *d, const op_sample *a) {
     PRE(d);
     PRE(a);
-    if (cuda_faulted(d)) return ST_DEVICE;
-    const step_view *v = step_of(d);
-    PRE(v->s->samples);
+    if (gpu_faulted(d)) return ST_DEVICE;
+    const step_view *v = gpu_step(d);
+    PRE(v->op->samples);
     PRE(a->count <= d->opt.max_head);
     PRE(a->vocab <= d->samples->vocab);
     bool logprobs;
     status st = save_logits(d, a, &logprobs);
     if (st != ST_OK) return st;
-    st = cuda_op_end(d,
-                     launch_sample(a->logits, a->count, a->vocab, v->tables.samples + a->begin,
-                                   d->samples->seen, v->tables.tokens + a->begin, d->stream),
-                     "sample");
+    st = gpu_op_end(d,
+                    launch_sample(a->logits, a->count, a->vocab, v->tables.samples + a->begin,
+                                  d->samples->seen, v->tables.tokens + a->begin, d->stream),
+                    "sample");
     return st == ST_OK && logprobs ? fill_logprobs(d, a) : st;
 }
 
-void samples_end(device *d, const op_step *s, const sample_token *tokens) {
-    PRE(d);
+void samples_end(const op_step *s, const sample_token *tokens) {
+    PRE(s->samples);
+    PRE(tokens);
     for (uint32_t i = 0; i < s->head_count; i++) {
         sample_result *r = &s->results[i];
         if (!asked_for_logprobs(s, i)) *r = (sample_result){0}; /* fill_logprobs did the others */

@@ -15,9 +15,11 @@
  *
  * The twin is written by step_begin and read by the copy; step_end waits for everything, so they never meet.
  */
+#include "kernels/cuda/step.h"
+
 #include "base/log.h"
 #include "base/mem.h"
-#include "kernels/cuda/cuda.h"
+#include "kernels/cuda/samples.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -53,7 +55,6 @@ typedef struct tally {
 
 struct step {
     step_view view;
-    bool running;
     char *dev, *host; /* [bytes] the block and its twin */
     size_t bytes;
     sample_token *tokens_dev, *tokens_host; /* [max_rows] */
@@ -101,7 +102,8 @@ static uint32_t max_context(const device *d) {
 }
 
 status step_new(device *d, errbuf *eb) {
-    CHECK(!d->step);
+    PRE(d);
+    PRE(!d->step);
     step *s = d->step = xcalloc(1, sizeof *s);
     const device_options *o = &d->opt;
     s->bucket_cap = MIN(o->max_rows, o->max_seqs);
@@ -119,12 +121,12 @@ status step_new(device *d, errbuf *eb) {
                        .tiles = o->max_rows / PREFILL_TILE_ROWS + o->max_seqs,
                        .items = s->items_max};
     s->bytes = place(&most).pages + (size_t)o->max_seqs * o->max_seq_pages * sizeof(uint32_t);
-    s->dev = cuda_take(d, s->bytes);
-    s->tokens_dev = cuda_take(d, o->max_rows * sizeof *s->tokens_dev);
+    s->dev = gpu_take(d, s->bytes);
+    s->tokens_dev = gpu_take(d, o->max_rows * sizeof *s->tokens_dev);
     if (!s->dev || !s->tokens_dev)
         return errf(eb, ST_NOMEM, "cuda: no GPU memory for %zu KiB of step tables", s->bytes >> 10);
-    s->host = cuda_pinned_take(s->bytes);
-    s->tokens_host = cuda_pinned_take(o->max_rows * sizeof *s->tokens_host);
+    s->host = gpu_pinned_take(s->bytes);
+    s->tokens_host = gpu_pinned_take(o->max_rows * sizeof *s->tokens_host);
     if (s->host && s->tokens_host) return ST_OK;
     return errf(eb, ST_NOMEM, "cuda: no pinned host memory for %zu KiB of step tables", s->bytes >> 10);
 }
@@ -141,24 +143,19 @@ static void stop_recording(device *d) {
 }
 
 void step_free(device *d) {
+    PRE(d);
     step *s = d->step;
     if (!s) return;
     stop_recording(d);
     for (uint32_t i = 0; i < s->record_count; i++)
         if (s->records[i].exec) (void)cudaGraphExecDestroy(s->records[i].exec);
     free(s->records);
-    cuda_pinned_give(d, s->host);
-    cuda_pinned_give(d, s->tokens_host);
-    cuda_give(d, s->dev, s->bytes);
-    cuda_give(d, s->tokens_dev, d->opt.max_rows * sizeof *s->tokens_dev);
+    gpu_pinned_give(d, s->host);
+    gpu_pinned_give(d, s->tokens_host);
+    gpu_give(d, s->dev, s->bytes);
+    gpu_give(d, s->tokens_dev, d->opt.max_rows * sizeof *s->tokens_dev);
     free(s);
     d->step = NULL;
-}
-
-const step_view *step_of(const device *d) {
-    PRE(d->step);
-    PRE(d->step->running);
-    return &d->step->view;
 }
 
 /* Each bucket runs once and is recorded once. Then prompts, if a library multiplies: it chooses its algorithm
@@ -275,7 +272,7 @@ static void fill_work(step *st, const op_step *s, const places *p, const tally *
 
 static void point_view(step *st, const op_step *s, const places *p, const tally *t) {
     char *dev = st->dev;
-    st->view = (step_view){.s = s,
+    st->view = (step_view){.op = s,
                            .items = (const decode_item *)(st->host + p->items),
                            .tile_count = t->tiles,
                            .item_count = t->items,
@@ -297,7 +294,7 @@ static status upload(device *d, size_t begin, size_t end) {
     step *st = d->step;
     cudaError_t e =
         cudaMemcpyAsync(st->dev + begin, st->host + begin, end - begin, cudaMemcpyHostToDevice, d->stream);
-    return cuda_ok(d, e, "step tables") ? ST_OK : ST_DEVICE;
+    return gpu_ok(d, e, "step tables") ? ST_OK : ST_DEVICE;
 }
 
 /* Fills the block for a step with the given room and puts its copy into the stream. */
@@ -339,15 +336,15 @@ static status begin_bucket(device *d, record *rec, step_pass *out) {
         rec->state = RECORD_WARM;
         return ST_OK;
     case RECORD_WARM:
-        if (!cuda_ok(d, cudaStreamBeginCapture(d->stream, cudaStreamCaptureModeThreadLocal),
-                     "recording a step"))
+        if (!gpu_ok(d, cudaStreamBeginCapture(d->stream, cudaStreamCaptureModeThreadLocal),
+                    "recording a step"))
             return ST_DEVICE;
         st->view.recording = true;
         st->recording = rec;
         return ST_OK;
     case RECORD_READY:
         out->replayed = true;
-        return cuda_ok(d, cudaGraphLaunch(rec->exec, d->stream), "recorded step") ? ST_OK : ST_DEVICE;
+        return gpu_ok(d, cudaGraphLaunch(rec->exec, d->stream), "recorded step") ? ST_OK : ST_DEVICE;
     }
     return ST_DEVICE;
 }
@@ -362,8 +359,8 @@ status cuda_step_begin(device *d, const op_step *s, step_pass *out, errbuf *eb) 
     PRE(s->seq_count > 0);
     PRE(s->seq_count <= d->opt.max_seqs);
     PRE(s->head_count <= s->rows);
-    if (cuda_faulted(d)) return cuda_fault_text(d, eb);
-    PRE(!d->step->running);
+    if (gpu_faulted(d)) return gpu_fault_text(d, eb);
+    PRE(!d->view);
 
     step *st = d->step;
     tally t = count_rows(d, s);
@@ -376,13 +373,13 @@ status cuda_step_begin(device *d, const op_step *s, step_pass *out, errbuf *eb) 
         r = (room){.rows = rows, .heads = rows, .tiles = 0, .items = d->partial_items};
     }
     step_pass pass = {.rows = r.rows, .head_count = r.heads};
-    st->running = true;
+    d->view = &st->view;
     status result = send_tables(d, s, &r, &t);
     st->view.grid = MIN(d->partial_items, r.rows + d->plan.fill);
     if (result == ST_OK && record_it) result = begin_bucket(d, &st->records[bucket], &pass);
     if (result != ST_OK) {
-        st->running = false;
-        return cuda_fault_text(d, eb);
+        d->view = NULL;
+        return gpu_fault_text(d, eb);
     }
     *out = pass;
     return ST_OK;
@@ -399,31 +396,30 @@ static status finish_recording(device *d) {
     if (e == cudaSuccess) e = cudaGraphGetNodes(graph, NULL, &rec->nodes);
     if (e == cudaSuccess) e = cudaGraphInstantiate(&rec->exec, graph, 0);
     if (graph) (void)cudaGraphDestroy(graph);
-    if (!cuda_ok(d, e, "recording a step")) return ST_DEVICE;
+    if (!gpu_ok(d, e, "recording a step")) return ST_DEVICE;
     rec->state = RECORD_READY;
-    log_debug("cuda", "step recorded", "rows=%u nodes=%zu", st->view.s->rows, rec->nodes);
-    return cuda_ok(d, cudaGraphLaunch(rec->exec, d->stream), "recorded step") ? ST_OK : ST_DEVICE;
+    log_debug("cuda", "step recorded", "rows=%u nodes=%zu", st->view.op->rows, rec->nodes);
+    return gpu_ok(d, cudaGraphLaunch(rec->exec, d->stream), "recorded step") ? ST_OK : ST_DEVICE;
 }
 
 status cuda_step_end(device *d, errbuf *eb) {
     PRE(d);
     PRE(d->step);
-    PRE(d->step->running);
+    PRE(d->view);
     step *st = d->step;
-    const op_step *s = st->view.s;
-    status result = cuda_faulted(d) ? ST_DEVICE : ST_OK;
+    const op_step *s = st->view.op;
+    status result = gpu_faulted(d) ? ST_DEVICE : ST_OK;
     if (result == ST_OK && st->view.recording) result = finish_recording(d);
     if (result == ST_OK && s->samples && s->head_count > 0) {
         cudaError_t e =
             cudaMemcpyAsync(st->tokens_host, st->tokens_dev, s->head_count * sizeof *st->tokens_host,
                             cudaMemcpyDeviceToHost, d->stream);
-        if (!cuda_ok(d, e, "reading tokens")) result = ST_DEVICE;
+        if (!gpu_ok(d, e, "reading tokens")) result = ST_DEVICE;
     }
-    if (result == ST_OK) result = cuda_wait(d, d->stream, d->done, "step");
+    if (result == ST_OK) result = gpu_wait(d, d->stream, d->done, "step");
     stop_recording(d);
-    st->running = false;
-    st->view.s = NULL;
-    if (result != ST_OK) return cuda_fault_text(d, eb);
-    if (s->samples) samples_end(d, s, st->tokens_host);
+    d->view = NULL;
+    if (result != ST_OK) return gpu_fault_text(d, eb);
+    if (s->samples) samples_end(s, st->tokens_host);
     return ST_OK;
 }

@@ -10,8 +10,10 @@
  *   WEIGHT_QKV       rows of q, then k, then v: one product makes all three
  *   WEIGHT_GATE_UP   groups of 8 rows of gate and of up alternate, so that the block that computes a row of
  *                    one computes its partner of the other and multiplies them at once */
+#include "kernels/cuda/weights.h"
+
 #include "base/mem.h"
-#include "kernels/cuda/cuda.h"
+#include "kernels/cuda/samples.h"
 #include "kernels/cuda/weight_rows.h"
 #include "kernels/host/team.h"
 
@@ -56,10 +58,11 @@ struct weight_stage {
 };
 
 void weight_stage_free(device *d) {
+    PRE(d);
     weight_stage *s = d->weights;
     if (!s) return;
     for (int i = 0; i < 2; i++) {
-        cuda_pinned_give(d, s->pinned[i]);
+        gpu_pinned_give(d, s->pinned[i]);
         if (s->copied[i]) (void)cudaEventDestroy(s->copied[i]);
     }
     team_free(s->readers);
@@ -89,12 +92,12 @@ static status reserve_stage(device *d, const weight *w, errbuf *eb) {
     s->scratch_count = w->cols;
     s->scratch = xcalloc((size_t)team_threads(s->readers) * w->cols, sizeof *s->scratch);
     for (int i = 0; i < 2; i++) {
-        s->pinned[i] = cuda_pinned_take(s->bytes);
+        s->pinned[i] = gpu_pinned_take(s->bytes);
         if (!s->pinned[i])
             return errf(eb, ST_NOMEM, "cuda: no pinned host memory for %zu KiB of weights on their way",
                         2 * s->bytes >> 10);
-        if (!cuda_ok(d, cudaEventCreateWithFlags(&s->copied[i], cudaEventDisableTiming), "weights"))
-            return cuda_fault_text(d, eb);
+        if (!gpu_ok(d, cudaEventCreateWithFlags(&s->copied[i], cudaEventDisableTiming), "weights"))
+            return gpu_fault_text(d, eb);
     }
     return ST_OK;
 }
@@ -127,7 +130,7 @@ static status load_chunk(device *d, const weight *w, const tensor *const *parts,
     weight_stage *s = d->weights;
     uint32_t side = s->turn++ % 2;
     size_t row_bytes = w->cols * num_bytes(w->type);
-    if (cuda_wait_event(d, s->copied[side], "weights") != ST_OK) return ST_DEVICE;
+    if (gpu_wait_event(d, s->copied[side], "weights") != ST_OK) return ST_DEVICE;
     chunk c = {.w = w,
                .parts = parts,
                .begin = begin,
@@ -139,7 +142,7 @@ static status load_chunk(device *d, const weight *w, const tensor *const *parts,
     cudaError_t e = cudaMemcpyAsync((char *)w->data + begin * row_bytes, s->pinned[side], count * row_bytes,
                                     cudaMemcpyHostToDevice, d->stream);
     if (e == cudaSuccess) e = cudaEventRecord(s->copied[side], d->stream);
-    return cuda_ok(d, e, "weights") ? ST_OK : ST_DEVICE;
+    return gpu_ok(d, e, "weights") ? ST_OK : ST_DEVICE;
 }
 
 /* The last copies may still be under way when it returns: what uses the weight comes after them in the
@@ -153,7 +156,7 @@ static status load_rows(device *d, const weight *w, const tensor *const *parts, 
     uint32_t rows = (uint32_t)(d->weights->bytes / (w->cols * num_bytes(w->type)));
     for (uint32_t row = 0; st == ST_OK && row < w->rows; row += rows)
         st = load_chunk(d, w, parts, row, MIN(rows, w->rows - row));
-    return st == ST_OK ? ST_OK : cuda_fault_text(d, eb);
+    return st == ST_OK ? ST_OK : gpu_fault_text(d, eb);
 }
 
 static status fill_random(device *d, const weight *w, const tensor *const *parts, errbuf *eb) {
@@ -164,9 +167,9 @@ static status fill_random(device *d, const weight *w, const tensor *const *parts
         cudaError_t e = launch_random_fill(w->type, (char *)w->data + row * row_bytes, o.part->random_seed,
                                            (uint64_t)o.row * w->cols, (uint64_t)run * w->cols,
                                            o.part->random_scale, d->stream);
-        if (!cuda_ok(d, e, "random weights") ||
-            (launches % LAUNCHES_MAX == 0 && cuda_wait(d, d->stream, d->done, "random weights") != ST_OK))
-            return cuda_fault_text(d, eb);
+        if (!gpu_ok(d, e, "random weights") ||
+            (launches % LAUNCHES_MAX == 0 && gpu_wait(d, d->stream, d->done, "random weights") != ST_OK))
+            return gpu_fault_text(d, eb);
         row += run;
     }
     return ST_OK;
@@ -215,7 +218,7 @@ status cuda_weight_load(device *d, const weight_parts *from, weight **out, errbu
         PRE(!from->bias[i].data); /* no FEATURE_BIAS: no kernel adds one */
         parts[i] = &from->part[i];
     }
-    if (cuda_faulted(d)) return cuda_fault_text(d, eb);
+    if (gpu_faulted(d)) return gpu_fault_text(d, eb);
     status st = check_parts(form, parts, eb);
     if (st != ST_OK) return st;
     weight *w = xcalloc(1, sizeof *w);
@@ -223,14 +226,14 @@ status cuda_weight_load(device *d, const weight_parts *from, weight **out, errbu
     w->rows = rows_of(from);
     if (w->rows == 1) w->type = NUM_F32;
     w->bytes = cuda_weight_bytes(d->opt.act_type, from);
-    w->data = cuda_take(d, w->bytes);
+    w->data = gpu_take(d, w->bytes);
     /* The output head is a plain matrix, and which one it is shows only when it is used: room for each of
      * them. */
     if (w->data && form == WEIGHT_PLAIN && w->rows > 1) st = samples_reserve(d, w->rows);
     if (!w->data || st != ST_OK) {
         size_t bytes = w->bytes;
         cuda_weight_free(d, w);
-        if (cuda_faulted(d)) return cuda_fault_text(d, eb);
+        if (gpu_faulted(d)) return gpu_fault_text(d, eb);
         return errf(eb, ST_NOMEM,
                     "cuda: no GPU memory for a weight of %zu KiB: %.0f MiB of %.0f are taken, and "
                     "memory_fraction is %g",
@@ -248,6 +251,6 @@ status cuda_weight_load(device *d, const weight_parts *from, weight **out, errbu
 void cuda_weight_free(device *d, weight *w) {
     PRE(d);
     if (!w) return;
-    cuda_give(d, w->data, w->bytes);
+    gpu_give(d, w->data, w->bytes);
     free(w);
 }

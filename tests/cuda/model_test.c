@@ -3,8 +3,8 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "engine/engine.h"
+#include "kernels/cuda/step.h"
 #include "tests/model_file.h"
-#include "kernels/cuda/cuda.h"
 #include "tests/test.h"
 
 #include <math.h>

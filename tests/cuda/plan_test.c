@@ -9,7 +9,8 @@
 #include "config/config_backend.h"
 #include "engine/forward.h"
 #include "engine/weights.h"
-#include "kernels/cuda/cuda.h"
+#include "kernels/cuda/gpu.h"
+#include "kernels/cuda/weights.h"
 #include "tests/cuda_host/emulation.h" /* where the free memory of a device is exact */
 #include "tests/model_file.h"
 #include "tests/unit/arch_scene.h"

@@ -1,7 +1,8 @@
 /* step_test - steps on `cuda`: recorded and played back, tokens as ref chooses them, the bound of memory,
  * several launches of decode attention. */
 #include "kernels/backends.h"
-#include "kernels/cuda/cuda.h"
+#include "kernels/cuda/step.h"
+#include "kernels/cuda/weights.h"
 #include "tests/cuda/mini.h"
 
 #include <math.h>

@@ -1,8 +1,8 @@
 /* weights_test - weights on their way from the file into GPU memory: every type of storage and every form
  * arrives with the bytes that weight_row_read makes of its rows, whatever the number of threads that convert
  * them. */
-#include "kernels/cuda/cuda.h"
 #include "kernels/cuda/weight_rows.h"
+#include "kernels/cuda/weights.h"
 #include "tests/cuda/rig.h"
 
 #include <sched.h>

@@ -1,5 +1,7 @@
 #!/usr/bin/env python3
-"""Workers that leave in order, under live streams: no byte is lost, no request is replayed, and they end by themselves."""
+"""Workers that leave in order, under live streams: no byte is lost, no request is replayed, and they end by
+themselves."""
+
 import unittest
 
 from fault_test import TOKENS, Streams, bodies, in_state, tokens_of_all, undisturbed
@@ -10,8 +12,12 @@ LONG = {"limits": {"drain_ms": 600000}}
 
 
 def ctl(c, *args):
-    return subprocess.run([BIN + "/baton-ctl", "-e", "tcp://127.0.0.1:%d" % c.client_port, *args], capture_output=True, text=True,
-                          timeout=120 * SLOW)
+    return subprocess.run(
+        [BIN + "/baton-ctl", "-e", "tcp://127.0.0.1:%d" % c.client_port, *args],
+        capture_output=True,
+        text=True,
+        timeout=120 * SLOW,
+    )
 
 
 def states(c):
@@ -26,13 +32,18 @@ def second(c, role):
     before = {w["name"] for w in in_state(c, "ready", role)}
     process = c.start_worker(role)
     wait_for("a second %s worker" % role, lambda: len(in_state(c, "ready", role)) == len(before) + 1)
-    name, = {w["name"] for w in in_state(c, "ready", role)} - before
+    (name,) = {w["name"] for w in in_state(c, "ready", role)} - before
     return process, name
 
 
 class Drain(unittest.TestCase):
     def nothing_went_wrong(self, c):
-        for name in ("baton_failed_total", "baton_replays_total", "baton_workers_lost_total", "baton_handoffs_failed_total"):
+        for name in (
+            "baton_failed_total",
+            "baton_replays_total",
+            "baton_workers_lost_total",
+            "baton_handoffs_failed_total",
+        ):
             self.assertEqual(c.metric(name), 0, name)
 
     def test_a_decode_worker_that_gets_sigterm_finishes_its_streams(self):
@@ -98,7 +109,10 @@ class Drain(unittest.TestCase):
                 for signo in signos:
                     self.assertIsNone(process.poll())
                     kill(process.pid, signo)
-                    wait_for("the signal is seen", lambda: process.poll() is not None or "was asked to stop" in c.log())
+                    wait_for(
+                        "the signal is seen",
+                        lambda: process.poll() is not None or "was asked to stop" in c.log(),
+                    )
                 self.assertEqual(process.wait(60 * SLOW), 0)
                 self.assertFalse(streams.over())
 

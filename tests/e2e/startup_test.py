@@ -164,7 +164,14 @@ class Startup(unittest.TestCase):
         self.assertIn("role=coordinator", ranks[0])
 
     def test_version(self):
-        for program in ("baton-coordinator", "baton-prefill", "baton-decode", "baton-colocated", "baton-ask", "baton-ctl"):
+        for program in (
+            "baton-coordinator",
+            "baton-prefill",
+            "baton-decode",
+            "baton-colocated",
+            "baton-ask",
+            "baton-ctl",
+        ):
             status, text = self.run_program(program, "--version")
             self.assertEqual(status, 0)
             self.assertRegex(text, r"\d+\.\d+\.\d+")

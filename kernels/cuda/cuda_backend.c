@@ -1,150 +1,41 @@
-/* cuda - opening a GPU, its memory and its faults, and the backend's table.
- *
- * Memory: allocations of the device go through cuda_take, which counts, so that two roles that share a GPU
- * each keep to their fraction and find out at start; the workspace of the matrix library, of a fixed size, is
- * in the reserve that a worker's plan leaves. Nothing is allocated while steps run. */
-#include "kernels/cuda/cuda.h"
-
-#include "base/mem.h"
+/* cuda_backend - opening a GPU, and the backend's table of slots. */
 #include "kernels/cuda/cuda_backend.h"
-#include "kernels/cuda/wait.h"
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "kernels/cuda/kv_stage.h"
+#include "kernels/cuda/ops.h"
+#include "kernels/cuda/samples.h"
+#include "kernels/cuda/step.h"
+#include "kernels/cuda/weights.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
-/* --- faults --- */
-
-status cuda_fault(device *d, const char *text) {
-    (void)cudaGetLastError(); /* the next device of this thread must not find it */
-    pthread_mutex_lock(&d->fault.lock);
-    if (!atomic_load_explicit(&d->fault.raised, memory_order_relaxed)) {
-        errf(&d->fault.text, ST_DEVICE, "cuda: GPU %d: %s", d->gpu, text);
-        atomic_store_explicit(&d->fault.raised, true, memory_order_release);
-    }
-    pthread_mutex_unlock(&d->fault.lock);
-    return ST_DEVICE;
-}
-
-bool cuda_ok(device *d, cudaError_t e, const char *op) {
-    if (e == cudaSuccess) return true;
-    errbuf text = {0};
-    errf(&text, ST_DEVICE, "%s: %s: %s", op, cudaGetErrorName(e), cudaGetErrorString(e));
-    cuda_fault(d, text.text);
-    return false;
-}
-
-status cuda_fault_text(const device *d, errbuf *eb) {
-    if (cuda_faulted(d)) return errf(eb, ST_DEVICE, "%s", d->fault.text.text);
-    return errf(eb, ST_DEVICE, "cuda: GPU %d: no error was kept", d->gpu);
-}
-
 static void cuda_device_error(const device *d, errbuf *eb) {
     PRE(d);
-    cuda_fault_text(d, eb);
-}
-
-status cuda_op_end(device *d, cudaError_t e, const char *op) {
-    if (!cuda_ok(d, e, op)) return ST_DEVICE;
-    if (!d->opt.check_ops || step_of(d)->recording) return ST_OK;
-    return cuda_wait(d, d->stream, d->done, op);
-}
-
-status cuda_hung(device *d, const char *text) {
-    atomic_store(&d->fault.hung, true);
-    return cuda_fault(d, text);
-}
-
-status cuda_wait_event(device *d, cudaEvent_t event, const char *op) {
-    cudaError_t e = cudaSuccess;
-    status st = wait_event(event, &e);
-    if (st == ST_OK) return ST_OK;
-    if (st == ST_TIMEOUT) {
-        errbuf text = {0};
-        errf(&text, ST_DEVICE, "%s did not end within %u s", op, WAIT_MAX_S);
-        return cuda_hung(d, text.text);
-    }
-    cuda_ok(d, e, op);
-    return ST_DEVICE;
-}
-
-status cuda_wait(device *d, cudaStream_t stream, cudaEvent_t event, const char *op) {
-    if (!cuda_ok(d, cudaEventRecord(event, stream), op)) return ST_DEVICE;
-    return cuda_wait_event(d, event, op);
+    gpu_fault_text(d, eb);
 }
 
 /* --- memory --- */
 
-size_t num_bytes(num_type type) {
-    return type == NUM_F32 ? 4 : 2;
-}
-
-/* To free memory waits for everything that was put into any stream, without a deadline: so that is waited for
- * before, with one. False when the GPU hangs. */
-static bool may_free(device *d) {
-    if (!d->done) return true; /* nothing was ever put anywhere */
-    if (!atomic_load(&d->fault.hung)) (void)cuda_wait(d, d->stream, d->done, "work before freeing memory");
-    if (!atomic_load(&d->fault.hung)) (void)cuda_wait(d, d->handoff, d->done, "work before freeing memory");
-    return !atomic_load(&d->fault.hung);
-}
-
-void *cuda_take(device *d, size_t bytes) {
-    if (cuda_faulted(d)) return NULL;
-    if (d->opt.memory_fraction > 0) {
-        double bound = d->opt.memory_fraction * (double)d->total;
-        if ((double)d->used + (double)bytes > bound) return NULL;
-    }
-    void *p = NULL;
-    cudaError_t e = cudaMalloc(&p, bytes ? bytes : 1);
-    if (e == cudaErrorMemoryAllocation) {
-        (void)cudaGetLastError(); /* it is the caller's to report, and later launches must not find it */
-        return NULL;
-    }
-    if (!cuda_ok(d, e, "cudaMalloc")) return NULL;
-    if (!cuda_ok(d, cudaMemsetAsync(p, 0, bytes, d->stream), "clearing memory") ||
-        cuda_wait(d, d->stream, d->done, "clearing memory") != ST_OK) {
-        if (may_free(d)) (void)cudaFree(p);
-        return NULL;
-    }
-    d->used += bytes;
-    return p;
-}
-
-void cuda_give(device *d, void *p, size_t bytes) {
-    if (!p) return;
-    CHECK(d->used >= bytes);
-    d->used -= bytes;
-    if (may_free(d))
-        (void)cudaFree(p); /* after a fault it may fail, and there is nothing to be done about it */
-}
-
-void *cuda_pinned_take(size_t bytes) {
-    void *p = NULL;
-    if (cudaMallocHost(&p, bytes) == cudaSuccess) return p;
-    (void)cudaGetLastError(); /* it is the caller's to report, and later launches must not find it */
-    return NULL;
-}
-
-void cuda_pinned_give(device *d, void *p) {
-    if (p && may_free(d)) (void)cudaFreeHost(p);
-}
-
 static void *cuda_mem_alloc(device *d, size_t bytes) {
     PRE(d);
-    return cuda_take(d, bytes);
+    return gpu_take(d, bytes);
 }
 
 static void cuda_mem_free(device *d, void *p, size_t bytes) {
     PRE(d);
-    cuda_give(d, p, bytes);
+    gpu_give(d, p, bytes);
 }
 
 /* To and from memory that is not pinned. Such a copy may wait by itself for what is in the stream: that is
  * waited for before, with a deadline. */
 static status copy_and_wait(device *d, void *to, const void *from, size_t bytes, enum cudaMemcpyKind kind,
                             const char *op) {
-    if (cuda_faulted(d) || cuda_wait(d, d->stream, d->done, op) != ST_OK) return ST_DEVICE;
-    if (!cuda_ok(d, cudaMemcpyAsync(to, from, bytes, kind, d->stream), op)) return ST_DEVICE;
-    return cuda_wait(d, d->stream, d->done, op);
+    if (gpu_faulted(d) || gpu_wait(d, d->stream, d->done, op) != ST_OK) return ST_DEVICE;
+    if (!gpu_ok(d, cudaMemcpyAsync(to, from, bytes, kind, d->stream), op)) return ST_DEVICE;
+    return gpu_wait(d, d->stream, d->done, op);
 }
 
 static status cuda_mem_read(device *d, void *host, const void *mem, size_t bytes) {
@@ -258,11 +149,11 @@ static void name_path(device *d, int major, int minor) {
 static status read_properties(device *d, errbuf *eb) {
     int major = 0, minor = 0, sm_count = 0;
     size_t free_bytes = 0, total = 0;
-    if (!cuda_ok(d, cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, d->gpu), "open") ||
-        !cuda_ok(d, cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, d->gpu), "open") ||
-        !cuda_ok(d, cudaDeviceGetAttribute(&sm_count, cudaDevAttrMultiProcessorCount, d->gpu), "open") ||
-        !cuda_ok(d, cudaMemGetInfo(&free_bytes, &total), "open"))
-        return cuda_fault_text(d, eb);
+    if (!gpu_ok(d, cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, d->gpu), "open") ||
+        !gpu_ok(d, cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, d->gpu), "open") ||
+        !gpu_ok(d, cudaDeviceGetAttribute(&sm_count, cudaDevAttrMultiProcessorCount, d->gpu), "open") ||
+        !gpu_ok(d, cudaMemGetInfo(&free_bytes, &total), "open"))
+        return gpu_fault_text(d, eb);
     if (major < 8)
         return errf(
             eb, ST_UNSUPPORTED,
@@ -276,16 +167,16 @@ static status read_properties(device *d, errbuf *eb) {
 
 static status open_streams(device *d, errbuf *eb) {
     int least = 0, most = 0;
-    if (!cuda_ok(d, cudaDeviceGetStreamPriorityRange(&least, &most), "open") ||
-        !cuda_ok(d, cudaStreamCreateWithPriority(&d->stream, cudaStreamNonBlocking, least), "open") ||
-        !cuda_ok(d, cudaStreamCreateWithPriority(&d->handoff, cudaStreamNonBlocking, most), "open") ||
-        !cuda_ok(d, cudaEventCreateWithFlags(&d->done, cudaEventDisableTiming), "open"))
-        return cuda_fault_text(d, eb);
+    if (!gpu_ok(d, cudaDeviceGetStreamPriorityRange(&least, &most), "open") ||
+        !gpu_ok(d, cudaStreamCreateWithPriority(&d->stream, cudaStreamNonBlocking, least), "open") ||
+        !gpu_ok(d, cudaStreamCreateWithPriority(&d->handoff, cudaStreamNonBlocking, most), "open") ||
+        !gpu_ok(d, cudaEventCreateWithFlags(&d->done, cudaEventDisableTiming), "open"))
+        return gpu_fault_text(d, eb);
     return ST_OK;
 }
 
 static void cuda_close(device *d) {
-    if (!d || !may_free(d)) return; /* a hung GPU: the process is about to leave, and must get that far */
+    if (!d || !gpu_may_free(d)) return; /* a hung GPU: the process is about to leave, and must get that far */
     cuda_attend_done(d);
     samples_free(d);
     weight_stage_free(d);
@@ -334,7 +225,7 @@ static status cuda_open(device **out, const device_options *opt, errbuf *eb) {
 
 static status cuda_sync(device *d, errbuf *eb) {
     PRE(d);
-    if (cuda_faulted(d) || cuda_wait(d, d->stream, d->done, "sync") != ST_OK) return cuda_fault_text(d, eb);
+    if (gpu_faulted(d) || gpu_wait(d, d->stream, d->done, "sync") != ST_OK) return gpu_fault_text(d, eb);
     return ST_OK;
 }
 
