@@ -315,7 +315,7 @@ static status send_seal_frame(xfer *x, outgoing *o) {
 /* SEAL leaves when all segments have; it needs no slot. */
 static void finish_handoff(xfer *x, outgoing *o) {
     pair *p = o->pair;
-    if (!active(o) || o->sent || !o->sealed || !p->open || p->ended) return;
+    if (!p || !active(o) || o->sent || !o->sealed || !p->open || p->ended) return;
     if (!all_sent(o, x->opt.kv.layout.layers) || o->announced < o->segment) return;
     if (send_seal_frame(x, o)) xfer_end_pair(x, p, "the receiver does not read");
 }

@@ -142,14 +142,14 @@ static void blank_element(void *ctx, unsigned char *at, const void *want, size_t
 
 uint32_t rig_wrong(const rig_side *s, const rig_work *w) {
     uint32_t wrong = 0;
-    each_element(s, w, 0, w->count, 0, s->kv.layout.layers, compare_element, &wrong);
+    each_element(s, w, w->begin, w->count, 0, s->kv.layout.layers, compare_element, &wrong);
     return wrong;
 }
 
 uint32_t rig_spilled(const rig_side *s, const rig_work *w) {
     uint32_t spilled = 0;
     size_t bytes = kv_page_bytes(&s->kv.layout);
-    each_element(s, w, 0, w->count, 0, s->kv.layout.layers, blank_element, NULL);
+    each_element(s, w, w->begin, w->count, 0, s->kv.layout.layers, blank_element, NULL);
     for (uint32_t i = 0; i < w->page_count; i++)
         for (size_t k = 0; k < bytes; k++)
             spilled += ((const unsigned char *)s->kv.base + w->pages[i] * bytes)[k] != RIG_BLANK;
@@ -186,6 +186,7 @@ void rig_offer(rig_side *p, const rig_work *w) {
 void rig_expect(rig_side *d, const rig_work *w) {
     xfer_post(d->x, &(xfer_cmd){.kind = X_EXPECT,
                                 .id = w->id,
+                                .token_begin = w->begin,
                                 .ids = w->ids,
                                 .id_count = w->count,
                                 .pages = w->pages,
@@ -193,7 +194,7 @@ void rig_expect(rig_side *d, const rig_work *w) {
 }
 
 void rig_dest(rig_side *p, const rig_work *w, const char *endpoint) {
-    xfer_post(p->x, &(xfer_cmd){.kind = X_DEST, .id = w->id, .endpoint = endpoint});
+    xfer_post(p->x, &(xfer_cmd){.kind = X_DEST, .id = w->id, .token_begin = w->begin, .endpoint = endpoint});
 }
 
 token_out rig_first(const rig_work *w) {

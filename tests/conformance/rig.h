@@ -62,6 +62,7 @@ typedef struct rig_work {
     int32_t ids[RIG_TOKENS_MAX];
     uint32_t pages[RIG_TOKENS_MAX / 16 + 1]; /* one more than the rows need: the decoder's first token */
     uint32_t page_count;
+    uint32_t begin; /* 0; else the first row that travels: rig_expect, rig_dest, rig_wrong, rig_spilled */
 } rig_work;
 rig_work rig_work_of(const rig_side *p, const rig_side *d, uint64_t req, uint32_t attempt, uint32_t count,
                      uint32_t first_page);
@@ -87,7 +88,7 @@ void rig_nothing(rig_side *s);
 /* The thread makes a turn and does what it can (by an X_DROP that nobody knows) */
 void rig_nap(rig_side *s);
 
-/* Elements of rows [0, count) in w's pages that differ from the content with w's salt. */
+/* Elements of rows [begin, count) in w's pages that differ from the content with w's salt. */
 uint32_t rig_wrong(const rig_side *s, const rig_work *w);
 /* Bytes of w's pages that were written although no row of w lies there. */
 uint32_t rig_spilled(const rig_side *s, const rig_work *w);

@@ -177,6 +177,26 @@ static void other_token_ids_fail_the_handoff(void **state) {
     rig_close_both(&p, &d);
 }
 
+static void rows_that_were_not_asked_for_fail_closed(void **state) {
+    rig_side p, d;
+    rig_open_both(&p, &d, (rig_options){.transport = *state});
+    rig_work w = rig_work_of(&p, &d, 1, 1, 100, 0), all = w;
+    w.begin = 32;
+    rig_offer(&p, &w);
+    rig_compute(&p, &w, 112);
+    rig_expect(&d, &w);
+    rig_dest(&p, &all, xfer_endpoint(d.x));
+    xfer_event e = rig_wait(&d, X_FAILED, 1);
+    assert_int_equal(e.segments, 0);
+    assert_string_equal(rig_wait(&p, X_FAILED, 1).why, e.why);
+    assert_true(rig_blank(&d, &w));
+    w.id.attempt = 2;
+    w.begin = 8; /* in the middle of a page */
+    rig_dest(&p, &w, xfer_endpoint(d.x));
+    expect_failed(&p, &w, "the receiver wants it from a row where no hand-off can start");
+    rig_close_both(&p, &d);
+}
+
 static void what_breaks_the_coverage_fails_closed(void **state) {
     static const struct {
         kv_piece second;
@@ -555,6 +575,7 @@ int main(void) {
         EACH(another_attempt_is_aborted_and_touches_nothing),
         EACH(an_unexpected_request_is_aborted),
         EACH(other_token_ids_fail_the_handoff),
+        EACH(rows_that_were_not_asked_for_fail_closed),
         EACH(what_breaks_the_coverage_fails_closed),
         EACH(lies_about_the_shape_fail_closed),
         EACH(a_seal_before_the_last_segment_fails_closed),

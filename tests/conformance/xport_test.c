@@ -15,7 +15,7 @@ static void expect_verified(rig_side *p, rig_side *d, const rig_work *w) {
     assert_memory_equal(&got.id, &w->id, sizeof w->id);
     assert_memory_equal(&got.first, &first, sizeof first);
     assert_int_equal(got.finished, w->count == 1);
-    assert_int_equal(got.bytes, kv_segment_bytes(&d->kv.layout, w->count, d->kv.layout.layers));
+    assert_int_equal(got.bytes, kv_segment_bytes(&d->kv.layout, w->count - w->begin, d->kv.layout.layers));
     assert_int_equal(got.bytes, sent.bytes);
     assert_int_equal(got.segments, sent.segments);
     assert_true(got.segments > 0);
@@ -77,6 +77,31 @@ static void a_layer_larger_than_a_slot_travels_in_pieces(void **state) {
     assert_int_equal(e.segments, 6 * 4); /* 32 rows of one layer fit: 32 + 32 + 32 + 4 */
     rig_wait(&d, X_VERIFIED, 1);
     assert_int_equal(rig_wrong(&d, &w), 0);
+    rig_close_both(&p, &d);
+}
+
+static void a_receiver_that_holds_a_prefix_gets_the_rest(void **state) {
+    rig_side p, d;
+    rig_open_both(&p, &d, (rig_options){.transport = *state});
+    const uint32_t begins[] = {16, 32, 64, 96}; /* in a chunk of 64 rows, at its edge, in the last page */
+    for (uint32_t i = 0; i < ARRAY_LEN(begins); i++) {
+        rig_work w = rig_work_of(&p, &d, i + 1, 1, 100, 0);
+        w.begin = begins[i];
+        hand_over(&p, &d, &w, 64);
+        rig_paint(&d, &w, RIG_BLANK);
+        rig_work parked = rig_work_of(&p, &d, i + 11, 1, 100, 0);
+        parked.begin = begins[i];
+        rig_offer(&p, &parked);
+        rig_compute(&p, &parked, 64);
+        rig_seal(&p, &parked);
+        rig_nothing(&p);
+        rig_expect(&d, &parked);
+        rig_dest(&p, &parked, xfer_endpoint(d.x));
+        expect_verified(&p, &d, &parked);
+        rig_drop(&p, parked.id.req);
+        rig_drop(&d, parked.id.req);
+        rig_paint(&d, &parked, RIG_BLANK);
+    }
     rig_close_both(&p, &d);
 }
 
@@ -404,6 +429,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         EACH(content_is_exact_for_every_length_type_and_cut),
         EACH(a_layer_larger_than_a_slot_travels_in_pieces),
+        EACH(a_receiver_that_holds_a_prefix_gets_the_rest),
         EACH(handoffs_interleave_on_one_pair),
         EACH(two_senders_share_a_receiver),
         EACH(one_sender_serves_two_receivers),
