@@ -52,12 +52,25 @@ static memory_kind cuda_host_pin(device *d, void *memory, size_t bytes) {
     PRE(d);
     PRE(memory);
     PRE(bytes > 0);
+    if (gpu_faulted(d)) return MEMORY_HOST;
+    cudaError_t e = cudaSetDevice(d->gpu); /* of this thread */
+    if (e == cudaSuccess) e = cudaHostRegister(memory, bytes, cudaHostRegisterDefault);
+    if (e == cudaSuccess) return MEMORY_PINNED;
+    (void)cudaGetLastError(); /* no fault: hand-offs are staged */
+    log_warn("cuda", "host memory is not pinned: hand-offs copy it twice more", "bytes=%zu cause=%s", bytes,
+             cudaGetErrorName(e));
     return MEMORY_HOST;
 }
 
 static void cuda_host_unpin(device *d, void *memory) {
     PRE(d);
     PRE(memory);
+    if (atomic_load(&d->fault.hung)) return; /* it may wait for what the GPU does */
+    cudaError_t e = cudaSetDevice(d->gpu);   /* of this thread */
+    if (e == cudaSuccess) e = cudaHostUnregister(memory);
+    if (e == cudaSuccess) return;
+    (void)cudaGetLastError();
+    if (!gpu_faulted(d)) log_warn("cuda", "host memory stays pinned", "cause=%s", cudaGetErrorName(e));
 }
 
 /* --- which GPU --- */

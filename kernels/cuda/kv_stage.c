@@ -1,12 +1,14 @@
 /* kv_stage - segments of a hand-off between page memory and the host's wire memory.
  *
- * A kernel packs (or unpacks) runs of pages in GPU memory and sums the checksum on its way; one copy engine
- * moves them between there and pinned memory; the transfer thread copies between pinned memory and the wire
- * (a ring in shared memory or a message's buffer, which CUDA does not know). Segments longer than the
- * staging go in pieces of whole pages, and two of them are under way at a time, so the three kinds of copies
- * overlap:
+ * A kernel packs (or unpacks) runs of pages in GPU memory and sums the checksum on its way. How its bytes get
+ * to the wire depends on where that lies: a copy engine moves them to memory that CUDA knows; for a message's
+ * buffer, which it does not, the transfer thread copies once more; in the memory of the GPU the kernel works
+ * on the wire itself. Segments longer than the staging go in pieces of whole pages, and two of them are under
+ * way at a time, so the kinds of copies overlap:
  *
- *   pages -gather-> GPU staging[i % 2] -copy-> pinned[i % 2] -memcpy-> wire
+ *   MEMORY_HOST    pages -gather-> GPU staging[i % 2] -copy-> pinned[i % 2] -memcpy-> wire
+ *   MEMORY_PINNED  pages -gather-> GPU staging[i % 2] -copy-> wire
+ *   MEMORY_DEVICE  pages -gather-> wire
  *
  * Thread: the transfer thread; made and freed by the device thread while there is none. */
 #include "kernels/cuda/kv_stage.h"
@@ -102,6 +104,16 @@ static size_t bytes_of(const course *c, uint32_t piece) {
     return kv_piece_bytes(c->a->layout, &part);
 }
 
+static void *wire_of(const course *c, uint32_t piece) {
+    return (char *)c->a->wire + bytes_before(c, piece);
+}
+
+/* Host memory that a copy engine moves the piece to or from. */
+static void *host_end(const kv_stage *s, const course *c, uint32_t piece) {
+    CHECK(c->a->wire_in != MEMORY_DEVICE);
+    return c->a->wire_in == MEMORY_PINNED ? wire_of(c, piece) : s->pinned[piece % 2];
+}
+
 static kv_copy_args args_of(const kv_stage *s, const course *c, uint32_t piece) {
     const op_kv_copy *a = c->a;
     return (kv_copy_args){.kv = a->kv,
@@ -111,7 +123,7 @@ static kv_copy_args args_of(const kv_stage *s, const course *c, uint32_t piece) 
                           .head_dim = a->layout->head_dim,
                           .pages = s->pages_dev,
                           .piece = part_of(c, piece * c->piece_tokens, tokens_of(c, piece)),
-                          .wire = s->dev[piece % 2],
+                          .wire = a->wire_in == MEMORY_DEVICE ? wire_of(c, piece) : s->dev[piece % 2],
                           .word_begin = bytes_before(c, piece) / 8,
                           .sum = s->sum_dev};
 }
@@ -149,8 +161,8 @@ static status start(device *d, const op_kv_copy *a, course *c, const char *op) {
     return gpu_ok(d, e, op) ? ST_OK : ST_DEVICE;
 }
 
-/* The sum comes back behind the pieces. moved[0] is free for it: every piece was waited for, or precedes it.
- */
+/* The sum comes back behind the pieces, which are done when it is there. moved[0] is free for it: every piece
+ * was waited for, or precedes it. */
 static status read_sum(device *d, const op_kv_copy *a, const char *op) {
     kv_stage *s = d->stage;
     cudaError_t e =
@@ -168,18 +180,19 @@ static status gather_piece(device *d, const course *c, uint32_t piece) {
     uint32_t side = piece % 2;
     const kv_copy_args args = args_of(s, c, piece);
     cudaError_t e = launch_kv_gather(&args, d->handoff);
-    if (e == cudaSuccess)
-        e = cudaMemcpyAsync(s->pinned[side], s->dev[side], bytes_of(c, piece), cudaMemcpyDeviceToHost,
+    if (e == cudaSuccess && c->a->wire_in != MEMORY_DEVICE)
+        e = cudaMemcpyAsync(host_end(s, c, piece), s->dev[side], bytes_of(c, piece), cudaMemcpyDeviceToHost,
                             d->handoff);
     if (e == cudaSuccess) e = cudaEventRecord(s->moved[side], d->handoff);
     return gpu_ok(d, e, "kv_gather") ? ST_OK : ST_DEVICE;
 }
 
+/* Of the other kinds the bytes are on the wire when the stream gets to the sum. */
 static status deliver_piece(device *d, const course *c, uint32_t piece) {
+    if (c->a->wire_in != MEMORY_HOST) return ST_OK;
     kv_stage *s = d->stage;
     status st = gpu_wait_event(d, s->moved[piece % 2], "kv_gather");
-    if (st == ST_OK)
-        memcpy((char *)c->a->wire + bytes_before(c, piece), s->pinned[piece % 2], bytes_of(c, piece));
+    if (st == ST_OK) memcpy(wire_of(c, piece), s->pinned[piece % 2], bytes_of(c, piece));
     return st;
 }
 
@@ -209,9 +222,11 @@ static status scatter_piece(device *d, const course *c, uint32_t piece) {
     kv_stage *s = d->stage;
     uint32_t side = piece % 2;
     const kv_copy_args args = args_of(s, c, piece);
-    memcpy(s->pinned[side], (const char *)c->a->wire + bytes_before(c, piece), bytes_of(c, piece));
-    cudaError_t e = cudaMemcpyAsync(s->dev[side], s->pinned[side], bytes_of(c, piece), cudaMemcpyHostToDevice,
-                                    d->handoff);
+    cudaError_t e = cudaSuccess;
+    if (c->a->wire_in == MEMORY_HOST) memcpy(s->pinned[side], wire_of(c, piece), bytes_of(c, piece));
+    if (c->a->wire_in != MEMORY_DEVICE)
+        e = cudaMemcpyAsync(s->dev[side], host_end(s, c, piece), bytes_of(c, piece), cudaMemcpyHostToDevice,
+                            d->handoff);
     if (e == cudaSuccess) e = launch_kv_scatter(&args, d->handoff);
     if (e == cudaSuccess) e = cudaEventRecord(s->moved[side], d->handoff);
     return gpu_ok(d, e, "kv_scatter") ? ST_OK : ST_DEVICE;
@@ -221,7 +236,7 @@ status cuda_kv_scatter(device *d, const op_kv_copy *a) {
     course c;
     status st = start(d, a, &c, "kv_scatter");
     for (uint32_t i = 0; st == ST_OK && i < c.piece_count; i++) {
-        if (i >= 2)
+        if (i >= 2 && a->wire_in == MEMORY_HOST)
             st = gpu_wait_event(d, d->stage->moved[i % 2], "kv_scatter"); /* its pinned half is free again */
         if (st == ST_OK) st = scatter_piece(d, &c, i);
     }

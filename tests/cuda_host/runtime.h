@@ -17,7 +17,8 @@ bool runtime_kernel_runs(void);
  * ThreadLocal: by the thread that captures): spoils those captures and says so. */
 cudaError_t runtime_unsafe(cudaError_t error);
 
-typedef enum memory_kind { MEMORY_DEVICE, MEMORY_PINNED } memory_kind;
+/* REGISTERED: pinned, but the caller's own. */
+typedef enum memory_kind { MEMORY_DEVICE, MEMORY_PINNED, MEMORY_REGISTERED } memory_kind;
 /* Whether the kind of copy agrees with where the addresses lie. */
 bool runtime_copy_fits(const void *to, const void *from, size_t bytes, enum cudaMemcpyKind kind);
 /* Whether all of it lies in one live device allocation. */

@@ -51,6 +51,36 @@ static size_t budget(void) {
     return (size_t)(mb ? strtoull(mb, NULL, 10) : 4096) << 20;
 }
 
+/* Holds the mutex. */
+static void insert(void *memory, size_t bytes, memory_kind kind) {
+    if (table.count == table.max) {
+        table.max = table.max ? 2 * table.max : 64;
+        table.live = realloc(table.live, table.max * sizeof *table.live);
+        if (!table.live) abort();
+    }
+    size_t at = upper(memory);
+    memmove(table.live + at + 1, table.live + at, (table.count - at) * sizeof *table.live);
+    table.live[at] = (allocation){memory, bytes, kind};
+    table.count++;
+}
+
+/* False when there is no such. Holds the mutex. */
+static bool removed(void *p, memory_kind kind) {
+    size_t at = upper(p);
+    if (at == 0 || table.live[at - 1].begin != p || table.live[at - 1].kind != kind) return false;
+    if (kind == MEMORY_DEVICE) {
+        table.device_bytes -= table.live[at - 1].bytes;
+        table.device_count--;
+    }
+    memmove(table.live + at - 1, table.live + at, (table.count - at) * sizeof *table.live);
+    table.count--;
+    if (table.count > 0) return true;
+    free(table.live);
+    table.live = NULL;
+    table.max = 0;
+    return true;
+}
+
 static cudaError_t allocate(void **p, size_t bytes, memory_kind kind) {
     cudaError_t e = runtime_fault();
     if (e == cudaSuccess) e = runtime_unsafe(cudaErrorStreamCaptureUnsupported);
@@ -63,16 +93,8 @@ static cudaError_t allocate(void **p, size_t bytes, memory_kind kind) {
     pthread_mutex_lock(&table.mutex);
     size_t limit = budget();
     bool fits = kind == MEMORY_PINNED || (bytes <= limit && table.device_bytes <= limit - bytes);
-    if (fits && table.count == table.max) {
-        table.max = table.max ? 2 * table.max : 64;
-        table.live = realloc(table.live, table.max * sizeof *table.live);
-        if (!table.live) abort();
-    }
     if (fits && posix_memalign(&memory, 256, bytes) == 0) {
-        size_t at = upper(memory);
-        memmove(table.live + at + 1, table.live + at, (table.count - at) * sizeof *table.live);
-        table.live[at] = (allocation){memory, bytes, kind};
-        table.count++;
+        insert(memory, bytes, kind);
         if (kind == MEMORY_DEVICE) {
             table.device_bytes += bytes;
             table.device_count++;
@@ -91,21 +113,7 @@ static cudaError_t release(void *p, memory_kind kind) {
     if (!p) return e;
     stream_drain_all(); /* freeing waits for the device */
     pthread_mutex_lock(&table.mutex);
-    size_t at = upper(p);
-    bool known = at > 0 && table.live[at - 1].begin == p && table.live[at - 1].kind == kind;
-    if (known) {
-        if (kind == MEMORY_DEVICE) {
-            table.device_bytes -= table.live[at - 1].bytes;
-            table.device_count--;
-        }
-        memmove(table.live + at - 1, table.live + at, (table.count - at) * sizeof *table.live);
-        table.count--;
-    }
-    if (table.count == 0) {
-        free(table.live);
-        table.live = NULL;
-        table.max = 0;
-    }
+    bool known = removed(p, kind);
     pthread_mutex_unlock(&table.mutex);
     if (known) free(p);
     return e == cudaSuccess && !known ? runtime_result(cudaErrorInvalidValue) : e;
@@ -120,7 +128,7 @@ bool runtime_is_device(const void *p, size_t bytes) {
 static bool is_host(const void *p, size_t bytes) {
     allocation a;
     if (!find(p, &a)) return p != NULL;
-    return a.kind == MEMORY_PINNED && (size_t)(a.begin + a.bytes - (const char *)p) >= bytes;
+    return a.kind != MEMORY_DEVICE && (size_t)(a.begin + a.bytes - (const char *)p) >= bytes;
 }
 
 bool runtime_is_pageable(const void *p) {
@@ -180,4 +188,28 @@ cudaError_t cudaMallocHost(void **p, size_t bytes) {
 
 cudaError_t cudaFreeHost(void *p) {
     return release(p, MEMORY_PINNED);
+}
+
+cudaError_t cudaHostRegister(void *p, size_t bytes, unsigned flags) {
+    cudaError_t e = runtime_fault();
+    if (e == cudaSuccess) e = runtime_unsafe(cudaErrorStreamCaptureUnsupported);
+    if (e != cudaSuccess) return e;
+    if (!p || bytes == 0 || flags != cudaHostRegisterDefault) return runtime_result(cudaErrorInvalidValue);
+    pthread_mutex_lock(&table.mutex);
+    size_t at = upper((char *)p + bytes - 1); /* the last one that begins before the end of it */
+    bool overlaps = at > 0 && table.live[at - 1].begin + table.live[at - 1].bytes > (char *)p;
+    if (!overlaps) insert(p, bytes, MEMORY_REGISTERED);
+    pthread_mutex_unlock(&table.mutex);
+    return overlaps ? runtime_result(cudaErrorHostMemoryAlreadyRegistered) : cudaSuccess;
+}
+
+cudaError_t cudaHostUnregister(void *p) {
+    cudaError_t e = runtime_fault();
+    if (e == cudaSuccess) e = runtime_unsafe(cudaErrorStreamCaptureUnsupported);
+    if (e != cudaSuccess) return e;
+    stream_drain_all(); /* what is under way may use it */
+    pthread_mutex_lock(&table.mutex);
+    bool known = removed(p, MEMORY_REGISTERED);
+    pthread_mutex_unlock(&table.mutex);
+    return known ? cudaSuccess : runtime_result(cudaErrorHostMemoryNotRegistered);
 }

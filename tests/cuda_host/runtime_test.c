@@ -60,6 +60,23 @@ static void copies_outside_live_memory_are_refused(void **state) {
     assert_int_equal(cudaFree(d), cudaSuccess);
 }
 
+static void registered_memory_is_pinned_until_it_is_unregistered(void **state) {
+    (void)state;
+    uint32_t *d = words(4), host[8] = {1, 2, 3, 4};
+    assert_int_equal(cudaHostUnregister(host), cudaErrorHostMemoryNotRegistered);
+    assert_int_equal(cudaHostRegister(host, 16, cudaHostRegisterDefault), cudaSuccess);
+    assert_int_equal(cudaHostRegister(host + 3, 16, cudaHostRegisterDefault),
+                     cudaErrorHostMemoryAlreadyRegistered);
+    assert_int_equal(cudaHostUnregister(host + 1), cudaErrorHostMemoryNotRegistered);
+    assert_int_equal(cudaFreeHost(host), cudaErrorInvalidValue);
+    assert_int_equal(cudaMemcpy(d, host, 16, cudaMemcpyHostToDevice), cudaSuccess);
+    assert_int_equal(cudaMemcpy(host + 1, d, 16, cudaMemcpyDeviceToHost), cudaErrorInvalidValue);
+    assert_int_equal(cudaHostUnregister(host), cudaSuccess);
+    assert_int_equal(cudaHostUnregister(host), cudaErrorHostMemoryNotRegistered);
+    cudaGetLastError();
+    assert_int_equal(cudaFree(d), cudaSuccess);
+}
+
 static void a_captured_step_runs_at_each_launch_of_its_graph(void **state) {
     (void)state;
     cudaStream_t s = stream_new();
@@ -297,6 +314,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(memory_beyond_the_budget_is_refused),
         cmocka_unit_test(copies_outside_live_memory_are_refused),
+        cmocka_unit_test(registered_memory_is_pinned_until_it_is_unregistered),
         cmocka_unit_test(a_captured_step_runs_at_each_launch_of_its_graph),
         cmocka_unit_test(what_a_capture_forbids_spoils_it),
         cmocka_unit_test(a_relaxed_capture_allows_memory_to_be_made),

@@ -1,5 +1,5 @@
-/* handoff_test - what a gather waits for while steps follow one another, and by which way a segment's bytes
- * travel between GPU and host. */
+/* gather_test - what a gather waits for while steps follow one another. On the emulation, whose streams are
+ * lazy here. */
 #include "tests/cuda/rig.h"
 #include "tests/cuda_host/emulation.h"
 
@@ -130,6 +130,22 @@ static void a_gather_of_the_running_step_waits_for_its_last_layer(void **state) 
     scene_free(s);
 }
 
+/* Step 3 records the events of step 1 again. */
+static void a_step_that_has_ended_is_not_waited_for_by_the_event_of_a_later_one(void **state) {
+    (void)state;
+    scene *s = scene_new();
+    uint64_t first = 0;
+    for (int i = 0; i < 3; i++) {
+        uint64_t number = begin(s, i % 2);
+        if (i == 0) first = number;
+        for (uint32_t layer = 0; layer < LAYERS; layer++) issue_layer(s, layer);
+        if (i < 2) end(s);
+    }
+    assert_int_equal(gather(s, 1, LAYERS, first), 1);
+    end(s);
+    scene_free(s);
+}
+
 static void rows_of_no_step_are_gathered_at_once(void **state) {
     (void)state;
     scene *s = scene_new();
@@ -145,6 +161,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_gather_waits_for_nothing_of_the_step_after_its_own),
         cmocka_unit_test(a_gather_of_the_running_step_waits_for_its_last_layer),
+        cmocka_unit_test(a_step_that_has_ended_is_not_waited_for_by_the_event_of_a_later_one),
         cmocka_unit_test(rows_of_no_step_are_gathered_at_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
