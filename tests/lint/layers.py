@@ -35,7 +35,8 @@ ROOMS = {
     "common/engine": "base obs token model kv kernels",
     "common/transfer": "base token kv proto engine kernels net",
     "common/worker_core": "base token kv ctl proto",
-    "common/worker": "base config obs token checkpoint text model kv ctl proto kernels net engine transfer worker_core",
+    "common/worker": "base config obs token checkpoint text model kv ctl proto kernels net engine transfer "
+    "worker_core",
     "prefill_worker": "base token kv ctl worker_core worker",
     "decode_worker": "base token kv ctl worker_core worker",
     "colocated_worker": "base token kv ctl worker_core worker",
@@ -50,7 +51,8 @@ PURE = [
     r"common/(token|kv|ctl|worker_core)/.*",
     r"sim/.*",
     r"(prefill|decode|colocated)_worker/\w+_(core|policy)\.[ch]",
-    r"coordinator/(core|core_types|inbox|outbox|dispatch|recovery|request|request_table|holds|member|router|state)\.[ch]",
+    r"coordinator/(core|core_types|inbox|outbox|dispatch|recovery|request|request_table)\.[ch]",
+    r"coordinator/(holds|member|router|state)\.[ch]",
 ]
 IMPURE_ROOMS = (
     "common/net/",
