@@ -50,7 +50,9 @@ typedef struct backend_ops {
      * Caller closes with close, after every memory and weight was freed. */
     status (*open)(device **out, const device_options *opt, errbuf *eb);
     void (*close)(device *d);
-    /* "cpu/avx2", "cuda/sm_90/bf16/fast": part of the numerics id. Borrowed until close. */
+    /* "cpu/avx2", "cuda/sm_90/bf16/fast-timed": part of the numerics id. A last part that ends in "-timed"
+     * says that algorithms are chosen by timing: equal paths then promise no equal bits. Borrowed until
+     * close. */
     const char *(*path)(const device *d);
     dtype (*kv_default)(dtype act_type); /* KV dtype when the config says `auto` */
     dtype (*act_type)(const device *d);

@@ -35,7 +35,7 @@ typedef struct cublaslt {
 /* Looks where the loader does (LD_LIBRARY_PATH, the system), then in the toolkit that this was built with.
  * ST_UNSUPPORTED names the library and the remedy. Close with cublaslt_close. */
 status cublaslt_open(cublaslt *out, errbuf *eb);
-/* Accepts a zeroed one */
+/* Accepts a zeroed one. The library stays loaded, since to load it again costs what the first time did. */
 void cublaslt_close(cublaslt *l);
 
 #endif

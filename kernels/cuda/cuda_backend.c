@@ -149,9 +149,12 @@ static dtype cuda_kv_default(dtype act_type) {
     return act_type;
 }
 
-/* What the numerics are: the kernels of the architecture, the number type, and how sums are cut. */
+/* What the numerics are: the kernels of the architecture, the number type, and how sums are cut.
+ * "fast-timed": the library's algorithm for many rows is chosen by timing, so that two starts may differ in
+ * their bits. */
 static void name_path(device *d, int major, int minor) {
-    char mode[32] = "fast";
+    char mode[32] = "fast-timed";
+    if (d->type == NUM_F32) snprintf(mode, sizeof mode, "fast");
     uint32_t max_context = d->opt.max_seq_pages * KV_PAGE_TOKENS;
     if (d->opt.deterministic)
         snprintf(mode, sizeof mode, "deterministic/split%u",

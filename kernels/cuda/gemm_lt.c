@@ -34,7 +34,8 @@ typedef struct plan {
     uint32_t rows; /* of the layouts x and out */
     cublasLtMatrixLayout_t w, x, out;
     cublasLtMatmulAlgo_t algo;
-    bool timed; /* else the heuristic's first, taken while the stream was captured */
+    bool settled; /* candidates were timed, whether any could be used or not; else algo is the heuristic's
+                     first, taken while the stream was captured */
 } plan;
 
 struct gemm_lt {
@@ -226,16 +227,18 @@ static status choose(const gemm_lt *g, const linear_args *a, plan *p, bool captu
     cublasStatus_t blas = plan_set_rows(g, p, a->rows);
     if (blas != CUBLAS_STATUS_SUCCESS) return blas_failed(g, a, "matrix layout", blas, eb);
     float best_ms = 0;
+    bool any = false;
     for (int i = 0; i < count; i++) {
         bool usable = false;
         float ms = 0;
         st = time_candidate(g, a, p, &found[i].algo, &usable, &ms, eb);
         if (st != ST_OK) return st;
-        if (!usable || (p->timed && ms >= best_ms)) continue;
+        if (!usable || (any && ms >= best_ms)) continue;
         p->algo = found[i].algo;
-        p->timed = true;
+        any = true;
         best_ms = ms;
     }
+    p->settled = true;
     return ST_OK;
 }
 
@@ -303,7 +306,7 @@ status gemm_lt_linear(gemm_lt *g, const linear_args *a, errbuf *eb) {
     PRE(a->mode != LINEAR_GATE_UP);
     PRE(a->type != NUM_F32);
     plan *p = find_plan(g, a);
-    if (!p || !p->timed) {
+    if (!p || !p->settled) {
         status st = make_plan(g, a, &p, eb);
         if (st != ST_OK) return st;
     }

@@ -158,8 +158,24 @@ void step_free(device *d) {
     d->step = NULL;
 }
 
-/* Each bucket runs once and is recorded once. Then prompts, if a library multiplies: it chooses its algorithm
- * by the power of two that the rows are rounded up to. */
+/* Prompts, the i-th: a library that multiplies chooses its algorithm by the power of two that the rows are
+ * rounded up to; of our own products each tile size is a kernel, which is loaded when it is first launched.
+ */
+static bool warm_prompt(const device *d, uint32_t i, warm_step *out) {
+    static const uint32_t tile_rows[] = {8, 16, 32, 64, UINT32_MAX}; /* linear.cu, linear_wide.cu */
+    if (d->type == NUM_F32) return false;                            /* one kernel, and slow */
+    uint64_t rows = 0;
+    if (d->gemm)
+        rows = (uint64_t)LIBRARY_ROWS_MIN << i;
+    else if (i < ARRAY_LEN(tile_rows))
+        rows = tile_rows[i];
+    uint64_t before = d->gemm ? rows / 2 : i > 0 ? tile_rows[i - 1] : 0;
+    if (rows == 0 || before >= d->opt.max_rows) return false;
+    *out = (warm_step){.rows = (uint32_t)MIN(rows, d->opt.max_rows), .times = 1, .prompt = true};
+    return true;
+}
+
+/* Each bucket runs once and is recorded once. Then prompts. */
 bool cuda_warm(const device *d, uint32_t i, warm_step *out) {
     PRE(d);
     PRE(d->step);
@@ -170,10 +186,7 @@ bool cuda_warm(const device *d, uint32_t i, warm_step *out) {
         *out = (warm_step){.rows = MIN(bucket_rows(i), s->bucket_cap), .times = 2};
         return true;
     }
-    uint64_t rows = (uint64_t)LIBRARY_ROWS_MIN << (i - s->record_count);
-    if (!d->gemm || rows >= 2 * (uint64_t)d->opt.max_rows) return false;
-    *out = (warm_step){.rows = (uint32_t)MIN(rows, d->opt.max_rows), .times = 1, .prompt = true};
-    return true;
+    return warm_prompt(d, i - s->record_count, out);
 }
 
 size_t step_nodes(const device *d, uint32_t rows) {

@@ -348,6 +348,20 @@ static void where_the_choice_is_refused_the_number_of_rows_is_asked_for(void **s
     assert_int_equal(blas.last[0], FASTEST);
 }
 
+/* The first call times what was asked for 64 columns, all of which is refused; later ones do not time again.
+ */
+static void candidates_that_are_all_refused_are_timed_once(void **state) {
+    const fixture *f = *state;
+    blas.refused_cols = 50;
+    run(f, 50);
+    assert_int_equal(blas.questions, 2);
+    uint32_t products = blas.products;
+    run(f, 50);
+    assert_int_equal(blas.questions, 3); /* for these rows, by run_plan */
+    assert_int_equal(blas.products, products + 1);
+    assert_int_equal(blas.last[1], 50);
+}
+
 static void a_capture_takes_the_first_guess_and_a_later_call_measures(void **state) {
     const fixture *f = *state;
     cudaGraph_t graph = NULL;
@@ -385,6 +399,7 @@ int main(void) {
                                         teardown),
         cmocka_unit_test_setup_teardown(where_the_choice_is_refused_the_number_of_rows_is_asked_for, setup,
                                         teardown),
+        cmocka_unit_test_setup_teardown(candidates_that_are_all_refused_are_timed_once, setup, teardown),
         cmocka_unit_test_setup_teardown(a_capture_takes_the_first_guess_and_a_later_call_measures, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(measuring_on_a_gpu_that_hangs_has_a_deadline, setup, teardown),

@@ -404,6 +404,31 @@ static void what_the_kernels_cannot_do_is_refused_by_name(void **state) {
     rig_close(&r);
 }
 
+/* Prompts too: the kernels of each tile size are loaded when they are first launched. */
+static void deterministic_mode_warms_prompts_of_each_tile_size(void **state) {
+    (void)state;
+    static const uint32_t want[] = {8, 16, 32, 64, RIG_ROWS};
+    const device_options opt = rig_options(DT_BF16, true);
+    mini m = mini_open("cuda", &opt);
+    uint32_t i = 0, prompts = 0;
+    for (warm_step w; m.r.ops->warm(m.r.d, i, &w); i++) {
+        if (!w.prompt) continue;
+        assert_true(prompts < ARRAY_LEN(want));
+        assert_int_equal(w.rows, want[prompts++]);
+        assert_int_equal(w.times, 1);
+    }
+    assert_int_equal(prompts, ARRAY_LEN(want));
+    mini_close(&m);
+    device_options small = opt;
+    small.max_rows = 20;
+    m = mini_open("cuda", &small);
+    warm_step last = {0};
+    for (i = 0; m.r.ops->warm(m.r.d, i, &last); i++) continue;
+    assert_true(last.prompt);
+    assert_int_equal(last.rows, 20);
+    mini_close(&m);
+}
+
 static void the_path_names_architecture_type_and_mode(void **state) {
     (void)state;
     device_options opt = rig_options(DT_BF16, true);
@@ -414,7 +439,11 @@ static void the_path_names_architecture_type_and_mode(void **state) {
     opt.deterministic = false;
     opt.act_type = DT_F16;
     r = rig_open("cuda", &opt);
-    assert_non_null(strstr(r.ops->path(r.d), "/f16/fast"));
+    assert_non_null(strstr(r.ops->path(r.d), "/f16/fast-timed"));
+    rig_close(&r);
+    opt.act_type = DT_F32; /* all products are our own */
+    r = rig_open("cuda", &opt);
+    assert_string_equal(strstr(r.ops->path(r.d), "/f32/"), "/f32/fast");
     rig_close(&r);
 }
 
@@ -429,6 +458,7 @@ int main(void) {
         cmocka_unit_test(memory_beyond_the_fraction_is_refused),
         cmocka_unit_test(a_large_weight_arrives_whole_and_in_the_order_of_its_form),
         cmocka_unit_test(what_the_kernels_cannot_do_is_refused_by_name),
+        cmocka_unit_test(deterministic_mode_warms_prompts_of_each_tile_size),
         cmocka_unit_test(the_path_names_architecture_type_and_mode),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -64,7 +64,7 @@ class Cuda(unittest.TestCase):
             self.assertEqual({choices[0]["finish_reason"] for choices in got}, {"length"})
             self.assertEqual(c.metric("baton_handoffs_verified_total"), len(got))
             version = json.loads(c.get("/version")[1])
-            self.assertRegex(version["path"], "^cuda/sm_[0-9]+/bf16/fast$")
+            self.assertRegex(version["path"], "^cuda/sm_[0-9]+/bf16/fast-timed$")
             self.assertIs(version["deterministic"], False)
             self.assertIn("takes a GPU", c.log())
             c.wait_idle()
