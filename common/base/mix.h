@@ -7,13 +7,15 @@
 #ifndef BATON_BASE_MIX_H
 #define BATON_BASE_MIX_H
 
+#include "base/host_device.h"
+
 #include <stdint.h>
 
 /* Between two states of the generator: 2^64 divided by the golden ratio, odd. */
 #define MIX64_STEP 0x9E3779B97F4A7C15ull
 
 /* Pure. 0 is mapped to itself, so that a counter starts with a step. */
-static inline uint64_t mix64(uint64_t x) {
+HOST_DEVICE uint64_t mix64(uint64_t x) {
     x = (x ^ x >> 30) * 0xBF58476D1CE4E5B9ull;
     x = (x ^ x >> 27) * 0x94D049BB133111EBull;
     return x ^ x >> 31;

@@ -14,6 +14,7 @@
  * it stores the first. */
 #include "kernels/cuda/device.cuh"
 
+#include "base/mix.h"
 #include "kv/kv_layout.h"
 
 #define KV_COPY_THREADS    256u
@@ -58,20 +59,11 @@ static __device__ __forceinline__ void store_unit(char *p, vec8 v) {
     words[1] = v.w[1];
 }
 
-static __device__ __forceinline__ uint64_t mix(uint64_t i) { /* kv_mix */
-    i ^= i >> 30;
-    i *= 0xbf58476d1ce4e5b9u;
-    i ^= i >> 27;
-    i *= 0x94d049bb133111ebu;
-    i ^= i >> 31;
-    return i | 1;
-}
-
 template <class U> static __device__ __forceinline__ uint64_t weighted(U v, uint64_t word) {
     uint64_t sum = 0;
 #pragma unroll
     for (uint32_t i = 0; i < sizeof(U) / 8; i++)
-        sum += (v.w[2 * i] | (uint64_t)v.w[2 * i + 1] << 32) * mix(word + i);
+        sum += (v.w[2 * i] | (uint64_t)v.w[2 * i + 1] << 32) * (mix64(word + i) | 1); /* kv_mix */
     return sum;
 }
 

@@ -4,8 +4,9 @@
  * Element i of a matrix is random_weight(seed, i) * scale. One splitmix64 (Steele, Lea, Flood: Fast
  * splittable pseudorandom number generators, OOPSLA 2014) serves eight elements, so a thread makes one group
  * of eight, and stores it at once where the memory is aligned and the group whole. Since the numbers are odd
- * and within -255..255, and scale is a power of two, every type holds them exactly. nvcc does not call host
- * functions from kernels, so the generator is written here a second time; the test compares the two. */
+ * and within -255..255, and scale is a power of two, every type holds them exactly. The test
+ * compares them with the host's. */
+#include "base/mix.h"
 #include "kernels/cuda/eight.cuh"
 
 #define RANDOM_THREADS    256u
@@ -19,10 +20,7 @@ struct random_args {
 };
 
 static __device__ __forceinline__ uint64_t random_word(uint64_t seed, uint64_t group) {
-    uint64_t z = seed + (group + 1) * 0x9E3779B97F4A7C15u;
-    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9u;
-    z = (z ^ z >> 27) * 0x94D049BB133111EBu;
-    return z ^ z >> 31;
+    return mix64(seed + (group + 1) * MIX64_STEP);
 }
 
 template <class T> static __global__ void __launch_bounds__(RANDOM_THREADS) random_kernel(random_args a) {

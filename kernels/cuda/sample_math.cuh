@@ -1,11 +1,11 @@
 /* sample_math - the arithmetic of sampling, operation by operation that of the host's sampler, so that equal
  * logits give equal tokens: exp and log whose every bit IEEE 754 fixes (host/exact_math.c says why and
- * derives them), Philox4x32-10 (Salmon et al.: Parallel random numbers: as easy as 1, 2, 3, SC 2011), and a
- * token's probability and mass. */
+ * derives them), the words of philox.h, and a token's probability and mass. */
 #ifndef BATON_KERNELS_CUDA_SAMPLE_MATH_CUH
 #define BATON_KERNELS_CUDA_SAMPLE_MATH_CUH
 
 #include "kernels/cuda/device.cuh"
+#include "kernels/philox.h"
 
 #define EXP_LOWEST      (-87.0f)    /* below it exact_exp is 0 */
 #define EXP_LOWEST_KEY  0x42AE0000u /* bits of 87.0f */
@@ -48,21 +48,8 @@ static __device__ __forceinline__ double exact_log(double x) {
 
 /* The random words of tokens 4 * group .. + 3 of a row: counter {group, position, choice, 0}. */
 static __device__ __forceinline__ void random_words(const sample_row *r, uint32_t group, uint32_t words[4]) {
-    uint32_t c0 = group, c1 = r->position, c2 = r->choice, c3 = 0, k0 = r->key[0], k1 = r->key[1];
-#pragma unroll
-    for (int round = 0; round < 10; round++) {
-        uint64_t a = (uint64_t)0xD2511F53u * c0, b = (uint64_t)0xCD9E8D57u * c2;
-        c0 = (uint32_t)(b >> 32) ^ c1 ^ k0;
-        c1 = (uint32_t)b;
-        c2 = (uint32_t)(a >> 32) ^ c3 ^ k1;
-        c3 = (uint32_t)a;
-        k0 += 0x9E3779B9u;
-        k1 += 0xBB67AE85u;
-    }
-    words[0] = c0;
-    words[1] = c1;
-    words[2] = c2;
-    words[3] = c3;
+    const uint32_t counter[4] = {group, r->position, r->choice, 0};
+    philox4x32_10(counter, r->key, words);
 }
 
 /* What temperature and min-p need to know of a row. */

@@ -25,6 +25,7 @@
 
 #include "base/mem.h"
 #include "kernels/host/exact_math.h"
+#include "kernels/philox.h"
 
 #include <float.h>
 #include <math.h>
@@ -68,24 +69,6 @@ void sampler_free(sampler *s) {
 }
 
 /* --- random numbers --- */
-
-void philox4x32_10(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4]) {
-    uint32_t c0 = counter[0], c1 = counter[1], c2 = counter[2], c3 = counter[3];
-    uint32_t k0 = key[0], k1 = key[1];
-    for (int round = 0; round < 10; round++) {
-        uint64_t a = (uint64_t)0xD2511F53u * c0, b = (uint64_t)0xCD9E8D57u * c2;
-        c0 = (uint32_t)(b >> 32) ^ c1 ^ k0;
-        c1 = (uint32_t)b;
-        c2 = (uint32_t)(a >> 32) ^ c3 ^ k1;
-        c3 = (uint32_t)a;
-        k0 += 0x9E3779B9u;
-        k1 += 0xBB67AE85u;
-    }
-    out[0] = c0;
-    out[1] = c1;
-    out[2] = c2;
-    out[3] = c3;
-}
 
 /* A race of exponential clocks: the smallest -log(u) / p wins, of equals the lowest id. */
 typedef struct race {

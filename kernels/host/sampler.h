@@ -24,7 +24,4 @@ void sampler_next(sampler *s, const float *logits, const sample_input *in, sampl
  * out->id. Sums are taken in a fixed order, so every backend calls this one. The logits are not broken. */
 void sampler_logprobs(sampler *s, const float *logits, int32_t wanted, token_out *out);
 
-/* Philox4x32-10 of (key, counter), exposed for its test vectors. */
-void philox4x32_10(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4]);
-
 #endif

@@ -7,6 +7,7 @@
 #include "base/tensor.h"
 #include "kernels/host/exact_math.h"
 #include "kernels/host/sampler.h"
+#include "kernels/philox.h"
 
 #include <float.h>
 #include <math.h>

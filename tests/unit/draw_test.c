@@ -2,6 +2,7 @@
 #include "tests/unit/sampler_scene.h"
 
 #include "kernels/host/exact_math.h"
+#include "kernels/philox.h"
 
 #include <stdlib.h>
 
