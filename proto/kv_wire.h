@@ -54,17 +54,17 @@ static_assert(sizeof(kv_piece) == 24, "kv_piece crosses processes");
 typedef struct kv_frame {
     uint32_t magic;
     uint16_t version;
-    uint16_t kind;       /* kv_frame_kind */
-    uint64_t seq;        /* 1, 2, ... per direction of the pair */
-    kv_identity id;      /* HELLO, RING: req = attempt = 0 */
-    uint32_t segment;    /* SEGMENT: 0, 1, ...; SEAL: how many there were */
-    uint32_t slot;       /* SEGMENT, CREDIT; RING: slot count */
-    kv_piece piece;      /* SEGMENT; SEAL: the whole hand-off */
-    uint64_t bytes;      /* SEGMENT: payload bytes; RING: slot bytes */
-    uint64_t checksum;   /* SEGMENT */
-    uint64_t ids_hash;   /* SEGMENT, SEAL: hash of the ids up to the last row of piece */
-    int32_t first_token; /* SEAL: output token k that P sampled; the next part is its token_out */
-    uint32_t finished;   /* SEAL: 1 = the first token ended the request: D releases */
+    uint16_t kind;        /* kv_frame_kind */
+    uint64_t seq;         /* 1, 2, ... per direction of the pair */
+    kv_identity id;       /* HELLO, RING: req = attempt = 0 */
+    uint32_t segment;     /* SEGMENT: 0, 1, ...; SEAL: how many there were */
+    uint32_t slot;        /* SEGMENT, CREDIT; RING: slot count */
+    kv_piece piece;       /* SEGMENT; SEAL: the whole hand-off */
+    uint64_t bytes;       /* SEGMENT: payload bytes; RING: slot bytes */
+    uint64_t checksum;    /* SEGMENT */
+    uint64_t ids_hash;    /* SEGMENT, SEAL: hash of the ids up to the last row of piece */
+    int32_t first_token;  /* SEAL: output token k that P sampled; the next part is its token_out */
+    uint32_t finished;    /* SEAL: 1 = the first token ended the request: D releases */
     char transport[8];    /* HELLO: "shm", "zmq" */
     uint64_t layout_hash; /* HELLO: dtype, layers, kv heads, head dim, page size */
 } kv_frame;
