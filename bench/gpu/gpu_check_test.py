@@ -56,7 +56,8 @@ def an_unknown_part_is_refused_by_name(folder):
     assert done.returncode == 2 and "'speed'" in done.stderr, done
 
 
-GOOD = "echo '[       OK ] a'; echo '[       OK ] b' # .nv_fatbin\n"
+DETERMINISTIC = 'echo "deterministic=$BATON_TEST_DETERMINISTIC" >&2\n'
+GOOD = DETERMINISTIC + "echo '[       OK ] a'; echo '[       OK ] b' # .nv_fatbin\n"
 FIGURE = (
     """echo '{"by": "baton", "key": "%s", "mode": "%s", "unit": "TB/s", "value": %g, "ceiling": "%s"}'\n"""
 )
@@ -115,6 +116,8 @@ def a_part_that_fails_or_hangs_is_recorded_and_the_rest_goes_on(folder):
     assert done.returncode == 1, done
     logs = {os.path.basename(p).split("Z-", 1)[1] for p in glob.glob(out + "/*.log")}
     assert logs == {"racecheck.log", "linear.log", "prefill.log", "serve.log"}, logs
+    with open(glob.glob(out + "/*Z-racecheck.log")[0]) as f:
+        assert "deterministic=1\n" in f.read(), "under a sanitizer every case is a deterministic one"
     with open(glob.glob(out + "/*Z-linear.log")[0]) as f:
         assert f.read() == "the device fell | off\n"
     written = glob.glob(out + "/gpu-check-*.json")

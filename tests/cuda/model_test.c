@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "engine/engine.h"
 #include "kernels/cuda/step.h"
+#include "tests/cuda/rig.h"
 #include "tests/model_file.h"
 #include "tests/test.h"
 
@@ -40,16 +41,18 @@ static int teardown(void **state) {
 }
 
 static engine *engine_with(const fixture *f, const char *backend, dtype act, bool deterministic, bool warm) {
-    const engine_options opt = {
-        .backend = backend,
-        .device = {.threads = 1, .isa = "auto", .act_type = act, .deterministic = deterministic},
-        .kv_type = act,
-        .page_count = PAGES,
-        .max_rows = ROWS,
-        .max_seqs = SEQS,
-        .max_context = CONTEXT,
-        .warm_decode = warm,
-        .warm_prompts = warm};
+    const engine_options opt = {.backend = backend,
+                                .device = {.threads = 1,
+                                           .isa = "auto",
+                                           .act_type = act,
+                                           .deterministic = rig_deterministic(deterministic)},
+                                .kv_type = act,
+                                .page_count = PAGES,
+                                .max_rows = ROWS,
+                                .max_seqs = SEQS,
+                                .max_context = CONTEXT,
+                                .warm_decode = warm,
+                                .warm_prompts = warm};
     engine *e = NULL;
     errbuf eb = {0};
     if (engine_new(&e, f->m, &opt, &eb) != ST_OK) fail_msg("%s", eb.text);

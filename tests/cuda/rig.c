@@ -8,11 +8,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+bool rig_deterministic(bool wanted) {
+    return wanted || getenv("BATON_TEST_DETERMINISTIC");
+}
+
 device_options rig_options(dtype act, bool deterministic) {
     return (device_options){.threads = 1,
                             .isa = "auto",
                             .act_type = act,
-                            .deterministic = deterministic,
+                            .deterministic = rig_deterministic(deterministic),
                             .max_rows = RIG_ROWS,
                             .max_seqs = RIG_SEQS,
                             .max_seq_pages = RIG_SEQ_PAGES,
