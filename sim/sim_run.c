@@ -252,6 +252,7 @@ bool sim_step(sim *s) {
 }
 
 bool sim_run_until(sim *s, uint64_t at_ns) {
+    PRE(s);
     while (s->ready_count || (s->heap_count && s->heap[0]->at_ns <= at_ns))
         if (!sim_step(s)) return false;
     s->now_ns = MAX(s->now_ns, at_ns);
@@ -340,6 +341,7 @@ void sim_restart(sim *s, uint32_t worker) {
 }
 
 void sim_term(sim *s, uint32_t worker, uint64_t limit_ns) {
+    PRE(s);
     sim_proc *p = s->procs[worker];
     if (!p->alive || p->frozen) return;
     agent_drain(p->agent, limit_ns, s->now_ns);

@@ -281,6 +281,7 @@ void sim_proc_start(sim_proc *p) {
 }
 
 void sim_proc_stop(sim_proc *p) {
+    PRE(p);
     if (!p->alive) return;
     p->alive = p->frozen = false;
     close_conn(p);

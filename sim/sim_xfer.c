@@ -141,6 +141,7 @@ static bool send_next(sim_proc *p, fake_handoff *h) {
 }
 
 void sim_xfer_layer(sim_proc *p, uint64_t req, uint32_t begin, uint32_t count, uint32_t layer) {
+    PRE(p);
     SIM_GROW(p->reports, p->report_count, p->report_capacity);
     p->reports[p->report_count++] =
         (fake_report){.req = req, .begin = begin, .count = count, .layer = layer, .stamp = p->stamp};
@@ -443,6 +444,7 @@ void sim_xfer_event(sim_proc *p, sim_event *e) {
 }
 
 void sim_xfer_clear(sim_proc *p) {
+    PRE(p);
     free(p->copy.frame);
     p->copy = (fake_copy){0};
     for (uint32_t i = 0; i < p->cmd_count; i++) cmd_free(p->cmds[i]);

@@ -125,6 +125,9 @@ bool gguf_f64(const gguf *g, const char *key, double *out) {
 }
 
 bool gguf_bool(const gguf *g, const char *key, bool *out) {
+    PRE(g);
+    PRE(key);
+    PRE(out);
     const gguf_kv *e = gguf_kv_find(g, key);
     if (!e || e->type != GGUF_BOOL) return false;
     *out = e->value[0] != 0;
@@ -132,6 +135,9 @@ bool gguf_bool(const gguf *g, const char *key, bool *out) {
 }
 
 bool gguf_string(const gguf *g, const char *key, checkpoint_text *out) {
+    PRE(g);
+    PRE(key);
+    PRE(out);
     const gguf_kv *e = gguf_kv_find(g, key);
     if (!e || e->type != GGUF_STRING) return false;
     *out = string_at(e->value);

@@ -12,6 +12,7 @@
 /* ---- events ---- */
 
 void xfer_flush_events(xfer *x) {
+    PRE(x);
     while (x->late_events) {
         event_node *n = x->late_events;
         if (ring_push(x->events, &n->event)) return;
@@ -22,6 +23,8 @@ void xfer_flush_events(xfer *x) {
 }
 
 void xfer_emit(xfer *x, const xfer_event *e) {
+    PRE(x);
+    PRE(e);
     if (!x->late_events && ring_push(x->events, e) == ST_OK) return;
     /* The loop is busy, perhaps in xfer_post: waiting for it here could be a deadlock. Their number is
      * bounded by its commands. */
@@ -68,6 +71,8 @@ void xfer_end_pair(xfer *x, pair *p, const char *why) {
 }
 
 void xfer_open_pair(xfer *x, pair *p) {
+    PRE(x);
+    PRE(p);
     errbuf eb = {0};
     if (p->open || p->ended) return;
     status st = pair_open(p, &eb);
@@ -78,6 +83,7 @@ void xfer_open_pair(xfer *x, pair *p) {
 }
 
 void xfer_judge_pairs(xfer *x) {
+    PRE(x);
     if (x->awake_ns - x->judged_ns < JUDGE_NS) return;
     x->judged_ns = x->awake_ns;
     for (pair *p = x->pairs; p; p = p->next) {
@@ -88,6 +94,7 @@ void xfer_judge_pairs(xfer *x) {
 }
 
 void xfer_reap_pairs(xfer *x) {
+    PRE(x);
     pair **at = &x->pairs;
     while (*at) {
         pair *p = *at;
@@ -147,6 +154,7 @@ static void obey(xfer *x, const xfer_cmd *c) {
 }
 
 void xfer_drain_commands(xfer *x) {
+    PRE(x);
     xfer_cmd *c = NULL;
     /* What comes meanwhile is for the next turn, so that a busy loop thread cannot keep this one from its
      * sockets. */

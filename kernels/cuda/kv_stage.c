@@ -206,6 +206,8 @@ static bool await_step(device *d, const op_kv_copy *a) {
 }
 
 status cuda_kv_gather(device *d, const op_kv_copy *a) {
+    PRE(d);
+    PRE(a);
     course c;
     status st = start(d, a, &c, "kv_gather");
     if (st != ST_OK) return st;
@@ -233,6 +235,8 @@ static status scatter_piece(device *d, const course *c, uint32_t piece) {
 }
 
 status cuda_kv_scatter(device *d, const op_kv_copy *a) {
+    PRE(d);
+    PRE(a);
     course c;
     status st = start(d, a, &c, "kv_scatter");
     for (uint32_t i = 0; st == ST_OK && i < c.piece_count; i++) {
