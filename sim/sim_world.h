@@ -169,8 +169,6 @@ struct sim_proc {
     xfer_stats xfer;
 };
 
-extern const kv_layout sim_layout;
-
 /* sim_event.c */
 sim_event *sim_post(sim *s, uint64_t at_ns, event_kind kind, const sim_proc *to);
 uint64_t sim_delay(sim *s, uint64_t base_ns);
@@ -184,9 +182,18 @@ sim_event *sim_next(sim *s);
                                     (items) = xrealloc((items), (capacity), sizeof *(items)))                \
                            : (void)0)
 
-/* sim.c */
+/* sim_note.c */
 /* For --debug */
 void sim_trace(const sim *s, const char *who, const ctl_msg *m);
+
+/* sim_kv.c */
+extern const kv_layout sim_layout;
+/* [SIM_LAYERS] */
+uint64_t *sim_proc_kv_row(sim_proc *p, const uint32_t *pages, uint32_t pos);
+/* What a right row holds */
+uint64_t sim_kv_word(uint64_t prefix_hash, uint32_t layer);
+/* Owned by the caller */
+uint64_t *sim_prefix_hashes(const int32_t *ids, uint32_t count);
 
 /* sim_worker.c */
 sim_proc *sim_proc_new(sim *s, uint32_t index, worker_role role);
@@ -195,13 +202,6 @@ void sim_proc_start(sim_proc *p);
 /* The process ends, by kill or by itself */
 void sim_proc_stop(sim_proc *p);
 void sim_proc_event(sim_proc *p, sim_event *e);
-/* [SIM_LAYERS] */
-uint64_t *sim_proc_kv_row(sim_proc *p, const uint32_t *pages, uint32_t pos);
-/* What a right row holds */
-uint64_t sim_kv_word(uint64_t prefix_hash, uint32_t layer);
-/* Owned by the caller */
-uint64_t *sim_prefix_hashes(const int32_t *ids, uint32_t count);
-
 /* sim_pair.c */
 /* The open one of the id, or a new one; NULL: nobody is at the endpoint. */
 sim_pair *sim_pair_open(sim_proc *p, const kv_identity *id, const char *endpoint);

@@ -126,7 +126,7 @@ static void take_cores(host *h, uint32_t cores, config_rank *rank) {
     h->used += rank->core_count;
 }
 
-static status place(placing *p, uint32_t local_cores, config_rank *ranks, errbuf *eb) {
+static status put_worker(placing *p, uint32_t local_cores, config_rank *ranks, errbuf *eb) {
     config_rank *next = &ranks[1];
     for (worker_role role = 0; role < ROLE_COUNT; role++) {
         const config_role *r = config_role_of(p->config, role);
@@ -168,7 +168,7 @@ status config_ranks(const config *c, uint32_t local_cores, config_rank **out, ui
     if (st == ST_OK) {
         ranks[0].role = "coordinator";
         memcpy(ranks[0].host, p.hosts[0].name, sizeof ranks[0].host);
-        st = place(&p, local_cores, ranks, eb);
+        st = put_worker(&p, local_cores, ranks, eb);
     }
     free(p.hosts);
     if (st != ST_OK) {
