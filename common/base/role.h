@@ -5,6 +5,9 @@
 
 typedef enum worker_role { ROLE_PREFILL, ROLE_DECODE, ROLE_COLOCATED, ROLE_COUNT } worker_role;
 
+/* Workers of one cluster: the most that limits.max_workers may say. Nothing else bounds them. */
+#define WORKERS_MAX 4096u
+
 /* "prefill", "decode", "colocated". Borrowed: static. */
 const char *worker_role_name(worker_role role);
 

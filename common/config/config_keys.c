@@ -97,7 +97,7 @@ const config_key config_keys[] = {
 
     UINT_KEY(limits, max_requests, 4096, 1, 1000000),
     UINT_KEY(limits, max_queue, 1024, 1, 1000000),
-    UINT_KEY(limits, max_workers, 64, 1, 4096),
+    UINT_KEY(limits, max_workers, 64, 1, WORKERS_MAX),
     UINT_KEY(limits, max_body_kb, 8192, 1, 1 << 20),
     UINT_KEY(limits, heartbeat_ms, 250, 10, 60000),
     MS_KEY(suspect_ms, 1500, 20),

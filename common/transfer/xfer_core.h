@@ -22,6 +22,8 @@
 #include <semaphore.h>
 #include <stdatomic.h>
 
+/* Peers of one process at a time, fewer than a cluster may have workers: a sender has two sockets for each,
+ * and a ZeroMQ context has 1,023. One more is refused by name, and its hand-off goes to another receiver. */
 #define XFER_PAIRS_MAX         256u
 #define XFER_MESSAGES_PER_TURN 64u /* from one socket, before commands are looked at again */
 
