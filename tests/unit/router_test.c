@@ -4,10 +4,10 @@
 #include "kv/kv_layout.h"
 #include "tests/test.h"
 
-#define WORKERS_MAX 6u
+#define SOME_WORKERS 6u
 
 typedef struct cast {
-    member *items[WORKERS_MAX];
+    member *items[SOME_WORKERS];
     uint32_t count;
 } cast;
 
