@@ -25,8 +25,10 @@ typedef struct cost_case {
     const char *name;   /* of the event, no spaces */
     const char *counts; /* "parked prompts": what there are few or many of */
     uint32_t few, many;
-    void *(*build)(uint32_t held); /* a world; freed by `done` */
-    void (*event)(void *world);    /* measured */
+    /* A world; freed by `done` */
+    void *(*build)(uint32_t held);
+    /* Measured */
+    void (*event)(void *world);
     /* What must happen between two events and does not count; NULL: nothing. */
     void (*between)(void *world);
     void (*done)(void *world);

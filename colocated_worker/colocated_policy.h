@@ -17,9 +17,9 @@ typedef enum colocated_policy { COLOCATED_CHUNKED, COLOCATED_PREFILL_FIRST } col
 bool colocated_policy_find(const char *name, colocated_policy *out);
 
 typedef struct colocated_split {
-    uint32_t
-        decode_rows; /* at most so many decode rows; what they leave over goes to prompts if prompts is set */
-    bool prompts;    /* prompt chunks take part */
+    /* At most so many decode rows; what they leave over goes to prompts if prompts is set */
+    uint32_t decode_rows;
+    bool prompts; /* prompt chunks take part */
 } colocated_split;
 
 /* decoding: sequences that want a row; waiting: prompts not computed to their end. With prompts waiting,

@@ -82,10 +82,12 @@ typedef struct core_times {
 typedef struct core_sink {
     void *ctx;
     void (*send)(void *ctx, uint64_t conn, const ctl_msg *m);
-    void (*hang_up)(void *ctx, uint64_t conn);                   /* forget this connection (GONE, REFUSED) */
-    void (*token)(void *ctx, uint64_t req, const core_token *t); /* each output index once, in order */
-    void (*end)(void *ctx, uint64_t req, const core_end *e,
-                const core_times *t); /* once; req is unknown afterwards */
+    /* Forget this connection (GONE, REFUSED) */
+    void (*hang_up)(void *ctx, uint64_t conn);
+    /* Each output index once, in order */
+    void (*token)(void *ctx, uint64_t req, const core_token *t);
+    /* Once; req is unknown afterwards */
+    void (*end)(void *ctx, uint64_t req, const core_end *e, const core_times *t);
 } core_sink;
 
 typedef struct core_counters {

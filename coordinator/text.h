@@ -24,8 +24,8 @@ typedef struct text_env {
 
 typedef struct text_job {
     void *owner; /* loop only: whose job it is; NULL = nobody waits any more */
-    void (*done)(void *owner,
-                 struct text_job *job); /* loop: takes the job back and frees it with text_job_free */
+    /* Loop: takes the job back and frees it with text_job_free */
+    void (*done)(void *owner, struct text_job *job);
     api_kind kind;
     char *body; /* JSON, body_len bytes; NULL: `request` was filled by the caller (native socket) */
     size_t body_len;

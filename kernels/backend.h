@@ -54,7 +54,8 @@ typedef struct backend_ops {
      * says that algorithms are chosen by timing: equal paths then promise no equal bits. Borrowed until
      * close. */
     const char *(*path)(const device *d);
-    dtype (*kv_default)(dtype act_type); /* KV dtype when the config says `auto` */
+    /* KV dtype when the config says `auto` */
+    dtype (*kv_default)(dtype act_type);
     dtype (*act_type)(const device *d);
     /* Of GPU number `gpu`, before or after open. ST_UNSUPPORTED like open. */
     status (*memory)(uint32_t gpu, device_memory *out, errbuf *eb);
@@ -89,13 +90,16 @@ typedef struct backend_ops {
     status (*layer_mark)(device *d, uint32_t layer);
     status (*head_norm)(device *d, const op_head_norm *a);
     status (*sample)(device *d, const op_sample *a);
-    status (*step_end)(device *d, errbuf *eb); /* waits; results are written */
+    /* Waits; results are written */
+    status (*step_end)(device *d, errbuf *eb);
     status (*sync)(device *d, errbuf *eb);
-    void (*device_error)(const device *d,
-                         errbuf *eb); /* text of the last ST_DEVICE: names the op and the cause */
+    /* Text of the last ST_DEVICE: names the op and the cause */
+    void (*device_error)(const device *d, errbuf *eb);
 
-    status (*kv_gather)(device *d, const op_kv_copy *a);  /* may be called by the transfer thread */
-    status (*kv_scatter)(device *d, const op_kv_copy *a); /* likewise */
+    /* May be called by the transfer thread */
+    status (*kv_gather)(device *d, const op_kv_copy *a);
+    /* Likewise */
+    status (*kv_scatter)(device *d, const op_kv_copy *a);
 } backend_ops;
 
 #endif

@@ -184,8 +184,8 @@ typedef struct op_kv_copy {
     kv_piece piece;
     void *wire; /* 8-byte aligned */
     memory_kind wire_in;
-    uint64_t
-        step; /* gather: the last one that wrote rows of the piece (step_pass.step); 0: none is awaited */
+    /* Gather: the last one that wrote rows of the piece (step_pass.step); 0: none is awaited */
+    uint64_t step;
     uint64_t seed;
     uint64_t *checksum; /* out */
 } op_kv_copy;

@@ -1,10 +1,12 @@
 /* Chance, and the events in order of (time, number): a heap, and before it those of who woke up. */
 #include "sim/sim_world.h"
 
+#include "base/mix.h"
+
 #include <stdlib.h>
 
 uint64_t sim_random(sim *s) {
-    s->rng += 0x9e3779b97f4a7c15ull;
+    s->rng += MIX64_STEP;
     return kv_mix(s->rng);
 }
 

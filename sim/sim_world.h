@@ -34,7 +34,8 @@ struct sim_event {
     size_t len;
 };
 
-/* A control connection. fifo_ns: arrival time of the last message, so that none overtakes. */
+/* A control connection. The times are those of the last arrival in each direction, so that no message
+ * overtakes another. */
 struct sim_conn {
     uint64_t id;
     uint32_t worker, life;

@@ -16,8 +16,8 @@ typedef struct gguf_kv {
     gguf_type elem;       /* of an array */
     uint64_t count;       /* elements of an array; 1 otherwise */
     const uint8_t *value; /* first byte of the value, or of the first element; in the file */
-    uint64_t
-        *string_at; /* [count]: offset of each string's length in the file; arrays of strings only. Owned */
+    /* [count]: offset of each string's length in the file; arrays of strings only. Owned */
+    uint64_t *string_at;
 } gguf_kv;
 
 /* name -> position in an array: open addressing, at most half full. Slots hold position + 1; 0 is free. */

@@ -13,12 +13,12 @@ typedef struct config_role {
     uint32_t cores;    /* cores per worker: size of its thread team */
     uint32_t tp, pp;   /* ranks per instance; more than 1 is refused by name so far */
     uint32_t kv_pages; /* pages of 16 tokens in the pool; 0 = from kv_memory_mb */
-    uint32_t
-        kv_memory_mb; /* pool size when kv_pages is 0; 0 (cuda only) = what memory_fraction leaves for it */
+    /* Pool size when kv_pages is 0; 0 (cuda only) = what memory_fraction leaves for it */
+    uint32_t kv_memory_mb;
     double memory_fraction; /* cuda: share of the GPU's memory that a worker may take */
     uint32_t max_seqs;      /* requests held at once (decode: largest batch) */
-    uint32_t
-        token_budget; /* rows of one step; decode: 0 in the file = max_seqs, which config_load fills in */
+    /* Rows of one step; decode: 0 in the file = max_seqs, which config_load fills in */
+    uint32_t token_budget;
     uint32_t chunk_tokens; /* longest prefill chunk of one prompt in one step, a multiple of 16; no key, and
                               16, for decode */
     char *policy;          /* colocated: chunked | prefill_first; "" and no key for the others */

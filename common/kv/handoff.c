@@ -181,7 +181,7 @@ status handoff_recv_add(handoff_recv *r, uint32_t segment, const kv_piece *piece
     if (segment != r->segments)
         return errf(eb, ST_CORRUPT, "segment %u where %u is the next", segment, r->segments);
     status st = check_shape(r, piece, eb);
-    if (st) return st;
+    if (st != ST_OK) return st;
 
     uint32_t page_begin = piece->token_begin / KV_PAGE_TOKENS - r->page_begin;
     uint32_t page_end = kv_piece_pages(piece) - r->page_begin;

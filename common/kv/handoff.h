@@ -35,7 +35,7 @@ uint64_t kv_segment_seed(const kv_identity *id, uint32_t segment, const kv_piece
 bool kv_identity_same(const kv_identity *a, const kv_identity *b);
 
 /* How P cuts work into segments: rows [begin, begin + count) have layers [0, layers_done) computed;
- * layers_sent of them left already. Returns the next piece to send: the fewest layers that reach target_bytes
+ * layer_sent of them left already. Returns the next piece to send: the fewest layers that reach target_bytes
  * (or what is left, once layers_done == layout->layers), but never more than slot_bytes: a layer larger than
  * that is split into rows on page edges. False when nothing is due yet. slot_bytes holds at least one page's
  * rows of one layer. */

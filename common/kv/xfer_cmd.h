@@ -34,8 +34,8 @@ typedef struct xfer_cmd {
     uint32_t id_count;
     const uint32_t *pages; /* likewise */
     uint32_t page_count;
-    uint32_t
-        token_begin; /* X_EXPECT, X_DEST: rows before it are at D already; on a page edge, below id_count */
+    /* X_EXPECT, X_DEST: rows before it are at D already; on a page edge, below id_count */
+    uint32_t token_begin;
     const char *endpoint; /* X_DEST */
     token_out first;      /* X_SEAL: output token k that P sampled, with its logprobs */
     bool finished;        /* X_SEAL: it ended the request */

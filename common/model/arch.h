@@ -87,8 +87,8 @@ typedef struct arch {
     /* Sets the dimensions, constants and kinds of m, whose vocab is set, and checks them. */
     status (*dims)(struct model *m, const checkpoint *ckpt, errbuf *eb);
     arch_weight embed, positions, output_norm, output; /* output: may be absent, then it is the embedding */
-    const char
-        *rope_factors; /* a vector of rope_dim / 2 that may be there; NULL: the architecture has none */
+    /* A vector of rope_dim / 2 that may be there; NULL: the architecture has none */
+    const char *rope_factors;
     arch_weight layer[LAYER_ROLES];
     arch_step steps[ARCH_STEPS_MAX]; /* [step_count], of a layer. The last one writes BUFFER_DELTA */
     uint32_t step_count;

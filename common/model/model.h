@@ -36,8 +36,8 @@ typedef struct model {
     weight_parts output;      /* [vocab, dim]; the embedding when tied */
     bool tied;
     model_layer *layer; /* [layers]. Owned */
-    uint64_t
-        weights_hash; /* of dimensions, tensor table and sampled weight blocks: part of the numerics id */
+    /* Of dimensions, tensor table and sampled weight blocks: part of the numerics id */
+    uint64_t weights_hash;
     uint64_t weight_count; /* weights of all tensors */
 } model;
 

@@ -8,8 +8,7 @@
  * read is gone). ZeroMQ descriptors are edge-triggered: every read event and every send drains until
  * ZMQ_EVENTS shows nothing; that lives here only.
  *
- * Thread: the loop's. bus_poll-style use without a loop is for the transfer thread (transfer/pair.c), which
- * has sockets of its own. */
+ * Thread: the loop's. The transfer thread has sockets of its own (transfer/chan.h). */
 #ifndef BATON_NET_BUS_H
 #define BATON_NET_BUS_H
 

@@ -98,7 +98,8 @@ metric *metrics_get(metrics *m, metric_kind kind, const char *name, const char *
     PRE(name);
     PRE(help);
     PRE(labels);
-    PRE(kind != METRIC_HISTOGRAM || (bounds && bound_count > 0));
+    PRE(kind != METRIC_HISTOGRAM || bounds);
+    PRE(kind != METRIC_HISTOGRAM || bound_count > 0);
     family *f = m->families;
     while (f && strcmp(f->name, name) != 0) f = f->next;
     if (!f) f = family_new(m, kind, name, help, bounds, bound_count);

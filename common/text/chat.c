@@ -185,7 +185,8 @@ status chat_render(const chat_template *c, const chat_message *msgs, uint32_t co
                    text_span *spans, errbuf *eb) {
     PRE(c);
     PRE(out);
-    PRE((msgs && spans) || count == 0);
+    PRE(msgs || count == 0);
+    PRE(spans || count == 0);
     if (c->kind == CHAT_UNKNOWN)
         return errf(
             eb, ST_UNSUPPORTED,

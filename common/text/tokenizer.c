@@ -107,7 +107,7 @@ typedef struct encoding {
     const encode_options *opt;
     uint32_t plain_at; /* first plain span that does not end before the place we are at */
     bpe_work work;
-    char *written; /* a piece as vocabulary text, for whole words; [written_cap] */
+    char *written; /* a piece as vocabulary text, for whole words */
     token_list *out;
 } encoding;
 

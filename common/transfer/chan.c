@@ -38,7 +38,7 @@ status chan_listen(chan *c, void *zmq, const char *host, size_t message_bytes_ma
     PRE(host);
     status st =
         socket_open(c, zmq, ZMQ_ROUTER, ZMQ_EVENT_ACCEPTED | ZMQ_EVENT_DISCONNECTED | ZMQ_EVENT_CLOSED, eb);
-    if (st) return st;
+    if (st != ST_OK) return st;
     c->live = xcalloc(CHAN_LIVE_MAX, sizeof *c->live);
     set_int(c->socket, ZMQ_ROUTER_MANDATORY, 1);
     int64_t bytes_max = (int64_t)message_bytes_max;
@@ -60,7 +60,7 @@ status chan_connect(chan *c, void *zmq, const char *endpoint, errbuf *eb) {
     PRE(zmq);
     PRE(endpoint);
     status st = socket_open(c, zmq, ZMQ_DEALER, ZMQ_EVENT_DISCONNECTED | ZMQ_EVENT_CLOSED, eb);
-    if (st) return st;
+    if (st != ST_OK) return st;
     set_int(c->socket, ZMQ_RECONNECT_IVL, -1);
     if (zmq_connect(c->socket, endpoint) == 0) return ST_OK;
     errf(eb, ST_PEER, "pair channel: cannot connect to %s: %s", endpoint, zmq_strerror(errno));

@@ -97,9 +97,9 @@ status pair_connect(pair **out, const pair_setup *setup, const char *endpoint, c
     memcpy(hello.transport, setup->xport->name, strnlen(setup->xport->name, sizeof hello.transport - 1));
     hello.layout_hash = setup->layout_hash;
     status st = chan_connect(&p->own, setup->zmq, endpoint, eb);
-    if (st) goto fail;
+    if (st != ST_OK) goto fail;
     st = pair_send(p, &hello, NULL);
-    if (st) {
+    if (st != ST_OK) {
         errf(eb, st, "pair channel: HELLO to %s does not leave", endpoint);
         goto fail;
     }
@@ -147,7 +147,7 @@ status pair_accept(pair **out, const pair_setup *setup, const chan_msg *m, const
     PRE(m);
     PRE(own);
     status st = check_hello(setup, &m->frame, own, eb);
-    if (st) return st;
+    if (st != ST_OK) return st;
     pair *p = pair_alloc(setup, &m->frame.id, now_ns);
     p->link = setup->router;
     p->route = m->route;
@@ -159,9 +159,9 @@ status pair_accept(pair **out, const pair_setup *setup, const chan_msg *m, const
     xport_setup ring = ring_setup(p);
     xport_address address = {0};
     st = setup->xport->create(&p->ring, &ring, &address, eb);
-    if (st) goto fail;
+    if (st != ST_OK) goto fail;
     st = send_ring(p, &address);
-    if (st) {
+    if (st != ST_OK) {
         errf(eb, st, "the sender is gone");
         goto fail;
     }
@@ -192,7 +192,7 @@ status pair_ring(pair *p, chan_msg *m, errbuf *eb) {
     p->slot_bytes = f->bytes;
     xport_setup ring = ring_setup(p);
     status st = p->setup->xport->open(&p->ring, &ring, &address, eb);
-    if (st) return st;
+    if (st != ST_OK) return st;
     p->free_slots = xcalloc(p->slots, sizeof *p->free_slots);
     p->taken_ns = xcalloc(p->slots, sizeof *p->taken_ns);
     p->pushed = xcalloc(p->slots, sizeof *p->pushed);
@@ -261,7 +261,7 @@ status pair_announce(pair *p, kv_frame *out, errbuf *eb) {
     kv_frame *f = &oldest->frame;
     if (!oldest->on_its_way) {
         status st = p->setup->xport->pushed(p->ring, f->slot, eb);
-        if (st) return st;
+        if (st != ST_OK) return st;
     }
     p->push_first = (p->push_first + 1) % p->slots;
     p->push_count--;
@@ -316,10 +316,10 @@ status pair_next(pair *p, chan_msg *out, errbuf *eb) {
     PRE(out);
     if (!p->held || !p->open) return ST_AGAIN;
     status st = begin_pulls(p, eb);
-    if (st) return st;
+    if (st != ST_OK) return st;
     if (!p->held->there) {
         st = p->setup->xport->pulled(p->ring, p->held->msg.frame.slot, eb);
-        if (st) return st;
+        if (st != ST_OK) return st;
     }
     pair_held *h = unhold(p);
     chan_msg_move(out, &h->msg);

@@ -156,7 +156,7 @@ static status take_segment(xfer *x, incoming *in, pair *p, chan_msg *m, errbuf *
     }
     const kv_piece *piece = &f->piece;
     status st = handoff_recv_add(in->cover, f->segment, piece, eb);
-    if (st) return st;
+    if (st != ST_OK) return st;
     if (f->ids_hash != in->ids_hash[kv_piece_pages(piece)])
         return errf(eb, ST_CORRUPT, "it is of other token ids");
     size_t bytes = kv_piece_bytes(layout, piece);
@@ -244,7 +244,7 @@ static void on_segment(xfer *x, pair *p, chan_msg *m) {
 static status check_seal(const incoming *in, chan_msg *m, token_out *first, errbuf *eb) {
     const kv_frame *f = &m->frame;
     status st = handoff_recv_seal(in->cover, f->segment, &f->piece, eb);
-    if (st) return st;
+    if (st != ST_OK) return st;
     if (f->ids_hash != in->ids_hash[kv_pages_for(in->token_count)])
         return errf(eb, ST_CORRUPT, "the seal is of other token ids");
     if (zmq_msg_size(&m->part) != sizeof *first) return errf(eb, ST_CORRUPT, "the seal has no token");
@@ -308,9 +308,9 @@ static void take_frames(xfer *x, pair *p) {
     chan_msg m;
     status st = ST_OK;
     xfer_open_pair(x, p);
-    while (!st && !p->ended) {
+    while (st == ST_OK && !p->ended) {
         st = pair_next(p, &m, &eb);
-        if (st) break;
+        if (st != ST_OK) break;
         on_frame(x, p, &m);
         chan_msg_done(&m);
     }
@@ -387,7 +387,7 @@ static void turn(xfer *x) {
         chan_msg m;
         status st = chan_recv(&x->router, &m);
         if (st == ST_AGAIN) empty = true;
-        if (st) continue;
+        if (st != ST_OK) continue;
         on_message(x, &m);
         chan_msg_done(&m);
     }

@@ -286,7 +286,7 @@ static status push_piece(xfer *x, outgoing *o, uint32_t slot, const kv_piece *pi
         ((unsigned char *)stage.at)[(f.bytes / 2) | 3] ^= 0x80;
     }
     status st = pair_push(p, &f, eb);
-    if (!st) o->segment++;
+    if (st == ST_OK) o->segment++;
     return st == ST_DEVICE ? ST_PEER : st;
 }
 
@@ -351,10 +351,10 @@ static void announce(xfer *x, pair *p) {
     errbuf eb = {0};
     kv_frame f;
     status st = ST_OK;
-    while (!st && !p->ended && p->push_count) {
+    while (st == ST_OK && !p->ended && p->push_count) {
         uint64_t now_ns = clock_now_ns();
         st = pair_announce(p, &f, &eb);
-        if (!st) on_announced(x, p, &f, now_ns);
+        if (st == ST_OK) on_announced(x, p, &f, now_ns);
     }
     if (st && st != ST_AGAIN) xfer_end_pair(x, p, eb.text);
 }
@@ -366,7 +366,7 @@ static void pump_one(xfer *x, pair *p, outgoing *o) {
     kv_piece piece;
     uint32_t slot;
     bool held_back = !x->opt.overlap && !o->sealed;
-    while (!st && !p->ended && p->free_count > 0) {
+    while (st == ST_OK && !p->ended && p->free_count > 0) {
         if (held_back || !next_piece(x, o, &piece)) {
             undue(o);
             return;
@@ -374,14 +374,14 @@ static void pump_one(xfer *x, pair *p, outgoing *o) {
         CHECK(pair_take_slot(p, &slot, x->awake_ns) == ST_OK);
         if (o->sm.state == HANDOFF_RESERVED) sm_move(&o->sm, HANDOFF_COPYING, x->turn_ns);
         st = push_piece(x, o, slot, &piece, &eb);
-        if (!st) announce(x, p);
+        if (st == ST_OK) announce(x, p);
     }
     if (st == ST_DEVICE) {
         xfer_device_failed(x, &eb);
         abort_at_peer(x, o, "the sender's device failed");
         if (active(o)) fail(x, o, eb.text);
         xfer_end_pair(x, p, "device error"); /* the slot that was taken will never be credited */
-    } else if (st) {
+    } else if (st != ST_OK) {
         xfer_end_pair(x, p, eb.text);
     }
 }
@@ -428,7 +428,7 @@ static void read_frames(xfer *x, pair *p) {
     for (uint32_t n = 0; n < XFER_MESSAGES_PER_TURN && !p->ended; n++) {
         status st = chan_recv(p->link, &m);
         if (st == ST_AGAIN) break;
-        if (st) {
+        if (st != ST_OK) {
             xfer_end_pair(x, p, "the receiver sent what is no frame");
             break;
         }

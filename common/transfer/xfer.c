@@ -136,15 +136,15 @@ status xfer_new(xfer **out, const xfer_options *opt, errbuf *eb) {
     u64_map_init(&x->by_req, HANDOFFS_HINT);
     CHECK(sem_init(&x->started, 0, 0) == 0);
     status st = setup(x, eb);
-    if (st) goto fail;
+    if (st != ST_OK) goto fail;
     x->opt.transport = x->setup.xport->name; /* the option's strings are the caller's */
     x->opt.bind_host = NULL;
     st = ring_new(&x->commands, COMMANDS_MAX, sizeof(xfer_cmd *), eb);
-    if (st) goto fail;
+    if (st != ST_OK) goto fail;
     st = ring_new(&x->layers, opt->layers_ring, sizeof(layer_report), eb);
-    if (st) goto fail;
+    if (st != ST_OK) goto fail;
     st = ring_new(&x->events, EVENTS_MAX, sizeof(xfer_event), eb);
-    if (st) goto fail;
+    if (st != ST_OK) goto fail;
     int rc = pthread_create(&x->thread, NULL, run, x);
     if (rc) {
         st = errf(eb, ST_IO, "transfer thread: %s", strerror(rc));

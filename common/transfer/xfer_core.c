@@ -76,7 +76,7 @@ void xfer_open_pair(xfer *x, pair *p) {
     errbuf eb = {0};
     if (p->open || p->ended) return;
     status st = pair_open(p, &eb);
-    if (!st)
+    if (st == ST_OK)
         xfer_count(&x->pairs_opened, 1);
     else if (st != ST_AGAIN)
         xfer_end_pair(x, p, eb.text);

@@ -61,7 +61,8 @@ typedef struct xport_place {
 typedef struct xport_part {
     void *bytes; /* stay valid until `release`, even when the ring is closed before */
     size_t count;
-    void (*release)(void *bytes, void *hint); /* called once, from any thread */
+    /* Called once, from any thread */
+    void (*release)(void *bytes, void *hint);
     void *hint;
 } xport_part;
 

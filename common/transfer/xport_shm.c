@@ -161,7 +161,7 @@ static status shm_open_peer(xport_ring **out, const xport_setup *s, const xport_
     memcpy(&a, address->bytes, sizeof a);
     xport_ring *r = ring_alloc(s);
     status st = shm_attach(r, &a, eb);
-    if (st) {
+    if (st != ST_OK) {
         shm_close(r);
         return st;
     }

@@ -18,9 +18,8 @@ typedef struct device_thread device_thread;
  * them. Borrows m until device_thread_free; opt is copied, its strings and cpus are borrowed for the call. */
 status device_thread_new(device_thread **out, const model *m, const engine_options *opt, errbuf *eb);
 /* Waits for the running step, at most wait_ns; no job that is posted from then on is taken, and no hook is
- * called any more. The engine is still
- * there, for the transfer thread may be using it. False: the step still runs and nothing may be freed; the
- * caller ends the process. */
+ * called any more. The engine is still there, for the transfer thread may be using it. False: the step still
+ * runs and nothing may be freed; the caller ends the process. */
 bool device_thread_stop(device_thread *d, uint64_t wait_ns);
 /* After device_thread_stop returned true, and when nobody uses the engine: the thread frees it and ends.
  * False: that did not end within wait_ns; nothing else may be freed, likewise. */

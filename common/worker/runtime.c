@@ -363,9 +363,9 @@ static status start_loop(runtime *r, errbuf *eb) {
 
 static status load_model(runtime *r, errbuf *eb) {
     status st = checkpoint_open(&r->checkpoint, r->config->model.path, eb);
-    if (st) return st;
+    if (st != ST_OK) return st;
     st = token_ends_init(&r->ends, r->checkpoint, eb);
-    if (st) return err_prefix(eb, st, "%s", r->config->model.path);
+    if (st != ST_OK) return err_prefix(eb, st, "%s", r->config->model.path);
     return model_load(&r->model, r->checkpoint, eb);
 }
 

@@ -17,13 +17,14 @@ typedef struct agent agent;
 
 typedef struct agent_sink {
     void *ctx;
-    void (*send)(void *ctx, const ctl_msg *m); /* to the coordinator, head complete */
+    /* To the coordinator, head complete */
+    void (*send)(void *ctx, const ctl_msg *m);
     void (*xfer)(void *ctx, const xfer_cmd *c);
     void (*step)(void *ctx, const dev_job *j);
-    void (*reconnect)(
-        void *ctx); /* drop the connection and open a fresh one; agent_connected follows at once */
-    void (*quit)(void *ctx, const char *why, bool orderly); /* EXIT, the end of leaving or draining, rejoin_ns
-                                                               passed, or REFUSED for good */
+    /* Drop the connection and open a fresh one; agent_connected follows at once */
+    void (*reconnect)(void *ctx);
+    /* EXIT, the end of leaving or draining, rejoin_ns passed, or REFUSED for good */
+    void (*quit)(void *ctx, const char *why, bool orderly);
 } agent_sink;
 
 typedef struct agent_options {

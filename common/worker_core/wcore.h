@@ -17,12 +17,12 @@
 
 typedef struct wcore_sink {
     void *ctx;
-    void (*send)(
-        void *ctx,
-        const ctl_msg *m); /* to the coordinator; head (epoch, incarnation, free pages) is filled in below */
-    void (*xfer)(void *ctx, const xfer_cmd *c); /* to the transfer thread */
-    void (*step)(void *ctx,
-                 const dev_job *j); /* to the device thread; j and its arrays stay valid until `stepped` */
+    /* To the coordinator; head (epoch, incarnation, free pages) is filled in below */
+    void (*send)(void *ctx, const ctl_msg *m);
+    /* To the transfer thread */
+    void (*xfer)(void *ctx, const xfer_cmd *c);
+    /* To the device thread; j and its arrays stay valid until `stepped` */
+    void (*step)(void *ctx, const dev_job *j);
 } wcore_sink;
 
 typedef struct wcore_options {
@@ -51,14 +51,17 @@ typedef struct wcore_ops {
     /* A new session: forget every request at once (its pages come back when the transfer thread and the
      * running step let go). */
     void (*session)(void *core, uint64_t epoch, uint64_t incarnation, uint64_t now_ns);
-    void (*ctl)(void *core, const ctl_msg *m,
-                uint64_t now_ns); /* PREFILL RESERVE DEST RELEASE CANCEL DROP DRAIN, of this session */
+    /* PREFILL RESERVE DEST RELEASE CANCEL DROP DRAIN, of this session */
+    void (*ctl)(void *core, const ctl_msg *m, uint64_t now_ns);
     void (*stepped)(void *core, const step_result *results, uint32_t count, uint64_t now_ns);
     void (*xfer)(void *core, const xfer_event *e, uint64_t now_ns);
-    void (*turn)(void *core, uint64_t now_ns); /* form the next step if idle; once per turn */
+    /* Form the next step if idle; once per turn */
+    void (*turn)(void *core, uint64_t now_ns);
     wcore_stats (*stats)(const void *core);
-    bool (*idle)(const void *core);  /* nothing held: no request, no page */
-    bool (*check)(const void *core); /* pages in use == sum over sequences and hand-offs; for tests */
+    /* Nothing held: no request, no page */
+    bool (*idle)(const void *core);
+    /* Pages in use == sum over sequences and hand-offs; for tests */
+    bool (*check)(const void *core);
 } wcore_ops;
 
 extern const wcore_ops prefill_core_ops;

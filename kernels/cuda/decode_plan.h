@@ -4,9 +4,8 @@
  * last one to finish adds them up. Two rules say how long a split is:
  *
  * - deterministic: always split_tokens, which depends on the longest context only. A row at position p then
- *   has the
- * same splits in every batch, so its sums are taken in the same order: its bits depend on its own sequence
- * alone.
+ *   has the same splits in every batch, so its sums are taken in the same order: its bits depend on its own
+ *   sequence alone.
  * - default: so long that all splits of the step together keep the GPU busy about twice over
  *   (Flash-Decoding, Dao et al. 2023). One long row is cut finely, many rows are not cut at all. */
 #ifndef BATON_KERNELS_CUDA_DECODE_PLAN_H

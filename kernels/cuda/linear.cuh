@@ -5,18 +5,16 @@
  * this is fixed:
  *
  * - weights are operand A of mma.m16n8k16 (16 weight rows), tokens are operand B (8 tokens), in every
- *   kernel. Elements
- * of a product do not see each other, so it does not matter what the other columns hold;
- * - K is walked in steps of 64, always whole ones: what lies past k is zeros, in both kernels the same ones;
+ *   kernel. Elements of a product do not see each other, so it does not matter what the other columns hold;
+ * - K is walked in steps of 64, always whole ones: what lies past k is zeros, in both kernels the same
+ *   ones;
  * - the steps are cut into slices by k alone (linear_cut_of). A slice is one chain of matrix_add over
- *   ascending k,
- * begun at zero; the slice sums are added in ascending order: ((0 + s0) + s1) + ... The narrow kernel gives
- * each slice a warp, the wide one computes them one after another;
+ *   ascending k, begun at zero; the slice sums are added in ascending order: ((0 + s0) + s1) + ... The
+ *   narrow kernel gives each slice a warp, the wide one computes them one after another;
  * - within 32 consecutive k, thread t of a group of four holds k = 8t .. 8t + 7, which are 16 contiguous
- *   bytes, and
- * gives the first four of them to one matrix_add and the last four to the next. A sum does not care which k
- * is called which as long as A and B agree; so fragments are loaded as they lie in memory, without ldmatrix
- * or shuffles. */
+ *   bytes, and gives the first four of them to one matrix_add and the last four to the next. A sum does not
+ *   care which k is called which as long as A and B agree; so fragments are loaded as they lie in memory,
+ *   without ldmatrix or shuffles. */
 #ifndef BATON_KERNELS_CUDA_LINEAR_CUH
 #define BATON_KERNELS_CUDA_LINEAR_CUH
 

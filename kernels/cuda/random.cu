@@ -4,8 +4,8 @@
  * Element i of a matrix is random_weight(seed, i) * scale. One splitmix64 (Steele, Lea, Flood: Fast
  * splittable pseudorandom number generators, OOPSLA 2014) serves eight elements, so a thread makes one group
  * of eight, and stores it at once where the memory is aligned and the group whole. Since the numbers are odd
- * and within -255..255, and scale is a power of two, every type holds them exactly. The test
- * compares them with the host's. */
+ * and within -255..255, and scale is a power of two, every type holds them exactly. The test compares
+ * them with the host's. */
 #include "base/mix.h"
 #include "kernels/cuda/eight.cuh"
 

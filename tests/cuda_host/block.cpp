@@ -11,6 +11,7 @@
  * enforces then differs.
  *
  * Everything is of one OS thread (crew), kept for its next launch, and freed when the OS thread ends. */
+#include "base/mix.h"
 #include "fiber.h"
 #include "warp.h"
 
@@ -114,11 +115,8 @@ void cuda_host_fail(const char *file, int line, const char *what, const void *p)
 
 /* --- orders --- */
 
-static uint64_t draw(crew *c) { /* splitmix64 */
-    uint64_t z = c->random += 0x9e3779b97f4a7c15u;
-    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
-    return z ^ z >> 31;
+static uint64_t draw(crew *c) {
+    return mix64(c->random += MIX64_STEP);
 }
 
 static void put_in_order(crew *c, uint8_t *order, unsigned count) {

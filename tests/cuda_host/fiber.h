@@ -22,7 +22,8 @@ struct fiber {
     void *memory;      /* mapping of guard page and stack; NULL: the OS thread's own stack */
     const void *stack; /* bounds, for AddressSanitizer */
     size_t stack_bytes;
-    void (*enter)();  /* at its first switch */
+    /* At its first switch */
+    void (*enter)();
     fiber *by;        /* who switched to it last */
     void *fake_stack; /* AddressSanitizer's second stack, while the fiber does not run */
     void *tsan;       /* ThreadSanitizer's idea of the fiber */

@@ -18,7 +18,6 @@ PRODUCT = (
     "decode_worker/",
     "colocated_worker/",
     "sim/",
-    "planner/",
     "proto/",
 )
 ASSERTION = re.compile(r"\b(PRE|POST|CHECK|DEBUG_ASSERT)\(")

@@ -1,6 +1,6 @@
-/* make_tiny_model - writes a small GGUF checkpoint of the llama architecture for tests: make-tiny-model
- * OUT.gguf
- * [--seed N]
+/* make_tiny_model - writes a small GGUF checkpoint of the llama architecture for tests.
+ *
+ *   make-tiny-model OUT.gguf [--seed N]
  *
  * It is valid in every respect (any GGUF reader takes it) and knows nothing: its weights are random, but
  * scaled so that greedy text wanders instead of falling into a loop - large queries and keys, so that

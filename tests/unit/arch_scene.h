@@ -3,8 +3,7 @@
  *
  *   gpt    layer norms and matrices with biases, learned positions, GELU without gate
  *   near   RMS norms, biases of q, k, v, norms of their heads, rotation of halves, gated ReLU, and a window
- * in every other layer
- */
+ *          in every other layer */
 #ifndef BATON_TESTS_ARCH_SCENE_H
 #define BATON_TESTS_ARCH_SCENE_H
 

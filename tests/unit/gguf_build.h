@@ -1,4 +1,4 @@
-/* gguf_build - makes small GGUF files in memory, for the tests of common/model.
+/* gguf_build - makes small GGUF files in memory, for the tests of common/checkpoint.
  *
  *   gguf_build b = {0};
  *   build_u32(&b, "llama.block_count", 1);
