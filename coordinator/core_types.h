@@ -100,8 +100,9 @@ typedef struct core_counters {
     uint64_t handoffs_started, handoffs_verified, handoffs_failed, handoff_bytes;
     uint64_t handoff_ns_sum; /* WAIT_KV (or last prefill token) to VERIFIED */
     uint32_t handoffs_pending;
-    uint64_t pages_pinned;                 /* P pages of finished prompts that wait for VERIFIED */
-    uint64_t workers_joined, workers_lost; /* ever; lost: without having been told to leave */
+    uint64_t pages_pinned; /* P pages of finished prompts that wait for VERIFIED */
+    uint64_t workers_joined, workers_left,
+        workers_lost; /* ever; left: drained; lost: nobody told it to leave */
 } core_counters;
 
 #endif

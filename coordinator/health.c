@@ -74,8 +74,9 @@ uint32_t health_page(buf *out, const core *c, const health_facts *f, bool stoppi
         add_worker(out, &w);
     }
     buf_addf(out,
-             "],\"workers_joined\":%" PRIu64 ",\"workers_lost\":%" PRIu64 ",\"last_lost\":", n.workers_joined,
-             n.workers_lost);
+             "],\"workers_joined\":%" PRIu64 ",\"workers_left\":%" PRIu64 ",\"workers_lost\":%" PRIu64
+             ",\"last_lost\":",
+             n.workers_joined, n.workers_left, n.workers_lost);
     add_lost(out, c, now_ns);
     buf_adds(out, "}\n");
     return route && !stopping ? 200 : 503;

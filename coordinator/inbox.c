@@ -325,6 +325,7 @@ static void on_drained(core *c, member *m) {
     /* It was given work since: this answers an earlier DRAIN, and it will answer the one after that again. */
     if (holds_requests(&m->holds, c->ids) > 0) return;
     m->exiting = true;
+    c->counts.workers_left++;
     ctl_msg msg = {.kind = CTL_EXIT};
     outbox_send(c, m, &msg);
 }

@@ -217,6 +217,8 @@ static void copy_totals(meter *m, const core_counters *n) {
     copy_counter(m, "baton_replays_total", "Requests replayed after a failure.", n->replays);
     copy_counter(m, "baton_preemptions_total", "Sequences preempted by a full decode pool.", n->preemptions);
     copy_counter(m, "baton_workers_joined_total", "Workers that joined.", n->workers_joined);
+    copy_counter(m, "baton_workers_left_total", "Workers that were drained and told to end.",
+                 n->workers_left);
     copy_counter(m, "baton_workers_lost_total", "Workers that were lost; /health tells the last and why.",
                  n->workers_lost);
     copy_counter(m, "baton_stale_messages_total", "Messages about what is over, answered with DROP.",

@@ -146,6 +146,11 @@ void recovery_drain(core *c, member *m, uint64_t now_ns) {
     outbox_send(c, m, &msg);
     log_info("core.member", "worker drains", "worker=%s holds=%u asked_by=%s", m->name, m->holds.count,
              m->beat.drain ? "itself" : "client");
+    worker_role missing;
+    if (router_missing_role(core_member_list(c), c->opt.role_wanted, false, &missing))
+        log_warn("core.member",
+                 "no worker of a role is left that takes requests: start one, or take the drain back",
+                 "role=%s", worker_role_name(missing));
 }
 
 void recovery_unbind(core *c, member *m) {

@@ -45,6 +45,7 @@ class Drain(unittest.TestCase):
             "baton_handoffs_failed_total",
         ):
             self.assertEqual(c.metric(name), 0, name)
+        self.assertEqual(c.metric("baton_workers_left_total"), 1)
 
     def test_a_decode_worker_that_gets_sigterm_finishes_its_streams(self):
         requests = bodies(8, 40, TOKENS)

@@ -44,6 +44,7 @@ static void a_worker_that_asks_is_drained_once_and_told_to_exit_when_nothing_is_
     core_counters k;
     core_counters_of(w->core, &k);
     assert_int_equal(k.workers_lost, 0);
+    assert_int_equal(k.workers_left, 1);
     assert_int_equal(k.finished[FINISH_EOS], 1);
     assert_int_equal(k.replays, 0);
     world_free(w);

@@ -457,7 +457,7 @@ static void pages_tell_how_the_service_is(void **state) {
     world *w = *state;
     dial(w, 0, 0);
     get(w, 0, "GET", "/health");
-    PUMP_UNTIL(w, has(w, 0, "\"workers_joined\":3,\"workers_lost\":0,\"last_lost\":null}\n"));
+    PUMP_UNTIL(w, has(w, 0, "\"workers_left\":0,\"workers_lost\":0,\"last_lost\":null}\n"));
     assert_true(has(w, 0, "HTTP/1.1 200 OK"));
     assert_true(
         has(w, 0,
