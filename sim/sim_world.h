@@ -180,7 +180,7 @@ void sim_event_free(sim_event *e);
 sim_event *sim_next(sim *s);
 #define SIM_GROW(items, count, capacity)                                                                     \
     ((count) == (capacity) ? (void)((capacity) = (capacity) ? 2 * (capacity) : 16,                           \
-                                    (items) = xrealloc((items), (capacity), sizeof *(items)))                \
+                                    (items) = xrealloc((items), (capacity), sizeof(__typeof__(*(items)))))   \
                            : (void)0)
 
 /* sim_note.c */
