@@ -71,9 +71,7 @@ static uint32_t tokens_limit(const core *c, const member **pool) {
     for (uint32_t i = 0; i < c->member_count; i++) {
         const member *m = c->members[i];
         if (!member_lives(m)) continue;
-        uint32_t headroom = m->role == ROLE_PREFILL ? 0 : kv_pool_headroom(m->page_count, 1);
-        uint32_t pages = m->page_count > headroom ? m->page_count - headroom : 0;
-        uint32_t tokens = (uint32_t)MIN((uint64_t)m->max_context, (uint64_t)pages * KV_PAGE_TOKENS);
+        uint32_t tokens = member_tokens_max(m);
         if (tokens >= limit) continue;
         limit = tokens;
         *pool = m;

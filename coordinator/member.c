@@ -163,11 +163,16 @@ uint32_t member_headroom(const member *m) {
     return m->role == ROLE_PREFILL ? 0 : kv_pool_headroom(m->page_count, m->holds.count);
 }
 
+uint32_t member_tokens_max(const member *m) {
+    PRE(m);
+    uint32_t headroom = m->role == ROLE_PREFILL ? 0 : kv_pool_headroom(m->page_count, 1);
+    uint32_t pages = m->page_count > headroom ? m->page_count - headroom : 0;
+    return (uint32_t)MIN((uint64_t)m->max_context, (uint64_t)pages * KV_PAGE_TOKENS);
+}
+
 bool member_could_fit(const member *m, uint32_t tokens) {
     PRE(m);
-    if (tokens > m->max_context) return false;
-    uint32_t headroom = m->role == ROLE_PREFILL ? 0 : kv_pool_headroom(m->page_count, 1);
-    return kv_pages_for(tokens) + headroom <= m->page_count;
+    return tokens <= member_tokens_max(m);
 }
 
 bool member_check(const member *m) {

@@ -68,6 +68,8 @@ uint32_t member_slots_used(const member *m);
 uint32_t member_available(const member *m);
 /* Rule 8: pages that must stay free beside a new admission. */
 uint32_t member_headroom(const member *m);
+/* Rule 10: tokens (prompt and output) of a request that its pool, empty but for it, can hold. */
+uint32_t member_tokens_max(const member *m);
 /* Whether a request that may grow to `tokens` could run there at all when it is alone. */
 bool member_could_fit(const member *m, uint32_t tokens);
 bool member_check(const member *m);

@@ -52,15 +52,21 @@ static uint64_t seed_of(const kv_identity *id, uint32_t segment, kv_piece piece,
     return kv_segment_seed(id, segment, &piece, ids_hash);
 }
 
-static void each_field_of_a_segment_changes_its_seed(void **state) {
-    (void)state;
-    const kv_identity id = {.epoch = 1, .p_inc = 2, .d_inc = 3, .req = 4, .attempt = 5};
-    kv_identity other[5] = {id, id, id, id, id};
+/* Identities that differ from `id` in one number each. */
+static void one_number_off(const kv_identity *id, kv_identity other[5]) {
+    for (int i = 0; i < 5; i++) other[i] = *id;
     other[0].epoch++;
     other[1].p_inc++;
     other[2].d_inc++;
     other[3].req++;
     other[4].attempt++;
+}
+
+static void each_field_of_a_segment_changes_its_seed(void **state) {
+    (void)state;
+    const kv_identity id = {.epoch = 1, .p_inc = 2, .d_inc = 3, .req = 4, .attempt = 5};
+    kv_identity other[5];
+    one_number_off(&id, other);
     uint64_t seeds[15] = {seed_of(&id, 1, (kv_piece){16, 16, 2, 4, 0, HEADS}, 99)};
     for (int i = 0; i < 5; i++) seeds[1 + i] = seed_of(&other[i], 1, (kv_piece){16, 16, 2, 4, 0, HEADS}, 99);
     seeds[6] = seed_of(&id, 2, (kv_piece){16, 16, 2, 4, 0, HEADS}, 99);
@@ -80,12 +86,8 @@ static void each_field_of_a_segment_changes_its_seed(void **state) {
 static void identities_are_the_same_when_every_number_is(void **state) {
     (void)state;
     const kv_identity id = {.epoch = 1, .p_inc = 2, .d_inc = 3, .req = 4, .attempt = 5};
-    kv_identity other[5] = {id, id, id, id, id};
-    other[0].epoch++;
-    other[1].p_inc++;
-    other[2].d_inc++;
-    other[3].req++;
-    other[4].attempt++;
+    kv_identity other[5];
+    one_number_off(&id, other);
     const kv_identity twin = id;
     assert_true(kv_identity_same(&id, &twin));
     for (int i = 0; i < 5; i++) assert_false(kv_identity_same(&id, &other[i]));
