@@ -65,7 +65,8 @@ static inline uint32_t kv_piece_pages(const kv_piece *p) {
 }
 /* Bytes of all heads of so many rows and layers. */
 static inline size_t kv_segment_bytes(const kv_layout *l, uint32_t token_count, uint32_t layer_count) {
-    return (size_t)token_count * layer_count * kv_token_layer_bytes(l);
+    const kv_piece p = kv_piece_of(l, 0, token_count, 0, layer_count);
+    return kv_piece_bytes(l, &p);
 }
 
 /* checksum = seed + sum over 64-bit little-endian words w_i of w_i * mix(i), mod 2^64 (a tail is padded with
