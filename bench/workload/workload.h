@@ -1,0 +1,51 @@
+/* workload - what is asked: the lengths and the prompt of every request, as pure functions of (seed, index).
+ *
+ * The same (seed, index) gives the same request at every rate and against every system. Prompts have an exact
+ * number of tokens and differ between requests, unless the trace says that they share a prefix. */
+#ifndef BATON_WORKLOAD_WORKLOAD_H
+#define BATON_WORKLOAD_WORKLOAD_H
+
+#include "base/status.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+typedef enum workload_kind {
+    WORKLOAD_FIXED,     /* prompt_mean, output_mean */
+    WORKLOAD_UNIFORM,   /* mean * (1 - range) .. mean * (1 + range) */
+    WORKLOAD_LOGNORMAL, /* with that mean and coefficient of variation */
+    WORKLOAD_TRACE      /* lengths, and times, of a file */
+} workload_kind;
+
+typedef struct workload_options {
+    workload_kind kind;
+    double prompt_mean, output_mean;
+    double prompt_range, output_range; /* uniform: 0..1 */
+    double prompt_cv, output_cv;       /* lognormal */
+    const char *path;                  /* trace; its format is told from its contents */
+    double prompt_scale, output_scale; /* lengths are multiplied, then clipped */
+    uint32_t prompt_min, prompt_max;   /* >= 1; 0 = no bound */
+    uint32_t output_min, output_max;
+    double spread_s; /* trace: times that are quantised to this are spread evenly over it; 0 = as they are */
+} workload_options;
+
+typedef struct workload workload;
+
+typedef struct workload_item {
+    uint32_t prompt_tokens, output_tokens;
+    double at_s; /* trace: since its first request, by its own clock; else NAN */
+} workload_item;
+
+/* "chatbot", "code", "summary" (DistServe's three, by their published length means), "random" ... ST_INVALID
+ * names the workload, or file, line and what is wrong there. */
+status workload_named(const char *name, workload_options *out, errbuf *eb);
+status workload_new(workload **out, const workload_options *opt, errbuf *eb);
+void workload_free(workload *w);
+
+/* Requests of a trace; UINT32_MAX for the others, which have no end. */
+uint32_t workload_count(const workload *w);
+workload_item workload_at(const workload *w, uint64_t seed, uint32_t index);
+/* ids: [workload_at(..).prompt_tokens], each in [id_min, id_max]. */
+void workload_prompt(const workload *w, uint64_t seed, uint32_t index, int32_t id_min, int32_t id_max, int32_t *ids);
+
+#endif
