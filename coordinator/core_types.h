@@ -73,9 +73,10 @@ typedef struct core_end {
     const char *why; /* FAILED. Borrowed for the call */
 } core_end;
 
-/* Stage times of a request: differences of the machine's stamps, ns; 0 = stage not entered. */
+/* Stage times of a request: differences of the machine's stamps, ns; 0 = stage not entered. decode_wait: from
+ * verified KV (and the first token) to the first token that the decode worker computed; part of decode. */
 typedef struct core_times {
-    uint64_t queue_ns, prefill_ns, handoff_ns, first_token_ns, decode_ns, total_ns;
+    uint64_t queue_ns, prefill_ns, handoff_ns, decode_wait_ns, first_token_ns, decode_ns, total_ns;
     uint32_t attempts, replays, preemptions;
 } core_times;
 

@@ -187,6 +187,8 @@ static void on_token(core *c, member *m, const ctl_token *t, uint64_t now_ns) {
     }
     }
     if (request_state(r) == REQ_PREFILL) prefill_done(c, r, now_ns);
+    /* Token k is P's, whoever told of it: D has computed something when k + 1 comes. */
+    if (r->verified_ns && !r->own_token_ns && t->index > r->given) r->own_token_ns = now_ns;
     emit(c, r, m, now_ns);
 }
 
@@ -222,6 +224,8 @@ static void on_verified(core *c, request *r, member *m, const ctl_msg *msg, uint
     if (request_state(r) == REQ_PREFILL)
         prefill_done(c, r, now_ns); /* D's message overtook P's first token */
     r->handoff_ns = now_ns - r->kv_since_ns;
+    r->verified_ns = now_ns;
+    r->own_token_ns = 0;
     c->counts.handoffs_verified++;
     c->counts.handoff_bytes += msg->verified.bytes;
     c->counts.handoff_ns_sum += r->handoff_ns;

@@ -71,6 +71,7 @@ void recovery_replay(core *c, request *r, retry why, const char *text, uint64_t 
     let_go(c, r, CTL_DROP, now_ns);
     if (!next_attempt(c, r, why, text, now_ns)) return;
     token_log_forget_held(&r->log);
+    if (!r->own_token_ns) r->verified_ns = 0; /* that D never computed anything */
     r->given = r->log.count;
     request_move(r, REQ_WAIT_PREFILL, now_ns);
     /* Without room nothing ran: it waits on with the deadline that it had. */

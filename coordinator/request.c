@@ -162,6 +162,8 @@ core_times request_times(const request *r, uint64_t now_ns) {
     t.total_ns = now_ns - born;
     t.queue_ns = (prefill ? prefill : now_ns) - born;
     t.handoff_ns = r->handoff_ns;
+    uint64_t wait_ns = MAX(r->verified_ns, first);
+    if (r->own_token_ns > wait_ns) t.decode_wait_ns = r->own_token_ns - wait_ns;
     if (prefill) t.prefill_ns = (first ? first : now_ns) - prefill;
     if (first) {
         t.first_token_ns = first - born;

@@ -78,7 +78,8 @@ typedef struct request {
     uint64_t
         kv_since_ns;   /* WAIT_KV entered from PREFILL: its deadline and the hand-off time count from here */
     uint64_t token_ns; /* last new token in DECODE, or the entry */
-    uint64_t handoff_ns; /* of the last finished hand-off */
+    uint64_t handoff_ns;                /* of the last finished hand-off */
+    uint64_t verified_ns, own_token_ns; /* its end; then D's first token of its own. 0 = not yet */
 
     /* Where it stands in the table; the table's own. */
     uint32_t slot;

@@ -150,6 +150,7 @@ static void fake_end(core *c, uint64_t req, core_end end) {
     core_times t = {.queue_ns = 1000000,
                     .prefill_ns = 2000000,
                     .handoff_ns = 3000000,
+                    .decode_wait_ns = 500000,
                     .first_token_ns = 4000000,
                     .decode_ns = 5000000,
                     .total_ns = 10000000,
@@ -197,6 +198,7 @@ bool core_worker(const core *c, uint32_t index, uint64_t now_ns, core_worker_inf
     out->state = c->drained == 2 ? MEMBER_DRAINING : c->ready ? MEMBER_READY : MEMBER_SUSPECT;
     out->page_count = 20;
     out->beat.pages_used = 5;
+    out->beat.busy_ns[BUSY_DECODE] = 1500000000;
     if (index == 1) return true;
     snprintf(name, sizeof name, "decode-%u", index - 1);
     out->name = name;
