@@ -255,6 +255,17 @@ void core_counters_of(const core *c, core_counters *out) {
     out->requests[REQ_DECODE] = 2;
 }
 
+uint32_t core_handoffs(const core *c, uint64_t now_ns, core_handoff *out, uint32_t max) {
+    (void)c, (void)now_ns;
+    if (max) out[0] = (core_handoff){.req = 9, .prefill = "prefill-0", .age_ns = 2500000};
+    return 1;
+}
+
+const char *core_stage_name(core_stage stage) {
+    static const char *const names[] = {"queue", "prefill", "hand-off", "decode wait", "decode"};
+    return names[stage];
+}
+
 bool core_request_times(const core *c, uint64_t req, uint64_t now_ns, core_times *out) {
     (void)c, (void)req, (void)now_ns, (void)out;
     return false;
