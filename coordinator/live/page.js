@@ -1,5 +1,5 @@
-/* The live page. What it is told: coordinator/live_json.h. Names come from workers, so they are only ever set as
- * text. */
+/* The live page. What it is told: coordinator/live_json.h. Names come from workers, so they are only ever set
+ * as text. */
 'use strict';
 
 const KEEP_MS = 15 * 60000, KEEP_ROWS = 50000;
@@ -8,7 +8,8 @@ const SHOWN = 20; // timelines
 const MANY = 12; // more workers than that are drawn small
 const BINS = 60;
 const STAGES = [
-  ['queue', 'queue'], ['prefill', 'prefill'], ['hand-off', 'handoff'], ['decode wait', 'wait'], ['decode', 'decode'],
+  ['queue', 'queue'], ['prefill', 'prefill'], ['hand-off', 'handoff'], ['decode wait', 'wait'],
+  ['decode', 'decode'],
 ];
 const STAGE_CLASS = Object.fromEntries(STAGES);
 const BUSY = [['prefill', 'prefill'], ['decode', 'decode'], ['mixed', 'mixed']];
@@ -54,13 +55,15 @@ const ascending = (values) => values.filter((v) => v !== null).sort((a, b) => a 
 
 function limits() {
   const number = (id, otherwise) => (Number($(id).value) > 0 ? Number($(id).value) : otherwise);
-  return { ttft: number('ttft', 1000), tpot: number('tpot', 100), window: Number($('minutes').value) * 60000 };
+  const window_ms = Number($('minutes').value) * 60000;
+  return { ttft: number('ttft', 1000), tpot: number('tpot', 100), window: window_ms };
 }
 
 /* Of a chart's axis: no zeros behind the point */
 function tick(v, unit) {
   if (!v) return '0';
-  return unit === 'ms' && v >= 1000 ? Number((v / 1000).toPrecision(3)) + ' s' : Number(v.toPrecision(3)) + ' ' + unit;
+  if (unit === 'ms' && v >= 1000) return Number((v / 1000).toPrecision(3)) + ' s';
+  return Number(v.toPrecision(3)) + ' ' + unit;
 }
 
 function bar(parts, label) {
@@ -148,7 +151,8 @@ function drawWorker(w) {
       el('span', { class: 'load', title: 'running + waiting' }, w.running + '+' + w.waiting),
       el('span', { class: 'state ' + state }, state)),
     el('div', { class: 'line' }, el('span', {}, 'busy'),
-      bar(BUSY.map(([name, cls], i) => [part[i] * scale, cls, name + ' ' + Math.round(part[i] * 100) + ' %']), 'busy ' + percent),
+      bar(BUSY.map(([name, cls], i) => [part[i] * scale, cls, name + ' ' + Math.round(part[i] * 100) + ' %']),
+        'busy ' + percent),
       el('span', {}, percent)),
     el('div', { class: 'line' }, el('span', {}, 'pages'),
       bar([[used, 'pages', w.pages[0] + ' pages in use']], w.pages[0] + ' of ' + w.pages[1] + ' pages'),
@@ -165,12 +169,14 @@ function drawWorkers() {
   $('worker-count').textContent = Object.keys(order).filter(count).map((r) => count(r) + ' ' + r).join(', ');
   document.body.className = list.length > MANY ? 'many' : '';
   $('workers').replaceChildren(...(list.length ? list.map(drawWorker) :
-    [el('li', { class: 'empty' }, 'No worker has joined. A prefill and a decode worker, or a colocated one, are needed.')]));
+    [el('li', { class: 'empty' },
+      'No worker has joined. A prefill and a decode worker, or a colocated one, are needed.')]));
 }
 
 function drawHandoffs() {
   const h = state.handoffs;
-  $('handoff-count').textContent = h.count > h.oldest.length ? h.count + ', the oldest ' + h.oldest.length : h.count || '';
+  const some = h.count > h.oldest.length ? ', the oldest ' + h.oldest.length : '';
+  $('handoff-count').textContent = h.count ? h.count + some : '';
   if (!h.count) {
     $('handoffs').replaceChildren(el('p', { class: 'empty' }, 'None.'));
     return;
@@ -206,7 +212,8 @@ function drawChart(id, label, a, b, limit, unit) {
   const most = Math.max(0, ...a.filter((v) => v !== null), ...b.filter((v) => v !== null));
   const shown = limit && most && limit < most * 3 ? limit : 0;
   const max = nice(Math.max(most, shown) * 1.02 || 1);
-  const x = (i) => left + ((i + 0.5) / BINS) * (w - left - right), y = (v) => h - bottom - (v / max) * (h - top - bottom);
+  const x = (i) => left + ((i + 0.5) / BINS) * (w - left - right);
+  const y = (v) => h - bottom - (v / max) * (h - top - bottom);
   for (const v of [0, max / 2, max]) {
     s.append(svg('line', { class: 'grid', x1: left, x2: w - right, y1: y(v), y2: y(v) }));
     s.append(svg('text', { x: left - 6, y: y(v) + 4, 'text-anchor': 'end' }, tick(v, unit)));
@@ -220,7 +227,10 @@ function drawChart(id, label, a, b, limit, unit) {
     s.append(svg('line', { class: 'limit', x1: left, x2: w - right, y1: y(shown), y2: y(shown) }));
     s.append(svg('text', { class: 'limit-text', x: left + 4, y: y(shown) - 4 }, 'limit'));
   }
-  if (!most) s.append(svg('text', { x: (w + left) / 2, y: y(max * 0.75) + 4, 'text-anchor': 'middle' }, 'no request ended in this time'));
+  if (!most) {
+    const place = { x: (w + left) / 2, y: y(max * 0.75) + 4, 'text-anchor': 'middle' };
+    s.append(svg('text', place, 'no request ended in this time'));
+  }
   box.replaceChildren(s);
 }
 
@@ -228,34 +238,43 @@ function caption(id, name, facts, key) {
   $(id).replaceChildren(el('b', {}, name), ' ' + facts, el('br'), el('span', {}, key));
 }
 
-const isGood = (r, l) => r.end === 'done' && r.ttft !== null && r.ttft <= l.ttft && (r.tpot === null || r.tpot <= l.tpot);
+/* A single token has no TPOT and keeps to any limit of it. */
+const isGood = (r, l) =>
+  r.end === 'done' && r.ttft !== null && r.ttft <= l.ttft && (r.tpot === null || r.tpot <= l.tpot);
 
 function drawCharts() {
   const l = limits(), now = state.t_ms, begin = now - l.window;
   const recent = rows.filter((r) => r.ended >= begin);
   const bins = Array.from({ length: BINS }, () => []);
-  for (const r of recent) bins[Math.max(0, Math.min(BINS - 1, Math.floor(((r.ended - begin) / l.window) * BINS)))].push(r);
+  const binOf = (r) => Math.floor(((r.ended - begin) / l.window) * BINS);
+  for (const r of recent) bins[Math.max(0, Math.min(BINS - 1, binOf(r)))].push(r);
   for (const [key, name] of [['ttft', 'TTFT'], ['tpot', 'TPOT']]) {
-    const all = ascending(recent.map((r) => r[key])), sorted = bins.map((b) => ascending(b.map((r) => r[key])));
+    const all = ascending(recent.map((r) => r[key]));
+    const sorted = bins.map((b) => ascending(b.map((r) => r[key])));
     const text = 'p50 ' + ms(percentile(all, 0.5)) + ', p99 ' + ms(percentile(all, 0.99));
     caption('cap-' + key, name, text, 'p50 solid, p99 dashed, per ' + l.window / BINS / 1000 + ' s');
-    drawChart('chart-' + key, name + ' ' + text, sorted.map((v) => percentile(v, 0.5)), sorted.map((v) => percentile(v, 0.99)),
-      l[key], 'ms');
+    drawChart('chart-' + key, name + ' ' + text, sorted.map((v) => percentile(v, 0.5)),
+      sorted.map((v) => percentile(v, 0.99)), l[key], 'ms');
   }
   const judged = recent.filter((r) => r.end !== 'canceled'), good = judged.filter((r) => isGood(r, l)).length;
-  const span = rows.length ? Math.min(l.window, Math.max(1000, now - Math.min(rows[0].ended - rows[0].total, now))) : l.window;
+  /* Since the first request that is known, when that is not so long ago. */
+  const known = rows.length ? now - (rows[0].ended - rows[0].total) : l.window;
+  const span = Math.min(l.window, Math.max(1000, known));
   const each = l.window / BINS / 1000;
   const text = (good / span * 1000).toFixed(2) + ' requests/s' +
-    (judged.length ? ', ' + ((100 * good) / judged.length).toFixed(1) + ' % of ' + judged.length + ' within both limits' : '');
+    (judged.length ? ', ' + ((100 * good) / judged.length).toFixed(1) + ' % of ' + judged.length +
+      ' within both limits' : '');
   caption('cap-good', 'Goodput', text, 'within both limits solid, all that ended dashed, requests/s');
   const rate = (keep) => bins.map((b) => (recent.length ? b.filter(keep).length / each : null));
-  drawChart('chart-good', 'Goodput ' + text, rate((r) => isGood(r, l)), rate((r) => r.end !== 'canceled'), null, '/s');
+  drawChart('chart-good', 'Goodput ' + text, rate((r) => isGood(r, l)), rate((r) => r.end !== 'canceled'),
+    null, '/s');
 }
 
 function drawTimeline(r, scale) {
   const parts = r.spans.map(([stage, begin, worker], i) => {
     const long = (i + 1 < r.spans.length ? r.spans[i + 1][1] : r.total) - begin;
-    return [long / scale, STAGE_CLASS[stage] || 'queue', stage + ' ' + ms(long) + (worker ? ' on ' + worker : ''), stage, long];
+    const title = stage + ' ' + ms(long) + (worker ? ' on ' + worker : '');
+    return [long / scale, STAGE_CLASS[stage] || 'queue', title];
   });
   const at = (stage) => (r.spans.filter((s) => s[0] === stage).pop() || [])[2];
   const p = at('prefill'), d = at('decode');

@@ -14,7 +14,8 @@ PROGRAM = shutil.which("chromium")
 
 
 class Browser:
-    """with Browser() as b: b.open(url); b.wait("a fact", "document.title == 'x'"). Every wait ends after `seconds`."""
+    """with Browser() as b: b.open(url); b.wait("a fact", "document.title == 'x'"). Every wait ends after
+    `seconds`."""
 
     def __init__(self, seconds=120):
         self.seconds = seconds

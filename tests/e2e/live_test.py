@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""What the coordinator shows of a running cluster: the trace, as a reader of it needs it, and the live page, in
-a headless Chromium."""
+"""What the coordinator shows of a running cluster: the trace, as a reader of it needs it, and the live page,
+in a headless Chromium."""
 
 import http.server
 import unittest
