@@ -27,8 +27,8 @@ typedef enum row_outcome {
     ROW_UNSENT      /* and before it was sent */
 } row_outcome;
 
-/* One event of the stream. tokens: of its content; 0 for an event without content (a role chunk, the finish). A
- * server that does not say how many tokens an event has counts 1 for any content. */
+/* One event of the stream. tokens: of its content; 0 for an event without content (a role chunk, the finish).
+ * A server that does not say how many tokens an event has counts 1 for any content. */
 typedef struct row_event {
     uint64_t at_ns;
     uint32_t tokens;
@@ -50,8 +50,8 @@ typedef struct row {
     uint32_t index; /* in that stream; (seed, index) names its prompt */
     row_phase phase;
     row_outcome outcome;
-    int http;    /* status; 0 = none came, or the native socket */
-    char *error; /* NULL = none; owned */
+    int http;        /* status; 0 = none came, or the native socket */
+    char *error;     /* NULL = none; owned */
     char finish[16]; /* "length", "stop", ... ; "" = none came */
     uint64_t scheduled_ns, sent_ns;
     uint64_t first_ns, last_ns; /* events with content */
