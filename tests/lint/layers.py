@@ -83,6 +83,7 @@ PURE_LINK = "net engine transfer kernels model text checkpoint worker config zmq
 LINKS = {
     "tests/cluster_cluster_test": PURE_LINK,
     "tests/unit_prefill_core_test": PURE_LINK,
+    "tests/unit_steady_test": PURE_LINK,
     "bin/baton-coordinator": "engine transfer kernels model worker_core worker",
 }
 
