@@ -2,7 +2,7 @@
 
 #include "bench/workload/draw.h"
 #include "bench/workload/prompt.h"
-#include "bench/workload/trace.h"
+#include "bench/workload/trace_file.h"
 
 #include "base/mem.h"
 

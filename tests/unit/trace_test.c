@@ -1,9 +1,8 @@
 /* Traces: every format told by its contents, what is wrong in a file named with its line, shared prefixes,
  * and the published files where they are at hand. */
-#include "bench/workload/trace.h"
+#include "bench/workload/trace_file.h"
 
 #include "bench/workload/arrivals.h"
-#include "bench/workload/lines.h"
 #include "bench/workload/workload.h"
 
 #include "base/mem.h"
