@@ -173,7 +173,7 @@ status trace_csv_read(trace *t, lines *l, char *header, errbuf *eb) {
     status st = read_header(t, &c, l, header, eb);
     char *line = NULL;
     while (st == ST_OK && (st = lines_next(l, &line, eb)) == ST_OK && line) {
-        char *fields[COLUMNS_MAX];
+        char *fields[COLUMNS_MAX] = {0};
         uint32_t n = split(line, fields, COLUMNS_MAX);
         if (n != c.count) return lines_bad(l, eb, "%u columns, where the first line has %u", n, c.count);
         double at_s = 0;
