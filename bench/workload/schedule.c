@@ -192,8 +192,8 @@ static status times_until(const planner *p, uint64_t seed, double length_s, doub
 
 static status add_part(planner *p, part of, errbuf *eb) {
     if (of.length_ns == 0) return ST_OK;
-    double length_s = (double)of.length_ns / (double)NS_PER_S, *at_s;
-    uint32_t n;
+    double length_s = (double)of.length_ns / (double)NS_PER_S, *at_s = NULL;
+    uint32_t n = 0;
     status st = times_until(p, of.seed, length_s, &at_s, &n, eb);
     if (st != ST_OK) return st;
     for (uint32_t i = 0; i < n && st == ST_OK; i++) {
