@@ -1,7 +1,7 @@
 /* score - rows against limits: attainment, goodput of a run, percentiles.
  *
- * A member is good when it ended as asked and TTFT <= and TPOT <= (and, where given, its P99 or largest ITL, its
- * E2E <=). Attainment = good / all scheduled members: errors, refusals, timeouts and unfinished ones are
+ * A member is good when it ended as asked and TTFT <= and TPOT <= (and, where given, its P99 or largest ITL,
+ * its E2E <=). Attainment = good / all scheduled members: errors, refusals, timeouts and unfinished ones are
  * misses. One-token answers: TPOT 0, good, and left out of TPOT percentiles. */
 #ifndef BATON_ROWS_SCORE_H
 #define BATON_ROWS_SCORE_H
@@ -10,7 +10,7 @@
 #include "bench/stats/stats.h"
 
 typedef struct slo {
-    char name[32]; /* "" = none; for tables */
+    char name[32];           /* "" = none; for tables */
     double ttft_ms, tpot_ms; /* INFINITY = no limit */
     double itl_p99_ms, itl_max_ms, e2e_ms;
 } slo;
@@ -23,7 +23,7 @@ status slo_parse(slo *s, const char *text, errbuf *eb);
 bool slo_good(const slo *s, const row *r);
 
 typedef struct score {
-    uint32_t members, good, ok; /* of the window; ok: ended as asked */
+    uint32_t members, good, ok;    /* of the window; ok: ended as asked */
     uint32_t ttft_good, tpot_good; /* each limit alone, of all members */
     double attainment;             /* good / members; NAN without members */
     double attainment_ttft, attainment_tpot;

@@ -42,6 +42,12 @@ ROOMS = {
     "colocated_worker": "base token kv ctl worker_core worker",
     "coordinator": "base config obs token checkpoint text kv ctl proto net",
     "sim": "base token kv ctl worker_core coordinator",
+    "bench/stats": "base",
+    "bench/rows": "base stats",
+    "bench/workload": "base stats",
+    "bench/load": "base obs token net proto stats rows workload",
+    "bench/experiment": "base stats rows",
+    "bench/report": "base stats rows",
     "proto": "",
 }
 # A backend sees what the host backends share and, for reading rows of weights, the oracle; no other one.
@@ -50,6 +56,7 @@ BACKENDS = {"ref": "ref host", "cpu": "cpu host", "host": "host", "cuda": "cuda 
 PURE = [
     r"common/(token|kv|ctl|worker_core)/.*",
     r"sim/.*",
+    r"bench/stats/.*",
     r"(prefill|decode|colocated)_worker/\w+_(core|policy)\.[ch]",
     r"coordinator/(core|core_types|inbox|outbox|dispatch|recovery|request|request_table)\.[ch]",
     r"coordinator/(holds|member|router|state)\.[ch]",
