@@ -91,10 +91,11 @@ static void show_start(const serving *s) {
 /* ---- after it ---- */
 
 static void judge(serving *s) {
+    workload_facts trace = {0};
     bool closed = s->o.max_concurrency > 0 || isinf(s->o.rate);
     validity_facts f = {.open_loop = !closed,
                         .ignore_eos = s->o.ignore_eos,
-                        .shares_prefixes = s->o.workload.kind == WORKLOAD_TRACE,
+                        .shares_prefixes = workload_trace_facts(s->work, &trace) && trace.has_prefixes,
                         .prompt_extra = s->target.chat_overhead,
                         .cpu_share = s->run.cpu_share};
     validity_judge(&s->validity, &s->run.rows, &s->plan, &f);
