@@ -72,7 +72,7 @@ static row full_row(void) {
     row_add_event(&r, 3, 0);
     row_add_event(&r, 1000000003, 1);
     row_add_event(&r, 2000000003, 3);
-    r.end_ns = (uint64_t)1 << 62;
+    r.end_ns = ROW_MOST_NS;
     r.prompt_asked = 10;
     r.output_asked = 11;
     r.prompt_tokens = 12;
@@ -253,6 +253,7 @@ static void bad_lines_are_named_by_file_line_and_field(void **state) {
                {"\"events\":[[1,1]]", "\"events\":[[-1,1]]", "'events'"},
                {"\"events\":[[1,1]]", "\"events\":[[1,4294967296]]", "'events'"},
                {"\"end_ns\":1,", "", "'end_ns'"},
+               {"\"end_ns\":1,", "\"end_ns\":10000000000000001,", "'end_ns'"},
                {"\"stages\":null", "\"stages\":7", "'stages'"},
                {"\"finish\":\"stop\"", "\"finish\":[]", "'finish'"},
                {"{\"seed\":1", "{\"seed\":1,\"seed\":1", "no JSON"},
