@@ -13,8 +13,8 @@
 #define SAMPLE_NS  NS_PER_S
 
 typedef struct moment {
-    bool health, metrics; /* told */
-    uint64_t at_ns;       /* when it was asked */
+    bool health, metrics;  /* told */
+    uint64_t at_ns;        /* when it was asked */
     facts_worker *workers; /* [worker_count]; owned */
     uint32_t worker_count;
     double preemptions, replays, cpu_s;

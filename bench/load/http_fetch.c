@@ -93,8 +93,8 @@ static uint64_t on_turn(void *ctx, uint64_t now_ns) {
     return w->deadline_ns;
 }
 
-status http_fetch_wait(const http_url *url, const char *path, size_t max_bytes, uint64_t timeout_ns, int *code,
-                       buf *body, errbuf *eb) {
+status http_fetch_wait(const http_url *url, const char *path, size_t max_bytes, uint64_t timeout_ns,
+                       int *code, buf *body, errbuf *eb) {
     PRE(url);
     PRE(path);
     PRE(code);

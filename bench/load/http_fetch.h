@@ -17,9 +17,9 @@ http_fetch *http_fetch_start(http_pool *p, const http_url *url, const char *path
 /* `done` is not called. */
 void http_fetch_cancel(http_fetch *f);
 
-/* Connects, asks and waits, in a loop of its own. *code and *body only on success. ST_IO: nobody answers there;
- * ST_TIMEOUT; ST_CORRUPT. The text names the URL. */
-status http_fetch_wait(const http_url *url, const char *path, size_t max_bytes, uint64_t timeout_ns, int *code,
-                       buf *body, errbuf *eb);
+/* Connects, asks and waits, in a loop of its own. *code and *body only on success. ST_IO: nobody answers
+ * there; ST_TIMEOUT; ST_CORRUPT. The text names the URL. */
+status http_fetch_wait(const http_url *url, const char *path, size_t max_bytes, uint64_t timeout_ns,
+                       int *code, buf *body, errbuf *eb);
 
 #endif

@@ -80,8 +80,9 @@ static void show_progress(session *s, uint64_t now_ns, bool last) {
     runner_counts c = runner_counts_of(s->runner);
     double elapsed = (double)(now_ns - s->begun_ns) / 1e9, span = (double)(now_ns - s->progress_ns) / 1e9;
     double rate = span > 0 ? (c.done - s->progress_done) / span : 0;
-    fprintf(stderr, "%s%.0f s: %u of %u sent, %u in flight, %u done, %u failed, %.1f done/s%s", s->tty ? "\r\x1b[K" : "",
-            elapsed, c.sent, s->o->plan->count, c.in_flight, c.done, c.failed, rate, s->tty && !last ? "" : "\n");
+    fprintf(stderr, "%s%.0f s: %u of %u sent, %u in flight, %u done, %u failed, %.1f done/s%s",
+            s->tty ? "\r\x1b[K" : "", elapsed, c.sent, s->o->plan->count, c.in_flight, c.done, c.failed, rate,
+            s->tty && !last ? "" : "\n");
     fflush(stderr);
     s->progress_ns = now_ns;
     s->progress_done = c.done;
@@ -89,8 +90,8 @@ static void show_progress(session *s, uint64_t now_ns, bool last) {
 
 /* ---- the loop ---- */
 
-/* The first Ctrl-C ends the run and keeps what was measured; signals are then as they were, and a second one ends the
- * program. */
+/* The first Ctrl-C ends the run and keeps what was measured; signals are then as they were, and a second one
+ * ends the program. */
 static void on_signal(void *ctx, int signo) {
     (void)signo;
     session *s = ctx;
@@ -167,7 +168,8 @@ status measurement_run(measurement *m, const measurement_options *o, errbuf *eb)
         if (s.facts && !m->interrupted) facts_fill(s.facts, &m->server);
         if (m->how == RUNNER_STALLED) {
             m->failed = true;
-            errf(&m->error, ST_PEER, "%s: nothing succeeded for %g s: the run was given up; the rows so far are kept",
+            errf(&m->error, ST_PEER,
+                 "%s: nothing succeeded for %g s: the run was given up; the rows so far are kept",
                  o->target->shown, o->stall_s);
         }
     }

@@ -30,7 +30,7 @@ typedef struct native_client {
     call *spare;
     uint64_t heard_ns, pinged_ns;
     bool heard;
-    bool lost; /* the session is over; the next request begins another */
+    bool lost;  /* the session is over; the next request begins another */
     errbuf why; /* of the loss */
     buf scratch;
 } native_client;
@@ -210,7 +210,8 @@ static void fail_all(native_client *n, uint64_t now) {
         client_end end = client_end_empty();
         end.at_ns = now;
         end.outcome = ROW_FAILED;
-        snprintf(end.error, sizeof end.error, "the connection to %s is lost: %s", n->opt->endpoint, n->why.text);
+        snprintf(end.error, sizeof end.error, "the connection to %s is lost: %s", n->opt->endpoint,
+                 n->why.text);
         end_call(n, k, &end);
         if (!n->lost) return; /* a new session has begun */
     }

@@ -110,8 +110,8 @@ static status fetch_trace(const serving *s, errbuf *eb) {
     int code = 0;
     status st = http_fetch_wait(&s->target.metrics, path, TRACE_BYTES_MAX, 60 * NS_PER_S, &code, &body, eb);
     if (st == ST_OK && code != 200)
-        st = errf(eb, ST_UNSUPPORTED, "%s%s answers %d: this server keeps no trace", s->target.metrics.header, path,
-                  code);
+        st = errf(eb, ST_UNSUPPORTED, "%s%s answers %d: this server keeps no trace", s->target.metrics.header,
+                  path, code);
     FILE *f = st == ST_OK ? fopen(s->o.trace_path, "w") : NULL;
     bool good = f && fwrite(body.data, 1, body.len, f) == body.len;
     if (f && fclose(f) != 0) good = false;
@@ -188,7 +188,8 @@ static int run(serving *s) {
 
 int serve_main(int argc, char **argv) {
     PRE(argv);
-    serving s = {.argc = argc, .argv = argv, .largest_rate = NAN, .added_latency_ms = NAN};
+    char **command = xmemdup(argv, (size_t)argc * sizeof *argv); /* as it was written: argp sorts argv */
+    serving s = {.argc = argc, .argv = command, .largest_rate = NAN, .added_latency_ms = NAN};
     serve_options_parse(&s.o, argc, argv);
     run_info_init(&s.info);
     if (s.o.priority) take_priority();
@@ -202,5 +203,6 @@ int serve_main(int argc, char **argv) {
     workload_free(s.work);
     target_done(&s.target);
     serve_options_done(&s.o);
+    free(command);
     return code;
 }

@@ -75,7 +75,8 @@ enum {
 static const struct argp_option options[] = {
     {NULL, 0, NULL, 0, "The server:", 1},
     {"backend", OPT_BACKEND, "KIND", 0,
-     "openai (completions with token ids; vllm means the same), openai-chat, or native: Baton's own socket", 1},
+     "openai (completions with token ids; vllm means the same), openai-chat, or native: Baton's own socket",
+     1},
     {"base-url", OPT_BASE_URL, "URL", 0, "http://HOST:PORT, or tcp://HOST:PORT for native", 1},
     {"host", OPT_HOST, "HOST", 0, "Default 127.0.0.1", 1},
     {"port", OPT_PORT, "PORT", 0, "Default 8000; native 8002", 1},
@@ -94,7 +95,8 @@ static const struct argp_option options[] = {
      "chatbot, code, summary (DistServe's three), random, or a trace: Azure CSV, Mooncake or Bailian JSONL, "
      "BurstGPT CSV, ShareGPT JSON, our JSONL",
      2},
-    {"dataset-name", OPT_DATASET_NAME, "NAME", 0, "As vLLM: random, or a kind of file with --dataset-path", 2},
+    {"dataset-name", OPT_DATASET_NAME, "NAME", 0, "As vLLM: random, or a kind of file with --dataset-path",
+     2},
     {"dataset-path", OPT_DATASET_PATH, "FILE", 0, NULL, 2},
     {"random-input-len", OPT_INPUT_LEN, "TOKENS", 0, "Mean prompt; default 1024", 2},
     {"input-len", OPT_INPUT_LEN, "TOKENS", OPTION_ALIAS, NULL, 2},
@@ -117,9 +119,11 @@ static const struct argp_option options[] = {
     {"num-warmups", OPT_NUM_WARMUPS, "N", 0, "Sent before the clock starts; default 0", 3},
     {"request-rate", OPT_RATE, "R", 0,
      "Requests per second; default inf: all at once; for a trace by default its own times", 3},
-    {"burstiness", OPT_BURSTINESS, "B", 0, "Shape of the gamma gaps; 1 = Poisson (default), inf = constant", 3},
+    {"burstiness", OPT_BURSTINESS, "B", 0, "Shape of the gamma gaps; 1 = Poisson (default), inf = constant",
+     3},
     {"arrivals", OPT_ARRIVALS, "KIND", 0,
-     "gamma, constant, linear, exponential (ramps), trace, or vllm: gamma, scaled so that the last arrives at "
+     "gamma, constant, linear, exponential (ramps), trace, or vllm: gamma, scaled so that the last arrives "
+     "at "
      "N/rate",
      3},
     {"ramp-up-strategy", OPT_RAMP, "KIND", 0, "linear or exponential", 3},
@@ -180,7 +184,8 @@ static double number(struct argp_state *state, const char *name, const char *arg
     return v;
 }
 
-static uint64_t whole(struct argp_state *state, const char *name, const char *arg, uint64_t min, uint64_t max) {
+static uint64_t whole(struct argp_state *state, const char *name, const char *arg, uint64_t min,
+                      uint64_t max) {
     char *end = NULL;
     errno = 0;
     unsigned long long v = strtoull(arg, &end, 10);
@@ -193,7 +198,7 @@ static void take_backend(struct argp_state *state, serve_options *o, const char 
     static const struct {
         const char *name;
         serve_backend backend;
-    } names[] = {{"openai", SERVE_OPENAI},  {"vllm", SERVE_OPENAI},      {"sglang-oai", SERVE_OPENAI},
+    } names[] = {{"openai", SERVE_OPENAI},    {"vllm", SERVE_OPENAI},    {"sglang-oai", SERVE_OPENAI},
                  {"openai-chat", SERVE_CHAT}, {"vllm-chat", SERVE_CHAT}, {"native", SERVE_NATIVE},
                  {"baton", SERVE_NATIVE}};
     for (size_t i = 0; i < ARRAY_LEN(names); i++) {
@@ -212,7 +217,9 @@ static void take_seeds(struct argp_state *state, serve_options *o, const char *a
         unsigned long long v = strtoull(at, &end, 10);
         bool good = end != at && *at >= '0' && *at <= '9' && !errno && v < (uint64_t)1 << 63 &&
                     (*end == ',' || !*end) && o->seed_count < SCHEDULE_SEEDS_MAX;
-        if (!good) argp_error(state, "--seeds: '%s' is no list of up to %u seeds like 1,2,3", arg, SCHEDULE_SEEDS_MAX);
+        if (!good)
+            argp_error(state, "--seeds: '%s' is no list of up to %u seeds like 1,2,3", arg,
+                       SCHEDULE_SEEDS_MAX);
         o->seeds = xrealloc(o->seeds, o->seed_count + 1, sizeof *o->seeds);
         o->seeds[o->seed_count++] = v;
         at = *end ? end + 1 : NULL;
@@ -242,7 +249,8 @@ static void take_goodput(struct argp_state *state, serve_options *o, const char 
     }
 }
 
-static void take_word(struct argp_state *state, const char *name, const char **words, uint32_t *count, const char *arg) {
+static void take_word(struct argp_state *state, const char *name, const char **words, uint32_t *count,
+                      const char *arg) {
     if (!strchr(arg, '=')) argp_error(state, "--%s: '%s' is not KEY=VALUE", name, arg);
     if (*count == SERVE_WORDS_MAX) argp_error(state, "--%s: more than %d", name, SERVE_WORDS_MAX);
     words[(*count)++] = arg;
@@ -258,7 +266,8 @@ static void take_workload(struct argp_state *state, serve_options *o, const char
         o->workload.path = arg;
         return;
     }
-    if (workload_named(arg, &w, &eb) != ST_OK) argp_error(state, "--workload: %s; or the path of a trace", eb.text);
+    if (workload_named(arg, &w, &eb) != ST_OK)
+        argp_error(state, "--workload: %s; or the path of a trace", eb.text);
     o->workload.kind = w.kind;
     o->workload.prompt_mean = w.prompt_mean;
     o->workload.output_mean = w.output_mean;
@@ -273,12 +282,9 @@ static void take_arrivals(struct argp_state *state, serve_options *o, const char
         const char *name;
         arrivals_kind kind;
         bool rescale;
-    } names[] = {{"gamma", ARRIVALS_GAMMA, false},
-                 {"constant", ARRIVALS_CONSTANT, false},
-                 {"linear", ARRIVALS_RAMP_LINEAR, false},
-                 {"exponential", ARRIVALS_RAMP_EXPONENTIAL, false},
-                 {"trace", ARRIVALS_TRACE, false},
-                 {"vllm", ARRIVALS_GAMMA, true}};
+    } names[] = {{"gamma", ARRIVALS_GAMMA, false},        {"constant", ARRIVALS_CONSTANT, false},
+                 {"linear", ARRIVALS_RAMP_LINEAR, false}, {"exponential", ARRIVALS_RAMP_EXPONENTIAL, false},
+                 {"trace", ARRIVALS_TRACE, false},        {"vllm", ARRIVALS_GAMMA, true}};
     for (size_t i = 0; i < ARRAY_LEN(names); i++) {
         if (strcmp(names[i].name, arg) != 0) continue;
         o->arrivals.kind = names[i].kind;
@@ -495,7 +501,8 @@ static bool parse_output(int key, char *arg, struct argp_state *state, parser *p
     }
 }
 
-static const char *const file_kinds[] = {"custom", "timed_trace", "burstgpt", "sharegpt", "mooncake", "azure", "bailian"};
+static const char *const file_kinds[] = {"custom",   "timed_trace", "burstgpt", "sharegpt",
+                                         "mooncake", "azure",       "bailian"};
 
 static void check(struct argp_state *state, parser *p);
 
@@ -573,7 +580,8 @@ static void check(struct argp_state *state, parser *p) {
     if (steady && p->prompts_given) argp_error(state, "give --window or --num-prompts, not both");
     if (steady && (isinf(o->rate) || is_ramp(o))) argp_error(state, "--window needs a finite --request-rate");
     if (steady && o->warmups) argp_error(state, "--num-warmups does not go with --window: see --warmup");
-    if (!steady && (o->seed_count || !isnan(o->warmup_s))) argp_error(state, "--seeds and --warmup need --window");
+    if (!steady && (o->seed_count || !isnan(o->warmup_s)))
+        argp_error(state, "--seeds and --warmup need --window");
     if (p->seed_given && o->seed_count) argp_error(state, "give --seed or --seeds, not both");
     if (steady && o->seed_count == 0) {
         o->seeds = xcalloc(1, sizeof *o->seeds);
@@ -606,12 +614,17 @@ void serve_options_parse(serve_options *o, int argc, char **argv) {
                          .request_timeout_s = 600,
                          .stall_s = 30};
     static const struct argp argp = {
-        options, parse_option, "[K:MS...]",
-        "Measures a server that streams: sends requests when they are due, and tells how many were served within "
+        options,
+        parse_option,
+        "[K:MS...]",
+        "Measures a server that streams: sends requests when they are due, and tells how many were served "
+        "within "
         "the limits."
         "\vExit status: 0 valid, 1 failed, 2 usage, 3 the run is void (why is printed), 130 Ctrl-C (what was "
         "measured is kept).",
-        0, 0, 0};
+        0,
+        0,
+        0};
     parser p = {.o = o};
     argp_err_exit_status = 2;
     argp_parse(&argp, argc, argv, 0, NULL, &p);

@@ -18,7 +18,9 @@ static status set_addresses(target *t, const serve_options *o, errbuf *eb) {
     t->backend = o->backend;
     t->shown = o->base_url ? xstrdup(o->base_url)
                            : xasprintf("%s://%s:%s", native ? "tcp" : "http", o->host,
-                                       o->port ? o->port : native ? "8002" : "8000");
+                                       o->port  ? o->port
+                                       : native ? "8002"
+                                                : "8000");
     if (native) {
         hostport at;
         if (!hostport_parse(&at, t->shown, true) || at.port[0] == '*')
@@ -128,8 +130,8 @@ static status ask_one(const target *t, const client_request *r, uint64_t deadlin
 
 static void take_model(target *t, const char *json, size_t len) {
     json_t *root = json_loadb(json, len, 0, NULL);
-    const char *id = json_string_value(
-        json_object_get(json_array_get(json_object_get(root, "data"), 0), "id"));
+    const char *id =
+        json_string_value(json_object_get(json_array_get(json_object_get(root, "data"), 0), "id"));
     if (id && !t->model) t->model = xstrdup(id);
     json_decref(root);
 }
@@ -146,8 +148,8 @@ static uint64_t time_left(uint64_t deadline_ns) {
 
 static status gave_up(const target *t, const serve_options *o, const char *what, errbuf *eb) {
     return errf(eb, ST_IO,
-                "no server at %s within %g s (%s): is it running? (--base-url, --ready-check-timeout-sec)", t->shown,
-                o->ready_timeout_s, what);
+                "no server at %s within %g s (%s): is it running? (--base-url, --ready-check-timeout-sec)",
+                t->shown, o->ready_timeout_s, what);
 }
 
 /* Until something answers HTTP there. */
@@ -158,8 +160,8 @@ static status wait_for_http(target *t, const serve_options *o, uint64_t deadline
     for (;;) {
         int code = 0;
         errbuf why = {0};
-        st = http_fetch_wait(url, "/v1/models", ANSWER_MAX, MIN(time_left(deadline_ns), 5 * NS_PER_S), &code, &body,
-                             &why);
+        st = http_fetch_wait(url, "/v1/models", ANSWER_MAX, MIN(time_left(deadline_ns), 5 * NS_PER_S), &code,
+                             &body, &why);
         if (st == ST_OK && code == 200) take_model(t, body.data, body.len);
         if (st == ST_OK && code != 503) break;
         uint64_t now = clock_now_ns();
@@ -185,8 +187,8 @@ static void ask_version(target *t) {
     t->baton = json_object_get(t->version, "numerics") != NULL; /* no other server has that */
 }
 
-/* Ranges of token ids, widest first: vocabularies differ, and nobody tells their size. Small ids are often special
- * ones. */
+/* Ranges of token ids, widest first: vocabularies differ, and nobody tells their size. Small ids are often
+ * special ones. */
 static const int32_t ranges[][2] = {{1000, 31999}, {1000, 8191}, {256, 1023}, {32, 500}, {32, 255}, {2, 100}};
 
 /* One token, with the largest id, until the server is ready; a refusal of the id leads to the next range. */
@@ -230,8 +232,8 @@ static void set_clients(target *t, const serve_options *o) {
                                  .ignore_eos = o->ignore_eos,
                                  .baton = t->baton,
                                  .temperature = o->temperature};
-    t->native = (native_options){
-        .endpoint = t->shown, .ignore_eos = o->ignore_eos, .temperature = o->temperature};
+    t->native =
+        (native_options){.endpoint = t->shown, .ignore_eos = o->ignore_eos, .temperature = o->temperature};
 }
 
 status target_find(target *t, const serve_options *o, errbuf *eb) {

@@ -27,8 +27,8 @@ typedef struct target {
     native_options native;
 } target;
 
-/* Waits for the server, learns its model and kind, and makes requests of one token until one is answered. ST_IO,
- * ST_TIMEOUT: the text names the URL and what to do. End with target_done, on failure too. */
+/* Waits for the server, learns its model and kind, and makes requests of one token until one is answered.
+ * ST_IO, ST_TIMEOUT: the text names the URL and what to do. End with target_done, on failure too. */
 status target_find(target *t, const serve_options *o, errbuf *eb);
 void target_done(target *t);
 

@@ -88,8 +88,8 @@ static void judge_rate(validity *v, const row_list *rows, const schedule *plan, 
     if (!f->open_loop || planned_count == 0) return;
     double off = 1 - (double)in_time / planned_count;
     if (off > RATE_OFF_MAX)
-        reason(v, "the rate was not kept: %u of %u requests were sent in time (%.1f %% missing)", in_time, planned_count,
-               off * 100);
+        reason(v, "the rate was not kept: %u of %u requests were sent in time (%.1f %% missing)", in_time,
+               planned_count, off * 100);
 }
 
 static void judge_errors(validity *v, const row_list *rows) {
@@ -130,14 +130,14 @@ static void judge_counts(validity *v, const row_list *rows, const validity_facts
     }
     if (unknown) reason(v, "%u of %u answers came without usage: their tokens are not known", unknown, ok);
     if (prompt)
-        reason(v, "%u of %u prompts had another length than asked (request %u: %u tokens, asked %u)", prompts, ok,
-               prompt->index, prompt->prompt_tokens, prompt->prompt_asked + f->prompt_extra);
+        reason(v, "%u of %u prompts had another length than asked (request %u: %u tokens, asked %u)", prompts,
+               ok, prompt->index, prompt->prompt_tokens, prompt->prompt_asked + f->prompt_extra);
     if (answer)
-        reason(v, "%u of %u answers had another length than asked (request %u: %u tokens, asked %u)", answers, ok,
-               answer->index, answer->output_tokens, answer->output_asked);
+        reason(v, "%u of %u answers had another length than asked (request %u: %u tokens, asked %u)", answers,
+               ok, answer->index, answer->output_tokens, answer->output_asked);
     if (finish)
-        reason(v, "%u of %u answers ended by '%s', not by their length, although ignore_eos was asked", finishes, ok,
-               finish->finish);
+        reason(v, "%u of %u answers ended by '%s', not by their length, although ignore_eos was asked",
+               finishes, ok, finish->finish);
     if (!f->shares_prefixes && all > 0 && (double)cached > CACHED_MAX * (double)all)
         reason(v, "%.1f %% of the prompt tokens came from a prefix cache, although no prompts share any",
                100.0 * (double)cached / (double)all);
