@@ -151,7 +151,8 @@ static uint32_t peak_concurrent(const uint64_t *begins, const uint64_t *ends, si
             e++;
             now--;
         }
-        peak = MAX(peak, ++now);
+        now++;
+        peak = MAX(peak, now);
     }
     return peak;
 }
