@@ -57,6 +57,7 @@ PURE = [
     r"common/(token|kv|ctl|worker_core)/.*",
     r"sim/.*",
     r"bench/stats/.*",
+    r"bench/workload/(draw|arrivals|prompt|prompt_text|schedule|named|trace)\.[ch]",
     r"(prefill|decode|colocated)_worker/\w+_(core|policy)\.[ch]",
     r"coordinator/(core|core_types|inbox|outbox|dispatch|recovery|request|request_table)\.[ch]",
     r"coordinator/(holds|member|router|state)\.[ch]",

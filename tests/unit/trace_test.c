@@ -1,9 +1,9 @@
 /* Traces: every format told by its contents, what is wrong in a file named with its line, shared prefixes,
  * and the published files where they are at hand. */
-#include "bench/workload/trace.h"
+#include "bench/workload/trace_file.h"
 
 #include "bench/workload/arrivals.h"
-#include "bench/workload/lines.h"
+#include "bench/workload/draw.h"
 #include "bench/workload/workload.h"
 
 #include "base/mem.h"
@@ -441,6 +441,37 @@ static void arrivals_of_a_trace_are_scaled_to_the_rate(void **state) {
     workload_free(w);
 }
 
+/* Bytes of good files changed at random: each file is read or refused, and nothing else happens. */
+static void changed_files_are_read_or_refused(void **state) {
+    (void)state;
+    static const char *const good[] = {
+        AZURE GOOD GOOD, "Timestamp,Request tokens,Response tokens\n1.5,2,3\n2.5,3,0\n", MOON MOON,
+        "{\"at_s\": 1, \"prompt_tokens\": 9, \"output_tokens\": 1, \"prefix\": [[1, 6], [2, 3]]}\n",
+        "[{\"conversations\": [{\"value\": \"a \\\"b\"}, {\"value\": \"c\"}]}, {\"conversations\": []}]"};
+    static const char bytes[] = "\0\n,\"{}[]\\-:0129.eE+ x\xff\xc3";
+    uint32_t ok = 0, refused = 0;
+    for (uint32_t i = 0; i < 1500; i++) {
+        draw d = draw_begin(1, i, DRAW_PROMPT);
+        char text[400];
+        size_t len = strlen(good[i % 5]);
+        memcpy(text, good[i % 5], len + 1);
+        for (uint64_t n = draw_below(&d, 3); n; n--)
+            text[draw_below(&d, len)] = bytes[draw_below(&d, sizeof bytes - 1)];
+        if (draw_below(&d, 4) == 0) len = draw_below(&d, len + 1);
+        char *path = file_of(text, len);
+        trace t = {0};
+        errbuf eb = {0};
+        trace_options opt = {.spread_s = 1};
+        status st = trace_read(&t, path, &opt, &eb);
+        assert_true(st == ST_OK || (st == ST_INVALID && eb.text[0]));
+        ok += st == ST_OK;
+        refused += st == ST_INVALID;
+        if (st == ST_OK) trace_done(&t);
+        drop(path);
+    }
+    assert_true(ok > 100 && refused > 100);
+}
+
 /* NULL and a reason where the published files are not at hand. Caller frees with workload_free. */
 static workload *published(const char *name) {
     const char *folder = getenv("BATON_DATA");
@@ -513,6 +544,7 @@ int main(void) {
         cmocka_unit_test(bad_csv_is_refused_with_its_line),
         cmocka_unit_test(bad_json_is_refused_with_its_line),
         cmocka_unit_test(what_is_no_file_is_refused),
+        cmocka_unit_test(changed_files_are_read_or_refused),
         cmocka_unit_test(prompts_share_exactly_the_prefixes_of_the_trace),
         cmocka_unit_test(shared_blocks_are_scaled_like_the_prompts),
         cmocka_unit_test(prompts_without_shared_blocks_differ),
