@@ -21,8 +21,8 @@ typedef struct session {
     facts *facts; /* NULL: nothing can be asked */
     int32_t *ids; /* [id_capacity]: the prompt that is being prepared */
     uint32_t id_capacity;
-    buf text;
-    bool over; /* only facts are waited for, until facts_deadline_ns */
+    char *text; /* likewise, of a chat; owned */
+    bool over;  /* only facts are waited for, until facts_deadline_ns */
     uint64_t facts_deadline_ns;
     uint64_t last_ns; /* end of the last member, since the run's start */
     uint64_t progress_ns, begun_ns;
@@ -35,6 +35,12 @@ typedef struct session {
 static void on_ask(void *ctx, const planned *p, client_request *out) {
     session *s = ctx;
     const target *t = s->o->target;
+    out->output_tokens = p->output_tokens;
+    if (t->words) {
+        free(s->text);
+        out->text = s->text = prompt_text_make(t->words, p->seed, p->index, p->prompt_tokens);
+        return;
+    }
     if (p->prompt_tokens > s->id_capacity) {
         s->id_capacity = p->prompt_tokens;
         s->ids = xrealloc(s->ids, s->id_capacity, sizeof *s->ids);
@@ -42,7 +48,6 @@ static void on_ask(void *ctx, const planned *p, client_request *out) {
     workload_prompt(s->o->work, p->seed, p->index, t->id_min, t->id_max, s->ids);
     out->ids = s->ids;
     out->id_count = p->prompt_tokens;
-    out->output_tokens = p->output_tokens;
 }
 
 static void on_row(void *ctx, row *r) {
@@ -178,7 +183,7 @@ status measurement_run(measurement *m, const measurement_options *o, errbuf *eb)
     runner_free(s.runner);
     loop_free(s.loop);
     free(s.ids);
-    buf_done(&s.text);
+    free(s.text);
     return st;
 }
 

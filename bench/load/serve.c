@@ -108,7 +108,8 @@ static status fetch_trace(const serving *s, errbuf *eb) {
     snprintf(path, sizeof path, "/trace?last=%zu", s->run.rows.count);
     buf body = {0};
     int code = 0;
-    status st = http_fetch_wait(&s->target.metrics, path, TRACE_BYTES_MAX, 60 * NS_PER_S, &code, &body, eb);
+    status st =
+        http_fetch_wait(&s->target.metrics, path, NULL, TRACE_BYTES_MAX, 60 * NS_PER_S, &code, &body, eb);
     if (st == ST_OK && code != 200)
         st = errf(eb, ST_UNSUPPORTED, "%s%s answers %d: this server keeps no trace", s->target.metrics.header,
                   path, code);

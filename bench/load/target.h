@@ -7,6 +7,7 @@
 #include "bench/load/native_client.h"
 #include "bench/load/openai_client.h"
 #include "bench/load/serve_options.h"
+#include "bench/workload/prompt_text.h"
 
 #include <jansson.h>
 
@@ -22,6 +23,7 @@ typedef struct target {
     json_t *version;  /* of GET /version; owned; NULL: unknown */
     bool baton;
     int32_t id_min, id_max; /* ids that prompts may have */
+    prompt_text *words;     /* chat: what its texts are made of; owned */
     uint32_t chat_overhead; /* tokens that its template adds to a chat's text */
     openai_options openai;
     native_options native;
