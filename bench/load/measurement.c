@@ -27,6 +27,7 @@ typedef struct session {
     uint64_t last_ns; /* end of the last member, since the run's start */
     uint64_t progress_ns, begun_ns;
     uint32_t progress_done;
+    uint32_t planned; /* requests without the tail, of which nobody knows how many are sent */
     bool tty;
 } session;
 
@@ -86,7 +87,7 @@ static void show_progress(session *s, uint64_t now_ns, bool last) {
     double elapsed = (double)(now_ns - s->begun_ns) / 1e9, span = (double)(now_ns - s->progress_ns) / 1e9;
     double rate = span > 0 ? (c.done - s->progress_done) / span : 0;
     fprintf(stderr, "%s%.0f s: %u of %u sent, %u in flight, %u done, %u failed, %.1f done/s%s",
-            s->tty ? "\r\x1b[K" : "", elapsed, c.sent, s->o->plan->count, c.in_flight, c.done, c.failed, rate,
+            s->tty ? "\r\x1b[K" : "", elapsed, c.sent, s->planned, c.in_flight, c.done, c.failed, rate,
             s->tty && !last ? "" : "\n");
     fflush(stderr);
     s->progress_ns = now_ns;
@@ -147,6 +148,7 @@ static status begin(session *s, errbuf *eb) {
     st = target_connect(o->target, s->loop, &ch, &s->link, eb);
     if (st == ST_OK && o->target->has_http) st = facts_new(&s->facts, s->loop, &o->target->metrics, eb);
     if (st != ST_OK) return st;
+    for (uint32_t i = 0; i < o->plan->count; i++) s->planned += o->plan->items[i].phase != ROW_TAIL;
     loop_signals(s->loop, on_signal, s);
     return ST_OK;
 }
@@ -167,7 +169,8 @@ status measurement_run(measurement *m, const measurement_options *o, errbuf *eb)
         runner_start(s.runner, s.link.client);
         loop_run(s.loop);
         uint64_t now = clock_now_ns();
-        m->cpu_share = (cpu_seconds() - cpu) / ((double)(now - s.begun_ns) / 1e9);
+        m->wall_s = (double)(now - s.begun_ns) / 1e9;
+        m->cpu_share = (cpu_seconds() - cpu) / m->wall_s;
         m->duration_s = (double)s.last_ns / 1e9;
         if (!o->quiet) show_progress(&s, now, true);
         if (s.facts && !m->interrupted) facts_fill(s.facts, &m->server);

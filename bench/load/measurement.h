@@ -11,6 +11,7 @@ typedef struct measurement {
     runner_state how;
     bool interrupted;  /* Ctrl-C */
     double duration_s; /* first request due to last answer of a member */
+    double wall_s;     /* of the whole, with what comes before and after */
     double cpu_share;  /* of this process, of one core */
     bool failed;       /* error says why; the rows are kept */
     errbuf error;

@@ -53,6 +53,7 @@ static summary_setup setup_of(const outcome_input *in, const dates *d) {
                            .backend = serve_backend_name(o->backend),
                            .label = o->label,
                            .model = in->target->model,
+                           .tokenizer = in->target->model,
                            .num_prompts = members_planned(in),
                            .burstiness =
                                o->arrivals.kind == ARRIVALS_CONSTANT ? INFINITY : o->arrivals.burstiness,

@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "bench/load/http_fetch.h"
 #include "bench/load/outcome.h"
+#include "bench/load/self_test.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -164,13 +165,38 @@ static int finish(serving *s) {
     return s->run.interrupted ? EXIT_INTERRUPTED : code;
 }
 
+/* *code: the exit status when the program ends with it. */
+static bool test_self(serving *s, int *code) {
+    errbuf eb = {0};
+    self_test t;
+    status st = self_test_run(&t, s->work, &s->plan, &eb);
+    *code = st != ST_OK ? failed(&eb, EXIT_FAILED) : t.interrupted ? EXIT_INTERRUPTED : EXIT_VALID;
+    if (st != ST_OK || t.interrupted) return false;
+    s->largest_rate = t.requests_per_s;
+    s->added_latency_ms = t.added_ms;
+    if (!s->o.self_test_only) return true;
+    printf("This client against its built-in server, with requests of this workload:\n"
+           "largest rate      %.0f requests/s, %.0f tokens/s\n"
+           "added latency     %.3f ms\n"
+           "CPU per token     %.2f us\n",
+           t.requests_per_s, t.tokens_per_s, t.added_ms, t.cpu_us_per_token);
+    return false;
+}
+
 static int run(serving *s) {
     errbuf eb = {0};
+    int code = EXIT_VALID;
     status st = make_plan(s, &eb);
     if (st != ST_OK) return failed(&eb, st == ST_INVALID ? EXIT_USAGE : EXIT_FAILED);
+    if (s->o.self_test_only) {
+        (void)test_self(s, &code);
+        return code;
+    }
     st = target_find(&s->target, &s->o, &eb);
     if (st == ST_OK) st = open_out(s, &eb);
     if (st != ST_OK) return failed(&eb, EXIT_FAILED);
+    bool test = !s->o.no_self_test && s->o.backend != SERVE_NATIVE; /* the built-in server speaks HTTP */
+    if (test && !test_self(s, &code)) return code;
     if (!s->o.quiet) show_start(s);
     measurement_options mo = {.target = &s->target,
                               .work = s->work,
