@@ -43,6 +43,12 @@ ROOMS = {
     "colocated_worker": "base token kv ctl worker_core worker",
     "coordinator": "base config obs token checkpoint text kv ctl proto net",
     "sim": "base token latency kv ctl worker_core coordinator",
+    "bench/stats": "base",
+    "bench/rows": "base stats",
+    "bench/workload": "base stats rows",
+    "bench/load": "base obs token net proto stats rows workload",
+    "bench/experiment": "base stats rows",
+    "bench/report": "base stats rows",
     "proto": "",
 }
 # A backend sees what the host backends share and, for reading rows of weights, the oracle; no other one.
@@ -57,6 +63,8 @@ BACKENDS = {
 PURE = [
     r"common/(token|latency|kv|ctl|worker_core)/.*",
     r"sim/.*",
+    r"bench/stats/.*",
+    r"bench/workload/(draw|arrivals|prompt|prompt_text|schedule|named|trace)\.[ch]",
     r"(prefill|decode|colocated)_worker/\w+_(core|policy)\.[ch]",
     r"coordinator/(core|core_types|inbox|outbox|dispatch|recovery|request|request_table)\.[ch]",
     r"coordinator/(holds|member|router|state)\.[ch]",
@@ -83,6 +91,7 @@ PURE_LINK = "net engine transfer kernels model text checkpoint worker config zmq
 LINKS = {
     "tests/cluster_cluster_test": PURE_LINK,
     "tests/unit_prefill_core_test": PURE_LINK,
+    "tests/unit_steady_test": PURE_LINK,
     "bin/baton-coordinator": "engine transfer kernels model worker_core worker",
 }
 
