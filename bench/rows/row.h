@@ -11,6 +11,8 @@
 #include <stdint.h>
 
 #define ROW_NEVER UINT64_MAX
+/* A time beyond this (115 days) is a mistake; files with one are refused. */
+#define ROW_MOST_NS 10000000000000000ull
 
 typedef enum row_phase {
     ROW_WARMUP, /* before the first window */
@@ -27,8 +29,8 @@ typedef enum row_outcome {
     ROW_UNSENT      /* and before it was sent */
 } row_outcome;
 
-/* One event of the stream. tokens: of its content; 0 for an event without content (a role chunk, the finish). A
- * server that does not say how many tokens an event has counts 1 for any content. */
+/* One event of the stream. tokens: of its content; 0 for an event without content (a role chunk, the finish).
+ * A server that does not say how many tokens an event has counts 1 for any content. */
 typedef struct row_event {
     uint64_t at_ns;
     uint32_t tokens;
@@ -46,12 +48,12 @@ typedef struct row_stages {
 } row_stages;
 
 typedef struct row {
-    uint64_t seed;  /* of its stream of arrivals */
+    uint64_t seed;  /* of its stream of arrivals; below 2^63 */
     uint32_t index; /* in that stream; (seed, index) names its prompt */
     row_phase phase;
     row_outcome outcome;
-    int http;    /* status; 0 = none came, or the native socket */
-    char *error; /* NULL = none; owned */
+    int http;        /* status; 0 = none came, or the native socket */
+    char *error;     /* NULL = none; owned */
     char finish[16]; /* "length", "stop", ... ; "" = none came */
     uint64_t scheduled_ns, sent_ns;
     uint64_t first_ns, last_ns; /* events with content */
@@ -63,8 +65,18 @@ typedef struct row {
     row_stages stages;
 } row;
 
-/* Frees what it owns; not r. */
+/* "window", "timed_out": as files have them. Borrowed: static. */
+const char *row_phase_name(row_phase p);
+const char *row_outcome_name(row_outcome o);
+
+/* Nothing has happened yet: times NEVER, stages NAN, the rest zero. */
+void row_init(row *r);
+/* Frees what it owns, not r, which is as after row_init. */
 void row_done(row *r);
+/* Appends an event, in order of time; one with content is the last token so far, and perhaps the first. */
+void row_add_event(row *r, uint64_t at_ns, uint32_t tokens);
+/* output_tokens, or, where the server sent no usage, what its events say. */
+uint32_t row_tokens(const row *r);
 
 /* ms. TTFT: scheduled to first content. NAN without one. */
 double row_ttft_ms(const row *r);

@@ -1,7 +1,7 @@
 /* score - rows against limits: attainment, goodput of a run, percentiles.
  *
- * A member is good when it ended as asked and TTFT <= and TPOT <= (and, where given, its P99 or largest ITL, its
- * E2E <=). Attainment = good / all scheduled members: errors, refusals, timeouts and unfinished ones are
+ * A member is good when it ended as asked and TTFT <= and TPOT <= (and, where given, its P99 or largest ITL,
+ * its E2E <=). Attainment = good / all scheduled members: errors, refusals, timeouts and unfinished ones are
  * misses. One-token answers: TPOT 0, good, and left out of TPOT percentiles. */
 #ifndef BATON_ROWS_SCORE_H
 #define BATON_ROWS_SCORE_H
@@ -10,7 +10,7 @@
 #include "bench/stats/stats.h"
 
 typedef struct slo {
-    char name[32]; /* "" = none; for tables */
+    char name[32];           /* "" = none; for tables */
     double ttft_ms, tpot_ms; /* INFINITY = no limit */
     double itl_p99_ms, itl_max_ms, e2e_ms;
 } slo;
@@ -20,10 +20,12 @@ slo slo_none(void);
 /* "ttft:200", "tpot:50", "itl_p99:..", "itl_max:..", "e2e:.." (vLLM's "e2el" too), ms; one per call or
  * several with commas. ST_INVALID names the word. */
 status slo_parse(slo *s, const char *text, errbuf *eb);
+/* "ttft 200 ms, tpot 50 ms"; "none" without a limit. Returns out. */
+const char *slo_text(const slo *s, char *out, size_t size);
 bool slo_good(const slo *s, const row *r);
 
 typedef struct score {
-    uint32_t members, good, ok; /* of the window; ok: ended as asked */
+    uint32_t members, good, ok;    /* of the window; ok: ended as asked */
     uint32_t ttft_good, tpot_good; /* each limit alone, of all members */
     double attainment;             /* good / members; NAN without members */
     double attainment_ttft, attainment_tpot;
@@ -35,5 +37,9 @@ typedef struct score {
 /* Rows of phase ROW_WINDOW of one seed, or of all: seed = SCORE_ALL. */
 #define SCORE_ALL UINT64_MAX
 score score_of(const row_list *l, const slo *s, uint64_t seed, double window_s);
+/* Attainment with its 95 % interval: the seeds as replications, or, of one seed, 20 batch means in the order
+ * of schedule (none with fewer than 20 members). Seeds without members are left out; n says how many
+ * replications or batches there were. */
+interval score_interval(const row_list *l, const slo *s, const uint64_t *seeds, size_t count);
 
 #endif
