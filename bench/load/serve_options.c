@@ -626,8 +626,12 @@ void serve_options_parse(serve_options *o, int argc, char **argv) {
         0,
         0};
     parser p = {.o = o};
+    char name[] = "baton-bench serve";
+    char *first = argv[0];
+    argv[0] = name; /* for usage and errors */
     argp_err_exit_status = 2;
     argp_parse(&argp, argc, argv, 0, NULL, &p);
+    argv[0] = first;
 }
 
 void serve_options_done(serve_options *o) {
