@@ -2,6 +2,7 @@
 #include "bench/rows/run_file.h"
 
 #include "base/mem.h"
+#include "base/mix.h"
 #include "base/status.h"
 #include "tests/test.h"
 
@@ -200,6 +201,40 @@ static void no_file_no_json_and_another_schema_are_told_apart(void **state) {
     }
 }
 
+static void a_changed_byte_is_read_or_refused(void **state) {
+    (void)state;
+    run_info r = full_run();
+    assert_int_equal(run_file_write(&r, dir, NULL), ST_OK);
+    run_info_done(&r);
+    json_t *json = json_load_file(path, 0, NULL);
+    char *whole = json_dumps(json, JSON_COMPACT);
+    json_decref(json);
+    size_t len = strlen(whole);
+    uint64_t x = 1;
+    uint32_t refused = 0;
+    for (uint32_t i = 0; i < 3000; i++) {
+        x += MIX64_STEP;
+        uint64_t bits = mix64(x);
+        size_t at = (bits >> 8) % len;
+        char before = whole[at];
+        whole[at] = (char)(1 + (bits & 0xff) % 255);
+        spill(whole);
+        whole[at] = before;
+        run_info got;
+        errbuf eb = {0};
+        status st = run_file_read(&got, dir, &eb);
+        if (st == ST_OK) {
+            run_info_done(&got);
+            continue;
+        }
+        refused++;
+        assert_int_equal(st, ST_INVALID);
+        assert_non_null(strstr(eb.text, path));
+    }
+    assert_in_range(refused, 1000, 2999);
+    free(whole);
+}
+
 static void without_room_the_old_file_stays_whole(void **state) {
     (void)state;
     run_info r = full_run(), got;
@@ -232,6 +267,7 @@ int main(void) {
         IN_DIR(missing_keys_are_as_at_the_start_and_unknown_ones_left_out),
         IN_DIR(what_is_not_what_it_should_be_is_named),
         IN_DIR(no_file_no_json_and_another_schema_are_told_apart),
+        IN_DIR(a_changed_byte_is_read_or_refused),
         IN_DIR(without_room_the_old_file_stays_whole),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
