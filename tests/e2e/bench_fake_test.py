@@ -109,7 +109,7 @@ class Server:
                         length = int(header.split(":")[1])
                 body = stream.read(length)
                 method, path, _ = line.split()
-                if method == "GET":
+                if method == "GET" or path == "/tokenize":
                     out = [self.page(path)]
                 else:
                     with self.lock:
@@ -130,7 +130,7 @@ class Server:
                         else:
                             connection.sendall(piece.encode())
                 finally:
-                    if method == "POST":
+                    if counted and method == "POST":
                         with self.lock:
                             self.active -= 1
 
