@@ -1,17 +1,15 @@
 #!/usr/bin/env python3
-"""baton-bench serve against servers that do what a script says: every kind of answer, and every kind of failure.
+"""baton-bench serve against servers that do what a script says: every kind of answer and of failure.
 
 No fact depends on how fast anything is: the scripts order what happens, and the rows say what came of it. All
 requests are due at once unless a test says otherwise, so that no run is void because the machine was busy."""
 
-import contextlib
 import glob
 import json
 import os
 import re
 import resource
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -19,141 +17,8 @@ import threading
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import harness
+from fake_server import CLOSE, HEAD, Server, answer, chunk, event, plain, usage_of
 from harness import BIN, SLOW, wait_for
-
-HEAD = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
-
-
-def chunk(text):
-    return "%x\r\n%s\r\n" % (len(text), text)
-
-
-def event(text="", finish=None, usage=None, chat=False, **more):
-    choice = {"index": 0, "finish_reason": finish}
-    choice.update({"delta": {"content": text}} if chat else {"text": text})
-    choice.update(more)
-    body = {"id": "x", "object": "chunk", "choices": [choice]}
-    if usage:
-        body["usage"] = usage
-    return "data: %s\n\n" % json.dumps(body)
-
-
-def usage_of(prompt, output, cached=0):
-    return {
-        "prompt_tokens": prompt,
-        "completion_tokens": output,
-        "prompt_tokens_details": {"cached_tokens": cached},
-    }
-
-
-def answer(request, tokens=None, prompt=None, cached=0, finish="length"):
-    """As it should be, unless told otherwise; every event is a packet."""
-    count = request["max_tokens"] if tokens is None else tokens
-    length = len(request["prompt"]) if prompt is None else prompt
-    out = [HEAD] + [chunk(event(" t")) for _ in range(count)]
-    usage = 'data: {"choices":[],"usage":%s}\n\n' % json.dumps(usage_of(length, count, cached))
-    return out + [chunk(event("", finish)), chunk(usage), chunk("data: [DONE]\n\n"), chunk("")]
-
-
-def plain(code, text):
-    return ["HTTP/1.1 %d X\r\nContent-Length: %d\r\n\r\n%s" % (code, len(text), text)]
-
-
-CLOSE = object()  # in a script: the connection ends here
-
-
-class Server:
-    """script(request, number) gives what is sent for each completion: texts, CLOSE, or functions that are called.
-    Number 0 is the client's first look at the server; what is measured counts from 1."""
-
-    def __init__(self, script=lambda request, number: answer(request), port=0, pages=()):
-        self.script, self.pages = script, dict(pages)
-        self.requests, self.connections, self.active, self.most = [], 0, 0, 0
-        self.lock = threading.Lock()
-        self.socket = socket.socket()
-        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self.socket.bind(("127.0.0.1", port))
-        self.socket.listen(128)
-        self.port = self.socket.getsockname()[1]
-        self.url = "http://127.0.0.1:%d" % self.port
-        self.open, self.alive = [], True
-        threading.Thread(target=self.accept, daemon=True).start()
-
-    def accept(self):
-        while True:
-            try:
-                connection, _ = self.socket.accept()
-            except OSError:
-                return
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            with self.lock:
-                if not self.alive:
-                    connection.close()
-                    return
-                self.open.append(connection)
-            threading.Thread(target=self.serve, args=(connection,), daemon=True).start()
-
-    def serve(self, connection):
-        with contextlib.suppress(OSError, ValueError), connection, connection.makefile("rb") as stream:
-            counted = False
-            while True:
-                line = stream.readline().decode()
-                if not line:
-                    return
-                length = 0
-                while True:
-                    header = stream.readline().decode().strip()
-                    if not header:
-                        break
-                    if header.lower().startswith("content-length:"):
-                        length = int(header.split(":")[1])
-                body = stream.read(length)
-                method, path, _ = line.split()
-                if method == "GET" or path == "/tokenize":
-                    out = [self.page(path)]
-                else:
-                    with self.lock:
-                        number = len(self.requests)
-                        self.requests.append(json.loads(body))
-                        self.active += 1
-                        self.most = max(self.most, self.active if number else 0)
-                        self.connections += not counted
-                    counted = True
-                    out = self.script(json.loads(body), number)
-                try:
-                    for piece in out:
-                        if piece is CLOSE:
-                            connection.shutdown(socket.SHUT_RDWR)
-                            return
-                        if callable(piece):
-                            piece()
-                        else:
-                            connection.sendall(piece.encode())
-                finally:
-                    if counted and method == "POST":
-                        with self.lock:
-                            self.active -= 1
-
-    def page(self, path):
-        pages = {"/v1/models": '{"data":[{"id":"fake","root":"fake"}]}', **self.pages}
-        return plain(200 if path in pages else 404, pages.get(path, "{}"))[0]
-
-    def die(self):
-        with self.lock:
-            self.alive = False
-            opened = self.open
-        with contextlib.suppress(OSError):
-            self.socket.shutdown(socket.SHUT_RDWR)
-        self.socket.close()
-        for connection in opened:
-            with contextlib.suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.die()
 
 
 class Run:
@@ -171,7 +36,11 @@ class Run:
             resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 
         self.process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=limited if limit else None
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=limited if limit else None,
         )
         if wait:
             self.end()
@@ -226,10 +95,15 @@ def test_a_valid_run_has_a_row_for_each_request_and_ends_with_0():
         with open(saved[0]) as f:
             result = json.load(f)
         keys = """date endpoint_type backend label model_id tokenizer_id num_prompts request_rate burstiness
-            max_concurrency duration completed failed total_input_tokens total_output_tokens request_throughput
-            request_goodput output_throughput total_token_throughput max_output_tokens_per_s max_concurrent_requests
+            max_concurrency duration completed failed total_input_tokens total_output_tokens
+            request_throughput request_goodput output_throughput total_token_throughput
+            max_output_tokens_per_s max_concurrent_requests
             rtfx""".split()
-        keys += ["%s_%s_ms" % (a, m) for a in ("mean", "median", "std", "p99") for m in ("ttft", "tpot", "itl", "e2el")]
+        keys += [
+            "%s_%s_ms" % (a, m)
+            for a in ("mean", "median", "std", "p99")
+            for m in ("ttft", "tpot", "itl", "e2el")
+        ]
         equal([k for k in keys if k not in result], [])
         equal(result["request_goodput"], result["request_throughput"])
 
@@ -286,7 +160,11 @@ def test_token_ids_say_how_many_tokens_an_event_has():
     def script(request, number):
         pieces = [chunk(event("", token_ids=[1])), chunk(event("xyz", "length", token_ids=[2, 3, 4]))]
         usage = 'data: {"choices":[],"usage":%s}\n\n' % json.dumps(usage_of(len(request["prompt"]), 4))
-        return answer(request) if number == 0 else [HEAD] + pieces + [chunk(usage + "data: [DONE]\n\n"), chunk("")]
+        return (
+            answer(request)
+            if number == 0
+            else [HEAD] + pieces + [chunk(usage + "data: [DONE]\n\n"), chunk("")]
+        )
 
     with Server(script, pages={"/version": '{"version":"0","numerics":"x"}'}) as s:
         r = Run(s, count=2)
@@ -322,7 +200,9 @@ def test_chats_have_the_length_asked():
         words = len(request["messages"][0]["content"].split())
         count = request["max_completion_tokens"]
         usage = 'data: {"choices":[],"usage":%s}\n\n' % json.dumps(usage_of(words + 7, count))
-        events = [chunk(event("t", chat=True)) for _ in range(count)] + [chunk(event("", "length", chat=True))]
+        events = [chunk(event("t", chat=True)) for _ in range(count)] + [
+            chunk(event("", "length", chat=True))
+        ]
         return [HEAD] + events + [chunk(usage + "data: [DONE]\n\n"), chunk("")]
 
     with Server(script) as s:  # it has no /tokenize: what usage says is believed
@@ -377,7 +257,13 @@ def failing(pieces):
 
 
 def test_429_and_503_are_refusals_and_other_codes_failures():
-    for code, outcome in ((429, "refused"), (503, "refused"), (500, "failed"), (400, "failed"), (404, "failed")):
+    for code, outcome in (
+        (429, "refused"),
+        (503, "refused"),
+        (500, "failed"),
+        (400, "failed"),
+        (404, "failed"),
+    ):
         row = failing(lambda request: plain(code, '{"error":{"message":"not now"}}'))
         equal((row["outcome"], row["http"], row["error"]), (outcome, code, "HTTP %d: not now" % code))
         equal((row["first_ns"], row["events"]), (None, []))
@@ -537,7 +423,9 @@ def test_ctrl_c_keeps_what_was_measured():
         equal(len(outcomes), 500)
         equal(outcomes.count("ok"), 3)
         assert outcomes.count("unfinished") >= 1 and outcomes[-1] == "unsent"
-        assert "INTERRUPTED" in r.stdout and "Successful requests:                     3 " in r.stdout, r.stdout
+        assert (
+            "INTERRUPTED" in r.stdout and "Successful requests:                     3 " in r.stdout
+        ), r.stdout
         equal(r.info()["interrupted"], True)
         assert "the run was interrupted: 3 of 500 requests had ended" in r.reasons(), r.reasons()
 
@@ -562,7 +450,9 @@ def test_windows_follow_each_other_and_load_goes_on_until_the_last_member_ended(
         r = Run(s, "--seeds", "5,6", "--window", "1.5", "--warmup", "0.5", count=None, rate="20")
         assert r.code in (0, 3), r.stderr
         info = r.info()
-        equal([(g["seed"], g["begin_s"], g["end_s"]) for g in info["segments"]], [(5, 0.5, 2.0), (6, 2.0, 3.5)])
+        equal(
+            [(g["seed"], g["begin_s"], g["end_s"]) for g in info["segments"]], [(5, 0.5, 2.0), (6, 2.0, 3.5)]
+        )
         rows = r.rows()
         members = [row for row in rows if row["phase"] == "window"]
         equal({row["seed"] for row in members}, {5, 6})
@@ -572,7 +462,9 @@ def test_windows_follow_each_other_and_load_goes_on_until_the_last_member_ended(
         others = {row["seed"] for row in rows if row["phase"] != "window"}
         equal(others & {5, 6}, set(), "seeds of warm-up and tail are others")
         again = Run(s, "--seeds", "5,6", "--window", "1.5", "--warmup", "0.5", count=None, rate="20")
-        shape = lambda run: [(q["seed"], q["index"], q["scheduled_ns"]) for q in run.rows() if q["phase"] == "window"]
+        shape = lambda run: [
+            (q["seed"], q["index"], q["scheduled_ns"]) for q in run.rows() if q["phase"] == "window"
+        ]
         equal(sorted(shape(r)), sorted(shape(again)), "the same seeds give the same arrivals")
 
 
@@ -587,9 +479,12 @@ def test_the_server_is_asked_for_its_workers():
 
     with Server() as s:
         page = s.page
-        text = 'vllm:num_preemptions_total{model_name="m"} 3\nbaton_replays_total 2\nprocess_cpu_seconds_total 5\n'
+        text = 'vllm:num_preemptions_total{model_name="m"} 3\nbaton_replays_total 2\n'
+        text += "process_cpu_seconds_total 5\n"
         s.page = lambda path: (
-            plain(200, health())[0] if path == "/health" else plain(200, text)[0] if path == "/metrics" else page(path)
+            plain(200, health())[0]
+            if path == "/health"
+            else plain(200, text)[0] if path == "/metrics" else page(path)
         )
         r = Run(s, count=30, rate="20")
         assert r.code in (0, 3), r.stdout + r.stderr
@@ -623,22 +518,38 @@ def test_wrong_usage_ends_with_2_and_says_what_is_wrong():
         (["--ramp-up-strategy", "linear"], "--ramp-up-start-rps"),
     ]
     for args, text in cases:
-        p = subprocess.run([BIN + "/baton-bench", "serve", *args], capture_output=True, text=True, timeout=60 * SLOW)
+        p = subprocess.run(
+            [BIN + "/baton-bench", "serve", *args], capture_output=True, text=True, timeout=60 * SLOW
+        )
         equal(p.returncode, 2, (args, p.stderr))
         assert text in p.stderr, (args, p.stderr)
     p = subprocess.run([BIN + "/baton-bench"], capture_output=True, text=True, timeout=60 * SLOW)
     equal(p.returncode, 2)
-    p = subprocess.run([BIN + "/baton-bench", "serve", "--help"], capture_output=True, text=True, timeout=60 * SLOW)
+    p = subprocess.run(
+        [BIN + "/baton-bench", "serve", "--help"], capture_output=True, text=True, timeout=60 * SLOW
+    )
     equal(p.returncode, 0)
     for flag in "--base-url --request-rate --goodput --seeds --out --request-timeout".split():
         assert flag in p.stdout, flag
 
 
 def test_the_client_measures_itself():
-    command = [BIN + "/baton-bench", "serve", "--self-test", "--random-input-len", "64", "--random-output-len", "16"]
+    command = [
+        BIN + "/baton-bench",
+        "serve",
+        "--self-test",
+        "--random-input-len",
+        "64",
+        "--random-output-len",
+        "16",
+    ]
     p = subprocess.run(command, capture_output=True, text=True, timeout=120 * SLOW)
     equal(p.returncode, 0, p.stderr)
-    for line in (r"largest rate +\d+ requests/s, \d+ tokens/s", r"added latency +[\d.]+ ms", r"CPU per token +[\d.]+ us"):
+    for line in (
+        r"largest rate +\d+ requests/s, \d+ tokens/s",
+        r"added latency +[\d.]+ ms",
+        r"CPU per token +[\d.]+ us",
+    ):
         assert re.search(line, p.stdout), p.stdout
 
 

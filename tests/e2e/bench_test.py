@@ -19,7 +19,15 @@ class Bench:
     def __init__(self, *args, wait=True):
         self.dir = tempfile.TemporaryDirectory(prefix="baton-bench-")
         self.out = self.dir.name + "/run"
-        command = [BIN + "/baton-bench", "serve", "--no-self-test", "--random-input-len", "24", "--out", self.out]
+        command = [
+            BIN + "/baton-bench",
+            "serve",
+            "--no-self-test",
+            "--random-input-len",
+            "24",
+            "--out",
+            self.out,
+        ]
         self.process = subprocess.Popen(
             command + list(args), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
@@ -53,7 +61,9 @@ class Bench:
             assert (row["outcome"], row["finish"], row["error"]) == ("ok", "length", None), row
             assert (row["output_tokens"], row["output_asked"]) == (tokens, tokens), row
             assert sum(n for _, n in row["events"]) == tokens, row
-            assert row["scheduled_ns"] <= row["sent_ns"] < row["first_ns"] <= row["last_ns"] <= row["end_ns"], row
+            assert (
+                row["scheduled_ns"] <= row["sent_ns"] < row["first_ns"] <= row["last_ns"] <= row["end_ns"]
+            ), row
             stages = row["stages"]
             assert stages["queue_ms"] >= 0 and stages["prefill_ms"] > 0 and stages["total_ms"] > 0, row
             assert (stages["attempts"], stages["replays"]) == (1, 0), row
@@ -73,7 +83,9 @@ def test_every_front_gives_every_row(cluster):
         ["--backend", "openai", "--base-url", server(cluster)],
         ["--backend", "native", "--base-url", native(cluster), "--metrics-url", server(cluster)],
     ):
-        bench = Bench(*args, "--num-prompts", "30", "--random-output-len", "6", "--goodput", "ttft:1e6", "tpot:1e6")
+        bench = Bench(
+            *args, "--num-prompts", "30", "--random-output-len", "6", "--goodput", "ttft:1e6", "tpot:1e6"
+        )
         info = bench.check(30, 6)
         assert info["target"]["kind"] == args[1], info["target"]
         assert "same bytes" in info["target"]["server"]["numerics"], info["target"]
@@ -95,7 +107,18 @@ def test_every_front_gives_every_row(cluster):
 def test_both_fronts_ask_the_same(cluster):
     """(seed, index) names a request: the same lengths, over whichever front."""
     shape = lambda bench: sorted((r["index"], r["prompt_tokens"], r["output_tokens"]) for r in bench.rows())
-    common = ["--num-prompts", "12", "--input-cv", "0.5", "--output-cv", "0.5", "--output-max", "9", "--seed", "7"]
+    common = [
+        "--num-prompts",
+        "12",
+        "--input-cv",
+        "0.5",
+        "--output-cv",
+        "0.5",
+        "--output-max",
+        "9",
+        "--seed",
+        "7",
+    ]
     common += ["--random-output-len", "5"]
     one = Bench("--base-url", server(cluster), *common)
     two = Bench("--backend", "native", "--base-url", native(cluster), *common)
@@ -147,7 +170,16 @@ def cluster_that_ends(kind):
     with Cluster(colocated()) as cluster:
         bench = Bench(
             *["--backend", kind, "--base-url", native(cluster) if kind == "native" else server(cluster)],
-            *["--num-prompts", "100000", "--max-concurrency", "4", "--random-output-len", "8", "--stall-timeout", "2"],
+            *[
+                "--num-prompts",
+                "100000",
+                "--max-concurrency",
+                "4",
+                "--random-output-len",
+                "8",
+                "--stall-timeout",
+                "2",
+            ],
             wait=False,
         )
         path = bench.out + "/rows.jsonl"
