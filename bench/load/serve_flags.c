@@ -85,7 +85,8 @@ const struct argp_option serve_flags[] = {
     {"ready-check-timeout-sec", OPT_READY, "S", 0, "Wait so long for the server; default 30", 5},
     {"request-timeout", OPT_REQUEST_TIMEOUT, "S", 0, "For one request; default 600", 5},
     {"stall-timeout", OPT_STALL, "S", 0, "Give up when nothing succeeds for so long; default 30", 5},
-    {"priority", OPT_PRIORITY, NULL, 0, "Take nice -10 (as root)", 5},
+    {"priority", OPT_PRIORITY, NULL, 0,
+     "As root: run before others (real time, or nice -10), so that sends are not late on busy cores", 5},
     {"self-test", OPT_SELF_TEST, NULL, 0, "Only measure this client against its built-in server", 5},
     {"no-self-test", OPT_NO_SELF_TEST, NULL, 0, "Do not measure it before the run", 5},
 
