@@ -199,6 +199,20 @@ def test_a_cluster_that_ends_leaves_its_rows_over_the_native_socket():
     cluster_that_ends("native")
 
 
+def test_a_chat_of_the_real_model_has_the_length_asked():
+    if not os.path.exists(harness.SMOL):
+        print("skipped: no " + harness.SMOL)
+        return
+    with Cluster(colocated(), model=harness.SMOL) as cluster:
+        bench = Bench(
+            *["--backend", "openai-chat", "--base-url", server(cluster), "--num-prompts", "4"],
+            *["--random-output-len", "3"],
+        )
+        bench.check(4, 3)
+        extra = {row["prompt_tokens"] - row["prompt_asked"] for row in bench.rows()}
+        assert len(extra) == 1 and extra.pop() > 0, "what the template adds is the same for all"
+
+
 def main():
     wanted = sys.argv[1:]
     shared, own = [], []
