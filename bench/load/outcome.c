@@ -118,12 +118,12 @@ static int by_scheduled(const void *a, const void *b) {
 }
 
 static batches batches_of(const row_list *l, const slo *limits) {
-    const row **members = xcalloc(l->count + 1, sizeof *members);
+    const row **members = xcalloc(l->count + 1, sizeof(const row *));
     double *good = xcalloc(l->count + 1, sizeof *good);
     size_t n = 0;
     for (size_t i = 0; i < l->count; i++)
         if (l->rows[i].phase == ROW_WINDOW) members[n++] = &l->rows[i];
-    qsort(members, n, sizeof *members, by_scheduled);
+    qsort(members, n, sizeof(const row *), by_scheduled);
     for (size_t i = 0; i < n; i++) good[i] = slo_good(limits, members[i]);
     batches b = steady_batches(good, n);
     free(good);
