@@ -10,8 +10,9 @@
 #include <string.h>
 #include <time.h>
 
-#define BATCHED_MIN 200u /* requests: at least 10 in a batch */
-#define FEW         200u /* requests, below which a P99 needs an interval */
+#define BATCHED_MIN   200u /* requests: at least 10 in a batch */
+#define WORKERS_SHOWN 16u
+#define FEW           200u /* requests, below which a P99 needs an interval */
 
 static bool is_steady(const outcome_input *in) {
     return !isnan(in->options->window_s);
@@ -231,14 +232,45 @@ static void add_share(buf *out, const char *name, double share) {
     if (!isnan(share)) buf_addf(out, ", %s %.0f %%", name, share * 100);
 }
 
-static void add_workers(buf *out, const run_info *info) {
+static void add_worker(buf *out, const run_worker *w) {
+    buf_addf(out, "Worker %-16s pages %.0f of %.0f", w->name, w->pages_used_max, w->pages_total);
+    add_share(out, "prefill", w->prefill_share);
+    add_share(out, "decode", w->decode_share);
+    add_share(out, "both", w->mixed_share);
+    buf_adds(out, "\n");
+}
+
+/* Many workers: the means of each role. All are in run.json. */
+static void add_role(buf *out, const run_info *info, const char *role) {
+    double count = 0, pages = 0, share[3] = {0};
     for (size_t i = 0; i < info->worker_count; i++) {
         const run_worker *w = &info->workers[i];
-        buf_addf(out, "Worker %-16s pages %.0f of %.0f", w->name, w->pages_used_max, w->pages_total);
-        add_share(out, "prefill", w->prefill_share);
-        add_share(out, "decode", w->decode_share);
-        add_share(out, "both", w->mixed_share);
-        buf_adds(out, "\n");
+        if (strcmp(w->role, role) != 0) continue;
+        count++;
+        pages = fmax(pages, w->pages_used_max);
+        share[0] += w->prefill_share;
+        share[1] += w->decode_share;
+        share[2] += w->mixed_share;
+    }
+    buf_addf(out, "%.0f %s workers: pages up to %.0f", count, role, pages);
+    add_share(out, "prefill", share[0] / count);
+    add_share(out, "decode", share[1] / count);
+    add_share(out, "both", share[2] / count);
+    buf_adds(out, "\n");
+}
+
+static bool first_of_role(const run_info *info, size_t i) {
+    for (size_t k = 0; k < i; k++)
+        if (strcmp(info->workers[k].role, info->workers[i].role) == 0) return false;
+    return true;
+}
+
+static void add_workers(buf *out, const run_info *info) {
+    for (size_t i = 0; i < info->worker_count; i++) {
+        if (info->worker_count <= WORKERS_SHOWN)
+            add_worker(out, &info->workers[i]);
+        else if (first_of_role(info, i))
+            add_role(out, info, info->workers[i].role);
     }
     if (!isnan(info->preemptions)) buf_addf(out, "Preemptions %.0f", info->preemptions);
     if (!isnan(info->replays)) buf_addf(out, ", replays %.0f", info->replays);
