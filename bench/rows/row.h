@@ -46,7 +46,7 @@ typedef struct row_stages {
 } row_stages;
 
 typedef struct row {
-    uint64_t seed;  /* of its stream of arrivals */
+    uint64_t seed;  /* of its stream of arrivals; below 2^63 */
     uint32_t index; /* in that stream; (seed, index) names its prompt */
     row_phase phase;
     row_outcome outcome;
@@ -63,8 +63,18 @@ typedef struct row {
     row_stages stages;
 } row;
 
-/* Frees what it owns; not r. */
+/* "window", "timed_out": as files have them. Borrowed: static. */
+const char *row_phase_name(row_phase p);
+const char *row_outcome_name(row_outcome o);
+
+/* Nothing has happened yet: times NEVER, stages NAN, the rest zero. */
+void row_init(row *r);
+/* Frees what it owns, not r, which is as after row_init. */
 void row_done(row *r);
+/* Appends an event, in order of time; one with content is the last token so far, and perhaps the first. */
+void row_add_event(row *r, uint64_t at_ns, uint32_t tokens);
+/* output_tokens, or, where the server sent no usage, what its events say. */
+uint32_t row_tokens(const row *r);
 
 /* ms. TTFT: scheduled to first content. NAN without one. */
 double row_ttft_ms(const row *r);

@@ -44,7 +44,7 @@ ROOMS = {
     "sim": "base token kv ctl worker_core coordinator",
     "bench/stats": "base",
     "bench/rows": "base stats",
-    "bench/workload": "base stats",
+    "bench/workload": "base stats rows",
     "bench/load": "base obs token net proto stats rows workload",
     "bench/experiment": "base config checkpoint stats rows",
     "bench/report": "base stats rows",

@@ -1,0 +1,108 @@
+#include "bench/rows/score.h"
+
+#include "base/mem.h"
+#include "base/status.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+slo slo_none(void) {
+    return (slo){"", INFINITY, INFINITY, INFINITY, INFINITY, INFINITY};
+}
+
+static double *limit_of(slo *s, const char *name, size_t len) {
+    const struct {
+        const char *name;
+        double *limit;
+    } limits[] = {{"ttft", &s->ttft_ms},       {"tpot", &s->tpot_ms}, {"itl_p99", &s->itl_p99_ms},
+                  {"itl_max", &s->itl_max_ms}, {"e2e", &s->e2e_ms},   {"e2el", &s->e2e_ms}};
+    for (size_t i = 0; i < ARRAY_LEN(limits); i++)
+        if (strlen(limits[i].name) == len && strncmp(limits[i].name, name, len) == 0) return limits[i].limit;
+    return NULL;
+}
+
+static status parse_word(slo *s, const char *word, size_t len, errbuf *eb) {
+    const char *colon = memchr(word, ':', len);
+    int shown = (int)MIN(len, 60u);
+    if (!colon)
+        return errf(eb, ST_INVALID, "limit '%.*s': want NAME:MILLISECONDS, as in ttft:200", shown, word);
+    double *limit = limit_of(s, word, (size_t)(colon - word));
+    if (!limit)
+        return errf(eb, ST_INVALID, "limit '%.*s': want ttft, tpot, itl_p99, itl_max or e2e (e2el)", shown,
+                    word);
+    char *end;
+    double ms = strtod(colon + 1, &end);
+    bool number = end != colon + 1 && end == word + len && colon[1] >= '.' && colon[1] <= '9';
+    if (!number || !isfinite(ms) || ms < 0)
+        return errf(eb, ST_INVALID, "limit '%.*s': want a number of milliseconds after ':'", shown, word);
+    *limit = ms;
+    return ST_OK;
+}
+
+status slo_parse(slo *s, const char *text, errbuf *eb) {
+    PRE(s);
+    PRE(text);
+    slo got = *s;
+    for (const char *word = text;;) {
+        size_t len = strcspn(word, ",");
+        status st = parse_word(&got, word, len, eb);
+        if (st != ST_OK) return st;
+        if (!word[len]) break;
+        word += len + 1;
+    }
+    *s = got;
+    return ST_OK;
+}
+
+static int ascending(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+/* Both limits on ITLs; an answer of one token has none and keeps them. */
+static bool itls_good(const slo *s, const row *r) {
+    if (isinf(s->itl_p99_ms) && isinf(s->itl_max_ms)) return true;
+    uint32_t n = row_itls_ms(r, NULL, 0);
+    if (!n) return true;
+    double *itls = xmalloc(n * sizeof *itls);
+    row_itls_ms(r, itls, n);
+    qsort(itls, n, sizeof *itls, ascending);
+    bool good = stats_percentile(itls, n, 99) <= s->itl_p99_ms && itls[n - 1] <= s->itl_max_ms;
+    free(itls);
+    return good;
+}
+
+bool slo_good(const slo *s, const row *r) {
+    PRE(s);
+    PRE(r);
+    /* NAN, where nothing came, keeps no limit */
+    return r->outcome == ROW_OK && row_ttft_ms(r) <= s->ttft_ms && row_tpot_ms(r) <= s->tpot_ms &&
+           row_e2e_ms(r) <= s->e2e_ms && itls_good(s, r);
+}
+
+static double part(uint32_t some, uint32_t all) {
+    return all ? (double)some / all : NAN;
+}
+
+score score_of(const row_list *l, const slo *s, uint64_t seed, double window_s) {
+    PRE(l);
+    PRE(s);
+    score out = {.window_s = window_s};
+    for (size_t i = 0; i < l->count; i++) {
+        const row *r = &l->rows[i];
+        if (r->phase != ROW_WINDOW || (seed != SCORE_ALL && r->seed != seed)) continue;
+        bool ok = r->outcome == ROW_OK;
+        out.members++;
+        out.ok += ok;
+        out.good += slo_good(s, r);
+        out.ttft_good += ok && row_ttft_ms(r) <= s->ttft_ms;
+        out.tpot_good += ok && row_tpot_ms(r) <= s->tpot_ms;
+    }
+    out.attainment = part(out.good, out.members);
+    out.attainment_ttft = part(out.ttft_good, out.members);
+    out.attainment_tpot = part(out.tpot_good, out.members);
+    out.attainment_ok = part(out.good, out.ok);
+    out.good_per_s = window_s > 0 ? out.good / window_s : NAN;
+    return out;
+}

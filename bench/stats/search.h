@@ -1,0 +1,44 @@
+/* search - the highest rate that meets a target, from attainment at some rates. Pure. */
+#ifndef BATON_STATS_SEARCH_H
+#define BATON_STATS_SEARCH_H
+
+#include "bench/stats/stats.h"
+
+typedef enum verdict {
+    VERDICT_PASS,     /* the lower bound meets the target */
+    VERDICT_FAIL,     /* the upper bound is below the target, or the run was unstable */
+    VERDICT_UNDECIDED /* more seeds are needed; so is a point without an interval */
+} verdict;
+
+typedef struct rate_point {
+    double rate; /* > 0 */
+    interval attainment;
+    bool unstable;
+} rate_point;
+
+/* "pass", "fail", "undecided". Borrowed: static. */
+const char *verdict_name(verdict v);
+verdict search_judge(const rate_point *p, double target);
+
+/* Pool adjacent violators: the closest (least squares) sequence that never rises. */
+void search_isotonic(const double *y, size_t n, double *fit);
+
+/* Where the isotonic curve of y over ascending rates crosses the target, linear between rates: 0 when it is
+ * below at the lowest rate already, INFINITY when it still meets it at the highest. */
+double search_crossing(const double *rates, const double *y, size_t n, double target);
+
+typedef struct search_result {
+    double lowest, highest; /* rates that were tried */
+    double pass, fail;      /* highest PASS below every FAIL, lowest FAIL; NAN = none */
+    double crossing;        /* within [pass, fail]; 0: "< lowest"; INFINITY: "> highest" */
+    double low, high;       /* crossings of the curves of lower and of upper bounds, alike */
+    bool contradiction;     /* a PASS above a FAIL: noise, or a system that is not monotone */
+} search_result;
+
+/* Points in ascending order of rate; PRE: at least one. A point with no value (NAN) is left out. */
+search_result search_goodput(const rate_point *points, size_t n, double target);
+
+/* "6.33", "< 4", "> 8", divided by `devices`; the text of a table. Returns out. */
+const char *search_text(const search_result *r, double devices, char *out, size_t size);
+
+#endif
