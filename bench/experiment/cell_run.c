@@ -78,7 +78,7 @@ static void judge(const cell_work *w, int code, cell_state *out) {
 /* ST_CANCELED or ST_OK: *out says what came of it. */
 static status serve(const cell_work *w, cluster *c, cell_state *out) {
     spec_texts args;
-    plan_serve_args(&args, w->spec, w->cell, c->url, w->dir);
+    plan_serve_args(&args, w->spec, w->cell, c->url, c->native, w->dir);
     char **argv = xcalloc(args.count + 3, sizeof *argv);
     argv[0] = (char *)w->tools->bench;
     argv[1] = (char *)"serve";

@@ -46,9 +46,9 @@ status cluster_free_ports(cluster_ports *out, errbuf *eb) {
 }
 
 /* Where a client on this machine reaches the address. */
-static char *reachable(const char *http) {
+static char *reachable(const char *address) {
     hostport at;
-    CHECK(hostport_parse(&at, http, false)); /* config_load took it */
+    CHECK(hostport_parse(&at, address, false)); /* config_load took it */
     const char *host = strcmp(at.host, "0.0.0.0") == 0 || strcmp(at.host, "*") == 0 ? "127.0.0.1" : at.host;
     return xasprintf(at.bracketed ? "[%s]:%s" : "%s:%s", host, at.port);
 }
@@ -69,6 +69,9 @@ status cluster_start(cluster *out, const cluster_tools *t, const spec *s, const 
     out->log = xasprintf("%s/cluster.log", dir);
     out->http = reachable(cfg->cluster.http);
     out->url = xasprintf("http://%s", out->http);
+    char *client = reachable(cfg->cluster.client + strlen("tcp://"));
+    out->native = xasprintf("tcp://%s", client);
+    free(client);
     char *text = config_text(cfg);
     config_free(cfg);
     st = files_write(out->config, text, strlen(text), eb);
@@ -157,6 +160,7 @@ status cluster_stop(cluster *c, uint64_t deadline_ns, uint32_t stops, errbuf *eb
     free(c->log);
     free(c->http);
     free(c->url);
+    free(c->native);
     *c = (cluster){0};
     return st;
 }

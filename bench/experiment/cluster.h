@@ -17,7 +17,7 @@ typedef struct cluster {
     proc up;
     char *config, *log; /* paths: DIR/cluster.yaml, DIR/cluster.log */
     char *http;         /* "127.0.0.1:12345" */
-    char *url;          /* "http://127.0.0.1:12345" */
+    char *url, *native; /* "http://127.0.0.1:12345", "tcp://127.0.0.1:12346" */
 } cluster;
 
 /* Three ports of this machine that are free now, below the range of which the system hands them out. */

@@ -145,16 +145,26 @@ static void workload_flags(spec_texts *to, const spec_workload *w) {
     flag(to, "--burstiness", w->burstiness);
 }
 
-void plan_serve_args(spec_texts *out, const spec *s, const cell *c, const char *base_url, const char *dir) {
+char *plan_cell_dir(const cell *c, const char *root) {
+    PRE(c);
+    PRE(root);
+    return xasprintf("%s/%s/%s", root, c->tuning ? "tune" : "cells", c->name);
+}
+
+void plan_serve_args(spec_texts *out, const spec *s, const cell *c, const char *http, const char *native,
+                     const char *dir) {
     PRE(out);
     PRE(s);
     PRE(c);
-    PRE(base_url);
+    PRE(http);
+    PRE(native);
     PRE(dir);
     *out = (spec_texts){0};
     const spec_workload *w = &s->workloads[c->workload];
     flag(out, "--backend", s->backend);
-    flag(out, "--base-url", base_url);
+    bool by_native = strcmp(s->backend, "baton") == 0;
+    flag(out, "--base-url", by_native ? native : http);
+    if (by_native) flag(out, "--metrics-url", http);
     workload_flags(out, w);
     number_flag(out, "--request-rate", c->rate);
     buf seeds = {0};

@@ -35,8 +35,12 @@ void plan_done(plan *p);
 double plan_measured_s(const spec *s, const cell *c);
 const spec_numbers *plan_seeds(const spec *s, const cell *c);
 
-/* What serve is started with, after the program's name: argv, NULL at the end. base_url: the cluster's.
- * Caller frees with spec_texts_done. dir: the cell's run directory. */
-void plan_serve_args(spec_texts *out, const spec *s, const cell *c, const char *base_url, const char *dir);
+/* The cell's run directory: ROOT/cells/NAME, while tuning ROOT/tune/NAME. Caller frees with free. */
+char *plan_cell_dir(const cell *c, const char *root);
+
+/* What serve is started with, after its name; NULL at the end. http, native: URLs of the cluster; which one
+ * is asked is the spec's backend. dir: the cell's. Caller frees with spec_texts_done. */
+void plan_serve_args(spec_texts *out, const spec *s, const cell *c, const char *http, const char *native,
+                     const char *dir);
 
 #endif

@@ -134,7 +134,7 @@ static status choose_variant(running *r, const cell *c, errbuf *eb) {
 }
 
 static status take_cell(running *r, const cell *c, errbuf *eb) {
-    char *dir = xasprintf("%s/cells/%s", r->o->dir, c->name);
+    char *dir = plan_cell_dir(c, r->o->dir);
     cell_state state = {0};
     status st = cell_state_read(&state, dir, eb);
     bool finished =
@@ -161,6 +161,13 @@ static status take_cell(running *r, const cell *c, errbuf *eb) {
     return st;
 }
 
+/* Of a run that was killed: its clusters stop by themselves, or are stopped. */
+static void end_strays(const char *dir, const char *folder) {
+    char *prefix = xasprintf("%s/%s/", dir, folder);
+    proc_end_strays(prefix, clock_now_ns() + STRAYS_NS);
+    free(prefix);
+}
+
 status runner_run(const runner_options *o, runner_result *out, errbuf *eb) {
     PRE(o);
     PRE(out);
@@ -175,9 +182,8 @@ status runner_run(const runner_options *o, runner_result *out, errbuf *eb) {
     }
     status st = tuning_open(&r.tuning, o->spec, o->plan, o->dir, eb);
     if (st != ST_OK) return st;
-    char *cells = xasprintf("%s/cells/", o->dir);
-    proc_end_strays(cells, clock_now_ns() + STRAYS_NS);
-    free(cells);
+    end_strays(o->dir, "cells");
+    end_strays(o->dir, "tune");
     for (uint32_t i = 0; st == ST_OK && i < o->plan->count; i++) {
         const cell *c = &o->plan->cells[i];
         if (!runner_wants(o, c)) continue;

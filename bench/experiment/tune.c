@@ -145,7 +145,7 @@ static json_t *sets_json(const spec_variant *v) {
 /* One line of what was tried; true: it has a score, in *out. */
 static bool add_tried(const tuning *t, const cell *c, json_t *tried, tune_score *out) {
     const spec_variant *v = &t->spec->placements[c->placement].variants[c->variant];
-    char *dir = xasprintf("%s/cells/%s", t->dir, c->name);
+    char *dir = plan_cell_dir(c, t->dir);
     cell_state state = {0};
     errbuf eb = {0};
     bool scored = cell_state_read(&state, dir, &eb) == ST_OK && state.end == CELL_DONE &&
@@ -172,7 +172,7 @@ static bool all_ended(const tuning *t, const cell *of) {
     for (uint32_t i = 0; i < t->plan->count; i++) {
         const cell *c = &t->plan->cells[i];
         if (!c->tuning || c->placement != of->placement || c->workload != of->workload) continue;
-        char *dir = xasprintf("%s/cells/%s", t->dir, c->name);
+        char *dir = plan_cell_dir(c, t->dir);
         cell_state state = {0};
         bool ended = cell_state_read(&state, dir, NULL) == ST_OK && state.end != CELL_NONE;
         free(dir);
