@@ -24,7 +24,7 @@ typedef struct client_end {
     uint64_t at_ns;
     row_outcome outcome;
     int http;           /* status; 0 = none came, or the native socket */
-    char error[200];    /* "" = none */
+    char error[384];    /* "" = none */
     char finish[16];    /* "" = none came */
     uint32_t prompt_tokens, output_tokens, cached_tokens; /* 0 = not told */
     row_stages stages;

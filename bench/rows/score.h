@@ -20,6 +20,8 @@ slo slo_none(void);
 /* "ttft:200", "tpot:50", "itl_p99:..", "itl_max:..", "e2e:.." (vLLM's "e2el" too), ms; one per call or
  * several with commas. ST_INVALID names the word. */
 status slo_parse(slo *s, const char *text, errbuf *eb);
+/* "ttft 200 ms, tpot 50 ms"; "none" without a limit. Returns out. */
+const char *slo_text(const slo *s, char *out, size_t size);
 bool slo_good(const slo *s, const row *r);
 
 typedef struct score {
@@ -35,5 +37,9 @@ typedef struct score {
 /* Rows of phase ROW_WINDOW of one seed, or of all: seed = SCORE_ALL. */
 #define SCORE_ALL UINT64_MAX
 score score_of(const row_list *l, const slo *s, uint64_t seed, double window_s);
+/* Attainment with its 95 % interval: the seeds as replications, or, of one seed, 20 batch means in the order
+ * of schedule (none with fewer than 20 members). Seeds without members are left out; n says how many
+ * replications or batches there were. */
+interval score_interval(const row_list *l, const slo *s, const uint64_t *seeds, size_t count);
 
 #endif

@@ -13,11 +13,12 @@ typedef enum draw_stream {
     DRAW_GAP = 1, /* the gap before arrival `index` */
     DRAW_PROMPT_LENGTH,
     DRAW_OUTPUT_LENGTH,
-    DRAW_PROMPT,     /* tokens of prompt `index` */
-    DRAW_OFFSET,     /* of the first tokens of a seed's prompts */
-    DRAW_BLOCK,      /* tokens of a shared block */
-    DRAW_SEED,       /* seeds made of seeds */
-    DRAW_TRACE_BEGIN /* the row with which a seed begins a trace */
+    DRAW_PROMPT,      /* tokens of prompt `index` */
+    DRAW_OFFSET,      /* of the first tokens of a seed's prompts */
+    DRAW_BLOCK,       /* tokens of a shared block */
+    DRAW_SEED,        /* seeds made of seeds */
+    DRAW_TRACE_BEGIN, /* the row with which a seed begins a trace */
+    DRAW_ROUND        /* the seed of a trace's blocks when it begins anew */
 } draw_stream;
 
 typedef struct draw {

@@ -2,6 +2,7 @@
 
 #include "bench/workload/draw.h"
 #include "bench/workload/prompt.h"
+#include "bench/workload/trace.h"
 
 #include "base/mem.h"
 
@@ -19,7 +20,26 @@ typedef struct length_rule {
 struct workload {
     workload_kind kind;
     length_rule prompt, output;
+    trace file; /* WORKLOAD_TRACE; else empty */
 };
+_Static_assert(WORKLOAD_TOKENS_MAX == TRACE_TOKENS_MAX, "a trace's lengths are a workload's");
+
+/* Where request `index` of a seed's stream stands in the file. */
+typedef struct place {
+    uint32_t row, begin; /* of the request, and of the stream's first one */
+    uint32_t round;      /* how often the file has begun anew */
+} place;
+
+static place place_of(const workload *w, uint64_t seed, uint32_t index) {
+    uint32_t begin = 0;
+    if (seed) {
+        draw d = draw_begin(seed, 0, DRAW_TRACE_BEGIN);
+        begin = (uint32_t)draw_below(&d, w->file.count);
+    }
+    uint64_t at = (uint64_t)begin + index;
+    return (place){
+        .row = (uint32_t)(at % w->file.count), .begin = begin, .round = (uint32_t)(at / w->file.count)};
+}
 
 static status check_length(const char *side, const length_rule *l, workload_kind kind, errbuf *eb) {
     if (kind != WORKLOAD_TRACE && !(l->mean > 0 && l->mean <= WORKLOAD_TOKENS_MAX))
@@ -92,44 +112,105 @@ status workload_new(workload **out, const workload_options *opt, errbuf *eb) {
     status st = check_length("prompt", &prompt, opt->kind, eb);
     if (st == ST_OK) st = check_length("output", &output, opt->kind, eb);
     if (st != ST_OK) return st;
-    if (opt->kind == WORKLOAD_TRACE) return errf(eb, ST_UNSUPPORTED, "traces cannot be read yet");
-
-    prepare(&prompt);
-    prepare(&output);
+    trace file = {0};
+    if (opt->kind == WORKLOAD_TRACE) {
+        if (!opt->path) return errf(eb, ST_INVALID, "a trace without a path");
+        trace_options how = {.spread_s = opt->spread_s, .chars_per_token = opt->chars_per_token};
+        st = trace_read(&file, opt->path, &how, eb);
+        if (st != ST_OK) return st;
+    } else {
+        prepare(&prompt);
+        prepare(&output);
+    }
     workload *w = xcalloc(1, sizeof *w);
-    *w = (workload){.kind = opt->kind, .prompt = prompt, .output = output};
+    *w = (workload){.kind = opt->kind, .prompt = prompt, .output = output, .file = file};
     *out = w;
     return ST_OK;
 }
 
 void workload_free(workload *w) {
+    if (!w) return;
+    trace_done(&w->file);
     free(w);
 }
 
 uint32_t workload_count(const workload *w) {
     PRE(w);
-    return UINT32_MAX;
+    return w->kind == WORKLOAD_TRACE ? w->file.count : UINT32_MAX;
+}
+
+static double span_s(const workload *w) {
+    return w->file.rows[w->file.count - 1].at_s;
 }
 
 double workload_trace_rate(const workload *w) {
     PRE(w);
-    return NAN;
+    if (w->kind != WORKLOAD_TRACE || !w->file.has_times || !(span_s(w) > 0)) return NAN;
+    return (w->file.count - 1) / span_s(w);
+}
+
+bool workload_trace_facts(const workload *w, workload_facts *out) {
+    PRE(w);
+    PRE(out);
+    if (w->kind != WORKLOAD_TRACE) return false;
+    *out = (workload_facts){.format = trace_format_name(w->file.format),
+                            .requests = w->file.count,
+                            .left_out = w->file.left_out,
+                            .has_times = w->file.has_times,
+                            .has_prefixes = w->file.prefix_count > 0,
+                            .lengths_estimated = w->file.format == TRACE_SHAREGPT};
+    return true;
+}
+
+static workload_item trace_item(const workload *w, uint64_t seed, uint32_t index) {
+    place p = place_of(w, seed, index);
+    const trace_row *row = &w->file.rows[p.row];
+    double rate = workload_trace_rate(w);
+    double round_s = isnan(rate) ? 0 : w->file.count / rate;
+    double at_s = w->file.has_times ? row->at_s - w->file.rows[p.begin].at_s + p.round * round_s : NAN;
+    return (workload_item){.prompt_tokens = clip(&w->prompt, row->prompt_tokens),
+                           .output_tokens = clip(&w->output, row->output_tokens),
+                           .at_s = at_s};
 }
 
 workload_item workload_at(const workload *w, uint64_t seed, uint32_t index) {
     PRE(w);
-    return (workload_item){
-        .prompt_tokens =
-            clip(&w->prompt, drawn(&w->prompt, w->kind, draw_begin(seed, index, DRAW_PROMPT_LENGTH))),
-        .output_tokens =
-            clip(&w->output, drawn(&w->output, w->kind, draw_begin(seed, index, DRAW_OUTPUT_LENGTH))),
-        .at_s = NAN};
+    if (w->kind == WORKLOAD_TRACE) return trace_item(w, seed, index);
+    draw prompt = draw_begin(seed, index, DRAW_PROMPT_LENGTH),
+         output = draw_begin(seed, index, DRAW_OUTPUT_LENGTH);
+    return (workload_item){.prompt_tokens = clip(&w->prompt, drawn(&w->prompt, w->kind, prompt)),
+                           .output_tokens = clip(&w->output, drawn(&w->output, w->kind, output)),
+                           .at_s = NAN};
+}
+
+/* Writes the shared blocks that the prompt begins with, scaled like its length; returns where they end. */
+static uint32_t fill_shared(const workload *w, uint64_t seed, uint32_t index, prompt_range range,
+                            int32_t *ids, uint32_t count) {
+    place p = place_of(w, seed, index);
+    const trace_row *row = &w->file.rows[p.row];
+    if (p.round) { /* another round of the file shares nothing with this one */
+        draw d = draw_begin(seed, p.round, DRAW_ROUND);
+        seed = draw_bits(&d);
+    }
+    double tokens = 0;
+    uint32_t at = 0;
+    for (uint32_t i = 0; i < row->prefix_count && at < count; i++) {
+        const trace_prefix *shared = &w->file.prefixes[row->prefix_first + i];
+        tokens += shared->tokens;
+        uint32_t end = (uint32_t)fmin(round(tokens * w->prompt.scale), count);
+        prompt_fill_block(ids + at, end - at, range, seed, shared->id);
+        at = end;
+    }
+    return at;
 }
 
 void workload_prompt(const workload *w, uint64_t seed, uint32_t index, int32_t id_min, int32_t id_max,
                      int32_t *ids) {
     PRE(w);
     PRE(ids);
+    PRE(id_min <= id_max);
     prompt_range range = {.id_min = id_min, .id_max = id_max};
-    prompt_fill(ids, workload_at(w, seed, index).prompt_tokens, range, seed, index);
+    uint32_t count = workload_at(w, seed, index).prompt_tokens;
+    uint32_t shared = w->kind == WORKLOAD_TRACE ? fill_shared(w, seed, index, range, ids, count) : 0;
+    prompt_fill(ids + shared, count - shared, range, seed, index);
 }

@@ -30,6 +30,7 @@ typedef struct workload_options {
     uint32_t prompt_min, prompt_max;   /* >= 1; 0 = no bound */
     uint32_t output_min, output_max;
     double spread_s; /* trace: times that are quantised to this are spread evenly over it; 0 = as they are */
+    double chars_per_token; /* ShareGPT: by which lengths are estimated; 0 = 4 */
 } workload_options;
 
 typedef struct workload workload;
@@ -54,6 +55,14 @@ uint32_t workload_count(const workload *w);
 /* Requests per second of the whole file by its own clock, the gap around its end being a mean one; NAN for
  * the others, and where all times of the file are equal. */
 double workload_trace_rate(const workload *w);
+/* What was read, for people: format, requests left out for want of a prompt or an answer, whether lengths are
+ * an estimate. false: no trace. */
+typedef struct workload_facts {
+    const char *format; /* "azure", ... Borrowed: static */
+    uint32_t requests, left_out;
+    bool has_times, has_prefixes, lengths_estimated;
+} workload_facts;
+bool workload_trace_facts(const workload *w, workload_facts *out);
 workload_item workload_at(const workload *w, uint64_t seed, uint32_t index);
 /* ids: [workload_at(..).prompt_tokens], each in [id_min, id_max]. Ids of shared prefixes are those of (seed,
  * prefix), so that the prompts of one seed share them and those of two seeds, or rounds of a trace, do not.
