@@ -1,6 +1,7 @@
 /* baton-bench - measures servers of language models: see `baton-bench serve --help` and the other commands.
  *
  * A command is a function of its room; which there are is this table alone. */
+#include "bench/experiment/experiment_main.h"
 #include "bench/load/serve.h"
 
 #include <stdio.h>
@@ -11,6 +12,7 @@ static const struct command {
     int (*main)(int argc, char **argv);
 } commands[] = {
     {"serve", "send requests to a server and tell how many were served within limits", serve_main},
+    {"experiment", "start clusters, measure each at several rates and keep what was measured", experiment_main},
 };
 
 static int usage(FILE *out, int code) {

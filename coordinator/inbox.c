@@ -51,13 +51,20 @@ static char *unique_name(const core *c, const char *wanted) {
     return name;
 }
 
-/* A process is one worker: when it joins again its earlier session is over, whatever its connection says. */
+/* Whether a member's name is the one that it joined under, or was made of it by unique_name. */
+static bool goes_by(const member *m, const char *wanted) {
+    size_t len = strlen(wanted);
+    return strncmp(m->name, wanted, len) == 0 && (!m->name[len] || m->name[len] == '#');
+}
+
+/* A process has one worker of a name: when it joins again its earlier session is over, whatever its
+ * connection says. */
 static void end_earlier_session(core *c, uint64_t conn, const ctl_join *join) {
     for (uint32_t i = 0; i < c->member_count; i++) {
         member *m = c->members[i];
-        bool same_process =
-            m->pid == join->pid && join->pid && join->host && strcmp(m->host, join->host) == 0;
-        if (m->lost || (m->conn != conn && !same_process)) continue;
+        bool same_worker = m->pid == join->pid && join->pid && join->host &&
+                           strcmp(m->host, join->host) == 0 && goes_by(m, join->name);
+        if (m->lost || (m->conn != conn && !same_worker)) continue;
         if (m->conn == conn) recovery_unbind(c, m); /* the connection lives on with the new session */
         recovery_lose(c, m, "it joined anew");
     }

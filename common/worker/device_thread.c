@@ -1,6 +1,7 @@
 #include "worker/device_thread.h"
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "base/ring.h"
 
@@ -8,6 +9,7 @@
 #include <pthread.h>
 #include <semaphore.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -26,6 +28,7 @@ struct device_thread {
     engine_options opt;
     engine_hook hook;
     bool has_hook;
+    char log_name[32]; /* of the worker */
 
     ring *jobs; /* const dev_job *; NULL = stop */
     ring *done; /* job_done */
@@ -80,6 +83,7 @@ static void serve(device_thread *d) {
 
 static void *run(void *ctx) {
     device_thread *d = ctx;
+    log_as(d->log_name);
     d->start_status = engine_new(&d->engine, d->model, &d->opt, &d->error);
     bool ok = d->start_status == ST_OK;
     sem_post(&d->started);
@@ -102,6 +106,7 @@ status device_thread_new(device_thread **out, const model *m, const engine_optio
     device_thread *d = xcalloc(1, sizeof *d);
     d->model = m;
     d->opt = *opt;
+    snprintf(d->log_name, sizeof d->log_name, "%s", log_name());
     d->results = xcalloc(opt->max_seqs, sizeof *d->results);
     sem_t *sems[] = {&d->started, &d->served, &d->leave, &d->ended};
     for (size_t i = 0; i < ARRAY_LEN(sems); i++) CHECK(sem_init(sems[i], 0, 0) == 0);
