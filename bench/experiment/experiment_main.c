@@ -119,11 +119,12 @@ static int load(experiment *e) {
     spec_check(e->spec, e->o.quick, spec_machine_here(), e->facts, &problems);
     for (uint32_t i = 0; i < problems.count; i++)
         fprintf(stderr, "baton-bench experiment: %s: %s\n", e->o.file, problems.items[i]);
-    bool refused = problems.count > 0;
+    bool refused = problems.count > 0, known = true;
     spec_texts_done(&problems);
-    if (refused) return EXIT_REFUSED;
-    plan_make(&e->plan, e->spec, e->facts, e->o.quick);
-    return 0;
+    for (uint32_t i = 0; i < e->spec->placement_count; i++) known = known && e->facts[i].devices > 0;
+    /* What cannot run here may still be listed. */
+    if (!refused || (e->o.list && known)) plan_make(&e->plan, e->spec, e->facts, e->o.quick);
+    return refused ? EXIT_REFUSED : 0;
 }
 
 static runner_options runner_options_of(const experiment *e) {
@@ -137,7 +138,8 @@ static runner_options runner_options_of(const experiment *e) {
                             .only_count = e->o.only_count};
 }
 
-static int list(const experiment *e) {
+static void list(const experiment *e) {
+    if (!e->plan.count) return;
     const runner_options ro = runner_options_of(e);
     double sum_s = 0, measured_s = 0;
     uint32_t count = 0;
@@ -153,7 +155,6 @@ static int list(const experiment *e) {
     printf("%u cells, about %.0f min: %.0f min of warm-up and windows, %.0f s per cell for start, tail and "
            "stop\n",
            count, sum_s / 60, measured_s / 60, e->spec->overhead_s);
-    return 0;
 }
 
 /* The copies by which another experiment in the same directory is told apart. */
@@ -232,7 +233,10 @@ int experiment_main(int argc, char **argv) {
     experiment e = {0};
     parse(&e.o, argc, argv);
     int code = load(&e);
-    if (!code) code = e.o.list ? list(&e) : run(&e);
+    if (e.o.list)
+        list(&e);
+    else if (!code)
+        code = run(&e);
     exp_dir_close(&e.dir);
     plan_done(&e.plan);
     free(e.facts);
