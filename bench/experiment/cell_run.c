@@ -117,6 +117,7 @@ static status measure(const cell_work *w, cluster *c, cell_state *out) {
     status st = serve(w, c, out);
     out->serve_s = since(begin_ns);
     errbuf eb = {0};
+    if (st == ST_OK && w->spec->trace && !w->cell->tuning) (void)cluster_keep_trace(c, w->dir);
     /* What died has more to say than the client that noticed; and rows of fewer workers do not count. */
     if (st == ST_OK && cluster_check(c, &eb) != ST_OK) fail(out, "%s", eb.text);
     return st;

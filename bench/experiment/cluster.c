@@ -18,6 +18,8 @@
 
 #define LOOK_NS     (100 * NS_PER_MS)
 #define ANSWER_NS   (2 * NS_PER_S)
+#define TRACE_NS    (15 * NS_PER_S)
+#define TRACE_LAST  "500"  /* requests */
 #define PORTS_BEGIN 12000u /* as the tests do: nobody is handed one of these by the system */
 #define PORTS_END   32000u
 
@@ -141,6 +143,19 @@ status cluster_check(cluster *c, errbuf *eb) {
                   lost > 1 ? "s were" : " was", why ? why : "see cluster.log");
     json_decref(page);
     return st;
+}
+
+bool cluster_keep_trace(const cluster *c, const char *dir) {
+    PRE(c);
+    PRE(dir);
+    char *body = NULL, *path = xasprintf("%s/trace.json", dir);
+    int code = 0;
+    bool ok = http_get(&body, &code, c->http, "/trace?last=" TRACE_LAST, clock_now_ns() + TRACE_NS, NULL) ==
+                  ST_OK &&
+              code == 200 && files_write(path, body, strlen(body), NULL) == ST_OK;
+    free(body);
+    free(path);
+    return ok;
 }
 
 status cluster_stop(cluster *c, uint64_t deadline_ns, uint32_t stops, errbuf *eb) {

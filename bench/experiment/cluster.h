@@ -30,6 +30,9 @@ status cluster_start(cluster *out, const cluster_tools *t, const spec *s, const 
 status cluster_wait_ready(cluster *c, uint64_t deadline_ns, errbuf *eb);
 /* Whether it still is as it was when it got ready: no worker lost. ST_PEER: the text says what is not. */
 status cluster_check(cluster *c, errbuf *eb);
+/* The server's trace of the last requests, to DIR/trace.json. A server that keeps none is no reason to lose a
+ * cell: false. */
+bool cluster_keep_trace(const cluster *c, const char *dir);
 /* In order; what has not ended at the deadline, or when a stop is asked for more than `stops` times, is
  * killed (ST_TIMEOUT, and the text says so). Frees what c holds. Nothing to do for a zeroed one. */
 status cluster_stop(cluster *c, uint64_t deadline_ns, uint32_t stops, errbuf *eb);

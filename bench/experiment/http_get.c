@@ -13,7 +13,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define BODY_MAX (4u << 20)
+#define BODY_MAX (64u << 20)
 
 /* True: the socket is ready for `events`. */
 static bool wait_for(int fd, short events, uint64_t deadline_ns) {

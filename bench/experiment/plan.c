@@ -177,9 +177,5 @@ void plan_serve_args(spec_texts *out, const spec *s, const cell *c, const char *
     number_flag(out, "--request-timeout", s->request_timeout_s);
     flag(out, "--name", c->name);
     flag(out, "--out", dir);
-    if (s->trace && !c->tuning) {
-        word(out, "--trace");
-        word(out, "%s/trace.json", dir);
-    }
     for (uint32_t i = 0; i < w->args.count; i++) word(out, "%s", w->args.items[i]);
 }
