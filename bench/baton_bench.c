@@ -2,6 +2,7 @@
  *
  * A command is a function of its room; which there are is this table alone. */
 #include "bench/experiment/experiment_main.h"
+#include "bench/experiment/goodput_main.h"
 #include "bench/load/serve.h"
 
 #include <stdio.h>
@@ -13,6 +14,7 @@ static const struct command {
 } commands[] = {
     {"serve", "send requests to a server and tell how many were served within limits", serve_main},
     {"experiment", "start clusters, measure each at several rates and keep what was measured", experiment_main},
+    {"goodput", "search the highest rate at which a running server keeps its limits", goodput_main},
 };
 
 static int usage(FILE *out, int code) {
