@@ -128,7 +128,8 @@ static void end_step(sim_proc *p) {
         seq_append(q, results[i].token.id);
     }
     p->busy = false;
-    agent_stepped(p->agent, results, count, p->sim->now_ns);
+    step_span span = {.begin_ns = p->step_begin_ns, .duration_ns = p->sim->now_ns - p->step_begin_ns};
+    agent_stepped(p->agent, results, count, &span, p->sim->now_ns);
     free(results);
 }
 

@@ -1,8 +1,8 @@
 /* chunk - one event of an OpenAI stream, as JSON: has it content, how many tokens, why does it end, what does
  * the usage say. Pure.
  *
- * There is one per token, so an ordinary one is scanned once, without a tree: whatever the order of keys and the
- * white space. What the scan does not settle (usage, errors, anything odd) goes to a full parser. */
+ * There is one per token, so an ordinary one is scanned once, without a tree: whatever the order of keys and
+ * the white space. What the scan does not settle (usage, errors, anything odd) goes to a full parser. */
 #ifndef BATON_LOAD_CHUNK_H
 #define BATON_LOAD_CHUNK_H
 

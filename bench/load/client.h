@@ -1,7 +1,7 @@
 /* client - the contract of what sends requests to a server and tells what comes back.
  *
- * A request is prepared (all its bytes, off the hot path) and later started. Then, never from inside start, any
- * number of `event`s and exactly one `end` come for its number, unless it is canceled. Times are those of
+ * A request is prepared (all its bytes, off the hot path) and later started. Then, never from inside start,
+ * any number of `event`s and exactly one `end` come for its number, unless it is canceled. Times are those of
  * clock_now_ns, taken when the bytes were read. Thread: the loop's. */
 #ifndef BATON_LOAD_CLIENT_H
 #define BATON_LOAD_CLIENT_H
@@ -13,7 +13,7 @@
 #include <stdbool.h>
 
 typedef struct client_request {
-    uint64_t number; /* the caller's; unique in the client's life; not 0 */
+    uint64_t number;    /* the caller's; unique in the client's life; not 0 */
     const int32_t *ids; /* the prompt: [id_count], or text */
     uint32_t id_count;
     const char *text; /* of a chat's user; NULL: ids */
@@ -23,9 +23,9 @@ typedef struct client_request {
 typedef struct client_end {
     uint64_t at_ns;
     row_outcome outcome;
-    int http;           /* status; 0 = none came, or the native socket */
-    char error[384];    /* "" = none */
-    char finish[16];    /* "" = none came */
+    int http;                                             /* status; 0 = none came, or the native socket */
+    char error[384];                                      /* "" = none */
+    char finish[16];                                      /* "" = none came */
     uint32_t prompt_tokens, output_tokens, cached_tokens; /* 0 = not told */
     row_stages stages;
 } client_end;

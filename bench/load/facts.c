@@ -13,8 +13,8 @@
 #define SAMPLE_NS  NS_PER_S
 
 typedef struct moment {
-    bool health, metrics; /* told */
-    uint64_t at_ns;       /* when it was asked */
+    bool health, metrics;  /* told */
+    uint64_t at_ns;        /* when it was asked */
     facts_worker *workers; /* [worker_count]; owned */
     uint32_t worker_count;
     double preemptions, replays, cpu_s;
@@ -154,8 +154,8 @@ static void on_sample(void *ctx, int code, const buf *body, const char *error) {
 static void ask(facts *f, moment *m) {
     f->into = m;
     m->at_ns = clock_now_ns();
-    f->health = http_fetch_start(f->pool, f->url, "/health", ANSWER_MAX, on_health, f);
-    f->metrics = http_fetch_start(f->pool, f->url, "/metrics", ANSWER_MAX, on_metrics, f);
+    f->health = http_fetch_start(f->pool, f->url, "/health", NULL, ANSWER_MAX, on_health, f);
+    f->metrics = http_fetch_start(f->pool, f->url, "/metrics", NULL, ANSWER_MAX, on_metrics, f);
 }
 
 /* ---- life ---- */
@@ -209,7 +209,7 @@ uint64_t facts_turn(facts *f, uint64_t now_ns) {
     if (!f->between) return UINT64_MAX;
     if (now_ns >= f->sampled_ns + SAMPLE_NS && !f->sample) {
         f->sampled_ns = now_ns;
-        f->sample = http_fetch_start(f->pool, f->url, "/health", ANSWER_MAX, on_sample, f);
+        f->sample = http_fetch_start(f->pool, f->url, "/health", NULL, ANSWER_MAX, on_sample, f);
     }
     return MAX(f->sampled_ns + SAMPLE_NS, now_ns + SAMPLE_NS / 10);
 }

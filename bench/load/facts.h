@@ -1,8 +1,8 @@
-/* facts - what the server says of itself while it is measured: how busy its workers were between two moments, pages
- * in use, preemptions, replays, the coordinator's CPU time.
+/* facts - what the server says of itself while it is measured: how busy its workers were between two moments,
+ * pages in use, preemptions, replays, the coordinator's CPU time.
  *
- * Asked over a connection of its own: GET /health once per second, both /health and /metrics at the two moments. What
- * a server does not tell is NAN; one without /health has no workers here. */
+ * Asked over a connection of its own: GET /health once per second, both /health and /metrics at the two
+ * moments. What a server does not tell is NAN; one without /health has no workers here. */
 #ifndef BATON_LOAD_FACTS_H
 #define BATON_LOAD_FACTS_H
 

@@ -5,6 +5,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 struct http_fetch {
     http_exchange *exchange;
@@ -34,8 +35,8 @@ static void on_end(void *ctx, const http_response *r, uint64_t at_ns, const char
     free(f);
 }
 
-http_fetch *http_fetch_start(http_pool *p, const http_url *url, const char *path, size_t max_bytes,
-                             http_fetch_fn done, void *ctx) {
+http_fetch *http_fetch_start(http_pool *p, const http_url *url, const char *path, const char *json,
+                             size_t max_bytes, http_fetch_fn done, void *ctx) {
     PRE(p);
     PRE(url);
     PRE(path);
@@ -45,7 +46,10 @@ http_fetch *http_fetch_start(http_pool *p, const http_url *url, const char *path
     f->ctx = ctx;
     f->max_bytes = max_bytes;
     buf wire = {0};
-    buf_addf(&wire, "GET %s%s HTTP/1.1\r\nHost: %s\r\nAccept: */*\r\n\r\n", url->prefix, path, url->header);
+    buf_addf(&wire, "%s %s%s HTTP/1.1\r\nHost: %s\r\nAccept: */*\r\n", json ? "POST" : "GET", url->prefix,
+             path, url->header);
+    if (json) buf_addf(&wire, "Content-Type: application/json\r\nContent-Length: %zu\r\n", strlen(json));
+    buf_addf(&wire, "\r\n%s", json ? json : "");
     http_exchange_handler h = {.ctx = f, .body = on_body, .end = on_end};
     f->exchange = http_pool_send(p, wire.data, wire.len, &h);
     buf_done(&wire);
@@ -93,8 +97,8 @@ static uint64_t on_turn(void *ctx, uint64_t now_ns) {
     return w->deadline_ns;
 }
 
-status http_fetch_wait(const http_url *url, const char *path, size_t max_bytes, uint64_t timeout_ns, int *code,
-                       buf *body, errbuf *eb) {
+status http_fetch_wait(const http_url *url, const char *path, const char *json, size_t max_bytes,
+                       uint64_t timeout_ns, int *code, buf *body, errbuf *eb) {
     PRE(url);
     PRE(path);
     PRE(code);
@@ -104,7 +108,7 @@ status http_fetch_wait(const http_url *url, const char *path, size_t max_bytes, 
     status st = loop_new(&w.loop, on_turn, &w, eb);
     if (st == ST_OK) st = http_pool_new(&pool, loop_base(w.loop), url->at.host, url->at.port, eb);
     if (st == ST_OK) {
-        w.fetch = http_fetch_start(pool, url, path, max_bytes, on_done, &w);
+        w.fetch = http_fetch_start(pool, url, path, json, max_bytes, on_done, &w);
         loop_run(w.loop);
         http_fetch_cancel(w.fetch);
         if (w.late) st = errf(eb, ST_TIMEOUT, "no answer within %.1f s", (double)timeout_ns / 1e9);

@@ -35,8 +35,8 @@ struct http_exchange {
 
 struct http_pool {
     struct event_base *base;
-    struct addrinfo *addresses; /* of the host; owned */
-    struct addrinfo *address;   /* the one in use: the next after each refusal ("localhost" has two) */
+    struct addrinfo *addresses;      /* of the host; owned */
+    struct addrinfo *address;        /* the one in use: the next after each refusal ("localhost" has two) */
     char name[300];                  /* HOST:PORT for texts */
     http_exchange *idle, *exchanges; /* kept, newest first; running */
     char bytes[READ_BYTES];
@@ -251,7 +251,8 @@ static void on_readable(evutil_socket_t fd, short what, void *ctx) {
         ended(x, now, used < (size_t)n);
 }
 
-status http_pool_new(http_pool **out, struct event_base *base, const char *host, const char *port, errbuf *eb) {
+status http_pool_new(http_pool **out, struct event_base *base, const char *host, const char *port,
+                     errbuf *eb) {
     PRE(out);
     PRE(base);
     PRE(host);

@@ -1,8 +1,8 @@
 /* http_pool - HTTP/1.1 exchanges with one server, over connections that are kept and used again.
  *
  * An exchange has a connection for itself; as many are opened as there are exchanges at a time. When a kept
- * connection turns out to be closed by the server before a byte of the answer came, the exchange is sent again,
- * once, on a new one. Thread: the loop's. */
+ * connection turns out to be closed by the server before a byte of the answer came, the exchange is sent
+ * again, once, on a new one. Thread: the loop's. */
 #ifndef BATON_LOAD_HTTP_POOL_H
 #define BATON_LOAD_HTTP_POOL_H
 
@@ -22,7 +22,8 @@ typedef struct http_exchange_handler {
 } http_exchange_handler;
 
 /* Finds the address (this waits for the resolver). ST_IO names the host. */
-status http_pool_new(http_pool **out, struct event_base *base, const char *host, const char *port, errbuf *eb);
+status http_pool_new(http_pool **out, struct event_base *base, const char *host, const char *port,
+                     errbuf *eb);
 /* Closes everything; no `end` is called. */
 void http_pool_free(http_pool *p);
 

@@ -1,5 +1,5 @@
-/* http_response - one HTTP/1.1 response, read piece by piece: status, the headers that matter, and the body, by
- * length, in chunks, or to the end of the connection. Pure.
+/* http_response - one HTTP/1.1 response, read piece by piece: status, the headers that matter, and the body,
+ * by length, in chunks, or to the end of the connection. Pure.
  *
  * Interim responses (1xx) are skipped. What stands after the response is left to the caller (keep-alive). */
 #ifndef BATON_LOAD_HTTP_RESPONSE_H
@@ -28,12 +28,12 @@ typedef enum http_part {
 
 typedef struct http_response {
     http_part part;
-    int status;       /* 0 until its line is read */
-    bool keep_alive;  /* the connection may be used again after HTTP_ENDED */
+    int status;        /* 0 until its line is read */
+    bool keep_alive;   /* the connection may be used again after HTTP_ENDED */
     bool event_stream; /* content-type: text/event-stream */
     bool chunked, has_length;
-    uint64_t left;      /* bytes of the body, or of this chunk */
-    buf line;           /* a line that is not whole yet */
+    uint64_t left;       /* bytes of the body, or of this chunk */
+    buf line;            /* a line that is not whole yet */
     uint32_t head_bytes; /* of lines so far */
 } http_response;
 

@@ -21,12 +21,13 @@ typedef struct session {
     facts *facts; /* NULL: nothing can be asked */
     int32_t *ids; /* [id_capacity]: the prompt that is being prepared */
     uint32_t id_capacity;
-    buf text;
-    bool over; /* only facts are waited for, until facts_deadline_ns */
+    char *text; /* likewise, of a chat; owned */
+    bool over;  /* only facts are waited for, until facts_deadline_ns */
     uint64_t facts_deadline_ns;
     uint64_t last_ns; /* end of the last member, since the run's start */
     uint64_t progress_ns, begun_ns;
     uint32_t progress_done;
+    uint32_t planned; /* requests without the tail, of which nobody knows how many are sent */
     bool tty;
 } session;
 
@@ -35,6 +36,12 @@ typedef struct session {
 static void on_ask(void *ctx, const planned *p, client_request *out) {
     session *s = ctx;
     const target *t = s->o->target;
+    out->output_tokens = p->output_tokens;
+    if (t->words) {
+        free(s->text);
+        out->text = s->text = prompt_text_make(t->words, p->seed, p->index, p->prompt_tokens);
+        return;
+    }
     if (p->prompt_tokens > s->id_capacity) {
         s->id_capacity = p->prompt_tokens;
         s->ids = xrealloc(s->ids, s->id_capacity, sizeof *s->ids);
@@ -42,7 +49,6 @@ static void on_ask(void *ctx, const planned *p, client_request *out) {
     workload_prompt(s->o->work, p->seed, p->index, t->id_min, t->id_max, s->ids);
     out->ids = s->ids;
     out->id_count = p->prompt_tokens;
-    out->output_tokens = p->output_tokens;
 }
 
 static void on_row(void *ctx, row *r) {
@@ -80,8 +86,9 @@ static void show_progress(session *s, uint64_t now_ns, bool last) {
     runner_counts c = runner_counts_of(s->runner);
     double elapsed = (double)(now_ns - s->begun_ns) / 1e9, span = (double)(now_ns - s->progress_ns) / 1e9;
     double rate = span > 0 ? (c.done - s->progress_done) / span : 0;
-    fprintf(stderr, "%s%.0f s: %u of %u sent, %u in flight, %u done, %u failed, %.1f done/s%s", s->tty ? "\r\x1b[K" : "",
-            elapsed, c.sent, s->o->plan->count, c.in_flight, c.done, c.failed, rate, s->tty && !last ? "" : "\n");
+    fprintf(stderr, "%s%.0f s: %u of %u sent, %u in flight, %u done, %u failed, %.1f done/s%s",
+            s->tty ? "\r\x1b[K" : "", elapsed, c.sent, s->planned, c.in_flight, c.done, c.failed, rate,
+            s->tty && !last ? "" : "\n");
     fflush(stderr);
     s->progress_ns = now_ns;
     s->progress_done = c.done;
@@ -89,8 +96,8 @@ static void show_progress(session *s, uint64_t now_ns, bool last) {
 
 /* ---- the loop ---- */
 
-/* The first Ctrl-C ends the run and keeps what was measured; signals are then as they were, and a second one ends the
- * program. */
+/* The first Ctrl-C ends the run and keeps what was measured; signals are then as they were, and a second one
+ * ends the program. */
 static void on_signal(void *ctx, int signo) {
     (void)signo;
     session *s = ctx;
@@ -141,6 +148,7 @@ static status begin(session *s, errbuf *eb) {
     st = target_connect(o->target, s->loop, &ch, &s->link, eb);
     if (st == ST_OK && o->target->has_http) st = facts_new(&s->facts, s->loop, &o->target->metrics, eb);
     if (st != ST_OK) return st;
+    for (uint32_t i = 0; i < o->plan->count; i++) s->planned += o->plan->items[i].phase != ROW_TAIL;
     loop_signals(s->loop, on_signal, s);
     return ST_OK;
 }
@@ -161,13 +169,15 @@ status measurement_run(measurement *m, const measurement_options *o, errbuf *eb)
         runner_start(s.runner, s.link.client);
         loop_run(s.loop);
         uint64_t now = clock_now_ns();
-        m->cpu_share = (cpu_seconds() - cpu) / ((double)(now - s.begun_ns) / 1e9);
+        m->wall_s = (double)(now - s.begun_ns) / 1e9;
+        m->cpu_share = (cpu_seconds() - cpu) / m->wall_s;
         m->duration_s = (double)s.last_ns / 1e9;
         if (!o->quiet) show_progress(&s, now, true);
         if (s.facts && !m->interrupted) facts_fill(s.facts, &m->server);
         if (m->how == RUNNER_STALLED) {
             m->failed = true;
-            errf(&m->error, ST_PEER, "%s: nothing succeeded for %g s: the run was given up; the rows so far are kept",
+            errf(&m->error, ST_PEER,
+                 "%s: nothing succeeded for %g s: the run was given up; the rows so far are kept",
                  o->target->shown, o->stall_s);
         }
     }
@@ -176,7 +186,7 @@ status measurement_run(measurement *m, const measurement_options *o, errbuf *eb)
     runner_free(s.runner);
     loop_free(s.loop);
     free(s.ids);
-    buf_done(&s.text);
+    free(s.text);
     return st;
 }
 

@@ -9,12 +9,13 @@
 typedef struct measurement {
     row_list rows;
     runner_state how;
-    bool interrupted;   /* Ctrl-C */
-    double duration_s;  /* first request due to last answer of a member */
-    double cpu_share;   /* of this process, of one core */
-    bool failed;        /* error says why; the rows are kept */
+    bool interrupted;  /* Ctrl-C */
+    double duration_s; /* first request due to last answer of a member */
+    double wall_s;     /* of the whole, with what comes before and after */
+    double cpu_share;  /* of this process, of one core */
+    bool failed;       /* error says why; the rows are kept */
     errbuf error;
-    run_info server;    /* workers, preemptions, replays, coordinator_cpu_share only */
+    run_info server; /* workers, preemptions, replays, coordinator_cpu_share only */
 } measurement;
 
 typedef struct measurement_options {
@@ -28,8 +29,8 @@ typedef struct measurement_options {
     bool quiet; /* no progress lines */
 } measurement_options;
 
-/* Rows are written as they end. ST_IO: it could not begin; what happens later is in *m. End with measurement_done,
- * on failure too. */
+/* Rows are written as they end. ST_IO: it could not begin; what happens later is in *m. End with
+ * measurement_done, on failure too. */
 status measurement_run(measurement *m, const measurement_options *o, errbuf *eb);
 void measurement_done(measurement *m);
 

@@ -30,7 +30,7 @@ typedef struct native_client {
     call *spare;
     uint64_t heard_ns, pinged_ns;
     bool heard;
-    bool lost; /* the session is over; the next request begins another */
+    bool lost;  /* the session is over; the next request begins another */
     errbuf why; /* of the loss */
     buf scratch;
 } native_client;
@@ -164,7 +164,7 @@ static void take_end(native_client *n, call *k, const Baton__ServerEnd *e, uint6
         end.stages = (row_stages){.queue_ms = ms_of(t->has_queue_ms, t->queue_ms),
                                   .prefill_ms = ms_of(t->has_prefill_ms, t->prefill_ms),
                                   .handoff_ms = ms_of(t->has_handoff_ms, t->handoff_ms),
-                                  .decode_wait_ms = NAN,
+                                  .decode_wait_ms = ms_of(t->has_decode_wait_ms, t->decode_wait_ms),
                                   .decode_ms = ms_of(t->has_decode_ms, t->decode_ms),
                                   .first_token_ms = ms_of(t->has_first_token_ms, t->first_token_ms),
                                   .total_ms = ms_of(t->has_total_ms, t->total_ms),
@@ -210,7 +210,8 @@ static void fail_all(native_client *n, uint64_t now) {
         client_end end = client_end_empty();
         end.at_ns = now;
         end.outcome = ROW_FAILED;
-        snprintf(end.error, sizeof end.error, "the connection to %s is lost: %s", n->opt->endpoint, n->why.text);
+        snprintf(end.error, sizeof end.error, "the connection to %s is lost: %s", n->opt->endpoint,
+                 n->why.text);
         end_call(n, k, &end);
         if (!n->lost) return; /* a new session has begun */
     }

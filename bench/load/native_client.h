@@ -13,7 +13,8 @@ typedef struct native_options {
 } native_options;
 
 /* Connects in the background. native_client_turn must be called in each turn of the loop. */
-status native_client_new(client **out, loop *l, const native_options *opt, const client_handler *h, errbuf *eb);
+status native_client_new(client **out, loop *l, const native_options *opt, const client_handler *h,
+                         errbuf *eb);
 /* Pings; ends what was silent for too long. Returns when it must be called again at the latest, ns. */
 uint64_t native_client_turn(client *c, uint64_t now_ns);
 /* The coordinator has answered. */

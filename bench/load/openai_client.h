@@ -1,5 +1,5 @@
-/* openai_client - the client of an OpenAI-compatible server: completions with prompts of token ids, or chat with
- * texts, streamed. */
+/* openai_client - the client of an OpenAI-compatible server: completions with prompts of token ids, or chat
+ * with texts, streamed. */
 #ifndef BATON_LOAD_OPENAI_CLIENT_H
 #define BATON_LOAD_OPENAI_CLIENT_H
 
@@ -7,8 +7,8 @@
 #include "bench/load/http_pool.h"
 
 typedef struct openai_options {
-    const char *host;     /* of the header; with port */
-    const char *path;     /* "/v1/completions" */
+    const char *host; /* of the header; with port */
+    const char *path; /* "/v1/completions" */
     const char *model;
     const char *headers; /* more header lines, each with CR LF; or NULL */
     bool chat;

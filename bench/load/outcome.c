@@ -53,8 +53,10 @@ static summary_setup setup_of(const outcome_input *in, const dates *d) {
                            .backend = serve_backend_name(o->backend),
                            .label = o->label,
                            .model = in->target->model,
+                           .tokenizer = in->target->model,
                            .num_prompts = members_planned(in),
-                           .burstiness = o->arrivals.kind == ARRIVALS_CONSTANT ? INFINITY : o->arrivals.burstiness,
+                           .burstiness =
+                               o->arrivals.kind == ARRIVALS_CONSTANT ? INFINITY : o->arrivals.burstiness,
                            .metadata = o->metadata,
                            .metadata_count = o->metadata_count,
                            .ramp_strategy = o->ramp_strategy,
@@ -70,10 +72,10 @@ static void take_segments(run_info *info, const outcome_input *in) {
     info->segments = xcalloc(s->window_count + 1, sizeof *info->segments);
     for (uint32_t i = 0; i < s->window_count; i++) {
         const schedule_window *w = &s->windows[i];
-        info->segments[info->segment_count++] = (run_segment){
-            .seed = w->seed,
-            .begin_s = (double)w->begin_ns / 1e9,
-            .end_s = w->end_ns == ROW_NEVER ? in->run->duration_s : (double)w->end_ns / 1e9};
+        info->segments[info->segment_count++] =
+            (run_segment){.seed = w->seed,
+                          .begin_s = (double)w->begin_ns / 1e9,
+                          .end_s = w->end_ns == ROW_NEVER ? in->run->duration_s : (double)w->end_ns / 1e9};
     }
 }
 
@@ -214,10 +216,11 @@ static void add_steady(buf *out, const run_info *info) {
     if (isnan(s->warmup_needed_s))
         buf_adds(out, "Steady state: not reached within half of the run");
     else
-        buf_addf(out, "Steady state: %s (warm-up needed %.1f s, was %.1f s)", s->reached ? "reached" : "not reached",
-                 s->warmup_needed_s, info->warmup_s);
+        buf_addf(out, "Steady state: %s (warm-up needed %.1f s, was %.1f s)",
+                 s->reached ? "reached" : "not reached", s->warmup_needed_s, info->warmup_s);
     if (!isnan(s->g))
-        buf_addf(out, "; %s (growth %.3f, limit %.3f)", s->unstable ? "UNSTABLE" : "stable", s->g, s->g_limit);
+        buf_addf(out, "; %s (growth %.3f, limit %.3f)", s->unstable ? "UNSTABLE" : "stable", s->g,
+                 s->g_limit);
     buf_adds(out, s->drift ? "; latencies DRIFT\n" : "\n");
 }
 
@@ -270,7 +273,8 @@ status outcome_save(const outcome_input *in, const run_info *info, char **path, 
     json_t *json = summary_json(&in->run->rows, &s, &setup);
     json_object_set_new(json, "valid", json_boolean(info->valid));
     FILE *f = fopen(*path, "w");
-    bool good = f && json_dumpf(json, f, JSON_COMPACT | JSON_REAL_PRECISION(15)) == 0 && fputc('\n', f) != EOF;
+    bool good =
+        f && json_dumpf(json, f, JSON_COMPACT | JSON_REAL_PRECISION(15)) == 0 && fputc('\n', f) != EOF;
     if (f && fclose(f) != 0) good = false;
     json_decref(json);
     return good ? ST_OK : errf(eb, ST_IO, "%s: %s", *path, strerror(errno));

@@ -35,7 +35,7 @@ struct runner {
     uint32_t members_left; /* of the windows, not over */
     uint32_t windows_begun, windows_ended;
     runner_counts counts;
-    uint64_t good_ns;     /* something succeeded last: a token, or an end as asked */
+    uint64_t good_ns;      /* something succeeded last: a token, or an end as asked */
     uint32_t failed_since; /* since then */
     uint32_t before_left;
 };
@@ -59,7 +59,8 @@ status runner_new(runner **out, loop *l, const runner_options *opt, const runner
     PRE(h->window);
     PRE(h->over);
     int fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
-    if (fd < 0) return errf(eb, ST_IO, "a timer: %s: raise the limit of open files (ulimit -n)", strerror(errno));
+    if (fd < 0)
+        return errf(eb, ST_IO, "a timer: %s: raise the limit of open files (ulimit -n)", strerror(errno));
     runner *r = xcalloc(1, sizeof *r);
     r->loop = l;
     r->opt = *opt;
@@ -130,7 +131,7 @@ static void flight_end(runner *r, uint32_t i, row_outcome outcome, const char *e
     r->counts.in_flight--;
     if (outcome == ROW_OK) {
         r->counts.done++;
-    } else {
+    } else if (outcome != ROW_UNFINISHED) {
         r->counts.failed++;
         r->failed_since++;
     }

@@ -1,5 +1,5 @@
-/* runner - sends the requests of a schedule when they are due, whatever became of those before (an open loop),
- * and makes a row of each.
+/* runner - sends the requests of a schedule when they are due, whatever became of those before (an open
+ * loop), and makes a row of each.
  *
  * Due times are absolute on the monotonic clock; a timer descriptor keeps them to well below a millisecond.
  * Requests are prepared ahead, between sends. With a concurrency cap a request that is due waits for a free
@@ -7,8 +7,8 @@
  * and a request then counts as scheduled when its place is free. Otherwise `scheduled` is the plan's time.
  *
  * The run is over when every member of a window has ended; what still runs of warm-up and tail is canceled
- * (unfinished), the rest of the tail is not sent and has no rows. Until then a server that fails every request
- * gets the whole schedule, but not when nothing at all succeeds for `stall_ns`. */
+ * (unfinished), the rest of the tail is not sent and has no rows. Until then a server that fails every
+ * request gets the whole schedule, but not when nothing at all succeeds for `stall_ns`. */
 #ifndef BATON_LOAD_RUNNER_H
 #define BATON_LOAD_RUNNER_H
 
@@ -60,8 +60,8 @@ client_handler runner_client_handler(runner *r);
 void runner_start(runner *r, client *c);
 /* In each turn of the loop; returns when it must be called again at the latest. */
 uint64_t runner_turn(runner *r, uint64_t now_ns);
-/* Sends nothing more; what runs is unfinished, what was not sent has rows that say so. `over` follows at once.
- * error: for the rows; NULL = none */
+/* Sends nothing more; what runs is unfinished, what was not sent has rows that say so. `over` follows at
+ * once. error: for the rows; NULL = none */
 void runner_stop(runner *r, const char *error);
 
 runner_counts runner_counts_of(const runner *r);

@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "bench/load/http_fetch.h"
 #include "bench/load/outcome.h"
+#include "bench/load/self_test.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -94,6 +95,7 @@ static void judge(serving *s) {
     workload_facts trace = {0};
     bool closed = s->o.max_concurrency > 0 || isinf(s->o.rate);
     validity_facts f = {.open_loop = !closed,
+                        .interrupted = s->run.interrupted,
                         .ignore_eos = s->o.ignore_eos,
                         .shares_prefixes = workload_trace_facts(s->work, &trace) && trace.has_prefixes,
                         .prompt_extra = s->target.chat_overhead,
@@ -108,10 +110,11 @@ static status fetch_trace(const serving *s, errbuf *eb) {
     snprintf(path, sizeof path, "/trace?last=%zu", s->run.rows.count);
     buf body = {0};
     int code = 0;
-    status st = http_fetch_wait(&s->target.metrics, path, TRACE_BYTES_MAX, 60 * NS_PER_S, &code, &body, eb);
+    status st =
+        http_fetch_wait(&s->target.metrics, path, NULL, TRACE_BYTES_MAX, 60 * NS_PER_S, &code, &body, eb);
     if (st == ST_OK && code != 200)
-        st = errf(eb, ST_UNSUPPORTED, "%s%s answers %d: this server keeps no trace", s->target.metrics.header, path,
-                  code);
+        st = errf(eb, ST_UNSUPPORTED, "%s%s answers %d: this server keeps no trace", s->target.metrics.header,
+                  path, code);
     FILE *f = st == ST_OK ? fopen(s->o.trace_path, "w") : NULL;
     bool good = f && fwrite(body.data, 1, body.len, f) == body.len;
     if (f && fclose(f) != 0) good = false;
@@ -163,13 +166,38 @@ static int finish(serving *s) {
     return s->run.interrupted ? EXIT_INTERRUPTED : code;
 }
 
+/* *code: the exit status when the program ends with it. */
+static bool test_self(serving *s, int *code) {
+    errbuf eb = {0};
+    self_test t;
+    status st = self_test_run(&t, s->work, &s->plan, &eb);
+    *code = st != ST_OK ? failed(&eb, EXIT_FAILED) : t.interrupted ? EXIT_INTERRUPTED : EXIT_VALID;
+    if (st != ST_OK || t.interrupted) return false;
+    s->largest_rate = t.requests_per_s;
+    s->added_latency_ms = t.added_ms;
+    if (!s->o.self_test_only) return true;
+    printf("This client against its built-in server, with requests of this workload:\n"
+           "largest rate      %.0f requests/s, %.0f tokens/s\n"
+           "added latency     %.3f ms\n"
+           "CPU per token     %.2f us\n",
+           t.requests_per_s, t.tokens_per_s, t.added_ms, t.cpu_us_per_token);
+    return false;
+}
+
 static int run(serving *s) {
     errbuf eb = {0};
+    int code = EXIT_VALID;
     status st = make_plan(s, &eb);
     if (st != ST_OK) return failed(&eb, st == ST_INVALID ? EXIT_USAGE : EXIT_FAILED);
+    if (s->o.self_test_only) {
+        (void)test_self(s, &code);
+        return code;
+    }
     st = target_find(&s->target, &s->o, &eb);
     if (st == ST_OK) st = open_out(s, &eb);
     if (st != ST_OK) return failed(&eb, EXIT_FAILED);
+    bool test = !s->o.no_self_test && s->o.backend != SERVE_NATIVE; /* the built-in server speaks HTTP */
+    if (test && !test_self(s, &code)) return code;
     if (!s->o.quiet) show_start(s);
     measurement_options mo = {.target = &s->target,
                               .work = s->work,
@@ -188,7 +216,8 @@ static int run(serving *s) {
 
 int serve_main(int argc, char **argv) {
     PRE(argv);
-    serving s = {.argc = argc, .argv = argv, .largest_rate = NAN, .added_latency_ms = NAN};
+    char **command = xmemdup(argv, (size_t)argc * sizeof *argv); /* as it was written: argp sorts argv */
+    serving s = {.argc = argc, .argv = command, .largest_rate = NAN, .added_latency_ms = NAN};
     serve_options_parse(&s.o, argc, argv);
     run_info_init(&s.info);
     if (s.o.priority) take_priority();
@@ -202,5 +231,6 @@ int serve_main(int argc, char **argv) {
     workload_free(s.work);
     target_done(&s.target);
     serve_options_done(&s.o);
+    free(command);
     return code;
 }

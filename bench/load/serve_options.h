@@ -1,5 +1,5 @@
-/* serve_options - what `baton-bench serve` was asked for: the flags of `vllm bench serve` where they exist, and
- * ours. */
+/* serve_options - what `baton-bench serve` was asked for: the flags of `vllm bench serve` where they exist,
+ * and ours. */
 #ifndef BATON_LOAD_SERVE_OPTIONS_H
 #define BATON_LOAD_SERVE_OPTIONS_H
 

@@ -79,7 +79,8 @@ static void take_warmup(run_steady *s, const arrival *a, size_t n, double begin_
     s->reached = !isnan(s->warmup_needed_s) && s->warmup_needed_s <= begin_s;
 }
 
-static void take_growth(run_steady *s, const arrival *a, size_t n, double begin_s, double end_s, double *scratch) {
+static void take_growth(run_steady *s, const arrival *a, size_t n, double begin_s, double end_s,
+                        double *scratch) {
     double *ends = xcalloc(n + 1, sizeof *ends);
     for (size_t i = 0; i < n; i++) {
         scratch[i] = a[i].at_s;
@@ -95,7 +96,8 @@ static void take_growth(run_steady *s, const arrival *a, size_t n, double begin_
 run_steady settled_of(const row_list *rows, const schedule *plan) {
     PRE(rows);
     PRE(plan);
-    run_steady s = {.warmup_needed_s = NAN, .g = NAN, .g_limit = NAN, .drift_ttft_p = NAN, .drift_tpot_p = NAN};
+    run_steady s = {
+        .warmup_needed_s = NAN, .g = NAN, .g_limit = NAN, .drift_ttft_p = NAN, .drift_tpot_p = NAN};
     if (plan->window_count == 0) return s;
     arrival *a = xcalloc(rows->count + 1, sizeof *a);
     double *scratch = xcalloc(rows->count + 1, sizeof *scratch);

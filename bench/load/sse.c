@@ -51,7 +51,8 @@ static status take_line(sse *s, const char *line, size_t len, sse_event_fn event
     const char *value = field(line, len, "data", &value_len);
     if (value) {
         if (s->data.len + value_len + 1 > SSE_EVENT_MAX)
-            return errf(eb, ST_CORRUPT, "an event of the answer's stream has more than %u bytes", SSE_EVENT_MAX);
+            return errf(eb, ST_CORRUPT, "an event of the answer's stream has more than %u bytes",
+                        SSE_EVENT_MAX);
         if (s->has_data) buf_adds(&s->data, "\n");
         buf_add(&s->data, value, value_len);
         s->has_data = true;
@@ -97,7 +98,8 @@ status sse_feed(sse *s, const char *bytes, size_t count, sse_event_fn event, voi
         const char *end = line_end(bytes + at, count - at);
         size_t len = end ? (size_t)(end - bytes) - at : count - at;
         if (s->line.len + len > SSE_EVENT_MAX)
-            return errf(eb, ST_CORRUPT, "a line of the answer's stream has more than %u bytes", SSE_EVENT_MAX);
+            return errf(eb, ST_CORRUPT, "a line of the answer's stream has more than %u bytes",
+                        SSE_EVENT_MAX);
         bool copy = s->line.len > 0 || !end;
         if (copy) buf_add(&s->line, bytes + at, len);
         if (!end) break;

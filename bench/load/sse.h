@@ -13,11 +13,11 @@
 #define SSE_EVENT_MAX (4u << 20) /* bytes of one event */
 
 typedef struct sse {
-    buf line;        /* begun, not ended */
-    buf data;        /* of the event that is not ended */
-    bool has_data;   /* it has a data line */
-    bool error;      /* it has "event: error" */
-    bool after_cr;   /* a LF that follows belongs to the line's end */
+    buf line;      /* begun, not ended */
+    buf data;      /* of the event that is not ended */
+    bool has_data; /* it has a data line */
+    bool error;    /* it has "event: error" */
+    bool after_cr; /* a LF that follows belongs to the line's end */
 } sse;
 
 /* data: borrowed for the call. error: the event is named "error". */

@@ -1,6 +1,7 @@
 #include "bench/load/target.h"
 
 #include "base/clock.h"
+#include "bench/load/chat_words.h"
 #include "bench/load/http_fetch.h"
 
 #include <math.h>
@@ -8,8 +9,10 @@
 #include <string.h>
 #include <time.h>
 
-#define ANSWER_MAX (1u << 20)
-#define RETRY_NS   (100 * NS_PER_MS)
+#define ANSWER_MAX     (1u << 20)
+#define RETRY_NS       (100 * NS_PER_MS)
+#define SEED_OF_PROBES UINT64_MAX /* no run's */
+#define PROBE_WORDS    24u
 
 /* ---- addresses ---- */
 
@@ -18,7 +21,9 @@ static status set_addresses(target *t, const serve_options *o, errbuf *eb) {
     t->backend = o->backend;
     t->shown = o->base_url ? xstrdup(o->base_url)
                            : xasprintf("%s://%s:%s", native ? "tcp" : "http", o->host,
-                                       o->port ? o->port : native ? "8002" : "8000");
+                                       o->port  ? o->port
+                                       : native ? "8002"
+                                                : "8000");
     if (native) {
         hostport at;
         if (!hostport_parse(&at, t->shown, true) || at.port[0] == '*')
@@ -128,8 +133,8 @@ static status ask_one(const target *t, const client_request *r, uint64_t deadlin
 
 static void take_model(target *t, const char *json, size_t len) {
     json_t *root = json_loadb(json, len, 0, NULL);
-    const char *id = json_string_value(
-        json_object_get(json_array_get(json_object_get(root, "data"), 0), "id"));
+    const char *id =
+        json_string_value(json_object_get(json_array_get(json_object_get(root, "data"), 0), "id"));
     if (id && !t->model) t->model = xstrdup(id);
     json_decref(root);
 }
@@ -146,8 +151,8 @@ static uint64_t time_left(uint64_t deadline_ns) {
 
 static status gave_up(const target *t, const serve_options *o, const char *what, errbuf *eb) {
     return errf(eb, ST_IO,
-                "no server at %s within %g s (%s): is it running? (--base-url, --ready-check-timeout-sec)", t->shown,
-                o->ready_timeout_s, what);
+                "no server at %s within %g s (%s): is it running? (--base-url, --ready-check-timeout-sec)",
+                t->shown, o->ready_timeout_s, what);
 }
 
 /* Until something answers HTTP there. */
@@ -158,8 +163,8 @@ static status wait_for_http(target *t, const serve_options *o, uint64_t deadline
     for (;;) {
         int code = 0;
         errbuf why = {0};
-        st = http_fetch_wait(url, "/v1/models", ANSWER_MAX, MIN(time_left(deadline_ns), 5 * NS_PER_S), &code, &body,
-                             &why);
+        st = http_fetch_wait(url, "/v1/models", NULL, ANSWER_MAX, MIN(time_left(deadline_ns), 5 * NS_PER_S),
+                             &code, &body, &why);
         if (st == ST_OK && code == 200) take_model(t, body.data, body.len);
         if (st == ST_OK && code != 503) break;
         uint64_t now = clock_now_ns();
@@ -178,16 +183,30 @@ static status wait_for_http(target *t, const serve_options *o, uint64_t deadline
 static void ask_version(target *t) {
     buf body = {0};
     int code = 0;
-    if (http_fetch_wait(&t->metrics, "/version", ANSWER_MAX, 5 * NS_PER_S, &code, &body, NULL) == ST_OK &&
+    if (http_fetch_wait(&t->metrics, "/version", NULL, ANSWER_MAX, 5 * NS_PER_S, &code, &body, NULL) ==
+            ST_OK &&
         code == 200)
         t->version = json_loadb(body.data, body.len, 0, NULL);
     buf_done(&body);
     t->baton = json_object_get(t->version, "numerics") != NULL; /* no other server has that */
 }
 
-/* Ranges of token ids, widest first: vocabularies differ, and nobody tells their size. Small ids are often special
- * ones. */
+/* Ranges of token ids, widest first: vocabularies differ, and nobody tells their size. Small ids are often
+ * special ones. */
 static const int32_t ranges[][2] = {{1000, 31999}, {1000, 8191}, {256, 1023}, {32, 500}, {32, 255}, {2, 100}};
+
+/* *again: the server is not ready, and it is worth another try (after a pause that is over). */
+static status ask_ready(const target *t, const serve_options *o, const client_request *r,
+                        uint64_t deadline_ns, client_end *end, bool *again, errbuf *eb) {
+    errbuf why = {0};
+    status st = ask_one(t, r, MAX(deadline_ns, clock_now_ns() + NS_PER_S), end, &why);
+    if (st != ST_OK) return gave_up(t, o, why.text, eb);
+    uint64_t now = clock_now_ns();
+    bool not_ready = end->outcome == ROW_REFUSED || (end->outcome != ROW_OK && end->http == 0);
+    *again = not_ready && now + RETRY_NS < deadline_ns;
+    if (*again) pause_until(now + RETRY_NS);
+    return ST_OK;
+}
 
 /* One token, with the largest id, until the server is ready; a refusal of the id leads to the next range. */
 static status probe_ids(target *t, const serve_options *o, uint64_t deadline_ns, errbuf *eb) {
@@ -199,26 +218,43 @@ static status probe_ids(target *t, const serve_options *o, uint64_t deadline_ns,
         int32_t ids[] = {t->id_min, t->id_max};
         client_request r = {.number = 1, .ids = ids, .id_count = ARRAY_LEN(ids), .output_tokens = 1};
         client_end end;
-        errbuf why = {0};
-        status st = ask_one(t, &r, MAX(deadline_ns, clock_now_ns() + NS_PER_S), &end, &why);
-        if (st != ST_OK) return gave_up(t, o, why.text, eb);
+        bool again = false;
+        status st = ask_ready(t, o, &r, deadline_ns, &end, &again, eb);
+        if (st != ST_OK) return st;
+        if (again) continue;
         if (end.outcome == ROW_OK) return ST_OK;
         bool about_ids = end.http == 400 && !given && range + 1 < ARRAY_LEN(ranges);
-        bool again = end.outcome == ROW_REFUSED || end.http == 0;
-        uint64_t now = clock_now_ns();
-        if (about_ids) {
-            range++;
-        } else if (again && now + RETRY_NS < deadline_ns) {
-            pause_until(now + RETRY_NS);
-        } else {
-            return errf(eb, ST_IO, "%s: a first request fails: %s", t->shown, end.error);
-        }
+        if (!about_ids) return errf(eb, ST_IO, "%s: a first request fails: %s", t->shown, end.error);
+        range++;
     }
 }
 
+/* Two chats of different lengths: what the template adds, and whether a word is a token. */
 static status probe_chat(target *t, const serve_options *o, uint64_t deadline_ns, errbuf *eb) {
-    (void)t, (void)o, (void)deadline_ns;
-    return errf(eb, ST_UNSUPPORTED, "chat is not there yet");
+    status st = chat_words_find(&t->words, &t->http, t->model, eb);
+    if (st != ST_OK) return st;
+    uint32_t told[2] = {0};
+    for (uint32_t i = 0; i < 2;) {
+        char *text = prompt_text_make(t->words, SEED_OF_PROBES, i, PROBE_WORDS << i);
+        client_request r = {.number = 1, .text = text, .output_tokens = 1};
+        client_end end;
+        bool again = false;
+        st = ask_ready(t, o, &r, deadline_ns, &end, &again, eb);
+        free(text);
+        if (st != ST_OK) return st;
+        if (again) continue;
+        if (end.outcome != ROW_OK)
+            return errf(eb, ST_IO, "%s: a first request fails: %s", t->shown, end.error);
+        told[i++] = end.prompt_tokens;
+    }
+    if (told[0] < PROBE_WORDS || told[1] - told[0] != PROBE_WORDS)
+        return errf(
+            eb, ST_UNSUPPORTED,
+            "%s: chats of %u and %u words have %u and %u tokens: this model's vocabulary has no words of one "
+            "token each; use --backend openai",
+            t->shown, PROBE_WORDS, 2 * PROBE_WORDS, told[0], told[1]);
+    t->chat_overhead = told[0] - PROBE_WORDS;
+    return ST_OK;
 }
 
 static void set_clients(target *t, const serve_options *o) {
@@ -230,8 +266,8 @@ static void set_clients(target *t, const serve_options *o) {
                                  .ignore_eos = o->ignore_eos,
                                  .baton = t->baton,
                                  .temperature = o->temperature};
-    t->native = (native_options){
-        .endpoint = t->shown, .ignore_eos = o->ignore_eos, .temperature = o->temperature};
+    t->native =
+        (native_options){.endpoint = t->shown, .ignore_eos = o->ignore_eos, .temperature = o->temperature};
 }
 
 status target_find(target *t, const serve_options *o, errbuf *eb) {
@@ -251,6 +287,7 @@ status target_find(target *t, const serve_options *o, errbuf *eb) {
 
 void target_done(target *t) {
     PRE(t);
+    prompt_text_free(t->words);
     free(t->shown);
     free(t->path);
     free(t->model);

@@ -7,6 +7,7 @@
 #include "bench/load/native_client.h"
 #include "bench/load/openai_client.h"
 #include "bench/load/serve_options.h"
+#include "bench/workload/prompt_text.h"
 
 #include <jansson.h>
 
@@ -22,13 +23,14 @@ typedef struct target {
     json_t *version;  /* of GET /version; owned; NULL: unknown */
     bool baton;
     int32_t id_min, id_max; /* ids that prompts may have */
+    prompt_text *words;     /* chat: what its texts are made of; owned */
     uint32_t chat_overhead; /* tokens that its template adds to a chat's text */
     openai_options openai;
     native_options native;
 } target;
 
-/* Waits for the server, learns its model and kind, and makes requests of one token until one is answered. ST_IO,
- * ST_TIMEOUT: the text names the URL and what to do. End with target_done, on failure too. */
+/* Waits for the server, learns its model and kind, and makes requests of one token until one is answered.
+ * ST_IO, ST_TIMEOUT: the text names the URL and what to do. End with target_done, on failure too. */
 status target_find(target *t, const serve_options *o, errbuf *eb);
 void target_done(target *t);
 

@@ -85,23 +85,30 @@ static void judge_rate(validity *v, const row_list *rows, const schedule *plan, 
         in_time += member(r) && r->sent_ns != ROW_NEVER && r->sent_ns <= end_ns + IN_TIME_NS;
     }
     v->achieved_rate = span_ns ? in_time / ((double)span_ns / 1e9) : NAN;
-    if (!f->open_loop || planned_count == 0) return;
+    if (!f->open_loop || f->interrupted || planned_count == 0) return;
     double off = 1 - (double)in_time / planned_count;
     if (off > RATE_OFF_MAX)
-        reason(v, "the rate was not kept: %u of %u requests were sent in time (%.1f %% missing)", in_time, planned_count,
-               off * 100);
+        reason(v, "the rate was not kept: %u of %u requests were sent in time (%.1f %% missing)", in_time,
+               planned_count, off * 100);
 }
 
-static void judge_errors(validity *v, const row_list *rows) {
-    uint32_t members = 0, bad = 0;
+static void judge_errors(validity *v, const row_list *rows, const validity_facts *f) {
+    uint32_t members = 0, bad = 0, left = 0;
     const char *first = NULL;
     for (size_t i = 0; i < rows->count; i++) {
         const row *r = &rows->rows[i];
         if (!member(r)) continue;
         members++;
         if (r->outcome == ROW_OK) continue;
+        left += r->outcome == ROW_UNFINISHED || r->outcome == ROW_UNSENT;
         bad++;
         if (!first) first = r->error;
+    }
+    if (f->interrupted) {
+        reason(v, "the run was interrupted: %u of %u requests had ended", members - left, members);
+        bad -= left;
+        members -= left;
+        if (members == 0) return;
     }
     if (members == 0)
         reason(v, "no request was a member of a window");
@@ -130,14 +137,14 @@ static void judge_counts(validity *v, const row_list *rows, const validity_facts
     }
     if (unknown) reason(v, "%u of %u answers came without usage: their tokens are not known", unknown, ok);
     if (prompt)
-        reason(v, "%u of %u prompts had another length than asked (request %u: %u tokens, asked %u)", prompts, ok,
-               prompt->index, prompt->prompt_tokens, prompt->prompt_asked + f->prompt_extra);
+        reason(v, "%u of %u prompts had another length than asked (request %u: %u tokens, asked %u)", prompts,
+               ok, prompt->index, prompt->prompt_tokens, prompt->prompt_asked + f->prompt_extra);
     if (answer)
-        reason(v, "%u of %u answers had another length than asked (request %u: %u tokens, asked %u)", answers, ok,
-               answer->index, answer->output_tokens, answer->output_asked);
+        reason(v, "%u of %u answers had another length than asked (request %u: %u tokens, asked %u)", answers,
+               ok, answer->index, answer->output_tokens, answer->output_asked);
     if (finish)
-        reason(v, "%u of %u answers ended by '%s', not by their length, although ignore_eos was asked", finishes, ok,
-               finish->finish);
+        reason(v, "%u of %u answers ended by '%s', not by their length, although ignore_eos was asked",
+               finishes, ok, finish->finish);
     if (!f->shares_prefixes && all > 0 && (double)cached > CACHED_MAX * (double)all)
         reason(v, "%.1f %% of the prompt tokens came from a prefix cache, although no prompts share any",
                100.0 * (double)cached / (double)all);
@@ -153,7 +160,7 @@ void validity_judge(validity *v, const row_list *rows, const schedule *plan, con
     if (f->cpu_share > CPU_SHARE_MAX)
         reason(v, "the client was busy %.0f %% of its core: it may have measured itself", f->cpu_share * 100);
     judge_rate(v, rows, plan, f);
-    judge_errors(v, rows);
+    judge_errors(v, rows, f);
     judge_counts(v, rows, f);
 }
 

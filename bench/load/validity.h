@@ -1,9 +1,9 @@
 /* validity - whether a run may be believed: the rules that void it. Pure.
  *
- * Lateness and rate are judged for an open loop only: with a concurrency cap, requests wait by intent, and with all
- * requests due at once there is no rate. The achieved rate is judged by the plan, not by the rate asked: of the members
- * that were due in the windows, at most 2 % may have been sent later than the windows' end (and a plan of Poisson
- * arrivals has its own count, which is no fault of the client). */
+ * Lateness and rate are judged for an open loop only: with a concurrency cap, requests wait by intent, and
+ * with all requests due at once there is no rate. The achieved rate is judged by the plan, not by the rate
+ * asked: of the members that were due in the windows, at most 2 % may have been sent later than the windows'
+ * end (and a plan of Poisson arrivals has its own count, which is no fault of the client). */
 #ifndef BATON_LOAD_VALIDITY_H
 #define BATON_LOAD_VALIDITY_H
 
@@ -13,10 +13,11 @@
 
 typedef struct validity_facts {
     bool open_loop;
-    bool ignore_eos;      /* answers must have the length asked */
-    bool shares_prefixes; /* cached tokens are intended */
+    bool interrupted;      /* what was not sent is nobody's fault */
+    bool ignore_eos;       /* answers must have the length asked */
+    bool shares_prefixes;  /* cached tokens are intended */
     uint32_t prompt_extra; /* tokens that a chat's template adds */
-    double cpu_share;     /* of one core */
+    double cpu_share;      /* of one core */
 } validity_facts;
 
 typedef struct lateness {

@@ -151,7 +151,8 @@ static uint32_t peak_concurrent(const uint64_t *begins, const uint64_t *ends, si
             e++;
             now--;
         }
-        peak = MAX(peak, ++now);
+        now++;
+        peak = MAX(peak, now);
     }
     return peak;
 }
@@ -211,7 +212,7 @@ summary summary_of(const row_list *l, const summary_options *o) {
     PRE(o->percentile_count <= SUMMARY_PERCENTILES);
     summary out = {0};
     pile piles[SUMMARY_METRICS] = {0};
-    const row **done = xmalloc((l->count + 1) * sizeof *done);
+    const row **done = xmalloc((l->count + 1) * sizeof(row *));
     uint32_t good_count = 0;
     for (size_t i = 0; i < l->count; i++) {
         const row *r = &l->rows[i];

@@ -93,11 +93,11 @@ static void put_details(json_t *o, const row_list *l, bool vllm) {
                                         "start_times", "queue_times", "generated_texts", "errors"};
     json_t *arrays[ARRAY_LEN(NAMES)];
     for (size_t i = 0; i < ARRAY_LEN(NAMES); i++) arrays[i] = json_array();
-    const row **rows = xmalloc((l->count + 1) * sizeof *rows);
+    const row **rows = xmalloc((l->count + 1) * sizeof(row *));
     size_t n = 0;
     for (size_t i = 0; i < l->count; i++)
         if (l->rows[i].phase == ROW_WINDOW) rows[n++] = &l->rows[i];
-    qsort(rows, n, sizeof *rows, by_schedule);
+    qsort(rows, n, sizeof(row *), by_schedule);
     for (size_t i = 0; i < n; i++) {
         const row *r = rows[i];
         uint32_t prompt = r->prompt_tokens ? r->prompt_tokens : r->prompt_asked;

@@ -26,7 +26,8 @@ status lines_open(lines *l, const char *path, errbuf *eb) {
         ungetc(c, file); /* of EOF: nothing happens */
         return ST_OK;
     }
-    if (getc(file) == 0xBB && getc(file) == 0xBF) return ST_OK;
+    int second = getc(file), third = getc(file);
+    if (second == 0xBB && third == 0xBF) return ST_OK;
     l->number = 1;
     status st = lines_bad(l, eb, "begins with a byte that is no text");
     lines_close(l);

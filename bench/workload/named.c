@@ -16,8 +16,8 @@ static const named_workload workloads[] = {
      {.kind = WORKLOAD_LOGNORMAL,
       .prompt_mean = 755.5,
       .output_mean = 200.3,
-      .prompt_cv = 1.2,
-      .output_cv = 1.0}},
+      .prompt_cv = 0.8,
+      .output_cv = 0.8}},
     {"code",
      {.kind = WORKLOAD_LOGNORMAL,
       .prompt_mean = 171.3,
@@ -28,8 +28,8 @@ static const named_workload workloads[] = {
      {.kind = WORKLOAD_LOGNORMAL,
       .prompt_mean = 1738.3,
       .output_mean = 90.7,
-      .prompt_cv = 0.5,
-      .output_cv = 1.0}},
+      .prompt_cv = 0.3,
+      .output_cv = 0.8}},
     {"random", {.kind = WORKLOAD_UNIFORM, .prompt_mean = 1024, .output_mean = 128}},
 };
 

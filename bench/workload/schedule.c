@@ -10,12 +10,12 @@
 
 uint64_t schedule_warmup_seed(uint64_t seed) {
     draw d = draw_begin(seed, 0, DRAW_SEED);
-    return draw_bits(&d);
+    return draw_bits(&d) >> 1; /* a row keeps seeds below 2^63 */
 }
 
 uint64_t schedule_tail_seed(uint64_t seed) {
     draw d = draw_begin(seed, 1, DRAW_SEED);
-    return draw_bits(&d);
+    return draw_bits(&d) >> 1; /* a row keeps seeds below 2^63 */
 }
 
 void schedule_done(schedule *s) {
@@ -137,67 +137,82 @@ static status check_steady(const workload *w, const arrivals_options *a, const s
     return ST_OK;
 }
 
-/* Items that grow; owned by the caller of build. */
-typedef struct list {
-    planned *items;
+/* A steady list while it grows. */
+typedef struct planner {
+    const workload *w;
+    const arrivals_options *arrivals;
+    double rate;
+    planned *items; /* [count]; owned by the planner until it is done */
     uint32_t count, capacity;
-} list;
+} planner;
 
-static status list_add(list *l, planned p, errbuf *eb) {
-    if (l->count == l->capacity) {
-        if (l->count >= SCHEDULE_COUNT_MAX)
+/* What arrives in [begin_ns, begin_ns + length_ns) of a seed's stream. */
+typedef struct part {
+    uint64_t seed, begin_ns, length_ns;
+    row_phase phase;
+} part;
+
+static status add_item(planner *p, planned item, errbuf *eb) {
+    if (p->count == p->capacity) {
+        if (p->count >= SCHEDULE_COUNT_MAX)
             return errf(eb, ST_INVALID, "more than %u requests in all: lower the rate or the seconds",
                         SCHEDULE_COUNT_MAX);
-        uint32_t capacity = MIN(MAX(l->capacity * 2, 1024u), SCHEDULE_COUNT_MAX);
-        planned *items = realloc(l->items, capacity * sizeof *items);
+        uint32_t capacity = MIN(MAX(p->capacity * 2, 1024u), SCHEDULE_COUNT_MAX);
+        planned *items = realloc(p->items, capacity * sizeof *items);
         if (!items) return errf(eb, ST_NOMEM, "no memory for %u requests", capacity);
-        l->items = items;
-        l->capacity = capacity;
+        p->items = items;
+        p->capacity = capacity;
     }
-    l->items[l->count++] = p;
+    p->items[p->count++] = item;
     return ST_OK;
 }
 
-/* Adds what arrives in [begin_ns, begin_ns + length_ns) of the stream of a seed. */
-static status add_stream(list *l, const workload *w, const arrivals_options *a, double rate, uint64_t seed,
-                         uint64_t begin_ns, uint64_t length_ns, row_phase phase, errbuf *eb) {
-    if (length_ns == 0) return ST_OK;
-    double length_s = (double)length_ns / (double)NS_PER_S;
-    double mean = (isnan(rate) ? workload_trace_rate(w) : rate) * length_s;
-    /* As many as it takes to pass the end: a sequence begins with every shorter one, so doubling changes
-     * nothing. */
+/* So many arrivals that the last one is past length_s, or more than there may be. A sequence begins with
+ * every shorter one, so making it anew, longer, changes nothing. Caller frees with free. */
+static status times_until(const planner *p, uint64_t seed, double length_s, double **out, uint32_t *count,
+                          errbuf *eb) {
+    double mean = (isnan(p->rate) ? workload_trace_rate(p->w) : p->rate) * length_s;
     uint32_t n = (uint32_t)MIN(mean + 6 * sqrt(mean) + 16, (double)SCHEDULE_COUNT_MAX + 1);
     double *at_s = NULL;
-    status st;
-    for (;;) {
-        double *grown = realloc(at_s, n * sizeof *at_s);
-        if (!grown) {
-            st = errf(eb, ST_NOMEM, "no memory for %u requests", n);
-            goto end;
+    for (;; n = MIN(n * 2, SCHEDULE_COUNT_MAX + 1)) {
+        free(at_s);
+        at_s = malloc(n * sizeof *at_s);
+        if (!at_s) return errf(eb, ST_NOMEM, "no memory for %u requests", n);
+        status st = times_make(at_s, n, p->w, p->arrivals, p->rate, seed, eb);
+        if (st != ST_OK) {
+            free(at_s);
+            return st;
         }
-        at_s = grown;
-        st = times_make(at_s, n, w, a, rate, seed, eb);
-        if (st != ST_OK || at_s[n - 1] >= length_s || n > SCHEDULE_COUNT_MAX) break;
-        n = MIN(n * 2, SCHEDULE_COUNT_MAX + 1);
+        if (at_s[n - 1] >= length_s || n > SCHEDULE_COUNT_MAX) break;
     }
+    *out = at_s;
+    *count = n;
+    return ST_OK;
+}
+
+static status add_part(planner *p, part of, errbuf *eb) {
+    if (of.length_ns == 0) return ST_OK;
+    double length_s = (double)of.length_ns / (double)NS_PER_S, *at_s = NULL;
+    uint32_t n = 0;
+    status st = times_until(p, of.seed, length_s, &at_s, &n, eb);
+    if (st != ST_OK) return st;
     for (uint32_t i = 0; i < n && st == ST_OK; i++) {
-        if (at_s[i] >= length_s || ns_of(at_s[i]) >= length_ns) break;
-        st = list_add(l, planned_of(w, seed, i, begin_ns + ns_of(at_s[i]), phase), eb);
+        if (at_s[i] >= length_s || ns_of(at_s[i]) >= of.length_ns) break;
+        st = add_item(p, planned_of(p->w, of.seed, i, of.begin_ns + ns_of(at_s[i]), of.phase), eb);
     }
-end:
     free(at_s);
     return st;
 }
 
-/* Windows back to back from begin_ns; their members go to the list. */
-static status add_windows(list *l, schedule_window *windows, const workload *w, const arrivals_options *a,
-                          const schedule_steady_options *opt, uint64_t begin_ns, errbuf *eb) {
+/* Windows back to back from begin_ns. */
+static status add_windows(planner *p, schedule_window *windows, const schedule_steady_options *opt,
+                          uint64_t begin_ns, errbuf *eb) {
     uint64_t length_ns = ns_of(opt->window_s);
     for (uint32_t i = 0; i < opt->seed_count; i++, begin_ns += length_ns) {
-        uint32_t first = l->count;
-        status st = add_stream(l, w, a, opt->rate, opt->seeds[i], begin_ns, length_ns, ROW_WINDOW, eb);
+        uint32_t first = p->count;
+        status st = add_part(p, (part){opt->seeds[i], begin_ns, length_ns, ROW_WINDOW}, eb);
         if (st != ST_OK) return st;
-        if (l->count == first)
+        if (p->count == first)
             return errf(eb, ST_INVALID,
                         "no request arrives in the window of seed %llu: want more than %g seconds",
                         (unsigned long long)opt->seeds[i], opt->window_s);
@@ -205,7 +220,7 @@ static status add_windows(list *l, schedule_window *windows, const workload *w, 
                                        .begin_ns = begin_ns,
                                        .end_ns = begin_ns + length_ns,
                                        .first = first,
-                                       .count = l->count - first};
+                                       .count = p->count - first};
     }
     return ST_OK;
 }
@@ -219,24 +234,22 @@ status schedule_steady(schedule *out, const workload *w, const arrivals_options 
     PRE(opt->seeds || !opt->seed_count);
     status st = check_steady(w, arrivals, opt, eb);
     if (st != ST_OK) return st;
-    list l = {0};
+    planner p = {.w = w, .arrivals = arrivals, .rate = opt->rate};
     schedule_window *windows = xcalloc(opt->seed_count, sizeof *windows);
     uint64_t warmup_ns = ns_of(opt->warmup_s), tail_ns = ns_of(opt->tail_s);
     uint64_t tail_begin = warmup_ns + opt->seed_count * ns_of(opt->window_s);
+    uint64_t warmup_seed = schedule_warmup_seed(opt->seeds[0]), tail_seed = schedule_tail_seed(opt->seeds[0]);
 
-    st = add_stream(&l, w, arrivals, opt->rate, schedule_warmup_seed(opt->seeds[0]), 0, warmup_ns, ROW_WARMUP,
-                    eb);
-    if (st == ST_OK) st = add_windows(&l, windows, w, arrivals, opt, warmup_ns, eb);
-    if (st == ST_OK)
-        st = add_stream(&l, w, arrivals, opt->rate, schedule_tail_seed(opt->seeds[0]), tail_begin, tail_ns,
-                        ROW_TAIL, eb);
+    st = add_part(&p, (part){warmup_seed, 0, warmup_ns, ROW_WARMUP}, eb);
+    if (st == ST_OK) st = add_windows(&p, windows, opt, warmup_ns, eb);
+    if (st == ST_OK) st = add_part(&p, (part){tail_seed, tail_begin, tail_ns, ROW_TAIL}, eb);
     if (st != ST_OK) {
-        free(l.items);
+        free(p.items);
         free(windows);
         return st;
     }
-    *out = (schedule){.items = l.items,
-                      .count = l.count,
+    *out = (schedule){.items = p.items,
+                      .count = p.count,
                       .windows = windows,
                       .window_count = opt->seed_count,
                       .end_ns = tail_begin + tail_ns};

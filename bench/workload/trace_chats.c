@@ -1,7 +1,5 @@
 #include "bench/workload/trace_chats.h"
 
-#include "bench/workload/trace_rows.h"
-
 #include <ctype.h>
 #include <errno.h>
 #include <jansson.h>
@@ -70,8 +68,8 @@ static status add_chat(trace *t, const lines *l, double chars_per_token, errbuf 
     else if (json_array_size(turns) >= 2 && (!prompt || !answer))
         st = lines_bad(l, eb, "one of the first two turns has no text \"value\"");
     else
-        st = trace_rows_add(t, l, NAN, estimate(prompt ? prompt : "", chars_per_token),
-                            estimate(answer ? answer : "", chars_per_token), eb);
+        st = trace_add(t, l, NAN, estimate(prompt ? prompt : "", chars_per_token),
+                       estimate(answer ? answer : "", chars_per_token), eb);
     json_decref(chat);
     return st;
 }

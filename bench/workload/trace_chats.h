@@ -3,7 +3,6 @@
 #ifndef BATON_WORKLOAD_TRACE_CHATS_H
 #define BATON_WORKLOAD_TRACE_CHATS_H
 
-#include "bench/workload/lines.h"
 #include "bench/workload/trace.h"
 
 #define TRACE_CHAT_BYTES_MAX (64u << 20) /* of one conversation */

@@ -1,7 +1,5 @@
 #include "bench/workload/trace_csv.h"
 
-#include "bench/workload/trace_rows.h"
-
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
@@ -175,7 +173,7 @@ status trace_csv_read(trace *t, lines *l, char *header, errbuf *eb) {
     status st = read_header(t, &c, l, header, eb);
     char *line = NULL;
     while (st == ST_OK && (st = lines_next(l, &line, eb)) == ST_OK && line) {
-        char *fields[COLUMNS_MAX];
+        char *fields[COLUMNS_MAX] = {0};
         uint32_t n = split(line, fields, COLUMNS_MAX);
         if (n != c.count) return lines_bad(l, eb, "%u columns, where the first line has %u", n, c.count);
         double at_s = 0;
@@ -183,7 +181,7 @@ status trace_csv_read(trace *t, lines *l, char *header, errbuf *eb) {
         st = read_time(&c, l, t->format, fields[c.time], &at_s, eb);
         if (st == ST_OK) st = read_tokens(l, fields[c.prompt], "prompt", &prompt, eb);
         if (st == ST_OK) st = read_tokens(l, fields[c.output], "output", &output, eb);
-        if (st == ST_OK) st = trace_rows_add(t, l, at_s, prompt, output, eb);
+        if (st == ST_OK) st = trace_add(t, l, at_s, prompt, output, eb);
     }
     return st;
 }

@@ -3,7 +3,6 @@
 #ifndef BATON_WORKLOAD_TRACE_CSV_H
 #define BATON_WORKLOAD_TRACE_CSV_H
 
-#include "bench/workload/lines.h"
 #include "bench/workload/trace.h"
 
 /* `header`: the first line, just read; the rest is read to the end. Its text is written to. */

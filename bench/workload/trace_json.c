@@ -1,7 +1,5 @@
 #include "bench/workload/trace_json.h"
 
-#include "bench/workload/trace_rows.h"
-
 #include <jansson.h>
 #include <math.h>
 #include <string.h>
@@ -39,7 +37,7 @@ static status read_hashes(trace *t, const lines *l, const json_t *o, uint32_t bl
     json_array_foreach((json_t *)ids, i, v) {
         if (!json_is_integer(v)) return lines_bad(l, eb, "hash id %zu is no whole number", i);
         trace_prefix p = {.id = (uint64_t)json_integer_value(v), .tokens = (uint32_t)MIN(left, block)};
-        status st = trace_rows_add_prefix(t, l, p, eb);
+        status st = trace_add_prefix(t, l, p, eb);
         if (st != ST_OK) return st;
         left -= p.tokens;
     }
@@ -56,7 +54,7 @@ static status add_hashed(trace *t, const lines *l, const json_t *o, errbuf *eb) 
     if (st == ST_OK) st = read_whole(l, o, "output_length", &output, eb);
     if (st == ST_OK)
         st = read_hashes(t, l, o, mooncake ? TRACE_MOONCAKE_BLOCK : TRACE_BAILIAN_BLOCK, prompt, eb);
-    if (st == ST_OK) st = trace_rows_add(t, l, mooncake ? at / 1e3 : at, prompt, output, eb);
+    if (st == ST_OK) st = trace_add(t, l, mooncake ? at / 1e3 : at, prompt, output, eb);
     return st;
 }
 
@@ -74,7 +72,7 @@ static status read_pairs(trace *t, const lines *l, const json_t *o, errbuf *eb) 
             return lines_bad(l, eb, "\"prefix\" element %zu has %lld tokens: want 1 to %u", i, (long long)n,
                              TRACE_TOKENS_MAX);
         trace_prefix p = {.id = (uint64_t)json_integer_value(id), .tokens = (uint32_t)n};
-        status st = trace_rows_add_prefix(t, l, p, eb);
+        status st = trace_add_prefix(t, l, p, eb);
         if (st != ST_OK) return st;
     }
     return ST_OK;
@@ -97,7 +95,7 @@ static status add_own(trace *t, const lines *l, const json_t *o, errbuf *eb) {
     if (st == ST_OK) st = read_whole(l, o, "prompt_tokens", &prompt, eb);
     if (st == ST_OK) st = read_whole(l, o, "output_tokens", &output, eb);
     if (st == ST_OK) st = read_pairs(t, l, o, eb);
-    if (st == ST_OK) st = trace_rows_add(t, l, at_s, prompt, output, eb);
+    if (st == ST_OK) st = trace_add(t, l, at_s, prompt, output, eb);
     return st;
 }
 

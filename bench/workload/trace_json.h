@@ -2,7 +2,6 @@
 #ifndef BATON_WORKLOAD_TRACE_JSON_H
 #define BATON_WORKLOAD_TRACE_JSON_H
 
-#include "bench/workload/lines.h"
 #include "bench/workload/trace.h"
 
 #define TRACE_MOONCAKE_BLOCK 512u /* tokens that one hash id stands for */

@@ -2,7 +2,7 @@
 
 #include "bench/workload/draw.h"
 #include "bench/workload/prompt.h"
-#include "bench/workload/trace.h"
+#include "bench/workload/trace_file.h"
 
 #include "base/mem.h"
 
@@ -22,7 +22,6 @@ struct workload {
     length_rule prompt, output;
     trace file; /* WORKLOAD_TRACE; else empty */
 };
-_Static_assert(WORKLOAD_TOKENS_MAX == TRACE_TOKENS_MAX, "a trace's lengths are a workload's");
 
 /* Where request `index` of a seed's stream stands in the file. */
 typedef struct place {

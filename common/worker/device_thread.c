@@ -19,7 +19,7 @@
 
 typedef struct job_done {
     status st;
-    uint64_t duration_ns;
+    step_span span;
 } job_done;
 
 struct device_thread {
@@ -76,7 +76,7 @@ static void serve(device_thread *d) {
         atomic_fetch_add_explicit(&d->step, 1, memory_order_relaxed);
         job_done done = {.st = run_job(d, j)};
         atomic_store_explicit(&d->begun_ns, 0, memory_order_relaxed);
-        done.duration_ns = clock_now_ns() - begin_ns;
+        done.span = (step_span){.begin_ns = begin_ns, .duration_ns = clock_now_ns() - begin_ns};
         CHECK(ring_push(d->done, &done) == ST_OK); /* one job is out at most, so there is room */
     }
 }
@@ -199,15 +199,18 @@ int device_thread_fd(const device_thread *d) {
     return ring_fd(d->done);
 }
 
-status device_thread_next(device_thread *d, const step_result **results, uint32_t *count, errbuf *eb) {
+status device_thread_next(device_thread *d, const step_result **results, uint32_t *count, step_span *span,
+                          errbuf *eb) {
     PRE(d);
     PRE(results);
     PRE(count);
+    PRE(span);
     job_done done;
     ring_ack(d->done);
     if (ring_pop(d->done, &done) != ST_OK) return ST_AGAIN;
     if (done.st) return errf(eb, done.st, "%s", d->error.text);
-    d->durations[d->duration_count++ % DURATIONS] = done.duration_ns;
+    d->durations[d->duration_count++ % DURATIONS] = done.span.duration_ns;
+    *span = done.span;
     *results = d->results;
     *count = d->result_count;
     return ST_OK;

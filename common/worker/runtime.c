@@ -139,11 +139,12 @@ static void on_stepped(void *ctx) {
     runtime *r = ctx;
     const step_result *results;
     uint32_t count;
+    step_span span;
     errbuf eb = {0};
-    status st = device_thread_next(r->dev, &results, &count, &eb);
+    status st = device_thread_next(r->dev, &results, &count, &span, &eb);
     if (st == ST_AGAIN) return;
     if (st == ST_OK) {
-        agent_stepped(r->agent, results, count, clock_now_ns());
+        agent_stepped(r->agent, results, count, &span, clock_now_ns());
         return;
     }
     fail(r, st, eb.text);

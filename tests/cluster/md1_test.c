@@ -27,7 +27,7 @@
 #define WIDTH_WANTED 0.01
 
 /* 8 ms + 32 tokens * 62.5 us. */
-static const latency_model model = {.prefill = {8e6, 62500, 0}, .decode = {1e6, 0, 0}};
+static const latency_model model = {.prefill = {8e6, 62500, 0}, .decode = {1e6, 1000, 100}};
 
 static uint64_t service_ns(void) {
     latency_step s = {0};
@@ -67,6 +67,33 @@ static sim *one_worker(void) {
     o.pages[ROLE_COLOCATED] = 2048;
     o.core.max_requests = o.core.max_queue = 4096;
     return cluster(o, 0, 0, 1);
+}
+
+static void a_decode_step_takes_what_its_batch_and_context_say(void **state) {
+    (void)state;
+    sim *s = one_worker();
+    uint64_t at_ns = s->now_ns;
+    sim_client *c = submit(s, TOKENS, 3);
+    UNTIL(s, c->ended);
+    assert_done(c);
+    assert_int_equal(c->first_ns, at_ns + SERVICE_NS + 2 * s->opt.ctl_ns);
+    assert_int_equal(c->end_ns, c->first_ns + 2 * (1000000 + 1000) + 100 * (33 + 34));
+    all_over(s);
+}
+
+static void sixty_four_workers_serve_all(void **state) {
+    (void)state;
+    sim_options o = sim_defaults();
+    o.latency = latency_preset("h200-8b");
+    o.core.max_requests = o.core.max_queue = 2048;
+    sim *s = cluster(o, 32, 32, 0);
+    for (uint32_t i = 0; i < 1000; i++) {
+        assert_true(sim_run_for(s, NS_PER_MS / 2));
+        submit(s, 1 + i % 200, 1 + i % 30);
+    }
+    for (uint32_t i = 0; i < s->client_count; i++) UNTIL(s, s->clients[i]->ended);
+    for (uint32_t i = 0; i < s->client_count; i++) assert_done(s->clients[i]);
+    all_over(s);
 }
 
 static void waits_of_the_cluster_are_lindleys_to_the_nanosecond(double load) {
@@ -166,8 +193,12 @@ static void load_0_9_is_as_in_theory(void **state) {
 int main(void) {
     log_setup(LOG_ERROR, "md1");
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_step_takes_what_the_model_says), cmocka_unit_test(a_cluster_waits_as_lindley_says),
-        cmocka_unit_test(load_0_3_is_as_in_theory),         cmocka_unit_test(load_0_6_is_as_in_theory),
+        cmocka_unit_test(a_step_takes_what_the_model_says),
+        cmocka_unit_test(a_decode_step_takes_what_its_batch_and_context_say),
+        cmocka_unit_test(sixty_four_workers_serve_all),
+        cmocka_unit_test(a_cluster_waits_as_lindley_says),
+        cmocka_unit_test(load_0_3_is_as_in_theory),
+        cmocka_unit_test(load_0_6_is_as_in_theory),
         cmocka_unit_test(load_0_9_is_as_in_theory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -109,7 +109,13 @@ def test_a_process_of_several_workers_is_one_worker_each():
         c.wait_idle()
         assert all(workers[n]["step"] == 0 for n in names)
         wait_for("every worker tells of steps", lambda: all(w["step"] > 0 for w in c.health()[1]["workers"]))
-        # SIGTERM to one process is one to each of its workers.
+        # One of a process may leave without the others.
+        ctl = [BIN + "/baton-ctl", "-e", "tcp://127.0.0.1:%d" % c.client_port, "drain", "prefill-0"]
+        subprocess.run(ctl, check=True, capture_output=True, timeout=60 * SLOW)
+        wait_for("it has left", lambda: c.health()[1]["workers_left"] == 1)
+        answers(c, bodies()[:4], 4)
+        assert len(c.pids("baton-prefill")) == 2
+        # SIGTERM to a process is one to each of its workers.
         kill(c.worker_pid("prefill-1"), signal.SIGTERM)
         wait_for("three workers have left", lambda: c.health()[1]["workers_left"] == 3)
         wait_for("their process has ended", lambda: len(c.pids("baton-prefill")) == 1)

@@ -64,6 +64,7 @@ PURE = [
     r"common/(token|latency|kv|ctl|worker_core)/.*",
     r"sim/.*",
     r"bench/stats/.*",
+    r"bench/workload/(draw|arrivals|prompt|prompt_text|schedule|named|trace)\.[ch]",
     r"(prefill|decode|colocated)_worker/\w+_(core|policy)\.[ch]",
     r"coordinator/(core|core_types|inbox|outbox|dispatch|recovery|request|request_table)\.[ch]",
     r"coordinator/(holds|member|router|state)\.[ch]",
@@ -90,6 +91,7 @@ PURE_LINK = "net engine transfer kernels model text checkpoint worker config zmq
 LINKS = {
     "tests/cluster_cluster_test": PURE_LINK,
     "tests/unit_prefill_core_test": PURE_LINK,
+    "tests/unit_steady_test": PURE_LINK,
     "bin/baton-coordinator": "engine transfer kernels model worker_core worker",
 }
 

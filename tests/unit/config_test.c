@@ -1,60 +1,15 @@
 /* The cluster file: defaults, places in error texts, --set, combinations, the rank map, the files in
  * deploy/config. */
-#include "tests/test.h"
+#include "tests/unit/config_scene.h"
 
 #include "base/mem.h"
-#include "config/config.h"
 #include "config/config_keys.h"
-
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
 
 #ifdef BATON_SANITIZER
 #define SLOW 10u
 #else
 #define SLOW 1u
 #endif
-
-#define MODEL "model:\n  path: m.gguf\n"
-
-/* A file with the text; the caller unlinks it. */
-static const char *file_of(char path[32], const char *text) {
-    strcpy(path, "/tmp/baton-config-XXXXXX");
-    int fd = mkstemp(path);
-    assert_true(fd >= 0);
-    assert_int_equal(write(fd, text, strlen(text)), strlen(text));
-    close(fd);
-    return path;
-}
-
-static config *loads(const char *text, const char *const *sets, uint32_t set_count) {
-    char path[32];
-    errbuf eb = {0};
-    config *c = NULL;
-    if (config_load(&c, file_of(path, text), sets, set_count, &eb) != ST_OK) fail_msg("%s", eb.text);
-    unlink(path);
-    return c;
-}
-
-/* The error text must be `want`, where FILE stands for the path. */
-static void refuses_with(const char *text, const char *set, const char *want) {
-    char path[32], full[512];
-    errbuf eb = {0};
-    config *c = NULL;
-    file_of(path, text);
-    status st = config_load(&c, path, &set, set ? 1 : 0, &eb);
-    unlink(path);
-    assert_int_equal(st, ST_INVALID);
-    assert_null(c);
-    const char *at = strstr(want, "FILE");
-    if (at)
-        snprintf(full, sizeof full, "%.*s%s%s", (int)(at - want), want, path, at + 4);
-    else
-        snprintf(full, sizeof full, "%s", want);
-    assert_string_equal(eb.text, full);
-}
 
 static void left_out_keys_have_their_defaults(void **state) {
     (void)state;
@@ -453,45 +408,6 @@ static void oversubscribed_cores_are_shared(void **state) {
     config_free(c);
 }
 
-/* ---- mock ---- */
-
-#define MOCK "model: {path: random:mock, backend: mock}\n"
-
-static void a_process_may_host_several_mock_workers(void **state) {
-    (void)state;
-    config *c = loads(MOCK "mock: {workers_per_process: 4}\nprefill: {count: 6, hosts: [a:2, b:2]}\n"
-                           "decode: {count: 4}\n",
-                      NULL, 0);
-    char *text = NULL;
-    assert_int_equal(config_check_text(c, 1, &text, NULL), ST_OK);
-    assert_string_equal(strstr(text, "\nrank=0"),
-                        "\nrank=0 role=coordinator index=0 host=localhost cores=-\n"
-                        "rank=1 role=prefill index=0 host=a cores=0-0 workers=4\n"
-                        "rank=2 role=prefill index=4 host=b cores=0-0 workers=2\n"
-                        "rank=3 role=decode index=0 host=localhost cores=0-0 workers=4\n"
-                        "slots host=localhost count=2\n"
-                        "slots host=a count=1\n"
-                        "slots host=b count=1\n");
-    free(text);
-    config_free(c);
-}
-
-static void what_only_mock_workers_do_is_refused_for_others(void **state) {
-    (void)state;
-    refuses_with(MODEL "mock:\n  workers_per_process: 2\n", NULL,
-                 "FILE:4:24: mock.workers_per_process: 2 is for model.backend mock; a process of cpu is one "
-                 "worker: set it to 1");
-    refuses_with(
-        MOCK "mock:\n  latency: h100\n", NULL,
-        "FILE:3:12: mock.latency: \"h100\": no preset, and as a file: No such file or directory: want one "
-        "of a100-opt-13b, h200-8b, instant, or a file's path");
-    refuses_with(MOCK "prefill: {kv_memory_mb: 0}\n", NULL,
-                 "FILE:2:25: prefill.kv_memory_mb: 0 means all that the device has left, which is for "
-                 "model.backend cuda: set it, or prefill.kv_pages");
-    config *c = loads(MODEL "mock: {latency: of no interest}\n", NULL, 0); /* backend cpu */
-    config_free(c);
-}
-
 /* ---- deploy/config ---- */
 
 static char *slurp(const char *path) {
@@ -502,13 +418,6 @@ static char *slurp(const char *path) {
     for (size_t n; (n = fread(block, 1, sizeof block, f)) > 0;) buf_add(&text, block, n);
     fclose(f);
     return text.data;
-}
-
-static config *loads_file(const char *path) {
-    errbuf eb = {0};
-    config *c = NULL;
-    if (config_load(&c, path, NULL, 0, &eb) != ST_OK) fail_msg("%s", eb.text);
-    return c;
 }
 
 static void local_yaml_is_the_defaults_with_a_name_and_a_model(void **state) {
@@ -573,21 +482,6 @@ static void colocated_yaml_has_two_chunked_workers(void **state) {
     config_free(c);
 }
 
-static void mock_yaml_is_eight_workers_in_two_processes(void **state) {
-    (void)state;
-    config *c = loads_file(CONFIG_DIR "/mock.yaml");
-    assert_string_equal(c->model.backend, "mock");
-    assert_string_equal(c->mock.latency, "h200-8b");
-    config_rank *ranks = NULL;
-    uint32_t count = 0;
-    assert_int_equal(config_ranks(c, 1, &ranks, &count, NULL), ST_OK);
-    assert_int_equal(count, 3);
-    assert_int_equal(ranks[1].worker_count, 4);
-    assert_int_equal(ranks[2].worker_count, 4);
-    free(ranks);
-    config_free(c);
-}
-
 /* Each key has a line of its own, in its section, and from the key before it to that line's end "Default:
  * <text>." */
 static void local_yaml_documents_every_key_with_its_default(void **state) {
@@ -647,9 +541,6 @@ int main(void) {
         cmocka_unit_test(local_yaml_is_the_defaults_with_a_name_and_a_model),
         cmocka_unit_test(the_files_for_gpus_fit_their_gpus),
         cmocka_unit_test(colocated_yaml_has_two_chunked_workers),
-        cmocka_unit_test(mock_yaml_is_eight_workers_in_two_processes),
-        cmocka_unit_test(a_process_may_host_several_mock_workers),
-        cmocka_unit_test(what_only_mock_workers_do_is_refused_for_others),
         cmocka_unit_test(local_yaml_documents_every_key_with_its_default),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -2,6 +2,7 @@
 #include "bench/rows/row_file.h"
 
 #include "base/mem.h"
+#include "base/mix.h"
 #include "base/status.h"
 #include "tests/test.h"
 
@@ -278,6 +279,34 @@ static void bad_lines_are_named_by_file_line_and_field(void **state) {
     }
 }
 
+/* Whatever a byte is changed to: rows, or a text that names the line. */
+static void a_changed_byte_is_read_or_refused(void **state) {
+    (void)state;
+    uint64_t x = 1;
+    uint32_t refused = 0;
+    for (uint32_t i = 0; i < 3000; i++) {
+        char text[] = GOOD GOOD;
+        for (uint32_t k = 0; k < 1 + i % 3; k++) {
+            x += MIX64_STEP;
+            uint64_t bits = mix64(x);
+            text[(bits >> 8) % (sizeof text - 1)] = (char)(1 + (bits & 0xff) % 255);
+        }
+        spill(text);
+        row_list l = {0};
+        bool cut;
+        errbuf eb = {0};
+        status st = row_file_read(&l, path_of("rows.jsonl"), &cut, &eb);
+        if (st != ST_OK) {
+            refused++;
+            assert_int_equal(st, ST_INVALID);
+            assert_non_null(strstr(eb.text, "rows.jsonl:"));
+            assert_int_equal(l.count, 0);
+        }
+        row_list_done(&l);
+    }
+    assert_in_range(refused, 1000, 2999);
+}
+
 static void a_missing_file_or_folder_is_named(void **state) {
     (void)state;
     row_list l = {0};
@@ -389,6 +418,7 @@ int main(void) {
         IN_DIR(bytes_that_are_no_text_become_question_marks),
         IN_DIR(a_line_without_its_end_is_left_out_and_told),
         IN_DIR(bad_lines_are_named_by_file_line_and_field),
+        IN_DIR(a_changed_byte_is_read_or_refused),
         IN_DIR(a_missing_file_or_folder_is_named),
         IN_DIR(without_room_both_files_keep_the_same_whole_rows),
         IN_DIR(a_csv_that_cannot_be_begun_is_named),

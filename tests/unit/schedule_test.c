@@ -4,8 +4,10 @@
 #include "tests/test.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define S 1000000000ull
 
@@ -162,6 +164,45 @@ static void a_request_at_the_end_of_a_window_is_not_its_member(void **state) {
     schedule_done(&s);
 }
 
+static void windows_over_a_trace_begin_with_rows_of_their_own(void **state) {
+    (void)state;
+    char path[] = "/tmp/baton-trace-XXXXXX";
+    FILE *file = fdopen(mkstemp(path), "w");
+    assert_non_null(file);
+    for (uint32_t i = 0; i < 50; i++)
+        fprintf(file, "{\"at_s\": %u, \"prompt_tokens\": %u, \"output_tokens\": 1}\n", i, i + 1);
+    fclose(file);
+    workload *w = NULL;
+    workload_options trace = {.kind = WORKLOAD_TRACE, .path = path};
+    assert_int_equal(workload_new(&w, &trace, NULL), ST_OK);
+    unlink(path);
+
+    const arrivals_options times = {.kind = ARRIVALS_TRACE};
+    const uint64_t seeds[] = {0, 3};
+    schedule s = steady(w, &times,
+                        (schedule_steady_options){.seeds = seeds,
+                                                  .seed_count = 2,
+                                                  .rate = 2, /* the file has one a second */
+                                                  .warmup_s = 5,
+                                                  .window_s = 40});
+    assert_int_equal(s.windows[0].first, 10);
+    for (uint32_t k = 0; k < 2; k++) {
+        assert_int_equal(s.windows[k].count, 80);
+        const planned *first = &s.items[s.windows[k].first];
+        for (uint32_t i = 0; i < 80; i++) {
+            assert_true(first[i].at_ns == s.windows[k].begin_ns + i * (S / 2));
+            assert_int_equal(first[i].prompt_tokens, (first[0].prompt_tokens - 1 + i) % 50 + 1);
+        }
+    }
+    assert_int_equal(s.items[10].prompt_tokens, 1); /* seed 0: the first row */
+    assert_int_not_equal(s.items[90].prompt_tokens, 1);
+    schedule_done(&s);
+    s = counted(w, &times, (schedule_counted_options){.requests = 3, .rate = NAN});
+    assert_true(s.items[2].at_ns == 2 * S); /* by the file's own clock */
+    schedule_done(&s);
+    workload_free(w);
+}
+
 static void assert_steady_refused(const workload *w, const arrivals_options *a, schedule_steady_options opt,
                                   const char *why) {
     schedule s = {0};
@@ -241,6 +282,7 @@ int main(void) {
         cmocka_unit_test(a_steady_run_is_warm_up_windows_and_tail_without_a_break),
         cmocka_unit_test(a_request_is_the_same_at_every_rate_at_a_time_divided_by_the_rate),
         cmocka_unit_test(a_request_at_the_end_of_a_window_is_not_its_member),
+        cmocka_unit_test(windows_over_a_trace_begin_with_rows_of_their_own),
         cmocka_unit_test(what_cannot_be_planned_is_refused),
         cmocka_unit_test(counts_and_rates_out_of_range_are_refused),
     };

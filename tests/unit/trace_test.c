@@ -1,526 +1,265 @@
-/* Traces: every format told by its contents, what is wrong in a file named with its line, shared prefixes,
- * and the published files where they are at hand. */
-#include "bench/workload/trace.h"
+/* The recent past, and its Chrome trace JSON. */
+#include "coordinator/trace_json.h"
 
-#include "bench/workload/arrivals.h"
-#include "bench/workload/lines.h"
-#include "bench/workload/workload.h"
-
-#include "base/mem.h"
+#include "base/clock.h"
 #include "tests/test.h"
 
-#include <math.h>
+#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-/* A file that holds `bytes`; Caller frees the name and removes the file with drop. */
-static char *file_of(const void *bytes, size_t len) {
-    char *path = xstrdup("/tmp/baton-trace-XXXXXX");
-    int fd = mkstemp(path);
-    assert_true(fd >= 0);
-    assert_true(write(fd, bytes, len) == (ssize_t)len);
-    close(fd);
-    return path;
+#define US NS_PER_US
+#define MS NS_PER_MS
+
+enum { P = 1, D = 2 };
+
+static const core_record disaggregated = {.req = 17,
+                                          .state = REQ_DONE,
+                                          .prompt_tokens = 40,
+                                          .output_tokens = 3,
+                                          .attempts = 1,
+                                          .born_ns = 10 * MS,
+                                          .first_token_ns = 15 * MS,
+                                          .end_ns = 20 * MS + 1,
+                                          .span_count = 5,
+                                          .spans = {{10 * MS, 0, STAGE_QUEUE},
+                                                    {11 * MS, P, STAGE_PREFILL},
+                                                    {15 * MS, P, STAGE_HANDOFF},
+                                                    {16 * MS, D, STAGE_DECODE_WAIT},
+                                                    {17 * MS + 500, D, STAGE_DECODE}}};
+
+static void tell_steps(trace *t, uint32_t worker, const char *name, worker_role role, const ctl_step *steps,
+                       uint32_t count, uint64_t now_ns) {
+    trace_add_steps(
+        t,
+        &(core_steps){
+            .worker = worker, .name = name, .role = role, .steps = steps, .count = count, .now_ns = now_ns});
 }
 
-static void drop(char *path) {
-    unlink(path);
-    free(path);
-}
-
-static trace read_text(const char *text, trace_options opt) {
-    char *path = file_of(text, strlen(text));
-    trace t = {0};
-    errbuf eb = {0};
-    status st = trace_read(&t, path, &opt, &eb);
-    drop(path);
-    if (st != ST_OK) fail_msg("%s", eb.text);
-    return t;
-}
-
-/* `what`: the message behind the file's name. */
-static void assert_bytes_refused(const void *bytes, size_t len, const char *what) {
-    char *path = file_of(bytes, len);
-    trace t = {0};
-    errbuf eb = {0};
-    trace_options opt = {0};
-    assert_int_equal(trace_read(&t, path, &opt, &eb), ST_INVALID);
-    assert_true(strncmp(eb.text, path, strlen(path)) == 0);
-    if (strncmp(eb.text + strlen(path), what, strlen(what)) != 0) fail_msg("'%s' is not '%s'", eb.text, what);
-    assert_null(t.rows);
-    drop(path);
-}
-
-static void assert_refused(const char *text, const char *what) {
-    assert_bytes_refused(text, strlen(text), what);
-}
-
-static void assert_row(const trace *t, uint32_t i, double at_s, uint32_t prompt, uint32_t output) {
-    assert_true(i < t->count);
-    if (fabs(t->rows[i].at_s - at_s) > 1e-9)
-        fail_msg("row %u at %.12f, want %.12f", i, t->rows[i].at_s, at_s);
-    assert_int_equal(t->rows[i].prompt_tokens, prompt);
-    assert_int_equal(t->rows[i].output_tokens, output);
-}
-
-static void azure_of_2023_has_seven_decimals_crlf_and_no_last_line_end(void **state) {
-    (void)state;
-    trace t = read_text("TIMESTAMP,ContextTokens,GeneratedTokens\r\n"
-                        "2023-11-16 23:59:59.9799600,4808,10\r\n"
-                        "2023-11-17 00:00:00.0319601,3180,8\r\n"
-                        "2023-11-17 00:01:00,110,27",
-                        (trace_options){0});
-    assert_int_equal(t.format, TRACE_AZURE);
-    assert_string_equal(trace_format_name(t.format), "azure");
-    assert_true(t.has_times);
-    assert_int_equal(t.count, 3);
-    assert_row(&t, 0, 0, 4808, 10);
-    assert_row(&t, 1, 0.0520001, 3180, 8);
-    assert_row(&t, 2, 60.02004, 110, 27);
-    trace_done(&t);
-    assert_null(t.rows);
-}
-
-static void azure_of_2024_has_a_zone_and_six_decimals(void **state) {
-    (void)state;
-    trace t = read_text("TIMESTAMP,ContextTokens,GeneratedTokens\n"
-                        "2024-05-10 00:00:00.009930+00:00,2162,5\n"
-                        "2024-05-10 00:00:00.017335+00:00,2399,6\n"
-                        "2024-05-10 02:00:01.009930+02:00,76,15\n"
-                        "2024-05-10 00:00:02Z,1,1\n",
-                        (trace_options){0});
-    assert_int_equal(t.format, TRACE_AZURE);
-    assert_row(&t, 1, 0.007405, 2399, 6);
-    assert_row(&t, 2, 1, 76, 15);
-    assert_row(&t, 3, 1.99007, 1, 1);
-    trace_done(&t);
-}
-
-static void days_are_counted_over_the_end_of_february(void **state) {
-    (void)state;
-    trace t = read_text("TIMESTAMP,ContextTokens,GeneratedTokens\n"
-                        "2024-02-28 12:00:00,1,1\n2024-03-01 12:00:00,1,1\n2025-02-28 12:00:00,1,1\n"
-                        "2025-03-01 12:00:00,1,1\n",
-                        (trace_options){0});
-    assert_row(&t, 1, 2 * 86400.0, 1, 1); /* a leap year */
-    assert_row(&t, 3, t.rows[2].at_s + 86400.0, 1, 1);
-    trace_done(&t);
-}
-
-static void burstgpt_is_read_by_column_names_and_failures_are_left_out(void **state) {
-    (void)state;
-    trace t = read_text(
-        "Timestamp,Session ID,Elapsed time,Model,Request tokens,Response tokens,Total tokens,Log Type\n"
-        "19440110.0,1722ac82,43,GPT-4,906,446,1352,Conversation log\n"
-        "19440161.0,d5983bf9,2,ChatGPT,36,0,36,API log\n"
-        "19440192.5,8b74c7d8,8,GPT-4,1779,123,1902,Conversation log\n",
-        (trace_options){0});
-    assert_int_equal(t.format, TRACE_BURSTGPT);
-    assert_int_equal(t.count, 2);
-    assert_int_equal(t.left_out, 1);
-    assert_row(&t, 0, 0, 906, 446);
-    assert_row(&t, 1, 82.5, 1779, 123);
-    trace_done(&t);
-    t = read_text("Timestamp,Model,Request tokens,Response tokens,Total tokens,Log Type\n"
-                  "5,ChatGPT,472,18,490,Conversation log\n45,ChatGPT,1087,230,1317,Conversation log\n",
-                  (trace_options){0});
-    assert_row(&t, 1, 40, 1087, 230);
-    trace_done(&t);
-}
-
-static void mooncake_has_milliseconds_and_blocks_of_512_tokens(void **state) {
-    (void)state;
-    trace t =
-        read_text("{\"timestamp\": 3000, \"input_length\": 700, \"output_length\": 6, \"hash_ids\": [4, 9]}\n"
-                  "{\"timestamp\": 3040, \"input_length\": 512, \"output_length\": 4, \"hash_ids\": [4]}\n"
-                  "{\"timestamp\": 3100, \"input_length\": 5, \"output_length\": 4}\n",
-                  (trace_options){0});
-    assert_int_equal(t.format, TRACE_MOONCAKE);
-    assert_row(&t, 0, 0, 700, 6);
-    assert_row(&t, 1, 0.04, 512, 4);
-    assert_row(&t, 2, 0.1, 5, 4);
-    assert_int_equal(t.rows[0].prefix_count, 2);
-    assert_int_equal(t.prefixes[1].id, 9);
-    assert_int_equal(t.prefixes[1].tokens, 188);
-    assert_int_equal(t.rows[1].prefix_first, 2);
-    assert_int_equal(t.rows[2].prefix_count, 0);
-    trace_done(&t);
-}
-
-static void bailian_has_seconds_and_blocks_of_16_tokens(void **state) {
-    (void)state;
-    trace t =
-        read_text("{\"chat_id\": 159, \"parent_chat_id\": -1, \"timestamp\": 61.114, \"input_length\": 30, "
-                  "\"output_length\": 132, \"type\": \"text\", \"turn\": 1, \"hash_ids\": [1089, 1090]}\n"
-                  "{\"chat_id\": 160, \"parent_chat_id\": 159, \"timestamp\": 62.5, \"input_length\": 33, "
-                  "\"output_length\": 1, \"type\": \"text\", \"turn\": 2, \"hash_ids\": [1089, 1091, 7]}\n",
-                  (trace_options){0});
-    assert_int_equal(t.format, TRACE_BAILIAN);
-    assert_row(&t, 1, 1.386, 33, 1);
-    assert_int_equal(t.prefixes[0].tokens, 16);
-    assert_int_equal(t.prefixes[1].tokens, 14);
-    assert_int_equal(t.prefixes[4].tokens, 1);
-    trace_done(&t);
-}
-
-static void times_that_are_quantised_are_spread(void **state) {
-    (void)state;
-    const char *text = "{\"timestamp\": 0, \"input_length\": 1, \"output_length\": 1}\n"
-                       "{\"timestamp\": 0, \"input_length\": 1, \"output_length\": 1}\n"
-                       "{\"timestamp\": 0, \"input_length\": 1, \"output_length\": 1}\n"
-                       "{\"timestamp\": 3000, \"input_length\": 1, \"output_length\": 1}\n"
-                       "{\"timestamp\": 3000, \"input_length\": 1, \"output_length\": 1}\n"
-                       "{\"timestamp\": 4000, \"input_length\": 1, \"output_length\": 1}\n"
-                       "{\"timestamp\": 4000, \"input_length\": 1, \"output_length\": 1}\n";
-    trace t = read_text(text, (trace_options){.spread_s = 3});
-    static const double want[] = {0, 1, 2, 3, 3.5, 4, 5.5};
-    for (uint32_t i = 0; i < 7; i++) assert_row(&t, i, want[i], 1, 1);
-    trace_done(&t);
-}
-
-static void sharegpt_lengths_are_estimated_from_the_first_two_turns(void **state) {
-    (void)state;
-    const char *text =
-        "[{\"id\": \"a\", \"conversations\": [{\"from\": \"human\", \"value\": \"12345678\"},\n"
-        "{\"from\": \"gpt\", \"value\": \"[{\\\"\\\\\\\\ }]xyz.\"}, {\"from\": \"human\", \"value\": "
-        "\"x\"}]},\n"
-        "{\"conversations\": [{\"from\": \"human\", \"value\": \"alone\"}]},\n"
-        "{\"conversations\": [{\"from\": \"human\", \"value\": \"\u00e4\u00e4\u00e4\u00e4\"},"
-        "{\"from\": \"gpt\", \"value\": \"y\"}]}]\n";
-    trace t = read_text(text, (trace_options){0});
-    assert_int_equal(t.format, TRACE_SHAREGPT);
-    assert_false(t.has_times);
-    assert_int_equal(t.count, 2);
-    assert_int_equal(t.left_out, 1);
-    assert_row(&t, 0, 0, 2, 3); /* 8 and 12 characters */
-    assert_row(&t, 1, 0, 1, 1);
-    trace_done(&t);
-    t = read_text(text, (trace_options){.chars_per_token = 2});
-    assert_row(&t, 0, 0, 4, 6);
-    assert_row(&t, 1, 0, 2, 1);
-    trace_done(&t);
-}
-
-static void our_own_lines_may_have_times_and_prefixes(void **state) {
-    (void)state;
-    trace t = read_text(
-        "\n{\"at_s\": 1.5, \"prompt_tokens\": 100, \"output_tokens\": 20, \"prefix\": [[7, 64], [8, 10]]}\n"
-        "\n{\"at_s\": 2, \"prompt_tokens\": 64, \"output_tokens\": 1, \"prefix\": [[7, 64]]}\n",
-        (trace_options){0});
-    assert_int_equal(t.format, TRACE_OWN);
-    assert_row(&t, 0, 0, 100, 20);
-    assert_row(&t, 1, 0.5, 64, 1);
-    assert_int_equal(t.rows[0].prefix_count, 2);
-    trace_done(&t);
-    t = read_text("{\"prompt_tokens\": 1, \"output_tokens\": 2}\n", (trace_options){0});
-    assert_false(t.has_times);
-    trace_done(&t);
-}
-
-static void bad_csv_is_refused_with_its_line(void **state) {
-    (void)state;
-#define AZURE "TIMESTAMP,ContextTokens,GeneratedTokens\n"
-#define GOOD  "2023-11-16 18:17:03.9799600,4808,10\n"
-    assert_refused("", ": the file is empty");
-    assert_refused("\n\n", ": the file is empty");
-    assert_refused(AZURE, ": no request in it (0 without prompt or answer)");
-    assert_refused(AZURE "2023-11-16 18:17:03,1,0\n", ": no request in it (1 without");
-    assert_refused(AZURE GOOD "2023-11-16 18:17:04,1\n", ":3: 2 columns, where the first line has 3");
-    assert_refused(AZURE GOOD "2023-11-16 18:17:04,1,2,3\n", ":3: 4 columns, where the first line has 3");
-    assert_refused(AZURE GOOD "2023-11-16 18:17:04,-1,2\n", ":3: -1 prompt tokens: less than none");
-    assert_refused(AZURE GOOD "2023-11-16 18:17:04,1,-2\n", ":3: -2 output tokens: less than none");
-    assert_refused(AZURE GOOD "2023-11-16 18:17:04,x,2\n", ":3: prompt tokens 'x': want a whole number");
-    assert_refused(AZURE GOOD "2023-11-16 18:17:04,1.5,2\n", ":3: prompt tokens '1.5'");
-    assert_refused(AZURE GOOD "2023-11-16 18:17:04,1,\n", ":3: output tokens ''");
-    assert_refused(AZURE GOOD "2023-11-16 18:17:04, 1,2\n", ":3: prompt tokens ' 1'");
-    assert_refused(AZURE GOOD "2023-11-16 18:17:04,99999999999999999999,2\n", ":3: prompt tokens '9999");
-    assert_refused(AZURE GOOD "2023-11-16 18:17:04,16777217,2\n", ":3: 16777217 prompt tokens: want at most");
-    assert_refused(AZURE GOOD "2023-11-16 18:17:03.9,1,2\n", ":3: the time goes back by 0.07996 seconds");
-    assert_refused(AZURE "yesterday,1,2\n", ":2: time 'yesterday': want one like 2023-11-16");
-    assert_refused(AZURE "2023-13-16 18:17:03,1,2\n", ":2: time '2023-13-16 18:17:03'");
-    assert_refused(AZURE "2023-11-16 18:17:03.,1,2\n", ":2: time ");
-    assert_refused(AZURE "2023-11-16 18:17:03+1,1,2\n", ":2: time ");
-    assert_refused("TIMESTAMP,ContextTokens\n",
-                   ":1: no column 'GeneratedTokens', which a trace of Azure has");
-    assert_refused("ContextTokens,GeneratedTokens\n", ":1: no column 'TIMESTAMP'");
-    assert_refused("Timestamp,Request tokens\n1,2\n",
-                   ":1: no column 'Response tokens', which a trace of BurstGPT");
-    assert_refused("Timestamp,Request tokens,Response tokens\n1e400,2,3\n", ":2: time '1e400': want seconds");
-    assert_refused("Timestamp,Request tokens,Response tokens\nnan,2,3\n", ":2: time 'nan': want seconds");
-    assert_refused("Timestamp,Request tokens,Response tokens\n-1,2,3\n", ":2: time '-1': want seconds");
-    assert_refused("a,b,c\n1,2,3\n", ":1: no trace that we know");
-    assert_bytes_refused(AZURE GOOD "2023\0", strlen(AZURE GOOD) + 5, ":3: a NUL byte");
-    assert_bytes_refused("\xef\xbb\xbe"
-                         "abc",
-                         6, ":1: begins with a byte that is no text");
-    char *line = xmalloc(LINES_BYTES_MAX + 2);
-    memset(line, 'x', LINES_BYTES_MAX + 1);
-    line[LINES_BYTES_MAX + 1] = 0;
-    assert_refused(line, ":1: the line is longer than 1048576 bytes");
-    memset(line, ',', 100);
-    line[100] = 0;
-    assert_refused(line, ":1: 101 columns: want at most 64");
-    free(line);
-}
-
-static void bad_json_is_refused_with_its_line(void **state) {
-    (void)state;
-#define MOON "{\"timestamp\": 5, \"input_length\": 600, \"output_length\": 6, \"hash_ids\": [1, 2]}\n"
-    assert_refused("{\"a\": 1}\n", ":1: JSON lines of no trace that we know");
-    assert_refused("{\"a\": \n", ":1: no JSON: ");
-    assert_refused(MOON "[1]\n", ":2: no JSON object");
-    assert_refused(MOON "{\"timestamp\": 5, \"input_length\": 6}\n", ":2: no \"output_length\"");
-    assert_refused(MOON "{\"timestamp\": 4, \"input_length\": 6, \"output_length\": 1}\n",
-                   ":2: the time goes back by 0.001 seconds");
-    assert_refused(MOON "{\"timestamp\": -4, \"input_length\": 6, \"output_length\": 1}\n",
-                   ":2: \"timestamp\" is -4: want 0 or more");
-    assert_refused(MOON "{\"timestamp\": \"6\", \"input_length\": 6, \"output_length\": 1}\n",
-                   ":2: \"timestamp\" is no number");
-    assert_refused(MOON "{\"timestamp\": 6, \"input_length\": 6.5, \"output_length\": 1}\n",
-                   ":2: \"input_length\" is no whole number");
-    assert_refused(MOON
-                   "{\"timestamp\": 6, \"input_length\": 6, \"output_length\": 1, \"hash_ids\": [1, 2]}\n",
-                   ":2: 2 hash ids for a prompt of 6 tokens: want at most 1 of 512 tokens each");
-    assert_refused(MOON
-                   "{\"timestamp\": 6, \"input_length\": 6, \"output_length\": 1, \"hash_ids\": [\"x\"]}\n",
-                   ":2: hash id 0 is no whole number");
-    assert_refused("{\"prompt_tokens\": 5, \"output_tokens\": 1, \"seed\": 1}\n", ":1: unknown key \"seed\"");
-    assert_refused("{\"prompt_tokens\": 5, \"output_tokens\": 1}\n"
-                   "{\"at_s\": 1, \"prompt_tokens\": 5, \"output_tokens\": 1}\n",
-                   ":2: a time, unlike the lines before");
-    assert_refused("{\"at_s\": 1, \"prompt_tokens\": 5, \"output_tokens\": 1}\n"
-                   "{\"prompt_tokens\": 5, \"output_tokens\": 1}\n",
-                   ":2: no time, unlike the lines before");
-    assert_refused("{\"prompt_tokens\": 5, \"output_tokens\": 1, \"prefix\": [[1, 6]]}\n",
-                   ":1: shared blocks of 6 tokens in a prompt of 5");
-    assert_refused("{\"prompt_tokens\": 5, \"output_tokens\": 1, \"prefix\": [[1]]}\n",
-                   ":1: \"prefix\" element 0 is no pair");
-    assert_refused("{\"prompt_tokens\": 5, \"output_tokens\": 1, \"prefix\": [[1, 0]]}\n",
-                   ":1: \"prefix\" element 0 has 0 tokens");
-    assert_refused("[", ":1: want an array of conversations");
-    assert_refused("\n[1]", ":2: want an array of conversations");
-    assert_refused("[]", ": no request in it");
-    assert_refused("[{\"conversations\": ", ":1: the file ends within a conversation");
-    assert_refused("[\n{\"a\": 1}]", ":2: no array \"conversations\"");
-    assert_refused("[{\"conversations\": [{}, {}]}]", ":1: one of the first two turns has no text");
-    assert_refused("[{\"conversations\": []} {}]", ":1: want a comma or the array's end");
-    assert_refused("[{\"conversations\": []}] x", ":1: text after the array's end");
-}
-
-static void what_is_no_file_is_refused(void **state) {
-    (void)state;
-    trace t = {0};
-    errbuf eb = {0};
-    trace_options opt = {0};
-    assert_int_equal(trace_read(&t, "/nowhere/trace.csv", &opt, &eb), ST_INVALID);
-    assert_string_equal(eb.text, "/nowhere/trace.csv: No such file or directory");
-    assert_int_equal(trace_read(&t, "/tmp", &opt, &eb), ST_INVALID);
-    assert_string_equal(eb.text, "/tmp: is a folder, want a file");
-    opt.spread_s = -1;
-    assert_int_equal(trace_read(&t, "/tmp", &opt, &eb), ST_INVALID);
-    assert_string_equal(eb.text, "times spread over -1 seconds: want 0 or more");
-    opt = (trace_options){.chars_per_token = -1};
-    assert_int_equal(trace_read(&t, "/tmp", &opt, &eb), ST_INVALID);
-    assert_string_equal(eb.text, "-1 characters per token: want 0.1 to 1000");
-}
-
-static workload *workload_of(const char *text, workload_options opt) {
-    char *path = file_of(text, strlen(text));
-    opt.kind = WORKLOAD_TRACE;
-    opt.path = path;
-    workload *w = NULL;
-    errbuf eb = {0};
-    status st = workload_new(&w, &opt, &eb);
-    drop(path);
-    if (st != ST_OK) fail_msg("%s", eb.text);
-    return w;
-}
-
-static uint32_t shared_tokens(const workload *w, uint64_t seed_a, uint32_t a, uint64_t seed_b, uint32_t b) {
-    uint32_t na = workload_at(w, seed_a, a).prompt_tokens, nb = workload_at(w, seed_b, b).prompt_tokens,
-             n = 0;
-    int32_t *ia = xcalloc(na, sizeof *ia), *ib = xcalloc(nb, sizeof *ib);
-    workload_prompt(w, seed_a, a, 100, 49000, ia);
-    workload_prompt(w, seed_b, b, 100, 49000, ib);
-    while (n < na && n < nb && ia[n] == ib[n]) n++;
-    free(ia);
-    free(ib);
-    return n;
-}
-
-static const char MOONCAKE_ROWS[] =
-    "{\"timestamp\": 0, \"input_length\": 1200, \"output_length\": 6, \"hash_ids\": [1, 2, 3]}\n"
-    "{\"timestamp\": 1000, \"input_length\": 1100, \"output_length\": 4, \"hash_ids\": [1, 2, 4]}\n"
-    "{\"timestamp\": 3000, \"input_length\": 600, \"output_length\": 4, \"hash_ids\": [1, 5]}\n"
-    "{\"timestamp\": 4000, \"input_length\": 600, \"output_length\": 4, \"hash_ids\": [6, 2]}\n";
-
-static void prompts_share_exactly_the_prefixes_of_the_trace(void **state) {
-    (void)state;
-    workload *w = workload_of(MOONCAKE_ROWS, (workload_options){0});
-    assert_int_equal(shared_tokens(w, 0, 0, 0, 1), 1024);
-    assert_int_equal(shared_tokens(w, 0, 0, 0, 2), 512);
-    assert_int_equal(shared_tokens(w, 0, 0, 0, 3), 0);
-    /* Neither another seed's prompts nor those of the next round of the file. */
-    assert_int_equal(shared_tokens(w, 0, 0, 0, 4), 0);
-    assert_int_equal(shared_tokens(w, 0, 4, 0, 5), 1024);
-    for (uint32_t i = 0; i < 4; i++) assert_int_equal(shared_tokens(w, 0, 0, 77, i), 0);
-    workload_free(w);
-}
-
-static void shared_blocks_are_scaled_like_the_prompts(void **state) {
-    (void)state;
-    workload *w = workload_of(MOONCAKE_ROWS, (workload_options){.prompt_scale = 0.125, .prompt_max = 140});
-    assert_int_equal(workload_at(w, 0, 0).prompt_tokens, 140);
-    assert_int_equal(workload_at(w, 0, 2).prompt_tokens, 75);
-    assert_int_equal(shared_tokens(w, 0, 0, 0, 1), 128);
-    assert_int_equal(shared_tokens(w, 0, 0, 0, 2), 64);
-    workload_free(w);
-}
-
-static void prompts_without_shared_blocks_differ(void **state) {
-    (void)state;
-    workload *w = workload_of("{\"prompt_tokens\": 50, \"output_tokens\": 2, \"prefix\": [[9, 20]]}\n"
-                              "{\"prompt_tokens\": 50, \"output_tokens\": 3, \"prefix\": [[9, 20]]}\n"
-                              "{\"prompt_tokens\": 50, \"output_tokens\": 3}\n",
-                              (workload_options){0});
-    assert_int_equal(shared_tokens(w, 0, 0, 0, 1), 20);
-    assert_int_equal(shared_tokens(w, 0, 1, 0, 2), 0);
-    assert_int_equal(shared_tokens(w, 0, 2, 0, 5), 0);
-    workload_free(w);
-}
-
-static void a_trace_goes_around_with_a_mean_gap_at_its_end(void **state) {
-    (void)state;
-    workload *w = workload_of(MOONCAKE_ROWS, (workload_options){0});
-    assert_int_equal(workload_count(w), 4);
-    assert_true(fabs(workload_trace_rate(w) - 0.75) < 1e-12);
-    static const double at_s[] = {0, 1, 3, 4, 4 + 4.0 / 3, 5 + 4.0 / 3};
-    for (uint32_t i = 0; i < 6; i++) assert_true(fabs(workload_at(w, 0, i).at_s - at_s[i]) < 1e-9);
-    assert_int_equal(workload_at(w, 0, 5).prompt_tokens, 1100);
-    workload_free(w);
-}
-
-static void a_seed_begins_the_trace_with_a_row_of_its_own(void **state) {
-    (void)state;
-    workload *w = workload_of(MOONCAKE_ROWS, (workload_options){0});
-    bool seen[4] = {0};
-    for (uint64_t seed = 1; seed < 30; seed++) {
-        workload_item it[4];
-        for (uint32_t i = 0; i < 4; i++) it[i] = workload_at(w, seed, i);
-        assert_true(it[0].at_s == 0);
-        uint32_t total = 0;
-        for (uint32_t i = 0; i < 4; i++) total += it[i].prompt_tokens;
-        assert_int_equal(total, 3500); /* each row once */
-        for (uint32_t i = 1; i < 4; i++) assert_true(it[i].at_s > it[i - 1].at_s);
-        for (uint32_t b = 0; b < 4; b++)
-            seen[b] |= it[0].prompt_tokens == workload_at(w, 0, b).prompt_tokens &&
-                       it[1].prompt_tokens == workload_at(w, 0, (b + 1) % 4).prompt_tokens;
+/* Caller frees with free. */
+static char *written(const trace *t, uint32_t last) {
+    buf out = {0};
+    trace_json *j = trace_json_new(t, last);
+    while (trace_json_next(j, &out)) {
     }
-    for (uint32_t b = 0; b < 4; b++) assert_true(seen[b]);
-    workload_free(w);
+    trace_json_free(j);
+    return out.data;
 }
 
-static void arrivals_of_a_trace_are_scaled_to_the_rate(void **state) {
+static void a_small_history_is_this_json(void **state) {
     (void)state;
-    workload *w = workload_of(MOONCAKE_ROWS, (workload_options){0});
-    double at_s[5];
-    errbuf eb = {0};
-    assert_int_equal(arrivals_of_trace(at_s, 5, w, 7.5, 0, &eb), ST_OK);
-    static const double want[] = {0, 0.1, 0.3, 0.4, 0.4 + 0.4 / 3};
-    for (uint32_t i = 0; i < 5; i++) assert_true(fabs(at_s[i] - want[i]) < 1e-9);
-    assert_int_equal(arrivals_of_trace(at_s, 5, w, NAN, 0, &eb), ST_OK);
-    assert_true(fabs(at_s[2] - 3) < 1e-9);
-    assert_int_equal(arrivals_of_trace(at_s, 5, w, INFINITY, 0, &eb), ST_OK);
-    for (uint32_t i = 0; i < 5; i++) assert_true(at_s[i] == 0);
-    assert_int_equal(arrivals_of_trace(at_s, 5, w, 0, 0, &eb), ST_INVALID);
-    workload_free(w);
-    w = workload_of("{\"prompt_tokens\": 1, \"output_tokens\": 2}\n", (workload_options){0});
-    assert_int_equal(arrivals_of_trace(at_s, 5, w, 1, 0, &eb), ST_INVALID);
-    assert_string_equal(eb.text, "the workload has no times of its own: want a trace, or other arrivals");
-    workload_free(w);
+    trace *t = trace_new();
+    const ctl_step p_step = {.age_us = 9000, .duration_us = 4000, .prefill_rows = 40};
+    const ctl_step d_steps[] = {{.age_us = 50000, .duration_us = 1, .decode_rows = 1}, /* long ago */
+                                {.age_us = 4000, .duration_us = 500, .decode_rows = 2}};
+    tell_steps(t, P, "prefill-\"0\"", ROLE_PREFILL, &p_step, 1, 20 * MS);
+    tell_steps(t, D, "decode-0", ROLE_DECODE, d_steps, 2, 20 * MS);
+    trace_record(t, &disaggregated);
+    char *got = written(t, 100);
+#define REQ ",\"cat\":\"request\",\"args\":{\"req\":17"
+    const char *want =
+        "{\"displayTimeUnit\":\"ms\",\"traceEvents\":[\n"
+        "{\"ph\":\"M\",\"pid\":1,\"tid\":0,\"name\":\"process_name\",\"args\":{\"name\":\"coordinator\"}},\n"
+        "{\"ph\":\"M\",\"pid\":1,\"tid\":0,\"name\":\"process_sort_index\",\"args\":{\"sort_index\":0}},\n"
+        "{\"ph\":\"M\",\"pid\":1,\"tid\":1,\"name\":\"thread_name\",\"args\":{\"name\":\"requests 1\"}},\n"
+        "{\"ph\":\"X\",\"pid\":1,\"tid\":1,\"ts\":10000.000,\"dur\":10000.001,\"name\":\"request 17\"" REQ
+        ",\"prompt_tokens\":40,\"output_tokens\":3,\"attempts\":1,\"replays\":0,\"preemptions\":0,"
+        "\"end\":\"done\",\"prefill\":\"prefill-\\\"0\\\"\",\"decode\":\"decode-0\"}},\n"
+        "{\"ph\":\"X\",\"pid\":1,\"tid\":1,\"ts\":10000.000,\"dur\":1000.000,\"name\":\"queue\"" REQ "}},\n"
+        "{\"ph\":\"X\",\"pid\":1,\"tid\":1,\"ts\":11000.000,\"dur\":4000.000,\"name\":\"prefill\"" REQ
+        ",\"worker\":\"prefill-\\\"0\\\"\"}},\n"
+        "{\"ph\":\"X\",\"pid\":1,\"tid\":1,\"ts\":15000.000,\"dur\":1000.000,\"name\":\"hand-off\"" REQ
+        ",\"worker\":\"prefill-\\\"0\\\"\"}},\n"
+        "{\"ph\":\"X\",\"pid\":1,\"tid\":1,\"ts\":16000.000,\"dur\":1000.500,\"name\":\"decode wait\"" REQ
+        ",\"worker\":\"decode-0\"}},\n"
+        "{\"ph\":\"X\",\"pid\":1,\"tid\":1,\"ts\":17000.500,\"dur\":2999.501,\"name\":\"decode\"" REQ
+        ",\"worker\":\"decode-0\"}},\n"
+        "{\"ph\":\"M\",\"pid\":2,\"tid\":0,\"name\":\"process_name\","
+        "\"args\":{\"name\":\"prefill-\\\"0\\\"\"}},\n"
+        "{\"ph\":\"M\",\"pid\":2,\"tid\":0,\"name\":\"process_sort_index\",\"args\":{\"sort_index\":1}},\n"
+        "{\"ph\":\"M\",\"pid\":2,\"tid\":0,\"name\":\"thread_name\",\"args\":{\"name\":\"steps\"}},\n"
+        "{\"ph\":\"M\",\"pid\":2,\"tid\":1,\"name\":\"thread_name\",\"args\":{\"name\":\"requests 1\"}},\n"
+        "{\"ph\":\"X\",\"pid\":2,\"tid\":1,\"ts\":11000.000,\"dur\":4000.000,\"name\":\"prefill\"" REQ "}},\n"
+        "{\"ph\":\"X\",\"pid\":2,\"tid\":1,\"ts\":15000.000,\"dur\":1000.000,\"name\":\"hand-off\"" REQ
+        "}},\n"
+        "{\"ph\":\"s\",\"pid\":2,\"tid\":1,\"ts\":15999.999,\"name\":\"hand-off\",\"cat\":\"hand-off\","
+        "\"id\":275},\n"
+        "{\"ph\":\"M\",\"pid\":3,\"tid\":0,\"name\":\"process_name\",\"args\":{\"name\":\"decode-0\"}},\n"
+        "{\"ph\":\"M\",\"pid\":3,\"tid\":0,\"name\":\"process_sort_index\",\"args\":{\"sort_index\":2}},\n"
+        "{\"ph\":\"M\",\"pid\":3,\"tid\":0,\"name\":\"thread_name\",\"args\":{\"name\":\"steps\"}},\n"
+        "{\"ph\":\"M\",\"pid\":3,\"tid\":1,\"name\":\"thread_name\",\"args\":{\"name\":\"requests 1\"}},\n"
+        "{\"ph\":\"X\",\"pid\":3,\"tid\":1,\"ts\":16000.000,\"dur\":1000.500,\"name\":\"decode wait\"" REQ
+        "}},\n"
+        "{\"ph\":\"f\",\"pid\":3,\"tid\":1,\"ts\":16000.000,\"name\":\"hand-off\",\"cat\":\"hand-off\","
+        "\"id\":275,\"bp\":\"e\"},\n"
+        "{\"ph\":\"X\",\"pid\":3,\"tid\":1,\"ts\":17000.500,\"dur\":2999.501,\"name\":\"decode\"" REQ "}},\n"
+        "{\"ph\":\"X\",\"pid\":2,\"tid\":0,\"ts\":11000.000,\"dur\":4000.000,\"name\":\"prefill\","
+        "\"cat\":\"step\",\"args\":{\"prefill_rows\":40,\"decode_rows\":0}},\n"
+        "{\"ph\":\"X\",\"pid\":3,\"tid\":0,\"ts\":16000.000,\"dur\":500.000,\"name\":\"decode\","
+        "\"cat\":\"step\",\"args\":{\"prefill_rows\":0,\"decode_rows\":2}}\n"
+        "]}\n";
+#undef REQ
+    assert_string_equal(got, want);
+    free(got);
+    trace_free(t);
 }
 
-/* NULL and a reason where the published files are not at hand. Caller frees with workload_free. */
-static workload *published(const char *name) {
-    const char *folder = getenv("BATON_DATA");
-    char *path = xasprintf("%s/%s", folder ? folder : "", name);
-    workload *w = NULL;
-    errbuf eb = {0};
-    if (!folder || access(path, R_OK) != 0)
-        print_message("skipped: no %s (BATON_DATA names the folder)\n", path);
-    else {
-        workload_options opt = {.kind = WORKLOAD_TRACE, .path = path};
-        if (workload_new(&w, &opt, &eb) != ST_OK) fail_msg("%s", eb.text);
+static void nothing_that_happened_is_json_too(void **state) {
+    (void)state;
+    trace *t = trace_new();
+    char *got = written(t, 1);
+    json_t *root = json_loads(got, 0, NULL);
+    assert_int_equal(json_array_size(json_object_get(root, "traceEvents")), 2); /* the coordinator's name */
+    json_decref(root);
+    free(got);
+    trace_free(t);
+}
+
+typedef struct slice {
+    double begin, end;
+    json_int_t pid, tid;
+} slice;
+
+static int by_track(const void *a, const void *b) {
+    const slice *x = a, *y = b;
+    if (x->pid != y->pid) return x->pid < y->pid ? -1 : 1;
+    if (x->tid != y->tid) return x->tid < y->tid ? -1 : 1;
+    if (x->begin != y->begin) return x->begin < y->begin ? -1 : 1;
+    return x->end > y->end ? -1 : x->end < y->end;
+}
+
+/* Within a track slices lie inside each other or apart. */
+static void assert_nested(slice *slices, size_t count) {
+    qsort(slices, count, sizeof *slices, by_track);
+    double ends[64];
+    size_t depth = 0;
+    for (size_t i = 0; i < count; i++) {
+        const slice *s = &slices[i];
+        if (i && (slices[i - 1].pid != s->pid || slices[i - 1].tid != s->tid)) depth = 0;
+        while (depth && ends[depth - 1] <= s->begin + 1e-4) depth--;
+        if (depth) assert_true(s->end <= ends[depth - 1] + 1e-4);
+        assert_true(depth < ARRAY_LEN(ends));
+        ends[depth++] = s->end;
     }
-    free(path);
-    return w;
 }
 
-static void the_azure_code_trace_of_2023_has_its_published_figures(void **state) {
-    (void)state;
-    workload *w = published("azure_llm_2023_code.csv");
-    if (!w) skip();
-    assert_int_equal(workload_count(w), 8819);
-    assert_true(fabs(workload_trace_rate(w) - 2.566395) < 1e-6);
-    double sum = 0, squares = 0, before = 0, prompts = 0;
-    for (uint32_t i = 0; i < 8819; i++) {
-        workload_item it = workload_at(w, 0, i);
-        prompts += it.prompt_tokens;
-        sum += it.at_s - before;
-        squares += (it.at_s - before) * (it.at_s - before);
-        before = it.at_s;
+static core_record some_request(uint64_t i) {
+    core_record r = disaggregated;
+    uint64_t shift = i * 2 * MS + i * i % 7 * 300 * US; /* so that some five are alive at once */
+    r.req = i + 1;
+    r.born_ns += shift;
+    r.end_ns += shift;
+    for (uint32_t k = 0; k < r.span_count; k++) r.spans[k].begin_ns += shift;
+    if (i % 5 == 0) { /* preempted once, and canceled in the queue */
+        r.spans[r.span_count++] = (core_span){.begin_ns = r.end_ns, .stage = STAGE_QUEUE};
+        r.end_ns += 3 * MS;
+        r.state = REQ_CANCELED;
+        r.replays = 1;
     }
-    double mean = sum / 8818, cv = sqrt(squares / 8818 - mean * mean) / mean;
-    assert_true(fabs(cv - 13.151) < 0.001);
-    assert_true(fabs(prompts / 8819 - 2047.848282) < 1e-6);
-    workload_item last = workload_at(w, 0, 8818);
-    assert_int_equal(last.prompt_tokens, 549);
-    assert_int_equal(last.output_tokens, 173);
-    workload_facts facts;
-    assert_true(workload_trace_facts(w, &facts));
-    assert_string_equal(facts.format, "azure");
-    assert_int_equal(facts.left_out, 0);
-    workload_free(w);
+    return r;
 }
 
-static void the_synthetic_mooncake_trace_has_its_rows(void **state) {
+static void many_requests_that_overlap_are_nested_in_every_track_and_each_is_there(void **state) {
     (void)state;
-    workload *w = published("mooncake_synthetic.jsonl");
-    if (!w) skip();
-    assert_int_equal(workload_count(w), 3993);
-    workload_item it = workload_at(w, 0, 0);
-    assert_int_equal(it.prompt_tokens, 40160);
-    assert_int_equal(it.output_tokens, 6);
-    workload_facts facts;
-    assert_true(workload_trace_facts(w, &facts));
-    assert_string_equal(facts.format, "mooncake");
-    assert_true(facts.has_prefixes);
-    workload_free(w);
+    enum { COUNT = 600, LAST = 500 };
+    trace *t = trace_new();
+    for (uint64_t i = 0; i < COUNT; i++) {
+        core_record r = some_request(i);
+        trace_record(t, &r);
+        const ctl_step s[] = {{.age_us = 5000, .duration_us = 3000, .prefill_rows = 9},
+                              {.age_us = 1700, .duration_us = 2000, .prefill_rows = 1, .decode_rows = 4}};
+        tell_steps(t, P, "prefill-0", ROLE_PREFILL, s, 2, r.end_ns);
+    }
+    char *got = written(t, LAST);
+    json_error_t err;
+    json_t *root = json_loads(got, 0, &err);
+    if (!root) fail_msg("line %d: %s", err.line, err.text);
+    json_t *events = json_object_get(root, "traceEvents"), *e;
+    slice *slices = xcalloc(json_array_size(events), sizeof *slices);
+    static bool seen[COUNT + 1];
+    uint32_t requests = 0, out = 0, in = 0, mixed = 0;
+    size_t i, count = 0;
+    json_array_foreach(events, i, e) {
+        const char *ph = json_string_value(json_object_get(e, "ph"));
+        out += ph[0] == 's';
+        in += ph[0] == 'f';
+        if (ph[0] != 'X') continue;
+        const char *name = json_string_value(json_object_get(e, "name"));
+        double ts = json_number_value(json_object_get(e, "ts"));
+        slices[count++] = (slice){.begin = ts,
+                                  .end = ts + json_number_value(json_object_get(e, "dur")),
+                                  .pid = json_integer_value(json_object_get(e, "pid")),
+                                  .tid = json_integer_value(json_object_get(e, "tid"))};
+        mixed += strcmp(name, "mixed") == 0;
+        if (strncmp(name, "request ", 8) != 0) continue;
+        json_t *args = json_object_get(e, "args");
+        assert_string_equal(json_string_value(json_object_get(args, "prefill")), "prefill-0");
+        seen[json_integer_value(json_object_get(args, "req"))] = true;
+        requests++;
+    }
+    assert_int_equal(requests, LAST);
+    assert_int_equal(out, LAST);
+    assert_int_equal(in, LAST);
+    assert_true(mixed > LAST - 20);
+    for (uint32_t r = 1; r <= COUNT; r++) assert_int_equal(seen[r], r > COUNT - LAST);
+    assert_nested(slices, count);
+    free(slices);
+    json_decref(root);
+    free(got);
+    trace_free(t);
+}
+
+static void a_step_is_cut_where_a_later_heartbeat_would_put_it_over_the_one_before(void **state) {
+    (void)state;
+    trace *t = trace_new();
+    const ctl_step s = {.age_us = 5000, .duration_us = 4000, .decode_rows = 1};
+    tell_steps(t, D, "d", ROLE_DECODE, &s, 1, 10 * MS); /* 5 to 9 ms */
+    tell_steps(t, D, "d", ROLE_DECODE, &s, 1, 12 * MS); /* 7 to 11 */
+    tell_steps(t, D, "d", ROLE_DECODE, &s, 1, 12 * MS); /* all of it taken */
+    assert_int_equal(trace_step_at(t, 0)->begin_ns, 5 * MS);
+    assert_int_equal(trace_step_at(t, 1)->begin_ns, 9 * MS);
+    assert_int_equal(trace_step_at(t, 1)->duration_us, 2000);
+    assert_int_equal(trace_step_at(t, 2)->begin_ns, 11 * MS);
+    assert_int_equal(trace_step_at(t, 2)->duration_us, 0);
+    trace_free(t);
+}
+
+static void the_oldest_are_overwritten_and_a_slow_reader_leaves_them_out(void **state) {
+    (void)state;
+    trace *t = trace_new();
+    for (uint64_t i = 0; i < TRACE_REQUESTS + 10; i++) {
+        core_record r = some_request(i);
+        trace_record(t, &r);
+    }
+    assert_int_equal(trace_requests_begin(t), 10);
+    assert_null(trace_request_at(t, 9));
+    assert_int_equal(trace_request_at(t, 10)->req, 11);
+    buf out = {0};
+    trace_json *j = trace_json_new(t, UINT32_MAX);
+    assert_true(trace_json_next(j, &out));
+    assert_true(out.len < 2 * TRACE_PIECE);
+    for (uint64_t i = 0; i < TRACE_REQUESTS - 1; i++) { /* all but the newest go */
+        core_record r = some_request(i);
+        trace_record(t, &r);
+    }
+    while (trace_json_next(j, &out)) {
+    }
+    json_t *root = json_loads(out.data, 0, NULL);
+    assert_non_null(root);
+    assert_non_null(strstr(out.data, "\"request 4106\""));
+    json_decref(root);
+    buf_done(&out);
+    trace_json_free(j);
+    trace_free(t);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(azure_of_2023_has_seven_decimals_crlf_and_no_last_line_end),
-        cmocka_unit_test(azure_of_2024_has_a_zone_and_six_decimals),
-        cmocka_unit_test(days_are_counted_over_the_end_of_february),
-        cmocka_unit_test(burstgpt_is_read_by_column_names_and_failures_are_left_out),
-        cmocka_unit_test(mooncake_has_milliseconds_and_blocks_of_512_tokens),
-        cmocka_unit_test(bailian_has_seconds_and_blocks_of_16_tokens),
-        cmocka_unit_test(times_that_are_quantised_are_spread),
-        cmocka_unit_test(sharegpt_lengths_are_estimated_from_the_first_two_turns),
-        cmocka_unit_test(our_own_lines_may_have_times_and_prefixes),
-        cmocka_unit_test(bad_csv_is_refused_with_its_line),
-        cmocka_unit_test(bad_json_is_refused_with_its_line),
-        cmocka_unit_test(what_is_no_file_is_refused),
-        cmocka_unit_test(prompts_share_exactly_the_prefixes_of_the_trace),
-        cmocka_unit_test(shared_blocks_are_scaled_like_the_prompts),
-        cmocka_unit_test(prompts_without_shared_blocks_differ),
-        cmocka_unit_test(a_trace_goes_around_with_a_mean_gap_at_its_end),
-        cmocka_unit_test(a_seed_begins_the_trace_with_a_row_of_its_own),
-        cmocka_unit_test(arrivals_of_a_trace_are_scaled_to_the_rate),
-        cmocka_unit_test(the_azure_code_trace_of_2023_has_its_published_figures),
-        cmocka_unit_test(the_synthetic_mooncake_trace_has_its_rows),
+        cmocka_unit_test(a_small_history_is_this_json),
+        cmocka_unit_test(nothing_that_happened_is_json_too),
+        cmocka_unit_test(many_requests_that_overlap_are_nested_in_every_track_and_each_is_there),
+        cmocka_unit_test(a_step_is_cut_where_a_later_heartbeat_would_put_it_over_the_one_before),
+        cmocka_unit_test(the_oldest_are_overwritten_and_a_slow_reader_leaves_them_out),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
