@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 enum { EXIT_FAILED = 1, EXIT_REFUSED = 2, EXIT_UNDECIDED = 3, EXIT_STOPPED = 130 };
+#define TRIES 2u /* of a probe that is void */
 enum {
     OPT_GOODPUT = 300,
     OPT_TARGET,
@@ -204,6 +205,16 @@ static void say(const search *s, const goodput_point *p, const char *why_void) {
     fflush(stdout);
 }
 
+/* The point anew: the runs that counted, and the void one once more. */
+static status again(search *s, goodput_point *p, uint32_t counted, uint32_t seeds, char *told, size_t size,
+                    errbuf *eb) {
+    status st = ST_OK;
+    while (st == ST_OK && p->seeds < counted)
+        st = probe_run(&s->work, p, MIN(s->o->rules.seeds, counted - p->seeds), told, size, eb);
+    if (st == ST_OK) st = probe_forget(&s->work, p, eb);
+    return st == ST_OK ? probe_run(&s->work, p, seeds, told, size, eb) : st;
+}
+
 static status take_step(search *s, const goodput_next *next, errbuf *eb) {
     uint32_t at = next->point, seeds = s->o->rules.seeds;
     if (next->step == GOODPUT_PROBE) {
@@ -214,7 +225,14 @@ static status take_step(search *s, const goodput_next *next, errbuf *eb) {
         seeds = MIN(seeds, s->o->rules.seeds_cap - s->points[at].seeds);
     }
     char told[256];
+    const goodput_point before = s->points[at];
     status st = probe_run(&s->work, &s->points[at], seeds, told, sizeof told, eb);
+    for (uint32_t i = 1; st == ST_OK && s->points[at].void_ && i < TRIES; i++) {
+        say(s, &s->points[at], told);
+        free(s->points[at].attainments); /* those from before are read again below */
+        s->points[at] = (goodput_point){.rate = before.rate};
+        st = again(s, &s->points[at], before.seeds, seeds, told, sizeof told, eb);
+    }
     if (st == ST_OK) say(s, &s->points[at], told);
     return st;
 }

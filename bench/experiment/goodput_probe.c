@@ -101,14 +101,27 @@ static status take(const probe_work *w, goodput_point *p, uint32_t seeds, const 
     return st;
 }
 
+static char *probe_dir(const probe_work *w, const goodput_point *p) {
+    if (!p->seeds) return xasprintf("%s/probe-%g", w->dir, p->rate);
+    return xasprintf("%s/probe-%g.%u", w->dir, p->rate, p->seeds + 1);
+}
+
+status probe_forget(const probe_work *w, const goodput_point *p, errbuf *eb) {
+    PRE(w);
+    PRE(p);
+    char *dir = probe_dir(w, p);
+    status st = files_remove_dir(dir, eb);
+    free(dir);
+    return st;
+}
+
 status probe_run(const probe_work *w, goodput_point *p, uint32_t seeds, char *told, size_t size, errbuf *eb) {
     PRE(w);
     PRE(p);
     PRE(seeds > 0);
     PRE(told);
     told[0] = 0;
-    char *dir = p->seeds ? xasprintf("%s/probe-%g.%u", w->dir, p->rate, p->seeds + 1)
-                         : xasprintf("%s/probe-%g", w->dir, p->rate);
+    char *dir = probe_dir(w, p);
     char *ended = xasprintf("%s/ended", dir); /* written last: a run that was killed is run again */
     status st = ST_OK;
     if (!files_exist(ended)) {

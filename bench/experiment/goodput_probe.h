@@ -20,4 +20,7 @@ typedef struct probe_work {
  * stop was asked for; ST_PEER: serve failed, the text has its last words. */
 status probe_run(const probe_work *w, goodput_point *p, uint32_t seeds, char *told, size_t size, errbuf *eb);
 
+/* Removes the run that the next probe_run of the point would find. */
+status probe_forget(const probe_work *w, const goodput_point *p, errbuf *eb);
+
 #endif

@@ -67,6 +67,10 @@ goodput_next goodput_decide(const goodput_rules *r, const goodput_point *points,
         if (least <= r->start / LOWEST) return end("the lowest rate that makes sense does not pass");
         return probe(r, least / 2, points, count);
     }
-    if (high <= low * (1 + r->resolution)) return end("the two rates are close enough");
+    if (high <= low * (1 + r->resolution)) {
+        bool is_void = false;
+        for (uint32_t i = 0; i < count; i++) is_void = is_void || (points[i].rate == high && points[i].void_);
+        return end(is_void ? "the next higher rate is void" : "the two rates are close enough");
+    }
     return probe(r, (low + high) / 2, points, count);
 }
