@@ -2,6 +2,7 @@
 
 #include "base/mem.h"
 #include "base/status.h"
+#include "bench/stats/steady.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -104,5 +105,50 @@ score score_of(const row_list *l, const slo *s, uint64_t seed, double window_s) 
     out.attainment_tpot = part(out.tpot_good, out.members);
     out.attainment_ok = part(out.good, out.ok);
     out.good_per_s = window_s > 0 ? out.good / window_s : NAN;
+    return out;
+}
+
+typedef struct judged {
+    uint64_t scheduled_ns;
+    double good; /* 0 or 1 */
+} judged;
+
+static int by_schedule(const void *a, const void *b) {
+    uint64_t x = ((const judged *)a)->scheduled_ns, y = ((const judged *)b)->scheduled_ns;
+    return (x > y) - (x < y);
+}
+
+static interval batch_interval(const row_list *l, const slo *s, uint64_t seed) {
+    judged *members = xmalloc((l->count + 1) * sizeof *members);
+    size_t n = 0;
+    for (size_t i = 0; i < l->count; i++) {
+        const row *r = &l->rows[i];
+        if (r->phase == ROW_WINDOW && r->seed == seed)
+            members[n++] = (judged){r->scheduled_ns, slo_good(s, r)};
+    }
+    qsort(members, n, sizeof *members, by_schedule);
+    double *good = xmalloc((n + 1) * sizeof *good);
+    for (size_t i = 0; i < n; i++) good[i] = members[i].good;
+    interval out = steady_batches(good, n).mean;
+    free(good);
+    free(members);
+    return out;
+}
+
+interval score_interval(const row_list *l, const slo *s, const uint64_t *seeds, size_t count) {
+    PRE(l);
+    PRE(s);
+    PRE(seeds || !count);
+    double *x = xmalloc((count + 1) * sizeof *x);
+    size_t n = 0;
+    uint64_t last = 0;
+    for (size_t i = 0; i < count; i++) {
+        score one = score_of(l, s, seeds[i], 0);
+        if (!one.members) continue;
+        last = seeds[i];
+        x[n++] = one.attainment;
+    }
+    interval out = n == 1 ? batch_interval(l, s, last) : stats_replications(x, n);
+    free(x);
     return out;
 }
