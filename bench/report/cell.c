@@ -11,7 +11,7 @@
 #define TAIL_POINTS 160u
 
 const char *cell_state_text(cell_state s) {
-    static const char *const text[] = {"done", "void", "failed", "running"};
+    static const char *const text[] = {"done", "void", "failed", "unfinished", "missing"};
     PRE((size_t)s < ARRAY_LEN(text));
     return text[s];
 }
@@ -221,7 +221,8 @@ static status read_rows(cell *c, errbuf *eb) {
 
 /* ---- the cell ---- */
 
-/* PLACEMENT@WORKLOAD@RATE; a state.json says the same with more right. */
+/* PLACEMENT@WORKLOAD@RATE, PLACEMENT~VARIANT@... while tuning, PLACEMENT-again@... for an A/A pair; a
+ * state.json says the same with more right. */
 static void take_name(cell *c) {
     const char *first = strchr(c->id, '@'), *last = strrchr(c->id, '@');
     c->devices = 1;
@@ -234,6 +235,12 @@ static void take_name(cell *c) {
     c->placement = xstrndup(c->id, (size_t)(first - c->id));
     c->workload = xstrndup(first + 1, (size_t)(last - first - 1));
     c->rate = strtod(last + 1, NULL);
+    c->tuning = strchr(c->placement, '~') != NULL;
+    static const char again[] = "-again";
+    size_t n = strlen(c->placement);
+    if (n < sizeof again || strcmp(c->placement + n - strlen(again), again) != 0) return;
+    free(c->again_of);
+    c->again_of = xstrndup(c->placement, n - strlen(again));
 }
 
 static void replace(char **text, const char *with) {
@@ -252,10 +259,16 @@ static void take_state(cell *c, const json_t *o) {
     double devices = json_num(o, "devices", 1);
     c->devices = devices >= 1 && devices < 1e6 ? (uint32_t)devices : 1;
     c->baseline = json_flag(o, "baseline", false);
-    json_text(o, "reason", text, sizeof text);
-    replace(&c->reason, text);
+    json_text(o, "variant", text, sizeof text);
+    replace(&c->variant, text);
+    json_text(o, "again_of", text, sizeof text);
+    replace(&c->again_of, text);
+    c->tuning = json_flag(o, "tuning", c->tuning);
+    char reason[1024];
+    json_text(o, "reason", reason, sizeof reason);
+    replace(&c->reason, reason);
     json_text(o, "state", text, sizeof text);
-    for (int s = 0; s <= CELL_RUNNING; s++) {
+    for (int s = 0; s < CELL_RUNNING; s++) {
         if (strcmp(text, cell_state_text((cell_state)s)) == 0) c->state = (cell_state)s;
     }
 }
@@ -281,18 +294,37 @@ static void read_state(cell *c) {
     free(path);
 }
 
+static void begin(cell *c, const char *folder, const char *id) {
+    *c = (cell){.id = xstrdup(id), .folder = xstrdup(folder), .reason = xstrdup(""), .state = CELL_RUNNING};
+    c->variant = xstrdup("");
+    c->again_of = xstrdup("");
+    take_name(c);
+}
+
+void cell_missing(cell *c, const char *id) {
+    PRE(c);
+    PRE(id);
+    begin(c, "", id);
+    c->window_s = NAN;
+    c->output_tokens_per_s = NAN;
+    for (int s = 0; s < STAGES; s++) c->stage_mean_ms[s] = NAN;
+    tail *all[] = {&c->ttft, &c->tpot, &c->itl, &c->e2e};
+    for (size_t i = 0; i < ARRAY_LEN(all); i++) tail_init(all[i], NULL, 0);
+    set_state(c, CELL_MISSING, "not run yet");
+}
+
 void cell_read(cell *c, const char *folder, const char *id) {
     PRE(c);
     PRE(folder);
     PRE(id);
-    *c = (cell){.id = xstrdup(id), .folder = xstrdup(folder), .reason = xstrdup(""), .state = CELL_RUNNING};
-    take_name(c);
+    begin(c, folder, id);
     read_state(c);
     errbuf eb = {0};
     char *path = xasprintf("%s/run.json", folder);
     status st = facts_read(&c->facts, path, &eb);
     free(path);
     bool wanted = c->state == CELL_DONE || c->state == CELL_VOID;
+    c->facts.valid |= st != ST_OK;
     if (st != ST_OK && (wanted || st != ST_IO)) set_state(c, CELL_FAILED, eb.text);
     eb = (errbuf){0};
     st = read_rows(c, &eb);
@@ -312,6 +344,8 @@ void cell_done(cell *c) {
     free(c->placement);
     free(c->workload);
     free(c->reason);
+    free(c->variant);
+    free(c->again_of);
     free(c->rows);
     free(c->seeds);
     facts_done(&c->facts);

@@ -14,6 +14,7 @@ typedef enum cell_state {
     CELL_VOID,    /* the rules of validity failed: no verdict is built on it */
     CELL_FAILED,  /* it could not be run, or its files cannot be read */
     CELL_RUNNING, /* no state yet: it is being run, or its run was cut off */
+    CELL_MISSING, /* not run yet */
 } cell_state;
 const char *cell_state_text(cell_state s);
 
@@ -47,7 +48,10 @@ typedef struct tail {
 typedef struct cell {
     char *id; /* the folder's name; owned, as are the texts below */
     char *placement, *workload, *reason, *folder;
-    double rate; /* requests per second of the whole placement; INFINITY = all at once */
+    char *variant;  /* how a tuned placement was set; "" = it is not tuned */
+    char *again_of; /* the placement that this one repeats; "" = none */
+    bool tuning;    /* it compares variants, and belongs to no curve */
+    double rate;    /* requests per second of the whole placement; INFINITY = all at once */
     uint32_t devices;
     bool baseline;
     cell_state state;
@@ -65,6 +69,8 @@ typedef struct cell {
 
 /* Reads FOLDER/state.json, run.json and rows.jsonl. Never fails: what is wrong becomes state and reason. */
 void cell_read(cell *c, const char *folder, const char *id);
+/* One that has no folder */
+void cell_missing(cell *c, const char *id);
 void cell_done(cell *c);
 double cell_rate_per_device(const cell *c);
 /* It can be scored, and what it says counts. */

@@ -7,7 +7,7 @@
 #define LEFT  78
 #define RIGHT 18
 #define ABOVE 34 /* a panel's title */
-#define BELOW 52 /* tics and label */
+#define BELOW 64 /* tics and label */
 #define GAP   84 /* between columns */
 
 void chart_init(plot *p, const char *kind, const char *workload, const char *title) {
@@ -20,7 +20,7 @@ void chart_init(plot *p, const char *kind, const char *workload, const char *tit
 
 bool chart_shows(const results *r, const placement *p, const char *workload) {
     PRE(p);
-    return !p->repeat && results_next(r, NULL, p->name, workload);
+    return !p->again_of && results_next(r, NULL, p->name, workload);
 }
 
 void chart_legend(plot *p, const results *r, const char *workload, bool dashes, bool points) {
@@ -62,7 +62,7 @@ void chart_label(plot *p, char axis, const char *text) {
     PRE(text);
     plot_add(p, "set %clabel ", axis);
     plot_quote(p, text);
-    plot_add(p, "\n");
+    plot_add(p, axis == 'x' ? " offset 0,0.3\n" : "\n");
 }
 
 void chart_widen(double *low, double *high, double value) {

@@ -13,7 +13,7 @@ static const char style[] =
     "--head:#1c222a;--link:#6cb2ff;--mark:#3a3112}}\n"
     "body{margin:0;background:var(--bg);color:var(--fg);font:16px/1.5 system-ui,-apple-system,'Segoe UI',"
     "Roboto,'Helvetica Neue',Arial,sans-serif}\n"
-    "main{max-width:1020px;margin:0 auto;padding:24px 20px 80px}\n"
+    "main{max-width:1080px;margin:0 auto;padding:24px 20px 80px}\n"
     "h1{font-size:28px;line-height:1.25;margin:0 0 8px}h2{font-size:21px;margin:44px 0 10px;padding-top:10px;"
     "border-top:1px solid var(--line)}h3{font-size:17px;margin:26px 0 8px}\n"
     "a{color:var(--link)}p{margin:8px 0}.soft,figcaption{color:var(--soft);font-size:14px}\n"
@@ -96,7 +96,8 @@ void doc_heading(doc *d, int level, const char *text) {
     buf_addf(&d->html, "<h%d>", level);
     html_text(&d->html, text);
     buf_addf(&d->html, "</h%d>\n", level);
-    md(d, "\n###" + (3 - level));
+    if (d->md.len) md(d, "\n");
+    md(d, &"###"[3 - level]);
     md(d, " ");
     md_text(d, text);
     md(d, "\n\n");

@@ -88,7 +88,7 @@ status fig_goodput(doc *d, const goodput_table *t, uint32_t w, errbuf *eb) {
     uint32_t shown = 0;
     for (uint32_t p = 0; p < r->placement_count; p++) shown += chart_shows(r, &r->placements[p], workload);
     int top = plot_legend_height(&f) + 12, band = MAX(34, 10 + 15 * (int)shown);
-    f.height = top + band * (int)r->slo_count + 56;
+    f.height = top + band * (int)r->slo_count + 62;
     plot_panel(&f, 190, top, PLOT_WIDTH - 24, top + band * (int)r->slo_count, NULL);
     double end = goodput_end(t, w);
     plot_add(&f, "set xrange [0:%.6g]\nset yrange [%u:0]\nset ytics (", end, r->slo_count);
@@ -242,7 +242,7 @@ status fig_attainment(doc *d, const goodput_table *t, uint32_t w, errbuf *eb) {
         double rate = cell_rate_per_device(&r->cells[i]);
         if (strcmp(r->cells[i].workload, workload) == 0 && isfinite(rate)) end = fmax(end, 1.04 * rate);
     }
-    chart_grid g = chart_panels(&f, (int)r->slo_count, 2, 290);
+    chart_grid g = chart_panels(&f, (int)r->slo_count, 2, 300);
     for (uint32_t s = 0; s < r->slo_count; s++) {
         char limits[128], title[192];
         slo_describe(&r->slos[s], limits, sizeof limits);

@@ -4,8 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define BUSY_NAMED_MAX 4u
-
 static size_t place(const results *r, uint32_t workload, uint32_t s, uint32_t p) {
     return ((size_t)workload * r->slo_count + s) * r->placement_count + p;
 }
@@ -74,16 +72,23 @@ static limiter find_limiter(const curve *c) {
     return l;
 }
 
+/* "prefill 97 % busy, decode 41 %": means over the workers of a role, in the order in which roles come */
 static void add_busy(const facts *f, buf *out) {
     uint32_t told = 0;
     for (uint32_t i = 0; i < f->worker_count; i++) {
-        double busy = worker_busy_share(&f->workers[i]);
-        if (isnan(busy)) continue;
-        if (told == BUSY_NAMED_MAX) {
-            buf_adds(out, ", ...");
-            return;
+        const char *role = f->workers[i].role;
+        double sum = 0;
+        uint32_t n = 0;
+        bool before = false;
+        for (uint32_t k = 0; k < f->worker_count; k++) {
+            double busy = worker_busy_share(&f->workers[k]);
+            if (strcmp(f->workers[k].role, role) != 0 || isnan(busy)) continue;
+            before |= k < i;
+            sum += busy;
+            n++;
         }
-        buf_addf(out, "%s%s %.0f %%%s", told ? ", " : "; ", f->workers[i].name, 100 * busy,
+        if (before || n == 0) continue;
+        buf_addf(out, "%s%s %.0f %%%s", told ? ", " : "; ", role[0] ? role : "workers", 100 * sum / n,
                  told ? "" : " busy");
         told++;
     }
@@ -123,7 +128,7 @@ static uint32_t best_of(const goodput_table *t, uint32_t workload, uint32_t s, b
     double value = -1;
     for (uint32_t p = 0; p < r->placement_count; p++) {
         const table_entry *e = goodput_table_at(t, workload, s, p);
-        if (r->placements[p].baseline != baseline || r->placements[p].repeat || e->curve.counted == 0)
+        if (r->placements[p].baseline != baseline || r->placements[p].again_of || e->curve.counted == 0)
             continue;
         if (curve_value(&e->curve) > value) value = curve_value(&e->curve), best = p;
     }

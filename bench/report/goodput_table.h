@@ -36,7 +36,7 @@ uint32_t goodput_table_baseline(const goodput_table *t, uint32_t workload, uint3
 /* The best that is no baseline; UINT32_MAX = there is none with data. */
 uint32_t goodput_table_rival(const goodput_table *t, uint32_t workload, uint32_t slo);
 
-/* "TTFT (92 % of misses): queue; prefill-0 97 % busy, decode-0 41 %" */
+/* "TTFT (92 % of misses): queue before prefill; prefill 97 % busy, decode 41 %" */
 void limiter_text(const limiter *l, buf *out);
 
 #endif

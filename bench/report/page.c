@@ -84,7 +84,7 @@ static void goodput_lines(doc *d, const goodput_table *t, uint32_t w) {
     doc_table(d, heads, ARRAY_LEN(heads));
     for (uint32_t s = 0; s < r->slo_count; s++) {
         for (uint32_t p = 0; p < r->placement_count; p++) {
-            if (!r->placements[p].repeat && goodput_table_at(t, w, s, p)->curve.point_count)
+            if (!r->placements[p].again_of && goodput_table_at(t, w, s, p)->curve.point_count)
                 table_line(d, t, w, s, p);
         }
     }
@@ -93,15 +93,18 @@ static void goodput_lines(doc *d, const goodput_table *t, uint32_t w) {
 
 static void head(doc *d, const results *r, const goodput_table *t) {
     doc_heading(d, 1, r->title);
-    uint32_t of[CELL_RUNNING + 1] = {0};
+    uint32_t of[CELL_MISSING + 1] = {0};
     for (size_t i = 0; i < r->cell_count; i++) of[r->cells[i].state]++;
     buf text = {0};
-    buf_addf(&text,
-             "%zu cells: %u done, %u void, %u failed, %u unfinished. Target: %.4g %% of all scheduled "
-             "requests within the limits.",
-             r->cell_count, of[CELL_DONE], of[CELL_VOID], of[CELL_FAILED], of[CELL_RUNNING], 100 * r->target);
+    buf_addf(
+        &text,
+        "%zu cells: %u done, %u void, %u failed, %u unfinished, %u missing. Target: %.4g %% of all scheduled "
+        "requests within the limits.",
+        r->cell_count, of[CELL_DONE], of[CELL_VOID], of[CELL_FAILED], of[CELL_RUNNING], of[CELL_MISSING],
+        100 * r->target);
     doc_note(d, text.data);
-    if (of[CELL_RUNNING]) doc_note(d, "Some cells are unfinished: what follows will change.");
+    if (of[CELL_RUNNING] + of[CELL_MISSING])
+        doc_note(d, "Some cells are unfinished or missing: what follows will change.");
     for (uint32_t w = 0; w < r->workload_count; w++) {
         buf_reset(&text);
         verdict_text(t, w, &text);

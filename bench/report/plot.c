@@ -143,10 +143,11 @@ static void legend_draw(plot *p) {
                      screen_x(e->x + 6), screen_y(p, e->y + 7), screen_x(e->x + 28), screen_y(p, e->y - 7),
                      e->colour);
         if (e->dash > 0)
-            plot_add(p,
-                     "set arrow from screen %.5f, screen %.5f to screen %.5f, screen %.5f nohead lw 2 dt %d "
-                     "lc rgb '%s'\n",
-                     screen_x(e->x), y, screen_x(e->x + LEGEND_SAMPLE - 6), y, e->dash, e->colour);
+            plot_add(
+                p,
+                "set arrow from screen %.5f, screen %.5f to screen %.5f, screen %.5f nohead lw %.2f dt %d "
+                "lc rgb '%s'\n", /* gnuplot joins lines that differ in dashes alone */
+                screen_x(e->x), y, screen_x(e->x + LEGEND_SAMPLE - 6), y, 1.8 + 0.01 * i, e->dash, e->colour);
         if (e->point >= 0)
             plot_add(p, "set label '' at screen %.5f, screen %.5f point pt %d ps 0.9 lc rgb '%s'\n",
                      screen_x(e->x + LEGEND_SAMPLE / 2 - 3), y, e->point, e->colour);

@@ -19,7 +19,7 @@ static const struct argp_option options[] = {
     {"slo", 's', "ttft:MS,tpot:MS,...", 0,
      "limits to score the rows for (ttft, tpot, itl_p99, itl_max, e2e); may be given several times; default: "
      "those "
-     "of DIR/experiment.yaml",
+     "of DIR/experiment.json",
      0},
     {"out", 'o', "FILE", 0, "the HTML page; default DIR/report.html", 0},
     {"figures", 'f', "DIR", 0, "where report.md and its SVG figures go; default DIR/figures", 0},

@@ -1,7 +1,5 @@
 #include "bench/report/results.h"
 
-#include "bench/report/yaml_tree.h"
-
 #include <dirent.h>
 #include <errno.h>
 #include <math.h>
@@ -13,13 +11,6 @@
 #define SAME_RATE(a, b) (fabs((a) - (b)) <= 0.01 * fmax(fabs(a), fabs(b)) || (a) == (b))
 
 /* ---- the experiment's file ---- */
-
-static double number_of(const json_t *o, const char *key, double otherwise) {
-    const char *text = json_string_value(json_object_get(o, key));
-    char *end = NULL;
-    double v = text ? strtod(text, &end) : NAN;
-    return text && end != text && v > 0 ? v : otherwise;
-}
 
 static void add_slo(results *r, const slo *s) {
     if (r->slo_count == RESULTS_SLOS_MAX) {
@@ -36,43 +27,41 @@ static void take_slos(results *r, const json_t *list) {
         const json_t *o = json_array_get(list, i);
         slo s = slo_none();
         json_text(o, "name", s.name, sizeof s.name);
-        s.ttft_ms = number_of(o, "ttft", INFINITY);
-        s.tpot_ms = number_of(o, "tpot", INFINITY);
-        s.itl_p99_ms = number_of(o, "itl_p99", INFINITY);
-        s.itl_max_ms = number_of(o, "itl_max", INFINITY);
-        s.e2e_ms = number_of(o, "e2e", INFINITY);
+        s.ttft_ms = json_num(o, "ttft_ms", INFINITY);
+        s.tpot_ms = json_num(o, "tpot_ms", INFINITY);
+        s.itl_p99_ms = json_num(o, "itl_p99_ms", INFINITY);
+        s.itl_max_ms = json_num(o, "itl_max_ms", INFINITY);
+        s.e2e_ms = json_num(o, "e2e_ms", INFINITY);
         add_slo(r, &s);
     }
 }
 
+static void take_text(char **out, const json_t *o, const char *key) {
+    char text[512];
+    json_text(o, key, text, sizeof text);
+    if (!text[0]) return;
+    free(*out);
+    *out = xstrdup(text);
+}
+
 static status read_spec(results *r, errbuf *eb) {
-    char *path = xasprintf("%s/experiment.yaml", r->dir);
-    json_t *o = NULL;
-    status st = yaml_tree_read(&o, path, eb);
+    char *path = xasprintf("%s/experiment.json", r->dir);
+    status st = json_file(&r->spec, path, eb);
     free(path);
     if (st == ST_IO) {
-        buf_adds(&r->notes, "there is no experiment.yaml: placements stand in alphabetical order\n");
+        buf_adds(&r->notes,
+                 "there is no experiment.json: placements stand in alphabetical order, and cells that "
+                 "were not run are not known\n");
         return ST_OK;
     }
     if (st != ST_OK) return st;
-    r->spec = o;
-    char text[512];
-    json_text(o, "title", text, sizeof text);
-    if (text[0]) {
-        free(r->title);
-        r->title = xstrdup(text);
-    }
-    json_text(o, "name", text, sizeof text);
-    if (text[0]) {
-        free(r->name);
-        r->name = xstrdup(text);
-    }
-    json_text(o, "aa", text, sizeof text);
-    free(r->aa);
-    r->aa = xstrdup(text);
-    double target = number_of(o, "target", 100 * TARGET);
+    take_text(&r->name, r->spec, "name");
+    take_text(&r->title, r->spec, "name");
+    take_text(&r->title, r->spec, "title");
+    double target = json_num(r->spec, "target", 100 * TARGET);
     r->target = target > 1 ? target / 100 : target;
-    if (r->slo_count == 0) take_slos(r, json_object_get(o, "slos"));
+    if (!(r->target > 0 && r->target <= 1)) r->target = TARGET;
+    if (r->slo_count == 0) take_slos(r, json_object_get(r->spec, "slos"));
     return ST_OK;
 }
 
@@ -104,6 +93,20 @@ static int compare_cells(const void *a, const void *b, void *ctx) {
     return strcmp(x->id, y->id);
 }
 
+/* Those that the experiment would run and has no folder for. */
+static void add_missing(results *r) {
+    const json_t *names = json_object_get(r->spec, "cells");
+    size_t there = r->cell_count;
+    for (size_t i = 0; i < json_array_size(names); i++) {
+        const char *id = json_string_value(json_array_get(names, i));
+        bool found = !id;
+        for (size_t k = 0; k < there && !found; k++) found = strcmp(r->cells[k].id, id) == 0;
+        if (found) continue;
+        r->cells = xrealloc(r->cells, r->cell_count + 1, sizeof *r->cells);
+        cell_missing(&r->cells[r->cell_count++], id);
+    }
+}
+
 static status read_cells(results *r, errbuf *eb) {
     char *path = xasprintf("%s/cells", r->dir);
     DIR *d = opendir(path);
@@ -120,6 +123,7 @@ static status read_cells(results *r, errbuf *eb) {
             free(folder);
         }
         closedir(d);
+        add_missing(r);
         if (r->cell_count == 0) st = errf(eb, ST_IO, "%s: there is no cell in it", path);
     }
     free(path);
@@ -134,13 +138,6 @@ static placement *placement_named(results *r, const char *name) {
     return NULL;
 }
 
-/* "chunked" is run again as "chunked-aa", "chunked.aa" or "chunked+aa". */
-static bool is_repeat(const results *r, const char *name) {
-    size_t n = strlen(name);
-    if (n < 4 || strcmp(name + n - 2, "aa") != 0 || !strchr("-.+_:", name[n - 3])) return false;
-    return !r->aa[0] || (strlen(r->aa) == n - 3 && strncmp(r->aa, name, n - 3) == 0);
-}
-
 static void collect_names(results *r) {
     r->workloads = xcalloc(r->cell_count + 1, sizeof *r->workloads);
     r->placements = xcalloc(r->cell_count + 1, sizeof *r->placements);
@@ -148,19 +145,20 @@ static void collect_names(results *r) {
         const cell *c = &r->cells[i];
         if (r->workload_count == 0 || strcmp(r->workloads[r->workload_count - 1], c->workload) != 0)
             r->workloads[r->workload_count++] = xstrdup(c->workload);
+        if (c->tuning) continue;
         placement *p = placement_named(r, c->placement);
         if (!p) {
             if (r->placement_count == RESULTS_PLACEMENTS_MAX) continue;
             p = &r->placements[r->placement_count++];
             *p = (placement){.name = xstrdup(c->placement), .devices = c->devices};
-            p->repeat = is_repeat(r, c->placement);
+            p->again_of = c->again_of[0] ? xstrdup(c->again_of) : NULL;
         }
         if (c->devices > p->devices) p->devices = c->devices;
         p->baseline |= c->baseline;
     }
     uint32_t style = 0;
     for (uint32_t i = 0; i < r->placement_count; i++) {
-        if (!r->placements[i].repeat) r->placements[i].style = style++;
+        if (!r->placements[i].again_of) r->placements[i].style = style++;
     }
 }
 
@@ -168,7 +166,7 @@ status results_read(results *r, const char *dir, const slo *slos, uint32_t slo_c
     PRE(r);
     PRE(dir);
     PRE(slos || slo_count == 0);
-    *r = (results){.dir = xstrdup(dir), .target = TARGET, .aa = xstrdup("")};
+    *r = (results){.dir = xstrdup(dir), .target = TARGET};
     while (strlen(r->dir) > 1 && r->dir[strlen(r->dir) - 1] == '/') r->dir[strlen(r->dir) - 1] = 0;
     const char *slash = strrchr(r->dir, '/');
     r->name = xstrdup(slash ? slash + 1 : r->dir);
@@ -194,7 +192,10 @@ status results_read(results *r, const char *dir, const slo *slos, uint32_t slo_c
 void results_done(results *r) {
     PRE(r);
     for (size_t i = 0; i < r->cell_count; i++) cell_done(&r->cells[i]);
-    for (uint32_t i = 0; i < r->placement_count; i++) free(r->placements[i].name);
+    for (uint32_t i = 0; i < r->placement_count; i++) {
+        free(r->placements[i].name);
+        free(r->placements[i].again_of);
+    }
     for (uint32_t i = 0; i < r->workload_count; i++) free(r->workloads[i]);
     free(r->cells);
     free(r->placements);
@@ -202,7 +203,6 @@ void results_done(results *r) {
     free(r->dir);
     free(r->name);
     free(r->title);
-    free(r->aa);
     json_decref(r->machine);
     json_decref(r->spec);
     buf_done(&r->notes);
@@ -222,8 +222,7 @@ const cell *results_next(const results *r, const cell *after, const char *name, 
     return NULL;
 }
 
-const cell *results_find(const results *r, const char *name, const char *workload,
-                         double rate_per_device) {
+const cell *results_find(const results *r, const char *name, const char *workload, double rate_per_device) {
     const cell *c = NULL;
     while ((c = results_next(r, c, name, workload))) {
         if (SAME_RATE(cell_rate_per_device(c), rate_per_device)) return c;
@@ -242,7 +241,7 @@ double results_common_rate(const results *r, const char *workload) {
         uint32_t have = 0;
         for (uint32_t p = 0; p < r->placement_count; p++) {
             const cell *c = results_find(r, r->placements[p].name, workload, rate);
-            have += c && cell_counts(c) && !c->facts.unstable && !r->placements[p].repeat;
+            have += c && cell_counts(c) && !c->facts.unstable && !r->placements[p].again_of;
         }
         if (have > most || (have == most && have > 0 && rate > best)) best = rate, most = have;
     }

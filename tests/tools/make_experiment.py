@@ -20,14 +20,6 @@ import random
 import sys
 
 MS = 1000000
-YAML = """name: %s
-title: %s
-target: 90
-aa: %s
-placements:
-%sworkloads:
-%sslos:
-%s"""
 
 
 def row(seed, index, at_ms, ttft_ms, gaps_ms, stages, phase="window", outcome="ok", late_ms=0.05):
@@ -78,20 +70,23 @@ def stages_of(queue, prefill, handoff, wait, decode):
 
 
 class Experiment:
-    def __init__(self, folder, name, title, placements, workloads, slos, aa="''"):
+    def __init__(self, folder, name, title, placements, workloads, slos, cells=()):
+        """cells: names of cells that the experiment would run besides those that it has"""
         self.folder = folder
+        self.cells = list(cells)
+        self.spec = {
+            "schema": "baton-experiment/1",
+            "name": name,
+            "title": title,
+            "target": 90.0,
+            "placements": [{"name": p} for p in placements],
+            "workloads": [{"name": w} for w in workloads],
+            "slos": [{"name": n, "ttft_ms": t, "tpot_ms": p, "e2e_ms": None} for n, t, p in slos],
+        }
         os.makedirs(folder + "/cells", exist_ok=True)
-        text = YAML % (
-            name,
-            title,
-            aa,
-            "".join("  - name: %s\n" % p for p in placements),
-            "".join("  - name: %s\n" % w for w in workloads),
-            "".join("  - {name: %s, ttft: %g, tpot: %g}\n" % s for s in slos),
-        )
-        with open(folder + "/experiment.yaml", "w", encoding="utf-8") as f:
-            f.write(text)
-        self.put("machine.json", {"cpu": "made up", "cores": 2, "core_round_trip_us": 0.21, "memory_gb_per_s": 11.5})
+        self.put("experiment.json", self.spec)
+        measured = {"core_round_trip_ns": 212.5, "read_gb_s_one_core": 11.5}
+        self.put("machine.json", {"cpu": "made up", "cores": 2, "isa": ["avx2"], "measured": measured})
 
     def put(self, name, value):
         with open(self.folder + "/" + name, "w", encoding="utf-8") as f:
@@ -99,7 +94,10 @@ class Experiment:
 
     def cell(self, placement, workload, rate, rows, baseline=False, devices=2, seeds=(), window_s=30, **over):
         """over: state, reason, workers, steady, validity, client, run (False: no run.json), rows_text, trace"""
-        name = "cells/%s@%s@%g" % (placement, workload, rate)
+        name = "%s@%s@%g" % (placement, workload, rate)
+        self.cells.append(name)
+        self.put("experiment.json", dict(self.spec, cells=self.cells))
+        name = "cells/" + name
         os.makedirs(self.folder + "/" + name, exist_ok=True)
         state = {
             "state": over.get("state", "done"),
@@ -110,6 +108,9 @@ class Experiment:
             "devices": devices,
             "baseline": baseline,
             "attempts": 1,
+            "variant": over.get("variant", ""),
+            "tuning": "~" in placement,
+            "again_of": placement[: -len("-again")] if placement.endswith("-again") else None,
         }
         if over.get("state") != "running":
             self.put(name + "/state.json", state)
@@ -209,7 +210,7 @@ def workers_of(placement, load):
 MODELS = {
     "disaggregated": (4.4, 70, 21, 9, 0.0),
     "chunked": (5.6, 60, 24, 0, 0.25),
-    "chunked-aa": (5.6, 60, 24, 0, 0.25),
+    "chunked-again": (5.6, 60, 24, 0, 0.25),
     "prefill-first": (5.5, 58, 23, 0, 0.9),
     "chunked-64": (5.0, 66, 23, 0, 0.15),
 }
@@ -276,7 +277,7 @@ def rich(folder, seeds=(1, 2, 3, 4, 5), window_s=20, trouble=True):
         ["disaggregated", "chunked", "prefill-first", "chunked-64"],
         ["balanced", "prefill-heavy"],
         slos,
-        "chunked",
+        ["chunked-64@prefill-heavy@7"],
     )
     for workload in ("balanced", "prefill-heavy"):
         for placement in MODELS:
@@ -296,6 +297,12 @@ def rich(folder, seeds=(1, 2, 3, 4, 5), window_s=20, trouble=True):
                 if rate == 3 and placement in ("disaggregated", "chunked"):
                     over["trace"] = trace_of(rng, placement)
                 e.cell(placement, workload, rate, rows, placement != "disaggregated", 2, seeds, **over)
+
+
+        for variant, placement in (("tokens-256", "chunked"), ("tokens-64", "chunked-64")):
+            rows, _ = rich_rows(rng, placement, workload != "balanced", 3, seeds[:2], window_s, 20)
+            name = "chunked~" + variant
+            e.cell(name, workload, 3, rows, True, 2, seeds[:2], variant=variant, window_s=window_s, warmup_s=20.0)
 
 
 # ---- small ones ----
