@@ -2,6 +2,9 @@
 
 #include "bench/report/appendix.h"
 #include "bench/report/fig_attainment.h"
+#include "bench/report/fig_latency.h"
+#include "bench/report/fig_map.h"
+#include "bench/report/fig_stages.h"
 #include "bench/report/verdict_text.h"
 
 #include <math.h>
@@ -125,6 +128,11 @@ status page_fill(doc *d, const results *r, errbuf *eb) {
         goodput_lines(d, &t, w);
         st = fig_goodput(d, &t, w, eb);
         if (st == ST_OK) st = fig_attainment(d, &t, w, eb);
+        if (st == ST_OK) st = fig_map(d, &t, w, eb);
+        if (st == ST_OK) st = fig_latency(d, r, r->workloads[w], eb);
+        if (st == ST_OK) st = fig_stages(d, r, r->workloads[w], eb);
+        if (st == ST_OK) st = fig_tails(d, r, r->workloads[w], eb);
+        if (st == ST_OK) st = fig_speed(d, r, r->workloads[w], eb);
     }
     if (st == ST_OK) st = appendix_fill(d, &t, eb);
     goodput_table_done(&t);
