@@ -1,5 +1,7 @@
 #include "bench/report/appendix.h"
 
+#include "bench/report/fig_strip.h"
+
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,6 +17,17 @@ static void number_field(doc *d, const char *fmt, double value) {
     doc_field(d, true);
     doc_text(d, text);
 }
+
+static void linked_number(doc *d, const char *fmt, double value, const cell *c)
+    __attribute__((format(printf, 2, 0)));
+static void linked_number(doc *d, const char *fmt, double value, const cell *c) {
+    char text[64];
+    snprintf(text, sizeof text, fmt, value);
+    doc_field(d, true);
+    doc_link(d, isnan(value) ? "-" : text, c->id);
+}
+
+/* ---- all cells ---- */
 
 static void busy_field(doc *d, const facts *f) {
     buf text = {0};
@@ -52,18 +65,26 @@ static void state_field(doc *d, const cell *c) {
 }
 
 static void cell_line(doc *d, const cell *c) {
-    char text[64];
     doc_row(d, c->id);
     doc_field(d, false);
     doc_text(d, c->workload);
     doc_field(d, false);
     doc_text(d, c->placement);
-    number_field(d, "%.4g", c->rate);
+    if (c->variant[0] && !c->tuning) {
+        doc_text(d, ", ");
+        doc_text(d, c->variant);
+    }
+    char *strip = fig_strip_id(c), text[32];
+    snprintf(text, sizeof text, isnan(c->rate) ? "-" : "%.4g", c->rate);
+    doc_field(d, true);
+    if (c->row_count)
+        doc_link_figure(d, text, strip);
+    else
+        doc_text(d, text);
+    free(strip);
     number_field(d, "%.0f", c->devices);
     state_field(d, c);
-    doc_field(d, true);
-    snprintf(text, sizeof text, "%u", c->seed_count);
-    doc_text(d, text);
+    number_field(d, "%.0f", c->seed_count);
     number_field(d, "%.0f", (double)c->member_count);
     number_field(d, "%.0f", (double)(c->member_count - c->e2e.n));
     number_field(d, "%.1f", c->ttft.p99);
@@ -83,16 +104,211 @@ static void cells(doc *d, const results *r) {
                                         "P99 TTFT, ms",  "P99 TPOT, ms", "P99 ITL, ms", "P99 lateness, ms",
                                         "client's core", "busy workers", "preemptions", "most KV pages"};
     doc_heading(d, 3, "All cells");
+    doc_note(d, "Every number above links to its line here; the rate links to the run's strip (figure 8). "
+                "Busy: share of "
+                "the windows in which a worker ran a step.");
     doc_table(d, heads, ARRAY_LEN(heads));
     for (size_t i = 0; i < r->cell_count; i++) cell_line(d, &r->cells[i]);
     doc_table_end(d);
 }
 
+/* ---- the A/A pair ---- */
+
+static double attainment_percent(const cell *c, const slo *s) {
+    uint32_t good = 0;
+    for (size_t i = 0; i < c->row_count; i++)
+        good += c->rows[i].phase == ROW_WINDOW && cell_row_good(s, &c->rows[i]);
+    return c->member_count ? 100.0 * good / (double)c->member_count : NAN;
+}
+
+static void pair_line(doc *d, const cell *a, const cell *b, const slo *s) {
+    double mean[] = {attainment_percent(a, s), attainment_percent(b, s)};
+    doc_row(d, NULL);
+    doc_field(d, false);
+    doc_text(d, a->workload);
+    doc_field(d, false);
+    doc_text(d, s->name);
+    linked_number(d, "%.4g", cell_rate_per_device(a), a);
+    linked_number(d, "%.1f", mean[0], a);
+    linked_number(d, "%.1f", mean[1], b);
+    linked_number(d, "%+.1f", mean[1] - mean[0], b);
+    linked_number(d, "%+.1f %%", 100 * (b->ttft.p50 / a->ttft.p50 - 1), b);
+    linked_number(d, "%+.1f %%", 100 * (b->tpot.p50 / a->tpot.p50 - 1), b);
+    doc_row_end(d);
+}
+
+static void pair_goodput(doc *d, const goodput_table *t, uint32_t first, uint32_t again) {
+    const results *r = t->results;
+    static const char *const heads[] = {"workload", "SLO", "goodput per device", "again", "ratio"};
+    doc_table(d, heads, ARRAY_LEN(heads));
+    for (uint32_t w = 0; w < r->workload_count; w++) {
+        for (uint32_t s = 0; s < r->slo_count; s++) {
+            const curve *a = &goodput_table_at(t, w, s, first)->curve,
+                        *b = &goodput_table_at(t, w, s, again)->curve;
+            char text[96];
+            doc_row(d, NULL);
+            doc_field(d, false);
+            doc_text(d, r->workloads[w]);
+            doc_field(d, false);
+            doc_text(d, r->slos[s].name);
+            const curve *both[] = {a, b};
+            for (int i = 0; i < 2; i++) {
+                curve_goodput_text(both[i], text, sizeof text);
+                doc_field(d, true);
+                doc_link(d, text, both[i]->point_count ? both[i]->points[0].cell->id : NULL);
+            }
+            ratio q = curve_ratio(b, a, t->seed_count[w], BOOTSTRAP_RESAMPLES);
+            ratio_text(&q, text, sizeof text);
+            doc_field(d, true);
+            doc_text(d, text);
+            doc_row_end(d);
+        }
+    }
+    doc_table_end(d);
+}
+
+static void pair(doc *d, const goodput_table *t, uint32_t first, uint32_t again) {
+    const results *r = t->results;
+    char text[256];
+    snprintf(text, sizeof text,
+             "%s was run a second time with the same requests. What differs between the two is noise: a "
+             "difference between "
+             "placements that is not larger says nothing.",
+             r->placements[first].name);
+    doc_paragraph(d, text);
+    pair_goodput(d, t, first, again);
+    static const char *const heads[] = {"workload",      "SLO",        "requests/s per device",
+                                        "attainment, %", "again, %",   "difference, points",
+                                        "median TTFT",   "median TPOT"};
+    doc_fold(d, "The pair, cell by cell");
+    doc_table(d, heads, ARRAY_LEN(heads));
+    for (size_t i = 0; i < r->cell_count; i++) {
+        const cell *a = &r->cells[i];
+        if (strcmp(a->placement, r->placements[first].name) != 0) continue;
+        const cell *b = results_find(r, r->placements[again].name, a->workload, cell_rate_per_device(a));
+        for (uint32_t s = 0; b && s < r->slo_count; s++) pair_line(d, a, b, &r->slos[s]);
+    }
+    doc_table_end(d);
+    doc_fold_end(d);
+}
+
+static void pairs(doc *d, const goodput_table *t) {
+    const results *r = t->results;
+    bool some = false;
+    doc_heading(d, 3, "A/A: the same placement twice");
+    for (uint32_t again = 0; again < r->placement_count; again++) {
+        for (uint32_t first = 0; r->placements[again].again_of && first < r->placement_count; first++) {
+            if (strcmp(r->placements[first].name, r->placements[again].again_of) != 0) continue;
+            pair(d, t, first, again);
+            some = true;
+        }
+    }
+    if (!some) doc_note(d, "No placement was run twice: how much two equal runs differ is not known.");
+}
+
+/* ---- tuning ---- */
+
+static void tuning(doc *d, const results *r) {
+    bool some = false;
+    for (size_t i = 0; i < r->cell_count; i++) some |= r->cells[i].tuning;
+    doc_heading(d, 3, "Tuning: the variants that were tried");
+    if (!some) {
+        doc_note(d, "No variants were compared.");
+        return;
+    }
+    const char *heads[4 + RESULTS_SLOS_MAX] = {"workload", "placement and variant", "requests/s", "state"};
+    for (uint32_t s = 0; s < r->slo_count; s++) heads[4 + s] = r->slos[s].name;
+    doc_paragraph(d, "Attainment in percent per SLO. Variants were compared with seeds of their own; the "
+                     "best per placement "
+                     "and workload was used for the grid.");
+    doc_table(d, heads, 4 + r->slo_count);
+    for (size_t i = 0; i < r->cell_count; i++) {
+        const cell *c = &r->cells[i];
+        if (!c->tuning) continue;
+        doc_row(d, NULL);
+        doc_field(d, false);
+        doc_text(d, c->workload);
+        doc_field(d, false);
+        doc_text(d, c->placement);
+        linked_number(d, "%.4g", c->rate, c);
+        doc_field(d, false);
+        doc_text(d, cell_state_text(c->state));
+        for (uint32_t s = 0; s < r->slo_count; s++)
+            linked_number(d, "%.1f", attainment_percent(c, &r->slos[s]), c);
+        doc_row_end(d);
+    }
+    doc_table_end(d);
+}
+
+/* ---- machine ---- */
+
+static void machine_lines(doc *d, const char *prefix, const json_t *o) {
+    const char *key;
+    json_t *v; /* json_object_foreach takes the object unconst */
+    json_object_foreach((json_t *)(uintptr_t)o, key, v) {
+        char *name = xasprintf("%s%s", prefix, key);
+        if (json_is_object(v)) {
+            char *deeper = xasprintf("%s.", name);
+            machine_lines(d, deeper, v);
+            free(deeper);
+        } else {
+            char *text = json_is_string(v) ? xstrdup(json_string_value(v))
+                                           : json_dumps(v, JSON_ENCODE_ANY | JSON_REAL_PRECISION(5));
+            doc_row(d, NULL);
+            doc_field(d, false);
+            doc_text(d, name);
+            doc_field(d, false);
+            doc_text(d, text ? text : "-");
+            doc_row_end(d);
+            free(text);
+        }
+        free(name);
+    }
+}
+
+static void machine(doc *d, const results *r) {
+    static const char *const heads[] = {"", ""};
+    doc_heading(d, 3, "Machine");
+    if (!json_is_object(r->machine)) {
+        doc_note(d, "There is no machine.json.");
+        return;
+    }
+    doc_table(d, heads, ARRAY_LEN(heads));
+    machine_lines(d, "", r->machine);
+    doc_table_end(d);
+}
+
+/* ---- strips ---- */
+
+static status strips(doc *d, const results *r, errbuf *eb) {
+    status st = ST_OK;
+    d->page_only = true; /* too many files for a folder that is committed */
+    doc_heading(d, 3, "Figure 8: validity strip of every run");
+    doc_note(d, "Grey: warm-up and tail, which are not scored. Thin lines: where the next seed begins.");
+    for (uint32_t w = 0; w < r->workload_count && st == ST_OK; w++) {
+        doc_fold(d, r->workloads[w][0] ? r->workloads[w] : "all");
+        for (size_t i = 0; i < r->cell_count && st == ST_OK; i++) {
+            if (strcmp(r->cells[i].workload, r->workloads[w]) == 0 && r->cells[i].row_count)
+                st = fig_strip(d, &r->cells[i], eb);
+        }
+        doc_fold_end(d);
+    }
+    d->page_only = false;
+    return st;
+}
+
 status appendix_fill(doc *d, const goodput_table *t, errbuf *eb) {
     PRE(d);
     PRE(t);
-    (void)eb;
+    const results *r = t->results;
     doc_heading(d, 2, "Appendix");
-    cells(d, t->results);
-    return ST_OK;
+    pairs(d, t);
+    tuning(d, r);
+    cells(d, r);
+    machine(d, r);
+    if (r->notes.len) {
+        doc_heading(d, 3, "Notes");
+        doc_code(d, r->notes.data);
+    }
+    return strips(d, r, eb);
 }

@@ -4,11 +4,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LEFT  78
+#define LEFT  88
 #define RIGHT 18
 #define ABOVE 34 /* a panel's title */
 #define BELOW 64 /* tics and label */
-#define GAP   84 /* between columns */
+#define GAP   96 /* between columns */
 
 void chart_init(plot *p, const char *kind, const char *workload, const char *title) {
     PRE(kind);
@@ -55,7 +55,7 @@ void chart_panel(plot *p, const chart_grid *g, int i, const char *title) {
     PRE(g);
     int width = (PLOT_WIDTH - LEFT - RIGHT - (g->columns - 1) * GAP) / g->columns;
     int left = LEFT + i % g->columns * (width + GAP), top = g->top + i / g->columns * g->panel_height;
-    plot_panel(p, left, top + ABOVE, left + width, top + g->panel_height - BELOW, title);
+    plot_panel(p, left, top + (title ? ABOVE : 10), left + width, top + g->panel_height - BELOW, title);
 }
 
 void chart_label(plot *p, char axis, const char *text) {
@@ -73,17 +73,28 @@ void chart_widen(double *low, double *high, double value) {
     *high = fmax(*high, value);
 }
 
+/* Steps within a decade, finer where there are few of them: 4 to 12 tics in all. */
+static size_t log_steps(double decades, const double **steps) {
+    static const double fine[] = {1, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9}, some[] = {1, 1.5, 2, 3, 4, 5, 7};
+    static const double few[] = {1, 2, 5}, one[] = {1};
+    *steps = decades < 0.5 ? fine : decades < 1 ? some : decades < 2.6 ? few : one;
+    return decades < 0.5   ? ARRAY_LEN(fine)
+           : decades < 1   ? ARRAY_LEN(some)
+           : decades < 2.6 ? ARRAY_LEN(few)
+                           : 1;
+}
+
 void chart_log_axis(plot *p, char axis, double low, double high) {
     if (!(low > 0) || !isfinite(low) || !(high > 0) || !isfinite(high)) low = 1, high = 10;
     if (high < low * 2) low /= 1.5, high *= 1.5;
     plot_add(p, "set logscale %c\nset %crange [%.6g:%.6g]\nset %ctics (", axis, axis, low, high, axis);
-    static const double steps[] = {1, 2, 5};
-    double decades = log10(high / low);
+    const double *steps;
+    size_t count = log_steps(log10(high / low), &steps);
     bool first = true;
     for (int e = (int)floor(log10(low)); e <= (int)ceil(log10(high)); e++) {
-        for (size_t i = 0; i < ARRAY_LEN(steps); i++) {
+        for (size_t i = 0; i < count; i++) {
             double at = steps[i] * pow(10, e);
-            if ((decades > 2.2 && i > 0) || at < low * 0.999 || at > high * 1.001) continue;
+            if (at < low * 0.999 || at > high * 1.001) continue;
             plot_add(p, "%s'%.6g' %.6g", first ? "" : ", ", at, at);
             first = false;
         }

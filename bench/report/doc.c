@@ -244,6 +244,16 @@ void doc_link(doc *d, const char *text, const char *cell) {
     free(id);
 }
 
+void doc_link_figure(doc *d, const char *text, const char *figure) {
+    PRE(d);
+    PRE(text);
+    PRE(figure);
+    buf_addf(&d->html, "<a href=\"#%s\">", figure);
+    html_text(&d->html, text);
+    buf_adds(&d->html, "</a>");
+    md_text(d, text);
+}
+
 void doc_row_end(doc *d) {
     PRE(d);
     buf_adds(&d->html, d->in_field ? "</td></tr>\n" : "</tr>\n");
@@ -260,6 +270,10 @@ void doc_table_end(doc *d) {
 /* ---- figures, files ---- */
 
 status doc_figure(doc *d, plot *p, const char *caption, errbuf *eb) {
+    return doc_cell_figure(d, p, caption, NULL, eb);
+}
+
+status doc_cell_figure(doc *d, plot *p, const char *caption, const char *cell, errbuf *eb) {
     PRE(d);
     PRE(p);
     PRE(caption);
@@ -267,15 +281,14 @@ status doc_figure(doc *d, plot *p, const char *caption, errbuf *eb) {
     if (st == ST_OK) {
         buf_addf(&d->html, "<figure id=\"%s\">\n", p->id);
         buf_add(&d->html, p->svg.data, p->svg.len);
-        buf_adds(&d->html, "<figcaption>");
-        html_text(&d->html, caption);
-        buf_adds(&d->html, "</figcaption></figure>\n");
         md(d, "![");
         md_text(d, p->title);
         md(d, "](");
         md(d, p->id);
         md(d, ".svg)\n\n");
-        md_text(d, caption);
+        buf_adds(&d->html, "<figcaption>");
+        doc_link(d, caption, cell);
+        buf_adds(&d->html, "</figcaption></figure>\n");
         md(d, "\n\n");
     }
     plot_done(p);

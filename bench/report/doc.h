@@ -40,11 +40,15 @@ void doc_field(doc *d, bool number);
 void doc_text(doc *d, const char *text);
 /* With a link to a cell; cell = NULL: none */
 void doc_link(doc *d, const char *text, const char *cell);
+/* With a link to a figure of the page; the Markdown has the text alone */
+void doc_link_figure(doc *d, const char *text, const char *figure);
 void doc_row_end(doc *d);
 void doc_table_end(doc *d);
 
 /* Runs the plot, takes its picture, and frees p. Errors as plot_run's. */
 status doc_figure(doc *d, plot *p, const char *caption, errbuf *eb);
+/* Of one cell: the caption links to it. */
+status doc_cell_figure(doc *d, plot *p, const char *caption, const char *cell, errbuf *eb);
 
 /* Writes the page to `path` and report.md into the folder of figures. ST_IO */
 status doc_write(const doc *d, const char *path, errbuf *eb);

@@ -84,9 +84,9 @@ static double limit_of(const slo *s, size_t panel) {
     return panel < 2 ? s->ttft_ms : panel < 4 ? s->tpot_ms : panel == 5 ? s->itl_p99_ms : INFINITY;
 }
 
-/* A line per limit; named unless the next one below is too near for text. */
+/* A line per limit, named where the next one above leaves room for text. */
 static void limit_lines(plot *f, const results *r, size_t panel, double low, double high) {
-    double apart = pow(high / low, 0.09);
+    double apart = pow(high / low, 0.1);
     for (uint32_t s = 0; s < r->slo_count; s++) {
         double at = limit_of(&r->slos[s], panel);
         if (!(at > low && at < high)) continue;
@@ -94,12 +94,12 @@ static void limit_lines(plot *f, const results *r, size_t panel, double low, dou
             f,
             "set arrow from graph 0, first %.6g to graph 1, first %.6g nohead lw 0.9 dt 3 lc rgb '#444444'\n",
             at, at);
-        bool crowded = false;
-        for (uint32_t k = 0; k < s; k++) {
-            double other = limit_of(&r->slos[k], panel);
-            crowded |= fmax(at, other) / fmin(at, other) < apart;
+        bool crowded = at * apart > high;
+        for (uint32_t k = 0; k < r->slo_count; k++) {
+            double above = limit_of(&r->slos[k], panel);
+            crowded |= (above > at && above < at * apart) || (above == at && k < s);
         }
-        if (crowded || at * apart > high) continue;
+        if (crowded) continue;
         plot_add(f, "set label ");
         plot_quote(f, r->slos[s].name);
         plot_add(f, " at graph 0.01, first %.6g left offset 0,0.5 font ',11' tc rgb '#444444' front\n", at);

@@ -98,7 +98,11 @@ static void hatch_data(plot *f, const map *m) {
     for (int y = 0; y < SIDE; y++) {
         for (int x = 0; x < SIDE; x++) {
             if (m->winner[y][x] == NOBODY || !m->open[y][x]) continue;
-            plot_add(f, "%.6g %.6g\n%.6g %.6g\n\n", m->ttft[x], m->tpot[y], m->ttft[x + 1], m->tpot[y + 1]);
+            double x0 = m->ttft[x], x2 = m->ttft[x + 1], x1 = sqrt(x0 * x2);
+            double y0 = m->tpot[y], y2 = m->tpot[y + 1], y1 = sqrt(y0 * y2);
+            plot_add(f, "%.6g %.6g\n%.6g %.6g\n\n", x0, y0, x2, y2);
+            plot_add(f, "%.6g %.6g\n%.6g %.6g\n\n", x0, y1, x1, y2);
+            plot_add(f, "%.6g %.6g\n%.6g %.6g\n\n", x1, y0, x2, y1);
         }
     }
     plot_add(f, "END\n");

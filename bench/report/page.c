@@ -5,6 +5,7 @@
 #include "bench/report/fig_latency.h"
 #include "bench/report/fig_map.h"
 #include "bench/report/fig_stages.h"
+#include "bench/report/fig_timeline.h"
 #include "bench/report/verdict_text.h"
 
 #include <math.h>
@@ -133,6 +134,7 @@ status page_fill(doc *d, const results *r, errbuf *eb) {
         if (st == ST_OK) st = fig_stages(d, r, r->workloads[w], eb);
         if (st == ST_OK) st = fig_tails(d, r, r->workloads[w], eb);
         if (st == ST_OK) st = fig_speed(d, r, r->workloads[w], eb);
+        if (st == ST_OK) st = fig_timeline(d, r, r->workloads[w], eb);
     }
     if (st == ST_OK) st = appendix_fill(d, &t, eb);
     goodput_table_done(&t);

@@ -307,7 +307,7 @@ static void preamble(const plot *p, const char *svg, buf *out) {
              PLOT_WIDTH, p->height);
     buf_addf(out, "set output '%s'\n", svg);
     buf_adds(out,
-             "set border lc rgb '#555555'\nset tics textcolor rgb '#222222' nomirror\n"
+             "set border lc rgb '#555555'\nset tics out textcolor rgb '#222222' nomirror\n"
              "set grid lc rgb '#dddddd' lt 1 lw 0.6\nunset key\n"
              "set dashtype 1 solid\nset dashtype 2 (9,4)\nset dashtype 3 (2,3)\nset dashtype 4 (9,3,2,3)\n"
              "set dashtype 5 (14,4,2,4,2,4)\nset multiplot\n");
