@@ -278,26 +278,7 @@ static void machine(doc *d, const results *r) {
     doc_table_end(d);
 }
 
-/* ---- strips ---- */
-
-static status strips(doc *d, const results *r, errbuf *eb) {
-    status st = ST_OK;
-    d->page_only = true; /* too many files for a folder that is committed */
-    doc_heading(d, 3, "Figure 8: validity strip of every run");
-    doc_note(d, "Grey: warm-up and tail, which are not scored. Thin lines: where the next seed begins.");
-    for (uint32_t w = 0; w < r->workload_count && st == ST_OK; w++) {
-        doc_fold(d, r->workloads[w][0] ? r->workloads[w] : "all");
-        for (size_t i = 0; i < r->cell_count && st == ST_OK; i++) {
-            if (strcmp(r->cells[i].workload, r->workloads[w]) == 0 && r->cells[i].row_count)
-                st = fig_strip(d, &r->cells[i], eb);
-        }
-        doc_fold_end(d);
-    }
-    d->page_only = false;
-    return st;
-}
-
-status appendix_fill(doc *d, const goodput_table *t, errbuf *eb) {
+void appendix_fill(doc *d, const goodput_table *t) {
     PRE(d);
     PRE(t);
     const results *r = t->results;
@@ -310,5 +291,4 @@ status appendix_fill(doc *d, const goodput_table *t, errbuf *eb) {
         doc_heading(d, 3, "Notes");
         doc_code(d, r->notes.data);
     }
-    return strips(d, r, eb);
 }

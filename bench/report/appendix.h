@@ -5,7 +5,6 @@
 #include "bench/report/doc.h"
 #include "bench/report/goodput_table.h"
 
-/* Errors as plot_run's. */
-status appendix_fill(doc *d, const goodput_table *t, errbuf *eb);
+void appendix_fill(doc *d, const goodput_table *t);
 
 #endif

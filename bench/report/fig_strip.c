@@ -126,10 +126,7 @@ static void scatter_data(plot *f, const cell *c, bool late, double *low, double 
     plot_add(f, "END\n");
 }
 
-status fig_strip(doc *d, const cell *c, errbuf *eb) {
-    PRE(d);
-    PRE(c);
-    PRE(c->row_count > 0);
+static status strip(doc *d, const cell *c, errbuf *eb) {
     plot f;
     char *id = fig_strip_id(c);
     plot_init(&f, id, c->id);
@@ -154,5 +151,22 @@ status fig_strip(doc *d, const cell *c, errbuf *eb) {
     buf_adds(&caption, c->reason);
     status st = doc_cell_figure(d, &f, caption.data, c->id, eb);
     buf_done(&caption);
+    return st;
+}
+
+status fig_strips(doc *d, const results *r, const char *workload, errbuf *eb) {
+    PRE(d);
+    PRE(r);
+    PRE(workload);
+    status st = ST_OK;
+    d->page_only = true;
+    doc_fold(d, "Figure 8. Validity strip of every run");
+    doc_note(d, "Grey: warm-up and tail, which are not scored. Thin lines: where the next seed begins.");
+    for (size_t i = 0; i < r->cell_count && st == ST_OK; i++) {
+        if (strcmp(r->cells[i].workload, workload) == 0 && r->cells[i].row_count)
+            st = strip(d, &r->cells[i], eb);
+    }
+    doc_fold_end(d);
+    d->page_only = false;
     return st;
 }

@@ -5,6 +5,7 @@
 #include "bench/report/fig_latency.h"
 #include "bench/report/fig_map.h"
 #include "bench/report/fig_stages.h"
+#include "bench/report/fig_strip.h"
 #include "bench/report/fig_timeline.h"
 #include "bench/report/verdict_text.h"
 
@@ -112,7 +113,7 @@ static void head(doc *d, const results *r, const goodput_table *t) {
     for (uint32_t w = 0; w < r->workload_count; w++) {
         buf_reset(&text);
         verdict_text(t, w, &text);
-        doc_verdict(d, r->workloads[w][0] ? r->workloads[w] : "all", text.data);
+        doc_verdict(d, r->workloads[w], text.data);
     }
     buf_done(&text);
 }
@@ -134,9 +135,10 @@ status page_fill(doc *d, const results *r, errbuf *eb) {
         if (st == ST_OK) st = fig_stages(d, r, r->workloads[w], eb);
         if (st == ST_OK) st = fig_tails(d, r, r->workloads[w], eb);
         if (st == ST_OK) st = fig_speed(d, r, r->workloads[w], eb);
+        if (st == ST_OK) st = fig_strips(d, r, r->workloads[w], eb);
         if (st == ST_OK) st = fig_timeline(d, r, r->workloads[w], eb);
     }
-    if (st == ST_OK) st = appendix_fill(d, &t, eb);
+    if (st == ST_OK) appendix_fill(d, &t);
     goodput_table_done(&t);
     return st;
 }

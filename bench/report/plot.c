@@ -265,6 +265,15 @@ static status run_script(const char *script, errbuf *eb) {
     return st;
 }
 
+/* Length of a group at the text that has nothing in it, of which gnuplot writes one per stroke; 0 = none. */
+static size_t empty_group(const char *at) {
+    if (strncmp(at, "<g ", 3) != 0) return 0;
+    const char *end = strchr(at, '>');
+    if (!end) return 0;
+    end += 1 + strspn(end + 1, " \t\n");
+    return strncmp(end, "</g>\n", 5) == 0 ? (size_t)(end + 5 - at) : 0;
+}
+
 /* Several figures stand in one page: each id, and what refers to it, gets the figure's own prefix. The title
  * is what a pointer over the figure, and a screen reader, say. */
 static void own_ids(plot *p, const char *from) {
@@ -289,6 +298,11 @@ static void own_ids(plot *p, const char *from) {
             at = end ? end : at + strlen(at);
             continue;
         }
+        size_t empty = empty_group(at);
+        if (empty) {
+            at += empty;
+            continue;
+        }
         size_t i = 0;
         while (i < ARRAY_LEN(ids) && strncmp(at, ids[i].find, strlen(ids[i].find)) != 0) i++;
         if (i < ARRAY_LEN(ids)) {
@@ -307,7 +321,7 @@ static void preamble(const plot *p, const char *svg, buf *out) {
              PLOT_WIDTH, p->height);
     buf_addf(out, "set output '%s'\n", svg);
     buf_adds(out,
-             "set border lc rgb '#555555'\nset tics out textcolor rgb '#222222' nomirror\n"
+             "set border lc rgb '#555555'\nset tics out scale 0.5 textcolor rgb '#222222' nomirror\n"
              "set grid lc rgb '#dddddd' lt 1 lw 0.6\nunset key\n"
              "set dashtype 1 solid\nset dashtype 2 (9,4)\nset dashtype 3 (2,3)\nset dashtype 4 (9,3,2,3)\n"
              "set dashtype 5 (14,4,2,4,2,4)\nset multiplot\n");

@@ -143,6 +143,7 @@ static void collect_names(results *r) {
     r->placements = xcalloc(r->cell_count + 1, sizeof *r->placements);
     for (size_t i = 0; i < r->cell_count; i++) {
         const cell *c = &r->cells[i];
+        if (!c->workload[0]) continue; /* it is in the list of cells only */
         if (r->workload_count == 0 || strcmp(r->workloads[r->workload_count - 1], c->workload) != 0)
             r->workloads[r->workload_count++] = xstrdup(c->workload);
         if (c->tuning) continue;
