@@ -301,10 +301,11 @@ static void show_timings(uint32_t choice, const Baton__ServerEnd *e) {
     fprintf(stderr, "choice %u: prompt %u tokens, answer %u tokens\n", choice, e->prompt_tokens,
             e->completion_tokens);
     if (!t) return;
-    fprintf(stderr,
-            "  queue %.2f ms, prefill %.2f ms, hand-off %.2f ms, first token %.2f ms, decode %.2f ms, total "
-            "%.2f ms\n",
-            t->queue_ms, t->prefill_ms, t->handoff_ms, t->first_token_ms, t->decode_ms, t->total_ms);
+    fprintf(stderr, "  queue %.2f ms, prefill %.2f ms, hand-off %.2f ms, ", t->queue_ms, t->prefill_ms,
+            t->handoff_ms);
+    if (t->has_decode_wait_ms) fprintf(stderr, "decode wait %.2f ms, ", t->decode_wait_ms);
+    fprintf(stderr, "first token %.2f ms, decode %.2f ms, total %.2f ms\n", t->first_token_ms, t->decode_ms,
+            t->total_ms);
 }
 
 static void take_end(ask *a, uint32_t choice, const Baton__ServerEnd *e) {

@@ -131,6 +131,7 @@ status core_submit(core *c, const core_request *in, uint64_t now_ns, uint64_t *r
     }
     request *r = request_new(++c->last_req, in, max_tokens, now_ns);
     request_move(r, REQ_WAIT_PREFILL, now_ns);
+    request_enter(r, STAGE_QUEUE, NULL, now_ns);
     r->queue_since_ns = now_ns;
     request_table_add(&c->requests, r);
     c->counts.submitted++;
@@ -310,6 +311,36 @@ void core_counters_of(const core *c, core_counters *out) {
         out->handoffs_pending += request_handoff(r) == HANDOFF_COPYING;
         if (s == REQ_WAIT_KV) out->pages_pinned += holds_current(&r->prefill->holds, r->id)->pages;
     }
+}
+
+/* False: r has no hand-off that goes on. */
+static bool handoff_of(const request *r, uint64_t now_ns, core_handoff *out) {
+    bool copies = request_handoff(r) == HANDOFF_COPYING, waits = request_state(r) == REQ_WAIT_KV;
+    if (!copies && !waits) return false;
+    uint64_t since_ns = now_ns;
+    if (copies) since_ns = MIN(since_ns, r->handoff.entered_ns[HANDOFF_COPYING]);
+    if (waits) since_ns = MIN(since_ns, r->kv_since_ns);
+    *out = (core_handoff){.req = r->id,
+                          .prefill = r->prefill->name,
+                          .decode = r->decode ? r->decode->name : NULL,
+                          .age_ns = now_ns - since_ns};
+    return true;
+}
+
+uint32_t core_handoffs(const core *c, uint64_t now_ns, core_handoff *out, uint32_t max) {
+    PRE(c);
+    PRE(out || max == 0);
+    uint32_t count = 0, kept = 0;
+    for (uint32_t i = 0; i < c->requests.count; i++) {
+        core_handoff h;
+        if (!handoff_of(c->requests.items[i], now_ns, &h)) continue;
+        count++;
+        if (kept == max && (!max || out[kept - 1].age_ns >= h.age_ns)) continue;
+        uint32_t at = kept < max ? kept++ : kept - 1;
+        for (; at > 0 && out[at - 1].age_ns < h.age_ns; at--) out[at] = out[at - 1];
+        out[at] = h;
+    }
+    return count;
 }
 
 bool core_request_times(const core *c, uint64_t req, uint64_t now_ns, core_times *out) {

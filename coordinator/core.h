@@ -71,6 +71,16 @@ bool core_worker(const core *c, uint32_t index, uint64_t now_ns, core_worker_inf
 /* One READY route, and as many workers as wanted have joined at least once */
 bool core_ready(const core *c);
 
+/* A hand-off that is not verified: the prompt is computed, or its KV is under way already. */
+typedef struct core_handoff {
+    uint64_t req;
+    const char *prefill,
+        *decode;     /* names, borrowed until the next event; decode NULL: parked, no room so far */
+    uint64_t age_ns; /* since its KV is under way, or the prompt computed if that was earlier */
+} core_handoff;
+/* The oldest, at most `max`, oldest first. Returns how many there are in all. */
+uint32_t core_handoffs(const core *c, uint64_t now_ns, core_handoff *out, uint32_t max);
+
 void core_counters_of(const core *c, core_counters *out);
 bool core_request_times(const core *c, uint64_t req, uint64_t now_ns, core_times *out);
 /* REQ_DONE when unknown */

@@ -73,11 +73,54 @@ typedef struct core_end {
     const char *why; /* FAILED. Borrowed for the call */
 } core_end;
 
-/* Stage times of a request: differences of the machine's stamps, ns; 0 = stage not entered. */
+/* Stage times of a request: differences of the machine's stamps, ns; 0 = stage not entered. decode_wait: from
+ * verified KV (and the first token) to the first token that the decode worker computed; part of decode. */
 typedef struct core_times {
-    uint64_t queue_ns, prefill_ns, handoff_ns, first_token_ns, decode_ns, total_ns;
+    uint64_t queue_ns, prefill_ns, handoff_ns, decode_wait_ns, first_token_ns, decode_ns, total_ns;
     uint32_t attempts, replays, preemptions;
 } core_times;
+
+/* Where a request was, one after the other: each span ends where the next begins, the last with the request.
+ */
+typedef enum core_stage {
+    STAGE_QUEUE,
+    STAGE_PREFILL,     /* on worker */
+    STAGE_HANDOFF,     /* the prompt is computed on worker, its KV not verified elsewhere */
+    STAGE_DECODE_WAIT, /* verified; worker has not computed a token yet */
+    STAGE_DECODE,      /* on worker */
+    STAGE_COUNT
+} core_stage;
+/* "queue", "prefill", "hand-off", "decode wait", "decode" */
+const char *core_stage_name(core_stage stage);
+
+typedef struct core_span {
+    uint64_t begin_ns;
+    uint32_t worker; /* its number; 0 in STAGE_QUEUE */
+    core_stage stage;
+} core_span;
+#define CORE_SPANS_MAX 16u
+
+/* The story of a request that has ended, for who keeps one. */
+typedef struct core_record {
+    uint64_t req;
+    req_state state; /* DONE, FAILED, CANCELED */
+    uint32_t prompt_tokens, output_tokens;
+    uint32_t attempts, replays, preemptions;
+    uint64_t born_ns, first_token_ns, end_ns; /* stamps; first_token_ns: 0 = none came */
+    uint32_t span_count;                      /* of a request that was replayed often the last span is longer
+                                                 than it was */
+    core_span spans[CORE_SPANS_MAX];
+} core_record;
+
+/* What a heartbeat tells of steps. */
+typedef struct core_steps {
+    uint32_t worker; /* its number */
+    const char *name;
+    worker_role role;
+    const ctl_step *steps; /* [count], oldest first; ages count back from now_ns */
+    uint32_t count;
+    uint64_t now_ns;
+} core_steps;
 
 typedef struct core_sink {
     void *ctx;
@@ -88,6 +131,9 @@ typedef struct core_sink {
     void (*token)(void *ctx, uint64_t req, const core_token *t);
     /* Once; req is unknown afterwards */
     void (*end)(void *ctx, uint64_t req, const core_end *e, const core_times *t);
+    /* For those who look on; each may be NULL, what they are given is borrowed for the call */
+    void (*record)(void *ctx, const core_record *r); /* before `end` */
+    void (*steps)(void *ctx, const core_steps *s);
 } core_sink;
 
 typedef struct core_counters {

@@ -44,6 +44,7 @@ static routed route_one(core *c, request *r, bool decode_blocked, uint64_t now_n
         return PASSED_OVER;
     }
     request_move(r, REQ_PREFILL, now_ns);
+    request_enter(r, STAGE_PREFILL, to.prefill, now_ns);
     outbox_prefill(c, r, to.prefill);
     if (to.decode) outbox_reserve(c, r, to.decode, now_ns);
     return ROUTED;

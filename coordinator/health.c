@@ -28,10 +28,14 @@ static void add_worker(buf *out, const core_worker_info *w) {
     buf_addf(out,
              "\",\"step\":%" PRIu64 ",\"step_age_ms\":%.1f,\"silence_ms\":%.1f,\"running\":%u,\"waiting\":%u,"
              "\"parked\":%u,\"sends_pending\":%u,\"assigned\":%u,"
-             "\"pages\":{\"total\":%u,\"used\":%u,\"free\":%u,\"promised\":%u}}",
+             "\"pages\":{\"total\":%u,\"used\":%u,\"free\":%u,\"promised\":%u},\"busy_s\":{",
              b->step, (double)b->step_age_ns / 1e6, (double)w->silence_ns / 1e6, b->running, b->waiting,
              b->parked, b->sends_pending, w->assigned, w->page_count, b->pages_used, w->free_pages,
              w->pages_promised);
+    for (uint32_t i = 0; i < BUSY_KIND_COUNT; i++)
+        buf_addf(out, "%s\"%s\":%.6f", i ? "," : "", busy_kind_name((busy_kind)i),
+                 (double)b->busy_ns[i] / 1e9);
+    buf_adds(out, "}}");
 }
 
 static void add_lost(buf *out, const core *c, uint64_t now_ns) {

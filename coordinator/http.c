@@ -3,11 +3,13 @@
 #include "base/clock.h"
 #include "base/hostport.h"
 #include "base/log.h"
-#include "coordinator/http_client.h"
+#include "coordinator/http_feed.h"
+#include "coordinator/trace_json.h"
 
 #include <errno.h>
 #include <event2/buffer.h>
 #include <event2/event.h>
+#include <event2/keyvalq_struct.h>
 #include <event2/listener.h>
 #include <netdb.h>
 #include <netinet/in.h>
@@ -21,7 +23,8 @@ enum {
     IDLE_S = 120, /* a kept-alive connection, or a request that does not arrive */
     HEADERS_MAX = 64 * 1024,
 };
-#define SCAN_NS 250000000ull /* between two looks at slow clients */
+#define SCAN_NS    250000000ull /* between two looks at slow clients */
+#define TRACE_LAST 100u         /* requests, when nobody says how many */
 
 typedef void page_fn(http *h, struct evhttp_request *req, const char *path);
 
@@ -31,6 +34,12 @@ static void reply_page(http *h, struct evhttp_request *req, const char *path, ui
     http_take_request_id(req, id);
     http_reply(h, req, path, code, type, body);
     buf_done(body);
+}
+
+static void refuse(http *h, struct evhttp_request *req, const char *handler, const api_error *e) {
+    char id[HTTP_REQUEST_ID_MAX];
+    http_take_request_id(req, id);
+    http_reply_error(h, req, handler, e);
 }
 
 static void page_health(http *h, struct evhttp_request *req, const char *path) {
@@ -68,6 +77,56 @@ static void page_metrics(http *h, struct evhttp_request *req, const char *path) 
     reply_page(h, req, path, 200, "text/plain; version=0.0.4; charset=utf-8", &body);
 }
 
+/* last=N of the query, 1 to TRACE_REQUESTS; absent: the default. 0: it is no such number. */
+static uint32_t last_of(struct evhttp_request *req) {
+    const char *query = evhttp_uri_get_query(evhttp_request_get_evhttp_uri(req));
+    struct evkeyvalq pairs;
+    if (!query || evhttp_parse_query_str(query, &pairs) != 0) return query ? 0 : TRACE_LAST;
+    const char *text = evhttp_find_header(&pairs, "last");
+    unsigned long last = TRACE_LAST;
+    if (text) {
+        char *end;
+        last = strtoul(text, &end, 10);
+        bool number = *text >= '0' && *text <= '9' && !*end && last >= 1 && last <= TRACE_REQUESTS;
+        if (!number) last = 0;
+    }
+    evhttp_clear_headers(&pairs);
+    return (uint32_t)last;
+}
+
+static bool more_of_trace(void *ctx, buf *out) {
+    return trace_json_next(ctx, out);
+}
+
+static void trace_gone(void *ctx) {
+    trace_json_free(ctx);
+}
+
+static void page_trace(http *h, struct evhttp_request *req, const char *path) {
+    uint32_t last = last_of(req);
+    api_error e = {0};
+    if (!last)
+        api_fail(&e, 400, "last", "last must be a number from 1 to %u: /trace?last=%u", TRACE_REQUESTS,
+                 TRACE_LAST);
+    else if (h->stopping || h->feed_count == HTTP_FEEDS_MAX)
+        api_fail(&e, 503, NULL, "%s",
+                 h->stopping ? "the coordinator is stopping" : "too many readers: try again later");
+    if (e.http) {
+        refuse(h, req, path, &e);
+        return;
+    }
+    if (evhttp_request_get_command(req) == EVHTTP_REQ_HEAD) {
+        buf body = {0};
+        reply_page(h, req, path, 200, "application/json", &body);
+        return;
+    }
+    char id[HTTP_REQUEST_ID_MAX];
+    http_take_request_id(req, id);
+    http_feed_source source = {
+        .ctx = trace_json_new(h->opt.trace, last), .more = more_of_trace, .gone = trace_gone};
+    (void)http_feed_start(h, req, path, "application/json", &source);
+}
+
 static const struct {
     const char *path;
     page_fn *page; /* NULL: a POST with a body, of this kind */
@@ -83,13 +142,8 @@ static const struct {
     {"/metrics", page_metrics, 0},
     {"/version", page_version, 0},
     {"/ping", page_ping, 0},
+    {"/trace", page_trace, 0},
 };
-
-static void refuse(http *h, struct evhttp_request *req, const char *handler, const api_error *e) {
-    char id[HTTP_REQUEST_ID_MAX];
-    http_take_request_id(req, id);
-    http_reply_error(h, req, handler, e);
-}
 
 static bool route_matches(const http *h, size_t i, const char *path) {
     if (routes[i].page != page_model) return strcmp(path, routes[i].path) == 0;
@@ -192,6 +246,7 @@ status http_open(http **out, const char *address, const http_options *opt, errbu
     PRE(opt->text);
     PRE(opt->env);
     PRE(opt->meter);
+    PRE(opt->trace);
     PRE(opt->body_max > 0);
     PRE(opt->slow_client_ns > 0);
     if (!(event_base_get_features(loop_base(opt->loop)) & EV_FEATURE_EARLY_CLOSE)) {
@@ -224,6 +279,7 @@ void http_free(http *h) {
     if (!h) return;
     if (h->server) evhttp_free(h->server); /* each client hears on_connection_end */
     CHECK(h->clients == NULL);
+    CHECK(h->feeds == NULL);
     buf_done(&h->scratch);
     free(h);
 }
@@ -232,16 +288,19 @@ uint16_t http_port(const http *h) {
     return h->port;
 }
 uint32_t http_client_count(const http *h) {
-    return h->client_count;
+    return h->client_count + h->feed_count;
 }
 
 void http_turn(http *h, uint64_t now_ns) {
     PRE(h);
     while (h->dirty) http_client_render(h->dirty, now_ns);
+    http_feeds_turn(h);
     if (now_ns < h->scan_ns) return;
     h->scan_ns = now_ns + SCAN_NS;
     http_client *c, *next;
     DL_FOREACH_SAFE(h->clients, c, next) http_client_check(c, now_ns);
+    http_feed *f, *after;
+    DL_FOREACH_SAFE(h->feeds, f, after) http_feed_check(f, now_ns);
     if (h->bound) evconnlistener_enable(h->listener); /* on_accept_error may have switched it off */
 }
 
@@ -253,4 +312,5 @@ void http_stop(http *h, const char *why) {
     h->bound = NULL;
     http_client *c, *next;
     DL_FOREACH_SAFE(h->clients, c, next) http_client_fail(c, 503, why);
+    while (h->feeds) http_feed_drop(h->feeds);
 }

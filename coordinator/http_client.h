@@ -32,6 +32,8 @@ typedef struct http_client {
     struct http_client *dirty_prev, *dirty_next; /* to render */
 } http_client;
 
+typedef struct http_feed http_feed;
+
 struct http {
     http_options opt;
     struct evhttp *server;
@@ -41,6 +43,8 @@ struct http {
     bool stopping;
     uint32_t client_count;
     http_client *clients, *dirty;
+    http_feed *feeds; /* [feed_count] see http_feed.h */
+    uint32_t feed_count;
     uint64_t scan_ns; /* next look at slow clients */
     buf scratch;      /* what a render makes, given to libevent at once */
 };

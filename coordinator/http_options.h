@@ -6,6 +6,7 @@
 #include "coordinator/meter.h"
 #include "coordinator/stream.h"
 #include "coordinator/text.h"
+#include "coordinator/trace.h"
 
 #define HTTP_OUT_MAX ((size_t)64 * 1024)
 
@@ -18,6 +19,7 @@ typedef struct http_options {
     text_thread *text;
     const text_env *env;
     meter *meter;
+    trace *trace;
     health_facts facts;
     size_t body_max; /* bytes of one body */
     uint64_t slow_client_ns;

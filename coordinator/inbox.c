@@ -51,13 +51,20 @@ static char *unique_name(const core *c, const char *wanted) {
     return name;
 }
 
-/* A process is one worker: when it joins again its earlier session is over, whatever its connection says. */
+/* Whether a member's name is the one that it joined under, or was made of it by unique_name. */
+static bool goes_by(const member *m, const char *wanted) {
+    size_t len = strlen(wanted);
+    return strncmp(m->name, wanted, len) == 0 && (!m->name[len] || m->name[len] == '#');
+}
+
+/* A process has one worker of a name: when it joins again its earlier session is over, whatever its
+ * connection says. */
 static void end_earlier_session(core *c, uint64_t conn, const ctl_join *join) {
     for (uint32_t i = 0; i < c->member_count; i++) {
         member *m = c->members[i];
-        bool same_process =
-            m->pid == join->pid && join->pid && join->host && strcmp(m->host, join->host) == 0;
-        if (m->lost || (m->conn != conn && !same_process)) continue;
+        bool same_worker = m->pid == join->pid && join->pid && join->host &&
+                           strcmp(m->host, join->host) == 0 && goes_by(m, join->name);
+        if (m->lost || (m->conn != conn && !same_worker)) continue;
         if (m->conn == conn) recovery_unbind(c, m); /* the connection lives on with the new session */
         recovery_lose(c, m, "it joined anew");
     }
@@ -97,6 +104,7 @@ static void on_join(core *c, uint64_t conn, const ctl_msg *msg, uint64_t now_ns)
     }
     char *name = unique_name(c, join->name);
     m = member_new(join, name, conn, next_incarnation(c), now_ns);
+    m->number = (uint32_t)c->joins;
     m->free_pages = MIN(msg->free_pages, m->page_count);
     if (!c->numerics.from) numerics_set(&c->numerics, join, name);
     free(name);
@@ -119,8 +127,10 @@ static void prefill_done(core *c, request *r, uint64_t now_ns) {
         r->prefill = NULL;
         r->token_ns = now_ns;
         request_move(r, REQ_DECODE, now_ns);
+        request_enter(r, STAGE_DECODE, r->decode, now_ns);
     } else {
         r->kv_since_ns = now_ns;
+        request_enter(r, STAGE_HANDOFF, r->prefill, now_ns);
         request_move(r, REQ_WAIT_KV, now_ns);
     }
     request_table_place(&c->requests, r);
@@ -187,6 +197,11 @@ static void on_token(core *c, member *m, const ctl_token *t, uint64_t now_ns) {
     }
     }
     if (request_state(r) == REQ_PREFILL) prefill_done(c, r, now_ns);
+    /* Token k is P's, whoever told of it: D has computed something when k + 1 comes. */
+    if (r->verified_ns && !r->own_token_ns && t->index > r->given) {
+        r->own_token_ns = now_ns;
+        request_enter(r, STAGE_DECODE, m, now_ns);
+    }
     emit(c, r, m, now_ns);
 }
 
@@ -222,6 +237,9 @@ static void on_verified(core *c, request *r, member *m, const ctl_msg *msg, uint
     if (request_state(r) == REQ_PREFILL)
         prefill_done(c, r, now_ns); /* D's message overtook P's first token */
     r->handoff_ns = now_ns - r->kv_since_ns;
+    r->verified_ns = now_ns;
+    request_enter(r, STAGE_DECODE_WAIT, m, now_ns);
+    r->own_token_ns = 0;
     c->counts.handoffs_verified++;
     c->counts.handoff_bytes += msg->verified.bytes;
     c->counts.handoff_ns_sum += r->handoff_ns;
@@ -318,6 +336,13 @@ static void on_heartbeat(core *c, member *m, const ctl_heartbeat *beat, uint64_t
     ctl_msg ack = {.kind = CTL_ACK};
     outbox_send(c, m, &ack);
     if (beat->drain) recovery_drain(c, m, now_ns);
+    core_steps steps = {.worker = m->number,
+                        .name = m->name,
+                        .role = m->role,
+                        .steps = beat->steps,
+                        .count = beat->step_count,
+                        .now_ns = now_ns};
+    if (c->sink.steps) c->sink.steps(c->sink.ctx, &steps);
 }
 
 static void on_drained(core *c, member *m) {

@@ -41,6 +41,7 @@ typedef struct app {
     bus *control;
     core *core;
     meter *meter;
+    trace *trace;
     streams *streams;
     text_thread *text;
     http *http;
@@ -75,6 +76,16 @@ static void sink_token(void *ctx, uint64_t req, const core_token *t) {
 static void sink_end(void *ctx, uint64_t req, const core_end *e, const core_times *t) {
     app *a = ctx;
     streams_end(a->streams, req, e, t);
+}
+
+static void sink_record(void *ctx, const core_record *r) {
+    app *a = ctx;
+    trace_record(a->trace, r);
+}
+
+static void sink_steps(void *ctx, const core_steps *s) {
+    app *a = ctx;
+    trace_add_steps(a->trace, s);
 }
 
 static void control_message(void *ctx, uint64_t conn, const void *bytes, size_t count) {
@@ -240,6 +251,7 @@ static status open_fronts(app *a, errbuf *eb) {
                        .text = a->text,
                        .env = &a->env,
                        .meter = a->meter,
+                       .trace = a->trace,
                        .facts = {.model = a->served_name,
                                  .model_root = c->model.path,
                                  .backend = c->model.backend,
@@ -270,11 +282,17 @@ static status open_app(app *a, errbuf *eb) {
     status st = load_model(a, eb);
     if (st == ST_OK) st = loop_new(&a->loop, turn, a, eb);
     if (st != ST_OK) return st;
-    core_sink sink = {
-        .ctx = a, .send = sink_send, .hang_up = sink_hang_up, .token = sink_token, .end = sink_end};
+    core_sink sink = {.ctx = a,
+                      .send = sink_send,
+                      .hang_up = sink_hang_up,
+                      .token = sink_token,
+                      .end = sink_end,
+                      .record = sink_record,
+                      .steps = sink_steps};
     core_options opt = core_options_of(a);
     a->core = core_new(&opt, &sink, clock_now_ns());
     a->meter = meter_new(a->served_name);
+    a->trace = trace_new();
     a->streams = streams_new(a->core, a->tok, a->meter);
     bus_handler control = {.ctx = a, .message = control_message, .lost = control_lost};
     st = bus_listen(&a->control, a->loop, a->cfg->cluster.control, &control, eb);
@@ -291,6 +309,7 @@ static void close_app(app *a) {
     bus_free(a->control);
     core_free(a->core);
     meter_free(a->meter);
+    trace_free(a->trace);
     loop_free(a->loop);
     chat_template_done(&a->chat);
     tokenizer_free(a->tok); /* before the checkpoint that it points into */

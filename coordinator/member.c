@@ -74,7 +74,11 @@ bool member_heard(member *m, uint32_t free_pages, const ctl_heartbeat *beat, uin
     m->heard_ns = MAX(m->heard_ns, now_ns);
     if (beat || free_pages > m->free_pages) m->full = false;
     m->free_pages = MIN(free_pages, m->page_count);
-    if (beat) m->beat = *beat;
+    if (beat) {
+        m->beat = *beat;
+        m->beat.steps = NULL; /* the message's */
+        m->beat.step_count = 0;
+    }
     switch (member_state_of(m)) {
     case MEMBER_JOINING:
         if (!beat || step_too_old(beat, step_age_min_ns)) return false;

@@ -21,6 +21,7 @@
 typedef struct member {
     uint64_t conn;        /* 0 once the connection is lost or given up */
     uint64_t incarnation; /* random, of this session */
+    uint32_t number;      /* 1, 2, ... in the order of joining: a short name in records */
     sm sm;                /* member_sm */
     worker_role role;
     char *name;     /* unique among members; owned */

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <uthash.h>
 
 /* vLLM's bounds, so that its dashboards read these series as they are. */
@@ -43,13 +44,14 @@ typedef struct known_worker {
     metric *up[MEMBER_GONE]; /* by state */
     metric *pages_used, *pages_total, *running, *step_age;
     metric *totals[ARRAY_LEN(worker_totals)];
+    metric *busy[BUSY_KIND_COUNT];
     UT_hash_handle hh; /* by labels, in the order of coming */
 } known_worker;
 
 struct meter {
     metrics *all;
     char *label; /* model_name="...",engine="0" */
-    metric *ttft, *gap, *e2e, *queue, *prefill, *decode, *handoff;
+    metric *ttft, *gap, *e2e, *queue, *prefill, *decode, *handoff, *decode_wait;
     metric *prompt_tokens, *output_tokens, *prompt_sizes, *output_sizes, *params_n;
     metric *kv_token_bytes;
     metric *computed_tokens;
@@ -104,6 +106,8 @@ meter *meter_new(const char *model) {
         counter(m, "vllm:generation_tokens_total", "Tokens that reached their client's stream.", l);
     m->handoff =
         histogram(m, "baton_handoff_seconds", "Wait for the hand-off that a request saw.", "", STAGES);
+    m->decode_wait = histogram(m, "baton_decode_wait_seconds",
+                               "Verified hand-off to the decode worker's first token.", "", STAGES);
     m->kv_token_bytes = gauge(m, "baton_kv_token_bytes", "KV bytes of one token, all layers.", "");
     /* Every prompt token is computed here: there is no prefix cache, and KV that came by hand-off was
      * computed by a prefill worker. */
@@ -166,6 +170,7 @@ void meter_finished(meter *m, const char *reason, const core_times *t, uint32_t 
     if (t->prefill_ns) metric_observe(m->prefill, (double)t->prefill_ns / 1e9);
     if (t->decode_ns) metric_observe(m->decode, (double)t->decode_ns / 1e9);
     if (t->handoff_ns) metric_observe(m->handoff, (double)t->handoff_ns / 1e9);
+    if (t->decode_wait_ns) metric_observe(m->decode_wait, (double)t->decode_wait_ns / 1e9);
 }
 
 void meter_http(meter *m, const char *handler, uint32_t code) {
@@ -255,6 +260,14 @@ static known_worker *know(meter *m, const char *labels) {
     k->step_age = gauge(m, "baton_worker_step_age_seconds", "Age of the running step; 0 = idle.", labels);
     for (size_t i = 0; i < ARRAY_LEN(worker_totals); i++)
         k->totals[i] = counter(m, worker_totals[i].name, worker_totals[i].help, labels);
+    for (uint32_t i = 0; i < BUSY_KIND_COUNT; i++) {
+        buf l = {0};
+        buf_adds(&l, labels);
+        metrics_label(&l, "phase", busy_kind_name((busy_kind)i));
+        k->busy[i] = counter(m, "baton_worker_busy_seconds_total",
+                             "Time in steps, by the rows they had: of prompts, of decodes, of both.", l.data);
+        buf_done(&l);
+    }
     return k;
 }
 
@@ -287,6 +300,7 @@ static void copy_worker(meter *m, const core_worker_info *w) {
         const uint64_t *total = (const uint64_t *)((const char *)b + worker_totals[i].at);
         metric_set(k->totals[i], (double)*total);
     }
+    for (uint32_t i = 0; i < BUSY_KIND_COUNT; i++) metric_set(k->busy[i], (double)b->busy_ns[i] / 1e9);
 }
 
 static void copy_workers(meter *m, const core *c, uint64_t now_ns) {
@@ -308,6 +322,17 @@ static void copy_workers(meter *m, const core *c, uint64_t now_ns) {
         total ? (double)used / (double)total : 0);
 }
 
+static double seconds(const struct timeval *t) {
+    return (double)t->tv_sec + (double)t->tv_usec / 1e6;
+}
+
+static void copy_process(meter *m) {
+    struct rusage used;
+    CHECK(getrusage(RUSAGE_SELF, &used) == 0);
+    metric_set(counter(m, "process_cpu_seconds_total", "CPU time of the coordinator, user and system.", ""),
+               seconds(&used.ru_utime) + seconds(&used.ru_stime));
+}
+
 void meter_print(meter *m, const core *c, uint64_t now_ns, buf *out) {
     PRE(m);
     PRE(c);
@@ -317,5 +342,6 @@ void meter_print(meter *m, const core *c, uint64_t now_ns, buf *out) {
     copy_requests(m, &n);
     copy_totals(m, &n);
     copy_workers(m, c, now_ns);
+    copy_process(m);
     metrics_print(m->all, out);
 }

@@ -272,6 +272,7 @@ void native_wire_end(buf *out, uint64_t id, const stream *s, uint32_t i, bool ca
         set_ms(&t.has_queue_ms, &t.queue_ms, ct.queue_ns);
         set_ms(&t.has_prefill_ms, &t.prefill_ms, ct.prefill_ns);
         set_ms(&t.has_handoff_ms, &t.handoff_ms, ct.handoff_ns);
+        set_ms(&t.has_decode_wait_ms, &t.decode_wait_ms, ct.decode_wait_ns);
         set_ms(&t.has_first_token_ms, &t.first_token_ms, ct.first_token_ns);
         set_ms(&t.has_decode_ms, &t.decode_ms, ct.decode_ns);
         set_ms(&t.has_total_ms, &t.total_ms, ct.total_ns);

@@ -215,13 +215,16 @@ static void add_usage(buf *out, const stream *s, bool shown) {
     core_times t;
     if (stream_request(s)->timings && stream_times(s, stream_last_ended(s), &t)) {
         double rate = t.total_ns ? completion * 1e9 / (double)t.total_ns : 0;
+        buf_addf(out, ",\"timings\":{\"queue_ms\":%.3f,\"prefill_ms\":%.3f,\"handoff_ms\":%.3f,",
+                 ms(t.queue_ns), ms(t.prefill_ns), ms(t.handoff_ns));
+        if (t.decode_wait_ns) buf_addf(out, "\"decode_wait_ms\":%.3f,", ms(t.decode_wait_ns));
         buf_addf(
             out,
-            ",\"timings\":{\"queue_ms\":%.3f,\"prefill_ms\":%.3f,\"handoff_ms\":%.3f,\"first_token_ms\":%.3f,"
+            "\"first_token_ms\":%.3f,"
             "\"decode_ms\":%.3f,\"total_ms\":%.3f,\"tokens_per_second\":%.3f,\"attempts\":%u,\"replays\":%u,"
             "\"preemptions\":%u}",
-            ms(t.queue_ns), ms(t.prefill_ns), ms(t.handoff_ns), ms(t.first_token_ns), ms(t.decode_ns),
-            ms(t.total_ns), rate, t.attempts, t.replays, t.preemptions);
+            ms(t.first_token_ns), ms(t.decode_ns), ms(t.total_ns), rate, t.attempts, t.replays,
+            t.preemptions);
     }
     buf_adds(out, "}");
 }

@@ -29,12 +29,15 @@ void recovery_end(core *c, request *r, const core_end *end, uint64_t now_ns) {
     let_go(c, r, end->state == REQ_CANCELED ? CTL_CANCEL : CTL_RELEASE, now_ns);
     request_move(r, end->state, now_ns);
     core_times times = request_times(r, now_ns);
+    core_record record;
+    if (c->sink.record) request_record(r, now_ns, &record);
     uint64_t id = r->id;
     if (end->state == REQ_DONE) c->counts.finished[end->fin]++;
     if (end->state == REQ_FAILED) c->counts.failed++;
     if (end->state == REQ_CANCELED) c->counts.canceled++;
     request_table_remove(&c->requests, r);
     request_free(r);
+    if (c->sink.record) c->sink.record(c->sink.ctx, &record);
     c->sink.end(c->sink.ctx, id, end, &times);
 }
 
@@ -71,8 +74,10 @@ void recovery_replay(core *c, request *r, retry why, const char *text, uint64_t 
     let_go(c, r, CTL_DROP, now_ns);
     if (!next_attempt(c, r, why, text, now_ns)) return;
     token_log_forget_held(&r->log);
+    if (!r->own_token_ns) r->verified_ns = 0; /* that D never computed anything */
     r->given = r->log.count;
     request_move(r, REQ_WAIT_PREFILL, now_ns);
+    request_enter(r, STAGE_QUEUE, NULL, now_ns);
     /* Without room nothing ran: it waits on with the deadline that it had. */
     if (why != RETRY_NO_ROOM) r->queue_since_ns = now_ns;
     request_table_place(&c->requests, r);

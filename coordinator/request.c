@@ -153,6 +153,35 @@ static uint64_t first_token_at(const request *r) {
     return r->log.count ? best : 0;
 }
 
+const char *core_stage_name(core_stage stage) {
+    static const char *const names[STAGE_COUNT] = {"queue", "prefill", "hand-off", "decode wait", "decode"};
+    PRE(stage < STAGE_COUNT);
+    return names[stage];
+}
+
+void request_enter(request *r, core_stage stage, const member *m, uint64_t now_ns) {
+    PRE(r);
+    if (r->span_count == CORE_SPANS_MAX) return;
+    r->spans[r->span_count++] = (core_span){.begin_ns = now_ns, .worker = m ? m->number : 0, .stage = stage};
+}
+
+void request_record(const request *r, uint64_t now_ns, core_record *out) {
+    PRE(r);
+    PRE(out);
+    *out = (core_record){.req = r->id,
+                         .state = request_state(r),
+                         .prompt_tokens = r->prompt_count,
+                         .output_tokens = r->log.count,
+                         .attempts = r->tries,
+                         .replays = r->replays,
+                         .preemptions = r->preemptions,
+                         .born_ns = r->sm.first_ns[REQ_NEW],
+                         .first_token_ns = first_token_at(r),
+                         .end_ns = now_ns,
+                         .span_count = r->span_count};
+    memcpy(out->spans, r->spans, r->span_count * sizeof *r->spans);
+}
+
 core_times request_times(const request *r, uint64_t now_ns) {
     PRE(r);
     uint64_t born = r->sm.first_ns[REQ_NEW];
@@ -162,6 +191,8 @@ core_times request_times(const request *r, uint64_t now_ns) {
     t.total_ns = now_ns - born;
     t.queue_ns = (prefill ? prefill : now_ns) - born;
     t.handoff_ns = r->handoff_ns;
+    uint64_t wait_ns = MAX(r->verified_ns, first);
+    if (r->own_token_ns > wait_ns) t.decode_wait_ns = r->own_token_ns - wait_ns;
     if (prefill) t.prefill_ns = (first ? first : now_ns) - prefill;
     if (first) {
         t.first_token_ns = first - born;

@@ -79,6 +79,9 @@ typedef struct request {
         kv_since_ns;   /* WAIT_KV entered from PREFILL: its deadline and the hand-off time count from here */
     uint64_t token_ns; /* last new token in DECODE, or the entry */
     uint64_t handoff_ns; /* of the last finished hand-off */
+    uint32_t span_count;
+    core_span spans[CORE_SPANS_MAX];
+    uint64_t verified_ns, own_token_ns; /* its end; then D's first token of its own. 0 = not yet */
 
     /* Where it stands in the table; the table's own. */
     uint32_t slot;
@@ -106,6 +109,10 @@ uint64_t request_ids_hash(const request *r);
 bool request_ends_with_prefill(const request *r);
 /* Goes before the new ones in the queue */
 bool request_is_replay(const request *r);
+/* It enters a stage; when there were too many, the last one goes on. */
+void request_enter(request *r, core_stage stage, const struct member *m, uint64_t now_ns);
+/* Ended at now_ns */
+void request_record(const request *r, uint64_t now_ns, core_record *out);
 core_times request_times(const request *r, uint64_t now_ns);
 bool request_check(const request *r);
 

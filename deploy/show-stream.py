@@ -37,9 +37,11 @@ for label, key in (
     ("queue", "queue_ms"),
     ("prefill", "prefill_ms"),
     ("hand-off", "handoff_ms"),
+    ("decode wait", "decode_wait_ms"),
     ("first token", "first_token_ms"),
     ("decode", "decode_ms"),
     ("total", "total_ms"),
 ):
-    print("  %-12s %9.2f ms" % (label, times[key]))
+    if key in times:
+        print("  %-12s %9.2f ms" % (label, times[key]))
 print("  %-12s %9.1f tokens/s" % ("decode speed", times["tokens_per_second"]))

@@ -1,4 +1,5 @@
-/* backend - one table of functions per way to compute: ref (plain loops, the oracle), cpu (vectorised), cuda.
+/* backend - one table of functions per way to compute: ref (plain loops, the oracle), cpu (vectorised), cuda,
+ * mock (computes nothing, takes as long as a model says).
  *
  * Code above asks backend_find("cpu") (backends.h) once and never says which it is. Every slot is filled;
  * backend_complete checks that at start and in a test.
@@ -10,6 +11,7 @@
 #define BATON_KERNELS_BACKEND_H
 
 #include "kernels/ops.h"
+#include "latency/latency.h"
 
 typedef struct device_options {
     uint32_t threads; /* cpu: size of the thread team, 1..64; cuda: threads that convert weights as they are
@@ -17,6 +19,7 @@ typedef struct device_options {
     /* Host backends. */
     const uint32_t *cpus; /* [threads] CPU numbers to pin to (thread 0 is the opener), or NULL: not pinned */
     const char *isa;      /* cpu: "auto", "avx512", "avx2", "portable" */
+    const latency_model *latency; /* mock: how long steps take; copied. NULL: no time */
     /* cuda. */
     uint32_t gpu;           /* index among the visible devices, taken modulo their number */
     dtype act_type;         /* DT_BF16, DT_F16, or DT_F32 (slow kernels, for checking); weights get it too */

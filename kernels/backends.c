@@ -2,6 +2,7 @@
 
 #include "base/mem.h"
 #include "kernels/cpu/cpu.h"
+#include "kernels/mock/mock.h"
 #include "kernels/ref/ref.h"
 #ifdef BATON_CUDA
 #include "kernels/cuda/cuda_backend.h"
@@ -12,6 +13,7 @@
 static const backend_ops *const backends[] = {
     &cpu_backend,
     &ref_backend,
+    &mock_backend,
 #ifdef BATON_CUDA
     &cuda_backend,
 #endif
@@ -26,9 +28,9 @@ const backend_ops *backend_find(const char *name) {
 
 const char *backend_names(void) {
 #ifdef BATON_CUDA
-    return "cpu, ref, cuda";
+    return "cpu, ref, mock, cuda";
 #else
-    return "cpu, ref";
+    return "cpu, ref, mock";
 #endif
 }
 

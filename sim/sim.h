@@ -24,9 +24,10 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "coordinator/core.h"
+#include "latency/latency.h"
 #include "worker_core/agent.h"
 
-#define SIM_WORKERS_MAX 12u
+#define SIM_WORKERS_MAX 256u
 #define SIM_LAYERS      2u
 #define SIM_EOS         2
 
@@ -37,7 +38,8 @@ typedef struct sim_options {
     uint32_t pages[ROLE_COUNT];
     uint32_t max_seqs, max_rows, chunk_tokens;
     uint64_t ctl_ns, step_ns, row_ns, frame_ns; /* delays: control message, step, per row, pair frame */
-    uint64_t post_ns, copy_ns;                  /* hand-over between threads; copying one segment */
+    const latency_model *latency; /* of steps, in place of step and row; NULL = those. Borrowed */
+    uint64_t post_ns, copy_ns;    /* hand-over between threads; copying one segment */
     uint64_t pair_timeout_ns, join_retry_ns, rejoin_ns;
     core_options core;
 } sim_options;

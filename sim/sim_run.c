@@ -1,7 +1,6 @@
 /* The world: connections, the coordinator and its clients, and what is done to them from outside. */
 #include "sim/sim_world.h"
 
-
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -61,6 +61,19 @@ static void run_layer(sim_proc *p, uint32_t layer) {
     }
 }
 
+/* As the mock backend counts: a single generated row decodes, all else is a chunk. */
+static uint64_t model_span(const sim_proc *p, const latency_model *m) {
+    latency_step sum = {0};
+    for (uint32_t i = 0; i < p->job.item_count; i++) {
+        const step_item *it = &p->job.items[i];
+        if (it->count == 1 && it->begin >= p->seqs[it->slot].prompt_count)
+            latency_add_decode(&sum, it->begin + 1);
+        else
+            latency_add_chunk(&sum, it->begin, it->count);
+    }
+    return latency_ns(m, &sum);
+}
+
 static void start_step(void *ctx, const dev_job *j) {
     sim_proc *p = ctx;
     sim *s = p->sim;
@@ -84,7 +97,8 @@ static void start_step(void *ctx, const dev_job *j) {
             sim_failf(s, "%s: a step item out of bounds", p->name);
     }
     if (rows > s->opt.max_rows) sim_failf(s, "%s: a step of %u rows", p->name, rows);
-    uint64_t span = sim_delay(s, s->opt.step_ns + rows * s->opt.row_ns);
+    uint64_t span =
+        sim_delay(s, s->opt.latency ? model_span(p, s->opt.latency) : s->opt.step_ns + rows * s->opt.row_ns);
     sim_post(s, s->now_ns + span / 2, EV_STEP_HALF, p);
     sim_post(s, s->now_ns + span, EV_STEP_END, p);
 }
@@ -114,7 +128,8 @@ static void end_step(sim_proc *p) {
         seq_append(q, results[i].token.id);
     }
     p->busy = false;
-    agent_stepped(p->agent, results, count, p->sim->now_ns);
+    step_span span = {.begin_ns = p->step_begin_ns, .duration_ns = p->sim->now_ns - p->step_begin_ns};
+    agent_stepped(p->agent, results, count, &span, p->sim->now_ns);
     free(results);
 }
 

@@ -11,6 +11,8 @@
 #include <stdint.h>
 
 #define ROW_NEVER UINT64_MAX
+/* A time beyond this (115 days) is a mistake; files with one are refused. */
+#define ROW_MOST_NS 10000000000000000ull
 
 typedef enum row_phase {
     ROW_WARMUP, /* before the first window */

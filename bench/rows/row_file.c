@@ -48,7 +48,7 @@ static uint32_t take_u32(fields *f, const char *name) {
 }
 
 static uint64_t take_time(fields *f, const char *name) {
-    return json_is_null(json_object_get(f->object, name)) ? ROW_NEVER : take_u64(f, name, INT64_MAX);
+    return json_is_null(json_object_get(f->object, name)) ? ROW_NEVER : take_u64(f, name, ROW_MOST_NS);
 }
 
 /* Borrowed: valid until the object goes. "" for null. */
@@ -67,8 +67,8 @@ static void take_events(fields *f, row *r) {
     json_array_foreach(events, i, e) {
         const json_t *at = json_array_get(e, 0), *tokens = json_array_get(e, 1);
         bool good = json_array_size(e) == 2 && json_is_integer(at) && json_is_integer(tokens) &&
-                    json_integer_value(at) >= 0 && json_integer_value(tokens) >= 0 &&
-                    json_integer_value(tokens) <= UINT32_MAX;
+                    json_integer_value(at) >= 0 && (uint64_t)json_integer_value(at) <= ROW_MOST_NS &&
+                    json_integer_value(tokens) >= 0 && json_integer_value(tokens) <= UINT32_MAX;
         if (!good) {
             if (!f->bad) f->bad = "events";
             return;

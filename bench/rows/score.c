@@ -5,6 +5,7 @@
 #include "bench/stats/steady.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -54,6 +55,29 @@ status slo_parse(slo *s, const char *text, errbuf *eb) {
     }
     *s = got;
     return ST_OK;
+}
+
+const char *slo_text(const slo *s, char *out, size_t size) {
+    PRE(s);
+    PRE(out);
+    PRE(size > 0);
+    const struct {
+        const char *name;
+        double limit;
+    } limits[] = {{"ttft", s->ttft_ms},
+                  {"tpot", s->tpot_ms},
+                  {"itl_p99", s->itl_p99_ms},
+                  {"itl_max", s->itl_max_ms},
+                  {"e2e", s->e2e_ms}};
+    size_t len = 0;
+    out[0] = 0;
+    for (size_t i = 0; i < ARRAY_LEN(limits); i++) {
+        if (!isfinite(limits[i].limit) || len >= size) continue;
+        len += (size_t)snprintf(out + len, size - len, "%s%s %.6g ms", len ? ", " : "", limits[i].name,
+                                limits[i].limit);
+    }
+    if (!len) snprintf(out, size, "none");
+    return out;
 }
 
 static int ascending(const void *a, const void *b) {

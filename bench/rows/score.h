@@ -20,6 +20,8 @@ slo slo_none(void);
 /* "ttft:200", "tpot:50", "itl_p99:..", "itl_max:..", "e2e:.." (vLLM's "e2el" too), ms; one per call or
  * several with commas. ST_INVALID names the word. */
 status slo_parse(slo *s, const char *text, errbuf *eb);
+/* "ttft 200 ms, tpot 50 ms"; "none" without a limit. Returns out. */
+const char *slo_text(const slo *s, char *out, size_t size);
 bool slo_good(const slo *s, const row *r);
 
 typedef struct score {

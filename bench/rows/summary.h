@@ -24,6 +24,9 @@ typedef enum summary_metric {
     SUMMARY_METRICS
 } summary_metric;
 
+/* "ttft", as keys and options have it. Borrowed: static. */
+const char *summary_metric_name(summary_metric m);
+
 typedef struct summary_options {
     bool vllm;          /* by vLLM's own rules */
     double duration_s;  /* what throughputs are divided by */
@@ -39,6 +42,11 @@ typedef struct summary_options {
 status summary_parse_percentiles(summary_options *o, const char *text, errbuf *eb);
 /* "ttft,tpot,itl,e2el,client_queue_time,e2el_including_client_queue". ST_INVALID names the word. */
 status summary_parse_metrics(summary_options *o, const char *text, errbuf *eb);
+
+/* Did it end well? By vLLM one that had no event at all did not. */
+bool summary_completed(const row *r, bool vllm);
+/* ms, of a metric with one value per request; NAN = none. PRE: not SUMMARY_ITL. */
+double summary_latency_ms(const row *r, summary_metric m, bool vllm);
 
 typedef struct summary_values {
     uint32_t n;

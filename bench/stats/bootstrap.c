@@ -22,7 +22,7 @@ typedef struct range {
 
 static range crossing_of(const attainment_grid *g, const uint32_t *picks, uint32_t seeds, double target,
                          double *scratch) {
-    double *rates = scratch, *mean = scratch + g->rate_count;
+    double *rates = scratch, *mean = scratch + g->rate_count, ceiling = INFINITY;
     size_t m = 0;
     for (uint32_t i = 0; i < g->rate_count; i++) {
         double sum = 0;
@@ -34,12 +34,13 @@ static range crossing_of(const attainment_grid *g, const uint32_t *picks, uint32
             n++;
         }
         if (!n) continue;
+        if (g->unstable && g->unstable[i]) ceiling = fmin(ceiling, g->rates[i]);
         rates[m] = g->rates[i];
         mean[m++] = sum / n;
     }
     if (!m) return (range){0, INFINITY};
-    double at = search_crossing(rates, mean, m, target);
-    if (at == 0) return (range){0, rates[0] / g->devices};
+    double at = fmin(search_crossing(rates, mean, m, target), ceiling);
+    if (at == 0 || ceiling == rates[0]) return (range){0, rates[0] / g->devices};
     if (isinf(at)) return (range){rates[m - 1] / g->devices, INFINITY};
     return (range){at / g->devices, at / g->devices};
 }

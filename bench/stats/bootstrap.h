@@ -14,7 +14,8 @@ typedef struct attainment_grid {
     const double *rates; /* [rate_count], ascending */
     uint32_t rate_count;
     const double *attainment;
-    double devices; /* cores or GPUs of its workers together; > 0 */
+    double devices;       /* cores or GPUs of its workers together; > 0 */
+    const bool *unstable; /* [rate_count]; NULL = none. No goodput lies beyond the lowest such rate. */
 } attainment_grid;
 
 /* 95 %. NAN mean: a crossing is off its grid, and the bounds say what is still known: low = 0 and high =

@@ -71,6 +71,7 @@ static void bracket(search_result *out, const rate_point *points, size_t n, doub
 
 /* The curve is only as good as its runs: it cannot lie beyond what is certain. */
 static double within(double rate, const search_result *r) {
+    if (r->fail == r->lowest) return 0;
     if (rate > r->fail) rate = r->fail; /* NAN compares with nothing */
     if (rate < r->pass) rate = r->pass;
     return rate;

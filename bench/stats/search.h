@@ -30,7 +30,7 @@ double search_crossing(const double *rates, const double *y, size_t n, double ta
 typedef struct search_result {
     double lowest, highest; /* rates that were tried */
     double pass, fail;      /* highest PASS below every FAIL, lowest FAIL; NAN = none */
-    double crossing;        /* within [pass, fail]; 0: "< lowest"; INFINITY: "> highest" */
+    double crossing;        /* within [pass, fail]; 0: "< lowest", where a FAIL is; INFINITY: "> highest" */
     double low, high;       /* crossings of the curves of lower and of upper bounds, alike */
     bool contradiction;     /* a PASS above a FAIL: noise, or a system that is not monotone */
 } search_result;

@@ -182,7 +182,8 @@ batches steady_batches(const double *x, size_t n) {
     out.mean.high = all + half;
     double sd = stats_sd(x, n), batch_sd = stats_sd(means, STEADY_BATCHES);
     if (!(sd > 0)) return out;
-    double alone = sd * sd / (double)(n / STEADY_BATCHES); /* of a batch mean, were the values independent */
+    size_t length = n / STEADY_BATCHES;
+    double alone = sd * sd / (double)length; /* of a batch mean, were the values independent */
     out.vif = batch_sd * batch_sd / alone;
     out.n_eff = out.vif > 0 ? (double)n / out.vif : (double)n;
     return out;

@@ -10,6 +10,7 @@
 /* The only globals of the program besides const tables: how loud, and under which name. */
 static _Atomic int log_max = LOG_INFO;
 static char log_who[32] = "baton";
+static _Thread_local char log_thread[sizeof log_who]; /* "" = the process's */
 
 static const char *const level_names[] = {"error", "warn", "info", "debug", "trace"};
 
@@ -17,6 +18,15 @@ void log_setup(log_level level, const char *who) {
     PRE(who);
     atomic_store_explicit(&log_max, (int)level, memory_order_relaxed);
     snprintf(log_who, sizeof log_who, "%s", who);
+}
+
+void log_as(const char *who) {
+    PRE(who);
+    snprintf(log_thread, sizeof log_thread, "%s", who);
+}
+
+const char *log_name(void) {
+    return log_thread[0] ? log_thread : log_who;
 }
 
 bool log_on(log_level level) {
@@ -43,7 +53,7 @@ void log_line(log_level level, const char *subsystem, const char *message, const
     gmtime_r(&ts.tv_sec, &tm);
     size_t n = strftime(line, sizeof line, "%Y-%m-%dT%H:%M:%S", &tm);
     n += (size_t)snprintf(line + n, sizeof line - n, ".%03ldZ %-5s %-10s %s %s", ts.tv_nsec / 1000000,
-                          level_names[level], subsystem, log_who, message);
+                          level_names[level], subsystem, log_name(), message);
     if (n < sizeof line - 1) {
         va_list ap;
         va_start(ap, fmt);

@@ -20,6 +20,11 @@ typedef enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG, LOG_TRACE } l
 
 /* Set once by main before threads start. `who` ("decode-1") is copied, 31 bytes kept. */
 void log_setup(log_level level, const char *who);
+/* The name of the calling thread's lines, where a process hosts several workers; copied likewise. A thread
+ * that it starts goes by the process's name until it says otherwise. */
+void log_as(const char *who);
+/* The name of the calling thread's lines. Borrowed: valid until the thread ends or calls log_as. */
+const char *log_name(void);
 bool log_on(log_level level);
 /* "error" ... "trace" to a level; ST_INVALID names the choices. */
 status log_level_parse(const char *text, log_level *out, errbuf *eb);

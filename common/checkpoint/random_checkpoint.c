@@ -19,6 +19,8 @@
  * tiny is for tests. Its head is not the embedding: over so few layers a tied one answers each token with
  * itself.
  *
+ * mock is for the mock backend, which reads no weights: little KV per token, a long context.
+ *
  * Scale: |random_weight| is uniform over odd numbers up to 255, which has a standard deviation of 256 /
  * sqrt(3); the power of two nearest to sqrt(3) / (256 sqrt(cols)) makes it about 1 / sqrt(cols), so that a
  * row of unit size stays one of unit size through every layer. */
@@ -54,6 +56,7 @@ static const shape shapes[] = {
     {"qwen2.5-7b", "llama", 28, 3584, 28, 4, 128, 18944, 152064, 32768, 1000000.0f, 1e-6f, false},
     {"opt-13b-shape", "llama", 40, 5120, 40, 40, 128, 13696, 50272, 2048, 10000.0f, 1e-5f, true},
     {"tiny", "llama", 2, 128, 4, 2, 32, 256, 512, 2048, 10000.0f, 1e-5f, false},
+    {"mock", "llama", 4, 64, 4, 1, 16, 128, 512, 131072, 10000.0f, 1e-5f, false},
 };
 
 static const char chat_template[] =

@@ -234,9 +234,11 @@ status config_check_text(const config *c, uint32_t local_cores, char **out, errb
         const config_rank *r = &ranks[i];
         buf_addf(&text, "rank=%u role=%s index=%u host=%s cores=", r->rank, r->role, r->index, r->host);
         if (r->core_count)
-            buf_addf(&text, "%u-%u\n", r->core_begin, r->core_begin + r->core_count - 1);
+            buf_addf(&text, "%u-%u", r->core_begin, r->core_begin + r->core_count - 1);
         else
-            buf_adds(&text, "-\n");
+            buf_adds(&text, "-");
+        if (r->worker_count > 1) buf_addf(&text, " workers=%u", r->worker_count);
+        buf_adds(&text, "\n");
     }
     for (uint32_t i = 0; i < count; i++) {
         uint32_t slots = 0;

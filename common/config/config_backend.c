@@ -8,6 +8,7 @@
 static const config_backend backends[] = {
     {.name = "cpu", .built_with = "backend"},
     {.name = "ref", .built_with = "backend"},
+    {.name = "mock", .built_with = "backend", .modelled = true},
     {.name = "cuda", .built_with = "CUDA toolkit", .own_memory = true, .act_types = true},
 };
 

@@ -12,6 +12,7 @@ typedef struct config_backend {
     const char *built_with; /* what a program must have been built with to have it */
     bool own_memory;        /* its device has memory of its own, of which a worker takes a share */
     bool act_types;         /* computes in model.act_dtype, which is the KV cache's type too; else in f32 */
+    bool modelled;          /* takes the time of mock.latency; a process may host several such workers */
 } config_backend;
 
 /* One of the values of model.backend. NULL for another name. Borrowed: static. */

@@ -5,6 +5,7 @@
 #include "base/hostport.h"
 #include "base/mem.h"
 #include "config/config_backend.h"
+#include "config/latency_file.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -77,6 +78,19 @@ static status check_types(const config *c, const blame *b) {
          "model.act_dtype to %s",
          kv, act, kv);
     return at(b, "model", "kv_dtype");
+}
+
+static status check_mock(const config *c, const blame *b) {
+    const config_backend *backend = backend_of(c);
+    if (c->mock.workers_per_process > 1 && !backend->modelled) {
+        errf(b->eb, ST_INVALID, "%u is for model.backend mock; a process of %s is one worker: set it to 1",
+             c->mock.workers_per_process, backend->name);
+        return at(b, "mock", "workers_per_process");
+    }
+    latency_model unused;
+    if (backend->modelled && latency_file_find(c->mock.latency, &unused, b->eb) != ST_OK)
+        return at(b, "mock", "latency");
+    return ST_OK;
 }
 
 static status check_role(const config *c, worker_role role, const blame *b) {
@@ -178,6 +192,7 @@ status config_check(const config *c, const char **section, const char **key, err
     blame b = {.section = section, .key = key, .eb = eb};
     status st = check_cluster(c, &b);
     if (st == ST_OK) st = check_types(c, &b);
+    if (st == ST_OK) st = check_mock(c, &b);
     if (st == ST_OK) st = check_roles(c, &b);
     if (st == ST_OK) st = check_limits(c, &b);
     return st;

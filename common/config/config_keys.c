@@ -71,12 +71,15 @@ const config_key config_keys[] = {
     TEXT_KEY(model, path, ""),
     TEXT_KEY(model, served_model_name, ""),
     UINT_KEY(model, max_context, 0, 0, 1 << 20),
-    PICK_KEY(model, backend, "cpu", "cpu|ref|cuda"),
+    PICK_KEY(model, backend, "cpu", "cpu|ref|cuda|mock"),
     PICK_KEY(model, isa, "auto", "auto|avx512|avx2|portable"),
     PICK_KEY(model, act_dtype, "auto", "auto|bf16|f16|f32"),
     PICK_KEY(model, kv_dtype, "auto", "auto|bf16|f16|f32"),
     BOOL_KEY(model, deterministic, false),
     BOOL_KEY(model, check_ops, false),
+
+    TEXT_KEY(mock, latency, "h200-8b"),
+    UINT_KEY(mock, workers_per_process, 1, 1, 1024),
 
     ROLE_KEYS(prefill, 1, 512, 16),
     UINT_KEY(prefill, chunk_tokens, 256, 16, 65536),

@@ -1,9 +1,10 @@
 /* The rank map: coordinator, prefill, decode, colocated workers, in this order, each on the next of its
  * role's hosts.
  *
- * Cores are given out from 0 upwards on each host, first come first served in rank order, so the map depends
- * on nothing but the file and, for this machine, its number of cores. With cluster.oversubscribe a worker
- * that does not fit starts at core 0 again. */
+ * A process may host several workers of its role (mock.workers_per_process); then places and cores are those
+ * of processes. Cores are given out from 0 upwards on each host, first come first served in rank order, so
+ * the map depends on nothing but the file and, for this machine, its number of cores. With
+ * cluster.oversubscribe a worker that does not fit starts at core 0 again. */
 #include "config/config_ranks.h"
 
 #include "base/mem.h"
@@ -104,7 +105,16 @@ static status refuse(const host *h, errbuf *eb) {
                 roles, several ? "" : "s", asked, where, h->cores);
 }
 
-/* The host of worker `index` of a role. */
+static uint32_t per_process(const config *c) {
+    return MAX(c->mock.workers_per_process, 1u);
+}
+
+static uint32_t processes(const config *c, worker_role role) {
+    uint32_t n = per_process(c);
+    return (config_role_of(c, role)->count + n - 1) / n;
+}
+
+/* The host of process `index` of a role. */
 static status worker_host(placing *p, worker_role role, uint32_t index, uint32_t local_cores, host **out,
                           errbuf *eb) {
     const config_role *r = config_role_of(p->config, role);
@@ -130,14 +140,17 @@ static status put_worker(placing *p, uint32_t local_cores, config_rank *ranks, e
     config_rank *next = &ranks[1];
     for (worker_role role = 0; role < ROLE_COUNT; role++) {
         const config_role *r = config_role_of(p->config, role);
-        for (uint32_t i = 0; i < r->count; i++, next++) {
+        for (uint32_t i = 0; i < processes(p->config, role); i++, next++) {
             host *h = NULL;
             status st = worker_host(p, role, i, local_cores, &h, eb);
             if (st != ST_OK) return st;
             CHECK(h);
             h->asked[role] += r->cores;
-            *next =
-                (config_rank){.rank = (uint32_t)(next - ranks), .role = worker_role_name(role), .index = i};
+            uint32_t first = i * per_process(p->config);
+            *next = (config_rank){.rank = (uint32_t)(next - ranks),
+                                  .role = worker_role_name(role),
+                                  .index = first,
+                                  .worker_count = MIN(per_process(p->config), r->count - first)};
             memcpy(next->host, h->name, sizeof next->host);
             take_cores(h, r->cores, next);
         }
@@ -154,7 +167,8 @@ status config_ranks(const config *c, uint32_t local_cores, config_rank **out, ui
     PRE(out);
     PRE(count);
     PRE(local_cores > 0);
-    uint32_t rank_count = 1 + c->prefill.count + c->decode.count + c->colocated.count;
+    uint32_t rank_count = 1;
+    for (worker_role role = 0; role < ROLE_COUNT; role++) rank_count += processes(c, role);
     uint32_t hosts_max = 1 + c->cluster.hosts_count + c->prefill.hosts_count + c->decode.hosts_count +
                          c->colocated.hosts_count;
     placing p = {.config = c, .hosts = xcalloc(hosts_max, sizeof *p.hosts)};

@@ -9,7 +9,8 @@
 typedef struct config_rank {
     uint32_t rank;
     const char *role;                /* "coordinator", or worker_role_name */
-    uint32_t index;                  /* among its role */
+    uint32_t index;                  /* among its role; of the first of its workers */
+    uint32_t worker_count;           /* that the process hosts; 0 for the coordinator */
     char host[64];                   /* "localhost" for this machine */
     uint32_t core_begin, core_count; /* CPU numbers on its host; 0 count for the coordinator */
 } config_rank;

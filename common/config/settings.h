@@ -42,13 +42,17 @@ typedef struct config {
         char *path; /* .gguf, relative to the directory baton is started in; or random:NAME[:SEED] */
         char *served_model_name; /* "" = the file's stem */
         uint32_t max_context;    /* 0 = the model's */
-        char *backend;           /* cpu | ref | cuda */
+        char *backend;           /* cpu | ref | cuda | mock */
         char *isa;               /* cpu: auto | avx512 | avx2 | portable */
         char *act_dtype;         /* cuda: auto (= bf16) | bf16 | f16 | f32; auto on the others */
         char *kv_dtype;          /* auto | f16 | f32; cuda: auto, or what act_dtype is */
         bool deterministic; /* cuda: no result depends on batch or chunking, as is always so on cpu and ref */
         bool check_ops;     /* cuda: wait after each operation, so that an error names it */
     } model;
+    struct {
+        char *latency;                /* a preset of latency/latency.h, or a file (latency_file.h) */
+        uint32_t workers_per_process; /* of one role; 0, in a config made by hand, is taken as 1 */
+    } mock;
     config_role prefill, decode, colocated;
     struct {
         char *transport;     /* shm | zmq */

@@ -80,6 +80,15 @@ static void pack_join(const ctl_join *j, Baton__ControlMessage *pb, buf *out) {
 }
 
 static void pack_heartbeat(const ctl_heartbeat *h, Baton__ControlMessage *pb, buf *out) {
+    PRE(h->step_count <= CTL_STEPS_MAX);
+    uint32_t ages[CTL_STEPS_MAX], durations[CTL_STEPS_MAX];
+    uint32_t prefill_rows[CTL_STEPS_MAX], decode_rows[CTL_STEPS_MAX];
+    for (uint32_t i = 0; i < h->step_count; i++) {
+        ages[i] = h->steps[i].age_us;
+        durations[i] = h->steps[i].duration_us;
+        prefill_rows[i] = h->steps[i].prefill_rows;
+        decode_rows[i] = h->steps[i].decode_rows;
+    }
     Baton__Heartbeat body = BATON__HEARTBEAT__INIT;
     body.step = h->step;
     body.step_age_ns = h->step_age_ns;
@@ -97,6 +106,16 @@ static void pack_heartbeat(const ctl_heartbeat *h, Baton__ControlMessage *pb, bu
     body.stale = h->stale;
     body.pages_used = h->pages_used;
     body.drain = h->drain;
+    body.busy_prefill_ns = h->busy_ns[BUSY_PREFILL];
+    body.busy_decode_ns = h->busy_ns[BUSY_DECODE];
+    body.busy_mixed_ns = h->busy_ns[BUSY_MIXED];
+    body.n_step_ages_us = body.n_step_durations_us = h->step_count;
+    body.n_step_prefill_rows = body.n_step_decode_rows = h->step_count;
+    body.step_ages_us = ages;
+    body.step_durations_us = durations;
+    body.step_prefill_rows = prefill_rows;
+    body.step_decode_rows = decode_rows;
+    body.steps_left_out = h->steps_left_out;
     pb->heartbeat = &body;
     emit(pb, BATON__CONTROL_MESSAGE__BODY_HEARTBEAT, out);
 }

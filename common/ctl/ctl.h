@@ -14,6 +14,7 @@
 #include "base/role.h"
 #include "base/status.h"
 #include "token/sampling.h"
+#include "token/step.h"
 
 typedef enum ctl_kind {
     CTL_NONE,
@@ -77,6 +78,13 @@ typedef struct ctl_welcome {
     const char *name; /* the name the worker goes by (made unique by the coordinator) */
 } ctl_welcome;
 
+/* A step that has ended. Numbers that do not fit are the largest one. */
+typedef struct ctl_step {
+    uint32_t age_us; /* from its start until the heartbeat was made */
+    uint32_t duration_us;
+    uint32_t prefill_rows, decode_rows;
+} ctl_step;
+
 typedef struct ctl_heartbeat {
     uint64_t step;           /* number of steps begun */
     uint64_t step_age_ns;    /* age of the running step; 0 = idle */
@@ -90,9 +98,14 @@ typedef struct ctl_heartbeat {
     uint64_t prefill_rows;              /* prompt tokens processed since start */
     uint64_t xfer_segments, xfer_bytes; /* payload sent (P) or verified (D) since start */
     uint64_t xfer_failures;
-    uint64_t stale;      /* messages dropped as stale */
-    uint32_t pages_used; /* as the pool counts them: the worker's own evidence */
-    bool drain;          /* it was asked to stop and asks to be drained */
+    uint64_t stale;                    /* messages dropped as stale */
+    uint32_t pages_used;               /* as the pool counts them: the worker's own evidence */
+    bool drain;                        /* it was asked to stop and asks to be drained */
+    uint64_t busy_ns[BUSY_KIND_COUNT]; /* in steps, since start */
+    const ctl_step *steps; /* [step_count] ended since the last heartbeat, oldest first; the newest
+                              CTL_STEPS_MAX. Only while the message lives */
+    uint32_t step_count;
+    uint64_t steps_left_out; /* ended since then and told by nobody */
 } ctl_heartbeat;
 
 /* PREFILL and RESERVE carry the whole request, prompt and output ids apart. */

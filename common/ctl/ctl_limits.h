@@ -11,5 +11,6 @@
 #define CTL_TOKENS_MAX   (1u << 16) /* entries of one TOKENS: one per sequence of a worker */
 #define CTL_STRING_MAX   4096u      /* bytes without the NUL */
 #define CTL_NUMERICS_MAX 64u        /* parts of a numerics id */
+#define CTL_STEPS_MAX    256u       /* steps told by one heartbeat */
 
 #endif

@@ -120,6 +120,22 @@ static status check_work(const Baton__Work *w, errbuf *eb) {
     return st;
 }
 
+static status check_heartbeat(const Baton__Heartbeat *h, errbuf *eb) {
+    status st = check_count("step_ages_us", h->n_step_ages_us, CTL_STEPS_MAX, eb);
+    if (st != ST_OK) return st;
+    const struct {
+        const char *name;
+        size_t count;
+    } others[] = {{"step_durations_us", h->n_step_durations_us},
+                  {"step_prefill_rows", h->n_step_prefill_rows},
+                  {"step_decode_rows", h->n_step_decode_rows}};
+    for (size_t i = 0; i < ARRAY_LEN(others); i++)
+        if (others[i].count != h->n_step_ages_us)
+            return errf(eb, ST_CORRUPT, "%s: %zu for %zu steps", others[i].name, others[i].count,
+                        h->n_step_ages_us);
+    return ST_OK;
+}
+
 /* The chosen token's logprob is not checked: it has no meaning where none was asked for. */
 static status check_tokens(const Baton__Tokens *t, errbuf *eb) {
     status st = check_count("tokens", t->n_tokens, CTL_TOKENS_MAX, eb);
@@ -167,8 +183,10 @@ static status check(const Baton__ControlMessage *pb, errbuf *eb) {
     case BATON__CONTROL_MESSAGE__BODY_FAILED:
         st = check_text("why", pb->failed->why, eb);
         break;
-    case BATON__CONTROL_MESSAGE__BODY__NOT_SET:
     case BATON__CONTROL_MESSAGE__BODY_HEARTBEAT:
+        st = check_heartbeat(pb->heartbeat, eb);
+        break;
+    case BATON__CONTROL_MESSAGE__BODY__NOT_SET:
     case BATON__CONTROL_MESSAGE__BODY_RESERVED:
     case BATON__CONTROL_MESSAGE__BODY_VERIFIED:
     case _BATON__CONTROL_MESSAGE__BODY__CASE_IS_INT_SIZE:
@@ -225,7 +243,13 @@ static void fill_join(block *b, const Baton__Join *from, ctl_join *to) {
     };
 }
 
-static void fill_heartbeat(const Baton__Heartbeat *from, ctl_heartbeat *to) {
+static void fill_heartbeat(block *b, const Baton__Heartbeat *from, ctl_heartbeat *to) {
+    ctl_step *steps = take(b, from->n_step_ages_us * sizeof *steps);
+    for (size_t i = 0; steps && i < from->n_step_ages_us; i++)
+        steps[i] = (ctl_step){.age_us = from->step_ages_us[i],
+                              .duration_us = from->step_durations_us[i],
+                              .prefill_rows = from->step_prefill_rows[i],
+                              .decode_rows = from->step_decode_rows[i]};
     *to = (ctl_heartbeat){
         .step = from->step,
         .step_age_ns = from->step_age_ns,
@@ -243,6 +267,12 @@ static void fill_heartbeat(const Baton__Heartbeat *from, ctl_heartbeat *to) {
         .stale = from->stale,
         .pages_used = from->pages_used,
         .drain = from->drain,
+        .busy_ns = {[BUSY_PREFILL] = from->busy_prefill_ns,
+                    [BUSY_DECODE] = from->busy_decode_ns,
+                    [BUSY_MIXED] = from->busy_mixed_ns},
+        .steps = steps,
+        .step_count = (uint32_t)from->n_step_ages_us,
+        .steps_left_out = from->steps_left_out,
     };
 }
 
@@ -326,7 +356,7 @@ static void fill(block *b, const Baton__ControlMessage *pb, ctl_msg *m) {
         m->refused.why = take_text(b, pb->refused->why);
         break;
     case BATON__CONTROL_MESSAGE__BODY_HEARTBEAT:
-        fill_heartbeat(pb->heartbeat, &m->heartbeat);
+        fill_heartbeat(b, pb->heartbeat, &m->heartbeat);
         break;
     case BATON__CONTROL_MESSAGE__BODY_WORK:
         fill_work(b, pb->work, &m->work);

@@ -54,6 +54,19 @@ typedef struct dev_job {
     uint32_t open_count;
     const step_item *items; /* tag = request id */
     uint32_t item_count;
+    uint32_t prefill_rows, decode_rows; /* of the items: what the step is, for those who look on */
 } dev_job;
+
+/* When a step ran, on the clock of its process. */
+typedef struct step_span {
+    uint64_t begin_ns, duration_ns;
+} step_span;
+
+/* What a worker is busy with while a step runs. */
+typedef enum busy_kind { BUSY_PREFILL, BUSY_DECODE, BUSY_MIXED, BUSY_KIND_COUNT } busy_kind;
+
+busy_kind busy_kind_of(uint32_t prefill_rows, uint32_t decode_rows);
+/* "prefill", "decode", "mixed" */
+const char *busy_kind_name(busy_kind kind);
 
 #endif

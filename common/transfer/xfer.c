@@ -14,6 +14,7 @@
 #include "transfer/xfer.h"
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "kv/handoff.h"
 #include "transfer/recv.h"
@@ -22,6 +23,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -75,6 +77,7 @@ static void wait_for_work(xfer *x, int ms) {
 
 static void *run(void *ctx) {
     xfer *x = ctx;
+    log_as(x->log_name);
     x->turn_ns = clock_now_ns();
     x->awake_ns = 1;
     sem_post(&x->started);
@@ -145,6 +148,7 @@ status xfer_new(xfer **out, const xfer_options *opt, errbuf *eb) {
     if (st != ST_OK) goto fail;
     st = ring_new(&x->events, EVENTS_MAX, sizeof(xfer_event), eb);
     if (st != ST_OK) goto fail;
+    snprintf(x->log_name, sizeof x->log_name, "%s", log_name());
     int rc = pthread_create(&x->thread, NULL, run, x);
     if (rc) {
         st = errf(eb, ST_IO, "transfer thread: %s", strerror(rc));

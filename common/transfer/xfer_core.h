@@ -71,6 +71,7 @@ struct xfer {
     ring *layers;   /* device > xfer: layer_report */
     ring *events;   /* xfer > loop: xfer_event */
     pthread_t thread;
+    char log_name[32]; /* of the worker */
     bool running;
     sem_t started;
     _Atomic uint64_t offers; /* X_OFFERs posted: tells reports of an earlier offer of the same request from

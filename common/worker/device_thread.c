@@ -1,6 +1,7 @@
 #include "worker/device_thread.h"
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "base/ring.h"
 
@@ -8,6 +9,7 @@
 #include <pthread.h>
 #include <semaphore.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -17,7 +19,7 @@
 
 typedef struct job_done {
     status st;
-    uint64_t duration_ns;
+    step_span span;
 } job_done;
 
 struct device_thread {
@@ -26,6 +28,7 @@ struct device_thread {
     engine_options opt;
     engine_hook hook;
     bool has_hook;
+    char log_name[32]; /* of the worker */
 
     ring *jobs; /* const dev_job *; NULL = stop */
     ring *done; /* job_done */
@@ -73,13 +76,14 @@ static void serve(device_thread *d) {
         atomic_fetch_add_explicit(&d->step, 1, memory_order_relaxed);
         job_done done = {.st = run_job(d, j)};
         atomic_store_explicit(&d->begun_ns, 0, memory_order_relaxed);
-        done.duration_ns = clock_now_ns() - begin_ns;
+        done.span = (step_span){.begin_ns = begin_ns, .duration_ns = clock_now_ns() - begin_ns};
         CHECK(ring_push(d->done, &done) == ST_OK); /* one job is out at most, so there is room */
     }
 }
 
 static void *run(void *ctx) {
     device_thread *d = ctx;
+    log_as(d->log_name);
     d->start_status = engine_new(&d->engine, d->model, &d->opt, &d->error);
     bool ok = d->start_status == ST_OK;
     sem_post(&d->started);
@@ -102,6 +106,7 @@ status device_thread_new(device_thread **out, const model *m, const engine_optio
     device_thread *d = xcalloc(1, sizeof *d);
     d->model = m;
     d->opt = *opt;
+    snprintf(d->log_name, sizeof d->log_name, "%s", log_name());
     d->results = xcalloc(opt->max_seqs, sizeof *d->results);
     sem_t *sems[] = {&d->started, &d->served, &d->leave, &d->ended};
     for (size_t i = 0; i < ARRAY_LEN(sems); i++) CHECK(sem_init(sems[i], 0, 0) == 0);
@@ -194,15 +199,18 @@ int device_thread_fd(const device_thread *d) {
     return ring_fd(d->done);
 }
 
-status device_thread_next(device_thread *d, const step_result **results, uint32_t *count, errbuf *eb) {
+status device_thread_next(device_thread *d, const step_result **results, uint32_t *count, step_span *span,
+                          errbuf *eb) {
     PRE(d);
     PRE(results);
     PRE(count);
+    PRE(span);
     job_done done;
     ring_ack(d->done);
     if (ring_pop(d->done, &done) != ST_OK) return ST_AGAIN;
     if (done.st) return errf(eb, done.st, "%s", d->error.text);
-    d->durations[d->duration_count++ % DURATIONS] = done.duration_ns;
+    d->durations[d->duration_count++ % DURATIONS] = done.span.duration_ns;
+    *span = done.span;
     *results = d->results;
     *count = d->result_count;
     return ST_OK;

@@ -33,8 +33,10 @@ void device_thread_hook(device_thread *d, const engine_hook *hook);
 void device_thread_post(device_thread *d, const dev_job *j);
 /* Readable when a step ended */
 int device_thread_fd(const device_thread *d);
-/* ST_AGAIN: none ended. ST_OK: *results [*count] are valid until the next post. Else fatal. */
-status device_thread_next(device_thread *d, const step_result **results, uint32_t *count, errbuf *eb);
+/* ST_AGAIN: none ended. ST_OK: *results [*count] are valid until the next post; *span: when it ran. Else
+ * fatal. */
+status device_thread_next(device_thread *d, const step_result **results, uint32_t *count, step_span *span,
+                          errbuf *eb);
 /* For the heartbeat: number of steps begun, age of the running one (0 = idle), median of the last 64. */
 void device_thread_progress(const device_thread *d, uint64_t now_ns, uint64_t *step, uint64_t *age_ns,
                             uint64_t *median_ns);

@@ -67,6 +67,8 @@ static status find_by_rank(place *p, const config *c, worker_role role, const ch
                   own->role, wanted);
     } else {
         snprintf(p->name, sizeof p->name, "%s-%u", wanted, own->index);
+        p->index = own->index;
+        p->worker_count = own->worker_count;
         take_cores(p, ranks, count, own, local_cores);
         p->gpu = number_on_host(ranks, own);
     }
@@ -77,12 +79,25 @@ static status find_by_rank(place *p, const config *c, worker_role role, const ch
 status place_find(place *out, const config *c, worker_role role, const char *rank, errbuf *eb) {
     PRE(out);
     PRE(c);
-    place p = {0};
+    place p = {.worker_count = MAX(c->mock.workers_per_process, 1u)};
     if (gethostname(p.host, sizeof p.host - 1) != 0) snprintf(p.host, sizeof p.host, "localhost");
     snprintf(p.name, sizeof p.name, "%s-%s-%ld", worker_role_name(role), p.host, (long)getpid());
     status st = rank ? find_by_rank(&p, c, role, rank, eb) : ST_OK;
     if (st == ST_OK) *out = p;
     return st;
+}
+
+place place_member(const place *first, worker_role role, uint32_t i) {
+    PRE(first);
+    PRE(i < first->worker_count);
+    place p = *first;
+    char by_rank[sizeof p.name];
+    snprintf(by_rank, sizeof by_rank, "%s-%u", worker_role_name(role), first->index);
+    if (strcmp(first->name, by_rank) == 0)
+        snprintf(p.name, sizeof p.name, "%s-%u", worker_role_name(role), first->index + i);
+    else
+        snprintf(p.name, sizeof p.name, "%.80s-%u", first->name, i);
+    return p;
 }
 
 /* A connected datagram socket sends nothing, but has the address that the kernel would send from. */

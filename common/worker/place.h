@@ -10,6 +10,8 @@
 
 typedef struct place {
     char name[96];                 /* "prefill-0"; started by hand: "prefill-HOST-PID" */
+    uint32_t index;                /* among its role; started by hand: 0 */
+    uint32_t worker_count;         /* workers that the process hosts; this is the place of the first */
     char host[64];                 /* this machine's name */
     uint32_t cpus[PLACE_CPUS_MAX]; /* [cpu_count] CPU numbers for the compute threads */
     uint32_t cpu_count;            /* 0 = not pinned */
@@ -21,6 +23,10 @@ typedef struct place {
  * rank or gives it another role. Not pinned: when started by hand, when more cores are asked of this host
  * than it has, when they are not ours to use. */
 status place_find(place *out, const config *c, worker_role role, const char *rank, errbuf *eb);
+
+/* Worker `i` of a process that hosts several: where the first one is, under a name of its own, "prefill-5" or
+ * "prefill-HOST-PID-5". */
+place place_member(const place *first, worker_role role, uint32_t i);
 
 /* The local address that packets to the endpoint ("tcp://host:port") leave from; "127.0.0.1" for a loopback
  * address. */

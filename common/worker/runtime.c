@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "config/config_backend.h"
+#include "config/latency_file.h"
 #include "kernels/backends.h"
 #include "net/bus.h"
 #include "text/token_ends.h"
@@ -30,6 +31,7 @@ typedef struct runtime {
     const config *config;
     const wcore_ops *role;
     const place *place;
+    int signal_fd;
     plan plan;
     checkpoint *checkpoint;
     model *model;
@@ -137,11 +139,12 @@ static void on_stepped(void *ctx) {
     runtime *r = ctx;
     const step_result *results;
     uint32_t count;
+    step_span span;
     errbuf eb = {0};
-    status st = device_thread_next(r->dev, &results, &count, &eb);
+    status st = device_thread_next(r->dev, &results, &count, &span, &eb);
     if (st == ST_AGAIN) return;
     if (st == ST_OK) {
-        agent_stepped(r->agent, results, count, clock_now_ns());
+        agent_stepped(r->agent, results, count, &span, clock_now_ns());
         return;
     }
     fail(r, st, eb.text);
@@ -167,6 +170,12 @@ static void on_signal(void *ctx, int signo) {
     }
     log_info("worker", "leaves", "why=\"SIGINT\"");
     end(r, ST_OK, "");
+}
+
+static void on_signal_fd(void *ctx) {
+    runtime *r = ctx;
+    unsigned char signo;
+    while (read(r->signal_fd, &signo, 1) == 1) on_signal(r, signo);
 }
 
 /* With the transfer's "segment sent" lines the trace shows what left while later layers were being computed.
@@ -270,10 +279,15 @@ static void log_device(const runtime *r, const device_memory *has) {
 
 static status start_device(runtime *r, errbuf *eb) {
     const plan *p = &r->plan;
+    latency_model latency; /* copied by the backend that models one */
+    bool models = config_backend_find(p->backend->name)->modelled;
+    status st = models ? latency_file_find(r->config->mock.latency, &latency, eb) : ST_OK;
+    if (st != ST_OK) return err_prefix(eb, st, "mock.latency");
     engine_options o = {.backend = p->backend->name,
                         .device = {.threads = p->settings->cores,
                                    .cpus = r->place->cpu_count ? r->place->cpus : NULL,
                                    .isa = r->config->model.isa,
+                                   .latency = models ? &latency : NULL,
                                    .gpu = r->place->gpu,
                                    .act_type = p->act_type,
                                    .deterministic = p->deterministic,
@@ -357,7 +371,10 @@ static status start_loop(runtime *r, errbuf *eb) {
     if (st != ST_OK) return st;
     loop_watch(r->loop, device_thread_fd(r->dev), on_stepped, r);
     if (r->xfer) loop_watch(r->loop, xfer_fd(r->xfer), on_xfer, r);
-    loop_signals(r->loop, on_signal, r);
+    if (r->signal_fd >= 0)
+        loop_watch(r->loop, r->signal_fd, on_signal_fd, r);
+    else
+        loop_signals(r->loop, on_signal, r);
     return ST_OK;
 }
 
@@ -427,7 +444,7 @@ status runtime_run(const runtime_options *opt, bool *stuck, errbuf *eb) {
     PRE(opt->role);
     PRE(opt->place);
     PRE(stuck);
-    runtime r = {.config = opt->config, .role = opt->role, .place = opt->place};
+    runtime r = {.config = opt->config, .role = opt->role, .place = opt->place, .signal_fd = opt->signal_fd};
     status st = start(&r, eb);
     if (st == ST_OK) {
         loop_run(r.loop);

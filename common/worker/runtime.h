@@ -18,6 +18,9 @@ typedef struct runtime_options {
     const config *config; /* borrowed for the call */
     const wcore_ops *role;
     const place *place; /* borrowed for the call */
+    /* A pipe from which signal numbers are read, a byte each, where somebody else takes the process's signals
+     * (group.h); -1: they are this worker's. Closed by the caller after the call. */
+    int signal_fd;
 } runtime_options;
 
 /* Serves until EXIT, SIGTERM or SIGINT (ST_OK), or until it cannot go on (text in eb). *stuck: the caller

@@ -2,7 +2,7 @@
 
 #include "base/log.h"
 #include "config/args.h"
-#include "worker/runtime.h"
+#include "worker/group.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -25,7 +25,9 @@ static status serve(const config *c, const wcore_ops *role, const char *rank, bo
     signal(SIGPIPE, SIG_IGN); /* whoever read the log may be gone */
     /* A kill -9 of mpirun must not leave orphans; a worker started by hand, though, may outlive its shell. */
     if (rank) prctl(PR_SET_PDEATHSIG, SIGKILL);
-    return runtime_run(&(runtime_options){.config = c, .role = role, .place = &p}, stuck, eb);
+    if (p.worker_count > 1) return group_run(c, role, &p, stuck, eb);
+    return runtime_run(&(runtime_options){.config = c, .role = role, .place = &p, .signal_fd = -1}, stuck,
+                       eb);
 }
 
 int worker_main(int argc, char **argv, const wcore_ops *role, const char *rank, bool *stuck) {

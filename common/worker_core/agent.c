@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "worker_core/step_log.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -37,6 +38,8 @@ struct agent {
     uint64_t leaving_ns;
     bool quitting;
     uint64_t stale;
+    uint32_t prefill_rows, decode_rows; /* of the step that was begun last */
+    step_log steps;
 };
 
 static void awake(agent *a, uint64_t now_ns) {
@@ -66,6 +69,8 @@ static void core_xfer(void *ctx, const xfer_cmd *c) {
 
 static void core_step(void *ctx, const dev_job *j) {
     agent *a = ctx;
+    a->prefill_rows = j->prefill_rows;
+    a->decode_rows = j->decode_rows;
     a->sink.step(a->sink.ctx, j);
 }
 
@@ -192,9 +197,12 @@ void agent_ctl(agent *a, const ctl_msg *m, uint64_t now_ns) {
         a->opt.role->ctl(a->core, m, now_ns);
 }
 
-void agent_stepped(agent *a, const step_result *results, uint32_t count, uint64_t now_ns) {
+void agent_stepped(agent *a, const step_result *results, uint32_t count, const step_span *span,
+                   uint64_t now_ns) {
     PRE(a);
+    PRE(span);
     awake(a, now_ns);
+    step_log_add(&a->steps, span, a->prefill_rows, a->decode_rows);
     a->opt.role->stepped(a->core, results, count, now_ns);
 }
 
@@ -232,8 +240,9 @@ void agent_drain(agent *a, uint64_t limit_ns, uint64_t now_ns) {
     a->drain_end_ns = a->awake_ns + limit_ns;
 }
 
-static void send_heartbeat(agent *a, const agent_progress *p) {
+static void send_heartbeat(agent *a, const agent_progress *p, uint64_t now_ns) {
     wcore_stats st = agent_stats(a);
+    ctl_step steps[CTL_STEPS_MAX];
     ctl_msg m = {.kind = CTL_HEARTBEAT,
                  .heartbeat = {.step = p->step,
                                .step_age_ns = p->step_age_ns,
@@ -250,7 +259,10 @@ static void send_heartbeat(agent *a, const agent_progress *p) {
                                .xfer_failures = p->xfer.failures,
                                .stale = st.stale,
                                .pages_used = st.pages_used,
-                               .drain = a->drain_asked}};
+                               .drain = a->drain_asked,
+                               .steps = steps}};
+    memcpy(m.heartbeat.busy_ns, a->steps.busy_ns, sizeof m.heartbeat.busy_ns);
+    m.heartbeat.step_count = step_log_take(&a->steps, now_ns, steps, &m.heartbeat.steps_left_out);
     a->beat_due = false;
     a->beat_ns = a->awake_ns;
     send_message(a, &m);
@@ -306,7 +318,7 @@ uint64_t agent_turn(agent *a, const agent_progress *p, uint64_t now_ns) {
     /* After half a lease without an answer no step begins. What the last one computed was sent: its head
      * names the session, so a coordinator that has given this worker up ignores it. */
     if (silence < a->lease_ns / 2) a->opt.role->turn(a->core, now_ns);
-    if (a->beat_due || a->awake_ns - a->beat_ns >= a->heartbeat_ns) send_heartbeat(a, p);
+    if (a->beat_due || a->awake_ns - a->beat_ns >= a->heartbeat_ns) send_heartbeat(a, p, now_ns);
     if (a->draining && !a->drained_told && agent_idle(a)) {
         ctl_msg m = {.kind = CTL_DRAINED};
         a->drained_told = true;

@@ -48,7 +48,9 @@ void agent_connected(agent *a, uint64_t now_ns);
 /* The connection's session ended */
 void agent_lost(agent *a, uint64_t now_ns);
 void agent_ctl(agent *a, const ctl_msg *m, uint64_t now_ns);
-void agent_stepped(agent *a, const step_result *results, uint32_t count, uint64_t now_ns);
+/* The step that sink.step asked for has ended; span: when it ran, on the clock of now_ns. */
+void agent_stepped(agent *a, const step_result *results, uint32_t count, const step_span *span,
+                   uint64_t now_ns);
 void agent_xfer(agent *a, const xfer_event *e, uint64_t now_ns);
 /* This worker cannot go on: tells the coordinator why and starts nothing any more; quit follows, at once or
  * soon. */

@@ -33,6 +33,7 @@ void wstep_add(wtable *t, wseq *s, uint32_t begin, uint32_t count, bool sample) 
     s->in_step = true;
     t->step_seqs[t->job.item_count] = s;
     t->items[t->job.item_count++] = item;
+    *(s->phase == WSEQ_DECODE ? &t->job.decode_rows : &t->job.prefill_rows) += count;
 }
 
 bool wstep_go(wtable *t) {

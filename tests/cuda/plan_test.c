@@ -86,7 +86,7 @@ static void a_plan_counts_with_what_is_taken(void **state) {
 
 static void the_config_knows_each_backend(void **state) {
     (void)state;
-    static const char *const names[] = {"cpu", "ref", "cuda"};
+    static const char *const names[] = {"cpu", "ref", "mock", "cuda"};
     for (size_t i = 0; i < ARRAY_LEN(names); i++) {
         const config_backend *known = config_backend_find(names[i]);
         const backend_ops *ops = backend_find(names[i]);

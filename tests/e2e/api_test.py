@@ -167,6 +167,8 @@ class Api(unittest.TestCase):
         self.assertGreater(t["prefill_ms"], 0)
         self.assertGreater(t["decode_ms"], 0)
         self.assertLessEqual(t["queue_ms"] + t["prefill_ms"] + t["decode_ms"], t["total_ms"] + 0.01)
+        self.assertGreater(t["decode_wait_ms"], 0)
+        self.assertLessEqual(t["handoff_ms"] + t["decode_wait_ms"], t["decode_ms"] + 0.01)
         self.assertGreater(t["tokens_per_second"], 0)
 
     def test_pages_of_the_service(self):
@@ -189,9 +191,24 @@ class Api(unittest.TestCase):
             "baton_handoffs_pending",
             "baton_handoffs_failed_total",
             "baton_handoff_seconds_sum",
+            "baton_decode_wait_seconds_sum",
             "baton_requests",
+            "process_cpu_seconds_total",
         ):
             self.assertTrue(any(k.split("{")[0] == name for k in self.c.metrics()), name)
+
+    def test_busy_time_is_told_by_worker_and_kind_of_step(self):
+        self.ask(max_tokens=16)
+
+        def both_told():
+            busy = {w["role"]: w["busy_s"] for w in self.c.health()[1]["workers"]}
+            return busy if busy["prefill"]["prefill"] > 0 and busy["decode"]["decode"] > 0 else None
+
+        busy = wait_for("busy time of both workers", both_told)
+        self.assertEqual((busy["prefill"]["decode"], busy["prefill"]["mixed"]), (0, 0))
+        self.assertEqual((busy["decode"]["prefill"], busy["decode"]["mixed"]), (0, 0))
+        key = 'baton_worker_busy_seconds_total{role="decode",worker="decode-0",phase="decode"}'
+        self.assertGreaterEqual(self.c.metrics()[key], busy["decode"]["decode"] - 1e-6)  # 6 decimals there
 
     def test_request_id_is_echoed(self):
         _, headers, _ = self.c.request(

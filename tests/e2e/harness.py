@@ -235,7 +235,7 @@ class Cluster:
             with open("/proc/%d/environ" % pid, "rb") as f:
                 env = dict(e.split(b"=", 1) for e in f.read().split(b"\0") if b"=" in e)
             ranks[int(env.get(b"OMPI_COMM_WORLD_RANK", b"9999"))] = pid
-        return ranks[sorted(ranks)[index]]
+        return ranks[sorted(ranks)[index // self.config.get("mock", {}).get("workers_per_process", 1)]]
 
     def worker(self, name):
         """What the coordinator knows of it; None when it is gone."""

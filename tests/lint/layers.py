@@ -23,40 +23,48 @@ import sys
 ROOMS = {
     "common/base": "",
     "common/token": "base",
-    "common/config": "base",
+    "common/latency": "base",
+    "common/config": "base latency",
     "common/obs": "base",
     "common/checkpoint": "base",
     "common/text": "base token checkpoint",
     "common/model": "base checkpoint",
     "common/kv": "base token proto",
-    "kernels": "base kv token proto",
+    "kernels": "base kv token latency proto",
     "common/ctl": "base token proto",
     "common/net": "base obs",
     "common/engine": "base obs token model kv kernels",
     "common/transfer": "base token kv proto engine kernels net",
     "common/worker_core": "base token kv ctl proto",
-    "common/worker": "base config obs token checkpoint text model kv ctl proto kernels net engine transfer "
-    "worker_core",
+    "common/worker": "base config obs token latency checkpoint text model kv ctl proto kernels net engine "
+    "transfer worker_core",
     "prefill_worker": "base token kv ctl worker_core worker",
     "decode_worker": "base token kv ctl worker_core worker",
     "colocated_worker": "base token kv ctl worker_core worker",
     "coordinator": "base config obs token checkpoint text kv ctl proto net",
-    "sim": "base token kv ctl worker_core coordinator",
+    "sim": "base token latency kv ctl worker_core coordinator",
     "bench/stats": "base",
     "bench/rows": "base stats",
-    "bench/workload": "base stats",
+    "bench/workload": "base stats rows",
     "bench/load": "base obs token net proto stats rows workload",
     "bench/experiment": "base stats rows",
     "bench/report": "base stats rows",
     "proto": "",
 }
 # A backend sees what the host backends share and, for reading rows of weights, the oracle; no other one.
-BACKENDS = {"ref": "ref host", "cpu": "cpu host", "host": "host", "cuda": "cuda host ref"}
+BACKENDS = {
+    "ref": "ref host",
+    "cpu": "cpu host",
+    "host": "host",
+    "cuda": "cuda host ref",
+    "mock": "mock host ref",
+}
 
 PURE = [
-    r"common/(token|kv|ctl|worker_core)/.*",
+    r"common/(token|latency|kv|ctl|worker_core)/.*",
     r"sim/.*",
     r"bench/stats/.*",
+    r"bench/workload/(draw|arrivals|prompt|prompt_text|schedule|named|trace)\.[ch]",
     r"(prefill|decode|colocated)_worker/\w+_(core|policy)\.[ch]",
     r"coordinator/(core|core_types|inbox|outbox|dispatch|recovery|request|request_table)\.[ch]",
     r"coordinator/(holds|member|router|state)\.[ch]",
@@ -83,6 +91,7 @@ PURE_LINK = "net engine transfer kernels model text checkpoint worker config zmq
 LINKS = {
     "tests/cluster_cluster_test": PURE_LINK,
     "tests/unit_prefill_core_test": PURE_LINK,
+    "tests/unit_steady_test": PURE_LINK,
     "bin/baton-coordinator": "engine transfer kernels model worker_core worker",
 }
 

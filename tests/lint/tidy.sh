@@ -24,8 +24,8 @@ for entry in json.load(open(sys.argv[1])):
 json.dump(list(first.values()), open(sys.argv[2], "w"))
 PY
 if [ $# -eq 0 ]; then
-    mapfile -t files < <(git ls-files 'common/*.c' 'coordinator/*.c' '*_worker/*.c' 'kernels/*.c' 'sim/*.c' |
-        xargs wc -c |
+    mapfile -t files < <(git ls-files 'common/*.c' 'coordinator/*.c' '*_worker/*.c' 'kernels/*.c' 'sim/*.c' \
+        'bench/*/*.c' ':!bench/gpu' | xargs wc -c |
         sort -rn | awk '$2 != "total" { print $2 }')
 else
     files=("$@")

@@ -9,11 +9,12 @@ static void backends_are_found_by_name(void **state) {
     (void)state;
     assert_string_equal(backend_find("cpu")->name, "cpu");
     assert_string_equal(backend_find("ref")->name, "ref");
+    assert_string_equal(backend_find("mock")->name, "mock");
     assert_null(backend_find(""));
     assert_null(backend_find("CPU"));
     /* cuda is there where the program was built with the toolkit. */
     const backend_ops *cuda = backend_find("cuda");
-    assert_string_equal(backend_names(), cuda ? "cpu, ref, cuda" : "cpu, ref");
+    assert_string_equal(backend_names(), cuda ? "cpu, ref, mock, cuda" : "cpu, ref, mock");
     if (cuda) assert_string_equal(cuda->name, "cuda");
 }
 
@@ -21,6 +22,7 @@ static void every_backend_fills_every_slot(void **state) {
     (void)state;
     assert_true(backend_complete(cpu_ops()));
     assert_true(backend_complete(ref_ops()));
+    assert_true(backend_complete(backend_find("mock")));
     if (backend_find("cuda")) assert_true(backend_complete(backend_find("cuda")));
 }
 
@@ -93,7 +95,7 @@ static void a_team_has_1_to_64_threads(void **state) {
 
 static void memory_is_zeroed_and_aligned(void **state) {
     (void)state;
-    const backend_ops *all[] = {cpu_ops(), ref_ops()};
+    const backend_ops *all[] = {cpu_ops(), ref_ops(), backend_find("mock")};
     for (size_t b = 0; b < ARRAY_LEN(all); b++) {
         device *d = NULL;
         assert_int_equal(all[b]->open(&d, &(device_options){.threads = 1, .isa = "auto"}, NULL), ST_OK);

@@ -2,8 +2,9 @@
  * comparisons.
  *
  * A test gets its path as initial state. A path that this CPU lacks is reported as skipped under its name.
- * The path "wide16" is no product: it runs the kernels as tiled for AVX-512, over the compiler's vectors
- * (CMakeLists.txt says what that covers). */
+ * The mock backend has no path here: its operations compute nothing (tests/unit/mock_test.c says what it
+ * does). The path "wide16" is no product: it runs the kernels as tiled for AVX-512, over the compiler's
+ * vectors (CMakeLists.txt says what that covers). */
 #ifndef BATON_TESTS_OPS_FIXTURE_H
 #define BATON_TESTS_OPS_FIXTURE_H
 

@@ -24,6 +24,8 @@ typedef struct world {
     uint64_t now_ns;
 } world;
 
+static const step_span span = {.begin_ns = 900 * MS, .duration_ns = 3 * MS};
+
 static void on_send(void *ctx, const ctl_msg *m) {
     world *w = ctx;
     assert_true(w->sent_count < LOG_MAX);
@@ -173,6 +175,29 @@ static void welcome_makes_a_member_that_beats_every_250_ms(void **state) {
     end(w);
 }
 
+static void a_heartbeat_tells_the_steps_since_the_one_before_and_the_time_in_all(void **state) {
+    (void)state;
+    world *w = start();
+    welcome(w, 33);
+    prefill(w, 9, 33);
+    turn(w);
+    assert_int_equal(w->job->prefill_rows, 16);
+    assert_int_equal(w->job->decode_rows, 0);
+    agent_stepped(w->a, &(step_result){.tag = 1, .sampled = true}, 1, &span, w->now_ns);
+    w->sent_read = w->sent_count;
+    pass(w, 250 * MS);
+    const ctl_msg *m = expect(w, CTL_HEARTBEAT);
+    assert_int_equal(m->heartbeat.step_count, 1);
+    assert_int_equal(m->heartbeat.steps_left_out, 0);
+    assert_int_equal(m->heartbeat.busy_ns[BUSY_PREFILL], 3 * MS);
+    assert_int_equal(m->heartbeat.busy_ns[BUSY_DECODE], 0);
+    pass(w, 250 * MS);
+    m = expect(w, CTL_HEARTBEAT);
+    assert_int_equal(m->heartbeat.step_count, 0);
+    assert_int_equal(m->heartbeat.busy_ns[BUSY_PREFILL], 3 * MS);
+    end(w);
+}
+
 static void no_step_begins_in_the_second_half_of_an_unanswered_lease_until_an_answer_comes(void **state) {
     (void)state;
     world *w = start();
@@ -185,7 +210,7 @@ static void no_step_begins_in_the_second_half_of_an_unanswered_lease_until_an_an
     assert_non_null(w->job); /* the first chunk of two */
     pass(w, 5000 * MS);
     w->job = NULL;
-    agent_stepped(w->a, &(step_result){.tag = 1}, 1, w->now_ns);
+    agent_stepped(w->a, &(step_result){.tag = 1}, 1, &span, w->now_ns);
     turn(w);
     assert_null(w->job);
     ack(w, 33);
@@ -208,7 +233,7 @@ static void a_lease_that_runs_out_drops_everything_and_joins_anew(void **state) 
     w->sent_read = w->sent_count;
     agent_connected(w->a, w->now_ns);
     expect(w, CTL_JOIN);
-    agent_stepped(w->a, &(step_result){.tag = 1, .sampled = true}, 1, w->now_ns);
+    agent_stepped(w->a, &(step_result){.tag = 1, .sampled = true}, 1, &span, w->now_ns);
     agent_xfer(w->a, &(xfer_event){.kind = X_DROPPED, .id = {.req = 1}}, w->now_ns);
     assert_true(agent_idle(w->a));
     expect_quiet(w); /* not a word about the old session's request */
@@ -316,7 +341,7 @@ static void drain_is_answered_when_nothing_is_held_any_more(void **state) {
     expect_quiet(w);
     tell(w, (ctl_msg){.kind = CTL_CANCEL, .epoch = 9, .incarnation = 33, .req = 1, .attempt = 1});
     agent_xfer(w->a, &(xfer_event){.kind = X_DROPPED, .id = {.req = 1}}, w->now_ns);
-    agent_stepped(w->a, &(step_result){.tag = 1, .sampled = true}, 1, w->now_ns);
+    agent_stepped(w->a, &(step_result){.tag = 1, .sampled = true}, 1, &span, w->now_ns);
     expect(w, CTL_CLOSED);
     turn(w);
     expect(w, CTL_DRAINED);
@@ -441,6 +466,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_connection_is_greeted_with_join_and_unanswered_ones_are_repeated),
         cmocka_unit_test(welcome_makes_a_member_that_beats_every_250_ms),
+        cmocka_unit_test(a_heartbeat_tells_the_steps_since_the_one_before_and_the_time_in_all),
         cmocka_unit_test(no_step_begins_in_the_second_half_of_an_unanswered_lease_until_an_answer_comes),
         cmocka_unit_test(a_lease_that_runs_out_drops_everything_and_joins_anew),
         cmocka_unit_test(a_stopped_process_does_not_count_its_sleep_as_silence),

@@ -222,6 +222,26 @@ static void a_level_shows_itself_and_what_is_more_urgent(void **state) {
     assert_false(log_on(LOG_INFO));
 }
 
+static void *name_of_a_new_thread(void *ctx) {
+    snprintf(ctx, 40, "%s", log_name());
+    return NULL;
+}
+
+static void a_thread_may_log_under_a_name_of_its_own(void **state) {
+    (void)state;
+    char other[40] = "";
+    pthread_t thread;
+    log_setup(LOG_WARN, "process");
+    assert_string_equal(log_name(), "process");
+    log_as("decode-3");
+    assert_string_equal(log_name(), "decode-3");
+    assert_int_equal(pthread_create(&thread, NULL, name_of_a_new_thread, other), 0);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_string_equal(other, "process");
+    log_as("");
+    assert_string_equal(log_name(), "process");
+}
+
 static void the_clock_goes_forward_and_random_ids_differ(void **state) {
     (void)state;
     uint64_t a = clock_now_ns();
@@ -272,6 +292,7 @@ int main(void) {
         cmocka_unit_test(a_machine_prints_itself_as_mermaid),
         cmocka_unit_test(log_levels_are_parsed_by_name),
         cmocka_unit_test(a_level_shows_itself_and_what_is_more_urgent),
+        cmocka_unit_test(a_thread_may_log_under_a_name_of_its_own),
         cmocka_unit_test(the_clock_goes_forward_and_random_ids_differ),
         cmocka_unit_test(a_stem_is_the_name_without_folders_and_the_last_ending),
         cmocka_unit_test(every_role_has_its_name),

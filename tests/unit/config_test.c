@@ -1,60 +1,15 @@
 /* The cluster file: defaults, places in error texts, --set, combinations, the rank map, the files in
  * deploy/config. */
-#include "tests/test.h"
+#include "tests/unit/config_scene.h"
 
 #include "base/mem.h"
-#include "config/config.h"
 #include "config/config_keys.h"
-
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
 
 #ifdef BATON_SANITIZER
 #define SLOW 10u
 #else
 #define SLOW 1u
 #endif
-
-#define MODEL "model:\n  path: m.gguf\n"
-
-/* A file with the text; the caller unlinks it. */
-static const char *file_of(char path[32], const char *text) {
-    strcpy(path, "/tmp/baton-config-XXXXXX");
-    int fd = mkstemp(path);
-    assert_true(fd >= 0);
-    assert_int_equal(write(fd, text, strlen(text)), strlen(text));
-    close(fd);
-    return path;
-}
-
-static config *loads(const char *text, const char *const *sets, uint32_t set_count) {
-    char path[32];
-    errbuf eb = {0};
-    config *c = NULL;
-    if (config_load(&c, file_of(path, text), sets, set_count, &eb) != ST_OK) fail_msg("%s", eb.text);
-    unlink(path);
-    return c;
-}
-
-/* The error text must be `want`, where FILE stands for the path. */
-static void refuses_with(const char *text, const char *set, const char *want) {
-    char path[32], full[512];
-    errbuf eb = {0};
-    config *c = NULL;
-    file_of(path, text);
-    status st = config_load(&c, path, &set, set ? 1 : 0, &eb);
-    unlink(path);
-    assert_int_equal(st, ST_INVALID);
-    assert_null(c);
-    const char *at = strstr(want, "FILE");
-    if (at)
-        snprintf(full, sizeof full, "%.*s%s%s", (int)(at - want), want, path, at + 4);
-    else
-        snprintf(full, sizeof full, "%s", want);
-    assert_string_equal(eb.text, full);
-}
 
 static void left_out_keys_have_their_defaults(void **state) {
     (void)state;
@@ -463,13 +418,6 @@ static char *slurp(const char *path) {
     for (size_t n; (n = fread(block, 1, sizeof block, f)) > 0;) buf_add(&text, block, n);
     fclose(f);
     return text.data;
-}
-
-static config *loads_file(const char *path) {
-    errbuf eb = {0};
-    config *c = NULL;
-    if (config_load(&c, path, NULL, 0, &eb) != ST_OK) fail_msg("%s", eb.text);
-    return c;
 }
 
 static void local_yaml_is_the_defaults_with_a_name_and_a_model(void **state) {

@@ -43,6 +43,25 @@ static void a_retried_join_gets_the_same_incarnation_and_another_name_is_made_un
     world_free(w);
 }
 
+static void workers_of_one_process_are_told_apart_by_their_names(void **state) {
+    (void)state;
+    world *w = world_new(options());
+    ctl_msg m = {.kind = CTL_JOIN, .join = join_of(ROLE_DECODE, "decode-1", 10)};
+    core_message(w->core, 1, &m, w->now_ns);
+    m.join.name = "decode-10";
+    core_message(w->core, 2, &m, w->now_ns);
+    assert_string_equal(expect(w, 1, CTL_WELCOME)->text, "decode-1");
+    assert_string_equal(expect(w, 2, CTL_WELCOME)->text, "decode-10");
+    core_worker_info info[4];
+    assert_int_equal(members(w, info, 4), 2);
+    m.join.name = "decode-1"; /* joins again: its earlier session is over, the other one's is not */
+    core_message(w->core, 3, &m, w->now_ns);
+    assert_string_equal(expect(w, 3, CTL_WELCOME)->text, "decode-1");
+    assert_int_equal(w->hung_up, 1);
+    assert_int_equal(members(w, info, 4), 2);
+    world_free(w);
+}
+
 static void a_join_on_a_connection_in_use_ends_the_session_that_was_there(void **state) {
     (void)state;
     world *w = cluster(options(), false);
@@ -365,6 +384,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_worker_takes_work_after_its_first_heartbeat),
         cmocka_unit_test(a_retried_join_gets_the_same_incarnation_and_another_name_is_made_unique),
+        cmocka_unit_test(workers_of_one_process_are_told_apart_by_their_names),
         cmocka_unit_test(a_join_on_a_connection_in_use_ends_the_session_that_was_there),
         cmocka_unit_test(unlike_numerics_are_refused_naming_the_field),
         cmocka_unit_test(the_numerics_of_the_members_can_be_asked_for),

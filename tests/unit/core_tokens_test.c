@@ -27,6 +27,25 @@ static void tokens_reach_the_client_once_and_in_order(void **state) {
     world_free(w);
 }
 
+static void decode_wait_is_from_verified_kv_to_the_first_token_that_the_decode_worker_computed(void **state) {
+    (void)state;
+    world *w = cluster(options(), false);
+    uint64_t req = decoding(w); /* verified; D has repeated P's token */
+    core_times t;
+    assert_true(core_request_times(w->core, req, w->now_ns, &t));
+    assert_int_equal(t.decode_wait_ns, 0);
+    uint64_t first_token_ns = t.first_token_ns;
+    w->now_ns += 7 * NS_PER_MS;
+    token(w, D, req, 1, 1, 101, FINISH_NONE);
+    w->now_ns += 5 * NS_PER_MS;
+    token(w, D, req, 1, 2, 102, FINISH_NONE);
+    assert_true(core_request_times(w->core, req, w->now_ns, &t));
+    assert_int_equal(t.decode_wait_ns, 7 * NS_PER_MS);
+    assert_int_equal(t.first_token_ns, first_token_ns);
+    assert_int_equal(t.decode_ns, 12 * NS_PER_MS);
+    world_free(w);
+}
+
 static void a_differing_duplicate_fails_the_request_loudly(void **state) {
     (void)state;
     world *w = cluster(options(), false);
@@ -304,6 +323,7 @@ int main(void) {
     log_setup(LOG_ERROR, "core_test");
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(tokens_reach_the_client_once_and_in_order),
+        cmocka_unit_test(decode_wait_is_from_verified_kv_to_the_first_token_that_the_decode_worker_computed),
         cmocka_unit_test(a_differing_duplicate_fails_the_request_loudly),
         cmocka_unit_test(a_request_that_a_worker_cannot_compute_fails_with_its_reason),
         cmocka_unit_test(a_queue_without_a_worker_of_a_role_names_the_role_after_the_deadline),

@@ -42,6 +42,8 @@ typedef struct world {
     core_end end;
     char why[256];
     uint32_t ends;
+    core_record record; /* the last */
+    uint32_t records, steps, steps_of;
     uint64_t finish_at; /* output index + 1 at which the sink calls core_finish; 0 = never */
 } world;
 
@@ -90,6 +92,18 @@ static inline void on_end(void *ctx, uint64_t req, const core_end *e, const core
     snprintf(w->why, sizeof w->why, "%s", e->why ? e->why : "");
 }
 
+static inline void on_record(void *ctx, const core_record *r) {
+    world *w = ctx;
+    w->record = *r;
+    w->records++;
+}
+
+static inline void on_steps(void *ctx, const core_steps *s) {
+    world *w = ctx;
+    w->steps += s->count;
+    w->steps_of = s->worker;
+}
+
 static inline core_options options(void) {
     return (core_options){.epoch = EPOCH,
                           .max_requests = 16,
@@ -112,7 +126,13 @@ static inline core_options options(void) {
 static inline world *world_new(core_options o) {
     world *w = xcalloc(1, sizeof *w);
     w->now_ns = NS_PER_S;
-    core_sink sink = {.ctx = w, .send = on_send, .hang_up = on_hang_up, .token = on_token, .end = on_end};
+    core_sink sink = {.ctx = w,
+                      .send = on_send,
+                      .hang_up = on_hang_up,
+                      .token = on_token,
+                      .end = on_end,
+                      .record = on_record,
+                      .steps = on_steps};
     w->core = core_new(&o, &sink, w->now_ns);
     return w;
 }

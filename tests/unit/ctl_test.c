@@ -24,6 +24,8 @@ static const ctl_token tokens[] = {
          {.id = 2, .fin = FINISH_EOS, .logprob = -1.5f, .top_count = 2, .top = {{2, -1.5f}, {8, -2.5f}}}},
 };
 
+static const ctl_step steps[] = {{500, 400, 300, 0}, {90, 80, 0, 70}, {UINT32_MAX, UINT32_MAX, 1, 2}};
+
 static ctl_work sample_work(void) {
     return (ctl_work){
         .prompt = prompt,
@@ -89,7 +91,11 @@ static ctl_msg sample(ctl_kind kind) {
                                       .xfer_failures = 13,
                                       .stale = 14,
                                       .pages_used = 15,
-                                      .drain = true};
+                                      .drain = true,
+                                      .busy_ns = {16, 17, 18},
+                                      .steps = steps,
+                                      .step_count = ARRAY_LEN(steps),
+                                      .steps_left_out = 19};
         break;
     case CTL_NO_ROOM:
     case CTL_HANDOFF_FAILED:
@@ -157,6 +163,14 @@ static void assert_work_equal(const ctl_work *a, const ctl_work *b) {
     assert_memory_equal(p->bias, q->bias, p->bias_count * sizeof *p->bias);
 }
 
+static void assert_heartbeat_equal(const ctl_heartbeat *a, const ctl_heartbeat *b) {
+    ctl_heartbeat x = *a, y = *b;
+    assert_int_equal(x.step_count, y.step_count);
+    assert_memory_equal(x.steps, y.steps, x.step_count * sizeof *x.steps);
+    x.steps = y.steps = NULL;
+    assert_memory_equal(&x, &y, sizeof x);
+}
+
 static void assert_join_equal(const ctl_join *a, const ctl_join *b) {
     assert_int_equal(a->role, b->role);
     assert_string_equal(a->name, b->name);
@@ -194,7 +208,7 @@ static void assert_equal(const ctl_msg *a, const ctl_msg *b) {
         assert_join_equal(&a->join, &b->join);
         break;
     case CTL_HEARTBEAT:
-        assert_memory_equal(&a->heartbeat, &b->heartbeat, sizeof a->heartbeat);
+        assert_heartbeat_equal(&a->heartbeat, &b->heartbeat);
         break;
     case CTL_NO_ROOM:
     case CTL_HANDOFF_FAILED:
@@ -367,6 +381,28 @@ static void a_kind_without_its_body_is_refused(void **state) {
     assert_non_null(strstr(eb.text, "EXIT: has body"));
 }
 
+static void the_steps_of_a_heartbeat_are_bounded_and_each_has_its_four_numbers(void **state) {
+    (void)state;
+    static uint32_t numbers[CTL_STEPS_MAX + 1];
+    errbuf eb = {0};
+    Baton__ControlMessage pb = BATON__CONTROL_MESSAGE__INIT;
+    Baton__Heartbeat beat = BATON__HEARTBEAT__INIT;
+    pb.kind = BATON__KIND__HEARTBEAT;
+    pb.body_case = BATON__CONTROL_MESSAGE__BODY_HEARTBEAT;
+    pb.heartbeat = &beat;
+    beat.step_ages_us = beat.step_durations_us = beat.step_prefill_rows = beat.step_decode_rows = numbers;
+    beat.n_step_ages_us = beat.n_step_durations_us = CTL_STEPS_MAX;
+    beat.n_step_prefill_rows = beat.n_step_decode_rows = CTL_STEPS_MAX;
+    assert_int_equal(unpack_raw(&pb, &eb), ST_OK);
+    beat.n_step_decode_rows--;
+    assert_int_equal(unpack_raw(&pb, &eb), ST_CORRUPT);
+    assert_string_equal(eb.text, "control message: HEARTBEAT: step_decode_rows: 255 for 256 steps");
+    beat.n_step_ages_us = CTL_STEPS_MAX + 1;
+    assert_int_equal(unpack_raw(&pb, &eb), ST_CORRUPT);
+    assert_string_equal(eb.text,
+                        "control message: HEARTBEAT: step_ages_us: 257 entries, at most 256 are legal");
+}
+
 static void bounds_of_work_are_checked_by_name(void **state) {
     (void)state;
     errbuf eb = {0};
@@ -487,6 +523,7 @@ int main(void) {
         cmocka_unit_test(no_flipped_or_cut_byte_hurts),
         cmocka_unit_test(random_bytes_do_not_hurt),
         cmocka_unit_test(a_kind_without_its_body_is_refused),
+        cmocka_unit_test(the_steps_of_a_heartbeat_are_bounded_and_each_has_its_four_numbers),
         cmocka_unit_test(bounds_of_work_are_checked_by_name),
         cmocka_unit_test(bounds_of_tokens_and_texts_are_checked),
         cmocka_unit_test(a_flood_of_empty_entries_is_refused),

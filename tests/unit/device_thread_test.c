@@ -22,7 +22,8 @@ static status run_job(device_thread *d, const dev_job *j, const step_result **re
                       errbuf *eb) {
     device_thread_post(d, j);
     status st;
-    while ((st = device_thread_next(d, results, count, eb)) == ST_AGAIN) {
+    step_span span;
+    while ((st = device_thread_next(d, results, count, &span, eb)) == ST_AGAIN) {
         struct pollfd p = {.fd = device_thread_fd(d), .events = POLLIN};
         assert_true(poll(&p, 1, 60000) > 0);
     }

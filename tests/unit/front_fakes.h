@@ -150,6 +150,7 @@ static void fake_end(core *c, uint64_t req, core_end end) {
     core_times t = {.queue_ns = 1000000,
                     .prefill_ns = 2000000,
                     .handoff_ns = 3000000,
+                    .decode_wait_ns = 500000,
                     .first_token_ns = 4000000,
                     .decode_ns = 5000000,
                     .total_ns = 10000000,
@@ -197,6 +198,7 @@ bool core_worker(const core *c, uint32_t index, uint64_t now_ns, core_worker_inf
     out->state = c->drained == 2 ? MEMBER_DRAINING : c->ready ? MEMBER_READY : MEMBER_SUSPECT;
     out->page_count = 20;
     out->beat.pages_used = 5;
+    out->beat.busy_ns[BUSY_DECODE] = 1500000000;
     if (index == 1) return true;
     snprintf(name, sizeof name, "decode-%u", index - 1);
     out->name = name;
@@ -251,6 +253,17 @@ bool core_ready(const core *c) {
 void core_counters_of(const core *c, core_counters *out) {
     *out = (core_counters){.submitted = c->last, .handoffs_verified = 7, .workers_joined = 3};
     out->requests[REQ_DECODE] = 2;
+}
+
+uint32_t core_handoffs(const core *c, uint64_t now_ns, core_handoff *out, uint32_t max) {
+    (void)c, (void)now_ns;
+    if (max) out[0] = (core_handoff){.req = 9, .prefill = "prefill-0", .age_ns = 2500000};
+    return 1;
+}
+
+const char *core_stage_name(core_stage stage) {
+    static const char *const names[] = {"queue", "prefill", "hand-off", "decode wait", "decode"};
+    return names[stage];
 }
 
 bool core_request_times(const core *c, uint64_t req, uint64_t now_ns, core_times *out) {

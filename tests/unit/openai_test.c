@@ -415,10 +415,10 @@ static void timings_are_part_of_usage(void **state) {
     fake_token(&w.core, 1, (token_out){.id = 'a', .fin = FINISH_LENGTH});
     buf b = {0};
     openai_body(&b, w.s, "tiny");
-    assert_non_null(strstr(
-        b.data,
-        "\"timings\":{\"queue_ms\":1.000,\"prefill_ms\":2.000,\"handoff_ms\":3.000,\"first_token_ms\":4.000,"
-        "\"decode_ms\":5.000,\"total_ms\":10.000,\"tokens_per_second\":100.000,"));
+    assert_non_null(strstr(b.data,
+                           "\"timings\":{\"queue_ms\":1.000,\"prefill_ms\":2.000,\"handoff_ms\":3.000,"
+                           "\"decode_wait_ms\":0.500,\"first_token_ms\":4.000,\"decode_ms\":5.000,\"total_"
+                           "ms\":10.000,\"tokens_per_second\":100.000,"));
     buf_done(&b);
     close_world(&w);
 }

@@ -18,6 +18,8 @@ static void every_worker_is_on_health_and_in_the_metrics(void **state) {
     for (const char *at = page.data; (at = strstr(at, "{\"name\":")); at++) shown++;
     assert_int_equal(shown, more + 2);
     assert_non_null(strstr(page.data, "{\"name\":\"decode-5000\","));
+    assert_non_null(strstr(page.data, "\"promised\":0},\"busy_s\":{\"prefill\":0.000000,\"decode\":1.500000,"
+                                      "\"mixed\":0.000000}},{"));
     buf_reset(&page);
     meter_print(m, &c, 1, &page);
     shown = 0;
@@ -32,9 +34,33 @@ static void every_worker_is_on_health_and_in_the_metrics(void **state) {
     meter_free(m);
 }
 
+static void busy_time_and_the_coordinators_own_are_counters(void **state) {
+    (void)state;
+    core c = {.ready = true};
+    meter *m = meter_new("tiny");
+    buf page = {0};
+    meter_print(m, &c, 1, &page);
+    assert_non_null(strstr(page.data, "# TYPE baton_worker_busy_seconds_total counter\n"));
+    assert_non_null(strstr(page.data, "\nbaton_worker_busy_seconds_total{role=\"decode\",worker=\"decode-0\","
+                                      "phase=\"decode\"} 1.5\n"));
+    assert_non_null(strstr(page.data,
+                           "\nbaton_worker_busy_seconds_total{role=\"prefill\",worker=\"prefill-0\","
+                           "phase=\"mixed\"} 0\n"));
+    assert_non_null(
+        strstr(page.data, "\n# TYPE process_cpu_seconds_total counter\nprocess_cpu_seconds_total "));
+    meter_finished(m, "stop", &(core_times){.decode_wait_ns = 3000000}, 2);
+    buf_reset(&page);
+    meter_print(m, &c, 1, &page);
+    assert_non_null(strstr(page.data, "\nbaton_decode_wait_seconds_bucket{le=\"0.0025\"} 0\n"
+                                      "baton_decode_wait_seconds_bucket{le=\"0.005\"} 1\n"));
+    buf_done(&page);
+    meter_free(m);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_worker_is_on_health_and_in_the_metrics),
+        cmocka_unit_test(busy_time_and_the_coordinators_own_are_counters),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -60,6 +60,31 @@ static void a_worker_started_by_hand_goes_by_host_and_pid_and_is_not_pinned(void
     assert_int_equal(p.cpu_count, 0);
 }
 
+static void workers_of_one_process_have_names_of_their_own(void **state) {
+    (void)state;
+    config c = cluster();
+    c.prefill.count = 5;
+    c.mock.workers_per_process = 3;
+    place p;
+    assert_int_equal(place_find(&p, &c, ROLE_PREFILL, "2", NULL), ST_OK); /* the second process of the role */
+    assert_int_equal(p.worker_count, 2);
+    place first = place_member(&p, ROLE_PREFILL, 0), second = place_member(&p, ROLE_PREFILL, 1);
+    assert_string_equal(first.name, "prefill-3");
+    assert_string_equal(second.name, "prefill-4");
+    assert_string_equal(second.host, p.host);
+
+    assert_int_equal(place_find(&p, &c, ROLE_DECODE, "3", NULL), ST_OK);
+    assert_int_equal(p.worker_count, 1);
+    assert_string_equal(p.name, "decode-0");
+
+    char want[160];
+    assert_int_equal(place_find(&p, &c, ROLE_DECODE, NULL, NULL), ST_OK);
+    assert_int_equal(p.worker_count, 3);
+    second = place_member(&p, ROLE_DECODE, 1);
+    snprintf(want, sizeof want, "decode-%s-%ld-1", p.host, (long)getpid());
+    assert_string_equal(second.name, want);
+}
+
 static void more_cores_than_the_host_has_leave_everybody_unpinned(void **state) {
     (void)state;
     config c = cluster();
@@ -107,6 +132,7 @@ int main(void) {
         cmocka_unit_test(a_launched_worker_goes_by_role_and_index),
         cmocka_unit_test(workers_of_a_host_are_numbered_for_its_gpus),
         cmocka_unit_test(a_worker_started_by_hand_goes_by_host_and_pid_and_is_not_pinned),
+        cmocka_unit_test(workers_of_one_process_have_names_of_their_own),
         cmocka_unit_test(more_cores_than_the_host_has_leave_everybody_unpinned),
         cmocka_unit_test(a_rank_of_another_role_or_outside_the_map_is_refused),
         cmocka_unit_test(the_address_towards_loopback_is_loopback),

@@ -47,6 +47,7 @@ static void each_has_the_dimensions_and_parameters_of_its_namesake(void **state)
         /* OPT-13B has 12853473280. */
         {"random:opt-13b-shape", 40, 5120, 40, 40, 128, 13696, 50272, 2048, 10000, 1e-5f, true, 12866933760},
         {"random:tiny", 2, 128, 4, 2, 32, 256, 512, 2048, 10000, 1e-5f, false, 426624},
+        {"random:mock", 4, 64, 4, 1, 16, 128, 512, 131072, 10000, 1e-5f, false, 205376},
     };
     for (size_t i = 0; i < ARRAY_LEN(want); i++) {
         model_file f = model_file_open(want[i].path);
@@ -234,10 +235,10 @@ static void what_is_no_name_or_seed_is_refused_with_what_there_is(void **state) 
     (void)state;
     refuse("random:llama",
            "random:llama: there is no random model 'llama': want one of llama-3.2-1b, llama-3.1-8b, "
-           "qwen2.5-7b, opt-13b-shape, tiny");
+           "qwen2.5-7b, opt-13b-shape, tiny, mock");
     refuse("random:",
            "random:: there is no random model '': want one of llama-3.2-1b, llama-3.1-8b, qwen2.5-7b, "
-           "opt-13b-shape, tiny");
+           "opt-13b-shape, tiny, mock");
     refuse("random:tiny:", "random:tiny:: '' is no seed: want a whole number below 2^64");
     refuse("random:tiny:-1", "random:tiny:-1: '-1' is no seed: want a whole number below 2^64");
     refuse("random:tiny:18446744073709551616", "random:tiny:18446744073709551616: '18446744073709551616' is "

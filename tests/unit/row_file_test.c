@@ -2,6 +2,7 @@
 #include "bench/rows/row_file.h"
 
 #include "base/mem.h"
+#include "base/mix.h"
 #include "base/status.h"
 #include "tests/test.h"
 
@@ -72,7 +73,7 @@ static row full_row(void) {
     row_add_event(&r, 3, 0);
     row_add_event(&r, 1000000003, 1);
     row_add_event(&r, 2000000003, 3);
-    r.end_ns = (uint64_t)1 << 62;
+    r.end_ns = ROW_MOST_NS;
     r.prompt_asked = 10;
     r.output_asked = 11;
     r.prompt_tokens = 12;
@@ -253,6 +254,7 @@ static void bad_lines_are_named_by_file_line_and_field(void **state) {
                {"\"events\":[[1,1]]", "\"events\":[[-1,1]]", "'events'"},
                {"\"events\":[[1,1]]", "\"events\":[[1,4294967296]]", "'events'"},
                {"\"end_ns\":1,", "", "'end_ns'"},
+               {"\"end_ns\":1,", "\"end_ns\":10000000000000001,", "'end_ns'"},
                {"\"stages\":null", "\"stages\":7", "'stages'"},
                {"\"finish\":\"stop\"", "\"finish\":[]", "'finish'"},
                {"{\"seed\":1", "{\"seed\":1,\"seed\":1", "no JSON"},
@@ -275,6 +277,34 @@ static void bad_lines_are_named_by_file_line_and_field(void **state) {
         assert_int_equal(l.count, 0);
         row_list_done(&l);
     }
+}
+
+/* Whatever a byte is changed to: rows, or a text that names the line. */
+static void a_changed_byte_is_read_or_refused(void **state) {
+    (void)state;
+    uint64_t x = 1;
+    uint32_t refused = 0;
+    for (uint32_t i = 0; i < 3000; i++) {
+        char text[] = GOOD GOOD;
+        for (uint32_t k = 0; k < 1 + i % 3; k++) {
+            x += MIX64_STEP;
+            uint64_t bits = mix64(x);
+            text[(bits >> 8) % (sizeof text - 1)] = (char)(1 + (bits & 0xff) % 255);
+        }
+        spill(text);
+        row_list l = {0};
+        bool cut;
+        errbuf eb = {0};
+        status st = row_file_read(&l, path_of("rows.jsonl"), &cut, &eb);
+        if (st != ST_OK) {
+            refused++;
+            assert_int_equal(st, ST_INVALID);
+            assert_non_null(strstr(eb.text, "rows.jsonl:"));
+            assert_int_equal(l.count, 0);
+        }
+        row_list_done(&l);
+    }
+    assert_in_range(refused, 1000, 2999);
 }
 
 static void a_missing_file_or_folder_is_named(void **state) {
@@ -388,6 +418,7 @@ int main(void) {
         IN_DIR(bytes_that_are_no_text_become_question_marks),
         IN_DIR(a_line_without_its_end_is_left_out_and_told),
         IN_DIR(bad_lines_are_named_by_file_line_and_field),
+        IN_DIR(a_changed_byte_is_read_or_refused),
         IN_DIR(a_missing_file_or_folder_is_named),
         IN_DIR(without_room_both_files_keep_the_same_whole_rows),
         IN_DIR(a_csv_that_cannot_be_begun_is_named),

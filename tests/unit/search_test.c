@@ -111,6 +111,17 @@ static void an_unstable_rate_is_no_goodput_however_good_its_answers(void **state
     assert_true(r.crossing == 6);
 }
 
+static void where_the_lowest_rate_fails_there_is_no_crossing(void **state) {
+    (void)state;
+    rate_point p[] = {point(4, .99, .001), point(5, .98, .001)};
+    p[0].unstable = true;
+    search_result r = search_goodput(p, 2, 0.9);
+    assert_true(r.crossing == 0);
+    assert_true(r.high == 0);
+    char text[32];
+    assert_string_equal(search_text(&r, 1, text, sizeof text), "< 4");
+}
+
 static void a_pass_above_a_fail_is_said_and_not_counted(void **state) {
     (void)state;
     rate_point p[] = {point(4, .99, .001), point(5, .80, .001), point(6, .95, .001)};
@@ -142,7 +153,7 @@ static const double A[] = {1,    .95, .85, .5,  1,   .925, .825, .5,  1,   .975,
 
 static void a_system_against_itself_has_the_ratio_one_exactly(void **state) {
     (void)state;
-    attainment_grid a = {RATES, 4, A, 2};
+    attainment_grid a = {RATES, 4, A, 2, NULL};
     ratio r = bootstrap_goodput_ratio(&a, &a, 5, 0.9, 500, 7);
     assert_true(r.mean == 1);
     assert_true(r.low == 1);
@@ -152,7 +163,7 @@ static void a_system_against_itself_has_the_ratio_one_exactly(void **state) {
 
 static void twice_the_devices_halve_the_goodput_of_each(void **state) {
     (void)state;
-    attainment_grid a = {RATES, 4, A, 1}, b = {RATES, 4, A, 2};
+    attainment_grid a = {RATES, 4, A, 1, NULL}, b = {RATES, 4, A, 2, NULL};
     ratio r = bootstrap_goodput_ratio(&a, &b, 5, 0.9, 500, 7);
     assert_true(r.mean == 2);
     assert_true(r.low == 2);
@@ -161,7 +172,7 @@ static void twice_the_devices_halve_the_goodput_of_each(void **state) {
 
 static void goodput_lies_within_the_crossings_of_its_seeds(void **state) {
     (void)state;
-    attainment_grid a = {RATES, 4, A, 1};
+    attainment_grid a = {RATES, 4, A, 1, NULL};
     interval g = bootstrap_goodput(&a, 5, 0.9, 1000, 1);
     NEAR(g.mean, 2.5);
     assert_true(g.low >= 2.25);
@@ -172,9 +183,9 @@ static void goodput_lies_within_the_crossings_of_its_seeds(void **state) {
 
 static void the_same_key_draws_the_same_seeds(void **state) {
     (void)state;
-    attainment_grid a = {RATES, 4, A, 1};
+    attainment_grid a = {RATES, 4, A, 1, NULL};
     const double b_cells[] = {1, .93, .7, .5, 1, .91, .6, .5, 1, .96, .8, .5, 1, .92, .7, .5, 1, .95, .7, .5};
-    attainment_grid b = {RATES, 4, b_cells, 1};
+    attainment_grid b = {RATES, 4, b_cells, 1, NULL};
     ratio x = bootstrap_goodput_ratio(&a, &b, 5, 0.9, 400, 3);
     ratio y = bootstrap_goodput_ratio(&a, &b, 5, 0.9, 400, 3);
     assert_memory_equal(&x, &y, sizeof x);
@@ -186,13 +197,13 @@ static void the_same_key_draws_the_same_seeds(void **state) {
 static void off_its_grid_a_ratio_is_open_at_that_end(void **state) {
     (void)state;
     const double all[] = {1, 1, 1, 1, 1, 1, 1, 1};
-    attainment_grid above = {RATES, 4, all, 1}, a = {RATES, 4, A, 1};
+    attainment_grid above = {RATES, 4, all, 1, NULL}, a = {RATES, 4, A, 1, NULL};
     ratio r = bootstrap_goodput_ratio(&above, &a, 2, 0.9, 200, 1);
     assert_true(isnan(r.mean));
     assert_true(r.low >= 4 / 2.75);
     assert_true(isinf(r.high));
     const double none[] = {.1, .1, .1, .1, .1, .1, .1, .1};
-    attainment_grid below = {RATES, 4, none, 1};
+    attainment_grid below = {RATES, 4, none, 1, NULL};
     r = bootstrap_goodput_ratio(&below, &a, 2, 0.9, 200, 1);
     assert_true(isnan(r.mean));
     assert_true(r.low == 0);
@@ -205,8 +216,24 @@ static void off_its_grid_a_ratio_is_open_at_that_end(void **state) {
 static void a_cell_that_was_not_measured_is_left_out_of_its_rates_mean(void **state) {
     (void)state;
     const double cells[] = {1, NAN, .8, .5, 1, NAN, .8, .5};
-    attainment_grid a = {RATES, 4, cells, 1};
+    attainment_grid a = {RATES, 4, cells, 1, NULL};
     NEAR(bootstrap_goodput(&a, 2, 0.9, 50, 1).mean, 2);
+}
+
+static void no_goodput_lies_beyond_an_unstable_rate(void **state) {
+    (void)state;
+    const double all[] = {1, 1, 1, 1, 1, 1, 1, 1};
+    const bool third[] = {false, false, true, false}, first[] = {true, false, false, false};
+    attainment_grid a = {RATES, 4, all, 2, third};
+    interval g = bootstrap_goodput(&a, 2, 0.9, 100, 1);
+    assert_true(g.mean == 1.5);
+    assert_true(g.low == 1.5);
+    assert_true(g.high == 1.5);
+    a.unstable = first;
+    g = bootstrap_goodput(&a, 2, 0.9, 100, 1);
+    assert_true(isnan(g.mean));
+    assert_true(g.low == 0);
+    assert_true(g.high == 0.5);
 }
 
 static void paired_means_have_no_spread_where_the_ratio_has_none(void **state) {
@@ -239,6 +266,7 @@ int main(void) {
         cmocka_unit_test(off_the_grid_it_says_which_side),
         cmocka_unit_test(exactly_the_target_at_the_last_rate_is_above_it),
         cmocka_unit_test(an_unstable_rate_is_no_goodput_however_good_its_answers),
+        cmocka_unit_test(where_the_lowest_rate_fails_there_is_no_crossing),
         cmocka_unit_test(a_pass_above_a_fail_is_said_and_not_counted),
         cmocka_unit_test(a_rate_without_a_value_is_left_out),
         cmocka_unit_test(a_system_against_itself_has_the_ratio_one_exactly),
@@ -247,6 +275,7 @@ int main(void) {
         cmocka_unit_test(the_same_key_draws_the_same_seeds),
         cmocka_unit_test(off_its_grid_a_ratio_is_open_at_that_end),
         cmocka_unit_test(a_cell_that_was_not_measured_is_left_out_of_its_rates_mean),
+        cmocka_unit_test(no_goodput_lies_beyond_an_unstable_rate),
         cmocka_unit_test(paired_means_have_no_spread_where_the_ratio_has_none),
         cmocka_unit_test(resamples_are_spread_evenly),
     };

@@ -124,21 +124,30 @@ static double md1_attainment(double load, double limit, uint32_t n, uint64_t see
     return (double)good / n;
 }
 
-/* P(W <= 2) at load 0.6 is 0.89074 (Erlang's formula). */
+/* The truth is Erlang's. Of 1,000 t intervals over five seeds 92 to 96 % should hold it, give or take what
+ * 1,000 trials say; of the intervals that take requests for independent ones it is fewer the busier the
+ * server. */
 static void five_seeds_cover_the_truth_where_a_binomial_interval_does_not(void **state) {
     (void)state;
     enum { TRIALS = 1000 };
-    uint32_t covered = 0, binomial = 0;
-    for (uint32_t i = 0; i < TRIALS; i++) {
-        double x[5];
-        for (uint32_t k = 0; k < 5; k++) x[k] = md1_attainment(0.6, 2, 3000, 5 * i + k);
-        interval t = stats_replications(x, 5);
-        covered += t.low <= 0.89074 && 0.89074 <= t.high;
-        interval w = stats_wilson((uint32_t)lround(t.mean * 15000), 15000);
-        binomial += w.low <= 0.89074 && 0.89074 <= w.high;
+    const struct {
+        double load, limit, truth;
+        uint32_t binomial_low, binomial_high;
+    } cases[] = {{0.3, 1, .94490, 770, 870}, {0.6, 2, .89074, 490, 610}, {0.9, 10, .88240, 90, 180}};
+    for (size_t c = 0; c < ARRAY_LEN(cases); c++) {
+        uint32_t covered = 0, binomial = 0;
+        for (uint32_t i = 0; i < TRIALS; i++) {
+            double x[5];
+            for (uint32_t k = 0; k < 5; k++)
+                x[k] = md1_attainment(cases[c].load, cases[c].limit, 3000, 5 * i + k);
+            interval t = stats_replications(x, 5);
+            covered += t.low <= cases[c].truth && cases[c].truth <= t.high;
+            interval w = stats_wilson((uint32_t)lround(t.mean * 15000), 15000);
+            binomial += w.low <= cases[c].truth && cases[c].truth <= w.high;
+        }
+        assert_in_range(covered, 910, 970);
+        assert_in_range(binomial, cases[c].binomial_low, cases[c].binomial_high);
     }
-    assert_in_range(covered, 920, 970);
-    assert_in_range(binomial, 300, 700);
 }
 
 int main(void) {

@@ -1,0 +1,281 @@
+#include "bench/load/outcome.h"
+
+#include "bench/load/settled.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+static bool is_steady(const outcome_input *in) {
+    return !isnan(in->options->window_s);
+}
+
+static char *copy(const char *text) {
+    return text ? xstrdup(text) : NULL;
+}
+
+/* ---- the numbers of vLLM ---- */
+
+static summary_options summary_of_run(const outcome_input *in, const run_info *info, bool vllm) {
+    summary_options o = in->options->summary;
+    o.vllm = vllm;
+    o.duration_s = is_steady(in) ? run_window_s(info) : in->run->duration_s;
+    return o;
+}
+
+typedef struct dates {
+    char compact[32], iso[32];
+} dates;
+
+static dates dates_of(int64_t seconds) {
+    time_t t = (time_t)seconds;
+    struct tm local, utc;
+    dates d;
+    localtime_r(&t, &local);
+    gmtime_r(&t, &utc);
+    strftime(d.compact, sizeof d.compact, "%Y%m%d-%H%M%S", &local);
+    strftime(d.iso, sizeof d.iso, "%Y-%m-%dT%H:%M:%SZ", &utc);
+    return d;
+}
+
+static uint32_t members_planned(const outcome_input *in) {
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < in->plan->window_count; i++) count += in->plan->windows[i].count;
+    return count;
+}
+
+static summary_setup setup_of(const outcome_input *in, const dates *d) {
+    const serve_options *o = in->options;
+    return (summary_setup){.date = d->compact,
+                           .backend = serve_backend_name(o->backend),
+                           .label = o->label,
+                           .model = in->target->model,
+                           .tokenizer = in->target->model,
+                           .num_prompts = members_planned(in),
+                           .burstiness =
+                               o->arrivals.kind == ARRIVALS_CONSTANT ? INFINITY : o->arrivals.burstiness,
+                           .metadata = o->metadata,
+                           .metadata_count = o->metadata_count,
+                           .ramp_strategy = o->ramp_strategy,
+                           .ramp_from = o->arrivals.ramp_from,
+                           .ramp_to = o->arrivals.ramp_to,
+                           .detailed = o->save_detailed};
+}
+
+/* ---- run.json ---- */
+
+static void take_segments(run_info *info, const outcome_input *in) {
+    const schedule *s = in->plan;
+    info->segments = xcalloc(s->window_count + 1, sizeof *info->segments);
+    for (uint32_t i = 0; i < s->window_count; i++) {
+        const schedule_window *w = &s->windows[i];
+        info->segments[info->segment_count++] =
+            (run_segment){.seed = w->seed,
+                          .begin_s = (double)w->begin_ns / 1e9,
+                          .end_s = w->end_ns == ROW_NEVER ? in->run->duration_s : (double)w->end_ns / 1e9};
+    }
+}
+
+static void take_workload(run_info *info, const outcome_input *in) {
+    static const char *const kinds[] = {"fixed", "uniform", "lognormal", "trace"};
+    const workload_options *w = &in->options->workload;
+    bool trace = w->kind == WORKLOAD_TRACE;
+    info->workload = (run_workload){.name = copy(in->options->workload_name),
+                                    .kind = copy(kinds[w->kind]),
+                                    .path = copy(w->path),
+                                    .prompt_mean = trace ? NAN : w->prompt_mean,
+                                    .output_mean = trace ? NAN : w->output_mean,
+                                    .prompt_range = w->prompt_range,
+                                    .output_range = w->output_range,
+                                    .prompt_cv = w->prompt_cv,
+                                    .output_cv = w->output_cv,
+                                    .prompt_scale = w->prompt_scale > 0 ? w->prompt_scale : 1,
+                                    .output_scale = w->output_scale > 0 ? w->output_scale : 1,
+                                    .prompt_min = w->prompt_min,
+                                    .prompt_max = w->prompt_max,
+                                    .output_min = w->output_min,
+                                    .output_max = w->output_max};
+}
+
+/* Over seeds when there are several: only that interval is right when requests are not independent. */
+static interval attainment_interval(const outcome_input *in, const run_info *info, const slo *limits,
+                                    const score *all) {
+    if (info->segment_count < 2) return stats_wilson(all->good, all->members);
+    double *each = xcalloc(info->segment_count, sizeof *each);
+    for (size_t i = 0; i < info->segment_count; i++)
+        each[i] = score_of(&in->run->rows, limits, info->segments[i].seed, 0).attainment;
+    interval v = stats_replications(each, info->segment_count);
+    free(each);
+    return v;
+}
+
+static void take_goodput(run_info *info, const outcome_input *in) {
+    const slo *limits = &in->options->limits;
+    if (!in->options->goodput) return;
+    score s = score_of(&in->run->rows, limits, SCORE_ALL, run_window_s(info));
+    interval v = attainment_interval(in, info, limits, &s);
+    info->slos = xcalloc(1, sizeof *info->slos);
+    info->slos[info->slo_count++] = (run_slo){.limits = *limits,
+                                              .attainment = s.attainment,
+                                              .low = v.low,
+                                              .high = v.high,
+                                              .good_per_s = s.good_per_s};
+}
+
+static void take_server(run_info *info, const run_info *server) {
+    info->preemptions = server->preemptions;
+    info->replays = server->replays;
+    info->coordinator_cpu_share = server->coordinator_cpu_share;
+    info->workers = xcalloc(server->worker_count + 1, sizeof *info->workers);
+    for (size_t i = 0; i < server->worker_count; i++) {
+        run_worker w = server->workers[i];
+        w.name = copy(w.name);
+        w.role = copy(w.role);
+        info->workers[info->worker_count++] = w;
+    }
+}
+
+static void take_setup(run_info *info, const outcome_input *in, const dates *d) {
+    const serve_options *o = in->options;
+    const target *t = in->target;
+    info->command = xcalloc((size_t)in->argc + 1, sizeof *info->command);
+    info->command[info->command_count++] = xstrdup("baton-bench");
+    for (int i = 0; i < in->argc; i++) info->command[info->command_count++] = xstrdup(in->argv[i]);
+    info->date = xstrdup(d->iso);
+    info->version = xstrdup(BATON_VERSION);
+    info->name = xstrdup(o->name ? o->name : "");
+    info->target = (run_target){.kind = xstrdup(serve_backend_name(o->backend)),
+                                .url = copy(t->shown),
+                                .model = copy(t->model),
+                                .server = t->version ? json_incref(t->version) : NULL};
+    info->arrivals_kind = xstrdup(o->arrivals_name);
+    info->burstiness = o->arrivals.burstiness;
+    info->rate = isnan(o->rate) ? workload_trace_rate(in->work) : o->rate;
+    info->max_concurrency = o->max_concurrency ? o->max_concurrency : NAN;
+    info->warmup_s = is_steady(in) ? o->warmup_s : 0;
+    info->window_s = o->window_s;
+}
+
+void outcome_info(run_info *info, const outcome_input *in) {
+    PRE(info);
+    PRE(in);
+    dates d = dates_of(in->date_s);
+    const validity *v = in->validity;
+    take_setup(info, in, &d);
+    take_workload(info, in);
+    take_segments(info, in);
+    take_server(info, &in->run->server);
+    info->client = (run_client){.cpu_share = in->run->cpu_share,
+                                .lateness_p50_ms = v->late.p50_ms,
+                                .lateness_p99_ms = v->late.p99_ms,
+                                .lateness_max_ms = v->late.max_ms,
+                                .achieved_rate = v->achieved_rate,
+                                .largest_rate = in->largest_rate,
+                                .added_latency_ms = in->added_latency_ms};
+    info->valid = v->reason_count == 0;
+    info->reasons = xcalloc(v->reason_count + 1, sizeof *info->reasons);
+    for (size_t i = 0; i < v->reason_count; i++) info->reasons[info->reason_count++] = xstrdup(v->reasons[i]);
+    info->steady = settled_of(&in->run->rows, in->plan);
+    info->interrupted = in->run->interrupted;
+    info->duration_s = in->run->duration_s;
+    take_goodput(info, in);
+    summary_options ours = summary_of_run(in, info, false), theirs = summary_of_run(in, info, true);
+    summary_setup setup = setup_of(in, &d);
+    setup.detailed = false; /* the rows are beside it */
+    info->result = summary_json(&in->run->rows, &ours, &setup);
+    info->compat = summary_numbers_json(&in->run->rows, &theirs);
+}
+
+/* ---- text ---- */
+
+static void add_share(buf *out, const char *name, double share) {
+    if (!isnan(share)) buf_addf(out, ", %s %.0f %%", name, share * 100);
+}
+
+static void add_workers(buf *out, const run_info *info) {
+    for (size_t i = 0; i < info->worker_count; i++) {
+        const run_worker *w = &info->workers[i];
+        buf_addf(out, "Worker %-16s pages %.0f of %.0f", w->name, w->pages_used_max, w->pages_total);
+        add_share(out, "prefill", w->prefill_share);
+        add_share(out, "decode", w->decode_share);
+        add_share(out, "both", w->mixed_share);
+        buf_adds(out, "\n");
+    }
+    if (!isnan(info->preemptions)) buf_addf(out, "Preemptions %.0f", info->preemptions);
+    if (!isnan(info->replays)) buf_addf(out, ", replays %.0f", info->replays);
+    if (!isnan(info->coordinator_cpu_share))
+        buf_addf(out, ", coordinator %.1f %% of a core", info->coordinator_cpu_share * 100);
+    if (!isnan(info->preemptions)) buf_adds(out, "\n");
+}
+
+static void add_steady(buf *out, const run_info *info) {
+    const run_steady *s = &info->steady;
+    if (isnan(s->warmup_needed_s))
+        buf_adds(out, "Steady state: not reached within half of the run");
+    else
+        buf_addf(out, "Steady state: %s (warm-up needed %.1f s, was %.1f s)",
+                 s->reached ? "reached" : "not reached", s->warmup_needed_s, info->warmup_s);
+    if (!isnan(s->g))
+        buf_addf(out, "; %s (growth %.3f, limit %.3f)", s->unstable ? "UNSTABLE" : "stable", s->g,
+                 s->g_limit);
+    buf_adds(out, s->drift ? "; latencies DRIFT\n" : "\n");
+}
+
+static void add_client(buf *out, const outcome_input *in, const run_info *info) {
+    const run_client *c = &info->client;
+    buf_addf(out, "Client: lateness P50 %.2f, P99 %.2f, max %.2f ms; %.1f %% of its core", c->lateness_p50_ms,
+             c->lateness_p99_ms, c->lateness_max_ms, c->cpu_share * 100);
+    if (!isnan(c->achieved_rate)) buf_addf(out, "; %.3f requests/s sent in time", c->achieved_rate);
+    buf_adds(out, "\n");
+    if (!isnan(c->largest_rate))
+        buf_addf(out, "Client against its own server: up to %.0f requests/s of this kind, %.3f ms added\n",
+                 c->largest_rate, c->added_latency_ms);
+    if (in->options->max_concurrency)
+        buf_addf(out, "At most %u requests at a time: a closed loop while that is reached\n",
+                 in->options->max_concurrency);
+}
+
+void outcome_text(buf *out, const outcome_input *in, const run_info *info) {
+    PRE(out);
+    PRE(in);
+    PRE(info);
+    summary_options o = summary_of_run(in, info, false);
+    summary_limits limits = {.limits = in->options->limits};
+    if (in->options->goodput) {
+        limits.result = score_of(&in->run->rows, &limits.limits, SCORE_ALL, run_window_s(info));
+        limits.attainment = attainment_interval(in, info, &limits.limits, &limits.result);
+    }
+    summary_table(out, &in->run->rows, &o, &limits, in->options->goodput ? 1 : 0);
+    add_client(out, in, info);
+    add_workers(out, info);
+    if (is_steady(in)) add_steady(out, info);
+    for (size_t i = 0; i < info->reason_count; i++) buf_addf(out, "VOID: %s\n", info->reasons[i]);
+    if (info->interrupted) buf_adds(out, "INTERRUPTED: the numbers are of what was measured until then\n");
+}
+
+/* ---- the result file ---- */
+
+status outcome_save(const outcome_input *in, const run_info *info, char **path, errbuf *eb) {
+    PRE(in);
+    PRE(info);
+    PRE(path);
+    const serve_options *o = in->options;
+    dates d = dates_of(in->date_s);
+    summary_options s = summary_of_run(in, info, false);
+    summary_setup setup = setup_of(in, &d);
+    char *own = summary_file_name(&s, &setup);
+    const char *name = o->result_filename ? o->result_filename : own;
+    *path = o->result_dir ? xasprintf("%s/%s", o->result_dir, name) : xstrdup(name);
+    free(own);
+    json_t *json = summary_json(&in->run->rows, &s, &setup);
+    json_object_set_new(json, "valid", json_boolean(info->valid));
+    FILE *f = fopen(*path, "w");
+    bool good =
+        f && json_dumpf(json, f, JSON_COMPACT | JSON_REAL_PRECISION(15)) == 0 && fputc('\n', f) != EOF;
+    if (f && fclose(f) != 0) good = false;
+    json_decref(json);
+    return good ? ST_OK : errf(eb, ST_IO, "%s: %s", *path, strerror(errno));
+}

@@ -1,0 +1,30 @@
+/* outcome - what came of a run: run.json, the table, the lines below it. */
+#ifndef BATON_LOAD_OUTCOME_H
+#define BATON_LOAD_OUTCOME_H
+
+#include "bench/load/measurement.h"
+#include "bench/load/serve_options.h"
+#include "bench/load/validity.h"
+
+/* What is known of a run besides its rows. Borrowed */
+typedef struct outcome_input {
+    const serve_options *options;
+    int argc;
+    char **argv; /* of serve_main: [0] is "serve" */
+    const target *target;
+    const workload *work;
+    const schedule *plan;
+    const measurement *run;
+    const validity *validity;
+    double largest_rate, added_latency_ms; /* of the client against its own server; NAN */
+    int64_t date_s;                        /* of the start, since 1970 */
+} outcome_input;
+
+/* Fills info (initialised). End with run_info_done. */
+void outcome_info(run_info *info, const outcome_input *in);
+/* Appends the table and our lines. */
+void outcome_text(buf *out, const outcome_input *in, const run_info *info);
+/* The file that `vllm bench serve --save-result` writes. *path: where; caller frees. ST_IO names the path. */
+status outcome_save(const outcome_input *in, const run_info *info, char **path, errbuf *eb);
+
+#endif

@@ -1,0 +1,235 @@
+#include "bench/load/serve.h"
+
+#include "base/clock.h"
+#include "bench/load/http_fetch.h"
+#include "bench/load/outcome.h"
+#include "bench/load/self_test.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+
+enum { EXIT_VALID = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_VOID = 3, EXIT_INTERRUPTED = 130 };
+#define TAIL_REQUESTS_MAX 500000.0
+#define TRACE_BYTES_MAX   (1u << 30)
+
+typedef struct serving {
+    serve_options o;
+    int argc;
+    char **argv;
+    target target;
+    workload *work;
+    schedule plan;
+    row_writer *writer;
+    measurement run;
+    validity validity;
+    run_info info;
+    int64_t date_s;
+    double largest_rate, added_latency_ms;
+    bool measured;
+} serving;
+
+static int failed(const errbuf *eb, int code) {
+    fprintf(stderr, "baton-bench serve: %s\n", eb->text);
+    return code;
+}
+
+/* ---- before the run ---- */
+
+static void take_priority(void) {
+    if (setpriority(PRIO_PROCESS, 0, -10) != 0)
+        fprintf(stderr, "baton-bench serve: --priority: %s: nice -10 is for root; going on without\n",
+                strerror(errno));
+}
+
+static status make_plan(serving *s, errbuf *eb) {
+    const serve_options *o = &s->o;
+    status st = workload_new(&s->work, &o->workload, eb);
+    if (st != ST_OK) return st;
+    if (!isnan(o->window_s)) {
+        double rate = isnan(o->rate) ? workload_trace_rate(s->work) : o->rate;
+        schedule_steady_options so = {.seeds = o->seeds,
+                                      .seed_count = o->seed_count,
+                                      .rate = o->rate,
+                                      .warmup_s = o->warmup_s,
+                                      .window_s = o->window_s,
+                                      .tail_s = fmin(o->request_timeout_s, TAIL_REQUESTS_MAX / rate)};
+        return schedule_steady(&s->plan, s->work, &o->arrivals, &so, eb);
+    }
+    schedule_counted_options co = {.requests = o->num_prompts ? o->num_prompts : workload_count(s->work),
+                                   .warmups = o->warmups,
+                                   .seed = o->seed,
+                                   .rate = o->rate,
+                                   .rescale = o->rescale};
+    return schedule_counted(&s->plan, s->work, &o->arrivals, &co, eb);
+}
+
+static status open_out(serving *s, errbuf *eb) {
+    if (!s->o.out_dir) return ST_OK;
+    if (mkdir(s->o.out_dir, 0777) != 0 && errno != EEXIST)
+        return errf(eb, ST_IO, "%s: %s", s->o.out_dir, strerror(errno));
+    return row_writer_open(&s->writer, s->o.out_dir, eb);
+}
+
+static void show_start(const serving *s) {
+    const target *t = &s->target;
+    uint32_t members = 0;
+    for (uint32_t i = 0; i < s->plan.window_count; i++) members += s->plan.windows[i].count;
+    fprintf(stderr, "%s %s, model %s%s\n", serve_backend_name(s->o.backend), t->shown,
+            t->model ? t->model : "(the only one)", t->baton ? ", Baton" : "");
+    if (isnan(s->o.window_s))
+        fprintf(stderr, "%u requests\n", members);
+    else
+        fprintf(stderr, "warm-up %g s, then %u windows of %g s with %u requests\n", s->o.warmup_s,
+                s->plan.window_count, s->o.window_s, members);
+}
+
+/* ---- after it ---- */
+
+static void judge(serving *s) {
+    workload_facts trace = {0};
+    bool closed = s->o.max_concurrency > 0 || isinf(s->o.rate);
+    validity_facts f = {.open_loop = !closed,
+                        .ignore_eos = s->o.ignore_eos,
+                        .shares_prefixes = workload_trace_facts(s->work, &trace) && trace.has_prefixes,
+                        .prompt_extra = s->target.chat_overhead,
+                        .cpu_share = s->run.cpu_share};
+    validity_judge(&s->validity, &s->run.rows, &s->plan, &f);
+}
+
+static status fetch_trace(const serving *s, errbuf *eb) {
+    if (!s->target.has_http)
+        return errf(eb, ST_INVALID, "--trace needs the server's HTTP address: give --metrics-url");
+    char path[64];
+    snprintf(path, sizeof path, "/trace?last=%zu", s->run.rows.count);
+    buf body = {0};
+    int code = 0;
+    status st =
+        http_fetch_wait(&s->target.metrics, path, NULL, TRACE_BYTES_MAX, 60 * NS_PER_S, &code, &body, eb);
+    if (st == ST_OK && code != 200)
+        st = errf(eb, ST_UNSUPPORTED, "%s%s answers %d: this server keeps no trace", s->target.metrics.header,
+                  path, code);
+    FILE *f = st == ST_OK ? fopen(s->o.trace_path, "w") : NULL;
+    bool good = f && fwrite(body.data, 1, body.len, f) == body.len;
+    if (f && fclose(f) != 0) good = false;
+    if (st == ST_OK && !good) st = errf(eb, ST_IO, "--trace: %s: %s", s->o.trace_path, strerror(errno));
+    buf_done(&body);
+    return st;
+}
+
+/* The worse of the two, so that a failed file does not hide that the run is void. */
+static void note(int *code, status st, const errbuf *eb) {
+    if (st == ST_OK) return;
+    fprintf(stderr, "baton-bench serve: %s\n", eb->text);
+    *code = EXIT_FAILED;
+}
+
+static int finish(serving *s) {
+    errbuf eb = {0};
+    judge(s);
+    outcome_input in = {.options = &s->o,
+                        .argc = s->argc,
+                        .argv = s->argv,
+                        .target = &s->target,
+                        .work = s->work,
+                        .plan = &s->plan,
+                        .run = &s->run,
+                        .validity = &s->validity,
+                        .largest_rate = s->largest_rate,
+                        .added_latency_ms = s->added_latency_ms,
+                        .date_s = s->date_s};
+    outcome_info(&s->info, &in);
+    buf text = {0};
+    outcome_text(&text, &in, &s->info);
+    fwrite(text.data, 1, text.len, stdout);
+    fflush(stdout);
+    buf_done(&text);
+    int code = s->info.valid ? EXIT_VALID : EXIT_VOID;
+    if (s->run.failed) note(&code, ST_IO, &s->run.error);
+    if (s->writer) {
+        note(&code, row_writer_close(s->writer, &eb), &eb);
+        s->writer = NULL;
+        note(&code, run_file_write(&s->info, s->o.out_dir, &eb), &eb);
+    }
+    if (s->o.save_result) {
+        char *path = NULL;
+        note(&code, outcome_save(&in, &s->info, &path, &eb), &eb);
+        free(path);
+    }
+    if (s->o.trace_path && !s->run.interrupted && !s->run.failed) note(&code, fetch_trace(s, &eb), &eb);
+    return s->run.interrupted ? EXIT_INTERRUPTED : code;
+}
+
+/* *code: the exit status when the program ends with it. */
+static bool test_self(serving *s, int *code) {
+    errbuf eb = {0};
+    self_test t;
+    status st = self_test_run(&t, s->work, &s->plan, &eb);
+    *code = st != ST_OK ? failed(&eb, EXIT_FAILED) : t.interrupted ? EXIT_INTERRUPTED : EXIT_VALID;
+    if (st != ST_OK || t.interrupted) return false;
+    s->largest_rate = t.requests_per_s;
+    s->added_latency_ms = t.added_ms;
+    if (!s->o.self_test_only) return true;
+    printf("This client against its built-in server, with requests of this workload:\n"
+           "largest rate      %.0f requests/s, %.0f tokens/s\n"
+           "added latency     %.3f ms\n"
+           "CPU per token     %.2f us\n",
+           t.requests_per_s, t.tokens_per_s, t.added_ms, t.cpu_us_per_token);
+    return false;
+}
+
+static int run(serving *s) {
+    errbuf eb = {0};
+    int code = EXIT_VALID;
+    status st = make_plan(s, &eb);
+    if (st != ST_OK) return failed(&eb, st == ST_INVALID ? EXIT_USAGE : EXIT_FAILED);
+    if (s->o.self_test_only) {
+        (void)test_self(s, &code);
+        return code;
+    }
+    st = target_find(&s->target, &s->o, &eb);
+    if (st == ST_OK) st = open_out(s, &eb);
+    if (st != ST_OK) return failed(&eb, EXIT_FAILED);
+    bool test = !s->o.no_self_test && s->o.backend != SERVE_NATIVE; /* the built-in server speaks HTTP */
+    if (test && !test_self(s, &code)) return code;
+    if (!s->o.quiet) show_start(s);
+    measurement_options mo = {.target = &s->target,
+                              .work = s->work,
+                              .plan = &s->plan,
+                              .writer = s->writer,
+                              .max_concurrency = s->o.max_concurrency,
+                              .closed = isinf(s->o.rate) && s->o.max_concurrency > 0,
+                              .request_timeout_s = s->o.request_timeout_s,
+                              .stall_s = s->o.stall_s,
+                              .quiet = s->o.quiet};
+    s->date_s = clock_wall_s();
+    st = measurement_run(&s->run, &mo, &eb);
+    s->measured = true;
+    return st == ST_OK ? finish(s) : failed(&eb, EXIT_FAILED);
+}
+
+int serve_main(int argc, char **argv) {
+    PRE(argv);
+    char **command = xmemdup(argv, (size_t)argc * sizeof *argv); /* as it was written: argp sorts argv */
+    serving s = {.argc = argc, .argv = command, .largest_rate = NAN, .added_latency_ms = NAN};
+    serve_options_parse(&s.o, argc, argv);
+    run_info_init(&s.info);
+    if (s.o.priority) take_priority();
+    int code = run(&s);
+    errbuf eb = {0};
+    if (s.writer) (void)row_writer_close(s.writer, &eb);
+    if (s.measured) measurement_done(&s.run);
+    validity_done(&s.validity);
+    run_info_done(&s.info);
+    schedule_done(&s.plan);
+    workload_free(s.work);
+    target_done(&s.target);
+    serve_options_done(&s.o);
+    free(command);
+    return code;
+}

@@ -1,0 +1,640 @@
+#include "bench/load/serve_options.h"
+
+#include "bench/workload/named.h"
+
+#include <argp.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    OPT_BACKEND = 1000,
+    OPT_BASE_URL,
+    OPT_HOST,
+    OPT_PORT,
+    OPT_ENDPOINT,
+    OPT_MODEL,
+    OPT_METRICS_URL,
+    OPT_HEADER,
+    OPT_TEMPERATURE,
+    OPT_IGNORE_EOS,
+    OPT_NO_IGNORE_EOS,
+    OPT_WORKLOAD,
+    OPT_DATASET_NAME,
+    OPT_DATASET_PATH,
+    OPT_INPUT_LEN,
+    OPT_OUTPUT_LEN,
+    OPT_RANGE_RATIO,
+    OPT_INPUT_CV,
+    OPT_OUTPUT_CV,
+    OPT_INPUT_SCALE,
+    OPT_OUTPUT_SCALE,
+    OPT_INPUT_MIN,
+    OPT_INPUT_MAX,
+    OPT_OUTPUT_MIN,
+    OPT_OUTPUT_MAX,
+    OPT_SPREAD,
+    OPT_PROMPT_IDS,
+    OPT_NUM_PROMPTS,
+    OPT_NUM_WARMUPS,
+    OPT_RATE,
+    OPT_BURSTINESS,
+    OPT_ARRIVALS,
+    OPT_RAMP,
+    OPT_RAMP_START,
+    OPT_RAMP_END,
+    OPT_CONCURRENCY,
+    OPT_SEED,
+    OPT_SEEDS,
+    OPT_WINDOW,
+    OPT_WARMUP,
+    OPT_GOODPUT,
+    OPT_METRICS,
+    OPT_PERCENTILES,
+    OPT_SAVE,
+    OPT_DETAILED,
+    OPT_RESULT_DIR,
+    OPT_RESULT_FILE,
+    OPT_LABEL,
+    OPT_METADATA,
+    OPT_NAME,
+    OPT_OUT,
+    OPT_TRACE,
+    OPT_READY,
+    OPT_REQUEST_TIMEOUT,
+    OPT_STALL,
+    OPT_PRIORITY,
+    OPT_SELF_TEST,
+    OPT_NO_SELF_TEST,
+    OPT_QUIET,
+    OPT_IGNORED
+};
+
+static const struct argp_option options[] = {
+    {NULL, 0, NULL, 0, "The server:", 1},
+    {"backend", OPT_BACKEND, "KIND", 0,
+     "openai (completions with token ids; vllm means the same), openai-chat, or native: Baton's own socket",
+     1},
+    {"base-url", OPT_BASE_URL, "URL", 0, "http://HOST:PORT, or tcp://HOST:PORT for native", 1},
+    {"host", OPT_HOST, "HOST", 0, "Default 127.0.0.1", 1},
+    {"port", OPT_PORT, "PORT", 0, "Default 8000; native 8002", 1},
+    {"endpoint", OPT_ENDPOINT, "PATH", 0, "Default /v1/completions or /v1/chat/completions", 1},
+    {"model", OPT_MODEL, "NAME", 0, "Default: the first that the server names", 1},
+    {"served-model-name", OPT_MODEL, "NAME", OPTION_ALIAS, NULL, 1},
+    {"metrics-url", OPT_METRICS_URL, "URL", 0,
+     "Where /health and /metrics are; default the base URL; native: none", 1},
+    {"header", OPT_HEADER, "K=V", 0, "One more header; may be repeated", 1},
+    {"temperature", OPT_TEMPERATURE, "T", 0, "Default 0; 'none': the server's", 1},
+    {"ignore-eos", OPT_IGNORE_EOS, NULL, 0, "Answers have the length that was asked (the default)", 1},
+    {"no-ignore-eos", OPT_NO_IGNORE_EOS, NULL, 0, "Answers end where the model ends them", 1},
+
+    {NULL, 0, NULL, 0, "What is asked:", 2},
+    {"workload", OPT_WORKLOAD, "NAME|FILE", 0,
+     "chatbot, code, summary (DistServe's three), random, or a trace: Azure CSV, Mooncake or Bailian JSONL, "
+     "BurstGPT CSV, ShareGPT JSON, our JSONL",
+     2},
+    {"dataset-name", OPT_DATASET_NAME, "NAME", 0, "As vLLM: random, or a kind of file with --dataset-path",
+     2},
+    {"dataset-path", OPT_DATASET_PATH, "FILE", 0, NULL, 2},
+    {"random-input-len", OPT_INPUT_LEN, "TOKENS", 0, "Mean prompt; default 1024", 2},
+    {"input-len", OPT_INPUT_LEN, "TOKENS", OPTION_ALIAS, NULL, 2},
+    {"random-output-len", OPT_OUTPUT_LEN, "TOKENS", 0, "Mean answer; default 128", 2},
+    {"output-len", OPT_OUTPUT_LEN, "TOKENS", OPTION_ALIAS, NULL, 2},
+    {"random-range-ratio", OPT_RANGE_RATIO, "R", 0, "Uniform: mean * (1 - R) .. mean * (1 + R)", 2},
+    {"input-cv", OPT_INPUT_CV, "CV", 0, "Lognormal prompts with this coefficient of variation", 2},
+    {"output-cv", OPT_OUTPUT_CV, "CV", 0, "Likewise answers", 2},
+    {"input-scale", OPT_INPUT_SCALE, "F", 0, "Prompt lengths are multiplied by it, then clipped", 2},
+    {"output-scale", OPT_OUTPUT_SCALE, "F", 0, NULL, 2},
+    {"input-min", OPT_INPUT_MIN, "TOKENS", 0, NULL, 2},
+    {"input-max", OPT_INPUT_MAX, "TOKENS", 0, NULL, 2},
+    {"output-min", OPT_OUTPUT_MIN, "TOKENS", 0, NULL, 2},
+    {"output-max", OPT_OUTPUT_MAX, "TOKENS", 0, NULL, 2},
+    {"spread", OPT_SPREAD, "SECONDS", 0, "Times of a trace that are rounded to this are spread over it", 2},
+    {"prompt-ids", OPT_PROMPT_IDS, "MIN:MAX", 0, "Token ids of prompts; default: tried out on the server", 2},
+
+    {NULL, 0, NULL, 0, "When:", 3},
+    {"num-prompts", OPT_NUM_PROMPTS, "N", 0, "Requests; default 1000, or all of a trace", 3},
+    {"num-warmups", OPT_NUM_WARMUPS, "N", 0, "Sent before the clock starts; default 0", 3},
+    {"request-rate", OPT_RATE, "R", 0,
+     "Requests per second; default inf: all at once; for a trace by default its own times", 3},
+    {"burstiness", OPT_BURSTINESS, "B", 0, "Shape of the gamma gaps; 1 = Poisson (default), inf = constant",
+     3},
+    {"arrivals", OPT_ARRIVALS, "KIND", 0,
+     "gamma, constant, linear, exponential (ramps), trace, or vllm: gamma, scaled so that the last arrives "
+     "at "
+     "N/rate",
+     3},
+    {"ramp-up-strategy", OPT_RAMP, "KIND", 0, "linear or exponential", 3},
+    {"ramp-up-start-rps", OPT_RAMP_START, "R", 0, NULL, 3},
+    {"ramp-up-end-rps", OPT_RAMP_END, "R", 0, NULL, 3},
+    {"max-concurrency", OPT_CONCURRENCY, "N", 0, "No more at a time: a closed loop while it is reached", 3},
+    {"seed", OPT_SEED, "SEED", 0, "Default 0", 3},
+    {"seeds", OPT_SEEDS, "1,2,3", 0, "Steady state: a window for each seed, back to back; needs --window", 3},
+    {"window", OPT_WINDOW, "SECONDS", 0, "Length of each window, by scheduled time", 3},
+    {"warmup", OPT_WARMUP, "SECONDS", 0, "Load before the first window; default 30", 3},
+
+    {NULL, 0, NULL, 0, "What comes out:", 4},
+    {"goodput", OPT_GOODPUT, "K:MS...", 0,
+     "Limits: ttft, tpot, e2el, itl_p99, itl_max in ms, or a preset like chatbot-opt-13b", 4},
+    {"percentile-metrics", OPT_METRICS, "LIST", 0, "Of the table: ttft,tpot,itl,e2el", 4},
+    {"metric-percentiles", OPT_PERCENTILES, "LIST", 0, "Default 99", 4},
+    {"save-result", OPT_SAVE, NULL, 0, "Write the JSON file of vllm bench serve", 4},
+    {"save-detailed", OPT_DETAILED, NULL, 0, "With the lists of every request", 4},
+    {"result-dir", OPT_RESULT_DIR, "DIR", 0, NULL, 4},
+    {"result-filename", OPT_RESULT_FILE, "FILE", 0, NULL, 4},
+    {"label", OPT_LABEL, "TEXT", 0, "Begins the file's name", 4},
+    {"metadata", OPT_METADATA, "K=V...", 0, NULL, 4},
+    {"name", OPT_NAME, "TEXT", 0, "Of the run, for reports", 4},
+    {"out", OPT_OUT, "DIR", 0, "Run directory: run.json, rows.jsonl, rows.csv", 4},
+    {"trace", OPT_TRACE, "FILE", 0, "The server's /trace of the run (Baton)", 4},
+    {"quiet", OPT_QUIET, NULL, 0, "No progress lines", 4},
+
+    {NULL, 0, NULL, 0, "Limits:", 5},
+    {"ready-check-timeout-sec", OPT_READY, "S", 0, "Wait so long for the server; default 30", 5},
+    {"request-timeout", OPT_REQUEST_TIMEOUT, "S", 0, "For one request; default 600", 5},
+    {"stall-timeout", OPT_STALL, "S", 0, "Give up when nothing succeeds for so long; default 30", 5},
+    {"priority", OPT_PRIORITY, NULL, 0, "Take nice -10 (as root)", 5},
+    {"self-test", OPT_SELF_TEST, NULL, 0, "Only measure this client against its built-in server", 5},
+    {"no-self-test", OPT_NO_SELF_TEST, NULL, 0, "Do not measure it before the run", 5},
+
+    {"tokenizer", OPT_IGNORED, "X", OPTION_HIDDEN, NULL, 6}, /* of vLLM, without meaning here */
+    {"tokenizer-mode", OPT_IGNORED, "X", OPTION_HIDDEN, NULL, 6},
+    {"trust-remote-code", OPT_IGNORED, NULL, OPTION_HIDDEN, NULL, 6},
+    {"skip-tokenizer-init", OPT_IGNORED, NULL, OPTION_HIDDEN, NULL, 6},
+    {"disable-tqdm", OPT_QUIET, NULL, OPTION_HIDDEN, NULL, 6},
+    {0}};
+
+/* ---- values ---- */
+
+typedef struct parser {
+    serve_options *o;
+    const char *dataset_path;
+    const char *last; /* the option that words after it belong to: "goodput" or "metadata" */
+    double ramp_from, ramp_to;
+    bool prompts_given, seed_given;
+} parser;
+
+static double number(struct argp_state *state, const char *name, const char *arg, double min, double max) {
+    char *end = NULL;
+    double v = strtod(arg, &end);
+    if (end == arg || *end || !(v >= min && v <= max))
+        argp_error(state, "--%s: '%s' is no number of %g to %g", name, arg, min, max);
+    return v;
+}
+
+static uint64_t whole(struct argp_state *state, const char *name, const char *arg, uint64_t min,
+                      uint64_t max) {
+    char *end = NULL;
+    errno = 0;
+    unsigned long long v = strtoull(arg, &end, 10);
+    if (end == arg || *end || *arg == '-' || errno || v < min || v > max)
+        argp_error(state, "--%s: '%s' is no whole number of %" PRIu64 " to %" PRIu64, name, arg, min, max);
+    return v;
+}
+
+static void take_backend(struct argp_state *state, serve_options *o, const char *arg) {
+    static const struct {
+        const char *name;
+        serve_backend backend;
+    } names[] = {{"openai", SERVE_OPENAI},    {"vllm", SERVE_OPENAI},    {"sglang-oai", SERVE_OPENAI},
+                 {"openai-chat", SERVE_CHAT}, {"vllm-chat", SERVE_CHAT}, {"native", SERVE_NATIVE},
+                 {"baton", SERVE_NATIVE}};
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        if (strcmp(names[i].name, arg) != 0) continue;
+        o->backend = names[i].backend;
+        return;
+    }
+    argp_error(state, "--backend: '%s' is none of openai, openai-chat, native", arg);
+}
+
+static void take_seeds(struct argp_state *state, serve_options *o, const char *arg) {
+    const char *at = arg;
+    do {
+        char *end = NULL;
+        errno = 0;
+        unsigned long long v = strtoull(at, &end, 10);
+        bool good = end != at && *at >= '0' && *at <= '9' && !errno && v < (uint64_t)1 << 63 &&
+                    (*end == ',' || !*end) && o->seed_count < SCHEDULE_SEEDS_MAX;
+        if (!good)
+            argp_error(state, "--seeds: '%s' is no list of up to %u seeds like 1,2,3", arg,
+                       SCHEDULE_SEEDS_MAX);
+        o->seeds = xrealloc(o->seeds, o->seed_count + 1, sizeof *o->seeds);
+        o->seeds[o->seed_count++] = v;
+        at = *end ? end + 1 : NULL;
+    } while (at);
+}
+
+static void take_ids(struct argp_state *state, serve_options *o, const char *arg) {
+    char *end = NULL;
+    long min = strtol(arg, &end, 10), max = -1;
+    if (end != arg && *end == ':') max = strtol(end + 1, &end, 10);
+    if (*end || min < 0 || max <= min || max > INT32_MAX)
+        argp_error(state, "--prompt-ids: '%s' is no range like 1000:8000", arg);
+    o->id_min = (int32_t)min;
+    o->id_max = (int32_t)max;
+}
+
+static void take_goodput(struct argp_state *state, serve_options *o, const char *arg) {
+    errbuf eb = {0};
+    o->goodput = true;
+    const workload_slo *preset = workload_slo_named(arg);
+    if (preset) {
+        snprintf(o->limits.name, sizeof o->limits.name, "%s", preset->name);
+        o->limits.ttft_ms = preset->ttft_s * 1000;
+        o->limits.tpot_ms = preset->tpot_s * 1000;
+    } else if (slo_parse(&o->limits, arg, &eb) != ST_OK) {
+        argp_error(state, "--goodput: %s", eb.text);
+    }
+}
+
+static void take_word(struct argp_state *state, const char *name, const char **words, uint32_t *count,
+                      const char *arg) {
+    if (!strchr(arg, '=')) argp_error(state, "--%s: '%s' is not KEY=VALUE", name, arg);
+    if (*count == SERVE_WORDS_MAX) argp_error(state, "--%s: more than %d", name, SERVE_WORDS_MAX);
+    words[(*count)++] = arg;
+}
+
+static void take_workload(struct argp_state *state, serve_options *o, const char *arg) {
+    workload_options w;
+    errbuf eb = {0};
+    bool file = strchr(arg, '/') || strchr(arg, '.');
+    o->workload_name = arg;
+    if (file) {
+        o->workload.kind = WORKLOAD_TRACE;
+        o->workload.path = arg;
+        return;
+    }
+    if (workload_named(arg, &w, &eb) != ST_OK)
+        argp_error(state, "--workload: %s; or the path of a trace", eb.text);
+    o->workload.kind = w.kind;
+    o->workload.prompt_mean = w.prompt_mean;
+    o->workload.output_mean = w.output_mean;
+    o->workload.prompt_range = w.prompt_range;
+    o->workload.output_range = w.output_range;
+    o->workload.prompt_cv = w.prompt_cv;
+    o->workload.output_cv = w.output_cv;
+}
+
+static void take_arrivals(struct argp_state *state, serve_options *o, const char *arg) {
+    static const struct {
+        const char *name;
+        arrivals_kind kind;
+        bool rescale;
+    } names[] = {{"gamma", ARRIVALS_GAMMA, false},        {"constant", ARRIVALS_CONSTANT, false},
+                 {"linear", ARRIVALS_RAMP_LINEAR, false}, {"exponential", ARRIVALS_RAMP_EXPONENTIAL, false},
+                 {"trace", ARRIVALS_TRACE, false},        {"vllm", ARRIVALS_GAMMA, true}};
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        if (strcmp(names[i].name, arg) != 0) continue;
+        o->arrivals.kind = names[i].kind;
+        o->rescale = names[i].rescale;
+        o->arrivals_name = names[i].name;
+        return;
+    }
+    argp_error(state, "--arrivals: '%s' is none of gamma, constant, linear, exponential, trace, vllm", arg);
+}
+
+/* ---- options ---- */
+
+static bool parse_lengths(int key, char *arg, struct argp_state *state, parser *p) {
+    workload_options *w = &p->o->workload;
+    static const struct {
+        int key;
+        const char *name;
+    } names[] = {{OPT_INPUT_LEN, "random-input-len"}, {OPT_OUTPUT_LEN, "random-output-len"},
+                 {OPT_INPUT_MIN, "input-min"},        {OPT_INPUT_MAX, "input-max"},
+                 {OPT_OUTPUT_MIN, "output-min"},      {OPT_OUTPUT_MAX, "output-max"}};
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        if (names[i].key != key) continue;
+        uint32_t v = (uint32_t)whole(state, names[i].name, arg, 1, WORKLOAD_TOKENS_MAX);
+        if (key == OPT_INPUT_LEN) w->prompt_mean = v;
+        if (key == OPT_OUTPUT_LEN) w->output_mean = v;
+        if (key == OPT_INPUT_MIN) w->prompt_min = v;
+        if (key == OPT_INPUT_MAX) w->prompt_max = v;
+        if (key == OPT_OUTPUT_MIN) w->output_min = v;
+        if (key == OPT_OUTPUT_MAX) w->output_max = v;
+        return true;
+    }
+    switch (key) {
+    case OPT_RANGE_RATIO:
+        w->prompt_range = w->output_range = number(state, "random-range-ratio", arg, 0, 1);
+        w->kind = w->prompt_range > 0 ? WORKLOAD_UNIFORM : WORKLOAD_FIXED;
+        return true;
+    case OPT_INPUT_CV:
+        w->prompt_cv = number(state, "input-cv", arg, 0, 100);
+        w->kind = WORKLOAD_LOGNORMAL;
+        return true;
+    case OPT_OUTPUT_CV:
+        w->output_cv = number(state, "output-cv", arg, 0, 100);
+        w->kind = WORKLOAD_LOGNORMAL;
+        return true;
+    case OPT_INPUT_SCALE:
+        w->prompt_scale = number(state, "input-scale", arg, 1e-6, 1e6);
+        return true;
+    case OPT_OUTPUT_SCALE:
+        w->output_scale = number(state, "output-scale", arg, 1e-6, 1e6);
+        return true;
+    case OPT_SPREAD:
+        w->spread_s = number(state, "spread", arg, 0, 86400);
+        return true;
+    default:
+        return false;
+    }
+}
+
+static bool parse_when(int key, char *arg, struct argp_state *state, parser *p) {
+    serve_options *o = p->o;
+    switch (key) {
+    case OPT_NUM_PROMPTS:
+        o->num_prompts = (uint32_t)whole(state, "num-prompts", arg, 1, SCHEDULE_COUNT_MAX);
+        p->prompts_given = true;
+        return true;
+    case OPT_NUM_WARMUPS:
+        o->warmups = (uint32_t)whole(state, "num-warmups", arg, 0, SCHEDULE_COUNT_MAX);
+        return true;
+    case OPT_RATE:
+        o->rate = strcmp(arg, "inf") == 0 ? INFINITY : number(state, "request-rate", arg, 1e-6, 1e6);
+        o->rate_given = true;
+        return true;
+    case OPT_BURSTINESS:
+        o->arrivals.burstiness = strcmp(arg, "inf") == 0
+                                     ? INFINITY
+                                     : number(state, "burstiness", arg, ARRIVALS_BURSTINESS_MIN, 1e9);
+        return true;
+    case OPT_ARRIVALS:
+        take_arrivals(state, o, arg);
+        return true;
+    case OPT_RAMP:
+        if (strcmp(arg, "linear") != 0 && strcmp(arg, "exponential") != 0)
+            argp_error(state, "--ramp-up-strategy: '%s' is neither linear nor exponential", arg);
+        o->ramp_strategy = arg;
+        take_arrivals(state, o, arg);
+        return true;
+    case OPT_RAMP_START:
+        p->ramp_from = number(state, "ramp-up-start-rps", arg, 1e-6, 1e6);
+        return true;
+    case OPT_RAMP_END:
+        p->ramp_to = number(state, "ramp-up-end-rps", arg, 1e-6, 1e6);
+        return true;
+    case OPT_CONCURRENCY:
+        o->max_concurrency = (uint32_t)whole(state, "max-concurrency", arg, 1, SCHEDULE_COUNT_MAX);
+        return true;
+    case OPT_SEED:
+        o->seed = whole(state, "seed", arg, 0, INT64_MAX);
+        p->seed_given = true;
+        return true;
+    case OPT_SEEDS:
+        take_seeds(state, o, arg);
+        return true;
+    case OPT_WINDOW:
+        o->window_s = number(state, "window", arg, 0.1, SCHEDULE_SECONDS_MAX);
+        return true;
+    case OPT_WARMUP:
+        o->warmup_s = number(state, "warmup", arg, 0, SCHEDULE_SECONDS_MAX);
+        return true;
+    default:
+        return false;
+    }
+}
+
+static bool parse_server(int key, char *arg, struct argp_state *state, parser *p) {
+    serve_options *o = p->o;
+    switch (key) {
+    case OPT_BACKEND:
+        take_backend(state, o, arg);
+        return true;
+    case OPT_BASE_URL:
+        o->base_url = arg;
+        return true;
+    case OPT_HOST:
+        o->host = arg;
+        return true;
+    case OPT_PORT:
+        (void)whole(state, "port", arg, 1, 65535);
+        o->port = arg;
+        return true;
+    case OPT_ENDPOINT:
+        if (*arg != '/') argp_error(state, "--endpoint: '%s' does not begin with a slash", arg);
+        o->endpoint = arg;
+        return true;
+    case OPT_MODEL:
+        o->model = arg;
+        return true;
+    case OPT_METRICS_URL:
+        o->metrics_url = arg;
+        return true;
+    case OPT_HEADER:
+        take_word(state, "header", o->headers, &o->header_count, arg);
+        return true;
+    case OPT_TEMPERATURE:
+        o->temperature = strcmp(arg, "none") == 0 ? NAN : number(state, "temperature", arg, 0, 100);
+        return true;
+    case OPT_IGNORE_EOS:
+    case OPT_NO_IGNORE_EOS:
+        o->ignore_eos = key == OPT_IGNORE_EOS;
+        return true;
+    case OPT_READY:
+        o->ready_timeout_s = number(state, "ready-check-timeout-sec", arg, 0, 86400);
+        return true;
+    case OPT_REQUEST_TIMEOUT:
+        o->request_timeout_s = number(state, "request-timeout", arg, 0.01, 86400);
+        return true;
+    case OPT_STALL:
+        o->stall_s = number(state, "stall-timeout", arg, 0.1, 86400);
+        return true;
+    case OPT_PRIORITY:
+        o->priority = true;
+        return true;
+    case OPT_SELF_TEST:
+        o->self_test_only = true;
+        return true;
+    case OPT_NO_SELF_TEST:
+        o->no_self_test = true;
+        return true;
+    default:
+        return false;
+    }
+}
+
+static bool parse_output(int key, char *arg, struct argp_state *state, parser *p) {
+    serve_options *o = p->o;
+    errbuf eb = {0};
+    switch (key) {
+    case OPT_METRICS:
+        if (summary_parse_metrics(&o->summary, arg, &eb) != ST_OK)
+            argp_error(state, "--percentile-metrics: %s", eb.text);
+        return true;
+    case OPT_PERCENTILES:
+        if (summary_parse_percentiles(&o->summary, arg, &eb) != ST_OK)
+            argp_error(state, "--metric-percentiles: %s", eb.text);
+        return true;
+    case OPT_SAVE:
+        o->save_result = true;
+        return true;
+    case OPT_DETAILED:
+        o->save_detailed = o->save_result = true;
+        return true;
+    case OPT_RESULT_DIR:
+        o->result_dir = arg;
+        return true;
+    case OPT_RESULT_FILE:
+        o->result_filename = arg;
+        return true;
+    case OPT_LABEL:
+        o->label = arg;
+        return true;
+    case OPT_NAME:
+        o->name = arg;
+        return true;
+    case OPT_OUT:
+        o->out_dir = arg;
+        return true;
+    case OPT_TRACE:
+        o->trace_path = arg;
+        return true;
+    case OPT_QUIET:
+        o->quiet = true;
+        return true;
+    default:
+        return false;
+    }
+}
+
+static const char *const file_kinds[] = {"custom",   "timed_trace", "burstgpt", "sharegpt",
+                                         "mooncake", "azure",       "bailian"};
+
+static void check(struct argp_state *state, parser *p);
+
+static error_t parse_option(int key, char *arg, struct argp_state *state) {
+    parser *p = state->input;
+    serve_options *o = p->o;
+    switch (key) {
+    case OPT_WORKLOAD:
+        take_workload(state, o, arg);
+        return 0;
+    case OPT_DATASET_NAME:
+        for (size_t i = 0; i < ARRAY_LEN(file_kinds); i++)
+            if (strcmp(arg, file_kinds[i]) == 0) return 0; /* told from its contents */
+        if (strcmp(arg, "random") != 0)
+            argp_error(state, "--dataset-name: '%s' is not there: random, or a file by --dataset-path", arg);
+        return 0;
+    case OPT_DATASET_PATH:
+        o->workload.kind = WORKLOAD_TRACE;
+        o->workload.path = o->workload_name = arg;
+        return 0;
+    case OPT_PROMPT_IDS:
+        take_ids(state, o, arg);
+        return 0;
+    case OPT_GOODPUT:
+        take_goodput(state, o, arg);
+        return 0;
+    case OPT_METADATA:
+        take_word(state, "metadata", o->metadata, &o->metadata_count, arg);
+        return 0;
+    case OPT_IGNORED:
+        return 0;
+    case ARGP_KEY_ARG: /* the further words of --goodput and --metadata */
+        if (o->metadata_count > 0 && strchr(arg, '='))
+            take_word(state, "metadata", o->metadata, &o->metadata_count, arg);
+        else if (o->goodput)
+            take_goodput(state, o, arg);
+        else
+            argp_error(state, "'%s' is no option", arg);
+        return 0;
+    case ARGP_KEY_END:
+        check(state, p);
+        return 0;
+    default:
+        break;
+    }
+    bool known = parse_lengths(key, arg, state, p) || parse_when(key, arg, state, p) ||
+                 parse_server(key, arg, state, p) || parse_output(key, arg, state, p);
+    return known ? 0 : ARGP_ERR_UNKNOWN;
+}
+
+static bool is_ramp(const serve_options *o) {
+    return o->arrivals.kind == ARRIVALS_RAMP_LINEAR || o->arrivals.kind == ARRIVALS_RAMP_EXPONENTIAL;
+}
+
+/* What options say together. */
+static void check(struct argp_state *state, parser *p) {
+    serve_options *o = p->o;
+    bool trace = o->workload.kind == WORKLOAD_TRACE, steady = !isnan(o->window_s);
+    if (is_ramp(o)) {
+        if (!(p->ramp_from > 0) || !(p->ramp_to > 0))
+            argp_error(state, "a ramp needs --ramp-up-start-rps and --ramp-up-end-rps");
+        if (o->rate_given) argp_error(state, "a ramp has rates of its own: leave out --request-rate");
+        o->arrivals.ramp_from = p->ramp_from;
+        o->arrivals.ramp_to = p->ramp_to;
+        o->rate = 1;
+    } else if (trace && !o->rate_given) {
+        if (o->arrivals.kind == ARRIVALS_GAMMA && !strcmp(o->arrivals_name, "gamma")) {
+            o->arrivals.kind = ARRIVALS_TRACE;
+            o->arrivals_name = "trace";
+        }
+        if (o->arrivals.kind == ARRIVALS_TRACE) o->rate = NAN;
+    }
+    if (o->arrivals.kind == ARRIVALS_TRACE && !trace)
+        argp_error(state, "--arrivals trace needs a --workload that is a file");
+    if (steady && p->prompts_given) argp_error(state, "give --window or --num-prompts, not both");
+    if (steady && (isinf(o->rate) || is_ramp(o))) argp_error(state, "--window needs a finite --request-rate");
+    if (steady && o->warmups) argp_error(state, "--num-warmups does not go with --window: see --warmup");
+    if (!steady && (o->seed_count || !isnan(o->warmup_s)))
+        argp_error(state, "--seeds and --warmup need --window");
+    if (p->seed_given && o->seed_count) argp_error(state, "give --seed or --seeds, not both");
+    if (steady && o->seed_count == 0) {
+        o->seeds = xcalloc(1, sizeof *o->seeds);
+        o->seeds[o->seed_count++] = o->seed;
+    }
+    if (steady && isnan(o->warmup_s)) o->warmup_s = 30;
+    if (trace && !p->prompts_given) o->num_prompts = 0; /* all */
+    o->summary.goodput = o->goodput ? &o->limits : NULL;
+    o->summary.request_rate = isnan(o->rate) || is_ramp(o) ? INFINITY : o->rate;
+    o->summary.max_concurrency = o->max_concurrency;
+}
+
+void serve_options_parse(serve_options *o, int argc, char **argv) {
+    PRE(o);
+    PRE(argv);
+    *o = (serve_options){.temperature = 0,
+                         .ignore_eos = true,
+                         .host = "127.0.0.1",
+                         .workload_name = "random",
+                         .workload = {.kind = WORKLOAD_FIXED, .prompt_mean = 1024, .output_mean = 128},
+                         .arrivals = {.kind = ARRIVALS_GAMMA, .burstiness = 1},
+                         .arrivals_name = "gamma",
+                         .rate = INFINITY,
+                         .num_prompts = 1000,
+                         .window_s = NAN,
+                         .warmup_s = NAN,
+                         .limits = slo_none(),
+                         .label = NULL,
+                         .ready_timeout_s = 30,
+                         .request_timeout_s = 600,
+                         .stall_s = 30};
+    static const struct argp argp = {
+        options,
+        parse_option,
+        "[K:MS...]",
+        "Measures a server that streams: sends requests when they are due, and tells how many were served "
+        "within "
+        "the limits."
+        "\vExit status: 0 valid, 1 failed, 2 usage, 3 the run is void (why is printed), 130 Ctrl-C (what was "
+        "measured is kept).",
+        0,
+        0,
+        0};
+    parser p = {.o = o};
+    argp_err_exit_status = 2;
+    argp_parse(&argp, argc, argv, 0, NULL, &p);
+}
+
+void serve_options_done(serve_options *o) {
+    PRE(o);
+    free(o->seeds);
+}
+
+const char *serve_backend_name(serve_backend b) {
+    return b == SERVE_OPENAI ? "openai" : b == SERVE_CHAT ? "openai-chat" : "native";
+}

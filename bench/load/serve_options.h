@@ -1,0 +1,56 @@
+/* serve_options - what `baton-bench serve` was asked for: the flags of `vllm bench serve` where they exist,
+ * and ours. */
+#ifndef BATON_LOAD_SERVE_OPTIONS_H
+#define BATON_LOAD_SERVE_OPTIONS_H
+
+#include "bench/rows/summary.h"
+#include "bench/workload/arrivals.h"
+#include "bench/workload/schedule.h"
+#include "bench/workload/workload.h"
+
+#define SERVE_WORDS_MAX 64 /* --metadata, --header */
+
+typedef enum serve_backend { SERVE_OPENAI, SERVE_CHAT, SERVE_NATIVE } serve_backend;
+
+/* Strings are borrowed: arguments, or static. */
+typedef struct serve_options {
+    serve_backend backend;
+    const char *base_url, *host, *port, *endpoint, *model, *metrics_url;
+    const char *headers[SERVE_WORDS_MAX]; /* "K=V" */
+    uint32_t header_count;
+    double temperature; /* NAN: not sent */
+    bool ignore_eos;
+
+    const char *workload_name; /* for run.json */
+    workload_options workload;
+    arrivals_options arrivals;
+    const char *arrivals_name;
+    bool rescale;
+    double rate; /* INFINITY: all at once; NAN: a trace by its own clock */
+    bool rate_given;
+    const char *ramp_strategy; /* NULL: none */
+    uint32_t num_prompts, warmups, max_concurrency;
+    uint64_t seed;
+    uint64_t *seeds; /* [seed_count]; owned */
+    uint32_t seed_count;
+    double window_s, warmup_s; /* NAN: a run of --num-prompts */
+    int32_t id_min, id_max;    /* 0, 0: found out */
+
+    bool goodput;
+    slo limits;
+    summary_options summary;
+    bool save_result, save_detailed;
+    const char *result_dir, *result_filename, *label, *name, *out_dir, *trace_path;
+    const char *metadata[SERVE_WORDS_MAX];
+    uint32_t metadata_count;
+
+    double ready_timeout_s, request_timeout_s, stall_s;
+    bool priority, self_test_only, no_self_test, quiet;
+} serve_options;
+
+/* Ends the program with status 2 and a text on wrong usage, with 0 on --help. */
+void serve_options_parse(serve_options *o, int argc, char **argv);
+void serve_options_done(serve_options *o);
+const char *serve_backend_name(serve_backend b);
+
+#endif

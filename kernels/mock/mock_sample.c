@@ -1,0 +1,71 @@
+#include "kernels/mock/mock_sample.h"
+
+#include "base/mem.h"
+
+#include <math.h>
+
+#define LETTERS        26u
+#define EOG_ONE_IN     1024u
+#define BANNED_BY_BIAS (-100.0f)
+
+/* Ids [first, first + count) may be chosen. */
+typedef struct candidates {
+    uint32_t first, count;
+} candidates;
+
+static candidates candidates_of(uint32_t vocab) {
+    return vocab < 256 ? (candidates){0, vocab} : (candidates){'a', LETTERS};
+}
+
+static bool is_one_of(const int32_t *ids, uint32_t count, int32_t id) {
+    for (uint32_t i = 0; i < count; i++)
+        if (ids[i] == id) return true;
+    return false;
+}
+
+static bool banned(const sample_input *in, int32_t id) {
+    const sampling *s = in->params;
+    for (uint32_t i = 0; i < s->bias_count; i++)
+        if (s->bias[i].id == id && s->bias[i].bias <= BANNED_BY_BIAS) return true;
+    return in->output_count < s->min_tokens &&
+           (is_one_of(s->stop_ids, s->stop_id_count, id) || is_one_of(in->eog, in->eog_count, id));
+}
+
+/* False: all are banned. */
+static bool choose(uint64_t x, candidates c, const sample_input *in, int32_t *id) {
+    if (in->eog_count > 0 && !in->params->ignore_eos && (x >> 32) % EOG_ONE_IN == 0) {
+        *id = in->eog[0];
+        if (!banned(in, *id)) return true;
+    }
+    for (uint32_t i = 0; i < c.count; i++) {
+        *id = (int32_t)(c.first + ((uint32_t)x % c.count + i) % c.count);
+        if (!banned(in, *id)) return true;
+    }
+    return false;
+}
+
+/* The chosen one first, then the others in ascending order. */
+static void add_logprobs(candidates c, int32_t wanted, token_out *t) {
+    if (wanted < 0) return;
+    t->logprob = -logf((float)c.count);
+    uint32_t most = MIN((uint32_t)wanted, (uint32_t)SAMPLING_LOGPROBS_MAX);
+    if (most > 0) t->top[t->top_count++] = (token_logprob){t->id, t->logprob};
+    for (uint32_t i = 0; i < c.count && t->top_count < most; i++) {
+        int32_t id = (int32_t)(c.first + i);
+        if (id != t->id) t->top[t->top_count++] = (token_logprob){id, t->logprob};
+    }
+}
+
+void mock_sample(uint64_t x, uint32_t vocab, const sample_input *in, sample_result *out) {
+    PRE(vocab > 0);
+    PRE(in);
+    PRE(in->params);
+    PRE(out);
+    *out = (sample_result){0};
+    candidates c = candidates_of(vocab);
+    if (!choose(x, c, in, &out->token.id)) {
+        out->broken = out->banned = true;
+        return;
+    }
+    add_logprobs(c, in->params->logprobs, &out->token);
+}

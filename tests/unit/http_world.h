@@ -1,0 +1,189 @@
+/* http_world - the HTTP front against a core that does what the test says: real sockets on loopback, no
+ * model, no worker.
+ *
+ * One thread drives both ends: `pump` runs what is ready in the loop, takes a turn, reads clients' sockets.
+ * Include once per program. */
+#ifndef BATON_TESTS_HTTP_WORLD_H
+#define BATON_TESTS_HTTP_WORLD_H
+
+#include "coordinator/http.h"
+
+#include "front_fakes.h"
+#include "net/loop.h"
+#include "tests/test.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <event2/event.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum { CLIENTS = 4, BODY_MAX = 256 * 1024 };
+#define SLOW_NS    (30 * NS_PER_S)
+#define GIVE_UP_NS (60 * NS_PER_S)
+
+typedef struct world {
+    core core;
+    meter *meter;
+    trace *trace;
+    streams *streams;
+    loop *loop;
+    text_thread *text;
+    http *http;
+    struct event *alarm; /* keeps one pump from waiting for ever */
+    uint64_t skip_ns;    /* added to the clock that http_turn sees */
+    int fd[CLIENTS];
+    buf in[CLIENTS];
+    bool closed[CLIENTS];
+} world;
+
+static inline uint64_t no_turn(void *ctx, uint64_t now_ns) {
+    (void)ctx, (void)now_ns;
+    return UINT64_MAX;
+}
+
+static inline void on_alarm(evutil_socket_t fd, short what, void *ctx) {
+    (void)fd, (void)what, (void)ctx;
+}
+
+static inline int setup(void **state) {
+    world *w = xcalloc(1, sizeof *w);
+    errbuf eb = {0};
+    w->core.ready = true;
+    w->meter = meter_new("tiny");
+    w->trace = trace_new();
+    w->streams = w->core.streams = streams_new(&w->core, &fake_tokenizer, w->meter);
+    assert_int_equal(loop_new(&w->loop, no_turn, w, &eb), ST_OK);
+    assert_int_equal(text_new(&w->text, w->loop, &fake_env, &eb), ST_OK);
+    http_options opt = {
+        .loop = w->loop,
+        .core = &w->core,
+        .streams = w->streams,
+        .text = w->text,
+        .env = &fake_env,
+        .meter = w->meter,
+        .trace = w->trace,
+        .facts = {.model = "tiny", .model_root = "tiny.gguf", .backend = "cpu", .max_context = FAKE_CONTEXT},
+        .body_max = BODY_MAX,
+        .slow_client_ns = SLOW_NS};
+    assert_int_equal(http_open(&w->http, "127.0.0.1:0", &opt, &eb), ST_OK);
+    w->alarm = evtimer_new(loop_base(w->loop), on_alarm, NULL);
+    for (int i = 0; i < CLIENTS; i++) w->fd[i] = -1;
+    *state = w;
+    return 0;
+}
+
+static inline void hang_up(world *w, int i) {
+    close(w->fd[i]);
+    w->fd[i] = -1;
+}
+
+static inline int teardown(void **state) {
+    world *w = *state;
+    for (int i = 0; i < CLIENTS; i++) {
+        if (w->fd[i] >= 0) hang_up(w, i);
+        buf_done(&w->in[i]);
+    }
+    http_free(w->http);
+    text_free(w->text);
+    (void)streams_turn(w->streams, 1);
+    assert_int_equal(streams_alive(w->streams), 0);
+    streams_free(w->streams);
+    meter_free(w->meter);
+    trace_free(w->trace);
+    event_free(w->alarm);
+    loop_free(w->loop);
+    free(w);
+    return 0;
+}
+
+static inline void turn(world *w) {
+    (void)streams_turn(w->streams, clock_now_ns());
+    http_turn(w->http, clock_now_ns() + w->skip_ns);
+    (void)streams_turn(w->streams, clock_now_ns());
+}
+
+static inline void read_client(world *w, int i) {
+    char bytes[16384];
+    ssize_t n;
+    while (w->fd[i] >= 0 && !w->closed[i] && (n = recv(w->fd[i], bytes, sizeof bytes, MSG_DONTWAIT)) >= 0) {
+        if (n == 0)
+            w->closed[i] = true;
+        else
+            buf_add(&w->in[i], bytes, (size_t)n);
+    }
+    if (w->fd[i] >= 0 && errno == ECONNRESET) w->closed[i] = true;
+}
+
+/* One round; waits at most a millisecond for something to happen. */
+static inline void pump(world *w) {
+    struct timeval tv = {.tv_usec = 1000};
+    evtimer_add(w->alarm, &tv);
+    event_base_loop(loop_base(w->loop), EVLOOP_ONCE);
+    turn(w);
+}
+
+#define PUMP_UNTIL(w, fact)                                                                                  \
+    do {                                                                                                     \
+        uint64_t give_up_ = clock_now_ns() + GIVE_UP_NS;                                                     \
+        while (!(fact)) {                                                                                    \
+            if (clock_now_ns() > give_up_) fail_msg("no %s; client 0 has: %s", #fact, (w)->in[0].data);      \
+            pump(w);                                                                                         \
+            for (int i_ = 0; i_ < CLIENTS; i_++) read_client(w, i_);                                         \
+        }                                                                                                    \
+    } while (0)
+
+static inline void dial(world *w, int i, int receive_bytes) {
+    w->fd[i] = socket(AF_INET, SOCK_STREAM, 0);
+    if (receive_bytes) setsockopt(w->fd[i], SOL_SOCKET, SO_RCVBUF, &receive_bytes, sizeof receive_bytes);
+    struct sockaddr_in sa = {.sin_family = AF_INET,
+                             .sin_port = htons(http_port(w->http)),
+                             .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    assert_int_equal(connect(w->fd[i], (struct sockaddr *)&sa, sizeof sa), 0);
+    w->closed[i] = false;
+    buf_reset(&w->in[i]);
+}
+
+static inline void send_all(world *w, int i, const char *bytes, size_t len) {
+    while (len) {
+        ssize_t n = send(w->fd[i], bytes, len, MSG_DONTWAIT | MSG_NOSIGNAL);
+        if (n < 0) {
+            assert_int_equal(errno, EAGAIN);
+            pump(w);
+            continue;
+        }
+        bytes += n;
+        len -= (size_t)n;
+    }
+}
+
+static inline void post(world *w, int i, const char *path, const char *headers, const char *body) {
+    char *head = xasprintf("POST %s HTTP/1.1\r\nHost: x\r\n%sContent-Length: %zu\r\n\r\n", path, headers,
+                           strlen(body));
+    send_all(w, i, head, strlen(head));
+    send_all(w, i, body, strlen(body));
+    free(head);
+}
+
+static inline void get(world *w, int i, const char *method, const char *path) {
+    char *head = xasprintf("%s %s HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n", method, path);
+    send_all(w, i, head, strlen(head));
+    free(head);
+}
+
+static inline bool has(const world *w, int i, const char *text) {
+    return w->in[i].data && strstr(w->in[i].data, text);
+}
+
+static inline uint32_t count_of(const world *w, int i, const char *text) {
+    uint32_t n = 0;
+    for (const char *p = w->in[i].data; p && (p = strstr(p, text)); p++) n++;
+    return n;
+}
+
+#define WITH_WORLD(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+
+#endif
