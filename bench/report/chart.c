@@ -58,6 +58,10 @@ void chart_panel(plot *p, const chart_grid *g, int i, const char *title) {
     plot_panel(p, left, top + (title ? ABOVE : 10), left + width, top + g->panel_height - BELOW, title);
 }
 
+int chart_margin(int longest) {
+    return MIN(MAX(110, 26 + (int)(7.4 * longest)), PLOT_WIDTH / 3);
+}
+
 void chart_label(plot *p, char axis, const char *text) {
     PRE(text);
     plot_add(p, "set %clabel ", axis);

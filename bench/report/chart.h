@@ -18,6 +18,8 @@ typedef struct chart_grid {
 chart_grid chart_panels(plot *p, int panels, int columns, int panel_height);
 /* Starts panel i of it. */
 void chart_panel(plot *p, const chart_grid *g, int i, const char *title);
+/* Width of the longest of these names as a margin for labels on the left, px; cut to a third of the figure */
+int chart_margin(int longest);
 /* Sets the label of an axis ('x' or 'y'). */
 void chart_label(plot *p, char axis, const char *text);
 /* Whether the placement has a cell of the workload, and is shown in figures */

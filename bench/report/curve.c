@@ -203,9 +203,12 @@ void ratio_text(const ratio *r, char *out, size_t size) {
         snprintf(out, size, "%.2f, no interval", r->mean);
     else if (!isnan(r->mean) && low && high)
         snprintf(out, size, "%.2f (%.2f to %.2f)", r->mean, r->low, r->high);
+    else if (!isnan(r->mean) && low)
+        snprintf(out, size, "%.2f (from %.2f, open above)", r->mean, r->low);
+    else if (!isnan(r->mean) && high)
+        snprintf(out, size, "%.2f (up to %.2f)", r->mean, r->high);
     else if (!isnan(r->mean))
-        snprintf(out, size, low ? "%.2f (from %.2f, open above)" : "%.2f (up to %.2f)", r->mean,
-                 low ? r->low : r->high);
+        snprintf(out, size, "%.2f (open)", r->mean);
     else if (low && !high)
         snprintf(out, size, "> %.2f", r->low);
     else if (high && !low)

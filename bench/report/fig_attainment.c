@@ -87,9 +87,11 @@ status fig_goodput(doc *d, const goodput_table *t, uint32_t w, errbuf *eb) {
     plot_legend(&f, "hollow: not enclosed by a pass and a fail", "#444444", 0, 6);
     uint32_t shown = 0;
     for (uint32_t p = 0; p < r->placement_count; p++) shown += chart_shows(r, &r->placements[p], workload);
+    size_t longest = 0;
+    for (uint32_t s = 0; s < r->slo_count; s++) longest = MAX(longest, strlen(r->slos[s].name));
     int top = plot_legend_height(&f) + 12, band = MAX(34, 10 + 15 * (int)shown);
     f.height = top + band * (int)r->slo_count + 62;
-    plot_panel(&f, 190, top, PLOT_WIDTH - 24, top + band * (int)r->slo_count, NULL);
+    plot_panel(&f, chart_margin((int)longest), top, PLOT_WIDTH - 24, top + band * (int)r->slo_count, NULL);
     double end = goodput_end(t, w);
     plot_add(&f, "set xrange [0:%.6g]\nset yrange [%u:0]\nset ytics (", end, r->slo_count);
     for (uint32_t s = 0; s < r->slo_count; s++) {
@@ -247,7 +249,10 @@ status fig_attainment(doc *d, const goodput_table *t, uint32_t w, errbuf *eb) {
         char limits[128], title[192];
         slo_describe(&r->slos[s], limits, sizeof limits);
         bool same = strcmp(limits, r->slos[s].name) == 0;
-        snprintf(title, sizeof title, same ? "%s" : "%s: %s", same ? limits : r->slos[s].name, limits);
+        if (same)
+            snprintf(title, sizeof title, "%s", limits);
+        else
+            snprintf(title, sizeof title, "%s: %s", r->slos[s].name, limits);
         chart_panel(&f, &g, (int)s, title);
         chart_label(&f, 'x', "requests per second and device");
         chart_label(&f, 'y', "attainment (%)");

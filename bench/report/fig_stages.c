@@ -7,8 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LEFT 190
-
 typedef struct shown {
     const cell **cells; /* [count]; owned */
     uint32_t count;
@@ -44,7 +42,9 @@ static void bars(plot *f, const shown *on, int first, int last, int top, int bot
         for (int s = first; s <= last; s++) sum += mean(on->cells[i], s);
         end = fmax(end, sum);
     }
-    plot_panel(f, LEFT, top, PLOT_WIDTH - 30, bottom, title);
+    size_t longest = 0;
+    for (uint32_t i = 0; i < on->count; i++) longest = MAX(longest, strlen(on->cells[i]->placement));
+    plot_panel(f, chart_margin((int)longest), top, PLOT_WIDTH - 30, bottom, title);
     plot_add(f, "set xrange [0:%.6g]\nset yrange [%u:0]\nset ytics (", end > 0 ? 1.12 * end : 1, on->count);
     for (uint32_t i = 0; i < on->count; i++) {
         if (i) plot_add(f, ", ");

@@ -131,10 +131,11 @@ static status strip(doc *d, const cell *c, errbuf *eb) {
     char *id = fig_strip_id(c);
     plot_init(&f, id, c->id);
     free(id);
-    f.height = 200;
+    f.height = 212;
     panel(&f, 0, "requests in flight");
     shade(&f, c);
-    plot_add(&f, "set yrange [0:%.5g]\n", 1.1 * in_flight_data(&f, c));
+    int most = in_flight_data(&f, c);
+    plot_add(&f, "set yrange [0:%.5g]\nset ytics 0,%d\n", 1.1 * most, (most + 3) / 4);
     plot_add(&f, "plot NaN, $flight using 1:2 with steps lw 1.2 lc rgb '#0072B2'\n");
     for (int late = 0; late <= 1; late++) {
         double low = INFINITY, high = 0;

@@ -63,7 +63,9 @@ static status draw(doc *d, const trace *t, const cell *c, errbuf *eb) {
     uint32_t shown = MIN(t->worker_count, SHOWN_MAX);
     int top = plot_legend_height(&f) + 10;
     f.height = top + ROW * (int)shown + 62;
-    plot_panel(&f, 150, top, PLOT_WIDTH - 24, top + ROW * (int)shown, NULL);
+    size_t longest = 0;
+    for (uint32_t i = 0; i < shown; i++) longest = MAX(longest, strlen(t->workers[i]));
+    plot_panel(&f, chart_margin((int)longest), top, PLOT_WIDTH - 24, top + ROW * (int)shown, NULL);
     plot_add(&f, "set xrange [0:%.6g]\nset yrange [%u:0]\nset ytics (", w.end_s - w.begin_s, shown);
     for (uint32_t i = 0; i < shown; i++) {
         if (i) plot_add(&f, ", ");

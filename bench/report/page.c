@@ -14,16 +14,21 @@
 #include <stdlib.h>
 #include <string.h>
 
+static const cell *cell_at(const curve *c, double rate) {
+    const cell *from = NULL;
+    for (uint32_t i = 0; i < c->point_count; i++) {
+        if (c->points[i].counts && c->points[i].joint.rate == rate) from = c->points[i].cell;
+    }
+    return from;
+}
+
 /* A rate of the bracket, linked to the cell that judged it. */
 static void bound(doc *d, const curve *c, double rate) {
     if (c->counted == 0 || isnan(rate)) {
         doc_text(d, "-");
         return;
     }
-    const cell *from = NULL;
-    for (uint32_t i = 0; i < c->point_count; i++) {
-        if (c->points[i].counts && c->points[i].joint.rate == rate) from = c->points[i].cell;
-    }
+    const cell *from = cell_at(c, rate);
     char text[32];
     snprintf(text, sizeof text, "%.4g", rate / c->placement->devices);
     doc_link(d, text, from ? from->id : NULL);
@@ -71,6 +76,10 @@ static void table_line(doc *d, const goodput_table *t, uint32_t w, uint32_t s, u
     doc_field(d, true);
     bound(d, c, c->found.fail);
     doc_field(d, true);
+    const cell *passed = c->counted ? cell_at(c, c->found.pass) : NULL;
+    snprintf(text, sizeof text, passed ? "%.1f" : "-", passed ? passed->itl.p99 : 0);
+    doc_link(d, text, passed ? passed->id : NULL);
+    doc_field(d, true);
     ratio_text(&e->to_baseline, text, sizeof text);
     doc_text(d, e->is_baseline ? "1 (the best baseline)" : text);
     doc_field(d, false);
@@ -83,8 +92,9 @@ static void table_line(doc *d, const goodput_table *t, uint32_t w, uint32_t s, u
 
 static void goodput_lines(doc *d, const goodput_table *t, uint32_t w) {
     static const char *const heads[] = {
-        "SLO",          "placement",   "goodput per device",         "95 % interval",
-        "highest pass", "lowest fail", "ratio to the best baseline", "what limits it"};
+        "SLO",           "placement",   "goodput per device",       "95 % interval",
+        "highest pass",  "lowest fail", "P99 ITL at that pass, ms", "ratio to the best baseline",
+        "what limits it"};
     const results *r = t->results;
     doc_table(d, heads, ARRAY_LEN(heads));
     for (uint32_t s = 0; s < r->slo_count; s++) {

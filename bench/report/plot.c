@@ -175,9 +175,12 @@ void plot_panel(plot *p, int left, int top, int right, int bottom, const char *t
     plot_add(p, "set tmargin at screen %.5f\nset bmargin at screen %.5f\n", screen_y(p, top),
              screen_y(p, bottom));
     if (title) {
+        size_t width = (size_t)(right - left) / 7; /* letters */
+        char *cut = strlen(title) > width ? xasprintf("%.*s...", (int)width - 3, title) : xstrdup(title);
         plot_add(p, "set title ");
-        plot_quote(p, title);
+        plot_quote(p, cut);
         plot_add(p, " offset 0,-0.5\n");
+        free(cut);
     }
 }
 

@@ -1,6 +1,6 @@
 """baton-bench report on made-up experiments: the verdict, the numbers, the links, the figures.
 
-  report_test.py PROGRAM     PROGRAM: baton-report, which is baton-bench report alone"""
+report_test.py PROGRAM     PROGRAM: baton-report, which is baton-bench report alone"""
 
 import os
 import re
@@ -18,7 +18,9 @@ KINDS = ("fig1-goodput", "fig2-attainment", "fig3-map", "fig4-latency", "fig6-ta
 
 def run(*args, path=None):
     environment = dict(os.environ, PATH=path) if path else None
-    return subprocess.run([PROGRAM, *args], capture_output=True, text=True, timeout=240, env=environment, check=False)
+    return subprocess.run(
+        [PROGRAM, *args], capture_output=True, text=True, timeout=240, env=environment, check=False
+    )
 
 
 class Report:
@@ -68,9 +70,9 @@ class Known(unittest.TestCase):
             [
                 (
                     "w",
-                    "Do not disaggregate: the best colocated baseline (chunked) has a higher goodput per device than "
-                    "disaggregated at 1 of 2 SLOs; the ratio is 0.50. Undecided at loose: the interval of the ratio "
-                    "contains 1, or is open.",
+                    "Do not disaggregate: the best colocated baseline (chunked) has a higher goodput per "
+                    "device than disaggregated at 1 of 2 SLOs; the ratio is 0.50. Undecided at loose: the "
+                    "interval of the ratio contains 1, or is open.",
                 )
             ],
         )
@@ -81,18 +83,39 @@ class Known(unittest.TestCase):
         self.assertEqual(
             self.report.table("SLO | placement | goodput"),
             [
-                ["tight", "disaggregated", "1.58", "1.58 to 1.58", "1.5", "1.75", "0.50 (0.50 to 0.50)"]
+                [
+                    "tight",
+                    "disaggregated",
+                    "1.58",
+                    "1.58 to 1.58",
+                    "1.5",
+                    "1.75",
+                    "20.0",
+                    "0.50 (0.50 to 0.50)",
+                ]
                 + [limited + "; prefill 97 % busy, decode 41 %"],
-                ["tight", "chunked", "3.17", "3.17 to 3.17", "3", "3.5", "1 (the best baseline)", limited],
-                ["loose", "disaggregated", "> 2", "from 2", "2", "-", "unknown"]
+                [
+                    "tight",
+                    "chunked",
+                    "3.17",
+                    "3.17 to 3.17",
+                    "3",
+                    "3.5",
+                    "20.0",
+                    "1 (the best baseline)",
+                    limited,
+                ],
+                ["loose", "disaggregated", "> 2", "from 2", "2", "-", "20.0", "unknown"]
                 + ["no rate that was run fails; no misses; prefill 97 % busy, decode 41 %"],
-                ["loose", "chunked", "> 4", "from 4", "4", "-", "1 (the best baseline)"]
+                ["loose", "chunked", "> 4", "from 4", "4", "-", "20.0", "1 (the best baseline)"]
                 + ["no rate that was run fails; no misses"],
             ],
         )
 
     def test_attainment_is_exact(self):
-        lines = [f[2:6] for f in self.report.table("SLO | placement | requests/s") if f[:2] == ["tight", "chunked"]]
+        lines = [
+            f[2:6] for f in self.report.table("SLO | placement | requests/s") if f[:2] == ["tight", "chunked"]
+        ]
         want = [("2", 99), ("2.5", 97), ("3", 92), ("3.5", 86), ("4", 60)]
         self.assertEqual(lines, [[r, "%.1f ± 0.0" % a, "%.1f ± 0.0" % a, "100.0 ± 0.0"] for r, a in want])
 
@@ -139,7 +162,9 @@ class Whole(unittest.TestCase):
             self.assertTrue(os.path.exists(self.report.dir + "/figures/" + name), name)
 
     def test_there_are_no_outside_resources(self):
-        text = self.report.html.replace("http://www.w3.org/2000/svg", "").replace("http://www.w3.org/1999/xlink", "")
+        text = self.report.html.replace("http://www.w3.org/2000/svg", "").replace(
+            "http://www.w3.org/1999/xlink", ""
+        )
         self.assertNotRegex(text, r"https?://|<link|<script|<img|@import|src=")
         self.assertEqual(re.findall(r"url\((?!#)", text), [])
 
@@ -157,7 +182,9 @@ class Whole(unittest.TestCase):
             xml.etree.ElementTree.fromstring(svg)
 
     def test_void_failed_unfinished_and_missing_cells_are_listed_with_their_reasons(self):
-        states = {(f[0], f[1], f[2]): f[4] for f in self.report.table("workload | placement | requests/s | devices")}
+        states = {
+            (f[0], f[1], f[2]): f[4] for f in self.report.table("workload | placement | requests/s | devices")
+        }
         self.assertEqual(states["balanced", "chunked-64", "3"], "void: P99 lateness 7.2 ms > 5 ms")
         self.assertEqual(states["prefill-heavy", "prefill-first", "6"], "failed: the cluster did not start")
         self.assertRegex(states["prefill-heavy", "prefill-first", "5"], "^unfinished: ")
@@ -165,7 +192,11 @@ class Whole(unittest.TestCase):
         self.assertEqual(len(states), 2 * 30 + 2 * 2 + 1)
 
     def test_a_void_cell_is_shown_and_judges_nothing(self):
-        lines = [f for f in self.report.table("SLO | placement | requests/s") if f[1] == "chunked-64" and f[2] == "1.5"]
+        lines = [
+            f
+            for f in self.report.table("SLO | placement | requests/s")
+            if f[1] == "chunked-64" and f[2] == "1.5"
+        ]
         self.assertEqual({f[7] for f in lines}, {"void"})
 
     def test_the_pair_and_the_variants_are_in_the_appendix_only(self):
@@ -197,7 +228,9 @@ class Odd(unittest.TestCase):
 
     def test_rows_without_stages_have_no_figure_of_stages(self):
         report, verdict = self.verdict_of("foreign")
-        self.assertRegex(verdict, "^Disaggregate: ours has a higher goodput .* at the SLO \\(2.00 times\\)\\.$")
+        self.assertRegex(
+            verdict, "^Disaggregate: ours has a higher goodput .* at the SLO \\(2.00 times\\)\\.$"
+        )
         self.assertIn("no cell has them", report.html)
 
     def test_every_rate_passes(self):
@@ -226,7 +259,10 @@ class Odd(unittest.TestCase):
 
     def test_a_directory_that_is_no_experiment_is_refused(self):
         with tempfile.TemporaryDirectory() as empty:
-            for folder, want in ((empty, "want an experiment's directory"), (empty + "/none", "No such file")):
+            for folder, want in (
+                (empty, "want an experiment's directory"),
+                (empty + "/none", "No such file"),
+            ):
                 told = run(folder)
                 self.assertEqual((told.returncode, told.stdout), (1, ""))
                 self.assertIn(folder + "/cells: ", told.stderr)

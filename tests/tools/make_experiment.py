@@ -3,7 +3,7 @@
 
   make_experiment.py CASE DIR
 
-exact      attainments that are known to the last digit: chunked crosses 90 % at 6 1/3, disaggregated at half of that
+exact      attainments known to the last digit: chunked crosses 90 % at 6 1/3, disaggregated at half of that
 rich       two workloads, four placements, an A/A pair, tuning; every kind of trouble once; for looking at
 one-seed   rich with one seed
 alone      one placement, which is the baseline
@@ -93,7 +93,7 @@ class Experiment:
             f.write(value if isinstance(value, str) else json.dumps(value, indent=1) + "\n")
 
     def cell(self, placement, workload, rate, rows, baseline=False, devices=2, seeds=(), window_s=30, **over):
-        """over: state, reason, workers, steady, validity, client, run (False: no run.json), rows_text, trace"""
+        """over: state, reason, workers, steady, validity, run (False: no run.json), rows_text, trace"""
         name = "%s@%s@%g" % (placement, workload, rate)
         self.cells.append(name)
         self.put("experiment.json", dict(self.spec, cells=self.cells))
@@ -150,7 +150,13 @@ class Experiment:
                 "validity": over.get("validity", {"valid": True, "reasons": []}),
                 "steady": over.get(
                     "steady",
-                    {"reached": True, "warmup_needed_s": 11.5, "unstable": False, "g": 0.003, "g_limit": 0.03},
+                    {
+                        "reached": True,
+                        "warmup_needed_s": 11.5,
+                        "unstable": False,
+                        "g": 0.003,
+                        "g_limit": 0.03,
+                    },
                 ),
                 "workers": over.get("workers", []),
                 "server": {"preemptions": 0, "replays": 0, "coordinator_cpu_share": 0.02},
@@ -175,18 +181,44 @@ def exact_rows(seeds, members, good, ttft_bad_ms=300.0):
 
 
 EXACT = [(4, 99), (5, 97), (6, 92), (7, 86), (8, 60)]
-PREFILL = {"name": "prefill-0", "role": "prefill", "prefill_share": 0.97, "decode_share": 0.0, "mixed_share": 0.0}
-DECODE = {"name": "decode-0", "role": "decode", "prefill_share": 0.0, "decode_share": 0.41, "mixed_share": 0.0}
+PREFILL = {
+    "name": "prefill-0",
+    "role": "prefill",
+    "prefill_share": 0.97,
+    "decode_share": 0.0,
+    "mixed_share": 0.0,
+}
+DECODE = {
+    "name": "decode-0",
+    "role": "decode",
+    "prefill_share": 0.0,
+    "decode_share": 0.41,
+    "mixed_share": 0.0,
+}
 
 
 def exact(folder):
     seeds = (1, 2, 3, 4, 5)
     e = Experiment(
-        folder, "exact", "Known numbers", ["disaggregated", "chunked"], ["w"], [("tight", 200, 50), ("loose", 400, 50)]
+        folder,
+        "exact",
+        "Known numbers",
+        ["disaggregated", "chunked"],
+        ["w"],
+        [("tight", 200, 50), ("loose", 400, 50)],
     )
     for rate, good in EXACT:
         e.cell("chunked", "w", rate, exact_rows(seeds, 100, good), True, 2, seeds)
-        e.cell("disaggregated", "w", rate / 2, exact_rows(seeds, 100, good), False, 2, seeds, workers=[PREFILL, DECODE])
+        e.cell(
+            "disaggregated",
+            "w",
+            rate / 2,
+            exact_rows(seeds, 100, good),
+            False,
+            2,
+            seeds,
+            workers=[PREFILL, DECODE],
+        )
 
 
 # ---- rich ----
@@ -201,12 +233,19 @@ def workers_of(placement, load):
         ]
     name = {"name": "colocated-%d", "role": "colocated"}
     return [
-        dict(name, name="colocated-%d" % i, prefill_share=0.3 * load, decode_share=0.3 * load, mixed_share=0.3 * load, **pages)
+        dict(
+            name,
+            name="colocated-%d" % i,
+            prefill_share=0.3 * load,
+            decode_share=0.3 * load,
+            mixed_share=0.3 * load,
+            **pages
+        )
         for i in range(2)
     ]
 
 
-# placement: capacity in requests/s, prefill ms, decode ms per token, hand-off ms, how much prefill stalls decode
+# placement: capacity in requests/s, prefill ms, decode ms per token, hand-off ms, how prefill stalls decode
 MODELS = {
     "disaggregated": (4.4, 70, 21, 9, 0.0),
     "chunked": (5.6, 60, 24, 0, 0.25),
@@ -251,25 +290,42 @@ def rich_rows(rng, placement, heavy, rate, seeds, window_s, warmup_s):
 
 
 def trace_of(rng, placement):
-    events, workers = [], ["prefill-0", "decode-0"] if placement == "disaggregated" else ["colocated-0", "colocated-1"]
+    events, workers = [], (
+        ["prefill-0", "decode-0"] if placement == "disaggregated" else ["colocated-0", "colocated-1"]
+    )
     for i, name in enumerate(workers):
         events.append({"ph": "M", "pid": i + 1, "name": "process_name", "args": {"name": name}})
         t = 1000000.0
         while t < 9000000:
-            kind = {"prefill-0": "prefill", "decode-0": "decode"}.get(name) or rng.choice(["decode", "decode", "mixed"])
+            kind = {"prefill-0": "prefill", "decode-0": "decode"}.get(name) or rng.choice(
+                ["decode", "decode", "mixed"]
+            )
             long = {"prefill": 70000, "decode": 21000, "mixed": 45000}[kind] * rng.uniform(0.7, 1.3)
             if rng.random() < 0.75:
-                args = {"prefill_rows": 64 if kind != "decode" else 0, "decode_rows": 3 if kind != "prefill" else 0}
-                events.append({"ph": "X", "pid": i + 1, "tid": 1, "name": kind, "ts": t, "dur": long, "args": args})
+                args = {
+                    "prefill_rows": 64 if kind != "decode" else 0,
+                    "decode_rows": 3 if kind != "prefill" else 0,
+                }
+                events.append(
+                    {"ph": "X", "pid": i + 1, "tid": 1, "name": kind, "ts": t, "dur": long, "args": args}
+                )
                 if kind == "prefill":
-                    events.append({"ph": "X", "pid": 2, "tid": 2, "name": "hand-off", "ts": t + long, "dur": 9000.0})
+                    events.append(
+                        {"ph": "X", "pid": 2, "tid": 2, "name": "hand-off", "ts": t + long, "dur": 9000.0}
+                    )
             t += long + 500
     return {"traceEvents": events, "displayTimeUnit": "ms"}
 
 
 def rich(folder, seeds=(1, 2, 3, 4, 5), window_s=20, trouble=True):
     rng = random.Random(7)
-    slos = [("loose", 2000, 80), ("chat", 800, 50), ("fast first token", 400, 60), ("smooth", 1200, 38), ("tight", 300, 34)]
+    slos = [
+        ("loose", 2000, 80),
+        ("chat", 800, 50),
+        ("fast first token", 400, 60),
+        ("smooth", 1200, 38),
+        ("tight", 300, 34),
+    ]
     e = Experiment(
         folder,
         "rich",
@@ -291,18 +347,24 @@ def rich(folder, seeds=(1, 2, 3, 4, 5), window_s=20, trouble=True):
                     over["state"], over["reason"] = "void", "P99 lateness 7.2 ms > 5 ms"
                     over["validity"] = {"valid": False, "reasons": ["P99 lateness 7.2 ms > 5 ms"]}
                 if trouble and placement == "prefill-first" and rate == 6 and heavy:
-                    over["state"], over["reason"], over["run"], rows = "failed", "the cluster did not start", False, []
+                    over["state"], over["reason"], over["run"], rows = (
+                        "failed",
+                        "the cluster did not start",
+                        False,
+                        [],
+                    )
                 if trouble and placement == "prefill-first" and rate == 5 and heavy:
                     over["state"], over["run"], rows = "running", False, rows[: len(rows) // 3]
                 if rate == 3 and placement in ("disaggregated", "chunked"):
                     over["trace"] = trace_of(rng, placement)
                 e.cell(placement, workload, rate, rows, placement != "disaggregated", 2, seeds, **over)
 
-
         for variant, placement in (("tokens-256", "chunked"), ("tokens-64", "chunked-64")):
             rows, _ = rich_rows(rng, placement, workload != "balanced", 3, seeds[:2], window_s, 20)
             name = "chunked~" + variant
-            e.cell(name, workload, 3, rows, True, 2, seeds[:2], variant=variant, window_s=window_s, warmup_s=20.0)
+            e.cell(
+                name, workload, 3, rows, True, 2, seeds[:2], variant=variant, window_s=window_s, warmup_s=20.0
+            )
 
 
 # ---- small ones ----
@@ -330,14 +392,18 @@ def foreign(folder):
 
 def broken(folder):
     exact(folder)
-    e = Experiment(folder, "broken", "Trouble <b>&amp;</b>", ["disaggregated", "chunked"], ["w"], [("tight", 200, 50)])
+    e = Experiment(
+        folder, "broken", "Trouble <b>&amp;</b>", ["disaggregated", "chunked"], ["w"], [("tight", 200, 50)]
+    )
     seeds = (1, 2, 3, 4, 5)
     rows = exact_rows(seeds, 20, 19)
     text = "".join(json.dumps(r) + "\n" for r in rows)
     e.cell("cut", "w", 1, [], False, 2, seeds, rows_text=text[:-40])
     e.cell("unreadable", "w", 1, [], False, 2, seeds, rows_text=text + "{nonsense\n" + text)
     e.cell("empty", "w", 1, [], False, 2, seeds)
-    e.cell("failed", "w", 1, [], False, 2, seeds, state="failed", reason="the cluster did not start", run=False)
+    e.cell(
+        "failed", "w", 1, [], False, 2, seeds, state="failed", reason="the cluster did not start", run=False
+    )
     e.cell("unfinished", "w", 1, rows[:30], False, 2, seeds, state="running", run=False)
     e.cell("void", "w", 1, rows, False, 2, seeds, state="void", reason="the client's core was 93 % busy")
     os.makedirs(folder + "/cells/nothing@w@1", exist_ok=True)
@@ -348,7 +414,9 @@ def broken(folder):
 
 def all_rates(folder, good):
     seeds = (1, 2, 3, 4, 5)
-    e = Experiment(folder, "same", "Every rate alike", ["disaggregated", "chunked"], ["w"], [("tight", 200, 50)])
+    e = Experiment(
+        folder, "same", "Every rate alike", ["disaggregated", "chunked"], ["w"], [("tight", 200, 50)]
+    )
     for rate in (2, 4, 8):
         e.cell("chunked", "w", rate, exact_rows(seeds, 100, good), True, 2, seeds)
         e.cell("disaggregated", "w", rate, exact_rows(seeds, 100, good), False, 2, seeds)
