@@ -9,13 +9,13 @@
 
 /* ---- figure 1 ---- */
 
-/* [left, at, right] of a dot; open ends are clipped at the axis. */
+/* [left, at, right] of a dot; without an interval left and right are NAN, and an open one ends nowhere. */
 typedef struct dot {
     double at, left, right;
     bool hollow, more, less; /* more: the highest rate that was run still passes */
 } dot;
 
-static bool dot_of(const curve *c, double end, dot *out) {
+static bool dot_of(const curve *c, dot *out) {
     if (c->counted == 0) return false;
     double devices = c->placement->devices;
     *out = (dot){.at = c->goodput.mean, .left = c->goodput.low, .right = c->goodput.high};
@@ -24,8 +24,6 @@ static bool dot_of(const curve *c, double end, dot *out) {
     if (out->more) out->at = c->found.highest / devices;
     if (out->less) out->at = c->found.lowest / devices;
     out->hollow = isnan(c->found.pass) || isnan(c->found.fail) || isnan(c->goodput.low);
-    if (isnan(out->left)) out->left = out->right = out->at;
-    if (isinf(out->right)) out->right = end;
     return true;
 }
 
@@ -54,25 +52,40 @@ static double goodput_y(const results *r, const char *workload, uint32_t s, uint
     return s + 0.5 + ((double)before + 0.5 - shown / 2.0) * 0.8 / fmax(1, shown);
 }
 
+/* Where it is not known how far it goes on */
+static void goodput_arrow(plot *f, const dot *d, double y, double end, const char *colour) {
+    double from = isnan(d->left) ? d->at : d->left, to;
+    if (isinf(d->right) || (isnan(d->right) && d->more))
+        to = end;
+    else if (isnan(d->left) && d->less)
+        to = 0;
+    else
+        return;
+    plot_add(f, "set arrow from %.6g,%.6g to %.6g,%.6g head size screen 0.008,25 filled lw 1.6 lc rgb '%s'\n",
+             from, y, to, y, colour);
+}
+
+/* $d: x y shape, shape's filled one; $i: x y left right of closed intervals */
 static void goodput_dots(plot *f, const goodput_table *t, uint32_t w, uint32_t p, double end) {
     const results *r = t->results;
+    dot d;
     plot_add(f, "$d%u << END\n", p);
     for (uint32_t s = 0; s < r->slo_count; s++) {
-        dot d;
-        if (!dot_of(&goodput_table_at(t, w, s, p)->curve, end, &d)) continue;
-        double y = goodput_y(r, r->workloads[w], s, p);
-        plot_add(f, "%.6g %.6g %.6g %.6g %d\n", d.at, y, d.left, d.right,
-                 plot_shape(r->placements[p].style, d.hollow));
+        uint32_t style = r->placements[p].style;
+        if (dot_of(&goodput_table_at(t, w, s, p)->curve, &d))
+            plot_add(f, "%.6g %.6g %d %d\n", d.at, goodput_y(r, r->workloads[w], s, p),
+                     plot_shape(style, d.hollow), plot_shape(style, false));
+    }
+    plot_add(f, "END\n$i%u << END\n", p);
+    for (uint32_t s = 0; s < r->slo_count; s++) {
+        if (dot_of(&goodput_table_at(t, w, s, p)->curve, &d) && isfinite(d.left) && isfinite(d.right))
+            plot_add(f, "%.6g %.6g %.6g %.6g\n", d.at, goodput_y(r, r->workloads[w], s, p), d.left, d.right);
     }
     plot_add(f, "END\n");
     for (uint32_t s = 0; s < r->slo_count; s++) {
-        dot d;
-        if (!dot_of(&goodput_table_at(t, w, s, p)->curve, end, &d) || (!d.more && !d.less)) continue;
-        double y = goodput_y(r, r->workloads[w], s, p), reach = end * 0.04;
-        plot_add(f,
-                 "set arrow from %.6g,%.6g to %.6g,%.6g head size screen 0.008,25 filled lw 2 lc rgb '%s'\n",
-                 d.at, y, d.more ? fmin(end, d.at + reach) : fmax(0, d.at - reach), y,
-                 plot_colour(r->placements[p].style));
+        if (dot_of(&goodput_table_at(t, w, s, p)->curve, &d))
+            goodput_arrow(f, &d, goodput_y(r, r->workloads[w], s, p), end,
+                          plot_colour(r->placements[p].style));
     }
 }
 
@@ -108,8 +121,9 @@ status fig_goodput(doc *d, const goodput_table *t, uint32_t w, errbuf *eb) {
     for (uint32_t p = 0; p < r->placement_count; p++) {
         if (!chart_shows(r, &r->placements[p], workload)) continue;
         const char *colour = plot_colour(r->placements[p].style);
-        plot_add(&f, ", $d%u using 1:2:3:4 with xerrorbars pt -1 lw 1.6 lc rgb '%s'", p, colour);
-        plot_add(&f, ", $d%u using 1:2:5 with points pt variable ps 1 lw 1.6 lc rgb '%s'", p, colour);
+        plot_add(&f, ", $i%u using 1:2:3:4 with xerrorbars pt -1 lw 1.6 lc rgb '%s'", p, colour);
+        plot_add(&f, ", $d%u using 1:2:4 with points pt variable ps 1 lc rgb 'white'", p);
+        plot_add(&f, ", $d%u using 1:2:3 with points pt variable ps 1 lw 1.6 lc rgb '%s'", p, colour);
     }
     plot_add(&f, "\n");
     return doc_figure(
@@ -139,7 +153,8 @@ static void attainment_data(plot *f, const curve *c, uint32_t p) {
         if (isnan(at->joint.attainment.mean) || !isfinite(at->rate)) continue;
         bool hollow = !at->counts || at->judged == VERDICT_UNDECIDED;
         int shape = at->joint.unstable ? 2 : plot_shape(c->placement->style, hollow);
-        plot_add(f, "%.6g %.6g %d\n", at->rate, 100 * at->joint.attainment.mean, shape);
+        plot_add(f, "%.6g %.6g %d %d\n", at->rate, 100 * at->joint.attainment.mean, shape,
+                 at->joint.unstable ? 2 : plot_shape(c->placement->style, false));
     }
     plot_add(f, "END\n");
 }
@@ -169,6 +184,7 @@ static void attainment_panel(plot *f, const goodput_table *t, uint32_t w, uint32
             plot_add(f, ", $l%u using 1:6 with lines lw 1.2 dt 2 lc rgb '%s'", p, colour);
             plot_add(f, ", $l%u using 1:2 with lines lw 2 lc rgb '%s'", p, colour);
         }
+        plot_add(f, ", $p%u using 1:2:4 with points pt variable ps 0.9 lc rgb 'white'", p);
         plot_add(f, ", $p%u using 1:2:3 with points pt variable ps 0.9 lw 1.4 lc rgb '%s'", p, colour);
     }
     plot_add(f, "\n");

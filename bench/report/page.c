@@ -79,7 +79,7 @@ static void table_line(doc *d, const goodput_table *t, uint32_t w, uint32_t s, u
     const cell *passed = c->counted ? cell_at(c, c->found.pass) : NULL;
     snprintf(text, sizeof text, passed ? "%.1f" : "-", passed ? passed->itl.p99 : 0);
     doc_link(d, text, passed ? passed->id : NULL);
-    doc_field(d, true);
+    doc_field(d, false);
     ratio_text(&e->to_baseline, text, sizeof text);
     doc_text(d, e->is_baseline ? "1 (the best baseline)" : text);
     doc_field(d, false);

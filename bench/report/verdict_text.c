@@ -138,7 +138,11 @@ static void add_undecided(const goodput_table *t, uint32_t workload, const tally
         buf_adds(out, "Undecided: with one seed there is no interval; point estimates alone decide nothing");
     else
         buf_adds(out, "Undecided: the intervals of the ratios contain 1, or are open");
-    add_range(c, STANDING_UNDECIDED, out);
+    if (c->most[STANDING_UNDECIDED] > 0) {
+        buf_addf(out, "; the ratio to the best baseline is %.2f", c->least[STANDING_UNDECIDED]);
+        if (c->most[STANDING_UNDECIDED] - c->least[STANDING_UNDECIDED] >= 0.005)
+            buf_addf(out, " to %.2f", c->most[STANDING_UNDECIDED]);
+    }
     buf_adds(out, ".");
     if (c->of[STANDING_NEITHER]) {
         tally rest = *c;
