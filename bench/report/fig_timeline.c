@@ -1,7 +1,7 @@
 #include "bench/report/fig_timeline.h"
 
 #include "bench/report/chart.h"
-#include "bench/report/trace.h"
+#include "bench/report/step_trace.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -24,7 +24,7 @@ typedef struct window {
 } window;
 
 /* From the middle of the trace, where all are at work. */
-static window choose_window(const trace *t) {
+static window choose_window(const step_trace *t) {
     window w = {fmax(0, t->end_s / 2 - SECONDS / 2), 0};
     w.end_s = fmin(t->end_s, w.begin_s + SECONDS);
     size_t drawn = 0;
@@ -37,7 +37,7 @@ static window choose_window(const trace *t) {
 }
 
 /* Steps stand in the row's lower part, hand-offs on top of them. */
-static void spans_data(plot *f, const trace *t, const window *w, span_kind k) {
+static void spans_data(plot *f, const step_trace *t, const window *w, span_kind k) {
     plot_add(f, "$k%d << END\n", (int)k);
     for (size_t i = 0; i < t->span_count; i++) {
         const span *s = &t->spans[i];
@@ -51,7 +51,7 @@ static void spans_data(plot *f, const trace *t, const window *w, span_kind k) {
     plot_add(f, "END\n");
 }
 
-static status draw(doc *d, const trace *t, const cell *c, errbuf *eb) {
+static status draw(doc *d, const step_trace *t, const cell *c, errbuf *eb) {
     plot f;
     char *kind = xasprintf("fig9-timeline-%s", c->workload);
     chart_init(&f, kind, c->placement, "What the workers did");
@@ -116,15 +116,15 @@ status fig_timeline(doc *d, const results *r, const char *workload, errbuf *eb) 
     for (uint32_t p = 0; p < r->placement_count && st == ST_OK; p++) {
         const cell *c = r->placements[p].again_of ? NULL : choose_cell(r, &r->placements[p], workload, rate);
         if (!c) continue;
-        trace t;
+        step_trace t;
         errbuf why = {0};
         char *path = xasprintf("%s/trace.json", c->folder);
-        if (trace_read(&t, path, &why) == ST_OK)
+        if (step_trace_read(&t, path, &why) == ST_OK)
             st = draw(d, &t, c, eb);
         else
             doc_note(d, why.text);
         drawn++;
-        trace_done(&t);
+        step_trace_done(&t);
         free(path);
     }
     if (drawn == 0 && st == ST_OK)

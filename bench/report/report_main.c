@@ -90,6 +90,9 @@ int report_main(int argc, char **argv) {
         NULL,
         NULL};
     app a = {0};
+    char name[] = "baton-bench report";
+    argp_err_exit_status = 2;
+    argv[0] = name;
     argp_parse(&argp, argc, argv, 0, NULL, &a);
     char *out = a.out ? xstrdup(a.out) : xasprintf("%s/report.html", a.dir);
     char *figures = a.figures ? xstrdup(a.figures) : xasprintf("%s/figures", a.dir);

@@ -3,7 +3,7 @@
 #ifndef BATON_REPORT_REPORT_MAIN_H
 #define BATON_REPORT_REPORT_MAIN_H
 
-/* argv[0] is "baton-bench report". Exit status: 0; 1 when the directory cannot be read, gnuplot is not there
+/* Exit status: 0; 1 when the directory cannot be read, gnuplot is not there
  * or a file cannot be written; 2 for a wrong command line. */
 int report_main(int argc, char **argv);
 

@@ -12,14 +12,19 @@ import xml.etree.ElementTree
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 MAKE = os.path.join(HERE, "..", "tools", "make_experiment.py")
-PROGRAM = os.path.abspath(sys.argv.pop(1)) if len(sys.argv) > 1 else "baton-report"
+BIN = os.environ.get("BATON_BIN", HERE + "/../../build/test/bin")
 KINDS = ("fig1-goodput", "fig2-attainment", "fig3-map", "fig4-latency", "fig6-tails", "fig7-speed")
 
 
 def run(*args, path=None):
     environment = dict(os.environ, PATH=path) if path else None
     return subprocess.run(
-        [PROGRAM, *args], capture_output=True, text=True, timeout=240, env=environment, check=False
+        [BIN + "/baton-bench", "report", *args],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        env=environment,
+        check=False,
     )
 
 

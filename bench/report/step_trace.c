@@ -1,4 +1,4 @@
-#include "bench/report/trace.h"
+#include "bench/report/step_trace.h"
 
 #include "base/mem.h"
 #include "bench/report/facts.h"
@@ -41,7 +41,7 @@ typedef struct process {
 } process;
 
 typedef struct reading {
-    trace *trace;
+    step_trace *trace;
     process *all; /* [count]; owned */
     uint32_t count;
 } reading;
@@ -64,7 +64,7 @@ static void take_name(reading *r, const json_t *event) {
 }
 
 static void take_span(reading *r, const json_t *event) {
-    trace *t = r->trace;
+    step_trace *t = r->trace;
     span_kind kind;
     const char *ph = json_string_value(json_object_get(event, "ph"));
     if (!ph || ph[0] != 'X' || !kind_of(event, &kind)) return;
@@ -86,10 +86,10 @@ static int by_begin(const void *a, const void *b) {
     return (x->begin_s > y->begin_s) - (x->begin_s < y->begin_s);
 }
 
-status trace_read(trace *t, const char *path, errbuf *eb) {
+status step_trace_read(step_trace *t, const char *path, errbuf *eb) {
     PRE(t);
     json_t *o = NULL;
-    *t = (trace){.workers = xcalloc(WORKERS_MAX, sizeof(char *))};
+    *t = (step_trace){.workers = xcalloc(WORKERS_MAX, sizeof(char *))};
     status st = json_file(&o, path, eb);
     if (st != ST_OK) return st;
     const json_t *events = json_is_array(o) ? o : json_object_get(o, "traceEvents");
@@ -109,10 +109,10 @@ status trace_read(trace *t, const char *path, errbuf *eb) {
     return st;
 }
 
-void trace_done(trace *t) {
+void step_trace_done(step_trace *t) {
     PRE(t);
     for (uint32_t i = 0; i < t->worker_count; i++) free(t->workers[i]);
     free(t->workers);
     free(t->spans);
-    *t = (trace){0};
+    *t = (step_trace){0};
 }
