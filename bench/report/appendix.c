@@ -206,7 +206,140 @@ static void pairs(doc *d, const goodput_table *t) {
     if (!some) doc_note(d, "No placement was run twice: how much two equal runs differ is not known.");
 }
 
+/* ---- what was run ---- */
+
+/* "a, b": a list of texts or numbers */
+static void list_text(const json_t *list, buf *out) {
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *v = json_array_get(list, i);
+        buf_adds(out, i ? ", " : "");
+        if (json_is_string(v))
+            buf_adds(out, json_string_value(v));
+        else
+            buf_addf(out, "%g", json_number_value(v));
+    }
+}
+
+static void list_field(doc *d, const json_t *list) {
+    buf text = {0};
+    list_text(list, &text);
+    doc_field(d, false);
+    doc_text(d, text.len ? text.data : "-");
+    buf_done(&text);
+}
+
+static void text_field(doc *d, const json_t *o, const char *key) {
+    char text[256];
+    json_text(o, key, text, sizeof text);
+    doc_field(d, false);
+    doc_text(d, text[0] ? text : "-");
+}
+
+static void placements(doc *d, const results *r) {
+    static const char *const heads[] = {"placement", "what it is", "devices", "baseline", "settings"};
+    const json_t *all = json_object_get(r->spec, "placements");
+    doc_table(d, heads, ARRAY_LEN(heads));
+    for (size_t i = 0; i < json_array_size(all); i++) {
+        const json_t *o = json_array_get(all, i);
+        doc_row(d, NULL);
+        text_field(d, o, "name");
+        text_field(d, o, "words");
+        number_field(d, "%.0f", json_num(o, "devices", NAN));
+        doc_field(d, false);
+        doc_text(d, json_flag(o, "baseline", false) ? "yes" : "no");
+        list_field(d, json_object_get(o, "set"));
+        doc_row_end(d);
+    }
+    doc_table_end(d);
+}
+
+static void workloads(doc *d, const results *r) {
+    static const char *const heads[] = {"workload", "parameters", "rates, requests/s"};
+    const json_t *all = json_object_get(r->spec, "workloads");
+    doc_table(d, heads, ARRAY_LEN(heads));
+    for (size_t i = 0; i < json_array_size(all); i++) {
+        const json_t *o = json_array_get(all, i);
+        const char *key;
+        json_t *v;
+        buf text = {0};
+        json_object_foreach(json_object_get(o, "parameters"), key, v) {
+            const char *value = json_string_value(v);
+            if (value) buf_addf(&text, "%s%s %s", text.len ? ", " : "", key, value);
+        }
+        doc_row(d, NULL);
+        text_field(d, o, "name");
+        doc_field(d, false);
+        doc_text(d, text.len ? text.data : "-");
+        list_field(d, json_object_get(o, "rates"));
+        if (json_flag(o, "per_device", false)) doc_text(d, " per device");
+        doc_row_end(d);
+        buf_done(&text);
+    }
+    doc_table_end(d);
+}
+
+static void setup(doc *d, const results *r) {
+    doc_heading(d, 3, "What was run");
+    if (!r->spec) {
+        doc_note(d, "There is no experiment.json.");
+        return;
+    }
+    buf text = {0}, seeds = {0};
+    list_text(json_object_get(r->spec, "seeds"), &seeds);
+    double warmup = json_num(r->spec, "warmup_s", NAN), window = json_num(r->spec, "window_s", NAN);
+    if (!isnan(warmup) && !isnan(window))
+        buf_addf(
+            &text,
+            "Each cell: %g s of warm-up, then a window of %g s for each of the seeds %s, back to back; every "
+            "placement gets the same requests.%s",
+            warmup, window, seeds.len ? seeds.data : "-",
+            json_flag(r->spec, "quick", false)
+                ? " This is a quick run: fewer rates and seeds, shorter windows."
+                : "");
+    if (text.len) doc_paragraph(d, text.data);
+    buf_done(&text);
+    buf_done(&seeds);
+    placements(d, r);
+    workloads(d, r);
+}
+
 /* ---- tuning ---- */
+
+/* What tune.json says of a cell that was tried; NULL = nothing. */
+static const json_t *tried(const results *r, const cell *c, bool *chosen) {
+    *chosen = false;
+    for (size_t i = 0; i < json_array_size(r->tune); i++) {
+        const json_t *choice = json_array_get(r->tune, i), *all = json_object_get(choice, "tried");
+        for (size_t k = 0; k < json_array_size(all); k++) {
+            const json_t *one = json_array_get(all, k);
+            char id[256], variant[96], best[96];
+            json_text(one, "cell", id, sizeof id);
+            if (strcmp(id, c->id) != 0) continue;
+            json_text(one, "variant", variant, sizeof variant);
+            json_text(choice, "chosen", best, sizeof best);
+            *chosen = best[0] && strcmp(best, variant) == 0;
+            return one;
+        }
+    }
+    return NULL;
+}
+
+static void tuning_line(doc *d, const results *r, const cell *c) {
+    bool chosen;
+    const json_t *of = tried(r, c, &chosen);
+    doc_row(d, NULL);
+    doc_field(d, false);
+    doc_text(d, c->workload);
+    doc_field(d, false);
+    doc_text(d, c->placement);
+    list_field(d, json_object_get(of, "set"));
+    linked_number(d, "%.4g", c->rate, c);
+    doc_field(d, false);
+    doc_text(d, chosen ? "chosen" : cell_state_text(c->state));
+    for (uint32_t s = 0; s < r->slo_count; s++)
+        linked_number(d, "%.1f", attainment_percent(c, &r->slos[s]), c);
+    doc_row_end(d);
+}
 
 static void tuning(doc *d, const results *r) {
     bool some = false;
@@ -216,26 +349,15 @@ static void tuning(doc *d, const results *r) {
         doc_note(d, "No variants were compared.");
         return;
     }
-    const char *heads[4 + RESULTS_SLOS_MAX] = {"workload", "placement and variant", "requests/s", "state"};
-    for (uint32_t s = 0; s < r->slo_count; s++) heads[4 + s] = r->slos[s].name;
+    const char *heads[5 + RESULTS_SLOS_MAX] = {"workload", "placement and variant", "settings", "requests/s",
+                                               "state"};
+    for (uint32_t s = 0; s < r->slo_count; s++) heads[5 + s] = r->slos[s].name;
     doc_paragraph(d, "Attainment in percent per SLO. Variants were compared with seeds of their own; the "
                      "best per placement "
                      "and workload was used for the grid.");
-    doc_table(d, heads, 4 + r->slo_count);
+    doc_table(d, heads, 5 + r->slo_count);
     for (size_t i = 0; i < r->cell_count; i++) {
-        const cell *c = &r->cells[i];
-        if (!c->tuning) continue;
-        doc_row(d, NULL);
-        doc_field(d, false);
-        doc_text(d, c->workload);
-        doc_field(d, false);
-        doc_text(d, c->placement);
-        linked_number(d, "%.4g", c->rate, c);
-        doc_field(d, false);
-        doc_text(d, cell_state_text(c->state));
-        for (uint32_t s = 0; s < r->slo_count; s++)
-            linked_number(d, "%.1f", attainment_percent(c, &r->slos[s]), c);
-        doc_row_end(d);
+        if (r->cells[i].tuning) tuning_line(d, r, &r->cells[i]);
     }
     doc_table_end(d);
 }
@@ -283,6 +405,7 @@ void appendix_fill(doc *d, const goodput_table *t) {
     PRE(t);
     const results *r = t->results;
     doc_heading(d, 2, "Appendix");
+    setup(d, r);
     pairs(d, t);
     tuning(d, r);
     cells(d, r);

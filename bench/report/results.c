@@ -107,26 +107,33 @@ static void add_missing(results *r) {
     }
 }
 
-static status read_cells(results *r, errbuf *eb) {
-    char *path = xasprintf("%s/cells", r->dir);
+static bool read_folder(results *r, const char *path) {
     DIR *d = opendir(path);
+    if (!d) return false;
+    for (const struct dirent *e; (e = readdir(d));) {
+        if (e->d_name[0] == '.') continue;
+        r->cells = xrealloc(r->cells, r->cell_count + 1, sizeof *r->cells);
+        char *folder = xasprintf("%s/%s", path, e->d_name);
+        cell_read(&r->cells[r->cell_count++], folder, e->d_name);
+        free(folder);
+    }
+    closedir(d);
+    return true;
+}
+
+static status read_cells(results *r, errbuf *eb) {
+    char *path = xasprintf("%s/cells", r->dir), *tune = xasprintf("%s/tune", r->dir);
     status st = ST_OK;
-    if (!d) {
+    if (!read_folder(r, path) && !r->spec)
         st = errf(eb, ST_IO, "%s: %s: want an experiment's directory, as baton-bench experiment makes it",
                   path, strerror(errno));
-    } else {
-        for (const struct dirent *e; (e = readdir(d));) {
-            if (e->d_name[0] == '.') continue;
-            r->cells = xrealloc(r->cells, r->cell_count + 1, sizeof *r->cells);
-            char *folder = xasprintf("%s/%s", path, e->d_name);
-            cell_read(&r->cells[r->cell_count++], folder, e->d_name);
-            free(folder);
-        }
-        closedir(d);
+    if (st == ST_OK) {
+        (void)read_folder(r, tune); /* there is none where nothing is tuned */
         add_missing(r);
         if (r->cell_count == 0) st = errf(eb, ST_IO, "%s: there is no cell in it", path);
     }
     free(path);
+    free(tune);
     if (r->cell_count) qsort_r(r->cells, r->cell_count, sizeof *r->cells, compare_cells, r);
     return st;
 }
@@ -187,6 +194,9 @@ status results_read(results *r, const char *dir, const slo *slos, uint32_t slo_c
     char *path = xasprintf("%s/machine.json", r->dir);
     if (json_file(&r->machine, path, &why) != ST_OK) buf_addf(&r->notes, "machine: %s\n", why.text);
     free(path);
+    path = xasprintf("%s/tune.json", r->dir);
+    if (json_file(&r->tune, path, NULL) != ST_OK) r->tune = NULL; /* most experiments tune nothing */
+    free(path);
     return ST_OK;
 }
 
@@ -206,6 +216,7 @@ void results_done(results *r) {
     free(r->title);
     json_decref(r->machine);
     json_decref(r->spec);
+    json_decref(r->tune);
     buf_done(&r->notes);
     *r = (results){0};
 }

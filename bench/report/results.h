@@ -33,6 +33,7 @@ typedef struct results {
     uint32_t slo_count;
     json_t *machine; /* or NULL; owned */
     json_t *spec;    /* experiment.json, or NULL; owned */
+    json_t *tune;    /* tune.json, or NULL; owned */
     buf notes;       /* what is wrong with the directory itself, one line each; owned */
 } results;
 

@@ -196,6 +196,12 @@ class Whole(unittest.TestCase):
         self.assertEqual(states["prefill-heavy", "chunked-64", "7"], "missing: not run yet")
         self.assertEqual(len(states), 2 * 30 + 2 * 2 + 1)
 
+    def test_what_was_run_is_said(self):
+        first = self.report.table("placement | what it is")[0]
+        self.assertEqual(first, ["disaggregated", "2 workers of some kind", "2", "no", "a.b=1, c=2"])
+        first = self.report.table("workload | parameters")[0]
+        self.assertEqual(first, ["balanced", "input_len 200", "1, 2.5"])
+
     def test_a_void_cell_is_shown_and_judges_nothing(self):
         lines = [
             f
@@ -209,7 +215,13 @@ class Whole(unittest.TestCase):
         self.assertEqual({f[1] for f in goodput}, {"disaggregated", "chunked", "prefill-first", "chunked-64"})
         self.assertEqual(len(self.report.table("workload | SLO | goodput per device | again")), 10)
         tried = self.report.table("workload | placement and variant")
-        self.assertEqual({f[1] for f in tried}, {"chunked~tokens-256", "chunked~tokens-64"})
+        self.assertEqual(
+            {tuple(f[1:5]) for f in tried},
+            {
+                ("chunked~tokens-256", "x.tokens=256", "3", "chosen"),
+                ("chunked~tokens-64", "x.tokens=64", "3", "done"),
+            },
+        )
 
 
 class Odd(unittest.TestCase):

@@ -79,8 +79,22 @@ class Experiment:
             "name": name,
             "title": title,
             "target": 90.0,
-            "placements": [{"name": p} for p in placements],
-            "workloads": [{"name": w} for w in workloads],
+            "seeds": [1, 2, 3, 4, 5],
+            "warmup_s": 30.0,
+            "window_s": 30.0,
+            "placements": [
+                {
+                    "name": p,
+                    "words": "2 workers of some kind",
+                    "devices": 2,
+                    "baseline": p != "disaggregated",
+                    "set": ["a.b=1", "c=2"],
+                }
+                for p in placements
+            ],
+            "workloads": [
+                {"name": w, "rates": [1, 2.5], "parameters": {"input_len": "200"}} for w in workloads
+            ],
             "slos": [{"name": n, "ttft_ms": t, "tpot_ms": p, "e2e_ms": None} for n, t, p in slos],
         }
         os.makedirs(folder + "/cells", exist_ok=True)
@@ -97,7 +111,7 @@ class Experiment:
         name = "%s@%s@%g" % (placement, workload, rate)
         self.cells.append(name)
         self.put("experiment.json", dict(self.spec, cells=self.cells))
-        name = "cells/" + name
+        name = ("tune/" if "~" in placement else "cells/") + name
         os.makedirs(self.folder + "/" + name, exist_ok=True)
         state = {
             "state": over.get("state", "done"),
@@ -335,6 +349,7 @@ def rich(folder, seeds=(1, 2, 3, 4, 5), window_s=20, trouble=True):
         slos,
         ["chunked-64@prefill-heavy@7"],
     )
+    tune = []
     for workload in ("balanced", "prefill-heavy"):
         for placement in MODELS:
             for rate in (1, 2, 3, 4, 5, 6):
@@ -362,9 +377,18 @@ def rich(folder, seeds=(1, 2, 3, 4, 5), window_s=20, trouble=True):
         for variant, placement in (("tokens-256", "chunked"), ("tokens-64", "chunked-64")):
             rows, _ = rich_rows(rng, placement, workload != "balanced", 3, seeds[:2], window_s, 20)
             name = "chunked~" + variant
+            tried = {
+                "variant": variant,
+                "cell": "%s@%s@3" % (name, workload),
+                "set": ["x.tokens=" + variant[7:]],
+            }
+            tune.append(
+                {"placement": "chunked", "workload": workload, "chosen": "tokens-256", "tried": [tried]}
+            )
             e.cell(
                 name, workload, 3, rows, True, 2, seeds[:2], variant=variant, window_s=window_s, warmup_s=20.0
             )
+    e.put("tune.json", tune)
 
 
 # ---- small ones ----
