@@ -36,7 +36,7 @@ static void busy_field(doc *d, const facts *f) {
         if (!isnan(busy))
             buf_addf(&text, "%s%s %.0f %%", text.len ? ", " : "", f->workers[i].name, 100 * busy);
     }
-    doc_field(d, false);
+    doc_wide_field(d);
     doc_text(d, text.len ? text.data : "-");
     buf_done(&text);
 }
@@ -51,7 +51,7 @@ static void pages_field(doc *d, const facts *f) {
 }
 
 static void state_field(doc *d, const cell *c) {
-    doc_field(d, false);
+    doc_wide_field(d);
     doc_text(d, cell_state_text(c->state));
     if (c->facts.unstable) doc_text(d, ", unstable");
     if (c->facts.drift) doc_text(d, ", drift");

@@ -77,9 +77,11 @@ static void score_point(curve_point *p, const slo *s, double *by_seed) {
         joint[n++] = by_seed[i];
     }
     interval none = {.mean = NAN, .low = NAN, .high = NAN};
-    p->joint = (rate_point){.rate = c->rate,
-                            .attainment = n ? stats_replications(joint, n) : none,
-                            .unstable = c->facts.unstable};
+    p->attainment = n ? stats_replications(joint, n) : none;
+    p->joint = (rate_point){.rate = c->rate, .attainment = p->attainment, .unstable = c->facts.unstable};
+    p->steady = c->facts.steady_reached || !c->facts.present;
+    if (!p->steady)
+        p->joint.attainment.low = 0; /* later requests may fare worse: it can fail, but not pass */
     p->ttft = n ? stats_replications(ttft, n) : none;
     p->tpot = n ? stats_replications(tpot, n) : none;
     free(of);

@@ -9,9 +9,11 @@
 typedef struct curve_point {
     const cell *cell;    /* borrowed from the results */
     double rate;         /* per device */
-    rate_point joint;    /* of the whole placement's rate */
+    rate_point joint;    /* of the whole placement's rate, as it is judged */
+    interval attainment; /* joint, as it was measured */
     interval ttft, tpot; /* attainment of each limit alone */
     verdict judged;
+    bool steady; /* false: warm-up took more than half of the run: it does not pass */
     bool counts; /* false: void, failed or running: it is drawn hollow, and nothing is built on it */
 } curve_point;
 

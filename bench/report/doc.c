@@ -20,12 +20,12 @@ static const char style[] =
     ".verdict{border-left:5px solid #0072B2;background:var(--head);padding:12px 16px;margin:14px 0;"
     "font-size:18px}.verdict b{display:block;font-size:14px;color:var(--soft);font-weight:600}\n"
     "figure{margin:18px 0;padding:0;overflow-x:auto}figure "
-    "svg{display:block;width:100%;min-width:700px;height:auto;background:#fff;"
+    "svg{display:block;box-sizing:border-box;width:100%;min-width:700px;height:auto;background:#fff;"
     "border:1px solid var(--line);border-radius:6px}figcaption{margin-top:6px}\n"
     ".scroll{overflow-x:auto;margin:12px 0}table{border-collapse:collapse;font-size:14px;min-width:50%}"
     "th,td{padding:5px 9px;border:1px solid var(--line);text-align:left;vertical-align:top}"
     "th{background:var(--head);font-weight:600}td.n{text-align:right;font-variant-numeric:tabular-nums;"
-    "white-space:nowrap}tr:target td{background:var(--mark)}\n"
+    "white-space:nowrap}td.w{min-width:230px}tr:target td{background:var(--mark)}\n"
     "details{margin:10px 0}summary{cursor:pointer;color:var(--link);font-size:14px}"
     "pre{overflow-x:auto;background:var(--head);padding:12px;border-radius:6px;font-size:13px}\n";
 
@@ -217,6 +217,13 @@ void doc_field(doc *d, bool number) {
     md(d, d->in_field ? " | " : "| ");
     buf_adds(&d->html, number ? "<td class=\"n\">" : "<td>");
     d->in_field = true;
+}
+
+void doc_wide_field(doc *d) {
+    doc_field(d, false);
+    static const char narrow[] = "<td>";
+    d->html.len -= strlen(narrow);
+    buf_adds(&d->html, "<td class=\"w\">");
 }
 
 void doc_text(doc *d, const char *text) {

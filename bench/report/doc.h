@@ -36,6 +36,8 @@ void doc_table(doc *d, const char *const *heads, uint32_t columns);
 void doc_row(doc *d, const char *anchor);
 /* Starts the next field; numbers stand to the right. */
 void doc_field(doc *d, bool number);
+/* For sentences: it is not made narrow for the other columns' sake */
+void doc_wide_field(doc *d);
 /* Within the field */
 void doc_text(doc *d, const char *text);
 /* With a link to a cell; cell = NULL: none */

@@ -50,6 +50,21 @@ static void read_segments(facts *f, const json_t *list) {
     }
 }
 
+static int name_rank(const char *name) {
+    return strncmp(name, "prefill", 7) == 0 ? 0 : strncmp(name, "decode", 6) == 0 ? 1 : 2;
+}
+
+int worker_name_order(const char *a, const char *b) {
+    PRE(a);
+    PRE(b);
+    int x = name_rank(a), y = name_rank(b);
+    return x != y ? x - y : strverscmp(a, b);
+}
+
+static int by_name(const void *a, const void *b) {
+    return worker_name_order(((const worker_facts *)a)->name, ((const worker_facts *)b)->name);
+}
+
 static void read_workers(facts *f, const json_t *list) {
     size_t n = json_array_size(list);
     f->workers = xcalloc(n + 1, sizeof *f->workers);
@@ -64,6 +79,7 @@ static void read_workers(facts *f, const json_t *list) {
         w->pages_used_max = json_num(o, "pages_used_max", NAN);
         w->pages_total = json_num(o, "pages_total", NAN);
     }
+    qsort(f->workers, f->worker_count, sizeof *f->workers, by_name);
 }
 
 static void read_validity(facts *f, const json_t *o) {

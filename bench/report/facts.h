@@ -48,6 +48,9 @@ void facts_done(facts *f);
 /* Busy share of all kinds of steps, 0..1; NAN when it is not known */
 double worker_busy_share(const worker_facts *w);
 
+/* Order of workers' names: prefill, decode, others, each by name and number; as strcmp */
+int worker_name_order(const char *a, const char *b);
+
 /* JSON with defaults: of an object that may be NULL. */
 double json_num(const json_t *o, const char *key, double otherwise);
 bool json_flag(const json_t *o, const char *key, bool otherwise);

@@ -141,7 +141,7 @@ static void attainment_data(plot *f, const curve *c, uint32_t p) {
     for (uint32_t i = 0; i < c->point_count; i++) {
         const curve_point *at = &c->points[i];
         if (!at->counts) continue;
-        interval a = at->joint.attainment;
+        interval a = at->attainment;
         plot_add(f, "%.6g %.6g", at->rate, 100 * a.mean);
         chart_number(f, 100 * fmax(0, isnan(a.low) ? a.mean : a.low));
         chart_number(f, 100 * fmin(1, isnan(a.high) ? a.mean : a.high));
@@ -150,10 +150,10 @@ static void attainment_data(plot *f, const curve *c, uint32_t p) {
     plot_add(f, "END\n$p%u << END\n", p);
     for (uint32_t i = 0; i < c->point_count; i++) {
         const curve_point *at = &c->points[i];
-        if (isnan(at->joint.attainment.mean) || !isfinite(at->rate)) continue;
+        if (isnan(at->attainment.mean) || !isfinite(at->rate)) continue;
         bool hollow = !at->counts || at->judged == VERDICT_UNDECIDED;
         int shape = at->joint.unstable ? 2 : plot_shape(c->placement->style, hollow);
-        plot_add(f, "%.6g %.6g %d %d\n", at->rate, 100 * at->joint.attainment.mean, shape,
+        plot_add(f, "%.6g %.6g %d %d\n", at->rate, 100 * at->attainment.mean, shape,
                  at->joint.unstable ? 2 : plot_shape(c->placement->style, false));
     }
     plot_add(f, "END\n");
@@ -199,6 +199,13 @@ static void percent(char *out, size_t size, const interval *a) {
         snprintf(out, size, "%.1f \xC2\xB1 %.1f", 100 * a->mean, 50 * (a->high - a->low));
 }
 
+static const char *judged_text(const curve_point *p) {
+    if (!p->counts) return cell_state_text(p->cell->state);
+    if (p->joint.unstable) return "fail (unstable)";
+    if (!p->steady && p->judged == VERDICT_UNDECIDED) return "undecided (steady state not reached)";
+    return verdict_name(p->judged);
+}
+
 static void attainment_numbers(doc *d, const goodput_table *t, uint32_t w) {
     const results *r = t->results;
     static const char *const heads[] = {"SLO",           "placement",     "requests/s per device",
@@ -220,19 +227,17 @@ static void attainment_numbers(doc *d, const goodput_table *t, uint32_t w) {
                 doc_field(d, true);
                 snprintf(text, sizeof text, "%.4g", at->rate);
                 doc_link(d, text, at->cell->id);
-                const interval *all[] = {&at->joint.attainment, &at->ttft, &at->tpot};
+                const interval *all[] = {&at->attainment, &at->ttft, &at->tpot};
                 for (size_t k = 0; k < ARRAY_LEN(all); k++) {
                     doc_field(d, true);
                     percent(text, sizeof text, all[k]);
                     doc_link(d, text, at->cell->id);
                 }
                 doc_field(d, true);
-                snprintf(text, sizeof text, "%u", at->joint.attainment.n);
+                snprintf(text, sizeof text, "%u", at->attainment.n);
                 doc_text(d, text);
                 doc_field(d, false);
-                doc_text(d, !at->counts          ? cell_state_text(at->cell->state)
-                            : at->joint.unstable ? "fail (unstable)"
-                                                 : verdict_name(at->judged));
+                doc_text(d, judged_text(at));
                 doc_row_end(d);
             }
         }

@@ -4,6 +4,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* ---- points of curves that are not judged ---- */
@@ -204,7 +205,8 @@ static const tail *tail_of(const cell *c, bool itl) {
 static void tails_panel(plot *f, const results *r, const char *workload, double rate, bool itl) {
     double low = INFINITY, high = 0, least = 0.1;
     for (uint32_t p = 0; p < r->placement_count; p++) {
-        const cell *c = results_find(r, r->placements[p].name, workload, rate);
+        const cell *c =
+            r->placements[p].again_of ? NULL : results_find(r, r->placements[p].name, workload, rate);
         plot_add(f, "$t%u << END\n", p);
         for (uint32_t i = 0; c && i < tail_of(c, itl)->points; i++) {
             const tail *t = tail_of(c, itl);
@@ -215,6 +217,7 @@ static void tails_panel(plot *f, const results *r, const char *workload, double 
         }
         plot_add(f, "END\n");
     }
+    low = fmax(low, 0.01); /* less than that is two events in one read */
     chart_label(f, 'x', itl ? "ITL (ms)" : "TTFT (ms)");
     chart_label(f, 'y', itl ? "share of gaps that are longer" : "share of requests that take longer");
     chart_log_axis(f, 'x', low / 1.1, high * 1.1);
@@ -240,7 +243,13 @@ status fig_tails(doc *d, const results *r, const char *workload, errbuf *eb) {
     }
     plot f;
     chart_init(&f, "fig6-tails", workload, "Complementary distributions of TTFT and ITL");
-    chart_legend(&f, r, workload, true, false);
+    for (uint32_t p = 0; p < r->placement_count; p++) {
+        const cell *c = results_find(r, r->placements[p].name, workload, rate);
+        if (!c || !chart_shows(r, &r->placements[p], workload)) continue;
+        char *name = chart_cell_name(c);
+        plot_legend(&f, name, plot_colour(r->placements[p].style), plot_dash(r->placements[p].style), -1);
+        free(name);
+    }
     chart_grid g = chart_panels(&f, 2, 2, 360);
     char title[64];
     for (int i = 0; i < 2; i++) {

@@ -113,11 +113,11 @@ static void mark_slos(plot *f, const map *m, const results *r) {
     for (uint32_t s = 0; s < r->slo_count; s++) {
         const slo *o = &r->slos[s];
         if (isinf(o->ttft_ms) || isinf(o->tpot_ms)) continue;
-        bool left = o->ttft_ms > middle;
+        bool left = o->ttft_ms > middle, below = o->tpot_ms > m->tpot[SIDE - 2];
         plot_add(f, "set label ");
         plot_quote(f, o->name);
-        plot_add(f, " at %.6g,%.6g %s point pt 7 ps 0.9 lc rgb 'black' offset %s,0.6 front\n", o->ttft_ms,
-                 o->tpot_ms, left ? "right" : "left", left ? "-0.6" : "0.6");
+        plot_add(f, " at %.6g,%.6g %s point pt 7 ps 0.9 lc rgb 'black' offset %s,%s front\n", o->ttft_ms,
+                 o->tpot_ms, left ? "right" : "left", left ? "-0.6" : "0.6", below ? "-0.8" : "0.6");
     }
 }
 

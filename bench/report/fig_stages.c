@@ -43,12 +43,18 @@ static void bars(plot *f, const shown *on, int first, int last, int top, int bot
         end = fmax(end, sum);
     }
     size_t longest = 0;
-    for (uint32_t i = 0; i < on->count; i++) longest = MAX(longest, strlen(on->cells[i]->placement));
+    for (uint32_t i = 0; i < on->count; i++) {
+        char *name = chart_cell_name(on->cells[i]);
+        longest = MAX(longest, strlen(name));
+        free(name);
+    }
     plot_panel(f, chart_margin((int)longest), top, PLOT_WIDTH - 30, bottom, title);
     plot_add(f, "set xrange [0:%.6g]\nset yrange [%u:0]\nset ytics (", end > 0 ? 1.12 * end : 1, on->count);
     for (uint32_t i = 0; i < on->count; i++) {
         if (i) plot_add(f, ", ");
-        plot_quote(f, on->cells[i]->placement);
+        char *name = chart_cell_name(on->cells[i]);
+        plot_quote(f, name);
+        free(name);
         plot_add(f, " %.1f", i + 0.5);
     }
     plot_add(f, ") scale 0\n");

@@ -118,8 +118,15 @@ static void head(doc *d, const results *r, const goodput_table *t) {
         r->cell_count, of[CELL_DONE], of[CELL_VOID], of[CELL_FAILED], of[CELL_RUNNING], of[CELL_MISSING],
         100 * r->target);
     doc_note(d, text.data);
-    if (of[CELL_RUNNING] + of[CELL_MISSING])
-        doc_note(d, "Some cells are unfinished or missing: what follows will change.");
+    if (of[CELL_DONE] < r->cell_count) {
+        buf_reset(&text);
+        buf_addf(
+            &text, "Only %u of %zu cells count%s; the reasons of the others stand in the table of all cells.",
+            of[CELL_DONE], r->cell_count,
+            of[CELL_RUNNING] + of[CELL_MISSING] ? ", and some are still to come: what follows will change"
+                                                : "");
+        doc_paragraph(d, text.data);
+    }
     for (uint32_t w = 0; w < r->workload_count; w++) {
         buf_reset(&text);
         verdict_text(t, w, &text);

@@ -81,6 +81,22 @@ static void take_span(reading *r, const json_t *event) {
     t->spans[t->span_count++] = (span){begin, begin + length, kind, p->worker};
 }
 
+/* Rows stand in the order of names, whoever began first. */
+static void order_workers(step_trace *t) {
+    uint32_t place[WORKERS_MAX];
+    char *names[WORKERS_MAX];
+    for (uint32_t i = 0; i < t->worker_count; i++) {
+        place[i] = 0;
+        names[i] = t->workers[i];
+        for (uint32_t k = 0; k < t->worker_count; k++) {
+            int order = worker_name_order(t->workers[k], t->workers[i]);
+            place[i] += order < 0 || (order == 0 && k < i);
+        }
+    }
+    for (uint32_t i = 0; i < t->worker_count; i++) t->workers[place[i]] = names[i];
+    for (size_t i = 0; i < t->span_count; i++) t->spans[i].worker = place[t->spans[i].worker];
+}
+
 static int by_begin(const void *a, const void *b) {
     const span *x = a, *y = b;
     return (x->begin_s > y->begin_s) - (x->begin_s < y->begin_s);
@@ -97,6 +113,7 @@ status step_trace_read(step_trace *t, const char *path, errbuf *eb) {
     for (size_t i = 0; i < json_array_size(events); i++) take_name(&r, json_array_get(events, i));
     for (size_t i = 0; i < json_array_size(events); i++) take_span(&r, json_array_get(events, i));
     if (t->span_count == 0) st = errf(eb, ST_INVALID, "%s: there is no step of a worker in it", path);
+    order_workers(t);
     if (t->span_count) qsort(t->spans, t->span_count, sizeof *t->spans, by_begin);
     double start = t->span_count ? t->spans[0].begin_s : 0;
     for (size_t i = 0; i < t->span_count; i++) {

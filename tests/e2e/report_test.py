@@ -250,6 +250,17 @@ class Odd(unittest.TestCase):
         )
         self.assertIn("no cell has them", report.html)
 
+    def test_a_run_that_never_settled_fails_but_does_not_pass(self):
+        report, verdict = self.verdict_of("unsteady")
+        self.assertRegex(verdict, "^Do not disaggregate")
+        tight = [f for f in report.table("SLO | placement | goodput") if f[0] == "tight"]
+        self.assertEqual(
+            [f[2:6] for f in tight],
+            [["1.58", "1.58 to 1.58", "-", "1.75"], ["3.17", "3.17 to 3.17", "-", "3.5"]],
+        )
+        judged = {f[7] for f in report.table("SLO | placement | requests/s")}
+        self.assertEqual(judged, {"undecided (steady state not reached)", "fail"})
+
     def test_every_rate_passes(self):
         report, verdict = self.verdict_of("easy")
         self.assertRegex(verdict, "^Undecided: the intervals of the ratios contain 1, or are open")

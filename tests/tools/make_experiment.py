@@ -9,6 +9,7 @@ one-seed   rich with one seed
 alone      one placement, which is the baseline
 foreign    another server's rows: no stages, no workers
 broken     unreadable, cut, empty, failed, unfinished cells
+unsteady   exact, but no run reached its steady state
 easy       every rate passes
 hard       no rate passes
 """
@@ -211,7 +212,7 @@ DECODE = {
 }
 
 
-def exact(folder):
+def exact(folder, **over):
     seeds = (1, 2, 3, 4, 5)
     e = Experiment(
         folder,
@@ -222,7 +223,7 @@ def exact(folder):
         [("tight", 200, 50), ("loose", 400, 50)],
     )
     for rate, good in EXACT:
-        e.cell("chunked", "w", rate, exact_rows(seeds, 100, good), True, 2, seeds)
+        e.cell("chunked", "w", rate, exact_rows(seeds, 100, good), True, 2, seeds, **over)
         e.cell(
             "disaggregated",
             "w",
@@ -232,6 +233,7 @@ def exact(folder):
             2,
             seeds,
             workers=[PREFILL, DECODE],
+            **over
         )
 
 
@@ -453,6 +455,7 @@ CASES = {
     "alone": alone,
     "foreign": foreign,
     "broken": broken,
+    "unsteady": lambda folder: exact(folder, steady={"reached": False, "unstable": False}),
     "easy": lambda folder: all_rates(folder, 100),
     "hard": lambda folder: all_rates(folder, 10),
 }
