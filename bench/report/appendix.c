@@ -29,13 +29,34 @@ static void linked_number(doc *d, const char *fmt, double value, const cell *c) 
 
 /* ---- all cells ---- */
 
+#define NAMED_MAX 8u /* workers; more of them are told by role */
+
+/* "prefill 32 x 97 % (91 to 99)" */
+static void busy_of_roles(const facts *f, buf *text) {
+    for (uint32_t i = 0, n; i < f->worker_count; i += n) { /* names are in order, so roles stand together */
+        double sum = 0, low = INFINITY, high = 0;
+        for (n = 0; i + n < f->worker_count && strcmp(f->workers[i + n].role, f->workers[i].role) == 0; n++) {
+            double busy = 100 * worker_busy_share(&f->workers[i + n]);
+            sum += busy;
+            low = fmin(low, busy);
+            high = fmax(high, busy);
+        }
+        buf_addf(text, "%s%u %s ", text->len ? ", " : "", n, f->workers[i].role);
+        if (isnan(sum))
+            buf_adds(text, "unknown");
+        else
+            buf_addf(text, "%.0f %% (%.0f to %.0f)", sum / n, low, high);
+    }
+}
+
 static void busy_field(doc *d, const facts *f) {
     buf text = {0};
-    for (uint32_t i = 0; i < f->worker_count; i++) {
+    for (uint32_t i = 0; i < f->worker_count && f->worker_count <= NAMED_MAX; i++) {
         double busy = worker_busy_share(&f->workers[i]);
         if (!isnan(busy))
             buf_addf(&text, "%s%s %.0f %%", text.len ? ", " : "", f->workers[i].name, 100 * busy);
     }
+    if (f->worker_count > NAMED_MAX) busy_of_roles(f, &text);
     doc_wide_field(d);
     doc_text(d, text.len ? text.data : "-");
     buf_done(&text);
@@ -389,7 +410,7 @@ static void machine_lines(doc *d, const char *prefix, const json_t *o) {
 }
 
 static void machine(doc *d, const results *r) {
-    static const char *const heads[] = {"", ""};
+    static const char *const heads[] = {"of the machine", "value"};
     doc_heading(d, 3, "Machine");
     if (!json_is_object(r->machine)) {
         doc_note(d, "There is no machine.json.");

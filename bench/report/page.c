@@ -82,7 +82,7 @@ static void table_line(doc *d, const goodput_table *t, uint32_t w, uint32_t s, u
     doc_field(d, false);
     ratio_text(&e->to_baseline, text, sizeof text);
     doc_text(d, e->is_baseline ? "1 (the best baseline)" : text);
-    doc_field(d, false);
+    doc_wide_field(d);
     buf limit = {0};
     limiter_text(&e->limiter, &limit);
     doc_link(d, limit.data, e->limiter.cell ? e->limiter.cell->id : NULL);
