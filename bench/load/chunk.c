@@ -205,7 +205,7 @@ void chunk_error_text(char *out, size_t size, const char *body, size_t len) {
     if (json_is_object(root))
         take_error(out, size, root);
     else
-        snprintf(out, size, "%.*s", (int)(len < 120 ? len : 120), len ? body : "no text");
+        snprintf(out, size, "%.*s", (int)(len == 0 || len > 120 ? 120 : len), len ? body : "no text");
     for (char *p = out; *p; p++)
         if ((unsigned char)*p < 0x20) *p = ' ';
     json_decref(root);

@@ -164,7 +164,7 @@ static void take_end(native_client *n, call *k, const Baton__ServerEnd *e, uint6
         end.stages = (row_stages){.queue_ms = ms_of(t->has_queue_ms, t->queue_ms),
                                   .prefill_ms = ms_of(t->has_prefill_ms, t->prefill_ms),
                                   .handoff_ms = ms_of(t->has_handoff_ms, t->handoff_ms),
-                                  .decode_wait_ms = NAN,
+                                  .decode_wait_ms = ms_of(t->has_decode_wait_ms, t->decode_wait_ms),
                                   .decode_ms = ms_of(t->has_decode_ms, t->decode_ms),
                                   .first_token_ms = ms_of(t->has_first_token_ms, t->first_token_ms),
                                   .total_ms = ms_of(t->has_total_ms, t->total_ms),

@@ -131,7 +131,7 @@ static void flight_end(runner *r, uint32_t i, row_outcome outcome, const char *e
     r->counts.in_flight--;
     if (outcome == ROW_OK) {
         r->counts.done++;
-    } else {
+    } else if (outcome != ROW_UNFINISHED) {
         r->counts.failed++;
         r->failed_since++;
     }

@@ -95,6 +95,7 @@ static void judge(serving *s) {
     workload_facts trace = {0};
     bool closed = s->o.max_concurrency > 0 || isinf(s->o.rate);
     validity_facts f = {.open_loop = !closed,
+                        .interrupted = s->run.interrupted,
                         .ignore_eos = s->o.ignore_eos,
                         .shares_prefixes = workload_trace_facts(s->work, &trace) && trace.has_prefixes,
                         .prompt_extra = s->target.chat_overhead,

@@ -1,170 +1,13 @@
 #include "bench/load/serve_options.h"
 
+#include "bench/load/serve_flags.h"
 #include "bench/workload/named.h"
 
-#include <argp.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-
-enum {
-    OPT_BACKEND = 1000,
-    OPT_BASE_URL,
-    OPT_HOST,
-    OPT_PORT,
-    OPT_ENDPOINT,
-    OPT_MODEL,
-    OPT_METRICS_URL,
-    OPT_HEADER,
-    OPT_TEMPERATURE,
-    OPT_IGNORE_EOS,
-    OPT_NO_IGNORE_EOS,
-    OPT_WORKLOAD,
-    OPT_DATASET_NAME,
-    OPT_DATASET_PATH,
-    OPT_INPUT_LEN,
-    OPT_OUTPUT_LEN,
-    OPT_RANGE_RATIO,
-    OPT_INPUT_CV,
-    OPT_OUTPUT_CV,
-    OPT_INPUT_SCALE,
-    OPT_OUTPUT_SCALE,
-    OPT_INPUT_MIN,
-    OPT_INPUT_MAX,
-    OPT_OUTPUT_MIN,
-    OPT_OUTPUT_MAX,
-    OPT_SPREAD,
-    OPT_PROMPT_IDS,
-    OPT_NUM_PROMPTS,
-    OPT_NUM_WARMUPS,
-    OPT_RATE,
-    OPT_BURSTINESS,
-    OPT_ARRIVALS,
-    OPT_RAMP,
-    OPT_RAMP_START,
-    OPT_RAMP_END,
-    OPT_CONCURRENCY,
-    OPT_SEED,
-    OPT_SEEDS,
-    OPT_WINDOW,
-    OPT_WARMUP,
-    OPT_GOODPUT,
-    OPT_METRICS,
-    OPT_PERCENTILES,
-    OPT_SAVE,
-    OPT_DETAILED,
-    OPT_RESULT_DIR,
-    OPT_RESULT_FILE,
-    OPT_LABEL,
-    OPT_METADATA,
-    OPT_NAME,
-    OPT_OUT,
-    OPT_TRACE,
-    OPT_READY,
-    OPT_REQUEST_TIMEOUT,
-    OPT_STALL,
-    OPT_PRIORITY,
-    OPT_SELF_TEST,
-    OPT_NO_SELF_TEST,
-    OPT_QUIET,
-    OPT_IGNORED
-};
-
-static const struct argp_option options[] = {
-    {NULL, 0, NULL, 0, "The server:", 1},
-    {"backend", OPT_BACKEND, "KIND", 0,
-     "openai (completions with token ids; vllm means the same), openai-chat, or native: Baton's own socket",
-     1},
-    {"base-url", OPT_BASE_URL, "URL", 0, "http://HOST:PORT, or tcp://HOST:PORT for native", 1},
-    {"host", OPT_HOST, "HOST", 0, "Default 127.0.0.1", 1},
-    {"port", OPT_PORT, "PORT", 0, "Default 8000; native 8002", 1},
-    {"endpoint", OPT_ENDPOINT, "PATH", 0, "Default /v1/completions or /v1/chat/completions", 1},
-    {"model", OPT_MODEL, "NAME", 0, "Default: the first that the server names", 1},
-    {"served-model-name", OPT_MODEL, "NAME", OPTION_ALIAS, NULL, 1},
-    {"metrics-url", OPT_METRICS_URL, "URL", 0,
-     "Where /health and /metrics are; default the base URL; native: none", 1},
-    {"header", OPT_HEADER, "K=V", 0, "One more header; may be repeated", 1},
-    {"temperature", OPT_TEMPERATURE, "T", 0, "Default 0; 'none': the server's", 1},
-    {"ignore-eos", OPT_IGNORE_EOS, NULL, 0, "Answers have the length that was asked (the default)", 1},
-    {"no-ignore-eos", OPT_NO_IGNORE_EOS, NULL, 0, "Answers end where the model ends them", 1},
-
-    {NULL, 0, NULL, 0, "What is asked:", 2},
-    {"workload", OPT_WORKLOAD, "NAME|FILE", 0,
-     "chatbot, code, summary (DistServe's three), random, or a trace: Azure CSV, Mooncake or Bailian JSONL, "
-     "BurstGPT CSV, ShareGPT JSON, our JSONL",
-     2},
-    {"dataset-name", OPT_DATASET_NAME, "NAME", 0, "As vLLM: random, or a kind of file with --dataset-path",
-     2},
-    {"dataset-path", OPT_DATASET_PATH, "FILE", 0, NULL, 2},
-    {"random-input-len", OPT_INPUT_LEN, "TOKENS", 0, "Mean prompt; default 1024", 2},
-    {"input-len", OPT_INPUT_LEN, "TOKENS", OPTION_ALIAS, NULL, 2},
-    {"random-output-len", OPT_OUTPUT_LEN, "TOKENS", 0, "Mean answer; default 128", 2},
-    {"output-len", OPT_OUTPUT_LEN, "TOKENS", OPTION_ALIAS, NULL, 2},
-    {"random-range-ratio", OPT_RANGE_RATIO, "R", 0, "Uniform: mean * (1 - R) .. mean * (1 + R)", 2},
-    {"input-cv", OPT_INPUT_CV, "CV", 0, "Lognormal prompts with this coefficient of variation", 2},
-    {"output-cv", OPT_OUTPUT_CV, "CV", 0, "Likewise answers", 2},
-    {"input-scale", OPT_INPUT_SCALE, "F", 0, "Prompt lengths are multiplied by it, then clipped", 2},
-    {"output-scale", OPT_OUTPUT_SCALE, "F", 0, NULL, 2},
-    {"input-min", OPT_INPUT_MIN, "TOKENS", 0, NULL, 2},
-    {"input-max", OPT_INPUT_MAX, "TOKENS", 0, NULL, 2},
-    {"output-min", OPT_OUTPUT_MIN, "TOKENS", 0, NULL, 2},
-    {"output-max", OPT_OUTPUT_MAX, "TOKENS", 0, NULL, 2},
-    {"spread", OPT_SPREAD, "SECONDS", 0, "Times of a trace that are rounded to this are spread over it", 2},
-    {"prompt-ids", OPT_PROMPT_IDS, "MIN:MAX", 0, "Token ids of prompts; default: tried out on the server", 2},
-
-    {NULL, 0, NULL, 0, "When:", 3},
-    {"num-prompts", OPT_NUM_PROMPTS, "N", 0, "Requests; default 1000, or all of a trace", 3},
-    {"num-warmups", OPT_NUM_WARMUPS, "N", 0, "Sent before the clock starts; default 0", 3},
-    {"request-rate", OPT_RATE, "R", 0,
-     "Requests per second; default inf: all at once; for a trace by default its own times", 3},
-    {"burstiness", OPT_BURSTINESS, "B", 0, "Shape of the gamma gaps; 1 = Poisson (default), inf = constant",
-     3},
-    {"arrivals", OPT_ARRIVALS, "KIND", 0,
-     "gamma, constant, linear, exponential (ramps), trace, or vllm: gamma, scaled so that the last arrives "
-     "at "
-     "N/rate",
-     3},
-    {"ramp-up-strategy", OPT_RAMP, "KIND", 0, "linear or exponential", 3},
-    {"ramp-up-start-rps", OPT_RAMP_START, "R", 0, NULL, 3},
-    {"ramp-up-end-rps", OPT_RAMP_END, "R", 0, NULL, 3},
-    {"max-concurrency", OPT_CONCURRENCY, "N", 0, "No more at a time: a closed loop while it is reached", 3},
-    {"seed", OPT_SEED, "SEED", 0, "Default 0", 3},
-    {"seeds", OPT_SEEDS, "1,2,3", 0, "Steady state: a window for each seed, back to back; needs --window", 3},
-    {"window", OPT_WINDOW, "SECONDS", 0, "Length of each window, by scheduled time", 3},
-    {"warmup", OPT_WARMUP, "SECONDS", 0, "Load before the first window; default 30", 3},
-
-    {NULL, 0, NULL, 0, "What comes out:", 4},
-    {"goodput", OPT_GOODPUT, "K:MS...", 0,
-     "Limits: ttft, tpot, e2el, itl_p99, itl_max in ms, or a preset like chatbot-opt-13b", 4},
-    {"percentile-metrics", OPT_METRICS, "LIST", 0, "Of the table: ttft,tpot,itl,e2el", 4},
-    {"metric-percentiles", OPT_PERCENTILES, "LIST", 0, "Default 99", 4},
-    {"save-result", OPT_SAVE, NULL, 0, "Write the JSON file of vllm bench serve", 4},
-    {"save-detailed", OPT_DETAILED, NULL, 0, "With the lists of every request", 4},
-    {"result-dir", OPT_RESULT_DIR, "DIR", 0, NULL, 4},
-    {"result-filename", OPT_RESULT_FILE, "FILE", 0, NULL, 4},
-    {"label", OPT_LABEL, "TEXT", 0, "Begins the file's name", 4},
-    {"metadata", OPT_METADATA, "K=V...", 0, NULL, 4},
-    {"name", OPT_NAME, "TEXT", 0, "Of the run, for reports", 4},
-    {"out", OPT_OUT, "DIR", 0, "Run directory: run.json, rows.jsonl, rows.csv", 4},
-    {"trace", OPT_TRACE, "FILE", 0, "The server's /trace of the run (Baton)", 4},
-    {"quiet", OPT_QUIET, NULL, 0, "No progress lines", 4},
-
-    {NULL, 0, NULL, 0, "Limits:", 5},
-    {"ready-check-timeout-sec", OPT_READY, "S", 0, "Wait so long for the server; default 30", 5},
-    {"request-timeout", OPT_REQUEST_TIMEOUT, "S", 0, "For one request; default 600", 5},
-    {"stall-timeout", OPT_STALL, "S", 0, "Give up when nothing succeeds for so long; default 30", 5},
-    {"priority", OPT_PRIORITY, NULL, 0, "Take nice -10 (as root)", 5},
-    {"self-test", OPT_SELF_TEST, NULL, 0, "Only measure this client against its built-in server", 5},
-    {"no-self-test", OPT_NO_SELF_TEST, NULL, 0, "Do not measure it before the run", 5},
-
-    {"tokenizer", OPT_IGNORED, "X", OPTION_HIDDEN, NULL, 6}, /* of vLLM, without meaning here */
-    {"tokenizer-mode", OPT_IGNORED, "X", OPTION_HIDDEN, NULL, 6},
-    {"trust-remote-code", OPT_IGNORED, NULL, OPTION_HIDDEN, NULL, 6},
-    {"skip-tokenizer-init", OPT_IGNORED, NULL, OPTION_HIDDEN, NULL, 6},
-    {"disable-tqdm", OPT_QUIET, NULL, OPTION_HIDDEN, NULL, 6},
-    {0}};
 
 /* ---- values ---- */
 
@@ -614,7 +457,7 @@ void serve_options_parse(serve_options *o, int argc, char **argv) {
                          .request_timeout_s = 600,
                          .stall_s = 30};
     static const struct argp argp = {
-        options,
+        serve_flags,
         parse_option,
         "[K:MS...]",
         "Measures a server that streams: sends requests when they are due, and tells how many were served "
@@ -626,8 +469,12 @@ void serve_options_parse(serve_options *o, int argc, char **argv) {
         0,
         0};
     parser p = {.o = o};
+    char name[] = "baton-bench serve";
+    char *first = argv[0];
+    argv[0] = name; /* for usage and errors */
     argp_err_exit_status = 2;
     argp_parse(&argp, argc, argv, 0, NULL, &p);
+    argv[0] = first;
 }
 
 void serve_options_done(serve_options *o) {

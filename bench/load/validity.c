@@ -85,23 +85,30 @@ static void judge_rate(validity *v, const row_list *rows, const schedule *plan, 
         in_time += member(r) && r->sent_ns != ROW_NEVER && r->sent_ns <= end_ns + IN_TIME_NS;
     }
     v->achieved_rate = span_ns ? in_time / ((double)span_ns / 1e9) : NAN;
-    if (!f->open_loop || planned_count == 0) return;
-    double off = 1 - (double)in_time / planned_count;
-    if (off > RATE_OFF_MAX)
+    if (!f->open_loop || f->interrupted || planned_count == 0) return;
+    uint32_t missing = planned_count - in_time;
+    if (missing > RATE_OFF_MAX * planned_count)
         reason(v, "the rate was not kept: %u of %u requests were sent in time (%.1f %% missing)", in_time,
-               planned_count, off * 100);
+               planned_count, 100.0 * missing / planned_count);
 }
 
-static void judge_errors(validity *v, const row_list *rows) {
-    uint32_t members = 0, bad = 0;
+static void judge_errors(validity *v, const row_list *rows, const validity_facts *f) {
+    uint32_t members = 0, bad = 0, left = 0;
     const char *first = NULL;
     for (size_t i = 0; i < rows->count; i++) {
         const row *r = &rows->rows[i];
         if (!member(r)) continue;
         members++;
         if (r->outcome == ROW_OK) continue;
+        left += r->outcome == ROW_UNFINISHED || r->outcome == ROW_UNSENT;
         bad++;
         if (!first) first = r->error;
+    }
+    if (f->interrupted) {
+        reason(v, "the run was interrupted: %u of %u requests had ended", members - left, members);
+        bad -= left;
+        members -= left;
+        if (members == 0) return;
     }
     if (members == 0)
         reason(v, "no request was a member of a window");
@@ -153,7 +160,7 @@ void validity_judge(validity *v, const row_list *rows, const schedule *plan, con
     if (f->cpu_share > CPU_SHARE_MAX)
         reason(v, "the client was busy %.0f %% of its core: it may have measured itself", f->cpu_share * 100);
     judge_rate(v, rows, plan, f);
-    judge_errors(v, rows);
+    judge_errors(v, rows, f);
     judge_counts(v, rows, f);
 }
 

@@ -13,6 +13,7 @@
 
 typedef struct validity_facts {
     bool open_loop;
+    bool interrupted;      /* what was not sent is nobody's fault */
     bool ignore_eos;       /* answers must have the length asked */
     bool shares_prefixes;  /* cached tokens are intended */
     uint32_t prompt_extra; /* tokens that a chat's template adds */

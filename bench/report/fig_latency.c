@@ -198,12 +198,14 @@ status fig_latency(doc *d, const results *r, const char *workload, errbuf *eb) {
 
 /* ---- figure 6 ---- */
 
+#define TAIL_LEAST 0.01 /* percent: where the axis ends */
+
 static const tail *tail_of(const cell *c, bool itl) {
     return itl ? &c->itl : &c->ttft;
 }
 
 static void tails_panel(plot *f, const results *r, const char *workload, double rate, bool itl) {
-    double low = INFINITY, high = 0, least = 0.1;
+    double low = INFINITY, high = 0, least = 10; /* percent */
     for (uint32_t p = 0; p < r->placement_count; p++) {
         const cell *c =
             r->placements[p].again_of ? NULL : results_find(r, r->placements[p].name, workload, rate);
@@ -211,17 +213,17 @@ static void tails_panel(plot *f, const results *r, const char *workload, double 
         for (uint32_t i = 0; c && i < tail_of(c, itl)->points; i++) {
             const tail *t = tail_of(c, itl);
             if (t->at[i] <= 0) continue; /* tokens that came together: no place on a logarithmic axis */
-            plot_add(f, "%.6g %.6g\n", t->at[i], t->above[i]);
+            plot_add(f, "%.6g %.6g\n", t->at[i], 100 * t->above[i]);
             chart_widen(&low, &high, t->at[i]);
-            least = fmin(least, t->above[i]);
+            least = fmax(TAIL_LEAST, fmin(least, 100 * t->above[i]));
         }
         plot_add(f, "END\n");
     }
     low = fmax(low, 0.01); /* less than that is two events in one read */
     chart_label(f, 'x', itl ? "ITL (ms)" : "TTFT (ms)");
-    chart_label(f, 'y', itl ? "share of gaps that are longer" : "share of requests that take longer");
+    chart_label(f, 'y', itl ? "gaps that are longer (%)" : "requests that take longer (%)");
     chart_log_axis(f, 'x', low / 1.1, high * 1.1);
-    chart_log_axis(f, 'y', least / 1.2, 1.2);
+    chart_log_axis(f, 'y', least / 1.2, 120);
     plot_add(f, "plot NaN");
     for (uint32_t p = 0; p < r->placement_count; p++) {
         const placement *one = &r->placements[p];

@@ -10,12 +10,12 @@
 
 uint64_t schedule_warmup_seed(uint64_t seed) {
     draw d = draw_begin(seed, 0, DRAW_SEED);
-    return draw_bits(&d);
+    return draw_bits(&d) >> 1; /* a row keeps seeds below 2^63 */
 }
 
 uint64_t schedule_tail_seed(uint64_t seed) {
     draw d = draw_begin(seed, 1, DRAW_SEED);
-    return draw_bits(&d);
+    return draw_bits(&d) >> 1; /* a row keeps seeds below 2^63 */
 }
 
 void schedule_done(schedule *s) {
