@@ -83,26 +83,22 @@ void chart_widen(double *low, double *high, double value) {
     *high = fmax(*high, value);
 }
 
-/* Steps within a decade, finer where there are few of them: 4 to 12 tics in all. */
-static size_t log_steps(double decades, const double **steps) {
-    static const double fine[] = {1, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9}, some[] = {1, 1.5, 2, 3, 4, 5, 7};
-    static const double few[] = {1, 2, 5}, one[] = {1};
-    *steps = decades < 0.5 ? fine : decades < 1 ? some : decades < 2.6 ? few : one;
-    return decades < 0.5   ? ARRAY_LEN(fine)
-           : decades < 1   ? ARRAY_LEN(some)
-           : decades < 2.6 ? ARRAY_LEN(few)
-                           : 1;
+/* Steps within a decade, finer where there are few of them: 4 to 12 tics in all. A zero ends them. */
+static const double *log_steps(double decades) {
+    static const double fine[] = {1, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9, 0},
+                        some[] = {1, 1.5, 2, 3, 4, 5, 7, 0};
+    static const double few[] = {1, 2, 5, 0}, one[] = {1, 0};
+    return decades < 0.5 ? fine : decades < 1 ? some : decades < 2.6 ? few : one;
 }
 
 void chart_log_axis(plot *p, char axis, double low, double high) {
     if (!(low > 0) || !isfinite(low) || !(high > 0) || !isfinite(high)) low = 1, high = 10;
     if (high < low * 2) low /= 1.5, high *= 1.5;
     plot_add(p, "set logscale %c\nset %crange [%.6g:%.6g]\nset %ctics (", axis, axis, low, high, axis);
-    const double *steps;
-    size_t count = log_steps(log10(high / low), &steps);
+    const double *steps = log_steps(log10(high / low));
     bool first = true;
     for (int e = (int)floor(log10(low)); e <= (int)ceil(log10(high)); e++) {
-        for (size_t i = 0; i < count; i++) {
+        for (size_t i = 0; steps[i] > 0; i++) {
             double at = steps[i] * pow(10, e);
             if (at < low * 0.999 || at > high * 1.001) continue;
             plot_add(p, "%s'%.6g' %.6g", first ? "" : ", ", at, at);

@@ -146,7 +146,7 @@ void curve_init(curve *c, const results *r, const placement *p, const char *work
         free(by_seed);
     }
     c->attainment = xcalloc((size_t)c->counted * seed_count + 1, sizeof *c->attainment);
-    for (uint32_t k = 0; k < c->counted; k++) {
+    for (uint32_t k = 0; columns && k < c->counted; k++) {
         for (uint32_t i = 0; i < seed_count; i++)
             c->attainment[(size_t)i * c->counted + k] = columns[(size_t)k * seed_count + i];
     }
