@@ -83,12 +83,13 @@ void chart_widen(double *low, double *high, double value) {
     *high = fmax(*high, value);
 }
 
-/* Steps within a decade, finer where there are few of them: 4 to 12 tics in all. A zero ends them. */
+#define STEPS_MAX 11
+
+/* Steps within a decade, finer where there are few of them: 4 to 12 tics in all. Zeros end them. */
 static const double *log_steps(double decades) {
-    static const double fine[] = {1, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9, 0},
-                        some[] = {1, 1.5, 2, 3, 4, 5, 7, 0};
-    static const double few[] = {1, 2, 5, 0}, one[] = {1, 0};
-    return decades < 0.5 ? fine : decades < 1 ? some : decades < 2.6 ? few : one;
+    static const double all[][STEPS_MAX] = {
+        {1, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9}, {1, 1.5, 2, 3, 4, 5, 7}, {1, 2, 5}, {1}};
+    return all[decades < 0.5 ? 0 : decades < 1 ? 1 : decades < 2.6 ? 2 : 3];
 }
 
 void chart_log_axis(plot *p, char axis, double low, double high) {
@@ -98,7 +99,7 @@ void chart_log_axis(plot *p, char axis, double low, double high) {
     const double *steps = log_steps(log10(high / low));
     bool first = true;
     for (int e = (int)floor(log10(low)); e <= (int)ceil(log10(high)); e++) {
-        for (size_t i = 0; steps[i] > 0; i++) {
+        for (size_t i = 0; i < STEPS_MAX && steps[i] > 0; i++) {
             double at = steps[i] * pow(10, e);
             if (at < low * 0.999 || at > high * 1.001) continue;
             plot_add(p, "%s'%.6g' %.6g", first ? "" : ", ", at, at);
