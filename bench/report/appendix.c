@@ -181,7 +181,7 @@ static void pair_goodput(doc *d, const goodput_table *t, uint32_t first, uint32_
             ratio q = curve_ratio(b, a, t->seed_count[w], BOOTSTRAP_RESAMPLES);
             ratio_text(&q, text, sizeof text);
             doc_field(d, true);
-            doc_text(d, text);
+            doc_link(d, text, b->point_count ? b->points[0].cell->id : NULL);
             doc_row_end(d);
         }
     }

@@ -81,7 +81,7 @@ static void table_line(doc *d, const goodput_table *t, uint32_t w, uint32_t s, u
     doc_link(d, text, passed ? passed->id : NULL);
     doc_field(d, false);
     ratio_text(&e->to_baseline, text, sizeof text);
-    doc_text(d, e->is_baseline ? "1 (the best baseline)" : text);
+    doc_link(d, e->is_baseline ? "1 (the best baseline)" : text, near_crossing(c));
     doc_wide_field(d);
     buf limit = {0};
     limiter_text(&e->limiter, &limit);
@@ -92,8 +92,8 @@ static void table_line(doc *d, const goodput_table *t, uint32_t w, uint32_t s, u
 
 static void goodput_lines(doc *d, const goodput_table *t, uint32_t w) {
     static const char *const heads[] = {
-        "SLO",           "placement",   "goodput per device",       "95 % interval",
-        "highest pass",  "lowest fail", "P99 ITL at that pass, ms", "ratio to the best baseline",
+        "SLO",           "placement",   "goodput per device, requests/s", "95 % interval",
+        "highest pass",  "lowest fail", "P99 ITL at that pass, ms",       "ratio to the best baseline",
         "what limits it"};
     const results *r = t->results;
     doc_table(d, heads, ARRAY_LEN(heads));
@@ -104,6 +104,40 @@ static void goodput_lines(doc *d, const goodput_table *t, uint32_t w) {
         }
     }
     doc_table_end(d);
+}
+
+/* How far apart two equal runs were: what a difference has to be larger than. */
+static void noise(doc *d, const goodput_table *t, uint32_t first, uint32_t again) {
+    const results *r = t->results;
+    double least = INFINITY, most = 0;
+    for (uint32_t w = 0; w < r->workload_count; w++) {
+        for (uint32_t s = 0; s < r->slo_count; s++) {
+            const curve *a = &goodput_table_at(t, w, s, first)->curve;
+            const curve *b = &goodput_table_at(t, w, s, again)->curve;
+            double q = b->goodput.mean / a->goodput.mean;
+            if (isnan(q)) continue;
+            least = fmin(least, q);
+            most = fmax(most, q);
+        }
+    }
+    if (most == 0) return;
+    char text[320];
+    snprintf(text, sizeof text,
+             "Noise: run a second time, %s had %.2f to %.2f times its goodput, over all workloads and SLOs "
+             "(A/A, in the "
+             "appendix).",
+             r->placements[first].name, least, most);
+    doc_note(d, text);
+}
+
+static void noises(doc *d, const goodput_table *t) {
+    const results *r = t->results;
+    for (uint32_t again = 0; again < r->placement_count; again++) {
+        for (uint32_t first = 0; r->placements[again].again_of && first < r->placement_count; first++) {
+            if (strcmp(r->placements[first].name, r->placements[again].again_of) == 0)
+                noise(d, t, first, again);
+        }
+    }
 }
 
 static void head(doc *d, const results *r, const goodput_table *t) {
@@ -132,6 +166,7 @@ static void head(doc *d, const results *r, const goodput_table *t) {
         verdict_text(t, w, &text);
         doc_verdict(d, r->workloads[w], text.data);
     }
+    noises(d, t);
     buf_done(&text);
 }
 

@@ -214,6 +214,7 @@ class Whole(unittest.TestCase):
         goodput = self.report.table("SLO | placement | goodput")
         self.assertEqual({f[1] for f in goodput}, {"disaggregated", "chunked", "prefill-first", "chunked-64"})
         self.assertEqual(len(self.report.table("workload | SLO | goodput per device | again")), 10)
+        self.assertIn("Noise: run a second time, chunked had ", self.report.html)
         tried = self.report.table("workload | placement and variant")
         self.assertEqual(
             {tuple(f[1:5]) for f in tried},
