@@ -4,16 +4,12 @@
 #include "bench/experiment/experiment_main.h"
 #include "bench/experiment/goodput_main.h"
 #include "bench/load/serve.h"
+#include "bench/report/report_main.h"
 
 #include "base/mem.h"
 
 #include <stdio.h>
 #include <string.h>
-
-#if __has_include("bench/report/report_main.h")
-#include "bench/report/report_main.h"
-#define HAS_REPORT
-#endif
 
 static const struct command {
     const char *name, *what;
@@ -22,9 +18,7 @@ static const struct command {
     {"serve", "send requests to a server and tell how many were served within limits", serve_main},
     {"goodput", "find the highest rate at which enough requests are within limits", goodput_main},
     {"experiment", "measure placements x workloads x rates, each on a cluster of its own", experiment_main},
-#ifdef HAS_REPORT
     {"report", "make a page and figures of an experiment", report_main},
-#endif
 };
 
 static int usage(FILE *out, int code) {

@@ -51,18 +51,31 @@ static void add_lost(buf *out, const core *c, uint64_t now_ns) {
     buf_addf(out, ",\"age_ms\":%.1f}", (double)lost.age_ns / 1e6);
 }
 
+static const char *state_word(const core *c, const health_facts *f, bool stopping, uint64_t now_ns,
+                              bool *route) {
+    core_worker_info w;
+    uint32_t ready[ROLE_COUNT] = {0};
+    for (uint32_t i = 0; core_worker(c, i, now_ns, &w); i++) ready[w.role] += w.state == MEMBER_READY;
+    *route = ready[ROLE_COLOCATED] > 0 || (ready[ROLE_PREFILL] > 0 && ready[ROLE_DECODE] > 0);
+    bool missing = false;
+    for (uint32_t i = 0; i < ROLE_COUNT; i++) missing = missing || ready[i] < f->role_wanted[i];
+    return stopping ? "stopping" : !*route ? "unavailable" : missing ? "degraded" : "ok";
+}
+
+const char *health_word(const core *c, const health_facts *f, bool stopping, uint64_t now_ns) {
+    PRE(c);
+    PRE(f);
+    bool route;
+    return state_word(c, f, stopping, now_ns, &route);
+}
+
 uint32_t health_page(buf *out, const core *c, const health_facts *f, bool stopping, uint64_t now_ns) {
     PRE(out);
     PRE(c);
     PRE(f);
     core_worker_info w;
-    uint32_t ready[ROLE_COUNT] = {0};
-    for (uint32_t i = 0; core_worker(c, i, now_ns, &w); i++) ready[w.role] += w.state == MEMBER_READY;
-    bool route = ready[ROLE_COLOCATED] > 0 || (ready[ROLE_PREFILL] > 0 && ready[ROLE_DECODE] > 0);
-    bool missing = false;
-    for (uint32_t i = 0; i < ROLE_COUNT; i++) missing = missing || ready[i] < f->role_wanted[i];
-    const char *word = stopping ? "stopping" : !route ? "unavailable" : missing ? "degraded" : "ok";
-
+    bool route;
+    const char *word = state_word(c, f, stopping, now_ns, &route);
     core_counters n;
     core_counters_of(c, &n);
     buf_addf(out, "{\"status\":\"%s\",\"ready\":%s,", word, core_ready(c) ? "true" : "false");

@@ -19,6 +19,9 @@ typedef struct health_facts {
 /* Appends the JSON of /health and returns its HTTP status: 200 while a route is ready (a colocated worker, or
  * a prefill and a decode worker), else 503. */
 uint32_t health_page(buf *out, const core *c, const health_facts *f, bool stopping, uint64_t now_ns);
+/* Its status in a word: "ok", "degraded" (a worker that the config wants is missing), "unavailable",
+ * "stopping" */
+const char *health_word(const core *c, const health_facts *f, bool stopping, uint64_t now_ns);
 /* The list with the one model that is served */
 void health_models(buf *out, const health_facts *f);
 /* That model's object alone */

@@ -4,6 +4,7 @@
 #include "base/hostport.h"
 #include "base/log.h"
 #include "coordinator/http_feed.h"
+#include "coordinator/live.h"
 #include "coordinator/trace_json.h"
 
 #include <errno.h>
@@ -23,8 +24,9 @@ enum {
     IDLE_S = 120, /* a kept-alive connection, or a request that does not arrive */
     HEADERS_MAX = 64 * 1024,
 };
-#define SCAN_NS    250000000ull /* between two looks at slow clients */
-#define TRACE_LAST 100u         /* requests, when nobody says how many */
+#define SCAN_NS           250000000ull /* between two looks at slow clients */
+#define TRACE_READERS_MAX (HTTP_FEEDS_MAX - LIVE_READERS_MAX)
+#define TRACE_LAST        100u /* requests, when nobody says how many */
 
 typedef void page_fn(http *h, struct evhttp_request *req, const char *path);
 
@@ -108,7 +110,7 @@ static void page_trace(http *h, struct evhttp_request *req, const char *path) {
     if (!last)
         api_fail(&e, 400, "last", "last must be a number from 1 to %u: /trace?last=%u", TRACE_REQUESTS,
                  TRACE_LAST);
-    else if (h->stopping || h->feed_count == HTTP_FEEDS_MAX)
+    else if (h->stopping || h->feed_count - h->live.count == TRACE_READERS_MAX)
         api_fail(&e, 503, NULL, "%s",
                  h->stopping ? "the coordinator is stopping" : "too many readers: try again later");
     if (e.http) {
@@ -143,6 +145,10 @@ static const struct {
     {"/version", page_version, 0},
     {"/ping", page_ping, 0},
     {"/trace", page_trace, 0},
+    {"/", live_page, 0},
+    {"/live.js", live_page, 0},
+    {"/live.css", live_page, 0},
+    {"/events", live_events, 0},
 };
 
 static bool route_matches(const http *h, size_t i, const char *path) {
@@ -295,6 +301,7 @@ void http_turn(http *h, uint64_t now_ns) {
     PRE(h);
     while (h->dirty) http_client_render(h->dirty, now_ns);
     http_feeds_turn(h);
+    live_turn(h, now_ns);
     if (now_ns < h->scan_ns) return;
     h->scan_ns = now_ns + SCAN_NS;
     http_client *c, *next;

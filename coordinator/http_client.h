@@ -45,6 +45,12 @@ struct http {
     http_client *clients, *dirty;
     http_feed *feeds; /* [feed_count] see http_feed.h */
     uint32_t feed_count;
+    struct { /* see live.h */
+        struct live_reader *readers;
+        uint32_t count;
+        uint64_t due_ns; /* of the next state */
+        uint64_t told;   /* requests of the trace, by their numbers */
+    } live;
     uint64_t scan_ns; /* next look at slow clients */
     buf scratch;      /* what a render makes, given to libevent at once */
 };

@@ -121,6 +121,7 @@ meter *meter_new(const char *model) {
     return m;
 }
 
+/* NOLINTBEGIN(readability-function-size, clang-analyzer-unix.Malloc): uthash's macros */
 void meter_free(meter *m) {
     if (!m) return;
     known_worker *k, *next;
@@ -133,6 +134,7 @@ void meter_free(meter *m) {
     free(m->label);
     free(m);
 }
+/* NOLINTEND(readability-function-size, clang-analyzer-unix.Malloc) */
 
 void meter_joined(meter *m, const ctl_join *join) {
     PRE(m);

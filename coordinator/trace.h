@@ -17,7 +17,7 @@
 #include "coordinator/core_types.h"
 
 #define TRACE_REQUESTS 4096u
-#define TRACE_STEPS    (256u * 1024u)
+#define TRACE_STEPS    262144u
 #define TRACE_WORKERS  1024u
 #define TRACE_NAME_MAX 64u /* with the NUL; longer names are cut */
 

@@ -68,6 +68,26 @@ static void core_token_out(void *ctx, uint64_t req, const core_token *t) {
     if (c->stop_at >= 0 && t->index == (uint32_t)c->stop_at) core_finish(s->core, req, s->now_ns);
 }
 
+/* Its stages follow each other from its birth to its end, and none comes where it cannot. */
+static void core_recorded(void *ctx, const core_record *r) {
+    sim *s = ctx;
+    bool sound = r->span_count > 0 && r->spans[0].stage == STAGE_QUEUE &&
+                 r->spans[0].begin_ns == r->born_ns && r->spans[r->span_count - 1].begin_ns <= r->end_ns;
+    for (uint32_t i = 0; sound && i < r->span_count; i++) {
+        const core_span *now = &r->spans[i], *before = i ? now - 1 : NULL;
+        sound = (now->stage == STAGE_QUEUE) == (now->worker == 0);
+        if (!before || !sound) continue;
+        bool same = now->worker == before->worker;
+        sound = now->begin_ns >= before->begin_ns;
+        if (now->stage == STAGE_PREFILL) sound = sound && before->stage == STAGE_QUEUE;
+        if (now->stage == STAGE_HANDOFF) sound = sound && before->stage == STAGE_PREFILL && same;
+        if (now->stage == STAGE_DECODE_WAIT) sound = sound && before->stage == STAGE_HANDOFF && !same;
+        if (now->stage == STAGE_DECODE)
+            sound = sound && same && (before->stage == STAGE_PREFILL || before->stage == STAGE_DECODE_WAIT);
+    }
+    if (!sound) sim_failf(s, "req %llu has a record out of order", (unsigned long long)r->req);
+}
+
 static void core_ended(void *ctx, uint64_t req, const core_end *e, const core_times *times) {
     sim *s = ctx;
     sim_client *c = client_of(s, req);
@@ -156,8 +176,12 @@ sim *sim_new(const sim_options *opt) {
     s->opt = *opt;
     s->now_ns = NS_PER_S;
     s->rng = kv_mix(opt->seed);
-    core_sink sink = {
-        .ctx = s, .send = core_send, .hang_up = core_hang_up, .token = core_token_out, .end = core_ended};
+    core_sink sink = {.ctx = s,
+                      .send = core_send,
+                      .hang_up = core_hang_up,
+                      .token = core_token_out,
+                      .end = core_ended,
+                      .record = core_recorded};
     core_options co = opt->core;
     for (uint32_t r = 0; r < ROLE_COUNT; r++) co.role_wanted[r] = opt->workers[r];
     s->core = core_new(&co, &sink, s->now_ns);

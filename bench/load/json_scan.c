@@ -97,14 +97,23 @@ bool json_scan_item(json_scan *j) {
     return !j->broken && more(j, ']');
 }
 
+static bool ends_word(char c) {
+    return c == ',' || c == ':' || c == ']' || c == '}' || c == '[' || c == '{' || c == '"' ||
+           (unsigned char)c <= ' ';
+}
+
+static bool in_number(char c) {
+    return (c >= '0' && c <= '9') || c == '-' || c == '+' || c == '.' || c == 'e' || c == 'E';
+}
+
 static void skip_word(json_scan *j) {
     const char *begin = j->at;
-    while (j->at < j->end && *j->at && !strchr(",:]}[{\" \n\t\r", *j->at)) j->at++;
+    while (j->at < j->end && !ends_word(*j->at)) j->at++;
     size_t len = (size_t)(j->at - begin);
     bool word = (len == 4 && (memcmp(begin, "true", 4) == 0 || memcmp(begin, "null", 4) == 0)) ||
                 (len == 5 && memcmp(begin, "false", 5) == 0);
     bool number = len > 0 && (*begin == '-' || (*begin >= '0' && *begin <= '9'));
-    for (size_t i = 0; i < len; i++) number = number && begin[i] && strchr("+-.0123456789eE", begin[i]);
+    for (size_t i = 0; i < len; i++) number = number && in_number(begin[i]);
     if (!word && !number) broken(j);
 }
 

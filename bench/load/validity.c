@@ -86,10 +86,10 @@ static void judge_rate(validity *v, const row_list *rows, const schedule *plan, 
     }
     v->achieved_rate = span_ns ? in_time / ((double)span_ns / 1e9) : NAN;
     if (!f->open_loop || f->interrupted || planned_count == 0) return;
-    double off = 1 - (double)in_time / planned_count;
-    if (off > RATE_OFF_MAX)
+    uint32_t missing = planned_count - in_time;
+    if (missing > RATE_OFF_MAX * planned_count)
         reason(v, "the rate was not kept: %u of %u requests were sent in time (%.1f %% missing)", in_time,
-               planned_count, off * 100);
+               planned_count, 100.0 * missing / planned_count);
 }
 
 static void judge_errors(validity *v, const row_list *rows, const validity_facts *f) {
