@@ -1,40 +1,24 @@
 /* baton-bench - measures servers of language models: see `baton-bench serve --help` and the other commands.
  *
  * A command is a function of its room; which there are is this table alone. */
+#include "bench/experiment/experiment_main.h"
+#include "bench/experiment/goodput_main.h"
 #include "bench/load/serve.h"
+#include "bench/report/report_main.h"
 
 #include "base/mem.h"
 
 #include <stdio.h>
 #include <string.h>
 
-#if __has_include("bench/experiment/experiment_main.h")
-#include "bench/experiment/experiment_main.h"
-#define HAS_EXPERIMENT
-#endif
-#if __has_include("bench/experiment/goodput_main.h")
-#include "bench/experiment/goodput_main.h"
-#define HAS_GOODPUT
-#endif
-#if __has_include("bench/report/report_main.h")
-#include "bench/report/report_main.h"
-#define HAS_REPORT
-#endif
-
 static const struct command {
     const char *name, *what;
     int (*main)(int argc, char **argv);
 } commands[] = {
     {"serve", "send requests to a server and tell how many were served within limits", serve_main},
-#ifdef HAS_GOODPUT
     {"goodput", "find the highest rate at which enough requests are within limits", goodput_main},
-#endif
-#ifdef HAS_EXPERIMENT
     {"experiment", "measure placements x workloads x rates, each on a cluster of its own", experiment_main},
-#endif
-#ifdef HAS_REPORT
     {"report", "make a page and figures of an experiment", report_main},
-#endif
 };
 
 static int usage(FILE *out, int code) {

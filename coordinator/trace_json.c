@@ -141,7 +141,8 @@ static void event(trace_json *j, buf *out, char ph, uint32_t worker, uint32_t ti
 }
 
 static void time_us(buf *out, const char *key, uint64_t ns) {
-    buf_addf(out, ",\"%s\":%" PRIu64 ".%03u", key, ns / NS_PER_US, (unsigned)(ns % NS_PER_US));
+    uint64_t us = ns / NS_PER_US;
+    buf_addf(out, ",\"%s\":%" PRIu64 ".%03u", key, us, (unsigned)(ns % NS_PER_US));
 }
 
 static void slice_times(buf *out, uint64_t begin_ns, uint64_t end_ns) {

@@ -219,9 +219,14 @@ bool facts_idle(const facts *f) {
     return !f->health && !f->metrics && !f->sample && !f->end_due;
 }
 
-void facts_fill(const facts *f, run_info *info) {
+static int by_name(const void *a, const void *b) {
+    return strverscmp(((const facts_worker *)a)->name, ((const facts_worker *)b)->name);
+}
+
+void facts_fill(facts *f, run_info *info) {
     PRE(f);
     PRE(info);
+    if (f->seen_count) qsort(f->seen, f->seen_count, sizeof *f->seen, by_name);
     double span_s = (double)(f->end.at_ns - f->begin.at_ns) / 1e9;
     bool both = f->begin.metrics && f->end.metrics && span_s > 0;
     info->preemptions = both ? f->end.preemptions - f->begin.preemptions : NAN;

@@ -21,8 +21,8 @@ void facts_end(facts *f);
 uint64_t facts_turn(facts *f, uint64_t now_ns);
 /* Nothing is being asked */
 bool facts_idle(const facts *f);
-/* Sets workers, preemptions, replays and the coordinator's share. */
-void facts_fill(const facts *f, run_info *info);
+/* Sets workers (by name), preemptions, replays and the coordinator's share. */
+void facts_fill(facts *f, run_info *info);
 
 /* Pure parts, for tests */
 enum { FACTS_WORKERS_MAX = 1024 };

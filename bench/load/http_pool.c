@@ -270,8 +270,9 @@ status http_pool_new(http_pool **out, struct event_base *base, const char *host,
 
 void http_pool_free(http_pool *p) {
     if (!p) return;
-    while (p->exchanges) exchange_free(p->exchanges);
-    while (p->idle) exchange_free(p->idle);
+    http_exchange *x, *next;
+    DL_FOREACH_SAFE(p->exchanges, x, next) exchange_free(x);
+    DL_FOREACH_SAFE(p->idle, x, next) exchange_free(x);
     freeaddrinfo(p->addresses);
     free(p);
 }

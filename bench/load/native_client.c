@@ -68,7 +68,8 @@ static void prepare(client *c, const client_request *r, buf *wire) {
     PRE(r->ids);
     PRE(r->id_count > 0);
     PRE(wire);
-    Baton__ClientRequest q = BATON__CLIENT_REQUEST__INIT;
+    Baton__ClientRequest q;
+    baton__client_request__init(&q);
     Baton__ClientTokens tokens = BATON__CLIENT_TOKENS__INIT;
     Baton__ClientMessage m = BATON__CLIENT_MESSAGE__INIT;
     tokens.n_ids = r->id_count;

@@ -1,6 +1,7 @@
 #include "bench/load/outcome.h"
 
 #include "bench/load/settled.h"
+#include "bench/stats/steady.h"
 
 #include <errno.h>
 #include <math.h>
@@ -8,6 +9,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+
+#define BATCHED_MIN   200u /* requests: at least 10 in a batch */
+#define WORKERS_SHOWN 16u
+#define FEW           200u /* requests, below which a P99 needs an interval */
 
 static bool is_steady(const outcome_input *in) {
     return !isnan(in->options->window_s);
@@ -100,23 +105,55 @@ static void take_workload(run_info *info, const outcome_input *in) {
                                     .output_max = w->output_max};
 }
 
-/* Over seeds when there are several: only that interval is right when requests are not independent. */
-static interval attainment_interval(const outcome_input *in, const run_info *info, const slo *limits,
-                                    const score *all) {
-    if (info->segment_count < 2) return stats_wilson(all->good, all->members);
-    double *each = xcalloc(info->segment_count, sizeof *each);
-    for (size_t i = 0; i < info->segment_count; i++)
-        each[i] = score_of(&in->run->rows, limits, info->segments[i].seed, 0).attainment;
-    interval v = stats_replications(each, info->segment_count);
-    free(each);
-    return v;
+typedef struct attained {
+    interval over; /* of attainment: over seeds, or, of one long window, over 20 batches in the order of
+                      arrival; Wilson's where there are too few requests for that, or all
+                      are alike */
+    batches one;   /* of the only window; n_eff NAN: there are several, or it is too short */
+    interval independent; /* Wilson's */
+} attained;
+
+static int by_scheduled(const void *a, const void *b) {
+    uint64_t x = (*(const row *const *)a)->scheduled_ns, y = (*(const row *const *)b)->scheduled_ns;
+    return (x > y) - (x < y);
+}
+
+static batches batches_of(const row_list *l, const slo *limits) {
+    const row **members = xcalloc(l->count + 1, sizeof(const row *));
+    double *good = xcalloc(l->count + 1, sizeof *good);
+    size_t n = 0;
+    for (size_t i = 0; i < l->count; i++)
+        if (l->rows[i].phase == ROW_WINDOW) members[n++] = &l->rows[i];
+    qsort(members, n, sizeof(const row *), by_scheduled);
+    for (size_t i = 0; i < n; i++) good[i] = slo_good(limits, members[i]);
+    batches b = steady_batches(good, n);
+    free(good);
+    free(members);
+    return b;
+}
+
+static attained attained_of(const outcome_input *in, const run_info *info, const score *all) {
+    const slo *limits = &in->options->limits;
+    attained a = {.one = {.n_eff = NAN}, .independent = stats_wilson(all->good, all->members)};
+    a.over = a.independent;
+    if (info->segment_count > 1) {
+        double *each = xcalloc(info->segment_count, sizeof *each);
+        for (size_t i = 0; i < info->segment_count; i++)
+            each[i] = score_of(&in->run->rows, limits, info->segments[i].seed, 0).attainment;
+        a.over = stats_replications(each, info->segment_count);
+        free(each);
+    } else if (all->members >= BATCHED_MIN && all->good > 0 && all->good < all->members) {
+        a.one = batches_of(&in->run->rows, limits);
+        a.over = a.one.mean;
+    }
+    return a;
 }
 
 static void take_goodput(run_info *info, const outcome_input *in) {
     const slo *limits = &in->options->limits;
     if (!in->options->goodput) return;
     score s = score_of(&in->run->rows, limits, SCORE_ALL, run_window_s(info));
-    interval v = attainment_interval(in, info, limits, &s);
+    interval v = attained_of(in, info, &s).over;
     info->slos = xcalloc(1, sizeof *info->slos);
     info->slos[info->slo_count++] = (run_slo){.limits = *limits,
                                               .attainment = s.attainment,
@@ -195,14 +232,45 @@ static void add_share(buf *out, const char *name, double share) {
     if (!isnan(share)) buf_addf(out, ", %s %.0f %%", name, share * 100);
 }
 
-static void add_workers(buf *out, const run_info *info) {
+static void add_worker(buf *out, const run_worker *w) {
+    buf_addf(out, "Worker %-16s pages %.0f of %.0f", w->name, w->pages_used_max, w->pages_total);
+    add_share(out, "prefill", w->prefill_share);
+    add_share(out, "decode", w->decode_share);
+    add_share(out, "both", w->mixed_share);
+    buf_adds(out, "\n");
+}
+
+/* Many workers: the means of each role. All are in run.json. */
+static void add_role(buf *out, const run_info *info, const char *role) {
+    double count = 0, pages = 0, share[3] = {0};
     for (size_t i = 0; i < info->worker_count; i++) {
         const run_worker *w = &info->workers[i];
-        buf_addf(out, "Worker %-16s pages %.0f of %.0f", w->name, w->pages_used_max, w->pages_total);
-        add_share(out, "prefill", w->prefill_share);
-        add_share(out, "decode", w->decode_share);
-        add_share(out, "both", w->mixed_share);
-        buf_adds(out, "\n");
+        if (strcmp(w->role, role) != 0) continue;
+        count++;
+        pages = fmax(pages, w->pages_used_max);
+        share[0] += w->prefill_share;
+        share[1] += w->decode_share;
+        share[2] += w->mixed_share;
+    }
+    buf_addf(out, "%.0f %s workers: pages up to %.0f", count, role, pages);
+    add_share(out, "prefill", share[0] / count);
+    add_share(out, "decode", share[1] / count);
+    add_share(out, "both", share[2] / count);
+    buf_adds(out, "\n");
+}
+
+static bool first_of_role(const run_info *info, size_t i) {
+    for (size_t k = 0; k < i; k++)
+        if (strcmp(info->workers[k].role, info->workers[i].role) == 0) return false;
+    return true;
+}
+
+static void add_workers(buf *out, const run_info *info) {
+    for (size_t i = 0; i < info->worker_count; i++) {
+        if (info->worker_count <= WORKERS_SHOWN)
+            add_worker(out, &info->workers[i]);
+        else if (first_of_role(info, i))
+            add_role(out, info, info->workers[i].role);
     }
     if (!isnan(info->preemptions)) buf_addf(out, "Preemptions %.0f", info->preemptions);
     if (!isnan(info->replays)) buf_addf(out, ", replays %.0f", info->replays);
@@ -238,17 +306,65 @@ static void add_client(buf *out, const outcome_input *in, const run_info *info) 
                  in->options->max_concurrency);
 }
 
+/* What the interval of the table is, and what it would be if requests were independent. */
+static void add_attained(buf *out, const run_info *info, const attained *a) {
+    double low = a->independent.low * 100, high = a->independent.high * 100;
+    if (info->segment_count > 1)
+        buf_addf(out, "Attainment interval: over %zu seeds; if requests were independent: %.2f to %.2f %%\n",
+                 info->segment_count, low, high);
+    else if (!isnan(a->one.n_eff))
+        buf_addf(out,
+                 "Attainment interval: over %u batches (VIF %.1f, %.0f effective requests); if requests were "
+                 "independent: %.2f to %.2f %%\n",
+                 STEADY_BATCHES, a->one.vif, a->one.n_eff, low, high);
+    else
+        buf_adds(
+            out,
+            "Attainment interval: as if requests were independent (too few for another, or all alike)\n");
+}
+
+static int compare(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+/* A P99 of few requests is hardly known: the order statistics around it. */
+static void add_p99(buf *out, const row_list *l, const char *name, double (*value)(const row *)) {
+    double *v = xcalloc(l->count + 1, sizeof *v), low, high;
+    size_t n = 0;
+    for (size_t i = 0; i < l->count; i++) {
+        const row *r = &l->rows[i];
+        double x = r->phase == ROW_WINDOW && r->outcome == ROW_OK ? value(r) : NAN;
+        if (!isnan(x)) v[n++] = x;
+    }
+    qsort(v, n, sizeof *v, compare);
+    if (n > 0 && n < FEW) {
+        buf_addf(out, "P99 %s %.2f ms is of only %zu requests", name, stats_percentile(v, n, 99), n);
+        if (stats_percentile_interval(v, n, 99, &low, &high))
+            buf_addf(out, "; 95 %% interval %.2f to %.2f\n", low, high);
+        else
+            buf_adds(out, ": too few for an interval\n");
+    }
+    free(v);
+}
+
 void outcome_text(buf *out, const outcome_input *in, const run_info *info) {
     PRE(out);
     PRE(in);
     PRE(info);
     summary_options o = summary_of_run(in, info, false);
     summary_limits limits = {.limits = in->options->limits};
-    if (in->options->goodput) {
+    attained a = {0};
+    bool goodput = in->options->goodput;
+    if (goodput) {
         limits.result = score_of(&in->run->rows, &limits.limits, SCORE_ALL, run_window_s(info));
-        limits.attainment = attainment_interval(in, info, &limits.limits, &limits.result);
+        a = attained_of(in, info, &limits.result);
+        limits.attainment = a.over;
     }
-    summary_table(out, &in->run->rows, &o, &limits, in->options->goodput ? 1 : 0);
+    summary_table(out, &in->run->rows, &o, &limits, goodput ? 1 : 0);
+    if (goodput) add_attained(out, info, &a);
+    add_p99(out, &in->run->rows, "TTFT", row_ttft_ms);
+    add_p99(out, &in->run->rows, "TPOT", row_tpot_ms);
     add_client(out, in, info);
     add_workers(out, info);
     if (is_steady(in)) add_steady(out, info);

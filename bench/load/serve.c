@@ -8,9 +8,11 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <math.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 
@@ -41,10 +43,21 @@ static int failed(const errbuf *eb, int code) {
 
 /* ---- before the run ---- */
 
+/* A round-robin real-time process runs as soon as its timer says so; the kernel keeps a part of the time for
+ * others. Children and threads do not get it. */
 static void take_priority(void) {
-    if (setpriority(PRIO_PROCESS, 0, -10) != 0)
-        fprintf(stderr, "baton-bench serve: --priority: %s: nice -10 is for root; going on without\n",
-                strerror(errno));
+    struct sched_param p = {.sched_priority = 1};
+    if (sched_setscheduler(0, SCHED_RR | SCHED_RESET_ON_FORK, &p) == 0) return;
+    if (setpriority(PRIO_PROCESS, 0, -10) == 0) return;
+    fprintf(stderr, "baton-bench serve: --priority: %s: it is for root; going on without\n", strerror(errno));
+}
+
+/* Each request in flight is a connection. */
+static void take_files(void) {
+    struct rlimit r;
+    if (getrlimit(RLIMIT_NOFILE, &r) != 0 || r.rlim_cur == r.rlim_max) return;
+    r.rlim_cur = r.rlim_max;
+    (void)setrlimit(RLIMIT_NOFILE, &r); /* without it, a failed connection says what to do */
 }
 
 static status make_plan(serving *s, errbuf *eb) {
@@ -82,6 +95,11 @@ static void show_start(const serving *s) {
     for (uint32_t i = 0; i < s->plan.window_count; i++) members += s->plan.windows[i].count;
     fprintf(stderr, "%s %s, model %s%s\n", serve_backend_name(s->o.backend), t->shown,
             t->model ? t->model : "(the only one)", t->baton ? ", Baton" : "");
+    workload_facts f;
+    if (workload_trace_facts(s->work, &f))
+        fprintf(stderr, "%s: %u requests of format %s%s; %u rows without prompt or answer are left out\n",
+                s->o.workload.path, f.requests, f.format, f.lengths_estimated ? ", lengths estimated" : "",
+                f.left_out);
     if (isnan(s->o.window_s))
         fprintf(stderr, "%u requests\n", members);
     else
@@ -221,6 +239,8 @@ int serve_main(int argc, char **argv) {
     serve_options_parse(&s.o, argc, argv);
     run_info_init(&s.info);
     if (s.o.priority) take_priority();
+    take_files();
+    (void)prctl(PR_SET_TIMERSLACK, 1000ul); /* ns: timers are not grouped with others */
     int code = run(&s);
     errbuf eb = {0};
     if (s.writer) (void)row_writer_close(s.writer, &eb);

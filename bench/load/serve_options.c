@@ -14,7 +14,8 @@
 typedef struct parser {
     serve_options *o;
     const char *dataset_path;
-    const char *last; /* the option that words after it belong to: "goodput" or "metadata" */
+    const char *last;   /* the option that words after it belong to: "goodput" or "metadata" */
+    const char *served; /* --served-model-name */
     double ramp_from, ramp_to;
     bool prompts_given, seed_given;
 } parser;
@@ -264,6 +265,9 @@ static bool parse_server(int key, char *arg, struct argp_state *state, parser *p
     case OPT_MODEL:
         o->model = arg;
         return true;
+    case OPT_SERVED_MODEL:
+        p->served = arg;
+        return true;
     case OPT_METRICS_URL:
         o->metrics_url = arg;
         return true;
@@ -432,6 +436,7 @@ static void check(struct argp_state *state, parser *p) {
     }
     if (steady && isnan(o->warmup_s)) o->warmup_s = 30;
     if (trace && !p->prompts_given) o->num_prompts = 0; /* all */
+    if (p->served) o->model = p->served;
     o->summary.goodput = o->goodput ? &o->limits : NULL;
     o->summary.request_rate = isnan(o->rate) || is_ramp(o) ? INFINITY : o->rate;
     o->summary.max_concurrency = o->max_concurrency;

@@ -42,6 +42,8 @@ static status set_addresses(target *t, const serve_options *o, errbuf *eb) {
         const char *value = strchr(o->headers[i], '=') + 1;
         buf_addf(&headers, "%.*s: %s\r\n", (int)(value - 1 - o->headers[i]), o->headers[i], value);
     }
+    const char *key = getenv("OPENAI_API_KEY"); /* as vllm bench serve */
+    if (key && *key && !strpbrk(key, "\r\n")) buf_addf(&headers, "Authorization: Bearer %s\r\n", key);
     t->headers = headers.data;
     return ST_OK;
 }

@@ -47,8 +47,8 @@ CLOSE = object()  # in a script: the connection ends here
 
 
 class Server:
-    """script(request, number) gives what is sent for each completion: texts, CLOSE, or functions that are called.
-    Number 0 is the client's first look at the server; what is measured counts from 1."""
+    """script(request, number) gives what is sent for each completion: texts, CLOSE, or functions that are
+    called. Number 0 is the client's first look at the server; what is measured counts from 1."""
 
     def __init__(self, script=lambda request, number: answer(request), port=0, pages=()):
         self.script, self.pages = script, dict(pages)

@@ -47,7 +47,7 @@ ROOMS = {
     "bench/rows": "base stats",
     "bench/workload": "base stats rows",
     "bench/load": "base obs token net proto stats rows workload",
-    "bench/experiment": "base stats rows",
+    "bench/experiment": "base config checkpoint stats rows",
     "bench/report": "base stats rows",
     "proto": "",
 }
