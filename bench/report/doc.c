@@ -40,6 +40,7 @@ void doc_done(doc *d) {
     PRE(d);
     free(d->title);
     free(d->figures);
+    free(d->anchor);
     buf_done(&d->html);
     buf_done(&d->md);
     *d = (doc){0};
@@ -199,22 +200,25 @@ void doc_table(doc *d, const char *const *heads, uint32_t columns) {
 void doc_row(doc *d, const char *anchor) {
     PRE(d);
     d->in_field = false;
-    char *id = anchor ? anchor_of(anchor) : NULL;
-    if (id) {
-        buf_addf(&d->html, "<tr id=\"%s\">", id);
-        md(d, "<a id=\"");
-        md(d, id);
-        md(d, "\"></a>");
-    } else {
+    PRE(!d->anchor);
+    if (anchor) d->anchor = anchor_of(anchor);
+    if (d->anchor)
+        buf_addf(&d->html, "<tr id=\"%s\">", d->anchor);
+    else
         buf_adds(&d->html, "<tr>");
-    }
-    free(id);
 }
 
 void doc_field(doc *d, bool number) {
     PRE(d);
     if (d->in_field) buf_adds(&d->html, "</td>");
     md(d, d->in_field ? " | " : "| ");
+    if (d->anchor) { /* Markdown has no line to give it to */
+        md(d, "<a id=\"");
+        md(d, d->anchor);
+        md(d, "\"></a>");
+        free(d->anchor);
+        d->anchor = NULL;
+    }
     buf_adds(&d->html, number ? "<td class=\"n\">" : "<td>");
     d->in_field = true;
 }
@@ -303,6 +307,45 @@ status doc_cell_figure(doc *d, plot *p, const char *caption, const char *cell, e
     return st;
 }
 
+#define MD_COLUMNS 120
+
+/* One line in lines of at most MD_COLUMNS characters, where it has blanks; a quotation's go on as quotations.
+ */
+static void wrap_line(const char *line, size_t bytes, buf *out) {
+    bool quote = bytes > 1 && line[0] == '>';
+    size_t column = 0;
+    for (size_t i = 0; i < bytes;) {
+        size_t word = 0, wide = 0; /* with the blank before it */
+        do {
+            wide += ((unsigned char)line[i + word] & 0xC0) != 0x80;
+            word++;
+        } while (i + word < bytes && line[i + word] != ' ');
+        if (column > 0 && column + wide > MD_COLUMNS) {
+            buf_adds(out, quote ? "\n>" : "\n");
+            column = quote;
+            if (!quote && line[i] == ' ') i++, word--, wide--;
+        }
+        buf_add(out, line + i, word);
+        column += wide;
+        i += word;
+    }
+}
+
+/* Tables, headings, HTML and code stay as they are: a line's end means something there. */
+static void wrap(const char *text, buf *out) {
+    bool code = false;
+    while (*text) {
+        size_t bytes = strcspn(text, "\n");
+        code ^= strncmp(text, "```", 3) == 0;
+        if (code || (bytes && strchr("|#<", text[0])))
+            buf_add(out, text, bytes);
+        else
+            wrap_line(text, bytes, out);
+        buf_adds(out, "\n");
+        text += bytes + (text[bytes] == '\n');
+    }
+}
+
 /* Whole or not at all: written beside and renamed. */
 static status put_file(const char *path, const buf *text, errbuf *eb) {
     char *beside = xasprintf("%s.part", path);
@@ -333,7 +376,10 @@ status doc_write(const doc *d, const char *path, errbuf *eb) {
     buf_adds(&page, "</main></body></html>\n");
     status st = put_file(path, &page, eb);
     char *md_path = xasprintf("%s/report.md", d->figures);
-    if (st == ST_OK) st = put_file(md_path, &d->md, eb);
+    buf lines = {0};
+    if (d->md.data) wrap(d->md.data, &lines);
+    if (st == ST_OK) st = put_file(md_path, &lines, eb);
+    buf_done(&lines);
     free(md_path);
     buf_done(&page);
     return st;

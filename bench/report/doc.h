@@ -12,6 +12,7 @@ typedef struct doc {
     char *title;   /* owned */
     char *figures; /* folder of the Markdown and its figures; owned */
     bool in_field;
+    char *anchor;   /* of a line whose first field is still to come; NULL = none; owned */
     bool page_only; /* nothing goes to the Markdown */
 } doc;
 

@@ -45,7 +45,8 @@ class Report:
             return f.read()
 
     def verdicts(self):
-        return re.findall(r"^> \*\*(.*?)\.\*\* (.*)$", self.md, re.M)
+        quotes = re.findall(r"^> \*\*(.*?)\.\*\* ((?:.|\n> )*)$", self.md, re.M)
+        return [(workload, text.replace("\n> ", " ")) for workload, text in quotes]
 
     def table(self, head):
         """The fields of the lines of the table whose head begins so, without links."""
@@ -195,6 +196,11 @@ class Whole(unittest.TestCase):
         self.assertRegex(states["prefill-heavy", "prefill-first", "5"], "^unfinished: ")
         self.assertEqual(states["prefill-heavy", "chunked-64", "7"], "missing: not run yet")
         self.assertEqual(len(states), 2 * 30 + 2 * 2 + 1)
+
+    def test_lines_of_markdown_are_as_short_as_the_repository_wants_them(self):
+        wide = [line for line in self.report.md.split("\n") if len(line) > 120 and line[0] != "|"]
+        self.assertEqual(wide, [])
+        self.assertNotRegex(self.report.md, "(?m)^ ")
 
     def test_what_was_run_is_said(self):
         first = self.report.table("placement | what it is")[0]
