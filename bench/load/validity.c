@@ -92,6 +92,13 @@ static void judge_rate(validity *v, const row_list *rows, const schedule *plan, 
                planned_count, 100.0 * missing / planned_count);
 }
 
+/* What overload looks like (refusals, deadlines of the client and, by 504, of the server) is a miss, and no
+ * reason to doubt the run. */
+static bool is_error(const row *r) {
+    return r->outcome == ROW_UNFINISHED || r->outcome == ROW_UNSENT ||
+           (r->outcome == ROW_FAILED && r->http != 504);
+}
+
 static void judge_errors(validity *v, const row_list *rows, const validity_facts *f) {
     uint32_t members = 0, bad = 0, left = 0;
     const char *first = NULL;
@@ -99,7 +106,7 @@ static void judge_errors(validity *v, const row_list *rows, const validity_facts
         const row *r = &rows->rows[i];
         if (!member(r)) continue;
         members++;
-        if (r->outcome == ROW_OK) continue;
+        if (!is_error(r)) continue;
         left += r->outcome == ROW_UNFINISHED || r->outcome == ROW_UNSENT;
         bad++;
         if (!first) first = r->error;

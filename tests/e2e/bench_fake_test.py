@@ -239,17 +239,18 @@ def test_a_kept_connection_that_the_server_closed_fails_no_request():
 # ---- failures of requests ----
 
 
-def failing(pieces):
-    """The third request gets these pieces; its row is returned, after all others were looked at."""
+def failing(pieces, void=True):
+    """The third request gets these pieces; its row is returned, after all others were looked at. void: an
+    error; else a miss that is no reason to doubt the run."""
 
     def script(request, number):
         return pieces(request) if number == 3 else answer(request)
 
     with Server(script) as s:
         r = Run(s)
-        equal(r.code, 3, r.stdout + r.stderr)
-        assert "1 of 6 requests failed" in r.reasons(), r.reasons()
-        assert "VOID" in r.stdout
+        equal(r.code, 3 if void else 0, r.stdout + r.stderr)
+        equal("1 of 6 requests failed" in r.reasons(), void)
+        equal("VOID" in r.stdout, void)
         bad = [row for row in r.rows() if row["outcome"] != "ok"]
         equal(len(bad), 1)
         equal(len(r.rows()), 6)
@@ -264,7 +265,8 @@ def test_429_and_503_are_refusals_and_other_codes_failures():
         (400, "failed"),
         (404, "failed"),
     ):
-        row = failing(lambda request: plain(code, '{"error":{"message":"not now"}}'))
+        answer_code = lambda request: plain(code, '{"error":{"message":"not now"}}')
+        row = failing(answer_code, void=outcome == "failed")
         equal((row["outcome"], row["http"], row["error"]), (outcome, code, "HTTP %d: not now" % code))
         equal((row["first_ns"], row["events"]), (None, []))
 

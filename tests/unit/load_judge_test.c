@@ -126,15 +126,27 @@ static void errors_beyond_1_percent_void_the_run(void **state) {
     for (uint32_t bad = 1; bad <= 2; bad++) {
         run *u = run_of(100);
         for (uint32_t i = 0; i < bad; i++) {
-            at(u, i)->outcome = i ? ROW_TIMED_OUT : ROW_REFUSED;
-            at(u, i)->error = xstrdup("HTTP 503: full");
+            at(u, i)->outcome = ROW_FAILED;
+            at(u, i)->http = 500;
+            at(u, i)->error = xstrdup("HTTP 500: broken");
         }
-        expect(u, bad > 1 ? 1 : 0, "2 of 100 requests failed (HTTP 503: full)");
+        expect(u, bad > 1 ? 1 : 0, "2 of 100 requests failed (HTTP 500: broken)");
     }
     run *u = run_of(100);
     for (uint32_t i = 0; i < 100; i++) at(u, i)->phase = ROW_TAIL;
     u->window.count = 0;
     expect(u, 1, "no request was a member");
+}
+
+/* An overloaded server is measured, not doubted: these are misses. */
+static void refusals_and_deadlines_void_no_run(void **state) {
+    (void)state;
+    run *u = run_of(100);
+    for (uint32_t i = 0; i < 90; i++) {
+        at(u, i)->outcome = i < 30 ? ROW_TIMED_OUT : i < 60 ? ROW_REFUSED : ROW_FAILED;
+        at(u, i)->http = i < 30 ? 0 : i < 60 ? 503 : 504;
+    }
+    expect(u, 0, NULL);
 }
 
 static void counts_other_than_asked_void_the_run(void **state) {
@@ -284,6 +296,7 @@ int main(void) {
         cmocka_unit_test(a_busy_client_voids_the_run),
         cmocka_unit_test(requests_sent_after_the_window_void_the_run_beyond_2_percent),
         cmocka_unit_test(errors_beyond_1_percent_void_the_run),
+        cmocka_unit_test(refusals_and_deadlines_void_no_run),
         cmocka_unit_test(counts_other_than_asked_void_the_run),
         cmocka_unit_test(a_prefix_cache_voids_the_run_unless_prompts_share),
         cmocka_unit_test(an_interrupted_run_says_how_far_it_came),
