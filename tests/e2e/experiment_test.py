@@ -48,8 +48,8 @@ if how == "fail":
 open(a["--out"] + "/rows.jsonl", "w").close()
 valid = how != "void"
 with open(a["--out"] + "/run.json", "w") as f:
-    reasons = [] if valid else ["sent late"]
-    json.dump({"schema": "baton-bench/1", "validity": {"valid": valid, "reasons": reasons}}, f)
+    validity = {"valid": valid, "reasons": [] if valid else ["sent late"]}
+    json.dump({"schema": "baton-bench/1", "validity": validity}, f)
 sys.exit(0 if valid else 3)
 """
 CELLS = ["split@w@6", "colo@w@6", "colo@w@12", "split@w@12"]
@@ -83,15 +83,8 @@ class Experiment(unittest.TestCase):
             return []
 
     def command(self, *more, fake=True):
-        return [
-            BENCH,
-            "experiment",
-            self.file,
-            "--out",
-            self.out,
-            *(["--bench", self.fake] if fake else []),
-            *more,
-        ]
+        serve = ["--bench", self.fake] if fake else []
+        return [BENCH, "experiment", self.file, "--out", self.out, *serve, *more]
 
     def run_it(self, *more, code=0, fake=True):
         out = subprocess.run(
