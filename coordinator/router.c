@@ -47,10 +47,27 @@ static bool decode_exists(member_list members, uint32_t tokens_max, uint64_t kv_
     return false;
 }
 
+/* The D that goes with a P is the same for every P whose tokens take as many bytes, so it is looked for once
+ * for as many P in a row as agree: nearly always all of them. */
+typedef struct partner {
+    bool looked;
+    uint64_t kv_token_bytes;
+    member *decode; /* NULL: none has room */
+} partner;
+
+static member *partner_of(partner *last, member_list members, const route_ask *ask, const member *p) {
+    if (!last->looked || last->kv_token_bytes != p->kv_token_bytes) {
+        member *d = ask->decode_blocked ? NULL : router_pick_decode(members, ask, p->kv_token_bytes);
+        *last = (partner){.looked = true, .kv_token_bytes = p->kv_token_bytes, .decode = d};
+    }
+    return last->decode;
+}
+
 bool router_pick(member_list members, const route_ask *ask, route *out) {
     PRE(ask);
     PRE(out);
     route best = {0}, parked = {0};
+    partner last = {0};
     uint32_t best_load = UINT32_MAX, parked_load = UINT32_MAX;
     for (uint32_t i = 0; i < members.count; i++) {
         member *m = members.items[i];
@@ -58,7 +75,7 @@ bool router_pick(member_list members, const route_ask *ask, route *out) {
         if (!has_time(m, ask->rows) || !has_room(m, ask)) continue;
         uint32_t load = load_of(m);
         if (m->role == ROLE_PREFILL) {
-            member *d = ask->decode_blocked ? NULL : router_pick_decode(members, ask, m->kv_token_bytes);
+            member *d = partner_of(&last, members, ask, m);
             if (!d) {
                 if (load < parked_load && decode_exists(members, ask->tokens_max, m->kv_token_bytes)) {
                     parked = (route){.prefill = m};

@@ -53,6 +53,7 @@ struct bus {
     void *monitor; /* PAIR; NULL likewise */
     bool server;
     bool pumping;    /* callbacks run: no second pump */
+    bool unchecked;  /* sent something since ZMQ_EVENTS was last seen to show nothing */
     uint32_t opened; /* sockets so far; a pump ends when a callback opened another */
     bus_handler handler;
     conn_table conns;
@@ -74,6 +75,7 @@ static void socket_close(bus *b) {
 }
 
 static void on_event(evutil_socket_t fd, short what, void *ctx);
+static void before_wait(void *ctx);
 
 static bool set_int(void *socket, int option, int value) {
     return zmq_setsockopt(socket, option, &value, sizeof value) == 0;
@@ -119,6 +121,7 @@ static status bus_new(bus **out, loop *l, bool server, const bus_handler *h, err
     b->kick = evtimer_new(loop_base(l), on_event, b);
     if (!b->kick) goto fail;
     event_priority_set(b->kick, 0);
+    loop_before_wait(l, before_wait, b);
     if (!socket_open(b)) goto fail;
     *out = b;
     return ST_OK;
@@ -218,6 +221,7 @@ void bus_free(bus *b) {
     if (!b) return;
     PRE(!b->pumping);
     socket_close(b);
+    loop_before_wait_end(b->loop, b);
     if (b->kick) event_free(b->kick);
     if (b->zmq) zmq_ctx_term(b->zmq);
     conn_table_done(&b->conns);
@@ -236,12 +240,19 @@ static void pump_soon(bus *b) {
     if (!b->pumping) event_active(b->kick, EV_TIMEOUT, 0);
 }
 
-/* Whether a message waits. Sending may take in the wake-up for it, so this is asked after the last send of a
- * turn. */
+/* Whether a message waits. A call to ZeroMQ, and a system call in it. */
 static bool readable_now(bus *b) {
     int ready = 0;
     size_t size = sizeof ready;
     return b->socket && zmq_getsockopt(b->socket, ZMQ_EVENTS, &ready, &size) == 0 && (ready & ZMQ_POLLIN);
+}
+
+/* Sending may take in the wake-up for a message that waits. Asked once for all sends of a turn. */
+static void before_wait(void *ctx) {
+    bus *b = ctx;
+    if (!b->unchecked) return;
+    b->unchecked = false;
+    if (readable_now(b)) pump_soon(b);
 }
 
 static void retry_later(bus *b) {
@@ -259,6 +270,7 @@ static void mark_lost(bus *b, conn *c, const char *why) {
 
 /* One message to a connection; 0 or errno. The payload's zmq_msg is taken on success only. */
 static int put(bus *b, const conn *c, const head *h, zmq_msg_t *payload) {
+    b->unchecked = true;
     if (b->server && zmq_send(b->socket, c->id, c->id_len, ZMQ_DONTWAIT | ZMQ_SNDMORE) < 0) return errno;
     if (zmq_send(b->socket, h, sizeof *h, ZMQ_DONTWAIT | ZMQ_SNDMORE) < 0) return errno;
     if (zmq_msg_send(payload, b->socket, ZMQ_DONTWAIT) < 0) return errno;
@@ -271,12 +283,16 @@ static void flush(bus *b, conn *c) {
         out_msg *o = c->out;
         head h = {.session = c->session, .number = o->number};
         int code = put(b, c, &h, &o->payload);
+        if (code == EAGAIN) { /* ZeroMQ's thread may have made room meanwhile, which this call takes in */
+            (void)readable_now(b);
+            code = put(b, c, &h, &o->payload);
+        }
         if (code == EAGAIN) return;
         if (code != 0) {
             mark_lost(b, c, "the connection is closed");
             return;
         }
-        conn_out_pop(c);
+        conn_out_pop(&b->conns, c);
     }
 }
 
@@ -297,14 +313,13 @@ status bus_send(bus *b, uint64_t number, const void *bytes, size_t count) {
     conn *c = b->socket ? conn_by_number(&b->conns, number) : NULL;
     if (!c || c->dying) return ST_PEER;
 
-    if (!conn_out_push(c, bytes, count)) {
+    if (!conn_out_push(&b->conns, c, bytes, count)) {
         mark_lost(b, c, "its queue is full: it does not read");
         return ST_PEER;
     }
     flush(b, c);
     if (c->dying) return ST_PEER;
     if (c->out) retry_later(b);
-    if (!b->pumping && readable_now(b)) pump_soon(b);
     return ST_OK;
 }
 
@@ -453,15 +468,12 @@ static void pump(bus *b, uint32_t messages_max) {
         life_bury(&b->conns);
         report_lost(b);
     }
-    bool queued = false;
-    for (conn *c = conn_first(&b->conns); b->socket && c; c = conn_next(c)) {
+    for (conn *c = conn_first(&b->conns); b->conns.unsent && b->socket && c; c = conn_next(c))
         if (c->out) flush(b, c);
-        queued |= c->out != NULL;
-    }
     b->pumping = false;
-    if (!all || b->conns.dying_count || readable_now(b))
+    if (!all || b->conns.dying_count)
         pump_soon(b);
-    else if (queued)
+    else if (b->conns.unsent)
         retry_later(b);
 }
 

@@ -5,8 +5,9 @@
  * and everything later from that connection is ignored until it opens anew (its first message has number 1).
  * A socket monitor reports a dead TCP connection at once. ROUTER_MANDATORY = 1, LINGER = 0, DONTWAIT
  * everywhere; a send that would block is queued up to a bound (then the session ends: a peer that does not
- * read is gone). ZeroMQ descriptors are edge-triggered: every read event and every send drains until
- * ZMQ_EVENTS shows nothing; that lives here only.
+ * read is gone). ZeroMQ descriptors are edge-triggered: every read event drains until nothing
+ * is left, and after the sends of a turn ZMQ_EVENTS is asked once before the loop waits; that lives here
+ * only.
  *
  * Thread: the loop's. The transfer thread has sockets of its own (transfer/chan.h). */
 #ifndef BATON_NET_BUS_H

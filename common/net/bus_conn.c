@@ -33,7 +33,7 @@ void conn_free(conn_table *t, conn *c) {
     conn_unfile(t, c);
     HASH_DELETE(by_number, t->numbers_head, c);
     if (c->dying) t->dying_count--;
-    while (c->out) conn_out_pop(c);
+    while (c->out) conn_out_pop(t, c);
     free(c);
 }
 
@@ -93,6 +93,7 @@ uint64_t life_end(conn_table *t, int fd) {
     for (life *l = t->lives; l; l = l->older) {
         if (l->fd != fd || l->dead) continue;
         l->dead = true;
+        t->dead++;
         return l->number;
     }
     return 0;
@@ -115,7 +116,7 @@ bool life_join(conn_table *t, int fd, uint64_t number) {
 
 void life_bury(conn_table *t) {
     PRE(t);
-    for (life **at = &t->lives; *at;) {
+    for (life **at = &t->lives; t->dead && *at;) {
         life *l = *at;
         if (!l->dead) {
             at = &l->older;
@@ -123,10 +124,11 @@ void life_bury(conn_table *t) {
         }
         *at = l->older;
         free(l);
+        t->dead--;
     }
 }
 
-bool conn_out_push(conn *c, const void *bytes, size_t count) {
+bool conn_out_push(conn_table *t, conn *c, const void *bytes, size_t count) {
     if (c->out_count >= CONN_QUEUE_MESSAGES || count > CONN_QUEUE_BYTES - c->out_bytes) return false;
     out_msg *o = xcalloc(1, sizeof *o);
     CHECK(zmq_msg_init_size(&o->payload, count) == 0);
@@ -137,14 +139,16 @@ bool conn_out_push(conn *c, const void *bytes, size_t count) {
     c->out_last = o;
     c->out_bytes += count;
     c->out_count++;
+    t->unsent++;
     return true;
 }
 
-void conn_out_pop(conn *c) {
+void conn_out_pop(conn_table *t, conn *c) {
     out_msg *o = c->out;
     c->out = o->next;
     if (!c->out) c->out_last = NULL;
     c->out_count--;
+    t->unsent--;
     c->out_bytes -= o->bytes;
     zmq_msg_close(&o->payload);
     free(o);

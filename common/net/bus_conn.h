@@ -18,7 +18,7 @@
 
 #define CONN_ID_MAX         255         /* of ZeroMQ */
 #define CONN_QUEUE_BYTES    (64u << 20) /* unsent, beyond ZeroMQ's own queue */
-#define CONN_QUEUE_MESSAGES 10000u
+#define CONN_QUEUE_MESSAGES 100000u     /* seconds of tokens: a client may not be let run */
 
 /* A message that ZeroMQ would not take yet. */
 typedef struct out_msg {
@@ -57,7 +57,9 @@ typedef struct conn_table {
     conn *numbers_head, *ids_head; /* uthash */
     uint64_t numbers;              /* given so far */
     uint32_t dying_count;
-    life *lives; /* newest first; one per open descriptor, and the dead ones of this turn */
+    uint32_t unsent; /* messages queued, of all connections */
+    uint32_t dead;   /* of lives */
+    life *lives;     /* newest first; one per open descriptor, and the dead ones of this turn */
 } conn_table;
 
 conn *conn_new(conn_table *t, const void *id, size_t id_len, uint64_t number);
@@ -81,8 +83,8 @@ bool life_join(conn_table *t, int fd, uint64_t number);
 void life_bury(conn_table *t);
 
 /* Copies and numbers it; false: the bound is reached */
-bool conn_out_push(conn *c, const void *bytes, size_t count);
+bool conn_out_push(conn_table *t, conn *c, const void *bytes, size_t count);
 /* The oldest was sent */
-void conn_out_pop(conn *c);
+void conn_out_pop(conn_table *t, conn *c);
 
 #endif

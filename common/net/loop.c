@@ -27,11 +27,18 @@ typedef struct watch {
     struct watch *next;
 } watch;
 
+typedef struct hook {
+    void (*fn)(void *ctx);
+    void *ctx;
+    struct hook *next;
+} hook;
+
 struct loop {
     struct event_base *base;
     loop_turn_fn turn;
     void *ctx;
     watch *watches;      /* newest first */
+    hook *hooks;         /* before each wait; newest first */
     struct event *timer; /* the next turn at the latest */
     struct event *wake;
     struct event *signals[2];
@@ -94,6 +101,7 @@ void loop_free(loop *l) {
         event_free(w->event);
         free(w);
     }
+    CHECK(!l->hooks);
     for (size_t i = 0; i < ARRAY_LEN(l->signals); i++)
         if (l->signals[i]) event_free(l->signals[i]);
     if (l->wake) event_free(l->wake);
@@ -123,6 +131,25 @@ void loop_watch(loop *l, int fd, void (*fn)(void *ctx), void *ctx) {
     l->watches = w;
 }
 
+void loop_before_wait(loop *l, void (*fn)(void *ctx), void *ctx) {
+    PRE(l);
+    PRE(fn);
+    hook *h = xcalloc(1, sizeof *h);
+    *h = (hook){.fn = fn, .ctx = ctx, .next = l->hooks};
+    l->hooks = h;
+}
+
+void loop_before_wait_end(loop *l, const void *ctx) {
+    PRE(l);
+    for (hook **at = &l->hooks; *at; at = &(*at)->next) {
+        if ((*at)->ctx != ctx) continue;
+        hook *h = *at;
+        *at = h->next;
+        free(h);
+        return;
+    }
+}
+
 void loop_signals(loop *l, void (*fn)(void *ctx, int signo), void *ctx) {
     PRE(l);
     PRE(fn);
@@ -145,6 +172,12 @@ void loop_wake(loop *l) {
     (void)n;
 }
 
+void loop_batch(loop *l) {
+    PRE(l);
+    for (hook *h = l->hooks; h; h = h->next) h->fn(h->ctx);
+    CHECK(event_base_loop(l->base, EVLOOP_ONCE) >= 0);
+}
+
 void loop_run(loop *l) {
     PRE(l);
     l->stop = false;
@@ -158,7 +191,7 @@ void loop_run(loop *l) {
         struct timeval tv = {.tv_sec = (time_t)(wait / NS_PER_S),
                              .tv_usec = (suseconds_t)(wait % NS_PER_S / NS_PER_US)};
         CHECK(event_add(l->timer, &tv) == 0);
-        CHECK(event_base_loop(l->base, EVLOOP_ONCE) >= 0);
+        loop_batch(l);
         if (l->stop) return;
     }
 }

@@ -22,10 +22,16 @@ void loop_free(loop *l);
 struct event_base *loop_base(loop *l);
 /* Calls fn(ctx) in the loop when fd is readable. Freed with the loop. */
 void loop_watch(loop *l, int fd, void (*fn)(void *ctx), void *ctx);
+/* Calls fn(ctx) after each turn, before the loop waits for events; what fn makes active is not waited for.
+ * Ends with loop_before_wait_end for the same ctx. */
+void loop_before_wait(loop *l, void (*fn)(void *ctx), void *ctx);
+void loop_before_wait_end(loop *l, const void *ctx);
 /* SIGINT and SIGTERM call fn(ctx, signo) in the loop. */
 void loop_signals(loop *l, void (*fn)(void *ctx, int signo), void *ctx);
 /* Any thread: take a turn soon */
 void loop_wake(loop *l);
+/* Waits for events and runs one batch of them, without a turn. For who turns by himself. */
+void loop_batch(loop *l);
 /* Until loop_stop */
 void loop_run(loop *l);
 void loop_stop(loop *l);

@@ -20,6 +20,7 @@ typedef struct probe {
     uint64_t period_ns; /* next turn that far ahead; 0 = whenever */
     uint32_t reads;
     uint32_t turn_of_read;
+    uint32_t waits;
     int fd;
     int signo;
 } probe;
@@ -115,6 +116,29 @@ static void a_signal_is_an_event_of_the_loop(void **state) {
     loop_free(p.l);
 }
 
+static void on_wait(void *ctx) {
+    probe *p = ctx;
+    p->waits++;
+    if (p->waits < 3) loop_wake(p->l);
+}
+
+static void what_is_asked_before_a_wait_may_end_the_wait(void **state) {
+    (void)state;
+    probe p = {.turns_max = 3}, other = {0};
+    new_loop(&p);
+    other.l = p.l;
+    loop_before_wait(p.l, on_wait, &other);
+    loop_before_wait(p.l, on_wait, &p);
+    loop_before_wait_end(p.l, &other);
+    loop_before_wait_end(p.l, &other); /* gone already */
+    loop_run(p.l);
+    assert_int_equal(p.waits, 2); /* after each turn but the last, which stopped the loop */
+    assert_int_equal(other.waits, 0);
+    assert_true(p.last_ns - p.first_ns < 60 * NS_PER_S);
+    loop_before_wait_end(p.l, &p);
+    loop_free(p.l);
+}
+
 static void a_stopped_loop_can_run_again(void **state) {
     (void)state;
     probe p = {.turns_max = 1};
@@ -134,6 +158,7 @@ int main(void) {
         cmocka_unit_test(a_turn_follows_the_events_of_a_watched_descriptor),
         cmocka_unit_test(another_thread_wakes_the_loop),
         cmocka_unit_test(a_signal_is_an_event_of_the_loop),
+        cmocka_unit_test(what_is_asked_before_a_wait_may_end_the_wait),
         cmocka_unit_test(a_stopped_loop_can_run_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -140,7 +140,7 @@ static int teardown(void **state) {
 static void pump(world *w) {
     struct timeval tv = {.tv_usec = 1000};
     evtimer_add(w->alarm, &tv);
-    event_base_loop(loop_base(w->loop), EVLOOP_ONCE);
+    loop_batch(w->loop);
     (void)streams_turn(w->streams, clock_now_ns());
     native_turn(w->native, clock_now_ns() + w->skip_ns);
     (void)streams_turn(w->streams, clock_now_ns());

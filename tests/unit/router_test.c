@@ -49,6 +49,28 @@ static void the_least_loaded_pair_wins_and_ties_go_to_the_first(void **state) {
     done(&c);
 }
 
+/* Each P must get the D of its own kind, though they come in turns. */
+static void a_pair_agrees_on_the_bytes_of_a_token(void **state) {
+    (void)state;
+    cast c = {0};
+    member *p0 = add(&c, ROLE_PREFILL, 50), *p1 = add(&c, ROLE_PREFILL, 50), *p2 = add(&c, ROLE_PREFILL, 50);
+    member *d0 = add(&c, ROLE_DECODE, 50), *d1 = add(&c, ROLE_DECODE, 50);
+    p1->kv_token_bytes = d0->kv_token_bytes = 128;
+    route r;
+    assert_true(router_pick(list(&c), &ask20, &r));
+    assert_true(r.prefill == p0 && r.decode == d1);
+    holds_add(&p0->holds, 1, 1, 2, 20);
+    assert_true(router_pick(list(&c), &ask20, &r));
+    assert_true(r.prefill == p1 && r.decode == d0);
+    holds_add(&p1->holds, 2, 1, 2, 20);
+    assert_true(router_pick(list(&c), &ask20, &r));
+    assert_true(r.prefill == p2 && r.decode == d1);
+    p2->kv_token_bytes = 256; /* nobody takes its KV */
+    assert_true(router_pick(list(&c), &ask20, &r));
+    assert_true(r.prefill == p0 && r.decode == d1);
+    done(&c);
+}
+
 static void a_colocated_worker_competes_with_pairs_by_load(void **state) {
     (void)state;
     cast c = {0};
@@ -175,6 +197,7 @@ static void suspect_and_draining_workers_get_nothing_new(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_least_loaded_pair_wins_and_ties_go_to_the_first),
+        cmocka_unit_test(a_pair_agrees_on_the_bytes_of_a_token),
         cmocka_unit_test(a_colocated_worker_competes_with_pairs_by_load),
         cmocka_unit_test(without_d_room_the_kv_parks_unless_a_colocated_worker_has_room),
         cmocka_unit_test(two_batches_are_the_limit_and_a_longer_prompt_gets_an_idle_worker),
