@@ -32,10 +32,10 @@ parser.add_argument("--rate", type=float, default=500)
 parser.add_argument("--prompt", type=int, default=64)
 parser.add_argument("--tokens", type=int, default=33)
 parser.add_argument("--batch", type=float, default=16, help="requests of a decode step, roughly")
-parser.add_argument("--latency", help="of the workers, as mock.latency; default: steps as long as --batch needs")
+parser.add_argument("--latency", help="mock.latency; default: steps as long as --batch needs")
 parser.add_argument("--idle", type=float, default=5, help="seconds of watching the idle cluster")
 parser.add_argument("--bin", help="folder of the programs; default: BATON_BIN, or build/release/bin")
-parser.add_argument("--profile", metavar="FILE", help="perf.data of the last cluster's coordinator, at --tokens")
+parser.add_argument("--profile", metavar="FILE", help="perf.data of the last cluster's coordinator")
 parser.add_argument("--quick", action="store_true", help="2 and 16 workers, 300 requests")
 args = parser.parse_args()
 if args.quick:
@@ -131,7 +131,8 @@ def profile(pid, tokens):
     if not args.profile or tokens == 1:
         yield
         return
-    command = ["perf", "record", "-q", "-g", "-e", "cpu-clock", "-F", "2000", "-o", args.profile, "-p", str(pid)]
+    command = ["perf", "record", "-q", "-g", "-e", "cpu-clock", "-F", "2000"]
+    command += ["-o", args.profile, "-p", str(pid)]
     perf = subprocess.Popen(command)
     try:
         yield
@@ -177,13 +178,13 @@ def measure(workers):
 
 
 print(
-    "Coordinator's CPU time: mock workers (%s), prompts of %d tokens, answers of 1 and of %d tokens, %g requests/s "
-    "over the native socket\n"
+    "Coordinator's CPU time: mock workers (%s), prompts of %d tokens, answers of 1 and of %d tokens, "
+    "%g requests/s over the native socket\n"
     % (args.latency or "batches of about %g" % args.batch, args.prompt, args.tokens, args.rate)
 )
 print(
-    "| workers | requests, twice | rows per decode step | idle us/s | us per request with 1 token | with %d | "
-    "us per request besides tokens | us per token | of it the main thread |" % args.tokens
+    "| workers | requests, twice | rows per decode step | idle us/s | us per request with 1 token | "
+    "with %d | us per request besides tokens | us per token | of it the main thread |" % args.tokens
 )
 print("|---|---|---|---|---|---|---|---|---|", flush=True)
 for count in args.workers.split(","):

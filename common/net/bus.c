@@ -247,14 +247,6 @@ static bool readable_now(bus *b) {
     return b->socket && zmq_getsockopt(b->socket, ZMQ_EVENTS, &ready, &size) == 0 && (ready & ZMQ_POLLIN);
 }
 
-/* Sending may take in the wake-up for a message that waits. Asked once for all sends of a turn. */
-static void before_wait(void *ctx) {
-    bus *b = ctx;
-    if (!b->unchecked) return;
-    b->unchecked = false;
-    if (readable_now(b)) pump_soon(b);
-}
-
 static void retry_later(bus *b) {
     event_add(b->kick, &(struct timeval){.tv_usec = RETRY_US});
 }
@@ -294,6 +286,25 @@ static void flush(bus *b, conn *c) {
         }
         conn_out_pop(&b->conns, c);
     }
+}
+
+static void flush_all(bus *b) {
+    for (conn *c = conn_first(&b->conns); b->conns.unsent && b->socket && c; c = conn_next(c))
+        if (c->out) flush(b, c);
+}
+
+/* Sending may take in the wake-up for a message that waits, or for room in a full queue. Asked once for all
+ * sends of a turn. */
+static void before_wait(void *ctx) {
+    bus *b = ctx;
+    if (!b->unchecked) return;
+    bool waits = readable_now(b);
+    if (b->conns.unsent) {
+        flush_all(b);
+        waits |= readable_now(b);
+    }
+    b->unchecked = false;
+    if (waits) pump_soon(b);
 }
 
 static void send_fin(bus *b, const void *id, size_t id_len, uint64_t session) {
@@ -468,8 +479,7 @@ static void pump(bus *b, uint32_t messages_max) {
         life_bury(&b->conns);
         report_lost(b);
     }
-    for (conn *c = conn_first(&b->conns); b->conns.unsent && b->socket && c; c = conn_next(c))
-        if (c->out) flush(b, c);
+    flush_all(b);
     b->pumping = false;
     if (!all || b->conns.dying_count)
         pump_soon(b);
