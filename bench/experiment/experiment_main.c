@@ -88,7 +88,11 @@ static void parse(options *o, int argc, char **argv) {
             "stops it. Cells that are finished are not run again.\vEvery key of the file is documented in "
             "deploy/experiments/local-1p1d-vs-colocated.yaml. `baton-bench report DIR` makes the report."};
     argp_err_exit_status = EXIT_REFUSED;
+    char name[] = "baton-bench experiment";
+    char *first = argv[0];
+    argv[0] = name; /* for usage and errors */
     argp_parse(&argp, argc, argv, 0, NULL, o);
+    argv[0] = first;
 }
 
 /* ---- what is run ---- */

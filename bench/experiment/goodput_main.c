@@ -181,7 +181,11 @@ static void parse(options *o, int argc, char **argv) {
             "by "
             "the 95 % interval over seeds."};
     argp_err_exit_status = EXIT_REFUSED;
+    char name[] = "baton-bench goodput";
+    char *first = argv[0];
+    argv[0] = name; /* for usage and errors */
     argp_parse(&argp, argc, argv, 0, NULL, o);
+    argv[0] = first;
     o->rules.seeds_cap = MAX(o->rules.seeds_cap, o->rules.seeds);
 }
 
