@@ -198,14 +198,15 @@ typedef struct search {
     uint32_t count;
 } search;
 
-static void say(const search *s, const goodput_point *p, const char *why_void) {
+static void say(const search *s, const goodput_point *p, const char *told) {
     interval i = goodput_interval(p);
     printf("%8g /s  ", p->rate);
     if (p->void_)
-        printf("void, not used: %s\n", why_void);
+        printf("void, not used: %s\n", told);
     else
-        printf("%5.1f %% (%.1f to %.1f, %u seeds)%s  %s\n", i.mean * 100, i.low * 100, i.high * 100, p->seeds,
-               p->unstable ? " unstable" : "", verdict_name(goodput_judge(&s->o->rules, p)));
+        printf("%5.1f %% (%.1f to %.1f, %u seeds)%s  %s%s%s\n", i.mean * 100, i.low * 100, i.high * 100,
+               p->seeds, p->unstable ? " unstable" : "", verdict_name(goodput_judge(&s->o->rules, p)),
+               told[0] ? ": " : "", told);
     fflush(stdout);
 }
 
@@ -256,9 +257,9 @@ static status save(const search *s, const search_result *r, const char *text, er
         const goodput_point *p = &s->points[i];
         interval v = goodput_interval(p);
         json_array_append_new(
-            points, json_pack("{s:f, s:o, s:o, s:o, s:i, s:b, s:b, s:s}", "rate", p->rate, "attainment",
+            points, json_pack("{s:f, s:o, s:o, s:o, s:i, s:b, s:b, s:b, s:s}", "rate", p->rate, "attainment",
                               real(v.mean), "low", real(v.low), "high", real(v.high), "seeds", (int)p->seeds,
-                              "unstable", p->unstable, "void", p->void_, "verdict",
+                              "unstable", p->unstable, "settled", !p->unsettled, "void", p->void_, "verdict",
                               p->void_ ? "void" : verdict_name(goodput_judge(&s->o->rules, p))));
     }
     json_t *j =
@@ -279,10 +280,7 @@ static int conclude(const search *s, const char *why, errbuf *eb) {
     rate_point *points = xcalloc(s->count + 1, sizeof *points);
     size_t n = 0;
     for (uint32_t i = 0; i < s->count; i++)
-        if (!s->points[i].void_)
-            points[n++] = (rate_point){.rate = s->points[i].rate,
-                                       .attainment = goodput_interval(&s->points[i]),
-                                       .unstable = s->points[i].unstable};
+        if (!s->points[i].void_) points[n++] = goodput_rate_point(&s->points[i]);
     qsort(points, n, sizeof *points, by_rate);
     search_result r = {.pass = NAN, .fail = NAN, .crossing = NAN};
     if (n) r = search_goodput(points, n, s->o->rules.target);

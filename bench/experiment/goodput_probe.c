@@ -83,6 +83,10 @@ static status take(const probe_work *w, goodput_point *p, uint32_t seeds, const 
     }
     if (st == ST_OK) {
         p->unstable = p->unstable || run.steady.unstable;
+        p->unsettled = p->unsettled || !run.steady.reached;
+        if (p->unsettled && !told[0])
+            snprintf(told, size, "not settled after %g s of warm-up%s", run.warmup_s,
+                     run.steady.unstable ? "" : ": give a longer --warmup");
         p->attainments = xrealloc(p->attainments, p->seeds + seeds, sizeof *p->attainments);
         for (uint32_t i = 1; i <= seeds; i++) {
             double a = score_of(&rows, &w->limits, p->seeds + i, w->window_s).attainment;

@@ -11,11 +11,18 @@ interval goodput_interval(const goodput_point *p) {
     return stats_replications(p->attainments, p->seeds);
 }
 
+rate_point goodput_rate_point(const goodput_point *p) {
+    PRE(p);
+    rate_point out = {.rate = p->rate, .attainment = goodput_interval(p), .unstable = p->unstable};
+    if (p->unsettled) out.attainment.low = 0;
+    return out;
+}
+
 verdict goodput_judge(const goodput_rules *r, const goodput_point *p) {
     PRE(r);
     PRE(p);
     if (p->void_) return VERDICT_UNDECIDED;
-    const rate_point point = {.rate = p->rate, .attainment = goodput_interval(p), .unstable = p->unstable};
+    const rate_point point = goodput_rate_point(p);
     return search_judge(&point, r->target);
 }
 
@@ -48,7 +55,7 @@ goodput_next goodput_decide(const goodput_rules *r, const goodput_point *points,
     PRE(r);
     PRE((points || !count));
     for (uint32_t i = 0; i < count; i++)
-        if (!points[i].void_ && points[i].seeds < r->seeds_cap &&
+        if (!points[i].void_ && !points[i].unsettled && points[i].seeds < r->seeds_cap &&
             goodput_judge(r, &points[i]) == VERDICT_UNDECIDED)
             return (goodput_next){.step = GOODPUT_MORE_SEEDS, .rate = points[i].rate, .point = i};
     if (!count) return probe(r, r->start, points, count);

@@ -6,12 +6,13 @@
 #include "bench/stats/search.h"
 
 /* A rate that was tried. attainments: one per seed; void_: its rules of validity failed, so that it says
- * nothing but that one should look lower. */
+ * nothing but that one should look lower. unsettled: it had not reached its steady state when its windows
+ * began, so that it may fail, but not pass, and more seeds would not help. */
 typedef struct goodput_point {
     double rate;
     double *attainments; /* [seeds], 0..1; owned by whoever made the point */
     uint32_t seeds;
-    bool unstable, void_;
+    bool unstable, unsettled, void_;
 } goodput_point;
 
 typedef struct goodput_rules {
@@ -34,9 +35,11 @@ typedef struct goodput_next {
 
 /* points: in any order. */
 goodput_next goodput_decide(const goodput_rules *r, const goodput_point *points, uint32_t count);
-/* What a point says; VERDICT_UNDECIDED for a void one. */
+/* What a point says; VERDICT_UNDECIDED for a void one, and for an unsettled one that does not fail. */
 verdict goodput_judge(const goodput_rules *r, const goodput_point *p);
 interval goodput_interval(const goodput_point *p);
+/* For search_goodput: the lower bound of an unsettled one is 0. */
+rate_point goodput_rate_point(const goodput_point *p);
 /* Three significant digits, so that rates have short names. */
 double goodput_round(double rate);
 

@@ -1,6 +1,6 @@
 #include "bench/load/outcome.h"
 
-#include "bench/load/settled.h"
+#include "bench/rows/settled.h"
 #include "bench/stats/steady.h"
 
 #include <errno.h>
@@ -82,6 +82,16 @@ static void take_segments(run_info *info, const outcome_input *in) {
                           .begin_s = (double)w->begin_ns / 1e9,
                           .end_s = w->end_ns == ROW_NEVER ? in->run->duration_s : (double)w->end_ns / 1e9};
     }
+}
+
+static void take_steady(run_info *info, const outcome_input *in) {
+    const schedule *s = in->plan;
+    info->steady = (run_steady){
+        .warmup_needed_s = NAN, .g = NAN, .g_limit = NAN, .drift_ttft_p = NAN, .drift_tpot_p = NAN};
+    if (s->window_count == 0) return;
+    const schedule_window *last = &s->windows[s->window_count - 1];
+    uint64_t end_ns = last->end_ns != ROW_NEVER ? last->end_ns : s->end_ns;
+    info->steady = settled_of(&in->run->rows, (double)s->windows[0].begin_ns / 1e9, (double)end_ns / 1e9);
 }
 
 static void take_workload(run_info *info, const outcome_input *in) {
@@ -215,7 +225,7 @@ void outcome_info(run_info *info, const outcome_input *in) {
     info->valid = v->reason_count == 0;
     info->reasons = xcalloc(v->reason_count + 1, sizeof *info->reasons);
     for (size_t i = 0; i < v->reason_count; i++) info->reasons[info->reason_count++] = xstrdup(v->reasons[i]);
-    info->steady = settled_of(&in->run->rows, in->plan);
+    take_steady(info, in);
     info->interrupted = in->run->interrupted;
     info->duration_s = in->run->duration_s;
     take_goodput(info, in);

@@ -1,6 +1,7 @@
 #include "bench/report/cell.h"
 
 #include "bench/rows/row_file.h"
+#include "bench/rows/settled.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -201,12 +202,24 @@ static void take_members(cell *c, numbers *itls) {
     free(e2e.v);
 }
 
-static status read_rows(cell *c, errbuf *eb) {
+static void judge_again(facts *f, const row_list *rows) {
+    if (!f->segment_count) return;
+    run_steady s = settled_of(rows, f->segments[0].begin_s, f->segments[f->segment_count - 1].end_s);
+    f->steady_reached = s.reached;
+    f->unstable = s.unstable;
+    f->drift = s.drift;
+    f->warmup_needed_s = s.warmup_needed_s;
+    f->g = s.g;
+    f->g_limit = s.g_limit;
+}
+
+static status read_rows(cell *c, bool rejudge, errbuf *eb) {
     row_list list = {0};
     numbers itls = {0};
     char *path = xasprintf("%s/rows.jsonl", c->folder);
     status st = row_file_read(&list, path, &c->cut, eb);
     free(path);
+    if (st == ST_OK && rejudge) judge_again(&c->facts, &list);
     if (st == ST_OK) {
         c->rows = xcalloc(list.count + 1, sizeof *c->rows);
         for (size_t i = 0; i < list.count; i++) c->rows[c->row_count++] = take_row(&list.rows[i], &itls);
@@ -313,7 +326,7 @@ void cell_missing(cell *c, const char *id) {
     set_state(c, CELL_MISSING, "not run yet");
 }
 
-void cell_read(cell *c, const char *folder, const char *id) {
+void cell_read(cell *c, const char *folder, const char *id, bool rejudge) {
     PRE(c);
     PRE(folder);
     PRE(id);
@@ -327,7 +340,7 @@ void cell_read(cell *c, const char *folder, const char *id) {
     c->facts.valid |= st != ST_OK;
     if (st != ST_OK && (wanted || st != ST_IO)) set_state(c, CELL_FAILED, eb.text);
     eb = (errbuf){0};
-    st = read_rows(c, &eb);
+    st = read_rows(c, rejudge, &eb);
     if (st != ST_OK && (wanted || st != ST_IO)) set_state(c, CELL_FAILED, eb.text);
     if (c->state == CELL_DONE && !c->facts.valid)
         set_state(c, CELL_VOID, c->facts.reasons.len ? c->facts.reasons.data : "its run.json says so");

@@ -67,8 +67,9 @@ typedef struct cell {
     double output_tokens_per_s;   /* of the members, over the windows */
 } cell;
 
-/* Reads FOLDER/state.json, run.json and rows.jsonl. Never fails: what is wrong becomes state and reason. */
-void cell_read(cell *c, const char *folder, const char *id);
+/* Reads FOLDER/state.json, run.json and rows.jsonl. Never fails: what is wrong becomes state and reason.
+ * rejudge: whether the run was settled is found out from its rows anew, whatever run.json says. */
+void cell_read(cell *c, const char *folder, const char *id, bool rejudge);
 /* One that has no folder */
 void cell_missing(cell *c, const char *id);
 void cell_done(cell *c);

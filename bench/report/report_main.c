@@ -13,6 +13,7 @@ typedef struct app {
     const char *dir, *out, *figures;
     slo slos[RESULTS_SLOS_MAX];
     uint32_t slo_count;
+    bool rejudge;
 } app;
 
 static const struct argp_option options[] = {
@@ -22,6 +23,11 @@ static const struct argp_option options[] = {
      "of DIR/experiment.json",
      0},
     {"out", 'o', "FILE", 0, "the HTML page; default DIR/report.html", 0},
+    {"rejudge", 'r', NULL, 0,
+     "find out anew from the rows whether runs were settled and stable, instead of taking what their "
+     "run.json "
+     "says",
+     0},
     {"figures", 'f', "DIR", 0, "where report.md and its SVG figures go; default DIR/figures", 0},
     {0}};
 
@@ -35,6 +41,9 @@ static error_t parse_option(int key, char *arg, struct argp_state *state) {
         if (slo_parse(&a->slos[a->slo_count], arg, &eb) != ST_OK)
             argp_error(state, "--slo %s: %s", arg, eb.text);
         a->slo_count++;
+        return 0;
+    case 'r':
+        a->rejudge = true;
         return 0;
     case 'o':
         a->out = arg;
@@ -62,7 +71,7 @@ static status make_folder(const char *path, errbuf *eb) {
 
 static status report(const app *a, const char *out, const char *figures, errbuf *eb) {
     results r;
-    status st = results_read(&r, a->dir, a->slos, a->slo_count, eb);
+    status st = results_read(&r, a->dir, a->slos, a->slo_count, a->rejudge, eb);
     if (st == ST_OK) st = make_folder(figures, eb);
     if (st == ST_OK) {
         doc d;

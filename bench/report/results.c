@@ -107,28 +107,28 @@ static void add_missing(results *r) {
     }
 }
 
-static bool read_folder(results *r, const char *path) {
+static bool read_folder(results *r, const char *path, bool rejudge) {
     DIR *d = opendir(path);
     if (!d) return false;
     for (const struct dirent *e; (e = readdir(d));) {
         if (e->d_name[0] == '.') continue;
         r->cells = xrealloc(r->cells, r->cell_count + 1, sizeof *r->cells);
         char *folder = xasprintf("%s/%s", path, e->d_name);
-        cell_read(&r->cells[r->cell_count++], folder, e->d_name);
+        cell_read(&r->cells[r->cell_count++], folder, e->d_name, rejudge);
         free(folder);
     }
     closedir(d);
     return true;
 }
 
-static status read_cells(results *r, errbuf *eb) {
+static status read_cells(results *r, bool rejudge, errbuf *eb) {
     char *path = xasprintf("%s/cells", r->dir), *tune = xasprintf("%s/tune", r->dir);
     status st = ST_OK;
-    if (!read_folder(r, path) && !r->spec)
+    if (!read_folder(r, path, rejudge) && !r->spec)
         st = errf(eb, ST_IO, "%s: %s: want an experiment's directory, as baton-bench experiment makes it",
                   path, strerror(errno));
     if (st == ST_OK) {
-        (void)read_folder(r, tune); /* there is none where nothing is tuned */
+        (void)read_folder(r, tune, rejudge); /* there is none where nothing is tuned */
         add_missing(r);
         if (r->cell_count == 0) st = errf(eb, ST_IO, "%s: there is no cell in it", path);
     }
@@ -170,7 +170,8 @@ static void collect_names(results *r) {
     }
 }
 
-status results_read(results *r, const char *dir, const slo *slos, uint32_t slo_count, errbuf *eb) {
+status results_read(results *r, const char *dir, const slo *slos, uint32_t slo_count, bool rejudge,
+                    errbuf *eb) {
     PRE(r);
     PRE(dir);
     PRE(slos || slo_count == 0);
@@ -181,7 +182,7 @@ status results_read(results *r, const char *dir, const slo *slos, uint32_t slo_c
     r->title = xstrdup(r->name);
     for (uint32_t i = 0; i < slo_count; i++) add_slo(r, &slos[i]);
     status st = read_spec(r, eb);
-    if (st == ST_OK) st = read_cells(r, eb);
+    if (st == ST_OK) st = read_cells(r, rejudge, eb);
     if (st != ST_OK) return st;
     collect_names(r);
     if (r->slo_count == 0) {

@@ -38,8 +38,10 @@ typedef struct results {
 } results;
 
 /* ST_IO when DIR is no experiment's directory, ST_INVALID for an experiment.json that cannot be read. slos:
- * of the command line, in place of those of the file; may be NULL. results_done in any case. */
-status results_read(results *r, const char *dir, const slo *slos, uint32_t slo_count, errbuf *eb);
+ * of the command line, in place of those of the file; may be NULL. rejudge: see cell_read. results_done in
+ * any case. */
+status results_read(results *r, const char *dir, const slo *slos, uint32_t slo_count, bool rejudge,
+                    errbuf *eb);
 void results_done(results *r);
 
 /* The cell of a placement, a workload and a rate per device (within 1 %); NULL = none. */

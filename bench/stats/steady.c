@@ -7,15 +7,14 @@
 #include <stdlib.h>
 
 #define MSER_BATCH  5u
-#define MSER_LEAST  10u /* batches: of fewer, half is no half */
-#define MSER_MARGIN 5u  /* the variance of the last few says nothing */
+#define MSER_MARGIN 5u /* the variance of the last few says nothing */
 #define Z95         1.959963984540054
 
 bool steady_mser5(const double *x, size_t n, size_t *cut) {
     PRE(x || !n);
     PRE(cut);
+    if (n < STEADY_MSER_LEAST) return false;
     size_t k = n / MSER_BATCH;
-    if (k < MSER_LEAST) return false;
     double *means = xmalloc(k * sizeof *means);
     for (size_t i = 0; i < k; i++) means[i] = stats_mean(x + i * MSER_BATCH, MSER_BATCH);
     /* from the end, so that mean and sum of squares grow by one value at a time (Welford) */

@@ -3,6 +3,7 @@
 
 #include "bench/experiment/goodput_search.h"
 
+#include <math.h>
 #include <string.h>
 
 static const goodput_rules rules = {.target = 0.9,
@@ -74,6 +75,18 @@ static void void_and_unstable_rates_are_looked_below(void **state) {
     assert_probe(ASK(PASS(4), {.rate = 8, .attainments = good, .seeds = 5, .unstable = true}), 6);
 }
 
+static void an_unsettled_rate_may_fail_but_not_pass(void **state) {
+    (void)state;
+    const goodput_point high = {.rate = 8, .attainments = good, .seeds = 5, .unsettled = true};
+    const goodput_point low = {.rate = 8, .attainments = bad, .seeds = 5, .unsettled = true};
+    assert_int_equal(goodput_judge(&rules, &high), VERDICT_UNDECIDED);
+    assert_int_equal(goodput_judge(&rules, &low), VERDICT_FAIL);
+    /* More seeds would not settle it: its mean says where to look. */
+    assert_probe(ASK(PASS(4), {.rate = 8, .attainments = good, .seeds = 5, .unsettled = true}), 16);
+    const rate_point curve[] = {goodput_rate_point(&high)};
+    assert_true(isnan(search_goodput(curve, 1, rules.target).pass));
+}
+
 static void no_rate_is_tried_twice_and_no_more_than_allowed(void **state) {
     (void)state;
     goodput_rules few = rules;
@@ -90,6 +103,7 @@ int main(void) {
         cmocka_unit_test(then_halves_lie_between_the_highest_good_and_the_lowest_bad_rate),
         cmocka_unit_test(an_undecided_rate_gets_more_seeds_up_to_the_cap),
         cmocka_unit_test(void_and_unstable_rates_are_looked_below),
+        cmocka_unit_test(an_unsettled_rate_may_fail_but_not_pass),
         cmocka_unit_test(no_rate_is_tried_twice_and_no_more_than_allowed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -4,8 +4,8 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "bench/load/facts.h"
-#include "bench/load/settled.h"
 #include "bench/load/validity.h"
+#include "bench/rows/settled.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -206,13 +206,17 @@ static void an_interrupted_run_says_how_far_it_came(void **state) {
 
 /* ---- the steady state ---- */
 
+static run_steady settled(const run *u) {
+    return settled_of(&u->rows, (double)u->window.begin_ns / 1e9, (double)u->window.end_ns / 1e9);
+}
+
 static void a_long_run_of_equal_requests_is_steady(void **state) {
     (void)state;
     run *u = run_of(6000); /* 60 s */
     for (uint32_t i = 0; i < 4000; i++) at(u, i)->phase = ROW_WARMUP;
     u->window = (schedule_window){
         .seed = 1, .begin_ns = 40 * NS_PER_S, .end_ns = 60 * NS_PER_S, .first = 4000, .count = 2000};
-    run_steady s = settled_of(&u->rows, &u->plan);
+    run_steady s = settled(u);
     assert_true(s.reached);
     assert_true(s.warmup_needed_s == 30);
     assert_false(s.unstable);
@@ -231,12 +235,36 @@ static void a_queue_that_grows_is_unstable_and_drifts(void **state) {
         r->last_ns += wait;
         r->end_ns += wait;
     }
-    run_steady s = settled_of(&u->rows, &u->plan);
+    run_steady s = settled(u);
     assert_true(s.unstable);
     assert_true(s.g > s.g_limit);
     assert_true(s.drift);
     assert_false(s.reached);
     expect(u, 0, NULL);
+}
+
+/* MSER-5 of 40 values would say nothing but noise. */
+static void a_short_run_is_judged_by_its_warm_up_alone(void **state) {
+    (void)state;
+    for (uint64_t begin_s = 29; begin_s <= 30; begin_s++) {
+        run *u = run_of(40);
+        u->window.begin_ns = begin_s * NS_PER_S;
+        u->window.end_ns = 60 * NS_PER_S;
+        for (uint32_t i = 0; i < 40; i++) {
+            row *r = at(u, i);
+            uint64_t later = i * NS_PER_S;
+            r->scheduled_ns += later;
+            r->sent_ns += later;
+            r->first_ns += later + (i > 30 ? NS_PER_S / 2 : 0);
+            r->last_ns += later + NS_PER_S;
+            r->end_ns += later + NS_PER_S;
+        }
+        run_steady s = settled(u);
+        assert_true(s.warmup_needed_s == 30);
+        assert_int_equal(s.reached, begin_s == 30);
+        row_list_done(&u->rows);
+        free(u);
+    }
 }
 
 static void a_run_without_answers_is_not_steady(void **state) {
@@ -249,7 +277,7 @@ static void a_run_without_answers_is_not_steady(void **state) {
         r->phase = ROW_WINDOW;
         r->outcome = ROW_UNSENT;
     }
-    run_steady s = settled_of(&u->rows, &u->plan);
+    run_steady s = settled(u);
     assert_false(s.reached);
     assert_true(isnan(s.warmup_needed_s));
     row_list_done(&u->rows);
@@ -302,6 +330,7 @@ int main(void) {
         cmocka_unit_test(an_interrupted_run_says_how_far_it_came),
         cmocka_unit_test(a_long_run_of_equal_requests_is_steady),
         cmocka_unit_test(a_queue_that_grows_is_unstable_and_drifts),
+        cmocka_unit_test(a_short_run_is_judged_by_its_warm_up_alone),
         cmocka_unit_test(a_run_without_answers_is_not_steady),
         cmocka_unit_test(health_tells_workers_with_their_time_and_pages),
         cmocka_unit_test(a_metric_is_the_sum_of_its_series),

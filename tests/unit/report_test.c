@@ -87,7 +87,7 @@ static void rows_that_were_cut_down_are_judged_as_whole_ones(void **state) {
     char *folder = make_folder();
     write_rows(folder);
     cell c;
-    cell_read(&c, folder, "p@w@2");
+    cell_read(&c, folder, "p@w@2", false);
     assert_int_equal(c.row_count, ROWS);
     for (size_t i = 0; i < ARRAY_LEN(limits); i++) {
         slo s = slo_none();
@@ -105,7 +105,7 @@ static void a_cell_without_state_is_unfinished_and_named_by_its_folder(void **st
     char *folder = make_folder();
     write_rows(folder);
     cell c;
-    cell_read(&c, folder, "1P1D-again@code@long@2.5");
+    cell_read(&c, folder, "1P1D-again@code@long@2.5", false);
     assert_int_equal(c.state, CELL_RUNNING);
     assert_false(cell_counts(&c));
     assert_string_equal(c.placement, "1P1D-again");

@@ -1,4 +1,4 @@
-#include "bench/load/settled.h"
+#include "bench/rows/settled.h"
 
 #include "base/mem.h"
 #include "bench/stats/steady.h"
@@ -36,6 +36,7 @@ static arrival arrival_of(const row *r) {
 /* Time after which the series is settled, s since the run's start; NAN: it is not. x: of arrivals a[0..n) */
 static double settled_s(const double *x, const arrival *a, size_t n) {
     size_t cut;
+    if (n < STEADY_MSER_LEAST) return 0;
     if (!steady_mser5(x, n, &cut)) return NAN;
     return cut == 0 ? 0 : a[cut].at_s;
 }
@@ -93,21 +94,16 @@ static void take_growth(run_steady *s, const arrival *a, size_t n, double begin_
     free(ends);
 }
 
-run_steady settled_of(const row_list *rows, const schedule *plan) {
+run_steady settled_of(const row_list *rows, double begin_s, double end_s) {
     PRE(rows);
-    PRE(plan);
     run_steady s = {
         .warmup_needed_s = NAN, .g = NAN, .g_limit = NAN, .drift_ttft_p = NAN, .drift_tpot_p = NAN};
-    if (plan->window_count == 0) return s;
     arrival *a = xcalloc(rows->count + 1, sizeof *a);
     double *scratch = xcalloc(rows->count + 1, sizeof *scratch);
     size_t n = 0;
     for (size_t i = 0; i < rows->count; i++)
         if (rows->rows[i].sent_ns != ROW_NEVER) a[n++] = arrival_of(&rows->rows[i]);
     qsort(a, n, sizeof *a, by_time);
-    const schedule_window *last = &plan->windows[plan->window_count - 1];
-    double begin_s = (double)plan->windows[0].begin_ns / 1e9;
-    double end_s = (double)(last->end_ns != ROW_NEVER ? last->end_ns : plan->end_ns) / 1e9;
     take_warmup(&s, a, n, begin_s, scratch);
     if (end_s > begin_s) take_growth(&s, a, n, begin_s, end_s, scratch);
     drift ttft = steady_drift(scratch, pick(a, n, offsetof(arrival, ttft_ms), scratch));
