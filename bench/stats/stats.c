@@ -80,6 +80,23 @@ interval stats_wilson(uint32_t good, uint32_t n) {
     return out;
 }
 
+bool stats_alike(const double *x, size_t n) {
+    PRE(x || !n);
+    for (size_t i = 1; i < n; i++)
+        if (x[i] != x[0]) return false;
+    return n > 1;
+}
+
+interval stats_seeds(const double *attainments, uint32_t seeds, uint32_t good, uint32_t members) {
+    PRE(good <= members);
+    interval out = stats_replications(attainments, seeds);
+    if (!members || !stats_alike(attainments, seeds)) return out;
+    interval pooled = stats_wilson(good, members);
+    out.low = pooled.low;
+    out.high = pooled.high;
+    return out;
+}
+
 /* P(|T| <= t), Abramowitz and Stegun 26.7.3 and 26.7.4: a finite sum for whole degrees of freedom. */
 static double t_within(double t, uint32_t df) {
     double angle = atan(t / sqrt(df)), cos1 = cos(angle), term = df % 2 ? cos1 : 1, sum = 0;

@@ -23,6 +23,12 @@ bool stats_percentile_interval(const double *sorted, size_t n, double q, double 
 interval stats_replications(const double *x, size_t n);
 /* Wilson's interval of good / n, 95 %: right only if the trials are independent. */
 interval stats_wilson(uint32_t good, uint32_t n);
+/* Seeds that differ in nothing: two or more, of one value. */
+bool stats_alike(const double *x, size_t n);
+/* Mean attainment of seeds with its interval: stats_replications over them, but where all are alike (5 times
+ * 1.0), which would give no width at all, Wilson's of their members together, `good` of `members`: what so few
+ * members can show. n is the number of seeds in both. Ask stats_alike to say which it was. */
+interval stats_seeds(const double *attainments, uint32_t seeds, uint32_t good, uint32_t members);
 /* Student's t quantile, p = 0.975 */
 double stats_t975(uint32_t df);
 
