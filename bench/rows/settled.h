@@ -5,7 +5,8 @@
 #include "bench/rows/run_file.h"
 
 /* All rows, in any order; the windows are [begin_s, end_s) together, seconds since the run's start. With
- * fewer than 50 requests MSER-5 says nothing: then the rule of max(30 s, 5 x P99 of E2E) stands alone. */
+ * fewer than STEADY_MSER_LEAST requests MSER-5 says nothing: then the rule of max(30 s, 5 x P99 of E2E)
+ * stands alone. */
 run_steady settled_of(const row_list *rows, double begin_s, double end_s);
 
 #endif
