@@ -121,6 +121,7 @@ typedef struct attained {
                       are alike */
     batches one;   /* of the only window; n_eff NAN: there are several, or it is too short */
     interval independent; /* Wilson's */
+    bool alike;           /* the seeds are: `over` is Wilson's of their requests */
 } attained;
 
 static int by_scheduled(const void *a, const void *b) {
@@ -150,7 +151,8 @@ static attained attained_of(const outcome_input *in, const run_info *info, const
         double *each = xcalloc(info->segment_count, sizeof *each);
         for (size_t i = 0; i < info->segment_count; i++)
             each[i] = score_of(&in->run->rows, limits, info->segments[i].seed, 0).attainment;
-        a.over = stats_replications(each, info->segment_count);
+        a.alike = stats_alike(each, info->segment_count);
+        a.over = stats_seeds(each, (uint32_t)info->segment_count, all->good, all->members);
         free(each);
     } else if (all->members >= BATCHED_MIN && all->good > 0 && all->good < all->members) {
         a.one = batches_of(&in->run->rows, limits);
@@ -319,7 +321,12 @@ static void add_client(buf *out, const outcome_input *in, const run_info *info) 
 /* What the interval of the table is, and what it would be if requests were independent. */
 static void add_attained(buf *out, const run_info *info, const attained *a) {
     double low = a->independent.low * 100, high = a->independent.high * 100;
-    if (info->segment_count > 1)
+    if (a->alike)
+        buf_addf(out,
+                 "Attainment interval: the %zu seeds are alike: of their requests together (Wilson), as if "
+                 "they were independent\n",
+                 info->segment_count);
+    else if (info->segment_count > 1)
         buf_addf(out, "Attainment interval: over %zu seeds; if requests were independent: %.2f to %.2f %%\n",
                  info->segment_count, low, high);
     else if (!isnan(a->one.n_eff))
@@ -351,7 +358,7 @@ static void add_p99(buf *out, const row_list *l, const char *name, double (*valu
     if (n > 0 && n < FEW) {
         buf_addf(out, "P99 %s %.2f ms is of only %zu requests", name, stats_percentile(v, n, 99), n);
         if (stats_percentile_interval(v, n, 99, &low, &high))
-            buf_addf(out, "; 95 %% interval %.2f to %.2f\n", low, high);
+            buf_addf(out, "; 95 %% interval >= %.2f, open above\n", low); /* so few have no upper bound */
         else
             buf_adds(out, ": too few for an interval\n");
     }

@@ -311,7 +311,8 @@ static void setup(doc *d, const results *r) {
     if (!isnan(warmup) && !isnan(window))
         buf_addf(
             &text,
-            "Each cell: %g s of warm-up, then a window of %g s for each of the seeds %s, back to back; every "
+            "Each cell: %g s of warm-up, then a window of %g s for each of the seeds %s; windows follow each "
+            "other under load that never stops, so that they are nearly, not strictly independent. Every "
             "placement gets the same requests.%s",
             warmup, window, seeds.len ? seeds.data : "-",
             json_flag(r->spec, "quick", false)

@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 
 #define TAIL_POINTS 160u
+#define TOKENS_MAX  (1u << 27) /* of a cell: their gaps are sorted together, in 1 GiB */
 
 const char *cell_state_text(cell_state s) {
     static const char *const text[] = {"done", "void", "failed", "unfinished", "missing"};
@@ -25,25 +26,35 @@ const char *stage_text(stage s) {
 
 /* ---- limits ---- */
 
-bool cell_row_ttft_good(const slo *s, const cell_row *r) {
-    PRE(s);
-    PRE(r);
-    return r->ok && r->ttft_ms <= s->ttft_ms;
+const char *limit_text(limit l) {
+    static const char *const text[] = {"TTFT", "TPOT", "ITL", "E2E"};
+    PRE((size_t)l < ARRAY_LEN(text));
+    return text[l];
 }
 
-static bool within(double value, double limit) {
-    return isinf(limit) || value <= limit;
+bool limit_is_set(const slo *s, limit l) {
+    PRE(s);
+    const bool set[] = {isfinite(s->ttft_ms), isfinite(s->tpot_ms),
+                        isfinite(s->itl_p99_ms) || isfinite(s->itl_max_ms), isfinite(s->e2e_ms)};
+    PRE((size_t)l < ARRAY_LEN(set));
+    return set[l];
 }
 
-bool cell_row_tpot_good(const slo *s, const cell_row *r) {
+bool cell_row_keeps(const slo *s, const cell_row *r, limit l) {
     PRE(s);
     PRE(r);
-    return r->ok && r->tpot_ms <= s->tpot_ms && within(r->itl_p99_ms, s->itl_p99_ms) &&
-           within(r->itl_max_ms, s->itl_max_ms) && within(r->e2e_ms, s->e2e_ms);
+    /* NAN, where no token came, keeps neither TTFT nor TPOT, whatever they are */
+    const bool kept[] = {r->ttft_ms <= s->ttft_ms, r->tpot_ms <= s->tpot_ms,
+                         r->itl_p99_ms <= s->itl_p99_ms && r->itl_max_ms <= s->itl_max_ms,
+                         isinf(s->e2e_ms) || r->e2e_ms <= s->e2e_ms};
+    PRE((size_t)l < ARRAY_LEN(kept));
+    return r->ok && kept[l];
 }
 
 bool cell_row_good(const slo *s, const cell_row *r) {
-    return cell_row_ttft_good(s, r) && cell_row_tpot_good(s, r);
+    bool good = true;
+    for (int l = 0; l < LIMITS; l++) good &= cell_row_keeps(s, r, (limit)l);
+    return good;
 }
 
 /* ---- tails ---- */
@@ -123,7 +134,7 @@ static cell_row take_row(const row *r, numbers *itls) {
     cell_row out = {.seed = r->seed,
                     .phase = r->phase,
                     .ok = r->outcome == ROW_OK,
-                    .output_tokens = r->output_tokens,
+                    .output_tokens = row_tokens(r),
                     .scheduled_s = seconds(r->scheduled_ns),
                     .end_s = seconds(r->end_ns),
                     .ttft_ms = row_ttft_ms(r),
@@ -131,7 +142,7 @@ static cell_row take_row(const row *r, numbers *itls) {
                     .e2e_ms = row_e2e_ms(r)};
     out.late_ms = (seconds(r->sent_ns) - out.scheduled_s) * 1e3;
     take_stages(&out, &r->stages);
-    uint32_t max = MAX(r->event_count, r->output_tokens) + 1;
+    uint32_t max = MAX(r->event_count, out.output_tokens) + 1;
     double *v = numbers_room(itls, max);
     uint32_t n = MIN(row_itls_ms(r, v, max), max);
     bool pooled = out.ok && out.phase == ROW_WINDOW;
@@ -213,11 +224,22 @@ static void judge_again(facts *f, const row_list *rows) {
     f->g_limit = s.g_limit;
 }
 
+static status check_tokens(const row_list *l, const char *path, errbuf *eb) {
+    uint64_t sum = 0;
+    for (size_t i = 0; i < l->count; i++) sum += MAX(l->rows[i].event_count, row_tokens(&l->rows[i]));
+    if (sum <= TOKENS_MAX) return ST_OK;
+    return errf(eb, ST_INVALID,
+                "%s: %llu output tokens, and at most %u of a run can be reported: is its "
+                "server's usage right?",
+                path, (unsigned long long)sum, TOKENS_MAX);
+}
+
 static status read_rows(cell *c, bool rejudge, errbuf *eb) {
     row_list list = {0};
     numbers itls = {0};
     char *path = xasprintf("%s/rows.jsonl", c->folder);
     status st = row_file_read(&list, path, &c->cut, eb);
+    if (st == ST_OK) st = check_tokens(&list, path, eb);
     free(path);
     if (st == ST_OK && rejudge) judge_again(&c->facts, &list);
     if (st == ST_OK) {
@@ -377,4 +399,14 @@ double cell_rate_per_device(const cell *c) {
 bool cell_counts(const cell *c) {
     PRE(c);
     return c->state == CELL_DONE;
+}
+
+bool cell_settled(const cell *c) {
+    PRE(c);
+    return c->facts.steady_reached || !c->facts.present;
+}
+
+bool cell_hollow(const cell *c) {
+    PRE(c);
+    return !cell_counts(c) || (!cell_settled(c) && !c->facts.unstable);
 }

@@ -40,7 +40,7 @@ typedef struct cell_row {
 typedef struct tail {
     size_t n;
     double p50, p99, mean;
-    double p99_low, p99_high; /* order-statistic interval; NAN = n too small for one */
+    double p99_low, p99_high; /* order-statistic interval, INFINITY = open above; NAN = none */
     double *at, *above;       /* [points]; owned */
     uint32_t points;
 } tail;
@@ -76,12 +76,23 @@ void cell_done(cell *c);
 double cell_rate_per_device(const cell *c);
 /* It can be scored, and what it says counts. */
 bool cell_counts(const cell *c);
+/* Its warm-up was long enough, or there is no run.json to say. One that was not may fail a rate, since later
+ * requests can only fare worse, but neither passes one nor stands for a number. */
+bool cell_settled(const cell *c);
+/* Nothing is built on it, whatever the limits: figures draw it hollow. */
+bool cell_hollow(const cell *c);
 
-/* The same as slo_good of the row that it was made of. */
+/* The kinds of limits that an SLO has */
+typedef enum limit { LIMIT_TTFT, LIMIT_TPOT, LIMIT_ITL, LIMIT_E2E } limit;
+#define LIMITS 4
+/* "TTFT", "TPOT", "ITL" (its P99 and its largest), "E2E" */
+const char *limit_text(limit l);
+/* Whether the SLO has a limit of the kind */
+bool limit_is_set(const slo *s, limit l);
+/* It ended as asked and kept that limit, whatever the others. */
+bool cell_row_keeps(const slo *s, const cell_row *r, limit l);
+/* All of them: the same as slo_good of the row that it was made of. */
 bool cell_row_good(const slo *s, const cell_row *r);
-bool cell_row_ttft_good(const slo *s, const cell_row *r);
-/* And the limits on ITL and E2E */
-bool cell_row_tpot_good(const slo *s, const cell_row *r);
 
 /* For tests: of values in any order, which are sorted. */
 void tail_init(tail *t, double *values, size_t n);

@@ -36,7 +36,8 @@ void chart_legend(plot *p, const results *r, const char *workload, bool dashes, 
 char *chart_cell_name(const cell *c) {
     PRE(c);
     if (!cell_counts(c)) return xasprintf("%s (%s)", c->placement, cell_state_text(c->state));
-    return c->facts.unstable ? xasprintf("%s (unstable)", c->placement) : xstrdup(c->placement);
+    if (c->facts.unstable) return xasprintf("%s (unstable)", c->placement);
+    return cell_settled(c) ? xstrdup(c->placement) : xasprintf("%s (not settled)", c->placement);
 }
 
 void chart_number(plot *p, double value) {

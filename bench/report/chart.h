@@ -9,7 +9,8 @@
 void chart_init(plot *p, const char *kind, const char *workload, const char *title);
 /* One entry per placement that has a cell of the workload; lines with or without dashes of their own. */
 void chart_legend(plot *p, const results *r, const char *workload, bool dashes, bool points);
-/* "chunked", and of a cell on which nothing is built "chunked (void)". Caller frees with free. */
+/* "chunked", and of a cell on which nothing is built "chunked (void)" or "chunked (not settled)". Caller
+ * frees with free. */
 char *chart_cell_name(const cell *c);
 /* " 1.25", or " NaN" where there is no number */
 void chart_number(plot *p, double value);

@@ -20,7 +20,7 @@ uint64_t *curve_seeds(const results *r, const char *workload, uint32_t *count) {
     size_t n = 0;
     for (size_t i = 0; i < r->cell_count; i++) {
         const cell *c = &r->cells[i];
-        if (strcmp(c->workload, workload) != 0 || !cell_counts(c)) continue;
+        if (strcmp(c->workload, workload) != 0 || c->tuning || !cell_counts(c)) continue;
         seeds = xrealloc(seeds, n + c->seed_count + 1, sizeof *seeds);
         for (uint32_t s = 0; s < c->seed_count; s++) seeds[n++] = c->seeds[s];
     }
@@ -42,7 +42,7 @@ static uint32_t place_of(const uint64_t *seeds, uint32_t count, uint64_t seed) {
 }
 
 typedef struct tally {
-    uint32_t members, good, ttft, tpot;
+    uint32_t members, good, alone[LIMITS];
 } tally;
 
 static void count_rows(const cell *c, const slo *s, tally *of /* [seed_count] of the cell */) {
@@ -52,42 +52,42 @@ static void count_rows(const cell *c, const slo *s, tally *of /* [seed_count] of
         if (one->phase != ROW_WINDOW) continue;
         if (c->seeds[at] != one->seed) at = place_of(c->seeds, c->seed_count, one->seed);
         CHECK(at < c->seed_count); /* a cell's seeds are those of its rows, and more */
-        bool ttft = cell_row_ttft_good(s, one), tpot = cell_row_tpot_good(s, one);
         of[at].members++;
-        of[at].good += ttft && tpot;
-        of[at].ttft += ttft;
-        of[at].tpot += tpot;
+        of[at].good += cell_row_good(s, one);
+        for (int l = 0; l < LIMITS; l++) of[at].alone[l] += cell_row_keeps(s, one, (limit)l);
     }
+}
+
+/* Of [n] seeds with members. limit: LIMITS = all of them together */
+static interval attained(const tally *of, uint32_t n, int l, bool *alike) {
+    double *x = xcalloc(n + 1, sizeof *x);
+    uint32_t good = 0, members = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t kept = l == LIMITS ? of[i].good : of[i].alone[l];
+        x[i] = (double)kept / of[i].members;
+        good += kept;
+        members += of[i].members;
+    }
+    interval out = stats_seeds(x, n, good, members);
+    if (alike) *alike = stats_alike(x, n);
+    free(x);
+    return out;
 }
 
 /* A seed without members has no attainment. */
 static void score_point(curve_point *p, const slo *s, double *by_seed) {
     const cell *c = p->cell;
     tally *of = xcalloc(c->seed_count + 1, sizeof *of);
-    double *ttft = xcalloc(c->seed_count + 1, sizeof *ttft);
-    double *tpot = xcalloc(c->seed_count + 1, sizeof *tpot);
-    double *joint = xcalloc(c->seed_count + 1, sizeof *joint);
     count_rows(c, s, of);
     uint32_t n = 0;
     for (uint32_t i = 0; i < c->seed_count; i++) {
         by_seed[i] = of[i].members ? (double)of[i].good / of[i].members : NAN;
-        if (!of[i].members) continue;
-        ttft[n] = (double)of[i].ttft / of[i].members;
-        tpot[n] = (double)of[i].tpot / of[i].members;
-        joint[n++] = by_seed[i];
+        if (of[i].members) of[n++] = of[i];
     }
-    interval none = {.mean = NAN, .low = NAN, .high = NAN};
-    p->attainment = n ? stats_replications(joint, n) : none;
+    p->attainment = attained(of, n, LIMITS, &p->alike);
+    for (int l = 0; l < LIMITS; l++) p->alone[l] = attained(of, n, l, NULL);
     p->joint = (rate_point){.rate = c->rate, .attainment = p->attainment, .unstable = c->facts.unstable};
-    p->steady = c->facts.steady_reached || !c->facts.present;
-    if (!p->steady)
-        p->joint.attainment.low = 0; /* later requests may fare worse: it can fail, but not pass */
-    p->ttft = n ? stats_replications(ttft, n) : none;
-    p->tpot = n ? stats_replications(tpot, n) : none;
     free(of);
-    free(ttft);
-    free(tpot);
-    free(joint);
 }
 
 /* ---- the curve ---- */
@@ -101,7 +101,13 @@ static void add_point(curve *c, const cell *from, double *by_seed) {
         cell_counts(from) && isfinite(from->rate) && from->rate > 0 && !isnan(p->joint.attainment.mean);
     if (p->counts && c->counted && c->rates[c->counted - 1] >= from->rate) p->counts = false; /* a repeat */
     if (!p->counts) return;
+    c->done++;
     p->judged = search_judge(&p->joint, c->target);
+    if (!cell_settled(from) && p->judged != VERDICT_FAIL) { /* later requests may fare worse */
+        p->judged = VERDICT_UNDECIDED;
+        p->counts = false;
+        return;
+    }
     c->seeds = MAX(c->seeds, p->joint.attainment.n);
 }
 
@@ -130,11 +136,14 @@ void curve_init(curve *c, const results *r, const placement *p, const char *work
     c->goodput = (interval){.mean = NAN, .low = NAN, .high = NAN};
     double *columns = NULL; /* [counted][seed_count], turned at the end */
     for (const cell *at = NULL; (at = results_next(r, at, p->name, workload));) {
+        if (at->tuning) continue;
         double *by_seed = xcalloc(at->seed_count + 1, sizeof *by_seed);
         add_point(c, at, by_seed);
         if (c->points[c->point_count - 1].counts) {
             columns = xrealloc(columns, (size_t)(c->counted + 1) * (seed_count + 1), sizeof *columns);
             c->rates = xrealloc(c->rates, c->counted + 1, sizeof *c->rates);
+            c->unstable = xrealloc(c->unstable, c->counted + 1, sizeof *c->unstable);
+            c->unstable[c->counted] = at->facts.unstable;
             double *column = columns + (size_t)c->counted * seed_count;
             c->rates[c->counted++] = at->rate;
             for (uint32_t i = 0; i < seed_count; i++) column[i] = NAN;
@@ -158,6 +167,7 @@ void curve_done(curve *c) {
     PRE(c);
     free(c->points);
     free(c->rates);
+    free(c->unstable);
     free(c->attainment);
     *c = (curve){0};
 }
@@ -171,12 +181,18 @@ double curve_value(const curve *c) {
     return c->found.crossing / c->placement->devices;
 }
 
+bool curve_hopeless(const curve *c) {
+    PRE(c);
+    return c->point_count > 0 && c->points[0].counts && c->points[0].judged == VERDICT_FAIL;
+}
+
 attainment_grid curve_grid(const curve *c) {
     PRE(c);
     return (attainment_grid){.rates = c->rates,
                              .rate_count = c->counted,
                              .attainment = c->attainment,
-                             .devices = c->placement->devices};
+                             .devices = c->placement->devices,
+                             .unstable = c->unstable};
 }
 
 ratio curve_ratio(const curve *a, const curve *b, uint32_t seed_count, uint32_t resamples) {
@@ -192,7 +208,7 @@ void curve_goodput_text(const curve *c, char *out, size_t size) {
     PRE(c);
     PRE(out);
     if (c->counted == 0)
-        snprintf(out, size, "no data");
+        snprintf(out, size, c->done ? "undecided" : "no data");
     else
         (void)search_text(&c->found, c->placement->devices, out, size);
 }

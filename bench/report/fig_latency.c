@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define FEW 200u /* requests, below which a P99 needs an interval */
+
 /* ---- points of curves that are not judged ---- */
 
 typedef double measure_fn(const cell *c);
@@ -22,7 +24,7 @@ static void curve_data(plot *f, const results *r, uint32_t p, const char *worklo
         plot_add(f, "$%c%u << END\n", all ? 'p' : 'l', p);
         for (const cell *c = NULL; (c = results_next(r, c, r->placements[p].name, workload));) {
             if (!drawable(c, x(c), y(c)) || (!all && !cell_counts(c))) continue;
-            int shape = c->facts.unstable ? 2 : plot_shape(r->placements[p].style, !cell_counts(c));
+            int shape = c->facts.unstable ? 2 : plot_shape(r->placements[p].style, cell_hollow(c));
             plot_add(f, "%.6g %.6g %d\n", x(c), y(c), shape);
         }
         plot_add(f, "END\n");
@@ -44,7 +46,7 @@ static void curve_plots(plot *f, const results *r, const char *workload) {
 
 static void curve_legend(plot *f, const results *r, const char *workload) {
     chart_legend(f, r, workload, true, true);
-    plot_legend(f, "hollow: void or unfinished", "#444444", 0, 6);
+    plot_legend(f, "hollow: void, unfinished or not settled", "#444444", 0, 6);
     plot_legend(f, "unstable", "#444444", 0, 2);
 }
 
@@ -126,6 +128,20 @@ static void latency_panel(plot *f, const results *r, const char *workload, size_
     curve_plots(f, r, workload);
 }
 
+/* A P99 of few requests is hardly known: with its interval, which has no upper end */
+static void latency_text(const cell *c, size_t panel, char *out, size_t size) {
+    double ms = latencies[panel].value(c);
+    const tail *t = panel == 1 ? &c->ttft : panel == 3 ? &c->tpot : NULL;
+    if (isnan(ms))
+        snprintf(out, size, "-");
+    else if (!t || t->n >= FEW || isnan(t->p99_low))
+        snprintf(out, size, "%.1f", ms);
+    else if (isinf(t->p99_high))
+        snprintf(out, size, "%.1f (>= %.1f, open above)", ms, t->p99_low);
+    else
+        snprintf(out, size, "%.1f (%.1f to %.1f)", ms, t->p99_low, t->p99_high);
+}
+
 static void latency_numbers(doc *d, const results *r, const char *workload) {
     static const char *const heads[] = {"placement",    "requests/s per device", "TTFT P50, ms",
                                         "TTFT P99, ms", "TPOT P50, ms",          "TPOT P99, ms",
@@ -144,19 +160,18 @@ static void latency_numbers(doc *d, const results *r, const char *workload) {
         snprintf(text, sizeof text, "%.4g", cell_rate_per_device(c));
         doc_link(d, text, c->id);
         for (size_t k = 0; k < ARRAY_LEN(latencies); k++) {
-            double ms = latencies[k].value(c);
             doc_field(d, true);
-            if (k == 1 && c->ttft.n < 200 && !isnan(c->ttft.p99_low))
-                snprintf(text, sizeof text, "%.1f (%.1f to %.1f)", ms, c->ttft.p99_low, c->ttft.p99_high);
-            else
-                snprintf(text, sizeof text, isnan(ms) ? "-" : "%.1f", ms);
+            latency_text(c, k, text, sizeof text);
             doc_link(d, text, c->id);
         }
         doc_field(d, true);
         snprintf(text, sizeof text, "%zu", c->ttft.n);
         doc_text(d, text);
         doc_field(d, false);
-        doc_text(d, c->facts.unstable ? "unstable" : cell_state_text(c->state));
+        doc_text(d, !cell_counts(c)     ? cell_state_text(c->state)
+                    : c->facts.unstable ? "unstable"
+                    : cell_settled(c)   ? "done"
+                                        : "not settled");
         doc_row_end(d);
     }
     doc_table_end(d);
@@ -204,6 +219,15 @@ static const tail *tail_of(const cell *c, bool itl) {
     return itl ? &c->itl : &c->ttft;
 }
 
+/* Grey dashes where nothing is built on the cell */
+static const char *tail_colour(const cell *c, const placement *p) {
+    return cell_hollow(c) ? "#999999" : plot_colour(p->style);
+}
+
+static int tail_dash(const cell *c, const placement *p) {
+    return cell_hollow(c) ? MAX(2, plot_dash(p->style)) : plot_dash(p->style);
+}
+
 static void tails_panel(plot *f, const results *r, const char *workload, double rate, bool itl) {
     double low = INFINITY, high = 0, least = 10; /* percent */
     for (uint32_t p = 0; p < r->placement_count; p++) {
@@ -227,9 +251,10 @@ static void tails_panel(plot *f, const results *r, const char *workload, double 
     plot_add(f, "plot NaN");
     for (uint32_t p = 0; p < r->placement_count; p++) {
         const placement *one = &r->placements[p];
-        if (chart_shows(r, one, workload))
-            plot_add(f, ", $t%u using 1:2 with lines lw 2 dt %d lc rgb '%s'", p, plot_dash(one->style),
-                     plot_colour(one->style));
+        const cell *c = results_find(r, one->name, workload, rate);
+        if (c && chart_shows(r, one, workload))
+            plot_add(f, ", $t%u using 1:2 with lines lw %s dt %d lc rgb '%s'", p, cell_hollow(c) ? "1" : "2",
+                     tail_dash(c, one), tail_colour(c, one));
     }
     plot_add(f, "\n");
 }
@@ -249,7 +274,7 @@ status fig_tails(doc *d, const results *r, const char *workload, errbuf *eb) {
         const cell *c = results_find(r, r->placements[p].name, workload, rate);
         if (!c || !chart_shows(r, &r->placements[p], workload)) continue;
         char *name = chart_cell_name(c);
-        plot_legend(&f, name, plot_colour(r->placements[p].style), plot_dash(r->placements[p].style), -1);
+        plot_legend(&f, name, tail_colour(c, &r->placements[p]), tail_dash(c, &r->placements[p]), -1);
         free(name);
     }
     chart_grid g = chart_panels(&f, 2, 2, 360);
@@ -262,7 +287,8 @@ status fig_tails(doc *d, const results *r, const char *workload, errbuf *eb) {
     return doc_figure(
         d, &f,
         "Figure 6. Complementary distributions at the highest rate per device at which every placement "
-        "has a stable cell that counts (or the most have): how many take longer than that.",
+        "has a stable cell that counts (or the most have): how many take longer than that. Grey dashes: the "
+        "cell is void, unfinished or not settled.",
         eb);
 }
 

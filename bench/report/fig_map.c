@@ -10,10 +10,12 @@
 #define SIDE      24
 #define RESAMPLES 200u
 #define NOBODY    UINT32_MAX
+#define UNKNOWN   (UINT32_MAX - 1)
 
 typedef struct map {
     double ttft[SIDE + 1], tpot[SIDE + 1]; /* edges, ms */
-    uint32_t winner[SIDE][SIDE];           /* [tpot][ttft]; NOBODY = none reaches the target at any rate */
+    uint32_t winner[SIDE][SIDE];           /* [tpot][ttft]; NOBODY = each fails at its lowest rate; UNKNOWN:
+                                              none has a goodput, and not all fail */
     bool open[SIDE][SIDE];
 } map;
 
@@ -48,7 +50,7 @@ static bool map_range(map *m, const results *r, const char *workload) {
 static uint32_t rival_of(const curve *curves, uint32_t n, uint32_t than) {
     uint32_t best = NOBODY, other = NOBODY;
     for (uint32_t p = 0; p < n; p++) {
-        if (p == than || curves[p].counted == 0) continue;
+        if (p == than || curves[p].done == 0) continue;
         if (best == NOBODY || curve_value(&curves[p]) > curve_value(&curves[best])) best = p;
         if (curves[p].placement->baseline == curves[than].placement->baseline) continue;
         if (other == NOBODY || curve_value(&curves[p]) > curve_value(&curves[other])) other = p;
@@ -63,13 +65,15 @@ static void judge(map *m, const results *r, const char *workload, const uint64_t
     s.tpot_ms = sqrt(m->tpot[y] * m->tpot[y + 1]);
     curve *curves = xcalloc(r->placement_count + 1, sizeof *curves);
     uint32_t best = NOBODY;
+    bool hopeless = true;
     for (uint32_t p = 0; p < r->placement_count; p++) {
         if (r->placements[p].again_of) continue;
         curve_init(&curves[p], r, &r->placements[p], workload, &s, seeds, seed_count, 0);
+        if (curves[p].done && !curve_hopeless(&curves[p])) hopeless = false;
         double value = curve_value(&curves[p]);
         if (value > 0 && (best == NOBODY || value > curve_value(&curves[best]))) best = p;
     }
-    m->winner[y][x] = best;
+    m->winner[y][x] = best != NOBODY || hopeless ? best : UNKNOWN;
     uint32_t rival = best == NOBODY ? NOBODY : rival_of(curves, r->placement_count, best);
     if (rival != NOBODY) {
         ratio q = curve_ratio(&curves[best], &curves[rival], seed_count, RESAMPLES);
@@ -97,7 +101,7 @@ static void hatch_data(plot *f, const map *m) {
     plot_add(f, "$hatch << END\n");
     for (int y = 0; y < SIDE; y++) {
         for (int x = 0; x < SIDE; x++) {
-            if (m->winner[y][x] == NOBODY || !m->open[y][x]) continue;
+            if (!m->open[y][x]) continue;
             double x0 = m->ttft[x], x2 = m->ttft[x + 1], x1 = sqrt(x0 * x2);
             double y0 = m->tpot[y], y2 = m->tpot[y + 1], y1 = sqrt(y0 * y2);
             plot_add(f, "%.6g %.6g\n%.6g %.6g\n\n", x0, y0, x2, y2);
@@ -122,15 +126,19 @@ static void mark_slos(plot *f, const map *m, const results *r) {
 }
 
 static void draw(plot *f, const map *m, const results *r, const char *workload) {
-    bool nobody = false;
+    bool nobody = false, unknown = false;
     for (int y = 0; y < SIDE; y++) {
-        for (int x = 0; x < SIDE; x++) nobody |= m->winner[y][x] == NOBODY;
+        for (int x = 0; x < SIDE; x++) {
+            nobody |= m->winner[y][x] == NOBODY;
+            unknown |= m->winner[y][x] == UNKNOWN;
+        }
     }
     for (uint32_t p = 0; p < r->placement_count; p++) {
         if (chart_shows(r, &r->placements[p], workload))
             plot_legend_box(f, r->placements[p].name, plot_colour(r->placements[p].style));
     }
-    if (nobody) plot_legend_box(f, "none reaches the target", "#eeeeee");
+    if (nobody) plot_legend_box(f, "none reaches the target", "#dddddd");
+    if (unknown) plot_legend_box(f, "undecided: none has a goodput", "#ffffff");
     plot_legend(f, "hatched: the ratio to the best of the other kind is not decided", "#000000", 1, -1);
     chart_grid g = chart_panels(f, 1, 1, 500);
     chart_panel(f, &g, 0, NULL);
@@ -148,7 +156,7 @@ static void draw(plot *f, const map *m, const results *r, const char *workload) 
     hatch_data(f, m);
     plot_add(f,
              "set style fill solid 0.55 noborder\nplot NaN, $nobody using 1:2:3:4:5:6 with boxxyerror fc rgb "
-             "'#eeeeee' fs solid 1 noborder");
+             "'#dddddd' fs solid 1 noborder");
     for (uint32_t p = 0; p < r->placement_count; p++)
         plot_add(f, ", $w%u using 1:2:3:4:5:6 with boxxyerror fc rgb '%s' fs solid 0.55 noborder", p,
                  plot_colour(r->placements[p].style));

@@ -34,6 +34,19 @@ static double mean(const cell *c, int s) {
     return isnan(c->stage_mean_ms[s]) ? 0 : c->stage_mean_ms[s];
 }
 
+/* $sN: of cells that count, $hN: of those that are drawn hollow */
+static void bars_data(plot *f, const shown *on, int first, int s, bool hollow) {
+    plot_add(f, "$%c%d << END\n", hollow ? 'h' : 's', s);
+    for (uint32_t i = 0; i < on->count; i++) {
+        double from = 0;
+        if (cell_hollow(on->cells[i]) != hollow) continue;
+        for (int k = first; k < s; k++) from += mean(on->cells[i], k);
+        plot_add(f, "%.6g %.2f %.6g %.6g %.2f %.2f\n", from, i + 0.5, from, from + mean(on->cells[i], s),
+                 i + 0.18, i + 0.82);
+    }
+    plot_add(f, "END\n");
+}
+
 /* Bars of the stages first..last, one per cell, from the top */
 static void bars(plot *f, const shown *on, int first, int last, int top, int bottom, const char *title) {
     double end = 0;
@@ -59,14 +72,8 @@ static void bars(plot *f, const shown *on, int first, int last, int top, int bot
     }
     plot_add(f, ") scale 0\n");
     for (int s = first; s <= last; s++) {
-        plot_add(f, "$s%d << END\n", s);
-        for (uint32_t i = 0; i < on->count; i++) {
-            double from = 0;
-            for (int k = first; k < s; k++) from += mean(on->cells[i], k);
-            plot_add(f, "%.6g %.2f %.6g %.6g %.2f %.2f\n", from, i + 0.5, from, from + mean(on->cells[i], s),
-                     i + 0.18, i + 0.82);
-        }
-        plot_add(f, "END\n");
+        bars_data(f, on, first, s, false);
+        bars_data(f, on, first, s, true);
     }
     for (uint32_t i = 0; i < on->count; i++) {
         double sum = 0;
@@ -75,9 +82,13 @@ static void bars(plot *f, const shown *on, int first, int last, int top, int bot
     }
     if (last == STAGE_DECODE) chart_label(f, 'x', "mean time (ms)");
     plot_add(f, "plot NaN");
-    for (int s = first; s <= last; s++)
+    for (int s = first; s <= last; s++) {
+        const char *colour = plot_stage_colour((uint32_t)s);
         plot_add(f, ", $s%d using 1:2:3:4:5:6 with boxxyerror fc rgb '%s' fs solid 1 border lc rgb '#444444'",
-                 s, plot_stage_colour((uint32_t)s));
+                 s, colour);
+        plot_add(f, ", $h%d using 1:2:3:4:5:6 with boxxyerror fc rgb '%s' fs empty border lc rgb '%s'", s,
+                 colour, colour);
+    }
     plot_add(f, "\n");
 }
 
@@ -95,7 +106,9 @@ static void numbers(doc *d, const shown *on) {
         char text[32];
         doc_row(d, NULL);
         doc_field(d, false);
-        doc_text(d, c->placement);
+        char *name = chart_cell_name(c);
+        doc_text(d, name);
+        free(name);
         doc_field(d, true);
         snprintf(text, sizeof text, "%.4g", cell_rate_per_device(c));
         doc_link(d, text, c->id);
@@ -139,7 +152,8 @@ status fig_stages(doc *d, const results *r, const char *workload, errbuf *eb) {
         "%.4g "
         "requests per second and device. The first token is sent at the end of prefill: queue and prefill "
         "make "
-        "up TTFT, the others what follows. Decode is what is left of it without hand-off and decode queue.",
+        "up TTFT, the others what follows. Decode is what is left of it without hand-off and decode queue. "
+        "Hollow: the cell is void, unfinished or not settled.",
         on.rate);
     status st = doc_figure(d, &f, caption.data, eb);
     buf_done(&caption);

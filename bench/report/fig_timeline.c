@@ -81,9 +81,11 @@ static status draw(doc *d, const step_trace *t, const cell *c, errbuf *eb) {
                  colour_of((span_kind)k));
     plot_add(&f, "\n");
     buf caption = {0};
+    char *name = chart_cell_name(c);
     buf_addf(&caption, "Figure 9. %.3g s of %s at %.4g requests per second: steps of each worker%s",
-             w.end_s - w.begin_s, c->placement, c->rate,
+             w.end_s - w.begin_s, name, c->rate,
              shown < t->worker_count ? "; only the first 16 workers are shown." : ".");
+    free(name);
     status st = doc_cell_figure(d, &f, caption.data, c->id, eb);
     buf_done(&caption);
     return st;

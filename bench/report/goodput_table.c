@@ -45,30 +45,32 @@ static limiter find_limiter(const curve *c) {
     limiter l = {0};
     l.cell = limiting_cell(c, &l.failing);
     if (!l.cell) return l;
-    double ttft_sums[STAGES] = {0}, tpot_sums[STAGES] = {0};
-    uint32_t misses = 0, ttft = 0, tpot = 0, errors = 0;
+    double sums[LIMITS][STAGES] = {{0}};
+    uint32_t misses = 0, of[LIMITS] = {0}, errors = 0;
     for (size_t i = 0; i < l.cell->row_count; i++) {
         const cell_row *r = &l.cell->rows[i];
         if (r->phase != ROW_WINDOW || cell_row_good(c->slo, r)) continue;
         misses++;
         errors += !r->ok;
         if (!r->ok) continue;
-        bool late = !cell_row_ttft_good(c->slo, r), slow = !cell_row_tpot_good(c->slo, r);
-        ttft += late;
-        tpot += slow;
-        for (int s = 0; s < STAGES; s++) {
-            double ms = isnan(r->stage_ms[s]) ? 0 : r->stage_ms[s];
-            if (ms > 0) l.stages_known = true;
-            if (late) ttft_sums[s] += ms;
-            if (slow) tpot_sums[s] += ms;
+        for (int k = 0; k < LIMITS; k++) {
+            bool missed = !cell_row_keeps(c->slo, r, (limit)k);
+            of[k] += missed;
+            for (int s = 0; s < STAGES; s++) {
+                double ms = isnan(r->stage_ms[s]) ? 0 : r->stage_ms[s];
+                if (ms > 0) l.stages_known = true;
+                if (missed) sums[k][s] += ms;
+            }
         }
     }
     if (misses == 0) return l;
-    l.ttft_share = (double)ttft / misses;
-    l.tpot_share = (double)tpot / misses;
     l.error_share = (double)errors / misses;
-    l.ttft_stage = longest(ttft_sums, STAGE_QUEUE, STAGE_PREFILL);
-    l.tpot_stage = longest(tpot_sums, STAGE_HANDOFF, STAGE_DECODE);
+    for (int k = 0; k < LIMITS; k++) {
+        bool first = k == LIMIT_TTFT || k == LIMIT_E2E, rest = k != LIMIT_TTFT; /* parts that it has */
+        l.share[k] = (double)of[k] / misses;
+        l.longest[k] =
+            longest(sums[k], first ? STAGE_QUEUE : STAGE_HANDOFF, rest ? STAGE_DECODE : STAGE_PREFILL);
+    }
     return l;
 }
 
@@ -101,20 +103,23 @@ void limiter_text(const limiter *l, buf *out) {
         buf_adds(out, "no cell that counts");
         return;
     }
-    double misses = l->ttft_share + l->tpot_share + l->error_share;
+    limit most = LIMIT_TTFT;
+    for (int k = 0; k < LIMITS; k++) {
+        if (l->share[k] > l->share[most]) most = (limit)k;
+    }
     if (!l->failing) buf_adds(out, "no rate that was run fails; ");
-    if (misses == 0) {
+    if (l->share[most] == 0 && l->error_share == 0) {
         buf_adds(out, "no misses");
     } else if (l->error_share > 0.5) {
         buf_addf(out, "errors: %.0f %% of the misses did not end as asked", 100 * l->error_share);
     } else {
-        bool ttft = l->ttft_share >= l->tpot_share;
-        buf_addf(out, "%s (%.0f %% of misses)", ttft ? "TTFT" : "TPOT",
-                 100 * (ttft ? l->ttft_share : l->tpot_share));
-        if (l->stages_known && ttft)
-            buf_adds(out, l->ttft_stage == STAGE_QUEUE ? ": queue before prefill" : ": prefill itself");
-        else if (l->stages_known)
-            buf_addf(out, ": %s", stage_text(l->tpot_stage));
+        stage s = l->longest[most];
+        buf_addf(out, "%s (%.0f %% of misses)", limit_text(most), 100 * l->share[most]);
+        if (l->stages_known)
+            buf_addf(out, ": %s",
+                     s == STAGE_QUEUE     ? "queue before prefill"
+                     : s == STAGE_PREFILL ? "prefill itself"
+                                          : stage_text(s));
     }
     add_busy(&l->cell->facts, out);
 }
@@ -128,7 +133,7 @@ static uint32_t best_of(const goodput_table *t, uint32_t workload, uint32_t s, b
     double value = -1;
     for (uint32_t p = 0; p < r->placement_count; p++) {
         const table_entry *e = goodput_table_at(t, workload, s, p);
-        if (r->placements[p].baseline != baseline || r->placements[p].again_of || e->curve.counted == 0)
+        if (r->placements[p].baseline != baseline || r->placements[p].again_of || e->curve.done == 0)
             continue;
         if (curve_value(&e->curve) > value) value = curve_value(&e->curve), best = p;
     }

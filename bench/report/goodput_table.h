@@ -9,8 +9,9 @@
 typedef struct limiter {
     const cell *cell; /* of the lowest rate that fails, else of the highest rate that counts; NULL = none */
     bool failing;     /* false: no rate failed */
-    double ttft_share, tpot_share, error_share; /* a miss may be both of TTFT and TPOT */
-    stage ttft_stage, tpot_stage;               /* the longest of those misses */
+    double share[LIMITS]; /* a miss may be one of several limits */
+    double error_share;
+    stage longest[LIMITS]; /* stage of those misses */
     bool stages_known;
 } limiter;
 
@@ -31,9 +32,10 @@ void goodput_table_init(goodput_table *t, const results *r);
 void goodput_table_done(goodput_table *t);
 const table_entry *goodput_table_at(const goodput_table *t, uint32_t workload, uint32_t slo,
                                     uint32_t placement);
-/* The best baseline's place among the placements; UINT32_MAX = there is none with data. */
+/* The best baseline's place among the placements; UINT32_MAX = there is none with a cell that counts. Where
+ * none of its cells were settled, its curve has no points that count. */
 uint32_t goodput_table_baseline(const goodput_table *t, uint32_t workload, uint32_t slo);
-/* The best that is no baseline; UINT32_MAX = there is none with data. */
+/* The best that is no baseline, alike. */
 uint32_t goodput_table_rival(const goodput_table *t, uint32_t workload, uint32_t slo);
 
 /* "TTFT (92 % of misses): queue before prefill; prefill 97 % busy, decode 41 %" */

@@ -83,10 +83,10 @@ static void table_line(doc *d, const goodput_table *t, uint32_t w, uint32_t s, u
     ratio_text(&e->to_baseline, text, sizeof text);
     doc_link(d, e->is_baseline ? "1 (the best baseline)" : text, near_crossing(c));
     doc_wide_field(d);
-    buf limit = {0};
-    limiter_text(&e->limiter, &limit);
-    doc_link(d, limit.data, e->limiter.cell ? e->limiter.cell->id : NULL);
-    buf_done(&limit);
+    buf limits = {0};
+    limiter_text(&e->limiter, &limits);
+    doc_link(d, limits.data, e->limiter.cell ? e->limiter.cell->id : NULL);
+    buf_done(&limits);
     doc_row_end(d);
 }
 
@@ -110,23 +110,35 @@ static void goodput_lines(doc *d, const goodput_table *t, uint32_t w) {
 static void noise(doc *d, const goodput_table *t, uint32_t first, uint32_t again) {
     const results *r = t->results;
     double least = INFINITY, most = 0;
+    uint32_t pairs = 0, known = 0;
     for (uint32_t w = 0; w < r->workload_count; w++) {
         for (uint32_t s = 0; s < r->slo_count; s++) {
             const curve *a = &goodput_table_at(t, w, s, first)->curve;
             const curve *b = &goodput_table_at(t, w, s, again)->curve;
+            if (!a->point_count || !b->point_count) continue;
             double q = b->goodput.mean / a->goodput.mean;
-            if (isnan(q)) continue;
+            pairs++;
+            if (isnan(q)) continue; /* one of both is off its rates */
+            known++;
             least = fmin(least, q);
             most = fmax(most, q);
         }
     }
-    if (most == 0) return;
-    char text[320];
-    snprintf(text, sizeof text,
-             "Noise: run a second time, %s had %.2f to %.2f times its goodput, over all workloads and SLOs "
-             "(A/A, in the "
-             "appendix).",
-             r->placements[first].name, least, most);
+    if (pairs == 0) return;
+    const char *name = r->placements[first].name;
+    char text[400];
+    if (known == 0)
+        snprintf(
+            text, sizeof text,
+            "Noise: unknown. %s was run a second time, and under none of %u pairs of workload and SLO do "
+            "both runs have a goodput within their rates (A/A, in the appendix).",
+            name, pairs);
+    else
+        snprintf(text, sizeof text,
+                 "Noise: run a second time, %s had %.2f to %.2f times its goodput, over %u of %u pairs of "
+                 "workload and SLO%s (A/A, in the appendix).",
+                 name, least, most, known, pairs,
+                 known < pairs ? "; under the others one of both runs has none within its rates" : "");
     doc_note(d, text);
 }
 
@@ -143,7 +155,11 @@ static void noises(doc *d, const goodput_table *t) {
 static void head(doc *d, const results *r, const goodput_table *t) {
     doc_heading(d, 1, r->title);
     uint32_t of[CELL_MISSING + 1] = {0};
-    for (size_t i = 0; i < r->cell_count; i++) of[r->cells[i].state]++;
+    uint32_t unsettled = 0;
+    for (size_t i = 0; i < r->cell_count; i++) {
+        of[r->cells[i].state]++;
+        unsettled += cell_counts(&r->cells[i]) && !cell_settled(&r->cells[i]);
+    }
     buf text = {0};
     buf_addf(
         &text,
@@ -159,6 +175,14 @@ static void head(doc *d, const results *r, const goodput_table *t) {
             of[CELL_DONE], r->cell_count,
             of[CELL_RUNNING] + of[CELL_MISSING] ? ", and some are still to come: what follows will change"
                                                 : "");
+        doc_paragraph(d, text.data);
+    }
+    if (unsettled) {
+        buf_reset(&text);
+        buf_addf(&text,
+                 "%u of the cells that are done had not settled when their windows began: they can fail a "
+                 "rate, but pass none, and no number is built on them. A longer warm-up decides.",
+                 unsettled);
         doc_paragraph(d, text.data);
     }
     for (uint32_t w = 0; w < r->workload_count; w++) {

@@ -3,12 +3,20 @@
 #include <math.h>
 #include <string.h>
 
+/* Every placement fails at the lowest rate that it was run at. */
+static bool all_hopeless(const goodput_table *t, uint32_t workload, uint32_t s) {
+    for (uint32_t p = 0; p < t->results->placement_count; p++) {
+        const curve *c = &goodput_table_at(t, workload, s, p)->curve;
+        if (!t->results->placements[p].again_of && c->done && !curve_hopeless(c)) return false;
+    }
+    return true;
+}
+
 standing verdict_standing(const goodput_table *t, uint32_t workload, uint32_t s) {
     uint32_t base = goodput_table_baseline(t, workload, s), rival = goodput_table_rival(t, workload, s);
     if (base == UINT32_MAX || rival == UINT32_MAX) return STANDING_ALONE;
     const table_entry *e = goodput_table_at(t, workload, s, rival);
-    const curve *b = &goodput_table_at(t, workload, s, base)->curve;
-    if (curve_value(&e->curve) == 0 && curve_value(b) == 0) return STANDING_NEITHER;
+    if (all_hopeless(t, workload, s)) return STANDING_NEITHER;
     if (e->to_baseline.low > 1) return STANDING_BETTER;
     if (e->to_baseline.high < 1) return STANDING_WORSE;
     return STANDING_UNDECIDED;

@@ -8,8 +8,8 @@
 typedef enum standing {
     STANDING_BETTER,    /* the ratio's interval is above 1 */
     STANDING_WORSE,     /* below 1 */
-    STANDING_UNDECIDED, /* it contains 1, or there is none */
-    STANDING_NEITHER,   /* neither reaches the target at any rate that was run */
+    STANDING_UNDECIDED, /* it contains 1, is open, or there is none */
+    STANDING_NEITHER,   /* every placement fails at the lowest rate that was run */
     STANDING_ALONE      /* there is only one kind */
 } standing;
 

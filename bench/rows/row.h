@@ -14,6 +14,9 @@
 /* A time beyond this (115 days) is a mistake; files with one are refused. */
 #define ROW_MOST_NS 10000000000000000ull
 
+/* Tokens of one prompt or answer beyond this are a mistake, too: of a server that counts wrong, or a file. */
+#define ROW_MOST_TOKENS (1u << 24)
+
 typedef enum row_phase {
     ROW_WARMUP, /* before the first window */
     ROW_WINDOW, /* a member: it is scored */

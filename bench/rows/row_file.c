@@ -47,6 +47,10 @@ static uint32_t take_u32(fields *f, const char *name) {
     return (uint32_t)take_u64(f, name, UINT32_MAX);
 }
 
+static uint32_t take_tokens(fields *f, const char *name) {
+    return (uint32_t)take_u64(f, name, ROW_MOST_TOKENS);
+}
+
 static uint64_t take_time(fields *f, const char *name) {
     return json_is_null(json_object_get(f->object, name)) ? ROW_NEVER : take_u64(f, name, ROW_MOST_NS);
 }
@@ -63,16 +67,18 @@ static void take_events(fields *f, row *r) {
     const json_t *events = json_object_get(f->object, "events");
     size_t i;
     const json_t *e;
+    json_int_t left = ROW_MOST_TOKENS; /* of the whole answer */
     if (!json_is_array(events) && !f->bad) f->bad = "events";
     json_array_foreach(events, i, e) {
         const json_t *at = json_array_get(e, 0), *tokens = json_array_get(e, 1);
         bool good = json_array_size(e) == 2 && json_is_integer(at) && json_is_integer(tokens) &&
                     json_integer_value(at) >= 0 && (uint64_t)json_integer_value(at) <= ROW_MOST_NS &&
-                    json_integer_value(tokens) >= 0 && json_integer_value(tokens) <= UINT32_MAX;
+                    json_integer_value(tokens) >= 0 && json_integer_value(tokens) <= left;
         if (!good) {
             if (!f->bad) f->bad = "events";
             return;
         }
+        left -= json_integer_value(tokens);
         row_add_event(r, (uint64_t)json_integer_value(at), (uint32_t)json_integer_value(tokens));
     }
 }
@@ -141,11 +147,11 @@ static const char *row_take(row *r, json_t *object) {
     r->first_ns = take_time(&f, "first_ns");
     r->last_ns = take_time(&f, "last_ns");
     r->end_ns = take_time(&f, "end_ns");
-    r->prompt_asked = take_u32(&f, "prompt_asked");
-    r->output_asked = take_u32(&f, "output_asked");
-    r->prompt_tokens = take_u32(&f, "prompt_tokens");
-    r->output_tokens = take_u32(&f, "output_tokens");
-    r->cached_tokens = take_u32(&f, "cached_tokens");
+    r->prompt_asked = take_tokens(&f, "prompt_asked");
+    r->output_asked = take_tokens(&f, "output_asked");
+    r->prompt_tokens = take_tokens(&f, "prompt_tokens");
+    r->output_tokens = take_tokens(&f, "output_tokens");
+    r->cached_tokens = take_tokens(&f, "cached_tokens");
     take_stages(&f, &r->stages);
     return f.bad;
 }

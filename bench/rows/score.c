@@ -154,6 +154,11 @@ static interval batch_interval(const row_list *l, const slo *s, uint64_t seed) {
     double *good = xmalloc((n + 1) * sizeof *good);
     for (size_t i = 0; i < n; i++) good[i] = members[i].good;
     interval out = steady_batches(good, n).mean;
+    if (out.low == out.high) { /* the batches are alike, too: no width is no knowledge */
+        interval pooled = stats_wilson((uint32_t)lround(out.mean * (double)n), (uint32_t)n);
+        out.low = pooled.low;
+        out.high = pooled.high;
+    }
     free(good);
     free(members);
     return out;
@@ -164,15 +169,17 @@ interval score_interval(const row_list *l, const slo *s, const uint64_t *seeds, 
     PRE(s);
     PRE(seeds || !count);
     double *x = xmalloc((count + 1) * sizeof *x);
-    size_t n = 0;
+    uint32_t n = 0, good = 0, members = 0;
     uint64_t last = 0;
     for (size_t i = 0; i < count; i++) {
         score one = score_of(l, s, seeds[i], 0);
         if (!one.members) continue;
         last = seeds[i];
         x[n++] = one.attainment;
+        good += one.good;
+        members += one.members;
     }
-    interval out = n == 1 ? batch_interval(l, s, last) : stats_replications(x, n);
+    interval out = n == 1 ? batch_interval(l, s, last) : stats_seeds(x, n, good, members);
     free(x);
     return out;
 }

@@ -38,8 +38,8 @@ typedef struct score {
 #define SCORE_ALL UINT64_MAX
 score score_of(const row_list *l, const slo *s, uint64_t seed, double window_s);
 /* Attainment with its 95 % interval: the seeds as replications, or, of one seed, 20 batch means in the order
- * of schedule (none with fewer than 20 members). Seeds without members are left out; n says how many
- * replications or batches there were. */
+ * of schedule (none with fewer than 20 members). Where they are all alike, Wilson's of all members together
+ * (stats_seeds). Seeds without members are left out; n says how many replications or batches there were. */
 interval score_interval(const row_list *l, const slo *s, const uint64_t *seeds, size_t count);
 
 #endif

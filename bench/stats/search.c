@@ -108,9 +108,9 @@ const char *search_text(const search_result *r, double devices, char *out, size_
     if (isnan(r->crossing))
         snprintf(out, size, "no value");
     else if (r->crossing == 0)
-        snprintf(out, size, "< %.3g", r->lowest / devices);
+        snprintf(out, size, "%s %.3g", r->fail == r->lowest ? "<" : "undecided below", r->lowest / devices);
     else if (isinf(r->crossing))
-        snprintf(out, size, "> %.3g", r->highest / devices);
+        snprintf(out, size, "%s %.3g", r->pass == r->highest ? ">" : "undecided above", r->highest / devices);
     else
         snprintf(out, size, "%.3g", r->crossing / devices);
     return out;

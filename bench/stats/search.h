@@ -30,7 +30,8 @@ double search_crossing(const double *rates, const double *y, size_t n, double ta
 typedef struct search_result {
     double lowest, highest; /* rates that were tried */
     double pass, fail;      /* highest PASS below every FAIL, lowest FAIL; NAN = none */
-    double crossing;        /* within [pass, fail]; 0: "< lowest", where a FAIL is; INFINITY: "> highest" */
+    double crossing;        /* within [pass, fail]; 0: below the lowest rate; INFINITY: above the highest.
+                               Certain only if fail is the lowest, if pass is the highest */
     double low, high;       /* crossings of the curves of lower and of upper bounds, alike */
     bool contradiction;     /* a PASS above a FAIL: noise, or a system that is not monotone */
 } search_result;
@@ -38,7 +39,8 @@ typedef struct search_result {
 /* Points in ascending order of rate; PRE: at least one. A point with no value (NAN) is left out. */
 search_result search_goodput(const rate_point *points, size_t n, double target);
 
-/* "6.33", "< 4", "> 8", divided by `devices`; the text of a table. Returns out. */
+/* "6.33", "< 4" (the lowest rate fails), "> 8" (the highest passes), and where the curve of means alone lies
+ * off the rates "undecided below 4", "undecided above 8"; divided by `devices`. Returns out. */
 const char *search_text(const search_result *r, double devices, char *out, size_t size);
 
 #endif

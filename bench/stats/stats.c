@@ -51,9 +51,9 @@ bool stats_percentile_interval(const double *sorted, size_t n, double q, double 
         if (cdf >= 0.975) u = k + 1;
         log_pmf += log((double)(n - k) / (double)(k + 1)) + log(p) - log1p(-p);
     }
-    if (!l || !u) return false;
-    *low = sorted[l - 1];
-    *high = sorted[u - 1];
+    if (!l && !u) return false;
+    *low = l ? sorted[l - 1] : -INFINITY;
+    *high = u ? sorted[u - 1] : INFINITY;
     return true;
 }
 

@@ -2,6 +2,7 @@
 
 report_test.py PROGRAM     PROGRAM: baton-report, which is baton-bench report alone"""
 
+import math
 import os
 import re
 import subprocess
@@ -26,6 +27,14 @@ def run(*args, path=None):
         env=environment,
         check=False,
     )
+
+
+def wilson(good, n):
+    """Of seeds that are all alike: "92.0 (90.2 to 93.5)" """
+    z = 1.959963984540054
+    p, zz = good / n, z * z / n
+    middle, half = (p + zz / 2) / (1 + zz), z * math.sqrt(p * (1 - p) / n + zz / 4 / n) / (1 + zz)
+    return "%.1f (%.1f to %.1f)" % (100 * p, 100 * max(0.0, middle - half), 100 * min(1.0, middle + half))
 
 
 class Report:
@@ -123,7 +132,20 @@ class Known(unittest.TestCase):
             f[2:6] for f in self.report.table("SLO | placement | requests/s") if f[:2] == ["tight", "chunked"]
         ]
         want = [("2", 99), ("2.5", 97), ("3", 92), ("3.5", 86), ("4", 60)]
-        self.assertEqual(lines, [[r, "%.1f ± 0.0" % a, "%.1f ± 0.0" % a, "100.0 ± 0.0"] for r, a in want])
+        all_of = wilson(1000, 1000)
+        self.assertEqual(lines, [[r, wilson(10 * a, 1000), wilson(10 * a, 1000), all_of] for r, a in want])
+        alike = {f[6] for f in self.report.table("SLO | placement | requests/s")}
+        self.assertEqual(alike, {"5, alike"})
+
+    def test_limits_on_itl_and_e2e_are_judged_and_named_apart(self):
+        report = Report("exact", "--slo", "ttft:200,tpot:50,itl_max:10,e2e:1000")
+        self.addCleanup(report.close)
+        line = [f for f in report.table("SLO | placement | requests/s") if f[1:3] == ["chunked", "2"]][0]
+        none, most, all_of = wilson(0, 1000), wilson(990, 1000), wilson(1000, 1000)
+        self.assertEqual(line[3:], [none, most, all_of, none, all_of, "5, alike", "fail"])
+        self.assertIn("| ITL alone, % | E2E alone, % |", report.md)
+        limits = {f[1]: f[8] for f in report.table("SLO | placement | goodput")}
+        self.assertEqual(limits["chunked"], "ITL (100 % of misses): decode")
 
     def test_stages_are_means_without_overlap(self):
         """Of decode_ms 80, which begins with the first token, hand-off took 5 and the decode queue 2."""
@@ -220,7 +242,10 @@ class Whole(unittest.TestCase):
         goodput = self.report.table("SLO | placement | goodput")
         self.assertEqual({f[1] for f in goodput}, {"disaggregated", "chunked", "prefill-first", "chunked-64"})
         self.assertEqual(len(self.report.table("workload | SLO | goodput per device | again")), 10)
-        self.assertIn("Noise: run a second time, chunked had ", self.report.html)
+        self.assertRegex(
+            self.report.html,
+            r"Noise: run a second time, chunked had .* over \d+ of 10 pairs of workload and SLO",
+        )
         tried = self.report.table("workload | placement and variant")
         self.assertEqual(
             {tuple(f[1:5]) for f in tried},
@@ -257,16 +282,49 @@ class Odd(unittest.TestCase):
         )
         self.assertIn("no cell has them", report.html)
 
-    def test_a_run_that_never_settled_fails_but_does_not_pass(self):
+    def test_a_run_that_never_settled_fails_or_stands_for_nothing(self):
         report, verdict = self.verdict_of("unsteady")
-        self.assertRegex(verdict, "^Do not disaggregate")
-        tight = [f for f in report.table("SLO | placement | goodput") if f[0] == "tight"]
+        self.assertRegex(verdict, "^Undecided: the intervals of the ratios contain 1, or are open")
         self.assertEqual(
-            [f[2:6] for f in tight],
-            [["1.58", "1.58 to 1.58", "-", "1.75"], ["3.17", "3.17 to 3.17", "-", "3.5"]],
+            [f[:6] for f in report.table("SLO | placement | goodput")],
+            [
+                ["tight", "disaggregated", "< 1.75", "0 to 1.75", "-", "1.75"],
+                ["tight", "chunked", "< 3.5", "0 to 3.5", "-", "3.5"],
+                ["loose", "disaggregated", "undecided", "-", "-", "-"],
+                ["loose", "chunked", "undecided", "-", "-", "-"],
+            ],
         )
         judged = {f[7] for f in report.table("SLO | placement | requests/s")}
         self.assertEqual(judged, {"undecided (steady state not reached)", "fail"})
+        self.assertIn("10 of the cells that are done had not settled", report.html)
+        self.assertIn("disaggregated (not settled)", report.html)
+        self.assertIn("undecided: none has a goodput", report.read("figures/fig3-map-w.svg"))
+
+    def test_no_goodput_lies_beyond_an_unstable_rate_that_attains_the_target(self):
+        report, verdict = self.verdict_of("unstable")
+        self.assertRegex(verdict, "^Do not disaggregate: .*; the ratio is 0.50\\.$")
+        self.assertEqual(
+            [f[1:6] + f[7:8] for f in report.table("SLO | placement | goodput")],
+            [
+                ["disaggregated", "1.5", "1.5 to 1.5", "1.25", "1.5", "0.50 (0.50 to 0.50)"],
+                ["chunked", "3", "3 to 3", "2.5", "3", "1 (the best baseline)"],
+            ],
+        )
+        judged = [f[7] for f in report.table("SLO | placement | requests/s")]
+        self.assertEqual(judged, ["pass", "pass", "fail (unstable)"] * 2)
+
+    def test_an_undecided_rate_at_the_end_is_neither_a_pass_nor_a_fail(self):
+        report, verdict = self.verdict_of("undecided")
+        self.assertRegex(verdict, "^Undecided: ")
+        self.assertRegex(report.verdicts()[1][1], "^Undecided: ")
+        lines = [f[1:3] + f[4:6] for f in report.table("SLO | placement | goodput")]
+        self.assertEqual(
+            lines,
+            [
+                ["disaggregated", "undecided above 1.25", "1", "-"],
+                ["chunked", "undecided below 2", "-", "2.5"],
+            ],
+        )
 
     def test_every_rate_passes(self):
         report, verdict = self.verdict_of("easy")
@@ -284,6 +342,9 @@ class Odd(unittest.TestCase):
         self.assertIn("<h1>Trouble &lt;b&gt;&amp;amp;&lt;/b&gt;</h1>", report.html)
         states = {f[1]: f[4] for f in report.table("workload | placement | requests/s | devices")}
         self.assertEqual(states["cut"], "done, last row cut")
+        few = [f for f in report.table("placement | requests/s per device | TTFT P50") if f[0] == "cut"][0]
+        self.assertEqual(few[3], "300.0 (>= 300.0, open above)")
+        self.assertEqual(few[5], "20.0 (>= 20.0, open above)")
         self.assertRegex(states["unreadable"], r"^failed: .*rows\.jsonl:101: ")
         self.assertEqual(states["empty"], "failed: rows.jsonl has no request of the window")
         self.assertEqual(states["failed"], "failed: the cluster did not start")

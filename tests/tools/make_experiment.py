@@ -5,11 +5,14 @@
 
 exact      attainments known to the last digit: chunked crosses 90 % at 6 1/3, disaggregated at half of that
 rich       two workloads, four placements, an A/A pair, tuning; every kind of trouble once; for looking at
-one-seed   rich with one seed
+one-seed   rich with one seed; its variants were compared with others
 alone      one placement, which is the baseline
 foreign    another server's rows: no stages, no workers
 broken     unreadable, cut, empty, failed, unfinished cells
 unsteady   exact, but no run reached its steady state
+unstable   every rate attains the target, and the highest is unstable
+undecided  chunked's lowest rate may be below the target, disaggregated's highest above it; under "low" no
+           placement decides its lowest rate
 easy       every rate passes
 hard       no rate passes
 """
@@ -185,9 +188,11 @@ class Experiment:
 
 
 def exact_rows(seeds, members, good, ttft_bad_ms=300.0):
-    """`good` of `members` requests of every seed have TTFT 100 ms, the others ttft_bad_ms; TPOT is 20 ms."""
+    """`good` of `members` requests of every seed have TTFT 100 ms, the others ttft_bad_ms; TPOT is 20 ms.
+    good: a number, or one per seed"""
     rows = []
-    for k, seed in enumerate(seeds):
+    each = good if isinstance(good, tuple) else (good,) * len(seeds)
+    for k, (seed, good) in enumerate(zip(seeds, each)):
         for i in range(members):
             ttft = 100.0 if i < good else ttft_bad_ms
             at = 30000 + k * 30000 + i * 30000.0 / members
@@ -223,12 +228,12 @@ def exact(folder, **over):
         [("tight", 200, 50), ("loose", 400, 50)],
     )
     for rate, good in EXACT:
-        e.cell("chunked", "w", rate, exact_rows(seeds, 100, good), True, 2, seeds, **over)
+        e.cell("chunked", "w", rate, exact_rows(seeds, 200, 2 * good), True, 2, seeds, **over)
         e.cell(
             "disaggregated",
             "w",
             rate / 2,
-            exact_rows(seeds, 100, good),
+            exact_rows(seeds, 200, 2 * good),
             False,
             2,
             seeds,
@@ -351,7 +356,7 @@ def rich(folder, seeds=(1, 2, 3, 4, 5), window_s=20, trouble=True):
         slos,
         ["chunked-64@prefill-heavy@7"],
     )
-    tune = []
+    tune, tune_seeds = [], (101, 102)
     for workload in ("balanced", "prefill-heavy"):
         for placement in MODELS:
             for rate in (1, 2, 3, 4, 5, 6):
@@ -377,7 +382,7 @@ def rich(folder, seeds=(1, 2, 3, 4, 5), window_s=20, trouble=True):
                 e.cell(placement, workload, rate, rows, placement != "disaggregated", 2, seeds, **over)
 
         for variant, placement in (("tokens-256", "chunked"), ("tokens-64", "chunked-64")):
-            rows, _ = rich_rows(rng, placement, workload != "balanced", 3, seeds[:2], window_s, 20)
+            rows, _ = rich_rows(rng, placement, workload != "balanced", 3, tune_seeds, window_s, 20)
             name = "chunked~" + variant
             tried = {
                 "variant": variant,
@@ -387,9 +392,8 @@ def rich(folder, seeds=(1, 2, 3, 4, 5), window_s=20, trouble=True):
             tune.append(
                 {"placement": "chunked", "workload": workload, "chosen": "tokens-256", "tried": [tried]}
             )
-            e.cell(
-                name, workload, 3, rows, True, 2, seeds[:2], variant=variant, window_s=window_s, warmup_s=20.0
-            )
+            over = {"variant": variant, "window_s": window_s, "warmup_s": 20.0}
+            e.cell(name, workload, 3, rows, True, 2, tune_seeds, **over)
     e.put("tune.json", tune)
 
 
@@ -448,6 +452,40 @@ def all_rates(folder, good):
         e.cell("disaggregated", "w", rate, exact_rows(seeds, 100, good), False, 2, seeds)
 
 
+def unstable(folder):
+    seeds = (1, 2, 3, 4, 5)
+    e = Experiment(
+        folder, "unstable", "Queues that grow", ["disaggregated", "chunked"], ["w"], [("tight", 200, 50)]
+    )
+    for rate, good in ((4, 99), (5, 97), (6, 95)):
+        steady = {"reached": True, "unstable": rate == 6, "g": 0.2, "g_limit": 0.03}
+        for placement, part in (("chunked", 1), ("disaggregated", 2)):
+            rows = exact_rows(seeds, 100, good)
+            e.cell(placement, "w", rate / part, rows, part == 1, 2, seeds, steady=steady)
+
+
+def undecided(folder):
+    seeds = (1, 2, 3, 4, 5)
+    e = Experiment(
+        folder,
+        "undecided",
+        "Wide intervals",
+        ["disaggregated", "chunked"],
+        ["w", "low"],
+        [("tight", 200, 50)],
+    )
+    below, above = (84, 92, 86, 94, 84), (88, 96, 90, 97, 89)
+    for placement, workload, points in (
+        ("chunked", "w", ((4, below), (5, 60))),
+        ("disaggregated", "w", ((2, 99), (2.5, above))),
+        ("chunked", "low", ((4, below), (5, 60))),
+        ("disaggregated", "low", ((4, below), (5, 60))),
+    ):
+        for rate, good in points:
+            rows = exact_rows(seeds, 100, good)
+            e.cell(placement, workload, rate, rows, placement == "chunked", 2, seeds)
+
+
 CASES = {
     "exact": exact,
     "rich": rich,
@@ -456,6 +494,8 @@ CASES = {
     "foreign": foreign,
     "broken": broken,
     "unsteady": lambda folder: exact(folder, steady={"reached": False, "unstable": False}),
+    "unstable": unstable,
+    "undecided": undecided,
     "easy": lambda folder: all_rates(folder, 100),
     "hard": lambda folder: all_rates(folder, 10),
 }

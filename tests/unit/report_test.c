@@ -100,6 +100,53 @@ static void rows_that_were_cut_down_are_judged_as_whole_ones(void **state) {
     remove_folder(folder);
 }
 
+static void more_tokens_than_can_be_sorted_are_refused_with_their_number(void **state) {
+    (void)state;
+    char *folder = make_folder();
+    row_writer *w = NULL;
+    assert_int_equal(row_writer_open(&w, folder, NULL), ST_OK);
+    for (uint32_t i = 0; i < 9; i++) {
+        row r = make_row(i);
+        r.output_tokens = ROW_MOST_TOKENS;
+        assert_int_equal(row_writer_add(w, &r, NULL), ST_OK);
+        row_done(&r);
+    }
+    assert_int_equal(row_writer_close(w, NULL), ST_OK);
+    cell c;
+    cell_read(&c, folder, "p@w@2", false);
+    assert_int_equal(c.state, CELL_FAILED);
+    assert_non_null(strstr(c.reason, "150994944 output tokens, and at most 134217728"));
+    assert_int_equal(c.row_count, 0);
+    cell_done(&c);
+    remove_folder(folder);
+}
+
+static void each_kind_of_limit_is_judged_alone(void **state) {
+    (void)state;
+    cell_row r = {.ok = true, .ttft_ms = 5, .tpot_ms = 6, .itl_p99_ms = 7, .itl_max_ms = 8, .e2e_ms = 9};
+    static const struct {
+        const char *slo;
+        limit missed;
+    } all[] = {{"ttft:4", LIMIT_TTFT},
+               {"tpot:5", LIMIT_TPOT},
+               {"itl_p99:6", LIMIT_ITL},
+               {"itl_max:7", LIMIT_ITL},
+               {"e2e:8", LIMIT_E2E}};
+    for (size_t i = 0; i < ARRAY_LEN(all); i++) {
+        slo s = slo_none();
+        assert_int_equal(slo_parse(&s, all[i].slo, NULL), ST_OK);
+        for (int l = 0; l < LIMITS; l++) {
+            assert_int_equal(cell_row_keeps(&s, &r, (limit)l), (limit)l != all[i].missed);
+            assert_int_equal(limit_is_set(&s, (limit)l), (limit)l == all[i].missed);
+        }
+        assert_false(cell_row_good(&s, &r));
+    }
+    slo none = slo_none();
+    assert_true(cell_row_good(&none, &r));
+    r.ok = false;
+    for (int l = 0; l < LIMITS; l++) assert_false(cell_row_keeps(&none, &r, (limit)l));
+}
+
 static void a_cell_without_state_is_unfinished_and_named_by_its_folder(void **state) {
     (void)state;
     char *folder = make_folder();
@@ -167,6 +214,8 @@ static void ratios_say_what_is_known(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rows_that_were_cut_down_are_judged_as_whole_ones),
+        cmocka_unit_test(more_tokens_than_can_be_sorted_are_refused_with_their_number),
+        cmocka_unit_test(each_kind_of_limit_is_judged_alone),
         cmocka_unit_test(a_cell_without_state_is_unfinished_and_named_by_its_folder),
         cmocka_unit_test(a_tail_goes_from_all_to_the_largest),
         cmocka_unit_test(ratios_say_what_is_known),

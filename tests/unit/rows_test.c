@@ -266,6 +266,25 @@ static void one_seed_has_the_interval_of_batch_means(void **state) {
     row_list_done(&l);
 }
 
+static void where_all_are_alike_the_interval_is_of_all_members(void **state) {
+    (void)state;
+    row_list l = {0};
+    for (uint32_t i = 0; i < 50; i++) add(&l, i % 5, 1, 1, ROW_OK);
+    slo s = slo_none();
+    const uint64_t seeds[] = {0, 1, 2, 3, 4};
+    interval i = score_interval(&l, &s, seeds, 5);
+    assert_true(i.mean == 1);
+    assert_true(fabs(i.low - 50 / (50 + 1.959963984540054 * 1.959963984540054)) < 1e-12);
+    assert_true(i.high == 1);
+    assert_int_equal(i.n, 5);
+    row_list_done(&l);
+    for (uint32_t k = 0; k < 45; k++) add(&l, 0, 1, 1, ROW_OK);
+    i = score_interval(&l, &s, seeds, 5);
+    assert_true(i.mean == 1);
+    assert_true(fabs(i.low - 45 / (45 + 1.959963984540054 * 1.959963984540054)) < 1e-12);
+    row_list_done(&l);
+}
+
 static void bad_limits_are_named(void **state) {
     (void)state;
     const struct {
@@ -302,6 +321,7 @@ int main(void) {
         cmocka_unit_test(limits_are_kept_when_met_exactly),
         cmocka_unit_test(seeds_are_scored_apart_and_make_the_interval),
         cmocka_unit_test(one_seed_has_the_interval_of_batch_means),
+        cmocka_unit_test(where_all_are_alike_the_interval_is_of_all_members),
         cmocka_unit_test(bad_limits_are_named),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -92,6 +92,24 @@ static void off_the_grid_it_says_which_side(void **state) {
     assert_string_equal(search_text(&r, 2, text, sizeof text), "> 2.5");
 }
 
+static void off_the_grid_by_undecided_rates_it_is_undecided(void **state) {
+    (void)state;
+    char text[32];
+    rate_point low[] = {point(4, .88, .05), point(5, .7, .01)};
+    search_result r = search_goodput(low, 2, 0.9);
+    assert_true(r.crossing == 0);
+    assert_true(r.fail == 5);
+    assert_string_equal(search_text(&r, 2, text, sizeof text), "undecided below 2");
+    rate_point high[] = {point(4, .99, .001), point(5, .92, .05)};
+    r = search_goodput(high, 2, 0.9);
+    assert_true(isinf(r.crossing));
+    assert_true(r.pass == 4);
+    assert_string_equal(search_text(&r, 2, text, sizeof text), "undecided above 2.5");
+    rate_point one = {4, {0.95, NAN, NAN, 1}, false};
+    r = search_goodput(&one, 1, 0.9);
+    assert_string_equal(search_text(&r, 1, text, sizeof text), "undecided above 4");
+}
+
 static void exactly_the_target_at_the_last_rate_is_above_it(void **state) {
     (void)state;
     const double rates[] = {1, 2, 3};
@@ -264,6 +282,7 @@ int main(void) {
         cmocka_unit_test(without_an_interval_a_point_is_undecided_unless_unstable),
         cmocka_unit_test(pooled_values_never_rise_and_keep_their_sum),
         cmocka_unit_test(off_the_grid_it_says_which_side),
+        cmocka_unit_test(off_the_grid_by_undecided_rates_it_is_undecided),
         cmocka_unit_test(exactly_the_target_at_the_last_rate_is_above_it),
         cmocka_unit_test(an_unstable_rate_is_no_goodput_however_good_its_answers),
         cmocka_unit_test(where_the_lowest_rate_fails_there_is_no_crossing),

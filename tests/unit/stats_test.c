@@ -46,11 +46,27 @@ static void a_percentiles_interval_is_of_order_statistics(void **state) {
     }
 }
 
+static void a_side_that_so_few_values_do_not_bound_is_open(void **state) {
+    (void)state;
+    static double x[400];
+    for (uint32_t i = 0; i < 400; i++) x[i] = i + 1;
+    double low, high;
+    assert_true(stats_percentile_interval(x, 200, 99, &low, &high));
+    assert_true(low == 195);
+    assert_true(high == INFINITY);
+    assert_true(stats_percentile_interval(x, 367, 99, &low, &high));
+    assert_true(high == INFINITY);
+    assert_true(stats_percentile_interval(x, 368, 99, &low, &high));
+    assert_true(high == 368);
+    assert_true(stats_percentile_interval(x, 20, 10, &low, &high));
+    assert_true(low == -INFINITY);
+    assert_true(high == 6);
+}
+
 static void too_few_values_have_no_interval_of_a_percentile(void **state) {
     (void)state;
     static double x[200];
     double low, high;
-    assert_false(stats_percentile_interval(x, 200, 99, &low, &high));
     assert_false(stats_percentile_interval(x, 20, 90, &low, &high));
     assert_false(stats_percentile_interval(x, 0, 50, &low, &high));
     assert_false(stats_percentile_interval(x, 200, 100, &low, &high));
@@ -110,6 +126,35 @@ static void wilsons_interval(void **state) {
     assert_true(isnan(stats_wilson(0, 0).mean));
 }
 
+static void seeds_that_are_alike_have_the_interval_of_their_members(void **state) {
+    (void)state;
+    const double all[] = {1, 1, 1, 1, 1};
+    interval i = stats_seeds(all, 5, 33, 33);
+    assert_true(i.mean == 1);
+    NEAR(i.low, stats_wilson(33, 33).low);
+    assert_true(i.low < 0.9);
+    assert_true(i.high == 1);
+    assert_int_equal(i.n, 5);
+    assert_true(stats_alike(all, 5));
+    const double none[] = {0, 0};
+    i = stats_seeds(none, 2, 0, 20);
+    assert_true(i.low == 0);
+    NEAR(i.high, stats_wilson(0, 20).high);
+}
+
+static void seeds_that_differ_have_their_t_interval_and_one_alone_has_none(void **state) {
+    (void)state;
+    const double x[] = {0.9, 0.92, 0.88, 0.91, 0.89};
+    interval got = stats_seeds(x, 5, 450, 500), want = stats_replications(x, 5);
+    assert_memory_equal(&got, &want, sizeof got);
+    assert_false(stats_alike(x, 5));
+    assert_false(stats_alike(x, 1));
+    got = stats_seeds(x, 1, 90, 100);
+    assert_true(got.mean == 0.9);
+    assert_true(isnan(got.low));
+    assert_true(isnan(stats_seeds(NULL, 0, 0, 0).mean));
+}
+
 /* Part of `n` requests that waited at most `limit` in an M/D/1 queue (service 1) that had settled. */
 static double md1_attainment(double load, double limit, uint32_t n, uint64_t seed) {
     double wait = 0;
@@ -155,11 +200,14 @@ int main(void) {
         cmocka_unit_test(mean_and_sample_deviation),
         cmocka_unit_test(percentiles_are_numpys),
         cmocka_unit_test(a_percentiles_interval_is_of_order_statistics),
+        cmocka_unit_test(a_side_that_so_few_values_do_not_bound_is_open),
         cmocka_unit_test(too_few_values_have_no_interval_of_a_percentile),
         cmocka_unit_test(quantiles_of_students_t),
         cmocka_unit_test(replications_have_a_t_interval),
         cmocka_unit_test(one_replication_has_no_interval),
         cmocka_unit_test(wilsons_interval),
+        cmocka_unit_test(seeds_that_are_alike_have_the_interval_of_their_members),
+        cmocka_unit_test(seeds_that_differ_have_their_t_interval_and_one_alone_has_none),
         cmocka_unit_test(five_seeds_cover_the_truth_where_a_binomial_interval_does_not),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
