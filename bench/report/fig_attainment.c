@@ -284,7 +284,7 @@ status fig_attainment(doc *d, const goodput_table *t, uint32_t w, errbuf *eb) {
     plot f;
     chart_init(&f, "fig2-attainment", workload, "Attainment against rate per device");
     chart_legend(&f, r, workload, false, true);
-    plot_legend(&f, "both limits", "#444444", 1, -1);
+    plot_legend(&f, "all limits", "#444444", 1, -1);
     plot_legend(&f, "TTFT alone", "#444444", 3, -1);
     plot_legend(&f, "TPOT alone", "#444444", 2, -1);
     if (some_slo_limits(r, LIMIT_ITL)) plot_legend(&f, "ITL alone", "#444444", 5, -1);
