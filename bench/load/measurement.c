@@ -118,8 +118,8 @@ static uint64_t on_turn(void *ctx, uint64_t now_ns) {
         runner_stop(s->runner, "the run was given up: its rows cannot be written");
         return now_ns;
     }
-    uint64_t next = runner_turn(s->runner, now_ns);
-    next = MIN(next, target_link_turn(&s->link, now_ns));
+    uint64_t next = target_link_turn(&s->link, now_ns); /* first: what is lost ends before more is sent */
+    next = MIN(next, runner_turn(s->runner, now_ns));
     if (s->facts) next = MIN(next, facts_turn(s->facts, now_ns));
     uint64_t every = (s->tty ? 1 : 10) * NS_PER_S;
     if (!s->o->quiet && now_ns >= s->progress_ns + every) show_progress(s, now_ns, false);

@@ -304,6 +304,18 @@ def test_an_answer_without_content_is_a_failure():
     equal((row["outcome"], row["error"]), ("failed", "the stream ended without any content"))
 
 
+def test_an_answer_of_more_tokens_than_there_can_be_is_a_failure():
+    def pieces(request):
+        usage = usage_of(len(request["prompt"]), 2**32 - 1)
+        out = answer(request)
+        out[-3] = chunk('data: {"choices":[],"usage":%s}\n\n' % json.dumps(usage))
+        return out
+
+    row = failing(pieces)
+    equal((row["outcome"], row["output_tokens"]), ("failed", 0))
+    equal(row["error"], "the server counts 4294967295 tokens in one answer: more than 16777216")
+
+
 def test_a_request_beyond_its_time_is_given_up_and_the_run_goes_on():
     gone = threading.Event()
     row = None
