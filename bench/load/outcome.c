@@ -391,6 +391,15 @@ void outcome_text(buf *out, const outcome_input *in, const run_info *info) {
 
 /* ---- the result file ---- */
 
+/* The blocks of run.json that say whether the numbers may be believed, and what they are by other rules */
+static void add_ours(json_t *json, const run_info *info) {
+    static const char *const keys[] = {"validity", "slo", "compat"};
+    json_t *all = run_json(info);
+    for (size_t i = 0; i < ARRAY_LEN(keys); i++)
+        json_object_set(json, keys[i], json_object_get(all, keys[i]));
+    json_decref(all);
+}
+
 status outcome_save(const outcome_input *in, const run_info *info, char **path, errbuf *eb) {
     PRE(in);
     PRE(info);
@@ -405,6 +414,7 @@ status outcome_save(const outcome_input *in, const run_info *info, char **path, 
     free(own);
     json_t *json = summary_json(&in->run->rows, &s, &setup);
     json_object_set_new(json, "valid", json_boolean(info->valid));
+    add_ours(json, info);
     FILE *f = fopen(*path, "w");
     bool good =
         f && json_dumpf(json, f, JSON_COMPACT | JSON_REAL_PRECISION(15)) == 0 && fputc('\n', f) != EOF;

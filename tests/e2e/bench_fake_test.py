@@ -106,6 +106,8 @@ def test_a_valid_run_has_a_row_for_each_request_and_ends_with_0():
         ]
         equal([k for k in keys if k not in result], [])
         equal(result["request_goodput"], result["request_throughput"])
+        for key in ("validity", "slo", "compat"):
+            equal(result[key], info[key], key)
 
 
 def test_prompts_have_the_length_asked_and_are_all_different():
