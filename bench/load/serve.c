@@ -6,6 +6,7 @@
 #include "bench/load/self_test.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <math.h>
 #include <sched.h>
@@ -15,6 +16,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 enum { EXIT_VALID = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_VOID = 3, EXIT_INTERRUPTED = 130 };
 #define TAIL_REQUESTS_MAX 500000.0
@@ -87,6 +89,40 @@ static status open_out(serving *s, errbuf *eb) {
     if (mkdir(s->o.out_dir, 0777) != 0 && errno != EEXIST)
         return errf(eb, ST_IO, "%s: %s", s->o.out_dir, strerror(errno));
     return row_writer_open(&s->writer, s->o.out_dir, eb);
+}
+
+/* With the folders above it. What fails on the way, the last one tells. */
+static status make_folder(const char *path, errbuf *eb) {
+    char *part = xstrdup(path);
+    for (char *slash = part; (slash = strchr(slash + 1, '/'));) {
+        *slash = '\0';
+        (void)mkdir(part, 0777);
+        *slash = '/';
+    }
+    bool good = mkdir(path, 0777) == 0 || errno == EEXIST;
+    free(part);
+    return good ? ST_OK : errf(eb, ST_IO, "--result-dir: %s: %s", path, strerror(errno));
+}
+
+/* Before anything is sent: the result file can be written where it is wanted. */
+static status try_result(const serve_options *o, errbuf *eb) {
+    if (!o->save_result) return ST_OK;
+    const char *dir = o->result_dir ? o->result_dir : ".";
+    status st = make_folder(dir, eb);
+    if (st != ST_OK) return st;
+    /* Its own name has a date in it: any name beside it says the same. */
+    char *path = o->result_filename ? xasprintf("%s/%s", dir, o->result_filename)
+                                    : xasprintf("%s/%s.XXXXXX", dir, o->label ? o->label : ".baton-bench");
+    bool there = o->result_filename && access(path, F_OK) == 0;
+    int fd = o->result_filename ? open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0666) : mkstemp(path);
+    if (fd < 0)
+        st = errf(eb, ST_IO, "--save-result: %s: %s: nothing can be written there; see --result-dir", path,
+                  strerror(errno));
+    else
+        close(fd);
+    if (fd >= 0 && !there) (void)unlink(path);
+    free(path);
+    return st;
 }
 
 static void show_start(const serving *s) {
@@ -211,7 +247,8 @@ static int run(serving *s) {
         (void)test_self(s, &code);
         return code;
     }
-    st = target_find(&s->target, &s->o, &eb);
+    st = try_result(&s->o, &eb);
+    if (st == ST_OK) st = target_find(&s->target, &s->o, &eb);
     if (st == ST_OK) st = open_out(s, &eb);
     if (st != ST_OK) return failed(&eb, EXIT_FAILED);
     bool test = !s->o.no_self_test && s->o.backend != SERVE_NATIVE; /* the built-in server speaks HTTP */

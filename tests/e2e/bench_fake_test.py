@@ -380,6 +380,30 @@ def test_an_unreachable_server_is_named():
     assert "--base-url" in r.stderr
 
 
+def test_a_result_that_cannot_be_written_is_told_before_anything_is_sent():
+    with Server() as s, tempfile.TemporaryDirectory() as folder:
+        with open(folder + "/file", "w"):
+            pass
+        for args in (["--result-dir", folder + "/file"], ["--result-dir", folder + "/file/below"]):
+            r = Run(s, "--save-result", *args)
+            equal(r.code, 1, r.stdout + r.stderr)
+            assert folder + "/file" in r.stderr and "--result-dir" in r.stderr, r.stderr
+        r = Run(s, "--save-result", "--result-filename", "no/such/folder.json")
+        equal(r.code, 1, r.stdout + r.stderr)
+        assert "no/such/folder.json" in r.stderr and "--result-dir" in r.stderr, r.stderr
+        equal(s.requests, [])
+
+
+def test_the_folder_of_results_is_made_and_holds_the_result_alone():
+    with Server() as s, tempfile.TemporaryDirectory() as folder:
+        r = Run(s, "--result-dir", folder + "/a/b", "--save-result", "--result-filename", "r.json")
+        equal(r.code, 0, r.stdout + r.stderr)
+        equal(os.listdir(folder + "/a/b"), ["r.json"])
+        r = Run(s, "--result-dir", folder + "/c", "--save-result")
+        equal(r.code, 0, r.stdout + r.stderr)
+        equal([name.endswith(".json") for name in os.listdir(folder + "/c")], [True])
+
+
 def test_a_server_that_is_not_ready_is_waited_for():
     seen = []
 
