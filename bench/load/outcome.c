@@ -187,12 +187,24 @@ static void take_server(run_info *info, const run_info *server) {
     }
 }
 
+/* A word of the command, without the value of a header: it may be a key, and results are given to others.
+ * Headers point into the words. Caller frees with free. */
+static char *word_of(const serve_options *o, const char *word) {
+    for (uint32_t i = 0; i < o->header_count; i++) {
+        const char *header = o->headers[i];
+        if (header < word || header > word + strlen(word)) continue;
+        size_t kept = (size_t)(header - word) + strcspn(header, "=:") + 1;
+        return xasprintf("%.*s***", (int)kept, word);
+    }
+    return xstrdup(word);
+}
+
 static void take_setup(run_info *info, const outcome_input *in, const dates *d) {
     const serve_options *o = in->options;
     const target *t = in->target;
     info->command = xcalloc((size_t)in->argc + 1, sizeof *info->command);
     info->command[info->command_count++] = xstrdup("baton-bench");
-    for (int i = 0; i < in->argc; i++) info->command[info->command_count++] = xstrdup(in->argv[i]);
+    for (int i = 0; i < in->argc; i++) info->command[info->command_count++] = word_of(o, in->argv[i]);
     info->date = xstrdup(d->iso);
     info->version = xstrdup(BATON_VERSION);
     info->name = xstrdup(o->name ? o->name : "");

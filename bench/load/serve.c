@@ -94,7 +94,7 @@ static status open_out(serving *s, errbuf *eb) {
 /* With the folders above it. What fails on the way, the last one tells. */
 static status make_folder(const char *path, errbuf *eb) {
     char *part = xstrdup(path);
-    for (char *slash = part; (slash = strchr(slash + 1, '/'));) {
+    for (char *slash = part; *slash && (slash = strchr(slash + 1, '/'));) {
         *slash = '\0';
         (void)mkdir(part, 0777);
         *slash = '/';

@@ -110,6 +110,20 @@ def test_a_valid_run_has_a_row_for_each_request_and_ends_with_0():
             equal(result[key], info[key], key)
 
 
+def test_the_values_of_headers_are_sent_and_stand_in_no_file():
+    with Server() as s:
+        r = Run(s, "--header", "X-Key=secret1", "--header=Authorization=Bearer secret2=", "--save-result")
+        equal(r.code, 0, r.stdout + r.stderr)
+        equal(s.headers["x-key"], "secret1")
+        equal(s.headers["authorization"], "Bearer secret2=")
+        equal(r.info()["command"][-4:-1], ["--header", "X-Key=***", "--header=Authorization=***"])
+        for folder, _, names in os.walk(r.dir.name):
+            for name in names:
+                with open(folder + "/" + name) as f:
+                    equal("secret" in f.read(), False, name)
+        equal("secret" in r.stdout + r.stderr, False)
+
+
 def test_prompts_have_the_length_asked_and_are_all_different():
     with Server() as s:
         r = Run(s, "--input-cv", "1", "--input-max", "40", count=40)
