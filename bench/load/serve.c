@@ -20,6 +20,7 @@
 
 enum { EXIT_VALID = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_VOID = 3, EXIT_INTERRUPTED = 130 };
 #define TAIL_REQUESTS_MAX 500000.0
+#define REPEATED_MAX      0.01 /* share of prompts; as of what a prefix cache may hold */
 #define TRACE_BYTES_MAX   (1u << 30)
 
 typedef struct serving {
@@ -84,6 +85,27 @@ static status make_plan(serving *s, errbuf *eb) {
     return schedule_counted(&s->plan, s->work, &o->arrivals, &co, eb);
 }
 
+static bool shares_prefixes(const serving *s) {
+    workload_facts trace = {0};
+    return workload_trace_facts(s->work, &trace) && trace.has_prefixes;
+}
+
+/* Equal prompts would be answered from a server's prefix cache. */
+static status check_prompts(const serving *s, errbuf *eb) {
+    if (shares_prefixes(s)) return ST_OK;
+    const target *t = &s->target;
+    prompt_range range = {.id_min = t->id_min, .id_max = t->id_max};
+    if (t->words) range = (prompt_range){.id_min = 0, .id_max = (int32_t)prompt_text_count(t->words) - 1};
+    uint32_t count = 0, repeated = schedule_repeated_prompts(&s->plan, s->work, range);
+    for (uint32_t i = 0; i < s->plan.count; i++) count += s->plan.items[i].phase != ROW_TAIL;
+    if (repeated <= REPEATED_MAX * count) return ST_OK;
+    return errf(eb, ST_INVALID,
+                "%u of %u prompts would be equal to others: they are too short to differ in %" PRId64
+                " %s; make them longer (--random-input-len, --input-min)%s",
+                repeated, count, (int64_t)range.id_max - range.id_min + 1, t->words ? "words" : "token ids",
+                t->words ? "" : ", or allow more ids (--prompt-ids)");
+}
+
 static status open_out(serving *s, errbuf *eb) {
     if (!s->o.out_dir) return ST_OK;
     if (mkdir(s->o.out_dir, 0777) != 0 && errno != EEXIST)
@@ -146,12 +168,11 @@ static void show_start(const serving *s) {
 /* ---- after it ---- */
 
 static void judge(serving *s) {
-    workload_facts trace = {0};
     bool closed = s->o.max_concurrency > 0 || isinf(s->o.rate);
     validity_facts f = {.open_loop = !closed,
                         .interrupted = s->run.interrupted,
                         .ignore_eos = s->o.ignore_eos,
-                        .shares_prefixes = workload_trace_facts(s->work, &trace) && trace.has_prefixes,
+                        .shares_prefixes = shares_prefixes(s),
                         .prompt_extra = s->target.chat_overhead,
                         .cpu_share = s->run.cpu_share};
     validity_judge(&s->validity, &s->run.rows, &s->plan, &f);
@@ -249,6 +270,7 @@ static int run(serving *s) {
     }
     st = try_result(&s->o, &eb);
     if (st == ST_OK) st = target_find(&s->target, &s->o, &eb);
+    if (st == ST_OK && check_prompts(s, &eb) != ST_OK) return failed(&eb, EXIT_USAGE);
     if (st == ST_OK) st = open_out(s, &eb);
     if (st != ST_OK) return failed(&eb, EXIT_FAILED);
     bool test = !s->o.no_self_test && s->o.backend != SERVE_NATIVE; /* the built-in server speaks HTTP */

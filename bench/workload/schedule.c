@@ -261,7 +261,7 @@ status schedule_steady(schedule *out, const workload *w, const arrivals_options 
 
 /* ---- prompts ---- */
 
-/* Of length and ids. With 2^22 requests two different prompts have one hash once in a million runs. */
+/* Of length and ids. With 2^22 requests two different prompts have one hash once in two million runs. */
 static uint64_t prompt_hash(const planned *p, const workload *w, prompt_range range, int32_t *ids) {
     bool alike = range.id_min == range.id_max;
     uint64_t hash = mix64(p->prompt_tokens);

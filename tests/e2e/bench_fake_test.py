@@ -139,6 +139,31 @@ def test_prompts_have_the_length_asked_and_are_all_different():
         equal("timings" in q, False, "only Baton knows that field")
 
 
+def test_prompts_that_cannot_all_differ_are_refused_before_the_run():
+    short = ["--random-input-len", "1", "--prompt-ids", "100:109"]
+    with Server() as s:
+        r = Run(s, *short, count=25)
+        equal(r.code, 2, r.stdout + r.stderr)
+        assert "15 of 25 prompts would be equal to others" in r.stderr, r.stderr
+        assert "10 token ids" in r.stderr and "--prompt-ids" in r.stderr, r.stderr
+        equal(len(s.requests), 1, "the first look alone")
+        r = Run(s, *short, count=10)
+        equal(r.code, 0, r.stdout + r.stderr)
+
+
+def test_another_salt_gives_other_prompts_of_the_same_lengths():
+    with Server() as s:
+        prompts = []
+        for salt in "0", "7", "7":
+            begin = len(s.requests) + 1
+            r = Run(s, "--input-cv", "1", "--input-max", "40", "--prompt-salt", salt, count=10)
+            equal(r.code, 0, r.stdout + r.stderr)
+            prompts.append(sorted((tuple(q["prompt"]) for q in s.requests[begin:])))
+        equal(prompts[1], prompts[2])
+        equal(set(prompts[0]) & set(prompts[1]), set())
+        equal(sorted(map(len, prompts[0])), sorted(map(len, prompts[1])))
+
+
 def test_the_example_of_role_chunk_joined_tokens_and_empty_finish():
     def script(request, number):
         if number == 0:
