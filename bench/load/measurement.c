@@ -160,7 +160,7 @@ status measurement_run(measurement *m, const measurement_options *o, errbuf *eb)
     PRE(o->target);
     PRE(o->work);
     PRE(o->plan);
-    *m = (measurement){0};
+    *m = (measurement){.cached_share = NAN};
     run_info_init(&m->server);
     session s = {.o = o, .m = m, .tty = isatty(STDERR_FILENO) != 0};
     status st = begin(&s, eb);
@@ -174,7 +174,10 @@ status measurement_run(measurement *m, const measurement_options *o, errbuf *eb)
         m->cpu_share = (cpu_seconds() - cpu) / m->wall_s;
         m->duration_s = (double)s.last_ns / 1e9;
         if (!o->quiet) show_progress(&s, now, true);
-        if (s.facts && !m->interrupted) facts_fill(s.facts, &m->server);
+        if (s.facts && !m->interrupted) {
+            facts_fill(s.facts, &m->server);
+            m->cached_share = facts_cached_share(s.facts);
+        }
         if (m->how == RUNNER_STALLED) {
             m->failed = true;
             errf(&m->error, ST_PEER,

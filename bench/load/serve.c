@@ -174,7 +174,8 @@ static void judge(serving *s) {
                         .ignore_eos = s->o.ignore_eos,
                         .shares_prefixes = shares_prefixes(s),
                         .prompt_extra = s->target.chat_overhead,
-                        .cpu_share = s->run.cpu_share};
+                        .cpu_share = s->run.cpu_share,
+                        .cached_share = s->run.cached_share};
     validity_judge(&s->validity, &s->run.rows, &s->plan, &f);
 }
 

@@ -408,6 +408,23 @@ def test_prompts_from_a_cache_void_the_run():
     assert "50.0 % of the prompt tokens came from a prefix cache" in text, text
 
 
+def test_hits_of_a_cache_that_only_the_metrics_tell_void_the_run():
+    asked = []
+
+    def metrics():
+        asked.append(1)
+        counts = (100, 0) if len(asked) == 1 else (148, 12)
+        return "vllm:prefix_cache_queries_total %d\nvllm:prefix_cache_hits_total %d\n" % counts
+
+    with Server() as s:
+        page = s.page
+        s.page = lambda path: plain(200, metrics())[0] if path == "/metrics" else page(path)
+        r = Run(s)
+        equal(r.code, 3, r.stdout + r.stderr)
+        equal(len(asked), 2)
+        assert "25.0 % of the prompt tokens that the server looked up" in r.reasons(), r.reasons()
+
+
 # ---- failures of the run ----
 
 
