@@ -323,8 +323,9 @@ static void add_client(buf *out, const outcome_input *in, const run_info *info) 
     if (!isnan(c->achieved_rate)) buf_addf(out, "; %.3f requests/s sent in time", c->achieved_rate);
     buf_adds(out, "\n");
     if (!isnan(c->largest_rate))
-        buf_addf(out, "Client against its own server: up to %.0f requests/s of this kind, %.3f ms added\n",
-                 c->largest_rate, c->added_latency_ms);
+        buf_addf(out, "Client against its own server%s: up to %.0f requests/s of this kind, %.3f ms added\n",
+                 in->options->backend == SERVE_NATIVE ? " (over HTTP, as a bound)" : "", c->largest_rate,
+                 c->added_latency_ms);
     if (in->options->max_concurrency)
         buf_addf(out, "At most %u requests at a time: a closed loop while that is reached\n",
                  in->options->max_concurrency);

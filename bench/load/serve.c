@@ -252,7 +252,7 @@ static bool test_self(serving *s, int *code) {
     s->largest_rate = t.requests_per_s;
     s->added_latency_ms = t.added_ms;
     if (!s->o.self_test_only) return true;
-    printf("This client against its built-in server, with requests of this workload:\n"
+    printf("This client against its built-in server, over HTTP, with requests of this workload:\n"
            "largest rate      %.0f requests/s, %.0f tokens/s\n"
            "added latency     %.3f ms\n"
            "CPU per token     %.2f us\n",
@@ -274,8 +274,7 @@ static int run(serving *s) {
     if (st == ST_OK && check_prompts(s, &eb) != ST_OK) return failed(&eb, EXIT_USAGE);
     if (st == ST_OK) st = open_out(s, &eb);
     if (st != ST_OK) return failed(&eb, EXIT_FAILED);
-    bool test = !s->o.no_self_test && s->o.backend != SERVE_NATIVE; /* the built-in server speaks HTTP */
-    if (test && !test_self(s, &code)) return code;
+    if (!s->o.no_self_test && !test_self(s, &code)) return code;
     if (!s->o.quiet) show_start(s);
     measurement_options mo = {.target = &s->target,
                               .work = s->work,
