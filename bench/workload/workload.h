@@ -65,7 +65,7 @@ typedef struct workload_facts {
 } workload_facts;
 bool workload_trace_facts(const workload *w, workload_facts *out);
 workload_item workload_at(const workload *w, uint64_t seed, uint32_t index);
-/* The seed of which prompts are made: that of the stream, changed by the salt. Different for different seeds. */
+/* The seed of which prompts are made: that of the stream, changed by the salt; another for each other. */
 uint64_t workload_prompt_seed(const workload *w, uint64_t seed);
 /* ids: [workload_at(..).prompt_tokens], each in [id_min, id_max]. Ids of shared prefixes are those of (seed,
  * prefix), so that the prompts of one seed share them and those of two seeds, or rounds of a trace, do not.
