@@ -89,13 +89,16 @@ static status take(const probe_work *w, goodput_point *p, uint32_t seeds, const 
                      run.steady.unstable ? "" : ": give a longer --warmup");
         p->attainments = xrealloc(p->attainments, p->seeds + seeds, sizeof *p->attainments);
         for (uint32_t i = 1; i <= seeds; i++) {
-            double a = score_of(&rows, &w->limits, p->seeds + i, w->window_s).attainment;
+            const score s = score_of(&rows, &w->limits, p->seeds + i, w->window_s);
+            double a = s.attainment;
             if (a != a) { /* no request was due in a window: nothing can be said */
                 p->void_ = true;
                 snprintf(told, size, "a window without a request: give a longer --window");
                 a = 0;
             }
             p->attainments[p->seeds + i - 1] = a;
+            p->good += s.good;
+            p->members += s.members;
         }
         p->seeds += seeds;
     }
