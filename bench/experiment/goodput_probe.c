@@ -14,6 +14,7 @@
 #define SERVE_VOID    3
 #define SERVE_SPARE_S 120.0
 #define SERVE_LAST_NS (20 * NS_PER_S)
+#define SALTS         1000000000u
 
 static void add(spec_texts *to, char *text) {
     to->items = xrealloc(to->items, to->count + 2, sizeof *to->items);
@@ -34,6 +35,8 @@ static void arguments(spec_texts *to, const probe_work *w, const goodput_point *
     add(to, xasprintf("--warmup=%.10g", w->warmup_s));
     add(to, xasprintf("--window=%.10g", w->window_s));
     add(to, xasprintf("--request-timeout=%.10g", w->request_timeout_s));
+    /* Drawn, not counted: a run once more, or another search, must not find its prompts in a cache either. */
+    add(to, xasprintf("--prompt-salt=%u", (unsigned)(clock_random64() % SALTS) + 1));
     add(to, xasprintf("--out=%s", dir));
 }
 
