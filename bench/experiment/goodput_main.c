@@ -300,7 +300,7 @@ static int conclude(const search *s, const char *why, bool whole, errbuf *eb) {
     rate_point *points = xcalloc(s->count + 1, sizeof *points);
     size_t n = 0;
     for (uint32_t i = 0; i < s->count; i++)
-        if (!s->points[i].void_) points[n++] = goodput_rate_point(&s->points[i]);
+        if (goodput_counts(&s->o->rules, &s->points[i])) points[n++] = goodput_rate_point(&s->points[i]);
     qsort(points, n, sizeof *points, by_rate);
     search_result r = {.pass = NAN, .fail = NAN, .crossing = NAN};
     if (n) r = search_goodput(points, n, s->o->rules.target);

@@ -27,6 +27,12 @@ verdict goodput_judge(const goodput_rules *r, const goodput_point *p) {
     return search_judge(&point, r->target);
 }
 
+bool goodput_counts(const goodput_rules *r, const goodput_point *p) {
+    PRE(r);
+    PRE(p);
+    return !p->void_ && (!p->unsettled || goodput_judge(r, p) == VERDICT_FAIL);
+}
+
 /* Where to look from here: what stays undecided points the way that its mean does. */
 static bool is_below(const goodput_rules *r, const goodput_point *p) {
     verdict v = goodput_judge(r, p);

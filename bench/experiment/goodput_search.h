@@ -52,6 +52,8 @@ goodput_seeds goodput_seeds_of(const goodput_rules *r, const goodput_point *p);
 const char *goodput_seeds_name(goodput_seeds s);
 /* What a point says; VERDICT_UNDECIDED for a void one, and for an unsettled one that does not fail. */
 verdict goodput_judge(const goodput_rules *r, const goodput_point *p);
+/* Whether the point has a part in the result: not a void one, nor an unsettled one that does not fail. */
+bool goodput_counts(const goodput_rules *r, const goodput_point *p);
 interval goodput_interval(const goodput_point *p);
 /* For search_goodput: the lower bound of an unsettled one is 0. */
 rate_point goodput_rate_point(const goodput_point *p);

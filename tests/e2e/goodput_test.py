@@ -144,6 +144,7 @@ def test_a_rate_that_was_not_settled_does_not_pass():
         r = t.search("--max-probes=1", "--warmup=0.5", code=3)
         assert t.verdicts() == [(8, "undecided")], t.verdicts()
         assert (t.result()["points"][0]["settled"], t.result()["highest_pass"]) == (False, None)
+        assert "goodput at 90 %: unknown requests/s" in r.stdout, r.stdout
         assert "undecided: not settled after 0.5 s of warm-up: give a longer --warmup" in r.stdout, r.stdout
 
 

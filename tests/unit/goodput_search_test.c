@@ -113,6 +113,8 @@ static void an_unsettled_rate_may_fail_but_not_pass(void **state) {
     assert_probe(ASK(PASS(4), {.rate = 8, .attainments = good, .seeds = 5, .unsettled = true}), 16);
     const rate_point curve[] = {goodput_rate_point(&high)};
     assert_true(isnan(search_goodput(curve, 1, rules.target).pass));
+    assert_false(goodput_counts(&rules, &high));
+    assert_true(goodput_counts(&rules, &low));
 }
 
 static void no_rate_is_tried_twice_and_no_more_than_allowed(void **state) {
