@@ -24,6 +24,7 @@ core *core_new(const core_options *opt, const core_sink *sink, uint64_t now_ns) 
     PRE(opt->max_requests > 0);
     PRE(opt->max_queue > 0);
     PRE(opt->max_workers > 0);
+    PRE(opt->max_workers <= WORKERS_MAX);
     PRE(opt->max_attempts > 0);
     PRE(opt->heartbeat_ns > 0);
     PRE(opt->suspect_ns > 0);
@@ -270,7 +271,8 @@ bool core_worker(const core *c, uint32_t index, uint64_t now_ns, core_worker_inf
                               .pages_promised = m->holds.promised,
                               .assigned = m->holds.count,
                               .silence_ns = now_ns > m->heard_ns ? now_ns - m->heard_ns : 0,
-                              .beat = m->beat};
+                              .beat = m->beat,
+                              .steps_left_out = m->steps_left_out};
     return true;
 }
 

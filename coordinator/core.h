@@ -50,7 +50,8 @@ typedef struct core_worker_info {
     uint32_t page_count, free_pages, pages_promised; /* promised: by this coordinator's own count */
     uint32_t assigned;                               /* requests with an attempt there */
     uint64_t silence_ns;
-    ctl_heartbeat beat; /* the last one */
+    ctl_heartbeat beat;      /* the last one */
+    uint64_t steps_left_out; /* that no heartbeat told, in all */
 } core_worker_info;
 #define CORE_WORKER_ID_MAX 17u
 /* The id of a session of a worker, as texts have it */

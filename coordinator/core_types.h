@@ -119,6 +119,7 @@ typedef struct core_steps {
     worker_role role;
     const ctl_step *steps; /* [count], oldest first; ages count back from now_ns */
     uint32_t count;
+    uint64_t left_out; /* ended since the last heartbeat, too, and not told */
     uint64_t now_ns;
 } core_steps;
 

@@ -146,6 +146,36 @@ static void the_steps_of_a_heartbeat_are_passed_on_and_not_kept(void **state) {
     world_free(w);
 }
 
+static void steps_that_no_heartbeat_told_are_summed(void **state) {
+    (void)state;
+    world *w = cluster(options(), false);
+    ctl_msg m = {.kind = CTL_HEARTBEAT, .free_pages = 50, .heartbeat = {.steps_left_out = 4}};
+    say(w, D, m);
+    m.heartbeat.steps_left_out = 3;
+    say(w, D, m);
+    assert_int_equal(w->steps_left_out, 7);
+    core_worker_info info;
+    assert_true(core_worker(w->core, 1, w->now_ns, &info));
+    assert_int_equal(info.steps_left_out, 7);
+    w->read = w->sent_count;
+    world_free(w);
+}
+
+static void no_two_members_have_a_number_with_the_same_place_in_a_table(void **state) {
+    (void)state;
+    world *w = cluster(options(), false);
+    for (uint32_t number = 3; number <= WORKERS_MAX; number++) {
+        join(w, D, join_of(ROLE_DECODE, "decode-0", 11));
+        assert_int_equal(w->steps_of, number);
+        w->read = w->sent_count = 0;
+    }
+    join(w, D, join_of(ROLE_DECODE, "decode-0", 11));
+    assert_int_equal(w->steps_of, WORKERS_MAX + 2); /* the place of WORKERS_MAX + 1 is P's */
+    beat(w, P, 50);
+    assert_int_equal(w->steps_of, 1);
+    world_free(w);
+}
+
 int main(void) {
     log_setup(LOG_ERROR, "core_record_test");
     const struct CMUnitTest tests[] = {
@@ -154,6 +184,8 @@ int main(void) {
         cmocka_unit_test(of_too_many_stages_the_last_that_fits_goes_on),
         cmocka_unit_test(hand_offs_that_go_on_are_told_oldest_first),
         cmocka_unit_test(the_steps_of_a_heartbeat_are_passed_on_and_not_kept),
+        cmocka_unit_test(steps_that_no_heartbeat_told_are_summed),
+        cmocka_unit_test(no_two_members_have_a_number_with_the_same_place_in_a_table),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -199,6 +199,7 @@ bool core_worker(const core *c, uint32_t index, uint64_t now_ns, core_worker_inf
     out->page_count = 20;
     out->beat.pages_used = 5;
     out->beat.busy_ns[BUSY_DECODE] = 1500000000;
+    out->steps_left_out = 7;
     if (index == 1) return true;
     snprintf(name, sizeof name, "decode-%u", index - 1);
     out->name = name;
