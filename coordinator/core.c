@@ -345,6 +345,18 @@ uint32_t core_handoffs(const core *c, uint64_t now_ns, core_handoff *out, uint32
     return count;
 }
 
+uint32_t core_alive(const core *c, uint64_t now_ns, core_record *out, uint32_t max) {
+    PRE(c);
+    PRE(out || max == 0);
+    uint32_t count = c->requests.count;
+    for (uint32_t i = 0; i < count; i++) c->ids[i] = c->requests.items[i]->id;
+    qsort(c->ids, count, sizeof *c->ids, request_id_compare);
+    count = MIN(count, max);
+    for (uint32_t i = 0; i < count; i++)
+        request_record(request_table_find(&c->requests, c->ids[i]), now_ns, &out[i]);
+    return count;
+}
+
 bool core_request_times(const core *c, uint64_t req, uint64_t now_ns, core_times *out) {
     PRE(c);
     PRE(out);

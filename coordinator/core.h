@@ -82,6 +82,10 @@ typedef struct core_handoff {
 /* The oldest, at most `max`, oldest first. Returns how many there are in all. */
 uint32_t core_handoffs(const core *c, uint64_t now_ns, core_handoff *out, uint32_t max);
 
+/* Stories of the living, each ending now: of the oldest, at most `max`, oldest first. Returns how many. Not
+ * from within the sink. */
+uint32_t core_alive(const core *c, uint64_t now_ns, core_record *out, uint32_t max);
+
 void core_counters_of(const core *c, core_counters *out);
 bool core_request_times(const core *c, uint64_t req, uint64_t now_ns, core_times *out);
 /* REQ_DONE when unknown */

@@ -18,7 +18,7 @@
 
 typedef struct run {
     uint64_t begin_ns, end_ns;
-    uint32_t record; /* index behind first */
+    uint32_t record; /* index behind first; from `ended` on: into alive */
     uint32_t worker; /* number, or COORDINATOR */
     uint32_t lane;   /* from 1 */
     uint8_t span_begin, span_end;
@@ -41,6 +41,8 @@ typedef struct process {
 struct trace_json {
     const trace *trace;
     uint64_t first;            /* number of the oldest request */
+    uint32_t ended;            /* from there on */
+    core_record *alive;        /* owned */
     uint64_t begin_ns, end_ns; /* from the first birth to the last end */
     run *runs;                 /* [run_count] by begin */
     uint32_t run_count, run_next;
@@ -129,8 +131,14 @@ static void give_lane(trace_json *j, run *r) {
     r->lane = ((const lane *)n)->number;
 }
 
-trace_json *trace_json_new(const trace *t, uint32_t last) {
+/* NULL: it was overwritten. */
+static const core_record *record_at(const trace_json *j, uint32_t index) {
+    return index < j->ended ? trace_request_at(j->trace, j->first + index) : &j->alive[index - j->ended];
+}
+
+trace_json *trace_json_new(const trace *t, uint32_t last, const core_record *alive, uint32_t alive_count) {
     PRE(t);
+    PRE(alive || alive_count == 0);
     PRE(last > 0);
     trace_json *j = xcalloc(1, sizeof *j);
     uint64_t end = trace_requests_end(t), oldest = trace_requests_begin(t);
@@ -138,10 +146,12 @@ trace_json *trace_json_new(const trace *t, uint32_t last) {
     j->first = end - oldest > last ? end - last : oldest;
     j->begin_ns = UINT64_MAX;
     u64_map_init(&j->by_number, 64);
-    uint32_t most = 0;
-    for (uint64_t i = j->first; i < end; i++) most += 1 + trace_request_at(t, i)->span_count;
+    j->ended = (uint32_t)(end - j->first);
+    if (alive_count) j->alive = xmemdup(alive, alive_count * sizeof *alive);
+    uint32_t count = j->ended + alive_count, most = 0;
+    for (uint32_t i = 0; i < count; i++) most += 1 + record_at(j, i)->span_count;
     j->runs = xcalloc(MAX(most, 1u), sizeof *j->runs);
-    for (uint64_t i = j->first; i < end; i++) add_runs(j, trace_request_at(t, i), (uint32_t)(i - j->first));
+    for (uint32_t i = 0; i < count; i++) add_runs(j, record_at(j, i), i);
     CHECK(j->run_count <= most);
     qsort(j->runs, j->run_count, sizeof *j->runs, by_begin);
     (void)process_of(j, COORDINATOR);
@@ -157,6 +167,7 @@ void trace_json_free(trace_json *j) {
     free(j->processes);
     u64_map_done(&j->by_number);
     free(j->runs);
+    free(j->alive);
     free(j);
 }
 
@@ -239,7 +250,7 @@ static void whole_request(trace_json *j, buf *out, const run *n, const core_reco
              ",\"prompt_tokens\":%u,\"output_tokens\":%u,\"attempts\":%u,\"replays\":%u,\"preemptions\":%u,"
              "\"end\":\"%s\",\"prefill\":",
              r->req, r->req, r->prompt_tokens, r->output_tokens, r->attempts, r->replays, r->preemptions,
-             ends[r->state]);
+             ends[r->state] ? ends[r->state] : "alive");
     add_site(j, out, r, STAGE_PREFILL);
     buf_adds(out, ",\"decode\":");
     add_site(j, out, r, STAGE_DECODE);
@@ -262,7 +273,7 @@ static void arrows(trace_json *j, buf *out, const run *n, const core_record *r, 
 }
 
 static void run_events(trace_json *j, buf *out, const run *n) {
-    const core_record *r = trace_request_at(j->trace, j->first + n->record);
+    const core_record *r = record_at(j, n->record);
     if (!r) return;
     process *p = process_of(j, n->worker);
     tell_process(j, out, p);

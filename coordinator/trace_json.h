@@ -20,9 +20,9 @@
 
 typedef struct trace_json trace_json;
 
-/* Of the `last` requests that ended, and the steps that touch their time. t is borrowed until
- * trace_json_free; meanwhile at most 7 MiB are held. */
-trace_json *trace_json_new(const trace *t, uint32_t last);
+/* Of the `last` requests that ended, of those alive (core_alive; copied), and of the steps that touch their
+ * time. t is borrowed until trace_json_free; meanwhile 2 KiB for each of these requests are held at most. */
+trace_json *trace_json_new(const trace *t, uint32_t last, const core_record *alive, uint32_t alive_count);
 void trace_json_free(trace_json *j);
 /* Appends the next piece, which is empty when many steps were looked at and none belongs to it. False: that
  * was the last. */

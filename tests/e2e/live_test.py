@@ -59,6 +59,20 @@ class Live(unittest.TestCase):
         self.assertEqual(arrows["s"], arrows["f"])
         self.assertEqual(len([e for e in self.trace("?last=3") if e["name"].startswith("request ")]), 3)
 
+    def test_a_request_that_hangs_is_in_the_trace(self):
+        mine = lambda: [
+            e["args"]
+            for e in self.trace("?last=4096")
+            if e["name"].startswith("request ") and e["args"]["prompt_tokens"] == 77
+        ]
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            with self.c.stopped("prefill-0"):
+                answer = pool.submit(self.ask, 77)
+                found = wait_for("it is at a worker", lambda: [a for a in mine() if a["prefill"]])
+                self.assertEqual([(a["end"], a["prefill"]) for a in found], [("alive", "prefill-0")])
+            answer.result()
+        self.assertEqual([a["end"] for a in mine()], ["done"])
+
     def test_a_bad_number_is_refused_with_the_remedy(self):
         status, raw = self.c.get("/trace?last=none")
         self.assertEqual(status, 400)

@@ -256,6 +256,11 @@ void core_counters_of(const core *c, core_counters *out) {
     out->requests[REQ_DECODE] = 2;
 }
 
+uint32_t core_alive(const core *c, uint64_t now_ns, core_record *out, uint32_t max) {
+    (void)c, (void)now_ns, (void)out, (void)max;
+    return 0;
+}
+
 uint32_t core_handoffs(const core *c, uint64_t now_ns, core_handoff *out, uint32_t max) {
     (void)c, (void)now_ns;
     if (max) out[0] = (core_handoff){.req = 9, .prefill = "prefill-0", .age_ns = 2500000};
