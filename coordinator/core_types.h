@@ -103,13 +103,12 @@ typedef struct core_span {
 /* The story of a request that has ended, for who keeps one; of a living one (core_alive), up to now. */
 typedef struct core_record {
     uint64_t req;
-    req_state state; /* DONE, FAILED, CANCELED; another: it is alive */
+    req_state state; /* DONE, FAILED, CANCELED; another: it is alive, and end_ns is now */
     uint32_t prompt_tokens, output_tokens;
     uint32_t attempts, replays, preemptions;
-    uint64_t born_ns, first_token_ns,
-        end_ns;          /* stamps; first_token_ns: 0 = none came; alive: end_ns is now */
-    uint32_t span_count; /* of a request that was replayed often the last span is longer
-                            than it was */
+    uint64_t born_ns, first_token_ns, end_ns; /* stamps; first_token_ns: 0 = none came */
+    uint32_t span_count;                      /* of a request that was replayed often the last span is longer
+                                                 than it was */
     core_span spans[CORE_SPANS_MAX];
 } core_record;
 
