@@ -16,8 +16,8 @@
 
 typedef struct call {
     uint64_t number;
-    uint64_t session; /* it was sent in */
-    uint32_t tokens;  /* so far */
+    uint64_t session;  /* it was sent in */
+    uint32_t tokens;   /* so far */
     struct call *next; /* of those that are free */
 } call;
 
