@@ -21,7 +21,7 @@ struct workload {
     workload_kind kind;
     length_rule prompt, output;
     uint64_t seed_mask; /* of prompts: 0 without a salt */
-    trace file; /* WORKLOAD_TRACE; else empty */
+    trace file;         /* WORKLOAD_TRACE; else empty */
 };
 
 /* Where request `index` of a seed's stream stands in the file. */

@@ -95,8 +95,7 @@ static void on_end(void *ctx, uint64_t number, const client_end *e) {
 static void start(world *w) {
     static const int32_t ids[] = {1, 2, 3};
     assert_true(w->started < CALLS);
-    client_request r = {
-        .number = ++w->started, .ids = ids, .id_count = ARRAY_LEN(ids), .output_tokens = 1};
+    client_request r = {.number = ++w->started, .ids = ids, .id_count = ARRAY_LEN(ids), .output_tokens = 1};
     buf wire = {0};
     w->client->ops->prepare(w->client, &r, &wire);
     w->client->ops->start(w->client, &wire, r.number);
