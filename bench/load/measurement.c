@@ -39,8 +39,8 @@ static void on_ask(void *ctx, const planned *p, client_request *out) {
     out->output_tokens = p->output_tokens;
     if (t->words) {
         free(s->text);
-        out->text = s->text = prompt_text_make(t->words, workload_prompt_seed(s->o->work, p->seed), p->index,
-                                               p->prompt_tokens);
+        out->text = s->text =
+            prompt_text_make(t->words, workload_prompt_seed(s->o->work, p->seed), p->index, p->prompt_tokens);
         return;
     }
     if (p->prompt_tokens > s->id_capacity) {

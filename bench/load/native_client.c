@@ -16,8 +16,8 @@
 
 typedef struct call {
     uint64_t number;
-    uint64_t session; /* it was sent in */
-    uint32_t tokens;  /* so far */
+    uint64_t session;  /* it was sent in */
+    uint32_t tokens;   /* so far */
     struct call *next; /* of those that are free */
 } call;
 
@@ -213,14 +213,8 @@ static void take_token(native_client *n, call *k, uint64_t now) {
     end_call(n, k, &end);
 }
 
-static void on_message(void *ctx, uint64_t conn, const void *bytes, size_t count) {
-    (void)conn;
-    native_client *n = ctx;
-    uint64_t now = clock_now_ns();
-    n->heard_ns = now;
-    n->heard = true;
-    Baton__ServerEvent *ev = baton__server_event__unpack(NULL, count, bytes);
-    call *k = ev && ev->has_id ? u64_map_get(&n->calls, ev->id) : NULL;
+static void take_event(native_client *n, const Baton__ServerEvent *ev, uint64_t now) {
+    call *k = ev->has_id ? u64_map_get(&n->calls, ev->id) : NULL;
     if (k && ev->body_case == BATON__SERVER_EVENT__BODY_TOKEN) {
         take_token(n, k, now);
     } else if (k && ev->body_case == BATON__SERVER_EVENT__BODY_END) {
@@ -228,7 +222,19 @@ static void on_message(void *ctx, uint64_t conn, const void *bytes, size_t count
     } else if (k && ev->body_case == BATON__SERVER_EVENT__BODY_ERROR) {
         take_error(n, k, ev->error, now);
     }
-    if (ev) baton__server_event__free_unpacked(ev, NULL);
+}
+
+static void on_message(void *ctx, uint64_t conn, const void *bytes, size_t count) {
+    (void)conn;
+    native_client *n = ctx;
+    uint64_t now = clock_now_ns();
+    n->heard_ns = now;
+    n->heard = true;
+    Baton__ServerEvent *ev = baton__server_event__unpack(NULL, count, bytes);
+    if (!ev) return;
+    take_event(n, ev, now);
+    for (size_t i = 0; i < ev->n_more; i++) take_event(n, ev->more[i], now);
+    baton__server_event__free_unpacked(ev, NULL);
 }
 
 /* Ends the calls of sessions that are over. An end may start or cancel others: each is looked up anew. */

@@ -19,8 +19,8 @@ typedef struct call { /* one request; kept for the next when it is over */
     sse sse;
     buf body; /* of an answer that is no stream: its beginning */
     client_end end;
-    uint64_t at_ns; /* of what is being read */
-    uint32_t tokens;  /* of the events so far, each at least one */
+    uint64_t at_ns;  /* of what is being read */
+    uint32_t tokens; /* of the events so far, each at least one */
     bool content, done, failed;
     struct call *next; /* in the list of those that are free */
 } call;

@@ -199,7 +199,8 @@ static void hits_that_the_server_counts_void_the_run_unless_prompts_share(void *
         run *u = run_of(100);
         u->facts.cached_share = shares[i];
         char text[128];
-        snprintf(text, sizeof text, "%.1f %% of the prompt tokens that the server looked up", 100 * shares[i]);
+        snprintf(text, sizeof text, "%.1f %% of the prompt tokens that the server looked up",
+                 100 * shares[i]);
         expect(u, i >= 3 ? 1 : 0, text);
     }
     run *u = run_of(100);
@@ -338,7 +339,8 @@ static void cache_counters_have_vllms_name_or_its_old_one(void **state) {
     static const char now[] = "vllm:prefix_cache_queries_total{engine=\"0\"} 100.0\n"
                               "vllm:prefix_cache_hits_total{engine=\"0\"} 7.0\n"
                               "vllm:prefix_cache_hits_total{engine=\"1\"} 2.0\n";
-    static const char before[] = "vllm:gpu_prefix_cache_queries_total 50\nvllm:gpu_prefix_cache_hits_total 4\n";
+    static const char before[] =
+        "vllm:gpu_prefix_cache_queries_total 50\nvllm:gpu_prefix_cache_hits_total 4\n";
     assert_true(facts_read_cache(now, "queries") == 100);
     assert_true(facts_read_cache(now, "hits") == 9);
     assert_true(facts_read_cache(before, "queries") == 50);

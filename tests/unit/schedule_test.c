@@ -309,9 +309,9 @@ static void prompts_of_the_tail_may_repeat(void **state) {
     workload_options opt = {.kind = WORKLOAD_FIXED, .prompt_mean = 1, .output_mean = 1};
     if (workload_new(&w, &opt, &eb) != ST_OK) fail_msg("%s", eb.text);
     const uint64_t seeds[] = {1};
-    schedule s = steady(w, &CONSTANT,
-                        (schedule_steady_options){
-                            .seeds = seeds, .seed_count = 1, .rate = 5, .window_s = 2, .tail_s = 60});
+    schedule s = steady(
+        w, &CONSTANT,
+        (schedule_steady_options){.seeds = seeds, .seed_count = 1, .rate = 5, .window_s = 2, .tail_s = 60});
     assert_true(s.count > 100);
     assert_int_equal(schedule_repeated_prompts(&s, w, (prompt_range){0, 9}), 0);
     schedule_done(&s);
@@ -334,7 +334,8 @@ static void a_salt_changes_the_ids_of_prompts_and_nothing_else(void **state) {
                                 .prompt_max = IDS,
                                 .prompt_salt = salts[k]};
         if (workload_new(&w[k], &opt, &eb) != ST_OK) fail_msg("%s", eb.text);
-        s[k] = counted(w[k], &POISSON, (schedule_counted_options){.requests = REQUESTS, .seed = 7, .rate = 2});
+        s[k] =
+            counted(w[k], &POISSON, (schedule_counted_options){.requests = REQUESTS, .seed = 7, .rate = 2});
     }
     for (uint32_t i = 0; i < REQUESTS; i++) {
         int32_t ids[3][IDS], plain[IDS];
