@@ -50,6 +50,8 @@ static void interval_text(const curve *c, char *out, size_t size) {
         snprintf(out, size, "-");
     else if (isnan(g->low))
         snprintf(out, size, "none (%u seed%s)", c->seeds, c->seeds == 1 ? "" : "s");
+    else if (isinf(g->high) && !(g->low > 0))
+        snprintf(out, size, "open");
     else if (isinf(g->high))
         snprintf(out, size, "from %.3g", g->low);
     else

@@ -67,7 +67,7 @@ static void too_few_values_have_no_interval_of_a_percentile(void **state) {
     (void)state;
     static double x[200];
     double low, high;
-    assert_false(stats_percentile_interval(x, 20, 90, &low, &high));
+    assert_false(stats_percentile_interval(x, 1, 50, &low, &high));
     assert_false(stats_percentile_interval(x, 0, 50, &low, &high));
     assert_false(stats_percentile_interval(x, 200, 100, &low, &high));
 }
@@ -146,7 +146,10 @@ static void seeds_that_differ_have_their_t_interval_and_one_alone_has_none(void 
     (void)state;
     const double x[] = {0.9, 0.92, 0.88, 0.91, 0.89};
     interval got = stats_seeds(x, 5, 450, 500), want = stats_replications(x, 5);
-    assert_memory_equal(&got, &want, sizeof got);
+    assert_true(got.mean == want.mean);
+    assert_true(got.low == want.low);
+    assert_true(got.high == want.high);
+    assert_int_equal(got.n, want.n);
     assert_false(stats_alike(x, 5));
     assert_false(stats_alike(x, 1));
     got = stats_seeds(x, 1, 90, 100);
