@@ -39,7 +39,7 @@ status cluster_free_ports(cluster_ports *out, errbuf *eb) {
     uint32_t count = 0;
     for (uint32_t tries = 0; tries < 1000 && count < 3; tries++) {
         uint16_t port = (uint16_t)(PORTS_BEGIN + clock_random64() % (PORTS_END - PORTS_BEGIN));
-        bool is_free;
+        bool is_free = false;
         status st = look_at_port(&is_free, port, eb);
         if (st != ST_OK) return st;
         bool taken = !is_free;
