@@ -344,7 +344,13 @@ static int run(search *s, errbuf *eb) {
 /* What probes depend on: another search does not go on with these. */
 static status keep_command(const exp_dir *dir, const options *o, errbuf *eb) {
     buf text = {0};
-    for (uint32_t i = 0; i < o->flags.count; i++) buf_addf(&text, "%s\n", o->flags.items[i]);
+    for (uint32_t i = 0; i < o->flags.count; i++) {
+        const char *flag = o->flags.items[i];
+        if (strncmp(flag, "--header=", 9) == 0) /* its value may be a key: it stands in no file */
+            buf_addf(&text, "%.*s=***\n", 9 + (int)strcspn(flag + 9, "=:"), flag);
+        else
+            buf_addf(&text, "%s\n", flag);
+    }
     buf_addf(&text, "--seed-count=%u\n--window=%g\n--warmup=%g\n--request-timeout=%g\n", o->rules.seeds,
              o->window_s, o->warmup_s, o->timeout_s);
     status st = exp_dir_keep(dir, "command", text.data, false, eb);

@@ -205,6 +205,16 @@ def test_the_real_serve_takes_the_flags_of_a_probe():
         assert [w for w in words if w.startswith("--prompt-salt=")], words
 
 
+def test_the_values_of_headers_reach_serve_and_stand_in_no_file_of_the_search():
+    with tempfile.TemporaryDirectory() as dir:
+        t = Told(dir, capacity=1)
+        t.search("--max-probes=1", "--header=Authorization=Bearer sesame")
+        with open(t.out + "/command") as f:
+            text = f.read()
+        assert "--header=Authorization=***\n" in text and "sesame" not in text, text
+        assert t.started()[0]["header"] == "Authorization=Bearer sesame", t.started()
+
+
 def test_a_server_that_is_not_there_is_an_error_that_names_it():
     port = free_ports(1)[0]
     with tempfile.TemporaryDirectory() as dir:
