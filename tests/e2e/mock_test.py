@@ -33,6 +33,7 @@ def bodies():
                 "prompt": prompt_ids(length),
                 "max_tokens": 600 if ends else 24,
                 "ignore_eos": not ends,
+                "min_tokens": 2,  # one that ends with its first token needs no hand-off
                 "temperature": 0,
                 "logprobs": 1,
             }
