@@ -321,11 +321,8 @@ static void take_end(ask *a, uint32_t choice, const Baton__ServerEnd *e) {
     finish(a, a->canceled ? 130 : 0);
 }
 
-static void on_message(void *ctx, uint64_t conn, const void *bytes, size_t count) {
-    (void)conn;
-    ask *a = ctx;
-    a->heard_ns = clock_now_ns();
-    Baton__ServerEvent *ev = baton__server_event__unpack(NULL, count, bytes);
+/* ev: NULL when the bytes were none. */
+static void take_event(ask *a, const Baton__ServerEvent *ev) {
     switch (ev ? ev->body_case : BATON__SERVER_EVENT__BODY__NOT_SET) {
     case BATON__SERVER_EVENT__BODY_TOKEN:
         take_token(a, ev->choice, ev->token);
@@ -354,6 +351,15 @@ static void on_message(void *ctx, uint64_t conn, const void *bytes, size_t count
         finish(a, 1);
         break;
     }
+}
+
+static void on_message(void *ctx, uint64_t conn, const void *bytes, size_t count) {
+    (void)conn;
+    ask *a = ctx;
+    a->heard_ns = clock_now_ns();
+    Baton__ServerEvent *ev = baton__server_event__unpack(NULL, count, bytes);
+    take_event(a, ev);
+    for (size_t i = 0; ev && i < ev->n_more; i++) take_event(a, ev->more[i]);
     if (ev) baton__server_event__free_unpacked(ev, NULL);
 }
 

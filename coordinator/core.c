@@ -24,6 +24,7 @@ core *core_new(const core_options *opt, const core_sink *sink, uint64_t now_ns) 
     PRE(opt->max_requests > 0);
     PRE(opt->max_queue > 0);
     PRE(opt->max_workers > 0);
+    PRE(opt->max_workers <= WORKERS_MAX);
     PRE(opt->max_attempts > 0);
     PRE(opt->heartbeat_ns > 0);
     PRE(opt->suspect_ns > 0);
@@ -270,7 +271,8 @@ bool core_worker(const core *c, uint32_t index, uint64_t now_ns, core_worker_inf
                               .pages_promised = m->holds.promised,
                               .assigned = m->holds.count,
                               .silence_ns = now_ns > m->heard_ns ? now_ns - m->heard_ns : 0,
-                              .beat = m->beat};
+                              .beat = m->beat,
+                              .steps_left_out = m->steps_left_out};
     return true;
 }
 
@@ -340,6 +342,18 @@ uint32_t core_handoffs(const core *c, uint64_t now_ns, core_handoff *out, uint32
         for (; at > 0 && out[at - 1].age_ns < h.age_ns; at--) out[at] = out[at - 1];
         out[at] = h;
     }
+    return count;
+}
+
+uint32_t core_alive(const core *c, uint64_t now_ns, core_record *out, uint32_t max) {
+    PRE(c);
+    PRE(out || max == 0);
+    uint32_t count = c->requests.count;
+    for (uint32_t i = 0; i < count; i++) c->ids[i] = c->requests.items[i]->id;
+    qsort(c->ids, count, sizeof *c->ids, request_id_compare);
+    count = MIN(count, max);
+    for (uint32_t i = 0; i < count; i++)
+        request_record(request_table_find(&c->requests, c->ids[i]), now_ns, &out[i]);
     return count;
 }
 

@@ -50,7 +50,8 @@ typedef struct core_worker_info {
     uint32_t page_count, free_pages, pages_promised; /* promised: by this coordinator's own count */
     uint32_t assigned;                               /* requests with an attempt there */
     uint64_t silence_ns;
-    ctl_heartbeat beat; /* the last one */
+    ctl_heartbeat beat;      /* the last one */
+    uint64_t steps_left_out; /* that no heartbeat told, in all */
 } core_worker_info;
 #define CORE_WORKER_ID_MAX 17u
 /* The id of a session of a worker, as texts have it */
@@ -80,6 +81,10 @@ typedef struct core_handoff {
 } core_handoff;
 /* The oldest, at most `max`, oldest first. Returns how many there are in all. */
 uint32_t core_handoffs(const core *c, uint64_t now_ns, core_handoff *out, uint32_t max);
+
+/* Stories of the living, each ending now: of the oldest, at most `max`, oldest first. Returns how many. Not
+ * from within the sink. */
+uint32_t core_alive(const core *c, uint64_t now_ns, core_record *out, uint32_t max);
 
 void core_counters_of(const core *c, core_counters *out);
 bool core_request_times(const core *c, uint64_t req, uint64_t now_ns, core_times *out);

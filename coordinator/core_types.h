@@ -100,10 +100,10 @@ typedef struct core_span {
 } core_span;
 #define CORE_SPANS_MAX 16u
 
-/* The story of a request that has ended, for who keeps one. */
+/* The story of a request that has ended, for who keeps one; of a living one (core_alive), up to now. */
 typedef struct core_record {
     uint64_t req;
-    req_state state; /* DONE, FAILED, CANCELED */
+    req_state state; /* DONE, FAILED, CANCELED; another: it is alive, and end_ns is now */
     uint32_t prompt_tokens, output_tokens;
     uint32_t attempts, replays, preemptions;
     uint64_t born_ns, first_token_ns, end_ns; /* stamps; first_token_ns: 0 = none came */
@@ -119,6 +119,7 @@ typedef struct core_steps {
     worker_role role;
     const ctl_step *steps; /* [count], oldest first; ages count back from now_ns */
     uint32_t count;
+    uint64_t left_out; /* ended since the last heartbeat, too, and not told */
     uint64_t now_ns;
 } core_steps;
 

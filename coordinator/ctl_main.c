@@ -118,10 +118,8 @@ static void print_workers(const Baton__ServerWorkers *all) {
     }
 }
 
-static void on_message(void *ctx, uint64_t conn, const void *bytes, size_t count) {
-    (void)conn;
-    app *a = ctx;
-    Baton__ServerEvent *ev = baton__server_event__unpack(NULL, count, bytes);
+/* ev: NULL when the bytes were none. */
+static void take_event(app *a, const Baton__ServerEvent *ev) {
     if (ev && ev->body_case == BATON__SERVER_EVENT__BODY_WORKERS) {
         print_workers(ev->workers);
         finish(a, 0);
@@ -133,6 +131,14 @@ static void on_message(void *ctx, uint64_t conn, const void *bytes, size_t count
                 a->endpoint);
         finish(a, 1);
     }
+}
+
+static void on_message(void *ctx, uint64_t conn, const void *bytes, size_t count) {
+    (void)conn;
+    app *a = ctx;
+    Baton__ServerEvent *ev = baton__server_event__unpack(NULL, count, bytes);
+    take_event(a, ev);
+    for (size_t i = 0; ev && i < ev->n_more; i++) take_event(a, ev->more[i]);
     if (ev) baton__server_event__free_unpacked(ev, NULL);
 }
 

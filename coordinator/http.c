@@ -124,8 +124,11 @@ static void page_trace(http *h, struct evhttp_request *req, const char *path) {
     }
     char id[HTTP_REQUEST_ID_MAX];
     http_take_request_id(req, id);
+    core_record *alive = xcalloc(last, sizeof *alive);
+    uint32_t count = core_alive(h->opt.core, clock_now_ns(), alive, last);
     http_feed_source source = {
-        .ctx = trace_json_new(h->opt.trace, last), .more = more_of_trace, .gone = trace_gone};
+        .ctx = trace_json_new(h->opt.trace, last, alive, count), .more = more_of_trace, .gone = trace_gone};
+    free(alive);
     (void)http_feed_start(h, req, path, "application/json", &source);
 }
 

@@ -110,12 +110,12 @@ size_t http_feed_unsent(const http_feed *f) {
     return evbuffer_get_length(output_of(f));
 }
 
+/* A source that had much to look at and nothing to say goes on in the next turn, which comes at once. */
 static void pull(http_feed *f) {
     buf *out = &f->http->scratch;
     buf_reset(out);
-    bool more;
-    do more = f->source.more(f->source.ctx, out);
-    while (more && !out->len);
+    bool more = f->source.more(f->source.ctx, out);
+    if (more && !out->len) loop_wake(f->http->opt.loop);
     http_feed_push(f, out);
     if (!more) evhttp_send_reply_end(feed_free(f));
 }

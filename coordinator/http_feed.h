@@ -13,7 +13,8 @@
 
 typedef struct http_feed_source {
     void *ctx;
-    /* Appends the next piece; false: it was the last. NULL: this feed is pushed to */
+    /* Appends the next piece; false: it was the last. Called once in a turn; when it appends nothing, in the
+     * next one again. NULL: this feed is pushed to */
     bool (*more)(void *ctx, buf *out);
     /* The feed is over and freed, by whichever side */
     void (*gone)(void *ctx);

@@ -41,6 +41,16 @@ static bool name_taken(const core *c, const char *name) {
     return false;
 }
 
+/* The places of those that left longest ago are taken first. */
+static uint32_t next_number(core *c) {
+    bool taken[WORKERS_MAX] = {0};
+    CHECK(c->member_count < WORKERS_MAX);
+    for (uint32_t i = 0; i < c->member_count; i++) taken[c->members[i]->number % WORKERS_MAX] = true;
+    do c->last_number++;
+    while (!c->last_number || taken[c->last_number % WORKERS_MAX]);
+    return c->last_number;
+}
+
 /* Caller frees with free. */
 static char *unique_name(const core *c, const char *wanted) {
     char *name = xstrdup(wanted);
@@ -104,7 +114,7 @@ static void on_join(core *c, uint64_t conn, const ctl_msg *msg, uint64_t now_ns)
     }
     char *name = unique_name(c, join->name);
     m = member_new(join, name, conn, next_incarnation(c), now_ns);
-    m->number = (uint32_t)c->joins;
+    m->number = next_number(c);
     m->free_pages = MIN(msg->free_pages, m->page_count);
     if (!c->numerics.from) numerics_set(&c->numerics, join, name);
     free(name);
@@ -336,11 +346,13 @@ static void on_heartbeat(core *c, member *m, const ctl_heartbeat *beat, uint64_t
     ctl_msg ack = {.kind = CTL_ACK};
     outbox_send(c, m, &ack);
     if (beat->drain) recovery_drain(c, m, now_ns);
+    m->steps_left_out += beat->steps_left_out;
     core_steps steps = {.worker = m->number,
                         .name = m->name,
                         .role = m->role,
                         .steps = beat->steps,
                         .count = beat->step_count,
+                        .left_out = beat->steps_left_out,
                         .now_ns = now_ns};
     if (c->sink.steps) c->sink.steps(c->sink.ctx, &steps);
 }

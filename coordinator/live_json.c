@@ -38,7 +38,7 @@ static void add_row(buf *out, const trace *t, const core_record *r, bool spans) 
         buf_addf(out, "%.3f,", ms(r->first_token_ns - r->born_ns));
     else
         buf_adds(out, "null,");
-    if (r->output_tokens > 1)
+    if (r->state == REQ_DONE && r->output_tokens > 1)
         buf_addf(out, "%.3f,", ms(r->end_ns - r->first_token_ns) / (r->output_tokens - 1));
     else
         buf_adds(out, "null,");
@@ -131,7 +131,7 @@ void live_json_state(buf *out, const core *c, const health_facts *f, bool stoppi
 void live_json_history(buf *out, const trace *t, uint64_t end, uint64_t now_ns) {
     PRE(out);
     PRE(t);
-    buf_addf(out, "{\"t_ms\":%.1f,", ms(now_ns));
+    buf_addf(out, "{\"t_ms\":%.1f,\"left_out\":%" PRIu64 ",", ms(now_ns), MIN(trace_requests_begin(t), end));
     add_rows(out, t, 0, end);
     buf_adds(out, "}");
 }

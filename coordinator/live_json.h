@@ -5,7 +5,8 @@
  * A request that has ended is an array, of which there may be many:
  *   [number, ended_ms, "done" | "failed" | "canceled", prompt tokens, output tokens, ttft_ms | null,
  *    tpot_ms | null, total_ms, attempts, spans | null]
- * with spans [[stage, begin_ms after its birth, worker | null], ...]. ended_ms is on the clock of t_ms. */
+ * with spans [[stage, begin_ms after its birth, worker | null], ...]. ended_ms is on the clock of t_ms. One
+ * that failed or was canceled has no TPOT: nobody knows when its last token came. */
 #ifndef BATON_COORDINATOR_LIVE_JSON_H
 #define BATON_COORDINATOR_LIVE_JSON_H
 
@@ -22,10 +23,11 @@ typedef struct live_range {
 } live_range;
 
 /* {"t_ms":..,"status":..,"model":..,"version":..,"requests":{..},"workers":[..],"handoffs":{..},
- *  "ended":[..],"left_out":N} */
+ *  "ended":[..],"left_out":N}; N more ended at the same time than are told */
 void live_json_state(buf *out, const core *c, const health_facts *f, bool stopping, const trace *t,
                      const live_range *range, uint64_t now_ns);
-/* {"t_ms":..,"ended":[..]}: all that the trace has kept up to `end` */
+/* {"t_ms":..,"left_out":N,"ended":[..]}: all that the trace has kept up to `end`; N others had ended before
+ */
 void live_json_history(buf *out, const trace *t, uint64_t end, uint64_t now_ns);
 
 #endif

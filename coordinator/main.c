@@ -274,7 +274,8 @@ static status open_fronts(app *a, errbuf *eb) {
                          .streams = a->streams,
                          .text = a->text,
                          .env = &a->env,
-                         .body_max = body_max};
+                         .body_max = body_max,
+                         .slow_client_ns = c->limits.slow_client_ms * NS_PER_MS};
     return native_open(&a->native, c->cluster.client, &no, eb);
 }
 

@@ -21,7 +21,8 @@
 typedef struct member {
     uint64_t conn;        /* 0 once the connection is lost or given up */
     uint64_t incarnation; /* random, of this session */
-    uint32_t number;      /* 1, 2, ... in the order of joining: a short name in records */
+    uint32_t number;      /* 1, 2, ... in the order of joining: a short name in records. No two members have
+                             the same modulo WORKERS_MAX, so that a table of that size has a place for each */
     sm sm;                /* member_sm */
     worker_role role;
     char *name;     /* unique among members; owned */
@@ -32,6 +33,7 @@ typedef struct member {
 
     uint64_t heard_ns; /* last message, moved forward by the time the coordinator itself slept */
     ctl_heartbeat beat;
+    uint64_t steps_left_out; /* in all heartbeats */
     uint32_t free_pages;
     bool draining; /* DRAIN was asked for */
     bool exiting;  /* EXIT was sent */

@@ -45,6 +45,7 @@ typedef struct known_worker {
     metric *pages_used, *pages_total, *running, *step_age;
     metric *totals[ARRAY_LEN(worker_totals)];
     metric *busy[BUSY_KIND_COUNT];
+    metric *steps_left_out;
     UT_hash_handle hh; /* by labels, in the order of coming */
 } known_worker;
 
@@ -262,6 +263,8 @@ static known_worker *know(meter *m, const char *labels) {
     k->step_age = gauge(m, "baton_worker_step_age_seconds", "Age of the running step; 0 = idle.", labels);
     for (size_t i = 0; i < ARRAY_LEN(worker_totals); i++)
         k->totals[i] = counter(m, worker_totals[i].name, worker_totals[i].help, labels);
+    k->steps_left_out = counter(m, "baton_worker_steps_left_out_total",
+                                "Steps that a heartbeat had no room for: /trace lacks them.", labels);
     for (uint32_t i = 0; i < BUSY_KIND_COUNT; i++) {
         buf l = {0};
         buf_adds(&l, labels);
@@ -302,6 +305,7 @@ static void copy_worker(meter *m, const core_worker_info *w) {
         const uint64_t *total = (const uint64_t *)((const char *)b + worker_totals[i].at);
         metric_set(k->totals[i], (double)*total);
     }
+    metric_set(k->steps_left_out, (double)w->steps_left_out);
     for (uint32_t i = 0; i < BUSY_KIND_COUNT; i++) metric_set(k->busy[i], (double)b->busy_ns[i] / 1e9);
 }
 

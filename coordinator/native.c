@@ -13,6 +13,7 @@
 #define NATIVE_SILENCE_NS   (10 * NS_PER_S)
 #define NATIVE_KEEPALIVE_NS NS_PER_S
 #define NATIVE_SCAN_NS      (250 * NS_PER_MS)
+#define NATIVE_OUT_KEPT     ((size_t)16 << 10) /* a connection's buffer that grew beyond that is not kept */
 
 typedef struct peer peer;
 
@@ -33,8 +34,11 @@ struct peer {
     uint64_t conn;
     uint64_t heard_ns;
     ask *asks;
-    uint32_t large;    /* jobs away at the text thread: later ones must not overtake them */
-    UT_hash_handle hh; /* by conn */
+    uint32_t large;                   /* jobs away at the text thread: later ones must not overtake them */
+    buf out;                          /* the message that this turn makes; empty: none yet */
+    uint32_t events;                  /* in it */
+    struct peer *out_prev, *out_next; /* of those that have one */
+    UT_hash_handle hh;                /* by conn */
 };
 
 struct native {
@@ -42,10 +46,10 @@ struct native {
     bus *bus;
     peer *peers;
     ask *dirty;
+    peer *speaking; /* those that have a message to send */
     bool stopping;
     char why[96]; /* stopping */
     uint64_t scan_ns;
-    buf scratch; /* one event's bytes */
 };
 
 /* NOLINTBEGIN(readability-function-size, clang-analyzer-core.NullDereference): uthash is macros, and large
@@ -83,14 +87,25 @@ static void drop_peer(peer *p) {
 }
 /* NOLINTEND(readability-function-size, clang-analyzer-core.NullDereference) */
 
-static void send_scratch(const peer *p) {
-    (void)bus_send(p->native->bus, p->conn, p->native->scratch.data,
-                   p->native->scratch.len); /* ST_PEER: on_lost comes */
+/* ---- the message of a turn ---- */
+
+static void send_message(peer *p) {
+    (void)bus_send(p->native->bus, p->conn, p->out.data, p->out.len); /* ST_PEER: on_lost comes */
+    if (p->out.capacity > NATIVE_OUT_KEPT) buf_done(&p->out);
+    buf_reset(&p->out);
+    p->events = 0;
+    DL_DELETE2(p->native->speaking, p, out_prev, out_next);
 }
 
-static void send_error(const peer *p, const uint64_t *id, const api_error *e) {
-    native_wire_error(&p->native->scratch, id, e);
-    send_scratch(p);
+/* Where the next event goes. */
+static buf *next_event(peer *p) {
+    if (p->events >= NATIVE_EVENTS_MAX || p->out.len >= NATIVE_BYTES_ENOUGH) send_message(p);
+    if (p->events++ == 0) DL_APPEND2(p->native->speaking, p, out_prev, out_next);
+    return &p->out;
+}
+
+static void send_error(peer *p, const uint64_t *id, const api_error *e) {
+    native_wire_error(next_event(p), id, e);
 }
 
 static void ask_free(ask *a, uint64_t now_ns) {
@@ -108,6 +123,8 @@ static void ask_free(ask *a, uint64_t now_ns) {
 static void peer_free(peer *p, uint64_t now_ns) {
     ask *a, *next;
     HASH_ITER(hh, p->asks, a, next) ask_free(a, now_ns);
+    if (p->events) DL_DELETE2(p->native->speaking, p, out_prev, out_next);
+    buf_done(&p->out);
     drop_peer(p);
     free(p);
 }
@@ -136,8 +153,7 @@ static void on_job_done(void *owner, text_job *job) {
         send_error(p, &a->id, &e);
         ask_free(a, now_ns);
     } else {
-        native_wire_accepted(&n->scratch, a->id, seed, stream_prompt_tokens(a->stream));
-        send_scratch(p);
+        native_wire_accepted(next_event(p), a->id, seed, stream_prompt_tokens(a->stream));
         a->sent_ns = now_ns;
     }
     text_job_free(job);
@@ -189,11 +205,9 @@ static void take_request(peer *p, const Baton__ClientRequest *m) {
 static void cancel_request(peer *p, uint64_t id) {
     ask *a = find_ask(p, id);
     if (!a) return; /* it has ended: the client has its answer already */
-    native *n = p->native;
     for (uint32_t i = 0; a->stream && i < stream_choice_count(a->stream); i++) {
         if (stream_finish_of(a->stream, i).reason) continue;
-        native_wire_end(&n->scratch, id, a->stream, i, true, NULL, 0);
-        send_scratch(p);
+        native_wire_end(next_event(p), id, a->stream, i, true, NULL, 0);
     }
     if (!a->stream) {
         api_error e = {0};
@@ -203,13 +217,11 @@ static void cancel_request(peer *p, uint64_t id) {
     ask_free(a, clock_now_ns());
 }
 
-static void list_workers(const peer *p, uint64_t id) {
-    native *n = p->native;
-    native_wire_workers(&n->scratch, id, n->opt.core, NATIVE_ALL_WORKERS, clock_now_ns());
-    send_scratch(p);
+static void list_workers(peer *p, uint64_t id) {
+    native_wire_workers(next_event(p), id, p->native->opt.core, NATIVE_ALL_WORKERS, clock_now_ns());
 }
 
-static void drain_worker(const peer *p, const Baton__ClientDrain *m) {
+static void drain_worker(peer *p, const Baton__ClientDrain *m) {
     native *n = p->native;
     api_error e = {0};
     uint64_t id = m->id, now_ns = clock_now_ns();
@@ -222,8 +234,7 @@ static void drain_worker(const peer *p, const Baton__ClientDrain *m) {
         send_error(p, &id, &e);
         return;
     }
-    native_wire_workers(&n->scratch, id, n->opt.core, index, now_ns);
-    send_scratch(p);
+    native_wire_workers(next_event(p), id, n->opt.core, index, now_ns);
 }
 
 static void on_message(void *ctx, uint64_t conn, const void *bytes, size_t count) {
@@ -247,8 +258,7 @@ static void on_message(void *ctx, uint64_t conn, const void *bytes, size_t count
         cancel_request(p, m->cancel->id);
         break;
     case BATON__CLIENT_MESSAGE__BODY_PING:
-        native_wire_pong(&n->scratch, m->ping->has_id ? &m->ping->id : NULL);
-        send_scratch(p);
+        native_wire_pong(next_event(p), m->ping->has_id ? &m->ping->id : NULL);
         break;
     case BATON__CLIENT_MESSAGE__BODY_WORKERS:
         list_workers(p, m->workers->id);
@@ -282,9 +292,8 @@ static void send_part(ask *a, const stream_step *step) {
     bool has_text = step->kind == STEP_PART && a->send_text;
     for (uint32_t t = part->token_begin; t < part->token_end; t++) {
         bool last = has_text && t + 1 == part->token_end;
-        native_wire_token(&a->peer->native->scratch, a->id, a->stream, step->choice, t, a->send_ids,
+        native_wire_token(next_event(a->peer), a->id, a->stream, step->choice, t, a->send_ids,
                           last ? c->text.data + part->text_begin : NULL, part->text_end - part->text_begin);
-        send_scratch(a->peer);
     }
 }
 
@@ -292,9 +301,8 @@ static void send_end(ask *a, const stream_step *step) {
     const choice *c = stream_choice(a->stream, step->choice);
     const choice_part *part = &step->part;
     bool has_text = a->send_text && part->text_end > part->text_begin;
-    native_wire_end(&a->peer->native->scratch, a->id, a->stream, step->choice, false,
+    native_wire_end(next_event(a->peer), a->id, a->stream, step->choice, false,
                     has_text ? c->text.data + part->text_begin : NULL, part->text_end - part->text_begin);
-    send_scratch(a->peer);
 }
 
 static void render(ask *a, uint64_t now_ns) {
@@ -312,28 +320,47 @@ static void render(ask *a, uint64_t now_ns) {
     if (failed || stream_ended(a->stream)) ask_free(a, now_ns);
 }
 
+/* Why a client is to be hung up on; NULL: it is not. */
+static const char *fault_of(const peer *p, uint64_t now_ns) {
+    const native *n = p->native;
+    if (now_ns > p->heard_ns + NATIVE_SILENCE_NS) return "it is silent";
+    uint64_t stuck_ns = bus_stuck_since(n->bus, p->conn);
+    if (stuck_ns && now_ns > stuck_ns + n->opt.slow_client_ns) return "it does not read";
+    return NULL;
+}
+
+static void keep_alive(peer *p, uint64_t now_ns) {
+    ask *a, *next;
+    HASH_ITER(hh, p->asks, a, next) {
+        if (now_ns < a->sent_ns + NATIVE_KEEPALIVE_NS) continue;
+        native_wire_keepalive(next_event(p), a->id);
+        a->sent_ns = now_ns;
+    }
+}
+
+static void scan(native *n, uint64_t now_ns) {
+    peer *p, *next;
+    HASH_ITER(hh, n->peers, p, next) {
+        const char *fault = fault_of(p, now_ns);
+        if (!fault) {
+            keep_alive(p, now_ns);
+            continue;
+        }
+        log_debug("native", "hanging up on a client", "peer=%" PRIu64 " requests=%u why=%s", p->conn,
+                  HASH_COUNT(p->asks), fault);
+        bus_drop(n->bus, p->conn);
+        peer_free(p, now_ns);
+    }
+}
+
 void native_turn(native *n, uint64_t now_ns) {
     PRE(n);
     while (n->dirty) render(n->dirty, now_ns);
-    if (now_ns < n->scan_ns) return;
-    n->scan_ns = now_ns + NATIVE_SCAN_NS;
-    peer *p, *next_peer;
-    HASH_ITER(hh, n->peers, p, next_peer) {
-        if (now_ns > p->heard_ns + NATIVE_SILENCE_NS) {
-            log_debug("native", "client silent", "peer=%" PRIu64 " requests=%u", p->conn,
-                      HASH_COUNT(p->asks));
-            bus_drop(n->bus, p->conn);
-            peer_free(p, now_ns);
-            continue;
-        }
-        ask *a, *next;
-        HASH_ITER(hh, p->asks, a, next) {
-            if (now_ns < a->sent_ns + NATIVE_KEEPALIVE_NS) continue;
-            native_wire_keepalive(&n->scratch, a->id);
-            send_scratch(p);
-            a->sent_ns = now_ns;
-        }
+    if (now_ns >= n->scan_ns) {
+        n->scan_ns = now_ns + NATIVE_SCAN_NS;
+        scan(n, now_ns);
     }
+    while (n->speaking) send_message(n->speaking);
 }
 
 status native_open(native **out, const char *endpoint, const native_options *opt, errbuf *eb) {
@@ -346,6 +373,7 @@ status native_open(native **out, const char *endpoint, const native_options *opt
     PRE(opt->text);
     PRE(opt->env);
     PRE(opt->body_max > 0);
+    PRE(opt->slow_client_ns > 0);
     native *n = xcalloc(1, sizeof *n);
     n->opt = *opt;
     bus_handler h = {.ctx = n, .message = on_message, .lost = on_lost};
@@ -363,7 +391,6 @@ void native_free(native *n) {
     peer *p, *next;
     HASH_ITER(hh, n->peers, p, next) peer_free(p, clock_now_ns());
     bus_free(n->bus);
-    buf_done(&n->scratch);
     free(n);
 }
 

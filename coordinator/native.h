@@ -3,8 +3,10 @@
  *
  * The same text jobs and streams as behind HTTP; only the wire differs. A connection may have many requests
  * alive; their order is kept also when a large one is at the text thread. A connection that was silent for
- * NATIVE_SILENCE, or is lost, loses its requests. It also serves those who look after the cluster: who is
- * here, and drain. Whoever reaches the socket may do both. Thread: the loop's. */
+ * NATIVE_SILENCE, that took nothing of what waits for it for slow_client_ns, or is lost, loses its requests.
+ * What one turn has to say to a connection goes out together at the end of that turn, in as few messages as
+ * their bounds allow. It also serves those who look after the cluster: who is here, and drain. Whoever
+ * reaches the socket may do both. Thread: the loop's. */
 #ifndef BATON_COORDINATOR_NATIVE_H
 #define BATON_COORDINATOR_NATIVE_H
 
@@ -12,6 +14,9 @@
 #include "coordinator/text.h"
 
 #define NATIVE_REQUESTS_MAX 1024u /* alive per connection */
+/* Of one message: so many events, and no further one once it has so many bytes. */
+#define NATIVE_EVENTS_MAX   256u
+#define NATIVE_BYTES_ENOUGH ((size_t)64 << 10)
 
 typedef struct native native;
 
@@ -21,7 +26,8 @@ typedef struct native_options {
     streams *streams;
     text_thread *text;
     const text_env *env;
-    size_t body_max; /* bytes of one message */
+    size_t body_max;         /* bytes of one message */
+    uint64_t slow_client_ns; /* nothing left a connection's queue for so long: it is hung up on */
 } native_options;
 
 /* Everything in opt is borrowed. Caller frees with native_free, before the streams. */
@@ -29,7 +35,8 @@ status native_open(native **out, const char *endpoint, const native_options *opt
 void native_free(native *n);
 /* With its real port. Borrowed */
 const char *native_endpoint(const native *n);
-/* After core_turn: sends what is new, keep-alives, and forgets the silent. */
+/* After core_turn, in every turn: sends what is new, keep-alives, and forgets those who are silent or do not
+ * read. */
 void native_turn(native *n, uint64_t now_ns);
 /* Ends all requests with an error; later ones are refused. */
 void native_stop(native *n, const char *why);

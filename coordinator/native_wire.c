@@ -103,13 +103,24 @@ status native_wire_request(const Baton__ClientRequest *m, const char *model, api
     return st == ST_OK ? fill_prompt(m, r, e) : st;
 }
 
-static void pack(buf *out, const Baton__ServerEvent *ev) {
-    buf_reset(out);
+/* What stands before an entry of `more`: field 10, so many bytes. Written by hand, since entries are added
+ * one by one to a message that is packed already. */
+static void add_more_head(buf *out, size_t bytes) {
+    uint8_t head[12] = {10 << 3 | 2};
+    size_t n = 1;
+    for (; bytes >= 0x80; bytes >>= 7) head[n++] = (uint8_t)(bytes | 0x80);
+    head[n++] = (uint8_t)bytes;
+    buf_add(out, head, n);
+}
+
+static void add_event(buf *out, const Baton__ServerEvent *ev) {
+    uint8_t small[512]; /* a token, and nearly everything else */
     size_t bytes = baton__server_event__get_packed_size(ev);
-    uint8_t *p = xmalloc(bytes + 1);
+    uint8_t *p = bytes <= sizeof small ? small : xmalloc(bytes);
     baton__server_event__pack(ev, p);
+    if (out->len) add_more_head(out, bytes);
     buf_add(out, p, bytes);
-    free(p);
+    if (p != small) free(p);
 }
 
 static Baton__ServerEvent event_of(const uint64_t *id) {
@@ -127,7 +138,7 @@ void native_wire_accepted(buf *out, uint64_t id, uint64_t seed, uint32_t prompt_
     Baton__ServerEvent ev = event_of(&id);
     ev.body_case = BATON__SERVER_EVENT__BODY_ACCEPTED;
     ev.accepted = &a;
-    pack(out, &ev);
+    add_event(out, &ev);
 }
 
 void native_wire_error(buf *out, const uint64_t *id, const api_error *e) {
@@ -141,7 +152,7 @@ void native_wire_error(buf *out, const uint64_t *id, const api_error *e) {
     Baton__ServerEvent ev = event_of(id);
     ev.body_case = BATON__SERVER_EVENT__BODY_ERROR;
     ev.error = &err;
-    pack(out, &ev);
+    add_event(out, &ev);
 }
 
 void native_wire_pong(buf *out, const uint64_t *id) {
@@ -152,7 +163,7 @@ void native_wire_pong(buf *out, const uint64_t *id) {
     Baton__ServerEvent ev = event_of(NULL);
     ev.body_case = BATON__SERVER_EVENT__BODY_PONG;
     ev.pong = &p;
-    pack(out, &ev);
+    add_event(out, &ev);
 }
 
 void native_wire_keepalive(buf *out, uint64_t id) {
@@ -161,7 +172,7 @@ void native_wire_keepalive(buf *out, uint64_t id) {
     Baton__ServerEvent ev = event_of(&id);
     ev.body_case = BATON__SERVER_EVENT__BODY_KEEPALIVE;
     ev.keepalive = &k;
-    pack(out, &ev);
+    add_event(out, &ev);
 }
 
 /* "READY" as clients have it: "ready". */
@@ -206,7 +217,7 @@ void native_wire_workers(buf *out, uint64_t id, const core *c, uint32_t index, u
     Baton__ServerEvent ev = event_of(&id);
     ev.body_case = BATON__SERVER_EVENT__BODY_WORKERS;
     ev.workers = &all;
-    pack(out, &ev);
+    add_event(out, &ev);
     for (size_t i = 0; i < all.n_workers; i++) free_worker(all.workers[i]);
     free(all.workers);
 }
@@ -241,7 +252,7 @@ void native_wire_token(buf *out, uint64_t id, const stream *s, uint32_t i, uint3
     ev.choice = i;
     ev.body_case = BATON__SERVER_EVENT__BODY_TOKEN;
     ev.token = &t;
-    pack(out, &ev);
+    add_event(out, &ev);
 }
 
 static Baton__EndReason end_reason(const stream *s, uint32_t i) {
@@ -287,5 +298,5 @@ void native_wire_end(buf *out, uint64_t id, const stream *s, uint32_t i, bool ca
     ev.choice = i;
     ev.body_case = BATON__SERVER_EVENT__BODY_END;
     ev.end = &end;
-    pack(out, &ev);
+    add_event(out, &ev);
 }

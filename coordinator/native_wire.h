@@ -12,7 +12,8 @@
  * failure. */
 status native_wire_request(const Baton__ClientRequest *m, const char *model, api_request *r, api_error *e);
 
-/* Each replaces *out by the bytes of one ServerEvent. */
+/* Each adds one ServerEvent to the message in *out: the first as it is, a further one to the `more` of the
+ * first. */
 void native_wire_accepted(buf *out, uint64_t id, uint64_t seed, uint32_t prompt_tokens);
 void native_wire_error(buf *out, const uint64_t *id, const api_error *e);
 void native_wire_pong(buf *out, const uint64_t *id);

@@ -10,6 +10,7 @@
 #include "base/mem.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 static void abort_handoff(request *r, uint64_t now_ns) {
     if (!sm_ended(&r->handoff)) sm_move(&r->handoff, HANDOFF_ABORTED, now_ns);
@@ -173,6 +174,18 @@ static void note_lost(core *c, const member *m, uint64_t now_ns) {
     c->lost_ns = now_ns;
 }
 
+/* A process takes all its workers along when it dies, and their connections end one after the other. Until
+ * they are heard again they get nothing new: a replay would go to one that is dead too, which would count as
+ * a second death. */
+static void suspect_siblings(core *c, const member *gone, uint64_t now_ns) {
+    if (gone->exiting || !gone->pid) return;
+    for (uint32_t i = 0; i < c->member_count; i++) {
+        member *m = c->members[i];
+        bool sibling = m->pid == gone->pid && strcmp(m->host, gone->host) == 0;
+        if (sibling && member_state_of(m) == MEMBER_READY) sm_move(&m->sm, MEMBER_SUSPECT, now_ns);
+    }
+}
+
 static void member_gone(core *c, member *m, uint64_t now_ns) {
     if (m->exiting) {
         log_info("core.member", "worker left", "worker=%s", m->name);
@@ -184,6 +197,7 @@ static void member_gone(core *c, member *m, uint64_t now_ns) {
     sm_move(&m->sm, MEMBER_GONE, now_ns);
     if (m->conn) c->sink.hang_up(c->sink.ctx, m->conn);
     recovery_unbind(c, m);
+    suspect_siblings(c, m, now_ns);
     uint32_t count = holds_requests(&m->holds, c->ids);
     qsort(c->ids, count, sizeof *c->ids, request_id_compare); /* oldest first */
     holds_forget(&m->holds);

@@ -31,6 +31,7 @@ struct core {
     numerics numerics; /* of the first member; every later one must equal it */
     uint64_t last_req;
     uint64_t joins;                 /* JOINs welcomed: the seed of incarnations */
+    uint32_t last_number;           /* given to a member */
     uint32_t role_peak[ROLE_COUNT]; /* most workers of a role that were READY at once */
     uint64_t wake_ns; /* when the last turn asked to be called again; later means that the loop slept */
     uint64_t turns;

@@ -60,6 +60,7 @@ void trace_add_steps(trace *t, const core_steps *s) {
     PRE(s->worker > 0);
     PRE(s->name);
     trace_worker *w = know(t, s);
+    w->steps_left_out += s->left_out;
     for (uint32_t i = 0; i < s->count; i++) add_step(t, w, &s->steps[i], s->now_ns);
 }
 

@@ -2,7 +2,8 @@
  * are made of it (trace_json.h, live_json.h).
  *
  * An event costs the same whatever is kept: it overwrites the oldest. Memory is taken at once and stays:
- * 4,096 requests of 344 bytes, 262,144 steps of 24 bytes, 1,024 names; together below 8 MiB.
+ * 4,096 requests of 344 bytes, 262,144 steps of 24 bytes, a name for each of WORKERS_MAX; together below 8
+ * MiB.
  *
  * Entries are numbered from 0 as they come, for ever. A reader keeps numbers, so what was overwritten
  * meanwhile is noticed and left out.
@@ -18,8 +19,8 @@
 
 #define TRACE_REQUESTS 4096u
 #define TRACE_STEPS    262144u
-#define TRACE_WORKERS  1024u
-#define TRACE_NAME_MAX 64u /* with the NUL; longer names are cut */
+#define TRACE_WORKERS  WORKERS_MAX /* so that no two living ones have the same place: see member.number */
+#define TRACE_NAME_MAX 64u         /* with the NUL; longer names are cut */
 
 typedef struct trace_step {
     uint64_t begin_ns;
@@ -31,7 +32,8 @@ typedef struct trace_step {
 typedef struct trace_worker {
     uint32_t number; /* 0: none here */
     worker_role role;
-    uint64_t busy_until_ns; /* end of its last step */
+    uint64_t busy_until_ns;  /* end of its last step */
+    uint64_t steps_left_out; /* that its heartbeats had no room for */
     char name[TRACE_NAME_MAX];
 } trace_worker;
 
@@ -52,7 +54,7 @@ uint64_t trace_steps_begin(const trace *t);
 /* NULL: overwritten, or not yet. Borrowed until the next event. */
 const core_record *trace_request_at(const trace *t, uint64_t number);
 const trace_step *trace_step_at(const trace *t, uint64_t number);
-/* NULL: unknown, or forgotten for 1,024 others that joined since. */
+/* NULL: unknown, or it left and its place is another's. */
 const trace_worker *trace_worker_of(const trace *t, uint32_t number);
 
 #endif

@@ -1,9 +1,11 @@
 /* A request is cut into runs: the whole of it on the coordinator, and each stretch of spans that one worker
  * had. Lanes are given to runs in the order of their begin, the first lane that is free; so slices of one
- * lane never overlap but where one is inside another. */
+ * lane never overlap but where one is inside another. A lane is named before its first slice, so that no
+ * piece is about many of them. */
 #include "coordinator/trace_json.h"
 
 #include "base/clock.h"
+#include "base/heap.h"
 #include "base/u64_map.h"
 #include "coordinator/openai.h"
 
@@ -16,22 +18,31 @@
 
 typedef struct run {
     uint64_t begin_ns, end_ns;
-    uint32_t record; /* index behind first */
+    uint32_t record; /* index behind first; from `ended` on: into alive */
     uint32_t worker; /* number, or COORDINATOR */
     uint32_t lane;   /* from 1 */
     uint8_t span_begin, span_end;
 } run;
 
+typedef struct lane {
+    heap_node node; /* first: a lane is where its node is */
+    uint32_t number;
+    bool told;
+} lane;
+
 typedef struct process {
     uint32_t number;
+    lane **lanes; /* [lane_count]; owned */
     uint32_t lane_count;
-    uint64_t *lane_ends; /* [lane_count] */
+    heap busy, free; /* lanes, by the end of their last run; by number */
     bool told;
 } process;
 
 struct trace_json {
     const trace *trace;
     uint64_t first;            /* number of the oldest request */
+    uint32_t ended;            /* from there on */
+    core_record *alive;        /* owned */
     uint64_t begin_ns, end_ns; /* from the first birth to the last end */
     run *runs;                 /* [run_count] by begin */
     uint32_t run_count, run_next;
@@ -49,6 +60,8 @@ static process *process_of(trace_json *j, uint32_t number) {
     if (p) return p;
     p = xcalloc(1, sizeof *p);
     p->number = number;
+    heap_init(&p->busy, 0);
+    heap_init(&p->free, 0);
     j->processes = xrealloc(j->processes, j->process_count + 1, sizeof(process *));
     j->processes[j->process_count++] = p;
     u64_map_put(&j->by_number, number + 1ull, p);
@@ -89,17 +102,43 @@ static int by_begin(const void *a, const void *b) {
     return (int)x->span_begin - (int)y->span_begin;
 }
 
-static void give_lane(trace_json *j, run *r) {
-    process *p = process_of(j, r->worker);
-    uint32_t i = 0;
-    while (i < p->lane_count && p->lane_ends[i] > r->begin_ns) i++;
-    if (i == p->lane_count) p->lane_ends = xrealloc(p->lane_ends, ++p->lane_count, sizeof *p->lane_ends);
-    p->lane_ends[i] = r->end_ns;
-    r->lane = i + 1;
+static void process_free(process *p) {
+    for (uint32_t i = 0; i < p->lane_count; i++) free(p->lanes[i]);
+    free(p->lanes);
+    heap_done(&p->busy);
+    heap_done(&p->free);
+    free(p);
 }
 
-trace_json *trace_json_new(const trace *t, uint32_t last) {
+static void add_lane(process *p) {
+    lane *l = xcalloc(1, sizeof *l);
+    p->lanes = xrealloc(p->lanes, p->lane_count + 1, sizeof(lane *));
+    p->lanes[p->lane_count++] = l;
+    l->number = p->lane_count;
+    heap_put(&p->free, &l->node, l->number);
+}
+
+static void give_lane(trace_json *j, run *r) {
+    process *p = process_of(j, r->worker);
+    for (heap_node *n; (n = heap_first(&p->busy)) && n->key <= r->begin_ns;) {
+        heap_take(&p->busy, n);
+        heap_put(&p->free, n, ((const lane *)n)->number);
+    }
+    if (!heap_first(&p->free)) add_lane(p);
+    heap_node *n = heap_first(&p->free);
+    heap_take(&p->free, n);
+    heap_put(&p->busy, n, r->end_ns);
+    r->lane = ((const lane *)n)->number;
+}
+
+/* NULL: it was overwritten. */
+static const core_record *record_at(const trace_json *j, uint32_t index) {
+    return index < j->ended ? trace_request_at(j->trace, j->first + index) : &j->alive[index - j->ended];
+}
+
+trace_json *trace_json_new(const trace *t, uint32_t last, const core_record *alive, uint32_t alive_count) {
     PRE(t);
+    PRE(alive || alive_count == 0);
     PRE(last > 0);
     trace_json *j = xcalloc(1, sizeof *j);
     uint64_t end = trace_requests_end(t), oldest = trace_requests_begin(t);
@@ -107,10 +146,12 @@ trace_json *trace_json_new(const trace *t, uint32_t last) {
     j->first = end - oldest > last ? end - last : oldest;
     j->begin_ns = UINT64_MAX;
     u64_map_init(&j->by_number, 64);
-    uint32_t most = 0;
-    for (uint64_t i = j->first; i < end; i++) most += 1 + trace_request_at(t, i)->span_count;
+    j->ended = (uint32_t)(end - j->first);
+    if (alive_count) j->alive = xmemdup(alive, alive_count * sizeof *alive);
+    uint32_t count = j->ended + alive_count, most = 0;
+    for (uint32_t i = 0; i < count; i++) most += 1 + record_at(j, i)->span_count;
     j->runs = xcalloc(MAX(most, 1u), sizeof *j->runs);
-    for (uint64_t i = j->first; i < end; i++) add_runs(j, trace_request_at(t, i), (uint32_t)(i - j->first));
+    for (uint32_t i = 0; i < count; i++) add_runs(j, record_at(j, i), i);
     CHECK(j->run_count <= most);
     qsort(j->runs, j->run_count, sizeof *j->runs, by_begin);
     (void)process_of(j, COORDINATOR);
@@ -122,13 +163,11 @@ trace_json *trace_json_new(const trace *t, uint32_t last) {
 
 void trace_json_free(trace_json *j) {
     if (!j) return;
-    for (uint32_t i = 0; i < j->process_count; i++) {
-        free(j->processes[i]->lane_ends);
-        free(j->processes[i]);
-    }
+    for (uint32_t i = 0; i < j->process_count; i++) process_free(j->processes[i]);
     free(j->processes);
     u64_map_done(&j->by_number);
     free(j->runs);
+    free(j->alive);
     free(j);
 }
 
@@ -165,12 +204,14 @@ static void tell_name(trace_json *j, buf *out, const process *p, uint32_t tid, c
     buf_addf(out, ",\"name\":\"%s\",\"args\":{\"name\":", what);
 }
 
-/* The process and its tracks, before its first event. */
+/* Before its first event. */
 static void tell_process(trace_json *j, buf *out, process *p) {
     if (p->told) return;
     p->told = true;
     tell_name(j, out, p, 0, "process_name");
     add_name(j, out, p->number);
+    const trace_worker *w = trace_worker_of(j->trace, p->number);
+    if (w && w->steps_left_out) buf_addf(out, ",\"steps_left_out\":%" PRIu64, w->steps_left_out);
     buf_adds(out, "}}");
     event(j, out, 'M', p->number, 0);
     buf_addf(out, ",\"name\":\"process_sort_index\",\"args\":{\"sort_index\":%u}}", p->number);
@@ -178,10 +219,14 @@ static void tell_process(trace_json *j, buf *out, process *p) {
         tell_name(j, out, p, 0, "thread_name");
         buf_adds(out, "\"steps\"}}");
     }
-    for (uint32_t i = 1; i <= p->lane_count; i++) {
-        tell_name(j, out, p, i, "thread_name");
-        buf_addf(out, "\"requests %u\"}}", i);
-    }
+}
+
+static void tell_lane(trace_json *j, buf *out, const process *p, uint32_t number) {
+    lane *l = p->lanes[number - 1];
+    if (l->told) return;
+    l->told = true;
+    tell_name(j, out, p, number, "thread_name");
+    buf_addf(out, "\"requests %u\"}}", number);
 }
 
 /* The worker of the last span of that stage, as a value: "decode-0" or null. */
@@ -205,7 +250,7 @@ static void whole_request(trace_json *j, buf *out, const run *n, const core_reco
              ",\"prompt_tokens\":%u,\"output_tokens\":%u,\"attempts\":%u,\"replays\":%u,\"preemptions\":%u,"
              "\"end\":\"%s\",\"prefill\":",
              r->req, r->req, r->prompt_tokens, r->output_tokens, r->attempts, r->replays, r->preemptions,
-             ends[r->state]);
+             ends[r->state] ? ends[r->state] : "alive");
     add_site(j, out, r, STAGE_PREFILL);
     buf_adds(out, ",\"decode\":");
     add_site(j, out, r, STAGE_DECODE);
@@ -228,9 +273,11 @@ static void arrows(trace_json *j, buf *out, const run *n, const core_record *r, 
 }
 
 static void run_events(trace_json *j, buf *out, const run *n) {
-    const core_record *r = trace_request_at(j->trace, j->first + n->record);
+    const core_record *r = record_at(j, n->record);
     if (!r) return;
-    tell_process(j, out, process_of(j, n->worker));
+    process *p = process_of(j, n->worker);
+    tell_process(j, out, p);
+    tell_lane(j, out, p, n->lane);
     if (n->worker == COORDINATOR) whole_request(j, out, n, r);
     for (uint32_t i = n->span_begin; i < n->span_end; i++) {
         const core_span *s = &r->spans[i];

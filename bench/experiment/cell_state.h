@@ -4,6 +4,7 @@
 #define BATON_EXPERIMENT_CELL_STATE_H
 
 #include "base/status.h"
+#include "bench/experiment/build.h"
 #include "bench/experiment/plan.h"
 
 typedef enum cell_end {
@@ -19,6 +20,7 @@ typedef struct cell_state {
     char variant[96];  /* with which the placement was set; "" = none */
     uint32_t attempts;
     double start_s, serve_s, stop_s; /* how long it took */
+    build_id build;                  /* that measured it; empty: one that did not say */
 } cell_state;
 
 /* "done", "void", "failed", "none". Borrowed: static. */

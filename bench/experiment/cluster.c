@@ -8,6 +8,7 @@
 #include "bench/experiment/stop.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <jansson.h>
 #include <netinet/in.h>
 #include <signal.h>
@@ -23,13 +24,13 @@
 #define PORTS_BEGIN 12000u /* as the tests do: nobody is handed one of these by the system */
 #define PORTS_END   32000u
 
-static bool is_free(uint16_t port) {
+static status look_at_port(bool *is_free, uint16_t port, errbuf *eb) {
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    CHECK(fd >= 0);
+    if (fd < 0) return errf(eb, ST_IO, "no socket: %s: see ulimit -n", strerror(errno));
     struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons(port)}; /* on any address */
-    bool ok = bind(fd, (const struct sockaddr *)&at, sizeof at) == 0;
+    *is_free = bind(fd, (const struct sockaddr *)&at, sizeof at) == 0;
     close(fd);
-    return ok;
+    return ST_OK;
 }
 
 status cluster_free_ports(cluster_ports *out, errbuf *eb) {
@@ -38,7 +39,10 @@ status cluster_free_ports(cluster_ports *out, errbuf *eb) {
     uint32_t count = 0;
     for (uint32_t tries = 0; tries < 1000 && count < 3; tries++) {
         uint16_t port = (uint16_t)(PORTS_BEGIN + clock_random64() % (PORTS_END - PORTS_BEGIN));
-        bool taken = !is_free(port);
+        bool is_free = false;
+        status st = look_at_port(&is_free, port, eb);
+        if (st != ST_OK) return st;
+        bool taken = !is_free;
         for (uint32_t i = 0; i < count; i++) taken = taken || found[i] == port;
         if (!taken) found[count++] = port;
     }

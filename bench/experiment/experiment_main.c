@@ -17,11 +17,13 @@
 #include <string.h>
 #include <unistd.h>
 
+#define WARMUP_LEAST_S 30.0 /* steady_warmup_s */
+
 enum { EXIT_CELL = 1, EXIT_REFUSED = 2, EXIT_VOID = 3, EXIT_STOPPED = 130 };
 
 typedef struct options {
     const char *file, *out, *bench;
-    bool quick, list, retry_failed, force;
+    bool quick, list, retry, force;
     char **only;
     uint32_t only_count;
 } options;
@@ -39,7 +41,7 @@ static error_t on_option(int key, char *arg, struct argp_state *state) {
         o->list = true;
         return 0;
     case 'r':
-        o->retry_failed = true;
+        o->retry = true;
         return 0;
     case 'f':
         o->force = true;
@@ -74,8 +76,9 @@ static void parse(options *o, int argc, char **argv) {
         {"only", 'O', "PATTERN", 0,
          "Cells of this name only, such as '*@balanced@*'; may be given several times", 0},
         {"list", 'l', NULL, 0, "Print the cells and how long they take, and exit", 0},
-        {"retry-failed", 'r', NULL, 0, "Run cells again that failed", 0},
-        {"force", 'f', NULL, 0, "Go on in a directory of a file that differs: cells that are there stay", 0},
+        {"retry-failed", 'r', NULL, 0, "Run cells again that failed or are void", 0},
+        {"force", 'f', NULL, 0,
+         "Go on in a directory of a file, or of a build, that differs: cells that are there stay", 0},
         {"bench", 'b', "PROGRAM", 0, "Use this program's serve (for tests)", 1},
         {0},
     };
@@ -103,6 +106,7 @@ typedef struct experiment {
     spec_facts *facts;
     plan plan;
     tools tools;
+    build_id build;
     exp_dir dir;
 } experiment;
 
@@ -135,11 +139,19 @@ static runner_options runner_options_of(const experiment *e) {
     return (runner_options){.spec = e->spec,
                             .plan = &e->plan,
                             .tools = &e->tools.cluster,
+                            .build = &e->build,
                             .dir = e->dir.path,
                             .quick = e->o.quick,
-                            .retry_failed = e->o.retry_failed,
+                            .retry = e->o.retry,
                             .only = e->o.only,
                             .only_count = e->o.only_count};
+}
+
+static void warn_of_warmup(const experiment *e) {
+    if (e->spec->warmup_s >= WARMUP_LEAST_S) return;
+    printf("warning: warmup_s is %g, below the %g s that the least settled run takes: no cell can pass, and "
+           "reports draw no number from cells that do not fail\n",
+           e->spec->warmup_s, WARMUP_LEAST_S);
 }
 
 static void list(const experiment *e) {
@@ -159,6 +171,7 @@ static void list(const experiment *e) {
     printf("%u cells, about %.0f min: %.0f min of warm-up and windows, %.0f s per cell for start, tail and "
            "stop\n",
            count, sum_s / 60, measured_s / 60, e->spec->overhead_s);
+    warn_of_warmup(e);
 }
 
 /* The copies by which another experiment in the same directory is told apart. */
@@ -215,20 +228,23 @@ static int summary(const experiment *e, status st, const runner_result *r, const
         fprintf(stderr, "baton-bench experiment: %s\n", eb->text);
         return EXIT_CELL;
     }
-    if (r->failed)
-        printf("cells that failed are run again with --retry-failed; their logs are in DIR/cells\n");
+    if (r->failed) printf("the logs of cells that failed are in DIR/cells\n");
     if (r->void_) printf("void cells are not used: the reason is in their state.json\n");
+    if (r->failed || r->void_) printf("--retry-failed runs them again\n");
     return r->failed ? EXIT_CELL : r->void_ ? EXIT_VOID : 0;
 }
 
 static int run(experiment *e) {
     errbuf eb = {0};
-    status st = open_dir(e, &eb);
+    status st = build_id_of(&e->build, e->tools.bin, e->tools.root, &eb);
+    if (st == ST_OK) st = open_dir(e, &eb);
+    const runner_options ro = runner_options_of(e);
+    if (st == ST_OK && !e->o.force) st = runner_check_build(&ro, &eb);
     if (st != ST_OK) return refuse(&eb);
+    warn_of_warmup(e);
     stop_watch();
     runner_result result = {0};
     st = describe(e, &eb);
-    const runner_options ro = runner_options_of(e);
     if (st == ST_OK) st = runner_run(&ro, &result, &eb);
     return summary(e, st, &result, &eb);
 }

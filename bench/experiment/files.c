@@ -19,7 +19,8 @@ static status fail(const char *path, errbuf *eb) {
     if (code == ENOSPC || code == EDQUOT)
         return errf(eb, ST_IO, "%s: the disk is full: make room and start again, what is finished is kept",
                     path);
-    return errf(eb, ST_IO, "%s: %s", path, strerror(code));
+    bool many = code == EMFILE || code == ENFILE;
+    return errf(eb, ST_IO, "%s: %s%s", path, strerror(code), many ? ": see ulimit -n" : "");
 }
 
 status files_make_dir(const char *path, errbuf *eb) {
@@ -46,7 +47,11 @@ static status remove_at(int parent, const char *name, const char *path, errbuf *
     int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0) return fail(path, eb);
     DIR *dir = fdopendir(fd);
-    CHECK(dir);
+    if (!dir) {
+        status st = fail(path, eb);
+        close(fd);
+        return st;
+    }
     status st = ST_OK;
     for (const struct dirent *e; st == ST_OK && (e = readdir(dir));)
         if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)

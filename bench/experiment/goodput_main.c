@@ -17,7 +17,8 @@
 #include <unistd.h>
 
 enum { EXIT_FAILED = 1, EXIT_REFUSED = 2, EXIT_UNDECIDED = 3, EXIT_STOPPED = 130 };
-#define TRIES 2u /* of a probe that is void */
+#define TRIES       2u /* of a probe that is void */
+#define SEEDS_LEAST 5  /* an interval over fewer is too wide to decide anything */
 enum {
     OPT_GOODPUT = 300,
     OPT_TARGET,
@@ -44,8 +45,9 @@ static const struct argp_option own[] = {
     {"start-rate", OPT_START, "R", 0, "The first rate, requests per second; default 1", 2},
     {"max-rate", OPT_MAX, "R", 0, "No higher one; default 1000000", 2},
     {"resolution", OPT_RESOLUTION, "PERCENT", 0, "Ends when PASS and FAIL are so close; default 5", 2},
-    {"seed-count", OPT_SEED_COUNT, "N", 0, "Windows of each probe, a seed each; default 5, at least 2", 2},
-    {"seed-cap", OPT_SEED_CAP, "N", 0, "With more seeds while undecided; default 15", 2},
+    {"seed-count", OPT_SEED_COUNT, "N", 0, "Windows of each probe, a seed each; default 5, at least 5", 2},
+    {"seed-cap", OPT_SEED_CAP, "N", 0, "With more seeds while the interval is wide; default 15, at least 5",
+     2},
     {"max-probes", OPT_PROBES, "N", 0, "Rates that are tried; default 20", 2},
     {"window", OPT_WINDOW, "SECONDS", 0, "Length of a window; default 30", 2},
     {"warmup", OPT_WARMUP, "SECONDS", 0, "Load before the first window; default 30", 2},
@@ -133,8 +135,8 @@ static void take_rule(struct argp_state *state, options *o, int key, const char 
     if (key == OPT_START) r->start = number(state, name, arg, 1e-4, 1e6);
     if (key == OPT_MAX) r->max_rate = number(state, name, arg, 1e-4, 1e6);
     if (key == OPT_RESOLUTION) r->resolution = number(state, name, arg, 0.1, 100) / 100;
-    if (key == OPT_SEED_COUNT) r->seeds = (uint32_t)number(state, name, arg, 2, 1000);
-    if (key == OPT_SEED_CAP) r->seeds_cap = (uint32_t)number(state, name, arg, 2, 1000);
+    if (key == OPT_SEED_COUNT) r->seeds = (uint32_t)number(state, name, arg, SEEDS_LEAST, 1000);
+    if (key == OPT_SEED_CAP) r->seeds_cap = (uint32_t)number(state, name, arg, SEEDS_LEAST, 1000);
     if (key == OPT_PROBES) r->probes_max = (uint32_t)number(state, name, arg, 1, 1000);
     if (key == OPT_WINDOW) o->window_s = number(state, name, arg, 0.1, 86400);
     if (key == OPT_WARMUP) o->warmup_s = number(state, name, arg, 0, 86400);
@@ -178,8 +180,10 @@ static void parse(options *o, int argc, char **argv) {
         .doc =
             "Searches the highest rate at which a running server keeps the limits for the target's share of "
             "all requests: doubles the rate until it is certainly too high, then bisects. PASS and FAIL are "
-            "by "
-            "the 95 % interval over seeds."};
+            "by the 95 % interval over seeds; each rate gets seeds until half of its width is 2 points, or "
+            "up "
+            "to --seed-cap. Each run of serve has a --prompt-salt of its own, so that no prompt was seen by "
+            "the server before."};
     argp_err_exit_status = EXIT_REFUSED;
     char name[] = "baton-bench goodput";
     char *first = argv[0];
@@ -199,14 +203,19 @@ typedef struct search {
 } search;
 
 static void say(const search *s, const goodput_point *p, const char *told) {
+    static const char *const why[] = {[GOODPUT_SEEDS_MORE] = ", more follow",
+                                      [GOODPUT_SEEDS_WIDTH] = ", narrow enough",
+                                      [GOODPUT_SEEDS_CAP] = ", the cap",
+                                      [GOODPUT_SEEDS_FEW] = ""};
     interval i = goodput_interval(p);
     printf("%8g /s  ", p->rate);
     if (p->void_)
         printf("void, not used: %s\n", told);
     else
-        printf("%5.1f %% (%.1f to %.1f, %u seeds)%s  %s%s%s\n", i.mean * 100, i.low * 100, i.high * 100,
-               p->seeds, p->unstable ? " unstable" : "", verdict_name(goodput_judge(&s->o->rules, p)),
-               told[0] ? ": " : "", told);
+        printf("%5.1f %% (%.1f to %.1f%s; %u seeds%s)%s  %s%s%s\n", i.mean * 100, i.low * 100, i.high * 100,
+               stats_alike(p->attainments, p->seeds) ? " by Wilson, seeds are all alike" : "", p->seeds,
+               why[goodput_seeds_of(&s->o->rules, p)], p->unstable ? " unstable" : "",
+               verdict_name(goodput_judge(&s->o->rules, p)), told[0] ? ": " : "", told);
     fflush(stdout);
 }
 
@@ -218,6 +227,12 @@ static status again(search *s, goodput_point *p, uint32_t counted, uint32_t seed
         st = probe_run(&s->work, p, MIN(s->o->rules.seeds, counted - p->seeds), told, size, eb);
     if (st == ST_OK) st = probe_forget(&s->work, p, eb);
     return st == ST_OK ? probe_run(&s->work, p, seeds, told, size, eb) : st;
+}
+
+/* A rate of which nothing is known. */
+static void drop(search *s, uint32_t at) {
+    free(s->points[at].attainments);
+    memmove(&s->points[at], &s->points[at + 1], (--s->count - at) * sizeof *s->points);
 }
 
 static status take_step(search *s, const goodput_next *next, errbuf *eb) {
@@ -239,6 +254,7 @@ static status take_step(search *s, const goodput_next *next, errbuf *eb) {
         st = again(s, &s->points[at], before.seeds, seeds, told, sizeof told, eb);
     }
     if (st == ST_OK) say(s, &s->points[at], told);
+    if (st != ST_OK && !s->points[at].seeds) drop(s, at);
     return st;
 }
 
@@ -251,21 +267,25 @@ static json_t *real(double v) {
     return isfinite(v) ? json_real(v) : json_null();
 }
 
-static status save(const search *s, const search_result *r, const char *text, errbuf *eb) {
+static status save(const search *s, const search_result *r, const char *text, const char *why, bool whole,
+                   errbuf *eb) {
     json_t *points = json_array();
     for (uint32_t i = 0; i < s->count; i++) {
         const goodput_point *p = &s->points[i];
         interval v = goodput_interval(p);
-        json_array_append_new(
-            points, json_pack("{s:f, s:o, s:o, s:o, s:i, s:b, s:b, s:b, s:s}", "rate", p->rate, "attainment",
-                              real(v.mean), "low", real(v.low), "high", real(v.high), "seeds", (int)p->seeds,
-                              "unstable", p->unstable, "settled", !p->unsettled, "void", p->void_, "verdict",
-                              p->void_ ? "void" : verdict_name(goodput_judge(&s->o->rules, p))));
+        json_array_append_new(points,
+                              json_pack("{s:f, s:o, s:o, s:o, s:i, s:s, s:i, s:i, s:b, s:b, s:b, s:s}",
+                                        "rate", p->rate, "attainment", real(v.mean), "low", real(v.low),
+                                        "high", real(v.high), "seeds", (int)p->seeds, "seeds_ended",
+                                        goodput_seeds_name(goodput_seeds_of(&s->o->rules, p)), "good",
+                                        (int)p->good, "members", (int)p->members, "unstable", p->unstable,
+                                        "settled", !p->unsettled, "void", p->void_, "verdict",
+                                        p->void_ ? "void" : verdict_name(goodput_judge(&s->o->rules, p))));
     }
-    json_t *j =
-        json_pack("{s:s, s:f, s:f, s:o, s:o, s:o, s:s, s:o}", "schema", "baton-goodput/1", "target",
-                  s->o->rules.target, "devices", s->o->devices, "highest_pass", real(r->pass), "lowest_fail",
-                  real(r->fail), "crossing", real(r->crossing), "per_device", text, "points", points);
+    json_t *j = json_pack("{s:s, s:f, s:f, s:s, s:b, s:o, s:o, s:o, s:s, s:o}", "schema", "baton-goodput/1",
+                          "target", s->o->rules.target, "devices", s->o->devices, "ended", why, "whole",
+                          whole, "highest_pass", real(r->pass), "lowest_fail", real(r->fail), "crossing",
+                          real(r->crossing), "per_device", text, "points", points);
     char *out = json_dumps(j, JSON_INDENT(1) | JSON_REAL_PRECISION(8));
     char *path = xasprintf("%s/goodput.json", s->work.dir);
     status st = files_write(path, out, strlen(out), eb);
@@ -275,12 +295,12 @@ static status save(const search *s, const search_result *r, const char *text, er
     return st;
 }
 
-/* The exit status. */
-static int conclude(const search *s, const char *why, errbuf *eb) {
+/* Prints and keeps what was found; `whole`: the search ended by itself. The exit status, were it so. */
+static int conclude(const search *s, const char *why, bool whole, errbuf *eb) {
     rate_point *points = xcalloc(s->count + 1, sizeof *points);
     size_t n = 0;
     for (uint32_t i = 0; i < s->count; i++)
-        if (!s->points[i].void_) points[n++] = goodput_rate_point(&s->points[i]);
+        if (goodput_counts(&s->o->rules, &s->points[i])) points[n++] = goodput_rate_point(&s->points[i]);
     qsort(points, n, sizeof *points, by_rate);
     search_result r = {.pass = NAN, .fail = NAN, .crossing = NAN};
     if (n) r = search_goodput(points, n, s->o->rules.target);
@@ -299,7 +319,7 @@ static int conclude(const search *s, const char *why, errbuf *eb) {
     if (s->o->devices > 1) printf("per device (%g): %s requests/s\n", s->o->devices, each);
     if (n && r.contradiction)
         printf("a rate passed above one that failed: noise, or more load helps this server\n");
-    if (save(s, &r, each, eb) != ST_OK) {
+    if (save(s, &r, each, why, whole, eb) != ST_OK) {
         fprintf(stderr, "baton-bench goodput: %s\n", eb->text);
         return EXIT_FAILED;
     }
@@ -309,19 +329,28 @@ static int conclude(const search *s, const char *why, errbuf *eb) {
 static int run(search *s, errbuf *eb) {
     for (;;) {
         const goodput_next next = goodput_decide(&s->o->rules, s->points, s->count);
-        if (next.step == GOODPUT_END) return conclude(s, next.why, eb);
+        if (next.step == GOODPUT_END) return conclude(s, next.why, true, eb);
         status st = take_step(s, &next, eb);
         if (st == ST_OK) continue;
-        if (st == ST_CANCELED) printf("stopped: the same command goes on\n");
-        if (st != ST_CANCELED) fprintf(stderr, "baton-bench goodput: %s\n", eb->text);
-        return st == ST_CANCELED ? EXIT_STOPPED : EXIT_FAILED;
+        bool stopped = st == ST_CANCELED;
+        errbuf other = {0};
+        if (!stopped) fprintf(stderr, "baton-bench goodput: %s\n", eb->text);
+        if (s->count) (void)conclude(s, stopped ? "it was stopped" : "a probe failed", false, &other);
+        printf("not finished: the same command goes on\n");
+        return stopped ? EXIT_STOPPED : EXIT_FAILED;
     }
 }
 
 /* What probes depend on: another search does not go on with these. */
 static status keep_command(const exp_dir *dir, const options *o, errbuf *eb) {
     buf text = {0};
-    for (uint32_t i = 0; i < o->flags.count; i++) buf_addf(&text, "%s\n", o->flags.items[i]);
+    for (uint32_t i = 0; i < o->flags.count; i++) {
+        const char *flag = o->flags.items[i];
+        if (strncmp(flag, "--header=", 9) == 0) /* its value may be a key: it stands in no file */
+            buf_addf(&text, "%.*s=***\n", 9 + (int)strcspn(flag + 9, "=:"), flag);
+        else
+            buf_addf(&text, "%s\n", flag);
+    }
     buf_addf(&text, "--seed-count=%u\n--window=%g\n--warmup=%g\n--request-timeout=%g\n", o->rules.seeds,
              o->window_s, o->warmup_s, o->timeout_s);
     status st = exp_dir_keep(dir, "command", text.data, false, eb);
@@ -345,10 +374,10 @@ int goodput_main(int argc, char **argv) {
     parse(&o, argc, argv);
     char self[PATH_MAX] = "";
     ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
-    CHECK(n > 0);
     errbuf eb = {0};
     exp_dir dir = {0};
-    status st = exp_dir_open(&dir, o.out, &eb);
+    status st = n > 0 || o.bench ? ST_OK : errf(&eb, ST_IO, "cannot find this program: is /proc mounted?");
+    if (st == ST_OK) st = exp_dir_open(&dir, o.out, &eb);
     if (st == ST_OK) st = keep_command(&dir, &o, &eb);
     int code = EXIT_REFUSED;
     if (st == ST_OK) {

@@ -14,6 +14,7 @@
 #define SERVE_VOID    3
 #define SERVE_SPARE_S 120.0
 #define SERVE_LAST_NS (20 * NS_PER_S)
+#define SALTS         1000000000u
 
 static void add(spec_texts *to, char *text) {
     to->items = xrealloc(to->items, to->count + 2, sizeof *to->items);
@@ -34,6 +35,8 @@ static void arguments(spec_texts *to, const probe_work *w, const goodput_point *
     add(to, xasprintf("--warmup=%.10g", w->warmup_s));
     add(to, xasprintf("--window=%.10g", w->window_s));
     add(to, xasprintf("--request-timeout=%.10g", w->request_timeout_s));
+    /* Drawn, not counted: a run once more, or another search, must not find its prompts in a cache either. */
+    add(to, xasprintf("--prompt-salt=%u", (unsigned)(clock_random64() % SALTS) + 1));
     add(to, xasprintf("--out=%s", dir));
 }
 
@@ -89,13 +92,16 @@ static status take(const probe_work *w, goodput_point *p, uint32_t seeds, const 
                      run.steady.unstable ? "" : ": give a longer --warmup");
         p->attainments = xrealloc(p->attainments, p->seeds + seeds, sizeof *p->attainments);
         for (uint32_t i = 1; i <= seeds; i++) {
-            double a = score_of(&rows, &w->limits, p->seeds + i, w->window_s).attainment;
+            const score s = score_of(&rows, &w->limits, p->seeds + i, w->window_s);
+            double a = s.attainment;
             if (a != a) { /* no request was due in a window: nothing can be said */
                 p->void_ = true;
                 snprintf(told, size, "a window without a request: give a longer --window");
                 a = 0;
             }
             p->attainments[p->seeds + i - 1] = a;
+            p->good += s.good;
+            p->members += s.members;
         }
         p->seeds += seeds;
     }

@@ -1,5 +1,6 @@
 #include "bench/experiment/goodput_search.h"
 
+#include "base/mem.h"
 #include "base/status.h"
 
 #include <math.h>
@@ -8,7 +9,7 @@
 
 interval goodput_interval(const goodput_point *p) {
     PRE(p);
-    return stats_replications(p->attainments, p->seeds);
+    return stats_seeds(p->attainments, p->seeds, p->good, p->members);
 }
 
 rate_point goodput_rate_point(const goodput_point *p) {
@@ -26,6 +27,12 @@ verdict goodput_judge(const goodput_rules *r, const goodput_point *p) {
     return search_judge(&point, r->target);
 }
 
+bool goodput_counts(const goodput_rules *r, const goodput_point *p) {
+    PRE(r);
+    PRE(p);
+    return !p->void_ && (!p->unsettled || goodput_judge(r, p) == VERDICT_FAIL);
+}
+
 /* Where to look from here: what stays undecided points the way that its mean does. */
 static bool is_below(const goodput_rules *r, const goodput_point *p) {
     verdict v = goodput_judge(r, p);
@@ -37,6 +44,21 @@ double goodput_round(double rate) {
     PRE(rate > 0);
     double scale = pow(10, 2 - floor(log10(rate)));
     return round(rate * scale) / scale;
+}
+
+goodput_seeds goodput_seeds_of(const goodput_rules *r, const goodput_point *p) {
+    PRE(r);
+    PRE(p);
+    if (p->void_ || p->unsettled || p->unstable) return GOODPUT_SEEDS_FEW;
+    const interval i = goodput_interval(p);
+    if ((i.high - i.low) / 2 <= GOODPUT_HALF_WIDTH) return GOODPUT_SEEDS_WIDTH; /* NAN is not narrow */
+    return p->seeds < r->seeds_cap ? GOODPUT_SEEDS_MORE : GOODPUT_SEEDS_CAP;
+}
+
+const char *goodput_seeds_name(goodput_seeds s) {
+    static const char *const names[] = {"more", "width", "cap", "few"};
+    PRE((size_t)s < ARRAY_LEN(names));
+    return names[s];
 }
 
 static goodput_next end(const char *why) {
@@ -55,8 +77,7 @@ goodput_next goodput_decide(const goodput_rules *r, const goodput_point *points,
     PRE(r);
     PRE((points || !count));
     for (uint32_t i = 0; i < count; i++)
-        if (!points[i].void_ && !points[i].unsettled && points[i].seeds < r->seeds_cap &&
-            goodput_judge(r, &points[i]) == VERDICT_UNDECIDED)
+        if (goodput_seeds_of(r, &points[i]) == GOODPUT_SEEDS_MORE)
             return (goodput_next){.step = GOODPUT_MORE_SEEDS, .rate = points[i].rate, .point = i};
     if (!count) return probe(r, r->start, points, count);
     double high = INFINITY, low = 0, least = INFINITY; /* lowest too high, highest good one below it */

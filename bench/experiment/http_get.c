@@ -30,15 +30,19 @@ static status open_socket(int *out, const char *at, uint64_t deadline_ns, errbuf
     int bad = getaddrinfo(where.host, where.port, &hints, &list);
     if (bad) return errf(eb, ST_PEER, "%s: %s", at, gai_strerror(bad));
     int fd = socket(list->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    CHECK(fd >= 0);
+    if (fd < 0) {
+        int code = errno;
+        freeaddrinfo(list);
+        return errf(eb, ST_IO, "no socket: %s: see ulimit -n", strerror(code));
+    }
     int error = connect(fd, list->ai_addr, list->ai_addrlen) == 0 ? 0 : errno;
     freeaddrinfo(list);
     if (error == EINPROGRESS) {
         socklen_t len = sizeof error;
         if (!wait_for(fd, POLLOUT, deadline_ns))
             error = ETIMEDOUT;
-        else
-            CHECK(getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len) == 0);
+        else if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len) != 0)
+            error = errno;
     }
     if (!error) {
         *out = fd;

@@ -6,6 +6,7 @@
 #include <math.h>
 #include <pthread.h>
 #include <sched.h>
+#include <semaphore.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -64,11 +65,14 @@ static void *ping(void *arg) {
     latency *l = arg;
     l->ns = NAN;
     pair *p = aligned_alloc(128, sizeof *p);
-    CHECK(p);
+    if (!p) return NULL;
     memset(p, 0, sizeof *p);
     p->core_b = l->core_b;
     pthread_t other;
-    CHECK(pthread_create(&other, NULL, answer, p) == 0);
+    if (pthread_create(&other, NULL, answer, p) != 0) { /* no more threads are allowed: not measured */
+        free(p);
+        return NULL;
+    }
     double bursts[BURSTS];
     uint32_t done = 0, t = 0;
     uint64_t give_up_ns = clock_now_ns() + GIVE_UP_NS;
@@ -99,17 +103,16 @@ static void *ping(void *arg) {
 
 double machine_core_latency_ns(uint32_t core_a, uint32_t core_b) {
     PRE(core_a != core_b);
-    latency l = {.core_a = core_a, .core_b = core_b};
+    latency l = {.core_a = core_a, .core_b = core_b, .ns = NAN};
     pthread_t thread;
-    CHECK(pthread_create(&thread, NULL, ping, &l) == 0);
-    pthread_join(thread, NULL);
+    if (pthread_create(&thread, NULL, ping, &l) == 0) pthread_join(thread, NULL);
     return l.ns;
 }
 
 /* ---- memory bandwidth ---- */
 
 typedef struct reader {
-    pthread_barrier_t *start;
+    sem_t *ready, *go; /* all begin together */
     uint32_t core;
     double gb_s;  /* 0: no memory */
     uint64_t sum; /* so that the reads are not left out */
@@ -122,12 +125,17 @@ static uint64_t sum_of(const uint64_t *p, size_t words) {
     return s[0] + s[1] + s[2] + s[3] + s[4] + s[5] + s[6] + s[7];
 }
 
+static void wait_on(sem_t *s) {
+    while (sem_wait(s) != 0) continue; /* a signal came */
+}
+
 static void *read_stream(void *arg) {
     reader *r = arg;
     (void)pin(r->core);
     void *memory = mmap(NULL, READ_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory != MAP_FAILED) memset(memory, 1, READ_BYTES); /* pages of its own, not the zero page */
-    pthread_barrier_wait(r->start);
+    sem_post(r->ready);
+    wait_on(r->go);
     if (memory == MAP_FAILED) return NULL;
     uint64_t begin_ns = clock_now_ns(), now_ns = begin_ns, bytes = 0;
     while (now_ns < begin_ns + READ_NS) {
@@ -143,21 +151,26 @@ static void *read_stream(void *arg) {
 double machine_read_gb_s(uint32_t cores) {
     PRE(cores > 0);
     cores = MIN(cores, CORES_MAX);
-    pthread_barrier_t start;
-    CHECK(pthread_barrier_init(&start, NULL, cores) == 0);
+    sem_t ready, go;
+    CHECK(sem_init(&ready, 0, 0) == 0);
+    CHECK(sem_init(&go, 0, 0) == 0);
     reader readers[CORES_MAX] = {0};
     pthread_t threads[CORES_MAX];
-    for (uint32_t i = 0; i < cores; i++) {
-        readers[i] = (reader){.start = &start, .core = i};
-        CHECK(pthread_create(&threads[i], NULL, read_stream, &readers[i]) == 0);
+    uint32_t count = 0;
+    for (; count < cores; count++) {
+        readers[count] = (reader){.ready = &ready, .go = &go, .core = count};
+        if (pthread_create(&threads[count], NULL, read_stream, &readers[count]) != 0) break;
     }
+    for (uint32_t i = 0; i < count; i++) wait_on(&ready);
+    for (uint32_t i = 0; i < count; i++) sem_post(&go);
     double sum = 0;
-    for (uint32_t i = 0; i < cores; i++) {
+    for (uint32_t i = 0; i < count; i++) {
         pthread_join(threads[i], NULL);
         sum += readers[i].gb_s;
     }
-    pthread_barrier_destroy(&start);
-    return sum;
+    sem_destroy(&ready);
+    sem_destroy(&go);
+    return count == cores ? sum : NAN;
 }
 
 /* ---- what it is ---- */
@@ -194,8 +207,11 @@ static json_t *isa_flags(void) {
     return list;
 }
 
-static json_t *git_version(const char *root) {
-    if (!root || strpbrk(root, "'\"\\$`")) return json_null();
+void machine_git(char *out, size_t size, const char *root) {
+    PRE(out);
+    PRE(size > 0);
+    out[0] = 0;
+    if (!root || strpbrk(root, "'\"\\$`")) return;
     char *command = xasprintf("timeout 5 git -C '%s' describe --always --dirty --tags 2>/dev/null", root);
     FILE *f = popen(command, "re");
     free(command);
@@ -204,8 +220,7 @@ static json_t *git_version(const char *root) {
         if (!fgets(line, sizeof line, f)) line[0] = 0;
         pclose(f);
     }
-    line[strcspn(line, "\n")] = 0;
-    return line[0] ? json_string(line) : json_null();
+    snprintf(out, size, "%.*s", (int)strcspn(line, "\n"), line);
 }
 
 static json_t *number(double v) {
@@ -224,7 +239,7 @@ static json_t *measured(uint32_t cores) {
 }
 
 json_t *machine_json(const char *root) {
-    char model[128], memory[64], date[32];
+    char model[128], memory[64], date[32], git[128];
     double load[3] = {NAN, NAN, NAN};
     (void)getloadavg(load, 3); /* first: what follows is load */
     proc_value(model, sizeof model, "/proc/cpuinfo", "model name");
@@ -238,7 +253,8 @@ json_t *machine_json(const char *root) {
     json_t *j = json_object();
     json_object_set_new(j, "date", json_string(date));
     json_object_set_new(j, "version", json_string(BATON_VERSION));
-    json_object_set_new(j, "git", git_version(root));
+    machine_git(git, sizeof git, root);
+    json_object_set_new(j, "git", git[0] ? json_string(git) : json_null());
     json_object_set_new(j, "compiler", json_string(__VERSION__));
 #ifdef BATON_BUILD_FLAGS
     json_object_set_new(j, "compiler_flags", json_string(BATON_BUILD_FLAGS));

@@ -47,10 +47,21 @@ status proc_start(proc *out, char *const *argv, char *const *env, const char *lo
     int file = open(log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
     if (file < 0) return errf(eb, ST_IO, "%s: %s", log, strerror(errno));
     int ends[2];
-    CHECK(pipe2(ends, O_CLOEXEC) == 0);
+    if (pipe2(ends, O_CLOEXEC) != 0) {
+        status st = errf(eb, ST_IO, "%s: no pipe: %s: see ulimit -n", argv[0], strerror(errno));
+        close(file);
+        return st;
+    }
     fflush(NULL);
     pid_t parent = getpid(), pid = fork();
-    CHECK(pid >= 0);
+    if (pid < 0) {
+        status st = errf(eb, ST_IO, "%s: cannot be started: %s: see ulimit -u and the memory that is left",
+                         argv[0], strerror(errno));
+        close(file);
+        close(ends[0]);
+        close(ends[1]);
+        return st;
+    }
     if (pid == 0) become(argv, env, file, ends[1], parent);
     (void)setpgid(pid, pid); /* whoever comes first */
     close(file);
@@ -60,8 +71,9 @@ status proc_start(proc *out, char *const *argv, char *const *env, const char *lo
     close(ends[0]);
     *out = (proc){.pid = pid, .pidfd = pidfd_open(pid, 0)};
     if (n == 0 && out->pidfd >= 0) return ST_OK;
+    if (n <= 0) code = errno;
     proc_done(out);
-    return errf(eb, ST_IO, "%s: cannot be started: %s", argv[0], strerror(n > 0 ? code : errno));
+    return errf(eb, ST_IO, "%s: cannot be started: %s", argv[0], strerror(code));
 }
 
 bool proc_ended(proc *p) {

@@ -117,6 +117,7 @@ static status attempt_cell(running *r, const cell *c, const char *dir, cell_stat
         if (st == ST_OK) st = cell_run(&w, state, eb);
         if (st != ST_OK) return st;
         state->attempts = before + i;
+        state->build = *r->o->build;
         st = cell_state_write(state, r->o->spec, c, dir, eb);
         if (st != ST_OK) return st;
         if (state->end != CELL_FAILED) return ST_OK;
@@ -137,8 +138,7 @@ static status take_cell(running *r, const cell *c, errbuf *eb) {
     char *dir = plan_cell_dir(c, r->o->dir);
     cell_state state = {0};
     status st = cell_state_read(&state, dir, eb);
-    bool finished =
-        state.end == CELL_DONE || state.end == CELL_VOID || (state.end == CELL_FAILED && !r->o->retry_failed);
+    bool finished = state.end == CELL_DONE || (state.end != CELL_NONE && !r->o->retry);
     if (st == ST_OK && finished) {
         r->seen++;
         r->todo_s -= runner_estimate_s(r->o->spec, c);
@@ -159,6 +159,29 @@ static status take_cell(running *r, const cell *c, errbuf *eb) {
     free(dir);
     if (st == ST_OK && c->tuning) st = choose_variant(r, c, eb);
     return st;
+}
+
+status runner_check_build(const runner_options *o, errbuf *eb) {
+    PRE(o);
+    PRE(o->build);
+    cell_state first = {0};
+    uint32_t others = 0;
+    for (uint32_t i = 0; i < o->plan->count; i++) {
+        cell_state state;
+        char *dir = plan_cell_dir(&o->plan->cells[i], o->dir);
+        status st = cell_state_read(&state, dir, eb);
+        free(dir);
+        if (st != ST_OK) return st;
+        if (state.end != CELL_DONE || build_same(&state.build, o->build)) continue;
+        if (!others++) first = state;
+    }
+    if (!others) return ST_OK;
+    char was[128], is[128];
+    return errf(eb, ST_INVALID,
+                "%u cell%s here of another build: give another --out, or --force to mix them (there %s; now "
+                "%s)",
+                others, others > 1 ? "s are" : " is", build_text(&first.build, was, sizeof was),
+                build_text(o->build, is, sizeof is));
 }
 
 /* Of a run that was killed: its clusters stop by themselves, or are stopped. */

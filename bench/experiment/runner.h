@@ -2,6 +2,7 @@
 #ifndef BATON_EXPERIMENT_RUNNER_H
 #define BATON_EXPERIMENT_RUNNER_H
 
+#include "bench/experiment/build.h"
 #include "bench/experiment/cluster.h"
 #include "bench/experiment/plan.h"
 
@@ -9,9 +10,10 @@ typedef struct runner_options {
     const spec *spec;
     const plan *plan;
     const cluster_tools *tools;
-    const char *dir; /* absolute */
-    bool quick, retry_failed;
-    char *const *only; /* patterns (fnmatch) of names of cells; those that tune for them run too */
+    const build_id *build; /* noted in each cell */
+    const char *dir;       /* absolute */
+    bool quick, retry;     /* retry: void and failed cells that are there are run again */
+    char *const *only;     /* patterns (fnmatch) of names of cells; those that tune for them run too */
     uint32_t only_count;
 } runner_options;
 
@@ -23,6 +25,9 @@ typedef struct runner_result {
 bool runner_wants(const runner_options *o, const cell *c);
 /* Seconds that the cell takes, by the file's word. */
 double runner_estimate_s(const spec *s, const cell *c);
+
+/* ST_INVALID: cells that are done are of another build, or one cannot be read; the text says the remedy. */
+status runner_check_build(const runner_options *o, errbuf *eb);
 
 /* Prints a line per cell. A cell that fails is tried once more, then recorded, and the others go on.
  * ST_CANCELED: a stop was asked for; ST_IO: the directory cannot be written any more. *out is filled in any

@@ -55,5 +55,8 @@ struct client {
 
 /* Nothing known: no stages, no times */
 client_end client_end_empty(void);
+/* One whose counts no answer can have (more than ROW_MOST_TOKENS) is a failed one, and its counts are
+ * unknown: they cannot be believed, and what is made of them would not fit into memory. */
+void client_end_check(client_end *e);
 
 #endif

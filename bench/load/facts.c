@@ -17,7 +17,7 @@ typedef struct moment {
     uint64_t at_ns;        /* when it was asked */
     facts_worker *workers; /* [worker_count]; owned */
     uint32_t worker_count;
-    double preemptions, replays, cpu_s;
+    double preemptions, replays, cpu_s, cache_queries, cache_hits;
 } moment;
 
 struct facts {
@@ -84,6 +84,19 @@ double facts_read_metric(const char *text, const char *name) {
     return sum;
 }
 
+double facts_read_cache(const char *text, const char *what) {
+    PRE(text);
+    PRE(what);
+    static const char *const names[] = {"vllm:prefix_cache", "vllm:gpu_prefix_cache"};
+    double v = NAN;
+    for (size_t i = 0; i < ARRAY_LEN(names) && isnan(v); i++) {
+        char name[64];
+        snprintf(name, sizeof name, "%s_%s_total", names[i], what);
+        v = facts_read_metric(text, name);
+    }
+    return v;
+}
+
 /* ---- asking ---- */
 
 static facts_worker *find(facts_worker *list, uint32_t count, const char *name) {
@@ -139,6 +152,8 @@ static void on_metrics(void *ctx, int code, const buf *body, const char *error) 
         f->into->preemptions = facts_read_metric(body->data, "vllm:num_preemptions_total");
         f->into->replays = facts_read_metric(body->data, "baton_replays_total");
         f->into->cpu_s = facts_read_metric(body->data, "process_cpu_seconds_total");
+        f->into->cache_queries = facts_read_cache(body->data, "queries");
+        f->into->cache_hits = facts_read_cache(body->data, "hits");
     }
     answered(f);
 }
@@ -221,6 +236,13 @@ bool facts_idle(const facts *f) {
 
 static int by_name(const void *a, const void *b) {
     return strverscmp(((const facts_worker *)a)->name, ((const facts_worker *)b)->name);
+}
+
+double facts_cached_share(const facts *f) {
+    PRE(f);
+    if (!f->begin.metrics || !f->end.metrics) return NAN;
+    double queries = f->end.cache_queries - f->begin.cache_queries;
+    return queries > 0 ? (f->end.cache_hits - f->begin.cache_hits) / queries : NAN;
 }
 
 void facts_fill(facts *f, run_info *info) {

@@ -39,7 +39,8 @@ static void on_ask(void *ctx, const planned *p, client_request *out) {
     out->output_tokens = p->output_tokens;
     if (t->words) {
         free(s->text);
-        out->text = s->text = prompt_text_make(t->words, p->seed, p->index, p->prompt_tokens);
+        out->text = s->text =
+            prompt_text_make(t->words, workload_prompt_seed(s->o->work, p->seed), p->index, p->prompt_tokens);
         return;
     }
     if (p->prompt_tokens > s->id_capacity) {
@@ -118,8 +119,8 @@ static uint64_t on_turn(void *ctx, uint64_t now_ns) {
         runner_stop(s->runner, "the run was given up: its rows cannot be written");
         return now_ns;
     }
-    uint64_t next = runner_turn(s->runner, now_ns);
-    next = MIN(next, target_link_turn(&s->link, now_ns));
+    uint64_t next = target_link_turn(&s->link, now_ns); /* first: what is lost ends before more is sent */
+    next = MIN(next, runner_turn(s->runner, now_ns));
     if (s->facts) next = MIN(next, facts_turn(s->facts, now_ns));
     uint64_t every = (s->tty ? 1 : 10) * NS_PER_S;
     if (!s->o->quiet && now_ns >= s->progress_ns + every) show_progress(s, now_ns, false);
@@ -159,7 +160,7 @@ status measurement_run(measurement *m, const measurement_options *o, errbuf *eb)
     PRE(o->target);
     PRE(o->work);
     PRE(o->plan);
-    *m = (measurement){0};
+    *m = (measurement){.cached_share = NAN};
     run_info_init(&m->server);
     session s = {.o = o, .m = m, .tty = isatty(STDERR_FILENO) != 0};
     status st = begin(&s, eb);
@@ -173,7 +174,10 @@ status measurement_run(measurement *m, const measurement_options *o, errbuf *eb)
         m->cpu_share = (cpu_seconds() - cpu) / m->wall_s;
         m->duration_s = (double)s.last_ns / 1e9;
         if (!o->quiet) show_progress(&s, now, true);
-        if (s.facts && !m->interrupted) facts_fill(s.facts, &m->server);
+        if (s.facts && !m->interrupted) {
+            facts_fill(s.facts, &m->server);
+            m->cached_share = facts_cached_share(s.facts);
+        }
         if (m->how == RUNNER_STALLED) {
             m->failed = true;
             errf(&m->error, ST_PEER,

@@ -15,7 +15,8 @@ typedef struct measurement {
     double cpu_share;  /* of this process, of one core */
     bool failed;       /* error says why; the rows are kept */
     errbuf error;
-    run_info server; /* workers, preemptions, replays, coordinator_cpu_share only */
+    double cached_share; /* prompt tokens that the server's prefix cache had (facts.h); NAN: unknown */
+    run_info server;     /* workers, preemptions, replays, coordinator_cpu_share only */
 } measurement;
 
 typedef struct measurement_options {

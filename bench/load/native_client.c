@@ -16,7 +16,8 @@
 
 typedef struct call {
     uint64_t number;
-    bool content;
+    uint64_t session;  /* it was sent in */
+    uint32_t tokens;   /* so far */
     struct call *next; /* of those that are free */
 } call;
 
@@ -30,8 +31,10 @@ typedef struct native_client {
     call *spare;
     uint64_t heard_ns, pinged_ns;
     bool heard;
-    bool lost;  /* the session is over; the next request begins another */
-    errbuf why; /* of the loss */
+    uint64_t session; /* counts; calls of one that is over are ended by the next turn, whoever turns first */
+    uint64_t swept;   /* no call of a session before this one is left */
+    bool lost;        /* the session is over; the next request begins another */
+    errbuf why;       /* of the loss */
     buf scratch;
 } native_client;
 
@@ -41,9 +44,15 @@ static void release(native_client *n, call *k) {
     n->spare = k;
 }
 
+/* No answer comes any more. */
+static bool is_over(const native_client *n, const call *k) {
+    return n->lost || k->session != n->session;
+}
+
 static void end_call(native_client *n, call *k, client_end *e) {
     uint64_t number = k->number;
-    if (e->outcome == ROW_OK && !k->content) {
+    client_end_check(e);
+    if (e->outcome == ROW_OK && k->tokens == 0) {
         e->outcome = ROW_FAILED;
         snprintf(e->error, sizeof e->error, "the answer ended without a token");
     }
@@ -95,6 +104,15 @@ static void send_small(native_client *n, Baton__ClientMessage *m) {
     (void)bus_send(n->bus, CONN, n->scratch.data, n->scratch.len); /* a lost session is told by on_lost */
 }
 
+static void send_cancel(native_client *n, uint64_t number) {
+    Baton__ClientCancel w = BATON__CLIENT_CANCEL__INIT;
+    Baton__ClientMessage m = BATON__CLIENT_MESSAGE__INIT;
+    w.id = number;
+    m.body_case = BATON__CLIENT_MESSAGE__BODY_CANCEL;
+    m.cancel = &w;
+    send_small(n, &m);
+}
+
 static void start(client *c, const buf *wire, uint64_t number) {
     native_client *n = (native_client *)c;
     PRE(wire);
@@ -105,12 +123,14 @@ static void start(client *c, const buf *wire, uint64_t number) {
     else
         k = xcalloc(1, sizeof *k);
     k->number = number;
-    k->content = false;
+    k->tokens = 0;
     u64_map_put(&n->calls, number, k);
     if (n->lost && bus_reconnect(n->bus, &n->why) == ST_OK) {
         n->lost = false;
+        n->session++;
         n->heard_ns = clock_now_ns();
     }
+    k->session = n->session;
     if (n->lost)
         loop_wake(n->loop); /* the turn ends it */
     else
@@ -121,14 +141,9 @@ static void cancel(client *c, uint64_t number) {
     native_client *n = (native_client *)c;
     call *k = u64_map_get(&n->calls, number);
     if (!k) return;
+    bool over = is_over(n, k);
     release(n, k);
-    if (n->lost) return;
-    Baton__ClientCancel w = BATON__CLIENT_CANCEL__INIT;
-    Baton__ClientMessage m = BATON__CLIENT_MESSAGE__INIT;
-    w.id = number;
-    m.body_case = BATON__CLIENT_MESSAGE__BODY_CANCEL;
-    m.cancel = &w;
-    send_small(n, &m);
+    if (!over) send_cancel(n, number); /* else nobody there knows it */
 }
 
 /* ---- receiving ---- */
@@ -184,6 +199,31 @@ static void take_error(native_client *n, call *k, const Baton__ServerError *e, u
     end_call(n, k, &end);
 }
 
+static void take_token(native_client *n, call *k, uint64_t now) {
+    if (k->tokens < ROW_MOST_TOKENS) {
+        k->tokens++;
+        n->handler.event(n->handler.ctx, k->number, now, 1);
+        return;
+    }
+    client_end end = client_end_empty();
+    end.at_ns = now;
+    end.outcome = ROW_FAILED;
+    snprintf(end.error, sizeof end.error, "the answer has more tokens than any can have");
+    send_cancel(n, k->number);
+    end_call(n, k, &end);
+}
+
+static void take_event(native_client *n, const Baton__ServerEvent *ev, uint64_t now) {
+    call *k = ev->has_id ? u64_map_get(&n->calls, ev->id) : NULL;
+    if (k && ev->body_case == BATON__SERVER_EVENT__BODY_TOKEN) {
+        take_token(n, k, now);
+    } else if (k && ev->body_case == BATON__SERVER_EVENT__BODY_END) {
+        take_end(n, k, ev->end, now);
+    } else if (k && ev->body_case == BATON__SERVER_EVENT__BODY_ERROR) {
+        take_error(n, k, ev->error, now);
+    }
+}
+
 static void on_message(void *ctx, uint64_t conn, const void *bytes, size_t count) {
     (void)conn;
     native_client *n = ctx;
@@ -191,31 +231,31 @@ static void on_message(void *ctx, uint64_t conn, const void *bytes, size_t count
     n->heard_ns = now;
     n->heard = true;
     Baton__ServerEvent *ev = baton__server_event__unpack(NULL, count, bytes);
-    call *k = ev && ev->has_id ? u64_map_get(&n->calls, ev->id) : NULL;
-    if (k && ev->body_case == BATON__SERVER_EVENT__BODY_TOKEN) {
-        k->content = true;
-        n->handler.event(n->handler.ctx, k->number, now, 1);
-    } else if (k && ev->body_case == BATON__SERVER_EVENT__BODY_END) {
-        take_end(n, k, ev->end, now);
-    } else if (k && ev->body_case == BATON__SERVER_EVENT__BODY_ERROR) {
-        take_error(n, k, ev->error, now);
-    }
-    if (ev) baton__server_event__free_unpacked(ev, NULL);
+    if (!ev) return;
+    take_event(n, ev, now);
+    for (size_t i = 0; i < ev->n_more; i++) take_event(n, ev->more[i], now);
+    baton__server_event__free_unpacked(ev, NULL);
 }
 
-static void fail_all(native_client *n, uint64_t now) {
-    for (;;) { /* an end may start another request: the slots are looked at anew */
-        call *k = NULL;
-        for (uint32_t i = 0; i < n->calls.slot_count && !k; i++) k = n->calls.slots[i].value;
-        if (!k) return;
+/* Ends the calls of sessions that are over. An end may start or cancel others: each is looked up anew. */
+static void fail_lost(native_client *n, uint64_t now) {
+    uint32_t count = 0;
+    uint64_t *numbers = xcalloc((size_t)n->calls.count + 1, sizeof *numbers);
+    for (uint32_t i = 0; i < n->calls.slot_count; i++) {
+        const call *k = n->calls.slots[i].value;
+        if (k && is_over(n, k)) numbers[count++] = k->number;
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        call *k = u64_map_get(&n->calls, numbers[i]);
+        if (!k || !is_over(n, k)) continue;
         client_end end = client_end_empty();
         end.at_ns = now;
         end.outcome = ROW_FAILED;
         snprintf(end.error, sizeof end.error, "the connection to %s is lost: %s", n->opt->endpoint,
                  n->why.text);
         end_call(n, k, &end);
-        if (!n->lost) return; /* a new session has begun */
     }
+    free(numbers);
 }
 
 static void on_lost(void *ctx, uint64_t conn, const char *why) {
@@ -237,10 +277,11 @@ uint64_t native_client_turn(client *c, uint64_t now_ns) {
             errf(&n->why, ST_TIMEOUT, "nothing was heard for %d s", (int)(SILENCE_NS / NS_PER_S));
         }
     }
-    if (n->lost) {
-        fail_all(n, now_ns);
-        return now_ns + PING_NS;
+    if (n->lost || n->swept != n->session) {
+        n->swept = n->session;
+        fail_lost(n, now_ns);
     }
+    if (n->lost) return now_ns + PING_NS;
     if (now_ns >= n->pinged_ns + PING_NS) {
         n->pinged_ns = now_ns;
         Baton__ClientPing ping = BATON__CLIENT_PING__INIT;

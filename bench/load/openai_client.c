@@ -19,7 +19,8 @@ typedef struct call { /* one request; kept for the next when it is over */
     sse sse;
     buf body; /* of an answer that is no stream: its beginning */
     client_end end;
-    uint64_t at_ns; /* of what is being read */
+    uint64_t at_ns;  /* of what is being read */
+    uint32_t tokens; /* of the events so far, each at least one */
     bool content, done, failed;
     struct call *next; /* in the list of those that are free */
 } call;
@@ -137,6 +138,10 @@ static void on_event(void *ctx, const char *data, size_t len, bool error) {
         k->end.stages = c.stages;
         if (!c.content && !c.finish[0]) return; /* the usage alone: no event of the answer */
     }
+    if (c.tokens > ROW_MOST_TOKENS || (k->tokens += MAX(c.tokens, 1u)) > ROW_MOST_TOKENS) {
+        fail(k, ROW_FAILED, "the answer has more tokens than any can have");
+        return;
+    }
     k->content = k->content || c.content;
     k->owner->handler.event(k->owner->handler.ctx, k->number, k->at_ns, c.tokens);
 }
@@ -185,6 +190,7 @@ static void on_end(void *ctx, const http_response *r, uint64_t at_ns, const char
         judge(k, r);
     else if (!k->done) /* after [DONE] nothing is missing */
         fail(k, ROW_FAILED, error);
+    client_end_check(&k->end);
     client_end end = k->end;
     uint64_t number = k->number;
     release(k);
@@ -205,6 +211,7 @@ static void start(client *c, const buf *wire, uint64_t number) {
     k->owner = o;
     k->number = number;
     k->end = client_end_empty();
+    k->tokens = 0;
     k->content = k->done = k->failed = false;
     sse_begin(&k->sse);
     buf_reset(&k->body);

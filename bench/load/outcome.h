@@ -24,7 +24,8 @@ typedef struct outcome_input {
 void outcome_info(run_info *info, const outcome_input *in);
 /* Appends the table and our lines. */
 void outcome_text(buf *out, const outcome_input *in, const run_info *info);
-/* The file that `vllm bench serve --save-result` writes. *path: where; caller frees. ST_IO names the path. */
+/* The file that `vllm bench serve --save-result` writes, and in it what run.json has as "validity", "slo" and
+ * "compat". *path: where; caller frees. ST_IO names the path. */
 status outcome_save(const outcome_input *in, const run_info *info, char **path, errbuf *eb);
 
 #endif

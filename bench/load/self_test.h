@@ -1,5 +1,6 @@
 /* self_test - how much this client can do, and what it adds to a latency, measured against its built-in
- * server with requests like those of the run. Over HTTP; takes about a second. */
+ * server with requests like those of the run. Takes about a second. Over HTTP, also before a run over the
+ * native socket, for which it is a bound. */
 #ifndef BATON_LOAD_SELF_TEST_H
 #define BATON_LOAD_SELF_TEST_H
 

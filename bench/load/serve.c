@@ -6,6 +6,7 @@
 #include "bench/load/self_test.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <math.h>
 #include <sched.h>
@@ -15,9 +16,11 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 enum { EXIT_VALID = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_VOID = 3, EXIT_INTERRUPTED = 130 };
 #define TAIL_REQUESTS_MAX 500000.0
+#define REPEATED_MAX      0.01 /* share of prompts; as of what a prefix cache may hold */
 #define TRACE_BYTES_MAX   (1u << 30)
 
 typedef struct serving {
@@ -82,11 +85,66 @@ static status make_plan(serving *s, errbuf *eb) {
     return schedule_counted(&s->plan, s->work, &o->arrivals, &co, eb);
 }
 
+static bool shares_prefixes(const serving *s) {
+    workload_facts trace = {0};
+    return workload_trace_facts(s->work, &trace) && trace.has_prefixes;
+}
+
+/* Equal prompts would be answered from a server's prefix cache. */
+static status check_prompts(const serving *s, errbuf *eb) {
+    if (shares_prefixes(s)) return ST_OK;
+    const target *t = &s->target;
+    prompt_range range = {.id_min = t->id_min, .id_max = t->id_max};
+    if (t->words) range = (prompt_range){.id_min = 0, .id_max = (int32_t)prompt_text_count(t->words) - 1};
+    uint32_t count = 0, repeated = schedule_repeated_prompts(&s->plan, s->work, range);
+    for (uint32_t i = 0; i < s->plan.count; i++) count += s->plan.items[i].phase != ROW_TAIL;
+    if (repeated <= REPEATED_MAX * count) return ST_OK;
+    return errf(eb, ST_INVALID,
+                "%u of %u prompts would be equal to others: they are too short to differ in %" PRId64
+                " %s; make them longer (--random-input-len, --input-min)%s",
+                repeated, count, (int64_t)range.id_max - range.id_min + 1, t->words ? "words" : "token ids",
+                t->words ? "" : ", or allow more ids (--prompt-ids)");
+}
+
 static status open_out(serving *s, errbuf *eb) {
     if (!s->o.out_dir) return ST_OK;
     if (mkdir(s->o.out_dir, 0777) != 0 && errno != EEXIST)
         return errf(eb, ST_IO, "%s: %s", s->o.out_dir, strerror(errno));
     return row_writer_open(&s->writer, s->o.out_dir, eb);
+}
+
+/* With the folders above it. What fails on the way, the last one tells. */
+static status make_folder(const char *path, errbuf *eb) {
+    char *part = xstrdup(path);
+    for (char *slash = part; *slash && (slash = strchr(slash + 1, '/'));) {
+        *slash = '\0';
+        (void)mkdir(part, 0777);
+        *slash = '/';
+    }
+    bool good = mkdir(path, 0777) == 0 || errno == EEXIST;
+    free(part);
+    return good ? ST_OK : errf(eb, ST_IO, "--result-dir: %s: %s", path, strerror(errno));
+}
+
+/* Before anything is sent: the result file can be written where it is wanted. */
+static status try_result(const serve_options *o, errbuf *eb) {
+    if (!o->save_result) return ST_OK;
+    const char *dir = o->result_dir ? o->result_dir : ".";
+    status st = make_folder(dir, eb);
+    if (st != ST_OK) return st;
+    /* Its own name has a date in it: any name beside it says the same. */
+    char *path = o->result_filename ? xasprintf("%s/%s", dir, o->result_filename)
+                                    : xasprintf("%s/%s.XXXXXX", dir, o->label ? o->label : ".baton-bench");
+    bool there = o->result_filename && access(path, F_OK) == 0;
+    int fd = o->result_filename ? open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0666) : mkstemp(path);
+    if (fd < 0)
+        st = errf(eb, ST_IO, "--save-result: %s: %s: nothing can be written there; see --result-dir", path,
+                  strerror(errno));
+    else
+        close(fd);
+    if (fd >= 0 && !there) (void)unlink(path);
+    free(path);
+    return st;
 }
 
 static void show_start(const serving *s) {
@@ -110,14 +168,14 @@ static void show_start(const serving *s) {
 /* ---- after it ---- */
 
 static void judge(serving *s) {
-    workload_facts trace = {0};
     bool closed = s->o.max_concurrency > 0 || isinf(s->o.rate);
     validity_facts f = {.open_loop = !closed,
                         .interrupted = s->run.interrupted,
                         .ignore_eos = s->o.ignore_eos,
-                        .shares_prefixes = workload_trace_facts(s->work, &trace) && trace.has_prefixes,
+                        .shares_prefixes = shares_prefixes(s),
                         .prompt_extra = s->target.chat_overhead,
-                        .cpu_share = s->run.cpu_share};
+                        .cpu_share = s->run.cpu_share,
+                        .cached_share = s->run.cached_share};
     validity_judge(&s->validity, &s->run.rows, &s->plan, &f);
 }
 
@@ -194,7 +252,7 @@ static bool test_self(serving *s, int *code) {
     s->largest_rate = t.requests_per_s;
     s->added_latency_ms = t.added_ms;
     if (!s->o.self_test_only) return true;
-    printf("This client against its built-in server, with requests of this workload:\n"
+    printf("This client against its built-in server, over HTTP, with requests of this workload:\n"
            "largest rate      %.0f requests/s, %.0f tokens/s\n"
            "added latency     %.3f ms\n"
            "CPU per token     %.2f us\n",
@@ -211,11 +269,12 @@ static int run(serving *s) {
         (void)test_self(s, &code);
         return code;
     }
-    st = target_find(&s->target, &s->o, &eb);
+    st = try_result(&s->o, &eb);
+    if (st == ST_OK) st = target_find(&s->target, &s->o, &eb);
+    if (st == ST_OK && check_prompts(s, &eb) != ST_OK) return failed(&eb, EXIT_USAGE);
     if (st == ST_OK) st = open_out(s, &eb);
     if (st != ST_OK) return failed(&eb, EXIT_FAILED);
-    bool test = !s->o.no_self_test && s->o.backend != SERVE_NATIVE; /* the built-in server speaks HTTP */
-    if (test && !test_self(s, &code)) return code;
+    if (!s->o.no_self_test && !test_self(s, &code)) return code;
     if (!s->o.quiet) show_start(s);
     measurement_options mo = {.target = &s->target,
                               .work = s->work,

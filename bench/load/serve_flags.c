@@ -43,6 +43,8 @@ const struct argp_option serve_flags[] = {
     {"output-max", OPT_OUTPUT_MAX, "TOKENS", 0, "At most", 2},
     {"spread", OPT_SPREAD, "SECONDS", 0, "Times of a trace that are rounded to this are spread over it", 2},
     {"prompt-ids", OPT_PROMPT_IDS, "MIN:MAX", 0, "Token ids of prompts; default: tried out on the server", 2},
+    {"prompt-salt", OPT_PROMPT_SALT, "N", 0,
+     "Other ids in the same prompts, for another run against a server with a prefix cache; default 0", 2},
 
     {NULL, 0, NULL, 0, "When:", 3},
     {"num-prompts", OPT_NUM_PROMPTS, "N", 0, "Requests; default 1000, or all of a trace", 3},

@@ -179,6 +179,9 @@ static bool parse_lengths(int key, char *arg, struct argp_state *state, parser *
     case OPT_OUTPUT_SCALE:
         w->output_scale = number(state, "output-scale", arg, 1e-6, 1e6);
         return true;
+    case OPT_PROMPT_SALT:
+        w->prompt_salt = whole(state, "prompt-salt", arg, 0, UINT64_MAX);
+        return true;
     case OPT_SPREAD:
         w->spread_s = number(state, "spread", arg, 0, 86400);
         return true;

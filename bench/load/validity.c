@@ -157,6 +157,15 @@ static void judge_counts(validity *v, const row_list *rows, const validity_facts
                100.0 * (double)cached / (double)all);
 }
 
+/* What the answers said of it may be nothing at all: many servers count hits, and tell them nobody. */
+static void judge_cache(validity *v, const validity_facts *f) {
+    if (!f->shares_prefixes && f->cached_share > CACHED_MAX)
+        reason(v,
+               "%.1f %% of the prompt tokens that the server looked up were in its prefix cache (/metrics), "
+               "although no prompts share any: switch it off, or give this run another --prompt-salt",
+               100 * f->cached_share);
+}
+
 void validity_judge(validity *v, const row_list *rows, const schedule *plan, const validity_facts *f) {
     PRE(v);
     PRE(rows);
@@ -169,6 +178,7 @@ void validity_judge(validity *v, const row_list *rows, const schedule *plan, con
     judge_rate(v, rows, plan, f);
     judge_errors(v, rows, f);
     judge_counts(v, rows, f);
+    judge_cache(v, f);
 }
 
 void validity_done(validity *v) {

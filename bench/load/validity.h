@@ -18,6 +18,7 @@ typedef struct validity_facts {
     bool shares_prefixes;  /* cached tokens are intended */
     uint32_t prompt_extra; /* tokens that a chat's template adds */
     double cpu_share;      /* of one core */
+    double cached_share;   /* of its prompt tokens, by the server's own metrics; NAN: it does not say */
 } validity_facts;
 
 typedef struct lateness {

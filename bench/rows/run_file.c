@@ -255,7 +255,8 @@ static void put_field(json_t *object, const field *f, const void *base) {
     put(object, f->path, value);
 }
 
-static json_t *run_json(const run_info *r) {
+json_t *run_json(const run_info *r) {
+    PRE(r);
     json_t *out = json_object();
     put(out, "schema", json_string(RUN_SCHEMA));
     for (size_t i = 0; i < ARRAY_LEN(WORDS); i++) {

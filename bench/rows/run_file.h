@@ -85,6 +85,8 @@ void run_info_init(run_info *r);
 /* Frees what it owns, not r. */
 void run_info_done(run_info *r);
 
+/* What the file holds. A new reference. */
+json_t *run_json(const run_info *r);
 /* DIR/run.json. ST_IO names the path. */
 status run_file_write(const run_info *r, const char *dir, errbuf *eb);
 /* ST_IO: no such file; ST_INVALID: no JSON, another schema, or a key that is not what it should be; the text

@@ -18,7 +18,8 @@ typedef enum draw_stream {
     DRAW_BLOCK,       /* tokens of a shared block */
     DRAW_SEED,        /* seeds made of seeds */
     DRAW_TRACE_BEGIN, /* the row with which a seed begins a trace */
-    DRAW_ROUND        /* the seed of a trace's blocks when it begins anew */
+    DRAW_ROUND,       /* the seed of a trace's blocks when it begins anew */
+    DRAW_SALT         /* what a salt does to the seeds of prompts */
 } draw_stream;
 
 typedef struct draw {

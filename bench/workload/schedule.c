@@ -4,9 +4,12 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "base/mix.h"
 
 #include <math.h>
 #include <stdlib.h>
+
+#define UNIQUE_TOKENS_MAX 96u /* of any range of two ids and more: as many bits as index and seed have */
 
 uint64_t schedule_warmup_seed(uint64_t seed) {
     draw d = draw_begin(seed, 0, DRAW_SEED);
@@ -254,4 +257,38 @@ status schedule_steady(schedule *out, const workload *w, const arrivals_options 
                       .window_count = opt->seed_count,
                       .end_ns = tail_begin + tail_ns};
     return ST_OK;
+}
+
+/* ---- prompts ---- */
+
+/* Of length and ids. With 2^22 requests two different prompts have one hash once in two million runs. */
+static uint64_t prompt_hash(const planned *p, const workload *w, prompt_range range, int32_t *ids) {
+    bool alike = range.id_min == range.id_max;
+    uint64_t hash = mix64(p->prompt_tokens);
+    if (alike) return hash;
+    prompt_fill(ids, p->prompt_tokens, range, workload_prompt_seed(w, p->seed), p->index);
+    for (uint32_t i = 0; i < p->prompt_tokens; i++) hash = mix64(hash + (uint64_t)(int64_t)ids[i]);
+    return hash;
+}
+
+static int by_value(const void *a, const void *b) {
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return (x > y) - (x < y);
+}
+
+uint32_t schedule_repeated_prompts(const schedule *s, const workload *w, prompt_range range) {
+    PRE(s);
+    PRE(w);
+    uint32_t unique = prompt_unique_tokens(range), count = 0, repeated = 0;
+    uint64_t *hashes = xcalloc((size_t)s->count + 1, sizeof *hashes);
+    int32_t ids[UNIQUE_TOKENS_MAX];
+    for (uint32_t i = 0; i < s->count; i++) {
+        const planned *p = &s->items[i];
+        if (p->phase != ROW_TAIL && p->prompt_tokens < unique)
+            hashes[count++] = prompt_hash(p, w, range, ids);
+    }
+    qsort(hashes, count, sizeof *hashes, by_value);
+    for (uint32_t i = 1; i < count; i++) repeated += hashes[i] == hashes[i - 1];
+    free(hashes);
+    return repeated;
 }

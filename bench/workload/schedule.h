@@ -13,6 +13,7 @@
 
 #include "bench/rows/row.h"
 #include "bench/workload/arrivals.h"
+#include "bench/workload/prompt.h"
 #include "bench/workload/workload.h"
 
 #define SCHEDULE_COUNT_MAX   (1u << 22) /* requests in all: 160 MiB */
@@ -63,6 +64,9 @@ status schedule_counted(schedule *out, const workload *w, const arrivals_options
                         const schedule_counted_options *opt, errbuf *eb);
 status schedule_steady(schedule *out, const workload *w, const arrivals_options *arrivals,
                        const schedule_steady_options *opt, errbuf *eb);
+/* Requests before the tail whose prompt another one has already: those with fewer than prompt_unique_tokens
+ * ids may. w: the list's; one whose prompts share no prefixes. */
+uint32_t schedule_repeated_prompts(const schedule *s, const workload *w, prompt_range range);
 /* Frees what it owns and makes it an empty one. */
 void schedule_done(schedule *s);
 

@@ -20,7 +20,8 @@ typedef struct length_rule {
 struct workload {
     workload_kind kind;
     length_rule prompt, output;
-    trace file; /* WORKLOAD_TRACE; else empty */
+    uint64_t seed_mask; /* of prompts: 0 without a salt */
+    trace file;         /* WORKLOAD_TRACE; else empty */
 };
 
 /* Where request `index` of a seed's stream stands in the file. */
@@ -122,7 +123,12 @@ status workload_new(workload **out, const workload_options *opt, errbuf *eb) {
         prepare(&output);
     }
     workload *w = xcalloc(1, sizeof *w);
-    *w = (workload){.kind = opt->kind, .prompt = prompt, .output = output, .file = file};
+    draw salt = draw_begin(opt->prompt_salt, 0, DRAW_SALT);
+    *w = (workload){.kind = opt->kind,
+                    .prompt = prompt,
+                    .output = output,
+                    .seed_mask = opt->prompt_salt ? draw_bits(&salt) : 0,
+                    .file = file};
     *out = w;
     return ST_OK;
 }
@@ -182,11 +188,17 @@ workload_item workload_at(const workload *w, uint64_t seed, uint32_t index) {
                            .at_s = NAN};
 }
 
+uint64_t workload_prompt_seed(const workload *w, uint64_t seed) {
+    PRE(w);
+    return seed ^ w->seed_mask;
+}
+
 /* Writes the shared blocks that the prompt begins with, scaled like its length; returns where they end. */
 static uint32_t fill_shared(const workload *w, uint64_t seed, uint32_t index, prompt_range range,
                             int32_t *ids, uint32_t count) {
     place p = place_of(w, seed, index);
     const trace_row *row = &w->file.rows[p.row];
+    seed = workload_prompt_seed(w, seed);
     if (p.round) { /* another round of the file shares nothing with this one */
         draw d = draw_begin(seed, p.round, DRAW_ROUND);
         seed = draw_bits(&d);
@@ -211,5 +223,5 @@ void workload_prompt(const workload *w, uint64_t seed, uint32_t index, int32_t i
     prompt_range range = {.id_min = id_min, .id_max = id_max};
     uint32_t count = workload_at(w, seed, index).prompt_tokens;
     uint32_t shared = w->kind == WORKLOAD_TRACE ? fill_shared(w, seed, index, range, ids, count) : 0;
-    prompt_fill(ids + shared, count - shared, range, seed, index);
+    prompt_fill(ids + shared, count - shared, range, workload_prompt_seed(w, seed), index);
 }

@@ -31,6 +31,7 @@ typedef struct workload_options {
     uint32_t output_min, output_max;
     double spread_s; /* trace: times that are quantised to this are spread evenly over it; 0 = as they are */
     double chars_per_token; /* ShareGPT: by which lengths are estimated; 0 = 4 */
+    uint64_t prompt_salt;   /* another one: other ids, and nothing else is different. 0 = none */
 } workload_options;
 
 typedef struct workload workload;
@@ -64,6 +65,8 @@ typedef struct workload_facts {
 } workload_facts;
 bool workload_trace_facts(const workload *w, workload_facts *out);
 workload_item workload_at(const workload *w, uint64_t seed, uint32_t index);
+/* The seed of which prompts are made: that of the stream, changed by the salt; another for each other. */
+uint64_t workload_prompt_seed(const workload *w, uint64_t seed);
 /* ids: [workload_at(..).prompt_tokens], each in [id_min, id_max]. Ids of shared prefixes are those of (seed,
  * prefix), so that the prompts of one seed share them and those of two seeds, or rounds of a trace, do not.
  */

@@ -38,6 +38,7 @@
 #define MESSAGE_BYTES_MAX  (64 << 20) /* a peer that announces more is disconnected */
 #define EVENT_MESSAGES_MAX 512        /* per event callback, so that one peer cannot hold the loop */
 #define DRAIN_MESSAGES_MAX 65536      /* per bus_drain */
+#define FLUSH_MESSAGES_MAX 1024       /* from one connection's queue, before others have their turn */
 #define RETRY_US           10000      /* a full queue is tried again at least so often */
 
 typedef struct head {
@@ -114,6 +115,7 @@ static bool socket_open(bus *b) {
 static status bus_new(bus **out, loop *l, bool server, const bus_handler *h, errbuf *eb) {
     bus *b = xcalloc(1, sizeof *b);
     b->loop = l;
+    conn_table_init(&b->conns);
     b->server = server;
     b->handler = *h;
     b->zmq = zmq_ctx_new();
@@ -269,28 +271,41 @@ static int put(bus *b, const conn *c, const head *h, zmq_msg_t *payload) {
     return 0;
 }
 
-/* Sends what is queued as far as it goes. */
-static void flush(bus *b, conn *c) {
-    while (c->out && !c->dying) {
-        out_msg *o = c->out;
-        head h = {.session = c->session, .number = o->number};
-        int code = put(b, c, &h, &o->payload);
-        if (code == EAGAIN) { /* ZeroMQ's thread may have made room meanwhile, which this call takes in */
-            (void)readable_now(b);
-            code = put(b, c, &h, &o->payload);
-        }
-        if (code == EAGAIN) return;
-        if (code != 0) {
-            mark_lost(b, c, "the connection is closed");
-            return;
-        }
-        conn_out_pop(&b->conns, c);
-    }
+/* put, which tries again after it has looked whether ZeroMQ's thread made room meanwhile. */
+static int put_hard(bus *b, const conn *c, uint64_t number, zmq_msg_t *payload) {
+    head h = {.session = c->session, .number = number};
+    int code = put(b, c, &h, payload);
+    if (code != EAGAIN) return code;
+    (void)readable_now(b); /* takes in what ZeroMQ's thread says */
+    return put(b, c, &h, payload);
 }
 
-static void flush_all(bus *b) {
-    for (conn *c = conn_first(&b->conns); b->conns.unsent && b->socket && c; c = conn_next(c))
-        if (c->out) flush(b, c);
+/* Sends what is queued: as far as it goes, and up to a bound. Returns whether the bound ended it. */
+static bool flush(bus *b, conn *c) {
+    uint32_t sent = 0;
+    while (c->out && !c->dying && sent < FLUSH_MESSAGES_MAX) {
+        int code = put_hard(b, c, c->out->number, &c->out->payload);
+        if (code == EAGAIN) break;
+        if (code != 0) {
+            mark_lost(b, c, "the connection is closed");
+            break;
+        }
+        conn_out_pop(&b->conns, c);
+        sent++;
+    }
+    if (sent) c->moved_ns = clock_now_ns();
+    return c->out && sent == FLUSH_MESSAGES_MAX;
+}
+
+/* Returns whether more could be sent at once. */
+static bool flush_all(bus *b) {
+    bool more = false;
+    if (!b->socket) return false;
+    for (conn *c = conn_first_waiting(&b->conns), *next; c; c = next) {
+        next = conn_next_waiting(&b->conns, c);
+        more |= flush(b, c);
+    }
+    return more;
 }
 
 /* Sending may take in the wake-up for a message that waits, or for room in a full queue. Asked once for all
@@ -298,13 +313,13 @@ static void flush_all(bus *b) {
 static void before_wait(void *ctx) {
     bus *b = ctx;
     if (!b->unchecked) return;
-    bool waits = readable_now(b);
-    if (b->conns.unsent) {
-        flush_all(b);
-        waits |= readable_now(b);
+    bool again = readable_now(b);
+    if (conn_first_waiting(&b->conns)) {
+        again |= flush_all(b);
+        again |= readable_now(b);
     }
     b->unchecked = false;
-    if (waits) pump_soon(b);
+    if (again) pump_soon(b);
 }
 
 static void send_fin(bus *b, const void *id, size_t id_len, uint64_t session) {
@@ -317,6 +332,16 @@ static void send_fin(bus *b, const void *id, size_t id_len, uint64_t session) {
     zmq_msg_close(&none);
 }
 
+/* Takes the payload. False: the queue is full, and stays so when ZeroMQ is asked for room. */
+static bool enqueue(bus *b, conn *c, uint64_t message, zmq_msg_t *payload) {
+    uint64_t now_ns = clock_now_ns();
+    if (!c->out) retry_later(b);
+    b->unchecked = true;
+    if (conn_out_push(&b->conns, c, message, payload, now_ns)) return true;
+    flush(b, c);
+    return !c->dying && conn_out_push(&b->conns, c, message, payload, now_ns);
+}
+
 status bus_send(bus *b, uint64_t number, const void *bytes, size_t count) {
     PRE(b);
     PRE((bytes || count == 0));
@@ -324,14 +349,22 @@ status bus_send(bus *b, uint64_t number, const void *bytes, size_t count) {
     conn *c = b->socket ? conn_by_number(&b->conns, number) : NULL;
     if (!c || c->dying) return ST_PEER;
 
-    if (!conn_out_push(&b->conns, c, bytes, count)) {
-        mark_lost(b, c, "its queue is full: it does not read");
-        return ST_PEER;
-    }
-    flush(b, c);
-    if (c->dying) return ST_PEER;
-    if (c->out) retry_later(b);
-    return ST_OK;
+    zmq_msg_t payload;
+    CHECK(zmq_msg_init_size(&payload, count) == 0);
+    if (count) memcpy(zmq_msg_data(&payload), bytes, count);
+    uint64_t message = ++c->sent;
+    /* Behind others it waits with them: before_wait sends them together. */
+    int code = c->out ? EAGAIN : put_hard(b, c, message, &payload);
+    if (code == 0 || (code == EAGAIN && enqueue(b, c, message, &payload))) return ST_OK;
+    zmq_msg_close(&payload);
+    mark_lost(b, c, code == EAGAIN ? "its queue is full: it does not read" : "the connection is closed");
+    return ST_PEER;
+}
+
+uint64_t bus_stuck_since(const bus *b, uint64_t number) {
+    PRE(b);
+    const conn *c = conn_by_number(&b->conns, number);
+    return c && c->out ? c->moved_ns : 0;
 }
 
 void bus_drop(bus *b, uint64_t number) {
@@ -479,11 +512,11 @@ static void pump(bus *b, uint32_t messages_max) {
         life_bury(&b->conns);
         report_lost(b);
     }
-    flush_all(b);
+    bool more = flush_all(b);
     b->pumping = false;
-    if (!all || b->conns.dying_count)
+    if (!all || more || b->conns.dying_count)
         pump_soon(b);
-    else if (b->conns.unsent)
+    else if (conn_first_waiting(&b->conns))
         retry_later(b);
 }
 

@@ -4,10 +4,10 @@
  * connection and direction (protocol rule 13): a gap, or a reconnect, ends the session: `lost` is called once
  * and everything later from that connection is ignored until it opens anew (its first message has number 1).
  * A socket monitor reports a dead TCP connection at once. ROUTER_MANDATORY = 1, LINGER = 0, DONTWAIT
- * everywhere; a send that would block is queued up to a bound (then the session ends: a peer that does not
- * read is gone). ZeroMQ descriptors are edge-triggered: every read event drains until nothing
- * is left, and after the sends of a turn ZMQ_EVENTS is asked once before the loop waits; that lives here
- * only.
+ * everywhere; a send that would block is queued up to a bound of messages and of memory (bus_conn.h), beyond
+ * which the session ends: a peer that does not read is gone. ZeroMQ descriptors are edge-triggered: every
+ * read event drains until nothing is left, and after the sends of a turn ZMQ_EVENTS is asked once before the
+ * loop waits; that lives here only.
  *
  * Thread: the loop's. The transfer thread has sockets of its own (transfer/chan.h). */
 #ifndef BATON_NET_BUS_H
@@ -40,6 +40,9 @@ void bus_free(bus *b);
 /* Copies. ST_PEER when the connection is not known (any more), or its queue is full: `lost` follows, never
  * from inside this call. */
 status bus_send(bus *b, uint64_t conn, const void *bytes, size_t count);
+/* Since when (clock_now_ns) messages wait for this connection and none of them could leave; 0 = none waits. A
+ * peer that reads slowly moves this forward; one that does not read leaves it. */
+uint64_t bus_stuck_since(const bus *b, uint64_t conn);
 /* Forget a connection without calling lost; its peer is told, and calls lost */
 void bus_drop(bus *b, uint64_t conn);
 /* The bound endpoint with its real port. Borrowed */

@@ -6,6 +6,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+void conn_table_init(conn_table *t) {
+    PRE(t);
+    *t = (conn_table){0};
+    list_init(&t->waiting);
+}
+
 /* NOLINTBEGIN(readability-function-size): uthash is macros, and large ones. */
 conn *conn_new(conn_table *t, const void *id, size_t id_len, uint64_t number) {
     PRE(id_len <= CONN_ID_MAX);
@@ -47,7 +53,9 @@ void conn_table_done(conn_table *t) {
         t->lives = l->older;
         free(l);
     }
-    *t = (conn_table){.numbers = t->numbers};
+    uint64_t numbers = t->numbers;
+    conn_table_init(t);
+    t->numbers = numbers;
 }
 
 conn *conn_by_number(const conn_table *t, uint64_t number) {
@@ -78,6 +86,18 @@ conn *conn_first_dying(const conn_table *t) {
     while (c && !c->dying) c = conn_next(c);
     POST(c);
     return c;
+}
+
+static conn *conn_of_waiting(list_link *at) {
+    return at ? LIST_ITEM(at, conn, waiting) : NULL;
+}
+
+conn *conn_first_waiting(const conn_table *t) {
+    return conn_of_waiting(list_first(&t->waiting));
+}
+
+conn *conn_next_waiting(const conn_table *t, const conn *c) {
+    return conn_of_waiting(list_next(&t->waiting, &c->waiting));
 }
 
 void life_begin(conn_table *t, int fd) {
@@ -128,27 +148,35 @@ void life_bury(conn_table *t) {
     }
 }
 
-bool conn_out_push(conn_table *t, conn *c, const void *bytes, size_t count) {
-    if (c->out_count >= CONN_QUEUE_MESSAGES || count > CONN_QUEUE_BYTES - c->out_bytes) return false;
+bool conn_out_push(conn_table *t, conn *c, uint64_t number, zmq_msg_t *payload, uint64_t now_ns) {
+    PRE(payload);
+    size_t bytes = zmq_msg_size(payload) + CONN_MESSAGE_BYTES;
+    if (c->out_count >= CONN_QUEUE_MESSAGES) return false;
+    if (c->out && c->out_bytes + bytes > CONN_QUEUE_BYTES) return false;
     out_msg *o = xcalloc(1, sizeof *o);
-    CHECK(zmq_msg_init_size(&o->payload, count) == 0);
-    if (count) memcpy(zmq_msg_data(&o->payload), bytes, count);
-    o->bytes = count;
-    o->number = ++c->sent;
+    zmq_msg_init(&o->payload);
+    CHECK(zmq_msg_move(&o->payload, payload) == 0);
+    o->bytes = bytes;
+    o->number = number;
+    if (!c->out) {
+        list_add_last(&t->waiting, &c->waiting);
+        c->moved_ns = now_ns;
+    }
     *(c->out_last ? &c->out_last->next : &c->out) = o;
     c->out_last = o;
-    c->out_bytes += count;
+    c->out_bytes += bytes;
     c->out_count++;
-    t->unsent++;
     return true;
 }
 
 void conn_out_pop(conn_table *t, conn *c) {
     out_msg *o = c->out;
     c->out = o->next;
-    if (!c->out) c->out_last = NULL;
+    if (!c->out) {
+        c->out_last = NULL;
+        list_remove(&t->waiting, &c->waiting);
+    }
     c->out_count--;
-    t->unsent--;
     c->out_bytes -= o->bytes;
     zmq_msg_close(&o->payload);
     free(o);

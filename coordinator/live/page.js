@@ -16,6 +16,7 @@ const BUSY = [['prefill', 'prefill'], ['decode', 'decode'], ['mixed', 'mixed']];
 const STATUS_SIGN = { ok: '●', degraded: '▲', unavailable: '✕', stopping: '■' };
 
 let rows = []; // requests that have ended, oldest first
+let known = 0; // since then all of them are told, or stood for by others; on the coordinator's clock
 let state = null;
 let busy = new Map(); // worker -> [{t, s: [prefill, decode, mixed]}], oldest first
 let heard = 0; // when the last event came, by this page's clock
@@ -83,22 +84,25 @@ function legend(id, entries) {
 
 /* ---- what comes ---- */
 
-function takeRows(list) {
+/* Each stands for itself and for its share of those that were left out. */
+function takeRows(list, left_out) {
+  const weight = list.length ? (list.length + left_out) / list.length : 1;
   for (const r of list) {
     rows.push({
       req: r[0], ended: r[1], end: r[2], prompt: r[3], output: r[4], ttft: r[5], tpot: r[6], total: r[7],
-      attempts: r[8], spans: r[9],
+      attempts: r[8], spans: r[9], weight: weight,
     });
   }
   const now = state ? state.t_ms : 0;
   let drop = Math.max(0, rows.length - KEEP_ROWS);
+  if (drop) known = Math.max(known, rows[drop].ended);
   while (drop < rows.length && rows[drop].ended < now - KEEP_MS) drop++;
   rows.splice(0, drop);
 }
 
 function takeState(s) {
   state = s;
-  takeRows(s.ended);
+  takeRows(s.ended, s.left_out);
   const seen = new Map();
   for (const w of s.workers) {
     const past = busy.get(w.name) || [];
@@ -238,9 +242,23 @@ function caption(id, name, facts, key) {
   $(id).replaceChildren(el('b', {}, name), ' ' + facts, el('br'), el('span', {}, key));
 }
 
-/* A single token has no TPOT and keeps to any limit of it. */
+/* A single token has no TPOT and keeps to any limit of it. One that failed, or whose client left (most often
+ * because it had waited long enough), is not good. */
 const isGood = (r, l) =>
   r.end === 'done' && r.ttft !== null && r.ttft <= l.ttft && (r.tpot === null || r.tpot <= l.tpot);
+
+const count = (list) => list.reduce((sum, r) => sum + r.weight, 0);
+
+/* Of those that ended in the window; long: since when all are known, ms */
+function goodput(recent, l, long) {
+  const span = Math.min(l.window, Math.max(1000, long));
+  const all = count(recent), good = count(recent.filter((r) => isGood(r, l)));
+  const canceled = Math.round(count(recent.filter((r) => r.end === 'canceled')));
+  return ((good / span) * 1000).toFixed(2) + ' requests/s' +
+    (all ? ', ' + ((100 * good) / all).toFixed(1) + ' % of ' + Math.round(all) + ' within both limits' : '') +
+    (canceled ? ', ' + canceled + ' canceled count as not' : '') +
+    (recent.some((r) => r.weight > 1) ? ', estimated from a sample' : '');
+}
 
 function drawCharts() {
   const l = limits(), now = state.t_ms, begin = now - l.window;
@@ -256,18 +274,13 @@ function drawCharts() {
     drawChart('chart-' + key, name + ' ' + text, sorted.map((v) => percentile(v, 0.5)),
       sorted.map((v) => percentile(v, 0.99)), l[key], 'ms');
   }
-  const judged = recent.filter((r) => r.end !== 'canceled'), good = judged.filter((r) => isGood(r, l)).length;
-  /* Since the first request that is known, when that is not so long ago. */
-  const known = rows.length ? now - (rows[0].ended - rows[0].total) : l.window;
-  const span = Math.min(l.window, Math.max(1000, known));
-  const each = l.window / BINS / 1000;
-  const text = (good / span * 1000).toFixed(2) + ' requests/s' +
-    (judged.length ? ', ' + ((100 * good) / judged.length).toFixed(1) + ' % of ' + judged.length +
-      ' within both limits' : '');
+  const text = goodput(recent, l, now - known);
   caption('cap-good', 'Goodput', text, 'within both limits solid, all that ended dashed, requests/s');
-  const rate = (keep) => bins.map((b) => (recent.length ? b.filter(keep).length / each : null));
-  drawChart('chart-good', 'Goodput ' + text, rate((r) => isGood(r, l)), rate((r) => r.end !== 'canceled'),
-    null, '/s');
+  const rate = (keep) => bins.map((b, i) => {
+    const long = begin + ((i + 1) / BINS) * l.window - Math.max(known, begin + (i / BINS) * l.window);
+    return recent.length && long > 999 ? (count(b.filter(keep)) / long) * 1000 : null; // 1 s at least
+  });
+  drawChart('chart-good', 'Goodput ' + text, rate((r) => isGood(r, l)), rate(() => true), null, '/s');
 }
 
 function drawTimeline(r, scale) {
@@ -325,7 +338,9 @@ function connect() {
     rows = [];
     busy = new Map();
     state = null;
-    takeRows(history.ended);
+    takeRows(history.ended, 0);
+    if (!rows.length) known = history.t_ms;
+    else known = history.left_out ? rows[0].ended : rows[0].ended - rows[0].total;
   });
   source.addEventListener('state', (e) => {
     heard = Date.now();

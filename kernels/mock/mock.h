@@ -4,8 +4,10 @@
  * What is real: pages, page tables, steps, hand-offs and the bytes in them. The KV row of (layer, position)
  * is a link of a hash chain over the ids up to there, made of the row before it and of one earlier row, both
  * read from the pages; a token is chosen by the last position's rows of all layers. So the same ids give the
- * same tokens whatever the batch, the chunks and the route, and KV that was handed over wrongly, lies in a
- * wrong page, or was overwritten gives other tokens.
+ * same tokens whatever the batch, the chunks and the route. KV that was handed over wrongly, lies in a wrong
+ * page, or was overwritten gives other tokens from the time on when it is read again: the last row with the
+ * next token, a page while the sequence grows by an eighth, a single row of a long prompt perhaps not before
+ * a short answer ends (mock_kv_earlier).
  *
  * What is not: weights are never read, activations never written (their memory is address space that stays
  * untouched), logits do not exist (whoever asks for them reads zeros). Sampling parameters choose nothing but

@@ -2,6 +2,7 @@
 
 #include "base/mix.h"
 
+#include <assert.h>
 #include <string.h>
 
 #define FIRST_ROW 0x6d6f636b2d6b7630ull /* stands for the row before position 0 */
@@ -37,6 +38,21 @@ static uint64_t read_layer(const mock_kv *m, uint32_t layer, const kv_ref *at, u
     return sum;
 }
 
+/* Between 8 n and 16 n rows, n a power of two, the pages come in turn, n of them, those that are not written
+ * yet replaced by older ones; in each round another row of the page. That is half of the rows: 8 to 15, or 0
+ * to 7 for every other n. */
+uint32_t mock_kv_earlier(uint32_t pos) {
+    PRE(pos > 0);
+    static_assert(KV_PAGE_TOKENS == 16, "8 rounds for each of 2 halves");
+    if (pos < KV_PAGE_TOKENS) return (uint32_t)(mix64(pos) % pos);
+    uint32_t log_n = 0;
+    while (pos >> log_n >= KV_PAGE_TOKENS) log_n++;
+    uint32_t page = pos & ((1u << log_n) - 1);
+    uint32_t row = ((pos >> log_n) + 8 * log_n) % KV_PAGE_TOKENS;
+    uint32_t at = page * KV_PAGE_TOKENS + row;
+    return at < pos ? at : at - ((KV_PAGE_TOKENS / 2) << log_n);
+}
+
 void mock_kv_write(const mock_kv *m, uint32_t layer, const kv_ref *at, int32_t id) {
     PRE(m);
     PRE(at);
@@ -46,7 +62,7 @@ void mock_kv_write(const mock_kv *m, uint32_t layer, const kv_ref *at, int32_t i
     uint64_t before = FIRST_ROW, earlier = FIRST_ROW;
     if (pos > 0) {
         before = read_layer(m, layer, at, pos - 1);
-        earlier = read_layer(m, layer, at, (uint32_t)(mix64(pos) % pos));
+        earlier = read_layer(m, layer, at, mock_kv_earlier(pos));
     }
     uint64_t state = mix64(before + mix64(earlier + MIX64_STEP * ((uint64_t)pos << 32 | (uint32_t)id)));
     size_t row_bytes = (size_t)l->head_dim * kv_elem_bytes(l);

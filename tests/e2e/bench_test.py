@@ -16,13 +16,13 @@ from harness import BIN, SLOW, Cluster, colocated, disaggregated, wait_for
 
 
 class Bench:
-    def __init__(self, *args, wait=True):
+    def __init__(self, *args, wait=True, self_test=False):
         self.dir = tempfile.TemporaryDirectory(prefix="baton-bench-")
         self.out = self.dir.name + "/run"
         command = [
             BIN + "/baton-bench",
             "serve",
-            "--no-self-test",
+            *([] if self_test else ["--no-self-test"]),
             "--random-input-len",
             "24",
             "--out",
@@ -126,6 +126,15 @@ def test_both_fronts_ask_the_same(cluster):
     assert one.code == 0 and two.code == 0, one.stderr + two.stderr
     assert shape(one) == shape(two)
     assert len({prompt for _, prompt, _ in shape(one)}) > 3
+
+
+def test_a_run_over_the_native_socket_says_what_the_client_can_do_over_http(cluster):
+    run = ["--backend", "native", "--base-url", native(cluster), "--num-prompts", "3"]
+    bench = Bench(*run, "--random-output-len", "4", self_test=True)
+    assert bench.code == 0, bench.stdout + bench.stderr
+    assert bench.info()["client"]["largest_rate"] > 0
+    assert "Client against its own server (over HTTP, as a bound): up to" in bench.stdout, bench.stdout
+    cluster.wait_idle()
 
 
 def test_a_window_for_each_seed(cluster):

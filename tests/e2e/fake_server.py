@@ -53,6 +53,7 @@ class Server:
     def __init__(self, script=lambda request, number: answer(request), port=0, pages=()):
         self.script, self.pages = script, dict(pages)
         self.requests, self.connections, self.active, self.most = [], 0, 0, 0
+        self.headers = {}  # of the last completion
         self.lock = threading.Lock()
         self.socket = socket.socket()
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -84,14 +85,14 @@ class Server:
                 line = stream.readline().decode()
                 if not line:
                     return
-                length = 0
+                headers = {}
                 while True:
                     header = stream.readline().decode().strip()
                     if not header:
                         break
-                    if header.lower().startswith("content-length:"):
-                        length = int(header.split(":")[1])
-                body = stream.read(length)
+                    name, _, value = header.partition(":")
+                    headers[name.lower()] = value.strip()
+                body = stream.read(int(headers.get("content-length", 0)))
                 method, path, _ = line.split()
                 if method == "GET" or path == "/tokenize":
                     out = [self.page(path)]
@@ -99,6 +100,7 @@ class Server:
                     with self.lock:
                         number = len(self.requests)
                         self.requests.append(json.loads(body))
+                        self.headers = headers
                         self.active += 1
                         self.most = max(self.most, self.active if number else 0)
                         self.connections += not counted

@@ -59,6 +59,20 @@ class Live(unittest.TestCase):
         self.assertEqual(arrows["s"], arrows["f"])
         self.assertEqual(len([e for e in self.trace("?last=3") if e["name"].startswith("request ")]), 3)
 
+    def test_a_request_that_hangs_is_in_the_trace(self):
+        mine = lambda: [
+            e["args"]
+            for e in self.trace("?last=4096")
+            if e["name"].startswith("request ") and e["args"]["prompt_tokens"] == 77
+        ]
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            with self.c.stopped("prefill-0"):
+                answer = pool.submit(self.ask, 77)
+                found = wait_for("it is at a worker", lambda: [a for a in mine() if a["prefill"]])
+                self.assertEqual([(a["end"], a["prefill"]) for a in found], [("alive", "prefill-0")])
+            answer.result()
+        self.assertEqual([a["end"] for a in mine()], ["done"])
+
     def test_a_bad_number_is_refused_with_the_remedy(self):
         status, raw = self.c.get("/trace?last=none")
         self.assertEqual(status, 400)
@@ -172,6 +186,39 @@ class Page(unittest.TestCase):
             server.shutdown()
             server.server_close()
             thread.join()
+
+    def test_goodput_counts_who_left_as_missed_and_stands_for_those_left_out(self):
+        row = lambda i, end, ttft: [i, 19000.0 + i, end, 30, 2, ttft, None, 400.0, 1, None]
+        ended = [row(1, "done", 100.0), row(2, "done", 200.0), row(3, "canceled", 100.0)]
+        now = dict(many_workers(2, 20000), ended=ended, left_out=3)
+        events = [("history", {"t_ms": 1e4, "left_out": 0, "ended": []}), ("state", now)]
+        with browser.Browser(DEADLINE) as b:
+
+            def look():
+                b.wait_text("66.7 % of 6 within both limits, 2 canceled count as not")
+                self.assertIn("0.40 requests/s", b.text())  # 4 in the 10 s that are known
+                self.assertIn("estimated from a sample", b.text())
+                points = "document.querySelector('#chart-good .%s').getAttribute('d')"
+                # Of 60 bins of 5 s the last two are known: zero, and 6 (or 4) in 5 s.
+                for line in ("l-a", "l-b"):
+                    path = b.value(points % line)
+                    self.assertEqual((path.count("M"), path.count("L")), (1, 1), path)
+
+            self.show(b, events, look)
+
+    def test_a_past_that_is_not_kept_is_not_drawn_as_zero(self):
+        row = lambda i, ended: [i, ended, "done", 30, 2, 10.0, 10.0, 8000.0, 1, None]
+        history = {"t_ms": 3e5, "left_out": 7, "ended": [row(8, 280000.0), row(9, 299000.0)]}
+        events = [("history", history), ("state", many_workers(2, 300000))]
+        with browser.Browser(DEADLINE) as b:
+
+            def look():
+                b.wait_text("100.0 % of 2 within both limits")
+                self.assertIn("0.10 requests/s", b.text())  # 2 since the oldest ended, 20 s ago
+                path = b.value("document.querySelector('#chart-good .l-a').getAttribute('d')")
+                self.assertEqual((path.count("M"), path.count("L")), (1, 3), path)
+
+            self.show(b, events, look)
 
     def test_64_workers_fit_and_names_are_only_text(self):
         row = [

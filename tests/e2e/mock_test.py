@@ -148,6 +148,27 @@ def test_a_killed_process_loses_its_workers_and_no_request():
     os.unlink(f.name)
 
 
+def test_a_killed_process_of_prefill_workers_fails_no_request():
+    """Its four workers are seen to go one after the other: that is one death for a request, not several."""
+    with open(tempfile.mkstemp(prefix="baton-latency-")[1], "w") as f:
+        f.write("prefill: {alpha_ms: 150, beta_ms: 0, gamma_ms: 0}\n")
+        f.write("decode: {alpha_ms: 1, beta_ms: 0, gamma_ms: 0}\n")
+    body = {"max_tokens": 3, "ignore_eos": True, "temperature": 0}
+    requests = [dict(body, prompt=prompt_ids(64, i)) for i in range(48)]
+    with Cluster(mock(disaggregated(8, 1), 4, f.name), "random:mock") as c:
+        assert len(c.pids("baton-prefill")) == 2
+        with concurrent.futures.ThreadPoolExecutor(len(requests)) as pool:
+            running = [pool.submit(c.complete, **b) for b in requests]
+            wait_for("all compute prompts", lambda: c.health()[1]["requests"]["prefill"] >= 8)
+            kill(c.worker_pid("prefill-1"))
+            got = [r.result()["choices"] for r in running]
+        assert c.health()[1]["workers_lost"] == 4
+        assert c.metric("baton_replays_total") > 0 and c.metric("baton_failed_total") == 0
+        c.wait_idle()
+        assert got == answers(c, requests, 8), "a replay changed an answer"
+    os.unlink(f.name)
+
+
 def poisson(rate, seconds, seed=1):
     at, out, generator = 0.0, [], Random(seed)
     while True:
@@ -204,11 +225,14 @@ def test_first_tokens_come_when_lindley_says():
             )
             # Nobody is served sooner than a single service takes.
             assert min(took for _, took in got) >= service
-            runs.append(abs(ratio - 1))
-            if runs[-1] <= 0.05:
+            runs.append(round(ratio, 4))
+            if ratio <= 1.05:
                 break
     os.unlink(f.name)
-    assert min(runs) <= 0.05 * SLOW, runs
+    print("measured over Lindley's, each run: %s" % runs, flush=True)
+    # A slow machine makes it later, nothing makes it sooner.
+    assert min(runs) >= 0.95, runs
+    assert min(runs) <= 1 + 0.05 * SLOW, runs
 
 
 tests = {name[5:]: fact for name, fact in sorted(globals().items()) if name.startswith("test_")}

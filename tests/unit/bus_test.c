@@ -31,9 +31,16 @@ typedef struct end {
     char why[64];
 } end;
 
+typedef struct raw {
+    void *ctx, *socket;
+} raw;
+
 typedef struct world {
     loop *l;
     end server, client;
+    raw reader;    /* reads in raw_got_many */
+    uint32_t read; /* messages */
+    bool read_broken;
     bool (*until)(struct world *w);
     uint64_t deadline_ns;
     bool reached;
@@ -269,10 +276,6 @@ static void an_unknown_connection_is_a_missing_peer(void **state) {
 
 /* ---- raw peers ---- */
 
-typedef struct raw {
-    void *ctx, *socket;
-} raw;
-
 static raw raw_dealer(world *w) {
     raw r = {.ctx = zmq_ctx_new()};
     r.socket = zmq_socket(r.ctx, ZMQ_DEALER);
@@ -410,6 +413,54 @@ static void a_peer_that_does_not_read_is_lost_when_its_queue_is_full(void **stat
     raw_close(&r);
 }
 
+/* Small enough that the bound is the number of messages, large enough that TCP does not hold them all. */
+#define SMALL_BYTES 256
+
+static void small_messages_are_queued_up_to_their_number(void **state) {
+    world *w = *state;
+    raw r = raw_dealer(w);
+    raw_send(&r, 7, 1, "a", 1);
+    run_until(w, server_got_one);
+    assert_int_equal(bus_stuck_since(w->server.b, 1), 0);
+    char small[SMALL_BYTES] = {0};
+    uint32_t taken = 0;
+    while (taken < 200000 && bus_send(w->server.b, 1, small, sizeof small) == ST_OK) taken++;
+    assert_in_range(taken, 100000, 199999);
+    assert_true(bus_stuck_since(w->server.b, 1) > 0);
+    run_until(w, server_lost_one);
+    assert_string_equal(w->server.why, "its queue is full: it does not read");
+    assert_int_equal(bus_stuck_since(w->server.b, 1), 0);
+    raw_close(&r);
+}
+
+#define MANY 60000
+
+static bool raw_got_many(world *w) {
+    uint64_t head[2], body[SMALL_BYTES / 4];
+    while (zmq_recv(w->reader.socket, head, sizeof head, ZMQ_DONTWAIT) == sizeof head) {
+        int bytes = zmq_recv(w->reader.socket, body, sizeof body, 0);
+        if (bytes != sizeof body || head[1] != w->read + 1 || body[0] != w->read) w->read_broken = true;
+        w->read++;
+    }
+    return w->read == MANY;
+}
+
+/* Many times what is sent from a queue at once. */
+static void a_peer_that_reads_again_gets_all_that_was_queued_in_order(void **state) {
+    world *w = *state;
+    w->reader = raw_dealer(w);
+    raw_send(&w->reader, 7, 1, "a", 1);
+    run_until(w, server_got_one);
+    uint64_t before_ns = clock_now_ns();
+    for (uint64_t i = 0; i < MANY; i++) send_number(w->server.b, 1, i, SMALL_BYTES * 2);
+    assert_in_range(bus_stuck_since(w->server.b, 1), before_ns, clock_now_ns());
+    run_until(w, raw_got_many);
+    assert_false(w->read_broken);
+    assert_int_equal(bus_stuck_since(w->server.b, 1), 0);
+    assert_int_equal(w->server.lost, 0);
+    raw_close(&w->reader);
+}
+
 #define FLEETING 60
 
 static bool all_fleeting_are_lost(world *w) {
@@ -487,6 +538,8 @@ int main(void) {
         TEST(messages_without_the_frame_are_ignored),
         TEST(a_gap_from_the_server_ends_the_clients_session),
         TEST(a_peer_that_does_not_read_is_lost_when_its_queue_is_full),
+        TEST(small_messages_are_queued_up_to_their_number),
+        TEST(a_peer_that_reads_again_gets_all_that_was_queued_in_order),
         TEST(only_the_closed_connections_are_lost_when_descriptors_are_reused),
         TEST(a_port_in_use_is_named_with_the_remedy),
         TEST(bad_endpoints_are_named),

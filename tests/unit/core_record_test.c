@@ -97,6 +97,31 @@ static void of_too_many_stages_the_last_that_fits_goes_on(void **state) {
     world_free(w);
 }
 
+static void the_living_have_a_story_too_oldest_first(void **state) {
+    (void)state;
+    world *w = cluster(options(), false);
+    uint64_t ms = NS_PER_MS, born = w->now_ns;
+    core_record alive[3];
+    assert_int_equal(core_alive(w->core, w->now_ns, alive, 3), 0);
+    uint64_t first = prefilled(w), second = submit(w, 20, 30);
+    pass(w, 4);
+    assert_int_equal(core_alive(w->core, w->now_ns, NULL, 0), 0);
+    assert_int_equal(core_alive(w->core, w->now_ns, alive, 1), 1);
+    assert_int_equal(alive[0].req, first);
+    assert_int_equal(core_alive(w->core, w->now_ns, alive, 3), 2);
+    assert_int_equal(alive[1].req, second);
+    assert_int_equal(alive[1].state, REQ_WAIT_PREFILL);
+    assert_int_equal(alive[1].end_ns, born + 7 * ms);
+    w->record = alive[0];
+    const core_span want[] = {
+        {born, 0, STAGE_QUEUE}, {born + ms, 1, STAGE_PREFILL}, {born + 3 * ms, 1, STAGE_HANDOFF}};
+    assert_spans(w, want, ARRAY_LEN(want));
+    assert_int_equal(alive[0].state, REQ_WAIT_KV);
+    assert_int_equal(alive[0].first_token_ns, born + 3 * ms);
+    assert_int_equal(w->records, 0);
+    world_free(w);
+}
+
 static void hand_offs_that_go_on_are_told_oldest_first(void **state) {
     (void)state;
     world *w = cluster(options(), false);
@@ -146,14 +171,47 @@ static void the_steps_of_a_heartbeat_are_passed_on_and_not_kept(void **state) {
     world_free(w);
 }
 
+static void steps_that_no_heartbeat_told_are_summed(void **state) {
+    (void)state;
+    world *w = cluster(options(), false);
+    ctl_msg m = {.kind = CTL_HEARTBEAT, .free_pages = 50, .heartbeat = {.steps_left_out = 4}};
+    say(w, D, m);
+    m.heartbeat.steps_left_out = 3;
+    say(w, D, m);
+    assert_int_equal(w->steps_left_out, 7);
+    core_worker_info info;
+    assert_true(core_worker(w->core, 1, w->now_ns, &info));
+    assert_int_equal(info.steps_left_out, 7);
+    w->read = w->sent_count;
+    world_free(w);
+}
+
+static void no_two_members_have_a_number_with_the_same_place_in_a_table(void **state) {
+    (void)state;
+    world *w = cluster(options(), false);
+    for (uint32_t number = 3; number <= WORKERS_MAX; number++) {
+        join(w, D, join_of(ROLE_DECODE, "decode-0", 11));
+        assert_int_equal(w->steps_of, number);
+        w->read = w->sent_count = 0;
+    }
+    join(w, D, join_of(ROLE_DECODE, "decode-0", 11));
+    assert_int_equal(w->steps_of, WORKERS_MAX + 2); /* the place of WORKERS_MAX + 1 is P's */
+    beat(w, P, 50);
+    assert_int_equal(w->steps_of, 1);
+    world_free(w);
+}
+
 int main(void) {
     log_setup(LOG_ERROR, "core_record_test");
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_record_tells_every_stage_with_its_worker),
         cmocka_unit_test(a_replay_is_a_second_round_of_stages),
         cmocka_unit_test(of_too_many_stages_the_last_that_fits_goes_on),
+        cmocka_unit_test(the_living_have_a_story_too_oldest_first),
         cmocka_unit_test(hand_offs_that_go_on_are_told_oldest_first),
         cmocka_unit_test(the_steps_of_a_heartbeat_are_passed_on_and_not_kept),
+        cmocka_unit_test(steps_that_no_heartbeat_told_are_summed),
+        cmocka_unit_test(no_two_members_have_a_number_with_the_same_place_in_a_table),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

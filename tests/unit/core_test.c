@@ -177,6 +177,75 @@ static void a_worker_that_was_told_to_leave_is_not_lost(void **state) {
     world_free(w);
 }
 
+static void a_process_that_dies_is_one_death_however_many_workers_it_had(void **state) {
+    (void)state;
+    world *w = cluster(options(), false);
+    join(w, 4, join_of(ROLE_PREFILL, "prefill-1", 10)); /* of the same process as prefill-0 */
+    join(w, 5, join_of(ROLE_PREFILL, "prefill-2", 10));
+    uint64_t req = submit(w, 20, 4);
+    turn(w);
+    expect(w, P, CTL_PREFILL);
+    expect(w, D, CTL_RESERVE);
+    static const uint64_t dead[] = {P, 4, 5};
+    for (size_t i = 0; i < ARRAY_LEN(dead); i++) { /* a turn sees the end of one connection */
+        core_conn_lost(w->core, dead[i], "closed", w->now_ns);
+        turn(w);
+        if (dead[i] == P) expect(w, D, CTL_DROP);
+        expect_nothing(w);
+    }
+    join(w, P, join_of(ROLE_PREFILL, "prefill-3", 13));
+    turn(w);
+    assert_int_equal(expect(w, P, CTL_PREFILL)->req, req);
+    expect(w, D, CTL_RESERVE);
+    core_times t;
+    assert_true(core_request_times(w->core, req, w->now_ns, &t));
+    assert_int_equal(t.attempts, 2);
+    assert_int_equal(w->ends, 0);
+    world_free(w);
+}
+
+static void what_is_left_of_a_process_works_again_when_it_is_heard(void **state) {
+    (void)state;
+    world *w = cluster(options(), false);
+    join(w, 4, join_of(ROLE_PREFILL, "prefill-1", 10));
+    ctl_join elsewhere = join_of(ROLE_PREFILL, "prefill-2", 10); /* the same pid on another host */
+    elsewhere.host = "there";
+    join(w, 5, elsewhere);
+    say(w, P, (ctl_msg){.kind = CTL_LEAVING, .failed = {.why = "its device failed"}});
+    expect(w, P, CTL_EXIT);
+    turn(w);
+    core_worker_info info[3];
+    assert_int_equal(members(w, info, 3), 3);
+    assert_int_equal(info[0].state, MEMBER_READY);
+    assert_int_equal(info[1].state, MEMBER_SUSPECT);
+    assert_int_equal(info[2].state, MEMBER_READY);
+    beat(w, 4, 50);
+    (void)members(w, info, 3);
+    assert_int_equal(info[1].state, MEMBER_READY);
+    uint64_t req = submit(w, 20, 4);
+    turn(w);
+    assert_int_equal(expect(w, 4, CTL_PREFILL)->req, req);
+    expect(w, D, CTL_RESERVE);
+    world_free(w);
+}
+
+static void a_worker_that_was_drained_casts_no_doubt_on_its_process(void **state) {
+    (void)state;
+    world *w = cluster(options(), false);
+    join(w, 4, join_of(ROLE_PREFILL, "prefill-1", 10));
+    core_drain(w->core, 0, w->now_ns);
+    expect(w, P, CTL_DRAIN);
+    say(w, P, (ctl_msg){.kind = CTL_DRAINED, .free_pages = 50});
+    expect(w, P, CTL_EXIT);
+    core_conn_lost(w->core, P, "closed", w->now_ns);
+    turn(w);
+    core_worker_info info[2];
+    assert_int_equal(members(w, info, 2), 2);
+    assert_string_equal(info[1].name, "prefill-1");
+    assert_int_equal(info[1].state, MEMBER_READY);
+    world_free(w);
+}
+
 /* ---- admission ---- */
 
 static void what_can_never_fit_is_400_and_names_the_numbers(void **state) {
@@ -391,6 +460,9 @@ int main(void) {
         cmocka_unit_test(a_worker_that_leaves_is_told_exit_and_its_reason_is_kept),
         cmocka_unit_test(a_worker_beyond_the_limit_is_not_answered_until_there_is_a_place),
         cmocka_unit_test(a_worker_that_was_told_to_leave_is_not_lost),
+        cmocka_unit_test(a_process_that_dies_is_one_death_however_many_workers_it_had),
+        cmocka_unit_test(what_is_left_of_a_process_works_again_when_it_is_heard),
+        cmocka_unit_test(a_worker_that_was_drained_casts_no_doubt_on_its_process),
         cmocka_unit_test(what_can_never_fit_is_400_and_names_the_numbers),
         cmocka_unit_test(absent_max_tokens_are_clipped_to_the_pool),
         cmocka_unit_test(a_full_queue_is_429_and_a_role_nobody_wants_is_503),

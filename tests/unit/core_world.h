@@ -44,6 +44,7 @@ typedef struct world {
     uint32_t ends;
     core_record record; /* the last */
     uint32_t records, steps, steps_of;
+    uint64_t steps_left_out;
     uint64_t finish_at; /* output index + 1 at which the sink calls core_finish; 0 = never */
 } world;
 
@@ -101,6 +102,7 @@ static inline void on_record(void *ctx, const core_record *r) {
 static inline void on_steps(void *ctx, const core_steps *s) {
     world *w = ctx;
     w->steps += s->count;
+    w->steps_left_out += s->left_out;
     w->steps_of = s->worker;
 }
 

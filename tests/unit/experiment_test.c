@@ -8,6 +8,7 @@
 #include "bench/experiment/files.h"
 #include "bench/experiment/machine.h"
 #include "bench/experiment/plan.h"
+#include "bench/experiment/runner.h"
 #include "bench/experiment/spec_file.h"
 #include "bench/experiment/spec_keys.h"
 #include "bench/experiment/spec_quick.h"
@@ -336,7 +337,11 @@ static void a_state_is_read_as_it_was_written_whatever_the_log_said(void **state
     spec *s;
     plan p;
     plan_of(with(NULL, NULL), &s, &p, false);
-    cell_state st = {.end = CELL_FAILED, .reason = "it \"said\" \xff\xfe", .attempts = 2, .start_s = 1.5},
+    cell_state st = {.end = CELL_FAILED,
+                     .reason = "it \"said\" \xff\xfe",
+                     .attempts = 2,
+                     .start_s = 1.5,
+                     .build = {"1.2", "0123456789abcdef", "v1-2-g3"}},
                back;
     assert_int_equal(cell_state_read(&back, folder, NULL), ST_OK);
     assert_int_equal(back.end, CELL_NONE);
@@ -346,6 +351,37 @@ static void a_state_is_read_as_it_was_written_whatever_the_log_said(void **state
     assert_string_equal(back.reason, "it \"said\" ??");
     assert_int_equal(back.attempts, 2);
     assert_true(back.start_s == 1.5);
+    assert_true(build_same(&back.build, &st.build));
+    assert_string_equal(back.build.git, "v1-2-g3");
+    plan_done(&p);
+    spec_free(s);
+}
+
+static void cells_of_another_build_are_not_gone_on_with(void **state) {
+    (void)state;
+    spec *s;
+    plan p;
+    plan_of(with(NULL, NULL), &s, &p, false);
+    char *root = xasprintf("%s/builds", folder), *dir = plan_cell_dir(&p.cells[0], root);
+    assert_int_equal(files_make_dir(dir, NULL), ST_OK);
+    const build_id now = {"1.2", "0123456789abcdef", "new"};
+    cell_state st = {.end = CELL_DONE, .build = {"1.2", "0123456789abcdef", "old"}};
+    const runner_options o = {.spec = s, .plan = &p, .dir = root, .build = &now};
+    errbuf eb = {0};
+    assert_int_equal(runner_check_build(&o, &eb), ST_OK);
+    assert_int_equal(cell_state_write(&st, s, &p.cells[0], dir, NULL), ST_OK);
+    assert_int_equal(runner_check_build(&o, &eb), ST_OK); /* other sources, the same programs */
+    st.build.programs[0] = 'f';
+    assert_int_equal(cell_state_write(&st, s, &p.cells[0], dir, NULL), ST_OK);
+    assert_int_equal(runner_check_build(&o, &eb), ST_INVALID);
+    assert_non_null(strstr(eb.text, "1 cell is here of another build"));
+    assert_non_null(strstr(eb.text, "--force"));
+    assert_non_null(strstr(eb.text, "git old, programs f123456789abcdef"));
+    st.end = CELL_VOID; /* its rows are not used */
+    assert_int_equal(cell_state_write(&st, s, &p.cells[0], dir, NULL), ST_OK);
+    assert_int_equal(runner_check_build(&o, &eb), ST_OK);
+    free(dir);
+    free(root);
     plan_done(&p);
     spec_free(s);
 }
@@ -369,31 +405,6 @@ static void another_file_in_the_same_directory_is_refused_with_what_differs(void
     assert_int_equal(exp_dir_open(&second, dir, &eb), ST_OK);
     exp_dir_close(&second);
     free(dir);
-}
-
-static void a_full_disk_is_said(void **state) {
-    (void)state;
-    if (access("/dev/full", W_OK) != 0) skip();
-    errbuf eb = {0};
-    char *link = xasprintf("%s/full.new", folder), *to = xasprintf("%s/full", folder);
-    assert_int_equal(symlink("/dev/full", link), 0);
-    assert_int_equal(files_write(to, "x", 1, &eb), ST_IO);
-    assert_non_null(strstr(eb.text, "the disk is full"));
-    free(link);
-    free(to);
-}
-
-static void the_last_lines_of_a_log_are_one_line(void **state) {
-    (void)state;
-    char out[64], *log = xasprintf("%s/log", folder);
-    assert_int_equal(files_write(log, "one\ntwo\nthree\n\n", 15, NULL), ST_OK);
-    files_last_words(out, sizeof out, log, 2);
-    assert_string_equal(out, "two | three");
-    files_last_words(out, sizeof out, log, 9);
-    assert_string_equal(out, "one | two | three");
-    files_last_words(out, sizeof out, "/nowhere", 2);
-    assert_string_equal(out, "");
-    free(log);
 }
 
 /* ---- tuning ---- */
@@ -509,9 +520,8 @@ int main(void) {
         cmocka_unit_test(later_settings_win_and_roles_without_a_word_have_no_workers),
         cmocka_unit_test(every_placement_is_asked_the_same),
         cmocka_unit_test(a_state_is_read_as_it_was_written_whatever_the_log_said),
+        cmocka_unit_test(cells_of_another_build_are_not_gone_on_with),
         cmocka_unit_test(another_file_in_the_same_directory_is_refused_with_what_differs),
-        cmocka_unit_test(a_full_disk_is_said),
-        cmocka_unit_test(the_last_lines_of_a_log_are_one_line),
         cmocka_unit_test(the_best_variant_by_the_median_slo_is_chosen_and_stays),
         cmocka_unit_test(the_ready_made_files_can_be_read_and_document_every_key),
         cmocka_unit_test(the_machine_is_measured),

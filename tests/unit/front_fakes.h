@@ -199,6 +199,7 @@ bool core_worker(const core *c, uint32_t index, uint64_t now_ns, core_worker_inf
     out->page_count = 20;
     out->beat.pages_used = 5;
     out->beat.busy_ns[BUSY_DECODE] = 1500000000;
+    out->steps_left_out = 7;
     if (index == 1) return true;
     snprintf(name, sizeof name, "decode-%u", index - 1);
     out->name = name;
@@ -253,6 +254,11 @@ bool core_ready(const core *c) {
 void core_counters_of(const core *c, core_counters *out) {
     *out = (core_counters){.submitted = c->last, .handoffs_verified = 7, .workers_joined = 3};
     out->requests[REQ_DECODE] = 2;
+}
+
+uint32_t core_alive(const core *c, uint64_t now_ns, core_record *out, uint32_t max) {
+    (void)c, (void)now_ns, (void)out, (void)max;
+    return 0;
 }
 
 uint32_t core_handoffs(const core *c, uint64_t now_ns, core_handoff *out, uint32_t max) {

@@ -1,6 +1,7 @@
 /* What the HTTP front shows of the cluster while it runs: the trace, the live page and its events. */
 #include "http_world.h"
 
+#include "coordinator/http_feed.h"
 #include "coordinator/live.h"
 #include "coordinator/live_json.h"
 
@@ -8,9 +9,9 @@
 
 #define LONG_AGO (0 - 600 * NS_PER_S) /* as skip_ns */
 
-static void record(world *w, uint64_t req) {
+static void record_as(world *w, uint64_t req, req_state state) {
     core_record r = {.req = req,
-                     .state = REQ_DONE,
+                     .state = state,
                      .prompt_tokens = 5,
                      .output_tokens = 4,
                      .attempts = 1,
@@ -22,6 +23,10 @@ static void record(world *w, uint64_t req) {
                                {req * NS_PER_MS + NS_PER_MS, 1, STAGE_PREFILL},
                                {req * NS_PER_MS + 2 * NS_PER_MS, 1, STAGE_DECODE}}};
     trace_record(w->trace, &r);
+}
+
+static void record(world *w, uint64_t req) {
+    record_as(w, req, REQ_DONE);
 }
 
 /* The chunks of the one answer that client i has, without their sizes. Caller frees. */
@@ -106,6 +111,24 @@ static void a_reader_of_the_trace_that_leaves_or_never_reads_is_let_go(void **st
         pump(w);
     }
     assert_int_equal(http_client_count(w->http), 0);
+}
+
+/* No turn looks at more than some thousands of them. */
+static void a_trace_with_very_many_steps_of_another_time_takes_several_turns(void **state) {
+    world *w = *state;
+    enum { AT_ONCE = 4096 };
+    ctl_step *steps = xcalloc(AT_ONCE, sizeof *steps);
+    core_steps told = {
+        .worker = 1, .name = "d", .role = ROLE_DECODE, .steps = steps, .count = AT_ONCE, .now_ns = 1};
+    for (uint32_t i = 0; i < TRACE_STEPS / AT_ONCE; i++) trace_add_steps(w->trace, &told);
+    free(steps);
+    record(w, 100);
+    dial(w, 0, 0);
+    get(w, 0, "GET", "/trace");
+    PUMP_UNTIL(w, has(w, 0, "\"request 100\""));
+    uint32_t turns = 0;
+    PUMP_UNTIL(w, (turns++, has(w, 0, "\r\n0\r\n\r\n")));
+    assert_true(turns >= 10); /* 262,144 steps, 16,384 in each */
 }
 
 static void the_page_and_its_files_come_with_a_policy_that_lets_nothing_else_in(void **state) {
@@ -223,11 +246,47 @@ static void a_reader_that_does_not_read_misses_states_and_is_dropped(void **stat
     dial(w, 0, 4096);
     get(w, 0, "GET", "/events");
     wait_for_readers(w, 1);
+    size_t most = 0;
     for (uint32_t i = 0; i < 2000 && http_client_count(w->http); i++) {
         w->skip_ns += NS_PER_S;
         pump(w);
+        if (w->http->feeds) most = MAX(most, http_feed_unsent(w->http->feeds));
     }
     assert_int_equal(http_client_count(w->http), 0);
+    assert_true(most > LIVE_OUT_MAX); /* without the bound: 30 states and more */
+    assert_true(most <= LIVE_OUT_MAX + (1u << 20));
+}
+
+static void only_a_request_that_is_done_has_a_tpot(void **state) {
+    world *w = *state;
+    static const req_state ends[] = {REQ_DONE, REQ_FAILED, REQ_CANCELED};
+    for (uint32_t i = 0; i < ARRAY_LEN(ends); i++) record_as(w, i + 1, ends[i]);
+    buf out = {0};
+    live_json_history(&out, w->trace, ARRAY_LEN(ends), NS_PER_S);
+    json_t *got = json_loads(out.data, 0, NULL), *ended = json_object_get(got, "ended");
+    for (uint32_t i = 0; i < ARRAY_LEN(ends); i++) {
+        json_t *row = json_array_get(ended, i);
+        assert_int_equal(json_is_real(json_array_get(row, 5)), 1); /* TTFT */
+        assert_int_equal(json_is_real(json_array_get(row, 6)), ends[i] == REQ_DONE);
+        assert_int_equal(json_is_null(json_array_get(row, 6)), ends[i] != REQ_DONE);
+    }
+    json_decref(got);
+    buf_done(&out);
+}
+
+static void a_history_says_how_many_are_not_kept_any_more(void **state) {
+    world *w = *state;
+    for (uint64_t i = 1; i <= TRACE_REQUESTS + 10; i++) {
+        record(w, i);
+        if (i != TRACE_REQUESTS && i != TRACE_REQUESTS + 10) continue;
+        buf out = {0};
+        live_json_history(&out, w->trace, i, NS_PER_S);
+        json_t *got = json_loads(out.data, 0, NULL);
+        assert_int_equal(json_integer_value(json_object_get(got, "left_out")), i - TRACE_REQUESTS);
+        assert_int_equal(json_array_size(json_object_get(got, "ended")), TRACE_REQUESTS);
+        json_decref(got);
+        buf_done(&out);
+    }
 }
 
 static void of_very_many_that_ended_the_newest_are_told_and_the_others_counted(void **state) {
@@ -256,7 +315,10 @@ int main(void) {
         WITH_WORLD(the_page_and_its_files_come_with_a_policy_that_lets_nothing_else_in),
         WITH_WORLD(events_are_history_once_and_then_a_state_every_second_for_all),
         WITH_WORLD(a_reader_too_many_is_503_and_those_that_leave_make_room),
+        WITH_WORLD(a_trace_with_very_many_steps_of_another_time_takes_several_turns),
         WITH_WORLD(a_reader_that_does_not_read_misses_states_and_is_dropped),
+        WITH_WORLD(only_a_request_that_is_done_has_a_tpot),
+        WITH_WORLD(a_history_says_how_many_are_not_kept_any_more),
         WITH_WORLD(of_very_many_that_ended_the_newest_are_told_and_the_others_counted),
         WITH_WORLD(a_reader_of_the_trace_that_leaves_or_never_reads_is_let_go),
     };

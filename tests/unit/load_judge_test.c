@@ -192,6 +192,23 @@ static void a_prefix_cache_voids_the_run_unless_prompts_share(void **state) {
     expect(u, 0, NULL);
 }
 
+static void hits_that_the_server_counts_void_the_run_unless_prompts_share(void **state) {
+    (void)state;
+    static const double shares[] = {NAN, 0, 0.01, 0.02, 1};
+    for (size_t i = 0; i < ARRAY_LEN(shares); i++) {
+        run *u = run_of(100);
+        u->facts.cached_share = shares[i];
+        char text[128];
+        snprintf(text, sizeof text, "%.1f %% of the prompt tokens that the server looked up",
+                 100 * shares[i]);
+        expect(u, i >= 3 ? 1 : 0, text);
+    }
+    run *u = run_of(100);
+    u->facts.cached_share = 1;
+    u->facts.shares_prefixes = true;
+    expect(u, 0, NULL);
+}
+
 static void an_interrupted_run_says_how_far_it_came(void **state) {
     (void)state;
     run *u = run_of(100);
@@ -317,6 +334,20 @@ static void a_metric_is_the_sum_of_its_series(void **state) {
     assert_true(isnan(facts_read_metric("", "c")));
 }
 
+static void cache_counters_have_vllms_name_or_its_old_one(void **state) {
+    (void)state;
+    static const char now[] = "vllm:prefix_cache_queries_total{engine=\"0\"} 100.0\n"
+                              "vllm:prefix_cache_hits_total{engine=\"0\"} 7.0\n"
+                              "vllm:prefix_cache_hits_total{engine=\"1\"} 2.0\n";
+    static const char before[] =
+        "vllm:gpu_prefix_cache_queries_total 50\nvllm:gpu_prefix_cache_hits_total 4\n";
+    assert_true(facts_read_cache(now, "queries") == 100);
+    assert_true(facts_read_cache(now, "hits") == 9);
+    assert_true(facts_read_cache(before, "queries") == 50);
+    assert_true(facts_read_cache(before, "hits") == 4);
+    assert_true(isnan(facts_read_cache("baton_replays_total 2\n", "hits")));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_run_as_asked_is_valid),
@@ -327,6 +358,7 @@ int main(void) {
         cmocka_unit_test(refusals_and_deadlines_void_no_run),
         cmocka_unit_test(counts_other_than_asked_void_the_run),
         cmocka_unit_test(a_prefix_cache_voids_the_run_unless_prompts_share),
+        cmocka_unit_test(hits_that_the_server_counts_void_the_run_unless_prompts_share),
         cmocka_unit_test(an_interrupted_run_says_how_far_it_came),
         cmocka_unit_test(a_long_run_of_equal_requests_is_steady),
         cmocka_unit_test(a_queue_that_grows_is_unstable_and_drifts),
@@ -334,6 +366,7 @@ int main(void) {
         cmocka_unit_test(a_run_without_answers_is_not_steady),
         cmocka_unit_test(health_tells_workers_with_their_time_and_pages),
         cmocka_unit_test(a_metric_is_the_sum_of_its_series),
+        cmocka_unit_test(cache_counters_have_vllms_name_or_its_old_one),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "engine/engine.h"
+#include "kernels/mock/mock_kv.h"
 #include "kernels/mock/mock_sample.h"
 #include "tests/model_file.h"
 
@@ -247,7 +248,28 @@ static void rows_long_past_are_read_too(void **state) {
         handed_over(f, 16, row * 32, got); /* K of layer 0 */
         noticed += memcmp(want, got, sizeof got) != 0;
     }
-    assert_true(noticed >= 8); /* 23 draws among up to 38 rows */
+    assert_true(noticed >= 8); /* 23 rows that follow, and rows 0 to 7 are the first in turn */
+}
+
+static void earlier_rows_go_round_so_that_none_is_left_unread(void **state) {
+    (void)state;
+    enum { ROWS = 16384, PAGE = KV_PAGE_TOKENS };
+    uint32_t *page_read = xcalloc(ROWS / PAGE, sizeof *page_read); /* when: or since when it is whole */
+    uint32_t *row_read = xcalloc(ROWS, sizeof *row_read);          /* when at first */
+    for (uint32_t pos = 1; pos < ROWS; pos++) {
+        uint32_t at = mock_kv_earlier(pos);
+        assert_true(at < pos);
+        if (pos % PAGE == 0) page_read[pos / PAGE - 1] = pos;
+        if (!row_read[at]) row_read[at] = pos;
+        page_read[at / PAGE] = pos;
+        for (uint32_t i = 0; i < pos / PAGE; i++) assert_true(pos - page_read[i] <= pos / 8);
+    }
+    for (uint32_t row = 0; row < ROWS / 8; row++) {
+        uint32_t whole = (row / PAGE + 1) * PAGE;
+        assert_true(row_read[row] > 0 && row_read[row] < 8 * whole);
+    }
+    free(page_read);
+    free(row_read);
 }
 
 /* --- time --- */
@@ -395,6 +417,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(kv_that_was_handed_over_goes_on_alike, setup, teardown),
         cmocka_unit_test_setup_teardown(a_flipped_byte_of_the_last_row_changes_what_follows, setup, teardown),
         cmocka_unit_test_setup_teardown(rows_long_past_are_read_too, setup, teardown),
+        cmocka_unit_test(earlier_rows_go_round_so_that_none_is_left_unread),
         cmocka_unit_test_setup_teardown(a_step_ends_no_earlier_than_the_model_says, setup, teardown),
         cmocka_unit_test_setup_teardown(layers_are_reported_over_the_step, setup, teardown),
         cmocka_unit_test_setup_teardown(a_latency_that_is_no_number_is_refused, setup, teardown),

@@ -8,9 +8,11 @@
 
 #include <event2/event.h>
 #include <stdio.h>
+#include <zmq.h>
 
 enum { BODY_MAX = 256 * 1024 };
 #define GIVE_UP_NS (60 * NS_PER_S)
+#define SLOW_NS    (8 * NS_PER_S)
 
 #if defined(__SANITIZE_THREAD__)
 /* ZeroMQ is not instrumented: the order that its own queues keep is invisible to the sanitizer. */
@@ -31,6 +33,8 @@ typedef struct world {
     struct event *alarm;
     uint64_t skip_ns; /* added to the clock that native_turn sees */
     char story[4096]; /* what the client heard, one word per event */
+    uint32_t messages, events;
+    uint32_t most; /* events in one message */
     bool lost;
 } world;
 
@@ -51,11 +55,7 @@ static void tell(world *w, const char *fmt, ...) {
     va_end(ap);
 }
 
-static void on_event(void *ctx, uint64_t conn, const void *bytes, size_t count) {
-    (void)conn;
-    world *w = ctx;
-    Baton__ServerEvent *e = baton__server_event__unpack(NULL, count, bytes);
-    assert_non_null(e);
+static void take_event(world *w, const Baton__ServerEvent *e) {
     unsigned id = (unsigned)e->id;
     switch (e->body_case) {
     case BATON__SERVER_EVENT__BODY_ACCEPTED:
@@ -93,6 +93,21 @@ static void on_event(void *ctx, uint64_t conn, const void *bytes, size_t count) 
     case _BATON__SERVER_EVENT__BODY__CASE_IS_INT_SIZE:
         fail();
     }
+    w->events++;
+}
+
+static void on_message(void *ctx, uint64_t conn, const void *bytes, size_t count) {
+    (void)conn;
+    world *w = ctx;
+    Baton__ServerEvent *e = baton__server_event__unpack(NULL, count, bytes);
+    assert_non_null(e);
+    take_event(w, e);
+    for (size_t i = 0; i < e->n_more; i++) {
+        assert_int_equal(e->more[i]->n_more, 0);
+        take_event(w, e->more[i]);
+    }
+    w->messages++;
+    w->most = MAX(w->most, 1 + (uint32_t)e->n_more);
     baton__server_event__free_unpacked(e, NULL);
 }
 
@@ -113,9 +128,10 @@ static int setup(void **state) {
                           .streams = w->streams,
                           .text = w->text,
                           .env = &fake_env,
-                          .body_max = BODY_MAX};
+                          .body_max = BODY_MAX,
+                          .slow_client_ns = SLOW_NS};
     assert_int_equal(native_open(&w->native, "tcp://127.0.0.1:*", &opt, &eb), ST_OK);
-    bus_handler h = {.ctx = w, .message = on_event, .lost = on_lost};
+    bus_handler h = {.ctx = w, .message = on_message, .lost = on_lost};
     assert_int_equal(bus_connect(&w->client, w->loop, native_endpoint(w->native), &h, &eb), ST_OK);
     w->alarm = evtimer_new(loop_base(w->loop), on_alarm, NULL);
     *state = w;
@@ -220,6 +236,55 @@ static void held_text_comes_with_a_later_token_or_with_the_end(void **state) {
                                   "token(1,0,3,97,) token(1,0,4,98,) end(1,0,3,5,ab) ");
 }
 
+static void what_a_turn_says_to_a_client_is_one_message(void **state) {
+    world *w = *state;
+    ask_plain(w, 1, "p");
+    ask_plain(w, 2, "q");
+    PUMP_UNTIL(w, w->events == 2);
+    w->story[0] = 0;
+    w->messages = 0;
+    fake_text(&w->core, 2, "ab");
+    fake_token(&w->core, 1, (token_out){.id = 'c', .fin = FINISH_LENGTH});
+    fake_token(&w->core, 2, (token_out){.id = 'd', .fin = FINISH_LENGTH});
+    PUMP_UNTIL(w, w->events == 8);
+    assert_int_equal(w->messages, 1);
+    assert_string_equal(w->story, "token(2,0,0,97,a) token(2,0,1,98,b) token(2,0,2,100,d) end(2,0,3,3,) "
+                                  "token(1,0,0,99,c) end(1,0,3,1,) ");
+}
+
+static void a_message_has_at_most_256_events(void **state) {
+    world *w = *state;
+    ask_plain(w, 1, "p");
+    PUMP_UNTIL(w, w->events == 1);
+    w->messages = 0;
+    for (uint32_t i = 0; i < 600; i++) fake_token(&w->core, 1, (token_out){.id = 'a'});
+    PUMP_UNTIL(w, w->events == 601);
+    assert_int_equal(w->messages, 3);
+    assert_int_equal(w->most, 256);
+    assert_false(w->lost);
+}
+
+static void list_workers(Baton__ClientMessage *m, Baton__ClientWorkers *workers) {
+    baton__client_workers__init(workers);
+    baton__client_message__init(m);
+    workers->id = 5;
+    m->body_case = BATON__CLIENT_MESSAGE__BODY_WORKERS;
+    m->workers = workers;
+}
+
+enum { CROWD = 1200 }; /* whose list has more than 64 KiB */
+
+static void a_large_event_has_a_message_of_its_own(void **state) {
+    world *w = *state;
+    w->core.more_workers = CROWD;
+    Baton__ClientMessage m;
+    Baton__ClientWorkers workers;
+    list_workers(&m, &workers);
+    for (int i = 0; i < 3; i++) send_message(w, &m);
+    PUMP_UNTIL(w, w->events == 3);
+    assert_int_equal(w->messages, 3);
+}
+
 static void errors_have_the_status_of_the_other_front(void **state) {
     world *w = *state;
     Baton__ClientRequest r;
@@ -284,6 +349,67 @@ static void a_client_that_is_gone_or_silent_loses_its_requests(void **state) {
     PUMP_UNTIL(w, w->core.requests[2].canceled);
 }
 
+/* A client played by hand, which never reads. */
+typedef struct mute {
+    void *ctx, *socket;
+    uint64_t number;
+} mute;
+
+static void mute_send(mute *c, const Baton__ClientMessage *m) {
+    uint8_t bytes[256];
+    size_t count = baton__client_message__get_packed_size(m);
+    assert_true(count <= sizeof bytes);
+    baton__client_message__pack(m, bytes);
+    uint64_t head[2] = {77, ++c->number};
+    assert_int_equal(zmq_send(c->socket, head, sizeof head, ZMQ_SNDMORE), sizeof head);
+    assert_int_equal(zmq_send(c->socket, bytes, count, 0), count);
+}
+
+static void mute_ask(mute *c, uint64_t id) {
+    Baton__ClientRequest r;
+    baton__client_request__init(&r);
+    r.id = id;
+    r.prompt_case = BATON__CLIENT_REQUEST__PROMPT_TEXT;
+    r.text = (ProtobufCBinaryData){1, (uint8_t *)"x"};
+    Baton__ClientMessage m = BATON__CLIENT_MESSAGE__INIT;
+    m.body_case = BATON__CLIENT_MESSAGE__BODY_REQUEST;
+    m.request = &r;
+    mute_send(c, &m);
+}
+
+static bool mute_ping(mute *c) {
+    Baton__ClientPing ping = BATON__CLIENT_PING__INIT;
+    Baton__ClientMessage m = BATON__CLIENT_MESSAGE__INIT;
+    m.body_case = BATON__CLIENT_MESSAGE__BODY_PING;
+    m.ping = &ping;
+    mute_send(c, &m);
+    return true;
+}
+
+/* It pings all the time, so silence is not what ends it, and its queue is far from full. */
+static void a_client_that_pings_but_does_not_read_loses_its_requests(void **state) {
+    world *w = *state;
+    w->core.more_workers = CROWD;
+    mute c = {.ctx = zmq_ctx_new()};
+    c.socket = zmq_socket(c.ctx, ZMQ_DEALER);
+    int none = 0, one = 1;
+    zmq_setsockopt(c.socket, ZMQ_LINGER, &none, sizeof none);
+    zmq_setsockopt(c.socket, ZMQ_RCVHWM, &one, sizeof one);
+    assert_int_equal(zmq_connect(c.socket, native_endpoint(w->native)), 0);
+    Baton__ClientMessage m;
+    Baton__ClientWorkers workers;
+    list_workers(&m, &workers);
+    mute_ask(&c, 1);
+    for (int i = 0; i < 600; i++) mute_send(&c, &m); /* answers: 42 MB, more than ZeroMQ and TCP take */
+    mute_ask(&c, 2);
+    PUMP_UNTIL(w, w->core.last == 2);
+    assert_false(w->core.requests[1].canceled);
+    w->skip_ns = SLOW_NS + NS_PER_S;
+    PUMP_UNTIL(w, mute_ping(&c) && w->core.requests[1].canceled && w->core.requests[2].canceled);
+    zmq_close(c.socket);
+    zmq_ctx_term(c.ctx);
+}
+
 static void small_requests_do_not_overtake_a_large_one(void **state) {
     world *w = *state;
     char *large = xmalloc(100 * 1024 + 1);
@@ -330,11 +456,9 @@ static void send_drain(world *w, uint64_t id, const char *worker, bool undo) {
 static void workers_are_listed_and_one_is_drained_and_kept(void **state) {
     world *w = *state;
     w->core.ready = true;
-    Baton__ClientWorkers workers = BATON__CLIENT_WORKERS__INIT;
-    workers.id = 5;
-    Baton__ClientMessage m = BATON__CLIENT_MESSAGE__INIT;
-    m.body_case = BATON__CLIENT_MESSAGE__BODY_WORKERS;
-    m.workers = &workers;
+    Baton__ClientMessage m;
+    Baton__ClientWorkers workers;
+    list_workers(&m, &workers);
     send_message(w, &m);
     send_drain(w, 6, "decode-0", false);
     send_drain(w, 7, "decode-0", true);
@@ -355,9 +479,13 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         WITH_WORLD(tokens_come_one_by_one_and_then_the_end),
         WITH_WORLD(held_text_comes_with_a_later_token_or_with_the_end),
+        WITH_WORLD(what_a_turn_says_to_a_client_is_one_message),
+        WITH_WORLD(a_message_has_at_most_256_events),
+        WITH_WORLD(a_large_event_has_a_message_of_its_own),
         WITH_WORLD(errors_have_the_status_of_the_other_front),
         WITH_WORLD(a_cancel_ends_what_had_not_ended),
         WITH_WORLD(a_client_that_is_gone_or_silent_loses_its_requests),
+        WITH_WORLD(a_client_that_pings_but_does_not_read_loses_its_requests),
         WITH_WORLD(small_requests_do_not_overtake_a_large_one),
         WITH_WORLD(pings_are_answered_and_a_stop_ends_all),
         WITH_WORLD(workers_are_listed_and_one_is_drained_and_kept),

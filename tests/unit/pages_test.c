@@ -43,6 +43,8 @@ static void busy_time_and_the_coordinators_own_are_counters(void **state) {
     assert_non_null(strstr(page.data, "# TYPE baton_worker_busy_seconds_total counter\n"));
     assert_non_null(strstr(page.data, "\nbaton_worker_busy_seconds_total{role=\"decode\",worker=\"decode-0\","
                                       "phase=\"decode\"} 1.5\n"));
+    assert_non_null(strstr(page.data, "\nbaton_worker_steps_left_out_total{role=\"decode\","
+                                      "worker=\"decode-0\"} 7\n"));
     assert_non_null(strstr(page.data,
                            "\nbaton_worker_busy_seconds_total{role=\"prefill\",worker=\"prefill-0\","
                            "phase=\"mixed\"} 0\n"));

@@ -273,6 +273,88 @@ static void counts_and_rates_out_of_range_are_refused(void **state) {
         *state, &ramp, (schedule_counted_options){.requests = 5, .rate = 1, .rescale = true}, "not rescaled");
 }
 
+static uint32_t repeated(uint32_t prompt_tokens, uint32_t requests, uint32_t warmups, prompt_range range) {
+    workload *w = NULL;
+    errbuf eb = {0};
+    workload_options opt = {.kind = WORKLOAD_FIXED, .prompt_mean = prompt_tokens, .output_mean = 1};
+    if (workload_new(&w, &opt, &eb) != ST_OK) fail_msg("%s", eb.text);
+    schedule s =
+        counted(w, &CONSTANT,
+                (schedule_counted_options){.requests = requests, .warmups = warmups, .seed = 7, .rate = 2});
+    uint32_t out = schedule_repeated_prompts(&s, w, range);
+    schedule_done(&s);
+    workload_free(w);
+    return out;
+}
+
+static void prompts_repeat_when_they_are_too_short_to_spell_their_index(void **state) {
+    (void)state;
+    const prompt_range ten = {100, 109};
+    assert_int_equal(repeated(1, 10, 0, ten), 0);
+    assert_int_equal(repeated(1, 25, 0, ten), 15);
+    assert_int_equal(repeated(1, 10, 10, ten), 10); /* of warm-ups */
+    assert_int_equal(repeated(2, 25, 0, ten), 0);
+    assert_int_equal(repeated(2, 1000, 0, ten), 900);
+    assert_int_equal(repeated(prompt_unique_tokens(ten) - 1, 1000, 100, ten), 0);
+    assert_int_equal(repeated(prompt_unique_tokens(ten), 1000, 100, ten), 0);
+    assert_int_equal(repeated(95, 1000, 100, (prompt_range){0, 1}), 0);
+    assert_int_equal(repeated(50000, 8, 0, (prompt_range){5, 5}), 7);
+}
+
+/* Nobody waits for the tail, and most of it is never sent. */
+static void prompts_of_the_tail_may_repeat(void **state) {
+    (void)state;
+    workload *w = NULL;
+    errbuf eb = {0};
+    workload_options opt = {.kind = WORKLOAD_FIXED, .prompt_mean = 1, .output_mean = 1};
+    if (workload_new(&w, &opt, &eb) != ST_OK) fail_msg("%s", eb.text);
+    const uint64_t seeds[] = {1};
+    schedule s = steady(
+        w, &CONSTANT,
+        (schedule_steady_options){.seeds = seeds, .seed_count = 1, .rate = 5, .window_s = 2, .tail_s = 60});
+    assert_true(s.count > 100);
+    assert_int_equal(schedule_repeated_prompts(&s, w, (prompt_range){0, 9}), 0);
+    schedule_done(&s);
+    workload_free(w);
+}
+
+static void a_salt_changes_the_ids_of_prompts_and_nothing_else(void **state) {
+    (void)state;
+    enum { REQUESTS = 50, IDS = 64 };
+    workload *w[3] = {0};
+    schedule s[3];
+    const uint64_t salts[] = {0, 5, 6};
+    for (int k = 0; k < 3; k++) {
+        errbuf eb = {0};
+        workload_options opt = {.kind = WORKLOAD_LOGNORMAL,
+                                .prompt_mean = 20,
+                                .output_mean = 9,
+                                .prompt_cv = 1,
+                                .prompt_min = 8,
+                                .prompt_max = IDS,
+                                .prompt_salt = salts[k]};
+        if (workload_new(&w[k], &opt, &eb) != ST_OK) fail_msg("%s", eb.text);
+        s[k] =
+            counted(w[k], &POISSON, (schedule_counted_options){.requests = REQUESTS, .seed = 7, .rate = 2});
+    }
+    for (uint32_t i = 0; i < REQUESTS; i++) {
+        int32_t ids[3][IDS], plain[IDS];
+        uint32_t n = s[0].items[i].prompt_tokens;
+        for (int k = 0; k < 3; k++) {
+            assert_memory_equal(&s[k].items[i], &s[0].items[i], sizeof s[0].items[i]);
+            workload_prompt(w[k], 7, i, 100, 49099, ids[k]);
+        }
+        prompt_fill(plain, n, (prompt_range){100, 49099}, 7, i);
+        assert_memory_equal(ids[0], plain, n * sizeof *plain);
+        for (int k = 1; k < 3; k++)
+            for (int j = 0; j < k; j++) assert_memory_not_equal(ids[k], ids[j], 8 * sizeof *plain);
+    }
+    for (int k = 0; k < 3; k++) {
+        schedule_done(&s[k]);
+        workload_free(w[k]);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(counted_requests_are_members_of_one_seed),
@@ -285,6 +367,9 @@ int main(void) {
         cmocka_unit_test(windows_over_a_trace_begin_with_rows_of_their_own),
         cmocka_unit_test(what_cannot_be_planned_is_refused),
         cmocka_unit_test(counts_and_rates_out_of_range_are_refused),
+        cmocka_unit_test(prompts_repeat_when_they_are_too_short_to_spell_their_index),
+        cmocka_unit_test(prompts_of_the_tail_may_repeat),
+        cmocka_unit_test(a_salt_changes_the_ids_of_prompts_and_nothing_else),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -5,6 +5,7 @@
 #include "tests/test.h"
 
 #include <jansson.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -39,7 +40,7 @@ static void tell_steps(trace *t, uint32_t worker, const char *name, worker_role 
 /* Caller frees with free. */
 static char *written(const trace *t, uint32_t last) {
     buf out = {0};
-    trace_json *j = trace_json_new(t, last);
+    trace_json *j = trace_json_new(t, last, NULL, 0);
     while (trace_json_next(j, &out)) {
     }
     trace_json_free(j);
@@ -115,6 +116,122 @@ static void nothing_that_happened_is_json_too(void **state) {
     trace_free(t);
 }
 
+static void steps_that_are_missing_are_told_with_their_worker(void **state) {
+    (void)state;
+    trace *t = trace_new();
+    const ctl_step step = {.age_us = 9000, .duration_us = 4000, .prefill_rows = 40};
+    core_steps told = {.worker = P,
+                       .name = "prefill-0",
+                       .role = ROLE_PREFILL,
+                       .steps = &step,
+                       .count = 1,
+                       .left_out = 30,
+                       .now_ns = 20 * MS};
+    trace_add_steps(t, &told);
+    trace_add_steps(t, &told);
+    tell_steps(t, D, "decode-0", ROLE_DECODE, &step, 1, 20 * MS);
+    trace_record(t, &disaggregated);
+    char *got = written(t, 1);
+    assert_non_null(strstr(got, "\"args\":{\"name\":\"prefill-0\",\"steps_left_out\":60}}"));
+    assert_non_null(strstr(got, "\"args\":{\"name\":\"decode-0\"}}"));
+    free(got);
+    trace_free(t);
+}
+
+static core_record some_request(uint64_t i) {
+    core_record r = disaggregated;
+    uint64_t shift = i * 2 * MS + i * i % 7 * 300 * US; /* so that some five are alive at once */
+    r.req = i + 1;
+    r.born_ns += shift;
+    r.end_ns += shift;
+    for (uint32_t k = 0; k < r.span_count; k++) r.spans[k].begin_ns += shift;
+    if (i % 5 == 0) { /* preempted once, and canceled in the queue */
+        r.spans[r.span_count++] = (core_span){.begin_ns = r.end_ns, .stage = STAGE_QUEUE};
+        r.end_ns += 3 * MS;
+        r.state = REQ_CANCELED;
+        r.replays = 1;
+    }
+    return r;
+}
+
+static void the_living_are_told_up_to_now(void **state) {
+    (void)state;
+    trace *t = trace_new();
+    trace_record(t, &disaggregated);
+    core_record alive = disaggregated;
+    alive.req = 18;
+    alive.state = REQ_WAIT_KV;
+    alive.span_count = 3;
+    alive.end_ns = 30 * MS;
+    const ctl_step step = {.age_us = 1000, .duration_us = 500, .prefill_rows = 40};
+    tell_steps(t, P, "prefill-0", ROLE_PREFILL, &step, 1, 30 * MS);
+    trace_json *j = trace_json_new(t, 1, &alive, 1);
+    alive.req = 0; /* it was copied */
+    core_record later = some_request(5);
+    for (uint32_t i = 0; i < TRACE_REQUESTS; i++) trace_record(t, &later); /* the other one goes */
+    buf out = {0};
+    while (trace_json_next(j, &out)) {
+    }
+    static const char *const want[] = {
+        "\"ts\":10000.000,\"dur\":20000.000,\"name\":\"request 18\"", "\"end\":\"alive\"",
+        "\"ts\":15000.000,\"dur\":15000.000,\"name\":\"hand-off\"",
+        "\"ts\":29000.000,\"dur\":500.000,\"name\":\"prefill\",\"cat\":\"step\""};
+    for (size_t i = 0; i < ARRAY_LEN(want); i++) assert_non_null(strstr(out.data, want[i]));
+    assert_null(strstr(out.data, "\"request 17\""));
+    assert_null(strstr(out.data, "\"ph\":\"s\"")); /* no arrow: it has not arrived */
+    buf_done(&out);
+    trace_json_free(j);
+    trace_free(t);
+}
+
+/* All alive at once, so that each has a lane of its own, everywhere. */
+static void pieces_are_bounded_however_many_lanes_there_are(void **state) {
+    (void)state;
+    trace *t = trace_new();
+    for (uint64_t i = 0; i < TRACE_REQUESTS; i++) {
+        core_record r = disaggregated;
+        r.req = i + 1;
+        r.end_ns += NS_PER_S;
+        for (uint32_t k = 1; k < r.span_count; k++) r.spans[k].begin_ns += i + 1;
+        trace_record(t, &r);
+    }
+    trace_json *j = trace_json_new(t, TRACE_REQUESTS, NULL, 0);
+    buf out = {0};
+    size_t before = 0, longest = 0;
+    for (bool more = true; more; before = out.len) {
+        more = trace_json_next(j, &out);
+        longest = MAX(longest, out.len - before);
+    }
+    assert_true(longest < TRACE_PIECE + 4096);
+    char *last = xasprintf("{\"ph\":\"M\",\"pid\":1,\"tid\":%u,\"name\":\"thread_name\",", TRACE_REQUESTS);
+    const char *named = strstr(out.data, last);
+    assert_non_null(named);
+    assert_null(strstr(named + 1, last)); /* once */
+    free(last);
+    buf_done(&out);
+    trace_json_free(j);
+    trace_free(t);
+}
+
+/* All that are alive at once have a place of their own: core_record_test. */
+static void every_worker_of_the_largest_cluster_keeps_its_name(void **state) {
+    (void)state;
+    trace *t = trace_new();
+    char name[32];
+    for (uint32_t i = 1; i <= WORKERS_MAX; i++) {
+        snprintf(name, sizeof name, "decode-%u", i);
+        tell_steps(t, i, name, ROLE_DECODE, NULL, 0, MS);
+    }
+    for (uint32_t i = 1; i <= WORKERS_MAX; i++) {
+        snprintf(name, sizeof name, "decode-%u", i);
+        assert_string_equal(trace_worker_of(t, i)->name, name);
+    }
+    tell_steps(t, WORKERS_MAX + 1, "decode-1", ROLE_DECODE, NULL, 0, MS);
+    assert_null(trace_worker_of(t, 1));
+    assert_string_equal(trace_worker_of(t, 2)->name, "decode-2");
+    trace_free(t);
+}
+
 typedef struct slice {
     double begin, end;
     json_int_t pid, tid;
@@ -141,22 +258,6 @@ static void assert_nested(slice *slices, size_t count) {
         assert_true(depth < ARRAY_LEN(ends));
         ends[depth++] = s->end;
     }
-}
-
-static core_record some_request(uint64_t i) {
-    core_record r = disaggregated;
-    uint64_t shift = i * 2 * MS + i * i % 7 * 300 * US; /* so that some five are alive at once */
-    r.req = i + 1;
-    r.born_ns += shift;
-    r.end_ns += shift;
-    for (uint32_t k = 0; k < r.span_count; k++) r.spans[k].begin_ns += shift;
-    if (i % 5 == 0) { /* preempted once, and canceled in the queue */
-        r.spans[r.span_count++] = (core_span){.begin_ns = r.end_ns, .stage = STAGE_QUEUE};
-        r.end_ns += 3 * MS;
-        r.state = REQ_CANCELED;
-        r.replays = 1;
-    }
-    return r;
 }
 
 static void many_requests_that_overlap_are_nested_in_every_track_and_each_is_there(void **state) {
@@ -235,9 +336,9 @@ static void the_oldest_are_overwritten_and_a_slow_reader_leaves_them_out(void **
     assert_null(trace_request_at(t, 9));
     assert_int_equal(trace_request_at(t, 10)->req, 11);
     buf out = {0};
-    trace_json *j = trace_json_new(t, UINT32_MAX);
+    trace_json *j = trace_json_new(t, UINT32_MAX, NULL, 0);
     assert_true(trace_json_next(j, &out));
-    assert_true(out.len < 2 * TRACE_PIECE);
+    assert_true(out.len < TRACE_PIECE + 4096);
     for (uint64_t i = 0; i < TRACE_REQUESTS - 1; i++) { /* all but the newest go */
         core_record r = some_request(i);
         trace_record(t, &r);
@@ -257,6 +358,10 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_small_history_is_this_json),
         cmocka_unit_test(nothing_that_happened_is_json_too),
+        cmocka_unit_test(steps_that_are_missing_are_told_with_their_worker),
+        cmocka_unit_test(the_living_are_told_up_to_now),
+        cmocka_unit_test(pieces_are_bounded_however_many_lanes_there_are),
+        cmocka_unit_test(every_worker_of_the_largest_cluster_keeps_its_name),
         cmocka_unit_test(many_requests_that_overlap_are_nested_in_every_track_and_each_is_there),
         cmocka_unit_test(a_step_is_cut_where_a_later_heartbeat_would_put_it_over_the_one_before),
         cmocka_unit_test(the_oldest_are_overwritten_and_a_slow_reader_leaves_them_out),
