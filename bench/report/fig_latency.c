@@ -287,7 +287,8 @@ status fig_tails(doc *d, const results *r, const char *workload, errbuf *eb) {
     return doc_figure(
         d, &f,
         "Figure 6. Complementary distributions at the highest rate per device at which every placement "
-        "has a stable cell that counts (or the most have): how many take longer than that. Grey dashes: the "
+        "has a stable, settled cell that counts (or the most have): how many take longer than that. Grey "
+        "dashes: the "
         "cell is void, unfinished or not settled.",
         eb);
 }

@@ -243,9 +243,7 @@ const cell *results_find(const results *r, const char *name, const char *workloa
     return NULL;
 }
 
-double results_common_rate(const results *r, const char *workload) {
-    PRE(r);
-    PRE(workload);
+static double common_rate(const results *r, const char *workload, bool settled) {
     double best = NAN;
     uint32_t most = 0;
     for (size_t i = 0; i < r->cell_count; i++) {
@@ -254,11 +252,19 @@ double results_common_rate(const results *r, const char *workload) {
         uint32_t have = 0;
         for (uint32_t p = 0; p < r->placement_count; p++) {
             const cell *c = results_find(r, r->placements[p].name, workload, rate);
-            have += c && cell_counts(c) && !c->facts.unstable && !r->placements[p].again_of;
+            have += c && cell_counts(c) && (cell_settled(c) || !settled) && !c->facts.unstable &&
+                    !r->placements[p].again_of;
         }
         if (have > most || (have == most && have > 0 && rate > best)) best = rate, most = have;
     }
     return best;
+}
+
+double results_common_rate(const results *r, const char *workload) {
+    PRE(r);
+    PRE(workload);
+    double best = common_rate(r, workload, true);
+    return isnan(best) ? common_rate(r, workload, false) : best;
 }
 
 void slo_describe(const slo *s, char *out, size_t size) {

@@ -48,8 +48,9 @@ void results_done(results *r);
 const cell *results_find(const results *r, const char *name, const char *workload, double rate_per_device);
 /* The next cell of a placement and workload behind `after` (NULL: the first), by rate; NULL = no more. */
 const cell *results_next(const results *r, const cell *after, const char *name, const char *workload);
-/* The highest rate per device at which all placements have a cell of the workload that counts and is not
- * unstable; where there is none, one at which the most have. NAN: no cell counts. */
+/* The highest rate per device at which all placements have a cell of the workload that counts, had settled
+ * and is not unstable; where there is none, one at which the most have. Where no cell had settled, that is
+ * not asked. NAN: no cell counts. */
 double results_common_rate(const results *r, const char *workload);
 
 /* "TTFT 200 ms, TPOT 50 ms" */
