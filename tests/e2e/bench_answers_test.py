@@ -15,7 +15,6 @@ from bench_run import Run, equal, run_tests
 from fake_server import CLOSE, HEAD, Server, answer, chunk, event, plain, usage_of
 from harness import SLOW
 
-
 # ---- what an answer says ----
 
 

@@ -19,7 +19,6 @@ from bench_run import Run, equal, run_tests
 from fake_server import Server, answer, plain
 from harness import BIN, SLOW, wait_for
 
-
 # ---- validity ----
 
 
