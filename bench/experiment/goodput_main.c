@@ -120,9 +120,10 @@ static void take_limit(struct argp_state *state, options *o, const char *text) {
 }
 
 static void hand_on(options *o, const struct handed *h, const char *arg) {
-    char *text = h->arg ? xasprintf("--%s=%s", h->name, arg) : xasprintf("--%s", h->name);
-    o->flags.items = xrealloc(o->flags.items, o->flags.count + 1, sizeof *o->flags.items);
-    o->flags.items[o->flags.count++] = text;
+    if (h->arg)
+        spec_texts_addf(&o->flags, "--%s=%s", h->name, arg);
+    else
+        spec_texts_addf(&o->flags, "--%s", h->name);
 }
 
 static void take_rule(struct argp_state *state, options *o, int key, const char *arg) {

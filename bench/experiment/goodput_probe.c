@@ -16,28 +16,22 @@
 #define SERVE_LAST_NS (20 * NS_PER_S)
 #define SALTS         1000000000u
 
-static void add(spec_texts *to, char *text) {
-    to->items = xrealloc(to->items, to->count + 2, sizeof *to->items);
-    to->items[to->count++] = text;
-    to->items[to->count] = NULL;
-}
-
 static void arguments(spec_texts *to, const probe_work *w, const goodput_point *p, uint32_t seeds,
                       const char *dir) {
-    add(to, xstrdup(w->bench));
-    add(to, xstrdup("serve"));
-    for (uint32_t i = 0; i < w->flags->count; i++) add(to, xstrdup(w->flags->items[i]));
+    spec_texts_addf(to, "%s", w->bench);
+    spec_texts_addf(to, "%s", "serve");
+    for (uint32_t i = 0; i < w->flags->count; i++) spec_texts_addf(to, "%s", w->flags->items[i]);
     buf list = {0};
     for (uint32_t i = 1; i <= seeds; i++) buf_addf(&list, "%s%u", i > 1 ? "," : "", p->seeds + i);
-    add(to, xasprintf("--request-rate=%.10g", p->rate));
-    add(to, xasprintf("--seeds=%s", list.data));
+    spec_texts_addf(to, "--request-rate=%.10g", p->rate);
+    spec_texts_addf(to, "--seeds=%s", list.data);
     buf_done(&list);
-    add(to, xasprintf("--warmup=%.10g", w->warmup_s));
-    add(to, xasprintf("--window=%.10g", w->window_s));
-    add(to, xasprintf("--request-timeout=%.10g", w->request_timeout_s));
+    spec_texts_addf(to, "--warmup=%.10g", w->warmup_s);
+    spec_texts_addf(to, "--window=%.10g", w->window_s);
+    spec_texts_addf(to, "--request-timeout=%.10g", w->request_timeout_s);
     /* Drawn, not counted: a run once more, or another search, must not find its prompts in a cache either. */
-    add(to, xasprintf("--prompt-salt=%u", (unsigned)(clock_random64() % SALTS) + 1));
-    add(to, xasprintf("--out=%s", dir));
+    spec_texts_addf(to, "--prompt-salt=%u", (unsigned)(clock_random64() % SALTS) + 1);
+    spec_texts_addf(to, "--out=%s", dir);
 }
 
 static status serve(const probe_work *w, const goodput_point *p, uint32_t seeds, const char *dir,
@@ -64,8 +58,7 @@ static status serve(const probe_work *w, const goodput_point *p, uint32_t seeds,
         st = errf(eb, ST_PEER, "baton-bench serve ended with status %d: %s", child.code, words);
     }
     proc_done(&child);
-    for (uint32_t i = 0; i < argv.count; i++) free(argv.items[i]);
-    free(argv.items);
+    spec_texts_done(&argv);
     free(log);
     return st;
 }

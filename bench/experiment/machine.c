@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "bench/stats/stats.h"
 
 #include <math.h>
 #include <pthread.h>
@@ -50,11 +51,6 @@ static void *answer(void *arg) {
     return NULL;
 }
 
-static int by_size(const void *a, const void *b) {
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 /* In a thread of its own, since it is pinned. */
 typedef struct latency {
     uint32_t core_a, core_b;
@@ -96,7 +92,7 @@ static void *ping(void *arg) {
     pthread_join(other, NULL);
     free(p);
     if (!whole) return NULL;
-    qsort(bursts, done, sizeof *bursts, by_size);
+    stats_sort(bursts, done);
     l->ns = bursts[done / 2];
     return NULL;
 }

@@ -3,7 +3,6 @@
 #include "base/mem.h"
 #include "base/status.h"
 
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -103,28 +102,15 @@ double plan_measured_s(const spec *s, const cell *c) {
     return c->tuning ? s->tune.warmup_s + seeds * s->tune.window_s : s->warmup_s + seeds * s->window_s;
 }
 
-static void word(spec_texts *to, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-static void word(spec_texts *to, const char *fmt, ...) {
-    char *text = NULL;
-    va_list args;
-    va_start(args, fmt);
-    int n = vasprintf(&text, fmt, args);
-    va_end(args);
-    CHECK(n >= 0);
-    to->items = xrealloc(to->items, to->count + 2, sizeof *to->items);
-    to->items[to->count++] = text;
-    to->items[to->count] = NULL;
-}
-
 static void flag(spec_texts *to, const char *name, const char *value) {
     if (!value) return;
-    word(to, "%s", name);
-    word(to, "%s", value);
+    spec_texts_addf(to, "%s", name);
+    spec_texts_addf(to, "%s", value);
 }
 
 static void number_flag(spec_texts *to, const char *name, double value) {
-    word(to, "%s", name);
-    word(to, "%.10g", value);
+    spec_texts_addf(to, "%s", name);
+    spec_texts_addf(to, "%.10g", value);
 }
 
 static void workload_flags(spec_texts *to, const spec_workload *w) {
@@ -177,5 +163,5 @@ void plan_serve_args(spec_texts *out, const spec *s, const cell *c, const char *
     number_flag(out, "--request-timeout", s->request_timeout_s);
     flag(out, "--name", c->name);
     flag(out, "--out", dir);
-    for (uint32_t i = 0; i < w->args.count; i++) word(out, "%s", w->args.items[i]);
+    for (uint32_t i = 0; i < w->args.count; i++) spec_texts_addf(out, "%s", w->args.items[i]);
 }

@@ -4,14 +4,10 @@
 #define BATON_EXPERIMENT_SPEC_H
 
 #include "base/role.h"
+#include "bench/experiment/spec_texts.h"
 
 #include <stdbool.h>
 #include <stdint.h>
-
-typedef struct spec_texts {
-    char **items; /* [count]; owned, and each */
-    uint32_t count;
-} spec_texts;
 
 typedef struct spec_numbers {
     double *items; /* [count]; owned */

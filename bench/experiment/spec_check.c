@@ -6,25 +6,12 @@
 
 #include <ctype.h>
 #include <dirent.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #define NAME_CHARS "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._+-"
-
-static void problem(spec_texts *to, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-static void problem(spec_texts *to, const char *fmt, ...) {
-    char *text = NULL;
-    va_list args;
-    va_start(args, fmt);
-    int n = vasprintf(&text, fmt, args);
-    va_end(args);
-    CHECK(n >= 0);
-    to->items = xrealloc(to->items, to->count + 1, sizeof *to->items);
-    to->items[to->count++] = text;
-}
 
 spec_machine spec_machine_here(void) {
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
@@ -42,7 +29,8 @@ spec_machine spec_machine_here(void) {
 /* Names become names of folders, and parts of them. */
 static void check_name(const char *what, const char *name, spec_texts *to) {
     if (strspn(name, NAME_CHARS) != strlen(name) || name[0] == '.' || strlen(name) > 80)
-        problem(to, "%s \"%s\": want a name of at most 80 letters, digits and . _ + - only", what, name);
+        spec_texts_addf(to, "%s \"%s\": want a name of at most 80 letters, digits and . _ + - only", what,
+                        name);
 }
 
 /* Names stand at the same offset of each item. */
@@ -53,7 +41,7 @@ static void check_names(const char *what, const void *items, uint32_t count, siz
         check_name(what, name, to);
         for (uint32_t k = 0; k < i; k++)
             if (strcmp(name, *(char *const *)((const char *)items + k * size + offset)) == 0)
-                problem(to, "%s \"%s\" stands twice", what, name);
+                spec_texts_addf(to, "%s \"%s\" stands twice", what, name);
     }
 }
 
@@ -62,21 +50,22 @@ static void check_names(const char *what, const void *items, uint32_t count, siz
 static void check_rates(const spec_workload *w, const char *key, const spec_numbers *rates, spec_texts *to) {
     for (uint32_t i = 1; i < rates->count; i++)
         if (rates->items[i] <= rates->items[i - 1])
-            problem(to, "workload %s: %s must ascend: %g does not follow %g", w->name, key, rates->items[i],
-                    rates->items[i - 1]);
+            spec_texts_addf(to, "workload %s: %s must ascend: %g does not follow %g", w->name, key,
+                            rates->items[i], rates->items[i - 1]);
 }
 
 static void check_workload(const spec_workload *w, spec_texts *to) {
     if (!w->kind && !(w->input_len && w->output_len))
-        problem(to, "workload %s: give input_len and output_len, or `workload: NAME or FILE`", w->name);
+        spec_texts_addf(to, "workload %s: give input_len and output_len, or `workload: NAME or FILE`",
+                        w->name);
     if (w->kind && strchr(w->kind, '/') && access(w->kind, R_OK) != 0)
-        problem(to,
-                "workload %s: cannot read %s: paths are from the directory in which baton-bench is started",
-                w->name, w->kind);
+        spec_texts_addf(
+            to, "workload %s: cannot read %s: paths are from the directory in which baton-bench is started",
+            w->name, w->kind);
     if (!w->rates.count && !w->rates_per_device.count)
-        problem(to, "workload %s: give rates or rates_per_device", w->name);
+        spec_texts_addf(to, "workload %s: give rates or rates_per_device", w->name);
     if (w->rates.count && w->rates_per_device.count)
-        problem(to, "workload %s: give rates or rates_per_device, not both", w->name);
+        spec_texts_addf(to, "workload %s: give rates or rates_per_device, not both", w->name);
     check_rates(w, "rates", &w->rates, to);
     check_rates(w, "rates_per_device", &w->rates_per_device, to);
 }
@@ -88,18 +77,18 @@ static const spec_slo *find_slo(const spec *s, const char *name) {
 }
 
 static void check_seeds(const char *key, const spec_numbers *seeds, spec_texts *to) {
-    if (!seeds->count) problem(to, "%s is empty: want whole numbers, such as [1, 2, 3, 4, 5]", key);
+    if (!seeds->count) spec_texts_addf(to, "%s is empty: want whole numbers, such as [1, 2, 3, 4, 5]", key);
     for (uint32_t i = 0; i < seeds->count; i++)
         for (uint32_t k = 0; k < i; k++)
             if (seeds->items[i] == seeds->items[k])
-                problem(to, "%s: %.0f stands twice", key, seeds->items[i]);
+                spec_texts_addf(to, "%s: %.0f stands twice", key, seeds->items[i]);
 }
 
 static void check_lists(const spec *s, spec_texts *to) {
     check_name("the experiment's name", s->name, to);
-    if (!s->placement_count) problem(to, "placements is empty");
-    if (!s->workload_count) problem(to, "workloads is empty");
-    if (!s->slo_count) problem(to, "slos is empty: rows are judged by an SLO at least");
+    if (!s->placement_count) spec_texts_addf(to, "placements is empty");
+    if (!s->workload_count) spec_texts_addf(to, "workloads is empty");
+    if (!s->slo_count) spec_texts_addf(to, "slos is empty: rows are judged by an SLO at least");
     check_names("placement", s->placements, s->placement_count, sizeof *s->placements,
                 offsetof(spec_placement, name), to);
     check_names("workload", s->workloads, s->workload_count, sizeof *s->workloads,
@@ -109,7 +98,7 @@ static void check_lists(const spec *s, spec_texts *to) {
     for (uint32_t i = 0; i < s->slo_count; i++) {
         const spec_slo *o = &s->slos[i];
         if (!(o->ttft > 0) && !(o->tpot > 0) && !(o->itl_p99 > 0) && !(o->itl_max > 0) && !(o->e2e > 0))
-            problem(to, "SLO %s has no limit: give ttft and tpot in ms", o->name);
+            spec_texts_addf(to, "SLO %s has no limit: give ttft and tpot in ms", o->name);
     }
     check_seeds("seeds", &s->seeds, to);
     bool found = !s->aa[0];
@@ -120,9 +109,9 @@ static void check_lists(const spec *s, spec_texts *to) {
                     offsetof(spec_variant, name), to);
         if (p->variant_count) check_seeds("tune.seeds", &s->tune.seeds, to);
     }
-    if (!found) problem(to, "aa: there is no placement \"%s\"", s->aa);
+    if (!found) spec_texts_addf(to, "aa: there is no placement \"%s\"", s->aa);
     if (strcmp(s->tune.by, "median") != 0 && !find_slo(s, s->tune.by))
-        problem(to, "tune.by: \"%s\" is neither median nor the name of an SLO", s->tune.by);
+        spec_texts_addf(to, "tune.by: \"%s\" is neither median nor the name of an SLO", s->tune.by);
 }
 
 /* ---- placements ---- */
@@ -160,8 +149,9 @@ static void check_heads(const spec *s, const spec_placement *p, const char *wher
     if (model_heads(c->model.path, &heads, &kv_heads)) {
         for (uint32_t i = 0; i < ARRAY_LEN(roles); i++)
             if (tp[i] > 1 && (heads % tp[i] || (kv_heads % tp[i] && tp[i] % kv_heads)))
-                problem(to, "%s: %s.tp %u does not divide the model's %u heads (%u of keys and values)",
-                        where, roles[i].name, tp[i], heads, kv_heads);
+                spec_texts_addf(to,
+                                "%s: %s.tp %u does not divide the model's %u heads (%u of keys and values)",
+                                where, roles[i].name, tp[i], heads, kv_heads);
     }
     config_free(c);
 }
@@ -172,10 +162,10 @@ static void check_gpus(const config *c, const char *where, uint32_t gpus, spec_t
     if (strcmp(c->model.backend, "cuda") != 0 || c->cluster.oversubscribe || elsewhere) return;
     uint32_t asked = cluster_devices(c);
     if (asked > gpus)
-        problem(to,
-                "%s: asks for %u GPUs on this machine, which has %u: lower count, add hosts, or set "
-                "cluster.oversubscribe=true",
-                where, asked, gpus);
+        spec_texts_addf(to,
+                        "%s: asks for %u GPUs on this machine, which has %u: lower count, add hosts, or set "
+                        "cluster.oversubscribe=true",
+                        where, asked, gpus);
 }
 
 static void check_cluster(const spec *s, const spec_placement *p, const spec_variant *v, bool quick,
@@ -192,7 +182,7 @@ static void check_cluster(const spec *s, const spec_placement *p, const spec_var
         check_gpus(c, where, machine.gpus, to);
         st = config_check_text(c, machine.cores, &text, &eb);
     }
-    if (st != ST_OK) problem(to, "%s: %s", where, eb.text);
+    if (st != ST_OK) spec_texts_addf(to, "%s: %s", where, eb.text);
     free(text);
     config_free(c);
 }
@@ -210,11 +200,4 @@ void spec_check(const spec *s, bool quick, spec_machine machine, spec_facts *fac
         for (uint32_t v = 0; v < p->variant_count; v++)
             check_cluster(s, p, &p->variants[v], quick, machine, &facts[i], problems);
     }
-}
-
-void spec_texts_done(spec_texts *t) {
-    PRE(t);
-    for (uint32_t i = 0; i < t->count; i++) free(t->items[i]);
-    free(t->items);
-    *t = (spec_texts){0};
 }

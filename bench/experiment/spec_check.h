@@ -21,6 +21,5 @@ typedef struct spec_facts {
  * ranks or cores than slots, tp that does not divide the heads, what is not built, unknown keys in `set`.
  * facts: [placement_count]. */
 void spec_check(const spec *s, bool quick, spec_machine machine, spec_facts *facts, spec_texts *problems);
-void spec_texts_done(spec_texts *t);
 
 #endif

@@ -103,11 +103,6 @@ static slo limits_of(const spec_slo *o) {
     return s;
 }
 
-static int by_size(const void *a, const void *b) {
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 status tune_score_of(tune_score *out, const spec *s, const char *cell_dir, errbuf *eb) {
     PRE(out);
     PRE(s);
@@ -127,7 +122,7 @@ status tune_score_of(tune_score *out, const spec *s, const char *cell_dir, errbu
             sum += attained[i];
             if (strcmp(s->slos[i].name, s->tune.by) == 0) one = attained[i];
         }
-        qsort(attained, s->slo_count, sizeof *attained, by_size);
+        stats_sort(attained, s->slo_count);
         if (isnan(one)) one = stats_percentile(attained, s->slo_count, 50);
         *out = (tune_score){.by = one, .mean = sum / s->slo_count};
         free(attained);

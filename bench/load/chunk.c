@@ -9,13 +9,7 @@
 #include <string.h>
 
 static chunk no_chunk(void) {
-    return (chunk){.stages = {.queue_ms = NAN,
-                              .prefill_ms = NAN,
-                              .handoff_ms = NAN,
-                              .decode_wait_ms = NAN,
-                              .decode_ms = NAN,
-                              .first_token_ms = NAN,
-                              .total_ms = NAN}};
+    return (chunk){.stages = row_stages_none()};
 }
 
 /* ---- the scan ---- */

@@ -6,13 +6,7 @@
 #include <stdio.h>
 
 client_end client_end_empty(void) {
-    return (client_end){.stages = {.queue_ms = NAN,
-                                   .prefill_ms = NAN,
-                                   .handoff_ms = NAN,
-                                   .decode_wait_ms = NAN,
-                                   .decode_ms = NAN,
-                                   .first_token_ms = NAN,
-                                   .total_ms = NAN}};
+    return (client_end){.stages = row_stages_none()};
 }
 
 void client_end_check(client_end *e) {

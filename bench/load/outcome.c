@@ -353,11 +353,6 @@ static void add_attained(buf *out, const run_info *info, const attained *a) {
             "Attainment interval: as if requests were independent (too few for another, or all alike)\n");
 }
 
-static int compare(const void *a, const void *b) {
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 /* A P99 of few requests is hardly known: the order statistics around it. */
 static void add_p99(buf *out, const row_list *l, const char *name, double (*value)(const row *)) {
     double *v = xcalloc(l->count + 1, sizeof *v), low, high;
@@ -367,7 +362,7 @@ static void add_p99(buf *out, const row_list *l, const char *name, double (*valu
         double x = r->phase == ROW_WINDOW && r->outcome == ROW_OK ? value(r) : NAN;
         if (!isnan(x)) v[n++] = x;
     }
-    qsort(v, n, sizeof *v, compare);
+    stats_sort(v, n);
     if (n > 0 && n < FEW) {
         buf_addf(out, "P99 %s %.2f ms is of only %zu requests", name, stats_percentile(v, n, 99), n);
         if (stats_percentile_interval(v, n, 99, &low, &high))

@@ -11,11 +11,6 @@
 
 enum { SINGLE = 40, TOKENS = 40000, REQUESTS_MIN = 20, REQUESTS_MAX = 400, AT_A_TIME = 16 };
 
-static int compare(const void *a, const void *b) {
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 /* The lengths of the plan's first requests, all due at once. */
 static schedule plan_like(const schedule *plan, uint32_t count) {
     schedule s = {.items = xcalloc(count, sizeof *s.items), .count = count};
@@ -50,7 +45,7 @@ static void take_latency(self_test *out, const measurement *m) {
     double *ttft = xcalloc(m->rows.count + 1, sizeof *ttft);
     size_t n = m->rows.count;
     for (size_t i = 0; i < n; i++) ttft[i] = row_ttft_ms(&m->rows.rows[i]);
-    qsort(ttft, n, sizeof *ttft, compare);
+    stats_sort(ttft, n);
     out->added_ms = stats_percentile(ttft, n, 50);
     free(ttft);
 }

@@ -17,11 +17,6 @@
 #define CACHED_MAX    0.01
 #define IN_TIME_NS    (5 * NS_PER_MS)
 
-static int compare(const void *a, const void *b) {
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 static __attribute__((format(printf, 2, 3))) void reason(validity *v, const char *fmt, ...) {
     char text[256];
     va_list ap;
@@ -45,7 +40,7 @@ static double *values(const row_list *rows, double (*value)(const row *), size_t
         double v = value(&rows->rows[i]);
         if (!isnan(v)) out[(*count)++] = v;
     }
-    qsort(out, *count, sizeof *out, compare);
+    stats_sort(out, *count);
     return out;
 }
 

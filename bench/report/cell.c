@@ -59,17 +59,12 @@ bool cell_row_good(const slo *s, const cell_row *r) {
 
 /* ---- tails ---- */
 
-static int ascending(const void *a, const void *b) {
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 void tail_init(tail *t, double *values, size_t n) {
     PRE(t);
     PRE(values || n == 0);
     *t = (tail){.n = n, .p50 = NAN, .p99 = NAN, .mean = NAN, .p99_low = NAN, .p99_high = NAN};
     if (n == 0) return;
-    qsort(values, n, sizeof *values, ascending);
+    stats_sort(values, n);
     t->mean = stats_mean(values, n);
     t->p50 = stats_percentile(values, n, 50);
     t->p99 = stats_percentile(values, n, 99);
@@ -147,7 +142,7 @@ static cell_row take_row(const row *r, numbers *itls) {
     uint32_t n = MIN(row_itls_ms(r, v, max), max);
     bool pooled = out.ok && out.phase == ROW_WINDOW;
     double *own = xmemdup(v, MAX(n, 1) * sizeof *v);
-    qsort(own, n, sizeof *own, ascending);
+    stats_sort(own, n);
     out.itl_p99_ms = n ? stats_percentile(own, n, 99) : 0;
     out.itl_max_ms = n ? own[n - 1] : 0;
     free(own);

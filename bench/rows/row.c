@@ -20,6 +20,16 @@ const char *row_outcome_name(row_outcome o) {
     return OUTCOMES[o];
 }
 
+row_stages row_stages_none(void) {
+    return (row_stages){.queue_ms = NAN,
+                        .prefill_ms = NAN,
+                        .handoff_ms = NAN,
+                        .decode_wait_ms = NAN,
+                        .decode_ms = NAN,
+                        .first_token_ms = NAN,
+                        .total_ms = NAN};
+}
+
 void row_init(row *r) {
     PRE(r);
     *r = (row){.scheduled_ns = ROW_NEVER,
@@ -27,7 +37,7 @@ void row_init(row *r) {
                .first_ns = ROW_NEVER,
                .last_ns = ROW_NEVER,
                .end_ns = ROW_NEVER,
-               .stages = {NAN, NAN, NAN, NAN, NAN, NAN, NAN, 0, 0, 0}};
+               .stages = row_stages_none()};
 }
 
 void row_done(row *r) {

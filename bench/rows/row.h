@@ -72,6 +72,8 @@ typedef struct row {
 const char *row_phase_name(row_phase p);
 const char *row_outcome_name(row_outcome o);
 
+/* Of a server that says nothing: all NAN. */
+row_stages row_stages_none(void);
 /* Nothing has happened yet: times NEVER, stages NAN, the rest zero. */
 void row_init(row *r);
 /* Frees what it owns, not r, which is as after row_init. */

@@ -80,11 +80,6 @@ const char *slo_text(const slo *s, char *out, size_t size) {
     return out;
 }
 
-static int ascending(const void *a, const void *b) {
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 /* Both limits on ITLs; an answer of one token has none and keeps them. */
 static bool itls_good(const slo *s, const row *r) {
     if (isinf(s->itl_p99_ms) && isinf(s->itl_max_ms)) return true;
@@ -92,7 +87,7 @@ static bool itls_good(const slo *s, const row *r) {
     if (!n) return true;
     double *itls = xmalloc(n * sizeof *itls);
     row_itls_ms(r, itls, n);
-    qsort(itls, n, sizeof *itls, ascending);
+    stats_sort(itls, n);
     bool good = stats_percentile(itls, n, 99) <= s->itl_p99_ms && itls[n - 1] <= s->itl_max_ms;
     free(itls);
     return good;

@@ -18,11 +18,6 @@ static int by_time(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
-static int compare(const void *a, const void *b) {
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 static arrival arrival_of(const row *r) {
     bool ended = r->end_ns != ROW_NEVER && r->outcome != ROW_UNFINISHED;
     return (arrival){.at_s = (double)r->scheduled_ns / 1e9,
@@ -45,7 +40,7 @@ static double settled_s(const double *x, const arrival *a, size_t n) {
 static void in_flight(const arrival *a, size_t n, double *out) {
     double *ends = xcalloc(n + 1, sizeof *ends);
     for (size_t i = 0; i < n; i++) ends[i] = a[i].end_s;
-    qsort(ends, n, sizeof *ends, compare);
+    stats_sort(ends, n);
     size_t ended = 0;
     for (size_t i = 0; i < n; i++) {
         while (ended < n && ends[ended] <= a[i].at_s) ended++;
@@ -75,7 +70,7 @@ static void take_warmup(run_steady *s, const arrival *a, size_t n, double begin_
     double ttft_s = settled_s(scratch, answered, with_ttft);
     free(answered);
     size_t count = pick(a, n, offsetof(arrival, e2e_ms), scratch);
-    qsort(scratch, count, sizeof *scratch, compare);
+    stats_sort(scratch, count);
     s->warmup_needed_s = steady_warmup_s(stats_percentile(scratch, count, 99) / 1000, flight_s, ttft_s);
     s->reached = !isnan(s->warmup_needed_s) && s->warmup_needed_s <= begin_s;
 }

@@ -80,15 +80,10 @@ static void pile_add(pile *p, double ms) {
     p->n++;
 }
 
-static int ascending(const void *a, const void *b) {
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 static summary_values pile_values(pile *p, const double *percentiles, uint32_t count) {
     summary_values out = {.n = (uint32_t)p->n};
     if (!p->n) return out;
-    qsort(p->x, p->n, sizeof *p->x, ascending);
+    stats_sort(p->x, p->n);
     out.mean = stats_mean(p->x, p->n);
     out.median = stats_percentile(p->x, p->n, 50);
     double squares = 0;

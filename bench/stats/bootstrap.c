@@ -53,14 +53,9 @@ static range divide(range a, range b) {
     return (range){a.low / b.high, b.low > 0 ? a.high / b.low : INFINITY};
 }
 
-static int ascending(const void *a, const void *b) {
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 /* The percentile without interpolation, which open ends do not allow: outwards. */
 static double outward(double *x, uint32_t n, double q) {
-    qsort(x, n, sizeof *x, ascending);
+    stats_sort(x, n);
     double at = q / 100 * (n - 1);
     return x[(size_t)(q < 50 ? floor(at) : ceil(at))];
 }

@@ -3,8 +3,19 @@
 #include "base/status.h"
 
 #include <math.h>
+#include <stdlib.h>
 
 #define Z975 1.959963984540054 /* normal quantile, p = 0.975 */
+
+static int ascending(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+void stats_sort(double *x, size_t n) {
+    PRE(x || n == 0);
+    if (n) qsort(x, n, sizeof *x, ascending);
+}
 
 double stats_mean(const double *x, size_t n) {
     PRE(x || !n);

@@ -12,6 +12,8 @@ typedef struct interval {
     uint32_t n; /* of replications */
 } interval;
 
+/* Ascending; without NAN. */
+void stats_sort(double *x, size_t n);
 double stats_mean(const double *x, size_t n);
 /* Sample standard deviation (n - 1) */
 double stats_sd(const double *x, size_t n);

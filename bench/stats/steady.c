@@ -75,18 +75,13 @@ growth steady_growth_of(const double *begin_s, const double *end_s, size_t n, do
     return steady_growth(first, last, arrivals, c2);
 }
 
-static int ascending(const void *a, const void *b) {
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 /* Sen's slope: the median of the slopes of all pairs. */
 static double sen_slope(const double *x, size_t n) {
     size_t pairs = n * (n - 1) / 2, at = 0;
     double *slopes = xmalloc(pairs * sizeof *slopes);
     for (size_t i = 0; i < n; i++)
         for (size_t j = i + 1; j < n; j++) slopes[at++] = (x[j] - x[i]) / (double)(j - i);
-    qsort(slopes, pairs, sizeof *slopes, ascending);
+    stats_sort(slopes, pairs);
     double median = stats_percentile(slopes, pairs, 50);
     free(slopes);
     return median;
