@@ -8,7 +8,9 @@
 
 #include "base/mem.h"
 #include "bench/experiment/spec_keys.h"
-#include "bench/experiment/yaml_place.h"
+#include "config/config_keys.h"
+#include "config/yaml_place.h"
+#include "config/yaml_refusal.h"
 
 #include <cyaml/cyaml.h>
 #include <errno.h>
@@ -17,8 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LIST_MAX  4096
-#define STEPS_MAX 8
+#define LIST_MAX 4096
 
 typedef struct slot {
     void *value; /* char *, char **, slot * or slot **; of libcyaml */
@@ -82,34 +83,6 @@ static void schema_free(schema *s) {
 
 /* ---- refusals ---- */
 
-/* What libcyaml said while it refused a file. */
-typedef struct refusal {
-    char cause[128];           /* its first line */
-    char keys[STEPS_MAX][64];  /* "" = a list entry */
-    uint32_t index[STEPS_MAX]; /* of it, from 1 */
-    uint32_t steps;            /* innermost first */
-    uint32_t line, column;
-} refusal;
-
-static void on_log(cyaml_log_t level, void *ctx, const char *fmt, va_list args) {
-    (void)level;
-    refusal *r = ctx;
-    char text[256];
-    vsnprintf(text, sizeof text, fmt, args);
-    text[strcspn(text, "\n")] = 0;
-    const char *place = strstr(text, "(line: ");
-    if (!place) {
-        const char *cause = strncmp(text, "Load: ", 6) == 0 ? text + 6 : text;
-        if (!r->cause[0]) snprintf(r->cause, sizeof r->cause, "%.*s", (int)sizeof r->cause - 1, cause);
-        return;
-    }
-    if (!r->line) sscanf(place, "(line: %u, column: %u)", &r->line, &r->column);
-    if (r->steps == STEPS_MAX) return;
-    if (sscanf(text, "  in mapping field '%63[^']'", r->keys[r->steps]) == 1 ||
-        sscanf(text, "  in sequence entry '%u'", &r->index[r->steps]) == 1)
-        r->steps++;
-}
-
 /* "placements[1].prefill.count" */
 static void add_path(buf *out, const yaml_step *inner) {
     if (!inner) return;
@@ -138,18 +111,10 @@ static status refuse(const reading *r, const yaml_step *inner, bool of_key) {
     return st;
 }
 
-/* libcyaml's words for a value of the wrong shape, in ours. */
-static const char *shape_text(const char *cause) {
-    if (strncmp(cause, "Expecting STRING", 16) == 0) return "want one value here, not a list or a mapping";
-    if (strncmp(cause, "Expecting SEQUENCE", 18) == 0) return "want a list here, such as [1, 2]";
-    if (strncmp(cause, "Expecting MAPPING", 17) == 0) return "want keys with values here";
-    return cause[0] ? cause : "is no experiment";
-}
-
 /* The known keys of the map in which an unknown one stood. */
 static void add_known(buf *out, const yaml_step *inner) {
     const spec_table *t = &spec_root;
-    const yaml_step *way[STEPS_MAX + 1];
+    const yaml_step *way[YAML_STEPS_MAX + 1];
     uint32_t n = 0;
     for (const yaml_step *s = inner; s; s = s->outer) way[n++] = s;
     while (n > 0 && t) {
@@ -163,8 +128,8 @@ static void add_known(buf *out, const yaml_step *inner) {
     for (uint32_t i = 0; t && i < t->count; i++) buf_addf(out, "%s%s", i ? ", " : "", t->keys[i].name);
 }
 
-static status explain(const reading *r, const refusal *why) {
-    yaml_step steps[STEPS_MAX], unknown;
+static status explain(const reading *r, const yaml_refusal *why) {
+    yaml_step steps[YAML_STEPS_MAX], unknown;
     for (uint32_t i = 0; i < why->steps; i++)
         steps[i] = (yaml_step){.key = why->keys[i][0] ? why->keys[i] : NULL,
                                .index = why->index[i] ? why->index[i] - 1 : 0,
@@ -182,7 +147,8 @@ static status explain(const reading *r, const refusal *why) {
     if (strstr(why->cause, "libyaml: ")) /* no document, so no place in it */
         return errf(r->eb, ST_INVALID, "%s:%u:%u: %s", r->path, MAX(why->line, 1u), MAX(why->column, 1u),
                     strstr(why->cause, "libyaml: ") + strlen("libyaml: "));
-    errf(r->eb, ST_INVALID, "%s", shape_text(why->cause));
+    char shape[64];
+    errf(r->eb, ST_INVALID, "%s", yaml_refusal_shape(why, shape, sizeof shape, "[1, 2]", "is no experiment"));
     return refuse(r, inner, false);
 }
 
@@ -202,21 +168,12 @@ static status parse_number(const spec_key *k, const char *text, double *out, err
     return ST_OK;
 }
 
-static bool is_choice(const char *choices, const char *text) {
-    size_t len = strlen(text);
-    for (const char *c = choices; len && c; c = strchr(c, '|')) {
-        c += *c == '|';
-        if (strncmp(c, text, len) == 0 && (c[len] == '|' || !c[len])) return true;
-    }
-    return false;
-}
-
 static status assign_scalar(const spec_key *k, void *at, const char *text, errbuf *eb) {
     double number = 0;
     status st = ST_OK;
     switch (k->type) {
     case SPEC_TEXT:
-        if (k->choices && !is_choice(k->choices, text))
+        if (k->choices && !config_is_choice(k->choices, text))
             return errf(eb, ST_INVALID, "\"%s\" is unknown: want %s", text, k->choices);
         if (k->required && !text[0]) return errf(eb, ST_INVALID, "is empty: give a text");
         *(char **)at = xstrdup(text);
@@ -319,9 +276,8 @@ static status load_slots(slot **out, schema *sc, const reading *r) {
                     "%s: %s: give the path of an experiment, such as deploy/experiments/ratio-sweep.yaml",
                     r->path, strerror(errno));
     fclose(readable);
-    refusal why = {0};
-    cyaml_config_t cfg = {
-        .log_fn = on_log, .log_ctx = &why, .mem_fn = cyaml_mem, .log_level = CYAML_LOG_ERROR};
+    yaml_refusal why = {0};
+    cyaml_config_t cfg = yaml_refusal_config(&why);
     cyaml_data_t *data = NULL;
     cyaml_err_t err = cyaml_load_file(r->path, &cfg, &sc->root, &data, NULL);
     if (err != CYAML_OK) return explain(r, &why);
@@ -345,9 +301,8 @@ status spec_load(spec **out, const char *path, errbuf *eb) {
         else
             spec_free(s);
     }
-    refusal ignored = {0};
-    cyaml_config_t cfg = {
-        .log_fn = on_log, .log_ctx = &ignored, .mem_fn = cyaml_mem, .log_level = CYAML_LOG_ERROR};
+    yaml_refusal ignored = {0};
+    cyaml_config_t cfg = yaml_refusal_config(&ignored);
     if (slots) cyaml_free(&cfg, &sc->root, slots, 0);
     schema_free(sc);
     return st;

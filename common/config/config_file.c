@@ -8,13 +8,14 @@
 #include "config/config_file.h"
 
 #include "base/mem.h"
+#include "config/yaml_place.h"
+#include "config/yaml_refusal.h"
 
 #include <cyaml/cyaml.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <yaml.h>
 
 #define SECTIONS_MAX 8
 #define LIST_MAX     1024
@@ -36,40 +37,6 @@ struct config_file {
     schema *schema;
     slot **sections; /* [section_count], NULL = not in the file; of libcyaml */
 };
-
-/* What libcyaml said while it refused a file. */
-typedef struct refusal {
-    char cause[128]; /* its first line */
-    char inner[64];  /* innermost field that it names, or "" */
-    char outer[64];  /* the section around it, or "" */
-    uint32_t line, column;
-} refusal;
-
-static void on_log(cyaml_log_t level, void *ctx, const char *fmt, va_list args) {
-    (void)level;
-    refusal *r = ctx;
-    char text[256];
-    vsnprintf(text, sizeof text, fmt, args);
-    text[strcspn(text, "\n")] = 0;
-    const char *place = strstr(text, "(line: ");
-    if (!place) {
-        const char *cause = strncmp(text, "Load: ", 6) == 0 ? text + 6 : text;
-        if (!r->cause[0]) snprintf(r->cause, sizeof r->cause, "%.*s", (int)sizeof r->cause - 1, cause);
-        return;
-    }
-    if (!r->line) sscanf(place, "(line: %u, column: %u)", &r->line, &r->column);
-    char field[64];
-    if (sscanf(text, "  in mapping field '%63[^']'", field) != 1) return;
-    if (!r->inner[0])
-        memcpy(r->inner, field, sizeof field);
-    else
-        memcpy(r->outer, field, sizeof field);
-}
-
-static cyaml_config_t settings(refusal *r) {
-    return (cyaml_config_t){
-        .log_fn = on_log, .log_ctx = r, .mem_fn = cyaml_mem, .log_level = CYAML_LOG_ERROR};
-}
 
 static void schema_free(schema *s) {
     if (!s) return;
@@ -123,71 +90,34 @@ static schema *schema_new(void) {
     return s;
 }
 
-/* The pair of a mapping whose key is name, or NULL. */
-static const yaml_node_pair_t *pair_of(yaml_document_t *doc, const yaml_node_t *map, const char *name) {
-    if (!map || map->type != YAML_MAPPING_NODE) return NULL;
-    const yaml_node_pair_t *p = map->data.mapping.pairs.start, *end = map->data.mapping.pairs.top;
-    for (; p < end; p++) {
-        const yaml_node_t *key = yaml_document_get_node(doc, p->key);
-        if (key && key->type == YAML_SCALAR_NODE && strcmp((const char *)key->data.scalar.value, name) == 0)
-            return p;
-    }
-    return NULL;
-}
-
-static const yaml_node_pair_t *find_pair(yaml_document_t *doc, const char *section, const char *name) {
-    const yaml_node_t *map = yaml_document_get_root_node(doc);
-    if (!section) return pair_of(doc, map, name);
-    const yaml_node_pair_t *in = pair_of(doc, map, section);
-    return in ? pair_of(doc, yaml_document_get_node(doc, in->value), name) : NULL;
-}
-
-/* Where section.name stands in the file, or the section `name` when section is NULL: its key, or its value.
- */
+/* Where section.name stands in the file, or `name` itself when section is NULL: its key, or its value. */
 static bool locate(const char *path, const char *section, const char *name, bool key, uint32_t *line,
                    uint32_t *column) {
-    FILE *file = fopen(path, "re");
-    if (!file) return false;
-    yaml_parser_t parser;
-    yaml_document_t doc;
-    CHECK(yaml_parser_initialize(&parser));
-    yaml_parser_set_input_file(&parser, file);
-    bool found = false;
-    if (yaml_parser_load(&parser, &doc)) {
-        const yaml_node_pair_t *p = find_pair(&doc, section, name);
-        const yaml_node_t *node = p ? yaml_document_get_node(&doc, key ? p->key : p->value) : NULL;
-        found = node != NULL;
-        if (found) {
-            *line = (uint32_t)node->start_mark.line + 1;
-            *column = (uint32_t)node->start_mark.column + 1;
-        }
-        yaml_document_delete(&doc);
-    }
-    yaml_parser_delete(&parser);
-    fclose(file);
-    return found;
+    const yaml_step outer = {.key = section}, step = {.key = name, .outer = section ? &outer : NULL};
+    return yaml_place(path, &step, key, line, column);
 }
 
-/* libcyaml's words for a value of the wrong shape, in ours. */
-static const char *shape_text(const char *cause) {
-    if (strncmp(cause, "Expecting STRING", 16) == 0) return "want one value here, not a list or a mapping";
-    if (strncmp(cause, "Expecting SEQUENCE", 18) == 0) return "want a list here, such as [nodeA, nodeB]";
-    if (strncmp(cause, "Expecting MAPPING", 17) == 0) return "want keys with values here";
-    return cause[0] ? cause : "is no configuration";
+/* The n-th mapping field that libcyaml named, from the innermost; "" = there is none. */
+static const char *field_of(const yaml_refusal *r, uint32_t n) {
+    for (uint32_t i = 0; i < r->steps; i++)
+        if (r->keys[i][0] && n-- == 0) return r->keys[i];
+    return "";
 }
 
-static status explain(const char *path, const refusal *r, errbuf *eb) {
+static status explain(const char *path, const yaml_refusal *r, errbuf *eb) {
     uint32_t line = MAX(r->line, 1u), column = MAX(r->column, 1u);
-    char name[64];
+    const char *inner = field_of(r, 0), *outer = field_of(r, 1);
+    char name[64], shape[64];
     if (sscanf(r->cause, "Unexpected key: %63s", name) == 1) {
-        locate(path, r->inner[0] ? r->inner : NULL, name, true, &line, &column);
-        const char *like = config_key_like(r->inner, name);
-        return errf(eb, ST_INVALID, "%s:%u:%u: %s%s%s: unknown key%s%s%s", path, line, column, r->inner,
-                    r->inner[0] ? "." : "", name, like ? ": did you mean " : "", like ? like : "",
+        locate(path, inner[0] ? inner : NULL, name, true, &line, &column);
+        const char *like = config_key_like(inner, name);
+        return errf(eb, ST_INVALID, "%s:%u:%u: %s%s%s: unknown key%s%s%s", path, line, column, inner,
+                    inner[0] ? "." : "", name, like ? ": did you mean " : "", like ? like : "",
                     like ? "?" : "");
     }
-    return errf(eb, ST_INVALID, "%s:%u:%u: %s%s%s%s%s", path, line, column, r->outer, r->outer[0] ? "." : "",
-                r->inner, r->inner[0] ? ": " : "", shape_text(r->cause));
+    return errf(eb, ST_INVALID, "%s:%u:%u: %s%s%s%s%s", path, line, column, outer, outer[0] ? "." : "", inner,
+                inner[0] ? ": " : "",
+                yaml_refusal_shape(r, shape, sizeof shape, "[nodeA, nodeB]", "is no configuration"));
 }
 
 status config_file_open(config_file **out, const char *path, errbuf *eb) {
@@ -199,8 +129,8 @@ status config_file_open(config_file **out, const char *path, errbuf *eb) {
                     path, strerror(errno));
     fclose(readable);
 
-    refusal r = {0};
-    cyaml_config_t cfg = settings(&r);
+    yaml_refusal r = {0};
+    cyaml_config_t cfg = yaml_refusal_config(&r);
     config_file *f = xcalloc(1, sizeof *f);
     f->path = xstrdup(path);
     f->schema = schema_new();
@@ -218,8 +148,8 @@ status config_file_open(config_file **out, const char *path, errbuf *eb) {
 
 void config_file_close(config_file *f) {
     if (!f) return;
-    refusal r = {0};
-    cyaml_config_t cfg = settings(&r);
+    yaml_refusal r = {0};
+    cyaml_config_t cfg = yaml_refusal_config(&r);
     if (f->sections) cyaml_free(&cfg, &f->schema->root, f->sections, 0);
     schema_free(f->schema);
     free(f->path);

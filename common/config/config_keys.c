@@ -193,7 +193,9 @@ static status assign_share(const config_key *k, void *base, const char *text, er
     return ST_OK;
 }
 
-static bool is_choice(const char *choices, const char *text) {
+bool config_is_choice(const char *choices, const char *text) {
+    PRE(choices);
+    PRE(text);
     size_t len = strlen(text);
     for (const char *c = choices; len && c; c = strchr(c, '|')) {
         c += *c == '|';
@@ -203,7 +205,7 @@ static bool is_choice(const char *choices, const char *text) {
 }
 
 static status assign_string(const config_key *k, void *base, const char *text, errbuf *eb) {
-    if (k->choices && !is_choice(k->choices, text)) {
+    if (k->choices && !config_is_choice(k->choices, text)) {
         char want[128] = "";
         for (const char *c = k->choices; *c; c++) {
             size_t len = strlen(want);

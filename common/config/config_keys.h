@@ -40,4 +40,7 @@ status config_key_assign_list(const config_key *k, void *base, const char *const
 /* Frees the field */
 void config_key_release(const config_key *k, void *base);
 
+/* Whether text is one of "a|b|c". */
+bool config_is_choice(const char *choices, const char *text);
+
 #endif

@@ -1,4 +1,4 @@
-#include "bench/experiment/yaml_place.h"
+#include "config/yaml_place.h"
 
 #include "base/status.h"
 

@@ -1,6 +1,6 @@
 /* yaml_place - where in a YAML file a key or value stands, for errors that libcyaml gives no place for. */
-#ifndef BATON_EXPERIMENT_YAML_PLACE_H
-#define BATON_EXPERIMENT_YAML_PLACE_H
+#ifndef BATON_CONFIG_YAML_PLACE_H
+#define BATON_CONFIG_YAML_PLACE_H
 
 #include <stdbool.h>
 #include <stdint.h>
