@@ -1,8 +1,8 @@
 /* backend - one table of functions per way to compute: ref (plain loops, the oracle), cpu (vectorised), cuda,
  * mock (computes nothing, takes as long as a model says).
  *
- * Code above asks backend_find("cpu") (backends.h) once and never says which it is. Every slot is filled;
- * backend_complete checks that at start and in a test.
+ * Code above asks backend_find("cpu") (backends.h) once and never says which it is. Every slot but `share`
+ * and `link` is filled; backend_complete checks that at start and in a test.
  *
  * Thread: a device is used by the thread that opened it (the device thread), except kv_gather and kv_scatter,
  * which one other thread may call at the same time as ops run, as long as the rows they touch are not written
@@ -10,7 +10,9 @@
 #ifndef BATON_KERNELS_BACKEND_H
 #define BATON_KERNELS_BACKEND_H
 
+#include "kernels/link.h"
 #include "kernels/ops.h"
+#include "kernels/share.h"
 #include "latency/latency.h"
 
 typedef struct device_options {
@@ -103,6 +105,10 @@ typedef struct backend_ops {
     status (*kv_gather)(device *d, const op_kv_copy *a);
     /* Likewise */
     status (*kv_scatter)(device *d, const op_kv_copy *a);
+
+    /* Ways from one device's memory to another's that do not pass through the host; NULL: there is none. */
+    const share_ops *share;
+    const link_ops *link;
 } backend_ops;
 
 #endif
