@@ -18,7 +18,7 @@
 
 typedef struct device device;
 /* One side's mapping. */
-typedef struct share share;
+typedef struct gpu_share gpu_share;
 
 typedef struct share_ops {
     /* ST_UNSUPPORTED with the reason when this device's memory cannot be shared. */
@@ -31,17 +31,17 @@ typedef struct share_ops {
     /* The owner: zeroed memory of at least `bytes`, counted as this device's (memory_fraction). *fd is the
      * caller's to close, which ends nothing that is mapped. ST_NOMEM names the size. Caller frees with close.
      */
-    status (*create)(device *d, size_t bytes, share **out, int *fd, errbuf *eb);
+    status (*create)(device *d, size_t bytes, gpu_share **out, int *fd, errbuf *eb);
     /* The peer: maps what `fd` (borrowed) stands for, made by `create` on the GPU `uuid` with the same
      * `bytes`. ST_PEER when it is no such thing. Caller frees with close. */
-    status (*map)(device *d, int fd, size_t bytes, const unsigned char uuid[SHARE_UUID_BYTES], share **out,
-                  errbuf *eb);
+    status (*map)(device *d, int fd, size_t bytes, const unsigned char uuid[SHARE_UUID_BYTES],
+                  gpu_share **out, errbuf *eb);
     /* Where it begins here, 512-byte aligned, and how a copy has to treat it: MEMORY_DEVICE on this GPU, else
      * MEMORY_PEER. Borrowed. */
-    void *(*at)(const share *s);
-    memory_kind (*in)(const share *s);
+    void *(*at)(const gpu_share *s);
+    memory_kind (*in)(const gpu_share *s);
     /* Waits for copies of this device that touch it. NULL is fine. */
-    void (*close)(device *d, share *s);
+    void (*close)(device *d, gpu_share *s);
 } share_ops;
 
 #endif
