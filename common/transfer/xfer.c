@@ -104,7 +104,9 @@ static status setup(xfer *x, errbuf *eb) {
     size_t min = kv_segment_bytes(&o->kv.layout, KV_PAGE_TOKENS, 1);
     size_t slot_bytes = o->slot_bytes / 64 * 64;
     const xport_ops *xport = o->test_xport ? o->test_xport : xport_find(o->transport);
-    if (!xport) return errf(eb, ST_INVALID, "transport '%s': want shm or zmq", o->transport);
+    if (!xport) return errf(eb, ST_INVALID, "transport '%s': want shm, zmq or nccl", o->transport);
+    status st = xport->check(o->kv.ops, o->kv.dev, eb);
+    if (st != ST_OK) return st;
     if (o->slots == 0 || o->slots > XPORT_SLOTS_MAX)
         return errf(eb, ST_INVALID, "ring of %u slots: want 1..%u", o->slots, XPORT_SLOTS_MAX);
     if (slot_bytes < min || slot_bytes > XPORT_SLOT_BYTES_MAX)
@@ -114,6 +116,7 @@ static status setup(xfer *x, errbuf *eb) {
         (pair_setup){.xport = xport, .slots = o->slots, .slot_bytes = slot_bytes, .slot_bytes_min = min};
     x->setup.ops = o->kv.ops;
     x->setup.dev = o->kv.dev;
+    x->setup.link_ctas = o->link_ctas;
     x->setup.router = &x->router;
     x->setup.layout_hash = layout_hash(&o->kv.layout);
     x->setup.zmq = zmq_ctx_new();

@@ -35,7 +35,7 @@ bool xport_no_part(xport_ring *r, uint32_t slot, size_t bytes, xport_part *out) 
 }
 
 const xport_ops *xport_find(const char *name) {
-    static const xport_ops *const all[] = {&xport_shm, &xport_zmq};
+    static const xport_ops *const all[] = {&xport_shm, &xport_zmq, &xport_nccl};
     PRE(name);
     for (size_t i = 0; i < ARRAY_LEN(all); i++)
         if (!strcmp(all[i]->name, name)) return all[i];

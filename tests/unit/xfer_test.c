@@ -59,7 +59,7 @@ static void options_out_of_range_are_named(void **state) {
     (void)state;
     xfer_options o = good_options();
     o.transport = "pigeon";
-    refused(o, ST_INVALID, "transport 'pigeon': want shm or zmq");
+    refused(o, ST_INVALID, "transport 'pigeon': want shm, zmq or nccl");
     o = good_options();
     o.slots = 0;
     refused(o, ST_INVALID, "ring of 0 slots: want 1..4096");
