@@ -382,15 +382,16 @@ static void count_ready(core *c) {
     for (uint32_t i = 0; i < ROLE_COUNT; i++) c->role_peak[i] = MAX(c->role_peak[i], ready[i]);
 }
 
-static void heard(core *c, member *m, const ctl_msg *msg, uint64_t now_ns) {
+/* True when it came (back) to work. */
+static bool heard(core *c, member *m, const ctl_msg *msg, uint64_t now_ns) {
     const ctl_heartbeat *beat = msg->kind == CTL_HEARTBEAT ? &msg->heartbeat : NULL;
     bool came = member_heard(m, msg->free_pages, beat, c->opt.step_age_min_ns, now_ns);
     if (came || (beat && member_step_too_old(m, c->opt.step_age_min_ns))) c->judge_ns = 0;
-    if (!came) return;
+    if (!came) return false;
     log_info("core.member", "worker is ready", "worker=%s state=%s", m->name, sm_name(&m->sm));
     if (m->draining && member_state_of(m) == MEMBER_READY) sm_move(&m->sm, MEMBER_DRAINING, now_ns);
     count_ready(c);
-    if (c->opt.try_pairs) outbox_introduce(c, m);
+    return true;
 }
 
 /* What a prefill worker tells of its pair to a decode worker. */
@@ -437,7 +438,7 @@ void inbox_message(core *c, uint64_t conn, const ctl_msg *msg, uint64_t now_ns) 
         if (answered) outbox_drop_stale(c, m, msg->req, msg->attempt);
         return;
     }
-    heard(c, m, msg, now_ns);
+    bool came = heard(c, m, msg, now_ns);
     switch (msg->kind) {
     case CTL_HEARTBEAT:
         on_heartbeat(c, m, &msg->heartbeat, now_ns);
@@ -468,4 +469,5 @@ void inbox_message(core *c, uint64_t conn, const ctl_msg *msg, uint64_t now_ns) 
         c->counts.stale_messages++;
         break; /* a kind that only the coordinator sends */
     }
+    if (came && c->opt.try_pairs && !m->lost) outbox_introduce(c, m);
 }

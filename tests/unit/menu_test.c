@@ -65,6 +65,25 @@ static void what_two_cannot_both_use_is_refused_by_name(void **state) {
                         "no transport is left that both can use: the sender none, the receiver shm, zmq");
 }
 
+#define ON_GPU (ON_HOST | KV_BY_IPC | KV_BY_NCCL)
+
+/* Where the transports between GPUs are built in, the pick is one of them. */
+static void gpus_write_each_others_memory_on_one_host_and_send_across_hosts(void **state) {
+    (void)state;
+    if (!xport_find("ipc") || !xport_find("nccl")) skip();
+    xport_menu d = side(&gpu_ops, "a1", 1, ON_GPU), same = d, peer = side(&gpu_ops, "a2", 1, ON_GPU);
+    assert_string_equal(picked(&d, &same), "ipc");
+    assert_string_equal(picked(&d, &peer), "ipc");
+    xport_menu apart = side(&gpu_ops, "b1", 1, ON_GPU), far = side(&gpu_ops, "a2", 2, ON_GPU);
+    assert_string_equal(picked(&d, &apart), "shm"); /* through pinned memory */
+    assert_string_equal(picked(&d, &far), "nccl");
+    xport_menu cpu = side(&host_ops, "", 1, ON_HOST), far_cpu = side(&host_ops, "", 2, ON_HOST);
+    assert_string_equal(picked(&d, &cpu), "shm");
+    assert_string_equal(picked(&d, &far_cpu), "zmq");
+    far.own.can &= ~(uint32_t)KV_BY_NCCL; /* failed, or no library there */
+    assert_string_equal(picked(&d, &far), "zmq");
+}
+
 static void what_failed_is_not_picked_again(void **state) {
     (void)state;
     xport_menu d = side(&host_ops, "", 1, ON_HOST), p = d;
@@ -109,6 +128,7 @@ int main(void) {
         cmocka_unit_test(cpus_of_one_host_share_memory_and_others_use_the_network),
         cmocka_unit_test(one_that_was_asked_for_is_taken_wherever_it_is),
         cmocka_unit_test(what_two_cannot_both_use_is_refused_by_name),
+        cmocka_unit_test(gpus_write_each_others_memory_on_one_host_and_send_across_hosts),
         cmocka_unit_test(what_failed_is_not_picked_again),
         cmocka_unit_test(a_name_that_is_none_is_refused),
         cmocka_unit_test(auto_offers_what_the_host_can_and_finds_only_that),
