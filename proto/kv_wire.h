@@ -2,8 +2,8 @@
  * has one ZeroMQ channel (P: DEALER, D: ROUTER on an ephemeral port); a transport moves payload only.
  *
  *   P > D   HELLO                      opens the pair: incarnations, layout; the next part is a kv_hello
- *   D > P   RING{slots, slot_bytes}    the ring that D owns for this pair, and its transport, which D picks of
- *                                      those that HELLO says P can; the next part is the ring's address
+ *   D > P   RING{slots, slot_bytes}    the ring that D owns for this pair, and its transport, which D picks
+ *                                      of those that HELLO says P can; the next part is the ring's address
  *   D > P   REFUSED                    instead of RING; or later: D ended the pair
  *   P > D   SEGMENT* SEAL              per hand-off; it names its slot; over zmq the payload is the next part
  *   P > D   PROBE                      like a SEGMENT, of nobody's KV: the pair is tried before it is needed
