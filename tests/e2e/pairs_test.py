@@ -61,7 +61,7 @@ class Pairs(unittest.TestCase):
             self.assertEqual(text(c), want)
 
     def test_a_way_that_fails_when_it_is_tried_is_replaced_by_the_next(self):
-        """A worker that claims this host, and whose memory nobody here can open: it lives in a pid namespace."""
+        """A worker that claims this host, and whose memory nobody here can open: its pids are its own."""
         if os.geteuid() != 0 or subprocess.run(["unshare", "-pf", "true"], capture_output=True).returncode:
             self.skipTest("needs root and unshare")
         os.environ["BATON_HOST_ID"] = "one"
