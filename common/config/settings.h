@@ -55,12 +55,13 @@ typedef struct config {
     } mock;
     config_role prefill, decode, colocated;
     struct {
-        char *transport;     /* shm | zmq | nccl */
+        char *transport;     /* auto | shm | zmq | ipc | nccl */
         uint32_t ring_slots; /* per pair */
         uint32_t slot_kb;
         uint32_t nccl_ctas;  /* blocks of the GPU for each pair's copies; 0: as NCCL likes */
         uint32_t segment_kb; /* layers are grouped to at least this much */
         bool overlap;        /* false: send only after the whole prompt (to measure what overlap gains) */
+        bool self_test;      /* pairs are opened and tried when workers join */
         bool checksums;      /* false is a test hook */
         int32_t test_flip_segment; /* test hook; -1 = never */
     } handoff;

@@ -19,6 +19,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "kv/handoff.h"
+#include "transfer/probe.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -162,8 +163,8 @@ static status take_segment(xfer *x, incoming *in, pair *p, chan_msg *m, errbuf *
     size_t bytes = kv_piece_bytes(layout, piece);
     xport_place wire = {0};
     if (f->bytes == bytes)
-        wire = x->setup.xport->payload(p->ring, f->slot, bytes, m->has_part ? zmq_msg_data(&m->part) : NULL,
-                                       zmq_msg_size(&m->part));
+        wire = p->xport->payload(p->ring, f->slot, bytes, m->has_part ? zmq_msg_data(&m->part) : NULL,
+                                 zmq_msg_size(&m->part));
     if (!wire.at) return errf(eb, ST_CORRUPT, "%" PRIu64 " bytes of payload, want %zu", f->bytes, bytes);
 
     uint64_t checksum = 0;
@@ -289,6 +290,10 @@ static void on_frame(xfer *x, pair *p, chan_msg *m) {
     switch (m->frame.kind) {
     case KV_SEGMENT:
         on_segment(x, p, m);
+        break;
+    case KV_PROBE:
+        probe_take(x, p, m);
+        give_slot(x, p, &m->frame);
         break;
     case KV_SEAL:
         on_seal(x, p, m);

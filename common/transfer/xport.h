@@ -24,6 +24,7 @@
 
 #include "base/status.h"
 #include "kernels/backend.h"
+#include "proto/kv_wire.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -69,6 +70,7 @@ typedef struct xport_part {
 
 typedef struct xport_ops {
     const char *name; /* "shm": as in the config and in HELLO; at most 7 letters */
+    uint32_t bit;     /* its KV_BY_ */
     /* Whether this process can use it: ST_UNSUPPORTED with the reason and the remedy. Any thread. */
     status (*check)(const backend_ops *ops, device *dev, errbuf *eb);
     /* D: begins the ring of a pair and writes its address, which is sent at once. ST_NOMEM names the size. */

@@ -174,6 +174,7 @@ static xport_place nccl_payload(xport_ring *r, uint32_t slot, size_t bytes, cons
 
 const xport_ops xport_nccl = {
     .name = "nccl",
+    .bit = KV_BY_NCCL,
     .check = nccl_check,
     .create = nccl_create,
     .open = nccl_open_peer,

@@ -66,6 +66,7 @@ static inline void on_send(void *ctx, uint64_t conn, const ctl_msg *m) {
         s->d_inc = m->dest.d_inc;
         s->token_begin = m->dest.token_begin;
     }
+    if (m->kind == CTL_PEER) s->d_inc = m->dest.d_inc;
     if (m->kind == CTL_WELCOME) {
         w->incarnation[conn] = m->incarnation;
         snprintf(s->text, sizeof s->text, "%s", m->welcome.name);
