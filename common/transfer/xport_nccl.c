@@ -67,8 +67,9 @@ static status ring_open(xport_ring **out, const xport_setup *s, link_rank rank, 
     gpu_link *link;
     status st = s->ops->link->open(s->dev, &o, &link, eb);
     if (st == ST_NOMEM)
-        return err_prefix(eb, st, "nccl ring: lower handoff.ring_slots or slot_kb, or the role's kv_pages");
-    if (st != ST_OK) return err_prefix(eb, st, "nccl ring");
+        return errf(eb, st, "no GPU memory for a pair's %zu bytes: lower handoff.ring_slots or slot_kb",
+                    o.bytes);
+    if (st != ST_OK) return st;
     xport_ring *r = xcalloc(1, sizeof *r);
     r->setup = *s;
     r->link = link;

@@ -198,7 +198,7 @@ static status link_open(device *d, const link_options *o, gpu_link **out, errbuf
     if (ok) l->memory = gpu_take_by(d, o->bytes + GREETING_BYTES, l->stream, l->ended[0]);
     if (ok && !l->memory)
         st = gpu_faulted(d) ? gpu_fault_text(d, eb)
-                            : errf(eb, ST_NOMEM, "no GPU memory for %zu bytes of a pair's slots", o->bytes);
+                            : errf(eb, ST_NOMEM, "no GPU memory for a pair's %zu bytes", o->bytes);
     if (st != ST_OK) goto fail;
 
     nccl_config config = {.size = sizeof config,

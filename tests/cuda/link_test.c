@@ -201,7 +201,7 @@ static void memory_is_counted_until_the_link_is_gone(void **state) {
     link_options more = options(&e, LINK_RECEIVER);
     assert_int_equal(e.link->draw(e.r.d, more.id, &eb), ST_OK);
     assert_int_equal(e.link->open(e.r.d, &more, &third, &eb), ST_NOMEM);
-    assert_string_equal(eb.text, "no GPU memory for 12582912 bytes of a pair's slots");
+    assert_string_equal(eb.text, "no GPU memory for a pair's 12582912 bytes");
     size_t bytes = 0, before = emulation_allocations(&bytes);
     e.link->abort(e.to);
     for (uint64_t since_ns = clock_now_ns(); emulation_allocations(&bytes) == before;)

@@ -7,12 +7,16 @@
  * takes as long as the peer does. Who uses a communicator that is in progress is refused, as there.
  *
  * What is to go wrong is said by words with commas between them, in BATON_EMU_NCCL or by nccl_host_set, and
- * is looked at whenever it matters: absent, old, missing         there is no library; it is 2.17; it has no
- * ncclSend draw_fails                   ncclGetUniqueId open_fails, open_hangs       after
- * ncclCommInitRankConfig slow                         what is in progress stays so for SLOW_ASKS questions
- *   fails=N, breaks=N, hangs=N   the N-th copy from when this was set (from 1): the call answers with an
- * error; the communicator has one later; the copy never ends deaf                         a peer that is gone
- * is not noticed abort_hangs                  ncclCommAbort, for as long as it is said */
+ * is looked at whenever it matters:
+ *   absent, missing      there is no library; it has no ncclSend
+ *   old, newer           it is 2.17.1; it is 2.30.1
+ *   draw_fails           ncclGetUniqueId
+ *   open_fails           after ncclCommInitRankConfig; open_hangs: for ever
+ *   slow                 what is in progress stays so for some more questions
+ *   fails=N              the N-th copy from when this was set (from 1): the call answers with an error;
+ *   breaks=N, hangs=N    the communicator has one later; the copy never ends
+ *   deaf                 a peer that is gone is not noticed
+ *   abort_hangs          ncclCommAbort, for as long as it is said */
 #ifndef BATON_TESTS_CUDA_HOST_NCCL_HOST_H
 #define BATON_TESTS_CUDA_HOST_NCCL_HOST_H
 
