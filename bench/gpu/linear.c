@@ -82,7 +82,7 @@ void bench_linear(bench *b) {
     static const shape tiny[] = {{"tiny", 48, 64, LINEAR_ACT}, {"tiny head", 40, 64, LINEAR_F32}};
     gemm_lt *lt = NULL;
     errbuf eb = {0};
-    if (gemm_lt_new(&lt, b->stream, &eb) != ST_OK) {
+    if (gemm_lt_new(&lt, GEMM_LT_TIMED, b->stream, &eb) != ST_OK) {
         fprintf(stderr, "gpu_bench: %s\n", eb.text);
         bench_ok(b, "linear", "gemm_lt", cudaErrorUnknown);
         return;

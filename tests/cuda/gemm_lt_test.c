@@ -12,15 +12,17 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* FASTEST by the clock; the first that is neither unusable nor refused is number 0. */
 enum {
     N = 24,
     K = 16,
-    ROWS = 70,
+    ROWS = 160,
     CANDIDATES = 4,
     UNUSABLE = 1,
     REFUSED = 2,
     FASTEST = 3,
-    WORKSPACE = 1 << 20
+    WORKSPACE = 1 << 20,
+    VERSION = 130205
 };
 
 /* The stand-in. Algorithm number i of a question has i in data[0] and the question's columns in data[1]. */
@@ -30,6 +32,12 @@ static struct {
     uint32_t products;     /* that were put into the stream */
     uint64_t last[2];      /* the algorithm of the last one */
     uint64_t refused_cols; /* only with algorithms that were asked for these columns; 0: none */
+    bool fixed;            /* no reduction of partial sums is wanted */
+    uint32_t split;        /* set of algorithms: they cut K into parts */
+    uint32_t uneven;       /* set of algorithms: among odd_cols columns, a column's bits are others */
+    uint64_t odd_cols;
+    uint32_t used;        /* set of algorithms that multiplied */
+    uint32_t clock_reads; /* of the GPU's */
     cublasOperation_t of_a;
     bool preferences[16];
     bool hangs;
@@ -45,6 +53,7 @@ typedef struct product {
     const void *a_at, *b_at;
     void *d_at;
     bool transpose_a;
+    float start; /* of each sum */
 } product;
 
 static float number(cudaDataType type, const void *at, size_t i) {
@@ -64,7 +73,7 @@ static void multiply(void *args) {
     const uint64_t inner = p->b.rows;
     for (uint64_t col = 0; col < p->d.cols; col++)
         for (uint64_t row = 0; row < p->d.rows; row++) {
-            float sum = 0;
+            float sum = p->start;
             for (uint64_t i = 0; i < inner; i++) {
                 size_t a = p->transpose_a ? row * p->a.stride + i : i * p->a.stride + row;
                 sum += number(p->a.type, p->a_at, a) * number(p->b.type, p->b_at, col * p->b.stride + i);
@@ -144,7 +153,8 @@ static cublasStatus_t preference_set(cublasLtMatmulPreference_t p, cublasLtMatmu
                      name == CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES ? sizeof(uint64_t) : sizeof(uint32_t));
     if (name == CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES) assert_int_equal(v, GEMM_LT_WORKSPACE_BYTES);
     if (name == CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK)
-        assert_int_equal(v, CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE);
+        assert_int_equal(v, blas.fixed ? CUBLASLT_REDUCTION_SCHEME_NONE
+                                       : CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE);
     if (name >= CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES &&
         name <= CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES)
         assert_int_equal(v, 16);
@@ -170,6 +180,29 @@ static cublasStatus_t ask(cublasLtHandle_t handle, cublasLtMatmulDesc_t d, cubla
     return CUBLAS_STATUS_SUCCESS;
 }
 
+static bool in(uint32_t set, uint64_t algorithm) {
+    return set >> algorithm & 1;
+}
+
+static size_t version(void) {
+    return VERSION;
+}
+
+/* The identity is that of the algorithm; the other traits are those of a question. */
+static cublasStatus_t trait(const cublasLtMatmulAlgo_t *algo, cublasLtMatmulAlgoConfigAttributes_t name,
+                            void *out, size_t bytes, size_t *written) {
+    const bool two =
+        name == CUBLASLT_ALGO_CONFIG_INNER_SHAPE_ID || name == CUBLASLT_ALGO_CONFIG_CLUSTER_SHAPE_ID;
+    assert_int_equal(bytes, two ? 2 : 4);
+    assert_non_null(written);
+    uint32_t value = name == CUBLASLT_ALGO_CONFIG_REDUCTION_SCHEME ? 0 : 7;
+    if (name == CUBLASLT_ALGO_CONFIG_ID) value = (uint32_t)algo->data[0];
+    if (name == CUBLASLT_ALGO_CONFIG_SPLITK_NUM) value = in(blas.split, algo->data[0]) ? 4 : 1;
+    memcpy(out, &value, bytes);
+    *written = bytes;
+    return CUBLAS_STATUS_SUCCESS;
+}
+
 static cublasStatus_t matmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t d, const void *alpha,
                              const void *a_at, cublasLtMatrixLayout_t a, const void *b_at,
                              cublasLtMatrixLayout_t b, const void *beta, const void *c_at,
@@ -189,6 +222,8 @@ static cublasStatus_t matmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t d, co
     assert_int_not_equal(algo->data[0], UNUSABLE);
     if (algo->data[0] == REFUSED) return CUBLAS_STATUS_NOT_SUPPORTED;
     if (p.b.cols == blas.refused_cols && algo->data[1] != p.b.cols) return CUBLAS_STATUS_NOT_SUPPORTED;
+    if (in(blas.uneven, algo->data[0]) && p.b.cols == blas.odd_cols) p.start = 0.25f;
+    blas.used |= 1u << algo->data[0];
     blas.products++;
     memcpy(blas.last, algo->data, sizeof blas.last);
     return emulation_enqueue(stream, EMULATION_KERNEL, multiply, &p, sizeof p) == cudaSuccess
@@ -201,6 +236,7 @@ status cublaslt_open(cublaslt *out, errbuf *eb) {
     *out = (cublaslt){.Create = create,
                       .Destroy = destroy,
                       .GetStatusString = status_string,
+                      .GetVersion = version,
                       .MatmulDescCreate = product_create,
                       .MatmulDescDestroy = product_destroy,
                       .MatmulDescSetAttribute = product_set,
@@ -210,6 +246,7 @@ status cublaslt_open(cublaslt *out, errbuf *eb) {
                       .MatmulPreferenceDestroy = preference_destroy,
                       .MatmulPreferenceSetAttribute = preference_set,
                       .MatmulAlgoGetHeuristic = ask,
+                      .MatmulAlgoConfigGetAttribute = trait,
                       .Matmul = matmul};
     return ST_OK;
 }
@@ -227,6 +264,7 @@ uint64_t __wrap_clock_now_ns(void);
 
 cudaError_t __wrap_cudaEventElapsedTime(float *ms, cudaEvent_t begin, cudaEvent_t end) {
     assert_true(begin && end);
+    blas.clock_reads++;
     *ms = blas.last[0] == FASTEST ? 1 : 2;
     return cudaSuccess;
 }
@@ -250,17 +288,26 @@ typedef struct fixture {
     void *out;       /* [ROWS, N] */
 } fixture;
 
-static int setup(void **state) {
+static int set_up(void **state, gemm_lt_way way) {
     fixture *f = xcalloc(1, sizeof *f);
     errbuf eb = {0};
     memset(&blas, 0, sizeof blas);
+    blas.fixed = way == GEMM_LT_FIXED;
     assert_int_equal(cudaStreamCreateWithFlags(&f->stream, cudaStreamNonBlocking), cudaSuccess);
     assert_int_equal(cudaMalloc((void **)&f->x, ROWS * K * sizeof *f->x), cudaSuccess);
     assert_int_equal(cudaMalloc((void **)&f->w, N * K * sizeof *f->w), cudaSuccess);
     assert_int_equal(cudaMalloc(&f->out, ROWS * N * sizeof(float)), cudaSuccess);
-    if (gemm_lt_new(&f->g, f->stream, &eb) != ST_OK) fail_msg("%s", eb.text);
+    if (gemm_lt_new(&f->g, way, f->stream, &eb) != ST_OK) fail_msg("%s", eb.text);
     *state = f;
     return 0;
+}
+
+static int setup(void **state) {
+    return set_up(state, GEMM_LT_TIMED);
+}
+
+static int setup_fixed(void **state) {
+    return set_up(state, GEMM_LT_FIXED);
 }
 
 static int teardown(void **state) {
@@ -392,6 +439,149 @@ static void measuring_on_a_gpu_that_hangs_has_a_deadline(void **state) {
     assert_string_equal(eb.text, "cublasLt 20x24x16 (rows, n, k): timing did not end within 60 s");
 }
 
+/* --- fixed --- */
+
+enum { FIXED_ROWS = 2048 }; /* that it asks for */
+
+static status try_rows(const fixture *f, uint32_t rows) {
+    const linear_args a = args_of(f, NUM_BF16, rows, LINEAR_ACT);
+    return gemm_lt_linear(f->g, &a, NULL);
+}
+
+static void fill(const fixture *f) {
+    for (size_t i = 0; i < ROWS * K; i++) store(CUDA_R_16BF, f->x, i, (float)(i * 37 % 101) / 64 - 0.75f);
+    for (size_t i = 0; i < N * K; i++) store(CUDA_R_16BF, f->w, i, (float)(i * 53 % 97) / 64 - 0.75f);
+}
+
+static void the_first_algorithm_that_works_serves_any_number_of_rows_without_a_clock(void **state) {
+    const fixture *f = *state;
+    fill(f);
+    run(f, ROWS);
+    uint16_t all[ROWS * N];
+    assert_int_equal(cudaStreamSynchronize(f->stream), cudaSuccess);
+    memcpy(all, f->out, sizeof all);
+    for (uint32_t rows = 1; rows <= ROWS; rows++) {
+        uint32_t products = blas.products;
+        memset(f->out, 0, sizeof all);
+        run(f, rows);
+        assert_int_equal(blas.products, products + 1);
+        assert_int_equal(cudaStreamSynchronize(f->stream), cudaSuccess);
+        assert_memory_equal(f->out, all, rows * N * sizeof *all);
+        assert_int_equal(blas.last[0], 0);
+        assert_int_equal(blas.last[1], FIXED_ROWS);
+    }
+    assert_int_equal(blas.questions, 1);
+    assert_int_equal(blas.clock_reads, 0);
+    assert_int_equal(blas.used, 1u << 0);
+}
+
+/* The last is the most rows that the caller has. */
+static void an_algorithm_whose_bits_depend_on_the_rows_is_passed_over(void **state) {
+    static const uint64_t odd[] = {1, 33, 64, 100, ROWS};
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(odd); i++) {
+        void *own = NULL;
+        setup_fixed(&own);
+        const fixture *f = own;
+        fill(f);
+        blas.uneven = 1u << 0;
+        blas.odd_cols = odd[i];
+        size_t bytes, after, live = emulation_allocations(&bytes);
+        run(f, ROWS);
+        assert_int_equal(emulation_allocations(&after), live); /* what the test took is given back */
+        assert_int_equal(after, bytes);
+        assert_int_equal(blas.last[0], FASTEST); /* what lies between is not usable or refused */
+        run(f, (uint32_t)odd[i]);
+        assert_int_equal(blas.last[0], FASTEST);
+        assert_int_equal(blas.questions, 1);
+        teardown(&own);
+    }
+}
+
+static void an_algorithm_that_splits_k_is_not_even_tried(void **state) {
+    const fixture *f = *state;
+    blas.split = 1u << 0;
+    run(f, ROWS);
+    run(f, 1);
+    assert_int_equal(blas.used, 1u << FASTEST);
+}
+
+static void where_no_algorithm_passes_the_caller_is_told_at_once_from_then_on(void **state) {
+    const fixture *f = *state;
+    fill(f);
+    blas.uneven = 1u << 0;
+    blas.odd_cols = 33;
+    blas.split = 1u << FASTEST;
+    assert_int_equal(try_rows(f, ROWS), ST_UNSUPPORTED);
+    uint32_t products = blas.products;
+    for (uint32_t rows = 1; rows <= ROWS; rows += 53) assert_int_equal(try_rows(f, rows), ST_UNSUPPORTED);
+    assert_int_equal(blas.products, products);
+    assert_int_equal(blas.questions, 1);
+}
+
+static void outputs_whose_rows_are_not_aligned_are_not_for_the_library(void **state) {
+    const fixture *f = *state;
+    linear_args a = args_of(f, NUM_BF16, 20, LINEAR_ACT);
+    a.n = N - 4;
+    assert_int_equal(gemm_lt_linear(f->g, &a, NULL), ST_UNSUPPORTED);
+    assert_int_equal(blas.questions, 0);
+}
+
+/* Of a gemm_lt that was given `count` products, of N and of N - 8 outputs, in this order or the other. */
+static void name_after(uint32_t count, bool turned, uint32_t split, char name[GEMM_LT_NAME_BYTES]) {
+    void *own = NULL;
+    setup_fixed(&own);
+    const fixture *f = own;
+    blas.split = split;
+    for (uint32_t i = 0; i < count; i++) {
+        linear_args a = args_of(f, NUM_BF16, ROWS, LINEAR_ACT);
+        if (turned == (i == 0)) a.n = N - 8;
+        assert_int_equal(gemm_lt_linear(f->g, &a, NULL), split == UINT32_MAX ? ST_UNSUPPORTED : ST_OK);
+        assert_int_equal(gemm_lt_shapes(f->g), i + 1);
+    }
+    gemm_lt_name(f->g, name);
+    teardown(&own);
+}
+
+static void the_name_is_the_librarys_version_and_a_hash_of_shapes_and_algorithms(void **state) {
+    char a[GEMM_LT_NAME_BYTES], b[GEMM_LT_NAME_BYTES];
+    (void)state;
+    name_after(0, false, 0, a);
+    assert_string_equal(a, "lt13.2.5-00000000");
+    name_after(2, false, 0, a);
+    name_after(2, true, 0, b);
+    assert_int_equal(strlen(a), strlen("lt13.2.5-00000000"));
+    assert_int_equal(strspn(a + 9, "0123456789abcdef"), 8);
+    assert_string_equal(a, b);
+    name_after(2, false, 1, b); /* another algorithm */
+    assert_string_not_equal(a, b);
+    name_after(2, false, UINT32_MAX, a); /* none */
+    assert_string_not_equal(a, b);
+}
+
+static void a_test_on_a_gpu_that_hangs_has_a_deadline(void **state) {
+    const fixture *f = *state;
+    const linear_args a = args_of(f, NUM_F16, 20, LINEAR_ACT);
+    errbuf eb = {0};
+    blas.hangs = true;
+    assert_int_equal(gemm_lt_linear(f->g, &a, &eb), ST_TIMEOUT);
+    assert_string_equal(eb.text, "cublasLt 128x24x16 (rows, n, k): test did not end within 60 s");
+}
+
+static void a_test_without_memory_says_so_and_keeps_none(void **state) {
+    const fixture *f = *state;
+    const linear_args a = args_of(f, NUM_F16, 20, LINEAR_ACT);
+    errbuf eb = {0};
+    size_t bytes, after, live = emulation_allocations(&bytes);
+    assert_int_equal(setenv("BATON_EMU_MEMORY_MB", "1", 1), 0);
+    assert_int_equal(gemm_lt_linear(f->g, &a, &eb), ST_NOMEM);
+    assert_int_equal(unsetenv("BATON_EMU_MEMORY_MB"), 0);
+    assert_non_null(strstr(eb.text, "cublasLt 20x24x16 (rows, n, k): memory of its test: "));
+    assert_int_equal(emulation_allocations(&after), live);
+    assert_int_equal(after, bytes);
+    run(f, 20);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(rows_of_out_are_rows_of_x_times_rows_of_w, setup, teardown),
@@ -403,6 +593,17 @@ int main(void) {
         cmocka_unit_test_setup_teardown(a_capture_takes_the_first_guess_and_a_later_call_measures, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(measuring_on_a_gpu_that_hangs_has_a_deadline, setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            the_first_algorithm_that_works_serves_any_number_of_rows_without_a_clock, setup_fixed, teardown),
+        cmocka_unit_test(an_algorithm_whose_bits_depend_on_the_rows_is_passed_over),
+        cmocka_unit_test_setup_teardown(an_algorithm_that_splits_k_is_not_even_tried, setup_fixed, teardown),
+        cmocka_unit_test_setup_teardown(where_no_algorithm_passes_the_caller_is_told_at_once_from_then_on,
+                                        setup_fixed, teardown),
+        cmocka_unit_test_setup_teardown(outputs_whose_rows_are_not_aligned_are_not_for_the_library,
+                                        setup_fixed, teardown),
+        cmocka_unit_test(the_name_is_the_librarys_version_and_a_hash_of_shapes_and_algorithms),
+        cmocka_unit_test_setup_teardown(a_test_on_a_gpu_that_hangs_has_a_deadline, setup_fixed, teardown),
+        cmocka_unit_test_setup_teardown(a_test_without_memory_says_so_and_keeps_none, setup_fixed, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
