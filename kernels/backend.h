@@ -24,6 +24,7 @@ typedef struct device_options {
     uint32_t gpu;           /* index among the visible devices, taken modulo their number */
     dtype act_type;         /* DT_BF16, DT_F16, or DT_F32 (slow kernels, for checking); weights get it too */
     bool deterministic;     /* batch invariance (ops.h); host backends always have it */
+    bool own_products;      /* deterministic: no library multiplies */
     double memory_fraction; /* of the GPU's memory: allocations beyond it are refused; 0 = no bound of ours */
     bool check_ops;         /* wait after every op, so that an error names it (slow) */
     /* Sizes of the largest step: bounds of every table. 0 is taken as 1. */

@@ -230,7 +230,8 @@ static status cuda_open(device **out, const device_options *opt, errbuf *eb) {
     for (size_t i = 0; i < ARRAY_LEN(sizes); i++) *sizes[i] = MAX(*sizes[i], 1u);
     st = read_properties(d, eb);
     if (st == ST_OK) st = open_streams(d, eb);
-    if (st == ST_OK && type != NUM_F32) st = open_library(d, eb);
+    const bool library = type != NUM_F32 && !(opt->deterministic && opt->own_products);
+    if (st == ST_OK && library) st = open_library(d, eb);
     if (st != ST_OK) {
         cuda_close(d);
         return st;

@@ -212,6 +212,9 @@ static void fixed_algorithms_are_chosen_with_the_longest_prompt_before_the_path_
     opt = rig_options(DT_BF16, true);
     assert_int_equal(setenv("BATON_EMU_CUBLASLT", "absent", 1), 0);
     check_warm(&opt, own, ARRAY_LEN(own));
+    assert_int_equal(unsetenv("BATON_EMU_CUBLASLT"), 0);
+    opt.own_products = true;
+    check_warm(&opt, own, ARRAY_LEN(own));
     opt.act_type = DT_F32;
     check_warm(&opt, NULL, 0);
 }

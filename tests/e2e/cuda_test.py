@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """The cluster with backend cuda, its kernels on the host emulation, deterministic: the same request gives the
 same bytes over every transport, beside any neighbours, colocated, after preemption, and after kill -9 of a
-decode worker. Rows of prompts go through a stand-in for cuBLASLt whose bits differ from those of the kernels of
-generated rows, so that a token computed again as the wrong one of the two would show."""
+decode worker. Rows of prompts go through a stand-in for cuBLASLt whose bits differ from those of the kernels
+of generated rows, so that a token computed again as the wrong one of the two would show."""
 
 import unittest
 
