@@ -178,7 +178,7 @@ static status open_streams(device *d, errbuf *eb) {
     return ST_OK;
 }
 
-/* Deterministic mode has kernels of its own for everything. */
+/* Deterministic mode can do without, and says so in its path. */
 static status open_library(device *d, errbuf *eb) {
     errbuf why = {0};
     const gemm_lt_way way = d->opt.deterministic ? GEMM_LT_FIXED : GEMM_LT_TIMED;

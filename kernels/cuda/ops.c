@@ -214,7 +214,7 @@ static linear_args rows_of(const linear_args *a, const step_run *run) {
     const size_t width = a->mode == LINEAR_GATE_UP ? a->n / 2 : a->n, bytes = num_bytes(a->type);
     linear_args part = *a;
     part.rows = run->count;
-    part.x = (const char *)a->x + run->begin * a->k * bytes;
+    part.x = (const char *)a->x + (size_t)run->begin * a->k * bytes;
     part.out = (char *)a->out + run->begin * width * bytes;
     return part;
 }
