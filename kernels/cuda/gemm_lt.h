@@ -27,7 +27,8 @@ void gemm_lt_free(gemm_lt *g);
  * Timed: the first call of a bucket measures candidates and waits for the stream, unless the stream is being
  * captured: then the heuristic's first is taken.
  * Fixed: the first call of a shape tests candidates and waits for the stream, which must not be captured; its
- * rows should be the most that will come, since they are part of the test. ST_UNSUPPORTED: no candidate
+ * rows should be the most that will come, since they are part of the test, which takes GPU memory for some
+ * 250 rows while it lasts. ST_NOMEM: there is none. ST_UNSUPPORTED: no candidate
  * passed, now or then; out holds nothing, and the shape is for another kernel. */
 status gemm_lt_linear(gemm_lt *g, const linear_args *a, errbuf *eb);
 
