@@ -93,3 +93,14 @@ void outbox_introduce(core *c, member *m) {
         if (here && m->role == ROLE_DECODE && other->role == ROLE_PREFILL) introduce(c, other, m);
     }
 }
+
+void outbox_mourn(core *c, const member *gone) {
+    PRE(c);
+    PRE(gone);
+    worker_role other = gone->role == ROLE_PREFILL ? ROLE_DECODE : ROLE_PREFILL;
+    if (gone->role == ROLE_COLOCATED) return;
+    for (uint32_t i = 0; i < c->member_count; i++) {
+        ctl_msg msg = {.kind = CTL_PEER_GONE, .dest = {.d_inc = gone->incarnation}};
+        if (c->members[i]->role == other) outbox_send(c, c->members[i], &msg);
+    }
+}

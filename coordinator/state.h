@@ -64,6 +64,8 @@ void outbox_dest(core *c, request *r, uint32_t token_begin, uint64_t now_ns);
 void outbox_close(core *c, member *m, request *r, ctl_kind kind);
 /* Each prefill worker hears of each decode worker: m came to work. */
 void outbox_introduce(core *c, member *m);
+/* The workers of the other role hear that it is gone */
+void outbox_mourn(core *c, const member *gone);
 void outbox_drop_stale(core *c, member *m, uint64_t req, uint32_t attempt);
 
 /* recovery.c */

@@ -20,10 +20,10 @@ static_assert((int)FINISH_LENGTH == (int)BATON__FINISH__FINISH_LENGTH, "finish a
 
 const char *ctl_kind_name(ctl_kind kind) {
     static const char *const names[CTL_KIND_COUNT] = {
-        "NONE",           "JOIN",      "HEARTBEAT", "NO_ROOM", "RESERVED", "TOKENS",  "VERIFIED",
-        "HANDOFF_FAILED", "PREEMPTED", "FAILED",    "CLOSED",  "DRAINED",  "LEAVING", "WELCOME",
-        "REFUSED",        "ACK",       "PREFILL",   "RESERVE", "DEST",     "RELEASE", "CANCEL",
-        "DROP",           "DRAIN",     "EXIT",      "PEER",    "PAIR",
+        "NONE",           "JOIN",      "HEARTBEAT", "NO_ROOM", "RESERVED",  "TOKENS",  "VERIFIED",
+        "HANDOFF_FAILED", "PREEMPTED", "FAILED",    "CLOSED",  "DRAINED",   "LEAVING", "WELCOME",
+        "REFUSED",        "ACK",       "PREFILL",   "RESERVE", "DEST",      "RELEASE", "CANCEL",
+        "DROP",           "DRAIN",     "EXIT",      "PEER",    "PEER_GONE", "PAIR",
     };
     PRE(kind < CTL_KIND_COUNT);
     return names[kind];
@@ -320,6 +320,7 @@ void ctl_pack(const ctl_msg *m, buf *out) {
         break;
     case CTL_DEST:
     case CTL_PEER:
+    case CTL_PEER_GONE:
         pack_dest(&m->dest, &pb, out);
         break;
     case CTL_PREEMPTED:

@@ -47,6 +47,7 @@ typedef enum ctl_kind {
     CTL_DRAIN,
     CTL_EXIT,
     CTL_PEER, /* P: a decode worker is here (dest.d_inc, dest.endpoint): open a pair to it and try it */
+    CTL_PEER_GONE, /* the worker of the other role with incarnation dest.d_inc is gone: end the pair to it */
     /* worker > coordinator */
     CTL_PAIR, /* P: what became of the pair to a decode worker */
     CTL_KIND_COUNT
@@ -184,7 +185,7 @@ typedef struct ctl_msg {
         ctl_heartbeat heartbeat;
         ctl_work work; /* PREFILL, RESERVE */
         ctl_reserved reserved;
-        ctl_dest dest; /* DEST, PEER */
+        ctl_dest dest; /* DEST, PEER, PEER_GONE */
         ctl_tokens tokens;
         ctl_failed failed; /* HANDOFF_FAILED, FAILED, NO_ROOM and LEAVING (why) */
         ctl_verified verified;

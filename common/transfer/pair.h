@@ -21,9 +21,10 @@
 
 /* What all pairs of a process have in common. */
 typedef struct pair_setup {
-    void *zmq;       /* context */
-    xport_menu menu; /* and the device whose pages are copied */
-    chan *router;    /* D: the socket that its pairs share */
+    void *zmq;        /* context */
+    xport_menu menu;  /* and the device whose pages are copied */
+    uint32_t dead_ms; /* see chan.h */
+    chan *router;     /* D: the socket that its pairs share */
     uint64_t layout_hash;
     uint32_t slots;        /* D: of the rings that it makes */
     size_t slot_bytes;     /* likewise */

@@ -406,7 +406,8 @@ static void turn(xfer *x) {
 
 static status listen_for_senders(xfer *x, errbuf *eb) {
     size_t message_bytes_max = MAX(x->setup.slot_bytes, (size_t)4096);
-    return chan_listen(&x->router, x->setup.zmq, x->opt.bind_host, message_bytes_max, x->endpoint, eb);
+    return chan_listen(&x->router, x->setup.zmq, x->opt.bind_host, message_bytes_max, x->setup.dead_ms,
+                       x->endpoint, eb);
 }
 
 static kv_identity own(const kv_identity *id) {

@@ -177,6 +177,14 @@ static void on_peer(agent *a, const ctl_msg *m) {
     core_xfer(a, &(xfer_cmd){.kind = X_PEER, .peer_inc = m->dest.d_inc, .endpoint = m->dest.endpoint});
 }
 
+/* Its host may have vanished without a word to the transfer thread. */
+static void on_peer_gone(agent *a, const ctl_msg *m) {
+    if (a->opt.join.role == ROLE_COLOCATED)
+        a->stale++;
+    else
+        core_xfer(a, &(xfer_cmd){.kind = X_PEER_GONE, .peer_inc = m->dest.d_inc});
+}
+
 void agent_ctl(agent *a, const ctl_msg *m, uint64_t now_ns) {
     PRE(a);
     PRE(m);
@@ -203,6 +211,8 @@ void agent_ctl(agent *a, const ctl_msg *m, uint64_t now_ns) {
         quit(a, "the coordinator said EXIT", true);
     else if (m->kind == CTL_PEER)
         on_peer(a, m);
+    else if (m->kind == CTL_PEER_GONE)
+        on_peer_gone(a, m);
     else
         a->opt.role->ctl(a->core, m, now_ns);
 }

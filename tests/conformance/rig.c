@@ -301,7 +301,8 @@ void raw_open(raw_peer *r, const rig_side *like, const char *transport, uint32_t
     const int32_t words[] = {(int32_t)l->type, (int32_t)l->layers, (int32_t)l->kv_heads, (int32_t)l->head_dim,
                              (int32_t)KV_PAGE_TOKENS};
     r->zmq = zmq_ctx_new();
-    r->setup = (pair_setup){.zmq = r->zmq, .router = &r->router, .slots = slots, .slot_bytes = slot_bytes};
+    r->setup = (pair_setup){
+        .zmq = r->zmq, .router = &r->router, .slots = slots, .slot_bytes = slot_bytes, .dead_ms = 20000};
     assert_int_equal(
         menu_make(&r->setup.menu, transport, like->kv.ops, like->kv.dev, rig_test_xport(transport), NULL),
         ST_OK);
@@ -405,7 +406,8 @@ void raw_send_segment(raw_peer *r, kv_frame *f) {
 
 void raw_listen(raw_peer *r) {
     errbuf eb = {0};
-    if (chan_listen(&r->router, r->zmq, "127.0.0.1", 1 << 20, r->endpoint, &eb)) fail_msg("%s", eb.text);
+    if (chan_listen(&r->router, r->zmq, "127.0.0.1", 1 << 20, r->setup.dead_ms, r->endpoint, &eb))
+        fail_msg("%s", eb.text);
 }
 
 kv_frame raw_answer(raw_peer *r, uint64_t d_inc, bool with_ring) {

@@ -479,6 +479,10 @@ static void a_receiver_is_told_to_the_transfer_thread_and_its_pair_to_the_coordi
     assert_int_equal(w->cmds[before].peer_inc, 77);
     assert_string_equal(w->cmds[before].endpoint, "tcp://10.0.0.2:4");
 
+    tell(w, (ctl_msg){.kind = CTL_PEER_GONE, .epoch = 9, .incarnation = 5, .dest.d_inc = 76});
+    assert_int_equal(w->cmds[before + 1].kind, X_PEER_GONE);
+    assert_int_equal(w->cmds[before + 1].peer_inc, 76);
+
     xfer_event e = {.kind = X_PAIR, .id = {.epoch = 9, .p_inc = 5, .d_inc = 77}};
     e.pair = (xfer_pair){.transport = "zmq", .open = true, .latency_ns = 9, .bytes_per_s = 1e9};
     agent_xfer(w->a, &e, w->now_ns);

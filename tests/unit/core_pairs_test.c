@@ -83,6 +83,22 @@ static void what_became_of_a_pair_is_kept_while_both_live(void **state) {
     world_free(w);
 }
 
+static void workers_of_the_other_role_hear_that_one_is_gone(void **state) {
+    (void)state;
+    world *w = world_new(options());
+    join(w, P, join_of(ROLE_PREFILL, "p", 1));
+    join(w, D, join_of(ROLE_DECODE, "d", 2));
+    join(w, D2, join_of(ROLE_DECODE, "d2", 3));
+    core_conn_lost(w->core, D, "it died", w->now_ns);
+    turn(w);
+    assert_true(w->mourned[P] == w->incarnation[D]);
+    assert_true(w->mourned[D2] == 0);
+    core_conn_lost(w->core, P, "it died", w->now_ns);
+    turn(w);
+    assert_true(w->mourned[D2] == w->incarnation[P]);
+    world_free(w);
+}
+
 static void more_pairs_than_are_kept_are_left_out(void **state) {
     (void)state;
     pairs all = {0};
@@ -101,6 +117,7 @@ int main(void) {
         cmocka_unit_test(a_prefill_worker_hears_of_each_decode_worker_once_both_work),
         cmocka_unit_test(nobody_is_introduced_when_that_is_off),
         cmocka_unit_test(what_became_of_a_pair_is_kept_while_both_live),
+        cmocka_unit_test(workers_of_the_other_role_hear_that_one_is_gone),
         cmocka_unit_test(more_pairs_than_are_kept_are_left_out),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -133,6 +133,7 @@ static ctl_msg sample(ctl_kind kind) {
         break;
     case CTL_DEST:
     case CTL_PEER:
+    case CTL_PEER_GONE:
         m.dest = (ctl_dest){
             .d_inc = UINT64_MAX, .endpoint = "tcp://10.0.0.2:41231", .new_attempt = 4, .token_begin = 48};
         break;
@@ -259,6 +260,7 @@ static void assert_equal(const ctl_msg *a, const ctl_msg *b) {
         break;
     case CTL_DEST:
     case CTL_PEER:
+    case CTL_PEER_GONE:
         assert_true(a->dest.d_inc == b->dest.d_inc);
         assert_int_equal(a->dest.new_attempt, b->dest.new_attempt);
         assert_int_equal(a->dest.token_begin, b->dest.token_begin);
@@ -389,7 +391,7 @@ static void a_kind_without_its_body_is_refused(void **state) {
         assert_int_equal(unpack_raw(&pb, &eb), bare ? ST_OK : ST_CORRUPT);
         buf_done(&wire);
     }
-    assert_non_null(strstr(eb.text, "kind: 28 is unknown"));
+    assert_non_null(strstr(eb.text, "kind: 29 is unknown"));
 
     Baton__Failed failed = BATON__FAILED__INIT;
     pb.kind = BATON__KIND__EXIT;

@@ -275,7 +275,7 @@ static void staged_bytes_outlive_the_ring_while_a_message_refers_to_them(void **
 /* A pair at a sender whose receiver is this test: nothing is read from its socket. */
 static pair *lone_pair(void *zmq, pair_setup *setup) {
     pair *p = NULL;
-    *setup = (pair_setup){.zmq = zmq, .slot_bytes_min = 64};
+    *setup = (pair_setup){.zmq = zmq, .slot_bytes_min = 64, .dead_ms = 1000};
     assert_int_equal(menu_make(&setup->menu, "zmq", &ops, NULL, NULL, NULL), ST_OK);
     kv_identity id = {.epoch = 1, .p_inc = 2, .d_inc = 3};
     assert_int_equal(pair_connect(&p, setup, "tcp://127.0.0.1:9", &id, setup->menu.own.can, 1000, NULL),
