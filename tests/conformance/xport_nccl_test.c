@@ -230,7 +230,7 @@ static void sent_and_failed(rig_side *p, uint64_t sent_req, uint64_t failed_req,
 static void a_copy_that_never_ends_ends_its_pair_at_its_deadline_and_no_other(void **state) {
     (void)state;
     rig_side p, d[2];
-    open_p(&p, 2 * NS_PER_S);
+    open_p(&p, NS_PER_S);
     open_d(&d[0], RIG_D_INC, 0);
     open_d(&d[1], RIG_D_INC + 1, 0);
     rig_work a = rig_work_of(&p, &d[0], 1, 1, 100, 0), b = rig_work_of(&p, &d[1], 2, 1, 100, 40);
@@ -384,7 +384,7 @@ static void a_receiver_that_dies_or_freezes_takes_down_its_own_pair(void **state
     int answers = other_start(&o, &w); /* before this process has threads */
     int answers_again = other_start(&again, &w);
     rig_side p, d;
-    open_p(&p, 2 * NS_PER_S);
+    open_p(&p, NS_PER_S);
     open_d(&d, RIG_D_INC + 1, 0);
     rig_work v = rig_work_of(&p, &d, 10, 1, 100, 40);
     char x;
@@ -405,7 +405,7 @@ static void a_receiver_that_dies_or_freezes_takes_down_its_own_pair(void **state
     start(&p, &u, xfer_endpoint(d.x));
     await(&d, X_VERIFIED, 11);
     assert_int_equal(rig_wrong(&d, &u), 0);
-    sent_and_failed(&p, 11, 2, sig == SIGKILL ? "" : " for 2");
+    sent_and_failed(&p, 11, 2, sig == SIGKILL ? "" : " for 1");
     u = rig_work_of(&p, &d, 12, 1, 100, 160);
     hand_over(&p, &d, &u);
 
