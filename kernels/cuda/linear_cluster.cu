@@ -22,6 +22,8 @@
  * time is that of the products, which linear_wide.cu brings fewer sums together for. */
 #include "kernels/cuda/linear_wide.cuh"
 
+#define TALL 4 /* tiles of 128 weight rows */
+
 /* The four sums at `at` of this block's tile, over the tiles of all blocks. */
 static __device__ __forceinline__ void cluster_sum(float v[4], const float *at, uint32_t slices) {
     vec16 part[LINEAR_SLICES];
@@ -68,8 +70,8 @@ static __device__ __forceinline__ void cluster_finish(const wide_args &a, const 
 }
 
 /* sum += slice `rank` of K. */
-template <class T, class tile, int tall, int wide, int stages>
-static __device__ __forceinline__ void cluster_slice(float sum[tall][wide][4], const wide_args &a, char *ring,
+template <class T, class tile, int wide, int stages>
+static __device__ __forceinline__ void cluster_slice(float sum[TALL][wide][4], const wide_args &a, char *ring,
                                                      uint32_t rank, uint32_t row, uint32_t token) {
     const uint32_t tid = threadIdx.x, warp = tid / 32, g = tid % 32 / 4, t = tid % 4;
     const uint32_t begin = rank * a.cut.length, after = a.a.k - begin;
@@ -80,7 +82,7 @@ static __device__ __forceinline__ void cluster_slice(float sum[tall][wide][4], c
         if (s < count) wide_bring<tile>(load, ring + s * tile::stage_bytes);
         copy_commit();
     }
-    const uint32_t my_w = (warp % 2 * (16 * tall) + g) * tile::line + t * 16;
+    const uint32_t my_w = (warp % 2 * (16 * TALL) + g) * tile::line + t * 16;
     const uint32_t my_x = (tile::rows + warp / 2 * (8 * wide) + g) * tile::line + t * 16;
     uint32_t use = 0, fill = stages - 1; /* places in the ring */
     for (uint32_t s = 0; s < count; s++) {
@@ -89,46 +91,46 @@ static __device__ __forceinline__ void cluster_slice(float sum[tall][wide][4], c
         if (s + stages - 1 < count) wide_bring<tile>(load, ring + fill * tile::stage_bytes);
         copy_commit();
         const char *stage = ring + use * tile::stage_bytes;
-        wide_multiply<T, tile, tall, wide>(sum, stage + my_w, stage + my_x);
+        wide_multiply<T, tile, TALL, wide>(sum, stage + my_w, stage + my_x);
         use = use + 1 == stages ? 0 : use + 1;
         fill = fill + 1 == stages ? 0 : fill + 1;
     }
 }
 
-template <class T, int tall, int wide, int stages, int blocks>
+template <class T, int wide, int stages, int blocks>
 static __global__ void __launch_bounds__(WIDE_THREADS, blocks) cluster_kernel(wide_args a) {
     if (!HAS_CLUSTERS) return; /* is not launched there; so it is not compiled either */
-    using tile = wide_tile<tall, wide, stages>;
+    using tile = wide_tile<TALL, wide, stages>;
     const uint32_t warp = threadIdx.x / 32, rank = blockIdx.x % a.cut.slices;
     const uint32_t number = blockIdx.x / a.cut.slices;
     const uint32_t row = number / a.token_tiles * tile::rows, token = number % a.token_tiles * tile::tokens;
     float *sums = reinterpret_cast<float *>(shared_memory());
 
-    float sum[tall][wide][4] = {};
-    cluster_slice<T, tile, tall, wide, stages>(sum, a, shared_memory(), rank, row, token);
+    float sum[TALL][wide][4] = {};
+    cluster_slice<T, tile, wide, stages>(sum, a, shared_memory(), rank, row, token);
     block_sync(); /* the ring is done with: the tile of sums takes its place */
-    wide_lay_out<tile, tall, wide>(sums, sum, warp % 2 * (16 * tall), warp / 2 * (8 * wide));
+    wide_lay_out<tile, TALL, wide>(sums, sum, warp % 2 * (16 * TALL), warp / 2 * (8 * wide));
     cluster_sync();
     cluster_finish<T, tile>(a, sums, rank, row, token);
     cluster_leave(); /* a block that ends takes its shared memory along */
 }
 
-template <class T, int tall, int wide, int stages, int blocks>
+template <class T, int wide, int stages, int blocks>
 static cudaError_t cluster_launch(const linear_args *a, cudaStream_t stream) {
-    using tile = wide_tile<tall, wide, stages>;
+    using tile = wide_tile<TALL, wide, stages>;
     constexpr uint32_t shared_bytes =
         tile::ring_bytes > tile::sums_bytes ? tile::ring_bytes : tile::sums_bytes;
     const wide_args args = wide_args_of<tile>(a);
     static_assert(LINEAR_SLICES <= CLUSTER_BLOCKS, "a cluster has no room for the slices");
-    return launch_cluster(cluster_kernel<T, tall, wide, stages, blocks>, args.cut.slices,
+    return launch_cluster(cluster_kernel<T, wide, stages, blocks>, args.cut.slices,
                           args.cut.slices * args.row_tiles * args.token_tiles, WIDE_THREADS, shared_bytes,
                           stream, args);
 }
 
 template <class T> static cudaError_t cluster_typed(const linear_args *a, cudaStream_t stream) {
-    if (a->rows > 64) return cluster_launch<T, 4, 8, 6, 2>(a, stream);
-    if (a->rows > 32) return cluster_launch<T, 2, 4, 6, 4>(a, stream);
-    return cluster_launch<T, 2, 2, 8, 4>(a, stream);
+    if (a->rows > 64) return cluster_launch<T, 8, 6, 2>(a, stream);
+    if (a->rows > 32) return cluster_launch<T, 4, 6, 3>(a, stream);
+    return cluster_launch<T, 2, 7, 3>(a, stream);
 }
 
 cudaError_t linear_cluster(const linear_args *a, cudaStream_t stream) {
