@@ -179,23 +179,24 @@ static cudaError_t narrow_launch(const linear_args *a, cudaStream_t stream) {
                          cut.slices * 32, shared_bytes, stream, *a, cut);
 }
 
-/* Whether the cluster's kernel is the one for it: the device is asked each time, which is a table's read. */
-static bool in_clusters(const linear_args *a) {
-    int device = 0, major = 0;
-    return a->rows >= LINEAR_CLUSTER_MIN && a->rows <= LINEAR_CLUSTER_MAX && !a->no_cluster &&
-           cudaGetDevice(&device) == cudaSuccess &&
-           cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) == cudaSuccess &&
-           major >= 9;
-}
-
 template <class T> static cudaError_t linear_typed(const linear_args *a, cudaStream_t stream) {
     const bool tall = a->n >= TALL_ROWS;
-    if (in_clusters(a)) return linear_cluster(a, stream);
+    if (linear_in_clusters(a)) return linear_cluster(a, stream);
     if (a->rows > LINEAR_FEW_ROWS) return linear_wide(a, stream);
     if (a->rows > 16) return narrow_launch<T, 2, 4, 1>(a, stream);
     if (a->rows > 8)
         return tall ? narrow_launch<T, 2, 2, 2>(a, stream) : narrow_launch<T, 1, 2, 2>(a, stream);
     return tall ? narrow_launch<T, 2, 1, 2>(a, stream) : narrow_launch<T, 1, 1, 3>(a, stream);
+}
+
+/* The device is asked each time: that reads a table of the runtime. */
+bool linear_in_clusters(const linear_args *a) {
+    if (a->type == NUM_F32 || a->no_cluster) return false;
+    if (a->rows < LINEAR_CLUSTER_MIN || a->rows > LINEAR_CLUSTER_MAX) return false;
+    int device = 0, major = 0;
+    return cudaGetDevice(&device) == cudaSuccess &&
+           cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) == cudaSuccess &&
+           major >= 9;
 }
 
 cudaError_t launch_linear(const linear_args *a, cudaStream_t stream) {
