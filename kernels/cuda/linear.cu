@@ -20,8 +20,8 @@
  * Tokens are read through L1: every block reads all of x, from L2 the first time, and the blocks of a
  * multiprocessor walk K side by side. That traffic is tokens / weight rows times the weights', which is why
  * a block takes 32 weight rows when there are enough of them to give every multiprocessor a block, and why
- * 33 tokens and more are served by tiles (linear_wide.cu), and 17 to 256 where there are clusters of blocks
- * (linear_cluster.cu). A column beyond the last token repeats that one
+ * more tokens are served by tiles: 17 to 256 of them in clusters of blocks where there are any
+ * (linear_cluster.cu), else 33 and more (linear_wide.cu). A column beyond the last token repeats that one
  * (same addresses, so no traffic) and is thrown away; weight rows beyond n likewise. */
 #include "kernels/cuda/linear.cuh"
 

@@ -1,25 +1,27 @@
 /* linear_cluster - out = x w^T for 17 to 256 rows on devices with clusters of blocks (sm_90); bits as in
  * linear.cu.
  *
- * Order of additions: linear.cuh; tiles and their stages: linear_wide.cuh. For so few rows the time is still
- * mostly that of reading the weights, and linear_wide.cu cannot ask for them fast enough: n = 4096 makes 64
- * tiles of 64 rows, each of which walks the whole of K, for 132 multiprocessors. Here the blocks of a tile
- * are as many as K has slices (8 for every k of a real model): each multiplies its slice into registers and
- * leaves the sums in its own shared memory; then each reads its share of the tile from all of them over
- * distributed shared memory, slice after slice in ascending order, and writes it. No totals, no traffic to
- * global memory and nothing to be cleared. The same 4096 rows are 512 blocks, all there at the same time.
+ * Order of additions: linear.cuh; tiles and their stages: linear_wide.cuh. For so few rows the time is mostly
+ * that of reading the weights. linear_wide.cu cannot ask for them fast enough: n = 4096 makes 64 tiles of 64
+ * rows, for 132 multiprocessors, and each walks the whole of K. linear.cu reads its tokens as often as there
+ * are blocks of 32 weight rows, which at 32 tokens is as much as the weights. Here a tile of 128 weight rows
+ * has as many blocks as K has slices (8 for every k of a real model), and they are a cluster: each multiplies
+ * its slice into registers and leaves the sums in its own shared memory; then each reads its share of the
+ * tile from all of them over distributed shared memory, slice after slice in ascending order, and writes it.
+ * No totals, no partial sums in global memory. n = 4096 is 256 blocks, all there at the same time, and tokens
+ * are rows / 128 of the weights' traffic.
  *
- * The three tiles, by the number of rows, with what nvcc 13.0 made of them for sm_90 (bf16 and f16 alike;
- * none spills):
+ * The tiles, by the number of rows, and what nvcc 13.0 makes of them for sm_90 (bf16 and f16 alike, without
+ * spills):
  *
- *   rows     tile       stages  registers  shared memory  blocks per multiprocessor  bytes in flight there
- *   17-32    64 x 32    8       86         48 KB          4                          168 KB
- *   33-64    64 x 64    6       96         48 KB          4                          160 KB
- *   65-256   128 x 128  6       207        96 KB          2                          160 KB
+ *   rows    tile       stages  registers  shared memory  blocks per multiprocessor  bytes in flight there
+ *   17-32   128 x 32   7       95         70 KB          3                          180 KB
+ *   33-64   128 x 64   6       135        72 KB          3                          180 KB
+ *   65-256  128 x 128  6       207        96 KB          2                          160 KB
  *
- * (in flight: all stages but one; two thirds, or half, of that are weights). Token tiles, of which there are
- * at most two, come before weight tiles, so that the second reads its weights from L2. Above 256 rows the
- * time is that of the products, which linear_wide.cu brings fewer sums together for. */
+ * (in flight: all stages but one of every block; 4/5, 2/3 and 1/2 of that are weights). Token tiles, at most
+ * two, come before weight tiles, so that the second one finds its weights in L2. Above 256 rows the products
+ * take longer than the reading, and linear_wide.cu exchanges fewer sums for them. */
 #include "kernels/cuda/linear_wide.cuh"
 
 #define TALL 4 /* tiles of 128 weight rows */
