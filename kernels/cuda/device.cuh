@@ -11,8 +11,8 @@
  * - warp functions are called by all 32 lanes of a warp together, and the number of threads is a multiple of
  *   32;
  * - what copy16_async writes may be read only after copy_wait and a block_sync;
- * - blocks of a cluster read each other's shared memory through load16_peer only; a kernel that does is
- *   empty where HAS_CLUSTERS is false;
+ * - blocks of a cluster read each other's shared memory through load16_peer only; where HAS_CLUSTERS is
+ *   false a kernel that does has no more in it than a cluster_sync, which is an error there;
  * - kernels take structs by value, hold no static data, and call no library. */
 #ifndef BATON_KERNELS_CUDA_DEVICE_CUH
 #define BATON_KERNELS_CUDA_DEVICE_CUH
@@ -40,6 +40,19 @@ struct alignas(16) vec16 { /* 16 bytes: the unit of memory traffic */
 #else
 #define HAS_CLUSTERS true
 #endif
+
+/* Whether a device of compute capability `major` has clusters, and code that uses them. */
+static inline bool device_has_clusters(int major) {
+    if (major < 9) return false;
+#ifdef __CUDA_ARCH_LIST__
+    const int compiled_for[] = {__CUDA_ARCH_LIST__};
+    for (int arch : compiled_for)
+        if (arch >= 900) return true;
+    return false; /* it runs what is compiled for an older device */
+#else
+    return true;
+#endif
+}
 
 #ifndef __CUDACC__
 #include "cuda_host.h"
@@ -101,6 +114,8 @@ __device__ __forceinline__ void cluster_sync() {
 #if HAS_CLUSTERS
     asm volatile("barrier.cluster.arrive.release.aligned;\n\tbarrier.cluster.wait.acquire.aligned;" ::
                      : "memory");
+#else
+    __trap();
 #endif
 }
 /* The last one of a kernel, after which a block may end: all have used what they read of others. Without

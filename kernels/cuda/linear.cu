@@ -196,7 +196,7 @@ bool linear_in_clusters(const linear_args *a) {
     int device = 0, major = 0;
     return cudaGetDevice(&device) == cudaSuccess &&
            cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) == cudaSuccess &&
-           major >= 9;
+           device_has_clusters(major);
 }
 
 cudaError_t launch_linear(const linear_args *a, cudaStream_t stream) {
