@@ -168,6 +168,7 @@ static __device__ __forceinline__ void wide_whereabouts(const wide_args &a, uint
 
 template <class T, int tall, int wide, int stages, int blocks>
 static __global__ void __launch_bounds__(WIDE_THREADS, blocks) wide_kernel(wide_args a) {
+    pdl_begin();
     using tile = wide_tile<tall, wide, stages>;
     const uint32_t tid = threadIdx.x, warp = tid / 32, g = tid % 32 / 4, t = tid % 4;
     const uint32_t warp_row = warp % 2 * (16 * tall), warp_token = warp / 2 * (8 * wide);
@@ -238,7 +239,7 @@ static cudaError_t wide_launch(const linear_args *a, cudaStream_t stream) {
     const wide_args args = {*a, linear_cut_of(a->k), linear_tiles(a->n, tile::rows),
                             linear_tiles(a->rows, tile::tokens),
                             width % LINEAR_CHUNK == 0 && (uintptr_t)a->out % 16 == 0};
-    return launch_kernel(wide_kernel<T, tall, wide, stages, blocks>, dim3(args.row_tiles * args.token_tiles),
+    return launch_linked(wide_kernel<T, tall, wide, stages, blocks>, dim3(args.row_tiles * args.token_tiles),
                          WIDE_THREADS, tile::shared_bytes, stream, args);
 }
 

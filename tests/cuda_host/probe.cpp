@@ -200,11 +200,29 @@ static __global__ void broken_kernel(broken_args p) {
     case ERROR_ONCE_SHARED:
         load16_once(s);
         break;
+    case ERROR_NEVER_WAITED:
+        load16_ahead(p.memory); /* allowed */
+        if (lane == 9) return;
+        break;
+    case ERROR_EARLY_LOAD:
+        load16(p.memory);
+        break;
+    case ERROR_EARLY_STORE:
+        store16(p.memory, vec16());
+        break;
+    case ERROR_EARLY_COPY:
+        copy16_async(s, p.memory, true);
+        break;
+    case ERROR_EARLY_ATOMIC:
+        atomic_add(reinterpret_cast<uint32_t *>(p.memory), 1u);
+        break;
     }
+    pdl_wait();
 }
 cudaError_t probe_broken(probe_error error, void *memory) {
     broken_args p = {error, static_cast<char *>(memory)};
-    return launch_kernel(broken_kernel, dim3(1), 32, 1024, 0, p);
+    return error >= ERROR_NEVER_WAITED ? launch_linked(broken_kernel, dim3(1), 32, 1024, 0, p)
+                                       : launch_kernel(broken_kernel, dim3(1), 32, 1024, 0, p);
 }
 
 /* --- numbers --- */

@@ -135,6 +135,17 @@ cudaError_t cudaSetDevice(int device) {
     return device_result(device);
 }
 
+cudaError_t cudaGetDevice(int *device) {
+    cudaError_t e = runtime_fault();
+    if (e == cudaSuccess) *device = 0;
+    return e;
+}
+
+cudaError_t cudaDriverGetVersion(int *version) {
+    *version = CUDART_VERSION;
+    return cudaSuccess;
+}
+
 cudaError_t cudaDeviceGetAttribute(int *value, enum cudaDeviceAttr attr, int device) {
     cudaError_t e = device_result(device);
     if (e != cudaSuccess) return e;
