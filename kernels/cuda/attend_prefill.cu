@@ -24,9 +24,9 @@
  * sees anything of a tile leaves it out, which has the same bits as taking part (attend.cuh). Every row sees
  * key 0, which is in the first tile: a maximum is finite from then on.
  *
- * Order of blocks: tiles are the tables', longest first, and heads vary fastest. So the blocks that run at a
- * time are few tiles with all their heads, which walk the same keys side by side: the query heads that share
- * a KV head find its pages in L2, and a tile's rows of q and out are whole lines. */
+ * Order of blocks: heads vary fastest, tiles are in the order of the tables, longest first. So what runs at a
+ * time are few tiles with all their heads, and the query heads that share a KV head read its pages side by
+ * side, the first from memory and the others from L2. */
 #include "kernels/cuda/attend.cuh"
 
 enum {
@@ -177,7 +177,7 @@ static __global__ void __launch_bounds__(PREFILL_THREADS, 2) prefill_kernel(atte
 
 template <class T>
 static cudaError_t launch_prefill(const attend_args *a, uint32_t begin, uint32_t count, cudaStream_t stream) {
-    dim3 grid(a->heads, count);
+    dim3 grid(a->heads, count); /* y goes to 65535: of tiles there are at most rows / 128 + sequences */
     switch (a->head_dim) {
     case 32:
         return launch_linked(prefill_kernel<T, 32>, grid, PREFILL_THREADS, prefill_shared_bytes<32>(), stream,

@@ -18,7 +18,7 @@
  *   32      32           64 KB                  1
  *
  * Weights do not change, so the ring is filled before the kernel waits for the one before it (device.cuh,
- * links): while a norm has the GPU almost for itself, the products after it are already reading.
+ * links): what runs before a product is small, and leaves the memory idle that its first reads can use.
  *
  * Tokens are read through L1: every block reads all of x, from L2 the first time, and the blocks of a
  * multiprocessor walk K side by side. That traffic is tokens / weight rows times the weights', which is why
