@@ -1,4 +1,6 @@
-/* linear - speed of the matrix products of Llama-3.1-8B for 1 to 2,048 rows: our own kernel, and cuBLASLt.
+/* linear - speed of the matrix products of Llama-3.1-8B for 1 to 2,048 rows: our own kernel (`own`), the one
+ * that it would be without clusters of blocks, where it uses them (`own_no_cluster`), and cuBLASLt
+ * (`gemm_lt`).
  *
  * Up to 64 rows the weights are most of the traffic, so the figure is TB/s of what must be read and written;
  * above, it is TFLOP/s. */
@@ -34,7 +36,7 @@ static cudaError_t linear(void *ctx, uint32_t turn, cudaStream_t stream) {
 }
 
 static void linear_case(bench *b, linear_job *j, const shape *s, uint32_t rows) {
-    bench_figure f = {.mode = j->lt ? "gemm_lt" : "own"};
+    bench_figure f = {.mode = j->lt ? "gemm_lt" : j->a.no_cluster ? "own_no_cluster" : "own"};
     snprintf(f.key, sizeof f.key, "linear %s %ux%u rows %u", s->name, s->n, s->k, rows);
     j->a.rows = rows;
     if (!bench_ok(b, f.key, f.mode, bench_measure(b, linear, j, j->sets, &f.time))) return;
@@ -49,8 +51,8 @@ static void linear_case(bench *b, linear_job *j, const shape *s, uint32_t rows) 
 }
 
 static void shape_cases(bench *b, gemm_lt *lt, const shape *s) {
-    static const uint32_t rows[] = {1, 2, 4, 8, 16, 32, 64, 128, 512, 2048};
-    uint32_t most = b->tiny                 ? 16
+    static const uint32_t rows[] = {1, 2, 4, 8, 16, 17, 32, 64, 128, 256, 512, 2048};
+    uint32_t most = b->tiny                 ? 32
                     : s->mode == LINEAR_F32 ? 64
                                             : 2048; /* the output head sees one row per sequence */
     linear_job j = {.a = {.type = NUM_BF16, .n = s->n, .k = s->k, .mode = s->mode}};
@@ -65,6 +67,11 @@ static void shape_cases(bench *b, gemm_lt *lt, const shape *s) {
     for (size_t i = 0; i < ARRAY_LEN(rows) && rows[i] <= most && room; i++) {
         j.lt = NULL;
         linear_case(b, &j, s, rows[i]);
+        if (linear_in_clusters(&j.a)) {
+            j.a.no_cluster = true;
+            linear_case(b, &j, s, rows[i]);
+            j.a.no_cluster = false;
+        }
         j.lt = lt;
         linear_case(b, &j, s, rows[i]);
     }

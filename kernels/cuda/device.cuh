@@ -11,6 +11,8 @@
  * - warp functions are called by all 32 lanes of a warp together, and the number of threads is a multiple of
  *   32;
  * - what copy16_async writes may be read only after copy_wait and a block_sync;
+ * - blocks of a cluster read each other's shared memory through load16_peer only; a kernel that does is
+ *   empty where HAS_CLUSTERS is false;
  * - kernels take structs by value, hold no static data, and call no library;
  * - a kernel of a step is launched by launch_linked and obeys the rule of the links:
  *
@@ -48,47 +50,71 @@ struct alignas(16) vec16 { /* 16 bytes: the unit of memory traffic */
     uint32_t w[4];
 };
 
+#define CLUSTER_BLOCKS 8u /* that every device with clusters can run together */
+
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 900
+#define HAS_CLUSTERS false /* what is compiled for this device must not use them */
+#else
+#define HAS_CLUSTERS true
+#endif
+
 #ifndef __CUDACC__
 #include "cuda_host.h"
 #else
 
 #define WARP_ALL 0xffffffffu
 
-/* Behind the two functions below: `linked` as for launch_linked. Raises the kernel's limit of shared memory
- * when that is needed. */
+/* Behind the functions below: `linked` as for launch_linked, `cluster` as for launch_cluster or 0. Raises the
+ * kernel's limit of shared memory when that is needed. */
 template <class Kernel, class... Args>
-static inline cudaError_t launch_either(bool linked, Kernel kernel, dim3 grid, unsigned threads,
-                                        size_t shared_bytes, cudaStream_t stream, Args... args) {
+static inline cudaError_t launch_any(bool linked, unsigned cluster, Kernel kernel, dim3 grid,
+                                     unsigned threads, size_t shared_bytes, cudaStream_t stream,
+                                     Args... args) {
     if (shared_bytes > 48 * 1024) {
         cudaError_t e = cudaFuncSetAttribute(reinterpret_cast<const void *>(kernel),
                                              cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shared_bytes);
         if (e != cudaSuccess) return e;
     }
-    cudaLaunchAttribute overlap = {};
-    overlap.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-    overlap.val.programmaticStreamSerializationAllowed = 1;
+    cudaLaunchAttribute attributes[2] = {};
     cudaLaunchConfig_t config = {};
     config.gridDim = grid;
     config.blockDim = dim3(threads);
     config.dynamicSmemBytes = shared_bytes;
     config.stream = stream;
-    config.attrs = &overlap;
-    config.numAttrs = linked && launch_overlaps() ? 1 : 0;
+    config.attrs = attributes;
+    if (linked && launch_overlaps()) {
+        cudaLaunchAttribute *a = &attributes[config.numAttrs++];
+        a->id = cudaLaunchAttributeProgrammaticStreamSerialization;
+        a->val.programmaticStreamSerializationAllowed = 1;
+    }
+    if (cluster > 0) {
+        cudaLaunchAttribute *a = &attributes[config.numAttrs++];
+        a->id = cudaLaunchAttributeClusterDimension;
+        a->val.clusterDim = {cluster, 1, 1};
+    }
     (void)cudaLaunchKernelEx(&config, kernel, args...);
     return cudaGetLastError();
 }
 
-/* Both return the error of the launch. An ordinary one begins when all before it in the stream is done. */
+/* All return the error of the launch. An ordinary one begins when all before it in the stream is done. */
 template <class Kernel, class... Args>
 static inline cudaError_t launch_kernel(Kernel kernel, dim3 grid, unsigned threads, size_t shared_bytes,
                                         cudaStream_t stream, Args... args) {
-    return launch_either(false, kernel, grid, threads, shared_bytes, stream, args...);
+    return launch_any(false, 0, kernel, grid, threads, shared_bytes, stream, args...);
 }
 /* A kernel of a step: it may begin before the kernel before it has ended, and calls pdl_wait (above). */
 template <class Kernel, class... Args>
 static inline cudaError_t launch_linked(Kernel kernel, dim3 grid, unsigned threads, size_t shared_bytes,
                                         cudaStream_t stream, Args... args) {
-    return launch_either(true, kernel, grid, threads, shared_bytes, stream, args...);
+    return launch_any(true, 0, kernel, grid, threads, shared_bytes, stream, args...);
+}
+
+/* A linked kernel with a grid of x alone, `cluster` consecutive blocks of which run together and may read
+ * each other's shared memory (load16_peer). cluster: at most CLUSTER_BLOCKS; blocks: a multiple of it. */
+template <class Kernel, class... Args>
+static inline cudaError_t launch_cluster(Kernel kernel, unsigned cluster, unsigned blocks, unsigned threads,
+                                         size_t shared_bytes, cudaStream_t stream, Args... args) {
+    return launch_any(true, cluster, kernel, dim3(blocks), threads, shared_bytes, stream, args...);
 }
 
 __device__ __forceinline__ void pdl_trigger() {
@@ -114,6 +140,20 @@ __device__ __forceinline__ void block_sync() {
 }
 __device__ __forceinline__ void warp_sync() {
     __syncwarp();
+}
+/* All threads of the cluster; what they wrote to shared memory before it is seen by all after it. */
+__device__ __forceinline__ void cluster_sync() {
+#if HAS_CLUSTERS
+    asm volatile("barrier.cluster.arrive.release.aligned;\n\tbarrier.cluster.wait.acquire.aligned;" ::
+                     : "memory");
+#endif
+}
+/* The last one of a kernel, after which a block may end: all have used what they read of others. Without
+ * cluster_sync's fence, which would wait for writes to global memory too. */
+__device__ __forceinline__ void cluster_leave() {
+#if HAS_CLUSTERS
+    asm volatile("barrier.cluster.arrive.relaxed.aligned;\n\tbarrier.cluster.wait.aligned;" ::: "memory");
+#endif
 }
 /* This thread's writes to global memory are seen by other blocks before what it writes next. */
 __device__ __forceinline__ void grid_fence() {
@@ -170,6 +210,23 @@ __device__ __forceinline__ vec16 load16(const void *p) {
 }
 __device__ __forceinline__ void store16(void *p, vec16 v) {
     *reinterpret_cast<vec16 *>(p) = v;
+}
+/* What stands at the place `shared`, of this block, in the shared memory of block `rank` of the cluster (its
+ * index in the cluster); 16-byte aligned. That block has written it before a cluster_sync, and ends
+ * after a cluster_leave that comes later than this. */
+__device__ __forceinline__ vec16 load16_peer(const void *shared, uint32_t rank) {
+    vec16 v = {};
+#if HAS_CLUSTERS
+    uint32_t at;
+    asm volatile("mapa.shared::cluster.u32 %0, %1, %2;"
+                 : "=r"(at)
+                 : "r"((uint32_t)__cvta_generic_to_shared(shared)), "r"(rank));
+    asm volatile("ld.shared::cluster.v4.u32 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(v.w[0]), "=r"(v.w[1]), "=r"(v.w[2]), "=r"(v.w[3])
+                 : "r"(at)
+                 : "memory");
+#endif
+    return v;
 }
 /* Global memory that another block wrote before it passed a grid_fence and an atomic that this one saw. */
 __device__ __forceinline__ float load_fresh(const float *p) {

@@ -117,9 +117,15 @@ typedef struct linear_args {
     uint32_t rows, n, k;
     void *out;
     linear_out mode;
+    bool no_cluster; /* as on a device without clusters of blocks: to compare the two */
 } linear_args;
 #define LINEAR_FEW_ROWS                                                                                      \
     32u /* up to here one kernel reads each weight once (linear.cu); more are cut into tiles */
+/* On a device with clusters of blocks (sm_90), bf16 and f16 of so many rows are for them (linear_cluster.cu).
+ */
+#define LINEAR_CLUSTER_MIN 17u
+#define LINEAR_CLUSTER_MAX 256u
+bool linear_in_clusters(const linear_args *a);
 /* Our own kernels, for every number of rows with the same bits per row (linear.cu). k: a multiple of 8. */
 cudaError_t launch_linear(const linear_args *a, cudaStream_t stream);
 /* gate_up [rows, 2 * dim] in groups as above -> out [rows, dim]; for a gate_up that a library multiplied. */

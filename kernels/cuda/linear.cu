@@ -23,7 +23,8 @@
  * Tokens are read through L1: every block reads all of x, from L2 the first time, and the blocks of a
  * multiprocessor walk K side by side. That traffic is tokens / weight rows times the weights', which is why
  * a block takes 32 weight rows when there are enough of them to give every multiprocessor a block, and why
- * 33 tokens and more are served by tiles (linear_wide.cu). A column beyond the last token repeats that one
+ * 33 tokens and more are served by tiles (linear_wide.cu), and 17 to 256 where there are clusters of blocks
+ * (linear_cluster.cu). A column beyond the last token repeats that one
  * (same addresses, so no traffic) and is thrown away; weight rows beyond n likewise. */
 #include "kernels/cuda/linear.cuh"
 
@@ -190,11 +191,22 @@ static cudaError_t narrow_launch(const linear_args *a, cudaStream_t stream) {
 
 template <class T> static cudaError_t linear_typed(const linear_args *a, cudaStream_t stream) {
     const bool tall = a->n >= TALL_ROWS;
+    if (linear_in_clusters(a)) return linear_cluster(a, stream);
     if (a->rows > LINEAR_FEW_ROWS) return linear_wide(a, stream);
     if (a->rows > 16) return narrow_launch<T, 2, 4, 1>(a, stream);
     if (a->rows > 8)
         return tall ? narrow_launch<T, 2, 2, 2>(a, stream) : narrow_launch<T, 1, 2, 2>(a, stream);
     return tall ? narrow_launch<T, 2, 1, 2>(a, stream) : narrow_launch<T, 1, 1, 3>(a, stream);
+}
+
+/* The device is asked each time: that reads a table of the runtime. */
+bool linear_in_clusters(const linear_args *a) {
+    if (a->type == NUM_F32 || a->no_cluster) return false;
+    if (a->rows < LINEAR_CLUSTER_MIN || a->rows > LINEAR_CLUSTER_MAX) return false;
+    int device = 0, major = 0;
+    return cudaGetDevice(&device) == cudaSuccess &&
+           cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) == cudaSuccess &&
+           major >= 9;
 }
 
 cudaError_t launch_linear(const linear_args *a, cudaStream_t stream) {

@@ -2,10 +2,10 @@
  * CPU.
  *
  * Each thread of a block is a fiber (block.cpp); the blocks of a launch run one after another on the OS
- * thread that launches. A warp function deposits its operands and lets the next lane run; when the last lane
- * of the warp came, it is computed for all 32 (warp.cpp). Broken rules of device.cuh end the process with a
- * message that names launch, block, thread and source line: that is why functions that can be misused have
- * the caller's file and line as last parameters.
+ * thread that launches, those of a cluster together. A warp function deposits its operands and lets the next
+ * lane run; when the last lane of the warp came, it is computed for all 32 (warp.cpp). Broken rules of
+ * device.cuh end the process with a message that names launch, block, thread and source line: that is why
+ * functions that can be misused have the caller's file and line as last parameters.
  *
  * Hostile where the hardware may be: shared memory is 0xff before each block and exactly as large as asked,
  * what copy16_async writes is 0xff until copy_wait, and BATON_EMU_ORDER changes which thread comes first.
@@ -36,6 +36,7 @@
 
 struct cuda_host_block {
     uint3 index;
+    unsigned rank; /* in its cluster */
     dim3 threads, grid;
     char *shared;
     size_t shared_bytes;
@@ -68,6 +69,7 @@ struct cuda_host_launch {
     unsigned threads;
     size_t shared_bytes;
     bool linked;
+    unsigned cluster; /* blocks of x that run together */
 };
 /* What the real launch would say to this shape. */
 cudaError_t cuda_host_check(const cuda_host_launch *l);
@@ -87,13 +89,13 @@ template <class Call> static void cuda_host_replay(void *record) {
 }
 
 template <class Kernel, class... Args>
-static inline cudaError_t cuda_host_launch_either(bool linked, Kernel kernel, cuda_host_grid grid,
-                                                  unsigned threads, size_t shared_bytes, cudaStream_t stream,
-                                                  Args... args) {
+static inline cudaError_t cuda_host_launch_any(bool linked, unsigned cluster, Kernel kernel,
+                                               cuda_host_grid grid, unsigned threads, size_t shared_bytes,
+                                               cudaStream_t stream, Args... args) {
     auto call = [=] { kernel(args...); };
     static_assert(std::is_trivially_copyable<decltype(call)>::value,
                   "kernels take plain structs and numbers by value");
-    cuda_host_record<decltype(call)> record = {{grid, threads, shared_bytes, linked}, call};
+    cuda_host_record<decltype(call)> record = {{grid, threads, shared_bytes, linked, cluster}, call};
     cudaError_t e = cuda_host_check(&record.launch);
     if (e != cudaSuccess) return e;
     return emulation_enqueue(stream, EMULATION_KERNEL, cuda_host_replay<decltype(call)>, &record,
@@ -103,12 +105,19 @@ static inline cudaError_t cuda_host_launch_either(bool linked, Kernel kernel, cu
 template <class Kernel, class... Args>
 static inline cudaError_t launch_kernel(Kernel kernel, cuda_host_grid grid, unsigned threads,
                                         size_t shared_bytes, cudaStream_t stream, Args... args) {
-    return cuda_host_launch_either(false, kernel, grid, threads, shared_bytes, stream, args...);
+    return cuda_host_launch_any(false, 1, kernel, grid, threads, shared_bytes, stream, args...);
 }
 template <class Kernel, class... Args>
 static inline cudaError_t launch_linked(Kernel kernel, cuda_host_grid grid, unsigned threads,
                                         size_t shared_bytes, cudaStream_t stream, Args... args) {
-    return cuda_host_launch_either(launch_overlaps(), kernel, grid, threads, shared_bytes, stream, args...);
+    return cuda_host_launch_any(launch_overlaps(), 1, kernel, grid, threads, shared_bytes, stream, args...);
+}
+template <class Kernel, class... Args>
+static inline cudaError_t launch_cluster(Kernel kernel, unsigned cluster, cuda_host_grid grid,
+                                         unsigned threads, size_t shared_bytes, cudaStream_t stream,
+                                         Args... args) {
+    return cuda_host_launch_any(launch_overlaps(), cluster, kernel, grid, threads, shared_bytes, stream,
+                                args...);
 }
 static inline void pdl_trigger() {}
 static inline void pdl_wait() {
@@ -124,6 +133,7 @@ static inline char *shared_memory() {
 enum cuda_host_kind {
     CUDA_HOST_RETURN,
     CUDA_HOST_BLOCK_SYNC,
+    CUDA_HOST_CLUSTER_SYNC,
     CUDA_HOST_WARP_SYNC,
     CUDA_HOST_GET4,
     CUDA_HOST_GET8,
@@ -168,6 +178,12 @@ static inline void cuda_host_touch(const void *p, const char *file, int line) {
 
 static inline void block_sync(CUDA_HOST_AT) {
     cuda_host_meet(CUDA_HOST_BLOCK_SYNC, NULL, file, line);
+}
+static inline void cluster_sync(CUDA_HOST_AT) {
+    cuda_host_meet(CUDA_HOST_CLUSTER_SYNC, NULL, file, line);
+}
+static inline void cluster_leave(CUDA_HOST_AT) {
+    cuda_host_meet(CUDA_HOST_CLUSTER_SYNC, NULL, file, line);
 }
 static inline void warp_sync(CUDA_HOST_AT) {
     cuda_host_meet(CUDA_HOST_WARP_SYNC, NULL, file, line);
@@ -235,6 +251,14 @@ static inline vec16 load16_ahead(const void *p, CUDA_HOST_AT) { /* the only one 
     if (cuda_host_shared(p, 1))
         cuda_host_fail(file, line, "load16_ahead: the address is in shared memory", p);
     return cuda_host_load16(p, file, line);
+}
+/* The place in the shared memory of block `rank` of the cluster; the process ends when there is no such block
+ * any more. */
+const void *cuda_host_peer(const void *shared, unsigned rank, const char *file, int line);
+static inline vec16 load16_peer(const void *shared, uint32_t rank, CUDA_HOST_AT) {
+    if (!cuda_host_shared(shared, 16))
+        cuda_host_fail(file, line, "load16_peer: the address is not in shared memory", shared);
+    return cuda_host_load16(cuda_host_peer(shared, rank, file, line), file, line);
 }
 static inline float load_fresh(const float *p, CUDA_HOST_AT) {
     cuda_host_touch(p, file, line);
