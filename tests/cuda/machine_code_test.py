@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""The machine code of the GPU's kernels for sm_90, as the toolkit's cuobjdump shows it: what device.cuh says about
-links, which no compiler promises to leave where it was written, and that nothing is spilled.
+"""The machine code of the GPU's kernels for sm_90, as the toolkit's cuobjdump shows it: what device.cuh says
+about links, which no compiler promises to leave where it was written, and that nothing is spilled.
 
 Usage: machine_code_test.py CUOBJDUMP OBJECT...    exits with 77 where CUOBJDUMP is not a program"""
 
