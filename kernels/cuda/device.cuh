@@ -13,7 +13,24 @@
  * - what copy16_async writes may be read only after copy_wait and a block_sync;
  * - blocks of a cluster read each other's shared memory through load16_peer only; where HAS_CLUSTERS is
  *   false a kernel that does has no more in it than a cluster_sync, which is an error there;
- * - kernels take structs by value, hold no static data, and call no library. */
+ * - kernels take structs by value, hold no static data, and call no library;
+ * - a kernel of a step is launched by launch_linked and obeys the rule of the links:
+ *
+ * Links (programmatic dependent launch, from sm_90 on; elsewhere pdl_trigger and pdl_wait are nothing). A
+ * linked kernel may begin as soon as every block of the kernel before it in the stream has called pdl_trigger
+ * or ended, so that a small kernel's start and the tail of a large one cost nothing; its pdl_wait returns
+ * when that kernel has ended and all it wrote is seen. The rule: every thread calls pdl_wait, and before it
+ * neither reads nor overwrites anything that changes while steps run. What is left to do before it: index
+ * arithmetic, shared memory, and reading weights, which were complete before the step's tables were copied.
+ *
+ * Why that is enough, also for what is further back: kernel n goes on when n - 1 has ended. n - 1 could not
+ * end before its own wait returned, that is before n - 2 had ended (and if it was not linked it did not begin
+ * before that), and so on. After the wait all earlier kernels are done with their reads and writes, exactly
+ * as with ordinary launches, however early anybody triggered. So a kernel triggers first thing: all its
+ * blocks run by the time the next kernel gets room, so none of them is kept waiting by it. And whatever is
+ * not a linked kernel waits for all of the one before it and is waited for: copies, memsets, the library's
+ * kernels, an event and so the other stream that waits for it. Kernels of the hand-off stream are not linked.
+ * A recording keeps all this as kinds of edges. */
 #ifndef BATON_KERNELS_CUDA_DEVICE_CUH
 #define BATON_KERNELS_CUDA_DEVICE_CUH
 
@@ -60,40 +77,68 @@ static inline bool device_has_clusters(int major) {
 
 #define WARP_ALL 0xffffffffu
 
-/* cudaError_t of the launch. Raises the kernel's limit of shared memory when that is needed. */
+/* Behind the functions below: `linked` as for launch_linked, `cluster` as for launch_cluster or 0. Raises the
+ * kernel's limit of shared memory when that is needed. */
 template <class Kernel, class... Args>
-static inline cudaError_t launch_kernel(Kernel kernel, dim3 grid, unsigned threads, size_t shared_bytes,
-                                        cudaStream_t stream, Args... args) {
+static inline cudaError_t launch_any(bool linked, unsigned cluster, Kernel kernel, dim3 grid,
+                                     unsigned threads, size_t shared_bytes, cudaStream_t stream,
+                                     Args... args) {
     if (shared_bytes > 48 * 1024) {
         cudaError_t e = cudaFuncSetAttribute(reinterpret_cast<const void *>(kernel),
                                              cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shared_bytes);
         if (e != cudaSuccess) return e;
     }
-    kernel<<<grid, threads, shared_bytes, stream>>>(args...);
+    cudaLaunchAttribute attributes[2] = {};
+    cudaLaunchConfig_t config = {};
+    config.gridDim = grid;
+    config.blockDim = dim3(threads);
+    config.dynamicSmemBytes = shared_bytes;
+    config.stream = stream;
+    config.attrs = attributes;
+    if (linked && launch_overlaps()) {
+        cudaLaunchAttribute *a = &attributes[config.numAttrs++];
+        a->id = cudaLaunchAttributeProgrammaticStreamSerialization;
+        a->val.programmaticStreamSerializationAllowed = 1;
+    }
+    if (cluster > 0) {
+        cudaLaunchAttribute *a = &attributes[config.numAttrs++];
+        a->id = cudaLaunchAttributeClusterDimension;
+        a->val.clusterDim = {cluster, 1, 1};
+    }
+    (void)cudaLaunchKernelEx(&config, kernel, args...);
     return cudaGetLastError();
 }
 
-/* As launch_kernel with a grid of x alone, `cluster` consecutive blocks of which run together and may read
+/* All return the error of the launch. An ordinary one begins when all before it in the stream is done. */
+template <class Kernel, class... Args>
+static inline cudaError_t launch_kernel(Kernel kernel, dim3 grid, unsigned threads, size_t shared_bytes,
+                                        cudaStream_t stream, Args... args) {
+    return launch_any(false, 0, kernel, grid, threads, shared_bytes, stream, args...);
+}
+/* A kernel of a step: it may begin before the kernel before it has ended, and calls pdl_wait (above). */
+template <class Kernel, class... Args>
+static inline cudaError_t launch_linked(Kernel kernel, dim3 grid, unsigned threads, size_t shared_bytes,
+                                        cudaStream_t stream, Args... args) {
+    return launch_any(true, 0, kernel, grid, threads, shared_bytes, stream, args...);
+}
+
+/* A linked kernel with a grid of x alone, `cluster` consecutive blocks of which run together and may read
  * each other's shared memory (load16_peer). cluster: at most CLUSTER_BLOCKS; blocks: a multiple of it. */
 template <class Kernel, class... Args>
 static inline cudaError_t launch_cluster(Kernel kernel, unsigned cluster, unsigned blocks, unsigned threads,
                                          size_t shared_bytes, cudaStream_t stream, Args... args) {
-    if (shared_bytes > 48 * 1024) {
-        cudaError_t e = cudaFuncSetAttribute(reinterpret_cast<const void *>(kernel),
-                                             cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shared_bytes);
-        if (e != cudaSuccess) return e;
-    }
-    cudaLaunchAttribute size = {};
-    size.id = cudaLaunchAttributeClusterDimension;
-    size.val.clusterDim = {cluster, 1, 1};
-    cudaLaunchConfig_t config = {};
-    config.gridDim = dim3(blocks);
-    config.blockDim = dim3(threads);
-    config.dynamicSmemBytes = shared_bytes;
-    config.stream = stream;
-    config.attrs = &size;
-    config.numAttrs = 1;
-    return cudaLaunchKernelEx(&config, kernel, args...);
+    return launch_any(true, cluster, kernel, dim3(blocks), threads, shared_bytes, stream, args...);
+}
+
+__device__ __forceinline__ void pdl_trigger() {
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.launch_dependents;");
+#endif
+}
+__device__ __forceinline__ void pdl_wait() {
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
 }
 
 __device__ __forceinline__ char *shared_memory() {
@@ -162,6 +207,16 @@ __device__ __forceinline__ vec16 load16_once(const void *p) {
     asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];"
                  : "=r"(v.w[0]), "=r"(v.w[1]), "=r"(v.w[2]), "=r"(v.w[3])
                  : "l"(p));
+    return v;
+}
+/* The same for weights before pdl_wait: the compiler is free to move a load of the kind above behind it, and
+ * does. */
+__device__ __forceinline__ vec16 load16_ahead(const void *p) {
+    vec16 v;
+    asm volatile("ld.global.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(v.w[0]), "=r"(v.w[1]), "=r"(v.w[2]), "=r"(v.w[3])
+                 : "l"(p)
+                 : "memory");
     return v;
 }
 /* Global or shared memory, 16-byte aligned. */
@@ -319,6 +374,12 @@ __device__ __forceinline__ float fma_exact(float a, float b, float c) {
 #endif
 
 /* --- what is the same everywhere --- */
+
+/* Where a linked kernel has nothing to do before its pdl_wait: its first line. */
+__device__ __forceinline__ void pdl_begin() {
+    pdl_trigger();
+    pdl_wait();
+}
 
 template <class T> __device__ __forceinline__ T from_float(float x) {
     T r;

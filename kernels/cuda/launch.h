@@ -75,6 +75,14 @@ typedef struct step_tables {
     sample_token *tokens;      /* [max_seqs] out */
 } step_tables;
 
+/* --- overlap --- */
+
+/* Whether kernels of a step overlap (device.cuh, links): on GPUs and drivers that can, unless somebody said
+ * no before anything was launched, to see what it is worth. The bits are the same. */
+void launch_overlap(bool wanted);
+/* Of the GPU that the calling thread uses. */
+bool launch_overlaps(void);
+
 /* --- rows --- */
 
 cudaError_t launch_embed(num_type type, const void *table, const step_tables *t, uint32_t rows, uint32_t dim,

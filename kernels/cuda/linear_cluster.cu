@@ -102,6 +102,7 @@ static __device__ __forceinline__ void cluster_slice(float sum[TALL][wide][4], c
 template <class T, int wide, int stages, int blocks>
 static __global__ void __launch_bounds__(WIDE_THREADS, blocks) cluster_kernel(wide_args a) {
     if (!HAS_CLUSTERS) return cluster_sync();
+    pdl_begin();
     using tile = wide_tile<TALL, wide, stages>;
     const uint32_t warp = threadIdx.x / 32, rank = blockIdx.x % a.cut.slices;
     const uint32_t number = blockIdx.x / a.cut.slices;

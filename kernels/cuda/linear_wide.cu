@@ -78,6 +78,7 @@ static __device__ __forceinline__ void wide_whereabouts(const wide_args &a, uint
 
 template <class T, int tall, int wide, int stages, int blocks>
 static __global__ void __launch_bounds__(WIDE_THREADS, blocks) wide_kernel(wide_args a) {
+    pdl_begin();
     using tile = wide_tile<tall, wide, stages>;
     const uint32_t tid = threadIdx.x, warp = tid / 32, g = tid % 32 / 4, t = tid % 4;
     const uint32_t warp_row = warp % 2 * (16 * tall), warp_token = warp / 2 * (8 * wide);
@@ -130,7 +131,7 @@ static cudaError_t wide_launch(const linear_args *a, cudaStream_t stream) {
     constexpr uint32_t shared_bytes = tile::total_bytes + tile::ring_bytes;
     static_assert(tile::sums_bytes <= shared_bytes, "the tile of sums has no room");
     const wide_args args = wide_args_of<tile>(a);
-    return launch_kernel(wide_kernel<T, tall, wide, stages, blocks>, dim3(args.row_tiles * args.token_tiles),
+    return launch_linked(wide_kernel<T, tall, wide, stages, blocks>, dim3(args.row_tiles * args.token_tiles),
                          WIDE_THREADS, shared_bytes, stream, args);
 }
 

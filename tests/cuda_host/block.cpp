@@ -279,6 +279,7 @@ static void work() {
         worker *me = now();
         if (c->ends) fiber_leave(&me->f, &c->main);
         c->body(c->kernel);
+        if (!me->self.waited) cuda_host_fail("its end", 0, "a linked kernel ended without pdl_wait", NULL);
         me->copy_count = 0; /* those that were not waited for: nobody may see them */
         cuda_host_meet(CUDA_HOST_RETURN, NULL, "its end", 0);
     }
@@ -288,6 +289,7 @@ static void work() {
 
 void cuda_host_copy16(void *shared, const void *global, bool valid, const char *file, int line) {
     worker *w = now();
+    if (valid) cuda_host_touch(global, file, line);
     if ((uintptr_t)shared % 16)
         cuda_host_fail(file, line, "copy16_async: the target is not 16-byte aligned", shared);
     if (!cuda_host_shared(shared, 16))
@@ -363,7 +365,10 @@ static void start_cluster(crew *c) {
         for (unsigned p = 0; p < 32; p++) w->lanes[w->order[p]]->place = p;
     }
     put_in_order(c, c->order, c->warp_count);
-    for (unsigned i = 0; i < 32 * c->warp_count; i++) c->workers[i]->groups = 0;
+    for (unsigned i = 0; i < 32 * c->warp_count; i++) {
+        c->workers[i]->groups = 0;
+        c->workers[i]->self.waited = !c->launch->linked;
+    }
     worker *first = next_warp(c);
     cuda_host_now = &first->self;
     fiber_switch(&c->main, &first->f);

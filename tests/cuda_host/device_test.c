@@ -3,6 +3,7 @@
 #include "probe.h"
 
 #include "emulation.h"
+#include "kernels/cuda/launch.h"
 #include "kernels/half.h"
 #include "tests/test.h"
 
@@ -285,6 +286,18 @@ static void conversions_round_to_nearest_even(void **state) {
     assert_true(probe_exp2(10) == 1024);
 }
 
+static void without_overlap_a_linked_kernel_is_an_ordinary_one(void **state) {
+    (void)state;
+    void *memory = device(64);
+    assert_true(launch_overlaps());
+    launch_overlap(false);
+    assert_false(launch_overlaps());
+    for (probe_error e = ERROR_NEVER_WAITED; e <= ERROR_EARLY_ATOMIC; e++)
+        assert_int_equal(probe_broken(e, memory), cudaSuccess);
+    launch_overlap(true);
+    release(memory);
+}
+
 /* Runs the kernel in a child, which must not live, and reads what it wrote to stderr. */
 static void read_last_words(probe_error error, unsigned threads, char *text, size_t bytes) {
     int ends[2];
@@ -318,7 +331,8 @@ static void check_last_words(probe_error error, unsigned threads, const char *wa
     char text[32768];
     read_last_words(error, threads, text, sizeof text);
     if (!strstr(text, want)) fail_msg("wanted '%s' in: %s", want, text);
-    if (error != ERROR_SHARED_OVERRUN && !strstr(text, "probe.cpp:")) fail_msg("no place in: %s", text);
+    bool placed = error != ERROR_SHARED_OVERRUN && error != ERROR_NEVER_WAITED;
+    if (placed && !strstr(text, "probe.cpp:")) fail_msg("no place in: %s", text);
 }
 
 static void broken_rules_end_the_process_with_the_place(void **state) {
@@ -346,6 +360,9 @@ static void broken_rules_end_the_process_with_the_place(void **state) {
     check_last_words(ERROR_PEER_ENDED, 0, "load16_peer: that block has ended");
     check_last_words(ERROR_BARRIERS_APART, 0, "the warps of a block went apart: thread 0 is in block_sync");
     check_last_words(ERROR_BARRIERS_APART, 0, "thread 32 in cluster_sync");
+    check_last_words(ERROR_NEVER_WAITED, 0, "thread 9, at its end:0: a linked kernel ended without pdl_wait");
+    for (probe_error e = ERROR_EARLY_LOAD; e <= ERROR_EARLY_ATOMIC; e++)
+        check_last_words(e, 0, "global memory is used before pdl_wait");
     check_last_words(ERROR_APART, 33, "33 threads are not a multiple of 32");
 }
 
@@ -365,6 +382,7 @@ int main(void) {
         cmocka_unit_test(two_os_threads_launch_at_the_same_time),
         cmocka_unit_test(shapes_that_no_device_takes_are_refused),
         cmocka_unit_test(conversions_round_to_nearest_even),
+        cmocka_unit_test(without_overlap_a_linked_kernel_is_an_ordinary_one),
         cmocka_unit_test(broken_rules_end_the_process_with_the_place),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -143,6 +143,7 @@ struct cluster_args {
     bool sync;
 };
 static __global__ void cluster_kernel(cluster_args p) {
+    pdl_begin();
     uint32_t *s = reinterpret_cast<uint32_t *>(shared_memory()) + 4 * threadIdx.x;
     if (threadIdx.x >= 32) return;
     for (uint32_t i = 0; i < blockIdx.x; i++) block_sync();
@@ -240,10 +241,28 @@ static __global__ void broken_kernel(broken_args p) {
         else
             cluster_sync();
         break;
+    case ERROR_NEVER_WAITED:
+        load16_ahead(p.memory); /* allowed */
+        if (lane == 9) return;
+        break;
+    case ERROR_EARLY_LOAD:
+        load16(p.memory);
+        break;
+    case ERROR_EARLY_STORE:
+        store16(p.memory, vec16());
+        break;
+    case ERROR_EARLY_COPY:
+        copy16_async(s, p.memory, true);
+        break;
+    case ERROR_EARLY_ATOMIC:
+        atomic_add(reinterpret_cast<uint32_t *>(p.memory), 1u);
+        break;
     }
+    pdl_wait();
 }
 cudaError_t probe_broken(probe_error error, void *memory) {
     broken_args p = {error, static_cast<char *>(memory)};
+    if (error >= ERROR_NEVER_WAITED) return launch_linked(broken_kernel, dim3(1), 32, 1024, 0, p);
     if (error >= ERROR_PEER_GLOBAL) return launch_cluster(broken_kernel, 2, 2, 64, 1024, 0, p);
     return launch_kernel(broken_kernel, dim3(1), 32, 1024, 0, p);
 }

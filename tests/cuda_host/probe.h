@@ -26,6 +26,11 @@ typedef enum probe_error {
     ERROR_PEER_MISSING,   /* a rank that the cluster does not have */
     ERROR_PEER_ENDED,     /* no cluster_leave */
     ERROR_BARRIERS_APART, /* one warp in block_sync, one in cluster_sync */
+    ERROR_NEVER_WAITED,   /* a linked kernel, of which one thread does not call pdl_wait */
+    ERROR_EARLY_LOAD,     /* and one that reads, writes, copies or counts before it */
+    ERROR_EARLY_STORE,
+    ERROR_EARLY_COPY,
+    ERROR_EARLY_ATOMIC,
 } probe_error;
 
 /* a [16][16], b [16][8] and d [16][8] row by row; bf16 when `half` is false. d += a b, through the fragments

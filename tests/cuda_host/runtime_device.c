@@ -142,6 +142,11 @@ cudaError_t cudaSetDevice(int device) {
     return device_result(device);
 }
 
+cudaError_t cudaDriverGetVersion(int *version) {
+    *version = CUDART_VERSION;
+    return cudaSuccess;
+}
+
 static int emulated_major(void) {
     const char *major = getenv("BATON_EMU_MAJOR");
     return major ? atoi(major) : 9;
