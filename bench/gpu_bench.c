@@ -47,7 +47,7 @@ static bool can_run_here(void) {
     if (e == cudaSuccess) e = cudaDeviceSynchronize();
     if (e != cudaSuccess)
         fprintf(stderr, "gpu_bench: a kernel cannot run here: %s\n", cudaGetErrorString(e));
-    else if (gemm_lt_new(&lt, NULL, &eb) != ST_OK)
+    else if (gemm_lt_new(&lt, GEMM_LT_TIMED, NULL, &eb) != ST_OK)
         fprintf(stderr, "gpu_bench: %s\n", eb.text);
     gemm_lt_free(lt);
     return e == cudaSuccess && !eb.text[0];

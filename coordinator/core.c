@@ -49,6 +49,7 @@ void core_free(core *c) {
     free(c->ids);
     u64_map_done(&c->by_conn);
     numerics_done(&c->numerics);
+    pairs_done(&c->pairs);
     free(c->lost_worker);
     free(c->lost_why);
     free(c);
@@ -273,6 +274,21 @@ bool core_worker(const core *c, uint32_t index, uint64_t now_ns, core_worker_inf
                               .silence_ns = now_ns > m->heard_ns ? now_ns - m->heard_ns : 0,
                               .beat = m->beat,
                               .steps_left_out = m->steps_left_out};
+    return true;
+}
+
+static const char *name_of(const core *c, uint64_t inc) {
+    for (uint32_t i = 0; i < c->member_count; i++)
+        if (c->members[i]->incarnation == inc) return c->members[i]->name;
+    return NULL;
+}
+
+bool core_pair(const core *c, uint32_t index, core_pair_info *out) {
+    PRE(c);
+    PRE(out);
+    if (index >= c->pairs.count) return false;
+    const pair_fact *f = &c->pairs.items[index];
+    *out = (core_pair_info){.prefill = name_of(c, f->p_inc), .decode = name_of(c, f->d_inc), .fact = f};
     return true;
 }
 

@@ -53,6 +53,12 @@ typedef struct core_worker_info {
     ctl_heartbeat beat;      /* the last one */
     uint64_t steps_left_out; /* that no heartbeat told, in all */
 } core_worker_info;
+typedef struct core_pair_info {
+    const char *prefill, *decode; /* names; NULL: it is gone. Borrowed until the next event, like fact */
+    const struct pair_fact *fact; /* coordinator/pairs.h */
+} core_pair_info;
+/* Pairs that prefill workers told of: index 0, 1, ... until it answers false. */
+bool core_pair(const core *c, uint32_t index, core_pair_info *out);
 #define CORE_WORKER_ID_MAX 17u
 /* The id of a session of a worker, as texts have it */
 void core_worker_id(uint64_t incarnation, char out[static CORE_WORKER_ID_MAX]);

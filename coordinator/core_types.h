@@ -47,6 +47,7 @@ typedef struct core_options {
     uint32_t max_attempts;    /* 4 */
     uint32_t max_context;     /* of the model */
     bool mixed_numerics;
+    bool try_pairs;                   /* tell prefill workers of decode workers before there are requests */
     uint32_t role_wanted[ROLE_COUNT]; /* from the config: how many are expected (readiness) */
 } core_options;
 

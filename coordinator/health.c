@@ -1,6 +1,7 @@
 #include "coordinator/health.h"
 
 #include "coordinator/openai.h"
+#include "coordinator/pairs.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -36,6 +37,25 @@ static void add_worker(buf *out, const core_worker_info *w) {
         buf_addf(out, "%s\"%s\":%.6f", i ? "," : "", busy_kind_name((busy_kind)i),
                  (double)b->busy_ns[i] / 1e9);
     buf_adds(out, "}}");
+}
+
+static void add_pairs(buf *out, const core *c) {
+    core_pair_info p;
+    bool first = true;
+    for (uint32_t i = 0; core_pair(c, i, &p); i++) {
+        if (!p.prefill || !p.decode) continue;
+        buf_adds(out, first ? "{" : ",{");
+        first = false;
+        add_name(out, "prefill", p.prefill);
+        buf_adds(out, ",");
+        add_name(out, "decode", p.decode);
+        buf_adds(out, ",");
+        add_name(out, "transport", p.fact->transport);
+        buf_addf(out, ",\"open\":%s,\"latency_us\":%.1f,\"gb_per_s\":%.3f,", p.fact->open ? "true" : "false",
+                 (double)p.fact->latency_ns / 1e3, (double)p.fact->bytes_per_s / 1e9);
+        add_name(out, "why", p.fact->why);
+        buf_adds(out, "}");
+    }
 }
 
 static void add_lost(buf *out, const core *c, uint64_t now_ns) {
@@ -90,6 +110,8 @@ uint32_t health_page(buf *out, const core *c, const health_facts *f, bool stoppi
         if (i) buf_adds(out, ",");
         add_worker(out, &w);
     }
+    buf_adds(out, "],\"pairs\":[");
+    add_pairs(out, c);
     buf_addf(out,
              "],\"workers_joined\":%" PRIu64 ",\"workers_left\":%" PRIu64 ",\"workers_lost\":%" PRIu64
              ",\"last_lost\":",

@@ -382,14 +382,33 @@ static void count_ready(core *c) {
     for (uint32_t i = 0; i < ROLE_COUNT; i++) c->role_peak[i] = MAX(c->role_peak[i], ready[i]);
 }
 
-static void heard(core *c, member *m, const ctl_msg *msg, uint64_t now_ns) {
+/* True when it came (back) to work. */
+static bool heard(core *c, member *m, const ctl_msg *msg, uint64_t now_ns) {
     const ctl_heartbeat *beat = msg->kind == CTL_HEARTBEAT ? &msg->heartbeat : NULL;
     bool came = member_heard(m, msg->free_pages, beat, c->opt.step_age_min_ns, now_ns);
     if (came || (beat && member_step_too_old(m, c->opt.step_age_min_ns))) c->judge_ns = 0;
-    if (!came) return;
+    if (!came) return false;
     log_info("core.member", "worker is ready", "worker=%s state=%s", m->name, sm_name(&m->sm));
     if (m->draining && member_state_of(m) == MEMBER_READY) sm_move(&m->sm, MEMBER_DRAINING, now_ns);
     count_ready(c);
+    return true;
+}
+
+/* What a prefill worker tells of its pair to a decode worker. */
+static void on_pair(core *c, const member *m, const ctl_pair *told) {
+    bool known = false;
+    for (uint32_t i = 0; i < c->member_count && !known; i++)
+        known = c->members[i]->incarnation == told->d_inc && !c->members[i]->lost;
+    if (!known) return; /* it went meanwhile */
+    pairs_put(&c->pairs, m->incarnation, told);
+    if (told->open)
+        log_info("core.member", "pair",
+                 "prefill=%s d_inc=%" PRIx64 " transport=%s latency_us=%.0f gb_per_s=%.3f", m->name,
+                 told->d_inc, told->transport, (double)told->latency_ns / 1e3,
+                 (double)told->bytes_per_s / 1e9);
+    else
+        log_warn("core.member", "pair ended", "prefill=%s d_inc=%" PRIx64 " transport=%s why=\"%s\"", m->name,
+                 told->d_inc, told->transport, told->why);
 }
 
 /* Its end is noted and will be acted upon by the next turn. */
@@ -419,7 +438,7 @@ void inbox_message(core *c, uint64_t conn, const ctl_msg *msg, uint64_t now_ns) 
         if (answered) outbox_drop_stale(c, m, msg->req, msg->attempt);
         return;
     }
-    heard(c, m, msg, now_ns);
+    bool came = heard(c, m, msg, now_ns);
     switch (msg->kind) {
     case CTL_HEARTBEAT:
         on_heartbeat(c, m, &msg->heartbeat, now_ns);
@@ -429,6 +448,9 @@ void inbox_message(core *c, uint64_t conn, const ctl_msg *msg, uint64_t now_ns) 
         break;
     case CTL_LEAVING:
         on_leaving(c, m, msg);
+        break;
+    case CTL_PAIR:
+        on_pair(c, m, &msg->pair);
         break;
     case CTL_TOKENS:
         for (uint32_t i = 0; i < msg->tokens.count && !m->lost; i++)
@@ -447,4 +469,5 @@ void inbox_message(core *c, uint64_t conn, const ctl_msg *msg, uint64_t now_ns) 
         c->counts.stale_messages++;
         break; /* a kind that only the coordinator sends */
     }
+    if (came && c->opt.try_pairs && !m->lost) outbox_introduce(c, m);
 }

@@ -1,5 +1,6 @@
 #include "coordinator/meter.h"
 
+#include "coordinator/pairs.h"
 #include "obs/metrics.h"
 
 #include <stddef.h>
@@ -49,6 +50,13 @@ typedef struct known_worker {
     UT_hash_handle hh; /* by labels, in the order of coming */
 } known_worker;
 
+/* The series of a pair that was seen once; zero when it is not there. */
+typedef struct known_pair {
+    char *labels; /* decode="...",prefill="...",transport="..." */
+    metric *up, *latency, *speed;
+    UT_hash_handle hh;
+} known_pair;
+
 struct meter {
     metrics *all;
     char *label; /* model_name="...",engine="0" */
@@ -57,6 +65,7 @@ struct meter {
     metric *kv_token_bytes;
     metric *computed_tokens;
     known_worker *known;
+    known_pair *pairs;
 };
 
 static metric *histogram(meter *m, const char *name, const char *help, const char *labels,
@@ -130,6 +139,12 @@ void meter_free(meter *m) {
         HASH_DEL(m->known, k);
         free(k->labels);
         free(k);
+    }
+    known_pair *p, *after;
+    HASH_ITER(hh, m->pairs, p, after) {
+        HASH_DEL(m->pairs, p);
+        free(p->labels);
+        free(p);
     }
     metrics_free(m->all);
     free(m->label);
@@ -288,6 +303,44 @@ static known_worker *known_of(meter *m, const char *labels) {
 }
 /* NOLINTEND(readability-function-size, clang-analyzer-core.NullDereference) */
 
+/* NOLINTBEGIN(readability-function-size, clang-analyzer-core.NullDereference): likewise */
+static known_pair *pair_of(meter *m, const char *labels) {
+    known_pair *k = NULL;
+    HASH_FIND_STR(m->pairs, labels, k);
+    if (k) return k;
+    k = xcalloc(1, sizeof *k);
+    k->labels = xstrdup(labels);
+    k->up = gauge(m, "baton_pair_up", "1: the pair of a prefill and a decode worker is open.", labels);
+    k->latency = gauge(
+        m, "baton_pair_latency_seconds",
+        "Smallest segment, from its gather to its credit, when the pair was tried; 0: not measured.", labels);
+    k->speed = gauge(m, "baton_pair_bytes_per_second",
+                     "Full segments when the pair was tried; 0: not measured.", labels);
+    HASH_ADD_KEYPTR(hh, m->pairs, k->labels, strlen(k->labels), k);
+    return k;
+}
+/* NOLINTEND(readability-function-size, clang-analyzer-core.NullDereference) */
+
+static void copy_pairs(meter *m, const core *c) {
+    for (known_pair *k = m->pairs; k; k = k->hh.next) {
+        metric *all[] = {k->up, k->latency, k->speed};
+        for (size_t i = 0; i < ARRAY_LEN(all); i++) metric_set(all[i], 0);
+    }
+    core_pair_info p;
+    for (uint32_t i = 0; core_pair(c, i, &p); i++) {
+        if (!p.prefill || !p.decode) continue;
+        buf l = {0};
+        metrics_label(&l, "decode", p.decode);
+        metrics_label(&l, "prefill", p.prefill);
+        metrics_label(&l, "transport", p.fact->transport);
+        known_pair *k = pair_of(m, l.data);
+        buf_done(&l);
+        metric_set(k->up, p.fact->open);
+        metric_set(k->latency, (double)p.fact->latency_ns / 1e9);
+        metric_set(k->speed, (double)p.fact->bytes_per_s);
+    }
+}
+
 static void copy_worker(meter *m, const core_worker_info *w) {
     const ctl_heartbeat *b = &w->beat;
     buf l = {0};
@@ -348,6 +401,7 @@ void meter_print(meter *m, const core *c, uint64_t now_ns, buf *out) {
     copy_requests(m, &n);
     copy_totals(m, &n);
     copy_workers(m, c, now_ns);
+    copy_pairs(m, c);
     copy_process(m);
     metrics_print(m->all, out);
 }

@@ -77,3 +77,30 @@ void outbox_drop_stale(core *c, member *m, uint64_t req, uint32_t attempt) {
     ctl_msg msg = {.kind = CTL_DROP, .req = req, .attempt = attempt};
     outbox_send(c, m, &msg);
 }
+
+static void introduce(core *c, member *p, const member *d) {
+    ctl_msg msg = {.kind = CTL_PEER, .dest = {.d_inc = d->incarnation, .endpoint = d->endpoint}};
+    outbox_send(c, p, &msg);
+}
+
+void outbox_introduce(core *c, member *m) {
+    PRE(c);
+    PRE(m);
+    for (uint32_t i = 0; i < c->member_count; i++) {
+        member *other = c->members[i];
+        bool here = !other->lost && member_state_of(other) != MEMBER_JOINING;
+        if (here && m->role == ROLE_PREFILL && other->role == ROLE_DECODE) introduce(c, m, other);
+        if (here && m->role == ROLE_DECODE && other->role == ROLE_PREFILL) introduce(c, other, m);
+    }
+}
+
+void outbox_mourn(core *c, const member *gone) {
+    PRE(c);
+    PRE(gone);
+    worker_role other = gone->role == ROLE_PREFILL ? ROLE_DECODE : ROLE_PREFILL;
+    if (gone->role == ROLE_COLOCATED) return;
+    for (uint32_t i = 0; i < c->member_count; i++) {
+        ctl_msg msg = {.kind = CTL_PEER_GONE, .dest = {.d_inc = gone->incarnation}};
+        if (c->members[i]->role == other) outbox_send(c, c->members[i], &msg);
+    }
+}

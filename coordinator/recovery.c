@@ -197,6 +197,8 @@ static void member_gone(core *c, member *m, uint64_t now_ns) {
     sm_move(&m->sm, MEMBER_GONE, now_ns);
     if (m->conn) c->sink.hang_up(c->sink.ctx, m->conn);
     recovery_unbind(c, m);
+    pairs_forget(&c->pairs, m->incarnation);
+    outbox_mourn(c, m);
     suspect_siblings(c, m, now_ns);
     uint32_t count = holds_requests(&m->holds, c->ids);
     qsort(c->ids, count, sizeof *c->ids, request_id_compare); /* oldest first */

@@ -15,6 +15,7 @@
 #define BATON_COORDINATOR_STATE_H
 
 #include "coordinator/member.h"
+#include "coordinator/pairs.h"
 #include "coordinator/request_table.h"
 #include "coordinator/router.h"
 
@@ -28,6 +29,7 @@ struct core {
     bool some_lost;    /* a member is marked lost and not GONE yet */
     uint64_t judge_ns; /* not later than when a member's silence would change something; 0 = look at once */
     uint64_t *ids;     /* [max_requests] scratch; owned */
+    pairs pairs;       /* of prefill and decode workers that live */
     numerics numerics; /* of the first member; every later one must equal it */
     uint64_t last_req;
     uint64_t joins;                 /* JOINs welcomed: the seed of incarnations */
@@ -60,6 +62,10 @@ void outbox_reserve(core *c, request *r, member *d, uint64_t now_ns);
 void outbox_dest(core *c, request *r, uint32_t token_begin, uint64_t now_ns);
 /* RELEASE, CANCEL or DROP of what m holds of r */
 void outbox_close(core *c, member *m, request *r, ctl_kind kind);
+/* Each prefill worker hears of each decode worker: m came to work. */
+void outbox_introduce(core *c, member *m);
+/* The workers of the other role hear that it is gone */
+void outbox_mourn(core *c, const member *gone);
 void outbox_drop_stale(core *c, member *m, uint64_t req, uint32_t attempt);
 
 /* recovery.c */

@@ -33,11 +33,13 @@ if [ -f "$pidfile" ] && grep -qs up.sh "/proc/$(cat "$pidfile")/cmdline"; then
     exit 1
 fi
 
+spread=
 line=(mpirun --enable-recovery --oversubscribe --bind-to none)
 [ "$(id -u)" -ne 0 ] || line+=(--allow-run-as-root)
-if grep -q '^slots ' <<<"$map" && ! grep -qx 'slots host=localhost count=[0-9]*' <<<"$map"; then
+if grep '^slots ' <<<"$map" | grep -qv '^slots host=localhost '; then
     sed -nE 's/^slots host=([^ ]+) count=([0-9]+)$/\1 slots=\2/p' <<<"$map" >"$run/$name.hosts"
     line+=(--hostfile "$run/$name.hosts")
+    spread=1
 fi
 # One app context per run of equal (role, host): rank order is the map's.
 context=()
@@ -61,7 +63,8 @@ for entry in "${context[@]}"; do
     host=${host% *}
     count=${entry##* }
     line+=("${separator[@]}" -n "$count")
-    [ "$host" = localhost ] || line+=(--host "$host")
+    # Among other hosts mpirun puts a context that names none wherever it likes.
+    if [ -n "$spread" ] || [ "$host" != localhost ]; then line+=(--host "$host"); fi
     line+=("$bin/baton-$role" "$@")
     separator=(:)
 done

@@ -1,8 +1,8 @@
 /* backend - one table of functions per way to compute: ref (plain loops, the oracle), cpu (vectorised), cuda,
  * mock (computes nothing, takes as long as a model says).
  *
- * Code above asks backend_find("cpu") (backends.h) once and never says which it is. Every slot is filled;
- * backend_complete checks that at start and in a test.
+ * Code above asks backend_find("cpu") (backends.h) once and never says which it is. Every slot but `share`
+ * and `link` is filled; backend_complete checks that at start and in a test.
  *
  * Thread: a device is used by the thread that opened it (the device thread), except kv_gather and kv_scatter,
  * which one other thread may call at the same time as ops run, as long as the rows they touch are not written
@@ -10,7 +10,9 @@
 #ifndef BATON_KERNELS_BACKEND_H
 #define BATON_KERNELS_BACKEND_H
 
+#include "kernels/link.h"
 #include "kernels/ops.h"
+#include "kernels/share.h"
 #include "latency/latency.h"
 
 typedef struct device_options {
@@ -24,6 +26,7 @@ typedef struct device_options {
     uint32_t gpu;           /* index among the visible devices, taken modulo their number */
     dtype act_type;         /* DT_BF16, DT_F16, or DT_F32 (slow kernels, for checking); weights get it too */
     bool deterministic;     /* batch invariance (ops.h); host backends always have it */
+    bool own_products;      /* deterministic: no library multiplies */
     double memory_fraction; /* of the GPU's memory: allocations beyond it are refused; 0 = no bound of ours */
     bool check_ops;         /* wait after every op, so that an error names it (slow) */
     /* Sizes of the largest step: bounds of every table. 0 is taken as 1. */
@@ -40,10 +43,18 @@ typedef struct device_memory {
 
 /* A step that costs more the first times (algorithms are chosen, a recording is made): worth running before
  * there are requests. */
+typedef enum warm_kind {
+    WARM_DECODE, /* a repeatable step of so many sequences */
+    WARM_PROMPT, /* rows of one prompt */
+    WARM_REPLAY, /* likewise, all but the first generated */
+    WARM_PATH,   /* as WARM_PROMPT, wanted of every worker, whatever it computes: `path` is complete after it
+                  */
+} warm_kind;
+
 typedef struct warm_step {
+    warm_kind kind;
     uint32_t rows;
     uint32_t times;
-    bool prompt; /* rows of one prompt; else a repeatable step of so many sequences */
 } warm_step;
 
 typedef struct backend_ops {
@@ -53,9 +64,9 @@ typedef struct backend_ops {
      * Caller closes with close, after every memory and weight was freed. */
     status (*open)(device **out, const device_options *opt, errbuf *eb);
     void (*close)(device *d);
-    /* "cpu/avx2", "cuda/sm_90/bf16/fast-timed": part of the numerics id. A last part that ends in "-timed"
-     * says that algorithms are chosen by timing: equal paths then promise no equal bits. Borrowed until
-     * close. */
+    /* "cpu/avx2", "cuda/sm_90/bf16/fast-timed": part of the numerics id, complete after the warm-up. A last
+     * part that ends in "-timed" says that algorithms are chosen by timing: equal paths then promise no equal
+     * bits. Borrowed until close. */
     const char *(*path)(const device *d);
     /* KV dtype when the config says `auto` */
     dtype (*kv_default)(dtype act_type);
@@ -103,6 +114,10 @@ typedef struct backend_ops {
     status (*kv_gather)(device *d, const op_kv_copy *a);
     /* Likewise */
     status (*kv_scatter)(device *d, const op_kv_copy *a);
+
+    /* Ways from one device's memory to another's that do not pass through the host; NULL: there is none. */
+    const share_ops *share;
+    const link_ops *link;
 } backend_ops;
 
 #endif

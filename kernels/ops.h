@@ -168,6 +168,7 @@ typedef enum memory_kind {
     MEMORY_HOST,   /* of this process, or shared with another */
     MEMORY_PINNED, /* the host's, and known to the device (backend_ops.host_pin): copied without staging */
     MEMORY_DEVICE,
+    MEMORY_PEER, /* of another GPU, mapped here: a copy engine writes it */
 } memory_kind;
 
 /* One segment of a hand-off (see proto/kv_wire.h): a piece of one sequence. kv_gather copies pages -> wire,

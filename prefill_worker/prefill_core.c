@@ -150,6 +150,7 @@ static void prefill_xfer(void *core, const xfer_event *e, uint64_t now_ns) {
         break;
     case X_SENT:     /* the pages stay pinned: that they arrived is D's to say */
     case X_VERIFIED: /* a receiver's event */
+    case X_PAIR:     /* the agent's */
         break;
     }
 }

@@ -365,6 +365,7 @@ static void run_next_cmd(sim_proc *p) {
     case X_DROP:
         on_drop(p, &x->cmd);
         break;
+    case X_PEER:
     case X_PEER_GONE:
     case X_CMD_COUNT:
         break;

@@ -85,7 +85,7 @@ static void large_product(bench *b) {
     bench_time t;
     if (!j.a.x || !j.a.w || !j.a.out) {
         bench_ok(b, "gemm 8192", "", cudaErrorMemoryAllocation);
-    } else if (gemm_lt_new(&j.lt, b->stream, &eb) != ST_OK) {
+    } else if (gemm_lt_new(&j.lt, GEMM_LT_TIMED, b->stream, &eb) != ST_OK) {
         fprintf(stderr, "gpu_bench: %s\n", eb.text);
         bench_ok(b, "gemm 8192", "", cudaErrorUnknown);
     } else if (bench_ok(b, "gemm 8192", "", bench_measure(b, product, &j, 1, &t))) {

@@ -21,4 +21,10 @@ HOST_DEVICE uint64_t mix64(uint64_t x) {
     return x ^ x >> 31;
 }
 
+/* Weight of word i of a checksum: odd, looks random, and costs one multiplication. Pure. */
+HOST_DEVICE uint64_t mix_weight(uint64_t i) {
+    uint64_t x = i * MIX64_STEP;
+    return (x ^ x >> 32) | 1;
+}
+
 #endif

@@ -90,11 +90,12 @@ const config_key config_keys[] = {
     UINT_KEY(colocated, chunk_tokens, 256, 16, 65536),
     PICK_KEY(colocated, policy, "chunked", "chunked|prefill_first"),
 
-    PICK_KEY(handoff, transport, "shm", "shm|zmq"),
+    PICK_KEY(handoff, transport, "auto", "auto|shm|zmq|ipc|nccl"),
     UINT_KEY(handoff, ring_slots, 8, 2, 1024),
     UINT_KEY(handoff, slot_kb, 1024, 16, 1 << 20),
     UINT_KEY(handoff, segment_kb, 256, 1, 1 << 20),
     BOOL_KEY(handoff, overlap, true),
+    BOOL_KEY(handoff, self_test, true),
     BOOL_KEY(handoff, checksums, true),
     INT_KEY(handoff, test_flip_segment, -1, -1, INT32_MAX),
 

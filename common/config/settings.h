@@ -55,11 +55,12 @@ typedef struct config {
     } mock;
     config_role prefill, decode, colocated;
     struct {
-        char *transport;     /* shm | zmq */
+        char *transport;     /* auto | shm | zmq | ipc | nccl */
         uint32_t ring_slots; /* per pair */
         uint32_t slot_kb;
         uint32_t segment_kb; /* layers are grouped to at least this much */
         bool overlap;        /* false: send only after the whole prompt (to measure what overlap gains) */
+        bool self_test;      /* pairs are opened and tried when workers join */
         bool checksums;      /* false is a test hook */
         int32_t test_flip_segment; /* test hook; -1 = never */
     } handoff;

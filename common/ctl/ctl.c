@@ -13,16 +13,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-static_assert((int)CTL_EXIT == (int)BATON__KIND__EXIT, "ctl_kind and Kind number alike");
+static_assert((int)CTL_PAIR == (int)BATON__KIND__PAIR, "ctl_kind and Kind number alike");
 static_assert((int)CTL_LEAVING == (int)BATON__KIND__LEAVING, "ctl_kind and Kind number alike");
 static_assert((int)ROLE_COLOCATED == (int)BATON__ROLE__ROLE_COLOCATED, "worker_role and Role number alike");
 static_assert((int)FINISH_LENGTH == (int)BATON__FINISH__FINISH_LENGTH, "finish and Finish number alike");
 
 const char *ctl_kind_name(ctl_kind kind) {
     static const char *const names[CTL_KIND_COUNT] = {
-        "NONE",      "JOIN",    "HEARTBEAT", "NO_ROOM", "RESERVED", "TOKENS",  "VERIFIED", "HANDOFF_FAILED",
-        "PREEMPTED", "FAILED",  "CLOSED",    "DRAINED", "LEAVING",  "WELCOME", "REFUSED",  "ACK",
-        "PREFILL",   "RESERVE", "DEST",      "RELEASE", "CANCEL",   "DROP",    "DRAIN",    "EXIT",
+        "NONE",           "JOIN",      "HEARTBEAT", "NO_ROOM", "RESERVED",  "TOKENS",  "VERIFIED",
+        "HANDOFF_FAILED", "PREEMPTED", "FAILED",    "CLOSED",  "DRAINED",   "LEAVING", "WELCOME",
+        "REFUSED",        "ACK",       "PREFILL",   "RESERVE", "DEST",      "RELEASE", "CANCEL",
+        "DROP",           "DRAIN",     "EXIT",      "PEER",    "PEER_GONE", "PAIR",
     };
     PRE(kind < CTL_KIND_COUNT);
     return names[kind];
@@ -258,6 +259,18 @@ static void pack_verified(const ctl_verified *v, Baton__ControlMessage *pb, buf 
     emit(pb, BATON__CONTROL_MESSAGE__BODY_VERIFIED, out);
 }
 
+static void pack_pair(const ctl_pair *p, Baton__ControlMessage *pb, buf *out) {
+    Baton__Pair body = BATON__PAIR__INIT;
+    body.d_inc = p->d_inc;
+    body.transport = text(p->transport);
+    body.open = p->open;
+    body.latency_ns = p->latency_ns;
+    body.bytes_per_s = p->bytes_per_s;
+    body.why = text(p->why);
+    pb->pair = &body;
+    emit(pb, BATON__CONTROL_MESSAGE__BODY_PAIR, out);
+}
+
 void ctl_pack(const ctl_msg *m, buf *out) {
     PRE(m);
     PRE(out);
@@ -302,7 +315,12 @@ void ctl_pack(const ctl_msg *m, buf *out) {
     case CTL_RESERVE:
         pack_work(&m->work, &pb, out);
         break;
+    case CTL_PAIR:
+        pack_pair(&m->pair, &pb, out);
+        break;
     case CTL_DEST:
+    case CTL_PEER:
+    case CTL_PEER_GONE:
         pack_dest(&m->dest, &pb, out);
         break;
     case CTL_PREEMPTED:

@@ -46,6 +46,10 @@ typedef enum ctl_kind {
                */
     CTL_DRAIN,
     CTL_EXIT,
+    CTL_PEER, /* P: a decode worker is here (dest.d_inc, dest.endpoint): open a pair to it and try it */
+    CTL_PEER_GONE, /* the worker of the other role with incarnation dest.d_inc is gone: end the pair to it */
+    /* worker > coordinator */
+    CTL_PAIR, /* P: what became of the pair to a decode worker */
     CTL_KIND_COUNT
 } ctl_kind;
 
@@ -61,7 +65,7 @@ typedef struct ctl_join {
     const char *host;
     uint32_t pid;
     const char *endpoint;  /* D: the pair channel, "tcp://10.0.0.2:41231"; "" for others */
-    const char *transport; /* "shm" or "zmq" */
+    const char *transport; /* what the config says: "auto", "shm", ... */
     uint32_t page_count;   /* of the pool */
     uint32_t page_tokens;
     uint32_t max_seqs; /* requests it holds at once */
@@ -156,6 +160,15 @@ typedef struct ctl_verified {
     uint64_t exposed_ns; /* D: first-to-last; informative, stage times are the coordinator's stamps */
 } ctl_verified;
 
+typedef struct ctl_pair {
+    uint64_t d_inc;
+    const char *transport; /* "" when it ended before there was one */
+    bool open;
+    uint64_t latency_ns;  /* of the smallest segment, median; 0: not measured */
+    uint64_t bytes_per_s; /* of full segments; 0: not measured */
+    const char *why;      /* it ended; "" while it is open */
+} ctl_pair;
+
 typedef struct ctl_msg {
     ctl_kind kind;
     uint64_t epoch;       /* coordinator epoch; 0 before WELCOME */
@@ -172,10 +185,11 @@ typedef struct ctl_msg {
         ctl_heartbeat heartbeat;
         ctl_work work; /* PREFILL, RESERVE */
         ctl_reserved reserved;
-        ctl_dest dest;
+        ctl_dest dest; /* DEST, PEER, PEER_GONE */
         ctl_tokens tokens;
         ctl_failed failed; /* HANDOFF_FAILED, FAILED, NO_ROOM and LEAVING (why) */
         ctl_verified verified;
+        ctl_pair pair;
     };
     void *owned; /* ctl_unpack's memory */
 } ctl_msg;

@@ -47,6 +47,9 @@ static const Baton__ControlMessage__BodyCase bodies[CTL_KIND_COUNT] = {
     [CTL_PREFILL] = BATON__CONTROL_MESSAGE__BODY_WORK,
     [CTL_RESERVE] = BATON__CONTROL_MESSAGE__BODY_WORK,
     [CTL_DEST] = BATON__CONTROL_MESSAGE__BODY_DEST,
+    [CTL_PEER] = BATON__CONTROL_MESSAGE__BODY_DEST,
+    [CTL_PEER_GONE] = BATON__CONTROL_MESSAGE__BODY_DEST,
+    [CTL_PAIR] = BATON__CONTROL_MESSAGE__BODY_PAIR,
 };
 
 /* ---- checks ---- */
@@ -182,6 +185,10 @@ static status check(const Baton__ControlMessage *pb, errbuf *eb) {
         break;
     case BATON__CONTROL_MESSAGE__BODY_FAILED:
         st = check_text("why", pb->failed->why, eb);
+        break;
+    case BATON__CONTROL_MESSAGE__BODY_PAIR:
+        st = check_text("transport", pb->pair->transport, eb);
+        if (st == ST_OK) st = check_text("why", pb->pair->why, eb);
         break;
     case BATON__CONTROL_MESSAGE__BODY_HEARTBEAT:
         st = check_heartbeat(pb->heartbeat, eb);
@@ -380,6 +387,14 @@ static void fill(block *b, const Baton__ControlMessage *pb, ctl_msg *m) {
         m->verified = (ctl_verified){.bytes = pb->verified->bytes,
                                      .segments = pb->verified->segments,
                                      .exposed_ns = pb->verified->exposed_ns};
+        break;
+    case BATON__CONTROL_MESSAGE__BODY_PAIR:
+        m->pair = (ctl_pair){.d_inc = pb->pair->d_inc,
+                             .transport = take_text(b, pb->pair->transport),
+                             .open = pb->pair->open,
+                             .latency_ns = pb->pair->latency_ns,
+                             .bytes_per_s = pb->pair->bytes_per_s,
+                             .why = take_text(b, pb->pair->why)};
         break;
     case BATON__CONTROL_MESSAGE__BODY__NOT_SET:
     case _BATON__CONTROL_MESSAGE__BODY__CASE_IS_INT_SIZE:

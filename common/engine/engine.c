@@ -179,7 +179,7 @@ status engine_new(engine **out, const model *m, const engine_options *opt, errbu
         (seq_limits){.vocab = m->vocab, .page_count = opt->page_count, .max_context = opt->max_context};
     e->layout = (kv_layout){
         .type = opt->kv_type, .layers = m->layers, .kv_heads = m->kv_heads, .head_dim = m->head_dim};
-    if (__builtin_mul_overflow((size_t)opt->page_count, kv_page_bytes(&e->layout), &e->kv_bytes))
+    if (__builtin_mul_overflow((size_t)opt->page_count + 1, kv_page_bytes(&e->layout), &e->kv_bytes))
         e->kv_bytes = SIZE_MAX; /* which no backend has */
     st = open_device(e, eb);
     if (st != ST_OK) goto fail;
@@ -217,8 +217,13 @@ void engine_free(engine *e) {
 
 engine_kv engine_kv_of(const engine *e) {
     PRE(e);
-    return (engine_kv){
-        .ops = e->ops, .dev = e->dev, .layout = e->layout, .base = e->kv, .page_count = e->opt.page_count};
+    return (engine_kv){.ops = e->ops,
+                       .dev = e->dev,
+                       .layout = e->layout,
+                       .base = e->kv,
+                       .page_count = e->opt.page_count,
+                       .spare_page = e->opt.page_count,
+                       .seq_pages_max = kv_pages_for(e->opt.max_context)};
 }
 
 const char *engine_path(const engine *e) {

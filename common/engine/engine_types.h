@@ -27,6 +27,8 @@ typedef struct engine_kv {
     kv_layout layout;
     void *base; /* page memory */
     uint32_t page_count;
+    uint32_t spare_page;    /* one more, which never holds a sequence: pairs are tried with it */
+    uint32_t seq_pages_max; /* of one copy */
 } engine_kv;
 
 /* Called on the device thread before the ops of layer `layer` are issued, and after they were: from then on

@@ -8,7 +8,7 @@
 
 /* Tables of the largest step. */
 typedef struct tables {
-    int32_t *ids;           /* [max_rows] token 0 */
+    int32_t *ids;           /* [max_rows] unlike tokens, since algorithms may be tested with them */
     uint32_t *pages;        /* of the longest prompt */
     step_seq *seqs;         /* [max_rows] */
     uint32_t *head;         /* [max_rows] */
@@ -18,7 +18,7 @@ typedef struct tables {
     uint32_t max_prompt;    /* rows */
 } tables;
 
-static tables tables_new(const engine_options *o) {
+static tables tables_new(const engine_options *o, uint32_t vocab) {
     tables t = {.params = sampling_default(), .max_prompt = MIN(o->max_rows, o->max_context)};
     uint32_t page_count = kv_pages_for(t.max_prompt);
     t.params.temperature = 0;
@@ -28,6 +28,7 @@ static tables tables_new(const engine_options *o) {
     t.head = xcalloc(o->max_rows, sizeof *t.head);
     t.samples = xcalloc(o->max_rows, sizeof *t.samples);
     t.results = xcalloc(o->max_rows, sizeof *t.results);
+    for (uint32_t i = 0; i < o->max_rows; i++) t.ids[i] = (int32_t)(i % vocab);
     for (uint32_t i = 0; i < page_count; i++) t.pages[i] = i % o->page_count;
     return t;
 }
@@ -50,17 +51,20 @@ static op_step decode_step(tables *t, uint32_t rows) {
     return (op_step){.rows = rows, .seq_count = rows, .head_count = rows, .repeatable = true};
 }
 
-/* One prompt of `rows` rows, or of the longest context. */
-static op_step prompt_step(tables *t, uint32_t rows) {
+/* One sequence of `rows` rows, or of the longest context; all but the first are generated in a replay. */
+static op_step prompt_step(tables *t, uint32_t rows, bool replay) {
     rows = MIN(rows, t->max_prompt);
-    t->seqs[0] = (step_seq){
-        .pages = t->pages, .page_count = kv_pages_for(rows), .row_count = rows, .prompt_count = rows};
+    t->seqs[0] = (step_seq){.pages = t->pages,
+                            .page_count = kv_pages_for(rows),
+                            .row_count = rows,
+                            .prompt_count = replay ? 1 : rows};
     t->head[0] = rows - 1;
     return (op_step){.rows = rows, .seq_count = 1, .head_count = 1};
 }
 
 static status run(forward *f, tables *t, const warm_step *w, errbuf *eb) {
-    op_step s = w->prompt ? prompt_step(t, w->rows) : decode_step(t, w->rows);
+    op_step s =
+        w->kind == WARM_DECODE ? decode_step(t, w->rows) : prompt_step(t, w->rows, w->kind == WARM_REPLAY);
     for (uint32_t i = 0; i < s.head_count; i++)
         t->samples[i] = (sample_input){.params = &t->params, .prompt = t->ids, .prompt_count = 1};
     s.ids = t->ids;
@@ -76,16 +80,30 @@ static status run(forward *f, tables *t, const warm_step *w, errbuf *eb) {
     return ST_OK;
 }
 
+/* Replays come where prompts do. */
+static bool wanted(const engine_options *o, warm_kind kind) {
+    switch (kind) {
+    case WARM_DECODE:
+        return o->warm_decode;
+    case WARM_PROMPT:
+    case WARM_REPLAY:
+        return o->warm_prompts;
+    case WARM_PATH:
+        return true;
+    }
+    check_failed("check", "a kind of step", __FILE__, __LINE__, __func__);
+}
+
 status warm_run(forward *f, const engine_options *o, errbuf *eb) {
     PRE(f);
     PRE(o);
     uint64_t begin_ns = clock_now_ns();
     uint32_t count = 0;
-    tables t = tables_new(o);
+    tables t = tables_new(o, f->model->vocab);
     status st = ST_OK;
     warm_step w;
     for (uint32_t i = 0; st == ST_OK && f->ops->warm(f->dev, i, &w); i++) {
-        if (w.prompt ? !o->warm_prompts : !o->warm_decode) continue;
+        if (!wanted(o, w.kind)) continue;
         st = run(f, &t, &w, eb);
         count++;
     }

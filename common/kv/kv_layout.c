@@ -21,17 +21,17 @@ uint64_t kv_checksum_part(uint64_t sum, uint64_t word_begin, const void *bytes, 
     for (; i + 4 <= words; i += 4) {
         uint64_t w[4];
         memcpy(w, p + i * 8, sizeof w);
-        for (uint32_t j = 0; j < 4; j++) sums[j] += w[j] * kv_mix(word_begin + i + j);
+        for (uint32_t j = 0; j < 4; j++) sums[j] += w[j] * mix_weight(word_begin + i + j);
     }
     for (; i < words; i++) {
         uint64_t w;
         memcpy(&w, p + i * 8, sizeof w);
-        sums[0] += w * kv_mix(word_begin + i);
+        sums[0] += w * mix_weight(word_begin + i);
     }
     if (count % 8) {
         uint64_t w = 0;
         memcpy(&w, p + words * 8, count % 8);
-        sums[0] += w * kv_mix(word_begin + words);
+        sums[0] += w * mix_weight(word_begin + words);
     }
     return sum + sums[0] + sums[1] + sums[2] + sums[3];
 }

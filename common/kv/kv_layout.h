@@ -69,10 +69,10 @@ static inline size_t kv_segment_bytes(const kv_layout *l, uint32_t token_count, 
     return kv_piece_bytes(l, &p);
 }
 
-/* checksum = seed + sum over 64-bit little-endian words w_i of w_i * mix(i), mod 2^64 (a tail is padded with
- * zeros); mix(i) is odd and pseudo-random (splitmix64 finaliser of i, or'ed with 1), so that a flipped bit, a
- * swapped pair of words and a shifted run all change it. The sum can be taken in any order, hence in
- * parallel. */
+/* checksum = seed + sum over 64-bit little-endian words w_i of w_i * mix_weight(i) (base/mix.h), mod 2^64 (a
+ * tail is padded with zeros). A weight is odd, so any flipped bit changes the sum; they look random, so a
+ * swapped pair of words or a shifted run does, except by a chance of about 2^-64. The sum can be taken in any
+ * order, hence in parallel, and with instructions that every machine has many of. */
 uint64_t kv_checksum(uint64_t seed, const void *bytes, size_t count);
 /* Adds to `sum` the words of a part that starts at word `word_begin` of the whole. Only the last may have a
  * tail. */

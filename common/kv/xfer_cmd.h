@@ -21,6 +21,8 @@ typedef enum xfer_cmd_kind {
     X_EXPECT, /* D: pages and ids of a reservation, id (full identity). Replaces an earlier one */
     X_DROP,   /* both: forget {req}; answered by X_DROPPED when no page of it is touched any more. Unknown:
                  likewise */
+    X_PEER, /* P: a receiver joined: {peer_inc, endpoint}. A pair to it is opened and tried before it is
+               needed; X_PAIR tells how that went */
     X_PEER_GONE, /* both: the peer with incarnation `peer_inc` left the cluster: close its pair; its hand-offs
                     fail */
     X_CMD_COUNT
@@ -36,7 +38,7 @@ typedef struct xfer_cmd {
     uint32_t page_count;
     /* X_EXPECT, X_DEST: rows before it are at D already; on a page edge, below id_count */
     uint32_t token_begin;
-    const char *endpoint; /* X_DEST */
+    const char *endpoint; /* X_DEST, X_PEER */
     token_out first;      /* X_SEAL: output token k that P sampled, with its logprobs */
     bool finished;        /* X_SEAL: it ended the request */
 } xfer_cmd;
@@ -54,7 +56,16 @@ typedef enum xfer_event_kind {
                    has forgotten it */
     X_FAILED,  /* both: this hand-off ended; segment, why. Its pages are untouched from now on after X_DROP */
     X_DROPPED, /* both */
+    X_PAIR,    /* P: the pair to the receiver id.d_inc was tried, or ended (why); pair */
 } xfer_event_kind;
+
+/* What became of a pair. */
+typedef struct xfer_pair {
+    const char *transport; /* static; "" when it ended before D had picked one */
+    bool open;
+    uint64_t latency_ns; /* of one smallest segment, from its gather to its credit: median; 0: not measured */
+    double bytes_per_s;  /* of full segments; 0: not measured */
+} xfer_pair;
 
 typedef struct xfer_event {
     xfer_event_kind kind;
@@ -67,6 +78,7 @@ typedef struct xfer_event {
     bool finished;              /* X_VERIFIED */
     uint64_t first_ns, last_ns; /* local clock: first segment sent/received, SEAL sent/verified */
     char why[160];
+    xfer_pair pair; /* X_PAIR */
 } xfer_event;
 
 /* Counters since start, readable from the loop thread. */

@@ -16,14 +16,25 @@ static void set_int(void *socket, int option, int value) {
     CHECK(zmq_setsockopt(socket, option, &value, sizeof value) == 0);
 }
 
-static status socket_open(chan *c, void *zmq, int type, int events, errbuf *eb) {
+/* An idle connection is asked after half of the time, then three times in the other half. TCP counts whole
+ * seconds, so that less than two of them cannot be had. */
+static void set_deadline(void *socket, uint32_t dead_ms) {
+    int seconds = (int)MAX(dead_ms / 1000, 2);
+    set_int(socket, ZMQ_TCP_KEEPALIVE, 1);
+    set_int(socket, ZMQ_TCP_KEEPALIVE_IDLE, MAX(seconds / 2, 1));
+    set_int(socket, ZMQ_TCP_KEEPALIVE_CNT, 3);
+    set_int(socket, ZMQ_TCP_KEEPALIVE_INTVL, MAX(seconds / 6, 1));
+    set_int(socket, ZMQ_TCP_MAXRT, (int)dead_ms); /* TCP_USER_TIMEOUT */
+}
+
+static status socket_open(chan *c, void *zmq, int type, int events, uint32_t dead_ms, errbuf *eb) {
     *c = (chan){0};
     c->socket = zmq_socket(zmq, type);
     if (!c->socket) return errf(eb, ST_IO, "pair channel: %s", zmq_strerror(errno));
     set_int(c->socket, ZMQ_LINGER, 0);
     set_int(c->socket, ZMQ_SNDHWM, CHAN_HWM);
     set_int(c->socket, ZMQ_RCVHWM, CHAN_HWM);
-    set_int(c->socket, ZMQ_TCP_KEEPALIVE, 1);
+    set_deadline(c->socket, dead_ms);
     c->monitor = zmq_monitor_open(zmq, c->socket, events);
     if (c->monitor) return ST_OK;
     errf(eb, ST_IO, "pair channel: monitor: %s", zmq_strerror(errno));
@@ -31,13 +42,14 @@ static status socket_open(chan *c, void *zmq, int type, int events, errbuf *eb) 
     return ST_IO;
 }
 
-status chan_listen(chan *c, void *zmq, const char *host, size_t message_bytes_max,
+status chan_listen(chan *c, void *zmq, const char *host, size_t message_bytes_max, uint32_t dead_ms,
                    char endpoint[CHAN_ENDPOINT_MAX], errbuf *eb) {
     PRE(c);
     PRE(zmq);
     PRE(host);
-    status st =
-        socket_open(c, zmq, ZMQ_ROUTER, ZMQ_EVENT_ACCEPTED | ZMQ_EVENT_DISCONNECTED | ZMQ_EVENT_CLOSED, eb);
+    PRE(dead_ms > 0);
+    const int events = ZMQ_EVENT_ACCEPTED | ZMQ_EVENT_DISCONNECTED | ZMQ_EVENT_CLOSED;
+    status st = socket_open(c, zmq, ZMQ_ROUTER, events, dead_ms, eb);
     if (st != ST_OK) return st;
     c->live = xcalloc(CHAN_LIVE_MAX, sizeof *c->live);
     set_int(c->socket, ZMQ_ROUTER_MANDATORY, 1);
@@ -55,11 +67,12 @@ status chan_listen(chan *c, void *zmq, const char *host, size_t message_bytes_ma
     return ST_OK;
 }
 
-status chan_connect(chan *c, void *zmq, const char *endpoint, errbuf *eb) {
+status chan_connect(chan *c, void *zmq, const char *endpoint, uint32_t dead_ms, errbuf *eb) {
     PRE(c);
     PRE(zmq);
     PRE(endpoint);
-    status st = socket_open(c, zmq, ZMQ_DEALER, ZMQ_EVENT_DISCONNECTED | ZMQ_EVENT_CLOSED, eb);
+    PRE(dead_ms > 0);
+    status st = socket_open(c, zmq, ZMQ_DEALER, ZMQ_EVENT_DISCONNECTED | ZMQ_EVENT_CLOSED, dead_ms, eb);
     if (st != ST_OK) return st;
     set_int(c->socket, ZMQ_RECONNECT_IVL, -1);
     if (zmq_connect(c->socket, endpoint) == 0) return ST_OK;

@@ -1,6 +1,10 @@
 /* chan - the ZeroMQ sockets under the pair channels: one ROUTER at a receiver, one DEALER per pair at a
  * sender.
  *
+ * A peer whose host vanishes, or whose link is cut, is noticed by TCP: what was sent and not acknowledged for
+ * dead_ms, or probes of an idle connection that nobody answered for about as long, end the connection, as a
+ * reset does. A stopped process is not: its kernel answers.
+ *
  * Nothing here blocks. A sender never reconnects: a broken connection is the end of its pair, and the socket
  * monitor says so at once. A receiver tells connections apart by file descriptor, which the kernel reuses:
  * `live` is the set of open ones, kept from the monitor, so that a message of a connection that died
@@ -42,9 +46,9 @@ typedef struct chan_msg {
 
 /* Binds to tcp://host:* and writes the real endpoint. Larger messages than message_bytes_max cut the
  * connection. */
-status chan_listen(chan *c, void *zmq, const char *host, size_t message_bytes_max,
+status chan_listen(chan *c, void *zmq, const char *host, size_t message_bytes_max, uint32_t dead_ms,
                    char endpoint[CHAN_ENDPOINT_MAX], errbuf *eb);
-status chan_connect(chan *c, void *zmq, const char *endpoint, errbuf *eb);
+status chan_connect(chan *c, void *zmq, const char *endpoint, uint32_t dead_ms, errbuf *eb);
 /* Accepts a zeroed or half-open one */
 void chan_close(chan *c);
 

@@ -1,6 +1,7 @@
 #include "transfer/pair.h"
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/mem.h"
 
 #include <stdlib.h>
@@ -45,11 +46,12 @@ void pair_free(pair *p) {
         chan_msg_done(&h->msg);
         free(h);
     }
-    if (p->ring) p->setup->xport->close(p->ring);
+    if (p->ring) p->xport->close(p->ring);
     free(p->endpoint);
     free(p->free_slots);
     free(p->taken_ns);
     free(p->pushed);
+    free(p->probe.slots);
     free(p);
 }
 
@@ -63,17 +65,6 @@ status pair_send(pair *p, kv_frame *frame, zmq_msg_t *part) {
     return chan_send(p->link, &p->route, frame, part);
 }
 
-status pair_send_text(pair *p, kv_frame_kind kind, const kv_identity *id, const char *why) {
-    PRE(id);
-    PRE(why);
-    kv_frame f = frame_of(kind, id);
-    size_t count = strlen(why);
-    zmq_msg_t part;
-    CHECK(zmq_msg_init_size(&part, count) == 0);
-    memcpy(zmq_msg_data(&part), why, count);
-    return pair_send(p, &f, &part);
-}
-
 status pair_count(pair *p, const kv_frame *frame, errbuf *eb) {
     PRE(p);
     PRE(frame);
@@ -84,8 +75,24 @@ status pair_count(pair *p, const kv_frame *frame, errbuf *eb) {
     return ST_OK;
 }
 
+/* A frame with a part of plain bytes; 0 of them: without one. */
+static status send_bytes(pair *p, kv_frame *f, const void *bytes, size_t count) {
+    if (!count) return pair_send(p, f, NULL);
+    zmq_msg_t part;
+    CHECK(zmq_msg_init_size(&part, count) == 0);
+    memcpy(zmq_msg_data(&part), bytes, count);
+    return pair_send(p, f, &part);
+}
+
+status pair_send_text(pair *p, kv_frame_kind kind, const kv_identity *id, const char *why) {
+    PRE(id);
+    PRE(why);
+    kv_frame f = frame_of(kind, id);
+    return send_bytes(p, &f, why, strlen(why));
+}
+
 status pair_connect(pair **out, const pair_setup *setup, const char *endpoint, const kv_identity *id,
-                    uint64_t now_ns, errbuf *eb) {
+                    uint32_t can, uint64_t now_ns, errbuf *eb) {
     PRE(out);
     PRE(setup);
     PRE(endpoint);
@@ -94,11 +101,12 @@ status pair_connect(pair **out, const pair_setup *setup, const char *endpoint, c
     p->endpoint = xstrdup(endpoint);
     p->link = &p->own;
     kv_frame hello = frame_of(KV_HELLO, &p->id);
-    memcpy(hello.transport, setup->xport->name, strnlen(setup->xport->name, sizeof hello.transport - 1));
     hello.layout_hash = setup->layout_hash;
-    status st = chan_connect(&p->own, setup->zmq, endpoint, eb);
+    kv_hello own = setup->menu.own;
+    own.can = can;
+    status st = chan_connect(&p->own, setup->zmq, endpoint, setup->dead_ms, eb);
     if (st != ST_OK) goto fail;
-    st = pair_send(p, &hello, NULL);
+    st = send_bytes(p, &hello, &own, sizeof own);
     if (st != ST_OK) {
         errf(eb, st, "pair channel: HELLO to %s does not leave", endpoint);
         goto fail;
@@ -114,9 +122,6 @@ fail:
 static status check_hello(const pair_setup *setup, const kv_frame *f, const kv_identity *own, errbuf *eb) {
     if (!own->d_inc || f->id.epoch != own->epoch || f->id.d_inc != own->d_inc)
         return errf(eb, ST_PEER, "the receiver is not the incarnation that was called");
-    if (strncmp(f->transport, setup->xport->name, sizeof f->transport) != 0)
-        return errf(eb, ST_INVALID, "the receiver's transport is %s, not %.7s", setup->xport->name,
-                    f->transport);
     if (f->layout_hash != setup->layout_hash)
         return errf(eb, ST_INVALID, "the receiver's KV layout (dtype, layers, heads, page size) differs");
     return ST_OK;
@@ -124,7 +129,7 @@ static status check_hello(const pair_setup *setup, const kv_frame *f, const kv_i
 
 static xport_setup ring_setup(const pair *p) {
     return (xport_setup){
-        .ops = p->setup->ops, .dev = p->setup->dev, .slots = p->slots, .slot_bytes = p->slot_bytes};
+        .ops = p->setup->menu.ops, .dev = p->setup->menu.dev, .slots = p->slots, .slot_bytes = p->slot_bytes};
 }
 
 static status send_ring(pair *p, const xport_address *address) {
@@ -132,11 +137,30 @@ static status send_ring(pair *p, const xport_address *address) {
     kv_frame f = frame_of(KV_RING, &p->id);
     f.slot = p->slots;
     f.bytes = p->slot_bytes;
-    if (!address->count) return pair_send(p, &f, NULL);
-    zmq_msg_t part;
-    CHECK(zmq_msg_init_size(&part, address->count) == 0);
-    memcpy(zmq_msg_data(&part), address->bytes, address->count);
-    return pair_send(p, &f, &part);
+    memcpy(f.transport, p->xport->name, strnlen(p->xport->name, sizeof f.transport - 1));
+    return send_bytes(p, &f, address->bytes, address->count);
+}
+
+/* Begins a ring of the best transport of which one can be had. */
+static status create_ring(pair *p, kv_hello peer, xport_address *address, errbuf *eb) {
+    errbuf first = {0};
+    xport_setup ring = ring_setup(p);
+    for (;;) {
+        p->xport = menu_pick(&p->setup->menu, &peer, first.text[0] ? NULL : eb);
+        if (!p->xport) break;
+        errbuf why = {0};
+        status st = p->xport->create(&p->ring, &ring, address, &why);
+        if (st == ST_OK) return ST_OK;
+        if (!first.text[0]) errf(&first, st, "%s", why.text);
+        log_warn("kv.xfer", "no ring by this transport", "transport=%s peer=%" PRIx64 " why=\"%s\"",
+                 p->xport->name, p->id.p_inc, why.text);
+        peer.can &= ~p->xport->bit;
+    }
+    return first.text[0] ? errf(eb, ST_NOMEM, "%s", first.text) : ST_INVALID;
+}
+
+static zmq_msg_t *zmq_part(const chan_msg *m) {
+    return (zmq_msg_t *)&m->part; /* ZeroMQ's readers take no pointer to const */
 }
 
 status pair_accept(pair **out, const pair_setup *setup, const chan_msg *m, const kv_identity *own,
@@ -156,9 +180,14 @@ status pair_accept(pair **out, const pair_setup *setup, const chan_msg *m, const
     p->slots = setup->slots;
     p->slot_bytes = setup->slot_bytes;
     p->taken_ns = xcalloc(p->slots, sizeof *p->taken_ns);
-    xport_setup ring = ring_setup(p);
+    kv_hello peer;
     xport_address address = {0};
-    st = setup->xport->create(&p->ring, &ring, &address, eb);
+    if (zmq_msg_size(zmq_part(m)) != sizeof peer) {
+        st = errf(eb, ST_CORRUPT, "a HELLO that does not say what the sender can");
+        goto fail;
+    }
+    memcpy(&peer, zmq_msg_data(zmq_part(m)), sizeof peer);
+    st = create_ring(p, peer, &address, eb);
     if (st != ST_OK) goto fail;
     st = send_ring(p, &address);
     if (st != ST_OK) {
@@ -178,7 +207,11 @@ status pair_ring(pair *p, chan_msg *m, errbuf *eb) {
     PRE(m);
     const kv_frame *f = &m->frame;
     xport_address address = {.count = zmq_msg_size(&m->part)};
+    char name[sizeof f->transport + 1] = {0};
     if (p->ring) return errf(eb, ST_CORRUPT, "a second ring for one pair");
+    memcpy(name, f->transport, sizeof f->transport);
+    p->xport = menu_find(&p->setup->menu, name);
+    if (!p->xport) return errf(eb, ST_CORRUPT, "a ring by '%s', which this sender did not offer", name);
     if (f->slot == 0 || f->slot > XPORT_SLOTS_MAX || f->bytes % 64 || f->bytes > XPORT_SLOT_BYTES_MAX ||
         f->bytes < p->setup->slot_bytes_min)
         return errf(eb, ST_CORRUPT, "a ring of %u slots of %llu bytes, want 1..%u of %zu..%zu", f->slot,
@@ -191,7 +224,7 @@ status pair_ring(pair *p, chan_msg *m, errbuf *eb) {
     p->slots = f->slot;
     p->slot_bytes = f->bytes;
     xport_setup ring = ring_setup(p);
-    status st = p->setup->xport->open(&p->ring, &ring, &address, eb);
+    status st = p->xport->open(&p->ring, &ring, &address, eb);
     if (st != ST_OK) return st;
     p->free_slots = xcalloc(p->slots, sizeof *p->free_slots);
     p->taken_ns = xcalloc(p->slots, sizeof *p->taken_ns);
@@ -205,7 +238,7 @@ status pair_open(pair *p, errbuf *eb) {
     PRE(p);
     PRE(!p->open);
     if (!p->ring) return ST_AGAIN;
-    status st = p->setup->xport->ready(p->ring, eb);
+    status st = p->xport->ready(p->ring, eb);
     p->open = st == ST_OK;
     return st;
 }
@@ -245,7 +278,7 @@ status pair_push(pair *p, const kv_frame *segment, errbuf *eb) {
     PRE(segment->slot < p->slots);
     PRE(p->taken_ns[segment->slot] > 0);
     PRE(segment->bytes <= p->slot_bytes);
-    status st = p->setup->xport->push(p->ring, segment->slot, segment->bytes, eb);
+    status st = p->xport->push(p->ring, segment->slot, segment->bytes, eb);
     if (st && st != ST_AGAIN) return st;
     CHECK(p->push_count < p->slots);
     p->pushed[(p->push_first + p->push_count++) % p->slots] =
@@ -260,14 +293,14 @@ status pair_announce(pair *p, kv_frame *out, errbuf *eb) {
     pair_pushed *oldest = &p->pushed[p->push_first];
     kv_frame *f = &oldest->frame;
     if (!oldest->on_its_way) {
-        status st = p->setup->xport->pushed(p->ring, f->slot, eb);
+        status st = p->xport->pushed(p->ring, f->slot, eb);
         if (st != ST_OK) return st;
     }
     p->push_first = (p->push_first + 1) % p->slots;
     p->push_count--;
     zmq_msg_t part;
     xport_part x;
-    bool inlined = p->setup->xport->part(p->ring, f->slot, f->bytes, &x);
+    bool inlined = p->xport->part(p->ring, f->slot, f->bytes, &x);
     if (inlined) CHECK(zmq_msg_init_data(&part, x.bytes, x.count, x.release, x.hint) == 0);
     if (pair_send(p, f, inlined ? &part : NULL)) return errf(eb, ST_PEER, "the receiver does not read");
     *out = *f;
@@ -281,7 +314,7 @@ status pair_arrive(pair *p, chan_msg *m, uint64_t now_ns, errbuf *eb) {
     PRE(m);
     PRE(now_ns > 0);
     const kv_frame *f = &m->frame;
-    if (f->kind == KV_SEGMENT) {
+    if (kv_frame_has_payload(f)) {
         if (f->slot >= p->slots)
             return errf(eb, ST_CORRUPT, "a segment in a slot that the ring does not have");
         if (f->bytes > p->slot_bytes) return errf(eb, ST_CORRUPT, "a segment that is larger than its slot");
@@ -291,7 +324,7 @@ status pair_arrive(pair *p, chan_msg *m, uint64_t now_ns, errbuf *eb) {
     if (p->held_count >= PAIR_HELD_MAX) return errf(eb, ST_CORRUPT, "too many frames before a payload");
     pair_held *h = xcalloc(1, sizeof *h);
     chan_msg_move(&h->msg, m);
-    h->there = f->kind != KV_SEGMENT;
+    h->there = !kv_frame_has_payload(f);
     *p->held_tail = h;
     p->held_tail = &h->next;
     if (!p->unpulled) p->unpulled = h;
@@ -304,7 +337,7 @@ static status begin_pulls(pair *p, errbuf *eb) {
     for (; p->unpulled; p->unpulled = p->unpulled->next) {
         pair_held *h = p->unpulled;
         if (h->there) continue;
-        status st = p->setup->xport->pull(p->ring, h->msg.frame.slot, h->msg.frame.bytes, eb);
+        status st = p->xport->pull(p->ring, h->msg.frame.slot, h->msg.frame.bytes, eb);
         if (st && st != ST_AGAIN) return st;
         h->there = st == ST_OK;
     }
@@ -318,7 +351,7 @@ status pair_next(pair *p, chan_msg *out, errbuf *eb) {
     status st = begin_pulls(p, eb);
     if (st != ST_OK) return st;
     if (!p->held->there) {
-        st = p->setup->xport->pulled(p->ring, p->held->msg.frame.slot, eb);
+        st = p->xport->pulled(p->ring, p->held->msg.frame.slot, eb);
         if (st != ST_OK) return st;
     }
     pair_held *h = unhold(p);

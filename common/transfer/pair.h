@@ -15,17 +15,16 @@
 
 #include "base/list.h"
 #include "transfer/chan.h"
-#include "transfer/xport.h"
+#include "transfer/menu.h"
 
 #define PAIR_HELD_MAX 16384u /* frames that wait at D for a payload before them: more is no honest sender */
 
 /* What all pairs of a process have in common. */
 typedef struct pair_setup {
-    void *zmq; /* context */
-    const xport_ops *xport;
-    const backend_ops *ops; /* of the device whose pages are copied */
-    device *dev;
-    chan *router; /* D: the socket that its pairs share */
+    void *zmq;        /* context */
+    xport_menu menu;  /* and the device whose pages are copied */
+    uint32_t dead_ms; /* see chan.h */
+    chan *router;     /* D: the socket that its pairs share */
     uint64_t layout_hash;
     uint32_t slots;        /* D: of the rings that it makes */
     size_t slot_bytes;     /* likewise */
@@ -37,6 +36,23 @@ typedef struct pair_pushed {
     kv_frame frame;
     bool on_its_way; /* the frame may leave */
 } pair_pushed;
+
+#define PROBE_ROUNDS 9u
+
+/* NONE: it is not tried, as hand-offs wait for it already. */
+typedef enum probe_state { PROBE_NONE, PROBE_DUE, PROBE_LATENCY, PROBE_SPEED, PROBE_PASSED } probe_state;
+
+/* P: how the pair was tried, see probe.h. */
+typedef struct probe {
+    probe_state state;
+    bool *slots;  /* [slots] with a probe in it; NULL before */
+    uint32_t out; /* so many */
+    uint32_t rounds;
+    uint64_t rounds_ns[PROBE_ROUNDS];
+    uint64_t sent_ns; /* the newest */
+    uint64_t bytes;   /* sent in this state */
+    uint64_t begin_ns, back_ns;
+} probe;
 
 /* D: a frame that came and whose turn it is not. */
 typedef struct pair_held pair_held;
@@ -50,6 +66,7 @@ typedef struct pair {
     bool ended;               /* waits to be freed at the end of the turn */
     uint64_t seq_out, seq_in; /* frames so far */
     uint64_t hello_ns;        /* when HELLO left, or came */
+    const xport_ops *xport;   /* D's choice; NULL before RING */
     xport_ring *ring;         /* D: owner; P: its view. NULL before RING */
     uint32_t slots;
     size_t slot_bytes;
@@ -64,6 +81,7 @@ typedef struct pair {
     uint32_t free_count;
     pair_pushed *pushed; /* [slots], a circle: push_count from push_first on, oldest first */
     uint32_t push_first, push_count;
+    probe probe;
     list due; /* send.c: hand-offs that may have something to send, oldest first */
     /* D: frames that wait, oldest first */
     pair_held *held, **held_tail;
@@ -71,11 +89,11 @@ typedef struct pair {
     uint32_t held_count;
 } pair;
 
-/* P: connects and sends HELLO. Caller frees with pair_free. */
+/* P: connects and sends HELLO, which offers the transports of `can`. Caller frees with pair_free. */
 status pair_connect(pair **out, const pair_setup *setup, const char *endpoint, const kv_identity *id,
-                    uint64_t now_ns, errbuf *eb);
-/* D: answers HELLO from m with RING. The texts of ST_INVALID, ST_PEER and ST_NOMEM are for P. Caller frees
- * with pair_free. */
+                    uint32_t can, uint64_t now_ns, errbuf *eb);
+/* D: answers HELLO from m with RING, of the best transport that this side gets to begin a ring with. The
+ * texts of ST_INVALID, ST_PEER and ST_NOMEM are for P. Caller frees with pair_free. */
 status pair_accept(pair **out, const pair_setup *setup, const chan_msg *m, const kv_identity *own,
                    uint64_t now_ns, errbuf *eb);
 void pair_free(pair *p);

@@ -19,6 +19,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "kv/handoff.h"
+#include "transfer/probe.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -162,8 +163,8 @@ static status take_segment(xfer *x, incoming *in, pair *p, chan_msg *m, errbuf *
     size_t bytes = kv_piece_bytes(layout, piece);
     xport_place wire = {0};
     if (f->bytes == bytes)
-        wire = x->setup.xport->payload(p->ring, f->slot, bytes, m->has_part ? zmq_msg_data(&m->part) : NULL,
-                                       zmq_msg_size(&m->part));
+        wire = p->xport->payload(p->ring, f->slot, bytes, m->has_part ? zmq_msg_data(&m->part) : NULL,
+                                 zmq_msg_size(&m->part));
     if (!wire.at) return errf(eb, ST_CORRUPT, "%" PRIu64 " bytes of payload, want %zu", f->bytes, bytes);
 
     uint64_t checksum = 0;
@@ -290,6 +291,10 @@ static void on_frame(xfer *x, pair *p, chan_msg *m) {
     case KV_SEGMENT:
         on_segment(x, p, m);
         break;
+    case KV_PROBE:
+        probe_take(x, p, m);
+        give_slot(x, p, &m->frame);
+        break;
     case KV_SEAL:
         on_seal(x, p, m);
         break;
@@ -401,7 +406,8 @@ static void turn(xfer *x) {
 
 static status listen_for_senders(xfer *x, errbuf *eb) {
     size_t message_bytes_max = MAX(x->setup.slot_bytes, (size_t)4096);
-    return chan_listen(&x->router, x->setup.zmq, x->opt.bind_host, message_bytes_max, x->endpoint, eb);
+    return chan_listen(&x->router, x->setup.zmq, x->opt.bind_host, message_bytes_max, x->setup.dead_ms,
+                       x->endpoint, eb);
 }
 
 static kv_identity own(const kv_identity *id) {

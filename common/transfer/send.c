@@ -18,6 +18,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "kv/handoff.h"
+#include "transfer/probe.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -146,6 +147,7 @@ static void offer(xfer *x, const xfer_cmd *c) {
 
 static void drop_all(xfer *x) {
     for (outgoing *o; (o = first(x));) forget(x, o);
+    x->receivers.count = 0; /* of the session that ends */
 }
 
 static pair *pair_to(xfer *x, const kv_identity *id, const char *endpoint, errbuf *eb) {
@@ -156,7 +158,9 @@ static pair *pair_to(xfer *x, const kv_identity *id, const char *endpoint, errbu
         return NULL;
     }
     pair *p = NULL;
-    if (pair_connect(&p, &x->setup, endpoint, id, x->awake_ns, eb)) return NULL;
+    const receiver *r = receivers_add(&x->receivers, id->d_inc, endpoint);
+    uint32_t can = x->setup.menu.own.can & ~(r ? r->shunned : 0);
+    if (pair_connect(&p, &x->setup, endpoint, id, can, x->awake_ns, eb)) return NULL;
     xfer_add_pair(x, p);
     return p;
 }
@@ -198,6 +202,12 @@ static void dest(xfer *x, const xfer_cmd *c) {
     }
 }
 
+static void peer(xfer *x, const xfer_cmd *c) {
+    PRE(c->endpoint);
+    receiver *r = receivers_add(&x->receivers, c->peer_inc, c->endpoint);
+    if (r) r->call = true;
+}
+
 static bool knows(const xfer *x, const layer_report *r) {
     const outgoing *o = find(x, r->rows.req);
     return o && o->stamp <= r->stamp;
@@ -230,7 +240,31 @@ static void layer(xfer *x, const layer_report *r) {
     o->chunk_count = o->chunk_layers = 0;
 }
 
+/* What broke a pair before it had proved itself is not tried again while there is something else. */
+static void shun(xfer *x, const pair *p) {
+    receiver *r = receivers_find(&x->receivers, p->id.d_inc);
+    bool proven = p->open && (p->probe.state == PROBE_NONE || p->probe.state == PROBE_PASSED);
+    if (!r || !p->xport || proven) return;
+    uint32_t shunned = r->shunned | p->xport->bit;
+    if (!(x->setup.menu.own.can & ~shunned)) return;
+    r->shunned = shunned;
+    r->call = true;
+}
+
+static void tell_open(xfer *x, const pair *p) {
+    xfer_emit(
+        x, &(xfer_event){.kind = X_PAIR, .id = p->id, .pair = {.transport = p->xport->name, .open = true}});
+}
+
+static void tell_ended(xfer *x, const pair *p, const char *why) {
+    xfer_event e = {.kind = X_PAIR, .id = p->id, .pair.transport = p->xport ? p->xport->name : ""};
+    snprintf(e.why, sizeof e.why, "%s", why);
+    xfer_emit(x, &e);
+}
+
 static void pair_ended(xfer *x, pair *p, const char *why) {
+    shun(x, p);
+    tell_ended(x, p, why);
     for (outgoing *o = first(x); o; o = next(x, o))
         if (o->pair == p && active(o)) fail(x, o, why);
 }
@@ -272,7 +306,7 @@ static status push_piece(xfer *x, outgoing *o, uint32_t slot, const kv_piece *pi
     f.bytes = kv_piece_bytes(layout, piece);
     f.ids_hash = o->ids_hash[kv_piece_pages(piece)];
 
-    xport_place stage = x->setup.xport->stage(p->ring, slot);
+    xport_place stage = p->xport->stage(p->ring, slot);
     op_kv_copy copy = {.layout = layout, .kv = x->opt.kv.base, .pages = o->pages, .wire = stage.at};
     copy.wire_in = stage.in;
     copy.piece = *piece;
@@ -331,6 +365,7 @@ static void seal(xfer *x, const xfer_cmd *c) {
 }
 
 static void on_announced(xfer *x, pair *p, const kv_frame *f, uint64_t now_ns) {
+    if (f->kind == KV_PROBE) return;
     xfer_count(&x->segments, 1);
     xfer_count(&x->bytes, f->bytes);
     log_trace("kv.xfer", "segment sent",
@@ -405,7 +440,10 @@ static void on_frame(xfer *x, pair *p, chan_msg *m) {
         if (pair_ring(p, m, &eb)) xfer_end_pair(x, p, eb.text);
         break;
     case KV_CREDIT:
-        if (pair_credit(p, m->frame.slot, &eb)) xfer_end_pair(x, p, eb.text);
+        if (pair_credit(p, m->frame.slot, &eb))
+            xfer_end_pair(x, p, eb.text);
+        else
+            (void)probe_credit(p, m->frame.slot);
         break;
     case KV_REFUSED:
         chan_msg_text(m, why);
@@ -453,13 +491,34 @@ static void drain_reports(xfer *x) {
     }
 }
 
+/* A receiver that is known and has no pair gets one before it is needed. */
+static void call_receivers(xfer *x) {
+    for (uint32_t i = 0; i < x->receivers.count; i++) {
+        errbuf eb = {0};
+        receiver *r = &x->receivers.at[i];
+        if (!r->call) continue;
+        r->call = false;
+        kv_identity id = {.epoch = x->own.epoch, .p_inc = x->own.p_inc, .d_inc = r->inc};
+        pair *p = pair_to(x, &id, r->endpoint, &eb);
+        if (p && !p->open)
+            p->probe.state = PROBE_DUE;
+        else if (!p)
+            log_warn("kv.xfer", "no pair to a receiver", "peer=%" PRIx64 " why=\"%s\"", r->inc, eb.text);
+    }
+}
+
 static void turn(xfer *x) {
     drain_reports(x);
+    call_receivers(x);
     for (pair *p = x->pairs; p; p = p->next) {
         read_frames(x, p);
+        bool was_open = p->open;
         xfer_open_pair(x, p);
+        if (p->open && !was_open && p->probe.state == PROBE_NONE) tell_open(x, p);
         announce(x, p);
         pump(x, p);
+        probe_turn(x, p);
+        announce(x, p);
     }
 }
 
@@ -483,11 +542,12 @@ static void command(xfer *x, const xfer_cmd *c) {
     if (c->kind == X_OFFER) offer(x, c);
     if (c->kind == X_DEST) dest(x, c);
     if (c->kind == X_SEAL) seal(x, c);
+    if (c->kind == X_PEER) peer(x, c);
 }
 
 /* An offer outlives its receivers. */
 static void peer_gone(xfer *x, uint64_t inc) {
-    (void)x, (void)inc;
+    receivers_forget(&x->receivers, inc);
 }
 
 static int wait_items(const xfer *x, zmq_pollitem_t *items) {

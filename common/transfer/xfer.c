@@ -103,17 +103,16 @@ static status setup(xfer *x, errbuf *eb) {
     const xfer_options *o = &x->opt;
     size_t min = kv_segment_bytes(&o->kv.layout, KV_PAGE_TOKENS, 1);
     size_t slot_bytes = o->slot_bytes / 64 * 64;
-    const xport_ops *xport = o->test_xport ? o->test_xport : xport_find(o->transport);
-    if (!xport) return errf(eb, ST_INVALID, "transport '%s': want shm or zmq", o->transport);
+    xport_menu menu;
+    status st = menu_make(&menu, o->transport, o->kv.ops, o->kv.dev, o->test_xport, eb);
+    if (st != ST_OK) return st;
     if (o->slots == 0 || o->slots > XPORT_SLOTS_MAX)
         return errf(eb, ST_INVALID, "ring of %u slots: want 1..%u", o->slots, XPORT_SLOTS_MAX);
     if (slot_bytes < min || slot_bytes > XPORT_SLOT_BYTES_MAX)
         return errf(eb, ST_INVALID, "ring slots of %zu bytes: want %zu (one page's rows of one layer) to %zu",
                     o->slot_bytes, min, XPORT_SLOT_BYTES_MAX);
-    x->setup =
-        (pair_setup){.xport = xport, .slots = o->slots, .slot_bytes = slot_bytes, .slot_bytes_min = min};
-    x->setup.ops = o->kv.ops;
-    x->setup.dev = o->kv.dev;
+    x->setup = (pair_setup){.menu = menu, .slots = o->slots, .slot_bytes = slot_bytes, .slot_bytes_min = min};
+    x->setup.dead_ms = (uint32_t)MAX(o->pair_timeout_ns / NS_PER_MS, 1);
     x->setup.router = &x->router;
     x->setup.layout_hash = layout_hash(&o->kv.layout);
     x->setup.zmq = zmq_ctx_new();
@@ -140,8 +139,7 @@ status xfer_new(xfer **out, const xfer_options *opt, errbuf *eb) {
     CHECK(sem_init(&x->started, 0, 0) == 0);
     status st = setup(x, eb);
     if (st != ST_OK) goto fail;
-    x->opt.transport = x->setup.xport->name; /* the option's strings are the caller's */
-    x->opt.bind_host = NULL;
+    x->opt.transport = x->opt.bind_host = NULL; /* they are the caller's */
     st = ring_new(&x->commands, COMMANDS_MAX, sizeof(xfer_cmd *), eb);
     if (st != ST_OK) goto fail;
     st = ring_new(&x->layers, opt->layers_ring, sizeof(layer_report), eb);

@@ -138,6 +138,7 @@ static void obey(xfer *x, const xfer_cmd *c) {
     case X_DEST:
     case X_SEAL:
     case X_EXPECT:
+    case X_PEER:
         x->role->command(x, c);
         return;
     case X_DROP:

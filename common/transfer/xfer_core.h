@@ -16,6 +16,7 @@
 #include "base/u64_map.h"
 #include "kv/xfer_cmd.h"
 #include "transfer/pair.h"
+#include "transfer/receivers.h"
 #include "transfer/xfer_options.h"
 
 #include <pthread.h>
@@ -85,6 +86,7 @@ struct xfer {
     uint64_t judged_ns; /* awake_ns of the last look at overdue pairs */
     pair *pairs;
     uint32_t pair_count;
+    receivers receivers; /* P */
     /* P: offers (struct outgoing of send.c); D: expectations (struct incoming of recv.c). Owned */
     list by_age;                          /* oldest first */
     u64_map by_req;                       /* the same ones */

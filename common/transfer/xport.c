@@ -2,7 +2,11 @@
 
 #include "base/mem.h"
 
-#include <string.h>
+status xport_check_nothing(const backend_ops *ops, device *dev, errbuf *eb) {
+    (void)dev, (void)eb;
+    PRE(ops);
+    return ST_OK;
+}
 
 status xport_ready_at_once(xport_ring *r, errbuf *eb) {
     (void)eb;
@@ -26,12 +30,4 @@ bool xport_no_part(xport_ring *r, uint32_t slot, size_t bytes, xport_part *out) 
     (void)slot, (void)bytes, (void)out;
     PRE(r);
     return false;
-}
-
-const xport_ops *xport_find(const char *name) {
-    static const xport_ops *const all[] = {&xport_shm, &xport_zmq};
-    PRE(name);
-    for (size_t i = 0; i < ARRAY_LEN(all); i++)
-        if (!strcmp(all[i]->name, name)) return all[i];
-    return NULL;
 }

@@ -24,6 +24,7 @@
 
 #include "base/status.h"
 #include "kernels/backend.h"
+#include "proto/kv_wire.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -43,6 +44,7 @@ typedef struct xport_setup {
     device *dev;            /* borrowed until close */
     uint32_t slots;         /* 1..XPORT_SLOTS_MAX */
     size_t slot_bytes;      /* a multiple of 64, at most XPORT_SLOT_BYTES_MAX */
+    uint32_t link_ctas;     /* nccl: blocks of the GPU that copies may take; 0: as the library likes */
 } xport_setup;
 
 /* How P finds D's ring: D's transport writes it, P's reads it, nobody else looks inside. */
@@ -68,6 +70,9 @@ typedef struct xport_part {
 
 typedef struct xport_ops {
     const char *name; /* "shm": as in the config and in HELLO; at most 7 letters */
+    uint32_t bit;     /* its KV_BY_ */
+    /* Whether this process can use it: ST_UNSUPPORTED with the reason and the remedy. Any thread. */
+    status (*check)(const backend_ops *ops, device *dev, errbuf *eb);
     /* D: begins the ring of a pair and writes its address, which is sent at once. ST_NOMEM names the size. */
     status (*create)(xport_ring **out, const xport_setup *s, xport_address *address, errbuf *eb);
     /* P: begins to open the ring at `address`, which came from a peer and is checked. ST_PEER when it cannot
@@ -97,8 +102,9 @@ typedef struct xport_ops {
     xport_place (*payload)(xport_ring *r, uint32_t slot, size_t bytes, const void *part, size_t part_bytes);
 } xport_ops;
 
-/* For a table's slots where a transport has nothing to do: ready at once, on its way at once, there at once,
- * nothing inside the message. */
+/* For a table's slots where a transport has nothing to do: usable anywhere, ready at once, on its way at
+ * once, there at once, nothing inside the message. */
+status xport_check_nothing(const backend_ops *ops, device *dev, errbuf *eb);
 status xport_ready_at_once(xport_ring *r, errbuf *eb);
 status xport_move_at_once(xport_ring *r, uint32_t slot, size_t bytes, errbuf *eb);
 status xport_moved_at_once(xport_ring *r, uint32_t slot, errbuf *eb);

@@ -187,6 +187,8 @@ static xport_place shm_payload(xport_ring *r, uint32_t slot, size_t bytes, const
 
 const xport_ops xport_shm = {
     .name = "shm",
+    .bit = KV_BY_SHM,
+    .check = xport_check_nothing,
     .create = shm_create,
     .open = shm_open_peer,
     .ready = xport_ready_at_once,

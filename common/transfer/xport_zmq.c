@@ -124,6 +124,8 @@ static xport_place inline_payload(xport_ring *r, uint32_t slot, size_t bytes, co
 
 const xport_ops xport_zmq = {
     .name = "zmq",
+    .bit = KV_BY_ZMQ,
+    .check = xport_check_nothing,
     .create = inline_create,
     .open = inline_open,
     .ready = xport_ready_at_once,

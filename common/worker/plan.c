@@ -53,6 +53,7 @@ static status pages_that_fit(const plan *p, const device_memory *has, uint64_t *
     const char *role = worker_role_name(p->role);
     uint64_t taken = n->weights + n->activations + n->tables + n->reserve;
     uint64_t page_bytes = kv_page_bytes(&p->layout);
+    taken += page_bytes; /* the spare page */
     if (n->budget < taken + page_bytes)
         return errf(eb, ST_NOMEM,
                     "%s: no GPU memory for KV: %.2f of %.2f GiB = %.2f (%.2f free) for weights %.2f, "
@@ -83,7 +84,7 @@ static status count_pages(plan *p, const device_memory *has, errbuf *eb) {
         return errf(eb, ST_INVALID, "%s: %llu KV pages are more than %u: lower kv_pages or kv_memory_mb",
                     role, (unsigned long long)pages, KV_POOL_PAGES_MAX);
     p->page_count = (uint32_t)pages;
-    if (p->own_memory) p->memory.kv = pages * page_bytes;
+    if (p->own_memory) p->memory.kv = (pages + 1) * page_bytes;
     return ST_OK;
 }
 

@@ -169,6 +169,22 @@ static void on_refused(agent *a, const ctl_msg *m, uint64_t now_ns) {
     quit(a, why, false);
 }
 
+static void on_peer(agent *a, const ctl_msg *m) {
+    if (a->opt.join.role != ROLE_PREFILL) {
+        a->stale++;
+        return;
+    }
+    core_xfer(a, &(xfer_cmd){.kind = X_PEER, .peer_inc = m->dest.d_inc, .endpoint = m->dest.endpoint});
+}
+
+/* Its host may have vanished without a word to the transfer thread. */
+static void on_peer_gone(agent *a, const ctl_msg *m) {
+    if (a->opt.join.role == ROLE_COLOCATED)
+        a->stale++;
+    else
+        core_xfer(a, &(xfer_cmd){.kind = X_PEER_GONE, .peer_inc = m->dest.d_inc});
+}
+
 void agent_ctl(agent *a, const ctl_msg *m, uint64_t now_ns) {
     PRE(a);
     PRE(m);
@@ -193,6 +209,10 @@ void agent_ctl(agent *a, const ctl_msg *m, uint64_t now_ns) {
         a->drained_told = false; /* an answer to an earlier one may have been taken for late */
     } else if (m->kind == CTL_EXIT)
         quit(a, "the coordinator said EXIT", true);
+    else if (m->kind == CTL_PEER)
+        on_peer(a, m);
+    else if (m->kind == CTL_PEER_GONE)
+        on_peer_gone(a, m);
     else
         a->opt.role->ctl(a->core, m, now_ns);
 }
@@ -206,11 +226,27 @@ void agent_stepped(agent *a, const step_result *results, uint32_t count, const s
     a->opt.role->stepped(a->core, results, count, now_ns);
 }
 
+/* Of this session: one that ended with an earlier one is nobody's business any more. */
+static void tell_pair(agent *a, const xfer_event *e) {
+    if (a->state != AGENT_MEMBER || e->id.epoch != a->epoch || e->id.p_inc != a->incarnation) return;
+    ctl_msg m = {.kind = CTL_PAIR,
+                 .pair = {.d_inc = e->id.d_inc,
+                          .transport = e->pair.transport,
+                          .open = e->pair.open,
+                          .latency_ns = e->pair.latency_ns,
+                          .bytes_per_s = (uint64_t)e->pair.bytes_per_s,
+                          .why = e->why}};
+    send_message(a, &m);
+}
+
 void agent_xfer(agent *a, const xfer_event *e, uint64_t now_ns) {
     PRE(a);
     PRE(e);
     awake(a, now_ns);
-    a->opt.role->xfer(a->core, e, now_ns);
+    if (e->kind == X_PAIR)
+        tell_pair(a, e);
+    else
+        a->opt.role->xfer(a->core, e, now_ns);
 }
 
 void agent_leave(agent *a, const char *why, uint64_t now_ns) {

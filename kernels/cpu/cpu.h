@@ -3,8 +3,8 @@
  *
  *   backend_ops slot -> host.c -> host_kernels (portable, avx2 or avx512) -> team_run over rows and columns
  *
- * What touches memory only (hand-off copies) or is not worth vectorising (rope) exists once, outside of the
- * sets. This header is for the folder and for the tests that open a device on a set of kernels of their own.
+ * What is not worth vectorising (rope, the walk of hand-off copies) exists once, outside of the sets. This
+ * header is for the folder and for the tests that open a device on a set of kernels of their own.
  */
 #ifndef BATON_KERNELS_CPU_CPU_H
 #define BATON_KERNELS_CPU_CPU_H
@@ -34,8 +34,8 @@ status cpu_open_kernels(device **out, const host_kernels *k, const device_option
 bool cpu_scratch_threads(device *d, size_t bytes);
 void *cpu_scratch_shared(device *d, size_t bytes);
 
-/* The ops that are the same for all sets. The copies use nothing of the device, hence any thread may call
- * them. */
+/* The ops that are the same for all sets. The copies use nothing of the device that changes, hence any
+ * thread may call them. */
 status cpu_rope(device *d, const host_rope *a);
 status cpu_kv_gather(device *d, const op_kv_copy *a);
 status cpu_kv_scatter(device *d, const op_kv_copy *a);

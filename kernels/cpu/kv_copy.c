@@ -1,15 +1,14 @@
 /* kv_copy - segments of a hand-off between pages and the wire, with their checksum.
  *
  * The layers of a full page are one run in both; of the last, partial page only the valid rows of each tile
- * travel. Each run is summed right after it was copied, while it is in the cache. Nothing of the device is
- * used: the transfer thread calls this while ops run. */
+ * travel. A run is copied and summed in one pass. Nothing of the device but its instruction set is used: the
+ * transfer thread calls this while ops run. */
 #include "base/mem.h"
 #include "kernels/cpu/cpu.h"
 
-#include <string.h>
-
 typedef struct kv_run {
     const op_kv_copy *op;
+    host_copy_words *copy;
     bool to_wire;
     size_t wire_bytes; /* copied so far */
     uint64_t sum;
@@ -17,12 +16,9 @@ typedef struct kv_run {
 
 static void copy_run(kv_run *r, uint8_t *page, size_t bytes) {
     uint8_t *wire = (uint8_t *)r->op->wire + r->wire_bytes;
-    if (r->to_wire)
-        memcpy(wire, page, bytes);
-    else
-        memcpy(page, wire, bytes);
     DEBUG_ASSERT(r->wire_bytes % 8 == 0);
-    r->sum = kv_checksum_part(r->sum, r->wire_bytes / 8, wire, bytes);
+    DEBUG_ASSERT(bytes % 8 == 0);
+    r->sum += r->copy(r->to_wire ? wire : page, r->to_wire ? page : wire, bytes / 8, r->wire_bytes / 8);
     r->wire_bytes += bytes;
 }
 
@@ -38,7 +34,7 @@ static void copy_heads(kv_run *r, uint8_t *first, uint32_t heads, uint32_t rows)
     for (uint32_t h = 0; h < heads; h++) copy_run(r, first + h * kv_tile_bytes(l), rows * row_bytes);
 }
 
-static void copy_segment(const op_kv_copy *a, bool to_wire) {
+static void copy_segment(const device *d, const op_kv_copy *a, bool to_wire) {
     const kv_layout *l = a->layout;
     const kv_piece *p = &a->piece;
     PRE(p->token_begin % KV_PAGE_TOKENS == 0);
@@ -47,7 +43,7 @@ static void copy_segment(const op_kv_copy *a, bool to_wire) {
     PRE(p->head_begin < p->head_end);
     PRE(p->head_end <= l->kv_heads);
     PRE((size_t)l->head_dim * kv_elem_bytes(l) % 8 == 0); /* every run starts at a word of the checksum */
-    kv_run run = {.op = a, .to_wire = to_wire, .sum = a->seed};
+    kv_run run = {.op = a, .copy = d->host.kernels->copy_words, .to_wire = to_wire, .sum = a->seed};
     uint32_t heads = p->head_end - p->head_begin;
     for (uint32_t done = 0; done < p->token_count; done += KV_PAGE_TOKENS) {
         uint32_t rows = MIN(p->token_count - done, KV_PAGE_TOKENS);
@@ -69,12 +65,12 @@ static void copy_segment(const op_kv_copy *a, bool to_wire) {
 
 status cpu_kv_gather(device *d, const op_kv_copy *a) {
     PRE(d);
-    copy_segment(a, true);
+    copy_segment(d, a, true);
     return ST_OK;
 }
 
 status cpu_kv_scatter(device *d, const op_kv_copy *a) {
     PRE(d);
-    copy_segment(a, false);
+    copy_segment(d, a, false);
     return ST_OK;
 }

@@ -16,8 +16,7 @@ status cublaslt_open(cublaslt *out, errbuf *eb) {
     if (!l.library)
         return errf(eb, ST_UNSUPPORTED,
                     "cuda backend: %s was found neither by the loader nor in %s: set LD_LIBRARY_PATH to its "
-                    "folder, or "
-                    "model.deterministic to true",
+                    "folder",
                     SONAME, BATON_CUDA_LIBRARIES);
 #define FIND(name)                                                                                           \
     l.name = (__typeof__(l.name))dlsym(l.library, "cublasLt" #name);                                         \

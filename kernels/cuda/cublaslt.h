@@ -14,6 +14,7 @@
     X(Create)                                                                                                \
     X(Destroy)                                                                                               \
     X(GetStatusString)                                                                                       \
+    X(GetVersion)                                                                                            \
     X(MatmulDescCreate)                                                                                      \
     X(MatmulDescDestroy)                                                                                     \
     X(MatmulDescSetAttribute)                                                                                \
@@ -23,6 +24,7 @@
     X(MatmulPreferenceDestroy)                                                                               \
     X(MatmulPreferenceSetAttribute)                                                                          \
     X(MatmulAlgoGetHeuristic)                                                                                \
+    X(MatmulAlgoConfigGetAttribute)                                                                          \
     X(Matmul)
 
 typedef struct cublaslt {

@@ -149,19 +149,6 @@ static dtype cuda_kv_default(dtype act_type) {
     return act_type;
 }
 
-/* What the numerics are: the kernels of the architecture, the number type, and how sums are cut.
- * "fast-timed": the library's algorithm for many rows is chosen by timing, so that two starts may differ in
- * their bits. */
-static void name_path(device *d, int major, int minor) {
-    char mode[32] = "fast-timed";
-    if (d->type == NUM_F32) snprintf(mode, sizeof mode, "fast");
-    uint32_t max_context = d->opt.max_seq_pages * KV_PAGE_TOKENS;
-    if (d->opt.deterministic)
-        snprintf(mode, sizeof mode, "deterministic/split%u",
-                 decode_plan_make(true, max_context, 1, 1).split_tokens);
-    snprintf(d->path, sizeof d->path, "cuda/sm_%d%d/%s/%s", major, minor, dtype_name(d->opt.act_type), mode);
-}
-
 static status read_properties(device *d, errbuf *eb) {
     int major = 0, minor = 0, sm_count = 0;
     size_t free_bytes = 0, total = 0;
@@ -176,8 +163,8 @@ static status read_properties(device *d, errbuf *eb) {
             "cuda backend: GPU %d has compute capability %d.%d, want 8.0 (Ampere) or newer: use backend: cpu",
             d->gpu, major, minor);
     d->sm_count = (uint32_t)sm_count;
+    d->capability = (uint32_t)(10 * major + minor);
     d->total = total;
-    name_path(d, major, minor);
     return ST_OK;
 }
 
@@ -188,6 +175,22 @@ static status open_streams(device *d, errbuf *eb) {
         !gpu_ok(d, cudaStreamCreateWithPriority(&d->handoff, cudaStreamNonBlocking, most), "open") ||
         !gpu_ok(d, cudaEventCreateWithFlags(&d->done, cudaEventDisableTiming), "open"))
         return gpu_fault_text(d, eb);
+    return ST_OK;
+}
+
+/* Deterministic mode can do without, and says so in its path. */
+static status open_library(device *d, errbuf *eb) {
+    errbuf why = {0};
+    const gemm_lt_way way = d->opt.deterministic ? GEMM_LT_FIXED : GEMM_LT_TIMED;
+    status st = gemm_lt_new(&d->gemm, way, d->stream, &why);
+    if (st == ST_OK) {
+        d->used += GEMM_LT_WORKSPACE_BYTES; /* the library's, but of our share */
+        return ST_OK;
+    }
+    if (st == ST_NOMEM) return errf(eb, st, "%s", why.text);
+    if (!d->opt.deterministic) return errf(eb, st, "%s (model.deterministic: true does without)", why.text);
+    log_warn("cuda", "rows of prompts go through our own kernels, which are slower than cuBLASLt", "cause=%s",
+             why.text);
     return ST_OK;
 }
 
@@ -227,14 +230,13 @@ static status cuda_open(device **out, const device_options *opt, errbuf *eb) {
     for (size_t i = 0; i < ARRAY_LEN(sizes); i++) *sizes[i] = MAX(*sizes[i], 1u);
     st = read_properties(d, eb);
     if (st == ST_OK) st = open_streams(d, eb);
-    if (st == ST_OK && !opt->deterministic && type != NUM_F32) {
-        st = gemm_lt_new(&d->gemm, d->stream, eb);
-        d->used += GEMM_LT_WORKSPACE_BYTES; /* the library's, but of our share */
-    }
+    const bool library = type != NUM_F32 && !(opt->deterministic && opt->own_products);
+    if (st == ST_OK && library) st = open_library(d, eb);
     if (st != ST_OK) {
         cuda_close(d);
         return st;
     }
+    gpu_name_path(d);
     *out = d;
     return ST_OK;
 }

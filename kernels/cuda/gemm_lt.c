@@ -13,33 +13,47 @@
  * Candidates are run on the caller's own buffers: each of them writes the right result, so nothing has to be
  * undone.
  *
+ * Fixed: a plan belongs to all row counts. Candidates are asked for FIXED_ROWS rows, which no config changes,
+ * so that workers of unlike sizes choose alike; without any reduction, so that an element is one chain over K
+ * in one block. That a chain does not depend on the number of rows is what a fixed kernel should give, but
+ * nothing that the library promises: so it is tested, with the weights and tokens at hand.
+ *
  * Thread: the device thread. */
 #include "kernels/cuda/gemm_lt.h"
 
+#include "base/log.h"
 #include "base/mem.h"
+#include "base/mix.h"
 #include "kernels/cuda/cublaslt.h"
 #include "kernels/cuda/wait.h"
 
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define PLANS_MAX       256u /* about 6 shapes of a model times 20 buckets are used */
 #define CANDIDATES_MAX  8
 #define TIMED_RUNS      3
 #define ALIGNMENT_BYTES 16u
+#define FIXED_ROWS      2048u /* a usual chunk of a prompt */
+#define PROBE_ROWS      128u
+#define PART_ROWS_MAX   100u
 
 typedef struct plan {
-    uint32_t bucket, n, k;
+    uint32_t bucket, n, k; /* bucket: 0 = any number of rows */
     num_type type;
     linear_out mode;
     uint32_t rows; /* of the layouts x and out */
     cublasLtMatrixLayout_t w, x, out;
     cublasLtMatmulAlgo_t algo;
-    bool settled; /* candidates were timed, whether any could be used or not; else algo is the heuristic's
-                     first, taken while the stream was captured */
+    bool settled; /* candidates were timed or tested, whether any could be used or not; else algo is the
+                     heuristic's first, taken while the stream was captured */
+    bool refused; /* fixed: no candidate passed */
 } plan;
 
 struct gemm_lt {
     cublaslt lt;
+    gemm_lt_way way;
     cublasLtHandle_t handle;
     cublasLtMatmulDesc_t product;
     cublasLtMatmulPreference_t preference;
@@ -74,7 +88,9 @@ static cublasStatus_t describe_product(gemm_lt *g) {
 }
 
 static cublasStatus_t describe_preference(gemm_lt *g) {
-    const uint32_t schemes = CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE, alignment = ALIGNMENT_BYTES;
+    const uint32_t alignment = ALIGNMENT_BYTES;
+    const uint32_t schemes =
+        g->way == GEMM_LT_FIXED ? CUBLASLT_REDUCTION_SCHEME_NONE : CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
     const struct {
         cublasLtMatmulPreferenceAttributes_t name;
         const void *value;
@@ -94,9 +110,10 @@ static cublasStatus_t describe_preference(gemm_lt *g) {
     return st;
 }
 
-status gemm_lt_new(gemm_lt **out, cudaStream_t stream, errbuf *eb) {
+status gemm_lt_new(gemm_lt **out, gemm_lt_way way, cudaStream_t stream, errbuf *eb) {
     PRE(out);
     gemm_lt *g = xcalloc(1, sizeof *g);
+    g->way = way;
     g->stream = stream;
     status st = cublaslt_open(&g->lt, eb);
     if (st != ST_OK) goto fail;
@@ -242,8 +259,12 @@ static status choose(const gemm_lt *g, const linear_args *a, plan *p, bool captu
     return ST_OK;
 }
 
+static uint32_t plan_bucket(const gemm_lt *g, uint32_t rows) {
+    return g->way == GEMM_LT_FIXED ? 0 : bucket_of(rows);
+}
+
 static plan *find_plan(gemm_lt *g, const linear_args *a) {
-    const uint32_t bucket = bucket_of(a->rows);
+    const uint32_t bucket = plan_bucket(g, a->rows);
     for (uint32_t i = 0; i < g->plan_count; i++) {
         plan *p = &g->plans[i];
         if (p->bucket == bucket && p->n == a->n && p->k == a->k && p->type == a->type && p->mode == a->mode)
@@ -256,13 +277,217 @@ static status add_plan(gemm_lt *g, const linear_args *a, plan **out, errbuf *eb)
     if (g->plan_count == PLANS_MAX)
         return errf(eb, ST_DEVICE, "cublasLt %ux%ux%u (rows, n, k): more than %u shapes in one model",
                     a->rows, a->n, a->k, PLANS_MAX);
-    plan p = {.bucket = bucket_of(a->rows), .n = a->n, .k = a->k, .type = a->type, .mode = a->mode};
+    plan p = {.bucket = plan_bucket(g, a->rows), .n = a->n, .k = a->k, .type = a->type, .mode = a->mode};
     const cudaDataType act = a->type == NUM_BF16 ? CUDA_R_16BF : CUDA_R_16F;
     cublasStatus_t st = g->lt.MatrixLayoutCreate(&p.w, act, p.k, p.n, p.k);
     if (st != CUBLAS_STATUS_SUCCESS) return blas_failed(g, a, "matrix layout", st, eb);
     *out = &g->plans[g->plan_count++];
     **out = p;
     return ST_OK;
+}
+
+/* --- one algorithm for any number of rows --- */
+
+/* All that the library lets one set of an algorithm: the same traits in the same library are the same
+ * algorithm. */
+static const struct {
+    cublasLtMatmulAlgoConfigAttributes_t name;
+    size_t bytes;
+} traits[] = {
+    {CUBLASLT_ALGO_CONFIG_ID, sizeof(int32_t)},
+    {CUBLASLT_ALGO_CONFIG_TILE_ID, sizeof(uint32_t)},
+    {CUBLASLT_ALGO_CONFIG_SPLITK_NUM, sizeof(int32_t)},
+    {CUBLASLT_ALGO_CONFIG_REDUCTION_SCHEME, sizeof(uint32_t)},
+    {CUBLASLT_ALGO_CONFIG_CTA_SWIZZLING, sizeof(uint32_t)},
+    {CUBLASLT_ALGO_CONFIG_CUSTOM_OPTION, sizeof(uint32_t)},
+    {CUBLASLT_ALGO_CONFIG_STAGES_ID, sizeof(uint32_t)},
+    {CUBLASLT_ALGO_CONFIG_INNER_SHAPE_ID, sizeof(uint16_t)},
+    {CUBLASLT_ALGO_CONFIG_CLUSTER_SHAPE_ID, sizeof(uint16_t)},
+};
+enum { TRAIT_COUNT = ARRAY_LEN(traits) };
+
+/* By place in `traits`. What an older library does not know of its algorithms is 0. */
+typedef struct algo_traits {
+    uint32_t value[TRAIT_COUNT];
+} algo_traits;
+
+static algo_traits traits_of(const gemm_lt *g, const cublasLtMatmulAlgo_t *algo) {
+    algo_traits t = {0};
+    for (uint32_t i = 0; i < TRAIT_COUNT; i++) {
+        uint32_t value = 0; /* GPUs and their hosts are little-endian: two bytes are its low half */
+        size_t written = 0;
+        if (g->lt.MatmulAlgoConfigGetAttribute(algo, traits[i].name, &value, traits[i].bytes, &written) ==
+            CUBLAS_STATUS_SUCCESS)
+            t.value[i] = value;
+    }
+    return t;
+}
+
+static bool splits_k(const algo_traits *t) {
+    for (uint32_t i = 0; i < TRAIT_COUNT; i++) {
+        if (traits[i].name == CUBLASLT_ALGO_CONFIG_SPLITK_NUM && t->value[i] > 1) return true;
+        if (traits[i].name == CUBLASLT_ALGO_CONFIG_REDUCTION_SCHEME &&
+            t->value[i] != CUBLASLT_REDUCTION_SCHEME_NONE)
+            return true;
+    }
+    return false;
+}
+
+static size_t out_row_bytes(const linear_args *a) {
+    return a->n * (a->mode == LINEAR_F32 ? sizeof(float) : sizeof(uint16_t));
+}
+
+static size_t x_row_bytes(const linear_args *a) {
+    return a->k * sizeof(uint16_t);
+}
+
+/* What a test needs besides the caller's buffers. */
+typedef struct probe {
+    char *x, *out, *part; /* device: [PROBE_ROWS, k], [PROBE_ROWS, n], [PART_ROWS_MAX, n] */
+    char *host[2];        /* pinned: [PART_ROWS_MAX, n] */
+} probe;
+
+static void probe_done(probe *b) {
+    if (b->x) cudaFree(b->x);
+    if (b->out) cudaFree(b->out);
+    if (b->part) cudaFree(b->part);
+    for (int i = 0; i < 2; i++)
+        if (b->host[i]) cudaFreeHost(b->host[i]);
+}
+
+/* Its tokens are a's, over and over. On failure too the caller calls probe_done. */
+static status probe_new(const gemm_lt *g, const linear_args *a, probe *b, errbuf *eb) {
+    const size_t row = x_row_bytes(a), part = PART_ROWS_MAX * out_row_bytes(a);
+    cudaError_t e = cudaMalloc((void **)&b->x, PROBE_ROWS * row);
+    if (e == cudaSuccess) e = cudaMalloc((void **)&b->out, PROBE_ROWS * out_row_bytes(a));
+    if (e == cudaSuccess) e = cudaMalloc((void **)&b->part, part);
+    for (int i = 0; i < 2 && e == cudaSuccess; i++) e = cudaMallocHost((void **)&b->host[i], part);
+    for (uint32_t r = 0; r < PROBE_ROWS && e == cudaSuccess; r += a->rows)
+        e = cudaMemcpyAsync(b->x + r * row, a->x, MIN(a->rows, PROBE_ROWS - r) * row,
+                            cudaMemcpyDeviceToDevice, g->stream);
+    if (e == cudaSuccess) return ST_OK;
+    (void)cudaGetLastError(); /* later launches must not find it */
+    cuda_failed(a, "memory of its test", e, eb);
+    return e == cudaErrorMemoryAllocation ? ST_NOMEM : ST_DEVICE;
+}
+
+static bool works(const gemm_lt *g, const linear_args *a, plan *p) {
+    return plan_set_rows(g, p, a->rows) == CUBLAS_STATUS_SUCCESS &&
+           multiply(g, a, p, &p->algo) == CUBLAS_STATUS_SUCCESS;
+}
+
+/* Whether a's last `count` rows get the same bits among all of a's rows and by themselves. */
+static status rows_agree(const gemm_lt *g, const linear_args *a, plan *p, uint32_t count, const probe *b,
+                         bool *agree, errbuf *eb) {
+    const uint32_t begin = a->rows - count;
+    const size_t bytes = count * out_row_bytes(a);
+    linear_args part = *a;
+    part.rows = count;
+    part.x = (const char *)a->x + begin * x_row_bytes(a);
+    part.out = b->part;
+    *agree = works(g, a, p) && works(g, &part, p);
+    if (!*agree) return ST_OK;
+    cudaError_t e = cudaMemcpyAsync(b->host[0], (const char *)a->out + begin * out_row_bytes(a), bytes,
+                                    cudaMemcpyDeviceToHost, g->stream);
+    if (e == cudaSuccess) e = cudaMemcpyAsync(b->host[1], b->part, bytes, cudaMemcpyDeviceToHost, g->stream);
+    if (e == cudaSuccess) e = cudaEventRecord(g->end, g->stream);
+    if (e != cudaSuccess) return cuda_failed(a, "test", e, eb);
+    status waited = wait_event(g->end, &e);
+    if (waited == ST_TIMEOUT)
+        return errf(eb, waited, "cublasLt %ux%ux%u (rows, n, k): test did not end within %u s", a->rows, a->n,
+                    a->k, WAIT_MAX_S);
+    if (waited != ST_OK) return cuda_failed(a, "test", e, eb);
+    *agree = memcmp(b->host[0], b->host[1], bytes) == 0;
+    return ST_OK;
+}
+
+/* Whether p's algorithm gives a row the same bits among any rows: among those of the probe, which are as many
+ * in every worker, and among the caller's. */
+static status passes(const gemm_lt *g, const linear_args *a, plan *p, const probe *b, bool *same,
+                     errbuf *eb) {
+    static const uint32_t counts[] = {1, 33, 64, PART_ROWS_MAX};
+    linear_args probed = *a;
+    probed.rows = PROBE_ROWS;
+    probed.x = b->x;
+    probed.out = b->out;
+    for (size_t i = 0; i < ARRAY_LEN(counts); i++) {
+        status st = rows_agree(g, &probed, p, counts[i], b, same, eb);
+        if (st != ST_OK || !*same) return st;
+    }
+    return rows_agree(g, a, p, MIN(a->rows, PART_ROWS_MAX), b, same, eb);
+}
+
+static void log_fixed(const linear_args *a, const plan *p, const algo_traits *t, int tried, const char *why) {
+    if (p->refused)
+        log_warn("cuda",
+                 "rows of prompts go through our own kernel, which is slower: no algorithm of "
+                 "cuBLASLt gives a row the same bits among any rows",
+                 "n=%u k=%u tried=%d%s%s", a->n, a->k, tried, *why ? " cause=" : "", why);
+    else
+        log_info("cuda", "rows of prompts go through cuBLASLt", "n=%u k=%u tried=%d algorithm=%u tile=%u",
+                 a->n, a->k, tried, t->value[0], t->value[1]);
+}
+
+/* Gives p the first candidate that passes, or marks it as refused. */
+static status choose_fixed(const gemm_lt *g, const linear_args *a, plan *p, errbuf *eb) {
+    cublasLtMatmulHeuristicResult_t found[CANDIDATES_MAX];
+    errbuf why = {0};
+    int count = 0, tried = 0;
+    /* Rows of out that begin at any row are aligned as promised only if n is a multiple of eight. */
+    if (a->n % (ALIGNMENT_BYTES / sizeof(uint16_t)) == 0 &&
+        ask(g, a, p, FIXED_ROWS, found, &count, &why) != ST_OK)
+        count = 0;
+    probe b = {0};
+    algo_traits t = {0};
+    status st = count > 0 ? probe_new(g, a, &b, eb) : ST_OK;
+    bool same = false;
+    while (st == ST_OK && tried < count && !same) {
+        p->algo = found[tried++].algo;
+        t = traits_of(g, &p->algo);
+        if (!splits_k(&t)) st = passes(g, a, p, &b, &same, eb);
+    }
+    if (st != ST_TIMEOUT) probe_done(&b); /* to free would wait for a GPU that hangs */
+    if (st != ST_OK) return st;
+    p->settled = true;
+    p->refused = !same;
+    log_fixed(a, p, &t, tried, why.text);
+    return ST_OK;
+}
+
+/* Sums of plans do not depend on the order in which shapes came. */
+static uint64_t plan_hash(const gemm_lt *g, const plan *p) {
+    const algo_traits t = p->refused ? (algo_traits){0} : traits_of(g, &p->algo);
+    const uint64_t shape[] = {p->n, p->k, (uint64_t)p->type << 8 | p->mode, p->refused};
+    uint64_t hash = 0;
+    for (size_t i = 0; i < ARRAY_LEN(shape); i++) hash = mix64(hash + MIX64_STEP + shape[i]);
+    for (uint32_t i = 0; i < TRAIT_COUNT; i++) hash = mix64(hash + MIX64_STEP + t.value[i]);
+    return hash;
+}
+
+void gemm_lt_name(const gemm_lt *g, char out[GEMM_LT_NAME_BYTES]) {
+    PRE(g);
+    PRE(g->way == GEMM_LT_FIXED);
+    uint64_t sum = 0;
+    for (uint32_t i = 0; i < g->plan_count; i++) sum += plan_hash(g, &g->plans[i]);
+    const size_t version = g->lt.GetVersion(); /* CUBLAS_VERSION of its header */
+    snprintf(out, GEMM_LT_NAME_BYTES, "lt%zu.%zu.%zu-%08x", version / 10000, version / 100 % 100,
+             version % 100, (uint32_t)(sum ^ sum >> 32));
+}
+
+uint32_t gemm_lt_shapes(const gemm_lt *g) {
+    PRE(g);
+    return g->plan_count;
+}
+
+static status fixed_linear(gemm_lt *g, const linear_args *a, errbuf *eb) {
+    plan *p = find_plan(g, a);
+    status st = p ? ST_OK : add_plan(g, a, &p, eb);
+    if (st == ST_OK && !p->settled) st = choose_fixed(g, a, p, eb);
+    if (st != ST_OK) return st;
+    if (p->refused) return errf(eb, ST_UNSUPPORTED, "cublasLt %ux%u (n, k): no algorithm passed", a->n, a->k);
+    cublasStatus_t blas = plan_set_rows(g, p, a->rows);
+    if (blas == CUBLAS_STATUS_SUCCESS) blas = multiply(g, a, p, &p->algo);
+    return blas == CUBLAS_STATUS_SUCCESS ? ST_OK : blas_failed(g, a, "product", blas, eb);
 }
 
 /* --- products --- */
@@ -305,6 +530,7 @@ status gemm_lt_linear(gemm_lt *g, const linear_args *a, errbuf *eb) {
     PRE(a->rows <= 1u << 31);
     PRE(a->mode != LINEAR_GATE_UP);
     PRE(a->type != NUM_F32);
+    if (g->way == GEMM_LT_FIXED) return fixed_linear(g, a, eb);
     plan *p = find_plan(g, a);
     if (!p || !p->settled) {
         status st = make_plan(g, a, &p, eb);

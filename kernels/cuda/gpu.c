@@ -2,6 +2,8 @@
 
 #include "kernels/cuda/wait.h"
 
+#include <stdio.h>
+
 /* --- faults --- */
 
 status gpu_fault(device *d, const char *text) {
@@ -37,6 +39,23 @@ status gpu_fault_text(const device *d, errbuf *eb) {
     PRE(d);
     if (gpu_faulted(d)) return errf(eb, ST_DEVICE, "%s", d->fault.text.text);
     return errf(eb, ST_DEVICE, "cuda: GPU %d: no error was kept", d->gpu);
+}
+
+/* --- numerics --- */
+
+/* "fast-timed": the library's algorithm for many rows is chosen by timing, so that two starts may differ in
+ * their bits. */
+void gpu_name_path(device *d) {
+    PRE(d);
+    char mode[80] = "fast-timed", products[GEMM_LT_NAME_BYTES] = "own";
+    if (d->type == NUM_F32) snprintf(mode, sizeof mode, "fast");
+    if (d->opt.deterministic) {
+        if (d->gemm) gemm_lt_name(d->gemm, products);
+        uint32_t max_context = d->opt.max_seq_pages * KV_PAGE_TOKENS;
+        snprintf(mode, sizeof mode, "det-%s/split%u", products,
+                 decode_plan_make(true, max_context, 1, 1).split_tokens);
+    }
+    snprintf(d->path, sizeof d->path, "cuda/sm_%u/%s/%s", d->capability, dtype_name(d->opt.act_type), mode);
 }
 
 /* --- waiting --- */

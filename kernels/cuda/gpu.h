@@ -41,11 +41,11 @@ struct device {
     device_options opt; /* sizes are at least 1 */
     int gpu;
     uint32_t sm_count;
+    uint32_t capability; /* 90: compute capability 9.0 */
     num_type type;
-    char path[64];
     cudaStream_t stream, handoff;
     cudaEvent_t done; /* of the device thread, for waiting */
-    gemm_lt *gemm;    /* NULL when every product is our own: deterministic, or f32 */
+    gemm_lt *gemm;    /* NULL when every product is our own: f32, or deterministic without the library */
     uint64_t total;   /* bytes of the GPU */
 
     /* Constant after attend_setup. */
@@ -62,7 +62,8 @@ struct device {
     kv_stage *stage;
 
     /* Of the device thread. */
-    uint64_t used; /* bytes of GPU memory that were taken */
+    char path[128]; /* backend_ops.path; deterministic mode adds what the library's algorithms are */
+    uint64_t used;  /* bytes of GPU memory that were taken */
     step *step;
     const step_view *view;       /* the running step's; NULL between steps */
     uint64_t step_number;        /* of the running step, or the last; from 1 */
@@ -86,6 +87,10 @@ status gpu_fault_text(const device *d, errbuf *eb);
 static inline bool gpu_faulted(const device *d) {
     return atomic_load_explicit(&d->fault.raised, memory_order_acquire);
 }
+
+/* Writes d->path: what the numerics are: the kernels of the architecture, the number type, what multiplies
+ * the rows of prompts, and how sums are cut. */
+void gpu_name_path(device *d);
 
 /* --- waiting --- */
 

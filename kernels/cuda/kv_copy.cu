@@ -8,8 +8,8 @@
  * wire asks for it), numbered as they lie on the wire: neighbouring threads move neighbouring units, and
  * each finds its unit in the pages with one division (two in the last page).
  *
- * The checksum is sum w_i * mix(i) over the 64-bit words w_i of the wire, mod 2^64, mix being the finaliser
- * of splitmix64 as in kv_mix. Integer sums do not depend on their order: each thread sums what it moves,
+ * The checksum is sum w_i * mix_weight(i) over the 64-bit words w_i of the wire, mod 2^64, as on hosts
+ * (kv/kv_layout.h). Integer sums do not depend on their order: each thread sums what it moves,
  * then the warp, then the block, which adds once to *sum. A thread has KV_COPY_DEPTH loads under way before
  * it stores the first. */
 #include "kernels/cuda/device.cuh"
@@ -63,7 +63,7 @@ template <class U> static __device__ __forceinline__ uint64_t weighted(U v, uint
     uint64_t sum = 0;
 #pragma unroll
     for (uint32_t i = 0; i < sizeof(U) / 8; i++)
-        sum += (v.w[2 * i] | (uint64_t)v.w[2 * i + 1] << 32) * (mix64(word + i) | 1); /* kv_mix */
+        sum += (v.w[2 * i] | (uint64_t)v.w[2 * i + 1] << 32) * mix_weight(word + i);
     return sum;
 }
 

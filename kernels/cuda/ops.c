@@ -2,7 +2,10 @@
  *
  * Products: our own kernels give a row the same bits whatever the other rows are, and are made for few rows;
  * cuBLASLt is expected to be the faster one for more (gpu_bench linear compares), and picks its algorithm by
- * their number. So deterministic mode has only the former, and the default mode has it up to LINEAR_FEW_ROWS.
+ * their number. The default mode has our own up to LINEAR_FEW_ROWS. Deterministic mode has it for generated
+ * rows and the output head; rows of prompts, however few, go through one algorithm of cuBLASLt per shape
+ * (gemm_lt.h), or through our own where none keeps to the rule.
+ *
  * Attention: rows of prompts go through the prefill kernel and generated rows through the decode kernel,
  * always, so that a token that is computed again in a replay gets the bits that it had. */
 #include "kernels/cuda/ops.h"
@@ -184,15 +187,62 @@ status cuda_head_norm(device *d, const op_head_norm *a) {
 
 /* --- products --- */
 
-static bool own_linear(const device *d, uint32_t rows) {
-    return !d->gemm || rows <= LINEAR_FEW_ROWS;
+static status own_product(device *d, const linear_args *a, const char *op) {
+    return gpu_op_end(d, launch_linear(a, d->stream), op);
 }
 
-static status library_linear(device *d, const linear_args *a) {
+/* The library knows no gate_up: it goes through scratch [rows, n]. ST_UNSUPPORTED: it has nothing for this
+ * shape. */
+static status library_product(device *d, const linear_args *a, void *scratch, const char *op) {
     errbuf text = {0};
-    status st = gemm_lt_linear(d->gemm, a, &text);
-    if (st == ST_OK) return ST_OK;
-    return st == ST_TIMEOUT ? gpu_hung(d, text.text) : gpu_fault(d, text.text);
+    linear_args plain = *a;
+    const bool paired = a->mode == LINEAR_GATE_UP;
+    if (paired) {
+        plain.out = scratch;
+        plain.mode = LINEAR_ACT;
+    }
+    status st = gemm_lt_linear(d->gemm, &plain, &text);
+    if (st == ST_UNSUPPORTED) return st;
+    if (st == ST_TIMEOUT) return gpu_hung(d, text.text);
+    if (st != ST_OK) return gpu_fault(d, text.text);
+    cudaError_t e =
+        paired ? launch_silu_mul(d->type, scratch, a->rows, a->n / 2, a->out, d->stream) : cudaSuccess;
+    return gpu_op_end(d, e, op);
+}
+
+static linear_args rows_of(const linear_args *a, const step_run *run) {
+    const size_t width = a->mode == LINEAR_GATE_UP ? a->n / 2 : a->n, bytes = num_bytes(a->type);
+    linear_args part = *a;
+    part.rows = run->count;
+    part.x = (const char *)a->x + (size_t)run->begin * a->k * bytes;
+    part.out = (char *)a->out + run->begin * width * bytes;
+    return part;
+}
+
+static status prompt_product(device *d, const linear_args *a, void *scratch, const char *op) {
+    const uint32_t shapes = gemm_lt_shapes(d->gemm);
+    status st = library_product(d, a, scratch, op);
+    if (gemm_lt_shapes(d->gemm) != shapes) gpu_name_path(d);
+    return st == ST_UNSUPPORTED ? own_product(d, a, op) : st;
+}
+
+/* Deterministic mode: each row by the kernel of its kind. */
+static status product_by_kind(device *d, const linear_args *a, void *scratch, const char *op) {
+    const step_view *v = gpu_step(d);
+    if (v->prompt_rows == 0 || a->mode == LINEAR_F32) return own_product(d, a, op);
+    PRE(a->rows == v->op->rows);
+    for (uint32_t i = 0; i < v->run_count; i++) {
+        const linear_args part = rows_of(a, &v->runs[i]);
+        status st = v->runs[i].prompt ? prompt_product(d, &part, scratch, op) : own_product(d, &part, op);
+        if (st != ST_OK) return st;
+    }
+    return ST_OK;
+}
+
+static status product(device *d, const linear_args *a, void *scratch, const char *op) {
+    if (!d->gemm) return own_product(d, a, op);
+    if (d->opt.deterministic) return product_by_kind(d, a, scratch, op);
+    return a->rows <= LINEAR_FEW_ROWS ? own_product(d, a, op) : library_product(d, a, scratch, op);
 }
 
 status cuda_linear(device *d, const op_linear *a) {
@@ -209,9 +259,7 @@ status cuda_linear(device *d, const op_linear *a) {
                               .k = a->w->cols,
                               .out = a->out,
                               .mode = a->logits ? LINEAR_F32 : LINEAR_ACT};
-    if (own_linear(d, a->rows)) return gpu_op_end(d, launch_linear(&args, d->stream), "linear");
-    status st = library_linear(d, &args);
-    return st == ST_OK ? gpu_op_end(d, cudaSuccess, "linear") : st;
+    return product(d, &args, NULL, "linear");
 }
 
 status cuda_gate_up(device *d, const op_gate_up *a) {
@@ -220,21 +268,15 @@ status cuda_gate_up(device *d, const op_gate_up *a) {
     if (gpu_faulted(d)) return ST_DEVICE;
     PRE(a->w->form == WEIGHT_GATE_UP);
     PRE(a->act == ACT_SILU);
-    linear_args args = {.type = d->type,
-                        .x = a->x,
-                        .w = a->w->data,
-                        .rows = a->rows,
-                        .n = a->w->rows,
-                        .k = a->w->cols,
-                        .out = a->out,
-                        .mode = LINEAR_GATE_UP};
-    if (own_linear(d, a->rows)) return gpu_op_end(d, launch_linear(&args, d->stream), "gate_up");
-    args.out = a->scratch;
-    args.mode = LINEAR_ACT;
-    status st = library_linear(d, &args);
-    if (st != ST_OK) return st;
-    return gpu_op_end(d, launch_silu_mul(d->type, a->scratch, a->rows, a->w->rows / 2, a->out, d->stream),
-                      "gate_up");
+    const linear_args args = {.type = d->type,
+                              .x = a->x,
+                              .w = a->w->data,
+                              .rows = a->rows,
+                              .n = a->w->rows,
+                              .k = a->w->cols,
+                              .out = a->out,
+                              .mode = LINEAR_GATE_UP};
+    return product(d, &args, a->scratch, "gate_up");
 }
 
 /* --- attention --- */

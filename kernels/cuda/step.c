@@ -29,6 +29,7 @@
 /* Bucket sizes; after the last one every BUCKET_STEP. */
 static const uint32_t small_buckets[] = {1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128};
 #define BUCKET_STEP      64u
+#define WARM_REPLAY_MAX  256u
 #define LIBRARY_ROWS_MIN (2 * LINEAR_FEW_ROWS) /* the first power of two above it */
 
 typedef enum record_state { RECORD_NONE, RECORD_WARM, RECORD_READY } record_state;
@@ -58,6 +59,7 @@ struct step {
     char *dev, *host; /* [bytes] the block and its twin */
     size_t bytes;
     sample_token *tokens_dev, *tokens_host; /* [max_rows] */
+    step_run *runs;                         /* [2 * max_seqs] */
     uint32_t items_max;                     /* of any step */
     uint32_t bucket_cap;                    /* rows of the largest bucket */
     record *records;                        /* [record_count] by bucket */
@@ -106,6 +108,7 @@ status step_new(device *d, errbuf *eb) {
     PRE(!d->step);
     step *s = d->step = xcalloc(1, sizeof *s);
     const device_options *o = &d->opt;
+    s->runs = xcalloc((size_t)2 * o->max_seqs, sizeof *s->runs);
     s->bucket_cap = MIN(o->max_rows, o->max_seqs);
     s->record_count = bucket_of(s->bucket_cap) + 1;
     s->records = xcalloc(s->record_count, sizeof *s->records);
@@ -150,6 +153,7 @@ void step_free(device *d) {
     for (uint32_t i = 0; i < s->record_count; i++)
         if (s->records[i].exec) (void)cudaGraphExecDestroy(s->records[i].exec);
     free(s->records);
+    free(s->runs);
     gpu_pinned_give(d, s->host);
     gpu_pinned_give(d, s->tokens_host);
     gpu_give(d, s->dev, s->bytes);
@@ -158,20 +162,36 @@ void step_free(device *d) {
     d->step = NULL;
 }
 
-/* Prompts, the i-th: a library that multiplies chooses its algorithm by the power of two that the rows are
- * rounded up to; of our own products each tile size is a kernel, which is loaded when it is first launched.
- */
-static bool warm_prompt(const device *d, uint32_t i, warm_step *out) {
-    static const uint32_t tile_rows[] = {8, 16, 32, 64, UINT32_MAX}; /* linear.cu, linear_wide.cu */
-    if (d->type == NUM_F32) return false;                            /* one kernel, and slow */
-    uint64_t rows = 0;
-    if (d->gemm)
-        rows = (uint64_t)LIBRARY_ROWS_MIN << i;
-    else if (i < ARRAY_LEN(tile_rows))
-        rows = tile_rows[i];
-    uint64_t before = d->gemm ? rows / 2 : i > 0 ? tile_rows[i - 1] : 0;
-    if (rows == 0 || before >= d->opt.max_rows) return false;
-    *out = (warm_step){.rows = (uint32_t)MIN(rows, d->opt.max_rows), .times = 1, .prompt = true};
+/* Sizes at which each of our own products for many rows is launched: a kernel for each size of its tiles,
+ * which is loaded when it is first launched (linear.cu, linear_wide.cu). Rows of prompts, or, where the
+ * library multiplies those, of replays, whose first row is the prompt's; few of them, since each costs what
+ * a decode step does. */
+static bool warm_own(const device *d, uint32_t i, warm_kind kind, warm_step *out) {
+    static const uint32_t tile_rows[] = {8, 16, 32, 64, UINT32_MAX};
+    const uint32_t most = kind == WARM_REPLAY ? MIN(d->opt.max_rows, WARM_REPLAY_MAX) : d->opt.max_rows;
+    const uint32_t more = kind == WARM_REPLAY;
+    if (i >= ARRAY_LEN(tile_rows) || (i > 0 && tile_rows[i - 1] + more >= most)) return false;
+    *out = (warm_step){.kind = kind, .rows = tile_rows[i] < most ? tile_rows[i] + more : most, .times = 1};
+    return true;
+}
+
+/* A library that chooses by time does so for each power of two that the rows are rounded up to. */
+static bool warm_timed(const device *d, uint32_t i, warm_step *out) {
+    uint64_t rows = (uint64_t)LIBRARY_ROWS_MIN << i;
+    if (rows / 2 >= d->opt.max_rows) return false;
+    *out = (warm_step){.kind = WARM_PROMPT, .rows = (uint32_t)MIN(rows, d->opt.max_rows), .times = 1};
+    return true;
+}
+
+/* Fixed algorithms are chosen by the first prompt there is, the longest where prompts come; which they are is
+ * in the path, so that a worker that computes no prompts chooses too. */
+static bool warm_fixed(const device *d, uint32_t i, warm_step *out) {
+    if (i == 0)
+        *out = (warm_step){.kind = WARM_PROMPT, .rows = d->opt.max_rows, .times = 1};
+    else if (i == 1)
+        *out = (warm_step){.kind = WARM_PATH, .rows = 1, .times = 1};
+    else
+        return warm_own(d, i - 2, WARM_REPLAY, out);
     return true;
 }
 
@@ -181,12 +201,16 @@ bool cuda_warm(const device *d, uint32_t i, warm_step *out) {
     PRE(d->step);
     PRE(out);
     const step *s = d->step;
-    if (d->opt.check_ops) return false; /* slow anyway, and nothing is recorded */
+    const bool fixed = d->gemm && d->opt.deterministic;
+    if (d->opt.check_ops) return fixed && i == 0 && warm_fixed(d, 1, out); /* slow, and nothing is recorded */
     if (i < s->record_count) {
-        *out = (warm_step){.rows = MIN(bucket_rows(i), s->bucket_cap), .times = 2};
+        *out = (warm_step){.kind = WARM_DECODE, .rows = MIN(bucket_rows(i), s->bucket_cap), .times = 2};
         return true;
     }
-    return warm_prompt(d, i - s->record_count, out);
+    i -= s->record_count;
+    if (d->type == NUM_F32) return false; /* one kernel, and slow */
+    if (!d->gemm) return warm_own(d, i, WARM_PROMPT, out);
+    return fixed ? warm_fixed(d, i, out) : warm_timed(d, i, out);
 }
 
 size_t step_nodes(const device *d, uint32_t rows) {
@@ -283,9 +307,34 @@ static void fill_work(step *st, const op_step *s, const places *p, const tally *
     *(step_header *)st->host = (step_header){.rows = s->rows, .items = item_count};
 }
 
+static uint32_t add_run(step_run *runs, uint32_t count, uint32_t rows, bool prompt) {
+    if (rows == 0) return count;
+    step_run *last = count > 0 ? &runs[count - 1] : NULL;
+    if (last && last->prompt == prompt) {
+        last->count += rows;
+        return count;
+    }
+    runs[count] = (step_run){.begin = last ? last->begin + last->count : 0, .count = rows, .prompt = prompt};
+    return count + 1;
+}
+
+/* Returns how many. */
+static uint32_t fill_runs(step_run *runs, const op_step *s) {
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < s->seq_count; i++) {
+        const uint32_t prompt = prompt_rows(&s->seqs[i]);
+        count = add_run(runs, count, prompt, true);
+        count = add_run(runs, count, s->seqs[i].row_count - prompt, false);
+    }
+    return count;
+}
+
 static void point_view(step *st, const op_step *s, const places *p, const tally *t) {
     char *dev = st->dev;
     st->view = (step_view){.op = s,
+                           .runs = st->runs,
+                           .prompt_rows = t->prompt_rows,
+                           .run_count = fill_runs(st->runs, s),
                            .items = (const decode_item *)(st->host + p->items),
                            .tile_count = t->tiles,
                            .item_count = t->items,

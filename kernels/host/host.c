@@ -6,6 +6,9 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+
+#define HUGE_PAGE ((size_t)2 << 20)
 
 struct weight {
     weight_parts parts;
@@ -100,9 +103,12 @@ void host_device_error(const device *d, errbuf *eb) {
 
 void *host_mem_alloc(device *d, size_t bytes) {
     PRE(d);
-    size_t whole = (bytes + 63) / 64 * 64;
+    size_t align = bytes >= HUGE_PAGE ? HUGE_PAGE : 64, whole = (bytes + align - 1) / align * align;
     if (whole < bytes) return NULL;
-    void *p = aligned_alloc(64, whole ? whole : 64);
+    void *p = aligned_alloc(align, whole ? whole : align);
+    /* Pools are read in pieces of a few KiB all over them, which costs misses of the TLB in small pages. A
+     * kernel that does not obey loses that only. */
+    if (p && align == HUGE_PAGE) (void)madvise(p, whole, MADV_HUGEPAGE);
     if (p) memset(p, 0, whole);
     return p;
 }

@@ -94,6 +94,10 @@ typedef struct host_add {
     uint32_t rows, dim;
 } host_add;
 
+/* Copies `words` words of 8 bytes, which do not overlap, and returns their part of a checksum in which the
+ * first is number `begin`: the sum of word * mix_weight(number). In one pass, as fast as memory is. */
+typedef uint64_t host_copy_words(void *to, const void *from, size_t words, uint64_t begin);
+
 /* One way to compute them: ref, or cpu with one instruction set. */
 typedef struct host_kernels {
     const char *path; /* "cpu/avx2" */
@@ -105,6 +109,7 @@ typedef struct host_kernels {
     status (*attention)(device *d, const host_attention *a);
     status (*silu_mul)(device *d, const host_silu_mul *a);
     status (*add)(device *d, const host_add *a);
+    host_copy_words *copy_words; /* NULL: the backend copies hand-offs by itself */
 } host_kernels;
 
 #endif

@@ -24,10 +24,8 @@ kv_layout rig_layout(dtype type) {
     return (kv_layout){.type = type, .layers = 6, .kv_heads = RIG_KV_HEADS, .head_dim = 16};
 }
 
-const xport_ops *rig_xport(const char *name) {
-    const xport_ops *xport = strcmp(name, xport_slow.name) ? xport_find(name) : &xport_slow;
-    assert_non_null(xport);
-    return xport;
+const xport_ops *rig_test_xport(const char *name) {
+    return strcmp(name, xport_slow.name) ? NULL : &xport_slow;
 }
 
 void rig_open(rig_side *s, const rig_options *o) {
@@ -39,7 +37,9 @@ void rig_open(rig_side *s, const rig_options *o) {
     s->kv.page_count = o->page_count ? o->page_count : 256;
     assert_non_null(s->kv.ops);
     assert_int_equal(s->kv.ops->open(&s->kv.dev, &(device_options){.threads = 1}, &eb), ST_OK);
-    size_t bytes = s->kv.page_count * kv_page_bytes(&s->kv.layout);
+    s->kv.spare_page = s->kv.page_count;
+    s->kv.seq_pages_max = 64;
+    size_t bytes = (s->kv.page_count + 1) * kv_page_bytes(&s->kv.layout);
     s->kv.base = s->kv.ops->mem_alloc(s->kv.dev, bytes);
     assert_non_null(s->kv.base);
     memset(s->kv.base, RIG_BLANK, bytes);
@@ -47,7 +47,7 @@ void rig_open(rig_side *s, const rig_options *o) {
         .kv = s->kv,
         .receiver = o->receiver,
         .transport = o->transport,
-        .test_xport = rig_xport(o->transport),
+        .test_xport = rig_test_xport(o->transport),
         .bind_host = "127.0.0.1",
         .slots = o->slots ? o->slots : 8,
         .slot_bytes = o->slot_bytes ? o->slot_bytes : 64 * 1024,
@@ -66,7 +66,7 @@ void rig_open(rig_side *s, const rig_options *o) {
 
 void rig_close(rig_side *s) {
     xfer_free(s->x);
-    s->kv.ops->mem_free(s->kv.dev, s->kv.base, s->kv.page_count * kv_page_bytes(&s->kv.layout));
+    s->kv.ops->mem_free(s->kv.dev, s->kv.base, (s->kv.page_count + 1) * kv_page_bytes(&s->kv.layout));
     s->kv.ops->close(s->kv.dev);
     *s = (rig_side){0};
 }
@@ -220,10 +220,11 @@ void rig_compute(rig_side *p, const rig_work *w, uint32_t chunk) {
             rig_layer(p, w, begin, MIN(chunk, w->count - begin), layer);
 }
 
-static xfer_event next_event(rig_side *s) {
+/* What becomes of pairs is told beside hand-offs; most tests are about those. */
+static xfer_event next_event(rig_side *s, bool of_pairs) {
     uint64_t deadline_ns = clock_now_ns() + DEADLINE_NS;
     xfer_event e;
-    while (xfer_next(s->x, &e)) {
+    while (xfer_next(s->x, &e) || (e.kind == X_PAIR) != of_pairs) {
         uint64_t now_ns = clock_now_ns();
         if (now_ns >= deadline_ns) fail_msg("no event before the deadline");
         struct pollfd p = {.fd = xfer_fd(s->x), .events = POLLIN};
@@ -233,17 +234,21 @@ static xfer_event next_event(rig_side *s) {
 }
 
 xfer_event rig_wait(rig_side *s, xfer_event_kind kind, uint64_t req) {
-    xfer_event e = next_event(s);
+    xfer_event e = next_event(s, false);
     if (e.kind != kind || e.id.req != req)
         fail_msg("event %d of request %llu (%s), want %d of %llu", e.kind, (unsigned long long)e.id.req,
                  e.kind == X_FAILED ? e.why : "", kind, (unsigned long long)req);
     return e;
 }
 
+xfer_event rig_wait_pair(rig_side *s) {
+    return next_event(s, true);
+}
+
 void rig_nothing(rig_side *s) {
     rig_nap(s);
     xfer_event e;
-    assert_int_equal(xfer_next(s->x, &e), ST_AGAIN);
+    while (xfer_next(s->x, &e) == ST_OK) assert_int_equal(e.kind, X_PAIR);
 }
 
 void rig_nap(rig_side *s) {
@@ -257,7 +262,7 @@ void rig_nap(rig_side *s) {
 
 void rig_drop(rig_side *s, uint64_t req) {
     xfer_post(s->x, &(xfer_cmd){.kind = X_DROP, .id = {.req = req}});
-    while (next_event(s).kind != X_DROPPED) continue;
+    while (next_event(s, false).kind != X_DROPPED) continue;
 }
 
 void raw_open(raw_peer *r, const rig_side *like, const char *transport, uint32_t slots, size_t slot_bytes) {
@@ -266,13 +271,11 @@ void raw_open(raw_peer *r, const rig_side *like, const char *transport, uint32_t
     const int32_t words[] = {(int32_t)l->type, (int32_t)l->layers, (int32_t)l->kv_heads, (int32_t)l->head_dim,
                              (int32_t)KV_PAGE_TOKENS};
     r->zmq = zmq_ctx_new();
-    r->setup = (pair_setup){.zmq = r->zmq,
-                            .xport = rig_xport(transport),
-                            .ops = like->kv.ops,
-                            .dev = like->kv.dev,
-                            .router = &r->router,
-                            .slots = slots,
-                            .slot_bytes = slot_bytes};
+    r->setup = (pair_setup){
+        .zmq = r->zmq, .router = &r->router, .slots = slots, .slot_bytes = slot_bytes, .dead_ms = 20000};
+    assert_int_equal(
+        menu_make(&r->setup.menu, transport, like->kv.ops, like->kv.dev, rig_test_xport(transport), NULL),
+        ST_OK);
     r->setup.slot_bytes_min = kv_segment_bytes(l, KV_PAGE_TOKENS, 1);
     r->setup.layout_hash = kv_ids_hash(KV_IDS_HASH_START, words, ARRAY_LEN(words));
 }
@@ -322,7 +325,7 @@ bool raw_reads_nothing(raw_peer *r) {
 
 void raw_call(raw_peer *r, const char *endpoint, const kv_identity *id) {
     errbuf eb = {0};
-    assert_int_equal(pair_connect(&r->p, &r->setup, endpoint, id, 1, &eb), ST_OK);
+    assert_int_equal(pair_connect(&r->p, &r->setup, endpoint, id, r->setup.menu.own.can, 1, &eb), ST_OK);
     chan_msg m;
     raw_next(r, &m);
     assert_int_equal(pair_count(r->p, &m.frame, NULL), ST_OK);
@@ -339,7 +342,7 @@ kv_frame raw_segment(raw_peer *r, const rig_work *w, uint32_t segment, kv_piece 
     f.piece = piece;
     f.bytes = kv_piece_bytes(l, &piece);
     f.ids_hash = kv_ids_hash(KV_IDS_HASH_START, w->ids, piece.token_begin + piece.token_count);
-    xport_place stage = r->setup.xport->stage(r->p->ring, slot);
+    xport_place stage = r->p->xport->stage(r->p->ring, slot);
     op_kv_copy copy = {.layout = l, .kv = r->kv.base, .pages = w->pages, .wire = stage.at};
     copy.wire_in = stage.in;
     copy.piece = piece;
@@ -350,7 +353,7 @@ kv_frame raw_segment(raw_peer *r, const rig_work *w, uint32_t segment, kv_piece 
 }
 
 void raw_send_segment(raw_peer *r, kv_frame *f) {
-    const xport_ops *xport = r->setup.xport;
+    const xport_ops *xport = r->p->xport;
     xport_part x;
     zmq_msg_t part;
     status st = xport->push(r->p->ring, f->slot, f->bytes, NULL);
@@ -363,7 +366,8 @@ void raw_send_segment(raw_peer *r, kv_frame *f) {
 
 void raw_listen(raw_peer *r) {
     errbuf eb = {0};
-    if (chan_listen(&r->router, r->zmq, "127.0.0.1", 1 << 20, r->endpoint, &eb)) fail_msg("%s", eb.text);
+    if (chan_listen(&r->router, r->zmq, "127.0.0.1", 1 << 20, r->setup.dead_ms, r->endpoint, &eb))
+        fail_msg("%s", eb.text);
 }
 
 kv_frame raw_answer(raw_peer *r, uint64_t d_inc, bool with_ring) {

@@ -83,6 +83,8 @@ token_out rig_first(const rig_work *w);
 
 /* The next event, which must be of this kind and request. */
 xfer_event rig_wait(rig_side *s, xfer_event_kind kind, uint64_t req);
+/* The next event about a pair; those about hand-offs before it are skipped. */
+xfer_event rig_wait_pair(rig_side *s);
 /* No event waits, after the thread made at least one more turn */
 void rig_nothing(rig_side *s);
 /* The thread makes a turn and does what it can (by an X_DROP that nobody knows) */
@@ -127,8 +129,8 @@ void raw_listen(raw_peer *r);
 kv_frame raw_answer(raw_peer *r, uint64_t d_inc, bool with_ring);
 void raw_credit(raw_peer *r, uint32_t slot);
 
-/* By name; also xport_slow */
-const xport_ops *rig_xport(const char *name);
+/* xport_slow by its name; NULL for those of the product */
+const xport_ops *rig_test_xport(const char *name);
 /* Turns until everything has moved that a slow transport of SLOW_TURNS has under way one after the other: a
  * ring, a push, a pull. */
 #define RIG_SLOW_TURNS (4 * SLOW_TURNS)

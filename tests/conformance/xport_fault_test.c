@@ -357,7 +357,7 @@ static void a_writer_of_an_ended_pair_writes_into_nothing(void **state) {
     owner.id.attempt = 2;
     rig_expect(&d, &owner);
     for (uint32_t slot = 0; slot < s.raw.p->slots; slot++)
-        memset(s.raw.setup.xport->stage(s.raw.p->ring, slot).at, 0xff, s.raw.p->slot_bytes);
+        memset(s.raw.p->xport->stage(s.raw.p->ring, slot).at, 0xff, s.raw.p->slot_bytes);
     f = raw_segment(&s.raw, &w, 1, rig_piece(0, 100, 1, 2), 1);
     raw_send_segment(&s.raw, &f);
     char text[CHAN_TEXT_MAX];

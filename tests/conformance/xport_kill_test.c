@@ -51,7 +51,7 @@ static void a_sender_killed_in_the_middle_is_noticed_at_once(void **state) {
         f = raw_segment(&raw, &w, 1, rig_piece(0, 100, 1, 2), 1);
         if (write(ready[1], "x", 1) != 1) _exit(1);
         for (;;) { /* the second is being written for ever */
-            memset(raw.setup.xport->stage(raw.p->ring, 1).at, 0xff, f.bytes);
+            memset(raw.p->xport->stage(raw.p->ring, 1).at, 0xff, f.bytes);
         }
     }
     char x;
@@ -99,7 +99,7 @@ static void a_receiver_killed_in_the_middle_is_noticed_at_once(void **state) {
     assert_int_equal(waitpid(child, NULL, 0), child);
     /* The ring of a dead receiver can still be written: no SIGBUS. */
     for (uint32_t slot = 0; slot < 4; slot++)
-        memset(writer.setup.xport->stage(writer.p->ring, slot).at, slot, 4096);
+        memset(writer.p->xport->stage(writer.p->ring, slot).at, slot, 4096);
     rig_offer(&p, &w);
     rig_compute(&p, &w, 256);
     rig_dest(&p, &w, endpoint);

@@ -229,6 +229,8 @@ static xport_place slow_payload(xport_ring *r, uint32_t slot, size_t bytes, cons
 
 const xport_ops xport_slow = {
     .name = "slow",
+    .bit = KV_BY_TEST,
+    .check = xport_check_nothing,
     .create = slow_create,
     .open = slow_open,
     .ready = slow_ready,

@@ -173,7 +173,7 @@ static void products_of_weights_of_every_type_are_those_of_ref(void **state) {
     }
 }
 
-/* 70 rows go to the library in fast mode and to our kernels in deterministic mode. */
+/* 70 rows of a prompt go to the library in both modes, their logits in fast mode only. */
 static void many_rows_are_multiplied_right_in_both_modes(void **state) {
     (void)state;
     for (size_t i = 0; i < 2 * ARRAY_LEN(kinds); i++) {

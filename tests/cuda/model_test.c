@@ -45,7 +45,8 @@ static engine *engine_with(const fixture *f, const char *backend, dtype act, boo
                                 .device = {.threads = 1,
                                            .isa = "auto",
                                            .act_type = act,
-                                           .deterministic = rig_deterministic(deterministic)},
+                                           .deterministic = rig_deterministic(deterministic),
+                                           .own_products = rig_own_products()},
                                 .kv_type = act,
                                 .page_count = PAGES,
                                 .max_rows = ROWS,
@@ -258,11 +259,12 @@ static text text_of(const fixture *f, dtype act, uint32_t chunk, const sampling 
 
 static void chunks_change_no_bit(void **state) {
     fixture *f = *state;
+    static const uint32_t chunks[] = {16, 73, PROMPT - 1}; /* the last one leaves a single row */
     const sampling p = seeded(3);
     for (dtype act = DT_F16; act <= DT_BF16; act += DT_BF16 - DT_F16) {
         text whole = text_of(f, act, PROMPT, &p);
-        for (uint32_t chunk = 16; chunk <= 73; chunk += 57) {
-            text cut = text_of(f, act, chunk, &p);
+        for (size_t i = 0; i < ARRAY_LEN(chunks); i++) {
+            text cut = text_of(f, act, chunks[i], &p);
             assert_memory_equal(whole.ids, cut.ids, sizeof whole.ids);
             assert_memory_equal(whole.pages, cut.pages, whole.bytes);
             free(cut.pages);
@@ -329,6 +331,62 @@ static void a_replay_changes_no_bit(void **state) {
     free(original.pages);
 }
 
+/* What a slot of a mixed step is: rows so far of `count` tokens of the prompt and `given` generated ones. */
+typedef struct share {
+    uint32_t count, given, done;
+} share;
+
+/* Replays side by side, each of rows of the prompt and generated ones, with a prompt before, a prompt between
+ * and a decode row behind them: each writes the pages and chooses the token that it does alone. */
+static void replays_beside_prompts_change_no_bit(void **state) {
+    fixture *f = *state;
+    enum { N = 5, FORCED = 9 };
+    static const share shares[N] = {{40, 0, 0}, {20, FORCED, 0}, {33, 0, 16}, {17, FORCED, 16}, {25, 1, 25}};
+    step_result alone[N], together[N];
+    void *pages[2];
+    size_t bytes = 0;
+    memset(alone, 0, sizeof alone);
+    memset(together, 0, sizeof together);
+    for (int mixed = 0; mixed < 2; mixed++) {
+        engine *e = engine_of(f, "cuda", DT_BF16, true);
+        step_item items[N];
+        for (uint32_t s = 0; s < N; s++) {
+            const share *h = &shares[s];
+            sampling p = seeded(s);
+            p.logprobs = 3;
+            open_slot(e, s, f->prompt + s, h->count, f->prompt + 50, h->given, &p);
+            items[s] = (step_item){.slot = s, .count = h->done};
+            step_result r;
+            if (h->done > 0) run(e, &items[s], 1, &r);
+            items[s] = (step_item){
+                .slot = s, .begin = h->done, .count = h->count + h->given - h->done, .sample = true};
+        }
+        if (mixed) {
+            run(e, items, N, together);
+        } else {
+            /* The same tokens in the steps in which they came first: a prompt, then one at a time. */
+            for (uint32_t s = 0; s < N; s++) {
+                const uint32_t prompt = shares[s].count - shares[s].done,
+                               end = items[s].begin + items[s].count;
+                const bool last = prompt == items[s].count;
+                if (prompt > 0)
+                    run(e, &(step_item){.slot = s, .begin = items[s].begin, .count = prompt, .sample = last},
+                        1, &alone[s]);
+                for (uint32_t at = shares[s].count; at < end; at++)
+                    run(e, &(step_item){.slot = s, .begin = at, .count = 1, .sample = at + 1 == end}, 1,
+                        &alone[s]);
+            }
+        }
+        pages[mixed] = copy_pages(e, &bytes);
+        engine_free(e);
+    }
+    for (uint32_t s = 0; s < N; s++)
+        assert_memory_equal(&alone[s].token, &together[s].token, sizeof alone[s].token);
+    assert_memory_equal(pages[0], pages[1], bytes);
+    free(pages[0]);
+    free(pages[1]);
+}
+
 /* --- recorded steps --- */
 
 static void a_decode_step_is_seven_launches_a_layer(void **state) {
@@ -380,6 +438,7 @@ int main(void) {
         cmocka_unit_test(chunks_change_no_bit),
         cmocka_unit_test(neighbours_change_no_bit),
         cmocka_unit_test(a_replay_changes_no_bit),
+        cmocka_unit_test(replays_beside_prompts_change_no_bit),
         cmocka_unit_test(a_decode_step_is_seven_launches_a_layer),
         cmocka_unit_test(warming_up_records_every_decode_step_and_changes_no_token),
     };

@@ -8,8 +8,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+bool rig_own_products(void) {
+    return getenv("BATON_TEST_DETERMINISTIC") != NULL;
+}
+
 bool rig_deterministic(bool wanted) {
-    return wanted || getenv("BATON_TEST_DETERMINISTIC");
+    return wanted || rig_own_products();
 }
 
 device_options rig_options(dtype act, bool deterministic) {
@@ -17,6 +21,7 @@ device_options rig_options(dtype act, bool deterministic) {
                             .isa = "auto",
                             .act_type = act,
                             .deterministic = rig_deterministic(deterministic),
+                            .own_products = rig_own_products(),
                             .max_rows = RIG_ROWS,
                             .max_seqs = RIG_SEQS,
                             .max_seq_pages = RIG_SEQ_PAGES,

@@ -19,8 +19,9 @@ typedef struct rig {
 enum { RIG_ROWS = 160, RIG_SEQS = 8, RIG_PAGES = 96, RIG_SEQ_PAGES = 64, RIG_HEAD = 4 };
 
 /* BATON_TEST_DETERMINISTIC in the environment makes every case a deterministic one: under compute-sanitizer
- * the matrix library's own kernels would take the time that is there for ours. */
+ * the matrix library's kernels would take the time that is there for ours, and so it is left out. */
 bool rig_deterministic(bool wanted);
+bool rig_own_products(void);
 device_options rig_options(dtype act, bool deterministic);
 rig rig_open(const char *backend, const device_options *opt);
 /* Pages of zeros and attention over them. */

@@ -5,6 +5,7 @@
  *   BATON_EMU_STREAMS    eager | lazy: when work in a stream runs (runtime_stream.h)
  *   BATON_EMU_MEMORY_MB  size of the device's memory, default 4096
  *   BATON_EMU_MAJOR      compute capability, default 9; below, clusters of blocks are refused
+ *   BATON_EMU_CUBLASLT   absent: there is no cuBLASLt | refuses: it has no algorithm for deterministic mode
  *   BATON_EMU_FAULT      N: the N-th kernel of the process (counted from 1) faults; read at the first call */
 #ifndef BATON_TESTS_CUDA_HOST_EMULATION_H
 #define BATON_TESTS_CUDA_HOST_EMULATION_H
@@ -28,6 +29,8 @@ void emulation_fault_after(uint64_t number);
 uint64_t emulation_kernels(void);
 /* Bytes that were copied from the device to the host so far. */
 uint64_t emulation_bytes_to_host(void);
+/* Rows that cuBLASLt's stand-in was given so far. */
+uint64_t emulation_library_rows(void);
 /* Device allocations that are live, and their bytes. */
 size_t emulation_allocations(size_t *bytes);
 

@@ -1,11 +1,14 @@
 #!/usr/bin/env python3
 """The cluster with backend cuda, its kernels on the host emulation, deterministic: the same request gives the
-same bytes over every transport, beside any neighbours, colocated, and after kill -9 of a decode worker."""
+same bytes over every transport, beside any neighbours, colocated, after preemption, and after kill -9 of a
+decode worker. Rows of prompts go through a stand-in for cuBLASLt whose bits differ from those of the kernels
+of generated rows, so that a token computed again as the wrong one of the two would show."""
 
 import unittest
 
 from fault_test import Streams, caught, tokens_of_all
 from harness import *
+from load_test import together
 
 TOKENS = 10
 LENGTHS_HERE = [1, 15, 16, 17, 33, 70]
@@ -27,6 +30,15 @@ def bodies():
     return out
 
 
+def start_with(c, role, **environment):
+    os.environ.update(environment)
+    try:
+        return c.start_worker(role)
+    finally:
+        for name in environment:
+            del os.environ[name]
+
+
 class Cuda(unittest.TestCase):
     def answers(self, c, at_once):
         return parallel(at_once, lambda b: c.complete(**b)["choices"], bodies())
@@ -45,7 +57,7 @@ class Cuda(unittest.TestCase):
                 status, raw = c.get("/version")
                 self.assertEqual(status, 200)
                 version = json.loads(raw)
-                self.assertRegex(version["path"], "^cuda/sm_[0-9]+/bf16/deterministic/")
+                self.assertRegex(version["path"], "^cuda/sm_[0-9]+/bf16/det-lt0.0.0-emulated/split[0-9]+$")
                 self.assertIs(version["deterministic"], True)
         self.assertGreater(min(len(set(w[0]["logprobs"]["tokens"])) for w in want[::2]), TOKENS // 2)
 
@@ -87,17 +99,44 @@ class Cuda(unittest.TestCase):
             self.assertGreater(c.metric("baton_replays_total"), 0)
             c.wait_idle()
 
+    def test_preemption_changes_no_byte(self):
+        # 9 pages of 16 tokens; four sequences grow from 31 to 71 tokens: no two of them fit to their ends.
+        requests = [
+            {
+                "prompt": prompt_ids(31),
+                "max_tokens": 40,
+                "ignore_eos": True,
+                "temperature": 0.8,
+                "seed": i,
+                "logprobs": 1,
+            }
+            for i in range(4)
+        ]
+        with Cluster(merge(disaggregated(decode={"kv_pages": 9}), CUDA)) as c:
+            want = parallel(1, lambda b: c.complete(**b)["choices"], requests)
+            self.assertEqual(c.metric("baton_preemptions_total"), 0)
+            got = together(c, "decode-0", lambda b: c.complete(**b)["choices"], requests)
+            self.assertEqual(got, want)
+            self.assertGreater(c.metric("baton_preemptions_total"), 0)
+            c.wait_idle()
+
+    def test_a_worker_without_the_library_is_refused_by_its_path(self):
+        with Cluster(merge(disaggregated(), CUDA)) as c:
+            other = start_with(c, "decode", BATON_EMU_CUBLASLT="absent")
+            wait_for("the worker left", lambda: other.poll() is not None)
+            self.assertNotEqual(other.returncode, 0)
+            self.assertRegex(c.log(), "rows of prompts go through our own kernels.*BATON_EMU_CUBLASLT")
+            self.assertRegex(c.log(), "path.*det-own/split")
+            self.assertEqual(len(c.complete(prompt=prompt_ids(20), max_tokens=3)["choices"]), 1)
+
     def test_a_worker_whose_device_fails_says_why_and_may_come_back(self):
         requests = [{"prompt": prompt_ids(30), "max_tokens": 24, "ignore_eos": True, "temperature": 0}]
         with Cluster(merge(disaggregated(model={"check_ops": True}), CUDA)) as c:
             want = [c.complete(**requests[0])["choices"][0]["text"]]
             kill(c.worker_pid("decode-0"))
             wait_for("the decode worker is gone", lambda: c.metric("baton_workers_lost_total") == 1)
-            os.environ["BATON_EMU_FAULT"] = "60"  # of its kernels: some way into the decoding
-            try:
-                broken = c.start_worker("decode")
-            finally:
-                del os.environ["BATON_EMU_FAULT"]
+            # Of its kernels: after a prompt's row at its start, some way into the decoding.
+            broken = start_with(c, "decode", BATON_EMU_FAULT="90")
             streams = Streams(c, requests)
             wait_for("the worker left", lambda: broken.poll() is not None)
             self.assertEqual(broken.returncode, 1)

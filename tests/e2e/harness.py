@@ -149,13 +149,25 @@ class Cluster:
         if start:
             self.start()
 
+    # What differs for a cluster that is not on this machine alone (tests/multihost).
+    there = "127.0.0.1"
+
+    def launcher(self):
+        return []
+
+    def environment(self):
+        return {}
+
+    def ready_line(self):
+        return "ready: http://127.0.0.1:%d " % self.http_port
+
     def start(self):
-        env = dict(os.environ, BATON_BIN=self.bin, BATON_RUN=self.dir.name)
+        env = dict(os.environ, BATON_BIN=self.bin, BATON_RUN=self.dir.name, **self.environment())
         self.log_file = open(
             self.log_path, "a"
         )  # as start_worker does, so that neither writes over the other
         self.process = subprocess.Popen(
-            [ROOT + "/deploy/up.sh", self.path],
+            self.launcher() + [ROOT + "/deploy/up.sh", self.path],
             env=env,
             stdout=self.log_file,
             stderr=subprocess.STDOUT,
@@ -168,7 +180,7 @@ class Cluster:
             assert not sanitizer_reports(self.log()), "a process of the cluster failed at the start"
             # Not at the beginning of a line: mpirun may have forwarded only a part of another process's last
             # one.
-            return "ready: http://127.0.0.1:%d " % self.http_port in self.log()
+            return self.ready_line() in self.log()
 
         try:
             wait_for("the ready line", ready)
@@ -264,7 +276,7 @@ class Cluster:
     # HTTP
 
     def connect(self, timeout=600):
-        return http.client.HTTPConnection("127.0.0.1", self.http_port, timeout=timeout * SLOW)
+        return http.client.HTTPConnection(self.there, self.http_port, timeout=timeout * SLOW)
 
     def request(self, method, path, body=None, headers=None, timeout=600):
         connection = self.connect(timeout)

@@ -28,13 +28,15 @@ static void every_backend_fills_every_slot(void **state) {
 
 static void a_backend_with_an_empty_slot_is_not_complete(void **state) {
     (void)state;
-    /* Every slot but the set of features is a pointer: empty each in turn. */
-    for (size_t at = 0; at < sizeof(backend_ops); at += sizeof(void *)) {
+    /* Every slot but the set of features is a pointer: empty each in turn, up to those that may be. */
+    for (size_t at = 0; at < offsetof(backend_ops, share); at += sizeof(void *)) {
         if (at == offsetof(backend_ops, features)) continue;
         backend_ops b = *ref_ops();
         memset((char *)&b + at, 0, sizeof(void *));
         assert_false(backend_complete(&b));
     }
+    assert_null(ref_ops()->share);
+    assert_null(ref_ops()->link);
 }
 
 static status open_isa(const char *isa, uint32_t threads, device **out, errbuf *eb) {

@@ -462,6 +462,40 @@ static void draining_ends_when_its_time_is_over(void **state) {
     end(w);
 }
 
+static void a_receiver_is_told_to_the_transfer_thread_and_its_pair_to_the_coordinator(void **state) {
+    (void)state;
+    world *w = start();
+    expect(w, CTL_JOIN);
+    welcome(w, 5);
+    pass(w, 0);
+    expect(w, CTL_HEARTBEAT);
+    uint32_t before = w->cmd_count;
+    tell(w, (ctl_msg){.kind = CTL_PEER,
+                      .epoch = 9,
+                      .incarnation = 5,
+                      .dest = {.d_inc = 77, .endpoint = "tcp://10.0.0.2:4"}});
+    assert_int_equal(w->cmd_count, before + 1);
+    assert_int_equal(w->cmds[before].kind, X_PEER);
+    assert_int_equal(w->cmds[before].peer_inc, 77);
+    assert_string_equal(w->cmds[before].endpoint, "tcp://10.0.0.2:4");
+
+    tell(w, (ctl_msg){.kind = CTL_PEER_GONE, .epoch = 9, .incarnation = 5, .dest.d_inc = 76});
+    assert_int_equal(w->cmds[before + 1].kind, X_PEER_GONE);
+    assert_int_equal(w->cmds[before + 1].peer_inc, 76);
+
+    xfer_event e = {.kind = X_PAIR, .id = {.epoch = 9, .p_inc = 5, .d_inc = 77}};
+    e.pair = (xfer_pair){.transport = "zmq", .open = true, .latency_ns = 9, .bytes_per_s = 1e9};
+    agent_xfer(w->a, &e, w->now_ns);
+    const ctl_msg *m = expect(w, CTL_PAIR);
+    assert_int_equal(m->pair.d_inc, 77);
+    assert_string_equal(m->pair.transport, "zmq");
+    assert_int_equal(m->pair.bytes_per_s, 1000000000);
+    e.id.p_inc = 4; /* of an earlier session */
+    agent_xfer(w->a, &e, w->now_ns);
+    expect_quiet(w);
+    end(w);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_connection_is_greeted_with_join_and_unanswered_ones_are_repeated),
@@ -482,6 +516,7 @@ int main(void) {
         cmocka_unit_test(a_worker_that_was_asked_to_stop_asks_to_be_drained_and_leaves_when_told),
         cmocka_unit_test(what_cannot_be_drained_ends_at_once),
         cmocka_unit_test(draining_ends_when_its_time_is_over),
+        cmocka_unit_test(a_receiver_is_told_to_the_transfer_thread_and_its_pair_to_the_coordinator),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -33,7 +33,7 @@ static void left_out_keys_have_their_defaults(void **state) {
     assert_string_equal(c->model.act_dtype, "auto");
     assert_false(c->model.deterministic || c->model.check_ops);
     assert_true(c->decode.memory_fraction == 0.9);
-    assert_string_equal(c->handoff.transport, "shm");
+    assert_string_equal(c->handoff.transport, "auto");
     assert_int_equal(c->handoff.ring_slots, 8);
     assert_int_equal(c->handoff.test_flip_segment, -1);
     assert_true(c->handoff.overlap && c->handoff.checksums);

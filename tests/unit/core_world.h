@@ -45,11 +45,16 @@ typedef struct world {
     core_record record; /* the last */
     uint32_t records, steps, steps_of;
     uint64_t steps_left_out;
-    uint64_t finish_at; /* output index + 1 at which the sink calls core_finish; 0 = never */
+    uint64_t mourned[16]; /* by connection: the incarnation that it heard is gone */
+    uint64_t finish_at;   /* output index + 1 at which the sink calls core_finish; 0 = never */
 } world;
 
 static inline void on_send(void *ctx, uint64_t conn, const ctl_msg *m) {
     world *w = ctx;
+    if (m->kind == CTL_PEER_GONE) { /* goes along with every loss */
+        w->mourned[conn] = m->dest.d_inc;
+        return;
+    }
     assert_true(w->sent_count < SENT_MAX);
     sent *s = &w->sent[w->sent_count++];
     *s = (sent){
@@ -66,6 +71,7 @@ static inline void on_send(void *ctx, uint64_t conn, const ctl_msg *m) {
         s->d_inc = m->dest.d_inc;
         s->token_begin = m->dest.token_begin;
     }
+    if (m->kind == CTL_PEER) s->d_inc = m->dest.d_inc;
     if (m->kind == CTL_WELCOME) {
         w->incarnation[conn] = m->incarnation;
         snprintf(s->text, sizeof s->text, "%s", m->welcome.name);

@@ -123,7 +123,17 @@ static ctl_msg sample(ctl_kind kind) {
     case CTL_RESERVE:
         m.work = sample_work();
         break;
+    case CTL_PAIR:
+        m.pair = (ctl_pair){.d_inc = UINT64_MAX,
+                            .transport = "nccl",
+                            .open = true,
+                            .latency_ns = 123456,
+                            .bytes_per_s = 1ull << 38,
+                            .why = "the connection is lost"};
+        break;
     case CTL_DEST:
+    case CTL_PEER:
+    case CTL_PEER_GONE:
         m.dest = (ctl_dest){
             .d_inc = UINT64_MAX, .endpoint = "tcp://10.0.0.2:41231", .new_attempt = 4, .token_begin = 48};
         break;
@@ -240,7 +250,17 @@ static void assert_equal(const ctl_msg *a, const ctl_msg *b) {
     case CTL_RESERVE:
         assert_work_equal(&a->work, &b->work);
         break;
+    case CTL_PAIR:
+        assert_true(a->pair.d_inc == b->pair.d_inc);
+        assert_int_equal(a->pair.open, b->pair.open);
+        assert_true(a->pair.latency_ns == b->pair.latency_ns);
+        assert_true(a->pair.bytes_per_s == b->pair.bytes_per_s);
+        assert_string_equal(a->pair.transport, b->pair.transport);
+        assert_string_equal(a->pair.why, b->pair.why);
+        break;
     case CTL_DEST:
+    case CTL_PEER:
+    case CTL_PEER_GONE:
         assert_true(a->dest.d_inc == b->dest.d_inc);
         assert_int_equal(a->dest.new_attempt, b->dest.new_attempt);
         assert_int_equal(a->dest.token_begin, b->dest.token_begin);
@@ -371,7 +391,7 @@ static void a_kind_without_its_body_is_refused(void **state) {
         assert_int_equal(unpack_raw(&pb, &eb), bare ? ST_OK : ST_CORRUPT);
         buf_done(&wire);
     }
-    assert_non_null(strstr(eb.text, "kind: 26 is unknown"));
+    assert_non_null(strstr(eb.text, "kind: 29 is unknown"));
 
     Baton__Failed failed = BATON__FAILED__INIT;
     pb.kind = BATON__KIND__EXIT;

@@ -181,6 +181,12 @@ void core_finish(core *c, uint64_t req, uint64_t now_ns) {
 }
 
 /* A prefill and a decode worker, and `more` idle ones. */
+bool core_pair(const core *c, uint32_t index, core_pair_info *out);
+bool core_pair(const core *c, uint32_t index, core_pair_info *out) {
+    (void)c, (void)index, (void)out;
+    return false;
+}
+
 bool core_worker(const core *c, uint32_t index, uint64_t now_ns, core_worker_info *out) {
     (void)now_ns;
     static char name[32];

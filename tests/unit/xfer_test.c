@@ -59,7 +59,7 @@ static void options_out_of_range_are_named(void **state) {
     (void)state;
     xfer_options o = good_options();
     o.transport = "pigeon";
-    refused(o, ST_INVALID, "transport 'pigeon': want shm or zmq");
+    refused(o, ST_INVALID, "transport 'pigeon': want auto, shm, zmq, ipc or nccl");
     o = good_options();
     o.slots = 0;
     refused(o, ST_INVALID, "ring of 0 slots: want 1..4096");
@@ -133,7 +133,7 @@ static void each_transport_is_found_by_name(void **state) {
     (void)state;
     assert_ptr_equal(xport_find("shm"), &xport_shm);
     assert_ptr_equal(xport_find("zmq"), &xport_zmq);
-    assert_null(xport_find("ipc"));
+    assert_null(xport_find("auto"));
     assert_null(xport_find(""));
 }
 
@@ -275,9 +275,11 @@ static void staged_bytes_outlive_the_ring_while_a_message_refers_to_them(void **
 /* A pair at a sender whose receiver is this test: nothing is read from its socket. */
 static pair *lone_pair(void *zmq, pair_setup *setup) {
     pair *p = NULL;
-    *setup = (pair_setup){.zmq = zmq, .xport = &xport_zmq, .ops = &ops, .slot_bytes_min = 64};
+    *setup = (pair_setup){.zmq = zmq, .slot_bytes_min = 64, .dead_ms = 1000};
+    assert_int_equal(menu_make(&setup->menu, "zmq", &ops, NULL, NULL, NULL), ST_OK);
     kv_identity id = {.epoch = 1, .p_inc = 2, .d_inc = 3};
-    assert_int_equal(pair_connect(&p, setup, "tcp://127.0.0.1:9", &id, 1000, NULL), ST_OK);
+    assert_int_equal(pair_connect(&p, setup, "tcp://127.0.0.1:9", &id, setup->menu.own.can, 1000, NULL),
+                     ST_OK);
     return p;
 }
 
@@ -301,7 +303,7 @@ static void frames_are_counted_and_a_gap_is_corrupt(void **state) {
 }
 
 static status ring_came(pair *p, uint32_t slots, uint64_t slot_bytes, size_t address_bytes, errbuf *eb) {
-    chan_msg m = {.frame = {.kind = KV_RING, .slot = slots, .bytes = slot_bytes}};
+    chan_msg m = {.frame = {.kind = KV_RING, .slot = slots, .bytes = slot_bytes, .transport = "zmq"}};
     assert_int_equal(zmq_msg_init_size(&m.part, address_bytes), 0);
     memset(zmq_msg_data(&m.part), 0, address_bytes);
     status st = pair_ring(p, &m, eb);

@@ -18,5 +18,6 @@ status ISA(cpu_kv_write)(device *d, const host_kv_write *a);
 status ISA(cpu_attention)(device *d, const host_attention *a);
 status ISA(cpu_silu_mul)(device *d, const host_silu_mul *a);
 status ISA(cpu_add)(device *d, const host_add *a);
+uint64_t ISA(cpu_copy_words)(void *to, const void *from, size_t words, uint64_t begin);
 
 #endif

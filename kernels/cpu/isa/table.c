@@ -11,4 +11,5 @@ const host_kernels ISA(cpu_kernels) = {
     .attention = ISA(cpu_attention),
     .silu_mul = ISA(cpu_silu_mul),
     .add = ISA(cpu_add),
+    .copy_words = ISA(cpu_copy_words),
 };
