@@ -9,7 +9,13 @@
 #include <string.h>
 
 #define RESERVE_BYTES (384u << 20) /* 64 MiB of them the workspace of the matrix library */
-#define GIB(bytes)    ((double)(bytes) / 0x1p30)
+/* What NCCL takes for a pair besides its slots: of each block's channel the buffers of its three protocols
+ * (4 + 4.7 + 0.5 MiB in 2.28), which older ones have for a ring of the two ranks as well; and its kernels. An
+ * upper estimate by its sources. */
+#define NCCL_PAIR_BYTES    (32u << 20)
+#define NCCL_CHANNEL_BYTES (20u << 20)
+#define NCCL_CHANNELS      8u /* where handoff.nccl_ctas is 0, as NCCL likes: it gives a peer two or a few */
+#define GIB(bytes)         ((double)(bytes) / 0x1p30)
 
 static status pick_type(const char *key, const char *wanted, dtype fallback, dtype *out, errbuf *eb) {
     static const dtype types[] = {DT_F16, DT_BF16, DT_F32};
@@ -37,14 +43,26 @@ static uint64_t table_bytes(const plan *p, const model *m) {
     return rotations + seen;
 }
 
-static void weigh(plan *p, const model *m, const device_memory *has) {
+/* Of all pairs, where they may be nccl's: it was asked for, or workers are on several hosts. */
+static uint64_t nccl_bytes(const plan *p, const config *c) {
+    bool several = c->cluster.hosts_count > 1 || c->prefill.hosts_count || c->decode.hosts_count;
+    bool asked = strcmp(c->handoff.transport, "nccl") == 0;
+    if (p->role == ROLE_COLOCATED || !(asked || (several && strcmp(c->handoff.transport, "auto") == 0)))
+        return 0;
+    uint64_t peers = p->role == ROLE_PREFILL ? c->decode.count : c->prefill.count;
+    uint64_t channels = c->handoff.nccl_ctas ? c->handoff.nccl_ctas : NCCL_CHANNELS;
+    uint64_t slots = (uint64_t)c->handoff.ring_slots * ((uint64_t)c->handoff.slot_kb << 10);
+    return peers * (slots + NCCL_PAIR_BYTES + channels * NCCL_CHANNEL_BYTES);
+}
+
+static void weigh(plan *p, const config *c, const model *m, const device_memory *has) {
     double share = p->settings->memory_fraction * (double)has->total;
     p->memory =
         (plan_memory){.budget = MIN((uint64_t)share, has->free),
                       .weights = weights_bytes(m, p->backend, p->act_type),
                       .activations = activations_of(m, dtype_block_bytes(p->act_type), p->max_rows).bytes,
                       .tables = table_bytes(p, m),
-                      .reserve = RESERVE_BYTES};
+                      .reserve = RESERVE_BYTES + nccl_bytes(p, c)};
 }
 
 /* As many pages as fit, but not more than all requests together could ever use. */
@@ -124,7 +142,7 @@ status plan_make(plan *out, const config *c, worker_role role, const model *m, c
     status st = check_budget(&p, eb);
     if (st == ST_OK) st = pick_types(&p, c, eb);
     if (st != ST_OK) return st;
-    if (p.own_memory) weigh(&p, m, &dev->memory);
+    if (p.own_memory) weigh(&p, c, m, &dev->memory);
     st = count_pages(&p, &dev->memory, eb);
     if (st == ST_OK) *out = p;
     return st;

@@ -29,8 +29,8 @@ typedef struct plan_memory {
     uint64_t weights;     /* in the type of the activations */
     uint64_t activations; /* of the largest step */
     uint64_t tables;      /* rotations of all positions, the sampler's counts */
-    uint64_t reserve;     /* context, workspace of the matrix library, partial sums, staging */
-    uint64_t kv;          /* the pool, and the spare page */
+    uint64_t reserve; /* context, workspace of the matrix library, partial sums, staging; pairs over nccl */
+    uint64_t kv;      /* the pool, and the spare page */
 } plan_memory;
 
 typedef struct plan {

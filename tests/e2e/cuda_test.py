@@ -18,6 +18,7 @@ CUDA = merge(SHARES, {"model": {"backend": "cuda", "deterministic": True, "max_c
 CELLS = [
     ("disaggregated shm", disaggregated(transport="shm")),
     ("disaggregated zmq", disaggregated(transport="zmq")),
+    ("disaggregated nccl", disaggregated(transport="nccl")),
     ("colocated", colocated("chunked")),
     ("prefill first", colocated("prefill_first")),
 ]
