@@ -4,7 +4,7 @@ The same requests must give the same bytes. Then a prefill and a decode worker a
 the fast kernels, and KV pools of all that memory_fraction leaves. Every request must be answered.
 
 serve_check.py --bin FOLDER --model NAME [--backend cuda|cpu]
-serve_check.py --bin FOLDER --model NAME --transport nccl   the bytes over this transport and over zmq, no more
+serve_check.py --bin FOLDER --model NAME --transport nccl   the bytes over this one and over zmq, no more
 
 Everything is started by hand, without mpirun: the coordinator, then each worker with the same config. The
 times that it prints show that the path works and nothing else: both roles share one GPU. Prints JSON lines;

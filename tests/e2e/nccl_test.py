@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""KV over nccl between real processes, with the emulated GPU and its emulated library: every pair opens and is
-tried, a damaged byte is caught, and workers that are killed or frozen take nothing with them but their own
+"""KV over nccl between real processes, with the emulated GPU and its emulated library: every pair opens and
+is tried, a damaged byte is caught, and workers that are killed or frozen take nothing with them but their own
 pairs, and come back."""
 
 import unittest
