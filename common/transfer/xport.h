@@ -112,6 +112,7 @@ bool xport_no_part(xport_ring *r, uint32_t slot, size_t bytes, xport_part *out);
 
 extern const xport_ops xport_shm;
 extern const xport_ops xport_zmq;
+extern const xport_ops xport_nccl;
 /* NULL when there is none of that name */
 const xport_ops *xport_find(const char *name);
 

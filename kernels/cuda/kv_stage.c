@@ -173,6 +173,19 @@ static status read_sum(device *d, const op_kv_copy *a, const char *op) {
     return st;
 }
 
+/* The test hook of a gather. The sum has been read: its pinned memory carries the byte. */
+static status damage(device *d, const op_kv_copy *a) {
+    kv_stage *s = d->stage;
+    unsigned char *at = (unsigned char *)a->wire + a->damage_at, *byte = (unsigned char *)s->sum_pinned;
+    if (!gpu_ok(d, cudaMemcpyAsync(byte, at, 1, cudaMemcpyDeviceToHost, d->handoff), "kv_gather") ||
+        gpu_wait(d, d->handoff, s->moved[0], "kv_gather") != ST_OK)
+        return ST_DEVICE;
+    *byte ^= 0x80;
+    if (!gpu_ok(d, cudaMemcpyAsync(at, byte, 1, cudaMemcpyHostToDevice, d->handoff), "kv_gather"))
+        return ST_DEVICE;
+    return gpu_wait(d, d->handoff, s->moved[0], "kv_gather");
+}
+
 /* --- the two ways --- */
 
 static status gather_piece(device *d, const course *c, uint32_t piece) {
@@ -217,7 +230,8 @@ status cuda_kv_gather(device *d, const op_kv_copy *a) {
         if (st == ST_OK && i > 0) st = deliver_piece(d, &c, i - 1);
     }
     if (st == ST_OK) st = deliver_piece(d, &c, c.piece_count - 1);
-    return st == ST_OK ? read_sum(d, a, "kv_gather") : st;
+    if (st == ST_OK) st = read_sum(d, a, "kv_gather");
+    return st == ST_OK && a->damage_at ? damage(d, a) : st;
 }
 
 static status scatter_piece(device *d, const course *c, uint32_t piece) {

@@ -11,6 +11,8 @@
 
 #include <cuda_runtime_api.h>
 
+#include <stdbool.h>
+
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -21,6 +23,10 @@ typedef enum emulation_kind { EMULATION_KERNEL, EMULATION_COPY } emulation_kind;
 /* Puts call(args) into the stream with a copy of args, or, when the stream is captured, into the capture. */
 cudaError_t emulation_enqueue(cudaStream_t stream, emulation_kind kind, emulation_call *call,
                               const void *args, size_t bytes);
+/* Work that is done when poll(args) says so; asked again and again, under the mutex of all streams, from any
+ * thread. Not in a capture. */
+typedef bool emulation_poll(void *args);
+cudaError_t emulation_enqueue_poll(cudaStream_t stream, emulation_poll *poll, const void *args, size_t bytes);
 /* The number-th kernel from now on (1 = the next) does not run, and from then on every call of the process
  * returns cudaErrorIllegalAddress, as after a fault of a real device; 0 heals. */
 void emulation_fault_after(uint64_t number);

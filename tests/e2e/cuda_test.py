@@ -16,6 +16,7 @@ CUDA = {"model": {"backend": "cuda", "deterministic": True, "max_context": 512}}
 CELLS = [
     ("disaggregated shm", disaggregated(transport="shm")),
     ("disaggregated zmq", disaggregated(transport="zmq")),
+    ("disaggregated nccl", disaggregated(transport="nccl")),
     ("colocated", colocated("chunked")),
     ("prefill first", colocated("prefill_first")),
 ]
