@@ -29,7 +29,7 @@ const xport_ops *rig_test_xport(const char *name) {
 }
 
 static bool between_gpus(const char *transport) {
-    return !strcmp(transport, "nccl");
+    return !strcmp(transport, "nccl") || !strcmp(transport, "ipc");
 }
 
 const backend_ops *rig_backend(const char *transport) {

@@ -146,7 +146,7 @@ const backend_ops *rig_backend(const char *transport);
 /* clang-format off */
 #define WITH(test, name) {#test " [" name "]", test, NULL, NULL, (void *)name}
 #if BATON_CUDA /* emulated */
-#define EACH(test) WITH(test, "shm"), WITH(test, "zmq"), WITH(test, "nccl"), WITH(test, "slow")
+#define EACH(test) WITH(test, "shm"), WITH(test, "zmq"), WITH(test, "ipc"), WITH(test, "nccl"), WITH(test, "slow")
 #else
 #define EACH(test) WITH(test, "shm"), WITH(test, "zmq"), WITH(test, "slow")
 #endif
