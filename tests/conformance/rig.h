@@ -146,7 +146,8 @@ const backend_ops *rig_backend(const char *transport);
 /* clang-format off */
 #define WITH(test, name) {#test " [" name "]", test, NULL, NULL, (void *)name}
 #if BATON_CUDA /* emulated */
-#define EACH(test) WITH(test, "shm"), WITH(test, "zmq"), WITH(test, "ipc"), WITH(test, "nccl"), WITH(test, "slow")
+#define BETWEEN_GPUS(test) WITH(test, "ipc"), WITH(test, "nccl")
+#define EACH(test) WITH(test, "shm"), WITH(test, "zmq"), BETWEEN_GPUS(test), WITH(test, "slow")
 #else
 #define EACH(test) WITH(test, "shm"), WITH(test, "zmq"), WITH(test, "slow")
 #endif
