@@ -2,7 +2,6 @@
  * and descriptors, two GPUs, and owners that lie. */
 #include "tests/conformance/rig.h"
 
-#include "base/mem.h"
 #include "kernels/backends.h"
 #include "tests/cuda_host/emulation.h"
 
@@ -14,7 +13,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -28,11 +26,13 @@ static const backend_ops *cuda;
 static device *open_gpu(uint32_t gpu, double memory_fraction) {
     device *d = NULL;
     errbuf eb = {0};
-    const device_options o = {.threads = 1, .act_type = DT_F32, .deterministic = true, .gpu = gpu};
-    device_options of = o;
-    of.memory_fraction = memory_fraction;
+    const device_options o = {.threads = 1,
+                              .act_type = DT_F32,
+                              .deterministic = true,
+                              .gpu = gpu,
+                              .memory_fraction = memory_fraction};
     cuda = backend_find("cuda");
-    if (cuda->open(&d, &of, &eb)) fail_msg("open: %s", eb.text);
+    if (cuda->open(&d, &o, &eb)) fail_msg("open: %s", eb.text);
     return d;
 }
 
@@ -40,9 +40,10 @@ static xport_setup setup_of(device *d) {
     return (xport_setup){.ops = cuda, .dev = d, .slots = SLOTS, .slot_bytes = SLOT_BYTES};
 }
 
+/* At most a minute. */
 static status until_ready(xport_ring *r, errbuf *eb) {
-    status st;
-    for (int i = 0; i < 1000 && (st = xport_ipc.ready(r, eb)) == ST_AGAIN; i++) poll(NULL, 0, 1);
+    status st = ST_AGAIN;
+    for (int i = 0; i < 60000 && (st = xport_ipc.ready(r, eb)) == ST_AGAIN; i++) poll(NULL, 0, 1);
     return st;
 }
 
