@@ -19,6 +19,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -111,7 +112,9 @@ static status ipc_create(xport_ring **out, const xport_setup *s, xport_address *
     share_of(r)->uuid(s->dev, r->address.uuid);
     st = share_of(r)->create(s->dev, r->address.bytes, &r->share, &r->fd, &why);
     if (st == ST_NOMEM)
-        errf(eb, st, "ipc ring: %s: lower handoff.ring_slots or slot_kb", why.text);
+        errf(eb, st,
+             "ipc ring: no GPU memory for %" PRIu64 " bytes: lower handoff.ring_slots or slot_kb (%s)",
+             r->address.bytes, why.text);
     else if (st != ST_OK)
         errf(eb, st, "%s", why.text);
     if (st == ST_OK) st = socket_for(r->address.nonce, &r->socket, &name, &bytes, eb);
@@ -213,12 +216,11 @@ static status receive_fd(int socket, uint64_t *nonce, int *fd, errbuf *eb) {
     } control;
     struct iovec data = {.iov_base = nonce, .iov_len = sizeof *nonce};
     struct msghdr m = {.msg_iov = &data, .msg_iovlen = 1, .msg_control = &control};
-    m.msg_controllen =
-        CMSG_LEN(sizeof(int)); /* the padding behind it has room for a second, which would leak */
+    m.msg_controllen = CMSG_LEN(sizeof(int)); /* the padding behind it would take a second, and leak it */
     ssize_t n = recvmsg(socket, &m, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
     if (n < 0 && (errno == EAGAIN || errno == EINTR)) return ST_AGAIN;
-    if (n < 0) return errf(eb, ST_PEER, "ipc ring: %s", strerror(errno));
-    const struct cmsghdr *c = CMSG_FIRSTHDR(&m);
+    if (n < 0 && errno != ECONNRESET) return errf(eb, ST_PEER, "ipc ring: %s", strerror(errno));
+    const struct cmsghdr *c = n > 0 ? CMSG_FIRSTHDR(&m) : NULL;
     if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS && c->cmsg_len == CMSG_LEN(sizeof *fd))
         memcpy(fd, CMSG_DATA(c), sizeof *fd);
     if (n == (ssize_t)sizeof *nonce && *fd >= 0) return ST_OK;

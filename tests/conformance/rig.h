@@ -39,7 +39,8 @@ typedef struct rig_options {
     uint64_t pair_timeout_ns; /* 0: 20 s */
     bool hold;                /* overlap off */
     bool trusting;            /* checksums off */
-    const backend_ops *ops;   /* NULL: ref */
+    const backend_ops *ops;   /* NULL: rig_backend */
+    uint32_t gpu;             /* number of it, where there are several */
     int flip;                 /* number of the segment to corrupt, plus 1; 0: none */
 } rig_options;
 

@@ -6,7 +6,8 @@
  *   BATON_EMU_MEMORY_MB  size of the device's memory, default 4096
  *   BATON_EMU_GPUS       number of GPUs, default 1; all share the memory
  *   BATON_EMU_PEERS      none: they do not reach each other
- *   BATON_EMU_VMM        absent: memory cannot be exported | old: a driver without those functions
+ *   BATON_EMU_VMM        absent: memory cannot be exported | old: a driver without those functions |
+ *                        deaf: nothing can be imported
  *   BATON_EMU_CUBLASLT   absent: there is no cuBLASLt | refuses: it has no algorithm for deterministic mode
  *   BATON_EMU_FAULT      N: the N-th kernel of the process (counted from 1) faults; read at the first call */
 #ifndef BATON_TESTS_CUDA_HOST_EMULATION_H

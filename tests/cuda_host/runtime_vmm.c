@@ -42,6 +42,11 @@ typedef struct mapping {
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER; /* of mappings and references */
 static mapping *mappings;
 
+static bool how_is(const char *word) {
+    const char *how = getenv("BATON_EMU_VMM");
+    return how && strcmp(how, word) == 0;
+}
+
 static CUresult fault(void) {
     return runtime_fault() == cudaSuccess ? CUDA_SUCCESS : CUDA_ERROR_ILLEGAL_ADDRESS;
 }
@@ -77,8 +82,7 @@ CUresult cuGetErrorName(CUresult error, const char **name) {
 
 CUresult cuDeviceGetAttribute(int *value, CUdevice_attribute attr, CUdevice device) {
     if (device < 0 || device >= runtime_gpus()) return CUDA_ERROR_INVALID_DEVICE;
-    const char *how = getenv("BATON_EMU_VMM");
-    *value = !(how && strcmp(how, "absent") == 0);
+    *value = !how_is("absent");
     (void)attr;
     return CUDA_SUCCESS;
 }
@@ -117,8 +121,7 @@ cudaError_t cudaGetDriverEntryPointByVersion(const char *symbol, void **function
     *function = NULL;
     *found = cudaDriverEntryPointSymbolNotFound;
     if (version < 12000 || flags != cudaEnableDefault) return runtime_result(cudaErrorInvalidValue);
-    const char *how = getenv("BATON_EMU_VMM");
-    if (how && strcmp(how, "old") == 0) return cudaSuccess;
+    if (how_is("old")) return cudaSuccess;
     for (size_t i = 0; i < sizeof entries / sizeof entries[0]; i++)
         if (strcmp(entries[i].name, symbol) == 0) {
             *function = entries[i].function;
@@ -206,6 +209,7 @@ CUresult cuMemImportFromShareableHandle(CUmemGenericAllocationHandle *handle, vo
     CUresult r = fault();
     if (r != CUDA_SUCCESS) return r;
     if (!handle || type != CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR) return CUDA_ERROR_INVALID_VALUE;
+    if (how_is("deaf")) return CUDA_ERROR_NOT_SUPPORTED;
     int fd = fcntl((int)(uintptr_t)shareable, F_DUPFD_CLOEXEC, 0);
     struct stat info;
     tail t;
