@@ -15,6 +15,7 @@
 #define NCCL_PAIR_BYTES    (32u << 20)
 #define NCCL_CHANNEL_BYTES (20u << 20)
 #define NCCL_CHANNELS      8u /* where handoff.nccl_ctas is 0, as NCCL likes: it gives a peer two or a few */
+#define RING_GRANULE       (2u << 20) /* that memory which GPUs share comes in */
 #define GIB(bytes)         ((double)(bytes) / 0x1p30)
 
 static status pick_type(const char *key, const char *wanted, dtype fallback, dtype *out, errbuf *eb) {
@@ -43,16 +44,27 @@ static uint64_t table_bytes(const plan *p, const model *m) {
     return rotations + seen;
 }
 
-/* Of all pairs, where they may be nccl's: it was asked for, or workers are on several hosts. */
+static uint64_t peers_of(const plan *p, const config *c) {
+    return p->role == ROLE_PREFILL ? c->decode.count : p->role == ROLE_DECODE ? c->prefill.count : 0;
+}
+
+/* NCCL's own of all pairs, where they may be its: it was asked for, or workers are on several hosts. */
 static uint64_t nccl_bytes(const plan *p, const config *c) {
     bool several = c->cluster.hosts_count > 1 || c->prefill.hosts_count || c->decode.hosts_count;
     bool asked = strcmp(c->handoff.transport, "nccl") == 0;
-    if (p->role == ROLE_COLOCATED || !(asked || (several && strcmp(c->handoff.transport, "auto") == 0)))
-        return 0;
-    uint64_t peers = p->role == ROLE_PREFILL ? c->decode.count : c->prefill.count;
+    if (!asked && !(several && strcmp(c->handoff.transport, "auto") == 0)) return 0;
     uint64_t channels = c->handoff.nccl_ctas ? c->handoff.nccl_ctas : NCCL_CHANNELS;
-    uint64_t slots = (uint64_t)c->handoff.ring_slots * ((uint64_t)c->handoff.slot_kb << 10);
-    return peers * (slots + NCCL_PAIR_BYTES + channels * NCCL_CHANNEL_BYTES);
+    return peers_of(p, c) * (NCCL_PAIR_BYTES + channels * NCCL_CHANNEL_BYTES);
+}
+
+/* Where a transport lets GPUs copy to each other, or may be picked that does. By ipc only the receiver has a
+ * ring; the sender maps that. */
+static uint64_t ring_bytes(const plan *p, const config *c) {
+    const char *by = c->handoff.transport;
+    if (strcmp(by, "shm") == 0 || strcmp(by, "zmq") == 0) return 0;
+    if (strcmp(by, "ipc") == 0 && p->role == ROLE_PREFILL) return 0;
+    uint64_t ring = ((uint64_t)c->handoff.ring_slots * c->handoff.slot_kb) << 10;
+    return peers_of(p, c) * ((ring + RING_GRANULE - 1) / RING_GRANULE * RING_GRANULE);
 }
 
 static void weigh(plan *p, const config *c, const model *m, const device_memory *has) {
@@ -62,6 +74,7 @@ static void weigh(plan *p, const config *c, const model *m, const device_memory 
                       .weights = weights_bytes(m, p->backend, p->act_type),
                       .activations = activations_of(m, dtype_block_bytes(p->act_type), p->max_rows).bytes,
                       .tables = table_bytes(p, m),
+                      .rings = ring_bytes(p, c),
                       .reserve = RESERVE_BYTES + nccl_bytes(p, c)};
 }
 
@@ -69,17 +82,17 @@ static void weigh(plan *p, const config *c, const model *m, const device_memory 
 static status pages_that_fit(const plan *p, const device_memory *has, uint64_t *pages, errbuf *eb) {
     const plan_memory *n = &p->memory;
     const char *role = worker_role_name(p->role);
-    uint64_t taken = n->weights + n->activations + n->tables + n->reserve;
+    uint64_t taken = n->weights + n->activations + n->tables + n->rings + n->reserve;
     uint64_t page_bytes = kv_page_bytes(&p->layout);
     taken += page_bytes; /* the spare page */
     if (n->budget < taken + page_bytes)
-        return errf(eb, ST_NOMEM,
-                    "%s: no GPU memory for KV: %.2f of %.2f GiB = %.2f (%.2f free) for weights %.2f, "
-                    "activations %.2f, "
-                    "tables %.2f, reserve %.2f: raise %s.memory_fraction, lower token_budget or max_seqs, "
-                    "or take a smaller model",
-                    role, p->settings->memory_fraction, GIB(has->total), GIB(n->budget), GIB(has->free),
-                    GIB(n->weights), GIB(n->activations), GIB(n->tables), GIB(n->reserve), role);
+        return errf(
+            eb, ST_NOMEM,
+            "%s: no GPU memory for KV: %.2f of %.2f GiB = %.2f (%.2f free) for weights %.2f, "
+            "activations %.2f, tables %.2f, rings %.2f, reserve %.2f: raise %s.memory_fraction, lower "
+            "token_budget, max_seqs or handoff.ring_slots, or take a smaller model",
+            role, p->settings->memory_fraction, GIB(has->total), GIB(n->budget), GIB(has->free),
+            GIB(n->weights), GIB(n->activations), GIB(n->tables), GIB(n->rings), GIB(n->reserve), role);
     uint64_t most = (uint64_t)p->max_seqs * (kv_pages_for(p->max_context) + 1);
     *pages = MIN((n->budget - taken) / page_bytes, MIN(most, KV_POOL_PAGES_MAX));
     return ST_OK;

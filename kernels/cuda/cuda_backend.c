@@ -7,6 +7,7 @@
 #include "kernels/cuda/link.h"
 #include "kernels/cuda/ops.h"
 #include "kernels/cuda/samples.h"
+#include "kernels/cuda/share.h"
 #include "kernels/cuda/step.h"
 #include "kernels/cuda/weights.h"
 
@@ -202,6 +203,7 @@ static void cuda_close(device *d) {
     samples_free(d);
     weight_stage_free(d);
     gemm_lt_free(d->gemm);
+    shares_free(d);
     if (d->done) (void)cudaEventDestroy(d->done);
     if (d->handoff) (void)cudaStreamDestroy(d->handoff);
     if (d->stream) (void)cudaStreamDestroy(d->stream);
@@ -224,6 +226,7 @@ static status cuda_open(device **out, const device_options *opt, errbuf *eb) {
     d->gpu = gpu;
     samples_new(d);
     links_new(d);
+    shares_new(d);
     d->type = type;
     d->opt = *opt;
     d->opt.cpus = NULL; /* borrowed for the call */
@@ -284,5 +287,6 @@ const backend_ops cuda_backend = {
     .device_error = cuda_device_error,
     .kv_gather = cuda_kv_gather,
     .kv_scatter = cuda_kv_scatter,
+    .share = &cuda_share,
     .link = &cuda_link,
 };

@@ -115,8 +115,8 @@ bool gpu_may_free(device *d) {
     return !atomic_load(&d->fault.hung);
 }
 
-/* Of our share of the GPU: false when it is not enough. */
-static bool count_in(device *d, size_t bytes) {
+bool gpu_count_in(device *d, size_t bytes) {
+    PRE(d);
     uint64_t used = atomic_fetch_add(&d->used, bytes);
     if (d->opt.memory_fraction <= 0) return true;
     if ((double)used + (double)bytes <= d->opt.memory_fraction * (double)d->total) return true;
@@ -124,13 +124,14 @@ static bool count_in(device *d, size_t bytes) {
     return false;
 }
 
-static void count_out(device *d, size_t bytes) {
+void gpu_count_out(device *d, size_t bytes) {
+    PRE(d);
     CHECK(atomic_fetch_sub(&d->used, bytes) >= bytes);
 }
 
 void *gpu_take_by(device *d, size_t bytes, cudaStream_t stream, cudaEvent_t done) {
     PRE(d);
-    if (gpu_faulted(d) || !count_in(d, bytes)) return NULL;
+    if (gpu_faulted(d) || !gpu_count_in(d, bytes)) return NULL;
     void *p = NULL;
     cudaError_t e = cudaMalloc(&p, bytes ? bytes : 1);
     if (e == cudaErrorMemoryAllocation) {
@@ -143,7 +144,7 @@ void *gpu_take_by(device *d, size_t bytes, cudaStream_t stream, cudaEvent_t done
         return p;
     if (!atomic_load(&d->fault.hung)) (void)cudaFree(p);
 fail:
-    count_out(d, bytes);
+    gpu_count_out(d, bytes);
     return NULL;
 }
 
@@ -155,7 +156,7 @@ void *gpu_take(device *d, size_t bytes) {
 void gpu_give_idle(device *d, void *p, size_t bytes) {
     PRE(d);
     if (!p) return;
-    count_out(d, bytes);
+    gpu_count_out(d, bytes);
     if (!atomic_load(&d->fault.hung))
         (void)cudaFree(p); /* after a fault it may fail, and there is nothing to be done about it */
 }

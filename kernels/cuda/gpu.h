@@ -29,6 +29,7 @@ typedef struct samples samples;           /* samples.c: what tokens are chosen w
 typedef struct weight_stage weight_stage; /* weights.c: staging of the load */
 typedef struct kv_stage kv_stage;         /* kv_stage.c: staging of the transfer thread */
 typedef struct links links;               /* link.c: channels to other GPUs */
+typedef struct shares shares;             /* share.c: memory that other processes map */
 
 typedef struct fault {
     pthread_mutex_t lock;
@@ -49,6 +50,7 @@ struct device {
     gemm_lt *gemm;    /* NULL when every product is our own: f32, or deterministic without the library */
     uint64_t total;   /* bytes of the GPU */
     links *links;
+    shares *shares;
 
     /* Constant after attend_setup. */
     attend_setup attention; /* rope_factors is not kept */
@@ -117,6 +119,9 @@ void *gpu_take(device *d, size_t bytes);
 void *gpu_take_by(device *d, size_t bytes, cudaStream_t stream, cudaEvent_t done);
 /* Waits until the GPU is idle; nothing is freed when it hangs. NULL is no memory. */
 void gpu_give(device *d, void *p, size_t bytes);
+/* Of our share of the GPU, by any thread: false when it is not enough. */
+bool gpu_count_in(device *d, size_t bytes);
+void gpu_count_out(device *d, size_t bytes);
 /* By any thread: memory that nothing uses any more. */
 void gpu_give_idle(device *d, void *p, size_t bytes);
 /* Pinned host memory; NULL when there is none, which is no fault. */

@@ -29,7 +29,7 @@ const xport_ops *rig_test_xport(const char *name) {
 }
 
 static bool between_gpus(const char *transport) {
-    return !strcmp(transport, "nccl");
+    return !strcmp(transport, "nccl") || !strcmp(transport, "ipc");
 }
 
 const backend_ops *rig_backend(const char *transport) {
@@ -53,16 +53,17 @@ static void attend(rig_side *s) {
 void rig_open(rig_side *s, const rig_options *o) {
     errbuf eb = {0};
     s->inc = o->inc;
-    s->slow_turns = !strcmp(o->transport, xport_slow.name) ? RIG_SLOW_TURNS
-                    : between_gpus(o->transport)           ? RIG_GPU_TURNS
-                                                           : 0;
     s->kv.ops = o->ops ? o->ops : rig_backend(o->transport);
+    assert_non_null(s->kv.ops);
+    s->slow_turns = !strcmp(o->transport, xport_slow.name) ? RIG_SLOW_TURNS
+                    : !strcmp(s->kv.ops->name, "cuda")     ? RIG_GPU_TURNS
+                                                           : 0;
     s->kv.layout = o->layout.layers ? o->layout : rig_layout(DT_F16);
     s->kv.page_count = o->page_count ? o->page_count : 256;
-    assert_non_null(s->kv.ops);
     s->kv.spare_page = s->kv.page_count;
     s->kv.seq_pages_max = RIG_TOKENS_MAX / KV_PAGE_TOKENS + 1;
     device_options opened = {.threads = 1,
+                             .gpu = o->gpu,
                              .act_type = DT_F32,
                              .deterministic = true,
                              .max_seq_pages = s->kv.seq_pages_max,
@@ -71,7 +72,7 @@ void rig_open(rig_side *s, const rig_options *o) {
     size_t bytes = (s->kv.page_count + 1) * kv_page_bytes(&s->kv.layout);
     s->kv.base = s->kv.ops->mem_alloc(s->kv.dev, bytes);
     assert_non_null(s->kv.base);
-    if (between_gpus(o->transport)) attend(s);
+    if (!strcmp(s->kv.ops->name, "cuda")) attend(s);
     memset(s->kv.base, RIG_BLANK, bytes); /* the emulated GPU's memory is the host's */
     xfer_options xo = {
         .kv = s->kv,

@@ -39,7 +39,8 @@ typedef struct rig_options {
     uint64_t pair_timeout_ns; /* 0: 20 s */
     bool hold;                /* overlap off */
     bool trusting;            /* checksums off */
-    const backend_ops *ops;   /* NULL: ref */
+    const backend_ops *ops;   /* NULL: rig_backend */
+    uint32_t gpu;             /* number of it, where there are several */
     int flip;                 /* number of the segment to corrupt, plus 1; 0: none */
 } rig_options;
 
@@ -146,7 +147,8 @@ const backend_ops *rig_backend(const char *transport);
 /* clang-format off */
 #define WITH(test, name) {#test " [" name "]", test, NULL, NULL, (void *)name}
 #if BATON_CUDA /* emulated */
-#define EACH(test) WITH(test, "shm"), WITH(test, "zmq"), WITH(test, "nccl"), WITH(test, "slow")
+#define BETWEEN_GPUS(test) WITH(test, "ipc"), WITH(test, "nccl")
+#define EACH(test) WITH(test, "shm"), WITH(test, "zmq"), BETWEEN_GPUS(test), WITH(test, "slow")
 #else
 #define EACH(test) WITH(test, "shm"), WITH(test, "zmq"), WITH(test, "slow")
 #endif

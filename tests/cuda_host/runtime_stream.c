@@ -253,14 +253,14 @@ static void run_copy(void *args) {
     if (c->from && runtime_is_device(c->from, c->bytes) && !runtime_is_device(c->to, c->bytes))
         to_host += c->bytes;
     if (c->from)
-        memmove(c->to, c->from, c->bytes);
+        memmove(runtime_alias(c->to), runtime_alias(c->from), c->bytes);
     else
-        memset(c->to, c->value, c->bytes);
+        memset(runtime_alias(c->to), c->value, c->bytes);
 }
 
 static void run_staged_copy(void *args) { /* the bytes follow */
     const copy_args *c = args;
-    memcpy(c->to, c + 1, c->bytes);
+    memcpy(runtime_alias(c->to), c + 1, c->bytes);
 }
 
 /* From pageable memory: the source is read before the call returns. */
