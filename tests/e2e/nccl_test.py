@@ -8,9 +8,11 @@ import unittest
 from fault_test import a_queue, caught, in_state, tokens_of_all
 from harness import *
 
+SHARE = {"memory_fraction": 0.25}  # of the one GPU, which all of them have
 CUDA = {
     "model": {"backend": "cuda", "deterministic": True, "max_context": 512},
-    "prefill": {"token_budget": 16, "chunk_tokens": 16},
+    "prefill": dict(SHARE, token_budget=16, chunk_tokens=16),
+    "decode": SHARE,
 }
 
 
@@ -44,6 +46,25 @@ class Nccl(unittest.TestCase):
             lambda: [(p["open"], p["transport"], p["gb_per_s"] > 0) for p in c.health()[1]["pairs"]]
             == [(True, "nccl", True)] * count,
         )
+
+    def test_auto_is_nccl_between_hosts_and_zmq_where_the_library_is_not(self):
+        body = DECODES[0]
+        with Cluster(merge(disaggregated(transport="auto"), CUDA)) as c:
+            want = c.complete(**body)["choices"][0]["text"]
+            pairs = lambda: {p["transport"] for p in c.health()[1]["pairs"] if p["open"]}
+            wait_for("a pair of this host", lambda: pairs() == {"ipc"})
+            for words, transport in (("", "nccl"), ("absent", "zmq")):
+                os.environ.update(BATON_HOST_ID="another", BATON_EMU_NCCL=words)
+                try:
+                    worker = c.start_worker("decode")
+                finally:
+                    del os.environ["BATON_HOST_ID"], os.environ["BATON_EMU_NCCL"]
+                wait_for("a pair by " + transport, lambda: pairs() == {"ipc", transport})
+                self.assertEqual(c.complete(**body)["choices"][0]["text"], want)
+                worker.terminate()
+                self.assertEqual(worker.wait(60 * SLOW), 0)
+                c.extra.remove(worker)
+                wait_for("its pair is forgotten", lambda: pairs() == {"ipc"})
 
     def test_a_flipped_byte_is_caught(self):
         with Cluster(nccl(handoff={"test_flip_segment": 0})) as c:
