@@ -3,9 +3,10 @@
 
   man.py --bin DIR --out DIR --version V --date YYYY-MM-DD
 
-PROGRAM.1 is of PROGRAM --help (baton-bench: of each command's), with the sections of deploy/package/man/PROGRAM
-after it; baton.yaml.5 is of deploy/config/local.yaml, where each key stands below its comment. The folder of
-the output is made anew; pages are compressed, the same bytes for the same input. Only the standard library.
+PROGRAM.1 is of PROGRAM --help (baton-bench: of each command's), with the sections of
+deploy/package/man/PROGRAM after it; baton.yaml.5 is of deploy/config/local.yaml, where each key stands below
+its comment. The folder of the output is made anew; pages are compressed, the same bytes for the same input.
+Only the standard library.
 """
 
 import argparse

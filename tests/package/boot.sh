@@ -41,17 +41,21 @@ sed -i 's|^  path: .*|  path: random:tiny|' /etc/baton/cluster.yaml
 # What a machine has and this one must not touch.
 mkdir -p /run/systemd/system
 for unit in systemd-udevd.service systemd-udevd-kernel.socket systemd-udevd-control.socket \
-    systemd-udev-trigger.service systemd-sysctl.service systemd-modules-load.service systemd-timesyncd.service \
-    systemd-tmpfiles-setup-dev.service systemd-binfmt.service proc-sys-fs-binfmt_misc.automount \
-    dev-hugepages.mount dev-mqueue.mount sys-kernel-debug.mount sys-kernel-tracing.mount \
-    sys-fs-fuse-connections.mount sys-kernel-config.mount systemd-random-seed.service \
-    systemd-machine-id-commit.service networking.service ifupdown-pre.service; do
+    systemd-udev-trigger.service systemd-sysctl.service systemd-modules-load.service \
+    systemd-timesyncd.service systemd-tmpfiles-setup-dev.service systemd-binfmt.service \
+    proc-sys-fs-binfmt_misc.automount dev-hugepages.mount dev-mqueue.mount sys-kernel-debug.mount \
+    sys-kernel-tracing.mount sys-fs-fuse-connections.mount sys-kernel-config.mount \
+    systemd-random-seed.service systemd-machine-id-commit.service networking.service \
+    ifupdown-pre.service; do
     ln -s /dev/null "/run/systemd/system/$unit"
 done
 cat >/run/systemd/system/bare.target <<END
 [Unit]
 DefaultDependencies=no
 END
+# The one thing about the units that differs: a worker that was killed is not waited for so long.
+mkdir -p "/run/systemd/system/baton-worker@.service.d"
+printf '[Service]\nRestartSec=100ms\n' >"/run/systemd/system/baton-worker@.service.d/soon.conf"
 ip link set lo up
 echo "boot.sh: installed"
 exec env -i container=test PATH="$PATH" /lib/systemd/systemd --system --unit=bare.target --show-status=0 \

@@ -4,14 +4,17 @@ tell every option, and a cluster of modelled workers that runs from the unpacked
 
   install_test.py BUILD OUT      OUT: folder where the .deb is left for the tests of its units"""
 
+import concurrent.futures
 import glob
 import gzip
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
+import urllib.error
 import urllib.request
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -121,6 +124,37 @@ def man_pages_tell_every_option(tree):
     print("man: %d pages, %d keys" % (len(PROGRAMS) + 1, len(keys)))
 
 
+def waiting_ends_with_the_requests(libexec, http, decode, url):
+    """A request that stands, since its decode worker does, and one that may end."""
+    line = [libexec + "/wait-idle.sh", "127.0.0.1:%d" % http]
+    body = json.dumps({"prompt": "Hi", "max_tokens": 4}).encode()
+    headers = {"content-type": "application/json"}
+    decode.send_signal(signal.SIGSTOP)
+    try:
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            asked = urllib.request.Request(url + "/v1/completions", body, headers)
+            answer = pool.submit(lambda: urllib.request.urlopen(asked, timeout=300).read())
+            idle = '"requests":{"queued":0,"prefill":0,"wait_kv":0,"decode":0}'
+            harness.wait_for("the request", lambda: idle not in health_of(url))
+            busy = subprocess.run([*line, "0"], capture_output=True, text=True, timeout=60)
+            assert busy.returncode == 1 and "has requests still" in busy.stderr, busy
+            decode.send_signal(signal.SIGCONT)
+            out_of(*line, "120")
+            assert json.loads(answer.result())["usage"]["completion_tokens"] > 0
+    finally:
+        decode.send_signal(signal.SIGCONT)
+
+
+def health_of(url):
+    try:
+        with urllib.request.urlopen(url + "/health", timeout=60) as r:
+            return r.read().decode()
+    except urllib.error.HTTPError as e:
+        return e.read().decode()
+    except OSError:  # nobody listens yet
+        return "{}"
+
+
 def cluster_runs_from_the_package(tree):
     """Programs and config of the unpacked .deb, each process by hand; workers leave in order at the end."""
     http, control, client = harness.free_ports(3)
@@ -147,11 +181,7 @@ def cluster_runs_from_the_package(tree):
 
         def workers():
             assert all(p.poll() is None for p in started), "a process of the package ended"
-            try:
-                with urllib.request.urlopen(url + "/health", timeout=60) as r:
-                    return json.load(r)["status"] == "ok"
-            except OSError:  # nobody listens yet, or 503
-                return False
+            return json.loads(health_of(url)).get("status") == "ok"
 
         harness.wait_for("all workers", workers)
         told = out_of(
@@ -168,6 +198,7 @@ def cluster_runs_from_the_package(tree):
             text=True,
         )
         assert none.returncode == 1 and "knows no ready colocated worker" in none.stderr, none
+        waiting_ends_with_the_requests(libexec, http, started[2], url)
         for process in reversed(started):
             process.terminate()
             assert process.wait(60) == 0
