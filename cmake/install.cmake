@@ -31,7 +31,7 @@ list(GET signed 0 signed)
 string(REGEX REPLACE ".*, *([0-9]+ [A-Z][a-z]+ [0-9]+).*" "\\1" date "${signed}")
 set(man ${CMAKE_BINARY_DIR}/man)
 set(doc ${CMAKE_INSTALL_DATADIR}/doc/baton)
-if(BATON_PYTHON AND BATON_GZIP)
+if(BATON_PYTHON AND BATON_GZIP AND NOT BATON_SANITIZE)
     file(GLOB man_parts CONFIGURE_DEPENDS ${package}/man/*)
     add_custom_command(
         OUTPUT ${man}.stamp
@@ -46,7 +46,7 @@ if(BATON_PYTHON AND BATON_GZIP)
     install(DIRECTORY ${man}/ DESTINATION ${CMAKE_INSTALL_MANDIR})
     install(FILES ${CMAKE_BINARY_DIR}/changelog.gz DESTINATION ${doc})
 else()
-    message(STATUS "Man pages: OFF (python3 and gzip make them)")
+    message(STATUS "Man pages: OFF (python3 and gzip make them, from programs without sanitizers)")
 endif()
 install(FILES ${package}/copyright ${CMAKE_SOURCE_DIR}/README.md DESTINATION ${doc})
 

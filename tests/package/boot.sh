@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
 # Installs a .deb into a copy of this system that nobody else sees, and starts systemd there as PID 1.
 # Usage, as root, in new namespaces (unshare --mount --pid --fork --uts --cgroup --net --ipc): boot.sh DEB
-# The copy is an overlay whose writes lie in memory; all of it ends with PID 1.
-set -euo pipefail
+# The copy is an overlay whose writes lie in memory; all of it ends with PID 1. Exit status 77: this system
+# does not let us mount one.
+set -Eeuo pipefail
+trap 'echo "boot.sh: line $LINENO cannot be done here" >&2; exit 77' ERR
 deb=$(realpath "$1")
 own=$(mktemp -d)
 mount -t tmpfs own "$own"
@@ -22,19 +24,13 @@ mount -t devpts -o newinstance,ptmxmode=0666 pts dev/pts
 ln -s pts/ptmx dev/ptmx
 for node in null zero full random urandom tty; do cp -a "/dev/$node" dev; done
 ln -s /proc/self/fd dev/fd
-# Either layout of control groups, whichever the kernel lets this namespace have.
-if grep -q '^1:name=systemd' /proc/self/cgroup; then
-    mount -t tmpfs groups sys/fs/cgroup
-    mkdir sys/fs/cgroup/systemd
-    mount -t cgroup -o none,name=systemd groups sys/fs/cgroup/systemd
-else
-    mount -t cgroup2 groups sys/fs/cgroup
-fi
+mount -t cgroup2 groups sys/fs/cgroup
 
 # Not chroot: in one no process may have a user namespace of its own (PrivateUsers).
 mkdir -p before
 pivot_root . before
 umount -l /before
+trap - ERR
 dpkg -i /baton.deb
 sed -i 's|^  path: .*|  path: random:tiny|' /etc/baton/cluster.yaml
 

@@ -68,6 +68,10 @@ def drain_fits_into_the_stop(tree):
             assert int(re.search(r"^TimeoutStopSec=(\d+)$", f.read(), re.M)[1]) >= drain_s + 10, path
 
 
+class CannotBoot(Exception):
+    pass
+
+
 class Machine:
     """systemd in namespaces of its own, with the package installed."""
 
@@ -84,6 +88,8 @@ class Machine:
             wait_for(
                 "installation", lambda: self.process.poll() is not None or "boot.sh: installed" in self.log()
             )
+            if self.process.poll() == 77:
+                raise CannotBoot(self.log().strip().splitlines()[-1])
             assert self.process.poll() is None, self.log()
             with open("/proc/%d/task/%d/children" % ((self.process.pid,) * 2), encoding="ascii") as f:
                 self.pid = f.read().split()[0]
@@ -201,7 +207,11 @@ def main():
         print("left out: units under a systemd of their own: " + reason)
         return 0
     with tempfile.NamedTemporaryFile("w", prefix="baton-systemd-", suffix=".log") as log:
-        m = Machine(log)
+        try:
+            m = Machine(log)
+        except CannotBoot as e:
+            print("left out: units under a systemd of their own: %s" % e)
+            return 0
         try:
             cluster_serves(m)
             worker_that_is_killed_comes_back(m)
