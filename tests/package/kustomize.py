@@ -1,6 +1,6 @@
-"""Renders the kustomizations of deploy/k8s, where no kubectl is: resources, configMapGenerator of files, strategic
-merge patches and image tags. Anything else in a kustomization is an error. k8s_test.py holds the result against
-`kubectl kustomize` where there is one."""
+"""Renders the kustomizations of deploy/k8s where no kubectl is: resources, configMapGenerator of files,
+strategic merge patches and image tags. Anything else in a kustomization is an error. k8s_test.py holds the
+result against `kubectl kustomize` where there is one."""
 
 import os
 
