@@ -3,6 +3,10 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
+#endif
+
 using boost::context::detail::make_fcontext;
 using boost::context::detail::transfer_t;
 
@@ -50,6 +54,10 @@ void fiber_done(fiber *f) {
     if (!f->memory) return;
 #if defined(__SANITIZE_THREAD__)
     __tsan_destroy_fiber(f->tsan);
+#endif
+#if defined(__SANITIZE_ADDRESS__)
+    /* Frames that never returned are on it, and the addresses may be other memory's soon. */
+    ASAN_UNPOISON_MEMORY_REGION(f->stack, STACK_BYTES);
 #endif
     munmap(f->memory, STACK_BYTES + (size_t)sysconf(_SC_PAGESIZE));
     *f = fiber();
