@@ -114,13 +114,15 @@ class Cuda(unittest.TestCase):
     def test_auto_copies_between_gpus_where_it_can(self):
         body = {"prompt": prompt_ids(40), "max_tokens": 4, "ignore_eos": True, "temperature": 0}
         with Cluster(merge(disaggregated(transport="auto"), CUDA)) as c:
+            ways = lambda: sorted((p["open"], p["transport"]) for p in c.health()[1]["pairs"])
+            wait_for("a pair by ipc", lambda: ways() == [(True, "ipc")])
             want = c.complete(**body)["choices"]
-            self.assertRegex(c.log(), "pair ready .*transport=ipc")
-            kill(c.worker_pid("prefill-0"))
-            wait_for("the prefill worker is gone", lambda: c.metric("baton_workers_lost_total") == 1)
             start_with(c, "prefill", BATON_EMU_VMM="absent")  # and meets the other in the host's memory
-            self.assertEqual(c.complete(**body)["choices"], want)
-            self.assertRegex(c.log(), "pair ready .*transport=shm")
+            wait_for("a pair by shm", lambda: ways() == [(True, "ipc"), (True, "shm")])
+            start_with(c, "prefill", BATON_HOST_ID="another")
+            wait_for("a pair by nccl", lambda: ways() == [(True, "ipc"), (True, "nccl"), (True, "shm")])
+            kill(c.worker_pid("prefill-0"))
+            self.assertEqual(parallel(4, lambda b: c.complete(**b)["choices"], 4 * [body]), 4 * [want])
             c.wait_idle()
 
     def test_workers_that_freeze_or_die_by_ipc_change_no_byte(self):
