@@ -215,8 +215,8 @@ static status receive_fd(int socket, uint64_t *nonce, int *fd, errbuf *eb) {
         char bytes[CMSG_SPACE(sizeof(int))];
     } control;
     struct iovec data = {.iov_base = nonce, .iov_len = sizeof *nonce};
-    struct msghdr m = {
-        .msg_iov = &data, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
+    struct msghdr m = {.msg_iov = &data, .msg_iovlen = 1, .msg_control = &control};
+    m.msg_controllen = CMSG_LEN(sizeof(int)); /* the padding behind it would take a second, and leak it */
     ssize_t n = recvmsg(socket, &m, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
     if (n < 0 && (errno == EAGAIN || errno == EINTR)) return ST_AGAIN;
     if (n < 0 && errno != ECONNRESET) return errf(eb, ST_PEER, "ipc ring: %s", strerror(errno));

@@ -9,8 +9,14 @@
 #include <string.h>
 
 #define RESERVE_BYTES (384u << 20) /* 64 MiB of them the workspace of the matrix library */
-#define RING_GRANULE  (2u << 20)   /* that memory which GPUs share comes in */
-#define GIB(bytes)    ((double)(bytes) / 0x1p30)
+/* What NCCL takes for a pair besides its slots: of each block's channel the buffers of its three protocols
+ * (4 + 4.7 + 0.5 MiB in 2.28), which older ones have for a ring of the two ranks as well; and its kernels. An
+ * upper estimate by its sources. */
+#define NCCL_PAIR_BYTES    (32u << 20)
+#define NCCL_CHANNEL_BYTES (20u << 20)
+#define NCCL_CHANNELS      8u /* where handoff.nccl_ctas is 0, as NCCL likes: it gives a peer two or a few */
+#define RING_GRANULE       (2u << 20) /* that memory which GPUs share comes in */
+#define GIB(bytes)         ((double)(bytes) / 0x1p30)
 
 static status pick_type(const char *key, const char *wanted, dtype fallback, dtype *out, errbuf *eb) {
     static const dtype types[] = {DT_F16, DT_BF16, DT_F32};
@@ -38,17 +44,27 @@ static uint64_t table_bytes(const plan *p, const model *m) {
     return rotations + seen;
 }
 
+static uint64_t peers_of(const plan *p, const config *c) {
+    return p->role == ROLE_PREFILL ? c->decode.count : p->role == ROLE_DECODE ? c->prefill.count : 0;
+}
+
+/* NCCL's own of all pairs, where they may be its: it was asked for, or workers are on several hosts. */
+static uint64_t nccl_bytes(const plan *p, const config *c) {
+    bool several = c->cluster.hosts_count > 1 || c->prefill.hosts_count || c->decode.hosts_count;
+    bool asked = strcmp(c->handoff.transport, "nccl") == 0;
+    if (!asked && !(several && strcmp(c->handoff.transport, "auto") == 0)) return 0;
+    uint64_t channels = c->handoff.nccl_ctas ? c->handoff.nccl_ctas : NCCL_CHANNELS;
+    return peers_of(p, c) * (NCCL_PAIR_BYTES + channels * NCCL_CHANNEL_BYTES);
+}
+
 /* Where a transport lets GPUs copy to each other, or may be picked that does. By ipc only the receiver has a
  * ring; the sender maps that. */
 static uint64_t ring_bytes(const plan *p, const config *c) {
     const char *by = c->handoff.transport;
     if (strcmp(by, "shm") == 0 || strcmp(by, "zmq") == 0) return 0;
     if (strcmp(by, "ipc") == 0 && p->role == ROLE_PREFILL) return 0;
-    uint64_t peers = p->role == ROLE_PREFILL  ? c->decode.count
-                     : p->role == ROLE_DECODE ? c->prefill.count
-                                              : 0;
     uint64_t ring = ((uint64_t)c->handoff.ring_slots * c->handoff.slot_kb) << 10;
-    return peers * ((ring + RING_GRANULE - 1) / RING_GRANULE * RING_GRANULE);
+    return peers_of(p, c) * ((ring + RING_GRANULE - 1) / RING_GRANULE * RING_GRANULE);
 }
 
 static void weigh(plan *p, const config *c, const model *m, const device_memory *has) {
@@ -59,7 +75,7 @@ static void weigh(plan *p, const config *c, const model *m, const device_memory 
                       .activations = activations_of(m, dtype_block_bytes(p->act_type), p->max_rows).bytes,
                       .tables = table_bytes(p, m),
                       .rings = ring_bytes(p, c),
-                      .reserve = RESERVE_BYTES};
+                      .reserve = RESERVE_BYTES + nccl_bytes(p, c)};
 }
 
 /* As many pages as fit, but not more than all requests together could ever use. */

@@ -30,7 +30,7 @@ typedef struct plan_memory {
     uint64_t activations; /* of the largest step */
     uint64_t tables;      /* rotations of all positions, the sampler's counts */
     uint64_t rings;       /* of hand-offs between GPUs, one for each worker of the other role */
-    uint64_t reserve;     /* context, workspace of the matrix library, partial sums, staging */
+    uint64_t reserve;     /* context, workspace of the matrix library, partial sums, staging; NCCL's own */
     uint64_t kv;          /* the pool, and the spare page */
 } plan_memory;
 

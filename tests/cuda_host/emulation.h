@@ -4,6 +4,7 @@
  *   BATON_EMU_ORDER      forward | reverse | random:SEED: the order of threads, warps and blocks
  *   BATON_EMU_STREAMS    eager | lazy: when work in a stream runs (runtime_stream.h)
  *   BATON_EMU_MEMORY_MB  size of the device's memory, default 4096
+ *   BATON_EMU_MAJOR      compute capability, default 9; below, clusters of blocks are refused
  *   BATON_EMU_GPUS       number of GPUs, default 1; all share the memory
  *   BATON_EMU_PEERS      none: they do not reach each other
  *   BATON_EMU_VMM        absent: memory cannot be exported | old: a driver without those functions |

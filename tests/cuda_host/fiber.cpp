@@ -2,7 +2,6 @@
 
 #include <sys/mman.h>
 #include <unistd.h>
-
 #if defined(__SANITIZE_ADDRESS__)
 #include <sanitizer/asan_interface.h>
 #endif
@@ -55,10 +54,12 @@ void fiber_done(fiber *f) {
 #if defined(__SANITIZE_THREAD__)
     __tsan_destroy_fiber(f->tsan);
 #endif
+    size_t bytes = STACK_BYTES + (size_t)sysconf(_SC_PAGESIZE);
 #if defined(__SANITIZE_ADDRESS__)
-    /* Frames that never returned are on it, and the addresses may be other memory's soon. */
-    ASAN_UNPOISON_MEMORY_REGION(f->stack, STACK_BYTES);
+    /* Frames that were never left keep their red zones, and who is given these addresses next would meet
+     * them. */
+    __asan_unpoison_memory_region(f->memory, bytes);
 #endif
-    munmap(f->memory, STACK_BYTES + (size_t)sysconf(_SC_PAGESIZE));
+    munmap(f->memory, bytes);
     *f = fiber();
 }

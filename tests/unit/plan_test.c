@@ -174,6 +174,36 @@ static void the_pool_takes_what_the_share_of_the_gpu_leaves(void **state) {
     assert_int_equal(p.memory.kv, (p.page_count + 1) * 368640ull);
 }
 
+static void pairs_over_nccl_have_the_librarys_buffers_in_the_reserve(void **state) {
+    (void)state;
+    config c = on_gpu();
+    plan p;
+    plan_device dev = gpu(8192, 8192);
+    const uint64_t mib = 1u << 20, pair = 32 * mib;
+    c.prefill.count = 2;
+    c.decode.count = 3;
+    c.handoff.ring_slots = 8;
+    c.handoff.slot_kb = 1024;
+    c.handoff.nccl_ctas = 4;
+    c.handoff.transport = (char *)"nccl";
+    assert_int_equal(plan_make(&p, &c, ROLE_PREFILL, &smol, &dev, NULL), ST_OK);
+    assert_int_equal(p.memory.reserve, 384 * mib + 3 * (pair + 4 * 20 * mib));
+    assert_int_equal(plan_make(&p, &c, ROLE_DECODE, &smol, &dev, NULL), ST_OK);
+    assert_int_equal(p.memory.reserve, 384 * mib + 2 * (pair + 4 * 20 * mib));
+    c.handoff.nccl_ctas = 0;
+    assert_int_equal(plan_make(&p, &c, ROLE_PREFILL, &smol, &dev, NULL), ST_OK);
+    assert_int_equal(p.memory.reserve, 384 * mib + 3 * (pair + 8 * 20 * mib));
+    c.handoff.transport = (char *)"auto"; /* on this machine */
+    assert_int_equal(plan_make(&p, &c, ROLE_PREFILL, &smol, &dev, NULL), ST_OK);
+    assert_int_equal(p.memory.reserve, 384 * mib);
+    c.cluster.hosts_count = 2;
+    assert_int_equal(plan_make(&p, &c, ROLE_PREFILL, &smol, &dev, NULL), ST_OK);
+    assert_int_equal(p.memory.reserve, 384 * mib + 3 * (pair + 8 * 20 * mib));
+    c.handoff.transport = (char *)"zmq";
+    assert_int_equal(plan_make(&p, &c, ROLE_PREFILL, &smol, &dev, NULL), ST_OK);
+    assert_int_equal(p.memory.reserve, 384 * mib);
+}
+
 static void f32_weighs_twice_as_much(void **state) {
     (void)state;
     config c = on_gpu();
@@ -343,6 +373,7 @@ int main(void) {
         cmocka_unit_test(a_decode_step_has_no_more_rows_than_sequences),
         cmocka_unit_test(sizes_that_cannot_work_are_refused_by_their_key),
         cmocka_unit_test(the_pool_takes_what_the_share_of_the_gpu_leaves),
+        cmocka_unit_test(pairs_over_nccl_have_the_librarys_buffers_in_the_reserve),
         cmocka_unit_test(f32_weighs_twice_as_much),
         cmocka_unit_test(what_others_took_of_the_gpu_is_not_there),
         cmocka_unit_test(the_pool_is_no_larger_than_all_requests_together),
