@@ -39,6 +39,7 @@
 #define EVENT_MESSAGES_MAX 512        /* per event callback, so that one peer cannot hold the loop */
 #define DRAIN_MESSAGES_MAX 65536      /* per bus_drain */
 #define FLUSH_MESSAGES_MAX 1024       /* from one connection's queue, before others have their turn */
+#define CONNECT_MS         3000       /* an attempt that nobody answers for so long is begun anew */
 #define DEAD_S             60         /* a connection whose host does not answer TCP for so long has ended */
 #define RETRY_US           10000      /* a full queue is tried again at least so often */
 
@@ -106,6 +107,9 @@ static bool socket_open(bus *b) {
         zmq_setsockopt(b->socket, ZMQ_MAXMSGSIZE, &max_bytes, sizeof max_bytes) != 0)
         return false;
     if (b->server && !set_int(b->socket, ZMQ_ROUTER_MANDATORY, 1)) return false;
+    /* While a link is down the kernel asks at growing intervals, up to minutes apart: when it is back, nobody
+     * should have to wait for the next one. */
+    if (!b->server && !set_int(b->socket, ZMQ_CONNECT_TIMEOUT, CONNECT_MS)) return false;
     if (!set_int(b->socket, ZMQ_TCP_KEEPALIVE, 1) ||
         !set_int(b->socket, ZMQ_TCP_KEEPALIVE_IDLE, DEAD_S / 2) ||
         !set_int(b->socket, ZMQ_TCP_KEEPALIVE_CNT, 3) ||
