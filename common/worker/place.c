@@ -35,6 +35,17 @@ static void take_cores(place *p, const config_rank *ranks, uint32_t count, const
     p->cpu_count = 0;
 }
 
+/* Of a task that srun started, its number among those of its step on this node; NULL for others. */
+static const char *slurm_local_id(void) {
+    if (getenv("OMPI_COMM_WORLD_RANK") || !getenv("PMIX_RANK")) return NULL;
+    return getenv("SLURM_LOCALID");
+}
+
+const char *place_launch_rank(void) {
+    const char *rank = getenv("OMPI_COMM_WORLD_RANK");
+    return rank ? rank : getenv("PMIX_RANK");
+}
+
 static status find_by_rank(place *p, const config *c, worker_role role, const char *rank, errbuf *eb) {
     char *end;
     errno = 0;
@@ -60,11 +71,16 @@ static status find_by_rank(place *p, const config *c, worker_role role, const ch
         snprintf(p->name, sizeof p->name, "%s-%u", wanted, own->index);
         p->index = own->index;
         p->worker_count = own->worker_count;
-        take_cores(p, ranks, count, own, local_cores);
-        /* Only the map decides, so that a worker that is started again under its rank gets the GPU that it
-         * had. */
-        p->gpu = own->gpu;
-        snprintf(p->rank, sizeof p->rank, "%u", own->rank);
+        const char *local = slurm_local_id();
+        if (local) { /* Slurm decided what is whose */
+            p->gpu = (uint32_t)strtoul(local, NULL, 10);
+        } else {
+            take_cores(p, ranks, count, own, local_cores);
+            /* Only the map decides, so that a worker that is started again under its rank gets the GPU that
+             * it had. */
+            p->gpu = own->gpu;
+            snprintf(p->rank, sizeof p->rank, "%u", own->rank);
+        }
     }
     free(ranks);
     return st;
