@@ -142,8 +142,8 @@ while [ -z "$asked" ] && alive "$mpirun"; do
         [ "$ended" -lt 10 ] || break # 2 s: at the start mpirun may have more processes to begin
     elif [ -n "$here" ]; then
         watched=$(coordinator) || true
-        # mpirun starts rank 0 first: a worker, but no coordinator, means one that has ended already. Its other
-        # children log in to other hosts, which takes as long as it takes.
+        # mpirun starts rank 0 first: a worker, but no coordinator, means one that has ended already. Other
+        # children of it log in to other hosts, which takes as long as it takes.
         if [ -z "$watched" ] && workers_here; then missing=$((missing + 1)); fi
         [ "$missing" -lt 2 ] || break
     fi

@@ -9,9 +9,9 @@
         with hosts.narrow("100mbit"): ...
 
 The machine itself has a leg on the bridge, so that a client here reaches every host. Names carry this
-process's number. Everything goes at the end, with what still runs there, also when this process is killed: a
-guard sees that, by the end of a pipe. Should it be killed, too, the next run removes what they left. Needs root
-and the tools of `missing()`.
+process's number. Everything goes at the end, with what still runs there, also when this process is killed:
+a guard sees that, by the end of a pipe. Should it be killed, too, the next run removes what they left. Needs
+root and the tools of `missing()`.
 """
 
 import contextlib
