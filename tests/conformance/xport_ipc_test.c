@@ -49,6 +49,7 @@ static int as_it_was(void **state) {
     (void)state;
     unsetenv("BATON_EMU_GPUS");
     unsetenv("BATON_EMU_PEERS");
+    unsetenv("BATON_EMU_PEER_MB_S");
     return unsetenv("BATON_EMU_VMM");
 }
 
@@ -79,6 +80,20 @@ static void kv_goes_from_one_gpu_to_another(void **state) {
     }
     rig_close_both(&p, &d);
     assert_int_equal(emulation_allocations(NULL), 0);
+}
+
+static void a_pair_tells_how_slow_its_link_is(void **state) {
+    (void)state;
+    rig_side p, d;
+    setenv("BATON_EMU_GPUS", "2", 1);
+    setenv("BATON_EMU_PEER_MB_S", "20", 1);
+    rig_options to = side(true, "ipc"), from = side(false, "ipc");
+    from.gpu = 1;
+    rig_open(&d, &to);
+    rig_open(&p, &from);
+    xfer_pair got = tried(&p, &d);
+    assert_true(got.bytes_per_s > 0 && got.bytes_per_s <= 20e6);
+    rig_close_both(&p, &d);
 }
 
 static void gpus_without_a_path_meet_in_the_hosts_memory(void **state) {
@@ -243,6 +258,52 @@ static void a_frozen_sender_that_wakes_up_writes_where_nobody_reads(void **state
     assert_int_equal(emulation_allocations(NULL), 0);
 }
 
+/* The third segment does not get across. */
+static void faulty_sender_main(int endpoint) {
+    char to[CHAN_ENDPOINT_MAX];
+    rig_side p;
+    if (read(endpoint, to, sizeof to) != sizeof to) _exit(1);
+    setenv("BATON_EMU_GPUS", "2", 1);
+    setenv("BATON_EMU_PEER_FAULT", "3", 1);
+    rig_options from = side(false, "ipc");
+    from.gpu = 1;
+    rig_open(&p, &from);
+    rig_side there = {.inc = RIG_D_INC, .kv = p.kv};
+    rig_work w = rig_work_of(&p, &there, 1, 1, 100, 0);
+    start(&p, &w, to);
+    xfer_event e = rig_wait(&p, X_FAILED, 1);
+    if (!e.device || !strstr(e.why, "cuda: GPU 1: kv_gather: cudaErrorIllegalAddress")) {
+        fprintf(stderr, "%s\n", e.why);
+        _exit(1);
+    }
+    _exit(0); /* as a worker whose device failed */
+}
+
+static void a_link_that_fails_takes_down_its_sender_and_no_receiver(void **state) {
+    (void)state;
+    int endpoint[2], how;
+    assert_int_equal(pipe(endpoint), 0);
+    pid_t child = fork_peer();
+    if (child == 0) faulty_sender_main(endpoint[0]);
+    rig_side d, p;
+    rig_options to = side(true, "ipc"), from = side(false, "ipc");
+    rig_open(&d, &to);
+    rig_side there = {.inc = RIG_P_INC, .kv = d.kv};
+    rig_work w = rig_work_of(&there, &d, 1, 1, 100, 0);
+    rig_expect(&d, &w);
+    assert_int_equal(write(endpoint[1], xfer_endpoint(d.x), CHAN_ENDPOINT_MAX), CHAN_ENDPOINT_MAX);
+    rig_wait(&d, X_FAILED, 1);
+    rig_drop(&d, 1);
+    assert_int_equal(waitpid(child, &how, 0), child);
+    assert_int_equal(how, 0);
+    from.inc++;
+    rig_open(&p, &from);
+    w = rig_work_of(&p, &d, 1, 2, 100, 0);
+    hand_over(&p, &d, &w);
+    close(endpoint[0]), close(endpoint[1]);
+    rig_close_both(&p, &d);
+}
+
 /* Of requests from 1 on; each order says what is to become of it. */
 static void receiver_main(int answers, int orders, const rig_side *p) {
     rig_side d;
@@ -310,9 +371,11 @@ static void a_frozen_receiver_costs_its_pair_and_serves_when_it_wakes_up(void **
 int main(void) {
     log_setup(LOG_ERROR, "test");
     const struct CMUnitTest tests[] = {
-        IPC(a_frozen_receiver_costs_its_pair_and_serves_when_it_wakes_up), /* first: it forks */
+        IPC(a_frozen_receiver_costs_its_pair_and_serves_when_it_wakes_up), /* first: they fork */
+        IPC(a_link_that_fails_takes_down_its_sender_and_no_receiver),
         IPC(a_frozen_sender_that_wakes_up_writes_where_nobody_reads),
         IPC(kv_goes_from_one_gpu_to_another),
+        IPC(a_pair_tells_how_slow_its_link_is),
         IPC(gpus_without_a_path_meet_in_the_hosts_memory),
         IPC(what_cannot_import_falls_back),
         IPC(a_receiver_without_memory_for_a_ring_says_what_to_lower),
