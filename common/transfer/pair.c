@@ -410,6 +410,7 @@ status pair_judge(const pair *p, uint64_t timeout_ns, uint64_t now_ns, errbuf *e
     if (p->open)
         for (uint32_t i = 0; i < p->slots; i++)
             if (p->taken_ns[i] && p->taken_ns[i] < since_ns) since_ns = p->taken_ns[i];
+    if (p->ring && !p->open && p->xport->open_times) timeout_ns *= p->xport->open_times;
     if (now_ns - since_ns < timeout_ns) return ST_OK;
     return errf(eb, ST_TIMEOUT, "%s for %llu ms", overdue(p, since_ns),
                 (unsigned long long)((now_ns - since_ns) / NS_PER_MS));

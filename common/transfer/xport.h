@@ -71,6 +71,8 @@ typedef struct xport_part {
 typedef struct xport_ops {
     const char *name; /* "shm": as in the config and in HELLO; at most 7 letters */
     uint32_t bit;     /* its KV_BY_ */
+    /* Its rings may take so many times the pair's deadline until they are ready; 0 is 1. */
+    uint32_t open_times;
     /* Whether this process can use it: ST_UNSUPPORTED with the reason and the remedy. Any thread. */
     status (*check)(const backend_ops *ops, device *dev, errbuf *eb);
     /* D: begins the ring of a pair and writes its address, which is sent at once. ST_NOMEM names the size. */

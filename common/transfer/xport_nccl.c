@@ -20,7 +20,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define NCCL_MAGIC 0x6b6e696c6c63636eull
+/* The library looks at all cards, links and plugins of its host for each communicator: a second or two where
+ * all is well, and several have been reported. */
+#define NCCL_OPEN_TIMES 6u
+#define NCCL_MAGIC      0x6b6e696c6c63636eull
 
 typedef struct nccl_address {
     uint64_t magic;
@@ -176,6 +179,7 @@ static xport_place nccl_payload(xport_ring *r, uint32_t slot, size_t bytes, cons
 const xport_ops xport_nccl = {
     .name = "nccl",
     .bit = KV_BY_NCCL,
+    .open_times = NCCL_OPEN_TIMES,
     .check = nccl_check,
     .create = nccl_create,
     .open = nccl_open_peer,

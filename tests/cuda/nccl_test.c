@@ -74,9 +74,27 @@ static void the_library_has_every_function_and_tells_its_version(void **state) {
     print_message("NCCL %s\n", library.version);
 }
 
+/* What of it needs no GPU: it opens a socket and a thread. */
+static void ids_can_be_drawn_and_are_not_alike(void **state) {
+    (void)state;
+    nccl library;
+    if (nccl_open(&library, NULL) != ST_OK) skip();
+    nccl_id a = {0}, b = {0}, none = {0};
+    nccl_result r = library.GetUniqueId(&a);
+    if (r == NCCL_SYSTEM_ERROR || r == NCCL_INVALID_USAGE) {
+        print_message("skipped: NCCL finds no network here\n");
+        skip();
+    }
+    assert_int_equal(r, NCCL_SUCCESS);
+    assert_int_equal(library.GetUniqueId(&b), NCCL_SUCCESS);
+    assert_memory_not_equal(a.bytes, none.bytes, sizeof none.bytes);
+    assert_memory_not_equal(a.bytes, b.bytes, sizeof b.bytes);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_header_and_the_declarations_here_agree),
+        cmocka_unit_test(ids_can_be_drawn_and_are_not_alike),
         cmocka_unit_test(the_library_has_every_function_and_tells_its_version),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
