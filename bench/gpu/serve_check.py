@@ -4,7 +4,8 @@ The same requests must give the same bytes. Then a prefill and a decode worker a
 the fast kernels, and KV pools of all that memory_fraction leaves. Every request must be answered.
 
 serve_check.py --bin FOLDER --model NAME [--backend cuda|cpu]
-serve_check.py --bin FOLDER --model NAME --transport nccl   the bytes over this one and over zmq, no more
+serve_check.py --bin FOLDER --model NAME --transport ipc|nccl   the bytes over this one and over
+                               zmq, and what each pair says of itself when it is tried; no more
 
 Everything is started by hand, without mpirun: the coordinator, then each worker with the same config. The
 times that it prints show that the path works and nothing else: both roles share one GPU. Prints JSON lines;
@@ -283,12 +284,41 @@ def measure(o, cluster, name):
     print_time(o, "serve %s TPOT prompt %d" % (name, o.prompt), sorted(tpot)[2])
 
 
+def print_pair(o, cluster, transport):
+    """Latency and speed of the pair as it was tried. Over nccl it is made to go another way than it would."""
+    deadline = time.monotonic() + o.start
+    pairs = []
+    while not (pairs and pairs[0]["gb_per_s"] > 0):
+        if time.monotonic() > deadline:
+            raise Failure("no pair over %s was tried: %s\n%s" % (transport, pairs, cluster.log()[-3000:]))
+        time.sleep(0.02)
+        pairs = json.loads(cluster.get("/health"))["pairs"]
+    if pairs[0]["transport"] != transport:
+        raise Failure("the pair is over %s, not %s" % (pairs[0]["transport"], transport))
+    for what, unit, key in (("latency", "us", "latency_us"), ("speed", "GB/s", "gb_per_s")):
+        print(
+            json.dumps(
+                {
+                    "by": "baton",
+                    "key": "pair %s over %s, %s" % (what, transport, model_name(o)),
+                    "mode": "deterministic",
+                    "unit": unit,
+                    "value": pairs[0][key],
+                    "ceiling": "",
+                    "note": "code path only" if transport == "nccl" else "",
+                }
+            ),
+            flush=True,
+        )
+
+
 def run_transport(o):
     """The same requests over zmq and over the transport, all bytes of KV by it."""
     bodies = requests([int(n) for n in o.lengths.split(",")], o.tokens, 300, 400)
     got = {}
     for transport in ("zmq", o.transport):
         with Cluster(o, ["prefill", "decode"], True, transport) as c:
+            print_pair(o, c, transport)
             got[transport] = answers(c, bodies, 8)
             verified = c.counter("baton_handoffs_verified_total")
             if verified != len(bodies):

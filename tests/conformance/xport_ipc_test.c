@@ -1,5 +1,5 @@
-/* What is particular to ipc: how a ring gets from the receiver to its one sender, what keeps it from getting
- * there, two GPUs, and peers that freeze and wake up with the ring still in their hands. */
+/* Pairs over ipc, and rings alone in ipc_ring_test.c: two GPUs, what happens where ipc cannot be had, and
+ * peers that freeze and wake up with the ring still in their hands. */
 #include "tests/conformance/rig.h"
 
 #include "base/clock.h"
@@ -8,124 +8,12 @@
 #include "kernels/backends.h"
 #include "tests/cuda_host/emulation.h"
 
-#include <dirent.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-#define SLOTS      4u
-#define SLOT_BYTES ((size_t)64 << 10)
-
-/* ---- the table itself ---- */
-
-typedef struct ends {
-    device *dev;
-    xport_setup setup;
-    xport_address address;
-    xport_ring *d, *p;
-} ends;
-
-static ends ends_open(void) {
-    ends e = {0};
-    errbuf eb = {0};
-    const backend_ops *ops = rig_backend("ipc");
-    if (ops->open(&e.dev, &(device_options){.act_type = DT_F32}, &eb)) fail_msg("open: %s", eb.text);
-    e.setup = (xport_setup){.ops = ops, .dev = e.dev, .slots = SLOTS, .slot_bytes = SLOT_BYTES};
-    if (xport_ipc.create(&e.d, &e.setup, &e.address, &eb)) fail_msg("create: %s", eb.text);
-    return e;
-}
-
-static void ends_close(ends *e) {
-    xport_ipc.close(e->p);
-    xport_ipc.close(e->d);
-    e->setup.ops->close(e->dev);
-}
-
-static uint32_t open_files(void) {
-    uint32_t count = 0;
-    DIR *dir = opendir("/proc/self/fd");
-    assert_non_null(dir);
-    while (readdir(dir)) count++;
-    closedir(dir);
-    return count;
-}
-
-static void a_ring_is_handed_to_one_sender_and_leaves_no_file_open(void **state) {
-    (void)state;
-    uint32_t before = open_files();
-    ends e = ends_open();
-    errbuf eb = {0};
-    assert_int_equal(xport_ipc.ready(e.d, &eb), ST_AGAIN);
-    assert_int_equal(xport_ipc.open(&e.p, &e.setup, &e.address, &eb), ST_OK);
-    assert_int_equal(xport_ipc.ready(e.p, &eb), ST_AGAIN);
-    assert_int_equal(xport_ipc.ready(e.d, &eb), ST_OK);
-    assert_int_equal(xport_ipc.ready(e.p, &eb), ST_OK);
-    assert_int_equal(open_files(), before + 2); /* of the emulated memory, one for each side */
-    for (uint32_t slot = 0; slot < SLOTS; slot++) {
-        xport_place from = xport_ipc.stage(e.p, slot), to = xport_ipc.payload(e.d, slot, 64, NULL, 0);
-        assert_int_equal(from.in, MEMORY_DEVICE);
-        assert_int_equal(to.in, MEMORY_DEVICE);
-        memset(from.at, (int)slot + 1, SLOT_BYTES);
-        for (size_t i = 0; i < SLOT_BYTES; i++) assert_int_equal(((unsigned char *)to.at)[i], slot + 1);
-    }
-    xport_ring *second;
-    assert_int_equal(xport_ipc.open(&second, &e.setup, &e.address, &eb), ST_PEER);
-    assert_string_equal(eb.text,
-                        "ipc ring: Connection refused; the receiver is gone, or the workers do not share "
-                        "host and network namespace (use transport shm or zmq)");
-    ends_close(&e);
-    assert_int_equal(open_files(), before);
-    assert_int_equal(emulation_allocations(NULL), 0);
-}
-
-static void refuse(const ends *e, const xport_address *a, status want, const char *text) {
-    errbuf eb = {0};
-    xport_ring *r = NULL;
-    assert_int_equal(xport_ipc.open(&r, &e->setup, a, &eb), want);
-    assert_string_equal(eb.text, text);
-}
-
-static void an_address_of_something_else_is_refused_with_the_reason(void **state) {
-    (void)state;
-    ends e = ends_open();
-    xport_address a = e.address;
-    a.count--;
-    refuse(&e, &a, ST_CORRUPT, "ipc ring: an address of 39 bytes, want 40");
-    a = e.address;
-    a.bytes[0] ^= 1;
-    refuse(&e, &a, ST_CORRUPT, "ipc ring: an address of something else");
-    a = e.address;
-    a.bytes[17] ^= 1; /* its size */
-    refuse(&e, &a, ST_CORRUPT, "ipc ring: an address of something else");
-    a = e.address;
-    a.bytes[39] ^= 1; /* the GPU */
-    refuse(&e, &a, ST_PEER,
-           "ipc ring: the other GPU is not visible to this process: name both in CUDA_VISIBLE_DEVICES");
-    a = e.address;
-    a.bytes[8] ^= 1; /* the nonce */
-    refuse(&e, &a, ST_PEER,
-           "ipc ring: Connection refused; the receiver is gone, or the workers do not share host and "
-           "network namespace (use transport shm or zmq)");
-    assert_int_equal(xport_ipc.ready(e.d, NULL), ST_AGAIN); /* it waits for its own */
-    ends_close(&e);
-}
-
-static void a_receiver_that_leaves_before_it_handed_over_is_noticed(void **state) {
-    (void)state;
-    ends e = ends_open();
-    errbuf eb = {0};
-    assert_int_equal(xport_ipc.open(&e.p, &e.setup, &e.address, &eb), ST_OK);
-    xport_ipc.close(e.d);
-    e.d = NULL;
-    assert_int_equal(xport_ipc.ready(e.p, &eb), ST_PEER);
-    assert_string_equal(eb.text, "ipc ring: the receiver went away, or runs as another user");
-    ends_close(&e);
-}
-
-/* ---- transfer threads ---- */
 
 static rig_options side(bool receiver, const char *transport) {
     return (rig_options){.transport = transport,
@@ -161,6 +49,7 @@ static int as_it_was(void **state) {
     (void)state;
     unsetenv("BATON_EMU_GPUS");
     unsetenv("BATON_EMU_PEERS");
+    unsetenv("BATON_EMU_PEER_MB_S");
     return unsetenv("BATON_EMU_VMM");
 }
 
@@ -191,6 +80,20 @@ static void kv_goes_from_one_gpu_to_another(void **state) {
     }
     rig_close_both(&p, &d);
     assert_int_equal(emulation_allocations(NULL), 0);
+}
+
+static void a_pair_tells_how_slow_its_link_is(void **state) {
+    (void)state;
+    rig_side p, d;
+    setenv("BATON_EMU_GPUS", "2", 1);
+    setenv("BATON_EMU_PEER_MB_S", "20", 1);
+    rig_options to = side(true, "ipc"), from = side(false, "ipc");
+    from.gpu = 1;
+    rig_open(&d, &to);
+    rig_open(&p, &from);
+    xfer_pair got = tried(&p, &d);
+    assert_true(got.bytes_per_s > 0 && got.bytes_per_s <= 20e6);
+    rig_close_both(&p, &d);
 }
 
 static void gpus_without_a_path_meet_in_the_hosts_memory(void **state) {
@@ -355,6 +258,52 @@ static void a_frozen_sender_that_wakes_up_writes_where_nobody_reads(void **state
     assert_int_equal(emulation_allocations(NULL), 0);
 }
 
+/* The third segment does not get across. */
+static void faulty_sender_main(int endpoint) {
+    char to[CHAN_ENDPOINT_MAX];
+    rig_side p;
+    if (read(endpoint, to, sizeof to) != sizeof to) _exit(1);
+    setenv("BATON_EMU_GPUS", "2", 1);
+    setenv("BATON_EMU_PEER_FAULT", "3", 1);
+    rig_options from = side(false, "ipc");
+    from.gpu = 1;
+    rig_open(&p, &from);
+    rig_side there = {.inc = RIG_D_INC, .kv = p.kv};
+    rig_work w = rig_work_of(&p, &there, 1, 1, 100, 0);
+    start(&p, &w, to);
+    xfer_event e = rig_wait(&p, X_FAILED, 1);
+    if (!e.device || !strstr(e.why, "cuda: GPU 1: kv_gather: cudaErrorIllegalAddress")) {
+        fprintf(stderr, "%s\n", e.why);
+        _exit(1);
+    }
+    _exit(0); /* as a worker whose device failed */
+}
+
+static void a_link_that_fails_takes_down_its_sender_and_no_receiver(void **state) {
+    (void)state;
+    int endpoint[2], how;
+    assert_int_equal(pipe(endpoint), 0);
+    pid_t child = fork_peer();
+    if (child == 0) faulty_sender_main(endpoint[0]);
+    rig_side d, p;
+    rig_options to = side(true, "ipc"), from = side(false, "ipc");
+    rig_open(&d, &to);
+    rig_side there = {.inc = RIG_P_INC, .kv = d.kv};
+    rig_work w = rig_work_of(&there, &d, 1, 1, 100, 0);
+    rig_expect(&d, &w);
+    assert_int_equal(write(endpoint[1], xfer_endpoint(d.x), CHAN_ENDPOINT_MAX), CHAN_ENDPOINT_MAX);
+    rig_wait(&d, X_FAILED, 1);
+    rig_drop(&d, 1);
+    assert_int_equal(waitpid(child, &how, 0), child);
+    assert_int_equal(how, 0);
+    from.inc++;
+    rig_open(&p, &from);
+    w = rig_work_of(&p, &d, 1, 2, 100, 0);
+    hand_over(&p, &d, &w);
+    close(endpoint[0]), close(endpoint[1]);
+    rig_close_both(&p, &d);
+}
+
 /* Of requests from 1 on; each order says what is to become of it. */
 static void receiver_main(int answers, int orders, const rig_side *p) {
     rig_side d;
@@ -422,12 +371,11 @@ static void a_frozen_receiver_costs_its_pair_and_serves_when_it_wakes_up(void **
 int main(void) {
     log_setup(LOG_ERROR, "test");
     const struct CMUnitTest tests[] = {
-        IPC(a_frozen_receiver_costs_its_pair_and_serves_when_it_wakes_up), /* first: it forks */
+        IPC(a_frozen_receiver_costs_its_pair_and_serves_when_it_wakes_up), /* first: they fork */
+        IPC(a_link_that_fails_takes_down_its_sender_and_no_receiver),
         IPC(a_frozen_sender_that_wakes_up_writes_where_nobody_reads),
-        IPC(a_ring_is_handed_to_one_sender_and_leaves_no_file_open),
-        IPC(an_address_of_something_else_is_refused_with_the_reason),
-        IPC(a_receiver_that_leaves_before_it_handed_over_is_noticed),
         IPC(kv_goes_from_one_gpu_to_another),
+        IPC(a_pair_tells_how_slow_its_link_is),
         IPC(gpus_without_a_path_meet_in_the_hosts_memory),
         IPC(what_cannot_import_falls_back),
         IPC(a_receiver_without_memory_for_a_ring_says_what_to_lower),

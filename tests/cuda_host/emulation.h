@@ -7,6 +7,8 @@
  *   BATON_EMU_MAJOR      compute capability, default 9; below, clusters of blocks are refused
  *   BATON_EMU_GPUS       number of GPUs, default 1; all share the memory
  *   BATON_EMU_PEERS      none: they do not reach each other
+ *   BATON_EMU_PEER_MB_S  copies into another GPU's memory go no faster than that
+ *   BATON_EMU_PEER_FAULT N: the N-th copy into another GPU's memory (counted from 1) faults
  *   BATON_EMU_VMM        absent: memory cannot be exported | old: a driver without those functions |
  *                        deaf: nothing can be imported
  *   BATON_EMU_CUBLASLT   absent: there is no cuBLASLt | refuses: it has no algorithm for deterministic mode

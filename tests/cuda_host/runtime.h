@@ -10,6 +10,8 @@
 cudaError_t runtime_result(cudaError_t e);
 /* The sticky fault of the process, or cudaSuccess. */
 cudaError_t runtime_fault(void);
+/* Makes cudaErrorIllegalAddress the fault. */
+void runtime_break(void);
 /* Counts a kernel that is about to run; false when the device is broken, or breaks with this one. */
 bool runtime_kernel_runs(void);
 

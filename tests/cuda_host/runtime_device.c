@@ -30,13 +30,17 @@ cudaError_t runtime_fault(void) {
     return e == cudaSuccess ? e : runtime_result(e);
 }
 
+void runtime_break(void) {
+    atomic_store(&fault, (int)cudaErrorIllegalAddress);
+}
+
 bool runtime_kernel_runs(void) {
     pthread_once(&read_once, read_environment);
     if (runtime_fault() != cudaSuccess) return false;
     unsigned long long number = atomic_fetch_add(&kernels, 1) + 1;
     unsigned long long at = atomic_load(&fault_at);
     if (at == 0 || number < at) return true;
-    atomic_store(&fault, (int)cudaErrorIllegalAddress);
+    runtime_break();
     return false;
 }
 

@@ -248,8 +248,28 @@ uint64_t emulation_bytes_to_host(void) {
     return to_host;
 }
 
+static uint64_t number_of(const char *variable) {
+    const char *text = getenv(variable);
+    return text ? strtoull(text, NULL, 10) : 0;
+}
+
+/* Into another GPU's memory: whether it arrives, and when. */
+static bool passes(size_t bytes) {
+    static _Atomic uint64_t copies;
+    const uint64_t number = ++copies, mb_s = number_of("BATON_EMU_PEER_MB_S");
+    if (mb_s) {
+        const uint64_t ns = bytes * 1000 / mb_s;
+        nanosleep(&(struct timespec){.tv_sec = (time_t)(ns / 1000000000), .tv_nsec = (long)(ns % 1000000000)},
+                  NULL);
+    }
+    if (number != number_of("BATON_EMU_PEER_FAULT")) return true;
+    runtime_break();
+    return false;
+}
+
 static void run_copy(void *args) {
     const copy_args *c = args;
+    if (runtime_alias(c->to) != c->to && !passes(c->bytes)) return;
     if (c->from && runtime_is_device(c->from, c->bytes) && !runtime_is_device(c->to, c->bytes))
         to_host += c->bytes;
     if (c->from)
