@@ -44,6 +44,17 @@ static uint32_t number_on_host(const config_rank *ranks, const config_rank *own)
     return number;
 }
 
+/* Of a task that srun started, its number among those of its step on this node; NULL for others. */
+static const char *slurm_local_id(void) {
+    if (getenv("OMPI_COMM_WORLD_RANK") || !getenv("PMIX_RANK")) return NULL;
+    return getenv("SLURM_LOCALID");
+}
+
+const char *place_launch_rank(void) {
+    const char *rank = getenv("OMPI_COMM_WORLD_RANK");
+    return rank ? rank : getenv("PMIX_RANK");
+}
+
 static status find_by_rank(place *p, const config *c, worker_role role, const char *rank, errbuf *eb) {
     char *end;
     errno = 0;
@@ -69,8 +80,9 @@ static status find_by_rank(place *p, const config *c, worker_role role, const ch
         snprintf(p->name, sizeof p->name, "%s-%u", wanted, own->index);
         p->index = own->index;
         p->worker_count = own->worker_count;
-        take_cores(p, ranks, count, own, local_cores);
-        p->gpu = number_on_host(ranks, own);
+        const char *local = slurm_local_id();
+        if (!local) take_cores(p, ranks, count, own, local_cores);
+        p->gpu = local ? (uint32_t)strtoul(local, NULL, 10) : number_on_host(ranks, own);
     }
     free(ranks);
     return st;

@@ -3,6 +3,7 @@
 #include "worker/place.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -94,6 +95,40 @@ static void more_cores_than_the_host_has_leave_everybody_unpinned(void **state) 
     assert_int_equal(p.cpu_count, 0);
 }
 
+static void the_launch_rank_is_mpiruns_or_else_that_of_a_pmix_step(void **state) {
+    (void)state;
+    unsetenv("OMPI_COMM_WORLD_RANK");
+    unsetenv("PMIX_RANK");
+    setenv("SLURM_PROCID", "0", 1); /* a batch script has it: no rank */
+    assert_null(place_launch_rank());
+    setenv("PMIX_RANK", "2", 1);
+    assert_string_equal(place_launch_rank(), "2");
+    setenv("OMPI_COMM_WORLD_RANK", "3", 1);
+    assert_string_equal(place_launch_rank(), "3");
+    unsetenv("OMPI_COMM_WORLD_RANK");
+    unsetenv("PMIX_RANK");
+    unsetenv("SLURM_PROCID");
+}
+
+static void a_task_of_slurm_takes_the_gpu_of_its_local_number_and_is_not_pinned(void **state) {
+    (void)state;
+    config c = cluster();
+    place p;
+    setenv("PMIX_RANK", "3", 1);
+    setenv("SLURM_LOCALID", "0", 1);
+    assert_int_equal(place_find(&p, &c, ROLE_DECODE, place_launch_rank(), NULL), ST_OK);
+    assert_string_equal(p.name, "decode-0");
+    assert_int_equal(p.gpu, 0); /* the map, which has all on this host, says 2 */
+    assert_int_equal(p.cpu_count, 0);
+
+    setenv("OMPI_COMM_WORLD_RANK", "3", 1); /* mpirun in an allocation: the map's word */
+    assert_int_equal(place_find(&p, &c, ROLE_DECODE, place_launch_rank(), NULL), ST_OK);
+    assert_int_equal(p.gpu, 2);
+    unsetenv("OMPI_COMM_WORLD_RANK");
+    unsetenv("PMIX_RANK");
+    unsetenv("SLURM_LOCALID");
+}
+
 static void a_rank_of_another_role_or_outside_the_map_is_refused(void **state) {
     (void)state;
     config c = cluster();
@@ -134,6 +169,8 @@ int main(void) {
         cmocka_unit_test(a_worker_started_by_hand_goes_by_host_and_pid_and_is_not_pinned),
         cmocka_unit_test(workers_of_one_process_have_names_of_their_own),
         cmocka_unit_test(more_cores_than_the_host_has_leave_everybody_unpinned),
+        cmocka_unit_test(the_launch_rank_is_mpiruns_or_else_that_of_a_pmix_step),
+        cmocka_unit_test(a_task_of_slurm_takes_the_gpu_of_its_local_number_and_is_not_pinned),
         cmocka_unit_test(a_rank_of_another_role_or_outside_the_map_is_refused),
         cmocka_unit_test(the_address_towards_loopback_is_loopback),
         cmocka_unit_test(what_is_no_endpoint_is_refused_by_its_text),
