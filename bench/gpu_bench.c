@@ -1,15 +1,18 @@
 /* gpu_bench - speed of the kernels of backend cuda, as JSON lines, next to ceilings measured in the same
  * run.
  *
- *   gpu_bench [--tiny] [GROUP]...     groups: ceilings prefill decode linear rows; all of them by default
- *   gpu_bench --here                  says whether it could run here: a kernel runs, cuBLASLt is found
+ *   gpu_bench [--tiny] [--serial] [GROUP]...  groups: ceilings prefill decode linear rows; by default all
+ *   gpu_bench --here                          says whether it could run here: a kernel runs, cuBLASLt is
+ * found
  *
  * Data is random, buffers rotate over more than three times the L2 cache, only useful bytes and operations
  * are counted. deploy/gpu-check.sh runs it and puts PyTorch's figures beside (bench/gpu/peers.py). --tiny
- * runs every line on small shapes: its figures mean nothing. */
+ * runs every line on small shapes: its figures mean nothing. --serial: no kernel begins before the one before
+ * it has ended, to see what overlap is worth. */
 #include "base/mem.h"
 #include "bench/gpu/cases.h"
 #include "kernels/cuda/gemm_lt.h"
+#include "kernels/cuda/launch.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -52,15 +55,19 @@ static bool can_run_here(void) {
 
 int main(int argc, char **argv) {
     if (argc == 2 && strcmp(argv[1], "--here") == 0) return can_run_here() ? 0 : 3;
-    bool tiny = argc > 1 && strcmp(argv[1], "--tiny") == 0;
-    int first = tiny ? 2 : 1;
+    int first = 1;
+    bool tiny = argc > first && strcmp(argv[first], "--tiny") == 0;
+    first += tiny;
+    bool serial = argc > first && strcmp(argv[first], "--serial") == 0;
+    first += serial;
+    launch_overlap(!serial);
     for (int i = first; i < argc; i++) {
         if (find(argv[i])) continue;
-        fprintf(
-            stderr,
-            "gpu_bench: no group '%s'\nusage: gpu_bench [--tiny] [ceilings|prefill|decode|linear|rows]...\n"
-            "       gpu_bench --here\n",
-            argv[i]);
+        fprintf(stderr,
+                "gpu_bench: no group '%s'\nusage: gpu_bench [--tiny] [--serial] "
+                "[ceilings|prefill|decode|linear|rows]...\n"
+                "       gpu_bench --here\n",
+                argv[i]);
         return 2;
     }
     int devices = 0;

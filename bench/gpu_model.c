@@ -2,13 +2,14 @@
  * many sequences.
  *
  *   gpu_model [--model random:llama-3.1-8b] [--backend cuda] [--deterministic] [--batch 64] [--context 1024]
- *             [--prompt 2048] [--steps 128]
+ *             [--prompt 2048] [--steps 128] [--serial]
  *
  * Decode counts the bytes that a step must read: all weights once but for the embedding table, of which it
  * reads a row per sequence, and the keys and values of the live tokens. Prefill counts the operations of the
  * matrix products and of causal attention. A step's time is that of engine_step, from the call to the
  * sampled tokens in host memory; its host share is what is left without waiting for the GPU (wait_clock.h).
- * Random weights do: no figure depends on their values. */
+ * Random weights do: no figure depends on their values. --serial: no kernel begins before the one before it
+ * has ended (mode "serial"), to see what overlap is worth. */
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -16,6 +17,7 @@
 #include "bench/gpu/wait_clock.h"
 #include "engine/engine.h"
 #include "kernels/backends.h"
+#include "kernels/cuda/launch.h"
 
 #include <argp.h>
 #include <stdio.h>
@@ -26,7 +28,7 @@ enum { WARM_STEPS = 4, PREFILL_RUNS = 8, CONTEXT_MIN = 4096, BATCH_MAX = 256 };
 
 typedef struct run_options {
     const char *model, *backend;
-    bool deterministic;
+    bool deterministic, serial;
     uint32_t batch, context, prompt, steps;
 } run_options;
 
@@ -80,6 +82,7 @@ static bench_time spread(double *us, uint32_t count) {
 
 static bench_figure figure(const scene *s, const char *what, uint32_t batch, uint32_t tokens) {
     bench_figure f = {.mode = s->o->deterministic ? "deterministic" : "default", .ceiling = ""};
+    if (s->o->serial) f.mode = s->o->deterministic ? "deterministic serial" : "serial";
     snprintf(f.key, sizeof f.key, "model %s %s batch %u ctx %u", s->name, what, batch, tokens);
     return f;
 }
@@ -242,7 +245,16 @@ static status run(const run_options *o, errbuf *eb) {
     return st;
 }
 
-enum { OPT_MODEL = 256, OPT_BACKEND, OPT_DETERMINISTIC, OPT_BATCH, OPT_CONTEXT, OPT_PROMPT, OPT_STEPS };
+enum {
+    OPT_MODEL = 256,
+    OPT_BACKEND,
+    OPT_DETERMINISTIC,
+    OPT_BATCH,
+    OPT_CONTEXT,
+    OPT_PROMPT,
+    OPT_STEPS,
+    OPT_SERIAL
+};
 
 static const struct argp_option options[] = {
     {"model", OPT_MODEL, "NAME", 0, "a file or random:NAME (random:llama-3.1-8b)", 0},
@@ -252,6 +264,7 @@ static const struct argp_option options[] = {
     {"context", OPT_CONTEXT, "N", 0, "tokens of a sequence when decoding begins (1024)", 0},
     {"prompt", OPT_PROMPT, "N", 0, "tokens of the prompt (2048)", 0},
     {"steps", OPT_STEPS, "N", 0, "decode steps that are timed (128)", 0},
+    {"serial", OPT_SERIAL, NULL, 0, "no kernel begins before the one before it has ended", 0},
     {0},
 };
 
@@ -287,6 +300,9 @@ static error_t parse(int key, char *arg, struct argp_state *state) {
     case OPT_STEPS:
         o->steps = number(arg, 10000, state);
         return 0;
+    case OPT_SERIAL:
+        o->serial = true;
+        return 0;
     }
     return ARGP_ERR_UNKNOWN;
 }
@@ -301,6 +317,7 @@ int main(int argc, char **argv) {
     const struct argp parser = {options, parse, NULL, "Speed of a whole model through the engine.",
                                 NULL,    NULL,  NULL};
     argp_parse(&parser, argc, argv, 0, NULL, &o);
+    launch_overlap(!o.serial);
     log_setup(LOG_DEBUG, "gpu_model"); /* the backend says how many nodes a recorded step has */
     errbuf eb = {0};
     status st = run(&o, &eb);

@@ -2,11 +2,11 @@
 # Starts the cluster that a config file describes with one mpirun, and stays in the foreground.
 # Usage: deploy/up.sh CONFIG [--set key=value]...
 #
-# Prints the mpirun line, then (from the coordinator) one line `ready: http://HOST:PORT ...` when requests are
-# served. Ctrl-C, SIGTERM or deploy/down.sh CONFIG stop everything in order. BATON_BIN names the folder of the
-# programs (default: build/release/bin). Exit status: 0 after an orderly stop, 1 when the coordinator failed,
-# when every worker ended before one could join, or when the stop was not orderly, 2 for a config that is
-# refused.
+# Prints the map (which process is where, on which cores and GPU) and the mpirun line, then (from the
+# coordinator) one line `ready: http://HOST:PORT ...` when requests are served. Ctrl-C, SIGTERM
+# or deploy/down.sh CONFIG stop everything in order. BATON_BIN names the folder of the programs (default:
+# build/release/bin). Exit status: 0 after an orderly stop, 1 when the coordinator failed, when every worker
+# ended before one could join, or when the stop was not orderly, 2 for a config that is refused.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 bin=${BATON_BIN:-$root/build/release/bin}
@@ -69,6 +69,7 @@ for entry in "${context[@]}"; do
     separator=(:)
 done
 
+sed -E 's/^rank=/map: rank=/' <<<"$ranks"
 printf '%q ' "${line[@]}"
 echo
 

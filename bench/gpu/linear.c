@@ -1,5 +1,6 @@
-/* linear - speed of the matrix products of Llama-3.1-8B for 1 to 2,048 rows: our own kernel, cuBLASLt with
- * the fastest algorithm for the number of rows, and with the one that deterministic mode has for prompts.
+/* linear - speed of the matrix products of Llama-3.1-8B for 1 to 2,048 rows: our own kernel, the one
+ * that it would be without clusters of blocks, cuBLASLt with the fastest algorithm for the number of rows,
+ * and with the one that deterministic mode has for prompts.
  *
  * Up to 64 rows the weights are most of the traffic, so the figure is TB/s of what must be read and written;
  * above, it is TFLOP/s. */
@@ -68,8 +69,8 @@ static bool fixed_serves(linear_job *j, gemm_lt *fixed, uint32_t most) {
 }
 
 static void shape_cases(bench *b, const libraries *l, const shape *s) {
-    static const uint32_t rows[] = {1, 2, 4, 8, 16, 32, 64, 128, 512, 2048};
-    uint32_t most = b->tiny                 ? 16
+    static const uint32_t rows[] = {1, 2, 4, 8, 16, 17, 32, 64, 128, 256, 512, 2048};
+    uint32_t most = b->tiny                 ? 32
                     : s->mode == LINEAR_F32 ? 64
                                             : 2048; /* the output head sees one row per sequence */
     linear_job j = {.a = {.type = NUM_BF16, .n = s->n, .k = s->k, .mode = s->mode}};
@@ -84,15 +85,20 @@ static void shape_cases(bench *b, const libraries *l, const shape *s) {
     const struct {
         const char *mode;
         gemm_lt *lt;
-        bool is_there;
-    } ways[] = {{"own", NULL, true},
-                {"gemm_lt", l->timed, true},
-                {"gemm_fixed", l->fixed, room && fixed_serves(&j, l->fixed, most)}};
+        bool is_there, no_cluster;
+    } ways[] = {{"own", NULL, true, false},
+                {"own_no_cluster", NULL, true, true},
+                {"gemm_lt", l->timed, true, false},
+                {"gemm_fixed", l->fixed, room && fixed_serves(&j, l->fixed, most), false}};
     for (size_t i = 0; i < ARRAY_LEN(rows) && rows[i] <= most && room; i++)
         for (size_t w = 0; w < ARRAY_LEN(ways); w++) {
             j.mode = ways[w].mode;
             j.lt = ways[w].lt;
-            if (ways[w].is_there) linear_case(b, &j, s, rows[i]);
+            j.a.rows = rows[i];
+            j.a.no_cluster = false;
+            const bool differs = !ways[w].no_cluster || linear_in_clusters(&j.a);
+            j.a.no_cluster = ways[w].no_cluster;
+            if (ways[w].is_there && differs) linear_case(b, &j, s, rows[i]);
         }
     for (uint32_t i = 0; i < j.sets; i++) cudaFree(j.w[i]);
     cudaFree(x);

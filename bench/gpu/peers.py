@@ -218,8 +218,8 @@ def linear(b):
     for name, n, k in [("tiny", 48, 64)] if b.tiny else shapes:
         sets = b.sets(2 * n * k, 16)
         w = [b.random(n, k) for _ in range(sets)]
-        for rows in [1, 2, 4, 8, 16, 32, 64, 128, 512, 2048]:
-            if rows > (16 if b.tiny else 64 if name == "head" else 2048):
+        for rows in [1, 2, 4, 8, 16, 17, 32, 64, 128, 256, 512, 2048]:
+            if rows > (32 if b.tiny else 64 if name == "head" else 2048):
                 break
             x = b.random(rows, k)
             size, flops = 2.0 * (n * k + rows * k + rows * n), 2.0 * rows * n * k

@@ -30,8 +30,8 @@ TARGETS = [
         0.80,
     ),
     # Which kernel the product takes by the number of rows: LINEAR_FEW_ROWS in kernels/cuda/launch.h.
-    ("linear, up to 32 rows", r"linear .* rows (1|2|4|8|16|32)", "own", OF_PEER, 0.95),
-    ("linear, more rows", r"linear .* rows (64|128|512|2048)", "gemm_lt", OF_PEER, 0.95),
+    ("linear, up to 32 rows", r"linear .* rows (1|2|4|8|16|17|32)", "own", OF_PEER, 0.95),
+    ("linear, more rows", r"linear .* rows (64|128|256|512|2048)", "gemm_lt", OF_PEER, 0.95),
     ("8B, decode of one sequence", r"model llama-3.1-8b decode batch 1 ctx \d+", "default", OF_CEILING, 0.75),
     ("8B, prefill of 2k tokens", r"model llama-3.1-8b prefill batch 1 ctx 2048", "default", OF_CEILING, 0.65),
     (

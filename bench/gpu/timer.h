@@ -37,7 +37,8 @@ cudaError_t bench_measure(bench *b, bench_work work, void *ctx, uint32_t sets, b
  * it. */
 typedef struct bench_figure {
     char key[96];
-    const char *mode; /* "default", "deterministic", "own", "gemm_lt", "gemm_fixed" or "" */
+    const char *mode; /* "default", "deterministic", "serial", "own", "own_no_cluster", "gemm_lt",
+                         "gemm_fixed" or "" */
     const char *unit; /* "TB/s", "GB/s", "TFLOP/s" or "us" */
     double value;
     const char *ceiling; /* "copy", "gemm" or "" */

@@ -3,6 +3,7 @@
 #include "config/config.h"
 
 #include "base/mem.h"
+#include "config/config_backend.h"
 #include "config/config_check.h"
 #include "config/config_file.h"
 #include "config/config_keys.h"
@@ -226,6 +227,8 @@ status config_check_text(const config *c, uint32_t local_cores, char **out, errb
     uint32_t count = 0;
     status st = config_ranks(c, local_cores, &ranks, &count, eb);
     if (st != ST_OK) return st;
+    const config_backend *backend = config_backend_find(c->model.backend);
+    bool own_memory = backend && backend->own_memory;
     buf text = {0};
     char *yaml = config_text(c);
     buf_addf(&text, "%s\n", yaml);
@@ -237,6 +240,8 @@ status config_check_text(const config *c, uint32_t local_cores, char **out, errb
             buf_addf(&text, "%u-%u", r->core_begin, r->core_begin + r->core_count - 1);
         else
             buf_adds(&text, "-");
+        if (own_memory && r->worker_count)
+            buf_addf(&text, " gpu=%u", c->cluster.gpus_per_host ? r->gpu % c->cluster.gpus_per_host : r->gpu);
         if (r->worker_count > 1) buf_addf(&text, " workers=%u", r->worker_count);
         buf_adds(&text, "\n");
     }

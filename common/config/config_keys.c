@@ -64,6 +64,7 @@ const config_key config_keys[] = {
     TEXT_KEY(cluster, control, "tcp://127.0.0.1:8001"),
     TEXT_KEY(cluster, client, "tcp://127.0.0.1:8002"),
     LIST_KEY(cluster),
+    UINT_KEY(cluster, gpus_per_host, 0, 0, 64),
     BOOL_KEY(cluster, oversubscribe, false),
     BOOL_KEY(cluster, mixed_numerics, false),
     PICK_KEY(cluster, log_level, "info", "error|warn|info|debug|trace"),

@@ -8,6 +8,7 @@
 #include "config/config_ranks.h"
 
 #include "base/mem.h"
+#include "config/config_backend.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,6 +20,7 @@ typedef struct host {
     char name[64];
     uint32_t cores;
     uint32_t used;
+    uint32_t workers;           /* placed so far */
     uint32_t asked[ROLE_COUNT]; /* by role, for the text of a refusal */
 } host;
 
@@ -152,12 +154,64 @@ static status put_worker(placing *p, uint32_t local_cores, config_rank *ranks, e
                                   .index = first,
                                   .worker_count = MIN(per_process(p->config), r->count - first)};
             memcpy(next->host, h->name, sizeof next->host);
+            next->gpu = h->workers++;
             take_cores(h, r->cores, next);
         }
     }
     for (uint32_t i = 0; i < p->host_count && !p->config->cluster.oversubscribe; i++) {
         const host *h = &p->hosts[i];
         if (cores_asked(h) > h->cores) return refuse(h, eb);
+    }
+    return ST_OK;
+}
+
+static bool same_host(const config_rank *a, const config_rank *b) {
+    return strcmp(a->host, b->host) == 0;
+}
+
+double config_gpu_share(const config *c, const config_rank *ranks, uint32_t count, const config_rank *own,
+                        uint32_t gpus) {
+    PRE(c);
+    PRE(ranks);
+    PRE(own);
+    PRE(gpus > 0);
+    double sum = 0;
+    for (uint32_t i = 1; i < count; i++) /* rank 0 is the coordinator */
+        for (worker_role role = 0; role < ROLE_COUNT; role++)
+            if (!strcmp(ranks[i].role, worker_role_name(role)) && same_host(&ranks[i], own) &&
+                ranks[i].gpu % gpus == own->gpu % gpus)
+                sum += config_role_of(c, role)->memory_fraction;
+    return sum;
+}
+
+static status check_gpus(const config *c, const config_rank *ranks, uint32_t count, errbuf *eb) {
+    uint32_t gpus = c->cluster.gpus_per_host;
+    const config_backend *backend = gpus ? config_backend_find(c->model.backend) : NULL;
+    for (uint32_t i = 1; backend && backend->own_memory && i < count; i++) {
+        double share = config_gpu_share(c, ranks, count, &ranks[i], gpus);
+        if (share > 1.0 + 1e-9)
+            return errf(eb, ST_INVALID,
+                        "GPU %u of %s (cluster.gpus_per_host: %u) is shared by workers whose memory_fraction "
+                        "sums to %.2f: lower counts, add hosts, or make the fractions sum to at most 1",
+                        ranks[i].gpu % gpus, ranks[i].host, gpus, share);
+    }
+    return ST_OK;
+}
+
+/* Any prefill worker may hand over to any decode worker. */
+static status check_transport(const config *c, const config_rank *ranks, uint32_t count, errbuf *eb) {
+    const char *transport = c->handoff.transport;
+    bool memory = !strcmp(transport, "shm") || !strcmp(transport, "ipc");
+    const config_rank *first = NULL;
+    for (uint32_t i = 1; memory && i < count; i++) {
+        if (!strcmp(ranks[i].role, worker_role_name(ROLE_COLOCATED))) continue;
+        if (!first) first = &ranks[i];
+        if (same_host(first, &ranks[i])) continue;
+        return errf(
+            eb, ST_INVALID,
+            "handoff.transport %s is for one host, but %s is on %s and %s on %s: set it to auto, or to %s",
+            transport, first->role, first->host, ranks[i].role, ranks[i].host,
+            strcmp(transport, "ipc") ? "zmq" : "nccl");
     }
     return ST_OK;
 }
@@ -184,6 +238,8 @@ status config_ranks(const config *c, uint32_t local_cores, config_rank **out, ui
         memcpy(ranks[0].host, p.hosts[0].name, sizeof ranks[0].host);
         st = put_worker(&p, local_cores, ranks, eb);
     }
+    if (st == ST_OK) st = check_gpus(c, ranks, rank_count, eb);
+    if (st == ST_OK) st = check_transport(c, ranks, rank_count, eb);
     free(p.hosts);
     if (st != ST_OK) {
         free(ranks);

@@ -13,9 +13,15 @@ typedef struct config_rank {
     uint32_t worker_count;           /* that the process hosts; 0 for the coordinator */
     char host[64];                   /* "localhost" for this machine */
     uint32_t core_begin, core_count; /* CPU numbers on its host; 0 count for the coordinator */
+    uint32_t gpu; /* number among the workers of its host: it takes the GPU of this number, modulo how many
+                     there are */
 } config_rank;
-/* ST_INVALID when hosts have fewer cores than asked for: names the host, both numbers and the remedy.
- * local_cores: of this machine. *out: Caller frees with free. */
+/* What the workers of the GPU of `own` ask of its memory together, when its host has so many: 1 is all. */
+double config_gpu_share(const config *c, const config_rank *ranks, uint32_t count, const config_rank *own,
+                        uint32_t gpus);
+/* ST_INVALID when the map cannot work, with what is asked for, what there is, and the remedy: fewer cores on
+ * a host, GPUs that are shared beyond their memory (where cluster.gpus_per_host tells how many there are), a
+ * transport through memory between hosts. local_cores: of this machine. *out: Caller frees with free. */
 status config_ranks(const config *c, uint32_t local_cores, config_rank **out, uint32_t *count, errbuf *eb);
 
 #endif

@@ -34,7 +34,8 @@ typedef struct config {
         char *client;  /* "tcp://127.0.0.1:8002": native socket; "" = off */
         char **hosts;  /* "nodeA:8" = 8 cores there; empty = this machine with its cores */
         uint32_t hosts_count;
-        bool oversubscribe; /* allow more cores than the hosts have */
+        uint32_t gpus_per_host; /* 0: not known before the workers start */
+        bool oversubscribe;     /* allow more cores than the hosts have */
         bool mixed_numerics;
         char *log_level;
     } cluster;

@@ -35,15 +35,6 @@ static void take_cores(place *p, const config_rank *ranks, uint32_t count, const
     p->cpu_count = 0;
 }
 
-/* Workers of a host take its GPUs in rank order. Only the map decides, so that a worker that is started again
- * under its rank gets the GPU that it had. */
-static uint32_t number_on_host(const config_rank *ranks, const config_rank *own) {
-    uint32_t number = 0;
-    for (const config_rank *r = ranks; r < own; r++)
-        number += strcmp(r->role, "coordinator") != 0 && strcmp(r->host, own->host) == 0;
-    return number;
-}
-
 /* Of a task that srun started, its number among those of its step on this node; NULL for others. */
 static const char *slurm_local_id(void) {
     if (getenv("OMPI_COMM_WORLD_RANK") || !getenv("PMIX_RANK")) return NULL;
@@ -82,7 +73,10 @@ static status find_by_rank(place *p, const config *c, worker_role role, const ch
         p->worker_count = own->worker_count;
         const char *local = slurm_local_id();
         if (!local) take_cores(p, ranks, count, own, local_cores);
-        p->gpu = local ? (uint32_t)strtoul(local, NULL, 10) : number_on_host(ranks, own);
+        /* Only the map, or Slurm's placement, decides, so that a worker that is started again under its rank
+         * gets the GPU that it had. */
+        p->gpu = local ? (uint32_t)strtoul(local, NULL, 10) : own->gpu;
+        snprintf(p->rank, sizeof p->rank, "%u", own->rank);
     }
     free(ranks);
     return st;
@@ -140,4 +134,25 @@ status place_address_towards(const char *endpoint, char out[64], errbuf *eb) {
         return errf(eb, ST_IO, "no local address leads to %s: %s: check cluster.control", endpoint,
                     strerror(errno));
     return ST_OK;
+}
+
+status place_check_gpu(const place *p, const config *c, uint32_t gpus, errbuf *eb) {
+    PRE(p);
+    PRE(c);
+    PRE(gpus > 0);
+    config_rank *ranks = NULL;
+    uint32_t count = 0;
+    const char *visible = getenv("CUDA_VISIBLE_DEVICES");
+    if (!p->rank[0] || (visible && *visible)) return ST_OK;
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    status st = config_ranks(c, cores > 0 ? (uint32_t)cores : 1, &ranks, &count, eb);
+    if (st != ST_OK) return st;
+    double share = config_gpu_share(c, ranks, count, &ranks[strtoul(p->rank, NULL, 10)], gpus);
+    free(ranks);
+    if (share <= 1.0 + 1e-9) return ST_OK;
+    return errf(
+        eb, ST_INVALID,
+        "GPU %u of %u on %s would be shared by workers whose memory_fraction sums to %.2f: start fewer "
+        "workers per host, or make the fractions sum to at most 1, as in cuda-one-gpu.yaml",
+        p->gpu % gpus, gpus, p->host, share);
 }

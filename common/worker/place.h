@@ -15,6 +15,7 @@ typedef struct place {
     char host[64];                 /* this machine's name */
     uint32_t cpus[PLACE_CPUS_MAX]; /* [cpu_count] CPU numbers for the compute threads */
     uint32_t cpu_count;            /* 0 = not pinned */
+    char rank[16];                 /* launch rank; "": started by hand */
     uint32_t gpu; /* number of this worker among those of its host; started by hand: 0. The backend takes it
                      modulo the GPUs it sees */
 } place;
@@ -30,6 +31,11 @@ const char *place_launch_rank(void);
  * task number is then the GPU's, as the map knows nothing of where Slurm put whom; with a GPU of its own for
  * each task (--gpus-per-task) there is one to see, and the number does not matter. */
 status place_find(place *out, const config *c, worker_role role, const char *rank, errbuf *eb);
+
+/* Once the number of GPUs is known: ST_INVALID when the workers that go to this one's GPU ask for more than
+ * all of its memory. Not judged where the map does not tell who goes where: by hand, or when the launcher
+ * shows each process GPUs of its own (CUDA_VISIBLE_DEVICES). */
+status place_check_gpu(const place *p, const config *c, uint32_t gpus, errbuf *eb);
 
 /* Worker `i` of a process that hosts several: where the first one is, under a name of its own, "prefill-5" or
  * "prefill-HOST-PID-5". */

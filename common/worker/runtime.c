@@ -253,6 +253,7 @@ static status find_device(const runtime *r, plan_device *out, errbuf *eb) {
                     "model.backend %s: this program was built with %s: build it where the %s is", name,
                     backend_names(), config_backend_find(name)->built_with);
     status st = d.ops->memory(r->place->gpu, &d.memory, eb);
+    if (st == ST_OK && !d.memory.host) st = place_check_gpu(r->place, r->config, d.memory.gpus, eb);
     if (st == ST_OK) *out = d;
     return st;
 }

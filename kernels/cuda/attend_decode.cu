@@ -282,6 +282,7 @@ static __device__ __forceinline__ void attend_item(const attend_args &a, const d
 template <class T, int HD>
 static __global__ void __launch_bounds__(DECODE_THREADS, 2)
     decode_kernel(attend_args a, uint32_t begin, uint32_t count, bool rope) {
+    pdl_begin();
     const uint32_t end = count == UINT32_MAX ? a.t.header->items : begin + count;
     for (uint32_t i = begin + blockIdx.x; i < end; i += gridDim.x) {
         decode_task task;
@@ -302,7 +303,7 @@ static __global__ void __launch_bounds__(DECODE_THREADS, 2)
 template <class T, int HD>
 static cudaError_t launch_decode_hd(const attend_args *a, uint32_t begin, uint32_t count, uint32_t grid,
                                     bool rope, cudaStream_t stream) {
-    return launch_kernel(decode_kernel<T, HD>, dim3(grid, a->kv_heads), DECODE_THREADS,
+    return launch_linked(decode_kernel<T, HD>, dim3(grid, a->kv_heads), DECODE_THREADS,
                          decode_shape<HD>::BYTES, stream, *a, begin, count, rope);
 }
 

@@ -18,6 +18,7 @@ static __device__ __forceinline__ const float *f32_key(head_pages head, const ui
 }
 
 static __global__ void attend_f32_kernel(attend_args a) {
+    pdl_begin();
     const uint32_t row = blockIdx.x, head = blockIdx.y, lane = threadIdx.x;
     if (row >= a.t.header->rows) return;
     const uint32_t end = a.t.pos[row] + 1;
@@ -62,6 +63,6 @@ cudaError_t launch_attend_f32(const attend_args *a, cudaStream_t stream) {
         return cudaErrorInvalidValue;
     if (a->kv_heads == 0 || a->heads % a->kv_heads != 0) return cudaErrorInvalidValue;
     if (a->rows == 0) return cudaSuccess;
-    return launch_kernel(attend_f32_kernel, dim3(a->rows, a->heads), F32_LANES, F32_LANES * sizeof(float),
+    return launch_linked(attend_f32_kernel, dim3(a->rows, a->heads), F32_LANES, F32_LANES * sizeof(float),
                          stream, *a);
 }

@@ -22,8 +22,11 @@
  *
  * Masks are computed only where a tile of keys reaches past a warp's first row; a warp none of whose rows
  * sees anything of a tile leaves it out, which has the same bits as taking part (attend.cuh). Every row sees
- * key 0, which is in the first tile: a maximum is finite from then on. The order of blocks is the tables':
- * longest tiles first. */
+ * key 0, which is in the first tile: a maximum is finite from then on.
+ *
+ * Order of blocks: heads vary fastest, tiles are in the order of the tables, longest first. So what runs at a
+ * time are few tiles with all their heads, and the query heads that share a KV head read its pages side by
+ * side, the first from memory and the others from L2. */
 #include "kernels/cuda/attend.cuh"
 
 enum {
@@ -137,8 +140,9 @@ static __device__ __forceinline__ void store_rows(const attend_args &a,
 
 template <class T, int HD>
 static __global__ void __launch_bounds__(PREFILL_THREADS, 2) prefill_kernel(attend_args a, uint32_t begin) {
-    const prefill_tile tile = a.t.tiles[begin + blockIdx.x];
-    const uint32_t head = blockIdx.y, pos = a.t.pos[tile.row];
+    pdl_begin();
+    const prefill_tile tile = a.t.tiles[begin + blockIdx.y];
+    const uint32_t head = blockIdx.x, pos = a.t.pos[tile.row];
     const uint32_t warp_row = threadIdx.x / 32 * PREFILL_WARP_ROWS, warp_pos = pos + warp_row;
     const float scale = a.scale * ATTEND_LOG2_E;
     char *q = shared_memory(), *k = q + PREFILL_TILE_ROWS * HD * 2, *v = k + PREFILL_KEYS * HD * 2;
@@ -173,16 +177,16 @@ static __global__ void __launch_bounds__(PREFILL_THREADS, 2) prefill_kernel(atte
 
 template <class T>
 static cudaError_t launch_prefill(const attend_args *a, uint32_t begin, uint32_t count, cudaStream_t stream) {
-    dim3 grid(count, a->heads);
+    dim3 grid(a->heads, count); /* y goes to 65535: of tiles there are at most rows / 128 + sequences */
     switch (a->head_dim) {
     case 32:
-        return launch_kernel(prefill_kernel<T, 32>, grid, PREFILL_THREADS, prefill_shared_bytes<32>(), stream,
+        return launch_linked(prefill_kernel<T, 32>, grid, PREFILL_THREADS, prefill_shared_bytes<32>(), stream,
                              *a, begin);
     case 64:
-        return launch_kernel(prefill_kernel<T, 64>, grid, PREFILL_THREADS, prefill_shared_bytes<64>(), stream,
+        return launch_linked(prefill_kernel<T, 64>, grid, PREFILL_THREADS, prefill_shared_bytes<64>(), stream,
                              *a, begin);
     case 128:
-        return launch_kernel(prefill_kernel<T, 128>, grid, PREFILL_THREADS, prefill_shared_bytes<128>(),
+        return launch_linked(prefill_kernel<T, 128>, grid, PREFILL_THREADS, prefill_shared_bytes<128>(),
                              stream, *a, begin);
     default:
         return cudaErrorInvalidValue;

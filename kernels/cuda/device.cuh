@@ -11,7 +11,26 @@
  * - warp functions are called by all 32 lanes of a warp together, and the number of threads is a multiple of
  *   32;
  * - what copy16_async writes may be read only after copy_wait and a block_sync;
- * - kernels take structs by value, hold no static data, and call no library. */
+ * - blocks of a cluster read each other's shared memory through load16_peer only; where HAS_CLUSTERS is
+ *   false a kernel that does has no more in it than a cluster_sync, which is an error there;
+ * - kernels take structs by value, hold no static data, and call no library;
+ * - a kernel of a step is launched by launch_linked and obeys the rule of the links:
+ *
+ * Links (programmatic dependent launch, from sm_90 on; elsewhere pdl_trigger and pdl_wait are nothing). A
+ * linked kernel may begin as soon as every block of the kernel before it in the stream has called pdl_trigger
+ * or ended, so that a small kernel's start and the tail of a large one cost nothing; its pdl_wait returns
+ * when that kernel has ended and all it wrote is seen. The rule: every thread calls pdl_wait, and before it
+ * neither reads nor overwrites anything that changes while steps run. What is left to do before it: index
+ * arithmetic, shared memory, and reading weights, which were complete before the step's tables were copied.
+ *
+ * Why that is enough, also for what is further back: kernel n goes on when n - 1 has ended. n - 1 could not
+ * end before its own wait returned, that is before n - 2 had ended (and if it was not linked it did not begin
+ * before that), and so on. After the wait all earlier kernels are done with their reads and writes, exactly
+ * as with ordinary launches, however early anybody triggered. So a kernel triggers first thing: all its
+ * blocks run by the time the next kernel gets room, so none of them is kept waiting by it. And whatever is
+ * not a linked kernel waits for all of the one before it and is waited for: copies, memsets, the library's
+ * kernels, an event and so the other stream that waits for it. Kernels of the hand-off stream are not linked.
+ * A recording keeps all this as kinds of edges. */
 #ifndef BATON_KERNELS_CUDA_DEVICE_CUH
 #define BATON_KERNELS_CUDA_DEVICE_CUH
 
@@ -31,23 +50,95 @@ struct alignas(16) vec16 { /* 16 bytes: the unit of memory traffic */
     uint32_t w[4];
 };
 
+#define CLUSTER_BLOCKS 8u /* that every device with clusters can run together */
+
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 900
+#define HAS_CLUSTERS false /* what is compiled for this device must not use them */
+#else
+#define HAS_CLUSTERS true
+#endif
+
+/* Whether a device of compute capability `major` has clusters, and code that uses them. */
+static inline bool device_has_clusters(int major) {
+    if (major < 9) return false;
+#ifdef __CUDA_ARCH_LIST__
+    const int compiled_for[] = {__CUDA_ARCH_LIST__};
+    for (int arch : compiled_for)
+        if (arch >= 900) return true;
+    return false; /* it runs what is compiled for an older device */
+#else
+    return true;
+#endif
+}
+
 #ifndef __CUDACC__
 #include "cuda_host.h"
 #else
 
 #define WARP_ALL 0xffffffffu
 
-/* cudaError_t of the launch. Raises the kernel's limit of shared memory when that is needed. */
+/* Behind the functions below: `linked` as for launch_linked, `cluster` as for launch_cluster or 0. Raises the
+ * kernel's limit of shared memory when that is needed. */
 template <class Kernel, class... Args>
-static inline cudaError_t launch_kernel(Kernel kernel, dim3 grid, unsigned threads, size_t shared_bytes,
-                                        cudaStream_t stream, Args... args) {
+static inline cudaError_t launch_any(bool linked, unsigned cluster, Kernel kernel, dim3 grid,
+                                     unsigned threads, size_t shared_bytes, cudaStream_t stream,
+                                     Args... args) {
     if (shared_bytes > 48 * 1024) {
         cudaError_t e = cudaFuncSetAttribute(reinterpret_cast<const void *>(kernel),
                                              cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shared_bytes);
         if (e != cudaSuccess) return e;
     }
-    kernel<<<grid, threads, shared_bytes, stream>>>(args...);
+    cudaLaunchAttribute attributes[2] = {};
+    cudaLaunchConfig_t config = {};
+    config.gridDim = grid;
+    config.blockDim = dim3(threads);
+    config.dynamicSmemBytes = shared_bytes;
+    config.stream = stream;
+    config.attrs = attributes;
+    if (linked && launch_overlaps()) {
+        cudaLaunchAttribute *a = &attributes[config.numAttrs++];
+        a->id = cudaLaunchAttributeProgrammaticStreamSerialization;
+        a->val.programmaticStreamSerializationAllowed = 1;
+    }
+    if (cluster > 0) {
+        cudaLaunchAttribute *a = &attributes[config.numAttrs++];
+        a->id = cudaLaunchAttributeClusterDimension;
+        a->val.clusterDim = {cluster, 1, 1};
+    }
+    (void)cudaLaunchKernelEx(&config, kernel, args...);
     return cudaGetLastError();
+}
+
+/* All return the error of the launch. An ordinary one begins when all before it in the stream is done. */
+template <class Kernel, class... Args>
+static inline cudaError_t launch_kernel(Kernel kernel, dim3 grid, unsigned threads, size_t shared_bytes,
+                                        cudaStream_t stream, Args... args) {
+    return launch_any(false, 0, kernel, grid, threads, shared_bytes, stream, args...);
+}
+/* A kernel of a step: it may begin before the kernel before it has ended, and calls pdl_wait (above). */
+template <class Kernel, class... Args>
+static inline cudaError_t launch_linked(Kernel kernel, dim3 grid, unsigned threads, size_t shared_bytes,
+                                        cudaStream_t stream, Args... args) {
+    return launch_any(true, 0, kernel, grid, threads, shared_bytes, stream, args...);
+}
+
+/* A linked kernel with a grid of x alone, `cluster` consecutive blocks of which run together and may read
+ * each other's shared memory (load16_peer). cluster: at most CLUSTER_BLOCKS; blocks: a multiple of it. */
+template <class Kernel, class... Args>
+static inline cudaError_t launch_cluster(Kernel kernel, unsigned cluster, unsigned blocks, unsigned threads,
+                                         size_t shared_bytes, cudaStream_t stream, Args... args) {
+    return launch_any(true, cluster, kernel, dim3(blocks), threads, shared_bytes, stream, args...);
+}
+
+__device__ __forceinline__ void pdl_trigger() {
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.launch_dependents;");
+#endif
+}
+__device__ __forceinline__ void pdl_wait() {
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
 }
 
 __device__ __forceinline__ char *shared_memory() {
@@ -62,6 +153,22 @@ __device__ __forceinline__ void block_sync() {
 }
 __device__ __forceinline__ void warp_sync() {
     __syncwarp();
+}
+/* All threads of the cluster; what they wrote to shared memory before it is seen by all after it. */
+__device__ __forceinline__ void cluster_sync() {
+#if HAS_CLUSTERS
+    asm volatile("barrier.cluster.arrive.release.aligned;\n\tbarrier.cluster.wait.acquire.aligned;" ::
+                     : "memory");
+#else
+    __trap();
+#endif
+}
+/* The last one of a kernel, after which a block may end: all have used what they read of others. Without
+ * cluster_sync's fence, which would wait for writes to global memory too. */
+__device__ __forceinline__ void cluster_leave() {
+#if HAS_CLUSTERS
+    asm volatile("barrier.cluster.arrive.relaxed.aligned;\n\tbarrier.cluster.wait.aligned;" ::: "memory");
+#endif
 }
 /* This thread's writes to global memory are seen by other blocks before what it writes next. */
 __device__ __forceinline__ void grid_fence() {
@@ -102,12 +209,39 @@ __device__ __forceinline__ vec16 load16_once(const void *p) {
                  : "l"(p));
     return v;
 }
+/* The same for weights before pdl_wait: the compiler is free to move a load of the kind above behind it, and
+ * does. */
+__device__ __forceinline__ vec16 load16_ahead(const void *p) {
+    vec16 v;
+    asm volatile("ld.global.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(v.w[0]), "=r"(v.w[1]), "=r"(v.w[2]), "=r"(v.w[3])
+                 : "l"(p)
+                 : "memory");
+    return v;
+}
 /* Global or shared memory, 16-byte aligned. */
 __device__ __forceinline__ vec16 load16(const void *p) {
     return *reinterpret_cast<const vec16 *>(p);
 }
 __device__ __forceinline__ void store16(void *p, vec16 v) {
     *reinterpret_cast<vec16 *>(p) = v;
+}
+/* What stands at the place `shared`, of this block, in the shared memory of block `rank` of the cluster (its
+ * index in the cluster); 16-byte aligned. That block has written it before a cluster_sync, and ends
+ * after a cluster_leave that comes later than this. */
+__device__ __forceinline__ vec16 load16_peer(const void *shared, uint32_t rank) {
+    vec16 v = {};
+#if HAS_CLUSTERS
+    uint32_t at;
+    asm volatile("mapa.shared::cluster.u32 %0, %1, %2;"
+                 : "=r"(at)
+                 : "r"((uint32_t)__cvta_generic_to_shared(shared)), "r"(rank));
+    asm volatile("ld.shared::cluster.v4.u32 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(v.w[0]), "=r"(v.w[1]), "=r"(v.w[2]), "=r"(v.w[3])
+                 : "r"(at)
+                 : "memory");
+#endif
+    return v;
 }
 /* Global memory that another block wrote before it passed a grid_fence and an atomic that this one saw. */
 __device__ __forceinline__ float load_fresh(const float *p) {
@@ -240,6 +374,12 @@ __device__ __forceinline__ float fma_exact(float a, float b, float c) {
 #endif
 
 /* --- what is the same everywhere --- */
+
+/* Where a linked kernel has nothing to do before its pdl_wait: its first line. */
+__device__ __forceinline__ void pdl_begin() {
+    pdl_trigger();
+    pdl_wait();
+}
 
 template <class T> __device__ __forceinline__ T from_float(float x) {
     T r;

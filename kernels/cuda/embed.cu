@@ -18,6 +18,7 @@ struct embed_args {
 };
 
 template <class T> static __global__ void __launch_bounds__(EMBED_THREADS) embed_kernel(embed_args a) {
+    pdl_begin();
     uint32_t row = blockIdx.x;
     bool real = row < a.header->rows;
     const T *from = static_cast<const T *>(a.table) + (real ? (size_t)a.ids[row] * a.dim : 0);
@@ -38,11 +39,11 @@ cudaError_t launch_embed(num_type type, const void *table, const step_tables *t,
     if (threads > EMBED_THREADS) threads = EMBED_THREADS;
     switch (type) {
     case NUM_BF16:
-        return launch_kernel(embed_kernel<bf16>, dim3(rows), threads, 0, stream, a);
+        return launch_linked(embed_kernel<bf16>, dim3(rows), threads, 0, stream, a);
     case NUM_F16:
-        return launch_kernel(embed_kernel<f16>, dim3(rows), threads, 0, stream, a);
+        return launch_linked(embed_kernel<f16>, dim3(rows), threads, 0, stream, a);
     case NUM_F32:
-        return launch_kernel(embed_kernel<float>, dim3(rows), threads, 0, stream, a);
+        return launch_linked(embed_kernel<float>, dim3(rows), threads, 0, stream, a);
     }
     return cudaErrorInvalidValue;
 }

@@ -75,6 +75,14 @@ typedef struct step_tables {
     sample_token *tokens;      /* [max_seqs] out */
 } step_tables;
 
+/* --- overlap --- */
+
+/* Whether kernels of a step overlap (device.cuh, links): on GPUs and drivers that can, unless somebody said
+ * no before anything was launched, to see what it is worth. The bits are the same. */
+void launch_overlap(bool wanted);
+/* Of the GPU that the calling thread uses. */
+bool launch_overlaps(void);
+
 /* --- rows --- */
 
 cudaError_t launch_embed(num_type type, const void *table, const step_tables *t, uint32_t rows, uint32_t dim,
@@ -109,9 +117,15 @@ typedef struct linear_args {
     uint32_t rows, n, k;
     void *out;
     linear_out mode;
+    bool no_cluster; /* as on a device without clusters of blocks: to compare the two */
 } linear_args;
 #define LINEAR_FEW_ROWS                                                                                      \
     32u /* up to here one kernel reads each weight once (linear.cu); more are cut into tiles */
+/* On a device with clusters of blocks (sm_90), bf16 and f16 of so many rows are for them (linear_cluster.cu).
+ */
+#define LINEAR_CLUSTER_MIN 17u
+#define LINEAR_CLUSTER_MAX 256u
+bool linear_in_clusters(const linear_args *a);
 /* Our own kernels, for every number of rows with the same bits per row (linear.cu). k: a multiple of 8. */
 cudaError_t launch_linear(const linear_args *a, cudaStream_t stream);
 /* gate_up [rows, 2 * dim] in groups as above -> out [rows, dim]; for a gate_up that a library multiplied. */

@@ -17,20 +17,29 @@
  *   16      16 or 32     32 or 64 KB            2
  *   32      32           64 KB                  1
  *
+ * Weights do not change, so the ring is filled before the kernel waits for the one before it (device.cuh,
+ * links): what runs before a product is small, and leaves the memory idle that its first reads can use.
+ *
  * Tokens are read through L1: every block reads all of x, from L2 the first time, and the blocks of a
  * multiprocessor walk K side by side. That traffic is tokens / weight rows times the weights', which is why
  * a block takes 32 weight rows when there are enough of them to give every multiprocessor a block, and why
- * 33 tokens and more are served by tiles (linear_wide.cu). A column beyond the last token repeats that one
+ * more tokens are served by tiles: 17 to 256 of them in clusters of blocks where there are any
+ * (linear_cluster.cu), else 33 and more (linear_wide.cu). A column beyond the last token repeats that one
  * (same addresses, so no traffic) and is thrown away; weight rows beyond n likewise. */
 #include "kernels/cuda/linear.cuh"
 
 #define RING      4     /* groups that a warp has under way */
 #define TALL_ROWS 4096u /* weight rows from which on blocks take 32 of them */
 
-/* 16 bytes, or zeros where K has ended. */
+/* 16 bytes, or zeros where K has ended; ahead: before pdl_wait. */
 static __device__ __forceinline__ vec16 weights_or_zero(const void *p, bool inside) {
     vec16 v = {{0, 0, 0, 0}};
     if (inside) v = load16_once(p);
+    return v;
+}
+static __device__ __forceinline__ vec16 weights_ahead(const void *p, bool inside) {
+    vec16 v = {{0, 0, 0, 0}};
+    if (inside) v = load16_ahead(p);
     return v;
 }
 static __device__ __forceinline__ vec16 tokens_or_zero(const void *p, bool inside) {
@@ -98,7 +107,7 @@ static __device__ __forceinline__ void narrow_turn(float sum[tall][wide][4], vec
 }
 
 /* This warp's slice, `left` k in whole steps from p on, as above: sum[m][i] += tile m times tokens 8i .. 8i
- * + 7. */
+ * + 7. Before pdl_wait only weights are read. */
 template <class T, int tall, int wide>
 static __device__ __forceinline__ void narrow_slice(float sum[tall][wide][4], narrow_place<T, tall, wide> &p,
                                                     int left, int past) {
@@ -111,8 +120,9 @@ static __device__ __forceinline__ void narrow_slice(float sum[tall][wide][4], na
 #pragma unroll
             for (int half = 0; half < 2; half++) {
                 const int k = j * (int)LINEAR_GROUP;
-                held[j][m][half] = weights_or_zero(p.w[m][half] + k, k < mine);
+                held[j][m][half] = weights_ahead(p.w[m][half] + k, k < mine);
             }
+    pdl_wait();
 #pragma unroll 1
     for (; left - past >= 2 * turn; left -= turn) narrow_turn<T, tall, wide, true>(sum, held, p, left, past);
 #pragma unroll 1
@@ -147,6 +157,7 @@ static __global__ void __launch_bounds__(256, blocks) narrow_kernel(linear_args 
     const uint32_t warp = threadIdx.x / 32, g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
     const uint32_t stride = 16 * tall + LINEAR_PAD;
     float *sums = reinterpret_cast<float *>(shared_memory());
+    pdl_trigger();
 
     const uint32_t begin = warp * cut.length, length = a.k - begin < cut.length ? a.k - begin : cut.length;
     const uint32_t steps = linear_tiles(length, LINEAR_STEP) * LINEAR_STEP;
@@ -174,17 +185,28 @@ template <class T, int tall, int wide, int blocks>
 static cudaError_t narrow_launch(const linear_args *a, cudaStream_t stream) {
     const linear_cut cut = linear_cut_of(a->k);
     const size_t shared_bytes = cut.slices * 8 * wide * (16 * tall + LINEAR_PAD) * sizeof(float);
-    return launch_kernel(narrow_kernel<T, tall, wide, blocks>, dim3(linear_tiles(a->n, 16 * tall)),
+    return launch_linked(narrow_kernel<T, tall, wide, blocks>, dim3(linear_tiles(a->n, 16 * tall)),
                          cut.slices * 32, shared_bytes, stream, *a, cut);
 }
 
 template <class T> static cudaError_t linear_typed(const linear_args *a, cudaStream_t stream) {
     const bool tall = a->n >= TALL_ROWS;
+    if (linear_in_clusters(a)) return linear_cluster(a, stream);
     if (a->rows > LINEAR_FEW_ROWS) return linear_wide(a, stream);
     if (a->rows > 16) return narrow_launch<T, 2, 4, 1>(a, stream);
     if (a->rows > 8)
         return tall ? narrow_launch<T, 2, 2, 2>(a, stream) : narrow_launch<T, 1, 2, 2>(a, stream);
     return tall ? narrow_launch<T, 2, 1, 2>(a, stream) : narrow_launch<T, 1, 1, 3>(a, stream);
+}
+
+/* The device is asked each time: that reads a table of the runtime. */
+bool linear_in_clusters(const linear_args *a) {
+    if (a->type == NUM_F32 || a->no_cluster) return false;
+    if (a->rows < LINEAR_CLUSTER_MIN || a->rows > LINEAR_CLUSTER_MAX) return false;
+    int device = 0, major = 0;
+    return cudaGetDevice(&device) == cudaSuccess &&
+           cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) == cudaSuccess &&
+           device_has_clusters(major);
 }
 
 cudaError_t launch_linear(const linear_args *a, cudaStream_t stream) {

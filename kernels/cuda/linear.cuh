@@ -1,16 +1,17 @@
-/* linear - what the three kernels of linear share, above all the order of additions.
+/* linear - what the kernels of linear share, above all the order of additions.
  *
  * A row's result has the same bits for every number of rows, although one kernel streams weights for a few
- * rows (linear.cu) and another tiles for many (linear_wide.cu). Nothing is left to chance for that; all of
- * this is fixed:
+ * rows (linear.cu), one computes tiles for many (linear_wide.cu), and one shares a tile among the blocks of a
+ * cluster for those between (linear_cluster.cu). Nothing is left to chance for that; all of this is fixed:
  *
  * - weights are operand A of mma.m16n8k16 (16 weight rows), tokens are operand B (8 tokens), in every
  *   kernel. Elements of a product do not see each other, so it does not matter what the other columns hold;
- * - K is walked in steps of 64, always whole ones: what lies past k is zeros, in both kernels the same
+ * - K is walked in steps of 64, always whole ones: what lies past k is zeros, in every kernel the same
  *   ones;
  * - the steps are cut into slices by k alone (linear_cut_of). A slice is one chain of matrix_add over
  *   ascending k, begun at zero; the slice sums are added in ascending order: ((0 + s0) + s1) + ... The
- *   narrow kernel gives each slice a warp, the wide one computes them one after another;
+ *   narrow kernel gives each slice a warp, the cluster's a block, the wide one computes them one after
+ *   another;
  * - within 32 consecutive k, thread t of a group of four holds k = 8t .. 8t + 7, which are 16 contiguous
  *   bytes, and gives the first four of them to one matrix_add and the last four to the next. A sum does not
  *   care which k is called which as long as A and B agree; so fragments are loaded as they lie in memory,
@@ -77,8 +78,10 @@ static __device__ __forceinline__ void linear_put(const linear_args &a, uint32_t
         static_cast<T *>(a.out)[at] = from_float<T>(v);
 }
 
-/* rows > 32, bf16 or f16 (linear_wide.cu), and f32 (linear_f32.cu). */
+/* bf16 or f16 for any number of rows, made for many (linear_wide.cu) and for LINEAR_CLUSTER_MIN to
+ * LINEAR_CLUSTER_MAX on a device with clusters (linear_cluster.cu); f32 (linear_f32.cu). */
 cudaError_t linear_wide(const linear_args *a, cudaStream_t stream);
+cudaError_t linear_cluster(const linear_args *a, cudaStream_t stream);
 cudaError_t linear_f32(const linear_args *a, cudaStream_t stream);
 
 #endif

@@ -39,6 +39,7 @@ static __device__ __forceinline__ void f32_multiply(float sum[4][4], const float
 }
 
 static __global__ void __launch_bounds__(F32_THREADS) f32_kernel(linear_args a) {
+    pdl_begin();
     float *w = reinterpret_cast<float *>(shared_memory()), *x = w + F32_TILE * F32_STRIDE;
     const uint32_t row = blockIdx.x * F32_TILE, token = blockIdx.y * F32_TILE;
     float sum[4][4] = {};
@@ -70,6 +71,6 @@ static __global__ void __launch_bounds__(F32_THREADS) f32_kernel(linear_args a) 
 
 cudaError_t linear_f32(const linear_args *a, cudaStream_t stream) {
     const dim3 grid(linear_tiles(a->n, F32_TILE), linear_tiles(a->rows, F32_TILE));
-    return launch_kernel(f32_kernel, grid, F32_THREADS, 2 * F32_TILE * F32_STRIDE * sizeof(float), stream,
+    return launch_linked(f32_kernel, grid, F32_THREADS, 2 * F32_TILE * F32_STRIDE * sizeof(float), stream,
                          *a);
 }

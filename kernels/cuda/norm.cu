@@ -28,6 +28,7 @@ static __device__ __forceinline__ float block_sum(float v) {
 }
 
 template <class T, int kept> static __global__ void __launch_bounds__(NORM_THREADS) norm_kernel(norm_args a) {
+    pdl_begin();
     size_t row = a.head ? a.head[blockIdx.x] : blockIdx.x;
     float *x = a.x + row * a.dim;
     const T *delta = a.delta ? static_cast<const T *>(a.delta) + row * a.dim : NULL;
@@ -70,10 +71,10 @@ template <class T> static cudaError_t launch_of_type(const norm_args *a, cudaStr
     if (threads > NORM_THREADS) threads = NORM_THREADS;
     dim3 grid(a->rows);
     size_t shared_bytes = NORM_WARPS * sizeof(float);
-    if (eights <= threads) return launch_kernel(norm_kernel<T, 1>, grid, threads, shared_bytes, stream, *a);
+    if (eights <= threads) return launch_linked(norm_kernel<T, 1>, grid, threads, shared_bytes, stream, *a);
     if (eights <= 2 * threads)
-        return launch_kernel(norm_kernel<T, 2>, grid, threads, shared_bytes, stream, *a);
-    return launch_kernel(norm_kernel<T, 4>, grid, threads, shared_bytes, stream, *a);
+        return launch_linked(norm_kernel<T, 2>, grid, threads, shared_bytes, stream, *a);
+    return launch_linked(norm_kernel<T, 4>, grid, threads, shared_bytes, stream, *a);
 }
 
 cudaError_t launch_norm(const norm_args *a, cudaStream_t stream) {

@@ -33,6 +33,7 @@ static __global__ void rope_table_kernel(rope_turn *turns, uint32_t max_pos, uin
 /* --- rows --- */
 
 template <class T, class Unit> static __global__ void rope_kv_kernel(attend_args a) {
+    pdl_begin();
     constexpr uint32_t elements = sizeof(Unit) / sizeof(T);
     const uint32_t row = blockIdx.x, units = a.head_dim / elements;
     const uint32_t at = blockIdx.y * blockDim.x + threadIdx.x;
@@ -72,7 +73,7 @@ static cudaError_t launch_rope_rows(const attend_args *a, cudaStream_t stream) {
     if (a->rows == 0) return cudaSuccess;
     uint32_t units = (a->heads + 2 * a->kv_heads) * (a->head_dim / elements);
     dim3 grid(a->rows, (units + ROPE_THREADS - 1) / ROPE_THREADS);
-    return launch_kernel(rope_kv_kernel<T, Unit>, grid, ROPE_THREADS, 0, stream, *a);
+    return launch_linked(rope_kv_kernel<T, Unit>, grid, ROPE_THREADS, 0, stream, *a);
 }
 
 cudaError_t launch_rope_kv(const attend_args *a, cudaStream_t stream) {

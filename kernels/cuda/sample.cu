@@ -216,6 +216,7 @@ static __device__ uint32_t draw(const token_row *row, const sample_row *r, float
 }
 
 static __global__ void __launch_bounds__(SAMPLE_THREADS_MAX) sample_kernel(sample_args a) {
+    pdl_begin();
     const sample_row *r = &a.rows[blockIdx.x];
     size_t begin = (size_t)blockIdx.x * a.vocab;
     const token_row row = {a.logits + begin, a.vocab, (a.vocab + 3) / 4, a.wide};
@@ -244,5 +245,5 @@ cudaError_t launch_sample(float *logits, uint32_t count, uint32_t vocab, const s
     if (count == 0) return cudaSuccess;
     const sample_args a = {logits, vocab, vocab % 4 == 0 && (uintptr_t)logits % 16 == 0, rows, seen, tokens};
     uint32_t threads = vocab > 8192 ? SAMPLE_THREADS_MAX : 128;
-    return launch_kernel(sample_kernel, dim3(count), threads, sizeof(sample_shared), stream, a);
+    return launch_linked(sample_kernel, dim3(count), threads, sizeof(sample_shared), stream, a);
 }

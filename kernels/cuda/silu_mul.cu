@@ -10,6 +10,7 @@
 template <class T>
 static __global__ void __launch_bounds__(SILU_THREADS)
     silu_kernel(const T *gate_up, uint64_t groups, T *out) {
+    pdl_begin();
     const uint64_t i = (uint64_t)blockIdx.x * SILU_THREADS + threadIdx.x;
     if (i >= groups) return;
     const vec16 gate = load16(gate_up + i * (2 * GATE_UP_GROUP)),
@@ -24,6 +25,7 @@ static __global__ void __launch_bounds__(SILU_THREADS)
 
 static __global__ void __launch_bounds__(SILU_THREADS)
     silu_f32_kernel(const float *gate_up, uint64_t groups, float *out) {
+    pdl_begin();
     const uint64_t i = (uint64_t)blockIdx.x * SILU_THREADS + threadIdx.x;
     if (i >= groups) return;
     const float *gate = gate_up + i * (2 * GATE_UP_GROUP);
@@ -38,13 +40,13 @@ cudaError_t launch_silu_mul(num_type type, const void *gate_up, uint32_t rows, u
     const dim3 grid((uint32_t)((groups + SILU_THREADS - 1) / SILU_THREADS));
     switch (type) {
     case NUM_BF16:
-        return launch_kernel(silu_kernel<bf16>, grid, SILU_THREADS, 0, stream,
+        return launch_linked(silu_kernel<bf16>, grid, SILU_THREADS, 0, stream,
                              static_cast<const bf16 *>(gate_up), groups, static_cast<bf16 *>(out));
     case NUM_F16:
-        return launch_kernel(silu_kernel<f16>, grid, SILU_THREADS, 0, stream,
+        return launch_linked(silu_kernel<f16>, grid, SILU_THREADS, 0, stream,
                              static_cast<const f16 *>(gate_up), groups, static_cast<f16 *>(out));
     case NUM_F32:
-        return launch_kernel(silu_f32_kernel, grid, SILU_THREADS, 0, stream,
+        return launch_linked(silu_f32_kernel, grid, SILU_THREADS, 0, stream,
                              static_cast<const float *>(gate_up), groups, static_cast<float *>(out));
     }
     return cudaErrorInvalidValue;

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ROWS_MAX = 130 };
+enum { ROWS_MAX = 257, ROWS_WIDE = 130 };
 
 static const char *const type_names[] = {"bf16", "f16", "f32"};
 static const char *const mode_names[] = {"act", "f32", "gate_up"};
@@ -86,7 +86,7 @@ static size_t row_bytes(const product *p, linear_out mode) {
 
 /* Rows [first, first + rows) of x through launch_linear, and that nothing past them was written. Caller
  * frees. */
-static uint8_t *run(const product *p, linear_out mode, uint32_t first, uint32_t rows) {
+static uint8_t *run_by(const product *p, linear_out mode, uint32_t first, uint32_t rows, bool no_cluster) {
     const size_t bytes = rows * row_bytes(p, mode), canary = 256;
     void *out = gpu_new(NULL, bytes + canary);
     const linear_args a = {.type = p->type,
@@ -96,7 +96,8 @@ static uint8_t *run(const product *p, linear_out mode, uint32_t first, uint32_t 
                            .n = p->n,
                            .k = p->k,
                            .out = out,
-                           .mode = mode};
+                           .mode = mode,
+                           .no_cluster = no_cluster};
     GPU_OK(launch_linear(&a, NULL));
     uint8_t *host = xmalloc(bytes + canary);
     gpu_read(host, out, bytes + canary);
@@ -106,6 +107,10 @@ static uint8_t *run(const product *p, linear_out mode, uint32_t first, uint32_t 
             fail_msg("%s %s %ux%ux%u: byte %zu past the end was written", type_names[p->type],
                      mode_names[mode], rows, p->n, p->k, i);
     return host;
+}
+
+static uint8_t *run(const product *p, linear_out mode, uint32_t first, uint32_t rows) {
+    return run_by(p, mode, first, rows, false);
 }
 
 /* --- against double --- */
@@ -195,22 +200,22 @@ static void tall_matrices_agree_with_double(void **state) {
 /* --- the same bits --- */
 
 static void check_same(const product *p, linear_out mode, const uint8_t *got, const uint8_t *want,
-                       uint32_t rows, uint32_t calls_rows) {
+                       uint32_t rows, const char *by) {
     const size_t bytes = row_bytes(p, mode);
     for (uint32_t r = 0; r < rows; r++)
         if (memcmp(got + r * bytes, want + r * bytes, bytes) != 0)
-            fail_msg("%s %s n %u k %u: row %u of %u has other bits than of %u", type_names[p->type],
-                     mode_names[mode], p->n, p->k, r, calls_rows, ROWS_MAX);
+            fail_msg("%s %s n %u k %u: row %u of %u has other bits than by %s", type_names[p->type],
+                     mode_names[mode], p->n, p->k, r, rows, by);
 }
 
 static void check_invariance(num_type last, uint32_t n, uint32_t k, const uint32_t *rows, size_t count) {
     for (num_type type = NUM_BF16; type <= last; type++) {
         product p = product_new(type, n, k);
         for (linear_out mode = LINEAR_ACT; mode <= LINEAR_GATE_UP; mode++) {
-            uint8_t *all = run(&p, mode, 0, ROWS_MAX);
+            uint8_t *all = run_by(&p, mode, 0, ROWS_WIDE, true);
             for (size_t i = 0; i < count; i++) {
-                uint8_t *some = run(&p, mode, 0, rows[i]);
-                check_same(&p, mode, some, all, rows[i], rows[i]);
+                uint8_t *some = run_by(&p, mode, 0, rows[i], true);
+                check_same(&p, mode, some, all, rows[i], "the wide kernel");
                 free(some);
             }
             free(all);
@@ -242,12 +247,84 @@ static void a_row_has_the_same_bits_in_large_tiles(void **state) {
 
     product p = product_new(NUM_F16, 12299, 136); /* stores of one number at a time */
     for (linear_out mode = LINEAR_ACT; mode <= LINEAR_F32; mode++) {
-        uint8_t *all = run(&p, mode, 0, ROWS_MAX), *few = run(&p, mode, 0, 3);
-        check_same(&p, mode, few, all, 3, 3);
+        uint8_t *all = run_by(&p, mode, 0, ROWS_WIDE, true), *few = run(&p, mode, 0, 3);
+        check_same(&p, mode, few, all, 3, "large tiles");
         free(all);
         free(few);
     }
     check_rows(&p, LINEAR_ACT, 3);
+    product_done(&p);
+}
+
+/* Rows [0, count) by the narrow kernel, eight at a time. Caller frees. */
+static uint8_t *run_narrow(const product *p, linear_out mode, uint32_t count) {
+    const size_t bytes = row_bytes(p, mode);
+    uint8_t *all = xmalloc(count * bytes);
+    for (uint32_t first = 0; first < count; first += 8) {
+        const uint32_t rows = MIN(8, count - first);
+        uint8_t *some = run(p, mode, first, rows);
+        memcpy(all + first * bytes, some, rows * bytes);
+        free(some);
+    }
+    return all;
+}
+
+static void check_clusters(uint32_t n, uint32_t k, const uint32_t *rows, size_t count) {
+    for (num_type type = NUM_BF16; type <= NUM_F16; type++) {
+        product p = product_new(type, n, k);
+        for (linear_out mode = LINEAR_ACT; mode <= LINEAR_GATE_UP; mode++) {
+            if (mode == LINEAR_GATE_UP && n % (2 * GATE_UP_GROUP) != 0) continue;
+            uint8_t *narrow = run_narrow(&p, mode, rows[count - 1]);
+            for (size_t i = 0; i < count; i++) {
+                uint8_t *some = run(&p, mode, 0, rows[i]);
+                check_same(&p, mode, some, narrow, rows[i], "the narrow kernel");
+                free(some);
+            }
+            free(narrow);
+        }
+        product_done(&p);
+    }
+}
+
+/* Of one slice to eight, whose last is whole, shorter, or less than a step. */
+static void rows_for_clusters_have_the_bits_of_the_narrow_kernel(void **state) {
+    (void)state;
+    static const uint32_t rows[] = {17, 31, 32, 33, 64, 65, 128, 129, 256, 257}, few[] = {17, 34, 66};
+    check_clusters(15, 8, rows, ARRAY_LEN(rows));
+    check_clusters(48, 136, rows, ARRAY_LEN(rows));
+    check_clusters(129, 264, few, ARRAY_LEN(few));
+    check_clusters(208, 512, few, ARRAY_LEN(few));
+    check_clusters(16, 2120, few, ARRAY_LEN(few));
+    check_clusters(33, 4104, few, 2);
+}
+
+static void clusters_take_17_to_256_rows_of_16_bit_numbers(void **state) {
+    (void)state;
+    int major;
+    GPU_OK(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, 0));
+    for (num_type type = NUM_BF16; type <= NUM_F32; type++)
+        for (uint32_t rows = 1; rows <= 300; rows++) {
+            linear_args a = {.type = type, .rows = rows, .n = 64, .k = 64};
+            const bool fit = rows >= 17 && rows <= 256 && type != NUM_F32 && major >= 9;
+            assert_int_equal(linear_in_clusters(&a), fit);
+            a.no_cluster = true;
+            assert_false(linear_in_clusters(&a));
+        }
+}
+
+/* The emulated device can be an older one, which refuses clusters. */
+static void a_device_without_clusters_gives_the_same_bits(void **state) {
+    (void)state;
+    product p = product_new(NUM_BF16, 80, 200);
+    for (uint32_t rows = 20; rows <= 100; rows += 40) {
+        uint8_t *want = run(&p, LINEAR_ACT, 0, rows);
+        assert_int_equal(setenv("BATON_EMU_MAJOR", "8", 1), 0);
+        uint8_t *got = run(&p, LINEAR_ACT, 0, rows);
+        assert_int_equal(unsetenv("BATON_EMU_MAJOR"), 0);
+        check_same(&p, LINEAR_ACT, got, want, rows, "clusters");
+        free(want);
+        free(got);
+    }
     product_done(&p);
 }
 
@@ -257,10 +334,10 @@ static void a_row_has_the_same_bits_wherever_it_stands(void **state) {
     for (num_type type = NUM_BF16; type <= NUM_F32; type++) {
         product p = product_new(type, 64, 264);
         const size_t bytes = row_bytes(&p, LINEAR_ACT);
-        uint8_t *all = run(&p, LINEAR_ACT, 0, ROWS_MAX);
+        uint8_t *all = run(&p, LINEAR_ACT, 0, ROWS_WIDE);
         for (uint32_t rows = 1; rows <= 40; rows += 13) {
             uint8_t *some = run(&p, LINEAR_ACT, FIRST, rows);
-            check_same(&p, LINEAR_ACT, some, all + FIRST * bytes, rows, rows);
+            check_same(&p, LINEAR_ACT, some, all + FIRST * bytes, rows, "another place");
             free(some);
         }
         free(all);
@@ -371,6 +448,9 @@ int main(void) {
         cmocka_unit_test(a_row_has_the_same_bits_for_every_number_of_rows),
         cmocka_unit_test(a_row_of_a_tall_matrix_has_the_same_bits_for_every_number_of_rows),
         cmocka_unit_test(a_row_has_the_same_bits_in_large_tiles),
+        cmocka_unit_test(rows_for_clusters_have_the_bits_of_the_narrow_kernel),
+        cmocka_unit_test(clusters_take_17_to_256_rows_of_16_bit_numbers),
+        cmocka_unit_test(a_device_without_clusters_gives_the_same_bits),
         cmocka_unit_test(a_row_has_the_same_bits_wherever_it_stands),
         cmocka_unit_test(a_row_of_nan_stays_alone),
         cmocka_unit_test(shapes_that_cannot_be_are_refused),

@@ -2,13 +2,17 @@
  * CPU.
  *
  * Each thread of a block is a fiber (block.cpp); the blocks of a launch run one after another on the OS
- * thread that launches. A warp function deposits its operands and lets the next lane run; when the last lane
- * of the warp came, it is computed for all 32 (warp.cpp). Broken rules of device.cuh end the process with a
- * message that names launch, block, thread and source line: that is why functions that can be misused have
- * the caller's file and line as last parameters.
+ * thread that launches, those of a cluster together. A warp function deposits its operands and lets the next
+ * lane run; when the last lane of the warp came, it is computed for all 32 (warp.cpp). Broken rules of
+ * device.cuh end the process with a message that names launch, block, thread and source line: that is why
+ * functions that can be misused have the caller's file and line as last parameters.
  *
  * Hostile where the hardware may be: shared memory is 0xff before each block and exactly as large as asked,
- * what copy16_async writes is 0xff until copy_wait, and BATON_EMU_ORDER changes which thread comes first. */
+ * what copy16_async writes is 0xff until copy_wait, and BATON_EMU_ORDER changes which thread comes first.
+ *
+ * Linked kernels run as ordinary ones. That the rule is kept is checked as far as it can be: every thread
+ * must have called pdl_wait when it returns, and the functions below refuse global memory before it. What a
+ * kernel reads through a plain pointer is not seen. */
 #ifndef BATON_TESTS_CUDA_HOST_H
 #define BATON_TESTS_CUDA_HOST_H
 
@@ -32,6 +36,7 @@
 
 struct cuda_host_block {
     uint3 index;
+    unsigned rank; /* in its cluster */
     dim3 threads, grid;
     char *shared;
     size_t shared_bytes;
@@ -40,6 +45,7 @@ struct cuda_host_thread {
     uint3 index;
     unsigned lane;
     cuda_host_block *block;
+    bool waited; /* pdl_wait was called, or need not be */
 };
 extern __thread cuda_host_thread *cuda_host_now; /* the running fiber's */
 
@@ -62,6 +68,8 @@ struct cuda_host_launch {
     cuda_host_grid grid;
     unsigned threads;
     size_t shared_bytes;
+    bool linked;
+    unsigned cluster; /* blocks of x that run together */
 };
 /* What the real launch would say to this shape. */
 cudaError_t cuda_host_check(const cuda_host_launch *l);
@@ -81,16 +89,39 @@ template <class Call> static void cuda_host_replay(void *record) {
 }
 
 template <class Kernel, class... Args>
-static inline cudaError_t launch_kernel(Kernel kernel, cuda_host_grid grid, unsigned threads,
-                                        size_t shared_bytes, cudaStream_t stream, Args... args) {
+static inline cudaError_t cuda_host_launch_any(bool linked, unsigned cluster, Kernel kernel,
+                                               cuda_host_grid grid, unsigned threads, size_t shared_bytes,
+                                               cudaStream_t stream, Args... args) {
     auto call = [=] { kernel(args...); };
     static_assert(std::is_trivially_copyable<decltype(call)>::value,
                   "kernels take plain structs and numbers by value");
-    cuda_host_record<decltype(call)> record = {{grid, threads, shared_bytes}, call};
+    cuda_host_record<decltype(call)> record = {{grid, threads, shared_bytes, linked, cluster}, call};
     cudaError_t e = cuda_host_check(&record.launch);
     if (e != cudaSuccess) return e;
     return emulation_enqueue(stream, EMULATION_KERNEL, cuda_host_replay<decltype(call)>, &record,
                              sizeof record);
+}
+
+template <class Kernel, class... Args>
+static inline cudaError_t launch_kernel(Kernel kernel, cuda_host_grid grid, unsigned threads,
+                                        size_t shared_bytes, cudaStream_t stream, Args... args) {
+    return cuda_host_launch_any(false, 1, kernel, grid, threads, shared_bytes, stream, args...);
+}
+template <class Kernel, class... Args>
+static inline cudaError_t launch_linked(Kernel kernel, cuda_host_grid grid, unsigned threads,
+                                        size_t shared_bytes, cudaStream_t stream, Args... args) {
+    return cuda_host_launch_any(launch_overlaps(), 1, kernel, grid, threads, shared_bytes, stream, args...);
+}
+template <class Kernel, class... Args>
+static inline cudaError_t launch_cluster(Kernel kernel, unsigned cluster, cuda_host_grid grid,
+                                         unsigned threads, size_t shared_bytes, cudaStream_t stream,
+                                         Args... args) {
+    return cuda_host_launch_any(launch_overlaps(), cluster, kernel, grid, threads, shared_bytes, stream,
+                                args...);
+}
+static inline void pdl_trigger() {}
+static inline void pdl_wait() {
+    cuda_host_now->waited = true;
 }
 
 static inline char *shared_memory() {
@@ -102,6 +133,7 @@ static inline char *shared_memory() {
 enum cuda_host_kind {
     CUDA_HOST_RETURN,
     CUDA_HOST_BLOCK_SYNC,
+    CUDA_HOST_CLUSTER_SYNC,
     CUDA_HOST_WARP_SYNC,
     CUDA_HOST_GET4,
     CUDA_HOST_GET8,
@@ -138,8 +170,20 @@ static inline bool cuda_host_shared(const void *p, size_t bytes) {
     return at <= b->shared_bytes && b->shared_bytes - at >= bytes;
 }
 
+/* p is about to be read or written as memory that an earlier kernel may use. */
+static inline void cuda_host_touch(const void *p, const char *file, int line) {
+    if (!cuda_host_now->waited && !cuda_host_shared(p, 1))
+        cuda_host_fail(file, line, "global memory is used before pdl_wait", p);
+}
+
 static inline void block_sync(CUDA_HOST_AT) {
     cuda_host_meet(CUDA_HOST_BLOCK_SYNC, NULL, file, line);
+}
+static inline void cluster_sync(CUDA_HOST_AT) {
+    cuda_host_meet(CUDA_HOST_CLUSTER_SYNC, NULL, file, line);
+}
+static inline void cluster_leave(CUDA_HOST_AT) {
+    cuda_host_meet(CUDA_HOST_CLUSTER_SYNC, NULL, file, line);
 }
 static inline void warp_sync(CUDA_HOST_AT) {
     cuda_host_meet(CUDA_HOST_WARP_SYNC, NULL, file, line);
@@ -171,31 +215,53 @@ static inline uint32_t warp_ballot(bool yes, CUDA_HOST_AT) {
 
 /* --- atomics: other OS threads may run kernels on the same memory --- */
 
-static inline uint32_t atomic_add(uint32_t *p, uint32_t v) {
+static inline uint32_t atomic_add(uint32_t *p, uint32_t v, CUDA_HOST_AT) {
+    cuda_host_touch(p, file, line);
     return __atomic_fetch_add(p, v, __ATOMIC_RELAXED);
 }
-static inline unsigned long long atomic_add(unsigned long long *p, unsigned long long v) {
+static inline unsigned long long atomic_add(unsigned long long *p, unsigned long long v, CUDA_HOST_AT) {
+    cuda_host_touch(p, file, line);
     return __atomic_fetch_add(p, v, __ATOMIC_RELAXED);
 }
-static inline uint32_t atomic_swap(uint32_t *p, uint32_t v) {
+static inline uint32_t atomic_swap(uint32_t *p, uint32_t v, CUDA_HOST_AT) {
+    cuda_host_touch(p, file, line);
     return __atomic_exchange_n(p, v, __ATOMIC_RELAXED);
 }
 
 /* --- memory --- */
 
-static inline vec16 load16(const void *p, CUDA_HOST_AT) {
+static inline vec16 cuda_host_load16(const void *p, const char *file, int line) {
     if ((uintptr_t)p % 16) cuda_host_fail(file, line, "load16: the address is not 16-byte aligned", p);
     return *static_cast<const vec16 *>(p);
 }
+static inline vec16 load16(const void *p, CUDA_HOST_AT) {
+    cuda_host_touch(p, file, line);
+    return cuda_host_load16(p, file, line);
+}
 static inline void store16(void *p, vec16 v, CUDA_HOST_AT) {
     if ((uintptr_t)p % 16) cuda_host_fail(file, line, "store16: the address is not 16-byte aligned", p);
+    cuda_host_touch(p, file, line);
     *static_cast<vec16 *>(p) = v;
 }
 static inline vec16 load16_once(const void *p, CUDA_HOST_AT) {
     if (cuda_host_shared(p, 1)) cuda_host_fail(file, line, "load16_once: the address is in shared memory", p);
     return load16(p, file, line);
 }
-static inline float load_fresh(const float *p) {
+static inline vec16 load16_ahead(const void *p, CUDA_HOST_AT) { /* the only one that may come before */
+    if (cuda_host_shared(p, 1))
+        cuda_host_fail(file, line, "load16_ahead: the address is in shared memory", p);
+    return cuda_host_load16(p, file, line);
+}
+/* The place in the shared memory of block `rank` of the cluster; the process ends when there is no such block
+ * any more. */
+const void *cuda_host_peer(const void *shared, unsigned rank, const char *file, int line);
+static inline vec16 load16_peer(const void *shared, uint32_t rank, CUDA_HOST_AT) {
+    if (!cuda_host_shared(shared, 16))
+        cuda_host_fail(file, line, "load16_peer: the address is not in shared memory", shared);
+    return cuda_host_load16(cuda_host_peer(shared, rank, file, line), file, line);
+}
+static inline float load_fresh(const float *p, CUDA_HOST_AT) {
+    cuda_host_touch(p, file, line);
     float v;
     __atomic_load(p, &v, __ATOMIC_RELAXED);
     return v;

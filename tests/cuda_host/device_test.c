@@ -3,6 +3,7 @@
 #include "probe.h"
 
 #include "emulation.h"
+#include "kernels/cuda/launch.h"
 #include "kernels/half.h"
 #include "tests/test.h"
 
@@ -163,6 +164,55 @@ static void threads_that_returned_count_as_arrived(void **state) {
     release(out);
 }
 
+static void blocks_of_a_cluster_read_each_others_shared_memory(void **state) {
+    (void)state;
+    enum { BLOCKS = 15 };
+    const char *orders[] = {"forward", "reverse", "random:1", "random:2", "random:3"};
+    const unsigned clusters[] = {1, 3, 5};
+    uint32_t *out = device(BLOCKS * 32 * 4);
+    for (size_t o = 0; o < sizeof orders / sizeof orders[0]; o++)
+        for (size_t i = 0; i < sizeof clusters / sizeof clusters[0]; i++) {
+            const unsigned cluster = clusters[i];
+            order(orders[o]);
+            assert_int_equal(cudaMemset(out, 0, BLOCKS * 32 * 4), cudaSuccess);
+            assert_int_equal(probe_cluster(out, cluster, BLOCKS, true), cudaSuccess);
+            for (unsigned b = 0; b < BLOCKS; b++) {
+                unsigned want = 0;
+                for (unsigned j = 0; j < cluster; j++) want += 1 + b / cluster * cluster + j;
+                for (unsigned t = 0; t < 32; t++) assert_int_equal(out[b * 32 + t], want);
+            }
+        }
+    order("forward");
+    release(out);
+}
+
+/* A block runs as far as it may before the next begins, so it reads what that has not written. */
+static void a_missing_cluster_sync_shows_in_every_order(void **state) {
+    (void)state;
+    const char *orders[] = {"forward", "reverse", "random:1"};
+    uint32_t *out = device(2 * 32 * 4);
+    for (size_t o = 0; o < sizeof orders / sizeof orders[0]; o++) {
+        order(orders[o]);
+        assert_int_equal(probe_cluster(out, 2, 2, false), cudaSuccess);
+        assert_true(out[0] != 3 || out[32] != 3);
+    }
+    order("forward");
+    release(out);
+}
+
+static void clusters_that_no_device_takes_are_refused(void **state) {
+    (void)state;
+    uint32_t *out = device(16 * 32 * 4);
+    assert_int_equal(probe_cluster(out, 8, 16, true), cudaSuccess);
+    assert_int_equal(probe_cluster(out, 0, 16, true), cudaErrorInvalidClusterSize);
+    assert_int_equal(probe_cluster(out, 16, 16, true), cudaErrorInvalidClusterSize);
+    assert_int_equal(probe_cluster(out, 3, 16, true), cudaErrorInvalidClusterSize);
+    assert_int_equal(setenv("BATON_EMU_MAJOR", "8", 1), 0);
+    assert_int_equal(probe_cluster(out, 8, 16, true), cudaErrorInvalidClusterSize);
+    assert_int_equal(unsetenv("BATON_EMU_MAJOR"), 0);
+    release(out);
+}
+
 static void every_block_runs_once_in_every_order(void **state) {
     (void)state;
     const char *orders[] = {"forward", "reverse", "random:1", "random:2"};
@@ -236,6 +286,18 @@ static void conversions_round_to_nearest_even(void **state) {
     assert_true(probe_exp2(10) == 1024);
 }
 
+static void without_overlap_a_linked_kernel_is_an_ordinary_one(void **state) {
+    (void)state;
+    void *memory = device(64);
+    assert_true(launch_overlaps());
+    launch_overlap(false);
+    assert_false(launch_overlaps());
+    for (probe_error e = ERROR_NEVER_WAITED; e <= ERROR_EARLY_ATOMIC; e++)
+        assert_int_equal(probe_broken(e, memory), cudaSuccess);
+    launch_overlap(true);
+    release(memory);
+}
+
 /* Runs the kernel in a child, which must not live, and reads what it wrote to stderr. */
 static void read_last_words(probe_error error, unsigned threads, char *text, size_t bytes) {
     int ends[2];
@@ -269,7 +331,8 @@ static void check_last_words(probe_error error, unsigned threads, const char *wa
     char text[32768];
     read_last_words(error, threads, text, sizeof text);
     if (!strstr(text, want)) fail_msg("wanted '%s' in: %s", want, text);
-    if (error != ERROR_SHARED_OVERRUN && !strstr(text, "probe.cpp:")) fail_msg("no place in: %s", text);
+    bool placed = error != ERROR_SHARED_OVERRUN && error != ERROR_NEVER_WAITED;
+    if (placed && !strstr(text, "probe.cpp:")) fail_msg("no place in: %s", text);
 }
 
 static void broken_rules_end_the_process_with_the_place(void **state) {
@@ -292,6 +355,14 @@ static void broken_rules_end_the_process_with_the_place(void **state) {
     check_last_words(ERROR_ROW_GLOBAL, 0, "load_matrix: the row is not in shared memory");
     check_last_words(ERROR_ROW_BANKS, 0, "load_matrix: two rows of a matrix lie in the same banks");
     check_last_words(ERROR_ONCE_SHARED, 0, "load16_once: the address is in shared memory");
+    check_last_words(ERROR_PEER_GLOBAL, 0, "load16_peer: the address is not in shared memory");
+    check_last_words(ERROR_PEER_MISSING, 0, "load16_peer: the cluster has no such block");
+    check_last_words(ERROR_PEER_ENDED, 0, "load16_peer: that block has ended");
+    check_last_words(ERROR_BARRIERS_APART, 0, "the warps of a block went apart: thread 0 is in block_sync");
+    check_last_words(ERROR_BARRIERS_APART, 0, "thread 32 in cluster_sync");
+    check_last_words(ERROR_NEVER_WAITED, 0, "thread 9, at its end:0: a linked kernel ended without pdl_wait");
+    for (probe_error e = ERROR_EARLY_LOAD; e <= ERROR_EARLY_ATOMIC; e++)
+        check_last_words(e, 0, "global memory is used before pdl_wait");
     check_last_words(ERROR_APART, 33, "33 threads are not a multiple of 32");
 }
 
@@ -304,10 +375,14 @@ int main(void) {
         cmocka_unit_test(a_copy_is_poison_until_its_group_is_waited_for),
         cmocka_unit_test(a_missing_barrier_shows_in_another_order),
         cmocka_unit_test(threads_that_returned_count_as_arrived),
+        cmocka_unit_test(blocks_of_a_cluster_read_each_others_shared_memory),
+        cmocka_unit_test(a_missing_cluster_sync_shows_in_every_order),
+        cmocka_unit_test(clusters_that_no_device_takes_are_refused),
         cmocka_unit_test(every_block_runs_once_in_every_order),
         cmocka_unit_test(two_os_threads_launch_at_the_same_time),
         cmocka_unit_test(shapes_that_no_device_takes_are_refused),
         cmocka_unit_test(conversions_round_to_nearest_even),
+        cmocka_unit_test(without_overlap_a_linked_kernel_is_an_ordinary_one),
         cmocka_unit_test(broken_rules_end_the_process_with_the_place),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

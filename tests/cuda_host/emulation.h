@@ -4,6 +4,7 @@
  *   BATON_EMU_ORDER      forward | reverse | random:SEED: the order of threads, warps and blocks
  *   BATON_EMU_STREAMS    eager | lazy: when work in a stream runs (runtime_stream.h)
  *   BATON_EMU_MEMORY_MB  size of the device's memory, default 4096
+ *   BATON_EMU_MAJOR      compute capability, default 9; below, clusters of blocks are refused
  *   BATON_EMU_CUBLASLT   absent: there is no cuBLASLt | refuses: it has no algorithm for deterministic mode
  *   BATON_EMU_FAULT      N: the N-th kernel of the process (counted from 1) faults; read at the first call */
 #ifndef BATON_TESTS_CUDA_HOST_EMULATION_H

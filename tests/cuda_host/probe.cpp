@@ -135,6 +135,31 @@ cudaError_t probe_early_return(uint32_t *out) {
     return launch_kernel(early_kernel, dim3(1), 128, 512, 0, out);
 }
 
+/* --- clusters --- */
+
+struct cluster_args {
+    uint32_t *out;
+    uint32_t cluster;
+    bool sync;
+};
+static __global__ void cluster_kernel(cluster_args p) {
+    pdl_begin();
+    uint32_t *s = reinterpret_cast<uint32_t *>(shared_memory()) + 4 * threadIdx.x;
+    if (threadIdx.x >= 32) return;
+    for (uint32_t i = 0; i < blockIdx.x; i++) block_sync();
+    const uint32_t v = 1 + blockIdx.x;
+    store16(s, {{v, v, v, v}});
+    if (p.sync) cluster_sync();
+    uint32_t sum = 0;
+    for (uint32_t i = 0; i < p.cluster; i++) sum += load16_peer(s, i).w[threadIdx.x % 4];
+    p.out[blockIdx.x * 32 + threadIdx.x] = sum;
+    cluster_leave();
+}
+cudaError_t probe_cluster(uint32_t *out, unsigned cluster, unsigned blocks, bool sync) {
+    cluster_args p = {out, cluster, sync};
+    return launch_cluster(cluster_kernel, cluster, blocks, 64, 512, 0, p);
+}
+
 /* --- launches --- */
 
 static __global__ void grid_kernel(uint32_t *out) {
@@ -200,10 +225,45 @@ static __global__ void broken_kernel(broken_args p) {
     case ERROR_ONCE_SHARED:
         load16_once(s);
         break;
+    case ERROR_PEER_GLOBAL:
+        load16_peer(p.memory, 0);
+        break;
+    case ERROR_PEER_MISSING:
+        load16_peer(s, 2);
+        break;
+    case ERROR_PEER_ENDED:
+        cluster_sync();
+        load16_peer(s, 1 - blockIdx.x);
+        break;
+    case ERROR_BARRIERS_APART:
+        if (threadIdx.x < 32)
+            block_sync();
+        else
+            cluster_sync();
+        break;
+    case ERROR_NEVER_WAITED:
+        load16_ahead(p.memory); /* allowed */
+        if (lane == 9) return;
+        break;
+    case ERROR_EARLY_LOAD:
+        load16(p.memory);
+        break;
+    case ERROR_EARLY_STORE:
+        store16(p.memory, vec16());
+        break;
+    case ERROR_EARLY_COPY:
+        copy16_async(s, p.memory, true);
+        break;
+    case ERROR_EARLY_ATOMIC:
+        atomic_add(reinterpret_cast<uint32_t *>(p.memory), 1u);
+        break;
     }
+    pdl_wait();
 }
 cudaError_t probe_broken(probe_error error, void *memory) {
     broken_args p = {error, static_cast<char *>(memory)};
+    if (error >= ERROR_NEVER_WAITED) return launch_linked(broken_kernel, dim3(1), 32, 1024, 0, p);
+    if (error >= ERROR_PEER_GLOBAL) return launch_cluster(broken_kernel, 2, 2, 64, 1024, 0, p);
     return launch_kernel(broken_kernel, dim3(1), 32, 1024, 0, p);
 }
 

@@ -22,6 +22,15 @@ typedef enum probe_error {
     ERROR_ROW_GLOBAL,
     ERROR_ROW_BANKS, /* rows of 32 bytes without a swizzle */
     ERROR_ONCE_SHARED,
+    ERROR_PEER_GLOBAL,
+    ERROR_PEER_MISSING,   /* a rank that the cluster does not have */
+    ERROR_PEER_ENDED,     /* no cluster_leave */
+    ERROR_BARRIERS_APART, /* one warp in block_sync, one in cluster_sync */
+    ERROR_NEVER_WAITED,   /* a linked kernel, of which one thread does not call pdl_wait */
+    ERROR_EARLY_LOAD,     /* and one that reads, writes, copies or counts before it */
+    ERROR_EARLY_STORE,
+    ERROR_EARLY_COPY,
+    ERROR_EARLY_ATOMIC,
 } probe_error;
 
 /* a [16][16], b [16][8] and d [16][8] row by row; bf16 when `half` is false. d += a b, through the fragments
@@ -43,6 +52,11 @@ cudaError_t probe_copies(const void *from, uint32_t *out, probe_copy how);
 cudaError_t probe_order(float *out, bool lanes, bool barrier);
 /* [128]: warps 1 and 3 return, the others meet in block_sync */
 cudaError_t probe_early_return(uint32_t *out);
+/* [blocks][32] in clusters of `cluster`: thread t of a block reads what thread t of each block of the cluster
+ * wrote, 1 + its index in the grid, and adds. Of two warps, one returns at once; the other meets in
+ * block_sync as often as its block's index says before it writes. sync: it also waits for the others to have
+ * written. */
+cudaError_t probe_cluster(uint32_t *out, unsigned cluster, unsigned blocks, bool sync);
 /* Every block adds 1 + its index to its own word of out. */
 cudaError_t probe_grid(uint32_t *out, dim3 grid, cudaStream_t stream);
 /* Atomically, by each of 64 threads */

@@ -98,6 +98,7 @@ static const error_text error_texts[] = {
      "operation not permitted on an event last recorded in a capturing stream"},
     {cudaErrorStreamCaptureWrongThread, "cudaErrorStreamCaptureWrongThread",
      "attempt to terminate a thread-local capture sequence from another thread"},
+    {cudaErrorInvalidClusterSize, "cudaErrorInvalidClusterSize", "cluster misconfiguration"},
     {cudaErrorUnknown, "cudaErrorUnknown", "unknown error"},
 };
 
@@ -131,8 +132,24 @@ cudaError_t cudaGetDeviceCount(int *count) {
     return e;
 }
 
+cudaError_t cudaGetDevice(int *device) {
+    cudaError_t e = runtime_fault();
+    if (e == cudaSuccess) *device = 0;
+    return e;
+}
+
 cudaError_t cudaSetDevice(int device) {
     return device_result(device);
+}
+
+cudaError_t cudaDriverGetVersion(int *version) {
+    *version = CUDART_VERSION;
+    return cudaSuccess;
+}
+
+static int emulated_major(void) {
+    const char *major = getenv("BATON_EMU_MAJOR");
+    return major ? atoi(major) : 9;
 }
 
 cudaError_t cudaDeviceGetAttribute(int *value, enum cudaDeviceAttr attr, int device) {
@@ -170,7 +187,7 @@ cudaError_t cudaDeviceGetAttribute(int *value, enum cudaDeviceAttr attr, int dev
         *value = 2048;
         break;
     case cudaDevAttrComputeCapabilityMajor:
-        *value = 9;
+        *value = emulated_major();
         break;
     case cudaDevAttrComputeCapabilityMinor:
         *value = 0;
@@ -196,7 +213,7 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp *prop, int device) {
         .maxThreadsPerBlock = 1024,
         .maxThreadsDim = {1024, 1024, 64},
         .maxGridSize = {0x7fffffff, 65535, 65535},
-        .major = 9,
+        .major = emulated_major(),
         .multiProcessorCount = 4,
         .memoryBusWidth = 64,
         .l2CacheSize = 1 << 20,

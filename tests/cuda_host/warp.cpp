@@ -78,6 +78,7 @@ void warp_compute(cuda_host_kind kind, void *const operands[32]) {
     switch (kind) {
     case CUDA_HOST_RETURN:
     case CUDA_HOST_BLOCK_SYNC:
+    case CUDA_HOST_CLUSTER_SYNC:
     case CUDA_HOST_WARP_SYNC:
         return;
     case CUDA_HOST_GET4:
@@ -103,6 +104,8 @@ const char *warp_kind_name(cuda_host_kind kind) {
         return "return";
     case CUDA_HOST_BLOCK_SYNC:
         return "block_sync";
+    case CUDA_HOST_CLUSTER_SYNC:
+        return "cluster_sync";
     case CUDA_HOST_WARP_SYNC:
         return "warp_sync";
     case CUDA_HOST_GET4:

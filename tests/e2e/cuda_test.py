@@ -12,7 +12,9 @@ from load_test import together
 
 TOKENS = 10
 LENGTHS_HERE = [1, 15, 16, 17, 33, 70]
-CUDA = {"model": {"backend": "cuda", "deterministic": True, "max_context": 512}}
+# All workers share the one emulated GPU.
+SHARES = {role: {"memory_fraction": 0.25} for role in ("prefill", "decode", "colocated")}
+CUDA = merge(SHARES, {"model": {"backend": "cuda", "deterministic": True, "max_context": 512}})
 CELLS = [
     ("disaggregated shm", disaggregated(transport="shm")),
     ("disaggregated zmq", disaggregated(transport="zmq")),
@@ -66,8 +68,8 @@ class Cuda(unittest.TestCase):
             disaggregated(transport="zmq"),
             {
                 "model": {"backend": "cuda", "max_context": 512},
-                "prefill": {"kv_memory_mb": 0},
-                "decode": {"kv_memory_mb": 0},
+                "prefill": {"kv_memory_mb": 0, "memory_fraction": 0.45},
+                "decode": {"kv_memory_mb": 0, "memory_fraction": 0.45},
             },
         )
         with Cluster(config) as c:
@@ -131,7 +133,9 @@ class Cuda(unittest.TestCase):
 
     def test_a_worker_whose_device_fails_says_why_and_may_come_back(self):
         requests = [{"prompt": prompt_ids(30), "max_tokens": 24, "ignore_eos": True, "temperature": 0}]
-        with Cluster(merge(disaggregated(model={"check_ops": True}), CUDA)) as c:
+        # Trying a pair runs kernels too, as many as there is time for.
+        config = disaggregated(model={"check_ops": True}, handoff={"self_test": False})
+        with Cluster(merge(config, CUDA)) as c:
             want = [c.complete(**requests[0])["choices"][0]["text"]]
             kill(c.worker_pid("decode-0"))
             wait_for("the decode worker is gone", lambda: c.metric("baton_workers_lost_total") == 1)

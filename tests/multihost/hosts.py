@@ -8,8 +8,9 @@
         with hosts.lossy(1, 0.05): ...
         with hosts.narrow("100mbit"): ...
 
-The machine itself has a leg on the bridge, so that a client here reaches every host. Names carry this process's
-number; what a run that was killed left behind is removed by the next. Needs root and the tools of `missing()`.
+The machine itself has a leg on the bridge, so that a client here reaches every host. Names carry this
+process's number; what a run that was killed left behind is removed by the next. Needs root and the tools of
+`missing()`.
 """
 
 import contextlib
@@ -116,8 +117,8 @@ class Hosts:
             run(*self.inside(i), "ip", "addr", "add", self.address(i) + "/24", "dev", "eth0")
             for device in ("lo", "eth0"):
                 run(*self.inside(i), "ip", "link", "set", device, "up")
-        # What ssh would do: the command's words are for a shell there. Each host has its name, and says that its
-        # memory is not shared with the others, which one kernel cannot tell.
+        # What ssh would do: the command's words are for a shell there. Each host has its name, and says that
+        # its memory is not shared with the others, which one kernel cannot tell.
         with open(self.agent, "w") as f:
             f.write(
                 "#!/bin/sh\naddress=$1; shift\n"

@@ -1,5 +1,5 @@
-"""A cluster over several hosts (network namespaces of this machine, see hosts.py), started by mpirun, with KV over
-the network: its bytes are those of one host, and it survives what networks do.
+"""A cluster over several hosts (network namespaces of this machine, see hosts.py), started by mpirun, with KV
+over the network: its bytes are those of one host, and it survives what networks do.
 
 Usage: multihost_test.py [links]   links: only the figures of narrow links, with the small real model"""
 

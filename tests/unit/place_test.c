@@ -11,6 +11,7 @@
 static config cluster(void) {
     config c = {0};
     c.cluster.oversubscribe = true;
+    c.handoff.transport = (char *)"auto";
     c.prefill = (config_role){.count = 2, .cores = 1, .tp = 1, .pp = 1};
     c.decode = (config_role){.count = 1, .cores = 1, .tp = 1, .pp = 1};
     return c;
@@ -162,10 +163,36 @@ static void what_is_no_endpoint_is_refused_by_its_text(void **state) {
     }
 }
 
+static void a_gpu_that_too_many_workers_would_share_is_refused_once_their_number_is_known(void **state) {
+    (void)state;
+    config c = cluster();
+    c.prefill.memory_fraction = c.decode.memory_fraction = 0.9;
+    place p;
+    errbuf eb = {0};
+    unsetenv("CUDA_VISIBLE_DEVICES");
+    assert_int_equal(place_find(&p, &c, ROLE_DECODE, "3", NULL), ST_OK);
+    assert_int_equal(place_check_gpu(&p, &c, 3, &eb), ST_OK);
+    assert_int_equal(place_check_gpu(&p, &c, 2, &eb), ST_INVALID); /* with prefill-0 */
+    assert_non_null(strstr(eb.text, "GPU 0 of 2 on "));
+    assert_non_null(strstr(eb.text, "sums to 1.80"));
+    assert_int_equal(place_find(&p, &c, ROLE_PREFILL, "2", NULL), ST_OK);
+    assert_int_equal(place_check_gpu(&p, &c, 2, &eb), ST_OK);
+    c.prefill.memory_fraction = c.decode.memory_fraction = 0.3;
+    assert_int_equal(place_check_gpu(&p, &c, 1, &eb), ST_OK);
+    c.decode.memory_fraction = 0.9;
+    assert_int_equal(place_check_gpu(&p, &c, 1, &eb), ST_INVALID);
+    setenv("CUDA_VISIBLE_DEVICES", "5", 1); /* the launcher gave this process a GPU of its own */
+    assert_int_equal(place_check_gpu(&p, &c, 1, &eb), ST_OK);
+    unsetenv("CUDA_VISIBLE_DEVICES");
+    assert_int_equal(place_find(&p, &c, ROLE_DECODE, NULL, NULL), ST_OK); /* by hand */
+    assert_int_equal(place_check_gpu(&p, &c, 1, &eb), ST_OK);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_launched_worker_goes_by_role_and_index),
         cmocka_unit_test(workers_of_a_host_are_numbered_for_its_gpus),
+        cmocka_unit_test(a_gpu_that_too_many_workers_would_share_is_refused_once_their_number_is_known),
         cmocka_unit_test(a_worker_started_by_hand_goes_by_host_and_pid_and_is_not_pinned),
         cmocka_unit_test(workers_of_one_process_have_names_of_their_own),
         cmocka_unit_test(more_cores_than_the_host_has_leave_everybody_unpinned),
