@@ -1,14 +1,19 @@
-"""The two sbatch scripts of deploy/slurm on a real Slurm (slurm.py): a cluster comes up, answers as a local
-one does, has its ranks, nodes and GPUs as the job says, and scancel stops it in order."""
+"""The sbatch scripts of deploy/slurm on a real Slurm of one machine (slurm.py)."""
 
 import os
-import re
+import socket
 import sys
+import unittest
 
 import slurm
 from harness import BIN, ROOT, Cluster, disaggregated, wait_for
 
-PROMPT = {"prompt": "The sun is", "max_tokens": 12, "temperature": 0}
+PROMPT = {"prompt": list(range(300, 364)), "max_tokens": 12, "temperature": 0, "ignore_eos": True}
+ROLES = ("coordinator", "prefill", "decode")
+
+
+def text_of(cluster):
+    return cluster.complete(**PROMPT)["choices"][0]["text"]
 
 
 def environment(pid):
@@ -16,77 +21,99 @@ def environment(pid):
         return dict(e.decode(errors="replace").split("=", 1) for e in f.read().split(b"\0") if b"=" in e)
 
 
-def text_of(cluster):
-    return cluster.complete(**PROMPT)["choices"][0]["text"]
+class Job(Cluster):
+    """A cluster that sbatch starts with a script of deploy/slurm, its output in the log."""
 
+    def __init__(self, s, script, *more):
+        self.slurm = s
+        super().__init__(disaggregated(transport="auto"), start=False)
+        line = ["sbatch", "--parsable", "--output=" + self.log_path, "--chdir=" + ROOT]
+        line += ["%s/deploy/slurm/%s" % (ROOT, script), self.path, *more]
+        self.id = s.run(*line, BATON_BIN=BIN, BATON_RUN=self.dir.name).strip()
 
-def serve(s, script, want, look=None):
-    cluster = Cluster(disaggregated(transport="zmq"), start=False)
-    try:
-        log = cluster.log_path
-        job = s.run(
-            "sbatch", "--parsable", "--output=" + log, "--chdir=" + ROOT, "%s/deploy/slurm/%s" % (ROOT, script),
-            cluster.path, BATON_BIN=BIN, BATON_RUN=cluster.dir.name,
-        ).strip()
+    def log(self):
+        return super().log() if os.path.exists(self.log_path) else ""
 
-        def state():
-            return s.run("squeue", "-h", "-j", job, "-o", "%T", check=False).split()
+    def state(self):
+        return self.slurm.run("squeue", "-h", "-j", self.id, "-o", "%T", check=False).split()
 
+    def processes(self):
+        return {role: self.pids("baton-" + role) for role in ROLES}
+
+    def wait_ready(self):
         def ready():
-            assert state(), "the job ended"
+            assert self.state(), "the job ended"
             try:
-                return "ready: http://" in cluster.log() and cluster.health()[0] == 200
+                return self.health()[1]["ready"]
             except OSError:
                 return False
 
-        try:
-            wait_for("/ready", ready, 12)
-            assert text_of(cluster) == want
-            if look:
-                look(cluster)
-            s.run("scancel", job)
-            wait_for("the end of the job", lambda: not state())
-            wait_for(
-                "the end of its processes",
-                lambda: not sum((cluster.pids("baton-" + r) for r in ("coordinator", "prefill", "decode")), []),
+        wait_for("a cluster that is ready", ready)
+
+    def wait_end(self):
+        wait_for("the end of the job", lambda: not self.state())
+        wait_for("the end of its processes", lambda: not any(self.processes().values()))
+
+    def stop(self):
+        self.slurm.run("scancel", self.id, check=False)
+        self.wait_end()
+
+
+class Slurm(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        with Cluster(disaggregated(transport="zmq")) as c:
+            cls.want = text_of(c)
+        cls.slurm = cls.enterClassContext(slurm.Slurm())
+
+    def test_srun_gives_each_role_nodes_of_its_own(self):
+        with Job(self.slurm, "cluster.sbatch") as job:
+            job.wait_ready()
+            self.assertEqual(text_of(job), self.want)
+            nodes = zip(slurm.NODES, (None, "0", "0"))
+            for rank, (role, (node, gpu)) in enumerate(zip(ROLES, nodes)):
+                (pid,) = job.processes()[role]
+                env = environment(pid)
+                found = env["PMIX_RANK"], env["SLURMD_NODENAME"], env.get("CUDA_VISIBLE_DEVICES")
+                self.assertEqual(found, (str(rank), node, gpu))
+            self.assertEqual(sorted(w["name"] for w in job.health()[1]["workers"]), ["decode-0", "prefill-0"])
+            job.stop()
+            print(job.log())
+
+    def test_mpirun_spans_the_nodes_of_an_allocation(self):
+        with Job(self.slurm, "mpirun.sbatch", "--set", "decode.count=2") as job:
+            job.wait_ready()
+            self.assertEqual(text_of(job), self.want)
+            print(job.log())
+            first, second = slurm.NODES[1:]
+            for role, nodes in zip(ROLES, ([first], [first], [first, second])):
+                self.assertEqual(
+                    sorted(environment(p)["SLURMD_NODENAME"] for p in job.pids("baton-" + role)), nodes
+                )
+            job.stop()
+            print(job.log())
+
+    def test_without_a_coordinator_the_job_is_over(self):
+        with socket.socket() as s:
+            s.bind(("127.0.0.1", 0))
+            s.listen()
+            taken = "cluster.http=127.0.0.1:%d" % s.getsockname()[1]
+            with Job(self.slurm, "cluster.sbatch", "--set", taken) as job:
+                job.wait_end()
+                print(job.log())
+                self.assertIn("in use", job.log())
+
+    def test_a_job_that_does_not_fit_the_config_is_refused(self):
+        with Job(self.slurm, "cluster.sbatch", "--set", "prefill.count=2") as job:
+            job.wait_end()
+            self.assertIn(
+                "start.sh: component 1: 1 tasks, but 2 prefill in the config: make them equal", job.log()
             )
-            assert not re.search(r"Killed|SIGKILL|signal 9", cluster.log())
-        except BaseException:
-            print("---- the job's log (end) ----\n" + (cluster.log()[-1800:] if os.path.exists(log) else "none"))
-            s.run("scancel", "--signal=KILL", "--full", job, check=False)
-            s.run("scancel", job, check=False)
-            wait_for("the end of the job", lambda: not state())
-            raise
-    finally:
-        cluster.dir.cleanup()
 
 
-def each_rank_is_on_its_node_with_a_gpu_of_its_own(cluster):
-    for role, rank, node, gpu in (
-        ("coordinator", "0", "cpu0", None),
-        ("prefill", "1", "gpu0", "0"),
-        ("decode", "2", "gpu1", "0"),
-    ):
-        (pid,) = cluster.pids("baton-" + role)
-        env = environment(pid)
-        found = env["PMIX_RANK"], env["SLURMD_NODENAME"], env.get("CUDA_VISIBLE_DEVICES")
-        assert found == (rank, node, gpu), (role, found)
-    assert sorted(w["name"] for w in cluster.health()[1]["workers"]) == ["decode-0", "prefill-0"]
-
-
-def main():
-    reason = slurm.missing()
-    if reason:
-        print("skipped: " + reason)
-        return 77
-    with Cluster(disaggregated(transport="zmq")) as c:
-        want = text_of(c)
-    with slurm.Slurm() as s:
-        serve(s, "cluster.sbatch", want, each_rank_is_on_its_node_with_a_gpu_of_its_own)
-        print("ok: srun --mpi=pmix")
-        serve(s, "cluster-mpirun.sbatch", want)
-        print("ok: mpirun")
-    return 0
-
-
-sys.exit(main())
+if __name__ == "__main__":
+    why = slurm.missing()
+    if why:
+        print("skipped: " + why)
+        sys.exit(0)
+    unittest.main(verbosity=2)
