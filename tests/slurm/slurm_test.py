@@ -6,7 +6,7 @@ import sys
 import unittest
 
 import slurm
-from harness import BIN, ROOT, Cluster, disaggregated, wait_for
+from harness import BIN, ROOT, Cluster, disaggregated, sanitizer_reports, wait_for
 
 PROMPT = {"prompt": list(range(300, 364)), "max_tokens": 12, "temperature": 0, "ignore_eos": True}
 ROLES = ("coordinator", "prefill", "decode")
@@ -16,18 +16,13 @@ def text_of(cluster):
     return cluster.complete(**PROMPT)["choices"][0]["text"]
 
 
-def environment(pid):
-    with open("/proc/%d/environ" % pid, "rb") as f:
-        return dict(e.decode(errors="replace").split("=", 1) for e in f.read().split(b"\0") if b"=" in e)
-
-
 class Job(Cluster):
     """A cluster that sbatch starts with a script of deploy/slurm, its output in the log."""
 
-    def __init__(self, s, script, *more):
+    def __init__(self, s, script, *more, options=()):
         self.slurm = s
         super().__init__(disaggregated(transport="auto"), start=False)
-        line = ["sbatch", "--parsable", "--output=" + self.log_path, "--chdir=" + ROOT]
+        line = ["sbatch", "--parsable", "--output=" + self.log_path, "--chdir=" + ROOT, *options]
         line += ["%s/deploy/slurm/%s" % (ROOT, script), self.path, *more]
         self.id = s.run(*line, BATON_BIN=BIN, BATON_RUN=self.dir.name).strip()
 
@@ -39,6 +34,11 @@ class Job(Cluster):
 
     def processes(self):
         return {role: self.pids("baton-" + role) for role in ROLES}
+
+    def node_and_gpus(self, pid):
+        with open("/proc/%d/environ" % pid, "rb") as f:
+            env = dict(e.decode(errors="replace").split("=", 1) for e in f.read().split(b"\0") if b"=" in e)
+        return env["SLURMD_NODENAME"], env.get("CUDA_VISIBLE_DEVICES")
 
     def wait_ready(self):
         def ready():
@@ -57,6 +57,7 @@ class Job(Cluster):
     def stop(self):
         self.slurm.run("scancel", self.id, check=False)
         self.wait_end()
+        assert not sanitizer_reports(self.log())
 
 
 class Slurm(unittest.TestCase):
@@ -66,32 +67,34 @@ class Slurm(unittest.TestCase):
             cls.want = text_of(c)
         cls.slurm = cls.enterClassContext(slurm.Slurm())
 
+    def serves(self, job, workers, nodes):
+        """Answers as a cluster without Slurm does, its ranks are on these nodes, and scancel ends it in order."""
+        job.wait_ready()
+        self.assertEqual(text_of(job), self.want)
+        self.assertEqual(sorted(w["name"] for w in job.health()[1]["workers"]), workers)
+        found = [(r, *job.node_and_gpus(pid)) for r, pids in job.processes().items() for pid in pids]
+        self.assertEqual(sorted(found), sorted(nodes))
+        job.stop()
+        for who in workers:
+            self.assertIn("worker left worker=" + who, job.log())
+        self.assertIn("coordinator stopped", job.log())
+
     def test_srun_gives_each_role_nodes_of_its_own(self):
+        nodes = [(role, node, gpus) for role, node, gpus in zip(ROLES, slurm.NODES, (None, "0", "0"))]
         with Job(self.slurm, "cluster.sbatch") as job:
-            job.wait_ready()
-            self.assertEqual(text_of(job), self.want)
-            nodes = zip(slurm.NODES, (None, "0", "0"))
-            for rank, (role, (node, gpu)) in enumerate(zip(ROLES, nodes)):
-                (pid,) = job.processes()[role]
-                env = environment(pid)
-                found = env["PMIX_RANK"], env["SLURMD_NODENAME"], env.get("CUDA_VISIBLE_DEVICES")
-                self.assertEqual(found, (str(rank), node, gpu))
-            self.assertEqual(sorted(w["name"] for w in job.health()[1]["workers"]), ["decode-0", "prefill-0"])
-            job.stop()
-            print(job.log())
+            self.serves(job, ["decode-0", "prefill-0"], nodes)
 
     def test_mpirun_spans_the_nodes_of_an_allocation(self):
-        with Job(self.slurm, "mpirun.sbatch", "--set", "decode.count=2") as job:
-            job.wait_ready()
-            self.assertEqual(text_of(job), self.want)
-            print(job.log())
-            first, second = slurm.NODES[1:]
-            for role, nodes in zip(ROLES, ([first], [first], [first, second])):
-                self.assertEqual(
-                    sorted(environment(p)["SLURMD_NODENAME"] for p in job.pids("baton-" + role)), nodes
-                )
-            job.stop()
-            print(job.log())
+        first, second = slurm.NODES[1:]
+        nodes = [(role, first, "0,1") for role in ROLES] + [("decode", second, "0,1")]
+        with Job(
+            self.slurm, "mpirun.sbatch", "--set", "decode.count=2", options=["--gpus-per-node=2"]
+        ) as job:
+            self.serves(job, ["decode-0", "decode-1", "prefill-0"], nodes)
+
+    def test_mpirun_on_one_node_starts_all_itself(self):
+        with Job(self.slurm, "mpirun.sbatch", options=["--nodes=1", "--gpus-per-node=2"]) as job:
+            self.serves(job, ["decode-0", "prefill-0"], [(role, slurm.HOST, "0,1") for role in ROLES])
 
     def test_without_a_coordinator_the_job_is_over(self):
         with socket.socket() as s:
@@ -100,7 +103,6 @@ class Slurm(unittest.TestCase):
             taken = "cluster.http=127.0.0.1:%d" % s.getsockname()[1]
             with Job(self.slurm, "cluster.sbatch", "--set", taken) as job:
                 job.wait_end()
-                print(job.log())
                 self.assertIn("in use", job.log())
 
     def test_a_job_that_does_not_fit_the_config_is_refused(self):
