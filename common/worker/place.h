@@ -21,8 +21,7 @@ typedef struct place {
 } place;
 
 /* The launch rank that the environment gives: mpirun's, or that of a step of srun --mpi=pmix, which numbers
- * the components of a heterogeneous job through. NULL for a process started by hand, in a batch script too.
- */
+ * the components of a heterogeneous job through. NULL for a process started by hand, in a batch script too. */
 const char *place_launch_rank(void);
 
 /* rank: the launch rank as text, or NULL for a process started by hand. ST_INVALID when the map has no such

@@ -36,9 +36,10 @@ address() {
     echo "$ip"
 }
 
-# Any map will do to learn the ports and the roles.
+# Whatever hosts the config names, the job's are others. Any map will do to learn the ports and the roles.
+for role in cluster prefill decode colocated; do set -- "$@" --set "$role.hosts="; done
 check() { "$bin/baton-coordinator" "$@" --check || exit 2; }
-map=$(check "$@" --set cluster.hosts= --set cluster.oversubscribe=true)
+map=$(check "$@" --set cluster.oversubscribe=true --set cluster.gpus_per_host=0)
 port() { sed -nE "s/^  $1: \"?[^\"]*:([0-9]+)\"?\$/\1/p" <<<"$map"; }
 node=$(scontrol show hostnames "${SLURM_JOB_NODELIST_HET_GROUP_0:-$SLURM_JOB_NODELIST}" | head -n 1)
 at=${BATON_ADDRESS:-$(address "$node")}
@@ -61,7 +62,6 @@ mapfile -t roles < <(sed -nE 's/^rank=.* role=([^ ]+).*/\1/p' <<<"$map" | uniq -
 if [ "${#roles[@]}" -ne "$SLURM_HET_SIZE" ]; then
     die "$SLURM_HET_SIZE components in the job: want one each for these roles of the config: ${roles[*]% *}"
 fi
-step=()
 for group in "${!roles[@]}"; do
     read -r role count <<<"${roles[group]}"
     [ "$(of NTASKS "$group")" -eq "$count" ] ||
@@ -72,14 +72,14 @@ for group in "${!roles[@]}"; do
 done
 check "$@" | grep '^rank='
 
-# The coordinator is the cluster: when it is gone, workers that still wait for one end too.
+# The coordinator is the cluster: when it is gone, workers that would wait for one end too. A step is told
+# by each of its components.
+jobs=$(for group in "${!roles[@]}"; do of JOB_ID "$group"; done | paste -sd' ')
 first="trap : TERM; \"\$@\"; code=\$?
-for job in $(for group in "${!roles[@]}"; do of JOB_ID "$group"; done | paste -sd' '); do
-    scancel --signal=TERM \$job.\$SLURM_STEP_ID 2>/dev/null; done; exit \$code"
-for group in "${!roles[@]}"; do
-    role=${roles[group]% *}
-    [ "$group" -eq 0 ] && step=(--het-group=0 bash -c "$first" first) || step+=(: "--het-group=$group")
-    step+=("$bin/baton-$role" "$@")
+for job in $jobs; do scancel --signal=TERM \$job.\$SLURM_STEP_ID 2>/dev/null; done; exit \$code"
+step=(--het-group=0 bash -c "$first" first "$bin/baton-coordinator" "$@")
+for group in $(seq $((SLURM_HET_SIZE - 1))); do
+    step+=(: "--het-group=$group" "$bin/baton-${roles[group]% *}" "$@")
 done
 # A worker that ends must not take the others with it. Cyclic, as the map has its hosts.
 exec srun --mpi=pmix --distribution=cyclic --kill-on-bad-exit=0 --wait=0 --label "${step[@]}"

@@ -6,7 +6,7 @@ import sys
 import unittest
 
 import slurm
-from harness import BIN, ROOT, Cluster, disaggregated, sanitizer_reports, wait_for
+from harness import BIN, ROOT, Cluster, disaggregated, kill, sanitizer_reports, wait_for
 
 PROMPT = {"prompt": list(range(300, 364)), "max_tokens": 12, "temperature": 0, "ignore_eos": True}
 ROLES = ("coordinator", "prefill", "decode")
@@ -67,22 +67,29 @@ class Slurm(unittest.TestCase):
             cls.want = text_of(c)
         cls.slurm = cls.enterClassContext(slurm.Slurm())
 
-    def serves(self, job, workers, nodes):
-        """Answers as a cluster without Slurm does, its ranks are on these nodes, and scancel ends it in order."""
+    def serves(self, job, nodes):
+        """Answers as a cluster without Slurm does, its ranks on these nodes."""
         job.wait_ready()
         self.assertEqual(text_of(job), self.want)
-        self.assertEqual(sorted(w["name"] for w in job.health()[1]["workers"]), workers)
         found = [(r, *job.node_and_gpus(pid)) for r, pids in job.processes().items() for pid in pids]
         self.assertEqual(sorted(found), sorted(nodes))
+
+    def ends_in_order(self, job, workers):
+        self.assertEqual(sorted(w["name"] for w in job.health()[1]["workers"]), workers)
         job.stop()
         for who in workers:
             self.assertIn("worker left worker=" + who, job.log())
         self.assertIn("coordinator stopped", job.log())
 
-    def test_srun_gives_each_role_nodes_of_its_own(self):
+    def test_srun_gives_each_role_nodes_of_its_own_and_goes_on_without_a_worker_that_died(self):
         nodes = [(role, node, gpus) for role, node, gpus in zip(ROLES, slurm.NODES, (None, "0", "0"))]
         with Job(self.slurm, "cluster.sbatch") as job:
-            self.serves(job, ["decode-0", "prefill-0"], nodes)
+            self.serves(job, nodes)
+            (victim,) = job.pids("baton-prefill")
+            kill(victim)
+            wait_for("srun's word", lambda: "srun: error: %s: task 0: Killed" % slurm.HOST in job.log())
+            wait_for("its loss", lambda: len(job.health()[1]["workers"]) == 1)
+            self.ends_in_order(job, ["decode-0"])
 
     def test_mpirun_spans_the_nodes_of_an_allocation(self):
         first, second = slurm.NODES[1:]
@@ -90,11 +97,13 @@ class Slurm(unittest.TestCase):
         with Job(
             self.slurm, "mpirun.sbatch", "--set", "decode.count=2", options=["--gpus-per-node=2"]
         ) as job:
-            self.serves(job, ["decode-0", "decode-1", "prefill-0"], nodes)
+            self.serves(job, nodes)
+            self.ends_in_order(job, ["decode-0", "decode-1", "prefill-0"])
 
     def test_mpirun_on_one_node_starts_all_itself(self):
         with Job(self.slurm, "mpirun.sbatch", options=["--nodes=1", "--gpus-per-node=2"]) as job:
-            self.serves(job, ["decode-0", "prefill-0"], [(role, slurm.HOST, "0,1") for role in ROLES])
+            self.serves(job, [(role, slurm.HOST, "0,1") for role in ROLES])
+            self.ends_in_order(job, ["decode-0", "prefill-0"])
 
     def test_without_a_coordinator_the_job_is_over(self):
         with socket.socket() as s:
