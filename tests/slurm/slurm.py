@@ -1,5 +1,5 @@
-"""A Slurm of three nodes on this machine, for a test: slurmctld, one slurmd per node and munged as children, in
-a temporary directory, with ports, a key and sockets of their own. Needs root and Debian's packages
+"""A Slurm of three nodes on this machine, for a test: slurmctld, one slurmd per node and munged as children,
+in a temporary directory, with ports, a key and sockets of their own. Needs root and Debian's packages
 slurmctld, slurmd, munge and libpmix-dev (Slurm's pmix plugin opens libpmix.so by that name)."""
 
 import glob
@@ -89,7 +89,12 @@ class Slurm:
         with open("%s/%s.log" % (self.dir, name), "ab") as log:
             self.children.append(
                 subprocess.Popen(
-                    line, env=self.env, cwd=self.dir, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                    ("setpriv", "--pdeathsig", "TERM") + line,
+                    env=self.env,
+                    cwd=self.dir,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
                 )
             )
 
