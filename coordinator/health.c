@@ -89,6 +89,15 @@ const char *health_word(const core *c, const health_facts *f, bool stopping, uin
     return state_word(c, f, stopping, now_ns, &route);
 }
 
+uint32_t health_ready(buf *out, const core *c, const health_facts *f, bool stopping, uint64_t now_ns) {
+    PRE(out);
+    PRE(c);
+    PRE(f);
+    bool route;
+    buf_addf(out, "%s\n", state_word(c, f, stopping, now_ns, &route));
+    return route && !stopping ? 200 : 503;
+}
+
 uint32_t health_page(buf *out, const core *c, const health_facts *f, bool stopping, uint64_t now_ns) {
     PRE(out);
     PRE(c);

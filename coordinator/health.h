@@ -22,6 +22,9 @@ uint32_t health_page(buf *out, const core *c, const health_facts *f, bool stoppi
 /* Its status in a word: "ok", "degraded" (a worker that the config wants is missing), "unavailable",
  * "stopping" */
 const char *health_word(const core *c, const health_facts *f, bool stopping, uint64_t now_ns);
+/* The same word as a line, and whether a request could be served: 200 or 503. For probes, which read no more.
+ */
+uint32_t health_ready(buf *out, const core *c, const health_facts *f, bool stopping, uint64_t now_ns);
 /* The list with the one model that is served */
 void health_models(buf *out, const health_facts *f);
 /* That model's object alone */

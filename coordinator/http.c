@@ -50,6 +50,12 @@ static void page_health(http *h, struct evhttp_request *req, const char *path) {
     reply_page(h, req, path, code, "application/json", &body);
 }
 
+static void page_ready(http *h, struct evhttp_request *req, const char *path) {
+    buf body = {0};
+    uint32_t code = health_ready(&body, h->opt.core, &h->opt.facts, h->stopping, clock_now_ns());
+    reply_page(h, req, path, code, "text/plain; charset=utf-8", &body);
+}
+
 static void page_ping(http *h, struct evhttp_request *req, const char *path) {
     buf body = {0};
     reply_page(h, req, path, 200, "application/json", &body);
@@ -144,6 +150,7 @@ static const struct {
     {"/v1/models", page_models, 0},
     {"/v1/models/", page_model, 0}, /* followed by the served name */
     {"/health", page_health, 0},
+    {"/ready", page_ready, 0},
     {"/metrics", page_metrics, 0},
     {"/version", page_version, 0},
     {"/ping", page_ping, 0},

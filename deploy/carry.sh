@@ -8,7 +8,8 @@
 # Usage: deploy/carry.sh [--model FILE] [BUILD]
 #   --model FILE   also take this GGUF file along, as .carry/model.gguf, if it fits
 #   BUILD          a folder built with tests and CUDA (build/test)
-# Left out: glibc, which must be the machine's own (the same version or newer), and CUDA.
+# Left out: glibc, which must be the machine's own (the same version or newer), CUDA, and NCCL, a fifth of a
+# gigabyte: the part nccl of gpu-check.sh looks for it there, also in Python's packages.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 limit=$((30 * 1000 * 1000))

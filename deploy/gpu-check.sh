@@ -9,7 +9,7 @@
 #   --out FOLDER  where the results go ($OUT, else bench/results): the table, and the log of each part that
 #                 failed or timed out, at most 8 of 16 MB
 #   PART          ops memcheck racecheck logits serve serve-file ceilings prefill decode linear rows model
-#                 model-deterministic peers (default: all)
+#                 model-deterministic nccl peers (default: all)
 # Programs: those of .carry/ (deploy/carry.sh) if they run here, else of build/check/, which is built when
 # CMake, nvcc, libcmocka-dev and the packages of deploy/apt-packages.txt are there; the build's time is then
 # missing at the end. Libraries of CUDA: the system's, or those in Python's packages. The part serve-file
@@ -23,12 +23,12 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 root=$PWD
 all=(ops memcheck racecheck logits serve serve-file
-    ceilings prefill decode linear rows model model-deterministic peers)
+    ceilings prefill decode linear rows model model-deterministic nccl peers)
 # Seconds that a part may take for certain; what the parts before it left over comes on top. With 20 seconds
 # to unpack before and to make the table after, they fit into the 540 seconds: bench/gpu/gpu_check_test.py
 # adds them up.
-declare -A box=([ops]=40 [memcheck]=65 [racecheck]=75 [logits]=45 [serve]=40 [serve-file]=25 [ceilings]=20
-    [prefill]=20 [decode]=25 [linear]=30 [rows]=15 [model]=30 [model-deterministic]=30 [peers]=60)
+declare -A box=([ops]=40 [memcheck]=65 [racecheck]=65 [logits]=45 [serve]=40 [serve-file]=25 [ceilings]=20
+    [prefill]=20 [decode]=25 [linear]=30 [rows]=15 [model]=30 [model-deterministic]=30 [nccl]=20 [peers]=50)
 
 seconds=540
 out=${OUT:-bench/results}
@@ -115,7 +115,7 @@ folder_of() { # NAME: of the first file of this name among the usual places
 }
 libraries=
 add_folder() { [ -z "$1" ] || libraries=${libraries:+$libraries:}$1; }
-for name in libcuda.so.1 libcublasLt.so.13 libcublasLt.so.12; do
+for name in libcuda.so.1 libcublasLt.so.13 libcublasLt.so.12 libnccl.so.2; do
     has_library "$name" || add_folder "$(folder_of "$name")"
 done
 inherited=${LD_LIBRARY_PATH:-}
@@ -272,6 +272,14 @@ run_part() {
         part peers "$torch" bench/gpu/peers.py
         ;;
     model) part model "${run[@]}" "$bin/gpu_model" ;;
+    nccl) # two processes on one GPU: that it works, never how fast
+        if ! has_library libnccl.so.2 && [ -z "$(folder_of libnccl.so.2)" ]; then
+            missing nccl "no libnccl here"
+            return
+        fi
+        part nccl "$python" bench/gpu/serve_check.py --bin "$work" --model "$tiny" --kv-mb 128 \
+            --transport nccl
+        ;;
     model-deterministic) part model-deterministic "${run[@]}" "$bin/gpu_model" --deterministic ;;
     esac
 }

@@ -189,6 +189,9 @@ typedef struct op_kv_copy {
     uint64_t step;
     uint64_t seed;
     uint64_t *checksum; /* out */
+    /* Gather, test hook: this byte of a wire that is not the host's is damaged after it was summed; 0: none.
+     */
+    size_t damage_at;
 } op_kv_copy;
 
 #endif

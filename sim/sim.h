@@ -148,6 +148,8 @@ bool sim_member(const sim *s, uint32_t worker);
 /* Every worker and the coordinator hold nothing */
 bool sim_idle_everywhere(const sim *s);
 uint32_t sim_pages_used(const sim *s, uint32_t worker);
+/* Pair channels of this life of it */
+uint32_t sim_pairs_open(const sim *s, uint32_t worker);
 /* Index of the first worker of a role */
 uint32_t sim_first(const sim *s, worker_role role);
 

@@ -447,6 +447,19 @@ bool sim_idle_everywhere(const sim *s) {
     return true;
 }
 
+uint32_t sim_pairs_open(const sim *s, uint32_t worker) {
+    PRE(s);
+    PRE(worker < s->proc_count);
+    uint32_t count = 0, life = s->procs[worker]->life;
+    for (uint32_t i = 0; i < s->pair_count; i++) {
+        const sim_pair *pr = s->pairs[i];
+        bool own =
+            (pr->p_worker == worker && pr->p_life == life) || (pr->d_worker == worker && pr->d_life == life);
+        count += pr->open && own;
+    }
+    return count;
+}
+
 uint32_t sim_pages_used(const sim *s, uint32_t worker) {
     const sim_proc *p = s->procs[worker];
     return p->alive ? agent_stats(p->agent).pages_used : 0;

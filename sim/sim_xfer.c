@@ -317,6 +317,18 @@ static void on_epoch(sim_proc *p, const xfer_cmd *c) {
     }
 }
 
+static void on_peer_gone(sim_proc *p, uint64_t peer_inc) {
+    sim *s = p->sim;
+    for (uint32_t i = 0; i < s->pair_count; i++) {
+        sim_pair *pr = s->pairs[i];
+        bool own = pr->p_inc == p->inc || pr->d_inc == p->inc;
+        if (pr->open && own && (pr->p_inc == peer_inc || pr->d_inc == peer_inc)) sim_pair_end(s, pr);
+    }
+    for (uint32_t i = 0; p->role == ROLE_DECODE && i < p->handoff_count; i++)
+        if (p->handoffs[i]->id.p_inc == peer_inc)
+            tell_failed(p, p->handoffs[i], "the sender left the cluster");
+}
+
 void sim_xfer_post(sim_proc *p, const xfer_cmd *c) {
     PRE(c);
     xcmd *x = xcalloc(1, sizeof *x);
@@ -365,8 +377,10 @@ static void run_next_cmd(sim_proc *p) {
     case X_DROP:
         on_drop(p, &x->cmd);
         break;
-    case X_PEER:
     case X_PEER_GONE:
+        on_peer_gone(p, x->cmd.peer_inc);
+        break;
+    case X_PEER:
     case X_CMD_COUNT:
         break;
     }

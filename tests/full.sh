@@ -2,10 +2,10 @@
 # What takes too long for tests/run.sh: all cells on SmolLM2, all seeds of the cluster test, and the whole
 # suite under AddressSanitizer + UndefinedBehaviorSanitizer and ThreadSanitizer, with the same number of tests
 # as the release build.
-# Usage: tests/full.sh [release|tidy|cells|seeds|asan|tsan|golden]...      (default: all but golden)
+# Usage: tests/full.sh [release|tidy|lintian|cells|seeds|asan|tsan|golden]...      (default: all but golden)
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-[ $# -gt 0 ] || set -- release tidy cells seeds asan tsan
+[ $# -gt 0 ] || set -- release tidy lintian cells seeds asan tsan
 
 # Programs whose whole point is the large model are left out by the CMake files; every other one must have the
 # same tests as in the release build.
@@ -40,6 +40,11 @@ for part in "$@"; do
         deploy/install.sh tests/apt-packages-full.txt
         tests/lint/tidy.sh build/test
         ;;
+    lintian)
+        deploy/install.sh tests/apt-packages-full.txt
+        ctest --test-dir build/test --output-on-failure --no-tests=error -R '^package/install$'
+        lintian --allow-root --fail-on error,warning build/test/package/baton.deb
+        ;;
     cells)
         env BATON_BIN="$PWD/build/test/bin" BATON_TINY_MODEL="$PWD/build/test/tiny.gguf" \
             .cache/venv/bin/python3 tests/e2e/same_bytes_test.py smol-all
@@ -48,7 +53,7 @@ for part in "$@"; do
     asan | tsan) sanitized "$part" ;;
     golden) tests/golden/run.sh ;;
     *)
-        echo "full.sh: '$part': want release, tidy, cells, seeds, asan, tsan or golden" >&2
+        echo "full.sh: '$part': want release, tidy, lintian, cells, seeds, asan, tsan or golden" >&2
         exit 2
         ;;
     esac

@@ -16,7 +16,7 @@ import time
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 PARTS = (
     "ops memcheck racecheck logits serve serve-file "
-    "ceilings prefill decode linear rows model model-deterministic peers"
+    "ceilings prefill decode linear rows model model-deterministic nccl peers"
 ).split()
 SECONDS, UNPACK_AND_TABLE = 540, 20
 

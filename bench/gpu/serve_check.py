@@ -4,6 +4,7 @@ The same requests must give the same bytes. Then a prefill and a decode worker a
 the fast kernels, and KV pools of all that memory_fraction leaves. Every request must be answered.
 
 serve_check.py --bin FOLDER --model NAME [--backend cuda|cpu]
+serve_check.py --bin FOLDER --model NAME --transport nccl   the bytes over this one and over zmq, no more
 
 Everything is started by hand, without mpirun: the coordinator, then each worker with the same config. The
 times that it prints show that the path works and nothing else: both roles share one GPU. Prints JSON lines;
@@ -46,7 +47,7 @@ colocated:
   kv_memory_mb: %(mb)d
   memory_fraction: %(fraction)s
 handoff:
-  transport: zmq
+  transport: %(transport)s
 limits:
   suspect_ms: 20000
   gone_ms: 30000
@@ -57,9 +58,23 @@ class Failure(Exception):
     pass
 
 
+def environment(transport, number):
+    """NCCL refuses two ranks on one GPU of one host: each process says that it is another host, and they meet
+    over loopback. That shows that the code works, and nothing about how fast NCCL is."""
+    if transport != "nccl":
+        return None
+    return dict(
+        os.environ,
+        NCCL_HOSTID="gpu-check-%d" % number,
+        NCCL_NET="Socket",
+        NCCL_SOCKET_IFNAME="lo",
+        NCCL_IB_DISABLE="1",
+    )
+
+
 class Cluster:
-    def __init__(self, o, roles, deterministic):
-        self.o, self.roles, self.processes = o, roles, []
+    def __init__(self, o, roles, deterministic, transport="zmq"):
+        self.o, self.roles, self.processes, self.transport = o, roles, [], transport
         self.dir = tempfile.TemporaryDirectory(prefix="baton-gpu-check-")
         self.port, control = free_ports(2)
         self.config = os.path.join(self.dir.name, "cluster.yaml")
@@ -80,6 +95,7 @@ class Cluster:
                     d=roles.count("decode"),
                     c=roles.count("colocated"),
                     fraction=o.fraction,
+                    transport=transport,
                 )
             )
 
@@ -90,10 +106,16 @@ class Cluster:
     def __enter__(self):
         try:
             with open(self.log_path, "w") as log:
-                for program in ["coordinator"] + self.roles:
+                for number, program in enumerate(["coordinator"] + self.roles):
                     command = [os.path.join(self.o.bin, "baton-" + program), self.config]
                     self.processes.append(
-                        subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+                        subprocess.Popen(
+                            command,
+                            stdout=log,
+                            stderr=log,
+                            stdin=subprocess.DEVNULL,
+                            env=environment(self.transport, number),
+                        )
                     )
             deadline = time.monotonic() + self.o.start
             while not any(line.startswith("ready: ") for line in self.log().splitlines()):
@@ -261,6 +283,36 @@ def measure(o, cluster, name):
     print_time(o, "serve %s TPOT prompt %d" % (name, o.prompt), sorted(tpot)[2])
 
 
+def run_transport(o):
+    """The same requests over zmq and over the transport, all bytes of KV by it."""
+    bodies = requests([int(n) for n in o.lengths.split(",")], o.tokens, 300, 400)
+    got = {}
+    for transport in ("zmq", o.transport):
+        with Cluster(o, ["prefill", "decode"], True, transport) as c:
+            got[transport] = answers(c, bodies, 8)
+            verified = c.counter("baton_handoffs_verified_total")
+            if verified != len(bodies):
+                raise Failure("%d hand-offs over %s, want %d" % (verified, transport, len(bodies)))
+    which = different(got["zmq"], got[o.transport])
+    print(
+        json.dumps(
+            {
+                "by": "baton",
+                "key": "serve bytes: zmq and %s, %s" % (o.transport, model_name(o)),
+                "mode": "deterministic",
+                "unit": "requests that differ",
+                "value": len(which),
+                "of": len(bodies),
+                "which": which[:8],
+                "ok": not which,
+                "note": "code path only",
+            }
+        ),
+        flush=True,
+    )
+    return 1 if which else 0
+
+
 def run(o):
     bodies = requests([int(n) for n in o.lengths.split(",")], o.tokens, 300, 400)
     with Cluster(o, ["prefill", "decode"], True) as c:
@@ -327,6 +379,7 @@ def main():
     p.add_argument("--bin", required=True, help="folder of the programs")
     p.add_argument("--model", required=True)
     p.add_argument("--backend", default="cuda")
+    p.add_argument("--transport", help="compare it with zmq")
     p.add_argument("--fraction", default="0.4", help="share of the GPU's memory of each worker")
     p.add_argument("--kv-mb", type=int, default=512)
     p.add_argument("--lengths", default="1,15,16,17,33,100,257,1000")
@@ -336,7 +389,8 @@ def main():
     p.add_argument("--request", type=float, default=60, help="seconds for one answer")
     signal.signal(signal.SIGTERM, ended)  # a time limit: the cluster goes too
     try:
-        return run(p.parse_args())
+        o = p.parse_args()
+        return run_transport(o) if o.transport else run(o)
     except (Failure, OSError, http.client.HTTPException) as e:
         print("serve_check.py: %s" % e, file=sys.stderr)
         return 1

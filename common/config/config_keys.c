@@ -94,6 +94,7 @@ const config_key config_keys[] = {
     PICK_KEY(handoff, transport, "auto", "auto|shm|zmq|ipc|nccl"),
     UINT_KEY(handoff, ring_slots, 8, 2, 1024),
     UINT_KEY(handoff, slot_kb, 1024, 16, 1 << 20),
+    UINT_KEY(handoff, nccl_ctas, 4, 0, 64),
     UINT_KEY(handoff, segment_kb, 256, 1, 1 << 20),
     BOOL_KEY(handoff, overlap, true),
     BOOL_KEY(handoff, self_test, true),

@@ -59,6 +59,7 @@ typedef struct config {
         char *transport;     /* auto | shm | zmq | ipc | nccl */
         uint32_t ring_slots; /* per pair */
         uint32_t slot_kb;
+        uint32_t nccl_ctas;  /* blocks of the GPU for each pair's copies; 0: as NCCL likes */
         uint32_t segment_kb; /* layers are grouped to at least this much */
         bool overlap;        /* false: send only after the whole prompt (to measure what overlap gains) */
         bool self_test;      /* pairs are opened and tried when workers join */

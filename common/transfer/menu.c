@@ -9,7 +9,7 @@
 #include <sys/stat.h>
 
 /* Best first, among those that fit where two processes are. */
-static const xport_ops *const all[] = {&xport_shm, &xport_zmq};
+static const xport_ops *const all[] = {&xport_ipc, &xport_shm, &xport_zmq, &xport_nccl};
 
 const xport_ops *xport_find(const char *name) {
     PRE(name);

@@ -128,8 +128,11 @@ static status check_hello(const pair_setup *setup, const kv_frame *f, const kv_i
 }
 
 static xport_setup ring_setup(const pair *p) {
-    return (xport_setup){
-        .ops = p->setup->menu.ops, .dev = p->setup->menu.dev, .slots = p->slots, .slot_bytes = p->slot_bytes};
+    return (xport_setup){.ops = p->setup->menu.ops,
+                         .dev = p->setup->menu.dev,
+                         .slots = p->slots,
+                         .slot_bytes = p->slot_bytes,
+                         .link_ctas = p->setup->link_ctas};
 }
 
 static status send_ring(pair *p, const xport_address *address) {

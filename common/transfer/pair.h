@@ -29,6 +29,7 @@ typedef struct pair_setup {
     uint32_t slots;        /* D: of the rings that it makes */
     size_t slot_bytes;     /* likewise */
     size_t slot_bytes_min; /* a page's rows of one layer */
+    uint32_t link_ctas;    /* xport_setup */
 } pair_setup;
 
 /* P: a segment whose payload was pushed and whose frame has not left. */

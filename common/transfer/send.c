@@ -313,12 +313,13 @@ static status push_piece(xfer *x, outgoing *o, uint32_t slot, const kv_piece *pi
     copy.step = piece->token_begin + piece->token_count <= o->full_rows ? o->full_step : o->chunk_step;
     copy.seed = kv_segment_seed(&f.id, f.segment, piece, f.ids_hash);
     copy.checksum = &f.checksum;
+    bool damage = x->opt.test_flip_segment >= 0 && f.segment == (uint32_t)x->opt.test_flip_segment;
+    bool on_host = stage.in == MEMORY_HOST || stage.in == MEMORY_PINNED;
+    /* The sign of a value: whoever does not check gets wrong numbers, yet finite ones. */
+    size_t damage_at = (f.bytes / 2) | 3;
+    if (damage && !on_host) copy.damage_at = damage_at;
     if (x->opt.kv.ops->kv_gather(x->opt.kv.dev, &copy)) return ST_DEVICE;
-    if (x->opt.test_flip_segment >= 0 && f.segment == (uint32_t)x->opt.test_flip_segment) {
-        /* The sign of a value: whoever does not check gets wrong numbers, yet finite ones. */
-        CHECK(stage.in != MEMORY_DEVICE);
-        ((unsigned char *)stage.at)[(f.bytes / 2) | 3] ^= 0x80;
-    }
+    if (damage && on_host) ((unsigned char *)stage.at)[damage_at] ^= 0x80;
     status st = pair_push(p, &f, eb);
     if (st == ST_OK) o->segment++;
     return st == ST_DEVICE ? ST_PEER : st;

@@ -112,6 +112,7 @@ static status setup(xfer *x, errbuf *eb) {
         return errf(eb, ST_INVALID, "ring slots of %zu bytes: want %zu (one page's rows of one layer) to %zu",
                     o->slot_bytes, min, XPORT_SLOT_BYTES_MAX);
     x->setup = (pair_setup){.menu = menu, .slots = o->slots, .slot_bytes = slot_bytes, .slot_bytes_min = min};
+    x->setup.link_ctas = o->link_ctas;
     x->setup.dead_ms = (uint32_t)MAX(o->pair_timeout_ns / NS_PER_MS, 1);
     x->setup.router = &x->router;
     x->setup.layout_hash = layout_hash(&o->kv.layout);

@@ -9,10 +9,11 @@
 typedef struct xfer_options {
     engine_kv kv;
     bool receiver;         /* decode worker: binds the pair channel */
-    const char *transport; /* "shm" or "zmq" */
+    const char *transport; /* "shm", "zmq" or "nccl" */
     const char *bind_host; /* D: address to bind and announce, e.g. "127.0.0.1" */
     uint32_t slots;        /* ring slots per pair */
     size_t slot_bytes;
+    uint32_t link_ctas;          /* nccl: blocks of the GPU that its copies may take; 0: as it likes */
     size_t segment_bytes;        /* target: layers are grouped to at least this much */
     uint32_t layers_ring;        /* capacity of the device thread's ring */
     uint64_t pair_timeout_ns;    /* HELLO without RING, SEGMENT without CREDIT for so long: the pair ends */

@@ -110,8 +110,10 @@ status xport_move_at_once(xport_ring *r, uint32_t slot, size_t bytes, errbuf *eb
 status xport_moved_at_once(xport_ring *r, uint32_t slot, errbuf *eb);
 bool xport_no_part(xport_ring *r, uint32_t slot, size_t bytes, xport_part *out);
 
+extern const xport_ops xport_ipc;
 extern const xport_ops xport_shm;
 extern const xport_ops xport_zmq;
+extern const xport_ops xport_nccl;
 /* NULL when there is none of that name */
 const xport_ops *xport_find(const char *name);
 

@@ -72,11 +72,15 @@ static status find_by_rank(place *p, const config *c, worker_role role, const ch
         p->index = own->index;
         p->worker_count = own->worker_count;
         const char *local = slurm_local_id();
-        if (!local) take_cores(p, ranks, count, own, local_cores);
-        /* Only the map, or Slurm's placement, decides, so that a worker that is started again under its rank
-         * gets the GPU that it had. */
-        p->gpu = local ? (uint32_t)strtoul(local, NULL, 10) : own->gpu;
-        snprintf(p->rank, sizeof p->rank, "%u", own->rank);
+        if (local) { /* Slurm decided what is whose */
+            p->gpu = (uint32_t)strtoul(local, NULL, 10);
+        } else {
+            take_cores(p, ranks, count, own, local_cores);
+            /* Only the map decides, so that a worker that is started again under its rank gets the GPU that
+             * it had. */
+            p->gpu = own->gpu;
+            snprintf(p->rank, sizeof p->rank, "%u", own->rank);
+        }
     }
     free(ranks);
     return st;

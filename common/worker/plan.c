@@ -9,7 +9,14 @@
 #include <string.h>
 
 #define RESERVE_BYTES (384u << 20) /* 64 MiB of them the workspace of the matrix library */
-#define GIB(bytes)    ((double)(bytes) / 0x1p30)
+/* What NCCL takes for a pair besides its slots: of each block's channel the buffers of its three protocols
+ * (4 + 4.7 + 0.5 MiB in 2.28), which older ones have for a ring of the two ranks as well; and its kernels. An
+ * upper estimate by its sources. */
+#define NCCL_PAIR_BYTES    (32u << 20)
+#define NCCL_CHANNEL_BYTES (20u << 20)
+#define NCCL_CHANNELS      8u /* where handoff.nccl_ctas is 0, as NCCL likes: it gives a peer two or a few */
+#define RING_GRANULE       (2u << 20) /* that memory which GPUs share comes in */
+#define GIB(bytes)         ((double)(bytes) / 0x1p30)
 
 static status pick_type(const char *key, const char *wanted, dtype fallback, dtype *out, errbuf *eb) {
     static const dtype types[] = {DT_F16, DT_BF16, DT_F32};
@@ -37,31 +44,55 @@ static uint64_t table_bytes(const plan *p, const model *m) {
     return rotations + seen;
 }
 
-static void weigh(plan *p, const model *m, const device_memory *has) {
+static uint64_t peers_of(const plan *p, const config *c) {
+    return p->role == ROLE_PREFILL ? c->decode.count : p->role == ROLE_DECODE ? c->prefill.count : 0;
+}
+
+/* NCCL's own of all pairs, where they may be its: it was asked for, or workers are on several hosts. */
+static uint64_t nccl_bytes(const plan *p, const config *c) {
+    bool several = c->cluster.hosts_count > 1 || c->prefill.hosts_count || c->decode.hosts_count;
+    bool asked = strcmp(c->handoff.transport, "nccl") == 0;
+    if (!asked && !(several && strcmp(c->handoff.transport, "auto") == 0)) return 0;
+    uint64_t channels = c->handoff.nccl_ctas ? c->handoff.nccl_ctas : NCCL_CHANNELS;
+    return peers_of(p, c) * (NCCL_PAIR_BYTES + channels * NCCL_CHANNEL_BYTES);
+}
+
+/* Where a transport lets GPUs copy to each other, or may be picked that does. By ipc only the receiver has a
+ * ring; the sender maps that. */
+static uint64_t ring_bytes(const plan *p, const config *c) {
+    const char *by = c->handoff.transport;
+    if (strcmp(by, "shm") == 0 || strcmp(by, "zmq") == 0) return 0;
+    if (strcmp(by, "ipc") == 0 && p->role == ROLE_PREFILL) return 0;
+    uint64_t ring = ((uint64_t)c->handoff.ring_slots * c->handoff.slot_kb) << 10;
+    return peers_of(p, c) * ((ring + RING_GRANULE - 1) / RING_GRANULE * RING_GRANULE);
+}
+
+static void weigh(plan *p, const config *c, const model *m, const device_memory *has) {
     double share = p->settings->memory_fraction * (double)has->total;
     p->memory =
         (plan_memory){.budget = MIN((uint64_t)share, has->free),
                       .weights = weights_bytes(m, p->backend, p->act_type),
                       .activations = activations_of(m, dtype_block_bytes(p->act_type), p->max_rows).bytes,
                       .tables = table_bytes(p, m),
-                      .reserve = RESERVE_BYTES};
+                      .rings = ring_bytes(p, c),
+                      .reserve = RESERVE_BYTES + nccl_bytes(p, c)};
 }
 
 /* As many pages as fit, but not more than all requests together could ever use. */
 static status pages_that_fit(const plan *p, const device_memory *has, uint64_t *pages, errbuf *eb) {
     const plan_memory *n = &p->memory;
     const char *role = worker_role_name(p->role);
-    uint64_t taken = n->weights + n->activations + n->tables + n->reserve;
+    uint64_t taken = n->weights + n->activations + n->tables + n->rings + n->reserve;
     uint64_t page_bytes = kv_page_bytes(&p->layout);
     taken += page_bytes; /* the spare page */
     if (n->budget < taken + page_bytes)
-        return errf(eb, ST_NOMEM,
-                    "%s: no GPU memory for KV: %.2f of %.2f GiB = %.2f (%.2f free) for weights %.2f, "
-                    "activations %.2f, "
-                    "tables %.2f, reserve %.2f: raise %s.memory_fraction, lower token_budget or max_seqs, "
-                    "or take a smaller model",
-                    role, p->settings->memory_fraction, GIB(has->total), GIB(n->budget), GIB(has->free),
-                    GIB(n->weights), GIB(n->activations), GIB(n->tables), GIB(n->reserve), role);
+        return errf(
+            eb, ST_NOMEM,
+            "%s: no GPU memory for KV: %.2f of %.2f GiB = %.2f (%.2f free) for weights %.2f, "
+            "activations %.2f, tables %.2f, rings %.2f, reserve %.2f: raise %s.memory_fraction, lower "
+            "token_budget, max_seqs or handoff.ring_slots, or take a smaller model",
+            role, p->settings->memory_fraction, GIB(has->total), GIB(n->budget), GIB(has->free),
+            GIB(n->weights), GIB(n->activations), GIB(n->tables), GIB(n->rings), GIB(n->reserve), role);
     uint64_t most = (uint64_t)p->max_seqs * (kv_pages_for(p->max_context) + 1);
     *pages = MIN((n->budget - taken) / page_bytes, MIN(most, KV_POOL_PAGES_MAX));
     return ST_OK;
@@ -124,7 +155,7 @@ status plan_make(plan *out, const config *c, worker_role role, const model *m, c
     status st = check_budget(&p, eb);
     if (st == ST_OK) st = pick_types(&p, c, eb);
     if (st != ST_OK) return st;
-    if (p.own_memory) weigh(&p, m, &dev->memory);
+    if (p.own_memory) weigh(&p, c, m, &dev->memory);
     st = count_pages(&p, &dev->memory, eb);
     if (st == ST_OK) *out = p;
     return st;

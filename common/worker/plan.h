@@ -4,7 +4,7 @@
  * Pure: it opens nothing. On a device with memory of its own the pool may take what is left (kv_memory_mb:
  * 0):
  *
- *   pool = memory_fraction * total (or what is free) - weights - activations - tables - reserve
+ *   pool = memory_fraction * total (or what is free) - weights - activations - tables - rings - reserve
  *
  * The parts are upper bounds of what the engine and the backend will ask for. */
 #ifndef BATON_WORKER_PLAN_H
@@ -29,7 +29,8 @@ typedef struct plan_memory {
     uint64_t weights;     /* in the type of the activations */
     uint64_t activations; /* of the largest step */
     uint64_t tables;      /* rotations of all positions, the sampler's counts */
-    uint64_t reserve;     /* context, workspace of the matrix library, partial sums, staging */
+    uint64_t rings;       /* of hand-offs between GPUs, one for each worker of the other role */
+    uint64_t reserve;     /* context, workspace of the matrix library, partial sums, staging; NCCL's own */
     uint64_t kv;          /* the pool, and the spare page */
 } plan_memory;
 

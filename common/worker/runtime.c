@@ -314,6 +314,7 @@ static status start_xfer(runtime *r, const char *bind_host, errbuf *eb) {
                       .bind_host = bind_host,
                       .slots = c->handoff.ring_slots,
                       .slot_bytes = (size_t)c->handoff.slot_kb << 10,
+                      .link_ctas = c->handoff.nccl_ctas,
                       .segment_bytes = (size_t)c->handoff.segment_kb << 10,
                       .layers_ring = LAYERS_RING,
                       .pair_timeout_ns = c->limits.gone_ms * NS_PER_MS,

@@ -72,12 +72,7 @@ for group in "${!roles[@]}"; do
 done
 check "$@" | grep '^rank='
 
-# The coordinator is the cluster: when it is gone, workers that would wait for one end too. A step is told
-# by each of its components.
-jobs=$(for group in "${!roles[@]}"; do of JOB_ID "$group"; done | paste -sd' ')
-first="trap : TERM; \"\$@\"; code=\$?
-for job in $jobs; do scancel --signal=TERM \$job.\$SLURM_STEP_ID 2>/dev/null; done; exit \$code"
-step=(--het-group=0 bash -c "$first" first "$bin/baton-coordinator" "$@")
+step=(--het-group=0 "$bin/baton-coordinator" "$@")
 for group in $(seq $((SLURM_HET_SIZE - 1))); do
     step+=(: "--het-group=$group" "$bin/baton-${roles[group]% *}" "$@")
 done

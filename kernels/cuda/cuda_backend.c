@@ -4,8 +4,10 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "kernels/cuda/kv_stage.h"
+#include "kernels/cuda/link.h"
 #include "kernels/cuda/ops.h"
 #include "kernels/cuda/samples.h"
+#include "kernels/cuda/share.h"
 #include "kernels/cuda/step.h"
 #include "kernels/cuda/weights.h"
 
@@ -195,11 +197,13 @@ static status open_library(device *d, errbuf *eb) {
 }
 
 static void cuda_close(device *d) {
-    if (!d || !gpu_may_free(d)) return; /* a hung GPU: the process is about to leave, and must get that far */
+    /* A hung GPU: the process is about to leave, and must get that far. */
+    if (!d || !links_free(d) || !gpu_may_free(d)) return;
     cuda_attend_done(d);
     samples_free(d);
     weight_stage_free(d);
     gemm_lt_free(d->gemm);
+    shares_free(d);
     if (d->done) (void)cudaEventDestroy(d->done);
     if (d->handoff) (void)cudaStreamDestroy(d->handoff);
     if (d->stream) (void)cudaStreamDestroy(d->stream);
@@ -221,6 +225,8 @@ static status cuda_open(device **out, const device_options *opt, errbuf *eb) {
     pthread_mutex_init(&d->fault.lock, NULL);
     d->gpu = gpu;
     samples_new(d);
+    links_new(d);
+    shares_new(d);
     d->type = type;
     d->opt = *opt;
     d->opt.cpus = NULL; /* borrowed for the call */
@@ -281,4 +287,6 @@ const backend_ops cuda_backend = {
     .device_error = cuda_device_error,
     .kv_gather = cuda_kv_gather,
     .kv_scatter = cuda_kv_scatter,
+    .share = &cuda_share,
+    .link = &cuda_link,
 };

@@ -115,36 +115,57 @@ bool gpu_may_free(device *d) {
     return !atomic_load(&d->fault.hung);
 }
 
-void *gpu_take(device *d, size_t bytes) {
+bool gpu_count_in(device *d, size_t bytes) {
     PRE(d);
-    if (gpu_faulted(d)) return NULL;
-    if (d->opt.memory_fraction > 0) {
-        double bound = d->opt.memory_fraction * (double)d->total;
-        if ((double)d->used + (double)bytes > bound) return NULL;
-    }
+    uint64_t used = atomic_fetch_add(&d->used, bytes);
+    if (d->opt.memory_fraction <= 0) return true;
+    if ((double)used + (double)bytes <= d->opt.memory_fraction * (double)d->total) return true;
+    atomic_fetch_sub(&d->used, bytes);
+    return false;
+}
+
+void gpu_count_out(device *d, size_t bytes) {
+    PRE(d);
+    CHECK(atomic_fetch_sub(&d->used, bytes) >= bytes);
+}
+
+void *gpu_take_by(device *d, size_t bytes, cudaStream_t stream, cudaEvent_t done) {
+    PRE(d);
+    if (gpu_faulted(d) || !gpu_count_in(d, bytes)) return NULL;
     void *p = NULL;
     cudaError_t e = cudaMalloc(&p, bytes ? bytes : 1);
     if (e == cudaErrorMemoryAllocation) {
         (void)cudaGetLastError(); /* it is the caller's to report, and later launches must not find it */
-        return NULL;
+        goto fail;
     }
-    if (!gpu_ok(d, e, "cudaMalloc")) return NULL;
-    if (!gpu_ok(d, cudaMemsetAsync(p, 0, bytes, d->stream), "clearing memory") ||
-        gpu_wait(d, d->stream, d->done, "clearing memory") != ST_OK) {
-        if (gpu_may_free(d)) (void)cudaFree(p);
-        return NULL;
-    }
-    d->used += bytes;
-    return p;
+    if (!gpu_ok(d, e, "cudaMalloc")) goto fail;
+    if (gpu_ok(d, cudaMemsetAsync(p, 0, bytes, stream), "clearing memory") &&
+        gpu_wait(d, stream, done, "clearing memory") == ST_OK)
+        return p;
+    if (!atomic_load(&d->fault.hung)) (void)cudaFree(p);
+fail:
+    gpu_count_out(d, bytes);
+    return NULL;
+}
+
+void *gpu_take(device *d, size_t bytes) {
+    PRE(d);
+    return gpu_take_by(d, bytes, d->stream, d->done);
+}
+
+void gpu_give_idle(device *d, void *p, size_t bytes) {
+    PRE(d);
+    if (!p) return;
+    gpu_count_out(d, bytes);
+    if (!atomic_load(&d->fault.hung))
+        (void)cudaFree(p); /* after a fault it may fail, and there is nothing to be done about it */
 }
 
 void gpu_give(device *d, void *p, size_t bytes) {
     PRE(d);
     if (!p) return;
-    CHECK(d->used >= bytes);
-    d->used -= bytes;
-    if (gpu_may_free(d))
-        (void)cudaFree(p); /* after a fault it may fail, and there is nothing to be done about it */
+    (void)gpu_may_free(d);
+    gpu_give_idle(d, p, bytes);
 }
 
 void *gpu_pinned_take(size_t bytes) {

@@ -28,6 +28,8 @@ typedef struct step step;                 /* step.c: the running step's tables, 
 typedef struct samples samples;           /* samples.c: what tokens are chosen with */
 typedef struct weight_stage weight_stage; /* weights.c: staging of the load */
 typedef struct kv_stage kv_stage;         /* kv_stage.c: staging of the transfer thread */
+typedef struct links links;               /* link.c: channels to other GPUs */
+typedef struct shares shares;             /* share.c: memory that other processes map */
 
 typedef struct fault {
     pthread_mutex_t lock;
@@ -47,6 +49,8 @@ struct device {
     cudaEvent_t done; /* of the device thread, for waiting */
     gemm_lt *gemm;    /* NULL when every product is our own: f32, or deterministic without the library */
     uint64_t total;   /* bytes of the GPU */
+    links *links;
+    shares *shares;
 
     /* Constant after attend_setup. */
     attend_setup attention; /* rope_factors is not kept */
@@ -61,9 +65,10 @@ struct device {
     cudaEvent_t *layer_done;
     kv_stage *stage;
 
+    _Atomic uint64_t used; /* bytes of GPU memory that were taken, by any thread */
+
     /* Of the device thread. */
     char path[128]; /* backend_ops.path; deterministic mode adds what the library's algorithms are */
-    uint64_t used;  /* bytes of GPU memory that were taken */
     step *step;
     const step_view *view;       /* the running step's; NULL between steps */
     uint64_t step_number;        /* of the running step, or the last; from 1 */
@@ -110,8 +115,15 @@ const step_view *gpu_step(const device *d);
 
 /* Zeroed GPU memory within the bound of memory_fraction; NULL when there is none, which is no fault. */
 void *gpu_take(device *d, size_t bytes);
+/* The same by any thread: cleared in its own stream, waited for by its own event. */
+void *gpu_take_by(device *d, size_t bytes, cudaStream_t stream, cudaEvent_t done);
 /* Waits until the GPU is idle; nothing is freed when it hangs. NULL is no memory. */
 void gpu_give(device *d, void *p, size_t bytes);
+/* Of our share of the GPU, by any thread: false when it is not enough. */
+bool gpu_count_in(device *d, size_t bytes);
+void gpu_count_out(device *d, size_t bytes);
+/* By any thread: memory that nothing uses any more. */
+void gpu_give_idle(device *d, void *p, size_t bytes);
 /* Pinned host memory; NULL when there is none, which is no fault. */
 void *gpu_pinned_take(size_t bytes);
 /* Likewise. */

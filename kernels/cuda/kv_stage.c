@@ -1,4 +1,4 @@
-/* kv_stage - segments of a hand-off between page memory and the host's wire memory.
+/* kv_stage - segments of a hand-off between page memory and wire memory.
  *
  * A kernel packs (or unpacks) runs of pages in GPU memory and sums the checksum on its way. How its bytes get
  * to the wire depends on where that lies: a copy engine moves them to memory that CUDA knows; for a message's
@@ -9,6 +9,7 @@
  *   MEMORY_HOST    pages -gather-> GPU staging[i % 2] -copy-> pinned[i % 2] -memcpy-> wire
  *   MEMORY_PINNED  pages -gather-> GPU staging[i % 2] -copy-> wire
  *   MEMORY_DEVICE  pages -gather-> wire
+ *   MEMORY_PEER    pages -gather-> GPU staging[i % 2] -copy-> wire
  *
  * Thread: the transfer thread; made and freed by the device thread while there is none. */
 #include "kernels/cuda/kv_stage.h"
@@ -108,10 +109,10 @@ static void *wire_of(const course *c, uint32_t piece) {
     return (char *)c->a->wire + bytes_before(c, piece);
 }
 
-/* Host memory that a copy engine moves the piece to or from. */
-static void *host_end(const kv_stage *s, const course *c, uint32_t piece) {
+/* Memory that a copy engine moves the piece to or from. */
+static void *far_end(const kv_stage *s, const course *c, uint32_t piece) {
     CHECK(c->a->wire_in != MEMORY_DEVICE);
-    return c->a->wire_in == MEMORY_PINNED ? wire_of(c, piece) : s->pinned[piece % 2];
+    return c->a->wire_in != MEMORY_HOST ? wire_of(c, piece) : s->pinned[piece % 2];
 }
 
 static kv_copy_args args_of(const kv_stage *s, const course *c, uint32_t piece) {
@@ -173,16 +174,30 @@ static status read_sum(device *d, const op_kv_copy *a, const char *op) {
     return st;
 }
 
+/* The test hook of a gather. The sum has been read: its pinned memory carries the byte. */
+static status damage(device *d, const op_kv_copy *a) {
+    kv_stage *s = d->stage;
+    unsigned char *at = (unsigned char *)a->wire + a->damage_at, *byte = (unsigned char *)s->sum_pinned;
+    if (!gpu_ok(d, cudaMemcpyAsync(byte, at, 1, cudaMemcpyDeviceToHost, d->handoff), "kv_gather") ||
+        gpu_wait(d, d->handoff, s->moved[0], "kv_gather") != ST_OK)
+        return ST_DEVICE;
+    *byte ^= 0x80;
+    if (!gpu_ok(d, cudaMemcpyAsync(at, byte, 1, cudaMemcpyHostToDevice, d->handoff), "kv_gather"))
+        return ST_DEVICE;
+    return gpu_wait(d, d->handoff, s->moved[0], "kv_gather");
+}
+
 /* --- the two ways --- */
 
 static status gather_piece(device *d, const course *c, uint32_t piece) {
     kv_stage *s = d->stage;
     uint32_t side = piece % 2;
+    const bool peer = c->a->wire_in == MEMORY_PEER;
     const kv_copy_args args = args_of(s, c, piece);
     cudaError_t e = launch_kv_gather(&args, d->handoff);
     if (e == cudaSuccess && c->a->wire_in != MEMORY_DEVICE)
-        e = cudaMemcpyAsync(host_end(s, c, piece), s->dev[side], bytes_of(c, piece), cudaMemcpyDeviceToHost,
-                            d->handoff);
+        e = cudaMemcpyAsync(far_end(s, c, piece), s->dev[side], bytes_of(c, piece),
+                            peer ? cudaMemcpyDeviceToDevice : cudaMemcpyDeviceToHost, d->handoff);
     if (e == cudaSuccess) e = cudaEventRecord(s->moved[side], d->handoff);
     return gpu_ok(d, e, "kv_gather") ? ST_OK : ST_DEVICE;
 }
@@ -217,18 +232,20 @@ status cuda_kv_gather(device *d, const op_kv_copy *a) {
         if (st == ST_OK && i > 0) st = deliver_piece(d, &c, i - 1);
     }
     if (st == ST_OK) st = deliver_piece(d, &c, c.piece_count - 1);
-    return st == ST_OK ? read_sum(d, a, "kv_gather") : st;
+    if (st == ST_OK) st = read_sum(d, a, "kv_gather");
+    return st == ST_OK && a->damage_at ? damage(d, a) : st;
 }
 
 static status scatter_piece(device *d, const course *c, uint32_t piece) {
     kv_stage *s = d->stage;
     uint32_t side = piece % 2;
+    const bool peer = c->a->wire_in == MEMORY_PEER;
     const kv_copy_args args = args_of(s, c, piece);
     cudaError_t e = cudaSuccess;
     if (c->a->wire_in == MEMORY_HOST) memcpy(s->pinned[side], wire_of(c, piece), bytes_of(c, piece));
     if (c->a->wire_in != MEMORY_DEVICE)
-        e = cudaMemcpyAsync(s->dev[side], host_end(s, c, piece), bytes_of(c, piece), cudaMemcpyHostToDevice,
-                            d->handoff);
+        e = cudaMemcpyAsync(s->dev[side], far_end(s, c, piece), bytes_of(c, piece),
+                            peer ? cudaMemcpyDeviceToDevice : cudaMemcpyHostToDevice, d->handoff);
     if (e == cudaSuccess) e = launch_kv_scatter(&args, d->handoff);
     if (e == cudaSuccess) e = cudaEventRecord(s->moved[side], d->handoff);
     return gpu_ok(d, e, "kv_scatter") ? ST_OK : ST_DEVICE;

@@ -156,6 +156,33 @@ static void a_broken_pair_is_sent_again_under_the_next_attempt(void **state) {
 
 /* ---- a device fails ---- */
 
+/* No connection tells, and nothing is under way that has a deadline. */
+static void the_pair_with_a_worker_that_vanished_ends_at_the_other_end_and_a_new_one_is_made(void **state) {
+    (void)state;
+    for (uint32_t gone = 0; gone < 2; gone++) {
+        sim *s = cluster(sim_defaults(), 1, 1, 0);
+        uint32_t left = 1 - gone;
+        sim_client *c = submit(s, 40, 8);
+        UNTIL(s, c->ended);
+        assert_done(c);
+        assert_int_equal(sim_pairs_open(s, left), 1);
+        sim_freeze(s, gone);
+        UNTIL(s, s->seen.to_worker[CTL_PEER_GONE] == 1);
+        run_for(s, 10 * MS);
+        assert_int_equal(sim_pairs_open(s, left), 0);
+        assert_true(sim_frozen(s, gone));
+        sim_thaw(s, gone);
+        run_for(s, 2 * NS_PER_S);
+        assert_true(sim_member(s, gone));
+        c = submit(s, 40, 8);
+        UNTIL(s, c->ended);
+        assert_done(c);
+        assert_int_equal(c->times.attempts, 1);
+        assert_int_equal(sim_pairs_open(s, left), 1);
+        all_over(s);
+    }
+}
+
 static void a_worker_whose_device_failed_leaves_with_its_reason_and_may_come_back(void **state) {
     (void)state;
     sim *s = cluster(sim_defaults(), 1, 1, 0);
@@ -300,6 +327,7 @@ int main(void) {
         cmocka_unit_test(a_broken_pair_is_sent_again_under_the_next_attempt),
         cmocka_unit_test(a_d_frozen_for_twice_the_gone_time_is_replaced_and_comes_back),
         cmocka_unit_test(a_p_frozen_for_twice_the_gone_time_is_replaced_and_comes_back),
+        cmocka_unit_test(the_pair_with_a_worker_that_vanished_ends_at_the_other_end_and_a_new_one_is_made),
         cmocka_unit_test(a_worker_whose_device_failed_leaves_with_its_reason_and_may_come_back),
         cmocka_unit_test(a_coordinator_that_slept_kills_nobody),
         cmocka_unit_test(a_coordinator_that_slept_beyond_the_lease_finds_workers_that_join_anew),

@@ -28,21 +28,52 @@ const xport_ops *rig_test_xport(const char *name) {
     return strcmp(name, xport_slow.name) ? NULL : &xport_slow;
 }
 
+static bool between_gpus(const char *transport) {
+    return !strcmp(transport, "nccl") || !strcmp(transport, "ipc");
+}
+
+const backend_ops *rig_backend(const char *transport) {
+    return backend_find(between_gpus(transport) ? "cuda" : "ref");
+}
+
+/* Gathers and scatters of a GPU want their tables. Its own layout is a stand-in: it takes heads of 16 numbers
+ * as f32 only, and copies go by the piece's. */
+static void attend(rig_side *s) {
+    errbuf eb = {0};
+    attend_setup a = {.layout = s->kv.layout,
+                      .kv = s->kv.base,
+                      .heads = RIG_KV_HEADS,
+                      .scale = 1,
+                      .rope_dim = 2,
+                      .rope_base = 10000};
+    a.layout.type = DT_F32;
+    if (s->kv.ops->attend_setup(s->kv.dev, &a, &eb)) fail_msg("attend_setup: %s", eb.text);
+}
+
 void rig_open(rig_side *s, const rig_options *o) {
     errbuf eb = {0};
     s->inc = o->inc;
-    s->slow_turns = strcmp(o->transport, xport_slow.name) ? 0 : RIG_SLOW_TURNS;
-    s->kv.ops = o->ops ? o->ops : backend_find("ref");
+    s->kv.ops = o->ops ? o->ops : rig_backend(o->transport);
+    assert_non_null(s->kv.ops);
+    s->slow_turns = !strcmp(o->transport, xport_slow.name) ? RIG_SLOW_TURNS
+                    : !strcmp(s->kv.ops->name, "cuda")     ? RIG_GPU_TURNS
+                                                           : 0;
     s->kv.layout = o->layout.layers ? o->layout : rig_layout(DT_F16);
     s->kv.page_count = o->page_count ? o->page_count : 256;
-    assert_non_null(s->kv.ops);
-    assert_int_equal(s->kv.ops->open(&s->kv.dev, &(device_options){.threads = 1}, &eb), ST_OK);
     s->kv.spare_page = s->kv.page_count;
-    s->kv.seq_pages_max = 64;
+    s->kv.seq_pages_max = RIG_TOKENS_MAX / KV_PAGE_TOKENS + 1;
+    device_options opened = {.threads = 1,
+                             .gpu = o->gpu,
+                             .act_type = DT_F32,
+                             .deterministic = true,
+                             .max_seq_pages = s->kv.seq_pages_max,
+                             .page_count = s->kv.page_count + 1};
+    if (s->kv.ops->open(&s->kv.dev, &opened, &eb)) fail_msg("open: %s", eb.text);
     size_t bytes = (s->kv.page_count + 1) * kv_page_bytes(&s->kv.layout);
     s->kv.base = s->kv.ops->mem_alloc(s->kv.dev, bytes);
     assert_non_null(s->kv.base);
-    memset(s->kv.base, RIG_BLANK, bytes);
+    if (!strcmp(s->kv.ops->name, "cuda")) attend(s);
+    memset(s->kv.base, RIG_BLANK, bytes); /* the emulated GPU's memory is the host's */
     xfer_options xo = {
         .kv = s->kv,
         .receiver = o->receiver,
@@ -344,24 +375,34 @@ kv_frame raw_segment(raw_peer *r, const rig_work *w, uint32_t segment, kv_piece 
     f.ids_hash = kv_ids_hash(KV_IDS_HASH_START, w->ids, piece.token_begin + piece.token_count);
     xport_place stage = r->p->xport->stage(r->p->ring, slot);
     op_kv_copy copy = {.layout = l, .kv = r->kv.base, .pages = w->pages, .wire = stage.at};
-    copy.wire_in = stage.in;
+    copy.wire_in = MEMORY_HOST;
     copy.piece = piece;
     copy.seed = kv_segment_seed(&f.id, segment, &piece, f.ids_hash);
     copy.checksum = &f.checksum;
-    assert_int_equal(r->kv.ops->kv_gather(r->kv.dev, &copy), ST_OK);
+    /* By `ref`, since the device's own gathers are its transfer thread's. */
+    assert_int_equal(backend_find("ref")->kv_gather(r->kv.dev, &copy), ST_OK);
     return f;
 }
 
-void raw_send_segment(raw_peer *r, kv_frame *f) {
+bool raw_push(raw_peer *r, const kv_frame *f) {
+    const xport_ops *xport = r->p->xport;
+    status st = xport->push(r->p->ring, f->slot, f->bytes, NULL);
+    while (st == ST_AGAIN) st = xport->pushed(r->p->ring, f->slot, NULL);
+    return st == ST_OK;
+}
+
+void raw_announce(raw_peer *r, kv_frame *f) {
     const xport_ops *xport = r->p->xport;
     xport_part x;
     zmq_msg_t part;
-    status st = xport->push(r->p->ring, f->slot, f->bytes, NULL);
-    while (st == ST_AGAIN) st = xport->pushed(r->p->ring, f->slot, NULL);
-    assert_int_equal(st, ST_OK);
     bool inlined = xport->part(r->p->ring, f->slot, f->bytes, &x);
     if (inlined) assert_int_equal(zmq_msg_init_data(&part, x.bytes, x.count, x.release, x.hint), 0);
     assert_int_equal(pair_send(r->p, f, inlined ? &part : NULL), ST_OK);
+}
+
+void raw_send_segment(raw_peer *r, kv_frame *f) {
+    assert_true(raw_push(r, f));
+    raw_announce(r, f);
 }
 
 void raw_listen(raw_peer *r) {

@@ -39,7 +39,8 @@ typedef struct rig_options {
     uint64_t pair_timeout_ns; /* 0: 20 s */
     bool hold;                /* overlap off */
     bool trusting;            /* checksums off */
-    const backend_ops *ops;   /* NULL: ref */
+    const backend_ops *ops;   /* NULL: rig_backend */
+    uint32_t gpu;             /* number of it, where there are several */
     int flip;                 /* number of the segment to corrupt, plus 1; 0: none */
 } rig_options;
 
@@ -122,7 +123,10 @@ static inline kv_piece rig_piece(uint32_t begin, uint32_t count, uint32_t layer_
     return (kv_piece){begin, count, layer_begin, layer_end, 0, RIG_KV_HEADS};
 }
 kv_frame raw_segment(raw_peer *r, const rig_work *w, uint32_t segment, kv_piece piece, uint32_t slot);
-/* With its payload from the slot */
+/* False: the transport itself knows that the ring is gone. */
+bool raw_push(raw_peer *r, const kv_frame *f);
+void raw_announce(raw_peer *r, kv_frame *f);
+/* Both: with its payload from the slot */
 void raw_send_segment(raw_peer *r, kv_frame *f);
 void raw_listen(raw_peer *r);
 /* Takes HELLO, answers RING */
@@ -134,11 +138,20 @@ const xport_ops *rig_test_xport(const char *name);
 /* Turns until everything has moved that a slow transport of SLOW_TURNS has under way one after the other: a
  * ring, a push, a pull. */
 #define RIG_SLOW_TURNS (4 * SLOW_TURNS)
+/* Likewise between GPUs, where what is begun is asked about a few times. */
+#define RIG_GPU_TURNS 100u
+/* The one whose memory a transport joins: `cuda` between GPUs, else `ref`. */
+const backend_ops *rig_backend(const char *transport);
 
 /* Runs a test once per transport; its name is *state. */
 /* clang-format off */
 #define WITH(test, name) {#test " [" name "]", test, NULL, NULL, (void *)name}
+#if BATON_CUDA /* emulated */
+#define BETWEEN_GPUS(test) WITH(test, "ipc"), WITH(test, "nccl")
+#define EACH(test) WITH(test, "shm"), WITH(test, "zmq"), BETWEEN_GPUS(test), WITH(test, "slow")
+#else
 #define EACH(test) WITH(test, "shm"), WITH(test, "zmq"), WITH(test, "slow")
+#endif
 /* clang-format on */
 
 #endif

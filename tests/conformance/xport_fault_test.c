@@ -359,7 +359,8 @@ static void a_writer_of_an_ended_pair_writes_into_nothing(void **state) {
     for (uint32_t slot = 0; slot < s.raw.p->slots; slot++)
         memset(s.raw.p->xport->stage(s.raw.p->ring, slot).at, 0xff, s.raw.p->slot_bytes);
     f = raw_segment(&s.raw, &w, 1, rig_piece(0, 100, 1, 2), 1);
-    raw_send_segment(&s.raw, &f);
+    (void)raw_push(&s.raw, &f);
+    raw_announce(&s.raw, &f);
     char text[CHAN_TEXT_MAX];
     assert_int_equal(raw_read(&s.raw, text).kind, KV_REFUSED);
     rig_nothing(&d);
@@ -540,7 +541,7 @@ static void no_device_text(const device *d, errbuf *eb) {
 }
 
 static void a_device_that_fails_is_told_by_its_own_side_only(void **state) {
-    backend_ops broken = *backend_find("ref");
+    backend_ops broken = *rig_backend(*state);
     broken.kv_gather = broken.kv_scatter = no_device;
     broken.device_error = no_device_text;
     for (int at_sender = 0; at_sender < 2; at_sender++) {

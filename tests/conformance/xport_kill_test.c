@@ -111,6 +111,11 @@ static void a_receiver_killed_in_the_middle_is_noticed_at_once(void **state) {
 
 int main(void) {
     log_setup(LOG_ERROR, "test");
+#if defined(__SANITIZE_THREAD__) && BATON_CUDA
+/* Nor can a child start a thread when one of the parent's has ended since; xport_nccl_test forks earlier. */
+#undef EACH
+#define EACH(test) WITH(test, "shm"), WITH(test, "zmq"), WITH(test, "slow")
+#endif
     const struct CMUnitTest tests[] = {
         EACH(a_sender_killed_in_the_middle_is_noticed_at_once),
         EACH(a_receiver_killed_in_the_middle_is_noticed_at_once),

@@ -411,6 +411,7 @@ static void a_new_epoch_forgets_everything_and_works_again(void **state) {
     xfer_cmd epoch = {.kind = X_EPOCH,
                       .id = {.epoch = RIG_EPOCH, .p_inc = RIG_P_INC + 5, .d_inc = RIG_D_INC + 5}};
     xfer_post(d.x, &epoch);
+    rig_nap(&d); /* or it might lose the sender first, and say so */
     xfer_post(p.x, &epoch);
     rig_layer(&p, &w, 0, 64, 1); /* of a step that was running: belongs to nothing */
     p.inc = RIG_P_INC + 5;

@@ -24,6 +24,7 @@ static plan plan_of(const model *m, dtype act) {
     config c = {.model = {.backend = (char *)"cuda",
                           .act_dtype = (char *)dtype_name(act),
                           .kv_dtype = (char *)"auto"},
+                .handoff = {.transport = (char *)"auto"},
                 .decode = {.tp = 1, .pp = 1, .max_seqs = 70, .token_budget = 70, .chunk_tokens = 16}};
     c.decode.kv_pages = 9;
     c.decode.memory_fraction = 0.5;

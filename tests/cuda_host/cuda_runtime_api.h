@@ -2,10 +2,10 @@
  * on the host.
  *
  * Found before the toolkit's header of the same name, so that the C files of kernels/cuda compile unchanged
- * and no toolkit is needed. There is one device, "host emulation"; its memory is ordinary memory that is
- * tracked (runtime_memory.c), its streams run at once, late, or record (runtime_stream.h). Errors, capture
- * rules and sticky faults are those of the real one, and what is not emulated is not declared. Any thread may
- * call anything, each stream by one thread at a time. */
+ * and no toolkit is needed. There is one device, "host emulation", or more; its memory is ordinary memory
+ * that is tracked (runtime_memory.c), its streams run at once, late, or record (runtime_stream.h). Errors,
+ * capture rules and sticky faults are those of the real one, and what is not emulated is not declared. Any
+ * thread may call anything, each stream by one thread at a time. */
 #ifndef BATON_TESTS_CUDA_RUNTIME_API_H
 #define BATON_TESTS_CUDA_RUNTIME_API_H
 
@@ -148,12 +148,25 @@ cudaError_t cudaGetDevice(int *device);
 cudaError_t cudaDriverGetVersion(int *version);
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp *prop, int device);
 cudaError_t cudaDeviceGetAttribute(int *value, enum cudaDeviceAttr attr, int device);
+cudaError_t cudaDeviceCanAccessPeer(int *can, int device, int peer);
 cudaError_t cudaDeviceGetStreamPriorityRange(int *least, int *greatest);
 cudaError_t cudaDeviceSynchronize(void);
 cudaError_t cudaGetLastError(void);
 const char *cudaGetErrorName(cudaError_t e);
 const char *cudaGetErrorString(cudaError_t e);
 cudaError_t cudaFuncSetAttribute(const void *function, enum cudaFuncAttribute attr, int value);
+
+/* --- functions of the driver (cuda.h) --- */
+
+#define cudaEnableDefault 0x0
+enum cudaDriverEntryPointQueryResult {
+    cudaDriverEntryPointSuccess = 0,
+    cudaDriverEntryPointSymbolNotFound = 1,
+    cudaDriverEntryPointVersionNotSufficent = 2,
+};
+cudaError_t cudaGetDriverEntryPointByVersion(const char *symbol, void **function, unsigned version,
+                                             unsigned long long flags,
+                                             enum cudaDriverEntryPointQueryResult *found);
 
 /* --- memory --- */
 

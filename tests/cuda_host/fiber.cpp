@@ -2,6 +2,9 @@
 
 #include <sys/mman.h>
 #include <unistd.h>
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
+#endif
 
 using boost::context::detail::make_fcontext;
 using boost::context::detail::transfer_t;
@@ -51,6 +54,12 @@ void fiber_done(fiber *f) {
 #if defined(__SANITIZE_THREAD__)
     __tsan_destroy_fiber(f->tsan);
 #endif
-    munmap(f->memory, STACK_BYTES + (size_t)sysconf(_SC_PAGESIZE));
+    size_t bytes = STACK_BYTES + (size_t)sysconf(_SC_PAGESIZE);
+#if defined(__SANITIZE_ADDRESS__)
+    /* Frames that were never left keep their red zones, and who is given these addresses next would meet
+     * them. */
+    __asan_unpoison_memory_region(f->memory, bytes);
+#endif
+    munmap(f->memory, bytes);
     *f = fiber();
 }

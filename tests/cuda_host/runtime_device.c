@@ -1,4 +1,4 @@
-/* runtime_device - the one emulated device: its properties, its errors, and the fault that a test may ask
+/* runtime_device - the emulated devices: their properties and errors, and the fault that a test may ask
  * for. */
 #include "runtime_stream.h"
 
@@ -7,6 +7,7 @@
 #include <string.h>
 
 #define SHARED_OPTIN (227 * 1024)
+#define GPUS_MAX     8
 
 static _Thread_local cudaError_t last_error;
 static atomic_int fault;       /* cudaError_t */
@@ -120,15 +121,31 @@ const char *cudaGetErrorString(cudaError_t e) {
 
 /* --- the device --- */
 
+int runtime_gpus(void) {
+    const char *count = getenv("BATON_EMU_GPUS");
+    int n = count ? atoi(count) : 1;
+    return n < 1 ? 1 : n > GPUS_MAX ? GPUS_MAX : n;
+}
+
+bool runtime_peers(void) {
+    const char *how = getenv("BATON_EMU_PEERS");
+    return !(how && strcmp(how, "none") == 0);
+}
+
+void runtime_uuid(int device, char out[16]) {
+    memcpy(out, "emulated GPU   ", 15);
+    out[15] = (char)('0' + device);
+}
+
 static cudaError_t device_result(int device) {
     cudaError_t e = runtime_fault();
     if (e != cudaSuccess) return e;
-    return runtime_result(device == 0 ? cudaSuccess : cudaErrorInvalidDevice);
+    return runtime_result(device >= 0 && device < runtime_gpus() ? cudaSuccess : cudaErrorInvalidDevice);
 }
 
 cudaError_t cudaGetDeviceCount(int *count) {
     cudaError_t e = runtime_fault();
-    if (e == cudaSuccess) *count = 1;
+    if (e == cudaSuccess) *count = runtime_gpus();
     return e;
 }
 
@@ -222,9 +239,17 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp *prop, int device) {
         .sharedMemPerBlockOptin = SHARED_OPTIN,
     };
     size_t left;
+    runtime_uuid(device, p.uuid.bytes);
     runtime_memory_info(&left, &p.totalGlobalMem);
     *prop = p;
     return cudaSuccess;
+}
+
+cudaError_t cudaDeviceCanAccessPeer(int *can, int device, int peer) {
+    cudaError_t e = device_result(device);
+    if (e == cudaSuccess) e = device_result(peer);
+    if (e == cudaSuccess) *can = device != peer && runtime_peers();
+    return e;
 }
 
 cudaError_t cudaDeviceGetStreamPriorityRange(int *least, int *greatest) {

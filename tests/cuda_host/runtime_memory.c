@@ -14,6 +14,7 @@ typedef struct allocation {
     char *begin;
     size_t bytes;
     memory_kind kind;
+    char *copies; /* of MAPPED: NULL, or the addresses that copies go by */
 } allocation;
 
 static struct memory_table {
@@ -60,7 +61,7 @@ static void insert(void *memory, size_t bytes, memory_kind kind) {
     }
     size_t at = upper(memory);
     memmove(table.live + at + 1, table.live + at, (table.count - at) * sizeof *table.live);
-    table.live[at] = (allocation){memory, bytes, kind};
+    table.live[at] = (allocation){.begin = memory, .bytes = bytes, .kind = kind};
     table.count++;
 }
 
@@ -119,16 +120,20 @@ static cudaError_t release(void *p, memory_kind kind) {
     return e == cudaSuccess && !known ? runtime_result(cudaErrorInvalidValue) : e;
 }
 
+static bool on_device(const allocation *a) {
+    return a->kind == MEMORY_DEVICE || a->kind == MEMORY_MAPPED;
+}
+
 bool runtime_is_device(const void *p, size_t bytes) {
     allocation a;
-    return find(p, &a) && a.kind == MEMORY_DEVICE && (size_t)(a.begin + a.bytes - (const char *)p) >= bytes;
+    return find(p, &a) && on_device(&a) && (size_t)(a.begin + a.bytes - (const char *)p) >= bytes;
 }
 
 /* Host memory: pinned, and then all of it, or not ours at all. */
 static bool is_host(const void *p, size_t bytes) {
     allocation a;
     if (!find(p, &a)) return p != NULL;
-    return a.kind != MEMORY_DEVICE && (size_t)(a.begin + a.bytes - (const char *)p) >= bytes;
+    return !on_device(&a) && (size_t)(a.begin + a.bytes - (const char *)p) >= bytes;
 }
 
 bool runtime_is_pageable(const void *p) {
@@ -167,6 +172,48 @@ size_t emulation_allocations(size_t *bytes) {
     pthread_mutex_unlock(&table.mutex);
     return count;
 }
+
+/* --- what runtime_vmm.c makes --- */
+
+void *runtime_alias(const void *p) {
+    allocation a;
+    if (!find(p, &a) || !a.copies) return (void *)p;
+    return a.copies + ((const char *)p - a.begin);
+}
+
+bool runtime_vmm_take(size_t bytes) {
+    pthread_mutex_lock(&table.mutex);
+    size_t limit = budget();
+    bool fits = bytes <= limit && table.device_bytes <= limit - bytes;
+    if (fits) {
+        table.device_bytes += bytes;
+        table.device_count++;
+    }
+    pthread_mutex_unlock(&table.mutex);
+    return fits;
+}
+
+void runtime_vmm_give(size_t bytes) {
+    pthread_mutex_lock(&table.mutex);
+    table.device_bytes -= bytes;
+    table.device_count--;
+    pthread_mutex_unlock(&table.mutex);
+}
+
+void runtime_vmm_know(void *at, size_t bytes, void *copies) {
+    pthread_mutex_lock(&table.mutex);
+    insert(at, bytes, MEMORY_MAPPED);
+    table.live[upper(at) - 1].copies = copies;
+    pthread_mutex_unlock(&table.mutex);
+}
+
+void runtime_vmm_forget(void *at) {
+    pthread_mutex_lock(&table.mutex);
+    (void)removed(at, MEMORY_MAPPED);
+    pthread_mutex_unlock(&table.mutex);
+}
+
+/* --- the API --- */
 
 cudaError_t cudaMemGetInfo(size_t *left, size_t *total) {
     cudaError_t e = runtime_fault();

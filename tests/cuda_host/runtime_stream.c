@@ -2,8 +2,12 @@
  */
 #include "runtime_stream.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#define HANG_S  90
+#define POLL_NS 200000
 
 struct CUevent_st {
     bool captured; /* last recorded in a stream while it was captured */
@@ -52,8 +56,9 @@ static void run_call(work *w) {
     if (w->kind == WORK_KERNEL ? runtime_kernel_runs() : runtime_fault() == cudaSuccess) w->call(w->args);
 }
 
-/* The first of s. Holds the mutex. What it waits for was put into its stream earlier, so this ends. */
-static void run_first(stream *s) {
+/* Takes the first of s out when it is done: false when it waits for another process. Holds the mutex. What it
+ * waits for was put into its stream earlier, so this ends. */
+static bool run_first(stream *s) {
     work *w = s->waiting.first;
     switch (w->kind) {
     case WORK_KERNEL:
@@ -61,40 +66,115 @@ static void run_first(stream *s) {
     case WORK_HOST:
         run_call(w);
         break;
+    case WORK_POLL:
+        if (runtime_fault() == cudaSuccess && !w->poll(w->args)) return false;
+        break;
     case WORK_RECORD:
         clock_gettime(CLOCK_MONOTONIC, &w->record->at);
         w->record->done = true;
         break;
     case WORK_WAIT:
-        while (!w->record->done) run_first(w->record->stream);
+        while (!w->record->done)
+            if (!run_first(w->record->stream)) return false;
         break;
     }
     record_put(w->record);
     s->waiting.first = w->next;
     free(w);
+    return true;
+}
+
+/* As far as it goes. Holds the mutex. */
+static bool advance(stream *s) {
+    while (s->waiting.first)
+        if (!run_first(s)) return false;
+    return true;
+}
+
+static bool advance_blocking(void) { /* holds the mutex */
+    bool done = true;
+    for (stream *s = streams; s; s = s->next)
+        if (s->blocking) done = advance(s) && done;
+    return done;
+}
+
+static bool advance_all(void) { /* holds the mutex */
+    bool done = advance(&legacy);
+    for (stream *s = streams; s; s = s->next) done = advance(s) && done;
+    return done;
+}
+
+/* Lets others in while something waits for another process. Holds the mutex, and gives it away meanwhile. */
+static void stand_by(const struct timespec *begin) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    if (now.tv_sec - begin->tv_sec > HANG_S) {
+        fprintf(stderr, "emulation: a stream waited for another process for %d s\n", HANG_S);
+        abort();
+    }
+    pthread_mutex_unlock(&streams_mutex);
+    nanosleep(&(struct timespec){.tv_nsec = POLL_NS}, NULL);
+    pthread_mutex_lock(&streams_mutex);
 }
 
 static void drain(stream *s) { /* holds the mutex */
-    while (s->waiting.first) run_first(s);
-}
-
-static void drain_blocking(void) { /* holds the mutex */
-    for (stream *s = streams; s; s = s->next)
-        if (s->blocking) drain(s);
+    struct timespec begin;
+    clock_gettime(CLOCK_MONOTONIC, &begin);
+    while (!advance(s)) stand_by(&begin);
 }
 
 void stream_drain(stream *s) {
+    struct timespec begin;
+    clock_gettime(CLOCK_MONOTONIC, &begin);
     pthread_mutex_lock(&streams_mutex);
-    if (!s) drain_blocking();
+    while (!s && !advance_blocking()) stand_by(&begin);
     drain(s ? s : &legacy);
     pthread_mutex_unlock(&streams_mutex);
 }
 
 void stream_drain_all(void) {
+    struct timespec begin;
+    clock_gettime(CLOCK_MONOTONIC, &begin);
     pthread_mutex_lock(&streams_mutex);
-    drain(&legacy);
-    for (stream *s = streams; s; s = s->next) drain(s);
+    while (!advance_all()) stand_by(&begin);
     pthread_mutex_unlock(&streams_mutex);
+}
+
+/* --- what goes on by itself --- */
+
+static bool engine_runs; /* under the mutex; a forked child has none */
+static pthread_once_t engine_once = PTHREAD_ONCE_INIT;
+
+static void engine_gone(void) {
+    engine_runs = false;
+}
+
+static void engine_prepare(void) {
+    pthread_atfork(NULL, NULL, engine_gone);
+}
+
+/* Ends when nothing waits that it has to ask. */
+static void *engine(void *unused) {
+    pthread_mutex_lock(&streams_mutex);
+    for (bool any = true; any;) {
+        any = false;
+        for (stream *s = streams; s; s = s->next)
+            if (s->polls) any = !advance(s) || any;
+        if (!any) break;
+        pthread_mutex_unlock(&streams_mutex);
+        nanosleep(&(struct timespec){.tv_nsec = POLL_NS}, NULL);
+        pthread_mutex_lock(&streams_mutex);
+    }
+    engine_runs = false;
+    pthread_mutex_unlock(&streams_mutex);
+    return unused;
+}
+
+static void engine_start(void) { /* holds the mutex */
+    if (engine_runs) return;
+    pthread_t thread;
+    if (pthread_create(&thread, NULL, engine, NULL) || pthread_detach(thread)) abort();
+    engine_runs = true;
 }
 
 static bool lazy(void) {
@@ -106,14 +186,18 @@ void stream_put(stream *s, work *w) {
     bool waits = lazy();
     pthread_mutex_lock(&streams_mutex);
     if (!s)
-        drain_blocking();
+        advance_blocking(); /* a blocking stream never has work that waits for another process */
     else if (s->blocking)
-        drain(&legacy);
+        advance(&legacy);
     s = s ? s : &legacy;
     bool at_once = !waits && !s->waiting.first && w->kind <= WORK_HOST;
     if (!at_once) {
+        if (w->kind == WORK_POLL) {
+            s->polls = true;
+            engine_start();
+        }
         work_list_add(&s->waiting, w);
-        if (!waits) drain(s);
+        if (!waits) advance(s);
     }
     pthread_mutex_unlock(&streams_mutex);
     if (at_once) { /* without the mutex, so that the kernels of two streams run at the same time */
@@ -138,6 +222,17 @@ cudaError_t emulation_enqueue(cudaStream_t s, emulation_kind kind, emulation_cal
     return cudaSuccess;
 }
 
+cudaError_t emulation_enqueue_poll(cudaStream_t s, emulation_poll *poll, const void *args, size_t bytes) {
+    cudaError_t e = stream_free_of_capture(s);
+    if (e == cudaSuccess && (!s || s->blocking)) e = runtime_result(cudaErrorNotSupported);
+    if (e != cudaSuccess) return e;
+    pthread_once(&engine_once, engine_prepare);
+    work *w = work_new(WORK_POLL, NULL, args, bytes);
+    w->poll = poll;
+    stream_put(s, w);
+    return cudaSuccess;
+}
+
 /* --- copies --- */
 
 typedef struct copy_args {
@@ -158,14 +253,14 @@ static void run_copy(void *args) {
     if (c->from && runtime_is_device(c->from, c->bytes) && !runtime_is_device(c->to, c->bytes))
         to_host += c->bytes;
     if (c->from)
-        memmove(c->to, c->from, c->bytes);
+        memmove(runtime_alias(c->to), runtime_alias(c->from), c->bytes);
     else
-        memset(c->to, c->value, c->bytes);
+        memset(runtime_alias(c->to), c->value, c->bytes);
 }
 
 static void run_staged_copy(void *args) { /* the bytes follow */
     const copy_args *c = args;
-    memcpy(c->to, c + 1, c->bytes);
+    memcpy(runtime_alias(c->to), c + 1, c->bytes);
 }
 
 /* From pageable memory: the source is read before the call returns. */
@@ -266,7 +361,7 @@ cudaError_t cudaStreamQuery(cudaStream_t s) {
     if (e != cudaSuccess) return e;
     stream *at = s ? s : &legacy;
     pthread_mutex_lock(&streams_mutex);
-    if (at->waiting.first) run_first(at);
+    if (at->waiting.first) (void)run_first(at);
     bool done = !at->waiting.first;
     pthread_mutex_unlock(&streams_mutex);
     e = runtime_fault();
@@ -356,12 +451,15 @@ static cudaError_t event_state(cudaEvent_t ev, bool all) {
     if (e == cudaSuccess) e = runtime_unsafe(cudaErrorStreamCaptureUnsupported);
     if (e != cudaSuccess) return e;
     if (!ev) return runtime_result(cudaErrorInvalidResourceHandle);
+    struct timespec begin;
+    clock_gettime(CLOCK_MONOTONIC, &begin);
     pthread_mutex_lock(&streams_mutex);
     bool captured = ev->captured, done = true;
-    for (record *r = ev->last; r && !r->done;) {
-        run_first(r->stream);
-        done = r->done;
-        if (!all) break;
+    while (ev->last && !ev->last->done) {
+        bool ran = run_first(ev->last->stream);
+        done = ev->last->done;
+        if (!all && (!ran || lazy())) break;
+        if (!ran) stand_by(&begin);
     }
     pthread_mutex_unlock(&streams_mutex);
     e = runtime_result(captured ? cudaErrorCapturedEvent : runtime_fault());

@@ -3,7 +3,12 @@
  * BATON_EMU_STREAMS=lazy: work waits in its stream until the host waits for it, in the way that makes least
  * progress: only what a synchronisation needs is run, a query runs one item, and a copy from pinned memory
  * reads it then. A buffer that is reused too early, or a missing event between two streams, then shows.
- * Otherwise work runs when it is put there. */
+ * Otherwise work runs when it is put there.
+ *
+ * Work that waits for another process (WORK_POLL) stays the first of its stream, and what is behind it waits,
+ * until it says that it is done; a thread of the emulation asks it, as the hardware goes on by itself. Who
+ * synchronises with it waits without the mutex, and ends the process when that takes as long as no test does.
+ */
 #ifndef BATON_TESTS_CUDA_HOST_RUNTIME_STREAM_H
 #define BATON_TESTS_CUDA_HOST_RUNTIME_STREAM_H
 
@@ -23,12 +28,13 @@ typedef struct record {
     struct timespec at;
 } record;
 
-typedef enum work_kind { WORK_KERNEL, WORK_COPY, WORK_HOST, WORK_RECORD, WORK_WAIT } work_kind;
+typedef enum work_kind { WORK_KERNEL, WORK_COPY, WORK_HOST, WORK_POLL, WORK_RECORD, WORK_WAIT } work_kind;
 typedef struct CUgraphNode_st {
     struct CUgraphNode_st *next; /* in its stream or graph */
     work_kind kind;
     emulation_call *call;
-    record *record; /* of WORK_RECORD and WORK_WAIT */
+    emulation_poll *poll; /* of WORK_POLL */
+    record *record;       /* of WORK_RECORD and WORK_WAIT */
     size_t bytes;
     alignas(16) char args[];
 } work;
@@ -40,6 +46,7 @@ typedef struct work_list {
 struct CUstream_st {
     bool blocking; /* with regard to the legacy stream */
     work_list waiting;
+    bool polls;   /* WORK_POLL was put here */
     stream *next; /* of all streams */
     /* A capture. */
     enum cudaStreamCaptureStatus status;

@@ -6,7 +6,7 @@ of generated rows, so that a token computed again as the wrong one of the two wo
 
 import unittest
 
-from fault_test import Streams, caught, tokens_of_all
+from fault_test import Streams, caught, in_state, tokens_of_all
 from harness import *
 from load_test import together
 
@@ -18,6 +18,8 @@ CUDA = merge(SHARES, {"model": {"backend": "cuda", "deterministic": True, "max_c
 CELLS = [
     ("disaggregated shm", disaggregated(transport="shm")),
     ("disaggregated zmq", disaggregated(transport="zmq")),
+    ("disaggregated ipc", disaggregated(transport="ipc")),
+    ("disaggregated nccl", disaggregated(transport="nccl")),
     ("colocated", colocated("chunked")),
     ("prefill first", colocated("prefill_first")),
 ]
@@ -99,6 +101,53 @@ class Cuda(unittest.TestCase):
             kill(pid)
             self.assertEqual(streams.texts(), want)
             self.assertGreater(c.metric("baton_replays_total"), 0)
+            c.wait_idle()
+
+    def test_a_flipped_byte_between_gpus_is_caught_by_the_checksum(self):
+        body = {"prompt": prompt_ids(40), "max_tokens": 4, "ignore_eos": True, "temperature": 0}
+        broken = disaggregated(transport="ipc", handoff={"test_flip_segment": 0})
+        with Cluster(merge(broken, CUDA)) as c:
+            status, answer = c.post("/v1/completions", body)
+            self.assertEqual(status, 500)
+            self.assertIn("checksum", answer["error"]["message"])
+            self.assertGreater(c.metric("baton_handoffs_failed_total"), 0)
+            c.wait_idle()
+
+    def test_auto_copies_between_gpus_where_it_can(self):
+        body = {"prompt": prompt_ids(40), "max_tokens": 4, "ignore_eos": True, "temperature": 0}
+        with Cluster(merge(disaggregated(transport="auto"), CUDA)) as c:
+            ways = lambda: sorted((p["open"], p["transport"]) for p in c.health()[1]["pairs"])
+            wait_for("a pair by ipc", lambda: ways() == [(True, "ipc")])
+            want = c.complete(**body)["choices"]
+            start_with(c, "prefill", BATON_EMU_VMM="absent")  # and meets the other in the host's memory
+            wait_for("a pair by shm", lambda: ways() == [(True, "ipc"), (True, "shm")])
+            start_with(c, "prefill", BATON_HOST_ID="another")
+            wait_for("a pair by nccl", lambda: ways() == [(True, "ipc"), (True, "nccl"), (True, "shm")])
+            kill(c.worker_pid("prefill-0"))
+            self.assertEqual(parallel(4, lambda b: c.complete(**b)["choices"], 4 * [body]), 4 * [want])
+            c.wait_idle()
+
+    def test_workers_that_freeze_or_die_by_ipc_change_no_byte(self):
+        requests = [
+            {"prompt": prompt_ids(30 + i), "max_tokens": 24, "ignore_eos": True, "temperature": 0}
+            for i in range(4)
+        ]
+        config = disaggregated(
+            p=2, d=2, transport="ipc", limits={"heartbeat_ms": 100, "suspect_ms": 1000, "gone_ms": 3000}
+        )
+        with Cluster(merge(config, CUDA)) as c:
+            want = parallel(1, lambda b: c.complete(**b)["choices"][0]["text"], requests)
+            streams, name, pid = caught(c, "decode", requests, tokens_of_all(6))
+            wait_for("%s is gone" % name, lambda: c.metric("baton_workers_lost_total") == 1)
+            self.assertEqual(streams.texts(), want)
+            kill(pid, signal.SIGCONT)  # it drops everything, and joins anew
+            wait_for("it is back", lambda: len(in_state(c, "ready", "decode")) == 2)
+            self.assertEqual(parallel(4, lambda b: c.complete(**b)["choices"][0]["text"], requests), want)
+            kill(c.worker_pid("prefill-0"))
+            self.assertEqual(parallel(4, lambda b: c.complete(**b)["choices"][0]["text"], requests), want)
+            streams, _, pid = caught(c, "decode", requests, tokens_of_all(6))
+            kill(pid)
+            self.assertEqual(streams.texts(), want)
             c.wait_idle()
 
     def test_preemption_changes_no_byte(self):

@@ -287,7 +287,15 @@ static void pages_tell_how_the_service_is(void **state) {
     assert_true(
         has(w, 0,
             "{\"name\":\"decode-0\",\"host\":\"here\",\"role\":\"decode\",\"state\":\"ready\",\"step\":0,"));
+    buf_reset(&w->in[0]);
+    get(w, 0, "GET", "/ready");
+    PUMP_UNTIL(w, has(w, 0, "\r\n\r\nok\n"));
+    assert_true(has(w, 0, "HTTP/1.1 200 OK"));
     w->core.ready = false;
+    buf_reset(&w->in[0]);
+    get(w, 0, "GET", "/ready");
+    PUMP_UNTIL(w, has(w, 0, "\r\n\r\nunavailable\n"));
+    assert_true(has(w, 0, "HTTP/1.1 503 "));
     w->core.lost = "attend: an \"illegal\" address";
     buf_reset(&w->in[0]);
     get(w, 0, "GET", "/health");

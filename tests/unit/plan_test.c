@@ -26,7 +26,8 @@ static config local(void) {
     config c = {.model = {.backend = (char *)"cpu",
                           .isa = (char *)"auto",
                           .act_dtype = (char *)"auto",
-                          .kv_dtype = (char *)"auto"}};
+                          .kv_dtype = (char *)"auto"},
+                .handoff = {.transport = (char *)"shm", .ring_slots = 8, .slot_kb = 1024}};
     config_role r = {.cores = 1,
                      .tp = 1,
                      .pp = 1,
@@ -173,6 +174,36 @@ static void the_pool_takes_what_the_share_of_the_gpu_leaves(void **state) {
     assert_int_equal(p.memory.kv, (p.page_count + 1) * 368640ull);
 }
 
+static void pairs_over_nccl_have_the_librarys_buffers_in_the_reserve(void **state) {
+    (void)state;
+    config c = on_gpu();
+    plan p;
+    plan_device dev = gpu(8192, 8192);
+    const uint64_t mib = 1u << 20, pair = 32 * mib;
+    c.prefill.count = 2;
+    c.decode.count = 3;
+    c.handoff.ring_slots = 8;
+    c.handoff.slot_kb = 1024;
+    c.handoff.nccl_ctas = 4;
+    c.handoff.transport = (char *)"nccl";
+    assert_int_equal(plan_make(&p, &c, ROLE_PREFILL, &smol, &dev, NULL), ST_OK);
+    assert_int_equal(p.memory.reserve, 384 * mib + 3 * (pair + 4 * 20 * mib));
+    assert_int_equal(plan_make(&p, &c, ROLE_DECODE, &smol, &dev, NULL), ST_OK);
+    assert_int_equal(p.memory.reserve, 384 * mib + 2 * (pair + 4 * 20 * mib));
+    c.handoff.nccl_ctas = 0;
+    assert_int_equal(plan_make(&p, &c, ROLE_PREFILL, &smol, &dev, NULL), ST_OK);
+    assert_int_equal(p.memory.reserve, 384 * mib + 3 * (pair + 8 * 20 * mib));
+    c.handoff.transport = (char *)"auto"; /* on this machine */
+    assert_int_equal(plan_make(&p, &c, ROLE_PREFILL, &smol, &dev, NULL), ST_OK);
+    assert_int_equal(p.memory.reserve, 384 * mib);
+    c.cluster.hosts_count = 2;
+    assert_int_equal(plan_make(&p, &c, ROLE_PREFILL, &smol, &dev, NULL), ST_OK);
+    assert_int_equal(p.memory.reserve, 384 * mib + 3 * (pair + 8 * 20 * mib));
+    c.handoff.transport = (char *)"zmq";
+    assert_int_equal(plan_make(&p, &c, ROLE_PREFILL, &smol, &dev, NULL), ST_OK);
+    assert_int_equal(p.memory.reserve, 384 * mib);
+}
+
 static void f32_weighs_twice_as_much(void **state) {
     (void)state;
     config c = on_gpu();
@@ -218,8 +249,51 @@ static void a_gpu_without_room_is_refused_with_the_numbers(void **state) {
     assert_string_equal(
         eb.text,
         "prefill: no GPU memory for KV: 0.50 of 1.00 GiB = 0.50 (0.98 free) for weights 0.25, "
-        "activations 0.02, tables 0.01, reserve 0.38: raise prefill.memory_fraction, lower token_budget "
-        "or max_seqs, or take a smaller model");
+        "activations 0.02, tables 0.01, rings 0.00, reserve 0.38: raise prefill.memory_fraction, lower "
+        "token_budget, max_seqs or handoff.ring_slots, or take a smaller model");
+}
+
+static uint64_t rings_of(const char *transport, worker_role role, const plan_device *dev) {
+    config c = on_gpu();
+    c.prefill.count = 3;
+    c.decode.count = 2;
+    c.colocated.memory_fraction = 0.5;
+    c.prefill.kv_pages = c.decode.kv_pages = 10;
+    c.handoff.transport = (char *)transport;
+    c.handoff.ring_slots = 5;
+    c.handoff.slot_kb = 1024;
+    plan p;
+    assert_int_equal(plan_make(&p, &c, role, &smol, dev, NULL), ST_OK);
+    return p.memory.rings >> 20;
+}
+
+static void rings_between_gpus_are_one_per_worker_of_the_other_role(void **state) {
+    (void)state;
+    plan_device dev = gpu(8192, 8000), host = {.ops = &gpu_ops, .memory = {.host = true}};
+    assert_int_equal(rings_of("auto", ROLE_DECODE, &dev), 3 * 6); /* of 2 MiB each */
+    assert_int_equal(rings_of("auto", ROLE_PREFILL, &dev), 2 * 6);
+    assert_int_equal(rings_of("nccl", ROLE_PREFILL, &dev), 2 * 6);
+    assert_int_equal(rings_of("ipc", ROLE_DECODE, &dev), 3 * 6);
+    assert_int_equal(rings_of("ipc", ROLE_PREFILL, &dev), 0); /* it maps the receiver's */
+    assert_int_equal(rings_of("auto", ROLE_COLOCATED, &dev), 0);
+    assert_int_equal(rings_of("shm", ROLE_DECODE, &dev), 0);
+    assert_int_equal(rings_of("zmq", ROLE_DECODE, &dev), 0);
+    assert_int_equal(rings_of("auto", ROLE_DECODE, &host), 0);
+}
+
+static void rings_are_not_the_pools(void **state) {
+    (void)state;
+    config c = on_gpu();
+    c.decode.max_seqs = c.decode.token_budget = 1024;
+    c.prefill.count = 4;
+    plan without, with;
+    plan_device dev = gpu(8192, 2048);
+    assert_int_equal(plan_make(&without, &c, ROLE_DECODE, &smol, &dev, NULL), ST_OK);
+    c.handoff.transport = (char *)"ipc";
+    assert_int_equal(plan_make(&with, &c, ROLE_DECODE, &smol, &dev, NULL), ST_OK);
+    assert_int_equal(with.memory.rings, 4 * (8ull << 20));
+    uint64_t less = without.memory.kv - with.memory.kv;
+    assert_true(less + 368640 > with.memory.rings && less < with.memory.rings + 368640);
 }
 
 static void sizes_that_are_given_are_taken(void **state) {
@@ -299,10 +373,13 @@ int main(void) {
         cmocka_unit_test(a_decode_step_has_no_more_rows_than_sequences),
         cmocka_unit_test(sizes_that_cannot_work_are_refused_by_their_key),
         cmocka_unit_test(the_pool_takes_what_the_share_of_the_gpu_leaves),
+        cmocka_unit_test(pairs_over_nccl_have_the_librarys_buffers_in_the_reserve),
         cmocka_unit_test(f32_weighs_twice_as_much),
         cmocka_unit_test(what_others_took_of_the_gpu_is_not_there),
         cmocka_unit_test(the_pool_is_no_larger_than_all_requests_together),
         cmocka_unit_test(a_gpu_without_room_is_refused_with_the_numbers),
+        cmocka_unit_test(rings_between_gpus_are_one_per_worker_of_the_other_role),
+        cmocka_unit_test(rings_are_not_the_pools),
         cmocka_unit_test(sizes_that_are_given_are_taken),
         cmocka_unit_test(a_gpu_is_deterministic_when_told_and_a_host_always),
         cmocka_unit_test(the_numerics_id_names_what_must_be_alike),

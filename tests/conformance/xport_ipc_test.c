@@ -1,0 +1,437 @@
+/* What is particular to ipc: how a ring gets from the receiver to its one sender, what keeps it from getting
+ * there, two GPUs, and peers that freeze and wake up with the ring still in their hands. */
+#include "tests/conformance/rig.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "kernels/backends.h"
+#include "tests/cuda_host/emulation.h"
+
+#include <dirent.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define SLOTS      4u
+#define SLOT_BYTES ((size_t)64 << 10)
+
+/* ---- the table itself ---- */
+
+typedef struct ends {
+    device *dev;
+    xport_setup setup;
+    xport_address address;
+    xport_ring *d, *p;
+} ends;
+
+static ends ends_open(void) {
+    ends e = {0};
+    errbuf eb = {0};
+    const backend_ops *ops = rig_backend("ipc");
+    if (ops->open(&e.dev, &(device_options){.act_type = DT_F32}, &eb)) fail_msg("open: %s", eb.text);
+    e.setup = (xport_setup){.ops = ops, .dev = e.dev, .slots = SLOTS, .slot_bytes = SLOT_BYTES};
+    if (xport_ipc.create(&e.d, &e.setup, &e.address, &eb)) fail_msg("create: %s", eb.text);
+    return e;
+}
+
+static void ends_close(ends *e) {
+    xport_ipc.close(e->p);
+    xport_ipc.close(e->d);
+    e->setup.ops->close(e->dev);
+}
+
+static uint32_t open_files(void) {
+    uint32_t count = 0;
+    DIR *dir = opendir("/proc/self/fd");
+    assert_non_null(dir);
+    while (readdir(dir)) count++;
+    closedir(dir);
+    return count;
+}
+
+static void a_ring_is_handed_to_one_sender_and_leaves_no_file_open(void **state) {
+    (void)state;
+    uint32_t before = open_files();
+    ends e = ends_open();
+    errbuf eb = {0};
+    assert_int_equal(xport_ipc.ready(e.d, &eb), ST_AGAIN);
+    assert_int_equal(xport_ipc.open(&e.p, &e.setup, &e.address, &eb), ST_OK);
+    assert_int_equal(xport_ipc.ready(e.p, &eb), ST_AGAIN);
+    assert_int_equal(xport_ipc.ready(e.d, &eb), ST_OK);
+    assert_int_equal(xport_ipc.ready(e.p, &eb), ST_OK);
+    assert_int_equal(open_files(), before + 2); /* of the emulated memory, one for each side */
+    for (uint32_t slot = 0; slot < SLOTS; slot++) {
+        xport_place from = xport_ipc.stage(e.p, slot), to = xport_ipc.payload(e.d, slot, 64, NULL, 0);
+        assert_int_equal(from.in, MEMORY_DEVICE);
+        assert_int_equal(to.in, MEMORY_DEVICE);
+        memset(from.at, (int)slot + 1, SLOT_BYTES);
+        for (size_t i = 0; i < SLOT_BYTES; i++) assert_int_equal(((unsigned char *)to.at)[i], slot + 1);
+    }
+    xport_ring *second;
+    assert_int_equal(xport_ipc.open(&second, &e.setup, &e.address, &eb), ST_PEER);
+    assert_string_equal(eb.text,
+                        "ipc ring: Connection refused; the receiver is gone, or the workers do not share "
+                        "host and network namespace (use transport shm or zmq)");
+    ends_close(&e);
+    assert_int_equal(open_files(), before);
+    assert_int_equal(emulation_allocations(NULL), 0);
+}
+
+static void refuse(const ends *e, const xport_address *a, status want, const char *text) {
+    errbuf eb = {0};
+    xport_ring *r = NULL;
+    assert_int_equal(xport_ipc.open(&r, &e->setup, a, &eb), want);
+    assert_string_equal(eb.text, text);
+}
+
+static void an_address_of_something_else_is_refused_with_the_reason(void **state) {
+    (void)state;
+    ends e = ends_open();
+    xport_address a = e.address;
+    a.count--;
+    refuse(&e, &a, ST_CORRUPT, "ipc ring: an address of 39 bytes, want 40");
+    a = e.address;
+    a.bytes[0] ^= 1;
+    refuse(&e, &a, ST_CORRUPT, "ipc ring: an address of something else");
+    a = e.address;
+    a.bytes[17] ^= 1; /* its size */
+    refuse(&e, &a, ST_CORRUPT, "ipc ring: an address of something else");
+    a = e.address;
+    a.bytes[39] ^= 1; /* the GPU */
+    refuse(&e, &a, ST_PEER,
+           "ipc ring: the other GPU is not visible to this process: name both in CUDA_VISIBLE_DEVICES");
+    a = e.address;
+    a.bytes[8] ^= 1; /* the nonce */
+    refuse(&e, &a, ST_PEER,
+           "ipc ring: Connection refused; the receiver is gone, or the workers do not share host and "
+           "network namespace (use transport shm or zmq)");
+    assert_int_equal(xport_ipc.ready(e.d, NULL), ST_AGAIN); /* it waits for its own */
+    ends_close(&e);
+}
+
+static void a_receiver_that_leaves_before_it_handed_over_is_noticed(void **state) {
+    (void)state;
+    ends e = ends_open();
+    errbuf eb = {0};
+    assert_int_equal(xport_ipc.open(&e.p, &e.setup, &e.address, &eb), ST_OK);
+    xport_ipc.close(e.d);
+    e.d = NULL;
+    assert_int_equal(xport_ipc.ready(e.p, &eb), ST_PEER);
+    assert_string_equal(eb.text, "ipc ring: the receiver went away, or runs as another user");
+    ends_close(&e);
+}
+
+/* ---- transfer threads ---- */
+
+static rig_options side(bool receiver, const char *transport) {
+    return (rig_options){.transport = transport,
+                         .receiver = receiver,
+                         .inc = receiver ? RIG_D_INC : RIG_P_INC,
+                         .ops = rig_backend("ipc")};
+}
+
+static void start(rig_side *p, const rig_work *w, const char *endpoint) {
+    rig_offer(p, w);
+    rig_dest(p, w, endpoint);
+    rig_compute(p, w, 64);
+    rig_seal(p, w);
+}
+
+static void hand_over(rig_side *p, rig_side *d, const rig_work *w) {
+    rig_expect(d, w);
+    start(p, w, xfer_endpoint(d->x));
+    rig_wait(p, X_SENT, w->id.req);
+    rig_wait(d, X_VERIFIED, w->id.req);
+    assert_int_equal(rig_wrong(d, w), 0);
+    assert_int_equal(rig_spilled(d, w), 0);
+    rig_drop(p, w->id.req);
+    rig_drop(d, w->id.req);
+}
+
+static xfer_pair tried(rig_side *p, rig_side *d) {
+    xfer_post(p->x, &(xfer_cmd){.kind = X_PEER, .peer_inc = RIG_D_INC, .endpoint = xfer_endpoint(d->x)});
+    return rig_wait_pair(p).pair;
+}
+
+static int as_it_was(void **state) {
+    (void)state;
+    unsetenv("BATON_EMU_GPUS");
+    unsetenv("BATON_EMU_PEERS");
+    return unsetenv("BATON_EMU_VMM");
+}
+
+static void kv_goes_from_one_gpu_to_another(void **state) {
+    (void)state;
+    rig_side p, d;
+    setenv("BATON_EMU_GPUS", "2", 1);
+    rig_options to = side(true, "auto"), from = side(false, "auto");
+    from.gpu = 1;
+    from.flip = 2;
+    rig_open(&d, &to);
+    rig_open(&p, &from);
+    rig_work w = rig_work_of(&p, &d, 1, 1, 200, 0);
+    rig_expect(&d, &w);
+    start(&p, &w, xfer_endpoint(d.x));
+    assert_string_equal(rig_wait(&d, X_FAILED, 1).why, "segment 1: checksum mismatch");
+    rig_close(&p);
+    from.flip = 0;
+    from.inc++;
+    rig_open(&p, &from);
+    xfer_pair got = tried(&p, &d);
+    assert_true(got.open);
+    assert_string_equal(got.transport, "ipc");
+    for (uint64_t req = 2; req < 5; req++) {
+        w = rig_work_of(&p, &d, req, 1, 200, 0);
+        rig_drop(&d, req - 1);
+        hand_over(&p, &d, &w);
+    }
+    rig_close_both(&p, &d);
+    assert_int_equal(emulation_allocations(NULL), 0);
+}
+
+static void gpus_without_a_path_meet_in_the_hosts_memory(void **state) {
+    (void)state;
+    rig_side p, d;
+    setenv("BATON_EMU_GPUS", "2", 1);
+    setenv("BATON_EMU_PEERS", "none", 1);
+    rig_options to = side(true, "auto"), from = side(false, "auto");
+    from.gpu = 1;
+    rig_open(&d, &to);
+    rig_open(&p, &from);
+    assert_string_equal(tried(&p, &d).transport, "shm");
+    rig_close(&p);
+    from.transport = "ipc";
+    from.inc++;
+    rig_open(&p, &from);
+    rig_work w = rig_work_of(&p, &d, 1, 1, 100, 0);
+    rig_expect(&d, &w);
+    start(&p, &w, xfer_endpoint(d.x));
+    assert_string_equal(rig_wait(&p, X_FAILED, 1).why,
+                        "ipc ring: there is no peer path between GPU 1 and GPU 0: take transport shm");
+    rig_close_both(&p, &d);
+}
+
+/* The ring cannot be opened: the next pair has another transport by itself. */
+static void what_cannot_import_falls_back(void **state) {
+    (void)state;
+    rig_side p, d;
+    rig_options to = side(true, "auto"), from = side(false, "auto");
+    rig_open(&d, &to);
+    rig_open(&p, &from);
+    setenv("BATON_EMU_VMM", "deaf", 1);
+    rig_work w = rig_work_of(&p, &d, 1, 1, 100, 0);
+    rig_expect(&d, &w);
+    start(&p, &w, xfer_endpoint(d.x));
+    assert_string_equal(rig_wait(&p, X_FAILED, 1).why,
+                        "ipc ring: a peer's GPU memory of 2097152 bytes: importing: "
+                        "CUDA_ERROR_NOT_SUPPORTED");
+    assert_string_equal(tried(&p, &d).transport, "shm");
+    rig_drop(&p, 1);
+    rig_drop(&d, 1);
+    w.id.attempt++;
+    hand_over(&p, &d, &w);
+    rig_close_both(&p, &d);
+}
+
+static void a_receiver_without_memory_for_a_ring_says_what_to_lower(void **state) {
+    (void)state;
+    rig_side p, d;
+    rig_options to = side(true, "ipc"), from = side(false, "ipc");
+    rig_open(&d, &to);
+    rig_open(&p, &from);
+    size_t bytes;
+    char mb[32];
+    emulation_allocations(&bytes);
+    snprintf(mb, sizeof mb, "%zu", bytes >> 20);
+    setenv("BATON_EMU_MEMORY_MB", mb, 1);
+    rig_work w = rig_work_of(&p, &d, 1, 1, 100, 0);
+    rig_expect(&d, &w);
+    start(&p, &w, xfer_endpoint(d.x));
+    xfer_event e = rig_wait(&p, X_FAILED, 1);
+    unsetenv("BATON_EMU_MEMORY_MB");
+    assert_string_equal(e.why, "ipc ring: no GPU memory for 524288 bytes: lower handoff.ring_slots or "
+                               "slot_kb (no 2097152 bytes");
+    rig_close_both(&p, &d);
+}
+
+static void what_has_no_gpu_or_cannot_share_cannot_be_told_to_use_it(void **state) {
+    (void)state;
+    const backend_ops *ops = rig_backend("ipc"), *ref = backend_find("ref");
+    device *d;
+    errbuf eb = {0};
+    xport_menu m;
+    assert_int_equal(ref->open(&d, &(device_options){.threads = 1}, &eb), ST_OK);
+    assert_int_equal(menu_make(&m, "ipc", ref, d, NULL, &eb), ST_UNSUPPORTED);
+    assert_string_equal(eb.text, "handoff.transport: transport ipc copies between GPUs, and backend ref has "
+                                 "none: take shm on one host, zmq between hosts");
+    ref->close(d);
+    setenv("BATON_EMU_VMM", "absent", 1);
+    assert_int_equal(ops->open(&d, &(device_options){.act_type = DT_F32}, &eb), ST_OK);
+    assert_int_equal(menu_make(&m, "ipc", ops, d, NULL, &eb), ST_UNSUPPORTED);
+    assert_string_equal(eb.text, "handoff.transport: GPU 0, or its driver, cannot export memory to another "
+                                 "process: take transport shm");
+    assert_int_equal(menu_make(&m, "auto", ops, d, NULL, &eb), ST_OK);
+    assert_int_equal(m.own.can & KV_BY_IPC, 0);
+    ops->close(d);
+}
+
+/* ---- two processes ---- */
+
+static pid_t fork_peer(void) {
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) alarm(120);
+    return child;
+}
+
+static void tell(int pipe, char what) {
+    if (write(pipe, &what, 1) != 1) _exit(1);
+}
+
+static void hear(int pipe, char what) {
+    char x = 0;
+    assert_int_equal(read(pipe, &x, 1), 1);
+    assert_int_equal(x, what);
+}
+
+/* It writes into slot 1 of its ring for ever, also when it wakes up. */
+static void sender_main(const rig_side *d, const rig_work *w, int ready) {
+    rig_side p;
+    raw_peer raw;
+    rig_options o = side(false, "ipc");
+    rig_open(&p, &o);
+    raw_open(&raw, &p, "ipc", 0, 0);
+    raw_call(&raw, xfer_endpoint(d->x), &w->id);
+    kv_frame f = raw_segment(&raw, w, 0, rig_piece(0, 100, 0, 1), 0);
+    raw_send_segment(&raw, &f);
+    raw_read(&raw, NULL); /* CREDIT */
+    for (uint64_t turns = 0;; turns++) {
+        memset(raw.p->xport->stage(raw.p->ring, 1).at, 0xff, f.bytes);
+        if (turns % 1000 == 0) tell(ready, 'x');
+    }
+}
+
+static void a_frozen_sender_that_wakes_up_writes_where_nobody_reads(void **state) {
+    (void)state;
+    rig_side d, p;
+    int ready[2];
+    rig_options to = side(true, "ipc"), from = side(false, "ipc");
+    rig_open(&d, &to);
+    rig_side like = {.inc = RIG_P_INC, .kv = d.kv};
+    rig_work w = rig_work_of(&like, &d, 1, 1, 100, 0);
+    size_t before, with;
+    emulation_allocations(&before);
+    rig_expect(&d, &w);
+    assert_int_equal(pipe(ready), 0);
+    pid_t child = fork_peer();
+    if (child == 0) sender_main(&d, &w, ready[1]);
+    close(ready[1]);
+    hear(ready[0], 'x');
+    assert_int_equal(kill(child, SIGSTOP), 0);
+    emulation_allocations(&with);
+    assert_int_equal(with, before + (2 << 20));
+    xfer_post(d.x, &(xfer_cmd){.kind = X_PEER_GONE, .peer_inc = RIG_P_INC});
+    rig_wait(&d, X_FAILED, 1);
+    rig_drop(&d, 1);
+    rig_nap(&d);
+    emulation_allocations(&with);
+    assert_int_equal(with, before); /* the ring is gone here, and lives on there */
+    from.inc++;
+    rig_open(&p, &from);
+    assert_int_equal(kill(child, SIGCONT), 0);
+    for (uint64_t req = 2; req < 6; req++) {
+        rig_work v = rig_work_of(&p, &d, req, 1, 200, 0);
+        for (int i = 0; i < 2; i++) hear(ready[0], 'x'); /* it goes on writing */
+        hand_over(&p, &d, &v);
+    }
+    assert_int_equal(kill(child, SIGKILL), 0);
+    assert_int_equal(waitpid(child, NULL, 0), child);
+    close(ready[0]);
+    rig_close_both(&p, &d);
+    assert_int_equal(emulation_allocations(NULL), 0);
+}
+
+/* Of requests from 1 on; each order says what is to become of it. */
+static void receiver_main(int answers, int orders, const rig_side *p) {
+    rig_side d;
+    rig_options o = side(true, "ipc");
+    rig_open(&d, &o);
+    if (write(answers, xfer_endpoint(d.x), CHAN_ENDPOINT_MAX) != CHAN_ENDPOINT_MAX) _exit(1);
+    char what;
+    for (uint64_t req = 1; read(orders, &what, 1) == 1 && what != 'Q'; req++) {
+        rig_work w = rig_work_of(p, &d, req, 1, 100, 0);
+        rig_expect(&d, &w);
+        rig_nap(&d);
+        tell(answers, 'E');
+        xfer_event_kind want = what == 'V' ? X_VERIFIED : X_FAILED;
+        rig_wait(&d, want, w.id.req);
+        if (want == X_VERIFIED && rig_wrong(&d, &w)) _exit(1);
+        tell(answers, what);
+        rig_drop(&d, w.id.req);
+    }
+    rig_close(&d);
+    _exit(0);
+}
+
+static void a_frozen_receiver_costs_its_pair_and_serves_when_it_wakes_up(void **state) {
+    (void)state;
+    rig_side there = {.inc = RIG_D_INC, .kv.page_count = 256},
+             here = {.inc = RIG_P_INC, .kv.page_count = 256}, p;
+    int answers[2], orders[2], how;
+    assert_int_equal(pipe(answers), 0);
+    assert_int_equal(pipe(orders), 0);
+    pid_t child = fork_peer();
+    if (child == 0) receiver_main(answers[1], orders[0], &here);
+    char endpoint[CHAN_ENDPOINT_MAX];
+    assert_int_equal(read(answers[0], endpoint, sizeof endpoint), sizeof endpoint);
+    rig_options from = side(false, "ipc");
+    from.pair_timeout_ns = NS_PER_S;
+    rig_open(&p, &from);
+    for (uint64_t req = 1; req <= 3; req++) {
+        char fate = req == 2 ? 'F' : 'V';
+        rig_work w = rig_work_of(&p, &there, req, 1, 100, 0);
+        tell(orders[1], fate);
+        hear(answers[0], 'E');
+        if (req == 2) {
+            assert_int_equal(kill(child, SIGSTOP), 0);
+            rig_offer(&p, &w);
+            rig_dest(&p, &w, endpoint);
+            rig_compute(&p, &w, 64);
+            assert_memory_equal(rig_wait(&p, X_FAILED, 2).why, "no credit from the receiver for ", 32);
+            assert_int_equal(kill(child, SIGCONT), 0);
+        } else {
+            start(&p, &w, endpoint);
+            rig_wait(&p, X_SENT, req);
+        }
+        hear(answers[0], fate);
+        rig_drop(&p, req);
+    }
+    tell(orders[1], 'Q');
+    assert_int_equal(waitpid(child, &how, 0), child);
+    assert_int_equal(how, 0);
+    close(answers[0]), close(answers[1]), close(orders[0]), close(orders[1]);
+    rig_close(&p);
+}
+
+#define IPC(test) cmocka_unit_test_teardown(test, as_it_was)
+
+int main(void) {
+    log_setup(LOG_ERROR, "test");
+    const struct CMUnitTest tests[] = {
+        IPC(a_frozen_receiver_costs_its_pair_and_serves_when_it_wakes_up), /* first: it forks */
+        IPC(a_frozen_sender_that_wakes_up_writes_where_nobody_reads),
+        IPC(a_ring_is_handed_to_one_sender_and_leaves_no_file_open),
+        IPC(an_address_of_something_else_is_refused_with_the_reason),
+        IPC(a_receiver_that_leaves_before_it_handed_over_is_noticed),
+        IPC(kv_goes_from_one_gpu_to_another),
+        IPC(gpus_without_a_path_meet_in_the_hosts_memory),
+        IPC(what_cannot_import_falls_back),
+        IPC(a_receiver_without_memory_for_a_ring_says_what_to_lower),
+        IPC(what_has_no_gpu_or_cannot_share_cannot_be_told_to_use_it),
+    };
+    return cmocka_run_group_tests_name("ipc", tests, NULL, NULL);
+}
