@@ -72,9 +72,10 @@ for group in "${!roles[@]}"; do
 done
 check "$@" | grep '^rank='
 
+# Cyclic, as the map has its hosts.
 step=(--het-group=0 "$bin/baton-coordinator" "$@")
 for group in $(seq $((SLURM_HET_SIZE - 1))); do
-    step+=(: "--het-group=$group" "$bin/baton-${roles[group]% *}" "$@")
+    step+=(: "--het-group=$group" --distribution=cyclic "$bin/baton-${roles[group]% *}" "$@")
 done
-# A worker that ends must not take the others with it. Cyclic, as the map has its hosts.
-exec srun --mpi=pmix --distribution=cyclic --kill-on-bad-exit=0 --wait=0 --label "${step[@]}"
+# A worker that ends must not take the others with it.
+exec srun --mpi=pmix --kill-on-bad-exit=0 --wait=0 --label "${step[@]}"

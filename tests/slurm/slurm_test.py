@@ -1,6 +1,7 @@
 """The sbatch scripts of deploy/slurm on a real Slurm of one machine (slurm.py)."""
 
 import os
+import re
 import socket
 import sys
 import unittest
@@ -35,16 +36,21 @@ class Job(Cluster):
     def processes(self):
         return {role: self.pids("baton-" + role) for role in ROLES}
 
-    def node_and_gpus(self, pid):
+    @staticmethod
+    def environment(pid):
         with open("/proc/%d/environ" % pid, "rb") as f:
-            env = dict(e.decode(errors="replace").split("=", 1) for e in f.read().split(b"\0") if b"=" in e)
+            return dict(e.decode(errors="replace").split("=", 1) for e in f.read().split(b"\0") if b"=" in e)
+
+    def node_and_gpus(self, pid):
+        env = self.environment(pid)
         return env["SLURMD_NODENAME"], env.get("CUDA_VISIBLE_DEVICES")
 
-    def wait_ready(self):
+    def wait_ready(self, workers):
         def ready():
             assert self.state(), "the job ended"
             try:
-                return self.health()[1]["ready"]
+                health = self.health()[1]
+                return health["ready"] and len(health["workers"]) == workers
             except OSError:
                 return False
 
@@ -52,7 +58,7 @@ class Job(Cluster):
 
     def wait_end(self):
         wait_for("the end of the job", lambda: not self.state())
-        wait_for("the end of its processes", lambda: not any(self.processes().values()))
+        wait_for("the end of its processes", lambda: not self.pids("baton-[a-z]+"))
 
     def stop(self):
         self.slurm.run("scancel", self.id, check=False)
@@ -69,7 +75,7 @@ class Slurm(unittest.TestCase):
 
     def serves(self, job, nodes):
         """Answers as a cluster without Slurm does, its ranks on these nodes."""
-        job.wait_ready()
+        job.wait_ready(len(nodes) - 1)
         self.assertEqual(text_of(job), self.want)
         found = [(r, *job.node_and_gpus(pid)) for r, pids in job.processes().items() for pid in pids]
         self.assertEqual(sorted(found), sorted(nodes))
@@ -90,6 +96,22 @@ class Slurm(unittest.TestCase):
             wait_for("srun's word", lambda: "srun: error: %s: task 0: Killed" % slurm.HOST in job.log())
             wait_for("its loss", lambda: len(job.health()[1]["workers"]) == 1)
             self.ends_in_order(job, ["decode-0"])
+
+    def test_srun_puts_each_rank_where_the_map_says(self):
+        none = ["--set", "prefill.count=0", "--set", "decode.count=0", "--set", "colocated.count=4"]
+        two = ["--ntasks=1", ":", "--nodes=2", "--ntasks=4", "--gpus-per-task=1"]
+        with Job(self.slurm, "start.sh", *none, options=two) as job:
+            job.wait_ready(4)
+            line = r"^rank=(\d+) role=colocated index=\d host=(\S+) cores="
+            said = sorted(re.findall(line, job.log(), re.M))
+            self.assertEqual([host for _, host in said], list(slurm.NODES[1:]) * 2)
+            found = [
+                (job.environment(pid)["PMIX_RANK"], job.node_and_gpus(pid))
+                for pid in job.pids("baton-colocated")
+            ]
+            self.assertEqual(sorted((rank, node) for rank, (node, _) in found), said)
+            both = sorted((node, gpu) for node in slurm.NODES[1:] for gpu in "01")
+            self.assertEqual(sorted(where for _, where in found), both)
 
     def test_mpirun_spans_the_nodes_of_an_allocation(self):
         first, second = slurm.NODES[1:]
