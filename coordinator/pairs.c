@@ -4,6 +4,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 void pairs_done(pairs *p) {
     PRE(p);
@@ -37,7 +38,9 @@ void pairs_put(pairs *p, uint64_t p_inc, const ctl_pair *told) {
     f->open = told->open;
     snprintf(f->why, sizeof f->why, "%s", told->open || !told->why ? "" : told->why);
     if (!told->open) return;
-    snprintf(f->transport, sizeof f->transport, "%s", told->transport ? told->transport : "");
+    const char *transport = told->transport ? told->transport : "";
+    if (strcmp(f->transport, transport) != 0) f->latency_ns = f->bytes_per_s = 0; /* of another way */
+    snprintf(f->transport, sizeof f->transport, "%s", transport);
     if (told->latency_ns) f->latency_ns = told->latency_ns;
     if (told->bytes_per_s) f->bytes_per_s = told->bytes_per_s;
 }

@@ -25,7 +25,8 @@ typedef struct pairs {
 } pairs;
 
 void pairs_done(pairs *p);
-/* A later word about a pair replaces the earlier one; figures stay when it brings none. */
+/* A later word about a pair replaces the earlier one; figures stay when it brings none and the transport is
+ * the same. */
 void pairs_put(pairs *p, uint64_t p_inc, const ctl_pair *told);
 /* Those of a worker that is gone */
 void pairs_forget(pairs *p, uint64_t inc);

@@ -44,7 +44,7 @@ typedef struct kv_hello {
     uint64_t host;         /* alike: processes that see each other's memory files */
     unsigned char gpu[16]; /* the device's number on its host; zeros: it computes in the host's memory */
     uint32_t can;          /* set of KV_BY_ */
-    uint32_t zero;
+    uint32_t asked;        /* 1: this process was told which one to use, and can means that one */
 } kv_hello;
 static_assert(sizeof(kv_hello) == 32, "kv_hello crosses processes");
 

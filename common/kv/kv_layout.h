@@ -70,9 +70,10 @@ static inline size_t kv_segment_bytes(const kv_layout *l, uint32_t token_count, 
 }
 
 /* checksum = seed + sum over 64-bit little-endian words w_i of w_i * mix_weight(i) (base/mix.h), mod 2^64 (a
- * tail is padded with zeros). A weight is odd, so any flipped bit changes the sum; they look random, so a
- * swapped pair of words or a shifted run does, except by a chance of about 2^-64. The sum can be taken in any
- * order, hence in parallel, and with instructions that every machine has many of. */
+ * tail is padded with zeros). A weight is odd, so any one flipped bit changes the sum, and they look random,
+ * so that foreign, swapped or shifted words do; what differs in few of the highest bits of words only may
+ * not: the weights' differences are even. The sum can be taken in any order, hence in parallel, and with
+ * instructions that every machine has many of. */
 uint64_t kv_checksum(uint64_t seed, const void *bytes, size_t count);
 /* Adds to `sum` the words of a part that starts at word `word_begin` of the whole. Only the last may have a
  * tail. */

@@ -21,8 +21,8 @@ typedef enum xfer_cmd_kind {
     X_EXPECT, /* D: pages and ids of a reservation, id (full identity). Replaces an earlier one */
     X_DROP,   /* both: forget {req}; answered by X_DROPPED when no page of it is touched any more. Unknown:
                  likewise */
-    X_PEER, /* P: a receiver joined: {peer_inc, endpoint}. A pair to it is opened and tried before it is
-               needed; X_PAIR tells how that went */
+    X_PEER,   /* P: a receiver joined: {peer_inc, endpoint}. A pair to it is opened and tried before it is
+                 needed; X_PAIR tells how that went */
     X_PEER_GONE, /* both: the peer with incarnation `peer_inc` left the cluster: close its pair; its hand-offs
                     fail */
     X_CMD_COUNT
@@ -73,7 +73,8 @@ typedef struct xfer_event {
     uint64_t bytes;
     uint32_t segments;
     uint32_t segment; /* X_FAILED */
-    bool device; /* X_FAILED: by then this side's device had failed; nothing can be computed here any more */
+    /* X_FAILED, X_PAIR: by then this side's device had failed; nothing can be computed here any more */
+    bool device;
     token_out first;            /* X_VERIFIED */
     bool finished;              /* X_VERIFIED */
     uint64_t first_ns, last_ns; /* local clock: first segment sent/received, SEAL sent/verified */

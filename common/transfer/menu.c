@@ -8,8 +8,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
-/* Best first, among those that fit where two processes are. */
-static const xport_ops *const all[] = {&xport_ipc, &xport_shm, &xport_zmq, &xport_nccl};
+/* The best first. */
+static const xport_ops *const all[] = {&xport_ipc, &xport_shm, &xport_nccl, &xport_zmq};
 
 const xport_ops *xport_find(const char *name) {
     PRE(name);
@@ -60,6 +60,7 @@ status menu_make(xport_menu *out, const char *wanted, const backend_ops *ops, de
     if (ops->share) ops->share->uuid(dev, m.own.gpu);
     if (test) {
         m.own.can = test->bit;
+        m.own.asked = 1;
     } else if (!strcmp(wanted, "auto")) {
         for (size_t i = 0; i < ARRAY_LEN(all); i++)
             if (all[i]->check(ops, dev, NULL) == ST_OK) m.own.can |= all[i]->bit;
@@ -69,6 +70,7 @@ status menu_make(xport_menu *out, const char *wanted, const backend_ops *ops, de
         status st = one->check(ops, dev, eb);
         if (st != ST_OK) return err_prefix(eb, st, "handoff.transport");
         m.own.can = one->bit;
+        m.own.asked = 1;
     }
     *out = m;
     return ST_OK;
@@ -98,26 +100,19 @@ static bool fits(const xport_menu *m, const kv_hello *peer, uint32_t bit) {
     return true;
 }
 
-static bool single(uint32_t bits) {
-    return bits && !(bits & (bits - 1));
-}
-
 const xport_ops *menu_pick(const xport_menu *m, const kv_hello *peer, errbuf *eb) {
-    static const uint32_t order[] = {KV_BY_IPC, KV_BY_SHM, KV_BY_NCCL, KV_BY_ZMQ};
     PRE(m);
     PRE(peer);
     uint32_t both = m->own.can & peer->can;
     if (m->test && (both & m->test->bit)) return m->test;
     /* One that somebody asked for is taken: if it cannot work there, opening its ring says why. */
-    bool asked = single(m->own.can) || single(peer->can);
-    for (size_t i = 0; i < ARRAY_LEN(order); i++)
-        for (size_t k = 0; k < ARRAY_LEN(all); k++)
-            if (all[k]->bit == order[i] && (both & order[i]) && (asked || fits(m, peer, order[i])))
-                return all[k];
+    bool asked = m->own.asked || peer->asked;
+    for (size_t i = 0; i < ARRAY_LEN(all); i++)
+        if ((both & all[i]->bit) && (asked || fits(m, peer, all[i]->bit))) return all[i];
     char mine[64], theirs[64];
     menu_names(m->own.can, mine);
     menu_names(peer->can, theirs);
-    if (single(m->own.can) && single(peer->can))
+    if (m->own.asked && peer->asked)
         errf(eb, ST_INVALID, "the receiver's transport is %s, not %s", mine, theirs);
     else
         errf(eb, ST_INVALID, "no transport is left that both can use: the sender %s, the receiver %s",

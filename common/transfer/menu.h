@@ -2,7 +2,8 @@
  *
  * P tells what it can and where it is (kv_hello), D picks. On one host that is `ipc` between GPUs that reach
  * each other, else `shm`; across hosts `nccl` between GPUs, else `zmq`. What a process was told to use
- * (handoff.transport) is all that it can; what failed for a pair once is not offered for it again.
+ * (handoff.transport) is all that it can, and is taken wherever the two are. A way that failed before it had
+ * carried anything is not offered to that receiver again, but for `zmq`, which is the last one (receivers.h).
  *
  * "One host" is one kernel and one pid namespace: what shared memory needs. BATON_HOST_ID stands in its place
  * when it is set: processes with different texts count as on different hosts. */

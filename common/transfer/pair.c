@@ -272,6 +272,7 @@ status pair_credit(pair *p, uint32_t slot, errbuf *eb) {
         return errf(eb, ST_CORRUPT, "credit for slot %u, which is not out", slot);
     p->taken_ns[slot] = 0;
     p->free_slots[p->free_count++] = slot;
+    p->credited = true;
     return ST_OK;
 }
 

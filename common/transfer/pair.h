@@ -63,7 +63,8 @@ typedef struct pair {
     const pair_setup *setup;  /* borrowed */
     kv_identity id;           /* epoch and incarnations; req = attempt = 0 */
     bool open;                /* the ring is ready */
-    bool lost;                /* D: its connection is gone; what had arrived is still to be read */
+    bool lost;                /* its connection is gone; at D what had arrived is still to be read */
+    bool credited;            /* P: a payload came to D and back came its slot */
     bool ended;               /* waits to be freed at the end of the turn */
     uint64_t seq_out, seq_in; /* frames so far */
     uint64_t hello_ns;        /* when HELLO left, or came */

@@ -2,8 +2,10 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/mix.h"
 #include "kv/handoff.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #define PAGES_MAX 64u /* of one probe: segments of one size say enough */
@@ -32,22 +34,58 @@ static op_kv_copy copy_of(const xfer *x, const kv_frame *f, xport_place wire, ui
 
 /* ---- P ---- */
 
+/* Other bytes than any probe before had, so that what an earlier one left on the way cannot pass for them: in
+ * all of the spare page, or in what the smallest probe takes of it. */
+static status fill_spare(xfer *x, bool small) {
+    kv_frame f = {
+        .piece = kv_piece_of(&x->opt.kv.layout, 0, KV_PAGE_TOKENS, 0, small ? 1 : x->opt.kv.layout.layers)};
+    size_t words = kv_piece_bytes(&x->opt.kv.layout, &f.piece) / 8;
+    uint64_t *noise = xmalloc(words * 8), sum;
+    uint32_t pages[PAGES_MAX];
+    for (size_t i = 0; i < words; i++) noise[i] = mix64(x->noise += MIX64_STEP);
+    op_kv_copy copy = copy_of(x, &f, (xport_place){.at = noise, .in = MEMORY_HOST}, pages);
+    copy.checksum = &sum;
+    status st = x->opt.kv.ops->kv_scatter(x->opt.kv.dev, &copy);
+    free(noise);
+    return st;
+}
+
+/* Nothing else can be computed here any more: told also where no hand-off fails. */
+static void device_failed(xfer *x, pair *p) {
+    errbuf eb = {0};
+    xfer_device_failed(x, &eb);
+    xfer_event e = {.kind = X_PAIR, .id = p->id, .device = true, .pair.transport = ""};
+    snprintf(e.why, sizeof e.why, "%s", eb.text);
+    xfer_emit(x, &e);
+    xfer_end_pair(x, p, eb.text);
+}
+
+static bool handoffs_wait(const xfer *x) {
+    for (const pair *p = x->pairs; p; p = p->next)
+        if (p->open && !p->ended && p->due.count > 0) return true;
+    return false;
+}
+
 static void send_one(xfer *x, pair *p, bool small) {
     errbuf eb = {0};
     probe *t = &p->probe;
     uint32_t slot, pages[PAGES_MAX];
+    /* Full ones are filled once, which would else be a part of what is measured. */
+    if ((small || t->bytes == 0) && fill_spare(x, small)) {
+        device_failed(x, p);
+        return;
+    }
     CHECK(pair_take_slot(p, &slot, x->awake_ns) == ST_OK);
     kv_frame f = {.kind = KV_PROBE, .id = p->id, .slot = slot, .piece = piece_of(x, p, small)};
     f.bytes = kv_piece_bytes(&x->opt.kv.layout, &f.piece);
     op_kv_copy copy = copy_of(x, &f, p->xport->stage(p->ring, slot), pages);
     copy.checksum = &f.checksum;
     t->sent_ns = clock_now_ns();
-    status st = x->opt.kv.ops->kv_gather(x->opt.kv.dev, &copy);
-    if (st != ST_OK)
-        xfer_device_failed(x, &eb);
-    else
-        st = pair_push(p, &f, &eb);
-    if (st != ST_OK) {
+    if (x->opt.kv.ops->kv_gather(x->opt.kv.dev, &copy)) {
+        device_failed(x, p);
+        return;
+    }
+    if (pair_push(p, &f, &eb)) {
         xfer_end_pair(x, p, eb.text);
         return;
     }
@@ -81,7 +119,7 @@ static void measure_latency(xfer *x, pair *p) {
         t->state = PROBE_SPEED;
         t->begin_ns = clock_now_ns();
         t->bytes = 0;
-    } else if (p->due.count > 0) {
+    } else if (handoffs_wait(x)) {
         pass(x, p);
     } else if (p->free_count > 0) {
         send_one(x, p, true);
@@ -91,11 +129,11 @@ static void measure_latency(xfer *x, pair *p) {
 static void measure_speed(xfer *x, pair *p) {
     probe *t = &p->probe;
     bool goes_on = t->bytes == 0 || (t->bytes < PROBE_BYTES && clock_now_ns() - t->begin_ns < PROBE_NS);
-    while (goes_on && !p->ended && p->due.count == 0 && p->free_count > 0) {
+    while (goes_on && !p->ended && !handoffs_wait(x) && p->free_count > 0) {
         send_one(x, p, false);
         goes_on = t->bytes < PROBE_BYTES && clock_now_ns() - t->begin_ns < PROBE_NS;
     }
-    if (!p->ended && t->out == 0 && (!goes_on || p->due.count > 0)) pass(x, p);
+    if (!p->ended && t->out == 0 && (!goes_on || handoffs_wait(x))) pass(x, p);
 }
 
 void probe_turn(xfer *x, pair *p) {
@@ -146,12 +184,10 @@ void probe_take(xfer *x, pair *p, chan_msg *m) {
     }
     uint32_t pages[PAGES_MAX];
     uint64_t checksum = 0;
-    errbuf eb = {0};
     op_kv_copy copy = copy_of(x, f, wire, pages);
     copy.checksum = &checksum;
     if (x->opt.kv.ops->kv_scatter(x->opt.kv.dev, &copy)) {
-        xfer_device_failed(x, &eb);
-        xfer_end_pair(x, p, eb.text);
+        device_failed(x, p);
     } else if (checksum != f->checksum && x->opt.checksums) {
         xfer_count(&x->crc_errors, 1);
         xfer_end_pair(x, p, "the pair was tried, and other bytes arrived than were sent");

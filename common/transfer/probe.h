@@ -4,10 +4,10 @@
  *          --> speed:   full slots, as many under way as the ring has, PROBE_BYTES in all, or PROBE_NS
  *          --> passed                                   X_PAIR, with both figures
  *
- * A PROBE is gathered from the sender's spare page, which holds no sequence, and scattered into the
- * receiver's; its checksum is checked like any other, so that what is measured is what a segment costs, and
- * what is proved is that bytes arrive. Hand-offs go first: while one wants slots no probe leaves, and the
- * figures are of what had left. Thread: the transfer thread. */
+ * A PROBE is gathered from the sender's spare page, which holds no sequence but noise, new in each round,
+ * and scattered into the receiver's; its checksum is checked like any other, so that what is measured is what
+ * a segment costs, and what is proved is that bytes arrive. Hand-offs go first: while one of any pair wants
+ * slots no probe leaves, and the figures are of what had left. Thread: the transfer thread. */
 #ifndef BATON_TRANSFER_PROBE_H
 #define BATON_TRANSFER_PROBE_H
 

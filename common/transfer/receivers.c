@@ -16,9 +16,11 @@ receiver *receivers_add(receivers *r, uint64_t inc, const char *endpoint) {
     PRE(r);
     PRE(endpoint);
     receiver *one = receivers_find(r, inc);
-    if (one || r->count == RECEIVERS_MAX || strlen(endpoint) >= sizeof one->endpoint) return one;
-    one = &r->at[r->count++];
-    *one = (receiver){.inc = inc};
+    if (strlen(endpoint) >= sizeof one->endpoint || (!one && r->count == RECEIVERS_MAX)) return one;
+    if (!one) {
+        one = &r->at[r->count++];
+        *one = (receiver){.inc = inc};
+    }
     snprintf(one->endpoint, sizeof one->endpoint, "%s", endpoint);
     return one;
 }

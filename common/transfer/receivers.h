@@ -1,9 +1,10 @@
 /* receivers - P: the receivers of this session that it has heard of, whether it still has to call one, and
  * which transports failed towards it.
  *
- * A pair that ends before it has proved itself shuns its transport, if another one is left; the next call
- * does not offer it. Bounded: one that finds no room is called without such memory. Thread: the transfer
- * thread. */
+ * A way that fails before anything came back by it is shunned: the next call does not offer it. Not shunned
+ * are what ends with its connection, which is no fault of the way, and `zmq`, which is always the last one. A
+ * receiver that has nothing to choose from any more is offered all again. Bounded: one that finds no room is
+ * called without such memory. Thread: the transfer thread. */
 #ifndef BATON_TRANSFER_RECEIVERS_H
 #define BATON_TRANSFER_RECEIVERS_H
 

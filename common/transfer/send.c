@@ -240,13 +240,16 @@ static void layer(xfer *x, const layer_report *r) {
     o->chunk_count = o->chunk_layers = 0;
 }
 
-/* What broke a pair before it had proved itself is not tried again while there is something else. */
+/* A way that failed before it had carried anything is not tried again, while there is another. */
 static void shun(xfer *x, const pair *p) {
     receiver *r = receivers_find(&x->receivers, p->id.d_inc);
-    bool proven = p->open && (p->probe.state == PROBE_NONE || p->probe.state == PROBE_PASSED);
-    if (!r || !p->xport || proven) return;
-    uint32_t shunned = r->shunned | p->xport->bit;
-    if (!(x->setup.menu.own.can & ~shunned)) return;
+    if (!r || p->lost || p->credited || x->device_failed) return;
+    if (!p->xport) { /* D refused: perhaps what was left */
+        r->shunned = 0;
+        return;
+    }
+    uint32_t own = x->setup.menu.own.can, shunned = r->shunned | (p->xport->bit & ~(uint32_t)KV_BY_ZMQ);
+    if (shunned == r->shunned || !(own & ~shunned)) return;
     r->shunned = shunned;
     r->call = true;
 }
@@ -258,6 +261,7 @@ static void tell_open(xfer *x, const pair *p) {
 
 static void tell_ended(xfer *x, const pair *p, const char *why) {
     xfer_event e = {.kind = X_PAIR, .id = p->id, .pair.transport = p->xport ? p->xport->name : ""};
+    e.device = x->device_failed;
     snprintf(e.why, sizeof e.why, "%s", why);
     xfer_emit(x, &e);
 }
@@ -481,6 +485,7 @@ static void read_frames(xfer *x, pair *p) {
         on_frame(x, p, &m);
         chan_msg_done(&m);
     }
+    p->lost = true;
     if (!p->ended) xfer_end_pair(x, p, "the connection to the receiver is lost");
 }
 

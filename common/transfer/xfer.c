@@ -134,6 +134,7 @@ status xfer_new(xfer **out, const xfer_options *opt, errbuf *eb) {
     xfer *x = xcalloc(1, sizeof *x);
     x->opt = *opt;
     x->role = opt->receiver ? &recv_role : &send_role;
+    x->noise = clock_random64();
     x->late_tail = &x->late_events;
     list_init(&x->by_age);
     u64_map_init(&x->by_req, HANDOFFS_HINT);

@@ -27,7 +27,7 @@ void xfer_emit(xfer *x, const xfer_event *e) {
     PRE(e);
     if (!x->late_events && ring_push(x->events, e) == ST_OK) return;
     /* The loop is busy, perhaps in xfer_post: waiting for it here could be a deadlock. Their number is
-     * bounded by its commands. */
+     * bounded by its commands, and by pairs that open and end, of which each costs a connection. */
     event_node *n = xcalloc(1, sizeof *n);
     n->event = *e;
     *x->late_tail = n;

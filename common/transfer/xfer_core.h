@@ -87,6 +87,7 @@ struct xfer {
     pair *pairs;
     uint32_t pair_count;
     receivers receivers; /* P */
+    uint64_t noise;      /* P: state of what probes are filled with */
     /* P: offers (struct outgoing of send.c); D: expectations (struct incoming of recv.c). Owned */
     list by_age;                          /* oldest first */
     u64_map by_req;                       /* the same ones */

@@ -69,7 +69,7 @@ typedef struct xport_part {
 } xport_part;
 
 typedef struct xport_ops {
-    const char *name; /* "shm": as in the config and in HELLO; at most 7 letters */
+    const char *name; /* "shm": as in the config and in RING; at most 7 letters */
     uint32_t bit;     /* its KV_BY_ */
     /* Its rings may take so many times the pair's deadline until they are ready; 0 is 1. */
     uint32_t open_times;

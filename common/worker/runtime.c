@@ -155,7 +155,7 @@ static void on_xfer(void *ctx) {
     xfer_event e;
     while (xfer_next(r->xfer, &e) == ST_OK) {
         agent_xfer(r->agent, &e, clock_now_ns());
-        if (e.kind == X_FAILED && e.device) fail(r, ST_DEVICE, e.why);
+        if (e.device) fail(r, ST_DEVICE, e.why);
     }
 }
 

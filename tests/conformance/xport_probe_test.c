@@ -45,7 +45,7 @@ static void a_tried_pair_touches_no_page_and_serves_the_first_handoff(void **sta
 }
 
 /* Hand-offs that come while it is tried go on; all arrive. */
-static void handoffs_go_before_probes(void **state) {
+static void handoffs_go_on_while_a_pair_is_tried(void **state) {
     rig_side p, d;
     rig_open_both(&p, &d, (rig_options){.transport = *state});
     hear_of(&p, &d);
@@ -62,6 +62,38 @@ static void handoffs_go_before_probes(void **state) {
         assert_int_equal(rig_wrong(&d, &w[i]), 0);
     }
     rig_close_both(&p, &d);
+}
+
+/* Slots full of probes that nobody credits: the first that comes back is the hand-off's. */
+static void handoffs_go_before_probes(void **state) {
+    rig_side p;
+    rig_open(&p, &(rig_options){.transport = *state, .inc = RIG_P_INC});
+    raw_peer d;
+    raw_open(&d, &p, *state, 2, 64 * 1024);
+    raw_listen(&d);
+    xfer_post(p.x, &(xfer_cmd){.kind = X_PEER, .peer_inc = RIG_D_INC, .endpoint = d.endpoint});
+    raw_answer(&d, RIG_D_INC, true);
+    kv_frame f;
+    for (uint32_t i = 0; i < PROBE_ROUNDS; i++) {
+        f = raw_read(&d, NULL);
+        assert_int_equal(f.kind, KV_PROBE);
+        raw_credit(&d, f.slot);
+    }
+    const uint32_t first = raw_read(&d, NULL).slot;
+    assert_int_equal(raw_read(&d, NULL).kind, KV_PROBE);
+    rig_work w = {.id = {.epoch = RIG_EPOCH, .p_inc = RIG_P_INC, .d_inc = RIG_D_INC, .req = 1, .attempt = 1},
+                  .count = 16,
+                  .page_count = 2,
+                  .pages = {1, 2}};
+    rig_offer(&p, &w);
+    rig_dest(&p, &w, d.endpoint);
+    rig_compute(&p, &w, 16);
+    rig_seal(&p, &w);
+    rig_nap(&p);
+    raw_credit(&d, first);
+    assert_int_equal(raw_read(&d, NULL).kind, KV_SEGMENT);
+    raw_close(&d);
+    rig_close(&p);
 }
 
 static void a_receiver_that_is_not_there_is_told_once(void **state) {
@@ -133,14 +165,45 @@ static void bad_probes_end_their_pair(void **state) {
     rig_close_both(&like, &d);
 }
 
+/* A receiver on another host; what its pair was by. The connection ends while the pair is tried. */
+static void meet_and_part(rig_side *p, bool refuse) {
+    raw_peer d;
+    raw_open(&d, p, "auto", 4, 64 * 1024);
+    d.setup.menu.own.host++;
+    raw_listen(&d);
+    xfer_post(p->x, &(xfer_cmd){.kind = X_PEER, .peer_inc = RIG_D_INC, .endpoint = d.endpoint});
+    raw_answer(&d, RIG_D_INC, true);
+    assert_string_equal(d.p->xport->name, "zmq");
+    assert_int_equal(raw_read(&d, NULL).kind, KV_PROBE);
+    if (refuse) assert_int_equal(pair_send_text(d.p, KV_REFUSED, &d.p->id, "no"), ST_OK);
+    if (refuse) assert_false(rig_wait_pair(p).pair.open);
+    raw_close(&d);
+    if (!refuse) assert_false(rig_wait_pair(p).pair.open);
+}
+
+/* A link that is cut is no fault of the transport, and the network is always the last way. */
+static void the_network_is_offered_again_after_a_cut(void **state) {
+    (void)state;
+    rig_side p;
+    rig_open(&p, &(rig_options){.transport = "auto", .inc = RIG_P_INC});
+    for (uint32_t i = 0; i < 2; i++) {
+        meet_and_part(&p, false);
+        meet_and_part(&p, true);
+        xfer_post(p.x, &(xfer_cmd){.kind = X_PEER_GONE, .peer_inc = i ? RIG_D_INC : 1});
+    }
+    rig_close(&p);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         EACH(a_pair_is_tried_when_its_receiver_is_heard_of),
         EACH(a_tried_pair_touches_no_page_and_serves_the_first_handoff),
+        EACH(handoffs_go_on_while_a_pair_is_tried),
         EACH(handoffs_go_before_probes),
         EACH(a_receiver_that_is_not_there_is_told_once),
         EACH(a_receiver_of_another_incarnation_refuses),
         EACH(bad_probes_end_their_pair),
+        cmocka_unit_test(the_network_is_offered_again_after_a_cut),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

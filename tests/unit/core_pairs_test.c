@@ -73,6 +73,11 @@ static void what_became_of_a_pair_is_kept_while_both_live(void **state) {
     assert_string_equal(p.fact->why, "the connection is lost");
     assert_int_equal(p.fact->latency_ns, 20000); /* as it was when it was tried */
 
+    told(w, P, (ctl_pair){.d_inc = w->incarnation[D], .transport = "zmq", .open = true, .why = ""});
+    assert_true(core_pair(w->core, 0, &p));
+    assert_int_equal(p.fact->latency_ns, 0); /* nobody measured this way */
+    assert_int_equal(p.fact->bytes_per_s, 0);
+
     told(w, P, (ctl_pair){.d_inc = 12345, .transport = "shm", .open = true, .why = ""}); /* of nobody */
     assert_int_equal(pair_count(w), 1);
     core_conn_lost(w->core, D, "it died", w->now_ns);

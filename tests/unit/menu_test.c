@@ -26,6 +26,7 @@ static xport_menu side(const backend_ops *ops, const char *gpu, uint64_t host, u
     assert_int_equal(menu_make(&m, "zmq", ops, GPU(gpu), NULL, NULL), ST_OK);
     m.own.host = host;
     m.own.can = can;
+    m.own.asked = 0;
     return m;
 }
 
@@ -47,6 +48,7 @@ static void one_that_was_asked_for_is_taken_wherever_it_is(void **state) {
     (void)state;
     xport_menu all = side(&host_ops, "", 1, ON_HOST), far_all = side(&host_ops, "", 2, ON_HOST);
     xport_menu zmq = side(&host_ops, "", 1, KV_BY_ZMQ), far_shm = side(&host_ops, "", 2, KV_BY_SHM);
+    zmq.own.asked = far_shm.own.asked = 1;
     assert_string_equal(picked(&all, &zmq), "zmq");
     assert_string_equal(picked(&zmq, &all), "zmq");
     assert_string_equal(picked(&far_shm, &all), "shm"); /* which will say that it is another host */
@@ -57,6 +59,7 @@ static void what_two_cannot_both_use_is_refused_by_name(void **state) {
     (void)state;
     errbuf eb = {0};
     xport_menu shm = side(&host_ops, "", 1, KV_BY_SHM), zmq = side(&host_ops, "", 1, KV_BY_ZMQ);
+    shm.own.asked = zmq.own.asked = 1;
     assert_null(menu_pick(&shm, &zmq.own, &eb));
     assert_string_equal(eb.text, "the receiver's transport is shm, not zmq");
     xport_menu all = side(&host_ops, "", 1, ON_HOST), none = side(&host_ops, "", 1, 0);
@@ -89,6 +92,8 @@ static void what_failed_is_not_picked_again(void **state) {
     xport_menu d = side(&host_ops, "", 1, ON_HOST), p = d;
     p.own.can &= ~(uint32_t)KV_BY_SHM;
     assert_string_equal(picked(&d, &p), "zmq");
+    xport_menu far = side(&host_ops, "", 2, KV_BY_SHM); /* one that is left is not one that was asked for */
+    assert_string_equal(picked(&d, &far), "none");
 }
 
 static void a_name_that_is_none_is_refused(void **state) {
