@@ -84,6 +84,8 @@ alive() { [ -e "/proc/$1" ] && ! grep -q '^State:[[:space:]]*Z' "/proc/$1/status
 
 coordinator() { pgrep -P "$mpirun" -f 'baton-coordinator' 2>/dev/null | head -n 1; }
 
+workers_here() { pgrep -P "$mpirun" -f 'baton-(prefill|decode|colocated)( |$)' >/dev/null; }
+
 # True when every worker process has ended and none had ever joined: a start that failed (no device, a broken
 # model, too little memory). A coordinator that had workers waits for new ones instead.
 http=$(sed -nE 's/^  http: "(.*)"$/\1/p' <<<"$map")
@@ -140,8 +142,9 @@ while [ -z "$asked" ] && alive "$mpirun"; do
         [ "$ended" -lt 10 ] || break # 2 s: at the start mpirun may have more processes to begin
     elif [ -n "$here" ]; then
         watched=$(coordinator) || true
-        # mpirun starts rank 0 first: a child, but no coordinator, is one that has ended already.
-        if [ -z "$watched" ] && pgrep -P "$mpirun" >/dev/null; then missing=$((missing + 1)); fi
+        # mpirun starts rank 0 first: a worker, but no coordinator, means one that has ended already. Other
+        # children of it log in to other hosts, which takes as long as it takes.
+        if [ -z "$watched" ] && workers_here; then missing=$((missing + 1)); fi
         [ "$missing" -lt 2 ] || break
     fi
     nap

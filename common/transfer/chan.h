@@ -3,7 +3,8 @@
  *
  * A peer whose host vanishes, or whose link is cut, is noticed by TCP: what was sent and not acknowledged for
  * dead_ms, or probes of an idle connection that nobody answered for about as long, end the connection, as a
- * reset does. A stopped process is not: its kernel answers.
+ * reset does. A stopped process is not, for its kernel answers, unless it left the window shut for dead_ms:
+ * then a credit is overdue, too.
  *
  * Nothing here blocks. A sender never reconnects: a broken connection is the end of its pair, and the socket
  * monitor says so at once. A receiver tells connections apart by file descriptor, which the kernel reuses:

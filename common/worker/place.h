@@ -15,21 +15,21 @@ typedef struct place {
     char host[64];                 /* this machine's name */
     uint32_t cpus[PLACE_CPUS_MAX]; /* [cpu_count] CPU numbers for the compute threads */
     uint32_t cpu_count;            /* 0 = not pinned */
-    char rank[16];                 /* launch rank in the map; "": started by hand, or by Slurm */
+    char rank[16];                 /* launch rank; "": started by hand */
     uint32_t gpu; /* number of this worker among those of its host; started by hand: 0. The backend takes it
                      modulo the GPUs it sees */
 } place;
 
 /* The launch rank that the environment gives: mpirun's, or that of a step of srun --mpi=pmix, which numbers
- * the components of a heterogeneous job through. NULL for a process started by hand, in a batch script too.
- */
+ * the components of a heterogeneous job through. NULL for a process started by hand, also in a batch
+ * script. */
 const char *place_launch_rank(void);
 
 /* rank: the launch rank as text, or NULL for a process started by hand. ST_INVALID when the map has no such
  * rank or gives it another role. Not pinned: when started by hand, when more cores are asked of this host
  * than it has, when they are not ours to use, when srun started us: Slurm binds its tasks itself. Its local
- * task number is then the GPU's, as the map knows nothing of where Slurm put whom; with a GPU of its own for
- * each task (--gpus-per-task) there is one to see, and the number does not matter. */
+ * task number is then the GPU's: the map need not know where Slurm put whom; with a GPU of its own for each
+ * task (--gpus-per-task) there is one to see, and the number does not matter. */
 status place_find(place *out, const config *c, worker_role role, const char *rank, errbuf *eb);
 
 /* Once the number of GPUs is known: ST_INVALID when the workers that go to this one's GPU ask for more than

@@ -6,9 +6,8 @@
 
 #include "worker_core/wcore.h"
 
-/* rank: place_launch_rank's word, or NULL. Returns the exit status: 0 after an
- * orderly end, 1 for a failure, 2 for arguments or a config that are refused. *stuck: leave by _exit
- * (runtime.h). */
+/* rank: what place_launch_rank says. Returns the exit status: 0 after an orderly end, 1 for a failure, 2 for
+ * arguments or a config that are refused. *stuck: leave by _exit (runtime.h). */
 int worker_main(int argc, char **argv, const wcore_ops *role, const char *rank, bool *stuck);
 
 #endif

@@ -341,7 +341,7 @@ typedef struct share {
 static void replays_beside_prompts_change_no_bit(void **state) {
     fixture *f = *state;
     enum { N = 5, FORCED = 9 };
-    static const share shares[N] = {{40, 0, 0}, {20, FORCED, 0}, {33, 0, 16}, {17, FORCED, 16}, {25, 1, 25}};
+    static const share turns[N] = {{40, 0, 0}, {20, FORCED, 0}, {33, 0, 16}, {17, FORCED, 16}, {25, 1, 25}};
     step_result alone[N], together[N];
     void *pages[2];
     size_t bytes = 0;
@@ -351,7 +351,7 @@ static void replays_beside_prompts_change_no_bit(void **state) {
         engine *e = engine_of(f, "cuda", DT_BF16, true);
         step_item items[N];
         for (uint32_t s = 0; s < N; s++) {
-            const share *h = &shares[s];
+            const share *h = &turns[s];
             sampling p = seeded(s);
             p.logprobs = 3;
             open_slot(e, s, f->prompt + s, h->count, f->prompt + 50, h->given, &p);
@@ -366,13 +366,13 @@ static void replays_beside_prompts_change_no_bit(void **state) {
         } else {
             /* The same tokens in the steps in which they came first: a prompt, then one at a time. */
             for (uint32_t s = 0; s < N; s++) {
-                const uint32_t prompt = shares[s].count - shares[s].done,
+                const uint32_t prompt = turns[s].count - turns[s].done,
                                end = items[s].begin + items[s].count;
                 const bool last = prompt == items[s].count;
                 if (prompt > 0)
                     run(e, &(step_item){.slot = s, .begin = items[s].begin, .count = prompt, .sample = last},
                         1, &alone[s]);
-                for (uint32_t at = shares[s].count; at < end; at++)
+                for (uint32_t at = turns[s].count; at < end; at++)
                     run(e, &(step_item){.slot = s, .begin = at, .count = 1, .sample = at + 1 == end}, 1,
                         &alone[s]);
             }

@@ -9,8 +9,9 @@
         with hosts.narrow("100mbit"): ...
 
 The machine itself has a leg on the bridge, so that a client here reaches every host. Names carry this
-process's number; what a run that was killed left behind is removed by the next. Needs root and the tools of
-`missing()`.
+process's number. Everything goes at the end, with what still runs there, also when this process is killed:
+a guard sees that, by the end of a pipe. Should it be killed, too, the next run removes what they left. Needs
+root and the tools of `missing()`.
 """
 
 import contextlib
@@ -18,6 +19,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 
 PREFIX = "btn"
@@ -46,15 +48,33 @@ def missing():
     return None
 
 
+def parts():
+    """What there is of any run: {name: ("netns" or "link", process number)}, hosts before links."""
+    out = {}
+    for kind, command in (("netns", ("ip", "netns", "list")), ("link", ("ip", "-br", "link"))):
+        for name, pid in re.findall(r"^(%s(\d+)[a-z]\d*)" % PREFIX, run(*command), re.M):
+            out[name] = (kind, int(pid))
+    return out
+
+
+def remove(kind, name):
+    """Of a host, with what runs there."""
+    pids = subprocess.run(["ip", "netns", "pids", name], capture_output=True, text=True).stdout.split()
+    for pid in pids if kind == "netns" else []:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(int(pid), 9)
+    subprocess.run(["ip", kind, "del", name], capture_output=True)
+
+
+def remove_all(wanted):
+    for name, (kind, pid) in parts().items():
+        if wanted(pid):
+            remove(kind, name)
+
+
 def remove_leftovers():
     """Of processes that are not there any more."""
-    for kind, command in (("netns", ("ip", "netns", "list")), ("link", ("ip", "-br", "link"))):
-        for name in set(re.findall(r"^(%s(\d+)[a-z]\d*)" % PREFIX, run(*command), re.M)):
-            if os.path.exists("/proc/" + name[1]):
-                continue
-            subprocess.run(
-                ["ip", "netns" if kind == "netns" else "link", "del", name[0]], capture_output=True
-            )
+    remove_all(lambda pid: not os.path.exists("/proc/%d" % pid))
 
 
 class Hosts:
@@ -63,7 +83,6 @@ class Hosts:
         self.tag = "%s%d" % (PREFIX, os.getpid())
         self.bridge = self.tag + "b"
         self.net = "10.%d.%d" % (200 + os.getpid() // 256 % 50, os.getpid() % 256)
-        self.made = False
 
     def name(self, i):
         return "%sh%d" % (self.tag, i)
@@ -86,7 +105,11 @@ class Hosts:
         remove_leftovers()
         self.folder = tempfile.TemporaryDirectory(prefix="baton-hosts-")
         self.agent = self.folder.name + "/agent"
-        self.made = True
+        self.guard = subprocess.Popen(
+            [sys.executable, os.path.abspath(__file__), str(os.getpid())],
+            stdin=subprocess.PIPE,
+            start_new_session=True,
+        )
         try:
             self.make()
         except Exception:
@@ -121,7 +144,7 @@ class Hosts:
         # its memory is not shared with the others, which one kernel cannot tell.
         with open(self.agent, "w") as f:
             f.write(
-                "#!/bin/sh\naddress=$1; shift\n"
+                "#!/bin/sh\nsleep ${BATON_LOGIN_S:-0}\naddress=$1; shift\n"
                 "host=%sh$((${address##*.} - 1))\n"
                 'exec ip netns exec "$host" unshare -u sh -c "hostname $host; '
                 'export BATON_HOST_ID=$host; exec $*"\n' % self.tag
@@ -129,14 +152,9 @@ class Hosts:
         os.chmod(self.agent, 0o755)
 
     def __exit__(self, kind, value, trace):
-        for i in range(self.count):
-            pids = subprocess.run(["ip", "netns", "pids", self.name(i)], capture_output=True, text=True)
-            for pid in pids.stdout.split():
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(int(pid), 9)
-            subprocess.run(["ip", "netns", "del", self.name(i)], capture_output=True)
-            subprocess.run(["ip", "link", "del", self.port(i)], capture_output=True)
-        subprocess.run(["ip", "link", "del", self.bridge], capture_output=True)
+        remove_all(lambda pid: pid == os.getpid())
+        self.guard.stdin.close()
+        self.guard.wait()
         self.folder.cleanup()
 
     @contextlib.contextmanager
@@ -175,3 +193,8 @@ class Hosts:
         begin = [self.inside(i) + ("tc", "qdisc", "add", "dev", "eth0") + shape for i in range(self.count)]
         end = [self.inside(i) + ("tc", "qdisc", "del", "dev", "eth0", "root") for i in range(self.count)]
         return self.between(begin, end)
+
+
+if __name__ == "__main__":  # the guard of the process whose number it is given
+    sys.stdin.read()
+    remove_all(lambda pid: pid == int(sys.argv[1]))

@@ -109,7 +109,7 @@ def config_and_manifests_agree(objects):
     services = {o["metadata"]["name"]: o["spec"] for o in objects if o["kind"] == "Service"}
     host, port = re.fullmatch(r"tcp://([\w-]+):(\d+)", config["cluster"]["control"]).groups()
     assert int(port) in [p["port"] for p in services[host]["ports"]]
-    assert config["handoff"]["transport"] == "zmq"
+    assert config["handoff"]["transport"] in ("auto", "zmq")
     drain_s = config["limits"]["drain_ms"] / 1000
     for o in workloads(objects):
         role, container, grace = role_of(o), container_of(o), pod_of(o)["terminationGracePeriodSeconds"]

@@ -40,13 +40,14 @@ ReturnToService=2
 SlurmdParameters=config_overrides
 SchedulerParameters=bf_interval=1,sched_interval=1
 GresTypes=gpu
-NodeName=DEFAULT NodeHostname={host} NodeAddr=127.0.0.1 CPUs=16 RealMemory=1000
-NodeName=cpu0 Port={ports[1]} Weight=1
-NodeName=gpu0 Port={ports[2]} Gres=gpu:2 Weight=9
-NodeName=gpu1 Port={ports[3]} Gres=gpu:2 Weight=9
+NodeName=cpu0 NodeAddr=127.0.0.1 Port={ports[1]} CPUs=16 RealMemory=1000 Weight=1
+NodeName={host} NodeAddr=127.0.0.1 Port={ports[2]} CPUs=16 RealMemory=1000 Gres=gpu:2 Weight=8
+NodeName={host}-2 NodeAddr=127.0.0.1 Port={ports[3]} CPUs=16 RealMemory=1000 Gres=gpu:2 Weight=9
 PartitionName=all Nodes=ALL Default=YES MaxTime=60 State=UP
 """
-NODES = ("cpu0", "gpu0", "gpu1")
+# The second goes by this machine's name, so that mpirun, which begins there, finds itself.
+HOST = socket.gethostname().split(".")[0]
+NODES = ("cpu0", HOST, HOST + "-2")
 
 
 def missing():
@@ -73,7 +74,7 @@ class Slurm:
         try:
             self.begin()
         except BaseException:
-            self.end()
+            self.__exit__(*sys.exc_info())
             raise
         return self
 
@@ -88,7 +89,12 @@ class Slurm:
         with open("%s/%s.log" % (self.dir, name), "ab") as log:
             self.children.append(
                 subprocess.Popen(
-                    line, env=self.env, cwd=self.dir, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                    ("setpriv", "--pdeathsig", "TERM") + line,
+                    env=self.env,
+                    cwd=self.dir,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
                 )
             )
 
@@ -101,8 +107,11 @@ class Slurm:
         # Slurm wants device files for GPUs; what they lead to it does not ask.
         for i in range(2):
             os.mknod("%s/nvidia%d" % (self.dir, i), 0o600 | stat.S_IFCHR, os.makedev(1, 3))
-        self.write("slurm.conf", CONF.format(host=socket.gethostname(), dir=self.dir, ports=free_ports(4)))
-        self.write("gres.conf", "NodeName=gpu[0-1] Name=gpu File=%s/nvidia[0-1]\n" % self.dir)
+        self.write("slurm.conf", CONF.format(host=HOST, dir=self.dir, ports=free_ports(4)))
+        self.write(
+            "gres.conf",
+            "".join("NodeName=%s Name=gpu File=%s/nvidia[0-1]\n" % (n, self.dir) for n in NODES[1:]),
+        )
         self.write("cgroup.conf", "CgroupAutomount=no\n")
         munge = {
             k: "%s/%s" % (self.dir, v)
@@ -120,10 +129,11 @@ class Slurm:
         self.child("ctl", "slurmctld", "-D")
         for node in NODES:
             self.child(node, "slurmd", "-D", "-N", node)
-        wait_for(
-            "three idle nodes",
-            lambda: self.run("sinfo", "-hN", "-o", "%t", check=False).split() == ["idle"] * 3,
-        )
+        wait_for("three idle nodes", self.idle)
+
+    def idle(self):
+        assert all(child.poll() is None for child in self.children), "a part of Slurm ended"
+        return self.run("sinfo", "-hN", "-o", "%t", check=False).split() == ["idle"] * 3
 
     def write(self, name, text):
         with open(self.dir + "/" + name, "w") as f:
