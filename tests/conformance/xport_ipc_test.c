@@ -8,6 +8,7 @@
 #include "kernels/backends.h"
 #include "tests/cuda_host/emulation.h"
 
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -184,12 +185,20 @@ static void what_has_no_gpu_or_cannot_share_cannot_be_told_to_use_it(void **stat
 
 /* ---- two processes ---- */
 
-static pid_t fork_peer(void) {
-    pid_t child = fork();
-    assert_true(child >= 0);
-    if (child == 0) alarm(120);
-    return child;
+#if defined(__SANITIZE_THREAD__)
+/* As in xport_kill_test.c: a child starts threads of its own. */
+const char *__tsan_default_options(void);
+const char *__tsan_default_options(void) {
+    return "die_after_fork=0";
 }
+#endif
+
+/* Forked before this process has threads; it waits for its first order. */
+typedef struct other {
+    pid_t pid;
+    int orders, answers;
+} other;
+static other receiver, faulty_sender, late_sender;
 
 static void tell(int pipe, char what) {
     if (write(pipe, &what, 1) != 1) _exit(1);
@@ -201,27 +210,68 @@ static void hear(int pipe, char what) {
     assert_int_equal(x, what);
 }
 
+static void tell_endpoint(int pipe, const char *endpoint) {
+    char text[CHAN_ENDPOINT_MAX] = {0};
+    snprintf(text, sizeof text, "%s", endpoint);
+    if (write(pipe, text, sizeof text) != (ssize_t)sizeof text) _exit(1);
+}
+
+static void hear_endpoint(int pipe, char endpoint[CHAN_ENDPOINT_MAX]) {
+    if (read(pipe, endpoint, CHAN_ENDPOINT_MAX) != CHAN_ENDPOINT_MAX) _exit(1);
+}
+
+typedef void other_main(int orders, int answers);
+static other other_start(other_main *body) {
+    int orders[2], answers[2];
+    assert_int_equal(pipe2(orders, O_CLOEXEC), 0);
+    assert_int_equal(pipe2(answers, O_CLOEXEC), 0);
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        alarm(600);
+        close(orders[1]);
+        close(answers[0]);
+        body(orders[0], answers[1]);
+        _exit(0);
+    }
+    close(orders[0]);
+    close(answers[1]);
+    return (other){.pid = pid, .orders = orders[1], .answers = answers[0]};
+}
+
+/* Its exit status, or the signal that ended it. */
+static int other_end(other *o) {
+    int how = 0;
+    close(o->orders);
+    assert_int_equal(waitpid(o->pid, &how, 0), o->pid);
+    close(o->answers);
+    return how;
+}
+
 /* It writes into slot 1 of its ring for ever, also when it wakes up. */
-static void sender_main(const rig_side *d, const rig_work *w, int ready) {
-    rig_side p;
+static void late_sender_main(int orders, int answers) {
+    char endpoint[CHAN_ENDPOINT_MAX];
+    rig_side p, there = {.inc = RIG_D_INC, .kv.page_count = 256};
     raw_peer raw;
+    hear_endpoint(orders, endpoint);
     rig_options o = side(false, "ipc");
     rig_open(&p, &o);
+    rig_work w = rig_work_of(&p, &there, 1, 1, 100, 0);
     raw_open(&raw, &p, "ipc", 0, 0);
-    raw_call(&raw, xfer_endpoint(d->x), &w->id);
-    kv_frame f = raw_segment(&raw, w, 0, rig_piece(0, 100, 0, 1), 0);
+    raw_call(&raw, endpoint, &w.id);
+    kv_frame f = raw_segment(&raw, &w, 0, rig_piece(0, 100, 0, 1), 0);
     raw_send_segment(&raw, &f);
     raw_read(&raw, NULL); /* CREDIT */
     for (uint64_t turns = 0;; turns++) {
         memset(raw.p->xport->stage(raw.p->ring, 1).at, 0xff, f.bytes);
-        if (turns % 1000 == 0) tell(ready, 'x');
+        if (turns % 1000 == 0) tell(answers, 'x');
     }
 }
 
 static void a_frozen_sender_that_wakes_up_writes_where_nobody_reads(void **state) {
     (void)state;
+    other *o = &late_sender;
     rig_side d, p;
-    int ready[2];
     rig_options to = side(true, "ipc"), from = side(false, "ipc");
     rig_open(&d, &to);
     rig_side like = {.inc = RIG_P_INC, .kv = d.kv};
@@ -229,12 +279,9 @@ static void a_frozen_sender_that_wakes_up_writes_where_nobody_reads(void **state
     size_t before, with;
     emulation_allocations(&before);
     rig_expect(&d, &w);
-    assert_int_equal(pipe(ready), 0);
-    pid_t child = fork_peer();
-    if (child == 0) sender_main(&d, &w, ready[1]);
-    close(ready[1]);
-    hear(ready[0], 'x');
-    assert_int_equal(kill(child, SIGSTOP), 0);
+    tell_endpoint(o->orders, xfer_endpoint(d.x));
+    hear(o->answers, 'x');
+    assert_int_equal(kill(o->pid, SIGSTOP), 0);
     emulation_allocations(&with);
     assert_int_equal(with, before + (2 << 20));
     xfer_post(d.x, &(xfer_cmd){.kind = X_PEER_GONE, .peer_inc = RIG_P_INC});
@@ -245,124 +292,109 @@ static void a_frozen_sender_that_wakes_up_writes_where_nobody_reads(void **state
     assert_int_equal(with, before); /* the ring is gone here, and lives on there */
     from.inc++;
     rig_open(&p, &from);
-    assert_int_equal(kill(child, SIGCONT), 0);
+    assert_int_equal(kill(o->pid, SIGCONT), 0);
     for (uint64_t req = 2; req < 6; req++) {
         rig_work v = rig_work_of(&p, &d, req, 1, 200, 0);
-        for (int i = 0; i < 2; i++) hear(ready[0], 'x'); /* it goes on writing */
+        for (int i = 0; i < 2; i++) hear(o->answers, 'x'); /* it goes on writing */
         hand_over(&p, &d, &v);
     }
-    assert_int_equal(kill(child, SIGKILL), 0);
-    assert_int_equal(waitpid(child, NULL, 0), child);
-    close(ready[0]);
+    assert_int_equal(kill(o->pid, SIGKILL), 0);
+    assert_int_equal(other_end(o), SIGKILL);
     rig_close_both(&p, &d);
     assert_int_equal(emulation_allocations(NULL), 0);
 }
 
 /* The third segment does not get across. */
-static void faulty_sender_main(int endpoint) {
-    char to[CHAN_ENDPOINT_MAX];
-    rig_side p;
-    if (read(endpoint, to, sizeof to) != sizeof to) _exit(1);
+static void faulty_sender_main(int orders, int answers) {
+    (void)answers;
+    char endpoint[CHAN_ENDPOINT_MAX];
+    rig_side p, there = {.inc = RIG_D_INC, .kv.page_count = 256};
+    hear_endpoint(orders, endpoint);
     setenv("BATON_EMU_GPUS", "2", 1);
     setenv("BATON_EMU_PEER_FAULT", "3", 1);
     rig_options from = side(false, "ipc");
     from.gpu = 1;
     rig_open(&p, &from);
-    rig_side there = {.inc = RIG_D_INC, .kv = p.kv};
     rig_work w = rig_work_of(&p, &there, 1, 1, 100, 0);
-    start(&p, &w, to);
+    start(&p, &w, endpoint);
     xfer_event e = rig_wait(&p, X_FAILED, 1);
-    if (!e.device || !strstr(e.why, "cuda: GPU 1: kv_gather: cudaErrorIllegalAddress")) {
-        fprintf(stderr, "%s\n", e.why);
-        _exit(1);
-    }
-    _exit(0); /* as a worker whose device failed */
+    if (e.device && strstr(e.why, "cuda: GPU 1: kv_gather: cudaErrorIllegalAddress"))
+        _exit(0); /* as a worker whose device failed */
+    fprintf(stderr, "%s\n", e.why);
+    _exit(1);
 }
 
 static void a_link_that_fails_takes_down_its_sender_and_no_receiver(void **state) {
     (void)state;
-    int endpoint[2], how;
-    assert_int_equal(pipe(endpoint), 0);
-    pid_t child = fork_peer();
-    if (child == 0) faulty_sender_main(endpoint[0]);
     rig_side d, p;
     rig_options to = side(true, "ipc"), from = side(false, "ipc");
     rig_open(&d, &to);
     rig_side there = {.inc = RIG_P_INC, .kv = d.kv};
     rig_work w = rig_work_of(&there, &d, 1, 1, 100, 0);
     rig_expect(&d, &w);
-    assert_int_equal(write(endpoint[1], xfer_endpoint(d.x), CHAN_ENDPOINT_MAX), CHAN_ENDPOINT_MAX);
+    tell_endpoint(faulty_sender.orders, xfer_endpoint(d.x));
     rig_wait(&d, X_FAILED, 1);
     rig_drop(&d, 1);
-    assert_int_equal(waitpid(child, &how, 0), child);
-    assert_int_equal(how, 0);
+    assert_int_equal(other_end(&faulty_sender), 0);
     from.inc++;
     rig_open(&p, &from);
     w = rig_work_of(&p, &d, 1, 2, 100, 0);
     hand_over(&p, &d, &w);
-    close(endpoint[0]), close(endpoint[1]);
     rig_close_both(&p, &d);
 }
 
-/* Of requests from 1 on; each order says what is to become of it. */
-static void receiver_main(int answers, int orders, const rig_side *p) {
-    rig_side d;
+/* Of requests from 1 on; each order says what is to become of it; Q: no more. */
+static void receiver_main(int orders, int answers) {
+    char what;
+    rig_side d, p = {.inc = RIG_P_INC, .kv.page_count = 256};
+    if (read(orders, &what, 1) != 1) return;
     rig_options o = side(true, "ipc");
     rig_open(&d, &o);
-    if (write(answers, xfer_endpoint(d.x), CHAN_ENDPOINT_MAX) != CHAN_ENDPOINT_MAX) _exit(1);
-    char what;
+    tell_endpoint(answers, xfer_endpoint(d.x));
     for (uint64_t req = 1; read(orders, &what, 1) == 1 && what != 'Q'; req++) {
-        rig_work w = rig_work_of(p, &d, req, 1, 100, 0);
+        rig_work w = rig_work_of(&p, &d, req, 1, 100, 0);
         rig_expect(&d, &w);
         rig_nap(&d);
         tell(answers, 'E');
-        xfer_event_kind want = what == 'V' ? X_VERIFIED : X_FAILED;
-        rig_wait(&d, want, w.id.req);
-        if (want == X_VERIFIED && rig_wrong(&d, &w)) _exit(1);
+        rig_wait(&d, what == 'V' ? X_VERIFIED : X_FAILED, req);
+        if (what == 'V' && rig_wrong(&d, &w)) _exit(1);
         tell(answers, what);
-        rig_drop(&d, w.id.req);
+        rig_drop(&d, req);
     }
     rig_close(&d);
-    _exit(0);
 }
 
 static void a_frozen_receiver_costs_its_pair_and_serves_when_it_wakes_up(void **state) {
     (void)state;
-    rig_side there = {.inc = RIG_D_INC, .kv.page_count = 256},
-             here = {.inc = RIG_P_INC, .kv.page_count = 256}, p;
-    int answers[2], orders[2], how;
-    assert_int_equal(pipe(answers), 0);
-    assert_int_equal(pipe(orders), 0);
-    pid_t child = fork_peer();
-    if (child == 0) receiver_main(answers[1], orders[0], &here);
+    other *o = &receiver;
     char endpoint[CHAN_ENDPOINT_MAX];
-    assert_int_equal(read(answers[0], endpoint, sizeof endpoint), sizeof endpoint);
+    rig_side p, there = {.inc = RIG_D_INC, .kv.page_count = 256};
+    tell(o->orders, 'S');
+    hear_endpoint(o->answers, endpoint);
     rig_options from = side(false, "ipc");
     from.pair_timeout_ns = NS_PER_S;
     rig_open(&p, &from);
     for (uint64_t req = 1; req <= 3; req++) {
         char fate = req == 2 ? 'F' : 'V';
         rig_work w = rig_work_of(&p, &there, req, 1, 100, 0);
-        tell(orders[1], fate);
-        hear(answers[0], 'E');
+        tell(o->orders, fate);
+        hear(o->answers, 'E');
         if (req == 2) {
-            assert_int_equal(kill(child, SIGSTOP), 0);
+            assert_int_equal(kill(o->pid, SIGSTOP), 0);
             rig_offer(&p, &w);
             rig_dest(&p, &w, endpoint);
             rig_compute(&p, &w, 64);
             assert_memory_equal(rig_wait(&p, X_FAILED, 2).why, "no credit from the receiver for ", 32);
-            assert_int_equal(kill(child, SIGCONT), 0);
+            assert_int_equal(kill(o->pid, SIGCONT), 0);
         } else {
             start(&p, &w, endpoint);
             rig_wait(&p, X_SENT, req);
         }
-        hear(answers[0], fate);
+        hear(o->answers, fate);
         rig_drop(&p, req);
     }
-    tell(orders[1], 'Q');
-    assert_int_equal(waitpid(child, &how, 0), child);
-    assert_int_equal(how, 0);
-    close(answers[0]), close(answers[1]), close(orders[0]), close(orders[1]);
+    tell(o->orders, 'Q');
+    assert_int_equal(other_end(o), 0);
     rig_close(&p);
 }
 
@@ -370,8 +402,11 @@ static void a_frozen_receiver_costs_its_pair_and_serves_when_it_wakes_up(void **
 
 int main(void) {
     log_setup(LOG_ERROR, "test");
+    receiver = other_start(receiver_main);
+    faulty_sender = other_start(faulty_sender_main);
+    late_sender = other_start(late_sender_main);
     const struct CMUnitTest tests[] = {
-        IPC(a_frozen_receiver_costs_its_pair_and_serves_when_it_wakes_up), /* first: they fork */
+        IPC(a_frozen_receiver_costs_its_pair_and_serves_when_it_wakes_up),
         IPC(a_link_that_fails_takes_down_its_sender_and_no_receiver),
         IPC(a_frozen_sender_that_wakes_up_writes_where_nobody_reads),
         IPC(kv_goes_from_one_gpu_to_another),
