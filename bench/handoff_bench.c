@@ -1,17 +1,20 @@
+/* clang-format off */
 /* handoff_bench - what a hand-off costs on this machine, beside what the machine gives.
  *
- *   handoff_bench [--transport shm|zmq|...] [--rounds N] [--tokens N]
+ *   handoff_bench [--transport shm|zmq] [--rounds N] [--tokens N]
  *
  * Two transfer threads of this process are P and D; nothing is computed. All transports and ceilings take
  * turns in each round, so that they see the same machine; medians are printed.
  *
- *   ceilings    memcpy of as many bytes, and the same bytes through a TCP connection on loopback, written in
- *               slots by one thread and read by another
- *   throughput  a finished prompt (--tokens) from X_DEST to X_VERIFIED over an open pair: gather, checksum,
- * ring, scatter, checksum. Payload bytes per second, as a share of each ceiling latency     the smallest
- * hand-off, one page and one segment, from X_SEAL to X_VERIFIED
+ *   memcpy, socket    ceilings: the bytes copied once; the same through a TCP connection on loopback, written
+ *                     in slots by one thread and read by another
+ *   gather, scatter   the two copies of a hand-off alone, with their checksums
+ *   shm, zmq          throughput: a finished prompt (--tokens) from X_DEST to X_VERIFIED over an open pair
+ *                     (gather, checksum, ring, scatter, checksum), and its share of each ceiling;
+ *                     latency: the smallest hand-off, one page and one segment, from X_SEAL to X_VERIFIED
  *
  * The layout is SmolLM2-135M's, KV in f16: 22.5 KiB per token. */
+/* clang-format on */
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"

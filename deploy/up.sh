@@ -40,6 +40,10 @@ if grep '^slots ' <<<"$map" | grep -qv '^slots host=localhost '; then
     sed -nE 's/^slots host=([^ ]+) count=([0-9]+)$/\1 slots=\2/p' <<<"$map" >"$run/$name.hosts"
     line+=(--hostfile "$run/$name.hosts")
     spread=1
+    # A login on another host knows nothing of this environment.
+    for variable in LD_LIBRARY_PATH $(compgen -e NCCL_ || true); do
+        [ -z "${!variable:-}" ] || line+=(-x "$variable")
+    done
 fi
 # One app context per run of equal (role, host): rank order is the map's.
 context=()
@@ -129,7 +133,10 @@ stop() {
 # coordinator. The coordinator is the cluster: when it is gone, all is over. On another host only mpirun sees
 # it.
 here=
-! grep -q '^rank=0 .* host=localhost ' <<<"$map" || here=1
+first=$(sed -nE 's/^rank=0 .* host=([^ ]+) .*/\1/p' <<<"$map")
+for own in localhost "$(hostname)" $(hostname -I 2>/dev/null || true); do
+    [ "$own" != "$first" ] || here=1
+done
 all_here=
 grep -v ' host=localhost ' <<<"$ranks" | grep -q . || all_here=1
 watched=

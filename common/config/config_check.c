@@ -154,6 +154,16 @@ static status check_roles(const config *c, const blame *b) {
     return ST_OK;
 }
 
+/* Of a backend that computes in the host's memory. */
+static status check_transport(const config *c, const blame *b) {
+    const char *transport = c->handoff.transport;
+    bool between_gpus = !strcmp(transport, "ipc") || !strcmp(transport, "nccl");
+    if (!between_gpus || backend_of(c)->own_memory) return ST_OK;
+    errf(b->eb, ST_INVALID, "%s is between GPUs, and model.backend is %s: set it to auto, shm or zmq",
+         transport, c->model.backend);
+    return at(b, "handoff", "transport");
+}
+
 static status check_limits(const config *c, const blame *b) {
     if (c->handoff.segment_kb > c->handoff.slot_kb) {
         errf(b->eb, ST_INVALID, "%u is more than handoff.slot_kb %u: a segment must fit a slot of the ring",
@@ -194,6 +204,7 @@ status config_check(const config *c, const char **section, const char **key, err
     if (st == ST_OK) st = check_types(c, &b);
     if (st == ST_OK) st = check_mock(c, &b);
     if (st == ST_OK) st = check_roles(c, &b);
+    if (st == ST_OK) st = check_transport(c, &b);
     if (st == ST_OK) st = check_limits(c, &b);
     return st;
 }

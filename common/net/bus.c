@@ -26,9 +26,11 @@
 #include "net/bus_conn.h"
 #include "net/zmq_monitor.h"
 
+#include <arpa/inet.h>
 #include <assert.h>
 #include <errno.h>
 #include <event2/event.h>
+#include <netdb.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -167,6 +169,32 @@ static status bind_error(const char *endpoint, int code, errbuf *eb) {
     return errf(eb, ST_IO, "%s: %s", endpoint, zmq_strerror(code));
 }
 
+/* ZeroMQ binds to numbers only. A name of this machine that leads to itself only (Debian gives its own name
+ * 127.0.1.1) would keep everybody else away. */
+static status resolve(const char *endpoint, char out[256], errbuf *eb) {
+    hostport at;
+    struct in_addr number;
+    snprintf(out, 256, "%s", endpoint);
+    if (!hostport_parse(&at, endpoint, true) || at.bracketed || strchr(at.host, ':') ||
+        !strcmp(at.host, "*") || inet_pton(AF_INET, at.host, &number) == 1)
+        return ST_OK;
+    struct addrinfo hints = {.ai_family = AF_INET, .ai_socktype = SOCK_STREAM}, *found = NULL;
+    int rc = getaddrinfo(at.host, NULL, &hints, &found);
+    if (rc) return errf(eb, ST_IO, "%s: the name %s: %s", endpoint, at.host, gai_strerror(rc));
+    number = ((struct sockaddr_in *)found->ai_addr)->sin_addr;
+    freeaddrinfo(found);
+    char text[INET_ADDRSTRLEN];
+    CHECK(inet_ntop(AF_INET, &number, text, sizeof text));
+    if (ntohl(number.s_addr) >> 24 == 127 && strcmp(at.host, "localhost") != 0)
+        return errf(
+            eb, ST_IO,
+            "%s: here %s is %s, which only this machine reaches: write an address that the others can "
+            "reach, or correct /etc/hosts",
+            endpoint, at.host, text);
+    snprintf(out, 256, "tcp://%s:%s", text, at.port);
+    return ST_OK;
+}
+
 status bus_listen(bus **out, loop *l, const char *endpoint, const bus_handler *h, errbuf *eb) {
     PRE(out);
     PRE(l);
@@ -177,12 +205,17 @@ status bus_listen(bus **out, loop *l, const char *endpoint, const bus_handler *h
     bus *b = NULL;
     status st = bus_new(&b, l, true, h, eb);
     if (st != ST_OK) return err_prefix(eb, st, "listening on %s", endpoint);
-    if (zmq_bind(b->socket, endpoint) != 0) {
+    char bound[256];
+    st = resolve(endpoint, bound, eb);
+    if (st != ST_OK) {
+        bus_free(b);
+        return err_prefix(eb, st, "listening on");
+    }
+    if (zmq_bind(b->socket, bound) != 0) {
         st = bind_error(endpoint, errno, eb);
         bus_free(b);
         return err_prefix(eb, st, "listening on");
     }
-    char bound[256];
     size_t size = sizeof bound;
     CHECK(zmq_getsockopt(b->socket, ZMQ_LAST_ENDPOINT, bound, &size) == 0);
     b->endpoint = xstrdup(bound);

@@ -21,7 +21,7 @@ receiver *receivers_add(receivers *r, uint64_t inc, const char *endpoint) {
         one = &r->at[r->count++];
         *one = (receiver){.inc = inc};
     }
-    snprintf(one->endpoint, sizeof one->endpoint, "%s", endpoint);
+    if (endpoint != one->endpoint) snprintf(one->endpoint, sizeof one->endpoint, "%s", endpoint);
     return one;
 }
 

@@ -146,8 +146,7 @@ status place_check_gpu(const place *p, const config *c, uint32_t gpus, errbuf *e
     PRE(gpus > 0);
     config_rank *ranks = NULL;
     uint32_t count = 0;
-    const char *visible = getenv("CUDA_VISIBLE_DEVICES");
-    if (!p->rank[0] || (visible && *visible)) return ST_OK;
+    if (!p->rank[0]) return ST_OK;
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
     status st = config_ranks(c, cores > 0 ? (uint32_t)cores : 1, &ranks, &count, eb);
     if (st != ST_OK) return st;

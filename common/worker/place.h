@@ -32,9 +32,9 @@ const char *place_launch_rank(void);
  * task (--gpus-per-task) there is one to see, and the number does not matter. */
 status place_find(place *out, const config *c, worker_role role, const char *rank, errbuf *eb);
 
-/* Once the number of GPUs is known: ST_INVALID when the workers that go to this one's GPU ask for more than
- * all of its memory. Not judged where the map does not tell who goes where: by hand, or when the launcher
- * shows each process GPUs of its own (CUDA_VISIBLE_DEVICES). */
+/* Once it is known how many GPUs this process sees (under mpirun all of a host see the same): ST_INVALID when
+ * the workers that go to this one's GPU ask for more than all of its memory. Not judged where the map does
+ * not tell who goes where: by hand, or by Slurm. */
 status place_check_gpu(const place *p, const config *c, uint32_t gpus, errbuf *eb);
 
 /* Worker `i` of a process that hosts several: where the first one is, under a name of its own, "prefill-5" or

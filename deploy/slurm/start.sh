@@ -57,7 +57,7 @@ if [ -z "${SLURM_HET_SIZE:-}" ]; then
 fi
 
 # The job's own words on component $2: NODELIST, CPUS_PER_NODE, ...
-of() { local name=SLURM_$1_HET_GROUP_$2; echo "${!name}"; }
+of() { local name=SLURM_$1_HET_GROUP_$2; echo "${!name:-}"; }
 mapfile -t roles < <(sed -nE 's/^rank=.* role=([^ ]+).*/\1/p' <<<"$map" | uniq -c | awk '{ print $2, $1 }')
 if [ "${#roles[@]}" -ne "$SLURM_HET_SIZE" ]; then
     die "$SLURM_HET_SIZE components in the job: want one each for these roles of the config: ${roles[*]% *}"
@@ -73,9 +73,12 @@ done
 check "$@" | grep '^rank='
 
 # Cyclic, as the map has its hosts.
-step=(--het-group=0 "$bin/baton-coordinator" "$@")
+# srun does not take the job's over.
+cpus() { local n; n=$(of CPUS_PER_TASK "$1"); echo "--cpus-per-task=${n:-1}"; }
+step=(--het-group=0 "$(cpus 0)" "$bin/baton-coordinator" "$@")
 for group in $(seq $((SLURM_HET_SIZE - 1))); do
-    step+=(: "--het-group=$group" --distribution=cyclic "$bin/baton-${roles[group]% *}" "$@")
+    step+=(: "--het-group=$group" "$(cpus "$group")" --distribution=cyclic
+        "$bin/baton-${roles[group]% *}" "$@")
 done
 # A worker that ends must not take the others with it.
 exec srun --mpi=pmix --kill-on-bad-exit=0 --wait=0 --label "${step[@]}"

@@ -505,6 +505,16 @@ static void a_port_in_use_is_named_with_the_remedy(void **state) {
     assert_string_equal(eb.text, want);
 }
 
+static void a_name_is_an_address(void **state) {
+    world *w = *state;
+    errbuf eb = {0};
+    bus *b = NULL;
+    bus_handler h = handler(&w->client);
+    if (bus_listen(&b, w->l, "tcp://localhost:*", &h, &eb)) fail_msg("%s", eb.text);
+    assert_memory_equal(bus_endpoint(b), "tcp://127.0.0.1:", 16);
+    bus_free(b);
+}
+
 static void bad_endpoints_are_named(void **state) {
     world *w = *state;
     errbuf eb = {0};
@@ -514,6 +524,8 @@ static void bad_endpoints_are_named(void **state) {
     assert_non_null(strstr(eb.text, "127.0.0.1:1: is no endpoint: write tcp://ADDRESS:PORT"));
     assert_int_equal(bus_listen(&b, w->l, "tcp://192.0.2.77:7001", &h, &eb), ST_IO);
     assert_non_null(strstr(eb.text, "this machine has no such address"));
+    assert_int_equal(bus_listen(&b, w->l, "tcp://no-such-host.invalid:7001", &h, &eb), ST_IO);
+    assert_non_null(strstr(eb.text, "the name no-such-host.invalid: "));
     assert_int_equal(bus_connect(&b, w->l, "nonsense", &h, &eb), ST_IO);
     assert_non_null(strstr(eb.text, "connecting to: nonsense"));
     assert_null(b);
@@ -542,6 +554,7 @@ int main(void) {
         TEST(a_peer_that_reads_again_gets_all_that_was_queued_in_order),
         TEST(only_the_closed_connections_are_lost_when_descriptors_are_reused),
         TEST(a_port_in_use_is_named_with_the_remedy),
+        TEST(a_name_is_an_address),
         TEST(bad_endpoints_are_named),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -55,6 +55,15 @@ static void gpus_are_counted_on_each_host(void **state) {
     config_free(c);
 }
 
+static void transports_between_gpus_want_gpus(void **state) {
+    (void)state;
+    refuses_with(
+        MODEL "handoff:\n  transport: ipc\n", NULL,
+        "FILE:4:14: handoff.transport: ipc is between GPUs, and model.backend is cpu: set it to auto, shm "
+        "or zmq");
+    config_free(loads(CUDA "handoff:\n  transport: nccl\n", NULL, 0));
+}
+
 static void memory_is_no_way_between_hosts(void **state) {
     (void)state;
     map_refused(
@@ -106,6 +115,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(more_workers_than_gpus_are_refused_when_their_shares_do_not_fit),
         cmocka_unit_test(gpus_are_counted_on_each_host),
+        cmocka_unit_test(transports_between_gpus_want_gpus),
         cmocka_unit_test(memory_is_no_way_between_hosts),
         cmocka_unit_test(the_files_for_several_gpus_and_hosts_give_each_worker_its_own),
     };
