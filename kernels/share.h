@@ -40,7 +40,8 @@ typedef struct share_ops {
      * MEMORY_PEER. Borrowed. */
     void *(*at)(const gpu_share *s);
     memory_kind (*in)(const gpu_share *s);
-    /* Waits for copies of this device that touch it. NULL is fine. */
+    /* Waits for no copy: the caller has seen those that touch it return. A device that hangs keeps the
+     * mapping. NULL is fine. */
     void (*close)(device *d, gpu_share *s);
 } share_ops;
 

@@ -37,6 +37,17 @@ static pair_held *unhold(pair *p) {
     return h;
 }
 
+static void close_ring(pair *p) {
+    if (p->ring) p->xport->close(p->ring);
+    p->ring = NULL;
+}
+
+void pair_close_ring(pair *p) {
+    PRE(p);
+    PRE(p->ended);
+    close_ring(p);
+}
+
 void pair_free(pair *p) {
     if (!p) return;
     CHECK(p->due.count == 0);
@@ -46,7 +57,7 @@ void pair_free(pair *p) {
         chan_msg_done(&h->msg);
         free(h);
     }
-    if (p->ring) p->xport->close(p->ring);
+    close_ring(p);
     free(p->endpoint);
     free(p->free_slots);
     free(p->taken_ns);

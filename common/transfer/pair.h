@@ -99,6 +99,9 @@ status pair_connect(pair **out, const pair_setup *setup, const char *endpoint, c
 status pair_accept(pair **out, const pair_setup *setup, const chan_msg *m, const kv_identity *own,
                    uint64_t now_ns, errbuf *eb);
 void pair_free(pair *p);
+/* Of a pair that has ended: its memory is back before pair_free, for the ring of the next one (nccl's as soon
+ * as NCCL lets go of it). Not from within what reads the ring. */
+void pair_close_ring(pair *p);
 
 /* Numbers, completes and sends. Takes ownership of part (may be NULL). ST_PEER: the pair has to end. */
 status pair_send(pair *p, kv_frame *frame, zmq_msg_t *part);

@@ -344,9 +344,11 @@ static void on_hello(xfer *x, const chan_msg *m) {
         refuse(x, m, "the receiver has too many senders");
         return;
     }
-    for (pair *p = x->pairs; p; p = p->next)
-        if (p->id.p_inc == m->frame.id.p_inc && !p->ended)
-            xfer_end_pair(x, p, "the sender opened another channel");
+    /* A GPU may have room for one ring per sender, and not for the old one beside the new one. */
+    for (pair *p = x->pairs; p; p = p->next) {
+        if (p->id.p_inc == m->frame.id.p_inc) xfer_end_pair(x, p, "the sender opened another channel");
+        if (p->ended) pair_close_ring(p);
+    }
     pair *p = NULL;
     if (pair_accept(&p, &x->setup, m, &x->own, x->awake_ns, &eb)) {
         refuse(x, m, eb.text);

@@ -27,7 +27,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#define IPC_MAGIC 0x676e69722d637069ull
+#define IPC_MAGIC   0x676e69722d637069ull
+#define IPC_BACKLOG 16 /* callers that wait: strangers among them are dismissed one after the other */
 
 typedef struct ipc_address {
     uint64_t magic;
@@ -42,7 +43,8 @@ struct xport_ring {
     xport_setup setup; /* slots, and whose device it is */
     ipc_address address;
     gpu_share *share; /* P: NULL until ready */
-    int socket;       /* D: listens until P came; P: connected until the descriptor came; then -1 */
+    int socket;       /* D: listens until P came; P: until the descriptor came; then -1 */
+    bool called;      /* P: it is connected */
     int fd;           /* D: the memory's, until it was sent; else -1 */
 };
 
@@ -118,7 +120,7 @@ static status ipc_create(xport_ring **out, const xport_setup *s, xport_address *
     else if (st != ST_OK)
         errf(eb, st, "%s", why.text);
     if (st == ST_OK) st = socket_for(r->address.nonce, &r->socket, &name, &bytes, eb);
-    if (st == ST_OK && (bind(r->socket, (struct sockaddr *)&name, bytes) || listen(r->socket, 1)))
+    if (st == ST_OK && (bind(r->socket, (struct sockaddr *)&name, bytes) || listen(r->socket, IPC_BACKLOG)))
         st = errf(eb, ST_IO, "ipc ring: a socket to hand it over: %s", strerror(errno));
     if (st != ST_OK) {
         ipc_close(r);
@@ -174,6 +176,22 @@ static status hand_over(xport_ring *r, errbuf *eb) {
 
 /* ---- P ---- */
 
+/* ST_AGAIN: too many callers wait there already. */
+static status call_owner(xport_ring *r, errbuf *eb) {
+    struct sockaddr_un name;
+    socklen_t bytes;
+    drop_fd(&r->socket);
+    status st = socket_for(r->address.nonce, &r->socket, &name, &bytes, eb);
+    if (st != ST_OK) return st;
+    r->called = connect(r->socket, (struct sockaddr *)&name, bytes) == 0;
+    if (r->called) return ST_OK;
+    if (errno == EAGAIN || errno == EINTR) return ST_AGAIN;
+    return errf(eb, ST_PEER,
+                "ipc ring: %s; the receiver is gone, or the workers do not share host and network "
+                "namespace (use transport shm or zmq)",
+                strerror(errno));
+}
+
 static status ipc_open_peer(xport_ring **out, const xport_setup *s, const xport_address *address,
                             errbuf *eb) {
     PRE(out);
@@ -192,15 +210,8 @@ static status ipc_open_peer(xport_ring **out, const xport_setup *s, const xport_
         return errf(eb, ST_PEER, "ipc ring: %s", why.text);
     xport_ring *r = ring_alloc(s);
     r->address = a;
-    struct sockaddr_un name;
-    socklen_t bytes;
-    st = socket_for(a.nonce, &r->socket, &name, &bytes, eb);
-    if (st == ST_OK && connect(r->socket, (struct sockaddr *)&name, bytes))
-        st = errf(eb, ST_PEER,
-                  "ipc ring: %s; the receiver is gone, or the workers do not share host and network "
-                  "namespace (use transport shm or zmq)",
-                  strerror(errno));
-    if (st != ST_OK) {
+    st = call_owner(r, eb);
+    if (st != ST_OK && st != ST_AGAIN) {
         ipc_close(r);
         return st;
     }
@@ -231,7 +242,8 @@ static status take_over(xport_ring *r, errbuf *eb) {
     uint64_t nonce = 0;
     int fd = -1;
     errbuf why = {0};
-    status st = receive_fd(r->socket, &nonce, &fd, eb);
+    status st = r->called ? ST_OK : call_owner(r, eb);
+    if (st == ST_OK) st = receive_fd(r->socket, &nonce, &fd, eb);
     if (st == ST_OK && nonce != r->address.nonce)
         st = errf(eb, ST_PEER, "ipc ring: the receiver handed over another one");
     if (st == ST_OK) {

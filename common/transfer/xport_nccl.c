@@ -64,8 +64,8 @@ static status ring_open(xport_ring **out, const xport_setup *s, link_rank rank, 
     PRE(s->slot_bytes > 0);
     PRE(s->slot_bytes <= XPORT_SLOT_BYTES_MAX);
     PRE(s->slot_bytes % 64 == 0);
-    link_options o = {
-        .rank = rank, .ctas = s->link_ctas, .bytes = (size_t)s->slots * s->slot_bytes, .most = s->slots};
+    link_options o = {.rank = rank, .ctas = s->link_ctas, .bytes = (size_t)s->slots * s->slot_bytes};
+    o.most = s->slots + 1; /* see nccl_push */
     memcpy(o.id, id, sizeof o.id);
     gpu_link *link;
     status st = s->ops->link->open(s->dev, &o, &link, eb);
@@ -146,9 +146,18 @@ static status nccl_push(xport_ring *r, uint32_t slot, size_t bytes, errbuf *eb) 
     PRE(r);
     PRE(slot < r->setup.slots);
     PRE(bytes <= r->setup.slot_bytes);
-    r->number[slot] = bytes ? ++r->begun : 0;
-    if (!bytes) return ST_OK;
-    status st = r->setup.ops->link->send(r->link, slot * r->setup.slot_bytes, bytes, eb);
+    if (!bytes) {
+        r->number[slot] = 0;
+        return ST_OK;
+    }
+    status st = ask(r, eb);
+    if (st != ST_OK) return st;
+    /* A send begins when the one before it has ended, so of those whose slot came back only the newest may
+     * not have been seen to end. */
+    if (r->begun - r->done > r->setup.slots)
+        return errf(eb, ST_PEER, "the receiver credits a segment that it has not received");
+    r->number[slot] = ++r->begun;
+    st = r->setup.ops->link->send(r->link, slot * r->setup.slot_bytes, bytes, eb);
     return st == ST_OK ? nccl_pushed(r, slot, eb) : st;
 }
 

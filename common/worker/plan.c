@@ -48,23 +48,44 @@ static uint64_t peers_of(const plan *p, const config *c) {
     return p->role == ROLE_PREFILL ? c->decode.count : p->role == ROLE_DECODE ? c->prefill.count : 0;
 }
 
-/* NCCL's own of all pairs, where they may be its: it was asked for, or workers are on several hosts. */
-static uint64_t nccl_bytes(const plan *p, const config *c) {
-    bool several = c->cluster.hosts_count > 1 || c->prefill.hosts_count || c->decode.hosts_count;
-    bool asked = strcmp(c->handoff.transport, "nccl") == 0;
-    if (!asked && !(several && strcmp(c->handoff.transport, "auto") == 0)) return 0;
-    uint64_t channels = c->handoff.nccl_ctas ? c->handoff.nccl_ctas : NCCL_CHANNELS;
-    return peers_of(p, c) * (NCCL_PAIR_BYTES + channels * NCCL_CHANNEL_BYTES);
+static bool transport_is(const config *c, const char *name) {
+    return strcmp(c->handoff.transport, name) == 0;
 }
 
-/* Where a transport lets GPUs copy to each other, or may be picked that does. By ipc only the receiver has a
- * ring; the sender maps that. */
+/* Whether workers may be on several hosts, those that are started by hand included: they listen on the
+ * address that leads to the coordinator, and behind a loopback one nobody reaches them. */
+static bool may_span_hosts(const config *c) {
+    static const char *const own[] = {"tcp://127.", "tcp://localhost:", "tcp://[::1]:"};
+    if (c->cluster.hosts_count > 1 || c->prefill.hosts_count || c->decode.hosts_count) return true;
+    for (size_t i = 0; i < ARRAY_LEN(own); i++)
+        if (strncmp(c->cluster.control, own[i], strlen(own[i])) == 0) return false;
+    return true;
+}
+
+static bool may_take_nccl(const config *c) {
+    return transport_is(c, "nccl") || (transport_is(c, "auto") && may_span_hosts(c));
+}
+
+/* Pairs over nccl that have memory at a time: one more than there are, as what NCCL holds for a pair that has
+ * ended comes back in the background. */
+static uint64_t nccl_pairs(const plan *p, const config *c) {
+    uint64_t peers = peers_of(p, c);
+    return peers && may_take_nccl(c) ? peers + 1 : 0;
+}
+
+/* NCCL's own */
+static uint64_t nccl_bytes(const plan *p, const config *c) {
+    uint64_t channels = c->handoff.nccl_ctas ? c->handoff.nccl_ctas : NCCL_CHANNELS;
+    return nccl_pairs(p, c) * (NCCL_PAIR_BYTES + channels * NCCL_CHANNEL_BYTES);
+}
+
+/* By nccl both ends of a pair have a ring in their GPU's memory, by ipc the receiver, whose the sender maps;
+ * by the others none. */
 static uint64_t ring_bytes(const plan *p, const config *c) {
-    const char *by = c->handoff.transport;
-    if (strcmp(by, "shm") == 0 || strcmp(by, "zmq") == 0) return 0;
-    if (strcmp(by, "ipc") == 0 && p->role == ROLE_PREFILL) return 0;
+    bool may_take_ipc = transport_is(c, "ipc") || transport_is(c, "auto");
+    uint64_t ipc_rings = may_take_ipc && p->role == ROLE_DECODE ? peers_of(p, c) : 0;
     uint64_t ring = ((uint64_t)c->handoff.ring_slots * c->handoff.slot_kb) << 10;
-    return peers_of(p, c) * ((ring + RING_GRANULE - 1) / RING_GRANULE * RING_GRANULE);
+    return MAX(ipc_rings, nccl_pairs(p, c)) * ((ring + RING_GRANULE - 1) / RING_GRANULE * RING_GRANULE);
 }
 
 static void weigh(plan *p, const config *c, const model *m, const device_memory *has) {

@@ -235,7 +235,8 @@ static void an_address_that_is_none_is_refused(void **state) {
 
 typedef enum lie { SILENT_END, NO_FD, TWO_FDS, OTHER_FILE, SMALLER, OTHER_NONCE, SHORT, LIES } lie;
 
-static void send_lie(int to, lie what, uint64_t nonce, const int fds[2]) {
+/* LIES: the truth. */
+static void send_lie(int to, lie what, uint64_t nonce, const int *fds) {
     union {
         struct cmsghdr align;
         char bytes[CMSG_SPACE(2 * sizeof(int))];
@@ -256,6 +257,50 @@ static void send_lie(int to, lie what, uint64_t nonce, const int fds[2]) {
     assert_int_equal(sendmsg(to, &m, 0), (ssize_t)data.iov_len);
 }
 
+/* The name of the socket that a ring's address leads to. */
+static socklen_t name_of(const xport_address *a, uint64_t *nonce, struct sockaddr_un *name) {
+    memcpy(nonce, a->bytes + 8, sizeof *nonce);
+    *name = (struct sockaddr_un){.sun_family = AF_UNIX};
+    int n = snprintf(name->sun_path + 1, sizeof name->sun_path - 1, "baton-kv-ring-%016llx",
+                     (unsigned long long)*nonce);
+    return (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)n);
+}
+
+static void a_sender_that_finds_a_queue_calls_again(void **state) {
+    (void)state;
+    device *d = open_gpu(0, 0);
+    xport_setup s = setup_of(d);
+    xport_ring *real, *at_p;
+    xport_address a;
+    errbuf eb = {0};
+    gpu_share *share;
+    int fd;
+    assert_int_equal(xport_ipc.create(&real, &s, &a, &eb), ST_OK);
+    xport_ipc.close(real); /* its name is free, for an owner with a short queue */
+    assert_int_equal(cuda->share->create(d, SLOTS * SLOT_BYTES, &share, &fd, &eb), ST_OK);
+    struct sockaddr_un name;
+    uint64_t nonce;
+    socklen_t bytes = name_of(&a, &nonce, &name);
+    uint32_t before = open_files();
+    int owner = socket(AF_UNIX, SOCK_STREAM, 0), stranger = socket(AF_UNIX, SOCK_STREAM, 0);
+    assert_int_equal(bind(owner, (struct sockaddr *)&name, bytes), 0);
+    assert_int_equal(listen(owner, 0), 0);
+    assert_int_equal(connect(stranger, (struct sockaddr *)&name, bytes), 0);
+    if (xport_ipc.open(&at_p, &s, &a, &eb)) fail_msg("open: %s", eb.text);
+    for (int i = 0; i < 3; i++) assert_int_equal(xport_ipc.ready(at_p, &eb), ST_AGAIN);
+    close(accept(owner, NULL, NULL));
+    assert_int_equal(xport_ipc.ready(at_p, &eb), ST_AGAIN);
+    int to = accept(owner, NULL, NULL);
+    send_lie(to, LIES, nonce, &fd);
+    if (until_ready(at_p, &eb)) fail_msg("ready: %s", eb.text);
+    xport_ipc.close(at_p);
+    close(to), close(owner), close(stranger);
+    assert_int_equal(open_files(), before);
+    cuda->share->close(d, share);
+    close(fd);
+    cuda->close(d);
+}
+
 static void whatever_an_owner_hands_over_ends_only_this_ring(void **state) {
     (void)state;
     device *d = open_gpu(0, 0);
@@ -270,15 +315,11 @@ static void whatever_an_owner_hands_over_ends_only_this_ring(void **state) {
         int fd = -1;
         assert_int_equal(xport_ipc.create(&real, &big, &a, &eb), ST_OK);
         xport_ipc.close(real); /* its name is free: the liar takes it */
+        struct sockaddr_un name;
         uint64_t nonce;
-        memcpy(&nonce, a.bytes + 8, sizeof nonce);
-        struct sockaddr_un name = {.sun_family = AF_UNIX};
-        int n = snprintf(name.sun_path + 1, sizeof name.sun_path - 1, "baton-kv-ring-%016llx",
-                         (unsigned long long)nonce);
+        socklen_t bytes = name_of(&a, &nonce, &name);
         int liar = socket(AF_UNIX, SOCK_STREAM, 0);
-        assert_int_equal(bind(liar, (struct sockaddr *)&name,
-                              (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)n)),
-                         0);
+        assert_int_equal(bind(liar, (struct sockaddr *)&name, bytes), 0);
         assert_int_equal(listen(liar, 1), 0);
         assert_int_equal(cuda->share->create(d, 4096, &small, &fd, &eb), ST_OK);
         uint32_t before = open_files();
@@ -412,6 +453,7 @@ int main(void) {
         cmocka_unit_test(memory_beyond_the_fraction_is_refused_and_comes_back),
         cmocka_unit_test(between_two_gpus_the_ring_is_a_peers),
         cmocka_unit_test(an_address_that_is_none_is_refused),
+        cmocka_unit_test(a_sender_that_finds_a_queue_calls_again),
         cmocka_unit_test(whatever_an_owner_hands_over_ends_only_this_ring),
         cmocka_unit_test(a_sender_waits_for_a_receiver_that_freezes_and_not_for_one_that_dies),
         cmocka_unit_test(another_user_gets_no_ring),

@@ -162,6 +162,33 @@ static void a_receiver_without_memory_for_a_ring_says_what_to_lower(void **state
     rig_close_both(&p, &d);
 }
 
+/* On a GPU that has room for one ring */
+static void a_pair_that_is_made_again_has_the_memory_of_the_old_one(void **state) {
+    (void)state;
+    rig_side p, d;
+    rig_options to = side(true, "auto"), from = side(false, "auto");
+    to.slots = 64; /* 4 MiB */
+    rig_open(&d, &to);
+    rig_open(&p, &from);
+    assert_string_equal(tried(&p, &d).transport, "ipc");
+    size_t bytes;
+    char mb[32];
+    emulation_allocations(&bytes);
+    snprintf(mb, sizeof mb, "%zu", (bytes >> 20) + 2);
+    setenv("BATON_EMU_MEMORY_MB", mb, 1);
+    for (int i = 0; i < 3; i++) {
+        xfer_post(p.x, &(xfer_cmd){.kind = X_PEER_GONE, .peer_inc = RIG_D_INC});
+        xfer_post(p.x, &(xfer_cmd){.kind = X_PEER, .peer_inc = RIG_D_INC, .endpoint = xfer_endpoint(d.x)});
+        assert_false(rig_wait_pair(&p).pair.open);
+        xfer_pair again = rig_wait_pair(&p).pair;
+        assert_true(again.open);
+        assert_string_equal(again.transport, "ipc");
+    }
+    unsetenv("BATON_EMU_MEMORY_MB");
+    rig_close_both(&p, &d);
+    assert_int_equal(emulation_allocations(NULL), 0);
+}
+
 static void what_has_no_gpu_or_cannot_share_cannot_be_told_to_use_it(void **state) {
     (void)state;
     const backend_ops *ops = rig_backend("ipc"), *ref = backend_find("ref");
@@ -414,6 +441,7 @@ int main(void) {
         IPC(gpus_without_a_path_meet_in_the_hosts_memory),
         IPC(what_cannot_import_falls_back),
         IPC(a_receiver_without_memory_for_a_ring_says_what_to_lower),
+        IPC(a_pair_that_is_made_again_has_the_memory_of_the_old_one),
         IPC(what_has_no_gpu_or_cannot_share_cannot_be_told_to_use_it),
     };
     return cmocka_run_group_tests_name("ipc", tests, NULL, NULL);

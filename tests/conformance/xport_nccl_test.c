@@ -172,6 +172,36 @@ static void an_error_at_the_receiver_is_told_to_the_sender(void **state) {
     rig_close_both(&like, &d);
 }
 
+static void a_receiver_that_credits_what_it_has_not_received_costs_its_own_pair(void **state) {
+    (void)state;
+    rig_side p, d, there = {.inc = RIG_D_INC + 1, .kv.page_count = 256};
+    raw_peer raw;
+    open_p(&p, 0);
+    open_d(&d, RIG_D_INC, 0);
+    raw_open(&raw, &p, "nccl", 4, 64 * 1024);
+    raw_listen(&raw);
+    rig_work lies = rig_work_of(&p, &there, 1, 1, 400, 0), w = rig_work_of(&p, &d, 2, 1, 100, 60);
+    rig_offer(&p, &lies);
+    rig_dest(&p, &lies, raw.endpoint);
+    (void)raw_answer(&raw, RIG_D_INC + 1, true);
+    nccl_host_set("hangs=1");
+    rig_compute(&p, &lies, 32);
+    /* Of 4 slots: 4 sends, and one whose slot may have come back before it was seen to end */
+    for (int i = 0; i < 5; i++) {
+        kv_frame f = raw_read(&raw, NULL);
+        assert_int_equal(f.kind, KV_SEGMENT);
+        if (i < 2) raw_credit(&raw, f.slot);
+    }
+    assert_string_equal(rig_wait(&p, X_FAILED, 1).why,
+                        "the receiver credits a segment that it has not received");
+    nccl_host_set(NULL);
+    rig_drop(&p, 1);
+    hand_over(&p, &d, &w);
+    raw_close(&raw);
+    rig_close_both(&p, &d);
+    no_comm_is_left();
+}
+
 static void a_pair_that_does_not_open_ends_with_the_reason(void **state) {
     (void)state;
     const struct {
@@ -462,6 +492,7 @@ int main(void) {
         NCCL(a_pair_has_its_communicator_from_its_first_handoff_until_its_end),
         NCCL(an_error_of_the_library_ends_the_pair_and_the_next_one_works),
         NCCL(an_error_at_the_receiver_is_told_to_the_sender),
+        NCCL(a_receiver_that_credits_what_it_has_not_received_costs_its_own_pair),
         NCCL(a_pair_that_does_not_open_ends_with_the_reason),
         NCCL(a_pair_that_never_opens_ends_at_six_times_its_deadline),
         NCCL(a_copy_that_never_ends_ends_its_pair_at_its_deadline_and_no_other),

@@ -21,7 +21,8 @@
 static const dtype acts[] = {DT_BF16, DT_F16, DT_F32};
 
 static plan plan_of(const model *m, dtype act) {
-    config c = {.model = {.backend = (char *)"cuda",
+    config c = {.cluster = {.control = (char *)"tcp://127.0.0.1:8001"},
+                .model = {.backend = (char *)"cuda",
                           .act_dtype = (char *)dtype_name(act),
                           .kv_dtype = (char *)"auto"},
                 .handoff = {.transport = (char *)"auto"},

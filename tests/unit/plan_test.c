@@ -23,7 +23,8 @@ static model smol = {.name = (char *)"smol",
                      .weights_hash = 0xabcd};
 
 static config local(void) {
-    config c = {.model = {.backend = (char *)"cpu",
+    config c = {.cluster = {.control = (char *)"tcp://127.0.0.1:8001"},
+                .model = {.backend = (char *)"cpu",
                           .isa = (char *)"auto",
                           .act_dtype = (char *)"auto",
                           .kv_dtype = (char *)"auto"},
@@ -174,6 +175,7 @@ static void the_pool_takes_what_the_share_of_the_gpu_leaves(void **state) {
     assert_int_equal(p.memory.kv, (p.page_count + 1) * 368640ull);
 }
 
+/* Of one pair more than there are: it may be on its way out. */
 static void pairs_over_nccl_have_the_librarys_buffers_in_the_reserve(void **state) {
     (void)state;
     config c = on_gpu();
@@ -187,18 +189,28 @@ static void pairs_over_nccl_have_the_librarys_buffers_in_the_reserve(void **stat
     c.handoff.nccl_ctas = 4;
     c.handoff.transport = (char *)"nccl";
     assert_int_equal(plan_make(&p, &c, ROLE_PREFILL, &smol, &dev, NULL), ST_OK);
-    assert_int_equal(p.memory.reserve, 384 * mib + 3 * (pair + 4 * 20 * mib));
+    assert_int_equal(p.memory.reserve, 384 * mib + 4 * (pair + 4 * 20 * mib));
     assert_int_equal(plan_make(&p, &c, ROLE_DECODE, &smol, &dev, NULL), ST_OK);
-    assert_int_equal(p.memory.reserve, 384 * mib + 2 * (pair + 4 * 20 * mib));
+    assert_int_equal(p.memory.reserve, 384 * mib + 3 * (pair + 4 * 20 * mib));
     c.handoff.nccl_ctas = 0;
     assert_int_equal(plan_make(&p, &c, ROLE_PREFILL, &smol, &dev, NULL), ST_OK);
-    assert_int_equal(p.memory.reserve, 384 * mib + 3 * (pair + 8 * 20 * mib));
+    assert_int_equal(p.memory.reserve, 384 * mib + 4 * (pair + 8 * 20 * mib));
     c.handoff.transport = (char *)"auto"; /* on this machine */
     assert_int_equal(plan_make(&p, &c, ROLE_PREFILL, &smol, &dev, NULL), ST_OK);
     assert_int_equal(p.memory.reserve, 384 * mib);
+    const char *const own[] = {"tcp://localhost:1", "tcp://[::1]:1", "tcp://127.0.1.1:1"};
+    for (size_t i = 0; i < ARRAY_LEN(own); i++) {
+        c.cluster.control = (char *)own[i];
+        assert_int_equal(plan_make(&p, &c, ROLE_PREFILL, &smol, &dev, NULL), ST_OK);
+        assert_int_equal(p.memory.reserve, 384 * mib);
+    }
+    c.cluster.control = (char *)"tcp://10.0.0.1:8001"; /* workers of other hosts may come */
+    assert_int_equal(plan_make(&p, &c, ROLE_PREFILL, &smol, &dev, NULL), ST_OK);
+    assert_int_equal(p.memory.reserve, 384 * mib + 4 * (pair + 8 * 20 * mib));
+    c.cluster.control = (char *)own[0];
     c.cluster.hosts_count = 2;
     assert_int_equal(plan_make(&p, &c, ROLE_PREFILL, &smol, &dev, NULL), ST_OK);
-    assert_int_equal(p.memory.reserve, 384 * mib + 3 * (pair + 8 * 20 * mib));
+    assert_int_equal(p.memory.reserve, 384 * mib + 4 * (pair + 8 * 20 * mib));
     c.handoff.transport = (char *)"zmq";
     assert_int_equal(plan_make(&p, &c, ROLE_PREFILL, &smol, &dev, NULL), ST_OK);
     assert_int_equal(p.memory.reserve, 384 * mib);
@@ -253,8 +265,10 @@ static void a_gpu_without_room_is_refused_with_the_numbers(void **state) {
         "token_budget, max_seqs or handoff.ring_slots, or take a smaller model");
 }
 
-static uint64_t rings_of(const char *transport, worker_role role, const plan_device *dev) {
+static uint64_t rings_of(const char *transport, const char *control, worker_role role,
+                         const plan_device *dev) {
     config c = on_gpu();
+    c.cluster.control = (char *)control;
     c.prefill.count = 3;
     c.decode.count = 2;
     c.colocated.memory_fraction = 0.5;
@@ -270,15 +284,19 @@ static uint64_t rings_of(const char *transport, worker_role role, const plan_dev
 static void rings_between_gpus_are_one_per_worker_of_the_other_role(void **state) {
     (void)state;
     plan_device dev = gpu(8192, 8000), host = {.ops = &gpu_ops, .memory = {.host = true}};
-    assert_int_equal(rings_of("auto", ROLE_DECODE, &dev), 3 * 6); /* of 2 MiB each */
-    assert_int_equal(rings_of("auto", ROLE_PREFILL, &dev), 2 * 6);
-    assert_int_equal(rings_of("nccl", ROLE_PREFILL, &dev), 2 * 6);
-    assert_int_equal(rings_of("ipc", ROLE_DECODE, &dev), 3 * 6);
-    assert_int_equal(rings_of("ipc", ROLE_PREFILL, &dev), 0); /* it maps the receiver's */
-    assert_int_equal(rings_of("auto", ROLE_COLOCATED, &dev), 0);
-    assert_int_equal(rings_of("shm", ROLE_DECODE, &dev), 0);
-    assert_int_equal(rings_of("zmq", ROLE_DECODE, &dev), 0);
-    assert_int_equal(rings_of("auto", ROLE_DECODE, &host), 0);
+    const char *here = "tcp://127.0.0.1:8001", *lan = "tcp://10.0.0.1:8001";
+    assert_int_equal(rings_of("auto", here, ROLE_DECODE, &dev), 3 * 6); /* of 2 MiB each */
+    assert_int_equal(rings_of("auto", here, ROLE_PREFILL, &dev), 0);    /* it maps the receiver's */
+    assert_int_equal(rings_of("auto", lan, ROLE_DECODE, &dev), (3 + 1) * 6);
+    assert_int_equal(rings_of("auto", lan, ROLE_PREFILL, &dev), (2 + 1) * 6);
+    assert_int_equal(rings_of("nccl", here, ROLE_DECODE, &dev), (3 + 1) * 6);
+    assert_int_equal(rings_of("nccl", here, ROLE_PREFILL, &dev), (2 + 1) * 6);
+    assert_int_equal(rings_of("ipc", lan, ROLE_DECODE, &dev), 3 * 6);
+    assert_int_equal(rings_of("ipc", lan, ROLE_PREFILL, &dev), 0);
+    assert_int_equal(rings_of("auto", lan, ROLE_COLOCATED, &dev), 0);
+    assert_int_equal(rings_of("shm", lan, ROLE_DECODE, &dev), 0);
+    assert_int_equal(rings_of("zmq", lan, ROLE_DECODE, &dev), 0);
+    assert_int_equal(rings_of("auto", lan, ROLE_DECODE, &host), 0);
 }
 
 static void rings_are_not_the_pools(void **state) {
