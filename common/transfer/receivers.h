@@ -27,7 +27,8 @@ typedef struct receivers {
     uint32_t count;
 } receivers;
 
-/* Heard of, there: finds or adds it. `endpoint` may be its own. NULL: no room. Borrowed until the next receivers_add or _forget. */
+/* Heard of, there: finds or adds it. `endpoint` may be its own. NULL: no room. Borrowed until the next
+ * receivers_add or _forget. */
 receiver *receivers_add(receivers *r, uint64_t inc, const char *endpoint);
 /* NULL: never heard of. Borrowed likewise. */
 receiver *receivers_find(receivers *r, uint64_t inc);

@@ -8,21 +8,25 @@
         with hosts.lossy(1, 0.05): ...
         with hosts.narrow("100mbit"): ...
 
-The machine itself has a leg on the bridge, so that a client here reaches every host. Names carry this
-process's number. Everything goes at the end, with what still runs there, also when this process is killed:
-a guard sees that, by the end of a pipe. Should it be killed, too, the next run removes what they left. Needs
-root and the tools of `missing()`.
+All of it, and the test itself, is in namespaces of its own (`enter()`), which end with it, also when it is
+killed; the bridge is in the test's, so that a client there reaches every host. Needs root and util-linux,
+iproute2, iptables.
 """
 
 import contextlib
 import os
-import re
+import shlex
 import shutil
 import subprocess
 import sys
 import tempfile
 
-PREFIX = "btn"
+INSIDE = "BATON_HOSTS_INSIDE"
+NET = "10.200.0"
+# PID 1 of the namespaces: it stays, to collect what loses its parent.
+INIT = (
+    "ip link set lo up && mkdir -p /run/netns && mount -t tmpfs netns /run/netns || exit 77\n" '"$@"\nexit $?'
+)
 
 
 def run(*command):
@@ -32,84 +36,71 @@ def run(*command):
     return out.stdout
 
 
-def missing():
-    """Why this machine cannot have such hosts; None when it can."""
+def enter():
+    """Starts this program again, in its namespaces. Returns there None, else why this machine cannot have
+    such hosts."""
+    if os.environ.get(INSIDE):
+        return missing()
     if os.geteuid() != 0:
         return "not root: network namespaces need it"
+    os.environ["PATH"] += ":/usr/sbin:/sbin"
     for tool in ("ip", "tc", "iptables", "unshare"):
         if not shutil.which(tool):
             return "no %s here: install iproute2, iptables and util-linux" % tool
+    line = "unshare --mount --net --pid --fork --mount-proc --kill-child sh -c".split() + [INIT, "init"]
     try:
-        with Hosts(1) as hosts:
-            with hosts.narrow("1gbit"), hosts.lossy(0, 0.5):
+        run(*line, "true")
+    except RuntimeError as e:
+        return str(e)
+    sys.stdout.flush()
+    os.environ[INSIDE] = "1"
+    os.execvp(line[0], [*line, sys.executable, *sys.argv])
+
+
+def missing():
+    """Tries what tests do: two hosts, what befalls their links, a connection from one to the other."""
+    serve = (
+        "import socket; s = socket.create_server(('', 1)); print(flush=True); s.settimeout(20); s.accept()"
+    )
+    reach = "import socket; socket.create_connection(('%s', 1), 10)"
+    try:
+        with Hosts(2) as hosts, hosts.narrow("1gbit"):
+            with hosts.lossy(0, 0.5):
                 pass
+            line = [*hosts.inside(1), sys.executable, "-c", serve]
+            with subprocess.Popen(line, stdout=subprocess.PIPE, text=True) as server:
+                server.stdout.readline()
+                try:
+                    run(*hosts.inside(0), sys.executable, "-c", reach % hosts.address(1))
+                finally:
+                    server.kill()
     except RuntimeError as e:
         return str(e)
     return None
 
 
-def parts():
-    """What there is of any run: {name: ("netns" or "link", process number)}, hosts before links."""
-    out = {}
-    for kind, command in (("netns", ("ip", "netns", "list")), ("link", ("ip", "-br", "link"))):
-        for name, pid in re.findall(r"^(%s(\d+)[a-z]\d*)" % PREFIX, run(*command), re.M):
-            out[name] = (kind, int(pid))
-    return out
-
-
-def remove(kind, name):
-    """Of a host, with what runs there."""
-    pids = subprocess.run(["ip", "netns", "pids", name], capture_output=True, text=True).stdout.split()
-    for pid in pids if kind == "netns" else []:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(int(pid), 9)
-    subprocess.run(["ip", kind, "del", name], capture_output=True)
-
-
-def remove_all(wanted):
-    for name, (kind, pid) in parts().items():
-        if wanted(pid):
-            remove(kind, name)
-
-
-def remove_leftovers():
-    """Of processes that are not there any more."""
-    remove_all(lambda pid: not os.path.exists("/proc/%d" % pid))
-
-
 class Hosts:
+    network = NET + ".0/24"
+
     def __init__(self, count):
         self.count = count
-        self.tag = "%s%d" % (PREFIX, os.getpid())
-        self.bridge = self.tag + "b"
-        self.net = "10.%d.%d" % (200 + os.getpid() // 256 % 50, os.getpid() % 256)
 
     def name(self, i):
-        return "%sh%d" % (self.tag, i)
+        return "host%d" % i
 
     def port(self, i):
         """The bridge's end of the link of a host."""
-        return "%sv%d" % (self.tag, i)
+        return "link%d" % i
 
     def address(self, i):
-        return "%s.%d" % (self.net, i + 1)
-
-    @property
-    def network(self):
-        return self.net + ".0/24"
+        return "%s.%d" % (NET, i + 1)
 
     def inside(self, i):
         return ("ip", "netns", "exec", self.name(i))
 
     def __enter__(self):
-        remove_leftovers()
         self.folder = tempfile.TemporaryDirectory(prefix="baton-hosts-")
         self.agent = self.folder.name + "/agent"
-        self.guard = subprocess.Popen(
-            [sys.executable, os.path.abspath(__file__), str(os.getpid())],
-            stdin=subprocess.PIPE,
-            start_new_session=True,
-        )
         try:
             self.make()
         except Exception:
@@ -118,43 +109,42 @@ class Hosts:
         return self
 
     def make(self):
-        run("ip", "link", "add", self.bridge, "type", "bridge")
-        run("ip", "addr", "add", self.net + ".254/24", "dev", self.bridge)
-        run("ip", "link", "set", self.bridge, "up")
+        run("ip", "link", "add", "bridge", "type", "bridge")
+        run("ip", "addr", "add", NET + ".254/24", "dev", "bridge")
+        run("ip", "link", "set", "bridge", "up")
         for i in range(self.count):
             run("ip", "netns", "add", self.name(i))
-            run(
-                "ip",
-                "link",
-                "add",
-                self.port(i),
-                "type",
-                "veth",
-                "peer",
-                "name",
-                "eth0",
-                "netns",
-                self.name(i),
-            )
-            run("ip", "link", "set", self.port(i), "master", self.bridge, "up")
+            peer = ("peer", "name", "eth0", "netns", self.name(i))
+            run("ip", "link", "add", self.port(i), "type", "veth", *peer)
+            run("ip", "link", "set", self.port(i), "master", "bridge", "up")
             run(*self.inside(i), "ip", "addr", "add", self.address(i) + "/24", "dev", "eth0")
             for device in ("lo", "eth0"):
                 run(*self.inside(i), "ip", "link", "set", device, "up")
-        # What ssh would do: the command's words are for a shell there. Each host has its name, and says that
-        # its memory is not shared with the others, which one kernel cannot tell.
+        # What ssh would do: the command's words are for a shell there, whose environment is its own. Each
+        # host has its name, and says that its memory is not shared with the others, which one kernel cannot
+        # tell.
+        own = {"PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", "HOME": "/root"}
+        own.update((k, v) for k, v in os.environ.items() if k.endswith("SAN_OPTIONS"))
         with open(self.agent, "w") as f:
             f.write(
                 "#!/bin/sh\nsleep ${BATON_LOGIN_S:-0}\naddress=$1; shift\n"
-                "host=%sh$((${address##*.} - 1))\n"
-                'exec ip netns exec "$host" unshare -u sh -c "hostname $host; '
-                'export BATON_HOST_ID=$host; exec $*"\n' % self.tag
+                "host=host$((${address##*.} - 1))\n"
+                'exec ip netns exec "$host" unshare -u env -i %s "BATON_HOST_ID=$host" '
+                'sh -c "hostname $host; exec $*"\n' % shlex.join("%s=%s" % item for item in own.items())
             )
         os.chmod(self.agent, 0o755)
 
     def __exit__(self, kind, value, trace):
-        remove_all(lambda pid: pid == os.getpid())
-        self.guard.stdin.close()
-        self.guard.wait()
+        """With what still runs there."""
+        for i in range(self.count):
+            pids = subprocess.run(["ip", "netns", "pids", self.name(i)], capture_output=True, text=True)
+            for pid in pids.stdout.split():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(int(pid), 9)
+            subprocess.run(["ip", "netns", "del", self.name(i)], capture_output=True)
+            # A namespace ends some time after its last process.
+            subprocess.run(["ip", "link", "del", self.port(i)], capture_output=True)
+        subprocess.run(["ip", "link", "del", "bridge"], capture_output=True)
         self.folder.cleanup()
 
     @contextlib.contextmanager
@@ -193,8 +183,3 @@ class Hosts:
         begin = [self.inside(i) + ("tc", "qdisc", "add", "dev", "eth0") + shape for i in range(self.count)]
         end = [self.inside(i) + ("tc", "qdisc", "del", "dev", "eth0", "root") for i in range(self.count)]
         return self.between(begin, end)
-
-
-if __name__ == "__main__":  # the guard of the process whose number it is given
-    sys.stdin.read()
-    remove_all(lambda pid: pid == int(sys.argv[1]))

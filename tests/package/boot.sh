@@ -6,7 +6,7 @@
 set -Eeuo pipefail
 trap 'echo "boot.sh: line $LINENO cannot be done here" >&2; exit 77' ERR
 deb=$(realpath "$1")
-own=$(mktemp -d)
+own=/mnt # only here: our mounts are our own
 mount -t tmpfs own "$own"
 mkdir "$own"/{upper,work,root}
 mount -t overlay own -o "lowerdir=/,upperdir=$own/upper,workdir=$own/work" "$own/root"

@@ -15,6 +15,7 @@ import tempfile
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "e2e"))
 from harness import free_ports, wait_for  # noqa: E402
 
+INSIDE = "BATON_SLURM_INSIDE"
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "scancel", "mpirun")
 CONF = """ClusterName=baton
 SlurmctldHost={host}(127.0.0.1)
@@ -50,6 +51,28 @@ HOST = socket.gethostname().split(".")[0]
 NODES = ("cpu0", HOST, HOST + "-2")
 
 
+def enter():
+    """Starts this program again in a PID namespace of its own, so that whatever a Slurm started ends with it,
+    also when it is killed. Returns there None, else why this machine cannot run a Slurm."""
+    if os.environ.get(INSIDE):
+        return None
+    if why := missing():
+        return why
+    line = ["unshare", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child"]
+    probe = subprocess.run([*line, "true"], capture_output=True, text=True, timeout=60)
+    if probe.returncode:
+        return "no PID namespace here: " + probe.stderr.strip()
+    sys.stdout.flush()
+    os.environ[INSIDE] = "1"
+    # sh, as PID 1, collects what loses its parent.
+    os.execvp(line[0], [*line, "sh", "-c", '"$@"; exit $?', "init", sys.executable, *sys.argv])
+
+
+def make_device(path):
+    """What it leads to Slurm does not ask: /dev/null."""
+    os.mknod(path, 0o600 | stat.S_IFCHR, os.makedev(1, 3))
+
+
 def missing():
     """Why this machine cannot run it, or None."""
     if os.geteuid() != 0:
@@ -60,6 +83,11 @@ def missing():
             return "no %s: install slurmctld slurmd munge libpmix-dev openmpi-bin" % program
     if not glob.glob("/usr/lib/*/pmix2/lib/libpmix.so"):
         return "no libpmix.so, which Slurm's pmix plugin opens: install libpmix-dev"
+    with tempfile.TemporaryDirectory() as d:
+        try:
+            make_device(d + "/device")
+        except PermissionError as e:
+            return "no device files can be made here, which Slurm wants for GPUs: %s" % e
     return None
 
 
@@ -104,9 +132,8 @@ class Slurm:
         with open(self.dir + "/munge.key", "wb") as f:
             os.fchmod(f.fileno(), 0o600)
             f.write(secrets.token_bytes(128))
-        # Slurm wants device files for GPUs; what they lead to it does not ask.
         for i in range(2):
-            os.mknod("%s/nvidia%d" % (self.dir, i), 0o600 | stat.S_IFCHR, os.makedev(1, 3))
+            make_device("%s/nvidia%d" % (self.dir, i))
         self.write("slurm.conf", CONF.format(host=HOST, dir=self.dir, ports=free_ports(4)))
         self.write(
             "gres.conf",

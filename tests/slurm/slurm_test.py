@@ -146,7 +146,7 @@ class Slurm(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    why = slurm.missing()
+    why = slurm.enter()
     if why:
         print("skipped: " + why)
         sys.exit(77)
