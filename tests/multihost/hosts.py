@@ -37,8 +37,8 @@ def run(*command):
 
 
 def enter():
-    """Starts this program again, in its namespaces. Returns there None, else why this machine cannot have such
-    hosts."""
+    """Starts this program again, in its namespaces. Returns there None, else why this machine cannot have
+    such hosts."""
     if os.environ.get(INSIDE):
         return missing()
     if os.geteuid() != 0:
@@ -120,8 +120,9 @@ class Hosts:
             run(*self.inside(i), "ip", "addr", "add", self.address(i) + "/24", "dev", "eth0")
             for device in ("lo", "eth0"):
                 run(*self.inside(i), "ip", "link", "set", device, "up")
-        # What ssh would do: the command's words are for a shell there, whose environment is its own. Each host
-        # has its name, and says that its memory is not shared with the others, which one kernel cannot tell.
+        # What ssh would do: the command's words are for a shell there, whose environment is its own. Each
+        # host has its name, and says that its memory is not shared with the others, which one kernel cannot
+        # tell.
         own = {"PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", "HOME": "/root"}
         own.update((k, v) for k, v in os.environ.items() if k.endswith("SAN_OPTIONS"))
         with open(self.agent, "w") as f:

@@ -52,8 +52,8 @@ NODES = ("cpu0", HOST, HOST + "-2")
 
 
 def enter():
-    """Starts this program again in a PID namespace of its own, so that whatever a Slurm started ends with it, also
-    when it is killed. Returns there None, else why this machine cannot run a Slurm."""
+    """Starts this program again in a PID namespace of its own, so that whatever a Slurm started ends with it,
+    also when it is killed. Returns there None, else why this machine cannot run a Slurm."""
     if os.environ.get(INSIDE):
         return None
     if why := missing():
