@@ -1,5 +1,6 @@
 # What `cmake --install` puts where, and the .deb that cpack makes of it. Everything lies below the prefix
-# (DESTDIR and --prefix as always); only where that ends in /usr, as in the .deb, /etc is beside it.
+# (DESTDIR and --prefix as always); only where that ends in /usr, as in the .deb, /etc is beside it,
+# and there are systemd units.
 #
 #   cmake --install build/release --prefix /opt/baton
 #   (cd build/release && cpack)          build/release/baton_VERSION_ARCH.deb
@@ -18,9 +19,14 @@ install(CODE [[
         set(beside "../")
     endif()]])
 install(FILES ${package}/cluster.yaml DESTINATION "\${beside}etc/baton")
-install(FILES ${systemd}/baton-coordinator.service ${systemd}/baton-worker@.service
-        DESTINATION lib/systemd/system)
-install(FILES ${systemd}/baton.sysusers DESTINATION lib/sysusers.d RENAME baton.conf)
+# Only there: the units name /etc/baton, and systemd finds their programs in /usr/bin.
+install(CODE "
+    if(beside)
+        file(INSTALL \"${systemd}/baton-coordinator.service\" \"${systemd}/baton-worker@.service\"
+             DESTINATION \"\${CMAKE_INSTALL_PREFIX}/lib/systemd/system\")
+        file(INSTALL \"${systemd}/baton.sysusers\" DESTINATION \"\${CMAKE_INSTALL_PREFIX}/lib/sysusers.d\"
+             RENAME baton.conf)
+    endif()")
 
 # Documents. Man pages are made of what the programs say of themselves.
 find_program(BATON_PYTHON python3 DOC "makes the man pages")
