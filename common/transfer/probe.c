@@ -149,16 +149,15 @@ void probe_turn(xfer *x, pair *p) {
     if (t->state == PROBE_SPEED) measure_speed(x, p);
 }
 
-bool probe_credit(pair *p, uint32_t slot) {
+void probe_credit(pair *p, uint32_t slot) {
     PRE(p);
     probe *t = &p->probe;
-    if (!t->slots || !t->slots[slot]) return false;
+    if (!t->slots || !t->slots[slot]) return;
     uint64_t now_ns = clock_now_ns();
     t->slots[slot] = false;
     t->out--;
     if (t->state == PROBE_LATENCY) t->rounds_ns[t->rounds++] = now_ns - t->sent_ns;
     t->back_ns = now_ns;
-    return true;
 }
 
 /* ---- D ---- */

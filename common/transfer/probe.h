@@ -19,8 +19,8 @@
 
 /* P, in every turn: begins, goes on, ends. */
 void probe_turn(xfer *x, pair *p);
-/* P: a CREDIT for the slot came; true: it was a probe's. */
-bool probe_credit(pair *p, uint32_t slot);
+/* P: a CREDIT for the slot came, of a probe or not. */
+void probe_credit(pair *p, uint32_t slot);
 /* D: takes a PROBE whose payload is there; the pair ends when it is not what was sent. */
 void probe_take(xfer *x, pair *p, chan_msg *m);
 

@@ -448,7 +448,7 @@ static void on_frame(xfer *x, pair *p, chan_msg *m) {
         if (pair_credit(p, m->frame.slot, &eb))
             xfer_end_pair(x, p, eb.text);
         else
-            (void)probe_credit(p, m->frame.slot);
+            probe_credit(p, m->frame.slot);
         break;
     case KV_REFUSED:
         chan_msg_text(m, why);

@@ -31,3 +31,22 @@ bool xport_no_part(xport_ring *r, uint32_t slot, size_t bytes, xport_part *out) 
     PRE(r);
     return false;
 }
+
+void xport_check_setup(const xport_setup *s) {
+    PRE(s->slots > 0);
+    PRE(s->slots <= XPORT_SLOTS_MAX);
+    PRE(s->slot_bytes > 0);
+    PRE(s->slot_bytes <= XPORT_SLOT_BYTES_MAX);
+    PRE(s->slot_bytes % 64 == 0);
+}
+
+bool xport_in_ring(const xport_setup *s, uint32_t slot, size_t bytes) {
+    return slot < s->slots && bytes <= s->slot_bytes;
+}
+
+status xport_wants_gpu(const char *transport, const backend_ops *ops, errbuf *eb) {
+    return errf(eb, ST_UNSUPPORTED,
+                "transport %s copies between GPUs, and backend %s has none: take shm on one host, zmq "
+                "between hosts",
+                transport, ops->name);
+}

@@ -104,6 +104,12 @@ typedef struct xport_ops {
     xport_place (*payload)(xport_ring *r, uint32_t slot, size_t bytes, const void *part, size_t part_bytes);
 } xport_ops;
 
+/* For the transports: asserts what xport_setup says; whether a payload of so many bytes can lie in a slot;
+ * and the refusal of one that copies between GPUs where the backend has none. */
+void xport_check_setup(const xport_setup *s);
+bool xport_in_ring(const xport_setup *s, uint32_t slot, size_t bytes);
+status xport_wants_gpu(const char *transport, const backend_ops *ops, errbuf *eb);
+
 /* For a table's slots where a transport has nothing to do: usable anywhere, ready at once, on its way at
  * once, there at once, nothing inside the message. */
 status xport_check_nothing(const backend_ops *ops, device *dev, errbuf *eb);

@@ -60,10 +60,7 @@ static void drop_fd(int *fd) {
 static status ipc_check(const backend_ops *ops, device *dev, errbuf *eb) {
     PRE(ops);
     if (ops->share) return ops->share->check(dev, eb);
-    return errf(eb, ST_UNSUPPORTED,
-                "transport ipc copies between GPUs, and backend %s has none: take shm on one host, zmq "
-                "between hosts",
-                ops->name);
+    return xport_wants_gpu("ipc", ops, eb);
 }
 
 static void ipc_close(xport_ring *r) {
@@ -75,11 +72,7 @@ static void ipc_close(xport_ring *r) {
 }
 
 static xport_ring *ring_alloc(const xport_setup *s) {
-    PRE(s->slots > 0);
-    PRE(s->slots <= XPORT_SLOTS_MAX);
-    PRE(s->slot_bytes > 0);
-    PRE(s->slot_bytes <= XPORT_SLOT_BYTES_MAX);
-    PRE(s->slot_bytes % 64 == 0);
+    xport_check_setup(s);
     xport_ring *r = xcalloc(1, sizeof *r);
     r->setup = *s;
     r->socket = r->fd = -1;
@@ -272,7 +265,7 @@ static xport_place ipc_stage(xport_ring *r, uint32_t slot) {
 
 static xport_place ipc_payload(xport_ring *r, uint32_t slot, size_t bytes, const void *part,
                                size_t part_bytes) {
-    if (slot >= r->setup.slots || bytes > r->setup.slot_bytes || part || part_bytes) return (xport_place){0};
+    if (part || part_bytes || !xport_in_ring(&r->setup, slot, bytes)) return (xport_place){0};
     return ipc_stage(r, slot);
 }
 

@@ -44,10 +44,7 @@ struct xport_ring {
 static status nccl_check(const backend_ops *ops, device *dev, errbuf *eb) {
     PRE(ops);
     if (ops->link) return ops->link->check(dev, eb);
-    return errf(eb, ST_UNSUPPORTED,
-                "transport nccl copies between GPUs, and backend %s has none: take shm on one host, zmq "
-                "between hosts",
-                ops->name);
+    return xport_wants_gpu("nccl", ops, eb);
 }
 
 static void nccl_close(xport_ring *r) {
@@ -59,11 +56,7 @@ static void nccl_close(xport_ring *r) {
 
 static status ring_open(xport_ring **out, const xport_setup *s, link_rank rank, const unsigned char *id,
                         errbuf *eb) {
-    PRE(s->slots > 0);
-    PRE(s->slots <= XPORT_SLOTS_MAX);
-    PRE(s->slot_bytes > 0);
-    PRE(s->slot_bytes <= XPORT_SLOT_BYTES_MAX);
-    PRE(s->slot_bytes % 64 == 0);
+    xport_check_setup(s);
     link_options o = {.rank = rank, .ctas = s->link_ctas, .bytes = (size_t)s->slots * s->slot_bytes};
     o.most = s->slots + 1; /* see nccl_push */
     memcpy(o.id, id, sizeof o.id);
@@ -134,12 +127,17 @@ static status ask(xport_ring *r, errbuf *eb) {
     return r->setup.ops->link->progress(r->link, &r->given, &r->done, eb);
 }
 
-static status nccl_pushed(xport_ring *r, uint32_t slot, errbuf *eb) {
-    PRE(r);
+/* Whether that count has come to the slot's copy. */
+static status reached(xport_ring *r, const uint64_t *count, uint32_t slot, errbuf *eb) {
     PRE(slot < r->setup.slots);
     status st = ask(r, eb);
     if (st != ST_OK) return st;
-    return r->given >= r->number[slot] ? ST_OK : ST_AGAIN;
+    return *count >= r->number[slot] ? ST_OK : ST_AGAIN;
+}
+
+static status nccl_pushed(xport_ring *r, uint32_t slot, errbuf *eb) {
+    PRE(r);
+    return reached(r, &r->given, slot, eb);
 }
 
 static status nccl_push(xport_ring *r, uint32_t slot, size_t bytes, errbuf *eb) {
@@ -163,10 +161,7 @@ static status nccl_push(xport_ring *r, uint32_t slot, size_t bytes, errbuf *eb) 
 
 static status nccl_pulled(xport_ring *r, uint32_t slot, errbuf *eb) {
     PRE(r);
-    PRE(slot < r->setup.slots);
-    status st = ask(r, eb);
-    if (st != ST_OK) return st;
-    return r->done >= r->number[slot] ? ST_OK : ST_AGAIN;
+    return reached(r, &r->done, slot, eb);
 }
 
 static status nccl_pull(xport_ring *r, uint32_t slot, size_t bytes, errbuf *eb) {
@@ -181,7 +176,7 @@ static status nccl_pull(xport_ring *r, uint32_t slot, size_t bytes, errbuf *eb) 
 
 static xport_place nccl_payload(xport_ring *r, uint32_t slot, size_t bytes, const void *part,
                                 size_t part_bytes) {
-    if (slot >= r->setup.slots || bytes > r->setup.slot_bytes || part || part_bytes) return (xport_place){0};
+    if (part || part_bytes || !xport_in_ring(&r->setup, slot, bytes)) return (xport_place){0};
     return nccl_stage(r, slot);
 }
 

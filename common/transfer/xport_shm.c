@@ -60,11 +60,7 @@ static void shm_close(xport_ring *r) {
 }
 
 static xport_ring *ring_alloc(const xport_setup *s) {
-    PRE(s->slots > 0);
-    PRE(s->slots <= XPORT_SLOTS_MAX);
-    PRE(s->slot_bytes > 0);
-    PRE(s->slot_bytes <= XPORT_SLOT_BYTES_MAX);
-    PRE(s->slot_bytes % 64 == 0);
+    xport_check_setup(s);
     xport_ring *r = xcalloc(1, sizeof *r);
     r->fd = -1;
     r->in = MEMORY_HOST;
@@ -181,7 +177,7 @@ static xport_place shm_stage(xport_ring *r, uint32_t slot) {
 
 static xport_place shm_payload(xport_ring *r, uint32_t slot, size_t bytes, const void *part,
                                size_t part_bytes) {
-    if (slot >= r->setup.slots || bytes > r->setup.slot_bytes || part || part_bytes) return (xport_place){0};
+    if (part || part_bytes || !xport_in_ring(&r->setup, slot, bytes)) return (xport_place){0};
     return shm_stage(r, slot);
 }
 

@@ -48,11 +48,7 @@ static void inline_close(xport_ring *r) {
 }
 
 static xport_ring *ring_alloc(const xport_setup *s) {
-    PRE(s->slots > 0);
-    PRE(s->slots <= XPORT_SLOTS_MAX);
-    PRE(s->slot_bytes > 0);
-    PRE(s->slot_bytes <= XPORT_SLOT_BYTES_MAX);
-    PRE(s->slot_bytes % 64 == 0);
+    xport_check_setup(s);
     xport_ring *r = xcalloc(1, sizeof *r);
     r->setup = *s;
     r->in = MEMORY_HOST;
@@ -115,8 +111,7 @@ static bool inline_part(xport_ring *r, uint32_t slot, size_t bytes, xport_part *
 
 static xport_place inline_payload(xport_ring *r, uint32_t slot, size_t bytes, const void *part,
                                   size_t part_bytes) {
-    if (slot >= r->setup.slots || bytes > r->setup.slot_bytes || !part || part_bytes != bytes)
-        return (xport_place){0};
+    if (!part || part_bytes != bytes || !xport_in_ring(&r->setup, slot, bytes)) return (xport_place){0};
     if ((uintptr_t)part % 8 == 0) return (xport_place){.at = (void *)part, .in = MEMORY_HOST};
     memcpy(r->bounce, part, bytes);
     return (xport_place){.at = r->bounce, .in = MEMORY_HOST};
