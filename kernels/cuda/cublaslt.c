@@ -1,18 +1,14 @@
 #include "kernels/cuda/cublaslt.h"
 
-#include <dlfcn.h>
+#include "kernels/cuda/library.h"
 
 #define TEXT_(x) #x
 #define TEXT(x)  TEXT_(x)
 #define SONAME   "libcublasLt.so." TEXT(CUBLAS_VER_MAJOR)
 
-/* NODELETE: it stays loaded after it is closed, since to load it again costs what the first time did. */
-#define HOW (RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE)
-
 status cublaslt_open(cublaslt *out, errbuf *eb) {
     PRE(out);
-    cublaslt l = {.library = dlopen(SONAME, HOW)};
-    if (!l.library) l.library = dlopen(BATON_CUDA_LIBRARIES "/" SONAME, HOW);
+    cublaslt l = {.library = library_open(SONAME)};
     if (!l.library)
         return errf(eb, ST_UNSUPPORTED,
                     "cuda backend: %s was found neither by the loader nor in %s: set LD_LIBRARY_PATH to its "

@@ -1,10 +1,8 @@
 #include "kernels/cuda/nccl.h"
 
-#include <dlfcn.h>
-#include <stdio.h>
+#include "kernels/cuda/library.h"
 
 #define SONAME "libnccl.so.2"
-#define HOW    (RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE)
 
 /* 22809 is 2.28.9. */
 static void name_version(int code, char out[16]) {
@@ -13,8 +11,7 @@ static void name_version(int code, char out[16]) {
 
 status nccl_open(nccl *out, errbuf *eb) {
     PRE(out);
-    nccl l = {.library = dlopen(SONAME, HOW)};
-    if (!l.library) l.library = dlopen(BATON_CUDA_LIBRARIES "/" SONAME, HOW);
+    nccl l = {.library = library_open(SONAME)};
     if (!l.library)
         return errf(eb, ST_UNSUPPORTED,
                     "%s was found neither by the loader nor in %s: install NCCL, set LD_LIBRARY_PATH to its "
