@@ -21,6 +21,8 @@ typedef struct device_options {
     /* Host backends. */
     const uint32_t *cpus; /* [threads] CPU numbers to pin to (thread 0 is the opener), or NULL: not pinned */
     const char *isa;      /* cpu: "auto", "avx512", "avx2", "portable" */
+    uint32_t act_bits;    /* cpu: activations that meet weights of 4 or 8 bits are rounded to 16 or 8 bits; 32
+                             (and    0): they stay fp32 */
     const latency_model *latency; /* mock: how long steps take; copied. NULL: no time */
     /* cuda. */
     uint32_t gpu;           /* index among the visible devices, taken modulo their number */

@@ -74,9 +74,11 @@ const config_key config_keys[] = {
     UINT_KEY(model, max_context, 0, 0, 1 << 20),
     PICK_KEY(model, backend, "cpu", "cpu|ref|cuda|mock"),
     PICK_KEY(model, isa, "auto", "auto|avx512|avx2|portable"),
+    PICK_KEY(model, act_bits, "16", "16|8|32"),
     PICK_KEY(model, act_dtype, "auto", "auto|bf16|f16|f32"),
     PICK_KEY(model, kv_dtype, "auto", "auto|bf16|f16|f32"),
     BOOL_KEY(model, deterministic, false),
+    BOOL_KEY(model, prefix_cache, true),
     BOOL_KEY(model, check_ops, false),
 
     TEXT_KEY(mock, latency, "h200-8b"),

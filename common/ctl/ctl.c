@@ -117,6 +117,10 @@ static void pack_heartbeat(const ctl_heartbeat *h, Baton__ControlMessage *pb, bu
     body.step_prefill_rows = prefill_rows;
     body.step_decode_rows = decode_rows;
     body.steps_left_out = h->steps_left_out;
+    body.cache_queries = h->cache_queries;
+    body.cache_hits = h->cache_hits;
+    body.cache_pages = h->cache_pages;
+    body.cache_evictions = h->cache_evictions;
     pb->heartbeat = &body;
     emit(pb, BATON__CONTROL_MESSAGE__BODY_HEARTBEAT, out);
 }
@@ -166,6 +170,9 @@ static void pack_work(const ctl_work *w, Baton__ControlMessage *pb, buf *out) {
     body.then_decode = w->then_decode;
     body.p_inc = w->p_inc;
     body.ids_hash = w->ids_hash;
+    body.cache = w->cache;
+    body.salt0 = w->salt[0];
+    body.salt1 = w->salt[1];
     pb->work = &body;
     emit(pb, BATON__CONTROL_MESSAGE__BODY_WORK, out);
 }
@@ -190,6 +197,7 @@ static void pack_tokens(const ctl_tokens *t, Baton__ControlMessage *pb, buf *out
         to->id = from->token.id;
         to->fin = (Baton__Finish)from->token.fin;
         to->logprob = from->token.logprob;
+        to->cached = from->cached;
         for (uint32_t k = 0; k < from->token.top_count; k++) {
             rows[i].ids[k] = from->token.top[k].id;
             rows[i].logprobs[k] = from->token.top[k].logprob;

@@ -46,7 +46,7 @@ typedef enum ctl_kind {
                */
     CTL_DRAIN,
     CTL_EXIT,
-    CTL_PEER, /* P: a decode worker is here (dest.d_inc, dest.endpoint): open a pair to it and try it */
+    CTL_PEER,      /* P: a decode worker is here (dest.d_inc, dest.endpoint): open a pair to it and try it */
     CTL_PEER_GONE, /* the worker of the other role with incarnation dest.d_inc is gone: end the pair to it */
     /* worker > coordinator */
     CTL_PAIR, /* P: what became of the pair to a decode worker */
@@ -109,7 +109,11 @@ typedef struct ctl_heartbeat {
     const ctl_step *steps; /* [step_count] ended since the last heartbeat, oldest first; the newest
                               CTL_STEPS_MAX. Only while the message lives */
     uint32_t step_count;
-    uint64_t steps_left_out; /* ended since then and told by nobody */
+    uint64_t steps_left_out;            /* ended since then and told by nobody */
+    uint64_t cache_queries, cache_hits; /* prefix cache: tokens of prompts that looked in it, and of those
+                                           found, since start */
+    uint32_t cache_pages;               /* that nothing but the cache holds now */
+    uint64_t cache_evictions;           /* pages that the cache gave up, since start */
 } ctl_heartbeat;
 
 /* PREFILL and RESERVE carry the whole request, prompt and output ids apart. */
@@ -122,11 +126,12 @@ typedef struct ctl_work {
     bool then_decode;  /* PREFILL to a colocated worker */
     uint64_t p_inc;    /* RESERVE: the prefill worker that will push */
     uint64_t ids_hash; /* RESERVE: kv_ids_hash of prompt ++ output */
+    bool cache;        /* the worker's prefix cache may serve it and keep it */
+    uint64_t salt[2];  /* it meets requests of the same salt only; both 0: without salt */
 } ctl_work;
 
 typedef struct ctl_reserved {
-    uint32_t d_have; /* rows that D holds already, from the start of the prompt: DEST's token_begin; 0 until
-                        there is a prefix cache */
+    uint32_t d_have; /* rows that D holds already, from the start of the prompt: DEST's token_begin */
 } ctl_reserved;
 
 typedef struct ctl_dest {
@@ -142,6 +147,8 @@ typedef struct ctl_token {
     uint32_t attempt;
     uint32_t index; /* output index */
     token_out token;
+    uint32_t
+        cached; /* P and W, with the first token of an attempt: prompt rows that were not computed anew */
 } ctl_token;
 
 typedef struct ctl_tokens {

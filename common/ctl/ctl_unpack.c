@@ -280,6 +280,10 @@ static void fill_heartbeat(block *b, const Baton__Heartbeat *from, ctl_heartbeat
         .steps = steps,
         .step_count = (uint32_t)from->n_step_ages_us,
         .steps_left_out = from->steps_left_out,
+        .cache_queries = from->cache_queries,
+        .cache_hits = from->cache_hits,
+        .cache_pages = from->cache_pages,
+        .cache_evictions = from->cache_evictions,
     };
 }
 
@@ -318,6 +322,8 @@ static void fill_work(block *b, const Baton__Work *from, ctl_work *to) {
         .then_decode = from->then_decode,
         .p_inc = from->p_inc,
         .ids_hash = from->ids_hash,
+        .cache = from->cache,
+        .salt = {from->salt0, from->salt1},
     };
 }
 
@@ -333,6 +339,7 @@ static void fill_tokens(block *b, const Baton__Tokens *from, ctl_tokens *to) {
                       .fin = (finish)k->fin,
                       .logprob = k->logprob,
                       .top_count = (uint32_t)k->n_top_ids},
+            .cached = k->cached,
         };
         for (size_t n = 0; n < k->n_top_ids; n++)
             tokens[i].token.top[n] = (token_logprob){.id = k->top_ids[n], .logprob = k->top_logprobs[n]};

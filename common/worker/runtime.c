@@ -288,6 +288,7 @@ static status start_device(runtime *r, errbuf *eb) {
                         .device = {.threads = p->settings->cores,
                                    .cpus = r->place->cpu_count ? r->place->cpus : NULL,
                                    .isa = r->config->model.isa,
+                                   .act_bits = (uint32_t)atoi(r->config->model.act_bits),
                                    .latency = models ? &latency : NULL,
                                    .gpu = r->place->gpu,
                                    .act_type = p->act_type,

@@ -32,6 +32,9 @@ typedef struct wcore_options {
     uint32_t chunk_tokens; /* prefill: longest chunk of one prompt in one step, a multiple of 16 */
     uint32_t max_context;
     const char *policy; /* colocated: "chunked" or "prefill_first" */
+    bool prefix_cache;  /* whole pages are kept for prompts that begin alike */
+    bool cache_outputs; /* pages of generated rows, too: a row has the same bytes whether it was generated or
+                           part of a prompt */
     const int32_t *eog; /* end-of-generation ids; borrowed */
     uint32_t eog_count;
 } wcore_options;

@@ -16,7 +16,11 @@ static const int32_t stop_ids[] = {2, 5};
 static const sampling_bias bias[] = {{.id = 9, .bias = -100.0f}, {.id = 10, .bias = 1.5f}};
 static const ctl_numeric numerics[] = {{"path", "cpu/avx2"}, {"kv_dtype", "f16"}};
 static const ctl_token tokens[] = {
-    {.req = 5, .attempt = 2, .index = 0, .token = {.id = 17, .fin = FINISH_NONE, .logprob = -0.5f}},
+    {.req = 5,
+     .attempt = 2,
+     .index = 0,
+     .token = {.id = 17, .fin = FINISH_NONE, .logprob = -0.5f},
+     .cached = 48},
     {.req = 1ull << 40,
      .attempt = 1,
      .index = 9,
@@ -52,6 +56,8 @@ static ctl_work sample_work(void) {
         .then_decode = true,
         .p_inc = 0xfedcba9876543210u,
         .ids_hash = 0x123456789abcdef0u,
+        .cache = true,
+        .salt = {UINT64_MAX, 5},
     };
 }
 
@@ -95,7 +101,11 @@ static ctl_msg sample(ctl_kind kind) {
                                       .busy_ns = {16, 17, 18},
                                       .steps = steps,
                                       .step_count = ARRAY_LEN(steps),
-                                      .steps_left_out = 19};
+                                      .steps_left_out = 19,
+                                      .cache_queries = 20,
+                                      .cache_hits = 21,
+                                      .cache_pages = 22,
+                                      .cache_evictions = 23};
         break;
     case CTL_NO_ROOM:
     case CTL_HANDOFF_FAILED:
