@@ -197,7 +197,8 @@ uint64_t host_weight_bytes(dtype act_type, const weight_parts *parts) {
     return bytes;
 }
 
-static const tensor *plain(const weight *w) {
+const tensor *host_plain(const weight *w) {
+    PRE(w);
     PRE(w->parts.form == WEIGHT_PLAIN);
     return &w->parts.part[0];
 }
@@ -271,9 +272,9 @@ status host_embed_op(device *d, const op_embed *a) {
     const host_device *h = peek(d);
     PRE(h->step);
     PRE(a->rows == h->step->rows);
-    RUN(d, embed, .table = plain(a->table), .ids = h->step->ids, .rows = a->rows, .out = a->x);
+    RUN(d, embed, .table = host_plain(a->table), .ids = h->step->ids, .rows = a->rows, .out = a->x);
     if (!a->positions) return ST_OK;
-    const tensor *table = plain(a->positions);
+    const tensor *table = host_plain(a->positions);
     float *row = row_of(host_of(d), table->cols);
     for (uint32_t r = 0; r < a->rows; r++) {
         const int32_t pos = (int32_t)h->pos[r];
@@ -303,8 +304,12 @@ status host_norm(device *d, const op_norm *a) {
     PRE(a);
     PRE(a->weight);
     if (a->delta) RUN(d, add, .x = a->x, .y = a->delta, .rows = a->rows, .dim = a->dim);
-    const host_rmsnorm n = {
-        .x = a->x, .weight = plain(a->weight), .rows = a->rows, .dim = a->dim, .eps = a->eps, .out = a->out};
+    const host_rmsnorm n = {.x = a->x,
+                            .weight = host_plain(a->weight),
+                            .rows = a->rows,
+                            .dim = a->dim,
+                            .eps = a->eps,
+                            .out = a->out};
     return norm_rows(d, &n, a->kind, bias_of(a->weight, 0));
 }
 
@@ -356,7 +361,7 @@ static status rotate(device *d, float *x, uint32_t heads, uint32_t rows) {
 static status prepare_heads(device *d, const op_attend *a, const weight *norm, float *x, uint32_t heads) {
     const uint32_t head_dim = peek(d)->attention.layout.head_dim;
     if (norm)
-        RUN(d, rmsnorm, .x = x, .weight = plain(norm), .rows = a->rows * heads, .dim = head_dim,
+        RUN(d, rmsnorm, .x = x, .weight = host_plain(norm), .rows = a->rows * heads, .dim = head_dim,
             .eps = a->norm_eps, .out = x);
     return rotate(d, x, heads, a->rows);
 }
@@ -406,8 +411,12 @@ status host_head_norm(device *d, const op_head_norm *a) {
         for (uint32_t k = 0; k < a->dim; k++)
             out[(size_t)i * a->dim + k] = delta ? a->x[at + k] + delta[at + k] : a->x[at + k];
     }
-    const host_rmsnorm n = {
-        .x = out, .weight = plain(a->weight), .rows = a->count, .dim = a->dim, .eps = a->eps, .out = out};
+    const host_rmsnorm n = {.x = out,
+                            .weight = host_plain(a->weight),
+                            .rows = a->count,
+                            .dim = a->dim,
+                            .eps = a->eps,
+                            .out = out};
     return norm_rows(d, &n, a->kind, bias_of(a->weight, 0));
 }
 

@@ -9,6 +9,7 @@ const host_kernels ISA(cpu_kernels) = {
     .rope = cpu_rope,
     .kv_write = ISA(cpu_kv_write),
     .attention = ISA(cpu_attention),
+    .attend = ISA(cpu_attend_rows),
     .silu_mul = ISA(cpu_silu_mul),
     .add = ISA(cpu_add),
     .copy_words = ISA(cpu_copy_words),
