@@ -40,8 +40,8 @@ static void spread_panel(const packed *p, const uint8_t *from, uint8_t *to) {
     size_t head = pack_record_bytes(p->type) - PACK_NIBBLE_BYTES;
     for (uint32_t g = 0; g < p->cols / PACK_GROUP; g++) {
         memcpy(to, from, head);
-        const uint8_t *q = from + head;
-        uint8_t *low = to + head, *high = low + PACK_NIBBLE_BYTES;
+        const uint8_t *restrict q = from + head;
+        uint8_t *restrict low = to + head, *restrict high = low + PACK_NIBBLE_BYTES;
         for (uint32_t i = 0; i < PACK_NIBBLE_BYTES; i++) {
             low[i] = q[i] & 15;
             high[i] = q[i] >> 4;
