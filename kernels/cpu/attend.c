@@ -1,6 +1,7 @@
 #include "kernels/cpu/attend.h"
 
 #include "kernels/cpu/cpu.h"
+#include "kernels/host/host_weight.h"
 
 status cpu_attend_setup(device *d, const attend_setup *s, errbuf *eb) {
     PRE(d);
@@ -20,7 +21,7 @@ static status failed(device *d, const char *name, status st) {
 static status norm_heads(device *d, const op_attend *a, const weight *w, float *x, uint32_t heads) {
     if (!w) return ST_OK;
     const host_rmsnorm n = {.x = x,
-                            .weight = host_plain(w),
+                            .weight = &w->parts.part[0],
                             .rows = a->rows * heads,
                             .dim = d->host.attention.layout.head_dim,
                             .eps = a->norm_eps,
@@ -34,7 +35,7 @@ status cpu_attend(device *d, const op_attend *a) {
     PRE(a);
     const host_device *h = &d->host;
     const attend_setup *s = &h->attention;
-    if (!h->kernels->attend) return host_attend(d, a);
+    if (!d->kernels->attend) return host_attend(d, a);
     PRE(s->kv);
     PRE(h->step);
     PRE(a->rows == h->step->rows);
@@ -61,6 +62,6 @@ status cpu_attend(device *d, const op_attend *a) {
                                .rope_dim = s->rope_dim,
                                .rope = s->rope,
                                .out = a->out};
-    st = h->kernels->attend(d, &job);
+    st = d->kernels->attend(d, &job);
     return st == ST_OK ? ST_OK : failed(d, "attend", st);
 }

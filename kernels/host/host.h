@@ -59,6 +59,8 @@ status host_attend_setup(device *d, const attend_setup *s, errbuf *eb);
 bool host_warm(const device *d, uint32_t i, warm_step *out);
 status host_step_begin(device *d, const op_step *s, step_pass *out, errbuf *eb);
 status host_embed_op(device *d, const op_embed *a);
+/* The second half of embed: x[r] += positions[position of the row] */
+status host_add_positions(device *d, const op_embed *a);
 status host_norm(device *d, const op_norm *a);
 status host_linear_op(device *d, const op_linear *a);
 status host_attend(device *d, const op_attend *a);
@@ -70,18 +72,15 @@ status host_step_end(device *d, errbuf *eb);
 status host_sync(device *d, errbuf *eb);
 void host_device_error(const device *d, errbuf *eb);
 
-/* The numbers of a plain weight, for a backend that has an op of its own. */
-const tensor *host_plain(const weight *w);
-
-/* Every slot of backend_ops but name, open, close, kv_default, attend_setup, attend, kv_gather and
- * kv_scatter. */
+/* Every slot of backend_ops but name, open, close, kv_default, attend_setup, kv_gather and kv_scatter. */
 #define HOST_SLOTS                                                                                           \
     .path = host_path, .act_type = host_act_type, .memory = host_memory, .mem_alloc = host_mem_alloc,        \
     .mem_free = host_mem_free, .mem_read = host_mem_read, .mem_write = host_mem_write,                       \
     .host_pin = host_pin_memory, .host_unpin = host_unpin_memory, .weight_load = host_weight_load,           \
     .weight_free = host_weight_free, .weight_bytes = host_weight_bytes, .warm = host_warm,                   \
     .step_begin = host_step_begin, .embed = host_embed_op, .norm = host_norm, .linear = host_linear_op,      \
-    .gate_up = host_gate_up, .layer_mark = host_layer_mark, .head_norm = host_head_norm,                     \
-    .sample = host_sample, .step_end = host_step_end, .sync = host_sync, .device_error = host_device_error
+    .attend = host_attend, .gate_up = host_gate_up, .layer_mark = host_layer_mark,                           \
+    .head_norm = host_head_norm, .sample = host_sample, .step_end = host_step_end, .sync = host_sync,        \
+    .device_error = host_device_error
 
 #endif

@@ -98,8 +98,6 @@ typedef struct host_add {
  * first is number `begin`: the sum of word * mix_weight(number). In one pass, as fast as memory is. */
 typedef uint64_t host_copy_words(void *to, const void *from, size_t words, uint64_t begin);
 
-struct cpu_attention;
-
 /* One way to compute them: ref, or cpu with one instruction set. */
 typedef struct host_kernels {
     const char *path; /* "cpu/avx2" */
@@ -109,8 +107,6 @@ typedef struct host_kernels {
     status (*rope)(device *d, const host_rope *a);
     status (*kv_write)(device *d, const host_kv_write *a);
     status (*attention)(device *d, const host_attention *a);
-    /* cpu: rope, kv_write and attention at once (cpu/attend.h); NULL: one after another */
-    status (*attend)(device *d, const struct cpu_attention *a);
     status (*silu_mul)(device *d, const host_silu_mul *a);
     status (*add)(device *d, const host_add *a);
     host_copy_words *copy_words; /* NULL: the backend copies hand-offs by itself */

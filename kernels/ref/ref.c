@@ -49,7 +49,6 @@ const backend_ops ref_backend = {
     .close = ref_close,
     .kv_default = ref_kv_default,
     .attend_setup = host_attend_setup,
-    .attend = host_attend,
     .kv_gather = ref_kv_gather,
     .kv_scatter = ref_kv_scatter,
 };
