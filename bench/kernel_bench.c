@@ -259,6 +259,7 @@ static void bench_all(const bench *b) {
     static const uint32_t shapes[][2] = {{576, 576}, {192, 576}, {1536, 576}, {576, 1536}, {49152, 576}};
     static const dtype types[] = {DT_F32, DT_F16, DT_BF16, DT_Q8_0, DT_Q4_0, DT_Q4_1};
     static const uint32_t rows[] = {1, 4, 64, 512};
+    if (getenv("ATT")) goto att;
     for (size_t s = 0; s < ARRAY_LEN(shapes); s++)
         for (size_t r = 0; r < ARRAY_LEN(rows); r++)
             if (shapes[s][0] < 10000 || rows[r] <= 4)
@@ -267,6 +268,7 @@ static void bench_all(const bench *b) {
         bench_linear(b, types[t], 1536, 576, 1);
         bench_linear(b, types[t], 1536, 576, 64);
     }
+att:
     bench_attention(b, 256, 256);
     bench_attention(b, 1536, 256);
     bench_attention(b, 256, 1);

@@ -46,6 +46,7 @@ static void cpu_close(device *d) {
     host_done(&d->host);
     team_free(d->team);
     cpu_turns_done(d);
+    cpu_samplers_free(d);
     store_close(d->store);
     cpu_slots_free(d);
     for (size_t i = 0; i < ARRAY_LEN(d->scratch); i++) free(d->scratch[i]);
@@ -137,6 +138,7 @@ const backend_ops cpu_backend = {
     .kv_default = cpu_kv_default,
     .attend_setup = cpu_attend_setup,
     .attend = cpu_attend,
+    .sample = cpu_sample,
     .kv_gather = cpu_kv_gather,
     .kv_scatter = cpu_kv_scatter,
 };
