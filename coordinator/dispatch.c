@@ -13,17 +13,23 @@
 
 #include "base/mem.h"
 
-static route_ask ask_of(const request *r) {
-    return (route_ask){.rows = request_rows(r), .tokens_max = request_tokens_max(r), .avoid = r->avoid};
+static route_ask ask_of(core *c, request *r) {
+    route_ask ask = {.rows = request_rows(r), .tokens_max = request_tokens_max(r), .avoid = r->avoid};
+    prefixes_ask(c, r, &ask);
+    return ask;
+}
+
+static void reserve(core *c, request *r, member *d, const route_ask *ask, uint64_t now_ns) {
+    outbox_reserve(c, r, d, prefix_found_pages(&ask->decoding, &d->prefixes), now_ns);
 }
 
 /* False: one of them waits, so nobody younger may take D pages. */
 static bool offer_decode(core *c, request_line line, uint64_t now_ns) {
     for (request *r; (r = request_table_first(&c->requests, line));) {
-        route_ask ask = ask_of(r);
+        route_ask ask = ask_of(c, r);
         member *d = router_pick_decode(core_member_list(c), &ask, r->prefill->kv_token_bytes);
         if (d)
-            outbox_reserve(c, r, d, now_ns);
+            reserve(c, r, d, &ask, now_ns);
         else if (router_decode_could_fit(core_member_list(c), ask.tokens_max))
             return false;
         else
@@ -35,7 +41,7 @@ static bool offer_decode(core *c, request_line line, uint64_t now_ns) {
 typedef enum routed { ROUTED, PASSED_OVER, WAITS } routed;
 
 static routed route_one(core *c, request *r, bool decode_blocked, uint64_t now_ns) {
-    route_ask ask = ask_of(r);
+    route_ask ask = ask_of(c, r);
     ask.decode_blocked = decode_blocked || request_ends_with_prefill(r);
     route to;
     if (!router_pick(core_member_list(c), &ask, &to)) {
@@ -45,8 +51,8 @@ static routed route_one(core *c, request *r, bool decode_blocked, uint64_t now_n
     }
     request_move(r, REQ_PREFILL, now_ns);
     request_enter(r, STAGE_PREFILL, to.prefill, now_ns);
-    outbox_prefill(c, r, to.prefill);
-    if (to.decode) outbox_reserve(c, r, to.decode, now_ns);
+    outbox_prefill(c, r, to.prefill, prefix_found_pages(&ask.computing, &to.prefill->prefixes));
+    if (to.decode) reserve(c, r, to.decode, &ask, now_ns);
     return ROUTED;
 }
 
