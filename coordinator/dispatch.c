@@ -13,10 +13,8 @@
 
 #include "base/mem.h"
 
-static route_ask ask_of(core *c, request *r) {
-    route_ask ask = {.rows = request_rows(r), .tokens_max = request_tokens_max(r), .avoid = r->avoid};
-    prefixes_ask(c, r, &ask);
-    return ask;
+static route_ask ask_of(const request *r) {
+    return (route_ask){.rows = request_rows(r), .tokens_max = request_tokens_max(r), .avoid = r->avoid};
 }
 
 static void reserve(core *c, request *r, member *d, const route_ask *ask, uint64_t now_ns) {
@@ -26,7 +24,8 @@ static void reserve(core *c, request *r, member *d, const route_ask *ask, uint64
 /* False: one of them waits, so nobody younger may take D pages. */
 static bool offer_decode(core *c, request_line line, uint64_t now_ns) {
     for (request *r; (r = request_table_first(&c->requests, line));) {
-        route_ask ask = ask_of(c, r);
+        route_ask ask = ask_of(r);
+        prefixes_ask(c, r, false, true, &ask);
         member *d = router_pick_decode(core_member_list(c), &ask, r->prefill->kv_token_bytes);
         if (d)
             reserve(c, r, d, &ask, now_ns);
@@ -41,8 +40,9 @@ static bool offer_decode(core *c, request_line line, uint64_t now_ns) {
 typedef enum routed { ROUTED, PASSED_OVER, WAITS } routed;
 
 static routed route_one(core *c, request *r, bool decode_blocked, uint64_t now_ns) {
-    route_ask ask = ask_of(c, r);
+    route_ask ask = ask_of(r);
     ask.decode_blocked = decode_blocked || request_ends_with_prefill(r);
+    prefixes_ask(c, r, true, !ask.decode_blocked, &ask);
     route to;
     if (!router_pick(core_member_list(c), &ask, &to)) {
         if (router_could_fit(core_member_list(c), ask.tokens_max)) return WAITS;

@@ -94,6 +94,7 @@ static void drop(prefix_hints *h, uint32_t i) {
     unlink_from(h, i, OF_ALL);
     one->holder->count--;
     h->count--;
+    h->changes++;
     *one = (hint){.next = h->spare};
     h->spare = i;
 }
@@ -165,6 +166,7 @@ static void add_one(prefix_hints *h, prefix_holder *w, uint64_t key) {
     for (list_kind kind = 0; kind < LIST_KINDS; kind++) link_newest(h, i, kind);
     w->count++;
     h->count++;
+    h->changes++;
 }
 
 void prefix_hints_add(prefix_hints *h, prefix_holder *w, const uint64_t *chain, uint32_t pages) {

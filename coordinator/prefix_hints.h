@@ -52,6 +52,7 @@ typedef struct prefix_hints {
     uint64_t limits; /* sum of the workers' */
     hint_list list;
     uint64_t searches;
+    uint64_t changes; /* hints that came or went */
 } prefix_hints;
 
 /* What a search found; all 0: nobody holds anything. */

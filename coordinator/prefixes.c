@@ -25,16 +25,26 @@ void prefixes_leave(core *c, member *m) {
     if (c->opt.prefix_cache) prefix_hints_leave(hints_of(c, m), &m->prefixes);
 }
 
-void prefixes_ask(core *c, request *r, route_ask *ask) {
+static prefix_found find(prefix_hints *h, prefix_memo *last, const request *r) {
+    /* The last row is always computed, and travels: its logits, or P's seal of it, are wanted. */
+    uint32_t pages = (request_rows(r) - 1) / KV_PAGE_TOKENS;
+    bool same = last->req == r->id && last->pages == pages && last->changes == h->changes &&
+                last->searches == h->searches;
+    if (same) return last->found;
+    prefix_found found = prefix_hints_find(h, r->chain, pages);
+    *last = (prefix_memo){
+        .req = r->id, .changes = h->changes, .searches = h->searches, .pages = pages, .found = found};
+    return found;
+}
+
+void prefixes_ask(core *c, request *r, bool computing, bool decoding, route_ask *ask) {
     PRE(c);
     PRE(r);
     PRE(ask);
     if (!c->opt.prefix_cache) return;
     request_chain_to(r, request_rows(r));
-    /* The last row is always computed, and travels: its logits, or P's seal of it, are wanted. */
-    uint32_t pages = (request_rows(r) - 1) / KV_PAGE_TOKENS;
-    ask->computing = prefix_hints_find(&c->computing, r->chain, pages);
-    ask->decoding = prefix_hints_find(&c->decoding, r->chain, pages);
+    if (computing) ask->computing = find(&c->computing, &c->asked_computing, r);
+    if (decoding) ask->decoding = find(&c->decoding, &c->asked_decoding, r);
 }
 
 void prefixes_hold(core *c, request *r, member *m, uint32_t rows) {

@@ -20,6 +20,13 @@
 #include "coordinator/request_table.h"
 #include "coordinator/router.h"
 
+/* The last search: whoever waits asks again every turn, and mostly nothing has changed. */
+typedef struct prefix_memo {
+    uint64_t req, changes, searches;
+    uint32_t pages;
+    prefix_found found;
+} prefix_memo;
+
 struct core {
     core_options opt;
     core_sink sink;
@@ -32,7 +39,8 @@ struct core {
     uint64_t *ids;     /* [max_requests] scratch; owned */
     pairs pairs;       /* of prefill and decode workers that live */
     prefix_hints computing, decoding; /* of the workers that compute prompts, and of those that only decode */
-    numerics numerics;                /* of the first member; every later one must equal it */
+    prefix_memo asked_computing, asked_decoding;
+    numerics numerics; /* of the first member; every later one must equal it */
     uint64_t last_req;
     uint64_t joins;                 /* JOINs welcomed: the seed of incarnations */
     uint32_t last_number;           /* given to a member */
@@ -74,8 +82,9 @@ void outbox_drop_stale(core *c, member *m, uint64_t req, uint32_t attempt);
 /* prefixes.c: nothing is done without a prefix cache */
 void prefixes_join(core *c, member *m);
 void prefixes_leave(core *c, member *m);
-/* Fills in what workers hold of r. Valid until the next ask. */
-void prefixes_ask(core *c, request *r, route_ask *ask);
+/* Fills in what workers hold of r: those that compute prompts, those that only decode, or both. Valid until
+ * the next ask. */
+void prefixes_ask(core *c, request *r, bool computing, bool decoding, route_ask *ask);
 /* m has the KV of the first `rows` tokens. */
 void prefixes_hold(core *c, request *r, member *m, uint32_t rows);
 /* D answered how much it holds. */
