@@ -109,6 +109,7 @@ static void prefill_ctl(void *core, const ctl_msg *m, uint64_t now_ns) {
 static void prefill_row(wtable *t, wseq *s, const step_item *item, const step_result *r) {
     s->rows_done += item->count;
     t->stats.prefill_rows += item->count;
+    wtable_keep(t, s, s->rows_done);
     if (!item->sample) return;
     CHECK(r->sampled);
     CHECK(s->rows_done == wseq_rows(s));
@@ -117,7 +118,7 @@ static void prefill_row(wtable *t, wseq *s, const step_item *item, const step_re
     s->first.fin = wtable_finish(t, s, r->token.id);
     wtable_move(t, s, WSEQ_PINNED);
     wtable_leave_slot(t, s);
-    wstep_token(t, s, index, &s->first);
+    wstep_first_token(t, s, index, &s->first);
     wtable_post(t, s, X_SEAL);
 }
 

@@ -20,6 +20,12 @@ static void core_turn_now(sim *s) {
     sim_post(s, next, EV_CORE_WAKE, NULL);
 }
 
+static sim_client *client_of(const sim *s, uint64_t req) {
+    for (uint32_t i = s->client_count; i-- > 0;)
+        if (s->clients[i]->req == req) return s->clients[i];
+    return NULL;
+}
+
 static void core_send(void *ctx, uint64_t id, const ctl_msg *m) {
     sim *s = ctx;
     sim_conn *c = conn_of(s, id);
@@ -29,7 +35,12 @@ static void core_send(void *ctx, uint64_t id, const ctl_msg *m) {
     }
     if (!c->worker_open) return;
     buf b = {0};
-    ctl_pack(m, &b);
+    ctl_msg out = *m;
+    if (m->kind == CTL_PREFILL || m->kind == CTL_RESERVE) {
+        out.work.cache = true;
+        out.work.salt[0] = client_of(s, m->req)->salt;
+    }
+    ctl_pack(&out, &b);
     sim_event *e = sim_post(s, sim_fifo(s, &c->to_worker_ns, s->opt.ctl_ns), EV_MSG, s->procs[c->worker]);
     e->life = c->life;
     e->conn = id;
@@ -41,12 +52,6 @@ static void core_hang_up(void *ctx, uint64_t id) {
     sim *s = ctx;
     sim_conn *c = conn_of(s, id);
     if (c) c->core_open = false;
-}
-
-static sim_client *client_of(const sim *s, uint64_t req) {
-    for (uint32_t i = s->client_count; i-- > 0;)
-        if (s->clients[i]->req == req) return s->clients[i];
-    return NULL;
 }
 
 static void core_token_out(void *ctx, uint64_t req, const core_token *t) {
@@ -280,17 +285,27 @@ static void expect_stream(sim_client *c) {
     }
 }
 
+/* What came before, if anything, then ids of its own. */
+static void make_prompt(sim_client *c, const sim_ask *ask, uint64_t made_of) {
+    uint32_t before = ask->after ? ask->after->prompt_count + ask->after->got : 0;
+    c->prompt_count = before + ask->prompt_count;
+    c->prompt = xcalloc(MAX(c->prompt_count, 1u), sizeof *c->prompt);
+    for (uint32_t i = 0; i < before; i++)
+        c->prompt[i] = i < ask->after->prompt_count ? ask->after->prompt[i]
+                                                    : ask->after->want[i - ask->after->prompt_count];
+    for (uint32_t i = before; i < c->prompt_count; i++)
+        c->prompt[i] = (int32_t)(10 + (kv_mix(made_of + i) >> 9) % 5000);
+}
+
 status sim_submit(sim *s, const sim_ask *ask, sim_client **out, errbuf *eb) {
     PRE(s);
     PRE(ask);
     sim_client *c = xcalloc(1, sizeof *c);
-    c->salt = sim_random(s);
-    c->prompt_count = ask->prompt_count;
-    c->prompt = xcalloc(MAX(c->prompt_count, 1u), sizeof *c->prompt);
-    for (uint32_t i = 0; i < c->prompt_count; i++)
-        c->prompt[i] = (int32_t)(10 + (kv_mix(c->salt + i) >> 9) % 5000);
+    uint64_t own = sim_random(s);
+    c->salt = ask->salt;
+    make_prompt(c, ask, ask->story ? kv_mix(s->opt.seed + ask->story) : own);
     c->params = sampling_default();
-    c->params.seed = c->salt;
+    c->params.seed = own;
     c->params.max_tokens = ask->max_tokens;
     c->params.ignore_eos = ask->ignore_eos;
     c->stop_at = ask->stop_at;
@@ -463,4 +478,10 @@ uint32_t sim_pairs_open(const sim *s, uint32_t worker) {
 uint32_t sim_pages_used(const sim *s, uint32_t worker) {
     const sim_proc *p = s->procs[worker];
     return p->alive ? agent_stats(p->agent).pages_used : 0;
+}
+
+wcore_stats sim_stats(const sim *s, uint32_t worker) {
+    PRE(worker < s->proc_count);
+    const sim_proc *p = s->procs[worker];
+    return p->alive ? agent_stats(p->agent) : (wcore_stats){0};
 }
