@@ -1,156 +1,251 @@
 #!/usr/bin/env python3
-"""Prompts that begin alike: found at P, at D, at both and in a colocated worker, each row exactly where it should be,
-and every answer the same as without a prefix cache."""
+"""Prompts that begin alike: the same bytes with and without a prefix cache, exact counts of what was found in it
+at the workers that compute prompts and at those that decode, and right answers whatever happens to it."""
 
+import unittest
+
+from drain_test import ctl, second
+from fault_test import Streams, tokens_of_all
 from harness import *
 
 PAGE = 16
-TOKENS = 40
+TOKENS = 20
 
 
-def bodies():
-    """Begin alike as a whole, in a part, in a page and a token; twice the same."""
-    base = prompt_ids(400, 7)
-    prompts = [base[:n] for n in (400, 400, 160, 161, 16, 17, 399)]
-    prompts += [base[:n] + prompt_ids(60, 8 + n) for n in (0, 15, 16, 200, 400)]
-    return [body(p, i) for i, p in enumerate(prompts)]
+def body(ids, i=0, tokens=TOKENS, **more):
+    sampled = {"temperature": 0.9, "top_p": 0.95, "seed": 1000 + i} if i % 2 else {"temperature": 0}
+    return dict({"prompt": ids, "max_tokens": tokens, "ignore_eos": True, "logprobs": 1}, **sampled, **more)
 
 
-def body(prompt, seed, tokens=TOKENS):
-    return {
-        "prompt": prompt,
-        "max_tokens": tokens,
-        "ignore_eos": True,
-        "logprobs": 1,
-        "return_token_ids": True,
-        "temperature": 0.8,
-        "seed": 40 + seed,
-    }
-
-
-def next_turns(asked, answers):
-    """Each prompt, its answer, and what is said to that."""
+def prompts():
+    """Two families and a chat's turns: alike to the id, to the page, to the half of a page, not at all."""
+    a, b = prompt_ids(150, 3), prompt_ids(97, 4)
+    tail = prompt_ids(40, 5)
     return [
-        body(b["prompt"] + a["choices"][0]["token_ids"] + prompt_ids(20, 99 + i), 70 + i)
-        for i, (b, a) in enumerate(zip(asked, answers))
+        a,
+        a,
+        a[:100] + tail,
+        a[:96] + tail[:7],
+        a[:33],
+        a[:32],
+        b,
+        b[:15] + tail,
+        b + tail[:20],
+        [7] + a[:80],
+        a + tail,
+        a[:16],
+        a[:17],
+        tail,
+        a[:150] + tail[:1],
     ]
 
 
-def choices(answers):
-    return [a["choices"] for a in answers]
-
-
-def cached(answer):
-    return answer["usage"]["prompt_tokens_details"]["cached_tokens"]
-
-
-class Kept:
-    """What a worker should have: all ids of which it has a row."""
+class Endless:
+    """What a cache finds that gives nothing up: whole pages, by all the ids up to their end."""
 
     def __init__(self):
-        self.seen = []
+        self.pages = set()
 
-    def rows(self, prompt):
-        """Found of a prompt, in whole pages and never its last row."""
-        best = 0
-        for ids in self.seen:
-            n = 0
-            while n < len(prompt) - 1 and n < len(ids) and ids[n] == prompt[n]:
-                n += 1
-            best = max(best, n)
-        return best // PAGE * PAGE
+    def find(self, ids, salt=""):
+        hit = 0
+        while hit + PAGE < len(ids) and (salt, tuple(ids[: hit + PAGE])) in self.pages:
+            hit += PAGE
+        return hit
 
-    def has_all(self, prompt):
-        return any(ids[: len(prompt)] == prompt for ids in self.seen)
-
-    def add(self, ids):
-        self.seen.append(ids)
+    def keep(self, ids, salt=""):
+        self.pages |= {(salt, tuple(ids[:end])) for end in range(PAGE, len(ids) + 1, PAGE)}
 
 
-def asked_one_by_one(cluster, asked, p, d):
-    """The answers. p, d: Kept of the worker that computes prompts, and of the one that decodes; the same one in a
-    colocated worker."""
-    answers = []
-    row_bytes = cluster.metric("baton_kv_token_bytes")
-    for b in asked:
-        prompt = b["prompt"]
-        before = cluster.metric("baton_handoff_bytes_total")
-        found, here = p.rows(prompt), d.rows(prompt)
-        # Its last page was computed once more for the sake of its last row; what comes behind is not kept.
-        twin = p is d and len(prompt) % PAGE == 0 and p.has_all(prompt)
-        answer = cluster.complete(**b)
-        cluster.wait_idle()
-        moved = cluster.metric("baton_handoff_bytes_total") - before
-        want = 0 if p is d or b["max_tokens"] == 1 else (len(prompt) - here) * row_bytes
-        assert cached(answer) == found, (len(prompt), cached(answer), found)
-        assert moved == want, (len(prompt), moved, want, here)
-        p.add(prompt)
-        if b["max_tokens"] > 1 and not twin:
-            d.add(prompt + answer["choices"][0]["token_ids"][:-1])
-        answers.append(answer)
-    return answers
+def answer_of(c, b):
+    """Its choices, and its cached tokens."""
+    answer = c.complete(**dict(b, return_token_ids=True))
+    assert answer["usage"]["prompt_tokens"] == len(b["prompt"]), answer["usage"]
+    return answer["choices"], answer["usage"]["prompt_tokens_details"]["cached_tokens"]
 
 
-def ask(cluster, asked, at_once):
-    return parallel(at_once, lambda b: cluster.complete(**b), asked)
+def generated(choices):
+    return choices[0]["token_ids"]
 
 
-def check(name, got, want):
-    for i, (a, b) in enumerate(zip(choices(got), choices(want))):
-        assert a == b, "%s: answer %d: %s instead of %s" % (name, i, a, b)
-    print("%s: %d answers are the same" % (name, len(got)))
+REFERENCE = {}
 
 
-def one_side_only(asked, want):
-    """P alone has it, then D alone."""
-    with Cluster(disaggregated()) as c:
-        p, d = Kept(), Kept()
-        asked_one_by_one(c, [dict(b, max_tokens=1) for b in asked[:3]], p, d)
-        assert p.rows(asked[0]["prompt"]) and not d.rows(asked[0]["prompt"])
-        check("found at P alone", asked_one_by_one(c, asked[:1], p, d), want[:1])
-        kill(c.worker_pid("prefill-0"))
-        wait_for("the loss", lambda: not c.worker("prefill-0"))
-        c.start_worker("prefill")
-        wait_for("another one", lambda: any(w["role"] == "prefill" for w in c.health()[1]["workers"]))
-        p = Kept()
-        check("found at D alone", asked_one_by_one(c, asked[:1], p, d), want[:1])
+def reference(bodies):
+    """The choices without a prefix cache."""
+    new = [b for b in bodies if json.dumps(b) not in REFERENCE]
+    if new:
+        with Cluster(disaggregated(model={"prefix_cache": False})) as c:
+            for b in new:
+                choices, cached = answer_of(c, b)
+                assert cached == 0, cached
+                REFERENCE[json.dumps(b)] = choices
+            # A salt is taken without a cache, too.
+            assert answer_of(c, dict(new[0], cache_salt="x"))[1] == 0
+            assert c.metric("vllm:prefix_cache_queries_total") == 0
+            assert c.metric("baton_prefix_cache_queries_total") == 0
+    return [REFERENCE[json.dumps(b)] for b in bodies]
 
 
-def salted(cluster, b):
-    """Others' prefixes are not to be found by how fast they are."""
-    for salt, found in (("a", 0), ("b", 0), ("a", 384), ("b", 384)):
-        assert cached(cluster.complete(**dict(b, cache_salt=salt))) == found, salt
+def hits(c, **labels):
+    return c.metric("baton_prefix_cache_hits_total", **labels)
 
 
-def main():
-    first = bodies()
-    with Cluster(disaggregated(model={"prefix_cache": False})) as c:
-        none = lambda: type("None", (Kept,), {"rows": lambda *_: 0})()
-        want = asked_one_by_one(c, first, none(), none())
-        second = next_turns(first, want)
-        want += ask(c, second, 4)
-        assert c.metric("vllm:prefix_cache_queries_total") == 0
-    with Cluster(disaggregated()) as c:
-        p, d = Kept(), Kept()
-        check("found at P and D", asked_one_by_one(c, first + second, p, d), want)
-        check("once more, four at a time", ask(c, first + second, 4), want)
-        salted(c, first[0])
-        assert c.metric("vllm:prefix_cache_hits_total") > 0
+class Prefix(unittest.TestCase):
+    maxDiff = None
+
+    def one_after_the_other(self, c, bodies, colocated):
+        """Each finds what an endless cache finds, at those that compute and at those that decode."""
+        computing, decoding = Endless(), Endless()
+        queries = found = received = sent = 0
+        bytes_before = c.metric("baton_handoff_bytes_total")
+        for b, want in zip(bodies, reference(bodies)):
+            ids = b["prompt"]
+            choices, cached = answer_of(c, b)
+            self.assertEqual(choices, want)
+            self.assertEqual(cached, computing.find(ids), len(ids))
+            queries += len(ids)
+            found += cached
+            if colocated:
+                computing.keep((ids + generated(choices))[:-1])
+            else:
+                computing.keep(ids)
+                received += decoding.find(ids)
+                sent += len(ids) - decoding.find(ids)
+                decoding.keep((ids + generated(choices))[:-1])
+        self.assertGreater(found, 500)
+        self.assertEqual(c.metric("vllm:prefix_cache_queries_total"), queries)
+        self.assertEqual(c.metric("vllm:prefix_cache_hits_total"), found)
+        self.assertEqual(c.metric("vllm:prompt_tokens_by_source_total", source="local_cache_hit"), found)
+        self.assertEqual(
+            c.metric("vllm:prompt_tokens_by_source_total", source="local_compute"), queries - found
+        )
+        role = "colocated" if colocated else "prefill"
+        wait_for("the workers' own count", lambda: hits(c, role=role) >= found)
+        self.assertEqual(hits(c, role=role), found)
+        self.assertEqual(c.metric("baton_prefix_cache_queries_total", role=role), queries)
+        if not colocated:
+            wait_for("the decode workers' own count", lambda: hits(c, role="decode") >= received)
+            self.assertEqual(hits(c, role="decode"), received)
+            moved = c.metric("baton_handoff_bytes_total") - bytes_before
+            self.assertEqual(moved, sent * c.metric("baton_kv_token_bytes"))
+        shown = [w["prefix_cache"] for w in c.health()[1]["workers"] if w["role"] == role]
+        self.assertEqual(sum(s["hits"] for s in shown), found)
         c.wait_idle()
-    one_side_only(first, want)
-    with Cluster(colocated("chunked")) as c:
-        w = Kept()
-        check("found in a colocated worker", asked_one_by_one(c, first + second, w, w), want)
-        check("once more, four at a time", ask(c, first + second, 4), want)
-    # So little room that what is kept is given up again and again, and sequences are preempted.
-    few = {"kv_memory_mb": 0, "kv_pages": 60}
-    with Cluster(disaggregated(prefill=few, decode=few)) as c:
-        for _ in range(2):
-            check("in a small pool", ask(c, first + second, 4), want)
+        self.assertGreater(c.metric("baton_prefix_cache_pages", role=role), 0)
+
+    def all_at_once(self, c, bodies):
+        for got, want in zip(parallel(12, lambda b: answer_of(c, b), bodies * 2), reference(bodies) * 2):
+            self.assertEqual(got[0], want)
         c.wait_idle()
-        for worker in ("prefill-0", "decode-0"):
-            gave_up = lambda: c.metric("baton_prefix_cache_evictions_total", worker=worker) > 0
-            wait_for("pages given up at " + worker, gave_up)
+
+    def placement(self, config, colocated=False):
+        bodies = [body(ids, i) for i, ids in enumerate(prompts())]
+        with Cluster(config) as c:
+            self.one_after_the_other(c, bodies, colocated)
+            self.all_at_once(c, bodies)
+            self.assertEqual(c.metric("baton_replays_total"), 0)
+            self.other_salts(c)
+
+    def other_salts(self, c):
+        ids = prompt_ids(70, 9)
+        found = [
+            answer_of(c, body(ids, **salt))[1] for salt in [{}, {}, {"cache_salt": "a"}, {"cache_salt": "a"}]
+        ]
+        self.assertEqual(found, [0, 64, 0, 64])
+        self.assertEqual(answer_of(c, body(ids, cache_salt="b"))[1], 0)
+        for wrong in (1, "", "x" * 1025):
+            status, answer = c.post("/v1/completions", body(ids, cache_salt=wrong))
+            self.assertEqual((status, answer["error"]["param"]), (400, "cache_salt"))
+        events = c.stream("/v1/completions", body(ids, stream_options={"include_usage": True}))
+        self.assertEqual(events[-2]["usage"]["prompt_tokens_details"], {"cached_tokens": 64})
+        asked = subprocess.run(
+            [BIN + "/baton-ask", "-e", "tcp://127.0.0.1:%d" % c.client_port, "--timings", "--max-tokens", "2"]
+            + ["--ids", ",".join(map(str, ids))],
+            capture_output=True,
+            text=True,
+            timeout=120 * SLOW,
+        )
+        self.assertIn("prompt 70 tokens (64 cached), answer 2 tokens", asked.stderr)
+
+    def test_one_of_each(self):
+        self.placement(disaggregated())
+
+    def test_two_of_each(self):
+        self.placement(disaggregated(2, 2))
+
+    def test_colocated(self):
+        self.placement(colocated(), colocated=True)
+
+    def test_a_hit_at_either_side_alone(self):
+        ids = prompt_ids(80, 11)
+        bodies = [body(ids + prompt_ids(20, 20 + i), i) for i in range(4)]
+        want = reference(bodies)
+        with Cluster(disaggregated(transport="zmq", limits={"drain_ms": 600000})) as c:
+
+            def ask(i):
+                before = c.metric("baton_handoff_bytes_total")
+                choices, cached = answer_of(c, bodies[i])
+                self.assertEqual(choices, want[i])
+                moved = c.metric("baton_handoff_bytes_total") - before
+                return cached, moved / c.metric("baton_kv_token_bytes")
+
+            def replace(role):
+                second(c, role)
+                gone = role + "-0"
+                self.assertEqual(ctl(c, "drain", gone).returncode, 0)
+                wait_for("its end", lambda: c.worker(gone) is None)
+
+            self.assertEqual(ask(0), (0, 100))
+            replace("prefill")
+            self.assertEqual(ask(1), (0, 20))  # the decode worker holds 80 rows
+            replace("decode")
+            self.assertEqual(ask(2), (80, 100))  # the prefill worker does
+            self.assertEqual(ask(3), (80, 20))
+
+    def test_the_next_turn_of_a_chat_finds_the_answer(self):
+        first = body(prompt_ids(50, 13), tokens=40)
+        asked = dict(first, return_token_ids=True)
+        for config, cached, moved in ((disaggregated(), 48, 110 - 80), (colocated(), 80, 0)):
+            with Cluster(dict(config, model={"prefix_cache": False})) as c:
+                answer = generated(answer_of(c, asked)[0])
+                then = body(first["prompt"] + answer + prompt_ids(20, 14))
+                want = answer_of(c, then)[0]
+            with Cluster(config) as c:
+                self.assertEqual(generated(answer_of(c, asked)[0]), answer)
+                c.wait_idle()
+                before = c.metric("baton_handoff_bytes_total")
+                self.assertEqual(answer_of(c, then), (want, cached))
+                c.wait_idle()
+                sent = c.metric("baton_handoff_bytes_total") - before
+                self.assertEqual(sent, moved * c.metric("baton_kv_token_bytes"))
+
+    def test_answers_stay_right_when_pages_are_given_up(self):
+        bodies = [body(prompt_ids(110, 30 + i % 7) + prompt_ids(10 + i, 50 + i), i) for i in range(21)]
+        small = {"kv_memory_mb": 1}  # 64 pages
+        with Cluster(disaggregated(prefill=small, decode=small)) as c:
+            for at_once in (1, 8):
+                got = parallel(at_once, lambda b: answer_of(c, b), bodies)
+                self.assertEqual([g[0] for g in got], reference(bodies))
+            c.wait_idle()
+            for role in ("prefill", "decode"):
+                wait_for(role, lambda: c.metric("baton_prefix_cache_evictions_total", role=role) > 0)
+            self.assertGreater(c.metric("vllm:prefix_cache_hits_total"), 0)
+
+    def test_a_worker_dies_while_pages_are_shared(self):
+        common = prompt_ids(160, 12)
+        bodies = [body(common + prompt_ids(3 + i, 70 + i), i, 60) for i in range(8)]
+        want = [r[0]["text"] for r in reference(bodies)]
+        with Cluster(disaggregated(2, 2)) as c:
+            answer_of(c, bodies[0])
+            for victim in ("decode-0", "prefill-0"):
+                streams = Streams(c, bodies)
+                wait_for("tokens of all", lambda: tokens_of_all(2)(streams) or streams.over())
+                kill(c.worker_pid(victim))
+                self.assertEqual(streams.texts(), want)
+            wait_for("both deaths", lambda: c.metric("baton_workers_lost_total") == 2)
+            self.assertEqual(c.metric("baton_failed_total"), 0)
+            c.wait_idle()
 
 
-main()
+if __name__ == "__main__":
+    unittest.main()
