@@ -169,6 +169,7 @@ static void add_chunks(colocated_core *c, uint32_t budget) {
     wtable *t = &c->table;
     uint32_t count = 0;
     for (wseq *s = wtable_first(t, WSEQ_PROMPT); s && count < budget; s = wtable_next(t, s)) {
+        if (!s->open) wtable_look_again(t, s);
         c->queue[count] = s;
         c->prompts[count++] = (batch_prompt){.done = s->rows_done, .total = wseq_rows(s)};
     }

@@ -95,7 +95,6 @@ static void on_verified(decode_core *c, wseq *s, const xfer_event *e) {
         .verified = {.bytes = e->bytes, .segments = e->segments, .exposed_ns = e->last_ns - e->first_ns}};
     wtable_send(t, &told);
     s->xfer_known = false;
-    wtable_join(t, s, wseq_rows(s)); /* others may have been faster */
     wtable_keep(t, s, wseq_rows(s));
     uint32_t index = s->output_count;
     wseq_add_id(s, e->first.id);

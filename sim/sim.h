@@ -60,7 +60,6 @@ typedef struct sim_ask {
 
 typedef struct sim_client {
     uint64_t req;
-    uint64_t salt; /* of the prefix cache */
     int32_t *prompt;
     uint32_t prompt_count;
     sampling params;
@@ -69,6 +68,7 @@ typedef struct sim_client {
     finish want_fin;
     int32_t stop_at;
     uint32_t got;
+    uint32_t cached; /* rows of the prompt that were not computed: told with the first token */
     bool canceled, ended;
     core_end end;
     char why[256];
@@ -87,6 +87,7 @@ typedef struct sim_seen {
     uint64_t to_worker[CTL_KIND_COUNT];
     uint64_t sent_by_worker[CTL_KIND_COUNT];
     uint64_t segments; /* scattered into a D's pages */
+    uint64_t rows;     /* of those of layer 0 */
     uint64_t seals;    /* verified */
     uint64_t steps, kills, reconnects, strays;
 } sim_seen;

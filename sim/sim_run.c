@@ -20,12 +20,6 @@ static void core_turn_now(sim *s) {
     sim_post(s, next, EV_CORE_WAKE, NULL);
 }
 
-static sim_client *client_of(const sim *s, uint64_t req) {
-    for (uint32_t i = s->client_count; i-- > 0;)
-        if (s->clients[i]->req == req) return s->clients[i];
-    return NULL;
-}
-
 static void core_send(void *ctx, uint64_t id, const ctl_msg *m) {
     sim *s = ctx;
     sim_conn *c = conn_of(s, id);
@@ -35,12 +29,7 @@ static void core_send(void *ctx, uint64_t id, const ctl_msg *m) {
     }
     if (!c->worker_open) return;
     buf b = {0};
-    ctl_msg out = *m;
-    if (m->kind == CTL_PREFILL || m->kind == CTL_RESERVE) {
-        out.work.cache = true;
-        out.work.salt[0] = client_of(s, m->req)->salt;
-    }
-    ctl_pack(&out, &b);
+    ctl_pack(m, &b);
     sim_event *e = sim_post(s, sim_fifo(s, &c->to_worker_ns, s->opt.ctl_ns), EV_MSG, s->procs[c->worker]);
     e->life = c->life;
     e->conn = id;
@@ -52,6 +41,12 @@ static void core_hang_up(void *ctx, uint64_t id) {
     sim *s = ctx;
     sim_conn *c = conn_of(s, id);
     if (c) c->core_open = false;
+}
+
+static sim_client *client_of(const sim *s, uint64_t req) {
+    for (uint32_t i = s->client_count; i-- > 0;)
+        if (s->clients[i]->req == req) return s->clients[i];
+    return NULL;
 }
 
 static void core_token_out(void *ctx, uint64_t req, const core_token *t) {
@@ -67,6 +62,7 @@ static void core_token_out(void *ctx, uint64_t req, const core_token *t) {
         sim_failf(s, "req %llu: output %u is %d and must not be", (unsigned long long)req, t->index,
                   t->token.id);
     if (!c->got) c->first_ns = s->now_ns;
+    if (!c->got) c->cached = t->cached;
     c->got++;
     if ((t->token.fin != FINISH_NONE) != (c->got == c->want_count))
         sim_failf(s, "req %llu: end %d at output %u", (unsigned long long)req, t->token.fin, t->index);
@@ -188,6 +184,7 @@ sim *sim_new(const sim_options *opt) {
                       .end = core_ended,
                       .record = core_recorded};
     core_options co = opt->core;
+    co.prefix_cache = opt->prefix_cache;
     for (uint32_t r = 0; r < ROLE_COUNT; r++) co.role_wanted[r] = opt->workers[r];
     s->core = core_new(&co, &sink, s->now_ns);
     for (uint32_t r = 0; r < ROLE_COUNT; r++)
@@ -302,7 +299,6 @@ status sim_submit(sim *s, const sim_ask *ask, sim_client **out, errbuf *eb) {
     PRE(ask);
     sim_client *c = xcalloc(1, sizeof *c);
     uint64_t own = sim_random(s);
-    c->salt = ask->salt;
     make_prompt(c, ask, ask->story ? kv_mix(s->opt.seed + ask->story) : own);
     c->params = sampling_default();
     c->params.seed = own;
@@ -312,7 +308,8 @@ status sim_submit(sim *s, const sim_ask *ask, sim_client **out, errbuf *eb) {
     core_request r = {.prompt = c->prompt,
                       .prompt_count = c->prompt_count,
                       .params = c->params,
-                      .max_tokens_given = !ask->max_tokens_absent};
+                      .max_tokens_given = !ask->max_tokens_absent,
+                      .salt = {ask->salt}};
     uint64_t req;
     status st = core_submit(s->core, &r, s->now_ns, &req, eb);
     if (st != ST_OK) {

@@ -217,6 +217,7 @@ static void end_scatter(sim_proc *p, fake_handoff *h, const frame *f) {
     h->segments++;
     h->bytes += n * sizeof *f->words;
     p->sim->seen.segments++;
+    if (piece->layer_begin == 0) p->sim->seen.rows += piece->token_count;
 }
 
 static void give_credit(sim_proc *p, sim_pair *pr) {

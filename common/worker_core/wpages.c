@@ -79,6 +79,14 @@ void wpages_join(wpages *w, wseq *s, uint32_t rows) {
         s->kept_pages = prefix_cache_join(w->cache, &p, s->kept_pages, s->pages);
 }
 
+void wpages_look_again(wpages *w, wseq *s) {
+    PRE(s->rows_done == s->hit_rows);
+    uint32_t before = s->hit_rows;
+    wpages_join(w, s, wseq_rows(s) - 1);
+    s->hit_rows = s->rows_done = s->kept_pages * KV_PAGE_TOKENS;
+    w->hits += s->hit_rows - before;
+}
+
 void wpages_keep(wpages *w, wseq *s, uint32_t rows) {
     PRE(w);
     PRE(s);

@@ -34,6 +34,8 @@ bool wpages_grow(wpages *w, wseq *s, uint32_t rows);
 void wpages_put(wpages *w, wseq *s);
 /* Takes kept pages in place of its own for its first so many rows. Nobody else knows its pages. */
 void wpages_join(wpages *w, wseq *s, uint32_t rows);
+/* The same for a prompt of which nothing was computed yet, as in wpages_take. */
+void wpages_look_again(wpages *w, wseq *s);
 /* So many of its rows are written: keeps the whole pages of them. */
 void wpages_keep(wpages *w, wseq *s, uint32_t rows);
 

@@ -31,6 +31,7 @@ void wseq_free(wseq *s) {
     if (!s) return;
     free(s->ids);
     free(s->pages);
+    free(s->dest_endpoint);
     sampling_done(&s->params);
     free(s);
 }

@@ -44,6 +44,8 @@ typedef struct wseq {
     bool drop_posted;                 /* X_DROP is on its way */
     kv_identity id;                   /* of the hand-off, as far as known */
     bool has_dest;                    /* P: a D was named and did not fail; table */
+    char *dest_endpoint;              /* P: where that is, while X_DEST has to wait for X_OFFER. Owned */
+    uint32_t dest_begin;              /* P: the first row that it lacks; likewise */
     token_out first;                  /* D: token k, from SEAL */
     bool repeat_first;                /* D: token k is not repeated to the coordinator yet */
     bool tell_closed, tell_preempted; /* WSEQ_CLOSING: what to send at the end */

@@ -388,16 +388,17 @@ bool wtable_grow(wtable *t, wseq *s, uint32_t rows) {
     return wpages_grow(&t->pages, s, rows);
 }
 
-void wtable_join(wtable *t, wseq *s, uint32_t rows) {
+void wtable_look_again(wtable *t, wseq *s) {
+    PRE(s->phase == WSEQ_PROMPT);
     PRE(!s->open);
     PRE(!s->xfer_known);
-    PRE(s->phase != WSEQ_CLOSING);
-    wpages_join(&t->pages, s, rows);
+    wpages_look_again(&t->pages, s);
 }
 
 void wtable_keep(wtable *t, wseq *s, uint32_t rows) {
     PRE(!s->in_step);
     PRE(s->phase != WSEQ_CLOSING);
+    if (!s->open && !s->xfer_known) wpages_join(&t->pages, s, rows);
     wpages_keep(&t->pages, s, rows);
 }
 

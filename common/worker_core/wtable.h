@@ -113,9 +113,10 @@ bool wtable_take_slot(wtable *t, wseq *s);
 void wtable_leave_slot(wtable *t, wseq *s);
 /* Pages for so many rows; false: not that many are free */
 bool wtable_grow(wtable *t, wseq *s, uint32_t rows);
-/* While nobody else knows its pages: takes kept ones in place of its own for its first so many rows. */
-void wtable_join(wtable *t, wseq *s, uint32_t rows);
-/* So many rows of it are written: the prefix cache may keep their whole pages. */
+/* A prompt of which nothing was computed yet: perhaps others have computed its first rows since it came. */
+void wtable_look_again(wtable *t, wseq *s);
+/* So many rows of it are written: the prefix cache may keep their whole pages. While nobody else knows its
+ * pages it takes those that are kept already in place of its own. */
 void wtable_keep(wtable *t, wseq *s, uint32_t rows);
 /* The end rule for the output token just added to output_count; a full context is an end by length. */
 finish wtable_finish(const wtable *t, const wseq *s, int32_t id);

@@ -202,6 +202,23 @@ class Prefix(unittest.TestCase):
             self.assertEqual(ask(2), (80, 100))  # the prefill worker does
             self.assertEqual(ask(3), (80, 20))
 
+    def test_the_next_turn_of_a_chat_finds_the_answer(self):
+        first = body(prompt_ids(50, 13), tokens=40)
+        asked = dict(first, return_token_ids=True)
+        for config, cached, moved in ((disaggregated(), 48, 110 - 80), (colocated(), 80, 0)):
+            with Cluster(dict(config, model={"prefix_cache": False})) as c:
+                answer = generated(answer_of(c, asked)[0])
+                then = body(first["prompt"] + answer + prompt_ids(20, 14))
+                want = answer_of(c, then)[0]
+            with Cluster(config) as c:
+                self.assertEqual(generated(answer_of(c, asked)[0]), answer)
+                c.wait_idle()
+                before = c.metric("baton_handoff_bytes_total")
+                self.assertEqual(answer_of(c, then), (want, cached))
+                c.wait_idle()
+                sent = c.metric("baton_handoff_bytes_total") - before
+                self.assertEqual(sent, moved * c.metric("baton_kv_token_bytes"))
+
     def test_answers_stay_right_when_pages_are_given_up(self):
         bodies = [body(prompt_ids(110, 30 + i % 7) + prompt_ids(10 + i, 50 + i), i) for i in range(21)]
         small = {"kv_memory_mb": 1}  # 64 pages
