@@ -112,6 +112,7 @@ const backend_ops cpu_backend = {
     .open = cpu_open,
     .close = cpu_close,
     .kv_default = cpu_kv_default,
+    .weights_ready = host_weights_ready,
     .attend_setup = cpu_attend_setup,
     .kv_gather = cpu_kv_gather,
     .kv_scatter = cpu_kv_scatter,
