@@ -415,9 +415,9 @@ static status fail_to_rotate(device *d, const host_rope *a) {
 
 static void an_operation_that_fails_is_named(void **state) {
     (void)state;
-    host_kernels broken = ref_kernels;
-    broken.path = "cpu/broken";
-    broken.rope = fail_to_rotate;
+    cpu_kernels broken = {.host = ref_kernels};
+    broken.host.path = "cpu/broken";
+    broken.host.rope = fail_to_rotate;
     scene *s = scene_new(cpu_ops());
     s->ops->close(s->dev);
     assert_int_equal(cpu_open_kernels(&s->dev, &broken, &(device_options){.threads = 1}, NULL), ST_OK);

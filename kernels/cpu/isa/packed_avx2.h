@@ -6,16 +6,15 @@
  * 16 bits (quant.h, pairs), exactly, in 32. */
 #include <immintrin.h>
 
-enum { AHEAD = 4096 }; /* bytes: how far rows that come from memory are asked for before they are read */
-
 INLINE __m256i four_bytes(const uint8_t *p) {
     int32_t word;
     memcpy(&word, p, sizeof word);
     return _mm256_set1_epi32(word);
 }
 
-INLINE void ask_ahead(const uint8_t *record, size_t bytes) {
-    UNROLL for (size_t i = 0; i < bytes; i += 64) _mm_prefetch((const char *)record + AHEAD + i, _MM_HINT_T0);
+INLINE void ask_ahead(const tile_weights *w, uint32_t g) {
+    const char *from = (const char *)w->ahead + (size_t)g * w->ahead_bytes;
+    for (uint32_t i = 0; i < w->ahead_bytes; i += 64) _mm_prefetch(from + i, _MM_HINT_T0);
 }
 
 INLINE const quant_group *group_at(const tile_rows *x, uint32_t t, uint32_t g) {
@@ -46,7 +45,7 @@ INLINE void tile_bytes(uint32_t rows, uint32_t planes, bool min, const tile_weig
     memset(out, 0, rows * PACK_ROWS * sizeof *out);
     for (uint32_t g = 0; g < w->groups; g++, record += step) {
         const uint8_t *pairs = x->row + x->rows->pairs_at + (size_t)g * QUANT_GROUP * 2;
-        if (rows <= 2) ask_ahead(record, step);
+        ask_ahead(w, g);
         for (uint32_t quarter = 0; quarter < 4; quarter++) {
             const uint8_t *q = record + head + quarter * 32;
             __m256i whole[PACKED_TILE_MAX];
@@ -75,10 +74,10 @@ INLINE void tile_nibbles(uint32_t rows, uint32_t planes, bool min, const tile_we
     memset(out, 0, rows * PACK_ROWS * sizeof *out);
     for (uint32_t g = 0; g < w->groups; g++, record += step) {
         const uint8_t *n = x->row + (size_t)g * QUANT_GROUP * planes;
-        if (rows <= 2) ask_ahead(record, step);
+        ask_ahead(w, g);
         for (uint32_t quarter = 0; quarter < 4; quarter++) {
             const uint8_t *q = record + head + quarter * 32;
-            __m256i pairs[2][PACKED_SMALL_MAX];
+            __m256i pairs[2][PACKED_TILE_MAX];
             UNROLL for (uint32_t p = 0; p < planes; p++) {
                 UNROLL for (uint32_t t = 0; t < rows; t++) pairs[p][t] = _mm256_setzero_si256();
             }
