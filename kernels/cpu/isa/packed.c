@@ -11,7 +11,6 @@ enum {
     BLOCK_BYTES = 256 * 1024, /* of quantised rows: half of a small L2 cache */
     TASKS_PER_THREAD = 4,     /* so that a late thread costs little */
     BLOCK_ROWS_MIN = 24,
-    TWO_PLANES_MAX = 4, /* rows of a tile whose accumulators of both planes fit the registers */
     AHEAD_BYTES =
         4096, /* what a stream asks for before it reads it: a prefetcher of the CPU stops at page edges */
 };
@@ -115,7 +114,7 @@ static uint32_t divide_up(uint32_t a, uint32_t b) {
 }
 
 status ISA(cpu_product)(device *d, const cpu_product *a) {
-    packed_job j = {.op = a, .tile_max = a->x->planes == 2 ? TWO_PLANES_MAX : PACKED_TILE_MAX};
+    packed_job j = {.op = a, .tile_max = a->x->planes == 2 ? PACKED_TILE_MAX2 : PACKED_TILE_MAX};
     for (uint32_t i = 0; i < a->parts; i++) {
         PRE(a->part[i].w->cols == a->x->cols);
         if (!a->gated || i == 0) j.panels += pack_panels(a->part[i].w->rows);

@@ -29,7 +29,9 @@ typedef struct tile_rows {
 /* out: [T][PACK_ROWS] */
 typedef void packed_tile(const tile_weights *w, const tile_rows *x, float *out);
 
-#define PACKED_TILE_MAX 6u /* rows of the highest tile */
+/* Rows of the highest tile: with one plane, and with two, whose accumulators fill the registers earlier. */
+#define PACKED_TILE_MAX  6u
+#define PACKED_TILE_MAX2 4u
 
 /* By planes - 1 and T - 1. Records of bytes (q8_0). */
 extern packed_tile *const ISA(packed_bytes)[2][PACKED_TILE_MAX];
