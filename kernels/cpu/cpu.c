@@ -3,26 +3,27 @@
 #include "base/mem.h"
 #include "kernels/cpu/cpuid.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 /* The choice of an instruction set by name; the best one first. */
 typedef struct isa_choice {
     const char *name;
-    const host_kernels *kernels;
+    const cpu_kernels *kernels;
     bool (*runs)(void); /* NULL: everywhere */
     const char *needs;
 } isa_choice;
 
 static const isa_choice isas[] = {
 #if defined(__x86_64__)
-    {"avx512", &cpu_kernels_avx512, cpuid_avx512, "AVX-512 F, BW, VL and DQ"},
+    {"avx512", &cpu_kernels_avx512, cpuid_avx512, "AVX-512 F, BW, VL, DQ and VNNI"},
     {"avx2", &cpu_kernels_avx2, cpuid_avx2, "AVX2, FMA and F16C"},
 #endif
     {"portable", &cpu_kernels_portable, NULL, "nothing"},
 };
 
-static status choose(const char *isa, const host_kernels **out, errbuf *eb) {
+static status choose(const char *isa, const cpu_kernels **out, errbuf *eb) {
     for (size_t i = 0; i < ARRAY_LEN(isas); i++) {
         bool runs = !isas[i].runs || isas[i].runs();
         if (strcmp(isa, "auto") != 0 && strcmp(isa, isas[i].name) != 0) continue;
@@ -44,16 +45,25 @@ static void cpu_close(device *d) {
     if (!d) return;
     host_done(&d->host);
     team_free(d->team);
+    store_close(d->store);
+    cpu_slots_free(d);
     for (size_t i = 0; i < ARRAY_LEN(d->scratch); i++) free(d->scratch[i]);
     free(d);
 }
 
-status cpu_open_kernels(device **out, const host_kernels *k, const device_options *opt, errbuf *eb) {
+status cpu_open_kernels(device **out, const cpu_kernels *k, const device_options *opt, errbuf *eb) {
     PRE(out);
     PRE(k);
     PRE(opt);
+    uint32_t bits = opt->act_bits ? opt->act_bits : 32;
+    if (bits != 8 && bits != 16 && bits != 32)
+        return errf(eb, ST_INVALID, "cpu backend: act_bits %u: want 16, 8 or 32", bits);
     device *d = xcalloc(1, sizeof *d);
-    host_init(&d->host, k, opt);
+    host_init(&d->host, &k->host, opt);
+    d->kernels = k;
+    d->act_bits = bits;
+    snprintf(d->path, sizeof d->path, "%s/act%u", k->host.path, bits);
+    d->store = store_new();
     status st = team_new(&d->team, opt->threads, opt->cpus, eb);
     if (st != ST_OK) {
         cpu_close(d);
@@ -66,7 +76,7 @@ status cpu_open_kernels(device **out, const host_kernels *k, const device_option
 static status cpu_open(device **out, const device_options *opt, errbuf *eb) {
     PRE(opt);
     PRE(opt->isa);
-    const host_kernels *kernels = NULL;
+    const cpu_kernels *kernels = NULL;
     status st = choose(opt->isa, &kernels, eb);
     if (st != ST_OK) return err_prefix(eb, st, "cpu backend");
     return cpu_open_kernels(out, kernels, opt, eb);
@@ -105,9 +115,25 @@ void *cpu_scratch_shared(device *d, size_t bytes) {
     return grow(d, TEAM_THREADS_MAX, bytes) ? d->scratch[TEAM_THREADS_MAX] : NULL;
 }
 
+static const char *cpu_path(const device *d) {
+    PRE(d);
+    return d->path;
+}
+
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Woverride-init"
 const backend_ops cpu_backend = {
     HOST_SLOTS,
     .name = "cpu",
+    .path = cpu_path,
+    .weight_load = cpu_weight_load,
+    .weight_free = cpu_weight_free,
+    .step_begin = cpu_step_begin,
+    .embed = cpu_embed_op,
+    .norm = cpu_norm_op,
+    .linear = cpu_linear_op,
+    .gate_up = cpu_gate_up_op,
+    .head_norm = cpu_head_norm_op,
     .features = FEATURE_ALL,
     .open = cpu_open,
     .close = cpu_close,
@@ -116,3 +142,4 @@ const backend_ops cpu_backend = {
     .kv_gather = cpu_kv_gather,
     .kv_scatter = cpu_kv_scatter,
 };
+#pragma GCC diagnostic pop

@@ -59,6 +59,8 @@ status host_attend_setup(device *d, const attend_setup *s, errbuf *eb);
 bool host_warm(const device *d, uint32_t i, warm_step *out);
 status host_step_begin(device *d, const op_step *s, step_pass *out, errbuf *eb);
 status host_embed_op(device *d, const op_embed *a);
+/* The second half of embed: x[r] += positions[position of the row] */
+status host_add_positions(device *d, const op_embed *a);
 status host_norm(device *d, const op_norm *a);
 status host_linear_op(device *d, const op_linear *a);
 status host_attend(device *d, const op_attend *a);

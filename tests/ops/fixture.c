@@ -9,11 +9,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-extern const host_kernels cpu_kernels_wide16;
+extern const cpu_kernels cpu_kernels_wide16;
 
 struct op_path {
     const char *isa;
-    const host_kernels *kernels; /* NULL: opened by name */
+    const cpu_kernels *kernels; /* NULL: opened by name */
 };
 
 static const op_path paths[] = {

@@ -18,6 +18,9 @@ status ISA(cpu_kv_write)(device *d, const host_kv_write *a);
 status ISA(cpu_attention)(device *d, const host_attention *a);
 status ISA(cpu_silu_mul)(device *d, const host_silu_mul *a);
 status ISA(cpu_add)(device *d, const host_add *a);
+status ISA(cpu_norm_rows)(device *d, const cpu_norm_rows *a);
+status ISA(cpu_product)(device *d, const cpu_product *a);
+void ISA(cpu_quantise)(const quant_rows *to, uint32_t row, uint32_t begin, const float *x, uint32_t count);
 uint64_t ISA(cpu_copy_words)(void *to, const void *from, size_t words, uint64_t begin);
 
 #endif
