@@ -63,7 +63,7 @@ status cpu_open_kernels(device **out, const cpu_kernels *k, const device_options
     d->kernels = k;
     d->act_bits = bits;
     snprintf(d->path, sizeof d->path, "%s/act%u", k->host.path, bits);
-    d->store = store_new();
+    d->store = store_open(&(store_options){.room = 1u << 30});
     status st = team_new(&d->team, opt->threads, opt->cpus, eb);
     if (st != ST_OK) {
         cpu_close(d);

@@ -1,9 +1,8 @@
 /* packed - products of quantised rows with packed weights: which tiles, in which order, on which thread.
  *
- * - Up to PACKED_SMALL_MAX rows: each panel is streamed once from memory, against all rows.
- * - More: a block of rows that fits the L2 cache goes over a panel that fits the L1 cache in tiles of
- *   PACKED_TILE_MAX rows. With VNNI a panel of nibbles is spread to bytes first, once for the block: the
- *   tiles then need no other instructions than products.
+ * A block of rows that fits the L2 cache goes over a panel that fits the L1 cache in tiles; few rows are one
+ * tile, and the panel is streamed from memory once. Nibbles are unpacked by the tiles: that goes beside the
+ * products, and spreading a panel to bytes first was slower on Zen 4 at every number of rows.
  *
  * Tasks are (run of panels, block of rows). What is done with a tile's sums is the same whatever the tile. */
 #include "kernels/cpu/isa/packed.h"
@@ -12,66 +11,34 @@ enum {
     BLOCK_BYTES = 256 * 1024, /* of quantised rows: half of a small L2 cache */
     TASKS_PER_THREAD = 4,     /* so that a late thread costs little */
     BLOCK_ROWS_MIN = 24,
+    AHEAD_BYTES =
+        4096, /* what a stream asks for before it reads it: a prefetcher of the CPU stops at page edges */
 };
-
-#if SIMD_KIND == 512
-#define SPREADS true
-#else
-#define SPREADS false /* other sets unpack nibbles as cheaply as they load bytes */
-#endif
 
 typedef struct packed_job {
     const cpu_product *op;
-    device *dev;
     uint32_t panels; /* of all parts, or of one of two that go together */
     uint32_t run;    /* panels of a task */
     uint32_t runs;
     uint32_t block_rows;
+    uint32_t tile_max;
 } packed_job;
 
 /* A panel's weights, as tiles will read them. */
 typedef struct panel {
     tile_weights w;
     packed_tile *const *tiles; /* by T - 1 */
-    uint32_t tile_max;
 } panel;
 
-static void spread_panel(const packed *p, const uint8_t *from, uint8_t *to) {
-    size_t head = pack_record_bytes(p->type) - PACK_NIBBLE_BYTES;
-    for (uint32_t g = 0; g < p->cols / PACK_GROUP; g++) {
-        memcpy(to, from, head);
-        const uint8_t *q = from + head;
-        uint8_t *low = to + head, *high = low + PACK_NIBBLE_BYTES;
-        for (uint32_t i = 0; i < PACK_NIBBLE_BYTES; i++) {
-            low[i] = q[i] & 15;
-            high[i] = q[i] >> 4;
-        }
-        from += head + PACK_NIBBLE_BYTES;
-        to += head + PACK_BYTE_BYTES;
-    }
-}
-
-static size_t spread_bytes(const packed *p) {
-    return p->type == DT_Q8_0 || !SPREADS
-               ? 0
-               : (pack_record_bytes(p->type) + PACK_NIBBLE_BYTES) * (p->cols / PACK_GROUP);
-}
-
-/* scratch: [spread_bytes], or NULL: too few rows to spread the panel for */
-static panel panel_of(const packed *p, uint32_t index, uint32_t planes, void *scratch) {
-    const bool min = p->type == DT_Q4_1;
+static panel panel_of(const packed *p, uint32_t index, uint32_t planes) {
     const uint8_t *record = p->data + index * pack_panel_bytes(p->type, p->cols);
     panel out = {.w = {.record = record, .groups = p->cols / PACK_GROUP, .zero = p->type == DT_Q8_0}};
-    if (scratch && spread_bytes(p) > 0) {
-        spread_panel(p, record, scratch);
-        out.w.record = scratch;
-    } else if (p->type != DT_Q8_0) {
-        out.tiles = (min ? ISA(packed_nibbles_min) : ISA(packed_nibbles))[planes - 1];
-        out.tile_max = PACKED_SMALL_MAX;
-        return out;
-    }
-    out.tiles = (min ? ISA(packed_bytes_min) : ISA(packed_bytes))[planes - 1];
-    out.tile_max = PACKED_TILE_MAX;
+    out.w.ahead = record + AHEAD_BYTES;
+    out.w.ahead_bytes = (uint32_t)pack_record_bytes(p->type);
+    packed_tile *const(*tiles)[PACKED_TILE_MAX] = ISA(packed_bytes);
+    if (p->type == DT_Q4_0) tiles = ISA(packed_nibbles);
+    if (p->type == DT_Q4_1) tiles = ISA(packed_nibbles_min);
+    out.tiles = tiles[planes - 1];
     return out;
 }
 
@@ -106,31 +73,31 @@ INLINE void store_gated(const cpu_product *a, uint32_t panel_index, const float 
     }
 }
 
-static void run_panel(const packed_job *j, uint32_t part, uint32_t index, uint32_t begin, uint32_t end,
-                      uint8_t *scratch) {
+static void run_panel(const packed_job *j, uint32_t part, uint32_t index, uint32_t begin, uint32_t end) {
     const cpu_product *a = j->op;
     const cpu_product_part *one = &a->part[part], *two = &a->part[part + 1];
-    const bool spread = end - begin > PACKED_SMALL_MAX;
-    panel first = panel_of(one->w, index, a->x->planes, spread ? scratch : NULL), second;
-    if (a->gated)
-        second = panel_of(two->w, index, a->x->planes, spread ? scratch + spread_bytes(one->w) : NULL);
-    uint32_t most = a->gated ? MIN(first.tile_max, second.tile_max) : first.tile_max, rows;
+    panel first = panel_of(one->w, index, a->x->planes), second;
+    if (a->gated) second = panel_of(two->w, index, a->x->planes);
+    uint32_t rows;
     for (uint32_t r = begin; r < end; r += rows) {
         _Alignas(64) float sums[PACKED_TILE_MAX * PACK_ROWS], sums_up[PACKED_TILE_MAX * PACK_ROWS];
-        rows = tile_rows_of(end - r, most);
+        rows = tile_rows_of(end - r, j->tile_max);
         tile_rows x = {.row = a->x->data + r * a->x->stride, .rows = a->x};
         first.tiles[rows - 1](&first.w, &x, sums);
+        first.w.ahead_bytes = 0; /* what follows in memory was asked for by the first tile */
         if (!a->gated) {
             store_tile(one->w, one->bias, index, sums, rows, one->out + (size_t)r * one->w->rows);
             continue;
         }
         second.tiles[rows - 1](&second.w, &x, sums_up);
+        second.w.ahead_bytes = 0;
         store_gated(a, index, sums, sums_up, r, rows);
     }
 }
 
 static void packed_task(void *ctx, uint32_t task, uint32_t thread) {
     const packed_job *j = ctx;
+    (void)thread;
     const cpu_product *a = j->op;
     uint32_t begin = task % j->runs * j->run, end = MIN(begin + j->run, j->panels);
     uint32_t row = task / j->runs * j->block_rows, row_end = MIN(row + j->block_rows, a->rows);
@@ -138,7 +105,7 @@ static void packed_task(void *ctx, uint32_t task, uint32_t thread) {
     for (uint32_t i = begin; i < end; i++) {
         while (!a->gated && i - first >= pack_panels(a->part[part].w->rows))
             first += pack_panels(a->part[part++].w->rows);
-        run_panel(j, part, i - first, row, row_end, j->dev->scratch[thread]);
+        run_panel(j, part, i - first, row, row_end);
     }
 }
 
@@ -147,14 +114,11 @@ static uint32_t divide_up(uint32_t a, uint32_t b) {
 }
 
 status ISA(cpu_product)(device *d, const cpu_product *a) {
-    packed_job j = {.op = a, .dev = d};
-    size_t scratch = 0;
+    packed_job j = {.op = a, .tile_max = a->x->planes == 2 ? PACKED_TILE_MAX2 : PACKED_TILE_MAX};
     for (uint32_t i = 0; i < a->parts; i++) {
         PRE(a->part[i].w->cols == a->x->cols);
         if (!a->gated || i == 0) j.panels += pack_panels(a->part[i].w->rows);
-        scratch = a->gated ? scratch + spread_bytes(a->part[i].w) : MAX(scratch, spread_bytes(a->part[i].w));
     }
-    if (a->rows > PACKED_SMALL_MAX && scratch && !cpu_scratch_threads(d, scratch)) return ST_DEVICE;
     uint32_t fit = (uint32_t)(BLOCK_BYTES / a->x->stride) / PACKED_TILE_MAX * PACKED_TILE_MAX;
     uint32_t blocks = divide_up(a->rows, MAX(fit, BLOCK_ROWS_MIN));
     j.block_rows = divide_up(divide_up(a->rows, blocks), PACKED_TILE_MAX) * PACKED_TILE_MAX;

@@ -15,6 +15,9 @@ typedef struct tile_weights {
     const uint8_t *record; /* of the first group; the next ones follow at `record_bytes` */
     uint32_t groups;
     uint32_t zero; /* which of quant_group.times: 0 for q4_0, 1 for q8_0 */
+    /* Memory that will be read next: this much of it is asked for while a group is computed. */
+    const uint8_t *ahead;
+    uint32_t ahead_bytes; /* a multiple of 64; 0: nothing */
 } tile_weights;
 
 /* Activations of the tile's first row; the next ones follow at rows->stride. */
@@ -26,15 +29,14 @@ typedef struct tile_rows {
 /* out: [T][PACK_ROWS] */
 typedef void packed_tile(const tile_weights *w, const tile_rows *x, float *out);
 
-#define PACKED_TILE_MAX  6u /* rows of the highest tile over bytes, and */
-#define PACKED_SMALL_MAX 4u /* over nibbles */
+/* Rows of the highest tile: with one plane, and with two, whose accumulators fill the registers earlier. */
+#define PACKED_TILE_MAX  6u
+#define PACKED_TILE_MAX2 4u
 
-/* By planes - 1 and T - 1. Records of bytes (q8_0, or nibbles that packed.c has spread), with or
- * without m. */
+/* By planes - 1 and T - 1. Records of bytes (q8_0). */
 extern packed_tile *const ISA(packed_bytes)[2][PACKED_TILE_MAX];
-extern packed_tile *const ISA(packed_bytes_min)[2][PACKED_TILE_MAX];
-/* Records of nibbles as they lie in memory. */
-extern packed_tile *const ISA(packed_nibbles)[2][PACKED_SMALL_MAX];
-extern packed_tile *const ISA(packed_nibbles_min)[2][PACKED_SMALL_MAX];
+/* Records of nibbles, without m (q4_0) and with it (q4_1). */
+extern packed_tile *const ISA(packed_nibbles)[2][PACKED_TILE_MAX];
+extern packed_tile *const ISA(packed_nibbles_min)[2][PACKED_TILE_MAX];
 
 #endif

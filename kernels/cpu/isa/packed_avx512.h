@@ -2,16 +2,15 @@
  * being a weight row. Two registers are a step of a panel. */
 #include <immintrin.h>
 
-enum { AHEAD = 4096 }; /* bytes: how far rows that come from memory are asked for before they are read */
-
 INLINE __m512i four_numbers(const uint8_t *p) {
     int32_t word;
     memcpy(&word, p, sizeof word);
     return _mm512_set1_epi32(word);
 }
 
-INLINE void ask_ahead(const uint8_t *record, size_t bytes) {
-    UNROLL for (size_t i = 0; i < bytes; i += 64) _mm_prefetch((const char *)record + AHEAD + i, _MM_HINT_T0);
+INLINE void ask_ahead(const tile_weights *w, uint32_t g) {
+    const char *from = (const char *)w->ahead + (size_t)g * w->ahead_bytes;
+    for (uint32_t i = 0; i < w->ahead_bytes; i += 64) _mm_prefetch(from + i, _MM_HINT_T0);
 }
 
 INLINE __m512 halves(const uint8_t *p) {
@@ -62,7 +61,7 @@ INLINE void tile_bytes(uint32_t rows, uint32_t planes, bool min, const tile_weig
     UNROLL for (uint32_t t = 0; t < rows; t++) sums[t][0] = sums[t][1] = _mm512_setzero_ps();
     for (uint32_t g = 0; g < w->groups; g++, record += step) {
         const uint8_t *q = record + head, *n = x->row + (size_t)g * QUANT_GROUP * planes;
-        if (rows <= 2) ask_ahead(record, step);
+        ask_ahead(w, g);
         __m512i whole[PACKED_TILE_MAX][2];
         UNROLL for (uint32_t t = 0; t < rows; t++) whole[t][0] = whole[t][1] = _mm512_setzero_si512();
         UNROLL for (uint32_t p = 0; p < planes; p++) {
@@ -96,12 +95,12 @@ INLINE void tile_nibbles(uint32_t rows, uint32_t planes, bool min, const tile_we
     const size_t stride = x->rows->stride;
     const uint8_t *record = w->record;
     const __m512i mask = _mm512_set1_epi8(15);
-    __m512 sums[PACKED_SMALL_MAX][2];
+    __m512 sums[PACKED_TILE_MAX][2];
     UNROLL for (uint32_t t = 0; t < rows; t++) sums[t][0] = sums[t][1] = _mm512_setzero_ps();
     for (uint32_t g = 0; g < w->groups; g++, record += step) {
         const uint8_t *q = record + head, *n = x->row + (size_t)g * QUANT_GROUP * planes;
-        ask_ahead(record, step);
-        __m512i plane[2][PACKED_SMALL_MAX][2];
+        ask_ahead(w, g);
+        __m512i plane[2][PACKED_TILE_MAX][2];
         UNROLL for (uint32_t p = 0; p < planes; p++) {
             UNROLL for (uint32_t t = 0; t < rows; t++) {
                 bool last = p + 1 == planes;

@@ -15,35 +15,31 @@
         const tile_weights *w, const tile_rows *x, float *out) {                                             \
         tile_##kind(rows, planes, min, w, x, out);                                                           \
     }
-#define TILES_SMALL(kind, suffix, min, planes)                                                               \
+#define TILES_4(kind, suffix, min, planes)                                                                   \
     TILE(kind, suffix, min, planes, 1)                                                                       \
     TILE(kind, suffix, min, planes, 2)                                                                       \
     TILE(kind, suffix, min, planes, 3)                                                                       \
     TILE(kind, suffix, min, planes, 4)
-#define TILES(kind, suffix, min, planes)                                                                     \
-    TILES_SMALL(kind, suffix, min, planes)                                                                   \
-    TILE(kind, suffix, min, planes, 5)                                                                       \
-    TILE(kind, suffix, min, planes, 6)
-#define NAMES_SMALL(kind, suffix, planes)                                                                    \
-    packed_tile_##kind##suffix##_##planes##_1, packed_tile_##kind##suffix##_##planes##_2,                    \
-        packed_tile_##kind##suffix##_##planes##_3, packed_tile_##kind##suffix##_##planes##_4
-#define NAMES(kind, suffix, planes)                                                                          \
-    NAMES_SMALL(kind, suffix, planes), packed_tile_##kind##suffix##_##planes##_5,                            \
-        packed_tile_##kind##suffix##_##planes##_6
+#define TILES(kind, suffix, min)                                                                             \
+    TILES_4(kind, suffix, min, 1)                                                                            \
+    TILE(kind, suffix, min, 1, 5)                                                                            \
+    TILE(kind, suffix, min, 1, 6)                                                                            \
+    TILES_4(kind, suffix, min, 2)
+#define NAME(kind, suffix, planes, rows) packed_tile_##kind##suffix##_##planes##_##rows
+#define NAMES_4(kind, suffix, planes)                                                                        \
+    NAME(kind, suffix, planes, 1), NAME(kind, suffix, planes, 2), NAME(kind, suffix, planes, 3),             \
+        NAME(kind, suffix, planes, 4)
+#define NAMES(kind, suffix)                                                                                  \
+    {                                                                                                        \
+        {NAMES_4(kind, suffix, 1), NAME(kind, suffix, 1, 5), NAME(kind, suffix, 1, 6)}, {                    \
+            NAMES_4(kind, suffix, 2)                                                                         \
+        }                                                                                                    \
+    }
 
-TILES(bytes, , false, 1)
-TILES(bytes, , false, 2)
-TILES(bytes, _min, true, 1)
-TILES(bytes, _min, true, 2)
-TILES_SMALL(nibbles, , false, 1)
-TILES_SMALL(nibbles, , false, 2)
-TILES_SMALL(nibbles, _min, true, 1)
-TILES_SMALL(nibbles, _min, true, 2)
+TILES(bytes, , false)
+TILES(nibbles, , false)
+TILES(nibbles, _min, true)
 
-packed_tile *const ISA(packed_bytes)[2][PACKED_TILE_MAX] = {{NAMES(bytes, , 1)}, {NAMES(bytes, , 2)}};
-packed_tile *const ISA(packed_bytes_min)[2][PACKED_TILE_MAX] = {{NAMES(bytes, _min, 1)},
-                                                                {NAMES(bytes, _min, 2)}};
-packed_tile *const ISA(packed_nibbles)[2][PACKED_SMALL_MAX] = {{NAMES_SMALL(nibbles, , 1)},
-                                                               {NAMES_SMALL(nibbles, , 2)}};
-packed_tile *const ISA(packed_nibbles_min)[2][PACKED_SMALL_MAX] = {{NAMES_SMALL(nibbles, _min, 1)},
-                                                                   {NAMES_SMALL(nibbles, _min, 2)}};
+packed_tile *const ISA(packed_bytes)[2][PACKED_TILE_MAX] = NAMES(bytes, );
+packed_tile *const ISA(packed_nibbles)[2][PACKED_TILE_MAX] = NAMES(nibbles, );
+packed_tile *const ISA(packed_nibbles_min)[2][PACKED_TILE_MAX] = NAMES(nibbles, _min);
