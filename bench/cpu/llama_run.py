@@ -3,8 +3,8 @@ sequences. One line of JSON.
 
     .cache/golden/bin/python3 bench/cpu/llama_run.py MODEL.gguf --threads 2 --flash 1
 
-Each sequence has keys and values of its own (kv_unified off, copied by llama_memory_seq_cp), weights are repacked
-where llama.cpp does that (its default), and the next token is the best logit, as there."""
+Each sequence has keys and values of its own (kv_unified off, copied by llama_memory_seq_cp), weights are
+repacked where llama.cpp does that (its default), and the next token is the best logit, as there."""
 
 import argparse
 import ctypes

@@ -2,10 +2,10 @@
 
     .cache/golden/bin/python3 bench/cpu/models.py models/SmolLM2-135M-Instruct.Q4_1.gguf .cache/golden/models
 
-SmolLM2.q4_0.gguf, SmolLM2.q8_0.gguf   the file's dequantised weights, quantised anew (matrices of layers; embedding
-                                       and head stay Q8_0, as in the file)
-random-1b.q4_0.gguf, .q8_0.gguf        Llama-3.2-1B's shape with seeded random weights and the file's tokenizer,
-                                       its vocabulary filled up with unused tokens; all matrices in that type
+SmolLM2.q4_0.gguf, .q8_0.gguf     the file's dequantised weights, quantised anew: matrices of layers;
+                                  embedding and head stay Q8_0, as in the file
+random-1b.q4_0.gguf, .q8_0.gguf   Llama-3.2-1B's shape with seeded random weights and the file's tokenizer,
+                                  its vocabulary filled up with unused tokens; all matrices in that type
 """
 
 import os

@@ -3,8 +3,8 @@ llama.cpp.
 
 logits.py MODEL.gguf BATON_RUN [--backends ref,cpu] [--positions N]
 
-Fails when `ref` is further than 1e-3 from transformers, or `cpu` is further from it (mean KL divergence) than its
-act_bits promise: 1e-5 at 16 and 32, no more than llama.cpp at 8. Prints a table for FIGURES.md."""
+Fails when `ref` is further than 1e-3 from transformers, or `cpu` is further from it (mean KL divergence)
+than its act_bits promise: 1e-5 at 16 and 32, no more than llama.cpp at 8. Prints a table for FIGURES.md."""
 
 import argparse
 import os

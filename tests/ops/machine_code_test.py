@@ -4,9 +4,9 @@
 machine_code_test.py --functions REGEX [--at-most N] [--must-use INSTRUCTION] [--count N] OBJECT...
 machine_code_test.py --self-test CC
 
-A spill is an instruction with a vector register and an operand on the stack, within a loop: a backward jump and all
-that lies between it and its target. One in the innermost loop of a kernel can halve its speed without changing a
-bit of its results, and only the disassembly shows it."""
+A spill is an instruction with a vector register and an operand on the stack, within a loop: a backward jump
+and all that lies between it and its target. One in the innermost loop of a kernel can halve its speed without
+changing a bit of its results, and only the disassembly shows it."""
 
 import argparse
 import os
@@ -80,12 +80,12 @@ def check(paths, pattern, at_most, must_use):
 
 SAMPLE = """
 typedef float v8 __attribute__((vector_size(32)));
-#define SUMS(name, count)                                                                                       \\
-    __attribute__((noinline, target("avx2,fma"))) void name(const v8 *a, const float *b, v8 *out, long n) {     \\
-        v8 sum[count] = {{0}};                                                                                  \\
-        for (long i = 0; i < n; i++)                                                                            \\
-            _Pragma("GCC unroll 64") for (int c = 0; c < count; c++) sum[c] += a[i] * b[i * count + c];         \\
-        for (int c = 0; c < count; c++) out[c] = sum[c];                                                        \\
+#define SUMS(name, count) \\
+    __attribute__((noinline, target("avx2,fma"))) void name(const v8 *a, const float *b, v8 *out, long n) { \\
+        v8 sum[count] = {{0}}; \\
+        for (long i = 0; i < n; i++) \\
+            _Pragma("GCC unroll 64") for (int c = 0; c < count; c++) sum[c] += a[i] * b[i * count + c]; \\
+        for (int c = 0; c < count; c++) out[c] = sum[c]; \\
     }
 SUMS(fits, 8)
 SUMS(spills, 24)
