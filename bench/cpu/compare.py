@@ -7,8 +7,8 @@
 Every program takes its turn in every round (A B C A B C ...), one process per turn, with the same prompt,
 threads and numbers of steps: a prompt of 512 tokens, then decode steps at that depth for 1, 8 and 16
 sequences at once, each with keys and values of its own. llama.cpp runs with and without flash attention in
-the first round; a setting that was best in nothing then is left out. The ceilings are measured in every round.
-A turn in which others used more than 2 % of a CPU is repeated, and marked * when that does not help.
+the first round; a setting that was best in nothing then is left out. The ceilings are measured each round. A
+turn in which others used more than 2 % of a CPU is repeated, and marked * when that does not help.
 
   --set        smollm2, or 1b: a random model in the shape of Llama-3.2-1B, made by bench/cpu/models.py
   --isa avx2   both sides restricted to AVX2
