@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Prompts that begin alike: the same bytes with and without a prefix cache, exact counts of what was found in it
-at the workers that compute prompts and at those that decode, and right answers whatever happens to it."""
+"""Prompts that begin alike: the same bytes with and without a prefix cache, exact counts of what was found
+in it at the workers that compute prompts and at those that decode, right answers whatever happens to it."""
 
 import unittest
 
