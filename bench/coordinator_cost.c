@@ -189,7 +189,8 @@ static void prepare(scene *s, bool stuck) {
                       .wait_kv_ns = 60000 * NS_PER_S,
                       .decode_token_ns = 30000 * NS_PER_S,
                       .max_attempts = 4,
-                      .max_context = CONTEXT};
+                      .max_context = CONTEXT,
+                      .prefix_cache = true};
     core_sink sink = {.ctx = s, .send = on_send, .hang_up = on_hang_up, .token = on_token, .end = on_end};
     s->core = core_new(&o, &sink, s->now_ns);
     s->runs = xcalloc(2 * s->live, sizeof *s->runs);

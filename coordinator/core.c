@@ -37,6 +37,8 @@ core *core_new(const core_options *opt, const core_sink *sink, uint64_t now_ns) 
     c->ids = xcalloc(opt->max_requests, sizeof *c->ids);
     u64_map_init(&c->by_conn, opt->max_workers);
     c->members = xcalloc(opt->max_workers, sizeof(member *));
+    prefix_hints_init(&c->computing, PREFIX_HINTS_MAX);
+    prefix_hints_init(&c->decoding, PREFIX_HINTS_MAX);
     c->wake_ns = now_ns + opt->heartbeat_ns;
     return c;
 }
@@ -50,6 +52,8 @@ void core_free(core *c) {
     u64_map_done(&c->by_conn);
     numerics_done(&c->numerics);
     pairs_done(&c->pairs);
+    prefix_hints_done(&c->computing);
+    prefix_hints_done(&c->decoding);
     free(c->lost_worker);
     free(c->lost_why);
     free(c);
@@ -426,5 +430,6 @@ bool core_check(const core *c) {
     for (uint32_t i = 0; i < c->member_count; i++)
         if (!member_check(c->members[i])) return false;
     if (!holds_are_owned(c)) return false;
+    if (!prefix_hints_check(&c->computing) || !prefix_hints_check(&c->decoding)) return false;
     return c->requests.count <= c->opt.max_requests && c->member_count <= c->opt.max_workers;
 }

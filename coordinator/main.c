@@ -221,6 +221,7 @@ static core_options core_options_of(const app *a) {
         .max_attempts = c->limits.max_attempts,
         .max_context = a->max_context,
         .mixed_numerics = c->cluster.mixed_numerics,
+        .prefix_cache = c->model.prefix_cache,
         .try_pairs = c->handoff.self_test,
         .role_wanted = {[ROLE_PREFILL] = c->prefill.count,
                         [ROLE_DECODE] = c->decode.count,

@@ -17,6 +17,7 @@
 
 #include "coordinator/core_types.h"
 #include "coordinator/holds.h"
+#include "coordinator/prefix_hints.h"
 
 typedef struct member {
     uint64_t conn;        /* 0 once the connection is lost or given up */
@@ -41,6 +42,7 @@ typedef struct member {
     char *lost;    /* why the session ended; NULL while it lives; owned */
 
     holds holds;
+    prefix_holder prefixes; /* of which it was given the KV */
 } member;
 
 member *member_new(const ctl_join *join, const char *name, uint64_t conn, uint64_t incarnation,

@@ -19,6 +19,8 @@ void meter_free(meter *m);
 /* A worker told its facts */
 void meter_joined(meter *m, const ctl_join *join);
 void meter_admitted(meter *m, uint32_t prompt_tokens, uint32_t choices);
+/* A prompt was computed but for what was in a prefix cache. */
+void meter_prompt(meter *m, uint32_t tokens, uint32_t cached);
 /* A token reached its stream. first: of its choice; gap_ns: since the one before. */
 void meter_token(meter *m, uint64_t gap_ns, bool first);
 /* A choice ended: reason "stop", "length", "abort" or "error". */

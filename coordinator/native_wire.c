@@ -99,7 +99,9 @@ status native_wire_request(const Baton__ClientRequest *m, const char *model, api
     r->stream = true;
     r->max_tokens_given = m->has_max_tokens;
     if (m->has_max_tokens) s->max_tokens = m->max_tokens;
-    status st = fill_arrays(m, r, e);
+    status st = ST_OK;
+    if (m->has_cache_salt) st = api_salt(r, m->cache_salt.data, m->cache_salt.len, e);
+    if (st == ST_OK) st = fill_arrays(m, r, e);
     return st == ST_OK ? fill_prompt(m, r, e) : st;
 }
 
@@ -273,13 +275,15 @@ void native_wire_end(buf *out, uint64_t id, const stream *s, uint32_t i, bool ca
     PRE(s);
     Baton__ServerEnd end = BATON__SERVER_END__INIT;
     Baton__ServerTimings t = BATON__SERVER_TIMINGS__INIT;
+    core_times ct;
     end.reason = canceled ? BATON__END_REASON__END_CANCELED : end_reason(s, i);
     end.prompt_tokens = stream_prompt(s, i)->ids.count;
     end.completion_tokens = stream_choice(s, i)->count;
+    end.has_cached_tokens = stream_times(s, i, &ct);
+    end.cached_tokens = end.has_cached_tokens ? ct.cached_tokens : 0;
     end.has_text = text != NULL;
     end.text = (ProtobufCBinaryData){.len = text ? text_len : 0, .data = (uint8_t *)text};
-    core_times ct;
-    if (stream_times(s, i, &ct)) {
+    if (end.has_cached_tokens) {
         set_ms(&t.has_queue_ms, &t.queue_ms, ct.queue_ns);
         set_ms(&t.has_prefill_ms, &t.prefill_ms, ct.prefill_ns);
         set_ms(&t.has_handoff_ms, &t.handoff_ms, ct.handoff_ns);

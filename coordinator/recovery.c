@@ -27,6 +27,7 @@ void recovery_end(core *c, request *r, const core_end *end, uint64_t now_ns) {
     PRE(c);
     PRE(r);
     PRE(end);
+    prefixes_decoded(c, r);
     let_go(c, r, end->state == REQ_CANCELED ? CTL_CANCEL : CTL_RELEASE, now_ns);
     request_move(r, end->state, now_ns);
     core_times times = request_times(r, now_ns);
@@ -198,6 +199,7 @@ static void member_gone(core *c, member *m, uint64_t now_ns) {
     if (m->conn) c->sink.hang_up(c->sink.ctx, m->conn);
     recovery_unbind(c, m);
     pairs_forget(&c->pairs, m->incarnation);
+    prefixes_leave(c, m);
     outbox_mourn(c, m);
     suspect_siblings(c, m, now_ns);
     uint32_t count = holds_requests(&m->holds, c->ids);

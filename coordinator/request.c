@@ -1,7 +1,9 @@
 #include "coordinator/request.h"
 
 #include "base/mem.h"
+#include "base/mix.h"
 #include "coordinator/member.h"
+#include "kv/kv_layout.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -87,6 +89,7 @@ request *request_new(uint64_t id, const core_request *in, uint32_t max_tokens, u
     sm_init(&r->handoff, &handoff_sm, now_ns);
     r->prompt = xmemdup(in->prompt, in->prompt_count * sizeof *in->prompt);
     r->prompt_count = in->prompt_count;
+    memcpy(r->salt, in->salt, sizeof r->salt);
     sampling_copy(&r->params, &in->params);
     r->params.max_tokens = max_tokens;
     return r;
@@ -96,6 +99,7 @@ void request_free(request *r) {
     if (!r) return;
     token_log_done(&r->log);
     free(r->prompt);
+    free(r->chain);
     sampling_done(&r->params);
     free(r);
 }
@@ -123,6 +127,25 @@ uint32_t request_rows(const request *r) {
 uint32_t request_tokens_max(const request *r) {
     PRE(r);
     return r->prompt_count + r->params.max_tokens;
+}
+
+static int32_t id_at(const request *r, uint32_t row) {
+    return row < r->prompt_count ? r->prompt[row] : r->log.ids[row - r->prompt_count];
+}
+
+void request_chain_to(request *r, uint32_t rows) {
+    PRE(r);
+    PRE(rows <= r->prompt_count + r->log.count);
+    uint32_t pages = rows / KV_PAGE_TOKENS, have = r->chain_pages;
+    if (pages <= have) return;
+    r->chain = xrealloc(r->chain, pages, sizeof *r->chain);
+    uint64_t h = have ? r->chain[have - 1] : KV_IDS_HASH_START ^ mix64(r->salt[0]) ^ r->salt[1];
+    for (uint32_t i = have; i < pages; i++) {
+        int32_t ids[KV_PAGE_TOKENS];
+        for (uint32_t k = 0; k < KV_PAGE_TOKENS; k++) ids[k] = id_at(r, i * KV_PAGE_TOKENS + k);
+        r->chain[i] = h = kv_ids_hash(h, ids, KV_PAGE_TOKENS);
+    }
+    r->chain_pages = pages;
 }
 
 uint64_t request_ids_hash(const request *r) {
@@ -187,7 +210,10 @@ core_times request_times(const request *r, uint64_t now_ns) {
     uint64_t born = r->sm.first_ns[REQ_NEW];
     uint64_t prefill = r->sm.first_ns[REQ_PREFILL];
     uint64_t first = first_token_at(r);
-    core_times t = {.attempts = r->tries, .replays = r->replays, .preemptions = r->preemptions};
+    core_times t = {.attempts = r->tries,
+                    .replays = r->replays,
+                    .preemptions = r->preemptions,
+                    .cached_tokens = r->cached};
     t.total_ns = now_ns - born;
     t.queue_ns = (prefill ? prefill : now_ns) - born;
     t.handoff_ns = r->handoff_ns;

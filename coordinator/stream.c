@@ -16,6 +16,7 @@ typedef struct entry { /* one choice: a request of the core */
     bool ended, noted; /* noted: its end is on the to-do list already */
     bool begun;
     uint64_t last_token_ns;
+    uint32_t cached;
     core_times times;
     UT_hash_handle hh;
 } entry;
@@ -134,6 +135,9 @@ void streams_token(streams *all, uint64_t req, const core_token *t, uint64_t now
     if (!e->begun) {
         log_step(s, &(stream_step){.kind = STEP_BEGIN, .choice = entry_index(e)});
         e->begun = true;
+        e->cached = t->cached;
+        if (entry_index(e) % s->request.choices == 0)
+            meter_prompt(all->meter, stream_prompt(s, entry_index(e))->ids.count, t->cached);
     }
     e->last_token_ns = now_ns;
     if (t->token.fin == FINISH_STOP_ID) e->stop_id = t->token.id;
@@ -150,6 +154,7 @@ static void end_well(entry *e, const core_end *end, const core_times *t) {
     stream *s = e->owner;
     e->fin = end->fin;
     e->times = *t;
+    e->cached = t->cached_tokens;
     s->last_ended = entry_index(e);
     s->ended++;
     if (!e->begun) log_step(s, &(stream_step){.kind = STEP_BEGIN, .choice = entry_index(e)});
@@ -203,7 +208,8 @@ static void submit_params(const stream *s, uint32_t i, core_request *out) {
     *out = (core_request){.prompt = p->ids.ids,
                           .prompt_count = p->ids.count,
                           .params = r->params,
-                          .max_tokens_given = r->max_tokens_given};
+                          .max_tokens_given = r->max_tokens_given,
+                          .salt = {r->salt[0], r->salt[1]}};
     out->params.choice = i % r->choices;
 }
 
@@ -372,6 +378,13 @@ uint32_t stream_completion_tokens(const stream *s, bool shown) {
     if (shown) return s->shown_tokens;
     uint32_t sum = 0;
     for (uint32_t i = 0; i < s->count; i++) sum += s->entries[i].text.count;
+    return sum;
+}
+
+uint32_t stream_cached_tokens(const stream *s) {
+    PRE(s);
+    uint32_t sum = 0;
+    for (uint32_t i = 0; i < s->count; i += s->request.choices) sum += s->entries[i].cached;
     return sum;
 }
 
