@@ -124,7 +124,8 @@ static void turn(scene *s) {
 }
 
 static void submit_with(scene *s, uint32_t max_tokens) {
-    static const int32_t prompt[PROMPT] = {1, 2, 3};
+    static int32_t prompt[PROMPT] = {1, 2, 3};
+    prompt[0]++; /* each of its own: nothing of it lies in a prefix cache */
     core_request r = {
         .prompt = prompt, .prompt_count = PROMPT, .params = sampling_default(), .max_tokens_given = true};
     r.params.max_tokens = max_tokens;

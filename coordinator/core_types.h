@@ -64,7 +64,6 @@ typedef struct core_request {
 typedef struct core_token {
     uint32_t index; /* output index: 0, 1, ... without gap or repetition */
     token_out token;
-    uint32_t cached; /* with index 0: core_times.cached_tokens */
 } core_token;
 
 /* Why a request ended. st of a FAILED one: ST_PEER, no worker took it in time; ST_TIMEOUT, a stage did not

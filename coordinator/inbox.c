@@ -155,10 +155,7 @@ static void emit(core *c, request *r, member *m, uint64_t now_ns) {
         finish told = t.token.fin;
         if (told == FINISH_NONE && r->log.count == r->params.max_tokens) t.token.fin = FINISH_LENGTH;
         finish fin = t.token.fin;
-        if (t.index == 0) {
-            c->counts.prompt_tokens += r->prompt_count;
-            t.cached = r->cached;
-        }
+        if (t.index == 0) c->counts.prompt_tokens += r->prompt_count;
         c->counts.output_tokens++;
         r->token_ns = now_ns;
         c->sink.token(c->sink.ctx, id, &t);

@@ -16,7 +16,6 @@ typedef struct entry { /* one choice: a request of the core */
     bool ended, noted; /* noted: its end is on the to-do list already */
     bool begun;
     uint64_t last_token_ns;
-    uint32_t cached;
     core_times times;
     UT_hash_handle hh;
 } entry;
@@ -135,9 +134,6 @@ void streams_token(streams *all, uint64_t req, const core_token *t, uint64_t now
     if (!e->begun) {
         log_step(s, &(stream_step){.kind = STEP_BEGIN, .choice = entry_index(e)});
         e->begun = true;
-        e->cached = t->cached;
-        if (entry_index(e) % s->request.choices == 0)
-            meter_prompt(all->meter, stream_prompt(s, entry_index(e))->ids.count, t->cached);
     }
     e->last_token_ns = now_ns;
     if (t->token.fin == FINISH_STOP_ID) e->stop_id = t->token.id;
@@ -150,11 +146,19 @@ void streams_token(streams *all, uint64_t req, const core_token *t, uint64_t now
     s->listener.wake(s->listener.ctx);
 }
 
+/* However it ended: the prompt of a choice that got a token was computed, or found. */
+static void count_end(const entry *e, const char *reason, const core_times *t) {
+    const stream *s = e->owner;
+    uint32_t i = entry_index(e);
+    if (e->begun && i % s->request.choices == 0)
+        meter_prompt(s->all->meter, stream_prompt(s, i)->ids.count, t->cached_tokens);
+    meter_finished(s->all->meter, reason, t, e->text.count);
+}
+
 static void end_well(entry *e, const core_end *end, const core_times *t) {
     stream *s = e->owner;
     e->fin = end->fin;
     e->times = *t;
-    e->cached = t->cached_tokens;
     s->last_ended = entry_index(e);
     s->ended++;
     if (!e->begun) log_step(s, &(stream_step){.kind = STEP_BEGIN, .choice = entry_index(e)});
@@ -163,7 +167,7 @@ static void end_well(entry *e, const core_end *end, const core_times *t) {
     step.part = (choice_part){e->text.shown.text_end, e->text.shown.text_end, e->text.count, e->text.count};
     (void)choice_end(&e->text, &step.part);
     log_step(s, &step);
-    meter_finished(s->all->meter, stream_finish_of(s, entry_index(e)).reason, t, e->text.count);
+    count_end(e, stream_finish_of(s, entry_index(e)).reason, t);
 }
 
 void stream_fail(stream *s, uint32_t http, const char *why) {
@@ -195,7 +199,7 @@ void streams_end(streams *all, uint64_t req, const core_end *end, const core_tim
         end_well(e, end, t);
     } else if (!s->error.http) {
         bool failed = end->state == REQ_FAILED;
-        meter_finished(all->meter, failed ? "error" : "abort", t, e->text.count);
+        count_end(e, failed ? "error" : "abort", t);
         stream_fail(s, failed ? api_http_of(end->st) : 503,
                     failed && end->why ? end->why : "the request was canceled");
     }
@@ -275,7 +279,7 @@ void stream_close(stream *s, uint64_t now_ns) {
             if (!s->error.http) {
                 core_times t = {0};
                 (void)core_request_times(all->core, e->req, now_ns, &t);
-                meter_finished(all->meter, "abort", &t, e->text.count);
+                count_end(e, "abort", &t);
             }
         }
         choice_done(&e->text);
@@ -384,7 +388,7 @@ uint32_t stream_completion_tokens(const stream *s, bool shown) {
 uint32_t stream_cached_tokens(const stream *s) {
     PRE(s);
     uint32_t sum = 0;
-    for (uint32_t i = 0; i < s->count; i += s->request.choices) sum += s->entries[i].cached;
+    for (uint32_t i = 0; i < s->count; i += s->request.choices) sum += s->entries[i].times.cached_tokens;
     return sum;
 }
 

@@ -87,8 +87,9 @@ stream_finish stream_finish_of(const stream *s, uint32_t choice);
 /* Tokens: the prompt once for its n choices; completion: `shown` counts only what stream_next gave out. */
 uint32_t stream_prompt_tokens(const stream *s);
 uint32_t stream_completion_tokens(const stream *s, bool shown);
-/* Of the prompt tokens, those that the first choice of each prompt found in a prefix cache; 0 before its
- * first token. */
+/* Of the prompt tokens, those that the first choice of each prompt found in a prefix cache; 0 before it
+ * ended.
+ */
 uint32_t stream_cached_tokens(const stream *s);
 /* Stage times of a choice; false before it ended. */
 bool stream_times(const stream *s, uint32_t choice, core_times *out);

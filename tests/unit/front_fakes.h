@@ -163,7 +163,7 @@ static void fake_end(core *c, uint64_t req, core_end end) {
 }
 
 static void fake_token(core *c, uint64_t req, token_out t) {
-    core_token ct = {.index = c->requests[req].tokens++, .token = t, .cached = c->cached};
+    core_token ct = {.index = c->requests[req].tokens++, .token = t};
     streams_token(c->streams, req, &ct, clock_now_ns());
     if (t.fin != FINISH_NONE) fake_end(c, req, (core_end){.state = REQ_DONE, .fin = t.fin});
 }
