@@ -47,7 +47,8 @@ typedef struct app {
     http *http;
     native *native;
     char *http_url;
-    buf scratch; /* one control message's bytes */
+    buf scratch;      /* one control message's bytes */
+    uint64_t took_ns; /* when the control message at hand was taken */
     bool told_ready, stopping;
     uint64_t stop_ns; /* when the stop began */
 } app;
@@ -70,7 +71,7 @@ static void sink_hang_up(void *ctx, uint64_t conn) {
 
 static void sink_token(void *ctx, uint64_t req, const core_token *t) {
     app *a = ctx;
-    streams_token(a->streams, req, t, clock_now_ns());
+    streams_token(a->streams, req, t, a->took_ns); /* tokens come by messages only */
 }
 
 static void sink_end(void *ctx, uint64_t req, const core_end *e, const core_times *t) {
@@ -100,7 +101,8 @@ static void control_message(void *ctx, uint64_t conn, const void *bytes, size_t 
     }
     log_trace("control", "take", "peer=%" PRIu64 " kind=%s req=%" PRIu64, conn, ctl_kind_name(m.kind), m.req);
     if (m.kind == CTL_JOIN) meter_joined(a->meter, &m.join);
-    core_message(a->core, conn, &m, clock_now_ns());
+    a->took_ns = clock_now_ns();
+    core_message(a->core, conn, &m, a->took_ns);
     ctl_done(&m);
 }
 
