@@ -35,7 +35,9 @@ parser.add_argument("--requests", type=int, default=4000)
 parser.add_argument("--all", type=int, default=20000)
 parser.add_argument("--rate", type=float, default=500)
 parser.add_argument("--saturate", action="store_true", help="as many as there is room for")
-parser.add_argument("--concurrency", type=int, default=1000, help="requests alive; a connection may have 1024")
+parser.add_argument(
+    "--concurrency", type=int, default=1000, help="requests alive; a connection may have 1024"
+)
 parser.add_argument("--colocated", action="store_true", help="workers that do both, without hand-offs")
 parser.add_argument("--prompt", type=int, default=64)
 parser.add_argument("--tokens", type=int, default=34, help="at least 3")
@@ -199,7 +201,18 @@ def measure(workers):
         main = shares.get("baton-coordinat", 0) / sum(shares.values())
         print(
             "| %d | %d | %.0f, %.0f | %.0f %%, %.0f %% | %.1f | %.0f | %.0f | %.0f | **%.0f** | **%.2f** | %.0f %% |"
-            % (workers, requests, *rates, *loads, batch, idle, *busy, busy[0] - FEW * token, token, 100 * main),
+            % (
+                workers,
+                requests,
+                *rates,
+                *loads,
+                batch,
+                idle,
+                *busy,
+                busy[0] - FEW * token,
+                token,
+                100 * main,
+            ),
             flush=True,
         )
 

@@ -1,5 +1,6 @@
 #include "coordinator/stream.h"
 
+#include "base/clock.h"
 #include "base/u64_map.h"
 #include "coordinator/meter.h"
 
@@ -31,6 +32,8 @@ struct stream {
     uint32_t cursor; /* next step to give out */
     uint32_t shown_tokens;
     uint32_t last_ended;
+    uint64_t first_ns; /* when the first token came; 0 = none did */
+    bool answered;
     api_error error;
 };
 
@@ -119,6 +122,7 @@ void streams_token(streams *all, uint64_t req, const core_token *t, uint64_t now
     if (!e->begun) {
         log_step(s, &(stream_step){.kind = STEP_BEGIN, .choice = entry_index(e)});
         e->begun = true;
+        if (!s->first_ns) s->first_ns = now_ns;
     }
     e->last_token_ns = now_ns;
     if (t->token.fin == FINISH_STOP_ID) e->stop_id = t->token.id;
@@ -299,6 +303,13 @@ bool stream_next(stream *s, bool merge, stream_step *out) {
         return true;
     }
     return false;
+}
+
+void stream_answered(stream *s) {
+    PRE(s);
+    if (s->answered || !s->first_ns) return;
+    s->answered = true;
+    meter_answered(s->all->meter, clock_now_ns() - s->first_ns);
 }
 
 bool stream_has_step(const stream *s) {
