@@ -186,7 +186,7 @@ def beside_idle_ones(folder):
                         [BIN + "/baton-decode", path], stdout=log, stderr=log, stdin=subprocess.DEVNULL
                     )
                 )
-            wait_for("the second decode worker", lambda: cluster.metric("baton_workers", state="ready") >= 3)
+            wait_for("the second decode worker", lambda: cluster.metric("baton_worker_up", state="ready") == 3)
             gaps(cluster, len(idle))
             for s in idle:
                 s.close()
