@@ -4,15 +4,15 @@
 Usage: bench/coordinator_latency.py [--requests 200] [--bin build/release/bin]
        bench/coordinator_latency.py --idle 512 [--active 64] [--tokens 200] [--bin build/release/bin]
 
-The first form sends requests one after the other, each when the one before has ended, by the native socket and
-by HTTP, to two mock workers, and reads the coordinator's own stamps (baton_route_seconds: a prompt was ids until
-a worker's connection had its PREFILL; baton_answer_seconds: the first token came until the client's connection had
-its text). At most one request in a hundred took longer than the sum of both columns "99.5 %": a sum is above it only
-where one part is above its own.
+The first form sends requests one after the other, each when the one before has ended, by the native
+socket and by HTTP, to two mock workers, and reads the coordinator's own stamps (baton_route_seconds: a prompt
+was ids until a worker's connection had its PREFILL; baton_answer_seconds: the first token came until the
+client's connection had its text). At most one request in a hundred took longer than the sum of both columns
+"99.5 %": a sum is above it only where one part is above its own.
 
-The second form measures the gaps between tokens that --active streams see by HTTP, without any others and beside
---idle ones, whose decode worker takes 20 s for a step. Coordinator: one core of its own; everything else has
-the others."""
+The second form measures the gaps between tokens that --active streams see by HTTP, without any others and
+beside --idle ones, whose decode worker takes 20 s for a step. The coordinator has a core of its own,
+everything else the others."""
 
 import argparse
 import contextlib
@@ -112,7 +112,8 @@ def quantile(before, after, q):
 
 def one_at_a_time(folder):
     print(
-        "| front | requests | route, 50 % | 99.5 % | answer, 50 % | 99.5 % | 99 % of the sum | client's TTFT p50 |"
+        "| front | requests | route, 50 % | 99.5 % | answer, 50 % | 99.5 % | 99 % of the sum | "
+        "client's TTFT p50 |"
     )
     print("|---|---|---|---|---|---|---|---|", flush=True)
     with Cluster(config(folder, "fast", args.step_ms, 64), "random:mock") as cluster:
@@ -137,8 +138,8 @@ def open_stream(cluster):
     s = socket.create_connection(("127.0.0.1", cluster.http_port), timeout=300)
     body = json.dumps({"model": "random:mock", "prompt": [300] * 64, "max_tokens": 1000, "stream": True})
     s.sendall(
-        b"POST /v1/completions HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s"
-        % (len(body), body.encode())
+        b"POST /v1/completions HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+        b"Content-Length: %d\r\n\r\n%s" % (len(body), body.encode())
     )
     got = b""
     while b"\ndata: " not in got:
@@ -186,7 +187,8 @@ def beside_idle_ones(folder):
                         [BIN + "/baton-decode", path], stdout=log, stderr=log, stdin=subprocess.DEVNULL
                     )
                 )
-            wait_for("the second decode worker", lambda: cluster.metric("baton_worker_up", state="ready") == 3)
+            ready = lambda: cluster.metric("baton_worker_up", state="ready")  # noqa: E731
+            wait_for("the second decode worker", lambda: ready() == 3)
             gaps(cluster, len(idle))
             for s in idle:
                 s.close()

@@ -14,9 +14,9 @@ twice, which gives both. Wall time is not used, so another program beside it cha
 have come, with exactly as many tokens as were asked for. With 64 workers --all requests are sent, with the
 other counts --requests.
 
---saturate: no rate, but always --concurrency requests alive; the coordinator has a core of its own, everything
-else the other one. That one is the slower, so the coordinator idles some of the time, and what one core of it
-could do is what one busy second of it did."""
+--saturate: no rate, but always --concurrency requests alive; the coordinator has a core of its own,
+everything else the others. They are the slower, so the coordinator idles some of the time, and what one
+core of it could do is what one busy second of it did."""
 
 import argparse
 import json
@@ -200,7 +200,8 @@ def measure(workers):
         batch = (after[0] - before[0]) / max(after[1] - before[1], 1)
         main = shares.get("baton-coordinat", 0) / sum(shares.values())
         print(
-            "| %d | %d | %.0f, %.0f | %.0f %%, %.0f %% | %.1f | %.0f | %.0f | %.0f | **%.0f** | **%.2f** | %.0f %% |"
+            "| %d | %d | %.0f, %.0f | %.0f %%, %.0f %% | %.1f | "
+            "%.0f | %.0f | %.0f | **%.0f** | **%.2f** | %.0f %% |"
             % (
                 workers,
                 requests,
@@ -228,7 +229,8 @@ print(
     )
 )
 print(
-    "| workers | requests, twice | requests/s | of a core | rows per decode step | idle us/s | us per request with 2 tokens | "
+    "| workers | requests, twice | requests/s | of a core | rows per decode step | idle us/s | "
+    "us per request with 2 tokens | "
     "with %d | us per request besides tokens | us per token | of it the main thread |" % args.tokens
 )
 print("|---|---|---|---|---|---|---|---|---|---|---|", flush=True)
