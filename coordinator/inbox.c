@@ -122,6 +122,7 @@ static void on_join(core *c, uint64_t conn, const ctl_msg *msg, uint64_t now_ns)
     prefixes_join(c, m);
     u64_map_put(&c->by_conn, conn, m);
     c->judge_ns = 0;
+    c->admission.known = false;
     request_table_recall(&c->requests);
     c->counts.workers_joined++;
     log_info("core.member", "worker joins", "worker=%s role=%s pages=%u host=%s pid=%u", m->name,

@@ -21,6 +21,10 @@ static const double stage_bounds[] = {.001, .0025, .005, .01, .025, .05, .1,  .2
 static const double count_bounds[] = {1,   2,    5,    10,   20,    50,    100,   200,
                                       500, 1000, 2000, 5000, 10000, 20000, 50000, 100000};
 
+/* Of what the coordinator itself takes. */
+static const double own_bounds[] = {.00002, .00005, .0001, .0002, .0003, .0005, .00075, .001,
+                                    .002,   .005,   .01,   .02,   .05,   .1,    .5,     1};
+
 /* What a worker counts by itself, from its last heartbeat. */
 static const struct {
     const char *name, *help;
@@ -69,6 +73,7 @@ struct meter {
     metric *prompt_tokens, *output_tokens, *prompt_sizes, *output_sizes, *params_n;
     metric *kv_token_bytes;
     metric *computed_tokens, *found_tokens;
+    metric *routed, *answered;
     known_worker *known;
     known_pair *pairs;
 };
@@ -123,6 +128,12 @@ meter *meter_new(const char *model) {
         histogram(m, "baton_handoff_seconds", "Wait for the hand-off that a request saw.", "", STAGES);
     m->decode_wait = histogram(m, "baton_decode_wait_seconds",
                                "Verified hand-off to the decode worker's first token.", "", STAGES);
+    m->routed = histogram(m, "baton_route_seconds",
+                          "A choice's prompt was ids until a worker's connection had its PREFILL.", "",
+                          own_bounds, ARRAY_LEN(own_bounds));
+    m->answered = histogram(m, "baton_answer_seconds",
+                            "A choice's first token came until its client's connection had its text.", "",
+                            own_bounds, ARRAY_LEN(own_bounds));
     m->kv_token_bytes = gauge(m, "baton_kv_token_bytes", "KV bytes of one token, all layers.", "");
     /* KV that came by hand-off was computed, or found in its prefix cache, by a prefill worker. */
     buf source = {0};
@@ -183,6 +194,16 @@ void meter_token(meter *m, uint64_t gap_ns, bool first) {
     PRE(m);
     metric_add(m->output_tokens, 1);
     if (!first) metric_observe(m->gap, (double)gap_ns / 1e9);
+}
+
+void meter_routed(meter *m, uint64_t ns) {
+    PRE(m);
+    metric_observe(m->routed, (double)ns / 1e9);
+}
+
+void meter_answered(meter *m, uint64_t ns) {
+    PRE(m);
+    metric_observe(m->answered, (double)ns / 1e9);
 }
 
 void meter_finished(meter *m, const char *reason, const core_times *t, uint32_t output_tokens) {

@@ -32,26 +32,46 @@ const sm_def request_sm = {"request", request_states, ARRAY_LEN(request_states)}
 
 /* ---- token log ---- */
 
+/* Without the alternatives that are not there, which are most of the struct. */
+static void set_token(core_token *to, uint32_t index, const token_out *from) {
+    to->index = index;
+    memcpy(&to->token, from, offsetof(token_out, top) + from->top_count * sizeof *from->top);
+}
+
+static core_token *held_of(token_log *log) {
+    return log->held ? log->held : &log->next;
+}
+
+static void hold_token(token_log *log, uint32_t index, const token_out *token) {
+    if (log->held_count == 1 && !log->held) {
+        log->held = xcalloc(TOKEN_LOG_HELD_MAX, sizeof *log->held);
+        log->held[0] = log->next;
+    }
+    set_token(&held_of(log)[log->held_count++], index, token);
+}
+
 token_put token_log_put(token_log *log, uint32_t index, const token_out *token) {
     PRE(log);
     PRE(token);
+    PRE(token->top_count <= SAMPLING_LOGPROBS_MAX);
     if (index < log->count) return log->ids[index] == token->id ? TOKEN_SAME : TOKEN_DIFFERS;
+    const core_token *held = held_of(log);
     for (uint32_t i = 0; i < log->held_count; i++)
-        if (log->held[i].index == index)
-            return log->held[i].token.id == token->id ? TOKEN_SAME : TOKEN_DIFFERS;
+        if (held[i].index == index) return held[i].token.id == token->id ? TOKEN_SAME : TOKEN_DIFFERS;
     if (log->held_count == TOKEN_LOG_HELD_MAX || index - log->count >= TOKEN_LOG_HELD_MAX) return TOKEN_FAR;
-    if (!log->held) log->held = xcalloc(TOKEN_LOG_HELD_MAX, sizeof *log->held);
-    log->held[log->held_count++] = (core_token){.index = index, .token = *token};
+    hold_token(log, index, token);
     return TOKEN_NEW;
 }
 
 bool token_log_next(token_log *log, core_token *out) {
     PRE(log);
     PRE(out);
+    core_token *held = held_of(log);
     for (uint32_t i = 0; i < log->held_count; i++) {
-        if (log->held[i].index != log->count) continue;
-        *out = log->held[i];
-        log->held[i] = log->held[--log->held_count];
+        if (held[i].index != log->count) continue;
+        set_token(out, held[i].index, &held[i].token);
+        const core_token *last = &held[--log->held_count];
+        if (last != &held[i]) set_token(&held[i], last->index, &last->token);
         if (log->count == log->capacity) {
             log->capacity = log->capacity ? log->capacity * 2 : 64;
             log->ids = xrealloc(log->ids, log->capacity, sizeof *log->ids);

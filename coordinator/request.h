@@ -32,7 +32,8 @@ typedef struct token_log {
     int32_t *ids;        /* [count] emitted ids; owned */
     uint32_t count;      /* emitted */
     uint32_t capacity;   /* of ids */
-    core_token *held;    /* [held_count], allocated on first use; owned */
+    core_token next;     /* held, when it is the only one: nearly always */
+    core_token *held;    /* [held_count], allocated when there are more; owned */
     uint32_t held_count; /* <= TOKEN_LOG_HELD_MAX */
 } token_log;
 

@@ -27,13 +27,23 @@ typedef struct prefix_memo {
     prefix_found found;
 } prefix_memo;
 
+/* What admission asks of all members, kept until one comes, goes or drains. */
+typedef struct admission {
+    bool known;
+    bool route; /* one can come about */
+    worker_role missing;
+    uint32_t tokens;    /* prompt and output: what the smallest pool can hold, or the context */
+    const member *pool; /* its worker; NULL when nobody has joined or the context is the limit */
+} admission;
+
 struct core {
     core_options opt;
     core_sink sink;
     request_table requests;
     member **members; /* [member_count] of max_workers, in the order of joining; owned */
     uint32_t member_count;
-    u64_map by_conn;   /* the members that have a connection, those just lost too */
+    u64_map by_conn; /* the members that have a connection, those just lost too */
+    admission admission;
     bool some_lost;    /* a member is marked lost and not GONE yet */
     uint64_t judge_ns; /* not later than when a member's silence would change something; 0 = look at once */
     uint64_t *ids;     /* [max_requests] scratch; owned */

@@ -1,11 +1,12 @@
 #include "coordinator/stream.h"
 
+#include "base/clock.h"
+#include "base/u64_map.h"
 #include "coordinator/meter.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <uthash.h>
 
 typedef struct entry { /* one choice: a request of the core */
     uint64_t req;
@@ -17,7 +18,6 @@ typedef struct entry { /* one choice: a request of the core */
     bool begun;
     uint64_t last_token_ns;
     core_times times;
-    UT_hash_handle hh;
 } entry;
 
 struct stream {
@@ -32,6 +32,8 @@ struct stream {
     uint32_t cursor; /* next step to give out */
     uint32_t shown_tokens;
     uint32_t last_ended;
+    uint64_t first_ns; /* when the first token came; 0 = none did */
+    bool answered;
     api_error error;
 };
 
@@ -44,27 +46,10 @@ struct streams {
     core *core;
     const tokenizer *tok;
     meter *meter;
-    entry *by_req;
+    u64_map by_req; /* entry: choices that the core has not ended */
     todo *todos;
     uint32_t todo_count, todo_capacity, alive;
 };
-
-/* NOLINTBEGIN(readability-function-size, clang-analyzer-core.NullDereference): uthash is macros, and large
- * ones. */
-static entry *find_entry(const streams *all, uint64_t req) {
-    entry *e = NULL;
-    HASH_FIND(hh, all->by_req, &req, sizeof req, e);
-    return e;
-}
-
-static void add_entry(streams *all, entry *e) {
-    HASH_ADD(hh, all->by_req, req, sizeof e->req, e);
-}
-
-static void drop_entry(streams *all, entry *e) {
-    HASH_DEL(all->by_req, e);
-}
-/* NOLINTEND(readability-function-size, clang-analyzer-core.NullDereference) */
 
 streams *streams_new(core *c, const tokenizer *tok, meter *m) {
     PRE(c);
@@ -74,12 +59,14 @@ streams *streams_new(core *c, const tokenizer *tok, meter *m) {
     all->core = c;
     all->tok = tok;
     all->meter = m;
+    u64_map_init(&all->by_req, 0);
     return all;
 }
 
 void streams_free(streams *all) {
     if (!all) return;
     CHECK(all->alive == 0);
+    u64_map_done(&all->by_req);
     free(all->todos);
     free(all);
 }
@@ -112,8 +99,9 @@ bool streams_turn(streams *all, uint64_t now_ns) {
 }
 
 static void log_step(stream *s, const stream_step *step) {
+    if (s->cursor == s->step_count) s->cursor = s->step_count = 0; /* all were given out */
     if (s->step_count == s->step_capacity) {
-        s->step_capacity = s->step_capacity ? s->step_capacity * 2 : 32;
+        s->step_capacity = s->step_capacity ? s->step_capacity * 2 : 8;
         s->steps = xrealloc(s->steps, s->step_capacity, sizeof *s->steps);
     }
     s->steps[s->step_count++] = *step;
@@ -126,7 +114,7 @@ static uint32_t entry_index(const entry *e) {
 void streams_token(streams *all, uint64_t req, const core_token *t, uint64_t now_ns) {
     PRE(all);
     PRE(t);
-    entry *e = find_entry(all, req);
+    entry *e = u64_map_get(&all->by_req, req);
     if (!e || e->noted || e->owner->error.http) return; /* nobody waits for it any more */
     stream *s = e->owner;
     CHECK(t->index == e->text.count);
@@ -134,6 +122,7 @@ void streams_token(streams *all, uint64_t req, const core_token *t, uint64_t now
     if (!e->begun) {
         log_step(s, &(stream_step){.kind = STEP_BEGIN, .choice = entry_index(e)});
         e->begun = true;
+        if (!s->first_ns) s->first_ns = now_ns;
     }
     e->last_token_ns = now_ns;
     if (t->token.fin == FINISH_STOP_ID) e->stop_id = t->token.id;
@@ -189,9 +178,9 @@ void streams_end(streams *all, uint64_t req, const core_end *end, const core_tim
     PRE(all);
     PRE(end);
     PRE(t);
-    entry *e = find_entry(all, req);
+    entry *e = u64_map_get(&all->by_req, req);
     if (!e) return; /* its stream was closed */
-    drop_entry(all, e);
+    (void)u64_map_take(&all->by_req, e->req);
     e->ended = true;
     stream *s = e->owner;
     /* A failure that raced with a stop string changes nothing: the text is complete. */
@@ -248,7 +237,7 @@ status stream_open(stream **out, streams *all, api_request *r, const stream_list
         if (st != ST_OK) {
             e->http = api_http_of(st);
             for (uint32_t k = 0; k < i; k++) {
-                drop_entry(all, &s->entries[k]);
+                (void)u64_map_take(&all->by_req, s->entries[k].req);
                 note(all, s->entries[k].req, false);
                 choice_done(&s->entries[k].text);
             }
@@ -259,7 +248,7 @@ status stream_open(stream **out, streams *all, api_request *r, const stream_list
         entry *en = &s->entries[i];
         *en = (entry){.req = req, .owner = s, .stop_id = -1};
         choice_init(&en->text, &s->rules);
-        add_entry(all, en);
+        u64_map_put(&all->by_req, req, en);
     }
     *r = (api_request){0};
     all->alive++;
@@ -274,7 +263,7 @@ void stream_close(stream *s, uint64_t now_ns) {
     for (uint32_t i = 0; i < s->count; i++) {
         entry *e = &s->entries[i];
         if (!e->ended) {
-            drop_entry(all, e);
+            (void)u64_map_take(&all->by_req, e->req);
             if (!e->noted) note(all, e->req, false);
             if (!s->error.http) {
                 core_times t = {0};
@@ -324,6 +313,13 @@ bool stream_next(stream *s, bool merge, stream_step *out) {
         return true;
     }
     return false;
+}
+
+void stream_answered(stream *s) {
+    PRE(s);
+    if (s->answered || !s->first_ns) return;
+    s->answered = true;
+    meter_answered(s->all->meter, clock_now_ns() - s->first_ns);
 }
 
 bool stream_has_step(const stream *s) {

@@ -71,6 +71,8 @@ const api_request *stream_request(const stream *s);
  */
 bool stream_next(stream *s, bool merge, stream_step *out);
 bool stream_has_step(const stream *s);
+/* The first text is with the client's connection now; later calls change nothing */
+void stream_answered(stream *s);
 /* Every choice ended well */
 bool stream_ended(const stream *s);
 /* Not NULL: failed; no step will follow */

@@ -49,6 +49,7 @@ typedef struct plan {
     uint32_t max_rows;    /* of one step */
     uint32_t max_seqs;
     uint32_t chunk_tokens;
+    uint32_t peers; /* workers of the other role, by the config */
 } plan;
 
 /* ST_INVALID names the config key, its value and the remedy; ST_NOMEM, when the device has no room for a

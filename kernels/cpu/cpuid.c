@@ -6,7 +6,7 @@
 #include <cpuid.h>
 
 typedef struct features {
-    uint32_t leaf1_ecx, leaf7_ebx;
+    uint32_t leaf1_ecx, leaf7_ebx, leaf7_ecx;
     uint32_t state; /* XCR0: the registers that the operating system saves */
 } features;
 
@@ -15,7 +15,7 @@ static features ask(void) {
     uint32_t a, b, c, d;
     if (!__get_cpuid(1, &a, &b, &c, &d)) return f;
     f.leaf1_ecx = c;
-    if (__get_cpuid_count(7, 0, &a, &b, &c, &d)) f.leaf7_ebx = b;
+    if (__get_cpuid_count(7, 0, &a, &b, &c, &d)) f.leaf7_ebx = b, f.leaf7_ecx = c;
     if (f.leaf1_ecx & bit_OSXSAVE) {
         uint32_t high;
         __asm__ volatile("xgetbv" : "=a"(f.state), "=d"(high) : "c"(0));
@@ -35,7 +35,7 @@ bool cpuid_avx2(void) {
 bool cpuid_avx512(void) {
     features f = ask();
     return cpuid_avx2() && all(f.leaf7_ebx, bit_AVX512F | bit_AVX512BW | bit_AVX512VL | bit_AVX512DQ) &&
-           all(f.state, 0xe6);
+           all(f.leaf7_ecx, bit_AVX512VNNI) && all(f.state, 0xe6);
 }
 
 #else

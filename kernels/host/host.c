@@ -3,17 +3,13 @@
 #include "base/mem.h"
 #include "kernels/half.h"
 #include "kernels/host/host_kinds.h"
+#include "kernels/host/host_weight.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
 #define HUGE_PAGE ((size_t)2 << 20)
-
-struct weight {
-    weight_parts parts;
-    void *owned[WEIGHT_PARTS_MAX]; /* the bf16 numbers of a random part; NULL: borrowed from the model */
-};
 
 /* A host backend's device begins with its host_device. */
 static host_device *host_of(device *d) {
@@ -154,12 +150,10 @@ static uint16_t *make_random(const tensor *t) {
     return out;
 }
 
-status host_weight_load(device *d, const weight_parts *parts, weight **out, errbuf *eb) {
-    PRE(d);
+status host_weight_init(weight *w, const weight_parts *parts, errbuf *eb) {
+    PRE(w);
     PRE(parts);
-    PRE(out);
     PRE(weight_is_there(parts));
-    weight *w = xcalloc(1, sizeof *w);
     w->parts = *parts;
     for (uint32_t i = 0; i < weight_form_parts(parts->form); i++) {
         tensor *t = &w->parts.part[i];
@@ -168,20 +162,43 @@ status host_weight_load(device *d, const weight_parts *parts, weight **out, errb
         if (t->data) continue;
         w->owned[i] = make_random(t);
         t->data = w->owned[i];
-        if (w->owned[i]) continue;
-        host_weight_free(d, w);
-        return errf(eb, ST_NOMEM, "no memory for a random weight of %u x %u", parts->part[i].rows,
-                    parts->part[i].cols);
+        if (!w->owned[i])
+            return errf(eb, ST_NOMEM, "no memory for a random weight of %u x %u", parts->part[i].rows,
+                        parts->part[i].cols);
     }
-    *out = w;
     return ST_OK;
+}
+
+void host_weight_done(weight *w) {
+    PRE(w);
+    for (uint32_t i = 0; i < WEIGHT_PARTS_MAX; i++) free(w->owned[i]);
+}
+
+status host_weight_load(device *d, const weight_parts *parts, weight **out, errbuf *eb) {
+    PRE(d);
+    PRE(out);
+    weight *w = xcalloc(1, sizeof *w);
+    status st = host_weight_init(w, parts, eb);
+    if (st == ST_OK)
+        *out = w;
+    else
+        host_weight_free(d, w);
+    return st;
 }
 
 void host_weight_free(device *d, weight *w) {
     PRE(d);
     if (!w) return;
-    for (uint32_t i = 0; i < WEIGHT_PARTS_MAX; i++) free(w->owned[i]);
+    host_weight_done(w);
     free(w);
+}
+
+status host_weights_ready(device *d, weight_home *out, errbuf *eb) {
+    PRE(d);
+    PRE(out);
+    (void)eb;
+    *out = (weight_home){0};
+    return ST_OK;
 }
 
 static uint64_t tensor_bytes(const tensor *t) {
@@ -272,7 +289,13 @@ status host_embed_op(device *d, const op_embed *a) {
     PRE(h->step);
     PRE(a->rows == h->step->rows);
     RUN(d, embed, .table = plain(a->table), .ids = h->step->ids, .rows = a->rows, .out = a->x);
-    if (!a->positions) return ST_OK;
+    return a->positions ? host_add_positions(d, a) : ST_OK;
+}
+
+status host_add_positions(device *d, const op_embed *a) {
+    const host_device *h = peek(d);
+    PRE(h->step);
+    PRE(a->positions);
     const tensor *table = plain(a->positions);
     float *row = row_of(host_of(d), table->cols);
     for (uint32_t r = 0; r < a->rows; r++) {

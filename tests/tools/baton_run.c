@@ -23,7 +23,7 @@
 
 typedef struct run_options {
     const char *model, *prompt, *chat, *ids, *backend, *isa, *kv, *act, *logits;
-    uint32_t count, threads, bench, gpu;
+    uint32_t count, threads, bench, gpu, act_bits;
     bool deterministic;
 } run_options;
 
@@ -39,6 +39,7 @@ enum {
     OPT_ACT,
     OPT_GPU,
     OPT_DETERMINISTIC,
+    OPT_ACT_BITS,
 };
 
 static const struct argp_option options[] = {
@@ -48,6 +49,7 @@ static const struct argp_option options[] = {
     {"count", 'n', "N", 0, "tokens to generate, greedily (32)", 0},
     {"backend", OPT_BACKEND, "NAME", 0, "cpu, ref or cuda", 0},
     {"isa", OPT_ISA, "NAME", 0, "auto, avx512, avx2 or portable", 0},
+    {"act-bits", OPT_ACT_BITS, "N", 0, "cpu: 16 (the default), 8 or 32", 0},
     {"threads", OPT_THREADS, "N", 0, "size of the thread team (1)", 0},
     {"kv", OPT_KV, "TYPE", 0, "f16, bf16 or f32 (the backend's default)", 0},
     {"act", OPT_ACT, "TYPE", 0, "cuda: activations and weights in bf16 (the default), f16 or f32", 0},
@@ -94,6 +96,9 @@ static error_t parse(int key, char *arg, struct argp_state *state) {
         return 0;
     case OPT_DETERMINISTIC:
         o->deterministic = true;
+        return 0;
+    case OPT_ACT_BITS:
+        o->act_bits = (uint32_t)strtoul(arg, NULL, 10);
         return 0;
     case OPT_LOGITS:
         o->logits = arg;
@@ -262,6 +267,7 @@ static status open_engine(engine **out, const model *m, const run_options *o, ui
         .backend = o->backend,
         .device = {.threads = o->threads,
                    .isa = o->isa,
+                   .act_bits = o->act_bits,
                    .gpu = o->gpu,
                    .act_type = act,
                    .deterministic = o->deterministic},
@@ -308,7 +314,7 @@ done:
 }
 
 int main(int argc, char **argv) {
-    run_options o = {.backend = "cpu", .isa = "auto", .count = 32, .threads = 1};
+    run_options o = {.backend = "cpu", .isa = "auto", .count = 32, .threads = 1, .act_bits = 16};
     const struct argp parser = {options, parse, "MODEL", "Runs the engine alone, greedily.",
                                 NULL,    NULL,  NULL};
     argp_parse(&parser, argc, argv, 0, NULL, &o);

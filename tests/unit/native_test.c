@@ -103,6 +103,12 @@ static void on_message(void *ctx, uint64_t conn, const void *bytes, size_t count
     world *w = ctx;
     Baton__ServerEvent *e = baton__server_event__unpack(NULL, count, bytes);
     assert_non_null(e);
+    /* What the coordinator writes by hand is what protobuf-c would have written. */
+    uint8_t *again = xmalloc(count);
+    assert_int_equal(baton__server_event__get_packed_size(e), count);
+    baton__server_event__pack(e, again);
+    assert_memory_equal(again, bytes, count);
+    free(again);
     take_event(w, e);
     for (size_t i = 0; i < e->n_more; i++) {
         assert_int_equal(e->more[i]->n_more, 0);

@@ -4,6 +4,7 @@
 #define BATON_KERNELS_CPU_ISA_ISA_H
 
 #include "base/mem.h"
+#include "kernels/cpu/attend.h"
 #include "kernels/cpu/cpu.h"
 #include "kernels/cpu/simd.h"
 
@@ -16,8 +17,12 @@ status ISA(cpu_rmsnorm)(device *d, const host_rmsnorm *a);
 status ISA(cpu_linear)(device *d, const host_linear *a);
 status ISA(cpu_kv_write)(device *d, const host_kv_write *a);
 status ISA(cpu_attention)(device *d, const host_attention *a);
+status ISA(cpu_attend_rows)(device *d, const cpu_attention *a);
 status ISA(cpu_silu_mul)(device *d, const host_silu_mul *a);
 status ISA(cpu_add)(device *d, const host_add *a);
+status ISA(cpu_norm_rows)(device *d, const cpu_norm_rows *a);
+status ISA(cpu_product)(device *d, const cpu_product *a);
+void ISA(cpu_quantise)(const quant_rows *to, uint32_t row, uint32_t begin, const float *x, uint32_t count);
 uint64_t ISA(cpu_copy_words)(void *to, const void *from, size_t words, uint64_t begin);
 
 #endif

@@ -1,4 +1,4 @@
-/* rows - the light ops: norm, silu, add, embedding, KV rows into pages. */
+/* rows - the light ops: norm, silu, add, embedding. */
 #include "kernels/cpu/isa/weights.h"
 
 /* Floats of one task of an op that treats every float alike; such a float's result does not depend on its
@@ -11,12 +11,9 @@ static uint32_t slices(size_t floats) {
 
 /* ---- rmsnorm ---- */
 
-static void rmsnorm_row(void *ctx, uint32_t row, uint32_t thread) {
-    const host_rmsnorm *a = ctx;
-    (void)thread;
-    const float *x = a->x + (size_t)row * a->dim, *w = a->weight->data;
-    float *out = a->out + (size_t)row * a->dim;
-    uint32_t whole = a->dim / SIMD_WIDTH * SIMD_WIDTH, rest = a->dim - whole;
+/* out may be x. */
+INLINE void rmsnorm(const float *x, const float *w, uint32_t dim, float eps, float *out) {
+    uint32_t whole = dim / SIMD_WIDTH * SIMD_WIDTH, rest = dim - whole;
     vf squares = vf_zero();
     for (uint32_t i = 0; i < whole; i += SIMD_WIDTH) {
         vf v = vf_load(x + i);
@@ -26,7 +23,7 @@ static void rmsnorm_row(void *ctx, uint32_t row, uint32_t thread) {
         vf v = vf_load_part(x + whole, rest);
         squares = vf_fma(v, v, squares);
     }
-    vf inverse = vf_set1(1.0f / __builtin_sqrtf(vf_sum(squares) / (float)a->dim + a->eps));
+    vf inverse = vf_set1(1.0f / __builtin_sqrtf(vf_sum(squares) / (float)dim + eps));
     for (uint32_t i = 0; i < whole; i += SIMD_WIDTH)
         vf_store(out + i, vf_load(x + i) * inverse * vf_load(w + i));
     if (rest)
@@ -34,10 +31,39 @@ static void rmsnorm_row(void *ctx, uint32_t row, uint32_t thread) {
                       rest);
 }
 
+static void rmsnorm_row(void *ctx, uint32_t row, uint32_t thread) {
+    const host_rmsnorm *a = ctx;
+    (void)thread;
+    size_t at = (size_t)row * a->dim;
+    rmsnorm(a->x + at, a->weight->data, a->dim, a->eps, a->out + at);
+}
+
 status ISA(cpu_rmsnorm)(device *d, const host_rmsnorm *a) {
     PRE(a->weight->type == DT_F32);
     PRE(a->weight->cols == a->dim);
     team_run(d->team, a->rows, rmsnorm_row, (void *)a);
+    return ST_OK;
+}
+
+enum { NORM_ROWS = 8 }; /* of a task: a row takes less than a microsecond */
+
+static void norm_rows_task(void *ctx, uint32_t task, uint32_t thread) {
+    const cpu_norm_rows *a = ctx;
+    (void)thread;
+    uint32_t end = MIN((task + 1) * NORM_ROWS, a->rows);
+    for (uint32_t r = task * NORM_ROWS; r < end; r++) {
+        size_t at = (size_t)(a->pick ? a->pick[r] : r) * a->dim;
+        float *x = a->x + at, *out = a->out + (size_t)r * a->dim, *sum = a->pick ? out : x;
+        if (a->delta)
+            for (uint32_t k = 0; k < a->dim; k++) sum[k] = x[k] + a->delta[at + k];
+        rmsnorm(a->delta ? sum : x, a->weight, a->dim, a->eps, out);
+        if (a->quant) ISA(cpu_quantise)(a->quant, r, 0, out, a->dim);
+    }
+}
+
+status ISA(cpu_norm_rows)(device *d, const cpu_norm_rows *a) {
+    PRE(!a->quant || a->dim % QUANT_GROUP == 0);
+    team_run(d->team, (a->rows + NORM_ROWS - 1) / NORM_ROWS, norm_rows_task, (void *)a);
     return ST_OK;
 }
 
@@ -104,41 +130,5 @@ static void embed_row(void *ctx, uint32_t row, uint32_t thread) {
 
 status ISA(cpu_embed)(device *d, const host_embed *a) {
     team_run(d->team, a->rows, embed_row, (void *)a);
-    return ST_OK;
-}
-
-/* ---- kv_write ---- */
-
-static void store_head(const kv_layout *l, uint8_t *to, const float *from) {
-    if (l->type == DT_F32) {
-        memcpy(to, from, l->head_dim * sizeof *from);
-        return;
-    }
-    size_t i = 0;
-    for (; i + SIMD_WIDTH <= l->head_dim; i += SIMD_WIDTH) vf_store_half(to + i * 2, vf_load(from + i));
-    if (i < l->head_dim) {
-        uint16_t halves[SIMD_WIDTH];
-        vf_store_half(halves, vf_load_part(from + i, l->head_dim - (uint32_t)i));
-        memcpy(to + i * 2, halves, (l->head_dim - i) * sizeof *halves);
-    }
-}
-
-static void kv_write_row(void *ctx, uint32_t row, uint32_t thread) {
-    const host_kv_write *a = ctx;
-    (void)thread;
-    const kv_layout *l = a->layout;
-    uint32_t page = a->refs[row].pages[a->refs[row].pos / KV_PAGE_TOKENS];
-    size_t at = (size_t)(a->refs[row].pos % KV_PAGE_TOKENS) * l->head_dim * kv_elem_bytes(l);
-    for (uint32_t h = 0; h < l->kv_heads; h++) {
-        size_t from = ((size_t)row * l->kv_heads + h) * l->head_dim;
-        store_head(l, (uint8_t *)a->kv + kv_tile_offset(l, page, a->layer, 0, h) + at, a->k + from);
-        store_head(l, (uint8_t *)a->kv + kv_tile_offset(l, page, a->layer, 1, h) + at, a->v + from);
-    }
-}
-
-status ISA(cpu_kv_write)(device *d, const host_kv_write *a) {
-    PRE(a->layer < a->layout->layers);
-    PRE(a->layout->type == DT_F16 || a->layout->type == DT_F32);
-    team_run(d->team, a->rows, kv_write_row, (void *)a);
     return ST_OK;
 }

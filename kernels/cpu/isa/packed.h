@@ -1,0 +1,42 @@
+/* packed - the inner kernels of products with packed weights (pack.h, quant.h), one set per instruction set.
+ *
+ * A tile is one panel of weights against T rows of activations; out[t][n] = sum over the groups, ascending,
+ * of scale(x, t, g) * d(n, g) * whole(t, n, g)   and, where weights have an m,   m(n, g) * sum(x, t, g) each
+ * added with one rounding (the generic set rounds the products as well). `whole` is exact. So a tile's
+ * height, the kind of record and the number of threads do not change a bit. */
+#ifndef BATON_KERNELS_CPU_ISA_PACKED_H
+#define BATON_KERNELS_CPU_ISA_PACKED_H
+
+#include "kernels/cpu/isa/isa.h"
+#include "kernels/cpu/pack.h"
+
+/* How a tile finds its weights. */
+typedef struct tile_weights {
+    const uint8_t *record; /* of the first group; the next ones follow at `record_bytes` */
+    uint32_t groups;
+    uint32_t zero; /* which of quant_group.times: 0 for q4_0, 1 for q8_0 */
+    /* Memory that will be read next: this much of it is asked for while a group is computed. */
+    const uint8_t *ahead;
+    uint32_t ahead_bytes; /* a multiple of 64; 0: nothing */
+} tile_weights;
+
+/* Activations of the tile's first row; the next ones follow at rows->stride. */
+typedef struct tile_rows {
+    const uint8_t *row;
+    const quant_rows *rows;
+} tile_rows;
+
+/* out: [T][PACK_ROWS] */
+typedef void packed_tile(const tile_weights *w, const tile_rows *x, float *out);
+
+/* Rows of the highest tile: with one plane, and with two, whose accumulators fill the registers earlier. */
+#define PACKED_TILE_MAX  6u
+#define PACKED_TILE_MAX2 4u
+
+/* By planes - 1 and T - 1. Records of bytes (q8_0). */
+extern packed_tile *const ISA(packed_bytes)[2][PACKED_TILE_MAX];
+/* Records of nibbles, without m (q4_0) and with it (q4_1). */
+extern packed_tile *const ISA(packed_nibbles)[2][PACKED_TILE_MAX];
+extern packed_tile *const ISA(packed_nibbles_min)[2][PACKED_TILE_MAX];
+
+#endif
