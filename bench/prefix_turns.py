@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 """TTFT of a chat's first turn, and of its second one, whose history lies in the workers' prefix caches.
 
-Usage: bench/prefix_turns.py [--model FILE] [--tokens 800] [--chats 8] [--answer 32] [--placement 1p1d|colocated]
-                             [--off] [--limit 0.25]
-Each chat begins with a text of its own of so many tokens; its second turn is that, the answer, and a short new
-question. Between the two turns of a chat another one begins and one ends, so the cache is never asked for what it
-saw last. TTFT is the client's: from the request to the first event of the stream. --off: without the cache.
-Exit status 1 when the median ratio is above --limit."""
+Usage: bench/prefix_turns.py [--model FILE] [--tokens 800] [--chats 8] [--answer 32]
+                             [--placement 1p1d|colocated] [--off] [--limit 0.25]
+Each chat begins with a text of its own of so many tokens; its second turn is that, the answer, and a short
+new question. Between the two turns of a chat another one begins and one ends, so the cache is never asked
+for what it saw last. TTFT is the client's: from the request to the first event of the stream. --off: without
+the cache. Exit status 1 when the median ratio is above --limit."""
 
 import argparse
 import os
@@ -28,8 +28,9 @@ parser.add_argument("--limit", type=float, default=0.0)
 args = parser.parse_args()
 
 WORDS = (
-    "river mountain letter window garden number captain winter market copper forest engine bridge paper shadow "
-    "signal harbor summer doctor village yellow planet silver corner island thunder basket morning"
+    "river mountain letter window garden number captain winter market copper forest engine bridge "
+    "paper shadow signal harbor summer doctor village yellow planet silver corner island thunder "
+    "basket morning"
 ).split()
 QUESTION = "Thank you. Which of these words is the longest one?"
 
