@@ -43,6 +43,7 @@ parser.add_argument("--prompt", type=int, default=64)
 parser.add_argument("--tokens", type=int, default=34, help="at least 3")
 parser.add_argument("--batch", type=float, default=16, help="requests of a decode step, roughly")
 parser.add_argument("--latency", help="mock.latency; default: steps as long as --batch needs")
+parser.add_argument("--heartbeat-ms", type=int, default=1000)
 parser.add_argument("--idle", type=float, default=5, help="seconds of watching the idle cluster")
 parser.add_argument("--bin", help="folder of the programs; default: BATON_BIN, or build/release/bin")
 parser.add_argument("--profile", metavar="FILE", help="perf.data of the last cluster's coordinator")
@@ -92,7 +93,12 @@ def mock(workers, folder):
         "mock": {"latency": latency(decode, folder), "workers_per_process": -(-prefill // PROCESSES)},
         **roles,
         "handoff": {"ring_slots": 2, "slot_kb": 16, "segment_kb": 16},
-        "limits": {"max_workers": workers, "max_requests": 32768, "max_queue": 32768, "heartbeat_ms": 1000},
+        "limits": {
+            "max_workers": workers,
+            "max_requests": 32768,
+            "max_queue": 32768,
+            "heartbeat_ms": args.heartbeat_ms,
+        },
     }
 
 

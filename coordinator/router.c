@@ -40,13 +40,17 @@ static bool has_room(const member *m, const route_ask *ask) {
 member *router_pick_decode(member_list members, const route_ask *ask, uint64_t kv_token_bytes) {
     PRE(ask);
     member *best = NULL;
+    uint32_t best_cost = 0;
     for (uint32_t i = 0; i < members.count; i++) {
         member *m = members.items[i];
         if (m->role != ROLE_DECODE || !member_takes_work(m) || m->kv_token_bytes != kv_token_bytes) continue;
-        if (!has_room(m, ask)) continue;
+        uint32_t cost = cost_of(m, ask);
         bool worse_avoid = best && m->incarnation == ask->avoid;
         bool better_avoid = best && best->incarnation == ask->avoid;
-        if (!best || better_avoid || (!worse_avoid && cost_of(m, ask) < cost_of(best, ask))) best = m;
+        if (best && !better_avoid && (worse_avoid || cost >= best_cost)) continue;
+        if (!has_room(m, ask)) continue; /* asked last: most of many are out by their cost */
+        best = m;
+        best_cost = cost;
     }
     return best;
 }
@@ -86,8 +90,9 @@ bool router_pick(member_list members, const route_ask *ask, route *out) {
     for (uint32_t i = 0; i < members.count; i++) {
         member *m = members.items[i];
         if (m->role == ROLE_DECODE || !member_takes_work(m)) continue;
-        if (!has_time(m, ask) || !has_room(m, ask)) continue;
         uint32_t load = cost_of(m, ask);
+        if (load >= best_load) continue; /* nor with any partner */
+        if (!has_time(m, ask) || !has_room(m, ask)) continue;
         if (m->role == ROLE_PREFILL) {
             member *d = partner_of(&last, members, ask, m);
             if (!d) {
