@@ -15,8 +15,8 @@ have come, with exactly as many tokens as were asked for. With 64 workers --all 
 other counts --requests.
 
 --saturate: no rate, but always --concurrency requests alive; the coordinator has a core of its own,
-everything else the others. They are the slower, so the coordinator idles some of the time, and what one
-core of it could do is what one busy second of it did."""
+everything else the others. They are the slower, so the coordinator idles some of the time. A control group
+that gives it less of its core (--cgroup) makes it the slower one: then it works as a saturated one does."""
 
 import argparse
 import json
@@ -43,6 +43,7 @@ parser.add_argument("--prompt", type=int, default=64)
 parser.add_argument("--tokens", type=int, default=34, help="at least 3")
 parser.add_argument("--batch", type=float, default=16, help="requests of a decode step, roughly")
 parser.add_argument("--latency", help="mock.latency; default: steps as long as --batch needs")
+parser.add_argument("--cgroup", metavar="DIR", help="a control group for the coordinator, with less CPU")
 parser.add_argument("--heartbeat-ms", type=int, default=1000)
 parser.add_argument("--idle", type=float, default=5, help="seconds of watching the idle cluster")
 parser.add_argument("--bin", help="folder of the programs; default: BATON_BIN, or build/release/bin")
@@ -106,6 +107,9 @@ def pin(pid):
     """A core of its own for the coordinator: everything else was started on the others."""
     for tid in os.listdir("/proc/%d/task" % pid):
         os.sched_setaffinity(int(tid), CORES[-1:])
+    if args.cgroup:
+        with open(args.cgroup + "/cgroup.procs", "w") as f:
+            f.write(str(pid))
 
 
 def cpu_us(pid):
