@@ -10,8 +10,8 @@ was ids until a worker's connection had its PREFILL; baton_answer_seconds: the f
 client's connection had its text). At most one request in a hundred took longer than the sum of both columns
 "99.5 %": a sum is above it only where one part is above its own.
 
-The second form measures the gaps between tokens that --active streams see by HTTP, without any others and
-beside --idle ones, whose decode worker takes 20 s for a step. The coordinator has a core of its own,
+The second form measures the gaps between tokens that --active streams see by HTTP, beside one other and
+beside --idle others, whose decode worker takes 20 s for a step. The coordinator has a core of its own,
 everything else the others."""
 
 import argparse
@@ -166,32 +166,32 @@ def gaps(cluster, idle):
     )
 
 
+def beside(folder, count):
+    """One decode worker is filled with the idle ones, and a second one has room for the active ones."""
+    config(folder, "fast", args.step_ms, args.active)
+    with pinned(config(folder, "slow", SLOW_STEP_MS, count)) as cluster:
+        idle = [open_stream(cluster) for _ in range(count)]
+        second = dict(cluster.config, mock={"latency": folder + "/fast.yaml"})
+        second["decode"] = dict(second["decode"], max_seqs=args.active)
+        path = folder + "/second.yaml"
+        with open(path, "w") as f:
+            f.write(yaml(second))
+        command = [BIN + "/baton-decode", path]
+        with open(cluster.log_path, "a") as log:
+            process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+        cluster.extra.append(process)
+        ready = lambda: cluster.metric("baton_worker_up", state="ready")  # noqa: E731
+        wait_for("the second decode worker", lambda: ready() == 3)
+        gaps(cluster, count)
+        for s in idle:
+            s.close()
+
+
 def beside_idle_ones(folder):
     print("| idle streams | active | tokens | ITL mean | p50 | p99 |")
     print("|---|---|---|---|---|---|", flush=True)
-    for _ in range(2):
-        with pinned(config(folder, "fast", args.step_ms, args.active)) as cluster:
-            gaps(cluster, 0)
-        slow = config(folder, "slow", SLOW_STEP_MS, args.idle)
-        with pinned(slow) as cluster:
-            idle = [open_stream(cluster) for _ in range(args.idle)]
-            # A second decode worker; the first one is full.
-            second = dict(cluster.config, mock={"latency": folder + "/fast.yaml"})
-            second["decode"] = dict(second["decode"], max_seqs=args.active)
-            path = folder + "/second.yaml"
-            with open(path, "w") as f:
-                f.write(yaml(second))
-            with open(cluster.log_path, "a") as log:
-                cluster.extra.append(
-                    subprocess.Popen(
-                        [BIN + "/baton-decode", path], stdout=log, stderr=log, stdin=subprocess.DEVNULL
-                    )
-                )
-            ready = lambda: cluster.metric("baton_worker_up", state="ready")  # noqa: E731
-            wait_for("the second decode worker", lambda: ready() == 3)
-            gaps(cluster, len(idle))
-            for s in idle:
-                s.close()
+    for count in (1, args.idle) * 2:
+        beside(folder, count)
 
 
 with tempfile.TemporaryDirectory() as scratch:
