@@ -14,6 +14,7 @@ static uint32_t load_of(const member *m) {
  */
 static uint32_t lack_of(const member *m, const route_ask *ask) {
     const prefix_found *f = m->role == ROLE_DECODE ? &ask->decoding : &ask->computing;
+    if (!f->most) return 0;
     uint64_t rows = (f->most - prefix_found_pages(f, &m->prefixes)) * (uint64_t)KV_PAGE_TOKENS;
     uint64_t of = m->role == ROLE_DECODE ? (uint64_t)m->page_count * KV_PAGE_TOKENS : 2ull * m->max_rows;
     return (uint32_t)((1000 * rows + of - 1) / MAX(of, 1ull));
