@@ -91,6 +91,7 @@ bool router_pick(member_list members, const route_ask *ask, route *out) {
     for (uint32_t i = 0; i < members.count; i++) {
         member *m = members.items[i];
         if (m->role == ROLE_DECODE || !member_takes_work(m)) continue;
+        if (best_load == 0) break; /* of a thousand workers many may be idle */
         uint32_t load = cost_of(m, ask);
         if (load >= best_load) continue; /* nor with any partner */
         if (!has_time(m, ask) || !has_room(m, ask)) continue;
