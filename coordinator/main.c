@@ -68,7 +68,8 @@ static void sink_send(void *ctx, uint64_t conn, const ctl_msg *m) {
     (void)bus_send(a->control, conn, a->scratch.data, a->scratch.len); /* ST_PEER: control_lost follows */
     core_times t;
     bool first = m->kind == CTL_PREFILL && m->attempt == 1;
-    if (first && core_request_times(a->core, m->req, clock_now_ns(), &t)) meter_routed(a->meter, t.total_ns);
+    if (first && core_request_times(a->core, m->req, clock_now_ns(), &t))
+        streams_routed(a->streams, m->req, t.total_ns);
 }
 
 static void sink_hang_up(void *ctx, uint64_t conn) {
