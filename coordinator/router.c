@@ -45,11 +45,11 @@ member *router_pick_decode(member_list members, const route_ask *ask, uint64_t k
     for (uint32_t i = 0; i < members.count; i++) {
         member *m = members.items[i];
         if (m->role != ROLE_DECODE || !member_takes_work(m) || m->kv_token_bytes != kv_token_bytes) continue;
-        if (!has_room(m, ask)) continue;
+        uint32_t cost = cost_of(m, ask);
         bool worse_avoid = best && m->incarnation == ask->avoid;
         bool better_avoid = best && best->incarnation == ask->avoid;
-        uint32_t cost = cost_of(m, ask);
         if (best && !better_avoid && (worse_avoid || cost >= best_cost)) continue;
+        if (!has_room(m, ask)) continue; /* asked last: most of many are out by their cost */
         best = m;
         best_cost = cost;
     }
@@ -91,8 +91,10 @@ bool router_pick(member_list members, const route_ask *ask, route *out) {
     for (uint32_t i = 0; i < members.count; i++) {
         member *m = members.items[i];
         if (m->role == ROLE_DECODE || !member_takes_work(m)) continue;
-        if (!has_time(m, ask) || !has_room(m, ask)) continue;
+        if (best_load == 0) break; /* of a thousand workers many may be idle */
         uint32_t load = cost_of(m, ask);
+        if (load >= best_load) continue; /* nor with any partner */
+        if (!has_time(m, ask) || !has_room(m, ask)) continue;
         if (m->role == ROLE_PREFILL) {
             member *d = partner_of(&last, members, ask, m);
             if (!d) {
