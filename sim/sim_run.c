@@ -62,7 +62,6 @@ static void core_token_out(void *ctx, uint64_t req, const core_token *t) {
         sim_failf(s, "req %llu: output %u is %d and must not be", (unsigned long long)req, t->index,
                   t->token.id);
     if (!c->got) c->first_ns = s->now_ns;
-    if (!c->got) c->cached = t->cached;
     c->got++;
     if ((t->token.fin != FINISH_NONE) != (c->got == c->want_count))
         sim_failf(s, "req %llu: end %d at output %u", (unsigned long long)req, t->token.fin, t->index);
