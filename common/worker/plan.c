@@ -167,6 +167,7 @@ status plan_make(plan *out, const config *c, worker_role role, const model *m, c
     p.own_memory = !dev->memory.host;
     p.deterministic =
         c->model.deterministic || !p.own_memory; /* batch invariance costs the host backends nothing */
+    p.outputs_as_prompts = !p.own_memory; /* a GPU computes rows of prompts and of decodes by two kernels */
     p.layout = (kv_layout){.layers = m->layers, .kv_heads = m->kv_heads, .head_dim = m->head_dim};
     p.max_context = c->model.max_context ? MIN(c->model.max_context, m->context) : m->context;
     p.max_seqs = s->max_seqs;

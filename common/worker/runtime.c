@@ -346,6 +346,8 @@ static void start_agent(runtime *r, uint64_t now_ns) {
                                 .chunk_tokens = p->chunk_tokens,
                                 .max_context = p->max_context,
                                 .policy = p->settings->policy,
+                                .prefix_cache = r->config->model.prefix_cache,
+                                .cache_outputs = p->outputs_as_prompts,
                                 .eog = r->ends.ids,
                                 .eog_count = r->ends.count},
                        .join = {.role = p->role,

@@ -48,6 +48,7 @@ static void cpu_close(device *d) {
     if (!d) return;
     host_done(&d->host);
     team_free(d->team);
+    cpu_turns_done(d);
     store_close(d->store);
     cpu_slots_free(d);
     for (size_t i = 0; i < ARRAY_LEN(d->scratch); i++) free(d->scratch[i]);
@@ -112,14 +113,6 @@ static dtype cpu_kv_default(dtype act_type) {
     return DT_F16;
 }
 
-static status cpu_attend_setup(device *d, const attend_setup *s, errbuf *eb) {
-    PRE(s);
-    if (s->layout.type != DT_F16 && s->layout.type != DT_F32)
-        return errf(eb, ST_UNSUPPORTED, "cpu backend: no KV of type %s: set kv_dtype to f16 or f32",
-                    dtype_name(s->layout.type));
-    return host_attend_setup(d, s, eb);
-}
-
 static bool grow(device *d, size_t i, size_t bytes) {
     if (d->scratch_bytes[i] >= bytes) return true;
     void *p = host_mem_alloc(d, bytes);
@@ -138,6 +131,10 @@ bool cpu_scratch_threads(device *d, size_t bytes) {
 
 void *cpu_scratch_shared(device *d, size_t bytes) {
     return grow(d, TEAM_THREADS_MAX, bytes) ? d->scratch[TEAM_THREADS_MAX] : NULL;
+}
+
+void *cpu_scratch_parts(device *d, size_t bytes) {
+    return grow(d, TEAM_THREADS_MAX + 1, bytes) ? d->scratch[TEAM_THREADS_MAX + 1] : NULL;
 }
 
 static const char *cpu_path(const device *d) {
@@ -165,6 +162,7 @@ const backend_ops cpu_backend = {
     .kv_default = cpu_kv_default,
     .weights_ready = cpu_weights_ready,
     .attend_setup = cpu_attend_setup,
+    .attend = cpu_attend,
     .kv_gather = cpu_kv_gather,
     .kv_scatter = cpu_kv_scatter,
 };

@@ -68,10 +68,11 @@ status cpu_weight_load(device *d, const weight_parts *parts, weight **out, errbu
     PRE(out);
     cpu_weight *w = xcalloc(1, sizeof *w);
     status st = host_weight_init(&w->host, parts, eb);
-    for (uint32_t i = 0; st == ST_OK && i < weight_form_parts(parts->form); i++) {
-        tensor *t = &w->host.parts.part[i];
-        if (d->act_bits != 32 && pack_takes(t)) st = pack(d, t, &w->part[i], eb);
-    }
+    const uint32_t count = weight_form_parts(parts->form);
+    bool packs = d->act_bits != 32; /* all parts or none: a product goes one way */
+    for (uint32_t i = 0; i < count; i++) packs &= pack_takes(&w->host.parts.part[i]);
+    for (uint32_t i = 0; packs && st == ST_OK && i < count; i++)
+        st = pack(d, &w->host.parts.part[i], &w->part[i], eb);
     if (st == ST_OK)
         *out = &w->host;
     else

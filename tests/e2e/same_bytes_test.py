@@ -13,11 +13,13 @@ import sys
 
 from harness import *
 
+# Without a prefix cache, so that all of the KV is computed and travels (with one: prefix_test.py).
+COLD = {"model": {"prefix_cache": False}}
 MODES = [
-    ("disaggregated shm", lambda t: disaggregated(cores=t, transport="shm")),
-    ("disaggregated zmq", lambda t: disaggregated(cores=t, transport="zmq")),
-    ("colocated chunked", lambda t: colocated("chunked", cores=t)),
-    ("colocated prefill_first", lambda t: colocated("prefill_first", cores=t)),
+    ("disaggregated shm", lambda t: disaggregated(cores=t, transport="shm", **COLD)),
+    ("disaggregated zmq", lambda t: disaggregated(cores=t, transport="zmq", **COLD)),
+    ("colocated chunked", lambda t: colocated("chunked", cores=t, **COLD)),
+    ("colocated prefill_first", lambda t: colocated("prefill_first", cores=t, **COLD)),
 ]
 
 
@@ -94,17 +96,17 @@ def flip():
         {"prompt": prompt_ids(n), "max_tokens": 24, "temperature": 0, "ignore_eos": True, "logprobs": 1}
         for n in (40, 100, 300)
     ]
-    with Cluster(disaggregated()) as c:
+    with Cluster(disaggregated(**COLD)) as c:
         right = answers(c, bodies, 1)
     # Checksums on: the flipped segment is refused, every attempt of it, so the request fails with an error
     # and no wrong token.
-    with Cluster(disaggregated(handoff={"test_flip_segment": 0})) as c:
+    with Cluster(disaggregated(handoff={"test_flip_segment": 0}, **COLD)) as c:
         for body, want in zip(bodies, right):
             status, answer = c.post("/v1/completions", body)
             assert status == 500 and "checksum" in answer["error"]["message"], (status, answer)
         assert c.metric("baton_handoffs_failed_total") >= len(bodies)
         c.wait_idle()
-    with Cluster(disaggregated(handoff={"test_flip_segment": 0, "checksums": False})) as c:
+    with Cluster(disaggregated(handoff={"test_flip_segment": 0, "checksums": False}, **COLD)) as c:
         wrong = answers(c, bodies, 1)
         assert all(a != b for a, b in zip(right, wrong)), "a flipped KV byte left the output unchanged"
     print("flip: caught by the checksum; without it the output changes")
