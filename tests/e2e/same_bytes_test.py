@@ -2,8 +2,8 @@
 """Same request, same bytes: over placement, transport, batch and threads, at each number of bits of
 activations. Asserts that the KV really travelled.
 
-same_bytes_test.py tiny          50 prompts, every cell, on the generated checkpoint, with 16 bits; ten of them
-                                 in four cells with 8 and with 32
+same_bytes_test.py tiny          50 prompts, every cell, on the generated checkpoint, with 16 bits; ten of
+                                 them in four cells with 8 and with 32
 same_bytes_test.py tiny-few      ten of those prompts, every cell (sanitizers)
 same_bytes_test.py smol          a dozen prompts in four cells on SmolLM2
 same_bytes_test.py smol-all [8]  50 prompts in every cell on SmolLM2, with 16 bits or as many as are given
