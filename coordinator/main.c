@@ -47,7 +47,8 @@ typedef struct app {
     http *http;
     native *native;
     char *http_url;
-    buf scratch; /* one control message's bytes */
+    buf scratch;      /* one control message's bytes */
+    uint64_t took_ns; /* when the control message at hand was taken */
     bool told_ready, stopping;
     uint64_t stop_ns; /* when the stop began */
 } app;
@@ -61,6 +62,9 @@ static void sink_send(void *ctx, uint64_t conn, const ctl_msg *m) {
     log_trace("control", "send", "peer=%" PRIu64 " kind=%s req=%" PRIu64, conn, ctl_kind_name(m->kind),
               m->req);
     (void)bus_send(a->control, conn, a->scratch.data, a->scratch.len); /* ST_PEER: control_lost follows */
+    core_times t;
+    bool first = m->kind == CTL_PREFILL && m->attempt == 1;
+    if (first && core_request_times(a->core, m->req, clock_now_ns(), &t)) meter_routed(a->meter, t.total_ns);
 }
 
 static void sink_hang_up(void *ctx, uint64_t conn) {
@@ -70,7 +74,7 @@ static void sink_hang_up(void *ctx, uint64_t conn) {
 
 static void sink_token(void *ctx, uint64_t req, const core_token *t) {
     app *a = ctx;
-    streams_token(a->streams, req, t, clock_now_ns());
+    streams_token(a->streams, req, t, a->took_ns); /* tokens come by messages only */
 }
 
 static void sink_end(void *ctx, uint64_t req, const core_end *e, const core_times *t) {
@@ -100,7 +104,8 @@ static void control_message(void *ctx, uint64_t conn, const void *bytes, size_t 
     }
     log_trace("control", "take", "peer=%" PRIu64 " kind=%s req=%" PRIu64, conn, ctl_kind_name(m.kind), m.req);
     if (m.kind == CTL_JOIN) meter_joined(a->meter, &m.join);
-    core_message(a->core, conn, &m, clock_now_ns());
+    a->took_ns = clock_now_ns();
+    core_message(a->core, conn, &m, a->took_ns);
     ctl_done(&m);
 }
 
@@ -221,6 +226,7 @@ static core_options core_options_of(const app *a) {
         .max_attempts = c->limits.max_attempts,
         .max_context = a->max_context,
         .mixed_numerics = c->cluster.mixed_numerics,
+        .prefix_cache = c->model.prefix_cache,
         .try_pairs = c->handoff.self_test,
         .role_wanted = {[ROLE_PREFILL] = c->prefill.count,
                         [ROLE_DECODE] = c->decode.count,

@@ -71,6 +71,8 @@ const api_request *stream_request(const stream *s);
  */
 bool stream_next(stream *s, bool merge, stream_step *out);
 bool stream_has_step(const stream *s);
+/* The first text is with the client's connection now; later calls change nothing */
+void stream_answered(stream *s);
 /* Every choice ended well */
 bool stream_ended(const stream *s);
 /* Not NULL: failed; no step will follow */
@@ -87,6 +89,10 @@ stream_finish stream_finish_of(const stream *s, uint32_t choice);
 /* Tokens: the prompt once for its n choices; completion: `shown` counts only what stream_next gave out. */
 uint32_t stream_prompt_tokens(const stream *s);
 uint32_t stream_completion_tokens(const stream *s, bool shown);
+/* Of the prompt tokens, those that the first choice of each prompt found in a prefix cache; 0 before it
+ * ended.
+ */
+uint32_t stream_cached_tokens(const stream *s);
 /* Stage times of a choice; false before it ended. */
 bool stream_times(const stream *s, uint32_t choice, core_times *out);
 /* The choice that ended last; 0 before one has */

@@ -1,11 +1,14 @@
 #include "kernels/cpu/cpu.h"
 
+#include "base/clock.h"
 #include "base/mem.h"
 #include "kernels/cpu/cpuid.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#define STORE_WAIT_NS (60 * NS_PER_S) /* for another worker that repacks */
 
 /* The choice of an instruction set by name; the best one first. */
 typedef struct isa_choice {
@@ -45,10 +48,33 @@ static void cpu_close(device *d) {
     if (!d) return;
     host_done(&d->host);
     team_free(d->team);
+    cpu_turns_done(d);
     store_close(d->store);
     cpu_slots_free(d);
     for (size_t i = 0; i < ARRAY_LEN(d->scratch); i++) free(d->scratch[i]);
     free(d);
+}
+
+/* Files hold what repacking makes of one model's weights in one layout. */
+static store *open_store(const device_options *opt) {
+    char key[96];
+    PRE(!opt->weight_dir || opt->weight_key);
+    if (opt->weight_dir)
+        snprintf(key, sizeof key, "%.64s-p%u-%jx", opt->weight_key, PACK_LAYOUT, (uintmax_t)opt->weight_room);
+    /* Address space, where nobody said how much: benchmarks and tests open devices themselves. */
+    const uint64_t room = opt->weight_room ? opt->weight_room : (uint64_t)1 << 30;
+    return store_open(&(store_options){
+        .room = room, .dir = opt->weight_dir, .key = opt->weight_dir ? key : NULL, .wait_ns = STORE_WAIT_NS});
+}
+
+static status cpu_weights_ready(device *d, weight_home *out, errbuf *eb) {
+    PRE(d);
+    PRE(out);
+    (void)eb;
+    store_seal(d->store);
+    store_state is = store_state_of(d->store);
+    *out = (weight_home){.repacked = is.bytes, .file = is.file, .found = is.filled};
+    return ST_OK;
 }
 
 status cpu_open_kernels(device **out, const cpu_kernels *k, const device_options *opt, errbuf *eb) {
@@ -63,7 +89,7 @@ status cpu_open_kernels(device **out, const cpu_kernels *k, const device_options
     d->kernels = k;
     d->act_bits = bits;
     snprintf(d->path, sizeof d->path, "%s/act%u", k->host.path, bits);
-    d->store = store_open(&(store_options){.room = 1u << 30});
+    d->store = open_store(opt);
     status st = team_new(&d->team, opt->threads, opt->cpus, eb);
     if (st != ST_OK) {
         cpu_close(d);
@@ -87,14 +113,6 @@ static dtype cpu_kv_default(dtype act_type) {
     return DT_F16;
 }
 
-static status cpu_attend_setup(device *d, const attend_setup *s, errbuf *eb) {
-    PRE(s);
-    if (s->layout.type != DT_F16 && s->layout.type != DT_F32)
-        return errf(eb, ST_UNSUPPORTED, "cpu backend: no KV of type %s: set kv_dtype to f16 or f32",
-                    dtype_name(s->layout.type));
-    return host_attend_setup(d, s, eb);
-}
-
 static bool grow(device *d, size_t i, size_t bytes) {
     if (d->scratch_bytes[i] >= bytes) return true;
     void *p = host_mem_alloc(d, bytes);
@@ -113,6 +131,10 @@ bool cpu_scratch_threads(device *d, size_t bytes) {
 
 void *cpu_scratch_shared(device *d, size_t bytes) {
     return grow(d, TEAM_THREADS_MAX, bytes) ? d->scratch[TEAM_THREADS_MAX] : NULL;
+}
+
+void *cpu_scratch_parts(device *d, size_t bytes) {
+    return grow(d, TEAM_THREADS_MAX + 1, bytes) ? d->scratch[TEAM_THREADS_MAX + 1] : NULL;
 }
 
 static const char *cpu_path(const device *d) {
@@ -138,7 +160,9 @@ const backend_ops cpu_backend = {
     .open = cpu_open,
     .close = cpu_close,
     .kv_default = cpu_kv_default,
+    .weights_ready = cpu_weights_ready,
     .attend_setup = cpu_attend_setup,
+    .attend = cpu_attend,
     .kv_gather = cpu_kv_gather,
     .kv_scatter = cpu_kv_scatter,
 };

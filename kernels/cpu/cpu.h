@@ -49,12 +49,16 @@ typedef struct cpu_product {
     const quant_rows *gated;
 } cpu_product;
 
+struct cpu_attention;
+
 /* The kernels of one instruction set. */
 typedef struct cpu_kernels {
     host_kernels host;
     bool pairs; /* its products want quant_rows.pairs_at */
     status (*norm_rows)(device *d, const cpu_norm_rows *a);
     status (*product)(device *d, const cpu_product *a);
+    /* rope, kv_write and attention of host at once (attend.h) */
+    status (*attend)(device *d, const struct cpu_attention *a);
     /* `count` numbers of row `row` from column `begin` on: whole groups */
     void (*quantise)(const quant_rows *to, uint32_t row, uint32_t begin, const float *x, uint32_t count);
 } cpu_kernels;
@@ -79,18 +83,33 @@ struct device {
     store *store;                        /* of packed weights */
     cpu_quant_slot slots[2];             /* an op reads one and may write the other */
     uint32_t slot;                       /* the one that was written last */
-    void *scratch[TEAM_THREADS_MAX + 1]; /* per thread, then one that all share; 64-byte aligned, contents do
+    void *scratch[TEAM_THREADS_MAX + 2]; /* per thread, then two that all share; 64-byte aligned, contents do
                                             not outlive an op */
-    size_t scratch_bytes[TEAM_THREADS_MAX + 1];
+    size_t scratch_bytes[TEAM_THREADS_MAX + 2];
+    struct {               /* of the running step (cpu_turns) */
+        double *frequency; /* [rope_dim / 2] radians per position; NULL until the first step */
+        float *values;     /* [capacity, rope_dim] */
+        uint32_t *pos;     /* [capacity] the positions that they are of */
+        uint32_t rows, capacity;
+    } turns;
 };
 
 /* Opens a device on `k` whatever the CPU. Caller closes with cpu_backend.close. */
 status cpu_open_kernels(device **out, const cpu_kernels *k, const device_options *opt, errbuf *eb);
 
-/* Makes the scratch of every thread, or the shared one, at least `bytes` long. It grows to the largest op and
- * then stays: no allocation on the token path. False when there is no memory. */
+/* Makes the scratch of every thread, or a shared one (for the plan of an op, and for results of its parts),
+ * at least `bytes` long. It grows to the largest op and then stays: no allocation on the token path. False
+ * when there is no memory. */
 bool cpu_scratch_threads(device *d, size_t bytes);
 void *cpu_scratch_shared(device *d, size_t bytes);
+void *cpu_scratch_parts(device *d, size_t bytes);
+
+status cpu_attend_setup(device *d, const attend_setup *s, errbuf *eb);
+status cpu_attend(device *d, const op_attend *a);
+/* The rotations of the running step's first `rows` rows (attend.h), made at its first layer and kept until
+ * the positions change. NULL when there is no memory. */
+const float *cpu_turns(device *d, uint32_t rows);
+void cpu_turns_done(device *d);
 
 /* The slots of backend_ops that know packed weights (layer.c). */
 status cpu_weight_load(device *d, const weight_parts *parts, weight **out, errbuf *eb);

@@ -3,8 +3,11 @@
  * Angles are computed in double and rounded to float once. libm is not asked: its results may differ in the
  * last bit between versions and between CPUs, and a token's keys must have the same bytes on every worker.
  * One row's table of (cos, sin) serves all its heads. */
+#include "base/mem.h"
+#include "kernels/cpu/attend.h"
 #include "kernels/cpu/cpu.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 /* log x for normal x > 0: x = m 2^e with m in [sqrt(1/2), sqrt(2)), log m = 2 atanh((m - 1) / (m + 1)). */
@@ -65,6 +68,69 @@ static void sin_cos(double x, float *sine, float *cosine) {
     *cosine = (float)((quadrant + 1) & 2 ? -b : b);
 }
 
+/* [rope_dim / 2] radians per position */
+static void frequencies(double *out, uint32_t rope_dim, float base, const float *factors) {
+    double log_base = log_of(base);
+    for (uint32_t i = 0; i < rope_dim / 2; i++) {
+        out[i] = exp_of(log_base * (-2.0 * i / rope_dim));
+        if (factors) out[i] /= factors[i];
+    }
+}
+
+static void turns_at(uint32_t pos, const double *frequency, uint32_t rope_dim, float *out) {
+    float *cosines = out, *sines = out + rope_dim / 2;
+    for (uint32_t i = 0; i < rope_dim / 2; i++) sin_cos(pos * frequency[i], &sines[i], &cosines[i]);
+}
+
+/* --- of a step --- */
+
+void cpu_turns_done(device *d) {
+    PRE(d);
+    free(d->turns.frequency);
+    free(d->turns.values);
+    free(d->turns.pos);
+    memset(&d->turns, 0, sizeof d->turns);
+}
+
+static void turn_row(void *ctx, uint32_t row, uint32_t thread) {
+    device *d = ctx;
+    (void)thread;
+    uint32_t rope_dim = d->host.attention.rope_dim;
+    turns_at(d->turns.pos[row], d->turns.frequency, rope_dim, d->turns.values + (size_t)row * rope_dim);
+}
+
+static bool grow_turns(device *d, uint32_t rows) {
+    const attend_setup *s = &d->host.attention;
+    if (d->turns.capacity >= rows) return true;
+    cpu_turns_done(d);
+    d->turns.frequency = calloc(s->rope_dim / 2, sizeof *d->turns.frequency);
+    d->turns.values = calloc((size_t)rows * s->rope_dim, sizeof *d->turns.values);
+    d->turns.pos = calloc(rows, sizeof *d->turns.pos);
+    if (!d->turns.frequency || !d->turns.values || !d->turns.pos) {
+        cpu_turns_done(d);
+        return false;
+    }
+    d->turns.capacity = rows;
+    frequencies(d->turns.frequency, s->rope_dim, s->rope_base, s->rope_factors);
+    return true;
+}
+
+const float *cpu_turns(device *d, uint32_t rows) {
+    PRE(d);
+    PRE(rows > 0);
+    PRE(d->host.attention.rope_dim > 0);
+    PRE(rows <= d->host.row_capacity);
+    if (!grow_turns(d, MAX(rows, d->host.row_capacity))) return NULL;
+    size_t bytes = rows * sizeof *d->turns.pos;
+    if (d->turns.rows >= rows && memcmp(d->turns.pos, d->host.pos, bytes) == 0) return d->turns.values;
+    memcpy(d->turns.pos, d->host.pos, bytes);
+    d->turns.rows = rows;
+    team_run(d->team, rows, turn_row, d);
+    return d->turns.values;
+}
+
+/* --- the small operation --- */
+
 typedef struct rope_job {
     const host_rope *op;
     const double *frequency; /* [rope_dim / 2] */
@@ -74,16 +140,11 @@ typedef struct rope_job {
 static void rotate_row(void *ctx, uint32_t row, uint32_t thread) {
     const rope_job *job = ctx;
     const host_rope *a = job->op;
-    uint32_t half = a->rope_dim / 2;
-    float *sines = job->dev->scratch[thread], *cosines = sines + half;
-    for (uint32_t i = 0; i < half; i++) sin_cos(a->pos[row] * job->frequency[i], &sines[i], &cosines[i]);
+    float *turns = job->dev->scratch[thread];
+    turns_at(a->pos[row], job->frequency, a->rope_dim, turns);
     for (uint32_t h = 0; h < a->heads; h++) {
         float *x = a->x + ((size_t)row * a->heads + h) * a->head_dim;
-        for (size_t i = 0; i < half; i++) {
-            float even = x[2 * i], odd = x[2 * i + 1];
-            x[2 * i] = even * cosines[i] - odd * sines[i];
-            x[2 * i + 1] = even * sines[i] + odd * cosines[i];
-        }
+        cpu_rotate(x, x, a->head_dim, turns, a->rope_dim, ROPE_PAIRS);
     }
 }
 
@@ -91,14 +152,9 @@ status cpu_rope(device *d, const host_rope *a) {
     PRE(d);
     PRE(a->rope_dim <= a->head_dim);
     PRE(a->rope_dim % 2 == 0);
-    uint32_t half = a->rope_dim / 2;
-    double *frequency = cpu_scratch_shared(d, half * sizeof *frequency);
+    double *frequency = cpu_scratch_shared(d, a->rope_dim / 2 * sizeof *frequency);
     if (!frequency || !cpu_scratch_threads(d, a->rope_dim * sizeof(float))) return ST_DEVICE;
-    double log_base = log_of(a->base);
-    for (uint32_t i = 0; i < half; i++) {
-        frequency[i] = exp_of(log_base * (-2.0 * i / a->rope_dim));
-        if (a->factors) frequency[i] /= a->factors[i];
-    }
+    frequencies(frequency, a->rope_dim, a->base, a->factors);
     rope_job job = {.op = a, .frequency = frequency, .dev = d};
     team_run(d->team, a->rows, rotate_row, &job);
     return ST_OK;

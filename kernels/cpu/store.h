@@ -30,20 +30,21 @@ typedef struct store_options {
 
 typedef struct store_state {
     uint64_t bytes;    /* of all pieces so far */
-    bool filled;       /* they came from a file */
+    bool filled;       /* they came from the file */
     const char *file;  /* that holds them; NULL: private memory. Borrowed until store_close */
     const char *alone; /* why there is no file although one was asked for; NULL. Likewise */
 } store_state;
 
 /* Private memory of no known size. Caller frees with store_close. */
 store *store_new(void);
-/* Blocks up to wait_ns. Caller frees with store_close. */
+/* Copies dir and key, and asks for the file with the first piece. Caller frees with store_close. */
 store *store_open(const store_options *opt);
 void store_close(store *s);
 /* The next piece: 64-byte aligned; NULL when there is no memory. Where it is not filled the caller writes all
- * of it, before store_seal. Borrowed until store_close. */
+ * of it, before store_seal. The first one may block up to wait_ns. Pieces that are taken after store_seal are
+ * private. Borrowed until store_close. */
 void *store_take(store *s, size_t bytes);
-/* Whether pieces come with their contents. */
+/* Whether the piece that was taken last came with its contents. */
 bool store_filled(const store *s);
 /* After the last piece was written: makes the file, and all of it read only. */
 void store_seal(store *s);

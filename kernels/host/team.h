@@ -1,7 +1,11 @@
 /* team - a fixed set of threads that share the tasks of one call: parallel-for and nothing else.
  *
- *   caller:  write fn, ctx, count -> publish ticket {epoch, remaining} -> take tasks -> wait for taken ones
- *   helper:  spin a little, then sleep on the epoch -> take tasks while the ticket has some
+ *   caller:  write fn, ctx, count -> publish ticket {epoch, remaining} -> first task, more -> wait for
+ * others' helper:  wait for a ticket of a new epoch -> take tasks while it has some
+ *
+ * Whoever waits looks for some microseconds, then yields between looks, then sleeps: a call costs about two
+ * round trips of a cache line while ops follow each other, and threads that share a CPU with those of another
+ * team, or with each other, let them work.
  *
  * A task is taken by decreasing `remaining` in the ticket with a compare-and-swap on the whole word, so a
  * helper that overslept a call cannot take a task of the next with what it read of the last. Tasks are

@@ -48,13 +48,14 @@ def answers(cluster, bodies, at_once):
     return parallel(at_once, one, bodies)
 
 
+# Without a prefix cache, so that all of the KV is computed and travels (with one: prefix_test.py).
 def run(model, lengths, tokens, cells, low, high, bits=16):
     """What every cell answers"""
     bodies = requests(lengths, tokens, low, high)
     reference = None
     for mode, config in MODES:
         for threads in sorted({t for (m, t, _) in cells if m == mode}):
-            with Cluster(config(threads, model={"act_bits": str(bits)}), model) as c:
+            with Cluster(config(threads, model={"act_bits": str(bits), "prefix_cache": False}), model) as c:
                 for at_once in sorted(a for (m, t, a) in cells if m == mode and t == threads):
                     name = "%d bits, %s, %d thread(s), %d at a time" % (bits, mode, threads, at_once)
                     before = {
@@ -99,17 +100,17 @@ def flip():
         {"prompt": prompt_ids(n), "max_tokens": 24, "temperature": 0, "ignore_eos": True, "logprobs": 1}
         for n in (40, 100, 300)
     ]
-    with Cluster(disaggregated()) as c:
+    with Cluster(disaggregated(**COLD)) as c:
         right = answers(c, bodies, 1)
     # Checksums on: the flipped segment is refused, every attempt of it, so the request fails with an error
     # and no wrong token.
-    with Cluster(disaggregated(handoff={"test_flip_segment": 0})) as c:
+    with Cluster(disaggregated(handoff={"test_flip_segment": 0}, **COLD)) as c:
         for body, want in zip(bodies, right):
             status, answer = c.post("/v1/completions", body)
             assert status == 500 and "checksum" in answer["error"]["message"], (status, answer)
         assert c.metric("baton_handoffs_failed_total") >= len(bodies)
         c.wait_idle()
-    with Cluster(disaggregated(handoff={"test_flip_segment": 0, "checksums": False})) as c:
+    with Cluster(disaggregated(handoff={"test_flip_segment": 0, "checksums": False}, **COLD)) as c:
         wrong = answers(c, bodies, 1)
         assert all(a != b for a, b in zip(right, wrong)), "a flipped KV byte left the output unchanged"
     print("flip: caught by the checksum; without it the output changes")

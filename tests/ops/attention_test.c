@@ -14,7 +14,7 @@ typedef struct scene {
     kv_layout layout;
     uint32_t heads, layer;
     uint32_t window; /* 0 = none */
-    uint8_t *kv;     /* page memory */
+    uint8_t *kv;     /* page memory, as kv_layout.h says */
     size_t kv_bytes;
     uint32_t tables[3][PAGES]; /* page tables of three sequences */
     kv_ref *refs;              /* [rows] */
@@ -59,8 +59,10 @@ static void put_chunk(scene *s, uint32_t first, uint32_t count, uint32_t seq, ui
 
 static void run(device *d, const scene *s, uint32_t first, uint32_t count, float *out) {
     size_t row = (size_t)s->heads * s->layout.head_dim;
+    bool plain = kernels_of(d)->copy_words == NULL; /* ref */
+    uint8_t *kv = plain ? s->kv : cpu_pages(&s->layout, s->kv, 3 * PAGES);
     host_attention op = {.layout = &s->layout,
-                         .kv = s->kv,
+                         .kv = kv,
                          .layer = s->layer,
                          .q = s->q + first * row,
                          .refs = s->refs + first,
@@ -70,6 +72,7 @@ static void run(device *d, const scene *s, uint32_t first, uint32_t count, float
                          .window = s->window,
                          .out = out + first * row};
     assert_int_equal(kernels_of(d)->attention(d, &op), ST_OK);
+    if (!plain) free(kv);
 }
 
 static void put_all_kinds_of_rows(scene *s) {

@@ -1,6 +1,7 @@
 #include "tests/ops/fixture.h"
 #include "kernels/backends.h"
 
+#include "kernels/cpu/attend.h"
 #include "kernels/cpu/cpu.h"
 #include "kernels/half.h"
 
@@ -76,6 +77,29 @@ const backend_ops *ref_ops(void) {
 
 const host_kernels *kernels_of(const device *d) {
     return ((const host_device *)d)->kernels; /* a host device begins with one */
+}
+
+static uint8_t *turn_pages(const kv_layout *l, const uint8_t *kv, uint32_t page_count, bool to_cpu) {
+    uint8_t *out = xmemdup(kv, page_count * kv_page_bytes(l));
+    size_t elem = kv_elem_bytes(l);
+    for (uint32_t tile = 0; tile < page_count * l->layers * l->kv_heads; tile++) {
+        uint32_t head = tile % l->kv_heads, layer = tile / l->kv_heads % l->layers;
+        size_t at = kv_tile_offset(l, tile / l->kv_heads / l->layers, layer, 0, head);
+        for (uint32_t i = 0; i < KV_PAGE_TOKENS * l->head_dim; i++) {
+            uint32_t slot = i / l->head_dim, dim = i % l->head_dim;
+            size_t plain = i * elem, turned = cpu_key_at(slot, dim) * elem;
+            memcpy(out + at + (to_cpu ? turned : plain), kv + at + (to_cpu ? plain : turned), elem);
+        }
+    }
+    return out;
+}
+
+uint8_t *cpu_pages(const kv_layout *l, const uint8_t *kv, uint32_t page_count) {
+    return turn_pages(l, kv, page_count, true);
+}
+
+uint8_t *plain_pages(const kv_layout *l, const uint8_t *kv, uint32_t page_count) {
+    return turn_pages(l, kv, page_count, false);
 }
 
 uint64_t random_at(uint64_t seed, uint64_t i) {

@@ -29,6 +29,11 @@ const backend_ops *ref_ops(void);
 /* The small operations of an open device of either. */
 const host_kernels *kernels_of(const device *d);
 
+/* Page memory as the cpu backend keeps it from that of kv_layout.h, or back: tiles of keys are transposed.
+ * [page_count pages] Caller frees */
+uint8_t *cpu_pages(const kv_layout *l, const uint8_t *kv, uint32_t page_count);
+uint8_t *plain_pages(const kv_layout *l, const uint8_t *kv, uint32_t page_count);
+
 /* Counter-based random numbers: the same in every run. */
 uint64_t random_at(uint64_t seed, uint64_t i);
 /* -1..1 */

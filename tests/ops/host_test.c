@@ -221,7 +221,8 @@ static void a_pass_is_the_small_operations_in_order(void **state) {
         fill_kv(s);
         run_small(s, &want);
         assert_same("residual", got.x, want.x, sizeof got.x);
-        assert_same("q, k, v", got.qkv, want.qkv, sizeof got.qkv);
+        /* They may be overwritten; cpu rotates keys on their way to the page. */
+        if (all[b] == ref_ops()) assert_same("q, k, v", got.qkv, want.qkv, sizeof got.qkv);
         assert_same("pages", got.kv, want.kv, s->kv_bytes);
         assert_same("attention", got.att, want.att, sizeof got.att);
         assert_same("gated", got.gated, want.gated, sizeof got.gated);
@@ -415,9 +416,9 @@ static status fail_to_rotate(device *d, const host_rope *a) {
 
 static void an_operation_that_fails_is_named(void **state) {
     (void)state;
-    host_kernels broken = ref_kernels;
-    broken.path = "cpu/broken";
-    broken.rope = fail_to_rotate;
+    cpu_kernels broken = {.host = ref_kernels}; /* no attend: host's */
+    broken.host.path = "cpu/broken";
+    broken.host.rope = fail_to_rotate;
     scene *s = scene_new(cpu_ops());
     s->ops->close(s->dev);
     assert_int_equal(cpu_open_kernels(&s->dev, &broken, &(device_options){.threads = 1}, NULL), ST_OK);

@@ -1,6 +1,7 @@
 #include "kernels/host/team.h"
 #include "tests/ops/fixture.h"
 
+#include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
 #include <string.h>
@@ -34,6 +35,32 @@ static void every_task_runs_once_in_each_of_many_calls(void **state) {
         }
         team_free(t);
     }
+}
+
+/* More threads than this machine may have CPUs, of two teams that do not know of each other. */
+static void *call_often(void *arg) {
+    team *t = NULL;
+    CHECK(team_new(&t, 3, NULL, NULL) == ST_OK);
+    for (uint32_t call = 0; call < 2000; call++) {
+        counts c = {.threads = 3};
+        uint32_t count = 2 + call % 7;
+        team_run(t, count, count_task, &c);
+        for (uint32_t i = 0; i < count; i++) *(uint32_t *)arg += c.done[i];
+    }
+    team_free(t);
+    return NULL;
+}
+
+static void two_teams_at_once_do_all_their_tasks(void **state) {
+    (void)state;
+    uint32_t done[2] = {0}, want = 0;
+    pthread_t other;
+    for (uint32_t call = 0; call < 2000; call++) want += 2 + call % 7;
+    assert_int_equal(pthread_create(&other, NULL, call_often, &done[1]), 0);
+    call_often(&done[0]);
+    assert_int_equal(pthread_join(other, NULL), 0);
+    assert_int_equal(done[0], want);
+    assert_int_equal(done[1], want);
 }
 
 static void stamp_task(void *ctx, uint32_t task, uint32_t thread) {
@@ -90,6 +117,7 @@ static void a_cpu_that_does_not_exist_is_refused_by_number(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_task_runs_once_in_each_of_many_calls),
+        cmocka_unit_test(two_teams_at_once_do_all_their_tasks),
         cmocka_unit_test(one_thread_runs_tasks_in_order),
         cmocka_unit_test(a_team_that_was_never_called_can_be_freed),
         cmocka_unit_test(threads_are_pinned_to_the_cpus_asked_for),

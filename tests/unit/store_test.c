@@ -325,8 +325,8 @@ static void a_file_that_is_not_what_it_should_be_is_written_anew(void **state) {
 static void where_nothing_can_be_written_memory_is_private(void **state) {
     (void)state;
     store *s = store_open(&(store_options){.room = ROOM, .dir = "/proc/nowhere", .key = "k"});
-    assert_non_null(store_state_of(s).alone);
     assert_true(take_all(s, NULL));
+    assert_non_null(store_state_of(s).alone);
     assert_null(store_state_of(s).file);
     store_close(s);
     assert_int_equal(symlink("/nowhere", path_of("k.part")), 0);
@@ -363,15 +363,27 @@ static void a_full_disk_ends_no_worker(void **state) {
 static void who_has_waited_long_enough_goes_on_alone(void **state) {
     (void)state;
     store *slow = open_store("k");
+    uint8_t *first = store_take(slow, PIECE_BYTES);
     store *s = store_open(&(store_options){.room = ROOM, .dir = dir, .key = "k", .wait_ns = 0});
     assert_true(take_all(s, NULL));
     assert_null(store_state_of(s).file);
     assert_non_null(strstr(store_state_of(s).alone, "another process"));
-    assert_true(take_all(slow, NULL));
+    memset(first, 7, PIECE_BYTES);
+    store_seal(slow);
     assert_non_null(store_state_of(slow).file);
     store_close(s);
     store_close(slow);
-    assert_true(use("k").filled);
+    s = open_store("k");
+    assert_int_equal(((uint8_t *)store_take(s, PIECE_BYTES))[PIECE_BYTES - 1], 7);
+    assert_true(store_filled(s));
+    /* What the file does not hold is the caller's to write. */
+    memset(store_take(s, PIECE_BYTES), 8, PIECE_BYTES);
+    assert_false(store_filled(s));
+    store_seal(s);
+    memset(store_take(s, PIECE_BYTES), 9, PIECE_BYTES);
+    assert_false(store_filled(s));
+    store_seal(s);
+    store_close(s);
 }
 
 static void the_directory_keeps_the_newest_and_those_in_use(void **state) {

@@ -1,74 +1,70 @@
-/* attention - softmax(q . k * scale) v over pages, tile by tile of KV_PAGE_TOKENS keys, with a running
- * maximum.
+/* attention - softmax(q . k * scale) v over pages, with a running maximum.
  *
- *   block of rows of one sequence x one KV head = one task:
- *     for each tile of 16 positions, from 0:   K -> kt [dim][16 keys], V -> vt [16 keys][dim]; once per task
- *       scores    s[16] = chain over dim of q[dim] * kt[dim]          per (row, query head)
- *       weights   p = e^(s - top), and what earlier tiles found shrinks by e^(old top - top)
- *       sum       acc[dim] = chain over keys of p[key] * vt[key]
+ *   block of rows of one sequence x one KV head:
+ *     for each part of CPU_ATTEND_PART positions, from 0:
+ *       for each round of 64 positions:
+ *         scores    s = q . k * scale                            per (row, query head), see tiles.h
+ *         weights   p = e^(s - top), and what earlier rounds found shrinks by e^(old top - top)
+ *         sum       acc[dim] = chain over keys of p[key] * v[key][dim]
+ *       the part's top, total and acc join those of the parts before it
  *
- * What a row computes is fixed by its own position: it meets tiles 0..pos/16 in order, and in the last one
+ * What a row computes is fixed by its own position: it meets parts and rounds in order, and in the last round
  * the keys after pos are left out (a score of -inf and no term in the chain, so what stale bytes lie there
- * does not matter). With a window it begins at the tile of the first key that it sees, where the keys before
+ * does not matter). With a window it begins at the round of the first key that it sees, where the keys before
  * that one get a score of -inf. The other rows of the block share converted tiles and nothing else; that, and
- * the group of query heads per KV head, is what makes a chunk of a prompt cheap. A decode step is a block of
- * one row.
- */
-#include "kernels/cpu/isa/isa.h"
+ * the group of query heads per KV head, is what makes a chunk of a prompt cheap.
+ *
+ * A row that is alone in its sequence reads tiles as they lie. When there are too few such rows for all
+ * threads, a task is one part of one row and head, and whoever ends the last part of them joins all. */
+#include "kernels/cpu/isa/kv_write.h"
+#include "kernels/cpu/isa/tiles.h"
 
 #include <math.h>
-
-#define TILE ((size_t)KV_PAGE_TOKENS)
-#define TV   (TILE / SIMD_WIDTH) /* vectors of one row of kt */
-/* Queries whose scores are computed at the same time (many, and the few that are left), and queries and
- * vectors of a tile of the sum: accumulators in registers. */
-#if SIMD_WIDTH == 16
-#define SCORE_QUERIES 12u
-#define SCORE_FEW     3u
-#define SUM_QUERIES   4u
-#define SUM_VECTORS   4u
-#elif SIMD_KIND == 2
-#define SCORE_QUERIES 6u
-#define SCORE_FEW     3u
-#define SUM_QUERIES   3u
-#define SUM_VECTORS   4u
-#else
-#define SCORE_QUERIES 2u
-#define SCORE_FEW     1u
-#define SUM_QUERIES   2u
-#define SUM_VECTORS   2u
-#endif
+#include <stdatomic.h>
 
 enum {
-    BLOCK_ROWS = 16,
+    BLOCK_ROWS = 32,
     BLOCK_QUERIES =
-        64, /* rows times query heads per KV head, but at least one row: state stays in the L2 cache */
+        96,     /* rows times query heads per KV head, but at least one row: state stays in the L2 cache */
+    SPREAD = 4, /* tasks per thread below which the parts of rows become tasks of their own */
 };
 
 /* Rows of one sequence at consecutive positions. */
 typedef struct row_block {
     uint32_t begin, count;
+    uint32_t task_begin; /* of a row alone, when parts are tasks: its first task among those of such rows */
+    uint32_t first_part; /* likewise: the part with the first key that it sees */
+    uint32_t part_count;
+    size_t record; /* likewise: where the results of its parts begin, in floats */
 } row_block;
 
 typedef struct attention_job {
-    const host_attention *op;
+    const cpu_attention *op;
     device *dev;
-    const row_block *blocks;
-    uint32_t block_count;
-    uint32_t group;      /* query heads per KV head */
-    uint32_t dim_padded; /* head_dim in whole vectors */
+    row_block *blocks;        /* chunks, then rows alone */
+    uint32_t chunks, singles; /* so many of each */
+    bool spread;              /* parts of rows alone are tasks */
+    uint32_t heads_per_task;  /* else: KV heads of a row alone in one task */
+    uint32_t group;           /* query heads per KV head */
+    uint32_t dims;            /* head_dim in whole vectors */
     uint32_t queries_max;
+    float *records;          /* of parts: [group][dims + 2], acc, top, total */
+    _Atomic uint32_t *ended; /* [singles * kv_heads] parts that are done */
 } attention_job;
 
 /* One task's state in a thread's scratch. Query i is row i / group, head i % group of the KV head. */
 typedef struct block_state {
-    float *kt;       /* [head_dim, TILE] */
-    float *vt;       /* [TILE, dim_padded] */
-    float *scores;   /* [queries, TILE]; then the weights p */
-    float *acc;      /* [queries, dim_padded] */
-    float *top;      /* [queries] highest score so far */
-    float *shrink;   /* [queries] what earlier tiles' sums are multiplied by */
-    float *total;    /* [queries] sum of weights so far */
+    float *kt;      /* [TILES][head_dim, TILE] */
+    float *vt;      /* [ROUND, dims] */
+    float *scores;  /* [queries, ROUND]; then the weights p */
+    float *acc;     /* [queries, dims] of the running part */
+    float *top;     /* [queries] highest score so far */
+    float *total;   /* [queries] sum of weights so far */
+    float *all_acc; /* the same of the parts before */
+    float *all_top;
+    float *all_total;
+    float *shrink;   /* [queries] what earlier rounds' sums are multiplied by */
+    float *rotated;  /* [group, head_dim] q of a row alone, then its k */
     const float **q; /* [queries] -> [head_dim] */
 } block_state;
 
@@ -76,298 +72,494 @@ static uint32_t whole_vectors(uint32_t floats) {
     return (floats + SIMD_WIDTH - 1) / SIMD_WIDTH * SIMD_WIDTH;
 }
 
+static float *take(float **at, size_t floats) {
+    float *p = *at;
+    *at += floats;
+    return p;
+}
+
+/* Lays the state out from `scratch` on; returns its end. */
+static float *state_at(const attention_job *j, float *scratch, block_state *s) {
+    size_t queries = whole_vectors(j->queries_max), head_dim = j->op->layout->head_dim;
+    float *at = scratch;
+    s->kt = take(&at, head_dim * ROUND);
+    s->vt = take(&at, (size_t)ROUND * j->dims);
+    s->scores = take(&at, queries * ROUND);
+    s->acc = take(&at, queries * j->dims);
+    s->all_acc = take(&at, queries * j->dims);
+    s->top = take(&at, queries);
+    s->total = take(&at, queries);
+    s->all_top = take(&at, queries);
+    s->all_total = take(&at, queries);
+    s->shrink = take(&at, queries);
+    s->q = (const float **)(void *)take(&at, queries * sizeof *s->q / sizeof *at);
+    s->rotated = take(&at, (size_t)(j->group + 1) * head_dim);
+    return at;
+}
+
 static size_t state_bytes(const attention_job *j) {
-    size_t queries = whole_vectors(j->queries_max);
-    size_t floats = (size_t)j->op->layout->head_dim * TILE + (size_t)TILE * j->dim_padded + queries * TILE +
-                    queries * j->dim_padded + 3 * queries;
-    return floats * sizeof(float) + queries * sizeof(float *);
-}
-
-static block_state state_at(const attention_job *j, void *scratch) {
-    size_t queries = whole_vectors(j->queries_max);
     block_state s;
-    s.q = scratch;
-    s.kt = (float *)(void *)(s.q + queries);
-    s.vt = s.kt + (size_t)j->op->layout->head_dim * TILE;
-    s.scores = s.vt + (size_t)TILE * j->dim_padded;
-    s.acc = s.scores + queries * TILE;
-    s.top = s.acc + queries * j->dim_padded;
-    s.shrink = s.top + queries;
-    s.total = s.shrink + queries;
-    return s;
+    return (size_t)((uintptr_t)state_at(j, NULL, &s));
 }
 
-/* ---- tiles to fp32 ---- */
-
-typedef uint16_t h8 __attribute__((vector_size(16)));
-typedef uint32_t w4 __attribute__((vector_size(16)));
-typedef uint64_t d2 __attribute__((vector_size(16)));
-
-/* Rows to columns, 8 x 8 halves, by interleaving 16, 32 and 64 bits. */
-INLINE void transpose_halves(const uint8_t *from, size_t row_bytes, uint16_t *to, size_t to_stride) {
-    h8 r[8];
-    w4 s[8];
-    d2 t[8];
-    UNROLL for (size_t i = 0; i < 8; i++) memcpy(&r[i], from + i * row_bytes, sizeof r[i]);
-    UNROLL for (size_t i = 0; i < 4; i++) {
-        s[2 * i] = (w4)__builtin_shufflevector(r[2 * i], r[2 * i + 1], 0, 8, 1, 9, 2, 10, 3, 11);
-        s[2 * i + 1] = (w4)__builtin_shufflevector(r[2 * i], r[2 * i + 1], 4, 12, 5, 13, 6, 14, 7, 15);
-    }
-    UNROLL for (size_t i = 0; i < 2; i++) {
-        UNROLL for (size_t half = 0; half < 2; half++) {
-            t[4 * i + 2 * half] =
-                (d2)__builtin_shufflevector(s[4 * i + half], s[4 * i + 2 + half], 0, 4, 1, 5);
-            t[4 * i + 2 * half + 1] =
-                (d2)__builtin_shufflevector(s[4 * i + half], s[4 * i + 2 + half], 2, 6, 3, 7);
-        }
-    }
-    UNROLL for (size_t i = 0; i < 4; i++) {
-        d2 even = __builtin_shufflevector(t[i], t[i + 4], 0, 2),
-           odd = __builtin_shufflevector(t[i], t[i + 4], 1, 3);
-        memcpy(to + 2 * i * to_stride, &even, sizeof even);
-        memcpy(to + (2 * i + 1) * to_stride, &odd, sizeof odd);
-    }
-}
-
-static void load_keys(const kv_layout *l, const uint8_t *tile, float *kt) {
-    if (l->type == DT_F32) {
-        const float *from = (const float *)(const void *)tile;
-        for (uint32_t i = 0; i < l->head_dim; i++)
-            for (uint32_t key = 0; key < TILE; key++)
-                kt[i * TILE + key] = from[(size_t)key * l->head_dim + i];
-        return;
-    }
-    size_t row_bytes = (size_t)l->head_dim * 2;
-    for (size_t i = 0; i < l->head_dim; i += 8) {
-        uint16_t columns[8 * TILE];
-        transpose_halves(tile + i * 2, row_bytes, columns, TILE);
-        transpose_halves(tile + 8 * row_bytes + i * 2, row_bytes, columns + 8, TILE);
-        UNROLL for (size_t v = 0; v < 8 * TV; v++)
-            vf_store(kt + i * TILE + v * SIMD_WIDTH, vf_load_half(columns + v * SIMD_WIDTH));
-    }
-}
-
-static void load_values(const kv_layout *l, const uint8_t *tile, uint32_t keys, float *vt,
-                        uint32_t dim_padded) {
-    uint32_t whole = l->head_dim / SIMD_WIDTH * SIMD_WIDTH, rest = l->head_dim - whole;
-    for (uint32_t key = 0; key < keys; key++) {
-        const uint8_t *from = tile + (size_t)key * l->head_dim * kv_elem_bytes(l);
-        float *to = vt + (size_t)key * dim_padded;
-        if (l->type == DT_F32) {
-            memcpy(to, from, l->head_dim * sizeof *to); /* the padding is summed, and never stored */
-            continue;
-        }
-        for (size_t i = 0; i < whole; i += SIMD_WIDTH) vf_store(to + i, vf_load_half(from + i * 2));
-        if (rest) {
-            uint16_t halves[SIMD_WIDTH] = {0};
-            memcpy(halves, from + (size_t)whole * 2, rest * sizeof *halves);
-            vf_store(to + whole, vf_load_half(halves));
-        }
-    }
-}
-
-/* ---- scores ---- */
-
-INLINE void score(uint32_t queries, const float *const *q, const float *kt, uint32_t head_dim, float scale,
-                  float *out) {
-    vf acc[SCORE_QUERIES][TV];
-    UNROLL for (uint32_t n = 0; n < queries; n++) {
-        UNROLL for (size_t v = 0; v < TV; v++) acc[n][v] = vf_zero();
-    }
-    for (uint32_t i = 0; i < head_dim; i++) {
-        vf k[TV];
-        UNROLL for (size_t v = 0; v < TV; v++) k[v] = vf_load(kt + i * TILE + v * SIMD_WIDTH);
-        UNROLL for (uint32_t n = 0; n < queries; n++) {
-            vf x = vf_set1(q[n][i]);
-            UNROLL for (size_t v = 0; v < TV; v++) acc[n][v] = vf_fma(x, k[v], acc[n][v]);
-        }
-    }
-    UNROLL for (uint32_t n = 0; n < queries; n++) {
-        UNROLL for (size_t v = 0; v < TV; v++)
-            vf_store(out + n * TILE + v * SIMD_WIDTH, acc[n][v] * vf_set1(scale));
-    }
-}
-
-static void score_all(const attention_job *j, const block_state *s, uint32_t from, uint32_t to) {
-    uint32_t head_dim = j->op->layout->head_dim, n = from;
-    float scale = j->op->scale;
-    for (; n + SCORE_QUERIES <= to; n += SCORE_QUERIES)
-        score(SCORE_QUERIES, s->q + n, s->kt, head_dim, scale, s->scores + n * TILE);
-    for (; n + SCORE_FEW <= to; n += SCORE_FEW)
-        score(SCORE_FEW, s->q + n, s->kt, head_dim, scale, s->scores + n * TILE);
-    for (; n < to; n++) score(1, s->q + n, s->kt, head_dim, scale, s->scores + n * TILE);
+/* The first position that a row at `pos` sees. */
+static uint32_t first_seen(const cpu_attention *a, uint32_t pos) {
+    return a->window > 0 && pos >= a->window ? pos + 1 - a->window : 0;
 }
 
 /* ---- softmax over what was seen so far ---- */
 
-/* Scores of query n become weights; top, total and shrink move on. Keys [begin, end) of the tile count. */
+/* Keys [begin, end) of the round count for query n: the others' scores are -inf. The top moves on. */
 static void find_top(const block_state *s, uint32_t n, uint32_t begin, uint32_t end) {
-    float *row = s->scores + n * TILE;
+    float *row = s->scores + (size_t)n * ROUND;
+    uint32_t vectors = (end + SIMD_WIDTH - 1) / SIMD_WIDTH;
     for (uint32_t key = 0; key < begin; key++) row[key] = -INFINITY;
-    for (uint32_t key = end; key < TILE; key++) row[key] = -INFINITY;
+    for (uint32_t key = end; key < vectors * SIMD_WIDTH; key++) row[key] = -INFINITY;
     vf m = vf_load(row);
-    UNROLL for (size_t v = 1; v < TV; v++) m = vf_max(m, vf_load(row + v * SIMD_WIDTH));
+    for (uint32_t v = 1; v < vectors; v++) m = vf_max(m, vf_load(row + v * SIMD_WIDTH));
     float top = vf_top(m);
     if (top < s->top[n]) top = s->top[n];
     s->shrink[n] = s->top[n] - top;
     s->top[n] = top;
 }
 
-static void weigh(const block_state *s, uint32_t n) {
-    float *row = s->scores + n * TILE;
-    vf top = vf_set1(s->top[n]), p[TV];
-    UNROLL for (size_t v = 0; v < TV; v++) {
-        p[v] = vf_exp(vf_load(row + v * SIMD_WIDTH) - top);
-        vf_store(row + v * SIMD_WIDTH, p[v]);
+/* Scores of keys [0, end) become weights. Vectors that hold no key would add zeros. */
+static void weigh(const block_state *s, uint32_t n, uint32_t end) {
+    float *row = s->scores + (size_t)n * ROUND;
+    vf top = vf_set1(s->top[n]), all = vf_zero();
+    for (uint32_t i = 0; i < end; i += SIMD_WIDTH) {
+        vf p = vf_exp(vf_load(row + i) - top);
+        vf_store(row + i, p);
+        all = all + p;
     }
-    UNROLL for (size_t v = 1; v < TV; v++) p[0] = p[0] + p[v];
-    s->total[n] = s->total[n] * s->shrink[n] + vf_sum(p[0]);
+    s->total[n] = s->total[n] * s->shrink[n] + vf_sum(all);
 }
 
-/* ---- sums ---- */
-
-/* vectors * SIMD_WIDTH dims of `queries` queries. */
-INLINE void sum_tile(uint32_t queries, uint32_t vectors, const block_state *s, uint32_t n, uint32_t keys,
-                     uint32_t dim, uint32_t dim_padded) {
-    vf acc[SUM_QUERIES][SUM_VECTORS];
-    float *to = s->acc + (size_t)n * dim_padded + dim;
-    const float *p = s->scores + n * TILE, *vt = s->vt + dim;
-    UNROLL for (uint32_t i = 0; i < queries; i++) {
-        vf shrink = vf_set1(s->shrink[n + i]);
-        UNROLL for (size_t v = 0; v < vectors; v++) acc[i][v] =
-            vf_load(to + (size_t)i * dim_padded + v * SIMD_WIDTH) * shrink;
-    }
-    for (uint32_t key = 0; key < keys; key++) {
-        vf values[SUM_VECTORS];
-        UNROLL for (size_t v = 0; v < vectors; v++) values[v] =
-            vf_load(vt + (size_t)key * dim_padded + v * SIMD_WIDTH);
-        UNROLL for (uint32_t i = 0; i < queries; i++) {
-            vf share = vf_set1(p[i * TILE + key]);
-            UNROLL for (size_t v = 0; v < vectors; v++) acc[i][v] = vf_fma(share, values[v], acc[i][v]);
-        }
-    }
-    UNROLL for (uint32_t i = 0; i < queries; i++) {
-        UNROLL for (size_t v = 0; v < vectors; v++)
-            vf_store(to + (size_t)i * dim_padded + v * SIMD_WIDTH, acc[i][v]);
-    }
-}
-
-INLINE void sum(uint32_t queries, const block_state *s, uint32_t n, uint32_t keys, uint32_t dim_padded) {
-    uint32_t dim = 0;
-    for (; dim + SUM_VECTORS * SIMD_WIDTH <= dim_padded; dim += SUM_VECTORS * SIMD_WIDTH)
-        sum_tile(queries, SUM_VECTORS, s, n, keys, dim, dim_padded);
-    for (; dim < dim_padded; dim += SIMD_WIDTH) sum_tile(queries, 1, s, n, keys, dim, dim_padded);
-}
-
-/* Queries [from, to) of the same number of keys. */
-static void sum_all(const attention_job *j, const block_state *s, uint32_t from, uint32_t to, uint32_t keys) {
-    uint32_t n = from;
-    for (; n + SUM_QUERIES <= to; n += SUM_QUERIES) sum(SUM_QUERIES, s, n, keys, j->dim_padded);
-    for (; n < to; n++) sum(1, s, n, keys, j->dim_padded);
-}
-
-/* ---- a task ---- */
-
-static void begin_block(const attention_job *j, const block_state *s, const row_block *b, uint32_t kv_head) {
-    const host_attention *a = j->op;
-    uint32_t queries = b->count * j->group;
+static void begin_part(const attention_job *j, const block_state *s, uint32_t queries) {
     for (uint32_t n = 0; n < queries; n++) {
-        size_t head =
-            (size_t)(b->begin + n / j->group) * a->heads + (size_t)kv_head * j->group + n % j->group;
-        s->q[n] = a->q + head * a->layout->head_dim;
         s->top[n] = -INFINITY;
         s->total[n] = 0.0f;
     }
-    memset(s->acc, 0, (size_t)queries * j->dim_padded * sizeof *s->acc);
+    memset(s->acc, 0, (size_t)queries * j->dims * sizeof *s->acc);
 }
 
-/* The first position that a row at `pos` sees. */
-static uint32_t first_seen(const host_attention *a, uint32_t pos) {
-    return a->window > 0 && pos >= a->window ? pos + 1 - a->window : 0;
-}
-
-static void attend_tile(const attention_job *j, const block_state *s, const row_block *b, uint32_t tile,
-                        uint32_t kv_head) {
-    const host_attention *a = j->op;
-    const kv_layout *l = a->layout;
-    const kv_ref *refs = a->refs + b->begin;
-    const uint8_t *kv = a->kv;
-    uint32_t group = j->group;
-    uint32_t first_key = tile * TILE, last_pos = refs[b->count - 1].pos, page = refs[0].pages[tile];
-    /* Rows before first_row do not see this tile. */
-    uint32_t first_row = refs[0].pos >= first_key ? 0 : first_key - refs[0].pos;
-    uint32_t end_row = b->count; /* and rows from end_row on no key of it any more */
-    while (first_seen(a, refs[end_row - 1].pos) >= first_key + TILE) end_row--;
-    uint32_t from = first_row * group, to = end_row * group;
-    load_keys(l, kv + kv_tile_offset(l, page, a->layer, 0, kv_head), s->kt);
-    load_values(l, kv + kv_tile_offset(l, page, a->layer, 1, kv_head), MIN(last_pos - first_key + 1, TILE),
-                s->vt, j->dim_padded);
-    score_all(j, s, from, to);
-    uint32_t full = to; /* queries from here on see the whole tile */
-    for (uint32_t r = first_row; r < end_row; r++) {
-        uint32_t keys = MIN(refs[r].pos - first_key + 1, TILE), seen = first_seen(a, refs[r].pos);
-        uint32_t begin = seen > first_key ? seen - first_key : 0;
-        if (keys == TILE && full == to) full = r * group;
-        for (uint32_t n = r * group; n < (r + 1) * group; n++) find_top(s, n, begin, keys);
+/* A query that saw no key of this part keeps what it has; one that saw none before takes it over. */
+static void join_part(const attention_job *j, const block_state *s, uint32_t queries) {
+    for (uint32_t n = 0; n < queries; n++) {
+        float *all = s->all_acc + (size_t)n * j->dims, *part = s->acc + (size_t)n * j->dims;
+        if (s->total[n] == 0.0f) continue;
+        if (s->all_total[n] == 0.0f) {
+            memcpy(all, part, j->dims * sizeof *all);
+            s->all_top[n] = s->top[n];
+            s->all_total[n] = s->total[n];
+            continue;
+        }
+        float top = s->top[n] > s->all_top[n] ? s->top[n] : s->all_top[n], shares[2 * SIMD_WIDTH];
+        vf old = vf_exp(vf_set1(s->all_top[n] - top)), fresh = vf_exp(vf_set1(s->top[n] - top));
+        for (uint32_t i = 0; i < j->dims; i += SIMD_WIDTH)
+            vf_store(all + i, vf_fma(vf_load(part + i), fresh, vf_load(all + i) * old));
+        vf_store(shares, old);
+        vf_store(shares + SIMD_WIDTH, fresh);
+        s->all_total[n] = s->all_total[n] * shares[0] + s->total[n] * shares[SIMD_WIDTH];
+        s->all_top[n] = top;
     }
-    for (uint32_t n = from / SIMD_WIDTH * SIMD_WIDTH; n < to; n += SIMD_WIDTH)
+}
+
+/* ---- a round ---- */
+
+/* What rows of a block see of a round. */
+typedef struct round_view {
+    const kv_ref *refs;
+    uint32_t first_key, group;
+    uint32_t from, to; /* queries that see a key of it */
+    uint32_t keys;     /* of it up to the last that one of them sees */
+} round_view;
+
+static uint32_t keys_of(const round_view *w, uint32_t query) {
+    return MIN(w->refs[query / w->group].pos - w->first_key + 1, ROUND);
+}
+
+static round_view view_of(const attention_job *j, const row_block *b, uint32_t first_key) {
+    const cpu_attention *a = j->op;
+    round_view w = {.refs = a->refs + b->begin, .first_key = first_key, .group = j->group};
+    uint32_t first_row = w.refs[0].pos >= first_key ? 0 : first_key - w.refs[0].pos, end_row = b->count;
+    while (first_seen(a, w.refs[end_row - 1].pos) >= first_key + ROUND) end_row--;
+    w.from = first_row * j->group;
+    w.to = end_row * j->group;
+    w.keys = keys_of(&w, w.to - 1);
+    return w;
+}
+
+/* Tiles as they lie; values that are no whole vectors are converted. */
+static round_tiles tiles_of(const attention_job *j, const block_state *s, const round_view *w,
+                            uint32_t kv_head, bool convert) {
+    const cpu_attention *a = j->op;
+    const kv_layout *l = a->layout;
+    const uint8_t *kv = a->kv;
+    bool convert_values = convert ? l->type != DT_F32 || j->dims != l->head_dim : j->dims != l->head_dim;
+    round_tiles r = {.type = convert ? DT_F32 : l->type, .value_bytes = l->head_dim * kv_elem_bytes(l)};
+    uint32_t first = w->first_key / TILE, last = w->refs[0].pos / TILE; /* `last`: of a row alone */
+    for (uint32_t t = 0; t * TILE < w->keys; t++) {
+        const uint32_t *pages = w->refs[0].pages;
+        r.k[t] = kv + kv_tile_offset(l, pages[first + t], a->layer, 0, kv_head);
+        r.v[t] = kv + kv_tile_offset(l, pages[first + t], a->layer, 1, kv_head);
+        if (!convert && !convert_values) {
+            uint32_t next = pages[MIN(first + t + TILES, last)];
+            r.next_k[t] = kv + kv_tile_offset(l, next, a->layer, 0, kv_head);
+            r.next_v[t] = kv + kv_tile_offset(l, next, a->layer, 1, kv_head);
+        }
+        if (convert && l->type == DT_F16) {
+            float *to = s->kt + t * TILE * l->head_dim;
+            halves_to_floats(r.k[t], TILE * l->head_dim, to);
+            r.k[t] = (const uint8_t *)to;
+        }
+        if (convert && convert_values) {
+            float *to = s->vt + t * TILE * j->dims;
+            values_to_floats(l, r.v[t], MIN(w->keys - t * TILE, TILE), to, j->dims);
+            r.v[t] = (const uint8_t *)to;
+        }
+    }
+    if (convert && convert_values) r.value_bytes = j->dims * sizeof(float);
+    return r;
+}
+
+/* A step of many, few or one of the queries [n, to). */
+static uint32_t step_of(uint32_t n, uint32_t to, uint32_t many, uint32_t few) {
+    return n + many <= to ? many : n + few <= to ? few : 1;
+}
+
+INLINE void score_all(dtype type, bool ahead, const attention_job *j, const block_state *s,
+                      const round_view *w, const round_tiles *r) {
+    uint32_t head_dim = j->op->layout->head_dim;
+    float scale = j->op->scale;
+    for (uint32_t n = w->from, step; n < w->to; n += step) {
+        step = step_of(n, w->to, SCORE_QUERIES, SCORE_FEW);
+        uint32_t tiles = (keys_of(w, n + step - 1) + TILE - 1) / TILE;
+        float *out = s->scores + (size_t)n * ROUND;
+        if (step == SCORE_QUERIES)
+            score(type, ahead, SCORE_QUERIES, tiles, s->q + n, r, head_dim, scale, out);
+        else if (step == SCORE_FEW)
+            score(type, ahead, SCORE_FEW, tiles, s->q + n, r, head_dim, scale, out);
+        else
+            score(type, ahead, 1, tiles, s->q + n, r, head_dim, scale, out);
+    }
+}
+
+INLINE void sum_queries(dtype type, bool ahead, uint32_t queries, const attention_job *j,
+                        const block_state *s, const round_tiles *r, uint32_t n, uint32_t begin,
+                        uint32_t end) {
+    sum(type, ahead, queries, r, s->scores + (size_t)n * ROUND, s->shrink + n, begin, end,
+        s->acc + (size_t)n * j->dims, j->dims);
+}
+
+/* Queries that are summed together take the keys that all of them see, and the rest each by itself. */
+INLINE void sum_all(dtype type, bool ahead, const attention_job *j, const block_state *s, const round_view *w,
+                    const round_tiles *r) {
+    for (uint32_t n = w->from, step; n < w->to; n += step) {
+        step = step_of(n, w->to, SUM_QUERIES, SUM_FEW);
+        uint32_t keys = keys_of(w, n);
+        if (step == SUM_QUERIES)
+            sum_queries(type, ahead, SUM_QUERIES, j, s, r, n, 0, keys);
+        else if (step == SUM_FEW)
+            sum_queries(type, ahead, SUM_FEW, j, s, r, n, 0, keys);
+        else
+            sum_queries(type, ahead, 1, j, s, r, n, 0, keys);
+        for (uint32_t m = n + 1; m < n + step; m++) {
+            uint32_t end = keys_of(w, m);
+            if (end == keys) continue;
+            s->shrink[m] = 1.0f;
+            sum_queries(type, ahead, 1, j, s, r, m, keys, end);
+        }
+    }
+}
+
+static void soften(const attention_job *j, const block_state *s, const round_view *w) {
+    for (uint32_t n = w->from; n < w->to; n++) {
+        uint32_t seen = first_seen(j->op, w->refs[n / w->group].pos);
+        find_top(s, n, seen > w->first_key ? seen - w->first_key : 0, keys_of(w, n));
+    }
+    for (uint32_t n = w->from / SIMD_WIDTH * SIMD_WIDTH; n < w->to; n += SIMD_WIDTH)
         vf_store(s->shrink + n, vf_exp(vf_load(s->shrink + n)));
-    for (uint32_t n = from; n < to; n++) weigh(s, n);
-    for (uint32_t r = first_row; r * group < full; r++)
-        sum_all(j, s, r * group, (r + 1) * group, refs[r].pos - first_key + 1);
-    sum_all(j, s, full, to, TILE);
+    for (uint32_t n = w->from; n < w->to; n++) weigh(s, n, keys_of(w, n));
+}
+
+static void attend_round(const attention_job *j, const block_state *s, const row_block *b, uint32_t first_key,
+                         uint32_t kv_head) {
+    round_view w = view_of(j, b, first_key);
+    bool convert = b->count > 1 || j->dims != j->op->layout->head_dim;
+    round_tiles r = tiles_of(j, s, &w, kv_head, convert);
+    if (convert) {
+        score_all(DT_F32, false, j, s, &w, &r);
+        soften(j, s, &w);
+        sum_all(DT_F32, false, j, s, &w, &r);
+    } else if (r.type == DT_F16) {
+        score_all(DT_F16, true, j, s, &w, &r);
+        soften(j, s, &w);
+        sum_all(DT_F16, true, j, s, &w, &r);
+    } else {
+        score_all(DT_F32, true, j, s, &w, &r);
+        soften(j, s, &w);
+        sum_all(DT_F32, true, j, s, &w, &r);
+    }
+}
+
+/* ---- a block ---- */
+
+static size_t head_of(const attention_job *j, const row_block *b, uint32_t kv_head, uint32_t n) {
+    return (size_t)(b->begin + n / j->group) * j->op->heads + (size_t)kv_head * j->group + n % j->group;
+}
+
+static void begin_block(const attention_job *j, const block_state *s, const row_block *b, uint32_t kv_head) {
+    for (uint32_t n = 0; n < b->count * j->group; n++) {
+        s->q[n] = j->op->q + head_of(j, b, kv_head, n) * j->op->layout->head_dim;
+        s->all_total[n] = 0.0f;
+    }
+}
+
+/* Part `part` of what the block's rows see, into acc, top and total. */
+static void attend_part(const attention_job *j, const block_state *s, const row_block *b, uint32_t kv_head,
+                        uint32_t part) {
+    const kv_ref *refs = j->op->refs + b->begin;
+    uint32_t key = MAX(part * CPU_ATTEND_PART, first_seen(j->op, refs[0].pos) / ROUND * ROUND);
+    uint32_t end = MIN((part + 1) * CPU_ATTEND_PART, refs[b->count - 1].pos + 1);
+    begin_part(j, s, b->count * j->group);
+    for (; key < end; key += ROUND) attend_round(j, s, b, key, kv_head);
 }
 
 static void end_block(const attention_job *j, const block_state *s, const row_block *b, uint32_t kv_head) {
-    const host_attention *a = j->op;
+    uint32_t head_dim = j->op->layout->head_dim;
     for (uint32_t n = 0; n < b->count * j->group; n++) {
-        size_t head =
-            (size_t)(b->begin + n / j->group) * a->heads + (size_t)kv_head * j->group + n % j->group;
-        float *out = a->out + head * a->layout->head_dim;
-        const float *acc = s->acc + (size_t)n * j->dim_padded;
-        for (uint32_t i = 0; i < a->layout->head_dim; i++) out[i] = acc[i] / s->total[n];
+        float *out = j->op->out + head_of(j, b, kv_head, n) * head_dim;
+        const float *acc = s->all_acc + (size_t)n * j->dims;
+        for (uint32_t i = 0; i < head_dim; i++) out[i] = acc[i] / s->all_total[n];
     }
+}
+
+static uint32_t first_part(const cpu_attention *a, const row_block *b) {
+    return first_seen(a, a->refs[b->begin].pos) / CPU_ATTEND_PART;
+}
+
+static uint32_t end_part(const cpu_attention *a, const row_block *b) {
+    return a->refs[b->begin + b->count - 1].pos / CPU_ATTEND_PART + 1;
+}
+
+static void attend_block(const attention_job *j, const block_state *s, const row_block *b, uint32_t kv_head) {
+    uint32_t end = end_part(j->op, b);
+    for (uint32_t part = first_part(j->op, b); part < end; part++) {
+        attend_part(j, s, b, kv_head, part);
+        join_part(j, s, b->count * j->group);
+    }
+    end_block(j, s, b, kv_head);
+}
+
+/* ---- rotation and pages ---- */
+
+static void rotate(const cpu_attention *a, uint32_t row, const float *x, float *out) {
+    cpu_rotate(x, out, a->layout->head_dim, a->turns + (size_t)row * a->rope_dim, a->rope_dim, a->rope);
+}
+
+/* k and v of one head of a row, into its page. `rotated` [head_dim] is scratch. */
+static void keep(const cpu_attention *a, uint32_t row, uint32_t kv_head, float *rotated) {
+    const kv_layout *l = a->layout;
+    const kv_ref *ref = &a->refs[row];
+    size_t at = ((size_t)row * l->kv_heads + kv_head) * l->head_dim;
+    const float *k = a->k + at;
+    if (a->turns) {
+        rotate(a, row, k, rotated);
+        k = rotated;
+    }
+    write_head(l, a->kv, ref->pages[ref->pos / KV_PAGE_TOKENS], a->layer, kv_head, ref->pos % KV_PAGE_TOKENS,
+               k, a->v + at);
+}
+
+/* q of a row alone, rotated, to where it disturbs nobody. */
+static void rotate_single(const attention_job *j, const block_state *s, const row_block *b) {
+    const cpu_attention *a = j->op;
+    if (!a->k || !a->turns) return;
+    for (uint32_t n = 0; n < j->group; n++) {
+        float *to = s->rotated + (size_t)n * a->layout->head_dim;
+        rotate(a, b->begin, s->q[n], to);
+        s->q[n] = to;
+    }
+}
+
+static void prepare_chunk(void *ctx, uint32_t task, uint32_t thread) {
+    const attention_job *j = ctx;
+    const cpu_attention *a = j->op;
+    const row_block *b = &j->blocks[task];
+    block_state s;
+    state_at(j, j->dev->scratch[thread], &s);
+    for (uint32_t row = b->begin; row < b->begin + b->count; row++) {
+        for (uint32_t h = 0; h < a->heads && a->turns; h++) {
+            float *q = a->q + ((size_t)row * a->heads + h) * a->layout->head_dim;
+            rotate(a, row, q, s.rotated);
+            memcpy(q, s.rotated, a->layout->head_dim * sizeof *q);
+        }
+        for (uint32_t h = 0; h < a->layout->kv_heads; h++) keep(a, row, h, s.rotated);
+    }
+}
+
+/* ---- tasks ---- */
+
+static void single_heads(const attention_job *j, const block_state *s, const row_block *b, uint32_t begin,
+                         uint32_t end) {
+    const uint32_t head_dim = j->op->layout->head_dim;
+    for (uint32_t h = begin; h < end; h++) {
+        begin_block(j, s, b, h);
+        rotate_single(j, s, b);
+        if (j->op->k) keep(j->op, b->begin, h, s->rotated + (size_t)j->group * head_dim);
+        attend_block(j, s, b, h);
+    }
+}
+
+static float *record_of(const attention_job *j, const row_block *b, uint32_t kv_head, uint32_t part) {
+    size_t at = ((size_t)kv_head * b->part_count + part - b->first_part) * j->group * (j->dims + 2);
+    return j->records + b->record + at;
+}
+
+static void save_part(const attention_job *j, const block_state *s, float *to) {
+    size_t floats = (size_t)j->group * j->dims;
+    memcpy(to, s->acc, floats * sizeof *to);
+    memcpy(to + floats, s->top, j->group * sizeof *to);
+    memcpy(to + floats + j->group, s->total, j->group * sizeof *to);
+}
+
+static void load_part(const attention_job *j, const block_state *s, const float *from) {
+    size_t floats = (size_t)j->group * j->dims;
+    memcpy(s->acc, from, floats * sizeof *from);
+    memcpy(s->top, from + floats, j->group * sizeof *from);
+    memcpy(s->total, from + floats + j->group, j->group * sizeof *from);
+}
+
+/* One part of one head of a row alone. */
+static void single_part(const attention_job *j, const block_state *s, const row_block *b, uint32_t task) {
+    const uint32_t head_dim = j->op->layout->head_dim, kv_heads = j->op->layout->kv_heads;
+    /* The last part, which has to be written first, goes first. */
+    uint32_t kv_head = task % kv_heads, part = b->first_part + b->part_count - 1 - task / kv_heads;
+    begin_block(j, s, b, kv_head);
+    rotate_single(j, s, b);
+    if (j->op->k && task < kv_heads) keep(j->op, b->begin, kv_head, s->rotated + (size_t)j->group * head_dim);
+    attend_part(j, s, b, kv_head, part);
+    save_part(j, s, record_of(j, b, kv_head, part));
+    size_t which = (size_t)(b - (j->blocks + j->chunks)) * kv_heads + kv_head;
+    if (atomic_fetch_add(&j->ended[which], 1) + 1 < b->part_count) return;
+    for (uint32_t p = 0; p < b->part_count; p++) {
+        load_part(j, s, record_of(j, b, kv_head, b->first_part + p));
+        join_part(j, s, j->group);
+    }
+    end_block(j, s, b, kv_head);
 }
 
 static void attention_task(void *ctx, uint32_t task, uint32_t thread) {
     const attention_job *j = ctx;
-    uint32_t kv_head = task % j->op->layout->kv_heads;
-    /* The last blocks of a prompt see most keys: they go first. */
-    const row_block *b = &j->blocks[j->block_count - 1 - task / j->op->layout->kv_heads];
-    block_state s = state_at(j, j->dev->scratch[thread]);
-    begin_block(j, &s, b, kv_head);
-    uint32_t tiles = j->op->refs[b->begin + b->count - 1].pos / TILE + 1;
-    for (uint32_t tile = first_seen(j->op, j->op->refs[b->begin].pos) / TILE; tile < tiles; tile++)
-        attend_tile(j, &s, b, tile, kv_head);
-    end_block(j, &s, b, kv_head);
-}
-
-static uint32_t find_blocks(const host_attention *a, uint32_t rows_max, row_block *blocks) {
-    uint32_t count = 0;
-    for (uint32_t r = 0; r < a->rows; count++) {
-        row_block b = {.begin = r, .count = 1};
-        while (++r < a->rows && b.count < rows_max && a->refs[r].pages == a->refs[r - 1].pages &&
-               a->refs[r].pos == a->refs[r - 1].pos + 1)
-            b.count++;
-        blocks[count] = b;
+    uint32_t kv_heads = j->op->layout->kv_heads;
+    block_state s;
+    state_at(j, j->dev->scratch[thread], &s);
+    if (task < j->chunks * kv_heads) {
+        /* The last blocks of a prompt see most keys: they go first. */
+        const row_block *b = &j->blocks[j->chunks - 1 - task / kv_heads];
+        begin_block(j, &s, b, task % kv_heads);
+        attend_block(j, &s, b, task % kv_heads);
+        return;
     }
-    return count;
+    task -= j->chunks * kv_heads;
+    const row_block *b = j->blocks + j->chunks;
+    if (!j->spread) {
+        uint32_t tasks = (kv_heads + j->heads_per_task - 1) / j->heads_per_task;
+        uint32_t head = task % tasks * j->heads_per_task;
+        single_heads(j, &s, b + task / tasks, head, MIN(head + j->heads_per_task, kv_heads));
+        return;
+    }
+    while (task - b->task_begin >= b->part_count * kv_heads) b++;
+    single_part(j, &s, b, task - b->task_begin);
 }
 
-status ISA(cpu_attention)(device *d, const host_attention *a) {
+/* ---- the op ---- */
+
+/* Rows at which a run of one sequence that begins at `row` ends. */
+static uint32_t run_end(const cpu_attention *a, uint32_t row) {
+    while (++row < a->rows && a->refs[row].pages == a->refs[row - 1].pages &&
+           a->refs[row].pos == a->refs[row - 1].pos + 1) {
+    }
+    return row;
+}
+
+static void find_blocks(attention_job *j, uint32_t rows_max) {
+    const cpu_attention *a = j->op;
+    for (uint32_t pass = 0; pass < 2; pass++) {
+        for (uint32_t row = 0, end; row < a->rows; row = end) {
+            end = run_end(a, row);
+            if ((end - row > 1) == (pass == 1)) continue;
+            for (uint32_t r = row; r < end; r += rows_max)
+                j->blocks[j->chunks + j->singles++] =
+                    (row_block){.begin = r, .count = MIN(rows_max, end - r)};
+        }
+        if (pass == 0) {
+            j->chunks = j->singles;
+            j->singles = 0;
+        }
+    }
+}
+
+/* Tasks of the rows alone. False when there is no memory. */
+static bool plan_singles(attention_job *j, uint32_t *tasks) {
+    const cpu_attention *a = j->op;
+    uint32_t kv_heads = a->layout->kv_heads, threads = team_threads(j->dev->team);
+    row_block *b = j->blocks + j->chunks;
+    *tasks = 0;
+    size_t floats = 0;
+    for (uint32_t i = 0; i < j->singles && threads > 1 && j->singles * kv_heads < SPREAD * threads; i++) {
+        b[i].task_begin = *tasks;
+        b[i].first_part = first_part(a, &b[i]);
+        b[i].part_count = end_part(a, &b[i]) - b[i].first_part;
+        b[i].record = floats;
+        *tasks += b[i].part_count * kv_heads;
+        floats += (size_t)b[i].part_count * kv_heads * j->group * (j->dims + 2);
+    }
+    j->spread = *tasks > j->singles * kv_heads;
+    if (!j->spread) {
+        j->heads_per_task = j->singles < SPREAD * threads && threads > 1 ? 1 : kv_heads;
+        *tasks = j->singles * ((kv_heads + j->heads_per_task - 1) / j->heads_per_task);
+        return true;
+    }
+    size_t ended = (size_t)j->singles * kv_heads;
+    j->records = cpu_scratch_parts(j->dev, floats * sizeof(float) + ended * sizeof *j->ended);
+    if (!j->records) return false;
+    j->ended = (_Atomic uint32_t *)(void *)(j->records + floats);
+    for (size_t i = 0; i < ended; i++) atomic_init(&j->ended[i], 0);
+    return true;
+}
+
+status ISA(cpu_attend_rows)(device *d, const cpu_attention *a) {
     const kv_layout *l = a->layout;
     PRE(a->layer < l->layers);
     PRE(l->type == DT_F16 || l->type == DT_F32);
-    PRE(l->head_dim % 8 == 0);
     PRE(a->heads % l->kv_heads == 0);
+    PRE(!a->k == !a->v);
     attention_job j = {
-        .op = a, .dev = d, .group = a->heads / l->kv_heads, .dim_padded = whole_vectors(l->head_dim)};
-    uint32_t rows_max = MAX(MIN((uint32_t)BLOCK_ROWS, BLOCK_QUERIES / j.group), 1u);
+        .op = a, .dev = d, .group = a->heads / l->kv_heads, .dims = whole_vectors(l->head_dim)};
+    uint32_t rows_max = MAX(MIN((uint32_t)BLOCK_ROWS, BLOCK_QUERIES / j.group), 1u), tasks;
     j.queries_max = rows_max * j.group;
-    row_block *blocks = cpu_scratch_shared(d, a->rows * sizeof *blocks);
-    if (!blocks || !cpu_scratch_threads(d, state_bytes(&j))) return ST_DEVICE;
-    j.blocks = blocks;
-    j.block_count = find_blocks(a, rows_max, blocks);
-    team_run(d->team, j.block_count * l->kv_heads, attention_task, &j);
+    j.blocks = cpu_scratch_shared(d, a->rows * sizeof *j.blocks);
+    if (!j.blocks || !cpu_scratch_threads(d, state_bytes(&j))) return ST_DEVICE;
+    find_blocks(&j, rows_max);
+    if (!plan_singles(&j, &tasks)) return ST_DEVICE;
+    if (a->k) team_run(d->team, j.chunks, prepare_chunk, &j);
+    team_run(d->team, j.chunks * l->kv_heads + tasks, attention_task, &j);
     return ST_OK;
+}
+
+/* Rotated queries, and pages that hold all. */
+status ISA(cpu_attention)(device *d, const host_attention *a) {
+    const cpu_attention all = {.layout = a->layout,
+                               .kv = (void *)a->kv,
+                               .layer = a->layer,
+                               .refs = a->refs,
+                               .rows = a->rows,
+                               .heads = a->heads,
+                               .scale = a->scale,
+                               .window = a->window,
+                               .q = (float *)a->q,
+                               .out = a->out};
+    return ISA(cpu_attend_rows)(d, &all);
 }

@@ -4,6 +4,7 @@
 #define BATON_KERNELS_CPU_ISA_ISA_H
 
 #include "base/mem.h"
+#include "kernels/cpu/attend.h"
 #include "kernels/cpu/cpu.h"
 #include "kernels/cpu/simd.h"
 
@@ -16,6 +17,7 @@ status ISA(cpu_rmsnorm)(device *d, const host_rmsnorm *a);
 status ISA(cpu_linear)(device *d, const host_linear *a);
 status ISA(cpu_kv_write)(device *d, const host_kv_write *a);
 status ISA(cpu_attention)(device *d, const host_attention *a);
+status ISA(cpu_attend_rows)(device *d, const cpu_attention *a);
 status ISA(cpu_silu_mul)(device *d, const host_silu_mul *a);
 status ISA(cpu_add)(device *d, const host_add *a);
 status ISA(cpu_norm_rows)(device *d, const cpu_norm_rows *a);

@@ -1,4 +1,4 @@
-/* rows - the light ops: norm, silu, add, embedding, KV rows into pages. */
+/* rows - the light ops: norm, silu, add, embedding. */
 #include "kernels/cpu/isa/weights.h"
 
 /* Floats of one task of an op that treats every float alike; such a float's result does not depend on its
@@ -130,41 +130,5 @@ static void embed_row(void *ctx, uint32_t row, uint32_t thread) {
 
 status ISA(cpu_embed)(device *d, const host_embed *a) {
     team_run(d->team, a->rows, embed_row, (void *)a);
-    return ST_OK;
-}
-
-/* ---- kv_write ---- */
-
-static void store_head(const kv_layout *l, uint8_t *to, const float *from) {
-    if (l->type == DT_F32) {
-        memcpy(to, from, l->head_dim * sizeof *from);
-        return;
-    }
-    size_t i = 0;
-    for (; i + SIMD_WIDTH <= l->head_dim; i += SIMD_WIDTH) vf_store_half(to + i * 2, vf_load(from + i));
-    if (i < l->head_dim) {
-        uint16_t halves[SIMD_WIDTH];
-        vf_store_half(halves, vf_load_part(from + i, l->head_dim - (uint32_t)i));
-        memcpy(to + i * 2, halves, (l->head_dim - i) * sizeof *halves);
-    }
-}
-
-static void kv_write_row(void *ctx, uint32_t row, uint32_t thread) {
-    const host_kv_write *a = ctx;
-    (void)thread;
-    const kv_layout *l = a->layout;
-    uint32_t page = a->refs[row].pages[a->refs[row].pos / KV_PAGE_TOKENS];
-    size_t at = (size_t)(a->refs[row].pos % KV_PAGE_TOKENS) * l->head_dim * kv_elem_bytes(l);
-    for (uint32_t h = 0; h < l->kv_heads; h++) {
-        size_t from = ((size_t)row * l->kv_heads + h) * l->head_dim;
-        store_head(l, (uint8_t *)a->kv + kv_tile_offset(l, page, a->layer, 0, h) + at, a->k + from);
-        store_head(l, (uint8_t *)a->kv + kv_tile_offset(l, page, a->layer, 1, h) + at, a->v + from);
-    }
-}
-
-status ISA(cpu_kv_write)(device *d, const host_kv_write *a) {
-    PRE(a->layer < a->layout->layers);
-    PRE(a->layout->type == DT_F16 || a->layout->type == DT_F32);
-    team_run(d->team, a->rows, kv_write_row, (void *)a);
     return ST_OK;
 }

@@ -14,6 +14,7 @@ const cpu_kernels ISA(cpu_kernels) = {
              .copy_words = ISA(cpu_copy_words)},
     .pairs = SIMD_KIND == 2,
     .norm_rows = ISA(cpu_norm_rows),
+    .attend = ISA(cpu_attend_rows),
     .product = ISA(cpu_product),
     .quantise = ISA(cpu_quantise),
 };
