@@ -15,6 +15,8 @@ import sys
 
 from harness import *
 
+# Without a prefix cache, so that all of the KV is computed and travels (with one: prefix_test.py).
+COLD = {"model": {"prefix_cache": False}}
 MODES = [
     ("disaggregated shm", lambda t, **over: disaggregated(cores=t, transport="shm", **over)),
     ("disaggregated zmq", lambda t, **over: disaggregated(cores=t, transport="zmq", **over)),
@@ -48,14 +50,13 @@ def answers(cluster, bodies, at_once):
     return parallel(at_once, one, bodies)
 
 
-# Without a prefix cache, so that all of the KV is computed and travels (with one: prefix_test.py).
 def run(model, lengths, tokens, cells, low, high, bits=16):
     """What every cell answers"""
     bodies = requests(lengths, tokens, low, high)
     reference = None
     for mode, config in MODES:
         for threads in sorted({t for (m, t, _) in cells if m == mode}):
-            with Cluster(config(threads, model={"act_bits": str(bits), "prefix_cache": False}), model) as c:
+            with Cluster(config(threads, model=COLD["model"] | {"act_bits": str(bits)}), model) as c:
                 for at_once in sorted(a for (m, t, a) in cells if m == mode and t == threads):
                     name = "%d bits, %s, %d thread(s), %d at a time" % (bits, mode, threads, at_once)
                     before = {
