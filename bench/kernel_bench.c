@@ -123,6 +123,8 @@ static error_t parse(int key, char *arg, struct argp_state *state) {
         o->isa = arg;
         return 0;
     case OPT_ONLY:
+        if (strcmp(arg, "products") != 0 && strcmp(arg, "others") != 0)
+            argp_error(state, "--only '%s': want products or others", arg);
         o->only = arg;
         return 0;
     }
