@@ -7,7 +7,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
-enum { RUNS = 5, CHAINS = 12, STEPS = 200000, LINE = 64 };
+enum { RUNS = 5, CHAINS = 12, STEPS = 4000000, LINE = 64 };
 #define READ_BYTES ((size_t)512 << 20)
 
 ceiling_isa ceiling_isa_of(const char *path) {

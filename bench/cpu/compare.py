@@ -8,7 +8,7 @@ Every program takes its turn in every round (A B C A B C ...), one process per t
 threads and numbers of steps: a prompt of 512 tokens, then decode steps at that depth for 1, 8 and 16
 sequences at once, each with keys and values of its own. llama.cpp runs with and without flash attention in
 the first round; a setting that was best in nothing then is left out. The ceilings are measured each round. A
-turn in which others used more than 2 % of a CPU is repeated, and marked * when that does not help.
+turn in which others used more than 2 % of a CPU (--foreign) is repeated, and marked * if that does not help.
 
   --set        smollm2, or 1b: a random model in the shape of Llama-3.2-1B, made by bench/cpu/models.py
   --isa avx2   both sides restricted to AVX2
@@ -24,8 +24,7 @@ import sys
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
 SMOL = os.path.join(ROOT, "models/SmolLM2-135M-Instruct.Q4_1.gguf")
-METRICS = ["prefill", "decode_1", "decode_8", "decode_16"]
-FOREIGN_MAX, TRIES = 2.0, 3
+TRIES = 3
 
 
 class Program:
@@ -62,7 +61,7 @@ def call(o, command):
         got = json.loads(run.stdout)
         if best is None or got["foreign"] < best["foreign"]:
             best = got
-        if best["foreign"] <= FOREIGN_MAX:
+        if best["foreign"] <= o.foreign:
             break
     return best
 
@@ -79,7 +78,18 @@ def llama(o, threads, name, file, flash):
 
 
 def common(o, threads):
-    return ["--threads", str(threads), "--prompt", "512", "--steps", str(o.steps), "--ids", o.ids]
+    return [
+        "--threads",
+        str(threads),
+        "--prompt",
+        "512",
+        "--steps",
+        str(o.steps),
+        "--streams",
+        o.streams,
+        "--ids",
+        o.ids,
+    ]
 
 
 def programs(o, threads):
@@ -94,11 +104,11 @@ def programs(o, threads):
     return out + [llama(o, threads, t, file, flash) for t, file in files.items() for flash in (1, 0)]
 
 
-def drop_slower_flash(all_programs):
+def drop_slower_flash(all_programs, metrics):
     theirs = [p for p in all_programs if not p.ours]
     for on, off in zip(theirs[::2], theirs[1::2]):
         for a, b in ((on, off), (off, on)):
-            a.dropped = all(a.best(m) < b.best(m) for m in METRICS)
+            a.dropped = all(a.best(m) < b.best(m) for m in metrics)
 
 
 def measure(o, threads):
@@ -111,10 +121,10 @@ def measure(o, threads):
                 continue
             turn = call(o, p.command)
             p.turns.append(turn)
-            p.noisy |= turn["foreign"] > FOREIGN_MAX
-            print("%d %s %s" % (number, p.name, {m: turn[m] for m in METRICS}), file=sys.stderr, flush=True)
+            p.noisy |= turn["foreign"] > o.foreign
+            print("%d %s %s" % (number, p.name, {m: turn[m] for m in o.metrics}), file=sys.stderr, flush=True)
         if number == 0:
-            drop_slower_flash(todo)
+            drop_slower_flash(todo, o.metrics)
     return todo, ceilings
 
 
@@ -133,8 +143,10 @@ def table(o, threads, todo, ceilings, truth):
     read = max(c["read"] for c in ceilings)
     int8, fp32 = max(c["int8"] for c in ceilings), max(c["fp32"] for c in ceilings)
     lines = ["### %d thread%s" % (threads, "s" if threads > 1 else ""), ""]
-    lines.append("Ceilings, best of the rounds: DRAM read %.1f GB/s, int8 dot %.0f GOP/s, fp32 %.0f GFLOP/s."
-                 % (read, int8, fp32))  # fmt: skip
+    lines.append(
+        "Ceilings, best of the rounds: DRAM read %.1f GB/s, int8 dot %.0f GOP/s, fp32 %.0f GFLOP/s."
+        % (read, int8, fp32)
+    )
     lines += [
         "",
         "| tok/s, best (spread) | prefill 512 | decode, 1 | share of DRAM | 8 | 16 | same greedy tokens |",
@@ -145,20 +157,21 @@ def table(o, threads, todo, ceilings, truth):
             continue
         kind = p.turns[0]
         share = "%.0f %%" % (100 * p.best("gbs_1") / read) if "gbs_1" in kind else ""
-        cells = [cell(p, m) for m in METRICS]
+        cells = [cell(p, m) for m in o.metrics]
         cells.insert(2, share)
         cells.append(agreement(kind["ids"], truth) if truth else "")
         lines.append("| %s%s | %s |" % (p.name, " *" if p.noisy else "", " | ".join(cells)))
-    return lines + [""] + ratios(todo)
+    return lines + [""] + ratios(o, todo)
 
 
-def ratios(todo):
+def ratios(o, todo):
     """The first of ours beside the best of theirs, and beside theirs on the same file"""
     mine, theirs = todo[0], [p for p in todo if not p.ours and not p.dropped]
     same = [p for p in theirs if p.name.split()[1] == mine.name.split()[1]]
-    lines = ["| %s beside llama.cpp | prefill | decode, 1 | 8 | 16 |" % mine.name, "|---|---|---|---|---|"]
+    heads = ["prefill", "decode, 1 stream"] + o.streams.split(",")[1:]
+    lines = ["| %s beside llama.cpp | %s |" % (mine.name, " | ".join(heads)), "|---" * (len(heads) + 1) + "|"]
     for name, group in (("its best of all files", theirs), ("the same file", same)):
-        cells = ["%.2f" % (mine.best(m) / max(p.best(m) for p in group)) for m in METRICS]
+        cells = ["%.2f" % (mine.best(m) / max(p.best(m) for p in group)) for m in o.metrics]
         lines.append("| %s | %s |" % (name, " | ".join(cells)))
     return lines + [""]
 
@@ -193,12 +206,15 @@ def main():
     p.add_argument("--threads", default="1,2")
     p.add_argument("--rounds", type=int, default=3)
     p.add_argument("--steps", type=int, default=64)
+    p.add_argument("--streams", default="1,8,16", help="sequences of a decode step; the first is 1")
+    p.add_argument("--foreign", type=float, default=2.0, help="percent of a CPU that others may use")
     p.add_argument("--isa", default="auto")
     p.add_argument("--under", default="")
     p.add_argument("--models", default=os.path.join(ROOT, ".cache/golden/models"))
     p.add_argument("--cpu-model", default=os.path.join(ROOT, "build/test/bin/cpu_model"))
     p.add_argument("--json", help="all turns go there")
     o = p.parse_args()
+    o.metrics = ["prefill"] + ["decode_" + n for n in o.streams.split(",")]
     subprocess.run([sys.executable, os.path.join(HERE, "models.py"), SMOL, o.models], check=True, stdout=2)
     ids = text_ids()
     o.ids = os.path.join(o.models, "prompt.ids")
