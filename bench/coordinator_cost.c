@@ -124,7 +124,8 @@ static void turn(scene *s) {
 }
 
 static void submit_with(scene *s, uint32_t max_tokens) {
-    static const int32_t prompt[PROMPT] = {1, 2, 3};
+    static int32_t prompt[PROMPT] = {1, 2, 3};
+    prompt[0]++; /* each of its own: nothing of it lies in a prefix cache */
     core_request r = {
         .prompt = prompt, .prompt_count = PROMPT, .params = sampling_default(), .max_tokens_given = true};
     r.params.max_tokens = max_tokens;
@@ -189,7 +190,8 @@ static void prepare(scene *s, bool stuck) {
                       .wait_kv_ns = 60000 * NS_PER_S,
                       .decode_token_ns = 30000 * NS_PER_S,
                       .max_attempts = 4,
-                      .max_context = CONTEXT};
+                      .max_context = CONTEXT,
+                      .prefix_cache = true};
     core_sink sink = {.ctx = s, .send = on_send, .hang_up = on_hang_up, .token = on_token, .end = on_end};
     s->core = core_new(&o, &sink, s->now_ns);
     s->runs = xcalloc(2 * s->live, sizeof *s->runs);

@@ -3,15 +3,20 @@
 
 Usage: bench/coordinator_scale.py [--workers 2,8,64,256] [--requests 4000] [--all 20000] [--rate 500]
                                   [--batch 16 | --latency NAME] [--bin build/release/bin] [--quick]
+                                  [--saturate] [--colocated] [--concurrency 1000]
 Clusters of mock workers serve `baton-bench serve` over the native socket, once
-with answers of one token and once with answers of --tokens. The CPU time of all the coordinator's threads,
+with answers of two tokens and once with answers of --tokens. The CPU time of all the coordinator's threads,
 less what it takes idle (heartbeats) in the same time, is then
 
     requests * (us per request) + tokens * (us per token)
 
 twice, which gives both. Wall time is not used, so another program beside it changes little. Every answer must
 have come, with exactly as many tokens as were asked for. With 64 workers --all requests are sent, with the
-other counts --requests."""
+other counts --requests.
+
+--saturate: no rate, but always --concurrency requests alive; the coordinator has a core of its own,
+everything else the others. They are the slower, so the coordinator idles some of the time. A control group
+that gives it less of its core (--cgroup) makes it the slower one: then it works as a saturated one does."""
 
 import argparse
 import json
@@ -29,10 +34,17 @@ parser.add_argument("--workers", default="2,8,64,256")
 parser.add_argument("--requests", type=int, default=4000)
 parser.add_argument("--all", type=int, default=20000)
 parser.add_argument("--rate", type=float, default=500)
+parser.add_argument("--saturate", action="store_true", help="as many as there is room for")
+parser.add_argument(
+    "--concurrency", type=int, default=1000, help="requests alive; a connection may have 1024"
+)
+parser.add_argument("--colocated", action="store_true", help="workers that do both, without hand-offs")
 parser.add_argument("--prompt", type=int, default=64)
-parser.add_argument("--tokens", type=int, default=33)
+parser.add_argument("--tokens", type=int, default=34, help="at least 3")
 parser.add_argument("--batch", type=float, default=16, help="requests of a decode step, roughly")
 parser.add_argument("--latency", help="mock.latency; default: steps as long as --batch needs")
+parser.add_argument("--cgroup", metavar="DIR", help="a control group for the coordinator, with less CPU")
+parser.add_argument("--heartbeat-ms", type=int, default=1000)
 parser.add_argument("--idle", type=float, default=5, help="seconds of watching the idle cluster")
 parser.add_argument("--bin", help="folder of the programs; default: BATON_BIN, or build/release/bin")
 parser.add_argument("--profile", metavar="FILE", help="perf.data of the last cluster's coordinator")
@@ -45,7 +57,11 @@ os.environ["BATON_BIN"] = args.bin or os.environ.get(
 )
 from harness import *  # noqa: E402
 
+FEW = 2  # tokens: with one the request would end where its prompt was computed, without a hand-off
 PROCESSES = 4  # of prefill workers, at most
+CORES = sorted(os.sched_getaffinity(0))
+if args.saturate:
+    os.sched_setaffinity(0, CORES[:-1])
 
 
 def latency(decode, folder):
@@ -54,7 +70,7 @@ def latency(decode, folder):
     if args.latency:
         return args.latency
     path = folder + "/latency.yaml"
-    step_ms = 1000 * args.batch * decode / (args.rate * (args.tokens - 1))
+    step_ms = 10 if args.saturate else 1000 * args.batch * decode / (args.rate * (args.tokens - 1))
     with open(path, "w") as f:
         f.write("prefill: {alpha_ms: 2, beta_ms: 0, gamma_ms: 0}\n")
         f.write("decode: {alpha_ms: %.3f, beta_ms: 0, gamma_ms: 0}\n" % step_ms)
@@ -67,14 +83,33 @@ def mock(workers, folder):
     decode = max(workers // 8, 1)
     prefill = workers - decode
     role = {"kv_pages": 8192, "max_seqs": 1024}
+    prefill_role = dict(role, token_budget=8192, chunk_tokens=8192)
+    if args.colocated:
+        decode = workers
+        roles = {"colocated": dict(prefill_role, count=workers, policy="chunked")}
+    else:
+        roles = {"prefill": dict(prefill_role, count=prefill), "decode": dict(role, count=decode)}
     return {
         "model": {"backend": "mock"},
         "mock": {"latency": latency(decode, folder), "workers_per_process": -(-prefill // PROCESSES)},
-        "prefill": dict(role, count=prefill, token_budget=8192, chunk_tokens=8192),
-        "decode": dict(role, count=decode),
+        **roles,
         "handoff": {"ring_slots": 2, "slot_kb": 16, "segment_kb": 16},
-        "limits": {"max_workers": workers, "max_requests": 32768, "max_queue": 32768, "heartbeat_ms": 1000},
+        "limits": {
+            "max_workers": workers,
+            "max_requests": 32768,
+            "max_queue": 32768,
+            "heartbeat_ms": args.heartbeat_ms,
+        },
     }
+
+
+def pin(pid):
+    """A core of its own for the coordinator: everything else was started on the others."""
+    for tid in os.listdir("/proc/%d/task" % pid):
+        os.sched_setaffinity(int(tid), CORES[-1:])
+    if args.cgroup:
+        with open(args.cgroup + "/cgroup.procs", "w") as f:
+            f.write(str(pid))
 
 
 def cpu_us(pid):
@@ -93,8 +128,8 @@ def serve(cluster, requests, tokens):
     """Sends them; fails unless every one was answered in full."""
     out = tempfile.mkdtemp(prefix="run-", dir=cluster.dir.name)
     command = [BIN + "/baton-bench", "serve", "--backend", "native", "--port", str(cluster.client_port)]
-    command += ["--num-prompts", str(requests), "--request-rate", str(args.rate), "--seed", "1"]
-    command += ["--max-concurrency", "1000"]  # a connection may have 1024
+    command += ["--num-prompts", str(requests), "--max-concurrency", str(args.concurrency), "--seed", str(tokens)]
+    command += ["--request-rate", "inf" if args.saturate else str(args.rate)]
     command += ["--random-input-len", str(args.prompt), "--random-output-len", str(tokens)]
     command += ["--prompt-ids", "300:400", "--no-self-test", "--quiet", "--out", out]
     done = subprocess.run(command, capture_output=True, text=True, timeout=3600)
@@ -128,7 +163,7 @@ class Meter:
 @contextlib.contextmanager
 def profile(pid, tokens):
     """perf runs beside the block, where it was asked for."""
-    if not args.profile or tokens == 1:
+    if not args.profile or tokens == FEW:
         yield
         return
     command = ["perf", "record", "-q", "-g", "-e", "cpu-clock", "-F", "2000"]
@@ -150,6 +185,8 @@ def measure(workers):
     requests = args.all if workers == 64 else args.requests
     with tempfile.TemporaryDirectory() as folder, Cluster(mock(workers, folder), "random:mock") as cluster:
         (pid,) = cluster.pids("baton-coordinator")
+        if args.saturate:
+            pin(pid)
         serve(cluster, min(requests, 200), args.tokens)  # connections, rings
         cluster.wait_idle()
         meter = Meter(pid)
@@ -157,36 +194,56 @@ def measure(workers):
         used, seconds = meter.since()
         idle = sum(used.values()) / seconds  # us per second
         shares = {}
-        busy = []
+        busy, rates, loads = [], [], []
         before = batches(cluster)
-        for tokens in (1, args.tokens):
+        for tokens in (FEW, args.tokens):
             with profile(pid, tokens):
                 meter.look()
                 serve(cluster, requests, tokens)
                 used, seconds = meter.since()
             shares = used
             busy.append((sum(used.values()) - idle * seconds) / requests)
+            rates.append(requests / seconds)
+            loads.append(sum(used.values()) / seconds / 1e4)
         after = batches(cluster)
-        token = (busy[1] - busy[0]) / (args.tokens - 1)
+        token = (busy[1] - busy[0]) / (args.tokens - FEW)
         batch = (after[0] - before[0]) / max(after[1] - before[1], 1)
         main = shares.get("baton-coordinat", 0) / sum(shares.values())
         print(
-            "| %d | %d | %.1f | %.0f | %.0f | %.0f | **%.0f** | **%.2f** | %.0f %% |"
-            % (workers, requests, batch, idle, busy[0], busy[1], busy[0] - token, token, 100 * main),
+            "| %d | %d | %.0f, %.0f | %.0f %%, %.0f %% | %.1f | "
+            "%.0f | %.0f | %.0f | **%.0f** | **%.2f** | %.0f %% |"
+            % (
+                workers,
+                requests,
+                *rates,
+                *loads,
+                batch,
+                idle,
+                *busy,
+                busy[0] - FEW * token,
+                token,
+                100 * main,
+            ),
             flush=True,
         )
 
 
 print(
-    "Coordinator's CPU time: mock workers (%s), prompts of %d tokens, answers of 1 and of %d tokens, "
-    "%g requests/s over the native socket\n"
-    % (args.latency or "batches of about %g" % args.batch, args.prompt, args.tokens, args.rate)
+    "Coordinator's CPU time: mock workers (%s), prompts of %d tokens, answers of 2 and of %d tokens, "
+    "%s over the native socket\n"
+    % (
+        args.latency or ("steps of 10 ms" if args.saturate else "batches of about %g" % args.batch),
+        args.prompt,
+        args.tokens,
+        "%d alive" % args.concurrency if args.saturate else "%g requests/s" % args.rate,
+    )
 )
 print(
-    "| workers | requests, twice | rows per decode step | idle us/s | us per request with 1 token | "
+    "| workers | requests, twice | requests/s | of a core | rows per decode step | idle us/s | "
+    "us per request with 2 tokens | "
     "with %d | us per request besides tokens | us per token | of it the main thread |" % args.tokens
 )
-print("|---|---|---|---|---|---|---|---|---|", flush=True)
+print("|---|---|---|---|---|---|---|---|---|---|---|", flush=True)
 for count in args.workers.split(","):
     measure(int(count))
 print("\nNone lost: every request was answered with all its tokens.")

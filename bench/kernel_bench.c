@@ -1,301 +1,153 @@
-/* kernel_bench - speed of the cpu backend's ops at the shapes of SmolLM2-135M, next to this machine's fp32
- * peak.
+/* kernel_bench - speed of the backend cpu's ops at the shapes of two models, next to what this machine can do
+ * at most.
  *
- *   kernel_bench [isa]          "auto" by default
+ *   kernel_bench [--shape smollm2|1b] [--types q4_1,q8_0] [--rows 1,8,512] [--act-bits 16,8,32] [--threads
+ * 1,2]
+ *                [--isa auto] [--only products|others]
  *
- * Every figure is the best of several runs of at least RUN_NS. The peak is measured right before each line
- * with independent chains of multiply-adds in the widest registers, so on a machine that is shared or
- * changes its clock the ratio says more than the figure. GB/s counts the bytes of the weights (linear), or
- * of the data that is copied (kv), once. */
-#include "base/clock.h"
+ * A line per op: its best time of five runs, operations and bytes per second, and its share of the nearer
+ * ceiling, measured in the same run (bench/cpu/ceilings.h): reading memory, dot products of int8,
+ * multiply-adds in fp32. GB/s counts weights, keys and values once, as the file or the pages have them. */
+#include "base/log.h"
 #include "base/mem.h"
-#include "kernels/backends.h"
-#include "kernels/cpu/cpu.h"
-#include "kernels/cpu/cpuid.h"
+#include "bench/cpu/op_bench.h"
 
+#include <argp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { RUNS = 5, CHAINS = 12, PEAK_STEPS = 200000 };
-#define RUN_NS (30 * NS_PER_MS)
+enum { LIST_MAX = 16, ROWS_MAX = 4096 };
 
-/* ---- peak ---- */
+static const op_shape shapes[] = {
+    {"smollm2", 576, 9, 3, 64, 1536, 49152},
+    {"1b", 2048, 32, 8, 64, 8192, 128256},
+};
 
-#if defined(__x86_64__)
-typedef float v8 __attribute__((vector_size(32)));
-typedef float v16 __attribute__((vector_size(64)));
+typedef struct list {
+    uint32_t value[LIST_MAX], count;
+} list;
 
-__attribute__((target("avx2,fma"))) static double peak_avx2(void) {
-    v8 acc[CHAINS] = {0}, a = {0}, b = {0};
-    for (int i = 0; i < PEAK_STEPS; i++) {
-#pragma GCC unroll 12
-        for (int c = 0; c < CHAINS; c++)
-            __asm__ volatile("vfmadd231ps %1, %2, %0" : "+x"(acc[c]) : "x"(a), "x"(b));
-    }
-    return 2.0 * 8 * CHAINS * PEAK_STEPS;
+typedef struct run_options {
+    const op_shape *shape; /* NULL: all */
+    const char *isa, *only;
+    list types, rows, act_bits, threads;
+} run_options;
+
+static void bench_others(op_bench *b) {
+    static const op_rows rows[] = {{512, 0, false}, {256, 1280, false}, {1, 512, true},
+                                   {1, 4000, true}, {8, 512, true},     {16, 512, true}};
+    op_bench_norm(b, 1);
+    op_bench_norm(b, 512);
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) op_bench_attend(b, &rows[i]);
+    op_bench_sample(b, 1);
+    op_bench_sample(b, 16);
+    op_bench_copies(b);
 }
 
-__attribute__((target("avx512f"))) static double peak_avx512(void) {
-    v16 acc[CHAINS] = {0}, a = {0}, b = {0};
-    for (int i = 0; i < PEAK_STEPS; i++) {
-#pragma GCC unroll 12
-        for (int c = 0; c < CHAINS; c++)
-            __asm__ volatile("vfmadd231ps %1, %2, %0" : "+v"(acc[c]) : "v"(a), "v"(b));
-    }
-    return 2.0 * 16 * CHAINS * PEAK_STEPS;
-}
-#endif
-
-typedef float v4 __attribute__((vector_size(16)));
-
-/* A product and a sum, as the portable kernels compute them. */
-static double peak_portable(void) {
-    v4 acc[8] = {0}, a = {0}, b = {0};
-    for (int i = 0; i < PEAK_STEPS; i++) {
-#pragma GCC unroll 8
-        for (int c = 0; c < 8; c++) {
-            acc[c] = acc[c] + a * b;
-            __asm__ volatile("" : "+x"(acc[c]), "+x"(a));
+static status bench(const run_options *o, const op_shape *shape, uint32_t threads, errbuf *eb) {
+    for (uint32_t a = 0; a < o->act_bits.count; a++) {
+        const device_options opt = {
+            .threads = threads, .isa = o->isa, .act_bits = o->act_bits.value[a], .max_rows = ROWS_MAX};
+        op_bench b;
+        status st = op_bench_open(&b, &opt, shape, eb);
+        if (st == ST_OK) {
+            printf("%s, %u threads: read %.1f GB/s, int8 %.0f GOP/s, fp32 %.0f GFLOP/s\n", b.ops->path(b.dev),
+                   threads, b.read, b.int8, b.fp32);
+            for (uint32_t t = 0; t < o->types.count && strcmp(o->only, "others") != 0; t++)
+                for (uint32_t r = 0; r < o->rows.count; r++)
+                    op_bench_products(&b, (dtype)o->types.value[t], o->rows.value[r]);
+            if (a == 0 && strcmp(o->only, "products") != 0) bench_others(&b);
         }
+        op_bench_close(&b);
+        if (st != ST_OK) return st;
     }
-    return 2.0 * 4 * 8 * PEAK_STEPS;
+    return ST_OK;
 }
 
-typedef struct peak_job {
-    double (*loop)(void);
-    double flops[TEAM_THREADS_MAX];
-} peak_job;
+enum { OPT_SHAPE = 256, OPT_TYPES, OPT_ROWS, OPT_ACT_BITS, OPT_THREADS, OPT_ISA, OPT_ONLY };
 
-static void peak_task(void *ctx, uint32_t task, uint32_t thread) {
-    peak_job *j = ctx;
-    (void)thread;
-    j->flops[task] = j->loop();
-}
+static const struct argp_option options[] = {
+    {"shape", OPT_SHAPE, "NAME", 0, "smollm2 or 1b (both)", 0},
+    {"types", OPT_TYPES, "LIST", 0, "of weights (q4_1,q4_0,q8_0)", 0},
+    {"rows", OPT_ROWS, "LIST", 0, "of products (1,2,4,8,16,64,512)", 0},
+    {"act-bits", OPT_ACT_BITS, "LIST", 0, "16, 8, 32 (all)", 0},
+    {"threads", OPT_THREADS, "LIST", 0, "sizes of the team (1,2)", 0},
+    {"isa", OPT_ISA, "NAME", 0, "auto, avx512, avx2 or portable (auto)", 0},
+    {"only", OPT_ONLY, "KIND", 0, "products or others (all)", 0},
+    {0},
+};
 
-/* ---- one line ---- */
-
-typedef struct bench {
-    const backend_ops *ops;
-    const host_kernels *kernels; /* of the device */
-    device *dev;
-    uint32_t threads;
-    team *team; /* for the peak only */
-    double (*peak_loop)(void);
-} bench;
-
-/* GFLOP/s of all threads. */
-static double peak(const bench *b) {
-    peak_job job = {.loop = b->peak_loop};
-    double best = 0;
-    for (int i = 0; i < RUNS; i++) {
-        uint64_t begin = clock_now_ns();
-        team_run(b->team, b->threads, peak_task, &job);
-        double flops = 0;
-        for (uint32_t t = 0; t < b->threads; t++) flops += job.flops[t];
-        best = MAX(best, flops / (double)(clock_now_ns() - begin));
-    }
-    return best;
-}
-
-/* Best nanoseconds of one call. */
-static double time_op(void (*op)(const bench *b, void *arg), const bench *b, void *arg) {
-    double best = 0;
-    op(b, arg);
-    for (int i = 0; i < RUNS; i++) {
-        uint64_t begin = clock_now_ns(), now;
-        uint32_t calls = 0;
-        do {
-            op(b, arg);
-            calls++;
-            now = clock_now_ns();
-        } while (now - begin < RUN_NS);
-        double ns = (double)(now - begin) / calls;
-        if (best == 0 || ns < best) best = ns;
-    }
-    return best;
-}
-
-static void print_line(const bench *b, const char *what, double flops, double bytes, double ns,
-                       double peak_gflops) {
-    printf("%-34s threads %u  %10.1f us  %7.1f GFLOP/s  %5.1f %% of peak %6.1f  %6.2f GB/s\n", what,
-           b->threads, ns / 1000, flops / ns, 100 * flops / ns / peak_gflops, peak_gflops, bytes / ns);
-    fflush(stdout);
-}
-
-/* Bytes 56..63 make halves, floats and scales near 1: no denormal slows the loops. */
-static void *filled(const bench *b, size_t bytes) {
-    uint8_t *p = b->ops->mem_alloc(b->dev, bytes);
-    CHECK(p);
-    for (size_t i = 0; i < bytes; i++) p[i] = (uint8_t)(56 + (i * 2654435761u >> 13) % 8);
-    return p;
-}
-
-static void run_linear(const bench *b, void *arg) {
-    CHECK(b->kernels->linear(b->dev, arg) == ST_OK);
-}
-
-static void bench_linear(const bench *b, dtype type, uint32_t outer, uint32_t inner, uint32_t rows) {
-    size_t bytes = outer * dtype_row_bytes(type, inner);
-    size_t x_bytes = (size_t)rows * inner * sizeof(float), out_bytes = (size_t)rows * outer * sizeof(float);
-    void *data = filled(b, bytes);
-    float *x = filled(b, x_bytes), *out = filled(b, out_bytes);
-    tensor w = {.type = type, .rows = outer, .cols = inner, .data = data};
-    host_linear op = {.x = x, .weight = &w, .rows = rows, .out = out};
-    double top = peak(b), ns = time_op(run_linear, b, &op);
-    char what[64];
-    snprintf(what, sizeof what, "linear %s %ux%u rows %u", dtype_name(type), outer, inner, rows);
-    print_line(b, what, 2.0 * outer * inner * rows, (double)bytes, ns, top);
-    b->ops->mem_free(b->dev, data, bytes);
-    b->ops->mem_free(b->dev, x, x_bytes);
-    b->ops->mem_free(b->dev, out, out_bytes);
-}
-
-static void run_attention(const bench *b, void *arg) {
-    CHECK(b->kernels->attention(b->dev, arg) == ST_OK);
-}
-
-/* 9 query heads on 3 KV heads of 64. Rows end at position `context` - 1. */
-static void bench_attention(const bench *b, uint32_t context, uint32_t rows) {
-    kv_layout l = {.type = DT_F16, .layers = 1, .kv_heads = 3, .head_dim = 64};
-    enum { HEADS = 9, PAGES_MAX = 256, ROWS_MAX = 256 };
-    uint32_t pages[PAGES_MAX];
-    kv_ref refs[ROWS_MAX];
-    CHECK(kv_pages_for(context) <= PAGES_MAX);
-    CHECK(rows <= ROWS_MAX);
-    for (uint32_t i = 0; i < PAGES_MAX; i++) pages[i] = i;
-    double pairs = 0;
-    for (uint32_t r = 0; r < rows; r++) {
-        refs[r] = (kv_ref){.pages = pages, .pos = context - rows + r};
-        pairs += refs[r].pos + 1;
-    }
-    size_t kv_bytes = kv_pages_for(context) * kv_page_bytes(&l),
-           q_bytes = (size_t)rows * HEADS * 64 * sizeof(float);
-    void *kv = filled(b, kv_bytes);
-    float *q = filled(b, q_bytes), *out = filled(b, q_bytes);
-    host_attention op = {.layout = &l,
-                         .kv = kv,
-                         .q = q,
-                         .refs = refs,
-                         .rows = rows,
-                         .heads = HEADS,
-                         .scale = 0.125f,
-                         .out = out};
-    double top = peak(b), ns = time_op(run_attention, b, &op);
-    char what[64];
-    snprintf(what, sizeof what, "attention context %u rows %u", context, rows);
-    print_line(b, what, pairs * HEADS * 64 * 4, (double)kv_bytes, ns, top);
-    b->ops->mem_free(b->dev, kv, kv_bytes);
-    b->ops->mem_free(b->dev, q, q_bytes);
-    b->ops->mem_free(b->dev, out, q_bytes);
-}
-
-static void run_rmsnorm(const bench *b, void *arg) {
-    CHECK(b->kernels->rmsnorm(b->dev, arg) == ST_OK);
-}
-
-static void run_silu_mul(const bench *b, void *arg) {
-    CHECK(b->kernels->silu_mul(b->dev, arg) == ST_OK);
-}
-
-static void run_rope(const bench *b, void *arg) {
-    CHECK(b->kernels->rope(b->dev, arg) == ST_OK);
-}
-
-static void bench_rows(const bench *b, uint32_t rows) {
-    size_t bytes = (size_t)rows * 1536 * sizeof(float);
-    float *x = filled(b, bytes), *y = filled(b, bytes), *out = filled(b, bytes);
-    uint32_t *pos = xcalloc(rows, sizeof *pos);
-    for (uint32_t r = 0; r < rows; r++) pos[r] = r;
-    tensor w = {.type = DT_F32, .rows = 1, .cols = 576, .data = y};
-    host_rmsnorm norm = {.x = x, .weight = &w, .rows = rows, .dim = 576, .eps = 1e-5f, .out = out};
-    host_silu_mul silu = {.gate = x, .up = y, .rows = rows, .dim = 1536, .out = out};
-    host_rope rope = {
-        .x = x, .pos = pos, .rows = rows, .heads = 9, .head_dim = 64, .rope_dim = 64, .base = 1e5f};
-    double top = peak(b);
-    char what[64];
-    snprintf(what, sizeof what, "rmsnorm 576 rows %u", rows);
-    print_line(b, what, 4.0 * rows * 576, 8.0 * rows * 576, time_op(run_rmsnorm, b, &norm), top);
-    snprintf(what, sizeof what, "silu_mul 1536 rows %u", rows);
-    print_line(b, what, 20.0 * rows * 1536, 12.0 * rows * 1536, time_op(run_silu_mul, b, &silu), top);
-    snprintf(what, sizeof what, "rope 9x64 rows %u", rows);
-    print_line(b, what, 3.0 * rows * 576, 8.0 * rows * 576, time_op(run_rope, b, &rope), top);
-    b->ops->mem_free(b->dev, x, bytes);
-    b->ops->mem_free(b->dev, y, bytes);
-    b->ops->mem_free(b->dev, out, bytes);
-    free(pos);
-}
-
-static void run_gather(const bench *b, void *arg) {
-    CHECK(b->ops->kv_gather(b->dev, arg) == ST_OK);
-}
-
-static void run_scatter(const bench *b, void *arg) {
-    CHECK(b->ops->kv_scatter(b->dev, arg) == ST_OK);
-}
-
-static void bench_copies(const bench *b) {
-    kv_layout l = {.type = DT_F16, .layers = 30, .kv_heads = 3, .head_dim = 64};
-    enum { TOKENS = 250 };
-    uint32_t pages[16];
-    uint64_t checksum;
-    for (uint32_t i = 0; i < ARRAY_LEN(pages); i++) pages[i] = (i * 7) % 16;
-    size_t kv_bytes = ARRAY_LEN(pages) * kv_page_bytes(&l), wire_bytes = kv_segment_bytes(&l, TOKENS, 30);
-    void *kv = filled(b, kv_bytes), *wire = filled(b, wire_bytes);
-    op_kv_copy op = {.layout = &l,
-                     .kv = kv,
-                     .pages = pages,
-                     .piece = kv_piece_of(&l, 0, TOKENS, 0, 30),
-                     .wire = wire,
-                     .checksum = &checksum};
-    double top = peak(b);
-    print_line(b, "kv_gather 250 tokens", 0, (double)wire_bytes, time_op(run_gather, b, &op), top);
-    print_line(b, "kv_scatter 250 tokens", 0, (double)wire_bytes, time_op(run_scatter, b, &op), top);
-    b->ops->mem_free(b->dev, kv, kv_bytes);
-    b->ops->mem_free(b->dev, wire, wire_bytes);
-}
-
-static void bench_all(const bench *b) {
-    static const uint32_t shapes[][2] = {{576, 576}, {192, 576}, {1536, 576}, {576, 1536}, {49152, 576}};
+static uint32_t type_named(const char *text, size_t length, struct argp_state *state) {
     static const dtype types[] = {DT_F32, DT_F16, DT_BF16, DT_Q8_0, DT_Q4_0, DT_Q4_1};
-    static const uint32_t rows[] = {1, 4, 64, 512};
-    if (getenv("ATT")) goto att;
-    for (size_t s = 0; s < ARRAY_LEN(shapes); s++)
-        for (size_t r = 0; r < ARRAY_LEN(rows); r++)
-            if (shapes[s][0] < 10000 || rows[r] <= 4)
-                bench_linear(b, DT_Q4_1, shapes[s][0], shapes[s][1], rows[r]);
-    for (size_t t = 0; t < ARRAY_LEN(types); t++) {
-        bench_linear(b, types[t], 1536, 576, 1);
-        bench_linear(b, types[t], 1536, 576, 64);
+    for (size_t i = 0; i < ARRAY_LEN(types); i++)
+        if (strlen(dtype_name(types[i])) == length && strncmp(dtype_name(types[i]), text, length) == 0)
+            return types[i];
+    argp_error(state, "'%.*s': want f32, f16, bf16, q8_0, q4_0 or q4_1", (int)length, text);
+    return DT_F32;
+}
+
+static void read_list(list *out, const char *text, uint32_t most, struct argp_state *state) {
+    *out = (list){0};
+    for (; *text; text += *text == ',') {
+        size_t length = strcspn(text, ",");
+        if (out->count == LIST_MAX) argp_error(state, "more than %d in a list", LIST_MAX);
+        unsigned long value = most ? strtoul(text, NULL, 10) : type_named(text, length, state);
+        if (most && (value == 0 || value > most)) argp_error(state, "'%s': want 1..%u", text, most);
+        out->value[out->count++] = (uint32_t)value;
+        text += length;
     }
-att:
-    bench_attention(b, 256, 256);
-    bench_attention(b, 1536, 256);
-    bench_attention(b, 256, 1);
-    bench_attention(b, 1536, 1);
-    bench_rows(b, 256);
-    bench_copies(b);
+}
+
+static error_t parse(int key, char *arg, struct argp_state *state) {
+    run_options *o = state->input;
+    switch (key) {
+    case OPT_SHAPE:
+        for (size_t i = 0; i < ARRAY_LEN(shapes); i++)
+            if (strcmp(shapes[i].name, arg) == 0) o->shape = &shapes[i];
+        if (!o->shape) argp_error(state, "--shape '%s': want smollm2 or 1b", arg);
+        return 0;
+    case OPT_TYPES:
+        read_list(&o->types, arg, 0, state);
+        return 0;
+    case OPT_ROWS:
+        read_list(&o->rows, arg, ROWS_MAX, state);
+        return 0;
+    case OPT_ACT_BITS:
+        read_list(&o->act_bits, arg, 32, state);
+        return 0;
+    case OPT_THREADS:
+        read_list(&o->threads, arg, TEAM_THREADS_MAX, state);
+        return 0;
+    case OPT_ISA:
+        o->isa = arg;
+        return 0;
+    case OPT_ONLY:
+        if (strcmp(arg, "products") != 0 && strcmp(arg, "others") != 0)
+            argp_error(state, "--only '%s': want products or others", arg);
+        o->only = arg;
+        return 0;
+    }
+    return ARGP_ERR_UNKNOWN;
 }
 
 int main(int argc, char **argv) {
-    bench b = {.ops = backend_find("cpu")};
+    run_options o = {.isa = "auto",
+                     .only = "",
+                     .types = {{DT_Q4_1, DT_Q4_0, DT_Q8_0}, 3},
+                     .rows = {{1, 2, 4, 8, 16, 64, 512}, 7},
+                     .act_bits = {{16, 8, 32}, 3},
+                     .threads = {{1, 2}, 2}};
+    const struct argp parser = {options, parse, NULL, "Speed of the backend cpu's operations.",
+                                NULL,    NULL,  NULL};
+    argp_parse(&parser, argc, argv, 0, NULL, &o);
+    log_setup(LOG_WARN, "kernel_bench");
     errbuf eb = {0};
-    for (b.threads = 1; b.threads <= 2; b.threads++) {
-        device_options opt = {.threads = b.threads, .isa = argc > 1 ? argv[1] : "auto"};
-        if (b.ops->open(&b.dev, &opt, &eb) != ST_OK || team_new(&b.team, b.threads, NULL, &eb) != ST_OK) {
-            fprintf(stderr, "kernel_bench: %s\n", eb.text);
-            return 1;
-        }
-        b.kernels = b.dev->host.kernels;
-        b.peak_loop = peak_portable;
-#if defined(__x86_64__)
-        if (cpuid_avx2()) b.peak_loop = peak_avx2;
-        if (cpuid_avx512()) b.peak_loop = peak_avx512;
-#endif
-        printf("%s\n", b.ops->path(b.dev));
-        bench_all(&b);
-        team_free(b.team);
-        b.ops->close(b.dev);
-    }
-    return 0;
+    status st = ST_OK;
+    for (size_t s = 0; s < ARRAY_LEN(shapes); s++)
+        for (uint32_t t = 0; t < o.threads.count && st == ST_OK; t++)
+            if (!o.shape || o.shape == &shapes[s]) st = bench(&o, &shapes[s], o.threads.value[t], &eb);
+    if (st == ST_OK) return 0;
+    fprintf(stderr, "kernel_bench: %s: %s\n", status_name(st), eb.text);
+    return 1;
 }

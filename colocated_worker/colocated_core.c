@@ -84,19 +84,23 @@ static void colocated_ctl(void *core, const ctl_msg *m, uint64_t now_ns) {
 }
 
 static void colocated_row(wtable *t, wseq *s, const step_item *item, const step_result *r) {
-    if (s->phase == WSEQ_PROMPT) {
+    bool first = s->phase == WSEQ_PROMPT;
+    if (first) {
         s->rows_done += item->count;
         t->stats.prefill_rows += item->count;
+        wtable_keep(t, s, s->rows_done);
         if (!item->sample) return;
         wtable_move(t, s, WSEQ_DECODE);
     } else {
         t->stats.decode_rows++;
+        wtable_keep(t, s, wseq_rows(s));
     }
     CHECK(r->sampled);
-    uint32_t index = s->output_count++;
+    uint32_t index = s->output_count;
+    wseq_add_id(s, r->token.id);
     token_out token = r->token;
     token.fin = wtable_finish(t, s, token.id);
-    wstep_token(t, s, index, &token);
+    (first ? wstep_first_token : wstep_token)(t, s, index, &token);
     if (token.fin != FINISH_NONE) wtable_close(t, s, false);
 }
 
@@ -119,7 +123,6 @@ static uint32_t gather(colocated_core *c, uint32_t count, wseq *s, uint32_t *pag
     bool decodes = s->phase == WSEQ_DECODE;
     batch_row row = {.wants_row = decodes,
                      .needs_page = decodes && kv_pages_for(wseq_rows(s)) > s->page_count,
-                     .pages = s->page_count,
                      .frees_now = true};
     *pages += row.needs_page;
     c->all[count] = s;
@@ -137,13 +140,15 @@ static uint32_t gather_all(colocated_core *c, uint32_t free_pages) {
     if (pages <= free_pages) return count;
     count = 0;
     for (wseq *s = wtable_oldest(t); s; s = wtable_younger(t, s)) count = gather(c, count, s, &pages);
+    for (uint32_t i = 0; i < count; i++) c->rows[i].pages = wpages_own(&t->pages, c->all[i]);
     return count;
 }
 
 /* Decode rows of the step, with their pages; returns how many rows they take. */
 static uint32_t add_decodes(colocated_core *c, uint32_t decoding, uint32_t max_rows) {
     wtable *t = &c->table;
-    batch_limits limits = {.free_pages = kv_pool_available(t->pool), .first = c->first, .max_rows = max_rows};
+    batch_limits limits = {
+        .free_pages = wpages_available(&t->pages), .first = c->first, .max_rows = max_rows};
     uint32_t count = gather_all(c, limits.free_pages), used = 0;
     batch_rows(c->rows, count, &limits, c->verdicts);
     c->first = decoding > max_rows ? (c->first + max_rows) % decoding : 0;
@@ -164,6 +169,7 @@ static void add_chunks(colocated_core *c, uint32_t budget) {
     wtable *t = &c->table;
     uint32_t count = 0;
     for (wseq *s = wtable_first(t, WSEQ_PROMPT); s && count < budget; s = wtable_next(t, s)) {
+        if (!s->open) wtable_look_again(t, s);
         c->queue[count] = s;
         c->prompts[count++] = (batch_prompt){.done = s->rows_done, .total = wseq_rows(s)};
     }

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <xxhash.h>
 
 const char *api_error_type(uint32_t http) {
     PRE(http >= 400);
@@ -58,6 +59,19 @@ uint32_t api_http_of(status st) {
     default:
         return 500;
     }
+}
+
+status api_salt(api_request *r, const void *text, size_t len, api_error *e) {
+    PRE(r);
+    PRE(text || len == 0);
+    if (len == 0 || len > API_SALT_BYTES_MAX)
+        return api_fail(e, 400, "cache_salt", "cache_salt: %zu bytes, want 1 to %u (leave it out to share)",
+                        len, API_SALT_BYTES_MAX);
+    XXH128_hash_t h = XXH3_128bits(text, len);
+    r->salt[0] = h.low64;
+    r->salt[1] = h.high64;
+    if (!r->salt[0] && !r->salt[1]) r->salt[0] = 1; /* both 0 would be no salt */
+    return ST_OK;
 }
 
 void api_request_init(api_request *r, api_kind kind) {

@@ -17,6 +17,7 @@
 #define API_CHOICES_MAX    256u /* prompts x n of one request */
 #define API_MESSAGES_MAX   4096u
 #define API_ID_MAX         128u
+#define API_SALT_BYTES_MAX 1024u
 
 typedef enum api_kind { API_COMPLETION, API_CHAT, API_TOKENIZE, API_DETOKENIZE } api_kind;
 
@@ -67,6 +68,7 @@ typedef struct api_request {
     sampling_bias *bias;
     api_stop stops[API_STOPS_MAX];
     uint32_t stop_count;
+    uint64_t salt[2]; /* of the prefix cache; both 0: none was given */
     bool max_tokens_given, seed_given;
     bool stream, include_usage, continuous_usage, timings;
     bool echo, include_stop, keep_special, return_token_ids;
@@ -87,6 +89,8 @@ api_prompt *api_add_prompt(api_request *r);
 /* The canonical name of a chat role, NULL when it is none: a role goes into the prompt as template text, so
  * it must not be free. */
 const char *api_role(const char *text);
+/* Takes a cache_salt of len bytes: prefixes are shared with requests of the same one only. */
+status api_salt(api_request *r, const void *text, size_t len, api_error *e);
 /* Judges all ranges and combinations, and draws the seed when none was given. */
 status api_check(api_request *r, const api_model *m, api_error *e);
 /* After encoding: prompt and max_tokens against the context; a chat without max_tokens gets the rest of it.

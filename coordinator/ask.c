@@ -298,8 +298,8 @@ static void take_token(ask *a, uint32_t choice, const Baton__ServerToken *t) {
 
 static void show_timings(uint32_t choice, const Baton__ServerEnd *e) {
     const Baton__ServerTimings *t = e->timings;
-    fprintf(stderr, "choice %u: prompt %u tokens, answer %u tokens\n", choice, e->prompt_tokens,
-            e->completion_tokens);
+    fprintf(stderr, "choice %u: prompt %u tokens (%u cached), answer %u tokens\n", choice, e->prompt_tokens,
+            e->cached_tokens, e->completion_tokens);
     if (!t) return;
     fprintf(stderr, "  queue %.2f ms, prefill %.2f ms, hand-off %.2f ms, ", t->queue_ms, t->prefill_ms,
             t->handoff_ms);

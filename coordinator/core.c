@@ -37,6 +37,8 @@ core *core_new(const core_options *opt, const core_sink *sink, uint64_t now_ns) 
     c->ids = xcalloc(opt->max_requests, sizeof *c->ids);
     u64_map_init(&c->by_conn, opt->max_workers);
     c->members = xcalloc(opt->max_workers, sizeof(member *));
+    prefix_hints_init(&c->computing, PREFIX_HINTS_MAX);
+    prefix_hints_init(&c->decoding, PREFIX_HINTS_MAX);
     c->wake_ns = now_ns + opt->heartbeat_ns;
     return c;
 }
@@ -50,6 +52,8 @@ void core_free(core *c) {
     u64_map_done(&c->by_conn);
     numerics_done(&c->numerics);
     pairs_done(&c->pairs);
+    prefix_hints_done(&c->computing);
+    prefix_hints_done(&c->decoding);
     free(c->lost_worker);
     free(c->lost_why);
     free(c);
@@ -57,33 +61,31 @@ void core_free(core *c) {
 
 /* ---- admission ---- */
 
-/* A route can come about: its workers are there, or the config says that they will be. */
-static status check_roles(const core *c, errbuf *eb) {
-    worker_role missing;
-    if (!router_missing_role(core_member_list(c), c->opt.role_wanted, true, &missing)) return ST_OK;
-    return errf(eb, ST_PEER, "no %s worker has joined, and the config wants none: start one",
-                worker_role_name(missing));
-}
-
-/* Rule 10: tokens (prompt + max_tokens) that the smallest pool can hold, its headroom kept. pool: its worker;
- * NULL when nobody has joined or the context is the limit. */
-static uint32_t tokens_limit(const core *c, const member **pool) {
-    uint32_t limit = c->opt.max_context;
-    *pool = NULL;
+/* Looks at every member. */
+static admission look_at_members(const core *c) {
+    admission a = {.known = true, .tokens = c->opt.max_context};
+    a.route = !router_missing_role(core_member_list(c), c->opt.role_wanted, true, &a.missing);
     for (uint32_t i = 0; i < c->member_count; i++) {
         const member *m = c->members[i];
-        if (!member_lives(m)) continue;
-        uint32_t tokens = member_tokens_max(m);
-        if (tokens >= limit) continue;
-        limit = tokens;
-        *pool = m;
+        if (!member_lives(m) || m->tokens_max >= a.tokens) continue;
+        a.tokens = m->tokens_max;
+        a.pool = m;
     }
-    return limit;
+    return a;
 }
 
+/* A route can come about: its workers are there, or the config says that they will be. */
+static status check_roles(core *c, errbuf *eb) {
+    if (!c->admission.known) c->admission = look_at_members(c);
+    if (c->admission.route) return ST_OK;
+    return errf(eb, ST_PEER, "no %s worker has joined, and the config wants none: start one",
+                worker_role_name(c->admission.missing));
+}
+
+/* Rule 10. After check_roles. */
 static status admit_tokens(const core *c, const core_request *r, uint32_t *max_tokens, errbuf *eb) {
-    const member *pool;
-    uint32_t limit = tokens_limit(c, &pool);
+    const member *pool = c->admission.pool;
+    uint32_t limit = c->admission.tokens;
     uint64_t asked = (uint64_t)r->prompt_count + r->params.max_tokens;
     if (asked <= limit) {
         *max_tokens = r->params.max_tokens;
@@ -238,6 +240,7 @@ status core_undrain(core *c, uint32_t index, uint64_t now_ns, errbuf *eb) {
                     m->name);
     if (!m->draining) return ST_OK;
     m->draining = false;
+    c->admission.known = false;
     if (member_state_of(m) == MEMBER_DRAINING) sm_move(&m->sm, MEMBER_READY, now_ns);
     request_table_recall(&c->requests);
     log_info("core.member", "worker drains no more", "worker=%s", m->name);
@@ -426,5 +429,10 @@ bool core_check(const core *c) {
     for (uint32_t i = 0; i < c->member_count; i++)
         if (!member_check(c->members[i])) return false;
     if (!holds_are_owned(c)) return false;
+    if (!prefix_hints_check(&c->computing) || !prefix_hints_check(&c->decoding)) return false;
+    if (c->admission.known) {
+        const admission now = look_at_members(c), *kept = &c->admission;
+        if (now.route != kept->route || now.tokens != kept->tokens || now.pool != kept->pool) return false;
+    }
     return c->requests.count <= c->opt.max_requests && c->member_count <= c->opt.max_workers;
 }

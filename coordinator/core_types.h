@@ -47,6 +47,7 @@ typedef struct core_options {
     uint32_t max_attempts;    /* 4 */
     uint32_t max_context;     /* of the model */
     bool mixed_numerics;
+    bool prefix_cache;                /* workers keep KV of prompts for those that begin alike */
     bool try_pairs;                   /* tell prefill workers of decode workers before there are requests */
     uint32_t role_wanted[ROLE_COUNT]; /* from the config: how many are expected (readiness) */
 } core_options;
@@ -57,6 +58,7 @@ typedef struct core_request {
     sampling params;       /* copied with its arrays; seed already drawn */
     bool max_tokens_given; /* false: params.max_tokens is clipped to what fits (chat: the rest of the context)
                             */
+    uint64_t salt[2]; /* of the prefix cache: it meets requests of the same salt only. Both 0: without salt */
 } core_request;
 
 typedef struct core_token {
@@ -79,6 +81,8 @@ typedef struct core_end {
 typedef struct core_times {
     uint64_t queue_ns, prefill_ns, handoff_ns, decode_wait_ns, first_token_ns, decode_ns, total_ns;
     uint32_t attempts, replays, preemptions;
+    uint32_t cached_tokens; /* of the prompt, that the attempt which gave the first token found in a prefix
+                               cache */
 } core_times;
 
 /* Where a request was, one after the other: each span ends where the next begins, the last with the request.
@@ -144,6 +148,8 @@ typedef struct core_counters {
     uint64_t finished[4]; /* by finish (FINISH_NONE = stop string) */
     uint64_t failed, canceled;
     uint64_t prompt_tokens, output_tokens;
+    uint64_t cache_queries, cache_hits; /* prefix cache of those that compute prompts: tokens looked for, and
+                                           found, by every attempt that gave a token */
     uint64_t replays, preemptions, stale_messages, duplicate_tokens;
     uint64_t handoffs_started, handoffs_verified, handoffs_failed, handoff_bytes;
     uint64_t handoff_ns_sum; /* WAIT_KV (or last prefill token) to VERIFIED */

@@ -17,13 +17,18 @@ static route_ask ask_of(const request *r) {
     return (route_ask){.rows = request_rows(r), .tokens_max = request_tokens_max(r), .avoid = r->avoid};
 }
 
+static void reserve(core *c, request *r, member *d, const route_ask *ask, uint64_t now_ns) {
+    outbox_reserve(c, r, d, prefix_found_pages(&ask->decoding, &d->prefixes), now_ns);
+}
+
 /* False: one of them waits, so nobody younger may take D pages. */
 static bool offer_decode(core *c, request_line line, uint64_t now_ns) {
     for (request *r; (r = request_table_first(&c->requests, line));) {
         route_ask ask = ask_of(r);
+        prefixes_ask(c, r, false, true, &ask);
         member *d = router_pick_decode(core_member_list(c), &ask, r->prefill->kv_token_bytes);
         if (d)
-            outbox_reserve(c, r, d, now_ns);
+            reserve(c, r, d, &ask, now_ns);
         else if (router_decode_could_fit(core_member_list(c), ask.tokens_max))
             return false;
         else
@@ -37,6 +42,7 @@ typedef enum routed { ROUTED, PASSED_OVER, WAITS } routed;
 static routed route_one(core *c, request *r, bool decode_blocked, uint64_t now_ns) {
     route_ask ask = ask_of(r);
     ask.decode_blocked = decode_blocked || request_ends_with_prefill(r);
+    prefixes_ask(c, r, true, !ask.decode_blocked, &ask);
     route to;
     if (!router_pick(core_member_list(c), &ask, &to)) {
         if (router_could_fit(core_member_list(c), ask.tokens_max)) return WAITS;
@@ -45,8 +51,8 @@ static routed route_one(core *c, request *r, bool decode_blocked, uint64_t now_n
     }
     request_move(r, REQ_PREFILL, now_ns);
     request_enter(r, STAGE_PREFILL, to.prefill, now_ns);
-    outbox_prefill(c, r, to.prefill);
-    if (to.decode) outbox_reserve(c, r, to.decode, now_ns);
+    outbox_prefill(c, r, to.prefill, prefix_found_pages(&ask.computing, &to.prefill->prefixes));
+    if (to.decode) reserve(c, r, to.decode, &ask, now_ns);
     return ROUTED;
 }
 

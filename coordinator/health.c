@@ -36,7 +36,12 @@ static void add_worker(buf *out, const core_worker_info *w) {
     for (uint32_t i = 0; i < BUSY_KIND_COUNT; i++)
         buf_addf(out, "%s\"%s\":%.6f", i ? "," : "", busy_kind_name((busy_kind)i),
                  (double)b->busy_ns[i] / 1e9);
-    buf_adds(out, "}}");
+    buf_addf(out,
+             "},\"prefix_cache\":{\"queries\":%" PRIu64 ",\"hits\":%" PRIu64
+             ",\"hit_rate\":%.4f,\"pages\":%u,\"evictions\":%" PRIu64 "}}",
+             b->cache_queries, b->cache_hits,
+             b->cache_queries ? (double)b->cache_hits / (double)b->cache_queries : 0, b->cache_pages,
+             b->cache_evictions);
 }
 
 static void add_pairs(buf *out, const core *c) {

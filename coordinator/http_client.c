@@ -286,7 +286,9 @@ static struct evbuffer *output_of(const http_client *c) {
 
 static void on_drained(struct evhttp_connection *conn, void *ctx) {
     (void)conn;
-    mark_dirty(ctx);
+    http_client *c = ctx;
+    stream_answered(c->stream);
+    mark_dirty(c);
 }
 
 static void start_stream(http_client *c, uint64_t now_ns) {

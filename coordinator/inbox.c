@@ -119,8 +119,10 @@ static void on_join(core *c, uint64_t conn, const ctl_msg *msg, uint64_t now_ns)
     if (!c->numerics.from) numerics_set(&c->numerics, join, name);
     free(name);
     c->members[c->member_count++] = m;
+    prefixes_join(c, m);
     u64_map_put(&c->by_conn, conn, m);
     c->judge_ns = 0;
+    c->admission.known = false;
     request_table_recall(&c->requests);
     c->counts.workers_joined++;
     log_info("core.member", "worker joins", "worker=%s role=%s pages=%u host=%s pid=%u", m->name,
@@ -162,6 +164,7 @@ static void emit(core *c, request *r, member *m, uint64_t now_ns) {
         if (!r) return; /* the sink ended it */
         if (fin == FINISH_NONE) continue;
         if (told != FINISH_NONE && r->decode == m) { /* a worker that decodes frees by itself */
+            prefixes_decoded(c, r);
             holds_closed(&m->holds, id, r->attempt);
             r->decode = NULL;
         }
@@ -178,6 +181,8 @@ static void on_token(core *c, member *m, const ctl_token *t, uint64_t now_ns) {
         outbox_drop_stale(c, m, t->req, t->attempt);
         return;
     }
+    /* P's first token may come when VERIFIED has closed its hold already. */
+    if (h->rows || (h->closing && m->role == ROLE_PREFILL)) prefixes_computed(c, m, t);
     holds_answered(&m->holds, h);
     holds_computed(&m->holds, h);
     if (h->closing) return;
@@ -217,8 +222,9 @@ static void on_token(core *c, member *m, const ctl_token *t, uint64_t now_ns) {
 
 /* ---- the hand-off ---- */
 
-static void on_reserved(core *c, request *r, const member *m, uint32_t d_have, uint64_t now_ns) {
+static void on_reserved(core *c, request *r, member *m, uint32_t d_have, uint64_t now_ns) {
     if (r->decode != m || request_handoff(r) != HANDOFF_OFFERED) return;
+    prefixes_reserved(c, r, m, d_have);
     sm_move(&r->handoff, HANDOFF_RESERVED, now_ns);
     outbox_dest(c, r, d_have, now_ns);
 }
@@ -250,6 +256,7 @@ static void on_verified(core *c, request *r, member *m, const ctl_msg *msg, uint
     r->verified_ns = now_ns;
     request_enter(r, STAGE_DECODE_WAIT, m, now_ns);
     r->own_token_ns = 0;
+    prefixes_hold(c, r, m, request_rows(r));
     c->counts.handoffs_verified++;
     c->counts.handoff_bytes += msg->verified.bytes;
     c->counts.handoff_ns_sum += r->handoff_ns;

@@ -25,8 +25,12 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 
-#define PROGRAM       "baton-coordinator"
-#define FILES_WANTED  ((rlim_t)65536)
+#define PROGRAM      "baton-coordinator"
+#define FILES_WANTED ((rlim_t)65536)
+/* From so many streams on, turns that come thick gather what comes within so much time: that saves a third of
+ * the CPU time. Fewer streams are never held up. */
+#define CROWD         16u
+#define GATHER_NS     (400 * NS_PER_US)
 #define LAST_WORDS_NS (100 * NS_PER_MS) /* so that the last answers leave before the process does */
 
 typedef struct app {
@@ -47,7 +51,8 @@ typedef struct app {
     http *http;
     native *native;
     char *http_url;
-    buf scratch; /* one control message's bytes */
+    buf scratch;      /* one control message's bytes */
+    uint64_t took_ns; /* when the control message at hand was taken */
     bool told_ready, stopping;
     uint64_t stop_ns; /* when the stop began */
 } app;
@@ -61,6 +66,10 @@ static void sink_send(void *ctx, uint64_t conn, const ctl_msg *m) {
     log_trace("control", "send", "peer=%" PRIu64 " kind=%s req=%" PRIu64, conn, ctl_kind_name(m->kind),
               m->req);
     (void)bus_send(a->control, conn, a->scratch.data, a->scratch.len); /* ST_PEER: control_lost follows */
+    core_times t;
+    bool first = m->kind == CTL_PREFILL && m->attempt == 1;
+    if (first && core_request_times(a->core, m->req, clock_now_ns(), &t))
+        streams_routed(a->streams, m->req, t.total_ns);
 }
 
 static void sink_hang_up(void *ctx, uint64_t conn) {
@@ -70,7 +79,7 @@ static void sink_hang_up(void *ctx, uint64_t conn) {
 
 static void sink_token(void *ctx, uint64_t req, const core_token *t) {
     app *a = ctx;
-    streams_token(a->streams, req, t, clock_now_ns());
+    streams_token(a->streams, req, t, a->took_ns); /* tokens come by messages only */
 }
 
 static void sink_end(void *ctx, uint64_t req, const core_end *e, const core_times *t) {
@@ -100,7 +109,8 @@ static void control_message(void *ctx, uint64_t conn, const void *bytes, size_t 
     }
     log_trace("control", "take", "peer=%" PRIu64 " kind=%s req=%" PRIu64, conn, ctl_kind_name(m.kind), m.req);
     if (m.kind == CTL_JOIN) meter_joined(a->meter, &m.join);
-    core_message(a->core, conn, &m, clock_now_ns());
+    a->took_ns = clock_now_ns();
+    core_message(a->core, conn, &m, a->took_ns);
     ctl_done(&m);
 }
 
@@ -145,6 +155,7 @@ static uint64_t turn(void *ctx, uint64_t now_ns) {
     if (a->native) native_turn(a->native, now_ns);
     if (streams_turn(a->streams, now_ns)) next = now_ns;
     if (!a->told_ready && !a->stopping && core_ready(a->core)) tell_ready(a, now_ns);
+    loop_gather(a->loop, streams_alive(a->streams) >= CROWD ? GATHER_NS : 0);
     if (!a->stopping) return next;
     uint64_t deadline = a->stop_ns + (uint64_t)a->cfg->limits.drain_ms * NS_PER_MS;
     bool spoken = now_ns >= a->stop_ns + LAST_WORDS_NS;
@@ -221,6 +232,7 @@ static core_options core_options_of(const app *a) {
         .max_attempts = c->limits.max_attempts,
         .max_context = a->max_context,
         .mixed_numerics = c->cluster.mixed_numerics,
+        .prefix_cache = c->model.prefix_cache,
         .try_pairs = c->handoff.self_test,
         .role_wanted = {[ROLE_PREFILL] = c->prefill.count,
                         [ROLE_DECODE] = c->decode.count,

@@ -1,9 +1,7 @@
 #include "coordinator/member.h"
 
 #include "base/clock.h"
-#include "base/mem.h"
 #include "kv/kv_layout.h"
-#include "kv/kv_pool.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -38,6 +36,9 @@ member *member_new(const ctl_join *join, const char *name, uint64_t conn, uint64
     m->max_rows = join->max_rows;
     m->max_context = join->max_context;
     m->kv_token_bytes = join->kv_token_bytes;
+    uint32_t headroom = m->role == ROLE_PREFILL ? 0 : kv_pool_headroom(m->page_count, 1);
+    uint32_t pages = m->page_count > headroom ? m->page_count - headroom : 0;
+    m->tokens_max = (uint32_t)MIN((uint64_t)m->max_context, (uint64_t)pages * KV_PAGE_TOKENS);
     m->heard_ns = now_ns;
     holds_init(&m->holds);
     return m;
@@ -51,11 +52,6 @@ void member_free(member *m) {
     free(m->lost);
     holds_done(&m->holds);
     free(m);
-}
-
-member_state member_state_of(const member *m) {
-    PRE(m);
-    return (member_state)m->sm.state;
 }
 
 static bool step_too_old(const ctl_heartbeat *b, uint64_t step_age_min_ns) {
@@ -135,48 +131,6 @@ void member_lose(member *m, const char *why) {
     PRE(m);
     PRE(why);
     if (!m->lost) m->lost = xstrdup(why);
-}
-
-bool member_takes_work(const member *m) {
-    PRE(m);
-    return member_state_of(m) == MEMBER_READY && !m->draining && !m->exiting && !m->lost;
-}
-
-bool member_lives(const member *m) {
-    PRE(m);
-    return member_state_of(m) != MEMBER_GONE && !m->lost;
-}
-
-/* ---- room ---- */
-
-uint32_t member_slots_used(const member *m) {
-    PRE(m);
-    return m->role == ROLE_PREFILL ? m->holds.computing : m->holds.count;
-}
-
-uint32_t member_available(const member *m) {
-    PRE(m);
-    uint32_t told = m->free_pages > m->holds.promised ? m->free_pages - m->holds.promised : 0;
-    if (m->role != ROLE_PREFILL) return told;
-    uint32_t counted = m->page_count > m->holds.pages ? m->page_count - m->holds.pages : 0;
-    return MAX(told, counted);
-}
-
-uint32_t member_headroom(const member *m) {
-    PRE(m);
-    return m->role == ROLE_PREFILL ? 0 : kv_pool_headroom(m->page_count, m->holds.count);
-}
-
-uint32_t member_tokens_max(const member *m) {
-    PRE(m);
-    uint32_t headroom = m->role == ROLE_PREFILL ? 0 : kv_pool_headroom(m->page_count, 1);
-    uint32_t pages = m->page_count > headroom ? m->page_count - headroom : 0;
-    return (uint32_t)MIN((uint64_t)m->max_context, (uint64_t)pages * KV_PAGE_TOKENS);
-}
-
-bool member_could_fit(const member *m, uint32_t tokens) {
-    PRE(m);
-    return tokens <= member_tokens_max(m);
 }
 
 bool member_check(const member *m) {

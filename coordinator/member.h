@@ -15,8 +15,11 @@
 #ifndef BATON_COORDINATOR_MEMBER_H
 #define BATON_COORDINATOR_MEMBER_H
 
+#include "base/mem.h"
 #include "coordinator/core_types.h"
 #include "coordinator/holds.h"
+#include "coordinator/prefix_hints.h"
+#include "kv/kv_pool.h"
 
 typedef struct member {
     uint64_t conn;        /* 0 once the connection is lost or given up */
@@ -29,6 +32,8 @@ typedef struct member {
     char *host;     /* owned */
     char *endpoint; /* D's pair channel; owned */
     uint32_t pid, page_count, max_seqs, max_rows, max_context;
+    uint32_t tokens_max; /* rule 10: of a request (prompt and output) that its pool, empty but for it, can
+                            hold */
     uint64_t kv_token_bytes;
 
     uint64_t heard_ns; /* last message, moved forward by the time the coordinator itself slept */
@@ -41,13 +46,16 @@ typedef struct member {
     char *lost;    /* why the session ended; NULL while it lives; owned */
 
     holds holds;
+    prefix_holder prefixes; /* of which it was given the KV */
 } member;
 
 member *member_new(const ctl_join *join, const char *name, uint64_t conn, uint64_t incarnation,
                    uint64_t now_ns);
 void member_free(member *m);
 
-member_state member_state_of(const member *m);
+static inline member_state member_state_of(const member *m) {
+    return (member_state)m->sm.state;
+}
 /* Any current message: the member lives. beat: its heartbeat, or NULL. True when a silent or joining member
  * came (back) to work. */
 bool member_heard(member *m, uint32_t free_pages, const ctl_heartbeat *beat, uint64_t step_age_min_ns,
@@ -60,22 +68,42 @@ bool member_step_too_old(const member *m, uint64_t step_age_min_ns);
 uint64_t member_judge_next(const member *m, const core_options *opt);
 /* The session ended; first reason wins */
 void member_lose(member *m, const char *why);
+bool member_check(const member *m);
+
+/* What the router asks of every member for every request: in line, since there may be a thousand. */
+
 /* READY, not drained, not lost */
-bool member_takes_work(const member *m);
+static inline bool member_takes_work(const member *m) {
+    return member_state_of(m) == MEMBER_READY && !m->draining && !m->exiting && !m->lost;
+}
+
 /* May still finish what it has */
-bool member_lives(const member *m);
+static inline bool member_lives(const member *m) {
+    return member_state_of(m) != MEMBER_GONE && !m->lost;
+}
 
 /* Of max_seqs: on a prefill worker only prompts that are not computed yet */
-uint32_t member_slots_used(const member *m);
+static inline uint32_t member_slots_used(const member *m) {
+    return m->role == ROLE_PREFILL ? m->holds.computing : m->holds.count;
+}
+
 /* Pages that are free by our own count */
-uint32_t member_available(const member *m);
+static inline uint32_t member_available(const member *m) {
+    uint32_t told = m->free_pages > m->holds.promised ? m->free_pages - m->holds.promised : 0;
+    if (m->role != ROLE_PREFILL) return told;
+    uint32_t counted = m->page_count > m->holds.pages ? m->page_count - m->holds.pages : 0;
+    return MAX(told, counted);
+}
+
 /* Rule 8: pages that must stay free beside a new admission. */
-uint32_t member_headroom(const member *m);
-/* Rule 10: tokens (prompt and output) of a request that its pool, empty but for it, can hold. */
-uint32_t member_tokens_max(const member *m);
+static inline uint32_t member_headroom(const member *m) {
+    return m->role == ROLE_PREFILL ? 0 : kv_pool_headroom(m->page_count, m->holds.count);
+}
+
 /* Whether a request that may grow to `tokens` could run there at all when it is alone. */
-bool member_could_fit(const member *m, uint32_t tokens);
-bool member_check(const member *m);
+static inline bool member_could_fit(const member *m, uint32_t tokens) {
+    return tokens <= m->tokens_max;
+}
 
 typedef struct member_list {
     member *const *items; /* [count] in the order of joining */

@@ -21,6 +21,10 @@ static const double stage_bounds[] = {.001, .0025, .005, .01, .025, .05, .1,  .2
 static const double count_bounds[] = {1,   2,    5,    10,   20,    50,    100,   200,
                                       500, 1000, 2000, 5000, 10000, 20000, 50000, 100000};
 
+/* Of what the coordinator itself takes. */
+static const double own_bounds[] = {.00002, .00005, .0001, .00015, .0002, .00025, .0003, .0004, .0005,
+                                    .0006,  .0008,  .001,  .002,   .005,  .01,    .02,   .1,    1};
+
 /* What a worker counts by itself, from its last heartbeat. */
 static const struct {
     const char *name, *help;
@@ -36,6 +40,11 @@ static const struct {
     {"baton_xfer_segments_total", "Segments sent or verified.", offsetof(ctl_heartbeat, xfer_segments)},
     {"baton_xfer_bytes_total", "Payload bytes sent or verified.", offsetof(ctl_heartbeat, xfer_bytes)},
     {"baton_xfer_failures_total", "Transfers that failed.", offsetof(ctl_heartbeat, xfer_failures)},
+    {"baton_prefix_cache_queries_total", "Tokens that the worker looked for in its prefix cache.",
+     offsetof(ctl_heartbeat, cache_queries)},
+    {"baton_prefix_cache_hits_total", "Tokens that it found there.", offsetof(ctl_heartbeat, cache_hits)},
+    {"baton_prefix_cache_evictions_total", "Pages that its prefix cache gave up.",
+     offsetof(ctl_heartbeat, cache_evictions)},
 };
 
 /* The series of a worker that was seen once. Its gauges are zero when it is not there any more, so that no
@@ -43,7 +52,7 @@ static const struct {
 typedef struct known_worker {
     char *labels;            /* role="...",worker="..." */
     metric *up[MEMBER_GONE]; /* by state */
-    metric *pages_used, *pages_total, *running, *step_age;
+    metric *pages_used, *pages_total, *pages_cached, *running, *step_age;
     metric *totals[ARRAY_LEN(worker_totals)];
     metric *busy[BUSY_KIND_COUNT];
     metric *steps_left_out;
@@ -63,7 +72,8 @@ struct meter {
     metric *ttft, *gap, *e2e, *queue, *prefill, *decode, *handoff, *decode_wait;
     metric *prompt_tokens, *output_tokens, *prompt_sizes, *output_sizes, *params_n;
     metric *kv_token_bytes;
-    metric *computed_tokens;
+    metric *computed_tokens, *found_tokens;
+    metric *routed, *answered, *added;
     known_worker *known;
     known_pair *pairs;
 };
@@ -118,13 +128,23 @@ meter *meter_new(const char *model) {
         histogram(m, "baton_handoff_seconds", "Wait for the hand-off that a request saw.", "", STAGES);
     m->decode_wait = histogram(m, "baton_decode_wait_seconds",
                                "Verified hand-off to the decode worker's first token.", "", STAGES);
+    m->routed = histogram(m, "baton_route_seconds",
+                          "A choice's prompt was ids until a worker's connection had its PREFILL.", "",
+                          own_bounds, ARRAY_LEN(own_bounds));
+    m->answered = histogram(m, "baton_answer_seconds",
+                            "A choice's first token came until its client's connection had its text.", "",
+                            own_bounds, ARRAY_LEN(own_bounds));
+    m->added = histogram(m, "baton_added_seconds", "Both of the above of one choice.", "", own_bounds,
+                         ARRAY_LEN(own_bounds));
     m->kv_token_bytes = gauge(m, "baton_kv_token_bytes", "KV bytes of one token, all layers.", "");
-    /* Every prompt token is computed here: there is no prefix cache, and KV that came by hand-off was
-     * computed by a prefill worker. */
+    /* KV that came by hand-off was computed, or found in its prefix cache, by a prefill worker. */
     buf source = {0};
     m->computed_tokens =
         counter(m, "vllm:prompt_tokens_by_source_total", "Prompt tokens by where their KV came from.",
                 with_label(m, "source", "local_compute", &source));
+    m->found_tokens =
+        counter(m, "vllm:prompt_tokens_by_source_total", "Prompt tokens by where their KV came from.",
+                with_label(m, "source", "local_cache_hit", &source));
     buf_done(&source);
 #undef STAGES
 #undef COUNTS
@@ -161,15 +181,32 @@ void meter_joined(meter *m, const ctl_join *join) {
 void meter_admitted(meter *m, uint32_t prompt_tokens, uint32_t choices) {
     PRE(m);
     metric_add(m->prompt_tokens, prompt_tokens);
-    metric_add(m->computed_tokens, prompt_tokens);
     metric_observe(m->prompt_sizes, prompt_tokens);
     metric_observe(m->params_n, choices);
+}
+
+void meter_prompt(meter *m, uint32_t tokens, uint32_t cached) {
+    PRE(m);
+    PRE(cached <= tokens);
+    metric_add(m->computed_tokens, tokens - cached);
+    metric_add(m->found_tokens, cached);
 }
 
 void meter_token(meter *m, uint64_t gap_ns, bool first) {
     PRE(m);
     metric_add(m->output_tokens, 1);
     if (!first) metric_observe(m->gap, (double)gap_ns / 1e9);
+}
+
+void meter_routed(meter *m, uint64_t ns) {
+    PRE(m);
+    metric_observe(m->routed, (double)ns / 1e9);
+}
+
+void meter_answered(meter *m, uint64_t routed_ns, uint64_t ns) {
+    PRE(m);
+    metric_observe(m->answered, (double)ns / 1e9);
+    metric_observe(m->added, (double)(routed_ns + ns) / 1e9);
 }
 
 void meter_finished(meter *m, const char *reason, const core_times *t, uint32_t output_tokens) {
@@ -257,6 +294,11 @@ static void copy_totals(meter *m, const core_counters *n) {
                n->handoffs_pending);
     metric_set(gauge(m, "baton_kv_pages_pinned", "Pages of finished prompts that wait for a receiver.", ""),
                (double)n->pages_pinned);
+    metric_set(counter(m, "vllm:prefix_cache_queries_total", "Prompt tokens looked for in a prefix cache.",
+                       m->label),
+               (double)n->cache_queries);
+    metric_set(counter(m, "vllm:prefix_cache_hits_total", "Prompt tokens found in a prefix cache.", m->label),
+               (double)n->cache_hits);
     metric_set(counter(m, "vllm:num_preemptions_total", "Sequences preempted.", m->label),
                (double)n->preemptions);
 }
@@ -274,6 +316,8 @@ static known_worker *know(meter *m, const char *labels) {
         buf_done(&l);
     }
     k->pages_total = gauge(m, "baton_kv_pages_total", "Pages of the pool.", labels);
+    k->pages_cached =
+        gauge(m, "baton_prefix_cache_pages", "Pages that nothing but the prefix cache holds.", labels);
     k->running = gauge(m, "baton_worker_running", "Sequences in the batch, or prompts in process.", labels);
     k->step_age = gauge(m, "baton_worker_step_age_seconds", "Age of the running step; 0 = idle.", labels);
     for (size_t i = 0; i < ARRAY_LEN(worker_totals); i++)
@@ -352,6 +396,7 @@ static void copy_worker(meter *m, const core_worker_info *w) {
     metric_set(k->up[w->state], 1);
     metric_set(k->pages_used, b->pages_used);
     metric_set(k->pages_total, w->page_count);
+    metric_set(k->pages_cached, b->cache_pages);
     metric_set(k->running, b->running);
     metric_set(k->step_age, (double)b->step_age_ns / 1e9);
     for (size_t i = 0; i < ARRAY_LEN(worker_totals); i++) {
@@ -365,7 +410,7 @@ static void copy_worker(meter *m, const core_worker_info *w) {
 static void copy_workers(meter *m, const core *c, uint64_t now_ns) {
     for (known_worker *k = m->known; k; k = k->hh.next) {
         for (size_t i = 0; i < ARRAY_LEN(k->up); i++) metric_set(k->up[i], 0);
-        metric *all[] = {k->pages_used, k->pages_total, k->running, k->step_age};
+        metric *all[] = {k->pages_used, k->pages_total, k->pages_cached, k->running, k->step_age};
         for (size_t i = 0; i < ARRAY_LEN(all); i++) metric_set(all[i], 0);
     }
     core_worker_info w;

@@ -315,6 +315,7 @@ static void render(ask *a, uint64_t now_ns) {
         send_part(a, &step);
         if (step.kind == STEP_END) send_end(a, &step);
     }
+    stream_answered(a->stream);
     const api_error *failed = stream_error(a->stream);
     if (failed) send_error(a->peer, &a->id, failed);
     if (failed || stream_ended(a->stream)) ask_free(a, now_ns);

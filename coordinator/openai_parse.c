@@ -364,6 +364,9 @@ static void parse_generation(jfields *f, api_request *r) {
     const char *user = NULL;
     size_t user_len = 0;
     jf_text(f, "user", &user, &user_len); /* accepted for its type only: nothing here is kept per user */
+    const char *salt = NULL;
+    size_t salt_len = 0;
+    if (jf_text(f, "cache_salt", &salt, &salt_len)) (void)api_salt(r, salt, salt_len, f->err);
     if (jf_bool(f, "echo", &r->echo) && r->echo && (r->kind == API_CHAT || r->params.logprobs >= 0)) {
         jf_fail(f, "echo", "echo: not supported %s",
                 r->kind == API_CHAT ? "in chat" : "together with logprobs");

@@ -208,10 +208,10 @@ static double ms(uint64_t ns) {
 
 static void add_usage(buf *out, const stream *s, bool shown) {
     uint32_t prompt = stream_prompt_tokens(s), completion = stream_completion_tokens(s, shown);
-    buf_addf(out,
-             "{\"prompt_tokens\":%u,\"total_tokens\":%u,\"completion_tokens\":%u,"
-             "\"prompt_tokens_details\":{\"cached_tokens\":0}",
-             prompt, prompt + completion, completion);
+    buf_addf(out, "{\"prompt_tokens\":%u,\"total_tokens\":%u,\"completion_tokens\":%u", prompt,
+             prompt + completion, completion);
+    if (stream_ended(s)) /* known at the end only */
+        buf_addf(out, ",\"prompt_tokens_details\":{\"cached_tokens\":%u}", stream_cached_tokens(s));
     core_times t;
     if (stream_request(s)->timings && stream_times(s, stream_last_ended(s), &t)) {
         double rate = t.total_ns ? completion * 1e9 / (double)t.total_ns : 0;

@@ -14,35 +14,39 @@ void outbox_send(core *c, member *m, ctl_msg *msg) {
     c->sink.send(c->sink.ctx, m->conn, msg);
 }
 
-static ctl_work work_of(const request *r) {
+static ctl_work work_of(const core *c, const request *r) {
     return (ctl_work){.prompt = r->prompt,
                       .prompt_count = r->prompt_count,
                       .output = r->log.ids,
                       .output_count = r->given,
-                      .params = r->params};
+                      .params = r->params,
+                      .cache = c->opt.prefix_cache,
+                      .salt = {r->salt[0], r->salt[1]}};
 }
 
-void outbox_prefill(core *c, request *r, member *m) {
+void outbox_prefill(core *c, request *r, member *m, uint32_t hinted) {
     PRE(m->role != ROLE_DECODE);
     PRE(!r->prefill);
     bool colocated = m->role == ROLE_COLOCATED;
-    uint32_t rows = request_rows(r);
-    holds_add(&m->holds, r->id, r->attempt, kv_pages_for(colocated ? rows + 1 : rows), rows);
+    uint32_t rows = request_rows(r), held = hinted * KV_PAGE_TOKENS;
+    CHECK(held < rows);
+    holds_add(&m->holds, r->id, r->attempt, kv_pages_for(colocated ? rows + 1 : rows), rows - held);
     r->prefill = m;
-    ctl_msg msg = {.kind = CTL_PREFILL, .req = r->id, .attempt = r->attempt, .work = work_of(r)};
+    ctl_msg msg = {.kind = CTL_PREFILL, .req = r->id, .attempt = r->attempt, .work = work_of(c, r)};
     msg.work.then_decode = colocated;
     request_table_place(&c->requests, r);
     outbox_send(c, m, &msg);
 }
 
-void outbox_reserve(core *c, request *r, member *d, uint64_t now_ns) {
+void outbox_reserve(core *c, request *r, member *d, uint32_t hinted, uint64_t now_ns) {
     PRE(d->role == ROLE_DECODE);
     PRE(!r->decode);
     PRE(r->prefill);
     holds_add(&d->holds, r->id, r->attempt, kv_pages_for(request_rows(r) + 1), 0);
     r->decode = d;
+    r->hinted = hinted;
     sm_init(&r->handoff, &handoff_sm, now_ns);
-    ctl_msg msg = {.kind = CTL_RESERVE, .req = r->id, .attempt = r->attempt, .work = work_of(r)};
+    ctl_msg msg = {.kind = CTL_RESERVE, .req = r->id, .attempt = r->attempt, .work = work_of(c, r)};
     msg.work.p_inc = r->prefill->incarnation;
     msg.work.ids_hash = request_ids_hash(r);
     request_table_place(&c->requests, r);

@@ -27,6 +27,7 @@ void recovery_end(core *c, request *r, const core_end *end, uint64_t now_ns) {
     PRE(c);
     PRE(r);
     PRE(end);
+    prefixes_decoded(c, r);
     let_go(c, r, end->state == REQ_CANCELED ? CTL_CANCEL : CTL_RELEASE, now_ns);
     request_move(r, end->state, now_ns);
     core_times times = request_times(r, now_ns);
@@ -140,6 +141,7 @@ void recovery_lose(core *c, member *m, const char *why) {
     PRE(c);
     member_lose(m, why);
     c->some_lost = true;
+    c->admission.known = false;
 }
 
 void recovery_drain(core *c, member *m, uint64_t now_ns) {
@@ -147,6 +149,7 @@ void recovery_drain(core *c, member *m, uint64_t now_ns) {
     PRE(m);
     if (m->draining || m->exiting || !member_lives(m)) return;
     m->draining = true;
+    c->admission.known = false;
     if (member_state_of(m) == MEMBER_READY) sm_move(&m->sm, MEMBER_DRAINING, now_ns);
     ctl_msg msg = {.kind = CTL_DRAIN};
     outbox_send(c, m, &msg);
@@ -195,9 +198,11 @@ static void member_gone(core *c, member *m, uint64_t now_ns) {
         note_lost(c, m, now_ns);
     }
     sm_move(&m->sm, MEMBER_GONE, now_ns);
+    c->admission.known = false;
     if (m->conn) c->sink.hang_up(c->sink.ctx, m->conn);
     recovery_unbind(c, m);
     pairs_forget(&c->pairs, m->incarnation);
+    prefixes_leave(c, m);
     outbox_mourn(c, m);
     suspect_siblings(c, m, now_ns);
     uint32_t count = holds_requests(&m->holds, c->ids);

@@ -1,7 +1,9 @@
 #include "coordinator/request.h"
 
 #include "base/mem.h"
+#include "base/mix.h"
 #include "coordinator/member.h"
+#include "kv/kv_layout.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -30,26 +32,46 @@ const sm_def request_sm = {"request", request_states, ARRAY_LEN(request_states)}
 
 /* ---- token log ---- */
 
+/* Without the alternatives that are not there, which are most of the struct. */
+static void set_token(core_token *to, uint32_t index, const token_out *from) {
+    to->index = index;
+    memcpy(&to->token, from, offsetof(token_out, top) + from->top_count * sizeof *from->top);
+}
+
+static core_token *held_of(token_log *log) {
+    return log->held ? log->held : &log->next;
+}
+
+static void hold_token(token_log *log, uint32_t index, const token_out *token) {
+    if (log->held_count == 1 && !log->held) {
+        log->held = xcalloc(TOKEN_LOG_HELD_MAX, sizeof *log->held);
+        log->held[0] = log->next;
+    }
+    set_token(&held_of(log)[log->held_count++], index, token);
+}
+
 token_put token_log_put(token_log *log, uint32_t index, const token_out *token) {
     PRE(log);
     PRE(token);
+    PRE(token->top_count <= SAMPLING_LOGPROBS_MAX);
     if (index < log->count) return log->ids[index] == token->id ? TOKEN_SAME : TOKEN_DIFFERS;
+    const core_token *held = held_of(log);
     for (uint32_t i = 0; i < log->held_count; i++)
-        if (log->held[i].index == index)
-            return log->held[i].token.id == token->id ? TOKEN_SAME : TOKEN_DIFFERS;
+        if (held[i].index == index) return held[i].token.id == token->id ? TOKEN_SAME : TOKEN_DIFFERS;
     if (log->held_count == TOKEN_LOG_HELD_MAX || index - log->count >= TOKEN_LOG_HELD_MAX) return TOKEN_FAR;
-    if (!log->held) log->held = xcalloc(TOKEN_LOG_HELD_MAX, sizeof *log->held);
-    log->held[log->held_count++] = (core_token){.index = index, .token = *token};
+    hold_token(log, index, token);
     return TOKEN_NEW;
 }
 
 bool token_log_next(token_log *log, core_token *out) {
     PRE(log);
     PRE(out);
+    core_token *held = held_of(log);
     for (uint32_t i = 0; i < log->held_count; i++) {
-        if (log->held[i].index != log->count) continue;
-        *out = log->held[i];
-        log->held[i] = log->held[--log->held_count];
+        if (held[i].index != log->count) continue;
+        set_token(out, held[i].index, &held[i].token);
+        const core_token *last = &held[--log->held_count];
+        if (last != &held[i]) set_token(&held[i], last->index, &last->token);
         if (log->count == log->capacity) {
             log->capacity = log->capacity ? log->capacity * 2 : 64;
             log->ids = xrealloc(log->ids, log->capacity, sizeof *log->ids);
@@ -87,6 +109,7 @@ request *request_new(uint64_t id, const core_request *in, uint32_t max_tokens, u
     sm_init(&r->handoff, &handoff_sm, now_ns);
     r->prompt = xmemdup(in->prompt, in->prompt_count * sizeof *in->prompt);
     r->prompt_count = in->prompt_count;
+    memcpy(r->salt, in->salt, sizeof r->salt);
     sampling_copy(&r->params, &in->params);
     r->params.max_tokens = max_tokens;
     return r;
@@ -96,6 +119,7 @@ void request_free(request *r) {
     if (!r) return;
     token_log_done(&r->log);
     free(r->prompt);
+    free(r->chain);
     sampling_done(&r->params);
     free(r);
 }
@@ -123,6 +147,25 @@ uint32_t request_rows(const request *r) {
 uint32_t request_tokens_max(const request *r) {
     PRE(r);
     return r->prompt_count + r->params.max_tokens;
+}
+
+static int32_t id_at(const request *r, uint32_t row) {
+    return row < r->prompt_count ? r->prompt[row] : r->log.ids[row - r->prompt_count];
+}
+
+void request_chain_to(request *r, uint32_t rows) {
+    PRE(r);
+    PRE(rows <= r->prompt_count + r->log.count);
+    uint32_t pages = rows / KV_PAGE_TOKENS, have = r->chain_pages;
+    if (pages <= have) return;
+    r->chain = xrealloc(r->chain, pages, sizeof *r->chain);
+    uint64_t h = have ? r->chain[have - 1] : KV_IDS_HASH_START ^ mix64(r->salt[0]) ^ r->salt[1];
+    for (uint32_t i = have; i < pages; i++) {
+        int32_t ids[KV_PAGE_TOKENS];
+        for (uint32_t k = 0; k < KV_PAGE_TOKENS; k++) ids[k] = id_at(r, i * KV_PAGE_TOKENS + k);
+        r->chain[i] = h = kv_ids_hash(h, ids, KV_PAGE_TOKENS);
+    }
+    r->chain_pages = pages;
 }
 
 uint64_t request_ids_hash(const request *r) {
@@ -187,7 +230,10 @@ core_times request_times(const request *r, uint64_t now_ns) {
     uint64_t born = r->sm.first_ns[REQ_NEW];
     uint64_t prefill = r->sm.first_ns[REQ_PREFILL];
     uint64_t first = first_token_at(r);
-    core_times t = {.attempts = r->tries, .replays = r->replays, .preemptions = r->preemptions};
+    core_times t = {.attempts = r->tries,
+                    .replays = r->replays,
+                    .preemptions = r->preemptions,
+                    .cached_tokens = r->cached};
     t.total_ns = now_ns - born;
     t.queue_ns = (prefill ? prefill : now_ns) - born;
     t.handoff_ns = r->handoff_ns;

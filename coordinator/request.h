@@ -32,7 +32,8 @@ typedef struct token_log {
     int32_t *ids;        /* [count] emitted ids; owned */
     uint32_t count;      /* emitted */
     uint32_t capacity;   /* of ids */
-    core_token *held;    /* [held_count], allocated on first use; owned */
+    core_token next;     /* held, when it is the only one: nearly always */
+    core_token *held;    /* [held_count], allocated when there are more; owned */
     uint32_t held_count; /* <= TOKEN_LOG_HELD_MAX */
 } token_log;
 
@@ -63,8 +64,13 @@ typedef struct request {
     sm handoff;      /* handoff_sm, of the newest offer to a D */
     int32_t *prompt; /* [prompt_count]; owned */
     uint32_t prompt_count;
-    sampling params; /* owned, with its arrays */
+    sampling params;  /* owned, with its arrays */
+    uint64_t salt[2]; /* of the prefix cache */
     token_log log;
+    uint64_t *chain;      /* [chain_pages] keys of its whole pages so far (prefix_hints.h); owned */
+    uint32_t chain_pages; /* 0 without a prefix cache */
+    uint32_t hinted;      /* of these, what `decode` was thought to hold when it was asked */
+    uint32_t cached;      /* tokens; see core_times */
 
     uint32_t given; /* output ids that this attempt starts from: its k. P and every D get the same */
     struct member *prefill, *decode; /* borrowed from the core's table; NULL = none */
@@ -102,6 +108,8 @@ void request_move(request *r, req_state next, uint64_t now_ns);
 uint32_t request_rows(const request *r);
 /* Prompt + max_tokens: what it can grow to */
 uint32_t request_tokens_max(const request *r);
+/* Its chain covers the whole pages of the first `rows` tokens of prompt ++ output. */
+void request_chain_to(request *r, uint32_t rows);
 /* kv_ids_hash of prompt ++ output */
 uint64_t request_ids_hash(const request *r);
 /* Whether the token that its prefill samples is the last one it may have: then no D is needed (protocol rule

@@ -4,6 +4,17 @@
  * room the least loaded wins; load is the assigned prompt rows over what rule 6 allows plus the requests held
  * over the slots. When no D has room but a P has, the pair without D is a route too: the KV is parked at P
  * (DistServe's back-pressure). Ties go to the member that joined first, so equal histories choose equally.
+ *
+ * Prefixes: what a worker lacks of the longest prefix that any worker is thought to hold of this prompt
+ * weighs as load, rounded up:
+ *
+ *   P, W: load + missing rows / (2 max_rows)         they are work like the rows assigned before, so a holder
+ *                                                    wins unless it is busier by more rows than the hit saves
+ *   D:    load + missing rows / tokens of the pool   they travel while the prompt is computed, which costs
+ *                                                    nearly nothing, but take room where a holder has them
+ *
+ * Only what is missing against the best holder counts, so without hints the choice is by load alone. Rule 6
+ * counts the rows that are not held.
  * Cost: workers, or P + D for pairs. */
 #ifndef BATON_COORDINATOR_ROUTER_H
 #define BATON_COORDINATOR_ROUTER_H
@@ -15,7 +26,8 @@ typedef struct route_ask {
     uint32_t tokens_max; /* prompt + max_tokens: a pool that could never hold it is no route */
     uint64_t avoid; /* incarnation of a D that just failed this request: only when nothing else has room. 0 =
                        none */
-    bool decode_blocked; /* an older request waits for D pages: none may be reserved before it */
+    bool decode_blocked;              /* an older request waits for D pages: none may be reserved before it */
+    prefix_found computing, decoding; /* who is thought to hold how much: of P and W, of D */
 } route_ask;
 
 typedef struct route {

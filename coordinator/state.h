@@ -5,6 +5,7 @@
  *   recovery.c  ends, replays, lost workers, deadlines
  *   dispatch.c  parked KV and the queue meet free pages, once per turn
  *   outbox.c    messages to workers, with the bookkeeping that belongs to each
+ *   prefixes.c  what workers were given, as the router hears of it
  *   core.c      the public functions
  *
  * The sink may call back into the core (a stop string found in a token finishes the request), so after every
@@ -19,17 +20,36 @@
 #include "coordinator/request_table.h"
 #include "coordinator/router.h"
 
+/* The last search: whoever waits asks again every turn, and mostly nothing has changed. */
+typedef struct prefix_memo {
+    uint64_t req, changes, searches;
+    uint32_t pages;
+    prefix_found found;
+} prefix_memo;
+
+/* What admission asks of all members, kept until one comes, goes or drains. */
+typedef struct admission {
+    bool known;
+    bool route; /* one can come about */
+    worker_role missing;
+    uint32_t tokens;    /* prompt and output: what the smallest pool can hold, or the context */
+    const member *pool; /* its worker; NULL when nobody has joined or the context is the limit */
+} admission;
+
 struct core {
     core_options opt;
     core_sink sink;
     request_table requests;
     member **members; /* [member_count] of max_workers, in the order of joining; owned */
     uint32_t member_count;
-    u64_map by_conn;   /* the members that have a connection, those just lost too */
+    u64_map by_conn; /* the members that have a connection, those just lost too */
+    admission admission;
     bool some_lost;    /* a member is marked lost and not GONE yet */
     uint64_t judge_ns; /* not later than when a member's silence would change something; 0 = look at once */
     uint64_t *ids;     /* [max_requests] scratch; owned */
     pairs pairs;       /* of prefill and decode workers that live */
+    prefix_hints computing, decoding; /* of the workers that compute prompts, and of those that only decode */
+    prefix_memo asked_computing, asked_decoding;
     numerics numerics; /* of the first member; every later one must equal it */
     uint64_t last_req;
     uint64_t joins;                 /* JOINs welcomed: the seed of incarnations */
@@ -56,8 +76,9 @@ static inline member *core_member_of(const core *c, uint64_t conn) {
 /* outbox.c */
 /* Fills the head; nothing is sent to a lost member */
 void outbox_send(core *c, member *m, ctl_msg *msg);
-void outbox_prefill(core *c, request *r, member *m);
-void outbox_reserve(core *c, request *r, member *d, uint64_t now_ns);
+/* hinted: pages that the worker is thought to hold already. */
+void outbox_prefill(core *c, request *r, member *m, uint32_t hinted);
+void outbox_reserve(core *c, request *r, member *d, uint32_t hinted, uint64_t now_ns);
 /* token_begin: the first row that D lacks. */
 void outbox_dest(core *c, request *r, uint32_t token_begin, uint64_t now_ns);
 /* RELEASE, CANCEL or DROP of what m holds of r */
@@ -67,6 +88,21 @@ void outbox_introduce(core *c, member *m);
 /* The workers of the other role hear that it is gone */
 void outbox_mourn(core *c, const member *gone);
 void outbox_drop_stale(core *c, member *m, uint64_t req, uint32_t attempt);
+
+/* prefixes.c: nothing is done without a prefix cache */
+void prefixes_join(core *c, member *m);
+void prefixes_leave(core *c, member *m);
+/* Fills in what workers hold of r: those that compute prompts, those that only decode, or both. Valid until
+ * the next ask. */
+void prefixes_ask(core *c, request *r, bool computing, bool decoding, route_ask *ask);
+/* m has the KV of the first `rows` tokens. */
+void prefixes_hold(core *c, request *r, member *m, uint32_t rows);
+/* D answered how much it holds. */
+void prefixes_reserved(core *c, request *r, member *d, uint32_t rows);
+/* The worker that computed the prompt says how much of it was in its cache. */
+void prefixes_computed(core *c, member *m, const ctl_token *first);
+/* The worker that decodes r has told its last token, or is to stop. */
+void prefixes_decoded(core *c, request *r);
 
 /* recovery.c */
 /* r is freed */

@@ -1,11 +1,12 @@
 #include "coordinator/stream.h"
 
+#include "base/clock.h"
+#include "base/u64_map.h"
 #include "coordinator/meter.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <uthash.h>
 
 typedef struct entry { /* one choice: a request of the core */
     uint64_t req;
@@ -15,9 +16,8 @@ typedef struct entry { /* one choice: a request of the core */
     int32_t stop_id;
     bool ended, noted; /* noted: its end is on the to-do list already */
     bool begun;
-    uint64_t last_token_ns;
+    uint64_t last_token_ns, routed_ns;
     core_times times;
-    UT_hash_handle hh;
 } entry;
 
 struct stream {
@@ -32,6 +32,9 @@ struct stream {
     uint32_t cursor; /* next step to give out */
     uint32_t shown_tokens;
     uint32_t last_ended;
+    uint64_t routed_ns; /* of the choice whose first token came first */
+    uint64_t first_ns;  /* when the first token came; 0 = none did */
+    bool answered;
     api_error error;
 };
 
@@ -44,27 +47,10 @@ struct streams {
     core *core;
     const tokenizer *tok;
     meter *meter;
-    entry *by_req;
+    u64_map by_req; /* entry: choices that the core has not ended */
     todo *todos;
     uint32_t todo_count, todo_capacity, alive;
 };
-
-/* NOLINTBEGIN(readability-function-size, clang-analyzer-core.NullDereference): uthash is macros, and large
- * ones. */
-static entry *find_entry(const streams *all, uint64_t req) {
-    entry *e = NULL;
-    HASH_FIND(hh, all->by_req, &req, sizeof req, e);
-    return e;
-}
-
-static void add_entry(streams *all, entry *e) {
-    HASH_ADD(hh, all->by_req, req, sizeof e->req, e);
-}
-
-static void drop_entry(streams *all, entry *e) {
-    HASH_DEL(all->by_req, e);
-}
-/* NOLINTEND(readability-function-size, clang-analyzer-core.NullDereference) */
 
 streams *streams_new(core *c, const tokenizer *tok, meter *m) {
     PRE(c);
@@ -74,12 +60,14 @@ streams *streams_new(core *c, const tokenizer *tok, meter *m) {
     all->core = c;
     all->tok = tok;
     all->meter = m;
+    u64_map_init(&all->by_req, 0);
     return all;
 }
 
 void streams_free(streams *all) {
     if (!all) return;
     CHECK(all->alive == 0);
+    u64_map_done(&all->by_req);
     free(all->todos);
     free(all);
 }
@@ -112,8 +100,9 @@ bool streams_turn(streams *all, uint64_t now_ns) {
 }
 
 static void log_step(stream *s, const stream_step *step) {
+    if (s->cursor == s->step_count) s->cursor = s->step_count = 0; /* all were given out */
     if (s->step_count == s->step_capacity) {
-        s->step_capacity = s->step_capacity ? s->step_capacity * 2 : 32;
+        s->step_capacity = s->step_capacity ? s->step_capacity * 2 : 8;
         s->steps = xrealloc(s->steps, s->step_capacity, sizeof *s->steps);
     }
     s->steps[s->step_count++] = *step;
@@ -126,7 +115,7 @@ static uint32_t entry_index(const entry *e) {
 void streams_token(streams *all, uint64_t req, const core_token *t, uint64_t now_ns) {
     PRE(all);
     PRE(t);
-    entry *e = find_entry(all, req);
+    entry *e = u64_map_get(&all->by_req, req);
     if (!e || e->noted || e->owner->error.http) return; /* nobody waits for it any more */
     stream *s = e->owner;
     CHECK(t->index == e->text.count);
@@ -134,6 +123,10 @@ void streams_token(streams *all, uint64_t req, const core_token *t, uint64_t now
     if (!e->begun) {
         log_step(s, &(stream_step){.kind = STEP_BEGIN, .choice = entry_index(e)});
         e->begun = true;
+        if (!s->first_ns) {
+            s->first_ns = now_ns;
+            s->routed_ns = e->routed_ns;
+        }
     }
     e->last_token_ns = now_ns;
     if (t->token.fin == FINISH_STOP_ID) e->stop_id = t->token.id;
@@ -144,6 +137,22 @@ void streams_token(streams *all, uint64_t req, const core_token *t, uint64_t now
         note(all, req, true);
     }
     s->listener.wake(s->listener.ctx);
+}
+
+/* However it ended: the prompt of a choice that got a token was computed, or found. */
+static void count_end(const entry *e, const char *reason, const core_times *t) {
+    const stream *s = e->owner;
+    uint32_t i = entry_index(e);
+    if (e->begun && i % s->request.choices == 0)
+        meter_prompt(s->all->meter, stream_prompt(s, i)->ids.count, t->cached_tokens);
+    meter_finished(s->all->meter, reason, t, e->text.count);
+}
+
+void streams_routed(streams *all, uint64_t req, uint64_t ns) {
+    PRE(all);
+    entry *e = u64_map_get(&all->by_req, req);
+    if (e) e->routed_ns = ns;
+    meter_routed(all->meter, ns);
 }
 
 static void end_well(entry *e, const core_end *end, const core_times *t) {
@@ -158,7 +167,7 @@ static void end_well(entry *e, const core_end *end, const core_times *t) {
     step.part = (choice_part){e->text.shown.text_end, e->text.shown.text_end, e->text.count, e->text.count};
     (void)choice_end(&e->text, &step.part);
     log_step(s, &step);
-    meter_finished(s->all->meter, stream_finish_of(s, entry_index(e)).reason, t, e->text.count);
+    count_end(e, stream_finish_of(s, entry_index(e)).reason, t);
 }
 
 void stream_fail(stream *s, uint32_t http, const char *why) {
@@ -180,9 +189,9 @@ void streams_end(streams *all, uint64_t req, const core_end *end, const core_tim
     PRE(all);
     PRE(end);
     PRE(t);
-    entry *e = find_entry(all, req);
+    entry *e = u64_map_get(&all->by_req, req);
     if (!e) return; /* its stream was closed */
-    drop_entry(all, e);
+    (void)u64_map_take(&all->by_req, e->req);
     e->ended = true;
     stream *s = e->owner;
     /* A failure that raced with a stop string changes nothing: the text is complete. */
@@ -190,7 +199,7 @@ void streams_end(streams *all, uint64_t req, const core_end *end, const core_tim
         end_well(e, end, t);
     } else if (!s->error.http) {
         bool failed = end->state == REQ_FAILED;
-        meter_finished(all->meter, failed ? "error" : "abort", t, e->text.count);
+        count_end(e, failed ? "error" : "abort", t);
         stream_fail(s, failed ? api_http_of(end->st) : 503,
                     failed && end->why ? end->why : "the request was canceled");
     }
@@ -203,7 +212,8 @@ static void submit_params(const stream *s, uint32_t i, core_request *out) {
     *out = (core_request){.prompt = p->ids.ids,
                           .prompt_count = p->ids.count,
                           .params = r->params,
-                          .max_tokens_given = r->max_tokens_given};
+                          .max_tokens_given = r->max_tokens_given,
+                          .salt = {r->salt[0], r->salt[1]}};
     out->params.choice = i % r->choices;
 }
 
@@ -238,7 +248,7 @@ status stream_open(stream **out, streams *all, api_request *r, const stream_list
         if (st != ST_OK) {
             e->http = api_http_of(st);
             for (uint32_t k = 0; k < i; k++) {
-                drop_entry(all, &s->entries[k]);
+                (void)u64_map_take(&all->by_req, s->entries[k].req);
                 note(all, s->entries[k].req, false);
                 choice_done(&s->entries[k].text);
             }
@@ -249,7 +259,7 @@ status stream_open(stream **out, streams *all, api_request *r, const stream_list
         entry *en = &s->entries[i];
         *en = (entry){.req = req, .owner = s, .stop_id = -1};
         choice_init(&en->text, &s->rules);
-        add_entry(all, en);
+        u64_map_put(&all->by_req, req, en);
     }
     *r = (api_request){0};
     all->alive++;
@@ -264,12 +274,12 @@ void stream_close(stream *s, uint64_t now_ns) {
     for (uint32_t i = 0; i < s->count; i++) {
         entry *e = &s->entries[i];
         if (!e->ended) {
-            drop_entry(all, e);
+            (void)u64_map_take(&all->by_req, e->req);
             if (!e->noted) note(all, e->req, false);
             if (!s->error.http) {
                 core_times t = {0};
                 (void)core_request_times(all->core, e->req, now_ns, &t);
-                meter_finished(all->meter, "abort", &t, e->text.count);
+                count_end(e, "abort", &t);
             }
         }
         choice_done(&e->text);
@@ -314,6 +324,13 @@ bool stream_next(stream *s, bool merge, stream_step *out) {
         return true;
     }
     return false;
+}
+
+void stream_answered(stream *s) {
+    PRE(s);
+    if (s->answered || !s->first_ns) return;
+    s->answered = true;
+    meter_answered(s->all->meter, s->routed_ns, clock_now_ns() - s->first_ns);
 }
 
 bool stream_has_step(const stream *s) {
@@ -372,6 +389,13 @@ uint32_t stream_completion_tokens(const stream *s, bool shown) {
     if (shown) return s->shown_tokens;
     uint32_t sum = 0;
     for (uint32_t i = 0; i < s->count; i++) sum += s->entries[i].text.count;
+    return sum;
+}
+
+uint32_t stream_cached_tokens(const stream *s) {
+    PRE(s);
+    uint32_t sum = 0;
+    for (uint32_t i = 0; i < s->count; i += s->request.choices) sum += s->entries[i].times.cached_tokens;
     return sum;
 }
 

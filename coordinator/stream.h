@@ -53,6 +53,8 @@ streams *streams_new(core *c, const tokenizer *tok, struct meter *m);
 void streams_free(streams *all);
 /* For the core's sink. */
 void streams_token(streams *all, uint64_t req, const core_token *t, uint64_t now_ns);
+/* Its first PREFILL is with a worker's connection, so long after it was submitted. */
+void streams_routed(streams *all, uint64_t req, uint64_t ns);
 void streams_end(streams *all, uint64_t req, const core_end *e, const core_times *t);
 /* Tells the core about matched stop strings and about choices that nobody waits for; true when there were any
  * (the core wants a turn). */
@@ -71,6 +73,8 @@ const api_request *stream_request(const stream *s);
  */
 bool stream_next(stream *s, bool merge, stream_step *out);
 bool stream_has_step(const stream *s);
+/* The first text is with the client's connection now; later calls change nothing */
+void stream_answered(stream *s);
 /* Every choice ended well */
 bool stream_ended(const stream *s);
 /* Not NULL: failed; no step will follow */
@@ -87,6 +91,10 @@ stream_finish stream_finish_of(const stream *s, uint32_t choice);
 /* Tokens: the prompt once for its n choices; completion: `shown` counts only what stream_next gave out. */
 uint32_t stream_prompt_tokens(const stream *s);
 uint32_t stream_completion_tokens(const stream *s, bool shown);
+/* Of the prompt tokens, those that the first choice of each prompt found in a prefix cache; 0 before it
+ * ended.
+ */
+uint32_t stream_cached_tokens(const stream *s);
 /* Stage times of a choice; false before it ended. */
 bool stream_times(const stream *s, uint32_t choice, core_times *out);
 /* The choice that ended last; 0 before one has */

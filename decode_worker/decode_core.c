@@ -70,7 +70,8 @@ static void on_reserve(decode_core *c, const ctl_msg *m) {
     s->id = (kv_identity){
         .epoch = t->epoch, .p_inc = w->p_inc, .d_inc = t->incarnation, .req = m->req, .attempt = m->attempt};
     wtable_post(t, s, X_EXPECT);
-    ctl_msg answer = {.kind = CTL_RESERVED, .req = m->req, .attempt = m->attempt};
+    ctl_msg answer = {
+        .kind = CTL_RESERVED, .req = m->req, .attempt = m->attempt, .reserved.d_have = s->hit_rows};
     wtable_send(t, &answer);
 }
 
@@ -94,9 +95,9 @@ static void on_verified(decode_core *c, wseq *s, const xfer_event *e) {
         .verified = {.bytes = e->bytes, .segments = e->segments, .exposed_ns = e->last_ns - e->first_ns}};
     wtable_send(t, &told);
     s->xfer_known = false;
+    wtable_keep(t, s, wseq_rows(s));
     uint32_t index = s->output_count;
-    s->ids[wseq_rows(s)] = e->first.id;
-    s->output_count++;
+    wseq_add_id(s, e->first.id);
     s->first = e->first;
     if (e->finished) {
         ctl_token token = {.req = s->req, .attempt = s->attempt, .index = index, .token = e->first};
@@ -139,7 +140,9 @@ static void decode_row(wtable *t, wseq *s, const step_item *item, const step_res
     t->stats.decode_rows++;
     if (s->repeat_first) wstep_token(t, s, s->output_count - 1, &s->first);
     s->repeat_first = false;
-    uint32_t index = s->output_count++;
+    wtable_keep(t, s, wseq_rows(s));
+    uint32_t index = s->output_count;
+    wseq_add_id(s, r->token.id);
     token_out token = r->token;
     token.fin = wtable_finish(t, s, token.id);
     wstep_token(t, s, index, &token);
@@ -160,7 +163,6 @@ static uint32_t gather(decode_core *c, uint32_t count, wseq_phase phase, uint32_
     for (wseq *s = wtable_first(t, phase); s; s = wtable_next(t, s)) {
         batch_row row = {.wants_row = runs,
                          .needs_page = runs && kv_pages_for(wseq_rows(s)) > s->page_count,
-                         .pages = s->page_count,
                          .frees_now = !s->xfer_known};
         *pages += row.needs_page;
         c->seqs[count] = s;
@@ -174,10 +176,12 @@ static void decode_turn(void *core, uint64_t now_ns) {
     wtable *t = &c->table;
     (void)now_ns;
     if (t->busy || wtable_count(t, WSEQ_DECODE) == 0) return;
-    uint32_t pages = 0, free_pages = kv_pool_available(t->pool);
+    uint32_t pages = 0, free_pages = wpages_available(&t->pages);
     uint32_t count = gather(c, 0, WSEQ_DECODE, &pages);
-    /* Reservations have a part in a step only when somebody must give pages back. */
-    if (pages > free_pages) count = gather(c, count, WSEQ_EXPECTED, &pages);
+    if (pages > free_pages) { /* somebody must give pages back: reservations have a part only then */
+        count = gather(c, count, WSEQ_EXPECTED, &pages);
+        for (uint32_t i = 0; i < count; i++) c->rows[i].pages = wpages_own(&t->pages, c->seqs[i]);
+    }
     batch_limits limits = {.free_pages = free_pages,
                            .coming_pages = t->coming_pages,
                            .first = c->first,

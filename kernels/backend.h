@@ -23,6 +23,11 @@ typedef struct device_options {
     const char *isa;      /* cpu: "auto", "avx512", "avx2", "portable" */
     uint32_t act_bits;    /* cpu: activations that meet weights of 4 or 8 bits are rounded to 16 or 8 bits; 32
                              (and    0): they stay fp32 */
+    const char
+        *weight_dir; /* cpu: where repacked weights lie in a file that workers share; NULL: none. Copied */
+    const char *weight_key;       /* what tells apart the weights of one model from others'. Copied */
+    uint64_t weight_room;         /* bytes of all weights by weight_bytes */
+    bool weight_alone;            /* no other worker of this host uses that file */
     const latency_model *latency; /* mock: how long steps take; copied. NULL: no time */
     /* cuda. */
     uint32_t gpu;           /* index among the visible devices, taken modulo their number */
@@ -42,6 +47,15 @@ typedef struct device_memory {
     uint64_t total, free; /* bytes of the device */
     uint32_t gpu, gpus;   /* its number among so many visible ones; 0 of 0 where the host computes */
 } device_memory;
+
+/* Where weights lie on a host backend; zeroed on others. The rest of them is read in place. */
+typedef struct weight_home {
+    uint64_t repacked; /* bytes in the layout of the kernels */
+    const char *file;  /* that holds them, mapped by all workers of the host; NULL: private memory. Borrowed
+                          until close */
+    bool huge;         /* that mapping is in huge pages */
+    bool found;        /* the file was there: nothing was repacked */
+} weight_home;
 
 /* A step that costs more the first times (algorithms are chosen, a recording is made): worth running before
  * there are requests. */
@@ -90,6 +104,8 @@ typedef struct backend_ops {
     /* ST_NOMEM when the device is full. Host backends borrow the parts' data until weight_free. */
     status (*weight_load)(device *d, const weight_parts *parts, weight **out, errbuf *eb);
     void (*weight_free)(device *d, weight *w);
+    /* After the last weight_load. */
+    status (*weights_ready)(device *d, weight_home *out, errbuf *eb);
     /* What weight_load takes of the device's memory, exactly; on host backends what it reads. Pure. */
     uint64_t (*weight_bytes)(dtype act_type, const weight_parts *parts);
     status (*attend_setup)(device *d, const attend_setup *s, errbuf *eb);

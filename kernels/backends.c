@@ -38,7 +38,7 @@ bool backend_complete(const backend_ops *b) {
     PRE(b);
     bool life = b->name && b->open && b->close && b->path && b->kv_default && b->act_type && b->memory;
     bool memory = b->mem_alloc && b->mem_free && b->mem_read && b->mem_write && b->host_pin &&
-                  b->host_unpin && b->weight_load && b->weight_free && b->weight_bytes;
+                  b->host_unpin && b->weight_load && b->weight_free && b->weight_bytes && b->weights_ready;
     bool step = b->attend_setup && b->warm && b->step_begin && b->step_end && b->sync && b->device_error &&
                 b->layer_mark;
     bool ops = b->embed && b->norm && b->linear && b->attend && b->gate_up && b->head_norm && b->sample;

@@ -1,10 +1,11 @@
 /* prefill_core - the prefill worker's requests: PREFILL -> queue -> chunks -> TOKENS[k] -> pinned -> RELEASE.
  *
- * The KV of a prompt is offered to the transfer thread when its pages are taken, so that segments leave layer
- * by layer as soon as a DEST is known, before, while or after the prompt is computed. Without a DEST the
- * pages are parked. They stay pinned in any case until RELEASE (or CANCEL, DROP): only the coordinator knows
- * that a D has verified them, and a D that is lost earlier is replaced by another one from the same pages,
- * under the next attempt.
+ * The KV of a prompt is offered to the transfer thread when its first chunk is about to be computed, so that
+ * segments leave layer by layer as soon as a DEST is known. Not earlier: until then the prompt may still take
+ * pages of the prefix cache that an older one with the same beginning has filled meanwhile. Rows that were
+ * there already are offered as computed. Without a DEST the pages are parked. They stay pinned in any case
+ * until RELEASE (or CANCEL, DROP): only the coordinator knows that a D has verified them, and a D that is
+ * lost earlier is replaced by another one from the same pages, under the next attempt.
  *
  * An engine slot is needed only while a prompt is computed; pinned prompts are bounded by the pool and
  * WTABLE_REQUESTS_MAX. */
@@ -72,7 +73,15 @@ static void on_prefill(prefill_core *c, const ctl_msg *m) {
     if (!s) return;
     s->id = (kv_identity){
         .epoch = c->table.epoch, .p_inc = c->table.incarnation, .req = m->req, .attempt = m->attempt};
-    wtable_post(&c->table, s, X_OFFER);
+}
+
+static void post_dest(wtable *t, const wseq *s, const char *endpoint, uint32_t token_begin) {
+    xfer_cmd cmd = {.kind = X_DEST,
+                    .id = s->id,
+                    .peer_inc = s->id.d_inc,
+                    .endpoint = endpoint,
+                    .token_begin = token_begin};
+    t->sink.xfer(t->sink.ctx, &cmd);
 }
 
 static void on_dest(prefill_core *c, const ctl_msg *m) {
@@ -85,12 +94,13 @@ static void on_dest(prefill_core *c, const ctl_msg *m) {
     s->id.attempt = s->attempt;
     s->id.d_inc = m->dest.d_inc;
     wtable_set_dest(&c->table, s, true);
-    xfer_cmd cmd = {.kind = X_DEST,
-                    .id = s->id,
-                    .peer_inc = m->dest.d_inc,
-                    .endpoint = m->dest.endpoint,
-                    .token_begin = m->dest.token_begin};
-    c->table.sink.xfer(c->table.sink.ctx, &cmd);
+    if (s->xfer_known) {
+        post_dest(&c->table, s, m->dest.endpoint, m->dest.token_begin);
+        return;
+    }
+    free(s->dest_endpoint);
+    s->dest_endpoint = xstrdup(m->dest.endpoint);
+    s->dest_begin = m->dest.token_begin;
 }
 
 static void prefill_ctl(void *core, const ctl_msg *m, uint64_t now_ns) {
@@ -109,6 +119,7 @@ static void prefill_ctl(void *core, const ctl_msg *m, uint64_t now_ns) {
 static void prefill_row(wtable *t, wseq *s, const step_item *item, const step_result *r) {
     s->rows_done += item->count;
     t->stats.prefill_rows += item->count;
+    wtable_keep(t, s, s->rows_done);
     if (!item->sample) return;
     CHECK(r->sampled);
     CHECK(s->rows_done == wseq_rows(s));
@@ -117,7 +128,7 @@ static void prefill_row(wtable *t, wseq *s, const step_item *item, const step_re
     s->first.fin = wtable_finish(t, s, r->token.id);
     wtable_move(t, s, WSEQ_PINNED);
     wtable_leave_slot(t, s);
-    wstep_token(t, s, index, &s->first);
+    wstep_first_token(t, s, index, &s->first);
     wtable_post(t, s, X_SEAL);
 }
 
@@ -155,6 +166,17 @@ static void prefill_xfer(void *core, const xfer_event *e, uint64_t now_ns) {
     }
 }
 
+/* It will be computed from now on. */
+static void begin(wtable *t, wseq *s) {
+    /* Slots are taken in order of age, so the first max_seqs prompts always find one. */
+    CHECK(wtable_take_slot(t, s));
+    wtable_post(t, s, X_OFFER);
+    if (!s->dest_endpoint) return;
+    post_dest(t, s, s->dest_endpoint, s->dest_begin);
+    free(s->dest_endpoint);
+    s->dest_endpoint = NULL;
+}
+
 static void prefill_turn(void *core, uint64_t now_ns) {
     prefill_core *c = core;
     wtable *t = &c->table;
@@ -162,6 +184,7 @@ static void prefill_turn(void *core, uint64_t now_ns) {
     if (t->busy) return;
     uint32_t count = 0;
     for (wseq *s = wtable_first(t, WSEQ_PROMPT); s && count < t->opt.max_seqs; s = wtable_next(t, s)) {
+        if (s->slot == WSEQ_NO_SLOT) wtable_look_again(t, s);
         c->queue[count] = s;
         c->prompts[count++] = (batch_prompt){.done = s->rows_done, .total = wseq_rows(s)};
     }
@@ -171,8 +194,7 @@ static void prefill_turn(void *core, uint64_t now_ns) {
     for (uint32_t i = 0; i < chunks; i++) {
         const batch_chunk *k = &c->chunks[i];
         wseq *s = c->queue[k->index];
-        /* Slots are taken in order of age, so the first max_seqs prompts always find one. */
-        if (s->slot == WSEQ_NO_SLOT) CHECK(wtable_take_slot(t, s));
+        if (s->slot == WSEQ_NO_SLOT) begin(t, s);
         wstep_add(t, s, k->begin, k->count, k->last);
     }
     wstep_go(t);

@@ -38,8 +38,9 @@ typedef struct sim_options {
     uint32_t pages[ROLE_COUNT];
     uint32_t max_seqs, max_rows, chunk_tokens;
     uint64_t ctl_ns, step_ns, row_ns, frame_ns; /* delays: control message, step, per row, pair frame */
-    const latency_model *latency; /* of steps, in place of step and row; NULL = those. Borrowed */
-    uint64_t post_ns, copy_ns;    /* hand-over between threads; copying one segment */
+    const latency_model *latency;     /* of steps, in place of step and row; NULL = those. Borrowed */
+    bool prefix_cache, cache_outputs; /* of every worker: see wcore_options */
+    uint64_t post_ns, copy_ns;        /* hand-over between threads; copying one segment */
     uint64_t pair_timeout_ns, join_retry_ns, rejoin_ns;
     core_options core;
 } sim_options;
@@ -51,11 +52,14 @@ typedef struct sim_ask {
     bool max_tokens_absent;
     int32_t stop_at; /* the output index at which the harness finds a stop string; -1 = never */
     bool ignore_eos; /* run to max_tokens */
+    uint32_t story;  /* prompts of one story begin alike; 0: of its own */
+    uint64_t salt;   /* of the prefix cache */
+    /* Its prompt and what it has got so far come first, as in the next turn of a chat; NULL: none */
+    const struct sim_client *after;
 } sim_ask;
 
 typedef struct sim_client {
     uint64_t req;
-    uint64_t salt; /* makes its prompt */
     int32_t *prompt;
     uint32_t prompt_count;
     sampling params;
@@ -64,6 +68,7 @@ typedef struct sim_client {
     finish want_fin;
     int32_t stop_at;
     uint32_t got;
+    uint32_t cached; /* rows of the prompt that were not computed; once it ended */
     bool canceled, ended;
     core_end end;
     char why[256];
@@ -82,6 +87,7 @@ typedef struct sim_seen {
     uint64_t to_worker[CTL_KIND_COUNT];
     uint64_t sent_by_worker[CTL_KIND_COUNT];
     uint64_t segments; /* scattered into a D's pages */
+    uint64_t rows;     /* of those of layer 0 */
     uint64_t seals;    /* verified */
     uint64_t steps, kills, reconnects, strays;
 } sim_seen;
@@ -150,6 +156,8 @@ bool sim_idle_everywhere(const sim *s);
 uint32_t sim_pages_used(const sim *s, uint32_t worker);
 /* Pair channels of this life of it */
 uint32_t sim_pairs_open(const sim *s, uint32_t worker);
+/* Of this life of it; zeros: it has none */
+wcore_stats sim_stats(const sim *s, uint32_t worker);
 /* Index of the first worker of a role */
 uint32_t sim_first(const sim *s, worker_role role);
 

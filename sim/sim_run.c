@@ -98,6 +98,7 @@ static void core_ended(void *ctx, uint64_t req, const core_end *e, const core_ti
     c->ended = true;
     c->end = *e;
     c->times = *times;
+    c->cached = times->cached_tokens;
     c->end_ns = s->now_ns;
     snprintf(c->why, sizeof c->why, "%s", e->why ? e->why : "");
     bool stopped = c->stop_at >= 0 && c->got == (uint32_t)c->stop_at + 1;
@@ -183,6 +184,7 @@ sim *sim_new(const sim_options *opt) {
                       .end = core_ended,
                       .record = core_recorded};
     core_options co = opt->core;
+    co.prefix_cache = opt->prefix_cache;
     for (uint32_t r = 0; r < ROLE_COUNT; r++) co.role_wanted[r] = opt->workers[r];
     s->core = core_new(&co, &sink, s->now_ns);
     for (uint32_t r = 0; r < ROLE_COUNT; r++)
@@ -280,24 +282,34 @@ static void expect_stream(sim_client *c) {
     }
 }
 
+/* What came before, if anything, then ids of its own. */
+static void make_prompt(sim_client *c, const sim_ask *ask, uint64_t made_of) {
+    uint32_t before = ask->after ? ask->after->prompt_count + ask->after->got : 0;
+    c->prompt_count = before + ask->prompt_count;
+    c->prompt = xcalloc(MAX(c->prompt_count, 1u), sizeof *c->prompt);
+    for (uint32_t i = 0; i < before; i++)
+        c->prompt[i] = i < ask->after->prompt_count ? ask->after->prompt[i]
+                                                    : ask->after->want[i - ask->after->prompt_count];
+    for (uint32_t i = before; i < c->prompt_count; i++)
+        c->prompt[i] = (int32_t)(10 + (kv_mix(made_of + i) >> 9) % 5000);
+}
+
 status sim_submit(sim *s, const sim_ask *ask, sim_client **out, errbuf *eb) {
     PRE(s);
     PRE(ask);
     sim_client *c = xcalloc(1, sizeof *c);
-    c->salt = sim_random(s);
-    c->prompt_count = ask->prompt_count;
-    c->prompt = xcalloc(MAX(c->prompt_count, 1u), sizeof *c->prompt);
-    for (uint32_t i = 0; i < c->prompt_count; i++)
-        c->prompt[i] = (int32_t)(10 + (kv_mix(c->salt + i) >> 9) % 5000);
+    uint64_t own = sim_random(s);
+    make_prompt(c, ask, ask->story ? kv_mix(s->opt.seed + ask->story) : own);
     c->params = sampling_default();
-    c->params.seed = c->salt;
+    c->params.seed = own;
     c->params.max_tokens = ask->max_tokens;
     c->params.ignore_eos = ask->ignore_eos;
     c->stop_at = ask->stop_at;
     core_request r = {.prompt = c->prompt,
                       .prompt_count = c->prompt_count,
                       .params = c->params,
-                      .max_tokens_given = !ask->max_tokens_absent};
+                      .max_tokens_given = !ask->max_tokens_absent,
+                      .salt = {ask->salt}};
     uint64_t req;
     status st = core_submit(s->core, &r, s->now_ns, &req, eb);
     if (st != ST_OK) {
@@ -463,4 +475,10 @@ uint32_t sim_pairs_open(const sim *s, uint32_t worker) {
 uint32_t sim_pages_used(const sim *s, uint32_t worker) {
     const sim_proc *p = s->procs[worker];
     return p->alive ? agent_stats(p->agent).pages_used : 0;
+}
+
+wcore_stats sim_stats(const sim *s, uint32_t worker) {
+    PRE(worker < s->proc_count);
+    const sim_proc *p = s->procs[worker];
+    return p->alive ? agent_stats(p->agent) : (wcore_stats){0};
 }

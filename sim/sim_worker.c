@@ -246,6 +246,8 @@ void sim_proc_start(sim_proc *p) {
                  .chunk_tokens = o->chunk_tokens,
                  .max_context = o->core.max_context,
                  .policy = p->index % 2 ? "chunked" : "prefill_first",
+                 .prefix_cache = o->prefix_cache,
+                 .cache_outputs = o->cache_outputs,
                  .eog = eog,
                  .eog_count = 1},
         .join = {.role = p->role,

@@ -217,6 +217,7 @@ static void end_scatter(sim_proc *p, fake_handoff *h, const frame *f) {
     h->segments++;
     h->bytes += n * sizeof *f->words;
     p->sim->seen.segments++;
+    if (piece->layer_begin == 0) p->sim->seen.rows += piece->token_count;
 }
 
 static void give_credit(sim_proc *p, sim_pair *pr) {
@@ -286,6 +287,11 @@ static void on_open(sim_proc *p, const xcmd *x) {
     h->page_count = x->cmd.page_count;
     h->token_begin = x->cmd.token_begin;
     if (x->cmd.kind == X_EXPECT) h->recv = handoff_recv_new(&sim_layout, h->token_begin, h->id_count);
+    if (x->cmd.rows_here) { /* as if they were a chunk that was computed */
+        SIM_GROW(h->chunks, h->chunk_count, h->chunk_capacity);
+        h->chunks[h->chunk_count++] = (fake_chunk){.count = x->cmd.rows_here, .cut.layers_done = SIM_LAYERS};
+        start_cut(h, &h->chunks[0]);
+    }
     SIM_GROW(p->handoffs, p->handoff_count, p->handoff_capacity);
     p->handoffs[p->handoff_count++] = h;
 }

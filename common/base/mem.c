@@ -76,6 +76,15 @@ void buf_add(buf *b, const void *bytes, size_t len) {
     b->data[b->len] = 0;
 }
 
+char *buf_grow(buf *b, size_t len) {
+    PRE(b);
+    buf_room(b, len);
+    char *at = b->data + b->len;
+    b->len += len;
+    b->data[b->len] = 0;
+    return at;
+}
+
 void buf_adds(buf *b, const char *s) {
     PRE(s);
     buf_add(b, s, strlen(s));

@@ -26,6 +26,8 @@ typedef struct buf {
     size_t capacity; /* bytes allocated */
 } buf;
 void buf_add(buf *b, const void *bytes, size_t len);
+/* Lengthens it by so many bytes and returns where they begin: the caller writes them. */
+char *buf_grow(buf *b, size_t len);
 void buf_adds(buf *b, const char *s);
 void buf_addf(buf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* Keeps the memory */

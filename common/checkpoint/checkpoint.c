@@ -94,6 +94,11 @@ bool checkpoint_list_i64(const checkpoint *c, const char *key, uint64_t i, int64
     return c->format->list_i64(c->self, key, i, out);
 }
 
+void checkpoint_drop(const checkpoint *c) {
+    PRE(c);
+    if (c->format->drop) c->format->drop(c->self);
+}
+
 uint64_t checkpoint_tensor_count(const checkpoint *c) {
     PRE(c);
     return c->format->tensor_count(c->self);

@@ -49,6 +49,10 @@ bool checkpoint_list(const checkpoint *c, const char *key, checkpoint_kind *kind
 bool checkpoint_list_text(const checkpoint *c, const char *key, uint64_t i, checkpoint_text *out);
 bool checkpoint_list_i64(const checkpoint *c, const char *key, uint64_t i, int64_t *out);
 
+/* Gives back the memory of the pages that were read so far, which stay in the page cache. What is read again
+ * comes from there, or from the file. */
+void checkpoint_drop(const checkpoint *c);
+
 /* The tensors that are there; none where the checkpoint makes them. */
 uint64_t checkpoint_tensor_count(const checkpoint *c);
 const checkpoint_tensor *checkpoint_tensor_at(const checkpoint *c, uint64_t i);

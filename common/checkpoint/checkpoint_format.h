@@ -1,6 +1,6 @@
 /* checkpoint_format - one format of checkpoints: the functions behind checkpoint.h.
  *
- * Private to this folder. `self` is the format's own; every slot but `make` is filled. */
+ * Private to this folder. `self` is the format's own; every slot up to `has` is filled. */
 #ifndef BATON_CHECKPOINT_FORMAT_H
 #define BATON_CHECKPOINT_FORMAT_H
 
@@ -22,6 +22,8 @@ typedef struct checkpoint_format {
     const checkpoint_tensor *(*tensor_at)(const void *self, uint64_t i);
     const checkpoint_tensor *(*tensor_find)(const void *self, const char *name);
     bool (*has)(const void *self, const char *name);
+    /* NULL where nothing is mapped. */
+    void (*drop)(const void *self);
     /* Both NULL where tensors are there. */
     uint64_t (*made_of)(const void *self);
     tensor (*make)(const void *self, const char *name, uint32_t rows, uint32_t cols);

@@ -40,6 +40,9 @@ status gguf_parse(gguf **out, const void *bytes, size_t count, errbuf *eb);
 /* The same as a checkpoint. Caller frees with checkpoint_close. */
 status gguf_parse_checkpoint(checkpoint **out, const void *bytes, size_t count, errbuf *eb);
 void gguf_close(gguf *g);
+/* The pages of the file that were read so far are no longer this process's memory; they come back when they
+ * are read. Nothing of memory that was parsed. */
+void gguf_drop(const gguf *g);
 
 /* Metadata. False when the key is absent or of another kind (integers convert between widths when the value
  * fits). */

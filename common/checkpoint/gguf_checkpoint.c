@@ -91,6 +91,10 @@ static bool has(const void *self, const char *name) {
     return gguf_tensor_find(self, name) != NULL;
 }
 
+static void drop(const void *self) {
+    gguf_drop(self);
+}
+
 const checkpoint_format checkpoint_gguf = {
     .claims = claims,
     .open = open_file,
@@ -106,6 +110,7 @@ const checkpoint_format checkpoint_gguf = {
     .tensor_at = tensor_at,
     .tensor_find = tensor_find,
     .has = has,
+    .drop = drop,
 };
 
 status gguf_parse_checkpoint(checkpoint **out, const void *bytes, size_t count, errbuf *eb) {

@@ -368,6 +368,11 @@ fail:
     return st;
 }
 
+void gguf_drop(const gguf *g) {
+    PRE(g);
+    if (g->map) (void)madvise(g->map, g->size, MADV_DONTNEED);
+}
+
 void gguf_close(gguf *g) {
     if (!g) return;
     for (uint64_t i = 0; i < g->kv_count; i++) free(g->kvs[i].string_at);

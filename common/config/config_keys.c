@@ -75,6 +75,7 @@ const config_key config_keys[] = {
     PICK_KEY(model, backend, "cpu", "cpu|ref|cuda|mock"),
     PICK_KEY(model, isa, "auto", "auto|avx512|avx2|portable"),
     PICK_KEY(model, act_bits, "16", "16|8|32"),
+    TEXT_KEY(model, weight_cache, "auto"),
     PICK_KEY(model, act_dtype, "auto", "auto|bf16|f16|f32"),
     PICK_KEY(model, kv_dtype, "auto", "auto|bf16|f16|f32"),
     BOOL_KEY(model, deterministic, false),

@@ -45,9 +45,10 @@ typedef struct config {
         uint32_t max_context;    /* 0 = the model's */
         char *backend;           /* cpu | ref | cuda | mock */
         char *isa;               /* cpu: auto | avx512 | avx2 | portable */
-        char *act_bits;  /* cpu, weights of 4 and 8 bits: 16 | 8 | 32 bits of what they are multiplied with */
-        char *act_dtype; /* cuda: auto (= bf16) | bf16 | f16 | f32; auto on the others */
-        char *kv_dtype;  /* auto | f16 | f32; cuda: auto, or what act_dtype is */
+        char *act_bits; /* cpu, weights of 4 and 8 bits: 16 | 8 | 32 bits of what they are multiplied with */
+        char *weight_cache; /* cpu: auto | off | the directory of the file of repacked weights */
+        char *act_dtype;    /* cuda: auto (= bf16) | bf16 | f16 | f32; auto on the others */
+        char *kv_dtype;     /* auto | f16 | f32; cuda: auto, or what act_dtype is */
         bool deterministic; /* cuda: no result depends on batch or chunking, as is always so on cpu and ref */
         bool prefix_cache;  /* KV of whole pages is kept for prompts that begin alike */
         bool check_ops;     /* cuda: wait after each operation, so that an error names it */

@@ -34,20 +34,11 @@ static char *text(const char *s) {
     return (char *)(s ? s : "");
 }
 
-/* ProtobufCBuffer that appends to a buf. */
-typedef struct sink {
-    ProtobufCBuffer base;
-    buf *out;
-} sink;
-
-static void sink_append(ProtobufCBuffer *base, size_t count, const uint8_t *bytes) {
-    buf_add(((sink *)base)->out, bytes, count);
-}
-
 static void emit(Baton__ControlMessage *pb, Baton__ControlMessage__BodyCase body, buf *out) {
     pb->body_case = body;
-    sink s = {.base = {.append = sink_append}, .out = out};
-    protobuf_c_message_pack_to_buffer(&pb->base, &s.base);
+    /* Not into a ProtobufCBuffer, which is called for each id of a prompt. */
+    char *to = buf_grow(out, baton__control_message__get_packed_size(pb));
+    (void)baton__control_message__pack(pb, (uint8_t *)to);
 }
 
 static void pack_join(const ctl_join *j, Baton__ControlMessage *pb, buf *out) {

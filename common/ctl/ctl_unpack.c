@@ -9,6 +9,7 @@
 
 #include "base/mem.h"
 #include "ctl/ctl_limits.h"
+#include "ctl/ctl_tokens.h"
 #include "proto/control.pb-c.h"
 
 #include <math.h>
@@ -415,6 +416,7 @@ status ctl_unpack(const void *bytes, size_t count, ctl_msg *out, errbuf *eb) {
     if (count > CTL_BYTES_MAX)
         return errf(eb, ST_CORRUPT, "control message: %zu bytes, at most %u are legal", count, CTL_BYTES_MAX);
 
+    if (ctl_tokens_unpack(bytes, count, out)) return ST_OK;
     budget left = {.left = CTL_UNPACK_MAX};
     ProtobufCAllocator allocator = {.alloc = budget_alloc, .free = budget_free, .allocator_data = &left};
     Baton__ControlMessage *pb = baton__control_message__unpack(&allocator, count, bytes);

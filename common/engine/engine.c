@@ -64,17 +64,28 @@ static uint64_t weight_bytes(const engine *e) {
     return weights_bytes(e->model, e->ops, e->ops->act_type(e->dev));
 }
 
-static void log_memory(const engine *e) {
-    uint64_t total = weight_bytes(e) + e->kv_bytes + e->forward.act.bytes;
+/* On the host: what the kernels read in a layout of their own, and what they read where the file is mapped.
+ */
+static void log_weights(const engine *e) {
+    const weight_home *home = &e->weights.home;
     log_info("engine", "memory", "what=weights mib=%.1f millions=%.1f from=%s",
              (double)weight_bytes(e) / 0x1p20, (double)e->model->weight_count / 1e6, e->model->path);
-    log_info("engine", "memory", "what=kv_pages mib=%.1f pages=%u page_kib=%zu tokens=%" PRIu64 " dtype=%s",
+    if (!home->repacked) return;
+    log_info("engine", "memory", "what=repacked_weights mib=%.1f in=%s shared=%s found=%s huge_pages=%s",
+             (double)home->repacked / 0x1p20, home->file ? home->file : "own_memory",
+             home->file ? "yes" : "no", home->found ? "yes" : "no", home->file && !home->huge ? "no" : "yes");
+}
+
+static void log_memory(const engine *e) {
+    log_weights(e);
+    log_info("engine", "memory",
+             "what=kv_pages mib=%.1f pages=%u page_kib=%zu tokens=%" PRIu64
+             " dtype=%s requests_of_full_context=%u",
              (double)e->kv_bytes / 0x1p20, e->opt.page_count, kv_page_bytes(&e->layout) >> 10,
-             (uint64_t)e->opt.page_count * KV_PAGE_TOKENS, dtype_name(e->layout.type));
+             (uint64_t)e->opt.page_count * KV_PAGE_TOKENS, dtype_name(e->layout.type),
+             e->opt.page_count / kv_pages_for(e->opt.max_context));
     log_info("engine", "memory", "what=activations mib=%.1f rows=%u", (double)e->forward.act.bytes / 0x1p20,
              e->opt.max_rows);
-    log_info("engine", "memory", "what=total mib=%.1f backend=%s seqs=%u max_context=%u",
-             (double)total / 0x1p20, engine_path(e), e->opt.max_seqs, e->opt.max_context);
 }
 
 /* What was asked for and what there is, when it does not fit. What the backend takes for itself (tables,
@@ -106,6 +117,7 @@ static status open_device(engine *e, errbuf *eb) {
     d.max_seq_pages = kv_pages_for(o->max_context + 1);
     d.max_head = MIN(o->max_rows, HEAD_ROWS_MAX);
     d.page_count = o->page_count;
+    d.weight_room = weights_bytes(e->model, e->ops, d.act_type);
     status st = e->ops->memory(d.gpu, &e->memory, eb);
     if (st == ST_OK) st = e->ops->open(&e->dev, &d, eb);
     return st;
@@ -224,6 +236,11 @@ engine_kv engine_kv_of(const engine *e) {
                        .page_count = e->opt.page_count,
                        .spare_page = e->opt.page_count,
                        .seq_pages_max = kv_pages_for(e->opt.max_context)};
+}
+
+uint64_t engine_memory(const engine *e) {
+    PRE(e);
+    return weight_bytes(e) + e->kv_bytes + e->forward.act.bytes;
 }
 
 const char *engine_path(const engine *e) {

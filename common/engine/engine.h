@@ -22,6 +22,8 @@ status engine_new(engine **out, const model *m, const engine_options *opt, errbu
 void engine_free(engine *e);
 
 engine_kv engine_kv_of(const engine *e);
+/* Bytes of weights, KV pages and activations, wherever they are: what the log's lines sum to */
+uint64_t engine_memory(const engine *e);
 /* "cpu/avx2" */
 const char *engine_path(const engine *e);
 

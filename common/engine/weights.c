@@ -50,6 +50,7 @@ status weights_load(weights *w, const model *m, const backend_ops *ops, device *
     w->layer = xcalloc(m->layers, sizeof *w->layer);
     status st = visit_all(m, w, load, &(loading){.to = w, .eb = eb});
     if (st == ST_OK && m->tied) w->output = w->embed;
+    if (st == ST_OK) st = ops->weights_ready(dev, &w->home, eb);
     return st == ST_OK ? ST_OK : err_prefix(eb, st, "engine: weights of %s", m->path);
 }
 

@@ -20,6 +20,7 @@ typedef struct weights {
     weight *embed, *output_norm;
     weight *positions; /* NULL: none are learned */
     weight *output;    /* the embedding when tied */
+    weight_home home;
 } weights;
 
 /* ST_NOMEM when the device is full. Borrows everything until weights_done. */

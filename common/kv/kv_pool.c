@@ -100,11 +100,6 @@ uint32_t kv_pool_refs(const kv_pool *p, uint32_t page) {
     return p->refs[page];
 }
 
-uint32_t kv_pool_headroom(uint32_t page_count, uint32_t running) {
-    uint32_t share = page_count / 50 + (page_count % 50 != 0);
-    return MAX(running, share);
-}
-
 bool kv_pool_check(const kv_pool *p) {
     PRE(p);
     if (p->free_count > p->page_count) return false;

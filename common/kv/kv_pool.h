@@ -32,7 +32,10 @@ uint32_t kv_pool_refs(const kv_pool *p, uint32_t page);
 /* Pages that an admission must leave free where sequences grow (protocol rule 8): one for each running
  * sequence, or 2 % of the pool, rounded up, if that is more. Coordinator and workers ask this one function,
  * so that what the one offers the other does not refuse. */
-uint32_t kv_pool_headroom(uint32_t page_count, uint32_t running);
+static inline uint32_t kv_pool_headroom(uint32_t page_count, uint32_t running) {
+    uint32_t share = page_count / 50 + (page_count % 50 != 0);
+    return running > share ? running : share;
+}
 /* Free + used == count, no page twice in the free list */
 bool kv_pool_check(const kv_pool *p);
 

@@ -38,6 +38,7 @@ typedef struct xfer_cmd {
     uint32_t page_count;
     /* X_EXPECT, X_DEST: rows before it are at D already; on a page edge, below id_count */
     uint32_t token_begin;
+    uint32_t rows_here; /* X_OFFER: rows before it have all layers already; on a page edge, below id_count */
     const char *endpoint; /* X_DEST, X_PEER */
     token_out first;      /* X_SEAL: output token k that P sampled, with its logprobs */
     bool finished;        /* X_SEAL: it ended the request */

@@ -38,11 +38,12 @@ void detok_add(detok *d, const tokenizer *t, int32_t id, bool keep_special, buf 
 
     char usual[sizeof d->held + TOKEN_BYTES_USUAL];
     char *bytes = usual;
-    size_t len = tokenizer_bytes(t, id, NULL, 0);
-    if (len > TOKEN_BYTES_USUAL) bytes = xmalloc(d->held_count + len);
-
+    size_t len = tokenizer_bytes(t, id, usual + d->held_count, TOKEN_BYTES_USUAL);
+    if (len > TOKEN_BYTES_USUAL) {
+        bytes = xmalloc(d->held_count + len);
+        tokenizer_bytes(t, id, bytes + d->held_count, len);
+    }
     memcpy(bytes, d->held, d->held_count);
-    tokenizer_bytes(t, id, bytes + d->held_count, len);
     len += d->held_count;
 
     size_t left = drain(bytes, len, out);

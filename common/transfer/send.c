@@ -132,12 +132,14 @@ static void drop(xfer *x, uint64_t req) {
 static void offer(xfer *x, const xfer_cmd *c) {
     PRE(c->id_count > 0);
     PRE(c->page_count >= kv_pages_for(c->id_count));
+    PRE(handoff_may_start(c->rows_here, c->id_count));
     drop(x, c->id.req);
     outgoing *o = xcalloc(1, sizeof *o);
     sm_init(&o->sm, &handoff_sm, x->turn_ns);
     o->req = c->id.req;
     o->stamp = c->peer_inc;
     o->token_count = c->id_count;
+    o->full_rows = c->rows_here; /* of steps that have ended: no gather waits for them */
     o->pages = xmemdup(c->pages, kv_pages_for(c->id_count) * sizeof *o->pages);
     for (uint32_t i = 0; i < kv_pages_for(c->id_count); i++) PRE(o->pages[i] < x->opt.kv.page_count);
     o->ids_hash = xfer_page_hashes(c->ids, c->id_count);

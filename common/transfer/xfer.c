@@ -164,6 +164,12 @@ fail:
     return st;
 }
 
+uint64_t xfer_ring_bytes(const xfer *x) {
+    PRE(x);
+    if (!x->opt.receiver || !menu_find(&x->setup.menu, "shm")) return 0;
+    return xport_shm_ring_bytes(x->setup.slots, x->setup.slot_bytes);
+}
+
 /* Waits, in steps of a millisecond and for a bounded time, until the item is in. */
 static void push_bounded(ring *r, const void *item) {
     uint64_t deadline_ns = clock_now_ns() + POST_LIMIT_NS;

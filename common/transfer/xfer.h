@@ -21,6 +21,9 @@ status xfer_new(xfer **out, const xfer_options *opt, errbuf *eb);
 void xfer_free(xfer *x);
 /* D: bound pair channel. Borrowed */
 const char *xfer_endpoint(const xfer *x);
+/* D: what a pair's ring takes of the host's memory over shm, of which the sender maps the same pages; 0 for
+ * other transports, and at P. */
+uint64_t xfer_ring_bytes(const xfer *x);
 /* Loop thread; bounded wait for room in the ring */
 void xfer_post(xfer *x, const xfer_cmd *cmd);
 /* Readable when events wait */

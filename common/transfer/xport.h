@@ -120,6 +120,8 @@ bool xport_no_part(xport_ring *r, uint32_t slot, size_t bytes, xport_part *out);
 
 extern const xport_ops xport_ipc;
 extern const xport_ops xport_shm;
+/* Of the host's memory, for one pair */
+uint64_t xport_shm_ring_bytes(uint32_t slots, size_t slot_bytes);
 extern const xport_ops xport_zmq;
 extern const xport_ops xport_nccl;
 /* NULL when there is none of that name */

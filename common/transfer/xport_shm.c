@@ -59,13 +59,17 @@ static void shm_close(xport_ring *r) {
     free(r);
 }
 
+uint64_t xport_shm_ring_bytes(uint32_t slots, size_t slot_bytes) {
+    return SHM_HEAD_BYTES + (uint64_t)slots * slot_bytes;
+}
+
 static xport_ring *ring_alloc(const xport_setup *s) {
     xport_check_setup(s);
     xport_ring *r = xcalloc(1, sizeof *r);
     r->fd = -1;
     r->in = MEMORY_HOST;
     r->setup = *s;
-    r->total_bytes = SHM_HEAD_BYTES + (size_t)s->slots * s->slot_bytes;
+    r->total_bytes = xport_shm_ring_bytes(s->slots, s->slot_bytes);
     return r;
 }
 

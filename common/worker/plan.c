@@ -44,8 +44,8 @@ static uint64_t table_bytes(const plan *p, const model *m) {
     return rotations + seen;
 }
 
-static uint64_t peers_of(const plan *p, const config *c) {
-    return p->role == ROLE_PREFILL ? c->decode.count : p->role == ROLE_DECODE ? c->prefill.count : 0;
+static uint32_t peers_of(worker_role role, const config *c) {
+    return role == ROLE_PREFILL ? c->decode.count : role == ROLE_DECODE ? c->prefill.count : 0;
 }
 
 static bool transport_is(const config *c, const char *name) {
@@ -69,8 +69,7 @@ static bool may_take_nccl(const config *c) {
 /* Pairs over nccl that have memory at a time: one more than there are, as what NCCL holds for a pair that has
  * ended comes back in the background. */
 static uint64_t nccl_pairs(const plan *p, const config *c) {
-    uint64_t peers = peers_of(p, c);
-    return peers && may_take_nccl(c) ? peers + 1 : 0;
+    return p->peers && may_take_nccl(c) ? (uint64_t)p->peers + 1 : 0;
 }
 
 /* NCCL's own */
@@ -83,7 +82,7 @@ static uint64_t nccl_bytes(const plan *p, const config *c) {
  * by the others none. */
 static uint64_t ring_bytes(const plan *p, const config *c) {
     bool may_take_ipc = transport_is(c, "ipc") || transport_is(c, "auto");
-    uint64_t ipc_rings = may_take_ipc && p->role == ROLE_DECODE ? peers_of(p, c) : 0;
+    uint64_t ipc_rings = may_take_ipc && p->role == ROLE_DECODE ? p->peers : 0;
     uint64_t ring = ((uint64_t)c->handoff.ring_slots * c->handoff.slot_kb) << 10;
     return MAX(ipc_rings, nccl_pairs(p, c)) * ((ring + RING_GRANULE - 1) / RING_GRANULE * RING_GRANULE);
 }
@@ -164,10 +163,11 @@ status plan_make(plan *out, const config *c, worker_role role, const model *m, c
     PRE(dev);
     PRE(dev->ops);
     const config_role *s = config_role_of(c, role);
-    plan p = {.role = role, .settings = s, .backend = dev->ops};
+    plan p = {.role = role, .settings = s, .backend = dev->ops, .peers = peers_of(role, c)};
     p.own_memory = !dev->memory.host;
     p.deterministic =
         c->model.deterministic || !p.own_memory; /* batch invariance costs the host backends nothing */
+    p.outputs_as_prompts = !p.own_memory; /* a GPU computes rows of prompts and of decodes by two kernels */
     p.layout = (kv_layout){.layers = m->layers, .kv_heads = m->kv_heads, .head_dim = m->head_dim};
     p.max_context = c->model.max_context ? MIN(c->model.max_context, m->context) : m->context;
     p.max_seqs = s->max_seqs;

@@ -39,15 +39,17 @@ typedef struct plan {
     const config_role *settings; /* borrowed from the config */
     const backend_ops *backend;
     kv_layout layout;
-    dtype act_type;     /* of device_options; means nothing on the host backends */
-    bool own_memory;    /* the device has memory of its own */
-    bool deterministic; /* no result depends on batch or chunking */
+    dtype act_type;          /* of device_options; means nothing on the host backends */
+    bool own_memory;         /* the device has memory of its own */
+    bool deterministic;      /* no result depends on batch or chunking */
+    bool outputs_as_prompts; /* the KV of a generated token has the bytes that it has in a prompt */
     plan_memory memory;
     uint32_t page_count;
     uint32_t max_context; /* tokens of one sequence */
     uint32_t max_rows;    /* of one step */
     uint32_t max_seqs;
     uint32_t chunk_tokens;
+    uint32_t peers; /* workers of the other role, by the config */
 } plan;
 
 /* ST_INVALID names the config key, its value and the remedy; ST_NOMEM, when the device has no room for a

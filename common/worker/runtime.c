@@ -11,6 +11,7 @@
 #include "transfer/xfer.h"
 #include "worker/device_thread.h"
 #include "worker/plan.h"
+#include "worker/weight_cache.h"
 #include "worker_core/agent.h"
 
 #include <signal.h>
@@ -284,11 +285,15 @@ static status start_device(runtime *r, errbuf *eb) {
     bool models = config_backend_find(p->backend->name)->modelled;
     status st = models ? latency_file_find(r->config->mock.latency, &latency, eb) : ST_OK;
     if (st != ST_OK) return err_prefix(eb, st, "mock.latency");
+    weight_cache cache = weight_cache_find(r->config, r->checkpoint, r->model);
     engine_options o = {.backend = p->backend->name,
                         .device = {.threads = p->settings->cores,
                                    .cpus = r->place->cpu_count ? r->place->cpus : NULL,
                                    .isa = r->config->model.isa,
                                    .act_bits = (uint32_t)atoi(r->config->model.act_bits),
+                                   .weight_dir = cache.dir,
+                                   .weight_key = cache.key,
+                                   .weight_alone = r->place->alone,
                                    .latency = models ? &latency : NULL,
                                    .gpu = r->place->gpu,
                                    .act_type = p->act_type,
@@ -304,7 +309,10 @@ static status start_device(runtime *r, errbuf *eb) {
                         .eog_count = r->ends.count,
                         .warm_decode = p->role != ROLE_PREFILL,
                         .warm_prompts = p->role != ROLE_DECODE};
-    return device_thread_new(&r->dev, r->model, &o, eb);
+    st = device_thread_new(&r->dev, r->model, &o, eb);
+    weight_cache_done(&cache);
+    checkpoint_drop(r->checkpoint); /* most of it was read for the last time */
+    return st;
 }
 
 static status start_xfer(runtime *r, const char *bind_host, errbuf *eb) {
@@ -339,6 +347,8 @@ static void start_agent(runtime *r, uint64_t now_ns) {
                                 .chunk_tokens = p->chunk_tokens,
                                 .max_context = p->max_context,
                                 .policy = p->settings->policy,
+                                .prefix_cache = r->config->model.prefix_cache,
+                                .cache_outputs = p->outputs_as_prompts,
                                 .eog = r->ends.ids,
                                 .eog_count = r->ends.count},
                        .join = {.role = p->role,
@@ -381,6 +391,21 @@ static status start_loop(runtime *r, errbuf *eb) {
     return ST_OK;
 }
 
+/* The last lines of the table that the engine began. A ring lies where its receiver is; there may come more
+ * senders than the config has. */
+static void log_rings(const runtime *r) {
+    const plan *p = &r->plan;
+    uint64_t pair = r->xfer ? xfer_ring_bytes(r->xfer) : 0, rings = pair * p->peers;
+    if (r->plan.role == ROLE_DECODE)
+        log_info("worker", "memory",
+                 "what=receive_rings mib=%.1f senders=%u mib_each=%.1f slots=%u slot_kib=%u gpu_mib=%.1f",
+                 (double)rings / 0x1p20, p->peers, (double)pair / 0x1p20, r->config->handoff.ring_slots,
+                 r->config->handoff.slot_kb, (double)p->memory.rings / 0x1p20);
+    log_info("worker", "memory", "what=total mib=%.1f backend=%s seqs=%u max_context=%u",
+             (double)(engine_memory(device_thread_engine(r->dev)) + rings + p->memory.rings) / 0x1p20,
+             p->backend->name, p->max_seqs, p->max_context);
+}
+
 static status load_model(runtime *r, errbuf *eb) {
     status st = checkpoint_open(&r->checkpoint, r->config->model.path, eb);
     if (st != ST_OK) return st;
@@ -408,10 +433,7 @@ static status start(runtime *r, errbuf *eb) {
     if (st != ST_OK) return st;
     const char *path = engine_path(device_thread_engine(r->dev));
     plan_numerics(&r->plan, r->model, path, r->numerics);
-    if (r->plan.role == ROLE_DECODE) /* the last line of the memory table that the engine printed */
-        log_info("worker", "memory", "what=receive_ring per=peer mib=%.1f slots=%u slot_kib=%u",
-                 r->config->handoff.ring_slots * (r->config->handoff.slot_kb / 1024.0),
-                 r->config->handoff.ring_slots, r->config->handoff.slot_kb);
+    log_rings(r);
     log_info("worker", "model is loaded", "model=%s path=%s threads=%u pinned=%s context=%u", r->model->name,
              path, r->plan.settings->cores, r->place->cpu_count && !r->plan.own_memory ? "yes" : "no",
              r->plan.max_context);

@@ -296,6 +296,10 @@ static void send_heartbeat(agent *a, const agent_progress *p, uint64_t now_ns) {
                                .stale = st.stale,
                                .pages_used = st.pages_used,
                                .drain = a->drain_asked,
+                               .cache_queries = st.cache_queries,
+                               .cache_hits = st.cache_hits,
+                               .cache_pages = st.cache_pages,
+                               .cache_evictions = st.cache_evictions,
                                .steps = steps}};
     memcpy(m.heartbeat.busy_ns, a->steps.busy_ns, sizeof m.heartbeat.busy_ns);
     m.heartbeat.step_count = step_log_take(&a->steps, now_ns, steps, &m.heartbeat.steps_left_out);

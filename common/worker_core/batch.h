@@ -41,7 +41,7 @@ typedef enum batch_verdict {
 typedef struct batch_row {
     bool wants_row;  /* false: only a candidate for preemption (a colocated worker's prompt) */
     bool needs_page; /* its next row starts a page */
-    uint32_t pages;  /* held */
+    uint32_t pages;  /* that come back with it, where pages are short: those that nobody else has */
     bool frees_now;  /* false: the transfer thread must let go first */
 } batch_row;
 

@@ -42,9 +42,13 @@ typedef struct wcore_options {
 /* What a heartbeat and the metrics tell about a role (see ctl_heartbeat). */
 typedef struct wcore_stats {
     uint32_t running, waiting, parked, sends_pending;
-    uint32_t pages_used, pages_free;
+    uint32_t pages_used, pages_free; /* by requests; the others, those that only the prefix cache has included
+                                      */
     uint64_t decode_rows, decode_steps, prefill_rows;
     uint64_t stale;
+    uint64_t cache_queries, cache_hits; /* of the prefix cache: see ctl_heartbeat */
+    uint32_t cache_pages;
+    uint64_t cache_evictions;
 } wcore_stats;
 
 typedef struct wcore_ops {
@@ -61,9 +65,9 @@ typedef struct wcore_ops {
     /* Form the next step if idle; once per turn */
     void (*turn)(void *core, uint64_t now_ns);
     wcore_stats (*stats)(const void *core);
-    /* Nothing held: no request, no page */
+    /* Nothing held: no request */
     bool (*idle)(const void *core);
-    /* Pages in use == sum over sequences and hand-offs; for tests */
+    /* Each page is used as often as requests have it; for tests */
     bool (*check)(const void *core);
 } wcore_ops;
 

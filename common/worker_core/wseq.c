@@ -14,7 +14,10 @@ wseq *wseq_new(const ctl_msg *m, uint32_t page_capacity) {
     s->attempt = m->attempt;
     s->prompt_count = w->prompt_count;
     s->output_count = w->output_count;
-    s->ids = xcalloc((size_t)w->prompt_count + w->output_count + 1, sizeof *s->ids);
+    s->cache = w->cache;
+    memcpy(s->salt, w->salt, sizeof s->salt);
+    s->ids_capacity = w->prompt_count + w->output_count + 1;
+    s->ids = xcalloc(s->ids_capacity, sizeof *s->ids);
     memcpy(s->ids, w->prompt, w->prompt_count * sizeof *s->ids);
     if (w->output_count) memcpy(s->ids + w->prompt_count, w->output, w->output_count * sizeof *s->ids);
     sampling_copy(&s->params, &w->params);
@@ -28,8 +31,20 @@ void wseq_free(wseq *s) {
     if (!s) return;
     free(s->ids);
     free(s->pages);
+    free(s->dest_endpoint);
     sampling_done(&s->params);
     free(s);
+}
+
+void wseq_add_id(wseq *s, int32_t id) {
+    PRE(s);
+    uint32_t rows = wseq_rows(s);
+    PRE(rows < s->ids_capacity);
+    s->ids[rows] = id;
+    s->output_count++;
+    if (rows + 1 < s->ids_capacity) return;
+    s->ids_capacity += MAX(s->ids_capacity / 2, 64u);
+    s->ids = xrealloc(s->ids, s->ids_capacity, sizeof *s->ids);
 }
 
 uint32_t wseq_rows(const wseq *s) {

@@ -23,13 +23,19 @@ typedef struct wseq {
     uint64_t req;
     uint32_t attempt;      /* newest that the coordinator gave */
     wseq_phase phase;      /* table */
-    int32_t *ids;          /* prompt ++ output as they came, and room for one more. Owned */
+    int32_t *ids;          /* [ids_capacity] prompt ++ output. Owned */
+    uint32_t ids_capacity; /* room for one more than is known */
     uint32_t prompt_count; /* tokens */
     uint32_t output_count; /* output tokens known so far, those of earlier attempts included */
     uint32_t rows_done;    /* WSEQ_PROMPT: rows whose KV is written */
+    bool cache;            /* it may use and feed the prefix cache */
+    uint64_t salt[2];      /* there */
+    uint32_t hit_rows;     /* rows whose KV was there when it came */
+    uint32_t kept_pages;   /* the first so many of its pages are kept by the cache, and never written */
     sampling params;       /* owned, with its arrays */
     uint32_t *pages;       /* [page_count] of page_capacity. Owned; table */
     uint32_t page_count, page_capacity;
+    uint32_t coming_pages;            /* WSEQ_CLOSING: those that nobody else had; table */
     uint32_t slot;                    /* engine slot, or WSEQ_NO_SLOT; table */
     bool open;                        /* the engine has it */
     uint32_t engine_pages;            /* pages the engine knows of */
@@ -38,6 +44,8 @@ typedef struct wseq {
     bool drop_posted;                 /* X_DROP is on its way */
     kv_identity id;                   /* of the hand-off, as far as known */
     bool has_dest;                    /* P: a D was named and did not fail; table */
+    char *dest_endpoint;              /* P: where that is, while X_DEST has to wait for X_OFFER. Owned */
+    uint32_t dest_begin;              /* P: the first row that it lacks; likewise */
     token_out first;                  /* D: token k, from SEAL */
     bool repeat_first;                /* D: token k is not repeated to the coordinator yet */
     bool tell_closed, tell_preempted; /* WSEQ_CLOSING: what to send at the end */
@@ -50,6 +58,8 @@ typedef struct wseq {
 /* Copies what the message lends; room for so many pages, none taken. Caller frees with wseq_free. */
 wseq *wseq_new(const ctl_msg *m, uint32_t page_capacity);
 void wseq_free(wseq *s);
+/* The next output id. */
+void wseq_add_id(wseq *s, int32_t id);
 /* prompt_count + output_count */
 uint32_t wseq_rows(const wseq *s);
 

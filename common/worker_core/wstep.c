@@ -24,6 +24,7 @@ void wstep_add(wtable *t, wseq *s, uint32_t begin, uint32_t count, bool sample) 
     PRE(count > 0);
     PRE(t->job.item_count < t->opt.max_seqs);
     PRE(kv_pages_for(begin + count) <= s->page_count);
+    PRE(begin >= s->kept_pages * KV_PAGE_TOKENS); /* what others may read is never written */
     step_item item = {.slot = s->slot, .begin = begin, .count = count, .sample = sample, .tag = s->req};
     if (!s->open) step_open(t, s);
     item.new_page_count = s->page_count - s->engine_pages;
@@ -48,6 +49,11 @@ bool wstep_go(wtable *t) {
     t->busy = true;
     t->sink.step(t->sink.ctx, &t->job);
     return true;
+}
+
+void wstep_first_token(wtable *t, const wseq *s, uint32_t index, const token_out *token) {
+    wstep_token(t, s, index, token);
+    t->tokens[t->token_count - 1].cached = MIN(s->hit_rows, s->prompt_count);
 }
 
 void wstep_token(wtable *t, const wseq *s, uint32_t index, const token_out *token) {

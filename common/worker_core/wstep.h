@@ -16,7 +16,9 @@ bool wstep_go(wtable *t);
  * one message, lets go of the others. */
 void wstep_end(wtable *t, const step_result *results, uint32_t count,
                void (*row)(wtable *t, wseq *s, const step_item *item, const step_result *r));
-/* From row(): joins the message */
+/* From row(): joins the message. The first one of an attempt tells also what of the prompt was not computed.
+ */
+void wstep_first_token(wtable *t, const wseq *s, uint32_t index, const token_out *token);
 void wstep_token(wtable *t, const wseq *s, uint32_t index, const token_out *token);
 
 #endif

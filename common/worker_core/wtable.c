@@ -38,8 +38,7 @@ void wtable_init(wtable *t, worker_role role, const wcore_options *opt, const wc
     PRE(capacity >= opt->max_seqs);
     uint32_t seqs = opt->max_seqs;
     *t = (wtable){.role = role, .opt = *opt, .sink = *sink, .capacity = capacity};
-    errbuf eb = {0};
-    CHECK(kv_pool_new(&t->pool, opt->page_count, &eb) == ST_OK);
+    wpages_init(&t->pages, opt->page_count, opt->prefix_cache, opt->cache_outputs);
     list_init(&t->live);
     list_init(&t->closing);
     for (uint32_t i = 0; i < ARRAY_LEN(t->phases); i++) list_init(&t->phases[i]);
@@ -70,7 +69,7 @@ void wtable_done(wtable *t) {
     free_all(&t->closing);
     u64_map_done(&t->live_of);
     u64_map_done(&t->closing_of);
-    kv_pool_free(t->pool);
+    wpages_done(&t->pages);
     free(t->free_slots);
     free(t->left_slots);
     free(t->closes);
@@ -175,12 +174,13 @@ static void add_closing(wtable *t, wseq *s) {
     list_add_last(&t->closing, &s->by_age);
     s->closing_before = u64_map_take(&t->closing_of, s->req);
     u64_map_put(&t->closing_of, s->req, s);
-    t->coming_pages += s->page_count;
+    s->coming_pages = wpages_own(&t->pages, s);
+    t->coming_pages += s->coming_pages;
 }
 
 /* The attempts of one request that close at the same time are few. */
 static void remove_closing(wtable *t, wseq *s) {
-    t->coming_pages -= s->page_count;
+    t->coming_pages -= s->coming_pages;
     list_remove(&t->closing, &s->by_age);
     wseq *after = wtable_closing(t, s->req);
     if (after == s) {
@@ -198,7 +198,6 @@ static void remove_closing(wtable *t, wseq *s) {
 static const char *refusal(const wtable *t, const ctl_work *w, const wtable_need *need, char *text,
                            size_t size) {
     uint64_t rows = (uint64_t)w->prompt_count + w->output_count;
-    uint32_t pages = kv_pages_for(need->rows), available = kv_pool_available(t->pool);
     if (w->prompt_count == 0) return "the prompt is empty";
     if (rows > t->opt.max_context) {
         snprintf(text, size, "%llu tokens are more than the context of %u", (unsigned long long)rows,
@@ -211,11 +210,6 @@ static const char *refusal(const wtable *t, const ctl_work *w, const wtable_need
     }
     if (need->slot && t->free_slot_count == 0) {
         snprintf(text, size, "all %u sequence slots are taken", t->opt.max_seqs);
-        return text;
-    }
-    if (pages > available || available - pages < need->headroom) {
-        snprintf(text, size, "%u pages wanted and %u to stay free, %u are free", pages, need->headroom,
-                 available);
         return text;
     }
     return NULL;
@@ -246,8 +240,13 @@ wseq *wtable_admit(wtable *t, const ctl_msg *m, const wtable_need *need) {
     }
     uint32_t pages = kv_pages_for(need->rows);
     wseq *s = wseq_new(m, pages);
-    CHECK(kv_pool_take(t->pool, pages, s->pages) == ST_OK);
-    s->page_count = pages;
+    if (!wpages_take(&t->pages, s, need->rows, need->headroom)) {
+        wseq_free(s);
+        snprintf(text, sizeof text, "%u pages wanted and %u to stay free, %u are free", pages, need->headroom,
+                 wpages_available(&t->pages));
+        wtable_no_room(t, m, text);
+        return NULL;
+    }
     if (need->slot) take_slot(t, s);
     add_live(t, s, need->phase);
     return s;
@@ -256,7 +255,7 @@ wseq *wtable_admit(wtable *t, const ctl_msg *m, const wtable_need *need) {
 void wtable_settle(wtable *t, wseq *s) {
     PRE(s->phase == WSEQ_CLOSING);
     if (s->in_step || s->xfer_known) return;
-    kv_pool_put(t->pool, s->pages, s->page_count);
+    wpages_put(&t->pages, s);
     remove_closing(t, s);
     if (s->tell_preempted) send_plain(t, CTL_PREEMPTED, s->req, s->attempt);
     if (s->tell_closed) send_plain(t, CTL_CLOSED, s->req, s->attempt);
@@ -331,6 +330,7 @@ void wtable_post(wtable *t, wseq *s, xfer_cmd_kind kind) {
         c.pages = s->pages;
         c.page_count = s->page_count;
         s->xfer_known = true;
+        *(kind == X_OFFER ? &c.rows_here : &c.token_begin) = s->hit_rows;
     }
     if (kind == X_SEAL) {
         c.first = s->first;
@@ -385,15 +385,21 @@ void wtable_leave_slot(wtable *t, wseq *s) {
 bool wtable_grow(wtable *t, wseq *s, uint32_t rows) {
     PRE(!s->in_step);
     PRE(s->phase != WSEQ_CLOSING);
-    uint32_t want = kv_pages_for(rows);
-    if (want <= s->page_count) return true;
-    if (want > s->page_capacity) {
-        s->page_capacity = MAX(want, 2 * s->page_capacity);
-        s->pages = xrealloc(s->pages, s->page_capacity, sizeof *s->pages);
-    }
-    if (kv_pool_take(t->pool, want - s->page_count, s->pages + s->page_count) != ST_OK) return false;
-    s->page_count = want;
-    return true;
+    return wpages_grow(&t->pages, s, rows);
+}
+
+void wtable_look_again(wtable *t, wseq *s) {
+    PRE(s->phase == WSEQ_PROMPT);
+    PRE(!s->open);
+    PRE(!s->xfer_known);
+    wpages_look_again(&t->pages, s);
+}
+
+void wtable_keep(wtable *t, wseq *s, uint32_t rows) {
+    PRE(!s->in_step);
+    PRE(s->phase != WSEQ_CLOSING);
+    if (!s->open && !s->xfer_known) wpages_join(&t->pages, s, rows);
+    wpages_keep(&t->pages, s, rows);
 }
 
 finish wtable_finish(const wtable *t, const wseq *s, int32_t id) {
@@ -407,8 +413,12 @@ finish wtable_finish(const wtable *t, const wseq *s, int32_t id) {
 wcore_stats wtable_stats(const wtable *t) {
     PRE(t);
     wcore_stats st = t->stats;
-    st.pages_used = kv_pool_used(t->pool);
-    st.pages_free = kv_pool_available(t->pool);
+    st.pages_used = wpages_used(&t->pages);
+    st.pages_free = wpages_available(&t->pages);
+    st.cache_queries = t->pages.queries;
+    st.cache_hits = t->pages.hits;
+    st.cache_pages = prefix_cache_idle(t->pages.cache);
+    st.cache_evictions = prefix_cache_evictions(t->pages.cache);
     return st;
 }
 
@@ -416,7 +426,7 @@ bool wtable_idle(const wtable *t) {
     return t->live.count == 0 && t->closing.count == 0;
 }
 
-static bool check_live(const wtable *t, uint32_t *pages, uint32_t *slots) {
+static bool check_live(const wtable *t, uint32_t *users, uint32_t *slots) {
     wcore_stats st = {0};
     uint64_t age = 0;
     for (list_link *l = list_first(&t->live); l; l = list_next(&t->live, l)) {
@@ -424,7 +434,7 @@ static bool check_live(const wtable *t, uint32_t *pages, uint32_t *slots) {
         if (s->phase == WSEQ_CLOSING || wtable_find(t, s->req) != s) return false;
         if (s->age < age) return false;
         age = s->age + 1;
-        *pages += s->page_count;
+        if (!wpages_count(&t->pages, s, users)) return false;
         *slots += s->slot != WSEQ_NO_SLOT;
         count_in(t, &st, s, 1);
     }
@@ -445,25 +455,27 @@ static bool check_phases(const wtable *t) {
     return count == t->live.count;
 }
 
-static bool check_closing(const wtable *t, uint32_t *pages) {
+static bool check_closing(const wtable *t, uint32_t *users) {
     uint32_t coming = 0;
     for (list_link *l = list_first(&t->closing); l; l = list_next(&t->closing, l)) {
         const wseq *s = of_age(l), *found = wtable_closing(t, s->req);
         while (found && found != s) found = found->closing_before;
         if (s->phase != WSEQ_CLOSING || !found) return false;
         if (!s->in_step && !s->xfer_known) return false;
-        coming += s->page_count;
+        if (!wpages_count(&t->pages, s, users)) return false;
+        coming += s->coming_pages;
     }
-    *pages += coming;
     return coming == t->coming_pages && u64_map_count(&t->closing_of) <= t->closing.count;
 }
 
 bool wtable_check(const wtable *t) {
     PRE(t);
-    uint32_t pages = 0, slots = 0;
-    if (!check_live(t, &pages, &slots) || !check_phases(t) || !check_closing(t, &pages)) return false;
-    if (slots + t->free_slot_count != t->opt.max_seqs) return false;
-    return kv_pool_used(t->pool) == pages && kv_pool_check(t->pool);
+    uint32_t slots = 0;
+    uint32_t *users = xcalloc(t->opt.page_count, sizeof *users);
+    bool good = check_live(t, users, &slots) && check_phases(t) && check_closing(t, users) &&
+                slots + t->free_slot_count == t->opt.max_seqs && wpages_check(&t->pages, users);
+    free(users);
+    return good;
 }
 
 wcore_stats wtable_core_stats(const void *core) {

@@ -16,15 +16,15 @@
  * decode may walk: past those that are younger and decode already.
  *
  * Everything but the requests themselves is sized at wtable_init. The step is in worker_core/wstep.h.
- * Thread: the loop thread. Invariant (wtable_check): pages in use == sum over live and closing requests. */
+ * Thread: the loop thread. Invariant (wtable_check): a page is used as often as live and closing
+ * requests have it. */
 #ifndef BATON_WORKER_CORE_WTABLE_H
 #define BATON_WORKER_CORE_WTABLE_H
 
 #include "base/u64_map.h"
 #include "kv/kv_layout.h"
-#include "kv/kv_pool.h"
 #include "worker_core/wcore.h"
-#include "worker_core/wseq.h"
+#include "worker_core/wpages.h"
 
 #define WTABLE_REQUESTS_MAX 4096u /* live and closing, where engine slots do not bound them earlier */
 
@@ -33,7 +33,7 @@ typedef struct wtable {
     wcore_options opt;
     wcore_sink sink;
     uint64_t epoch, incarnation;
-    kv_pool *pool;
+    wpages pages;
     list live;                 /* of wseq.by_age, oldest first */
     list phases[WSEQ_CLOSING]; /* the live ones of each phase, of wseq.by_phase. Oldest first; PINNED: as they
                                   came to be */
@@ -45,7 +45,7 @@ typedef struct wtable {
     uint32_t free_slot_count;
     uint32_t *left_slots; /* [left_slot_count] left while open: closed by the next job */
     uint32_t left_slot_count;
-    uint32_t coming_pages; /* held by closing requests */
+    uint32_t coming_pages; /* of closing requests: what comes back with them */
     wcore_stats stats;     /* kept as it changes, but for pages_used and pages_free */
 
     /* The step: see wstep.h. */
@@ -62,7 +62,8 @@ typedef struct wtable {
 void wtable_init(wtable *t, worker_role role, const wcore_options *opt, const wcore_sink *sink,
                  uint32_t capacity);
 void wtable_done(wtable *t);
-/* Forgets everything, silently; X_EPOCH goes out before any X_DROP. Both numbers 0: between two sessions. */
+/* Forgets every request, silently; what the prefix cache keeps stays: it was computed with the same numbers.
+ * X_EPOCH goes out before any X_DROP. Both numbers 0: between two sessions. */
 void wtable_session(wtable *t, uint64_t epoch, uint64_t incarnation);
 
 /* Live, or NULL. Borrowed: valid until it is closed. */
@@ -112,6 +113,11 @@ bool wtable_take_slot(wtable *t, wseq *s);
 void wtable_leave_slot(wtable *t, wseq *s);
 /* Pages for so many rows; false: not that many are free */
 bool wtable_grow(wtable *t, wseq *s, uint32_t rows);
+/* A prompt of which nothing was computed yet: perhaps others have computed its first rows since it came. */
+void wtable_look_again(wtable *t, wseq *s);
+/* So many rows of it are written: the prefix cache may keep their whole pages. While nobody else knows its
+ * pages it takes those that are kept already in place of its own. */
+void wtable_keep(wtable *t, wseq *s, uint32_t rows);
 /* The end rule for the output token just added to output_count; a full context is an end by length. */
 finish wtable_finish(const wtable *t, const wseq *s, int32_t id);
 

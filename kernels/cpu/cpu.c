@@ -1,11 +1,14 @@
 #include "kernels/cpu/cpu.h"
 
+#include "base/clock.h"
 #include "base/mem.h"
 #include "kernels/cpu/cpuid.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#define STORE_WAIT_NS (60 * NS_PER_S) /* for another worker that repacks */
 
 /* The choice of an instruction set by name; the best one first. */
 typedef struct isa_choice {
@@ -53,6 +56,31 @@ static void cpu_close(device *d) {
     free(d);
 }
 
+/* Files hold what repacking makes of one model's weights in one layout. */
+static store *open_store(const device_options *opt) {
+    char key[96];
+    PRE(!opt->weight_dir || opt->weight_key);
+    if (opt->weight_dir)
+        snprintf(key, sizeof key, "%.64s-p%u-%jx", opt->weight_key, PACK_LAYOUT, (uintmax_t)opt->weight_room);
+    /* Address space, where nobody said how much: benchmarks and tests open devices themselves. */
+    const uint64_t room = opt->weight_room ? opt->weight_room : (uint64_t)1 << 30;
+    return store_open(&(store_options){.room = room,
+                                       .dir = opt->weight_dir,
+                                       .key = opt->weight_dir ? key : NULL,
+                                       .wait_ns = STORE_WAIT_NS,
+                                       .alone = opt->weight_alone});
+}
+
+static status cpu_weights_ready(device *d, weight_home *out, errbuf *eb) {
+    PRE(d);
+    PRE(out);
+    (void)eb;
+    store_seal(d->store);
+    store_state is = store_state_of(d->store);
+    *out = (weight_home){.repacked = is.bytes, .file = is.file, .huge = is.huge, .found = is.filled};
+    return ST_OK;
+}
+
 status cpu_open_kernels(device **out, const cpu_kernels *k, const device_options *opt, errbuf *eb) {
     PRE(out);
     PRE(k);
@@ -65,7 +93,7 @@ status cpu_open_kernels(device **out, const cpu_kernels *k, const device_options
     d->kernels = k;
     d->act_bits = bits;
     snprintf(d->path, sizeof d->path, "%s/act%u", k->host.path, bits);
-    d->store = store_open(&(store_options){.room = 1u << 30});
+    d->store = open_store(opt);
     status st = team_new(&d->team, opt->threads, opt->cpus, eb);
     if (st != ST_OK) {
         cpu_close(d);
@@ -136,6 +164,7 @@ const backend_ops cpu_backend = {
     .open = cpu_open,
     .close = cpu_close,
     .kv_default = cpu_kv_default,
+    .weights_ready = cpu_weights_ready,
     .attend_setup = cpu_attend_setup,
     .attend = cpu_attend,
     .sample = cpu_sample,

@@ -68,10 +68,11 @@ status cpu_weight_load(device *d, const weight_parts *parts, weight **out, errbu
     PRE(out);
     cpu_weight *w = xcalloc(1, sizeof *w);
     status st = host_weight_init(&w->host, parts, eb);
-    for (uint32_t i = 0; st == ST_OK && i < weight_form_parts(parts->form); i++) {
-        tensor *t = &w->host.parts.part[i];
-        if (d->act_bits != 32 && pack_takes(t)) st = pack(d, t, &w->part[i], eb);
-    }
+    const uint32_t count = weight_form_parts(parts->form);
+    bool packs = d->act_bits != 32; /* all parts or none: a product goes one way */
+    for (uint32_t i = 0; i < count; i++) packs &= pack_takes(&w->host.parts.part[i]);
+    for (uint32_t i = 0; packs && st == ST_OK && i < count; i++)
+        st = pack(d, &w->host.parts.part[i], &w->part[i], eb);
     if (st == ST_OK)
         *out = &w->host;
     else
@@ -92,10 +93,14 @@ static size_t whole_lines(size_t bytes) {
     return (bytes + 63) / 64 * 64;
 }
 
+static uint32_t planes_of(const device *d) {
+    return d->act_bits == 16 ? 2 : 1;
+}
+
 /* The slot that was not written last, for `rows` rows; NULL when there is no memory. */
-static quant_rows *next_slot(device *d, uint32_t rows, uint32_t cols) {
+static quant_rows *next_slot(device *d, uint32_t rows, uint32_t cols, uint32_t planes) {
     cpu_quant_slot *s = &d->slots[d->slot ^ 1];
-    uint32_t planes = d->act_bits == 16 ? 2 : 1, groups = cols / QUANT_GROUP;
+    uint32_t groups = cols / QUANT_GROUP;
     size_t end = whole_lines((size_t)cols * planes), pairs = d->kernels->pairs ? whole_lines(cols * 2) : 0;
     quant_rows r = {.data = s->rows.data, .cols = cols, .planes = planes};
     r.pairs_at = pairs ? end : 0;
@@ -142,7 +147,7 @@ static const quant_rows *take_whole(device *d, const float *x, uint32_t rows, ui
     bool there = s->of == x && s->rows.cols == cols;
     s->of = NULL;
     if (there) return &s->rows;
-    quantising q = {.dev = d, .x = x, .to = next_slot(d, rows, cols), .rows = rows};
+    quantising q = {.dev = d, .x = x, .to = next_slot(d, rows, cols, planes_of(d)), .rows = rows};
     if (q.to) team_run(d->team, (rows + QUANT_ROWS - 1) / QUANT_ROWS, quantise_task, &q);
     return q.to;
 }
@@ -169,7 +174,9 @@ status cpu_embed_op(device *d, const op_embed *a) {
 static status norm_rows(device *d, cpu_norm_rows *a, const weight *w) {
     a->weight = w->parts.part[0].data;
     if (d->act_bits != 32 && a->dim % QUANT_GROUP == 0) {
-        a->quant = next_slot(d, a->rows, a->dim);
+        /* Of the head's input even 8 bits keep 16: a prompt has one such row, and of all places where
+         * rounding errors come from this one is a quarter (mean KL). */
+        a->quant = next_slot(d, a->rows, a->dim, a->pick ? 2 : planes_of(d));
         if (!a->quant) return no_scratch(d, "norm");
     }
     status st = d->kernels->norm_rows(d, a);
@@ -243,7 +250,7 @@ status cpu_gate_up_op(device *d, const op_gate_up *a) {
     }
     cpu_product p = {.rows = a->rows, .parts = 2};
     p.x = take_whole(d, a->x, a->rows, gate->cols);
-    quant_rows *to = p.x ? next_slot(d, a->rows, gate->rows) : NULL;
+    quant_rows *to = p.x ? next_slot(d, a->rows, gate->rows, planes_of(d)) : NULL;
     if (!to) return no_scratch(d, "gate_up");
     p.gated = to;
     p.part[0] = (cpu_product_part){.w = gate, .out = a->out};

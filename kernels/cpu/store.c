@@ -19,6 +19,10 @@ typedef struct extra {
 } extra;
 
 struct store {
+    char *dir, *key; /* of the file; NULL: none is wanted */
+    uint64_t wanted_room, wait_ns;
+    bool for_one;   /* store_options.alone */
+    bool open;      /* the first piece was taken: block and file are decided */
     uint8_t *block; /* at a multiple of 2 MiB; NULL: none */
     size_t room;    /* of the block: of the file when filled */
     size_t used;
@@ -27,7 +31,7 @@ struct store {
     extra *extras; /* the newest first */
     size_t extra_bytes;
     bool wants_file; /* file may yet be written */
-    bool filled, sealed;
+    bool filled, last_filled, sealed;
     weight_file file; /* zeroed: none */
     errbuf alone;
 };
@@ -66,20 +70,43 @@ store *store_open(const store_options *opt) {
     PRE(opt);
     PRE(!opt->dir || opt->key);
     store *s = xcalloc(1, sizeof *s);
-    if (opt->dir) {
-        status st = weight_file_init(&s->file, opt->dir, opt->key, &s->alone);
-        if (st == ST_OK) st = weight_file_find(&s->file, opt->wait_ns, &s->alone);
-        s->filled = st == ST_OK;
-        s->wants_file = st == ST_AGAIN;
-        if (st != ST_OK && st != ST_AGAIN) stay_alone(s);
-    }
-    if (s->filled) {
+    s->wanted_room = opt->room;
+    s->wait_ns = opt->wait_ns;
+    s->for_one = opt->alone;
+    if (!opt->dir) return s;
+    s->dir = xstrdup(opt->dir);
+    s->key = xstrdup(opt->key);
+    return s;
+}
+
+static void find_file(store *s) {
+    status st = weight_file_init(&s->file, s->dir, s->key, &s->alone);
+    if (st == ST_OK) st = weight_file_find(&s->file, s->wait_ns, &s->alone);
+    s->filled = st == ST_OK;
+    s->wants_file = st == ST_AGAIN;
+    if (st != ST_OK && st != ST_AGAIN) stay_alone(s);
+}
+
+/* Private memory with what the file holds, in place of its mapping. */
+static void copy_file(store *s) {
+    reserve(s, s->file.bytes);
+    if (!s->block) return;
+    memcpy(s->block, s->file.mapped, s->file.bytes);
+    s->room = s->file.bytes;
+    weight_file_unmap(&s->file);
+}
+
+/* With the first piece: a model of which nothing is repacked asks for no file. */
+static void open_block(store *s) {
+    s->open = true;
+    if (s->dir) find_file(s);
+    if (s->filled && s->for_one && !s->file.huge) copy_file(s);
+    if (s->filled && !s->block) {
         s->block = (uint8_t *)(uintptr_t)s->file.mapped; /* the caller writes nothing into it */
         s->room = s->file.bytes;
-    } else if (opt->room) {
-        reserve(s, opt->room);
+    } else if (!s->filled && s->wanted_room) {
+        reserve(s, s->wanted_room);
     }
-    return s;
 }
 
 void store_close(store *s) {
@@ -91,6 +118,8 @@ void store_close(store *s) {
     }
     if (s->reserved) munmap(s->reserved, s->reserved_bytes);
     weight_file_done(&s->file);
+    free(s->dir);
+    free(s->key);
     free(s);
 }
 
@@ -110,10 +139,10 @@ static void *take_extra(store *s, size_t bytes) {
 void *store_take(store *s, size_t bytes) {
     PRE(s);
     PRE(bytes > 0);
-    PRE(!s->sealed);
+    if (!s->open) open_block(s);
     size_t whole = round_up(bytes, PIECE_EDGE);
-    bool fits = whole >= bytes && whole <= s->room - s->used;
-    CHECK(fits || !s->filled); /* the key names another sequence of pieces */
+    bool fits = !s->sealed && whole >= bytes && whole <= s->room - s->used;
+    s->last_filled = fits && s->filled;
     if (!fits) return take_extra(s, bytes);
     void *p = s->block + s->used;
     s->used += whole;
@@ -122,12 +151,13 @@ void *store_take(store *s, size_t bytes) {
 
 bool store_filled(const store *s) {
     PRE(s);
-    return s->filled;
+    return s->last_filled;
 }
 
 static void write_file(store *s) {
     status st = s->extras ? errf(&s->alone, ST_NOMEM, "no address space for one block of all weights")
-                          : weight_file_write(&s->file, s->block, round_up(s->used, FILE_PAGE), &s->alone);
+                          : weight_file_write(&s->file, s->block, round_up(s->used, FILE_PAGE), !s->for_one,
+                                              &s->alone);
     if (st == ST_OK)
         weight_file_prune(&s->file);
     else
@@ -136,13 +166,10 @@ static void write_file(store *s) {
 
 void store_seal(store *s) {
     PRE(s);
-    PRE(!s->sealed);
+    if (s->sealed) return;
     s->sealed = true;
-    if (s->wants_file && s->used)
-        write_file(s);
-    else if (s->wants_file)
-        weight_file_done(&s->file); /* others must not wait for it */
-    if (!s->filled && s->used) (void)mprotect(s->block, round_up(s->used, FILE_PAGE), PROT_READ);
+    if (s->wants_file) write_file(s);
+    if (s->reserved && s->used) (void)mprotect(s->block, round_up(s->used, FILE_PAGE), PROT_READ);
 }
 
 store_state store_state_of(const store *s) {
@@ -150,5 +177,6 @@ store_state store_state_of(const store *s) {
     return (store_state){.bytes = s->used + s->extra_bytes,
                          .filled = s->filled,
                          .file = s->file.bytes ? s->file.path : NULL,
+                         .huge = s->file.huge,
                          .alone = s->alone.text[0] ? s->alone.text : NULL};
 }

@@ -26,24 +26,28 @@ typedef struct store_options {
     const char *dir;  /* of the file; NULL: private memory */
     const char *key;  /* the file's name: what the bytes follow from, layout and room included */
     uint64_t wait_ns; /* for another process that fills it */
+    bool alone;       /* no other worker of this host uses it: where a file is mapped in small pages only, a
+                         private copy in huge pages is read faster */
 } store_options;
 
 typedef struct store_state {
     uint64_t bytes;    /* of all pieces so far */
-    bool filled;       /* they came from a file */
-    const char *file;  /* that holds them; NULL: private memory. Borrowed until store_close */
+    bool filled;       /* they came from the file */
+    const char *file;  /* that is mapped; NULL: private memory. Borrowed until store_close */
+    bool huge;         /* that mapping is in huge pages */
     const char *alone; /* why there is no file although one was asked for; NULL. Likewise */
 } store_state;
 
 /* Private memory of no known size. Caller frees with store_close. */
 store *store_new(void);
-/* Blocks up to wait_ns. Caller frees with store_close. */
+/* Copies dir and key, and asks for the file with the first piece. Caller frees with store_close. */
 store *store_open(const store_options *opt);
 void store_close(store *s);
 /* The next piece: 64-byte aligned; NULL when there is no memory. Where it is not filled the caller writes all
- * of it, before store_seal. Borrowed until store_close. */
+ * of it, before store_seal. The first one may block up to wait_ns. Pieces that are taken after store_seal are
+ * private. Borrowed until store_close. */
 void *store_take(store *s, size_t bytes);
-/* Whether pieces come with their contents. */
+/* Whether the piece that was taken last came with its contents. */
 bool store_filled(const store *s);
 /* After the last piece was written: makes the file, and all of it read only. */
 void store_seal(store *s);

@@ -271,6 +271,7 @@ const backend_ops cuda_backend = {
     .weight_load = cuda_weight_load,
     .weight_free = cuda_weight_free,
     .weight_bytes = cuda_weight_bytes,
+    .weights_ready = cuda_weights_ready,
     .attend_setup = cuda_attend_setup,
     .warm = cuda_warm,
     .step_begin = cuda_step_begin,

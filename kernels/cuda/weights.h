@@ -13,8 +13,9 @@ struct weight {
     size_t bytes;
 };
 
-/* backend_ops.weight_load and weight_free. */
+/* Slots of backend_ops. */
 status cuda_weight_load(device *d, const weight_parts *from, weight **out, errbuf *eb);
+status cuda_weights_ready(device *d, weight_home *out, errbuf *eb);
 uint64_t cuda_weight_bytes(dtype act_type, const weight_parts *from);
 void cuda_weight_free(device *d, weight *w);
 /* The staging of the load, when no more weights come; the next load makes it again. */

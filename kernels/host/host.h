@@ -54,6 +54,8 @@ void host_unpin_memory(device *d, void *memory);
 status host_weight_load(device *d, const weight_parts *parts, weight **out, errbuf *eb);
 uint64_t host_weight_bytes(dtype act_type, const weight_parts *parts);
 void host_weight_free(device *d, weight *w);
+/* All are read in place. */
+status host_weights_ready(device *d, weight_home *out, errbuf *eb);
 status host_attend_setup(device *d, const attend_setup *s, errbuf *eb);
 /* None: all steps cost the same */
 bool host_warm(const device *d, uint32_t i, warm_step *out);
@@ -72,7 +74,8 @@ status host_step_end(device *d, errbuf *eb);
 status host_sync(device *d, errbuf *eb);
 void host_device_error(const device *d, errbuf *eb);
 
-/* Every slot of backend_ops but name, open, close, kv_default, attend_setup, kv_gather and kv_scatter. */
+/* Every slot of backend_ops but name, open, close, kv_default, weights_ready, attend_setup, kv_gather and
+ * kv_scatter. */
 #define HOST_SLOTS                                                                                           \
     .path = host_path, .act_type = host_act_type, .memory = host_memory, .mem_alloc = host_mem_alloc,        \
     .mem_free = host_mem_free, .mem_read = host_mem_read, .mem_write = host_mem_write,                       \

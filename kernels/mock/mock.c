@@ -218,6 +218,7 @@ const backend_ops mock_backend = {
     .weight_load = mock_weight_load,
     .weight_free = mock_weight_free,
     .weight_bytes = mock_weight_bytes,
+    .weights_ready = host_weights_ready,
     .attend_setup = host_attend_setup,
     .warm = host_warm,
     .step_begin = mock_step_begin,

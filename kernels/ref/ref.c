@@ -48,6 +48,7 @@ const backend_ops ref_backend = {
     .open = ref_open,
     .close = ref_close,
     .kv_default = ref_kv_default,
+    .weights_ready = host_weights_ready,
     .attend_setup = host_attend_setup,
     .kv_gather = ref_kv_gather,
     .kv_scatter = ref_kv_scatter,

@@ -16,7 +16,7 @@
 
 typedef struct totals {
     uint64_t events, submitted, done, stopped, failed, canceled, replays, preemptions, handoffs, kills,
-        segments;
+        segments, cache_queries, cache_hits, cache_evictions;
 } totals;
 
 static bool is_calm(uint64_t seed) {
@@ -43,6 +43,8 @@ static sim_options random_cluster(uint64_t seed) {
     static const uint64_t slow_ns[] = {10 * NS_PER_US, NS_PER_MS, 8 * NS_PER_MS};
     o.post_ns = slow_ns[(r >> 46) % 2];
     o.copy_ns = slow_ns[(r >> 48) % 3];
+    o.prefix_cache = (r >> 50) % 4 > 0;
+    o.cache_outputs = (r >> 51) % 2;
     o.ctl_ns = 2 * NS_PER_MS;
     o.step_ns = 20 * NS_PER_MS;
     o.row_ns = NS_PER_MS / 4;
@@ -70,10 +72,19 @@ static void submit_one(sim *s) {
     if (sim_below(s, 4) == 0) ask.stop_at = (int32_t)sim_below(s, 20);
     ask.ignore_eos = sim_below(s, 2) == 0;
     ask.max_tokens_absent = false;
+    /* Few stories, so that they meet while they are computed, and while their pages are given up. */
+    if (sim_below(s, 3)) ask.story = 1 + sim_below(s, 4);
+    ask.salt = sim_below(s, 8) == 0;
+    if (s->client_count && sim_below(s, 4) == 0) {
+        ask.after = s->clients[s->client_count - 1 - sim_below(s, MIN(s->client_count, 8u))];
+        ask.prompt_count = 1 + sim_below(s, 20);
+    }
     errbuf eb = {0};
     status st = sim_submit(s, &ask, NULL, &eb);
     if (st != ST_OK && st != ST_AGAIN && st != ST_INVALID) sim_failf(s, "submit: %s", eb.text);
-    if (st == ST_INVALID && ask.prompt_count + ask.max_tokens <= 110) sim_failf(s, "refused: %s", eb.text);
+    uint32_t before = ask.after ? ask.after->prompt_count + ask.after->got : 0;
+    if (st == ST_INVALID && before + ask.prompt_count + ask.max_tokens <= 110)
+        sim_failf(s, "refused: %s", eb.text);
 }
 
 static void cancel_one(sim *s) {
@@ -202,6 +213,12 @@ static void add_up(sim *s, totals *sum) {
     sum->handoffs += k.handoffs_verified;
     sum->kills += s->seen.kills;
     sum->segments += s->seen.segments;
+    for (uint32_t w = 0; w < s->proc_count; w++) {
+        wcore_stats st = sim_stats(s, w);
+        sum->cache_queries += st.cache_queries;
+        sum->cache_hits += st.cache_hits;
+        sum->cache_evictions += st.cache_evictions;
+    }
 }
 
 static void none_failed(sim *s) {
@@ -258,13 +275,19 @@ int main(int argc, char **argv) {
     uint32_t bad = 0;
     for (unsigned long long seed = first; seed <= last && bad < 5; seed++)
         bad += !run_seed(seed, (uint32_t)steps, &t);
-    printf("%llu seeds x %llu steps: %llu events, %llu requests: %llu done, %llu by stop string, %llu "
-           "failed, %llu "
-           "canceled; "
-           "%llu replays, %llu preemptions, %llu hand-offs of %llu segments, %llu kills\n",
-           last - first + 1, steps, (unsigned long long)t.events, (unsigned long long)t.submitted,
-           (unsigned long long)t.done, (unsigned long long)t.stopped, (unsigned long long)t.failed,
-           (unsigned long long)t.canceled, (unsigned long long)t.replays, (unsigned long long)t.preemptions,
-           (unsigned long long)t.handoffs, (unsigned long long)t.segments, (unsigned long long)t.kills);
-    return bad ? 1 : 0;
+    printf(
+        "%llu seeds x %llu steps: %llu events, %llu requests: %llu done, %llu by stop string, %llu "
+        "failed, %llu "
+        "canceled; "
+        "%llu replays, %llu preemptions, %llu hand-offs of %llu segments, %llu kills; prefix caches of the "
+        "last lives: %llu of %llu rows found, %llu pages given up\n",
+        last - first + 1, steps, (unsigned long long)t.events, (unsigned long long)t.submitted,
+        (unsigned long long)t.done, (unsigned long long)t.stopped, (unsigned long long)t.failed,
+        (unsigned long long)t.canceled, (unsigned long long)t.replays, (unsigned long long)t.preemptions,
+        (unsigned long long)t.handoffs, (unsigned long long)t.segments, (unsigned long long)t.kills,
+        (unsigned long long)t.cache_hits, (unsigned long long)t.cache_queries,
+        (unsigned long long)t.cache_evictions);
+    bool cached = last - first < 50 || (t.cache_hits > 0 && t.cache_evictions > 0);
+    if (!cached) printf("FAILED: no prefix was ever found, or no page ever given up\n");
+    return bad || !cached ? 1 : 0;
 }

@@ -206,12 +206,14 @@ bool rig_blank(const rig_side *s, const rig_work *w) {
 }
 
 void rig_offer(rig_side *p, const rig_work *w) {
+    each_element(p, w, 0, w->here, 0, p->kv.layout.layers, put_element, NULL);
     xfer_post(p->x, &(xfer_cmd){.kind = X_OFFER,
                                 .id = w->id,
                                 .ids = w->ids,
                                 .id_count = w->count,
                                 .pages = w->pages,
-                                .page_count = kv_pages_for(w->count)});
+                                .page_count = kv_pages_for(w->count),
+                                .rows_here = w->here});
 }
 
 void rig_expect(rig_side *d, const rig_work *w) {
@@ -246,7 +248,7 @@ void rig_layer(rig_side *p, const rig_work *w, uint32_t begin, uint32_t count, u
 }
 
 void rig_compute(rig_side *p, const rig_work *w, uint32_t chunk) {
-    for (uint32_t begin = 0; begin < w->count; begin += chunk)
+    for (uint32_t begin = w->here; begin < w->count; begin += chunk)
         for (uint32_t layer = 0; layer < p->kv.layout.layers; layer++)
             rig_layer(p, w, begin, MIN(chunk, w->count - begin), layer);
 }

@@ -64,6 +64,7 @@ typedef struct rig_work {
     uint32_t pages[RIG_TOKENS_MAX / 16 + 1]; /* one more than the rows need: the decoder's first token */
     uint32_t page_count;
     uint32_t begin; /* 0; else the first row that travels: rig_expect, rig_dest, rig_wrong, rig_spilled */
+    uint32_t here;  /* 0; else rows that the sender has when it offers: rig_offer writes them */
 } rig_work;
 rig_work rig_work_of(const rig_side *p, const rig_side *d, uint64_t req, uint32_t attempt, uint32_t count,
                      uint32_t first_page);
@@ -77,7 +78,7 @@ void rig_seal(rig_side *p, const rig_work *w);
 void rig_drop(rig_side *s, uint64_t req);
 /* Writes rows of one layer and reports them, as the device thread does. */
 void rig_layer(rig_side *p, const rig_work *w, uint32_t begin, uint32_t count, uint32_t layer);
-/* All chunks, all layers */
+/* All chunks behind what was here, all layers */
 void rig_compute(rig_side *p, const rig_work *w, uint32_t chunk);
 /* What rig_seal says the first token is */
 token_out rig_first(const rig_work *w);

@@ -2,6 +2,7 @@
  * load. */
 #include "tests/conformance/rig.h"
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
 
@@ -102,6 +103,56 @@ static void a_receiver_that_holds_a_prefix_gets_the_rest(void **state) {
         rig_drop(&d, parked.id.req);
         rig_paint(&d, &parked, RIG_BLANK);
     }
+    rig_close_both(&p, &d);
+}
+
+/* Rows of a prefix cache: less than the receiver lacks, as much, more. */
+static void rows_that_a_sender_has_when_it_offers_are_sent_like_those_that_it_computes(void **state) {
+    rig_side p, d;
+    rig_open_both(&p, &d, (rig_options){.transport = *state});
+    const uint32_t here[] = {16, 48, 64, 96}, begins[] = {0, 48, 80};
+    for (uint32_t i = 0; i < ARRAY_LEN(here) * ARRAY_LEN(begins); i++) {
+        rig_work w = rig_work_of(&p, &d, i + 1, 1, 100, 0);
+        w.here = here[i % ARRAY_LEN(here)];
+        w.begin = begins[i / ARRAY_LEN(here)];
+        hand_over(&p, &d, &w, 32);
+        rig_paint(&d, &w, RIG_BLANK);
+        rig_work parked = rig_work_of(&p, &d, i + 101, 1, 100, 0);
+        parked.here = w.here;
+        parked.begin = w.begin;
+        rig_offer(&p, &parked);
+        rig_compute(&p, &parked, 32);
+        rig_seal(&p, &parked);
+        rig_nothing(&p);
+        rig_expect(&d, &parked);
+        rig_dest(&p, &parked, xfer_endpoint(d.x));
+        expect_verified(&p, &d, &parked);
+        rig_drop(&p, parked.id.req);
+        rig_drop(&d, parked.id.req);
+        rig_paint(&d, &parked, RIG_BLANK);
+    }
+    rig_close_both(&p, &d);
+}
+
+/* Before a row is computed what was here is on its way. */
+static void rows_that_were_here_leave_before_the_others_are_computed(void **state) {
+    rig_side p, d;
+    rig_open_both(&p, &d, (rig_options){.transport = *state, .segment_bytes = 1});
+    rig_work w = rig_work_of(&p, &d, 1, 1, 100, 0);
+    w.here = 64;
+    rig_offer(&p, &w);
+    rig_expect(&d, &w);
+    rig_dest(&p, &w, xfer_endpoint(d.x));
+    uint64_t want = kv_segment_bytes(&d.kv.layout, 64, d.kv.layout.layers);
+    uint64_t deadline_ns = clock_now_ns() + 60 * NS_PER_S;
+    while (xfer_stats_of(d.x).bytes < want) {
+        assert_true(clock_now_ns() < deadline_ns);
+        rig_nap(&p);
+    }
+    assert_int_equal(xfer_stats_of(d.x).bytes, want);
+    rig_compute(&p, &w, 16);
+    rig_seal(&p, &w);
+    expect_verified(&p, &d, &w);
     rig_close_both(&p, &d);
 }
 
@@ -431,6 +482,8 @@ int main(void) {
         EACH(content_is_exact_for_every_length_type_and_cut),
         EACH(a_layer_larger_than_a_slot_travels_in_pieces),
         EACH(a_receiver_that_holds_a_prefix_gets_the_rest),
+        EACH(rows_that_a_sender_has_when_it_offers_are_sent_like_those_that_it_computes),
+        EACH(rows_that_were_here_leave_before_the_others_are_computed),
         EACH(handoffs_interleave_on_one_pair),
         EACH(two_senders_share_a_receiver),
         EACH(one_sender_serves_two_receivers),

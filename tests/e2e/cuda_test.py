@@ -65,6 +65,24 @@ class Cuda(unittest.TestCase):
                 self.assertIs(version["deterministic"], True)
         self.assertGreater(min(len(set(w[0]["logprobs"]["tokens"])) for w in want[::2]), TOKENS // 2)
 
+    def test_prefixes_change_no_byte_and_generated_rows_are_none(self):
+        """A page with generated rows would have other bytes than the prompt that it is found for."""
+        body = {"max_tokens": 24, "ignore_eos": True, "logprobs": 1, "return_token_ids": True, "seed": 3}
+        first = dict(body, prompt=prompt_ids(40))
+        off = {"model": {"prefix_cache": False}}
+        want = None
+        for config in (merge(colocated(), off), colocated(), disaggregated()):
+            with Cluster(merge(config, CUDA)) as c:
+                got = [c.complete(**first)]
+                answer = got[0]["choices"][0]["token_ids"]
+                then = dict(body, prompt=first["prompt"] + answer + prompt_ids(30, 2))
+                got += [c.complete(**b) for b in (then, then, first)]
+                cached = [a["usage"]["prompt_tokens_details"]["cached_tokens"] for a in got]
+                want = want or [a["choices"] for a in got]
+                self.assertEqual([a["choices"] for a in got], want)
+                self.assertEqual(cached, [0, 0, 0, 0] if "model" in config else [0, 32, 80, 32])
+                c.wait_idle()
+
     def test_the_default_mode_answers_with_pools_of_what_the_gpu_has_left(self):
         config = merge(
             disaggregated(transport="zmq"),

@@ -27,6 +27,8 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 BIN = os.environ.get("BATON_BIN", ROOT + "/build/test/bin")
 TINY = os.environ.get("BATON_TINY_MODEL", ROOT + "/build/test/tiny.gguf")
 SMOL = os.environ.get("BATON_MODEL", ROOT + "/models/SmolLM2-135M-Instruct.Q4_1.gguf")
+# Repacked weights are kept beside the programs, not in the home of whoever runs the tests.
+os.environ["XDG_CACHE_HOME"] = os.path.dirname(os.path.abspath(BIN)) + "/cache"
 SLOW = float(os.environ.get("BATON_SLOW", "1"))
 
 

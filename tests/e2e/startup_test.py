@@ -2,6 +2,8 @@
 """What a user gets wrong before the first request: each is one clear error that names the thing and the
 remedy, and an exit."""
 
+import os
+import re
 import subprocess
 import unittest
 
@@ -155,6 +157,71 @@ class Startup(unittest.TestCase):
         with Cluster(disaggregated()) as other:
             self.refused(["kv_dtype"], other.path, "--set", "model.kv_dtype=f32", program="baton-decode")
             self.assertEqual(other.health()[0], 200)
+
+    def memory_of(self, text, worker):
+        """What a worker printed at its start: {what: {key: value}}."""
+        found = re.findall(r" %s memory (what=.*)" % worker, text)
+        rows = [dict(pair.split("=", 1) for pair in line.split()) for line in found]
+        return {row["what"]: row for row in rows}
+
+    def mapped(self, pid, ending):
+        """KiB of a process's mappings of such a file: resident, its share of them, and how many mappings."""
+        rss = pss = parts = 0
+        here = False
+        with open("/proc/%d/smaps" % pid) as f:
+            for line in f:
+                if re.match(r"[0-9a-f]+-[0-9a-f]+ ", line):
+                    here = line.rstrip().endswith(ending)
+                    parts += here
+                elif here and line.startswith("Rss:"):
+                    rss += int(line.split()[1])
+                elif here and line.startswith("Pss:"):
+                    pss += int(line.split()[1])
+        return rss, pss, parts
+
+    def test_workers_say_what_their_memory_is_for_and_share_repacked_weights(self):
+        cache = self.c.dir.name + "/cache"
+        config = merge(disaggregated(), {"model": {"weight_cache": cache}})
+        found = []
+        for start in range(2):
+            with Cluster(config) as c:
+                text = c.log()
+                for pid in c.pids("baton-prefill") + c.pids("baton-decode"):
+                    rss, pss, parts = self.mapped(pid, ".weights")
+                    self.assertGreater(rss, 0)
+                    # Two share each page, whatever of it is rounded.
+                    self.assertAlmostEqual(pss, rss / 2, delta=parts)
+                rows = [self.memory_of(text, name) for name in ("prefill-0", "decode-0")]
+            for memory in rows:
+                repacked = memory["repacked_weights"]
+                self.assertEqual(repacked["shared"], "yes")
+                self.assertEqual(os.path.dirname(repacked["in"]), cache)
+                self.assertTrue(os.path.exists(repacked["in"]))
+                found.append(repacked["found"])
+                kv = memory["kv_pages"]
+                self.assertEqual(int(kv["tokens"]), 16 * int(kv["pages"]))
+                context = int(memory["total"]["max_context"])
+                self.assertEqual(
+                    int(kv["requests_of_full_context"]), int(kv["pages"]) // ((context + 15) // 16)
+                )
+                parts = [float(memory[what]["mib"]) for what in ("weights", "kv_pages", "activations")]
+                if "receive_rings" in memory:
+                    rings = memory["receive_rings"]
+                    self.assertEqual(float(rings["mib"]), int(rings["senders"]) * float(rings["mib_each"]))
+                    parts.append(float(rings["mib"]))
+                self.assertAlmostEqual(float(memory["total"]["mib"]), sum(parts), delta=0.3)
+        # One worker of the first start repacked.
+        self.assertEqual(sorted(found), ["no", "yes", "yes", "yes"])
+        self.assertEqual(len(os.listdir(cache)), 1)
+
+    def test_a_worker_that_can_keep_no_file_says_why_and_serves(self):
+        config = merge(disaggregated(), {"model": {"weight_cache": "/proc/nowhere"}})
+        with Cluster(config) as c:
+            rows = [self.memory_of(c.log(), name) for name in ("prefill-0", "decode-0")]
+            self.assertIn('model.weight_cache', c.log())
+            self.assertEqual(c.health()[0], 200)
+        for memory in rows:
+            self.assertEqual(memory["repacked_weights"]["in"], "own_memory")
 
     def test_check_prints_the_ranks(self):
         status, text = self.run_program("baton-coordinator", self.c.path, "--check")

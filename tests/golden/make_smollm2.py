@@ -4,8 +4,10 @@ make_smollm2.py MODEL.gguf > smollm2.txt
 ids N id...                        a text
 top POSITION id:logit x 8          the best logits after that position of the text
 greedy M N id... id...             M prompt ids, then N greedy ids; only prompts whose best token leads by
-                                   0.1 at every step"""
+                                   0.1 at every step
+text N PERPLEXITY id...            text.txt, and how well its tokens after the first are foreseen"""
 
+import os
 import sys
 
 import llama_cpp
@@ -39,6 +41,13 @@ def words(ids):
     return " ".join(map(str, ids))
 
 
+def perplexity(rows, ids):
+    rows = rows[:-1].astype(np.float64)
+    rows -= rows.max(axis=-1, keepdims=True)
+    log_p = rows - np.log(np.exp(rows).sum(axis=-1, keepdims=True))
+    return np.exp(-log_p[np.arange(len(ids) - 1), ids[1:]].mean())
+
+
 def main():
     path = sys.argv[1]
     vocab = llama_cpp.Llama(path, vocab_only=True, verbose=False)
@@ -54,6 +63,9 @@ def main():
         prompt, answer = encode(text), reference.greedy(model, encode(text), COUNT)
         if min(lead for _, lead in answer) >= LEAD:
             print("greedy", len(prompt), COUNT, words(prompt), words(token for token, _ in answer))
+    with open(os.path.join(os.path.dirname(__file__), "text.txt"), encoding="utf-8") as f:
+        ids = encode(f.read())
+    print("text", len(ids), "%.6f" % perplexity(reference.logits(model, ids), ids), words(ids))
 
 
 if __name__ == "__main__":

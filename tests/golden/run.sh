@@ -17,10 +17,7 @@ if ! "$python" -c 'import gguf, llama_cpp, torch, transformers' 2>/dev/null; the
         echo "golden/run.sh: $python lacks gguf, llama_cpp, torch or transformers" >&2
         exit 1
     fi
-    python3 -m venv .cache/golden
-    pip=(.cache/golden/bin/pip install --quiet --disable-pip-version-check)
-    "${pip[@]}" numpy==2.4.6 gguf==0.19.0 transformers==5.23.0 llama-cpp-python==0.3.36
-    "${pip[@]}" torch==2.15.0 --index-url https://download.pytorch.org/whl/cpu || "${pip[@]}" torch==2.15.0
+    tests/golden/venv.sh
 fi
 export PYTHONDONTWRITEBYTECODE=1
 exec "$python" tests/golden/logits.py "$model" "$program" "$@"

@@ -1,5 +1,5 @@
-/* smollm2_test - a real model's logits and greedy text against stored answers of transformers in fp32
- * (smollm2.txt).
+/* smollm2_test - a real model's logits, greedy text and perplexity against stored answers of transformers in
+ * fp32 (smollm2.txt), at each number of bits that activations may have.
  *
  * Skips where the model file (BATON_MODEL) is absent: deploy/fetch-model.sh smollm2. */
 #include "tests/test.h"
@@ -15,7 +15,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { TOKENS_MAX = 128, TOPS_MAX = 64, TOP = 8, TEXTS_MAX = 16 };
+enum { TOKENS_MAX = 128, TOPS_MAX = 64, TOP = 8, TEXTS_MAX = 16, LONG_MAX = 640 };
 
 typedef struct answers {
     int32_t ids[TOKENS_MAX];
@@ -31,6 +31,9 @@ typedef struct answers {
         int32_t ids[TOKENS_MAX]; /* prompt, then answer */
     } text[TEXTS_MAX];
     uint32_t text_count;
+    int32_t long_ids[LONG_MAX];
+    uint32_t long_count;
+    double perplexity; /* of long_ids after the first */
 } answers;
 
 typedef struct fixture {
@@ -40,7 +43,7 @@ typedef struct fixture {
 } fixture;
 
 static void read_ids(FILE *in, int32_t *ids, uint32_t count) {
-    assert_in_range(count, 1, TOKENS_MAX);
+    assert_in_range(count, 1, LONG_MAX);
     for (uint32_t i = 0; i < count; i++) assert_int_equal(fscanf(in, "%d", &ids[i]), 1);
 }
 
@@ -51,6 +54,7 @@ static void read_answers(answers *a) {
     while (fscanf(in, "%15s", what) == 1) {
         if (strcmp(what, "ids") == 0) {
             assert_int_equal(fscanf(in, "%u", &a->count), 1);
+            assert_in_range(a->count, 1, TOKENS_MAX);
             read_ids(in, a->ids, a->count);
         } else if (strcmp(what, "top") == 0) {
             uint32_t n = a->top_count++;
@@ -58,16 +62,22 @@ static void read_answers(answers *a) {
             assert_int_equal(fscanf(in, "%u", &a->top[n].position), 1);
             for (int i = 0; i < TOP; i++)
                 assert_int_equal(fscanf(in, "%d:%f", &a->top[n].id[i], &a->top[n].logit[i]), 2);
+        } else if (strcmp(what, "text") == 0) {
+            assert_int_equal(fscanf(in, "%u %lf", &a->long_count, &a->perplexity), 2);
+            read_ids(in, a->long_ids, a->long_count);
         } else {
             assert_string_equal(what, "greedy");
             uint32_t n = a->text_count++;
             assert_true(n < TEXTS_MAX);
             assert_int_equal(fscanf(in, "%u %u", &a->text[n].prompt_count, &a->text[n].count), 2);
-            read_ids(in, a->text[n].ids, a->text[n].prompt_count + a->text[n].count);
+            uint32_t count = a->text[n].prompt_count + a->text[n].count;
+            assert_in_range(count, 1, TOKENS_MAX);
+            read_ids(in, a->text[n].ids, count);
         }
     }
     fclose(in);
     assert_true(a->count > 0 && a->top_count >= 20 && a->text_count >= 4);
+    assert_true(a->long_count >= 600);
 }
 
 static int setup(void **state) {
@@ -88,22 +98,23 @@ static int teardown(void **state) {
     return 0;
 }
 
-static engine *engine_of(const fixture *f, const char *backend, uint32_t threads, dtype kv) {
+static engine *engine_of(const fixture *f, const char *backend, uint32_t act_bits, dtype kv,
+                         uint32_t tokens) {
     const engine_options opt = {.backend = backend,
-                                .device = {.threads = threads, .isa = "auto"},
+                                .device = {.threads = 2, .isa = "auto", .act_bits = act_bits},
                                 .kv_type = kv,
-                                .page_count = kv_pages_for(TOKENS_MAX),
+                                .page_count = kv_pages_for(tokens),
                                 .max_rows = TOKENS_MAX,
                                 .max_seqs = 1,
-                                .max_context = TOKENS_MAX};
+                                .max_context = tokens};
     engine *e = NULL;
     errbuf eb = {0};
     if (engine_new(&e, f->m, &opt, &eb) != ST_OK) fail_msg("%s", eb.text);
     return e;
 }
 
-static void open_ids(engine *e, const int32_t *ids, uint32_t count) {
-    uint32_t pages[TOKENS_MAX / KV_PAGE_TOKENS];
+static void open_ids(engine *e, const int32_t *ids, uint32_t count, uint32_t tokens) {
+    uint32_t pages[LONG_MAX / KV_PAGE_TOKENS];
     for (uint32_t i = 0; i < ARRAY_LEN(pages); i++) pages[i] = i;
     sampling greedy = sampling_default();
     greedy.temperature = 0;
@@ -111,16 +122,17 @@ static void open_ids(engine *e, const int32_t *ids, uint32_t count) {
                             .prompt_count = count,
                             .params = &greedy,
                             .pages = pages,
-                            .page_count = ARRAY_LEN(pages)};
+                            .page_count = kv_pages_for(tokens)};
     assert_int_equal(engine_seq_open(e, 0, &init, NULL), ST_OK);
 }
 
 /* The eight best logits after the stored positions below `rows`: the values, and that no other token is above
  * the eighth. */
-static void expect_top(const fixture *f, const char *backend, dtype kv, uint32_t rows, float tolerance) {
+static void expect_top(const fixture *f, const char *backend, uint32_t act_bits, dtype kv, uint32_t rows,
+                       float tolerance) {
     const answers *a = &f->a;
-    engine *e = engine_of(f, backend, 2, kv);
-    open_ids(e, a->ids, a->count);
+    engine *e = engine_of(f, backend, act_bits, kv, TOKENS_MAX);
+    open_ids(e, a->ids, a->count, TOKENS_MAX);
     size_t vocab = f->m->vocab;
     float *logits = xcalloc(rows * vocab, sizeof *logits);
     assert_int_equal(engine_logits(e, &(step_item){.count = rows}, logits, NULL), ST_OK);
@@ -144,47 +156,117 @@ static void expect_top(const fixture *f, const char *backend, dtype kv, uint32_t
 static void cpu_logits_are_those_of_transformers(void **state) {
     fixture *f = *state;
     if (!f->m) skip();
-    expect_top(f, "cpu", DT_F32, f->a.count, 1e-3f);
+    expect_top(f, "cpu", 32, DT_F32, f->a.count, 1e-3f);
 }
 
 static void cpu_logits_with_half_precision_kv_are_close(void **state) {
     fixture *f = *state;
     if (!f->m) skip();
-    expect_top(f, "cpu", DT_F16, f->a.count, 5e-2f);
+    expect_top(f, "cpu", 32, DT_F16, f->a.count, 5e-2f);
+}
+
+static void cpu_logits_with_16_bits_are_as_close(void **state) {
+    fixture *f = *state;
+    if (!f->m) skip();
+    expect_top(f, "cpu", 16, DT_F32, f->a.count, 2e-2f);
+    expect_top(f, "cpu", 16, DT_F16, f->a.count, 5e-2f);
+}
+
+static void cpu_logits_with_8_bits_are_near(void **state) {
+    fixture *f = *state;
+    if (!f->m) skip();
+    expect_top(f, "cpu", 8, DT_F16, f->a.count, 1.5f);
 }
 
 static void ref_logits_are_those_of_transformers(void **state) {
     fixture *f = *state;
     if (!f->m) skip();
-    expect_top(f, "ref", DT_F32, 12, 1e-3f); /* few: ref is made to be read */
+    expect_top(f, "ref", 32, DT_F32, 12, 1e-3f); /* few: ref is made to be read */
 }
 
-static void cpu_greedy_text_is_that_of_transformers(void **state) {
-    fixture *f = *state;
-    if (!f->m) skip();
-    engine *e = engine_of(f, "cpu", 2, DT_F16);
+/* How many of the stored texts come out. */
+static uint32_t equal_texts(const fixture *f, uint32_t act_bits) {
+    engine *e = engine_of(f, "cpu", act_bits, DT_F16, TOKENS_MAX);
+    uint32_t equal = 0;
     for (uint32_t n = 0; n < f->a.text_count; n++) {
         const int32_t *want = f->a.text[n].ids;
-        uint32_t begin = f->a.text[n].prompt_count;
-        open_ids(e, want, begin);
+        uint32_t begin = f->a.text[n].prompt_count, i = 0;
+        open_ids(e, want, begin, TOKENS_MAX);
         step_item it = {.count = begin, .sample = true};
-        for (uint32_t i = 0; i < f->a.text[n].count; i++) {
+        for (; i < f->a.text[n].count; i++) {
             step_result r;
             assert_int_equal(engine_step(e, &it, 1, NULL, &r, NULL), ST_OK);
-            assert_int_equal(r.token.id, want[begin + i]);
+            if (r.token.id != want[begin + i]) break;
             it = (step_item){.begin = begin + i, .count = 1, .sample = true};
         }
+        equal += i == f->a.text[n].count;
         engine_seq_close(e, 0);
     }
     engine_free(e);
+    return equal;
+}
+
+static void cpu_greedy_text_is_that_of_transformers_with_32_and_16_bits(void **state) {
+    fixture *f = *state;
+    if (!f->m) skip();
+    assert_int_equal(equal_texts(f, 32), f->a.text_count);
+    assert_int_equal(equal_texts(f, 16), f->a.text_count);
+}
+
+static double log_of_sum(const float *row, size_t vocab) {
+    float top = row[0];
+    for (size_t i = 0; i < vocab; i++) top = fmaxf(top, row[i]);
+    double sum = 0;
+    for (size_t i = 0; i < vocab; i++) sum += (double)expf(row[i] - top);
+    return (double)top + log(sum);
+}
+
+static double perplexity_of(const fixture *f, uint32_t act_bits) {
+    const answers *a = &f->a;
+    engine *e = engine_of(f, "cpu", act_bits, DT_F16, LONG_MAX);
+    open_ids(e, a->long_ids, a->long_count, LONG_MAX);
+    size_t vocab = f->m->vocab;
+    float *logits = xcalloc(TOKENS_MAX * vocab, sizeof *logits);
+    double loss = 0;
+    for (uint32_t begin = 0; begin < a->long_count; begin += TOKENS_MAX) {
+        const step_item it = {.begin = begin, .count = MIN((uint32_t)TOKENS_MAX, a->long_count - begin)};
+        assert_int_equal(engine_logits(e, &it, logits, NULL), ST_OK);
+        for (uint32_t i = 0; i < it.count && begin + i + 1 < a->long_count; i++) {
+            const float *row = logits + i * vocab;
+            loss += log_of_sum(row, vocab) - (double)row[a->long_ids[begin + i + 1]];
+        }
+    }
+    free(logits);
+    engine_free(e);
+    return exp(loss / (a->long_count - 1));
+}
+
+static void expect_perplexity(void **state, uint32_t act_bits, double share) {
+    fixture *f = *state;
+    if (!f->m) skip();
+    double got = perplexity_of(f, act_bits), want = f->a.perplexity;
+    print_message("perplexity with %u bits: %.4f, transformers %.4f\n", act_bits, got, want);
+    assert_true(fabs(got / want - 1) <= share);
+}
+
+static void perplexity_with_16_bits_is_that_of_transformers_to_half_a_percent(void **state) {
+    expect_perplexity(state, 16, 0.005);
+}
+
+static void perplexity_with_8_bits_is_that_of_transformers_to_two_percent(void **state) {
+    expect_perplexity(state, 8, 0.02);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(cpu_logits_are_those_of_transformers),
         cmocka_unit_test(cpu_logits_with_half_precision_kv_are_close),
+        cmocka_unit_test(cpu_logits_with_16_bits_are_as_close),
+        cmocka_unit_test(cpu_logits_with_8_bits_are_near),
         cmocka_unit_test(ref_logits_are_those_of_transformers),
-        cmocka_unit_test(cpu_greedy_text_is_that_of_transformers),
+        cmocka_unit_test(cpu_greedy_text_is_that_of_transformers_with_32_and_16_bits),
+        cmocka_unit_test(perplexity_with_16_bits_is_that_of_transformers_to_half_a_percent),
+        cmocka_unit_test(perplexity_with_8_bits_is_that_of_transformers_to_two_percent),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -5,8 +5,10 @@
  * It is valid in every respect (any GGUF reader takes it) and knows nothing: its weights are random, but
  * scaled so that greedy text wanders instead of falling into a loop - large queries and keys, so that
  * attention picks a few positions, which differ from step to step - and so that the best token stands clear
- * of the second. All six weight types take turns over the matrices, so a test that runs it has run every
- * block format. End-of-generation tokens have small logits: they do not come by accident.
+ * of the second. In the first layer all six weight types take turns over the matrices; the other layers have
+ * one type each, as files have, so that backends stack and repack their matrices. So a test that runs it has
+ * run every block format, both ways. End-of-generation tokens have small logits: they do not come by
+ * accident.
  *
  * The tokenizer is byte-level BPE: three specials, the 256 bytes, and every prefix of a list of words, among
  * them characters of several bytes and half a character. Its chat template is ChatML with a default system
@@ -349,6 +351,8 @@ static void put_norm(file *f, const char *name) {
 
 static const dtype types[] = {DT_Q4_1, DT_F16, DT_Q8_0, DT_F32, DT_Q4_0, DT_BF16};
 
+static const dtype layer_types[] = {DT_Q4_1, DT_Q8_0, DT_Q4_0}; /* after the first */
+
 static void put_layer(file *f, uint32_t layer) {
     const struct {
         const char *name;
@@ -370,8 +374,8 @@ static void put_layer(file *f, uint32_t layer) {
     put_norm(f, name);
     for (uint32_t i = 0; i < ARRAY_LEN(parts); i++) {
         snprintf(name, sizeof name, "blk.%u.%s.weight", layer, parts[i].name);
-        /* Seven matrices and six types: each role gets another type in the next layer. */
-        dtype type = types[(layer * ARRAY_LEN(parts) + i) % ARRAY_LEN(types)];
+        dtype type =
+            layer == 0 ? types[i % ARRAY_LEN(types)] : layer_types[(layer - 1) % ARRAY_LEN(layer_types)];
         put_matrix(f, name, type, parts[i].rows, parts[i].cols, parts[i].scale, 0);
     }
 }

@@ -8,7 +8,11 @@
 #include "text/token_ends.h"
 #include "vocab_build.h"
 
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <xxhash.h>
 
 typedef struct scene {
     buf file;
@@ -157,6 +161,59 @@ static void a_worker_is_told_the_ends_alone(void **state) {
     scene_done(&s);
 }
 
+/* Resident KiB of the file's mapping */
+static uint64_t resident_kb(const char *path) {
+    FILE *f = fopen("/proc/self/smaps", "r");
+    char line[512];
+    bool here = false;
+    uint64_t kb = 0;
+    assert_non_null(f);
+    while (fgets(line, sizeof line, f)) {
+        unsigned long begin, end;
+        if (sscanf(line, "%lx-%lx ", &begin, &end) == 2)
+            here = strstr(line, path) != NULL;
+        else if (here && strncmp(line, "Rss:", 4) == 0)
+            kb += strtoull(line + 4, NULL, 10);
+    }
+    fclose(f);
+    return kb;
+}
+
+static void what_was_read_can_be_given_back_and_read_again(void **state) {
+    (void)state;
+    gguf_build b = {0};
+    build_string(&b, "general.name", "large");
+    build_tensor(&b, "w", DT_F32, 1024, 1024, 7);
+    buf file = build_file(&b);
+    char path[] = "/tmp/checkpoint_test.XXXXXX";
+    int fd = mkstemp(path);
+    assert_int_equal(write(fd, file.data, file.len), file.len);
+    checkpoint *c = NULL;
+    assert_int_equal(checkpoint_open(&c, path, NULL), ST_OK);
+    const checkpoint_tensor *t = checkpoint_tensor_find(c, "w");
+    assert_int_equal(t->bytes, 4u << 20);
+    uint64_t sum = XXH3_64bits(t->data, t->bytes);
+    assert_true(resident_kb(path) >= 4096);
+    checkpoint_drop(c);
+    assert_int_equal(resident_kb(path), 0);
+    assert_true(XXH3_64bits(t->data, t->bytes) == sum);
+    assert_true(resident_kb(path) >= 4096);
+    checkpoint_close(c);
+    close(fd);
+    unlink(path);
+
+    /* Memory that was parsed is the caller's, and a model without a file has none. */
+    assert_int_equal(gguf_parse_checkpoint(&c, file.data, file.len, NULL), ST_OK);
+    checkpoint_drop(c);
+    t = checkpoint_tensor_find(c, "w");
+    assert_true(XXH3_64bits(t->data, t->bytes) == sum);
+    checkpoint_close(c);
+    buf_done(&file);
+    assert_int_equal(checkpoint_open(&c, "random:tiny", NULL), ST_OK);
+    checkpoint_drop(c);
+    checkpoint_close(c);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_key_is_found_by_name_and_kind),
@@ -164,6 +221,7 @@ int main(void) {
         cmocka_unit_test(a_stem_is_the_file_without_folder_and_suffix),
         cmocka_unit_test(every_byte_has_a_character_of_its_own),
         cmocka_unit_test(a_worker_is_told_the_ends_alone),
+        cmocka_unit_test(what_was_read_can_be_given_back_and_read_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -25,7 +25,8 @@ typedef struct sent {
     ctl_kind kind;
     uint32_t attempt, new_attempt, token_begin, prompt_count, output_count;
     uint64_t ids_hash, d_inc;
-    bool then_decode;
+    bool then_decode, cache;
+    uint64_t salt;
     char text[160]; /* REFUSED: "field|why"; WELCOME: name */
 } sent;
 
@@ -43,6 +44,7 @@ typedef struct world {
     char why[256];
     uint32_t ends;
     core_record record; /* the last */
+    core_times times;   /* of the last end */
     uint32_t records, steps, steps_of;
     uint64_t steps_left_out;
     uint64_t mourned[16]; /* by connection: the incarnation that it heard is gone */
@@ -65,6 +67,8 @@ static inline void on_send(void *ctx, uint64_t conn, const ctl_msg *m) {
         s->output_count = m->work.output_count;
         s->ids_hash = m->work.ids_hash;
         s->then_decode = m->work.then_decode;
+        s->cache = m->work.cache;
+        s->salt = m->work.salt[0];
     }
     if (m->kind == CTL_DEST) {
         s->new_attempt = m->dest.new_attempt;
@@ -93,7 +97,7 @@ static inline void on_token(void *ctx, uint64_t req, const core_token *t) {
 static inline void on_end(void *ctx, uint64_t req, const core_end *e, const core_times *t) {
     world *w = ctx;
     (void)req;
-    (void)t;
+    w->times = *t;
     w->end = *e;
     w->ends++;
     snprintf(w->why, sizeof w->why, "%s", e->why ? e->why : "");

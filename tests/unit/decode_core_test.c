@@ -27,6 +27,146 @@ static void verified(fake *f, uint64_t req, uint32_t attempt, int32_t first) {
                                .last_ns = 30});
 }
 
+/* ---- the prefix cache ---- */
+
+static uint32_t reserve_cached(fake *f, uint64_t req, uint32_t prompt, uint32_t output) {
+    fake_give(
+        f, CTL_RESERVE,
+        (fake_work){
+            .req = req, .attempt = 1, .prompt = prompt, .output = output, .max_tokens = 200, .cache = true});
+    f->cmd_read = f->cmd_count - 1;
+    const xfer_cmd *c = fake_expect_cmd(f, X_EXPECT);
+    const ctl_msg *m = fake_expect(f, CTL_RESERVED);
+    assert_int_equal(c->token_begin, m->reserved.d_have);
+    return m->reserved.d_have;
+}
+
+static void verify(fake *f, uint64_t req) {
+    verified(f, req, 1, (int32_t)(100 + 40)); /* as the ids of fake_give go on behind 40 */
+    fake_expect(f, CTL_VERIFIED);
+}
+
+static void only_rows_that_are_not_here_are_expected(void **state) {
+    (void)state;
+    wcore_options opt = fake_options();
+    fake *f = start(&opt);
+    assert_int_equal(reserve_cached(f, 1, 48, 0), 0);
+    assert_int_equal(reserve_cached(f, 2, 60, 0), 0); /* it is here when it was verified, not before */
+    verify(f, 1);
+    assert_int_equal(reserve_cached(f, 3, 60, 0), 48);
+    assert_int_equal(reserve_cached(f, 4, 48, 0), 32); /* a hand-off has a row at least */
+    assert_int_equal(fake_used(f), 4 + 4 + 1 + 2);
+    wcore_stats st = f->ops->stats(f->core);
+    assert_int_equal(st.cache_queries, 48 + 60 + 60 + 48);
+    assert_int_equal(st.cache_hits, 48 + 32);
+    fake_free(f);
+}
+
+static void what_came_twice_is_kept_once(void **state) {
+    (void)state;
+    wcore_options opt = fake_options();
+    fake *f = start(&opt);
+    reserve_cached(f, 1, 48, 0);
+    reserve_cached(f, 2, 48, 0);
+    assert_int_equal(fake_used(f), 8);
+    verify(f, 1);
+    verify(f, 2);
+    assert_int_equal(fake_used(f), 5);
+    fake_turn(f);
+    assert_int_equal(f->job->opens[0].init.pages[2], f->job->opens[1].init.pages[2]);
+    assert_int_not_equal(f->job->opens[0].init.pages[3], f->job->opens[1].init.pages[3]);
+    fake_stepped(f, 9);
+    fake_free(f);
+}
+
+/* The next turn of a chat begins with the answer, too. */
+static void rows_that_were_generated_here_are_found_page_by_page(void **state) {
+    (void)state;
+    wcore_options opt = fake_options();
+    fake *f = start(&opt);
+    reserve_cached(f, 1, 40, 0);
+    verify(f, 1);
+    for (int32_t i = 1; i < 9; i++) { /* ids 140 (from SEAL) to 148: rows 40 to 47 are written */
+        assert_int_equal(reserve_cached(f, 1000 + (uint64_t)i, 60, 0), 32);
+        fake_tell(f, CTL_DROP, 1000 + (uint64_t)i, 1);
+        dropped(f, 1000 + (uint64_t)i, 1);
+        fake_expect(f, CTL_CLOSED);
+        fake_turn(f);
+        fake_stepped(f, 140 + i);
+        fake_expect(f, CTL_TOKENS);
+    }
+    assert_int_equal(reserve_cached(f, 2, 60, 0), 48);
+    fake_tell(f, CTL_CANCEL, 1, 1);
+    fake_expect(f, CTL_CLOSED);
+    assert_int_equal(reserve_cached(f, 3, 60, 0), 48);
+    fake_free(f);
+}
+
+static void without_cached_outputs_only_pages_of_prompts_are_kept(void **state) {
+    (void)state;
+    wcore_options opt = fake_options();
+    opt.cache_outputs = false;
+    fake *f = start(&opt);
+    reserve_cached(f, 1, 40, 8); /* a replay: 8 rows of its third page were generated */
+    verify(f, 1);
+    for (int32_t i = 1; i < 40; i++) {
+        fake_turn(f);
+        fake_stepped(f, 140 + i);
+        fake_expect(f, CTL_TOKENS);
+    }
+    assert_int_equal(reserve_cached(f, 2, 60, 0), 32);
+    assert_int_equal(reserve_cached(f, 3, 20, 40), 16);
+    fake_free(f);
+}
+
+static void pages_of_a_hand_off_that_failed_are_not_kept(void **state) {
+    (void)state;
+    wcore_options opt = fake_options();
+    fake *f = start(&opt);
+    reserve_cached(f, 1, 48, 0);
+    fake_event(f, (xfer_event){.kind = X_FAILED, .id = id_of(1, 1), .why = "checksum"});
+    fake_expect(f, CTL_HANDOFF_FAILED);
+    dropped(f, 1, 1);
+    assert_int_equal(f->ops->stats(f->core).cache_pages, 0);
+    assert_int_equal(reserve_cached(f, 2, 48, 0), 0);
+    fake_free(f);
+}
+
+static void decode_rows(fake *f, uint32_t count) {
+    for (uint32_t i = 0; i < count; i++) {
+        fake_turn(f);
+        fake_stepped(f, 9);
+        fake_expect(f, CTL_TOKENS);
+    }
+}
+
+/* Two need a page, and the reservation that goes first has one of its own: four are theirs, too. */
+static void pages_that_others_use_do_not_come_back_by_preemption(void **state) {
+    (void)state;
+    wcore_options opt = fake_options();
+    opt.page_count = 9;
+    fake *f = start(&opt);
+    reserve_cached(f, 1, 64, 0);
+    verify(f, 1);
+    decode_rows(f, 1);
+    assert_int_equal(reserve_cached(f, 2, 65, 0), 64);
+    verify(f, 2);
+    assert_int_equal(reserve_cached(f, 3, 65, 0), 64);
+    decode_rows(f, 15 + 16); /* 1 and 2 have rows up to 95 now, each with a second page of its own */
+    assert_int_equal(f->ops->stats(f->core).pages_free, 0);
+    fake_turn(f);
+    assert_null(f->job);
+    assert_int_equal(fake_expect(f, CTL_PREEMPTED)->req, 2);
+    assert_int_equal(f->ops->stats(f->core).pages_free, 2);
+    dropped(f, 3, 1);
+    assert_int_equal(fake_expect(f, CTL_PREEMPTED)->free_pages, 3);
+    decode_rows(f, 48);
+    fake_turn(f);
+    assert_null(f->job); /* the oldest has all of them, and waits */
+    fake_expect_quiet(f);
+    fake_free(f);
+}
+
 /* Reserves and verifies: a running sequence. */
 static void run_one(fake *f, uint64_t req, uint32_t prompt, uint32_t max_tokens) {
     fake_give(f, CTL_RESERVE,
@@ -429,6 +569,12 @@ int main(void) {
         cmocka_unit_test(the_youngest_is_preempted_and_keeps_nothing),
         cmocka_unit_test(
             a_reservation_is_preempted_before_anything_that_runs_and_told_when_its_pages_are_back),
+        cmocka_unit_test(only_rows_that_are_not_here_are_expected),
+        cmocka_unit_test(what_came_twice_is_kept_once),
+        cmocka_unit_test(rows_that_were_generated_here_are_found_page_by_page),
+        cmocka_unit_test(without_cached_outputs_only_pages_of_prompts_are_kept),
+        cmocka_unit_test(pages_of_a_hand_off_that_failed_are_not_kept),
+        cmocka_unit_test(pages_that_others_use_do_not_come_back_by_preemption),
         cmocka_unit_test(the_oldest_waits_when_the_pool_is_full_and_is_never_preempted),
         cmocka_unit_test(a_failed_hand_off_is_told_and_its_pages_come_back),
         cmocka_unit_test(a_drop_of_a_reservation_is_closed_after_the_transfer_thread_let_go),

@@ -97,6 +97,7 @@ enum { FAKE_REQUESTS = 512 };
 typedef struct fake_request {
     bool alive, canceled, finished;
     uint32_t prompt_count, tokens;
+    uint64_t salt[2];
     sampling params;
     bool max_tokens_given;
     int32_t prompt[64]; /* the first ones */
@@ -112,6 +113,7 @@ struct core {
     bool ready;
     const char *const *numerics; /* of the workers: name, value, ..., NULL; NULL = none has joined */
     uint32_t more_workers;       /* beside the usual two */
+    uint32_t cached;             /* tokens of every prompt */
     uint32_t drained;            /* 1 + index of the worker that drains; 0 = none */
     const char *lost;            /* why the last lost worker was lost; NULL = none was */
 };
@@ -137,7 +139,8 @@ status core_submit(core *c, const core_request *r, uint64_t now_ns, uint64_t *re
     *f = (fake_request){.alive = true,
                         .prompt_count = r->prompt_count,
                         .params = r->params,
-                        .max_tokens_given = r->max_tokens_given};
+                        .max_tokens_given = r->max_tokens_given,
+                        .salt = {r->salt[0], r->salt[1]}};
     memcpy(f->prompt, r->prompt, MIN(r->prompt_count, 64u) * sizeof *r->prompt);
     *req = c->last;
     return ST_OK;
@@ -154,7 +157,8 @@ static void fake_end(core *c, uint64_t req, core_end end) {
                     .first_token_ns = 4000000,
                     .decode_ns = 5000000,
                     .total_ns = 10000000,
-                    .attempts = 1};
+                    .attempts = 1,
+                    .cached_tokens = c->cached};
     streams_end(c->streams, req, &end, &t);
 }
 
@@ -205,6 +209,10 @@ bool core_worker(const core *c, uint32_t index, uint64_t now_ns, core_worker_inf
     out->page_count = 20;
     out->beat.pages_used = 5;
     out->beat.busy_ns[BUSY_DECODE] = 1500000000;
+    out->beat.cache_queries = 80;
+    out->beat.cache_hits = 20;
+    out->beat.cache_pages = 4;
+    out->beat.cache_evictions = 3;
     out->steps_left_out = 7;
     if (index == 1) return true;
     snprintf(name, sizeof name, "decode-%u", index - 1);
@@ -258,7 +266,8 @@ bool core_ready(const core *c) {
 }
 
 void core_counters_of(const core *c, core_counters *out) {
-    *out = (core_counters){.submitted = c->last, .handoffs_verified = 7, .workers_joined = 3};
+    *out =
+        (core_counters){.submitted = c->last, .handoffs_verified = 7, .workers_joined = 3, .cache_hits = 48};
     out->requests[REQ_DECODE] = 2;
 }
 

@@ -8,6 +8,7 @@
 
 #include <event2/event.h>
 #include <stdio.h>
+#include <xxhash.h>
 #include <zmq.h>
 
 enum { BODY_MAX = 256 * 1024 };
@@ -70,6 +71,7 @@ static void take_event(world *w, const Baton__ServerEvent *e) {
     case BATON__SERVER_EVENT__BODY_END:
         tell(w, "end(%u,%u,%d,%u,%.*s) ", id, e->choice, e->end->reason, e->end->completion_tokens,
              (int)e->end->text.len, e->end->text.data);
+        if (e->end->cached_tokens) tell(w, "cached(%u) ", e->end->cached_tokens);
         break;
     case BATON__SERVER_EVENT__BODY_ERROR:
         tell(w, "error(%u,%u,%s) ", id, e->error->http, e->error->message);
@@ -101,6 +103,12 @@ static void on_message(void *ctx, uint64_t conn, const void *bytes, size_t count
     world *w = ctx;
     Baton__ServerEvent *e = baton__server_event__unpack(NULL, count, bytes);
     assert_non_null(e);
+    /* What the coordinator writes by hand is what protobuf-c would have written. */
+    uint8_t *again = xmalloc(count);
+    assert_int_equal(baton__server_event__get_packed_size(e), count);
+    baton__server_event__pack(e, again);
+    assert_memory_equal(again, bytes, count);
+    free(again);
     take_event(w, e);
     for (size_t i = 0; i < e->n_more; i++) {
         assert_int_equal(e->more[i]->n_more, 0);
@@ -218,6 +226,23 @@ static void tokens_come_one_by_one_and_then_the_end(void **state) {
     assert_string_equal(w->story,
                         "accepted(9,3) token(9,0,0,258,hello,-0.5/1) token(9,1,0,120,x,-1.0/0) end(9,1,3,1,) "
                         "token(9,0,1,257,,-2.0/0) end(9,0,1,2,) ");
+}
+
+static void a_cache_salt_is_passed_on_and_cached_tokens_come_with_the_end(void **state) {
+    world *w = *state;
+    Baton__ClientRequest r;
+    baton__client_request__init(&r);
+    r.has_cache_salt = true;
+    ask(w, &r, 1, "abc");
+    PUMP_UNTIL(w, heard(w, "error(1,400,cache_salt: 0 bytes"));
+    r.cache_salt = (ProtobufCBinaryData){4, (uint8_t *)"mine"};
+    ask(w, &r, 2, "abc");
+    PUMP_UNTIL(w, heard(w, "accepted(2,3) "));
+    XXH128_hash_t salt = XXH3_128bits("mine", 4);
+    assert_true(w->core.requests[1].salt[0] == salt.low64 && w->core.requests[1].salt[1] == salt.high64);
+    w->core.cached = 2;
+    fake_token(&w->core, 1, (token_out){.id = FAKE_END, .fin = FINISH_EOS});
+    PUMP_UNTIL(w, heard(w, "end(2,0,1,1,) cached(2) "));
 }
 
 static void held_text_comes_with_a_later_token_or_with_the_end(void **state) {
@@ -478,6 +503,7 @@ static void workers_are_listed_and_one_is_drained_and_kept(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         WITH_WORLD(tokens_come_one_by_one_and_then_the_end),
+        WITH_WORLD(a_cache_salt_is_passed_on_and_cached_tokens_come_with_the_end),
         WITH_WORLD(held_text_comes_with_a_later_token_or_with_the_end),
         WITH_WORLD(what_a_turn_says_to_a_client_is_one_message),
         WITH_WORLD(a_message_has_at_most_256_events),

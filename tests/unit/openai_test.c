@@ -6,6 +6,7 @@
 
 #include <jansson.h>
 #include <stdio.h>
+#include <xxhash.h>
 
 static void no_done(void *owner, text_job *job) {
     (void)owner, (void)job;
@@ -32,7 +33,7 @@ static void a_body_with_every_field_is_understood(void **state) {
         "penalty\":1,"
         "\"frequency_penalty\":-1,"
         "\"repetition_penalty\":1.1,\"min_tokens\":2,\"seed\":-3,\"ignore_eos\":true,\"user\":\"u\","
-        "\"timings\":true,"
+        "\"timings\":true,\"cache_salt\":\"mine\","
         "\"skip_special_tokens\":false,\"include_stop_str_in_output\":true,\"return_token_ids\":true,"
         "\"unknown_field\":"
         "{\"a\":1},"
@@ -60,6 +61,8 @@ static void a_body_with_every_field_is_understood(void **state) {
     assert_int_equal(r.params.min_tokens, 2);
     assert_true(r.seed_given && r.params.seed == (uint64_t)-3);
     assert_true(r.params.ignore_eos && r.timings && r.keep_special && r.include_stop && r.return_token_ids);
+    XXH128_hash_t salt = XXH3_128bits("mine", 4);
+    assert_true(r.salt[0] == salt.low64 && r.salt[1] == salt.high64);
     api_request_done(&r);
 }
 
@@ -172,6 +175,11 @@ static const struct {
     {API_COMPLETION, 400, "include_usage", "got the number 1",
      "{\"prompt\":\"x\",\"stream\":true,\"stream_options\":{\"include_usage\":1}}"},
     {API_COMPLETION, 400, "echo", "logprobs", "{\"prompt\":\"x\",\"echo\":true,\"logprobs\":1}"},
+    {API_COMPLETION, 400, "cache_salt", "want a string, got the number 7",
+     "{\"prompt\":\"x\",\"cache_salt\":7}"},
+    {API_CHAT, 400, "cache_salt", "want a string, got a list",
+     "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"cache_salt\":[\"x\"]}"},
+    {API_COMPLETION, 400, "cache_salt", "0 bytes, want 1 to 1024", "{\"prompt\":\"x\",\"cache_salt\":\"\"}"},
     {API_COMPLETION, 400, "suffix", "does not support", "{\"prompt\":\"x\",\"suffix\":\"y\"}"},
     {API_COMPLETION, 400, "guided_json", "does not support", "{\"prompt\":\"x\",\"guided_json\":{}}"},
     {API_COMPLETION, 400, "prompt_logprobs", "does not support", "{\"prompt\":\"x\",\"prompt_logprobs\":0}"},
@@ -323,6 +331,7 @@ static void a_chat_stream_has_the_role_first_and_the_end_alone(void **state) {
         &w, API_CHAT,
         "{\"messages\":[{\"role\":\"user\",\"content\":\"q\"}],\"stream\":true,\"stream_options\":{\"include_"
         "usage\":true}}");
+    w.core.cached = 16;
     fake_token(&w.core, 1, (token_out){.id = FAKE_HELLO});
     fake_token(&w.core, 1, (token_out){.id = FAKE_END, .fin = FINISH_EOS});
     buf b = {0};
@@ -339,7 +348,7 @@ static void a_chat_stream_has_the_role_first_and_the_end_alone(void **state) {
                              "{\"index\":0,\"delta\":{},\"logprobs\":null,\"finish_reason\":\"stop\",\"stop_"
                              "reason\":null}],\"usage\":null}\n\n" HEAD
                              "],\"usage\":{\"prompt_tokens\":20,\"total_tokens\":22,\"completion_tokens\":2,"
-                             "\"prompt_tokens_details\":{\"cached_tokens\":0}}}\n\n"
+                             "\"prompt_tokens_details\":{\"cached_tokens\":16}}}\n\n"
                              "data: [DONE]\n\n");
 #undef HEAD
     buf_done(&b);

@@ -19,7 +19,8 @@ static void every_worker_is_on_health_and_in_the_metrics(void **state) {
     assert_int_equal(shown, more + 2);
     assert_non_null(strstr(page.data, "{\"name\":\"decode-5000\","));
     assert_non_null(strstr(page.data, "\"promised\":0},\"busy_s\":{\"prefill\":0.000000,\"decode\":1.500000,"
-                                      "\"mixed\":0.000000}},{"));
+                                      "\"mixed\":0.000000},\"prefix_cache\":{\"queries\":80,\"hits\":20,"
+                                      "\"hit_rate\":0.2500,\"pages\":4,\"evictions\":3}},{"));
     buf_reset(&page);
     meter_print(m, &c, 1, &page);
     shown = 0;
@@ -48,6 +49,11 @@ static void busy_time_and_the_coordinators_own_are_counters(void **state) {
     assert_non_null(strstr(page.data,
                            "\nbaton_worker_busy_seconds_total{role=\"prefill\",worker=\"prefill-0\","
                            "phase=\"mixed\"} 0\n"));
+    assert_non_null(strstr(page.data, "\nbaton_prefix_cache_queries_total{role=\"decode\","
+                                      "worker=\"decode-0\"} 80\n"));
+    assert_non_null(strstr(page.data, "\nbaton_prefix_cache_pages{role=\"decode\",worker=\"decode-0\"} 4\n"));
+    assert_non_null(
+        strstr(page.data, "\nvllm:prefix_cache_hits_total{model_name=\"tiny\",engine=\"0\"} 48\n"));
     assert_non_null(
         strstr(page.data, "\n# TYPE process_cpu_seconds_total counter\nprocess_cpu_seconds_total "));
     meter_finished(m, "stop", &(core_times){.decode_wait_ns = 3000000}, 2);

@@ -194,6 +194,127 @@ static void suspect_and_draining_workers_get_nothing_new(void **state) {
     done(&c);
 }
 
+/* ---- prefixes ---- */
+
+/* Hints of two kinds, as the core has them. */
+typedef struct hinted {
+    prefix_hints computing, decoding;
+} hinted;
+
+static hinted *hinted_new(cast *c) {
+    static hinted h;
+    prefix_hints_init(&h.computing, 1000);
+    prefix_hints_init(&h.decoding, 1000);
+    for (uint32_t i = 0; i < c->count; i++) {
+        member *m = c->items[i];
+        prefix_hints_join(m->role == ROLE_DECODE ? &h.decoding : &h.computing, &m->prefixes, m->page_count);
+    }
+    return &h;
+}
+
+static void hinted_done(hinted *h) {
+    prefix_hints_done(&h->computing);
+    prefix_hints_done(&h->decoding);
+}
+
+static const uint64_t keys[] = {11, 12, 13, 14, 15, 16, 17, 18};
+
+/* A prompt of 128 rows and the 8 pages above, of which the last is computed whatever is held. */
+static route_ask ask128(hinted *h) {
+    route_ask ask = {.rows = 128, .tokens_max = 200};
+    ask.computing = prefix_hints_find(&h->computing, keys, 7);
+    ask.decoding = prefix_hints_find(&h->decoding, keys, 7);
+    return ask;
+}
+
+static void a_worker_that_holds_the_prefix_wins_until_it_is_busier_than_the_hit_saves(void **state) {
+    (void)state;
+    cast c = {0};
+    add(&c, ROLE_PREFILL, 50);
+    member *p1 = add(&c, ROLE_PREFILL, 50);
+    add(&c, ROLE_DECODE, 50);
+    hinted *h = hinted_new(&c);
+    prefix_hints_add(&h->computing, &p1->prefixes, keys, 3); /* 48 of 128 rows */
+    route r;
+    route_ask ask = ask128(h);
+    assert_true(router_pick(list(&c), &ask, &r));
+    assert_true(r.prefill == p1);
+    holds_add(&p1->holds, 1, 1, 2, 47);
+    ask = ask128(h);
+    assert_true(router_pick(list(&c), &ask, &r));
+    assert_true(r.prefill == p1); /* 47 rows and the 80 that are missing here; 128 there */
+    holds_add(&p1->holds, 2, 1, 2, 1);
+    assert_true(router_pick(list(&c), &ask, &r));
+    assert_true(r.prefill == c.items[0]); /* as much: the first to join */
+    hinted_done(h);
+    done(&c);
+}
+
+static void of_two_holders_the_one_that_holds_more_wins(void **state) {
+    (void)state;
+    cast c = {0};
+    member *w0 = add(&c, ROLE_COLOCATED, 50), *w1 = add(&c, ROLE_COLOCATED, 50);
+    hinted *h = hinted_new(&c);
+    prefix_hints_add(&h->computing, &w0->prefixes, keys, 2);
+    prefix_hints_add(&h->computing, &w1->prefixes, keys, 3);
+    route r;
+    route_ask ask = ask128(h);
+    assert_true(router_pick(list(&c), &ask, &r));
+    assert_true(r.prefill == w1);
+    w1->full = true;
+    assert_true(router_pick(list(&c), &ask, &r));
+    assert_true(r.prefill == w0);
+    hinted_done(h);
+    done(&c);
+}
+
+static void a_decode_worker_that_holds_the_prefix_wins_by_the_room_it_saves(void **state) {
+    (void)state;
+    cast c = {0};
+    add(&c, ROLE_PREFILL, 50);
+    member *d0 = add(&c, ROLE_DECODE, 50), *d1 = add(&c, ROLE_DECODE, 50);
+    hinted *h = hinted_new(&c);
+    prefix_hints_add(&h->decoding, &d1->prefixes, keys, 7);
+    route r;
+    route_ask ask = ask128(h);
+    assert_true(router_pick(list(&c), &ask, &r));
+    assert_true(r.decode == d1);
+    assert_true(router_pick_decode(list(&c), &ask, 64) == d1);
+    d0->max_seqs = d1->max_seqs = 8;
+    holds_add(&d1->holds, 1, 1, 2, 0); /* 125 thousandths of its slots; 7 of 50 pages are 140 */
+    assert_true(router_pick_decode(list(&c), &ask, 64) == d1);
+    holds_add(&d1->holds, 2, 1, 2, 0);
+    assert_true(router_pick_decode(list(&c), &ask, 64) == d0);
+    d0->page_count = d1->page_count = 1u << 20; /* in a large pool it tells equals apart, and no more */
+    d0->free_pages = d1->free_pages = 1u << 20;
+    assert_true(router_pick_decode(list(&c), &ask, 64) == d0);
+    holds_add(&d0->holds, 3, 1, 2, 0);
+    holds_add(&d0->holds, 4, 1, 2, 0);
+    assert_true(router_pick_decode(list(&c), &ask, 64) == d1);
+    hinted_done(h);
+    done(&c);
+}
+
+static void rule_6_counts_the_rows_that_are_not_held(void **state) {
+    (void)state;
+    cast c = {0};
+    member *p = add(&c, ROLE_PREFILL, 90);
+    add(&c, ROLE_DECODE, 90);
+    hinted *h = hinted_new(&c);
+    holds_add(&p->holds, 1, 1, 7, 100); /* two batches are 128 */
+    route r;
+    route_ask ask = ask128(h);
+    assert_false(router_pick(list(&c), &ask, &r));
+    prefix_hints_add(&h->computing, &p->prefixes, keys, 6);
+    ask = ask128(h);
+    assert_false(router_pick(list(&c), &ask, &r)); /* 32 are missing */
+    prefix_hints_add(&h->computing, &p->prefixes, keys, 7);
+    ask = ask128(h);
+    assert_true(router_pick(list(&c), &ask, &r)); /* 16 */
+    hinted_done(h);
+    done(&c);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_least_loaded_pair_wins_and_ties_go_to_the_first),
@@ -205,6 +326,10 @@ int main(void) {
         cmocka_unit_test(promises_count_until_the_worker_answered),
         cmocka_unit_test(the_d_that_failed_is_the_last_choice),
         cmocka_unit_test(suspect_and_draining_workers_get_nothing_new),
+        cmocka_unit_test(a_worker_that_holds_the_prefix_wins_until_it_is_busier_than_the_hit_saves),
+        cmocka_unit_test(of_two_holders_the_one_that_holds_more_wins),
+        cmocka_unit_test(a_decode_worker_that_holds_the_prefix_wins_by_the_room_it_saves),
+        cmocka_unit_test(rule_6_counts_the_rows_that_are_not_held),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

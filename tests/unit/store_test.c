@@ -325,8 +325,8 @@ static void a_file_that_is_not_what_it_should_be_is_written_anew(void **state) {
 static void where_nothing_can_be_written_memory_is_private(void **state) {
     (void)state;
     store *s = store_open(&(store_options){.room = ROOM, .dir = "/proc/nowhere", .key = "k"});
-    assert_non_null(store_state_of(s).alone);
     assert_true(take_all(s, NULL));
+    assert_non_null(store_state_of(s).alone);
     assert_null(store_state_of(s).file);
     store_close(s);
     assert_int_equal(symlink("/nowhere", path_of("k.part")), 0);
@@ -363,15 +363,51 @@ static void a_full_disk_ends_no_worker(void **state) {
 static void who_has_waited_long_enough_goes_on_alone(void **state) {
     (void)state;
     store *slow = open_store("k");
+    uint8_t *first = store_take(slow, PIECE_BYTES);
     store *s = store_open(&(store_options){.room = ROOM, .dir = dir, .key = "k", .wait_ns = 0});
     assert_true(take_all(s, NULL));
     assert_null(store_state_of(s).file);
     assert_non_null(strstr(store_state_of(s).alone, "another process"));
-    assert_true(take_all(slow, NULL));
+    memset(first, 7, PIECE_BYTES);
+    store_seal(slow);
     assert_non_null(store_state_of(slow).file);
     store_close(s);
     store_close(slow);
-    assert_true(use("k").filled);
+    s = open_store("k");
+    assert_int_equal(((uint8_t *)store_take(s, PIECE_BYTES))[PIECE_BYTES - 1], 7);
+    assert_true(store_filled(s));
+    /* What the file does not hold is the caller's to write. */
+    memset(store_take(s, PIECE_BYTES), 8, PIECE_BYTES);
+    assert_false(store_filled(s));
+    store_seal(s);
+    memset(store_take(s, PIECE_BYTES), 9, PIECE_BYTES);
+    assert_false(store_filled(s));
+    store_seal(s);
+    store_close(s);
+}
+
+/* /dev/shm has small pages, but where the machine was told otherwise. */
+static void who_is_alone_copies_what_would_be_read_in_small_pages(void **state) {
+    (void)state;
+    char memory[64] = "/dev/shm/baton-store-XXXXXX";
+    if (!mkdtemp(memory)) skip();
+    store_options o = {.room = ROOM, .dir = memory, .key = "k", .alone = true};
+    for (uint32_t start = 0; start < 2; start++) {
+        store *s = store_open(&o);
+        assert_true(take_all(s, NULL));
+        store_state is = store_state_of(s);
+        assert_int_equal(is.filled, start == 1);
+        assert_true(!is.file == !is.huge);
+        assert_null(is.alone);
+        store_close(s);
+    }
+    o.alone = false; /* several share it, whatever its pages */
+    store *s = store_open(&o);
+    assert_true(take_all(s, NULL));
+    assert_non_null(store_state_of(s).file);
+    assert_int_equal(unlink(store_state_of(s).file), 0);
+    store_close(s);
+    assert_int_equal(rmdir(memory), 0);
 }
 
 static void the_directory_keeps_the_newest_and_those_in_use(void **state) {
@@ -419,6 +455,7 @@ int main(void) {
         CASE(a_limit_of_file_sizes_ends_no_worker),
         CASE(a_full_disk_ends_no_worker),
         CASE(who_has_waited_long_enough_goes_on_alone),
+        CASE(who_is_alone_copies_what_would_be_read_in_small_pages),
         CASE(the_directory_keeps_the_newest_and_those_in_use),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -258,11 +258,13 @@ static void prompts_times_n_are_choices_and_usage_counts_each_prompt_once(void *
     assert_int_equal(w.core.requests[4].params.choice, 1);
     for (uint64_t i = 1; i <= 4; i++) {
         assert_false(stream_ended(w.s));
+        w.core.cached = i == 1; /* of a prompt with several choices the first one counts */
         fake_text(&w.core, i, "xy");
         fake_token(&w.core, i, (token_out){.id = 'z', .fin = FINISH_LENGTH});
     }
     assert_true(stream_ended(w.s));
     assert_int_equal(stream_prompt_tokens(w.s), 2);
+    assert_int_equal(stream_cached_tokens(w.s), 1);
     assert_int_equal(stream_completion_tokens(w.s, false), 12);
     assert_int_equal(stream_completion_tokens(w.s, true), 0);
     stream_step step;

@@ -69,6 +69,8 @@ static inline wcore_options fake_options(void) {
                            .chunk_tokens = 32,
                            .max_context = 512,
                            .policy = "chunked",
+                           .prefix_cache = true,
+                           .cache_outputs = true,
                            .eog = fake_eog,
                            .eog_count = 1};
 }
@@ -127,6 +129,8 @@ static inline void fake_expect_token(const ctl_msg *m, uint32_t i, uint64_t req,
 typedef struct fake_work {
     uint64_t req;
     uint32_t attempt, prompt, output, max_tokens;
+    bool cache;
+    uint64_t salt;
 } fake_work;
 
 static inline void fake_give(fake *f, ctl_kind kind, fake_work w) {
@@ -143,6 +147,8 @@ static inline void fake_give(fake *f, ctl_kind kind, fake_work w) {
     m.work.params.max_tokens = w.max_tokens;
     m.work.then_decode = f->ops->role == ROLE_COLOCATED;
     m.work.p_inc = FAKE_P_INC;
+    m.work.cache = w.cache;
+    m.work.salt[1] = w.salt;
     m.work.ids_hash = kv_ids_hash(KV_IDS_HASH_START, ids, w.prompt + w.output);
     f->ops->ctl(f->core, &m, f->now_ns);
     assert_true(f->ops->check(f->core));

@@ -2,6 +2,9 @@
  * being a weight row. Two registers are a step of a panel. */
 #include <immintrin.h>
 
+/* The sum so far, in its register: one row after the other is added, else all their products are kept. */
+#define KEEP(sum) __asm__("" : "+v"(sum))
+
 INLINE __m512i four_numbers(const uint8_t *p) {
     int32_t word;
     memcpy(&word, p, sizeof word);
@@ -27,6 +30,8 @@ INLINE void add_group(uint32_t rows, bool min, const uint8_t *record, const tile
         __m512 scale = _mm512_set1_ps(meta->scale);
         sums[t][0] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(whole[t][0]), _mm512_mul_ps(d0, scale), sums[t][0]);
         sums[t][1] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(whole[t][1]), _mm512_mul_ps(d1, scale), sums[t][1]);
+        KEEP(sums[t][0]);
+        KEEP(sums[t][1]);
     }
     if (!min) return;
     __m512 m0 = halves(record + PACK_SCALE_BYTES), m1 = halves(record + PACK_SCALE_BYTES + 32);
@@ -83,6 +88,8 @@ INLINE void tile_bytes(uint32_t rows, uint32_t planes, bool min, const tile_weig
             __m512i part = zeros_part(w, x, t, g);
             whole[t][0] = _mm512_add_epi32(whole[t][0], part);
             whole[t][1] = _mm512_add_epi32(whole[t][1], part);
+            KEEP(whole[t][0]);
+            KEEP(whole[t][1]);
         }
         add_group(rows, min, record, x, g, whole, sums);
     }
