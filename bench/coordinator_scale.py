@@ -15,8 +15,8 @@ have come, with exactly as many tokens as were asked for. With 64 workers --all 
 other counts --requests.
 
 --saturate: no rate, but always --concurrency requests alive; the coordinator has a core of its own,
-everything else the others. They are the slower, so the coordinator idles some of the time, and what one
-core of it could do is what one busy second of it did."""
+everything else the others. They are the slower, so the coordinator idles some of the time. A control group
+that gives it less of its core (--cgroup) makes it the slower one: then it works as a saturated one does."""
 
 import argparse
 import json
@@ -43,6 +43,8 @@ parser.add_argument("--prompt", type=int, default=64)
 parser.add_argument("--tokens", type=int, default=34, help="at least 3")
 parser.add_argument("--batch", type=float, default=16, help="requests of a decode step, roughly")
 parser.add_argument("--latency", help="mock.latency; default: steps as long as --batch needs")
+parser.add_argument("--cgroup", metavar="DIR", help="a control group for the coordinator, with less CPU")
+parser.add_argument("--heartbeat-ms", type=int, default=1000)
 parser.add_argument("--idle", type=float, default=5, help="seconds of watching the idle cluster")
 parser.add_argument("--bin", help="folder of the programs; default: BATON_BIN, or build/release/bin")
 parser.add_argument("--profile", metavar="FILE", help="perf.data of the last cluster's coordinator")
@@ -92,7 +94,12 @@ def mock(workers, folder):
         "mock": {"latency": latency(decode, folder), "workers_per_process": -(-prefill // PROCESSES)},
         **roles,
         "handoff": {"ring_slots": 2, "slot_kb": 16, "segment_kb": 16},
-        "limits": {"max_workers": workers, "max_requests": 32768, "max_queue": 32768, "heartbeat_ms": 1000},
+        "limits": {
+            "max_workers": workers,
+            "max_requests": 32768,
+            "max_queue": 32768,
+            "heartbeat_ms": args.heartbeat_ms,
+        },
     }
 
 
@@ -100,6 +107,9 @@ def pin(pid):
     """A core of its own for the coordinator: everything else was started on the others."""
     for tid in os.listdir("/proc/%d/task" % pid):
         os.sched_setaffinity(int(tid), CORES[-1:])
+    if args.cgroup:
+        with open(args.cgroup + "/cgroup.procs", "w") as f:
+            f.write(str(pid))
 
 
 def cpu_us(pid):
@@ -118,7 +128,8 @@ def serve(cluster, requests, tokens):
     """Sends them; fails unless every one was answered in full."""
     out = tempfile.mkdtemp(prefix="run-", dir=cluster.dir.name)
     command = [BIN + "/baton-bench", "serve", "--backend", "native", "--port", str(cluster.client_port)]
-    command += ["--num-prompts", str(requests), "--max-concurrency", str(args.concurrency), "--seed", "1"]
+    command += ["--num-prompts", str(requests), "--max-concurrency", str(args.concurrency)]
+    command += ["--seed", str(tokens)]  # no two runs ask alike: the prefix cache would answer
     command += ["--request-rate", "inf" if args.saturate else str(args.rate)]
     command += ["--random-input-len", str(args.prompt), "--random-output-len", str(tokens)]
     command += ["--prompt-ids", "300:400", "--no-self-test", "--quiet", "--out", out]

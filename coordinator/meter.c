@@ -22,8 +22,8 @@ static const double count_bounds[] = {1,   2,    5,    10,   20,    50,    100, 
                                       500, 1000, 2000, 5000, 10000, 20000, 50000, 100000};
 
 /* Of what the coordinator itself takes. */
-static const double own_bounds[] = {.00002, .00005, .0001, .0002, .0003, .0005, .00075, .001,
-                                    .002,   .005,   .01,   .02,   .05,   .1,    .5,     1};
+static const double own_bounds[] = {.00002, .00005, .0001, .00015, .0002, .00025, .0003, .0004, .0005,
+                                    .0006,  .0008,  .001,  .002,   .005,  .01,    .02,   .1,    1};
 
 /* What a worker counts by itself, from its last heartbeat. */
 static const struct {
@@ -73,7 +73,7 @@ struct meter {
     metric *prompt_tokens, *output_tokens, *prompt_sizes, *output_sizes, *params_n;
     metric *kv_token_bytes;
     metric *computed_tokens, *found_tokens;
-    metric *routed, *answered;
+    metric *routed, *answered, *added;
     known_worker *known;
     known_pair *pairs;
 };
@@ -134,6 +134,8 @@ meter *meter_new(const char *model) {
     m->answered = histogram(m, "baton_answer_seconds",
                             "A choice's first token came until its client's connection had its text.", "",
                             own_bounds, ARRAY_LEN(own_bounds));
+    m->added = histogram(m, "baton_added_seconds", "Both of the above of one choice.", "", own_bounds,
+                         ARRAY_LEN(own_bounds));
     m->kv_token_bytes = gauge(m, "baton_kv_token_bytes", "KV bytes of one token, all layers.", "");
     /* KV that came by hand-off was computed, or found in its prefix cache, by a prefill worker. */
     buf source = {0};
@@ -201,9 +203,10 @@ void meter_routed(meter *m, uint64_t ns) {
     metric_observe(m->routed, (double)ns / 1e9);
 }
 
-void meter_answered(meter *m, uint64_t ns) {
+void meter_answered(meter *m, uint64_t routed_ns, uint64_t ns) {
     PRE(m);
     metric_observe(m->answered, (double)ns / 1e9);
+    metric_observe(m->added, (double)(routed_ns + ns) / 1e9);
 }
 
 void meter_finished(meter *m, const char *reason, const core_times *t, uint32_t output_tokens) {

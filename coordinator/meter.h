@@ -26,7 +26,8 @@ void meter_token(meter *m, uint64_t gap_ns, bool first);
 /* What the coordinator adds to the time to first token, without tokenising: from ids to the first PREFILL,
  * the queue included, and from the first token to the client's connection. */
 void meter_routed(meter *m, uint64_t ns);
-void meter_answered(meter *m, uint64_t ns);
+/* routed_ns: of the same choice. */
+void meter_answered(meter *m, uint64_t routed_ns, uint64_t ns);
 /* A choice ended: reason "stop", "length", "abort" or "error". */
 void meter_finished(meter *m, const char *reason, const core_times *t, uint32_t output_tokens);
 void meter_http(meter *m, const char *handler, uint32_t code);

@@ -14,6 +14,7 @@ static uint32_t load_of(const member *m) {
  */
 static uint32_t lack_of(const member *m, const route_ask *ask) {
     const prefix_found *f = m->role == ROLE_DECODE ? &ask->decoding : &ask->computing;
+    if (!f->most) return 0;
     uint64_t rows = (f->most - prefix_found_pages(f, &m->prefixes)) * (uint64_t)KV_PAGE_TOKENS;
     uint64_t of = m->role == ROLE_DECODE ? (uint64_t)m->page_count * KV_PAGE_TOKENS : 2ull * m->max_rows;
     return (uint32_t)((1000 * rows + of - 1) / MAX(of, 1ull));
@@ -40,13 +41,17 @@ static bool has_room(const member *m, const route_ask *ask) {
 member *router_pick_decode(member_list members, const route_ask *ask, uint64_t kv_token_bytes) {
     PRE(ask);
     member *best = NULL;
+    uint32_t best_cost = 0;
     for (uint32_t i = 0; i < members.count; i++) {
         member *m = members.items[i];
         if (m->role != ROLE_DECODE || !member_takes_work(m) || m->kv_token_bytes != kv_token_bytes) continue;
-        if (!has_room(m, ask)) continue;
+        uint32_t cost = cost_of(m, ask);
         bool worse_avoid = best && m->incarnation == ask->avoid;
         bool better_avoid = best && best->incarnation == ask->avoid;
-        if (!best || better_avoid || (!worse_avoid && cost_of(m, ask) < cost_of(best, ask))) best = m;
+        if (best && !better_avoid && (worse_avoid || cost >= best_cost)) continue;
+        if (!has_room(m, ask)) continue; /* asked last: most of many are out by their cost */
+        best = m;
+        best_cost = cost;
     }
     return best;
 }
@@ -86,8 +91,10 @@ bool router_pick(member_list members, const route_ask *ask, route *out) {
     for (uint32_t i = 0; i < members.count; i++) {
         member *m = members.items[i];
         if (m->role == ROLE_DECODE || !member_takes_work(m)) continue;
-        if (!has_time(m, ask) || !has_room(m, ask)) continue;
+        if (best_load == 0) break; /* of a thousand workers many may be idle */
         uint32_t load = cost_of(m, ask);
+        if (load >= best_load) continue; /* nor with any partner */
+        if (!has_time(m, ask) || !has_room(m, ask)) continue;
         if (m->role == ROLE_PREFILL) {
             member *d = partner_of(&last, members, ask, m);
             if (!d) {

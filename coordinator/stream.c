@@ -16,7 +16,7 @@ typedef struct entry { /* one choice: a request of the core */
     int32_t stop_id;
     bool ended, noted; /* noted: its end is on the to-do list already */
     bool begun;
-    uint64_t last_token_ns;
+    uint64_t last_token_ns, routed_ns;
     core_times times;
 } entry;
 
@@ -32,7 +32,8 @@ struct stream {
     uint32_t cursor; /* next step to give out */
     uint32_t shown_tokens;
     uint32_t last_ended;
-    uint64_t first_ns; /* when the first token came; 0 = none did */
+    uint64_t routed_ns; /* of the choice whose first token came first */
+    uint64_t first_ns;  /* when the first token came; 0 = none did */
     bool answered;
     api_error error;
 };
@@ -122,7 +123,10 @@ void streams_token(streams *all, uint64_t req, const core_token *t, uint64_t now
     if (!e->begun) {
         log_step(s, &(stream_step){.kind = STEP_BEGIN, .choice = entry_index(e)});
         e->begun = true;
-        if (!s->first_ns) s->first_ns = now_ns;
+        if (!s->first_ns) {
+            s->first_ns = now_ns;
+            s->routed_ns = e->routed_ns;
+        }
     }
     e->last_token_ns = now_ns;
     if (t->token.fin == FINISH_STOP_ID) e->stop_id = t->token.id;
@@ -142,6 +146,13 @@ static void count_end(const entry *e, const char *reason, const core_times *t) {
     if (e->begun && i % s->request.choices == 0)
         meter_prompt(s->all->meter, stream_prompt(s, i)->ids.count, t->cached_tokens);
     meter_finished(s->all->meter, reason, t, e->text.count);
+}
+
+void streams_routed(streams *all, uint64_t req, uint64_t ns) {
+    PRE(all);
+    entry *e = u64_map_get(&all->by_req, req);
+    if (e) e->routed_ns = ns;
+    meter_routed(all->meter, ns);
 }
 
 static void end_well(entry *e, const core_end *end, const core_times *t) {
@@ -319,7 +330,7 @@ void stream_answered(stream *s) {
     PRE(s);
     if (s->answered || !s->first_ns) return;
     s->answered = true;
-    meter_answered(s->all->meter, clock_now_ns() - s->first_ns);
+    meter_answered(s->all->meter, s->routed_ns, clock_now_ns() - s->first_ns);
 }
 
 bool stream_has_step(const stream *s) {

@@ -53,6 +53,8 @@ streams *streams_new(core *c, const tokenizer *tok, struct meter *m);
 void streams_free(streams *all);
 /* For the core's sink. */
 void streams_token(streams *all, uint64_t req, const core_token *t, uint64_t now_ns);
+/* Its first PREFILL is with a worker's connection, so long after it was submitted. */
+void streams_routed(streams *all, uint64_t req, uint64_t ns);
 void streams_end(streams *all, uint64_t req, const core_end *e, const core_times *t);
 /* Tells the core about matched stop strings and about choices that nobody waits for; true when there were any
  * (the core wants a turn). */

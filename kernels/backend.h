@@ -27,6 +27,7 @@ typedef struct device_options {
         *weight_dir; /* cpu: where repacked weights lie in a file that workers share; NULL: none. Copied */
     const char *weight_key;       /* what tells apart the weights of one model from others'. Copied */
     uint64_t weight_room;         /* bytes of all weights by weight_bytes */
+    bool weight_alone;            /* no other worker of this host uses that file */
     const latency_model *latency; /* mock: how long steps take; copied. NULL: no time */
     /* cuda. */
     uint32_t gpu;           /* index among the visible devices, taken modulo their number */
@@ -52,6 +53,7 @@ typedef struct weight_home {
     uint64_t repacked; /* bytes in the layout of the kernels */
     const char *file;  /* that holds them, mapped by all workers of the host; NULL: private memory. Borrowed
                           until close */
+    bool huge;         /* that mapping is in huge pages */
     bool found;        /* the file was there: nothing was repacked */
 } weight_home;
 

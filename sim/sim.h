@@ -68,7 +68,7 @@ typedef struct sim_client {
     finish want_fin;
     int32_t stop_at;
     uint32_t got;
-    uint32_t cached; /* rows of the prompt that were not computed: told with the first token */
+    uint32_t cached; /* rows of the prompt that were not computed; once it ended */
     bool canceled, ended;
     core_end end;
     char why[256];

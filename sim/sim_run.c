@@ -62,7 +62,6 @@ static void core_token_out(void *ctx, uint64_t req, const core_token *t) {
         sim_failf(s, "req %llu: output %u is %d and must not be", (unsigned long long)req, t->index,
                   t->token.id);
     if (!c->got) c->first_ns = s->now_ns;
-    if (!c->got) c->cached = t->cached;
     c->got++;
     if ((t->token.fin != FINISH_NONE) != (c->got == c->want_count))
         sim_failf(s, "req %llu: end %d at output %u", (unsigned long long)req, t->token.fin, t->index);
@@ -99,6 +98,7 @@ static void core_ended(void *ctx, uint64_t req, const core_end *e, const core_ti
     c->ended = true;
     c->end = *e;
     c->times = *times;
+    c->cached = times->cached_tokens;
     c->end_ns = s->now_ns;
     snprintf(c->why, sizeof c->why, "%s", e->why ? e->why : "");
     bool stopped = c->stop_at >= 0 && c->got == (uint32_t)c->stop_at + 1;

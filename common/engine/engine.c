@@ -71,9 +71,9 @@ static void log_weights(const engine *e) {
     log_info("engine", "memory", "what=weights mib=%.1f millions=%.1f from=%s",
              (double)weight_bytes(e) / 0x1p20, (double)e->model->weight_count / 1e6, e->model->path);
     if (!home->repacked) return;
-    log_info("engine", "memory", "what=repacked_weights mib=%.1f in=%s shared=%s found=%s",
+    log_info("engine", "memory", "what=repacked_weights mib=%.1f in=%s shared=%s found=%s huge_pages=%s",
              (double)home->repacked / 0x1p20, home->file ? home->file : "own_memory",
-             home->file ? "yes" : "no", home->found ? "yes" : "no");
+             home->file ? "yes" : "no", home->found ? "yes" : "no", home->file && !home->huge ? "no" : "yes");
 }
 
 static void log_memory(const engine *e) {

@@ -16,9 +16,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <time.h>
 #include <unistd.h>
 
-#define TURN_MAX_NS (250 * NS_PER_MS)
+#define TURN_MAX_NS  (250 * NS_PER_MS)
+#define GATHER_TURNS 16u
 
 typedef struct watch {
     struct event *event;
@@ -44,7 +46,10 @@ struct loop {
     struct event *signals[2];
     void (*signal_fn)(void *ctx, int signo);
     void *signal_ctx;
-    int wake_fd; /* eventfd */
+    int wake_fd;                    /* eventfd */
+    uint64_t rest_ns;               /* loop_gather */
+    uint64_t turn_ns[GATHER_TURNS]; /* when the last turns began, a ring */
+    uint32_t turns;
     bool stop;
 };
 
@@ -178,6 +183,22 @@ void loop_batch(loop *l) {
     CHECK(event_base_loop(l->base, EVLOOP_ONCE) >= 0);
 }
 
+void loop_gather(loop *l, uint64_t rest_ns) {
+    PRE(l);
+    PRE(rest_ns < NS_PER_S);
+    l->rest_ns = rest_ns;
+}
+
+/* Turns come so thick that the next one can as well take in what comes meanwhile. */
+static void gather(loop *l, uint64_t turn_ns) {
+    uint64_t *oldest = &l->turn_ns[l->turns++ % GATHER_TURNS];
+    bool thick = turn_ns - *oldest < GATHER_TURNS * 2 * l->rest_ns;
+    *oldest = turn_ns;
+    if (!thick) return;
+    const struct timespec rest = {.tv_nsec = (long)l->rest_ns};
+    (void)nanosleep(&rest, NULL); /* a signal ends it, which is right */
+}
+
 void loop_run(loop *l) {
     PRE(l);
     l->stop = false;
@@ -185,6 +206,7 @@ void loop_run(loop *l) {
         uint64_t now = clock_now_ns();
         uint64_t next = l->turn(l->ctx, now);
         if (l->stop) return;
+        if (l->rest_ns) gather(l, now);
         now = clock_now_ns();
         uint64_t wait = next > now ? MIN(next - now, TURN_MAX_NS) : 0;
         wait += 999; /* rounded up, or the last microsecond is spent spinning */

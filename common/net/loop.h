@@ -32,6 +32,10 @@ void loop_signals(loop *l, void (*fn)(void *ctx, int signo), void *ctx);
 void loop_wake(loop *l);
 /* Waits for events and runs one batch of them, without a turn. For who turns by himself. */
 void loop_batch(loop *l);
+/* Under load a turn gathers what comes within so much time: the loop rests before it looks again, whenever
+ * the last 16 turns were, on average, less than 2 * rest_ns apart. Turns that are rarer are not held up. 0 =
+ * never, as at the start. */
+void loop_gather(loop *l, uint64_t rest_ns);
 /* Until loop_stop */
 void loop_run(loop *l);
 void loop_stop(loop *l);

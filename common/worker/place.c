@@ -35,6 +35,13 @@ static void take_cores(place *p, const config_rank *ranks, uint32_t count, const
     p->cpu_count = 0;
 }
 
+static bool is_alone(const config_rank *ranks, uint32_t count, const config_rank *own) {
+    uint32_t workers = 0;
+    for (uint32_t i = 0; i < count; i++)
+        if (strcmp(ranks[i].host, own->host) == 0) workers += ranks[i].worker_count;
+    return workers == 1;
+}
+
 /* Of a task that srun started, its number among those of its step on this node; NULL for others. */
 static const char *slurm_local_id(void) {
     if (getenv("OMPI_COMM_WORLD_RANK") || !getenv("PMIX_RANK")) return NULL;
@@ -79,6 +86,7 @@ static status find_by_rank(place *p, const config *c, worker_role role, const ch
             /* Only the map decides, so that a worker that is started again under its rank gets the GPU that
              * it had. */
             p->gpu = own->gpu;
+            p->alone = is_alone(ranks, count, own);
             snprintf(p->rank, sizeof p->rank, "%u", own->rank);
         }
     }

@@ -16,6 +16,7 @@ typedef struct place {
     uint32_t cpus[PLACE_CPUS_MAX]; /* [cpu_count] CPU numbers for the compute threads */
     uint32_t cpu_count;            /* 0 = not pinned */
     char rank[16];                 /* launch rank; "": started by hand */
+    bool alone;   /* by the map no other worker is on this host; started by hand or by Slurm: false */
     uint32_t gpu; /* number of this worker among those of its host; started by hand: 0. The backend takes it
                      modulo the GPUs it sees */
 } place;

@@ -293,6 +293,7 @@ static status start_device(runtime *r, errbuf *eb) {
                                    .act_bits = (uint32_t)atoi(r->config->model.act_bits),
                                    .weight_dir = cache.dir,
                                    .weight_key = cache.key,
+                                   .weight_alone = r->place->alone,
                                    .latency = models ? &latency : NULL,
                                    .gpu = r->place->gpu,
                                    .act_type = p->act_type,

@@ -49,6 +49,7 @@ static void cpu_close(device *d) {
     host_done(&d->host);
     team_free(d->team);
     cpu_turns_done(d);
+    cpu_samplers_free(d);
     store_close(d->store);
     cpu_slots_free(d);
     for (size_t i = 0; i < ARRAY_LEN(d->scratch); i++) free(d->scratch[i]);
@@ -63,8 +64,11 @@ static store *open_store(const device_options *opt) {
         snprintf(key, sizeof key, "%.64s-p%u-%jx", opt->weight_key, PACK_LAYOUT, (uintmax_t)opt->weight_room);
     /* Address space, where nobody said how much: benchmarks and tests open devices themselves. */
     const uint64_t room = opt->weight_room ? opt->weight_room : (uint64_t)1 << 30;
-    return store_open(&(store_options){
-        .room = room, .dir = opt->weight_dir, .key = opt->weight_dir ? key : NULL, .wait_ns = STORE_WAIT_NS});
+    return store_open(&(store_options){.room = room,
+                                       .dir = opt->weight_dir,
+                                       .key = opt->weight_dir ? key : NULL,
+                                       .wait_ns = STORE_WAIT_NS,
+                                       .alone = opt->weight_alone});
 }
 
 static status cpu_weights_ready(device *d, weight_home *out, errbuf *eb) {
@@ -73,7 +77,7 @@ static status cpu_weights_ready(device *d, weight_home *out, errbuf *eb) {
     (void)eb;
     store_seal(d->store);
     store_state is = store_state_of(d->store);
-    *out = (weight_home){.repacked = is.bytes, .file = is.file, .found = is.filled};
+    *out = (weight_home){.repacked = is.bytes, .file = is.file, .huge = is.huge, .found = is.filled};
     return ST_OK;
 }
 
@@ -163,6 +167,7 @@ const backend_ops cpu_backend = {
     .weights_ready = cpu_weights_ready,
     .attend_setup = cpu_attend_setup,
     .attend = cpu_attend,
+    .sample = cpu_sample,
     .kv_gather = cpu_kv_gather,
     .kv_scatter = cpu_kv_scatter,
 };

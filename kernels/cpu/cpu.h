@@ -50,6 +50,7 @@ typedef struct cpu_product {
 } cpu_product;
 
 struct cpu_attention;
+struct sample_loops;
 
 /* The kernels of one instruction set. */
 typedef struct cpu_kernels {
@@ -59,6 +60,7 @@ typedef struct cpu_kernels {
     status (*product)(device *d, const cpu_product *a);
     /* rope, kv_write and attention of host at once (attend.h) */
     status (*attend)(device *d, const struct cpu_attention *a);
+    const struct sample_loops *sample; /* NULL: the plain ones */
     /* `count` numbers of row `row` from column `begin` on: whole groups */
     void (*quantise)(const quant_rows *to, uint32_t row, uint32_t begin, const float *x, uint32_t count);
 } cpu_kernels;
@@ -92,6 +94,8 @@ struct device {
         uint32_t *pos;     /* [capacity] the positions that they are of */
         uint32_t rows, capacity;
     } turns;
+    sampler *samplers[TEAM_THREADS_MAX]; /* per thread; NULL until its first row */
+    uint32_t vocab;                      /* theirs */
 };
 
 /* Opens a device on `k` whatever the CPU. Caller closes with cpu_backend.close. */
@@ -110,6 +114,9 @@ status cpu_attend(device *d, const op_attend *a);
  * the positions change. NULL when there is no memory. */
 const float *cpu_turns(device *d, uint32_t rows);
 void cpu_turns_done(device *d);
+/* host_sample with the rows of a step spread over the team */
+status cpu_sample(device *d, const op_sample *a);
+void cpu_samplers_free(device *d);
 
 /* The slots of backend_ops that know packed weights (layer.c). */
 status cpu_weight_load(device *d, const weight_parts *parts, weight **out, errbuf *eb);

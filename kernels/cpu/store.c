@@ -21,6 +21,7 @@ typedef struct extra {
 struct store {
     char *dir, *key; /* of the file; NULL: none is wanted */
     uint64_t wanted_room, wait_ns;
+    bool for_one;   /* store_options.alone */
     bool open;      /* the first piece was taken: block and file are decided */
     uint8_t *block; /* at a multiple of 2 MiB; NULL: none */
     size_t room;    /* of the block: of the file when filled */
@@ -71,6 +72,7 @@ store *store_open(const store_options *opt) {
     store *s = xcalloc(1, sizeof *s);
     s->wanted_room = opt->room;
     s->wait_ns = opt->wait_ns;
+    s->for_one = opt->alone;
     if (!opt->dir) return s;
     s->dir = xstrdup(opt->dir);
     s->key = xstrdup(opt->key);
@@ -85,14 +87,24 @@ static void find_file(store *s) {
     if (st != ST_OK && st != ST_AGAIN) stay_alone(s);
 }
 
+/* Private memory with what the file holds, in place of its mapping. */
+static void copy_file(store *s) {
+    reserve(s, s->file.bytes);
+    if (!s->block) return;
+    memcpy(s->block, s->file.mapped, s->file.bytes);
+    s->room = s->file.bytes;
+    weight_file_unmap(&s->file);
+}
+
 /* With the first piece: a model of which nothing is repacked asks for no file. */
 static void open_block(store *s) {
     s->open = true;
     if (s->dir) find_file(s);
-    if (s->filled) {
+    if (s->filled && s->for_one && !s->file.huge) copy_file(s);
+    if (s->filled && !s->block) {
         s->block = (uint8_t *)(uintptr_t)s->file.mapped; /* the caller writes nothing into it */
         s->room = s->file.bytes;
-    } else if (s->wanted_room) {
+    } else if (!s->filled && s->wanted_room) {
         reserve(s, s->wanted_room);
     }
 }
@@ -144,7 +156,8 @@ bool store_filled(const store *s) {
 
 static void write_file(store *s) {
     status st = s->extras ? errf(&s->alone, ST_NOMEM, "no address space for one block of all weights")
-                          : weight_file_write(&s->file, s->block, round_up(s->used, FILE_PAGE), &s->alone);
+                          : weight_file_write(&s->file, s->block, round_up(s->used, FILE_PAGE), !s->for_one,
+                                              &s->alone);
     if (st == ST_OK)
         weight_file_prune(&s->file);
     else
@@ -156,7 +169,7 @@ void store_seal(store *s) {
     if (s->sealed) return;
     s->sealed = true;
     if (s->wants_file) write_file(s);
-    if (!s->filled && s->used) (void)mprotect(s->block, round_up(s->used, FILE_PAGE), PROT_READ);
+    if (s->reserved && s->used) (void)mprotect(s->block, round_up(s->used, FILE_PAGE), PROT_READ);
 }
 
 store_state store_state_of(const store *s) {
@@ -164,5 +177,6 @@ store_state store_state_of(const store *s) {
     return (store_state){.bytes = s->used + s->extra_bytes,
                          .filled = s->filled,
                          .file = s->file.bytes ? s->file.path : NULL,
+                         .huge = s->file.huge,
                          .alone = s->alone.text[0] ? s->alone.text : NULL};
 }

@@ -26,12 +26,15 @@ typedef struct store_options {
     const char *dir;  /* of the file; NULL: private memory */
     const char *key;  /* the file's name: what the bytes follow from, layout and room included */
     uint64_t wait_ns; /* for another process that fills it */
+    bool alone;       /* no other worker of this host uses it: where a file is mapped in small pages only, a
+                         private copy in huge pages is read faster */
 } store_options;
 
 typedef struct store_state {
     uint64_t bytes;    /* of all pieces so far */
     bool filled;       /* they came from the file */
-    const char *file;  /* that holds them; NULL: private memory. Borrowed until store_close */
+    const char *file;  /* that is mapped; NULL: private memory. Borrowed until store_close */
+    bool huge;         /* that mapping is in huge pages */
     const char *alone; /* why there is no file although one was asked for; NULL. Likewise */
 } store_state;
 

@@ -7,6 +7,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -95,6 +96,25 @@ void weight_file_done(weight_file *f) {
 
 /* --- reading --- */
 
+/* Whether three quarters of the mapping at `at` are in huge pages. */
+static bool is_huge(const void *at, size_t bytes) {
+    FILE *maps = fopen("/proc/self/smaps", "re");
+    char line[512];
+    bool here = false;
+    uint64_t kib = 0;
+    while (maps && fgets(line, sizeof line, maps)) {
+        uintptr_t begin, end;
+        unsigned long long part;
+        if (sscanf(line, "%" SCNxPTR "-%" SCNxPTR " ", &begin, &end) == 2)
+            here = (uintptr_t)at < end && begin < (uintptr_t)at + bytes;
+        else if (here && (sscanf(line, "FilePmdMapped: %llu", &part) == 1 ||
+                          sscanf(line, "ShmemPmdMapped: %llu", &part) == 1))
+            kib += part;
+    }
+    if (maps) fclose(maps);
+    return kib * 1024 >= bytes / 4 * 3;
+}
+
 /* Maps all of it. at: NULL, or memory that it takes the place of. */
 static bool map(weight_file *f, int fd, size_t bytes, void *at) {
     if (!at) {
@@ -111,6 +131,7 @@ static bool map(weight_file *f, int fd, size_t bytes, void *at) {
     (void)madvise(at, bytes, MADV_POPULATE_READ);
     f->mapped = at;
     f->bytes = bytes;
+    f->huge = is_huge(at, bytes);
     return true;
 }
 
@@ -119,6 +140,12 @@ static void unmap(weight_file *f) {
     f->reserved = NULL;
     f->mapped = NULL;
     f->bytes = 0;
+}
+
+void weight_file_unmap(weight_file *f) {
+    PRE(f);
+    PRE(f->reserved);
+    unmap(f);
 }
 
 /* Bytes that the file holds, or 0 when it is not what it should be. */
@@ -250,7 +277,7 @@ static status write_part(weight_file *f, const void *memory, size_t bytes, errbu
     return st;
 }
 
-status weight_file_write(weight_file *f, void *memory, size_t bytes, errbuf *eb) {
+status weight_file_write(weight_file *f, void *memory, size_t bytes, bool map_it, errbuf *eb) {
     PRE(f);
     PRE(f->filling);
     PRE(memory);
@@ -264,7 +291,7 @@ status weight_file_write(weight_file *f, void *memory, size_t bytes, errbuf *eb)
     }
     f->filling = false;
     (void)flock(f->fd, LOCK_SH);
-    if (!map(f, f->fd, bytes, memory)) return errf(eb, ST_IO, "cannot map it: %s", strerror(errno));
+    if (map_it && !map(f, f->fd, bytes, memory)) return errf(eb, ST_IO, "cannot map it: %s", strerror(errno));
     return ST_OK;
 }
 

@@ -31,6 +31,7 @@ typedef struct weight_file {
     int fd;             /* of .weights, open while mapped; or of .part, while this process fills it; -1 */
     bool filling;       /* fd is that of .part */
     size_t bytes;       /* mapped; 0: not */
+    bool huge;          /* most of it is mapped in huge pages */
     const void *mapped; /* borrowed: the reservation's */
     void *reserved;     /* what weight_file_find mapped it in; NULL: the caller's memory */
     size_t reserved_bytes;
@@ -46,10 +47,12 @@ void weight_file_done(weight_file *f);
  * this process is the one to fill it (weight_file_write). Otherwise why neither can be: ST_TIMEOUT when
  * another process has been filling it until now + wait_ns, ST_IO. Blocks up to wait_ns. */
 status weight_file_find(weight_file *f, uint64_t wait_ns, errbuf *eb);
-/* After ST_AGAIN: writes `bytes` (whole pages of 4 KiB, at a multiple of 2 MiB) and maps the file in their
- * place, read only: pointers into them stay good. On failure (no room, no right) they stay as they are, and
- * there is no file. */
-status weight_file_write(weight_file *f, void *memory, size_t bytes, errbuf *eb);
+/* After ST_AGAIN: writes `bytes` (whole pages of 4 KiB, at a multiple of 2 MiB) and, when told so, maps the
+ * file in their place, read only: pointers into them stay good. On failure (no room, no right) they stay as
+ * they are, and there is no file. */
+status weight_file_write(weight_file *f, void *memory, size_t bytes, bool map_it, errbuf *eb);
+/* After ST_OK of weight_file_find: the file is no longer needed here. */
+void weight_file_unmap(weight_file *f);
 /* Removes the directory's other files beyond WEIGHT_FILES_KEPT, those that were not used for longest first,
  * and what processes that died were filling. */
 void weight_file_prune(const weight_file *f);

@@ -5,33 +5,8 @@
 #include <stdint.h>
 #include <string.h>
 
-/* Adding and subtracting it rounds a float below 2^22 to a whole number, which then is the low bits of the
- * sum. */
-#define ROUNDER 0x1.8p23f
-#define LOWEST  (-87.0f) /* e^-87 is still a normal float */
-
-/* e^x = 2^k e^r, |r| <= ln 2 / 2. No branch and no call, so that the compiler makes it four or more at once.
- */
 void exact_exp(const float *x, float *out, uint32_t count) {
-    for (uint32_t i = 0; i < count; i++) {
-        float at = x[i] < LOWEST ? LOWEST : x[i];
-        float t = at * 0x1.715476p0f + ROUNDER, k = t - ROUNDER;
-        float r = at - k * 0x1.62e4p-1f; /* the high part of ln 2: k times it is exact */
-        r = r - k * 0x1.7f7d1cp-20f;
-        float sum = 1.0f / 5040; /* 1/n!; the next term is below 2^-27 */
-        sum = sum * r + 1.0f / 720;
-        sum = sum * r + 1.0f / 120;
-        sum = sum * r + 1.0f / 24;
-        sum = sum * r + 1.0f / 6;
-        sum = sum * r + 0.5f;
-        sum = 1.0f + (r + r * r * sum);
-        uint32_t bits;
-        memcpy(&bits, &t, sizeof bits);
-        bits = (bits << 23) + (127u << 23); /* 2^k */
-        float scale;
-        memcpy(&scale, &bits, sizeof scale);
-        out[i] = x[i] < LOWEST ? 0.0f : sum * scale;
-    }
+    for (uint32_t i = 0; i < count; i++) out[i] = exact_exp_of(x[i]);
 }
 
 double exact_log(double x) {

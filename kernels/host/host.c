@@ -97,6 +97,15 @@ void host_device_error(const device *d, errbuf *eb) {
 
 /* --- memory and weights --- */
 
+/* Pages that are given back come again as zeros, so that a pool of gigabytes is written once and not twice.
+ * They are taken now, not by the first requests. */
+static void zero(void *p, size_t bytes, bool whole_pages) {
+    if (whole_pages && madvise(p, bytes, MADV_DONTNEED) == 0)
+        (void)madvise(p, bytes, MADV_POPULATE_WRITE);
+    else
+        memset(p, 0, bytes);
+}
+
 void *host_mem_alloc(device *d, size_t bytes) {
     PRE(d);
     size_t align = bytes >= HUGE_PAGE ? HUGE_PAGE : 64, whole = (bytes + align - 1) / align * align;
@@ -105,7 +114,7 @@ void *host_mem_alloc(device *d, size_t bytes) {
     /* Pools are read in pieces of a few KiB all over them, which costs misses of the TLB in small pages. A
      * kernel that does not obey loses that only. */
     if (p && align == HUGE_PAGE) (void)madvise(p, whole, MADV_HUGEPAGE);
-    if (p) memset(p, 0, whole);
+    if (p) zero(p, whole, align == HUGE_PAGE);
     return p;
 }
 

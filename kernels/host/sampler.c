@@ -4,7 +4,7 @@
  *
  * Gumbel-max picks arg max of z + g with g = -log(e), e = -log(u). Since exp is monotone that is the arg min
  * of e / exp(z), a race of exponential clocks; in this form most tokens are dismissed by a bound before any
- * logarithm is taken (see race).
+ * logarithm is taken (sample_loops.h).
  *
  * The uniform number of a token is word id % 4 of Philox(key = seed, counter = {id / 4, position, choice,
  * 0}): it depends on nothing else, so neither the filters nor the order of the candidates move it, and a
@@ -14,7 +14,9 @@
  * that ban either: it only says that an end id does not end the sequence (as in vLLM).
  *
  * Top-k and top-p are sets: the shortest run of best tokens that has k members, or mass p. It is found by
- * selection in O(vocab) (quickselect, by count or by mass); nothing is sorted.
+ * selection (quickselect, by count or by mass) among the few that can belong to it; nothing is sorted. The
+ * first pass leaves the largest logit of every block of ids, and later ones look into the blocks only that
+ * hold something: k blocks whose tops are largest have k tokens, so no worse token is in the top k.
  *
  * The mass of a token is a whole number: its probability relative to the best token's in units of 2^-40, cut
  * off. Sums of whole numbers do not depend on the order, so any backend may add them up in any, and all cut
@@ -24,8 +26,7 @@
 #include "kernels/host/sampler.h"
 
 #include "base/mem.h"
-#include "kernels/host/exact_math.h"
-#include "kernels/philox.h"
+#include "kernels/host/sample_loops.h"
 
 #include <float.h>
 #include <math.h>
@@ -39,11 +40,15 @@ typedef struct candidate {
 } candidate;
 
 struct sampler {
-    uint32_t vocab;
-    float *logits;   /* [vocab] the working copy; z after temperature */
-    float *p;        /* [vocab] exp(z); 0 = cannot come */
-    candidate *list; /* [vocab] what top-k and top-p choose from */
-    uint32_t *seen;  /* [vocab] occurrences in the output; SEEN_PROMPT for the prompt. All 0 between calls */
+    uint32_t vocab, blocks;
+    const sample_loops *loops;
+    float *tops;     /* [blocks] the largest logit of each */
+    float *ranked;   /* [blocks] for the k-th of them */
+    float *logits;   /* [vocab] the working copy; NULL until one is needed */
+    candidate *list; /* [list_capacity] what top-k and top-p choose from */
+    uint32_t list_capacity;
+    uint32_t *seen; /* [vocab] occurrences in the output; SEEN_PROMPT for the prompt. All 0 between calls.
+                       NULL until they are needed */
 };
 
 #define SEEN_PROMPT 0x80000000u
@@ -52,17 +57,24 @@ sampler *sampler_new(uint32_t vocab) {
     PRE(vocab > 0);
     sampler *s = xcalloc(1, sizeof *s);
     s->vocab = vocab;
-    s->logits = xcalloc(vocab, sizeof *s->logits);
-    s->p = xcalloc(vocab, sizeof *s->p);
-    s->list = xcalloc(vocab, sizeof *s->list);
-    s->seen = xcalloc(vocab, sizeof *s->seen);
+    s->blocks = (vocab + SAMPLE_BLOCK - 1) / SAMPLE_BLOCK;
+    s->loops = &sample_loops_plain;
+    s->tops = xcalloc(s->blocks, sizeof *s->tops);
+    s->ranked = xcalloc(s->blocks, sizeof *s->ranked);
     return s;
+}
+
+void sampler_use(sampler *s, const sample_loops *loops) {
+    PRE(s);
+    PRE(loops);
+    s->loops = loops;
 }
 
 void sampler_free(sampler *s) {
     if (!s) return;
+    free(s->tops);
+    free(s->ranked);
     free(s->logits);
-    free(s->p);
     free(s->list);
     free(s->seen);
     free(s);
@@ -70,39 +82,19 @@ void sampler_free(sampler *s) {
 
 /* --- random numbers --- */
 
-/* A race of exponential clocks: the smallest -log(u) / p wins, of equals the lowest id. */
-typedef struct race {
-    uint32_t key[2], position, choice;
-    uint32_t group; /* id / 4 of `words`; UINT32_MAX = none: candidates in order of id share a call */
-    uint32_t words[4];
-    double best; /* the winner's time so far */
-    int32_t winner;
-} race;
-
 static race race_start(const sample_input *in) {
     return (race){.key = {(uint32_t)in->params->seed, (uint32_t)(in->params->seed >> 32)},
                   .position = in->prompt_count + in->output_count,
                   .choice = in->params->choice,
-                  .group = UINT32_MAX,
                   .best = INFINITY,
                   .winner = -1};
 }
 
-/* Since -log(u) >= 1 - u, a candidate with (1 - u) / p above the best so far has lost, and most are dismissed
- * so; the margin is far larger than the rounding errors, so the shortcut never decides. */
-static inline void race_enter(race *r, int32_t id, float p) {
-    uint32_t group = (uint32_t)id / 4;
-    if (group != r->group) {
-        const uint32_t counter[4] = {group, r->position, r->choice, 0};
-        philox4x32_10(counter, r->key, r->words);
-        r->group = group;
-    }
-    double u = ((double)r->words[id % 4] + 0.5) * 0x1p-32; /* in (0, 1), exact */
-    if (1.0 - u > r->best * (double)p * (1 + 1e-12)) return;
-    double time = -exact_log(u) / (double)p;
-    if (time > r->best || (time == r->best && id > r->winner)) return;
-    r->best = time;
-    r->winner = id;
+static uint32_t race_word(const race *r, int32_t id) {
+    const uint32_t counter[4] = {(uint32_t)id / 4, r->position, r->choice, 0};
+    uint32_t words[4];
+    philox4x32_10(counter, r->key, words);
+    return words[id % 4];
 }
 
 /* --- stages on the working copy --- */
@@ -136,6 +128,7 @@ static void serve_penalties(sampler *s, const int32_t *ids, uint32_t count, cons
 static void apply_penalties(sampler *s, const sample_input *in) {
     const sampling *p = in->params;
     if (!sampling_penalises(p)) return;
+    if (!s->seen) s->seen = xcalloc(s->vocab, sizeof *s->seen);
     uint32_t prompt_count =
         p->repetition_penalty != 1.0f ? in->prompt_count : 0; /* the others are about the output only */
     for (uint32_t i = 0; i < prompt_count; i++) s->seen[in->prompt[i]] = SEEN_PROMPT;
@@ -157,38 +150,17 @@ static void ban_ends(sampler *s, const sample_input *in) {
 
 /* --- choosing --- */
 
-/* The lowest id with the largest value; -1 when all are -infinity or one is NaN or +infinity. */
-static int32_t arg_max(const float *x, uint32_t count) {
-    enum { LANES = 8 }; /* independent maxima, for vector registers */
-    float most[LANES];
-    for (int l = 0; l < LANES; l++) most[l] = -INFINITY;
-    uint32_t broken = 0, i = 0;
-    for (; i + LANES <= count; i += LANES) {
-        for (int l = 0; l < LANES; l++) {
-            broken |= !(x[i + l] <= FLT_MAX); /* NaN too */
-            most[l] = x[i + l] > most[l] ? x[i + l] : most[l];
-        }
-    }
-    for (; i < count; i++) {
-        broken |= !(x[i] <= FLT_MAX);
-        most[0] = x[i] > most[0] ? x[i] : most[0];
-    }
-    for (int l = 1; l < LANES; l++) most[0] = most[l] > most[0] ? most[l] : most[0];
-    if (broken || most[0] == -INFINITY) return -1;
-    int32_t at = 0;
-    while (x[at] != most[0]) at++;
-    return at;
-}
-
-/* Temperature and min-p. */
-static void weigh(sampler *s, const sampling *p, float best) {
-    for (uint32_t i = 0; i < s->vocab; i++) s->logits[i] = (s->logits[i] - best) / p->temperature;
-    exact_exp(s->logits, s->p, s->vocab);
-    for (uint32_t i = 0; i < s->vocab && p->min_p > 0; i++) s->p[i] = s->p[i] < p->min_p ? 0.0f : s->p[i];
-}
-
-static uint64_t mass(float p) {
-    return (uint64_t)(int64_t)(p * 0x1p40f); /* p is in [0, 1]; a signed conversion is one instruction */
+/* The lowest id with the largest value; -1 when all are -infinity or one is NaN or +infinity. Leaves the tops
+ * of x. */
+static int32_t arg_max(sampler *s, const float *x) {
+    if (!s->loops->tops(x, s->vocab, s->tops)) return -1;
+    uint32_t block = 0;
+    for (uint32_t b = 1; b < s->blocks; b++)
+        if (s->tops[b] > s->tops[block]) block = b;
+    if (s->tops[block] == -INFINITY) return -1;
+    uint32_t at = block * SAMPLE_BLOCK;
+    while (x[at] != s->tops[block]) at++;
+    return (int32_t)at;
 }
 
 static uint64_t need_of(float top_p, uint64_t total) {
@@ -196,11 +168,26 @@ static uint64_t need_of(float top_p, uint64_t total) {
     return MAX(need, 1);
 }
 
-static uint32_t collect(sampler *s, float floor) {
+static void add_candidate(sampler *s, uint32_t at, candidate c) {
+    if (at == s->list_capacity) {
+        s->list_capacity = MIN(MAX(2 * s->list_capacity, 1024u), s->vocab);
+        s->list = xrealloc(s->list, s->list_capacity, sizeof *s->list);
+    }
+    s->list[at] = c;
+}
+
+/* Tokens whose logit is at least `least` and whose probability is above 0 and at least `floor`, in order.
+ * Probabilities follow the logits but for the rounding of exact_exp: blocks are dismissed with a margin. */
+static uint32_t collect(sampler *s, const float *x, sample_scale scale, float least, float floor) {
     uint32_t count = 0;
-    for (uint32_t i = 0; i < s->vocab; i++)
-        if (s->p[i] > 0 && s->p[i] >= floor)
-            s->list[count++] = (candidate){.z = s->logits[i], .p = s->p[i], .id = (int32_t)i};
+    for (uint32_t b = 0; b < s->blocks; b++) {
+        if (s->tops[b] < least || exact_exp_of(sample_z(s->tops[b], scale)) < floor * 0.999f) continue;
+        for (uint32_t i = b * SAMPLE_BLOCK; i < MIN((b + 1) * SAMPLE_BLOCK, s->vocab); i++) {
+            if (x[i] < least) continue;
+            float z = sample_z(x[i], scale), p = exact_exp_of(z);
+            if (p > 0 && p >= floor) add_candidate(s, count++, (candidate){.z = z, .p = p, .id = (int32_t)i});
+        }
+    }
     return count;
 }
 
@@ -233,11 +220,11 @@ static uint32_t cut(candidate *c, uint32_t count, uint32_t most, uint64_t need) 
         uint64_t left = 0; /* their mass */
         for (uint32_t i = low + 1; i < high; i++) {
             if (!before(&c[i], &c[low])) continue;
-            left += mass(c[i].p);
+            left += sample_mass(c[i].p);
             swap(&c[i], &c[++at]);
         }
         swap(&c[low], &c[at]);
-        uint64_t with_pivot = sum + left + mass(c[at].p);
+        uint64_t with_pivot = sum + left + sample_mass(c[at].p);
         if (at > low && (at >= most || sum + left >= need)) {
             high = at;
         } else if (at + 1 >= most || with_pivot >= need) {
@@ -250,51 +237,84 @@ static uint32_t cut(candidate *c, uint32_t count, uint32_t most, uint64_t need) 
     return high;
 }
 
-/* Tokens whose mass is below the mean of what the run leaves cannot belong to it: with all that follow one of
- * them they have at most vocab times that, so the run is full before it. Probabilities follow the order but
- * for the rounding of exact_exp, which the factor outweighs a thousand times: the shortcut never decides. */
-static uint32_t filter(sampler *s, const sampling *p) {
-    PRE(s->vocab > 0);
-    bool by_k = p->top_k > 0 && (uint32_t)p->top_k < s->vocab;
-    if (!by_k) {
-        uint64_t total = 0;
-        for (uint32_t i = 0; i < s->vocab; i++) total += mass(s->p[i]);
-        uint64_t need = need_of(p->top_p, total), mean = (total - need) / s->vocab;
-        uint32_t count = collect(s, (float)((double)mean * 0.999 * 0x1p-40));
-        return cut(s->list, count, count, need);
-    }
-    uint32_t count = cut(s->list, collect(s, 0), (uint32_t)p->top_k, UINT64_MAX);
-    if (p->top_p >= 1.0f) return count;
-    uint64_t total = 0;
-    for (uint32_t i = 0; i < count; i++) total += mass(s->list[i].p);
-    return cut(s->list, count, count, need_of(p->top_p, total));
+static void swap_floats(float *a, float *b) {
+    float x = *a;
+    *a = *b;
+    *b = x;
 }
 
-static int32_t draw(sampler *s, const sample_input *in, float best) {
+/* A logit that at least k tokens have or exceed: the k-th largest top of a block. -infinity when there are
+ * fewer blocks. By quickselect of the descending order. */
+static float least_of_top_k(sampler *s, uint32_t k) {
+    if (k > s->blocks) return -INFINITY;
+    float *x = s->ranked;
+    memcpy(x, s->tops, s->blocks * sizeof *x);
+    uint32_t low = 0, high = s->blocks; /* the k-th is in [low, high) */
+    while (high - low > 1) {
+        float pivot = x[low + (high - low) / 2];
+        uint32_t larger = low, i = low,
+                 end = high; /* [low, larger) > pivot, [larger, i) equal, [end, ..) < */
+        while (i < end) {
+            if (x[i] > pivot)
+                swap_floats(&x[i++], &x[larger++]);
+            else if (x[i] < pivot)
+                swap_floats(&x[i], &x[--end]);
+            else
+                i++;
+        }
+        if (k - 1 < larger)
+            high = larger;
+        else if (k - 1 < end)
+            return pivot;
+        else
+            low = end;
+    }
+    return x[low];
+}
+
+static uint64_t mass_of(const candidate *c, uint32_t count) {
+    uint64_t total = 0;
+    for (uint32_t i = 0; i < count; i++) total += sample_mass(c[i].p);
+    return total;
+}
+
+/* Puts those that pass min-p, top-k and top-p into the list; returns how many. At least one does.
+ *
+ * With top-p alone, tokens whose mass is below the mean of what the run leaves cannot belong to it: with all
+ * that follow one of them they have at most vocab times that, so the run is full before it. Probabilities
+ * follow the order but for the rounding of exact_exp, which the factor outweighs a thousand times: the
+ * shortcut never decides. */
+static uint32_t filter(sampler *s, const float *x, const sampling *p, sample_scale scale) {
+    bool by_k = p->top_k > 0 && (uint32_t)p->top_k < s->vocab;
+    if (!by_k && !(p->min_p > 0)) {
+        uint64_t total = s->loops->mass(x, s->vocab, scale), need = need_of(p->top_p, total);
+        uint64_t mean = (total - need) / s->vocab;
+        uint32_t count = collect(s, x, scale, -INFINITY, (float)((double)mean * 0.999 * 0x1p-40));
+        return cut(s->list, count, count, need);
+    }
+    float least = by_k ? least_of_top_k(s, (uint32_t)p->top_k) : -INFINITY;
+    uint32_t count = collect(s, x, scale, least, p->min_p > 0 ? p->min_p : 0.0f);
+    if (by_k) count = cut(s->list, count, (uint32_t)p->top_k, UINT64_MAX);
+    if (p->top_p >= 1.0f) return count;
+    return cut(s->list, count, count, need_of(p->top_p, mass_of(s->list, count)));
+}
+
+static int32_t draw(sampler *s, const float *x, const sample_input *in, float best) {
     const sampling *p = in->params;
     race r = race_start(in);
-    weigh(s, p, best);
-    if (p->top_p < 1.0f || (p->top_k > 0 && (uint32_t)p->top_k < s->vocab)) {
-        uint32_t count = filter(s, p);
-        for (uint32_t i = 0; i < count; i++) race_enter(&r, s->list[i].id, s->list[i].p);
+    const sample_scale scale = {.best = best, .temperature = p->temperature};
+    if (p->top_p < 1.0f || p->min_p > 0 || (p->top_k > 0 && (uint32_t)p->top_k < s->vocab)) {
+        uint32_t count = filter(s, x, p, scale);
+        for (uint32_t i = 0; i < count; i++)
+            race_enter(&r, s->list[i].id, s->list[i].p, race_word(&r, s->list[i].id));
     } else {
-        for (uint32_t i = 0; i < s->vocab; i++)
-            if (s->p[i] > 0) race_enter(&r, (int32_t)i, s->p[i]);
+        s->loops->run(&r, x, s->vocab, scale);
     }
     POST(r.winner >= 0);
     return r.winner;
 }
 
 /* --- logprobs --- */
-
-static double sum_of(const float *p, uint32_t count) {
-    double part[4] = {0};
-    uint32_t i = 0;
-    for (; i + 4 <= count; i += 4)
-        for (int l = 0; l < 4; l++) part[l] += (double)p[i + l];
-    for (; i < count; i++) part[0] += (double)p[i];
-    return (part[0] + part[1]) + (part[2] + part[3]);
-}
 
 static void add_top(token_out *out, uint32_t want, int32_t id, float logit) {
     if (out->top_count == want && (want == 0 || logit <= out->top[want - 1].logprob)) return;
@@ -312,17 +332,17 @@ void sampler_logprobs(sampler *s, const float *logits, int32_t wanted, token_out
     PRE(wanted >= 0);
     PRE(out->id >= 0);
     PRE((uint32_t)out->id < s->vocab);
-    int32_t first = arg_max(logits, s->vocab);
+    int32_t first = arg_max(s, logits);
     PRE(first >= 0);
     float best = logits[first];
     uint32_t top = (uint32_t)MIN(MIN(wanted, SAMPLING_LOGPROBS_MAX), (int32_t)s->vocab);
     out->top_count = 0;
-    for (uint32_t i = 0; i < s->vocab; i++) {
-        s->p[i] = logits[i] - best;
-        add_top(out, top, (int32_t)i, logits[i]);
+    for (uint32_t b = 0; b < s->blocks && top > 0; b++) {
+        if (out->top_count == top && s->tops[b] <= out->top[top - 1].logprob) continue;
+        for (uint32_t i = b * SAMPLE_BLOCK; i < MIN((b + 1) * SAMPLE_BLOCK, s->vocab); i++)
+            add_top(out, top, (int32_t)i, logits[i]);
     }
-    exact_exp(s->p, s->p, s->vocab);
-    double log_sum = (double)best + exact_log(sum_of(s->p, s->vocab));
+    double log_sum = (double)best + exact_log(s->loops->exp_sum(logits, s->vocab, best));
     out->logprob = (float)((double)logits[out->id] - log_sum);
     for (uint32_t i = 0; i < out->top_count; i++)
         out->top[i].logprob = (float)((double)out->top[i].logprob - log_sum);
@@ -345,23 +365,22 @@ void sampler_next(sampler *s, const float *logits, const sample_input *in, sampl
     PRE(in->params->repetition_penalty > 0);
 
     *out = (sample_result){.broken = true};
-    int32_t best = arg_max(logits, s->vocab);
+    int32_t best = arg_max(s, logits);
     if (best < 0) return;
-    const float *changed = logits;
-    if (changes_logits(in) || in->params->temperature > 0) {
-        memcpy(s->logits, logits, s->vocab * sizeof *s->logits);
-        changed = s->logits;
-    }
+    const float *x = logits;
     if (changes_logits(in)) {
+        if (!s->logits) s->logits = xcalloc(s->vocab, sizeof *s->logits);
+        memcpy(s->logits, logits, s->vocab * sizeof *s->logits);
         add_bias(s, in->params);
         apply_penalties(s, in);
         ban_ends(s, in);
-        best = arg_max(s->logits, s->vocab);
+        x = s->logits;
+        best = arg_max(s, x);
         out->banned = best < 0;
         if (best < 0) return;
     }
     out->broken = false;
     out->token = (token_out){.id = best, .fin = FINISH_NONE};
-    if (in->params->temperature > 0) out->token.id = draw(s, in, changed[best]);
+    if (in->params->temperature > 0) out->token.id = draw(s, x, in, x[best]);
     if (in->params->logprobs >= 0) sampler_logprobs(s, logits, in->params->logprobs, &out->token);
 }

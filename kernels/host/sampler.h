@@ -10,10 +10,14 @@
 
 #include "kernels/ops.h"
 
+struct sample_loops;
+
 typedef struct sampler sampler; /* scratch for one vocabulary size; one per thread */
 
 sampler *sampler_new(uint32_t vocab);
 void sampler_free(sampler *s);
+/* Passes over the vocabulary in another way, which gives the same bits; `loops` is static. */
+void sampler_use(sampler *s, const struct sample_loops *loops);
 
 /* logits: [vocab], not changed. The position of the RNG key is prompt_count + output_count: the absolute
  * position of the token being chosen. Ids of prompt, output and bias are in 0..vocab-1 (engine_seq_open

@@ -53,13 +53,13 @@ static void a_prompt_that_comes_again_is_computed_and_sent_from_its_last_page_on
     (void)state;
     sim *s = cluster(cached(), 1, 1, 0);
     since(s);
-    assert_int_equal(tell(s, 1, 64, 5)->cached, 0);
+    assert_int_equal(tell(s, 1, 64, 5)->times.cached_tokens, 0);
     expect_moved(s, 64, 64);
-    assert_int_equal(tell(s, 1, 64, 5)->cached, 48);
+    assert_int_equal(tell(s, 1, 64, 5)->times.cached_tokens, 48);
     expect_moved(s, 16, 16);
-    assert_int_equal(tell(s, 1, 100, 5)->cached, 64);
+    assert_int_equal(tell(s, 1, 100, 5)->times.cached_tokens, 64);
     expect_moved(s, 36, 36);
-    assert_int_equal(tell(s, 2, 100, 5)->cached, 0);
+    assert_int_equal(tell(s, 2, 100, 5)->times.cached_tokens, 0);
     expect_moved(s, 100, 100);
     assert_int_equal(sim_stats(s, P0).cache_hits, 112);
     assert_int_equal(sim_stats(s, P0).cache_queries, 64 + 64 + 100 + 100);
@@ -75,13 +75,13 @@ static void what_one_side_lost_the_other_one_still_has(void **state) {
     sim_restart(s, 1);
     UNTIL(s, sim_member(s, 1));
     since(s);
-    assert_int_equal(tell(s, 1, 80, 5)->cached, 64); /* P sends what it did not compute */
+    assert_int_equal(tell(s, 1, 80, 5)->times.cached_tokens, 64); /* P sends what it did not compute */
     expect_moved(s, 16, 80);
     sim_kill(s, P0);
     sim_restart(s, P0);
     UNTIL(s, sim_member(s, P0));
     since(s);
-    assert_int_equal(tell(s, 1, 80, 5)->cached, 0); /* and computes what it need not send */
+    assert_int_equal(tell(s, 1, 80, 5)->times.cached_tokens, 0); /* and computes what it need not send */
     expect_moved(s, 80, 16);
     all_over(s);
 }
@@ -94,8 +94,8 @@ static void the_next_turn_of_a_chat_finds_the_answer_too(void **state) {
     sim_client *next = ask(s, (sim_ask){.after = first, .prompt_count = 20, .max_tokens = 5});
     UNTIL(s, next->ended);
     assert_done(next);
-    assert_int_equal(next->cached, 32);  /* P never saw the answer: 2 pages of its own prompt */
-    expect_moved(s, 100 - 32, 100 - 64); /* D computed rows up to 78 of it: 4 pages */
+    assert_int_equal(next->times.cached_tokens, 32); /* P never saw the answer: 2 pages of its own prompt */
+    expect_moved(s, 100 - 32, 100 - 64);             /* D computed rows up to 78 of it: 4 pages */
     all_over(s);
 }
 
@@ -107,7 +107,7 @@ static void a_colocated_worker_finds_prompt_and_answer(void **state) {
     sim_client *next = ask(s, (sim_ask){.after = first, .prompt_count = 20, .max_tokens = 5});
     UNTIL(s, next->ended);
     assert_done(next);
-    assert_int_equal(next->cached, 64);
+    assert_int_equal(next->times.cached_tokens, 64);
     expect_moved(s, 100 - 64, 0);
     all_over(s);
 }
@@ -124,7 +124,7 @@ static void choices_of_one_prompt_are_computed_once(void **state) {
     for (uint32_t i = 0; i < ARRAY_LEN(c); i++) {
         UNTIL(s, c[i]->ended);
         assert_done(c[i]);
-        assert_int_equal(c[i]->cached, i ? 48 : 0);
+        assert_int_equal(c[i]->times.cached_tokens, i ? 48 : 0);
     }
     assert_int_equal(since(s).computed, 60 + 5 * 12);
     all_over(s);
@@ -139,7 +139,7 @@ static void salts_are_apart(void **state) {
         sim_client *c = ask(s, (sim_ask){.story = 1, .salt = salts[i], .prompt_count = 64, .max_tokens = 5});
         UNTIL(s, c->ended);
         assert_done(c);
-        assert_int_equal(c->cached, found[i]);
+        assert_int_equal(c->times.cached_tokens, found[i]);
         run_for(s, 100 * MS);
     }
     all_over(s);
@@ -150,7 +150,7 @@ static void switched_off_nothing_is_found_and_nothing_kept(void **state) {
     sim *s = cluster(sim_defaults(), 1, 1, 0);
     since(s);
     tell(s, 1, 64, 5);
-    assert_int_equal(tell(s, 1, 64, 5)->cached, 0);
+    assert_int_equal(tell(s, 1, 64, 5)->times.cached_tokens, 0);
     expect_moved(s, 128, 128);
     assert_int_equal(sim_stats(s, P0).cache_pages, 0);
     assert_int_equal(sim_stats(s, P0).cache_queries, 0);

@@ -14,6 +14,9 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import harness
 from harness import BIN, SLOW, Cluster, colocated, disaggregated, wait_for
 
+# The same prompts are asked again and again, and a run whose prompts were known is void.
+COLD = {"prefix_cache": False}
+
 
 class Bench:
     def __init__(self, *args, wait=True, self_test=False):
@@ -177,7 +180,7 @@ def test_ctrl_c_keeps_the_rows_and_frees_the_server(cluster):
 
 
 def cluster_that_ends(kind):
-    with Cluster(colocated()) as cluster:
+    with Cluster(colocated(model=COLD)) as cluster:
         bench = Bench(
             *["--backend", kind, "--base-url", native(cluster) if kind == "native" else server(cluster)],
             *[
@@ -213,7 +216,7 @@ def test_a_chat_of_the_real_model_has_the_length_asked():
     if not os.path.exists(harness.SMOL):
         print("skipped: no " + harness.SMOL)
         return
-    with Cluster(colocated(), model=harness.SMOL) as cluster:
+    with Cluster(colocated(model=COLD), model=harness.SMOL) as cluster:
         bench = Bench(
             *["--backend", "openai-chat", "--base-url", server(cluster), "--num-prompts", "4"],
             *["--random-output-len", "3"],
@@ -230,7 +233,7 @@ def main():
         if name.startswith("test_") and (not wanted or any(w in name for w in wanted)):
             (shared if test.__code__.co_argcount else own).append((name, test))
     if shared:
-        with Cluster(disaggregated()) as cluster:
+        with Cluster(disaggregated(model=COLD)) as cluster:
             for name, test in shared:
                 test(cluster)
                 print("ok " + name[5:].replace("_", " "), flush=True)

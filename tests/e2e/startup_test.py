@@ -164,6 +164,21 @@ class Startup(unittest.TestCase):
         rows = [dict(pair.split("=", 1) for pair in line.split()) for line in found]
         return {row["what"]: row for row in rows}
 
+    def mapped(self, pid, ending):
+        """KiB of a process's mappings of such a file: resident, its share of them, and how many mappings."""
+        rss = pss = parts = 0
+        here = False
+        with open("/proc/%d/smaps" % pid) as f:
+            for line in f:
+                if re.match(r"[0-9a-f]+-[0-9a-f]+ ", line):
+                    here = line.rstrip().endswith(ending)
+                    parts += here
+                elif here and line.startswith("Rss:"):
+                    rss += int(line.split()[1])
+                elif here and line.startswith("Pss:"):
+                    pss += int(line.split()[1])
+        return rss, pss, parts
+
     def test_workers_say_what_their_memory_is_for_and_share_repacked_weights(self):
         cache = self.c.dir.name + "/cache"
         config = merge(disaggregated(), {"model": {"weight_cache": cache}})
@@ -171,6 +186,11 @@ class Startup(unittest.TestCase):
         for start in range(2):
             with Cluster(config) as c:
                 text = c.log()
+                for pid in c.pids("baton-prefill") + c.pids("baton-decode"):
+                    rss, pss, parts = self.mapped(pid, ".weights")
+                    self.assertGreater(rss, 0)
+                    # Two share each page, whatever of it is rounded.
+                    self.assertAlmostEqual(pss, rss / 2, delta=parts)
                 rows = [self.memory_of(text, name) for name in ("prefill-0", "decode-0")]
             for memory in rows:
                 repacked = memory["repacked_weights"]

@@ -47,7 +47,9 @@ static void auto_picks_the_best_that_the_cpu_has(void **state) {
     (void)state;
     device *d = NULL;
     assert_int_equal(open_isa("auto", 1, &d, NULL), ST_OK);
-    const char *want = cpuid_avx512() ? "cpu/avx512" : cpuid_avx2() ? "cpu/avx2" : "cpu/portable";
+    const char *want = cpuid_avx512() ? "cpu/avx512/act32"
+                       : cpuid_avx2() ? "cpu/avx2/act32"
+                                      : "cpu/portable/act32";
     assert_string_equal(cpu_ops()->path(d), want);
     cpu_ops()->close(d);
 }
@@ -71,8 +73,21 @@ static void the_portable_path_is_everywhere(void **state) {
     (void)state;
     device *d = NULL;
     assert_int_equal(open_isa("portable", 1, &d, NULL), ST_OK);
-    assert_string_equal(cpu_ops()->path(d), "cpu/portable");
+    assert_string_equal(cpu_ops()->path(d), "cpu/portable/act32");
     cpu_ops()->close(d);
+}
+
+static void bits_of_activations_are_part_of_the_path_and_others_are_refused(void **state) {
+    (void)state;
+    device *d = NULL;
+    errbuf eb = {0};
+    const device_options sixteen = {.threads = 1, .isa = "portable", .act_bits = 16};
+    assert_int_equal(cpu_ops()->open(&d, &sixteen, NULL), ST_OK);
+    assert_string_equal(cpu_ops()->path(d), "cpu/portable/act16");
+    cpu_ops()->close(d);
+    const device_options four = {.threads = 1, .isa = "portable", .act_bits = 4};
+    assert_int_equal(cpu_ops()->open(&d, &four, &eb), ST_INVALID);
+    assert_string_equal(eb.text, "cpu backend: act_bits 4: want 16, 8 or 32");
 }
 
 static void an_unknown_instruction_set_is_invalid_and_the_choices_are_named(void **state) {
@@ -126,6 +141,7 @@ int main(void) {
         cmocka_unit_test(auto_picks_the_best_that_the_cpu_has),
         cmocka_unit_test(an_instruction_set_that_the_cpu_lacks_is_refused_by_name),
         cmocka_unit_test(the_portable_path_is_everywhere),
+        cmocka_unit_test(bits_of_activations_are_part_of_the_path_and_others_are_refused),
         cmocka_unit_test(an_unknown_instruction_set_is_invalid_and_the_choices_are_named),
         cmocka_unit_test(a_team_has_1_to_64_threads),
         cmocka_unit_test(memory_is_zeroed_and_aligned),

@@ -68,6 +68,20 @@ static void a_turn_comes_at_least_every_quarter_second(void **state) {
     loop_free(p.l);
 }
 
+static void turns_that_come_thick_rest_in_between(void **state) {
+    (void)state;
+    enum { TURNS = 64, THICK = 16 };
+    probe p = {.turns_max = TURNS, .wakes = true};
+    new_loop(&p);
+    loop_gather(p.l, 2 * NS_PER_MS);
+    loop_run(p.l);
+    assert_int_equal(p.turns, TURNS);
+    /* The first ones tell how thick they come. Where the machine makes them rarer, they took as long without
+     * a rest. */
+    assert_true(p.last_ns - p.first_ns >= (TURNS - 2 * THICK) * 2 * NS_PER_MS);
+    loop_free(p.l);
+}
+
 static void on_read(void *ctx) {
     probe *p = ctx;
     uint64_t n;
@@ -155,6 +169,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_turn_comes_when_it_was_asked_for),
         cmocka_unit_test(a_turn_comes_at_least_every_quarter_second),
+        cmocka_unit_test(turns_that_come_thick_rest_in_between),
         cmocka_unit_test(a_turn_follows_the_events_of_a_watched_descriptor),
         cmocka_unit_test(another_thread_wakes_the_loop),
         cmocka_unit_test(a_signal_is_an_event_of_the_loop),

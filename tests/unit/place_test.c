@@ -38,8 +38,10 @@ static void workers_of_a_host_are_numbered_for_its_gpus(void **state) {
     assert_int_equal(p.gpu, 1);
     assert_int_equal(place_find(&p, &c, ROLE_DECODE, "3", NULL), ST_OK);
     assert_int_equal(p.gpu, 2);
+    assert_false(p.alone);
     assert_int_equal(place_find(&p, &c, ROLE_DECODE, NULL, NULL), ST_OK);
     assert_int_equal(p.gpu, 0);
+    assert_false(p.alone); /* there may be others */
 
     char *hosts[] = {(char *)"nodeA:8",
                      (char *)"nodeB:8"}; /* nodeA: coordinator, prefill-0, decode-0; nodeB: prefill-1 */
@@ -47,8 +49,10 @@ static void workers_of_a_host_are_numbered_for_its_gpus(void **state) {
     c.cluster.hosts_count = 2;
     assert_int_equal(place_find(&p, &c, ROLE_PREFILL, "2", NULL), ST_OK);
     assert_int_equal(p.gpu, 0);
+    assert_true(p.alone);
     assert_int_equal(place_find(&p, &c, ROLE_DECODE, "3", NULL), ST_OK);
     assert_int_equal(p.gpu, 1);
+    assert_false(p.alone);
 }
 
 static void a_worker_started_by_hand_goes_by_host_and_pid_and_is_not_pinned(void **state) {

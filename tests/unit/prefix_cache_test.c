@@ -116,6 +116,29 @@ static void salts_are_apart_and_each_half_of_one_counts(void **state) {
     finish(&w);
 }
 
+/* So few buckets that most of these have the bucket of what is kept, if not its hash. */
+static void what_has_the_same_bucket_is_still_another_page(void **state) {
+    (void)state;
+    world w = start(4);
+    uint32_t pages[2];
+    int32_t ids[32] = {0};
+    prefix p = {.ids = ids, .page_count = 2};
+    compute(&w, &p, pages);
+    for (int32_t other = 1; other <= 200; other++) {
+        p.salt[other % 2] = (uint64_t)other;
+        assert_int_equal(found(&w, &p), 0);
+        p.salt[other % 2] = 0;
+        ids[other % 16] = other;
+        assert_int_equal(found(&w, &p), 0);
+        ids[other % 16] = 0;
+        ids[16 + other % 16] = other;
+        assert_int_equal(found(&w, &p), 1);
+        ids[16 + other % 16] = 0;
+    }
+    assert_int_equal(found(&w, &p), 2);
+    finish(&w);
+}
+
 static void what_nobody_uses_is_free_and_given_up_last_page_first(void **state) {
     (void)state;
     world w = start(8);
@@ -297,6 +320,7 @@ int main(void) {
         cmocka_unit_test(pages_are_found_as_far_as_their_ids_are_the_same),
         cmocka_unit_test(a_page_is_found_behind_its_own_parent_only),
         cmocka_unit_test(salts_are_apart_and_each_half_of_one_counts),
+        cmocka_unit_test(what_has_the_same_bucket_is_still_another_page),
         cmocka_unit_test(what_nobody_uses_is_free_and_given_up_last_page_first),
         cmocka_unit_test(what_was_used_again_outlives_what_was_not),
         cmocka_unit_test(a_parent_stays_while_a_child_of_it_is_used),

@@ -386,6 +386,30 @@ static void who_has_waited_long_enough_goes_on_alone(void **state) {
     store_close(s);
 }
 
+/* /dev/shm has small pages, but where the machine was told otherwise. */
+static void who_is_alone_copies_what_would_be_read_in_small_pages(void **state) {
+    (void)state;
+    char memory[64] = "/dev/shm/baton-store-XXXXXX";
+    if (!mkdtemp(memory)) skip();
+    store_options o = {.room = ROOM, .dir = memory, .key = "k", .alone = true};
+    for (uint32_t start = 0; start < 2; start++) {
+        store *s = store_open(&o);
+        assert_true(take_all(s, NULL));
+        store_state is = store_state_of(s);
+        assert_int_equal(is.filled, start == 1);
+        assert_true(!is.file == !is.huge);
+        assert_null(is.alone);
+        store_close(s);
+    }
+    o.alone = false; /* several share it, whatever its pages */
+    store *s = store_open(&o);
+    assert_true(take_all(s, NULL));
+    assert_non_null(store_state_of(s).file);
+    assert_int_equal(unlink(store_state_of(s).file), 0);
+    store_close(s);
+    assert_int_equal(rmdir(memory), 0);
+}
+
 static void the_directory_keeps_the_newest_and_those_in_use(void **state) {
     (void)state;
     store *mapped = open_store("oldest-in-use");
@@ -431,6 +455,7 @@ int main(void) {
         CASE(a_limit_of_file_sizes_ends_no_worker),
         CASE(a_full_disk_ends_no_worker),
         CASE(who_has_waited_long_enough_goes_on_alone),
+        CASE(who_is_alone_copies_what_would_be_read_in_small_pages),
         CASE(the_directory_keeps_the_newest_and_those_in_use),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -17,6 +17,7 @@ status ISA(cpu_rmsnorm)(device *d, const host_rmsnorm *a);
 status ISA(cpu_linear)(device *d, const host_linear *a);
 status ISA(cpu_kv_write)(device *d, const host_kv_write *a);
 status ISA(cpu_attention)(device *d, const host_attention *a);
+extern const struct sample_loops ISA(cpu_sample_loops);
 status ISA(cpu_attend_rows)(device *d, const cpu_attention *a);
 status ISA(cpu_silu_mul)(device *d, const host_silu_mul *a);
 status ISA(cpu_add)(device *d, const host_add *a);

@@ -15,6 +15,7 @@ const cpu_kernels ISA(cpu_kernels) = {
     .pairs = SIMD_KIND == 2,
     .norm_rows = ISA(cpu_norm_rows),
     .attend = ISA(cpu_attend_rows),
+    .sample = &ISA(cpu_sample_loops),
     .product = ISA(cpu_product),
     .quantise = ISA(cpu_quantise),
 };

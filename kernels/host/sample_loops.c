@@ -1,0 +1,3 @@
+#include "kernels/host/sample_loops.h"
+
+const sample_loops sample_loops_plain = SAMPLE_LOOPS;
