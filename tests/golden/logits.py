@@ -1,7 +1,7 @@
 """Compares Baton's logits and greedy text with transformers (fp32, same dequantised weights) and with
 llama.cpp.
 
-logits.py MODEL.gguf BATON_RUN [--backends ref,cpu] [--positions N]
+logits.py MODEL.gguf BATON_RUN [--backends ref,cpu] [--positions N] [--no-greedy]
 
 Fails when `ref` is further than 1e-3 from transformers, or `cpu` is further from it (mean KL divergence)
 than its act_bits promise: 1e-5 at 16 and 32, no more than llama.cpp at 8. Prints a table for FIGURES.md."""
@@ -134,6 +134,7 @@ def main():
     p.add_argument("baton_run")
     p.add_argument("--backends", default="ref,cpu")
     p.add_argument("--positions", type=int, default=512)
+    p.add_argument("--no-greedy", action="store_true", help="logits only")
     o = p.parse_args()
     llama = llama_cpp.Llama(
         o.model, n_ctx=2048, n_threads=1, n_threads_batch=1, logits_all=True, verbose=False
@@ -141,7 +142,8 @@ def main():
     text = open(os.path.join(os.path.dirname(__file__), "text.txt"), "rb").read()
     ids = llama.tokenize(text, add_bos=False, special=False)[: o.positions]
     model, failed = compare_logits(o, llama, ids)
-    compare_greedy(o, llama, model)
+    if not o.no_greedy:
+        compare_greedy(o, llama, model)
     for line in failed:
         print("FAILED", line, file=sys.stderr)
     return 1 if failed else 0
