@@ -11,6 +11,7 @@ enum {
     BLOCK_BYTES = 256 * 1024, /* of quantised rows: half of a small L2 cache */
     TASKS_PER_THREAD = 4,     /* so that a late thread costs little */
     BLOCK_ROWS_MIN = 24,
+    AHEAD_PANEL = 64 * 1024, /* a panel that may be asked for as a whole */
     AHEAD_BYTES =
         4096, /* what a stream asks for before it reads it: a prefetcher of the CPU stops at page edges */
 };
@@ -78,6 +79,11 @@ static void run_panel(const packed_job *j, uint32_t part, uint32_t index, uint32
     const cpu_product_part *one = &a->part[part], *two = &a->part[part + 1];
     panel first = panel_of(one->w, index, a->x->planes), second;
     if (a->gated) second = panel_of(two->w, index, a->x->planes);
+    if (a->gated && pack_panel_bytes(one->w->type, one->w->cols) <= AHEAD_PANEL) {
+        /* Two streams by turns: each panel asks for the next one, which the other stream has. */
+        first.w.ahead = second.w.record;
+        second.w.ahead = first.w.record + pack_panel_bytes(one->w->type, one->w->cols);
+    }
     uint32_t rows;
     for (uint32_t r = begin; r < end; r += rows) {
         _Alignas(64) float sums[PACKED_TILE_MAX * PACK_ROWS], sums_up[PACKED_TILE_MAX * PACK_ROWS];
