@@ -73,6 +73,8 @@ INLINE void tile_bytes(uint32_t rows, uint32_t planes, bool min, const tile_weig
             UNROLL for (uint32_t t = 0; p > 0 && t < rows; t++) {
                 whole[t][0] = _mm512_slli_epi32(whole[t][0], 8);
                 whole[t][1] = _mm512_slli_epi32(whole[t][1], 8);
+                KEEP(whole[t][0]);
+                KEEP(whole[t][1]);
             }
             UNROLL for (uint32_t s = 0; s < 8; s++) {
                 __m512i w0 = _mm512_load_si512(q + s * PACK_STEP_BYTES);

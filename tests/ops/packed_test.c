@@ -1,0 +1,245 @@
+/* Products with repacked weights: exact whole numbers, one order of scales, whatever the tile and the thread.
+ */
+#include "tests/ops/fixture.h"
+
+#include "kernels/cpu/cpu.h"
+#include "kernels/half.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const dtype types[] = {DT_Q4_0, DT_Q4_1, DT_Q8_0};
+static const uint32_t bits[] = {16, 8};
+
+typedef struct shape {
+    uint32_t outer, inner;
+} shape;
+
+/* Rows that are no whole panels, one group, several panels. */
+static const shape shapes[] = {{1, 32}, {32, 64}, {33, 32}, {70, 96}, {200, 576}};
+
+static device *open_bits(const op_path *p, uint32_t act_bits, uint32_t threads) {
+    need_path(p);
+    return open_path_bits(p, threads, act_bits);
+}
+
+static weight *load(device *d, const tensor *t, const float *bias) {
+    weight_parts parts = {.form = WEIGHT_PLAIN, .part = {*t}};
+    if (bias) parts.bias[0] = (tensor){.type = DT_F32, .rows = 1, .cols = t->rows, .data = bias};
+    weight *w = NULL;
+    errbuf eb = {0};
+    if (cpu_ops()->weight_load(d, &parts, &w, &eb) != ST_OK) fail_msg("%s", eb.text);
+    return w;
+}
+
+static void multiply(device *d, const weight *w, const float *x, uint32_t rows, float *out) {
+    const op_linear op = {.x = x, .w = w, .rows = rows, .out = out};
+    assert_int_equal(cpu_ops()->linear(d, &op), ST_OK);
+}
+
+/* ---- packing ---- */
+
+static void a_packed_row_has_the_numbers_of_the_file(void **state) {
+    (void)state;
+    device *ref = open_ref();
+    for (size_t t = 0; t < ARRAY_LEN(types); t++) {
+        for (size_t s = 0; s < ARRAY_LEN(shapes); s++) {
+            tensor m = random_matrix(types[t], shapes[s].outer, shapes[s].inner, 5 + s);
+            uint8_t *data = aligned_alloc(PACK_ALIGN, pack_bytes(&m));
+            memset(data, 0xa5, pack_bytes(&m)); /* all of it is written */
+            for (uint32_t p = 0; p < pack_panels(m.rows); p++) pack_panel(&m, p, data);
+            packed packed_m = {.type = m.type, .rows = m.rows, .cols = m.cols, .data = data};
+            float *got = xcalloc(m.cols, sizeof *got), *want = xcalloc(m.cols, sizeof *want);
+            for (int32_t r = 0; r < (int32_t)m.rows; r++) {
+                pack_row(&packed_m, (uint32_t)r, got);
+                const host_embed e = {.table = &m, .ids = &r, .rows = 1, .out = want};
+                assert_int_equal(kernels_of(ref)->embed(ref, &e), ST_OK);
+                for (uint32_t k = 0; k < m.cols; k++) assert_true(got[k] == want[k]); /* -0 is 0 */
+            }
+            free(got);
+            free(want);
+            free(data);
+            free_weight(&m);
+        }
+    }
+    ref_ops()->close(ref);
+}
+
+/* ---- what a product is ---- */
+
+/* The numbers of a group, as quant.h says. Returns the scale. */
+static float whole_numbers(const float *x, uint32_t act_bits, int32_t n[32]) {
+    const float most = act_bits == 16 ? 32639 : 127;
+    float largest = 0;
+    for (int k = 0; k < 32; k++) largest = fmaxf(largest, fabsf(x[k]));
+    float inverse = largest > 0 ? most / largest : 0;
+    for (int k = 0; k < 32; k++) n[k] = (int32_t)lrintf(x[k] * inverse);
+    return largest / most;
+}
+
+/* out[r] with the sums in whole numbers and the scales added in ascending order, each with one rounding. */
+static float plain_product(const packed *w, uint32_t row, const float *x, uint32_t act_bits) {
+    size_t record_bytes = pack_record_bytes(w->type);
+    const uint8_t *record = w->data + row / PACK_ROWS * pack_panel_bytes(w->type, w->cols);
+    uint32_t lane = row % PACK_ROWS;
+    float out = 0;
+    for (uint32_t g = 0; g < w->cols / 32; g++, record += record_bytes) {
+        int32_t n[32], sum = 0, zero = w->type == DT_Q4_0 ? 8 : w->type == DT_Q8_0 ? 128 : 0;
+        float scale = whole_numbers(x + (size_t)g * 32, act_bits, n);
+        const uint8_t *q = record + (w->type == DT_Q4_1 ? 2 : 1) * PACK_SCALE_BYTES + lane * 4;
+        int64_t whole = 0;
+        for (uint32_t k = 0; k < 32; k++) {
+            uint8_t byte = q[(w->type == DT_Q8_0 ? k / 4 : k % 16 / 4) * PACK_STEP_BYTES + k % 4];
+            whole += n[k] * ((w->type == DT_Q8_0 ? byte : k < 16 ? byte & 15 : byte >> 4) - zero);
+            sum += n[k];
+        }
+        out = fmaf((float)(int32_t)whole, f32_of_half_at(record + lane * 2) * scale, out);
+        if (w->type == DT_Q4_1)
+            out = fmaf(f32_of_half_at(record + PACK_SCALE_BYTES + lane * 2), (float)sum * scale, out);
+    }
+    return out;
+}
+
+/* The generic kernels round the product as well. */
+static bool fuses(const device *d) {
+    return strstr(cpu_ops()->path(d), "avx") != NULL;
+}
+
+static void check_product(const op_path *p, dtype type, shape s, uint32_t act_bits) {
+    device *d = open_bits(p, act_bits, 1);
+    tensor m = random_matrix(type, s.outer, s.inner, 11);
+    uint8_t *data = aligned_alloc(PACK_ALIGN, pack_bytes(&m));
+    for (uint32_t i = 0; i < pack_panels(m.rows); i++) pack_panel(&m, i, data);
+    const packed plain = {.type = type, .rows = m.rows, .cols = m.cols, .data = data};
+    weight *w = load(d, &m, NULL);
+    float *x = random_floats(3, s.inner), *out = xcalloc(s.outer, sizeof *out);
+    x[1] = -5; /* the largest is negative */
+    multiply(d, w, x, 1, out);
+    for (uint32_t r = 0; r < s.outer; r++) {
+        float want = plain_product(&plain, r, x, act_bits);
+        if (fuses(d))
+            assert_true(out[r] == want);
+        else
+            assert_true(fabsf(out[r] - want) <= 1e-5f * (fabsf(want) + (float)s.inner));
+    }
+    cpu_ops()->weight_free(d, w);
+    cpu_ops()->close(d);
+    free(x);
+    free(out);
+    free(data);
+    free_weight(&m);
+}
+
+static void a_product_is_exact_sums_of_whole_numbers_and_scales_in_ascending_order(void **state) {
+    for (size_t t = 0; t < ARRAY_LEN(types); t++)
+        for (size_t s = 0; s < ARRAY_LEN(shapes); s++)
+            for (size_t b = 0; b < ARRAY_LEN(bits); b++) check_product(*state, types[t], shapes[s], bits[b]);
+}
+
+/* ---- rule 22 ---- */
+
+static void check_rows(const op_path *p, dtype type, shape s, uint32_t act_bits) {
+    enum { ROWS = 29 };
+    device *one = open_bits(p, act_bits, 1), *three = open_bits(p, act_bits, 3);
+    tensor m = random_matrix(type, s.outer, s.inner, 12);
+    float *bias = random_floats(8, s.outer), *x = random_floats(9, (size_t)ROWS * s.inner);
+    weight *w = load(one, &m, bias), *w3 = load(three, &m, bias);
+    size_t count = (size_t)ROWS * s.outer;
+    float *want = xcalloc(count, sizeof *want), *got = xcalloc(count + 8, sizeof *got);
+    for (uint32_t r = 0; r < ROWS; r++)
+        multiply(one, w, x + (size_t)r * s.inner, 1, want + (size_t)r * s.outer);
+    for (uint32_t rows = 1; rows <= ROWS; rows++) {
+        for (size_t i = 0; i < 8; i++) got[(size_t)rows * s.outer + i] = 7;
+        multiply(one, w, x, rows, got);
+        assert_same("rows at once", got, want, (size_t)rows * s.outer * sizeof *got);
+        for (size_t i = 0; i < 8; i++) assert_true(got[(size_t)rows * s.outer + i] == 7);
+    }
+    multiply(three, w3, x, ROWS, got);
+    assert_same("three threads", got, want, count * sizeof *got);
+    cpu_ops()->weight_free(one, w);
+    cpu_ops()->weight_free(three, w3);
+    cpu_ops()->close(one);
+    cpu_ops()->close(three);
+    free(bias);
+    free(x);
+    free(want);
+    free(got);
+    free_weight(&m);
+}
+
+static void a_row_has_the_same_bytes_among_any_others_and_with_any_threads(void **state) {
+    for (size_t t = 0; t < ARRAY_LEN(types); t++)
+        for (size_t s = 0; s < ARRAY_LEN(shapes); s++)
+            for (size_t b = 0; b < ARRAY_LEN(bits); b++) check_rows(*state, types[t], shapes[s], bits[b]);
+}
+
+/* ---- precision, and what is no number ---- */
+
+static void sixteen_bits_are_as_good_as_floats(void **state) {
+    device *d = open_bits(*state, 16, 1), *ref = open_ref();
+    for (size_t t = 0; t < ARRAY_LEN(types); t++) {
+        tensor m = random_matrix(types[t], 64, 576, 13);
+        weight *w = load(d, &m, NULL);
+        float *x = random_floats(14, 576), got[64], want[64];
+        multiply(d, w, x, 1, got);
+        const host_linear op = {.x = x, .weight = &m, .rows = 1, .out = want};
+        assert_int_equal(kernels_of(ref)->linear(ref, &op), ST_OK);
+        assert_close(dtype_name(types[t]), got, want, 64, 1e-8);
+        cpu_ops()->weight_free(d, w);
+        free(x);
+        free_weight(&m);
+    }
+    cpu_ops()->close(d);
+    ref_ops()->close(ref);
+}
+
+static void what_is_no_number_stays_none_in_its_own_row(void **state) {
+    static const float bad[] = {NAN, INFINITY, -INFINITY};
+    device *d = open_bits(*state, 16, 1);
+    for (size_t t = 0; t < ARRAY_LEN(types); t++) {
+        tensor m = random_matrix(types[t], 40, 64, 15);
+        weight *w = load(d, &m, NULL);
+        for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+            float *x = random_floats(16, 3 * 64), out[3 * 40];
+            x[64 + 33] = bad[i];
+            multiply(d, w, x, 3, out);
+            for (uint32_t r = 0; r < 40; r++) {
+                assert_true(isfinite(out[r]));
+                assert_true(isnan(out[40 + r]));
+                assert_true(isfinite(out[80 + r]));
+            }
+            free(x);
+        }
+        cpu_ops()->weight_free(d, w);
+        free_weight(&m);
+    }
+    cpu_ops()->close(d);
+}
+
+static void zeros_and_vanishing_numbers_give_zero(void **state) {
+    device *d = open_bits(*state, 16, 1);
+    tensor m = random_matrix(DT_Q4_1, 32, 64, 17);
+    weight *w = load(d, &m, NULL);
+    float x[64] = {0}, out[32];
+    x[40] = 1e-38f;
+    multiply(d, w, x, 1, out);
+    for (uint32_t r = 0; r < 32; r++) assert_true(out[r] == 0);
+    cpu_ops()->weight_free(d, w);
+    cpu_ops()->close(d);
+    free_weight(&m);
+}
+
+int main(void) {
+    const struct CMUnitTest plain[] = {cmocka_unit_test(a_packed_row_has_the_numbers_of_the_file)};
+    const struct CMUnitTest tests[] = {
+        TEST_ON_PATH(a_product_is_exact_sums_of_whole_numbers_and_scales_in_ascending_order),
+        TEST_ON_PATH(a_row_has_the_same_bytes_among_any_others_and_with_any_threads),
+        TEST_ON_PATH(sixteen_bits_are_as_good_as_floats),
+        TEST_ON_PATH(what_is_no_number_stays_none_in_its_own_row),
+        TEST_ON_PATH(zeros_and_vanishing_numbers_give_zero),
+    };
+    int failures = cmocka_run_group_tests_name("pack", plain, NULL, NULL);
+    return failures + run_on_paths(tests, ARRAY_LEN(tests));
+}
