@@ -62,121 +62,209 @@ static inline void race_enter(race *r, int32_t id, float p, uint32_t word) {
     r->winner = id;
 }
 
+/* ---- vectors of the compiler, as wide as the registers are ---- */
+
+#if defined(__AVX512F__)
+#define SAMPLE_LANES 16
+#elif defined(__AVX2__)
+#define SAMPLE_LANES 8
+#else
+#define SAMPLE_LANES 4
+#endif
+#if defined(__SSE2__)
+#include <immintrin.h>
+#endif
+
+typedef float sample_f __attribute__((vector_size(4 * SAMPLE_LANES)));
+typedef int32_t sample_i __attribute__((vector_size(4 * SAMPLE_LANES)));
+typedef uint32_t sample_u __attribute__((vector_size(4 * SAMPLE_LANES)));
+typedef uint64_t sample_w __attribute__((vector_size(4 * SAMPLE_LANES))); /* half as many lanes */
+typedef float sample_f4 __attribute__((vector_size(16)));
+typedef double sample_d4 __attribute__((vector_size(32)));
+
+#define SAMPLE_VECTORS (SAMPLE_BLOCK / SAMPLE_LANES)
+#define SAMPLE_INLINE  static inline __attribute__((always_inline))
+
+SAMPLE_INLINE sample_f sample_load(const float *x) {
+    sample_f v;
+    memcpy(&v, x, sizeof v);
+    return v;
+}
+
+SAMPLE_INLINE sample_f sample_all(float x) {
+    return x - (sample_f){0};
+}
+
+SAMPLE_INLINE sample_f sample_pick(sample_i mask, sample_f yes, sample_f no) {
+    return (sample_f)((mask & (sample_i)yes) | (~mask & (sample_i)no));
+}
+
+SAMPLE_INLINE sample_f sample_larger(sample_f a, sample_f b) {
+    return sample_pick(a > b, a, b);
+}
+
+SAMPLE_INLINE bool sample_any(sample_i mask) {
+    int32_t lanes[SAMPLE_LANES], any = 0;
+    memcpy(lanes, &mask, sizeof mask);
+    for (int l = 0; l < SAMPLE_LANES; l++) any |= lanes[l];
+    return any;
+}
+
+/* Low halves of a lane times `by`. */
+SAMPLE_INLINE sample_w sample_product(sample_w a, uint32_t by) {
+#if defined(__AVX512F__)
+    return (sample_w)_mm512_mul_epu32((__m512i)a, _mm512_set1_epi64(by));
+#elif defined(__AVX2__)
+    return (sample_w)_mm256_mul_epu32((__m256i)a, _mm256_set1_epi64x(by));
+#elif defined(__SSE2__)
+    return (sample_w)_mm_mul_epu32((__m128i)a, _mm_set1_epi64x(by));
+#else
+    return (a & 0xffffffff) * by;
+#endif
+}
+
+/* exact_exp_of, operation by operation. */
+SAMPLE_INLINE sample_f sample_exp(sample_f x) {
+    const sample_f rounder = sample_all(0x1.8p23f), lowest = sample_all(-87.0f);
+    sample_f at = sample_pick(x < lowest, lowest, x);
+    sample_f t = at * 0x1.715476p0f + rounder, k = t - rounder;
+    sample_f r = at - k * 0x1.62e4p-1f;
+    r = r - k * 0x1.7f7d1cp-20f;
+    sample_f sum = sample_all(1.0f / 5040);
+    sum = sum * r + 1.0f / 720;
+    sum = sum * r + 1.0f / 120;
+    sum = sum * r + 1.0f / 24;
+    sum = sum * r + 1.0f / 6;
+    sum = sum * r + 0.5f;
+    sum = 1.0f + (r + r * r * sum);
+    sample_f scale = (sample_f)(((sample_u)t << 23) + (127u << 23));
+    return sample_pick(x < lowest, sample_all(0.0f), sum * scale);
+}
+
 /* ---- the loops ---- */
 
+/* A whole block: x, or what is left of it before -infinity. */
+SAMPLE_INLINE const float *sample_block(const float *x, uint32_t count, uint32_t begin,
+                                        float part[SAMPLE_BLOCK]) {
+    if (count - begin >= SAMPLE_BLOCK) return x + begin;
+    for (uint32_t i = 0; i < SAMPLE_BLOCK; i++) part[i] = begin + i < count ? x[begin + i] : -INFINITY;
+    return part;
+}
+
 static inline bool sample_tops(const float *x, uint32_t count, float *tops) {
-    enum { LANES = 16 }; /* independent maxima, for vector registers */
-    uint32_t broken[LANES] = {0}, any = 0;
+    sample_i broken = {0};
+    const sample_f largest = sample_all(FLT_MAX);
     for (uint32_t begin = 0; begin < count; begin += SAMPLE_BLOCK) {
-        float most[LANES], part[SAMPLE_BLOCK];
-        const float *at = x + begin;
-        if (count - begin < SAMPLE_BLOCK) {
-            for (uint32_t i = 0; i < SAMPLE_BLOCK; i++) part[i] = begin + i < count ? at[i] : -INFINITY;
-            at = part;
+        float part[SAMPLE_BLOCK], lanes[SAMPLE_LANES];
+        const float *at = sample_block(x, count, begin, part);
+        sample_f most = sample_all(-INFINITY);
+        for (uint32_t i = 0; i < SAMPLE_BLOCK; i += SAMPLE_LANES) {
+            sample_f v = sample_load(at + i);
+            broken |= ~(v <= largest); /* NaN too */
+            most = sample_larger(v, most);
         }
-        for (int l = 0; l < LANES; l++) most[l] = -INFINITY;
-        for (uint32_t i = 0; i < SAMPLE_BLOCK; i += LANES) {
-            for (int l = 0; l < LANES; l++) {
-                broken[l] |= !(at[i + l] <= FLT_MAX); /* NaN too */
-                most[l] = at[i + l] > most[l] ? at[i + l] : most[l];
-            }
-        }
-        for (int half = LANES / 2; half > 0; half /= 2)
-            for (int l = 0; l < half; l++) most[l] = most[l + half] > most[l] ? most[l + half] : most[l];
-        tops[begin / SAMPLE_BLOCK] = most[0];
+        memcpy(lanes, &most, sizeof most);
+        for (int half = SAMPLE_LANES / 2; half > 0; half /= 2)
+            for (int l = 0; l < half; l++) lanes[l] = lanes[l + half] > lanes[l] ? lanes[l + half] : lanes[l];
+        tops[begin / SAMPLE_BLOCK] = lanes[0];
     }
-    for (int l = 0; l < LANES; l++) any |= broken[l];
-    return !any;
+    return !sample_any(broken);
 }
 
-/* p of up to SAMPLE_BLOCK logits, padded with 0. */
-static inline void sample_weights(const float *x, uint32_t count, sample_scale s, float p[SAMPLE_BLOCK]) {
-    float part[SAMPLE_BLOCK];
-    if (count < SAMPLE_BLOCK) {
-        for (uint32_t i = 0; i < SAMPLE_BLOCK; i++) part[i] = i < count ? x[i] : -INFINITY;
-        x = part;
-    }
-    for (uint32_t i = 0; i < SAMPLE_BLOCK; i++) p[i] = exact_exp_of(sample_z(x[i], s));
+SAMPLE_INLINE void sample_weights(const float *x, sample_scale s, sample_f p[SAMPLE_VECTORS]) {
+    for (uint32_t i = 0; i < SAMPLE_VECTORS; i++)
+        p[i] = sample_exp((sample_load(x + i * SAMPLE_LANES) - s.best) / s.temperature);
 }
 
-/* Whole numbers below 2^52 as the low bits of a double, so that no conversion is needed. */
+/* A mass is high * 2^20 + low, both below 2^20 or equal, so that lanes of 32 bits do. */
 static inline uint64_t sample_mass_sum(const float *x, uint32_t count, sample_scale s) {
-    const double magic = 0x1p52;
     uint64_t sum = 0;
     for (uint32_t begin = 0; begin < count; begin += SAMPLE_BLOCK) {
-        float p[SAMPLE_BLOCK];
-        uint64_t bits[SAMPLE_BLOCK];
-        sample_weights(x + begin, MIN(count - begin, SAMPLE_BLOCK), s, p);
-        for (uint32_t i = 0; i < SAMPLE_BLOCK; i++) {
-            double mass = (double)(p[i] * 0x1p40f), near = (mass + magic) - magic;
-            double whole = (near > mass ? near - 1.0 : near) + magic;
-            memcpy(&bits[i], &whole, sizeof bits[i]);
+        float part[SAMPLE_BLOCK];
+        sample_f p[SAMPLE_VECTORS];
+        sample_i high = {0}, low = {0};
+        sample_weights(sample_block(x, count, begin, part), s, p);
+        for (uint32_t i = 0; i < SAMPLE_VECTORS; i++) {
+            sample_f most = p[i] * 0x1p20f;
+            sample_i whole = __builtin_convertvector(most, sample_i);
+            sample_f rest = most - __builtin_convertvector(whole, sample_f);
+            high += whole;
+            low += __builtin_convertvector(rest * 0x1p20f, sample_i);
         }
-        for (uint32_t i = 0; i < SAMPLE_BLOCK; i++) sum += bits[i] & 0xfffffffffffffull;
+        for (int l = 0; l < SAMPLE_LANES; l++) sum += ((uint64_t)high[l] << 20) + (uint64_t)low[l];
     }
     return sum;
 }
 
-/* Random words of ids [begin, begin + SAMPLE_BLOCK), as race_word gives them one by one. */
-static inline void race_words(const race *r, uint32_t begin, uint32_t words[SAMPLE_BLOCK]) {
-    enum { GROUPS = SAMPLE_BLOCK / 4 };
-    uint32_t c0[GROUPS], c1[GROUPS], c2[GROUPS], c3[GROUPS];
-    for (uint32_t i = 0; i < GROUPS; i++) {
-        c0[i] = begin / 4 + i;
-        c1[i] = r->position;
-        c2[i] = r->choice;
-        c3[i] = 0;
-    }
-    uint32_t k0 = r->key[0], k1 = r->key[1];
-    for (int round = 0; round < 10; round++) {
-        for (uint32_t i = 0; i < GROUPS; i++) {
-            uint64_t a = (uint64_t)0xD2511F53u * c0[i], b = (uint64_t)0xCD9E8D57u * c2[i];
-            c0[i] = (uint32_t)(b >> 32) ^ c1[i] ^ k0;
-            c1[i] = (uint32_t)b;
-            c2[i] = (uint32_t)(a >> 32) ^ c3[i] ^ k1;
-            c3[i] = (uint32_t)a;
+/* Random words of the ids of a block, as philox4x32_10 gives them in fours. In lanes of 64 bits, of which the
+ * upper halves are anything. */
+SAMPLE_INLINE void race_words(const race *r, uint32_t begin, sample_u words[SAMPLE_VECTORS]) {
+    enum { GROUPS = SAMPLE_LANES / 2 };
+    for (uint32_t v = 0; v < SAMPLE_VECTORS / 2; v++) {
+        sample_w c0, c1 = (sample_w){0} + r->position, c2 = (sample_w){0} + r->choice, c3 = {0};
+        for (uint32_t g = 0; g < GROUPS; g++) c0[g] = begin / 4 + v * GROUPS + g;
+        uint32_t k0 = r->key[0], k1 = r->key[1];
+        for (int round = 0; round < 10; round++) {
+            sample_w a = sample_product(c0, 0xD2511F53u), b = sample_product(c2, 0xCD9E8D57u);
+            c0 = (b >> 32) ^ c1 ^ k0;
+            c1 = b;
+            c2 = (a >> 32) ^ c3 ^ k1;
+            c3 = a;
+            k0 += 0x9E3779B9u;
+            k1 += 0xBB67AE85u;
         }
-        k0 += 0x9E3779B9u;
-        k1 += 0xBB67AE85u;
-    }
-    for (uint32_t i = 0; i < GROUPS; i++) {
-        words[4 * i] = c0[i];
-        words[4 * i + 1] = c1[i];
-        words[4 * i + 2] = c2[i];
-        words[4 * i + 3] = c3[i];
+        sample_w first = (c0 & 0xffffffff) | c1 << 32, second = (c2 & 0xffffffff) | c3 << 32;
+        uint64_t in_order[SAMPLE_LANES];
+        for (uint32_t g = 0; g < GROUPS; g++) {
+            in_order[2 * g] = first[g];
+            in_order[2 * g + 1] = second[g];
+        }
+        memcpy(&words[2 * v], in_order, sizeof in_order);
     }
 }
 
 /* race_enter for each, but most blocks are dismissed as a whole, by the same bound with a wider margin. */
 static inline void race_run(race *r, const float *x, uint32_t count, sample_scale s) {
     for (uint32_t begin = 0; begin < count; begin += SAMPLE_BLOCK) {
-        float p[SAMPLE_BLOCK];
-        uint32_t words[SAMPLE_BLOCK], open = 0;
-        sample_weights(x + begin, MIN(count - begin, SAMPLE_BLOCK), s, p);
+        float part[SAMPLE_BLOCK], p[SAMPLE_BLOCK];
+        sample_f shares[SAMPLE_VECTORS];
+        sample_u words[SAMPLE_VECTORS];
+        uint32_t word[SAMPLE_BLOCK];
+        sample_weights(sample_block(x, count, begin, part), s, shares);
         race_words(r, begin, words);
-        float limit = (float)(r->best * (1 + 1e-5));
-        for (uint32_t i = 0; i < SAMPLE_BLOCK; i++) {
-            float below = (float)(int32_t)(~words[i] >> 1) * 0x1p-31f; /* 1 - u, or less by 2^-31 */
-            open |= !(below * 0.99999f > limit * p[i]);
+        sample_f limit = sample_all((float)(r->best * (1 + 1e-5)));
+        sample_i lost = {0};
+        lost = ~lost;
+        for (uint32_t i = 0; i < SAMPLE_VECTORS; i++) { /* below: 1 - u, or less by 2^-31 */
+            sample_f below = __builtin_convertvector((sample_i)(~words[i] >> 1), sample_f) * 0x1p-31f;
+            lost &= below * 0.99999f > limit * shares[i];
         }
-        if (!open) continue;
+        if (!sample_any(~lost)) continue;
+        memcpy(p, shares, sizeof p);
+        memcpy(word, words, sizeof word);
         for (uint32_t i = 0; i < SAMPLE_BLOCK; i++)
-            if (p[i] > 0) race_enter(r, (int32_t)(begin + i), p[i], words[i]);
+            if (p[i] > 0) race_enter(r, (int32_t)(begin + i), p[i], word[i]);
     }
 }
 
 static inline double sample_exp_sum(const float *x, uint32_t count, float best) {
-    double part[4] = {0};
+    sample_d4 parts = {0};
+    double rest = 0;
     const sample_scale s = {.best = best, .temperature = 1.0f};
     for (uint32_t begin = 0; begin < count; begin += SAMPLE_BLOCK) {
-        float p[SAMPLE_BLOCK];
+        float part[SAMPLE_BLOCK], p[SAMPLE_BLOCK];
+        sample_f shares[SAMPLE_VECTORS];
         uint32_t n = MIN(count - begin, SAMPLE_BLOCK), i = 0;
-        sample_weights(x + begin, n, s, p);
-        for (; i + 4 <= n; i += 4)
-            for (int l = 0; l < 4; l++) part[l] += (double)p[i + l];
-        for (; i < n; i++) part[0] += (double)p[i];
+        sample_weights(sample_block(x, count, begin, part), s, shares);
+        memcpy(p, shares, sizeof p);
+        for (; i + 4 <= n; i += 4) {
+            sample_f4 four;
+            memcpy(&four, p + i, sizeof four);
+            parts += __builtin_convertvector(four, sample_d4);
+        }
+        for (rest = parts[0]; i < n; i++) rest += (double)p[i]; /* of the last block: ids beyond the fours */
     }
-    return (part[0] + part[1]) + (part[2] + part[3]);
+    return (rest + parts[1]) + (parts[2] + parts[3]);
 }
 
 #define SAMPLE_LOOPS                                                                                         \

@@ -177,13 +177,15 @@ static void add_candidate(sampler *s, uint32_t at, candidate c) {
 }
 
 /* Tokens whose logit is at least `least` and whose probability is above 0 and at least `floor`, in order.
- * Probabilities follow the logits but for the rounding of exact_exp: blocks are dismissed with a margin. */
+ * Probabilities follow the distance from the best but for the rounding of exact_exp and of the quotient,
+ * which the margin outweighs: what is dismissed by its distance, with its block or alone, has less. */
 static uint32_t collect(sampler *s, const float *x, sample_scale scale, float least, float floor) {
     uint32_t count = 0;
+    float far = floor > 0 ? (float)((double)scale.temperature * (exact_log(floor) - 1e-3)) : -INFINITY;
     for (uint32_t b = 0; b < s->blocks; b++) {
-        if (s->tops[b] < least || exact_exp_of(sample_z(s->tops[b], scale)) < floor * 0.999f) continue;
+        if (s->tops[b] < least || s->tops[b] - scale.best < far) continue;
         for (uint32_t i = b * SAMPLE_BLOCK; i < MIN((b + 1) * SAMPLE_BLOCK, s->vocab); i++) {
-            if (x[i] < least) continue;
+            if (x[i] < least || x[i] - scale.best < far) continue;
             float z = sample_z(x[i], scale), p = exact_exp_of(z);
             if (p > 0 && p >= floor) add_candidate(s, count++, (candidate){.z = z, .p = p, .id = (int32_t)i});
         }
