@@ -39,15 +39,15 @@ int run_on_paths(const struct CMUnitTest *tests, size_t count) {
     return failures;
 }
 
-static status try_open(const op_path *p, uint32_t threads, device **out, errbuf *eb) {
-    device_options opt = {.threads = threads, .isa = p->isa};
+static status try_open(const op_path *p, uint32_t threads, uint32_t bits, device **out, errbuf *eb) {
+    device_options opt = {.threads = threads, .isa = p->isa, .act_bits = bits};
     return p->kernels ? cpu_open_kernels(out, p->kernels, &opt, eb) : cpu_ops()->open(out, &opt, eb);
 }
 
 void need_path(const op_path *p) {
     device *d = NULL;
     errbuf eb = {0};
-    if (try_open(p, 1, &d, &eb) == ST_UNSUPPORTED) {
+    if (try_open(p, 1, 32, &d, &eb) == ST_UNSUPPORTED) {
         print_message("%s\n", eb.text);
         skip();
     }
@@ -55,9 +55,13 @@ void need_path(const op_path *p) {
 }
 
 device *open_path(const op_path *p, uint32_t threads) {
+    return open_path_bits(p, threads, 32);
+}
+
+device *open_path_bits(const op_path *p, uint32_t threads, uint32_t bits) {
     device *d = NULL;
     errbuf eb = {0};
-    if (try_open(p, threads, &d, &eb) != ST_OK) fail_msg("%s", eb.text);
+    if (try_open(p, threads, bits, &d, &eb) != ST_OK) fail_msg("%s", eb.text);
     return d;
 }
 

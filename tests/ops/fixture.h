@@ -23,6 +23,8 @@ int run_on_paths(const struct CMUnitTest *tests, size_t count);
 void need_path(const op_path *p);
 /* A cpu device of the path, which is there. Caller closes with cpu_ops()->close. */
 device *open_path(const op_path *p, uint32_t threads);
+/* With device_options.act_bits */
+device *open_path_bits(const op_path *p, uint32_t threads, uint32_t bits);
 device *open_ref(void);
 const backend_ops *cpu_ops(void);
 const backend_ops *ref_ops(void);
