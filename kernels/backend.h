@@ -22,7 +22,7 @@ typedef struct device_options {
     const uint32_t *cpus; /* [threads] CPU numbers to pin to (thread 0 is the opener), or NULL: not pinned */
     const char *isa;      /* cpu: "auto", "avx512", "avx2", "portable" */
     uint32_t act_bits;    /* cpu: activations that meet weights of 4 or 8 bits are rounded to 16 or 8 bits; 32
-                             (and    0): they stay fp32 */
+                             (and 0): they stay fp32 */
     const char
         *weight_dir; /* cpu: where repacked weights lie in a file that workers share; NULL: none. Copied */
     const char *weight_key;       /* what tells apart the weights of one model from others'. Copied */

@@ -27,8 +27,8 @@
 #define PIECE_BYTES ((size_t)8 << 20) /* of one write: large ones get large folios */
 #define POLL_NS     (5 * NS_PER_MS)
 #define LISTED_MAX  256u
-#define WEIGHTS     ".weights"
-#define PART        ".part"
+#define WEIGHTS     ".baton.weights" /* of nobody else: weight_file_prune removes by name */
+#define PART        ".baton.part"
 
 typedef struct trailer {
     char magic[8];
@@ -148,13 +148,17 @@ void weight_file_unmap(weight_file *f) {
     unmap(f);
 }
 
+/* Whoever can write a file decides what a process computes that maps it. */
+static bool is_safe(const struct stat *info) {
+    return S_ISREG(info->st_mode) && (info->st_uid == geteuid() || info->st_uid == 0) &&
+           !(info->st_mode & 022);
+}
+
 /* Bytes that the file holds, or 0 when it is not what it should be. */
 static size_t bytes_of(const weight_file *f, int fd) {
     struct stat info;
     trailer t;
-    if (fstat(fd, &info) != 0 || !S_ISREG(info.st_mode)) return 0;
-    /* Whoever can write it decides what this process computes. */
-    if ((info.st_uid != geteuid() && info.st_uid != 0) || (info.st_mode & 022)) return 0;
+    if (fstat(fd, &info) != 0 || !is_safe(&info)) return 0;
     if (info.st_size <= (off_t)sizeof t) return 0;
     off_t bytes = info.st_size - (off_t)sizeof t;
     if (pread(fd, &t, sizeof t, bytes) != sizeof t) return 0;
@@ -169,7 +173,7 @@ static bool sum_is_right(const weight_file *f, int fd) {
 }
 
 static bool open_whole(weight_file *f) {
-    int fd = open(f->path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    int fd = open(f->path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK); /* a fifo would block */
     if (fd < 0) return false;
     (void)flock(fd, LOCK_SH | LOCK_NB);
     size_t bytes = bytes_of(f, fd);
@@ -191,10 +195,15 @@ static bool is_at(int fd, const char *path) {
 
 /* ST_OK: .part is this process's. ST_AGAIN: another one's. */
 static status lock_part(weight_file *f, errbuf *eb) {
-    int fd = open(f->part, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    int fd = open(f->part, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
     if (fd < 0) return errf(eb, ST_IO, "cannot write it: %s", strerror(errno));
     status st = ST_OK;
-    if (flock(fd, LOCK_EX | LOCK_NB) != 0)
+    struct stat info;
+    /* What others prepared there they may still write to, and a second link is another file of this user's.
+     */
+    if (fstat(fd, &info) != 0 || !is_safe(&info) || info.st_nlink > 1)
+        st = errf(eb, ST_IO, "%s is not a file of this user alone: remove it", f->part);
+    else if (flock(fd, LOCK_EX | LOCK_NB) != 0)
         st = errno == EWOULDBLOCK ? ST_AGAIN : errf(eb, ST_IO, "cannot lock it: %s", strerror(errno));
     else if (!is_at(fd, f->part)) /* renamed or removed since it was opened */
         st = ST_AGAIN;
@@ -225,6 +234,11 @@ status weight_file_find(weight_file *f, uint64_t wait_ns, errbuf *eb) {
     /* Whoever had the lock before may have finished it. */
     int part = f->fd;
     if (!open_whole(f)) {
+        struct stat info;
+        if (lstat(f->path, &info) == 0 && info.st_uid != geteuid()) {
+            give_up_filling(f);
+            return errf(eb, ST_IO, "what is there belongs to user %ld", (long)info.st_uid);
+        }
         if (unlink(f->path) == 0)
             log_warn("weights", "the file of repacked weights is damaged and is written anew", "file=%s",
                      f->path);
@@ -309,7 +323,7 @@ static bool ends_in(const char *name, const char *ending) {
 
 /* Nobody has a lock on it. */
 static void remove_unused(int dir, const char *name) {
-    int fd = openat(dir, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    int fd = openat(dir, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
     if (fd < 0) return;
     if (flock(fd, LOCK_EX | LOCK_NB) == 0 && unlinkat(dir, name, 0) == 0)
         log_info("weights", "removed repacked weights that nobody uses", "file=%s", name);

@@ -1,16 +1,16 @@
 /* weight_file - repacked weights on disk, so that the workers of a host have one copy in memory (the page
  * cache's) and the next start repacks nothing.
  *
- *   DIR/KEY.weights   bytes, in whole pages | trailer: magic, version, key, bytes, XXH3 of them
- *   DIR/KEY.part      who fills it holds its lock; renamed when it is whole
+ *   DIR/KEY.baton.weights   bytes, in whole pages | trailer: magic, version, key, bytes, XXH3 of them
+ *   DIR/KEY.baton.part      who fills it holds its lock; renamed when it is whole
  *
  * Nothing here fails for good: without a file a worker keeps private memory. A file is read only when its
  * trailer and the sum of all its bytes are right, so one that is torn, damaged or foreign is written anew.
  * Its bytes begin at 0 and are mapped at a multiple of 2 MiB, and written in large pieces: where the file
  * system has large folios (ext4, xfs) the kernel maps it in huge pages.
  *
- * The lock on a .weights file (shared, while it is mapped) tells weight_file_prune what is in use. It is no
- * more than a hint: a file that is removed stays with those who have mapped it.
+ * The lock on a .baton.weights file (shared, while it is mapped) tells weight_file_prune what is in use. It
+ * is no more than a hint: a file that is removed stays with those who have mapped it.
  *
  * Thread: any, one per object. */
 #ifndef BATON_KERNELS_CPU_WEIGHT_FILE_H
@@ -28,8 +28,8 @@
 typedef struct weight_file {
     char *path, *part; /* owned */
     char key[WEIGHT_FILE_KEY_MAX + 1];
-    int fd;             /* of .weights, open while mapped; or of .part, while this process fills it; -1 */
-    bool filling;       /* fd is that of .part */
+    int fd; /* of .baton.weights, open while mapped; or of .baton.part, while this process fills it; -1 */
+    bool filling;       /* fd is that of .baton.part */
     size_t bytes;       /* mapped; 0: not */
     bool huge;          /* most of it is mapped in huge pages */
     const void *mapped; /* borrowed: the reservation's */

@@ -131,7 +131,7 @@ static void a_directory_is_made_with_its_parents(void **state) {
     snprintf(deep, sizeof deep, "%s/a/b", dir);
     store *s = store_open(&(store_options){.room = ROOM, .dir = deep, .key = "k"});
     assert_true(take_all(s, NULL));
-    assert_string_equal(store_state_of(s).file + strlen(dir), "/a/b/k.weights");
+    assert_string_equal(store_state_of(s).file + strlen(dir), "/a/b/k.baton.weights");
     assert_int_equal(unlink(store_state_of(s).file), 0);
     store_close(s);
     assert_int_equal(rmdir(deep), 0);
@@ -255,11 +255,11 @@ static void a_process_that_died_while_filling_leaves_it_to_the_next(void **state
     assert_int_equal(waitpid(pid, &st, 0), pid);
     assert_true(WIFSIGNALED(st));
     assert_int_equal(files_in_dir(), 1);
-    assert_int_equal(access(path_of("k.part"), F_OK), 0);
+    assert_int_equal(access(path_of("k.baton.part"), F_OK), 0);
     store_state next = use("k");
     assert_false(next.filled);
     assert_non_null(next.file);
-    assert_int_equal(access(path_of("k.part"), F_OK), -1);
+    assert_int_equal(access(path_of("k.baton.part"), F_OK), -1);
     assert_true(use("k").filled);
 }
 
@@ -290,7 +290,7 @@ static void a_file_that_is_not_what_it_should_be_is_written_anew(void **state) {
     (void)state;
     (void)use("k");
     struct stat whole;
-    assert_int_equal(stat(path_of("k.weights"), &whole), 0);
+    assert_int_equal(stat(path_of("k.baton.weights"), &whole), 0);
     const off_t bytes = whole.st_size & ~(off_t)4095; /* the trailer follows */
     assert_true(whole.st_size > bytes);
     const off_t damaged[] = {0,
@@ -302,21 +302,21 @@ static void a_file_that_is_not_what_it_should_be_is_written_anew(void **state) {
                              bytes + 24 /* sum */,
                              bytes + 32 /* key */};
     for (size_t i = 0; i < ARRAY_LEN(damaged); i++) {
-        change_byte(path_of("k.weights"), damaged[i], 0x40);
+        change_byte(path_of("k.baton.weights"), damaged[i], 0x40);
         assert_false(use("k").filled);
         assert_true(use("k").filled);
     }
     const off_t torn[] = {0, 1, 4096, bytes - 4096, bytes, whole.st_size - 1, whole.st_size + 4096};
     for (size_t i = 0; i < ARRAY_LEN(torn); i++) {
-        assert_int_equal(truncate(path_of("k.weights"), torn[i]), 0);
+        assert_int_equal(truncate(path_of("k.baton.weights"), torn[i]), 0);
         assert_false(use("k").filled);
         assert_true(use("k").filled);
     }
     /* A file of another key under this name, and one that others may write. */
     (void)use("j");
-    assert_int_equal(rename(path_of("j.weights"), strdupa(path_of("k.weights"))), 0);
+    assert_int_equal(rename(path_of("j.baton.weights"), strdupa(path_of("k.baton.weights"))), 0);
     assert_false(use("k").filled);
-    assert_int_equal(chmod(path_of("k.weights"), 0666), 0);
+    assert_int_equal(chmod(path_of("k.baton.weights"), 0666), 0);
     assert_false(use("k").filled);
     assert_true(use("k").filled);
     assert_int_equal(files_in_dir(), 1);
@@ -329,10 +329,68 @@ static void where_nothing_can_be_written_memory_is_private(void **state) {
     assert_non_null(store_state_of(s).alone);
     assert_null(store_state_of(s).file);
     store_close(s);
-    assert_int_equal(symlink("/nowhere", path_of("k.part")), 0);
+    assert_int_equal(symlink("/nowhere", path_of("k.baton.part")), 0);
     store_state is = use("k");
     assert_null(is.file);
     assert_non_null(is.alone);
+}
+
+static void assert_alone(const char *key) {
+    store_state is = use(key);
+    assert_null(is.file);
+    assert_non_null(is.alone);
+}
+
+static void write_text(const char *path, mode_t mode) {
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    assert_int_equal(write(fd, "text", 4), 4);
+    assert_int_equal(fchmod(fd, mode), 0);
+    close(fd);
+}
+
+static void assert_text(const char *path) {
+    struct stat is;
+    assert_int_equal(stat(path, &is), 0);
+    assert_int_equal(is.st_size, 4);
+}
+
+static void what_others_prepared_is_not_filled(void **state) {
+    (void)state;
+    write_text(path_of("k.baton.part"), 0666); /* who made it may keep it open */
+    assert_alone("k");
+    assert_text(path_of("k.baton.part"));
+    write_text(path_of("precious"), 0600);
+    assert_int_equal(link(path_of("precious"), strdupa(path_of("l.baton.part"))), 0);
+    assert_alone("l");
+    assert_text(path_of("precious"));
+    assert_int_equal(mkfifo(path_of("m.baton.part"), 0600), 0);
+    assert_alone("m");
+    assert_int_equal(mkfifo(path_of("n.baton.weights"), 0600), 0);
+    assert_false(use("n").filled);
+    assert_true(use("n").filled);
+}
+
+static void the_file_of_another_user_is_left_alone(void **state) {
+    (void)state;
+    (void)use("k");
+    if (geteuid() != 0) skip();
+    assert_int_equal(chown(path_of("k.baton.weights"), 12345, 12345), 0);
+    assert_alone("k");
+    assert_int_equal(files_in_dir(), 1);
+    assert_int_equal(chown(path_of("k.baton.weights"), 0, 0), 0);
+    assert_true(use("k").filled);
+}
+
+static void files_of_other_programs_are_not_removed(void **state) {
+    (void)state;
+    write_text(path_of("film.mkv.part"), 0600);
+    for (uint32_t i = 0; i < WEIGHT_FILES_KEPT + 1; i++) {
+        char name[32];
+        snprintf(name, sizeof name, "yolo%u.weights", i);
+        write_text(path_of(name), 0600);
+    }
+    (void)use("k");
+    assert_int_equal(files_in_dir(), WEIGHT_FILES_KEPT + 3);
 }
 
 static void a_limit_of_file_sizes_ends_no_worker(void **state) {
@@ -415,26 +473,27 @@ static void the_directory_keeps_the_newest_and_those_in_use(void **state) {
     store *mapped = open_store("oldest-in-use");
     assert_true(take_all(mapped, NULL));
     for (uint32_t i = 0; i < WEIGHT_FILES_KEPT + 2; i++) {
-        char key[16];
+        char key[32];
         snprintf(key, sizeof key, "k%u", i);
         (void)use(key);
         const struct timespec then = {.tv_sec = 1000 + i};
-        snprintf(key, sizeof key, "k%u.weights", i);
+        snprintf(key, sizeof key, "k%u.baton.weights", i);
         assert_int_equal(utimensat(AT_FDCWD, path_of(key), (struct timespec[]){then, then}, 0), 0);
         const struct timespec before = {.tv_sec = 10};
-        assert_int_equal(
-            utimensat(AT_FDCWD, path_of("oldest-in-use.weights"), (struct timespec[]){before, before}, 0), 0);
+        assert_int_equal(utimensat(AT_FDCWD, path_of("oldest-in-use.baton.weights"),
+                                   (struct timespec[]){before, before}, 0),
+                         0);
     }
-    int fd = open(path_of("dead.part"), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    int held = open(path_of("alive.part"), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    int fd = open(path_of("dead.baton.part"), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    int held = open(path_of("alive.baton.part"), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     assert_int_equal(flock(held, LOCK_EX), 0);
     close(fd);
     (void)use("last");
     assert_int_equal(files_in_dir(), WEIGHT_FILES_KEPT + 2); /* those, the one in use, alive.part */
-    assert_int_equal(access(path_of("oldest-in-use.weights"), F_OK), 0);
-    assert_int_equal(access(path_of("alive.part"), F_OK), 0);
-    assert_int_equal(access(path_of("dead.part"), F_OK), -1);
-    assert_int_equal(access(path_of("k0.weights"), F_OK), -1);
+    assert_int_equal(access(path_of("oldest-in-use.baton.weights"), F_OK), 0);
+    assert_int_equal(access(path_of("alive.baton.part"), F_OK), 0);
+    assert_int_equal(access(path_of("dead.baton.part"), F_OK), -1);
+    assert_int_equal(access(path_of("k0.baton.weights"), F_OK), -1);
     assert_true(use("last").filled);
     store_close(mapped);
     close(held);
@@ -452,6 +511,9 @@ int main(void) {
         CASE(one_that_stops_before_the_end_leaves_nothing),
         CASE(a_file_that_is_not_what_it_should_be_is_written_anew),
         CASE(where_nothing_can_be_written_memory_is_private),
+        CASE(what_others_prepared_is_not_filled),
+        CASE(the_file_of_another_user_is_left_alone),
+        CASE(files_of_other_programs_are_not_removed),
         CASE(a_limit_of_file_sizes_ends_no_worker),
         CASE(a_full_disk_ends_no_worker),
         CASE(who_has_waited_long_enough_goes_on_alone),

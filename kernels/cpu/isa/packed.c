@@ -120,6 +120,7 @@ static uint32_t divide_up(uint32_t a, uint32_t b) {
 }
 
 status ISA(cpu_product)(device *d, const cpu_product *a) {
+    PRE(a->rows > 0);
     packed_job j = {.op = a, .tile_max = a->x->planes == 2 ? PACKED_TILE_MAX2 : PACKED_TILE_MAX};
     for (uint32_t i = 0; i < a->parts; i++) {
         PRE(a->part[i].w->cols == a->x->cols);
