@@ -70,4 +70,9 @@ INLINE vf vf_exp(vf x) {
     return vf_zero_if_less(x, low, vf_scale2(y, shifted));
 }
 
+/* silu(gate) * up */
+INLINE vf vf_silu_mul(vf gate, vf up) {
+    return gate / (vf_set1(1.0f) + vf_exp(vf_zero() - gate)) * up;
+}
+
 #endif

@@ -207,7 +207,7 @@ class Mock(unittest.TestCase):
                 for role, ms in (("prefill", self.PREFILL_MS), ("decode", self.STEP_MS)):
                     f.write("%s: {alpha_ms: %g, beta_ms: 0, gamma_ms: 0}\n" % (role, ms))
             over = {
-                "model": {"backend": "mock"},
+                "model": {"backend": "mock", "prefix_cache": False},
                 "mock": {"latency": folder + "/latency.yaml"},
                 "prefill": {"token_budget": self.TOKENS, "chunk_tokens": self.TOKENS},
                 "handoff": {"segment_kb": 16},

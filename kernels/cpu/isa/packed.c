@@ -68,7 +68,7 @@ INLINE void store_gated(const cpu_product *a, uint32_t panel_index, const float 
         float *out = a->part[0].out + (size_t)(row + t) * dim + col;
         for (uint32_t i = 0; i < PACK_ROWS; i += SIMD_WIDTH) {
             vf g = vf_load(gate + t * PACK_ROWS + i), u = vf_load(up + t * PACK_ROWS + i);
-            vf_store(out + i, g / (vf_set1(1.0f) + vf_exp(vf_zero() - g)) * u);
+            vf_store(out + i, vf_silu_mul(g, u));
         }
         ISA(cpu_quantise)(a->gated, row + t, col, out, PACK_ROWS);
     }

@@ -69,19 +69,15 @@ status ISA(cpu_norm_rows)(device *d, const cpu_norm_rows *a) {
 
 /* ---- silu ---- */
 
-INLINE vf silu_mul(vf gate, vf up) {
-    return gate / (vf_set1(1.0f) + vf_exp(vf_zero() - gate)) * up;
-}
-
 static void silu_mul_slice(void *ctx, uint32_t task, uint32_t thread) {
     const host_silu_mul *a = ctx;
     (void)thread;
     size_t i = (size_t)task * SLICE, end = MIN(i + SLICE, (size_t)a->rows * a->dim);
     for (; i + SIMD_WIDTH <= end; i += SIMD_WIDTH)
-        vf_store(a->out + i, silu_mul(vf_load(a->gate + i), vf_load(a->up + i)));
+        vf_store(a->out + i, vf_silu_mul(vf_load(a->gate + i), vf_load(a->up + i)));
     uint32_t rest = (uint32_t)(end - i);
     if (rest)
-        vf_store_part(a->out + i, silu_mul(vf_load_part(a->gate + i, rest), vf_load_part(a->up + i, rest)),
+        vf_store_part(a->out + i, vf_silu_mul(vf_load_part(a->gate + i, rest), vf_load_part(a->up + i, rest)),
                       rest);
 }
 
