@@ -150,6 +150,7 @@ def a_queue(c):
 
 # Long enough that a worker is found in the middle of it.
 TOKENS = 1000
+COMPUTED = {"prefix_cache": False}  # prompts come again and must still take their time
 SLOW_PREFILL = {"token_budget": 16, "chunk_tokens": 16}
 
 
@@ -237,7 +238,7 @@ class Faults(unittest.TestCase):
     def test_kill_9_of_a_prefill_worker_during_prompts(self):
         requests = bodies(16, 2500, 20)
         want = undisturbed(requests)
-        with Cluster(disaggregated(p=2, prefill=SLOW_PREFILL)) as c:
+        with Cluster(disaggregated(p=2, prefill=SLOW_PREFILL, model=COMPUTED)) as c:
             streams, _, pid = caught(c, "prefill", requests, a_queue(c))
             kill(pid)
             self.assertEqual(streams.texts(), want)
@@ -250,7 +251,7 @@ class Faults(unittest.TestCase):
         want = undisturbed(requests)
         gone_ms = 3000
         limits = {"heartbeat_ms": 100, "suspect_ms": 1000, "gone_ms": gone_ms}
-        with Cluster(disaggregated(p=2, d=2, limits=limits, prefill=SLOW_PREFILL)) as c:
+        with Cluster(disaggregated(p=2, d=2, limits=limits, prefill=SLOW_PREFILL, model=COMPUTED)) as c:
             streams, name, pid = caught(c, role, requests, begun(c))
             stopped = time.monotonic()
             try:
