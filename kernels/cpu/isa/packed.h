@@ -26,6 +26,16 @@ typedef struct tile_rows {
     const quant_rows *rows;
 } tile_rows;
 
+/* What is beside the numbers of group g of the tile's row t. */
+INLINE const quant_group *group_at(const tile_rows *x, uint32_t t, uint32_t g) {
+    return (const void *)(x->row + t * x->rows->stride + x->rows->groups_at + g * sizeof(quant_group));
+}
+
+INLINE void ask_ahead(const tile_weights *w, uint32_t g) {
+    const uint8_t *from = w->ahead + (size_t)g * w->ahead_bytes;
+    for (uint32_t i = 0; i < w->ahead_bytes; i += 64) __builtin_prefetch(from + i, 0, 3);
+}
+
 /* out: [T][PACK_ROWS] */
 typedef void packed_tile(const tile_weights *w, const tile_rows *x, float *out);
 

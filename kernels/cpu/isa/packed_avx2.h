@@ -23,15 +23,6 @@ INLINE const uint8_t *anew(const uint8_t *p) {
  * products than there are registers. */
 #define KEEP(sum) __asm__("" : "+x"(sum))
 
-INLINE void ask_ahead(const tile_weights *w, uint32_t g) {
-    const char *from = (const char *)w->ahead + (size_t)g * w->ahead_bytes;
-    for (uint32_t i = 0; i < w->ahead_bytes; i += 64) _mm_prefetch(from + i, _MM_HINT_T0);
-}
-
-INLINE const quant_group *group_at(const tile_rows *x, uint32_t t, uint32_t g) {
-    return (const void *)(x->row + t * x->rows->stride + x->rows->groups_at + g * sizeof(quant_group));
-}
-
 /* out += scale * d * (whole + zeros) (+ m * sum) for quarter `quarter` of the panel */
 INLINE void add_quarter(bool min, const tile_weights *w, const uint8_t *record, const quant_group *meta,
                         uint32_t quarter, __m256i whole, float *out) {

@@ -11,11 +11,6 @@ INLINE __m512i four_numbers(const uint8_t *p) {
     return _mm512_set1_epi32(word);
 }
 
-INLINE void ask_ahead(const tile_weights *w, uint32_t g) {
-    const char *from = (const char *)w->ahead + (size_t)g * w->ahead_bytes;
-    for (uint32_t i = 0; i < w->ahead_bytes; i += 64) _mm_prefetch(from + i, _MM_HINT_T0);
-}
-
 INLINE __m512 halves(const uint8_t *p) {
     return _mm512_cvtph_ps(_mm256_load_si256((const void *)p));
 }
@@ -25,8 +20,7 @@ INLINE void add_group(uint32_t rows, bool min, const uint8_t *record, const tile
                       __m512i whole[][2], __m512 sums[][2]) {
     __m512 d0 = halves(record), d1 = halves(record + 32);
     UNROLL for (uint32_t t = 0; t < rows; t++) {
-        const quant_group *meta =
-            (const void *)(x->row + t * x->rows->stride + x->rows->groups_at + g * sizeof *meta);
+        const quant_group *meta = group_at(x, t, g);
         __m512 scale = _mm512_set1_ps(meta->scale);
         sums[t][0] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(whole[t][0]), _mm512_mul_ps(d0, scale), sums[t][0]);
         sums[t][1] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(whole[t][1]), _mm512_mul_ps(d1, scale), sums[t][1]);
@@ -36,8 +30,7 @@ INLINE void add_group(uint32_t rows, bool min, const uint8_t *record, const tile
     if (!min) return;
     __m512 m0 = halves(record + PACK_SCALE_BYTES), m1 = halves(record + PACK_SCALE_BYTES + 32);
     UNROLL for (uint32_t t = 0; t < rows; t++) {
-        const quant_group *meta =
-            (const void *)(x->row + t * x->rows->stride + x->rows->groups_at + g * sizeof *meta);
+        const quant_group *meta = group_at(x, t, g);
         __m512 sum = _mm512_set1_ps(meta->sum);
         sums[t][0] = _mm512_fmadd_ps(m0, sum, sums[t][0]);
         sums[t][1] = _mm512_fmadd_ps(m1, sum, sums[t][1]);
@@ -45,9 +38,7 @@ INLINE void add_group(uint32_t rows, bool min, const uint8_t *record, const tile
 }
 
 INLINE __m512i zeros_part(const tile_weights *w, const tile_rows *x, uint32_t t, uint32_t g) {
-    const quant_group *meta =
-        (const void *)(x->row + t * x->rows->stride + x->rows->groups_at + g * sizeof *meta);
-    return _mm512_set1_epi32(meta->times[w->zero]);
+    return _mm512_set1_epi32(group_at(x, t, g)->times[w->zero]);
 }
 
 INLINE void store_sums(uint32_t rows, __m512 sums[][2], float *out) {

@@ -1,9 +1,5 @@
 /* packed_generic - the tiles of packed.h in plain C, which says most clearly what they compute. */
 
-INLINE const quant_group *group_at(const tile_rows *x, uint32_t t, uint32_t g) {
-    return (const void *)(x->row + t * x->rows->stride + x->rows->groups_at + g * sizeof(quant_group));
-}
-
 /* The numbers of a group */
 INLINE void numbers(const uint8_t *n, uint32_t planes, int32_t out[QUANT_GROUP]) {
     const int8_t *high = (const int8_t *)n, *low = high + QUANT_GROUP;
