@@ -1,0 +1,70 @@
+/* judge - what a placement is worth for a workload: attainment at a rate with an interval that holds, and the
+ * highest rate that meets the target.
+ *
+ * A rate is simulated until the interval on attainment is as narrow as asked: replications over independent
+ * seeds, each with its warm-up cut, at least as many requests as the rate needs to settle, and the growth
+ * test of bench/stats/steady.h. The requests of a seed are the same for every placement and rate but for the
+ * scale of time (common random numbers). The answer does not depend on the number of threads. Pure but for
+ * threads. */
+#ifndef BATON_PLANNER_JUDGE_H
+#define BATON_PLANNER_JUDGE_H
+
+#include "bench/rows/score.h"
+#include "bench/stats/search.h"
+#include "bench/workload/arrivals.h"
+#include "bench/workload/workload.h"
+#include "planner/fleet/fleet.h"
+
+#define JUDGE_POINTS_MAX 64u
+
+typedef struct judge_case {
+    const profile *profile;
+    const fleet_placement *placement;
+    const workload *load;
+    const arrivals_options *arrivals;
+    slo limits;
+    bool extrapolate, one_host;
+    uint32_t max_requests, max_queue, max_context; /* as fleet_options */
+} judge_case;
+
+typedef struct judge_rules {
+    double target;     /* 0..1 */
+    double half_width; /* of the interval on attainment: 0.01 */
+    uint32_t seeds;    /* at least, >= 2 */
+    uint32_t seeds_cap;
+    uint64_t requests_min, requests_cap; /* of one seed's window */
+    uint64_t first_seed;
+    double resolution; /* ends when lowest FAIL <= highest PASS * (1 + resolution) */
+    double start_rate; /* 0: from what the profile says one instance can do */
+} judge_rules;
+judge_rules judge_rules_default(void);
+
+/* One rate as it was simulated. */
+typedef struct judge_point {
+    double rate; /* requests per second, all devices */
+    interval attainment;
+    double attainment_ttft, attainment_tpot; /* each limit alone */
+    bool unstable, settled;
+    uint32_t seeds;
+    uint64_t requests; /* scored */
+    uint64_t steps_outside;
+    double ttft_ms[3], tpot_ms[3], itl_ms[3]; /* P50, P90, P99, of all seeds together; NAN: none */
+    double prefill_busy, decode_busy;         /* share of time of the busiest worker of the role */
+    double pages_most;                        /* share of the fullest pool */
+} judge_point;
+
+typedef struct judge_goodput {
+    search_result result;                 /* requests per second, all devices */
+    judge_point points[JUDGE_POINTS_MAX]; /* [count], ascending rate */
+    uint32_t count;
+    bool infeasible; /* no rate passes, however low */
+    char why[200];   /* infeasible: what fails; else what limits it at the lowest FAIL: "TTFT", "TPOT", ... */
+    uint64_t simulated; /* requests in all */
+} judge_goodput;
+
+/* ST_INVALID: the placement cannot be simulated (fleet_new's text), or a step outside of the grid. */
+status judge_rate(judge_point *out, const judge_case *c, const judge_rules *r, double rate, errbuf *eb);
+/* The search of the highest rate: doubling, then bisection. ST_INVALID as judge_rate. */
+status judge_search(judge_goodput *out, const judge_case *c, const judge_rules *r, errbuf *eb);
+
+#endif
