@@ -37,7 +37,8 @@ void wstep_add(wtable *t, wseq *s, uint32_t begin, uint32_t count, bool sample) 
     *(s->phase == WSEQ_DECODE ? &t->job.decode_rows : &t->job.prefill_rows) += count;
 }
 
-static void tell_step(const wtable *t) {
+/* Out of the way of those who do not ask. */
+__attribute__((noinline, cold)) static void tell_step(const wtable *t) {
     decision d = {
         .kind = DECISION_STEP, .step = t->steps, .items = t->items, .item_count = t->job.item_count};
     t->sink.decision(t->sink.ctx, &d);

@@ -12,6 +12,7 @@
 #include "sim/sim.h"
 
 #include "base/log.h"
+#include "base/mix.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,7 +30,8 @@ typedef struct twin_case {
     fleet_placement place;
     latency_model latency;
     uint32_t max_requests, max_queue, max_context;
-    uint64_t ctl_ns; /* one control message, and one frame of a pair */
+    uint64_t ctl_ns;             /* one control message, and one frame of a pair */
+    uint64_t late_ns, late_seed; /* of sim/: each step takes up to so much longer */
     twin_request *requests;
     uint32_t count;
 } twin_case;
@@ -172,7 +174,9 @@ static inline uint64_t twin_sim_step_ns(void *ctx, uint32_t worker, const latenc
     twin_sim *t = ctx;
     twin_decision *d = &t->log->items[t->log->count - 1]; /* told before it begins */
     CHECK(d->actor == (int32_t)worker);
-    return d->span_ns = latency_ns(&t->of->latency, sum);
+    uint64_t late_ns = 0;
+    if (t->of->late_ns) late_ns = mix64(t->of->late_seed ^ mix64(t->log->count)) % t->of->late_ns;
+    return d->span_ns = latency_ns(&t->of->latency, sum) + late_ns;
 }
 
 static inline sim_options twin_sim_options(const twin_case *c, bool check_kv) {

@@ -11,6 +11,7 @@
  *   latency PREFILL_ALPHA_MS BETA GAMMA DECODE_ALPHA_MS BETA GAMMA
  *   context TOKENS
  *   message MS
+ *   late MS SEED          (each step takes up to so much longer)
  *   request AT_MS PROMPT OUTPUT */
 #include "tests/planner/twin.h"
 
@@ -45,6 +46,10 @@ static bool read_line(twin_case *c, const char *line) {
         return true;
     }
     if (sscanf(line, "context %u", &c->max_context) == 1) return true;
+    if (sscanf(line, "late %lf %" SCNu64, &at_ms, &c->late_seed) == 2) {
+        c->late_ns = (uint64_t)(at_ms * 1e6);
+        return true;
+    }
     if (sscanf(line, "message %lf", &at_ms) == 1) {
         c->ctl_ns = (uint64_t)(at_ms * 1e6);
         return true;
