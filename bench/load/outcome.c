@@ -54,20 +54,20 @@ static uint32_t members_planned(const outcome_input *in) {
 
 static summary_setup setup_of(const outcome_input *in, const dates *d) {
     const serve_options *o = in->options;
-    return (summary_setup){.date = d->compact,
-                           .backend = serve_backend_name(o->backend),
-                           .label = o->label,
-                           .model = in->target->model,
-                           .tokenizer = in->target->model,
-                           .num_prompts = members_planned(in),
-                           .burstiness =
-                               o->arrivals.kind == ARRIVALS_CONSTANT ? INFINITY : o->arrivals.burstiness,
-                           .metadata = o->metadata,
-                           .metadata_count = o->metadata_count,
-                           .ramp_strategy = o->ramp_strategy,
-                           .ramp_from = o->arrivals.ramp_from,
-                           .ramp_to = o->arrivals.ramp_to,
-                           .detailed = o->save_detailed};
+    return (summary_setup){
+        .date = d->compact,
+        .backend = serve_backend_name(o->backend),
+        .label = o->label,
+        .model = in->target->model,
+        .tokenizer = in->target->model,
+        .num_prompts = members_planned(in),
+        .burstiness = o->ask.arrivals.kind == ARRIVALS_CONSTANT ? INFINITY : o->ask.arrivals.burstiness,
+        .metadata = o->metadata,
+        .metadata_count = o->metadata_count,
+        .ramp_strategy = o->ramp_strategy,
+        .ramp_from = o->ask.arrivals.ramp_from,
+        .ramp_to = o->ask.arrivals.ramp_to,
+        .detailed = o->save_detailed};
 }
 
 /* ---- run.json ---- */
@@ -96,9 +96,9 @@ static void take_steady(run_info *info, const outcome_input *in) {
 
 static void take_workload(run_info *info, const outcome_input *in) {
     static const char *const kinds[] = {"fixed", "uniform", "lognormal", "trace"};
-    const workload_options *w = &in->options->workload;
+    const workload_options *w = &in->options->ask.options;
     bool trace = w->kind == WORKLOAD_TRACE;
-    info->workload = (run_workload){.name = copy(in->options->workload_name),
+    info->workload = (run_workload){.name = copy(in->options->ask.name),
                                     .kind = copy(kinds[w->kind]),
                                     .path = copy(w->path),
                                     .prompt_mean = trace ? NAN : w->prompt_mean,
@@ -212,8 +212,8 @@ static void take_setup(run_info *info, const outcome_input *in, const dates *d) 
                                 .url = copy(t->shown),
                                 .model = copy(t->model),
                                 .server = t->version ? json_incref(t->version) : NULL};
-    info->arrivals_kind = xstrdup(o->arrivals_name);
-    info->burstiness = o->arrivals.burstiness;
+    info->arrivals_kind = xstrdup(o->ask.arrivals_name);
+    info->burstiness = o->ask.arrivals.burstiness;
     info->rate = isnan(o->rate) ? workload_trace_rate(in->work) : o->rate;
     info->max_concurrency = o->max_concurrency ? o->max_concurrency : NAN;
     info->warmup_s = is_steady(in) ? o->warmup_s : 0;

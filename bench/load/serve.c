@@ -65,7 +65,7 @@ static void take_files(void) {
 
 static status make_plan(serving *s, errbuf *eb) {
     const serve_options *o = &s->o;
-    status st = workload_new(&s->work, &o->workload, eb);
+    status st = workload_new(&s->work, &o->ask.options, eb);
     if (st != ST_OK) return st;
     if (!isnan(o->window_s)) {
         double rate = isnan(o->rate) ? workload_trace_rate(s->work) : o->rate;
@@ -75,14 +75,14 @@ static status make_plan(serving *s, errbuf *eb) {
                                       .warmup_s = o->warmup_s,
                                       .window_s = o->window_s,
                                       .tail_s = fmin(o->request_timeout_s, TAIL_REQUESTS_MAX / rate)};
-        return schedule_steady(&s->plan, s->work, &o->arrivals, &so, eb);
+        return schedule_steady(&s->plan, s->work, &o->ask.arrivals, &so, eb);
     }
     schedule_counted_options co = {.requests = o->num_prompts ? o->num_prompts : workload_count(s->work),
                                    .warmups = o->warmups,
-                                   .seed = o->seed,
+                                   .seed = o->ask.seed,
                                    .rate = o->rate,
-                                   .rescale = o->rescale};
-    return schedule_counted(&s->plan, s->work, &o->arrivals, &co, eb);
+                                   .rescale = o->ask.rescale};
+    return schedule_counted(&s->plan, s->work, &o->ask.arrivals, &co, eb);
 }
 
 static bool shares_prefixes(const serving *s) {
@@ -156,7 +156,7 @@ static void show_start(const serving *s) {
     workload_facts f;
     if (workload_trace_facts(s->work, &f))
         fprintf(stderr, "%s: %u requests of format %s%s; %u rows without prompt or answer are left out\n",
-                s->o.workload.path, f.requests, f.format, f.lengths_estimated ? ", lengths estimated" : "",
+                s->o.ask.options.path, f.requests, f.format, f.lengths_estimated ? ", lengths estimated" : "",
                 f.left_out);
     if (isnan(s->o.window_s))
         fprintf(stderr, "%u requests\n", members);

@@ -4,9 +4,8 @@
 #define BATON_LOAD_SERVE_OPTIONS_H
 
 #include "bench/rows/summary.h"
-#include "bench/workload/arrivals.h"
 #include "bench/workload/schedule.h"
-#include "bench/workload/workload.h"
+#include "bench/workload/workload_args.h"
 
 #define SERVE_WORDS_MAX 64 /* --metadata, --header */
 
@@ -21,16 +20,11 @@ typedef struct serve_options {
     double temperature; /* NAN: not sent */
     bool ignore_eos;
 
-    const char *workload_name; /* for run.json */
-    workload_options workload;
-    arrivals_options arrivals;
-    const char *arrivals_name;
-    bool rescale;
+    workload_args ask;
     double rate; /* INFINITY: all at once; NAN: a trace by its own clock */
     bool rate_given;
     const char *ramp_strategy; /* NULL: none */
     uint32_t num_prompts, warmups, max_concurrency;
-    uint64_t seed;
     uint64_t *seeds; /* [seed_count]; owned */
     uint32_t seed_count;
     double window_s, warmup_s; /* NAN: a run of --num-prompts */
