@@ -137,19 +137,20 @@ static void add_cells(compare *c, compare_capacity *capacity, void *ctx) {
 
 /* ---- goodput ---- */
 
-static const curve *curve_of(const goodput_table *t, const char *workload, uint32_t slo, const char *name) {
+static const curve *curve_of(const goodput_table *t, const char *workload, uint32_t limits,
+                             const char *name) {
     const results *r = t->results;
     for (uint32_t w = 0; w < r->workload_count; w++) {
         if (strcmp(r->workloads[w], workload) != 0) continue;
         for (uint32_t p = 0; p < r->placement_count; p++)
-            if (strcmp(r->placements[p].name, name) == 0) return &goodput_table_at(t, w, slo, p)->curve;
+            if (strcmp(r->placements[p].name, name) == 0) return &goodput_table_at(t, w, limits, p)->curve;
     }
     return NULL;
 }
 
-static void add_goodput(compare *c, const char *workload, uint32_t slo, const placement *p) {
-    const curve *m = curve_of(&c->tables[0], workload, slo, p->name),
-                *s = curve_of(&c->tables[1], workload, slo, p->name);
+static void add_goodput(compare *c, const char *workload, uint32_t limits, const placement *p) {
+    const curve *m = curve_of(&c->tables[0], workload, limits, p->name),
+                *s = curve_of(&c->tables[1], workload, limits, p->name);
     if (!m || !s || m->counted == 0 || s->counted == 0) return;
     compared v = {.predicted = s->goodput.mean,
                   .measured = m->goodput.mean,
@@ -158,18 +159,18 @@ static void add_goodput(compare *c, const char *workload, uint32_t slo, const pl
     v.error = v.measured > 0 ? v.predicted / v.measured - 1 : NAN;
     c->goodputs = xrealloc(c->goodputs, c->goodput_count + 1, sizeof *c->goodputs);
     c->goodputs[c->goodput_count++] = (compared_goodput){
-        .workload = workload, .placement = p->name, .slo = slo, .measured = m, .predicted = s, .value = v};
+        .workload = workload, .placement = p->name, .slo = limits, .measured = m, .predicted = s, .value = v};
 }
 
 /* The first of those with the highest goodput that both tables have. */
-static const placement *best(const compare *c, uint32_t table, const char *workload, uint32_t slo) {
+static const placement *best(const compare *c, uint32_t table, const char *workload, uint32_t limits) {
     const results *r = c->measured;
     const placement *found = NULL;
     double most = -1;
     for (uint32_t i = 0; i < r->placement_count; i++) {
         const placement *p = &r->placements[i];
-        const curve *m = curve_of(&c->tables[0], workload, slo, p->name),
-                    *s = curve_of(&c->tables[1], workload, slo, p->name);
+        const curve *m = curve_of(&c->tables[0], workload, limits, p->name),
+                    *s = curve_of(&c->tables[1], workload, limits, p->name);
         if (p->again_of || !m || !s || m->counted == 0 || s->counted == 0) continue;
         double value = curve_value(table ? s : m);
         if (value > most) most = value, found = p;
@@ -177,18 +178,18 @@ static const placement *best(const compare *c, uint32_t table, const char *workl
     return found;
 }
 
-static void add_winner(compare *c, uint32_t w, uint32_t slo) {
+static void add_winner(compare *c, uint32_t w, uint32_t limits) {
     const char *workload = c->measured->workloads[w];
     compared_winner out = {.workload = workload,
-                           .slo = slo,
-                           .measured = best(c, 0, workload, slo),
-                           .predicted = best(c, 1, workload, slo),
+                           .slo = limits,
+                           .measured = best(c, 0, workload, limits),
+                           .predicted = best(c, 1, workload, limits),
                            .lead = {.mean = NAN, .low = NAN, .high = NAN}};
     if (!out.measured || !out.predicted) return;
     out.agrees = out.measured == out.predicted;
     if (!out.agrees) {
-        const curve *a = curve_of(&c->tables[0], workload, slo, out.measured->name),
-                    *b = curve_of(&c->tables[0], workload, slo, out.predicted->name);
+        const curve *a = curve_of(&c->tables[0], workload, limits, out.measured->name),
+                    *b = curve_of(&c->tables[0], workload, limits, out.predicted->name);
         out.lead = curve_ratio(a, b, c->tables[0].seed_count[w], RESAMPLES);
         out.agrees = curve_value(a) == curve_value(b) || out.lead.low <= 1;
     }

@@ -50,15 +50,15 @@ static void metric_table(doc *d, const compare *c, compared_metric m) {
     doc_table_end(d);
 }
 
-static void attainment_table(doc *d, const compare *c, uint32_t slo) {
+static void attainment_table(doc *d, const compare *c, uint32_t limits) {
     const char *heads[] = {"cell", "of capacity", "predicted, %", "measured, % (95 % interval)", "error"};
-    char *title = xasprintf("Attainment of %s", c->measured->slos[slo].name);
+    char *title = xasprintf("Attainment of %s", c->measured->slos[limits].name);
     doc_heading(d, 3, title);
     free(title);
     doc_table(d, heads, ARRAY_LEN(heads));
     for (uint32_t i = 0; i < c->cell_count; i++) {
         name_fields(d, &c->cells[i]);
-        value_fields(d, &c->cells[i].attainment[slo], true);
+        value_fields(d, &c->cells[i].attainment[limits], true);
         doc_row_end(d);
     }
     doc_table_end(d);

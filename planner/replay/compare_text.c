@@ -165,10 +165,10 @@ static void csv_value(buf *out, const char *what, const compared *v) {
     buf_adds(out, "\n");
 }
 
-static void csv_begin(buf *out, const char *cell, const char *placement, const char *workload) {
-    csv_text(out, cell, true);
-    csv_text(out, placement, false);
-    csv_text(out, workload, false);
+static void csv_begin(buf *out, const char *id, const char *name, const char *of) {
+    csv_text(out, id, true);
+    csv_text(out, name, false);
+    csv_text(out, of, false);
 }
 
 void compare_csv(buf *out, const compare *c) {
@@ -182,11 +182,11 @@ void compare_csv(buf *out, const compare *c) {
             csv_number(out, k->measured->rate);
             csv_number(out, k->load);
             char what[64];
-            bool slo = m >= COMPARED_METRICS;
-            uint32_t s = slo ? m - COMPARED_METRICS : 0;
-            snprintf(what, sizeof what, "%s%s", slo ? "attainment " : "",
-                     slo ? c->measured->slos[s].name : compared_metric_key((compared_metric)m));
-            csv_value(out, what, slo ? &k->attainment[s] : &k->values[m]);
+            bool attained = m >= COMPARED_METRICS;
+            uint32_t s = attained ? m - COMPARED_METRICS : 0;
+            snprintf(what, sizeof what, "%s%s", attained ? "attainment " : "",
+                     attained ? c->measured->slos[s].name : compared_metric_key((compared_metric)m));
+            csv_value(out, what, attained ? &k->attainment[s] : &k->values[m]);
         }
     }
     for (uint32_t i = 0; i < c->goodput_count; i++) {

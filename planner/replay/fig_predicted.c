@@ -3,6 +3,7 @@
 #include "bench/report/chart.h"
 
 #include <math.h>
+#include <string.h>
 
 static const struct {
     compared_metric metric;

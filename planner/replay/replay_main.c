@@ -151,11 +151,11 @@ static void keep_capacity(app *a, const cell *c, const replay_cell *r) {
                                                     .requests = r->requests};
 }
 
-static double capacity_of(void *ctx, const char *placement, const char *workload) {
+static double capacity_of(void *ctx, const char *name, const char *load) {
     const app *a = ctx;
     for (uint32_t i = 0; i < a->capacity_count; i++) {
         const capacity *k = &a->capacities[i];
-        if (strcmp(k->placement, placement) == 0 && strcmp(k->workload, workload) == 0) return k->per_s;
+        if (strcmp(k->placement, name) == 0 && strcmp(k->workload, load) == 0) return k->per_s;
     }
     return NAN;
 }

@@ -13,8 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SETS_MAX          256u
-#define TAIL_REQUESTS_MAX 500000.0
+#define SETS_MAX 256u
 
 typedef struct app {
     serve_options ask; /* as baton-bench serve takes it */
@@ -103,24 +102,8 @@ static int failed(const errbuf *eb, status st) {
 }
 
 static status make_plan(app *a, errbuf *eb) {
-    const serve_options *o = &a->ask;
-    status st = workload_new(&a->work, &o->ask.options, eb);
-    if (st != ST_OK) return st;
-    if (isnan(o->window_s)) {
-        schedule_counted_options co = {.requests = o->num_prompts ? o->num_prompts : workload_count(a->work),
-                                       .seed = o->ask.seed,
-                                       .rate = o->rate,
-                                       .rescale = o->ask.rescale};
-        return schedule_counted(&a->plan, a->work, &o->ask.arrivals, &co, eb);
-    }
-    double rate = isnan(o->rate) ? workload_trace_rate(a->work) : o->rate;
-    schedule_steady_options so = {.seeds = o->seeds,
-                                  .seed_count = o->seed_count,
-                                  .rate = o->rate,
-                                  .warmup_s = o->warmup_s,
-                                  .window_s = o->window_s,
-                                  .tail_s = fmin(o->request_timeout_s, TAIL_REQUESTS_MAX / rate)};
-    return schedule_steady(&a->plan, a->work, &o->ask.arrivals, &so, eb);
+    status st = workload_new(&a->work, &a->ask.ask.options, eb);
+    return st == ST_OK ? serve_options_schedule(&a->plan, &a->ask, a->work, eb) : st;
 }
 
 static int read_inputs(app *a, errbuf *eb) {
@@ -160,17 +143,17 @@ static status write_trace(const app *a, const trace *t, errbuf *eb) {
 }
 
 static status tell(app *a, simulation *s, const trace *t, errbuf *eb) {
-    target target;
+    target nobody;
     measurement m;
     validity v;
     fleet_totals totals = s->totals;
-    simulated_target(&target, a->profile, a->from.noise_seed, "fleet");
+    simulated_target(&nobody, a->profile, a->from.noise_seed, "fleet");
     simulated_measurement(&m, &v, s, &a->plan);
     outcome_input in = {.program = "baton-plan",
                         .options = &a->ask,
                         .argc = a->argc,
                         .argv = a->argv,
-                        .target = &target,
+                        .target = &nobody,
                         .work = a->work,
                         .plan = &a->plan,
                         .run = &m,
@@ -197,7 +180,7 @@ static status tell(app *a, simulation *s, const trace *t, errbuf *eb) {
     run_info_done(&info);
     validity_done(&v);
     measurement_done(&m);
-    target_done(&target);
+    target_done(&nobody);
     return st;
 }
 
