@@ -55,7 +55,8 @@ ROOMS = {
     "planner/judge": "base latency stats rows workload profile fleet",
     "planner/search": "base config latency stats rows workload report profile fleet judge",
     "planner/measure": "base config obs latency net stats rows workload load experiment profile",
-    "planner/replay": "base config latency stats rows workload experiment report profile fleet judge",
+    "planner/replay": "base token config obs latency kv ctl proto net coordinator stats rows workload load "
+    "experiment report profile fleet judge",
     "planner/distserve": "base latency stats rows workload profile fleet judge",
     "proto": "",
 }

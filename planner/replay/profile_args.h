@@ -1,0 +1,28 @@
+/* profile_args - the options that name a profile, once for the commands of this room: an argp to be a child
+ * of the command's own. */
+#ifndef BATON_PLANNER_PROFILE_ARGS_H
+#define BATON_PLANNER_PROFILE_ARGS_H
+
+#include "planner/profile/profile_file.h"
+
+#include <argp.h>
+
+/* Exit statuses of baton-plan */
+enum { PLAN_DONE = 0, PLAN_FAILED = 1, PLAN_REFUSED = 2, PLAN_INFEASIBLE = 3, PLAN_PROFILE = 4 };
+
+typedef struct profile_args {
+    const char *path; /* borrowed from argv, as are the names in read; NULL: refused at the end */
+    profile_read_options read;
+    double error_limit; /* 0..; 0: none */
+    bool extrapolate;
+    uint64_t noise_seed;
+} profile_args;
+
+extern const struct argp profile_argp; /* its input is a profile_args */
+profile_args profile_args_default(void);
+
+/* Reads it. Returns PLAN_DONE, or what the program ends with: PLAN_REFUSED, PLAN_FAILED, or PLAN_PROFILE when
+ * a leave-one-out error of an engine is above the limit; then eb says why. Caller frees with profile_free. */
+int profile_args_read(profile **out, const profile_args *a, errbuf *eb);
+
+#endif
