@@ -49,7 +49,7 @@ ROOMS = {
     "bench/load": "base obs token net proto stats rows workload",
     "bench/experiment": "base config checkpoint stats rows",
     "bench/report": "base stats rows",
-    "planner/profile": "base latency",
+    "planner/profile": "base config latency stats workload",
     "planner/fleet": "base token latency kv ctl worker_core prefill_worker decode_worker colocated_worker "
     "coordinator profile",
     "planner/judge": "base latency stats rows workload profile fleet",
