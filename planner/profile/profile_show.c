@@ -37,7 +37,7 @@ static void show_curve(FILE *out, const char *phase, const char *x, const char *
     show_error(out, e);
     fprintf(out, "; cv %.3f\n", cv);
     if (c->count == 1) {
-        fprintf(out, "           %.6g ms + %.6g us per %s + %.6g ns per unit of %s\n",
+        fprintf(out, "           %.6g ms + %.6g us per unit of %s + %.6g ns per unit of %s\n",
                 step_cost_intercept_ns(c) / 1e6, c->rise_ns / 1e3, x, c->knots[0].slope_ns, y);
         return;
     }
@@ -59,7 +59,7 @@ static void show_engine(FILE *out, const profile_engine *e) {
     show_curve(out, "prefill", "tokens", "squares", &e->prefill, &e->prefill_error, e->prefill_cv);
     show_curve(out, "decode", "sequences", "context", &e->decode, &e->decode_error, e->decode_cv);
     if (e->prefill.count && e->decode.count) {
-        fprintf(out, "  mixed    %.3g of the smaller intercept is shared; ", e->shared);
+        fprintf(out, "  mixed    %.3g %% of the smaller intercept is saved; ", 100 * e->shared);
         show_error(out, &e->mixed_error);
         fprintf(out, "\n");
     }

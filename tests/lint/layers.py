@@ -103,6 +103,7 @@ LINKS = {
     "tests/cluster_cluster_test": PURE_LINK,
     "tests/unit_prefill_core_test": PURE_LINK,
     "tests/unit_steady_test": PURE_LINK,
+    "tests/planner_fit_test": PURE_LINK,
     "bin/baton-coordinator": "engine transfer kernels model worker_core worker",
 }
 
