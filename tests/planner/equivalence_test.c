@@ -32,6 +32,7 @@ static twin_case make_case(const shape *s, uint64_t seed, uint32_t count) {
     twin_case c = {.max_requests = draw(&rng, 0, 3) ? 1000 : 12,
                    .max_queue = draw(&rng, 0, 3) ? 1000 : 6,
                    .max_context = 1024,
+                   .link_ns = 50 * NS_PER_US,
                    .count = count};
     c.place.prefill_first = s->prefill_first;
     const uint32_t counts[ROLE_COUNT] = {

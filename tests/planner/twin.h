@@ -32,7 +32,8 @@ typedef struct twin_case {
     fleet_placement place;
     latency_model latency;
     uint32_t max_requests, max_queue, max_context;
-    uint64_t ctl_ns;             /* one control message, and one frame of a pair */
+    uint64_t ctl_ns;             /* one control message */
+    uint64_t link_ns;            /* one frame of a pair: from the last row computed to its KV verified */
     uint64_t late_ns, late_seed; /* of sim/: each step takes up to so much longer */
     twin_request *requests;
     uint32_t count;
@@ -194,7 +195,8 @@ static inline sim_options twin_sim_options(const twin_case *c, bool check_kv) {
             .max_seqs = own->max_seqs, .max_rows = own->max_rows, .chunk_tokens = own->chunk_tokens};
     }
     o.roles[ROLE_COLOCATED].policy = c->place.prefill_first ? "prefill_first" : "chunked";
-    o.ctl_ns = o.frame_ns = c->ctl_ns;
+    o.ctl_ns = c->ctl_ns;
+    o.frame_ns = c->link_ns;
     o.post_ns = 0;
     o.pair_slots = 1000;
     o.segment_bytes = o.slot_bytes = 1u << 30;
@@ -296,7 +298,11 @@ static inline profile twin_profile(const twin_case *c, profile_engine *engine) {
     *engine = profile_engine_modelled(&c->latency, 1, 1);
     return (profile){.engines = engine,
                      .engine_count = 1,
-                     .link = {.known = true, .bytes_per_s = 1e30, .kv_token_bytes = 64, .layers = 1}};
+                     .link = {.known = true,
+                              .bytes_per_s = 1e30,
+                              .latency_ns = (double)c->link_ns,
+                              .kv_token_bytes = 64,
+                              .layers = 1}};
 }
 
 static inline void twin_run_fleet(const twin_case *c, twin_log *out) {

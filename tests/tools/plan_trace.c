@@ -51,7 +51,7 @@ static bool read_line(twin_case *c, const char *line) {
         return true;
     }
     if (sscanf(line, "message %lf", &at_ms) == 1) {
-        c->ctl_ns = (uint64_t)(at_ms * 1e6);
+        c->ctl_ns = c->link_ns = (uint64_t)(at_ms * 1e6);
         return true;
     }
     if (sscanf(line, "request %lf %u %u", &at_ms, &r.prompt, &r.output) != 3) return false;
