@@ -122,6 +122,7 @@ typedef struct lane {
     bool busy;
     bool decodes;              /* has rows of running sequences: all of them but the skipped ones */
     uint64_t begin_ns, end_ns; /* ends the step, or the last one planned */
+    uint64_t prefill_order;    /* P: in which steps began; else 0 */
     latency_step sums;
     lane_part *parts; /* [part_count] prompt chunks; owned */
     uint32_t part_count, part_capacity;

@@ -1,11 +1,15 @@
 /* The whole cluster in virtual time and the planner's fast simulator decide the same, one decision after the
  * other: routes, reservations, the rows of every step, preemptions; and each request's first and last token
  * come at the same nanosecond. So does the cluster without its checks of KV. Random traces through placements
- * of every kind, with pools so small that requests wait, are refused and lose their places. */
+ * of every kind, with pools so small that requests wait, are refused and lose their places.
+ *
+ *   equivalence_test [SEEDS]      12 of each kind by default */
 #include "tests/planner/twin.h"
 
 #include "kv/kv_layout.h"
 #include "tests/test.h"
+
+static uint64_t seeds = 12;
 
 typedef struct shape {
     const char *name;
@@ -126,7 +130,7 @@ static void count(sums *s, const twin_case *c, const twin_log *l) {
     for (uint32_t i = 0; i < c->count; i++) s->refused += l->stamps[i].refused;
 }
 
-static sums compare(const shape *s, uint64_t seeds, uint32_t requests) {
+static sums compare(const shape *s, uint32_t requests) {
     sums all = {0};
     uint32_t wrong = 0;
     for (uint64_t seed = 1; seed <= seeds; seed++) {
@@ -155,36 +159,35 @@ static sums compare(const shape *s, uint64_t seeds, uint32_t requests) {
     return all;
 }
 
-#define SEEDS    12u
 #define REQUESTS 80u
 
 static void one_prefill_and_one_decode_worker_decide_alike(void **state) {
     (void)state;
     compare(&(shape){.name = "1P1D", .p = 1, .d = 1, .pages = {40, 40, 1}, .seqs = {4, 4, 1}, .gap_ms = 60},
-            SEEDS, REQUESTS);
+            REQUESTS);
 }
 
 static void two_prefill_workers_decide_alike(void **state) {
     (void)state;
     compare(&(shape){.name = "2P1D", .p = 2, .d = 1, .pages = {40, 60, 1}, .seqs = {4, 6, 1}, .gap_ms = 40},
-            SEEDS, REQUESTS);
+            REQUESTS);
 }
 
 static void three_decode_workers_decide_alike(void **state) {
     (void)state;
     compare(&(shape){.name = "1P3D", .p = 1, .d = 3, .pages = {60, 30, 1}, .seqs = {4, 3, 1}, .gap_ms = 30},
-            SEEDS, REQUESTS);
+            REQUESTS);
 }
 
 static void three_prefill_workers_decide_alike(void **state) {
     (void)state;
     compare(&(shape){.name = "3P1D", .p = 3, .d = 1, .pages = {30, 80, 1}, .seqs = {3, 8, 1}, .gap_ms = 30},
-            SEEDS, REQUESTS);
+            REQUESTS);
 }
 
 static void colocated_workers_with_chunks_decide_alike(void **state) {
     (void)state;
-    compare(&(shape){.name = "chunked", .w = 2, .pages = {1, 1, 40}, .seqs = {1, 1, 4}, .gap_ms = 60}, SEEDS,
+    compare(&(shape){.name = "chunked", .w = 2, .pages = {1, 1, 40}, .seqs = {1, 1, 4}, .gap_ms = 60},
             REQUESTS);
 }
 
@@ -196,26 +199,27 @@ static void colocated_workers_with_prefill_first_decide_alike(void **state) {
                      .pages = {1, 1, 40},
                      .seqs = {1, 1, 4},
                      .gap_ms = 60},
-            SEEDS, REQUESTS);
+            REQUESTS);
 }
 
 static void small_pools_preempt_alike(void **state) {
     (void)state;
     shape apart = {
         .name = "2P2D, small", .p = 2, .d = 2, .pages = {6, 6, 1}, .seqs = {4, 5, 1}, .gap_ms = 30};
-    sums s = compare(&apart, SEEDS, REQUESTS);
+    sums s = compare(&apart, REQUESTS);
     assert_true(s.reserves > 100);
     assert_true(s.preempts > 100);
     shape chunked = {.name = "chunked, small", .w = 2, .pages = {1, 1, 6}, .seqs = {1, 1, 5}, .gap_ms = 30};
-    s = compare(&chunked, SEEDS, REQUESTS);
+    s = compare(&chunked, REQUESTS);
     assert_true(s.preempts > 100);
     chunked.name = "prefill first, small";
     chunked.prefill_first = true;
-    s = compare(&chunked, SEEDS, REQUESTS);
+    s = compare(&chunked, REQUESTS);
     assert_true(s.preempts > 100);
 }
 
-int main(void) {
+int main(int argc, char **argv) {
+    if (argc > 1) seeds = strtoull(argv[1], NULL, 10);
     log_setup(LOG_ERROR, "equivalence");
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(one_prefill_and_one_decode_worker_decide_alike),
