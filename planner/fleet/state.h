@@ -215,6 +215,7 @@ struct fleet {
     lane **lanes;     /* [lane_count] of all workers */
     uint32_t lane_count;
     bool plans;       /* several decode steps at once */
+    bool again;       /* the next message makes the desk look again, whatever it says */
     bool slows;       /* busy workers slow each other down */
     uint32_t busy[2]; /* lanes in a step that computes prompts, that does not */
     uint64_t arrive_ns, dispatch_ns, emit_ns, handoff_ns, latency_ns;
