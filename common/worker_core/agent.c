@@ -73,6 +73,11 @@ static void core_step(void *ctx, const dev_job *j) {
     a->sink.step(a->sink.ctx, j);
 }
 
+static void core_decision(void *ctx, const decision *d) {
+    agent *a = ctx;
+    a->sink.decision(a->sink.ctx, d);
+}
+
 agent *agent_new(const agent_options *opt, const agent_sink *sink, uint64_t now_ns) {
     PRE(opt);
     PRE(sink);
@@ -83,7 +88,11 @@ agent *agent_new(const agent_options *opt, const agent_sink *sink, uint64_t now_
     a->opt = *opt;
     a->sink = *sink;
     a->seen_ns = now_ns;
-    wcore_sink s = {.ctx = a, .send = core_send, .xfer = core_xfer, .step = core_step};
+    wcore_sink s = {.ctx = a,
+                    .send = core_send,
+                    .xfer = core_xfer,
+                    .step = core_step,
+                    .decision = sink->decision ? core_decision : NULL};
     a->core = opt->role->new_core(&opt->core, &s);
     return a;
 }

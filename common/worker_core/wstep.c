@@ -40,6 +40,13 @@ void wstep_add(wtable *t, wseq *s, uint32_t begin, uint32_t count, bool sample) 
         step_sums_add_chunk(&t->job.sums, begin, count);
 }
 
+/* Out of the way of those who do not ask. */
+__attribute__((noinline, cold)) static void tell_step(const wtable *t) {
+    decision d = {
+        .kind = DECISION_STEP, .step = t->steps, .items = t->items, .item_count = t->job.item_count};
+    t->sink.decision(t->sink.ctx, &d);
+}
+
 bool wstep_go(wtable *t) {
     PRE(!t->busy);
     if (t->job.item_count == 0) return false;
@@ -50,6 +57,8 @@ bool wstep_go(wtable *t) {
     t->job.opens = t->opens;
     t->job.items = t->items;
     t->busy = true;
+    t->steps++;
+    if (t->sink.decision) tell_step(t);
     t->sink.step(t->sink.ctx, &t->job);
     return true;
 }

@@ -12,7 +12,7 @@
 #include <string.h>
 
 #define TIMEOUT_S   600.0 /* of baton-bench serve, where its command does not say */
-#define CAPACITY_OF 20u   /* requests, of which the first and the last tenth are ramps */
+#define CAPACITY_OF 600u  /* requests */
 
 /* ---- what was measured ---- */
 
@@ -81,11 +81,11 @@ status replay_schedule(schedule *out, row_list *rows, const run_info *info, errb
     return ST_OK;
 }
 
-static status read_measured(measured *m, const char *from, errbuf *eb) {
+static status read_measured(measured *m, const char *from, const replay_options *o, errbuf *eb) {
     *m = (measured){0};
     run_info_init(&m->info);
     char *yaml = xasprintf("%s/cluster.yaml", from), *rows = xasprintf("%s/rows.jsonl", from);
-    status st = config_load(&m->config, yaml, NULL, 0, eb);
+    status st = config_load(&m->config, yaml, o->sets, o->set_count, eb);
     if (st == ST_OK) st = run_file_read(&m->info, from, eb);
     if (st == ST_OK) st = row_file_read(&m->rows, rows, &m->cut, eb);
     if (st == ST_OK && !isnan(m->info.max_concurrency))
@@ -201,42 +201,34 @@ static status write_state(const char *from, const char *to, errbuf *eb) {
 
 /* ---- the simulations ---- */
 
-static int by_value(const void *a, const void *b) {
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
+/* The cell's requests, again and again, all there from the start and without bounds on the queue: so many
+ * that what begins and ends the run is little of it. */
+static schedule crowd_of(const schedule *plan, schedule_window *window) {
+    uint32_t count = MAX(plan->count, CAPACITY_OF);
+    schedule s = {.count = count, .windows = window, .window_count = 1};
+    s.items = xcalloc(count, sizeof *s.items);
+    for (uint32_t i = 0; i < count; i++) {
+        s.items[i] = plan->items[i % plan->count];
+        s.items[i].at_ns = 0;
+        s.items[i].phase = ROW_WINDOW;
+    }
+    *window = (schedule_window){.seed = 1, .end_ns = ROW_NEVER, .count = count};
+    return s;
 }
 
-/* All requests at once, without bounds on the queue: what ends per second between the first tenth and the
- * last. */
 static status find_capacity(double *out, const simulation_options *of, errbuf *eb) {
-    *out = NAN;
-    if (of->plan->count < CAPACITY_OF) return ST_OK;
-    schedule all = *of->plan;
-    schedule_window w = {.seed = 1, .end_ns = ROW_NEVER, .count = all.count};
-    all.items = xmemdup(all.items, all.count * sizeof *all.items);
-    for (uint32_t i = 0; i < all.count; i++) {
-        all.items[i].at_ns = 0;
-        all.items[i].phase = ROW_WINDOW;
-    }
-    all.windows = &w;
-    all.window_count = 1;
-    all.end_ns = 0;
-    simulation_options so = {
-        .fleet = of->fleet, .plan = &all, .request_timeout_ns = ROW_MOST_NS, .writer = NULL};
+    schedule_window window;
+    schedule crowd = crowd_of(of->plan, &window);
+    simulation_options so = {.fleet = of->fleet, .plan = &crowd, .request_timeout_ns = ROW_MOST_NS};
     so.fleet.max_requests = so.fleet.max_queue = 0;
     so.fleet.extrapolate = true; /* its steps are larger than any of the cell */
     simulation s;
     status st = simulation_run(&s, &so, eb);
-    double *ends = xcalloc(s.rows.count + 1, sizeof *ends);
-    size_t n = 0;
-    for (size_t i = 0; st == ST_OK && i < s.rows.count; i++)
-        if (s.rows.rows[i].outcome == ROW_OK) ends[n++] = (double)s.rows.rows[i].end_ns / 1e9;
-    qsort(ends, n, sizeof *ends, by_value);
-    size_t from = n / 10, to = n - 1 - n / 10;
-    if (n >= CAPACITY_OF && ends[to] > ends[from]) *out = (double)(to - from) / (ends[to] - ends[from]);
-    free(ends);
+    uint32_t ok = 0;
+    for (size_t i = 0; st == ST_OK && i < s.rows.count; i++) ok += s.rows.rows[i].outcome == ROW_OK;
+    if (st == ST_OK) *out = s.duration_s > 0 ? ok / s.duration_s : NAN;
     simulation_done(&s);
-    free(all.items);
+    free(crowd.items);
     return st;
 }
 
@@ -277,7 +269,7 @@ status replay_cell_run(replay_cell *out, const char *from, const char *to, const
     PRE(o);
     *out = (replay_cell){.capacity = NAN};
     measured m;
-    status st = read_measured(&m, from, eb);
+    status st = read_measured(&m, from, o, eb);
     if (st == ST_OK) st = files_make_dir(to, eb);
     if (st == ST_OK) {
         out->cut = m.cut;

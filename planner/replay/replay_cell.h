@@ -11,6 +11,8 @@ typedef struct replay_options {
     const profile *profile; /* borrowed */
     uint64_t noise_seed;
     bool extrapolate;
+    const char *const *sets; /* [set_count] that change each cluster.yaml; borrowed */
+    uint32_t set_count;
 } replay_options;
 
 typedef struct replay_cell {
@@ -18,7 +20,7 @@ typedef struct replay_cell {
     fleet_totals totals;
     bool cut; /* the last row of the measured cell was half, and was left out */
     uint32_t requests;
-    double capacity; /* requests per second when all are there from the start; NAN: too few of them */
+    double capacity; /* requests per second when all are there from the start; of as many as it takes */
 } replay_cell;
 
 /* from, to: folders of cells; `to` is made, and gets run.json, rows.jsonl, rows.csv and state.json.

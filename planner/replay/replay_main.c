@@ -1,8 +1,8 @@
 #include "planner/replay/replay_main.h"
 
 #include "bench/experiment/files.h"
+#include "planner/replay/cluster_args.h"
 #include "planner/replay/compare_page.h"
-#include "planner/replay/profile_args.h"
 #include "planner/replay/replay_cell.h"
 
 #include <errno.h>
@@ -20,7 +20,7 @@ typedef struct capacity {
 } capacity;
 
 typedef struct app {
-    profile_args from;
+    cluster_args from;
     const char *dir, *out;
     slo slos[RESULTS_SLOS_MAX];
     uint32_t slo_count;
@@ -76,7 +76,7 @@ static error_t parse_option(int key, char *arg, struct argp_state *state) {
 }
 
 static void parse(app *a, int argc, char **argv) {
-    static const struct argp_child children[] = {{&profile_argp, 0, "The profile:", 1}, {0}};
+    static const struct argp_child children[] = {{&cluster_argp, 0, "The cluster:", 1}, {0}};
     static const struct argp argp = {
         options,
         parse_option,
@@ -92,7 +92,7 @@ static void parse(app *a, int argc, char **argv) {
         children,
         NULL,
         NULL};
-    a->from = profile_args_default();
+    a->from = cluster_args_default();
     char name[] = "baton-plan replay";
     char *first = argv[0];
     argv[0] = name;
@@ -174,8 +174,11 @@ static status one_cell(app *a, const cell *c, errbuf *eb) {
         free(why);
         return ST_OK;
     }
-    replay_options o = {
-        .profile = a->profile, .noise_seed = a->from.noise_seed, .extrapolate = a->from.extrapolate};
+    replay_options o = {.profile = a->profile,
+                        .noise_seed = a->from.noise_seed,
+                        .extrapolate = a->from.extrapolate,
+                        .sets = a->from.sets,
+                        .set_count = a->from.set_count};
     replay_cell r;
     errbuf why = {0};
     char *to = xasprintf("%s/cells/%s", a->target, c->id);
@@ -263,7 +266,7 @@ static status tell(app *a, const results *measured, errbuf *eb) {
 }
 
 static int run(app *a, errbuf *eb) {
-    int code = profile_args_read(&a->profile, &a->from, eb);
+    int code = cluster_args_read(&a->profile, &a->from, eb);
     if (code != PLAN_DONE) return code;
     results measured;
     status st = results_read(&measured, a->dir, a->slos, a->slo_count, false, eb);

@@ -2,8 +2,8 @@
 
 #include "bench/experiment/files.h"
 #include "coordinator/trace_json.h"
+#include "planner/replay/cluster_args.h"
 #include "planner/replay/config_placement.h"
-#include "planner/replay/profile_args.h"
 #include "planner/replay/simulated_run.h"
 
 #include <argp.h>
@@ -13,14 +13,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SETS_MAX 256u
-
 typedef struct app {
     serve_options ask; /* as baton-bench serve takes it */
-    profile_args from;
+    cluster_args from;
     const char *config_path;
-    const char *sets[SETS_MAX];
-    uint32_t set_count;
 
     int argc;
     char **argv; /* as it was written; owned */
@@ -31,11 +27,6 @@ typedef struct app {
     workload *work;
     schedule plan;
 } app;
-
-enum { OPT_SET = 0x2000 };
-
-static const struct argp_option options[] = {
-    {"set", OPT_SET, "KEY=VALUE", 0, "Changes a key of CONFIG, as for the cluster's own programs", -1}, {0}};
 
 static bool is_limit(const char *arg) {
     slo s = slo_none();
@@ -48,10 +39,6 @@ static error_t parse_option(int key, char *arg, struct argp_state *state) {
     case ARGP_KEY_INIT:
         state->child_inputs[0] = &a->from;
         state->child_inputs[1] = &a->ask;
-        return 0;
-    case OPT_SET:
-        if (a->set_count == SETS_MAX) argp_error(state, "--set: at most %u", SETS_MAX);
-        a->sets[a->set_count++] = arg;
         return 0;
     case ARGP_KEY_ARG:
         if (is_limit(arg) || strchr(arg, '=') || a->config_path) return ARGP_ERR_UNKNOWN; /* of --goodput */
@@ -70,9 +57,9 @@ static error_t parse_option(int key, char *arg, struct argp_state *state) {
 
 static void parse(app *a, int argc, char **argv) {
     static const struct argp_child children[] = {
-        {&profile_argp, 0, "The cluster:", -1}, {&serve_run_argp, 0, NULL, 0}, {0}};
+        {&cluster_argp, 0, "The cluster:", -1}, {&serve_run_argp, 0, NULL, 0}, {0}};
     static const struct argp argp = {
-        options,
+        NULL,
         parse_option,
         "CONFIG",
         "Sends a workload to the cluster of CONFIG as it is simulated: the same requests at the same times "
@@ -85,7 +72,7 @@ static void parse(app *a, int argc, char **argv) {
         NULL};
     a->ask = serve_options_default();
     a->ask.backend = SERVE_NATIVE;
-    a->from = profile_args_default();
+    a->from = cluster_args_default();
     char name[] = "baton-plan simulate";
     char *first = argv[0];
     argv[0] = name;
@@ -107,9 +94,9 @@ static status make_plan(app *a, errbuf *eb) {
 }
 
 static int read_inputs(app *a, errbuf *eb) {
-    status st = config_load(&a->config, a->config_path, a->sets, a->set_count, eb);
+    status st = config_load(&a->config, a->config_path, a->from.sets, a->from.set_count, eb);
     if (st != ST_OK) return PLAN_REFUSED;
-    int code = profile_args_read(&a->profile, &a->from, eb);
+    int code = cluster_args_read(&a->profile, &a->from, eb);
     if (code != PLAN_DONE) return code;
     st = config_placement(&a->placement, &a->fleet, a->config, a->profile, eb);
     a->fleet.seed = a->from.noise_seed;

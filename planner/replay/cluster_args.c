@@ -1,4 +1,4 @@
-#include "planner/replay/profile_args.h"
+#include "planner/replay/cluster_args.h"
 
 #include "base/mem.h"
 
@@ -6,7 +6,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-enum { OPT_PROFILE = 0x2100, OPT_MODEL, OPT_HARDWARE, OPT_ERROR, OPT_EXTRAPOLATE, OPT_NOISE };
+enum { OPT_PROFILE = 0x2100, OPT_MODEL, OPT_HARDWARE, OPT_ERROR, OPT_EXTRAPOLATE, OPT_NOISE, OPT_SET };
 
 static const struct argp_option flags[] = {
     {"profile", OPT_PROFILE, "FILE", 0,
@@ -17,6 +17,7 @@ static const struct argp_option flags[] = {
     {"profile-hardware", OPT_HARDWARE, "NAME", 0, "Which hardware, likewise", 0},
     {"profile-error", OPT_ERROR, "PERCENT", 0, "Refuse a profile whose mean leave-one-out error is above it",
      0},
+    {"set", OPT_SET, "KEY=VALUE", 0, "Changes a key of the config, as for the cluster's own programs", 0},
     {"extrapolate", OPT_EXTRAPOLATE, NULL, 0,
      "Count steps outside of what the profile measured, instead of refusing them", 0},
     {"noise-seed", OPT_NOISE, "N", 0, "Of the spread of equal steps, where the profile has one; default 1",
@@ -24,7 +25,7 @@ static const struct argp_option flags[] = {
     {0}};
 
 static error_t parse_option(int key, char *arg, struct argp_state *state) {
-    profile_args *a = state->input;
+    cluster_args *a = state->input;
     char *end = NULL;
     switch (key) {
     case OPT_PROFILE:
@@ -51,6 +52,10 @@ static error_t parse_option(int key, char *arg, struct argp_state *state) {
             argp_error(state, "--noise-seed: '%s' is no whole number of 0 to %lld", arg,
                        (long long)INT64_MAX);
         return 0;
+    case OPT_SET:
+        if (a->set_count == CLUSTER_SETS_MAX) argp_error(state, "--set: at most %u", CLUSTER_SETS_MAX);
+        a->sets[a->set_count++] = arg;
+        return 0;
     case ARGP_KEY_END:
         if (!a->path) argp_error(state, "--profile is wanted: what do steps cost?");
         return 0;
@@ -59,10 +64,10 @@ static error_t parse_option(int key, char *arg, struct argp_state *state) {
     }
 }
 
-const struct argp profile_argp = {flags, parse_option, NULL, NULL, NULL, NULL, NULL};
+const struct argp cluster_argp = {flags, parse_option, NULL, NULL, NULL, NULL, NULL};
 
-profile_args profile_args_default(void) {
-    return (profile_args){.noise_seed = 1};
+cluster_args cluster_args_default(void) {
+    return (cluster_args){.noise_seed = 1};
 }
 
 /* The engine whose phase is predicted worst; NULL: all are within the limit. */
@@ -81,7 +86,7 @@ static const profile_engine *too_wrong(const profile *p, double limit, const cha
     return NULL;
 }
 
-int profile_args_read(profile **out, const profile_args *a, errbuf *eb) {
+int cluster_args_read(profile **out, const cluster_args *a, errbuf *eb) {
     PRE(out);
     PRE(a);
     PRE(a->path);
