@@ -93,7 +93,7 @@ static void row_of(const knot_list *k, double x, double y, double *row) {
 
 /* Divided by what was measured, so that errors are relative. */
 static void add(nnls *p, const knot_list *k, const fit_point *at, double times) {
-    double row[NNLS_MAX];
+    double row[NNLS_MAX] = {0};
     row_of(k, at->x, at->y, row);
     for (uint32_t i = 0; i < p->n; i++) row[i] /= at->ns;
     nnls_add(p, row, 1, times);

@@ -405,9 +405,29 @@ static void a_profile_of_distserve_is_read_as_it_is(void **state) {
     assert_refused("d.json", DISTSERVE("2", "[8, 0.5]"), "d.json: \"m\".\"2\".prefill: want three numbers");
     assert_refused("d.json", DISTSERVE("0", "[8, 0.5, 1]"),
                    "d.json: \"m\".\"0\": want a tensor parallelism from 1 to 1024");
-    const profile_read_options wrong = {.model = "o"};
+    assert_refused("d.json", "{\"m\": {\"1\": {\"decoding_smallbs\": 1}}}",
+                   "d.json: \"m\".\"1\".decoding_large_small_bs_threshold: want a batch size from 1 to "
+                   "1000000");
+    const profile_read_options wrong = {.model = "o"}, second = {.model = "n"};
+    assert_refused_for("d.json", "{\"n\": 3, \"m\": {\"1\": {\"decoding_smallbs\": 1}}}", &second,
+                       "d.json: \"n\": want an object, with a tensor parallelism as each key");
     assert_refused_for("d.json", DISTSERVE("2", "[8, 0.5, 1]"), &wrong,
                        "d.json: no model \"o\": there are m");
+}
+
+static void a_profile_of_others_is_made_ours(void **state) {
+    (void)state;
+    write_text("own.csv", OWN);
+    assert_int_equal(profile_convert("own.csv", NULL, "ours.json"), 0);
+    profile *p = must_read("own.csv", NULL), *q = must_read("ours.json", NULL);
+    assert_string_equal(p->hash, q->hash);
+    assert_string_equal(q->name, "own.csv");
+    profile_free(p);
+    profile_free(q);
+    assert_int_equal(profile_convert("none", NULL, "ours.json"), 2);
+    assert_int_equal(profile_convert("own.csv", NULL, "no/such/folder/ours.json"), 1);
+    write_text("own.csv", "phase,tp,pp,x,y,ms\ndecode,1,1,1,0,1\ndecode,1,1,2,0,9\ndecode,1,1,3,0,2\n");
+    assert_int_equal(profile_convert("own.csv", &(profile_read_options){.error_limit = 0.1}, "ours.json"), 4);
 }
 
 /* --- with published data, where it is --- */
@@ -478,6 +498,7 @@ int main(void) {
         cmocka_unit_test(splitwise_columns_are_found_by_name),
         cmocka_unit_test(a_profile_whose_error_is_above_the_limit_is_refused),
         cmocka_unit_test(a_profile_of_distserve_is_read_as_it_is),
+        cmocka_unit_test(a_profile_of_others_is_made_ours),
         cmocka_unit_test(distserve_gives_its_own_numbers),
         cmocka_unit_test(splitwise_gives_engines_with_their_errors),
     };
