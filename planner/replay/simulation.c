@@ -119,8 +119,11 @@ static void on_step(void *ctx, uint32_t worker, uint64_t begin_ns, uint64_t end_
     session *s = ctx;
     ctl_step step = {.age_us = whole_us(end_ns - begin_ns),
                      .duration_us = whole_us(end_ns - begin_ns),
-                     .prefill_rows = (uint32_t)MIN(l->tokens, UINT32_MAX),
-                     .decode_rows = l->batch};
+                     .sums = {.prefill_rows = (uint32_t)MIN(l->tokens, UINT32_MAX),
+                              .decode_rows = l->batch,
+                              .chunks = l->chunks,
+                              .squares = l->squares,
+                              .context = l->context}};
     core_steps steps = {.worker = worker + 1,
                         .name = s->names[worker],
                         .role = fleet_worker(s->fleet, worker).role,
