@@ -49,7 +49,7 @@ ROOMS = {
     "bench/load": "base obs token net proto stats rows workload",
     "bench/experiment": "base config checkpoint stats rows",
     "bench/report": "base stats rows",
-    "planner/profile": "base config latency stats workload",
+    "planner/profile": "base config latency stats workload experiment",
     "planner/fleet": "base token latency kv ctl worker_core prefill_worker decode_worker colocated_worker "
     "coordinator profile",
     "planner/judge": "base latency stats rows workload profile fleet",
@@ -72,7 +72,7 @@ BACKENDS = {
 PURE = [
     r"common/(token|latency|kv|ctl|worker_core)/.*",
     r"sim/.*",
-    r"planner/profile/(step_cost|profile|fit)\.[ch]",
+    r"planner/profile/(step_cost|profile|profile_points|fit|nnls)\.[ch]",
     r"planner/fleet/.*",
     r"bench/stats/.*",
     r"bench/workload/(draw|arrivals|prompt|prompt_text|schedule|named|trace)\.[ch]",
