@@ -145,7 +145,7 @@ static void turn(fleet *f) {
     bool some = false;
     for (uint32_t i = 0; i < DESK_LINES; i++) some = some || f->lines[i].count;
     if (!some) return;
-    work_catch_up(f);
+    plan_catch_up_all(f);
     bool decode_blocked = !offer_decode(f, DESK_PARKED) || !offer_decode(f, DESK_COMPUTING);
     static const desk_line queue[] = {DESK_REPLAYS, DESK_NEW};
     for (uint32_t i = 0; i < ARRAY_LEN(queue); i++) {

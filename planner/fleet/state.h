@@ -5,6 +5,7 @@
  *   desk.c    the coordinator: lines, routes, holds, what workers tell it
  *   work.c    the workers: admission, the step of each role, its end
  *   chain.c   lists of requests
+ *   plan.c    several decode steps at once
  *   lane.c    sequences that decode together, as sums
  *   link.c    hand-offs over the links
  *   gaps.c    the times of a request's tokens
@@ -118,18 +119,19 @@ typedef struct lane {
 
     /* The step. */
     bool busy;
-    bool decodes; /* has rows of running sequences: all of them but the skipped ones */
-    uint64_t begin_ns, end_ns;
+    bool decodes;              /* has rows of running sequences: all of them but the skipped ones */
+    uint64_t begin_ns, end_ns; /* ends the step, or the last one planned */
     latency_step sums;
     lane_part *parts; /* [part_count] prompt chunks; owned */
     uint32_t part_count, part_capacity;
     uint32_t *skipped; /* [skip_count] running ones without a row, oldest first; owned */
     uint32_t skip_count, skip_capacity;
-    uint32_t joined_meanwhile; /* running ones that came during the step */
 
-    /* Several steps at once: planned[0] is when the running step ends. */
-    uint64_t *planned; /* [plan_count] ends; owned */
-    uint32_t plan_count, plan_done, plan_length;
+    /* Several steps at once: end_ns is that of the last one, planned[plan_done] that of the running one. */
+    uint64_t *planned; /* [plan_count]; owned */
+    uint32_t plan_count, plan_done, plan_capacity;
+    uint32_t plan_length; /* so many next time: as many as nothing came between */
+    uint32_t plan_pages;  /* that its later steps will take */
 
     uint64_t *ring; /* [ring_size] ends of decode steps by counter; owned. With want_gaps */
     uint32_t ring_size;
@@ -227,7 +229,8 @@ struct fleet {
     fevent *soon; /* ring of those for now; owned */
     uint32_t soon_first, soon_count, soon_capacity;
     uint64_t numbers;
-    uint32_t *steps; /* [step_count] heap of lanes by the end of their step; owned */
+    uint32_t at_lane; /* steps that end now have done so up to this lane */
+    uint32_t *steps;  /* [step_count] heap of lanes by the end of their step; owned */
     uint32_t step_count;
 
     fmail *mail; /* [mail_count]; owned */
@@ -286,10 +289,24 @@ void desk_end(fleet *f, uint32_t slot, fleet_end end, uint64_t last_ns);
 /* ---- work.c ---- */
 void work_event(fleet *f, const fevent *e);
 void work_step_end(fleet *f, lane *l);
-/* Steps that were planned and have ended by now are told. */
-void work_catch_up(fleet *f);
+/* Counts a step, as it ended. */
+void work_count_step(fleet *f, const lane *l, uint64_t end_ns);
+/* Time of the worker's step of that number. */
+uint64_t work_span_ns(const fleet *f, const fworker *w, const latency_step *s, uint64_t step, bool *covered);
+void work_take_pages(fworker *w, uint32_t pages);
 void work_decide(fleet *f, fleet_decision_kind kind, uint32_t slot, uint32_t worker, uint32_t other,
                  uint32_t begin, uint32_t count);
+
+/* ---- plan.c ---- */
+/* The lane's step has begun: those behind it that nothing but a message could change are planned. */
+void plan_make(fleet *f, lane *l);
+/* Planned steps that have ended by now are over. */
+void plan_catch_up(fleet *f, lane *l);
+void plan_catch_up_all(fleet *f);
+/* All but the last one are over. */
+void plan_finish(fleet *f, lane *l);
+/* The next step will be formed anew. After plan_catch_up */
+void plan_cut(fleet *f, lane *l);
 
 /* ---- lane.c ---- */
 uint32_t lane_rows(const lane *l, const freq *r);
