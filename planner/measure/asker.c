@@ -103,10 +103,8 @@ uint32_t asker_send(asker *a, uint32_t prompt_tokens, uint32_t output_tokens) {
     }
     int32_t *ids = xcalloc(prompt_tokens, sizeof *ids);
     prompt_fill(ids, prompt_tokens, (prompt_range){a->at.id_min, a->at.id_max}, a->seed, a->count);
-    client_request r = {.number = a->count + 1ull,
-                        .ids = ids,
-                        .id_count = prompt_tokens,
-                        .output_tokens = output_tokens};
+    client_request r = {
+        .number = a->count + 1ull, .ids = ids, .id_count = prompt_tokens, .output_tokens = output_tokens};
     buf wire = {0};
     a->link.client->ops->prepare(a->link.client, &r, &wire);
     a->all[a->count] = (asked){.prompt_tokens = prompt_tokens,

@@ -2,10 +2,10 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
-#include "kv/kv_layout.h"
 
 #include <stdlib.h>
 
+#define PAGE_TOKENS    16u /* of the config's kv_pages and chunk_tokens */
 #define WAIT_NS        (120 * NS_PER_S)
 #define LENGTHS_MAX    64u
 #define WARM_TOKENS    128u
@@ -30,7 +30,7 @@ static bounds bounds_of(const rig *r) {
     bounds b = {.chunk = MIN(p->chunk_tokens, p->token_budget),
                 .budget = p->token_budget,
                 .seqs = MIN(d->max_seqs * d->count, p->max_seqs * p->count),
-                .rows = (uint32_t)MIN(POOL_SHARE * pool * KV_PAGE_TOKENS, 1e9)};
+                .rows = (uint32_t)MIN(POOL_SHARE * pool * PAGE_TOKENS, 1e9)};
     b.context = MIN(r->max_context, b.rows);
     b.chunk = MIN(b.chunk, b.context / 2);
     b.budget = MIN(b.budget, b.context);
@@ -130,7 +130,7 @@ static uint32_t batch_most(const course *c, const bounds *b, uint32_t tokens, do
 }
 
 static uint32_t on_page(double tokens) {
-    return MAX((uint32_t)tokens / KV_PAGE_TOKENS * KV_PAGE_TOKENS, KV_PAGE_TOKENS);
+    return MAX((uint32_t)tokens / PAGE_TOKENS * PAGE_TOKENS, PAGE_TOKENS);
 }
 
 /* Ascending: up to a chunk, powers of two and between; then some chunks deep, so that the same tokens come
@@ -138,9 +138,9 @@ static uint32_t on_page(double tokens) {
 static uint32_t lone_lengths(uint32_t out[static LENGTHS_MAX], const bounds *b, uint32_t deepest) {
     uint32_t n = 0;
     out[n++] = 1;
-    for (uint32_t t = KV_PAGE_TOKENS; t < b->chunk && n < LENGTHS_MAX - 8; t *= 2) {
+    for (uint32_t t = PAGE_TOKENS; t < b->chunk && n < LENGTHS_MAX - 8; t *= 2) {
         out[n++] = t;
-        if (t > KV_PAGE_TOKENS && t + t / 2 < b->chunk) out[n++] = t + t / 2;
+        if (t > PAGE_TOKENS && t + t / 2 < b->chunk) out[n++] = t + t / 2;
     }
     out[n++] = b->chunk;
     const double depths[] = {1.125, 1.5, 2.25, 3, 4.5, 6};
@@ -171,14 +171,12 @@ static status lone(const course *c, const bounds *b, double budget, uint32_t ans
 /* Until caches, pages and pairs have been used; tells how fast prompts are. */
 static status warm_up(const course *c, bounds *b, errbuf *eb) {
     progress_say(c->progress, "warm-up");
-    uint32_t tokens = MIN(WARM_TOKENS, b->chunk), first = 0;
+    uint32_t tokens = MIN(WARM_TOKENS, b->chunk);
     for (uint32_t i = 0; i < 3; i++) {
         uint32_t number = asker_send(c->rig->ask, tokens, 4);
-        if (i == 0) first = number;
         status st = asker_wait(c->rig->ask, number, 1, UINT32_MAX, deadline(), eb);
         if (st != ST_OK) return st;
     }
-    (void)first;
     seen s;
     status st = rig_seen(c->rig, 2, &s, eb);
     if (st != ST_OK) return st;
@@ -216,12 +214,15 @@ status course_run(const course *c, course_kind kind, errbuf *eb) {
     PRE(c);
     PRE(c->seconds > 0);
     bounds b = bounds_of(c->rig);
-    if (b.context < 4 * KV_PAGE_TOKENS)
-        return errf(eb, ST_INVALID, "requests of %u tokens at most are too short to measure with: see "
-                                    "model.max_context and kv_pages", b.context);
+    if (b.context < 4 * PAGE_TOKENS)
+        return errf(eb, ST_INVALID,
+                    "requests of %u tokens at most are too short to measure with: see "
+                    "model.max_context and kv_pages",
+                    b.context);
     status st = warm_up(c, &b, eb);
     if (st != ST_OK) return st;
     double budget = 0.7 * c->seconds * 1e9 / b.token_ns; /* of tokens: the rest is for decoding */
+    progress_work(c->progress, budget);
     if (kind == COURSE_DISAGGREGATED) return disaggregated(c, &b, budget, eb);
     if (kind == COURSE_COLOCATED) return colocated(c, &b, budget, eb);
     uint32_t tokens = on_page(b.chunk / 2);

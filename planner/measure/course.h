@@ -1,5 +1,5 @@
-/* course - the requests that a rig is asked, so that its workers' steps take every shape that the planner asks
- * for: lone prompts of many lengths, prompts that share a step, batches that grow while they decode. */
+/* course - the requests that a rig is asked, so that its workers' steps take every shape that the planner
+ * asks for: lone prompts of many lengths, prompts that share a step, batches that grow while they decode. */
 #ifndef BATON_PLANNER_COURSE_H
 #define BATON_PLANNER_COURSE_H
 
@@ -13,7 +13,7 @@ typedef struct course {
     samples *steps;       /* what was measured is added */
     overheads *overheads; /* NULL: not wanted */
     progress *progress;
-    double seconds; /* how long it may take, about */
+    double seconds;   /* how long it may take, about */
     uint32_t repeats; /* steps of a batch that are waited for */
 } course;
 

@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "base/status.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -12,11 +13,16 @@ progress progress_begin(bool quiet) {
         .begin_ns = clock_now_ns(), .quiet = quiet, .same_line = isatty(STDERR_FILENO) == 1, .part_work = 1};
 }
 
-void progress_part(progress *p, double share, double work) {
+void progress_part(progress *p, double share) {
     PRE(p);
     p->share_done += p->part_share;
     p->part_share = share;
     p->part_done = 0;
+    p->part_work = 1;
+}
+
+void progress_work(progress *p, double work) {
+    PRE(p);
     p->part_work = MAX(work, 1.0);
 }
 

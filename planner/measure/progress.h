@@ -7,15 +7,17 @@
 
 typedef struct progress {
     uint64_t begin_ns;
-    double share_done;             /* of the whole, before the part that runs */
-    double part_share;             /* of the whole */
-    double part_done, part_work;   /* in units of the part */
+    double share_done;              /* of the whole, before the part that runs */
+    double part_share;              /* of the whole */
+    double part_done, part_work;    /* in units of the part */
     bool quiet, same_line, written; /* same_line: a terminal, which one line is enough for */
 } progress;
 
 progress progress_begin(bool quiet);
-/* The next part: `share` of the whole, `work` units. */
-void progress_part(progress *p, double share, double work);
+/* The next part: `share` of the whole, of unknown work. */
+void progress_part(progress *p, double share);
+/* The part is so much work, in units of its own. */
+void progress_work(progress *p, double work);
 /* So much more of the part is done. */
 void progress_add(progress *p, double work);
 void progress_say(progress *p, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

@@ -38,8 +38,8 @@ static status take_facts(rig *r, errbuf *eb) {
         const char *name = json_string_value(json_object_get(w, "role"));
         for (worker_role role = 0; name && role < ROLE_COUNT; role++)
             if (strcmp(name, worker_role_name(role)) == 0)
-                r->roles[role].pages = (uint32_t)json_integer_value(
-                    json_object_get(json_object_get(w, "pages"), "total"));
+                r->roles[role].pages =
+                    (uint32_t)json_integer_value(json_object_get(json_object_get(w, "pages"), "total"));
     }
     const json_t *pair = json_array_get(pairs, 0);
     double us = json_number_value(json_object_get(pair, "latency_us"));

@@ -25,7 +25,7 @@ typedef struct rig {
     config *cfg; /* as it was started */
     rig_role roles[ROLE_COUNT];
     uint32_t max_context;
-    char *model, *path, *version; /* owned; path: of its arithmetic; NULL: unknown */
+    char *model, *path, *version;             /* owned; path: of its arithmetic; NULL: unknown */
     double pair_latency_ns, pair_bytes_per_s; /* of the pairs' own test; NAN: none */
     uint64_t left_out;                        /* steps that the trace did not have so far */
     uint32_t answered;                        /* requests that seen ones were taken of */

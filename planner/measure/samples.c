@@ -13,24 +13,25 @@
 
 /* That b was there to be computed when a ended: a further chunk, or the same batch again. */
 static bool follows(const seen_step *a, const seen_step *b) {
-    if (a->worker != b->worker || b->begin_ns < a->end_ns || b->begin_ns > a->end_ns + WAITED_MOST) return false;
+    if (a->worker != b->worker || b->begin_ns < a->end_ns || b->begin_ns > a->end_ns + WAITED_MOST)
+        return false;
     bool deeper = b->sum.chunks == 1 && b->sum.squares > b->sum.tokens * b->sum.tokens;
     bool again = b->sum.batch > 0 && b->sum.chunks == 0 && a->sum.chunks == 0 && a->sum.batch == b->sum.batch;
     return deeper || again;
 }
 
-void samples_add(samples *s, const seen *seen) {
+void samples_add(samples *s, const seen *from) {
     PRE(s);
-    PRE(seen);
-    for (uint32_t i = 0; i < seen->step_count; i++) {
-        const seen_step *t = &seen->steps[i];
+    PRE(from);
+    for (uint32_t i = 0; i < from->step_count; i++) {
+        const seen_step *t = &from->steps[i];
         if (t->end_ns <= t->begin_ns || (!t->sum.chunks && !t->sum.batch)) continue;
         if (s->count == s->room) {
             s->room = MAX(1024u, 2 * s->room);
             s->items = xrealloc(s->items, s->room, sizeof *s->items);
         }
         bool waited = i > 0 && follows(t - 1, t);
-        s->items[s->count++] = (sample){.role = seen_role(seen, t),
+        s->items[s->count++] = (sample){.role = seen_role(from, t),
                                         .sum = t->sum,
                                         .ns = (double)(t->end_ns - t->begin_ns),
                                         .by_prefill = t->by_prefill,

@@ -3,6 +3,7 @@
 #define BATON_PLANNER_SAMPLES_H
 
 #include "planner/measure/seen.h"
+#include "planner/profile/profile_points.h"
 
 typedef struct sample {
     worker_role role;
@@ -18,25 +19,23 @@ typedef struct samples {
 } samples;
 
 /* All steps but empty ones. */
-void samples_add(samples *s, const seen *seen);
+void samples_add(samples *s, const seen *from);
 void samples_done(samples *s);
 /* Nobody else computed meanwhile. */
 bool sample_alone(const sample *s);
 /* Median gap of a role's steps, ns; NAN: none was seen. */
 double samples_gap_ns(const samples *s, worker_role role);
 
-typedef enum point_phase { POINT_PREFILL, POINT_DECODE, POINT_MIXED } point_phase;
-
 /* Steps of one role, alone on the machine, of the same prompts' tokens and squares and of the same batch;
  * contexts of a point differ by a fifth at most. */
 typedef struct point {
     worker_role role;
     point_phase phase;
-    double x, y;             /* prefill: tokens, squares; decode: batch, context (mean) */
-    double batch, context;   /* mixed: those of its decodes; else 0 */
-    double ns;               /* median */
-    double cv;               /* standard deviation / mean, outliers (beyond twice the median) left out */
-    uint32_t n;              /* steps */
+    double x, y;           /* prefill: tokens, squares; decode: batch, context (mean) */
+    double batch, context; /* mixed: those of its decodes; else 0 */
+    double ns;             /* median */
+    double cv;             /* standard deviation / mean, outliers (beyond twice the median) left out */
+    uint32_t n;            /* steps */
 } point;
 
 typedef struct points {

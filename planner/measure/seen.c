@@ -129,7 +129,8 @@ static int by_req(const void *a, const void *b) {
     return (x->req > y->req) - (x->req < y->req);
 }
 
-/* Adds to the steps of `mine` the shares of their time in which `other` computed: two runs, both ascending. */
+/* Adds to the steps of `mine` the shares of their time in which `other` computed: two runs, both ascending.
+ */
 static void add_shares(seen *s, uint32_t mine, uint32_t mine_end, uint32_t other, uint32_t other_end) {
     for (; mine < mine_end; mine++) {
         seen_step *a = &s->steps[mine];

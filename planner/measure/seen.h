@@ -20,8 +20,14 @@ typedef struct seen_step {
                                      too), or decoded only; of several workers, the sum of their shares */
 } seen_step;
 
-typedef enum seen_stage { SEEN_QUEUE, SEEN_PREFILL, SEEN_HANDOFF, SEEN_DECODE_WAIT, SEEN_DECODE, SEEN_STAGES }
-    seen_stage;
+typedef enum seen_stage {
+    SEEN_QUEUE,
+    SEEN_PREFILL,
+    SEEN_HANDOFF,
+    SEEN_DECODE_WAIT,
+    SEEN_DECODE,
+    SEEN_STAGES
+} seen_stage;
 
 typedef struct seen_request {
     uint64_t req; /* ascending in the order of arrival */
