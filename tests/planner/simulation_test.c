@@ -263,7 +263,7 @@ static void a_trace_has_the_steps_and_the_stages(void **state) {
     const char *wanted[] = {
         "{\"name\":\"prefill-0\"}",
         "\"ts\":3000.000,\"dur\":20000.000,\"name\":\"prefill\",\"cat\":\"step\",\"args\":"
-        "{\"prefill_rows\":100,\"decode_rows\":0}",
+        "{\"prefill_rows\":100,\"decode_rows\":0",
         "\"name\":\"hand-off\"", "\"name\":\"decode wait\"",
         "\"prompt_tokens\":100,\"output_tokens\":4,\"attempts\":1,\"replays\":0,"
         "\"preemptions\":0,\"end\":\"done\",\"prefill\":\"prefill-0\",\"decode\":\"decode-0\""};
