@@ -102,6 +102,8 @@ void fleet_free(fleet *f);
 /* Runs until that time or, if earlier, until there is nothing to do any more. ST_INVALID: a step outside of
  * the grid, with the query and the grid. PRE: until never goes back. */
 status fleet_run(fleet *f, uint64_t until_ns, errbuf *eb);
+/* Tells the sink of each request in flight, by index, as FLEET_UNFINISHED. Then it only waits to be freed. */
+void fleet_give_up(fleet *f);
 /* No request is left and no arrival is to come. */
 bool fleet_idle(const fleet *f);
 fleet_totals fleet_totals_of(const fleet *f);

@@ -23,8 +23,8 @@ typedef struct profile_error {
 typedef struct profile_engine {
     bool roles[ROLE_COUNT]; /* that it was measured in */
     uint32_t tp, pp;
-    uint32_t devices; /* tp * pp, or the cores of the worker */
-    step_cost prefill, decode;
+    uint32_t devices;          /* tp * pp, or the cores of the worker */
+    step_cost prefill, decode; /* with pp > 1: of one stage, of which a step passes pp */
     double shared; /* a step that does both pays the smaller of the two intercepts but for this part, 0..1;
                       the mock engine's rule is 1 */
     double gap_ns; /* from the end of a step to the begin of the next, when work waits: the loop's own time */
@@ -68,9 +68,15 @@ typedef struct profile {
 void profile_free(profile *p);
 /* The engine for a role of that shape; NULL: it was not measured. Borrowed. */
 const profile_engine *profile_find(const profile *p, worker_role role, uint32_t tp, uint32_t pp);
-/* Time of a step by its sums, ns; *covered (may be NULL) false: outside of what was measured. */
+/* Time of a step by its sums, ns, at most an hour; rounded by (uint64_t)(ns + 0.5), that of an engine made of
+ * a latency model is latency_ns's, bit for bit. *covered (may be NULL) false: outside of what was measured.
+ * PRE: the phases that the step has are in the profile. */
 double profile_step_ns(const profile_engine *e, const latency_step *s, bool *covered);
-/* Sets p->hash. */
+/* An engine of that shape in all roles whose steps take what the model says. Caller frees with
+ * profile_engine_done. */
+profile_engine profile_engine_modelled(const latency_model *m, uint32_t tp, uint32_t pp);
+void profile_engine_done(profile_engine *e);
+/* Sets p->hash: of every number, not of the texts; the order of the engines does not matter. */
 void profile_seal(profile *p);
 /* ST_INVALID names the key ("engines[0].decode.knots[1].x") and what it should be. */
 status profile_check(const profile *p, errbuf *eb);

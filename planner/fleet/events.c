@@ -1,0 +1,130 @@
+/* What happens next: ends of steps, then everything else, each by (time, number).
+ *
+ * At equal times ends of steps come first, by lane: then it can be said of a lane that is many steps ahead
+ * how far it is at any moment, without counting the events that it did not have. What is posted for now
+ * stands in a ring: it is younger than all that the heap has for now. */
+#include "planner/fleet/state.h"
+
+#include "base/mem.h"
+
+#include <stdlib.h>
+
+/* ---- everything else ---- */
+
+static bool earlier(const fevent *a, const fevent *b) {
+    return a->at_ns < b->at_ns || (a->at_ns == b->at_ns && a->number < b->number);
+}
+
+static void heap_add(fleet *f, const fevent *e) {
+    FLEET_GROW(f->heap, f->heap_count, f->heap_capacity, 64);
+    uint32_t i = f->heap_count++;
+    while (i) {
+        uint32_t up = (i - 1) / 2;
+        if (!earlier(e, &f->heap[up])) break;
+        f->heap[i] = f->heap[up];
+        i = up;
+    }
+    f->heap[i] = *e;
+}
+
+static fevent heap_pop(fleet *f) {
+    fevent top = f->heap[0], last = f->heap[--f->heap_count];
+    uint32_t i = 0, n = f->heap_count;
+    for (;;) {
+        uint32_t child = 2 * i + 1;
+        if (child >= n) break;
+        if (child + 1 < n && earlier(&f->heap[child + 1], &f->heap[child])) child++;
+        if (!earlier(&f->heap[child], &last)) break;
+        f->heap[i] = f->heap[child];
+        i = child;
+    }
+    if (n) f->heap[i] = last;
+    return top;
+}
+
+/* The ring's size is a power of two. */
+static void soon_grow(fleet *f) {
+    uint32_t size = MAX(2 * f->soon_capacity, 64u);
+    fevent *ring = xcalloc(size, sizeof *ring);
+    for (uint32_t i = 0; i < f->soon_count; i++)
+        ring[i] = f->soon[(f->soon_first + i) & (f->soon_capacity - 1)];
+    free(f->soon);
+    f->soon = ring;
+    f->soon_first = 0;
+    f->soon_capacity = size;
+}
+
+uint64_t fleet_post(fleet *f, const fevent *what) {
+    PRE(what->at_ns >= f->now_ns);
+    fevent e = *what;
+    e.number = ++f->numbers;
+    if (e.at_ns > f->now_ns) {
+        heap_add(f, &e);
+        return e.number;
+    }
+    if (f->soon_count == f->soon_capacity) soon_grow(f);
+    f->soon[(f->soon_first + f->soon_count++) & (f->soon_capacity - 1)] = e;
+    return e.number;
+}
+
+uint64_t fleet_event_ns(const fleet *f) {
+    if (f->heap_count && f->heap[0].at_ns == f->now_ns) return f->now_ns;
+    if (f->soon_count) return f->now_ns;
+    return f->heap_count ? f->heap[0].at_ns : FLEET_NEVER;
+}
+
+fevent fleet_event_take(fleet *f) {
+    if (f->heap_count && (!f->soon_count || f->heap[0].at_ns == f->now_ns)) return heap_pop(f);
+    fevent e = f->soon[f->soon_first];
+    f->soon_first = (f->soon_first + 1) & (f->soon_capacity - 1);
+    f->soon_count--;
+    return e;
+}
+
+/* ---- ends of steps ---- */
+
+static bool ends_earlier(const lane *a, const lane *b) {
+    return a->end_ns < b->end_ns || (a->end_ns == b->end_ns && a->number < b->number);
+}
+
+static void set_place(fleet *f, uint32_t i, lane *l) {
+    f->steps[i] = l->number;
+    l->place = i + 1;
+}
+
+static void sift(fleet *f, lane *l, uint32_t i) {
+    while (i) {
+        lane *up = f->lanes[f->steps[(i - 1) / 2]];
+        if (!ends_earlier(l, up)) break;
+        set_place(f, i, up);
+        i = (i - 1) / 2;
+    }
+    for (;;) {
+        uint32_t child = 2 * i + 1;
+        if (child >= f->step_count) break;
+        if (child + 1 < f->step_count &&
+            ends_earlier(f->lanes[f->steps[child + 1]], f->lanes[f->steps[child]]))
+            child++;
+        if (!ends_earlier(f->lanes[f->steps[child]], l)) break;
+        set_place(f, i, f->lanes[f->steps[child]]);
+        i = child;
+    }
+    set_place(f, i, l);
+}
+
+void fleet_step_put(fleet *f, lane *l) {
+    if (l->place) {
+        sift(f, l, l->place - 1);
+        return;
+    }
+    PRE(f->step_count < f->lane_count);
+    sift(f, l, f->step_count++);
+}
+
+void fleet_step_take(fleet *f, lane *l) {
+    PRE(l->place);
+    uint32_t i = l->place - 1;
+    lane *last = f->lanes[f->steps[--f->step_count]];
+    l->place = 0;
+    if (last != l) sift(f, last, i);
+}
