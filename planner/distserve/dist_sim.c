@@ -8,6 +8,11 @@
 #define NONE          UINT32_MAX
 #define BACK_PRESSURE 9000000u /* tokens of context that wait for decode, from where on no prefill begins */
 
+/* simdistserve/base/worker.py: add_ray_overhead, ms */
+static double overhead_ms(uint64_t context) {
+    return 2 + (double)context * 0.0001;
+}
+
 typedef struct list {
     uint32_t head, tail, count;
 } list;
@@ -124,19 +129,21 @@ static uint64_t take_decode(dist_sim *s, worker *w, uint64_t sequences) {
 
 /* Whole prompts or chunks; a later stage takes what the first one's step had. */
 static void take_prefill(dist_sim *s, worker *w) {
-    uint64_t room = s->opt->prefill_max_tokens, id = s->states[w->prefill.head].chunk_id;
+    uint64_t room = s->opt->prefill_max_tokens, taken = 0, id = s->states[w->prefill.head].chunk_id;
     if (w->first) id = ++s->chunk_id;
     while (w->prefill.count > 0) {
         state *t = &s->states[w->prefill.head];
         if (!w->first) {
             if (t->chunk_id != id) break;
         } else {
-            uint64_t take = s->opt->chunked ? MIN(t->remaining, room) : t->remaining;
-            if (take == 0 || take > room) break;
+            uint64_t left = !s->opt->chunked ? room : room > taken ? room - taken : 0;
+            uint64_t take = s->opt->chunked ? MIN(t->remaining, left) : t->remaining;
+            if (take == 0 || take > left) break;
             t->chunk = (uint32_t)take;
             t->remaining -= (uint32_t)take;
             t->chunk_id = id;
             room -= take;
+            taken += take;
         }
         push(s, &w->in_prefill, pop(s, &w->prefill));
     }
@@ -155,16 +162,17 @@ static double begin_prefill(dist_sim *s, worker *w) {
     if (s->opt->chunked && s->opt->prefill_max_tokens > tokens)
         context += take_decode(s, w, s->opt->prefill_max_tokens - tokens);
     w->computed = w->in_prefill.count;
-    double ms = dist_prefill_ms(s->opt->prefill_cost, s->opt->prefill_pp, tokens, squares);
-    return w->first ? ms + dist_overhead_ms(context) : ms;
+    double ms = profile_distserve_prefill_ms(s->opt->prefill_engine, s->opt->prefill_pp, (double)tokens,
+                                             (double)squares);
+    return w->first ? ms + overhead_ms(context) : ms;
 }
 
 static double begin_decode(dist_sim *s, worker *w) {
     uint64_t context = take_decode(s, w, s->opt->decode_max_tokens);
     uint32_t batch = w->in_decode.count;
     uint32_t pp = s->opt->colocated ? s->opt->prefill_pp : s->opt->decode_pp;
-    double ms = dist_decode_ms(s->opt->decode_cost, pp, batch, context + batch);
-    return w->first ? ms + dist_overhead_ms(context) : ms;
+    double ms = profile_distserve_decode_ms(s->opt->decode_engine, pp, batch, (double)(context + batch));
+    return w->first ? ms + overhead_ms(context) : ms;
 }
 
 static void end_prefill(dist_sim *s, worker *w, uint32_t r) {

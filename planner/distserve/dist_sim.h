@@ -7,8 +7,10 @@
  *   - decode takes all that wait, up to 50,000 tokens of context (not the tokens that fit the memory);
  *   - a new request goes to the instance with the fewest that wait and are computed, a computed one to the
  *     decode instance with the fewest that wait (those in its step are not counted);
+ *   - the first stage of a pipeline takes 2 ms and .1 us per token of context besides (add_ray_overhead);
  *   - KV moves in no time, needs no room where it comes from, and no sequence waits for memory;
  *   - of events at one time, the one that was decided first is first; arrivals are before all.
+ * Its chunked mode counts what a step has taken twice, so that a step of several chunks is shorter than asked.
  * TTFT ends with the prefill; TPOT is the time after it by the number of decode steps.
  *
  * Thread: the caller's. */
@@ -16,7 +18,7 @@
 #define BATON_PLANNER_DIST_SIM_H
 
 #include "base/status.h"
-#include "planner/distserve/dist_cost.h"
+#include "planner/profile/profile_distserve.h"
 
 #include <stdbool.h>
 
@@ -28,8 +30,8 @@ typedef struct dist_options {
     bool colocated;                         /* its vLLM: prefill_* alone count */
     uint32_t prefill_count, decode_count;   /* instances */
     uint32_t prefill_pp, decode_pp;         /* stages of each */
-    const dist_cost *prefill_cost;          /* borrowed */
-    const dist_cost *decode_cost;           /* borrowed; colocated: of the same instances */
+    const distserve_engine *prefill_engine; /* borrowed */
+    const distserve_engine *decode_engine;  /* borrowed; colocated: of the same instances */
     uint64_t prefill_max_tokens;            /* of a prefill step */
     uint64_t decode_max_tokens;             /* so many sequences, in fact: its decode steps have 1 token each */
     bool chunked;

@@ -4,7 +4,12 @@ table of what it says. For people: wants its checkout, simpy, numpy and pandas.
     python3 tests/planner/distserve_golden.py PATH-OF-DISTSERVE
 """
 
+import contextlib
+import io
+import marshal
+import os
 import sys
+import tempfile
 import warnings
 
 sys.path.insert(0, sys.argv[1])
@@ -18,10 +23,13 @@ from simdistserve.base.organize_data import (  # noqa: E402
 )
 from simdistserve.base.request import Request  # noqa: E402
 from simdistserve.base.scheduler import put_requests_with_interarrivals  # noqa: E402
+from simdistserve.benchmarks.search_binary import run_binary_search  # noqa: E402
+from simdistserve.benchmarks.search_configs import get_distserve_configs, get_vllm_config  # noqa: E402
 from simdistserve.base.workload import get_poisson_interarrival  # noqa: E402
 from simdistserve.clusters.disagg import DisaggCluster  # noqa: E402
 from simdistserve.clusters.vllm import VLLMCluster  # noqa: E402
 from simdistserve.constants import ModelTypes  # noqa: E402
+from simdistserve.estimators.memory_estimator import max_num_tokens_data  # noqa: E402
 
 
 def burst(n):
@@ -108,3 +116,51 @@ for name, c in CASES.items():
         '    {"%s", %d, %r, %r, %r, %r, %r, %r, %r},'
         % (name, len(d), *map(float, (ttft[0], ttft[-1], sums[0], tpot[-1], sums[1], *p90)))
     )
+
+
+def mix(numbers):
+    """One number of many, in their order."""
+    h = 0
+    for n in numbers:
+        h = (h * 1000003 + int(n)) % 2**32
+    return h
+
+
+print('memory: rows, sum of tokens')
+for model, rows in max_num_tokens_data.items():
+    print('    {"%s", %d, %d},' % (model, len(rows), sum(rows.values())))
+
+print('configs: model, algorithm, nodes, GPUs per node, how many, mixed')
+for model in ('opt_13b', 'opt_66b', 'opt_175b'):
+    m = ModelTypes.model_str_to_object(model)
+    for nodes, gpus in ((1, 8), (4, 8), (2, 4)):
+        for algorithm in (1, 2):
+            c = get_distserve_configs(m, nodes, gpus, algorithm == 1)
+            print(
+                '    {"%s", %d, %d, %d, %d, %uu},' % (model, algorithm, nodes, gpus, len(c), mix(sum(c, ())))
+            )
+        c = get_vllm_config(m, nodes * gpus)
+        print('    {"%s", 3, %d, %d, %d, %uu},' % (model, nodes, gpus, len(c), mix(sum(c, ()))))
+
+print('searches: 300 requests of 512 + 64 tokens, TTFT 200 ms, TPOT 100 ms (32 ms for the last), 90 %')
+SEARCHES = [
+    ((1, 1, 1, 1, 1), 100, 'distserve'),
+    ((1, 2, 1, 1, 1), 100, 'distserve'),
+    ((1, 1, 2, 1, 1), 100, 'distserve'),
+    ((2, 2, 1, 1, 2), 100, 'distserve'),
+    ((1, 4, 1, 2, 1), 100, 'distserve'),
+    ((1, 1), 100, 'vllm'),
+    ((2, 2), 100, 'vllm'),
+    ((1, 4, 2, 1, 1), 32, 'distserve'),
+]
+with tempfile.TemporaryDirectory() as d:
+    os.environ['DATASET'] = d
+    with open(os.path.join(d, 'sharegpt.ds'), 'wb') as f:
+        marshal.dump({'reqs': [('', 512, 64)] * 300}, f)
+    for config, tpot, backend in SEARCHES:
+        with contextlib.redirect_stdout(io.StringIO()):
+            best = run_binary_search(
+                ModelTypes.opt_13b, config, backend, (200, tpot, 90, 90), max_per_gpu_rate=5, esp=0.01, N=300
+            )
+        full = config if backend == 'distserve' else (1, *config, 0, 0)
+        print('    {{%s, %u, %u, %u, %u, %u}, %d, %r},' % (str(backend == 'vllm').lower(), *full, tpot, best))

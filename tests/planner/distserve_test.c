@@ -12,7 +12,8 @@
 
 #define REQUESTS_MAX 512u
 
-static dist_cost cost_of(const char *model, uint32_t tp, bool vllm);
+/* Its profiles, from the folder of public data. */
+static profile_distserve data[2]; /* its engine's, vLLM's */
 
 /* ---- the cases ---- */
 
@@ -132,16 +133,15 @@ static void run(dist_latency *out, const small_case *c) {
     dist_request r[REQUESTS_MAX];
     fill(r, c);
     const char *model = c->model ? c->model : "facebook/opt-13b";
-    dist_cost prefill = cost_of(model, MAX(c->tp[0], 1), c->colocated);
-    dist_cost decode = cost_of(model, MAX(c->tp[1], 1), c->colocated);
+    const profile_distserve *d = &data[c->colocated];
     uint64_t most = c->most > 0 ? c->most : 66144;
     dist_options opt = {.colocated = c->colocated,
                         .prefill_count = MAX(c->count[0], 1),
                         .decode_count = MAX(c->count[1], 1),
                         .prefill_pp = MAX(c->pp[0], 1),
                         .decode_pp = MAX(c->pp[1], 1),
-                        .prefill_cost = &prefill,
-                        .decode_cost = &decode,
+                        .prefill_engine = profile_distserve_find(d, model, MAX(c->tp[0], 1)),
+                        .decode_engine = profile_distserve_find(d, model, MAX(c->tp[1], 1)),
                         .prefill_max_tokens = most,
                         .decode_max_tokens = most,
                         .chunked = c->chunked};
