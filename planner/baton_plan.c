@@ -5,7 +5,6 @@
 #include "planner/distserve/distserve_main.h"
 #include "planner/measure/profile_main.h"
 #include "planner/profile/show_main.h"
-#include "planner/profile/show_main.h"
 #include "planner/replay/replay_main.h"
 #include "planner/replay/simulate_main.h"
 #include "planner/search/search_main.h"
@@ -20,7 +19,6 @@ static const struct command {
     int (*main)(int argc, char **argv);
 } commands[] = {
     {"profile", "measure what an engine costs on this machine", profile_main},
-    {"show", "tell what a profile says", show_main},
     {"show", "tell what a profile says", show_main},
     {"simulate", "run a workload through a cluster that is not there", simulate_main},
     {"search", "find the placement with the highest goodput per device", search_main},

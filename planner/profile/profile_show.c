@@ -3,7 +3,6 @@
 #include "base/mem.h"
 
 #include <math.h>
-#include <stdlib.h>
 
 static const char *or_unknown(const char *text) {
     return text ? text : "unknown";
@@ -99,19 +98,4 @@ void profile_show(FILE *out, const profile *p) {
 int profile_exit_code(status st) {
     if (st == ST_OK) return 0;
     return st == ST_CORRUPT ? 4 : st == ST_INVALID ? 2 : 1;
-}
-
-int profile_convert(const char *from, const profile_read_options *opt, const char *to) {
-    PRE(from);
-    PRE(to);
-    profile *p = NULL;
-    errbuf eb = {0};
-    status st = profile_read(&p, from, opt, &eb);
-    if (st == ST_OK) st = profile_write(p, to, &eb);
-    if (st == ST_OK)
-        profile_show(stdout, p);
-    else
-        fprintf(stderr, "baton-plan profile: %s\n", eb.text);
-    profile_free(p);
-    return profile_exit_code(st);
 }

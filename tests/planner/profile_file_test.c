@@ -386,7 +386,7 @@ static void a_profile_of_distserve_is_read_as_it_is(void **state) {
     (void)state;
     write_text("d.json", DISTSERVE("2", "[8, 0.5, 0.25]"));
     profile *p = must_read("d.json", NULL);
-    assert_int_equal(p->engine_count, 4);
+    assert_int_equal(p->engine_count, 5);
     const profile_engine *one = profile_find(p, ROLE_PREFILL, 2, 1),
                          *four = profile_find(p, ROLE_DECODE, 2, 4);
     assert_int_equal(four->devices, 8);
@@ -418,16 +418,42 @@ static void a_profile_of_distserve_is_read_as_it_is(void **state) {
 static void a_profile_of_others_is_made_ours(void **state) {
     (void)state;
     write_text("own.csv", OWN);
-    assert_int_equal(profile_convert("own.csv", NULL, "ours.json"), 0);
-    profile *p = must_read("own.csv", NULL), *q = must_read("ours.json", NULL);
+    profile *p = must_read("own.csv", NULL);
+    assert_int_equal(profile_write(p, "ours.json", NULL), ST_OK);
+    profile *q = must_read("ours.json", NULL);
     assert_string_equal(p->hash, q->hash);
     assert_string_equal(q->name, "own.csv");
-    profile_free(p);
     profile_free(q);
-    assert_int_equal(profile_convert("none", NULL, "ours.json"), 2);
-    assert_int_equal(profile_convert("own.csv", NULL, "no/such/folder/ours.json"), 1);
-    write_text("own.csv", "phase,tp,pp,x,y,ms\ndecode,1,1,1,0,1\ndecode,1,1,2,0,9\ndecode,1,1,3,0,2\n");
-    assert_int_equal(profile_convert("own.csv", &(profile_read_options){.error_limit = 0.1}, "ours.json"), 4);
+    errbuf eb = {{0}};
+    assert_int_equal(profile_write(p, "no/such/folder/ours.json", &eb), ST_IO);
+    profile_free(p);
+    assert_int_equal(profile_exit_code(ST_OK), 0);
+    assert_int_equal(profile_exit_code(ST_IO), 1);
+    assert_int_equal(profile_exit_code(ST_INVALID), 2);
+}
+
+static void what_a_profile_says_is_shown(void **state) {
+    (void)state;
+    profile *p = full_profile();
+    char *text = NULL;
+    size_t len = 0;
+    FILE *out = open_memstream(&text, &len);
+    profile_show(out, p);
+    assert_int_equal(fclose(out), 0);
+    static const char *const wanted[] = {
+        "profile n, hash ",
+        "prefill decode colocated tp 2, pp 4, 8 devices: KV pages unknown\n",
+        "  prefill  tokens 0 to no bound, squares up to no bound; error unknown; cv 0.000\n",
+        "decode tp 1, pp 1, 3 devices: 11 KV pages, 12 sequences\n  prefill  no profile\n",
+        "  decode   sequences 1 to 64, context up to 1000000; error mean 1.0 %, P90 2.0 %, most 3.0 % (13 "
+        "points left out one by one); cv 0.200\n",
+        "link 1000 MB/s, latency 1 us, KV 4608 bytes per token in 30 layers, all together 2000 MB/s\n",
+        "context at most 4096 tokens\n",
+    };
+    for (size_t i = 0; i < ARRAY_LEN(wanted); i++)
+        if (!strstr(text, wanted[i])) fail_msg("no \"%s\" in\n%s", wanted[i], text);
+    free(text);
+    profile_free(p);
 }
 
 /* --- with published data, where it is --- */
@@ -456,7 +482,7 @@ static void distserve_gives_its_own_numbers(void **state) {
     assert_true(profile_distserve_decode_ms(e, 4, 94, 5000) == 6.672259190862361);
     assert_true(profile_distserve_decode_ms(e, 1, 95, 5000) == 25.10473053069923);
     profile *p = must_read(path, &(profile_read_options){.model = "facebook/opt-13b"});
-    assert_int_equal(p->engine_count, 3 * 4);
+    assert_int_equal(p->engine_count, 3 * 5);
     const profile_engine *one = profile_find(p, ROLE_PREFILL, 1, 1);
     assert_true(fabs(step_cost_ns(&one->prefill, 512, 512 * 512) - 73148681.0534344) < 1e-6);
     assert_true(fabs(step_cost_ns(&one->decode, 94, 5000) - 26689036.763449444) < 1e-6);
@@ -499,6 +525,7 @@ int main(void) {
         cmocka_unit_test(a_profile_whose_error_is_above_the_limit_is_refused),
         cmocka_unit_test(a_profile_of_distserve_is_read_as_it_is),
         cmocka_unit_test(a_profile_of_others_is_made_ours),
+        cmocka_unit_test(what_a_profile_says_is_shown),
         cmocka_unit_test(distserve_gives_its_own_numbers),
         cmocka_unit_test(splitwise_gives_engines_with_their_errors),
     };
