@@ -8,7 +8,7 @@
  *
  * Not modelled: prefix caches, faults and deadlines, clients that hang up, heartbeats (a decode worker that
  * had no room is asked again when its free pages grow). A pipeline of pp stages passes up to pp steps of
- * different sequences; each stage takes its share of a step and has one at a time. KV pages are counts.
+ * different sequences; each stage takes the profile's time of one and has one at a time. KV pages are counts.
  *
  * A decode worker's steps between two events that could change its batch are taken together when nobody looks
  * at single tokens; results are the same as one by one, and a test compares.

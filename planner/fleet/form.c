@@ -226,12 +226,12 @@ static void outside(fleet *f, const fworker *w, const latency_step *s) {
         (unsigned long long)s->context, p->x_min, p->x_max, p->y_max, d->x_min, d->x_max, d->y_max);
 }
 
-/* Through the stages, none of which has two steps at once. Returns the end. */
+/* Through the stages, none of which has two steps at once; each takes span_ns, as the profile has it. Returns
+ * the end. */
 static uint64_t pass_stages(fworker *w, uint64_t begin_ns, uint64_t span_ns) {
-    uint64_t at = begin_ns, share = span_ns / w->lane_count;
+    uint64_t at = begin_ns;
     for (uint32_t i = 0; i < w->lane_count; i++) {
-        uint64_t part = i + 1 < w->lane_count ? share : span_ns - share * (w->lane_count - 1);
-        at = MAX(at, w->stage_free_ns[i]) + part;
+        at = MAX(at, w->stage_free_ns[i]) + span_ns;
         w->stage_free_ns[i] = at;
     }
     return at;
@@ -243,6 +243,7 @@ static void begin(fleet *f, fworker *w, lane *l, bool follows) {
     if (!covered) outside(f, w, &l->sums);
     l->begin_ns = f->now_ns + (follows ? w->gap_ns : 0);
     l->end_ns = l->begin_ns + span;
+    l->prefill_order = w->role == ROLE_PREFILL ? ++f->numbers : 0;
     if (w->lane_count > 1) {
         l->end_ns = pass_stages(w, l->begin_ns, span);
         fleet_post(f, &(fevent){.at_ns = MAX(w->stage_free_ns[0], f->now_ns),

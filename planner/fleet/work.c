@@ -287,6 +287,9 @@ void work_event(fleet *f, const fevent *e) {
     case FEV_DROPPED:
         if (current) on_dropped(f, w, e->slot);
         break;
+    case FEV_DESTS:
+        link_send(f, w);
+        return;
     case FEV_STAGE:
         form_steps(f, w, true);
         return;
