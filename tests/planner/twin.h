@@ -305,7 +305,8 @@ static inline profile twin_profile(const twin_case *c, profile_engine *engine) {
                               .layers = 1}};
 }
 
-static inline void twin_run_fleet(const twin_case *c, twin_log *out) {
+/* decisions: each is told, step by step; else stamps only, and it may take several steps at once. */
+static inline void twin_run_fleet(const twin_case *c, bool decisions, twin_log *out) {
     *out = (twin_log){.stamps = xcalloc(MAX(c->count, 1u), sizeof *out->stamps)};
     profile_engine engine;
     profile p = twin_profile(c, &engine);
@@ -317,8 +318,10 @@ static inline void twin_run_fleet(const twin_case *c, twin_log *out) {
                        .max_queue = c->max_queue,
                        .max_context = c->max_context,
                        .extrapolate = true};
-    fleet_sink sink = {
-        .ctx = &t, .next = twin_fleet_next, .ended = twin_fleet_ended, .decision = twin_fleet_decided};
+    fleet_sink sink = {.ctx = &t,
+                       .next = twin_fleet_next,
+                       .ended = twin_fleet_ended,
+                       .decision = decisions ? twin_fleet_decided : NULL};
     fleet *f = NULL;
     errbuf eb = {0};
     status st = fleet_new(&f, &o, &sink, &eb);
