@@ -7,7 +7,8 @@
 include(GNUInstallDirs)
 set(package ${CMAKE_SOURCE_DIR}/deploy/package)
 set(systemd ${CMAKE_SOURCE_DIR}/deploy/systemd)
-set(programs baton-coordinator baton-prefill baton-decode baton-colocated baton-bench baton-ask baton-ctl)
+set(programs baton-coordinator baton-prefill baton-decode baton-colocated baton-bench baton-plan baton-ask
+    baton-ctl)
 
 install(TARGETS ${programs} RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 install(PROGRAMS ${CMAKE_SOURCE_DIR}/deploy/wait-idle.sh ${CMAKE_SOURCE_DIR}/deploy/worker-ready.sh
@@ -79,8 +80,9 @@ processes, on separate devices. A coordinator routes requests; prefill workers
 process prompts; the KV cache is handed over to decode workers, layer group by
 layer group. It answers OpenAI's HTTP API.
 
-The package has the coordinator, the workers, a load generator, systemd units
-that are not started by themselves, and an example configuration.")
+The package has the coordinator, the workers, a load generator, a planner of
+placements, systemd units that are not started by themselves, and an example
+configuration.")
 set(CPACK_DEBIAN_PACKAGE_CONTROL_EXTRA ${package}/conffiles ${package}/postinst ${package}/prerm
     ${package}/postrm)
 include(CPack)

@@ -4,8 +4,7 @@
 #include "base/status.h"
 
 #include <math.h>
-
-#define LOWEST 1024.0 /* the first rate is halved at most to this part of it */
+#include <stdlib.h>
 
 interval goodput_interval(const goodput_point *p) {
     PRE(p);
@@ -40,12 +39,6 @@ static bool is_below(const goodput_rules *r, const goodput_point *p) {
     return v == VERDICT_UNDECIDED && goodput_interval(p).mean < r->target;
 }
 
-double goodput_round(double rate) {
-    PRE(rate > 0);
-    double scale = pow(10, 2 - floor(log10(rate)));
-    return round(rate * scale) / scale;
-}
-
 goodput_seeds goodput_seeds_of(const goodput_rules *r, const goodput_point *p) {
     PRE(r);
     PRE(p);
@@ -61,44 +54,25 @@ const char *goodput_seeds_name(goodput_seeds s) {
     return names[s];
 }
 
-static goodput_next end(const char *why) {
-    return (goodput_next){.step = GOODPUT_END, .why = why};
-}
-
-static goodput_next probe(const goodput_rules *r, double rate, const goodput_point *points, uint32_t count) {
-    rate = goodput_round(rate);
-    if (count >= r->probes_max) return end("as many rates were tried as is allowed");
-    for (uint32_t i = 0; i < count; i++)
-        if (points[i].rate == rate) return end("rates cannot be told apart any further");
-    return (goodput_next){.step = GOODPUT_PROBE, .rate = rate};
-}
-
 goodput_next goodput_decide(const goodput_rules *r, const goodput_point *points, uint32_t count) {
     PRE(r);
     PRE((points || !count));
     for (uint32_t i = 0; i < count; i++)
         if (goodput_seeds_of(r, &points[i]) == GOODPUT_SEEDS_MORE)
             return (goodput_next){.step = GOODPUT_MORE_SEEDS, .rate = points[i].rate, .point = i};
-    if (!count) return probe(r, r->start, points, count);
-    double high = INFINITY, low = 0, least = INFINITY; /* lowest too high, highest good one below it */
-    for (uint32_t i = 0; i < count; i++) {
-        least = fmin(least, points[i].rate);
-        if (is_below(r, &points[i])) high = fmin(high, points[i].rate);
-    }
-    for (uint32_t i = 0; i < count; i++)
-        if (points[i].rate < high) low = fmax(low, points[i].rate);
-    if (isinf(high)) {
-        if (low >= r->max_rate) return end("the highest rate that is allowed still passes");
-        return probe(r, fmin(low * 2, r->max_rate), points, count);
-    }
-    if (low == 0) {
-        if (least <= r->start / LOWEST) return end("the lowest rate that makes sense does not pass");
-        return probe(r, least / 2, points, count);
-    }
-    if (high <= low * (1 + r->resolution)) {
-        bool is_void = false;
-        for (uint32_t i = 0; i < count; i++) is_void = is_void || (points[i].rate == high && points[i].void_);
-        return end(is_void ? "the next higher rate is void" : "the two rates are close enough");
-    }
-    return probe(r, (low + high) / 2, points, count);
+    static const char *const why[] = {[SEARCH_CLOSE] = "the two rates are close enough",
+                                      [SEARCH_FINEST] = "rates cannot be told apart any further",
+                                      [SEARCH_TOP] = "the highest rate that is allowed still passes",
+                                      [SEARCH_BOTTOM] = "the lowest rate that makes sense does not pass",
+                                      [SEARCH_ENOUGH] = "as many rates were tried as is allowed"};
+    const search_plan plan = {r->start, r->max_rate, r->resolution, r->probes_max};
+    search_tried *tried = xcalloc(count + 1, sizeof *tried);
+    for (uint32_t i = 0; i < count; i++) tried[i] = (search_tried){points[i].rate, is_below(r, &points[i])};
+    search_step next = search_next(&plan, tried, count);
+    free(tried);
+    if (next.why == SEARCH_GOES_ON) return (goodput_next){.step = GOODPUT_PROBE, .rate = next.rate};
+    goodput_next end = {.step = GOODPUT_END, .why = why[next.why]};
+    for (uint32_t i = 0; i < count && next.why == SEARCH_CLOSE; i++)
+        if (points[i].rate == next.high && points[i].void_) end.why = "the next higher rate is void";
+    return end;
 }

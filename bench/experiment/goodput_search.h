@@ -57,7 +57,5 @@ bool goodput_counts(const goodput_rules *r, const goodput_point *p);
 interval goodput_interval(const goodput_point *p);
 /* For search_goodput: the lower bound of an unsettled one is 0. */
 rate_point goodput_rate_point(const goodput_point *p);
-/* Three significant digits, so that rates have short names. */
-double goodput_round(double rate);
 
 #endif

@@ -36,6 +36,7 @@ typedef struct dates {
 } dates;
 
 static dates dates_of(int64_t seconds) {
+    if (seconds == OUTCOME_NO_DATE) return (dates){.compact = "simulated"};
     time_t t = (time_t)seconds;
     struct tm local, utc;
     dates d;
@@ -54,20 +55,20 @@ static uint32_t members_planned(const outcome_input *in) {
 
 static summary_setup setup_of(const outcome_input *in, const dates *d) {
     const serve_options *o = in->options;
-    return (summary_setup){.date = d->compact,
-                           .backend = serve_backend_name(o->backend),
-                           .label = o->label,
-                           .model = in->target->model,
-                           .tokenizer = in->target->model,
-                           .num_prompts = members_planned(in),
-                           .burstiness =
-                               o->arrivals.kind == ARRIVALS_CONSTANT ? INFINITY : o->arrivals.burstiness,
-                           .metadata = o->metadata,
-                           .metadata_count = o->metadata_count,
-                           .ramp_strategy = o->ramp_strategy,
-                           .ramp_from = o->arrivals.ramp_from,
-                           .ramp_to = o->arrivals.ramp_to,
-                           .detailed = o->save_detailed};
+    return (summary_setup){
+        .date = d->compact,
+        .backend = serve_backend_name(o->backend),
+        .label = o->label,
+        .model = in->target->model,
+        .tokenizer = in->target->model,
+        .num_prompts = members_planned(in),
+        .burstiness = o->ask.arrivals.kind == ARRIVALS_CONSTANT ? INFINITY : o->ask.arrivals.burstiness,
+        .metadata = o->metadata,
+        .metadata_count = o->metadata_count,
+        .ramp_strategy = o->ramp_strategy,
+        .ramp_from = o->ask.arrivals.ramp_from,
+        .ramp_to = o->ask.arrivals.ramp_to,
+        .detailed = o->save_detailed};
 }
 
 /* ---- run.json ---- */
@@ -96,9 +97,9 @@ static void take_steady(run_info *info, const outcome_input *in) {
 
 static void take_workload(run_info *info, const outcome_input *in) {
     static const char *const kinds[] = {"fixed", "uniform", "lognormal", "trace"};
-    const workload_options *w = &in->options->workload;
+    const workload_options *w = &in->options->ask.options;
     bool trace = w->kind == WORKLOAD_TRACE;
-    info->workload = (run_workload){.name = copy(in->options->workload_name),
+    info->workload = (run_workload){.name = copy(in->options->ask.name),
                                     .kind = copy(kinds[w->kind]),
                                     .path = copy(w->path),
                                     .prompt_mean = trace ? NAN : w->prompt_mean,
@@ -203,17 +204,17 @@ static void take_setup(run_info *info, const outcome_input *in, const dates *d) 
     const serve_options *o = in->options;
     const target *t = in->target;
     info->command = xcalloc((size_t)in->argc + 1, sizeof *info->command);
-    info->command[info->command_count++] = xstrdup("baton-bench");
+    info->command[info->command_count++] = xstrdup(in->program ? in->program : "baton-bench");
     for (int i = 0; i < in->argc; i++) info->command[info->command_count++] = word_of(o, in->argv[i]);
-    info->date = xstrdup(d->iso);
+    info->date = d->iso[0] ? xstrdup(d->iso) : NULL;
     info->version = xstrdup(BATON_VERSION);
     info->name = xstrdup(o->name ? o->name : "");
     info->target = (run_target){.kind = xstrdup(serve_backend_name(o->backend)),
                                 .url = copy(t->shown),
                                 .model = copy(t->model),
                                 .server = t->version ? json_incref(t->version) : NULL};
-    info->arrivals_kind = xstrdup(o->arrivals_name);
-    info->burstiness = o->arrivals.burstiness;
+    info->arrivals_kind = xstrdup(o->ask.arrivals_name);
+    info->burstiness = o->ask.arrivals.burstiness;
     info->rate = isnan(o->rate) ? workload_trace_rate(in->work) : o->rate;
     info->max_concurrency = o->max_concurrency ? o->max_concurrency : NAN;
     info->warmup_s = is_steady(in) ? o->warmup_s : 0;
@@ -318,6 +319,7 @@ static void add_steady(buf *out, const run_info *info) {
 
 static void add_client(buf *out, const outcome_input *in, const run_info *info) {
     const run_client *c = &info->client;
+    if (isnan(c->cpu_share)) return; /* nobody was asked: it is a simulation */
     buf_addf(out, "Client: lateness P50 %.2f, P99 %.2f, max %.2f ms; %.1f %% of its core", c->lateness_p50_ms,
              c->lateness_p99_ms, c->lateness_max_ms, c->cpu_share * 100);
     if (!isnan(c->achieved_rate)) buf_addf(out, "; %.3f requests/s sent in time", c->achieved_rate);

@@ -1,4 +1,7 @@
-/* serve_flags - the flags of `baton-bench serve`, as argp wants them: names, and what --help says. */
+/* serve_flags - the flags of `baton-bench serve`, as argp wants them: names, and what --help says. Those of
+ * the run are taken by `baton-plan simulate`, too. Those of the workload are
+ * bench/workload/workload_args.h's.
+ */
 #ifndef BATON_LOAD_SERVE_FLAGS_H
 #define BATON_LOAD_SERVE_FLAGS_H
 
@@ -17,33 +20,15 @@ enum {
     OPT_TEMPERATURE,
     OPT_IGNORE_EOS,
     OPT_NO_IGNORE_EOS,
-    OPT_WORKLOAD,
-    OPT_DATASET_NAME,
-    OPT_DATASET_PATH,
-    OPT_INPUT_LEN,
-    OPT_OUTPUT_LEN,
-    OPT_RANGE_RATIO,
-    OPT_INPUT_CV,
-    OPT_OUTPUT_CV,
-    OPT_INPUT_SCALE,
-    OPT_OUTPUT_SCALE,
-    OPT_INPUT_MIN,
-    OPT_INPUT_MAX,
-    OPT_OUTPUT_MIN,
-    OPT_OUTPUT_MAX,
-    OPT_SPREAD,
     OPT_PROMPT_IDS,
     OPT_PROMPT_SALT,
     OPT_NUM_PROMPTS,
     OPT_NUM_WARMUPS,
     OPT_RATE,
-    OPT_BURSTINESS,
-    OPT_ARRIVALS,
     OPT_RAMP,
     OPT_RAMP_START,
     OPT_RAMP_END,
     OPT_CONCURRENCY,
-    OPT_SEED,
     OPT_SEEDS,
     OPT_WINDOW,
     OPT_WARMUP,
@@ -69,7 +54,8 @@ enum {
     OPT_IGNORED
 };
 
-/* Ends with an empty one */
-extern const struct argp_option serve_flags[];
+/* Each ends with an empty one. */
+extern const struct argp_option serve_server_flags[]; /* the server, and how long it is waited for */
+extern const struct argp_option serve_run_flags[];    /* when, and what comes out */
 
 #endif

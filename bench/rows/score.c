@@ -80,25 +80,33 @@ const char *slo_text(const slo *s, char *out, size_t size) {
     return out;
 }
 
-/* Both limits on ITLs; an answer of one token has none and keeps them. */
-static bool itls_good(const slo *s, const row *r) {
-    if (isinf(s->itl_p99_ms) && isinf(s->itl_max_ms)) return true;
+/* Only where they are limited; an answer of one token has none and keeps what there is. */
+static void take_itls(const slo *s, const row *r, slo_latencies *l) {
+    if (isinf(s->itl_p99_ms) && isinf(s->itl_max_ms)) return;
     uint32_t n = row_itls_ms(r, NULL, 0);
-    if (!n) return true;
+    if (!n) return;
     double *itls = xmalloc(n * sizeof *itls);
     row_itls_ms(r, itls, n);
     stats_sort(itls, n);
-    bool good = stats_percentile(itls, n, 99) <= s->itl_p99_ms && itls[n - 1] <= s->itl_max_ms;
+    l->itl_p99_ms = stats_percentile(itls, n, 99);
+    l->itl_max_ms = itls[n - 1];
     free(itls);
-    return good;
+}
+
+bool slo_kept(const slo *s, const slo_latencies *l) {
+    PRE(s);
+    PRE(l);
+    return l->ttft_ms <= s->ttft_ms && l->tpot_ms <= s->tpot_ms && l->e2e_ms <= s->e2e_ms &&
+           l->itl_p99_ms <= s->itl_p99_ms && l->itl_max_ms <= s->itl_max_ms;
 }
 
 bool slo_good(const slo *s, const row *r) {
     PRE(s);
     PRE(r);
-    /* NAN, where nothing came, keeps no limit */
-    return r->outcome == ROW_OK && row_ttft_ms(r) <= s->ttft_ms && row_tpot_ms(r) <= s->tpot_ms &&
-           row_e2e_ms(r) <= s->e2e_ms && itls_good(s, r);
+    if (r->outcome != ROW_OK) return false;
+    slo_latencies l = {.ttft_ms = row_ttft_ms(r), .tpot_ms = row_tpot_ms(r), .e2e_ms = row_e2e_ms(r)};
+    take_itls(s, r, &l);
+    return slo_kept(s, &l);
 }
 
 static double part(uint32_t some, uint32_t all) {

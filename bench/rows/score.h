@@ -24,6 +24,13 @@ status slo_parse(slo *s, const char *text, errbuf *eb);
 const char *slo_text(const slo *s, char *out, size_t size);
 bool slo_good(const slo *s, const row *r);
 
+/* Of one answer, ms; an answer of one token has TPOT and ITLs of 0. NAN, where nothing came, keeps no limit.
+ */
+typedef struct slo_latencies {
+    double ttft_ms, tpot_ms, itl_p99_ms, itl_max_ms, e2e_ms;
+} slo_latencies;
+bool slo_kept(const slo *s, const slo_latencies *l);
+
 typedef struct score {
     uint32_t members, good, ok;    /* of the window; ok: ended as asked */
     uint32_t ttft_good, tpot_good; /* each limit alone, of all members */

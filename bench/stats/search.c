@@ -7,7 +7,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define ROUNDING 1e-12 /* a mean of five times 0.9 meets 0.9 */
+#define LOWEST   1024.0 /* the first rate is halved at most to this part of it */
+#define ROUNDING 1e-12  /* a mean of five times 0.9 meets 0.9 */
 
 static const char *const VERDICTS[] = {"pass", "fail", "undecided"};
 
@@ -98,6 +99,42 @@ search_result search_goodput(const rate_point *points, size_t n, double target) 
     out.low = m ? within(search_crossing(rates, low, m, target), &out) : NAN;
     out.high = m ? within(search_crossing(rates, high, m, target), &out) : NAN;
     free(rates);
+    return out;
+}
+
+double search_round(double rate) {
+    PRE(rate > 0);
+    double scale = pow(10, 2 - floor(log10(rate)));
+    return round(rate * scale) / scale;
+}
+
+search_step search_next(const search_plan *p, const search_tried *tried, size_t n) {
+    PRE(p);
+    PRE(tried || !n);
+    search_step out = {.low = 0, .high = INFINITY};
+    double least = INFINITY;
+    for (size_t i = 0; i < n; i++) {
+        least = fmin(least, tried[i].rate);
+        if (tried[i].too_high) out.high = fmin(out.high, tried[i].rate);
+    }
+    for (size_t i = 0; i < n; i++)
+        if (tried[i].rate < out.high) out.low = fmax(out.low, tried[i].rate);
+    if (!n)
+        out.rate = p->start;
+    else if (isinf(out.high))
+        out.rate = out.low < p->max_rate ? fmin(out.low * 2, p->max_rate) : 0;
+    else if (out.low == 0)
+        out.rate = least > p->start / LOWEST ? least / 2 : 0;
+    else
+        out.rate = out.high > out.low * (1 + p->resolution) ? (out.low + out.high) / 2 : 0;
+    if (out.rate == 0) {
+        out.why = isinf(out.high) ? SEARCH_TOP : out.low == 0 ? SEARCH_BOTTOM : SEARCH_CLOSE;
+        return out;
+    }
+    out.rate = search_round(out.rate);
+    if (n >= p->probes_max) out.why = SEARCH_ENOUGH;
+    for (size_t i = 0; i < n && out.why == SEARCH_GOES_ON; i++)
+        if (tried[i].rate == out.rate) out.why = SEARCH_FINEST;
     return out;
 }
 

@@ -39,6 +39,40 @@ typedef struct search_result {
 /* Points in ascending order of rate; PRE: at least one. A point with no value (NAN) is left out. */
 search_result search_goodput(const rate_point *points, size_t n, double target);
 
+/* A rate that was tried, for search_next. */
+typedef struct search_tried {
+    double rate;
+    bool too_high; /* look below it */
+} search_tried;
+
+typedef struct search_plan {
+    double start;      /* the first rate */
+    double max_rate;   /* INFINITY: none */
+    double resolution; /* ends when lowest too high <= highest below * (1 + resolution) */
+    uint32_t probes_max;
+} search_plan;
+
+typedef enum search_why {
+    SEARCH_GOES_ON,
+    SEARCH_CLOSE,  /* the two rates are as close as was asked */
+    SEARCH_FINEST, /* rates have three significant digits: there is none between the two */
+    SEARCH_TOP,    /* the highest rate that is allowed is not too high */
+    SEARCH_BOTTOM, /* a rate 1024 times lower than the first still is */
+    SEARCH_ENOUGH  /* probes_max */
+} search_why;
+
+typedef struct search_step {
+    search_why why;
+    double rate;      /* SEARCH_GOES_ON: which to try */
+    double low, high; /* highest that is not too high below every one that is, lowest that is; 0, INFINITY */
+} search_step;
+
+/* Which rate to try next: doubles until a rate is too high (halves until one is not), then bisects. tried: in
+ * any order. */
+search_step search_next(const search_plan *p, const search_tried *tried, size_t n);
+/* Three significant digits, so that rates have short names. */
+double search_round(double rate);
+
 /* "6.33", "< 4" (the lowest rate fails), "> 8" (the highest passes), and where the curve of means alone lies
  * off the rates "undecided below 4", "undecided above 8"; divided by `devices`. Returns out. */
 const char *search_text(const search_result *r, double devices, char *out, size_t size);

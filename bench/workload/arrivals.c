@@ -87,3 +87,27 @@ void arrivals_rescale(double *at_s, uint32_t count, double rate) {
     double factor = (count / rate) / at_s[count - 1];
     for (uint32_t i = 0; i < count; i++) at_s[i] *= factor;
 }
+
+status arrivals_begin(arrivals_stream *s, const arrivals_options *opt, const workload *w, double rate,
+                      uint64_t seed, errbuf *eb) {
+    PRE(s);
+    PRE(opt);
+    if (is_ramp(opt)) return errf(eb, ST_INVALID, "a ramp has no end of its own: want other arrivals");
+    if (!(rate > 0) || isinf(rate))
+        return errf(eb, ST_INVALID, "%g requests per second: want a finite number above 0", rate);
+    bool by_file = opt->kind == ARRIVALS_TRACE;
+    status st = by_file ? arrivals_of_trace(NULL, 0, w, rate, seed, eb) : arrivals_check(opt, eb);
+    if (st != ST_OK) return st;
+    *s = (arrivals_stream){.options = *opt, .w = w, .rate = rate, .seed = seed};
+    return ST_OK;
+}
+
+double arrivals_next(arrivals_stream *s) {
+    PRE(s);
+    PRE(s->next < ARRIVALS_COUNT_MAX);
+    uint32_t i = s->next++;
+    if (s->options.kind == ARRIVALS_TRACE)
+        return workload_at(s->w, s->seed, i).at_s * (workload_trace_rate(s->w) / s->rate);
+    s->sum += unit_gap(&s->options, s->seed, i);
+    return s->sum / s->rate;
+}

@@ -47,4 +47,21 @@ status arrivals_of_trace(double *at_s, uint32_t count, const struct workload *w,
  * infinite rate as they are, and so must the caller. */
 void arrivals_rescale(double *at_s, uint32_t count, double rate);
 
+/* A stream without an end, one arrival after the other: the times of arrivals_make and arrivals_of_trace,
+ * without the memory. */
+typedef struct arrivals_stream {
+    arrivals_options options;
+    const struct workload *w; /* borrowed; for ARRIVALS_TRACE */
+    double rate, sum;         /* sum: of unit gaps so far */
+    uint64_t seed;
+    uint32_t next; /* index */
+} arrivals_stream;
+
+/* w is not looked at but for ARRIVALS_TRACE. ST_INVALID: as the two above; a ramp, which depends on the
+ * count; a rate that is not finite. */
+status arrivals_begin(arrivals_stream *s, const arrivals_options *opt, const struct workload *w, double rate,
+                      uint64_t seed, errbuf *eb);
+/* Seconds since the stream's begin. PRE: fewer than ARRIVALS_COUNT_MAX were taken. */
+double arrivals_next(arrivals_stream *s);
+
 #endif

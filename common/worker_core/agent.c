@@ -38,7 +38,7 @@ struct agent {
     uint64_t leaving_ns;
     bool quitting;
     uint64_t stale;
-    uint32_t prefill_rows, decode_rows; /* of the step that was begun last */
+    step_sums sums; /* of the step that was begun last */
     step_log steps;
 };
 
@@ -69,8 +69,7 @@ static void core_xfer(void *ctx, const xfer_cmd *c) {
 
 static void core_step(void *ctx, const dev_job *j) {
     agent *a = ctx;
-    a->prefill_rows = j->prefill_rows;
-    a->decode_rows = j->decode_rows;
+    a->sums = j->sums;
     a->sink.step(a->sink.ctx, j);
 }
 
@@ -231,7 +230,7 @@ void agent_stepped(agent *a, const step_result *results, uint32_t count, const s
     PRE(a);
     PRE(span);
     awake(a, now_ns);
-    step_log_add(&a->steps, span, a->prefill_rows, a->decode_rows);
+    step_log_add(&a->steps, span, &a->sums);
     a->opt.role->stepped(a->core, results, count, now_ns);
 }
 

@@ -34,7 +34,10 @@ void wstep_add(wtable *t, wseq *s, uint32_t begin, uint32_t count, bool sample) 
     s->in_step = true;
     t->step_seqs[t->job.item_count] = s;
     t->items[t->job.item_count++] = item;
-    *(s->phase == WSEQ_DECODE ? &t->job.decode_rows : &t->job.prefill_rows) += count;
+    if (s->phase == WSEQ_DECODE)
+        for (uint32_t i = 0; i < count; i++) step_sums_add_decode(&t->job.sums, begin + i);
+    else
+        step_sums_add_chunk(&t->job.sums, begin, count);
 }
 
 /* Out of the way of those who do not ask. */

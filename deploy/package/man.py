@@ -3,7 +3,7 @@
 
   man.py --bin DIR --out DIR --version V --date YYYY-MM-DD
 
-PROGRAM.1 is of PROGRAM --help (baton-bench: of each command's), with the sections of
+PROGRAM.1 is of PROGRAM --help (baton-bench, baton-plan: of each command's), with the sections of
 deploy/package/man/PROGRAM after it; baton.yaml.5 is of deploy/config/local.yaml, where each key stands below
 its comment. The folder of the output is made anew; pages are compressed, the same bytes for the same input.
 Only the standard library.
@@ -27,7 +27,9 @@ PROGRAMS = {
     "baton-ask": "ask a Baton cluster",
     "baton-ctl": "show and drain the workers of a Baton cluster",
     "baton-bench": "measure servers of large language models",
+    "baton-plan": "find the placement that serves a workload best",
 }
+WITH_COMMANDS = ("baton-bench", "baton-plan")
 WORKERS = ("baton-prefill", "baton-decode", "baton-colocated")
 
 
@@ -79,7 +81,7 @@ def body_of(lines):
         elif re.match(r" \S.*:$", line):
             out.append(".PP\n" + marked(line.strip()))
             in_option = False
-        elif re.match(r"  \S+\s{2,}\S", line):  # baton-bench: a command and what it does
+        elif re.match(r"  \S+\s{2,}\S", line):  # a command and what it does
             word, what = line.split(None, 1)
             out.append(".TP\n.B %s\n%s" % (roff(word), marked(what)))
         elif not line.strip():
@@ -109,7 +111,7 @@ def page_of(name, what, given):
     uses, rest = usage_of(help_of(program))
     page = head(name, 1, what, given) + ".SH SYNOPSIS\n" + synopsis(uses) + "\n.SH DESCRIPTION\n"
     page += body_of(rest)
-    if name == "baton-bench":
+    if name in WITH_COMMANDS:
         for line in rest:
             if found := re.match(r"  (\w+)\s{2,}\S", line):
                 uses, more = usage_of(help_of(program, found[1]))

@@ -236,6 +236,8 @@ class Startup(unittest.TestCase):
             "baton-prefill",
             "baton-decode",
             "baton-colocated",
+            "baton-bench",
+            "baton-plan",
             "baton-ask",
             "baton-ctl",
         ):

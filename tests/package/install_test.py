@@ -23,7 +23,7 @@ sys.path.insert(0, os.path.join(ROOT, "tests/e2e"))
 import harness  # noqa: E402
 
 ROLES = ("coordinator", "prefill", "decode", "colocated")
-PROGRAMS = ["baton-" + name for name in ROLES + ("bench", "ask", "ctl")]
+PROGRAMS = ["baton-" + name for name in ROLES + ("bench", "plan", "ask", "ctl")]
 FILES = (
     ["usr/bin/" + p for p in PROGRAMS]
     + ["usr/share/man/man1/%s.1.gz" % p for p in PROGRAMS]

@@ -216,6 +216,26 @@ static void options_out_of_range_are_refused(void **state) {
     assert_refused(ramp, 4, 1, "the ramp ends at inf requests per second");
 }
 
+static void a_stream_gives_the_times_of_the_sequence_one_by_one(void **state) {
+    (void)state;
+    const arrivals_options all[] = {
+        POISSON, {.kind = ARRIVALS_GAMMA, .burstiness = .5}, {.kind = ARRIVALS_CONSTANT}};
+    for (uint32_t k = 0; k < 3; k++) {
+        double at_s[1000];
+        make(at_s, 1000, &all[k], 7, 3);
+        arrivals_stream s;
+        assert_int_equal(arrivals_begin(&s, &all[k], NULL, 7, 3, NULL), ST_OK);
+        for (uint32_t i = 0; i < 1000; i++) assert_true(arrivals_next(&s) == at_s[i]);
+    }
+    arrivals_stream s;
+    errbuf eb = {0};
+    assert_int_equal(arrivals_begin(&s, &POISSON, NULL, INFINITY, 1, &eb), ST_INVALID);
+    assert_non_null(strstr(eb.text, "finite"));
+    const arrivals_options ramp = {.kind = ARRIVALS_RAMP_LINEAR, 1, 1, 2};
+    assert_int_equal(arrivals_begin(&s, &ramp, NULL, 1, 1, &eb), ST_INVALID);
+    assert_non_null(strstr(eb.text, "ramp"));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_generator_is_a_function_of_seed_index_and_stream),
@@ -231,6 +251,7 @@ int main(void) {
         cmocka_unit_test(an_infinite_rate_puts_all_at_zero),
         cmocka_unit_test(ramps_follow_the_request_number_as_vllm_has_it),
         cmocka_unit_test(rescaled_the_last_arrival_is_at_count_over_rate),
+        cmocka_unit_test(a_stream_gives_the_times_of_the_sequence_one_by_one),
         cmocka_unit_test(options_out_of_range_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -123,8 +123,8 @@ static void no_rate_is_tried_twice_and_no_more_than_allowed(void **state) {
     few.probes_max = 2;
     const goodput_point two[] = {PASS(4), FAIL(8)};
     assert_end(goodput_decide(&few, two, 2), "as many rates");
-    assert_true(goodput_round(1.23456) == 1.23 && goodput_round(0.0456789) == 0.0457 &&
-                goodput_round(12345) == 12300);
+    assert_true(search_round(1.23456) == 1.23 && search_round(0.0456789) == 0.0457 &&
+                search_round(12345) == 12300);
 }
 
 int main(void) {
