@@ -187,6 +187,7 @@ static inline sim_options twin_sim_options(const twin_case *c, bool check_kv) {
     sim_options o = sim_defaults();
     uint64_t never = 100000 * NS_PER_S;
     o.check_kv = check_kv;
+    o.forget_clients = !check_kv;
     for (uint32_t r = 0; r < ROLE_COUNT; r++) {
         const fleet_role *own = &c->place.roles[r];
         o.workers[r] = own->count;
