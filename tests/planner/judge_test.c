@@ -113,8 +113,8 @@ static judge_point at_rate(const scene *s, double rate) {
 
 static void assert_goodput(const judge_goodput *g, double truth) {
     const search_result *r = &g->result;
-    printf("%.6g: %.6g [%.6g, %.6g], pass %.4g, fail %.4g, %u rates, %lu requests; %s\n", truth, r->crossing, r->low,
-           r->high, r->pass, r->fail, g->count, g->simulated, g->why);
+    printf("%.6g: %.6g [%.6g, %.6g], pass %.4g, fail %.4g, %u rates, %lu requests; %s\n", truth, r->crossing,
+           r->low, r->high, r->pass, r->fail, g->count, g->simulated, g->why);
     for (uint32_t i = 0; i < g->count; i++) {
         const judge_point *p = &g->points[i];
         printf("   %8.4g %.4f [%.4f, %.4f] seeds %u requests %lu%s%s\n", p->rate, p->attainment.mean,
@@ -152,33 +152,45 @@ static void the_goodput_of_an_md1_queue_is_found(void **state) {
 
 static void coverage(void **state) {
     (void)state;
-    static const struct {double rate, ttft_ms, truth;} q[] = {{5.869762, 300, .9}, {5.607833, 500, .99}, {8.0, 0, 0}};
+    static const struct {
+        double rate, ttft_ms, truth;
+    } q[] = {{5.869762, 300, .9}, {5.607833, 500, .99}, {8.0, 0, 0}};
     for (int k = 0; k < 2; k++)
-    for (double half = .04; half > .008; half /= 2) {
-    scene s;
-    deterministic(&s);
-    s.c.limits.ttft_ms = q[k].ttft_ms;
-    s.rules.half_width = k ? half / 10 : half;
-    if (getenv("SEEDS")) s.rules.seeds = (uint32_t)atoi(getenv("SEEDS"));
-    if (getenv("LEAST")) s.rules.requests_min = (uint32_t)atoi(getenv("LEAST"));
-    setvbuf(stdout, NULL, _IOLBF, 0);
-    int covers = 0, n = 100; double sum = 0, reqs = 0, seeds = 0, width=0, se2=0;
-    for (int i = 0; i < n; i++) {
-        s.rules.first_seed = 1000 + 100 * (uint64_t)i;
-        judge_point p = at_rate(&s, q[k].rate);
-        covers += p.attainment.low <= q[k].truth && q[k].truth <= p.attainment.high;
-        sum += p.attainment.mean; reqs += (double)p.requests; seeds += p.seeds; width += (p.attainment.high-p.attainment.low)/2;
-        se2 += pow(p.attainment.mean-q[k].truth,2);
-    }
-    fflush(stdout);
-    printf("half %g: covers %d of %d, mean %.5f of %g rms %.5f width %.5f, %.0f requests, %.1f seeds\n", s.rules.half_width, covers, n, sum / n, q[k].truth, sqrt(se2/n), width/n, reqs / n, seeds / n);
-    scene_done(&s);
-    }
+        for (double half = .04; half > .008; half /= 2) {
+            scene s;
+            deterministic(&s);
+            s.c.limits.ttft_ms = q[k].ttft_ms;
+            s.rules.half_width = k ? half / 10 : half;
+            if (getenv("SEEDS")) s.rules.seeds = (uint32_t)atoi(getenv("SEEDS"));
+            if (getenv("LEAST")) s.rules.requests_min = (uint32_t)atoi(getenv("LEAST"));
+            setvbuf(stdout, NULL, _IOLBF, 0);
+            int covers = 0, n = 100;
+            double sum = 0, reqs = 0, seeds = 0, width = 0, se2 = 0;
+            for (int i = 0; i < n; i++) {
+                s.rules.first_seed = 1000 + 100 * (uint64_t)i;
+                judge_point p = at_rate(&s, q[k].rate);
+                covers += p.attainment.low <= q[k].truth && q[k].truth <= p.attainment.high;
+                sum += p.attainment.mean;
+                reqs += (double)p.requests;
+                seeds += p.seeds;
+                width += (p.attainment.high - p.attainment.low) / 2;
+                se2 += pow(p.attainment.mean - q[k].truth, 2);
+            }
+            fflush(stdout);
+            printf(
+                "half %g: covers %d of %d, mean %.5f of %g rms %.5f width %.5f, %.0f requests, %.1f seeds\n",
+                s.rules.half_width, covers, n, sum / n, q[k].truth, sqrt(se2 / n), width / n, reqs / n,
+                seeds / n);
+            scene_done(&s);
+        }
 }
 
 int main(int argc, char **argv) {
     (void)argv;
-    if (argc > 1) { coverage(NULL); return 0; }
+    if (argc > 1) {
+        coverage(NULL);
+        return 0;
+    }
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_goodput_of_an_mm1_queue_is_found),
         cmocka_unit_test(the_goodput_of_an_md1_queue_is_found),
