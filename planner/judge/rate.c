@@ -138,8 +138,8 @@ static void tell(const run *u, judge_point *out, uint64_t *simulated) {
         tpot += s->tpot_good;
         itl += s->itl_good;
         refused += s->refused;
-        p.prefill_busy = fmax(p.prefill_busy, s->prefill_busy);
-        p.decode_busy = fmax(p.decode_busy, s->decode_busy);
+        p.prefill_busy += s->prefill_busy / u->count;
+        p.decode_busy += s->decode_busy / u->count;
         if (s->pages_most > p.pages_most) p.pages_role = s->pages_role;
         p.pages_most = fmax(p.pages_most, s->pages_most);
     }
