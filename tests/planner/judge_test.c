@@ -122,7 +122,7 @@ static void the_goodput_of_an_mm1_queue_is_found(void **state) {
     scene s;
     exponential(&s);
     s.c.limits.ttft_ms = 500;
-    s.rules.half_width = .005;
+    s.rules.half_width = .004;
     judge_goodput g = search(&s);
     assert_goodput(&g, 5.394830);
     scene_done(&s);
