@@ -199,6 +199,7 @@ void fleet_free(fleet *f) {
             free(w->lanes[k].ring);
         }
         free(w->lanes);
+        free(w->dests);
         free(w->stage_free_ns);
         member_free(w->m);
     }
@@ -225,7 +226,9 @@ static bool run_one(fleet *f, uint64_t until_ns) {
     if (at == FLEET_NEVER || at > until_ns) return false;
     f->now_ns = at;
     f->totals.events++;
+    f->at_lane = UINT32_MAX;
     if (at == step) {
+        f->at_lane = f->steps[0];
         work_step_end(f, f->lanes[f->steps[0]]);
     } else if (at == event) {
         fevent e = fleet_event_take(f);
@@ -244,7 +247,8 @@ status fleet_run(fleet *f, uint64_t until_ns, errbuf *eb) {
     while (f->failed == ST_OK && run_one(f, until_ns)) continue;
     if (f->failed != ST_OK) return errf(eb, f->failed, "%s", f->why.text);
     if (!fleet_idle(f)) f->now_ns = until_ns;
-    work_catch_up(f);
+    f->at_lane = UINT32_MAX;
+    plan_catch_up_all(f);
     return ST_OK;
 }
 
@@ -303,18 +307,57 @@ fleet_worker_totals fleet_worker(const fleet *f, uint32_t worker) {
     return t;
 }
 
+/* Pages of a running sequence while a step may be under way. */
+static uint32_t running_pages(const lane *l, uint32_t slot, const freq *r) {
+    bool in_step = l->busy && l->decodes;
+    for (uint32_t i = 0; i < l->skip_count; i++) in_step = in_step && l->skipped[i] != slot;
+    uint32_t rows = lane_rows(l, r);
+    return kv_pages_for(MAX(in_step ? rows : rows - 1, r->joined_rows));
+}
+
+static bool lane_is_sound(const fleet *f, const fworker *w, const lane *l, uint64_t *pages) {
+    uint32_t waiting = 0;
+    for (uint32_t s = l->running.first; s != SLOT_NONE; s = f->slab[s].next[BY_DECODE])
+        *pages += running_pages(l, s, &f->slab[s]);
+    for (uint32_t s = l->prompts.first; s != SLOT_NONE; s = f->slab[s].next[BY_PROMPT], waiting++)
+        *pages += f->slab[s].p_pages;
+    if (!lane_check(f, l)) return false;
+    if (l->busy) return l->place && f->steps[l->place - 1] == l->number;
+    bool may_begin = w->lane_count == 1 || w->stage_free_ns[0] <= f->now_ns;
+    return !may_begin || (!waiting && (!l->running.count || w->coming_pages || w->lane_count > 1));
+}
+
+/* What P has of prompts that are computed, and what is on its way back to it. */
+static uint64_t kept_pages(const fleet *f, uint32_t worker) {
+    uint64_t pages = 0;
+    for (uint32_t i = 0; i < f->slab_size; i++) {
+        const freq *r = &f->slab[i];
+        if (r->attempt && r->p == worker && r->computed) pages += r->p_pages;
+    }
+    for (uint32_t i = 0; i < f->heap_count; i++)
+        if (f->heap[i].kind == FEV_RELEASE && f->heap[i].worker == worker) pages += f->heap[i].slot;
+    for (uint32_t i = 0; i < f->soon_count; i++) {
+        const fevent *e = &f->soon[(f->soon_first + i) & (f->soon_capacity - 1)];
+        if (e->kind == FEV_RELEASE && e->worker == worker) pages += e->slot;
+    }
+    return pages;
+}
+
 static bool worker_is_sound(const fleet *f, const fworker *w) {
-    uint64_t used = 0;
-    for (uint32_t i = 0; i < w->lane_count; i++) {
-        const lane *l = &w->lanes[i];
-        if (!lane_check(f, l)) return false;
-        for (uint32_t s = l->prompts.first; s != SLOT_NONE; s = f->slab[s].next[BY_PROMPT])
-            used += f->slab[s].p_pages;
+    uint64_t pages = w->coming_pages;
+    uint32_t begun = 0;
+    for (uint32_t i = 0; i < w->lane_count; i++)
+        if (!lane_is_sound(f, w, &w->lanes[i], &pages)) return false;
+    if (w->role == ROLE_PREFILL) pages += kept_pages(f, (uint32_t)(w - f->workers));
+    for (uint32_t s = w->prompts.first; s != SLOT_NONE; s = f->slab[s].next[BY_PROMPT]) {
+        pages += f->slab[s].p_pages;
+        begun += f->slab[s].in_step;
     }
     for (uint32_t s = w->expected.first; s != SLOT_NONE; s = f->slab[s].next[BY_DECODE])
-        used += f->slab[s].d_pages;
-    (void)used;
-    return member_check(w->m) && w->free_pages <= w->pages;
+        pages += f->slab[s].d_pages;
+    if (w->role == ROLE_PREFILL && w->prompts.count > begun && w->lane_count == 1 && !w->lanes[0].busy)
+        return false;
+    return pages == w->pages - w->free_pages && member_check(w->m);
 }
 
 bool fleet_check(const fleet *f) {

@@ -81,7 +81,6 @@ void lane_join(fleet *f, lane *l, uint32_t slot, uint32_t rows) {
     l->base_sum += r->base;
     l->need[edge_of(r)]++;
     l->ahead += rows % 16 == 1;
-    l->joined_meanwhile += l->busy;
     gaps_join(f, l, r);
 }
 

@@ -5,6 +5,7 @@
  *   desk.c    the coordinator: lines, routes, holds, what workers tell it
  *   work.c    the workers: admission, the step of each role, its end
  *   chain.c   lists of requests
+ *   plan.c    several decode steps at once
  *   lane.c    sequences that decode together, as sums
  *   link.c    hand-offs over the links
  *   gaps.c    the times of a request's tokens
@@ -71,6 +72,7 @@ typedef struct freq {
     bool expected;    /* D has its pages and waits for the KV */
     bool arrived;     /* D verified the KV, and has not begun with it */
     bool computed;    /* all rows of this attempt */
+    bool dest_due;    /* P knows the D since now, and has not begun to send */
     uint32_t unsent;  /* rows that are computed and on no link yet */
     double kv_ns;     /* when what was sent is there */
     uint64_t awaited; /* number of the event that it waits for; 0 none */
@@ -118,18 +120,20 @@ typedef struct lane {
 
     /* The step. */
     bool busy;
-    bool decodes; /* has rows of running sequences: all of them but the skipped ones */
-    uint64_t begin_ns, end_ns;
+    bool decodes;              /* has rows of running sequences: all of them but the skipped ones */
+    uint64_t begin_ns, end_ns; /* ends the step, or the last one planned */
+    uint64_t prefill_order;    /* P: in which steps began; else 0 */
     latency_step sums;
     lane_part *parts; /* [part_count] prompt chunks; owned */
     uint32_t part_count, part_capacity;
     uint32_t *skipped; /* [skip_count] running ones without a row, oldest first; owned */
     uint32_t skip_count, skip_capacity;
-    uint32_t joined_meanwhile; /* running ones that came during the step */
 
-    /* Several steps at once: planned[0] is when the running step ends. */
-    uint64_t *planned; /* [plan_count] ends; owned */
-    uint32_t plan_count, plan_done, plan_length;
+    /* Several steps at once: end_ns is that of the last one, planned[plan_done] that of the running one. */
+    uint64_t *planned; /* [plan_count]; owned */
+    uint32_t plan_count, plan_done, plan_capacity;
+    uint32_t plan_length; /* so many next time: as many as nothing came between */
+    uint32_t plan_pages;  /* that its later steps will take */
 
     uint64_t *ring; /* [ring_size] ends of decode steps by counter; owned. With want_gaps */
     uint32_t ring_size;
@@ -153,6 +157,8 @@ typedef struct fworker {
     uint64_t begun;          /* steps */
     uint64_t gap_ns;         /* from a step to the next */
     double link_free_ns;     /* its end of the link has sent or received all up to now */
+    uint32_t *dests;         /* [dest_count] P: slots that are dest_due, and some that were; owned */
+    uint32_t dest_count, dest_capacity;
     fleet_worker_totals totals;
 } fworker;
 
@@ -165,6 +171,7 @@ typedef enum fevent_kind {
     FEV_VERIFIED, /* at D: the KV is there and right */
     FEV_JOIN,     /* at D: it may be in a step */
     FEV_DROPPED,  /* at D: the transfer let go of a reservation that was preempted */
+    FEV_DESTS,    /* at P: it begins to send to the D's that it has heard of */
     FEV_STAGE     /* a pipeline's first stage is free */
 } fevent_kind;
 
@@ -208,6 +215,7 @@ struct fleet {
     lane **lanes;     /* [lane_count] of all workers */
     uint32_t lane_count;
     bool plans;       /* several decode steps at once */
+    bool again;       /* the next message makes the desk look again, whatever it says */
     bool slows;       /* busy workers slow each other down */
     uint32_t busy[2]; /* lanes in a step that computes prompts, that does not */
     uint64_t arrive_ns, dispatch_ns, emit_ns, handoff_ns, latency_ns;
@@ -227,7 +235,8 @@ struct fleet {
     fevent *soon; /* ring of those for now; owned */
     uint32_t soon_first, soon_count, soon_capacity;
     uint64_t numbers;
-    uint32_t *steps; /* [step_count] heap of lanes by the end of their step; owned */
+    uint32_t at_lane; /* steps that end now have done so up to this lane */
+    uint32_t *steps;  /* [step_count] heap of lanes by the end of their step; owned */
     uint32_t step_count;
 
     fmail *mail; /* [mail_count]; owned */
@@ -286,10 +295,24 @@ void desk_end(fleet *f, uint32_t slot, fleet_end end, uint64_t last_ns);
 /* ---- work.c ---- */
 void work_event(fleet *f, const fevent *e);
 void work_step_end(fleet *f, lane *l);
-/* Steps that were planned and have ended by now are told. */
-void work_catch_up(fleet *f);
+/* Counts a step, as it ended. */
+void work_count_step(fleet *f, const lane *l, uint64_t end_ns);
+/* Time of the worker's step of that number. */
+uint64_t work_span_ns(const fleet *f, const fworker *w, const latency_step *s, uint64_t step, bool *covered);
+void work_take_pages(fworker *w, uint32_t pages);
 void work_decide(fleet *f, fleet_decision_kind kind, uint32_t slot, uint32_t worker, uint32_t other,
                  uint32_t begin, uint32_t count);
+
+/* ---- plan.c ---- */
+/* The lane's step has begun: those behind it that nothing but a message could change are planned. */
+void plan_make(fleet *f, lane *l);
+/* Planned steps that have ended by now are over. */
+void plan_catch_up(fleet *f, lane *l);
+void plan_catch_up_all(fleet *f);
+/* All but the last one are over. */
+void plan_finish(fleet *f, lane *l);
+/* The next step will be formed anew. After plan_catch_up */
+void plan_cut(fleet *f, lane *l);
 
 /* ---- lane.c ---- */
 uint32_t lane_rows(const lane *l, const freq *r);
@@ -313,8 +336,10 @@ status link_check(const profile *p, errbuf *eb);
 /* A chunk of r that was computed in [begin_ns, now]. *together_ns: time of the last pieces of the chunks of
  * this step before. */
 void link_computed(fleet *f, uint32_t slot, uint32_t rows, uint64_t begin_ns, double *together_ns);
-/* A D is known: what is computed leaves. */
+/* A D is known: what is computed leaves, once all have been read that the desk said now. */
 void link_dest(fleet *f, uint32_t slot);
+/* FEV_DESTS: the oldest at P first, as transfer/send.c does. */
+void link_send(fleet *f, fworker *p);
 
 /* ---- gaps.c ---- */
 void gaps_token(fleet *f, freq *r, uint64_t at_ns);

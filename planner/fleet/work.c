@@ -41,7 +41,7 @@ static void add_token(fleet *f, uint32_t slot, bool first, bool last) {
     f->tokens[f->token_count++] = (ftoken){.slot = slot, .first = first, .last = last};
 }
 
-static void take_pages(fworker *w, uint32_t pages) {
+void work_take_pages(fworker *w, uint32_t pages) {
     CHECK(pages <= w->free_pages);
     w->free_pages -= pages;
     w->pages_most = MAX(w->pages_most, w->pages - w->free_pages);
@@ -128,52 +128,56 @@ static uint32_t needs_page(const lane *l, const freq *r) {
     return kv_pages_for(lane_rows(l, r)) > lane_pages(l, r);
 }
 
-static uint32_t gather_one(fleet *f, uint32_t count, uint32_t slot, const batch_row *row) {
-    f->slots[count] = slot;
-    f->rows[count] = *row;
-    return count + 1;
+/* The age that counts among those that may lose their place. */
+static uint64_t age_of(const freq *r) {
+    return r->key[r->end_place ? BY_DECODE : BY_PROMPT];
 }
 
-static uint32_t gather_running(fleet *f, const lane *l, uint32_t count, uint32_t slot, bool wants,
-                               uint32_t *pages) {
-    const freq *r = &f->slab[slot];
-    batch_row row = {.wants_row = wants,
-                     .needs_page = wants && needs_page(l, r),
-                     .pages = lane_pages(l, r),
-                     .frees_now = true};
-    *pages += row.needs_page;
-    return gather_one(f, count, slot, &row);
+static int older(const void *a, const void *b, void *fl) {
+    const fleet *f = fl;
+    uint64_t x = age_of(&f->slab[*(const uint32_t *)a]), y = age_of(&f->slab[*(const uint32_t *)b]);
+    return (x > y) - (x < y);
 }
 
-/* The sequences of the lane, oldest first; where they need more pages than are free, with those that could
- * give some back: a D's reservations behind them, a W's prompts among them by age. */
+static void add_slots(const fleet *f, const chain *c, chain_kind by, uint32_t *count) {
+    for (uint32_t s = c->first; s != SLOT_NONE; s = f->slab[s].next[by]) f->slots[(*count)++] = s;
+}
+
+/* Whoever could give pages back: all of the lanes that are not in a step, oldest first, then a D's
+ * reservations. */
+static uint32_t add_all(fleet *f, const fworker *w) {
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < w->lane_count; i++) {
+        if (w->lanes[i].busy) continue;
+        add_slots(f, &w->lanes[i].running, BY_DECODE, &count);
+        add_slots(f, &w->lanes[i].prompts, BY_PROMPT, &count);
+    }
+    qsort_r(f->slots, count, sizeof *f->slots, older, f);
+    add_slots(f, &w->expected, BY_DECODE, &count);
+    return count;
+}
+
+static batch_row row_of(const fworker *w, const lane *l, const freq *r) {
+    const lane *of = &w->lanes[r->lane];
+    if (r->end_place)
+        return (batch_row){.wants_row = of == l,
+                           .needs_page = of == l && needs_page(l, r),
+                           .pages = lane_pages(of, r),
+                           .frees_now = true};
+    if (w->role == ROLE_DECODE) return (batch_row){.pages = r->d_pages, .frees_now = r->arrived};
+    return (batch_row){.pages = r->p_pages, .frees_now = true};
+}
+
+/* The sequences of the lane, oldest first; where they need more pages than are free, with all others that
+ * could give some back. */
 static uint32_t gather(fleet *f, fworker *w, lane *l) {
+    uint32_t count = 0;
     scratch_for(f, w->max_seqs);
-    uint32_t count = 0, pages = 0;
-    for (uint32_t s = l->running.first; s != SLOT_NONE; s = f->slab[s].next[BY_DECODE])
-        count = gather_running(f, l, count, s, true, &pages);
-    if (pages <= w->free_pages) return count;
-    if (w->role == ROLE_DECODE) {
-        for (uint32_t s = w->expected.first; s != SLOT_NONE; s = f->slab[s].next[BY_DECODE]) {
-            batch_row row = {.pages = f->slab[s].d_pages, .frees_now = f->slab[s].arrived};
-            count = gather_one(f, count, s, &row);
-        }
-        return count;
-    }
-    count = 0;
-    uint32_t a = l->running.first, b = l->prompts.first;
-    while (a != SLOT_NONE || b != SLOT_NONE) {
-        bool prompt =
-            a == SLOT_NONE || (b != SLOT_NONE && f->slab[b].key[BY_PROMPT] < f->slab[a].key[BY_DECODE]);
-        if (prompt) {
-            batch_row row = {.pages = f->slab[b].p_pages, .frees_now = true};
-            count = gather_one(f, count, b, &row);
-            b = f->slab[b].next[BY_PROMPT];
-        } else {
-            count = gather_running(f, l, count, a, true, &pages);
-            a = f->slab[a].next[BY_DECODE];
-        }
-    }
+    if (lane_need(l, 0) > w->free_pages)
+        count = add_all(f, w);
+    else
+        add_slots(f, &l->running, BY_DECODE, &count);
+    for (uint32_t i = 0; i < count; i++) f->rows[i] = row_of(w, l, &f->slab[f->slots[i]]);
     return count;
 }
 
@@ -185,7 +189,7 @@ static void skip(lane *l, uint32_t slot) {
 static void add_row(fleet *f, fworker *w, lane *l, uint32_t slot) {
     const freq *r = &f->slab[slot];
     uint32_t rows = lane_rows(l, r);
-    if (needs_page(l, r)) take_pages(w, 1);
+    if (needs_page(l, r)) work_take_pages(w, 1);
     latency_add_decode(&l->sums, rows);
     work_decide(f, FLEET_ROWS, slot, number_of(f, w), SLOT_NONE, rows - 1, 1);
 }
@@ -226,7 +230,7 @@ static uint32_t add_decodes(fleet *f, fworker *w, lane *l, uint32_t max_rows) {
             add_row(f, w, l, s);
         l->first = 0;
     } else {
-        take_pages(w, pages);
+        work_take_pages(w, pages);
         l->sums.batch = count;
         l->sums.context = lane_context(l);
         l->first = 0;
@@ -301,8 +305,7 @@ static double slowdown(const fleet *f, const profile_engine *e, bool prefill) {
     return 1 + f->busy[0] * e->decode_slowed_by_prefill + f->busy[1] * e->decode_slowed_by_decode;
 }
 
-static uint64_t span_of(const fleet *f, const fworker *w, const latency_step *s, uint64_t step,
-                        bool *covered) {
+uint64_t work_span_ns(const fleet *f, const fworker *w, const latency_step *s, uint64_t step, bool *covered) {
     bool prefill = s->chunks > 0;
     double ns = profile_step_ns(w->engine, s, covered);
     ns *= slowdown(f, w->engine, prefill) * noise(f, w, prefill, step);
@@ -322,12 +325,12 @@ static void outside(fleet *f, const fworker *w, const latency_step *s) {
         (unsigned long long)s->context, p->x_min, p->x_max, p->y_max, d->x_min, d->x_max, d->y_max);
 }
 
-/* Through the stages, none of which has two steps at once. Returns the end. */
+/* Through the stages, none of which has two steps at once; each takes span_ns, as the profile has it. Returns
+ * the end. */
 static uint64_t pass_stages(fworker *w, uint64_t begin_ns, uint64_t span_ns) {
-    uint64_t at = begin_ns, share = span_ns / w->lane_count;
+    uint64_t at = begin_ns;
     for (uint32_t i = 0; i < w->lane_count; i++) {
-        uint64_t part = i + 1 < w->lane_count ? share : span_ns - share * (w->lane_count - 1);
-        at = MAX(at, w->stage_free_ns[i]) + part;
+        at = MAX(at, w->stage_free_ns[i]) + span_ns;
         w->stage_free_ns[i] = at;
     }
     return at;
@@ -335,10 +338,11 @@ static uint64_t pass_stages(fworker *w, uint64_t begin_ns, uint64_t span_ns) {
 
 static void begin(fleet *f, fworker *w, lane *l, bool follows) {
     bool covered = true;
-    uint64_t span = span_of(f, w, &l->sums, w->begun++, &covered);
+    uint64_t span = work_span_ns(f, w, &l->sums, w->begun++, &covered);
     if (!covered) outside(f, w, &l->sums);
     l->begin_ns = f->now_ns + (follows ? w->gap_ns : 0);
     l->end_ns = l->begin_ns + span;
+    l->prefill_order = w->role == ROLE_PREFILL ? ++f->numbers : 0;
     if (w->lane_count > 1) {
         l->end_ns = pass_stages(w, l->begin_ns, span);
         fleet_post(f, &(fevent){.at_ns = MAX(w->stage_free_ns[0], f->now_ns),
@@ -346,9 +350,9 @@ static void begin(fleet *f, fworker *w, lane *l, bool follows) {
                                 .worker = number_of(f, w)});
     }
     l->busy = true;
-    l->joined_meanwhile = 0;
     f->busy[l->sums.chunks == 0]++;
     work_decide(f, FLEET_STEP, SLOT_NONE, number_of(f, w), SLOT_NONE, 0, 0);
+    plan_make(f, l);
     fleet_step_put(f, l);
 }
 
@@ -389,13 +393,6 @@ static void turn(fleet *f, fworker *w, bool follows) {
 
 /* ---- the end of a step ---- */
 
-static int older(const void *a, const void *b, void *fl) {
-    const fleet *f = fl;
-    uint64_t x = f->slab[*(const uint32_t *)a].key[BY_DECODE],
-             y = f->slab[*(const uint32_t *)b].key[BY_DECODE];
-    return (x > y) - (x < y);
-}
-
 /* Each row gave a token: told one by one where somebody listens. */
 static void tell_rows(fleet *f, const lane *l) {
     uint32_t skipped = 0;
@@ -424,6 +421,7 @@ static void end_rows(fleet *f, fworker *w, lane *l) {
         f->slots[count] = s;
         uint32_t pages = lane_pages(l, &f->slab[s]);
         lane_leave(f, l, s);
+        f->slab[s].key[BY_PROMPT] = f->slab[s].key[BY_DECODE]; /* older() asks for it */
         put_pages(w, pages);
     }
     if (count > 1) qsort_r(f->slots, count, sizeof *f->slots, older, f);
@@ -449,22 +447,23 @@ static void end_part(fleet *f, fworker *w, lane *l, const lane_part *part, doubl
     add_token(f, part->slot, true, last);
 }
 
-static void count_step(fleet *f, fworker *w, const lane *l) {
-    uint64_t span = l->end_ns - l->begin_ns;
-    fleet_worker_totals *t = &w->totals;
+void work_count_step(fleet *f, const lane *l, uint64_t end_ns) {
+    fleet_worker_totals *t = &f->workers[l->worker].totals;
+    uint64_t span = end_ns - l->begin_ns;
     t->steps++;
     t->busy_ns += span;
     *(l->sums.batch == 0 ? &t->prefill_ns : l->sums.chunks == 0 ? &t->decode_ns : &t->mixed_ns) += span;
     f->totals.steps++;
-    if (f->sink.step) f->sink.step(f->sink.ctx, number_of(f, w), l->begin_ns, l->end_ns, &l->sums);
+    if (f->sink.step) f->sink.step(f->sink.ctx, l->worker, l->begin_ns, end_ns, &l->sums);
 }
 
 void work_step_end(fleet *f, lane *l) {
     fworker *w = &f->workers[l->worker];
     bool told = l->decodes;
     double together_ns = 0;
+    plan_finish(f, l);
     fleet_step_take(f, l);
-    count_step(f, w, l);
+    work_count_step(f, l, l->end_ns);
     f->busy[l->sums.chunks == 0]--;
     l->busy = false;
     if (l->decodes) end_rows(f, w, l);
@@ -476,17 +475,13 @@ void work_step_end(fleet *f, lane *l) {
     turn(f, w, true);
 }
 
-void work_catch_up(fleet *f) {
-    (void)f;
-}
-
 /* ---- messages ---- */
 
 static void on_prefill(fleet *f, fworker *w, uint32_t slot) {
     freq *r = &f->slab[slot];
     r->key[BY_PROMPT] = w->next_age++;
     if (w->role == ROLE_PREFILL) {
-        take_pages(w, r->p_pages); /* the desk counts what P has exactly, so there is always room */
+        work_take_pages(w, r->p_pages); /* the desk counts what P has exactly, so there is always room */
         chain_add(f, &w->prompts, BY_PROMPT, slot);
     } else {
         uint32_t headroom = kv_pool_headroom(w->pages, decoding(w));
@@ -494,9 +489,10 @@ static void on_prefill(fleet *f, fworker *w, uint32_t slot) {
             say(f, w, &(fmail){.kind = FMAIL_NO_ROOM, .slot = slot});
             return;
         }
-        take_pages(w, r->p_pages);
+        work_take_pages(w, r->p_pages);
         r->lane = lane_for(w);
         chain_add(f, &w->lanes[r->lane].prompts, BY_PROMPT, slot);
+        plan_cut(f, &w->lanes[r->lane]);
     }
     turn(f, w, false);
 }
@@ -509,7 +505,8 @@ static void on_reserve(fleet *f, fworker *w, uint32_t slot) {
         say(f, w, &(fmail){.kind = FMAIL_NO_ROOM, .slot = slot});
         return;
     }
-    take_pages(w, r->d_pages);
+    work_take_pages(w, r->d_pages);
+    if (w->lanes[0].plan_pages > w->free_pages) plan_cut(f, &w->lanes[0]);
     r->key[BY_DECODE] = w->next_age++;
     r->expected = true;
     r->arrived = false;
@@ -524,6 +521,7 @@ static void join(fleet *f, fworker *w, uint32_t slot) {
     r->expected = r->arrived = false;
     r->awaited = 0;
     r->lane = lane_for(w);
+    plan_cut(f, &w->lanes[r->lane]);
     lane_join(f, &w->lanes[r->lane], slot, freq_rows(r) + 1);
 }
 
@@ -550,6 +548,7 @@ static void on_dropped(fleet *f, fworker *w, uint32_t slot) {
 
 void work_event(fleet *f, const fevent *e) {
     fworker *w = &f->workers[e->worker];
+    plan_catch_up(f, &w->lanes[0]);
     bool current = e->slot < f->slab_size && f->slab[e->slot].awaited == e->number;
     switch (e->kind) {
     case FEV_PREFILL:
@@ -571,6 +570,9 @@ void work_event(fleet *f, const fevent *e) {
     case FEV_DROPPED:
         if (current) on_dropped(f, w, e->slot);
         break;
+    case FEV_DESTS:
+        link_send(f, w);
+        return;
     case FEV_STAGE:
         turn(f, w, true);
         return;

@@ -15,7 +15,9 @@
 #include "bench/workload/workload.h"
 #include "planner/fleet/fleet.h"
 
-#define JUDGE_POINTS_MAX 64u
+#define JUDGE_POINTS_MAX   64u
+#define JUDGE_SEEDS_MAX    64u
+#define JUDGE_REQUESTS_MAX (1u << 22) /* of a seed */
 
 typedef struct judge_case {
     const profile *profile;
@@ -27,16 +29,23 @@ typedef struct judge_case {
     uint32_t max_requests, max_queue, max_context; /* as fleet_options */
 } judge_case;
 
+/* How a fleet of the case is made. */
+fleet_options judge_fleet_options(const judge_case *c, uint64_t seed);
+/* Of a request that is done; slo_kept says whether it is good. ITLs that nobody asked for are 0. */
+slo_latencies judge_latencies(const fleet_outcome *o);
+
 typedef struct judge_rules {
-    double target;     /* 0..1 */
-    double half_width; /* of the interval on attainment: 0.01 */
-    uint32_t seeds;    /* at least, >= 2 */
-    uint32_t seeds_cap;
+    double target;                       /* 0..1 */
+    double half_width;                   /* of the interval on attainment: 0.01 */
+    uint32_t seeds;                      /* at least, >= 2 */
+    uint32_t seeds_cap;                  /* <= JUDGE_SEEDS_MAX */
     uint64_t requests_min, requests_cap; /* of one seed's window */
     uint64_t first_seed;
     double resolution; /* ends when lowest FAIL <= highest PASS * (1 + resolution) */
-    double start_rate; /* 0: from what the profile says one instance can do */
+    double start_rate; /* 0: from what the profile says the placement can do */
+    uint32_t threads;  /* the seeds of a rate are simulated on so many; >= 1 */
 } judge_rules;
+/* Target 0.9, half a width of 0.01, 8 to 16 seeds, resolution 0.02, one thread. */
 judge_rules judge_rules_default(void);
 
 /* One rate as it was simulated. */
@@ -44,14 +53,22 @@ typedef struct judge_point {
     double rate; /* requests per second, all devices */
     interval attainment;
     double attainment_ttft, attainment_tpot; /* each limit alone */
+    double attainment_itl;                   /* both limits on ITL; NAN: there are none */
+    double refused;                          /* share */
     bool unstable, settled;
     uint32_t seeds;
     uint64_t requests; /* scored */
     uint64_t steps_outside;
-    double ttft_ms[3], tpot_ms[3], itl_ms[3]; /* P50, P90, P99, of all seeds together; NAN: none */
-    double prefill_busy, decode_busy;         /* share of time of the busiest worker of the role */
-    double pages_most;                        /* share of the fullest pool */
+    double ttft_ms[3], tpot_ms[3];    /* P50, P90, P99, of all seeds together; NAN: none */
+    double itl_ms[3];                 /* of the P99 of each answer; only where ITL is limited */
+    double prefill_busy, decode_busy; /* share of time of the busiest worker of the role; colocated ones are
+                                         in both */
+    double pages_most;                /* share of the fullest pool */
+    worker_role pages_role;           /* whose that is */
 } judge_point;
+
+/* As search_judge and search_goodput take it: one that did not settle may fail, but not pass. */
+rate_point judge_rate_point(const judge_point *p);
 
 typedef struct judge_goodput {
     search_result result;                 /* requests per second, all devices */

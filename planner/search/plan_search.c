@@ -1,0 +1,330 @@
+#include "planner/search/plan_search.h"
+
+#include "base/mem.h"
+#include "planner/judge/pool.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+judge_case plan_case(const plan_input *in, const fleet_placement *p) {
+    PRE(in);
+    PRE(p);
+    return (judge_case){.profile = in->profile,
+                        .placement = p,
+                        .load = in->load,
+                        .arrivals = in->arrivals,
+                        .limits = in->limits,
+                        .extrapolate = in->extrapolate,
+                        .one_host = in->one_host,
+                        .max_requests = in->max_requests,
+                        .max_queue = in->max_queue,
+                        .max_context = in->max_context};
+}
+
+interval plan_goodput(const candidate *c) {
+    PRE(c);
+    PRE(c->found);
+    const search_result *r = &c->found->result;
+    interval v = {.mean = NAN, .low = NAN, .high = NAN, .n = 1};
+    if (c->found->infeasible) return v;
+    v.mean = r->crossing > 0 && isfinite(r->crossing) ? r->crossing : r->pass;
+    v.low = r->low > 0 && isfinite(r->low) ? r->low : r->pass;
+    v.high = r->high > 0 && isfinite(r->high) ? r->high : r->fail;
+    if (isnan(v.low) || v.low > v.mean) v.low = v.mean;
+    if (isnan(v.high) || v.high < v.mean) v.high = v.mean;
+    v.mean /= c->devices;
+    v.low /= c->devices;
+    v.high /= c->devices;
+    return v;
+}
+
+uint32_t plan_rejected(const plan_outcome *p, reject_reason r) {
+    PRE(p);
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < p->list.count; i++) n += p->list.items[i].reason == r;
+    return n;
+}
+
+/* ---- simulations, many at a time ---- */
+
+typedef struct batch {
+    const plan_input *in;
+    candidate_list *list;
+    const uint32_t *items;
+    bool narrow;
+} batch;
+
+static judge_rules rules_of(const plan_input *in, const candidate *c, bool narrow) {
+    judge_rules r = judge_rules_default();
+    r.target = in->target;
+    r.first_seed = in->seed;
+    r.half_width = narrow ? (in->quick ? 0.02 : 0.01) : 0.03;
+    r.resolution = narrow ? (in->quick ? 0.03 : 0.01) : 0.05;
+    r.start_rate = isfinite(c->bound) && c->bound > 0 ? c->bound * c->devices / 2 : 0;
+    if (c->found && !c->found->infeasible) r.start_rate = plan_goodput(c).mean * c->devices * 0.95;
+    return r;
+}
+
+static status simulate(void *ctx, uint32_t index, errbuf *eb) {
+    const batch *b = ctx;
+    candidate *c = &b->list->items[b->items[index]];
+    judge_case one = plan_case(b->in, &c->placement);
+    judge_rules rules = rules_of(b->in, c, b->narrow);
+    judge_goodput *found = xcalloc(1, sizeof *found);
+    status st = judge_search(found, &one, &rules, eb);
+    if (st == ST_INVALID) { /* this one cannot be simulated: others may */
+        c->reason = REJECT_PROFILE;
+        snprintf(c->why, sizeof c->why, "%.*s", (int)sizeof c->why - 1, eb->text);
+    }
+    if (st != ST_OK) {
+        free(found);
+        return st == ST_INVALID ? ST_OK : st;
+    }
+    if (c->found) found->simulated += c->found->simulated;
+    free(c->found);
+    c->found = found;
+    c->narrow = b->narrow;
+    if (found->infeasible) {
+        c->reason = REJECT_SLO;
+        snprintf(c->why, sizeof c->why, "%.*s", (int)sizeof c->why - 1, found->why);
+    }
+    return ST_OK;
+}
+
+static status run_batch(const plan_input *in, candidate_list *l, const uint32_t *items, uint32_t count,
+                        bool narrow, errbuf *eb) {
+    batch b = {.in = in, .list = l, .items = items, .narrow = narrow};
+    return judge_pool(in->threads, count, simulate, &b, eb);
+}
+
+/* ---- order ---- */
+
+/* Higher goodput per device first; then the order of ties. */
+static int compare_found(const candidate *a, const candidate *b) {
+    double x = plan_goodput(a).mean, y = plan_goodput(b).mean;
+    if (fabs(x - y) > 1e-9 * fmax(x, y)) return x > y ? -1 : 1;
+    return fleet_placement_compare(&a->placement, &b->placement);
+}
+
+static bool counts(const candidate *c) {
+    return c->reason == REJECT_NOT && c->found && !isnan(plan_goodput(c).mean);
+}
+
+/* The best `most` of a kind, best first; all_devices: only those that may be the answer. */
+static uint32_t best_of(const candidate_list *l, uint32_t from, bool colocated, uint32_t *out,
+                        uint32_t most) {
+    uint32_t n = 0;
+    for (uint32_t i = from; i < l->count; i++) {
+        if (l->items[i].colocated != colocated || !counts(&l->items[i])) continue;
+        uint32_t at = n;
+        while (at > 0 && compare_found(&l->items[i], &l->items[out[at - 1]]) < 0) at--;
+        if (at == most) continue;
+        n = MIN(n + 1, most);
+        memmove(&out[at + 1], &out[at], (n - 1 - at) * sizeof *out);
+        out[at] = i;
+    }
+    return n;
+}
+
+/* ---- rounds ---- */
+
+static double surely(const candidate_list *l, bool colocated) {
+    double low = 0;
+    for (uint32_t i = 0; i < l->count; i++)
+        if (l->items[i].colocated == colocated && counts(&l->items[i]))
+            low = fmax(low, plan_goodput(&l->items[i]).low);
+    return low;
+}
+
+static void reject_dominated(candidate_list *l) {
+    for (int colocated = 0; colocated < 2; colocated++) {
+        double low = surely(l, colocated);
+        for (uint32_t i = 0; i < l->count; i++) {
+            candidate *c = &l->items[i];
+            if (c->colocated != colocated || c->reason != REJECT_NOT || c->found || !(c->bound < low))
+                continue;
+            c->reason = REJECT_SATURATION;
+            snprintf(c->why, sizeof c->why,
+                     "its work allows %.4g requests/s/device at most, the best %s placement has %.4g",
+                     c->bound, colocated ? "colocated" : "disaggregated", low);
+        }
+    }
+}
+
+typedef struct waiting {
+    uint32_t index;
+    double bound;
+} waiting;
+
+static int by_bound(const void *a, const void *b) {
+    const waiting *x = a, *y = b;
+    if (x->bound != y->bound) return x->bound > y->bound ? -1 : 1;
+    return (x->index > y->index) - (x->index < y->index);
+}
+
+static uint32_t next_round(const candidate_list *l, uint32_t *items) {
+    waiting *w = xcalloc(l->count + 1, sizeof *w);
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < l->count; i++)
+        if (l->items[i].reason == REJECT_NOT && !l->items[i].found)
+            w[n++] = (waiting){.index = i, .bound = l->items[i].bound};
+    qsort(w, n, sizeof *w, by_bound);
+    n = MIN(n, PLAN_ROUND);
+    for (uint32_t i = 0; i < n; i++) items[i] = w[i].index;
+    free(w);
+    return n;
+}
+
+static void tell(const plan_input *in, const plan_outcome *o, const char *what) {
+    if (!in->progress) return;
+    uint32_t done = 0, left = 0;
+    for (uint32_t i = 0; i < o->list.count; i++) {
+        done += o->list.items[i].found != NULL;
+        left += o->list.items[i].reason == REJECT_NOT && !o->list.items[i].found;
+    }
+    char text[128];
+    snprintf(text, sizeof text, "%s: %u placements simulated, %u wait, %u rejected", what, done, left,
+             o->list.count - plan_rejected(o, REJECT_NOT));
+    in->progress(text);
+}
+
+static status run_rounds(plan_outcome *o, const plan_input *in, errbuf *eb) {
+    for (;;) {
+        uint32_t items[PLAN_ROUND], n = next_round(&o->list, items);
+        if (!n) return ST_OK;
+        tell(in, o, "search");
+        status st = run_batch(in, &o->list, items, n, false, eb);
+        if (st != ST_OK) return st;
+        reject_dominated(&o->list);
+    }
+}
+
+/* ---- finalists ---- */
+
+/* Of each kind the best, and those whose interval reaches its. */
+static uint32_t finalists(const candidate_list *l, uint32_t from, uint32_t *out) {
+    uint32_t n = 0;
+    for (int colocated = 0; colocated < 2; colocated++) {
+        uint32_t top[PLAN_FINALISTS + 1], some = best_of(l, from, colocated, top, PLAN_FINALISTS);
+        for (uint32_t i = 0; i < some; i++) {
+            const candidate *c = &l->items[top[i]];
+            if (!c->narrow && plan_goodput(c).high >= plan_goodput(&l->items[top[0]]).low) out[n++] = top[i];
+        }
+    }
+    return n;
+}
+
+static status run_finalists(plan_outcome *o, const plan_input *in, uint32_t from, errbuf *eb) {
+    for (int turn = 0; turn < 2; turn++) { /* the best after the first turn may be one that was not in it */
+        uint32_t items[2 * (PLAN_FINALISTS + 1)], n = finalists(&o->list, from, items);
+        if (!n) return ST_OK;
+        tell(in, o, "finalists");
+        status st = run_batch(in, &o->list, items, n, true, eb);
+        if (st != ST_OK) return st;
+    }
+    return ST_OK;
+}
+
+/* ---- many devices ---- */
+
+static void append(candidate_list *l, const fleet_placement *p, const candidate *unit) {
+    l->items = xrealloc(l->items, l->count + 1, sizeof *l->items);
+    candidate c = *unit;
+    char text[sizeof c.placement.name];
+    c.placement = *p;
+    c.devices = fleet_placement_devices(p);
+    c.found = NULL;
+    c.narrow = false;
+    snprintf(c.placement.name, sizeof c.placement.name, "%s", fleet_placement_text(p, text, sizeof text));
+    l->items[l->count++] = c;
+}
+
+/* The unit as often as it fits and, of a disaggregated one, with a prefill worker more or less. */
+static void append_full(plan_outcome *o, uint32_t unit) {
+    candidate_list *l = &o->list;
+    const candidate u = l->items[unit];
+    fleet_placement full = candidates_scale(&u.placement, o->check_devices);
+    append(l, &full, &u);
+    if (u.colocated) return;
+    fleet_role *p = &full.roles[ROLE_PREFILL], *d = &full.roles[ROLE_DECODE];
+    uint32_t p_count = p->count;
+    for (int more = -1; more <= 1; more++) {
+        if ((int64_t)p_count + more < 1 || (p_count + (uint32_t)more) * p->devices >= o->check_devices)
+            continue;
+        p->count = p_count + (uint32_t)more;
+        d->count = (o->check_devices - p->count * p->devices) / d->devices;
+        bool there = d->count == 0;
+        for (uint32_t i = 0; i < l->count; i++)
+            there |= fleet_placement_compare(&l->items[i].placement, &full) == 0;
+        if (!there) append(l, &full, &u);
+    }
+}
+
+static status run_full(plan_outcome *o, const plan_input *in, const bounds_input *known, uint32_t *from,
+                       errbuf *eb) {
+    *from = o->list.count;
+    for (int colocated = 0; colocated < 2; colocated++) {
+        uint32_t top[3 + 1], n = best_of(&o->list, 0, colocated, top, in->quick ? 1 : 2);
+        for (uint32_t i = 0; i < n; i++) append_full(o, top[i]);
+    }
+    candidate_list full = {.items = o->list.items + *from, .count = o->list.count - *from};
+    bounds_judge(&full, known);
+    return run_rounds(o, in, eb);
+}
+
+status plan_search(plan_outcome *out, const plan_input *in, errbuf *eb) {
+    PRE(out);
+    PRE(in);
+    PRE(in->threads >= 1);
+    plan_outcome o = {.best = PLAN_NOBODY,
+                      .best_of = {PLAN_NOBODY, PLAN_NOBODY},
+                      .ratios = in->devices > CANDIDATES_UNIT,
+                      .check_devices = MIN(in->devices, PLAN_CHECK_DEVICES),
+                      .demand = demand_of(in->load, in->seed)};
+    candidate_options which = {.profile = in->profile,
+                               .demand = &o.demand,
+                               .devices = in->devices,
+                               .devices_per_instance_max = in->devices_per_instance_max,
+                               .kv_pages = in->kv_pages,
+                               .max_seqs = in->max_seqs,
+                               .quick = in->quick};
+    bounds_input known = {.profile = in->profile,
+                          .demand = &o.demand,
+                          .limits = in->limits,
+                          .target = in->target,
+                          .heads = in->heads,
+                          .extrapolate = in->extrapolate};
+    uint32_t from = 0;
+    status st = candidates_list(&o.list, &which, eb);
+    if (st == ST_OK) {
+        bounds_judge(&o.list, &known);
+        st = run_rounds(&o, in, eb);
+    }
+    if (st == ST_OK && o.ratios) st = run_full(&o, in, &known, &from, eb);
+    if (st == ST_OK) st = run_finalists(&o, in, from, eb);
+    if (st != ST_OK) {
+        plan_done(&o);
+        return st;
+    }
+    for (int colocated = 0; colocated < 2; colocated++) {
+        uint32_t top[2];
+        if (best_of(&o.list, from, colocated, top, 1)) o.best_of[colocated] = top[0];
+    }
+    uint32_t a = o.best_of[0], b = o.best_of[1];
+    o.best = a == PLAN_NOBODY || (b != PLAN_NOBODY && compare_found(&o.list.items[b], &o.list.items[a]) < 0)
+                 ? b
+                 : a;
+    for (uint32_t i = 0; i < o.list.count; i++)
+        if (o.list.items[i].found) o.simulated += o.list.items[i].found->simulated;
+    *out = o;
+    return ST_OK;
+}
+
+void plan_done(plan_outcome *p) {
+    PRE(p);
+    candidates_done(&p->list);
+    demand_done(&p->demand);
+    *p = (plan_outcome){.best = PLAN_NOBODY, .best_of = {PLAN_NOBODY, PLAN_NOBODY}};
+}

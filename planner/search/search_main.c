@@ -1,0 +1,333 @@
+#include "planner/search/search_main.h"
+
+#include "base/mem.h"
+#include "bench/workload/workload_args.h"
+#include "planner/judge/pool.h"
+#include "planner/profile/profile_file.h"
+#include "planner/search/plan_text.h"
+#include "planner/search/winner_config.h"
+
+#include <argp.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_REFUSED = 2, EXIT_INFEASIBLE = 3 };
+
+enum {
+    OPT_DEVICES = 2000,
+    OPT_PROFILE,
+    OPT_PROFILE_MODEL,
+    OPT_PROFILE_HARDWARE,
+    OPT_SLO,
+    OPT_TARGET,
+    OPT_RATE,
+    OPT_THREADS,
+    OPT_FORMAT,
+    OPT_OUT,
+    OPT_CONFIG,
+    OPT_KV_PAGES,
+    OPT_MAX_SEQS,
+    OPT_HEADS,
+    OPT_EXTRAPOLATE,
+    OPT_PER_INSTANCE,
+    OPT_ONE_HOST,
+    OPT_QUICK,
+    OPT_QUIET
+};
+
+static const struct argp_option flags[] = {
+    {"devices", OPT_DEVICES, "N", 0, "Placements on up to so many: 1 to 10000", 1},
+    {"profile", OPT_PROFILE, "FILE", 0,
+     "What steps and hand-offs cost: a file of `baton-plan profile`, of DistServe or Splitwise, a CSV, or a "
+     "preset's name",
+     1},
+    {"profile-model", OPT_PROFILE_MODEL, "NAME", 0, "Which model of a profile that has several", 1},
+    {"profile-hardware", OPT_PROFILE_HARDWARE, "NAME", 0, "Which hardware, likewise", 1},
+    {"slo", OPT_SLO, "K:MS,...", 0,
+     "Limits: ttft, tpot, itl_p99, itl_max, e2e in ms, or a preset like chatbot-opt-13b; may be repeated", 1},
+    {"target", OPT_TARGET, "PERCENT", 0, "Of all requests, within all limits; default 90", 1},
+    {"rate", OPT_RATE, "R", 0, "Also tell the fewest devices that serve so many requests per second", 1},
+    {"kv-pages", OPT_KV_PAGES, "N", 0, "KV pages (of 16 tokens) of a worker; default: what was measured", 1},
+    {"max-seqs", OPT_MAX_SEQS, "N", 0, "Largest batch; default: the profile's, else 256", 1},
+    {"heads", OPT_HEADS, "N", 0, "KV heads of the model: tp must divide them", 1},
+    {"max-devices-per-instance", OPT_PER_INSTANCE, "N", 0, "No larger tp x pp", 1},
+    {"extrapolate", OPT_EXTRAPOLATE, NULL, 0,
+     "Count steps outside of what the profile measured, instead of refusing them", 1},
+    {"one-host", OPT_ONE_HOST, NULL, 0, "All workers share one host: the profile's slowdowns apply", 1},
+    {"quick", OPT_QUICK, NULL, 0, "Fewer budgets and chunks, wider intervals", 1},
+    {"threads", OPT_THREADS, "N", 0, "Default: as many as cores. The answer is the same", 1},
+
+    {NULL, 0, NULL, 0, "What comes out:", 3},
+    {"format", OPT_FORMAT, "KIND", 0, "text (default), json or csv", 3},
+    {"output", 'o', "DIR", 0, "Write result.json, table.csv, figures and winner.yaml for deploy/up.sh", 3},
+    {"config", OPT_CONFIG, "FILE", 0,
+     "The config that winner.yaml starts from; default: mock workers that take as long as the profile says",
+     3},
+    {"quiet", OPT_QUIET, NULL, 0, "No progress lines", 3},
+    {0}};
+
+typedef enum format { FORMAT_TEXT, FORMAT_JSON, FORMAT_CSV } format;
+
+typedef struct app {
+    workload_args ask;
+    plan_input in;
+    profile_read_options read;
+    const char *profile_path, *out, *config;
+    format format;
+    bool limited, quiet;
+    profile *profile;
+    workload *work;
+} app;
+
+/* ---- options ---- */
+
+static double number(struct argp_state *state, const char *name, const char *arg, double min, double max) {
+    char *end = NULL;
+    double v = strtod(arg, &end);
+    if (end == arg || *end || !(v >= min && v <= max))
+        argp_error(state, "--%s: '%s' is no number of %g to %g", name, arg, min, max);
+    return v;
+}
+
+static uint32_t whole(struct argp_state *state, const char *name, const char *arg, uint32_t max) {
+    char *end = NULL;
+    errno = 0;
+    unsigned long v = strtoul(arg, &end, 10);
+    if (end == arg || *end || *arg < '0' || *arg > '9' || errno || v < 1 || v > max)
+        argp_error(state, "--%s: '%s' is no whole number of 1 to %u", name, arg, max);
+    return (uint32_t)v;
+}
+
+static void take_format(struct argp_state *state, app *a, const char *arg) {
+    static const char *const names[] = {[FORMAT_TEXT] = "text", [FORMAT_JSON] = "json", [FORMAT_CSV] = "csv"};
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        if (strcmp(arg, names[i]) != 0) continue;
+        a->format = (format)i;
+        return;
+    }
+    argp_error(state, "--format: '%s' is none of text, json, csv", arg);
+}
+
+static bool take_number(int key, char *arg, struct argp_state *state, plan_input *in) {
+    static const struct {
+        int key;
+        const char *name;
+        uint32_t max;
+    } names[] = {{OPT_DEVICES, "devices", CANDIDATES_DEVICES_MAX},
+                 {OPT_THREADS, "threads", JUDGE_POOL_THREADS_MAX},
+                 {OPT_KV_PAGES, "kv-pages", 1u << 24},
+                 {OPT_MAX_SEQS, "max-seqs", 4096},
+                 {OPT_HEADS, "heads", 65536},
+                 {OPT_PER_INSTANCE, "max-devices-per-instance", CANDIDATES_DEVICES_MAX}};
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        if (names[i].key != key) continue;
+        uint32_t v = whole(state, names[i].name, arg, names[i].max);
+        if (key == OPT_DEVICES) in->devices = v;
+        if (key == OPT_THREADS) in->threads = v;
+        if (key == OPT_KV_PAGES) in->kv_pages = v;
+        if (key == OPT_MAX_SEQS) in->max_seqs = v;
+        if (key == OPT_HEADS) in->heads = v;
+        if (key == OPT_PER_INSTANCE) in->devices_per_instance_max = v;
+        return true;
+    }
+    return false;
+}
+
+static void check(struct argp_state *state, app *a) {
+    errbuf eb = {0};
+    if (!a->in.devices) argp_error(state, "--devices is missing: how many are there?");
+    if (!a->profile_path) argp_error(state, "--profile is missing: what do steps cost?");
+    if (!a->limited) argp_error(state, "--slo is missing, such as --slo ttft:200,tpot:50");
+    if (workload_args_endless(&a->ask, &eb) != ST_OK) argp_error(state, "%s", eb.text);
+}
+
+static error_t parse_option(int key, char *arg, struct argp_state *state) {
+    app *a = state->input;
+    errbuf eb = {0};
+    if (take_number(key, arg, state, &a->in)) return 0;
+    switch (key) {
+    case ARGP_KEY_INIT:
+        state->child_inputs[0] = &a->ask;
+        return 0;
+    case OPT_PROFILE:
+        a->profile_path = arg;
+        return 0;
+    case OPT_PROFILE_MODEL:
+        a->read.model = arg;
+        return 0;
+    case OPT_PROFILE_HARDWARE:
+        a->read.hardware = arg;
+        return 0;
+    case OPT_SLO:
+        a->limited = true;
+        if (workload_args_limits(&a->in.limits, arg, &eb) != ST_OK) argp_error(state, "--slo: %s", eb.text);
+        return 0;
+    case OPT_TARGET:
+        a->in.target = number(state, "target", arg, 1, 99.9) / 100;
+        return 0;
+    case OPT_RATE:
+        a->in.rate = number(state, "rate", arg, 1e-6, 1e9);
+        return 0;
+    case OPT_EXTRAPOLATE:
+        a->in.extrapolate = true;
+        return 0;
+    case OPT_ONE_HOST:
+        a->in.one_host = true;
+        return 0;
+    case OPT_QUICK:
+        a->in.quick = true;
+        return 0;
+    case OPT_QUIET:
+        a->quiet = true;
+        return 0;
+    case OPT_FORMAT:
+        take_format(state, a, arg);
+        return 0;
+    case OPT_CONFIG:
+        a->config = arg;
+        return 0;
+    case 'o':
+        a->out = arg;
+        return 0;
+    case ARGP_KEY_END:
+        check(state, a);
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+static void parse(app *a, int argc, char **argv) {
+    static const struct argp_child children[] = {{&workload_argp, 0, "What is asked:", 2}, {0}};
+    static const struct argp argp = {
+        flags,
+        parse_option,
+        "",
+        "Simulates placements of prefill and decode workers, and of workers that do both, and tells which "
+        "has "
+        "the highest goodput per device: the highest rate at which the target's share of all requests keeps "
+        "all limits."
+        "\vExit status: 0 answered, 1 failed, 2 wrong usage or input, 3 no placement can serve the workload "
+        "within the limits.",
+        children,
+        NULL,
+        NULL};
+    char name[] = "baton-plan search";
+    char *first = argv[0];
+    argv[0] = name; /* for usage and errors */
+    argp_err_exit_status = EXIT_REFUSED;
+    argp_parse(&argp, argc, argv, 0, NULL, a);
+    argv[0] = first;
+}
+
+/* ---- what comes out ---- */
+
+static void progress(const char *text) {
+    fprintf(stderr, "%s\n", text);
+}
+
+static status write_file(const char *dir, const char *name, const char *text, errbuf *eb) {
+    char *path = xasprintf("%s/%s", dir, name);
+    FILE *f = fopen(path, "w");
+    status st = f && fputs(text, f) >= 0 ? ST_OK : errf(eb, ST_IO, "%s: %m", path);
+    if (f && fclose(f) != 0 && st == ST_OK) st = errf(eb, ST_IO, "%s: %m", path);
+    free(path);
+    return st;
+}
+
+static char *json_text(const plan_report *r) {
+    json_t *j = plan_json(r);
+    char *text = json_dumps(j, JSON_INDENT(1) | JSON_REAL_PRECISION(9));
+    json_decref(j);
+    return text;
+}
+
+static status write_winner(const app *a, const plan_report *r, errbuf *eb) {
+    if (r->found->best == PLAN_NOBODY) return ST_OK;
+    char *text = NULL, note[160];
+    status st = winner_config(&text, &r->found->list.items[r->found->best].placement, a->config,
+                              a->profile_path, note, sizeof note, eb);
+    if (st == ST_OK) st = write_file(a->out, "winner.yaml", text, eb);
+    free(text);
+    return st;
+}
+
+static status write_all(const app *a, const plan_report *r, errbuf *eb) {
+    if (mkdir(a->out, 0777) != 0 && errno != EEXIST) return errf(eb, ST_IO, "%s: %m", a->out);
+    char *json = json_text(r);
+    status st = write_file(a->out, "result.json", json, eb);
+    free(json);
+    buf csv = {0};
+    plan_table_csv(r, &csv);
+    if (st == ST_OK) st = write_file(a->out, "table.csv", csv.data, eb);
+    buf_done(&csv);
+    if (st == ST_OK) st = write_winner(a, r, eb);
+    return st;
+}
+
+static void print_answer(const app *a, const plan_report *r) {
+    if (a->format == FORMAT_JSON) {
+        char *json = json_text(r);
+        puts(json);
+        free(json);
+        return;
+    }
+    buf text = {0};
+    if (a->format == FORMAT_CSV)
+        plan_table_csv(r, &text);
+    else
+        plan_table_text(r, &text);
+    fputs(text.data, stdout);
+    buf_done(&text);
+}
+
+static int run(app *a, errbuf *eb) {
+    status st = profile_read(&a->profile, a->profile_path, &a->read, eb);
+    if (st == ST_OK) st = workload_new(&a->work, &a->ask.options, eb);
+    if (st != ST_OK) return st == ST_INVALID ? EXIT_REFUSED : EXIT_FAILED;
+    a->in.profile = a->profile;
+    a->in.load = a->work;
+    a->in.arrivals = &a->ask.arrivals;
+    a->in.seed = a->ask.seed;
+    a->in.max_context = a->profile->max_context;
+    a->in.progress = a->quiet ? NULL : progress;
+    plan_outcome found;
+    st = plan_search(&found, &a->in, eb);
+    if (st != ST_OK) return st == ST_INVALID ? EXIT_REFUSED : EXIT_FAILED;
+    const ratio none = {.mean = NAN, .low = NAN, .high = NAN};
+    plan_verdict verdict = plan_verdict_of(&found, &a->in, none, "");
+    plan_report report = {.in = &a->in,
+                          .found = &found,
+                          .verdict = &verdict,
+                          .workload = a->ask.name,
+                          .arrivals = a->ask.arrivals_name,
+                          .profile_path = a->profile_path};
+    print_answer(a, &report);
+    if (a->out) st = write_all(a, &report, eb);
+    plan_done(&found);
+    if (st != ST_OK) return st == ST_INVALID ? EXIT_REFUSED : EXIT_FAILED;
+    return verdict.answer == ANSWER_INFEASIBLE ? EXIT_INFEASIBLE : EXIT_DONE;
+}
+
+int search_main(int argc, char **argv) {
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    app a = {.ask = workload_args_default(),
+             .in = {.limits = slo_none(),
+                    .target = 0.9,
+                    .threads = (uint32_t)(cores < 1                              ? 1
+                                          : cores > (long)JUDGE_POOL_THREADS_MAX ? JUDGE_POOL_THREADS_MAX
+                                                                                 : cores)}};
+    parse(&a, argc, argv);
+    errbuf eb = {0};
+    int code = run(&a, &eb);
+    if (eb.text[0]) fprintf(stderr, "baton-plan search: %s\n", eb.text);
+    workload_free(a.work);
+    profile_free(a.profile);
+    return code;
+}

@@ -1,0 +1,16 @@
+/* winner_config - a placement as a config that deploy/up.sh starts as it is. */
+#ifndef BATON_PLANNER_WINNER_CONFIG_H
+#define BATON_PLANNER_WINNER_CONFIG_H
+
+#include "config/config.h"
+#include "planner/fleet/placement.h"
+
+/* The base (a config file; NULL: one of the mock backend, whose steps take as long as `latency`, a preset's
+ * name or a file, says) with the placement's roles, as text. tp or pp above 1, which Baton does not have yet,
+ * or more workers than it takes, are written and named in a comment and in `note` (else ""): such a file is
+ * refused by the programs. The others are loaded again before this returns. Caller frees *out with free.
+ * ST_INVALID as config_load, with the key. */
+status winner_config(char **out, const fleet_placement *p, const char *base, const char *latency, char *note,
+                     size_t note_size, errbuf *eb);
+
+#endif
