@@ -301,10 +301,10 @@ static int run(app *a, errbuf *eb) {
     st = plan_search(&found, &a->in, eb);
     if (st != ST_OK) return st == ST_INVALID ? EXIT_REFUSED : EXIT_FAILED;
     const ratio none = {.mean = NAN, .low = NAN, .high = NAN};
-    plan_verdict verdict = plan_verdict_of(&found, &a->in, none, "");
+    plan_verdict said = plan_verdict_of(&found, &a->in, none, "");
     plan_report report = {.in = &a->in,
                           .found = &found,
-                          .verdict = &verdict,
+                          .verdict = &said,
                           .workload = a->ask.name,
                           .arrivals = a->ask.arrivals_name,
                           .profile_path = a->profile_path};
@@ -312,7 +312,7 @@ static int run(app *a, errbuf *eb) {
     if (a->out) st = write_all(a, &report, eb);
     plan_done(&found);
     if (st != ST_OK) return st == ST_INVALID ? EXIT_REFUSED : EXIT_FAILED;
-    return verdict.answer == ANSWER_INFEASIBLE ? EXIT_INFEASIBLE : EXIT_DONE;
+    return said.answer == ANSWER_INFEASIBLE ? EXIT_INFEASIBLE : EXIT_DONE;
 }
 
 int search_main(int argc, char **argv) {
