@@ -6,6 +6,7 @@
 
 #include "base/sm.h"
 #include "ctl/ctl.h"
+#include "ctl/decision.h"
 
 typedef struct core core;
 
@@ -140,6 +141,7 @@ typedef struct core_sink {
     /* For those who look on; each may be NULL, what they are given is borrowed for the call */
     void (*record)(void *ctx, const core_record *r); /* before `end` */
     void (*steps)(void *ctx, const core_steps *s);
+    void (*decision)(void *ctx, const decision *d); /* routes and reservations, before they are sent */
 } core_sink;
 
 typedef struct core_counters {

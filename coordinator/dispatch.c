@@ -21,18 +21,30 @@ static void reserve(core *c, request *r, member *d, const route_ask *ask, uint64
     outbox_reserve(c, r, d, prefix_found_pages(&ask->decoding, &d->prefixes), now_ns);
 }
 
+static void tell(const core *c, decision_kind kind, const request *r, const member *worker, const member *d) {
+    if (!c->sink.decision) return;
+    decision told = {.kind = kind,
+                     .req = r->id,
+                     .attempt = r->attempt,
+                     .worker = worker->name,
+                     .decode = d ? d->name : NULL};
+    c->sink.decision(c->sink.ctx, &told);
+}
+
 /* False: one of them waits, so nobody younger may take D pages. */
 static bool offer_decode(core *c, request_line line, uint64_t now_ns) {
     for (request *r; (r = request_table_first(&c->requests, line));) {
         route_ask ask = ask_of(r);
         prefixes_ask(c, r, false, true, &ask);
         member *d = router_pick_decode(core_member_list(c), &ask, r->prefill->kv_token_bytes);
-        if (d)
+        if (d) {
+            tell(c, DECISION_RESERVE, r, r->prefill, d);
             reserve(c, r, d, &ask, now_ns);
-        else if (router_decode_could_fit(core_member_list(c), ask.tokens_max))
+        } else if (router_decode_could_fit(core_member_list(c), ask.tokens_max)) {
             return false;
-        else
+        } else {
             request_table_pass_over(&c->requests, r);
+        }
     }
     return true;
 }
@@ -49,6 +61,7 @@ static routed route_one(core *c, request *r, bool decode_blocked, uint64_t now_n
         request_table_pass_over(&c->requests, r);
         return PASSED_OVER;
     }
+    tell(c, DECISION_ROUTE, r, to.prefill, to.decode);
     request_move(r, REQ_PREFILL, now_ns);
     request_enter(r, STAGE_PREFILL, to.prefill, now_ns);
     outbox_prefill(c, r, to.prefill, prefix_found_pages(&ask.computing, &to.prefill->prefixes));

@@ -302,7 +302,8 @@ static status open_app(app *a, errbuf *eb) {
                       .token = sink_token,
                       .end = sink_end,
                       .record = sink_record,
-                      .steps = sink_steps};
+                      .steps = sink_steps,
+                      .decision = log_on(LOG_DEBUG) ? decision_log : NULL};
     core_options opt = core_options_of(a);
     a->core = core_new(&opt, &sink, clock_now_ns());
     a->meter = meter_new(a->served_name);

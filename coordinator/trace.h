@@ -2,7 +2,7 @@
  * are made of it (trace_json.h, live_json.h).
  *
  * An event costs the same whatever is kept: it overwrites the oldest. Memory is taken at once and stays:
- * 4,096 requests of 344 bytes, 262,144 steps of 24 bytes, a name for each of WORKERS_MAX; together below 8
+ * 4,096 requests of 344 bytes, 262,144 steps of 48 bytes, a name for each of WORKERS_MAX; together below 14
  * MiB.
  *
  * Entries are numbered from 0 as they come, for ever. A reader keeps numbers, so what was overwritten
@@ -26,7 +26,7 @@ typedef struct trace_step {
     uint64_t begin_ns;
     uint32_t duration_us;
     uint32_t worker;
-    uint32_t prefill_rows, decode_rows;
+    step_sums sums;
 } trace_step;
 
 typedef struct trace_worker {

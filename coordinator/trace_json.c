@@ -300,8 +300,13 @@ static void step_event(trace_json *j, buf *out, const trace_step *s) {
     tell_process(j, out, process_of(j, s->worker));
     event(j, out, 'X', s->worker, 0);
     slice_times(out, s->begin_ns, end_ns);
-    buf_addf(out, ",\"name\":\"%s\",\"cat\":\"step\",\"args\":{\"prefill_rows\":%u,\"decode_rows\":%u}}",
-             busy_kind_name(busy_kind_of(s->prefill_rows, s->decode_rows)), s->prefill_rows, s->decode_rows);
+    const step_sums *n = &s->sums;
+    buf_addf(
+        out,
+        ",\"name\":\"%s\",\"cat\":\"step\",\"args\":{\"prefill_rows\":%u,\"decode_rows\":%u,\"chunks\":%u,"
+        "\"squares\":%" PRIu64 ",\"context\":%" PRIu64 "}}",
+        busy_kind_name(busy_kind_of(n->prefill_rows, n->decode_rows)), n->prefill_rows, n->decode_rows,
+        n->chunks, n->squares, n->context);
 }
 
 bool trace_json_next(trace_json *j, buf *out) {

@@ -12,9 +12,11 @@
  *   beforehand.
  *
  * Who uses it: the stories and the random walk of tests/cluster, and whatever else wants a whole cluster
- * without hardware, a planner or a stand-in for an engine. It links the pure cores only, the same objects as
- * production, and nothing of the tests. Every symbol begins with sim_. Thread: one, the caller's; worlds are
- * independent.
+ * without hardware, a planner or a stand-in for an engine. A planner sets check_kv to false, which leaves out
+ * all that proves that bytes are right: the KV, the checks after every event, the packing of messages, and
+ * ids, which are all the same then. Every decision and every time is what it would be with them. It links the
+ * pure cores only, the same objects as production, and nothing of the tests. Every symbol begins with sim_.
+ * Thread: one, the caller's; worlds are independent.
  *
  * The first broken promise sets `failure`; nothing runs afterwards. Time starts at 1 s, because a stamp of 0
  * means never. */
@@ -23,6 +25,7 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "base/u64_map.h"
 #include "coordinator/core.h"
 #include "latency/latency.h"
 #include "worker_core/agent.h"
@@ -30,22 +33,7 @@
 #define SIM_WORKERS_MAX 256u
 #define SIM_LAYERS      2u
 #define SIM_EOS         2
-
-typedef struct sim_options {
-    uint64_t seed;
-    bool jitter; /* delays vary, with rare long ones; false: exact times for stories */
-    uint32_t workers[ROLE_COUNT];
-    uint32_t pages[ROLE_COUNT];
-    uint32_t max_seqs, max_rows, chunk_tokens;
-    uint64_t ctl_ns, step_ns, row_ns, frame_ns; /* delays: control message, step, per row, pair frame */
-    const latency_model *latency;     /* of steps, in place of step and row; NULL = those. Borrowed */
-    bool prefix_cache, cache_outputs; /* of every worker: see wcore_options */
-    uint64_t post_ns, copy_ns;        /* hand-over between threads; copying one segment */
-    uint64_t pair_timeout_ns, join_retry_ns, rejoin_ns;
-    core_options core;
-} sim_options;
-/* Real limits, exact times: control 1 ms, a step 10 ms, a frame 2 ms */
-sim_options sim_defaults(void);
+#define SIM_ANY_ID      10 /* every id without check_kv */
 
 typedef struct sim_ask {
     uint32_t prompt_count, max_tokens;
@@ -58,9 +46,61 @@ typedef struct sim_ask {
     const struct sim_client *after;
 } sim_ask;
 
+typedef struct sim_arrival {
+    uint64_t at_ns; /* never goes back; one that is over is now */
+    sim_ask ask;
+} sim_arrival;
+
+/* Who drives a run or looks on; each may be NULL. */
+typedef struct sim_watch {
+    void *ctx;
+    /* The next arrival; asked once before the first event, and again when the last one has come. False: there
+     * is none any more. */
+    bool (*next)(void *ctx, sim_arrival *out);
+    /* A client of `next` or of sim_submit has ended, or was refused (c->refused; of `next` only) */
+    void (*ended)(void *ctx, const struct sim_client *c);
+    /* worker: its index; -1: the coordinator */
+    void (*decision)(void *ctx, uint64_t now_ns, int32_t worker, const decision *d);
+    /* How long a step takes, in place of sim_options' numbers; without jitter */
+    uint64_t (*step_ns)(void *ctx, uint32_t worker, const latency_step *s);
+} sim_watch;
+
+/* What a role has for itself; 0, NULL: as sim_options says for all */
+typedef struct sim_role {
+    uint32_t max_seqs, max_rows, chunk_tokens;
+    const char *policy; /* of a colocated worker; NULL: they take turns */
+} sim_role;
+
+typedef struct sim_options {
+    uint64_t seed;
+    bool check_kv; /* true by default; false: neither a prefix cache nor clients that come `after` one */
+    bool forget_clients; /* one that has ended is freed after watch.ended: memory for those alive only */
+    bool jitter;         /* delays vary, with rare long ones; false: exact times for stories */
+    uint32_t workers[ROLE_COUNT];
+    uint32_t pages[ROLE_COUNT];
+    uint32_t max_seqs, max_rows, chunk_tokens;
+    sim_role roles[ROLE_COUNT];
+    uint64_t ctl_ns, step_ns, row_ns, frame_ns; /* delays: control message, step, per row, pair frame */
+    const latency_model *latency;     /* of steps, in place of step and row; NULL = those. Borrowed */
+    bool prefix_cache, cache_outputs; /* of every worker: see wcore_options */
+    uint64_t post_ns, copy_ns;        /* hand-over between threads; copying one segment */
+    /* Of a pair: segments that it holds at most, and their bytes (512, 1024); a token's KV has 64 bytes here
+     */
+    uint32_t pair_slots, segment_bytes, slot_bytes;
+    uint64_t pair_timeout_ns, join_retry_ns, rejoin_ns;
+    sim_watch watch;
+    core_options core;
+} sim_options;
+/* Real limits, exact times: control 1 ms, a step 10 ms, a frame 2 ms */
+sim_options sim_defaults(void);
+/* What a role has, options of its own and common ones together */
+sim_role sim_role_of(const sim_options *o, worker_role role);
+
 typedef struct sim_client {
-    uint64_t req;
-    int32_t *prompt;
+    uint64_t index;  /* in the order in which they came, from 0 */
+    uint64_t req;    /* 0: refused */
+    status refused;  /* by the coordinator, at once, with why; ST_OK: it was not */
+    int32_t *prompt; /* NULL without check_kv, as want */
     uint32_t prompt_count;
     sampling params;
     int32_t *want; /* the stream that must come, to its end */
@@ -102,7 +142,8 @@ typedef struct sim {
     sim_event **ready; /* [ready_taken, ready_count): of those that woke up; before the heap */
     uint32_t ready_taken, ready_count, ready_capacity;
     core *core;
-    uint64_t core_wake_ns; /* the wake event that counts; older ones are ignored */
+    uint64_t core_wake_ns;  /* when it wants to run again */
+    uint64_t core_armed_ns; /* the wake event that counts, not later than that; 0 = none */
     bool core_frozen;
     sim_event **core_stash; /* events that wait for the coordinator to wake */
     uint32_t core_stash_count, core_stash_capacity;
@@ -112,8 +153,15 @@ typedef struct sim {
     uint32_t conn_count, conn_capacity;
     sim_pair **pairs;
     uint32_t pair_count, pair_capacity;
-    sim_client **clients;
+    sim_client **clients; /* [client_count] that ended too, unless they are forgotten */
     uint32_t client_count, client_capacity;
+    u64_map client_of;  /* by request, those alive */
+    uint64_t asked;     /* clients that came */
+    bool arriving;      /* one is on its way */
+    sim_arrival coming; /* that one */
+    int32_t *ids;       /* [id_capacity] all the same, for every prompt without check_kv */
+    uint32_t id_capacity;
+    sim_event *spare;    /* a list: events to be used again */
     uint64_t broken_req; /* whose sampled rows have no usable logits, on any worker; 0 = none */
     sim_seen seen;
     char failure[320];
@@ -153,6 +201,8 @@ bool sim_frozen(const sim *s, uint32_t worker);
 bool sim_member(const sim *s, uint32_t worker);
 /* Every worker and the coordinator hold nothing */
 bool sim_idle_everywhere(const sim *s);
+/* Nobody is on the way, and all who came have ended */
+bool sim_served(const sim *s);
 uint32_t sim_pages_used(const sim *s, uint32_t worker);
 /* Pair channels of this life of it */
 uint32_t sim_pairs_open(const sim *s, uint32_t worker);

@@ -62,7 +62,9 @@ static sim_event *heap_pop(sim *s) {
 
 sim_event *sim_post(sim *s, uint64_t at_ns, event_kind kind, const sim_proc *to) {
     PRE(s);
-    sim_event *e = xcalloc(1, sizeof *e);
+    sim_event *e = s->spare ? s->spare : xmalloc(sizeof *e);
+    if (s->spare) s->spare = e->next;
+    *e = (sim_event){0};
     e->at_ns = MAX(at_ns, s->now_ns);
     e->number = ++s->event_number;
     e->kind = kind;
@@ -72,10 +74,11 @@ sim_event *sim_post(sim *s, uint64_t at_ns, event_kind kind, const sim_proc *to)
     return e;
 }
 
-void sim_event_free(sim_event *e) {
+void sim_event_free(sim *s, sim_event *e) {
     if (!e) return;
     free(e->data);
-    free(e);
+    e->next = s->spare;
+    s->spare = e;
 }
 
 sim_event *sim_next(sim *s) {

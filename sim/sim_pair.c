@@ -22,7 +22,7 @@ sim_pair *sim_pair_open(sim_proc *p, const kv_identity *id, const char *endpoint
                     .p_inc = id->p_inc,
                     .d_inc = id->d_inc,
                     .open = true,
-                    .credits = PAIR_SLOTS,
+                    .credits = s->opt.pair_slots,
                     .credit_ns = s->now_ns};
     SIM_GROW(s->pairs, s->pair_count, s->pair_capacity);
     s->pairs[s->pair_count++] = q;
@@ -46,7 +46,7 @@ void sim_pair_check(sim_proc *p, sim_pair *pr) {
     PRE(pr->check_due);
     sim *s = p->sim;
     pr->check_due = false;
-    if (!pr->open || pr->credits == PAIR_SLOTS) return;
+    if (!pr->open || pr->credits == s->opt.pair_slots) return;
     if (s->now_ns - pr->credit_ns >= s->opt.pair_timeout_ns) {
         sim_pair_end(s, pr);
         return;

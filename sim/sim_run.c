@@ -11,13 +11,19 @@ static sim_conn *conn_of(const sim *s, uint64_t id) {
     return id && id <= s->conn_count ? s->conns[id - 1] : NULL;
 }
 
-static void core_turn_now(sim *s) {
+static void arm_core(sim *s, uint64_t at_ns) {
+    s->core_wake_ns = at_ns;
+    if (s->core_armed_ns && s->core_armed_ns <= at_ns) return; /* that one looks again */
+    s->core_armed_ns = at_ns;
+    sim_post(s, at_ns, EV_CORE_WAKE, NULL);
+}
+
+void sim_core_turn(sim *s) {
+    PRE(s);
     uint64_t next = core_turn(s->core, s->now_ns);
-    if (!core_check(s->core)) sim_failf(s, "core_check");
+    if (s->opt.check_kv && !core_check(s->core)) sim_failf(s, "core_check");
     if (next <= s->now_ns) sim_failf(s, "core_turn wants to run again at once");
-    if (next == s->core_wake_ns) return;
-    s->core_wake_ns = next;
-    sim_post(s, next, EV_CORE_WAKE, NULL);
+    arm_core(s, next);
 }
 
 static void core_send(void *ctx, uint64_t id, const ctl_msg *m) {
@@ -28,13 +34,7 @@ static void core_send(void *ctx, uint64_t id, const ctl_msg *m) {
         return;
     }
     if (!c->worker_open) return;
-    buf b = {0};
-    ctl_pack(m, &b);
-    sim_event *e = sim_post(s, sim_fifo(s, &c->to_worker_ns, s->opt.ctl_ns), EV_MSG, s->procs[c->worker]);
-    e->life = c->life;
-    e->conn = id;
-    e->data = b.data;
-    e->len = b.len;
+    sim_msg_send(s, c, false, m);
 }
 
 static void core_hang_up(void *ctx, uint64_t id) {
@@ -43,29 +43,8 @@ static void core_hang_up(void *ctx, uint64_t id) {
     if (c) c->core_open = false;
 }
 
-static sim_client *client_of(const sim *s, uint64_t req) {
-    for (uint32_t i = s->client_count; i-- > 0;)
-        if (s->clients[i]->req == req) return s->clients[i];
-    return NULL;
-}
-
 static void core_token_out(void *ctx, uint64_t req, const core_token *t) {
-    sim *s = ctx;
-    sim_client *c = client_of(s, req);
-    if (!c || c->ended) {
-        sim_failf(s, "req %llu: a token after the end", (unsigned long long)req);
-        return;
-    }
-    if (t->index != c->got)
-        sim_failf(s, "req %llu: token %u after %u", (unsigned long long)req, t->index, c->got);
-    if (c->got >= c->want_count || t->token.id != c->want[c->got])
-        sim_failf(s, "req %llu: output %u is %d and must not be", (unsigned long long)req, t->index,
-                  t->token.id);
-    if (!c->got) c->first_ns = s->now_ns;
-    c->got++;
-    if ((t->token.fin != FINISH_NONE) != (c->got == c->want_count))
-        sim_failf(s, "req %llu: end %d at output %u", (unsigned long long)req, t->token.fin, t->index);
-    if (c->stop_at >= 0 && t->index == (uint32_t)c->stop_at) core_finish(s->core, req, s->now_ns);
+    sim_client_token(ctx, req, t);
 }
 
 /* Its stages follow each other from its birth to its end, and none comes where it cannot. */
@@ -89,31 +68,26 @@ static void core_recorded(void *ctx, const core_record *r) {
 }
 
 static void core_ended(void *ctx, uint64_t req, const core_end *e, const core_times *times) {
+    sim_client_end(ctx, req, e, times);
+}
+
+static void core_decided(void *ctx, const decision *d) {
     sim *s = ctx;
-    sim_client *c = client_of(s, req);
-    if (!c || c->ended) {
-        sim_failf(s, "req %llu ended twice", (unsigned long long)req);
-        return;
-    }
-    c->ended = true;
-    c->end = *e;
-    c->times = *times;
-    c->cached = times->cached_tokens;
-    c->end_ns = s->now_ns;
-    snprintf(c->why, sizeof c->why, "%s", e->why ? e->why : "");
-    bool stopped = c->stop_at >= 0 && c->got == (uint32_t)c->stop_at + 1;
-    if (e->state == REQ_DONE && e->fin == FINISH_NONE && !stopped) sim_failf(s, "an end without a reason");
-    if (e->state == REQ_DONE && e->fin != FINISH_NONE && (c->got != c->want_count || e->fin != c->want_fin))
-        sim_failf(s, "req %llu: done with %u of %u tokens", (unsigned long long)req, c->got, c->want_count);
-    if (e->state == REQ_CANCELED && !c->canceled) sim_failf(s, "canceled by nobody");
-    if (e->state == REQ_FAILED && strstr(c->why, "another token")) sim_failf(s, "%s", c->why);
-    if (e->state == REQ_FAILED && e->st != ST_CORRUPT && e->st != ST_PEER && e->st != ST_TIMEOUT)
-        sim_failf(s, "failed with %s", status_name(e->st));
+    s->opt.watch.decision(s->opt.watch.ctx, s->now_ns, -1, d);
 }
 
 static void core_event(sim *s, sim_event *e) {
     if (e->kind == EV_CORE_WAKE) {
-        if (e->at_ns == s->core_wake_ns) core_turn_now(s); /* else another one counts */
+        if (e->at_ns != s->core_armed_ns) return; /* another one counts */
+        s->core_armed_ns = 0;
+        if (s->core_wake_ns > s->now_ns)
+            arm_core(s, s->core_wake_ns);
+        else
+            sim_core_turn(s);
+        return;
+    }
+    if (e->kind == EV_ARRIVAL) {
+        sim_client_arrives(s);
         return;
     }
     sim_conn *c = conn_of(s, e->conn);
@@ -123,17 +97,13 @@ static void core_event(sim *s, sim_event *e) {
         core_conn_lost(s->core, e->conn, "the connection broke", s->now_ns);
     } else {
         ctl_msg m;
-        errbuf eb = {0};
-        if (ctl_unpack(e->data, e->len, &m, &eb) != ST_OK) {
-            sim_failf(s, "unpack: %s", eb.text);
-            return;
-        }
+        if (!sim_msg_read(s, e, &m)) return;
         s->seen.to_coord[m.kind]++;
         sim_trace(s, s->procs[c->worker]->name, &m);
         core_message(s->core, e->conn, &m, s->now_ns);
-        ctl_done(&m);
+        sim_msg_done(e, &m);
     }
-    core_turn_now(s);
+    sim_core_turn(s);
 }
 
 /* ---- life ---- */
@@ -141,6 +111,7 @@ static void core_event(sim *s, sim_event *e) {
 sim_options sim_defaults(void) {
     return (sim_options){
         .seed = 1,
+        .check_kv = true,
         .pages = {64, 64, 64},
         .max_seqs = 8,
         .max_rows = 64,
@@ -151,6 +122,9 @@ sim_options sim_defaults(void) {
         .frame_ns = 2 * NS_PER_MS,
         .post_ns = 10 * NS_PER_US,
         .copy_ns = 0,
+        .pair_slots = 3,
+        .segment_bytes = 512,
+        .slot_bytes = 1024,
         .pair_timeout_ns = 10 * NS_PER_S,
         .join_retry_ns = NS_PER_S,
         .rejoin_ns = 60 * NS_PER_S,
@@ -172,7 +146,17 @@ sim_options sim_defaults(void) {
     };
 }
 
+sim_role sim_role_of(const sim_options *o, worker_role role) {
+    PRE(role < ROLE_COUNT);
+    const sim_role *own = &o->roles[role];
+    return (sim_role){.max_seqs = own->max_seqs ? own->max_seqs : o->max_seqs,
+                      .max_rows = own->max_rows ? own->max_rows : o->max_rows,
+                      .chunk_tokens = own->chunk_tokens ? own->chunk_tokens : o->chunk_tokens,
+                      .policy = own->policy};
+}
+
 sim *sim_new(const sim_options *opt) {
+    PRE(opt->check_kv || !opt->prefix_cache);
     sim *s = xcalloc(1, sizeof *s);
     s->opt = *opt;
     s->now_ns = NS_PER_S;
@@ -182,11 +166,13 @@ sim *sim_new(const sim_options *opt) {
                       .hang_up = core_hang_up,
                       .token = core_token_out,
                       .end = core_ended,
-                      .record = core_recorded};
+                      .record = opt->check_kv ? core_recorded : NULL,
+                      .decision = opt->watch.decision ? core_decided : NULL};
     core_options co = opt->core;
     co.prefix_cache = opt->prefix_cache;
     for (uint32_t r = 0; r < ROLE_COUNT; r++) co.role_wanted[r] = opt->workers[r];
     s->core = core_new(&co, &sink, s->now_ns);
+    u64_map_init(&s->client_of, opt->core.max_requests);
     for (uint32_t r = 0; r < ROLE_COUNT; r++)
         for (uint32_t i = 0; i < opt->workers[r]; i++) {
             CHECK(s->proc_count < SIM_WORKERS_MAX);
@@ -194,30 +180,30 @@ sim *sim_new(const sim_options *opt) {
             s->proc_count++;
         }
     for (uint32_t i = 0; i < s->proc_count; i++) sim_proc_start(s->procs[i]);
-    core_turn_now(s);
+    sim_client_await(s);
+    sim_core_turn(s);
     return s;
 }
 
 void sim_free(sim *s) {
     if (!s) return;
     for (uint32_t i = 0; i < s->proc_count; i++) sim_proc_free(s->procs[i]);
-    for (uint32_t i = 0; i < s->heap_count; i++) sim_event_free(s->heap[i]);
-    for (uint32_t i = 0; i < s->core_stash_count; i++) sim_event_free(s->core_stash[i]);
-    for (uint32_t i = s->ready_taken; i < s->ready_count; i++) sim_event_free(s->ready[i]);
+    for (uint32_t i = 0; i < s->heap_count; i++) sim_event_free(s, s->heap[i]);
+    for (uint32_t i = 0; i < s->core_stash_count; i++) sim_event_free(s, s->core_stash[i]);
+    for (uint32_t i = s->ready_taken; i < s->ready_count; i++) sim_event_free(s, s->ready[i]);
     free(s->ready);
     for (uint32_t i = 0; i < s->conn_count; i++) free(s->conns[i]);
     for (uint32_t i = 0; i < s->pair_count; i++) free(s->pairs[i]);
-    for (uint32_t i = 0; i < s->client_count; i++) {
-        free(s->clients[i]->prompt);
-        free(s->clients[i]->want);
-        free(s->clients[i]);
+    for (sim_event *e = s->spare, *next; e; e = next) {
+        next = e->next;
+        free(e);
     }
+    sim_clients_free(s);
     core_free(s->core);
     free(s->heap);
     free(s->core_stash);
     free(s->conns);
     free(s->pairs);
-    free(s->clients);
     free(s);
 }
 
@@ -240,7 +226,7 @@ bool sim_step(sim *s) {
             return true;
         }
         core_event(s, e);
-        sim_event_free(e);
+        sim_event_free(s, e);
         return !s->failure[0];
     }
     sim_proc *p = s->procs[e->worker];
@@ -251,7 +237,7 @@ bool sim_step(sim *s) {
         }
         sim_proc_event(p, e);
     }
-    sim_event_free(e);
+    sim_event_free(s, e);
     return !s->failure[0];
 }
 
@@ -265,76 +251,6 @@ bool sim_run_until(sim *s, uint64_t at_ns) {
 
 bool sim_run_for(sim *s, uint64_t span_ns) {
     return sim_run_until(s, s->now_ns + span_ns);
-}
-
-/* ---- clients ---- */
-
-static void expect_stream(sim_client *c) {
-    uint64_t hash = kv_ids_hash(KV_IDS_HASH_START, c->prompt, c->prompt_count);
-    const int32_t eos = SIM_EOS;
-    c->want = xcalloc(c->params.max_tokens, sizeof *c->want);
-    c->want_count = 0;
-    c->want_fin = FINISH_NONE;
-    while (c->want_fin == FINISH_NONE) {
-        int32_t id = sim_token(hash, c->params.seed, c->want_count);
-        c->want[c->want_count++] = id;
-        c->want_fin = sampling_finish(&c->params, &eos, 1, id, c->want_count);
-    }
-}
-
-/* What came before, if anything, then ids of its own. */
-static void make_prompt(sim_client *c, const sim_ask *ask, uint64_t made_of) {
-    uint32_t before = ask->after ? ask->after->prompt_count + ask->after->got : 0;
-    c->prompt_count = before + ask->prompt_count;
-    c->prompt = xcalloc(MAX(c->prompt_count, 1u), sizeof *c->prompt);
-    for (uint32_t i = 0; i < before; i++)
-        c->prompt[i] = i < ask->after->prompt_count ? ask->after->prompt[i]
-                                                    : ask->after->want[i - ask->after->prompt_count];
-    for (uint32_t i = before; i < c->prompt_count; i++)
-        c->prompt[i] = (int32_t)(10 + (kv_mix(made_of + i) >> 9) % 5000);
-}
-
-status sim_submit(sim *s, const sim_ask *ask, sim_client **out, errbuf *eb) {
-    PRE(s);
-    PRE(ask);
-    sim_client *c = xcalloc(1, sizeof *c);
-    uint64_t own = sim_random(s);
-    make_prompt(c, ask, ask->story ? kv_mix(s->opt.seed + ask->story) : own);
-    c->params = sampling_default();
-    c->params.seed = own;
-    c->params.max_tokens = ask->max_tokens;
-    c->params.ignore_eos = ask->ignore_eos;
-    c->stop_at = ask->stop_at;
-    core_request r = {.prompt = c->prompt,
-                      .prompt_count = c->prompt_count,
-                      .params = c->params,
-                      .max_tokens_given = !ask->max_tokens_absent,
-                      .salt = {ask->salt}};
-    uint64_t req;
-    status st = core_submit(s->core, &r, s->now_ns, &req, eb);
-    if (st != ST_OK) {
-        free(c->prompt);
-        free(c);
-        return st;
-    }
-    c->req = req;
-    c->submit_ns = s->now_ns;
-    expect_stream(c);
-    SIM_GROW(s->clients, s->client_count, s->client_capacity);
-    s->clients[s->client_count++] = c;
-    if (out) *out = c;
-    if (!s->core_frozen) core_turn_now(s);
-    return ST_OK;
-}
-
-void sim_cancel(sim *s, sim_client *c) {
-    PRE(s);
-    PRE(c);
-    if (c->ended) return;
-    c->canceled = true;
-    core_cancel(s->core, c->req, s->now_ns);
-    if (!c->ended) sim_failf(s, "cancel did not end the request");
-    if (!s->core_frozen) core_turn_now(s);
 }
 
 /* ---- faults ---- */
@@ -359,8 +275,7 @@ void sim_term(sim *s, uint32_t worker, uint64_t limit_ns) {
     sim_proc *p = s->procs[worker];
     if (!p->alive || p->frozen) return;
     agent_drain(p->agent, limit_ns, s->now_ns);
-    p->wake_ns = s->now_ns;
-    sim_post(s, s->now_ns, EV_WAKE, p);
+    sim_proc_arm(p, s->now_ns);
 }
 
 void sim_freeze(sim *s, uint32_t worker) {
@@ -374,7 +289,7 @@ static void unstash(sim *s, sim_event **list, uint32_t *count) {
     *count = 0;
     for (uint32_t i = 0; i < n; i++) {
         if (list[i]->kind == EV_WAKE || list[i]->kind == EV_CORE_WAKE) {
-            sim_event_free(list[i]);
+            sim_event_free(s, list[i]);
             continue;
         }
         SIM_GROW(s->ready, s->ready_count, s->ready_capacity);
@@ -388,8 +303,8 @@ void sim_thaw(sim *s, uint32_t worker) {
     if (!p->frozen) return;
     p->frozen = false;
     unstash(s, p->stash, &p->stash_count);
-    p->wake_ns = s->now_ns;
-    sim_post(s, s->now_ns, EV_WAKE, p);
+    p->armed_ns = 0; /* it may have come meanwhile */
+    sim_proc_arm(p, s->now_ns);
 }
 
 void sim_freeze_core(sim *s) {
@@ -401,8 +316,8 @@ void sim_thaw_core(sim *s) {
     if (!s->core_frozen) return;
     s->core_frozen = false;
     unstash(s, s->core_stash, &s->core_stash_count);
-    s->core_wake_ns = s->now_ns;
-    sim_post(s, s->now_ns, EV_CORE_WAKE, NULL);
+    s->core_armed_ns = 0; /* it may have come meanwhile */
+    arm_core(s, s->now_ns);
 }
 
 void sim_cut_conn(sim *s, uint32_t worker) {

@@ -18,51 +18,64 @@ static void seq_clear(fake_seq *q) {
 }
 
 static void seq_append(fake_seq *q, int32_t id) {
-    uint64_t h = q->id_count ? q->prefix[q->id_count - 1] : KV_IDS_HASH_START;
-    q->ids[q->id_count] = id;
-    q->prefix[q->id_count++] = kv_ids_hash(h, &id, 1);
+    if (q->ids) {
+        uint64_t h = q->id_count ? q->prefix[q->id_count - 1] : KV_IDS_HASH_START;
+        q->ids[q->id_count] = id;
+        q->prefix[q->id_count] = kv_ids_hash(h, &id, 1);
+    }
+    q->id_count++;
 }
 
 static void seq_open(sim_proc *p, const dev_open *o) {
     fake_seq *q = &p->seqs[o->slot];
+    const seq_start *init = &o->init;
     if (q->open) sim_failf(p->sim, "%s: slot %u is opened twice", p->name, o->slot);
     seq_clear(q);
-    uint32_t capacity = p->sim->opt.core.max_context + 2, pages = kv_pages_for(capacity);
-    *q = (fake_seq){.open = true,
-                    .ids = xcalloc(capacity, sizeof *q->ids),
-                    .prefix = xcalloc(capacity, sizeof *q->prefix),
-                    .pages = xcalloc(pages, sizeof *q->pages),
-                    .prompt_count = o->init.prompt_count,
-                    .seed = o->init.params->seed};
-    for (uint32_t i = 0; i < o->init.prompt_count; i++) seq_append(q, o->init.prompt[i]);
+    *q = (fake_seq){.open = true, .prompt_count = init->prompt_count, .seed = init->params->seed};
+    if (!p->sim->opt.check_kv) {
+        q->id_count = init->prompt_count + init->output_count;
+        return;
+    }
+    uint64_t most = (uint64_t)init->prompt_count + MAX(init->params->max_tokens, init->output_count);
+    uint32_t capacity = (uint32_t)MIN(most, p->sim->opt.core.max_context) + 2, pages = kv_pages_for(capacity);
+    q->ids = xcalloc(capacity, sizeof *q->ids);
+    q->prefix = xcalloc(capacity, sizeof *q->prefix);
+    q->pages = xcalloc(MAX(pages, init->page_count) + 1, sizeof *q->pages);
+    for (uint32_t i = 0; i < init->prompt_count; i++) seq_append(q, init->prompt[i]);
     q->prompt_hash = q->prefix[q->id_count - 1];
-    for (uint32_t i = 0; i < o->init.output_count; i++) {
-        seq_append(q, o->init.output[i]);
-        if (o->init.output[i] != sim_token(q->prompt_hash, q->seed, i))
+    for (uint32_t i = 0; i < init->output_count; i++) {
+        seq_append(q, init->output[i]);
+        if (init->output[i] != sim_token(q->prompt_hash, q->seed, i))
             sim_failf(p->sim, "%s was given a wrong output id %u", p->name, i);
     }
-    memcpy(q->pages, o->init.pages, o->init.page_count * sizeof *q->pages);
-    q->page_count = o->init.page_count;
+    memcpy(q->pages, init->pages, init->page_count * sizeof *q->pages);
+    q->page_count = init->page_count;
+}
+
+/* The rows before it are read, its own are written. */
+static void touch_rows(sim_proc *p, const step_item *it, uint32_t layer) {
+    const fake_seq *q = &p->seqs[it->slot];
+    for (uint32_t pos = 0; pos < it->begin; pos++)
+        if (sim_proc_kv_row(p, q->pages, pos)[layer] != sim_kv_word(q->prefix[pos], layer)) {
+            sim_failf(p->sim, "%s: req %llu reads KV that is not its own at row %u", p->name,
+                      (unsigned long long)it->tag, pos);
+            return;
+        }
+    for (uint32_t pos = it->begin; pos < it->begin + it->count; pos++)
+        sim_proc_kv_row(p, q->pages, pos)[layer] = sim_kv_word(q->prefix[pos], layer);
 }
 
 static void run_layer(sim_proc *p, uint32_t layer) {
-    for (uint32_t i = 0; i < p->job.item_count; i++) {
+    if (!p->sim->opt.check_kv && p->role != ROLE_PREFILL) return;
+    for (uint32_t i = 0; i < p->job.item_count && !p->sim->failure[0]; i++) {
         const step_item *it = &p->job.items[i];
-        const fake_seq *q = &p->seqs[it->slot];
-        for (uint32_t pos = 0; pos < it->begin; pos++)
-            if (sim_proc_kv_row(p, q->pages, pos)[layer] != sim_kv_word(q->prefix[pos], layer)) {
-                sim_failf(p->sim, "%s: req %llu reads KV that is not its own at row %u", p->name,
-                          (unsigned long long)it->tag, pos);
-                return;
-            }
-        for (uint32_t pos = it->begin; pos < it->begin + it->count; pos++)
-            sim_proc_kv_row(p, q->pages, pos)[layer] = sim_kv_word(q->prefix[pos], layer);
+        if (p->sim->opt.check_kv) touch_rows(p, it, layer);
         if (p->role == ROLE_PREFILL) sim_xfer_layer(p, it->tag, it->begin, it->count, layer);
     }
 }
 
 /* As the mock backend counts: a single generated row decodes, all else is a chunk. */
-static uint64_t model_span(const sim_proc *p, const latency_model *m) {
+static latency_step sums_of(const sim_proc *p) {
     latency_step sum = {0};
     for (uint32_t i = 0; i < p->job.item_count; i++) {
         const step_item *it = &p->job.items[i];
@@ -71,7 +84,27 @@ static uint64_t model_span(const sim_proc *p, const latency_model *m) {
         else
             latency_add_chunk(&sum, it->begin, it->count);
     }
-    return latency_ns(m, &sum);
+    return sum;
+}
+
+static uint64_t step_span_ns(sim_proc *p, uint32_t rows) {
+    const sim_options *o = &p->sim->opt;
+    latency_step sum = {0};
+    if (o->watch.step_ns || o->latency) sum = sums_of(p);
+    if (o->watch.step_ns) return o->watch.step_ns(o->watch.ctx, p->index, &sum);
+    return sim_delay(p->sim, o->latency ? latency_ns(o->latency, &sum) : o->step_ns + rows * o->row_ns);
+}
+
+/* What the step adds to a sequence; whether that is possible. */
+static void take_item(sim_proc *p, const step_item *it) {
+    fake_seq *q = &p->seqs[it->slot];
+    bool sound = q->open && it->begin + it->count <= q->id_count;
+    if (p->sim->opt.check_kv) {
+        memcpy(q->pages + q->page_count, it->new_pages, it->new_page_count * sizeof *q->pages);
+        q->page_count += it->new_page_count;
+        sound = sound && kv_pages_for(it->begin + it->count) <= q->page_count;
+    }
+    if (!sound) sim_failf(p->sim, "%s: a step item out of bounds", p->name);
 }
 
 static void start_step(void *ctx, const dev_job *j) {
@@ -87,20 +120,27 @@ static void start_step(void *ctx, const dev_job *j) {
     for (uint32_t i = 0; i < j->open_count; i++) seq_open(p, &j->opens[i]);
     uint32_t rows = 0;
     for (uint32_t i = 0; i < j->item_count; i++) {
-        const step_item *it = &j->items[i];
-        fake_seq *q = &p->seqs[it->slot];
-        memcpy(q->pages + q->page_count, it->new_pages, it->new_page_count * sizeof *q->pages);
-        q->page_count += it->new_page_count;
-        rows += it->count;
-        if (!q->open || it->begin + it->count > q->id_count ||
-            kv_pages_for(it->begin + it->count) > q->page_count)
-            sim_failf(s, "%s: a step item out of bounds", p->name);
+        take_item(p, &j->items[i]);
+        rows += j->items[i].count;
     }
-    if (rows > s->opt.max_rows) sim_failf(s, "%s: a step of %u rows", p->name, rows);
-    uint64_t span =
-        sim_delay(s, s->opt.latency ? model_span(p, s->opt.latency) : s->opt.step_ns + rows * s->opt.row_ns);
-    sim_post(s, s->now_ns + span / 2, EV_STEP_HALF, p);
+    if (rows > p->own.max_rows) sim_failf(s, "%s: a step of %u rows", p->name, rows);
+    uint64_t span = step_span_ns(p, rows);
+    if (s->opt.check_kv || p->role == ROLE_PREFILL) sim_post(s, s->now_ns + span / 2, EV_STEP_HALF, p);
     sim_post(s, s->now_ns + span, EV_STEP_END, p);
+}
+
+static void sample(sim_proc *p, const step_item *it, step_result *r) {
+    fake_seq *q = &p->seqs[it->slot];
+    if (it->begin + it->count != q->id_count) sim_failf(p->sim, "%s samples before its last row", p->name);
+    if (it->tag == p->sim->broken_req) {
+        r->broken = true;
+        snprintf(r->why, sizeof r->why, "a logit is no number");
+        return;
+    }
+    r->sampled = true;
+    r->token.id = SIM_ANY_ID;
+    if (q->ids) r->token.id = sim_token(q->prompt_hash, q->seed, q->id_count - q->prompt_count);
+    seq_append(q, r->token.id);
 }
 
 static void end_step(sim_proc *p) {
@@ -110,27 +150,16 @@ static void end_step(sim_proc *p) {
     }
     run_layer(p, 1);
     uint32_t count = p->job.item_count;
-    step_result *results = xcalloc(MAX(count, 1u), sizeof *results);
     for (uint32_t i = 0; i < count; i++) {
         const step_item *it = &p->job.items[i];
-        fake_seq *q = &p->seqs[it->slot];
-        results[i].tag = it->tag;
-        if (!it->sample) continue;
-        if (it->begin + it->count != q->id_count)
-            sim_failf(p->sim, "%s samples before its last row", p->name);
-        if (it->tag == p->sim->broken_req) {
-            results[i].broken = true;
-            snprintf(results[i].why, sizeof results[i].why, "a logit is no number");
-            continue;
-        }
-        results[i].sampled = true;
-        results[i].token.id = sim_token(q->prompt_hash, q->seed, q->id_count - q->prompt_count);
-        seq_append(q, results[i].token.id);
+        step_result *r = &p->results[i];
+        r->tag = it->tag;
+        r->sampled = r->broken = false; /* the token's other fields stay 0 */
+        if (it->sample) sample(p, it, r);
     }
     p->busy = false;
     step_span span = {.begin_ns = p->step_begin_ns, .duration_ns = p->sim->now_ns - p->step_begin_ns};
-    agent_stepped(p->agent, results, count, &span, p->sim->now_ns);
-    free(results);
+    agent_stepped(p->agent, p->results, count, &span, p->sim->now_ns);
 }
 
 /* ---- the agent's world ---- */
@@ -141,12 +170,13 @@ static void send_up(void *ctx, const ctl_msg *m) {
     sim_conn *c = s->conns[p->conn - 1];
     if (!c->worker_open) return;
     s->seen.sent_by_worker[m->kind]++;
-    buf b = {0};
-    ctl_pack(m, &b);
-    sim_event *e = sim_post(s, sim_fifo(s, &c->to_core_ns, s->opt.ctl_ns), EV_CORE_MSG, NULL);
-    e->conn = p->conn;
-    e->data = b.data;
-    e->len = b.len;
+    sim_msg_send(s, c, true, m);
+}
+
+static void decided(void *ctx, const decision *d) {
+    sim_proc *p = ctx;
+    const sim_watch *w = &p->sim->opt.watch;
+    w->decision(w->ctx, p->sim->now_ns, (int32_t)p->index, d);
 }
 
 static void post_xfer(void *ctx, const xfer_cmd *c) {
@@ -186,6 +216,14 @@ static void open_conn(sim_proc *p) {
     s->seen.reconnects++;
 }
 
+void sim_proc_arm(sim_proc *p, uint64_t at_ns) {
+    PRE(p->alive);
+    p->wake_ns = at_ns;
+    if (p->armed_ns && p->armed_ns <= at_ns) return; /* that one looks again */
+    p->armed_ns = at_ns;
+    sim_post(p->sim, at_ns, EV_WAKE, p);
+}
+
 /* One turn of the worker's loop after an event. */
 static void loop_turn(sim_proc *p) {
     sim *s = p->sim;
@@ -199,15 +237,13 @@ static void loop_turn(sim_proc *p) {
                                .step_median_ns = s->opt.step_ns};
     progress.xfer = p->xfer;
     uint64_t next = agent_turn(p->agent, &progress, s->now_ns);
-    if (!agent_check(p->agent)) sim_failf(s, "agent_check of %s", p->name);
+    if (s->opt.check_kv && !agent_check(p->agent)) sim_failf(s, "agent_check of %s", p->name);
     if (p->quit) {
         sim_proc_stop(p);
         return;
     }
     if (p->reconnect) next = s->now_ns;
-    if (next == UINT64_MAX || next == p->wake_ns) return;
-    p->wake_ns = next;
-    sim_post(s, next, EV_WAKE, p);
+    if (next != UINT64_MAX) sim_proc_arm(p, next);
 }
 
 /* ---- life ---- */
@@ -218,6 +254,8 @@ sim_proc *sim_proc_new(sim *s, uint32_t index, worker_role role) {
     p->sim = s;
     p->index = index;
     p->role = role;
+    p->own = sim_role_of(&s->opt, role);
+    if (!p->own.policy) p->own.policy = index % 2 ? "chunked" : "prefill_first";
     snprintf(p->name, sizeof p->name, "%s-%u", worker_role_name(role), index - sim_first(s, role));
     return p;
 }
@@ -230,22 +268,23 @@ void sim_proc_start(sim_proc *p) {
     p->life++;
     p->alive = true;
     p->frozen = p->quit = p->broken = p->reconnect = p->busy = false;
-    p->wake_ns = p->step = 0;
+    p->wake_ns = p->armed_ns = p->step = 0;
     p->wake_xfer_ns = p->event_ns = 0;
     p->copy = (fake_copy){0};
     p->epoch = p->inc = 0;
     p->xfer = (xfer_stats){0};
     snprintf(p->endpoint, sizeof p->endpoint, "sim://%u/%u", p->index, p->life);
-    p->kv = xcalloc((size_t)o->pages[p->role] * KV_PAGE_TOKENS * SIM_LAYERS, sizeof *p->kv);
-    p->seqs = xcalloc(o->max_seqs, sizeof *p->seqs);
+    if (o->check_kv) p->kv = xcalloc((size_t)o->pages[p->role] * KV_PAGE_TOKENS * SIM_LAYERS, sizeof *p->kv);
+    p->seqs = xcalloc(p->own.max_seqs, sizeof *p->seqs);
+    p->results = xcalloc(p->own.max_seqs, sizeof *p->results);
     agent_options ao = {
         .role = roles[p->role],
         .core = {.page_count = o->pages[p->role],
-                 .max_seqs = o->max_seqs,
-                 .max_rows = o->max_rows,
-                 .chunk_tokens = o->chunk_tokens,
+                 .max_seqs = p->own.max_seqs,
+                 .max_rows = p->own.max_rows,
+                 .chunk_tokens = p->own.chunk_tokens,
                  .max_context = o->core.max_context,
-                 .policy = p->index % 2 ? "chunked" : "prefill_first",
+                 .policy = p->own.policy,
                  .prefix_cache = o->prefix_cache,
                  .cache_outputs = o->cache_outputs,
                  .eog = eog,
@@ -258,8 +297,8 @@ void sim_proc_start(sim_proc *p) {
                  .transport = "shm",
                  .page_count = o->pages[p->role],
                  .page_tokens = KV_PAGE_TOKENS,
-                 .max_seqs = o->max_seqs,
-                 .max_rows = o->max_rows,
+                 .max_seqs = p->own.max_seqs,
+                 .max_rows = p->own.max_rows,
                  .max_context = o->core.max_context,
                  .kv_token_bytes = kv_token_bytes(&sim_layout),
                  .numerics = numerics,
@@ -271,6 +310,7 @@ void sim_proc_start(sim_proc *p) {
                        .send = send_up,
                        .xfer = post_xfer,
                        .step = start_step,
+                       .decision = o->watch.decision ? decided : NULL,
                        .reconnect = want_reconnect,
                        .quit = want_quit};
     p->agent = agent_new(&ao, &sink, s->now_ns);
@@ -285,10 +325,12 @@ void sim_proc_stop(sim_proc *p) {
     close_conn(p);
     p->conn = 0;
     sim_xfer_clear(p);
-    for (uint32_t i = 0; i < p->stash_count; i++) sim_event_free(p->stash[i]);
+    for (uint32_t i = 0; i < p->stash_count; i++) sim_event_free(p->sim, p->stash[i]);
     p->stash_count = 0;
-    for (uint32_t i = 0; i < p->sim->opt.max_seqs; i++) seq_clear(&p->seqs[i]);
+    for (uint32_t i = 0; i < p->own.max_seqs; i++) seq_clear(&p->seqs[i]);
     free(p->seqs);
+    free(p->results);
+    p->results = NULL;
     free(p->kv);
     p->seqs = NULL;
     p->kv = NULL;
@@ -310,16 +352,12 @@ void sim_proc_free(sim_proc *p) {
 static void on_message(sim_proc *p, const sim_event *e) {
     sim *s = p->sim;
     ctl_msg m;
-    errbuf eb = {0};
     if (e->conn != p->conn || !s->conns[e->conn - 1]->worker_open) return;
-    if (ctl_unpack(e->data, e->len, &m, &eb) != ST_OK) {
-        sim_failf(s, "unpack: %s", eb.text);
-        return;
-    }
+    if (!sim_msg_read(s, e, &m)) return;
     s->seen.to_worker[m.kind]++;
     sim_trace(s, p->name, &m);
     agent_ctl(p->agent, &m, s->now_ns);
-    ctl_done(&m);
+    sim_msg_done(e, &m);
 }
 
 static void on_lost(sim_proc *p, const sim_event *e) {
@@ -334,6 +372,7 @@ void sim_proc_event(sim_proc *p, sim_event *e) {
     case EV_CORE_WAKE:
     case EV_CORE_MSG:
     case EV_CORE_LOST:
+    case EV_ARRIVAL:
         return; /* the coordinator's */
     /* The device and the transfer thread do not wake the loop by themselves. */
     case EV_STEP_HALF:
@@ -353,8 +392,11 @@ void sim_proc_event(sim_proc *p, sim_event *e) {
         on_lost(p, e);
         break;
     case EV_WAKE:
-        if (e->at_ns != p->wake_ns) return; /* another one counts */
-        break;
+        if (e->at_ns != p->armed_ns) return; /* another one counts */
+        p->armed_ns = 0;
+        if (p->wake_ns <= p->sim->now_ns) break;
+        sim_proc_arm(p, p->wake_ns);
+        return;
     case EV_STEP_END:
         end_step(p);
         break;

@@ -10,6 +10,7 @@ typedef enum event_kind {
     EV_CORE_WAKE,
     EV_CORE_MSG,  /* conn, bytes */
     EV_CORE_LOST, /* conn */
+    EV_ARRIVAL,   /* sim.coming */
     EV_MSG,       /* to a worker: conn, bytes */
     EV_LOST,      /* to a worker: conn */
     EV_WAKE,      /* a worker's timer */
@@ -32,6 +33,7 @@ struct sim_event {
     sim_pair *pair;
     void *data; /* owned */
     size_t len;
+    sim_event *next; /* of the spare ones */
 };
 
 /* A control connection. The times are those of the last arrival in each direction, so that no message
@@ -53,8 +55,6 @@ struct sim_pair {
     uint64_t credit_ns; /* last credit, or first use */
     bool check_due;
 };
-
-#define PAIR_SLOTS 3u
 
 typedef enum frame_kind { FRAME_SEGMENT, FRAME_SEAL, FRAME_CREDIT, FRAME_ABORT } frame_kind;
 typedef struct frame {
@@ -96,7 +96,7 @@ typedef struct fake_copy {
 
 typedef struct fake_seq {
     bool open;
-    int32_t *ids;     /* [id_count] of max_context + 1 */
+    int32_t *ids;     /* [id_count]; NULL without check_kv, as prefix and pages */
     uint64_t *prefix; /* [id_count] hash of ids[0..i] */
     uint32_t id_count, prompt_count;
     uint32_t *pages;
@@ -118,7 +118,7 @@ typedef struct fake_handoff {
     bool failed;
     bool sealed, seal_sent; /* P */
     sim_pair *pair;         /* P: where it goes */
-    uint64_t *prefix;       /* [id_count] */
+    uint64_t *prefix;       /* [id_count]; NULL without check_kv, as words of frames */
     uint32_t id_count;
     uint32_t *pages;
     uint32_t page_count;
@@ -136,6 +136,7 @@ struct sim_proc {
     sim *sim;
     uint32_t index, life;
     worker_role role;
+    sim_role own; /* its limits */
     bool alive, frozen;
     char name[24], endpoint[24];
     agent *agent;
@@ -143,7 +144,8 @@ struct sim_proc {
     bool quit;
     bool broken; /* its device fails at the end of a step */
     uint64_t conn;
-    uint64_t wake_ns;
+    uint64_t wake_ns;  /* when it wants to run again */
+    uint64_t armed_ns; /* the wake event that counts, not later than that; 0 = none */
     sim_event **stash;
     uint32_t stash_count, stash_capacity;
 
@@ -153,6 +155,7 @@ struct sim_proc {
     bool busy;
     dev_job job; /* borrowed from the agent until stepped */
     uint64_t step, step_begin_ns;
+    step_result *results; /* [max_seqs] of the step that ended */
 
     /* transfer thread */
     uint64_t epoch, inc;
@@ -170,12 +173,16 @@ struct sim_proc {
     xfer_stats xfer;
 };
 
+/* sim_run.c */
+/* The coordinator decides. */
+void sim_core_turn(sim *s);
+
 /* sim_event.c */
 sim_event *sim_post(sim *s, uint64_t at_ns, event_kind kind, const sim_proc *to);
 uint64_t sim_delay(sim *s, uint64_t base_ns);
 /* Arrival time behind the last one */
 uint64_t sim_fifo(sim *s, uint64_t *last_ns, uint64_t base_ns);
-void sim_event_free(sim_event *e);
+void sim_event_free(sim *s, sim_event *e);
 /* The next one, whose time it is from now on. There is one. Caller frees with sim_event_free */
 sim_event *sim_next(sim *s);
 #define SIM_GROW(items, count, capacity)                                                                     \
@@ -186,6 +193,23 @@ sim_event *sim_next(sim *s);
 /* sim_note.c */
 /* For --debug */
 void sim_trace(const sim *s, const char *who, const ctl_msg *m);
+
+/* sim_msg.c */
+/* On its way to a worker or, to_core, to the coordinator, in order of the connection. */
+void sim_msg_send(sim *s, sim_conn *c, bool to_core, const ctl_msg *m);
+/* What came; false: it cannot be read, and the run has failed. sim_msg_done frees */
+bool sim_msg_read(sim *s, const sim_event *e, ctl_msg *out);
+void sim_msg_done(const sim_event *e, ctl_msg *m);
+
+/* sim_client.c */
+/* What a client sees, and what it must. */
+void sim_client_token(sim *s, uint64_t req, const core_token *t);
+void sim_client_end(sim *s, uint64_t req, const core_end *e, const core_times *times);
+/* EV_ARRIVAL */
+void sim_client_arrives(sim *s);
+/* Asks who comes next. */
+void sim_client_await(sim *s);
+void sim_clients_free(sim *s);
 
 /* sim_kv.c */
 extern const kv_layout sim_layout;
@@ -203,6 +227,8 @@ void sim_proc_start(sim_proc *p);
 /* The process ends, by kill or by itself */
 void sim_proc_stop(sim_proc *p);
 void sim_proc_event(sim_proc *p, sim_event *e);
+/* Its loop is to turn then. */
+void sim_proc_arm(sim_proc *p, uint64_t at_ns);
 /* sim_pair.c */
 /* The open one of the id, or a new one; NULL: nobody is at the endpoint. */
 sim_pair *sim_pair_open(sim_proc *p, const kv_identity *id, const char *endpoint);

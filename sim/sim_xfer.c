@@ -9,9 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SEGMENT_BYTES 512u
-#define SLOT_BYTES    1024u
-
 static void work(sim_proc *p);
 static void begin_copy(sim_proc *p, fake_handoff *h, sim_pair *pr, frame *f);
 
@@ -74,13 +71,18 @@ static void send_abort(sim_proc *p, const fake_handoff *h, sim_pair *pr) {
 
 /* ---- sender ---- */
 
+static uint32_t words_of(const kv_piece *piece) {
+    return piece->token_count * (piece->layer_end - piece->layer_begin);
+}
+
 /* The slot is taken now, the rows are read when the copy ends. */
 static void begin_segment(sim_proc *p, fake_handoff *h, const kv_piece *piece) {
     sim_pair *pr = h->pair;
-    frame *f = sim_frame_new(FRAME_SEGMENT, h, piece->token_count * (piece->layer_end - piece->layer_begin));
+    frame *f = sim_frame_new(FRAME_SEGMENT, h, p->sim->opt.check_kv ? words_of(piece) : 0);
     f->segment = h->segments++;
     f->piece = *piece;
-    if (pr->credits == PAIR_SLOTS) pr->credit_ns = p->sim->now_ns; /* the wait for a credit begins */
+    if (pr->credits == p->sim->opt.pair_slots)
+        pr->credit_ns = p->sim->now_ns; /* the wait for a credit begins */
     pr->credits--;
     if (!pr->check_due) {
         pr->check_due = true;
@@ -89,7 +91,7 @@ static void begin_segment(sim_proc *p, fake_handoff *h, const kv_piece *piece) {
     begin_copy(p, h, pr, f);
 }
 
-static void end_segment(sim_proc *p, fake_handoff *h, frame *f) {
+static void gather(sim_proc *p, const fake_handoff *h, frame *f) {
     const kv_piece *piece = &f->piece;
     uint32_t n = 0;
     for (uint32_t pos = piece->token_begin; pos < piece->token_begin + piece->token_count; pos++)
@@ -103,16 +105,21 @@ static void end_segment(sim_proc *p, fake_handoff *h, frame *f) {
     f->ids_hash = h->prefix[piece->token_begin + piece->token_count - 1];
     uint64_t seed = kv_segment_seed(&h->id, f->segment, piece, f->ids_hash);
     f->checksum = kv_checksum(seed, f->words, n * sizeof *f->words);
-    h->bytes += n * sizeof *f->words;
+}
+
+static void end_segment(sim_proc *p, fake_handoff *h, frame *f) {
+    if (p->sim->opt.check_kv) gather(p, h, f);
+    uint64_t bytes = words_of(&f->piece) * sizeof *f->words;
+    h->bytes += bytes;
     p->xfer.segments++;
-    p->xfer.bytes += n * sizeof *f->words;
+    p->xfer.bytes += bytes;
 }
 
 static void send_seal(sim_proc *p, fake_handoff *h) {
     frame *f = sim_frame_new(FRAME_SEAL, h, 0);
     f->segment = h->segments;
     f->piece = kv_piece_of(&sim_layout, h->token_begin, h->id_count - h->token_begin, 0, SIM_LAYERS);
-    f->ids_hash = h->prefix[h->id_count - 1];
+    if (h->prefix) f->ids_hash = h->prefix[h->id_count - 1];
     f->first = h->first;
     f->finished = h->finished;
     sim_frame_send(p->sim, h->pair, f);
@@ -130,7 +137,8 @@ static bool send_next(sim_proc *p, fake_handoff *h) {
         kv_piece piece;
         rows += chunk->count;
         if (cut->count == 0) continue;
-        if (h->pair->credits > 0 && handoff_cut_next(cut, &sim_layout, SEGMENT_BYTES, SLOT_BYTES, &piece)) {
+        if (h->pair->credits > 0 &&
+            handoff_cut_next(cut, &sim_layout, p->sim->opt.segment_bytes, p->sim->opt.slot_bytes, &piece)) {
             begin_segment(p, h, &piece);
             return true;
         }
@@ -199,6 +207,7 @@ static bool begin_scatter(sim_proc *p, fake_handoff *h, const frame *f) {
                   (unsigned long long)h->req, h->id_count, eb.text);
         return false;
     }
+    if (!p->sim->opt.check_kv) return true;
     uint64_t ids_hash = h->prefix[piece->token_begin + piece->token_count - 1];
     uint64_t seed = kv_segment_seed(&h->id, f->segment, piece, ids_hash);
     if (kv_checksum(seed, f->words, f->word_count * sizeof *f->words) != f->checksum) {
@@ -210,12 +219,12 @@ static bool begin_scatter(sim_proc *p, fake_handoff *h, const frame *f) {
 
 static void end_scatter(sim_proc *p, fake_handoff *h, const frame *f) {
     const kv_piece *piece = &f->piece;
-    uint32_t n = 0;
-    for (uint32_t pos = piece->token_begin; pos < piece->token_begin + piece->token_count; pos++)
+    uint32_t n = 0, end = p->sim->opt.check_kv ? piece->token_begin + piece->token_count : 0;
+    for (uint32_t pos = piece->token_begin; pos < end; pos++)
         for (uint32_t l = piece->layer_begin; l < piece->layer_end; l++)
             sim_proc_kv_row(p, h->pages, pos)[l] = f->words[n++];
     h->segments++;
-    h->bytes += n * sizeof *f->words;
+    h->bytes += words_of(piece) * sizeof *f->words;
     p->sim->seen.segments++;
     if (piece->layer_begin == 0) p->sim->seen.rows += piece->token_count;
 }
@@ -282,9 +291,11 @@ static void on_open(sim_proc *p, const xcmd *x) {
     h->stamp = x->stamp;
     h->id = x->cmd.id;
     h->id_count = x->cmd.id_count;
-    h->prefix = sim_prefix_hashes(x->ids, x->cmd.id_count);
-    h->pages = xmemdup(x->pages, x->cmd.page_count * sizeof *x->pages);
-    h->page_count = x->cmd.page_count;
+    if (p->sim->opt.check_kv) {
+        h->prefix = sim_prefix_hashes(x->ids, x->cmd.id_count);
+        h->pages = xmemdup(x->pages, x->cmd.page_count * sizeof *x->pages);
+        h->page_count = x->cmd.page_count;
+    }
     h->token_begin = x->cmd.token_begin;
     if (x->cmd.kind == X_EXPECT) h->recv = handoff_recv_new(&sim_layout, h->token_begin, h->id_count);
     if (x->cmd.rows_here) { /* as if they were a chunk that was computed */
@@ -340,8 +351,9 @@ void sim_xfer_post(sim_proc *p, const xfer_cmd *c) {
     xcmd *x = xcalloc(1, sizeof *x);
     x->cmd = *c;
     x->stamp = c->kind == X_OFFER ? ++p->stamp : 0;
-    if (c->id_count) x->ids = xmemdup(c->ids, c->id_count * sizeof *c->ids);
-    if (c->page_count) x->pages = xmemdup(c->pages, c->page_count * sizeof *c->pages);
+    bool check = p->sim->opt.check_kv;
+    if (check && c->id_count) x->ids = xmemdup(c->ids, c->id_count * sizeof *c->ids);
+    if (check && c->page_count) x->pages = xmemdup(c->pages, c->page_count * sizeof *c->pages);
     if (c->endpoint) snprintf(x->endpoint, sizeof x->endpoint, "%s", c->endpoint);
     SIM_GROW(p->cmds, p->cmd_count, p->cmd_capacity);
     p->cmds[p->cmd_count++] = x;
@@ -469,7 +481,7 @@ void sim_xfer_clear(sim_proc *p) {
     free(p->copy.frame);
     p->copy = (fake_copy){0};
     for (uint32_t i = 0; i < p->cmd_count; i++) cmd_free(p->cmds[i]);
-    for (uint32_t i = 0; i < p->inbox_count; i++) sim_event_free(p->inbox[i]);
+    for (uint32_t i = 0; i < p->inbox_count; i++) sim_event_free(p->sim, p->inbox[i]);
     p->cmd_count = p->report_count = p->inbox_count = 0;
     while (p->handoff_count) forget(p, p->handoffs[p->handoff_count - 1]);
     for (uint32_t i = 0; i < p->sim->pair_count; i++) {

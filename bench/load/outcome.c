@@ -36,6 +36,7 @@ typedef struct dates {
 } dates;
 
 static dates dates_of(int64_t seconds) {
+    if (seconds == OUTCOME_NO_DATE) return (dates){.compact = "simulated"};
     time_t t = (time_t)seconds;
     struct tm local, utc;
     dates d;
@@ -203,9 +204,9 @@ static void take_setup(run_info *info, const outcome_input *in, const dates *d) 
     const serve_options *o = in->options;
     const target *t = in->target;
     info->command = xcalloc((size_t)in->argc + 1, sizeof *info->command);
-    info->command[info->command_count++] = xstrdup("baton-bench");
+    info->command[info->command_count++] = xstrdup(in->program ? in->program : "baton-bench");
     for (int i = 0; i < in->argc; i++) info->command[info->command_count++] = word_of(o, in->argv[i]);
-    info->date = xstrdup(d->iso);
+    info->date = d->iso[0] ? xstrdup(d->iso) : NULL;
     info->version = xstrdup(BATON_VERSION);
     info->name = xstrdup(o->name ? o->name : "");
     info->target = (run_target){.kind = xstrdup(serve_backend_name(o->backend)),
@@ -318,6 +319,7 @@ static void add_steady(buf *out, const run_info *info) {
 
 static void add_client(buf *out, const outcome_input *in, const run_info *info) {
     const run_client *c = &info->client;
+    if (isnan(c->cpu_share)) return; /* nobody was asked: it is a simulation */
     buf_addf(out, "Client: lateness P50 %.2f, P99 %.2f, max %.2f ms; %.1f %% of its core", c->lateness_p50_ms,
              c->lateness_p99_ms, c->lateness_max_ms, c->cpu_share * 100);
     if (!isnan(c->achieved_rate)) buf_addf(out, "; %.3f requests/s sent in time", c->achieved_rate);

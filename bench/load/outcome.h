@@ -6,11 +6,14 @@
 #include "bench/load/serve_options.h"
 #include "bench/load/validity.h"
 
+#define OUTCOME_NO_DATE INT64_MIN /* of what never happened, and is the same whenever it is asked for */
+
 /* What is known of a run besides its rows. Borrowed */
 typedef struct outcome_input {
+    const char *program; /* whose command argv is; NULL: baton-bench */
     const serve_options *options;
     int argc;
-    char **argv; /* of serve_main: [0] is "serve" */
+    char **argv; /* of its main: [0] is "serve" */
     const target *target;
     const workload *work;
     const schedule *plan;

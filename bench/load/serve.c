@@ -19,9 +19,8 @@
 #include <unistd.h>
 
 enum { EXIT_VALID = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_VOID = 3, EXIT_INTERRUPTED = 130 };
-#define TAIL_REQUESTS_MAX 500000.0
-#define REPEATED_MAX      0.01 /* share of prompts; as of what a prefix cache may hold */
-#define TRACE_BYTES_MAX   (1u << 30)
+#define REPEATED_MAX    0.01 /* share of prompts; as of what a prefix cache may hold */
+#define TRACE_BYTES_MAX (1u << 30)
 
 typedef struct serving {
     serve_options o;
@@ -64,25 +63,8 @@ static void take_files(void) {
 }
 
 static status make_plan(serving *s, errbuf *eb) {
-    const serve_options *o = &s->o;
-    status st = workload_new(&s->work, &o->ask.options, eb);
-    if (st != ST_OK) return st;
-    if (!isnan(o->window_s)) {
-        double rate = isnan(o->rate) ? workload_trace_rate(s->work) : o->rate;
-        schedule_steady_options so = {.seeds = o->seeds,
-                                      .seed_count = o->seed_count,
-                                      .rate = o->rate,
-                                      .warmup_s = o->warmup_s,
-                                      .window_s = o->window_s,
-                                      .tail_s = fmin(o->request_timeout_s, TAIL_REQUESTS_MAX / rate)};
-        return schedule_steady(&s->plan, s->work, &o->ask.arrivals, &so, eb);
-    }
-    schedule_counted_options co = {.requests = o->num_prompts ? o->num_prompts : workload_count(s->work),
-                                   .warmups = o->warmups,
-                                   .seed = o->ask.seed,
-                                   .rate = o->rate,
-                                   .rescale = o->ask.rescale};
-    return schedule_counted(&s->plan, s->work, &o->ask.arrivals, &co, eb);
+    status st = workload_new(&s->work, &s->o.ask.options, eb);
+    return st == ST_OK ? serve_options_schedule(&s->plan, &s->o, s->work, eb) : st;
 }
 
 static bool shares_prefixes(const serving *s) {

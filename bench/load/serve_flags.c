@@ -2,7 +2,7 @@
 
 #include <stddef.h>
 
-const struct argp_option serve_flags[] = {
+const struct argp_option serve_server_flags[] = {
     {NULL, 0, NULL, 0, "The server:", 1},
     {"backend", OPT_BACKEND, "KIND", 0,
      "openai (completions with token ids; vllm means the same), openai-chat, or native: Baton's own socket",
@@ -23,15 +23,27 @@ const struct argp_option serve_flags[] = {
     {"prompt-salt", OPT_PROMPT_SALT, "N", 0,
      "Other ids in the same prompts, for another run against a server with a prefix cache; default 0", 1},
 
+    {NULL, 0, NULL, 0, "Limits:", 5},
+    {"ready-check-timeout-sec", OPT_READY, "S", 0, "Wait so long for the server; default 30", 5},
+    {"stall-timeout", OPT_STALL, "S", 0, "Give up when nothing succeeds for so long; default 30", 5},
+    {"priority", OPT_PRIORITY, NULL, 0,
+     "As root: run before others (real time, or nice -10), so that sends are not late on busy cores", 5},
+    {"self-test", OPT_SELF_TEST, NULL, 0, "Only measure this client against its built-in server", 5},
+    {"no-self-test", OPT_NO_SELF_TEST, NULL, 0, "Do not measure it before the run", 5},
+    {0}};
+
+const struct argp_option serve_run_flags[] = {
     {NULL, 0, NULL, 0, "When:", 3},
     {"num-prompts", OPT_NUM_PROMPTS, "N", 0, "Requests; default 1000, or all of a trace", 3},
     {"num-warmups", OPT_NUM_WARMUPS, "N", 0, "Sent before the clock starts; default 0", 3},
     {"request-rate", OPT_RATE, "R", 0,
      "Requests per second; default inf: all at once; for a trace by default its own times", 3},
+    {"rate", OPT_RATE, "R", OPTION_ALIAS, NULL, 3},
     {"ramp-up-strategy", OPT_RAMP, "KIND", 0, "linear or exponential", 3},
     {"ramp-up-start-rps", OPT_RAMP_START, "R", 0, "Rate of the first request", 3},
     {"ramp-up-end-rps", OPT_RAMP_END, "R", 0, "Rate of the last", 3},
     {"max-concurrency", OPT_CONCURRENCY, "N", 0, "No more at a time: a closed loop while it is reached", 3},
+    {"request-timeout", OPT_REQUEST_TIMEOUT, "S", 0, "Given up after that; default 600", 3},
     {"seeds", OPT_SEEDS, "1,2,3", 0, "Steady state: a window for each seed, back to back; needs --window", 3},
     {"window", OPT_WINDOW, "SECONDS", 0, "Length of each window, by scheduled time", 3},
     {"warmup", OPT_WARMUP, "SECONDS", 0, "Load before the first window; default 30", 3},
@@ -49,17 +61,9 @@ const struct argp_option serve_flags[] = {
     {"metadata", OPT_METADATA, "K=V...", 0, "More keys of that file", 4},
     {"name", OPT_NAME, "TEXT", 0, "Of the run, for reports", 4},
     {"out", OPT_OUT, "DIR", 0, "Run directory: run.json, rows.jsonl, rows.csv", 4},
-    {"trace", OPT_TRACE, "FILE", 0, "The server's /trace of the run (Baton)", 4},
+    {"trace", OPT_TRACE, "FILE", 0,
+     "Steps and requests of the run, for Perfetto: the server's /trace (Baton)", 4},
     {"quiet", OPT_QUIET, NULL, 0, "No progress lines", 4},
-
-    {NULL, 0, NULL, 0, "Limits:", 5},
-    {"ready-check-timeout-sec", OPT_READY, "S", 0, "Wait so long for the server; default 30", 5},
-    {"request-timeout", OPT_REQUEST_TIMEOUT, "S", 0, "For one request; default 600", 5},
-    {"stall-timeout", OPT_STALL, "S", 0, "Give up when nothing succeeds for so long; default 30", 5},
-    {"priority", OPT_PRIORITY, NULL, 0,
-     "As root: run before others (real time, or nice -10), so that sends are not late on busy cores", 5},
-    {"self-test", OPT_SELF_TEST, NULL, 0, "Only measure this client against its built-in server", 5},
-    {"no-self-test", OPT_NO_SELF_TEST, NULL, 0, "Do not measure it before the run", 5},
 
     {"tokenizer", OPT_IGNORED, "X", OPTION_HIDDEN, NULL, 6}, /* of vLLM, without meaning here */
     {"tokenizer-mode", OPT_IGNORED, "X", OPTION_HIDDEN, NULL, 6},

@@ -1,5 +1,7 @@
-/* serve_flags - the flags of `baton-bench serve`, as argp wants them: names, and what --help says.
- * Those of the workload are bench/workload/workload_args.h's. */
+/* serve_flags - the flags of `baton-bench serve`, as argp wants them: names, and what --help says. Those of
+ * the run are taken by `baton-plan simulate`, too. Those of the workload are
+ * bench/workload/workload_args.h's.
+ */
 #ifndef BATON_LOAD_SERVE_FLAGS_H
 #define BATON_LOAD_SERVE_FLAGS_H
 
@@ -52,7 +54,8 @@ enum {
     OPT_IGNORED
 };
 
-/* Ends with an empty one */
-extern const struct argp_option serve_flags[];
+/* Each ends with an empty one. */
+extern const struct argp_option serve_server_flags[]; /* the server, and how long it is waited for */
+extern const struct argp_option serve_run_flags[];    /* when, and what comes out */
 
 #endif

@@ -7,15 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- values ---- */
+#define TAIL_REQUESTS_MAX 500000.0
 
-typedef struct parser {
-    serve_options *o;
-    const char *last;   /* the option that words after it belong to: "goodput" or "metadata" */
-    const char *served; /* --served-model-name */
-    double ramp_from, ramp_to;
-    bool prompts_given;
-} parser;
+/* ---- values ---- */
 
 static double number(struct argp_state *state, const char *name, const char *arg, double min, double max) {
     char *end = NULL;
@@ -92,12 +86,11 @@ static void take_word(struct argp_state *state, const char *name, const char **w
 
 /* ---- options ---- */
 
-static bool parse_when(int key, char *arg, struct argp_state *state, parser *p) {
-    serve_options *o = p->o;
+static bool parse_when(int key, char *arg, struct argp_state *state, serve_options *o) {
     switch (key) {
     case OPT_NUM_PROMPTS:
         o->num_prompts = (uint32_t)whole(state, "num-prompts", arg, 1, SCHEDULE_COUNT_MAX);
-        p->prompts_given = true;
+        o->given.prompts = true;
         return true;
     case OPT_NUM_WARMUPS:
         o->warmups = (uint32_t)whole(state, "num-warmups", arg, 0, SCHEDULE_COUNT_MAX);
@@ -113,13 +106,16 @@ static bool parse_when(int key, char *arg, struct argp_state *state, parser *p) 
         CHECK(workload_args_arrivals(&o->ask, arg, NULL) == ST_OK);
         return true;
     case OPT_RAMP_START:
-        p->ramp_from = number(state, "ramp-up-start-rps", arg, 1e-6, 1e6);
+        o->given.ramp_from = number(state, "ramp-up-start-rps", arg, 1e-6, 1e6);
         return true;
     case OPT_RAMP_END:
-        p->ramp_to = number(state, "ramp-up-end-rps", arg, 1e-6, 1e6);
+        o->given.ramp_to = number(state, "ramp-up-end-rps", arg, 1e-6, 1e6);
         return true;
     case OPT_CONCURRENCY:
         o->max_concurrency = (uint32_t)whole(state, "max-concurrency", arg, 1, SCHEDULE_COUNT_MAX);
+        return true;
+    case OPT_REQUEST_TIMEOUT:
+        o->request_timeout_s = number(state, "request-timeout", arg, 0.01, 86400);
         return true;
     case OPT_SEEDS:
         take_seeds(state, o, arg);
@@ -135,8 +131,7 @@ static bool parse_when(int key, char *arg, struct argp_state *state, parser *p) 
     }
 }
 
-static bool parse_server(int key, char *arg, struct argp_state *state, parser *p) {
-    serve_options *o = p->o;
+static bool parse_server(int key, char *arg, struct argp_state *state, serve_options *o) {
     switch (key) {
     case OPT_BACKEND:
         take_backend(state, o, arg);
@@ -159,13 +154,19 @@ static bool parse_server(int key, char *arg, struct argp_state *state, parser *p
         o->model = arg;
         return true;
     case OPT_SERVED_MODEL:
-        p->served = arg;
+        o->given.model = arg;
         return true;
     case OPT_METRICS_URL:
         o->metrics_url = arg;
         return true;
     case OPT_HEADER:
         take_word(state, "header", o->headers, &o->header_count, arg);
+        return true;
+    case OPT_PROMPT_IDS:
+        take_ids(state, o, arg);
+        return true;
+    case OPT_PROMPT_SALT:
+        o->ask.options.prompt_salt = whole(state, "prompt-salt", arg, 0, UINT64_MAX);
         return true;
     case OPT_TEMPERATURE:
         o->temperature = strcmp(arg, "none") == 0 ? NAN : number(state, "temperature", arg, 0, 100);
@@ -176,9 +177,6 @@ static bool parse_server(int key, char *arg, struct argp_state *state, parser *p
         return true;
     case OPT_READY:
         o->ready_timeout_s = number(state, "ready-check-timeout-sec", arg, 0, 86400);
-        return true;
-    case OPT_REQUEST_TIMEOUT:
-        o->request_timeout_s = number(state, "request-timeout", arg, 0.01, 86400);
         return true;
     case OPT_STALL:
         o->stall_s = number(state, "stall-timeout", arg, 0.1, 86400);
@@ -197,8 +195,7 @@ static bool parse_server(int key, char *arg, struct argp_state *state, parser *p
     }
 }
 
-static bool parse_output(int key, char *arg, struct argp_state *state, parser *p) {
-    serve_options *o = p->o;
+static bool parse_output(int key, char *arg, struct argp_state *state, serve_options *o) {
     errbuf eb = {0};
     switch (key) {
     case OPT_METRICS:
@@ -241,20 +238,13 @@ static bool parse_output(int key, char *arg, struct argp_state *state, parser *p
     }
 }
 
-static void check(struct argp_state *state, parser *p);
+static void check(struct argp_state *state, serve_options *o);
 
-static error_t parse_option(int key, char *arg, struct argp_state *state) {
-    parser *p = state->input;
-    serve_options *o = p->o;
+static error_t parse_run(int key, char *arg, struct argp_state *state) {
+    serve_options *o = state->input;
     switch (key) {
     case ARGP_KEY_INIT:
         state->child_inputs[0] = &o->ask;
-        return 0;
-    case OPT_PROMPT_IDS:
-        take_ids(state, o, arg);
-        return 0;
-    case OPT_PROMPT_SALT:
-        o->ask.options.prompt_salt = whole(state, "prompt-salt", arg, 0, UINT64_MAX);
         return 0;
     case OPT_GOODPUT:
         take_goodput(state, o, arg);
@@ -273,30 +263,36 @@ static error_t parse_option(int key, char *arg, struct argp_state *state) {
             argp_error(state, "'%s' is no option", arg);
         return 0;
     case ARGP_KEY_END:
-        check(state, p);
+        check(state, o);
         return 0;
     default:
-        break;
+        return parse_when(key, arg, state, o) || parse_output(key, arg, state, o) ? 0 : ARGP_ERR_UNKNOWN;
     }
-    bool known = parse_when(key, arg, state, p) || parse_server(key, arg, state, p) ||
-                 parse_output(key, arg, state, p);
-    return known ? 0 : ARGP_ERR_UNKNOWN;
 }
+
+static error_t parse_option(int key, char *arg, struct argp_state *state) {
+    serve_options *o = state->input;
+    if (key == ARGP_KEY_INIT) state->child_inputs[0] = o;
+    if (key == ARGP_KEY_END && o->given.model) o->model = o->given.model;
+    return parse_server(key, arg, state, o) ? 0 : ARGP_ERR_UNKNOWN;
+}
+
+static const struct argp_child run_children[] = {{&workload_argp, 0, "What is asked:", 2}, {0}};
+const struct argp serve_run_argp = {serve_run_flags, parse_run, NULL, NULL, run_children, NULL, NULL};
 
 static bool is_ramp(const serve_options *o) {
     return o->ask.arrivals.kind == ARRIVALS_RAMP_LINEAR || o->ask.arrivals.kind == ARRIVALS_RAMP_EXPONENTIAL;
 }
 
 /* What options say together. */
-static void check(struct argp_state *state, parser *p) {
-    serve_options *o = p->o;
+static void check(struct argp_state *state, serve_options *o) {
     bool trace = o->ask.options.kind == WORKLOAD_TRACE, steady = !isnan(o->window_s);
     if (is_ramp(o)) {
-        if (!(p->ramp_from > 0) || !(p->ramp_to > 0))
+        if (!(o->given.ramp_from > 0) || !(o->given.ramp_to > 0))
             argp_error(state, "a ramp needs --ramp-up-start-rps and --ramp-up-end-rps");
         if (o->rate_given) argp_error(state, "a ramp has rates of its own: leave out --request-rate");
-        o->ask.arrivals.ramp_from = p->ramp_from;
-        o->ask.arrivals.ramp_to = p->ramp_to;
+        o->ask.arrivals.ramp_from = o->given.ramp_from;
+        o->ask.arrivals.ramp_to = o->given.ramp_to;
         o->rate = 1;
     } else if (trace && !o->rate_given) {
         if (o->ask.arrivals.kind == ARRIVALS_GAMMA && !strcmp(o->ask.arrivals_name, "gamma")) {
@@ -307,7 +303,7 @@ static void check(struct argp_state *state, parser *p) {
     }
     if (o->ask.arrivals.kind == ARRIVALS_TRACE && !trace)
         argp_error(state, "--arrivals trace needs a --workload that is a file");
-    if (steady && p->prompts_given) argp_error(state, "give --window or --num-prompts, not both");
+    if (steady && o->given.prompts) argp_error(state, "give --window or --num-prompts, not both");
     if (steady && (isinf(o->rate) || is_ramp(o))) argp_error(state, "--window needs a finite --request-rate");
     if (steady && o->warmups) argp_error(state, "--num-warmups does not go with --window: see --warmup");
     if (!steady && (o->seed_count || !isnan(o->warmup_s)))
@@ -318,32 +314,35 @@ static void check(struct argp_state *state, parser *p) {
         o->seeds[o->seed_count++] = o->ask.seed;
     }
     if (steady && isnan(o->warmup_s)) o->warmup_s = 30;
-    if (trace && !p->prompts_given) o->num_prompts = 0; /* all */
-    if (p->served) o->model = p->served;
+    if (trace && !o->given.prompts) o->num_prompts = 0; /* all */
     o->summary.goodput = o->goodput ? &o->limits : NULL;
     o->summary.request_rate = isnan(o->rate) || is_ramp(o) ? INFINITY : o->rate;
     o->summary.max_concurrency = o->max_concurrency;
 }
 
+serve_options serve_options_default(void) {
+    return (serve_options){.temperature = 0,
+                           .ignore_eos = true,
+                           .host = "127.0.0.1",
+                           .ask = workload_args_default(),
+                           .rate = INFINITY,
+                           .num_prompts = 1000,
+                           .window_s = NAN,
+                           .warmup_s = NAN,
+                           .limits = slo_none(),
+                           .label = NULL,
+                           .ready_timeout_s = 30,
+                           .request_timeout_s = 600,
+                           .stall_s = 30};
+}
+
 void serve_options_parse(serve_options *o, int argc, char **argv) {
     PRE(o);
     PRE(argv);
-    *o = (serve_options){.temperature = 0,
-                         .ignore_eos = true,
-                         .host = "127.0.0.1",
-                         .ask = workload_args_default(),
-                         .rate = INFINITY,
-                         .num_prompts = 1000,
-                         .window_s = NAN,
-                         .warmup_s = NAN,
-                         .limits = slo_none(),
-                         .label = NULL,
-                         .ready_timeout_s = 30,
-                         .request_timeout_s = 600,
-                         .stall_s = 30};
-    static const struct argp_child children[] = {{&workload_argp, 0, "What is asked:", 2}, {0}};
+    *o = serve_options_default();
+    static const struct argp_child children[] = {{&serve_run_argp, 0, NULL, 0}, {0}};
     static const struct argp argp = {
-        serve_flags,
+        serve_server_flags,
         parse_option,
         "[K:MS...]",
         "Measures a server that streams: sends requests when they are due, and tells how many were served "
@@ -354,13 +353,34 @@ void serve_options_parse(serve_options *o, int argc, char **argv) {
         children,
         0,
         0};
-    parser p = {.o = o};
     char name[] = "baton-bench serve";
     char *first = argv[0];
     argv[0] = name; /* for usage and errors */
     argp_err_exit_status = 2;
-    argp_parse(&argp, argc, argv, 0, NULL, &p);
+    argp_parse(&argp, argc, argv, 0, NULL, o);
     argv[0] = first;
+}
+
+status serve_options_schedule(schedule *out, const serve_options *o, const workload *w, errbuf *eb) {
+    PRE(out);
+    PRE(o);
+    PRE(w);
+    if (!isnan(o->window_s)) {
+        double rate = isnan(o->rate) ? workload_trace_rate(w) : o->rate;
+        schedule_steady_options so = {.seeds = o->seeds,
+                                      .seed_count = o->seed_count,
+                                      .rate = o->rate,
+                                      .warmup_s = o->warmup_s,
+                                      .window_s = o->window_s,
+                                      .tail_s = fmin(o->request_timeout_s, TAIL_REQUESTS_MAX / rate)};
+        return schedule_steady(out, w, &o->ask.arrivals, &so, eb);
+    }
+    schedule_counted_options co = {.requests = o->num_prompts ? o->num_prompts : workload_count(w),
+                                   .warmups = o->warmups,
+                                   .seed = o->ask.seed,
+                                   .rate = o->rate,
+                                   .rescale = o->ask.rescale};
+    return schedule_counted(out, w, &o->ask.arrivals, &co, eb);
 }
 
 void serve_options_done(serve_options *o) {

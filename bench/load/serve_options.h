@@ -40,10 +40,23 @@ typedef struct serve_options {
 
     double ready_timeout_s, request_timeout_s, stall_s;
     bool priority, self_test_only, no_self_test, quiet;
+
+    struct {
+        const char *model; /* --served-model-name */
+        double ramp_from, ramp_to;
+        bool prompts;
+    } given; /* while they are read */
 } serve_options;
+
+/* What is asked, when, and what comes out, without a server: an argp to be a child of another program's. Its
+ * input is a serve_options begun with serve_options_default; end with serve_options_done. */
+extern const struct argp serve_run_argp;
+serve_options serve_options_default(void);
 
 /* Ends the program with status 2 and a text on wrong usage, with 0 on --help. */
 void serve_options_parse(serve_options *o, int argc, char **argv);
+/* The schedule that they ask for. w: made of ask.options. Errors as schedule_steady's. */
+status serve_options_schedule(schedule *out, const serve_options *o, const workload *w, errbuf *eb);
 void serve_options_done(serve_options *o);
 const char *serve_backend_name(serve_backend b);
 

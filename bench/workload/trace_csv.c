@@ -1,11 +1,11 @@
 #include "bench/workload/trace_csv.h"
 
+#include "bench/workload/csv.h"
+
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define COLUMNS_MAX 64u
 
 typedef struct csv_columns {
     uint32_t count; /* of the header */
@@ -14,48 +14,29 @@ typedef struct csv_columns {
         day0; /* Azure: the day of the first row, so that seconds keep their decimals; INT64_MAX = none yet */
 } csv_columns;
 
-/* Cuts the line into fields, in place; returns how many there are, which may be more than `max`. */
-static uint32_t split(char *line, char **fields, uint32_t max) {
-    uint32_t n = 0;
-    for (char *at = line; at;) {
-        char *comma = strchr(at, ',');
-        if (n < max) fields[n] = at;
-        n++;
-        if (comma) *comma++ = 0;
-        at = comma;
-    }
-    return n;
-}
-
-/* COLUMNS_MAX: not there. Case does not matter. */
-static uint32_t column_of(char *const *fields, uint32_t count, const char *name) {
-    for (uint32_t i = 0; i < count; i++)
-        if (strcasecmp(fields[i], name) == 0) return i;
-    return COLUMNS_MAX;
-}
-
 static status missing(const lines *l, trace_format format, const csv_columns *c, errbuf *eb) {
     bool azure = format == TRACE_AZURE;
-    const char *name = c->time == COLUMNS_MAX     ? "TIMESTAMP"
-                       : c->prompt == COLUMNS_MAX ? (azure ? "ContextTokens" : "Request tokens")
-                                                  : (azure ? "GeneratedTokens" : "Response tokens");
+    const char *name = c->time == CSV_COLUMNS_MAX     ? "TIMESTAMP"
+                       : c->prompt == CSV_COLUMNS_MAX ? (azure ? "ContextTokens" : "Request tokens")
+                                                      : (azure ? "GeneratedTokens" : "Response tokens");
     return lines_bad(l, eb, "no column '%s', which a trace of %s has", name, azure ? "Azure" : "BurstGPT");
 }
 
 static status read_header(trace *t, csv_columns *c, const lines *l, char *header, errbuf *eb) {
-    char *fields[COLUMNS_MAX];
-    c->count = split(header, fields, COLUMNS_MAX);
-    if (c->count > COLUMNS_MAX) return lines_bad(l, eb, "%u columns: want at most %u", c->count, COLUMNS_MAX);
-    uint32_t context = column_of(fields, c->count, "ContextTokens");
-    uint32_t generated = column_of(fields, c->count, "GeneratedTokens");
-    uint32_t request = column_of(fields, c->count, "Request tokens");
-    uint32_t response = column_of(fields, c->count, "Response tokens");
-    c->time = column_of(fields, c->count, "TIMESTAMP");
-    if (context != COLUMNS_MAX || generated != COLUMNS_MAX) {
+    char *fields[CSV_COLUMNS_MAX];
+    c->count = csv_split(header, fields);
+    if (c->count > CSV_COLUMNS_MAX)
+        return lines_bad(l, eb, "%u columns: want at most %u", c->count, CSV_COLUMNS_MAX);
+    uint32_t context = csv_column(fields, c->count, "ContextTokens");
+    uint32_t generated = csv_column(fields, c->count, "GeneratedTokens");
+    uint32_t request = csv_column(fields, c->count, "Request tokens");
+    uint32_t response = csv_column(fields, c->count, "Response tokens");
+    c->time = csv_column(fields, c->count, "TIMESTAMP");
+    if (context != CSV_COLUMNS_MAX || generated != CSV_COLUMNS_MAX) {
         t->format = TRACE_AZURE;
         c->prompt = context;
         c->output = generated;
-    } else if (request != COLUMNS_MAX || response != COLUMNS_MAX) {
+    } else if (request != CSV_COLUMNS_MAX || response != CSV_COLUMNS_MAX) {
         t->format = TRACE_BURSTGPT;
         c->prompt = request;
         c->output = response;
@@ -65,7 +46,7 @@ static status read_header(trace *t, csv_columns *c, const lines *l, char *header
             "no trace that we know: want CSV with columns TIMESTAMP,ContextTokens,GeneratedTokens or "
             "Timestamp,Request tokens,Response tokens; JSON lines; or a JSON array of conversations");
     }
-    if (c->time == COLUMNS_MAX || c->prompt == COLUMNS_MAX || c->output == COLUMNS_MAX)
+    if (c->time == CSV_COLUMNS_MAX || c->prompt == CSV_COLUMNS_MAX || c->output == CSV_COLUMNS_MAX)
         return missing(l, t->format, c, eb);
     return ST_OK;
 }
@@ -173,8 +154,8 @@ status trace_csv_read(trace *t, lines *l, char *header, errbuf *eb) {
     status st = read_header(t, &c, l, header, eb);
     char *line = NULL;
     while (st == ST_OK && (st = lines_next(l, &line, eb)) == ST_OK && line) {
-        char *fields[COLUMNS_MAX] = {0};
-        uint32_t n = split(line, fields, COLUMNS_MAX);
+        char *fields[CSV_COLUMNS_MAX] = {0};
+        uint32_t n = csv_split(line, fields);
         if (n != c.count) return lines_bad(l, eb, "%u columns, where the first line has %u", n, c.count);
         double at_s = 0;
         int64_t prompt = 0, output = 0;

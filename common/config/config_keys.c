@@ -133,8 +133,9 @@ const config_key *config_key_find(const char *section, const char *name) {
     return NULL;
 }
 
-/* Levenshtein distance of short names; more than `most` is not told apart. */
-static uint32_t distance(const char *a, const char *b) {
+uint32_t config_name_distance(const char *a, const char *b) {
+    PRE(a);
+    PRE(b);
     enum { LEN_MAX = 40 };
     size_t n = strlen(a), m = strlen(b);
     if (n > LEN_MAX || m > LEN_MAX) return LEN_MAX;
@@ -157,12 +158,12 @@ const char *config_key_like(const char *section, const char *name) {
     PRE(section);
     PRE(name);
     const char *best = NULL;
-    uint32_t best_distance = 4;
+    uint32_t best_distance = CONFIG_NAME_NEAR;
     for (uint32_t i = 0; i < config_key_count; i++) {
         const config_key *k = &config_keys[i];
         if (section[0] && strcmp(k->section, section) != 0) continue;
         const char *other = section[0] ? k->name : k->section;
-        uint32_t d = distance(name, other);
+        uint32_t d = config_name_distance(name, other);
         if (d >= best_distance) continue;
         best_distance = d;
         best = other;

@@ -29,6 +29,10 @@ extern const uint32_t config_key_count;
 
 /* NULL when there is none. Borrowed: static. */
 const config_key *config_key_find(const char *section, const char *name);
+/* How many letters to change, add or leave out (Levenshtein); of names of more than 40 letters: 40. Less than
+ * CONFIG_NAME_NEAR: one was meant to be the other. */
+#define CONFIG_NAME_NEAR 4u
+uint32_t config_name_distance(const char *a, const char *b);
 /* The key of the section (section "": the section) most like `name`; NULL when none is close. Borrowed:
  * static. */
 const char *config_key_like(const char *section, const char *name);

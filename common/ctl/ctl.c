@@ -74,12 +74,16 @@ static void pack_join(const ctl_join *j, Baton__ControlMessage *pb, buf *out) {
 static void pack_heartbeat(const ctl_heartbeat *h, Baton__ControlMessage *pb, buf *out) {
     PRE(h->step_count <= CTL_STEPS_MAX);
     uint32_t ages[CTL_STEPS_MAX], durations[CTL_STEPS_MAX];
-    uint32_t prefill_rows[CTL_STEPS_MAX], decode_rows[CTL_STEPS_MAX];
+    uint32_t prefill_rows[CTL_STEPS_MAX], decode_rows[CTL_STEPS_MAX], chunks[CTL_STEPS_MAX];
+    uint64_t squares[CTL_STEPS_MAX], contexts[CTL_STEPS_MAX];
     for (uint32_t i = 0; i < h->step_count; i++) {
         ages[i] = h->steps[i].age_us;
         durations[i] = h->steps[i].duration_us;
-        prefill_rows[i] = h->steps[i].prefill_rows;
-        decode_rows[i] = h->steps[i].decode_rows;
+        prefill_rows[i] = h->steps[i].sums.prefill_rows;
+        decode_rows[i] = h->steps[i].sums.decode_rows;
+        chunks[i] = h->steps[i].sums.chunks;
+        squares[i] = h->steps[i].sums.squares;
+        contexts[i] = h->steps[i].sums.context;
     }
     Baton__Heartbeat body = BATON__HEARTBEAT__INIT;
     body.step = h->step;
@@ -103,10 +107,14 @@ static void pack_heartbeat(const ctl_heartbeat *h, Baton__ControlMessage *pb, bu
     body.busy_mixed_ns = h->busy_ns[BUSY_MIXED];
     body.n_step_ages_us = body.n_step_durations_us = h->step_count;
     body.n_step_prefill_rows = body.n_step_decode_rows = h->step_count;
+    body.n_step_chunks = body.n_step_squares = body.n_step_contexts = h->step_count;
     body.step_ages_us = ages;
     body.step_durations_us = durations;
     body.step_prefill_rows = prefill_rows;
     body.step_decode_rows = decode_rows;
+    body.step_chunks = chunks;
+    body.step_squares = squares;
+    body.step_contexts = contexts;
     body.steps_left_out = h->steps_left_out;
     body.cache_queries = h->cache_queries;
     body.cache_hits = h->cache_hits;

@@ -86,7 +86,7 @@ typedef struct ctl_welcome {
 typedef struct ctl_step {
     uint32_t age_us; /* from its start until the heartbeat was made */
     uint32_t duration_us;
-    uint32_t prefill_rows, decode_rows;
+    step_sums sums;
 } ctl_step;
 
 typedef struct ctl_heartbeat {

@@ -130,11 +130,15 @@ static status check_heartbeat(const Baton__Heartbeat *h, errbuf *eb) {
     const struct {
         const char *name;
         size_t count;
-    } others[] = {{"step_durations_us", h->n_step_durations_us},
-                  {"step_prefill_rows", h->n_step_prefill_rows},
-                  {"step_decode_rows", h->n_step_decode_rows}};
+        bool optional; /* all or none */
+    } others[] = {{"step_durations_us", h->n_step_durations_us, false},
+                  {"step_prefill_rows", h->n_step_prefill_rows, false},
+                  {"step_decode_rows", h->n_step_decode_rows, false},
+                  {"step_chunks", h->n_step_chunks, true},
+                  {"step_squares", h->n_step_squares, true},
+                  {"step_contexts", h->n_step_contexts, true}};
     for (size_t i = 0; i < ARRAY_LEN(others); i++)
-        if (others[i].count != h->n_step_ages_us)
+        if (others[i].count != h->n_step_ages_us && !(others[i].optional && others[i].count == 0))
             return errf(eb, ST_CORRUPT, "%s: %zu for %zu steps", others[i].name, others[i].count,
                         h->n_step_ages_us);
     return ST_OK;
@@ -256,8 +260,11 @@ static void fill_heartbeat(block *b, const Baton__Heartbeat *from, ctl_heartbeat
     for (size_t i = 0; steps && i < from->n_step_ages_us; i++)
         steps[i] = (ctl_step){.age_us = from->step_ages_us[i],
                               .duration_us = from->step_durations_us[i],
-                              .prefill_rows = from->step_prefill_rows[i],
-                              .decode_rows = from->step_decode_rows[i]};
+                              .sums = {.prefill_rows = from->step_prefill_rows[i],
+                                       .decode_rows = from->step_decode_rows[i],
+                                       .chunks = from->n_step_chunks ? from->step_chunks[i] : 0,
+                                       .squares = from->n_step_squares ? from->step_squares[i] : 0,
+                                       .context = from->n_step_contexts ? from->step_contexts[i] : 0}};
     *to = (ctl_heartbeat){
         .step = from->step,
         .step_age_ns = from->step_age_ns,

@@ -371,6 +371,7 @@ static void start_agent(runtime *r, uint64_t now_ns) {
                        .send = do_send,
                        .xfer = do_xfer,
                        .step = do_step,
+                       .decision = log_on(LOG_DEBUG) ? decision_log : NULL,
                        .reconnect = do_reconnect,
                        .quit = do_quit};
     r->agent = agent_new(&o, &sink, now_ns);

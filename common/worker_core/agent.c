@@ -38,7 +38,7 @@ struct agent {
     uint64_t leaving_ns;
     bool quitting;
     uint64_t stale;
-    uint32_t prefill_rows, decode_rows; /* of the step that was begun last */
+    step_sums sums; /* of the step that was begun last */
     step_log steps;
 };
 
@@ -69,9 +69,13 @@ static void core_xfer(void *ctx, const xfer_cmd *c) {
 
 static void core_step(void *ctx, const dev_job *j) {
     agent *a = ctx;
-    a->prefill_rows = j->prefill_rows;
-    a->decode_rows = j->decode_rows;
+    a->sums = j->sums;
     a->sink.step(a->sink.ctx, j);
+}
+
+static void core_decision(void *ctx, const decision *d) {
+    agent *a = ctx;
+    a->sink.decision(a->sink.ctx, d);
 }
 
 agent *agent_new(const agent_options *opt, const agent_sink *sink, uint64_t now_ns) {
@@ -84,7 +88,11 @@ agent *agent_new(const agent_options *opt, const agent_sink *sink, uint64_t now_
     a->opt = *opt;
     a->sink = *sink;
     a->seen_ns = now_ns;
-    wcore_sink s = {.ctx = a, .send = core_send, .xfer = core_xfer, .step = core_step};
+    wcore_sink s = {.ctx = a,
+                    .send = core_send,
+                    .xfer = core_xfer,
+                    .step = core_step,
+                    .decision = sink->decision ? core_decision : NULL};
     a->core = opt->role->new_core(&opt->core, &s);
     return a;
 }
@@ -222,7 +230,7 @@ void agent_stepped(agent *a, const step_result *results, uint32_t count, const s
     PRE(a);
     PRE(span);
     awake(a, now_ns);
-    step_log_add(&a->steps, span, a->prefill_rows, a->decode_rows);
+    step_log_add(&a->steps, span, &a->sums);
     a->opt.role->stepped(a->core, results, count, now_ns);
 }
 

@@ -21,6 +21,8 @@ typedef struct agent_sink {
     void (*send)(void *ctx, const ctl_msg *m);
     void (*xfer)(void *ctx, const xfer_cmd *c);
     void (*step)(void *ctx, const dev_job *j);
+    /* See wcore.h; may be NULL */
+    void (*decision)(void *ctx, const decision *d);
     /* Drop the connection and open a fresh one; agent_connected follows at once */
     void (*reconnect)(void *ctx);
     /* EXIT, the end of leaving or draining, rejoin_ns passed, or REFUSED for good */

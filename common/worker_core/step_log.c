@@ -7,12 +7,12 @@ static uint32_t whole_us(uint64_t ns) {
     return (uint32_t)MIN(ns / (NS_PER_MS / 1000), (uint64_t)UINT32_MAX);
 }
 
-void step_log_add(step_log *l, const step_span *span, uint32_t prefill_rows, uint32_t decode_rows) {
+void step_log_add(step_log *l, const step_span *span, const step_sums *sums) {
     PRE(l);
     PRE(span);
-    l->busy_ns[busy_kind_of(prefill_rows, decode_rows)] += span->duration_ns;
-    l->notes[l->added++ % CTL_STEPS_MAX] =
-        (step_note){.span = *span, .prefill_rows = prefill_rows, .decode_rows = decode_rows};
+    PRE(sums);
+    l->busy_ns[busy_kind_of(sums->prefill_rows, sums->decode_rows)] += span->duration_ns;
+    l->notes[l->added++ % CTL_STEPS_MAX] = (step_note){.span = *span, .sums = *sums};
 }
 
 uint32_t step_log_take(step_log *l, uint64_t now_ns, ctl_step out[static CTL_STEPS_MAX], uint64_t *left_out) {
@@ -24,10 +24,8 @@ uint32_t step_log_take(step_log *l, uint64_t now_ns, ctl_step out[static CTL_STE
     for (uint32_t i = 0; i < count; i++) {
         const step_note *n = &l->notes[(l->added - count + i) % CTL_STEPS_MAX];
         uint64_t age_ns = now_ns > n->span.begin_ns ? now_ns - n->span.begin_ns : 0;
-        out[i] = (ctl_step){.age_us = whole_us(age_ns),
-                            .duration_us = whole_us(n->span.duration_ns),
-                            .prefill_rows = n->prefill_rows,
-                            .decode_rows = n->decode_rows};
+        out[i] = (ctl_step){
+            .age_us = whole_us(age_ns), .duration_us = whole_us(n->span.duration_ns), .sums = n->sums};
     }
     l->told = l->added;
     return count;

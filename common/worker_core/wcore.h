@@ -12,6 +12,7 @@
 #define BATON_WORKER_CORE_WCORE_H
 
 #include "ctl/ctl.h"
+#include "ctl/decision.h"
 #include "kv/xfer_cmd.h"
 #include "token/step.h"
 
@@ -23,6 +24,8 @@ typedef struct wcore_sink {
     void (*xfer)(void *ctx, const xfer_cmd *c);
     /* To the device thread; j and its arrays stay valid until `stepped` */
     void (*step)(void *ctx, const dev_job *j);
+    /* What was decided (ctl/decision.h), before it is done; NULL: nobody asks */
+    void (*decision)(void *ctx, const decision *d);
 } wcore_sink;
 
 typedef struct wcore_options {

@@ -34,7 +34,17 @@ void wstep_add(wtable *t, wseq *s, uint32_t begin, uint32_t count, bool sample) 
     s->in_step = true;
     t->step_seqs[t->job.item_count] = s;
     t->items[t->job.item_count++] = item;
-    *(s->phase == WSEQ_DECODE ? &t->job.decode_rows : &t->job.prefill_rows) += count;
+    if (s->phase == WSEQ_DECODE)
+        for (uint32_t i = 0; i < count; i++) step_sums_add_decode(&t->job.sums, begin + i);
+    else
+        step_sums_add_chunk(&t->job.sums, begin, count);
+}
+
+/* Out of the way of those who do not ask. */
+__attribute__((noinline, cold)) static void tell_step(const wtable *t) {
+    decision d = {
+        .kind = DECISION_STEP, .step = t->steps, .items = t->items, .item_count = t->job.item_count};
+    t->sink.decision(t->sink.ctx, &d);
 }
 
 bool wstep_go(wtable *t) {
@@ -47,6 +57,8 @@ bool wstep_go(wtable *t) {
     t->job.opens = t->opens;
     t->job.items = t->items;
     t->busy = true;
+    t->steps++;
+    if (t->sink.decision) tell_step(t);
     t->sink.step(t->sink.ctx, &t->job);
     return true;
 }

@@ -115,7 +115,14 @@ void wtable_send(wtable *t, const ctl_msg *m) {
     t->sink.send(t->sink.ctx, m);
 }
 
+static void tell(const wtable *t, decision_kind kind, uint64_t req, uint32_t attempt, const char *why) {
+    if (!t->sink.decision) return;
+    decision d = {.kind = kind, .req = req, .attempt = attempt, .why = why};
+    t->sink.decision(t->sink.ctx, &d);
+}
+
 void wtable_no_room(wtable *t, const ctl_msg *m, const char *why) {
+    tell(t, DECISION_NO_ROOM, m->req, m->attempt, why);
     ctl_msg answer = {.kind = CTL_NO_ROOM, .req = m->req, .attempt = m->attempt, .failed = {.why = why}};
     wtable_send(t, &answer);
 }
@@ -272,6 +279,7 @@ static void begin_close(wtable *t, wseq *s) {
 void wtable_close(wtable *t, wseq *s, bool preempted) {
     PRE(s->phase != WSEQ_CLOSING);
     s->tell_preempted = preempted;
+    if (preempted) tell(t, DECISION_PREEMPT, s->req, s->attempt, NULL);
     begin_close(t, s);
     wtable_settle(t, s);
 }

@@ -50,6 +50,7 @@ typedef struct wtable {
 
     /* The step: see wstep.h. */
     bool busy;         /* a step is out */
+    uint64_t steps;    /* begun so far */
     dev_job job;       /* points into the arrays below */
     uint32_t *closes;  /* [max_seqs] */
     dev_open *opens;   /* [max_seqs] */

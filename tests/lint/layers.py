@@ -49,13 +49,14 @@ ROOMS = {
     "bench/load": "base obs token net proto stats rows workload",
     "bench/experiment": "base config checkpoint stats rows",
     "bench/report": "base stats rows",
-    "planner/profile": "base config latency stats workload",
+    "planner/profile": "base config latency stats workload experiment",
     "planner/fleet": "base token latency kv ctl worker_core prefill_worker decode_worker colocated_worker "
     "coordinator profile",
     "planner/judge": "base latency stats rows workload profile fleet",
     "planner/search": "base config latency stats rows workload report profile fleet judge",
     "planner/measure": "base config obs latency net stats rows workload load experiment profile",
-    "planner/replay": "base config latency stats rows workload experiment report profile fleet judge",
+    "planner/replay": "base token config obs latency kv ctl proto net coordinator stats rows workload load "
+    "experiment report profile fleet judge",
     "planner/distserve": "base latency stats rows workload profile fleet judge",
     "proto": "",
 }
@@ -71,7 +72,7 @@ BACKENDS = {
 PURE = [
     r"common/(token|latency|kv|ctl|worker_core)/.*",
     r"sim/.*",
-    r"planner/profile/(step_cost|profile|fit)\.[ch]",
+    r"planner/profile/(step_cost|profile|profile_points|fit|nnls)\.[ch]",
     r"planner/fleet/.*",
     r"bench/stats/.*",
     r"bench/workload/(draw|arrivals|prompt|prompt_text|schedule|named|trace)\.[ch]",

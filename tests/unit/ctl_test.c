@@ -28,7 +28,9 @@ static const ctl_token tokens[] = {
          {.id = 2, .fin = FINISH_EOS, .logprob = -1.5f, .top_count = 2, .top = {{2, -1.5f}, {8, -2.5f}}}},
 };
 
-static const ctl_step steps[] = {{500, 400, 300, 0}, {90, 80, 0, 70}, {UINT32_MAX, UINT32_MAX, 1, 2}};
+static const ctl_step steps[] = {{500, 400, {300, 0, 2, 1ull << 40, 0}},
+                                 {90, 80, {0, 70, 0, 0, 1ull << 33}},
+                                 {UINT32_MAX, UINT32_MAX, {1, 2, 3, 4, 5}}};
 
 static ctl_work sample_work(void) {
     return (ctl_work){
@@ -186,7 +188,16 @@ static void assert_work_equal(const ctl_work *a, const ctl_work *b) {
 static void assert_heartbeat_equal(const ctl_heartbeat *a, const ctl_heartbeat *b) {
     ctl_heartbeat x = *a, y = *b;
     assert_int_equal(x.step_count, y.step_count);
-    assert_memory_equal(x.steps, y.steps, x.step_count * sizeof *x.steps);
+    for (uint32_t i = 0; i < x.step_count; i++) {
+        const ctl_step *s = &x.steps[i], *t = &y.steps[i];
+        assert_int_equal(s->age_us, t->age_us);
+        assert_int_equal(s->duration_us, t->duration_us);
+        assert_int_equal(s->sums.prefill_rows, t->sums.prefill_rows);
+        assert_int_equal(s->sums.decode_rows, t->sums.decode_rows);
+        assert_int_equal(s->sums.chunks, t->sums.chunks);
+        assert_int_equal(s->sums.squares, t->sums.squares);
+        assert_int_equal(s->sums.context, t->sums.context);
+    }
     x.steps = y.steps = NULL;
     assert_memory_equal(&x, &y, sizeof x);
 }
@@ -423,6 +434,12 @@ static void the_steps_of_a_heartbeat_are_bounded_and_each_has_its_four_numbers(v
     beat.step_ages_us = beat.step_durations_us = beat.step_prefill_rows = beat.step_decode_rows = numbers;
     beat.n_step_ages_us = beat.n_step_durations_us = CTL_STEPS_MAX;
     beat.n_step_prefill_rows = beat.n_step_decode_rows = CTL_STEPS_MAX;
+    assert_int_equal(unpack_raw(&pb, &eb), ST_OK); /* what else there is to tell of steps is optional */
+    beat.step_chunks = numbers;
+    beat.n_step_chunks = 1;
+    assert_int_equal(unpack_raw(&pb, &eb), ST_CORRUPT);
+    assert_string_equal(eb.text, "control message: HEARTBEAT: step_chunks: 1 for 256 steps");
+    beat.n_step_chunks = CTL_STEPS_MAX;
     assert_int_equal(unpack_raw(&pb, &eb), ST_OK);
     beat.n_step_decode_rows--;
     assert_int_equal(unpack_raw(&pb, &eb), ST_CORRUPT);

@@ -1,0 +1,106 @@
+#include "planner/replay/cluster_args.h"
+
+#include "base/mem.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+
+enum { OPT_PROFILE = 0x2100, OPT_MODEL, OPT_HARDWARE, OPT_ERROR, OPT_EXTRAPOLATE, OPT_NOISE, OPT_SET };
+
+static const struct argp_option flags[] = {
+    {"profile", OPT_PROFILE, "FILE", 0,
+     "What steps and hand-offs cost: a file of `baton-plan profile`, of DistServe or Splitwise, a CSV, or a "
+     "preset's name",
+     0},
+    {"profile-model", OPT_MODEL, "NAME", 0, "Which model of a profile that has several", 0},
+    {"profile-hardware", OPT_HARDWARE, "NAME", 0, "Which hardware, likewise", 0},
+    {"profile-error", OPT_ERROR, "PERCENT", 0, "Refuse a profile whose mean leave-one-out error is above it",
+     0},
+    {"set", OPT_SET, "KEY=VALUE", 0, "Changes a key of the config, as for the cluster's own programs", 0},
+    {"extrapolate", OPT_EXTRAPOLATE, NULL, 0,
+     "Count steps outside of what the profile measured, instead of refusing them", 0},
+    {"noise-seed", OPT_NOISE, "N", 0, "Of the spread of equal steps, where the profile has one; default 1",
+     0},
+    {0}};
+
+static error_t parse_option(int key, char *arg, struct argp_state *state) {
+    cluster_args *a = state->input;
+    char *end = NULL;
+    switch (key) {
+    case OPT_PROFILE:
+        a->path = arg;
+        return 0;
+    case OPT_MODEL:
+        a->read.model = arg;
+        return 0;
+    case OPT_HARDWARE:
+        a->read.hardware = arg;
+        return 0;
+    case OPT_ERROR:
+        a->error_limit = strtod(arg, &end) / 100;
+        if (end == arg || *end || !(a->error_limit > 0 && isfinite(a->error_limit)))
+            argp_error(state, "--profile-error: '%s' is no percentage above 0", arg);
+        return 0;
+    case OPT_EXTRAPOLATE:
+        a->extrapolate = true;
+        return 0;
+    case OPT_NOISE:
+        errno = 0;
+        a->noise_seed = strtoull(arg, &end, 10);
+        if (end == arg || *end || *arg == '-' || errno || a->noise_seed > INT64_MAX)
+            argp_error(state, "--noise-seed: '%s' is no whole number of 0 to %lld", arg,
+                       (long long)INT64_MAX);
+        return 0;
+    case OPT_SET:
+        if (a->set_count == CLUSTER_SETS_MAX) argp_error(state, "--set: at most %u", CLUSTER_SETS_MAX);
+        a->sets[a->set_count++] = arg;
+        return 0;
+    case ARGP_KEY_END:
+        if (!a->path) argp_error(state, "--profile is wanted: what do steps cost?");
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+const struct argp cluster_argp = {flags, parse_option, NULL, NULL, NULL, NULL, NULL};
+
+cluster_args cluster_args_default(void) {
+    return (cluster_args){.noise_seed = 1};
+}
+
+/* The engine whose phase is predicted worst; NULL: all are within the limit. */
+static const profile_engine *too_wrong(const profile *p, double limit, const char **phase, double *error) {
+    for (uint32_t i = 0; i < p->engine_count; i++) {
+        const profile_engine *e = &p->engines[i];
+        const double errors[] = {e->prefill_error.mean, e->decode_error.mean, e->mixed_error.mean};
+        static const char *const phases[] = {"prefill", "decode", "mixed"};
+        for (size_t k = 0; k < ARRAY_LEN(errors); k++) {
+            if (!(errors[k] > limit)) continue; /* NAN: unknown */
+            *phase = phases[k];
+            *error = errors[k];
+            return e;
+        }
+    }
+    return NULL;
+}
+
+int cluster_args_read(profile **out, const cluster_args *a, errbuf *eb) {
+    PRE(out);
+    PRE(a);
+    PRE(a->path);
+    status st = profile_read(out, a->path, &a->read, eb);
+    if (st != ST_OK) return st == ST_INVALID || st == ST_IO ? PLAN_REFUSED : PLAN_FAILED;
+    const char *phase = NULL;
+    double error = NAN;
+    const profile_engine *e = a->error_limit > 0 ? too_wrong(*out, a->error_limit, &phase, &error) : NULL;
+    if (!e) return PLAN_DONE;
+    errf(eb, ST_INVALID,
+         "%s: %s steps of tp %u, pp %u are predicted %.1f %% wrong when their point is left out, more than "
+         "the %.1f %% of --profile-error: measure more points",
+         a->path, phase, e->tp, e->pp, error * 100, a->error_limit * 100);
+    profile_free(*out);
+    *out = NULL;
+    return PLAN_PROFILE;
+}
