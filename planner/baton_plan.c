@@ -5,6 +5,7 @@
 #if __has_include("planner/measure/profile_main.h")
 #include "planner/measure/profile_main.h"
 #endif
+#include "planner/profile/show_main.h"
 #if __has_include("planner/replay/simulate_main.h")
 #include "planner/replay/simulate_main.h"
 #endif
@@ -30,6 +31,7 @@ static const struct command {
 #if __has_include("planner/measure/profile_main.h")
     {"profile", "measure what an engine costs on this machine", profile_main},
 #endif
+    {"show", "tell what a profile says", show_main},
 #if __has_include("planner/replay/simulate_main.h")
     {"simulate", "run a workload through a cluster that is not there", simulate_main},
 #endif

@@ -91,7 +91,7 @@ typedef struct shape {
 
 #define SHAPE(table, others)                                                                                 \
     { table, ARRAY_LEN(table), others }
-static const shape PROFILE_SHAPE = SHAPE(PROFILE, "format|hash|engines|link|overheads");
+static const shape PROFILE_SHAPE = SHAPE(PROFILE, "format|hash|engines|link|overheads|points");
 static const shape ENGINE_SHAPE =
     SHAPE(ENGINE, "roles|prefill|decode|prefill_error|decode_error|mixed_error");
 static const shape COST_SHAPE = SHAPE(COST, "knots");
