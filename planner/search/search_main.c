@@ -2,6 +2,7 @@
 
 #include "base/mem.h"
 #include "bench/workload/workload_args.h"
+#include "config/latency_file.h"
 #include "planner/judge/pool.h"
 #include "planner/profile/profile_file.h"
 #include "planner/search/plan_figures.h"
@@ -273,12 +274,45 @@ static char *json_text(const plan_report *r) {
     return text;
 }
 
+/* The one that was asked for: of the fewest devices for a rate, or of the highest goodput per device. */
+static fleet_placement winner_of(const plan_report *r) {
+    const plan_outcome *o = r->found;
+    uint32_t devices = r->in->devices, at = o->best;
+    if (r->in->rate > 0) {
+        uint32_t least, fewest = plan_fewest(o, r->in->rate, &least);
+        if (fewest != PLAN_NOBODY && least <= devices) {
+            at = fewest;
+            devices = least;
+        }
+    }
+    const fleet_placement *p = &o->list.items[at].placement;
+    return o->ratios ? candidates_scale(p, MAX(devices, fleet_placement_devices(p))) : *p;
+}
+
+/* Mock workers that take as long as the profile says, where no config is given to start from. */
+static status write_latency(const app *a, const fleet_placement *p, char **path, errbuf *eb) {
+    latency_model unused;
+    *path = NULL;
+    if (latency_file_find(a->profile_path, &unused, NULL) == ST_OK) {
+        *path = xstrdup(a->profile_path);
+        return ST_OK;
+    }
+    char *text = winner_latency(a->profile, p);
+    status st = write_file(a->out, "latency.yaml", text, eb);
+    free(text);
+    if (st == ST_OK) *path = xasprintf("%s/latency.yaml", a->out);
+    return st;
+}
+
 static status write_winner(const app *a, const plan_report *r, errbuf *eb) {
     if (r->found->best == PLAN_NOBODY) return ST_OK;
-    char *text = NULL, note[160];
-    status st = winner_config(&text, &r->found->list.items[r->found->best].placement, a->config,
-                              a->profile_path, note, sizeof note, eb);
+    fleet_placement p = winner_of(r);
+    char *text = NULL, *latency = NULL, note[160];
+    status st = a->config ? ST_OK : write_latency(a, &p, &latency, eb);
+    if (st == ST_OK) st = winner_config(&text, &p, a->config, latency, note, sizeof note, eb);
     if (st == ST_OK) st = write_file(a->out, "winner.yaml", text, eb);
+    if (st == ST_OK && note[0]) fprintf(stderr, "%s/winner.yaml: %s\n", a->out, note);
+    free(latency);
     free(text);
     return st;
 }
