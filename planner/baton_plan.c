@@ -2,22 +2,13 @@
  * cluster's own policies: see `baton-plan search --help` and the other commands.
  *
  * A command is a function of its room; which there are is this table alone. All end with the same codes. */
-#if __has_include("planner/measure/profile_main.h")
-#include "planner/measure/profile_main.h"
-#endif
-#include "planner/profile/show_main.h"
-#if __has_include("planner/replay/simulate_main.h")
-#include "planner/replay/simulate_main.h"
-#endif
-#if __has_include("planner/search/search_main.h")
-#include "planner/search/search_main.h"
-#endif
-#if __has_include("planner/replay/replay_main.h")
-#include "planner/replay/replay_main.h"
-#endif
-#if __has_include("planner/distserve/distserve_main.h")
 #include "planner/distserve/distserve_main.h"
-#endif
+#include "planner/measure/profile_main.h"
+#include "planner/profile/show_main.h"
+#include "planner/profile/show_main.h"
+#include "planner/replay/replay_main.h"
+#include "planner/replay/simulate_main.h"
+#include "planner/search/search_main.h"
 
 #include "base/mem.h"
 
@@ -28,22 +19,13 @@ static const struct command {
     const char *name, *what;
     int (*main)(int argc, char **argv);
 } commands[] = {
-#if __has_include("planner/measure/profile_main.h")
     {"profile", "measure what an engine costs on this machine", profile_main},
-#endif
     {"show", "tell what a profile says", show_main},
-#if __has_include("planner/replay/simulate_main.h")
+    {"show", "tell what a profile says", show_main},
     {"simulate", "run a workload through a cluster that is not there", simulate_main},
-#endif
-#if __has_include("planner/search/search_main.h")
     {"search", "find the placement with the highest goodput per device", search_main},
-#endif
-#if __has_include("planner/replay/replay_main.h")
     {"replay", "show an experiment's cells beside what the simulator says of them", replay_main},
-#endif
-#if __has_include("planner/distserve/distserve_main.h")
     {"distserve", "answer as DistServe's simulator does, on its own assumptions", distserve_main},
-#endif
     {NULL, NULL, NULL},
 };
 

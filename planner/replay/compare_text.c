@@ -65,11 +65,17 @@ void compare_verdict(buf *out, const compare *c) {
         buf_adds(out, "Goodput per device, where both have a number:\n");
         add_summary(out, "goodput", &s, false);
     }
-    uint32_t agreed = 0;
-    for (uint32_t i = 0; i < c->winner_count; i++) agreed += c->winners[i].agrees;
+    uint32_t same = 0, near = 0;
+    for (uint32_t i = 0; i < c->winner_count; i++) {
+        bool is_same = c->winners[i].predicted == c->winners[i].measured;
+        same += is_same;
+        near += !is_same && c->winners[i].agrees;
+    }
     if (c->winner_count)
-        buf_addf(out, "The winner is the one that was measured in %u of %u cases.\n", agreed,
-                 c->winner_count);
+        buf_addf(out,
+                 "The winner is the measured one in %u of %u cases, and cannot be told apart from it in "
+                 "%u more.\n",
+                 same, c->winner_count, near);
     if (c->left_out)
         buf_addf(out,
                  "%u cells are not compared: they were not measured to the end, are void, or cannot be "
