@@ -32,8 +32,9 @@ interval plan_goodput(const candidate *c) {
     interval v = {.mean = NAN, .low = NAN, .high = NAN, .n = 1};
     if (c->found->infeasible) return v;
     v.mean = r->crossing > 0 && isfinite(r->crossing) ? r->crossing : r->pass;
-    v.low = r->low > 0 && isfinite(r->low) ? r->low : r->pass;
-    v.high = r->high > 0 && isfinite(r->high) ? r->high : r->fail;
+    /* What passed, passed; what failed, failed: the curves of bounds may only narrow that. */
+    v.low = r->low > 0 && isfinite(r->low) ? fmax(r->low, r->pass) : r->pass;
+    v.high = r->high > 0 && isfinite(r->high) ? fmin(r->high, r->fail) : r->fail;
     if (isnan(v.low) || v.low > v.mean) v.low = v.mean;
     if (isnan(v.high) || v.high < v.mean) v.high = v.mean;
     v.mean /= c->devices;

@@ -15,7 +15,7 @@
 
 /* The few of each kind: [0, some[0]) disaggregated, the others colocated. */
 typedef struct pool {
-    samples items[POOL];
+    plan_samples items[POOL];
     uint32_t some[2];
 } pool;
 
@@ -76,7 +76,7 @@ static int ascending(const void *a, const void *b) {
 }
 
 /* Over all that the workers can do without limits; closer where the goodput is. */
-static void set_rates(samples *s, double most, double goodput, uint32_t wide) {
+static void set_rates(plan_samples *s, double most, double goodput, uint32_t wide) {
     s->rate_count = 0;
     for (uint32_t i = 0; i < wide; i++)
         s->rates[s->rate_count++] = most * 0.1 * pow(10.2, (double)i / (wide - 1));
@@ -133,7 +133,7 @@ static status take_pool(pool *p, const taking *t, errbuf *eb) {
             c.reason = REJECT_NOT;
             bounds_judge(&(candidate_list){.items = &c, .count = 1}, &free_of_limits);
             if (c.reason != REJECT_NOT || !(c.bound > 0) || isinf(c.bound)) continue;
-            samples *s = &p->items[n++];
+            plan_samples *s = &p->items[n++];
             s->placement = c.placement;
             s->devices = c.devices;
             p->some[colocated]++;
@@ -141,22 +141,23 @@ static status take_pool(pool *p, const taking *t, errbuf *eb) {
         }
     }
     demand_done(&d);
-    const samples_how how = {.in = t->in, .seeds = t->seeds, .requests = t->requests};
-    return samples_take(p->items, n, &how, eb);
+    const plan_samples_how how = {.in = t->in, .seeds = t->seeds, .requests = t->requests};
+    return plan_samples_take(p->items, n, &how, eb);
 }
 
 static void pool_done(pool *p) {
-    for (uint32_t i = 0; i < POOL; i++) samples_done(&p->items[i]);
+    for (uint32_t i = 0; i < POOL; i++) plan_samples_done(&p->items[i]);
 }
 
 /* ---- what it says ---- */
 
-static const samples *best_in(const pool *p, bool colocated, const slo *l, double target, double *value) {
-    const samples *best = NULL;
+static const plan_samples *best_in(const pool *p, bool colocated, const slo *l, double target,
+                                   double *value) {
+    const plan_samples *best = NULL;
     uint32_t from = colocated ? p->some[0] : 0;
     *value = 0;
     for (uint32_t i = 0; i < p->some[colocated]; i++) {
-        double v = samples_goodput(&p->items[from + i], LIMITS(l), target);
+        double v = plan_samples_goodput(&p->items[from + i], LIMITS(l), target);
         if (v > *value) {
             *value = v;
             best = &p->items[from + i];
@@ -318,10 +319,10 @@ static status map_row(void *ctx, uint32_t y, errbuf *eb) {
         slo l = m->in->limits;
         l.ttft_ms = sqrt(map->ttft_ms[x] * map->ttft_ms[x + 1]);
         l.tpot_ms = sqrt(map->tpot_ms[y] * map->tpot_ms[y + 1]);
-        const samples *d = best_in(m->p, false, &l, m->in->target, &map->per_device[y][x][0]);
-        const samples *w = best_in(m->p, true, &l, m->in->target, &map->per_device[y][x][1]);
+        const plan_samples *d = best_in(m->p, false, &l, m->in->target, &map->per_device[y][x][0]);
+        const plan_samples *w = best_in(m->p, true, &l, m->in->target, &map->per_device[y][x][1]);
         if (!d || !w) continue;
-        ratio r = samples_ratio(d, w, LIMITS(&l), m->in->target, RESAMPLES);
+        ratio r = plan_samples_ratio(d, w, LIMITS(&l), m->in->target, RESAMPLES);
         map->open[y][x] = !(r.low > 1 || r.high < 1);
     }
     return ST_OK;
@@ -330,8 +331,8 @@ static status map_row(void *ctx, uint32_t y, errbuf *eb) {
 /* A limit that is none is mapped around what requests have at the middle rate. */
 static double centre(const pool *p, double limit, bool tpot) {
     if (isfinite(limit)) return limit;
-    const samples *s = &p->items[0];
-    const sample_cell *c = &s->cells[s->rate_count / 2][0];
+    const plan_samples *s = &p->items[0];
+    const plan_sample_cell *c = &s->cells[s->rate_count / 2][0];
     double sum = 0;
     uint32_t n = 0;
     for (uint32_t i = 0; i < c->count; i++) {
@@ -358,7 +359,7 @@ static status make_map(sensitivity *s, const pool *p, const plan_input *in, errb
 
 static status contest(sensitivity *s, const plan_input *in, const plan_outcome *o, errbuf *eb) {
     if (o->best_of[0] == PLAN_NOBODY || o->best_of[1] == PLAN_NOBODY) return ST_OK;
-    samples *two = xcalloc(2, sizeof *two);
+    plan_samples *two = xcalloc(2, sizeof *two);
     uint32_t other = o->best == o->best_of[0] ? o->best_of[1] : o->best_of[0];
     const uint32_t who[2] = {o->best, other};
     static const double near[] = {0.85, 0.92, 0.96, 1, 1.04, 1.09, 1.18};
@@ -369,13 +370,14 @@ static status contest(sensitivity *s, const plan_input *in, const plan_outcome *
         two[i].rate_count = ARRAY_LEN(near);
         for (size_t k = 0; k < ARRAY_LEN(near); k++) two[i].rates[k] = goodput_of(c) * near[k];
     }
-    const samples_how how = {.in = in,
-                             .seeds = in->quick ? 5 : SAMPLES_SEEDS,
-                             .requests = requests_of(o, 3000, in->quick ? 6000 : 15000)};
-    status st = samples_take(two, 2, &how, eb);
+    const plan_samples_how how = {.in = in,
+                                  .seeds = in->quick ? 5 : PLAN_SAMPLES_SEEDS,
+                                  .requests = requests_of(o, 3000, in->quick ? 4000 : 8000)};
+    status st = plan_samples_take(two, 2, &how, eb);
     if (st == ST_OK)
-        s->paired = samples_ratio(&two[0], &two[1], LIMITS(&in->limits), in->target, BOOTSTRAP_RESAMPLES);
-    for (int i = 0; i < 2; i++) samples_done(&two[i]);
+        s->paired =
+            plan_samples_ratio(&two[0], &two[1], LIMITS(&in->limits), in->target, BOOTSTRAP_RESAMPLES);
+    for (int i = 0; i < 2; i++) plan_samples_done(&two[i]);
     free(two);
     return st;
 }
@@ -396,14 +398,14 @@ static void limit_rows(sensitivity *s, const pool *p, const plan_input *in) {
 static void rate_rows(sensitivity *s, const pool *p, const plan_input *in) {
     static const double parts[] = {0.5, 0.8, 1, 1.2};
     double value[2];
-    const samples *best[2];
+    const plan_samples *best[2];
     for (int k = 0; k < 2; k++) best[k] = best_in(p, k, &in->limits, in->target, &value[k]);
     for (size_t i = 0; i < ARRAY_LEN(parts); i++) {
         sensitivity_rate *r = &s->rates[i];
         r->per_device = parts[i] * fmax(value[0], value[1]);
         for (int k = 0; k < 2; k++)
             r->attainment[k] =
-                best[k] ? samples_attainment(best[k], LIMITS(&in->limits), r->per_device) : NAN;
+                best[k] ? plan_samples_attainment(best[k], LIMITS(&in->limits), r->per_device) : NAN;
     }
 }
 
@@ -417,7 +419,7 @@ status sensitivity_of(sensitivity **out, const plan_input *in, const plan_outcom
     taking t = {.in = in,
                 .found = found,
                 .seeds = in->quick ? 3 : 4,
-                .requests = requests_of(found, 1500, in->quick ? 2000 : 4000),
+                .requests = requests_of(found, 1500, in->quick ? 1500 : 2500),
                 .wide = 8,
                 .near = true,
                 .only = {true, true}};
@@ -434,7 +436,7 @@ status sensitivity_of(sensitivity **out, const plan_input *in, const plan_outcom
         st = make_map(s, p, in, eb);
         t.seeds = 2;
         t.near = false;
-        t.requests = MIN(t.requests, 2000);
+        t.requests = 1500;
         if (st == ST_OK) st = other_lengths(s, &t, eb);
         if (st == ST_OK) st = other_links(s, &t, p, eb);
     }

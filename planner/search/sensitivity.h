@@ -7,7 +7,7 @@
 #ifndef BATON_PLANNER_SENSITIVITY_H
 #define BATON_PLANNER_SENSITIVITY_H
 
-#include "planner/search/samples.h"
+#include "planner/search/plan_samples.h"
 
 #define SENSITIVITY_EACH 4u /* placements of either kind */
 #define SENSITIVITY_ROWS 24u

@@ -1,4 +1,4 @@
-#include "planner/search/samples.h"
+#include "planner/search/plan_samples.h"
 
 #include "base/mem.h"
 #include "bench/stats/steady.h"
@@ -10,18 +10,18 @@
 #define KEY 12u /* of the bootstrap */
 
 typedef struct taking {
-    samples *all; /* [count] */
-    const samples_how *how;
+    plan_samples *all; /* [count] */
+    const plan_samples_how *how;
     plan_input in; /* without limits on TTFT and TPOT */
     uint32_t per;  /* tasks of one placement */
 } taking;
 
 static status take(void *ctx, uint32_t index, errbuf *eb) {
     const taking *t = ctx;
-    samples *s = &t->all[index / t->per];
+    plan_samples *s = &t->all[index / t->per];
     uint32_t rate = index % t->per / t->how->seeds, seed = index % t->how->seeds;
     if (rate >= s->rate_count) return ST_OK;
-    sample_cell *cell = &s->cells[rate][seed];
+    plan_sample_cell *cell = &s->cells[rate][seed];
     judge_case one = plan_case(&t->in, &s->placement);
     replication *r = NULL;
     status st = replication_new(&r, &one, s->rates[rate], t->in.seed + seed, eb);
@@ -37,7 +37,7 @@ static status take(void *ctx, uint32_t index, errbuf *eb) {
     return st == ST_INVALID ? ST_OK : st;
 }
 
-static void judge_growth(samples *s) {
+static void judge_growth(plan_samples *s) {
     for (uint32_t i = 0; i < s->rate_count; i++) {
         double first = 0, last = 0;
         uint32_t members = 0;
@@ -50,12 +50,12 @@ static void judge_growth(samples *s) {
     }
 }
 
-status samples_take(samples *s, uint32_t count, const samples_how *how, errbuf *eb) {
+status plan_samples_take(plan_samples *s, uint32_t count, const plan_samples_how *how, errbuf *eb) {
     PRE(s || !count);
     PRE(how);
     PRE(how->seeds >= 1);
-    PRE(how->seeds <= SAMPLES_SEEDS);
-    taking t = {.all = s, .how = how, .in = *how->in, .per = SAMPLES_RATES * how->seeds};
+    PRE(how->seeds <= PLAN_SAMPLES_SEEDS);
+    taking t = {.all = s, .how = how, .in = *how->in, .per = PLAN_SAMPLES_RATES * how->seeds};
     t.in.limits.ttft_ms = t.in.limits.tpot_ms = INFINITY;
     errbuf ignored = {0};
     status st = judge_pool(how->in->threads, count * t.per, take, &t, eb ? eb : &ignored);
@@ -66,19 +66,19 @@ status samples_take(samples *s, uint32_t count, const samples_how *how, errbuf *
     return st;
 }
 
-void samples_done(samples *s) {
+void plan_samples_done(plan_samples *s) {
     PRE(s);
-    for (uint32_t i = 0; i < SAMPLES_RATES; i++)
-        for (uint32_t k = 0; k < SAMPLES_SEEDS; k++) free(s->cells[i][k].pairs);
-    *s = (samples){0};
+    for (uint32_t i = 0; i < PLAN_SAMPLES_RATES; i++)
+        for (uint32_t k = 0; k < PLAN_SAMPLES_SEEDS; k++) free(s->cells[i][k].pairs);
+    *s = (plan_samples){0};
 }
 
-attainment_grid samples_grid(const samples *s, double ttft_ms, double tpot_ms, double *attainment) {
+attainment_grid plan_samples_grid(const plan_samples *s, double ttft_ms, double tpot_ms, double *attainment) {
     PRE(s);
     PRE(attainment);
     for (uint32_t k = 0; k < s->seeds; k++) {
         for (uint32_t i = 0; i < s->rate_count; i++) {
-            const sample_cell *c = &s->cells[i][k];
+            const plan_sample_cell *c = &s->cells[i][k];
             uint32_t good = 0;
             for (uint32_t n = 0; n < c->count; n++)
                 good +=
@@ -94,9 +94,9 @@ attainment_grid samples_grid(const samples *s, double ttft_ms, double tpot_ms, d
 }
 
 /* Means over seeds, up to the first rate without a value or, if asked, at which the queue grows. */
-static uint32_t means(const samples *s, double ttft_ms, double tpot_ms, bool stable, double *mean) {
-    double by_seed[SAMPLES_SEEDS * SAMPLES_RATES];
-    (void)samples_grid(s, ttft_ms, tpot_ms, by_seed);
+static uint32_t means(const plan_samples *s, double ttft_ms, double tpot_ms, bool stable, double *mean) {
+    double by_seed[PLAN_SAMPLES_SEEDS * PLAN_SAMPLES_RATES];
+    (void)plan_samples_grid(s, ttft_ms, tpot_ms, by_seed);
     uint32_t n = 0;
     for (uint32_t i = 0; i < s->rate_count && !(stable && s->unstable[i]); i++) {
         mean[i] = 0;
@@ -107,18 +107,19 @@ static uint32_t means(const samples *s, double ttft_ms, double tpot_ms, bool sta
     return n;
 }
 
-double samples_goodput(const samples *s, double ttft_ms, double tpot_ms, double target) {
+double plan_samples_goodput(const plan_samples *s, double ttft_ms, double tpot_ms, double target) {
     PRE(s);
-    double mean[SAMPLES_RATES];
+    double mean[PLAN_SAMPLES_RATES];
     uint32_t n = means(s, ttft_ms, tpot_ms, true, mean);
     if (!n) return 0;
     double at = search_crossing(s->rates, mean, n, target);
     return (isinf(at) ? s->rates[n - 1] : at) / s->devices;
 }
 
-double samples_attainment(const samples *s, double ttft_ms, double tpot_ms, double rate_per_device) {
+double plan_samples_attainment(const plan_samples *s, double ttft_ms, double tpot_ms,
+                               double rate_per_device) {
     PRE(s);
-    double mean[SAMPLES_RATES], rate = rate_per_device * s->devices;
+    double mean[PLAN_SAMPLES_RATES], rate = rate_per_device * s->devices;
     uint32_t n = means(s, ttft_ms, tpot_ms, false, mean);
     for (uint32_t i = 1; i < n; i++) {
         if (rate < s->rates[i - 1] || rate > s->rates[i]) continue;
@@ -128,12 +129,13 @@ double samples_attainment(const samples *s, double ttft_ms, double tpot_ms, doub
     return NAN;
 }
 
-ratio samples_ratio(const samples *a, const samples *b, double ttft_ms, double tpot_ms, double target,
-                    uint32_t resamples) {
+ratio plan_samples_ratio(const plan_samples *a, const plan_samples *b, double ttft_ms, double tpot_ms,
+                         double target, uint32_t resamples) {
     PRE(a);
     PRE(b);
     PRE(a->seeds == b->seeds);
-    double x[SAMPLES_SEEDS * SAMPLES_RATES], y[SAMPLES_SEEDS * SAMPLES_RATES];
-    attainment_grid ga = samples_grid(a, ttft_ms, tpot_ms, x), gb = samples_grid(b, ttft_ms, tpot_ms, y);
+    double x[PLAN_SAMPLES_SEEDS * PLAN_SAMPLES_RATES], y[PLAN_SAMPLES_SEEDS * PLAN_SAMPLES_RATES];
+    attainment_grid ga = plan_samples_grid(a, ttft_ms, tpot_ms, x),
+                    gb = plan_samples_grid(b, ttft_ms, tpot_ms, y);
     return bootstrap_goodput_ratio(&ga, &gb, a->seeds, target, resamples, KEY);
 }
