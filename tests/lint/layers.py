@@ -53,7 +53,7 @@ ROOMS = {
     "planner/fleet": "base token latency kv ctl worker_core prefill_worker decode_worker colocated_worker "
     "coordinator stats profile",
     "planner/judge": "base latency stats rows workload profile fleet",
-    "planner/search": "base config latency stats rows workload report profile fleet judge",
+    "planner/search": "base config latency stats rows workload report profile fleet judge replay",
     "planner/measure": "base config obs latency net stats rows workload load experiment profile",
     "planner/replay": "base token config obs latency kv ctl proto net coordinator stats rows workload load "
     "experiment report profile fleet judge",
