@@ -40,10 +40,8 @@ static void add_summaries(buf *out, const compare *c, bool below) {
     uint32_t n = 0;
     for (uint32_t i = 0; i < c->cell_count; i++) n += compared_below(&c->cells[i]) == below;
     if (n == 0) return;
-    buf_addf(out,
-             below ? "Errors of the %u cells below %.0f %% of capacity:\n"
-                   : "Errors of the %u cells at or above %.0f %% of capacity, or unstable:\n",
-             n, COMPARE_LOAD * 100);
+    buf_addf(out, "Errors of the %u %s %s %.0f %% of capacity%s:\n", n, n == 1 ? "cell" : "cells",
+             below ? "below" : "at or above", COMPARE_LOAD * 100, below ? "" : ", or unstable");
     for (compared_metric m = 0; m < COMPARED_METRICS; m++) {
         compared_summary s = compare_summary(c, m, below);
         char name[32];
@@ -71,16 +69,14 @@ void compare_verdict(buf *out, const compare *c) {
         same += is_same;
         near += !is_same && c->winners[i].agrees;
     }
-    if (c->winner_count)
-        buf_addf(out,
-                 "The winner is the measured one in %u of %u cases, and cannot be told apart from it in "
-                 "%u more.\n",
-                 same, c->winner_count, near);
+    if (c->winner_count) {
+        buf_addf(out, "The winner is the measured one in %u of %u cases", same, c->winner_count);
+        if (near) buf_addf(out, ", and cannot be told apart from it in %u more", near);
+        buf_adds(out, ".\n");
+    }
     if (c->left_out)
-        buf_addf(out,
-                 "%u cells are not compared: they were not measured to the end, are void, or cannot be "
-                 "simulated.\n",
-                 c->left_out);
+        buf_addf(out, "Not compared: %u %s, not measured to the end, void, or not to be simulated.\n",
+                 c->left_out, c->left_out == 1 ? "cell" : "cells");
 }
 
 /* ---- text ---- */
