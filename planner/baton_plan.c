@@ -3,6 +3,7 @@
  *
  * A command is a function of its room; which there are is this table alone. All end with the same codes. */
 #include "planner/measure/profile_main.h"
+#include "planner/profile/show_main.h"
 #include "planner/replay/replay_main.h"
 #include "planner/replay/simulate_main.h"
 #include "planner/search/search_main.h"
@@ -20,6 +21,7 @@ static const struct command {
     int (*main)(int argc, char **argv);
 } commands[] = {
     {"profile", "measure what an engine costs on this machine", profile_main},
+    {"show", "tell what a profile says", show_main},
     {"simulate", "run a workload through a cluster that is not there", simulate_main},
     {"search", "find the placement with the highest goodput per device", search_main},
     {"replay", "show an experiment's cells beside what the simulator says of them", replay_main},

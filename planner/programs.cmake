@@ -1,6 +1,6 @@
 # The program, of the rooms that have a command.
 set(plan_rooms "")
-foreach(room measure replay search distserve)
+foreach(room profile measure replay search distserve)
     if(TARGET baton_plan_${room})
         list(APPEND plan_rooms baton_plan_${room})
     endif()

@@ -14,7 +14,8 @@
 void plan_make(fleet *f, lane *l) {
     fworker *w = &f->workers[l->worker];
     l->plan_count = l->plan_done = l->plan_pages = 0;
-    if (!f->plans || w->lane_count > 1 || !l->decodes || l->part_count || l->prompts.count || l->skip_count)
+    if (!f->plans || f->again || w->lane_count > 1 || !l->decodes || l->part_count || l->prompts.count ||
+        l->skip_count)
         return;
     uint64_t left = lane_next_end(l) - l->counter;
     uint32_t most = (uint32_t)MIN(left, MAX(l->plan_length, PLAN_LEAST)), free_pages = w->free_pages;

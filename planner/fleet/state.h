@@ -72,6 +72,7 @@ typedef struct freq {
     bool expected;    /* D has its pages and waits for the KV */
     bool arrived;     /* D verified the KV, and has not begun with it */
     bool computed;    /* all rows of this attempt */
+    bool dest_due;    /* P knows the D since now, and has not begun to send */
     uint32_t unsent;  /* rows that are computed and on no link yet */
     double kv_ns;     /* when what was sent is there */
     uint64_t awaited; /* number of the event that it waits for; 0 none */
@@ -121,6 +122,7 @@ typedef struct lane {
     bool busy;
     bool decodes;              /* has rows of running sequences: all of them but the skipped ones */
     uint64_t begin_ns, end_ns; /* ends the step, or the last one planned */
+    uint64_t prefill_order;    /* P: in which steps began; else 0 */
     latency_step sums;
     lane_part *parts; /* [part_count] prompt chunks; owned */
     uint32_t part_count, part_capacity;
@@ -155,6 +157,8 @@ typedef struct fworker {
     uint64_t begun;          /* steps */
     uint64_t gap_ns;         /* from a step to the next */
     double link_free_ns;     /* its end of the link has sent or received all up to now */
+    uint32_t *dests;         /* [dest_count] P: slots that are dest_due, and some that were; owned */
+    uint32_t dest_count, dest_capacity;
     fleet_worker_totals totals;
 } fworker;
 
@@ -167,6 +171,7 @@ typedef enum fevent_kind {
     FEV_VERIFIED, /* at D: the KV is there and right */
     FEV_JOIN,     /* at D: it may be in a step */
     FEV_DROPPED,  /* at D: the transfer let go of a reservation that was preempted */
+    FEV_DESTS,    /* at P: it begins to send to the D's that it has heard of */
     FEV_STAGE     /* a pipeline's first stage is free */
 } fevent_kind;
 
@@ -210,6 +215,7 @@ struct fleet {
     lane **lanes;     /* [lane_count] of all workers */
     uint32_t lane_count;
     bool plans;       /* several decode steps at once */
+    bool again;       /* the next message makes the desk look again, whatever it says */
     bool slows;       /* busy workers slow each other down */
     uint32_t busy[2]; /* lanes in a step that computes prompts, that does not */
     uint64_t arrive_ns, dispatch_ns, emit_ns, handoff_ns, latency_ns;
@@ -330,8 +336,10 @@ status link_check(const profile *p, errbuf *eb);
 /* A chunk of r that was computed in [begin_ns, now]. *together_ns: time of the last pieces of the chunks of
  * this step before. */
 void link_computed(fleet *f, uint32_t slot, uint32_t rows, uint64_t begin_ns, double *together_ns);
-/* A D is known: what is computed leaves. */
+/* A D is known: what is computed leaves, once all have been read that the desk said now. */
 void link_dest(fleet *f, uint32_t slot);
+/* FEV_DESTS: the oldest at P first, as transfer/send.c does. */
+void link_send(fleet *f, fworker *p);
 
 /* ---- gaps.c ---- */
 void gaps_token(fleet *f, freq *r, uint64_t at_ns);

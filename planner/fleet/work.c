@@ -342,6 +342,7 @@ static void begin(fleet *f, fworker *w, lane *l, bool follows) {
     if (!covered) outside(f, w, &l->sums);
     l->begin_ns = f->now_ns + (follows ? w->gap_ns : 0);
     l->end_ns = l->begin_ns + span;
+    l->prefill_order = w->role == ROLE_PREFILL ? ++f->numbers : 0;
     if (w->lane_count > 1) {
         l->end_ns = pass_stages(w, l->begin_ns, span);
         fleet_post(f, &(fevent){.at_ns = MAX(w->stage_free_ns[0], f->now_ns),
@@ -569,6 +570,9 @@ void work_event(fleet *f, const fevent *e) {
     case FEV_DROPPED:
         if (current) on_dropped(f, w, e->slot);
         break;
+    case FEV_DESTS:
+        link_send(f, w);
+        return;
     case FEV_STAGE:
         turn(f, w, true);
         return;

@@ -15,9 +15,9 @@
 judge_rules judge_rules_default(void) {
     return (judge_rules){.target = 0.9,
                          .half_width = 0.01,
-                         .seeds = 5,
+                         .seeds = 8,
                          .seeds_cap = 16,
-                         .requests_min = 1000,
+                         .requests_min = 2000,
                          .requests_cap = 100000,
                          .first_seed = 1,
                          .resolution = 0.02,
@@ -48,7 +48,8 @@ static double ms_between(uint64_t from_ns, uint64_t to_ns) {
 slo_latencies judge_latencies(const fleet_outcome *o) {
     PRE(o);
     PRE(o->end == FLEET_DONE);
-    slo_latencies l = {.ttft_ms = ms_between(o->at_ns, o->first_ns), .e2e_ms = ms_between(o->at_ns, o->last_ns)};
+    slo_latencies l = {.ttft_ms = ms_between(o->at_ns, o->first_ns),
+                       .e2e_ms = ms_between(o->at_ns, o->last_ns)};
     if (o->output_tokens > 1) l.tpot_ms = ms_between(o->first_ns, o->last_ns) / (o->output_tokens - 1);
     if (!isnan(o->itl_p99_ms)) l.itl_p99_ms = o->itl_p99_ms;
     if (!isnan(o->itl_max_ms)) l.itl_max_ms = o->itl_max_ms;
@@ -66,9 +67,11 @@ static status check_rules(const judge_rules *r, errbuf *eb) {
         return errf(eb, ST_INVALID, "%llu to %llu requests of a seed: want 1 to %u",
                     (unsigned long long)r->requests_min, (unsigned long long)r->requests_cap,
                     JUDGE_REQUESTS_MAX);
-    if (!(r->resolution > 0)) return errf(eb, ST_INVALID, "a resolution of %g: want more than 0", r->resolution);
+    if (!(r->resolution > 0))
+        return errf(eb, ST_INVALID, "a resolution of %g: want more than 0", r->resolution);
     if (!(r->start_rate >= 0) || isinf(r->start_rate))
-        return errf(eb, ST_INVALID, "a search from %g requests per second: want a finite number above 0, or 0",
+        return errf(eb, ST_INVALID,
+                    "a search from %g requests per second: want a finite number above 0, or 0",
                     r->start_rate);
     if (r->threads < 1 || r->threads > JUDGE_POOL_THREADS_MAX)
         return errf(eb, ST_INVALID, "%u threads: want 1 to %u", r->threads, JUDGE_POOL_THREADS_MAX);
@@ -83,7 +86,8 @@ status judge_rate(judge_point *out, const judge_case *c, const judge_rules *r, d
     uint64_t simulated;
     status st = check_rules(r, eb);
     if (st == ST_OK) st = lone_run(&l, c, r->first_seed, r->target, eb);
-    if (st == ST_OK) st = rate_run(out, c, r, &(rate_ask){.rate = rate, .usual_s = l.usual_s}, &simulated, eb);
+    if (st == ST_OK)
+        st = rate_run(out, c, r, &(rate_ask){.rate = rate, .usual_s = l.usual_s}, &simulated, eb);
     return st;
 }
 
@@ -143,7 +147,8 @@ static void say_limit(judge_goodput *out, const judge_case *c, double target) {
     char busy[64], pages[64] = "", refused[64] = "";
     if (p->pages_most > 0.98)
         snprintf(pages, sizeof pages, "; KV pages of a %s worker run out", worker_role_name(p->pages_role));
-    if (p->refused >= 0.01) snprintf(refused, sizeof refused, "; the queue refuses %.2g %%", 100 * p->refused);
+    if (p->refused >= 0.01)
+        snprintf(refused, sizeof refused, "; the queue refuses %.2g %%", 100 * p->refused);
     snprintf(out->why, sizeof out->why, "%s: %.3g %% keep it at %.3g requests/s; %s%s%s%s", all[worst].name,
              100 * all[worst].kept, p->rate, busiest(c, p, busy, sizeof busy), pages, refused,
              p->unstable ? "; the queue grows without end" : "");

@@ -9,12 +9,12 @@
 #include <math.h>
 #include <stdlib.h>
 
-#define FAR          4    /* only_side: so many half widths off the target */
-#define GROW_MOST    4    /* times as many arrivals at once */
-#define GROW_LEAST   1.3
-#define LONG_ENOUGH  4    /* times the warm-up: from then on more seeds are better than longer ones */
-#define TRUST        4    /* growth is believed after so many times the usual stay */
-#define SAYS_GROWTH  2    /* looks in a row, each at twice as many arrivals */
+#define FAR         4 /* only_side: so many half widths off the target */
+#define GROW_MOST   4 /* times as many arrivals at once */
+#define GROW_LEAST  1.3
+#define STAYS       2 /* that the warm-up is longer than the longest one, at least */
+#define TRUST       4 /* growth is believed after so many times the usual stay */
+#define SAYS_GROWTH 2 /* looks in a row, each at twice as many arrivals */
 
 typedef struct run {
     const judge_case *c;
@@ -23,10 +23,9 @@ typedef struct run {
     replication *seeds[JUDGE_SEEDS_MAX]; /* [count]; owned */
     uint32_t count, arrivals;
     uint32_t arrivals_most; /* of a seed */
-    uint32_t growing; /* looks in a row at which the number in flight grew */
+    uint32_t growing;       /* looks in a row at which the number in flight grew */
     interval attainment;
     bool unstable, settled;
-    double cut; /* the longest warm-up, as part of the arrivals */
 } run;
 
 static status run_seed(void *ctx, uint32_t index, errbuf *eb) {
@@ -38,11 +37,26 @@ static status run_seed(void *ctx, uint32_t index, errbuf *eb) {
     return replication_run(u->seeds[index], u->arrivals, eb);
 }
 
+/* Whether the part that is cut was long enough: a few times as long as a request stays, and, by the mean of
+ * all seeds, as long as queues remember that they were empty. */
+static bool has_settled(const run *u) {
+    uint32_t n = u->arrivals;
+    bool long_enough = true;
+    double *flight = xcalloc(2 * (size_t)n, sizeof *flight), *ttft = flight + n;
+    for (uint32_t i = 0; i < u->count; i++) {
+        const replication_sum *s = replication_result(u->seeds[i]);
+        long_enough = long_enough && s->warmup_s >= STAYS * s->longest_s;
+        replication_series(u->seeds[i], flight, ttft);
+    }
+    size_t cut[2] = {0, 0}, most = u->arrivals == u->arrivals_most ? n : n / REPLICATION_WARMUP;
+    bool is = long_enough && steady_mser5(flight, n, &cut[0]) && steady_mser5(ttft, n, &cut[1]);
+    free(flight);
+    return is && cut[0] <= most && cut[1] <= most;
+}
+
 static void look(run *u) {
     double x[JUDGE_SEEDS_MAX], first = 0, last = 0;
     uint32_t good = 0, members = 0;
-    u->settled = true;
-    u->cut = 0;
     for (uint32_t i = 0; i < u->count; i++) {
         const replication_sum *s = replication_result(u->seeds[i]);
         x[i] = s->attainment;
@@ -50,9 +64,8 @@ static void look(run *u) {
         members += s->members;
         first += s->first_third;
         last += s->last_third;
-        u->settled = u->settled && s->settled;
-        u->cut = fmax(u->cut, 1 - (double)s->members / u->arrivals);
     }
+    u->settled = has_settled(u);
     u->attainment = stats_seeds(x, u->count, good, members);
     bool believed = u->arrivals == u->arrivals_most || u->arrivals >= TRUST * u->ask->rate * u->ask->usual_s;
     bool grows = believed && steady_growth(first, last, members, 1).unstable;
@@ -85,10 +98,6 @@ static bool goes_on(run *u) {
         return can_grow;
     }
     if (wide <= 1) return false;
-    if (can_grow && u->cut > 1.0 / LONG_ENOUGH) {
-        grow_arrivals(u, fmax(wide * wide, GROW_LEAST));
-        return true;
-    }
     if (u->count < u->r->seeds_cap) {
         u->count = (uint32_t)fmin(ceil(u->count * fmax(wide * wide, GROW_LEAST)), u->r->seeds_cap);
         return true;
