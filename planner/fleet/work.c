@@ -325,12 +325,12 @@ static void outside(fleet *f, const fworker *w, const latency_step *s) {
         (unsigned long long)s->context, p->x_min, p->x_max, p->y_max, d->x_min, d->x_max, d->y_max);
 }
 
-/* Through the stages, none of which has two steps at once. Returns the end. */
+/* Through the stages, none of which has two steps at once; each takes span_ns, as the profile has it. Returns
+ * the end. */
 static uint64_t pass_stages(fworker *w, uint64_t begin_ns, uint64_t span_ns) {
-    uint64_t at = begin_ns, share = span_ns / w->lane_count;
+    uint64_t at = begin_ns;
     for (uint32_t i = 0; i < w->lane_count; i++) {
-        uint64_t part = i + 1 < w->lane_count ? share : span_ns - share * (w->lane_count - 1);
-        at = MAX(at, w->stage_free_ns[i]) + part;
+        at = MAX(at, w->stage_free_ns[i]) + span_ns;
         w->stage_free_ns[i] = at;
     }
     return at;

@@ -10,7 +10,7 @@
 
 #define MS 1e6 /* ns */
 
-static const uint32_t stages[] = {1, 2, 4, 8};
+static const uint32_t stages[] = {1, 2, 4, 5, 8};
 
 bool profile_distserve_is(const json_t *root) {
     const char *model, *tp;
