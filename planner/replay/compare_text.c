@@ -33,7 +33,7 @@ static void add_summary(buf *out, const char *what, const compared_summary *s, b
     if (s->n == 0) return;
     buf_addf(out, "  %-14s mean %5.1f %s, worst %5.1f %s", what, s->mean * 100, unit, s->worst * 100, unit);
     if (s->worst_cell) buf_addf(out, " (%s)", s->worst_cell->id);
-    buf_addf(out, ", n = %u\n", s->n);
+    buf_addf(out, "; %u of %u within the measured interval\n", s->inside, s->n);
 }
 
 static void add_summaries(buf *out, const compare *c, bool below) {
@@ -219,9 +219,10 @@ static json_t *value_json(const compared *v) {
 }
 
 static json_t *summary_json(const compared_summary *s) {
-    return json_pack("{s:o, s:o, s:o, s:i}", "mean", s->n ? number(s->mean) : json_null(), "worst",
+    return json_pack("{s:o, s:o, s:o, s:i, s:i}", "mean", s->n ? number(s->mean) : json_null(), "worst",
                      s->n ? number(s->worst) : json_null(), "worst_cell",
-                     text(s->worst_cell ? s->worst_cell->id : NULL), "n", (int)s->n);
+                     text(s->worst_cell ? s->worst_cell->id : NULL), "n", (int)s->n, "inside",
+                     (int)s->inside);
 }
 
 static json_t *summaries_json(const compare *c, bool below) {
