@@ -249,3 +249,18 @@ size_t replication_latencies(const replication *r, replication_metric m, double 
     }
     return n;
 }
+
+size_t replication_pairs(const replication *r, replication_pair *out) {
+    PRE(r);
+    PRE(out);
+    size_t n = 0;
+    for (uint32_t i = first_member(r); i < r->arrivals; i++) {
+        const record *rec = &r->records[i];
+        bool over = !rec->refused && isfinite(rec->end_s);
+        bool in_time = over && (rec->end_s - rec->at_s) * 1e3 <= r->c->limits.e2e_ms;
+        out[n++] = (replication_pair){.ttft_ms = over ? (float)rec->ttft_ms : INFINITY,
+                                      .tpot_ms = over ? (float)rec->tpot_ms : INFINITY,
+                                      .rest_good = over && rec->itl_good && in_time};
+    }
+    return n;
+}

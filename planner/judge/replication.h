@@ -46,4 +46,13 @@ void replication_series(const replication *r, double *in_flight, double *ttft_ms
 /* Appends those of the window, ms: at most replication_result()->members values. Returns their number. */
 size_t replication_latencies(const replication *r, replication_metric m, double *out);
 
+/* One of the window, to be scored with other limits on TTFT and TPOT afterwards. */
+typedef struct replication_pair {
+    float ttft_ms, tpot_ms; /* INFINITY: refused, or not over */
+    bool rest_good;         /* the limits but these two are kept */
+} replication_pair;
+/* Those of the window in the order of arrival, at most replication_result()->members. Returns their number.
+ */
+size_t replication_pairs(const replication *r, replication_pair *out);
+
 #endif

@@ -2,8 +2,10 @@
 
 #include "base/mem.h"
 #include "bench/workload/workload_args.h"
+#include "config/latency_file.h"
 #include "planner/judge/pool.h"
 #include "planner/profile/profile_file.h"
+#include "planner/search/plan_figures.h"
 #include "planner/search/plan_text.h"
 #include "planner/search/winner_config.h"
 
@@ -34,10 +36,14 @@ enum {
     OPT_KV_PAGES,
     OPT_MAX_SEQS,
     OPT_HEADS,
+    OPT_LINK,
+    OPT_LINK_LATENCY,
+    OPT_TOKEN_BYTES,
     OPT_EXTRAPOLATE,
     OPT_PER_INSTANCE,
     OPT_ONE_HOST,
     OPT_QUICK,
+    OPT_NO_SENSITIVITY,
     OPT_QUIET
 };
 
@@ -56,6 +62,10 @@ static const struct argp_option flags[] = {
     {"kv-pages", OPT_KV_PAGES, "N", 0, "KV pages (of 16 tokens) of a worker; default: what was measured", 1},
     {"max-seqs", OPT_MAX_SEQS, "N", 0, "Largest batch; default: the profile's, else 256", 1},
     {"heads", OPT_HEADS, "N", 0, "KV heads of the model: tp must divide them", 1},
+    {"link-bandwidth", OPT_LINK, "BYTES", 0,
+     "Bytes per second of a hand-off instead of the profile's; inf: hand-offs cost nothing", 1},
+    {"link-latency", OPT_LINK_LATENCY, "MS", 0, "Likewise", 1},
+    {"kv-token-bytes", OPT_TOKEN_BYTES, "BYTES", 0, "KV of one token, likewise", 1},
     {"max-devices-per-instance", OPT_PER_INSTANCE, "N", 0, "No larger tp x pp", 1},
     {"extrapolate", OPT_EXTRAPOLATE, NULL, 0,
      "Count steps outside of what the profile measured, instead of refusing them", 1},
@@ -69,6 +79,8 @@ static const struct argp_option flags[] = {
     {"config", OPT_CONFIG, "FILE", 0,
      "The config that winner.yaml starts from; default: mock workers that take as long as the profile says",
      3},
+    {"no-sensitivity", OPT_NO_SENSITIVITY, NULL, 0,
+     "Do not ask what the answer hangs on, nor pair the two best by seeds", 3},
     {"quiet", OPT_QUIET, NULL, 0, "No progress lines", 3},
     {0}};
 
@@ -80,7 +92,8 @@ typedef struct app {
     profile_read_options read;
     const char *profile_path, *out, *config;
     format format;
-    bool limited, quiet;
+    bool limited, quiet, no_sensitivity;
+    double link_bandwidth, link_latency_ms, kv_token_bytes; /* NAN: the profile's */
     profile *profile;
     workload *work;
 } app;
@@ -174,6 +187,16 @@ static error_t parse_option(int key, char *arg, struct argp_state *state) {
     case OPT_RATE:
         a->in.rate = number(state, "rate", arg, 1e-6, 1e9);
         return 0;
+    case OPT_LINK:
+        a->link_bandwidth =
+            strcmp(arg, "inf") == 0 ? INFINITY : number(state, "link-bandwidth", arg, 0, 1e15);
+        return 0;
+    case OPT_LINK_LATENCY:
+        a->link_latency_ms = number(state, "link-latency", arg, 0, 1e6);
+        return 0;
+    case OPT_TOKEN_BYTES:
+        a->kv_token_bytes = number(state, "kv-token-bytes", arg, 1e-3, 1e9);
+        return 0;
     case OPT_EXTRAPOLATE:
         a->in.extrapolate = true;
         return 0;
@@ -182,6 +205,9 @@ static error_t parse_option(int key, char *arg, struct argp_state *state) {
         return 0;
     case OPT_QUICK:
         a->in.quick = true;
+        return 0;
+    case OPT_NO_SENSITIVITY:
+        a->no_sensitivity = true;
         return 0;
     case OPT_QUIET:
         a->quiet = true;
@@ -248,12 +274,45 @@ static char *json_text(const plan_report *r) {
     return text;
 }
 
+/* The one that was asked for: of the fewest devices for a rate, or of the highest goodput per device. */
+static fleet_placement winner_of(const plan_report *r) {
+    const plan_outcome *o = r->found;
+    uint32_t devices = r->in->devices, at = o->best;
+    if (r->in->rate > 0) {
+        uint32_t least, fewest = plan_fewest(o, r->in->rate, &least);
+        if (fewest != PLAN_NOBODY && least <= devices) {
+            at = fewest;
+            devices = least;
+        }
+    }
+    const fleet_placement *p = &o->list.items[at].placement;
+    return o->ratios ? candidates_scale(p, MAX(devices, fleet_placement_devices(p))) : *p;
+}
+
+/* Mock workers that take as long as the profile says, where no config is given to start from. */
+static status write_latency(const app *a, const fleet_placement *p, char **path, errbuf *eb) {
+    latency_model unused;
+    *path = NULL;
+    if (latency_file_find(a->profile_path, &unused, NULL) == ST_OK) {
+        *path = xstrdup(a->profile_path);
+        return ST_OK;
+    }
+    char *text = winner_latency(a->profile, p);
+    status st = write_file(a->out, "latency.yaml", text, eb);
+    free(text);
+    if (st == ST_OK) *path = xasprintf("%s/latency.yaml", a->out);
+    return st;
+}
+
 static status write_winner(const app *a, const plan_report *r, errbuf *eb) {
     if (r->found->best == PLAN_NOBODY) return ST_OK;
-    char *text = NULL, note[160];
-    status st = winner_config(&text, &r->found->list.items[r->found->best].placement, a->config,
-                              a->profile_path, note, sizeof note, eb);
+    fleet_placement p = winner_of(r);
+    char *text = NULL, *latency = NULL, note[160];
+    status st = a->config ? ST_OK : write_latency(a, &p, &latency, eb);
+    if (st == ST_OK) st = winner_config(&text, &p, a->config, latency, note, sizeof note, eb);
     if (st == ST_OK) st = write_file(a->out, "winner.yaml", text, eb);
+    if (st == ST_OK && note[0]) fprintf(stderr, "%s/winner.yaml: %s\n", a->out, note);
+    free(latency);
     free(text);
     return st;
 }
@@ -268,6 +327,7 @@ static status write_all(const app *a, const plan_report *r, errbuf *eb) {
     if (st == ST_OK) st = write_file(a->out, "table.csv", csv.data, eb);
     buf_done(&csv);
     if (st == ST_OK) st = write_winner(a, r, eb);
+    if (st == ST_OK) st = plan_figures(r, a->out, eb);
     return st;
 }
 
@@ -287,12 +347,35 @@ static void print_answer(const app *a, const plan_report *r) {
     buf_done(&text);
 }
 
+#define LINK_FREE 1e15 /* bytes per second */
+
+static status take_link(app *a, errbuf *eb) {
+    profile_link *l = &a->profile->link;
+    if (!isnan(a->kv_token_bytes)) l->kv_token_bytes = a->kv_token_bytes;
+    if (!isnan(a->link_latency_ms)) l->latency_ns = a->link_latency_ms * 1e6;
+    if (!isnan(a->link_bandwidth)) {
+        bool free_of_cost = isinf(a->link_bandwidth);
+        if (!free_of_cost && !(l->kv_token_bytes > 0))
+            return errf(eb, ST_INVALID,
+                        "--link-bandwidth: the profile does not say how large KV is: give "
+                        "--kv-token-bytes");
+        l->known = true;
+        l->bytes_per_s = free_of_cost ? LINK_FREE : a->link_bandwidth;
+        if (free_of_cost && !(l->kv_token_bytes > 0)) l->kv_token_bytes = 1;
+        if (!l->layers) l->layers = 1;
+    }
+    profile_seal(a->profile);
+    return ST_OK;
+}
+
 static int run(app *a, errbuf *eb) {
     status st = profile_read(&a->profile, a->profile_path, &a->read, eb);
+    if (st == ST_OK) st = take_link(a, eb);
     if (st == ST_OK) st = workload_new(&a->work, &a->ask.options, eb);
     if (st != ST_OK) return st == ST_INVALID ? EXIT_REFUSED : EXIT_FAILED;
     a->in.profile = a->profile;
     a->in.load = a->work;
+    a->in.ask = &a->ask.options;
     a->in.arrivals = &a->ask.arrivals;
     a->in.seed = a->ask.seed;
     a->in.max_context = a->profile->max_context;
@@ -300,24 +383,36 @@ static int run(app *a, errbuf *eb) {
     plan_outcome found;
     st = plan_search(&found, &a->in, eb);
     if (st != ST_OK) return st == ST_INVALID ? EXIT_REFUSED : EXIT_FAILED;
+    sensitivity *hangs_on = NULL;
     const ratio none = {.mean = NAN, .low = NAN, .high = NAN};
-    plan_verdict verdict = plan_verdict_of(&found, &a->in, none, "");
+    if (!a->no_sensitivity) st = sensitivity_of(&hangs_on, &a->in, &found, eb);
+    if (st != ST_OK) {
+        plan_done(&found);
+        return EXIT_FAILED;
+    }
+    plan_verdict said =
+        plan_verdict_of(&found, &a->in, hangs_on ? hangs_on->paired : none, hangs_on ? hangs_on->flips : "");
     plan_report report = {.in = &a->in,
                           .found = &found,
-                          .verdict = &verdict,
+                          .verdict = &said,
+                          .sensitivity = hangs_on,
                           .workload = a->ask.name,
                           .arrivals = a->ask.arrivals_name,
                           .profile_path = a->profile_path};
     print_answer(a, &report);
     if (a->out) st = write_all(a, &report, eb);
     plan_done(&found);
+    free(hangs_on);
     if (st != ST_OK) return st == ST_INVALID ? EXIT_REFUSED : EXIT_FAILED;
-    return verdict.answer == ANSWER_INFEASIBLE ? EXIT_INFEASIBLE : EXIT_DONE;
+    return said.answer == ANSWER_INFEASIBLE ? EXIT_INFEASIBLE : EXIT_DONE;
 }
 
 int search_main(int argc, char **argv) {
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
     app a = {.ask = workload_args_default(),
+             .link_bandwidth = NAN,
+             .link_latency_ms = NAN,
+             .kv_token_bytes = NAN,
              .in = {.limits = slo_none(),
                     .target = 0.9,
                     .threads = (uint32_t)(cores < 1                              ? 1

@@ -2,6 +2,8 @@
 
 #include "base/mem.h"
 
+#include <math.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -95,6 +97,29 @@ static void take_note(char *note, size_t size, const fleet_placement *p, uint32_
     if (workers > WORKERS_MAX)
         snprintf(note, size, "a cluster has at most %u workers: run several with a share of these each",
                  WORKERS_MAX);
+}
+
+/* alpha + beta x + gamma y through the curve's origin and its far corner. */
+static void add_terms(buf *b, const char *phase, const step_cost *c) {
+    double x = c->x_max > 0 && c->x_max < 1e6 ? c->x_max : 1000;
+    double y = c->y_max > 0 && c->y_max < 1e12 ? c->y_max : 1e6;
+    double alpha = step_cost_intercept_ns(c), at_x = step_cost_ns(c, x, 0), at_y = step_cost_ns(c, x, y);
+    buf_addf(b, "%s: {alpha_ms: %.9g, beta_ms: %.9g, gamma_ms: %.9g}\n", phase, alpha / 1e6,
+             fmax(0, at_x - alpha) / x / 1e6, fmax(0, at_y - at_x) / y / 1e6);
+}
+
+char *winner_latency(const profile *p, const fleet_placement *at) {
+    PRE(p);
+    PRE(at);
+    bool colocated = at->roles[ROLE_COLOCATED].count > 0;
+    worker_role first = colocated ? ROLE_COLOCATED : ROLE_PREFILL,
+                next = colocated ? ROLE_COLOCATED : ROLE_DECODE;
+    const profile_engine *a = profile_find(p, first, at->roles[first].tp, at->roles[first].pp);
+    const profile_engine *b = profile_find(p, next, at->roles[next].tp, at->roles[next].pp);
+    buf text = {0};
+    if (a && a->prefill.count) add_terms(&text, "prefill", &a->prefill);
+    if (b && b->decode.count) add_terms(&text, "decode", &b->decode);
+    return text.data;
 }
 
 status winner_config(char **out, const fleet_placement *p, const char *base, const char *latency, char *note,

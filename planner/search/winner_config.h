@@ -4,7 +4,11 @@
 
 #include "config/config.h"
 #include "planner/fleet/placement.h"
+#include "planner/profile/profile.h"
 
+/* What the mock backend's latency file says of the placement's engines: their curves as three coefficients
+ * each, through the origin and the far end of what was measured. Caller frees with free. */
+char *winner_latency(const profile *p, const fleet_placement *at);
 /* The base (a config file; NULL: one of the mock backend, whose steps take as long as `latency`, a preset's
  * name or a file, says) with the placement's roles, as text. tp or pp above 1, which Baton does not have yet,
  * or more workers than it takes, are written and named in a comment and in `note` (else ""): such a file is
