@@ -4,11 +4,12 @@
 
 #include "base/mem.h"
 #include "planner/distserve/dist_arrivals.h"
-#include "planner/distserve/dist_sim.h"
+#include "planner/distserve/dist_search.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define REQUESTS_MAX 512u
 
@@ -258,9 +259,223 @@ static void the_originals_numbers_come_out_to_1e_9(void **ctx) {
     }
 }
 
+/* ---- which placements, and what they are worth ---- */
+
+static const dist_model *model_of(const char *name) {
+    const dist_model *m = NULL;
+    errbuf eb = {0};
+    if (dist_model_find(&m, name, &eb) != ST_OK) fail_msg("%s", eb.text);
+    return m;
+}
+
+static void memory_is_that_of_its_table(void **ctx) {
+    (void)ctx;
+    static const struct {
+        const char *model;
+        uint32_t rows;
+        uint64_t tokens; /* of all rows */
+    } tables[] = {
+        {"facebook/opt-13b", 25, 37979344},
+        {"facebook/opt-66b", 23, 10737600},
+        {"facebook/opt-175b", 28, 7147376},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(tables); i++) {
+        const dist_model *m = model_of(tables[i].model);
+        uint32_t rows = 0;
+        uint64_t all = 0;
+        for (uint32_t tp = 1; tp <= 96; tp++)
+            for (uint32_t pp = 1; pp <= 96; pp++) {
+                uint64_t tokens = dist_model_tokens(m, tp, pp);
+                rows += tokens > 0;
+                all += tokens;
+            }
+        assert_int_equal(rows, tables[i].rows);
+        assert_int_equal(all, tables[i].tokens);
+    }
+    assert_int_equal(dist_model_tokens(model_of("opt_13b"), 1, 1), 66144);
+    assert_int_equal(dist_model_tokens(model_of("opt_66b"), 1, 1), 0);
+    assert_int_equal(dist_model_kv_bytes(model_of("opt_13b")), 819200);
+}
+
+static uint32_t mix(uint32_t h, uint32_t n) {
+    return h * 1000003u + n;
+}
+
+static void the_placements_are_those_of_its_search_in_its_order(void **ctx) {
+    (void)ctx;
+    static const struct {
+        const char *model;
+        uint32_t algorithm, nodes, per_node, count, mixed;
+    } lists[] = {
+        {"opt_13b", 1, 1, 8, 48, 365632992u},    {"opt_13b", 2, 1, 8, 48, 365632992u},
+        {"opt_13b", 3, 1, 8, 12, 1820816696u},   {"opt_13b", 1, 4, 8, 569, 3456622891u},
+        {"opt_13b", 2, 4, 8, 133, 1224473740u},  {"opt_13b", 3, 4, 8, 28, 2134695348u},
+        {"opt_13b", 1, 2, 4, 48, 365632992u},    {"opt_13b", 2, 2, 4, 18, 696336325u},
+        {"opt_13b", 3, 2, 4, 12, 1820816696u},   {"opt_66b", 1, 1, 8, 61, 3575219469u},
+        {"opt_66b", 2, 1, 8, 61, 3575219469u},   {"opt_66b", 3, 1, 8, 13, 3165118288u},
+        {"opt_66b", 1, 4, 8, 613, 776155919u},   {"opt_66b", 2, 4, 8, 183, 647253503u},
+        {"opt_66b", 3, 4, 8, 31, 3371815888u},   {"opt_66b", 1, 2, 4, 61, 3575219469u},
+        {"opt_66b", 2, 2, 4, 22, 3305275769u},   {"opt_66b", 3, 2, 4, 13, 3165118288u},
+        {"opt_175b", 1, 1, 8, 88, 1204993338u},  {"opt_175b", 2, 1, 8, 88, 1204993338u},
+        {"opt_175b", 3, 1, 8, 16, 3584930816u},  {"opt_175b", 1, 4, 8, 1132, 1726198710u},
+        {"opt_175b", 2, 4, 8, 325, 2351078549u}, {"opt_175b", 3, 4, 8, 44, 720594728u},
+        {"opt_175b", 1, 2, 4, 88, 1204993338u},  {"opt_175b", 2, 2, 4, 26, 1226350637u},
+        {"opt_175b", 3, 2, 4, 16, 3584930816u},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(lists); i++) {
+        dist_config *c;
+        uint32_t count, h = 0;
+        dist_configs_list(&c, &count, model_of(lists[i].model), (dist_algorithm)lists[i].algorithm,
+                          lists[i].nodes, lists[i].per_node);
+        assert_int_equal(count, lists[i].count);
+        for (uint32_t k = 0; k < count; k++) {
+            if (!c[k].colocated) h = mix(h, c[k].cross);
+            h = mix(mix(h, c[k].prefill_tp), c[k].prefill_pp);
+            if (!c[k].colocated) h = mix(mix(h, c[k].decode_tp), c[k].decode_pp);
+        }
+        assert_int_equal(h, lists[i].mixed);
+        free(c);
+    }
+}
+
+static workload *fixed_lengths(uint32_t prompt, uint32_t output) {
+    workload *w = NULL;
+    const workload_options o = {.kind = WORKLOAD_FIXED, .prompt_mean = prompt, .output_mean = output};
+    assert_int_equal(workload_new(&w, &o, NULL), ST_OK);
+    return w;
+}
+
+static dist_case case_of(const char *model, bool vllm, const workload *w, double ttft, double tpot) {
+    slo limits = slo_none();
+    limits.ttft_ms = ttft;
+    limits.tpot_ms = tpot;
+    return (dist_case){.model = model_of(model),
+                       .data = &data[vllm],
+                       .load = w,
+                       .limits = limits,
+                       .target = .9,
+                       .requests = 300,
+                       .rate_max = 5,
+                       .rate_step = .01,
+                       .window_requests = 500,
+                       .resolution = .05};
+}
+
+static void its_search_finds_the_rates_that_the_original_finds(void **ctx) {
+    (void)ctx;
+    static const struct {
+        dist_config config;
+        double tpot_ms, per_gpu;
+    } searches[] = {
+        {{false, 1, 1, 1, 1, 1}, 100, 3.369140625}, {{false, 1, 2, 1, 1, 1}, 100, 4.775390625},
+        {{false, 1, 1, 2, 1, 1}, 100, 4.697265625}, {{false, 2, 2, 1, 1, 2}, 100, 3.57421875},
+        {{false, 1, 4, 1, 2, 1}, 100, 4.990234375}, {{true, 1, 1, 1, 0, 0}, 100, 3.2421875},
+        {{true, 1, 2, 2, 0, 0}, 100, 3.28125},      {{false, 1, 4, 2, 1, 1}, 32, 0.99609375},
+    };
+    workload *w = fixed_lengths(512, 64);
+    for (size_t i = 0; i < ARRAY_LEN(searches); i++) {
+        const dist_config *config = &searches[i].config;
+        dist_case c = case_of("opt_13b", config->colocated, w, 200, searches[i].tpot_ms);
+        dist_options opt;
+        char why[160], name[64];
+        if (!dist_case_options(&opt, &c, config, why, sizeof why)) fail_msg("%s", why);
+        double per_gpu = NAN;
+        assert_int_equal(dist_search_own(&per_gpu, &c, config, &opt, NULL), ST_OK);
+        near(dist_config_text(config, name, sizeof name), per_gpu, searches[i].per_gpu);
+    }
+    workload_free(w);
+}
+
+/* ---- what it cannot do ---- */
+
+static void a_placement_without_memory_or_profile_is_rejected_with_the_reason(void **ctx) {
+    (void)ctx;
+    workload *w = fixed_lengths(512, 64);
+    dist_options opt;
+    char why[160];
+    dist_case large = case_of("opt_66b", false, w, 200, 100);
+    const dist_config small = {false, 1, 1, 1, 2, 1};
+    assert_false(dist_case_options(&opt, &large, &small, why, sizeof why));
+    assert_string_equal(why, "memory: no room for tp 1, pp 1");
+    dist_case c = case_of("opt_13b", false, w, 200, 100);
+    const dist_config wide = {false, 1, 1, 1, 8, 1};
+    assert_false(dist_case_options(&opt, &c, &wide, why, sizeof why));
+    assert_string_equal(why, "no profile of tp 8");
+    workload_free(w);
+}
+
+static void a_request_that_the_original_never_ends_is_an_error(void **ctx) {
+    (void)ctx;
+    const distserve_engine *e = profile_distserve_find(&data[0], "facebook/opt-13b", 1);
+    dist_options opt = {.prefill_count = 1,
+                        .decode_count = 1,
+                        .prefill_pp = 1,
+                        .decode_pp = 1,
+                        .prefill_engine = e,
+                        .decode_engine = e,
+                        .prefill_max_tokens = 66144,
+                        .decode_max_tokens = 66144};
+    dist_latency out;
+    errbuf eb = {0};
+    const dist_request prompt = {.prompt = 66145, .output = 1}, context = {.prompt = 49000, .output = 1001};
+    assert_int_equal(dist_sim_run(&out, &prompt, 1, &opt, &eb), ST_INVALID);
+    assert_non_null(strstr(eb.text, "a prompt of 66145 tokens never fits a prefill step of 66144"));
+    assert_int_equal(dist_sim_run(&out, &context, 1, &opt, &eb), ST_INVALID);
+    assert_non_null(strstr(eb.text, "49000 + 1001 tokens never fit a decode step"));
+}
+
+static void the_steady_rate_is_near_what_a_start_from_empty_promises(void **ctx) {
+    (void)ctx;
+    workload *w = fixed_lengths(512, 64);
+    dist_case c = case_of("opt_13b", false, w, 200, 100);
+    const dist_config config = {false, 1, 1, 1, 1, 1};
+    dist_options opt;
+    char why[160];
+    assert_true(dist_case_options(&opt, &c, &config, why, sizeof why));
+    double per_gpu = NAN;
+    search_result steady;
+    assert_int_equal(dist_search_own(&per_gpu, &c, &config, &opt, NULL), ST_OK);
+    assert_int_equal(dist_search_steady(&steady, &c, &config, &opt, NULL), ST_OK);
+    if (!(steady.crossing > 1.2 * per_gpu && steady.crossing < 2.8 * per_gpu)) /* of two GPUs */
+        fail_msg("steady %g (%g .. %g), own %g per GPU", steady.crossing, steady.low, steady.high, per_gpu);
+}
+
+/* 0, or -1: they are not there. */
+static int read_profiles(void) {
+    static const char *const engines[] = {"distserve", "vllm"};
+    const char *folder = getenv("BATON_DATA");
+    for (size_t i = 0; i < ARRAY_LEN(engines); i++) {
+        char *path = xasprintf("%s/distserve_profiler-a100-80g.%s.json", folder ? folder : "", engines[i]);
+        bool there = access(path, R_OK) == 0;
+        errbuf eb = {0};
+        status st = there ? profile_distserve_read(&data[i], path, &eb) : ST_IO;
+        if (!there) print_message("skipped: no %s in the folder BATON_DATA\n", path);
+        free(path);
+        if (eb.text[0]) print_error("%s\n", eb.text);
+        if (there) CHECK(st == ST_OK);
+        if (st != ST_OK) return -1;
+    }
+    return 0;
+}
+
+static void drop_profiles(void) {
+    for (size_t i = 0; i < ARRAY_LEN(data); i++) profile_distserve_done(&data[i]);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(the_originals_numbers_come_out_to_1e_9),
+        cmocka_unit_test(memory_is_that_of_its_table),
+        cmocka_unit_test(the_placements_are_those_of_its_search_in_its_order),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    const struct CMUnitTest with_data[] = {
+        cmocka_unit_test(the_originals_numbers_come_out_to_1e_9),
+        cmocka_unit_test(its_search_finds_the_rates_that_the_original_finds),
+        cmocka_unit_test(a_placement_without_memory_or_profile_is_rejected_with_the_reason),
+        cmocka_unit_test(a_request_that_the_original_never_ends_is_an_error),
+        cmocka_unit_test(the_steady_rate_is_near_what_a_start_from_empty_promises),
+    };
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    if (failed == 0 && read_profiles() == 0) failed = cmocka_run_group_tests(with_data, NULL, NULL);
+    drop_profiles();
+    return failed;
 }
