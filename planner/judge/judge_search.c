@@ -5,6 +5,8 @@
 #include "planner/judge/pool.h"
 #include "planner/judge/rate.h"
 
+#include "base/mem.h"
+
 #include <math.h>
 #include <stdio.h>
 
