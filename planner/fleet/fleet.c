@@ -130,6 +130,7 @@ static void add_worker(fleet *f, worker_role role) {
         l->number = f->lane_count;
         chain_init(&l->prompts);
         chain_init(&l->running);
+        f->due_ns[f->lane_count] = FLEET_NEVER;
         f->lanes[f->lane_count++] = l;
     }
     w->m = f->members[number] = new_member(f, w, number);
@@ -178,6 +179,7 @@ status fleet_new(fleet **out, const fleet_options *opt, const fleet_sink *sink, 
     f->workers = xcalloc(workers, sizeof *f->workers);
     f->members = xcalloc(workers, sizeof(member *));
     f->lanes = xcalloc(lanes, sizeof(lane *));
+    f->due_ns = xcalloc(lanes, sizeof *f->due_ns);
     f->steps = xcalloc(lanes, sizeof *f->steps);
     for (uint32_t i = 0; i < ROLE_COUNT; i++)
         for (uint32_t k = 0; k < opt->placement->roles[i].count; k++) add_worker(f, (worker_role)i);
@@ -204,8 +206,9 @@ void fleet_free(fleet *f) {
         member_free(w->m);
     }
     for (uint32_t i = 0; i < f->slab_size; i++) free(f->slab[i].times);
-    void *all[] = {f->workers, f->members, f->lanes, f->slab, f->heap,     f->soon,    f->steps,  f->mail,
-                   f->tokens,  f->slots,   f->rows,  f->gaps, f->verdicts, f->prompts, f->chunks, f};
+    void *all[] = {f->due_ns, f->workers,  f->members, f->lanes,  f->slab,  f->heap,
+                   f->soon,   f->steps,    f->mail,    f->tokens, f->slots, f->rows,
+                   f->gaps,   f->verdicts, f->prompts, f->chunks, f};
     for (uint32_t i = 0; i < ARRAY_LEN(all); i++) free(all[i]);
 }
 

@@ -216,6 +216,8 @@ struct fleet {
     uint32_t worker_count;
     member **members; /* [worker_count] of these */
     lane **lanes;     /* [lane_count] of all workers */
+    uint64_t *due_ns; /* [lane_count] end of its running step, if another one is planned; else FLEET_NEVER.
+                         All together, since the desk looks at each of them for each request */
     uint32_t lane_count;
     bool plans;       /* several decode steps at once */
     bool again;       /* the next message makes the desk look again, whatever it says */
