@@ -215,7 +215,7 @@ void fleet_free(fleet *f) {
 /* ---- events ---- */
 
 static uint64_t step_ns(const fleet *f) {
-    return f->step_count ? f->lanes[f->steps[0]]->end_ns : FLEET_NEVER;
+    return f->step_count ? f->steps[0].at_ns : FLEET_NEVER;
 }
 
 static uint64_t arrival_ns(const fleet *f) {
@@ -231,8 +231,8 @@ static bool run_one(fleet *f, uint64_t until_ns) {
     f->totals.events++;
     f->at_lane = UINT32_MAX;
     if (at == step) {
-        f->at_lane = f->steps[0];
-        work_step_end(f, f->lanes[f->steps[0]]);
+        f->at_lane = f->steps[0].lane;
+        work_step_end(f, f->lanes[f->at_lane]);
     } else if (at == event) {
         fevent e = fleet_event_take(f);
         work_event(f, &e);
@@ -325,7 +325,7 @@ static bool lane_is_sound(const fleet *f, const fworker *w, const lane *l, uint6
     for (uint32_t s = l->prompts.first; s != SLOT_NONE; s = f->slab[s].next[BY_PROMPT], waiting++)
         *pages += f->slab[s].p_pages;
     if (!lane_check(f, l)) return false;
-    if (l->busy) return l->place && f->steps[l->place - 1] == l->number;
+    if (l->busy) return l->place && f->steps[l->place - 1].lane == l->number;
     bool may_begin = w->lane_count == 1 || w->stage_free_ns[0] <= f->now_ns;
     return !may_begin || (!waiting && (!l->running.count || w->coming_pages || w->lane_count > 1));
 }
