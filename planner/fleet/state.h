@@ -184,6 +184,11 @@ typedef struct fevent {
     uint32_t attempt; /* RELEASE */
 } fevent;
 
+typedef struct step_end {
+    uint64_t at_ns;
+    uint32_t lane;
+} step_end;
+
 typedef enum fmail_kind {
     FMAIL_TOKENS, /* of a step: the next token_count entries of f->tokens */
     FMAIL_RESERVED,
@@ -216,6 +221,8 @@ struct fleet {
     uint32_t worker_count;
     member **members; /* [worker_count] of these */
     lane **lanes;     /* [lane_count] of all workers */
+    uint64_t *due_ns; /* [lane_count] end of its running step, if another one is planned; else FLEET_NEVER.
+                         All together, since the desk looks at each of them for each request */
     uint32_t lane_count;
     bool plans;       /* several decode steps at once */
     bool again;       /* the next message makes the desk look again, whatever it says */
@@ -239,7 +246,7 @@ struct fleet {
     uint32_t soon_first, soon_count, soon_capacity;
     uint64_t numbers;
     uint32_t at_lane; /* steps that end now have done so up to this lane */
-    uint32_t *steps;  /* [step_count] heap of lanes by the end of their step; owned */
+    step_end *steps;  /* [step_count] heap, at most one for each lane; owned */
     uint32_t step_count;
 
     fmail *mail; /* [mail_count]; owned */
@@ -281,8 +288,9 @@ uint64_t fleet_post(fleet *f, const fevent *e);
 /* The time of the first; FLEET_NEVER: none. */
 uint64_t fleet_event_ns(const fleet *f);
 fevent fleet_event_take(fleet *f);
-/* The lane's end_ns is new, or its step is over. */
+/* The lane's end_ns is new. */
 void fleet_step_put(fleet *f, lane *l);
+/* Its step is over, and there is no other. */
 void fleet_step_take(fleet *f, lane *l);
 
 /* ---- desk.c ---- */

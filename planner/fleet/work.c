@@ -179,7 +179,6 @@ void work_step_end(fleet *f, lane *l) {
     bool told = l->decodes;
     double together_ns = 0;
     plan_finish(f, l);
-    fleet_step_take(f, l);
     work_count_step(f, l, l->end_ns);
     f->busy[l->sums.chunks == 0]--;
     l->busy = false;
@@ -190,6 +189,7 @@ void work_step_end(fleet *f, lane *l) {
     else if (told)
         desk_told(f, l->worker, w->free_pages);
     form_steps(f, w, true);
+    if (!l->busy) fleet_step_take(f, l);
 }
 
 /* ---- messages ---- */
