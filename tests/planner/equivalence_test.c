@@ -15,6 +15,7 @@ typedef struct shape {
     const char *name;
     uint32_t p, d, w;
     bool prefill_first;
+    bool alike; /* all requests are of one size: steps of several workers end together */
     uint32_t pages[ROLE_COUNT], seqs[ROLE_COUNT]; /* from this to twice as many */
     uint32_t gap_ms;                              /* between arrivals, in the mean */
 } shape;
@@ -60,6 +61,7 @@ static twin_case make_case(const shape *s, uint64_t seed, uint32_t count) {
         uint32_t output = draw(&rng, 1, MIN(60u, tokens / 2));
         c.requests[i] =
             (twin_request){.at_ns = at_ns, .prompt = draw(&rng, 1, tokens - output), .output = output};
+        if (s->alike) c.requests[i] = (twin_request){at_ns, c.requests[0].prompt, c.requests[0].output};
     }
     return c;
 }
@@ -224,6 +226,25 @@ static void small_pools_preempt_alike(void **state) {
     assert_true(s.preempts > 8 * seeds);
 }
 
+static void requests_of_one_size_are_decided_alike(void **state) {
+    (void)state;
+    compare(&(shape){.name = "2P2D, one size",
+                     .p = 2,
+                     .d = 2,
+                     .alike = true,
+                     .pages = {30, 30, 1},
+                     .seqs = {4, 4, 1},
+                     .gap_ms = 30},
+            REQUESTS);
+    compare(&(shape){.name = "2 chunked, one size",
+                     .w = 2,
+                     .alike = true,
+                     .pages = {1, 1, 30},
+                     .seqs = {1, 1, 4},
+                     .gap_ms = 30},
+            REQUESTS);
+}
+
 int main(int argc, char **argv) {
     if (argc > 1) seeds = strtoull(argv[1], NULL, 10);
     log_setup(LOG_ERROR, "equivalence");
@@ -235,6 +256,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(colocated_workers_with_chunks_decide_alike),
         cmocka_unit_test(colocated_workers_with_prefill_first_decide_alike),
         cmocka_unit_test(small_pools_preempt_alike),
+        cmocka_unit_test(requests_of_one_size_are_decided_alike),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
