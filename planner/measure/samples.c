@@ -27,7 +27,7 @@ void samples_add(samples *s, const seen *from) {
     PRE(from);
     for (uint32_t i = 0; i < from->step_count; i++) {
         const seen_step *t = &from->steps[i];
-        if (t->end_ns <= t->begin_ns || (!t->sum.chunks && !t->sum.batch)) continue;
+        if (!t->duration_ns || t->end_ns <= t->begin_ns || (!t->sum.chunks && !t->sum.batch)) continue;
         if (s->count == s->room) {
             s->room = MAX(1024u, 2 * s->room);
             s->items = xrealloc(s->items, s->room, sizeof *s->items);
@@ -35,7 +35,7 @@ void samples_add(samples *s, const seen *from) {
         bool waited = i > 0 && follows(t - 1, t);
         s->items[s->count++] = (sample){.role = seen_role(from, t),
                                         .sum = t->sum,
-                                        .ns = (double)(t->end_ns - t->begin_ns),
+                                        .ns = (double)t->duration_ns,
                                         .by_prefill = t->by_prefill,
                                         .by_decode = t->by_decode,
                                         .gap_ns = waited ? (double)(t->begin_ns - (t - 1)->end_ns) : NAN};

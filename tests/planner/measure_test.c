@@ -21,7 +21,7 @@
 #define STEP(pid, ts, dur, p, d, chunks, squares, context)                                                   \
     "{\"ph\":\"X\",\"pid\":" #pid ",\"tid\":0,\"ts\":" #ts ",\"dur\":" #dur                                  \
     ",\"name\":\"x\",\"cat\":\"step\",\"args\":{\"prefill_rows\":" #p ",\"decode_rows\":" #d                 \
-    ",\"chunks\":" #chunks ",\"squares\":" #squares ",\"context\":" #context "}}"
+    ",\"chunks\":" #chunks ",\"squares\":" #squares ",\"context\":" #context ",\"duration_us\":" #dur "}}"
 #define SLICE(pid, ts, dur, name, args)                                                                      \
     "{\"ph\":\"X\",\"pid\":" #pid ",\"tid\":1,\"ts\":" #ts ",\"dur\":" #dur ",\"name\":\"" name              \
     "\",\"cat\":\"request\",\"args\":{\"req\":5" args "}}"
@@ -53,6 +53,7 @@ static void steps_and_stages_are_read_from_a_trace(void **state) {
     assert_int_equal(s.steps[0].sum.tokens, 40);
     assert_int_equal(s.steps[0].sum.squares, 1600);
     assert_int_equal(s.steps[0].begin_ns, 160000);
+    assert_int_equal(s.steps[0].duration_ns, 390000);
     assert_int_equal(s.steps[1].begin_ns, 400000); /* of one worker by time */
     assert_int_equal(s.steps[2].sum.batch, 2);
     assert_int_equal(s.steps[2].sum.context, 90);
@@ -87,7 +88,7 @@ static void what_is_no_trace_with_sums_is_refused(void **state) {
         {HEAD STEP(9, 1, 1, 1, 0, 1, 1, 0) "]}", "a step of a worker without a name"},
         {HEAD "{\"ph\":\"X\",\"pid\":2,\"ts\":1,\"dur\":1,\"name\":\"prefill\",\"cat\":\"step\","
               "\"args\":{\"prefill_rows\":1,\"decode_rows\":0}}]}",
-         "its steps do not tell squares and context"},
+         "its steps do not tell squares, context and duration"},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         seen s;
