@@ -2,7 +2,7 @@
  * are made of it (trace_json.h, live_json.h).
  *
  * An event costs the same whatever is kept: it overwrites the oldest. Memory is taken at once and stays:
- * 4,096 requests of 344 bytes, 262,144 steps of 48 bytes, a name for each of WORKERS_MAX; together below 14
+ * 4,096 requests of 344 bytes, 262,144 steps of 56 bytes, a name for each of WORKERS_MAX; together below 17
  * MiB.
  *
  * Entries are numbered from 0 as they come, for ever. A reader keeps numbers, so what was overwritten
@@ -24,7 +24,8 @@
 
 typedef struct trace_step {
     uint64_t begin_ns;
-    uint32_t duration_us;
+    uint32_t duration_us; /* as it is placed */
+    uint32_t told_us;     /* as the worker measured it */
     uint32_t worker;
     step_sums sums;
 } trace_step;

@@ -304,9 +304,9 @@ static void step_event(trace_json *j, buf *out, const trace_step *s) {
     buf_addf(
         out,
         ",\"name\":\"%s\",\"cat\":\"step\",\"args\":{\"prefill_rows\":%u,\"decode_rows\":%u,\"chunks\":%u,"
-        "\"squares\":%" PRIu64 ",\"context\":%" PRIu64 "}}",
+        "\"squares\":%" PRIu64 ",\"context\":%" PRIu64 ",\"duration_us\":%u}}",
         busy_kind_name(busy_kind_of(n->prefill_rows, n->decode_rows)), n->prefill_rows, n->decode_rows,
-        n->chunks, n->squares, n->context);
+        n->chunks, n->squares, n->context, s->told_us);
 }
 
 bool trace_json_next(trace_json *j, buf *out) {

@@ -81,7 +81,7 @@ static void take_link(measuring *m, const rig *r) {
     double twice = 2.0 * r->counted;
     double bytes = (r->after.bytes - r->before.bytes) / twice;
     double segments = (r->after.segments - r->before.segments) / twice;
-    m->found.pair_bytes_per_s = r->pair_bytes_per_s;
+    m->found.pair_bytes_per_s = r->after.pair_bytes_per_s;
     m->found.kv_token_bytes = bytes / r->counted_tokens;
     m->found.layers = r->cfg->handoff.overlap ? (uint32_t)MAX(segments + 0.5, 1.0) : 0;
 }

@@ -190,7 +190,7 @@ static json_t *json_of_points(const points *pts) {
 static status write_out(const profile *p, const points *pts, const char *path, errbuf *eb) {
     json_t *root = profile_json_of(p);
     json_object_set_new(root, "points", json_of_points(pts));
-    char *text = json_dumps(root, JSON_INDENT(1)); /* all digits: the hash is of them */
+    char *text = json_dumps(root, JSON_INDENT(1));
     json_decref(root);
     CHECK(text);
     status st = files_write(path, text, strlen(text), eb);

@@ -33,7 +33,7 @@ static char *copy_of(const json_t *j, const char *key) {
 
 static status take_facts(rig *r, errbuf *eb) {
     json_t *health = page(r, "/health"), *version = page(r, "/version"), *models = page(r, "/v1/models");
-    const json_t *workers = json_object_get(health, "workers"), *pairs = json_object_get(health, "pairs");
+    const json_t *workers = json_object_get(health, "workers");
     for (size_t i = 0; i < json_array_size(workers); i++) {
         const json_t *w = json_array_get(workers, i);
         const char *name = json_string_value(json_object_get(w, "role"));
@@ -42,11 +42,6 @@ static status take_facts(rig *r, errbuf *eb) {
                 r->roles[role].pages =
                     (uint32_t)json_integer_value(json_object_get(json_object_get(w, "pages"), "total"));
     }
-    const json_t *pair = json_array_get(pairs, 0);
-    double us = json_number_value(json_object_get(pair, "latency_us"));
-    double gb = json_number_value(json_object_get(pair, "gb_per_s"));
-    r->pair_latency_ns = us > 0 ? us * 1e3 : NAN;
-    r->pair_bytes_per_s = gb > 0 ? gb * 1e9 : NAN;
     const json_t *model = json_array_get(json_object_get(models, "data"), 0);
     r->max_context = (uint32_t)json_integer_value(json_object_get(model, "max_model_len"));
     r->model = copy_of(model, "id");
@@ -67,7 +62,7 @@ status rig_start(rig *out, const tools *t, const rig_options *opt, errbuf *eb) {
     PRE(out);
     PRE(t);
     PRE(opt);
-    *out = (rig){.pair_latency_ns = NAN, .pair_bytes_per_s = NAN};
+    *out = (rig){0};
     spec s = {.base = (char *)opt->config, .sets = *opt->sets};
     spec_placement p = {.name = (char *)"measured",
                         .prefill = role_of(opt, ROLE_PREFILL),
@@ -121,6 +116,11 @@ status rig_count(const rig *r, rig_counts *out, errbuf *eb) {
     *out = (rig_counts){.bytes = facts_read_metric(body, "baton_xfer_bytes_total"),
                         .segments = facts_read_metric(body, "baton_xfer_segments_total")};
     free(body);
+    json_t *health = page(r, "/health");
+    const json_t *pair = json_array_get(json_object_get(health, "pairs"), 0);
+    double gb = json_number_value(json_object_get(pair, "gb_per_s"));
+    out->pair_bytes_per_s = gb > 0 ? gb * 1e9 : NAN;
+    json_decref(health);
     return isnan(out->bytes) ? errf(eb, ST_PEER, "/metrics does not tell the bytes of hand-offs") : ST_OK;
 }
 

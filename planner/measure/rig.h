@@ -22,6 +22,7 @@ typedef struct rig_role {
 /* What its hand-offs were so far. */
 typedef struct rig_counts {
     double bytes, segments;
+    double pair_bytes_per_s; /* as a pair was tried when it was opened; NAN: it was not, yet */
 } rig_counts;
 
 typedef struct rig {
@@ -30,11 +31,10 @@ typedef struct rig {
     config *cfg; /* as it was started */
     rig_role roles[ROLE_COUNT];
     uint32_t max_context;
-    char *model, *path, *version;             /* owned; path: of its arithmetic; NULL: unknown */
-    double pair_latency_ns, pair_bytes_per_s; /* of the pairs' own test; NAN: none */
-    rig_counts before, after;                 /* hand-offs were counted: */
-    uint32_t counted, counted_tokens;         /* so many, of so many tokens each */
-    uint64_t left_out;                        /* steps that the trace did not have so far */
+    char *model, *path, *version;     /* owned; path: of its arithmetic; NULL: unknown */
+    rig_counts before, after;         /* hand-offs were counted: */
+    uint32_t counted, counted_tokens; /* so many, of so many tokens each */
+    uint64_t left_out;                /* steps that the trace did not have so far */
 } rig;
 
 /* ST_CANCELED: a stop was asked for. What cluster_start and cluster_wait_ready say. End with rig_stop, on

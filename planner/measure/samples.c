@@ -9,8 +9,9 @@
 
 #define ALONE         0.05 /* share of a step that others may have computed in: places are known to 0.1 ms */
 #define WAITED_MOST   (20 * NS_PER_MS) /* a longer gap is no gap: nothing was there to do */
-#define CONTEXT_RATIO 1.2
-#define FEW           3u /* steps, of which a disturbed one may be the middle */
+#define CONTEXT_RATIO 1.5              /* of one point */
+#define DISTURBED     1.5              /* times the median and longer */
+#define FEW           3u               /* steps, of which a disturbed one may be the middle */
 
 /* That b was there to be computed when a ended: a further chunk, or the same batch again. */
 static bool follows(const seen_step *a, const seen_step *b) {
@@ -26,7 +27,7 @@ void samples_add(samples *s, const seen *from) {
     PRE(from);
     for (uint32_t i = 0; i < from->step_count; i++) {
         const seen_step *t = &from->steps[i];
-        if (t->end_ns <= t->begin_ns || (!t->sum.chunks && !t->sum.batch)) continue;
+        if (!t->duration_ns || t->end_ns <= t->begin_ns || (!t->sum.chunks && !t->sum.batch)) continue;
         if (s->count == s->room) {
             s->room = MAX(1024u, 2 * s->room);
             s->items = xrealloc(s->items, s->room, sizeof *s->items);
@@ -34,7 +35,7 @@ void samples_add(samples *s, const seen *from) {
         bool waited = i > 0 && follows(t - 1, t);
         s->items[s->count++] = (sample){.role = seen_role(from, t),
                                         .sum = t->sum,
-                                        .ns = (double)(t->end_ns - t->begin_ns),
+                                        .ns = (double)t->duration_ns,
                                         .by_prefill = t->by_prefill,
                                         .by_decode = t->by_decode,
                                         .gap_ns = waited ? (double)(t->begin_ns - (t - 1)->end_ns) : NAN};
@@ -71,7 +72,7 @@ static point_phase phase_of(const latency_step *s) {
     return s->chunks ? POINT_MIXED : POINT_DECODE;
 }
 
-/* Contexts of one bucket differ by a fifth at most. */
+/* Contexts of one bucket differ by half at most. */
 static int64_t bucket(const sample *s) {
     return s->sum.batch ? (int64_t)(log((double)s->sum.context) / log(CONTEXT_RATIO)) : 0;
 }
@@ -98,24 +99,24 @@ static bool same_point(const sample *a, const sample *b) {
            a->sum.squares == b->sum.squares && a->sum.batch == b->sum.batch && bucket(a) == bucket(b);
 }
 
-/* items: [n] of one point, by ns. */
+/* items: [n] of one point, by ns. Time and context are means of the same steps, so that a point lies where
+ * its context does. */
 static point of_samples(const sample *items, uint32_t n) {
     const latency_step *s = &items->sum;
-    point p = {.role = items->role, .phase = phase_of(s), .n = n};
+    point p = {.role = items->role, .phase = phase_of(s), .n = n, .min_ns = items[0].ns};
     double *ns = xcalloc(n, sizeof *ns), context = 0;
-    for (uint32_t i = 0; i < n; i++) {
-        ns[i] = items[i].ns;
-        context += (double)items[i].sum.context / n;
-    }
+    for (uint32_t i = 0; i < n; i++) ns[i] = items[i].ns;
+    double most_ns = DISTURBED * stats_percentile(ns, n, 50);
+    uint32_t kept = n;
+    while (n >= FEW && ns[kept - 1] > most_ns) kept--;
+    if (n < FEW) kept = 1;
+    for (uint32_t i = 0; i < kept; i++) context += (double)items[i].sum.context / kept;
     p.x = p.phase == POINT_DECODE ? s->batch : (double)s->tokens;
     p.y = p.phase == POINT_DECODE ? context : (double)s->squares;
     p.batch = p.phase == POINT_MIXED ? s->batch : 0;
     p.context = p.phase == POINT_MIXED ? context : 0;
-    p.ns = n < FEW ? ns[0] : stats_percentile(ns, n, 50);
-    p.min_ns = ns[0];
-    uint32_t kept = n;
-    while (kept > 2 && ns[kept - 1] > 2 * p.ns) kept--;
-    p.cv = kept > 1 ? stats_sd(ns, kept) / stats_mean(ns, kept) : 0;
+    p.ns = stats_mean(ns, kept);
+    p.cv = kept > 1 ? stats_sd(ns, kept) / p.ns : 0;
     free(ns);
     return p;
 }

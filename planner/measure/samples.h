@@ -27,14 +27,14 @@ bool sample_alone(const sample *s);
 double samples_gap_ns(const samples *s, worker_role role);
 
 /* Steps of one role, alone on the machine, of the same prompts' tokens and squares and of the same batch;
- * contexts of a point differ by a fifth at most. */
+ * contexts of a point differ by half at most. */
 typedef struct point {
     worker_role role;
     point_phase phase;
     double x, y;           /* prefill: tokens, squares; decode: batch, context (mean) */
     double batch, context; /* mixed: those of its decodes; else 0 */
-    double ns;             /* median; of one or two, the shorter */
-    double cv;             /* standard deviation / mean, outliers (beyond twice the median) left out */
+    double ns; /* mean without disturbed ones (1.5 times the median and longer); of one or two, the shorter */
+    double cv; /* of those that the mean is of: standard deviation / mean */
     double min_ns;
     uint32_t n; /* steps */
 } point;

@@ -58,8 +58,10 @@ static status take_step(reader *r, json_int_t pid, const json_t *event, const js
     while (worker < s->worker_count && r->pids[worker] != pid) worker++;
     if (worker == s->worker_count) return errf(eb, ST_INVALID, "a step of a worker without a name");
     if (!json_is_integer(json_object_get(args, "squares")) ||
-        !json_is_integer(json_object_get(args, "context")))
-        return errf(eb, ST_INVALID, "its steps do not tell squares and context: the server is too old");
+        !json_is_integer(json_object_get(args, "context")) ||
+        !json_is_integer(json_object_get(args, "duration_us")))
+        return errf(eb, ST_INVALID,
+                    "its steps do not tell squares, context and duration: the server is too old");
     if (s->step_count == r->step_room) {
         r->step_room = MAX(256u, 2 * r->step_room);
         s->steps = xrealloc(s->steps, r->step_room, sizeof *s->steps);
@@ -68,6 +70,7 @@ static status take_step(reader *r, json_int_t pid, const json_t *event, const js
     s->steps[s->step_count++] = (seen_step){.worker = worker,
                                             .begin_ns = begin_ns,
                                             .end_ns = begin_ns + ns_of(event, "dur"),
+                                            .duration_ns = whole(args, "duration_us") * NS_PER_US,
                                             .sum = {.chunks = (uint32_t)whole(args, "chunks"),
                                                     .tokens = whole(args, "prefill_rows"),
                                                     .squares = whole(args, "squares"),

@@ -13,8 +13,9 @@
 #define SEEN_WORKERS_MAX 64u
 
 typedef struct seen_step {
-    uint32_t worker; /* index into workers */
-    uint64_t begin_ns, end_ns;
+    uint32_t worker;           /* index into workers */
+    uint64_t begin_ns, end_ns; /* as it is placed: cut, where it would overlap the one before */
+    uint64_t duration_ns;      /* as the worker measured it */
     latency_step sum;
     double by_prefill, by_decode; /* share of its time in which another worker computed prompts (mixed steps,
                                      too), or decoded only; of several workers, the sum of their shares */

@@ -96,10 +96,10 @@ static void a_small_history_is_this_json(void **state) {
         "{\"ph\":\"X\",\"pid\":3,\"tid\":1,\"ts\":17000.500,\"dur\":2999.501,\"name\":\"decode\"" REQ "}},\n"
         "{\"ph\":\"X\",\"pid\":2,\"tid\":0,\"ts\":11000.000,\"dur\":4000.000,\"name\":\"prefill\","
         "\"cat\":\"step\",\"args\":{\"prefill_rows\":40,\"decode_rows\":0,\"chunks\":1,\"squares\":1600,"
-        "\"context\":0}},\n"
+        "\"context\":0,\"duration_us\":4000}},\n"
         "{\"ph\":\"X\",\"pid\":3,\"tid\":0,\"ts\":16000.000,\"dur\":500.000,\"name\":\"decode\","
         "\"cat\":\"step\",\"args\":{\"prefill_rows\":0,\"decode_rows\":2,\"chunks\":0,\"squares\":0,"
-        "\"context\":82}}\n"
+        "\"context\":82,\"duration_us\":500}}\n"
         "]}\n";
 #undef REQ
     assert_string_equal(got, want);
