@@ -35,8 +35,9 @@ interval plan_goodput(const candidate *c) {
     /* What passed, passed; what failed, failed: the curves of bounds may only narrow that. */
     v.low = r->low > 0 && isfinite(r->low) ? fmax(r->low, r->pass) : r->pass;
     v.high = r->high > 0 && isfinite(r->high) ? fmin(r->high, r->fail) : r->fail;
-    if (isnan(v.low) || v.low > v.mean) v.low = v.mean;
-    if (isnan(v.high) || v.high < v.mean) v.high = v.mean;
+    /* No rate passed, or none failed: that side is open. */
+    v.low = isnan(v.low) ? 0 : fmin(v.low, v.mean);
+    v.high = isnan(v.high) ? INFINITY : fmax(v.high, v.mean);
     v.mean /= c->devices;
     v.low /= c->devices;
     v.high /= c->devices;
@@ -93,9 +94,13 @@ static judge_rules rules_of(const plan_input *in, const candidate *c, bool narro
     r.half_width = narrow ? (in->quick ? 0.02 : 0.01) : 0.04;
     r.resolution = narrow ? (in->quick ? 0.04 : 0.02) : 0.08;
     r.requests_cap = narrow ? 30000 : 3000;
+    r.seeds = narrow ? MIN(r.seeds, 16u) : 5;
     r.seeds_cap = narrow ? 16 : 6;
     r.start_rate = isfinite(c->bound) && c->bound > 0 ? c->bound * c->devices / 2 : 0;
-    if (c->found && !c->found->infeasible) r.start_rate = plan_goodput(c).mean * c->devices * 0.97;
+    if (c->found && !c->found->infeasible) {
+        interval known = plan_goodput(c);
+        r.start_rate = fmax(0.97 * known.low, 0.85 * known.mean) * c->devices;
+    }
     return r;
 }
 
@@ -145,7 +150,7 @@ static status simulate(void *ctx, uint32_t index, errbuf *eb) {
     status st = ST_OK;
     if (t->incumbent > 0) {
         if (!tested(b, t, c, &st, eb)) return st;
-        rules.start_rate = t->incumbent * c->devices;
+        rules.start_rate = 0.9 * t->incumbent * c->devices;
     }
     judge_goodput *found = xcalloc(1, sizeof *found);
     st = judge_search(found, &one, &rules, eb);
@@ -158,9 +163,9 @@ static status simulate(void *ctx, uint32_t index, errbuf *eb) {
     c->found = found;
     c->narrow = b->narrow;
     if (!b->narrow && found->count) take_as_is(found, b->in->target);
-    if (found->infeasible) {
+    if (found->infeasible || isnan(plan_goodput(c).mean)) {
         c->reason = REJECT_SLO;
-        snprintf(c->why, sizeof c->why, "%.*s", (int)sizeof c->why - 1, found->why);
+        snprintf(c->why, sizeof c->why, "no rate passes: %.*s", (int)sizeof c->why - 20, found->why);
     }
     return ST_OK;
 }
