@@ -133,7 +133,9 @@ static bool tested(const batch *b, const task *t, candidate *c, status *st, errb
     return false;
 }
 
-/* A first look is too short to tell that a point has settled: its interval is taken as it is. */
+/* A first look is too short to tell that a point has settled, and of many devices so is a long one: the
+ * interval, with its warm-up cut and the test of growth, is taken as it is. Points say whether they settled.
+ */
 static void take_as_is(judge_goodput *g, double target) {
     rate_point points[JUDGE_POINTS_MAX];
     for (uint32_t i = 0; i < g->count; i++)
@@ -162,7 +164,7 @@ static status simulate(void *ctx, uint32_t index, errbuf *eb) {
     free(c->found);
     c->found = found;
     c->narrow = b->narrow;
-    if (!b->narrow && found->count) take_as_is(found, b->in->target);
+    if (found->count && (!b->narrow || isnan(found->result.pass))) take_as_is(found, b->in->target);
     if (found->infeasible || isnan(plan_goodput(c).mean)) {
         c->reason = REJECT_SLO;
         snprintf(c->why, sizeof c->why, "no rate passes: %.*s", (int)sizeof c->why - 20, found->why);
