@@ -310,10 +310,10 @@ static status run_rounds(plan_outcome *o, const plan_input *in, errbuf *eb) {
 /* ---- finalists ---- */
 
 /* Of each kind the best, and those whose interval reaches its. */
-static uint32_t finalists(const candidate_list *l, uint32_t from, task *out) {
+static uint32_t finalists(const candidate_list *l, uint32_t from, uint32_t most, task *out) {
     uint32_t n = 0;
     for (int colocated = 0; colocated < 2; colocated++) {
-        uint32_t top[PLAN_FINALISTS + 1], some = best_of(l, from, colocated, top, PLAN_FINALISTS);
+        uint32_t top[PLAN_FINALISTS + 1], some = best_of(l, from, colocated, top, most);
         for (uint32_t i = 0; i < some; i++) {
             const candidate *c = &l->items[top[i]];
             if (!c->narrow && plan_goodput(c).high >= plan_goodput(&l->items[top[0]]).low)
@@ -326,7 +326,7 @@ static uint32_t finalists(const candidate_list *l, uint32_t from, task *out) {
 static status run_finalists(plan_outcome *o, const plan_input *in, uint32_t from, errbuf *eb) {
     for (int turn = 0; turn < TURNS_MOST; turn++) { /* the best may now be one that was not in it */
         task tasks[2 * (PLAN_FINALISTS + 1)];
-        uint32_t n = finalists(&o->list, from, tasks);
+        uint32_t n = finalists(&o->list, from, o->ratios ? 2 : PLAN_FINALISTS, tasks);
         if (!n) return ST_OK;
         tell(in, o, "finalists");
         status st = run_batch(in, &o->list, tasks, n, true, eb);
@@ -374,7 +374,7 @@ static status run_full(plan_outcome *o, const plan_input *in, const bounds_input
                        errbuf *eb) {
     *from = o->list.count;
     for (int colocated = 0; colocated < 2; colocated++) {
-        uint32_t top[3 + 1], n = best_of(&o->list, 0, colocated, top, in->quick ? 1 : 2);
+        uint32_t top[3 + 1], n = best_of(&o->list, 0, colocated, top, in->quick || colocated ? 1 : 2);
         for (uint32_t i = 0; i < n; i++) append_full(o, top[i]);
     }
     candidate_list full = {.items = o->list.items + *from, .count = o->list.count - *from};
