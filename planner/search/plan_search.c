@@ -35,8 +35,9 @@ interval plan_goodput(const candidate *c) {
     /* What passed, passed; what failed, failed: the curves of bounds may only narrow that. */
     v.low = r->low > 0 && isfinite(r->low) ? fmax(r->low, r->pass) : r->pass;
     v.high = r->high > 0 && isfinite(r->high) ? fmin(r->high, r->fail) : r->fail;
-    if (isnan(v.low) || v.low > v.mean) v.low = v.mean;
-    if (isnan(v.high) || v.high < v.mean) v.high = v.mean;
+    /* No rate passed, or none failed: that side is open. */
+    v.low = isnan(v.low) ? 0 : fmin(v.low, v.mean);
+    v.high = isnan(v.high) ? INFINITY : fmax(v.high, v.mean);
     v.mean /= c->devices;
     v.low /= c->devices;
     v.high /= c->devices;
@@ -93,9 +94,13 @@ static judge_rules rules_of(const plan_input *in, const candidate *c, bool narro
     r.half_width = narrow ? (in->quick ? 0.02 : 0.01) : 0.04;
     r.resolution = narrow ? (in->quick ? 0.04 : 0.02) : 0.08;
     r.requests_cap = narrow ? 30000 : 3000;
+    r.seeds = narrow ? MIN(r.seeds, 16u) : 5;
     r.seeds_cap = narrow ? 16 : 6;
     r.start_rate = isfinite(c->bound) && c->bound > 0 ? c->bound * c->devices / 2 : 0;
-    if (c->found && !c->found->infeasible) r.start_rate = plan_goodput(c).mean * c->devices * 0.97;
+    if (c->found && !c->found->infeasible) {
+        interval known = plan_goodput(c);
+        r.start_rate = fmax(0.97 * known.low, 0.85 * known.mean) * c->devices;
+    }
     return r;
 }
 
@@ -128,7 +133,9 @@ static bool tested(const batch *b, const task *t, candidate *c, status *st, errb
     return false;
 }
 
-/* A first look is too short to tell that a point has settled: its interval is taken as it is. */
+/* A first look is too short to tell that a point has settled, and of many devices so is a long one: the
+ * interval, with its warm-up cut and the test of growth, is taken as it is. Points say whether they settled.
+ */
 static void take_as_is(judge_goodput *g, double target) {
     rate_point points[JUDGE_POINTS_MAX];
     for (uint32_t i = 0; i < g->count; i++)
@@ -145,7 +152,7 @@ static status simulate(void *ctx, uint32_t index, errbuf *eb) {
     status st = ST_OK;
     if (t->incumbent > 0) {
         if (!tested(b, t, c, &st, eb)) return st;
-        rules.start_rate = t->incumbent * c->devices;
+        rules.start_rate = 0.9 * t->incumbent * c->devices;
     }
     judge_goodput *found = xcalloc(1, sizeof *found);
     st = judge_search(found, &one, &rules, eb);
@@ -157,10 +164,10 @@ static status simulate(void *ctx, uint32_t index, errbuf *eb) {
     free(c->found);
     c->found = found;
     c->narrow = b->narrow;
-    if (!b->narrow && found->count) take_as_is(found, b->in->target);
-    if (found->infeasible) {
+    if (found->count && (!b->narrow || isnan(found->result.pass))) take_as_is(found, b->in->target);
+    if (found->infeasible || isnan(plan_goodput(c).mean)) {
         c->reason = REJECT_SLO;
-        snprintf(c->why, sizeof c->why, "%.*s", (int)sizeof c->why - 1, found->why);
+        snprintf(c->why, sizeof c->why, "no rate passes: %.*s", (int)sizeof c->why - 20, found->why);
     }
     return ST_OK;
 }
@@ -303,10 +310,10 @@ static status run_rounds(plan_outcome *o, const plan_input *in, errbuf *eb) {
 /* ---- finalists ---- */
 
 /* Of each kind the best, and those whose interval reaches its. */
-static uint32_t finalists(const candidate_list *l, uint32_t from, task *out) {
+static uint32_t finalists(const candidate_list *l, uint32_t from, uint32_t most, task *out) {
     uint32_t n = 0;
     for (int colocated = 0; colocated < 2; colocated++) {
-        uint32_t top[PLAN_FINALISTS + 1], some = best_of(l, from, colocated, top, PLAN_FINALISTS);
+        uint32_t top[PLAN_FINALISTS + 1], some = best_of(l, from, colocated, top, most);
         for (uint32_t i = 0; i < some; i++) {
             const candidate *c = &l->items[top[i]];
             if (!c->narrow && plan_goodput(c).high >= plan_goodput(&l->items[top[0]]).low)
@@ -319,7 +326,7 @@ static uint32_t finalists(const candidate_list *l, uint32_t from, task *out) {
 static status run_finalists(plan_outcome *o, const plan_input *in, uint32_t from, errbuf *eb) {
     for (int turn = 0; turn < TURNS_MOST; turn++) { /* the best may now be one that was not in it */
         task tasks[2 * (PLAN_FINALISTS + 1)];
-        uint32_t n = finalists(&o->list, from, tasks);
+        uint32_t n = finalists(&o->list, from, o->ratios ? 2 : PLAN_FINALISTS, tasks);
         if (!n) return ST_OK;
         tell(in, o, "finalists");
         status st = run_batch(in, &o->list, tasks, n, true, eb);
@@ -367,7 +374,7 @@ static status run_full(plan_outcome *o, const plan_input *in, const bounds_input
                        errbuf *eb) {
     *from = o->list.count;
     for (int colocated = 0; colocated < 2; colocated++) {
-        uint32_t top[3 + 1], n = best_of(&o->list, 0, colocated, top, in->quick ? 1 : 2);
+        uint32_t top[3 + 1], n = best_of(&o->list, 0, colocated, top, in->quick || colocated ? 1 : 2);
         for (uint32_t i = 0; i < n; i++) append_full(o, top[i]);
     }
     candidate_list full = {.items = o->list.items + *from, .count = o->list.count - *from};

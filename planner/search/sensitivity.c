@@ -7,11 +7,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define POOL      (2 * SENSITIVITY_EACH)
-#define FACTOR    16.0 /* how far limits are moved, either way */
-#define STEPS     16   /* on the way */
-#define RESAMPLES 200u
-#define LIMITS(l) (l)->ttft_ms, (l)->tpot_ms
+#define POOL          (2 * SENSITIVITY_EACH)
+#define FACTOR        16.0 /* how far limits are moved, either way */
+#define STEPS         16   /* on the way */
+#define RESAMPLES     200u
+#define REQUESTS_MOST 20000.0 /* of a seed */
+#define LIMITS(l)     (l)->ttft_ms, (l)->tpot_ms
 
 /* The few of each kind: [0, some[0]) disaggregated, the others colocated. */
 typedef struct pool {
@@ -26,12 +27,30 @@ static bool usable(const candidate *c) {
            c->reason == REJECT_SATURATION;
 }
 
+static double goodput_of(const candidate *c) {
+    return c->found && c->reason == REJECT_NOT && !isnan(plan_goodput(c).mean)
+               ? plan_goodput(c).mean * c->devices
+               : 0;
+}
+
+/* Ratios stand for themselves: what was simulated with all devices would take too long. */
+static bool small(const plan_outcome *o, const candidate *c) {
+    return !o->ratios || c->devices <= CANDIDATES_UNIT;
+}
+
 /* The best of the kind or, if none can serve, one that has as many devices as there may be. */
 static uint32_t reference(const plan_outcome *o, bool colocated) {
-    uint32_t at = o->best_of[colocated];
-    for (uint32_t i = 0; at == PLAN_NOBODY && i < o->list.count; i++) {
-        const candidate *c = &o->list.items[o->list.count - 1 - i];
-        if (c->colocated == colocated && usable(c)) at = o->list.count - 1 - i;
+    uint32_t at = o->ratios ? PLAN_NOBODY : o->best_of[colocated];
+    double most = 0;
+    for (uint32_t i = 0; o->ratios && i < o->list.count; i++) {
+        const candidate *c = &o->list.items[i];
+        if (c->colocated != colocated || !small(o, c) || goodput_of(c) / c->devices <= most) continue;
+        most = goodput_of(c) / c->devices;
+        at = i;
+    }
+    for (uint32_t i = o->list.count; at == PLAN_NOBODY && i > 0; i--) {
+        const candidate *c = &o->list.items[i - 1];
+        if (c->colocated == colocated && usable(c) && small(o, c)) at = i - 1;
     }
     return at;
 }
@@ -57,7 +76,8 @@ static uint32_t choose(const plan_outcome *o, bool colocated, uint32_t out[SENSI
     out[0] = ref;
     for (uint32_t i = 0; i < o->list.count; i++) {
         const candidate *c = &o->list.items[i];
-        if (i == ref || c->colocated != colocated || c->devices != to->devices || !usable(c)) continue;
+        if (i == ref || c->colocated != colocated || !usable(c) || !small(o, c)) continue;
+        if (c->devices != to->devices && !o->ratios) continue;
         uint32_t at = n;
         while (at > 1 && distance(c, to) < distance(&o->list.items[out[at - 1]], to)) at--;
         if (at == SENSITIVITY_EACH) continue;
@@ -89,31 +109,28 @@ static void set_rates(plan_samples *s, double most, double goodput, uint32_t wid
     s->rate_count = n;
 }
 
-static double goodput_of(const candidate *c) {
-    return c->found && c->reason == REJECT_NOT && !isnan(plan_goodput(c).mean)
-               ? plan_goodput(c).mean * c->devices
-               : 0;
-}
-
-/* Requests of a seed: as many as the search took there, within reason. */
-static uint32_t requests_of(const plan_outcome *o, uint32_t least, uint32_t most) {
-    double n = 0;
+/* Requests of a seed, so that it settles: several times what is in flight at the goodput. */
+static uint32_t requests_of(const plan_outcome *o, uint32_t devices, double least, double times) {
+    double stay = 0;
     for (int k = 0; k < 2; k++) {
-        const judge_point *p = NULL;
         const candidate *c = o->best_of[k] == PLAN_NOBODY ? NULL : &o->list.items[o->best_of[k]];
+        const judge_point *p = NULL;
         for (uint32_t i = 0; c && i < c->found->count; i++)
-            if (c->found->points[i].rate <= c->found->result.pass) p = &c->found->points[i];
-        if (p) n = fmax(n, (double)p->requests / p->seeds);
+            if (!p || c->found->points[i].rate <= c->found->result.crossing) p = &c->found->points[i];
+        if (!p || isnan(p->ttft_ms[0])) continue;
+        double gap_ms = isnan(p->tpot_ms[0]) ? 0 : p->tpot_ms[0];
+        double each_s = (p->ttft_ms[0] + gap_ms * o->demand.output_mean) / 1e3;
+        stay = fmax(stay, p->rate / c->devices * devices * each_s);
     }
-    return n < least ? least : n > most ? most : (uint32_t)n;
+    return (uint32_t)fmin(least + times * stay, REQUESTS_MOST);
 }
 
 typedef struct taking {
     const plan_input *in; /* with what is changed */
     const plan_outcome *found;
-    uint32_t seeds, requests, wide;
-    bool near;    /* rates close to the goodput, too */
-    bool only[2]; /* kinds that are wanted */
+    uint32_t seeds, requests, wide, each; /* each: placements of a kind */
+    bool near;                            /* rates close to the goodput, too */
+    bool only[2];                         /* kinds that are wanted */
 } taking;
 
 static status take_pool(pool *p, const taking *t, errbuf *eb) {
@@ -127,10 +144,17 @@ static status take_pool(pool *p, const taking *t, errbuf *eb) {
     uint32_t n = 0;
     for (int colocated = 0; colocated < 2; colocated++) {
         uint32_t who[SENSITIVITY_EACH], some = t->only[colocated] ? choose(t->found, colocated, who) : 0;
+        some = MIN(some, t->each);
         for (uint32_t i = 0; i < some; i++) {
             candidate c = t->found->list.items[who[i]];
             double goodput = t->near ? goodput_of(&c) : 0;
             c.reason = REJECT_NOT;
+            if (t->found->ratios) {
+                fleet_placement scaled = candidates_scale(&c.placement, CANDIDATES_UNIT);
+                goodput *= (double)fleet_placement_devices(&scaled) / c.devices;
+                c.placement = scaled;
+                c.devices = fleet_placement_devices(&scaled);
+            }
             bounds_judge(&(candidate_list){.items = &c, .count = 1}, &free_of_limits);
             if (c.reason != REJECT_NOT || !(c.bound > 0) || isinf(c.bound)) continue;
             plan_samples *s = &p->items[n++];
@@ -357,6 +381,13 @@ static status make_map(sensitivity *s, const pool *p, const plan_input *in, errb
 
 /* ---- the two best, with common random numbers ---- */
 
+static uint32_t found_devices(const plan_outcome *o) {
+    uint32_t most = 1;
+    for (int k = 0; k < 2; k++)
+        if (o->best_of[k] != PLAN_NOBODY) most = MAX(most, o->list.items[o->best_of[k]].devices);
+    return most;
+}
+
 static status contest(sensitivity *s, const plan_input *in, const plan_outcome *o, errbuf *eb) {
     if (o->best_of[0] == PLAN_NOBODY || o->best_of[1] == PLAN_NOBODY) return ST_OK;
     plan_samples *two = xcalloc(2, sizeof *two);
@@ -372,7 +403,7 @@ static status contest(sensitivity *s, const plan_input *in, const plan_outcome *
     }
     const plan_samples_how how = {.in = in,
                                   .seeds = in->quick ? 5 : PLAN_SAMPLES_SEEDS,
-                                  .requests = requests_of(o, 3000, in->quick ? 4000 : 8000)};
+                                  .requests = requests_of(o, found_devices(o), 3000, in->quick ? 4 : 8)};
     status st = plan_samples_take(two, 2, &how, eb);
     if (st == ST_OK)
         s->paired =
@@ -418,9 +449,11 @@ status sensitivity_of(sensitivity **out, const plan_input *in, const plan_outcom
     pool *p = xcalloc(1, sizeof *p);
     taking t = {.in = in,
                 .found = found,
-                .seeds = in->quick ? 3 : 4,
-                .requests = requests_of(found, 1500, in->quick ? 1500 : 2500),
+                .seeds = in->quick ? 2 : 3,
+                .requests =
+                    requests_of(found, found->ratios ? CANDIDATES_UNIT : found_devices(found), 1500, 8),
                 .wide = 8,
+                .each = SENSITIVITY_EACH,
                 .near = true,
                 .only = {true, true}};
     if (in->progress) in->progress("sensitivity");
@@ -436,9 +469,10 @@ status sensitivity_of(sensitivity **out, const plan_input *in, const plan_outcom
         st = make_map(s, p, in, eb);
         t.seeds = 2;
         t.near = false;
-        t.requests = 1500;
+        t.wide = 7;
+        t.each = 2;
         if (st == ST_OK) st = other_lengths(s, &t, eb);
-        if (st == ST_OK) st = other_links(s, &t, p, eb);
+        if (st == ST_OK && agrees) st = other_links(s, &t, p, eb);
     }
     pool_done(p);
     free(p);

@@ -266,7 +266,6 @@ static void the_goodput_of_one_worker_is_that_of_its_queue(void **state) {
     (void)state;
     scene s;
     scene_init(&s, 1, 1024, 1);
-    s.in.quick = false;
     s.in.limits.ttft_ms = 300;
     plan_outcome o = search(&s, 1);
     assert_int_not_equal(o.best, PLAN_NOBODY);
