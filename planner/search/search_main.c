@@ -4,6 +4,7 @@
 #include "bench/workload/workload_args.h"
 #include "config/latency_file.h"
 #include "planner/judge/pool.h"
+#include "planner/profile/link_choice.h"
 #include "planner/profile/profile_file.h"
 #include "planner/search/plan_figures.h"
 #include "planner/search/plan_text.h"
@@ -93,7 +94,7 @@ typedef struct app {
     const char *profile_path, *out, *config;
     format format;
     bool limited, quiet, no_sensitivity;
-    double link_bandwidth, link_latency_ms, kv_token_bytes; /* NAN: the profile's */
+    link_choice link;
     profile *profile;
     workload *work;
 } app;
@@ -188,14 +189,14 @@ static error_t parse_option(int key, char *arg, struct argp_state *state) {
         a->in.rate = number(state, "rate", arg, 1e-6, 1e9);
         return 0;
     case OPT_LINK:
-        a->link_bandwidth =
+        a->link.bytes_per_s =
             strcmp(arg, "inf") == 0 ? INFINITY : number(state, "link-bandwidth", arg, 0, 1e15);
         return 0;
     case OPT_LINK_LATENCY:
-        a->link_latency_ms = number(state, "link-latency", arg, 0, 1e6);
+        a->link.latency_ms = number(state, "link-latency", arg, 0, 1e6);
         return 0;
     case OPT_TOKEN_BYTES:
-        a->kv_token_bytes = number(state, "kv-token-bytes", arg, 1e-3, 1e9);
+        a->link.kv_token_bytes = number(state, "kv-token-bytes", arg, 1e-3, 1e9);
         return 0;
     case OPT_EXTRAPOLATE:
         a->in.extrapolate = true;
@@ -347,30 +348,9 @@ static void print_answer(const app *a, const plan_report *r) {
     buf_done(&text);
 }
 
-#define LINK_FREE 1e15 /* bytes per second */
-
-static status take_link(app *a, errbuf *eb) {
-    profile_link *l = &a->profile->link;
-    if (!isnan(a->kv_token_bytes)) l->kv_token_bytes = a->kv_token_bytes;
-    if (!isnan(a->link_latency_ms)) l->latency_ns = a->link_latency_ms * 1e6;
-    if (!isnan(a->link_bandwidth)) {
-        bool free_of_cost = isinf(a->link_bandwidth);
-        if (!free_of_cost && !(l->kv_token_bytes > 0))
-            return errf(eb, ST_INVALID,
-                        "--link-bandwidth: the profile does not say how large KV is: give "
-                        "--kv-token-bytes");
-        l->known = true;
-        l->bytes_per_s = free_of_cost ? LINK_FREE : a->link_bandwidth;
-        if (free_of_cost && !(l->kv_token_bytes > 0)) l->kv_token_bytes = 1;
-        if (!l->layers) l->layers = 1;
-    }
-    profile_seal(a->profile);
-    return ST_OK;
-}
-
 static int run(app *a, errbuf *eb) {
     status st = profile_read(&a->profile, a->profile_path, &a->read, eb);
-    if (st == ST_OK) st = take_link(a, eb);
+    if (st == ST_OK) st = link_choice_take(a->profile, &a->link, eb);
     if (st == ST_OK) st = workload_new(&a->work, &a->ask.options, eb);
     if (st != ST_OK) return st == ST_INVALID ? EXIT_REFUSED : EXIT_FAILED;
     a->in.profile = a->profile;
@@ -410,9 +390,7 @@ static int run(app *a, errbuf *eb) {
 int search_main(int argc, char **argv) {
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
     app a = {.ask = workload_args_default(),
-             .link_bandwidth = NAN,
-             .link_latency_ms = NAN,
-             .kv_token_bytes = NAN,
+             .link = link_choice_none(),
              .in = {.limits = slo_none(),
                     .target = 0.9,
                     .threads = (uint32_t)(cores < 1                              ? 1
