@@ -28,7 +28,7 @@ void plan_make(fleet *f, lane *l) {
         if (pages > free_pages) break;
         s.context += s.batch;
         bool covered = true;
-        uint64_t span = work_span_ns(f, w, &s, w->begun - 1 + i, &covered);
+        uint64_t span = form_span_ns(f, w, &s, w->begun - 1 + i, &covered);
         if (!covered) break;
         free_pages -= pages;
         l->plan_pages += pages;

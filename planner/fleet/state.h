@@ -3,7 +3,8 @@
  *   fleet.c   life, the order of events, what is told and checked
  *   events.c  the heaps: steps that end, and everything else
  *   desk.c    the coordinator: lines, routes, holds, what workers tell it
- *   work.c    the workers: admission, the step of each role, its end
+ *   work.c    the workers: messages, the end of a step, who loses its place
+ *   form.c    their next step, by the policies of the roles
  *   chain.c   lists of requests
  *   plan.c    several decode steps at once
  *   lane.c    sequences that decode together, as sums
@@ -19,7 +20,7 @@
 
 #include "colocated_worker/colocated_policy.h"
 #include "coordinator/router.h"
-#include "planner/fleet/fleet.h"
+#include "planner/fleet/fleet_types.h"
 
 #define SLOT_NONE UINT32_MAX
 
@@ -205,6 +206,8 @@ typedef struct ftoken {
     bool first, last; /* of its attempt; of the request */
 } ftoken;
 
+typedef struct fleet fleet;
+
 struct fleet {
     fleet_options opt;
     fleet_sink sink;
@@ -297,11 +300,22 @@ void work_event(fleet *f, const fevent *e);
 void work_step_end(fleet *f, lane *l);
 /* Counts a step, as it ended. */
 void work_count_step(fleet *f, const lane *l, uint64_t end_ns);
-/* Time of the worker's step of that number. */
-uint64_t work_span_ns(const fleet *f, const fworker *w, const latency_step *s, uint64_t step, bool *covered);
 void work_take_pages(fworker *w, uint32_t pages);
+/* It loses its place; the desk will hear of it when its pages are free. */
+void work_preempt(fleet *f, fworker *w, uint32_t slot);
+uint32_t work_number(const fleet *f, const fworker *w);
 void work_decide(fleet *f, fleet_decision_kind kind, uint32_t slot, uint32_t worker, uint32_t other,
                  uint32_t begin, uint32_t count);
+
+/* ---- form.c ---- */
+/* One turn of the worker's loop. follows: behind a step, so that the loop's own time passes first. */
+void form_steps(fleet *f, fworker *w, bool follows);
+/* Time of the worker's step of that number. */
+uint64_t form_span_ns(const fleet *f, const fworker *w, const latency_step *s, uint64_t step, bool *covered);
+/* Room for so many in the scratch arrays. */
+void form_scratch(fleet *f, uint32_t count);
+/* Compares two slots by age at their worker. */
+int form_older(const void *a, const void *b, void *f);
 
 /* ---- plan.c ---- */
 /* The lane's step has begun: those behind it that nothing but a message could change are planned. */

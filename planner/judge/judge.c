@@ -12,13 +12,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#define WIDEST 0.05 /* half of an interval, however steep attainment falls */
+
 judge_rules judge_rules_default(void) {
     return (judge_rules){.target = 0.9,
                          .half_width = 0.01,
                          .seeds = 8,
                          .seeds_cap = 16,
                          .requests_min = 2000,
-                         .requests_cap = 100000,
+                         .requests_cap = 50000,
                          .first_seed = 1,
                          .resolution = 0.02,
                          .threads = 1};
@@ -87,7 +89,9 @@ status judge_rate(judge_point *out, const judge_case *c, const judge_rules *r, d
     status st = check_rules(r, eb);
     if (st == ST_OK) st = lone_run(&l, c, r->first_seed, r->target, eb);
     if (st == ST_OK)
-        st = rate_run(out, c, r, &(rate_ask){.rate = rate, .usual_s = l.usual_s}, &simulated, eb);
+        st = rate_run(out, c, r,
+                      &(rate_ask){.rate = rate, .longest_s = l.longest_s, .half_width = r->half_width},
+                      &simulated, eb);
     return st;
 }
 
@@ -116,6 +120,17 @@ static void insert(judge_goodput *out, const judge_point *p) {
     uint32_t at = out->count++;
     for (; at > 0 && out->points[at - 1].rate > p->rate; at--) out->points[at] = out->points[at - 1];
     out->points[at] = *p;
+}
+
+/* Where attainment falls steeply, so wide an interval says the rate to half of the resolution, and a narrower
+ * one would be no use: as steep as between the tried rates on either side. Elsewhere as the rules say. */
+static double narrow_enough(const judge_goodput *g, const judge_rules *r, double rate) {
+    uint32_t above = 0;
+    while (above < g->count && g->points[above].rate < rate) above++;
+    if (above == 0 || above == g->count) return r->half_width;
+    const judge_point *a = &g->points[above - 1], *b = &g->points[above];
+    double slope = (a->attainment.mean - b->attainment.mean) / (b->rate - a->rate);
+    return fmax(r->half_width, fmin(slope * rate * r->resolution / 2, WIDEST));
 }
 
 static const char *busiest(const judge_case *c, const judge_point *p, char *out, size_t size) {
@@ -182,7 +197,10 @@ status judge_search(judge_goodput *out, const judge_case *c, const judge_rules *
         if (step.why != SEARCH_GOES_ON) break;
         judge_point p;
         uint64_t simulated = 0;
-        const rate_ask ask = {.rate = step.rate, .usual_s = l.usual_s, .only_side = true};
+        const rate_ask ask = {.rate = step.rate,
+                              .longest_s = l.longest_s,
+                              .half_width = narrow_enough(&got, r, step.rate),
+                              .only_side = true};
         st = rate_run(&p, c, r, &ask, &simulated, eb);
         if (st != ST_OK) return err_prefix(eb, st, "%.3g requests per second", step.rate);
         tried[got.count] = (search_tried){p.rate, too_high(&p, r->target)};

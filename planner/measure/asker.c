@@ -155,12 +155,11 @@ status asker_rest(asker *a, uint64_t until_ns, errbuf *eb) {
     return run(a, eb);
 }
 
-void asker_cancel(asker *a) {
+void asker_cancel(asker *a, uint32_t number) {
     PRE(a);
-    for (uint32_t i = 0; i < a->count; i++) {
-        asked *q = &a->all[i];
-        if (q->ended) continue;
-        a->link.client->ops->cancel(a->link.client, i + 1ull);
-        q->ended = q->canceled = true;
-    }
+    PRE(number < a->count);
+    asked *q = &a->all[number];
+    if (q->ended) return;
+    a->link.client->ops->cancel(a->link.client, number + 1ull);
+    q->ended = q->canceled = true;
 }

@@ -37,7 +37,7 @@ status asker_wait(asker *a, uint32_t first, uint32_t count, uint32_t tokens, uin
                   errbuf *eb);
 /* Lets so much time pass. ST_CANCELED, ST_PEER. */
 status asker_rest(asker *a, uint64_t until_ns, errbuf *eb);
-/* All that run. */
-void asker_cancel(asker *a);
+/* Nothing to do for one that has ended. */
+void asker_cancel(asker *a, uint32_t number);
 
 #endif

@@ -109,7 +109,8 @@ static status make_engine(profile_engine *e, const points *pts, const assemble_i
 
 /* What the pair's own test says of the bytes; the rest of what hand-offs took is latency. */
 static profile_link link_of(const assemble_input *in) {
-    double transfer_ns = overheads_transfer_ns(in->overheads);
+    double exposed = in->kv_token_bytes / MAX(in->layers, 1u); /* of a token: the last piece's bytes */
+    double transfer_ns = overheads_transfer_ns(in->overheads, exposed / in->pair_bytes_per_s * 1e9);
     profile_link k = {.known = !isnan(transfer_ns) && in->pair_bytes_per_s > 0 && in->kv_token_bytes > 0};
     if (!k.known) return k;
     k.bytes_per_s = in->pair_bytes_per_s;

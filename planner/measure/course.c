@@ -13,6 +13,8 @@
 #define POOL_SHARE     0.8 /* of the pages: nobody is to be preempted */
 #define REPEATS_MOST   8u
 #define SHALLOW_TOKENS 16u
+#define DEEP_BATCH     8
+#define AGAIN_BATCH    16
 
 /* What the shapes of the workers allow. */
 typedef struct bounds {
@@ -56,15 +58,18 @@ static status keep(const course *c, uint32_t first, uint32_t requests, bool lone
 
 /* ---- what is asked ---- */
 
-/* One after the other. */
+/* One after the other; in rounds, so that what disturbs for a moment meets a length once. */
 static status ask_lone(const course *c, const uint32_t *lengths, const uint32_t *repeats, uint32_t count,
                        uint32_t answer, errbuf *eb) {
-    uint32_t first = 0, total = 0;
-    for (uint32_t i = 0; i < count; i++) {
-        progress_say(c->progress, "prompts of %u tokens, one at a time", lengths[i]);
-        for (uint32_t k = 0; k < repeats[i]; k++, total++) {
+    uint32_t first = 0, total = 0, most = 0;
+    for (uint32_t i = 0; i < count; i++) most = MAX(most, repeats[i]);
+    for (uint32_t round = 0; round < most; round++) {
+        progress_say(c->progress, "lone prompts of %u to %u tokens, round %u of %u", lengths[0],
+                     lengths[count - 1], round + 1, most);
+        for (uint32_t i = 0; i < count; i++) {
+            if (repeats[i] <= round) continue;
             uint32_t number = asker_send(c->rig->ask, lengths[i], answer);
-            if (total == 0) first = number;
+            if (total++ == 0) first = number;
             status st = asker_wait(c->rig->ask, number, 1, UINT32_MAX, deadline(), eb);
             if (st != ST_OK) return st;
             progress_add(c->progress, lengths[i]);
@@ -83,49 +88,84 @@ static status ask_burst(const course *c, uint32_t tokens, uint32_t count, errbuf
     return st == ST_OK ? keep(c, first, count + 1, false, eb) : st;
 }
 
-static uint32_t running(const asker *a, uint32_t first, uint32_t count) {
-    uint32_t n = 0;
-    for (uint32_t i = 0; i < count; i++) n += !asker_at(a, first + i)->ended;
-    return n;
-}
-
 /* 1, 2, 3, 4, 6, 8, 12, 16, ... */
 static uint32_t next_batch(uint32_t batch) {
     if (batch < 4) return batch + 1;
     return batch & (batch - 1) ? batch / 3 * 4 : batch / 2 * 3;
 }
 
-/* Batches up to `most`; each is left alone for some steps before more prompts come. Prompts are then computed
- * beside those that decode. */
+/* Some steps of the batch as it is, more of small ones, which are short; `number` is in it. */
+static status let_decode(const course *c, uint32_t number, uint32_t batch, errbuf *eb) {
+    uint32_t had = asker_at(c->rig->ask, number)->tokens;
+    uint32_t steps = c->repeats * (batch <= 4 ? 4 : batch <= 8 ? 2 : 1);
+    return asker_wait(c->rig->ask, number, 1, had + steps, deadline(), eb);
+}
+
+/* Requests that were asked together: [first, first + count). */
+typedef struct group {
+    uint32_t first, count, tokens; /* tokens: of each prompt */
+} group;
+
+static uint32_t running(const asker *a, const group *g) {
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < g->count; i++) n += !asker_at(a, g->first + i)->ended;
+    return n;
+}
+
+/* That their pages hold. */
+static uint64_t rows_of(const asker *a, const group *g) {
+    uint64_t n = 0;
+    for (uint32_t i = 0; i < g->count; i++) {
+        const asked *q = asker_at(a, g->first + i);
+        if (!q->ended) n += q->prompt_tokens + q->tokens;
+    }
+    return n;
+}
+
+/* False: the pool is too full for it. */
+static bool grow(const course *c, const bounds *b, group *g, uint32_t batch, uint32_t answer) {
+    asker *a = c->rig->ask;
+    uint32_t there = running(a, g);
+    uint64_t more = (uint64_t)(batch - MIN(batch, there)) * g->tokens;
+    if (g->count && rows_of(a, g) + more > b->rows) return false;
+    for (uint32_t k = there; k < batch; k++) {
+        uint32_t number = asker_send(a, g->tokens, answer);
+        if (g->count++ == 0) g->first = number;
+    }
+    progress_add(c->progress, (double)more);
+    return true;
+}
+
+/* Batches up to `most` and down again; each is left alone for some steps. Prompts are computed beside those
+ * that decode already. */
 static status ask_growing(const course *c, const bounds *b, uint32_t tokens, uint32_t most, errbuf *eb) {
     asker *a = c->rig->ask;
-    uint32_t share = b->rows / most; /* of a request at the end */
-    uint32_t answer = MIN(MIN(share, b->context) - tokens, ANSWER_MOST);
-    uint32_t first = 0, count = 0;
+    group g = {.tokens = tokens};
+    uint32_t answer = MIN(b->context - tokens, ANSWER_MOST), sizes[LENGTHS_MAX], n = 0;
     status st = ST_OK;
-    for (uint32_t batch = 1; st == ST_OK && batch <= most; batch = next_batch(batch)) {
+    for (uint32_t batch = 1; st == ST_OK && batch <= most && n < LENGTHS_MAX; batch = next_batch(batch)) {
         progress_say(c->progress, "a batch of %u behind prompts of %u tokens", batch, tokens);
-        uint32_t there = count ? running(a, first, count) : 0, number = first + count;
-        for (uint32_t i = there; i < batch; i++) {
-            number = asker_send(a, tokens, answer);
-            if (count++ == 0) first = number;
-            progress_add(c->progress, tokens);
-        }
-        if (there < batch) st = asker_wait(a, first, count, 2, deadline(), eb);
-        number = first + count - 1;
-        uint32_t had = asker_at(a, number)->tokens;
-        if (st == ST_OK) st = asker_wait(a, number, 1, had + c->repeats, deadline(), eb);
-        if (batch < most && next_batch(batch) > most) most = batch; /* ends here */
+        if (!grow(c, b, &g, batch, answer)) break;
+        sizes[n++] = batch;
+        st = asker_wait(a, g.first, g.count, 2, deadline(), eb);
+        if (st == ST_OK) st = let_decode(c, g.first + g.count - 1, batch, eb);
     }
-    asker_cancel(a);
-    return st == ST_OK && count ? keep(c, first, count, false, eb) : st;
+    for (uint32_t left = g.count; st == ST_OK && n > 1; n--) {
+        uint32_t batch = sizes[n - 2];
+        progress_say(c->progress, "down to a batch of %u", batch);
+        while (left > 1 && running(a, &g) > batch) asker_cancel(a, g.first + --left);
+        while (left > 1 && asker_at(a, g.first + left - 1)->ended) left--;
+        st = let_decode(c, g.first + left - 1, batch, eb);
+    }
+    for (uint32_t i = 0; i < g.count; i++) asker_cancel(a, g.first + i);
+    return st == ST_OK && g.count ? keep(c, g.first, g.count, false, eb) : st;
 }
 
 /* ---- how much of it ---- */
 
 /* The most that a growing batch of such prompts may have. */
 static uint32_t batch_most(const course *c, const bounds *b, uint32_t tokens, double budget) {
-    double most = MIN(b->seqs, b->rows / (tokens + 4.0 * c->repeats));
+    double most = MIN(b->seqs, b->rows / (tokens + 2.0 * c->repeats));
     return (uint32_t)MAX(MIN(most, budget / tokens), 1.0);
 }
 
@@ -189,25 +229,39 @@ static status warm_up(const course *c, bounds *b, errbuf *eb) {
     return b->token_ns > 0 ? ST_OK : errf(eb, ST_INVALID, "the steps of the warm-up are not in the trace");
 }
 
-static status disaggregated(const course *c, const bounds *b, double budget, errbuf *eb) {
-    status st = lone(c, b, 0.4 * budget, 2, eb);
+/* Several prompts in a step. */
+static status bursts(const course *c, const bounds *b, errbuf *eb) {
     uint32_t whole = MAX(2 * b->budget / b->chunk, 2u);
-    if (st == ST_OK) st = ask_burst(c, b->chunk, whole, eb);
+    status st = ask_burst(c, b->chunk, whole, eb);
     if (st == ST_OK) st = ask_burst(c, on_page(b->chunk / 4), 2 * whole, eb);
-    if (st == ST_OK) st = ask_burst(c, SHALLOW_TOKENS, 8, eb);
-    double shallow = 0.2 * budget, deep = 0.3 * budget;
-    uint32_t tokens = on_page(MIN(deep / 8, b->context / 2));
-    if (st == ST_OK) st = ask_growing(c, b, SHALLOW_TOKENS, batch_most(c, b, SHALLOW_TOKENS, shallow), eb);
-    if (st == ST_OK) st = ask_growing(c, b, tokens, batch_most(c, b, tokens, deep), eb);
-    return st;
+    return st == ST_OK ? ask_burst(c, SHALLOW_TOKENS, 8, eb) : st;
+}
+
+static status growing(const course *c, const bounds *b, uint32_t tokens, double budget, errbuf *eb) {
+    return ask_growing(c, b, tokens, batch_most(c, b, tokens, budget), eb);
+}
+
+static status disaggregated(const course *c, const bounds *b, double budget, errbuf *eb) {
+    double deep = MIN(0.45 * budget, b->rows);
+    c->rig->counted = 2;
+    c->rig->counted_tokens = b->chunk;
+    status st = rig_count(c->rig, &c->rig->before, eb);
+    if (st == ST_OK) st = ask_lone(c, &c->rig->counted_tokens, &c->rig->counted, 1, 2, eb);
+    if (st == ST_OK) st = rig_count(c->rig, &c->rig->after, eb);
+    if (st == ST_OK) st = lone(c, b, 0.35 * budget, 2, eb);
+    if (st == ST_OK) st = bursts(c, b, eb);
+    if (st == ST_OK) st = growing(c, b, SHALLOW_TOKENS, 0.1 * budget, eb);
+    uint32_t tokens = on_page(MIN(deep / DEEP_BATCH, b->context / 2));
+    if (st == ST_OK) st = growing(c, b, tokens, deep, eb);
+    return st == ST_OK ? growing(c, b, SHALLOW_TOKENS, AGAIN_BATCH * SHALLOW_TOKENS, eb) : st;
 }
 
 static status colocated(const course *c, const bounds *b, double budget, errbuf *eb) {
-    status st = lone(c, b, 0.35 * budget, 1, eb);
-    const uint32_t sizes[] = {SHALLOW_TOKENS, on_page(b->chunk / 4), b->chunk};
-    for (size_t i = 0; st == ST_OK && i < ARRAY_LEN(sizes); i++)
-        st = ask_growing(c, b, sizes[i], batch_most(c, b, sizes[i], 0.21 * budget), eb);
-    return st;
+    status st = lone(c, b, 0.25 * budget, 1, eb);
+    if (st == ST_OK) st = bursts(c, b, eb);
+    if (st == ST_OK) st = growing(c, b, SHALLOW_TOKENS, 0.1 * budget, eb);
+    if (st == ST_OK) st = growing(c, b, on_page(b->chunk / 4), 0.15 * budget, eb);
+    return st == ST_OK ? growing(c, b, b->chunk, 0.4 * budget, eb) : st;
 }
 
 status course_run(const course *c, course_kind kind, errbuf *eb) {
@@ -226,5 +280,5 @@ status course_run(const course *c, course_kind kind, errbuf *eb) {
     if (kind == COURSE_DISAGGREGATED) return disaggregated(c, &b, budget, eb);
     if (kind == COURSE_COLOCATED) return colocated(c, &b, budget, eb);
     uint32_t tokens = on_page(b.chunk / 2);
-    return ask_growing(c, &b, tokens, batch_most(c, &b, tokens, MIN(budget, 12.0 * tokens)), eb);
+    return growing(c, &b, tokens, MIN(budget, 12.0 * tokens), eb);
 }

@@ -69,12 +69,21 @@ static void take_facts(measuring *m, const rig *r, course_kind kind) {
     if (kind == COURSE_CROWD) return;
     for (worker_role role = 0; role < ROLE_COUNT; role++)
         if (config_role_of(r->cfg, role)->count) m->found.roles[role] = shape_of(r, role);
-    if (kind == COURSE_DISAGGREGATED) m->found.pair_bytes_per_s = r->pair_bytes_per_s;
     profile *p = m->profile;
     p->max_context = MAX(p->max_context, r->max_context);
     replace(&p->model, r->model);
     replace(&p->version, r->version);
     if (!p->source) p->source = xasprintf("measured; arithmetic: %s", r->path ? r->path : "unknown");
+}
+
+/* From hand-offs of a chunk each, as the engine counted them: both workers of the pair do. */
+static void take_link(measuring *m, const rig *r) {
+    double twice = 2.0 * r->counted;
+    double bytes = (r->after.bytes - r->before.bytes) / twice;
+    double segments = (r->after.segments - r->before.segments) / twice;
+    m->found.pair_bytes_per_s = r->pair_bytes_per_s;
+    m->found.kv_token_bytes = bytes / r->counted_tokens;
+    m->found.layers = r->cfg->handoff.overlap ? (uint32_t)MAX(segments + 0.5, 1.0) : 0;
 }
 
 static status run_kind(measuring *m, course_kind kind, double share, errbuf *eb) {
@@ -100,6 +109,7 @@ static status run_kind(measuring *m, course_kind kind, double share, errbuf *eb)
                 .repeats = o->repeats};
     if (st == ST_OK) take_facts(m, &r, kind);
     if (st == ST_OK) st = course_run(&c, kind, eb);
+    if (st == ST_OK && kind == COURSE_DISAGGREGATED) take_link(m, &r);
     rig_stop(&r);
     return st == ST_OK ? ST_OK : err_prefix(eb, st, "%s", what[kind]);
 }

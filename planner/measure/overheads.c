@@ -56,16 +56,20 @@ void overheads_done(overheads *o) {
     *o = (overheads){0};
 }
 
+/* Of what is a number; sorts x. */
+static double median_of(double *x, uint32_t count) {
+    size_t n = 0;
+    for (uint32_t i = 0; i < count; i++)
+        if (!isnan(x[i])) x[n++] = x[i];
+    stats_sort(x, n);
+    return stats_percentile(x, n, 50);
+}
+
 /* field: offset of a double. */
 static double median(const overheads *o, size_t field) {
     double *x = xcalloc(MAX(o->count, 1u), sizeof *x);
-    size_t n = 0;
-    for (uint32_t i = 0; i < o->count; i++) {
-        double value = *(const double *)((const char *)&o->items[i] + field);
-        if (!isnan(value)) x[n++] = value;
-    }
-    stats_sort(x, n);
-    double m = stats_percentile(x, n, 50);
+    for (uint32_t i = 0; i < o->count; i++) x[i] = *(const double *)((const char *)&o->items[i] + field);
+    double m = median_of(x, o->count);
     free(x);
     return m;
 }
@@ -85,7 +89,12 @@ profile_overheads overheads_of(const overheads *o) {
     };
 }
 
-double overheads_transfer_ns(const overheads *o) {
+double overheads_transfer_ns(const overheads *o, double token_ns) {
     PRE(o);
-    return median(o, offsetof(overhead, transfer));
+    double *x = xcalloc(MAX(o->count, 1u), sizeof *x);
+    for (uint32_t i = 0; i < o->count; i++)
+        x[i] = o->items[i].transfer - token_ns * o->items[i].prompt_tokens;
+    double m = median_of(x, o->count);
+    free(x);
+    return m;
 }

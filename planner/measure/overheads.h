@@ -24,7 +24,8 @@ void overheads_add(overheads *o, const asked *q, const seen_request *r, const se
 void overheads_done(overheads *o);
 /* Medians; what was not seen is 0. */
 profile_overheads overheads_of(const overheads *o);
-/* Median of transfer, ns; NAN: no hand-off was seen. */
-double overheads_transfer_ns(const overheads *o);
+/* Median of transfer without the time of the bytes, of which each token of the prompt has token_ns, ns; NAN:
+ * no hand-off was seen. */
+double overheads_transfer_ns(const overheads *o, double token_ns);
 
 #endif

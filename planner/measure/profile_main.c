@@ -17,7 +17,7 @@
 
 enum { EXIT_FAILED = 1, EXIT_REFUSED = 2, EXIT_ERROR = 4, EXIT_STOPPED = 130 };
 
-#define SECONDS       70
+#define SECONDS       60
 #define QUICK_SECONDS 12
 #define LIMIT_PERCENT 10.0
 
@@ -35,7 +35,7 @@ static const struct argp_option flags[] = {
     {"output", 'o', "FILE", 0, "Where the profile goes. Required", 1},
     {"set", 's', "KEY=VALUE", 0, "A setting of the config, such as model.path=other.gguf", 1},
     {"quick", OPT_QUICK, NULL, 0, "About 20 s instead of 90: fewer and shorter prompts, fewer repeats", 1},
-    {"seconds", OPT_SECONDS, "S", 0, "Of measuring, beside the starts of the clusters; default 70", 1},
+    {"seconds", OPT_SECONDS, "S", 0, "Of measuring, beside the starts of the clusters; default 60", 1},
     {"max-error", OPT_LIMIT, "PERCENT", 0,
      "Refuse to write a profile with a larger mean leave-one-out error; default 10", 1},
     {"quiet", 'q', NULL, 0, "No progress lines", 1},
@@ -174,9 +174,9 @@ static json_t *json_of_points(const points *pts) {
     json_t *list = json_array();
     for (uint32_t i = 0; i < pts->count; i++) {
         const point *p = &pts->items[i];
-        json_t *j = json_pack("{s:s, s:s, s:f, s:f, s:f, s:I, s:f}", "role", worker_role_name(p->role),
-                              "phase", point_phase_name(p->phase), "x", p->x, "y", p->y, "ns", p->ns, "n",
-                              (json_int_t)p->n, "cv", p->cv);
+        json_t *j = json_pack("{s:s, s:s, s:f, s:f, s:f, s:f, s:I, s:f}", "role", worker_role_name(p->role),
+                              "phase", point_phase_name(p->phase), "x", p->x, "y", p->y, "ns", p->ns,
+                              "min_ns", p->min_ns, "n", (json_int_t)p->n, "cv", p->cv);
         if (p->phase == POINT_MIXED) {
             json_object_set_new(j, "batch", json_real(p->batch));
             json_object_set_new(j, "context", json_real(p->context));
@@ -190,7 +190,7 @@ static json_t *json_of_points(const points *pts) {
 static status write_out(const profile *p, const points *pts, const char *path, errbuf *eb) {
     json_t *root = profile_json_of(p);
     json_object_set_new(root, "points", json_of_points(pts));
-    char *text = json_dumps(root, JSON_INDENT(1) | JSON_REAL_PRECISION(12));
+    char *text = json_dumps(root, JSON_INDENT(1)); /* all digits: the hash is of them */
     json_decref(root);
     CHECK(text);
     status st = files_write(path, text, strlen(text), eb);

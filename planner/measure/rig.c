@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "bench/experiment/http_get.h"
 #include "bench/experiment/stop.h"
+#include "bench/load/facts.h"
 
 #include <jansson.h>
 #include <math.h>
@@ -107,6 +108,20 @@ status rig_seen(rig *r, uint32_t requests, seen *out, errbuf *eb) {
     }
     r->left_out = left_out;
     return st;
+}
+
+status rig_count(const rig *r, rig_counts *out, errbuf *eb) {
+    PRE(r);
+    PRE(out);
+    status st = asker_rest(r->ask, clock_now_ns() + BEATS_WAIT * r->cfg->limits.heartbeat_ms * NS_PER_MS, eb);
+    char *body = NULL;
+    int code = 0;
+    if (st == ST_OK) st = http_get(&body, &code, r->cluster.http, "/metrics", clock_now_ns() + PAGE_NS, eb);
+    if (st != ST_OK) return st;
+    *out = (rig_counts){.bytes = facts_read_metric(body, "baton_xfer_bytes_total"),
+                        .segments = facts_read_metric(body, "baton_xfer_segments_total")};
+    free(body);
+    return isnan(out->bytes) ? errf(eb, ST_PEER, "/metrics does not tell the bytes of hand-offs") : ST_OK;
 }
 
 void rig_stop(rig *r) {

@@ -10,6 +10,7 @@
 #define ALONE         0.05 /* share of a step that others may have computed in: places are known to 0.1 ms */
 #define WAITED_MOST   (20 * NS_PER_MS) /* a longer gap is no gap: nothing was there to do */
 #define CONTEXT_RATIO 1.2
+#define FEW           3u /* steps, of which a disturbed one may be the middle */
 
 /* That b was there to be computed when a ended: a further chunk, or the same batch again. */
 static bool follows(const seen_step *a, const seen_step *b) {
@@ -110,12 +111,20 @@ static point of_samples(const sample *items, uint32_t n) {
     p.y = p.phase == POINT_DECODE ? context : (double)s->squares;
     p.batch = p.phase == POINT_MIXED ? s->batch : 0;
     p.context = p.phase == POINT_MIXED ? context : 0;
-    p.ns = stats_percentile(ns, n, 50);
+    p.ns = n < FEW ? ns[0] : stats_percentile(ns, n, 50);
+    p.min_ns = ns[0];
     uint32_t kept = n;
     while (kept > 2 && ns[kept - 1] > 2 * p.ns) kept--;
     p.cv = kept > 1 ? stats_sd(ns, kept) / stats_mean(ns, kept) : 0;
     free(ns);
     return p;
+}
+
+/* A decode step after a pause, or after KV came, finds colder caches than those that follow, which most do.
+ */
+static bool counts(const sample *s) {
+    if (s->role >= ROLE_COUNT || !sample_alone(s)) return false;
+    return phase_of(&s->sum) != POINT_DECODE || !isnan(s->gap_ns);
 }
 
 void points_make(points *out, const samples *s) {
@@ -124,11 +133,12 @@ void points_make(points *out, const samples *s) {
     sample *alone = xcalloc(MAX(s->count, 1u), sizeof *alone);
     uint32_t count = 0;
     for (uint32_t i = 0; i < s->count; i++)
-        if (s->items[i].role < ROLE_COUNT && sample_alone(&s->items[i])) alone[count++] = s->items[i];
+        if (counts(&s->items[i])) alone[count++] = s->items[i];
     qsort(alone, count, sizeof *alone, compare);
     *out = (points){.items = xcalloc(MAX(count, 1u), sizeof(point))};
     for (uint32_t i = 0, end; i < count; i = end) {
         for (end = i + 1; end < count && same_point(&alone[i], &alone[end]);) end++;
+        if (alone[i].sum.batch && !alone[i].sum.chunks && end - i < FEW) continue;
         out->items[out->count++] = of_samples(&alone[i], end - i);
     }
     free(alone);

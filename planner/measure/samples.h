@@ -33,9 +33,10 @@ typedef struct point {
     point_phase phase;
     double x, y;           /* prefill: tokens, squares; decode: batch, context (mean) */
     double batch, context; /* mixed: those of its decodes; else 0 */
-    double ns;             /* median */
+    double ns;             /* median; of one or two, the shorter */
     double cv;             /* standard deviation / mean, outliers (beyond twice the median) left out */
-    uint32_t n;            /* steps */
+    double min_ns;
+    uint32_t n; /* steps */
 } point;
 
 typedef struct points {

@@ -1,11 +1,11 @@
 #include "planner/replay/cluster_args.h"
 
 #include "base/mem.h"
+#include "planner/profile/link_text.h"
 
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
-#include <string.h>
 
 enum {
     OPT_PROFILE = 0x2100,
@@ -15,9 +15,7 @@ enum {
     OPT_EXTRAPOLATE,
     OPT_NOISE,
     OPT_SET,
-    OPT_LINK,
-    OPT_LATENCY,
-    OPT_TOKEN_BYTES
+    OPT_LINK
 };
 
 static const struct argp_option flags[] = {
@@ -29,24 +27,13 @@ static const struct argp_option flags[] = {
     {"profile-hardware", OPT_HARDWARE, "NAME", 0, "Which hardware, likewise", 0},
     {"profile-error", OPT_ERROR, "PERCENT", 0, "Refuse a profile whose mean leave-one-out error is above it",
      0},
-    {"link-bandwidth", OPT_LINK, "BYTES", 0,
-     "Bytes per second of a hand-off instead of the profile's; inf: hand-offs cost nothing", 0},
-    {"link-latency", OPT_LATENCY, "MS", 0, "Likewise", 0},
-    {"kv-token-bytes", OPT_TOKEN_BYTES, "BYTES", 0, "KV of one token, likewise", 0},
+    {"link", OPT_LINK, LINK_TEXT_FORM, 0, LINK_TEXT_HELP, 0},
     {"set", OPT_SET, "KEY=VALUE", 0, "Changes a key of the config, as for the cluster's own programs", 0},
     {"extrapolate", OPT_EXTRAPOLATE, NULL, 0,
      "Count steps outside of what the profile measured, instead of refusing them", 0},
     {"noise-seed", OPT_NOISE, "N", 0, "Of the spread of equal steps, where the profile has one; default 1",
      0},
     {0}};
-
-static double number(struct argp_state *state, const char *name, const char *arg, double min, double max) {
-    char *end = NULL;
-    double v = strtod(arg, &end);
-    if (end == arg || *end || !(v >= min && v <= max))
-        argp_error(state, "--%s: '%s' is no number of %g to %g", name, arg, min, max);
-    return v;
-}
 
 static error_t parse_option(int key, char *arg, struct argp_state *state) {
     cluster_args *a = state->input;
@@ -77,14 +64,7 @@ static error_t parse_option(int key, char *arg, struct argp_state *state) {
                        (long long)INT64_MAX);
         return 0;
     case OPT_LINK:
-        a->link.bytes_per_s =
-            strcmp(arg, "inf") == 0 ? INFINITY : number(state, "link-bandwidth", arg, 0, 1e15);
-        return 0;
-    case OPT_LATENCY:
-        a->link.latency_ms = number(state, "link-latency", arg, 0, 1e6);
-        return 0;
-    case OPT_TOKEN_BYTES:
-        a->link.kv_token_bytes = number(state, "kv-token-bytes", arg, 1e-3, 1e9);
+        a->link = arg;
         return 0;
     case OPT_SET:
         if (a->set_count == CLUSTER_SETS_MAX) argp_error(state, "--set: at most %u", CLUSTER_SETS_MAX);
@@ -101,7 +81,7 @@ static error_t parse_option(int key, char *arg, struct argp_state *state) {
 const struct argp cluster_argp = {flags, parse_option, NULL, NULL, NULL, NULL, NULL};
 
 cluster_args cluster_args_default(void) {
-    return (cluster_args){.noise_seed = 1, .link = link_choice_none()};
+    return (cluster_args){.noise_seed = 1};
 }
 
 /* The engine whose phase is predicted worst; NULL: all are within the limit. */
@@ -126,7 +106,7 @@ int cluster_args_read(profile **out, const cluster_args *a, errbuf *eb) {
     PRE(a->path);
     status st = profile_read(out, a->path, &a->read, eb);
     if (st != ST_OK) return st == ST_INVALID || st == ST_IO ? PLAN_REFUSED : PLAN_FAILED;
-    if (link_choice_take(*out, &a->link, eb) != ST_OK) {
+    if (a->link && link_text_take(*out, a->link, eb) != ST_OK) {
         profile_free(*out);
         *out = NULL;
         return PLAN_REFUSED;

@@ -92,8 +92,8 @@ static judge_rules rules_of(const plan_input *in, const candidate *c, bool narro
     r.first_seed = in->seed;
     r.half_width = narrow ? (in->quick ? 0.02 : 0.01) : 0.04;
     r.resolution = narrow ? (in->quick ? 0.04 : 0.02) : 0.08;
-    r.requests_cap = narrow ? 30000 : 6000;
-    r.seeds_cap = narrow ? 16 : 8;
+    r.requests_cap = narrow ? 30000 : 3000;
+    r.seeds_cap = narrow ? 16 : 6;
     r.start_rate = isfinite(c->bound) && c->bound > 0 ? c->bound * c->devices / 2 : 0;
     if (c->found && !c->found->infeasible) r.start_rate = plan_goodput(c).mean * c->devices * 0.97;
     return r;
@@ -128,6 +128,14 @@ static bool tested(const batch *b, const task *t, candidate *c, status *st, errb
     return false;
 }
 
+/* A first look is too short to tell that a point has settled: its interval is taken as it is. */
+static void take_as_is(judge_goodput *g, double target) {
+    rate_point points[JUDGE_POINTS_MAX];
+    for (uint32_t i = 0; i < g->count; i++)
+        points[i] = (rate_point){g->points[i].rate, g->points[i].attainment, g->points[i].unstable};
+    g->result = search_goodput(points, g->count, target);
+}
+
 static status simulate(void *ctx, uint32_t index, errbuf *eb) {
     const batch *b = ctx;
     const task *t = &b->tasks[index];
@@ -149,6 +157,7 @@ static status simulate(void *ctx, uint32_t index, errbuf *eb) {
     free(c->found);
     c->found = found;
     c->narrow = b->narrow;
+    if (!b->narrow && found->count) take_as_is(found, b->in->target);
     if (found->infeasible) {
         c->reason = REJECT_SLO;
         snprintf(c->why, sizeof c->why, "%.*s", (int)sizeof c->why - 1, found->why);

@@ -157,9 +157,6 @@ void plan_table_text(const plan_report *r, buf *out) {
     buf_addf(out, "workload %s: %.4g tokens in, %.4g out; arrivals %s; %s; %g %% of all requests\n",
              r->workload, r->found->demand.prompt_mean, r->found->demand.output_mean, r->arrivals,
              slo_text(&r->in->limits, limits, sizeof limits), r->in->target * 100);
-    if (!p->link.known)
-        buf_adds(out,
-                 "the profile knows no link: prefill and decode cannot be apart; see --link-bandwidth\n");
     if (r->found->ratios)
         buf_addf(out, "%u devices: ratios of up to %u devices were searched, the best simulated with %u%s\n",
                  r->in->devices, CANDIDATES_UNIT, r->found->check_devices,

@@ -4,8 +4,7 @@
 #include "bench/workload/workload_args.h"
 #include "config/latency_file.h"
 #include "planner/judge/pool.h"
-#include "planner/profile/link_choice.h"
-#include "planner/profile/profile_file.h"
+#include "planner/replay/cluster_args.h"
 #include "planner/search/plan_figures.h"
 #include "planner/search/plan_text.h"
 #include "planner/search/winner_config.h"
@@ -20,13 +19,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_REFUSED = 2, EXIT_INFEASIBLE = 3 };
-
 enum {
     OPT_DEVICES = 2000,
-    OPT_PROFILE,
-    OPT_PROFILE_MODEL,
-    OPT_PROFILE_HARDWARE,
     OPT_SLO,
     OPT_TARGET,
     OPT_RATE,
@@ -37,10 +31,6 @@ enum {
     OPT_KV_PAGES,
     OPT_MAX_SEQS,
     OPT_HEADS,
-    OPT_LINK,
-    OPT_LINK_LATENCY,
-    OPT_TOKEN_BYTES,
-    OPT_EXTRAPOLATE,
     OPT_PER_INSTANCE,
     OPT_ONE_HOST,
     OPT_QUICK,
@@ -50,12 +40,6 @@ enum {
 
 static const struct argp_option flags[] = {
     {"devices", OPT_DEVICES, "N", 0, "Placements on up to so many: 1 to 10000", 1},
-    {"profile", OPT_PROFILE, "FILE", 0,
-     "What steps and hand-offs cost: a file of `baton-plan profile`, of DistServe or Splitwise, a CSV, or a "
-     "preset's name",
-     1},
-    {"profile-model", OPT_PROFILE_MODEL, "NAME", 0, "Which model of a profile that has several", 1},
-    {"profile-hardware", OPT_PROFILE_HARDWARE, "NAME", 0, "Which hardware, likewise", 1},
     {"slo", OPT_SLO, "K:MS,...", 0,
      "Limits: ttft, tpot, itl_p99, itl_max, e2e in ms, or a preset like chatbot-opt-13b; may be repeated", 1},
     {"target", OPT_TARGET, "PERCENT", 0, "Of all requests, within all limits; default 90", 1},
@@ -63,13 +47,7 @@ static const struct argp_option flags[] = {
     {"kv-pages", OPT_KV_PAGES, "N", 0, "KV pages (of 16 tokens) of a worker; default: what was measured", 1},
     {"max-seqs", OPT_MAX_SEQS, "N", 0, "Largest batch; default: the profile's, else 256", 1},
     {"heads", OPT_HEADS, "N", 0, "KV heads of the model: tp must divide them", 1},
-    {"link-bandwidth", OPT_LINK, "BYTES", 0,
-     "Bytes per second of a hand-off instead of the profile's; inf: hand-offs cost nothing", 1},
-    {"link-latency", OPT_LINK_LATENCY, "MS", 0, "Likewise", 1},
-    {"kv-token-bytes", OPT_TOKEN_BYTES, "BYTES", 0, "KV of one token, likewise", 1},
     {"max-devices-per-instance", OPT_PER_INSTANCE, "N", 0, "No larger tp x pp", 1},
-    {"extrapolate", OPT_EXTRAPOLATE, NULL, 0,
-     "Count steps outside of what the profile measured, instead of refusing them", 1},
     {"one-host", OPT_ONE_HOST, NULL, 0, "All workers share one host: the profile's slowdowns apply", 1},
     {"quick", OPT_QUICK, NULL, 0, "Fewer budgets and chunks, wider intervals", 1},
     {"threads", OPT_THREADS, "N", 0, "Default: as many as cores. The answer is the same", 1},
@@ -90,11 +68,10 @@ typedef enum format { FORMAT_TEXT, FORMAT_JSON, FORMAT_CSV } format;
 typedef struct app {
     workload_args ask;
     plan_input in;
-    profile_read_options read;
-    const char *profile_path, *out, *config;
+    cluster_args from;
+    const char *out, *config;
     format format;
     bool limited, quiet, no_sensitivity;
-    link_choice link;
     profile *profile;
     workload *work;
 } app;
@@ -156,7 +133,6 @@ static bool take_number(int key, char *arg, struct argp_state *state, plan_input
 static void check(struct argp_state *state, app *a) {
     errbuf eb = {0};
     if (!a->in.devices) argp_error(state, "--devices is missing: how many are there?");
-    if (!a->profile_path) argp_error(state, "--profile is missing: what do steps cost?");
     if (!a->limited) argp_error(state, "--slo is missing, such as --slo ttft:200,tpot:50");
     if (workload_args_endless(&a->ask, &eb) != ST_OK) argp_error(state, "%s", eb.text);
 }
@@ -167,16 +143,8 @@ static error_t parse_option(int key, char *arg, struct argp_state *state) {
     if (take_number(key, arg, state, &a->in)) return 0;
     switch (key) {
     case ARGP_KEY_INIT:
-        state->child_inputs[0] = &a->ask;
-        return 0;
-    case OPT_PROFILE:
-        a->profile_path = arg;
-        return 0;
-    case OPT_PROFILE_MODEL:
-        a->read.model = arg;
-        return 0;
-    case OPT_PROFILE_HARDWARE:
-        a->read.hardware = arg;
+        state->child_inputs[0] = &a->from;
+        state->child_inputs[1] = &a->ask;
         return 0;
     case OPT_SLO:
         a->limited = true;
@@ -187,19 +155,6 @@ static error_t parse_option(int key, char *arg, struct argp_state *state) {
         return 0;
     case OPT_RATE:
         a->in.rate = number(state, "rate", arg, 1e-6, 1e9);
-        return 0;
-    case OPT_LINK:
-        a->link.bytes_per_s =
-            strcmp(arg, "inf") == 0 ? INFINITY : number(state, "link-bandwidth", arg, 0, 1e15);
-        return 0;
-    case OPT_LINK_LATENCY:
-        a->link.latency_ms = number(state, "link-latency", arg, 0, 1e6);
-        return 0;
-    case OPT_TOKEN_BYTES:
-        a->link.kv_token_bytes = number(state, "kv-token-bytes", arg, 1e-3, 1e9);
-        return 0;
-    case OPT_EXTRAPOLATE:
-        a->in.extrapolate = true;
         return 0;
     case OPT_ONE_HOST:
         a->in.one_host = true;
@@ -231,7 +186,8 @@ static error_t parse_option(int key, char *arg, struct argp_state *state) {
 }
 
 static void parse(app *a, int argc, char **argv) {
-    static const struct argp_child children[] = {{&workload_argp, 0, "What is asked:", 2}, {0}};
+    static const struct argp_child children[] = {
+        {&cluster_argp, 0, "The engine:", 1}, {&workload_argp, 0, "What is asked:", 2}, {0}};
     static const struct argp argp = {
         flags,
         parse_option,
@@ -241,14 +197,14 @@ static void parse(app *a, int argc, char **argv) {
         "the highest goodput per device: the highest rate at which the target's share of all requests keeps "
         "all limits."
         "\vExit status: 0 answered, 1 failed, 2 wrong usage or input, 3 no placement can serve the workload "
-        "within the limits.",
+        "within the limits, 4 the profile's error is above --profile-error.",
         children,
         NULL,
         NULL};
     char name[] = "baton-plan search";
     char *first = argv[0];
     argv[0] = name; /* for usage and errors */
-    argp_err_exit_status = EXIT_REFUSED;
+    argp_err_exit_status = PLAN_REFUSED;
     argp_parse(&argp, argc, argv, 0, NULL, a);
     argv[0] = first;
 }
@@ -294,8 +250,8 @@ static fleet_placement winner_of(const plan_report *r) {
 static status write_latency(const app *a, const fleet_placement *p, char **path, errbuf *eb) {
     latency_model unused;
     *path = NULL;
-    if (latency_file_find(a->profile_path, &unused, NULL) == ST_OK) {
-        *path = xstrdup(a->profile_path);
+    if (latency_file_find(a->from.path, &unused, NULL) == ST_OK) {
+        *path = xstrdup(a->from.path);
         return ST_OK;
     }
     char *text = winner_latency(a->profile, p);
@@ -310,7 +266,12 @@ static status write_winner(const app *a, const plan_report *r, errbuf *eb) {
     fleet_placement p = winner_of(r);
     char *text = NULL, *latency = NULL, note[160];
     status st = a->config ? ST_OK : write_latency(a, &p, &latency, eb);
-    if (st == ST_OK) st = winner_config(&text, &p, a->config, latency, note, sizeof note, eb);
+    if (st == ST_OK)
+        st = winner_config(
+            &text, &p,
+            &(winner_base){
+                .path = a->config, .latency = latency, .sets = a->from.sets, .set_count = a->from.set_count},
+            note, sizeof note, eb);
     if (st == ST_OK) st = write_file(a->out, "winner.yaml", text, eb);
     if (st == ST_OK && note[0]) fprintf(stderr, "%s/winner.yaml: %s\n", a->out, note);
     free(latency);
@@ -348,11 +309,16 @@ static void print_answer(const app *a, const plan_report *r) {
     buf_done(&text);
 }
 
+static int refusal(status st) {
+    return st == ST_INVALID ? PLAN_REFUSED : PLAN_FAILED;
+}
+
 static int run(app *a, errbuf *eb) {
-    status st = profile_read(&a->profile, a->profile_path, &a->read, eb);
-    if (st == ST_OK) st = link_choice_take(a->profile, &a->link, eb);
-    if (st == ST_OK) st = workload_new(&a->work, &a->ask.options, eb);
-    if (st != ST_OK) return st == ST_INVALID ? EXIT_REFUSED : EXIT_FAILED;
+    int code = cluster_args_read(&a->profile, &a->from, eb);
+    if (code != PLAN_DONE) return code;
+    status st = workload_new(&a->work, &a->ask.options, eb);
+    if (st != ST_OK) return refusal(st);
+    a->in.extrapolate = a->from.extrapolate;
     a->in.profile = a->profile;
     a->in.load = a->work;
     a->in.ask = &a->ask.options;
@@ -362,13 +328,13 @@ static int run(app *a, errbuf *eb) {
     a->in.progress = a->quiet ? NULL : progress;
     plan_outcome found;
     st = plan_search(&found, &a->in, eb);
-    if (st != ST_OK) return st == ST_INVALID ? EXIT_REFUSED : EXIT_FAILED;
+    if (st != ST_OK) return refusal(st);
     sensitivity *hangs_on = NULL;
     const ratio none = {.mean = NAN, .low = NAN, .high = NAN};
     if (!a->no_sensitivity) st = sensitivity_of(&hangs_on, &a->in, &found, eb);
     if (st != ST_OK) {
         plan_done(&found);
-        return EXIT_FAILED;
+        return PLAN_FAILED;
     }
     plan_verdict said =
         plan_verdict_of(&found, &a->in, hangs_on ? hangs_on->paired : none, hangs_on ? hangs_on->flips : "");
@@ -378,19 +344,19 @@ static int run(app *a, errbuf *eb) {
                           .sensitivity = hangs_on,
                           .workload = a->ask.name,
                           .arrivals = a->ask.arrivals_name,
-                          .profile_path = a->profile_path};
+                          .profile_path = a->from.path};
     print_answer(a, &report);
     if (a->out) st = write_all(a, &report, eb);
     plan_done(&found);
     free(hangs_on);
-    if (st != ST_OK) return st == ST_INVALID ? EXIT_REFUSED : EXIT_FAILED;
-    return said.answer == ANSWER_INFEASIBLE ? EXIT_INFEASIBLE : EXIT_DONE;
+    if (st != ST_OK) return refusal(st);
+    return said.answer == ANSWER_INFEASIBLE ? PLAN_INFEASIBLE : PLAN_DONE;
 }
 
 int search_main(int argc, char **argv) {
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
     app a = {.ask = workload_args_default(),
-             .link = link_choice_none(),
+             .from = cluster_args_default(),
              .in = {.limits = slo_none(),
                     .target = 0.9,
                     .threads = (uint32_t)(cores < 1                              ? 1

@@ -122,15 +122,18 @@ char *winner_latency(const profile *p, const fleet_placement *at) {
     return text.data;
 }
 
-status winner_config(char **out, const fleet_placement *p, const char *base, const char *latency, char *note,
+status winner_config(char **out, const fleet_placement *p, const winner_base *base, char *note,
                      size_t note_size, errbuf *eb) {
     PRE(out);
     PRE(p);
+    PRE(base);
     PRE(note);
+    if (base->set_count > SETS_MAX / 2) return errf(eb, ST_INVALID, "--set: at most %u", SETS_MAX / 2);
     sets s = {0};
-    if (!base && latency) set(&s, "mock.latency=%s", latency);
+    if (!base->path && base->latency) set(&s, "mock.latency=%s", base->latency);
+    for (uint32_t i = 0; i < base->set_count; i++) set(&s, "%s", base->sets[i]);
     config *from = NULL, *c = NULL;
-    status st = base ? load(&from, base, &s, eb) : load_text(&from, mock_base, &s, eb);
+    status st = base->path ? load(&from, base->path, &s, eb) : load_text(&from, mock_base, &s, eb);
     uint32_t workers = fleet_placement_workers(p);
     take_note(note, note_size, p, workers);
     if (st == ST_OK) {
@@ -140,7 +143,7 @@ status winner_config(char **out, const fleet_placement *p, const char *base, con
                 MIN(shown.roles[role].count, WORKERS_MAX / 4); /* loads; put right below */
         for (worker_role role = 0; role < ROLE_COUNT; role++) set_role(&s, from, &shown, role);
         set_limits(&s, from, p, MIN(workers, WORKERS_MAX));
-        st = base ? load(&c, base, &s, eb) : load_text(&c, mock_base, &s, eb);
+        st = base->path ? load(&c, base->path, &s, eb) : load_text(&c, mock_base, &s, eb);
     }
     if (st == ST_OK) {
         config_role *const roles[ROLE_COUNT] = {&c->prefill, &c->decode, &c->colocated};

@@ -181,7 +181,8 @@ def schedule_with_what_it_shows(case, scale):
 
 
 LINE = re.compile(
-    r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3})Z debug decision +(\S+) (route|reserve|step|preempt|no-room) (.*)"
+    r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3})Z debug decision +"
+    r"(\S+) (route|reserve|step|preempt|no-room) (.*)"
 )
 
 

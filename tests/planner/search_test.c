@@ -231,8 +231,7 @@ static void a_link_that_is_unknown_or_moves_nothing_is_a_reason(void **state) {
     s.p.link.bytes_per_s = 0;
     rejected_for(&s, false, 0, REJECT_LINK, "the link moves 0 bytes/s: no hand-off ends");
     s.p.link.known = false;
-    rejected_for(&s, false, 0, REJECT_LINK,
-                 "the profile knows no link: give --link-bandwidth (inf: it costs nothing)");
+    rejected_for(&s, false, 0, REJECT_LINK, "the profile knows no link: give --link BYTES/S,KV_BYTES");
     assert_int_equal(judged(&s, true, 2, 0).reason, REJECT_NOT);
     scene_done(&s);
 }
@@ -444,7 +443,7 @@ static void the_config_loads_and_says_the_same_placement(void **state) {
         .roles = {[ROLE_PREFILL] = role_of(70, 4096, 1024), [ROLE_DECODE] = role_of(2, 100, 16)}};
     char *text = NULL, note[160];
     errbuf eb = {0};
-    if (winner_config(&text, &p, NULL, "a100-opt-13b", note, sizeof note, &eb) != ST_OK)
+    if (winner_config(&text, &p, &(winner_base){.latency = "a100-opt-13b"}, note, sizeof note, &eb) != ST_OK)
         fail_msg("%s", eb.text);
     assert_string_equal(note, "");
     config *c = loaded(text);
@@ -461,7 +460,8 @@ static void the_config_loads_and_says_the_same_placement(void **state) {
     config_free(c);
     free(text);
     p = (fleet_placement){.roles = {[ROLE_COLOCATED] = role_of(3, 256, 256)}, .prefill_first = true};
-    if (winner_config(&text, &p, NULL, "instant", note, sizeof note, &eb) != ST_OK) fail_msg("%s", eb.text);
+    if (winner_config(&text, &p, &(winner_base){.latency = "instant"}, note, sizeof note, &eb) != ST_OK)
+        fail_msg("%s", eb.text);
     c = loaded(text);
     assert_int_equal(c->prefill.count + c->decode.count, 0);
     assert_int_equal(c->colocated.count, 3);
@@ -476,7 +476,8 @@ static void a_config_of_parallel_workers_says_that_it_cannot_run_yet(void **stat
     p.roles[ROLE_COLOCATED].tp = 2;
     char *text = NULL, note[160];
     errbuf eb = {0};
-    if (winner_config(&text, &p, NULL, "instant", note, sizeof note, &eb) != ST_OK) fail_msg("%s", eb.text);
+    if (winner_config(&text, &p, &(winner_base){.latency = "instant"}, note, sizeof note, &eb) != ST_OK)
+        fail_msg("%s", eb.text);
     assert_non_null(strstr(note, "Baton does not have tensor and pipeline parallel workers yet"));
     assert_non_null(strstr(text, note));
     assert_non_null(strstr(text, "\n  tp: 2\n"));
