@@ -107,25 +107,30 @@ static void add_verdict(const dist_table *t, buf *b) {
     }
 }
 
+/* Why the three columns are not equal. */
 static void add_differences(const dist_table *t, buf *b) {
-    uint32_t own = dist_table_best(t, DIST_OWN), steady = dist_table_best(t, DIST_STEADY);
-    if (!t->ways[DIST_STEADY] || own == DIST_NOBODY || steady == DIST_NOBODY) return;
+    uint32_t own = dist_table_best(t, DIST_OWN);
+    if (!t->ways[DIST_STEADY] || own == DIST_NOBODY) return;
     double promised = t->rows[own].own, kept = dist_row_worth(&t->rows[own], DIST_STEADY);
     buf_addf(
         b,
         "What differs: DistServe's answer is that of %u requests from an empty cluster to the last one's "
-        "end, once, each limit judged alone, to %.3g requests/s/GPU; ",
-        t->asked->requests, t->asked->rate_step);
-    buf_addf(b, "at steady state, both limits kept by one request, its choice has %.3g %% of what it says. ",
-             promised > 0 ? 100 * kept / promised : 0);
-    if (t->ways[DIST_FLEET]) {
-        buf_addf(b,
-                 "Our policies besides compute prompts in chunks, hold and reserve KV pages, and wait for "
-                 "them%s.",
-                 isfinite(t->link_bytes_per_s) ? "; hand-offs cross the link"
-                                               : "; KV moves in no time in all");
-    }
-    buf_adds(b, "\n");
+        "end, once, each limit judged alone, to %.3g requests/s/GPU. At steady state, both limits kept by "
+        "one request, its choice has %.3g %% of what it says. ",
+        t->asked->requests, t->asked->rate_step, 100 * kept / promised);
+    buf_addf(
+        b,
+        "Our policies compute prompts in chunks, hold and reserve KV pages and wait for them; they have "
+        "no bound of %u tokens of context on a decode step, and the overhead of its first stage is spread "
+        "over the stages. ",
+        DIST_CONTEXT_MAX);
+    if (t->rows[own].config.colocated)
+        buf_adds(b, "No KV moves.\n");
+    else if (isfinite(t->link_bytes_per_s))
+        buf_addf(b, "Their hand-offs cross a link of %.4g GB/s; its take no time.\n",
+                 t->link_bytes_per_s / 1e9);
+    else
+        buf_adds(b, "Hand-offs take no time in all three.\n");
 }
 
 void dist_table_text(const dist_table *t, buf *out) {

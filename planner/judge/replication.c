@@ -257,7 +257,7 @@ size_t replication_pairs(const replication *r, replication_pair *out) {
     PRE(r);
     PRE(out);
     size_t n = 0;
-    for (uint32_t i = first_member(r); i < r->arrivals; i++) {
+    for (uint32_t i = r->warmup; i < r->arrivals; i++) {
         const record *rec = &r->records[i];
         bool over = !rec->refused && isfinite(rec->end_s);
         bool in_time = over && (rec->end_s - rec->at_s) * 1e3 <= r->c->limits.e2e_ms;

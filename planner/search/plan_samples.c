@@ -25,7 +25,7 @@ static status take(void *ctx, uint32_t index, errbuf *eb) {
     judge_case one = plan_case(&t->in, &s->placement);
     replication *r = NULL;
     status st = replication_new(&r, &one, s->rates[rate], t->in.seed + seed, eb);
-    if (st == ST_OK) st = replication_run(r, t->how->requests, eb);
+    if (st == ST_OK) st = replication_run(r, t->how->requests, t->how->requests / 4, eb);
     if (st == ST_OK) {
         const replication_sum *sum = replication_result(r);
         cell->pairs = xcalloc(sum->members + 1, sizeof *cell->pairs);

@@ -4,7 +4,7 @@
 
 #include "base/mem.h"
 #include "planner/distserve/dist_arrivals.h"
-#include "planner/distserve/dist_search.h"
+#include "planner/distserve/dist_table.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -438,6 +438,22 @@ static void the_steady_rate_is_near_what_a_start_from_empty_promises(void **ctx)
     assert_int_equal(dist_search_steady(&steady, &c, &config, &opt, NULL), ST_OK);
     if (!(steady.crossing > 1.2 * per_gpu && steady.crossing < 2.8 * per_gpu)) /* of two GPUs */
         fail_msg("steady %g (%g .. %g), own %g per GPU", steady.crossing, steady.low, steady.high, per_gpu);
+    workload_free(w);
+}
+
+static void the_best_of_equal_rows_has_fewer_gpus(void **ctx) {
+    (void)ctx;
+    dist_row rows[] = {{.config = {false, 1, 2, 1, 2, 1}, .own = 1.5},
+                       {.config = {false, 1, 1, 1, 1, 1}, .own = 1.5},
+                       {.config = {false, 1, 1, 1, 1, 1}, .own = 9, .why = "memory"},
+                       {.config = {false, 1, 1, 1, 1, 2}, .own = 1.25}};
+    const dist_table t = {.rows = rows, .count = ARRAY_LEN(rows)};
+    assert_int_equal(dist_table_best(&t, DIST_OWN), 1);
+    rows[3].steady.crossing = INFINITY; /* it passes at all that were tried */
+    rows[3].steady.highest = 6;
+    assert_true(dist_row_worth(&rows[3], DIST_STEADY) == 2);
+    assert_int_equal(dist_table_best(&t, DIST_STEADY), 3);
+    assert_int_equal(dist_table_best(&t, DIST_FLEET), DIST_NOBODY);
 }
 
 /* 0, or -1: they are not there. */
@@ -466,6 +482,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(memory_is_that_of_its_table),
         cmocka_unit_test(the_placements_are_those_of_its_search_in_its_order),
+        cmocka_unit_test(the_best_of_equal_rows_has_fewer_gpus),
     };
     const struct CMUnitTest with_data[] = {
         cmocka_unit_test(the_originals_numbers_come_out_to_1e_9),
