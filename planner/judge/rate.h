@@ -6,7 +6,7 @@
 
 typedef struct rate_ask {
     double rate;
-    double longest_s; /* that a lone request stays */
+    double longest_s;  /* that a lone request stays */
     double half_width; /* of the interval: narrow enough */
     /* Which side of the target it is on is all that one wants to know: a quarter of the distance to the
      * target is narrow enough, on either side. From 4 half widths on a slip is too seldom to shift the
