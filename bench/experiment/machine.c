@@ -189,6 +189,11 @@ static void proc_value(char *out, size_t size, const char *path, const char *key
     fclose(f);
 }
 
+void machine_cpu(char *out, size_t size) {
+    PRE(out);
+    proc_value(out, size, "/proc/cpuinfo", "model name");
+}
+
 static json_t *isa_flags(void) {
     static const char *const matter[] = {"avx",      "avx2",     "fma",         "f16c",        "avx512f",
                                          "avx512bw", "avx512vl", "avx512_vnni", "avx512_bf16", "avx_vnni",
@@ -238,7 +243,7 @@ json_t *machine_json(const char *root) {
     char model[128], memory[64], date[32], git[128];
     double load[3] = {NAN, NAN, NAN};
     (void)getloadavg(load, 3); /* first: what follows is load */
-    proc_value(model, sizeof model, "/proc/cpuinfo", "model name");
+    machine_cpu(model, sizeof model);
     proc_value(memory, sizeof memory, "/proc/meminfo", "MemTotal");
     struct utsname u;
     CHECK(uname(&u) == 0);

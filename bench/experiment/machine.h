@@ -18,6 +18,9 @@ double machine_read_gb_s(uint32_t cores);
 /* `git describe` of the sources in `root`; "" = there is none, or root is NULL. */
 void machine_git(char *out, size_t size, const char *root);
 
+/* The model of its CPU; "" = unknown. */
+void machine_cpu(char *out, size_t size);
+
 /* CPU model, cores, instruction sets, memory, kernel, load, git commit of `root` (NULL = not asked), latency
  * and bandwidth measured. */
 json_t *machine_json(const char *root);

@@ -141,17 +141,29 @@ static bool route_one(fleet *f, uint32_t slot, bool decode_blocked) {
     return true;
 }
 
+/* A replay that was routed without a D stands before the one that had none just now: it is asked for at the
+ * next message, whoever it is from, so the next step must be told. */
+static void ask_again_if(fleet *f, bool changed) {
+    if (!changed || f->again) return;
+    f->again = true;
+    for (uint32_t i = 0; i < f->lane_count; i++) plan_cut(f, f->lanes[i]);
+}
+
 static void turn(fleet *f) {
     bool some = false;
     for (uint32_t i = 0; i < DESK_LINES; i++) some = some || f->lines[i].count;
     if (!some) return;
     plan_catch_up_all(f);
-    bool decode_blocked = !offer_decode(f, DESK_PARKED) || !offer_decode(f, DESK_COMPUTING);
+    bool parked_wait = !offer_decode(f, DESK_PARKED);
+    bool decode_blocked = parked_wait || !offer_decode(f, DESK_COMPUTING);
+    uint32_t asked = parked_wait ? SLOT_NONE : f->lines[DESK_COMPUTING].first;
+    f->again = false;
     static const desk_line queue[] = {DESK_REPLAYS, DESK_NEW};
     for (uint32_t i = 0; i < ARRAY_LEN(queue); i++) {
         for (uint32_t slot; (slot = f->lines[queue[i]].first) != SLOT_NONE;) {
             if (!route_one(f, slot, decode_blocked)) return;
             decode_blocked = decode_blocked || f->slab[slot].line == DESK_COMPUTING;
+            ask_again_if(f, asked != SLOT_NONE && f->lines[DESK_COMPUTING].first != asked);
         }
     }
 }
@@ -207,7 +219,7 @@ void desk_arrive(fleet *f) {
                 .time_capacity = r->time_capacity};
     r->key[BY_LINE] = out.index;
     place(f, slot);
-    if (!waiting) turn(f); /* else nothing changed for those who wait already */
+    if (!waiting || f->again) turn(f); /* else nothing changed for those who wait already */
 }
 
 void desk_end(fleet *f, uint32_t slot, fleet_end end, uint64_t last_ns) {
@@ -329,6 +341,7 @@ static void heard(member *m, uint32_t free_pages) {
 
 void desk_told(fleet *f, uint32_t worker, uint32_t free_pages) {
     heard(f->workers[worker].m, free_pages);
+    if (f->again) turn(f);
 }
 
 void desk_read(fleet *f) {
@@ -343,7 +356,8 @@ void desk_read(fleet *f) {
             break;
         case FMAIL_RESERVED:
             on_reserved(f, l->slot, m);
-            continue; /* nothing became free */
+            if (!f->again) continue; /* nothing became free */
+            break;
         case FMAIL_VERIFIED:
             on_verified(f, l->slot);
             break;

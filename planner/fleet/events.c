@@ -83,8 +83,12 @@ fevent fleet_event_take(fleet *f) {
 
 /* ---- ends of steps ---- */
 
+/* Of prefill workers' steps that end together the one that began first ends first, as events do. They come
+ * before the others' by their numbers. */
 static bool ends_earlier(const lane *a, const lane *b) {
-    return a->end_ns < b->end_ns || (a->end_ns == b->end_ns && a->number < b->number);
+    if (a->end_ns != b->end_ns) return a->end_ns < b->end_ns;
+    if (a->prefill_order && b->prefill_order) return a->prefill_order < b->prefill_order;
+    return a->number < b->number;
 }
 
 static void set_place(fleet *f, uint32_t i, lane *l) {

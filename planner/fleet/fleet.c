@@ -199,6 +199,7 @@ void fleet_free(fleet *f) {
             free(w->lanes[k].ring);
         }
         free(w->lanes);
+        free(w->dests);
         free(w->stage_free_ns);
         member_free(w->m);
     }

@@ -14,6 +14,7 @@
 #include "base/mem.h"
 
 #include <math.h>
+#include <stdlib.h>
 
 static const profile_link *link_of(const fleet *f) {
     return &f->opt.profile->link;
@@ -22,8 +23,9 @@ static const profile_link *link_of(const fleet *f) {
 status link_check(const profile *p, errbuf *eb) {
     const profile_link *l = &p->link;
     if (!l->known)
-        return errf(eb, ST_INVALID,
-                    "the profile has no link, which prefill and decode apart need: measure it");
+        return errf(
+            eb, ST_INVALID,
+            "the profile has no link, which prefill and decode apart need: measure it, or give --link");
     if (!(l->bytes_per_s > 0))
         return errf(eb, ST_INVALID, "the link moves %g bytes/s, so no hand-off ever ends", l->bytes_per_s);
     if (!(l->kv_token_bytes > 0) || !(l->latency_ns >= 0) || l->fabric_bytes_per_s < 0)
@@ -70,9 +72,32 @@ void link_computed(fleet *f, uint32_t slot, uint32_t rows, uint64_t begin_ns, do
 
 void link_dest(fleet *f, uint32_t slot) {
     freq *r = &f->slab[slot];
+    fworker *p = &f->workers[r->p];
     r->kv_ns = 0;
     r->unsent = r->rows_done;
-    if (!r->unsent || (link_of(f)->layers == 0 && !r->computed)) return;
-    book(f, r, (double)f->now_ns);
-    settle(f, slot);
+    if (!r->unsent || r->dest_due || (link_of(f)->layers == 0 && !r->computed)) return;
+    if (!p->dest_count) fleet_post(f, &(fevent){.at_ns = f->now_ns, .kind = FEV_DESTS, .worker = r->p});
+    r->dest_due = true;
+    FLEET_GROW(p->dests, p->dest_count, p->dest_capacity, 8);
+    p->dests[p->dest_count++] = slot;
+}
+
+static int older_at_p(const void *a, const void *b, void *fl) {
+    const fleet *f = fl;
+    uint64_t x = f->slab[*(const uint32_t *)a].key[BY_PROMPT],
+             y = f->slab[*(const uint32_t *)b].key[BY_PROMPT];
+    return (x > y) - (x < y);
+}
+
+void link_send(fleet *f, fworker *p) {
+    if (p->dest_count > 1) qsort_r(p->dests, p->dest_count, sizeof *p->dests, older_at_p, f);
+    for (uint32_t i = 0; i < p->dest_count; i++) {
+        freq *r = &f->slab[p->dests[i]];
+        bool due = r->dest_due && r->expected && r->unsent;
+        r->dest_due = false;
+        if (!due) continue; /* given up meanwhile */
+        book(f, r, (double)f->now_ns);
+        settle(f, p->dests[i]);
+    }
+    p->dest_count = 0;
 }

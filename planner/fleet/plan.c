@@ -14,7 +14,8 @@
 void plan_make(fleet *f, lane *l) {
     fworker *w = &f->workers[l->worker];
     l->plan_count = l->plan_done = l->plan_pages = 0;
-    if (!f->plans || w->lane_count > 1 || !l->decodes || l->part_count || l->prompts.count || l->skip_count)
+    if (!f->plans || f->again || w->lane_count > 1 || !l->decodes || l->part_count || l->prompts.count ||
+        l->skip_count)
         return;
     uint64_t left = lane_next_end(l) - l->counter;
     uint32_t most = (uint32_t)MIN(left, MAX(l->plan_length, PLAN_LEAST)), free_pages = w->free_pages;
@@ -27,7 +28,7 @@ void plan_make(fleet *f, lane *l) {
         if (pages > free_pages) break;
         s.context += s.batch;
         bool covered = true;
-        uint64_t span = work_span_ns(f, w, &s, w->begun - 1 + i, &covered);
+        uint64_t span = form_span_ns(f, w, &s, w->begun - 1 + i, &covered);
         if (!covered) break;
         free_pages -= pages;
         l->plan_pages += pages;

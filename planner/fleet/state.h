@@ -3,7 +3,8 @@
  *   fleet.c   life, the order of events, what is told and checked
  *   events.c  the heaps: steps that end, and everything else
  *   desk.c    the coordinator: lines, routes, holds, what workers tell it
- *   work.c    the workers: admission, the step of each role, its end
+ *   work.c    the workers: messages, the end of a step, who loses its place
+ *   form.c    their next step, by the policies of the roles
  *   chain.c   lists of requests
  *   plan.c    several decode steps at once
  *   lane.c    sequences that decode together, as sums
@@ -19,7 +20,7 @@
 
 #include "colocated_worker/colocated_policy.h"
 #include "coordinator/router.h"
-#include "planner/fleet/fleet.h"
+#include "planner/fleet/fleet_types.h"
 
 #define SLOT_NONE UINT32_MAX
 
@@ -72,6 +73,7 @@ typedef struct freq {
     bool expected;    /* D has its pages and waits for the KV */
     bool arrived;     /* D verified the KV, and has not begun with it */
     bool computed;    /* all rows of this attempt */
+    bool dest_due;    /* P knows the D since now, and has not begun to send */
     uint32_t unsent;  /* rows that are computed and on no link yet */
     double kv_ns;     /* when what was sent is there */
     uint64_t awaited; /* number of the event that it waits for; 0 none */
@@ -121,6 +123,7 @@ typedef struct lane {
     bool busy;
     bool decodes;              /* has rows of running sequences: all of them but the skipped ones */
     uint64_t begin_ns, end_ns; /* ends the step, or the last one planned */
+    uint64_t prefill_order;    /* P: in which steps began; else 0 */
     latency_step sums;
     lane_part *parts; /* [part_count] prompt chunks; owned */
     uint32_t part_count, part_capacity;
@@ -155,6 +158,8 @@ typedef struct fworker {
     uint64_t begun;          /* steps */
     uint64_t gap_ns;         /* from a step to the next */
     double link_free_ns;     /* its end of the link has sent or received all up to now */
+    uint32_t *dests;         /* [dest_count] P: slots that are dest_due, and some that were; owned */
+    uint32_t dest_count, dest_capacity;
     fleet_worker_totals totals;
 } fworker;
 
@@ -167,6 +172,7 @@ typedef enum fevent_kind {
     FEV_VERIFIED, /* at D: the KV is there and right */
     FEV_JOIN,     /* at D: it may be in a step */
     FEV_DROPPED,  /* at D: the transfer let go of a reservation that was preempted */
+    FEV_DESTS,    /* at P: it begins to send to the D's that it has heard of */
     FEV_STAGE     /* a pipeline's first stage is free */
 } fevent_kind;
 
@@ -200,6 +206,8 @@ typedef struct ftoken {
     bool first, last; /* of its attempt; of the request */
 } ftoken;
 
+typedef struct fleet fleet;
+
 struct fleet {
     fleet_options opt;
     fleet_sink sink;
@@ -210,6 +218,7 @@ struct fleet {
     lane **lanes;     /* [lane_count] of all workers */
     uint32_t lane_count;
     bool plans;       /* several decode steps at once */
+    bool again;       /* the next message makes the desk look again, whatever it says */
     bool slows;       /* busy workers slow each other down */
     uint32_t busy[2]; /* lanes in a step that computes prompts, that does not */
     uint64_t arrive_ns, dispatch_ns, emit_ns, handoff_ns, latency_ns;
@@ -291,11 +300,22 @@ void work_event(fleet *f, const fevent *e);
 void work_step_end(fleet *f, lane *l);
 /* Counts a step, as it ended. */
 void work_count_step(fleet *f, const lane *l, uint64_t end_ns);
-/* Time of the worker's step of that number. */
-uint64_t work_span_ns(const fleet *f, const fworker *w, const latency_step *s, uint64_t step, bool *covered);
 void work_take_pages(fworker *w, uint32_t pages);
+/* It loses its place; the desk will hear of it when its pages are free. */
+void work_preempt(fleet *f, fworker *w, uint32_t slot);
+uint32_t work_number(const fleet *f, const fworker *w);
 void work_decide(fleet *f, fleet_decision_kind kind, uint32_t slot, uint32_t worker, uint32_t other,
                  uint32_t begin, uint32_t count);
+
+/* ---- form.c ---- */
+/* One turn of the worker's loop. follows: behind a step, so that the loop's own time passes first. */
+void form_steps(fleet *f, fworker *w, bool follows);
+/* Time of the worker's step of that number. */
+uint64_t form_span_ns(const fleet *f, const fworker *w, const latency_step *s, uint64_t step, bool *covered);
+/* Room for so many in the scratch arrays. */
+void form_scratch(fleet *f, uint32_t count);
+/* Compares two slots by age at their worker. */
+int form_older(const void *a, const void *b, void *f);
 
 /* ---- plan.c ---- */
 /* The lane's step has begun: those behind it that nothing but a message could change are planned. */
@@ -330,8 +350,10 @@ status link_check(const profile *p, errbuf *eb);
 /* A chunk of r that was computed in [begin_ns, now]. *together_ns: time of the last pieces of the chunks of
  * this step before. */
 void link_computed(fleet *f, uint32_t slot, uint32_t rows, uint64_t begin_ns, double *together_ns);
-/* A D is known: what is computed leaves. */
+/* A D is known: what is computed leaves, once all have been read that the desk said now. */
 void link_dest(fleet *f, uint32_t slot);
+/* FEV_DESTS: the oldest at P first, as transfer/send.c does. */
+void link_send(fleet *f, fworker *p);
 
 /* ---- gaps.c ---- */
 void gaps_token(fleet *f, freq *r, uint64_t at_ns);

@@ -12,13 +12,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#define WIDEST 0.05 /* half of an interval, however steep attainment falls */
+
 judge_rules judge_rules_default(void) {
     return (judge_rules){.target = 0.9,
                          .half_width = 0.01,
-                         .seeds = 5,
+                         .seeds = 8,
                          .seeds_cap = 16,
-                         .requests_min = 1000,
-                         .requests_cap = 100000,
+                         .requests_min = 2000,
+                         .requests_cap = 50000,
                          .first_seed = 1,
                          .resolution = 0.02,
                          .threads = 1};
@@ -48,7 +50,8 @@ static double ms_between(uint64_t from_ns, uint64_t to_ns) {
 slo_latencies judge_latencies(const fleet_outcome *o) {
     PRE(o);
     PRE(o->end == FLEET_DONE);
-    slo_latencies l = {.ttft_ms = ms_between(o->at_ns, o->first_ns), .e2e_ms = ms_between(o->at_ns, o->last_ns)};
+    slo_latencies l = {.ttft_ms = ms_between(o->at_ns, o->first_ns),
+                       .e2e_ms = ms_between(o->at_ns, o->last_ns)};
     if (o->output_tokens > 1) l.tpot_ms = ms_between(o->first_ns, o->last_ns) / (o->output_tokens - 1);
     if (!isnan(o->itl_p99_ms)) l.itl_p99_ms = o->itl_p99_ms;
     if (!isnan(o->itl_max_ms)) l.itl_max_ms = o->itl_max_ms;
@@ -66,9 +69,11 @@ static status check_rules(const judge_rules *r, errbuf *eb) {
         return errf(eb, ST_INVALID, "%llu to %llu requests of a seed: want 1 to %u",
                     (unsigned long long)r->requests_min, (unsigned long long)r->requests_cap,
                     JUDGE_REQUESTS_MAX);
-    if (!(r->resolution > 0)) return errf(eb, ST_INVALID, "a resolution of %g: want more than 0", r->resolution);
+    if (!(r->resolution > 0))
+        return errf(eb, ST_INVALID, "a resolution of %g: want more than 0", r->resolution);
     if (!(r->start_rate >= 0) || isinf(r->start_rate))
-        return errf(eb, ST_INVALID, "a search from %g requests per second: want a finite number above 0, or 0",
+        return errf(eb, ST_INVALID,
+                    "a search from %g requests per second: want a finite number above 0, or 0",
                     r->start_rate);
     if (r->threads < 1 || r->threads > JUDGE_POOL_THREADS_MAX)
         return errf(eb, ST_INVALID, "%u threads: want 1 to %u", r->threads, JUDGE_POOL_THREADS_MAX);
@@ -83,7 +88,10 @@ status judge_rate(judge_point *out, const judge_case *c, const judge_rules *r, d
     uint64_t simulated;
     status st = check_rules(r, eb);
     if (st == ST_OK) st = lone_run(&l, c, r->first_seed, r->target, eb);
-    if (st == ST_OK) st = rate_run(out, c, r, &(rate_ask){.rate = rate, .usual_s = l.usual_s}, &simulated, eb);
+    if (st == ST_OK)
+        st = rate_run(out, c, r,
+                      &(rate_ask){.rate = rate, .longest_s = l.longest_s, .half_width = r->half_width},
+                      &simulated, eb);
     return st;
 }
 
@@ -112,6 +120,17 @@ static void insert(judge_goodput *out, const judge_point *p) {
     uint32_t at = out->count++;
     for (; at > 0 && out->points[at - 1].rate > p->rate; at--) out->points[at] = out->points[at - 1];
     out->points[at] = *p;
+}
+
+/* Where attainment falls steeply, so wide an interval says the rate to half of the resolution, and a narrower
+ * one would be no use: as steep as between the tried rates on either side. Elsewhere as the rules say. */
+static double narrow_enough(const judge_goodput *g, const judge_rules *r, double rate) {
+    uint32_t above = 0;
+    while (above < g->count && g->points[above].rate < rate) above++;
+    if (above == 0 || above == g->count) return r->half_width;
+    const judge_point *a = &g->points[above - 1], *b = &g->points[above];
+    double slope = (a->attainment.mean - b->attainment.mean) / (b->rate - a->rate);
+    return fmax(r->half_width, fmin(slope * rate * r->resolution / 2, WIDEST));
 }
 
 static const char *busiest(const judge_case *c, const judge_point *p, char *out, size_t size) {
@@ -143,7 +162,8 @@ static void say_limit(judge_goodput *out, const judge_case *c, double target) {
     char busy[64], pages[64] = "", refused[64] = "";
     if (p->pages_most > 0.98)
         snprintf(pages, sizeof pages, "; KV pages of a %s worker run out", worker_role_name(p->pages_role));
-    if (p->refused >= 0.01) snprintf(refused, sizeof refused, "; the queue refuses %.2g %%", 100 * p->refused);
+    if (p->refused >= 0.01)
+        snprintf(refused, sizeof refused, "; the queue refuses %.2g %%", 100 * p->refused);
     snprintf(out->why, sizeof out->why, "%s: %.3g %% keep it at %.3g requests/s; %s%s%s%s", all[worst].name,
              100 * all[worst].kept, p->rate, busiest(c, p, busy, sizeof busy), pages, refused,
              p->unstable ? "; the queue grows without end" : "");
@@ -177,7 +197,10 @@ status judge_search(judge_goodput *out, const judge_case *c, const judge_rules *
         if (step.why != SEARCH_GOES_ON) break;
         judge_point p;
         uint64_t simulated = 0;
-        const rate_ask ask = {.rate = step.rate, .usual_s = l.usual_s, .only_side = true};
+        const rate_ask ask = {.rate = step.rate,
+                              .longest_s = l.longest_s,
+                              .half_width = narrow_enough(&got, r, step.rate),
+                              .only_side = true};
         st = rate_run(&p, c, r, &ask, &simulated, eb);
         if (st != ST_OK) return err_prefix(eb, st, "%.3g requests per second", step.rate);
         tried[got.count] = (search_tried){p.rate, too_high(&p, r->target)};

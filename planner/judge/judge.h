@@ -35,17 +35,17 @@ fleet_options judge_fleet_options(const judge_case *c, uint64_t seed);
 slo_latencies judge_latencies(const fleet_outcome *o);
 
 typedef struct judge_rules {
-    double target;     /* 0..1 */
-    double half_width; /* of the interval on attainment: 0.01 */
-    uint32_t seeds;    /* at least, >= 2 */
-    uint32_t seeds_cap; /* <= JUDGE_SEEDS_MAX */
+    double target;                       /* 0..1 */
+    double half_width;                   /* of the interval on attainment: 0.01 */
+    uint32_t seeds;                      /* at least, >= 2 */
+    uint32_t seeds_cap;                  /* <= JUDGE_SEEDS_MAX */
     uint64_t requests_min, requests_cap; /* of one seed's window */
     uint64_t first_seed;
     double resolution; /* ends when lowest FAIL <= highest PASS * (1 + resolution) */
     double start_rate; /* 0: from what the profile says the placement can do */
     uint32_t threads;  /* the seeds of a rate are simulated on so many; >= 1 */
 } judge_rules;
-/* Target 0.9, half a width of 0.01, 5 seeds or more, resolution 0.02, one thread. */
+/* Target 0.9, half a width of 0.01, 8 to 16 seeds, resolution 0.02, one thread. */
 judge_rules judge_rules_default(void);
 
 /* One rate as it was simulated. */
@@ -59,8 +59,8 @@ typedef struct judge_point {
     uint32_t seeds;
     uint64_t requests; /* scored */
     uint64_t steps_outside;
-    double ttft_ms[3], tpot_ms[3]; /* P50, P90, P99, of all seeds together; NAN: none */
-    double itl_ms[3];              /* of the P99 of each answer; only where ITL is limited */
+    double ttft_ms[3], tpot_ms[3];    /* P50, P90, P99, of all seeds together; NAN: none */
+    double itl_ms[3];                 /* of the P99 of each answer; only where ITL is limited */
     double prefill_busy, decode_busy; /* share of time of the busiest worker of the role; colocated ones are
                                          in both */
     double pages_most;                /* share of the fullest pool */
@@ -81,7 +81,9 @@ typedef struct judge_goodput {
 
 /* ST_INVALID: the placement cannot be simulated (fleet_new's text), or a step outside of the grid. */
 status judge_rate(judge_point *out, const judge_case *c, const judge_rules *r, double rate, errbuf *eb);
-/* The search of the highest rate: doubling, then bisection. ST_INVALID as judge_rate. */
+/* The search of the highest rate: doubling, then bisection. Far from the target, and where attainment falls
+ * so steeply that it makes no difference to the rate, intervals may be wider than half_width; judge_rate at
+ * the crossing has it. ST_INVALID as judge_rate. */
 status judge_search(judge_goodput *out, const judge_case *c, const judge_rules *r, errbuf *eb);
 
 #endif

@@ -24,7 +24,7 @@ struct replication {
     arrivals_stream stream;
     fleet *fleet;
     record *records; /* [made], by index */
-    uint32_t made, capacity, taken, arrivals;
+    uint32_t made, capacity, taken, arrivals, warmup;
     double *ends; /* [ended], s, ascending; as large as records */
     uint32_t ended;
     replication_sum sum;
@@ -115,52 +115,25 @@ void replication_free(replication *r) {
     free(r);
 }
 
-/* ---- the warm-up ---- */
-
-/* Seconds until x, one value per arrival, is settled; NAN: it is not. */
-static double settled_s(const replication *r, const double *x, uint32_t n) {
-    size_t cut;
-    if (n < STEADY_MSER_LEAST) return NAN;
-    if (!steady_mser5(x, n, &cut)) return NAN;
-    return cut ? r->records[cut].at_s : 0;
-}
-
-/* As long as the queues have memory (MSER-5), and a few times as long as a request is there. NAN: that is not
- * over by half of what arrived. */
-static double warmup_s(const replication *r, double *scratch) {
-    uint32_t n = r->arrivals, gone = 0;
-    for (uint32_t i = 0; i < n; i++) {
-        while (gone < r->ended && r->ends[gone] <= r->records[i].at_s) gone++;
-        scratch[i] = (double)(i + 1) - gone;
-    }
-    double flight_s = settled_s(r, scratch, n), now_s = (double)fleet_totals_of(r->fleet).now_ns / NS_PER_S;
-    if (isnan(flight_s)) return NAN;
-    for (uint32_t i = 0; i < n; i++) {
-        const record *rec = &r->records[i];
-        scratch[i] = isinf(rec->end_s) ? (now_s - rec->at_s) * 1e3 : rec->ttft_ms;
-    }
-    double ttft_s = settled_s(r, scratch, n);
-    if (isnan(ttft_s)) return NAN;
-    for (uint32_t i = 0; i < n; i++)
-        scratch[i] = fmin(r->records[i].end_s, now_s) - r->records[i].at_s;
-    stats_sort(scratch, n);
-    double e2e_s = fmax(5 * stats_percentile(scratch, n, 99), scratch[n - 1]);
-    double cut_s = fmax(e2e_s, fmax(flight_s, ttft_s));
-    return cut_s <= r->records[n - 1].at_s / 2 ? cut_s : NAN;
-}
-
 /* ---- sums ---- */
 
-static void take_growth(replication *r, double *scratch) {
+static double now_s(const replication *r) {
+    return (double)fleet_totals_of(r->fleet).now_ns / (double)NS_PER_S;
+}
+
+static void take_growth(replication *r) {
     uint32_t n = r->arrivals;
-    double *begin_s = scratch, *end_s = scratch + n;
+    double *begin_s = xmalloc(2 * (size_t)n * sizeof *begin_s), *end_s = begin_s + n;
     for (uint32_t i = 0; i < n; i++) {
         begin_s[i] = r->records[i].at_s;
         end_s[i] = r->records[i].end_s;
     }
     double from_s = r->sum.warmup_s, to_s = begin_s[n - 1], third = (to_s - from_s) / 3;
-    r->sum.first_third = steady_in_flight(begin_s, end_s, n, from_s, from_s + third);
-    r->sum.last_third = steady_in_flight(begin_s, end_s, n, to_s - third, to_s);
+    if (to_s > from_s) {
+        r->sum.first_third = steady_in_flight(begin_s, end_s, n, from_s, from_s + third);
+        r->sum.last_third = steady_in_flight(begin_s, end_s, n, to_s - third, to_s);
+    }
+    free(begin_s);
 }
 
 static void take_workers(replication *r) {
@@ -175,60 +148,60 @@ static void take_workers(replication *r) {
     }
 }
 
-static uint32_t first_member(const replication *r) {
-    uint32_t i = 0;
-    while (i < r->arrivals && r->records[i].at_s < r->sum.warmup_s) i++;
-    return i;
-}
-
 static void sum_up(replication *r) {
-    double *scratch = xmalloc(2 * (size_t)r->arrivals * sizeof *scratch);
-    double cut_s = warmup_s(r, scratch);
-    r->sum = (replication_sum){.settled = !isnan(cut_s),
-                               .warmup_s = isnan(cut_s) ? r->records[r->arrivals - 1].at_s / 2 : cut_s};
-    for (uint32_t i = first_member(r); i < r->arrivals; i++) {
+    uint32_t first = r->warmup;
+    r->sum = (replication_sum){.warmup_s = r->records[first].at_s, .members = r->arrivals - first};
+    for (uint32_t i = 0; i < r->arrivals; i++) {
         const record *rec = &r->records[i];
-        r->sum.members++;
+        r->sum.longest_s = fmax(r->sum.longest_s, fmin(rec->end_s, now_s(r)) - rec->at_s);
+        if (i < first) continue;
         r->sum.good += rec->good;
         r->sum.ttft_good += rec->ttft_good;
         r->sum.tpot_good += rec->tpot_good;
         r->sum.itl_good += rec->itl_good;
         r->sum.refused += rec->refused;
     }
-    r->sum.attainment = r->sum.members ? (double)r->sum.good / r->sum.members : NAN;
-    take_growth(r, scratch);
+    r->sum.attainment = (double)r->sum.good / r->sum.members;
+    take_growth(r);
     take_workers(r);
-    free(scratch);
 }
 
 /* Whether one of the arrivals is there that may still keep its limits. *from: none before it is. */
 static bool one_hopes(const replication *r, uint32_t *from) {
-    double now_s = (double)fleet_totals_of(r->fleet).now_ns / NS_PER_S;
+    double now = now_s(r);
     for (; *from < r->arrivals; ++*from) {
         const record *rec = &r->records[*from];
-        if (isinf(rec->end_s) && now_s <= rec->hopeless_s) return true;
+        if (isinf(rec->end_s) && now <= rec->hopeless_s) return true;
     }
     return false;
 }
 
-status replication_run(replication *r, uint32_t arrivals, errbuf *eb) {
+/* Until all of the arrivals have ended, or have no hope; those that are left when as many have come again are
+ * misses. */
+static status run_out(replication *r, errbuf *eb) {
+    uint32_t from = 0, at = r->arrivals, step = r->arrivals / DRAIN_PARTS + 1;
+    for (;;) {
+        make_until(r, at);
+        uint64_t until_ns = MAX(r->records[at - 1].at_ns, fleet_totals_of(r->fleet).now_ns);
+        status st = fleet_run(r->fleet, until_ns, eb);
+        if (st != ST_OK || !one_hopes(r, &from) || at >= 2 * (uint64_t)r->arrivals) return st;
+        at += step;
+    }
+}
+
+status replication_run(replication *r, uint32_t arrivals, uint32_t warmup, errbuf *eb) {
     PRE(r);
     PRE(arrivals >= r->arrivals);
-    PRE(arrivals > 0);
-    r->arrivals = arrivals;
-    make_until(r, arrivals);
-    uint32_t from = 0, at = arrivals, step = arrivals / DRAIN_PARTS + 1;
-    uint64_t until_ns = r->records[arrivals - 1].at_ns;
-    do {
-        status st = fleet_run(r->fleet, MAX(until_ns, fleet_totals_of(r->fleet).now_ns), eb);
-        if (st != ST_OK) return st;
-        if (at >= 2 * (uint64_t)arrivals) break; /* those that are left are misses */
-        at += step;
-        make_until(r, at);
-        until_ns = r->records[at - 1].at_ns;
-    } while (one_hopes(r, &from));
-    sum_up(r);
-    return ST_OK;
+    PRE(warmup < arrivals);
+    if (arrivals == r->arrivals && warmup == r->warmup) return ST_OK;
+    status st = ST_OK;
+    r->warmup = warmup;
+    if (arrivals > r->arrivals) {
+        r->arrivals = arrivals;
+        st = run_out(r, eb);
+    }
+    if (st == ST_OK) sum_up(r);
+    return st;
 }
 
 const replication_sum *replication_result(const replication *r) {
@@ -241,18 +214,33 @@ fleet_totals replication_totals(const replication *r) {
     return fleet_totals_of(r->fleet);
 }
 
+/* ms; one that has not come counts with the time that was waited for it. */
+static double ttft_ms_of(const replication *r, const record *rec) {
+    return isinf(rec->end_s) ? (now_s(r) - rec->at_s) * 1e3 : rec->ttft_ms;
+}
+
+void replication_series(const replication *r, double *in_flight, double *ttft_ms) {
+    PRE(r);
+    uint32_t gone = 0;
+    for (uint32_t i = 0; i < r->arrivals; i++) {
+        const record *rec = &r->records[i];
+        while (gone < r->ended && r->ends[gone] <= rec->at_s) gone++;
+        in_flight[i] += (double)(i + 1) - gone;
+        ttft_ms[i] += ttft_ms_of(r, rec);
+    }
+}
+
 size_t replication_latencies(const replication *r, replication_metric m, double *out) {
     PRE(r);
     PRE(out);
-    double now_s = (double)fleet_totals_of(r->fleet).now_ns / NS_PER_S;
     size_t n = 0;
-    for (uint32_t i = first_member(r); i < r->arrivals; i++) {
+    for (uint32_t i = r->warmup; i < r->arrivals; i++) {
         const record *rec = &r->records[i];
         bool there = isinf(rec->end_s), several = !there && rec->output_tokens > 1;
         if (rec->refused) continue;
         switch (m) {
         case REPLICATION_TTFT:
-            out[n++] = there ? (now_s - rec->at_s) * 1e3 : rec->ttft_ms;
+            out[n++] = ttft_ms_of(r, rec);
             break;
         case REPLICATION_TPOT:
             if (several) out[n++] = rec->tpot_ms;
@@ -261,6 +249,21 @@ size_t replication_latencies(const replication *r, replication_metric m, double 
             if (several) out[n++] = rec->itl_ms;
             break;
         }
+    }
+    return n;
+}
+
+size_t replication_pairs(const replication *r, replication_pair *out) {
+    PRE(r);
+    PRE(out);
+    size_t n = 0;
+    for (uint32_t i = r->warmup; i < r->arrivals; i++) {
+        const record *rec = &r->records[i];
+        bool over = !rec->refused && isfinite(rec->end_s);
+        bool in_time = over && (rec->end_s - rec->at_s) * 1e3 <= r->c->limits.e2e_ms;
+        out[n++] = (replication_pair){.ttft_ms = over ? (float)rec->ttft_ms : INFINITY,
+                                      .tpot_ms = over ? (float)rec->tpot_ms : INFINITY,
+                                      .rest_good = over && rec->itl_good && in_time};
     }
     return n;
 }

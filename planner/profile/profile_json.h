@@ -2,7 +2,8 @@
  *
  * null stands for what is not known: an error, a phase without a curve, a link; as the bound of a curve, for
  * none. Left out is 0, or 1 for tp and pp, or tp * pp for devices. A key that nobody knows is a slip and
- * refused. "hash" may be left out; where it stands it must be that of the numbers. */
+ * refused. "hash" may be left out; where it stands it must be that of the numbers. "points", what curves were
+ * fitted to, is for people and not looked at. */
 #ifndef BATON_PLANNER_PROFILE_JSON_H
 #define BATON_PLANNER_PROFILE_JSON_H
 

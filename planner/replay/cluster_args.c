@@ -1,12 +1,22 @@
 #include "planner/replay/cluster_args.h"
 
 #include "base/mem.h"
+#include "planner/profile/link_text.h"
 
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 
-enum { OPT_PROFILE = 0x2100, OPT_MODEL, OPT_HARDWARE, OPT_ERROR, OPT_EXTRAPOLATE, OPT_NOISE, OPT_SET };
+enum {
+    OPT_PROFILE = 0x2100,
+    OPT_MODEL,
+    OPT_HARDWARE,
+    OPT_ERROR,
+    OPT_EXTRAPOLATE,
+    OPT_NOISE,
+    OPT_SET,
+    OPT_LINK
+};
 
 static const struct argp_option flags[] = {
     {"profile", OPT_PROFILE, "FILE", 0,
@@ -17,6 +27,7 @@ static const struct argp_option flags[] = {
     {"profile-hardware", OPT_HARDWARE, "NAME", 0, "Which hardware, likewise", 0},
     {"profile-error", OPT_ERROR, "PERCENT", 0, "Refuse a profile whose mean leave-one-out error is above it",
      0},
+    {"link", OPT_LINK, LINK_TEXT_FORM, 0, LINK_TEXT_HELP, 0},
     {"set", OPT_SET, "KEY=VALUE", 0, "Changes a key of the config, as for the cluster's own programs", 0},
     {"extrapolate", OPT_EXTRAPOLATE, NULL, 0,
      "Count steps outside of what the profile measured, instead of refusing them", 0},
@@ -51,6 +62,9 @@ static error_t parse_option(int key, char *arg, struct argp_state *state) {
         if (end == arg || *end || *arg == '-' || errno || a->noise_seed > INT64_MAX)
             argp_error(state, "--noise-seed: '%s' is no whole number of 0 to %lld", arg,
                        (long long)INT64_MAX);
+        return 0;
+    case OPT_LINK:
+        a->link = arg;
         return 0;
     case OPT_SET:
         if (a->set_count == CLUSTER_SETS_MAX) argp_error(state, "--set: at most %u", CLUSTER_SETS_MAX);
@@ -92,6 +106,11 @@ int cluster_args_read(profile **out, const cluster_args *a, errbuf *eb) {
     PRE(a->path);
     status st = profile_read(out, a->path, &a->read, eb);
     if (st != ST_OK) return st == ST_INVALID || st == ST_IO ? PLAN_REFUSED : PLAN_FAILED;
+    if (a->link && link_text_take(*out, a->link, eb) != ST_OK) {
+        profile_free(*out);
+        *out = NULL;
+        return PLAN_REFUSED;
+    }
     const char *phase = NULL;
     double error = NAN;
     const profile_engine *e = a->error_limit > 0 ? too_wrong(*out, a->error_limit, &phase, &error) : NULL;

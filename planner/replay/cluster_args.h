@@ -15,6 +15,7 @@ enum { PLAN_DONE = 0, PLAN_FAILED = 1, PLAN_REFUSED = 2, PLAN_INFEASIBLE = 3, PL
 typedef struct cluster_args {
     const char *path; /* borrowed from argv, as are the names in read; NULL: refused at the end */
     profile_read_options read;
+    const char *link;   /* of link_text.h, in place of the profile's; NULL: none is given */
     double error_limit; /* 0..; 0: none */
     bool extrapolate;
     uint64_t noise_seed;

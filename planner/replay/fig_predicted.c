@@ -25,8 +25,8 @@ static void data(plot *f, const compare *c, const placement *p, uint32_t number,
         chart_widen(low, high, v->measured);
         chart_widen(low, high, v->predicted);
         plot_add(f, "%.6g %.6g", v->measured, v->predicted);
-        chart_number(f, v->low > 0 ? v->low : v->measured);
-        chart_number(f, v->high > 0 ? v->high : v->measured);
+        chart_number(f, isnan(v->low) ? v->measured : fmax(v->low, 1e-6)); /* to the edge */
+        chart_number(f, isnan(v->high) ? v->measured : fmax(v->high, 1e-6));
         plot_add(f, " %d\n", plot_shape(p->style, !compared_below(k)));
     }
     plot_add(f, "END\n");
@@ -72,6 +72,12 @@ static void panel(plot *f, const compare *c, compared_metric m) {
     plot_add(f, "\n");
 }
 
+static bool is_compared(const compare *c, const placement *p) {
+    for (uint32_t i = 0; i < c->cell_count; i++)
+        if (strcmp(c->cells[i].measured->placement, p->name) == 0) return true;
+    return false;
+}
+
 status fig_predicted(doc *d, const compare *c, errbuf *eb) {
     PRE(d);
     PRE(c);
@@ -79,8 +85,9 @@ status fig_predicted(doc *d, const compare *c, errbuf *eb) {
     chart_init(&f, "predicted-measured", "", "Predicted against measured TTFT and TPOT");
     const results *r = c->measured;
     for (uint32_t p = 0; p < r->placement_count; p++)
-        plot_legend(&f, r->placements[p].name, plot_colour(r->placements[p].style), 0,
-                    plot_shape(r->placements[p].style, false));
+        if (is_compared(c, &r->placements[p]))
+            plot_legend(&f, r->placements[p].name, plot_colour(r->placements[p].style), 0,
+                        plot_shape(r->placements[p].style, false));
     plot_legend(&f, "hollow: at or above 80 % of capacity", "#444444", 0, 6);
     plot_legend_box(&f, "within 5 %", "#d8d8d8");
     plot_legend_box(&f, "within 15 %", "#eeeeee");

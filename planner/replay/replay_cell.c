@@ -97,7 +97,7 @@ static status read_measured(measured *m, const char *from, const replay_options 
     }
     free(yaml);
     free(rows);
-    return st;
+    return st == ST_IO ? ST_INVALID : st; /* what is not there is wrong with the cell, not with the disk */
 }
 
 static void measured_done(measured *m) {

@@ -8,11 +8,13 @@
 #ifndef BATON_TESTS_PLANNER_TWIN_H
 #define BATON_TESTS_PLANNER_TWIN_H
 
-#include "planner/fleet/placement.h"
+#include "planner/fleet/fleet.h"
 #include "sim/sim.h"
 
 #include "base/log.h"
 #include "base/mix.h"
+
+#include <math.h>
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,7 +32,8 @@ typedef struct twin_case {
     fleet_placement place;
     latency_model latency;
     uint32_t max_requests, max_queue, max_context;
-    uint64_t ctl_ns;             /* one control message, and one frame of a pair */
+    uint64_t ctl_ns;             /* one control message */
+    uint64_t link_ns;            /* one frame of a pair: from the last row computed to its KV verified */
     uint64_t late_ns, late_seed; /* of sim/: each step takes up to so much longer */
     twin_request *requests;
     uint32_t count;
@@ -130,6 +133,7 @@ typedef struct twin_sim {
     twin_log *log;
     uint64_t *index_of; /* [count + 1] by the coordinator's number of a request */
     uint32_t next;
+    profile_engine *engine;
 } twin_sim;
 
 static inline bool twin_sim_next(void *ctx, sim_arrival *out) {
@@ -176,13 +180,14 @@ static inline uint64_t twin_sim_step_ns(void *ctx, uint32_t worker, const latenc
     CHECK(d->actor == (int32_t)worker);
     uint64_t late_ns = 0;
     if (t->of->late_ns) late_ns = mix64(t->of->late_seed ^ mix64(t->log->count)) % t->of->late_ns;
-    return d->span_ns = latency_ns(&t->of->latency, sum) + late_ns;
+    return d->span_ns = (uint64_t)llround(profile_step_ns(t->engine, sum, NULL)) + late_ns;
 }
 
 static inline sim_options twin_sim_options(const twin_case *c, bool check_kv) {
     sim_options o = sim_defaults();
     uint64_t never = 100000 * NS_PER_S;
     o.check_kv = check_kv;
+    o.forget_clients = !check_kv;
     for (uint32_t r = 0; r < ROLE_COUNT; r++) {
         const fleet_role *own = &c->place.roles[r];
         o.workers[r] = own->count;
@@ -191,7 +196,8 @@ static inline sim_options twin_sim_options(const twin_case *c, bool check_kv) {
             .max_seqs = own->max_seqs, .max_rows = own->max_rows, .chunk_tokens = own->chunk_tokens};
     }
     o.roles[ROLE_COLOCATED].policy = c->place.prefill_first ? "prefill_first" : "chunked";
-    o.ctl_ns = o.frame_ns = c->ctl_ns;
+    o.ctl_ns = c->ctl_ns;
+    o.frame_ns = c->link_ns;
     o.post_ns = 0;
     o.pair_slots = 1000;
     o.segment_bytes = o.slot_bytes = 1u << 30;
@@ -208,7 +214,9 @@ static inline sim_options twin_sim_options(const twin_case *c, bool check_kv) {
 /* Runs to the end of the last request. out->failure: what went wrong, else "". */
 static inline void twin_run_sim(const twin_case *c, bool check_kv, twin_log *out) {
     *out = (twin_log){.stamps = xcalloc(MAX(c->count, 1u), sizeof *out->stamps)};
-    twin_sim t = {.of = c, .log = out, .index_of = xcalloc(c->count + 1ull, sizeof *t.index_of)};
+    profile_engine engine = profile_engine_modelled(&c->latency, 1, 1);
+    twin_sim t = {
+        .of = c, .log = out, .index_of = xcalloc(c->count + 1ull, sizeof *t.index_of), .engine = &engine};
     sim_options o = twin_sim_options(c, check_kv);
     o.watch = (sim_watch){.ctx = &t,
                           .next = twin_sim_next,
@@ -225,7 +233,106 @@ static inline void twin_run_sim(const twin_case *c, bool check_kv, twin_log *out
         if (out->items[i].kind != TWIN_STEP) out->items[i].req = t.index_of[out->items[i].req];
     for (uint32_t i = 0; i < out->row_count; i++) out->rows[i].req = t.index_of[out->rows[i].req];
     free(t.index_of);
+    profile_engine_done(&engine);
     sim_free(s);
+}
+
+/* ---- planner/fleet ---- */
+
+typedef struct twin_fleet {
+    const twin_case *of;
+    twin_log *log;
+    uint32_t next, row_begin;
+    uint64_t *steps; /* [workers] */
+} twin_fleet;
+
+static inline bool twin_fleet_next(void *ctx, fleet_request *out) {
+    twin_fleet *t = ctx;
+    if (t->next == t->of->count) return false;
+    const twin_request *r = &t->of->requests[t->next++];
+    *out = (fleet_request){.at_ns = r->at_ns, .prompt_tokens = r->prompt, .output_tokens = r->output};
+    return true;
+}
+
+static inline void twin_fleet_ended(void *ctx, const fleet_outcome *o) {
+    twin_fleet *t = ctx;
+    twin_stamps *s = &t->log->stamps[o->index];
+    *s = (twin_stamps){.refused = o->end == FLEET_REFUSED};
+    if (s->refused) return;
+    s->first_ns = o->first_ns;
+    s->last_ns = o->last_ns;
+    s->preemptions = o->preemptions;
+}
+
+static inline void twin_fleet_decided(void *ctx, const fleet_decision *d) {
+    twin_fleet *t = ctx;
+    twin_decision *to = NULL;
+    switch (d->kind) {
+    case FLEET_ROUTE:
+        to = twin_add(t->log, TWIN_ROUTE, -1, d->at_ns);
+        to->worker = d->worker;
+        to->decode = twin_role_of(t->of, d->worker) == ROLE_PREFILL ? d->other : TWIN_NONE;
+        break;
+    case FLEET_RESERVE:
+        to = twin_add(t->log, TWIN_RESERVE, -1, d->at_ns);
+        to->decode = d->worker;
+        break;
+    case FLEET_PREEMPT:
+        to = twin_add(t->log, TWIN_PREEMPT, (int32_t)d->worker, d->at_ns);
+        break;
+    case FLEET_ROWS:
+        twin_add_rows(t->log, d->req, d->begin, d->count);
+        return;
+    case FLEET_STEP:
+        to = twin_add(t->log, TWIN_STEP, (int32_t)d->worker, d->at_ns);
+        to->step = ++t->steps[d->worker];
+        to->row_begin = t->row_begin;
+        to->row_count = t->log->row_count - t->row_begin;
+        t->row_begin = t->log->row_count;
+        return;
+    }
+    to->req = d->req;
+}
+
+/* Of the latency model, on links that take no time. */
+static inline profile twin_profile(const twin_case *c, profile_engine *engine) {
+    *engine = profile_engine_modelled(&c->latency, 1, 1);
+    return (profile){.engines = engine,
+                     .engine_count = 1,
+                     .link = {.known = true,
+                              .bytes_per_s = 1e30,
+                              .latency_ns = (double)c->link_ns,
+                              .kv_token_bytes = 64,
+                              .layers = 1}};
+}
+
+/* decisions: each is told, step by step; else stamps only, and it may take several steps at once. */
+static inline void twin_run_fleet(const twin_case *c, bool decisions, twin_log *out) {
+    *out = (twin_log){.stamps = xcalloc(MAX(c->count, 1u), sizeof *out->stamps)};
+    profile_engine engine;
+    profile p = twin_profile(c, &engine);
+    twin_fleet t = {
+        .of = c, .log = out, .steps = xcalloc(fleet_placement_workers(&c->place), sizeof *t.steps)};
+    fleet_options o = {.profile = &p,
+                       .placement = &c->place,
+                       .max_requests = c->max_requests,
+                       .max_queue = c->max_queue,
+                       .max_context = c->max_context,
+                       .extrapolate = true};
+    fleet_sink sink = {.ctx = &t,
+                       .next = twin_fleet_next,
+                       .ended = twin_fleet_ended,
+                       .decision = decisions ? twin_fleet_decided : NULL};
+    fleet *f = NULL;
+    errbuf eb = {0};
+    status st = fleet_new(&f, &o, &sink, &eb);
+    if (st == ST_OK) st = fleet_run(f, 50000 * NS_PER_S, &eb);
+    if (st == ST_OK && !fleet_idle(f)) st = errf(&eb, ST_TIMEOUT, "requests never end");
+    if (st == ST_OK && !fleet_check(f)) st = errf(&eb, ST_CORRUPT, "fleet_check");
+    if (st != ST_OK) snprintf(out->failure, sizeof out->failure, "%s", eb.text);
+    fleet_free(f);
+    profile_engine_done(&engine);
+    free(t.steps);
 }
 
 /* ---- in words ---- */

@@ -51,7 +51,7 @@ static bool read_line(twin_case *c, const char *line) {
         return true;
     }
     if (sscanf(line, "message %lf", &at_ms) == 1) {
-        c->ctl_ns = (uint64_t)(at_ms * 1e6);
+        c->ctl_ns = c->link_ns = (uint64_t)(at_ms * 1e6);
         return true;
     }
     if (sscanf(line, "request %lf %u %u", &at_ms, &r.prompt, &r.output) != 3) return false;
@@ -85,7 +85,10 @@ int main(int argc, char **argv) {
     if (!read_case(&c, argv[2])) return 2;
     log_setup(LOG_ERROR, "plan-trace");
     twin_log l;
-    twin_run_sim(&c, strcmp(argv[1], "sim") == 0, &l);
+    if (strcmp(argv[1], "fleet") == 0)
+        twin_run_fleet(&c, true, &l);
+    else
+        twin_run_sim(&c, strcmp(argv[1], "sim") == 0, &l);
     char text[65536];
     for (uint32_t i = 0; i < l.count; i++) {
         printf("%.6f %s", (double)l.items[i].at_ns / 1e6, twin_text(&c, &l, &l.items[i], text, sizeof text));

@@ -1,0 +1,28 @@
+/* assemble - a profile of what was measured: curves, what slows them down, the link, overheads. Pure. */
+#ifndef BATON_PLANNER_ASSEMBLE_H
+#define BATON_PLANNER_ASSEMBLE_H
+
+#include "planner/measure/overheads.h"
+#include "planner/measure/samples.h"
+
+/* The workers of a role, as they were measured. */
+typedef struct assemble_role {
+    uint32_t tp, pp, devices;
+    uint32_t kv_pages, max_seqs; /* kv_pages 0: there were none */
+} assemble_role;
+
+typedef struct assemble_input {
+    const samples *steps, *crowd; /* crowd: of two colocated workers at once; NULL: not measured */
+    const overheads *overheads;
+    assemble_role roles[ROLE_COUNT];
+    double kv_token_bytes, pair_bytes_per_s; /* 0, NAN: unknown */
+    uint32_t layers;                         /* pieces of a chunk's KV: as profile_link */
+} assemble_input;
+
+/* Sets out's engines, link and overheads; pts: what the curves were fitted to. ST_INVALID names the role and
+ * the phase that cannot be fitted. PRE: out has no engines */
+status assemble(profile *out, points *pts, const assemble_input *in, errbuf *eb);
+/* The largest of the mean leave-one-out errors; *what: whose ("decode steps of decode workers"). */
+double assemble_worst_error(const profile *p, const char **what);
+
+#endif
