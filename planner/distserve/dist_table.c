@@ -39,10 +39,15 @@ uint32_t dist_table_best(const dist_table *t, dist_way way) {
 
 /* ---- text ---- */
 
-static void add_cell(buf *b, const dist_row *r, dist_way way) {
+/* Nothing that it tries is too high. */
+static bool at_ceiling(const dist_case *c, const dist_row *r) {
+    return r->own + c->rate_step >= c->rate_max;
+}
+
+static void add_cell(buf *b, const dist_table *t, const dist_row *r, dist_way way) {
     char text[64];
     if (way == DIST_OWN)
-        snprintf(text, sizeof text, "%.3f", r->own);
+        snprintf(text, sizeof text, "%.3f%s", r->own, at_ceiling(t->asked, r) ? " or more" : "");
     else if (!(dist_row_worth(r, way) > 0))
         snprintf(text, sizeof text, "none");
     else {
@@ -69,7 +74,7 @@ static void add_rows(const dist_table *t, buf *b) {
         buf_addf(b, "| %s | %u |", dist_config_text(&r->config, name, sizeof name),
                  dist_config_gpus(&r->config));
         for (size_t w = 0; w < DIST_WAYS; w++)
-            if (t->ways[w]) add_cell(b, r, (dist_way)w);
+            if (t->ways[w]) add_cell(b, t, r, (dist_way)w);
         if (t->ways[DIST_FLEET]) buf_addf(b, " %s |", r->limit);
         buf_adds(b, "\n");
     }
@@ -118,11 +123,13 @@ static void add_differences(const dist_table *t, buf *b) {
         "end, once, each limit judged alone, to %.3g requests/s/GPU. At steady state, both limits kept by "
         "one request, its choice has %.3g %% of what it says. ",
         t->asked->requests, t->asked->rate_step, 100 * kept / promised);
+    if (at_ceiling(t->asked, &t->rows[own]))
+        buf_addf(b, "It tries no more than %.3g requests/s/GPU. ", t->asked->rate_max);
     buf_addf(
         b,
-        "Our policies compute prompts in chunks, hold and reserve KV pages and wait for them; they have "
-        "no bound of %u tokens of context on a decode step, and the overhead of its first stage is spread "
-        "over the stages. ",
+        "Its decode steps have up to %u tokens of context, whether the memory holds fewer or more, and KV "
+        "waits for no room; our policies hold and reserve KV pages on both sides, wait for them, and "
+        "compute prompts in chunks; the overhead of its first stage is spread over the stages. ",
         DIST_CONTEXT_MAX);
     if (t->rows[own].config.colocated)
         buf_adds(b, "No KV moves.\n");
