@@ -22,6 +22,7 @@ void plan_make(fleet *f, lane *l) {
     if (!f->plans || f->again || w->lane_count > 1 || !l->decodes || l->part_count || l->prompts.count ||
         l->skip_count)
         return;
+    if (l->end_ns == f->now_ns) return; /* it ends behind what happens now, which may look at the lane */
     uint64_t left = lane_next_end(l) - l->counter;
     uint32_t most = (uint32_t)MIN(left, MAX(l->plan_length, PLAN_LEAST)), free_pages = w->free_pages;
     if (most < 2) return;
