@@ -27,7 +27,7 @@ typedef struct trace_step {
     uint32_t duration_us; /* as it is placed */
     uint32_t told_us;     /* as the worker measured it */
     uint32_t worker;
-    step_sums sums;
+    latency_step sums;
 } trace_step;
 
 typedef struct trace_worker {

@@ -300,13 +300,13 @@ static void step_event(trace_json *j, buf *out, const trace_step *s) {
     tell_process(j, out, process_of(j, s->worker));
     event(j, out, 'X', s->worker, 0);
     slice_times(out, s->begin_ns, end_ns);
-    const step_sums *n = &s->sums;
-    buf_addf(
-        out,
-        ",\"name\":\"%s\",\"cat\":\"step\",\"args\":{\"prefill_rows\":%u,\"decode_rows\":%u,\"chunks\":%u,"
-        "\"squares\":%" PRIu64 ",\"context\":%" PRIu64 ",\"duration_us\":%u}}",
-        busy_kind_name(busy_kind_of(n->prefill_rows, n->decode_rows)), n->prefill_rows, n->decode_rows,
-        n->chunks, n->squares, n->context, s->told_us);
+    const latency_step *n = &s->sums;
+    buf_addf(out,
+             ",\"name\":\"%s\",\"cat\":\"step\",\"args\":{\"prefill_rows\":%" PRIu64
+             ",\"decode_rows\":%u,\"chunks\":%u,"
+             "\"squares\":%" PRIu64 ",\"context\":%" PRIu64 ",\"duration_us\":%u}}",
+             busy_kind_name(busy_kind_of(n->tokens, n->batch)), n->tokens, n->batch, n->chunks, n->squares,
+             n->context, s->told_us);
 }
 
 bool trace_json_next(trace_json *j, buf *out) {

@@ -3,8 +3,10 @@
  *
  *   coordinator   a lane of slices per request alive at once: "request 17" over queue, prefill, hand-off,
  *                 decode wait, decode
- *   each worker   its steps (name: the kind, args: step_sums, and the duration before it was cut); lanes of
- * what it did for requests arrows        from a prefill to the decode that its KV went to
+ *   each worker   its steps (name: the kind, args: its latency_step, and the duration before it was cut);
+ *                 lanes of what it did for requests
+ *
+ *   arrows        from a prefill to the decode that its KV went to
  *
  * A worker's process has args.steps_left_out when its heartbeats had no room for that many steps.
  *

@@ -79,8 +79,8 @@ static void pack_heartbeat(const ctl_heartbeat *h, Baton__ControlMessage *pb, bu
     for (uint32_t i = 0; i < h->step_count; i++) {
         ages[i] = h->steps[i].age_us;
         durations[i] = h->steps[i].duration_us;
-        prefill_rows[i] = h->steps[i].sums.prefill_rows;
-        decode_rows[i] = h->steps[i].sums.decode_rows;
+        prefill_rows[i] = (uint32_t)h->steps[i].sums.tokens;
+        decode_rows[i] = h->steps[i].sums.batch;
         chunks[i] = h->steps[i].sums.chunks;
         squares[i] = h->steps[i].sums.squares;
         contexts[i] = h->steps[i].sums.context;

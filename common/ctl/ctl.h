@@ -86,7 +86,7 @@ typedef struct ctl_welcome {
 typedef struct ctl_step {
     uint32_t age_us; /* from its start until the heartbeat was made */
     uint32_t duration_us;
-    step_sums sums;
+    latency_step sums;
 } ctl_step;
 
 typedef struct ctl_heartbeat {

@@ -260,8 +260,8 @@ static void fill_heartbeat(block *b, const Baton__Heartbeat *from, ctl_heartbeat
     for (size_t i = 0; steps && i < from->n_step_ages_us; i++)
         steps[i] = (ctl_step){.age_us = from->step_ages_us[i],
                               .duration_us = from->step_durations_us[i],
-                              .sums = {.prefill_rows = from->step_prefill_rows[i],
-                                       .decode_rows = from->step_decode_rows[i],
+                              .sums = {.tokens = from->step_prefill_rows[i],
+                                       .batch = from->step_decode_rows[i],
                                        .chunks = from->n_step_chunks ? from->step_chunks[i] : 0,
                                        .squares = from->n_step_squares ? from->step_squares[i] : 0,
                                        .context = from->n_step_contexts ? from->step_contexts[i] : 0}};

@@ -33,20 +33,6 @@ static const preset presets[] = {
     {"instant", {.prefill = {0}, .decode = {0}}},
 };
 
-void latency_add_chunk(latency_step *s, uint32_t before, uint32_t tokens) {
-    PRE(s);
-    uint64_t c = before, n = tokens;
-    s->chunks++;
-    s->tokens += n;
-    s->squares += n * (2 * c + n); /* (c + n)^2 - c^2 */
-}
-
-void latency_add_decode(latency_step *s, uint32_t context) {
-    PRE(s);
-    s->batch++;
-    s->context += context;
-}
-
 uint64_t latency_ns(const latency_model *m, const latency_step *s) {
     PRE(m);
     PRE(s);

@@ -32,16 +32,26 @@ typedef struct latency_model {
 /* What a step computes, as sums: starts zeroed, and the order in which things are added does not matter. */
 typedef struct latency_step {
     uint32_t chunks;
+    uint32_t batch;   /* sequences that decode */
     uint64_t tokens;  /* of all chunks */
     uint64_t squares; /* sum of (before + tokens)^2 - before^2 */
-    uint32_t batch;   /* sequences that decode */
-    uint64_t context; /* tokens that they see together */
+    uint64_t context; /* tokens that the sequences of the batch see together */
 } latency_step;
 
-/* `tokens` of a prompt, of which `before` are computed already. */
-void latency_add_chunk(latency_step *s, uint32_t before, uint32_t tokens);
+/* `tokens` of a prompt, of which `before` are computed already. In line: every worker sums up every step. */
+static inline void latency_add_chunk(latency_step *s, uint32_t before, uint32_t tokens) {
+    uint64_t c = before, n = tokens;
+    s->chunks++;
+    s->tokens += n;
+    s->squares += n * (2 * c + n); /* (c + n)^2 - c^2 */
+}
+
 /* A sequence that decodes; context: tokens it sees, its newest one included. */
-void latency_add_decode(latency_step *s, uint32_t context);
+static inline void latency_add_decode(latency_step *s, uint32_t context) {
+    s->batch++;
+    s->context += context;
+}
+
 /* To the nearest nanosecond; 0 for an empty step; at most an hour, so that a slip in a file cannot hang. */
 uint64_t latency_ns(const latency_model *m, const latency_step *s);
 

@@ -2,20 +2,6 @@
 
 #include "base/status.h"
 
-void step_sums_add_chunk(step_sums *s, uint32_t before, uint32_t rows) {
-    PRE(s);
-    uint64_t c = before, n = rows;
-    s->prefill_rows += rows;
-    s->chunks++;
-    s->squares += n * (2 * c + n); /* (c + n)^2 - c^2 */
-}
-
-void step_sums_add_decode(step_sums *s, uint32_t at) {
-    PRE(s);
-    s->decode_rows++;
-    s->context += (uint64_t)at + 1;
-}
-
 busy_kind busy_kind_of(uint32_t prefill_rows, uint32_t decode_rows) {
     if (!decode_rows) return BUSY_PREFILL;
     return prefill_rows ? BUSY_MIXED : BUSY_DECODE;

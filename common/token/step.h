@@ -6,6 +6,7 @@
 #ifndef BATON_TOKEN_STEP_H
 #define BATON_TOKEN_STEP_H
 
+#include "latency/latency.h"
 #include "token/sampling.h"
 
 /* What a sequence starts with. */
@@ -40,19 +41,6 @@ typedef struct step_result {
     char why[120]; /* when broken */
 } step_result;
 
-/* What a step computes, as sums over its items: for those who look on. */
-typedef struct step_sums {
-    uint32_t prefill_rows, decode_rows;
-    uint32_t chunks;  /* of prompts */
-    uint64_t squares; /* of the chunks: sum of (before + rows)^2 - before^2 */
-    uint64_t context; /* tokens that the decoding rows see together, themselves included */
-} step_sums;
-
-/* `rows` more of a prompt of which `before` are computed already. */
-void step_sums_add_chunk(step_sums *s, uint32_t before, uint32_t rows);
-/* A row that decodes at position `at`. */
-void step_sums_add_decode(step_sums *s, uint32_t at);
-
 /* One job for the device thread: closes, then opens, then one engine step of the items (item_count may be 0).
  */
 typedef struct dev_open {
@@ -67,7 +55,7 @@ typedef struct dev_job {
     uint32_t open_count;
     const step_item *items; /* tag = request id */
     uint32_t item_count;
-    step_sums sums; /* of the items */
+    latency_step sums; /* of the items: what the step's time depends on */
 } dev_job;
 
 /* When a step ran, on the clock of its process. */

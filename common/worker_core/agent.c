@@ -38,7 +38,7 @@ struct agent {
     uint64_t leaving_ns;
     bool quitting;
     uint64_t stale;
-    step_sums sums; /* of the step that was begun last */
+    latency_step sums; /* of the step that was begun last */
     step_log steps;
 };
 

@@ -7,11 +7,11 @@ static uint32_t whole_us(uint64_t ns) {
     return (uint32_t)MIN(ns / (NS_PER_MS / 1000), (uint64_t)UINT32_MAX);
 }
 
-void step_log_add(step_log *l, const step_span *span, const step_sums *sums) {
+void step_log_add(step_log *l, const step_span *span, const latency_step *sums) {
     PRE(l);
     PRE(span);
     PRE(sums);
-    l->busy_ns[busy_kind_of(sums->prefill_rows, sums->decode_rows)] += span->duration_ns;
+    l->busy_ns[busy_kind_of(sums->tokens, sums->batch)] += span->duration_ns;
     l->notes[l->added++ % CTL_STEPS_MAX] = (step_note){.span = *span, .sums = *sums};
 }
 

@@ -8,7 +8,7 @@
 
 typedef struct step_note {
     step_span span;
-    step_sums sums;
+    latency_step sums;
 } step_note;
 
 typedef struct step_log {
@@ -18,7 +18,7 @@ typedef struct step_log {
 } step_log;
 
 /* The step has ended. */
-void step_log_add(step_log *l, const step_span *span, const step_sums *sums);
+void step_log_add(step_log *l, const step_span *span, const latency_step *sums);
 /* The untold steps, oldest first, as a heartbeat made at now_ns tells them; they count as told. Returns how
  * many; *left_out: those that were overwritten before. */
 uint32_t step_log_take(step_log *l, uint64_t now_ns, ctl_step out[static CTL_STEPS_MAX], uint64_t *left_out);

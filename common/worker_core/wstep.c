@@ -35,9 +35,9 @@ void wstep_add(wtable *t, wseq *s, uint32_t begin, uint32_t count, bool sample) 
     t->step_seqs[t->job.item_count] = s;
     t->items[t->job.item_count++] = item;
     if (s->phase == WSEQ_DECODE)
-        for (uint32_t i = 0; i < count; i++) step_sums_add_decode(&t->job.sums, begin + i);
+        for (uint32_t i = 0; i < count; i++) latency_add_decode(&t->job.sums, begin + i + 1);
     else
-        step_sums_add_chunk(&t->job.sums, begin, count);
+        latency_add_chunk(&t->job.sums, begin, count);
 }
 
 /* Out of the way of those who do not ask. */

@@ -115,7 +115,7 @@ static const cell *cell_named(const results *r, const char *id) {
     return NULL;
 }
 
-static void add_cells(compare *c, compare_capacity *capacity, void *ctx) {
+static void add_cells(compare *c, const compare_facts *known) {
     c->cells = xcalloc(c->measured->cell_count + 1, sizeof *c->cells);
     for (size_t i = 0; i < c->measured->cell_count; i++) {
         const cell *m = &c->measured->cells[i], *p = cell_named(c->predicted, m->id);
@@ -127,7 +127,8 @@ static void add_cells(compare *c, compare_capacity *capacity, void *ctx) {
         compared_cell *out = &c->cells[c->cell_count++];
         *out = (compared_cell){.measured = m,
                                .predicted = p,
-                               .load = m->rate / capacity(ctx, m->placement, m->workload),
+                               .load = m->rate / known->capacity(known->ctx, m->placement, m->workload),
+                               .steps = known->steps(known->ctx, m),
                                .unstable = m->facts.unstable || p->facts.unstable};
         for (compared_metric k = 0; k < COMPARED_METRICS; k++) out->values[k] = compare_metric(m, p, k);
         for (uint32_t s = 0; s < c->measured->slo_count; s++)
@@ -197,15 +198,14 @@ static void add_winner(compare *c, uint32_t w, uint32_t limits) {
     c->winners[c->winner_count++] = out;
 }
 
-void compare_init(compare *c, const results *measured, const results *predicted, compare_capacity *capacity,
-                  void *ctx) {
+void compare_init(compare *c, const results *measured, const results *predicted, const compare_facts *known) {
     PRE(c);
     PRE(measured);
     PRE(predicted);
-    PRE(capacity);
+    PRE(known);
     PRE(measured->slo_count == predicted->slo_count);
     *c = (compare){.measured = measured, .predicted = predicted};
-    add_cells(c, capacity, ctx);
+    add_cells(c, known);
     goodput_table_init(&c->tables[0], measured);
     goodput_table_init(&c->tables[1], predicted);
     for (uint32_t w = 0; w < measured->workload_count; w++) {
@@ -269,4 +269,14 @@ compared_summary compare_goodput(const compare *c) {
     compared_summary s = NOTHING;
     for (uint32_t i = 0; i < c->goodput_count; i++) sum_up(&s, &c->goodputs[i].value, NULL);
     return s;
+}
+
+void compare_steps(const compare *c, double *low, double *high) {
+    PRE(c);
+    *low = *high = NAN;
+    for (uint32_t i = 0; i < c->cell_count; i++) {
+        const replay_steps *s = &c->cells[i].steps;
+        *low = fmin(*low, fmin(s->prefill, s->decode)); /* of a number and NAN the number */
+        *high = fmax(*high, fmax(s->prefill, s->decode));
+    }
 }

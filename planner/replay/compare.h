@@ -4,6 +4,7 @@
 #define BATON_PLANNER_COMPARE_H
 
 #include "bench/report/goodput_table.h"
+#include "planner/replay/replay_steps.h"
 
 typedef enum compared_metric {
     COMPARED_TTFT_MEAN,
@@ -32,6 +33,7 @@ typedef struct compared_cell {
     const cell *measured, *predicted; /* borrowed */
     double load;                      /* its rate as a share of what the placement can do; NAN: unknown */
     bool unstable;                    /* as measured or as predicted */
+    replay_steps steps;               /* of the measured cell */
     compared values[COMPARED_METRICS];
     compared attainment[RESULTS_SLOS_MAX];
 } compared_cell;
@@ -74,16 +76,22 @@ typedef struct compare {
 
 #define COMPARE_LOAD 0.8 /* below it a cell counts as not near saturation */
 
-/* Requests per second that the placement can do for the workload; NAN: unknown. */
-typedef double compare_capacity(void *ctx, const char *placement, const char *workload);
-void compare_init(compare *c, const results *measured, const results *predicted, compare_capacity *capacity,
-                  void *ctx);
+/* What is known of cells besides. */
+typedef struct compare_facts {
+    void *ctx;
+    /* Requests per second that the placement can do for the workload; NAN: unknown. */
+    double (*capacity)(void *ctx, const char *placement, const char *workload);
+    replay_steps (*steps)(void *ctx, const cell *measured);
+} compare_facts;
+void compare_init(compare *c, const results *measured, const results *predicted, const compare_facts *known);
 void compare_done(compare *c);
 
 /* Over the cells below COMPARE_LOAD that are stable, or over the others. */
 compared_summary compare_summary(const compare *c, compared_metric m, bool below);
 /* Likewise of attainments, over all SLOs: points. */
 compared_summary compare_attainment(const compare *c, bool below);
+/* The least and the largest share of a phase's steps over all cells; NAN: no cell tells any. */
+void compare_steps(const compare *c, double *low, double *high);
 /* Of goodputs: worst_cell is NULL. */
 compared_summary compare_goodput(const compare *c);
 bool compared_below(const compared_cell *c);

@@ -63,6 +63,16 @@ void compare_verdict(buf *out, const compare *c) {
         buf_adds(out, "Goodput per device, where both have a number:\n");
         add_summary(out, "goodput", &s, false);
     }
+    double low, high;
+    compare_steps(c, &low, &high);
+    if (isfinite(low))
+        buf_addf(out,
+                 "Steps (prefill, decode) took %.2f to %.2f times what the profile says of them: what a "
+                 "prediction "
+                 "is off by\nbecause the machine, or its workers beside each other, were not as when the "
+                 "profile was "
+                 "made.\n",
+                 low, high);
     uint32_t same = 0, near = 0;
     for (uint32_t i = 0; i < c->winner_count; i++) {
         bool is_same = c->winners[i].predicted == c->winners[i].measured;
@@ -92,14 +102,16 @@ static void add_cells(buf *out, const compare *c) {
                                             COMPARED_TPOT_P99};
     buf_addf(out, "%-34s %5s", "ms: predicted, measured, error", "load");
     for (size_t i = 0; i < ARRAY_LEN(shown); i++) buf_addf(out, " %24.8s", compared_metric_text(shown[i]));
-    buf_adds(out, "\n");
+    buf_adds(out, "  steps\n");
     for (uint32_t i = 0; i < c->cell_count; i++) {
         const compared_cell *k = &c->cells[i];
         char load[16] = "-";
         if (isfinite(k->load)) snprintf(load, sizeof load, "%.0f%%", k->load * 100);
         buf_addf(out, "%-34.34s %5s", k->measured->id, load);
         for (size_t m = 0; m < ARRAY_LEN(shown); m++) add_pair(out, &k->values[shown[m]]);
-        buf_adds(out, k->unstable ? "  unstable\n" : "\n");
+        char p[24], d[24];
+        buf_addf(out, "  %s, %s%s\n", compare_number(k->steps.prefill, p, sizeof p),
+                 compare_number(k->steps.decode, d, sizeof d), k->unstable ? "  unstable" : "");
     }
     buf_adds(out, "\n");
 }
@@ -237,9 +249,11 @@ static json_t *summaries_json(const compare *c, bool below) {
 }
 
 static json_t *cell_json(const compare *c, const compared_cell *k) {
-    json_t *out = json_pack("{s:o, s:o, s:o, s:o, s:o, s:b}", "cell", text(k->measured->id), "placement",
-                            text(k->measured->placement), "workload", text(k->measured->workload), "rate",
-                            number(k->measured->rate), "load", number(k->load), "unstable", k->unstable);
+    json_t *out =
+        json_pack("{s:o, s:o, s:o, s:o, s:o, s:b, s:{s:o, s:o}}", "cell", text(k->measured->id), "placement",
+                  text(k->measured->placement), "workload", text(k->measured->workload), "rate",
+                  number(k->measured->rate), "load", number(k->load), "unstable", k->unstable, "steps",
+                  "prefill", number(k->steps.prefill), "decode", number(k->steps.decode));
     for (compared_metric m = 0; m < COMPARED_METRICS; m++)
         json_object_set_new(out, compared_metric_key(m), value_json(&k->values[m]));
     json_t *slos = json_object();

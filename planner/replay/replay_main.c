@@ -30,15 +30,24 @@ typedef struct app {
     profile *profile;
     capacity *capacities; /* [capacity_count]; owned */
     uint32_t capacity_count, simulated;
+    bool cell_steps;
+    struct steps_of {
+        const cell *cell;
+        replay_steps steps;
+    } * steps;        /* [simulated]; owned */
     errbuf first_why; /* of the first cell that could not be simulated */
 } app;
 
-enum { OPT_SLO = 's', OPT_OUT = 'o', OPT_QUIET = 'q' };
+enum { OPT_SLO = 's', OPT_OUT = 'o', OPT_QUIET = 'q', OPT_CELL_STEPS = 256 };
 
 static const struct argp_option options[] = {
     {"slo", OPT_SLO, "ttft:MS,tpot:MS,...", 0,
      "Limits to score the rows for; may be given several times; default: those of DIR/experiment.json", 0},
     {"out", OPT_OUT, "DIR", 0, "What is written; default DIR/predicted", 0},
+    {"cell-steps", OPT_CELL_STEPS, NULL, 0,
+     "No prediction: steps as long as each cell's own trace has them, by one factor for prompts and one for "
+     "decoding. What is off then is not the machine's speed",
+     0},
     {"quiet", OPT_QUIET, NULL, 0, "No line per cell while it runs", 0},
     {0}};
 
@@ -58,6 +67,9 @@ static error_t parse_option(int key, char *arg, struct argp_state *state) {
         return 0;
     case OPT_OUT:
         a->out = arg;
+        return 0;
+    case OPT_CELL_STEPS:
+        a->cell_steps = true;
         return 0;
     case OPT_QUIET:
         a->quiet = true;
@@ -160,6 +172,13 @@ static double capacity_of(void *ctx, const char *name, const char *load) {
     return NAN;
 }
 
+static replay_steps steps_of(void *ctx, const cell *measured) {
+    const app *a = ctx;
+    for (uint32_t i = 0; i < a->simulated; i++)
+        if (a->steps[i].cell == measured) return a->steps[i].steps;
+    return (replay_steps){.prefill = NAN, .decode = NAN};
+}
+
 static void tell_left_out(app *a, const cell *c, const char *why) {
     if (!a->first_why.text[0]) errf(&a->first_why, ST_INVALID, "%s: %s", c->id, why);
     fprintf(stderr, "baton-plan replay: %s is left out: %s\n", c->id, why);
@@ -174,7 +193,9 @@ static status one_cell(app *a, const cell *c, errbuf *eb) {
         free(why);
         return ST_OK;
     }
-    replay_options o = {.profile = a->profile,
+    replay_steps steps = replay_steps_of(c->folder, a->profile);
+    profile own = replay_steps_applied(a->profile, &steps);
+    replay_options o = {.profile = a->cell_steps ? &own : a->profile,
                         .noise_seed = a->from.noise_seed,
                         .extrapolate = a->from.extrapolate,
                         .sets = a->from.sets,
@@ -184,7 +205,8 @@ static status one_cell(app *a, const cell *c, errbuf *eb) {
     char *to = xasprintf("%s/cells/%s", a->target, c->id);
     status st = replay_cell_run(&r, c->folder, to, &o, &why);
     if (st == ST_OK) {
-        a->simulated++;
+        a->steps = xrealloc(a->steps, a->simulated + 1, sizeof *a->steps);
+        a->steps[a->simulated++] = (struct steps_of){.cell = c, .steps = steps};
         keep_capacity(a, c, &r);
         char words[128];
         if (!a->quiet)
@@ -198,6 +220,7 @@ static status one_cell(app *a, const cell *c, errbuf *eb) {
     } else {
         st = errf(eb, st, "%s", why.text);
     }
+    replay_steps_done(&own);
     free(to);
     return st;
 }
@@ -237,11 +260,12 @@ static status tell(app *a, const results *measured, errbuf *eb) {
         return st;
     }
     compare c;
-    compare_init(&c, measured, &predicted, capacity_of, a);
+    compare_init(&c, measured, &predicted,
+                 &(compare_facts){.ctx = a, .capacity = capacity_of, .steps = steps_of});
     compare_source from = {.dir = a->dir,
                            .profile_hash = a->profile->hash,
                            .profile_name = a->profile->name,
-                           .simulator = "fleet",
+                           .simulator = a->cell_steps ? "fleet with each cell's own steps" : "fleet",
                            .noise_seed = a->from.noise_seed};
     buf text = {0}, csv = {0};
     compare_text(&text, &c, &from);
@@ -294,6 +318,7 @@ int replay_main(int argc, char **argv) {
         free(a.capacities[i].workload);
     }
     free(a.capacities);
+    free(a.steps);
     free(a.target);
     profile_free(a.profile);
     return code;

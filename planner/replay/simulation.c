@@ -117,13 +117,8 @@ static uint32_t whole_us(uint64_t ns) {
 
 static void on_step(void *ctx, uint32_t worker, uint64_t begin_ns, uint64_t end_ns, const latency_step *l) {
     session *s = ctx;
-    ctl_step step = {.age_us = whole_us(end_ns - begin_ns),
-                     .duration_us = whole_us(end_ns - begin_ns),
-                     .sums = {.prefill_rows = (uint32_t)MIN(l->tokens, UINT32_MAX),
-                              .decode_rows = l->batch,
-                              .chunks = l->chunks,
-                              .squares = l->squares,
-                              .context = l->context}};
+    ctl_step step = {
+        .age_us = whole_us(end_ns - begin_ns), .duration_us = whole_us(end_ns - begin_ns), .sums = *l};
     core_steps steps = {.worker = worker + 1,
                         .name = s->names[worker],
                         .role = fleet_worker(s->fleet, worker).role,

@@ -73,7 +73,7 @@ class Plan(unittest.TestCase):
                 cells.append("%s@w@%g" % (placement, rate))
                 cell = root + "/cells/" + cells[-1]
                 os.makedirs(cell)
-                made = cls.simulate(placement, rate, "--out", cell)
+                made = cls.simulate(placement, rate, "--out", cell, "--trace", cell + "/trace.json")
                 assert made.returncode == 0, made.stderr
                 args = ["--set=" + s for s in sets_of(placement)]
                 config = run("baton-coordinator", MOCK, *args, "--check")
@@ -191,6 +191,25 @@ class Plan(unittest.TestCase):
         self.assertTrue(all(ms >= 9 for ms in told[1].values()), told[1])  # 10 tokens are 10 ms
 
     # ---- replay ----
+
+    def test_steps_of_a_machine_that_is_twice_as_fast_are_told_and_taken(self):
+        double = "prefill: {alpha_ms: 4, beta_ms: 0.1, gamma_ms: 0.00002}\n"
+        write(double + "decode: {alpha_ms: 10, beta_ms: 0.4, gamma_ms: 0.0002}\n", self.dir, "double.yaml")
+        for own, error in ((False, 0.9), (True, 0)):
+            out = self.dir + "/double"
+            shutil.rmtree(out, ignore_errors=True)
+            self.replay("--out", out, *(["--cell-steps"] if own else []), profile="double.yaml")
+            told = json.loads(read(out, "replay.json"))
+            for cell in told["cells"]:
+                for share in cell["steps"].values():
+                    if share is not None:
+                        self.assertAlmostEqual(share, 0.5, delta=0.001)
+                if own:
+                    self.assertAlmostEqual(cell["tpot_mean_ms"]["error"], 0, delta=0.005)
+                    self.assertAlmostEqual(cell["ttft_mean_ms"]["error"], 0, delta=0.02)
+                else:
+                    self.assertGreater(cell["tpot_mean_ms"]["error"], error)
+            self.assertIn("each cell's own" if own else "fleet", told["simulator"])
 
     def test_a_profile_that_is_right_has_no_error(self):
         done = self.replay()

@@ -1,5 +1,5 @@
-"""baton-plan profile: a cluster of mock workers is measured as any other, and its latency model is found again;
-Ctrl-C leaves nothing; others' points are converted, or refused when no curve fits them."""
+"""baton-plan profile: a cluster of mock workers is measured as any other, and its latency model is found
+again; Ctrl-C leaves nothing; others' points are converted, or refused when no curve fits them."""
 
 import glob
 import json

@@ -22,7 +22,7 @@ import sys
 # folder: the folders that it may include besides its own
 ROOMS = {
     "common/base": "",
-    "common/token": "base",
+    "common/token": "base latency",
     "common/latency": "base",
     "common/config": "base latency",
     "common/obs": "base",
@@ -56,7 +56,7 @@ ROOMS = {
     "planner/search": "base config latency stats rows workload report profile fleet judge replay",
     "planner/measure": "base config obs latency net stats rows workload load experiment profile",
     "planner/replay": "base token config obs latency kv ctl proto net coordinator stats rows workload load "
-    "experiment report profile fleet judge",
+    "experiment report profile fleet judge measure",
     "planner/distserve": "base latency stats rows workload profile fleet judge",
     "proto": "",
 }

@@ -181,8 +181,8 @@ static void a_heartbeat_tells_the_steps_since_the_one_before_and_the_time_in_all
     welcome(w, 33);
     prefill(w, 9, 33);
     turn(w);
-    assert_int_equal(w->job->sums.prefill_rows, 16);
-    assert_int_equal(w->job->sums.decode_rows, 0);
+    assert_int_equal(w->job->sums.tokens, 16);
+    assert_int_equal(w->job->sums.batch, 0);
     agent_stepped(w->a, &(step_result){.tag = 1, .sampled = true}, 1, &span, w->now_ns);
     w->sent_read = w->sent_count;
     pass(w, 250 * MS);

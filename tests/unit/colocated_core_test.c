@@ -48,8 +48,8 @@ static void chunked_mixes_decode_rows_and_chunks_in_one_step(void **state) {
     assert_int_equal(f->job->items[0].count, 1);
     assert_int_equal(f->job->items[1].tag, 2);
     assert_int_equal(f->job->items[1].count, 32);
-    assert_int_equal(f->job->sums.prefill_rows, 32);
-    assert_int_equal(f->job->sums.decode_rows, 1);
+    assert_int_equal(f->job->sums.tokens, 32);
+    assert_int_equal(f->job->sums.batch, 1);
     assert_int_equal(f->job->sums.chunks, 1);
     assert_int_equal(f->job->sums.squares, 32 * 32);
     assert_int_equal(f->job->sums.context, 11);

@@ -28,9 +28,10 @@ static const ctl_token tokens[] = {
          {.id = 2, .fin = FINISH_EOS, .logprob = -1.5f, .top_count = 2, .top = {{2, -1.5f}, {8, -2.5f}}}},
 };
 
-static const ctl_step steps[] = {{500, 400, {300, 0, 2, 1ull << 40, 0}},
-                                 {90, 80, {0, 70, 0, 0, 1ull << 33}},
-                                 {UINT32_MAX, UINT32_MAX, {1, 2, 3, 4, 5}}};
+static const ctl_step steps[] = {
+    {500, 400, {.tokens = 300, .chunks = 2, .squares = 1ull << 40}},
+    {90, 80, {.batch = 70, .context = 1ull << 33}},
+    {UINT32_MAX, UINT32_MAX, {.tokens = 1, .batch = 2, .chunks = 3, .squares = 4, .context = 5}}};
 
 static ctl_work sample_work(void) {
     return (ctl_work){
@@ -192,8 +193,8 @@ static void assert_heartbeat_equal(const ctl_heartbeat *a, const ctl_heartbeat *
         const ctl_step *s = &x.steps[i], *t = &y.steps[i];
         assert_int_equal(s->age_us, t->age_us);
         assert_int_equal(s->duration_us, t->duration_us);
-        assert_int_equal(s->sums.prefill_rows, t->sums.prefill_rows);
-        assert_int_equal(s->sums.decode_rows, t->sums.decode_rows);
+        assert_int_equal(s->sums.tokens, t->sums.tokens);
+        assert_int_equal(s->sums.batch, t->sums.batch);
         assert_int_equal(s->sums.chunks, t->sums.chunks);
         assert_int_equal(s->sums.squares, t->sums.squares);
         assert_int_equal(s->sums.context, t->sums.context);

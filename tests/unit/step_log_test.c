@@ -13,18 +13,22 @@ static void steps_are_told_once_oldest_first_with_ages_in_us(void **state) {
     ctl_step out[CTL_STEPS_MAX];
     uint64_t left_out = 99;
     step_log_add(l, &(step_span){.begin_ns = 1000000, .duration_ns = 250999},
-                 &(step_sums){40, 0, 1, 1600, 0});
-    step_log_add(l, &(step_span){.begin_ns = 2000000, .duration_ns = 100000}, &(step_sums){0, 7, 0, 0, 700});
-    step_log_add(l, &(step_span){.begin_ns = 3000000, .duration_ns = 1000}, &(step_sums){5, 6, 2, 33, 60});
+                 &(latency_step){.tokens = 40, .batch = 0, .chunks = 1, .squares = 1600, .context = 0});
+    step_log_add(l, &(step_span){.begin_ns = 2000000, .duration_ns = 100000},
+                 &(latency_step){.tokens = 0, .batch = 7, .chunks = 0, .squares = 0, .context = 700});
+    step_log_add(l, &(step_span){.begin_ns = 3000000, .duration_ns = 1000},
+                 &(latency_step){.tokens = 5, .batch = 6, .chunks = 2, .squares = 33, .context = 60});
     assert_int_equal(step_log_take(l, 5000000, out, &left_out), 3);
     assert_int_equal(left_out, 0);
     const ctl_step want[] = {
-        {4000, 250, {40, 0, 1, 1600, 0}}, {3000, 100, {0, 7, 0, 0, 700}}, {2000, 1, {5, 6, 2, 33, 60}}};
+        {4000, 250, {.tokens = 40, .batch = 0, .chunks = 1, .squares = 1600, .context = 0}},
+        {3000, 100, {.tokens = 0, .batch = 7, .chunks = 0, .squares = 0, .context = 700}},
+        {2000, 1, {.tokens = 5, .batch = 6, .chunks = 2, .squares = 33, .context = 60}}};
     for (uint32_t i = 0; i < ARRAY_LEN(want); i++) {
         assert_int_equal(out[i].age_us, want[i].age_us);
         assert_int_equal(out[i].duration_us, want[i].duration_us);
-        assert_int_equal(out[i].sums.prefill_rows, want[i].sums.prefill_rows);
-        assert_int_equal(out[i].sums.decode_rows, want[i].sums.decode_rows);
+        assert_int_equal(out[i].sums.tokens, want[i].sums.tokens);
+        assert_int_equal(out[i].sums.batch, want[i].sums.batch);
         assert_int_equal(out[i].sums.chunks, want[i].sums.chunks);
         assert_int_equal(out[i].sums.squares, want[i].sums.squares);
         assert_int_equal(out[i].sums.context, want[i].sums.context);
@@ -42,13 +46,12 @@ static void of_more_than_256_the_newest_are_told_and_the_others_are_counted(void
     ctl_step out[CTL_STEPS_MAX];
     uint64_t left_out = 0;
     for (uint32_t i = 0; i < 300; i++)
-        step_log_add(l, &(step_span){.begin_ns = i * 1000, .duration_ns = 1000},
-                     &(step_sums){.decode_rows = i});
+        step_log_add(l, &(step_span){.begin_ns = i * 1000, .duration_ns = 1000}, &(latency_step){.batch = i});
     assert_int_equal(step_log_take(l, 300000, out, &left_out), 256);
     assert_int_equal(left_out, 44);
-    assert_int_equal(out[0].sums.decode_rows, 44);
+    assert_int_equal(out[0].sums.batch, 44);
     assert_int_equal(out[0].age_us, 256);
-    assert_int_equal(out[255].sums.decode_rows, 299);
+    assert_int_equal(out[255].sums.batch, 299);
     assert_int_equal(l->busy_ns[BUSY_DECODE] + l->busy_ns[BUSY_PREFILL], 300000);
     free(l);
 }
@@ -58,7 +61,7 @@ static void an_age_that_does_not_fit_is_the_largest_number(void **state) {
     step_log *l = xcalloc(1, sizeof *l);
     ctl_step out[CTL_STEPS_MAX];
     uint64_t left_out;
-    step_log_add(l, &(step_span){.begin_ns = 0, .duration_ns = 1}, &(step_sums){.prefill_rows = 1});
+    step_log_add(l, &(step_span){.begin_ns = 0, .duration_ns = 1}, &(latency_step){.tokens = 1});
     assert_int_equal(step_log_take(l, 5000 * NS_PER_S, out, &left_out), 1);
     assert_int_equal(out[0].age_us, UINT32_MAX);
     free(l);

@@ -50,9 +50,14 @@ static char *written(const trace *t, uint32_t last) {
 static void a_small_history_is_this_json(void **state) {
     (void)state;
     trace *t = trace_new();
-    const ctl_step p_step = {.age_us = 9000, .duration_us = 4000, .sums = {40, 0, 1, 1600, 0}};
-    const ctl_step d_steps[] = {{.age_us = 50000, .duration_us = 1, .sums.decode_rows = 1}, /* long ago */
-                                {.age_us = 4000, .duration_us = 500, .sums = {0, 2, 0, 0, 82}}};
+    const ctl_step p_step = {.age_us = 9000,
+                             .duration_us = 4000,
+                             .sums = {.tokens = 40, .batch = 0, .chunks = 1, .squares = 1600, .context = 0}};
+    const ctl_step d_steps[] = {
+        {.age_us = 50000, .duration_us = 1, .sums.batch = 1}, /* long ago */
+        {.age_us = 4000,
+         .duration_us = 500,
+         .sums = {.tokens = 0, .batch = 2, .chunks = 0, .squares = 0, .context = 82}}};
     tell_steps(t, P, "prefill-\"0\"", ROLE_PREFILL, &p_step, 1, 20 * MS);
     tell_steps(t, D, "decode-0", ROLE_DECODE, d_steps, 2, 20 * MS);
     trace_record(t, &disaggregated);
@@ -121,7 +126,7 @@ static void nothing_that_happened_is_json_too(void **state) {
 static void steps_that_are_missing_are_told_with_their_worker(void **state) {
     (void)state;
     trace *t = trace_new();
-    const ctl_step step = {.age_us = 9000, .duration_us = 4000, .sums.prefill_rows = 40};
+    const ctl_step step = {.age_us = 9000, .duration_us = 4000, .sums.tokens = 40};
     core_steps told = {.worker = P,
                        .name = "prefill-0",
                        .role = ROLE_PREFILL,
@@ -165,7 +170,7 @@ static void the_living_are_told_up_to_now(void **state) {
     alive.state = REQ_WAIT_KV;
     alive.span_count = 3;
     alive.end_ns = 30 * MS;
-    const ctl_step step = {.age_us = 1000, .duration_us = 500, .sums.prefill_rows = 40};
+    const ctl_step step = {.age_us = 1000, .duration_us = 500, .sums.tokens = 40};
     tell_steps(t, P, "prefill-0", ROLE_PREFILL, &step, 1, 30 * MS);
     trace_json *j = trace_json_new(t, 1, &alive, 1);
     alive.req = 0; /* it was copied */
@@ -269,9 +274,8 @@ static void many_requests_that_overlap_are_nested_in_every_track_and_each_is_the
     for (uint64_t i = 0; i < COUNT; i++) {
         core_record r = some_request(i);
         trace_record(t, &r);
-        const ctl_step s[] = {
-            {.age_us = 5000, .duration_us = 3000, .sums.prefill_rows = 9},
-            {.age_us = 1700, .duration_us = 2000, .sums.prefill_rows = 1, .sums.decode_rows = 4}};
+        const ctl_step s[] = {{.age_us = 5000, .duration_us = 3000, .sums.tokens = 9},
+                              {.age_us = 1700, .duration_us = 2000, .sums.tokens = 1, .sums.batch = 4}};
         tell_steps(t, P, "prefill-0", ROLE_PREFILL, s, 2, r.end_ns);
     }
     char *got = written(t, LAST);
@@ -316,7 +320,7 @@ static void many_requests_that_overlap_are_nested_in_every_track_and_each_is_the
 static void a_step_is_cut_where_a_later_heartbeat_would_put_it_over_the_one_before(void **state) {
     (void)state;
     trace *t = trace_new();
-    const ctl_step s = {.age_us = 5000, .duration_us = 4000, .sums.decode_rows = 1};
+    const ctl_step s = {.age_us = 5000, .duration_us = 4000, .sums.batch = 1};
     tell_steps(t, D, "d", ROLE_DECODE, &s, 1, 10 * MS); /* 5 to 9 ms */
     tell_steps(t, D, "d", ROLE_DECODE, &s, 1, 12 * MS); /* 7 to 11 */
     tell_steps(t, D, "d", ROLE_DECODE, &s, 1, 12 * MS); /* all of it taken */
