@@ -5,7 +5,6 @@
 #include "planner/distserve/distserve_main.h"
 #include "planner/measure/profile_main.h"
 #include "planner/profile/show_main.h"
-#include "planner/profile/show_main.h"
 #include "planner/replay/replay_main.h"
 #include "planner/replay/simulate_main.h"
 #include "planner/search/search_main.h"
@@ -21,17 +20,16 @@ static const struct command {
 } commands[] = {
     {"profile", "measure what an engine costs on this machine", profile_main},
     {"show", "tell what a profile says", show_main},
-    {"show", "tell what a profile says", show_main},
     {"simulate", "run a workload through a cluster that is not there", simulate_main},
     {"search", "find the placement with the highest goodput per device", search_main},
     {"replay", "show an experiment's cells beside what the simulator says of them", replay_main},
     {"distserve", "answer as DistServe's simulator does, on its own assumptions", distserve_main},
-    {NULL, NULL, NULL},
 };
 
 static int usage(FILE *out, int code) {
     fprintf(out, "usage: baton-plan COMMAND [OPTION...]\n\n");
-    for (const struct command *c = commands; c->name; c++) fprintf(out, "  %-12s%s\n", c->name, c->what);
+    for (size_t i = 0; i < ARRAY_LEN(commands); i++)
+        fprintf(out, "  %-12s%s\n", commands[i].name, commands[i].what);
     fprintf(out,
             "\n`baton-plan COMMAND --help` tells its options. Exit status: 0 answered; 1 failed (a file, a\n"
             "cluster that does not start); 2 wrong usage or input; 3 no placement can serve the workload\n"
@@ -46,8 +44,8 @@ int main(int argc, char **argv) {
         printf("baton-plan " BATON_VERSION "\n");
         return 0;
     }
-    for (const struct command *c = commands; c->name; c++)
-        if (strcmp(argv[1], c->name) == 0) return c->main(argc - 1, argv + 1);
+    for (size_t i = 0; i < ARRAY_LEN(commands); i++)
+        if (strcmp(argv[1], commands[i].name) == 0) return commands[i].main(argc - 1, argv + 1);
     fprintf(stderr, "baton-plan: there is no command '%s'\n\n", argv[1]);
     return usage(stderr, 2);
 }

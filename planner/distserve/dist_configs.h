@@ -14,9 +14,9 @@
 typedef enum dist_algorithm { DIST_HIGH_AFFINITY = 1, DIST_LOW_AFFINITY = 2, DIST_VLLM = 3 } dist_algorithm;
 
 typedef struct dist_config {
-    bool colocated;                           /* decode_* are 0 */
-    uint32_t cross;                           /* segments */
-    uint32_t prefill_tp, prefill_pp;          /* pp: of one segment */
+    bool colocated;                  /* decode_* are 0 */
+    uint32_t cross;                  /* segments */
+    uint32_t prefill_tp, prefill_pp; /* pp: of one segment */
     uint32_t decode_tp, decode_pp;
 } dist_config;
 

@@ -37,8 +37,8 @@ uint64_t dist_model_tokens(const dist_model *m, uint32_t tp, uint32_t pp) {
     PRE(pp > 0);
     if (tp > SIDE_MAX || pp > SIDE_MAX || m->heads % tp != 0 || m->layers % pp != 0) return 0;
     double hidden = m->hidden, layers = (double)m->layers / pp;
-    double weights = VOCABULARY * hidden + POSITIONS * hidden + 12 * layers * hidden * hidden / tp +
-                     5 * layers * hidden;
+    double weights =
+        VOCABULARY * hidden + POSITIONS * hidden + 12 * layers * hidden * hidden / tp + 5 * layers * hidden;
     double free = MEMORY * 0.95 - (MEMORY * 0.01 + weights * TYPE_BYTES);
     double block = layers * (m->heads / tp) * HEAD_VALUES * BLOCK * 2 * TYPE_BYTES;
     return free < block ? 0 : (uint64_t)(free / block) * BLOCK;

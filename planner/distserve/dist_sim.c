@@ -34,8 +34,8 @@ typedef struct worker {
 typedef struct state {
     uint32_t next; /* in its list */
     uint32_t remaining, chunk;
-    int64_t done;       /* decode steps; -1: prompt */
-    uint64_t chunk_id;  /* step of the first stage */
+    int64_t done;      /* decode steps; -1: prompt */
+    uint64_t chunk_id; /* step of the first stage */
 } state;
 
 typedef struct dist_sim {

@@ -10,8 +10,8 @@
  *   - the first stage of a pipeline takes 2 ms and .1 us per token of context besides (add_ray_overhead);
  *   - KV moves in no time, needs no room where it comes from, and no sequence waits for memory;
  *   - of events at one time, the one that was decided first is first; arrivals are before all.
- * Its chunked mode counts what a step has taken twice, so that a step of several chunks is shorter than asked.
- * TTFT ends with the prefill; TPOT is the time after it by the number of decode steps.
+ * Its chunked mode counts what a step has taken twice, so that a step of several chunks is shorter than
+ * asked. TTFT ends with the prefill; TPOT is the time after it by the number of decode steps.
  *
  * Thread: the caller's. */
 #ifndef BATON_PLANNER_DIST_SIM_H
@@ -22,8 +22,8 @@
 
 #include <stdbool.h>
 
-#define DIST_CONTEXT_MAX  50000u   /* tokens of context of one decode step */
-#define DIST_WORKERS_MAX  4096u    /* stages of all instances */
+#define DIST_CONTEXT_MAX  50000u /* tokens of context of one decode step */
+#define DIST_WORKERS_MAX  4096u  /* stages of all instances */
 #define DIST_REQUESTS_MAX 10000000u
 
 typedef struct dist_options {
@@ -33,13 +33,13 @@ typedef struct dist_options {
     const distserve_engine *prefill_engine; /* borrowed */
     const distserve_engine *decode_engine;  /* borrowed; colocated: of the same instances */
     uint64_t prefill_max_tokens;            /* of a prefill step */
-    uint64_t decode_max_tokens;             /* so many sequences, in fact: its decode steps have 1 token each */
+    uint64_t decode_max_tokens; /* so many sequences, in fact: its decode steps have 1 token each */
     bool chunked;
 } dist_options;
 
 typedef struct dist_request {
-    double at_ms;              /* never goes back */
-    uint32_t prompt, output;   /* >= 1; output: decode steps, the first token is not among them */
+    double at_ms;            /* never goes back */
+    uint32_t prompt, output; /* >= 1; output: decode steps, the first token is not among them */
 } dist_request;
 
 typedef struct dist_latency {

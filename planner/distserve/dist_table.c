@@ -4,7 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
-static const char *const way_names[DIST_WAYS] = {"DistServe", "its simulator, steady", "our policies, steady"};
+static const char *const way_names[DIST_WAYS] = {"DistServe", "its simulator, steady",
+                                                 "our policies, steady"};
 static const char *const way_keys[DIST_WAYS] = {"distserve", "steady", "fleet"};
 
 static const search_result *result_of(const dist_row *r, dist_way way) {
@@ -38,10 +39,15 @@ uint32_t dist_table_best(const dist_table *t, dist_way way) {
 
 /* ---- text ---- */
 
-static void add_cell(buf *b, const dist_row *r, dist_way way) {
+/* Nothing that it tries is too high. */
+static bool at_ceiling(const dist_case *c, const dist_row *r) {
+    return r->own + c->rate_step >= c->rate_max;
+}
+
+static void add_cell(buf *b, const dist_table *t, const dist_row *r, dist_way way) {
     char text[64];
     if (way == DIST_OWN)
-        snprintf(text, sizeof text, "%.3f", r->own);
+        snprintf(text, sizeof text, "%.3f%s", r->own, at_ceiling(t->asked, r) ? " or more" : "");
     else if (!(dist_row_worth(r, way) > 0))
         snprintf(text, sizeof text, "none");
     else {
@@ -68,7 +74,7 @@ static void add_rows(const dist_table *t, buf *b) {
         buf_addf(b, "| %s | %u |", dist_config_text(&r->config, name, sizeof name),
                  dist_config_gpus(&r->config));
         for (size_t w = 0; w < DIST_WAYS; w++)
-            if (t->ways[w]) add_cell(b, r, (dist_way)w);
+            if (t->ways[w]) add_cell(b, t, r, (dist_way)w);
         if (t->ways[DIST_FLEET]) buf_addf(b, " %s |", r->limit);
         buf_adds(b, "\n");
     }
@@ -106,23 +112,32 @@ static void add_verdict(const dist_table *t, buf *b) {
     }
 }
 
+/* Why the three columns are not equal. */
 static void add_differences(const dist_table *t, buf *b) {
-    uint32_t own = dist_table_best(t, DIST_OWN), steady = dist_table_best(t, DIST_STEADY);
-    if (!t->ways[DIST_STEADY] || own == DIST_NOBODY || steady == DIST_NOBODY) return;
+    uint32_t own = dist_table_best(t, DIST_OWN);
+    if (!t->ways[DIST_STEADY] || own == DIST_NOBODY) return;
     double promised = t->rows[own].own, kept = dist_row_worth(&t->rows[own], DIST_STEADY);
-    buf_addf(b,
-             "What differs: DistServe's answer is that of %u requests from an empty cluster to the last one's "
-             "end, once, each limit judged alone, to %.3g requests/s/GPU; ",
-             t->asked->requests, t->asked->rate_step);
-    buf_addf(b, "at steady state, both limits kept by one request, its choice has %.3g %% of what it says. ",
-             promised > 0 ? 100 * kept / promised : 0);
-    if (t->ways[DIST_FLEET]) {
-        buf_addf(b,
-                 "Our policies besides compute prompts in chunks, hold and reserve KV pages, and wait for "
-                 "them%s.",
-                 isfinite(t->link_bytes_per_s) ? "; hand-offs cross the link" : "; KV moves in no time in all");
-    }
-    buf_adds(b, "\n");
+    buf_addf(
+        b,
+        "What differs: DistServe's answer is that of %u requests from an empty cluster to the last one's "
+        "end, once, each limit judged alone, to %.3g requests/s/GPU. At steady state, both limits kept by "
+        "one request, its choice has %.3g %% of what it says. ",
+        t->asked->requests, t->asked->rate_step, 100 * kept / promised);
+    if (at_ceiling(t->asked, &t->rows[own]))
+        buf_addf(b, "It tries no more than %.3g requests/s/GPU. ", t->asked->rate_max);
+    buf_addf(
+        b,
+        "Its decode steps have up to %u tokens of context, whether the memory holds fewer or more, and KV "
+        "waits for no room; our policies hold and reserve KV pages on both sides, wait for them, and "
+        "compute prompts in chunks; the overhead of its first stage is spread over the stages. ",
+        DIST_CONTEXT_MAX);
+    if (t->rows[own].config.colocated)
+        buf_adds(b, "No KV moves.\n");
+    else if (isfinite(t->link_bytes_per_s))
+        buf_addf(b, "Their hand-offs cross a link of %.4g GB/s; its take no time.\n",
+                 t->link_bytes_per_s / 1e9);
+    else
+        buf_adds(b, "Hand-offs take no time in all three.\n");
 }
 
 void dist_table_text(const dist_table *t, buf *out) {
@@ -180,11 +195,10 @@ static json_t *number(double v) {
 static json_t *row_json(const dist_table *t, const dist_row *r) {
     const dist_config *c = &r->config;
     char name[64];
-    json_t *j = json_pack("{s:s, s:i, s:i, s:i, s:i, s:i, s:i}", "placement",
-                          dist_config_text(c, name, sizeof name), "segments", (int)c->cross, "prefill_tp",
-                          (int)c->prefill_tp, "prefill_pp", (int)c->prefill_pp, "decode_tp",
-                          (int)c->decode_tp, "decode_pp", (int)c->decode_pp, "gpus",
-                          (int)dist_config_gpus(c));
+    json_t *j = json_pack(
+        "{s:s, s:i, s:i, s:i, s:i, s:i, s:i}", "placement", dist_config_text(c, name, sizeof name),
+        "segments", (int)c->cross, "prefill_tp", (int)c->prefill_tp, "prefill_pp", (int)c->prefill_pp,
+        "decode_tp", (int)c->decode_tp, "decode_pp", (int)c->decode_pp, "gpus", (int)dist_config_gpus(c));
     if (r->why[0]) {
         json_object_set_new(j, "rejected", json_string(r->why));
         return j;
@@ -206,10 +220,10 @@ static json_t *row_json(const dist_table *t, const dist_row *r) {
 json_t *dist_table_json(const dist_table *t) {
     PRE(t);
     const dist_case *c = t->asked;
-    json_t *j = json_pack("{s:s, s:s, s:s, s:s, s:i, s:s, s:i, s:f, s:f, s:f}", "format",
-                          "baton-distserve/1", "version", BATON_VERSION, "algorithm", t->title, "profile_hash",
-                          t->profile_hash, "seed", (int)c->seed, "model", c->model->name, "gpus", (int)t->gpus,
-                          "ttft_ms", c->limits.ttft_ms, "tpot_ms", c->limits.tpot_ms, "target", c->target);
+    json_t *j = json_pack("{s:s, s:s, s:s, s:s, s:i, s:s, s:i, s:f, s:f, s:f}", "format", "baton-distserve/1",
+                          "version", BATON_VERSION, "algorithm", t->title, "profile_hash", t->profile_hash,
+                          "seed", (int)c->seed, "model", c->model->name, "gpus", (int)t->gpus, "ttft_ms",
+                          c->limits.ttft_ms, "tpot_ms", c->limits.tpot_ms, "target", c->target);
     json_object_set_new(j, "workload", json_string(t->workload));
     json_object_set_new(j, "link_bytes_per_s", number(t->link_bytes_per_s));
     json_t *best = json_object(), *rows = json_array();

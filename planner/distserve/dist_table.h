@@ -18,15 +18,15 @@ typedef enum dist_way {
 
 typedef struct dist_row {
     dist_config config;
-    char why[200]; /* it cannot be; "": it can */
-    double own;    /* requests per second and GPU */
+    char why[200];               /* it cannot be; "": it can */
+    double own;                  /* requests per second and GPU */
     search_result steady, fleet; /* requests per second, the whole placement */
     bool fleet_infeasible;       /* no rate passes */
     char limit[200];             /* of fleet: what fails first, or why no rate passes */
 } dist_row;
 
 typedef struct dist_table {
-    const char *title;   /* "Algorithm 1" */
+    const char *title;    /* "Algorithm 1" */
     const char *workload; /* for people */
     const char *profile_hash;
     const dist_case *asked;

@@ -108,8 +108,8 @@ static void take_placement(struct argp_state *state, app *a, const char *arg) {
     dist_config *c = &a->one;
     char rest;
     *c = (dist_config){.cross = 1};
-    int n = sscanf(arg, "%4u,%4u,%4u,%4u%c", &c->prefill_tp, &c->prefill_pp, &c->decode_tp, &c->decode_pp,
-                   &rest);
+    int n =
+        sscanf(arg, "%4u,%4u,%4u,%4u%c", &c->prefill_tp, &c->prefill_pp, &c->decode_tp, &c->decode_pp, &rest);
     c->colocated = n == 2 && sscanf(arg, "%4u,%4u%c", &c->prefill_tp, &c->prefill_pp, &rest) == 2;
     bool good = (n == 4 && c->decode_tp && c->decode_pp) || c->colocated;
     if (!good || !c->prefill_tp || !c->prefill_pp)
@@ -119,16 +119,35 @@ static void take_placement(struct argp_state *state, app *a, const char *arg) {
 
 static bool take_number(int key, char *arg, struct argp_state *state, app *a) {
     switch (key) {
-    case OPT_NODES: a->nodes = whole(state, "nodes", arg, DIST_GPUS_MAX); return true;
-    case OPT_PER_NODE: a->per_node = whole(state, "gpus-per-node", arg, DIST_GPUS_MAX); return true;
-    case OPT_TARGET: a->asked.target = number(state, "target", arg, 1, 99.9) / 100; return true;
-    case OPT_REQUESTS: a->asked.requests = whole(state, "requests", arg, 1000000); return true;
-    case OPT_MAX_RATE: a->asked.rate_max = number(state, "max-rate", arg, 1e-3, 1e6); return true;
-    case OPT_RATE_STEP: a->asked.rate_step = number(state, "rate-step", arg, 1e-6, 1e6); return true;
-    case OPT_LINK: a->link_bytes_per_s = 1e9 * number(state, "link", arg, 1e-6, 1e6); return true;
-    case OPT_RATE: a->rate = number(state, "rate", arg, 1e-6, 1e9); return true;
-    case OPT_THREADS: a->threads = whole(state, "threads", arg, JUDGE_POOL_THREADS_MAX); return true;
-    default: return false;
+    case OPT_NODES:
+        a->nodes = whole(state, "nodes", arg, DIST_GPUS_MAX);
+        return true;
+    case OPT_PER_NODE:
+        a->per_node = whole(state, "gpus-per-node", arg, DIST_GPUS_MAX);
+        return true;
+    case OPT_TARGET:
+        a->asked.target = number(state, "target", arg, 1, 99.9) / 100;
+        return true;
+    case OPT_REQUESTS:
+        a->asked.requests = whole(state, "requests", arg, 1000000);
+        return true;
+    case OPT_MAX_RATE:
+        a->asked.rate_max = number(state, "max-rate", arg, 1e-3, 1e6);
+        return true;
+    case OPT_RATE_STEP:
+        a->asked.rate_step = number(state, "rate-step", arg, 1e-6, 1e6);
+        return true;
+    case OPT_LINK:
+        a->link_bytes_per_s = 1e9 * number(state, "link", arg, 1e-6, 1e6);
+        return true;
+    case OPT_RATE:
+        a->rate = number(state, "rate", arg, 1e-6, 1e9);
+        return true;
+    case OPT_THREADS:
+        a->threads = whole(state, "threads", arg, JUDGE_POOL_THREADS_MAX);
+        return true;
+    default:
+        return false;
     }
 }
 
@@ -136,11 +155,12 @@ static void check(struct argp_state *state, const app *a) {
     if (!a->profile_path) argp_error(state, "--profile is missing: a profile of DistServe's simulator");
     if ((uint64_t)a->nodes * a->per_node > DIST_GPUS_MAX)
         argp_error(state, "%u nodes of %u GPUs: want at most %u GPUs", a->nodes, a->per_node, DIST_GPUS_MAX);
-    if (a->ask.seed > UINT32_MAX) argp_error(state, "--seed: DistServe's generator takes 0 to %u", UINT32_MAX);
+    if (a->ask.seed > UINT32_MAX)
+        argp_error(state, "--seed: DistServe's generator takes 0 to %u", UINT32_MAX);
     if (a->ask.arrivals.kind != ARRIVALS_GAMMA || a->ask.arrivals.burstiness != 1 || a->ask.rescale)
         argp_error(state, "DistServe's arrivals are Poisson: leave --arrivals and --burstiness out");
     const slo *l = &a->asked.limits;
-    if (a->one_run != a->rate > 0) argp_error(state, "--placement and --rate go together");
+    if (a->one_run != (a->rate > 0)) argp_error(state, "--placement and --rate go together");
     if (a->one_run) return;
     if (isinf(l->ttft_ms) || isinf(l->tpot_ms))
         argp_error(state, "--slo is missing a limit: want both, such as --slo ttft:250,tpot:100");
@@ -154,22 +174,39 @@ static error_t parse_option(int key, char *arg, struct argp_state *state) {
     errbuf eb = {0};
     if (take_number(key, arg, state, a)) return 0;
     switch (key) {
-    case ARGP_KEY_INIT: state->child_inputs[0] = &a->ask; return 0;
+    case ARGP_KEY_INIT:
+        state->child_inputs[0] = &a->ask;
+        return 0;
     case OPT_ALGORITHM:
         a->algorithm = (dist_algorithm)(1 + one_of(state, "algorithm", arg, algorithms, 3));
         return 0;
-    case OPT_FORMAT: a->format = (format)one_of(state, "format", arg, formats, 3); return 0;
-    case OPT_MODEL: a->model = arg; return 0;
-    case OPT_PROFILE: a->profile_path = arg; return 0;
-    case OPT_OWN_ONLY: a->own_only = true; return 0;
-    case OPT_PLACEMENT: take_placement(state, a, arg); return 0;
+    case OPT_FORMAT:
+        a->format = (format)one_of(state, "format", arg, formats, 3);
+        return 0;
+    case OPT_MODEL:
+        a->model = arg;
+        return 0;
+    case OPT_PROFILE:
+        a->profile_path = arg;
+        return 0;
+    case OPT_OWN_ONLY:
+        a->own_only = true;
+        return 0;
+    case OPT_PLACEMENT:
+        take_placement(state, a, arg);
+        return 0;
     case OPT_SLO:
         if (workload_args_limits(&a->asked.limits, arg, &eb) != ST_OK)
             argp_error(state, "--slo: %s", eb.text);
         return 0;
-    case ARGP_KEY_ARG: argp_error(state, "'%s' is too much: there are options alone", arg); return 0;
-    case ARGP_KEY_END: check(state, a); return 0;
-    default: return ARGP_ERR_UNKNOWN;
+    case ARGP_KEY_ARG:
+        argp_error(state, "'%s' is too much: there are options alone", arg);
+        return 0;
+    case ARGP_KEY_END:
+        check(state, a);
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
     }
 }
 
@@ -179,7 +216,8 @@ static void parse(app *a, int argc, char **argv) {
         flags,
         parse_option,
         "",
-        "Answers as the simulator of DistServe (Zhong et al., OSDI 2024) does, on its own assumptions and its "
+        "Answers as the simulator of DistServe (Zhong et al., OSDI 2024) does, on its own assumptions and "
+        "its "
         "published profiles, and shows beside it what its simulator, and this cluster's policies, say at "
         "steady state."
         "\vExit status: 0 answered, 1 failed, 2 wrong usage or input, 3 no placement can serve the workload "
@@ -227,10 +265,10 @@ static status one_run(const app *a, errbuf *eb) {
     if (st == ST_OK) {
         char name[64];
         double *x = xcalloc(n, sizeof *x);
-        json_t *j = json_pack("{s:s, s:s, s:i, s:s, s:s, s:f, s:i}", "version", BATON_VERSION, "profile_hash",
-                              a->profile->hash, "seed", (int)c->seed, "model", c->model->name, "placement",
-                              dist_config_text(&a->one, name, sizeof name), "rate", a->rate, "requests",
-                              (int)n);
+        json_t *j =
+            json_pack("{s:s, s:s, s:i, s:s, s:s, s:f, s:i}", "version", BATON_VERSION, "profile_hash",
+                      a->profile->hash, "seed", (int)c->seed, "model", c->model->name, "placement",
+                      dist_config_text(&a->one, name, sizeof name), "rate", a->rate, "requests", (int)n);
         for (uint32_t i = 0; i < n; i++) x[i] = latencies[i].ttft_ms;
         add_percentiles(j, "ttft_ms", x, n);
         for (uint32_t i = 0; i < n; i++) x[i] = latencies[i].tpot_ms;

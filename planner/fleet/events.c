@@ -85,50 +85,40 @@ fevent fleet_event_take(fleet *f) {
 
 /* Of prefill workers' steps that end together the one that began first ends first, as events do. They come
  * before the others' by their numbers. */
-static bool ends_earlier(const lane *a, const lane *b) {
-    if (a->end_ns != b->end_ns) return a->end_ns < b->end_ns;
-    if (a->prefill_order && b->prefill_order) return a->prefill_order < b->prefill_order;
-    return a->number < b->number;
+static bool ends_earlier(const fleet *f, const step_end *a, const step_end *b) {
+    if (a->at_ns != b->at_ns) return a->at_ns < b->at_ns;
+    uint64_t x = f->lanes[a->lane]->prefill_order, y = f->lanes[b->lane]->prefill_order;
+    return x && y ? x < y : a->lane < b->lane;
 }
 
-static void set_place(fleet *f, uint32_t i, lane *l) {
-    f->steps[i] = l->number;
-    l->place = i + 1;
+static void set_place(fleet *f, uint32_t i, step_end e) {
+    f->steps[i] = e;
+    f->lanes[e.lane]->place = i + 1;
 }
 
-static void sift(fleet *f, lane *l, uint32_t i) {
-    while (i) {
-        lane *up = f->lanes[f->steps[(i - 1) / 2]];
-        if (!ends_earlier(l, up)) break;
-        set_place(f, i, up);
-        i = (i - 1) / 2;
-    }
+static void sift(fleet *f, step_end e, uint32_t i) {
+    for (uint32_t up; i && ends_earlier(f, &e, &f->steps[up = (i - 1) / 2]); i = up)
+        set_place(f, i, f->steps[up]);
     for (;;) {
         uint32_t child = 2 * i + 1;
         if (child >= f->step_count) break;
-        if (child + 1 < f->step_count &&
-            ends_earlier(f->lanes[f->steps[child + 1]], f->lanes[f->steps[child]]))
-            child++;
-        if (!ends_earlier(f->lanes[f->steps[child]], l)) break;
-        set_place(f, i, f->lanes[f->steps[child]]);
+        if (child + 1 < f->step_count && ends_earlier(f, &f->steps[child + 1], &f->steps[child])) child++;
+        if (!ends_earlier(f, &f->steps[child], &e)) break;
+        set_place(f, i, f->steps[child]);
         i = child;
     }
-    set_place(f, i, l);
+    set_place(f, i, e);
 }
 
 void fleet_step_put(fleet *f, lane *l) {
-    if (l->place) {
-        sift(f, l, l->place - 1);
-        return;
-    }
-    PRE(f->step_count < f->lane_count);
-    sift(f, l, f->step_count++);
+    PRE(l->place || f->step_count < f->lane_count);
+    sift(f, (step_end){.at_ns = l->end_ns, .lane = l->number}, l->place ? l->place - 1 : f->step_count++);
 }
 
 void fleet_step_take(fleet *f, lane *l) {
     PRE(l->place);
     uint32_t i = l->place - 1;
-    lane *last = f->lanes[f->steps[--f->step_count]];
+    step_end last = f->steps[--f->step_count];
     l->place = 0;
-    if (last != l) sift(f, last, i);
+    if (last.lane != l->number) sift(f, last, i);
 }

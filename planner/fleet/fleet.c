@@ -130,6 +130,7 @@ static void add_worker(fleet *f, worker_role role) {
         l->number = f->lane_count;
         chain_init(&l->prompts);
         chain_init(&l->running);
+        f->due_ns[f->lane_count] = FLEET_NEVER;
         f->lanes[f->lane_count++] = l;
     }
     w->m = f->members[number] = new_member(f, w, number);
@@ -178,6 +179,7 @@ status fleet_new(fleet **out, const fleet_options *opt, const fleet_sink *sink, 
     f->workers = xcalloc(workers, sizeof *f->workers);
     f->members = xcalloc(workers, sizeof(member *));
     f->lanes = xcalloc(lanes, sizeof(lane *));
+    f->due_ns = xcalloc(lanes, sizeof *f->due_ns);
     f->steps = xcalloc(lanes, sizeof *f->steps);
     for (uint32_t i = 0; i < ROLE_COUNT; i++)
         for (uint32_t k = 0; k < opt->placement->roles[i].count; k++) add_worker(f, (worker_role)i);
@@ -204,15 +206,16 @@ void fleet_free(fleet *f) {
         member_free(w->m);
     }
     for (uint32_t i = 0; i < f->slab_size; i++) free(f->slab[i].times);
-    void *all[] = {f->workers, f->members, f->lanes, f->slab, f->heap,     f->soon,    f->steps,  f->mail,
-                   f->tokens,  f->slots,   f->rows,  f->gaps, f->verdicts, f->prompts, f->chunks, f};
+    void *all[] = {f->due_ns, f->workers,  f->members, f->lanes,  f->slab,  f->heap,
+                   f->soon,   f->steps,    f->mail,    f->tokens, f->slots, f->rows,
+                   f->gaps,   f->verdicts, f->prompts, f->chunks, f};
     for (uint32_t i = 0; i < ARRAY_LEN(all); i++) free(all[i]);
 }
 
 /* ---- events ---- */
 
 static uint64_t step_ns(const fleet *f) {
-    return f->step_count ? f->lanes[f->steps[0]]->end_ns : FLEET_NEVER;
+    return f->step_count ? f->steps[0].at_ns : FLEET_NEVER;
 }
 
 static uint64_t arrival_ns(const fleet *f) {
@@ -228,8 +231,8 @@ static bool run_one(fleet *f, uint64_t until_ns) {
     f->totals.events++;
     f->at_lane = UINT32_MAX;
     if (at == step) {
-        f->at_lane = f->steps[0];
-        work_step_end(f, f->lanes[f->steps[0]]);
+        f->at_lane = f->steps[0].lane;
+        work_step_end(f, f->lanes[f->at_lane]);
     } else if (at == event) {
         fevent e = fleet_event_take(f);
         work_event(f, &e);
@@ -322,7 +325,7 @@ static bool lane_is_sound(const fleet *f, const fworker *w, const lane *l, uint6
     for (uint32_t s = l->prompts.first; s != SLOT_NONE; s = f->slab[s].next[BY_PROMPT], waiting++)
         *pages += f->slab[s].p_pages;
     if (!lane_check(f, l)) return false;
-    if (l->busy) return l->place && f->steps[l->place - 1] == l->number;
+    if (l->busy) return l->place && f->steps[l->place - 1].lane == l->number;
     bool may_begin = w->lane_count == 1 || w->stage_free_ns[0] <= f->now_ns;
     return !may_begin || (!waiting && (!l->running.count || w->coming_pages || w->lane_count > 1));
 }

@@ -1,102 +1,32 @@
 /* fleet - a cluster simulated fast: the production policies over counts instead of messages and bytes.
  *
  * What decides is production's own code: coordinator/router (with member, holds), prefill_policy,
- * decode_policy, colocated_policy, worker_core/batch, kv/kv_pool with its headroom. What this room adds is
- * the order in which they are asked, which is that of coordinator/dispatch.c and of the role cores;
- * tests/cluster and tests/planner replay one trace through this, through sim/ and through a real cluster, and
- * compare every decision. Time of a step: profile_step_ns.
+ * decode_policy, colocated_policy, worker_core/batch, kv_pool's headroom. What this room adds is the order in
+ * which they are asked, which is that of coordinator/dispatch.c, inbox.c and of the role cores: what a worker
+ * tells is what its messages would tell (free pages as of its last one), and a request that is routed reaches
+ * its worker as an event, when that may have formed a step already. Time of a step: profile_step_ns.
+ *
+ * Not modelled: prefix caches, faults and deadlines, clients that hang up, heartbeats (a decode worker that
+ * had no room is asked again when its free pages grow). A pipeline of pp stages passes up to pp steps of
+ * different sequences; each stage takes the profile's time of one and has one at a time. KV pages are counts.
  *
  * A decode worker's steps between two events that could change its batch are taken together when nobody looks
  * at single tokens; results are the same as one by one, and a test compares.
  *
- * Everything happens in the order of (time, number); no clock, no thread, no chance but the noise of the
- * profile, which is drawn by (seed, worker, step). Thread: the caller's; fleets are independent. */
+ * Events come in the order of time; at the same time ends of steps first, by worker, then what was posted
+ * first, then arrivals. No clock, no thread, no chance but the noise of the profile, which is drawn by (seed,
+ * worker, step). Memory is bounded by the requests in flight. Thread: the caller's; fleets are independent.
+ */
 #ifndef BATON_PLANNER_FLEET_H
 #define BATON_PLANNER_FLEET_H
 
-#include "planner/fleet/placement.h"
-#include "planner/profile/profile.h"
-
-#define FLEET_NEVER UINT64_MAX
-
-typedef struct fleet_request {
-    uint64_t at_ns;                        /* scheduled; never goes back */
-    uint32_t prompt_tokens, output_tokens; /* >= 1 */
-} fleet_request;
-
-typedef enum fleet_end {
-    FLEET_DONE,
-    FLEET_REFUSED, /* the queue was full, or it fits no worker */
-    FLEET_UNFINISHED
-} fleet_end;
-
-/* Stamps, ns; FLEET_NEVER: not reached. first and last are when the token is at the client. */
-typedef struct fleet_outcome {
-    uint64_t index; /* in the order of arrival */
-    fleet_end end;
-    uint64_t at_ns, routed_ns, computed_ns, verified_ns, first_ns, last_ns;
-    uint32_t prompt_tokens, output_tokens, preemptions;
-    uint32_t prefill_worker, decode_worker; /* their numbers from 0; UINT32_MAX none */
-    double itl_max_ms, itl_p99_ms;          /* with want_gaps; else NAN */
-} fleet_outcome;
-
-typedef enum fleet_decision_kind {
-    FLEET_ROUTE,   /* req gets a P or W (and a D, or UINT32_MAX) */
-    FLEET_RESERVE, /* req, which has a P, gets a D */
-    FLEET_ROWS,    /* part of worker's next step: rows [begin, begin + count) of req */
-    FLEET_STEP,    /* the parts above are a step that begins now */
-    FLEET_PREEMPT  /* req loses its place at worker */
-} fleet_decision_kind;
-
-typedef struct fleet_decision {
-    fleet_decision_kind kind;
-    uint64_t at_ns, req;
-    uint32_t worker, other; /* ROUTE: other = D */
-    uint32_t begin, count;
-} fleet_decision;
-
-typedef struct fleet_sink {
-    void *ctx;
-    /* The next arrival; false: there is none any more. Required. */
-    bool (*next)(void *ctx, fleet_request *out);
-    /* In the order in which they end. Required. */
-    void (*ended)(void *ctx, const fleet_outcome *o);
-    /* Each may be NULL. token: at the client; a step: at the worker. */
-    void (*token)(void *ctx, uint64_t index, uint64_t at_ns);
-    void (*step)(void *ctx, uint32_t worker, uint64_t begin_ns, uint64_t end_ns, const latency_step *s);
-    void (*decision)(void *ctx, const fleet_decision *d);
-} fleet_sink;
-
-typedef struct fleet_options {
-    const profile *profile; /* borrowed, as is placement */
-    const fleet_placement *placement;
-    uint32_t max_requests, max_queue; /* of the coordinator; 0: no bound */
-    uint32_t max_context;             /* 0: no bound */
-    uint64_t seed;                    /* of the noise */
-    bool extrapolate;                 /* steps outside of the grid are counted; else they end the run */
-    bool want_gaps;                   /* itl_* of outcomes */
-    bool one_host;                    /* workers share the host: the profile's slowdowns apply */
-    bool step_by_step;                /* never several steps at once: for the test of that */
-} fleet_options;
-
-typedef struct fleet_totals {
-    uint64_t arrived, done, refused, steps, events;
-    uint64_t steps_outside; /* of the profile's grid */
-    uint64_t preemptions;
-    uint64_t now_ns;
-    uint32_t in_flight, queued;
-} fleet_totals;
-
-typedef struct fleet_worker_totals {
-    worker_role role;
-    uint64_t busy_ns, prefill_ns, decode_ns, mixed_ns, steps;
-    uint32_t pages, pages_used, pages_most; /* of the pool: all, now, most at once */
-} fleet_worker_totals;
+#include "planner/fleet/fleet_types.h"
 
 typedef struct fleet fleet;
 
-/* ST_INVALID: no engine of the profile for a role, heads, zero bandwidth, a pool that holds no request ...:
- * the text says which and why; such a placement is infeasible. */
+/* Workers are numbered P, then D, then W. ST_INVALID: no engine of the profile for a role, no link or one
+ * without bandwidth, a role without the other, pages, slots or step sizes that no worker could start with:
+ * the text says which and why; such a placement is infeasible. Caller frees with fleet_free. */
 status fleet_new(fleet **out, const fleet_options *opt, const fleet_sink *sink, errbuf *eb);
 void fleet_free(fleet *f);
 /* Runs until that time or, if earlier, until there is nothing to do any more. ST_INVALID: a step outside of

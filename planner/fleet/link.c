@@ -23,8 +23,9 @@ static const profile_link *link_of(const fleet *f) {
 status link_check(const profile *p, errbuf *eb) {
     const profile_link *l = &p->link;
     if (!l->known)
-        return errf(eb, ST_INVALID,
-                    "the profile has no link, which prefill and decode apart need: measure it, or give --link");
+        return errf(
+            eb, ST_INVALID,
+            "the profile has no link, which prefill and decode apart need: measure it, or give --link");
     if (!(l->bytes_per_s > 0))
         return errf(eb, ST_INVALID, "the link moves %g bytes/s, so no hand-off ever ends", l->bytes_per_s);
     if (!(l->kv_token_bytes > 0) || !(l->latency_ns >= 0) || l->fabric_bytes_per_s < 0)

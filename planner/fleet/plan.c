@@ -11,12 +11,18 @@
 #define PLAN_LEAST 4u
 #define PLAN_MOST  256u
 
+/* After a change of the plan. */
+static void set_due(const fleet *f, const lane *l) {
+    f->due_ns[l->number] = l->plan_done + 1 < l->plan_count ? l->planned[l->plan_done] : FLEET_NEVER;
+}
+
 void plan_make(fleet *f, lane *l) {
     fworker *w = &f->workers[l->worker];
     l->plan_count = l->plan_done = l->plan_pages = 0;
     if (!f->plans || f->again || w->lane_count > 1 || !l->decodes || l->part_count || l->prompts.count ||
         l->skip_count)
         return;
+    if (l->end_ns == f->now_ns) return; /* it ends behind what happens now, which may look at the lane */
     uint64_t left = lane_next_end(l) - l->counter;
     uint32_t most = (uint32_t)MIN(left, MAX(l->plan_length, PLAN_LEAST)), free_pages = w->free_pages;
     if (most < 2) return;
@@ -28,7 +34,7 @@ void plan_make(fleet *f, lane *l) {
         if (pages > free_pages) break;
         s.context += s.batch;
         bool covered = true;
-        uint64_t span = work_span_ns(f, w, &s, w->begun - 1 + i, &covered);
+        uint64_t span = form_span_ns(f, w, &s, w->begun - 1 + i, &covered);
         if (!covered) break;
         free_pages -= pages;
         l->plan_pages += pages;
@@ -37,6 +43,7 @@ void plan_make(fleet *f, lane *l) {
     }
     l->end_ns = l->planned[l->plan_count - 1];
     l->plan_length = MIN(2 * MAX(l->plan_length, PLAN_LEAST), PLAN_MOST);
+    set_due(f, l);
 }
 
 /* The running step ends and the next one begins, as work_step_end and its turn would do it. */
@@ -53,20 +60,22 @@ static void next_step(fleet *f, lane *l) {
     l->sums.context += l->sums.batch;
     l->begin_ns = end_ns + w->gap_ns;
     w->begun++;
+    set_due(f, l);
 }
 
-static bool has_ended(const fleet *f, const lane *l) {
-    uint64_t end_ns = l->planned[l->plan_done];
-    return end_ns < f->now_ns || (end_ns == f->now_ns && l->number < f->at_lane);
+static bool has_ended(const fleet *f, uint32_t number) {
+    uint64_t end_ns = f->due_ns[number];
+    return end_ns < f->now_ns || (end_ns == f->now_ns && number < f->at_lane);
 }
 
 void plan_catch_up(fleet *f, lane *l) {
-    while (l->plan_done + 1 < l->plan_count && has_ended(f, l)) next_step(f, l);
+    while (has_ended(f, l->number)) next_step(f, l);
 }
 
 void plan_catch_up_all(fleet *f) {
     if (!f->plans) return;
-    for (uint32_t i = 0; i < f->lane_count; i++) plan_catch_up(f, f->lanes[i]);
+    for (uint32_t i = 0; i < f->lane_count; i++)
+        while (has_ended(f, i)) next_step(f, f->lanes[i]);
 }
 
 void plan_finish(fleet *f, lane *l) {
@@ -80,5 +89,6 @@ void plan_cut(fleet *f, lane *l) {
     l->plan_count = l->plan_done + 1;
     l->plan_pages = 0;
     l->end_ns = l->planned[l->plan_done];
+    set_due(f, l);
     fleet_step_put(f, l);
 }

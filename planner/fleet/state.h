@@ -3,7 +3,8 @@
  *   fleet.c   life, the order of events, what is told and checked
  *   events.c  the heaps: steps that end, and everything else
  *   desk.c    the coordinator: lines, routes, holds, what workers tell it
- *   work.c    the workers: admission, the step of each role, its end
+ *   work.c    the workers: messages, the end of a step, who loses its place
+ *   form.c    their next step, by the policies of the roles
  *   chain.c   lists of requests
  *   plan.c    several decode steps at once
  *   lane.c    sequences that decode together, as sums
@@ -19,7 +20,7 @@
 
 #include "colocated_worker/colocated_policy.h"
 #include "coordinator/router.h"
-#include "planner/fleet/fleet.h"
+#include "planner/fleet/fleet_types.h"
 
 #define SLOT_NONE UINT32_MAX
 
@@ -183,6 +184,11 @@ typedef struct fevent {
     uint32_t attempt; /* RELEASE */
 } fevent;
 
+typedef struct step_end {
+    uint64_t at_ns;
+    uint32_t lane;
+} step_end;
+
 typedef enum fmail_kind {
     FMAIL_TOKENS, /* of a step: the next token_count entries of f->tokens */
     FMAIL_RESERVED,
@@ -205,6 +211,8 @@ typedef struct ftoken {
     bool first, last; /* of its attempt; of the request */
 } ftoken;
 
+typedef struct fleet fleet;
+
 struct fleet {
     fleet_options opt;
     fleet_sink sink;
@@ -213,6 +221,8 @@ struct fleet {
     uint32_t worker_count;
     member **members; /* [worker_count] of these */
     lane **lanes;     /* [lane_count] of all workers */
+    uint64_t *due_ns; /* [lane_count] end of its running step, if another one is planned; else FLEET_NEVER.
+                         All together, since the desk looks at each of them for each request */
     uint32_t lane_count;
     bool plans;       /* several decode steps at once */
     bool again;       /* the next message makes the desk look again, whatever it says */
@@ -236,7 +246,7 @@ struct fleet {
     uint32_t soon_first, soon_count, soon_capacity;
     uint64_t numbers;
     uint32_t at_lane; /* steps that end now have done so up to this lane */
-    uint32_t *steps;  /* [step_count] heap of lanes by the end of their step; owned */
+    step_end *steps;  /* [step_count] heap, at most one for each lane; owned */
     uint32_t step_count;
 
     fmail *mail; /* [mail_count]; owned */
@@ -278,8 +288,9 @@ uint64_t fleet_post(fleet *f, const fevent *e);
 /* The time of the first; FLEET_NEVER: none. */
 uint64_t fleet_event_ns(const fleet *f);
 fevent fleet_event_take(fleet *f);
-/* The lane's end_ns is new, or its step is over. */
+/* The lane's end_ns is new. */
 void fleet_step_put(fleet *f, lane *l);
+/* Its step is over, and there is no other. */
 void fleet_step_take(fleet *f, lane *l);
 
 /* ---- desk.c ---- */
@@ -297,11 +308,22 @@ void work_event(fleet *f, const fevent *e);
 void work_step_end(fleet *f, lane *l);
 /* Counts a step, as it ended. */
 void work_count_step(fleet *f, const lane *l, uint64_t end_ns);
-/* Time of the worker's step of that number. */
-uint64_t work_span_ns(const fleet *f, const fworker *w, const latency_step *s, uint64_t step, bool *covered);
 void work_take_pages(fworker *w, uint32_t pages);
+/* It loses its place; the desk will hear of it when its pages are free. */
+void work_preempt(fleet *f, fworker *w, uint32_t slot);
+uint32_t work_number(const fleet *f, const fworker *w);
 void work_decide(fleet *f, fleet_decision_kind kind, uint32_t slot, uint32_t worker, uint32_t other,
                  uint32_t begin, uint32_t count);
+
+/* ---- form.c ---- */
+/* One turn of the worker's loop. follows: behind a step, so that the loop's own time passes first. */
+void form_steps(fleet *f, fworker *w, bool follows);
+/* Time of the worker's step of that number. */
+uint64_t form_span_ns(const fleet *f, const fworker *w, const latency_step *s, uint64_t step, bool *covered);
+/* Room for so many in the scratch arrays. */
+void form_scratch(fleet *f, uint32_t count);
+/* Compares two slots by age at their worker. */
+int form_older(const void *a, const void *b, void *f);
 
 /* ---- plan.c ---- */
 /* The lane's step has begun: those behind it that nothing but a message could change are planned. */

@@ -81,7 +81,9 @@ typedef struct judge_goodput {
 
 /* ST_INVALID: the placement cannot be simulated (fleet_new's text), or a step outside of the grid. */
 status judge_rate(judge_point *out, const judge_case *c, const judge_rules *r, double rate, errbuf *eb);
-/* The search of the highest rate: doubling, then bisection. ST_INVALID as judge_rate. */
+/* The search of the highest rate: doubling, then bisection. Far from the target, and where attainment falls
+ * so steeply that it makes no difference to the rate, intervals may be wider than half_width; judge_rate at
+ * the crossing has it. ST_INVALID as judge_rate. */
 status judge_search(judge_goodput *out, const judge_case *c, const judge_rules *r, errbuf *eb);
 
 #endif

@@ -130,7 +130,6 @@ static void take(lone *out, const answers *a, double target) {
     out->tpot_ms = at_percentile(tpot, several, q);
     out->itl_ms = at_percentile(itl, several, q);
     out->e2e_ms = at_percentile(e2e, n, q);
-    out->usual_s = n ? stats_percentile(e2e, n, 99) / 1e3 : 0;
     out->longest_s = n ? e2e[n - 1] / 1e3 : 0;
     free(x);
 }

@@ -11,7 +11,6 @@ typedef struct lone {
     uint32_t count, good, ttft_good, tpot_good, itl_good, e2e_good, refused;
     double ttft_ms, tpot_ms, itl_ms, e2e_ms; /* at the target's percentile; of those that are not refused */
     double longest_s;                        /* the longest E2E */
-    double usual_s;                          /* P99 of E2E */
     double capacity; /* requests per second that the steps alone would admit, about: with as large decode
                         batches as pages and TPOT allow. What limits may leave less of, hardly more. > 0 */
 } lone;

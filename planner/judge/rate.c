@@ -12,9 +12,10 @@
 #define FAR         4 /* only_side: so many half widths off the target */
 #define GROW_MOST   4 /* times as many arrivals at once */
 #define GROW_LEAST  1.3
-#define STAYS       2 /* that the warm-up is longer than the longest one, at least */
-#define TRUST       4 /* growth is believed after so many times the usual stay */
-#define SAYS_GROWTH 2 /* looks in a row, each at twice as many arrivals */
+#define TRUST       2   /* growth is believed after so many times the longest stay */
+#define STAYS       1.5 /* a request stays longer than alone: begin with that */
+#define FULLER      8   /* and end with that */
+#define SAYS_GROWTH 2   /* looks in a row, each at twice as many arrivals */
 
 typedef struct run {
     const judge_case *c;
@@ -22,6 +23,7 @@ typedef struct run {
     const rate_ask *ask;
     replication *seeds[JUDGE_SEEDS_MAX]; /* [count]; owned */
     uint32_t count, arrivals;
+    uint32_t warmup;        /* half of the arrivals until it suffices, and from then on what it was */
     uint32_t arrivals_most; /* of a seed */
     uint32_t growing;       /* looks in a row at which the number in flight grew */
     interval attainment;
@@ -34,24 +36,24 @@ static status run_seed(void *ctx, uint32_t index, errbuf *eb) {
         status st = replication_new(&u->seeds[index], u->c, u->ask->rate, u->r->first_seed + index, eb);
         if (st != ST_OK) return st;
     }
-    return replication_run(u->seeds[index], u->arrivals, eb);
+    return replication_run(u->seeds[index], u->arrivals, u->warmup, eb);
 }
 
-/* Whether the part that is cut was long enough: a few times as long as a request stays, and, by the mean of
- * all seeds, as long as queues remember that they were empty. */
+/* Whether the warm-up is long enough: of those who came to an empty cluster none is there any more, and, by
+ * the mean of all seeds, the queues have forgotten it. */
 static bool has_settled(const run *u) {
     uint32_t n = u->arrivals;
-    bool long_enough = true;
+    bool is = true;
     double *flight = xcalloc(2 * (size_t)n, sizeof *flight), *ttft = flight + n;
     for (uint32_t i = 0; i < u->count; i++) {
         const replication_sum *s = replication_result(u->seeds[i]);
-        long_enough = long_enough && s->warmup_s >= STAYS * s->longest_s;
+        is = is && s->warmup_s >= s->longest_s;
         replication_series(u->seeds[i], flight, ttft);
     }
-    size_t cut[2] = {0, 0}, most = u->arrivals == u->arrivals_most ? n : n / REPLICATION_WARMUP;
-    bool is = long_enough && steady_mser5(flight, n, &cut[0]) && steady_mser5(ttft, n, &cut[1]);
+    size_t cut; /* within half of the arrivals */
+    is = is && steady_mser5(flight, n, &cut) && steady_mser5(ttft, n, &cut);
     free(flight);
-    return is && cut[0] <= most && cut[1] <= most;
+    return is;
 }
 
 static void look(run *u) {
@@ -65,9 +67,10 @@ static void look(run *u) {
         first += s->first_third;
         last += s->last_third;
     }
-    u->settled = has_settled(u);
+    u->settled = u->settled || has_settled(u);
     u->attainment = stats_seeds(x, u->count, good, members);
-    bool believed = u->arrivals == u->arrivals_most || u->arrivals >= TRUST * u->ask->rate * u->ask->usual_s;
+    bool believed =
+        u->arrivals == u->arrivals_most || u->arrivals >= TRUST * u->ask->rate * u->ask->longest_s;
     bool grows = believed && steady_growth(first, last, members, 1).unstable;
     u->growing = grows ? u->growing + 1 : 0;
     u->unstable = u->growing >= SAYS_GROWTH || (grows && u->arrivals == u->arrivals_most);
@@ -76,7 +79,7 @@ static void look(run *u) {
 /* How much wider the interval is than was asked; <= 1: narrow enough. */
 static double too_wide(const run *u) {
     const interval *a = &u->attainment;
-    double half = (a->high - a->low) / 2, want = u->r->half_width;
+    double half = (a->high - a->low) / 2, want = u->ask->half_width;
     if (u->ask->only_side) want = fmax(want, fabs(a->mean - u->r->target) / FAR);
     return isnan(half) ? INFINITY : half / want;
 }
@@ -84,6 +87,7 @@ static double too_wide(const run *u) {
 static void grow_arrivals(run *u, double factor) {
     double most = fmin(factor, GROW_MOST) * u->arrivals;
     u->arrivals = most < u->arrivals_most ? (uint32_t)most : u->arrivals_most;
+    if (!u->settled) u->warmup = u->arrivals / 2;
 }
 
 /* false: enough is known, or the caps are reached. */
@@ -138,8 +142,8 @@ static void tell(const run *u, judge_point *out, uint64_t *simulated) {
         tpot += s->tpot_good;
         itl += s->itl_good;
         refused += s->refused;
-        p.prefill_busy = fmax(p.prefill_busy, s->prefill_busy);
-        p.decode_busy = fmax(p.decode_busy, s->decode_busy);
+        p.prefill_busy += s->prefill_busy / u->count;
+        p.decode_busy += s->decode_busy / u->count;
         if (s->pages_most > p.pages_most) p.pages_role = s->pages_role;
         p.pages_most = fmax(p.pages_most, s->pages_most);
     }
@@ -160,10 +164,11 @@ status rate_run(judge_point *out, const judge_case *c, const judge_rules *r, con
     PRE(out);
     PRE(r->seeds_cap <= JUDGE_SEEDS_MAX);
     run u = {.c = c, .r = r, .ask = ask, .count = r->seeds};
-    double stay = ask->rate * ask->usual_s; /* requests that arrive while a lone one is there */
-    double most = fmax(2.0 * (double)r->requests_cap, (double)r->requests_cap + 20 * stay);
+    double stay = 2 * ask->rate * ask->longest_s; /* half of it is as long as the longest stay */
+    double most = 2 * (double)r->requests_cap + FULLER * stay;
     u.arrivals_most = (uint32_t)fmin(most, JUDGE_REQUESTS_MAX);
-    u.arrivals = (uint32_t)fmin((double)r->requests_min + 10 * stay, u.arrivals_most);
+    u.arrivals = (uint32_t)fmin((double)r->requests_min * 2 + STAYS * stay, u.arrivals_most);
+    u.warmup = u.arrivals / 2;
     status st;
     do {
         st = judge_pool(r->threads, u.count, run_seed, &u, eb);

@@ -6,7 +6,8 @@
 
 typedef struct rate_ask {
     double rate;
-    double usual_s; /* that a lone request takes, nearly always */
+    double longest_s;  /* that a lone request stays */
+    double half_width; /* of the interval: narrow enough */
     /* Which side of the target it is on is all that one wants to know: a quarter of the distance to the
      * target is narrow enough, on either side. From 4 half widths on a slip is too seldom to shift the
      * crossing. */

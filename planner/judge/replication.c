@@ -24,7 +24,7 @@ struct replication {
     arrivals_stream stream;
     fleet *fleet;
     record *records; /* [made], by index */
-    uint32_t made, capacity, taken, arrivals;
+    uint32_t made, capacity, taken, arrivals, warmup;
     double *ends; /* [ended], s, ascending; as large as records */
     uint32_t ended;
     replication_sum sum;
@@ -148,12 +148,8 @@ static void take_workers(replication *r) {
     }
 }
 
-static uint32_t first_member(const replication *r) {
-    return r->arrivals / REPLICATION_WARMUP;
-}
-
 static void sum_up(replication *r) {
-    uint32_t first = first_member(r);
+    uint32_t first = r->warmup;
     r->sum = (replication_sum){.warmup_s = r->records[first].at_s, .members = r->arrivals - first};
     for (uint32_t i = 0; i < r->arrivals; i++) {
         const record *rec = &r->records[i];
@@ -180,25 +176,32 @@ static bool one_hopes(const replication *r, uint32_t *from) {
     return false;
 }
 
-status replication_run(replication *r, uint32_t arrivals, errbuf *eb) {
+/* Until all of the arrivals have ended, or have no hope; those that are left when as many have come again are
+ * misses. */
+static status run_out(replication *r, errbuf *eb) {
+    uint32_t from = 0, at = r->arrivals, step = r->arrivals / DRAIN_PARTS + 1;
+    for (;;) {
+        make_until(r, at);
+        uint64_t until_ns = MAX(r->records[at - 1].at_ns, fleet_totals_of(r->fleet).now_ns);
+        status st = fleet_run(r->fleet, until_ns, eb);
+        if (st != ST_OK || !one_hopes(r, &from) || at >= 2 * (uint64_t)r->arrivals) return st;
+        at += step;
+    }
+}
+
+status replication_run(replication *r, uint32_t arrivals, uint32_t warmup, errbuf *eb) {
     PRE(r);
     PRE(arrivals >= r->arrivals);
-    PRE(arrivals > 0);
-    if (arrivals == r->arrivals) return ST_OK;
-    r->arrivals = arrivals;
-    make_until(r, arrivals);
-    uint32_t from = 0, at = arrivals, step = arrivals / DRAIN_PARTS + 1;
-    uint64_t until_ns = r->records[arrivals - 1].at_ns;
-    do {
-        status st = fleet_run(r->fleet, MAX(until_ns, fleet_totals_of(r->fleet).now_ns), eb);
-        if (st != ST_OK) return st;
-        if (at >= 2 * (uint64_t)arrivals) break; /* those that are left are misses */
-        at += step;
-        make_until(r, at);
-        until_ns = r->records[at - 1].at_ns;
-    } while (one_hopes(r, &from));
-    sum_up(r);
-    return ST_OK;
+    PRE(warmup < arrivals);
+    if (arrivals == r->arrivals && warmup == r->warmup) return ST_OK;
+    status st = ST_OK;
+    r->warmup = warmup;
+    if (arrivals > r->arrivals) {
+        r->arrivals = arrivals;
+        st = run_out(r, eb);
+    }
+    if (st == ST_OK) sum_up(r);
+    return st;
 }
 
 const replication_sum *replication_result(const replication *r) {
@@ -231,7 +234,7 @@ size_t replication_latencies(const replication *r, replication_metric m, double 
     PRE(r);
     PRE(out);
     size_t n = 0;
-    for (uint32_t i = first_member(r); i < r->arrivals; i++) {
+    for (uint32_t i = r->warmup; i < r->arrivals; i++) {
         const record *rec = &r->records[i];
         bool there = isinf(rec->end_s), several = !there && rec->output_tokens > 1;
         if (rec->refused) continue;
@@ -246,6 +249,21 @@ size_t replication_latencies(const replication *r, replication_metric m, double 
             if (several) out[n++] = rec->itl_ms;
             break;
         }
+    }
+    return n;
+}
+
+size_t replication_pairs(const replication *r, replication_pair *out) {
+    PRE(r);
+    PRE(out);
+    size_t n = 0;
+    for (uint32_t i = r->warmup; i < r->arrivals; i++) {
+        const record *rec = &r->records[i];
+        bool over = !rec->refused && isfinite(rec->end_s);
+        bool in_time = over && (rec->end_s - rec->at_s) * 1e3 <= r->c->limits.e2e_ms;
+        out[n++] = (replication_pair){.ttft_ms = over ? (float)rec->ttft_ms : INFINITY,
+                                      .tpot_ms = over ? (float)rec->tpot_ms : INFINITY,
+                                      .rest_good = over && rec->itl_good && in_time};
     }
     return n;
 }

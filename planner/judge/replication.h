@@ -1,9 +1,9 @@
 /* replication - one seed of a workload against a placement at a rate, simulated so far as asked, and then
  * further where that did not suffice.
  *
- * The first quarter of what arrived is warm-up, the rest the window. It is a fixed part: where the data of a
- * seed chose its own cut, it would cut off its busy times, and attainment would be too good (by half a point
- * for M/D/1 at load 0.6 and 2,000 requests, measured). The data of all seeds together say whether the quarter
+ * What arrived first is warm-up, the rest the window. Where data of a seed chose its own cut, it would cut
+ * off its busy times, and attainment would be too good (by half a point for M/D/1 at load 0.6 and 2,000
+ * requests, measured): the cut is the same for all seeds of a rate, and their data together say whether it
  * suffices (rate.c). Load is kept on until each arrival of the window has ended, or has been there for so
  * long that it can keep its limits no more. From an empty cluster attainment falls to its steady value: what
  * misses the target before it has settled misses it after, too. */
@@ -11,8 +11,6 @@
 #define BATON_PLANNER_REPLICATION_H
 
 #include "planner/judge/judge.h"
-
-#define REPLICATION_WARMUP 4u /* the first of so many parts */
 
 /* Of the window. */
 typedef struct replication_sum {
@@ -31,8 +29,9 @@ typedef struct replication replication;
 /* Borrowed: what c points to. ST_INVALID as judge_rate. Caller frees with replication_free. */
 status replication_new(replication **out, const judge_case *c, double rate, uint64_t seed, errbuf *eb);
 void replication_free(replication *r);
-/* Simulates on until `arrivals` have come, and their end; sums up. PRE: never fewer than before. */
-status replication_run(replication *r, uint32_t arrivals, errbuf *eb);
+/* Simulates on until `arrivals` have come, and their end; sums up all but the first `warmup` of them. PRE:
+ * arrivals are never fewer than before; warmup < arrivals. */
+status replication_run(replication *r, uint32_t arrivals, uint32_t warmup, errbuf *eb);
 const replication_sum *replication_result(const replication *r);
 fleet_totals replication_totals(const replication *r);
 typedef enum replication_metric {
@@ -45,5 +44,14 @@ typedef enum replication_metric {
 void replication_series(const replication *r, double *in_flight, double *ttft_ms);
 /* Appends those of the window, ms: at most replication_result()->members values. Returns their number. */
 size_t replication_latencies(const replication *r, replication_metric m, double *out);
+
+/* One of the window, to be scored with other limits on TTFT and TPOT afterwards. */
+typedef struct replication_pair {
+    float ttft_ms, tpot_ms; /* INFINITY: refused, or not over */
+    bool rest_good;         /* the limits but these two are kept */
+} replication_pair;
+/* Those of the window in the order of arrival, at most replication_result()->members. Returns their number.
+ */
+size_t replication_pairs(const replication *r, replication_pair *out);
 
 #endif

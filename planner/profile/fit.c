@@ -9,7 +9,8 @@
 #include <string.h>
 
 #define CANDIDATES_MAX 16u   /* x that a knot may be put at */
-#define FOLDS_MAX      256u  /* with more points, several are left out together */
+#define FOLDS_MAX      64u   /* while knots are chosen; with more points, several are left out together */
+#define JUDGED_MAX     24u   /* folds of the error that is told: each chooses its own knots */
 #define GAIN           0.9   /* what a knot must lower the error to */
 #define GOOD_ENOUGH    0.001 /* error below which no knot is tried */
 
@@ -92,7 +93,7 @@ static void row_of(const knot_list *k, double x, double y, double *row) {
 
 /* Divided by what was measured, so that errors are relative. */
 static void add(nnls *p, const knot_list *k, const fit_point *at, double times) {
-    double row[NNLS_MAX];
+    double row[NNLS_MAX] = {0};
     row_of(k, at->x, at->y, row);
     for (uint32_t i = 0; i < p->n; i++) row[i] /= at->ns;
     nnls_add(p, row, 1, times);
@@ -127,9 +128,10 @@ static bool knots_without(const fitter *f, const knot_list *k, uint32_t fold, ui
     return out->count == k->count;
 }
 
-static bool is_alone(const fitter *f, uint32_t i) {
+/* The only point at the smallest or at the largest x. */
+static bool is_end(const fitter *f, uint32_t i) {
     const fit_point *p = f->points;
-    return !(i > 0 && p[i - 1].x == p[i].x) && !(i + 1 < f->count && p[i + 1].x == p[i].x);
+    return (i == 0 && p[1].x > p[0].x) || (i + 1 == f->count && p[i - 1].x < p[i].x);
 }
 
 /* Errors of points predicted from the others into f->errors; returns how many. */
@@ -149,8 +151,7 @@ static uint32_t leave_out(fitter *f, const knot_list *k, bool ends_too) {
         nnls_solve(&p, c);
         for (uint32_t i = fold; i < f->count; i += folds) {
             const fit_point *at = &f->points[i];
-            bool end = (i == 0 || i + 1 == f->count) && is_alone(f, i);
-            if (end && !ends_too) continue;
+            if (!ends_too && is_end(f, i)) continue;
             f->errors[n++] = fabs(predict(&left, c, at->x, at->y) - at->ns) / at->ns;
         }
     }
@@ -217,7 +218,7 @@ static profile_error try_more(fitter *f, const knot_list *k, const double *x, ui
 }
 
 /* Two knots at once where one does not help: a bend in a straight line needs its begin and its end. */
-static profile_error choose_knots(fitter *f, knot_list *k) {
+static void choose_knots(fitter *f, knot_list *k) {
     double x[CANDIDATES_MAX];
     uint32_t n = candidates(f, x);
     profile_error e = try_knots(f, k);
@@ -229,7 +230,37 @@ static profile_error choose_knots(fitter *f, knot_list *k) {
         e = more;
         *k = best;
     }
-    return e;
+}
+
+/* The simplest one; with `knots`, the one that predicts best. */
+static knot_list knots_for(fitter *f, bool knots) {
+    double last = f->points[f->count - 1].x;
+    knot_list k = {.x = {0, last > 0 ? last : 1}, .count = 2};
+    if (knots) choose_knots(f, &k);
+    return k;
+}
+
+/* Of curves that have not seen the points they are asked for, nor chosen their knots by them. */
+static profile_error judge(const fitter *f, bool knots, bool ends_too) {
+    uint32_t folds = MIN(f->count, JUDGED_MAX), n = 0;
+    fitter rest = {.points = xcalloc(f->count, sizeof *rest.points),
+                   .errors = xcalloc(f->count, sizeof *rest.errors)};
+    for (uint32_t fold = 0; fold < folds; fold++) {
+        double c[NNLS_MAX];
+        rest.count = 0;
+        for (uint32_t i = 0; i < f->count; i++)
+            if (i % folds != fold) rest.points[rest.count++] = f->points[i];
+        knot_list k = knots_for(&rest, knots);
+        nnls p = sums(&rest, &k, rest.count, rest.count);
+        nnls_solve(&p, c);
+        for (uint32_t i = fold; i < f->count; i += folds) {
+            const fit_point *at = &f->points[i];
+            if (!ends_too && is_end(f, i)) continue;
+            f->errors[n++] = fabs(predict(&k, c, at->x, at->y) - at->ns) / at->ns;
+        }
+    }
+    fitter_done(&rest);
+    return error_of(f->errors, n);
 }
 
 static step_cost curve_of(const fitter *f, const knot_list *k) {
@@ -259,11 +290,12 @@ static status fit(step_cost *out, profile_error *loo, const fit_point *points, u
     fitter f = {0};
     status st = fitter_init(&f, points, count, eb);
     if (st != ST_OK) return st;
-    double last = f.points[f.count - 1].x;
-    knot_list k = {.x = {0, last > 0 ? last : 1}, .count = 2};
-    profile_error e = knots ? choose_knots(&f, &k) : try_knots(&f, &k);
+    if (loo) {
+        *loo = judge(&f, knots, false);
+        if (!loo->points) *loo = judge(&f, knots, true);
+    }
+    knot_list k = knots_for(&f, knots);
     *out = curve_of(&f, &k);
-    if (loo) *loo = e;
     fitter_done(&f);
     return ST_OK;
 }

@@ -11,7 +11,7 @@
 #include "planner/profile/profile.h"
 
 #define FIT_POINTS_MAX   65536u
-#define FIT_DISTINCT_MAX 4096u
+#define FIT_DISTINCT_MAX 1024u
 #define FIT_KNOTS_MAX    12u
 
 typedef struct fit_point {
@@ -25,7 +25,8 @@ typedef struct fit_mixed_point {
     double ns; /* > 0 */
 } fit_mixed_point;
 
-/* loo (may be NULL): each distinct (x, y) predicted from all others. The only point at the smallest or at the
+/* loo (may be NULL): each distinct (x, y) predicted by a curve whose knots, too, were chosen without it; of
+ * more than 24 points several are left out together, evenly spread. The only point at the smallest or at the
  * largest x is not asked for, since nobody is beyond it: the grid would end before it. ST_INVALID names the
  * point that is no number, or says how many are wanted: 3 distinct ones. Caller frees with step_cost_done. */
 status fit_cost(step_cost *out, profile_error *loo, const fit_point *points, uint32_t count, errbuf *eb);

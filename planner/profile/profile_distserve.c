@@ -82,6 +82,9 @@ static status read_root(profile_distserve *out, const json_t *root, errbuf *eb) 
     json_object_foreach((json_t *)root, model, engines) {
         if (st == ST_OK && strlen(model) >= sizeof d.engines->model)
             st = errf(eb, ST_INVALID, "\"%.40s...\": the name of a model has at most 63 letters", model);
+        if (st == ST_OK && !json_is_object(engines))
+            st = errf(eb, ST_INVALID, "\"%.60s\": want an object, with a tensor parallelism as each key",
+                      model);
         json_object_foreach(engines, tp, engine) {
             if (st != ST_OK) break;
             if (d.count == PROFILE_ENGINES_MAX) {

@@ -41,8 +41,8 @@ double profile_distserve_decode_ms(const distserve_engine *e, uint32_t pp, doubl
 
 /* Whether it looks like such a file. */
 bool profile_distserve_is(const json_t *root);
-/* All tp of a model (NULL: the only one), each with pp 1, 2, 4, 5 and 8, as engines of a profile; the time of a
- * step is that of one stage. The file does not say what was measured, so there are no bounds, but for a
+/* All tp of a model (NULL: the only one), each with pp 1, 2, 4, 5 and 8, as engines of a profile; the time of
+ * a step is that of one stage. The file does not say what was measured, so there are no bounds, but for a
  * quadratic term below 0, which holds until a longer prompt would cost less. ST_INVALID. Caller frees with
  * profile_free. */
 status profile_distserve_make(profile **out, const json_t *root, const char *model, errbuf *eb);

@@ -235,7 +235,7 @@ static status read_roles(const json_t *v, bool *roles, const char *at, errbuf *e
 
 static status read_engine(const json_t *v, profile_engine *e, const char *at, errbuf *eb) {
     e->tp = e->pp = 1;
-    char prefill[40], decode[40];
+    char prefill[56], decode[56];
     snprintf(prefill, sizeof prefill, "%s.prefill", at);
     snprintf(decode, sizeof decode, "%s.decode", at);
     status st = read_object(v, &ENGINE_SHAPE, e, at, eb);
@@ -255,7 +255,7 @@ static status read_engines(profile *p, const json_t *v, errbuf *eb) {
     p->engines = xcalloc(n, sizeof *p->engines);
     status st = ST_OK;
     for (size_t i = 0; i < n && st == ST_OK; i++) {
-        char at[24];
+        char at[40];
         snprintf(at, sizeof at, "engines[%zu]", i);
         p->engine_count = (uint32_t)i + 1;
         st = read_engine(json_array_get(v, i), &p->engines[i], at, eb);

@@ -3,7 +3,6 @@
 #include "base/mem.h"
 
 #include <math.h>
-#include <stdlib.h>
 
 static const char *or_unknown(const char *text) {
     return text ? text : "unknown";
@@ -37,7 +36,7 @@ static void show_curve(FILE *out, const char *phase, const char *x, const char *
     show_error(out, e);
     fprintf(out, "; cv %.3f\n", cv);
     if (c->count == 1) {
-        fprintf(out, "           %.6g ms + %.6g us per %s + %.6g ns per unit of %s\n",
+        fprintf(out, "           %.6g ms + %.6g us per unit of %s + %.6g ns per unit of %s\n",
                 step_cost_intercept_ns(c) / 1e6, c->rise_ns / 1e3, x, c->knots[0].slope_ns, y);
         return;
     }
@@ -59,7 +58,7 @@ static void show_engine(FILE *out, const profile_engine *e) {
     show_curve(out, "prefill", "tokens", "squares", &e->prefill, &e->prefill_error, e->prefill_cv);
     show_curve(out, "decode", "sequences", "context", &e->decode, &e->decode_error, e->decode_cv);
     if (e->prefill.count && e->decode.count) {
-        fprintf(out, "  mixed    %.3g of the smaller intercept is shared; ", e->shared);
+        fprintf(out, "  mixed    %.3g %% of the smaller intercept is saved; ", 100 * e->shared);
         show_error(out, &e->mixed_error);
         fprintf(out, "\n");
     }
@@ -99,19 +98,4 @@ void profile_show(FILE *out, const profile *p) {
 int profile_exit_code(status st) {
     if (st == ST_OK) return 0;
     return st == ST_CORRUPT ? 4 : st == ST_INVALID ? 2 : 1;
-}
-
-int profile_convert(const char *from, const profile_read_options *opt, const char *to) {
-    PRE(from);
-    PRE(to);
-    profile *p = NULL;
-    errbuf eb = {0};
-    status st = profile_read(&p, from, opt, &eb);
-    if (st == ST_OK) st = profile_write(p, to, &eb);
-    if (st == ST_OK)
-        profile_show(stdout, p);
-    else
-        fprintf(stderr, "baton-plan profile: %s\n", eb.text);
-    profile_free(p);
-    return profile_exit_code(st);
 }

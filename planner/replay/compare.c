@@ -234,9 +234,10 @@ bool compared_below(const compared_cell *c) {
     return c->load < COMPARE_LOAD && !c->unstable;
 }
 
-static void sum_up(compared_summary *s, double error, const cell *at) {
-    if (!isfinite(error)) return;
-    double e = fabs(error);
+static void sum_up(compared_summary *s, const compared *v, const cell *at) {
+    if (!isfinite(v->error)) return;
+    double e = fabs(v->error);
+    s->inside += v->predicted >= v->low && v->predicted <= v->high;
     s->mean = (s->mean * s->n + e) / (s->n + 1);
     if (s->n++ == 0 || e > s->worst) {
         s->worst = e;
@@ -250,8 +251,7 @@ compared_summary compare_summary(const compare *c, compared_metric m, bool below
     PRE(c);
     compared_summary s = NOTHING;
     for (uint32_t i = 0; i < c->cell_count; i++)
-        if (compared_below(&c->cells[i]) == below)
-            sum_up(&s, c->cells[i].values[m].error, c->cells[i].measured);
+        if (compared_below(&c->cells[i]) == below) sum_up(&s, &c->cells[i].values[m], c->cells[i].measured);
     return s;
 }
 
@@ -260,13 +260,13 @@ compared_summary compare_attainment(const compare *c, bool below) {
     compared_summary s = NOTHING;
     for (uint32_t i = 0; i < c->cell_count; i++)
         for (uint32_t k = 0; k < c->measured->slo_count && compared_below(&c->cells[i]) == below; k++)
-            sum_up(&s, c->cells[i].attainment[k].error, c->cells[i].measured);
+            sum_up(&s, &c->cells[i].attainment[k], c->cells[i].measured);
     return s;
 }
 
 compared_summary compare_goodput(const compare *c) {
     PRE(c);
     compared_summary s = NOTHING;
-    for (uint32_t i = 0; i < c->goodput_count; i++) sum_up(&s, c->goodputs[i].value.error, NULL);
+    for (uint32_t i = 0; i < c->goodput_count; i++) sum_up(&s, &c->goodputs[i].value, NULL);
     return s;
 }

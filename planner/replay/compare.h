@@ -57,6 +57,7 @@ typedef struct compared_summary {
     double mean, worst;
     const cell *worst_cell; /* NULL: none */
     uint32_t n;
+    uint32_t inside; /* predictions within the interval of what was measured */
 } compared_summary;
 
 typedef struct compare {

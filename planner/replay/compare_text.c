@@ -33,17 +33,15 @@ static void add_summary(buf *out, const char *what, const compared_summary *s, b
     if (s->n == 0) return;
     buf_addf(out, "  %-14s mean %5.1f %s, worst %5.1f %s", what, s->mean * 100, unit, s->worst * 100, unit);
     if (s->worst_cell) buf_addf(out, " (%s)", s->worst_cell->id);
-    buf_addf(out, ", n = %u\n", s->n);
+    buf_addf(out, "; %u of %u within the measured interval\n", s->inside, s->n);
 }
 
 static void add_summaries(buf *out, const compare *c, bool below) {
     uint32_t n = 0;
     for (uint32_t i = 0; i < c->cell_count; i++) n += compared_below(&c->cells[i]) == below;
     if (n == 0) return;
-    buf_addf(out,
-             below ? "Errors of the %u cells below %.0f %% of capacity:\n"
-                   : "Errors of the %u cells at or above %.0f %% of capacity, or unstable:\n",
-             n, COMPARE_LOAD * 100);
+    buf_addf(out, "Errors of the %u %s %s %.0f %% of capacity%s:\n", n, n == 1 ? "cell" : "cells",
+             below ? "below" : "at or above", COMPARE_LOAD * 100, below ? "" : ", or unstable");
     for (compared_metric m = 0; m < COMPARED_METRICS; m++) {
         compared_summary s = compare_summary(c, m, below);
         char name[32];
@@ -71,16 +69,14 @@ void compare_verdict(buf *out, const compare *c) {
         same += is_same;
         near += !is_same && c->winners[i].agrees;
     }
-    if (c->winner_count)
-        buf_addf(out,
-                 "The winner is the measured one in %u of %u cases, and cannot be told apart from it in "
-                 "%u more.\n",
-                 same, c->winner_count, near);
+    if (c->winner_count) {
+        buf_addf(out, "The winner is the measured one in %u of %u cases", same, c->winner_count);
+        if (near) buf_addf(out, ", and cannot be told apart from it in %u more", near);
+        buf_adds(out, ".\n");
+    }
     if (c->left_out)
-        buf_addf(out,
-                 "%u cells are not compared: they were not measured to the end, are void, or cannot be "
-                 "simulated.\n",
-                 c->left_out);
+        buf_addf(out, "Not compared: %u %s, not measured to the end, void, or not to be simulated.\n",
+                 c->left_out, c->left_out == 1 ? "cell" : "cells");
 }
 
 /* ---- text ---- */
@@ -223,9 +219,10 @@ static json_t *value_json(const compared *v) {
 }
 
 static json_t *summary_json(const compared_summary *s) {
-    return json_pack("{s:o, s:o, s:o, s:i}", "mean", s->n ? number(s->mean) : json_null(), "worst",
+    return json_pack("{s:o, s:o, s:o, s:i, s:i}", "mean", s->n ? number(s->mean) : json_null(), "worst",
                      s->n ? number(s->worst) : json_null(), "worst_cell",
-                     text(s->worst_cell ? s->worst_cell->id : NULL), "n", (int)s->n);
+                     text(s->worst_cell ? s->worst_cell->id : NULL), "n", (int)s->n, "inside",
+                     (int)s->inside);
 }
 
 static json_t *summaries_json(const compare *c, bool below) {

@@ -25,8 +25,8 @@ static void data(plot *f, const compare *c, const placement *p, uint32_t number,
         chart_widen(low, high, v->measured);
         chart_widen(low, high, v->predicted);
         plot_add(f, "%.6g %.6g", v->measured, v->predicted);
-        chart_number(f, v->low > 0 ? v->low : v->measured);
-        chart_number(f, v->high > 0 ? v->high : v->measured);
+        chart_number(f, isnan(v->low) ? v->measured : fmax(v->low, 1e-6)); /* to the edge */
+        chart_number(f, isnan(v->high) ? v->measured : fmax(v->high, 1e-6));
         plot_add(f, " %d\n", plot_shape(p->style, !compared_below(k)));
     }
     plot_add(f, "END\n");

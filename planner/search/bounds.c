@@ -184,7 +184,17 @@ static bool judge_memory(kind *c, const bounds_input *in, worker_role role) {
     return true;
 }
 
+static bool judge_link(kind *c, const bounds_input *in) {
+    const profile_link *l = &in->profile->link;
+    if (c->one.roles[ROLE_COLOCATED].count) return true;
+    if (!l->known) return reject(c, REJECT_LINK, "the profile knows no link: give --link BYTES/S,KV_BYTES");
+    if (!(l->bytes_per_s > 0))
+        return reject(c, REJECT_LINK, "the link moves %g bytes/s: no hand-off ends", l->bytes_per_s);
+    return true;
+}
+
 static void judge_kind(kind *c, const bounds_input *in) {
+    if (!judge_link(c, in)) return;
     for (worker_role role = 0; role < ROLE_COUNT; role++) {
         if (!c->one.roles[role].count) continue;
         if (!judge_engine(c, in, role) || !judge_memory(c, in, role)) return;

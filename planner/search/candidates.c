@@ -12,8 +12,14 @@
 
 const char *reject_name(reject_reason r) {
     static const char *const names[REJECT_REASONS] = {
-        [REJECT_NOT] = "no",      [REJECT_MEMORY] = "memory", [REJECT_PROFILE] = "no profile",
-        [REJECT_HEADS] = "heads", [REJECT_SLO] = "SLO",       [REJECT_SATURATION] = "saturation",
+        [REJECT_NOT] = "no",
+        [REJECT_LINK] = "link",
+        [REJECT_BEATEN] = "beaten",
+        [REJECT_MEMORY] = "memory",
+        [REJECT_PROFILE] = "no profile",
+        [REJECT_HEADS] = "heads",
+        [REJECT_SLO] = "SLO",
+        [REJECT_SATURATION] = "saturation",
     };
     PRE(r < REJECT_REASONS);
     return names[r];
@@ -52,10 +58,10 @@ static uint32_t largest_budget(const profile_engine *e) {
 /* A few budgets: one prompt, and several at a time. */
 static void add_prefill(shapes *s, const candidate_options *o, const profile_engine *e, fleet_role role) {
     uint32_t one = largest_chunk(o, e), most = largest_budget(e), last = 0;
-    static const uint32_t times[] = {1, 2, 4};
+    static const uint32_t times[] = {1, 4};
     for (size_t i = 0; i < ARRAY_LEN(times); i++) {
         uint32_t budget = MIN(one * times[i], most);
-        if (budget == last || (o->quick && times[i] != 2)) continue;
+        if (budget == last || (o->quick && times[i] != 1)) continue;
         role.max_rows = last = budget;
         role.chunk_tokens = one;
         add_shape(s, &role, false);

@@ -25,6 +25,8 @@ typedef enum reject_reason {
     REJECT_PROFILE,    /* no engine of that shape, or steps outside of what was measured */
     REJECT_HEADS,      /* tp does not divide them */
     REJECT_SLO,        /* a request that is alone misses the limits; or every rate that was tried */
+    REJECT_LINK,       /* no hand-off: the link is unknown, or moves nothing */
+    REJECT_BEATEN,     /* it fails at a rate that another one of its kind serves */
     REJECT_SATURATION, /* its work alone takes longer than the best needs */
     REJECT_REASONS
 } reject_reason;
@@ -41,6 +43,7 @@ typedef struct candidate {
     char why[160];        /* rejected: for people */
     judge_goodput *found; /* NULL: not simulated; owned */
     bool narrow;          /* found by the finalists' rules */
+    uint64_t tested;      /* requests of the one look at another's rate */
 } candidate;
 
 typedef struct candidate_list {

@@ -90,6 +90,28 @@ static json_t *ratio_json(ratio r) {
                : json_pack("{s:f, s:o, s:o}", "mean", r.mean, "low", real(r.low), "high", real(r.high));
 }
 
+static json_t *sensitivity_json(const sensitivity *s) {
+    if (!s || !s->there) return json_null();
+    json_t *rows = json_array(), *rates = json_array();
+    for (uint32_t i = 0; i < s->row_count; i++)
+        json_array_append_new(rows, json_pack("{s:s, s:o, s:o}", "what", s->rows[i].what, "disaggregated",
+                                              real(s->rows[i].per_device[0]), "colocated",
+                                              real(s->rows[i].per_device[1])));
+    for (size_t i = 0; i < ARRAY_LEN(s->rates); i++)
+        json_array_append_new(rates, json_pack("{s:o, s:o, s:o}", "per_device", real(s->rates[i].per_device),
+                                               "disaggregated", real(s->rates[i].attainment[0]), "colocated",
+                                               real(s->rates[i].attainment[1])));
+    return json_pack("{s:o, s:o, s:s}", "goodput", rows, "attainment", rates, "flips", s->flips);
+}
+
+static json_t *fewest_json(const plan_report *r) {
+    if (!(r->in->rate > 0)) return json_null();
+    uint32_t devices, at = plan_fewest(r->found, r->in->rate, &devices);
+    if (at == PLAN_NOBODY || devices > r->in->devices) return json_null();
+    return json_pack("{s:f, s:i, s:o}", "rate", r->in->rate, "devices", (int)devices, "candidate",
+                     index_json(at));
+}
+
 json_t *plan_json(const plan_report *r) {
     PRE(r);
     const plan_input *in = r->in;
@@ -110,6 +132,8 @@ json_t *plan_json(const plan_report *r) {
                                   r->arrivals, "prompt_tokens", o->demand.prompt_mean, "output_tokens",
                                   o->demand.output_mean, "prompt_p99", (int)o->demand.prompt_p99,
                                   "tokens_p99", (int)o->demand.tokens_p99));
+    json_object_set_new(j, "fewest_devices", fewest_json(r));
+    json_object_set_new(j, "sensitivity", sensitivity_json(r->sensitivity));
     json_object_update_new(j, json_pack("{s:s, s:s, s:o, s:o, s:o, s:o, s:I, s:b, s:i, s:o, s:o}", "verdict",
                                         r->verdict->text, "answer", plan_answer_name(r->verdict->answer),
                                         "paired_ratio", ratio_json(r->verdict->paired), "winner",

@@ -1,18 +1,22 @@
 /* plan_search - which placement has the highest goodput per device.
  *
- *   candidates -> bounds -> rounds of simulations, best bound first -> finalists again, narrowly
+ *   candidates -> bounds -> rounds of simulations -> finalists again, narrowly
  *
- * After each round of a fixed number of candidates, those of the same kind (colocated or not) whose bound is
- * below what the best of them certainly has are rejected: so the best of either kind is always found, and
- * nothing depends on the number of threads. For many devices the rounds see ratios only; the best of either
- * kind are then simulated with all devices, or, beyond PLAN_CHECK_DEVICES, with so many, and repeated. */
+ * Candidates of a kind (colocated or not) with as many devices are a group. The most promising one, by its
+ * bound, is simulated; the others are rejected when their bound is below what it surely has, or when one look
+ * at that rate shows that they fail there; else they are searched too. Looks are at what is known when a
+ * round begins, so nothing depends on the number of threads. The best of either kind are searched again until
+ * attainment is known to a point.
+ *
+ * For many devices the rounds see ratios only, a group per kind; the best of either are then simulated with
+ * all devices, or, beyond PLAN_CHECK_DEVICES, with so many, and repeated. */
 #ifndef BATON_PLANNER_PLAN_SEARCH_H
 #define BATON_PLANNER_PLAN_SEARCH_H
 
 #include "planner/search/bounds.h"
 
-#define PLAN_ROUND         16u  /* candidates between two looks at the bounds */
-#define PLAN_FINALISTS     6u   /* of either kind */
+#define PLAN_ROUND         6u   /* candidates of a group between two looks at what is known */
+#define PLAN_FINALISTS     3u   /* of either kind */
 #define PLAN_CHECK_DEVICES 128u /* the most that are simulated at once */
 #define PLAN_NOBODY        UINT32_MAX
 
@@ -20,6 +24,7 @@
 typedef struct plan_input {
     const profile *profile;
     const workload *load;
+    const workload_options *ask; /* of which load was made: sensitivity makes others */
     const arrivals_options *arrivals;
     slo limits;
     double target; /* 0..1 */
@@ -50,6 +55,9 @@ void plan_done(plan_outcome *p);
 interval plan_goodput(const candidate *c);
 /* The case that is simulated for a placement. */
 judge_case plan_case(const plan_input *in, const fleet_placement *p);
+/* The one that serves the rate with the fewest devices (several copies of it, where one does not), and how
+ * many those are; of several the one with the highest goodput per device. PLAN_NOBODY: none can serve. */
+uint32_t plan_fewest(const plan_outcome *p, double rate, uint32_t *devices);
 /* Number of candidates with that reason. */
 uint32_t plan_rejected(const plan_outcome *p, reject_reason r);
 

@@ -104,6 +104,49 @@ static void add_rejected(const plan_report *r, buf *out) {
     }
 }
 
+static void add_pair(buf *out, const char *what, const double v[2], double times) {
+    buf_addf(out, "  %-24s", what);
+    for (int k = 1; k >= 0; k--) {
+        if (v[k] > 0)
+            buf_addf(out, " %13.4g", v[k] * times);
+        else
+            buf_addf(out, " %13s", "-");
+    }
+    if (!(v[0] > 0) && !(v[1] > 0))
+        buf_adds(out, "\n");
+    else
+        buf_addf(out, "  %s\n", v[1] >= v[0] || isnan(v[0]) ? "colocated" : "disaggregate");
+}
+
+static void add_sensitivity(const plan_report *r, buf *out) {
+    const sensitivity *s = r->sensitivity;
+    if (!s || !s->there) return;
+    buf_addf(out, "\n  %-24s %13s %13s  better\n", "requests/s/device", "colocated", "disaggregated");
+    for (uint32_t i = 0; i < s->row_count; i++) add_pair(out, s->rows[i].what, s->rows[i].per_device, 1);
+    buf_adds(out, "  at requests/s/device: % within the limits\n");
+    for (size_t i = 0; i < ARRAY_LEN(s->rates); i++) {
+        char what[40];
+        snprintf(what, sizeof what, "%.4g", s->rates[i].per_device);
+        add_pair(out, what, s->rates[i].attainment, 100);
+    }
+    const ratio *p = &s->paired;
+    if (!isnan(p->mean))
+        buf_addf(out, "  winner / best of the other kind, same seeds: %.3f (%.3f to %.3f)\n", p->mean, p->low,
+                 p->high);
+}
+
+/* The fewest devices of a kind that serve the rate which was asked. */
+static void add_fewest(const plan_report *r, buf *out) {
+    if (!(r->in->rate > 0)) return;
+    uint32_t devices, at = plan_fewest(r->found, r->in->rate, &devices);
+    char text[64];
+    if (at == PLAN_NOBODY || devices > r->in->devices)
+        buf_addf(out, "%g requests/s: more than %u devices are needed\n", r->in->rate, r->in->devices);
+    else
+        buf_addf(out, "%g requests/s: %u devices, %s\n", r->in->rate, devices,
+                 fleet_placement_text(&r->found->list.items[at].placement, text, sizeof text));
+}
+
 void plan_table_text(const plan_report *r, buf *out) {
     PRE(r);
     PRE(out);
@@ -114,7 +157,6 @@ void plan_table_text(const plan_report *r, buf *out) {
     buf_addf(out, "workload %s: %.4g tokens in, %.4g out; arrivals %s; %s; %g %% of all requests\n",
              r->workload, r->found->demand.prompt_mean, r->found->demand.output_mean, r->arrivals,
              slo_text(&r->in->limits, limits, sizeof limits), r->in->target * 100);
-    if (!p->link.known) buf_adds(out, "the profile knows no link: hand-offs cost nothing\n");
     if (r->found->ratios)
         buf_addf(out, "%u devices: ratios of up to %u devices were searched, the best simulated with %u%s\n",
                  r->in->devices, CANDIDATES_UNIT, r->found->check_devices,
@@ -122,7 +164,10 @@ void plan_table_text(const plan_report *r, buf *out) {
     buf_addf(out, "\n");
     add_best(r, out);
     add_rejected(r, out);
-    buf_addf(out, "\n%s\n", r->verdict->text);
+    add_sensitivity(r, out);
+    buf_adds(out, "\n");
+    add_fewest(r, out);
+    buf_addf(out, "%s\n", r->verdict->text);
 }
 
 /* ---- CSV ---- */

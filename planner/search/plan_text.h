@@ -4,6 +4,7 @@
 #define BATON_PLANNER_PLAN_TEXT_H
 
 #include "planner/search/plan_verdict.h"
+#include "planner/search/sensitivity.h"
 
 #include <jansson.h>
 
@@ -12,6 +13,7 @@ typedef struct plan_report {
     const plan_input *in;
     const plan_outcome *found;
     const plan_verdict *verdict;
+    const sensitivity *sensitivity;  /* NULL: not asked for */
     const char *workload, *arrivals; /* names */
     const char *profile_path;
 } plan_report;

@@ -100,6 +100,17 @@ static void say_one(plan_verdict *v, buf *b, const plan_outcome *o, const plan_i
     say_other(b, o, in, !best->colocated);
 }
 
+/* What stands between the answer and a cluster that runs. */
+static void say_reservations(buf *b, const plan_outcome *o, const plan_input *in) {
+    const fleet_placement *p = &o->list.items[o->best].placement;
+    bool parallel = false;
+    for (uint32_t i = 0; i < ROLE_COUNT; i++)
+        parallel |= p->roles[i].count && (p->roles[i].tp > 1 || p->roles[i].pp > 1);
+    if (parallel) buf_adds(b, "; Baton cannot run tp or pp above 1 yet");
+    if (o->ratios && in->devices > o->check_devices)
+        buf_addf(b, "; simulated with %u of %u devices, to be repeated", o->check_devices, in->devices);
+}
+
 plan_verdict plan_verdict_of(const plan_outcome *o, const plan_input *in, ratio paired, const char *flips) {
     PRE(o);
     PRE(in);
@@ -118,6 +129,7 @@ plan_verdict plan_verdict_of(const plan_outcome *o, const plan_input *in, ratio 
     } else {
         say_one(&v, &b, o, in);
     }
+    if (o->best != PLAN_NOBODY) say_reservations(&b, o, in);
     snprintf(v.text, sizeof v.text, "%s", b.data);
     buf_done(&b);
     return v;

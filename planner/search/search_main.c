@@ -2,8 +2,10 @@
 
 #include "base/mem.h"
 #include "bench/workload/workload_args.h"
+#include "config/latency_file.h"
 #include "planner/judge/pool.h"
-#include "planner/profile/profile_file.h"
+#include "planner/replay/cluster_args.h"
+#include "planner/search/plan_figures.h"
 #include "planner/search/plan_text.h"
 #include "planner/search/winner_config.h"
 
@@ -17,13 +19,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_REFUSED = 2, EXIT_INFEASIBLE = 3 };
-
 enum {
     OPT_DEVICES = 2000,
-    OPT_PROFILE,
-    OPT_PROFILE_MODEL,
-    OPT_PROFILE_HARDWARE,
     OPT_SLO,
     OPT_TARGET,
     OPT_RATE,
@@ -34,21 +31,15 @@ enum {
     OPT_KV_PAGES,
     OPT_MAX_SEQS,
     OPT_HEADS,
-    OPT_EXTRAPOLATE,
     OPT_PER_INSTANCE,
     OPT_ONE_HOST,
     OPT_QUICK,
+    OPT_NO_SENSITIVITY,
     OPT_QUIET
 };
 
 static const struct argp_option flags[] = {
     {"devices", OPT_DEVICES, "N", 0, "Placements on up to so many: 1 to 10000", 1},
-    {"profile", OPT_PROFILE, "FILE", 0,
-     "What steps and hand-offs cost: a file of `baton-plan profile`, of DistServe or Splitwise, a CSV, or a "
-     "preset's name",
-     1},
-    {"profile-model", OPT_PROFILE_MODEL, "NAME", 0, "Which model of a profile that has several", 1},
-    {"profile-hardware", OPT_PROFILE_HARDWARE, "NAME", 0, "Which hardware, likewise", 1},
     {"slo", OPT_SLO, "K:MS,...", 0,
      "Limits: ttft, tpot, itl_p99, itl_max, e2e in ms, or a preset like chatbot-opt-13b; may be repeated", 1},
     {"target", OPT_TARGET, "PERCENT", 0, "Of all requests, within all limits; default 90", 1},
@@ -57,8 +48,6 @@ static const struct argp_option flags[] = {
     {"max-seqs", OPT_MAX_SEQS, "N", 0, "Largest batch; default: the profile's, else 256", 1},
     {"heads", OPT_HEADS, "N", 0, "KV heads of the model: tp must divide them", 1},
     {"max-devices-per-instance", OPT_PER_INSTANCE, "N", 0, "No larger tp x pp", 1},
-    {"extrapolate", OPT_EXTRAPOLATE, NULL, 0,
-     "Count steps outside of what the profile measured, instead of refusing them", 1},
     {"one-host", OPT_ONE_HOST, NULL, 0, "All workers share one host: the profile's slowdowns apply", 1},
     {"quick", OPT_QUICK, NULL, 0, "Fewer budgets and chunks, wider intervals", 1},
     {"threads", OPT_THREADS, "N", 0, "Default: as many as cores. The answer is the same", 1},
@@ -69,6 +58,8 @@ static const struct argp_option flags[] = {
     {"config", OPT_CONFIG, "FILE", 0,
      "The config that winner.yaml starts from; default: mock workers that take as long as the profile says",
      3},
+    {"no-sensitivity", OPT_NO_SENSITIVITY, NULL, 0,
+     "Do not ask what the answer hangs on, nor pair the two best by seeds", 3},
     {"quiet", OPT_QUIET, NULL, 0, "No progress lines", 3},
     {0}};
 
@@ -77,10 +68,10 @@ typedef enum format { FORMAT_TEXT, FORMAT_JSON, FORMAT_CSV } format;
 typedef struct app {
     workload_args ask;
     plan_input in;
-    profile_read_options read;
-    const char *profile_path, *out, *config;
+    cluster_args from;
+    const char *out, *config;
     format format;
-    bool limited, quiet;
+    bool limited, quiet, no_sensitivity;
     profile *profile;
     workload *work;
 } app;
@@ -142,7 +133,6 @@ static bool take_number(int key, char *arg, struct argp_state *state, plan_input
 static void check(struct argp_state *state, app *a) {
     errbuf eb = {0};
     if (!a->in.devices) argp_error(state, "--devices is missing: how many are there?");
-    if (!a->profile_path) argp_error(state, "--profile is missing: what do steps cost?");
     if (!a->limited) argp_error(state, "--slo is missing, such as --slo ttft:200,tpot:50");
     if (workload_args_endless(&a->ask, &eb) != ST_OK) argp_error(state, "%s", eb.text);
 }
@@ -153,16 +143,8 @@ static error_t parse_option(int key, char *arg, struct argp_state *state) {
     if (take_number(key, arg, state, &a->in)) return 0;
     switch (key) {
     case ARGP_KEY_INIT:
-        state->child_inputs[0] = &a->ask;
-        return 0;
-    case OPT_PROFILE:
-        a->profile_path = arg;
-        return 0;
-    case OPT_PROFILE_MODEL:
-        a->read.model = arg;
-        return 0;
-    case OPT_PROFILE_HARDWARE:
-        a->read.hardware = arg;
+        state->child_inputs[0] = &a->from;
+        state->child_inputs[1] = &a->ask;
         return 0;
     case OPT_SLO:
         a->limited = true;
@@ -174,14 +156,14 @@ static error_t parse_option(int key, char *arg, struct argp_state *state) {
     case OPT_RATE:
         a->in.rate = number(state, "rate", arg, 1e-6, 1e9);
         return 0;
-    case OPT_EXTRAPOLATE:
-        a->in.extrapolate = true;
-        return 0;
     case OPT_ONE_HOST:
         a->in.one_host = true;
         return 0;
     case OPT_QUICK:
         a->in.quick = true;
+        return 0;
+    case OPT_NO_SENSITIVITY:
+        a->no_sensitivity = true;
         return 0;
     case OPT_QUIET:
         a->quiet = true;
@@ -204,7 +186,8 @@ static error_t parse_option(int key, char *arg, struct argp_state *state) {
 }
 
 static void parse(app *a, int argc, char **argv) {
-    static const struct argp_child children[] = {{&workload_argp, 0, "What is asked:", 2}, {0}};
+    static const struct argp_child children[] = {
+        {&cluster_argp, 0, "The engine:", 1}, {&workload_argp, 0, "What is asked:", 2}, {0}};
     static const struct argp argp = {
         flags,
         parse_option,
@@ -214,14 +197,14 @@ static void parse(app *a, int argc, char **argv) {
         "the highest goodput per device: the highest rate at which the target's share of all requests keeps "
         "all limits."
         "\vExit status: 0 answered, 1 failed, 2 wrong usage or input, 3 no placement can serve the workload "
-        "within the limits.",
+        "within the limits, 4 the profile's error is above --profile-error.",
         children,
         NULL,
         NULL};
     char name[] = "baton-plan search";
     char *first = argv[0];
     argv[0] = name; /* for usage and errors */
-    argp_err_exit_status = EXIT_REFUSED;
+    argp_err_exit_status = PLAN_REFUSED;
     argp_parse(&argp, argc, argv, 0, NULL, a);
     argv[0] = first;
 }
@@ -248,12 +231,50 @@ static char *json_text(const plan_report *r) {
     return text;
 }
 
+/* The one that was asked for: of the fewest devices for a rate, or of the highest goodput per device. */
+static fleet_placement winner_of(const plan_report *r) {
+    const plan_outcome *o = r->found;
+    uint32_t devices = r->in->devices, at = o->best;
+    if (r->in->rate > 0) {
+        uint32_t least, fewest = plan_fewest(o, r->in->rate, &least);
+        if (fewest != PLAN_NOBODY && least <= devices) {
+            at = fewest;
+            devices = least;
+        }
+    }
+    const fleet_placement *p = &o->list.items[at].placement;
+    return o->ratios ? candidates_scale(p, MAX(devices, fleet_placement_devices(p))) : *p;
+}
+
+/* Mock workers that take as long as the profile says, where no config is given to start from. */
+static status write_latency(const app *a, const fleet_placement *p, char **path, errbuf *eb) {
+    latency_model unused;
+    *path = NULL;
+    if (latency_file_find(a->from.path, &unused, NULL) == ST_OK) {
+        *path = xstrdup(a->from.path);
+        return ST_OK;
+    }
+    char *text = winner_latency(a->profile, p);
+    status st = write_file(a->out, "latency.yaml", text, eb);
+    free(text);
+    if (st == ST_OK) *path = xasprintf("%s/latency.yaml", a->out);
+    return st;
+}
+
 static status write_winner(const app *a, const plan_report *r, errbuf *eb) {
     if (r->found->best == PLAN_NOBODY) return ST_OK;
-    char *text = NULL, note[160];
-    status st = winner_config(&text, &r->found->list.items[r->found->best].placement, a->config,
-                              a->profile_path, note, sizeof note, eb);
+    fleet_placement p = winner_of(r);
+    char *text = NULL, *latency = NULL, note[160];
+    status st = a->config ? ST_OK : write_latency(a, &p, &latency, eb);
+    if (st == ST_OK)
+        st = winner_config(
+            &text, &p,
+            &(winner_base){
+                .path = a->config, .latency = latency, .sets = a->from.sets, .set_count = a->from.set_count},
+            note, sizeof note, eb);
     if (st == ST_OK) st = write_file(a->out, "winner.yaml", text, eb);
+    if (st == ST_OK && note[0]) fprintf(stderr, "%s/winner.yaml: %s\n", a->out, note);
+    free(latency);
     free(text);
     return st;
 }
@@ -268,6 +289,7 @@ static status write_all(const app *a, const plan_report *r, errbuf *eb) {
     if (st == ST_OK) st = write_file(a->out, "table.csv", csv.data, eb);
     buf_done(&csv);
     if (st == ST_OK) st = write_winner(a, r, eb);
+    if (st == ST_OK) st = plan_figures(r, a->out, eb);
     return st;
 }
 
@@ -287,37 +309,54 @@ static void print_answer(const app *a, const plan_report *r) {
     buf_done(&text);
 }
 
+static int refusal(status st) {
+    return st == ST_INVALID ? PLAN_REFUSED : PLAN_FAILED;
+}
+
 static int run(app *a, errbuf *eb) {
-    status st = profile_read(&a->profile, a->profile_path, &a->read, eb);
-    if (st == ST_OK) st = workload_new(&a->work, &a->ask.options, eb);
-    if (st != ST_OK) return st == ST_INVALID ? EXIT_REFUSED : EXIT_FAILED;
+    int code = cluster_args_read(&a->profile, &a->from, eb);
+    if (code != PLAN_DONE) return code;
+    status st = workload_new(&a->work, &a->ask.options, eb);
+    if (st != ST_OK) return refusal(st);
+    a->in.extrapolate = a->from.extrapolate;
     a->in.profile = a->profile;
     a->in.load = a->work;
+    a->in.ask = &a->ask.options;
     a->in.arrivals = &a->ask.arrivals;
     a->in.seed = a->ask.seed;
     a->in.max_context = a->profile->max_context;
     a->in.progress = a->quiet ? NULL : progress;
     plan_outcome found;
     st = plan_search(&found, &a->in, eb);
-    if (st != ST_OK) return st == ST_INVALID ? EXIT_REFUSED : EXIT_FAILED;
+    if (st != ST_OK) return refusal(st);
+    sensitivity *hangs_on = NULL;
     const ratio none = {.mean = NAN, .low = NAN, .high = NAN};
-    plan_verdict verdict = plan_verdict_of(&found, &a->in, none, "");
+    if (!a->no_sensitivity) st = sensitivity_of(&hangs_on, &a->in, &found, eb);
+    if (st != ST_OK) {
+        plan_done(&found);
+        return PLAN_FAILED;
+    }
+    plan_verdict said =
+        plan_verdict_of(&found, &a->in, hangs_on ? hangs_on->paired : none, hangs_on ? hangs_on->flips : "");
     plan_report report = {.in = &a->in,
                           .found = &found,
-                          .verdict = &verdict,
+                          .verdict = &said,
+                          .sensitivity = hangs_on,
                           .workload = a->ask.name,
                           .arrivals = a->ask.arrivals_name,
-                          .profile_path = a->profile_path};
+                          .profile_path = a->from.path};
     print_answer(a, &report);
     if (a->out) st = write_all(a, &report, eb);
     plan_done(&found);
-    if (st != ST_OK) return st == ST_INVALID ? EXIT_REFUSED : EXIT_FAILED;
-    return verdict.answer == ANSWER_INFEASIBLE ? EXIT_INFEASIBLE : EXIT_DONE;
+    free(hangs_on);
+    if (st != ST_OK) return refusal(st);
+    return said.answer == ANSWER_INFEASIBLE ? PLAN_INFEASIBLE : PLAN_DONE;
 }
 
 int search_main(int argc, char **argv) {
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
     app a = {.ask = workload_args_default(),
+             .from = cluster_args_default(),
              .in = {.limits = slo_none(),
                     .target = 0.9,
                     .threads = (uint32_t)(cores < 1                              ? 1

@@ -2,6 +2,8 @@
 
 #include "base/mem.h"
 
+#include <math.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -97,15 +99,41 @@ static void take_note(char *note, size_t size, const fleet_placement *p, uint32_
                  WORKERS_MAX);
 }
 
-status winner_config(char **out, const fleet_placement *p, const char *base, const char *latency, char *note,
+/* alpha + beta x + gamma y through the curve's origin and its far corner. */
+static void add_terms(buf *b, const char *phase, const step_cost *c) {
+    double x = c->x_max > 0 && c->x_max < 1e6 ? c->x_max : 1000;
+    double y = c->y_max > 0 && c->y_max < 1e12 ? c->y_max : 1e6;
+    double alpha = step_cost_intercept_ns(c), at_x = step_cost_ns(c, x, 0), at_y = step_cost_ns(c, x, y);
+    buf_addf(b, "%s: {alpha_ms: %.9g, beta_ms: %.9g, gamma_ms: %.9g}\n", phase, alpha / 1e6,
+             fmax(0, at_x - alpha) / x / 1e6, fmax(0, at_y - at_x) / y / 1e6);
+}
+
+char *winner_latency(const profile *p, const fleet_placement *at) {
+    PRE(p);
+    PRE(at);
+    bool colocated = at->roles[ROLE_COLOCATED].count > 0;
+    worker_role first = colocated ? ROLE_COLOCATED : ROLE_PREFILL,
+                next = colocated ? ROLE_COLOCATED : ROLE_DECODE;
+    const profile_engine *a = profile_find(p, first, at->roles[first].tp, at->roles[first].pp);
+    const profile_engine *b = profile_find(p, next, at->roles[next].tp, at->roles[next].pp);
+    buf text = {0};
+    if (a && a->prefill.count) add_terms(&text, "prefill", &a->prefill);
+    if (b && b->decode.count) add_terms(&text, "decode", &b->decode);
+    return text.data;
+}
+
+status winner_config(char **out, const fleet_placement *p, const winner_base *base, char *note,
                      size_t note_size, errbuf *eb) {
     PRE(out);
     PRE(p);
+    PRE(base);
     PRE(note);
+    if (base->set_count > SETS_MAX / 2) return errf(eb, ST_INVALID, "--set: at most %u", SETS_MAX / 2);
     sets s = {0};
-    if (!base && latency) set(&s, "mock.latency=%s", latency);
+    if (!base->path && base->latency) set(&s, "mock.latency=%s", base->latency);
+    for (uint32_t i = 0; i < base->set_count; i++) set(&s, "%s", base->sets[i]);
     config *from = NULL, *c = NULL;
-    status st = base ? load(&from, base, &s, eb) : load_text(&from, mock_base, &s, eb);
+    status st = base->path ? load(&from, base->path, &s, eb) : load_text(&from, mock_base, &s, eb);
     uint32_t workers = fleet_placement_workers(p);
     take_note(note, note_size, p, workers);
     if (st == ST_OK) {
@@ -115,7 +143,7 @@ status winner_config(char **out, const fleet_placement *p, const char *base, con
                 MIN(shown.roles[role].count, WORKERS_MAX / 4); /* loads; put right below */
         for (worker_role role = 0; role < ROLE_COUNT; role++) set_role(&s, from, &shown, role);
         set_limits(&s, from, p, MIN(workers, WORKERS_MAX));
-        st = base ? load(&c, base, &s, eb) : load_text(&c, mock_base, &s, eb);
+        st = base->path ? load(&c, base->path, &s, eb) : load_text(&c, mock_base, &s, eb);
     }
     if (st == ST_OK) {
         config_role *const roles[ROLE_COUNT] = {&c->prefill, &c->decode, &c->colocated};

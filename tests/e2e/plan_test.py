@@ -178,6 +178,18 @@ class Plan(unittest.TestCase):
                 self.assertGreaterEqual(e["ts"], ends - 1.001)  # steps are kept in whole microseconds
                 ends = e["ts"] + e["dur"]
 
+    def test_a_link_that_is_given_parts_prefill_and_decode(self):
+        told = []
+        for link in ("1e15,1", "1e6,1000"):
+            out = self.dir + "/link"
+            args = ["--profile=%s/steps.yaml" % self.dir, "--num-prompts=50", "--rate=2", "--out", out, *LOAD]
+            done = run("baton-plan", "simulate", MOCK, *args, "--link", link)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            rows = [json.loads(line) for line in read(out, "rows.jsonl").splitlines()]
+            told.append({r["index"]: r["stages"]["handoff_ms"] for r in rows if r["output_asked"] > 1})
+        self.assertTrue(all(ms < 0.01 for ms in told[0].values()), told[0])
+        self.assertTrue(all(ms >= 9 for ms in told[1].values()), told[1])  # 10 tokens are 10 ms
+
     # ---- replay ----
 
     def test_a_profile_that_is_right_has_no_error(self):
@@ -286,6 +298,10 @@ class Plan(unittest.TestCase):
             (["simulate", MOCK, steps, "--workload=chess"], "chess"),
             (["simulate", MOCK, steps, "--profile-error=x"], "is no percentage"),
             (["simulate", MOCK, steps, MOCK], "is no option"),
+            (["simulate", MOCK, steps], "the profile has no link, which prefill and decode apart need"),
+            (["simulate", MOCK, steps, "--link=1e9"], "want the KV bytes of a token, too"),
+            (["simulate", MOCK, steps, "--link=0,256"], "link '0,256': bytes per second: want a number"),
+            (["simulate", MOCK, steps, "--link=1e9,256,1,1,1"], "too many numbers"),
             (["replay", steps], "which experiment?"),
             (["replay", self.dir + "/experiment", steps, "--slo=ttft"], "--slo ttft"),
             (["plan"], "there is no command 'plan'"),

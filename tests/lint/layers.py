@@ -51,9 +51,9 @@ ROOMS = {
     "bench/report": "base stats rows",
     "planner/profile": "base config latency stats workload experiment",
     "planner/fleet": "base token latency kv ctl worker_core prefill_worker decode_worker colocated_worker "
-    "coordinator profile",
+    "coordinator stats profile",
     "planner/judge": "base latency stats rows workload profile fleet",
-    "planner/search": "base config latency stats rows workload report profile fleet judge",
+    "planner/search": "base config latency stats rows workload report profile fleet judge replay",
     "planner/measure": "base config obs latency net stats rows workload load experiment profile",
     "planner/replay": "base token config obs latency kv ctl proto net coordinator stats rows workload load "
     "experiment report profile fleet judge",
@@ -103,6 +103,7 @@ LINKS = {
     "tests/cluster_cluster_test": PURE_LINK,
     "tests/unit_prefill_core_test": PURE_LINK,
     "tests/unit_steady_test": PURE_LINK,
+    "tests/planner_fit_test": PURE_LINK,
     "bin/baton-coordinator": "engine transfer kernels model worker_core worker",
 }
 

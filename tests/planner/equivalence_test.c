@@ -15,6 +15,7 @@ typedef struct shape {
     const char *name;
     uint32_t p, d, w;
     bool prefill_first;
+    bool alike; /* all requests are of one size: steps of several workers end together */
     uint32_t pages[ROLE_COUNT], seqs[ROLE_COUNT]; /* from this to twice as many */
     uint32_t gap_ms;                              /* between arrivals, in the mean */
 } shape;
@@ -60,6 +61,7 @@ static twin_case make_case(const shape *s, uint64_t seed, uint32_t count) {
         uint32_t output = draw(&rng, 1, MIN(60u, tokens / 2));
         c.requests[i] =
             (twin_request){.at_ns = at_ns, .prompt = draw(&rng, 1, tokens - output), .output = output};
+        if (s->alike) c.requests[i] = (twin_request){at_ns, c.requests[0].prompt, c.requests[0].output};
     }
     return c;
 }
@@ -97,10 +99,7 @@ static bool same_of_actor(const twin_case *c, const twin_log *a, const twin_log 
     return false;
 }
 
-static bool agree(const twin_case *c, const twin_log *a, const twin_log *b, const char *name) {
-    bool fine = true;
-    for (int32_t actor = -1; actor < (int32_t)fleet_placement_workers(&c->place); actor++)
-        fine = same_of_actor(c, a, b, actor, name) && fine;
+static bool same_stamps(const twin_case *c, const twin_log *a, const twin_log *b, const char *name) {
     for (uint32_t i = 0; i < c->count; i++) {
         const twin_stamps *x = &a->stamps[i], *y = &b->stamps[i];
         if (x->refused == y->refused && x->first_ns == y->first_ns && x->last_ns == y->last_ns &&
@@ -110,10 +109,16 @@ static bool agree(const twin_case *c, const twin_log *a, const twin_log *b, cons
                     ", preempted %u %u\n",
                     name, i + 1, x->refused, y->refused, x->first_ns, y->first_ns, x->last_ns, y->last_ns,
                     x->preemptions, y->preemptions);
-        fine = false;
-        break;
+        return false;
     }
-    return fine;
+    return true;
+}
+
+static bool agree(const twin_case *c, const twin_log *a, const twin_log *b, const char *name) {
+    bool fine = true;
+    for (int32_t actor = -1; actor < (int32_t)fleet_placement_workers(&c->place); actor++)
+        fine = same_of_actor(c, a, b, actor, name) && fine;
+    return same_stamps(c, a, b, name) && fine;
 }
 
 typedef struct sums {
@@ -135,20 +140,23 @@ static sums compare(const shape *s, uint32_t requests) {
     uint32_t wrong = 0;
     for (uint64_t seed = 1; seed <= seeds; seed++) {
         twin_case c = make_case(s, seed, requests);
-        twin_log full, fast, counts;
+        twin_log full, fast, counts, stamps;
         twin_run_sim(&c, true, &full);
         twin_run_sim(&c, false, &fast);
-        twin_run_fleet(&c, &counts);
+        twin_run_fleet(&c, true, &counts);
+        twin_run_fleet(&c, false, &stamps);
         char name[64];
         snprintf(name, sizeof name, "%s, seed %u", s->name, (unsigned)seed);
-        bool ran = !full.failure[0] && !fast.failure[0] && !counts.failure[0];
+        bool ran = !full.failure[0] && !fast.failure[0] && !counts.failure[0] && !stamps.failure[0];
         if (!ran) print_error("%s: %s|%s|%s\n", name, full.failure, fast.failure, counts.failure);
-        bool fine = ran && agree(&c, &full, &fast, name) && agree(&c, &full, &counts, name);
+        bool fine = ran && agree(&c, &full, &fast, name) && agree(&c, &full, &counts, name) &&
+                    same_stamps(&c, &full, &stamps, name);
         wrong += !fine;
         count(&all, &c, &full);
         twin_log_done(&full);
         twin_log_done(&fast);
         twin_log_done(&counts);
+        twin_log_done(&stamps);
         free(c.requests);
     }
     print_message("%s: %" PRIu64 " decisions, %" PRIu64 " late reservations, %" PRIu64
@@ -207,15 +215,34 @@ static void small_pools_preempt_alike(void **state) {
     shape apart = {
         .name = "2P2D, small", .p = 2, .d = 2, .pages = {6, 6, 1}, .seqs = {4, 5, 1}, .gap_ms = 30};
     sums s = compare(&apart, REQUESTS);
-    assert_true(s.reserves > 100);
-    assert_true(s.preempts > 100);
+    assert_true(s.reserves > 8 * seeds);
+    assert_true(s.preempts > 8 * seeds);
     shape chunked = {.name = "chunked, small", .w = 2, .pages = {1, 1, 6}, .seqs = {1, 1, 5}, .gap_ms = 30};
     s = compare(&chunked, REQUESTS);
-    assert_true(s.preempts > 100);
+    assert_true(s.preempts > 8 * seeds);
     chunked.name = "prefill first, small";
     chunked.prefill_first = true;
     s = compare(&chunked, REQUESTS);
-    assert_true(s.preempts > 100);
+    assert_true(s.preempts > 8 * seeds);
+}
+
+static void requests_of_one_size_are_decided_alike(void **state) {
+    (void)state;
+    compare(&(shape){.name = "2P2D, one size",
+                     .p = 2,
+                     .d = 2,
+                     .alike = true,
+                     .pages = {30, 30, 1},
+                     .seqs = {4, 4, 1},
+                     .gap_ms = 30},
+            REQUESTS);
+    compare(&(shape){.name = "2 chunked, one size",
+                     .w = 2,
+                     .alike = true,
+                     .pages = {1, 1, 30},
+                     .seqs = {1, 1, 4},
+                     .gap_ms = 30},
+            REQUESTS);
 }
 
 int main(int argc, char **argv) {
@@ -229,6 +256,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(colocated_workers_with_chunks_decide_alike),
         cmocka_unit_test(colocated_workers_with_prefill_first_decide_alike),
         cmocka_unit_test(small_pools_preempt_alike),
+        cmocka_unit_test(requests_of_one_size_are_decided_alike),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

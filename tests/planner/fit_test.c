@@ -168,8 +168,8 @@ static void points_that_are_no_numbers_are_refused_by_name(void **state) {
     p[2] = (fit_point){-3, 1, 3};
     assert_refused(p, 4, "point 2: -3 is no finite number of 0 or more");
     p[2] = p[1];
-    assert_refused(p, 3, "2 distinct points: want 3 to 4096");
-    assert_refused(NULL, 0, "0 distinct points: want 3 to 4096");
+    assert_refused(p, 3, "2 distinct points: want 3 to 1024");
+    assert_refused(NULL, 0, "0 distinct points: want 3 to 1024");
 }
 
 int main(void) {

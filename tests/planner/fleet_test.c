@@ -1,90 +1,9 @@
-/* The fleet: stories with exact times, random walks, and that many steps at once are the same as one by one.
- */
-#include "planner/fleet/fleet.h"
-
-#include "base/mem.h"
-#include "base/mix.h"
-#include "tests/test.h"
+/* The fleet: stories with exact times, and what cannot be simulated. */
+#include "tests/planner/fleet_scene.h"
 
 #include <math.h>
 #include <stdlib.h>
-
-#define MS 1000000ull
-
-/* Steps of constant coefficients: prefill alpha + beta tokens, decode alpha + beta batch + gamma context. */
-typedef struct scene {
-    profile p;
-    profile_engine engine;
-    step_cost_knot prefill[2], decode[2];
-    fleet_placement at;
-    fleet_request *in; /* [count] */
-    uint32_t count, given;
-    fleet_outcome *out; /* [count] by index */
-    uint32_t ended;
-} scene;
-
-static void scene_init(scene *s, double prefill_ms, double token_ms, double decode_ms) {
-    *s = (scene){0};
-    s->prefill[0] = (step_cost_knot){.x = 0, .base_ns = prefill_ms * 1e6};
-    s->prefill[1] = (step_cost_knot){.x = 1, .base_ns = (prefill_ms + token_ms) * 1e6};
-    s->decode[0] = (step_cost_knot){.x = 0, .base_ns = decode_ms * 1e6};
-    s->decode[1] = (step_cost_knot){.x = 1, .base_ns = decode_ms * 1e6};
-    s->engine = (profile_engine){
-        .roles = {true, true, true},
-        .tp = 1,
-        .pp = 1,
-        .devices = 1,
-        .prefill = {.knots = s->prefill, .count = 2, .x_max = 1e12, .y_max = 1e18},
-        .decode = {.knots = s->decode, .count = 2, .x_max = 1e12, .y_max = 1e18},
-        .shared = 1,
-    };
-    s->p = (profile){.engines = &s->engine, .engine_count = 1};
-    s->p.link = (profile_link){.known = true, .bytes_per_s = 1e12, .kv_token_bytes = 1, .layers = 1};
-}
-
-static void scene_role(scene *s, worker_role role, uint32_t count) {
-    s->at.roles[role] = (fleet_role){.count = count,
-                                     .tp = 1,
-                                     .pp = 1,
-                                     .devices = 1,
-                                     .kv_pages = 1000,
-                                     .max_seqs = 64,
-                                     .max_rows = 512,
-                                     .chunk_tokens = 512};
-}
-
-static bool next_request(void *ctx, fleet_request *out) {
-    scene *s = ctx;
-    if (s->given == s->count) return false;
-    *out = s->in[s->given++];
-    return true;
-}
-
-static void note_end(void *ctx, const fleet_outcome *o) {
-    scene *s = ctx;
-    s->out[o->index] = *o;
-    s->ended++;
-}
-
-static fleet *scene_new(scene *s, fleet_request *in, uint32_t count, fleet_outcome *out) {
-    s->in = in;
-    s->count = count;
-    s->out = out;
-    fleet_options opt = {.profile = &s->p, .placement = &s->at, .want_gaps = true, .extrapolate = true};
-    fleet_sink sink = {.ctx = s, .next = next_request, .ended = note_end};
-    fleet *f;
-    errbuf eb = {0};
-    assert_int_equal(fleet_new(&f, &opt, &sink, &eb), ST_OK);
-    return f;
-}
-
-static void run_all(fleet *f) {
-    errbuf eb = {0};
-    assert_int_equal(fleet_run(f, FLEET_NEVER, &eb), ST_OK);
-    assert_true(fleet_idle(f));
-    assert_true(fleet_check(f));
-    for (uint32_t i = 0; i < fleet_worker_count(f); i++) assert_int_equal(fleet_worker(f, i).pages_used, 0);
-}
+#include <string.h>
 
 static void a_request_alone_is_computed_handed_over_and_decoded(void **state) {
     (void)state;
@@ -130,157 +49,356 @@ static void a_colocated_worker_does_both(void **state) {
     fleet_free(f);
 }
 
-/* ---- random walks ---- */
+/* ---- what one listens to ---- */
 
-static uint64_t draw(uint64_t *seed, uint64_t below) {
-    return mix64(*seed += MIX64_STEP) % below;
+typedef struct tokens {
+    scene s; /* first: the fleet's ctx */
+    uint64_t first_ns[8], last_ns[8];
+    uint32_t count[8];
+    uint32_t steps, prompts, rows;
+} tokens;
+
+static void note_token(void *ctx, uint64_t index, uint64_t at_ns) {
+    tokens *t = ctx;
+    assert_true(at_ns >= t->last_ns[index]);
+    if (!t->count[index]++) t->first_ns[index] = at_ns;
+    t->last_ns[index] = at_ns;
 }
 
-static uint64_t draw_of(uint64_t *seed, const uint64_t *of, uint32_t count) {
-    return of[draw(seed, count)];
-}
-#define ONE_OF(seed, ...)                                                                                    \
-    draw_of(seed, (const uint64_t[]){__VA_ARGS__}, sizeof(uint64_t[]){__VA_ARGS__} / sizeof(uint64_t))
-
-static void random_role(scene *s, worker_role role, uint32_t count, uint64_t *seed) {
-    s->at.roles[role] = (fleet_role){.count = count,
-                                     .tp = 1,
-                                     .pp = (uint32_t)s->engine.pp,
-                                     .devices = 1,
-                                     .kv_pages = (uint32_t)ONE_OF(seed, 10, 14, 20, 40, 500),
-                                     .max_seqs = (uint32_t)ONE_OF(seed, 1, 2, 5, 8, 20),
-                                     .max_rows = (uint32_t)ONE_OF(seed, 17, 20, 40, 100, 600),
-                                     .chunk_tokens = (uint32_t)ONE_OF(seed, 16, 32, 64, 512)};
+static void note_step(void *ctx, uint32_t worker, uint64_t begin_ns, uint64_t end_ns, const latency_step *s) {
+    tokens *t = ctx;
+    assert_true(worker < 2);
+    assert_true(end_ns > begin_ns);
+    t->steps++;
+    t->prompts += (uint32_t)s->tokens;
+    t->rows += s->batch;
 }
 
-/* Round times, so that many things happen at once. */
-static void random_scene(scene *s, uint64_t *seed) {
-    scene_init(s, (double)draw(seed, 3), (double)draw(seed, 3) / 2, (double)draw(seed, 4));
-    s->decode[0].slope_ns = s->decode[1].slope_ns = (double)ONE_OF(seed, 0, 0, 100, 12345);
-    s->decode[1].base_ns += (double)ONE_OF(seed, 0, 1000, 500000);
-    s->engine.pp = (uint32_t)ONE_OF(seed, 1, 1, 1, 1, 2, 3);
-    s->engine.gap_ns = (double)ONE_OF(seed, 0, 0, 1000, 1000000);
-    s->engine.decode_cv = s->engine.prefill_cv = (double)ONE_OF(seed, 0, 0, 0, 1) / 10;
-    s->p.link.layers = (uint32_t)ONE_OF(seed, 0, 1, 2, 5);
-    s->p.link.bytes_per_s = (double)ONE_OF(seed, 1000, 16000, 1000000);
-    s->p.link.fabric_bytes_per_s = (double)ONE_OF(seed, 0, 0, 16000);
-    s->p.link.latency_ns = (double)ONE_OF(seed, 0, 1000, 1000000);
-    uint64_t ms = ONE_OF(seed, 0, 0, 1000000);
-    s->p.overheads =
-        (profile_overheads){(double)ms, (double)(ms / 2), (double)ms, (double)(ms * draw(seed, 3))};
-    uint32_t shape = (uint32_t)draw(seed, 5);
-    if (shape < 4) random_role(s, ROLE_PREFILL, 1 + (uint32_t)draw(seed, 3), seed);
-    if (shape < 4) random_role(s, ROLE_DECODE, 1 + (uint32_t)draw(seed, 3), seed);
-    if (shape > 2) random_role(s, ROLE_COLOCATED, 1 + (uint32_t)draw(seed, 3), seed);
-    s->at.prefill_first = draw(seed, 2);
-}
-
-#define WALK 150u
-
-static void random_trace(fleet_request *in, uint64_t *seed) {
-    uint64_t at = 0, apart = ONE_OF(seed, 1, 4, 10);
-    for (uint32_t i = 0; i < WALK; i++) {
-        at += draw(seed, 3) ? draw(seed, apart) * MS : 0;
-        in[i] = (fleet_request){.at_ns = at,
-                                .prompt_tokens = 1 + (uint32_t)draw(seed, ONE_OF(seed, 2, 40, 100)),
-                                .output_tokens = 1 + (uint32_t)draw(seed, ONE_OF(seed, 1, 4, 60))};
-    }
-}
-
-static void same_outcome(const fleet_outcome *a, const fleet_outcome *b) {
-    assert_int_equal(a->index, b->index);
-    assert_int_equal(a->end, b->end);
-    assert_int_equal(a->routed_ns, b->routed_ns);
-    assert_int_equal(a->computed_ns, b->computed_ns);
-    assert_int_equal(a->verified_ns, b->verified_ns);
-    assert_int_equal(a->first_ns, b->first_ns);
-    assert_int_equal(a->last_ns, b->last_ns);
-    assert_int_equal(a->preemptions, b->preemptions);
-    assert_int_equal(a->prefill_worker, b->prefill_worker);
-    assert_int_equal(a->decode_worker, b->decode_worker);
-    assert_memory_equal(&a->itl_max_ms, &b->itl_max_ms, sizeof(double));
-    assert_memory_equal(&a->itl_p99_ms, &b->itl_p99_ms, sizeof(double));
-}
-
-static void same_totals(const fleet *a, const fleet *b) {
-    fleet_totals x = fleet_totals_of(a), y = fleet_totals_of(b);
-    x.events = y.events;
-    assert_memory_equal(&x, &y, sizeof x);
-    for (uint32_t i = 0; i < fleet_worker_count(a); i++) {
-        fleet_worker_totals u = fleet_worker(a, i), v = fleet_worker(b, i);
-        assert_memory_equal(&u, &v, sizeof u);
-    }
-}
-
-static fleet *walk_new(scene *s, const fleet_sink *sink, bool step_by_step, uint64_t seed) {
-    fleet_options opt = {.profile = &s->p,
-                         .placement = &s->at,
-                         .want_gaps = true,
-                         .extrapolate = true,
-                         .seed = seed,
-                         .max_queue = seed % 3 ? 0 : 20,
-                         .step_by_step = step_by_step};
+static void each_token_and_each_step_is_told(void **state) {
+    (void)state;
+    tokens t = {0};
+    scene *s = &t.s;
+    scene_init(s, 30, 1, 7);
+    scene_role(s, ROLE_PREFILL, 1);
+    scene_role(s, ROLE_DECODE, 1);
+    s->at.roles[ROLE_DECODE].max_rows = 3; /* they take turns */
+    s->p.overheads.emit_ns = 2e6;
+    fleet_request in[8];
+    fleet_outcome out[8];
+    for (uint32_t i = 0; i < 8; i++)
+        in[i] = (fleet_request){.at_ns = i * MS, .prompt_tokens = 10 + i, .output_tokens = 1 + 3 * i};
+    s->in = in;
+    s->count = 8;
+    s->out = out;
+    fleet_options opt = {.profile = &s->p, .placement = &s->at, .want_gaps = true};
+    fleet_sink sink = {
+        .ctx = &t, .next = next_request, .ended = note_end, .token = note_token, .step = note_step};
     fleet *f;
     errbuf eb = {0};
-    if (fleet_new(&f, &opt, sink, &eb) != ST_OK) fail_msg("%s", eb.text);
-    return f;
-}
-
-/* Returns how many were preempted. */
-static uint64_t walk(uint64_t seed) {
-    scene a, b;
-    fleet_request in[WALK];
-    fleet_outcome out_a[WALK], out_b[WALK];
-    uint64_t draws = seed;
-    random_scene(&a, &draws);
-    draws = seed;
-    random_scene(&b, &draws);
-    random_trace(in, &draws);
-    a.in = b.in = in;
-    a.count = b.count = WALK;
-    a.out = out_a;
-    b.out = out_b;
-    fleet *many =
-        walk_new(&a, &(fleet_sink){.ctx = &a, .next = next_request, .ended = note_end}, false, seed);
-    fleet *one = walk_new(&b, &(fleet_sink){.ctx = &b, .next = next_request, .ended = note_end}, true, seed);
-    errbuf eb = {0};
-    for (uint64_t at = 0; !fleet_idle(many) || !fleet_idle(one);) {
-        at += 1 + draw(&draws, 20 * MS);
-        if (!fleet_idle(many)) assert_int_equal(fleet_run(many, at, &eb), ST_OK);
-        if (!fleet_idle(one)) assert_int_equal(fleet_run(one, at, &eb), ST_OK);
-        assert_true(fleet_check(many));
-        assert_true(fleet_check(one));
-        same_totals(many, one);
-        assert_true(at < 3600000 * MS);
+    assert_int_equal(fleet_new(&f, &opt, &sink, &eb), ST_OK);
+    run_all(f);
+    uint32_t rows = 0, prompts = 0;
+    for (uint32_t i = 0; i < 8; i++) {
+        assert_int_equal(t.count[i], in[i].output_tokens);
+        assert_int_equal(t.first_ns[i], out[i].first_ns);
+        assert_int_equal(t.last_ns[i], out[i].last_ns);
+        rows += in[i].output_tokens - 1;
+        prompts += in[i].prompt_tokens;
     }
-    assert_int_equal(a.ended, WALK);
-    assert_int_equal(b.ended, WALK);
-    for (uint32_t i = 0; i < WALK; i++) same_outcome(&out_a[i], &out_b[i]);
-    for (uint32_t i = 0; i < fleet_worker_count(many); i++)
-        assert_int_equal(fleet_worker(many, i).pages_used, 0);
-    uint64_t preemptions = fleet_totals_of(many).preemptions;
-    fleet_free(many);
-    fleet_free(one);
-    return preemptions;
+    assert_int_equal(t.rows, rows);
+    assert_int_equal(t.prompts, prompts);
+    assert_int_equal(t.steps, fleet_totals_of(f).steps);
+    fleet_free(f);
 }
 
-static void many_steps_at_once_are_the_same_as_one_by_one(void **state) {
+/* ---- links ---- */
+
+/* Piece by piece: layer l of a chunk is ready at begin + (l + 1) / layers of its step, and the link sends one
+ * at a time. */
+static double last_piece_ns(double begin_ns, double span_ns, uint32_t layers, double piece_ns) {
+    double free_ns = 0;
+    for (uint32_t l = 1; l <= layers; l++) free_ns = MAX(free_ns, begin_ns + span_ns * l / layers) + piece_ns;
+    return free_ns;
+}
+
+static void layers_leave_while_later_ones_are_computed(void **state) {
     (void)state;
-    const char *only = getenv("FLEET_SEED");
-    uint64_t preemptions = 0;
-    for (uint64_t seed = only ? strtoull(only, NULL, 10) : 1; seed <= 1000; seed++) {
-        print_message(only ? "" : seed % 100 ? "" : "seed %u\n", (unsigned)seed);
-        preemptions += walk(seed);
-        if (only) break;
+    static const double bytes_per_s[] = {100, 320, 800, 3200, 1e6};
+    for (size_t i = 0; i < ARRAY_LEN(bytes_per_s); i++) {
+        scene s;
+        scene_init(&s, 100, 0, 20);
+        scene_role(&s, ROLE_PREFILL, 1);
+        scene_role(&s, ROLE_DECODE, 1);
+        s.p.link.layers = 8;
+        s.p.link.bytes_per_s = bytes_per_s[i]; /* 32 tokens of 1 byte, 8 pieces of 4 */
+        fleet_request in[] = {{.at_ns = 0, .prompt_tokens = 32, .output_tokens = 2}};
+        fleet_outcome out[1];
+        fleet *f = scene_new(&s, in, 1, out);
+        run_all(f);
+        double want = last_piece_ns(0, 100e6, 8, 4 / bytes_per_s[i] * 1e9);
+        assert_float_equal((double)out[0].verified_ns, want, 1.5);
+        fleet_free(f);
     }
-    assert_true(only || preemptions > 100);
+}
+
+static void the_fabric_bounds_all_hand_offs_together(void **state) {
+    (void)state;
+    scene s;
+    scene_init(&s, 100, 0, 20);
+    scene_role(&s, ROLE_PREFILL, 2);
+    scene_role(&s, ROLE_DECODE, 2);
+    s.p.link.bytes_per_s = 320;
+    s.p.link.fabric_bytes_per_s = 400; /* 32 tokens of 1 byte: 100 ms alone, 80 ms of the fabric */
+    fleet_request in[] = {{.at_ns = 0, .prompt_tokens = 32, .output_tokens = 2},
+                          {.at_ns = 0, .prompt_tokens = 32, .output_tokens = 2}};
+    fleet_outcome out[2];
+    fleet *f = scene_new(&s, in, 2, out);
+    run_all(f);
+    assert_int_equal(out[0].verified_ns, 200 * MS);
+    assert_int_equal(out[1].verified_ns, 260 * MS);
+    fleet_free(f);
+}
+
+/* ---- shapes and hosts ---- */
+
+static void a_pipeline_takes_the_next_prompt_when_its_first_stage_is_free(void **state) {
+    (void)state;
+    scene s;
+    scene_init(&s, 100, 0, 20);
+    s.engine.pp = 2; /* of one stage */
+    scene_role(&s, ROLE_COLOCATED, 1);
+    s.at.roles[ROLE_COLOCATED].pp = 2;
+    s.at.roles[ROLE_COLOCATED].max_rows = s.at.roles[ROLE_COLOCATED].chunk_tokens = 32;
+    fleet_request in[3];
+    for (uint32_t i = 0; i < 3; i++)
+        in[i] = (fleet_request){.at_ns = 0, .prompt_tokens = 32, .output_tokens = 1};
+    fleet_outcome out[3];
+    fleet *f = scene_new(&s, in, 3, out);
+    run_all(f);
+    assert_int_equal(out[0].first_ns, 200 * MS);
+    assert_int_equal(out[1].first_ns, 300 * MS);
+    assert_int_equal(out[2].first_ns, 400 * MS);
+    fleet_free(f);
+}
+
+static void busy_workers_slow_each_other_down_on_one_host(void **state) {
+    (void)state;
+    for (int one_host = 0; one_host < 2; one_host++) {
+        scene s;
+        scene_init(&s, 100, 0, 20);
+        scene_role(&s, ROLE_COLOCATED, 2);
+        s.engine.slowed_by_prefill = .5;
+        fleet_request in[] = {{.at_ns = 0, .prompt_tokens = 32, .output_tokens = 1},
+                              {.at_ns = 10 * MS, .prompt_tokens = 32, .output_tokens = 1}};
+        fleet_outcome out[2];
+        s.in = in;
+        s.count = 2;
+        s.out = out;
+        fleet_options opt = {.profile = &s.p, .placement = &s.at, .one_host = one_host};
+        fleet_sink sink = {.ctx = &s, .next = next_request, .ended = note_end};
+        fleet *f;
+        errbuf eb = {0};
+        assert_int_equal(fleet_new(&f, &opt, &sink, &eb), ST_OK);
+        run_all(f);
+        assert_int_equal(out[0].first_ns, 100 * MS);
+        assert_int_equal(out[1].first_ns, one_host ? 160 * MS : 110 * MS);
+        fleet_free(f);
+    }
+}
+
+static void noise_keeps_the_mean_and_has_the_deviation(void **state) {
+    (void)state;
+    enum { COUNT = 20000 };
+    scene s;
+    scene_init(&s, 1, 0, 1);
+    s.engine.prefill_cv = .2;
+    scene_role(&s, ROLE_COLOCATED, 1);
+    fleet_request *in = xcalloc(COUNT, sizeof *in);
+    fleet_outcome *out = xcalloc(COUNT, sizeof *out);
+    for (uint32_t i = 0; i < COUNT; i++)
+        in[i] = (fleet_request){.at_ns = i * 10 * MS, .prompt_tokens = 32, .output_tokens = 1};
+    fleet *f = scene_new(&s, in, COUNT, out);
+    run_all(f);
+    double sum = 0, squares = 0;
+    for (uint32_t i = 0; i < COUNT; i++) {
+        double ms = (double)(out[i].first_ns - out[i].at_ns) / 1e6;
+        sum += ms;
+        squares += ms * ms;
+    }
+    double mean = sum / COUNT;
+    assert_float_equal(mean, 1, .006);
+    assert_float_equal(sqrt(squares / COUNT - mean * mean), .2, .006);
+    fleet_free(f);
+    free(in);
+    free(out);
+}
+
+/* ---- ends ---- */
+
+static void whoever_finds_the_queue_full_or_fits_nowhere_is_refused(void **state) {
+    (void)state;
+    scene s;
+    scene_init(&s, 100, 0, 20);
+    scene_role(&s, ROLE_COLOCATED, 1);
+    s.at.roles[ROLE_COLOCATED].max_seqs = 1;
+    fleet_request in[] = {{.at_ns = 0, .prompt_tokens = 16000, .output_tokens = 1},
+                          {.at_ns = 0, .prompt_tokens = 32, .output_tokens = 2},
+                          {.at_ns = 0, .prompt_tokens = 32, .output_tokens = 2},
+                          {.at_ns = 0, .prompt_tokens = 32, .output_tokens = 2}};
+    fleet_outcome out[4];
+    s.in = in;
+    s.count = 4;
+    s.out = out;
+    fleet_options opt = {.profile = &s.p, .placement = &s.at, .max_queue = 1};
+    fleet_sink sink = {.ctx = &s, .next = next_request, .ended = note_end};
+    fleet *f;
+    errbuf eb = {0};
+    assert_int_equal(fleet_new(&f, &opt, &sink, &eb), ST_OK);
+    run_all(f);
+    assert_int_equal(out[0].end, FLEET_REFUSED); /* 1000 pages less the headroom of 20 */
+    assert_int_equal(out[1].end, FLEET_DONE);
+    assert_int_equal(out[2].end, FLEET_DONE);
+    assert_int_equal(out[3].end, FLEET_REFUSED);
+    assert_int_equal(fleet_totals_of(f).refused, 2);
+    fleet_free(f);
+}
+
+static void who_is_in_flight_when_it_is_given_up_is_unfinished(void **state) {
+    (void)state;
+    scene s;
+    scene_init(&s, 100, 0, 20);
+    scene_role(&s, ROLE_COLOCATED, 1);
+    fleet_request in[] = {{.at_ns = 0, .prompt_tokens = 32, .output_tokens = 1},
+                          {.at_ns = 10 * MS, .prompt_tokens = 32, .output_tokens = 5},
+                          {.at_ns = 20 * MS, .prompt_tokens = 32, .output_tokens = 1}};
+    fleet_outcome out[3];
+    fleet *f = scene_new(&s, in, 3, out);
+    errbuf eb = {0};
+    assert_int_equal(fleet_run(f, 150 * MS, &eb), ST_OK);
+    fleet_give_up(f);
+    assert_int_equal(out[0].end, FLEET_DONE);
+    assert_int_equal(out[1].end, FLEET_UNFINISHED);
+    assert_int_equal(out[2].end, FLEET_UNFINISHED);
+    assert_int_equal(fleet_run(f, 200 * MS, &eb), ST_CANCELED);
+    fleet_free(f);
+}
+
+/* ---- what cannot be simulated ---- */
+
+static void refuses(const scene *s, const char *why) {
+    scene copy = *s;
+    fleet_options opt = {.profile = &copy.p, .placement = &copy.at};
+    copy.p.engines = &copy.engine;
+    fleet_sink sink = {.ctx = &copy, .next = next_request, .ended = note_end};
+    fleet *f = NULL;
+    errbuf eb = {0};
+    assert_int_equal(fleet_new(&f, &opt, &sink, &eb), ST_INVALID);
+    assert_null(f);
+    if (!strstr(eb.text, why)) fail_msg("\"%s\" has no \"%s\"", eb.text, why);
+}
+
+static void a_placement_that_can_serve_nothing_is_told_why(void **state) {
+    (void)state;
+    scene good, s;
+    scene_init(&good, 100, 0, 20);
+    scene_role(&good, ROLE_PREFILL, 1);
+    scene_role(&good, ROLE_DECODE, 1);
+    s = good;
+    s.at.roles[ROLE_DECODE].count = 0;
+    refuses(&s, "1 prefill, 0 decode and no colocated workers can serve nothing");
+    s = good;
+    s.at.roles[ROLE_PREFILL].tp = 4;
+    refuses(&s, "no prefill engine of tp 4, pp 1");
+    s = good;
+    s.p.link.bytes_per_s = 0;
+    refuses(&s, "the link moves 0 bytes/s");
+    s = good;
+    s.p.link.bytes_per_s = NAN;
+    refuses(&s, "bytes/s");
+    s = good;
+    s.p.link.known = false;
+    refuses(&s, "the profile has no link");
+    s = good;
+    s.at.roles[ROLE_DECODE].kv_pages = 0;
+    refuses(&s, "a decode worker with 0 KV pages");
+    s = good;
+    s.at.roles[ROLE_PREFILL].max_seqs = 0;
+    refuses(&s, "max_seqs");
+    s = good;
+    s.at.roles[ROLE_PREFILL].max_rows = 15;
+    refuses(&s, "steps of 15 rows: want 16");
+    s = good;
+    s.at.roles[ROLE_PREFILL].chunk_tokens = 100;
+    refuses(&s, "chunks of 100 tokens: want a multiple of 16");
+    s = good;
+    s.engine.decode.count = 0;
+    refuses(&s, "how long the decode steps");
+}
+
+static void a_step_outside_of_the_grid_ends_the_run_unless_allowed(void **state) {
+    (void)state;
+    for (int allowed = 0; allowed < 2; allowed++) {
+        scene s;
+        scene_init(&s, 100, 0, 20);
+        scene_role(&s, ROLE_COLOCATED, 1);
+        s.engine.decode.y_max = 40;
+        fleet_request in[] = {{.at_ns = 0, .prompt_tokens = 32, .output_tokens = 20}};
+        fleet_outcome out[1];
+        s.in = in;
+        s.count = 1;
+        s.out = out;
+        fleet_options opt = {.profile = &s.p, .placement = &s.at, .extrapolate = allowed};
+        fleet_sink sink = {.ctx = &s, .next = next_request, .ended = note_end};
+        fleet *f;
+        errbuf eb = {0};
+        assert_int_equal(fleet_new(&f, &opt, &sink, &eb), ST_OK);
+        assert_int_equal(fleet_run(f, FLEET_NEVER, &eb), allowed ? ST_OK : ST_INVALID);
+        if (!allowed) assert_non_null(strstr(eb.text, "1 sequences of 41 tokens is outside"));
+        /* 19 rows see 33 .. 51 tokens */
+        assert_int_equal(fleet_totals_of(f).steps_outside, allowed ? 11 : 1);
+        fleet_free(f);
+    }
+}
+
+static void placements_are_told_and_ordered(void **state) {
+    (void)state;
+    scene a, b;
+    char text[96];
+    scene_init(&a, 1, 0, 1);
+    scene_init(&b, 1, 0, 1);
+    scene_role(&a, ROLE_PREFILL, 1);
+    scene_role(&a, ROLE_DECODE, 2);
+    a.at.roles[ROLE_DECODE].tp = a.at.roles[ROLE_DECODE].devices = 2;
+    assert_string_equal(fleet_placement_text(&a.at, text, sizeof text), "1P 2D tp2");
+    assert_int_equal(fleet_placement_devices(&a.at), 5);
+    assert_int_equal(fleet_placement_workers(&a.at), 3);
+    scene_role(&b, ROLE_COLOCATED, 5);
+    b.at.roles[ROLE_COLOCATED].chunk_tokens = 256;
+    assert_string_equal(fleet_placement_text(&b.at, text, sizeof text), "colocated 5 x tp1, chunks of 256");
+    assert_true(fleet_placement_compare(&b.at, &a.at) < 0); /* the simpler one */
+    assert_true(fleet_placement_compare(&a.at, &b.at) > 0);
+    assert_int_equal(fleet_placement_compare(&a.at, &a.at), 0);
+    scene_role(&b, ROLE_COLOCATED, 6);
+    assert_true(fleet_placement_compare(&a.at, &b.at) < 0); /* fewer devices */
+    b.at.prefill_first = true;
+    assert_string_equal(fleet_placement_text(&b.at, text, sizeof text), "colocated 6 x tp1, prefill first");
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_request_alone_is_computed_handed_over_and_decoded),
         cmocka_unit_test(a_colocated_worker_does_both),
-        cmocka_unit_test(many_steps_at_once_are_the_same_as_one_by_one),
+        cmocka_unit_test(each_token_and_each_step_is_told),
+        cmocka_unit_test(layers_leave_while_later_ones_are_computed),
+        cmocka_unit_test(the_fabric_bounds_all_hand_offs_together),
+        cmocka_unit_test(a_pipeline_takes_the_next_prompt_when_its_first_stage_is_free),
+        cmocka_unit_test(busy_workers_slow_each_other_down_on_one_host),
+        cmocka_unit_test(noise_keeps_the_mean_and_has_the_deviation),
+        cmocka_unit_test(whoever_finds_the_queue_full_or_fits_nowhere_is_refused),
+        cmocka_unit_test(who_is_in_flight_when_it_is_given_up_is_unfinished),
+        cmocka_unit_test(a_placement_that_can_serve_nothing_is_told_why),
+        cmocka_unit_test(a_step_outside_of_the_grid_ends_the_run_unless_allowed),
+        cmocka_unit_test(placements_are_told_and_ordered),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

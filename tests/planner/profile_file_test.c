@@ -150,7 +150,7 @@ static void a_slip_in_a_key_is_named_with_the_key_that_was_meant(void **state) {
                    "p.json: engines[0].kv_page: unknown key: did you mean kv_pages?");
     assert_refused("p.json", ENGINE("\"temperature\": 3, "), "p.json: engines[0].temperature: unknown key");
     assert_refused("p.json", ENGINE("\"kv_pages\": 3, \"kv_pages\": 4, "),
-                   "p.json:1:65: no JSON: duplicate object key");
+                   "p.json:1:68: no JSON: duplicate object key near '\"kv_pages\"'");
 }
 
 static void values_out_of_range_are_named(void **state) {
@@ -171,7 +171,7 @@ static void values_out_of_range_are_named(void **state) {
     assert_refused("p.json", WITH("\"max_context\": 99999999999"),
                    "p.json: max_context: want a whole number from 0 to 4294967295");
     assert_refused("p.json", WITH("\"hash\": \"0123456789abcdef\""),
-                   "p.json: hash: the numbers give 8e7aa44b4ca9b2b0: leave the key out, if they were changed "
+                   "p.json: hash: the numbers give 1bbcfdfaccf57dfc: leave the key out, if they were changed "
                    "on purpose");
     assert_refused("p.json", ENGINE("\"shared\": 1.5, "),
                    "p.json: engines[0].shared is 1.5: want a number from 0 to 1");
@@ -326,7 +326,7 @@ static void csv_that_is_wrong_is_refused_with_its_line(void **state) {
     assert_refused("c.csv", "phase,tp,pp,x,y,ms\nprefill,1,1,3,3,1e999\n",
                    "c.csv:2: ms '1e999': want a number of 0 or more");
     assert_refused("c.csv", "phase,tp,pp,x,y,ms\nprefill,1,1,3,3,3\nprefill,1,1,3,3,3\n",
-                   "c.csv: tp 1, pp 1: prefill: 1 distinct points: want 3 to 4096");
+                   "c.csv: tp 1, pp 1: prefill: 1 distinct points: want 3 to 1024");
     assert_refused(
         "c.csv", "a,b\n1,2\n",
         "c.csv:1: CSV of no profile that we know: want columns phase,tp,pp,x,y,ms, or those of "
@@ -386,7 +386,7 @@ static void a_profile_of_distserve_is_read_as_it_is(void **state) {
     (void)state;
     write_text("d.json", DISTSERVE("2", "[8, 0.5, 0.25]"));
     profile *p = must_read("d.json", NULL);
-    assert_int_equal(p->engine_count, 4);
+    assert_int_equal(p->engine_count, 5);
     const profile_engine *one = profile_find(p, ROLE_PREFILL, 2, 1),
                          *four = profile_find(p, ROLE_DECODE, 2, 4);
     assert_int_equal(four->devices, 8);
@@ -405,9 +405,55 @@ static void a_profile_of_distserve_is_read_as_it_is(void **state) {
     assert_refused("d.json", DISTSERVE("2", "[8, 0.5]"), "d.json: \"m\".\"2\".prefill: want three numbers");
     assert_refused("d.json", DISTSERVE("0", "[8, 0.5, 1]"),
                    "d.json: \"m\".\"0\": want a tensor parallelism from 1 to 1024");
-    const profile_read_options wrong = {.model = "o"};
+    assert_refused("d.json", "{\"m\": {\"1\": {\"decoding_smallbs\": 1}}}",
+                   "d.json: \"m\".\"1\".decoding_large_small_bs_threshold: want a batch size from 1 to "
+                   "1000000");
+    const profile_read_options wrong = {.model = "o"}, second = {.model = "n"};
+    assert_refused_for("d.json", "{\"n\": 3, \"m\": {\"1\": {\"decoding_smallbs\": 1}}}", &second,
+                       "d.json: \"n\": want an object, with a tensor parallelism as each key");
     assert_refused_for("d.json", DISTSERVE("2", "[8, 0.5, 1]"), &wrong,
                        "d.json: no model \"o\": there are m");
+}
+
+static void a_profile_of_others_is_made_ours(void **state) {
+    (void)state;
+    write_text("own.csv", OWN);
+    profile *p = must_read("own.csv", NULL);
+    assert_int_equal(profile_write(p, "ours.json", NULL), ST_OK);
+    profile *q = must_read("ours.json", NULL);
+    assert_string_equal(p->hash, q->hash);
+    assert_string_equal(q->name, "own.csv");
+    profile_free(q);
+    errbuf eb = {{0}};
+    assert_int_equal(profile_write(p, "no/such/folder/ours.json", &eb), ST_IO);
+    profile_free(p);
+    assert_int_equal(profile_exit_code(ST_OK), 0);
+    assert_int_equal(profile_exit_code(ST_IO), 1);
+    assert_int_equal(profile_exit_code(ST_INVALID), 2);
+}
+
+static void what_a_profile_says_is_shown(void **state) {
+    (void)state;
+    profile *p = full_profile();
+    char *text = NULL;
+    size_t len = 0;
+    FILE *out = open_memstream(&text, &len);
+    profile_show(out, p);
+    assert_int_equal(fclose(out), 0);
+    static const char *const wanted[] = {
+        "profile n, hash ",
+        "prefill decode colocated tp 2, pp 4, 8 devices: KV pages unknown\n",
+        "  prefill  tokens 0 to no bound, squares up to no bound; error unknown; cv 0.000\n",
+        "decode tp 1, pp 1, 3 devices: 11 KV pages, 12 sequences\n  prefill  no profile\n",
+        "  decode   sequences 1 to 64, context up to 1000000; error mean 1.0 %, P90 2.0 %, most 3.0 % (13 "
+        "points left out one by one); cv 0.200\n",
+        "link 1000 MB/s, latency 1 us, KV 4608 bytes per token in 30 layers, all together 2000 MB/s\n",
+        "context at most 4096 tokens\n",
+    };
+    for (size_t i = 0; i < ARRAY_LEN(wanted); i++)
+        if (!strstr(text, wanted[i])) fail_msg("no \"%s\" in\n%s", wanted[i], text);
+    free(text);
+    profile_free(p);
 }
 
 /* --- with published data, where it is --- */
@@ -436,7 +482,7 @@ static void distserve_gives_its_own_numbers(void **state) {
     assert_true(profile_distserve_decode_ms(e, 4, 94, 5000) == 6.672259190862361);
     assert_true(profile_distserve_decode_ms(e, 1, 95, 5000) == 25.10473053069923);
     profile *p = must_read(path, &(profile_read_options){.model = "facebook/opt-13b"});
-    assert_int_equal(p->engine_count, 3 * 4);
+    assert_int_equal(p->engine_count, 3 * 5);
     const profile_engine *one = profile_find(p, ROLE_PREFILL, 1, 1);
     assert_true(fabs(step_cost_ns(&one->prefill, 512, 512 * 512) - 73148681.0534344) < 1e-6);
     assert_true(fabs(step_cost_ns(&one->decode, 94, 5000) - 26689036.763449444) < 1e-6);
@@ -478,6 +524,8 @@ int main(void) {
         cmocka_unit_test(splitwise_columns_are_found_by_name),
         cmocka_unit_test(a_profile_whose_error_is_above_the_limit_is_refused),
         cmocka_unit_test(a_profile_of_distserve_is_read_as_it_is),
+        cmocka_unit_test(a_profile_of_others_is_made_ours),
+        cmocka_unit_test(what_a_profile_says_is_shown),
         cmocka_unit_test(distserve_gives_its_own_numbers),
         cmocka_unit_test(splitwise_gives_engines_with_their_errors),
     };

@@ -187,6 +187,7 @@ static inline sim_options twin_sim_options(const twin_case *c, bool check_kv) {
     sim_options o = sim_defaults();
     uint64_t never = 100000 * NS_PER_S;
     o.check_kv = check_kv;
+    o.forget_clients = !check_kv;
     for (uint32_t r = 0; r < ROLE_COUNT; r++) {
         const fleet_role *own = &c->place.roles[r];
         o.workers[r] = own->count;
@@ -305,7 +306,8 @@ static inline profile twin_profile(const twin_case *c, profile_engine *engine) {
                               .layers = 1}};
 }
 
-static inline void twin_run_fleet(const twin_case *c, twin_log *out) {
+/* decisions: each is told, step by step; else stamps only, and it may take several steps at once. */
+static inline void twin_run_fleet(const twin_case *c, bool decisions, twin_log *out) {
     *out = (twin_log){.stamps = xcalloc(MAX(c->count, 1u), sizeof *out->stamps)};
     profile_engine engine;
     profile p = twin_profile(c, &engine);
@@ -317,8 +319,10 @@ static inline void twin_run_fleet(const twin_case *c, twin_log *out) {
                        .max_queue = c->max_queue,
                        .max_context = c->max_context,
                        .extrapolate = true};
-    fleet_sink sink = {
-        .ctx = &t, .next = twin_fleet_next, .ended = twin_fleet_ended, .decision = twin_fleet_decided};
+    fleet_sink sink = {.ctx = &t,
+                       .next = twin_fleet_next,
+                       .ended = twin_fleet_ended,
+                       .decision = decisions ? twin_fleet_decided : NULL};
     fleet *f = NULL;
     errbuf eb = {0};
     status st = fleet_new(&f, &o, &sink, &eb);

@@ -86,7 +86,7 @@ int main(int argc, char **argv) {
     log_setup(LOG_ERROR, "plan-trace");
     twin_log l;
     if (strcmp(argv[1], "fleet") == 0)
-        twin_run_fleet(&c, &l);
+        twin_run_fleet(&c, true, &l);
     else
         twin_run_sim(&c, strcmp(argv[1], "sim") == 0, &l);
     char text[65536];
