@@ -1,4 +1,4 @@
-"""baton-plan profile: a cluster of mock workers is measured as any other, and its latency model is found again;
+"""baton-plan profile: a cluster of mock workers is measured as any other, and its latency model found again;
 Ctrl-C leaves nothing; others' points are converted, or refused when no curve fits them."""
 
 import glob
