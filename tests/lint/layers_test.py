@@ -82,6 +82,8 @@ build tests/unit_prefill_core_test: link main.o
   libs = libbaton_worker_core.a libbaton_base.a
 build tests/unit_steady_test: link main.o
   libs = libbaton_stats.a libbaton_base.a
+build tests/planner_fit_test: link main.o
+  libs = libbaton_plan_profile_core.a libbaton_latency.a libbaton_base.a
 build bin/baton-coordinator: link main.o
   libs = libbaton_text.a libbaton_net.a -lzmq
 """
