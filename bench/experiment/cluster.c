@@ -138,13 +138,15 @@ status cluster_check(cluster *c, errbuf *eb) {
     if (proc_ended(&c->up)) return ended(c, eb);
     json_t *page = health(c);
     json_int_t lost = json_integer_value(json_object_get(page, "workers_lost"));
-    const char *why = json_string_value(json_object_get(json_object_get(page, "last_lost"), "why"));
+    const json_t *last = json_object_get(page, "last_lost");
+    const char *who = json_string_value(json_object_get(last, "worker"));
+    const char *why = json_string_value(json_object_get(last, "why"));
     status st = ST_OK;
     if (!page)
         st = errf(eb, ST_PEER, "the coordinator does not answer any more");
     else if (lost > 0)
-        st = errf(eb, ST_PEER, "%d worker%s lost while it was measured: %s", (int)lost,
-                  lost > 1 ? "s were" : " was", why ? why : "see cluster.log");
+        st = errf(eb, ST_PEER, "%d worker%s lost while it was measured: %s: %s", (int)lost,
+                  lost > 1 ? "s were" : " was", who ? who : "unknown", why ? why : "see cluster.log");
     json_decref(page);
     return st;
 }

@@ -11,6 +11,7 @@
 
 #define FIRST_ANSWER_S 30
 #define LOOK_NS        (20 * NS_PER_MS) /* whether a stop is asked for */
+#define CHECK_NS       NS_PER_S
 
 struct asker {
     target at;
@@ -19,7 +20,10 @@ struct asker {
     asked *all; /* [count]; request number - 1 */
     uint32_t count, room;
     uint64_t seed;
-    status failed; /* of a request, with why */
+    asker_check check; /* may be NULL */
+    void *check_ctx;
+    uint64_t check_ns; /* the next one */
+    status failed;     /* of a request, with why */
     errbuf why;
     /* of the wait under way */
     uint32_t first, end, tokens;
@@ -38,7 +42,8 @@ static uint64_t turn(void *ctx, uint64_t now_ns) {
     uint64_t next_ns = a->link.client ? target_link_turn(&a->link, now_ns) : UINT64_MAX;
     a->met = a->first < a->end && is_met(a);
     a->timed = now_ns >= a->until_ns;
-    if (a->met || a->timed || a->failed != ST_OK || stop_asked() > 0) loop_stop(a->loop);
+    if (a->met || a->timed || a->failed != ST_OK || stop_asked() > 0 || now_ns >= a->check_ns)
+        loop_stop(a->loop);
     return MIN(next_ns, MIN(a->until_ns, now_ns + LOOK_NS));
 }
 
@@ -71,6 +76,7 @@ status asker_new(asker **out, const char *native, const char *url, errbuf *eb) {
     o.ready_timeout_s = FIRST_ANSWER_S;
     o.ignore_eos = true;
     a->seed = clock_random64() >> 1;
+    a->check_ns = UINT64_MAX;
     status st = target_find(&a->at, &o, eb);
     if (st == ST_OK) st = loop_new(&a->loop, turn, a, eb);
     const client_handler h = {.ctx = a, .event = on_event, .end = on_end};
@@ -91,6 +97,14 @@ void asker_free(asker *a) {
     target_done(&a->at);
     free(a->all);
     free(a);
+}
+
+void asker_watch(asker *a, asker_check check, void *ctx) {
+    PRE(a);
+    PRE(check);
+    a->check = check;
+    a->check_ctx = ctx;
+    a->check_ns = clock_now_ns() + CHECK_NS;
 }
 
 uint32_t asker_send(asker *a, uint32_t prompt_tokens, uint32_t output_tokens) {
@@ -125,9 +139,16 @@ const asked *asker_at(const asker *a, uint32_t number) {
 
 static status run(asker *a, errbuf *eb) {
     a->met = a->timed = false;
-    loop_run(a->loop);
-    if (a->failed != ST_OK) return errf(eb, a->failed, "%s", a->why.text);
-    if (stop_asked() > 0) return errf(eb, ST_CANCELED, "a stop was asked for");
+    do {
+        loop_run(a->loop);
+        if (stop_asked() > 0) return errf(eb, ST_CANCELED, "a stop was asked for");
+        if (a->check && (a->failed != ST_OK || clock_now_ns() >= a->check_ns)) {
+            status st = a->check(a->check_ctx, eb);
+            if (st != ST_OK) return st;
+            a->check_ns = clock_now_ns() + CHECK_NS;
+        }
+        if (a->failed != ST_OK) return errf(eb, a->failed, "%s", a->why.text);
+    } while (!a->met && !a->timed);
     return ST_OK;
 }
 
@@ -144,6 +165,9 @@ status asker_wait(asker *a, uint32_t first, uint32_t count, uint32_t tokens, uin
     if (st != ST_OK || a->met) return st;
     uint32_t done = 0;
     for (uint32_t i = a->first; i < a->end; i++) done += a->all[i].ended || a->all[i].tokens >= tokens;
+    if (tokens == UINT32_MAX)
+        return errf(eb, ST_TIMEOUT, "of %u requests of %u tokens only %u had ended in time", count,
+                    a->all[first].prompt_tokens, done);
     return errf(eb, ST_TIMEOUT, "of %u requests of %u tokens only %u had %u more tokens in time", count,
                 a->all[first].prompt_tokens, done, tokens);
 }

@@ -27,12 +27,17 @@ typedef struct asker asker;
 status asker_new(asker **out, const char *native, const char *url, errbuf *eb);
 void asker_free(asker *a);
 
+/* Whether who answers is well; a status that is none of ST_OK ends the wait, with its text. */
+typedef status (*asker_check)(void *ctx, errbuf *eb);
+/* Called about once a second while it waits, and when a request failed, whose reason it may know better. */
+void asker_watch(asker *a, asker_check check, void *ctx);
+
 /* A prompt that no other one begins like. Returns its number, from 0. */
 uint32_t asker_send(asker *a, uint32_t prompt_tokens, uint32_t output_tokens);
 /* Borrowed until the next asker_send. */
 const asked *asker_at(const asker *a, uint32_t number);
-/* Until each of [first, first + count) has so many tokens, or has ended. ST_TIMEOUT, ST_CANCELED; ST_PEER:
- * one failed, and why. */
+/* Until each of [first, first + count) has so many tokens (UINT32_MAX: all), or has ended. ST_TIMEOUT,
+ * ST_CANCELED; ST_PEER: one failed, and why, or what the check says. */
 status asker_wait(asker *a, uint32_t first, uint32_t count, uint32_t tokens, uint64_t deadline_ns,
                   errbuf *eb);
 /* Lets so much time pass. ST_CANCELED, ST_PEER. */

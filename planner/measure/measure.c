@@ -2,12 +2,14 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "bench/experiment/files.h"
 #include "bench/experiment/machine.h"
 #include "planner/measure/assemble.h"
 #include "planner/measure/course.h"
 #include "planner/measure/progress.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -86,6 +88,15 @@ static void take_link(measuring *m, const rig *r) {
     m->found.layers = r->cfg->handoff.overlap ? (uint32_t)MAX(segments + 0.5, 1.0) : 0;
 }
 
+/* The log goes with its folder. One that ended by itself has been quoted. */
+static void say_last_words(measuring *m, rig *r) {
+    if (!r->ask || proc_ended(&r->cluster.up)) return;
+    char words[600];
+    files_last_words(words, sizeof words, r->cluster.log, 3);
+    progress_end(&m->progress);
+    if (words[0]) fprintf(stderr, "the cluster's last words: %s\n", words);
+}
+
 static status run_kind(measuring *m, course_kind kind, double share, errbuf *eb) {
     static const char *const what[] = {"a prefill and a decode worker", "a colocated worker",
                                        "two colocated workers"};
@@ -110,6 +121,7 @@ static status run_kind(measuring *m, course_kind kind, double share, errbuf *eb)
     if (st == ST_OK) take_facts(m, &r, kind);
     if (st == ST_OK) st = course_run(&c, kind, eb);
     if (st == ST_OK && kind == COURSE_DISAGGREGATED) take_link(m, &r);
+    if (st == ST_PEER || st == ST_TIMEOUT) say_last_words(m, &r);
     rig_stop(&r);
     return st == ST_OK ? ST_OK : err_prefix(eb, st, "%s", what[kind]);
 }

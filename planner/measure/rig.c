@@ -58,6 +58,11 @@ static spec_role role_of(const rig_options *opt, worker_role role) {
     return (spec_role){.count = opt->count[role]};
 }
 
+static status look(void *ctx, errbuf *eb) {
+    rig *r = ctx;
+    return cluster_check(&r->cluster, eb);
+}
+
 status rig_start(rig *out, const tools *t, const rig_options *opt, errbuf *eb) {
     PRE(out);
     PRE(t);
@@ -74,6 +79,7 @@ status rig_start(rig *out, const tools *t, const rig_options *opt, errbuf *eb) {
     if (st == ST_OK) st = cluster_wait_ready(&out->cluster, clock_now_ns() + START_NS, eb);
     if (st == ST_OK) st = asker_new(&out->ask, out->cluster.native, out->cluster.url, eb);
     if (st == ST_OK) st = take_facts(out, eb);
+    if (st == ST_OK) asker_watch(out->ask, look, out);
     return st;
 }
 

@@ -37,8 +37,8 @@ typedef struct rig {
     uint64_t left_out;                /* steps that the trace did not have so far */
 } rig;
 
-/* ST_CANCELED: a stop was asked for. What cluster_start and cluster_wait_ready say. End with rig_stop, on
- * failure too. */
+/* ST_CANCELED: a stop was asked for. What cluster_start and cluster_wait_ready say. It must stay where it is
+ * until rig_stop, which ends it, on failure too. */
 status rig_start(rig *out, const tools *t, const rig_options *opt, errbuf *eb);
 /* What the cluster did for the last `requests` requests, all of which have ended. ST_INVALID: steps were too
  * short to be told all. Caller frees with seen_done. */

@@ -133,6 +133,33 @@ class Profile(unittest.TestCase):
         while subprocess.run(["pgrep", "-f", self.dir], capture_output=True, check=False).stdout:
             self.assertLess(time.monotonic(), deadline, "processes are left")
 
+    def processes(self, name=""):
+        """Those whose command line names the test's folder."""
+        found = subprocess.run(
+            ["pgrep", "-f", name + ".*" + self.dir], capture_output=True, text=True, check=False
+        )
+        return [int(pid) for pid in found.stdout.split()]
+
+    def test_a_worker_that_dies_ends_the_measuring_and_is_named(self):
+        environment = dict(os.environ, TMPDIR=self.dir)
+        command = self.command("--seconds=300")
+        with subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+        ) as p:
+            for line in p.stderr:
+                if "warm-up" in line:
+                    break
+            (worker,) = self.processes("^[^ ]*baton-decode")
+            os.kill(worker, signal.SIGKILL)
+            _, words = p.communicate(timeout=60 * SLOW)
+        self.assertEqual(p.returncode, 1, words)
+        self.assertIn("lost while it was measured: decode", words)
+        self.assertIn("the cluster's last words: ", words)
+        self.assertEqual(sorted(os.listdir(self.dir)), ["steps.yaml"])
+        deadline = time.monotonic() + 10 * SLOW
+        while self.processes():
+            self.assertLess(time.monotonic(), deadline, "processes are left")
+
     def test_what_cannot_be_fitted_is_not_written(self):
         rows = ["phase,tp,pp,x,y,ms"]
         rows += ["prefill,1,1,%d,%d,%d" % (n, n * n, 5 if n % 3 else 500) for n in range(1, 40)]
