@@ -9,11 +9,15 @@
 #include "planner/profile/profile_json.h"
 
 #include <argp.h>
+#include <errno.h>
 #include <limits.h>
 #include <math.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 enum { EXIT_FAILED = 1, EXIT_REFUSED = 2, EXIT_ERROR = 4, EXIT_STOPPED = 130 };
 
@@ -198,6 +202,23 @@ static status write_out(const profile *p, const points *pts, const char *path, e
     return st;
 }
 
+/* Whether the file can be written: minutes of measuring are not to be lost for a name. */
+static status try_out(const char *path, errbuf *eb) {
+    struct stat at;
+    if (stat(path, &at) == 0 && S_ISDIR(at.st_mode)) return errf(eb, ST_IO, "%.200s: is a folder", path);
+    char *beside = xasprintf("%s.XXXXXX", path);
+    int fd = mkstemp(beside);
+    status st = ST_OK;
+    if (fd < 0)
+        st = errf(eb, ST_IO, "%.200s: cannot be written: %s", path, strerror(errno));
+    else {
+        close(fd);
+        unlink(beside);
+    }
+    free(beside);
+    return st;
+}
+
 /* ---- the two ways ---- */
 
 static int judge(const options *o, const profile *p) {
@@ -230,7 +251,8 @@ static int run_measure(const options *o) {
     char base[PATH_MAX];
     const char *tmp = getenv("TMPDIR");
     snprintf(base, sizeof base, "%s/baton-profile-XXXXXX", tmp && tmp[0] == '/' ? tmp : "/tmp");
-    status st = tools_find(&t, NULL, &eb);
+    status st = try_out(o->out, &eb);
+    if (st == ST_OK) st = tools_find(&t, NULL, &eb);
     if (st != ST_OK) return failed(st, &eb);
     if (!mkdtemp(base)) {
         tools_done(&t);
@@ -265,6 +287,7 @@ static int run_measure(const options *o) {
 int profile_main(int argc, char **argv) {
     options o = {.limit_percent = LIMIT_PERCENT};
     parse(&o, argc, argv);
+    signal(SIGPIPE, SIG_IGN); /* whoever read the progress may be gone; clusters are ended all the same */
     int code = o.from ? run_convert(&o) : run_measure(&o);
     spec_texts_done(&o.sets);
     return code;

@@ -160,6 +160,28 @@ class Profile(unittest.TestCase):
         while self.processes():
             self.assertLess(time.monotonic(), deadline, "processes are left")
 
+    def test_an_output_that_cannot_be_written_is_refused_before_any_cluster_starts(self):
+        os.mkdir(self.dir + "/folder")
+        for out in ("/none/profile.json", "/folder", "/steps.yaml/profile.json"):
+            done = self.run_it(self.command() + ["-o", self.dir + out])
+            self.assertEqual(done.returncode, 1, done.stderr)
+            self.assertIn("baton-plan profile: %s%s: " % (self.dir, out), done.stderr)
+            self.assertNotIn("starting", done.stderr)
+        self.assertEqual(sorted(os.listdir(self.dir)), ["folder", "steps.yaml"])
+
+    def test_readers_that_leave_early_do_not_end_it(self):
+        environment = dict(os.environ, TMPDIR=self.dir)
+        left, end = os.pipe()
+        os.close(left)
+        with subprocess.Popen(self.command(), stdout=end, stderr=end, env=environment) as p:
+            os.close(end)
+            deadline = time.monotonic() + 30 * SLOW
+            while p.poll() is None and not glob.glob(self.dir + "/baton-profile-*/cluster.log"):
+                self.assertLess(time.monotonic(), deadline)
+            p.send_signal(signal.SIGINT)
+            self.assertEqual(p.wait(timeout=60 * SLOW), 130)
+        self.assertEqual(sorted(os.listdir(self.dir)), ["steps.yaml"])
+
     def test_what_cannot_be_fitted_is_not_written(self):
         rows = ["phase,tp,pp,x,y,ms"]
         rows += ["prefill,1,1,%d,%d,%d" % (n, n * n, 5 if n % 3 else 500) for n in range(1, 40)]
