@@ -63,10 +63,11 @@ static double cv_of(const points *pts, worker_role role, point_phase phase) {
 }
 
 /* How much longer than alone steps of that role take for each worker that computes prompts (or decodes) the
- * whole time: the median, never below 0; 0: too few were seen. */
-static double slowdown(const samples *s, worker_role role, bool prompts, const step_cost *alone,
-                       bool by_prefill) {
-    if (!s || !alone->count) return 0;
+ * whole time: the median, never below 0. False: too few were seen, and it is 0. */
+static bool slowdown(double *out, const samples *s, worker_role role, bool prompts, const step_cost *alone,
+                     bool by_prefill) {
+    *out = 0;
+    if (!s || !alone->count) return false;
     double *ratio = xcalloc(MAX(s->count, 1u), sizeof *ratio);
     size_t n = 0;
     for (uint32_t i = 0; i < s->count; i++) {
@@ -80,13 +81,13 @@ static double slowdown(const samples *s, worker_role role, bool prompts, const s
         if (want > 0) ratio[n++] = (t->ns / want - 1) / beside;
     }
     stats_sort(ratio, n);
-    double median = n >= FEW ? stats_percentile(ratio, n, 50) : 0;
+    if (n >= FEW) *out = MAX(stats_percentile(ratio, n, 50), 0.0);
     free(ratio);
-    return MAX(median, 0.0);
+    return n >= FEW;
 }
 
-static status make_engine(profile_engine *e, const points *pts, const assemble_input *in, worker_role role,
-                          errbuf *eb) {
+static status make_engine(profile_engine *e, assemble_slowed *slowed, const points *pts,
+                          const assemble_input *in, worker_role role, errbuf *eb) {
     const assemble_role *r = &in->roles[role];
     *e = (profile_engine){
         .tp = r->tp, .pp = r->pp, .devices = r->devices, .kv_pages = r->kv_pages, .max_seqs = r->max_seqs};
@@ -100,11 +101,38 @@ static status make_engine(profile_engine *e, const points *pts, const assemble_i
     e->gap_ns = gap_ns > 0 ? gap_ns : 0;
     e->prefill_cv = cv_of(pts, role, POINT_PREFILL);
     e->decode_cv = cv_of(pts, role, POINT_DECODE);
-    e->slowed_by_prefill = slowdown(beside, role, true, &e->prefill, true);
-    e->slowed_by_decode = slowdown(beside, role, true, &e->prefill, false);
-    e->decode_slowed_by_prefill = slowdown(beside, role, false, &e->decode, true);
-    e->decode_slowed_by_decode = slowdown(beside, role, false, &e->decode, false);
+    *slowed = (assemble_slowed){
+        slowdown(&e->slowed_by_prefill, beside, role, true, &e->prefill, true),
+        slowdown(&e->slowed_by_decode, beside, role, true, &e->prefill, false),
+        slowdown(&e->decode_slowed_by_prefill, beside, role, false, &e->decode, true),
+        slowdown(&e->decode_slowed_by_decode, beside, role, false, &e->decode, false),
+    };
     return ST_OK;
+}
+
+static bool is_alike(const profile_engine *a, const profile_engine *b) {
+    return a->tp == b->tp && a->pp == b->pp && a->devices == b->devices;
+}
+
+static profile_engine *engine_of(const profile *p, worker_role role) {
+    for (uint32_t i = 0; i < p->engine_count; i++)
+        if (p->engines[i].roles[role]) return &p->engines[i];
+    return NULL;
+}
+
+/* Only one prefill and one decode worker were measured at a time; two of a kind are as two colocated ones. */
+static void take_crowd(const profile *p, assemble_slowed *slowed) {
+    const profile_engine *c = engine_of(p, ROLE_COLOCATED);
+    profile_engine *pre = engine_of(p, ROLE_PREFILL), *dec = engine_of(p, ROLE_DECODE);
+    const assemble_slowed *of = &slowed[ROLE_COLOCATED];
+    if (c && pre && is_alike(c, pre) && of->prefill_by_prefill && !slowed[ROLE_PREFILL].prefill_by_prefill) {
+        pre->slowed_by_prefill = c->slowed_by_prefill;
+        slowed[ROLE_PREFILL].prefill_by_prefill = true;
+    }
+    if (c && dec && is_alike(c, dec) && of->decode_by_decode && !slowed[ROLE_DECODE].decode_by_decode) {
+        dec->decode_slowed_by_decode = c->decode_slowed_by_decode;
+        slowed[ROLE_DECODE].decode_by_decode = true;
+    }
 }
 
 /* What the pair's own test says of the bytes; the rest of what hand-offs took is latency. */
@@ -120,17 +148,21 @@ static profile_link link_of(const assemble_input *in) {
     return k;
 }
 
-status assemble(profile *out, points *pts, const assemble_input *in, errbuf *eb) {
+status assemble(profile *out, points *pts, assemble_slowed *slowed, const assemble_input *in, errbuf *eb) {
     PRE(out);
     PRE(!out->engines);
     PRE(pts);
+    PRE(slowed);
     PRE(in);
+    for (worker_role role = 0; role < ROLE_COUNT; role++) slowed[role] = (assemble_slowed){0};
     points_make(pts, in->steps);
     out->engines = xcalloc(ROLE_COUNT, sizeof *out->engines);
     status st = ST_OK;
     for (worker_role role = 0; role < ROLE_COUNT && st == ST_OK; role++)
-        if (in->roles[role].kv_pages) st = make_engine(&out->engines[out->engine_count++], pts, in, role, eb);
+        if (in->roles[role].kv_pages)
+            st = make_engine(&out->engines[out->engine_count++], &slowed[role], pts, in, role, eb);
     if (st != ST_OK) return st;
+    take_crowd(out, slowed);
     out->link = link_of(in);
     out->overheads = overheads_of(in->overheads);
     return ST_OK;

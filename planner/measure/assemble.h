@@ -19,9 +19,16 @@ typedef struct assemble_input {
     uint32_t layers;                         /* pieces of a chunk's KV: as profile_link */
 } assemble_input;
 
-/* Sets out's engines, link and overheads; pts: what the curves were fitted to. ST_INVALID names the role and
- * the phase that cannot be fitted. PRE: out has no engines */
-status assemble(profile *out, points *pts, const assemble_input *in, errbuf *eb);
+/* Which slowdowns of a role's steps were measured; 0 stands for the others in the profile. */
+typedef struct assemble_slowed {
+    bool prefill_by_prefill, prefill_by_decode, decode_by_prefill, decode_by_decode;
+} assemble_slowed;
+
+/* Equal roles beside each other are measured of two colocated workers only: a prefill (decode) worker of the
+ * same shape takes that value for its prompts beside others' prompts (its batch beside other batches).
+ * slowed: [ROLE_COUNT]; sets out's engines, link and overheads; pts: what the curves were fitted to.
+ * ST_INVALID names the role and the phase that cannot be fitted. PRE: out has no engines */
+status assemble(profile *out, points *pts, assemble_slowed *slowed, const assemble_input *in, errbuf *eb);
 /* The largest of the mean leave-one-out errors; *what: whose ("decode steps of decode workers"). */
 double assemble_worst_error(const profile *p, const char **what);
 

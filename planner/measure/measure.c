@@ -4,7 +4,6 @@
 #include "base/mem.h"
 #include "bench/experiment/files.h"
 #include "bench/experiment/machine.h"
-#include "planner/measure/assemble.h"
 #include "planner/measure/course.h"
 #include "planner/measure/progress.h"
 
@@ -147,7 +146,7 @@ static char *machine_now(void) {
     return xasprintf("%s, %ld cores", cpu[0] ? cpu : "unknown CPU", sysconf(_SC_NPROCESSORS_ONLN));
 }
 
-status measure(profile **out, points *pts, const measure_options *opt, errbuf *eb) {
+status measure(profile **out, points *pts, assemble_slowed *slowed, const measure_options *opt, errbuf *eb) {
     PRE(out);
     PRE(pts);
     PRE(opt);
@@ -163,7 +162,7 @@ status measure(profile **out, points *pts, const measure_options *opt, errbuf *e
     if (st == ST_OK) st = run_kind(&m, COURSE_COLOCATED, COLOCATED, eb);
     if (st == ST_OK && has_room(m.base)) st = run_kind(&m, COURSE_CROWD, CROWD, eb);
     progress_end(&m.progress);
-    if (st == ST_OK) st = assemble(m.profile, pts, &m.found, eb);
+    if (st == ST_OK) st = assemble(m.profile, pts, slowed, &m.found, eb);
     if (st == ST_OK) {
         m.profile->name = xstrdup(m.base->cluster.name);
         m.profile->date = date_now();

@@ -4,7 +4,7 @@
 #define BATON_PLANNER_MEASURE_H
 
 #include "bench/experiment/tools.h"
-#include "planner/measure/samples.h"
+#include "planner/measure/assemble.h"
 
 typedef struct measure_options {
     const char *config;
@@ -16,8 +16,9 @@ typedef struct measure_options {
     bool quiet;
 } measure_options;
 
-/* Errors of rig_start, course_run and assemble. Caller frees *out with profile_free, *pts with points_done.
+/* slowed: [ROLE_COUNT]. Errors of rig_start, course_run and assemble. Caller frees *out with profile_free,
+ * *pts with points_done.
  */
-status measure(profile **out, points *pts, const measure_options *opt, errbuf *eb);
+status measure(profile **out, points *pts, assemble_slowed *slowed, const measure_options *opt, errbuf *eb);
 
 #endif

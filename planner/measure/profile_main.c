@@ -145,7 +145,15 @@ static void say_error(const char *phase, const step_cost *cost, const profile_er
     printf("\n");
 }
 
-static void say_engine(const profile_engine *e) {
+static void say_slowed(const char *phase, const char *by, double part, bool known) {
+    if (known)
+        printf("  %s steps beside another's %s: %.1f %% slower\n", phase, by, 100 * part);
+    else
+        printf("  %s steps beside another's %s: not measured, counted as no slower\n", phase, by);
+}
+
+/* slowed: NULL: others did not measure it. */
+static void say_engine(const profile_engine *e, const assemble_slowed *slowed) {
     for (worker_role role = 0; role < ROLE_COUNT; role++)
         if (e->roles[role]) printf("%s ", worker_role_name(role));
     printf("tp %u pp %u, %u device%s, %u KV pages, %u requests, gap %.0f us\n", e->tp, e->pp, e->devices,
@@ -156,16 +164,24 @@ static void say_engine(const profile_engine *e) {
         printf("  mixed   error %5.1f %% (p90 %.1f, max %.1f) of %u points, shared %.2f\n",
                100 * e->mixed_error.mean, 100 * e->mixed_error.p90, 100 * e->mixed_error.max,
                e->mixed_error.points, e->shared);
-    printf(
-        "  slower beside another's prefill and decode steps: prefill %.1f %% and %.1f %%, decode %.1f %% and "
-        "%.1f %%\n",
-        100 * e->slowed_by_prefill, 100 * e->slowed_by_decode, 100 * e->decode_slowed_by_prefill,
-        100 * e->decode_slowed_by_decode);
+    if (slowed && e->prefill.count) {
+        say_slowed("prefill", "prefill", e->slowed_by_prefill, slowed->prefill_by_prefill);
+        say_slowed("prefill", "decode", e->slowed_by_decode, slowed->prefill_by_decode);
+    }
+    if (slowed && e->decode.count) {
+        say_slowed("decode", "prefill", e->decode_slowed_by_prefill, slowed->decode_by_prefill);
+        say_slowed("decode", "decode", e->decode_slowed_by_decode, slowed->decode_by_decode);
+    }
 }
 
-static void say(const profile *p) {
+/* slowed: [ROLE_COUNT], or NULL. */
+static void say(const profile *p, const assemble_slowed *slowed) {
     printf("profile %s of %s\n", p->hash, p->model ? p->model : p->name);
-    for (uint32_t i = 0; i < p->engine_count; i++) say_engine(&p->engines[i]);
+    for (uint32_t i = 0; i < p->engine_count; i++) {
+        worker_role role = 0;
+        while (role + 1 < ROLE_COUNT && !p->engines[i].roles[role]) role++;
+        say_engine(&p->engines[i], slowed ? &slowed[role] : NULL);
+    }
     if (p->link.known)
         printf("hand-off %.2f ms + bytes at %.2f GB/s, %.0f bytes per token in %u pieces\n",
                p->link.latency_ns / 1e6, p->link.bytes_per_s / 1e9, p->link.kv_token_bytes, p->link.layers);
@@ -238,7 +254,7 @@ static int run_convert(const options *o) {
     profile *p = NULL;
     status st = profile_read(&p, o->from, &o->read, &eb);
     if (st != ST_OK) return failed(st, &eb);
-    say(p);
+    say(p, NULL);
     int code = judge(o, p);
     if (!code && (st = profile_write(p, o->out, &eb)) != ST_OK) code = failed(st, &eb);
     profile_free(p);
@@ -270,10 +286,11 @@ static int run_measure(const options *o) {
                          .quiet = o->quiet};
     profile *p = NULL;
     points pts = {0};
-    st = measure(&p, &pts, &m, &eb);
+    assemble_slowed slowed[ROLE_COUNT];
+    st = measure(&p, &pts, slowed, &m, &eb);
     int code = st == ST_OK ? 0 : failed(st, &eb);
     if (!code) {
-        say(p);
+        say(p, slowed);
         code = judge(o, p);
         if (!code && (st = write_out(p, &pts, o->out, &eb)) != ST_OK) code = failed(st, &eb);
         points_done(&pts);

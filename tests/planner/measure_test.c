@@ -191,7 +191,8 @@ static void a_known_engine_is_found_again(void **state) {
     profile *p = xcalloc(1, sizeof *p);
     points pts;
     errbuf eb = {0};
-    assert_int_equal(assemble(p, &pts, &in, &eb), ST_OK);
+    assemble_slowed slowed[ROLE_COUNT];
+    assert_int_equal(assemble(p, &pts, slowed, &in, &eb), ST_OK);
     assert_int_equal(p->engine_count, 2);
     const profile_engine *P = profile_find(p, ROLE_PREFILL, 1, 1), *D = profile_find(p, ROLE_DECODE, 1, 1);
     assert_float_equal(step_cost_ns(&P->prefill, 100, 50000), (4 + 5 + 0.5) * MS, 100);
@@ -199,6 +200,10 @@ static void a_known_engine_is_found_again(void **state) {
     assert_float_equal(D->decode_slowed_by_prefill, 0.25, 1e-4);
     assert_float_equal(P->slowed_by_decode, 0.1 / 0.8, 1e-4);
     assert_float_equal(P->slowed_by_prefill, 0, 0); /* nobody saw it */
+    assert_false(slowed[ROLE_PREFILL].prefill_by_prefill);
+    assert_true(slowed[ROLE_PREFILL].prefill_by_decode);
+    assert_true(slowed[ROLE_DECODE].decode_by_prefill);
+    assert_false(slowed[ROLE_DECODE].decode_by_decode);
     assert_float_equal(D->gap_ns, 0.1 * MS, 1e-3);
     assert_int_equal(D->kv_pages, 200);
     assert_int_equal(D->devices, 2);
@@ -208,6 +213,57 @@ static void a_known_engine_is_found_again(void **state) {
     points_done(&pts);
     profile_free(p);
     samples_done(&s);
+}
+
+/* Two colocated workers of so many devices, whose prompts and batches slow their own kind. */
+static profile *with_crowd(uint32_t devices, assemble_slowed *slowed) {
+    samples s = {0}, crowd = {0};
+    overheads o = {0};
+    points pts;
+    known_engine(&s);
+    size_t n = s.count;
+    for (size_t i = 0; i < n; i++) {
+        sample one = s.items[i];
+        one.role = ROLE_COLOCATED;
+        put(&s, one);
+    }
+    for (uint32_t i = 0; i < 6; i++) {
+        sample d = decode_of(4, 400, (2 + 0.4 + 0.4) * 1.5),
+               p = prefill_of(64, 4096, (4 + 3.2 + 0.04096) * 1.2);
+        d.role = p.role = ROLE_COLOCATED;
+        d.by_decode = p.by_prefill = 1;
+        put(&crowd, d);
+        put(&crowd, p);
+    }
+    assemble_input in = {.steps = &s,
+                         .crowd = &crowd,
+                         .overheads = &o,
+                         .roles = {[ROLE_PREFILL] = {1, 1, 1, 100, 8},
+                                   [ROLE_DECODE] = {1, 1, 1, 200, 16},
+                                   [ROLE_COLOCATED] = {1, 1, devices, 200, 16}},
+                         .pair_bytes_per_s = NAN};
+    profile *p = xcalloc(1, sizeof *p);
+    assert_int_equal(assemble(p, &pts, slowed, &in, NULL), ST_OK);
+    points_done(&pts);
+    samples_done(&s);
+    samples_done(&crowd);
+    return p;
+}
+
+static void two_of_a_kind_slow_each_other_as_colocated_ones_of_their_shape_do(void **state) {
+    (void)state;
+    assemble_slowed slowed[ROLE_COUNT];
+    profile *p = with_crowd(1, slowed);
+    assert_float_equal(profile_find(p, ROLE_PREFILL, 1, 1)->slowed_by_prefill, 0.2, 1e-4);
+    assert_float_equal(profile_find(p, ROLE_PREFILL, 1, 1)->slowed_by_decode, 0.1 / 0.8, 1e-4);
+    assert_float_equal(profile_find(p, ROLE_DECODE, 1, 1)->decode_slowed_by_decode, 0.5, 1e-4);
+    assert_true(slowed[ROLE_PREFILL].prefill_by_prefill && slowed[ROLE_DECODE].decode_by_decode);
+    profile_free(p);
+    p = with_crowd(2, slowed);
+    assert_float_equal(profile_find(p, ROLE_PREFILL, 1, 1)->slowed_by_prefill, 0, 0);
+    assert_float_equal(profile_find(p, ROLE_DECODE, 1, 1)->decode_slowed_by_decode, 0, 0);
+    assert_false(slowed[ROLE_PREFILL].prefill_by_prefill || slowed[ROLE_DECODE].decode_by_decode);
+    profile_free(p);
 }
 
 static void overheads_are_medians_of_what_lone_requests_lost(void **state) {
@@ -235,6 +291,7 @@ int main(void) {
         cmocka_unit_test(equal_steps_are_one_point_with_their_mean_but_for_disturbed_ones),
         cmocka_unit_test(steps_beside_others_and_first_ones_after_a_pause_make_no_points),
         cmocka_unit_test(a_known_engine_is_found_again),
+        cmocka_unit_test(two_of_a_kind_slow_each_other_as_colocated_ones_of_their_shape_do),
         cmocka_unit_test(overheads_are_medians_of_what_lone_requests_lost),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
