@@ -167,29 +167,3 @@ status assemble(profile *out, points *pts, assemble_slowed *slowed, const assemb
     out->overheads = overheads_of(in->overheads);
     return ST_OK;
 }
-
-double assemble_worst_error(const profile *p, const char **what) {
-    PRE(p);
-    PRE(what);
-    static const char *const names[ROLE_COUNT][3] = {
-        {"prefill steps of prefill workers", "decode steps of prefill workers",
-         "mixed steps of prefill workers"},
-        {"prefill steps of decode workers", "decode steps of decode workers",
-         "mixed steps of decode workers"},
-        {"prefill steps of colocated workers", "decode steps of colocated workers",
-         "mixed steps of colocated workers"}};
-    double worst = 0;
-    *what = "";
-    for (uint32_t i = 0; i < p->engine_count; i++) {
-        const profile_engine *e = &p->engines[i];
-        const double errors[] = {e->prefill_error.mean, e->decode_error.mean, e->mixed_error.mean};
-        worker_role role = 0;
-        while (role + 1 < ROLE_COUNT && !e->roles[role]) role++;
-        for (size_t k = 0; k < ARRAY_LEN(errors); k++)
-            if (errors[k] > worst) {
-                worst = errors[k];
-                *what = names[role][k];
-            }
-    }
-    return worst;
-}

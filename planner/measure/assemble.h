@@ -29,7 +29,5 @@ typedef struct assemble_slowed {
  * slowed: [ROLE_COUNT]; sets out's engines, link and overheads; pts: what the curves were fitted to.
  * ST_INVALID names the role and the phase that cannot be fitted. PRE: out has no engines */
 status assemble(profile *out, points *pts, assemble_slowed *slowed, const assemble_input *in, errbuf *eb);
-/* The largest of the mean leave-one-out errors; *what: whose ("decode steps of decode workers"). */
-double assemble_worst_error(const profile *p, const char **what);
 
 #endif

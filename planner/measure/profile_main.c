@@ -136,7 +136,8 @@ static void say_error(const char *phase, const step_cost *cost, const profile_er
     if (!cost->count) return;
     printf("  %-8s", phase);
     if (isnan(e->mean))
-        printf("%.3f ms and more", step_cost_intercept_ns(cost) / 1e6);
+        printf("leave-one-out error unknown, too few points to tell; %.3f ms and more",
+               step_cost_intercept_ns(cost) / 1e6);
     else
         printf(
             "leave-one-out error %5.1f %% (p90 %.1f, max %.1f) of %u points, %u knots; equal steps vary by "
@@ -164,6 +165,8 @@ static void say_engine(const profile_engine *e, const assemble_slowed *slowed) {
         printf("  mixed   error %5.1f %% (p90 %.1f, max %.1f) of %u points, shared %.2f\n",
                100 * e->mixed_error.mean, 100 * e->mixed_error.p90, 100 * e->mixed_error.max,
                e->mixed_error.points, e->shared);
+    else if (e->prefill.count && e->decode.count)
+        printf("  mixed   error unknown, too few points to tell; shared %.2f\n", e->shared);
     if (slowed && e->prefill.count) {
         say_slowed("prefill", "prefill", e->slowed_by_prefill, slowed->prefill_by_prefill);
         say_slowed("prefill", "decode", e->slowed_by_decode, slowed->prefill_by_decode);
@@ -238,14 +241,24 @@ static status try_out(const char *path, errbuf *eb) {
 /* ---- the two ways ---- */
 
 static int judge(const options *o, const profile *p) {
-    const char *what;
-    double worst = 100 * assemble_worst_error(p, &what);
-    if (!(worst > o->limit_percent)) return 0;
+    profile_worst w = profile_worst_error(p);
+    if (100 * w.error <= o->limit_percent) return 0;
+    worker_role role = 0;
+    while (role + 1 < ROLE_COUNT && !w.engine->roles[role]) role++;
+    char what[80];
+    if (o->from)
+        snprintf(what, sizeof what, "%s steps of tp %u, pp %u", w.phase, w.engine->tp, w.engine->pp);
+    else
+        snprintf(what, sizeof what, "%s steps of %s workers", w.phase, worker_role_name(role));
     fprintf(
         stderr,
         "baton-plan profile: the mean leave-one-out error of %s is %.1f %%, above --max-error %g: nothing is "
-        "written. Was the machine used by others? Measure again, longer (--seconds), or allow more\n",
-        what, worst, o->limit_percent);
+        "written. %s\n",
+        what, 100 * w.error, o->limit_percent,
+        o->from
+            ? "No curve of the planner's goes through these points: give more of them, without those that "
+              "were disturbed, or allow more"
+            : "Was the machine used by others? Measure again, longer (--seconds), or allow more");
     return EXIT_ERROR;
 }
 

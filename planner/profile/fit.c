@@ -13,6 +13,7 @@
 #define JUDGED_MAX     24u   /* folds of the error that is told: each chooses its own knots */
 #define GAIN           0.9   /* what a knot must lower the error to */
 #define GOOD_ENOUGH    0.001 /* error below which no knot is tried */
+#define TELL_LEAST     2u    /* points that an error is told of */
 
 /* Distinct points, and the knots of the curve that is tried: 0 first, then ascending, the last one the
  * largest x, so that base is known up to there. */
@@ -168,6 +169,11 @@ static profile_error error_of(double *errors, uint32_t n) {
                            .points = n};
 }
 
+/* One point alone says little of others; for a mixed one it is what the curve was made of. */
+static profile_error told_error(profile_error e) {
+    return e.points < TELL_LEAST ? error_of(NULL, 0) : e;
+}
+
 static profile_error try_knots(fitter *f, const knot_list *k) {
     uint32_t n = leave_out(f, k, false);
     if (!n) n = leave_out(f, k, true);
@@ -241,7 +247,7 @@ static knot_list knots_for(fitter *f, bool knots) {
 }
 
 /* Of curves that have not seen the points they are asked for, nor chosen their knots by them. */
-static profile_error judge(const fitter *f, bool knots, bool ends_too) {
+static profile_error judge(const fitter *f, bool knots) {
     uint32_t folds = MIN(f->count, JUDGED_MAX), n = 0;
     fitter rest = {.points = xcalloc(f->count, sizeof *rest.points),
                    .errors = xcalloc(f->count, sizeof *rest.errors)};
@@ -255,7 +261,7 @@ static profile_error judge(const fitter *f, bool knots, bool ends_too) {
         nnls_solve(&p, c);
         for (uint32_t i = fold; i < f->count; i += folds) {
             const fit_point *at = &f->points[i];
-            if (!ends_too && is_end(f, i)) continue;
+            if (is_end(f, i)) continue;
             f->errors[n++] = fabs(predict(&k, c, at->x, at->y) - at->ns) / at->ns;
         }
     }
@@ -290,10 +296,7 @@ static status fit(step_cost *out, profile_error *loo, const fit_point *points, u
     fitter f = {0};
     status st = fitter_init(&f, points, count, eb);
     if (st != ST_OK) return st;
-    if (loo) {
-        *loo = judge(&f, knots, false);
-        if (!loo->points) *loo = judge(&f, knots, true);
-    }
+    if (loo) *loo = told_error(judge(&f, knots));
     knot_list k = knots_for(&f, knots);
     *out = curve_of(&f, &k);
     fitter_done(&f);
@@ -350,7 +353,7 @@ status fit_mixed(double *shared, profile_error *loo, const step_cost *prefill, c
         errors[i] = fabs(apart - s * part - 1);
     }
     *shared = shared_of(all.top, all.bottom);
-    if (loo) *loo = error_of(errors, count);
+    if (loo) *loo = told_error(error_of(errors, count));
     free(errors);
     return ST_OK;
 }

@@ -27,13 +27,14 @@ typedef struct fit_mixed_point {
 
 /* loo (may be NULL): each distinct (x, y) predicted by a curve whose knots, too, were chosen without it; of
  * more than 24 points several are left out together, evenly spread. The only point at the smallest or at the
- * largest x is not asked for, since nobody is beyond it: the grid would end before it. ST_INVALID names the
+ * largest x is not asked for, since nobody is beyond it: the grid would end before it. Fewer than 2 that are
+ * asked for: unknown. ST_INVALID names the
  * point that is no number, or says how many are wanted: 3 distinct ones. Caller frees with step_cost_done. */
 status fit_cost(step_cost *out, profile_error *loo, const fit_point *points, uint32_t count, errbuf *eb);
 /* The same with three coefficients and no knots, whatever that costs. */
 status fit_linear(step_cost *out, profile_error *loo, const fit_point *points, uint32_t count, errbuf *eb);
 /* profile_engine.shared, 0..1, of steps that did both, given what each phase alone takes. ST_INVALID as
- * above; one point is enough. PRE: both curves have knots */
+ * above; one point is enough, but for loo. PRE: both curves have knots */
 status fit_mixed(double *shared, profile_error *loo, const step_cost *prefill, const step_cost *decode,
                  const fit_mixed_point *points, uint32_t count, errbuf *eb);
 /* Standard deviation / mean of points of the same x and y, pooled; 0: no point was measured twice. */

@@ -108,6 +108,20 @@ static void hash_cost(XXH3_state_t *h, const step_cost *c) {
     hash_numbers(h, (const double[]){c->rise_ns, c->x_min, c->x_max, c->y_max}, 4);
 }
 
+profile_worst profile_worst_error(const profile *p) {
+    PRE(p);
+    profile_worst worst = {.phase = ""};
+    for (uint32_t i = 0; i < p->engine_count; i++) {
+        const profile_engine *e = &p->engines[i];
+        const double errors[] = {e->prefill_error.mean, e->decode_error.mean, e->mixed_error.mean};
+        static const char *const phases[] = {"prefill", "decode", "mixed"};
+        for (size_t k = 0; k < ARRAY_LEN(errors); k++)
+            if (errors[k] > worst.error || (!worst.engine && errors[k] >= 0)) /* NAN: unknown */
+                worst = (profile_worst){e, phases[k], errors[k]};
+    }
+    return worst;
+}
+
 static void hash_error(XXH3_state_t *h, const profile_error *e) {
     hash_numbers(h, (const double[]){e->mean, e->p90, e->max}, 3);
     hash_u64(h, e->points);

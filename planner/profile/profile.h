@@ -68,6 +68,13 @@ typedef struct profile {
 void profile_free(profile *p);
 /* The engine for a role of that shape; NULL: it was not measured. Borrowed. */
 const profile_engine *profile_find(const profile *p, worker_role role, uint32_t tp, uint32_t pp);
+/* The phase whose mean leave-one-out error is the largest known one. */
+typedef struct profile_worst {
+    const profile_engine *engine; /* borrowed; NULL: no error is known */
+    const char *phase;            /* "prefill", "decode", "mixed" */
+    double error;                 /* 0.1 = 10 %; 0: none is known */
+} profile_worst;
+profile_worst profile_worst_error(const profile *p);
 /* Time of a step by its sums, ns, at most an hour; rounded by (uint64_t)(ns + 0.5), that of an engine made of
  * a latency model is latency_ns's, bit for bit. *covered (may be NULL) false: outside of what was measured.
  * PRE: the phases that the step has are in the profile. */

@@ -76,18 +76,13 @@ static status read_lines(profile **out, lines *l, const char *path, const profil
 }
 
 static status check_limit(const profile *p, double limit, errbuf *eb) {
-    for (uint32_t i = 0; limit > 0 && i < p->engine_count; i++) {
-        const profile_engine *e = &p->engines[i];
-        const double errors[] = {e->prefill_error.mean, e->decode_error.mean, e->mixed_error.mean};
-        static const char *const phases[] = {"prefill", "decode", "mixed"};
-        for (size_t k = 0; k < ARRAY_LEN(errors); k++)
-            if (errors[k] > limit)
-                return errf(eb, ST_CORRUPT,
-                            "tp %u, pp %u: %s steps are %.1f %% off in the mean where they were not "
-                            "measured: the limit is %.1f %%: measure more points, or raise it",
-                            e->tp, e->pp, phases[k], 100 * errors[k], 100 * limit);
-    }
-    return ST_OK;
+    profile_worst w = profile_worst_error(p);
+    if (!(limit > 0) || w.error <= limit) return ST_OK;
+    return errf(
+        eb, ST_CORRUPT,
+        "tp %u, pp %u: %s steps are %.1f %% off in the mean where they were not measured: the limit is "
+        "%.1f %%: measure more points, or raise it",
+        w.engine->tp, w.engine->pp, w.phase, 100 * w.error, 100 * limit);
 }
 
 status profile_read(profile **out, const char *path, const profile_read_options *opt, errbuf *eb) {

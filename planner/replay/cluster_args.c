@@ -84,22 +84,6 @@ cluster_args cluster_args_default(void) {
     return (cluster_args){.noise_seed = 1};
 }
 
-/* The engine whose phase is predicted worst; NULL: all are within the limit. */
-static const profile_engine *too_wrong(const profile *p, double limit, const char **phase, double *error) {
-    for (uint32_t i = 0; i < p->engine_count; i++) {
-        const profile_engine *e = &p->engines[i];
-        const double errors[] = {e->prefill_error.mean, e->decode_error.mean, e->mixed_error.mean};
-        static const char *const phases[] = {"prefill", "decode", "mixed"};
-        for (size_t k = 0; k < ARRAY_LEN(errors); k++) {
-            if (!(errors[k] > limit)) continue; /* NAN: unknown */
-            *phase = phases[k];
-            *error = errors[k];
-            return e;
-        }
-    }
-    return NULL;
-}
-
 int cluster_args_read(profile **out, const cluster_args *a, errbuf *eb) {
     PRE(out);
     PRE(a);
@@ -111,14 +95,12 @@ int cluster_args_read(profile **out, const cluster_args *a, errbuf *eb) {
         *out = NULL;
         return PLAN_REFUSED;
     }
-    const char *phase = NULL;
-    double error = NAN;
-    const profile_engine *e = a->error_limit > 0 ? too_wrong(*out, a->error_limit, &phase, &error) : NULL;
-    if (!e) return PLAN_DONE;
+    profile_worst w = profile_worst_error(*out);
+    if (!(a->error_limit > 0) || w.error <= a->error_limit) return PLAN_DONE;
     errf(eb, ST_INVALID,
          "%s: %s steps of tp %u, pp %u are predicted %.1f %% wrong when their point is left out, more than "
          "the %.1f %% of --profile-error: measure more points",
-         a->path, phase, e->tp, e->pp, error * 100, a->error_limit * 100);
+         a->path, w.phase, w.engine->tp, w.engine->pp, w.error * 100, a->error_limit * 100);
     profile_free(*out);
     *out = NULL;
     return PLAN_PROFILE;

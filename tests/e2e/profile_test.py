@@ -192,10 +192,26 @@ class Profile(unittest.TestCase):
         done = self.run_it(convert)
         self.assertEqual(done.returncode, 4, done.stderr)
         self.assertIn("above --max-error 10: nothing is written", done.stderr)
+        self.assertIn("give more of them", done.stderr)
+        self.assertNotIn("Measure again", done.stderr)
         self.assertFalse(os.path.exists(self.out))
         done = self.run_it(convert + ["--max-error=1000"])
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertTrue(os.path.exists(self.out))
+
+    def test_phases_with_too_few_points_to_tell_their_error_are_named(self):
+        rows = ["phase,tp,pp,x,y,x2,y2,ms", "mixed,1,1,200,0,2,0,8.5"]
+        rows += ["prefill,1,1,%d,0,,,%d" % (100 * n, 1 + n) for n in range(1, 4)]
+        rows += ["decode,1,1,%d,0,,,%d" % (n, 4 + n) for n in range(1, 5)]
+        with open(self.dir + "/points.csv", "w", encoding="utf-8") as f:
+            f.write("\n".join(rows) + "\n")
+        done = self.run_it(
+            [BIN + "/baton-plan", "profile", "--from", self.dir + "/points.csv", "-o", self.out]
+        )
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("prefill leave-one-out error unknown, too few points to tell", done.stdout)
+        self.assertIn("mixed   error unknown, too few points to tell", done.stdout)
+        self.assertIn("decode  leave-one-out error   0.0 %", done.stdout)
 
     def test_wrong_usage_and_configs_are_refused_by_name(self):
         program = [BIN + "/baton-plan", "profile"]

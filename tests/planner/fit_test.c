@@ -115,7 +115,7 @@ static void points_of_one_place_are_averaged_and_give_the_spread(void **state) {
     assert_int_equal(fit_cost(&c, &e, p, ARRAY_LEN(p), NULL), ST_OK);
     assert_near(step_cost_ns(&c, 1, 1), 100, 1e-6);
     assert_near(step_cost_ns(&c, 3, 1), 300, 1e-6);
-    assert_int_equal(e.points, 1); /* those at 1 and 3 have nobody beyond them */
+    assert_int_equal(e.points, 0); /* those at 1 and 3 have nobody beyond them, and one is too few */
     step_cost_done(&c);
     /* Deviations .1, .1, 0, 0 with two degrees of freedom. */
     assert_near(fit_cv(p, ARRAY_LEN(p)), 0.1, 1e-12);
@@ -124,12 +124,13 @@ static void points_of_one_place_are_averaged_and_give_the_spread(void **state) {
 
 static void the_error_of_a_point_is_that_of_the_curve_without_it(void **state) {
     (void)state;
-    /* Without the one at 2, those at 1 and 3 say 200. */
-    static const fit_point p[] = {{1, 0, 100}, {2, 0, 250}, {3, 0, 300}};
+    /* Without the first one at 2, those at 1 and 3 say 200; without the second one, more than that. */
+    static const fit_point p[] = {{1, 0, 100}, {2, 0, 250}, {2, 10, 250}, {3, 0, 300}};
     profile_error e;
     step_cost c = {0};
     assert_int_equal(fit_linear(&c, &e, p, ARRAY_LEN(p), NULL), ST_OK);
-    assert_near(e.mean, 0.2, 1e-9);
+    assert_near(e.max, 0.2, 1e-9);
+    assert_int_equal(e.points, 2);
     step_cost_done(&c);
 }
 
@@ -158,6 +159,30 @@ static void what_both_phases_share_comes_back(void **state) {
     step_cost_done(&decode);
 }
 
+/* Who has made the curve alone cannot judge it. */
+static void an_error_of_less_than_two_points_is_unknown(void **state) {
+    (void)state;
+    step_cost prefill = step_cost_linear(2000, 10, 0), decode = step_cost_linear(3000, 1, 0.5), c;
+    fit_mixed_point m[2] = {{1, 1, 1, 1, 4000}, {2, 2, 2, 2, 4100}};
+    double shared = 0;
+    profile_error e;
+    assert_int_equal(fit_mixed(&shared, &e, &prefill, &decode, m, 1, NULL), ST_OK);
+    assert_true(isnan(e.mean) && isnan(e.p90) && isnan(e.max));
+    assert_int_equal(e.points, 0);
+    assert_int_equal(fit_mixed(&shared, &e, &prefill, &decode, m, 2, NULL), ST_OK);
+    assert_int_equal(e.points, 2);
+    fit_point p[4] = {{1, 1, 10}, {2, 2, 21}, {3, 3, 30}, {4, 4, 41}};
+    assert_int_equal(fit_cost(&c, &e, p, 3, NULL), ST_OK); /* only the middle one */
+    assert_true(isnan(e.mean) && isnan(e.p90) && isnan(e.max));
+    assert_int_equal(e.points, 0);
+    step_cost_done(&c);
+    assert_int_equal(fit_cost(&c, &e, p, 4, NULL), ST_OK);
+    assert_int_equal(e.points, 2);
+    step_cost_done(&c);
+    step_cost_done(&prefill);
+    step_cost_done(&decode);
+}
+
 static void points_that_are_no_numbers_are_refused_by_name(void **state) {
     (void)state;
     fit_point p[4] = {{1, 1, 1}, {2, 1, 2}, {3, 1, 3}, {4, 1, 4}};
@@ -182,6 +207,7 @@ int main(void) {
         cmocka_unit_test(points_of_one_place_are_averaged_and_give_the_spread),
         cmocka_unit_test(the_error_of_a_point_is_that_of_the_curve_without_it),
         cmocka_unit_test(what_both_phases_share_comes_back),
+        cmocka_unit_test(an_error_of_less_than_two_points_is_unknown),
         cmocka_unit_test(points_that_are_no_numbers_are_refused_by_name),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
