@@ -210,6 +210,35 @@ class Plan(unittest.TestCase):
         self.assertTrue(all(ms < 0.01 for ms in told[0].values()), told[0])
         self.assertTrue(all(ms >= 9 for ms in told[1].values()), told[1])  # 10 tokens are 10 ms
 
+    def test_many_ends_of_a_link_do_not_wait_for_each_other(self):
+        took = []
+        for prefill, decode, rate in ((5, 3, 290), (20, 12, 1160)):  # as much for each worker
+            out = self.dir + "/ends"
+            sets = ["prefill.count=%d" % prefill, "decode.count=%d" % decode, "mock.workers_per_process=1"]
+            sets += ["prefill.token_budget=3072", "prefill.chunk_tokens=3072"]
+            args = [
+                "--input-len=512",
+                "--output-len=128",
+                "--input-cv=0.5",
+                "--output-cv=0.5",
+                "--rate=%d" % rate,
+            ]
+            args += [
+                "--profile=h200-8b",
+                "--link=20e9,131072,0.3,32",
+                "--seeds=1",
+                "--window=4",
+                "--warmup=6",
+            ]
+            done = run("baton-plan", "simulate", MOCK, *["--set=" + s for s in sets], *args, "--out", out)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            rows = [json.loads(line) for line in read(out, "rows.jsonl").splitlines()]
+            times = [(r["stages"] or {}).get("handoff_ms") for r in rows if r["phase"] == "window"]
+            self.assertNotIn(None, times)
+            took.append(sum(times) / len(times))
+            shutil.rmtree(out)
+        self.assertLess(took[1], 1.2 * took[0])
+
     # ---- replay ----
 
     def test_windows_that_cannot_be_leave_their_cell_out(self):

@@ -352,33 +352,6 @@ static void prompts_queue_for_prefill_and_then_for_the_link(void **state) {
     }
 }
 
-static double handed_over(const scene *s, const fleet_outcome *o) {
-    (void)s;
-    return seconds(o->computed_ns, o->verified_ns);
-}
-
-/* Mean time of a hand-off of .1 s, with prefill workers' ends 20 % busy and decode workers' 33 %. */
-static double handoff_among(uint32_t prefill, uint32_t decode) {
-    scene s;
-    link_init(&s, .1);
-    s.at.roles[ROLE_PREFILL].count = prefill;
-    s.at.roles[ROLE_DECODE].count = decode;
-    s.rate = 2 * prefill;
-    s.value = handed_over;
-    run(&s, 100000);
-    double mean = stats_mean(s.x + WARM, s.count - WARM);
-    done(&s);
-    return mean;
-}
-
-static void ends_of_many_workers_do_not_wait_for_each_other(void **state) {
-    (void)state;
-    double few = handoff_among(5, 3), many = handoff_among(20, 12);
-    assert_true(few >= .1);
-    assert_true(many >= .1);
-    if (many > few * 1.05) fail_msg("%g s among 20 + 12 workers, %g s among 5 + 3", many, few);
-}
-
 /* ---- batches and slots ---- */
 
 static void a_worker_that_takes_all_waits_as_known(void **state) {
@@ -571,7 +544,6 @@ int main(void) {
         cmocka_unit_test(gamma_arrivals_wait_as_known),
         cmocka_unit_test(pollaczek_khinchine_holds),
         cmocka_unit_test(prompts_queue_for_prefill_and_then_for_the_link),
-        cmocka_unit_test(ends_of_many_workers_do_not_wait_for_each_other),
         cmocka_unit_test(a_worker_that_takes_all_waits_as_known),
         cmocka_unit_test(slots_without_a_limit_are_poisson),
         cmocka_unit_test(slots_with_a_limit_refuse_what_erlang_says),
