@@ -1,5 +1,8 @@
 /* Hand-offs over the links. A prefill worker has one sender and a decode worker one receiver; both serve
- * first come first served at the link's rate, and all hand-offs together pass the fabric at its own.
+ * first come first served at the link's rate, and all hand-offs together pass the fabric at its own. Each
+ * serves what is ready without regard to the others, and a hand-off is through when all three have passed it:
+ * a sender whose receiver is busy sends to another one meanwhile (common/transfer/send.c has what is due by
+ * pair). Would it wait, the ends of many workers would wait for each other, and the more of them the longer.
  *
  * The KV of a chunk is ready layer by layer, evenly over its step. With pieces of one size x that become
  * ready at equal distances and links that never wait but for them, the last piece is through at the later of
@@ -47,13 +50,14 @@ static void book(fleet *f, freq *r, double ready_ns) {
     const profile_link *l = link_of(f);
     fworker *p = &f->workers[r->p], *d = &f->workers[r->d];
     double bytes = r->unsent * l->kv_token_bytes;
-    double start = MAX(ready_ns, MAX(p->link_free_ns, d->link_free_ns));
-    double done = start + bytes / l->bytes_per_s * 1e9;
+    double span = bytes / l->bytes_per_s * 1e9;
+    p->link_free_ns = MAX(p->link_free_ns, ready_ns) + span;
+    d->link_free_ns = MAX(d->link_free_ns, ready_ns) + span;
+    double done = MAX(p->link_free_ns, d->link_free_ns);
     if (l->fabric_bytes_per_s > 0) {
         f->fabric_free_ns = MAX(f->fabric_free_ns, ready_ns) + bytes / l->fabric_bytes_per_s * 1e9;
         done = MAX(done, f->fabric_free_ns);
     }
-    p->link_free_ns = d->link_free_ns = done;
     r->kv_ns = MAX(r->kv_ns, done);
     r->unsent = 0;
 }

@@ -46,12 +46,34 @@ static planned planned_of(const row *r) {
                      .phase = r->phase};
 }
 
+/* Windows as a run has them: one after the other, each of a seed of its own. */
+static status check_segments(const run_info *info, errbuf *eb) {
+    bool open = isnan(info->window_s); /* counted: the window ends with its last request */
+    for (size_t w = 0; w < info->segment_count; w++) {
+        const run_segment *g = &info->segments[w];
+        double before_s = w ? g[-1].end_s : 0;
+        if (!(g->begin_s >= before_s && g->begin_s <= SCHEDULE_SECONDS_MAX) ||
+            !(open || (g->end_s > g->begin_s && g->end_s <= SCHEDULE_SECONDS_MAX)))
+            return errf(
+                eb, ST_INVALID,
+                "segments[%zu] of run.json is %g to %g s: want windows of at most %g s that follow each "
+                "other",
+                w, g->begin_s, g->end_s, SCHEDULE_SECONDS_MAX);
+        for (size_t k = 0; k < w; k++)
+            if (info->segments[k].seed == g->seed)
+                return errf(eb, ST_INVALID, "segments[%zu] and [%zu] of run.json have the same seed", k, w);
+    }
+    return ST_OK;
+}
+
 status replay_schedule(schedule *out, row_list *rows, const run_info *info, errbuf *eb) {
     PRE(out);
     PRE(rows);
     PRE(info);
     if (rows->count > SCHEDULE_COUNT_MAX)
         return errf(eb, ST_INVALID, "%zu rows: want at most %u", rows->count, SCHEDULE_COUNT_MAX);
+    status st = check_segments(info, eb);
+    if (st != ST_OK) return st;
     if (rows->count) qsort(rows->rows, rows->count, sizeof *rows->rows, by_schedule);
     schedule s = {.count = (uint32_t)rows->count, .window_count = (uint32_t)info->segment_count};
     s.items = xcalloc(rows->count + 1, sizeof *s.items);

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 typedef struct app {
     serve_options ask; /* as baton-bench serve takes it */
@@ -171,6 +172,27 @@ static status tell(app *a, simulation *s, const trace *t, errbuf *eb) {
     return st;
 }
 
+/* Nothing of an earlier run stays beside rows of this one. */
+static status begin_out(const char *dir, row_writer **writer, errbuf *eb) {
+    char *info = xasprintf("%s/run.json", dir);
+    status st = files_make_dir(dir, eb);
+    if (st == ST_OK && unlink(info) != 0 && errno != ENOENT)
+        st = errf(eb, ST_IO, "%s: %s", info, strerror(errno));
+    if (st == ST_OK) st = row_writer_open(writer, dir, eb);
+    free(info);
+    return st;
+}
+
+/* A run that did not end has no rows. */
+static void drop_rows(const char *dir) {
+    static const char *const names[] = {"rows.jsonl", "rows.csv"};
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        char *path = xasprintf("%s/%s", dir, names[i]);
+        (void)unlink(path);
+        free(path);
+    }
+}
+
 static int run(app *a) {
     errbuf eb = {0};
     int code = read_inputs(a, &eb);
@@ -181,8 +203,7 @@ static int run(app *a) {
     status st = make_plan(a, &eb);
     if (st != ST_OK) return failed(&eb, st);
     row_writer *writer = NULL;
-    if (a->ask.out_dir) st = files_make_dir(a->ask.out_dir, &eb);
-    if (st == ST_OK && a->ask.out_dir) st = row_writer_open(&writer, a->ask.out_dir, &eb);
+    if (a->ask.out_dir) st = begin_out(a->ask.out_dir, &writer, &eb);
     if (st != ST_OK) return failed(&eb, st);
     trace *t = a->ask.trace_path ? trace_new() : NULL;
     simulation_options so = {.fleet = a->fleet,
@@ -196,6 +217,7 @@ static int run(app *a) {
     status closed = row_writer_close(writer, &close_eb);
     if (st == ST_OK && closed != ST_OK) st = errf(&eb, closed, "%s", close_eb.text);
     if (st == ST_OK) st = tell(a, &s, t, &eb);
+    if (st != ST_OK && a->ask.out_dir) drop_rows(a->ask.out_dir);
     simulation_done(&s);
     trace_free(t);
     return st == ST_OK ? PLAN_DONE : failed(&eb, st);

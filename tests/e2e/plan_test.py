@@ -178,6 +178,26 @@ class Plan(unittest.TestCase):
                 self.assertGreaterEqual(e["ts"], ends - 1.001)  # steps are kept in whole microseconds
                 ends = e["ts"] + e["dur"]
 
+    def test_a_run_that_fails_leaves_no_rows_beside_an_earlier_result(self):
+        out, profile = self.dir + "/again", self.dir + "/small.csv"
+        write(
+            "phase,tp,pp,x,y,ms\n"
+            + "".join(
+                "%s,1,1,%d,%d,%g\n" % (phase, x, y, 1 + x / 100)
+                for phase, xs in (("prefill", (1, 64, 256)), ("decode", (1, 8, 64)))
+                for x in xs
+                for y in (x, 100 * x)
+            ),
+            profile,
+        )
+        args = ["--input-len=100", "--num-prompts=20", "--rate=5", "--out", out, "--profile", profile]
+        sets = ["--set=" + s for s in sets_of("chunked")]
+        self.assertEqual(run("baton-plan", "simulate", MOCK, *sets, "--output-len=4", *args).returncode, 0)
+        self.assertEqual(sorted(os.listdir(out)), ["rows.csv", "rows.jsonl", "run.json"])
+        done = run("baton-plan", "simulate", MOCK, *sets, "--output-len=8000", "--input-len=9000", *args[1:])
+        self.assertEqual(done.returncode, 2, done.stderr)
+        self.assertEqual(os.listdir(out), [])
+
     def test_a_link_that_is_given_parts_prefill_and_decode(self):
         told = []
         for link in ("1e15,1", "1e6,1000"):
@@ -190,7 +210,49 @@ class Plan(unittest.TestCase):
         self.assertTrue(all(ms < 0.01 for ms in told[0].values()), told[0])
         self.assertTrue(all(ms >= 9 for ms in told[1].values()), told[1])  # 10 tokens are 10 ms
 
+    def test_many_ends_of_a_link_do_not_wait_for_each_other(self):
+        took = []
+        for prefill, decode, rate in ((5, 3, 290), (20, 12, 1160)):  # as much for each worker
+            out = self.dir + "/ends"
+            sets = ["prefill.count=%d" % prefill, "decode.count=%d" % decode, "mock.workers_per_process=1"]
+            sets += ["prefill.token_budget=3072", "prefill.chunk_tokens=3072"]
+            args = [
+                "--input-len=512",
+                "--output-len=128",
+                "--input-cv=0.5",
+                "--output-cv=0.5",
+                "--rate=%d" % rate,
+            ]
+            args += [
+                "--profile=h200-8b",
+                "--link=20e9,131072,0.3,32",
+                "--seeds=1",
+                "--window=4",
+                "--warmup=6",
+            ]
+            done = run("baton-plan", "simulate", MOCK, *["--set=" + s for s in sets], *args, "--out", out)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            rows = [json.loads(line) for line in read(out, "rows.jsonl").splitlines()]
+            times = [(r["stages"] or {}).get("handoff_ms") for r in rows if r["phase"] == "window"]
+            self.assertNotIn(None, times)
+            took.append(sum(times) / len(times))
+            shutil.rmtree(out)
+        self.assertLess(took[1], 1.2 * took[0])
+
     # ---- replay ----
+
+    def test_windows_that_cannot_be_leave_their_cell_out(self):
+        root = self.dir + "/odd"
+        shutil.copytree(self.dir + "/experiment", root, ignore=shutil.ignore_patterns("predicted"))
+        path = root + "/cells/chunked@w@8/run.json"
+        for key, value in (("end_s", -5), ("end_s", 1e300), ("begin_s", 1e300), ("seed", 1)):
+            info = json.loads(read(self.dir, "experiment/cells/chunked@w@8/run.json"))
+            for s in info["segments"]:
+                s[key] = value
+            write(json.dumps(info), path)
+            done = self.replay("--out", self.dir + "/odd-out", root=root)
+            self.assertIn("chunked@w@8 is left out", done.stderr)
+            self.assertIn("run.json", done.stderr)
 
     def test_steps_of_a_machine_that_is_twice_as_fast_are_told_and_taken(self):
         double = "prefill: {alpha_ms: 4, beta_ms: 0.1, gamma_ms: 0.00002}\n"
