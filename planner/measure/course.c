@@ -15,6 +15,7 @@
 #define SHALLOW_TOKENS 16u
 #define DEEP_BATCH     8
 #define AGAIN_BATCH    16
+#define CROWD_STEPS    10u /* of each of two workers, of prompts alone: some of them are disturbed */
 
 /* What the shapes of the workers allow. */
 typedef struct bounds {
@@ -264,6 +265,16 @@ static status colocated(const course *c, const bounds *b, double budget, errbuf 
     return st == ST_OK ? growing(c, b, b->chunk, 0.4 * budget, eb) : st;
 }
 
+/* Two workers' batches beside each other's prompts and batches, then their prompts alone. */
+static status crowd(const course *c, const bounds *b, double budget, errbuf *eb) {
+    uint32_t tokens = on_page(b->chunk / 2);
+    status st = growing(c, b, tokens, MIN(0.6 * budget, 12.0 * tokens), eb);
+    if (st != ST_OK) return st;
+    uint32_t want = 2 * CROWD_STEPS * MAX(b->budget / b->chunk, 1u);
+    double most = 0.8 * budget / b->chunk; /* two compute them: that takes the 0.4 that are left */
+    return ask_burst(c, b->chunk, (uint32_t)MIN((double)want, MAX(most, 2.0)), eb);
+}
+
 status course_run(const course *c, course_kind kind, errbuf *eb) {
     PRE(c);
     PRE(c->seconds > 0);
@@ -279,6 +290,5 @@ status course_run(const course *c, course_kind kind, errbuf *eb) {
     progress_work(c->progress, budget);
     if (kind == COURSE_DISAGGREGATED) return disaggregated(c, &b, budget, eb);
     if (kind == COURSE_COLOCATED) return colocated(c, &b, budget, eb);
-    uint32_t tokens = on_page(b.chunk / 2);
-    return growing(c, &b, tokens, MIN(budget, 12.0 * tokens), eb);
+    return crowd(c, &b, budget, eb);
 }
