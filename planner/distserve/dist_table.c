@@ -220,10 +220,10 @@ static json_t *row_json(const dist_table *t, const dist_row *r) {
 json_t *dist_table_json(const dist_table *t) {
     PRE(t);
     const dist_case *c = t->asked;
-    json_t *j = json_pack("{s:s, s:s, s:s, s:s, s:i, s:s, s:i, s:f, s:f, s:f}", "format", "baton-distserve/1",
+    json_t *j = json_pack("{s:s, s:s, s:s, s:s, s:I, s:s, s:i, s:f, s:f, s:f}", "format", "baton-distserve/1",
                           "version", BATON_VERSION, "algorithm", t->title, "profile_hash", t->profile_hash,
-                          "seed", (int)c->seed, "model", c->model->name, "gpus", (int)t->gpus, "ttft_ms",
-                          c->limits.ttft_ms, "tpot_ms", c->limits.tpot_ms, "target", c->target);
+                          "seed", (json_int_t)c->seed, "model", c->model->name, "gpus", (int)t->gpus,
+                          "ttft_ms", c->limits.ttft_ms, "tpot_ms", c->limits.tpot_ms, "target", c->target);
     json_object_set_new(j, "workload", json_string(t->workload));
     json_object_set_new(j, "link_bytes_per_s", number(t->link_bytes_per_s));
     json_t *best = json_object(), *rows = json_array();

@@ -266,8 +266,8 @@ static status one_run(const app *a, errbuf *eb) {
         char name[64];
         double *x = xcalloc(n, sizeof *x);
         json_t *j =
-            json_pack("{s:s, s:s, s:i, s:s, s:s, s:f, s:i}", "version", BATON_VERSION, "profile_hash",
-                      a->profile->hash, "seed", (int)c->seed, "model", c->model->name, "placement",
+            json_pack("{s:s, s:s, s:I, s:s, s:s, s:f, s:i}", "version", BATON_VERSION, "profile_hash",
+                      a->profile->hash, "seed", (json_int_t)c->seed, "model", c->model->name, "placement",
                       dist_config_text(&a->one, name, sizeof name), "rate", a->rate, "requests", (int)n);
         for (uint32_t i = 0; i < n; i++) x[i] = latencies[i].ttft_ms;
         add_percentiles(j, "ttft_ms", x, n);
@@ -380,6 +380,7 @@ static status load(app *a, errbuf *eb) {
     of_model.model = c->model->name;
     st = profile_distserve_read(&a->data, a->profile_path, eb);
     if (st == ST_OK) st = profile_read(&a->profile, a->profile_path, &of_model, eb);
+    if (st == ST_IO) st = ST_INVALID; /* no such file: an answer for who named it, as in the other commands */
     if (st == ST_OK) st = workload_new(&a->load, &a->ask.options, eb);
     if (st != ST_OK) return st;
     dist_fleet_profile(a->profile, c->model, a->link_bytes_per_s);

@@ -62,6 +62,18 @@ static status check_role(const fleet_options *o, worker_role role, errbuf *eb) {
     return ST_OK;
 }
 
+/* Tokens that a prefill and a decode worker can hold of one request. */
+static uint64_t longest_prompt(const fleet_options *o) {
+    uint64_t most = o->max_context ? o->max_context : UINT32_MAX;
+    static const worker_role ends[] = {ROLE_PREFILL, ROLE_DECODE};
+    for (size_t i = 0; i < ARRAY_LEN(ends); i++) {
+        const fleet_role *r = &o->placement->roles[ends[i]];
+        const profile_engine *e = profile_find(o->profile, ends[i], r->tp, r->pp);
+        most = MIN(most, (uint64_t)pages_of(r, e) * KV_PAGE_TOKENS);
+    }
+    return most;
+}
+
 static status check(const fleet_options *o, errbuf *eb) {
     const fleet_role *r = o->placement->roles;
     bool apart = r[ROLE_PREFILL].count && r[ROLE_DECODE].count;
@@ -72,7 +84,9 @@ static status check(const fleet_options *o, errbuf *eb) {
         status st = r[i].count ? check_role(o, (worker_role)i, eb) : ST_OK;
         if (st != ST_OK) return st;
     }
-    return r[ROLE_PREFILL].count || r[ROLE_DECODE].count ? link_check(o->profile, eb) : ST_OK;
+    if (!r[ROLE_PREFILL].count && !r[ROLE_DECODE].count) return ST_OK;
+    status st = link_check(o->profile, eb);
+    return st == ST_OK && apart ? link_check_longest(o->profile, longest_prompt(o), eb) : st;
 }
 
 /* ---- workers ---- */
@@ -102,7 +116,7 @@ static void set_noise(double cv, double *mu, double *sigma) {
 }
 
 static uint64_t whole_ns(double ns) {
-    return ns >= 1 ? (uint64_t)llround(MIN(ns, 1e18)) : 0;
+    return ns >= 1 ? (uint64_t)llround(MIN(ns, FLEET_SPAN_NS)) : 0;
 }
 
 static void add_worker(fleet *f, worker_role role) {
@@ -219,7 +233,8 @@ static uint64_t step_ns(const fleet *f) {
 }
 
 static uint64_t arrival_ns(const fleet *f) {
-    return f->has_coming ? f->coming.at_ns + f->arrive_ns : FLEET_NEVER;
+    if (!f->has_coming) return FLEET_NEVER;
+    return MIN(f->coming.at_ns, (uint64_t)FLEET_HORIZON_NS) + f->arrive_ns;
 }
 
 /* The first of steps that end, events and arrivals, in this order at equal times. False: none by until_ns. */
@@ -227,6 +242,12 @@ static bool run_one(fleet *f, uint64_t until_ns) {
     uint64_t step = step_ns(f), event = fleet_event_ns(f), arrival = arrival_ns(f);
     uint64_t at = MIN(step, MIN(event, arrival));
     if (at == FLEET_NEVER || at > until_ns) return false;
+    if (at >= (uint64_t)FLEET_HORIZON_NS) {
+        f->failed = errf(
+            &f->why, ST_INVALID,
+            "the simulation passes a hundred years: steps, overheads or gaps between arrivals are too long");
+        return false;
+    }
     f->now_ns = at;
     f->totals.events++;
     f->at_lane = UINT32_MAX;
@@ -304,6 +325,7 @@ fleet_worker_totals fleet_worker(const fleet *f, uint32_t worker) {
     const fworker *w = &f->workers[worker];
     fleet_worker_totals t = w->totals;
     t.role = w->role;
+    t.lanes = w->lane_count;
     t.pages = w->pages;
     t.pages_used = w->pages - w->free_pages;
     t.pages_most = w->pages_most;

@@ -78,8 +78,9 @@ typedef struct fleet_totals {
 
 typedef struct fleet_worker_totals {
     worker_role role;
-    uint64_t busy_ns, prefill_ns, decode_ns, mixed_ns, steps;
-    uint32_t pages, pages_used, pages_most; /* of the pool: all, now, most at once */
+    uint32_t lanes;                                           /* steps that it may have at once: pp */
+    uint64_t busy_ns, prefill_ns, decode_ns, mixed_ns, steps; /* ns: of all lanes together */
+    uint32_t pages, pages_used, pages_most;                   /* of the pool: all, now, most at once */
 } fleet_worker_totals;
 
 #endif

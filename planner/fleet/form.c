@@ -210,7 +210,7 @@ uint64_t form_span_ns(const fleet *f, const fworker *w, const latency_step *s, u
     bool prefill = s->chunks > 0;
     double ns = profile_step_ns(w->engine, s, covered);
     ns *= slowdown(f, w->engine, prefill) * noise(f, w, prefill, step);
-    return ns >= 1 ? (uint64_t)llround(MIN(ns, 1e18)) : 0;
+    return ns >= 1 ? (uint64_t)llround(MIN(ns, FLEET_SPAN_NS)) : 0;
 }
 
 static void outside(fleet *f, const fworker *w, const latency_step *s) {
@@ -221,7 +221,7 @@ static void outside(fleet *f, const fworker *w, const latency_step *s) {
         &f->why, ST_INVALID,
         "a step of %s with %llu prompt tokens (sum of squares %llu) and %u sequences of %llu "
         "tokens is outside of the profile's grid: prefill %g..%g (to %g), decode %g..%g (to %g); "
-        "measure more, or allow extrapolation",
+        "measure more, or give --extrapolate",
         worker_role_name(w->role), (unsigned long long)s->tokens, (unsigned long long)s->squares, s->batch,
         (unsigned long long)s->context, p->x_min, p->x_max, p->y_max, d->x_min, d->x_max, d->y_max);
 }

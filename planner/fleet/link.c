@@ -36,14 +36,26 @@ status link_check(const profile *p, errbuf *eb) {
     return ST_OK;
 }
 
+status link_check_longest(const profile *p, uint64_t tokens, errbuf *eb) {
+    const profile_link *l = &p->link;
+    double rate = l->bytes_per_s;
+    if (l->fabric_bytes_per_s > 0) rate = MIN(rate, l->fabric_bytes_per_s);
+    double ns = (double)tokens * l->kv_token_bytes / rate * 1e9;
+    if (ns <= PROFILE_LONGEST_NS) return ST_OK;
+    return errf(
+        eb, ST_INVALID,
+        "a hand-off of %llu tokens takes %.3g hours at %g bytes/s, want one at most: a faster link, or "
+        "a smaller max_context",
+        (unsigned long long)tokens, ns / PROFILE_LONGEST_NS, rate);
+}
+
 /* Complete: it will be verified. */
 static void settle(fleet *f, uint32_t slot) {
     freq *r = &f->slab[slot];
     if (!r->computed || !r->expected || r->unsent) return;
-    double at = ceil(MAX(r->kv_ns, (double)f->now_ns));
+    uint64_t at = MAX((uint64_t)ceil(MIN(r->kv_ns, FLEET_HORIZON_NS)), f->now_ns);
     r->awaited = fleet_post(
-        f,
-        &(fevent){.at_ns = (uint64_t)at + f->latency_ns, .kind = FEV_VERIFIED, .worker = r->d, .slot = slot});
+        f, &(fevent){.at_ns = at + f->latency_ns, .kind = FEV_VERIFIED, .worker = r->d, .slot = slot});
 }
 
 static void book(fleet *f, freq *r, double ready_ns) {

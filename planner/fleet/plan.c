@@ -31,7 +31,7 @@ void plan_make(fleet *f, lane *l) {
     latency_step s = l->sums;
     for (uint32_t i = 1; i < most; i++) {
         uint32_t pages = lane_need(l, i);
-        if (pages > free_pages) break;
+        if (pages > free_pages || l->planned[i - 1] >= (uint64_t)FLEET_HORIZON_NS) break;
         s.context += s.batch;
         bool covered = true;
         uint64_t span = form_span_ns(f, w, &s, w->begun - 1 + i, &covered);

@@ -23,6 +23,9 @@
 #include "planner/fleet/fleet_types.h"
 
 #define SLOT_NONE UINT32_MAX
+/* No sum of times overflows: nothing happens behind the horizon, and no single time is longer than a span. */
+#define FLEET_HORIZON_NS 3.2e18 /* a hundred years */
+#define FLEET_SPAN_NS    1e15   /* eleven days */
 
 /* ---- lists by slot ---- */
 
@@ -355,6 +358,8 @@ bool lane_check(const fleet *f, const lane *l);
 
 /* ---- link.c ---- */
 status link_check(const profile *p, errbuf *eb);
+/* ST_INVALID: a hand-off of so many tokens, alone on the link, takes more than an hour. */
+status link_check_longest(const profile *p, uint64_t tokens, errbuf *eb);
 /* A chunk of r that was computed in [begin_ns, now]. *together_ns: time of the last pieces of the chunks of
  * this step before. */
 void link_computed(fleet *f, uint32_t slot, uint32_t rows, uint64_t begin_ns, double *together_ns);

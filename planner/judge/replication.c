@@ -140,7 +140,8 @@ static void take_workers(replication *r) {
     double now_ns = (double)MAX(fleet_totals_of(r->fleet).now_ns, 1u);
     for (uint32_t i = 0; i < fleet_worker_count(r->fleet); i++) {
         fleet_worker_totals w = fleet_worker(r->fleet, i);
-        double busy = (double)w.busy_ns / now_ns, pages = w.pages ? (double)w.pages_most / w.pages : 0;
+        double busy = (double)w.busy_ns / w.lanes / now_ns,
+               pages = w.pages ? (double)w.pages_most / w.pages : 0;
         if (w.role != ROLE_DECODE) r->sum.prefill_busy = fmax(r->sum.prefill_busy, busy);
         if (w.role != ROLE_PREFILL) r->sum.decode_busy = fmax(r->sum.decode_busy, busy);
         if (pages > r->sum.pages_most) r->sum.pages_role = w.role;

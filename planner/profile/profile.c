@@ -9,8 +9,6 @@
 #include <string.h>
 #include <xxhash.h>
 
-#define LONGEST_NS 3600e9 /* latency_ns's */
-
 void profile_engine_done(profile_engine *e) {
     if (!e) return;
     step_cost_done(&e->prefill);
@@ -59,7 +57,7 @@ double profile_step_ns(const profile_engine *e, const latency_step *s, bool *cov
     } else if (s->batch) {
         ns = step_cost_ns(&e->decode, dx, dy);
     }
-    return MIN(ns, LONGEST_NS);
+    return MIN(ns, PROFILE_LONGEST_NS);
 }
 
 static const profile_error unknown_error = {.mean = NAN, .p90 = NAN, .max = NAN};
@@ -223,7 +221,7 @@ static status check_curve(const step_cost *c, const char *key, bool needed, errb
 static status check_engine(const profile_engine *e, errbuf *eb) {
     const range ranges[] = {
         {"shared", e->shared, 1},
-        {"gap_ns", e->gap_ns, INFINITY},
+        {"gap_ns", e->gap_ns, PROFILE_LONGEST_NS},
         {"prefill_cv", e->prefill_cv, 10},
         {"decode_cv", e->decode_cv, 10},
         {"slowed_by_prefill", e->slowed_by_prefill, 100},
@@ -265,11 +263,19 @@ static status check_link(const profile_link *l, errbuf *eb) {
                     "link.bytes_per_s is %g: want more than 0 (a link that carries nothing moves no KV)",
                     l->bytes_per_s);
     const range ranges[] = {
-        {"link.latency_ns", l->latency_ns, INFINITY},
+        {"link.latency_ns", l->latency_ns, PROFILE_LONGEST_NS},
         {"link.kv_token_bytes", l->kv_token_bytes, INFINITY},
         {"link.fabric_bytes_per_s", l->fabric_bytes_per_s, INFINITY},
     };
-    return check_ranges(ranges, ARRAY_LEN(ranges), eb);
+    status st = check_ranges(ranges, ARRAY_LEN(ranges), eb);
+    if (st != ST_OK) return st;
+    bool fabric = l->fabric_bytes_per_s > 0 && l->fabric_bytes_per_s < l->bytes_per_s;
+    double rate = fabric ? l->fabric_bytes_per_s : l->bytes_per_s;
+    if (l->kv_token_bytes / rate * 1e9 <= PROFILE_LONGEST_NS) return ST_OK;
+    return errf(eb, ST_INVALID,
+                "link.%s is %g: a token's KV of %g bytes (link.kv_token_bytes) would take "
+                "more than an hour",
+                fabric ? "fabric_bytes_per_s" : "bytes_per_s", rate, l->kv_token_bytes);
 }
 
 status profile_check(const profile *p, errbuf *eb) {
@@ -292,10 +298,10 @@ status profile_check(const profile *p, errbuf *eb) {
     if (st != ST_OK) return st;
     const profile_overheads *o = &p->overheads;
     const range ranges[] = {
-        {"overheads.arrive_ns", o->arrive_ns, INFINITY},
-        {"overheads.dispatch_ns", o->dispatch_ns, INFINITY},
-        {"overheads.emit_ns", o->emit_ns, INFINITY},
-        {"overheads.handoff_ns", o->handoff_ns, INFINITY},
+        {"overheads.arrive_ns", o->arrive_ns, PROFILE_LONGEST_NS},
+        {"overheads.dispatch_ns", o->dispatch_ns, PROFILE_LONGEST_NS},
+        {"overheads.emit_ns", o->emit_ns, PROFILE_LONGEST_NS},
+        {"overheads.handoff_ns", o->handoff_ns, PROFILE_LONGEST_NS},
     };
     return check_ranges(ranges, ARRAY_LEN(ranges), eb);
 }

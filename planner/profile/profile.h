@@ -13,6 +13,7 @@
 
 #define PROFILE_ENGINES_MAX 256u
 #define PROFILE_HASH_CHARS  17u
+#define PROFILE_LONGEST_NS  3600e9 /* of a step, an overhead, a token on the link: an hour, latency_ns's */
 
 /* Of a fit: each measured point predicted from all others, |predicted - measured| / measured. NAN: unknown */
 typedef struct profile_error {

@@ -199,7 +199,9 @@ static status check_name(const reading *r, uint32_t which, const char *wanted) {
     if (wanted && count && !found)
         return errf(r->eb, ST_INVALID, "%s: no %s \"%.47s\": there are %s", r->l->name, option, wanted, list);
     if (!wanted && count > 1)
-        return errf(r->eb, ST_INVALID, "%s: several: choose one with --%s: %s", r->l->name, option, list);
+        return errf(r->eb, ST_INVALID,
+                    "%s: several: choose one with --%s, or --profile-%s beside --profile: %s", r->l->name,
+                    option, option, list);
     return ST_OK;
 }
 

@@ -199,7 +199,10 @@ static status choose_model(const json_t *root, const char *model, const char **o
         if (at < sizeof names)
             at += (size_t)snprintf(names + at, sizeof names - at, "%s%.60s", at ? ", " : "", name);
     }
-    if (!model) return errf(eb, ST_INVALID, "several models: choose one with --model: %s", names);
+    if (!model)
+        return errf(eb, ST_INVALID,
+                    "several models: choose one with --model, or --profile-model beside --profile: %s",
+                    names);
     if (!json_object_get(root, model))
         return errf(eb, ST_INVALID, "no model \"%.60s\": there are %s", model, names);
     *out = model;

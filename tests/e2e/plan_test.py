@@ -383,6 +383,8 @@ class Plan(unittest.TestCase):
             (["simulate", MOCK, steps, "--link=1e9"], "want the KV bytes of a token, too"),
             (["simulate", MOCK, steps, "--link=0,256"], "link '0,256': bytes per second: want a number"),
             (["simulate", MOCK, steps, "--link=1e9,256,1,1,1"], "too many numbers"),
+            (["simulate", MOCK, steps, "--link=1e9,256,1,2.9"], "pieces: want a whole number"),
+            (["simulate", MOCK, steps, "--link=1,1e9"], "the KV of a token would take 2.78e+05 hours"),
             (["replay", steps], "which experiment?"),
             (["replay", self.dir + "/experiment", steps, "--slo=ttft"], "--slo ttft"),
             (["plan"], "there is no command 'plan'"),

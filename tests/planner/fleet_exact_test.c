@@ -331,6 +331,7 @@ static void link_init(scene *s, double link_s) {
     scene_role(s, ROLE_DECODE, 1, 256, 512);
     s->output = two;
     s->rate = 5;
+    s->opt.max_context = 1024; /* which a link so slow moves within an hour */
     s->p.link = (profile_link){.known = true, .bytes_per_s = 32 / link_s, .kv_token_bytes = 1, .layers = 1};
 }
 

@@ -319,6 +319,17 @@ static void a_placement_that_can_serve_nothing_is_told_why(void **state) {
     s.p.link.known = false;
     refuses(&s, "the profile has no link");
     s = good;
+    s.p.link.bytes_per_s = 1; /* 1,000 pages of 16 tokens of 1 byte */
+    refuses(&s, "a hand-off of 16000 tokens takes 4.44 hours at 1 bytes/s");
+    s.p.link.bytes_per_s = 1e-300;
+    refuses(&s, "hours at 1e-300 bytes/s");
+    s = good;
+    s.p.link.kv_token_bytes = 1e300;
+    refuses(&s, "hours at 1e+12 bytes/s");
+    s = good;
+    s.p.link.fabric_bytes_per_s = 2;
+    refuses(&s, "a hand-off of 16000 tokens takes 2.22 hours at 2 bytes/s");
+    s = good;
     s.at.roles[ROLE_DECODE].kv_pages = 0;
     refuses(&s, "a decode worker with 0 KV pages");
     s = good;

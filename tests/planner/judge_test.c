@@ -236,6 +236,11 @@ static void overload_is_told_and_told_early(void **state) {
     assert_true(p.unstable);
     assert_in_range(p.requests, 1, 100000);
     assert_true(p.prefill_busy > .99);
+    s.engine.pp = s.at.roles[ROLE_COLOCATED].pp = s.at.roles[ROLE_COLOCATED].max_seqs =
+        2; /* two stages of 100 ms, both 90 % busy */
+    p = at_rate(&s, 9);
+    assert_float_equal(p.prefill_busy, .9, .02);
+    s.engine.pp = s.at.roles[ROLE_COLOCATED].pp = s.at.roles[ROLE_COLOCATED].max_seqs = 1;
     p = at_rate(&s, 9);
     assert_false(p.unstable);
     assert_true(p.settled);

@@ -159,7 +159,17 @@ static void values_out_of_range_are_named(void **state) {
                    "p.json: link.bytes_per_s is 0: want more than 0 (a link that carries nothing moves no "
                    "KV)");
     assert_refused("p.json", WITH("\"link\": {\"bytes_per_s\": 5, \"latency_ns\": -1}"),
-                   "p.json: link.latency_ns is -1: want a finite number, 0 or more");
+                   "p.json: link.latency_ns is -1: want a number from 0 to 3.6e+12");
+    assert_refused("p.json", WITH("\"link\": {\"bytes_per_s\": 1e-300, \"kv_token_bytes\": 1}"),
+                   "p.json: link.bytes_per_s is 1e-300: a token's KV of 1 bytes (link.kv_token_bytes) would "
+                   "take more than an hour");
+    assert_refused("p.json", WITH("\"link\": {\"bytes_per_s\": 5, \"kv_token_bytes\": 1e300}"),
+                   "p.json: link.bytes_per_s is 5: a token's KV of 1e+300 bytes (link.kv_token_bytes) would "
+                   "take more than an hour");
+    assert_refused("p.json", WITH("\"overheads\": {\"arrive_ns\": 1e300}"),
+                   "p.json: overheads.arrive_ns is 1e+300: want a number from 0 to 3.6e+12");
+    assert_refused("p.json", ENGINE("\"gap_ns\": 1e300, "),
+                   "p.json: engines[0].gap_ns is 1e+300: want a number from 0 to 3.6e+12");
     assert_refused("p.json", WITH("\"overheads\": {\"emit_ns\": NaN}"),
                    "p.json:1:58: no JSON: invalid token near 'NaN'");
     assert_refused("p.json", WITH("\"overheads\": {\"emit_ns\": 1e999}"),
@@ -176,7 +186,7 @@ static void values_out_of_range_are_named(void **state) {
     assert_refused("p.json", ENGINE("\"shared\": 1.5, "),
                    "p.json: engines[0].shared is 1.5: want a number from 0 to 1");
     assert_refused("p.json", ENGINE("\"gap_ns\": -3, "),
-                   "p.json: engines[0].gap_ns is -3: want a finite number, 0 or more");
+                   "p.json: engines[0].gap_ns is -3: want a number from 0 to 3.6e+12");
     assert_refused("p.json", ENGINE("\"tp\": 0, "), "p.json: engines[0].tp is 0: want 1 or more");
     assert_refused("p.json", ENGINE("\"decode_error\": {\"mean\": -1}, "),
                    "p.json: engines[0].decode_error.mean is -1: want a finite number, 0 or more");
@@ -344,8 +354,11 @@ static void splitwise_columns_are_found_by_name(void **state) {
                   "m,b,100,4,10,50,8,2\nn,c,100,4,10,50,8,2\n";
     const profile_read_options machine = {.hardware = "a"}, model = {.model = "m"},
                                both = {.model = "m", .hardware = "a"}, wrong = {.model = "o"};
-    assert_refused_for("s.csv", rows, &machine, "s.csv: several: choose one with --model: m, n");
-    assert_refused_for("s.csv", rows, &model, "s.csv: several: choose one with --hardware: a, b");
+    assert_refused_for("s.csv", rows, &machine,
+                       "s.csv: several: choose one with --model, or --profile-model beside --profile: m, n");
+    assert_refused_for(
+        "s.csv", rows, &model,
+        "s.csv: several: choose one with --hardware, or --profile-hardware beside --profile: a, b");
     assert_refused_for("s.csv", rows, &wrong, "s.csv: no model \"o\": there are m, n");
     profile *p = must_read("s.csv", &both);
     assert_int_equal(p->engine_count, 1);
