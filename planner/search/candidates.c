@@ -80,8 +80,13 @@ static void add_colocated(shapes *s, const candidate_options *o, const profile_e
     }
 }
 
-static void add_engine(shapes by_role[ROLE_COUNT], const candidate_options *o, const profile_engine *e) {
+/* The shape of e in a role: by the engine that was measured in it, whose pool and slots may be others.
+ * Without one bounds say so. */
+static void add_engine(shapes by_role[ROLE_COUNT], const candidate_options *o, const profile_engine *e,
+                       worker_role as) {
     uint32_t most = o->devices_per_instance_max ? o->devices_per_instance_max : UINT32_MAX;
+    const profile_engine *own = profile_find(o->profile, as, e->tp, e->pp);
+    if (own) e = own;
     if (e->devices > most || e->devices > o->devices) return;
     fleet_role role = {.tp = e->tp,
                        .pp = e->pp,
@@ -90,14 +95,14 @@ static void add_engine(shapes by_role[ROLE_COUNT], const candidate_options *o, c
                        .max_seqs = o->max_seqs   ? o->max_seqs
                                    : e->max_seqs ? e->max_seqs
                                                  : CANDIDATES_SEQS};
-    add_prefill(&by_role[ROLE_PREFILL], o, e, role);
+    if (as == ROLE_PREFILL) add_prefill(&by_role[as], o, e, role);
     role.max_rows = role.max_seqs;
     role.chunk_tokens = 16;
-    add_shape(&by_role[ROLE_DECODE], &role, false);
-    add_colocated(&by_role[ROLE_COLOCATED], o, e, role);
+    if (as == ROLE_DECODE) add_shape(&by_role[as], &role, false);
+    if (as == ROLE_COLOCATED) add_colocated(&by_role[as], o, e, role);
 }
 
-/* The first engine of each tp and pp stands for its shape in every role; bounds say where it is missing. */
+/* The first engine of each tp and pp stands for its shape. */
 static bool is_first(const profile *p, uint32_t i) {
     for (uint32_t k = 0; k < i; k++)
         if (p->engines[k].tp == p->engines[i].tp && p->engines[k].pp == p->engines[i].pp) return false;
@@ -160,7 +165,8 @@ status candidates_list(candidate_list *out, const candidate_options *o, errbuf *
     uint32_t largest = 1;
     for (uint32_t i = 0; i < o->profile->engine_count; i++) {
         if (!is_first(o->profile, i)) continue;
-        add_engine(by_role, o, &o->profile->engines[i]);
+        for (worker_role role = 0; role < ROLE_COUNT; role++)
+            add_engine(by_role, o, &o->profile->engines[i], role);
         largest = MAX(largest, o->profile->engines[i].devices);
     }
     bool ratios = o->devices > CANDIDATES_UNIT;

@@ -209,9 +209,15 @@ static uint32_t best_of(const candidate_list *l, uint32_t from, bool colocated, 
 
 /* ---- rounds ---- */
 
-/* Candidates that compete: of a kind and, unless ratios are searched, of as many devices. */
+static bool is_full(const plan_outcome *o, const candidate *c) {
+    return c - o->list.items >= o->full_from;
+}
+
+/* Candidates that compete: of a kind and, unless ratios are searched, of as many devices. What a unit does
+ * says nothing of its copies together, so those compete with each other alone. */
 static bool same_group(const plan_outcome *o, const candidate *a, const candidate *b) {
-    return a->colocated == b->colocated && (o->ratios || a->devices == b->devices);
+    return a->colocated == b->colocated && is_full(o, a) == is_full(o, b) &&
+           (o->ratios || a->devices == b->devices);
 }
 
 /* The one with the highest lower bound in c's group; PLAN_NOBODY: none was simulated yet. */
@@ -372,7 +378,7 @@ static void append_full(plan_outcome *o, uint32_t unit) {
 
 static status run_full(plan_outcome *o, const plan_input *in, const bounds_input *known, uint32_t *from,
                        errbuf *eb) {
-    *from = o->list.count;
+    o->full_from = *from = o->list.count;
     for (int colocated = 0; colocated < 2; colocated++) {
         uint32_t top[3 + 1], n = best_of(&o->list, 0, colocated, top, in->quick || colocated ? 1 : 2);
         for (uint32_t i = 0; i < n; i++) append_full(o, top[i]);
@@ -389,6 +395,7 @@ status plan_search(plan_outcome *out, const plan_input *in, errbuf *eb) {
     plan_outcome o = {.best = PLAN_NOBODY,
                       .best_of = {PLAN_NOBODY, PLAN_NOBODY},
                       .ratios = in->devices > CANDIDATES_UNIT,
+                      .full_from = UINT32_MAX,
                       .check_devices = MIN(in->devices, PLAN_CHECK_DEVICES),
                       .demand = demand_of(in->load, in->seed)};
     candidate_options which = {.profile = in->profile,
@@ -418,7 +425,9 @@ status plan_search(plan_outcome *out, const plan_input *in, errbuf *eb) {
     }
     for (int colocated = 0; colocated < 2; colocated++) {
         uint32_t top[2];
-        if (best_of(&o.list, from, colocated, top, 1)) o.best_of[colocated] = top[0];
+        /* Where no full size serves it a unit may, on fewer devices. */
+        if (best_of(&o.list, from, colocated, top, 1) || best_of(&o.list, 0, colocated, top, 1))
+            o.best_of[colocated] = top[0];
     }
     uint32_t a = o.best_of[0], b = o.best_of[1];
     o.best = a == PLAN_NOBODY || (b != PLAN_NOBODY && compare_found(&o.list.items[b], &o.list.items[a]) < 0)

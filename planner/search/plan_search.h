@@ -43,6 +43,7 @@ typedef struct plan_outcome {
     uint32_t best;          /* of list; PLAN_NOBODY: none can serve */
     uint32_t best_of[2];    /* [0] disaggregated, [1] colocated */
     bool ratios;            /* many devices: ratios were searched */
+    uint32_t full_from;     /* ratios: where in the list those at full size begin; UINT32_MAX: nowhere */
     uint32_t check_devices; /* ratios: simulated with so many at most */
     uint64_t simulated;     /* requests */
 } plan_outcome;

@@ -70,7 +70,7 @@ static void say_other(buf *b, const plan_outcome *o, const plan_input *in, bool 
 
 static bool is_decided(const plan_outcome *o, ratio paired) {
     const candidate *a = &o->list.items[o->best_of[0]], *b = &o->list.items[o->best_of[1]];
-    if (!isnan(paired.mean)) return paired.low > 1 || paired.high < 1;
+    if (!isnan(paired.mean)) return paired.low > 1; /* of the best to the other */
     interval x = plan_goodput(a), y = plan_goodput(b);
     return x.low > y.high || y.low > x.high;
 }
@@ -106,8 +106,16 @@ static void say_reservations(buf *b, const plan_outcome *o, const plan_input *in
     bool parallel = false;
     for (uint32_t i = 0; i < ROLE_COUNT; i++)
         parallel |= p->roles[i].count && (p->roles[i].tp > 1 || p->roles[i].pp > 1);
+    const judge_goodput *g = o->list.items[o->best].found;
+    bool settled = false;
+    for (uint32_t i = 0; g && i < g->count; i++)
+        settled |= g->points[i].settled && g->points[i].rate <= g->result.crossing;
+    if (g && g->count && !settled) buf_adds(b, "; not settled in as many requests as were simulated");
+    if (o->ratios && o->best < o->full_from)
+        buf_addf(b, "; no larger placement serves it as well: %u of %u devices",
+                 o->list.items[o->best].devices, in->devices);
     if (parallel) buf_adds(b, "; Baton cannot run tp or pp above 1 yet");
-    if (o->ratios && in->devices > o->check_devices)
+    if (o->ratios && o->best >= o->full_from && in->devices > o->check_devices)
         buf_addf(b, "; simulated with %u of %u devices, to be repeated", o->check_devices, in->devices);
 }
 

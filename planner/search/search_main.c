@@ -243,7 +243,8 @@ static fleet_placement winner_of(const plan_report *r) {
         }
     }
     const fleet_placement *p = &o->list.items[at].placement;
-    return o->ratios ? candidates_scale(p, MAX(devices, fleet_placement_devices(p))) : *p;
+    bool repeated = o->ratios && (at != o->best || at >= o->full_from);
+    return repeated ? candidates_scale(p, MAX(devices, fleet_placement_devices(p))) : *p;
 }
 
 /* Mock workers that take as long as the profile says, where no config is given to start from. */
@@ -261,8 +262,15 @@ static status write_latency(const app *a, const fleet_placement *p, char **path,
     return st;
 }
 
+/* That a rate was asked for which no placement serves. */
+static bool is_short(const plan_report *r) {
+    uint32_t least;
+    return r->in->rate > 0 &&
+           (plan_fewest(r->found, r->in->rate, &least) == PLAN_NOBODY || least > r->in->devices);
+}
+
 static status write_winner(const app *a, const plan_report *r, errbuf *eb) {
-    if (r->found->best == PLAN_NOBODY) return ST_OK;
+    if (r->found->best == PLAN_NOBODY || is_short(r)) return ST_OK;
     fleet_placement p = winner_of(r);
     char *text = NULL, *latency = NULL, note[160];
     status st = a->config ? ST_OK : write_latency(a, &p, &latency, eb);
@@ -347,10 +355,11 @@ static int run(app *a, errbuf *eb) {
                           .profile_path = a->from.path};
     print_answer(a, &report);
     if (a->out) st = write_all(a, &report, eb);
+    bool short_of = is_short(&report);
     plan_done(&found);
     free(hangs_on);
     if (st != ST_OK) return refusal(st);
-    return said.answer == ANSWER_INFEASIBLE ? PLAN_INFEASIBLE : PLAN_DONE;
+    return said.answer == ANSWER_INFEASIBLE || short_of ? PLAN_INFEASIBLE : PLAN_DONE;
 }
 
 int search_main(int argc, char **argv) {
