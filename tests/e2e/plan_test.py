@@ -239,6 +239,26 @@ class Plan(unittest.TestCase):
             shutil.rmtree(out)
         self.assertLess(took[1], 1.2 * took[0])
 
+    # ---- search ----
+
+    def search(self, *args):
+        load = ["--workload=random", "--input-len=512", "--output-len=128", "--slo=ttft:200,tpot:7"]
+        quick = ["--quick", "--no-sensitivity", "--kv-pages=50000", "--link=20e9,131072,0.3,32"]
+        return run("baton-plan", "search", "--profile=h200-8b", *load, *quick, *args)
+
+    def test_many_devices_get_the_answer_of_few(self):
+        for devices in (8, 20):
+            done = self.search("--devices=%d" % devices)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            self.assertRegex(done.stdout.splitlines()[-1], "^disaggregate: .* colocated ")
+
+    def test_a_rate_that_no_placement_reaches_is_infeasible(self):
+        out = self.dir + "/short"
+        done = self.search("--devices=2", "--rate=100000", "-o", out)
+        self.assertEqual(done.returncode, 3, done.stderr)
+        self.assertIn("100000 requests/s: more than 2 devices are needed", done.stdout)
+        self.assertNotIn("winner.yaml", os.listdir(out))
+
     # ---- replay ----
 
     def test_windows_that_cannot_be_leave_their_cell_out(self):

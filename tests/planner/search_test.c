@@ -380,6 +380,39 @@ static void the_verdict_is_open_where_intervals_overlap_unless_pairs_decide(void
     v = plan_verdict_of(&t.o, &t.in, (ratio){1.011, 0.994, 1.028, 8}, "");
     assert_int_equal(v.answer, ANSWER_UNDECIDED);
     assert_non_null(strstr(v.text, ": their ratio is between 0.994 and 1.03"));
+    v = plan_verdict_of(&t.o, &t.in, (ratio){0.98, 0.97, 0.99, 8},
+                        ""); /* the pairs say that the other is better */
+    assert_int_equal(v.answer, ANSWER_UNDECIDED);
+}
+
+static void each_role_has_the_pool_and_the_slots_of_its_own_engine(void **state) {
+    (void)state;
+    for (uint32_t order = 0; order < 2; order++) {
+        scene s;
+        scene_init(&s, 2, 100, 10);
+        for (uint32_t i = 0; i < 2; i++) {
+            bool prompts = i == order;
+            s.engines[i].tp = s.engines[i].devices = 1;
+            memset(s.engines[i].roles, 0, sizeof s.engines[i].roles);
+            s.engines[i].roles[prompts ? ROLE_PREFILL : ROLE_DECODE] = true;
+            s.engines[i].kv_pages = prompts ? 1000 : 2000;
+            s.engines[i].max_seqs = prompts ? 4 : 64;
+        }
+        candidate_list l = list_of(&s, 2, 0);
+        uint32_t pairs = 0;
+        for (uint32_t i = 0; i < l.count; i++) {
+            const fleet_placement *p = &l.items[i].placement;
+            if (l.items[i].colocated) continue;
+            pairs++;
+            assert_int_equal(p->roles[ROLE_PREFILL].kv_pages, 1000);
+            assert_int_equal(p->roles[ROLE_PREFILL].max_seqs, 4);
+            assert_int_equal(p->roles[ROLE_DECODE].kv_pages, 2000);
+            assert_int_equal(p->roles[ROLE_DECODE].max_rows, 64);
+        }
+        assert_true(pairs > 0);
+        candidates_done(&l);
+        scene_done(&s);
+    }
 }
 
 static void the_verdict_names_why_the_other_kind_cannot(void **state) {
@@ -548,6 +581,7 @@ int main(void) {
         cmocka_unit_test(a_workload_that_nothing_can_serve_is_infeasible),
         cmocka_unit_test(the_verdict_says_not_to_disaggregate_and_when_it_would),
         cmocka_unit_test(the_verdict_says_to_disaggregate),
+        cmocka_unit_test(each_role_has_the_pool_and_the_slots_of_its_own_engine),
         cmocka_unit_test(the_verdict_is_open_where_intervals_overlap_unless_pairs_decide),
         cmocka_unit_test(the_verdict_names_why_the_other_kind_cannot),
         cmocka_unit_test(the_fewest_devices_are_those_that_serve_the_rate),
