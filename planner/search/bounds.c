@@ -11,6 +11,11 @@
 #define SURE      1.02 /* of bounds: what step sizes between those tried may gain */
 #define STEP_GRID 64
 
+/* By which a share of the sample may differ from that of all requests. */
+static double doubt_of(const bounds_input *in) {
+    return 3 * sqrt(in->target * (1 - in->target) / MAX(in->demand->count, 1u));
+}
+
 /* What is known of placements with these workers, however many of each. */
 typedef struct kind {
     fleet_placement one; /* one of each; without a name */
@@ -68,8 +73,8 @@ static void judge_lone(kind *c, const bounds_input *in, const profile_engine *p,
         tpot += next;
         both += first && next;
     }
-    double share = (double)both / n, doubt = 3 * sqrt(in->target * (1 - in->target) / n);
-    if (share < in->target - doubt) {
+    double share = (double)both / n;
+    if (share < in->target - doubt_of(in)) {
         bool is_ttft = ttft <= tpot;
         double *x = is_ttft ? ttfts : tpots;
         stats_sort(x, n);
@@ -166,6 +171,18 @@ static bool judge_engine(kind *c, const bounds_input *in, worker_role role) {
     return true;
 }
 
+/* Share of the sample's requests that an empty worker of the role holds; the others are refused. */
+static double share_that_fits(const bounds_input *in, worker_role role, const fleet_role *r) {
+    uint32_t fit = 0, most = in->profile->max_context;
+    for (uint32_t i = 0; i < in->demand->count; i++) {
+        const workload_item *w = &in->demand->items[i];
+        uint64_t all = (uint64_t)w->prompt_tokens + w->output_tokens;
+        uint64_t here = role == ROLE_PREFILL ? w->prompt_tokens : all;
+        fit += (here + 15) / 16 <= r->kv_pages && (!most || all <= most);
+    }
+    return (double)fit / MAX(in->demand->count, 1u);
+}
+
 static bool judge_memory(kind *c, const bounds_input *in, worker_role role) {
     const fleet_role *r = &c->one.roles[role];
     uint32_t tokens = role == ROLE_PREFILL ? in->demand->prompt_p99 : in->demand->tokens_p99;
@@ -175,13 +192,16 @@ static bool judge_memory(kind *c, const bounds_input *in, worker_role role) {
                       "the profile does not say how many KV pages a %s worker has: give "
                       "--kv-pages",
                       role_words[role]);
+    double share = share_that_fits(in, role, r);
+    if (share >= in->target - doubt_of(in)) return true;
     if (pages > r->kv_pages)
         return reject(c, REJECT_MEMORY, "a request of %u tokens (P99) takes %u pages, a %s worker has %u",
                       tokens, pages, role_words[role], r->kv_pages);
     if (most && in->demand->tokens_p99 > most)
         return reject(c, REJECT_MEMORY, "a request has %u tokens (P99), the context is %u",
                       in->demand->tokens_p99, most);
-    return true;
+    return reject(c, REJECT_MEMORY, "%.2f %% of requests fit the pages of a %s worker and the context",
+                  100 * share, role_words[role]);
 }
 
 static bool judge_link(kind *c, const bounds_input *in) {

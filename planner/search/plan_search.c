@@ -94,7 +94,7 @@ static judge_rules rules_of(const plan_input *in, const candidate *c, bool narro
     r.half_width = narrow ? (in->quick ? 0.02 : 0.01) : 0.04;
     r.resolution = narrow ? (in->quick ? 0.04 : 0.02) : 0.08;
     r.requests_cap = narrow ? 30000 : 3000;
-    r.seeds = narrow ? MIN(r.seeds, 16u) : 5;
+    if (!narrow) r.seeds = 5;
     r.seeds_cap = narrow ? 16 : 6;
     r.start_rate = isfinite(c->bound) && c->bound > 0 ? c->bound * c->devices / 2 : 0;
     if (c->found && !c->found->infeasible) {
@@ -191,7 +191,7 @@ static bool counts(const candidate *c) {
     return c->reason == REJECT_NOT && c->found && !isnan(plan_goodput(c).mean);
 }
 
-/* The best `most` of a kind, best first; all_devices: only those that may be the answer. */
+/* The best `most` of a kind, best first, of the list from `from` on. */
 static uint32_t best_of(const candidate_list *l, uint32_t from, bool colocated, uint32_t *out,
                         uint32_t most) {
     uint32_t n = 0;

@@ -18,6 +18,10 @@ const char *plan_value_text(interval v, char *out, size_t size) {
     double half = fmax(v.high - v.mean, v.mean - v.low);
     if (isnan(v.mean)) {
         snprintf(out, size, "unknown");
+    } else if (isinf(v.high) && isfinite(v.low)) {
+        snprintf(out, size, "at least %.4g", v.low);
+    } else if (isfinite(v.high) && !isfinite(v.low)) {
+        snprintf(out, size, "at most %.4g", v.high);
     } else if (!(half > 0) || !isfinite(half)) {
         snprintf(out, size, "%.4g", v.mean);
     } else {

@@ -56,7 +56,8 @@ static const struct argp_option flags[] = {
     {"format", OPT_FORMAT, "KIND", 0, "text (default), json or csv", 3},
     {"output", 'o', "DIR", 0, "Write result.json, table.csv, figures and winner.yaml for deploy/up.sh", 3},
     {"config", OPT_CONFIG, "FILE", 0,
-     "The config that winner.yaml starts from; default: mock workers that take as long as the profile says",
+     "The config that winner.yaml starts from; default: mock workers that take about as long as the profile "
+     "says (three coefficients)",
      3},
     {"no-sensitivity", OPT_NO_SENSITIVITY, NULL, 0,
      "Do not ask what the answer hangs on, nor pair the two best by seeds", 3},

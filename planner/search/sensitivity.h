@@ -34,7 +34,7 @@ typedef struct sensitivity {
     sensitivity_row rows[SENSITIVITY_ROWS];
     uint32_t row_count;
     sensitivity_rate rates[4]; /* at .5, .8, 1 and 1.2 of the winner's goodput */
-    char flips[160];           /* "TPOT <= 31 ms", "TTFT >= 400 ms, link <= 1.2e+09 bytes/s"; "" none found */
+    char flips[160];           /* "TPOT <= 31 ms", "TTFT >= 400 ms, link <= 1.2 GB/s"; "" none found */
     sensitivity_map map;
 } sensitivity;
 

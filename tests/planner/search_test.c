@@ -181,6 +181,25 @@ static void a_pool_that_holds_no_request_is_a_reason(void **state) {
     scene_done(&s);
 }
 
+static void a_pool_that_holds_as_many_requests_as_the_target_asks_is_none(void **state) {
+    (void)state;
+    scene s;
+    scene_init(&s, 1, 1000, 16);
+    scene_done(&s);
+    s.ask.kind = WORKLOAD_LOGNORMAL;
+    s.ask.prompt_cv = 0.9;
+    errbuf eb = {0};
+    assert_int_equal(workload_new(&s.load, &s.ask, &eb), ST_OK);
+    s.demand = demand_of(s.load, 1);
+    s.in.load = s.load;
+    s.engines[0].kv_pages = 200; /* 3,200 tokens: 97 of a hundred prompts */
+    assert_true(s.demand.tokens_p99 > 3200);
+    assert_int_equal(judged(&s, true, 2, 0).reason, REJECT_NOT);
+    s.engines[0].kv_pages = 60;
+    assert_int_equal(judged(&s, true, 2, 0).reason, REJECT_MEMORY);
+    scene_done(&s);
+}
+
 static void a_role_that_was_not_measured_is_a_reason(void **state) {
     (void)state;
     scene s;
@@ -571,6 +590,7 @@ int main(void) {
         cmocka_unit_test(no_devices_and_too_many_are_refused),
         cmocka_unit_test(a_placement_is_repeated_as_often_as_it_fits),
         cmocka_unit_test(a_pool_that_holds_no_request_is_a_reason),
+        cmocka_unit_test(a_pool_that_holds_as_many_requests_as_the_target_asks_is_none),
         cmocka_unit_test(a_role_that_was_not_measured_is_a_reason),
         cmocka_unit_test(heads_that_tp_does_not_divide_are_a_reason),
         cmocka_unit_test(a_lone_request_that_misses_is_a_reason),
