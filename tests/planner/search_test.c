@@ -270,6 +270,36 @@ static void the_bound_is_the_work_of_the_busier_role(void **state) {
     scene_done(&s);
 }
 
+static void each_role_has_the_pool_and_the_slots_of_its_own_engine(void **state) {
+    (void)state;
+    for (uint32_t order = 0; order < 2; order++) {
+        scene s;
+        scene_init(&s, 2, 100, 10);
+        for (uint32_t i = 0; i < 2; i++) {
+            bool prompts = i == order;
+            s.engines[i].tp = s.engines[i].devices = 1;
+            memset(s.engines[i].roles, 0, sizeof s.engines[i].roles);
+            s.engines[i].roles[prompts ? ROLE_PREFILL : ROLE_DECODE] = true;
+            s.engines[i].kv_pages = prompts ? 1000 : 2000;
+            s.engines[i].max_seqs = prompts ? 4 : 64;
+        }
+        candidate_list l = list_of(&s, 2, 0);
+        uint32_t pairs = 0;
+        for (uint32_t i = 0; i < l.count; i++) {
+            const fleet_placement *p = &l.items[i].placement;
+            if (l.items[i].colocated) continue;
+            pairs++;
+            assert_int_equal(p->roles[ROLE_PREFILL].kv_pages, 1000);
+            assert_int_equal(p->roles[ROLE_PREFILL].max_seqs, 4);
+            assert_int_equal(p->roles[ROLE_DECODE].kv_pages, 2000);
+            assert_int_equal(p->roles[ROLE_DECODE].max_rows, 64);
+        }
+        assert_true(pairs > 0);
+        candidates_done(&l);
+        scene_done(&s);
+    }
+}
+
 /* ---- answers that are known ---- */
 
 static plan_outcome search(scene *s, uint32_t devices) {
@@ -330,136 +360,6 @@ static void a_workload_that_nothing_can_serve_is_infeasible(void **state) {
     assert_non_null(strstr(v.text, "SLO (TTFT: 0 % of lone requests"));
     plan_done(&o);
     scene_done(&s);
-}
-
-/* ---- sentences ---- */
-
-typedef struct told {
-    candidate items[2];
-    judge_goodput found[2];
-    plan_outcome o;
-    plan_input in;
-} told;
-
-static void told_init(told *t, double disaggregated, double colocated, double half) {
-    *t = (told){.in = {.devices = 3}};
-    t->items[0].placement = (fleet_placement){.roles = {[ROLE_PREFILL] = {.count = 1, .tp = 1, .devices = 1},
-                                                        [ROLE_DECODE] = {.count = 2, .tp = 1, .devices = 1}}};
-    t->items[1].placement = (fleet_placement){
-        .prefill_first = true, .roles = {[ROLE_COLOCATED] = {.count = 3, .tp = 1, .devices = 1}}};
-    t->items[1].colocated = true;
-    const double value[2] = {disaggregated, colocated};
-    for (int i = 0; i < 2; i++) {
-        t->items[i].devices = 3;
-        t->items[i].found = &t->found[i];
-        t->found[i].result = (search_result){.pass = 3 * (value[i] - half),
-                                             .fail = 3 * (value[i] + half),
-                                             .crossing = 3 * value[i],
-                                             .low = 3 * (value[i] - half),
-                                             .high = 3 * (value[i] + half)};
-    }
-    t->o = (plan_outcome){.list = {t->items, 2}, .best_of = {0, 1}, .best = colocated > disaggregated};
-}
-
-static const ratio unpaired = {NAN, NAN, NAN, 0};
-
-static void the_verdict_says_not_to_disaggregate_and_when_it_would(void **state) {
-    (void)state;
-    told t;
-    told_init(&t, 1.62, 1.84, 0.03);
-    plan_verdict v = plan_verdict_of(&t.o, &t.in, unpaired, "TPOT <= 31 ms");
-    assert_int_equal(v.answer, ANSWER_COLOCATED);
-    assert_string_equal(v.text,
-                        "do not disaggregate: colocated 3 x tp1, prefill first 1.84 +- 0.03, 1P 2D 1.62 +- "
-                        "0.03 requests/s/device; flips at TPOT <= 31 ms");
-}
-
-static void the_verdict_says_to_disaggregate(void **state) {
-    (void)state;
-    told t;
-    told_init(&t, 1.84, 1.62, 0.04);
-    plan_verdict v = plan_verdict_of(&t.o, &t.in, unpaired, "");
-    assert_int_equal(v.answer, ANSWER_DISAGGREGATE);
-    assert_string_equal(v.text,
-                        "disaggregate: 1P 2D 1.84 +- 0.04, colocated 3 x tp1, prefill first 1.62 +- 0.04 "
-                        "requests/s/device");
-}
-
-static void the_verdict_is_open_where_intervals_overlap_unless_pairs_decide(void **state) {
-    (void)state;
-    told t;
-    told_init(&t, 1.84, 1.82, 0.04);
-    plan_verdict v = plan_verdict_of(&t.o, &t.in, unpaired, "");
-    assert_int_equal(v.answer, ANSWER_UNDECIDED);
-    assert_string_equal(v.text,
-                        "undecided: 1P 2D 1.84 +- 0.04, colocated 3 x tp1, prefill first 1.82 +- 0.04 "
-                        "requests/s/device: the intervals overlap");
-    v = plan_verdict_of(&t.o, &t.in, (ratio){1.011, 1.004, 1.018, 8}, "");
-    assert_int_equal(v.answer, ANSWER_DISAGGREGATE);
-    v = plan_verdict_of(&t.o, &t.in, (ratio){1.011, 0.994, 1.028, 8}, "");
-    assert_int_equal(v.answer, ANSWER_UNDECIDED);
-    assert_non_null(strstr(v.text, ": their ratio is between 0.994 and 1.03"));
-    v = plan_verdict_of(&t.o, &t.in, (ratio){0.98, 0.97, 0.99, 8},
-                        ""); /* the pairs say that the other is better */
-    assert_int_equal(v.answer, ANSWER_UNDECIDED);
-}
-
-static void each_role_has_the_pool_and_the_slots_of_its_own_engine(void **state) {
-    (void)state;
-    for (uint32_t order = 0; order < 2; order++) {
-        scene s;
-        scene_init(&s, 2, 100, 10);
-        for (uint32_t i = 0; i < 2; i++) {
-            bool prompts = i == order;
-            s.engines[i].tp = s.engines[i].devices = 1;
-            memset(s.engines[i].roles, 0, sizeof s.engines[i].roles);
-            s.engines[i].roles[prompts ? ROLE_PREFILL : ROLE_DECODE] = true;
-            s.engines[i].kv_pages = prompts ? 1000 : 2000;
-            s.engines[i].max_seqs = prompts ? 4 : 64;
-        }
-        candidate_list l = list_of(&s, 2, 0);
-        uint32_t pairs = 0;
-        for (uint32_t i = 0; i < l.count; i++) {
-            const fleet_placement *p = &l.items[i].placement;
-            if (l.items[i].colocated) continue;
-            pairs++;
-            assert_int_equal(p->roles[ROLE_PREFILL].kv_pages, 1000);
-            assert_int_equal(p->roles[ROLE_PREFILL].max_seqs, 4);
-            assert_int_equal(p->roles[ROLE_DECODE].kv_pages, 2000);
-            assert_int_equal(p->roles[ROLE_DECODE].max_rows, 64);
-        }
-        assert_true(pairs > 0);
-        candidates_done(&l);
-        scene_done(&s);
-    }
-}
-
-static void the_verdict_names_why_the_other_kind_cannot(void **state) {
-    (void)state;
-    told t;
-    told_init(&t, 1.84, 1.62, 0.04);
-    t.items[0].reason = REJECT_SLO;
-    snprintf(t.items[0].why, sizeof t.items[0].why, "TTFT: too slow");
-    t.o.best = 1;
-    t.o.best_of[0] = PLAN_NOBODY;
-    plan_verdict v = plan_verdict_of(&t.o, &t.in, unpaired, "");
-    assert_int_equal(v.answer, ANSWER_COLOCATED);
-    assert_string_equal(
-        v.text, "do not disaggregate: colocated 3 x tp1, prefill first 1.62 +- 0.04 requests/s/device; "
-                "none of 1 disaggregated placements can serve it (SLO: TTFT: too slow)");
-}
-
-static void the_fewest_devices_are_those_that_serve_the_rate(void **state) {
-    (void)state;
-    told t;
-    told_init(&t, 1.84, 1.62, 0.04);
-    uint32_t devices;
-    t.items[1].devices = 2; /* goodput 4.86, per device 2.43 */
-    assert_int_equal(plan_fewest(&t.o, 4.7, &devices), 1);
-    assert_int_equal(devices, 2);
-    assert_int_equal(plan_fewest(&t.o, 5.3, &devices), 0);
-    assert_int_equal(devices, 3);
-    assert_int_equal(plan_fewest(&t.o, 6, &devices), PLAN_NOBODY);
 }
 
 /* ---- the config ---- */
@@ -599,12 +499,7 @@ int main(void) {
         cmocka_unit_test(the_goodput_of_one_worker_is_that_of_its_queue),
         cmocka_unit_test(prompts_that_stall_answers_are_a_reason_to_disaggregate),
         cmocka_unit_test(a_workload_that_nothing_can_serve_is_infeasible),
-        cmocka_unit_test(the_verdict_says_not_to_disaggregate_and_when_it_would),
-        cmocka_unit_test(the_verdict_says_to_disaggregate),
         cmocka_unit_test(each_role_has_the_pool_and_the_slots_of_its_own_engine),
-        cmocka_unit_test(the_verdict_is_open_where_intervals_overlap_unless_pairs_decide),
-        cmocka_unit_test(the_verdict_names_why_the_other_kind_cannot),
-        cmocka_unit_test(the_fewest_devices_are_those_that_serve_the_rate),
         cmocka_unit_test(the_config_loads_and_says_the_same_placement),
         cmocka_unit_test(a_config_of_parallel_workers_says_that_it_cannot_run_yet),
         cmocka_unit_test(the_same_bytes_come_out_for_any_number_of_threads),
