@@ -1,33 +1,14 @@
 #include "bench/load/serve_options.h"
 
+#include "base/arg_value.h"
 #include "bench/load/serve_flags.h"
+
 #include <errno.h>
-#include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define TAIL_REQUESTS_MAX 500000.0
-
-/* ---- values ---- */
-
-static double number(struct argp_state *state, const char *name, const char *arg, double min, double max) {
-    char *end = NULL;
-    double v = strtod(arg, &end);
-    if (end == arg || *end || !(v >= min && v <= max))
-        argp_error(state, "--%s: '%s' is no number of %g to %g", name, arg, min, max);
-    return v;
-}
-
-static uint64_t whole(struct argp_state *state, const char *name, const char *arg, uint64_t min,
-                      uint64_t max) {
-    char *end = NULL;
-    errno = 0;
-    unsigned long long v = strtoull(arg, &end, 10);
-    if (end == arg || *end || *arg == '-' || errno || v < min || v > max)
-        argp_error(state, "--%s: '%s' is no whole number of %" PRIu64 " to %" PRIu64, name, arg, min, max);
-    return v;
-}
 
 static void take_backend(struct argp_state *state, serve_options *o, const char *arg) {
     static const struct {
@@ -89,14 +70,14 @@ static void take_word(struct argp_state *state, const char *name, const char **w
 static bool parse_when(int key, char *arg, struct argp_state *state, serve_options *o) {
     switch (key) {
     case OPT_NUM_PROMPTS:
-        o->num_prompts = (uint32_t)whole(state, "num-prompts", arg, 1, SCHEDULE_COUNT_MAX);
+        o->num_prompts = (uint32_t)arg_whole(state, "num-prompts", arg, 1, SCHEDULE_COUNT_MAX);
         o->given.prompts = true;
         return true;
     case OPT_NUM_WARMUPS:
-        o->warmups = (uint32_t)whole(state, "num-warmups", arg, 0, SCHEDULE_COUNT_MAX);
+        o->warmups = (uint32_t)arg_whole(state, "num-warmups", arg, 0, SCHEDULE_COUNT_MAX);
         return true;
     case OPT_RATE:
-        o->rate = strcmp(arg, "inf") == 0 ? INFINITY : number(state, "request-rate", arg, 1e-6, 1e6);
+        o->rate = strcmp(arg, "inf") == 0 ? INFINITY : arg_number(state, "request-rate", arg, 1e-6, 1e6);
         o->rate_given = true;
         return true;
     case OPT_RAMP:
@@ -106,25 +87,25 @@ static bool parse_when(int key, char *arg, struct argp_state *state, serve_optio
         CHECK(workload_args_arrivals(&o->ask, arg, NULL) == ST_OK);
         return true;
     case OPT_RAMP_START:
-        o->given.ramp_from = number(state, "ramp-up-start-rps", arg, 1e-6, 1e6);
+        o->given.ramp_from = arg_number(state, "ramp-up-start-rps", arg, 1e-6, 1e6);
         return true;
     case OPT_RAMP_END:
-        o->given.ramp_to = number(state, "ramp-up-end-rps", arg, 1e-6, 1e6);
+        o->given.ramp_to = arg_number(state, "ramp-up-end-rps", arg, 1e-6, 1e6);
         return true;
     case OPT_CONCURRENCY:
-        o->max_concurrency = (uint32_t)whole(state, "max-concurrency", arg, 1, SCHEDULE_COUNT_MAX);
+        o->max_concurrency = (uint32_t)arg_whole(state, "max-concurrency", arg, 1, SCHEDULE_COUNT_MAX);
         return true;
     case OPT_REQUEST_TIMEOUT:
-        o->request_timeout_s = number(state, "request-timeout", arg, 0.01, 86400);
+        o->request_timeout_s = arg_number(state, "request-timeout", arg, 0.01, 86400);
         return true;
     case OPT_SEEDS:
         take_seeds(state, o, arg);
         return true;
     case OPT_WINDOW:
-        o->window_s = number(state, "window", arg, 0.1, SCHEDULE_SECONDS_MAX);
+        o->window_s = arg_number(state, "window", arg, 0.1, SCHEDULE_SECONDS_MAX);
         return true;
     case OPT_WARMUP:
-        o->warmup_s = number(state, "warmup", arg, 0, SCHEDULE_SECONDS_MAX);
+        o->warmup_s = arg_number(state, "warmup", arg, 0, SCHEDULE_SECONDS_MAX);
         return true;
     default:
         return false;
@@ -143,7 +124,7 @@ static bool parse_server(int key, char *arg, struct argp_state *state, serve_opt
         o->host = arg;
         return true;
     case OPT_PORT:
-        (void)whole(state, "port", arg, 1, 65535);
+        (void)arg_whole(state, "port", arg, 1, 65535);
         o->port = arg;
         return true;
     case OPT_ENDPOINT:
@@ -166,20 +147,20 @@ static bool parse_server(int key, char *arg, struct argp_state *state, serve_opt
         take_ids(state, o, arg);
         return true;
     case OPT_PROMPT_SALT:
-        o->ask.options.prompt_salt = whole(state, "prompt-salt", arg, 0, UINT64_MAX);
+        o->ask.options.prompt_salt = arg_whole(state, "prompt-salt", arg, 0, UINT64_MAX);
         return true;
     case OPT_TEMPERATURE:
-        o->temperature = strcmp(arg, "none") == 0 ? NAN : number(state, "temperature", arg, 0, 100);
+        o->temperature = strcmp(arg, "none") == 0 ? NAN : arg_number(state, "temperature", arg, 0, 100);
         return true;
     case OPT_IGNORE_EOS:
     case OPT_NO_IGNORE_EOS:
         o->ignore_eos = key == OPT_IGNORE_EOS;
         return true;
     case OPT_READY:
-        o->ready_timeout_s = number(state, "ready-check-timeout-sec", arg, 0, 86400);
+        o->ready_timeout_s = arg_number(state, "ready-check-timeout-sec", arg, 0, 86400);
         return true;
     case OPT_STALL:
-        o->stall_s = number(state, "stall-timeout", arg, 0.1, 86400);
+        o->stall_s = arg_number(state, "stall-timeout", arg, 0.1, 86400);
         return true;
     case OPT_PRIORITY:
         o->priority = true;

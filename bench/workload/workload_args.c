@@ -2,10 +2,9 @@
 
 #include "bench/workload/named.h"
 
+#include "base/arg_value.h"
 #include "base/mem.h"
 
-#include <errno.h>
-#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -63,24 +62,6 @@ static const struct argp_option flags[] = {
     {"seed", OPT_SEED, "SEED", 0, "Default 0", 0},
     {0}};
 
-static double number(struct argp_state *state, const char *name, const char *arg, double min, double max) {
-    char *end = NULL;
-    double v = strtod(arg, &end);
-    if (end == arg || *end || !(v >= min && v <= max))
-        argp_error(state, "--%s: '%s' is no number of %g to %g", name, arg, min, max);
-    return v;
-}
-
-static uint64_t whole(struct argp_state *state, const char *name, const char *arg, uint64_t min,
-                      uint64_t max) {
-    char *end = NULL;
-    errno = 0;
-    unsigned long long v = strtoull(arg, &end, 10);
-    if (end == arg || *end || *arg == '-' || errno || v < min || v > max)
-        argp_error(state, "--%s: '%s' is no whole number of %" PRIu64 " to %" PRIu64, name, arg, min, max);
-    return v;
-}
-
 static void take_file(workload_args *a, const char *path) {
     a->name = path;
     a->options.kind = WORKLOAD_TRACE;
@@ -124,7 +105,7 @@ static bool parse_tokens(int key, char *arg, struct argp_state *state, workload_
                  {OPT_OUTPUT_MIN, "output-min"},      {OPT_OUTPUT_MAX, "output-max"}};
     for (size_t i = 0; i < ARRAY_LEN(names); i++) {
         if (names[i].key != key) continue;
-        uint32_t v = (uint32_t)whole(state, names[i].name, arg, 1, WORKLOAD_TOKENS_MAX);
+        uint32_t v = (uint32_t)arg_whole(state, names[i].name, arg, 1, WORKLOAD_TOKENS_MAX);
         if (key == OPT_INPUT_LEN) w->prompt_mean = v;
         if (key == OPT_OUTPUT_LEN) w->output_mean = v;
         if (key == OPT_INPUT_MIN) w->prompt_min = v;
@@ -139,25 +120,25 @@ static bool parse_tokens(int key, char *arg, struct argp_state *state, workload_
 static bool parse_spread(int key, char *arg, struct argp_state *state, workload_options *w) {
     switch (key) {
     case OPT_RANGE_RATIO:
-        w->prompt_range = w->output_range = number(state, "random-range-ratio", arg, 0, 1);
+        w->prompt_range = w->output_range = arg_number(state, "random-range-ratio", arg, 0, 1);
         w->kind = w->prompt_range > 0 ? WORKLOAD_UNIFORM : WORKLOAD_FIXED;
         return true;
     case OPT_INPUT_CV:
-        w->prompt_cv = number(state, "input-cv", arg, 0, 100);
+        w->prompt_cv = arg_number(state, "input-cv", arg, 0, 100);
         w->kind = WORKLOAD_LOGNORMAL;
         return true;
     case OPT_OUTPUT_CV:
-        w->output_cv = number(state, "output-cv", arg, 0, 100);
+        w->output_cv = arg_number(state, "output-cv", arg, 0, 100);
         w->kind = WORKLOAD_LOGNORMAL;
         return true;
     case OPT_INPUT_SCALE:
-        w->prompt_scale = number(state, "input-scale", arg, 1e-6, 1e6);
+        w->prompt_scale = arg_number(state, "input-scale", arg, 1e-6, 1e6);
         return true;
     case OPT_OUTPUT_SCALE:
-        w->output_scale = number(state, "output-scale", arg, 1e-6, 1e6);
+        w->output_scale = arg_number(state, "output-scale", arg, 1e-6, 1e6);
         return true;
     case OPT_SPREAD:
-        w->spread_s = number(state, "spread", arg, 0, 86400);
+        w->spread_s = arg_number(state, "spread", arg, 0, 86400);
         return true;
     default:
         return false;
@@ -180,13 +161,13 @@ static error_t parse_option(int key, char *arg, struct argp_state *state) {
     case OPT_BURSTINESS:
         a->arrivals.burstiness = strcmp(arg, "inf") == 0
                                      ? INFINITY
-                                     : number(state, "burstiness", arg, ARRIVALS_BURSTINESS_MIN, 1e9);
+                                     : arg_number(state, "burstiness", arg, ARRIVALS_BURSTINESS_MIN, 1e9);
         return 0;
     case OPT_ARRIVALS:
         if (workload_args_arrivals(a, arg, &eb) != ST_OK) argp_error(state, "--arrivals: %s", eb.text);
         return 0;
     case OPT_SEED:
-        a->seed = whole(state, "seed", arg, 0, INT64_MAX);
+        a->seed = arg_whole(state, "seed", arg, 0, INT64_MAX);
         a->seed_given = true;
         return 0;
     default:

@@ -1,5 +1,6 @@
 #include "planner/distserve/distserve_main.h"
 
+#include "base/arg_value.h"
 #include "base/mem.h"
 #include "bench/workload/workload_args.h"
 #include "planner/distserve/dist_fleet.h"
@@ -9,7 +10,6 @@
 #include "planner/profile/profile_file.h"
 
 #include <argp.h>
-#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -78,23 +78,6 @@ typedef struct app {
 
 /* ---- options ---- */
 
-static double number(struct argp_state *state, const char *name, const char *arg, double min, double max) {
-    char *end = NULL;
-    double v = strtod(arg, &end);
-    if (end == arg || *end || !(v >= min && v <= max))
-        argp_error(state, "--%s: '%s' is no number of %g to %g", name, arg, min, max);
-    return v;
-}
-
-static uint32_t whole(struct argp_state *state, const char *name, const char *arg, uint32_t max) {
-    char *end = NULL;
-    errno = 0;
-    unsigned long v = strtoul(arg, &end, 10);
-    if (end == arg || *end || *arg < '0' || *arg > '9' || errno || v < 1 || v > max)
-        argp_error(state, "--%s: '%s' is no whole number of 1 to %u", name, arg, max);
-    return (uint32_t)v;
-}
-
 /* Index of arg among the names. */
 static size_t one_of(struct argp_state *state, const char *name, const char *arg, const char *const *names,
                      size_t count) {
@@ -120,31 +103,31 @@ static void take_placement(struct argp_state *state, app *a, const char *arg) {
 static bool take_number(int key, char *arg, struct argp_state *state, app *a) {
     switch (key) {
     case OPT_NODES:
-        a->nodes = whole(state, "nodes", arg, DIST_GPUS_MAX);
+        a->nodes = (uint32_t)arg_whole(state, "nodes", arg, 1, DIST_GPUS_MAX);
         return true;
     case OPT_PER_NODE:
-        a->per_node = whole(state, "gpus-per-node", arg, DIST_GPUS_MAX);
+        a->per_node = (uint32_t)arg_whole(state, "gpus-per-node", arg, 1, DIST_GPUS_MAX);
         return true;
     case OPT_TARGET:
-        a->asked.target = number(state, "target", arg, 1, 99.9) / 100;
+        a->asked.target = arg_number(state, "target", arg, 1, 99.9) / 100;
         return true;
     case OPT_REQUESTS:
-        a->asked.requests = whole(state, "requests", arg, 1000000);
+        a->asked.requests = (uint32_t)arg_whole(state, "requests", arg, 1, 1000000);
         return true;
     case OPT_MAX_RATE:
-        a->asked.rate_max = number(state, "max-rate", arg, 1e-3, 1e6);
+        a->asked.rate_max = arg_number(state, "max-rate", arg, 1e-3, 1e6);
         return true;
     case OPT_RATE_STEP:
-        a->asked.rate_step = number(state, "rate-step", arg, 1e-6, 1e6);
+        a->asked.rate_step = arg_number(state, "rate-step", arg, 1e-6, 1e6);
         return true;
     case OPT_LINK:
-        a->link_bytes_per_s = 1e9 * number(state, "link", arg, 1e-6, 1e6);
+        a->link_bytes_per_s = 1e9 * arg_number(state, "link", arg, 1e-6, 1e6);
         return true;
     case OPT_RATE:
-        a->rate = number(state, "rate", arg, 1e-6, 1e9);
+        a->rate = arg_number(state, "rate", arg, 1e-6, 1e9);
         return true;
     case OPT_THREADS:
-        a->threads = whole(state, "threads", arg, JUDGE_POOL_THREADS_MAX);
+        a->threads = (uint32_t)arg_whole(state, "threads", arg, 1, JUDGE_POOL_THREADS_MAX);
         return true;
     default:
         return false;

@@ -350,6 +350,7 @@ static void append(candidate_list *l, const fleet_placement *p, const candidate 
     c.placement = *p;
     c.devices = fleet_placement_devices(p);
     c.found = NULL;
+    c.tested = 0;
     c.narrow = false;
     snprintf(c.placement.name, sizeof c.placement.name, "%s", fleet_placement_text(p, text, sizeof text));
     l->items[l->count++] = c;

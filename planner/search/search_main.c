@@ -1,5 +1,6 @@
 #include "planner/search/search_main.h"
 
+#include "base/arg_value.h"
 #include "base/mem.h"
 #include "bench/workload/workload_args.h"
 #include "config/latency_file.h"
@@ -11,7 +12,6 @@
 
 #include <argp.h>
 #include <errno.h>
-#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -79,23 +79,6 @@ typedef struct app {
 
 /* ---- options ---- */
 
-static double number(struct argp_state *state, const char *name, const char *arg, double min, double max) {
-    char *end = NULL;
-    double v = strtod(arg, &end);
-    if (end == arg || *end || !(v >= min && v <= max))
-        argp_error(state, "--%s: '%s' is no number of %g to %g", name, arg, min, max);
-    return v;
-}
-
-static uint32_t whole(struct argp_state *state, const char *name, const char *arg, uint32_t max) {
-    char *end = NULL;
-    errno = 0;
-    unsigned long v = strtoul(arg, &end, 10);
-    if (end == arg || *end || *arg < '0' || *arg > '9' || errno || v < 1 || v > max)
-        argp_error(state, "--%s: '%s' is no whole number of 1 to %u", name, arg, max);
-    return (uint32_t)v;
-}
-
 static void take_format(struct argp_state *state, app *a, const char *arg) {
     static const char *const names[] = {[FORMAT_TEXT] = "text", [FORMAT_JSON] = "json", [FORMAT_CSV] = "csv"};
     for (size_t i = 0; i < ARRAY_LEN(names); i++) {
@@ -119,7 +102,7 @@ static bool take_number(int key, char *arg, struct argp_state *state, plan_input
                  {OPT_PER_INSTANCE, "max-devices-per-instance", CANDIDATES_DEVICES_MAX}};
     for (size_t i = 0; i < ARRAY_LEN(names); i++) {
         if (names[i].key != key) continue;
-        uint32_t v = whole(state, names[i].name, arg, names[i].max);
+        uint32_t v = (uint32_t)arg_whole(state, names[i].name, arg, 1, names[i].max);
         if (key == OPT_DEVICES) in->devices = v;
         if (key == OPT_THREADS) in->threads = v;
         if (key == OPT_KV_PAGES) in->kv_pages = v;
@@ -152,10 +135,10 @@ static error_t parse_option(int key, char *arg, struct argp_state *state) {
         if (workload_args_limits(&a->in.limits, arg, &eb) != ST_OK) argp_error(state, "--slo: %s", eb.text);
         return 0;
     case OPT_TARGET:
-        a->in.target = number(state, "target", arg, 1, 99.9) / 100;
+        a->in.target = arg_number(state, "target", arg, 1, 99.9) / 100;
         return 0;
     case OPT_RATE:
-        a->in.rate = number(state, "rate", arg, 1e-6, 1e9);
+        a->in.rate = arg_number(state, "rate", arg, 1e-6, 1e9);
         return 0;
     case OPT_ONE_HOST:
         a->in.one_host = true;
