@@ -1,122 +1,11 @@
 #include "coordinator/openai.h"
 
-#include "coordinator/jfield.h"
+#include "coordinator/openai_fields.h"
 #include "text/utf8.h"
 
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* Fields of the API, and of servers like this one, that are not implemented and would change the answer. */
-typedef enum refuse_when {
-    REFUSE_SET,      /* any value */
-    REFUSE_FULL,     /* anything but false and empty ones */
-    REFUSE_CHOICE,   /* anything but "none" and "auto" */
-    REFUSE_NOT_ZERO, /* any number but the one that changes nothing */
-    REFUSE_NOT_ONE
-} refuse_when;
-
-static const struct {
-    const char *name;
-    refuse_when when;
-} refused[] = {
-    {"tools", REFUSE_FULL},
-    {"tool_choice", REFUSE_CHOICE},
-    {"functions", REFUSE_FULL},
-    {"function_call", REFUSE_CHOICE},
-    {"web_search_options", REFUSE_SET},
-    {"reasoning_effort", REFUSE_CHOICE},
-    {"thinking", REFUSE_FULL},
-    {"verbosity", REFUSE_SET},
-    {"structured_outputs", REFUSE_FULL},
-    {"json_schema", REFUSE_FULL},
-    {"grammar", REFUSE_FULL},
-    {"regex", REFUSE_FULL},
-    {"ebnf", REFUSE_FULL},
-    {"prompt_logprobs", REFUSE_SET},
-    {"prompt_embeds", REFUSE_SET},
-    {"input_embeds", REFUSE_SET},
-    {"truncate_prompt_tokens", REFUSE_SET},
-    {"allowed_token_ids", REFUSE_SET},
-    {"bad_words", REFUSE_FULL},
-    {"logits_processors", REFUSE_FULL},
-    {"suffix", REFUSE_FULL},
-    {"use_beam_search", REFUSE_FULL},
-    {"length_penalty", REFUSE_NOT_ONE},
-    {"typical_p", REFUSE_NOT_ONE},
-    {"tfs_z", REFUSE_NOT_ONE},
-    {"top_a", REFUSE_NOT_ZERO},
-    {"mirostat", REFUSE_NOT_ZERO},
-    {"dry_multiplier", REFUSE_NOT_ZERO},
-    {"xtc_probability", REFUSE_NOT_ZERO},
-    {"continue_final_message", REFUSE_FULL},
-    {"chat_template", REFUSE_SET},
-    {"chat_template_kwargs", REFUSE_FULL},
-    {"documents", REFUSE_FULL},
-    {"audio", REFUSE_FULL},
-    {"lora_path", REFUSE_FULL},
-    {"kv_transfer_params", REFUSE_FULL},
-};
-
-static bool is_empty(const json_t *v) {
-    if (json_is_null(v) || json_is_false(v)) return true;
-    if (json_is_string(v)) return json_string_length(v) == 0;
-    if (json_is_array(v)) return json_array_size(v) == 0;
-    return json_is_object(v) && json_object_size(v) == 0;
-}
-
-static bool is_none_or_auto(const json_t *v) {
-    return json_is_string(v) &&
-           (strcmp(json_string_value(v), "none") == 0 || strcmp(json_string_value(v), "auto") == 0);
-}
-
-static void refuse(jfields *f, const char *name) {
-    jf_fail(f, name, "%s: this server does not support it, and leaving it out would change the answer", name);
-}
-
-static void parse_refused(jfields *f) {
-    for (size_t i = 0; i < ARRAY_LEN(refused); i++) {
-        const json_t *v = jf_get(f, refused[i].name);
-        if (!v) continue;
-        bool bad = true;
-        switch (refused[i].when) {
-        case REFUSE_SET:
-            break;
-        case REFUSE_FULL:
-            bad = !is_empty(v);
-            break;
-        case REFUSE_CHOICE:
-            bad = !is_none_or_auto(v);
-            break;
-        case REFUSE_NOT_ZERO:
-            bad = !json_is_number(v) || json_number_value(v) != 0;
-            break;
-        case REFUSE_NOT_ONE:
-            bad = !json_is_number(v) || json_number_value(v) != 1;
-            break;
-        }
-        if (bad) refuse(f, refused[i].name);
-    }
-    const char *key = NULL;
-    json_t *v = NULL;
-    json_object_foreach((json_t *)f->object, key, v) {
-        if (strncmp(key, "guided_", 7) == 0 && !json_is_null(v)) refuse(f, key);
-    }
-    const json_t *format = jf_get(f, "response_format");
-    if (format) {
-        const char *type = json_string_value(json_object_get(format, "type"));
-        if (!type || strcmp(type, "text") != 0) {
-            jf_fail(f, "response_format", "response_format: only {\"type\": \"text\"} is supported");
-        }
-    }
-    const json_t *modes = jf_get(f, "modalities");
-    if (modes && !(json_array_size(modes) == 1 && json_is_string(json_array_get(modes, 0)) &&
-                   strcmp(json_string_value(json_array_get(modes, 0)), "text") == 0)) {
-        jf_fail(f, "modalities", "modalities: only [\"text\"] is supported");
-    }
-    const json_t *open_turn = jf_get(f, "add_generation_prompt");
-    if (open_turn && !json_is_true(open_turn)) refuse(f, "add_generation_prompt");
-}
 
 static void parse_model(jfields *f, const api_model *m) {
     const char *name = NULL;
@@ -174,79 +63,6 @@ static void parse_prompt(jfields *f, api_request *r) {
                 jf_wrong(f, "prompt", want, p);
         }
     }
-}
-
-/* A list of content parts of type text, joined by newlines as vLLM does. */
-static void parse_parts(jfields *f, uint32_t message, const json_t *parts, buf *out) {
-    for (size_t i = 0; i < json_array_size(parts) && jf_ok(f); i++) {
-        const json_t *part = json_array_get(parts, i);
-        const char *type = json_string_value(json_object_get(part, "type"));
-        const json_t *text = json_object_get(part, "text");
-        char what[48];
-        if (json_is_string(part)) {
-            text = part;
-        } else if (!type) {
-            jf_fail(f, "messages", "messages[%u].content[%zu]: want an object with a type, got %s", message,
-                    i, jf_what(part, what));
-        } else if (strcmp(type, "text") != 0) {
-            jf_fail(f, "messages", "messages[%u].content[%zu].type: only text is supported, got '%.60s'",
-                    message, i, type);
-        }
-        if (jf_ok(f) && !json_is_string(text)) {
-            jf_fail(f, "messages", "messages[%u].content[%zu].text: want a string, got %s", message, i,
-                    jf_what(text, what));
-        }
-        if (!jf_ok(f)) return;
-        if (i > 0) buf_adds(out, "\n");
-        buf_add(out, json_string_value(text), json_string_length(text));
-    }
-}
-
-static void parse_message(jfields *f, api_request *r, uint32_t i, const json_t *v) {
-    char what[48];
-    if (!json_is_object(v)) {
-        jf_fail(f, "messages", "messages[%u]: want an object, got %s", i, jf_what(v, what));
-        return;
-    }
-    const json_t *role = json_object_get(v, "role");
-    const json_t *content = json_object_get(v, "content");
-    if (!json_is_string(role)) {
-        jf_fail(f, "messages", "messages[%u].role: want a string, got %s", i, jf_what(role, what));
-        return;
-    }
-    api_message *m = &r->messages[r->message_count];
-    *m = (api_message){.role = api_role(json_string_value(role))};
-    if (!m->role) {
-        jf_fail(f, "messages",
-                "messages[%u].role: want system, developer, user, assistant or tool, got '%.60s'", i,
-                json_string_value(role));
-    } else if (!is_empty(json_object_get(v, "tool_calls")) && json_object_get(v, "tool_calls")) {
-        jf_fail(f, "messages", "messages[%u].tool_calls: this server does not support tools", i);
-    } else if (json_is_string(content)) {
-        m->len = json_string_length(content);
-        m->content = xmemdup(json_string_value(content), m->len + 1);
-    } else if (json_is_array(content)) {
-        buf text = {0};
-        buf_adds(&text, "");
-        parse_parts(f, i, content, &text);
-        m->len = text.len;
-        m->content = text.data;
-    } else {
-        jf_fail(f, "messages", "messages[%u].content: want a string or a list of text parts, got %s", i,
-                jf_what(content, what));
-    }
-    if (m->content) r->message_count++;
-}
-
-static void parse_messages(jfields *f, api_request *r) {
-    const json_t *list = NULL;
-    if (!jf_list(f, "messages", API_MESSAGES_MAX, &list)) {
-        jf_fail(f, "messages", "messages: the field is missing, want a list of {\"role\", \"content\"}");
-        return;
-    }
-    r->messages = xcalloc(json_array_size(list) + 1, sizeof *r->messages);
-    for (uint32_t i = 0; i < json_array_size(list) && jf_ok(f); i++)
-        parse_message(f, r, i, json_array_get(list, i));
 }
 
 static void add_stop(jfields *f, api_request *r, const json_t *v) {
@@ -342,7 +158,7 @@ static void parse_limits(jfields *f, api_request *r) {
 }
 
 static void parse_generation(jfields *f, api_request *r) {
-    parse_refused(f);
+    openai_refuse(f);
     jf_num(f, "temperature", &r->params.temperature);
     jf_num(f, "top_p", &r->params.top_p);
     jf_num(f, "min_p", &r->params.min_p);
@@ -386,7 +202,7 @@ static void parse_generation(jfields *f, api_request *r) {
 static void parse_tokenize(jfields *f, api_request *r) {
     if (jf_get(f, "messages")) {
         r->kind = API_CHAT;
-        parse_messages(f, r);
+        openai_messages(f, r);
         r->kind = API_TOKENIZE;
     } else {
         const json_t *v = jf_get(f, "prompt");
@@ -415,7 +231,7 @@ static void parse_fields(jfields *f, api_request *r, const api_model *m) {
         parse_prompt(f, r);
         break;
     case API_CHAT:
-        parse_messages(f, r);
+        openai_messages(f, r);
         break;
     case API_TOKENIZE:
         parse_tokenize(f, r);

@@ -1,0 +1,117 @@
+#include "coordinator/openai_fields.h"
+
+#include "base/mem.h"
+
+#include <string.h>
+
+/* Fields of the API, and of servers like this one, that are not implemented and would change the answer. */
+typedef enum refuse_when {
+    REFUSE_SET,      /* any value */
+    REFUSE_FULL,     /* anything but false and empty ones */
+    REFUSE_CHOICE,   /* anything but "none" and "auto" */
+    REFUSE_NOT_ZERO, /* any number but the one that changes nothing */
+    REFUSE_NOT_ONE
+} refuse_when;
+
+static const struct {
+    const char *name;
+    refuse_when when;
+} refused[] = {
+    {"tools", REFUSE_FULL},
+    {"tool_choice", REFUSE_CHOICE},
+    {"functions", REFUSE_FULL},
+    {"function_call", REFUSE_CHOICE},
+    {"web_search_options", REFUSE_SET},
+    {"reasoning_effort", REFUSE_CHOICE},
+    {"thinking", REFUSE_FULL},
+    {"verbosity", REFUSE_SET},
+    {"structured_outputs", REFUSE_FULL},
+    {"json_schema", REFUSE_FULL},
+    {"grammar", REFUSE_FULL},
+    {"regex", REFUSE_FULL},
+    {"ebnf", REFUSE_FULL},
+    {"prompt_logprobs", REFUSE_SET},
+    {"prompt_embeds", REFUSE_SET},
+    {"input_embeds", REFUSE_SET},
+    {"truncate_prompt_tokens", REFUSE_SET},
+    {"allowed_token_ids", REFUSE_SET},
+    {"bad_words", REFUSE_FULL},
+    {"logits_processors", REFUSE_FULL},
+    {"suffix", REFUSE_FULL},
+    {"use_beam_search", REFUSE_FULL},
+    {"length_penalty", REFUSE_NOT_ONE},
+    {"typical_p", REFUSE_NOT_ONE},
+    {"tfs_z", REFUSE_NOT_ONE},
+    {"top_a", REFUSE_NOT_ZERO},
+    {"mirostat", REFUSE_NOT_ZERO},
+    {"dry_multiplier", REFUSE_NOT_ZERO},
+    {"xtc_probability", REFUSE_NOT_ZERO},
+    {"continue_final_message", REFUSE_FULL},
+    {"chat_template", REFUSE_SET},
+    {"chat_template_kwargs", REFUSE_FULL},
+    {"documents", REFUSE_FULL},
+    {"audio", REFUSE_FULL},
+    {"lora_path", REFUSE_FULL},
+    {"kv_transfer_params", REFUSE_FULL},
+};
+
+bool openai_is_empty(const json_t *v) {
+    if (json_is_null(v) || json_is_false(v)) return true;
+    if (json_is_string(v)) return json_string_length(v) == 0;
+    if (json_is_array(v)) return json_array_size(v) == 0;
+    return json_is_object(v) && json_object_size(v) == 0;
+}
+
+static bool is_none_or_auto(const json_t *v) {
+    return json_is_string(v) &&
+           (strcmp(json_string_value(v), "none") == 0 || strcmp(json_string_value(v), "auto") == 0);
+}
+
+static void refuse(jfields *f, const char *name) {
+    jf_fail(f, name, "%s: this server does not support it, and leaving it out would change the answer", name);
+}
+
+void openai_refuse(jfields *f) {
+    PRE(f);
+    for (size_t i = 0; i < ARRAY_LEN(refused); i++) {
+        const json_t *v = jf_get(f, refused[i].name);
+        if (!v) continue;
+        bool bad = true;
+        switch (refused[i].when) {
+        case REFUSE_SET:
+            break;
+        case REFUSE_FULL:
+            bad = !openai_is_empty(v);
+            break;
+        case REFUSE_CHOICE:
+            bad = !is_none_or_auto(v);
+            break;
+        case REFUSE_NOT_ZERO:
+            bad = !json_is_number(v) || json_number_value(v) != 0;
+            break;
+        case REFUSE_NOT_ONE:
+            bad = !json_is_number(v) || json_number_value(v) != 1;
+            break;
+        }
+        if (bad) refuse(f, refused[i].name);
+    }
+    const char *key = NULL;
+    json_t *v = NULL;
+    json_object_foreach((json_t *)f->object, key, v) {
+        if (strncmp(key, "guided_", 7) == 0 && !json_is_null(v)) refuse(f, key);
+    }
+    const json_t *format = jf_get(f, "response_format");
+    if (format) {
+        const char *type = json_string_value(json_object_get(format, "type"));
+        if (!type || strcmp(type, "text") != 0) {
+            jf_fail(f, "response_format", "response_format: only {\"type\": \"text\"} is supported");
+        }
+    }
+    const json_t *modes = jf_get(f, "modalities");
+    if (modes && !(json_array_size(modes) == 1 && json_is_string(json_array_get(modes, 0)) &&
+                   strcmp(json_string_value(json_array_get(modes, 0)), "text") == 0)) {
+        jf_fail(f, "modalities", "modalities: only [\"text\"] is supported");
+    }
+    const json_t *open_turn = jf_get(f, "add_generation_prompt");
+    if (open_turn && !json_is_true(open_turn)) refuse(f, "add_generation_prompt");
+}
