@@ -1,11 +1,12 @@
 /* checkpoint - what a model was saved as: metadata by key, lists by key, tensors by name; whatever the
  * format.
  *
- *   path -> format (a GGUF file, "random:NAME[:SEED]") -> keys, lists, tensors -> model, tokenizer, chat
+ *   path -> format (a GGUF file, a Hugging Face folder, "random:NAME[:SEED]") -> keys, lists, tensors
+ *        -> model, tokenizer, chat
  *
  * A format is a table of functions (checkpoint_format.h): a new one is a file and a name there.
  * Those who read know neither. The vocabulary of keys and tensor names is this header's, spelt as GGUF spells
- * it; a format with other words translates:
+ * it:
  *
  *   general.architecture        "llama"; the prefix of the keys about dimensions (arch_keys.h)
  *   general.name                what people call the model
@@ -16,12 +17,17 @@
  *   tokenizer.ggml.token_type   list of numbers, one per token (vocab.h)
  *   tokenizer.ggml.merges       list of "left right", by rank
  *   tokenizer.ggml.*_token_id   bos, eos, eot, eom, fim_*: ids by role
+ *   tokenizer.ggml.eos_token_ids   list of ids that end a generation, besides those by role
  *   tokenizer.ggml.add_bos_token
  *   tokenizer.chat_template     its text
+ *   generation.temperature ...  defaults of requests: top_p, top_k, min_p, repetition_penalty, max_new_tokens
  *   token_embd.weight, blk.N.attn_q.weight ...    tensors: the architecture's file says which
  *
- * Read-only after it is open: any thread may read. Everything that is handed out is borrowed: valid until
- * checkpoint_close. */
+ * A format with other words (a Hugging Face folder) translates. Its tensors have their data once
+ * checkpoint_prepare was called; who wants texts alone calls it not.
+ *
+ * Read-only after it is open and prepared: any thread may read. Everything that is handed out is borrowed:
+ * valid until checkpoint_close. */
 #ifndef BATON_CHECKPOINT_CHECKPOINT_H
 #define BATON_CHECKPOINT_CHECKPOINT_H
 
@@ -31,10 +37,19 @@
 /* ST_IO (cannot open), ST_CORRUPT (truncated, impossible), ST_UNSUPPORTED (another version), ST_INVALID (a
  * random model that does not exist); the text names the path. Caller frees with checkpoint_close. */
 status checkpoint_open(checkpoint **out, const char *path, errbuf *eb);
+/* Makes the weights ready to be read, in the type that is wanted: "auto" (as the file has them), "f32",
+ * "f16", "bf16", "q8_0" or "q4_0". Converts matrices of f32, f16 and bf16; quantised ones stay as they are,
+ * vectors are f32. With q4_0, embedding and head become q8_0; a table of positions becomes f32 with any type.
+ * Once, before tensors are read. Uses all cores that it may.
+ *
+ * ST_INVALID: no such type, or weights that are made have another; ST_UNSUPPORTED, ST_CORRUPT: a tensor that
+ * cannot be converted, by name; ST_NOMEM. */
+status checkpoint_prepare(checkpoint *c, const char *weight_dtype, checkpoint_prepared *out, errbuf *eb);
 void checkpoint_close(checkpoint *c);
 /* As given */
 const char *checkpoint_path(const checkpoint *c);
-/* "models/SmolLM2.Q4_1.gguf" is "SmolLM2.Q4_1"; a model without a file has all of its path. Caller frees with
+/* "models/SmolLM2.Q4_1.gguf" is "SmolLM2.Q4_1", the folder "models/Qwen2.5-0.5B/" is "Qwen2.5-0.5B"; a model
+ * without a file has all of its path. Caller frees with
  * free. */
 char *checkpoint_stem(const char *path);
 
@@ -60,6 +75,10 @@ const checkpoint_tensor *checkpoint_tensor_at(const checkpoint *c, uint64_t i);
 const checkpoint_tensor *checkpoint_tensor_find(const checkpoint *c, const char *name);
 /* Whether there is a tensor that an architecture can do without. */
 bool checkpoint_has(const checkpoint *c, const char *name);
+
+/* Tells apart weights that lie in several files: of their sizes and times of change. 0: the path is the one
+ * file. */
+uint64_t checkpoint_stamp(const checkpoint *c);
 
 /* 0, or what tells apart the weights of a checkpoint that has no tensors but makes each that is asked for. */
 uint64_t checkpoint_made_of(const checkpoint *c);

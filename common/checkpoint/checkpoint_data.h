@@ -28,8 +28,15 @@ typedef struct checkpoint_tensor {
     uint32_t type;      /* a dtype's number, or another one: the reader decides what it supports */
     uint32_t dim_count; /* 1..4 */
     uint64_t dims[4];   /* dims[0] is contiguous */
-    const void *data;   /* borrowed */
+    const void *data;   /* borrowed. NULL: checkpoint_prepare makes it */
     uint64_t bytes;     /* 0 when the type's size is not known here */
 } checkpoint_tensor;
+
+/* What checkpoint_prepare did. */
+typedef struct checkpoint_prepared {
+    uint64_t converted; /* tensors of another type than their file's */
+    uint64_t kept;      /* matrices that stay quantised though another type is wanted */
+    uint64_t bytes;     /* of memory, beside the file */
+} checkpoint_prepared;
 
 #endif

@@ -1,6 +1,7 @@
 /* gguf_checkpoint - GGUF files as checkpoints: kinds for types, and nothing else, since the words are GGUF's.
  */
 #include "base/mem.h"
+#include "base/path.h"
 #include "checkpoint/checkpoint_format.h"
 #include "checkpoint/gguf.h"
 
@@ -97,6 +98,7 @@ static void drop(const void *self) {
 
 const checkpoint_format checkpoint_gguf = {
     .claims = claims,
+    .stem = path_stem,
     .open = open_file,
     .close = close_file,
     .u64 = u64,

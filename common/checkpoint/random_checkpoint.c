@@ -304,6 +304,7 @@ static tensor make(const void *self, const char *name, uint32_t rows, uint32_t c
 
 const checkpoint_format checkpoint_random = {
     .claims = claims,
+    .stem = xstrdup,
     .open = open_name,
     .close = close_name,
     .u64 = u64,

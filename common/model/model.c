@@ -94,6 +94,7 @@ static status take_tensor(source *s, const char *name, tensor *t, errbuf *eb) {
     if (t->rows == 1 && from->type != DT_F32)
         return errf(eb, ST_UNSUPPORTED, "tensor '%s' has type %s; it must be f32", name,
                     dtype_name(from->type));
+    CHECK(from->data); /* the checkpoint was prepared */
     s->taken[from - checkpoint_tensor_at(s->ckpt, 0)] = true;
     t->type = (dtype)from->type;
     t->data = from->data;
