@@ -197,9 +197,9 @@ static void add_zero_biases(hf_checkpoint *h) {
             add_zero_bias(h, name, sorted);
         }
     if (a->biased) add_zero_bias(h, "output_norm", sorted);
-    if (h->config.rope_factors) {
-        add_vector(h, "rope_freqs.weight", h->config.rope_factors, h->config.rope_factor_count);
-        h->config.rope_factors = NULL; /* given */
+    if (h->config.rope.factors) {
+        add_vector(h, "rope_freqs.weight", h->config.rope.factors, h->config.rope.count);
+        h->config.rope.factors = NULL; /* given */
     }
     sort(h);
 }

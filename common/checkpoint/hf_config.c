@@ -1,7 +1,6 @@
 #include "checkpoint/hf_config.h"
 
 #include "base/mem.h"
-#include "checkpoint/hf_rope.h"
 #include "checkpoint/json_file.h"
 
 #include <inttypes.h>
@@ -293,13 +292,13 @@ status hf_config_read(hf_config *c, key_store *to, const json_t *config, errbuf 
     put_real(c, to, layer_norm ? "attention.layer_norm_epsilon" : "attention.layer_norm_rms_epsilon", eps);
     if (layer_norm) return ST_OK;
     st = is_arch(c, "gemma3") ? read_pattern(c, to, config, eb) : read_window(c, to, config, eb);
-    if (st == ST_OK) st = hf_rope_read(c, to, config, eb);
+    if (st == ST_OK) st = hf_rope_read(&c->rope, c->arch, c->head_dim, to, config, eb);
     return st;
 }
 
 void hf_config_done(hf_config *c) {
     PRE(c);
-    free(c->rope_factors);
+    free(c->rope.factors);
     *c = (hf_config){0};
 }
 

@@ -8,6 +8,7 @@
 
 #include "base/status.h"
 #include "checkpoint/hf_names.h"
+#include "checkpoint/hf_rope.h"
 #include "checkpoint/key_store.h"
 
 #include <jansson.h>
@@ -15,10 +16,9 @@
 typedef struct hf_config {
     const hf_arch *arch;
     uint64_t layers, heads, kv_heads, dim, head_dim, ffn_dim, vocab, context;
-    bool tied;           /* the head is the embedding, whatever the files hold */
-    bool untied;         /* it is said that the head is another matrix */
-    float *rope_factors; /* [rope_factor_count] of Llama 3's scaling, or NULL. Owned */
-    uint32_t rope_factor_count;
+    bool tied;   /* the head is the embedding, whatever the files hold */
+    bool untied; /* it is said that the head is another matrix */
+    hf_rope rope;
 } hf_config;
 
 /* Sets the keys of the architecture and fills in `c`, which is zeroed; freed with hf_config_done on failure,

@@ -190,10 +190,10 @@ static void llama3s_factors_are_those_of_transformers(void **state) {
     scene s = whole("LlamaForCausalLM", ",\"rope_theta\":10000.0,\"rope_scaling\":{\"rope_type\":\"llama3\","
                                         "\"factor\":8.0,\"low_freq_factor\":1.0,\"high_freq_factor\":4.0,"
                                         "\"original_max_position_embeddings\":64}");
-    assert_int_equal(s.c.rope_factor_count, 8);
+    assert_int_equal(s.c.rope.count, 8);
     for (uint32_t i = 0; i < 8; i++)
-        if (fabsf(s.c.rope_factors[i] - want[i]) > 1e-6f * want[i])
-            fail_msg("factor %u is %.9g", i, (double)s.c.rope_factors[i]);
+        if (fabsf(s.c.rope.factors[i] - want[i]) > 1e-6f * want[i])
+            fail_msg("factor %u is %.9g", i, (double)s.c.rope.factors[i]);
     done(&s);
     refuses("LlamaForCausalLM",
             ",\"rope_scaling\":{\"rope_type\":\"llama3\",\"low_freq_factor\":4,\"high_freq_factor\":4}",
