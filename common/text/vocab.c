@@ -68,12 +68,36 @@ static const char *const enders[] = {
 
 /* --- bytes and their characters --- */
 
+/* The byte that "<0x0A>" writes, -1 when the text is another one. */
+static int byte_of_text(checkpoint_text s) {
+    static const char digits[] = "0123456789ABCDEF";
+    if (s.len != 6 || memcmp(s.data, "<0x", 3) != 0 || s.data[5] != '>') return -1;
+    const char *high = memchr(digits, s.data[3], 16), *low = memchr(digits, s.data[4], 16);
+    return high && low ? (int)((high - digits) << 4 | (low - digits)) : -1;
+}
+
+static size_t spaced_bytes(const vocab *v, int32_t id, char *out, size_t cap) {
+    checkpoint_text s = v->text[id];
+    if (v->kind[id] == TOKEN_BYTE) {
+        if (cap) out[0] = (char)byte_of_text(s);
+        return 1;
+    }
+    size_t n = 0;
+    for (size_t at = 0; at < s.len; n++) {
+        bool space = s.len - at >= SPACE_SIGN_LEN && memcmp(s.data + at, SPACE_SIGN, SPACE_SIGN_LEN) == 0;
+        if (n < cap) out[n] = space ? ' ' : s.data[at];
+        at += space ? SPACE_SIGN_LEN : 1;
+    }
+    return n;
+}
+
 size_t vocab_bytes(const vocab *v, int32_t id, char *out, size_t cap) {
     PRE(v);
     PRE(out || cap == 0);
     if (id < 0 || (uint32_t)id >= v->count) return 0;
     checkpoint_text s = v->text[id];
     if (v->kind[id] == TOKEN_UNUSED) return 0;
+    if (!v->byte_level) return spaced_bytes(v, id, out, cap);
     if (vocab_is_control(v, id) || v->kind[id] == TOKEN_USER_DEFINED) { /* written as they are */
         if (cap) memcpy(out, s.data, MIN(s.len, cap));
         return s.len;
@@ -103,6 +127,23 @@ static uint32_t *slot_of(const vocab *v, const char *text, size_t len) {
 
 int32_t vocab_find(const vocab *v, const char *text, size_t len) {
     return (int32_t)*slot_of(v, text, len) - 1;
+}
+
+int32_t vocab_find_plain(const vocab *v, const char *text, size_t len) {
+    int32_t id = vocab_find(v, text, len);
+    if (id < 0) return -1;
+    switch ((token_kind)v->kind[id]) {
+    case TOKEN_UNDEFINED:
+    case TOKEN_NORMAL:
+    case TOKEN_USER_DEFINED:
+        return id;
+    case TOKEN_UNKNOWN:
+    case TOKEN_CONTROL:
+    case TOKEN_UNUSED:
+    case TOKEN_BYTE:
+        return -1;
+    }
+    return -1;
 }
 
 bool vocab_is_control(const vocab *v, int32_t id) {
@@ -144,8 +185,12 @@ static status read_tokens(vocab *v, const checkpoint *ckpt, errbuf *eb) {
 static status read_kinds(vocab *v, const checkpoint *ckpt, errbuf *eb) {
     checkpoint_kind listed;
     uint64_t count;
-    if (!checkpoint_list(ckpt, "tokenizer.ggml.token_type", &listed, &count))
-        return ST_OK; /* all are normal */
+    if (!checkpoint_list(ckpt, "tokenizer.ggml.token_type", &listed, &count)) {
+        /* All are normal, but for those whose text can be nothing else. */
+        for (uint32_t i = 0; !v->byte_level && i < v->count; i++)
+            if (byte_of_text(v->text[i]) >= 0) v->kind[i] = TOKEN_BYTE;
+        return ST_OK;
+    }
     if (count != v->count)
         return errf(eb, ST_CORRUPT, "tokenizer: %" PRIu64 " token types for %u tokens", count, v->count);
     for (uint32_t i = 0; i < v->count; i++) {
@@ -153,6 +198,8 @@ static status read_kinds(vocab *v, const checkpoint *ckpt, errbuf *eb) {
         if (!checkpoint_list_i64(ckpt, "tokenizer.ggml.token_type", i, &kind))
             return errf(eb, ST_CORRUPT, "tokenizer: token types are no whole numbers");
         v->kind[i] = kind < 0 || kind > TOKEN_BYTE ? TOKEN_UNDEFINED : (uint8_t)kind;
+        if (kind == TOKEN_BYTE && !v->byte_level && byte_of_text(v->text[i]) < 0)
+            return errf(eb, ST_CORRUPT, "tokenizer: token %u is a byte, but is not written like '<0x0A>'", i);
     }
     return ST_OK;
 }
@@ -204,33 +251,56 @@ static status find_ends(vocab *v, const checkpoint *ckpt, errbuf *eb) {
     return ST_OK;
 }
 
-static status check_model(const checkpoint *ckpt, errbuf *eb) {
+static status read_model(vocab *v, const checkpoint *ckpt, errbuf *eb) {
     checkpoint_text kind = {"", 0};
     (void)checkpoint_string(ckpt, "tokenizer.ggml.model", &kind);
-    if (kind.len == 4 && memcmp(kind.data, "gpt2", 4) == 0) return ST_OK;
-    return errf(eb, ST_UNSUPPORTED, "tokenizer: model '%.*s' is not supported; byte-level BPE ('gpt2') is",
+    v->byte_level = kind.len == 4 && memcmp(kind.data, "gpt2", 4) == 0;
+    if (v->byte_level || (kind.len == 5 && memcmp(kind.data, "llama", 5) == 0)) return ST_OK;
+    return errf(eb, ST_UNSUPPORTED,
+                "tokenizer: model '%.*s' is not supported; byte-level BPE ('gpt2') and SentencePiece's BPE "
+                "('llama') are",
                 (int)MIN(kind.len, 64u), kind.data);
+}
+
+/* What becomes of characters and bytes that have no token. */
+static status read_unknown(vocab *v, const checkpoint *ckpt, errbuf *eb) {
+    bool unknown_bytes = false;
+    v->fuse_unknown = !v->byte_level;
+    checkpoint_bool(ckpt, "tokenizer.hf.fuse_unknown", &v->fuse_unknown);
+    checkpoint_bool(ckpt, "tokenizer.hf.unknown_bytes", &unknown_bytes);
+    if (v->byte_level && !unknown_bytes) return ST_OK;
+    return read_id(v, ckpt, "tokenizer.ggml.unknown_token_id", &v->unknown, eb);
+}
+
+static void find_bytes(vocab *v) {
+    for (uint32_t b = 0; b < 256; b++) {
+        v->id_of_byte[b] = -1;
+        if (!v->byte_level) continue;
+        char byte = (char)b, text[2];
+        size_t len = byte_chars_write(&v->bytes, &byte, 1, text);
+        v->id_of_byte[b] = vocab_find(v, text, len);
+    }
+    for (uint32_t i = 0; !v->byte_level && i < v->count; i++)
+        if (v->kind[i] == TOKEN_BYTE) v->id_of_byte[byte_of_text(v->text[i])] = (int32_t)i;
 }
 
 status vocab_init(vocab *v, const checkpoint *ckpt, errbuf *eb) {
     PRE(v);
     PRE(ckpt);
-    *v = (vocab){.bos = -1};
+    *v = (vocab){.bos = -1, .eos = -1, .unknown = -1};
     byte_chars_init(&v->bytes);
-    status st = check_model(ckpt, eb);
+    status st = read_model(v, ckpt, eb);
     if (st == ST_OK) st = read_tokens(v, ckpt, eb);
     if (st == ST_OK) st = read_kinds(v, ckpt, eb);
     if (st == ST_OK) st = read_id(v, ckpt, "tokenizer.ggml.bos_token_id", &v->bos, eb);
+    if (st == ST_OK) st = read_id(v, ckpt, "tokenizer.ggml.eos_token_id", &v->eos, eb);
+    if (st == ST_OK) st = read_unknown(v, ckpt, eb);
     if (st == ST_OK) st = find_ends(v, ckpt, eb);
     if (st != ST_OK) {
         vocab_done(v);
         return st;
     }
-    for (uint32_t b = 0; b < 256; b++) {
-        char byte = (char)b, text[2];
-        size_t len = byte_chars_write(&v->bytes, &byte, 1, text);
-        v->id_of_byte[b] = vocab_find(v, text, len);
-    }
+    find_bytes(v);
     return ST_OK;
 }
 
@@ -239,5 +309,5 @@ void vocab_done(vocab *v) {
     free(v->kind);
     free(v->slots);
     free(v->eog);
-    *v = (vocab){.bos = -1};
+    *v = (vocab){.bos = -1, .eos = -1, .unknown = -1};
 }
