@@ -19,7 +19,8 @@
  *   tokenizer.ggml.scores       list of reals, one per token: the highest merges first (llama, no merges)
  *   tokenizer.ggml.*_token_id   bos, eos, unknown, eot, eom, fim_*: ids by role
  *   tokenizer.ggml.add_bos_token, .add_eos_token, .add_space_prefix
- *   tokenizer.hf.*              what only Hugging Face's files say, and what a tokenizer.ggml.* key cannot:
+ *   tokenizer.hf.*              what only Hugging Face's files say, and what a tokenizer.ggml.* key cannot.
+ *                               Where .space_prefix is there, token types are as their makers meant them
  *     .nfc                      bool: text is composed first (Unicode's form NFC)
  *     .space_prefix             "prepend" (each stretch), "each" (that has none yet), "first" or "never"
  *     .strip_space              "one", "all", "none": spaces that a text's first token loses when decoded

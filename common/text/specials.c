@@ -1,7 +1,6 @@
 #include "text/specials.h"
 
 #include "base/mem.h"
-#include "text/tokenizer.h"
 #include "text/utf8.h"
 
 #include <inttypes.h>

@@ -7,10 +7,8 @@
 #ifndef BATON_TEXT_SPECIALS_H
 #define BATON_TEXT_SPECIALS_H
 
+#include "text/text_span.h"
 #include "text/vocab.h"
-
-/* A stretch of text in which special tokens are plain text (tokenizer.h). */
-struct text_span;
 
 typedef struct specials {
     const vocab *vocab; /* kept */
@@ -30,8 +28,8 @@ typedef struct special_search {
     const specials *specials;
     const char *text;
     size_t len;
-    bool parse_control;            /* control tokens are found, too; user-defined ones always are */
-    const struct text_span *plain; /* where they are not. [plain_count], ascending */
+    bool parse_control;     /* control tokens are found, too; user-defined ones always are */
+    const text_span *plain; /* where they are not. [plain_count], ascending */
     uint32_t plain_count;
     uint32_t plain_at; /* first plain span that does not end before the place we are at */
     bool prefix_due;   /* the stretch that begins at the last match gets a space in front */

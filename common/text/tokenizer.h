@@ -12,6 +12,7 @@
 
 #include "base/status.h"
 #include "checkpoint/checkpoint.h"
+#include "text/text_span.h"
 #include "text/token_list.h"
 
 typedef struct tokenizer tokenizer;
@@ -20,11 +21,6 @@ typedef struct tokenizer tokenizer;
  * `ckpt`. Caller frees with tokenizer_free. */
 status tokenizer_new(tokenizer **out, const checkpoint *ckpt, errbuf *eb);
 void tokenizer_free(tokenizer *t);
-
-/* A stretch of text in which special tokens are plain text (a user's message inside a chat prompt). */
-typedef struct text_span {
-    size_t begin, end; /* bytes */
-} text_span;
 
 typedef struct encode_options {
     bool add_special;       /* put the BOS in front and the EOS behind where the file says so */

@@ -229,20 +229,30 @@ static void add_eog(vocab *v, int32_t id) {
     v->eog[v->eog_count++] = id;
 }
 
+/* The token of a role's name, -1 when there is none. A file may call it a normal one by mistake. Not so a
+ * tokenizer.json, and not "</s>", which vocabularies that have learnt HTML have among their words. */
+static int32_t named_token(const vocab *v, const char *name, bool kinds_are_right) {
+    int32_t id = vocab_find(v, name, strlen(name));
+    bool normal = id >= 0 && v->kind[id] == TOKEN_NORMAL;
+    return normal && (kinds_are_right || strcmp(name, "</s>") == 0) ? -1 : id;
+}
+
 static status find_ends(vocab *v, const checkpoint *ckpt, errbuf *eb) {
+    checkpoint_text prefix;
+    bool right = checkpoint_string(ckpt, "tokenizer.hf.space_prefix", &prefix);
     v->eog = xcalloc(ARRAY_LEN(roles) + ARRAY_LEN(enders), sizeof *v->eog);
     for (size_t r = 0; r < ARRAY_LEN(roles); r++) {
         int32_t id;
         status st = read_id(v, ckpt, roles[r].key, &id, eb);
         if (st != ST_OK) return st;
         for (size_t n = 0; id < 0 && n < ARRAY_LEN(roles[r].names) && roles[r].names[n]; n++) {
-            id = vocab_find(v, roles[r].names[n], strlen(roles[r].names[n]));
+            id = named_token(v, roles[r].names[n], right);
             if (id >= 0) v->kind[id] = TOKEN_CONTROL;
         }
         if (id >= 0 && roles[r].ends) add_eog(v, id);
     }
     for (size_t n = 0; n < ARRAY_LEN(enders); n++) {
-        int32_t id = vocab_find(v, enders[n], strlen(enders[n]));
+        int32_t id = named_token(v, enders[n], right);
         if (id < 0) continue;
         v->kind[id] = TOKEN_CONTROL;
         add_eog(v, id);

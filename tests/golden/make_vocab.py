@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Makes tests/golden/tokenizers/: a small tokenizer.json of each family, made with Hugging Face's `tokenizers`,
-and what that library gives for texts that are hard to tokenise.
+"""Makes tests/golden/tokenizers/: a small tokenizer.json of each family, made with Hugging Face's
+`tokenizers`, and what that library gives for texts that are hard to tokenise.
 
     pip install tokenizers
     tests/golden/make_vocab.py tests/golden/tokenizers
@@ -170,8 +170,8 @@ def pattern_words(pattern, nfc=False):
 
 
 def spaced_vocab(ends, byte_fallback=True, size=220):
-    """Words over characters, scored by the order in which they were learnt, and every merge that two tokens of
-    it allow: how SentencePiece's models become tokenizer.json."""
+    """Words over characters, scored by the order in which they were learnt, and every merge that two tokens
+    of it allow: how SentencePiece's models become tokenizer.json."""
 
     def setup(tok):
         tok.normalizer = normalizers.Replace(" ", SIGN)
@@ -297,8 +297,8 @@ def families():
 
 
 def random_ids(tok, rng, count):
-    """Sequences of ids, without those of bytes: invalid bytes are not replaced alike. Nor are there tokens that
-    are looked for in normalized text: the library does not know them as special when it decodes."""
+    """Sequences of ids, without those of bytes: invalid bytes are not replaced alike. Nor are there
+    tokens that are looked for in normalized text: the library does not know them as special when it decodes."""
     odd = {i for i, t in tok.get_added_tokens_decoder().items() if t.normalized}
     ids = [i for i in range(tok.get_vocab_size()) if not (tok.id_to_token(i) or "<0x").startswith("<0x")]
     ids = [i for i in ids if i not in odd]
