@@ -96,6 +96,12 @@ bool checkpoint_list_i64(const checkpoint *c, const char *key, uint64_t i, int64
     return c->format->list_i64(c->self, key, i, out);
 }
 
+bool checkpoint_list_f64(const checkpoint *c, const char *key, uint64_t i, double *out) {
+    PRE(c);
+    PRE(key);
+    return c->format->list_f64(c->self, key, i, out);
+}
+
 void checkpoint_drop(const checkpoint *c) {
     PRE(c);
     if (c->format->drop) c->format->drop(c->self);

@@ -11,14 +11,26 @@
  *   general.architecture        "llama"; the prefix of the keys about dimensions (arch_keys.h)
  *   general.name                what people call the model
  *   <arch>.block_count ...      dimensions and constants: the architecture's file says which (model/)
- *   tokenizer.ggml.model        "gpt2": byte-level BPE
+ *   tokenizer.ggml.model        "gpt2": byte-level BPE; "llama": BPE over characters, SentencePiece's
  *   tokenizer.ggml.pre          the pre-tokenizer's name
- *   tokenizer.ggml.tokens       list of texts, in the characters of byte_chars.h: the vocabulary
+ *   tokenizer.ggml.tokens       list of texts: the vocabulary. gpt2: in the characters of byte_chars.h;
+ *                               llama: "▁" is a space, "<0x0A>" a byte
  *   tokenizer.ggml.token_type   list of numbers, one per token (vocab.h)
- *   tokenizer.ggml.merges       list of "left right", by rank
- *   tokenizer.ggml.*_token_id   bos, eos, eot, eom, fim_*: ids by role
+ *   tokenizer.ggml.merges       by rank: list of "left right", or of numbers, three for each merge: the ids
+ *                               of left, right and what they make
+ *   tokenizer.ggml.scores       list of reals, one per token: the highest merges first (llama, no merges)
+ *   tokenizer.ggml.*_token_id   bos, eos, unknown, eot, eom, fim_*: ids by role
  *   tokenizer.ggml.eos_token_ids   list of ids that end a generation, besides those by role
- *   tokenizer.ggml.add_bos_token
+ *   tokenizer.ggml.add_bos_token, .add_eos_token, .add_space_prefix
+ *   tokenizer.hf.*              what only Hugging Face's files say, and what a tokenizer.ggml.* key cannot.
+ *                               Where .space_prefix is there, token types are as their makers meant them
+ *     .nfc                      bool: text is composed first (Unicode's form NFC)
+ *     .space_prefix             "prepend" (each stretch), "each" (that has none yet), "first" or "never"
+ *     .strip_space              "one", "all", "none": spaces that a text's first token loses when decoded
+ *     .whole_words              bool: a piece that is a token is not built from merges
+ *     .fuse_unknown             bool: characters without a token in a row are one unknown token
+ *     .unknown_bytes            bool: gpt2, a byte without a token is an unknown one
+ *     .added_flags              list of numbers, one per token: sums of checkpoint_added
  *   tokenizer.chat_template     its text
  *   generation.temperature ...  defaults of requests: top_p, top_k, min_p, repetition_penalty, max_new_tokens
  *   token_embd.weight, blk.N.attn_q.weight ...    tensors: the architecture's file says which
@@ -60,9 +72,10 @@ bool checkpoint_bool(const checkpoint *c, const char *key, bool *out);
 bool checkpoint_string(const checkpoint *c, const char *key, checkpoint_text *out);
 /* Kind and length of a list; false when absent or no list. */
 bool checkpoint_list(const checkpoint *c, const char *key, checkpoint_kind *kind, uint64_t *count);
-/* Element i of a list of texts / integers; O(1). */
+/* Element i of a list of texts / integers / reals; O(1). */
 bool checkpoint_list_text(const checkpoint *c, const char *key, uint64_t i, checkpoint_text *out);
 bool checkpoint_list_i64(const checkpoint *c, const char *key, uint64_t i, int64_t *out);
+bool checkpoint_list_f64(const checkpoint *c, const char *key, uint64_t i, double *out);
 
 /* Gives back the memory of the pages that were read so far, which stay in the page cache. What is read again
  * comes from there, or from the file. */

@@ -23,6 +23,14 @@ typedef enum checkpoint_kind {
     CHECKPOINT_BOOLS,
 } checkpoint_kind;
 
+/* How a token that is looked for in the text is looked for; tokenizer.hf.added_flags. */
+typedef enum checkpoint_added {
+    ADDED_LSTRIP = 1,      /* white space before it goes with it */
+    ADDED_RSTRIP = 2,      /* white space after it */
+    ADDED_SINGLE_WORD = 4, /* not beside a letter, digit or underscore */
+    ADDED_PREFIXED = 8,    /* with the space that a text gets in front: where there is none it is no match */
+} checkpoint_added;
+
 typedef struct checkpoint_tensor {
     checkpoint_text name;
     uint32_t type;      /* a dtype's number, or another one: the reader decides what it supports */

@@ -34,6 +34,7 @@ typedef struct checkpoint_format {
     bool (*list)(const void *self, const char *key, checkpoint_kind *kind, uint64_t *count);
     bool (*list_text)(const void *self, const char *key, uint64_t i, checkpoint_text *out);
     bool (*list_i64)(const void *self, const char *key, uint64_t i, int64_t *out);
+    bool (*list_f64)(const void *self, const char *key, uint64_t i, double *out);
     uint64_t (*tensor_count)(const void *self);
     const checkpoint_tensor *(*tensor_at)(const void *self, uint64_t i);
     const checkpoint_tensor *(*tensor_find)(const void *self, const char *name);

@@ -76,6 +76,10 @@ static bool list_i64(const void *self, const char *key, uint64_t i, int64_t *out
     return gguf_array_i64(self, key, i, out);
 }
 
+static bool list_f64(const void *self, const char *key, uint64_t i, double *out) {
+    return gguf_array_f64(self, key, i, out);
+}
+
 static uint64_t tensor_count(const void *self) {
     return gguf_tensor_count(self);
 }
@@ -108,6 +112,7 @@ const checkpoint_format checkpoint_gguf = {
     .list = list,
     .list_text = list_text,
     .list_i64 = list_i64,
+    .list_f64 = list_f64,
     .tensor_count = tensor_count,
     .tensor_at = tensor_at,
     .tensor_find = tensor_find,

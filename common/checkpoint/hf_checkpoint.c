@@ -322,6 +322,10 @@ static bool list_i64(const void *self, const char *key, uint64_t i, int64_t *out
     return key_store_get_list_i64(((const hf_checkpoint *)self)->keys, key, i, out);
 }
 
+static bool list_f64(const void *self, const char *key, uint64_t i, double *out) {
+    return key_store_get_list_f64(((const hf_checkpoint *)self)->keys, key, i, out);
+}
+
 static uint64_t tensor_count(const void *self) {
     return ((const hf_checkpoint *)self)->count;
 }
@@ -364,6 +368,7 @@ const checkpoint_format checkpoint_hf = {
     .list = list,
     .list_text = list_text,
     .list_i64 = list_i64,
+    .list_f64 = list_f64,
     .tensor_count = tensor_count,
     .tensor_at = tensor_at,
     .tensor_find = tensor_find,
