@@ -32,7 +32,7 @@
  *     .unknown_bytes            bool: gpt2, a byte without a token is an unknown one
  *     .added_flags              list of numbers, one per token: sums of checkpoint_added
  *   tokenizer.chat_template     its text
- *   generation.temperature ...  defaults of requests: top_p, top_k, min_p, repetition_penalty, max_new_tokens
+ *   generation.temperature ...  defaults of requests: top_p, top_k, min_p, repetition_penalty
  *   token_embd.weight, blk.N.attn_q.weight ...    tensors: the architecture's file says which
  *
  * A format with other words (a Hugging Face folder) translates. Its tensors have their data once

@@ -341,7 +341,7 @@ static status read_bos(key_store *to, const json_t *generation, const json_t *co
 /* Defaults of requests, in the file's words. */
 static status read_defaults(key_store *to, const json_t *g, errbuf *eb) {
     static const char *const keys[] = {"temperature",        "top_p",         "top_k", "min_p",
-                                       "repetition_penalty", "max_new_tokens"};
+                                       "repetition_penalty"};
     for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
         if (!json_is_there(g, keys[i])) continue;
         const json_t *v = json_object_get(g, keys[i]);
