@@ -42,8 +42,8 @@ static void rmsnorm_agrees_with_ref_in_place_and_row_by_row(void **state) {
 }
 
 static void silu(device *d, const float *gate, const float *up, uint32_t rows, uint32_t dim, float *out) {
-    host_silu_mul op = {.gate = gate, .up = up, .rows = rows, .dim = dim, .out = out};
-    assert_int_equal(kernels_of(d)->silu_mul(d, &op), ST_OK);
+    host_act_mul op = {.gate = gate, .up = up, .rows = rows, .dim = dim, .out = out};
+    assert_int_equal(kernels_of(d)->act_mul(d, &op), ST_OK);
 }
 
 static void silu_mul_agrees_with_ref_in_place_and_row_by_row(void **state) {
