@@ -88,9 +88,8 @@ static status take_tensor(source *s, const char *name, tensor *t, errbuf *eb) {
         return errf(eb, ST_CORRUPT, "tensor '%s' is [%" PRIu64 ", %" PRIu64 "], want [%u, %u]", name,
                     from->dims[1], from->dims[0], t->rows, t->cols);
     if (!dtype_known(from->type))
-        return errf(eb, ST_UNSUPPORTED,
-                    "tensor '%s' has type %u; supported are f32, f16, bf16, q8_0, q4_0 and q4_1", name,
-                    from->type);
+        return errf(eb, ST_UNSUPPORTED, "tensor '%s' has type %s; supported are %s", name,
+                    dtype_said(from->type).text, dtype_all().text);
     if (t->rows == 1 && from->type != DT_F32)
         return errf(eb, ST_UNSUPPORTED, "tensor '%s' has type %s; it must be f32", name,
                     dtype_name(from->type));
