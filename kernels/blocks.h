@@ -193,17 +193,22 @@ BLOCK_INLINE int32_t block_number(dtype type, int8_t q) {
     return type == DT_IQ4_NL ? block_iq4_values[q] : q - block_zero(type);
 }
 
+/* The group as floats */
+BLOCK_INLINE void block_group_floats(dtype type, const block_group *b, float out[BLOCK_GROUP]) {
+    for (uint32_t h = 0; h < 2; h++) {
+        float d = block_scale_of(type, b, h), m = block_has_least(type) ? block_least_of(type, b, h) : 0;
+        for (uint32_t k = h * 16; k < h * 16 + 16; k++) {
+            out[k] = d * (float)block_number(type, b->q[k]);
+            if (block_has_least(type)) out[k] += m;
+        }
+    }
+}
+
 /* Group `g` of the block as floats */
 BLOCK_INLINE void block_floats(dtype type, const uint8_t *block, uint32_t g, float out[BLOCK_GROUP]) {
     block_group b;
     block_read(type, block, g, &b);
-    for (uint32_t h = 0; h < 2; h++) {
-        float d = block_scale_of(type, &b, h), m = block_has_least(type) ? block_least_of(type, &b, h) : 0;
-        for (uint32_t k = h * 16; k < h * 16 + 16; k++) {
-            out[k] = d * (float)block_number(type, b.q[k]);
-            if (block_has_least(type)) out[k] += m;
-        }
-    }
+    block_group_floats(type, &b, out);
 }
 
 #endif
