@@ -103,9 +103,8 @@ static status take_tensor(source *s, const char *name, const slice *of, tensor *
                     "tensor '%s' is [%" PRIu64 ", %" PRIu64 "], want [%" PRIu64 ", %" PRIu64 "]", name,
                     from->dims[1], from->dims[0], rows, cols);
     if (!dtype_known(from->type))
-        return errf(eb, ST_UNSUPPORTED,
-                    "tensor '%s' has type %u; supported are f32, f16, bf16, q8_0, q4_0 and q4_1", name,
-                    from->type);
+        return errf(eb, ST_UNSUPPORTED, "tensor '%s' has type %s; supported are %s", name,
+                    dtype_said(from->type).text, dtype_all().text);
     if (t->rows == 1 && from->type != DT_F32)
         return errf(eb, ST_UNSUPPORTED, "tensor '%s' has type %s; it must be f32", name,
                     dtype_name(from->type));

@@ -313,7 +313,7 @@ static void a_type_without_kernels_is_refused_with_those_that_have(void **s) {
     gguf_build b = {0};
     variant v = {.skip_tensor = "output_norm.weight"};
     keys(&b, &v);
-    build_entry(&b, "token_embd.weight", 12, 2, (uint64_t[]){DIM, VOCAB}, 0); /* q4_k */
+    build_entry(&b, "token_embd.weight", 17, 2, (uint64_t[]){DIM, VOCAB}, 0);
     buf_adds(&b.data, "x");
     buf file = build_file(&b);
     char path[] = "/tmp/model_test.XXXXXX";
@@ -326,7 +326,7 @@ static void a_type_without_kernels_is_refused_with_those_that_have(void **s) {
     assert_int_equal(checkpoint_open(&f.ckpt, path, &eb), ST_OK);
     assert_int_equal(model_load(&f.m, f.ckpt, &eb), ST_UNSUPPORTED);
     model_file_close(&f);
-    assert_non_null(strstr(eb.text, "'token_embd.weight' has type 12; supported are f32"));
+    assert_non_null(strstr(eb.text, "'token_embd.weight' has type IQ2_XS; supported are F32, F16, Q4_0"));
     unlink(path);
     buf_done(&file);
 }

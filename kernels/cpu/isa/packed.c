@@ -32,14 +32,11 @@ typedef struct panel {
 } panel;
 
 static panel panel_of(const packed *p, uint32_t index, uint32_t planes) {
-    const uint8_t *record = p->data + index * pack_panel_bytes(p->type, p->cols);
-    panel out = {.w = {.record = record, .groups = p->cols / PACK_GROUP, .zero = p->type == DT_Q8_0}};
-    out.w.ahead = record + AHEAD_BYTES;
+    const uint8_t *data = p->data + index * pack_panel_bytes(p->type, p->cols);
+    panel out = {.w = {.panel = data, .groups = p->cols / PACK_GROUP}};
+    out.w.ahead = data + AHEAD_BYTES;
     out.w.ahead_bytes = (uint32_t)pack_record_bytes(p->type);
-    packed_tile *const(*tiles)[PACKED_TILE_MAX] = ISA(packed_bytes);
-    if (p->type == DT_Q4_0) tiles = ISA(packed_nibbles);
-    if (p->type == DT_Q4_1) tiles = ISA(packed_nibbles_min);
-    out.tiles = tiles[planes - 1];
+    out.tiles = ISA(packed_tiles)[p->type][planes - 1];
     return out;
 }
 
@@ -91,8 +88,8 @@ static void run_panel(const packed_job *j, uint32_t part, uint32_t index, uint32
     if (gated) second = panel_of(two->w, index, a->x->planes);
     if (gated && pack_panel_bytes(one->w->type, one->w->cols) <= AHEAD_PANEL) {
         /* Two streams by turns: each panel asks for the next one, which the other stream has. */
-        first.w.ahead = second.w.record;
-        second.w.ahead = first.w.record + pack_panel_bytes(one->w->type, one->w->cols);
+        first.w.ahead = second.w.panel;
+        second.w.ahead = first.w.panel + pack_panel_bytes(one->w->type, one->w->cols);
     }
     uint32_t rows;
     for (uint32_t r = begin; r < end; r += rows) {

@@ -144,7 +144,7 @@ INLINE void embed(dtype type, const host_embed *a, uint32_t row) {
     weights_row(type, bytes, whole, out);
     if (rest) {
         float padded[GROUP];
-        weights_row(type, bytes + whole / GROUP * weights_group_bytes(type), rest, padded);
+        weights_row(type, weights_at(type, bytes, whole / GROUP), rest, padded);
         memcpy(out + whole, padded, rest * sizeof *out);
     }
 }
