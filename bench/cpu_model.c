@@ -222,6 +222,7 @@ static status scene_open(scene *s, errbuf *eb) {
     dtype kv = DT_F16;
     status st = kv_named(o->kv, &kv, eb);
     if (st == ST_OK) st = checkpoint_open(&s->ckpt, o->model, eb);
+    if (st == ST_OK) st = checkpoint_prepare(s->ckpt, "auto", &(checkpoint_prepared){0}, eb);
     if (st == ST_OK) st = model_load(&s->m, s->ckpt, eb);
     if (st != ST_OK) return st;
     uint32_t tokens = o->prompt + o->steps + 1;

@@ -201,6 +201,7 @@ static status bench_decode(scene *s, uint32_t batch, errbuf *eb) {
 static status scene_open(scene *s, errbuf *eb) {
     const run_options *o = s->o;
     status st = checkpoint_open(&s->ckpt, o->model, eb);
+    if (st == ST_OK) st = checkpoint_prepare(s->ckpt, "auto", &(checkpoint_prepared){0}, eb);
     if (st == ST_OK) st = model_load(&s->m, s->ckpt, eb);
     if (st != ST_OK) return st;
     s->name = strncmp(o->model, "random:", 7) == 0 ? o->model + 7 : s->m->name;

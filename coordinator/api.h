@@ -80,6 +80,7 @@ typedef struct api_request {
 typedef struct api_model {
     const char *name; /* served_model_name */
     uint32_t max_context, vocab;
+    const sampling *defaults; /* of HTTP's requests; NULL: sampling_default(). Borrowed */
 } api_model;
 
 void api_request_init(api_request *r, api_kind kind);

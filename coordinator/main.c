@@ -13,6 +13,7 @@
 #include "base/mem.h"
 #include "checkpoint/arch_keys.h"
 #include "config/args.h"
+#include "coordinator/defaults.h"
 #include "coordinator/http.h"
 #include "coordinator/native.h"
 #include "net/bus.h"
@@ -40,6 +41,7 @@ typedef struct app {
     char *served_name;
     uint32_t max_context;
     chat_template chat;
+    sampling defaults; /* of requests over HTTP */
     text_env env;
     loop *loop;
     bus *control;
@@ -208,9 +210,16 @@ static status load_model(app *a, errbuf *eb) {
         log_warn("model", "chat template is not known: /v1/chat/completions will be refused", "path=%s",
                  cfg->model.path);
     }
-    a->env = (text_env){
-        .tok = a->tok, .chat = &a->chat, .model = {a->served_name, a->max_context, tokenizer_vocab(a->tok)}};
-    return ST_OK;
+    a->env = (text_env){.tok = a->tok,
+                        .chat = &a->chat,
+                        .model = {.name = a->served_name,
+                                  .max_context = a->max_context,
+                                  .vocab = tokenizer_vocab(a->tok),
+                                  .defaults = &a->defaults}};
+    a->defaults = sampling_default();
+    if (!cfg->model.generation_config) return ST_OK;
+    st = defaults_read(&a->defaults, a->ckpt, eb);
+    return st == ST_OK ? ST_OK : err_prefix(eb, st, "%s", cfg->model.path);
 }
 
 static core_options core_options_of(const app *a) {

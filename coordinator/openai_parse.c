@@ -250,6 +250,7 @@ status openai_parse(api_request *r, api_kind kind, const char *body, size_t len,
     PRE(m);
     PRE(e);
     api_request_init(r, kind);
+    if (m->defaults) r->params = *m->defaults;
     *e = (api_error){0};
     size_t wrong = utf8_invalid_at(body, len);
     if (wrong != len) return api_fail(e, 400, NULL, "the body is not valid UTF-8: byte %zu is wrong", wrong);

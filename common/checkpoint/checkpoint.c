@@ -1,11 +1,11 @@
 #include "checkpoint/checkpoint.h"
 
 #include "base/mem.h"
-#include "base/path.h"
 #include "checkpoint/checkpoint_format.h"
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #define FORMAT_ENTRY(name) &name,
 static const checkpoint_format *const formats[] = {CHECKPOINT_FORMATS(FORMAT_ENTRY)};
@@ -38,6 +38,8 @@ status checkpoint_open(checkpoint **out, const char *path, errbuf *eb) {
 void checkpoint_close(checkpoint *c) {
     if (!c) return;
     c->format->close(c->self);
+    free(c->prepared);
+    if (c->made) munmap(c->made, c->made_bytes);
     free(c->path);
     free(c);
 }
@@ -49,7 +51,7 @@ const char *checkpoint_path(const checkpoint *c) {
 
 char *checkpoint_stem(const char *path) {
     PRE(path);
-    return format_of(path)->make ? xstrdup(path) : path_stem(path);
+    return format_of(path)->stem(path);
 }
 
 bool checkpoint_u64(const checkpoint *c, const char *key, uint64_t *out) {
@@ -94,6 +96,12 @@ bool checkpoint_list_i64(const checkpoint *c, const char *key, uint64_t i, int64
     return c->format->list_i64(c->self, key, i, out);
 }
 
+bool checkpoint_list_f64(const checkpoint *c, const char *key, uint64_t i, double *out) {
+    PRE(c);
+    PRE(key);
+    return c->format->list_f64(c->self, key, i, out);
+}
+
 void checkpoint_drop(const checkpoint *c) {
     PRE(c);
     if (c->format->drop) c->format->drop(c->self);
@@ -107,19 +115,25 @@ uint64_t checkpoint_tensor_count(const checkpoint *c) {
 const checkpoint_tensor *checkpoint_tensor_at(const checkpoint *c, uint64_t i) {
     PRE(c);
     PRE(i < c->format->tensor_count(c->self));
-    return c->format->tensor_at(c->self, i);
+    return c->prepared ? &c->prepared[i] : c->format->tensor_at(c->self, i);
 }
 
 const checkpoint_tensor *checkpoint_tensor_find(const checkpoint *c, const char *name) {
     PRE(c);
     PRE(name);
-    return c->format->tensor_find(c->self, name);
+    const checkpoint_tensor *t = c->format->tensor_find(c->self, name);
+    return t && c->prepared ? &c->prepared[t - c->format->tensor_at(c->self, 0)] : t;
 }
 
 bool checkpoint_has(const checkpoint *c, const char *name) {
     PRE(c);
     PRE(name);
     return c->format->has(c->self, name);
+}
+
+uint64_t checkpoint_stamp(const checkpoint *c) {
+    PRE(c);
+    return c->format->stamp ? c->format->stamp(c->self) : 0;
 }
 
 uint64_t checkpoint_made_of(const checkpoint *c) {

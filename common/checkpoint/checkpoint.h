@@ -1,27 +1,45 @@
 /* checkpoint - what a model was saved as: metadata by key, lists by key, tensors by name; whatever the
  * format.
  *
- *   path -> format (a GGUF file, "random:NAME[:SEED]") -> keys, lists, tensors -> model, tokenizer, chat
+ *   path -> format (a GGUF file, a Hugging Face folder, "random:NAME[:SEED]") -> keys, lists, tensors
+ *        -> model, tokenizer, chat
  *
  * A format is a table of functions (checkpoint_format.h): a new one is a file and a name there.
  * Those who read know neither. The vocabulary of keys and tensor names is this header's, spelt as GGUF spells
- * it; a format with other words translates:
+ * it:
  *
  *   general.architecture        "llama"; the prefix of the keys about dimensions (arch_keys.h)
  *   general.name                what people call the model
  *   <arch>.block_count ...      dimensions and constants: the architecture's file says which (model/)
- *   tokenizer.ggml.model        "gpt2": byte-level BPE
+ *   tokenizer.ggml.model        "gpt2": byte-level BPE; "llama": BPE over characters, SentencePiece's
  *   tokenizer.ggml.pre          the pre-tokenizer's name
- *   tokenizer.ggml.tokens       list of texts, in the characters of byte_chars.h: the vocabulary
+ *   tokenizer.ggml.tokens       list of texts: the vocabulary. gpt2: in the characters of byte_chars.h;
+ *                               llama: "▁" is a space, "<0x0A>" a byte
  *   tokenizer.ggml.token_type   list of numbers, one per token (vocab.h)
- *   tokenizer.ggml.merges       list of "left right", by rank
- *   tokenizer.ggml.*_token_id   bos, eos, eot, eom, fim_*: ids by role
- *   tokenizer.ggml.add_bos_token
+ *   tokenizer.ggml.merges       by rank: list of "left right", or of numbers, three for each merge: the ids
+ *                               of left, right and what they make
+ *   tokenizer.ggml.scores       list of reals, one per token: the highest merges first (llama, no merges)
+ *   tokenizer.ggml.*_token_id   bos, eos, unknown, eot, eom, fim_*: ids by role
+ *   tokenizer.ggml.eos_token_ids   list of ids that end a generation, besides those by role
+ *   tokenizer.ggml.add_bos_token, .add_eos_token, .add_space_prefix
+ *   tokenizer.hf.*              what only Hugging Face's files say, and what a tokenizer.ggml.* key cannot.
+ *                               Where .space_prefix is there, token types are as their makers meant them
+ *     .nfc                      bool: text is composed first (Unicode's form NFC)
+ *     .space_prefix             "prepend" (each stretch), "each" (that has none yet), "first" or "never"
+ *     .strip_space              "one", "all", "none": spaces that a text's first token loses when decoded
+ *     .whole_words              bool: a piece that is a token is not built from merges
+ *     .fuse_unknown             bool: characters without a token in a row are one unknown token
+ *     .unknown_bytes            bool: gpt2, a byte without a token is an unknown one
+ *     .added_flags              list of numbers, one per token: sums of checkpoint_added
  *   tokenizer.chat_template     its text
+ *   generation.temperature ...  defaults of requests: top_p, top_k, min_p, repetition_penalty
  *   token_embd.weight, blk.N.attn_q.weight ...    tensors: the architecture's file says which
  *
- * Read-only after it is open: any thread may read. Everything that is handed out is borrowed: valid until
- * checkpoint_close. */
+ * A format with other words (a Hugging Face folder) translates. Its tensors have their data once
+ * checkpoint_prepare was called; who wants texts alone calls it not.
+ *
+ * Read-only after it is open and prepared: any thread may read. Everything that is handed out is borrowed:
+ * valid until checkpoint_close. */
 #ifndef BATON_CHECKPOINT_CHECKPOINT_H
 #define BATON_CHECKPOINT_CHECKPOINT_H
 
@@ -31,10 +49,19 @@
 /* ST_IO (cannot open), ST_CORRUPT (truncated, impossible), ST_UNSUPPORTED (another version), ST_INVALID (a
  * random model that does not exist); the text names the path. Caller frees with checkpoint_close. */
 status checkpoint_open(checkpoint **out, const char *path, errbuf *eb);
+/* Makes the weights ready to be read, in the type that is wanted: "auto" (as the file has them), "f32",
+ * "f16", "bf16", "q8_0" or "q4_0". Converts matrices of f32, f16 and bf16; quantised ones stay as they are,
+ * vectors are f32. With q4_0, embedding and head become q8_0; a table of positions becomes f32 with any type.
+ * Once, before tensors are read. Uses all cores that it may.
+ *
+ * ST_INVALID: no such type, or weights that are made have another; ST_UNSUPPORTED, ST_CORRUPT: a tensor that
+ * cannot be converted, by name; ST_NOMEM. */
+status checkpoint_prepare(checkpoint *c, const char *weight_dtype, checkpoint_prepared *out, errbuf *eb);
 void checkpoint_close(checkpoint *c);
 /* As given */
 const char *checkpoint_path(const checkpoint *c);
-/* "models/SmolLM2.Q4_1.gguf" is "SmolLM2.Q4_1"; a model without a file has all of its path. Caller frees with
+/* "models/SmolLM2.Q4_1.gguf" is "SmolLM2.Q4_1", the folder "models/Qwen2.5-0.5B/" is "Qwen2.5-0.5B"; a model
+ * without a file has all of its path. Caller frees with
  * free. */
 char *checkpoint_stem(const char *path);
 
@@ -45,9 +72,10 @@ bool checkpoint_bool(const checkpoint *c, const char *key, bool *out);
 bool checkpoint_string(const checkpoint *c, const char *key, checkpoint_text *out);
 /* Kind and length of a list; false when absent or no list. */
 bool checkpoint_list(const checkpoint *c, const char *key, checkpoint_kind *kind, uint64_t *count);
-/* Element i of a list of texts / integers; O(1). */
+/* Element i of a list of texts / integers / reals; O(1). */
 bool checkpoint_list_text(const checkpoint *c, const char *key, uint64_t i, checkpoint_text *out);
 bool checkpoint_list_i64(const checkpoint *c, const char *key, uint64_t i, int64_t *out);
+bool checkpoint_list_f64(const checkpoint *c, const char *key, uint64_t i, double *out);
 
 /* Gives back the memory of the pages that were read so far, which stay in the page cache. What is read again
  * comes from there, or from the file. */
@@ -60,6 +88,10 @@ const checkpoint_tensor *checkpoint_tensor_at(const checkpoint *c, uint64_t i);
 const checkpoint_tensor *checkpoint_tensor_find(const checkpoint *c, const char *name);
 /* Whether there is a tensor that an architecture can do without. */
 bool checkpoint_has(const checkpoint *c, const char *name);
+
+/* Tells apart weights that lie in several files: of their sizes and times of change. 0: the path is the one
+ * file. */
+uint64_t checkpoint_stamp(const checkpoint *c);
 
 /* 0, or what tells apart the weights of a checkpoint that has no tensors but makes each that is asked for. */
 uint64_t checkpoint_made_of(const checkpoint *c);

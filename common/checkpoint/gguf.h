@@ -52,9 +52,10 @@ bool gguf_bool(const gguf *g, const char *key, bool *out);
 bool gguf_string(const gguf *g, const char *key, checkpoint_text *out);
 /* Length and element type of an array; false when absent or not an array. */
 bool gguf_array(const gguf *g, const char *key, gguf_type *type, uint64_t *count);
-/* Element i of an array of strings / integers. Access in ascending i is O(1) amortised. */
+/* Element i of an array of strings / integers / reals. Access in ascending i is O(1) amortised. */
 bool gguf_array_string(const gguf *g, const char *key, uint64_t i, checkpoint_text *out);
 bool gguf_array_i64(const gguf *g, const char *key, uint64_t i, int64_t *out);
+bool gguf_array_f64(const gguf *g, const char *key, uint64_t i, double *out);
 
 uint64_t gguf_tensor_count(const gguf *g);
 const checkpoint_tensor *gguf_tensor_at(const gguf *g, uint64_t i);

@@ -1,6 +1,7 @@
 /* gguf_checkpoint - GGUF files as checkpoints: kinds for types, and nothing else, since the words are GGUF's.
  */
 #include "base/mem.h"
+#include "base/path.h"
 #include "checkpoint/checkpoint_format.h"
 #include "checkpoint/gguf.h"
 
@@ -75,6 +76,10 @@ static bool list_i64(const void *self, const char *key, uint64_t i, int64_t *out
     return gguf_array_i64(self, key, i, out);
 }
 
+static bool list_f64(const void *self, const char *key, uint64_t i, double *out) {
+    return gguf_array_f64(self, key, i, out);
+}
+
 static uint64_t tensor_count(const void *self) {
     return gguf_tensor_count(self);
 }
@@ -97,6 +102,7 @@ static void drop(const void *self) {
 
 const checkpoint_format checkpoint_gguf = {
     .claims = claims,
+    .stem = path_stem,
     .open = open_file,
     .close = close_file,
     .u64 = u64,
@@ -106,6 +112,7 @@ const checkpoint_format checkpoint_gguf = {
     .list = list,
     .list_text = list_text,
     .list_i64 = list_i64,
+    .list_f64 = list_f64,
     .tensor_count = tensor_count,
     .tensor_at = tensor_at,
     .tensor_find = tensor_find,

@@ -5,6 +5,7 @@
 #define BATON_CHECKPOINT_GGUF_FILE_H
 
 #include "checkpoint/gguf.h"
+#include "checkpoint/mapped_file.h"
 
 #include <stddef.h>
 
@@ -29,7 +30,7 @@ typedef struct gguf_index {
 struct gguf {
     const uint8_t *base; /* the file */
     size_t size;
-    void *map; /* what gguf_close unmaps; NULL for gguf_parse */
+    mapped_file file; /* zeroed for gguf_parse */
     gguf_kv *kvs;
     uint64_t kv_count;
     checkpoint_tensor *tensors;

@@ -174,6 +174,13 @@ bool gguf_array_i64(const gguf *g, const char *key, uint64_t i, int64_t *out) {
     return true;
 }
 
+bool gguf_array_f64(const gguf *g, const char *key, uint64_t i, double *out) {
+    PRE(out);
+    const gguf_kv *e = gguf_kv_find(g, key);
+    if (!e || e->type != GGUF_ARRAY || i >= e->count) return false;
+    return read_float(e->elem, e->value + i * gguf_value_bytes(e->elem), out);
+}
+
 uint64_t gguf_tensor_count(const gguf *g) {
     PRE(g);
     return g->tensor_count;

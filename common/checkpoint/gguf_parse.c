@@ -14,14 +14,9 @@
 #include "base/tensor.h"
 #include "checkpoint/gguf_file.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #define MAGIC            0x46554747u /* "GGUF" */
 #define KV_MAX           65536u      /* real files have some dozens */
@@ -335,42 +330,20 @@ fail:
 status gguf_open(gguf **out, const char *path, errbuf *eb) {
     PRE(out);
     PRE(path);
-    void *map = MAP_FAILED;
-    struct stat info = {0};
-    status st;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0 || fstat(fd, &info) != 0) {
-        st = errf(eb, ST_IO, "%s: cannot open: %s", path, strerror(errno));
-        goto fail;
-    }
-    if (!S_ISREG(info.st_mode) || info.st_size == 0) {
-        st = errf(eb, S_ISREG(info.st_mode) ? ST_CORRUPT : ST_IO, "%s: %s", path,
-                  S_ISREG(info.st_mode) ? "the file is empty" : "not a regular file");
-        goto fail;
-    }
-    map = mmap(NULL, (size_t)info.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
-    if (map == MAP_FAILED) {
-        st = errf(eb, ST_IO, "%s: cannot map %lld bytes: %s", path, (long long)info.st_size, strerror(errno));
-        goto fail;
-    }
-    st = gguf_parse(out, map, (size_t)info.st_size, eb);
-    if (st != ST_OK) {
-        err_prefix(eb, st, "%s", path);
-        goto fail;
-    }
-    (*out)->map = map;
-    close(fd);
-    return ST_OK;
-
-fail:
-    if (map != MAP_FAILED) munmap(map, (size_t)info.st_size);
-    if (fd >= 0) close(fd);
-    return st;
+    mapped_file file = {0};
+    status st = mapped_file_open(&file, path, eb);
+    if (st != ST_OK) return st;
+    st = gguf_parse(out, file.bytes, file.size, eb);
+    if (st == ST_OK)
+        (*out)->file = file;
+    else
+        mapped_file_close(&file);
+    return st == ST_OK ? ST_OK : err_prefix(eb, st, "%s", path);
 }
 
 void gguf_drop(const gguf *g) {
     PRE(g);
-    if (g->map) (void)madvise(g->map, g->size, MADV_DONTNEED);
+    mapped_file_drop(&g->file);
 }
 
 void gguf_close(gguf *g) {
@@ -380,6 +353,6 @@ void gguf_close(gguf *g) {
     free(g->kv_index.slots);
     free(g->tensors);
     free(g->tensor_index.slots);
-    if (g->map) munmap(g->map, g->size);
+    mapped_file_close(&g->file);
     free(g);
 }

@@ -258,6 +258,14 @@ static bool list_i64(const void *self, const char *key, uint64_t i, int64_t *out
     return true;
 }
 
+static bool list_f64(const void *self, const char *key, uint64_t i, double *out) {
+    PRE(self);
+    PRE(out);
+    (void)key; /* there is none */
+    (void)i;
+    return false;
+}
+
 /* --- weights --- */
 
 static uint64_t tensor_count(const void *self) {
@@ -304,6 +312,7 @@ static tensor make(const void *self, const char *name, uint32_t rows, uint32_t c
 
 const checkpoint_format checkpoint_random = {
     .claims = claims,
+    .stem = xstrdup,
     .open = open_name,
     .close = close_name,
     .u64 = u64,
@@ -313,6 +322,7 @@ const checkpoint_format checkpoint_random = {
     .list = list,
     .list_text = list_text,
     .list_i64 = list_i64,
+    .list_f64 = list_f64,
     .tensor_count = tensor_count,
     .tensor_at = tensor_at,
     .tensor_find = tensor_find,

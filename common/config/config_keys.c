@@ -73,6 +73,8 @@ const config_key config_keys[] = {
     TEXT_KEY(model, served_model_name, ""),
     UINT_KEY(model, max_context, 0, 0, 1 << 20),
     PICK_KEY(model, backend, "cpu", "cpu|ref|cuda|mock"),
+    PICK_KEY(model, weight_dtype, "auto", "auto|f32|f16|bf16|q8_0|q4_0"),
+    BOOL_KEY(model, generation_config, true),
     PICK_KEY(model, isa, "auto", "auto|avx512|avx2|portable"),
     PICK_KEY(model, act_bits, "16", "16|8|32"),
     TEXT_KEY(model, weight_cache, "auto"),

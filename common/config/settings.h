@@ -40,10 +40,14 @@ typedef struct config {
         char *log_level;
     } cluster;
     struct {
-        char *path; /* .gguf, relative to the directory baton is started in; or random:NAME[:SEED] */
+        /* .gguf or a Hugging Face folder, relative to the directory baton is started in; or
+         * random:NAME[:SEED] */
+        char *path;
         char *served_model_name; /* "" = the file's stem */
         uint32_t max_context;    /* 0 = the model's */
         char *backend;           /* cpu | ref | cuda | mock */
+        char *weight_dtype;      /* auto | f32 | f16 | bf16 | q8_0 | q4_0: what weights become at load */
+        bool generation_config;  /* defaults of requests are those of generation_config.json */
         char *isa;               /* cpu: auto | avx512 | avx2 | portable */
         char *act_bits; /* cpu, weights of 4 and 8 bits: 16 | 8 | 32 bits of what they are multiplied with */
         char *weight_cache; /* cpu: auto | off | the directory of the file of repacked weights */

@@ -108,6 +108,7 @@ static status take_tensor(source *s, const char *name, const slice *of, tensor *
     if (t->rows == 1 && from->type != DT_F32)
         return errf(eb, ST_UNSUPPORTED, "tensor '%s' has type %s; it must be f32", name,
                     dtype_name(from->type));
+    CHECK(from->data); /* the checkpoint was prepared */
     s->taken[from - checkpoint_tensor_at(s->ckpt, 0)] = true;
     t->type = (dtype)from->type;
     const uint64_t row_bytes = vector ? sizeof(float) : dtype_row_bytes(t->type, t->cols);

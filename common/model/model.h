@@ -49,8 +49,8 @@ typedef struct model {
     uint64_t weight_count; /* weights of all tensors */
 } model;
 
-/* ST_UNSUPPORTED names the architecture or tensor type and what is supported. Borrows `ckpt` until
- * model_free, with which the caller frees. */
+/* ST_UNSUPPORTED names the architecture or tensor type and what is supported. Borrows `ckpt`, which
+ * is prepared, until model_free, with which the caller frees. */
 status model_load(model **out, const checkpoint *ckpt, errbuf *eb);
 /* The same for an architecture that is given, whatever the checkpoint calls itself. */
 status model_load_as(model **out, const arch *a, const checkpoint *ckpt, errbuf *eb);

@@ -29,6 +29,16 @@ static size_t drain(const char *bytes, size_t len, buf *out) {
     return len - at;
 }
 
+/* Bytes that are left of the first token's. */
+static size_t strip(space_strip how, char *bytes, size_t len) {
+    size_t kept = 0;
+    for (size_t i = 0; i < len; i++) {
+        bool dropped = bytes[i] == ' ' && (how == STRIP_ALL || (how == STRIP_ONE && i == 0));
+        if (!dropped) bytes[kept++] = bytes[i];
+    }
+    return kept;
+}
+
 void detok_add(detok *d, const tokenizer *t, int32_t id, bool keep_special, buf *out) {
     PRE(d);
     PRE(t);
@@ -42,6 +52,10 @@ void detok_add(detok *d, const tokenizer *t, int32_t id, bool keep_special, buf 
     if (len > TOKEN_BYTES_USUAL) {
         bytes = xmalloc(d->held_count + len);
         tokenizer_bytes(t, id, bytes + d->held_count, len);
+    }
+    if (d->at_start && len > 0) {
+        len = strip(tokenizer_strip(t), bytes + d->held_count, len);
+        d->at_start = false;
     }
     memcpy(bytes, d->held, d->held_count);
     len += d->held_count;

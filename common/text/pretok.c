@@ -20,13 +20,14 @@
     "+"
 /* Llama 3's pattern and its descendants differ in how many digits stay together. */
 #define LLAMA3(digits)                                                                                       \
-    "'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD]|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|" digits            \
-    "| ?[^" SPACE "\\p{L}\\p{N}]+[\\r\\n]*|[" SPACE "]*[\\r\\n]+|[" SPACE "]+(?![^" SPACE "])|[" SPACE "]+"
+    "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|" digits "| ?[^" SPACE                       \
+    "\\p{L}\\p{N}]+[\\r\\n]*|[" SPACE "]*[\\r\\n]+|[" SPACE "]+(?![^" SPACE "])|[" SPACE "]+"
 
 typedef struct pretok_spec {
     const char *names[10]; /* values of tokenizer.ggml.pre */
     bool whole_words;
     bool adds_bos;
+    bool composes;
     const char *patterns[PATTERNS_MAX];
 } pretok_spec;
 
@@ -34,12 +35,18 @@ static const pretok_spec specs[] = {
     {{"smollm", "starcoder", "refact", "command-r", "codeshell", "minerva-7b"},
      false,
      false,
+     false,
      {"\\p{N}", GPT2}},
-    {{"gpt-2", "phi-2", "mpt", "olmo", "jais", "gigachat", "mellum"}, false, false, {GPT2}},
-    {{"llama-bpe", "llama3", "llama-v3", "falcon3", "lfm2"}, true, true, {LLAMA3("\\p{N}{1,3}")}},
-    {{"qwen2", "deepseek-r1-qwen", "stablelm2"}, false, false, {LLAMA3("\\p{N}")}},
-    {{"default"}, false, false, {"[\\p{P}$+<=>^~|]+", GPT2, "\\p{N}+", "[0-9][0-9][0-9]"}},
+    {{"gpt-2", "phi-2", "mpt", "olmo", "jais", "gigachat", "mellum"}, false, false, false, {GPT2}},
+    {{"llama-bpe", "llama3", "llama-v3", "falcon3", "lfm2"}, true, true, false, {LLAMA3("\\p{N}{1,3}")}},
+    {{"qwen2"}, false, false, true, {LLAMA3("\\p{N}")}},
+    {{"deepseek-r1-qwen", "stablelm2"}, false, false, false, {LLAMA3("\\p{N}")}},
+    {{"default"}, false, false, false, {"[\\p{P}$+<=>^~|]+", GPT2, "\\p{N}+", "[0-9][0-9][0-9]"}},
 };
+
+/* Of vocabularies that are not byte-level. */
+static const pretok_spec uncut = {{"none"}, false, true, false, {NULL}};
+static const pretok_spec metaspace = {{"metaspace"}, false, true, false, {"\\x{2581}[^\\x{2581}]*"}};
 
 struct pretok {
     const pretok_spec *spec;
@@ -48,11 +55,14 @@ struct pretok {
     pcre2_match_context *limits;
 };
 
+static bool is_name(checkpoint_text name, const char *want) {
+    return name.len == strlen(want) && memcmp(name.data, want, name.len) == 0;
+}
+
 static const pretok_spec *find_spec(checkpoint_text name) {
     for (size_t i = 0; i < ARRAY_LEN(specs); i++)
         for (size_t n = 0; n < ARRAY_LEN(specs[i].names) && specs[i].names[n]; n++)
-            if (strlen(specs[i].names[n]) == name.len && memcmp(specs[i].names[n], name.data, name.len) == 0)
-                return &specs[i];
+            if (is_name(name, specs[i].names[n])) return &specs[i];
     return NULL;
 }
 
@@ -66,12 +76,12 @@ static status refuse(checkpoint_text name, errbuf *eb) {
     return ST_UNSUPPORTED;
 }
 
-status pretok_new(pretok **out, const checkpoint *ckpt, errbuf *eb) {
+status pretok_new(pretok **out, const checkpoint *ckpt, bool byte_level, errbuf *eb) {
     PRE(out);
     PRE(ckpt);
     checkpoint_text name = {"default", 7};
     checkpoint_string(ckpt, "tokenizer.ggml.pre", &name);
-    const pretok_spec *spec = find_spec(name);
+    const pretok_spec *spec = byte_level ? find_spec(name) : is_name(name, "metaspace") ? &metaspace : &uncut;
     if (!spec) return refuse(name, eb);
 
     pretok *p = xcalloc(1, sizeof *p);
@@ -106,6 +116,10 @@ bool pretok_whole_words(const pretok *p) {
 
 bool pretok_adds_bos(const pretok *p) {
     return p->spec->adds_bos;
+}
+
+bool pretok_composes(const pretok *p) {
+    return p->spec->composes;
 }
 
 /* One walk over a text: what the levels share. */

@@ -1,12 +1,11 @@
 /* tokenizer - text to token ids.
  *
- *   text --special tokens--> stretches --pre-tokenizer--> pieces --merges--> ids
+ *   text --special tokens--> stretches --normal--> stretches --pre-tokenizer--> pieces --merges--> ids
  *
- * Special tokens are found from the left, the longest first at each place. Tokens that a file calls
- * user-defined are text of their own and always found; control tokens only when the caller parses special
- * tokens, and never where a byte of the match belongs to a `plain` span. Nothing is stored between the
- * steps: each piece goes straight to the merges, so an encoding that hits max_tokens ends there. The bound
- * is checked before the work too: n bytes are at least n / longest tokens.
+ * Tokens that a file calls user-defined are text of their own and always found; control tokens only when the
+ * caller parses special tokens, and never where a byte of the match belongs to a `plain` span. Nothing is
+ * stored between the steps: each piece goes straight to the merges, so an encoding that hits max_tokens ends
+ * there. The bound is checked before the work too: n bytes are at least n / longest tokens.
  *
  * Rejected: a cache of word -> ids. It would need a lock or a copy per thread, and the heap is fast enough
  * without. */
@@ -14,7 +13,9 @@
 
 #include "base/mem.h"
 #include "text/bpe.h"
+#include "text/normal.h"
 #include "text/pretok.h"
+#include "text/specials.h"
 #include "text/utf8.h"
 #include "text/vocab.h"
 
@@ -24,44 +25,60 @@
 
 #define TEXT_MAX (1u << 30) /* bytes of one text */
 
+#define COMPOSED_MIN 4u /* composing makes text shorter by at most this factor */
+
 struct tokenizer {
     vocab vocab;
     bpe *merges;
+    normal normal;
     pretok *pretok;
-    int32_t *specials;          /* by first byte, then longest first */
-    uint32_t special_from[257]; /* specials of first byte b are [special_from[b], special_from[b + 1]) */
-    bool add_bos;
+    specials specials;
+    bool add_bos, add_eos;
     bool whole_words;
+    uint64_t densest; /* bytes of text that one token stands for, at most; UINT64_MAX = no telling */
+    space_strip strip;
 };
 
 /* --- building --- */
 
-static bool is_matched_whole(const vocab *v, uint32_t id) {
-    return v->text[id].len > 0 && (vocab_is_control(v, (int32_t)id) || v->kind[id] == TOKEN_USER_DEFINED);
-}
-
-static int compare_specials(const void *a, const void *b, void *arg) {
-    const vocab *v = arg;
-    int32_t ia = *(const int32_t *)a, ib = *(const int32_t *)b;
-    checkpoint_text x = v->text[ia], y = v->text[ib];
-    if (x.data[0] != y.data[0]) return (unsigned char)x.data[0] < (unsigned char)y.data[0] ? -1 : 1;
-    if (x.len != y.len) return x.len > y.len ? -1 : 1;
-    return (ia > ib) - (ia < ib);
-}
-
-static void list_specials(tokenizer *t) {
-    uint32_t count = 0;
-    for (uint32_t id = 0; id < t->vocab.count; id++) count += is_matched_whole(&t->vocab, id);
-    t->specials = xcalloc(count, sizeof *t->specials);
-    count = 0;
-    for (uint32_t id = 0; id < t->vocab.count; id++) {
-        if (!is_matched_whole(&t->vocab, id)) continue;
-        t->specials[count++] = (int32_t)id;
-        t->special_from[(unsigned char)t->vocab.text[id].data[0] + 1]++;
+static status read_strip(tokenizer *t, const checkpoint *ckpt, errbuf *eb) {
+    static const char key[] = "tokenizer.hf.strip_space";
+    static const char *const names[] = {[STRIP_NONE] = "none", [STRIP_ONE] = "one", [STRIP_ALL] = "all"};
+    checkpoint_text name;
+    if (!checkpoint_string(ckpt, key, &name)) {
+        bool spaced = !t->vocab.byte_level && t->normal.prefix != PREFIX_NEVER;
+        t->strip = spaced ? STRIP_ONE : STRIP_NONE;
+        return ST_OK;
     }
-    qsort_r(t->specials, count, sizeof *t->specials, compare_specials, &t->vocab);
-    for (uint32_t b = 0; b < 256; b++) t->special_from[b + 1] += t->special_from[b];
-    POST(t->special_from[256] == count);
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        if (strlen(names[i]) != name.len || memcmp(names[i], name.data, name.len) != 0) continue;
+        t->strip = (space_strip)i;
+        return ST_OK;
+    }
+    return errf(eb, ST_CORRUPT, "tokenizer: %s is '%.*s', want none, one or all", key,
+                (int)MIN(name.len, 64u), name.data);
+}
+
+/* White space that goes with a special token, and characters that fuse into one unknown token, are text
+ * without a bound on one token. */
+static uint64_t densest(const tokenizer *t) {
+    bool fuses = t->vocab.unknown >= 0 && t->vocab.fuse_unknown;
+    for (uint32_t b = 0; fuses && b < 256; b++) fuses = t->vocab.id_of_byte[b] >= 0;
+    fuses = t->vocab.unknown >= 0 && t->vocab.fuse_unknown && !fuses;
+    if (fuses || t->specials.swallows) return UINT64_MAX;
+    return (uint64_t)t->vocab.longest * (t->normal.composes ? COMPOSED_MIN : 1);
+}
+
+static status check_ends(const tokenizer *t, errbuf *eb) {
+    if (t->add_bos && t->vocab.bos < 0)
+        return errf(
+            eb, ST_CORRUPT,
+            "tokenizer: the file wants a BOS token in front but names none (tokenizer.ggml.bos_token_id)");
+    if (t->add_eos && t->vocab.eos < 0)
+        return errf(
+            eb, ST_CORRUPT,
+            "tokenizer: the file wants an EOS token behind but names none (tokenizer.ggml.eos_token_id)");
+    return ST_OK;
 }
 
 status tokenizer_new(tokenizer **out, const checkpoint *ckpt, errbuf *eb) {
@@ -70,19 +87,20 @@ status tokenizer_new(tokenizer **out, const checkpoint *ckpt, errbuf *eb) {
     tokenizer *t = xcalloc(1, sizeof *t);
     status st = vocab_init(&t->vocab, ckpt, eb);
     if (st == ST_OK) st = bpe_new(&t->merges, &t->vocab, ckpt, eb);
-    if (st == ST_OK) st = pretok_new(&t->pretok, ckpt, eb);
+    if (st == ST_OK) st = pretok_new(&t->pretok, ckpt, t->vocab.byte_level, eb);
+    if (st == ST_OK) st = normal_init(&t->normal, ckpt, t->vocab.byte_level, pretok_composes(t->pretok), eb);
+    if (st == ST_OK) st = specials_init(&t->specials, &t->vocab, ckpt, eb);
+    if (st == ST_OK) st = read_strip(t, ckpt, eb);
     if (st != ST_OK) goto fail;
 
     t->whole_words = pretok_whole_words(t->pretok);
+    checkpoint_bool(ckpt, "tokenizer.hf.whole_words", &t->whole_words);
     t->add_bos = pretok_adds_bos(t->pretok);
     checkpoint_bool(ckpt, "tokenizer.ggml.add_bos_token", &t->add_bos);
-    if (t->add_bos && t->vocab.bos < 0) {
-        st = errf(
-            eb, ST_CORRUPT,
-            "tokenizer: the file wants a BOS token in front but names none (tokenizer.ggml.bos_token_id)");
-        goto fail;
-    }
-    list_specials(t);
+    checkpoint_bool(ckpt, "tokenizer.ggml.add_eos_token", &t->add_eos);
+    st = check_ends(t, eb);
+    if (st != ST_OK) goto fail;
+    t->densest = densest(t);
     *out = t;
     return ST_OK;
 
@@ -93,9 +111,9 @@ fail:
 
 void tokenizer_free(tokenizer *t) {
     if (!t) return;
+    specials_done(&t->specials);
     pretok_free(t->pretok);
     bpe_free(t->merges);
-    free(t->specials);
     vocab_done(&t->vocab);
     free(t);
 }
@@ -105,9 +123,9 @@ void tokenizer_free(tokenizer *t) {
 typedef struct encoding {
     const tokenizer *tok;
     const encode_options *opt;
-    uint32_t plain_at; /* first plain span that does not end before the place we are at */
     bpe_work work;
-    char *written; /* a piece as vocabulary text, for whole words */
+    buf stretch;   /* as the pre-tokenizer wants it */
+    char *written; /* a piece as vocabulary text, for whole words of byte-level vocabularies */
     token_list *out;
 } encoding;
 
@@ -118,17 +136,21 @@ static status too_long(const encoding *e, errbuf *eb) {
 /* Whether `bytes` more bytes of text cannot end within the limit. Dropped bytes (without a token) are too
  * rare to count. */
 static bool is_hopeless(const encoding *e, size_t bytes) {
-    return bytes / e->tok->vocab.longest > e->opt->max_tokens - e->out->count;
+    return bytes / e->tok->densest > e->opt->max_tokens - e->out->count;
+}
+
+/* The token that is all of a piece, or -1. */
+static int32_t whole_word(const encoding *e, const char *piece, size_t len) {
+    const vocab *v = &e->tok->vocab;
+    if (!e->tok->whole_words || len > v->longest) return -1;
+    if (!v->byte_level) return vocab_find_plain(v, piece, len);
+    return vocab_find_plain(v, e->written, byte_chars_write(&v->bytes, piece, len, e->written));
 }
 
 static status encode_piece(void *arg, const char *piece, size_t len, errbuf *eb) {
     encoding *e = arg;
-    const vocab *v = &e->tok->vocab;
     if (is_hopeless(e, len)) return too_long(e, eb);
-
-    int32_t whole = -1;
-    if (e->tok->whole_words && len <= v->longest)
-        whole = vocab_find(v, e->written, byte_chars_write(&v->bytes, piece, len, e->written));
+    int32_t whole = whole_word(e, piece, len);
     status st = ST_OK;
     if (whole >= 0)
         token_list_add(e->out, whole);
@@ -138,46 +160,33 @@ static status encode_piece(void *arg, const char *piece, size_t len, errbuf *eb)
     return st;
 }
 
-static bool touches_plain(encoding *e, size_t begin, size_t end) {
-    const text_span *spans = e->opt->plain;
-    while (e->plain_at < e->opt->plain_count && spans[e->plain_at].end <= begin) e->plain_at++;
-    for (uint32_t i = e->plain_at; i < e->opt->plain_count && spans[i].begin < end; i++)
-        if (spans[i].begin < spans[i].end) return true;
-    return false;
-}
-
-/* The special token that starts at text[at], or -1. */
-static int32_t special_at(encoding *e, const char *text, size_t len, size_t at) {
-    const tokenizer *t = e->tok;
-    unsigned char first = (unsigned char)text[at];
-    for (uint32_t i = t->special_from[first]; i < t->special_from[first + 1]; i++) {
-        int32_t id = t->specials[i];
-        checkpoint_text s = t->vocab.text[id];
-        if (s.len > len - at || memcmp(s.data, text + at, s.len) != 0) continue;
-        if (!vocab_is_control(&t->vocab, id)) return id;
-        if (e->opt->parse_special && !touches_plain(e, at, at + s.len)) return id;
-    }
-    return -1;
+static status encode_stretch(encoding *e, checkpoint_text text, bool at_start, bool bare, errbuf *eb) {
+    checkpoint_text stretch;
+    status st = normal_stretch(&e->tok->normal, text, at_start, bare, &e->stretch, &stretch, eb);
+    if (st != ST_OK) return st;
+    return pretok_split(e->tok->pretok, stretch.data, stretch.len, encode_piece, e, eb);
 }
 
 static status encode_all(encoding *e, const char *text, size_t len, errbuf *eb) {
-    const tokenizer *t = e->tok;
-    size_t stretch = 0; /* where the text since the last special token begins */
-    for (size_t at = 0; at < len;) {
-        unsigned char first = (unsigned char)text[at];
-        int32_t id = t->special_from[first] < t->special_from[first + 1] ? special_at(e, text, len, at) : -1;
-        if (id < 0) {
-            at++;
-            continue;
-        }
-        status st = pretok_split(t->pretok, text + stretch, at - stretch, encode_piece, e, eb);
-        if (st != ST_OK) return st;
-        token_list_add(e->out, id);
-        if (e->out->count > e->opt->max_tokens) return too_long(e, eb);
-        at += t->vocab.text[id].len;
-        stretch = at;
+    const encode_options *opt = e->opt;
+    special_search search = {.specials = &e->tok->specials,
+                             .text = text,
+                             .len = len,
+                             .parse_control = opt->parse_special,
+                             .plain = opt->plain,
+                             .plain_count = opt->plain_count,
+                             .prefix_due = true};
+    for (size_t at = 0;;) {
+        bool bare = !search.prefix_due;
+        special_match m = {.begin = len};
+        bool found = specials_next(&search, at, &m);
+        status st = encode_stretch(e, (checkpoint_text){text + at, m.begin - at}, at == 0, bare, eb);
+        if (st == ST_OK && m.lone_prefix) st = encode_piece(e, SPACE_SIGN, SPACE_SIGN_LEN, eb);
+        if (st != ST_OK || !found) return st;
+        token_list_add(e->out, m.id);
+        if (e->out->count > opt->max_tokens) return too_long(e, eb);
+        at = m.end;
     }
-    return pretok_split(t->pretok, text + stretch, len - stretch, encode_piece, e, eb);
 }
 
 status tokenizer_encode(const tokenizer *t, const char *text, size_t len, const encode_options *opt,
@@ -190,17 +199,22 @@ status tokenizer_encode(const tokenizer *t, const char *text, size_t len, const 
     if (len == 0) text = "";
     uint32_t count_before = out->count;
     encoding e = {.tok = t, .opt = opt, .out = out};
-    bool with_bos = opt->add_special && t->add_bos;
-    if (out->count + with_bos > opt->max_tokens && (len > 0 || with_bos)) return too_long(&e, eb);
+    uint32_t ends = opt->add_special ? (uint32_t)t->add_bos + t->add_eos : 0;
+    if (out->count + (uint64_t)ends > opt->max_tokens && (len > 0 || ends)) return too_long(&e, eb);
     if (len > TEXT_MAX || (len > 0 && is_hopeless(&e, len))) return too_long(&e, eb);
     size_t wrong = utf8_invalid_at(text, len);
     if (wrong < len) return errf(eb, ST_INVALID, "the text is not UTF-8 at byte %zu", wrong);
 
     if (t->whole_words) e.written = xmalloc((size_t)t->vocab.longest * 2);
-    if (with_bos) token_list_add(out, t->vocab.bos);
+    if (opt->add_special && t->add_bos) token_list_add(out, t->vocab.bos);
     status st = encode_all(&e, text, len, eb);
+    if (st == ST_OK && opt->add_special && t->add_eos) {
+        token_list_add(out, t->vocab.eos);
+        if (out->count > opt->max_tokens) st = too_long(&e, eb);
+    }
     if (st != ST_OK) out->count = count_before;
     bpe_work_done(&e.work);
+    buf_done(&e.stretch);
     free(e.written);
     return st;
 }
@@ -233,6 +247,11 @@ const int32_t *tokenizer_eog(const tokenizer *t, uint32_t *count) {
 int32_t tokenizer_bos(const tokenizer *t) {
     PRE(t);
     return t->vocab.bos;
+}
+
+space_strip tokenizer_strip(const tokenizer *t) {
+    PRE(t);
+    return t->strip;
 }
 
 int32_t tokenizer_find(const tokenizer *t, const char *text) {

@@ -1,14 +1,18 @@
-/* tokenizer - byte-level BPE from a checkpoint (tokenizer.ggml.model = "gpt2"), both ways.
+/* tokenizer - BPE from a checkpoint, both ways: byte-level (tokenizer.ggml.model = "gpt2") and
+ * SentencePiece's
+ * ("llama").
  *
- * Text is split by special tokens (when parse_special), then by the pre-tokenizer's pattern (PCRE2, JIT,
- * match limit), then each piece is merged with a heap: O(n log n). Read-only after tokenizer_new: any thread
- * may encode (match data is per call). A byte for which the vocabulary has no token (some control characters
+ * Text is split by special tokens (when parse_special), brought into the form that the vocabulary was made
+ * for (NFC, a space in front, "▁" for spaces), cut by the pre-tokenizer's pattern (PCRE2, JIT, match limit),
+ * then each piece is merged with a heap: O(n log n). Read-only after tokenizer_new: any thread may encode
+ * (match data is per call). A byte for which a byte-level vocabulary has no token (some control characters
  * in SmolLM2's) is left out, as its makers do. */
 #ifndef BATON_TEXT_TOKENIZER_H
 #define BATON_TEXT_TOKENIZER_H
 
 #include "base/status.h"
 #include "checkpoint/checkpoint.h"
+#include "text/text_span.h"
 #include "text/token_list.h"
 
 typedef struct tokenizer tokenizer;
@@ -18,13 +22,8 @@ typedef struct tokenizer tokenizer;
 status tokenizer_new(tokenizer **out, const checkpoint *ckpt, errbuf *eb);
 void tokenizer_free(tokenizer *t);
 
-/* A stretch of text in which special tokens are plain text (a user's message inside a chat prompt). */
-typedef struct text_span {
-    size_t begin, end; /* bytes */
-} text_span;
-
 typedef struct encode_options {
-    bool add_special;       /* put the BOS in front when the file says so */
+    bool add_special;       /* put the BOS in front and the EOS behind where the file says so */
     bool parse_special;     /* special tokens written in the text ("<|im_start|>") become their ids, but not
                              * inside `plain`; those that the file calls user-defined are always found */
     const text_span *plain; /* [plain_count], ascending, not overlapping */
@@ -53,9 +52,19 @@ int32_t tokenizer_bos(const tokenizer *t);
 /* Id of exactly this token text, or -1 */
 int32_t tokenizer_find(const tokenizer *t, const char *text);
 
+/* What of its spaces a text loses when it is decoded: the encoding put one in front. */
+typedef enum space_strip {
+    STRIP_NONE,
+    STRIP_ONE, /* the first character, when it is a space */
+    STRIP_ALL, /* every space of the first token */
+} space_strip;
+space_strip tokenizer_strip(const tokenizer *t);
+
 /* Incremental detokenising: bytes go in by token, whole UTF-8 characters come out. At most 3 bytes are held
- * back; an invalid sequence becomes U+FFFD. Start zeroed. */
+ * back; an invalid sequence becomes U+FFFD. Start zeroed for what continues a text, with at_start for a whole
+ * one. */
 typedef struct detok {
+    bool at_start; /* nothing was shown yet: the space that encoding put in front is left out */
     unsigned char held[4];
     uint32_t held_count;
 } detok;

@@ -407,12 +407,29 @@ static void log_rings(const runtime *r) {
              p->backend->name, p->max_seqs, p->max_context);
 }
 
+static status prepare_weights(runtime *r, errbuf *eb) {
+    const char *wanted = r->config->model.weight_dtype;
+    checkpoint_prepared done;
+    uint64_t from_ns = clock_now_ns();
+    status st = checkpoint_prepare(r->checkpoint, wanted, &done, eb);
+    if (st != ST_OK) return err_prefix(eb, st, "model.weight_dtype: %s", wanted);
+    if (done.bytes > 0)
+        log_info("worker", "weights converted", "weight_dtype=%s tensors=%llu mib=%.1f seconds=%.2f", wanted,
+                 (unsigned long long)done.converted, (double)done.bytes / 0x1p20,
+                 (double)(clock_now_ns() - from_ns) / NS_PER_S);
+    if (done.kept > 0)
+        log_warn("worker", "weights that the file has quantised stay as they are",
+                 "weight_dtype=%s tensors=%llu", wanted, (unsigned long long)done.kept);
+    return ST_OK;
+}
+
 static status load_model(runtime *r, errbuf *eb) {
     status st = checkpoint_open(&r->checkpoint, r->config->model.path, eb);
     if (st != ST_OK) return st;
     st = token_ends_init(&r->ends, r->checkpoint, eb);
     if (st != ST_OK) return err_prefix(eb, st, "%s", r->config->model.path);
-    return model_load(&r->model, r->checkpoint, eb);
+    st = prepare_weights(r, eb);
+    return st == ST_OK ? model_load(&r->model, r->checkpoint, eb) : st;
 }
 
 static status start(runtime *r, errbuf *eb) {

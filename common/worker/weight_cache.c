@@ -26,6 +26,9 @@ static char *usual_dir(void) {
 /* The hash is of samples of the weights; size and time tell apart files that differ elsewhere. */
 static bool name_file(weight_cache *w, const checkpoint *ckpt, const model *m) {
     struct stat info;
+    uint64_t stamp = checkpoint_stamp(ckpt);
+    if (stamp) snprintf(w->key, sizeof w->key, "%016" PRIx64 "-%016" PRIx64, m->weights_hash, stamp);
+    if (stamp) return true;
     if (stat(checkpoint_path(ckpt), &info) != 0) return false;
     snprintf(w->key, sizeof w->key, "%016" PRIx64 "-%jx-%jx.%lx", m->weights_hash, (uintmax_t)info.st_size,
              (uintmax_t)info.st_mtim.tv_sec, (unsigned long)info.st_mtim.tv_nsec);

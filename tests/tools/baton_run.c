@@ -22,7 +22,7 @@
 #define CHUNK 512u
 
 typedef struct run_options {
-    const char *model, *prompt, *chat, *ids, *backend, *isa, *kv, *act, *logits;
+    const char *model, *prompt, *chat, *ids, *backend, *isa, *kv, *act, *logits, *weights;
     uint32_t count, threads, bench, gpu, act_bits;
     bool deterministic;
 } run_options;
@@ -40,6 +40,7 @@ enum {
     OPT_GPU,
     OPT_DETERMINISTIC,
     OPT_ACT_BITS,
+    OPT_WEIGHTS,
 };
 
 static const struct argp_option options[] = {
@@ -51,6 +52,7 @@ static const struct argp_option options[] = {
     {"isa", OPT_ISA, "NAME", 0, "auto, avx512, avx2 or portable", 0},
     {"act-bits", OPT_ACT_BITS, "N", 0, "cpu: 16 (the default), 8 or 32", 0},
     {"threads", OPT_THREADS, "N", 0, "size of the thread team (1)", 0},
+    {"weights", OPT_WEIGHTS, "TYPE", 0, "auto (as the file has them), f32, f16, bf16, q8_0 or q4_0", 0},
     {"kv", OPT_KV, "TYPE", 0, "f16, bf16 or f32 (the backend's default)", 0},
     {"act", OPT_ACT, "TYPE", 0, "cuda: activations and weights in bf16 (the default), f16 or f32", 0},
     {"gpu", OPT_GPU, "N", 0, "cuda: which of the visible devices (0)", 0},
@@ -84,6 +86,9 @@ static error_t parse(int key, char *arg, struct argp_state *state) {
         return 0;
     case OPT_THREADS:
         o->threads = (uint32_t)strtoul(arg, NULL, 10);
+        return 0;
+    case OPT_WEIGHTS:
+        o->weights = arg;
         return 0;
     case OPT_KV:
         o->kv = arg;
@@ -126,9 +131,10 @@ typedef struct loaded {
     tokenizer *tok;
 } loaded;
 
-static status load(loaded *l, const char *path, errbuf *eb) {
+static status load(loaded *l, const char *path, const char *weight_dtype, errbuf *eb) {
     status st = checkpoint_open(&l->ckpt, path, eb);
     if (st == ST_OK) st = tokenizer_new(&l->tok, l->ckpt, eb);
+    if (st == ST_OK) st = checkpoint_prepare(l->ckpt, weight_dtype, &(checkpoint_prepared){0}, eb);
     if (st == ST_OK) st = model_load(&l->m, l->ckpt, eb);
     return st;
 }
@@ -285,7 +291,7 @@ static status run(const run_options *o, errbuf *eb) {
     engine *e = NULL;
     uint32_t *pages = NULL;
     token_list prompt = {0};
-    status st = load(&l, o->model, eb);
+    status st = load(&l, o->model, o->weights, eb);
     if (st == ST_OK) st = read_prompt(o, &l, &prompt, eb);
     if (st != ST_OK) goto done;
     uint32_t tokens = prompt.count + o->count, page_count = kv_pages_for(tokens);
@@ -314,7 +320,8 @@ done:
 }
 
 int main(int argc, char **argv) {
-    run_options o = {.backend = "cpu", .isa = "auto", .count = 32, .threads = 1, .act_bits = 16};
+    run_options o = {
+        .backend = "cpu", .isa = "auto", .weights = "auto", .count = 32, .threads = 1, .act_bits = 16};
     const struct argp parser = {options, parse, "MODEL", "Runs the engine alone, greedily.",
                                 NULL,    NULL,  NULL};
     argp_parse(&parser, argc, argv, 0, NULL, &o);

@@ -153,11 +153,39 @@ static void a_worker_is_told_the_ends_alone(void **state) {
     scene_done(&s);
 
     gguf_build other = {0};
-    build_string(&other, "tokenizer.ggml.model", "llama");
+    build_string(&other, "tokenizer.ggml.model", "bert");
     s = scene_of(&other);
     errbuf eb = {0};
     assert_int_equal(token_ends_init(&ends, s.ckpt, &eb), ST_UNSUPPORTED);
-    assert_non_null(strstr(eb.text, "tokenizer: model 'llama' is not supported"));
+    assert_non_null(strstr(eb.text, "tokenizer: model 'bert' is not supported"));
+    scene_done(&s);
+}
+
+static void ends_that_a_file_lists_are_ends(void **state) {
+    (void)state;
+    static const int32_t listed[] = {7, 256}, bad[] = {300};
+    vocab_build v;
+    gguf_build b = {0};
+    vocab_build_init(&v);
+    vocab_build_add(&v, "ab", 1);
+    gguf_build other = {0};
+    vocab_build_keys(&v, &b, "gpt-2", NULL, 0);
+    vocab_build_keys(&v, &other, "gpt-2", NULL, 0);
+    build_u32(&b, "tokenizer.ggml.eos_token_id", 256);
+    build_i32s(&b, "tokenizer.ggml.eos_token_ids", listed, 2);
+    scene s = scene_of(&b);
+    token_ends ends;
+    assert_int_equal(token_ends_init(&ends, s.ckpt, NULL), ST_OK);
+    assert_int_equal(ends.count, 2);
+    assert_int_equal(ends.ids[0], 7);
+    assert_int_equal(ends.ids[1], 256);
+    token_ends_done(&ends);
+    scene_done(&s);
+    build_i32s(&other, "tokenizer.ggml.eos_token_ids", bad, 1);
+    s = scene_of(&other);
+    errbuf eb = {0};
+    assert_int_equal(token_ends_init(&ends, s.ckpt, &eb), ST_CORRUPT);
+    assert_non_null(strstr(eb.text, "eos_token_ids has 300, but there are 257 tokens"));
     scene_done(&s);
 }
 
@@ -221,6 +249,7 @@ int main(void) {
         cmocka_unit_test(a_stem_is_the_file_without_folder_and_suffix),
         cmocka_unit_test(every_byte_has_a_character_of_its_own),
         cmocka_unit_test(a_worker_is_told_the_ends_alone),
+        cmocka_unit_test(ends_that_a_file_lists_are_ends),
         cmocka_unit_test(what_was_read_can_be_given_back_and_read_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -70,6 +70,11 @@ status tokenizer_encode(const tokenizer *t, const char *text, size_t len, const 
     return ST_OK;
 }
 
+space_strip tokenizer_strip(const tokenizer *t) {
+    (void)t;
+    return STRIP_NONE;
+}
+
 uint32_t tokenizer_vocab(const tokenizer *t) {
     (void)t;
     return FAKE_VOCAB;

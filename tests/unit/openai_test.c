@@ -18,6 +18,22 @@ static status parse(api_kind kind, const char *body, api_request *r, api_error *
     return openai_parse(r, kind, body, strlen(body), &fake_env.model, e);
 }
 
+static void the_models_defaults_hold_where_the_body_says_nothing(void **state) {
+    (void)state;
+    sampling defaults = sampling_default();
+    defaults.temperature = 0.6f;
+    defaults.top_k = 20;
+    api_model m = fake_env.model;
+    m.defaults = &defaults;
+    api_request r;
+    api_error e;
+    static const char body[] = "{\"prompt\":\"ab\",\"top_k\":-1}";
+    assert_int_equal(openai_parse(&r, API_COMPLETION, body, strlen(body), &m, &e), ST_OK);
+    assert_true(r.params.temperature == 0.6f);
+    assert_int_equal(r.params.top_k, -1);
+    api_request_done(&r);
+}
+
 static void a_body_with_every_field_is_understood(void **state) {
     (void)state;
     api_request r;
@@ -451,6 +467,7 @@ static void strings_are_always_valid_json(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_models_defaults_hold_where_the_body_says_nothing),
         cmocka_unit_test(a_body_with_every_field_is_understood),
         cmocka_unit_test(defaults_are_those_of_the_api),
         cmocka_unit_test(chat_takes_strings_and_text_parts),

@@ -402,8 +402,8 @@ static void refuse(gguf_build *b, status want, const char *text) {
 static void what_is_not_supported_is_named_with_what_is(void **s) {
     (void)s;
     gguf_build b = {0};
-    build_string(&b, "tokenizer.ggml.model", "llama");
-    refuse(&b, ST_UNSUPPORTED, "'llama' is not supported; byte-level BPE ('gpt2')");
+    build_string(&b, "tokenizer.ggml.model", "bert");
+    refuse(&b, ST_UNSUPPORTED, "'bert' is not supported; byte-level BPE ('gpt2')");
     vocab_build v;
     add_tokens(&v);
     vocab_build_keys(&v, &b, "bert-bge", merges, 1);
