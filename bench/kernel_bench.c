@@ -79,11 +79,11 @@ static const struct argp_option options[] = {
 };
 
 static uint32_t type_named(const char *text, size_t length, struct argp_state *state) {
-    static const dtype types[] = {DT_F32, DT_F16, DT_BF16, DT_Q8_0, DT_Q4_0, DT_Q4_1};
-    for (size_t i = 0; i < ARRAY_LEN(types); i++)
-        if (strlen(dtype_name(types[i])) == length && strncmp(dtype_name(types[i]), text, length) == 0)
-            return types[i];
-    argp_error(state, "'%.*s': want f32, f16, bf16, q8_0, q4_0 or q4_1", (int)length, text);
+    for (uint32_t type = 0; type <= DT_BF16; type++)
+        if (dtype_known(type) && strlen(dtype_name(type)) == length &&
+            strncmp(dtype_name(type), text, length) == 0)
+            return type;
+    argp_error(state, "'%.*s': want one of %s, in small letters", (int)length, text, dtype_all().text);
     return DT_F32;
 }
 

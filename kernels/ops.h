@@ -78,18 +78,22 @@ typedef struct step_pass {
     uint64_t step;       /* its number, for gathers of what it writes; 0: it writes at once (the host) */
 } step_pass;
 
-/* x[r] = table[ids of the step [r]] (+ positions[position of the row]) for all rows. */
+/* x[r] = table[ids of the step [r]] * scale (+ positions[position of the row]) for all rows. */
 typedef struct op_embed {
     const weight *table;     /* [vocab, dim] */
     const weight *positions; /* [context, dim], or NULL */
+    float scale;             /* FEATURE_EMBED_SCALE: the product is rounded to f32 once. 0: none, as 1 */
     uint32_t rows;
     float *x; /* [rows, dim] */
 } op_embed;
 
-/* x += delta (when there is one); out = norm(x) * weight (+ its bias). */
+/* x += delta (when there is one); out = norm(x) * weight (+ its bias).
+ *
+ * Without x (FEATURE_POST_NORM): out = norm(delta) * weight (+ its bias), where out may be delta. That is how
+ * a block's result is normed before the next norm adds it; nothing is added, the residual stream stays. */
 typedef struct op_norm {
-    float *x;             /* [rows, dim] residual stream */
-    const void *delta;    /* activations [rows, dim] or NULL */
+    float *x;             /* [rows, dim] residual stream, or NULL */
+    const void *delta;    /* activations [rows, dim] or NULL; not both NULL */
     const weight *weight; /* [1, dim] */
     norm_kind kind;
     uint32_t rows, dim;
@@ -134,11 +138,15 @@ typedef struct attend_setup {
     kv_layout layout;
     void *kv;       /* page memory of the backend */
     uint32_t heads; /* query heads, a multiple of layout.kv_heads */
-    float scale;    /* 1 / sqrt(head_dim) */
+    float scale;    /* of q . k: 1 / sqrt(head_dim), or what the model says */
     rope_kind rope;
     uint32_t rope_dim; /* <= head_dim, even; the rest of a head is left alone. 0: nothing is rotated */
     float rope_base;   /* pair i: angle = pos * base^(-2i / rope_dim) / factors[i] */
-    const float *rope_factors; /* host [rope_dim / 2] or NULL; borrowed until close */
+    const float *rope_factors; /* host [rope_dim / 2] or NULL; borrowed until close. All that stretches angles
+                                  (linear, yarn, Llama 3's) is in them */
+    float rope_magnitude;      /* FEATURE_ROPE_MAGNITUDE: sine and cosine times this. 0: none, as 1 */
+    float rope_local_base; /* FEATURE_ROPE_LOCAL: the base where op_attend.rope_local says so, with neither
+                              factors nor magnitude. 0: no layer says so */
 } attend_setup;
 
 /* Norms the heads of q and k (RMS; when there are weights), rotates them, writes k and v into the pages of
@@ -148,6 +156,7 @@ typedef struct op_attend {
     uint32_t layer;
     uint32_t rows;
     uint32_t window;
+    bool rope_local;               /* this layer rotates by attend_setup.rope_local_base */
     const weight *q_norm, *k_norm; /* [1, head_dim], or both NULL */
     float norm_eps;
     void *qkv; /* activations [rows, (heads + 2 * kv_heads) * head_dim] as linear made it; overwritten */

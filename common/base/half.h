@@ -57,6 +57,12 @@ static inline uint16_t bf16_of_f32(float x) {
     return (uint16_t)((u + 0x7fff + (u >> 16 & 1)) >> 16);
 }
 
+static inline float f32_of_bf16_at(const void *p) {
+    uint16_t b;
+    memcpy(&b, p, sizeof b);
+    return f32_of_bf16(b);
+}
+
 static inline float f32_of_half_at(const void *p) {
     uint16_t h;
     memcpy(&h, p, sizeof h);

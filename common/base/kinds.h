@@ -46,11 +46,15 @@ bool weight_is_there(const weight_parts *w);
     X(FEATURE_UNGATED, 5, "feed-forward without gate")                                                       \
     X(FEATURE_POSITIONS, 6, "learned positions")                                                             \
     X(FEATURE_WINDOW, 7, "attention window")                                                                 \
-    X(FEATURE_QK_NORM, 8, "norm of queries and keys")
+    X(FEATURE_QK_NORM, 8, "norm of queries and keys")                                                        \
+    X(FEATURE_EMBED_SCALE, 9, "scaled embedding")                                                            \
+    X(FEATURE_POST_NORM, 10, "norm of what a block adds")                                                    \
+    X(FEATURE_ROPE_LOCAL, 11, "another rotation in layers with a window")                                    \
+    X(FEATURE_ROPE_MAGNITUDE, 12, "rotation that scales")
 #define FEATURE_ENUM(name, bit, text) name = 1u << (bit),
 typedef enum feature { FEATURES(FEATURE_ENUM) } feature;
 #undef FEATURE_ENUM
-#define FEATURE_ALL ((1u << 9) - 1)
+#define FEATURE_ALL ((1u << 13) - 1)
 
 /* The name of the lowest feature of a set, for error texts; NULL of an empty one. Borrowed: static. */
 const char *feature_name(uint32_t set);

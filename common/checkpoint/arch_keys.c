@@ -64,6 +64,47 @@ status arch_real_get(const checkpoint *c, const char *key, double most, double f
     return ST_OK;
 }
 
+/* What a key is when it is no number: nothing, or something else. */
+static bool is_there(const checkpoint *c, const char *key) {
+    checkpoint_kind kind;
+    checkpoint_text text;
+    uint64_t count;
+    double real;
+    bool flag;
+    return checkpoint_list(c, key, &kind, &count) || checkpoint_string(c, key, &text) ||
+           checkpoint_f64(c, key, &real) || checkpoint_bool(c, key, &flag);
+}
+
+status arch_real_find(const checkpoint *c, const char *key, double *out, errbuf *eb) {
+    PRE(c);
+    PRE(key);
+    PRE(out);
+    full_name name = name_of(c, key);
+    uint64_t whole;
+    double real;
+    bool flag;
+    if (checkpoint_f64(c, name.text, &real)) {
+        if (!isfinite(real)) return errf(eb, ST_CORRUPT, "%s is %g", name.text, real);
+        *out = real;
+    } else if (checkpoint_u64(c, name.text, &whole)) {
+        *out = (double)whole;
+    } else if (checkpoint_bool(c, name.text, &flag)) {
+        *out = flag;
+    } else if (is_there(c, name.text)) {
+        return errf(eb, ST_CORRUPT, "%s is no number", name.text);
+    }
+    return ST_OK;
+}
+
+status arch_text_find(const checkpoint *c, const char *key, checkpoint_text *out, errbuf *eb) {
+    PRE(c);
+    PRE(key);
+    PRE(out);
+    full_name name = name_of(c, key);
+    if (checkpoint_string(c, name.text, out) || !is_there(c, name.text)) return ST_OK;
+    return errf(eb, ST_CORRUPT, "%s is no text", name.text);
+}
+
 status arch_context(const checkpoint *c, uint32_t *out, errbuf *eb) {
     return arch_number_get(c, (arch_number){"context_length", 1, CONTEXT_MAX, 0}, out, eb);
 }

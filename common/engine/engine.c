@@ -54,6 +54,10 @@ static status check_options(const model *m, const engine_options *opt, errbuf *e
         return errf(eb, ST_INVALID, "engine: max_context %u, want at most %u", opt->max_context, 1u << 27);
     if (opt->kv_type != DT_F16 && opt->kv_type != DT_BF16 && opt->kv_type != DT_F32)
         return errf(eb, ST_INVALID, "engine: kv_dtype must be f16, bf16 or f32");
+    if (opt->max_context > m->context && weight_is_there(&m->positions))
+        return errf(eb, ST_INVALID,
+                    "engine: max_context is %u, but %s has learned positions for %u tokens only: lower it",
+                    opt->max_context, m->path, m->context);
     if (opt->max_context > m->context)
         log_warn("engine", "context beyond training", "max_context=%u model_context=%u", opt->max_context,
                  m->context);
@@ -141,11 +145,14 @@ static status set_up_attention(engine *e, errbuf *eb) {
     const attend_setup setup = {.layout = e->layout,
                                 .kv = e->kv,
                                 .heads = m->heads,
-                                .scale = 1.0f / sqrtf((float)m->head_dim),
+                                .scale =
+                                    m->attend_scale != 0 ? m->attend_scale : 1.0f / sqrtf((float)m->head_dim),
                                 .rope = m->rope,
                                 .rope_dim = m->rope_dim,
                                 .rope_base = m->rope_base,
-                                .rope_factors = m->rope_factors};
+                                .rope_factors = m->rope_factors,
+                                .rope_magnitude = m->rope_magnitude,
+                                .rope_local_base = m->rope_local_base};
     return e->ops->attend_setup(e->dev, &setup, eb);
 }
 

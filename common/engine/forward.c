@@ -51,6 +51,7 @@ static void *part(const forward *f, uint32_t which) {
 static status embed(forward *f, uint32_t rows) {
     return f->ops->embed(f->dev, &(op_embed){.table = f->weights->embed,
                                              .positions = f->weights->positions,
+                                             .scale = f->model->embed_scale,
                                              .rows = rows,
                                              .x = part(f, ACTIVATION_RESIDUAL)});
 }
@@ -58,6 +59,16 @@ static status embed(forward *f, uint32_t rows) {
 static status norm(forward *f, const arch_step *s, const weight *w, bool first, uint32_t rows) {
     return f->ops->norm(f->dev, &(op_norm){.x = part(f, ACTIVATION_RESIDUAL),
                                            .delta = first ? NULL : part(f, BUFFER_DELTA),
+                                           .weight = w,
+                                           .kind = f->model->norm,
+                                           .rows = rows,
+                                           .dim = f->model->dim,
+                                           .eps = f->model->norm_eps,
+                                           .out = part(f, s->to)});
+}
+
+static status post_norm(forward *f, const arch_step *s, const weight *w, uint32_t rows) {
+    return f->ops->norm(f->dev, &(op_norm){.delta = part(f, s->from),
                                            .weight = w,
                                            .kind = f->model->norm,
                                            .rows = rows,
@@ -76,6 +87,7 @@ static status attend(forward *f, const arch_step *s, uint32_t layer, uint32_t ro
     return f->ops->attend(f->dev, &(op_attend){.layer = layer,
                                                .rows = rows,
                                                .window = f->model->window ? f->model->window[layer] : 0,
+                                               .rope_local = model_rope_local(f->model, layer),
                                                .q_norm = w->weights[LAYER_Q_NORM],
                                                .k_norm = w->weights[LAYER_K_NORM],
                                                .norm_eps = f->model->norm_eps,
@@ -122,6 +134,8 @@ static status run_step(forward *f, uint32_t layer, const arch_step *s, uint32_t 
         return attend(f, s, layer, rows);
     case STEP_FFN:
         return feed_forward(f, s, w, rows);
+    case STEP_POST_NORM:
+        return post_norm(f, s, w, rows);
     }
     check_failed("check", "a step of a layer", __FILE__, __LINE__, __func__);
 }

@@ -31,7 +31,8 @@ typedef enum arch_dim {
     DIM_POSITIONS, /* the model's context */
 } arch_dim;
 
-/* A tensor NAME.weight, and NAME.bias beside it where the weight has biases. */
+/* A tensor NAME.weight, and NAME.bias beside it where the weight has biases. Parts of one weight that have
+ * one name are one tensor: its rows in their order. */
 typedef struct arch_part {
     const char *name; /* of a layer: what follows "blk.N." */
     arch_dim rows, cols;
@@ -50,11 +51,13 @@ typedef enum layer_role {
     LAYER_Q_NORM, /* [1, head_dim] of each query head, before it is rotated; likewise of the keys */
     LAYER_K_NORM,
     LAYER_ATTN_OUT,
+    LAYER_ATTN_POST_NORM, /* of what attention adds to the residual stream */
     LAYER_FFN_NORM,
     LAYER_UP, /* of gate and up, or of up alone */
     LAYER_DOWN,
+    LAYER_FFN_POST_NORM, /* of what the feed-forward adds */
 } layer_role;
-enum { LAYER_ROLES = LAYER_DOWN + 1 };
+enum { LAYER_ROLES = LAYER_FFN_POST_NORM + 1 };
 
 /* The activations between the steps of a layer; one memory for all layers. */
 typedef enum arch_buffer {
@@ -72,6 +75,7 @@ typedef enum step_kind {
     STEP_LINEAR, /* to = from * weight */
     STEP_ATTEND, /* to = attention of from */
     STEP_FFN,    /* to = act(from * gate) * (from * up), or act(from * up) */
+    STEP_POST_NORM, /* delta = norm(delta) * weight: from and to are BUFFER_DELTA */
 } step_kind;
 
 typedef struct arch_step {
@@ -95,7 +99,14 @@ typedef struct arch {
     arch_dim widths[ARCH_BUFFERS][ARCH_WIDTHS_MAX]; /* numbers of a row in each buffer: their sum */
 } arch;
 
-#define ARCHS(X) X(arch_llama)
+/* A description each, in a file of its name. */
+#define ARCHS(X)                                                                                             \
+    X(arch_llama)                                                                                            \
+    X(arch_qwen2)                                                                                            \
+    X(arch_qwen3)                                                                                            \
+    X(arch_gemma3)                                                                                           \
+    X(arch_gpt2)                                                                                             \
+    X(arch_opt)
 
 #define ARCH_DECLARE(name) extern const arch name;
 ARCHS(ARCH_DECLARE)

@@ -62,6 +62,12 @@ uint32_t model_features(const model *m) {
     if (a->positions.part[0].name) set |= FEATURE_POSITIONS;
     for (uint32_t i = 0; m->window && i < m->layers; i++)
         if (m->window[i] > 0) set |= FEATURE_WINDOW;
+    for (uint32_t i = 0; i < m->layers; i++)
+        if (model_rope_local(m, i)) set |= FEATURE_ROPE_LOCAL;
+    if (m->rope_dim > 0 && m->rope_magnitude != 0) set |= FEATURE_ROPE_MAGNITUDE;
+    if (m->embed_scale != 0) set |= FEATURE_EMBED_SCALE;
+    for (uint32_t i = 0; i < a->step_count; i++)
+        if (a->steps[i].kind == STEP_POST_NORM) set |= FEATURE_POST_NORM;
     if (a->layer[LAYER_Q_NORM].part[0].name) set |= FEATURE_QK_NORM;
     return set;
 }
@@ -75,30 +81,49 @@ typedef struct source {
     uint64_t weight_count; /* of those that were taken */
 } source;
 
-/* Fills in the data of a tensor whose shape is set. Vectors must be f32. */
-static status take_tensor(source *s, const char *name, tensor *t, errbuf *eb) {
+/* Which numbers of a tensor are taken: of `all` rows (of a vector: columns) those from `begin` on. */
+typedef struct slice {
+    uint64_t begin, all;
+} slice;
+
+/* Fills in the data of a tensor whose shape is set: all of a tensor of the file, or a slice of one (NULL:
+ * all). Vectors must be f32. */
+static status take_tensor(source *s, const char *name, const slice *of, tensor *t, errbuf *eb) {
     s->weight_count += (uint64_t)t->rows * t->cols;
+    const bool vector = t->rows == 1;
+    const uint64_t rows = of && !vector ? of->all : t->rows, cols = of && vector ? of->all : t->cols;
     if (checkpoint_made_of(s->ckpt)) {
         *t = checkpoint_make(s->ckpt, name, t->rows, t->cols);
         return ST_OK;
     }
     const checkpoint_tensor *from = checkpoint_tensor_find(s->ckpt, name);
     if (!from) return errf(eb, ST_CORRUPT, "tensor '%s' is missing", name);
-    if (from->dims[0] != t->cols || from->dims[1] != t->rows || from->dims[2] != 1 || from->dims[3] != 1)
-        return errf(eb, ST_CORRUPT, "tensor '%s' is [%" PRIu64 ", %" PRIu64 "], want [%u, %u]", name,
-                    from->dims[1], from->dims[0], t->rows, t->cols);
+    if (from->dims[0] != cols || from->dims[1] != rows || from->dims[2] != 1 || from->dims[3] != 1)
+        return errf(eb, ST_CORRUPT,
+                    "tensor '%s' is [%" PRIu64 ", %" PRIu64 "], want [%" PRIu64 ", %" PRIu64 "]", name,
+                    from->dims[1], from->dims[0], rows, cols);
     if (!dtype_known(from->type))
-        return errf(eb, ST_UNSUPPORTED,
-                    "tensor '%s' has type %u; supported are f32, f16, bf16, q8_0, q4_0 and q4_1", name,
-                    from->type);
+        return errf(eb, ST_UNSUPPORTED, "tensor '%s' has type %s; supported are %s", name,
+                    dtype_said(from->type).text, dtype_all().text);
     if (t->rows == 1 && from->type != DT_F32)
         return errf(eb, ST_UNSUPPORTED, "tensor '%s' has type %s; it must be f32", name,
                     dtype_name(from->type));
     CHECK(from->data); /* the checkpoint was prepared */
     s->taken[from - checkpoint_tensor_at(s->ckpt, 0)] = true;
     t->type = (dtype)from->type;
-    t->data = from->data;
+    const uint64_t row_bytes = vector ? sizeof(float) : dtype_row_bytes(t->type, t->cols);
+    t->data = (const uint8_t *)from->data + (of ? of->begin * row_bytes : 0);
     return ST_OK;
+}
+
+/* Numbers of part i's rows in the tensor of its name. all = 0: it is all of them. */
+static slice slice_of(const arch_weight *from, const weight_parts *to, uint32_t i) {
+    slice out = {0};
+    const uint32_t parts = weight_form_parts(to->form);
+    if (parts == 1 || strcmp(from->part[0].name, from->part[1].name) != 0) return out;
+    for (uint32_t p = 0; p < i; p++) out.begin += to->part[p].rows;
+    for (uint32_t p = 0; p < parts; p++) out.all += to->part[p].rows;
+    return out;
 }
 
 /* prefix: "blk.N." or "". */
@@ -107,13 +132,14 @@ static status take_weight(source *s, const char *prefix, const arch_weight *from
     status st = ST_OK;
     for (uint32_t i = 0; st == ST_OK && weight_is_there(to) && i < weight_form_parts(to->form); i++) {
         char name[96];
+        const slice part = slice_of(from, to, i);
         snprintf(name, sizeof name, "%s%s.weight", prefix, from->part[i].name);
-        st = take_tensor(s, name, &to->part[i], eb);
+        st = take_tensor(s, name, part.all ? &part : NULL, &to->part[i], eb);
         if (st != ST_OK || !from->bias) continue;
         snprintf(name, sizeof name, "%s%s.bias", prefix, from->part[i].name);
         bool vector = to->part[i].rows == 1; /* a norm's */
         to->bias[i] = (tensor){.rows = 1, .cols = vector ? to->part[i].cols : to->part[i].rows};
-        st = take_tensor(s, name, &to->bias[i], eb);
+        st = take_tensor(s, name, part.all ? &part : NULL, &to->bias[i], eb);
     }
     return st;
 }
@@ -138,9 +164,16 @@ static status take_rope_factors(model *m, source *s, errbuf *eb) {
     char name[96];
     if (!find_optional(s, m->arch->rope_factors, name)) return ST_OK;
     tensor factors = {.rows = 1, .cols = m->rope_dim / 2};
-    status st = take_tensor(s, name, &factors, eb);
-    if (st == ST_OK) m->rope_factors = factors.data;
-    return st;
+    status st = take_tensor(s, name, NULL, &factors, eb);
+    if (st != ST_OK || !factors.data) return st;
+    for (uint32_t i = 0; i < factors.cols; i++) {
+        const float by = ((const float *)factors.data)[i];
+        if (!model_rope_stretches((double)by))
+            return errf(eb, ST_CORRUPT, "tensor '%s': number %u is %g, want %g..%g", name, i, (double)by,
+                        ROPE_STRETCH_LEAST, ROPE_STRETCH_MOST);
+        model_rope_factors(m)[i] *= by;
+    }
+    return ST_OK;
 }
 
 static status take_all(model *m, source *s, errbuf *eb) {
@@ -178,6 +211,9 @@ static uint64_t hash_weights(const model *m, const checkpoint *ckpt) {
     XXH3_64bits_update(h, dims, sizeof dims);
     XXH3_64bits_update(h, &m->rope_base, sizeof m->rope_base);
     XXH3_64bits_update(h, &m->norm_eps, sizeof m->norm_eps);
+    if (m->rope_factors) XXH3_64bits_update(h, m->rope_factors, m->rope_dim / 2 * sizeof(float));
+    const float scales[] = {m->rope_magnitude, m->rope_local_base, m->embed_scale, m->attend_scale};
+    XXH3_64bits_update(h, scales, sizeof scales);
     if (model_features(m)) { /* Llama's kinds of operations are the usual ones */
         const uint32_t kinds[] = {model_features(m), m->norm, m->act, m->rope};
         XXH3_64bits_update(h, kinds, sizeof kinds);
@@ -275,6 +311,7 @@ void model_free(model *m) {
     free(m->name);
     free(m->path);
     free(m->window);
+    free(m->rope_factors);
     free(m);
 }
 
@@ -303,6 +340,24 @@ uint64_t model_size(const model *m, arch_dim dim) {
         return m->context;
     }
     check_failed("check", "a dimension", __FILE__, __LINE__, __func__);
+}
+
+float *model_rope_factors(model *m) {
+    PRE(m);
+    if (m->rope_factors) return m->rope_factors;
+    m->rope_factors = xcalloc(m->rope_dim / 2, sizeof *m->rope_factors);
+    for (uint32_t i = 0; i < m->rope_dim / 2; i++) m->rope_factors[i] = 1.0f;
+    return m->rope_factors;
+}
+
+bool model_rope_stretches(double factor) {
+    return factor >= ROPE_STRETCH_LEAST && factor <= ROPE_STRETCH_MOST;
+}
+
+bool model_rope_local(const model *m, uint32_t layer) {
+    PRE(m);
+    PRE(layer < m->layers);
+    return m->rope_dim > 0 && m->rope_local_base != 0 && m->window && m->window[layer] > 0;
 }
 
 uint64_t model_width(const model *m, arch_buffer buffer) {
@@ -334,6 +389,8 @@ static bool has_weight(const arch_step *s, const arch *a, const model *m) {
     case STEP_FFN:
         return model_width(m, s->from) == cols && model_width(m, BUFFER_SCRATCH) == rows_of(w, m) &&
                model_width(m, s->to) == model_size(m, w->part[0].rows);
+    case STEP_POST_NORM:
+        return cols == m->dim && rows_of(w, m) == 1 && s->from == BUFFER_DELTA && s->to == BUFFER_DELTA;
     case STEP_ATTEND:
         break;
     }

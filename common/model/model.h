@@ -12,6 +12,10 @@
 
 #define MODEL_LAYERS_MAX 256u
 
+/* What an angle may be divided by: beyond, its sine has no digits that count. */
+#define ROPE_STRETCH_LEAST 0.01
+#define ROPE_STRETCH_MOST  1e6
+
 typedef struct model_layer {
     weight_parts weights[LAYER_ROLES]; /* by layer_role; not there where the architecture has none */
 } model_layer;
@@ -28,7 +32,11 @@ typedef struct model {
     rope_kind rope;
     uint32_t rope_dim; /* 0 = nothing is rotated */
     float rope_base;
-    const float *rope_factors; /* [rope_dim / 2] or NULL */
+    float *rope_factors;    /* [rope_dim / 2] what angles are divided by, or NULL. Owned */
+    float rope_magnitude;   /* of sine and cosine; 0: 1 */
+    float rope_local_base;  /* in layers with a window, without factors and magnitude; 0: as the others */
+    float embed_scale;      /* 0: 1 */
+    float attend_scale;     /* of q . k; 0: 1 / sqrt(head_dim) */
     uint32_t *window;       /* [layers] tokens that a row sees, itself included; 0 = all. NULL = all. Owned */
     weight_parts embed;     /* [vocab, dim] */
     weight_parts positions; /* [context, dim], or not there */
@@ -57,6 +65,12 @@ uint32_t model_features(const model *m);
 bool model_check(const arch *a, const model *m);
 
 uint64_t model_size(const model *m, arch_dim dim);
+/* m->rope_factors, made of ones where there are none yet: [rope_dim / 2], which is set */
+float *model_rope_factors(model *m);
+/* Whether an angle may be divided by it */
+bool model_rope_stretches(double factor);
+/* Whether a layer rotates by rope_local_base */
+bool model_rope_local(const model *m, uint32_t layer);
 /* Numbers of a row in a buffer */
 uint64_t model_width(const model *m, arch_buffer buffer);
 

@@ -45,7 +45,7 @@ status cpu_attend(device *d, const op_attend *a) {
     status st = norm_heads(d, a, a->q_norm, q, s->heads);
     if (st == ST_OK) st = norm_heads(d, a, a->k_norm, k, s->layout.kv_heads);
     if (st != ST_OK) return st;
-    const float *turns = s->rope_dim ? cpu_turns(d, a->rows) : NULL;
+    const float *turns = s->rope_dim ? cpu_turns(d, a->rows, a->rope_local) : NULL;
     if (s->rope_dim && !turns) return failed(d, "rope", ST_DEVICE);
     const cpu_attention job = {.layout = &s->layout,
                                .kv = s->kv,

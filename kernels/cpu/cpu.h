@@ -20,13 +20,14 @@
 
 extern const backend_ops cpu_backend;
 
-/* x += delta (when there is one), then out = x / sqrt(mean(x^2) + eps) * weight, and that as whole numbers.
- */
+/* x += delta (when there is one), then out = norm(x) * weight (+ bias), and that as whole numbers. */
 typedef struct cpu_norm_rows {
     float *x;             /* [.., dim] */
     const float *delta;   /* [.., dim] or NULL */
     const uint32_t *pick; /* [rows] rows of x and delta; x stays then. NULL: 0..rows - 1 */
-    const float *weight;  /* [dim] */
+    norm_kind kind;
+    const float *weight; /* [dim] */
+    const float *bias;   /* [dim] or NULL */
     uint32_t rows, dim;
     float eps;
     float *out;              /* [rows, dim] */
@@ -39,14 +40,15 @@ typedef struct cpu_product_part {
     float *out;        /* [rows, w->rows] */
 } cpu_product_part;
 
-/* Products of quantised rows with one to three packed weights of the same columns. gated: of two with the
- * same rows; part[0].out = silu(first) * second, and that as whole numbers; there are no biases then. */
+/* Products of quantised rows with one to three packed weights of the same columns. acted: of two with the
+ * same rows, part[0].out = act(first) * second; of one, act(first); and that as whole numbers. */
 typedef struct cpu_product {
     const quant_rows *x;
     uint32_t rows;
     cpu_product_part part[WEIGHT_PARTS_MAX + 1]; /* one more, that is never read */
     uint32_t parts;
-    const quant_rows *gated;
+    act_kind act;            /* of acted */
+    const quant_rows *acted; /* or NULL */
 } cpu_product;
 
 struct cpu_attention;
@@ -76,6 +78,15 @@ typedef struct cpu_quant_slot {
     size_t bytes; /* of rows.data */
 } cpu_quant_slot;
 
+/* The rotations of a step's rows by one base. */
+typedef struct cpu_turn_table {
+    double *frequency; /* [rope_dim / 2] radians per position; NULL until the first step */
+    double magnitude;
+    float *values; /* [capacity, rope_dim] */
+    uint32_t *pos; /* [capacity] the positions that they are of */
+    uint32_t rows, capacity, rope_dim;
+} cpu_turn_table;
+
 struct device {
     host_device host;
     const cpu_kernels *kernels;
@@ -88,12 +99,8 @@ struct device {
     void *scratch[TEAM_THREADS_MAX + 2]; /* per thread, then two that all share; 64-byte aligned, contents do
                                             not outlive an op */
     size_t scratch_bytes[TEAM_THREADS_MAX + 2];
-    struct {               /* of the running step (cpu_turns) */
-        double *frequency; /* [rope_dim / 2] radians per position; NULL until the first step */
-        float *values;     /* [capacity, rope_dim] */
-        uint32_t *pos;     /* [capacity] the positions that they are of */
-        uint32_t rows, capacity;
-    } turns;
+    cpu_turn_table turns[2];             /* of the running step (cpu_turns): by attend_setup.rope_base, and
+                                            by rope_local_base */
     sampler *samplers[TEAM_THREADS_MAX]; /* per thread; NULL until its first row */
     uint32_t vocab;                      /* theirs */
 };
@@ -111,8 +118,8 @@ void *cpu_scratch_parts(device *d, size_t bytes);
 status cpu_attend_setup(device *d, const attend_setup *s, errbuf *eb);
 status cpu_attend(device *d, const op_attend *a);
 /* The rotations of the running step's first `rows` rows (attend.h), made at its first layer and kept until
- * the positions change. NULL when there is no memory. */
-const float *cpu_turns(device *d, uint32_t rows);
+ * the positions change. local: those by rope_local_base. NULL when there is no memory. */
+const float *cpu_turns(device *d, uint32_t rows, bool local);
 void cpu_turns_done(device *d);
 /* host_sample with the rows of a step spread over the team */
 status cpu_sample(device *d, const op_sample *a);

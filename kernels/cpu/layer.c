@@ -2,14 +2,13 @@
  * reads.
  *
  *   norm (x += delta, norm, quantise) -> linear (q, k, v in one pass) -> attend -> quantise, linear (o)
- *     -> norm -> gate_up (both products, silu, quantise in one pass) -> linear (down)
+ *     -> norm -> gate_up (both products, activation, quantise in one pass) -> linear (down)
  *
  * An op that makes the input of a product leaves it as floats and, in a slot of the device, as whole numbers;
  * the slot serves the next op only, and only when that reads the same floats. What has no packed weight goes
  * to host.c. */
 #include "base/mem.h"
 #include "kernels/cpu/cpu.h"
-#include "kernels/host/host_kinds.h"
 #include "kernels/host/host_weight.h"
 
 #include <stdlib.h>
@@ -167,13 +166,14 @@ status cpu_embed_op(device *d, const op_embed *a) {
     if (!table->data) return host_embed_op(d, a);
     const int32_t *ids = d->host.step->ids;
     for (uint32_t r = 0; r < a->rows; r++) pack_row(table, (uint32_t)ids[r], a->x + (size_t)r * table->cols);
-    return a->positions ? host_add_positions(d, a) : ST_OK;
+    return host_embed_rest(d, a);
 }
 
-/* RMS norm of rows whose sums may be wanted as whole numbers; other kinds by host.c. */
-static status norm_rows(device *d, cpu_norm_rows *a, const weight *w) {
+/* Norm of rows that are wanted as whole numbers, too, when they are the input of a product. */
+static status norm_rows(device *d, cpu_norm_rows *a, const weight *w, bool input) {
     a->weight = w->parts.part[0].data;
-    if (d->act_bits != 32 && a->dim % QUANT_GROUP == 0) {
+    a->bias = w->parts.bias[0].data;
+    if (input && d->act_bits != 32 && a->dim % QUANT_GROUP == 0) {
         /* Of the head's input even 8 bits keep 16: a prompt has one such row, and of all places where
          * rounding errors come from this one is a quarter (mean KL). */
         a->quant = next_slot(d, a->rows, a->dim, a->pick ? 2 : planes_of(d));
@@ -184,18 +184,19 @@ static status norm_rows(device *d, cpu_norm_rows *a, const weight *w) {
     return st;
 }
 
-static bool plain_rms(norm_kind kind, const weight *w) {
-    return kind == NORM_RMS && !w->parts.bias[0].data;
-}
-
 status cpu_norm_op(device *d, const op_norm *a) {
     PRE(d);
     PRE(a);
     PRE(a->weight);
-    if (!plain_rms(a->kind, a->weight)) return host_norm(d, a);
-    cpu_norm_rows n = {
-        .x = a->x, .delta = a->delta, .rows = a->rows, .dim = a->dim, .eps = a->eps, .out = a->out};
-    return norm_rows(d, &n, a->weight);
+    PRE(a->x || a->delta);
+    cpu_norm_rows n = {.x = a->x ? a->x : (float *)a->delta, /* which is not written, as nothing is added */
+                       .delta = a->x ? a->delta : NULL,
+                       .kind = a->kind,
+                       .rows = a->rows,
+                       .dim = a->dim,
+                       .eps = a->eps,
+                       .out = a->out};
+    return norm_rows(d, &n, a->weight, a->x != NULL);
 }
 
 status cpu_head_norm_op(device *d, const op_head_norm *a) {
@@ -204,15 +205,15 @@ status cpu_head_norm_op(device *d, const op_head_norm *a) {
     const op_step *s = d->host.step;
     PRE(s);
     PRE(a->begin + a->count <= s->head_count);
-    if (!plain_rms(a->kind, a->weight)) return host_head_norm(d, a);
     cpu_norm_rows n = {.x = (float *)a->x, /* which is not written, as rows are picked */
                        .delta = a->delta,
                        .pick = s->head + a->begin,
+                       .kind = a->kind,
                        .rows = a->count,
                        .dim = a->dim,
                        .eps = a->eps,
                        .out = a->out};
-    return norm_rows(d, &n, a->weight);
+    return norm_rows(d, &n, a->weight, true);
 }
 
 /* All parts of w, each to a block of its own from `out` on. */
@@ -241,20 +242,20 @@ status cpu_gate_up_op(device *d, const op_gate_up *a) {
     const weight *w = a->w;
     if (!all_packed(w)) return host_gate_up(d, a);
     const packed *gate = &of(w)->part[0], *up = &of(w)->part[1];
-    const bool gated = w->parts.form == WEIGHT_GATE_UP, bias = w->parts.bias[0].data || w->parts.bias[1].data;
-    if (!gated || bias || a->act != ACT_SILU || gate->rows % QUANT_GROUP != 0) {
+    const bool gated = w->parts.form == WEIGHT_GATE_UP;
+    if (gate->rows % QUANT_GROUP != 0) {
         status st = multiply(d, w, a->x, a->rows, a->scratch);
-        float *first = a->scratch, *second = gated ? first + (size_t)a->rows * gate->rows : NULL;
-        if (st == ST_OK) host_act_mul(a->act, first, second, (size_t)a->rows * gate->rows, a->out);
-        return st;
+        const float *first = a->scratch, *second = gated ? first + (size_t)a->rows * gate->rows : NULL;
+        const host_act_mul act = {a->act, first, second, .rows = a->rows, .dim = gate->rows, .out = a->out};
+        return st == ST_OK ? d->host.kernels->act_mul(d, &act) : st;
     }
-    cpu_product p = {.rows = a->rows, .parts = 2};
+    cpu_product p = {.rows = a->rows, .parts = gated ? 2 : 1, .act = a->act};
     p.x = take_whole(d, a->x, a->rows, gate->cols);
     quant_rows *to = p.x ? next_slot(d, a->rows, gate->rows, planes_of(d)) : NULL;
     if (!to) return no_scratch(d, "gate_up");
-    p.gated = to;
-    p.part[0] = (cpu_product_part){.w = gate, .out = a->out};
-    p.part[1] = (cpu_product_part){.w = up};
+    p.acted = to;
+    p.part[0] = (cpu_product_part){.w = gate, .bias = w->parts.bias[0].data, .out = a->out};
+    if (gated) p.part[1] = (cpu_product_part){.w = up, .bias = w->parts.bias[1].data};
     status st = d->kernels->product(d, &p);
     d->slots[d->slot].of = a->out;
     return st;

@@ -77,56 +77,71 @@ static void frequencies(double *out, uint32_t rope_dim, float base, const float 
     }
 }
 
-static void turns_at(uint32_t pos, const double *frequency, uint32_t rope_dim, float *out) {
+static void turns_at(uint32_t pos, const double *frequency, double magnitude, uint32_t rope_dim, float *out) {
     float *cosines = out, *sines = out + rope_dim / 2;
-    for (uint32_t i = 0; i < rope_dim / 2; i++) sin_cos(pos * frequency[i], &sines[i], &cosines[i]);
+    for (uint32_t i = 0; i < rope_dim / 2; i++) {
+        sin_cos(pos * frequency[i], &sines[i], &cosines[i]);
+        sines[i] = (float)(sines[i] * magnitude);
+        cosines[i] = (float)(cosines[i] * magnitude);
+    }
 }
 
 /* --- of a step --- */
 
+static void table_done(cpu_turn_table *t) {
+    free(t->frequency);
+    free(t->values);
+    free(t->pos);
+    *t = (cpu_turn_table){0};
+}
+
 void cpu_turns_done(device *d) {
     PRE(d);
-    free(d->turns.frequency);
-    free(d->turns.values);
-    free(d->turns.pos);
-    memset(&d->turns, 0, sizeof d->turns);
+    for (size_t i = 0; i < ARRAY_LEN(d->turns); i++) table_done(&d->turns[i]);
 }
 
 static void turn_row(void *ctx, uint32_t row, uint32_t thread) {
-    device *d = ctx;
+    const cpu_turn_table *t = ctx;
     (void)thread;
-    uint32_t rope_dim = d->host.attention.rope_dim;
-    turns_at(d->turns.pos[row], d->turns.frequency, rope_dim, d->turns.values + (size_t)row * rope_dim);
+    turns_at(t->pos[row], t->frequency, t->magnitude, t->rope_dim, t->values + (size_t)row * t->rope_dim);
 }
 
-static bool grow_turns(device *d, uint32_t rows) {
-    const attend_setup *s = &d->host.attention;
-    if (d->turns.capacity >= rows) return true;
-    cpu_turns_done(d);
-    d->turns.frequency = calloc(s->rope_dim / 2, sizeof *d->turns.frequency);
-    d->turns.values = calloc((size_t)rows * s->rope_dim, sizeof *d->turns.values);
-    d->turns.pos = calloc(rows, sizeof *d->turns.pos);
-    if (!d->turns.frequency || !d->turns.values || !d->turns.pos) {
-        cpu_turns_done(d);
+/* 1 where none is set */
+static double magnitude_of(float magnitude) {
+    return magnitude != 0 ? (double)magnitude : 1.0;
+}
+
+static bool grow_turns(cpu_turn_table *t, const attend_setup *s, uint32_t rows, bool local) {
+    if (t->capacity >= rows) return true;
+    table_done(t);
+    t->frequency = calloc(s->rope_dim / 2, sizeof *t->frequency);
+    t->values = calloc((size_t)rows * s->rope_dim, sizeof *t->values);
+    t->pos = calloc(rows, sizeof *t->pos);
+    if (!t->frequency || !t->values || !t->pos) {
+        table_done(t);
         return false;
     }
-    d->turns.capacity = rows;
-    frequencies(d->turns.frequency, s->rope_dim, s->rope_base, s->rope_factors);
+    t->capacity = rows;
+    t->rope_dim = s->rope_dim;
+    t->magnitude = local ? 1.0 : magnitude_of(s->rope_magnitude);
+    frequencies(t->frequency, s->rope_dim, local ? s->rope_local_base : s->rope_base,
+                local ? NULL : s->rope_factors);
     return true;
 }
 
-const float *cpu_turns(device *d, uint32_t rows) {
+const float *cpu_turns(device *d, uint32_t rows, bool local) {
     PRE(d);
     PRE(rows > 0);
     PRE(d->host.attention.rope_dim > 0);
     PRE(rows <= d->host.row_capacity);
-    if (!grow_turns(d, MAX(rows, d->host.row_capacity))) return NULL;
-    size_t bytes = rows * sizeof *d->turns.pos;
-    if (d->turns.rows >= rows && memcmp(d->turns.pos, d->host.pos, bytes) == 0) return d->turns.values;
-    memcpy(d->turns.pos, d->host.pos, bytes);
-    d->turns.rows = rows;
-    team_run(d->team, rows, turn_row, d);
-    return d->turns.values;
+    cpu_turn_table *t = &d->turns[local];
+    if (!grow_turns(t, &d->host.attention, MAX(rows, d->host.row_capacity), local)) return NULL;
+    size_t bytes = rows * sizeof *t->pos;
+    if (t->rows >= rows && memcmp(t->pos, d->host.pos, bytes) == 0) return t->values;
+    memcpy(t->pos, d->host.pos, bytes);
+    t->rows = rows;
+    team_run(d->team, rows, turn_row, t);
+    return t->values;
 }
 
 /* --- the small operation --- */
@@ -141,7 +156,7 @@ static void rotate_row(void *ctx, uint32_t row, uint32_t thread) {
     const rope_job *job = ctx;
     const host_rope *a = job->op;
     float *turns = job->dev->scratch[thread];
-    turns_at(a->pos[row], job->frequency, a->rope_dim, turns);
+    turns_at(a->pos[row], job->frequency, magnitude_of(a->magnitude), a->rope_dim, turns);
     for (uint32_t h = 0; h < a->heads; h++) {
         float *x = a->x + ((size_t)row * a->heads + h) * a->head_dim;
         cpu_rotate(x, x, a->head_dim, turns, a->rope_dim, ROPE_PAIRS);

@@ -70,9 +70,14 @@ INLINE vf vf_exp(vf x) {
     return vf_zero_if_less(x, low, vf_scale2(y, shifted));
 }
 
-/* silu(gate) * up */
-INLINE vf vf_silu_mul(vf gate, vf up) {
-    return gate / (vf_set1(1.0f) + vf_exp(vf_zero() - gate)) * up;
+INLINE vf vf_silu(vf x) {
+    return x / (vf_set1(1.0f) + vf_exp(vf_zero() - x));
+}
+
+/* The tanh form, 0.5 x (1 + tanh(u)) = x / (1 + e^-2u), u = sqrt(2 / pi) (x + 0.044715 x^3). */
+INLINE vf vf_gelu(vf x) {
+    vf inner = vf_fma(x * x, x * vf_set1(0.044715f), x);
+    return x / (vf_set1(1.0f) + vf_exp(inner * vf_set1(-1.5957691216f)));
 }
 
 #endif

@@ -128,9 +128,7 @@ static status num_type_of(dtype type, num_type *out, errbuf *eb) {
     case DT_F32:
         *out = NUM_F32;
         return ST_OK;
-    case DT_Q4_0:
-    case DT_Q4_1:
-    case DT_Q8_0:
+    default:
         break;
     }
     return errf(eb, ST_UNSUPPORTED, "cuda backend: activations of type %s: want bf16, f16 or f32",

@@ -298,16 +298,19 @@ status host_embed_op(device *d, const op_embed *a) {
     PRE(h->step);
     PRE(a->rows == h->step->rows);
     RUN(d, embed, .table = plain(a->table), .ids = h->step->ids, .rows = a->rows, .out = a->x);
-    return a->positions ? host_add_positions(d, a) : ST_OK;
+    return host_embed_rest(d, a);
 }
 
-status host_add_positions(device *d, const op_embed *a) {
+status host_embed_rest(device *d, const op_embed *a) {
     const host_device *h = peek(d);
     PRE(h->step);
-    PRE(a->positions);
+    if (a->scale != 0)
+        for (size_t i = 0; i < (size_t)a->rows * plain(a->table)->cols; i++) a->x[i] *= a->scale;
+    if (!a->positions) return ST_OK;
     const tensor *table = plain(a->positions);
     float *row = row_of(host_of(d), table->cols);
     for (uint32_t r = 0; r < a->rows; r++) {
+        PRE(h->pos[r] < table->rows);
         const int32_t pos = (int32_t)h->pos[r];
         RUN(d, embed, .table = table, .ids = &pos, .rows = 1, .out = row);
         RUN(d, add, .x = a->x + (size_t)r * table->cols, .y = row, .rows = 1, .dim = table->cols);
@@ -334,9 +337,11 @@ static status norm_rows(device *d, const host_rmsnorm *a, norm_kind kind, const 
 status host_norm(device *d, const op_norm *a) {
     PRE(a);
     PRE(a->weight);
-    if (a->delta) RUN(d, add, .x = a->x, .y = a->delta, .rows = a->rows, .dim = a->dim);
+    PRE(a->x || a->delta);
+    if (a->x && a->delta) RUN(d, add, .x = a->x, .y = a->delta, .rows = a->rows, .dim = a->dim);
+    const float *x = a->x ? a->x : a->delta;
     const host_rmsnorm n = {
-        .x = a->x, .weight = plain(a->weight), .rows = a->rows, .dim = a->dim, .eps = a->eps, .out = a->out};
+        .x = x, .weight = plain(a->weight), .rows = a->rows, .dim = a->dim, .eps = a->eps, .out = a->out};
     return norm_rows(d, &n, a->kind, bias_of(a->weight, 0));
 }
 
@@ -360,7 +365,7 @@ status host_linear_op(device *d, const op_linear *a) {
     return ST_OK;
 }
 
-static status rotate(device *d, float *x, uint32_t heads, uint32_t rows) {
+static status rotate(device *d, float *x, uint32_t heads, uint32_t rows, bool local) {
     const host_device *h = host_of(d);
     const attend_setup *s = &h->attention;
     if (s->rope_dim == 0) return ST_OK;
@@ -370,8 +375,9 @@ static status rotate(device *d, float *x, uint32_t heads, uint32_t rows) {
                             .heads = heads,
                             .head_dim = s->layout.head_dim,
                             .rope_dim = s->rope_dim,
-                            .base = s->rope_base,
-                            .factors = s->rope_factors};
+                            .base = local ? s->rope_local_base : s->rope_base,
+                            .factors = local ? NULL : s->rope_factors,
+                            .magnitude = local ? 0 : s->rope_magnitude};
     switch (s->rope) {
     case ROPE_PAIRS: {
         status st = h->kernels->rope(d, &rope);
@@ -390,7 +396,7 @@ static status prepare_heads(device *d, const op_attend *a, const weight *norm, f
     if (norm)
         RUN(d, rmsnorm, .x = x, .weight = plain(norm), .rows = a->rows * heads, .dim = head_dim,
             .eps = a->norm_eps, .out = x);
-    return rotate(d, x, heads, a->rows);
+    return rotate(d, x, heads, a->rows, a->rope_local);
 }
 
 status host_attend(device *d, const op_attend *a) {
@@ -420,10 +426,7 @@ status host_gate_up(device *d, const op_gate_up *a) {
     status st = linear_part(d, a->w, 0, a->x, a->rows, gate);
     if (st == ST_OK && gated) st = linear_part(d, a->w, 1, a->x, a->rows, up);
     if (st != ST_OK) return st;
-    if (gated && a->act == ACT_SILU)
-        RUN(d, silu_mul, .gate = gate, .up = up, .rows = a->rows, .dim = dim, .out = a->out);
-    else
-        host_act_mul(a->act, gate, up, (size_t)a->rows * dim, a->out);
+    RUN(d, act_mul, .act = a->act, .gate = gate, .up = up, .rows = a->rows, .dim = dim, .out = a->out);
     return ST_OK;
 }
 

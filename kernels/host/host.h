@@ -7,9 +7,9 @@
  * copies, and takes the rest with HOST_SLOTS. Everything is done when an op returns, so that marks, sync and
  * step_end wait for nothing.
  *
- * Kinds of operations that Llama does not have (layer norm, biases, other activations, rotation of halves)
- * are plain loops here (host_kinds.h), shared by the backends; they cost nothing where they are not asked
- * for.
+ * Kinds of operations that Llama does not have (layer norm, biases, rotation of halves) are plain loops here
+ * (host_kinds.h), for `ref` and where a backend has nothing faster; they cost nothing where they are not
+ * asked for.
  *
  * What a stacked product writes is read by the backend itself only, so here it is one block per part, which
  * small operations can read without strides: q [rows, heads * head_dim], k, v [rows, kv_heads * head_dim];
@@ -61,8 +61,8 @@ status host_attend_setup(device *d, const attend_setup *s, errbuf *eb);
 bool host_warm(const device *d, uint32_t i, warm_step *out);
 status host_step_begin(device *d, const op_step *s, step_pass *out, errbuf *eb);
 status host_embed_op(device *d, const op_embed *a);
-/* The second half of embed: x[r] += positions[position of the row] */
-status host_add_positions(device *d, const op_embed *a);
+/* What embed does after the rows of the table: scale, positions */
+status host_embed_rest(device *d, const op_embed *a);
 status host_norm(device *d, const op_norm *a);
 status host_linear_op(device *d, const op_linear *a);
 status host_attend(device *d, const op_attend *a);

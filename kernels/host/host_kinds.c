@@ -26,34 +26,17 @@ void host_add_bias(float *x, const float *bias, uint32_t rows, uint32_t dim) {
         for (uint32_t i = 0; i < dim; i++) x[(size_t)r * dim + i] += bias[i];
 }
 
-static double activate(act_kind act, double x) {
-    switch (act) {
-    case ACT_SILU:
-        return x / (1.0 + exp(-x));
-    case ACT_GELU:
-        return 0.5 * x * (1.0 + tanh(sqrt(2.0 / M_PI) * (x + 0.044715 * x * x * x)));
-    case ACT_RELU:
-        return x > 0 ? x : 0;
-    }
-    check_failed("check", "known activation", __FILE__, __LINE__, __func__);
-}
-
-void host_act_mul(act_kind act, const float *gate, const float *up, size_t count, float *out) {
-    PRE(gate);
-    PRE(out);
-    for (size_t i = 0; i < count; i++) out[i] = (float)(activate(act, gate[i]) * (up ? up[i] : 1.0));
-}
-
 void host_rope_halves(const host_rope *a) {
     PRE(a);
     PRE(a->rope_dim <= a->head_dim);
     PRE(a->rope_dim % 2 == 0);
     const uint32_t half = a->rope_dim / 2;
+    const double magnitude = a->magnitude != 0 ? (double)a->magnitude : 1.0;
     for (uint32_t r = 0; r < a->rows; r++) {
         for (uint32_t i = 0; i < half; i++) {
             double angle = a->pos[r] * pow(a->base, -2.0 * i / a->rope_dim);
             if (a->factors) angle /= a->factors[i];
-            const double c = cos(angle), s = sin(angle);
+            const double c = cos(angle) * magnitude, s = sin(angle) * magnitude;
             for (uint32_t h = 0; h < a->heads; h++) {
                 float *x = a->x + ((size_t)r * a->heads + h) * a->head_dim;
                 const double first = x[i], second = x[i + half];

@@ -9,8 +9,6 @@
 void host_layer_norm(const host_rmsnorm *a);
 /* x[r] += bias, [rows, dim] */
 void host_add_bias(float *x, const float *bias, uint32_t rows, uint32_t dim);
-/* out = act(gate) * up, or act(gate) when there is no up. out may be gate. */
-void host_act_mul(act_kind act, const float *gate, const float *up, size_t count, float *out);
 /* host_rope of pairs (i, i + rope_dim / 2) */
 void host_rope_halves(const host_rope *a);
 

@@ -46,6 +46,7 @@ typedef struct host_rope {
     uint32_t rope_dim; /* <= head_dim, even; the rest of a head is left alone */
     float base;
     const float *factors; /* [rope_dim / 2] or NULL */
+    float magnitude;      /* of sine and cosine; 0: 1 */
 } host_rope;
 
 /* Where one row's sequence keeps its KV. Rows of one sequence share a table. */
@@ -75,17 +76,18 @@ typedef struct host_attention {
     const kv_ref *refs;
     uint32_t rows;
     uint32_t heads;  /* query heads, a multiple of layout->kv_heads */
-    float scale;     /* 1 / sqrt(head_dim) */
+    float scale;     /* of q . k */
     uint32_t window; /* a row sees so many positions at most, its own included; 0 = all */
     float *out;      /* [rows, heads * head_dim]; does not overlap q */
 } host_attention;
 
-/* out = silu(gate) * up, [rows, dim]. out may be gate. */
-typedef struct host_silu_mul {
-    const float *gate, *up;
+/* out = act(gate) * up, or act(gate) when there is no up, [rows, dim]. out may be gate. */
+typedef struct host_act_mul {
+    act_kind act;
+    const float *gate, *up; /* up: or NULL */
     uint32_t rows, dim;
     float *out;
-} host_silu_mul;
+} host_act_mul;
 
 /* x += y, [rows, dim]. */
 typedef struct host_add {
@@ -107,7 +109,7 @@ typedef struct host_kernels {
     status (*rope)(device *d, const host_rope *a);
     status (*kv_write)(device *d, const host_kv_write *a);
     status (*attention)(device *d, const host_attention *a);
-    status (*silu_mul)(device *d, const host_silu_mul *a);
+    status (*act_mul)(device *d, const host_act_mul *a);
     status (*add)(device *d, const host_add *a);
     host_copy_words *copy_words; /* NULL: the backend copies hand-offs by itself */
 } host_kernels;

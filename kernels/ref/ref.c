@@ -16,7 +16,7 @@ const host_kernels ref_kernels = {
     .rope = ref_rope,
     .kv_write = ref_kv_write,
     .attention = ref_attention,
-    .silu_mul = ref_silu_mul,
+    .act_mul = ref_act_mul,
     .add = ref_add,
 };
 

@@ -21,7 +21,7 @@ status ref_linear(device *d, const host_linear *a);
 status ref_rope(device *d, const host_rope *a);
 status ref_kv_write(device *d, const host_kv_write *a);
 status ref_attention(device *d, const host_attention *a);
-status ref_silu_mul(device *d, const host_silu_mul *a);
+status ref_act_mul(device *d, const host_act_mul *a);
 status ref_add(device *d, const host_add *a);
 status ref_kv_gather(device *d, const op_kv_copy *a);
 status ref_kv_scatter(device *d, const op_kv_copy *a);

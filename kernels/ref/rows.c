@@ -1,4 +1,4 @@
-/* rows - the ops that treat each row by itself: norm, rope, silu and add. */
+/* rows - the ops that treat each row by itself: norm, rope, activation and add. */
 #include "kernels/ref/ref.h"
 
 #include <math.h>
@@ -23,6 +23,7 @@ status ref_rope(device *d, const host_rope *a) {
     PRE(d);
     PRE(a->rope_dim <= a->head_dim);
     PRE(a->rope_dim % 2 == 0);
+    const double magnitude = a->magnitude != 0 ? (double)a->magnitude : 1.0;
     for (uint32_t r = 0; r < a->rows; r++) {
         for (uint32_t h = 0; h < a->heads; h++) {
             float *x = a->x + ((size_t)r * a->heads + h) * a->head_dim;
@@ -30,20 +31,31 @@ status ref_rope(device *d, const host_rope *a) {
                 double angle = a->pos[r] * pow(a->base, -2.0 * (double)i / a->rope_dim);
                 if (a->factors) angle /= a->factors[i];
                 double even = x[2 * i], odd = x[2 * i + 1];
-                x[2 * i] = (float)(even * cos(angle) - odd * sin(angle));
-                x[2 * i + 1] = (float)(even * sin(angle) + odd * cos(angle));
+                double c = cos(angle) * magnitude, s = sin(angle) * magnitude;
+                x[2 * i] = (float)(even * c - odd * s);
+                x[2 * i + 1] = (float)(even * s + odd * c);
             }
         }
     }
     return ST_OK;
 }
 
-status ref_silu_mul(device *d, const host_silu_mul *a) {
-    PRE(d);
-    for (size_t i = 0; i < (size_t)a->rows * a->dim; i++) {
-        double gate = a->gate[i];
-        a->out[i] = (float)(gate / (1.0 + exp(-gate)) * a->up[i]);
+static double activate(act_kind act, double x) {
+    switch (act) {
+    case ACT_SILU:
+        return x / (1.0 + exp(-x));
+    case ACT_GELU:
+        return 0.5 * x * (1.0 + tanh(sqrt(2.0 / M_PI) * (x + 0.044715 * x * x * x)));
+    case ACT_RELU:
+        return x > 0 ? x : 0;
     }
+    check_failed("check", "known activation", __FILE__, __LINE__, __func__);
+}
+
+status ref_act_mul(device *d, const host_act_mul *a) {
+    PRE(d);
+    for (size_t i = 0; i < (size_t)a->rows * a->dim; i++)
+        a->out[i] = (float)(activate(a->act, a->gate[i]) * (a->up ? a->up[i] : 1.0));
     return ST_OK;
 }
 

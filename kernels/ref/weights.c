@@ -1,43 +1,21 @@
-/* weights - the block formats of tensor.h, read one weight at a time, and the two ops that read weight
- * matrices. */
+/* weights - rows of weights as floats, and the two ops that read weight matrices. */
 #include "base/mem.h"
-#include "kernels/half.h"
+#include "kernels/blocks.h"
 #include "kernels/ref/ref.h"
 
 #include <stdlib.h>
 
-static float nibble(const uint8_t *bytes, uint32_t i) {
-    return (float)(i < 16 ? bytes[i] & 15 : bytes[i - 16] >> 4);
-}
-
-static float weight_at(dtype type, const uint8_t *row, uint32_t k) {
-    const uint8_t *b = row + (size_t)(k / dtype_block_weights(type)) * dtype_block_bytes(type);
-    uint32_t i = k % dtype_block_weights(type);
-    uint16_t bits;
-    float value;
-    switch (type) {
-    case DT_F32:
-        memcpy(&value, b, sizeof value);
-        return value;
-    case DT_F16:
-        return f32_of_half_at(b);
-    case DT_BF16:
-        memcpy(&bits, b, sizeof bits);
-        return f32_of_bf16(bits);
-    case DT_Q8_0:
-        return f32_of_half_at(b) * (float)(int8_t)b[2 + i];
-    case DT_Q4_0:
-        return f32_of_half_at(b) * (nibble(b + 2, i) - 8.0f);
-    case DT_Q4_1:
-        return f32_of_half_at(b) * nibble(b + 4, i) + f32_of_half_at(b + 2);
-    }
-    check_failed("check", "known dtype", __FILE__, __LINE__, __func__);
-}
-
 void ref_weight_row(const tensor *t, uint32_t row, float *out) {
     PRE(row < t->rows);
     const uint8_t *bytes = (const uint8_t *)t->data + row * dtype_row_bytes(t->type, t->cols);
-    for (uint32_t k = 0; k < t->cols; k++) out[k] = weight_at(t->type, bytes, k);
+    const uint32_t block = dtype_block_weights(t->type), block_bytes = dtype_block_bytes(t->type);
+    for (uint32_t k = 0; block > 1 && k < t->cols; k += BLOCK_GROUP)
+        block_floats(t->type, bytes + (size_t)(k / block) * block_bytes, k % block / BLOCK_GROUP, out + k);
+    if (t->type == DT_F32) memcpy(out, bytes, t->cols * sizeof *out);
+    if (t->type == DT_F16)
+        for (uint32_t k = 0; k < t->cols; k++) out[k] = f32_of_half_at(bytes + (size_t)k * 2);
+    if (t->type == DT_BF16)
+        for (uint32_t k = 0; k < t->cols; k++) out[k] = f32_of_bf16_at(bytes + (size_t)k * 2);
 }
 
 status ref_embed(device *d, const host_embed *a) {

@@ -129,7 +129,7 @@ static void embedding_and_norms_are_those_of_ref(void **state) {
 
 /* --- products --- */
 
-enum { IN = 128, OUT = 96 };
+enum { IN = 256, OUT = 96 };
 
 static float *run_linear(const rig *r, dtype act, dtype file, uint32_t rows, bool logits) {
     tensor t = random_tensor(file, OUT, IN, 11);
@@ -157,7 +157,8 @@ static float *run_linear(const rig *r, dtype act, dtype file, uint32_t rows, boo
 
 static void products_of_weights_of_every_type_are_those_of_ref(void **state) {
     (void)state;
-    static const dtype files[] = {DT_F32, DT_F16, DT_BF16, DT_Q4_0, DT_Q4_1, DT_Q8_0};
+    static const dtype files[] = {DT_F32,  DT_F16,    DT_BF16, DT_Q4_0, DT_Q4_1, DT_Q8_0, DT_Q5_0,
+                                  DT_Q5_1, DT_IQ4_NL, DT_Q2_K, DT_Q3_K, DT_Q4_K, DT_Q5_K, DT_Q6_K};
     for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
         pair p = pair_open(&kinds[i], true);
         pair_attention(&p, kinds[i].act, 1, 2, 1, 64, 64);

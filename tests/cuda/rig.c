@@ -162,6 +162,22 @@ float *numbers(uint64_t seed, size_t count, dtype type) {
     return values;
 }
 
+/* The block's scale, and that of the least weights, such that weights are of the size of unit. */
+static void put_scales(dtype type, uint8_t *at, float unit) {
+    static const struct {
+        uint32_t scale, least; /* which half of the block; 0 of least: none */
+        float most;            /* of a weight over its scale */
+    } of[] = {[DT_Q4_0] = {0, 0, 8},    [DT_Q4_1] = {0, 1, 8},     [DT_Q5_0] = {0, 0, 16},
+              [DT_Q5_1] = {0, 1, 16},   [DT_Q8_0] = {0, 0, 128},   [DT_IQ4_NL] = {0, 0, 128},
+              [DT_Q2_K] = {40, 41, 32}, [DT_Q3_K] = {54, 0, 128},  [DT_Q4_K] = {0, 1, 512},
+              [DT_Q5_K] = {0, 1, 1024}, [DT_Q6_K] = {104, 0, 4096}};
+    PRE(type < ARRAY_LEN(of));
+    put(DT_F16, at, of[type].scale, unit / of[type].most);
+    if (of[type].least == 0) return;
+    const bool super = dtype_block_weights(type) > 32; /* least weights are taken off, times 6 bits */
+    put(DT_F16, at, of[type].least, super ? unit / 64 : -unit);
+}
+
 tensor random_tensor(dtype type, uint32_t rows, uint32_t cols, uint64_t seed) {
     size_t row_bytes = dtype_row_bytes(type, cols);
     uint8_t *data = xcalloc(rows, row_bytes);
@@ -173,10 +189,8 @@ tensor random_tensor(dtype type, uint32_t rows, uint32_t cols, uint64_t seed) {
             put(type, at, 0, number_at(seed, b) * unit);
             continue;
         }
-        for (size_t i = 0; i < block_bytes; i++) at[i] = (uint8_t)(bits_at(seed, b * 64 + i) >> 13);
-        /* The scale, and of Q4_1 the least weight. */
-        put(DT_F16, at, 0, unit / (type == DT_Q8_0 ? 128.0f : 8.0f));
-        if (type == DT_Q4_1) put(DT_F16, at, 1, -unit);
+        for (size_t i = 0; i < block_bytes; i++) at[i] = (uint8_t)(bits_at(seed, b * 256 + i) >> 13);
+        put_scales(type, at, unit);
     }
     return (tensor){.type = type, .rows = rows, .cols = cols, .data = data};
 }

@@ -61,7 +61,8 @@ static void check_weight(weight_form form, dtype stored, dtype act, uint32_t thr
 
 static void every_type_of_storage_has_the_same_bytes_with_one_to_nine_threads(void **state) {
     (void)state;
-    static const dtype stored[] = {DT_F32, DT_F16, DT_BF16, DT_Q4_0, DT_Q4_1, DT_Q8_0};
+    static const dtype stored[] = {DT_F32,  DT_F16,    DT_BF16, DT_Q4_0, DT_Q4_1, DT_Q8_0, DT_Q5_0,
+                                   DT_Q5_1, DT_IQ4_NL, DT_Q2_K, DT_Q3_K, DT_Q4_K, DT_Q5_K, DT_Q6_K};
     for (size_t i = 0; i < ARRAY_LEN(stored); i++)
         for (uint32_t threads = 1; threads <= 9; threads += 4)
             check_weight(WEIGHT_PLAIN, stored[i], DT_BF16, threads);

@@ -125,6 +125,14 @@ static void put_half(uint8_t *p, float x) {
     memcpy(p, &h, sizeof h);
 }
 
+const dtype weight_types[WEIGHT_TYPES] = {DT_F32,  DT_F16,    DT_BF16, DT_Q8_0, DT_Q4_0, DT_Q4_1, DT_Q5_0,
+                                          DT_Q5_1, DT_IQ4_NL, DT_Q2_K, DT_Q3_K, DT_Q4_K, DT_Q5_K, DT_Q6_K};
+
+uint32_t whole_blocks(dtype type, uint32_t cols) {
+    uint32_t block = dtype_block_weights(type);
+    return (cols + block - 1) / block * block;
+}
+
 /* Blocks of any bits with finite scales, of both signs. */
 tensor random_matrix(dtype type, uint32_t rows, uint32_t cols, uint64_t seed) {
     size_t bytes = rows * dtype_row_bytes(type, cols), step = dtype_block_bytes(type);
@@ -142,13 +150,28 @@ tensor random_matrix(dtype type, uint32_t rows, uint32_t cols, uint64_t seed) {
             memcpy(p, (uint8_t *)&bits + 2, 2);
             break;
         case DT_Q4_1:
+        case DT_Q5_1:
+        case DT_Q4_K:
+        case DT_Q5_K:
             put_half(p + 2, y);
             put_half(p, x);
             break;
         case DT_F16:
         case DT_Q4_0:
+        case DT_Q5_0:
         case DT_Q8_0:
+        case DT_IQ4_NL:
             put_half(p, x);
+            break;
+        case DT_Q2_K:
+            put_half(p + 82, y);
+            put_half(p + 80, x);
+            break;
+        case DT_Q3_K:
+            put_half(p + 108, x);
+            break;
+        case DT_Q6_K:
+            put_half(p + 208, x);
             break;
         }
     }

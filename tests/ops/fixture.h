@@ -42,7 +42,12 @@ uint64_t random_at(uint64_t seed, uint64_t i);
 float random_float(uint64_t seed, uint64_t i);
 /* Caller frees */
 float *random_floats(uint64_t seed, size_t count);
-/* Caller frees .data with free_weight */
+/* All types of weights; the first PLAIN_TYPES have no blocks. */
+enum { PLAIN_TYPES = 3, WEIGHT_TYPES = 14 };
+extern const dtype weight_types[WEIGHT_TYPES];
+/* cols, or more: whole blocks of the type */
+uint32_t whole_blocks(dtype type, uint32_t cols);
+/* Caller frees .data with free_weight; cols are whole blocks */
 tensor random_matrix(dtype type, uint32_t rows, uint32_t cols, uint64_t seed);
 void free_weight(tensor *t);
 

@@ -199,7 +199,7 @@ static void run_small(scene *s, trace *t) {
     SMALL(rmsnorm, .x = t->x, .weight = &s->norm, .rows = ROWS, .dim = DIM, .eps = 1e-5f, .out = h);
     SMALL(linear, .x = h, .weight = &s->gate, .rows = ROWS, .out = gate);
     SMALL(linear, .x = h, .weight = &s->up, .rows = ROWS, .out = up);
-    SMALL(silu_mul, .gate = gate, .up = up, .rows = ROWS, .dim = FFN, .out = t->gated);
+    SMALL(act_mul, .gate = gate, .up = up, .rows = ROWS, .dim = FFN, .out = t->gated);
     SMALL(linear, .x = t->gated, .weight = &s->down, .rows = ROWS, .out = t->delta);
     for (uint32_t i = 0; i < 3; i++) {
         float *row = t->last + i * DIM;

@@ -4,8 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const dtype types[] = {DT_F32, DT_F16, DT_BF16, DT_Q8_0, DT_Q4_0, DT_Q4_1};
-
 /* Weights have the same values in all backends, so what is left is the rounding of fp32 sums, which grows
  * with their length. */
 static double bound(uint32_t inner) {
@@ -29,6 +27,7 @@ static void run_chunks(device *d, const float *x, const tensor *w, uint32_t rows
 }
 
 static void check_shape(device *d, device *ref, dtype type, shape s) {
+    s.inner = whole_blocks(type, s.inner);
     tensor w = random_matrix(type, s.outer, s.inner, s.outer + s.inner);
     float *x = random_floats(s.rows, (size_t)s.rows * s.inner);
     size_t count = (size_t)s.rows * s.outer;
@@ -57,10 +56,10 @@ static void all_types_and_shapes_agree_with_ref(void **state) {
     static const shape odd_inner[] = {{1, 1, 1},   {2, 3, 1},    {1, 31, 31}, {5, 33, 33},
                                       {1, 5, 577}, {31, 7, 577}, {64, 9, 47}};
     device *d = open_path(*state, 2), *ref = open_ref();
-    for (size_t t = 0; t < ARRAY_LEN(types); t++) {
-        for (size_t s = 0; s < ARRAY_LEN(shapes); s++) check_shape(d, ref, types[t], shapes[s]);
-        if (dtype_block_weights(types[t]) > 1) continue;
-        for (size_t s = 0; s < ARRAY_LEN(odd_inner); s++) check_shape(d, ref, types[t], odd_inner[s]);
+    for (size_t t = 0; t < WEIGHT_TYPES; t++) {
+        for (size_t s = 0; s < ARRAY_LEN(shapes); s++) check_shape(d, ref, weight_types[t], shapes[s]);
+        if (dtype_block_weights(weight_types[t]) > 1) continue;
+        for (size_t s = 0; s < ARRAY_LEN(odd_inner); s++) check_shape(d, ref, weight_types[t], odd_inner[s]);
     }
     cpu_ops()->close(d);
     ref_ops()->close(ref);
@@ -77,6 +76,7 @@ static void a_very_long_inner_dimension_agrees_with_ref(void **state) {
 
 static void same_bytes_for(const op_path *p, dtype type, shape s) {
     static const uint32_t chunks[] = {1, 2, 3, 4, 5, 7, 16, 64};
+    s.inner = whole_blocks(type, s.inner);
     tensor w = random_matrix(type, s.outer, s.inner, 3);
     float *x = random_floats(4, (size_t)s.rows * s.inner);
     size_t bytes = (size_t)s.rows * s.outer * sizeof(float);
@@ -106,9 +106,10 @@ static void same_bytes_for(const op_path *p, dtype type, shape s) {
 
 static void a_row_has_the_same_bytes_in_any_chunk_and_with_any_threads(void **state) {
     need_path(*state);
-    for (size_t t = 0; t < ARRAY_LEN(types); t++) {
-        same_bytes_for(*state, types[t], (shape){67, 37, 160});
-        if (dtype_block_weights(types[t]) == 1) same_bytes_for(*state, types[t], (shape){67, 6, 77});
+    for (size_t t = 0; t < WEIGHT_TYPES; t++) {
+        same_bytes_for(*state, weight_types[t], (shape){67, 37, 160});
+        if (dtype_block_weights(weight_types[t]) == 1)
+            same_bytes_for(*state, weight_types[t], (shape){67, 6, 77});
     }
 }
 

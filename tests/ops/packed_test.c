@@ -10,7 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const dtype types[] = {DT_Q4_0, DT_Q4_1, DT_Q8_0};
+static const dtype *const types = weight_types + PLAIN_TYPES;
+enum { TYPES = WEIGHT_TYPES - PLAIN_TYPES };
 static const uint32_t bits[] = {16, 8};
 
 typedef struct shape {
@@ -44,9 +45,10 @@ static void multiply(device *d, const weight *w, const float *x, uint32_t rows, 
 static void a_packed_row_has_the_numbers_of_the_file(void **state) {
     (void)state;
     device *ref = open_ref();
-    for (size_t t = 0; t < ARRAY_LEN(types); t++) {
+    for (size_t t = 0; t < TYPES; t++) {
         for (size_t s = 0; s < ARRAY_LEN(shapes); s++) {
-            tensor m = random_matrix(types[t], shapes[s].outer, shapes[s].inner, 5 + s);
+            tensor m =
+                random_matrix(types[t], shapes[s].outer, whole_blocks(types[t], shapes[s].inner), 5 + s);
             uint8_t *data = aligned_alloc(PACK_ALIGN, pack_bytes(&m));
             memset(data, 0xa5, pack_bytes(&m)); /* all of it is written */
             for (uint32_t p = 0; p < pack_panels(m.rows); p++) pack_panel(&m, p, data);
@@ -80,24 +82,25 @@ static float whole_numbers(const float *x, uint32_t act_bits, int32_t n[32]) {
 }
 
 /* out[r] with the sums in whole numbers and the scales added in ascending order, each with one rounding. */
-static float plain_product(const packed *w, uint32_t row, const float *x, uint32_t act_bits) {
-    size_t record_bytes = pack_record_bytes(w->type);
-    const uint8_t *record = w->data + row / PACK_ROWS * pack_panel_bytes(w->type, w->cols);
-    uint32_t lane = row % PACK_ROWS;
+static float plain_product(const tensor *w, uint32_t row, const float *x, uint32_t act_bits) {
+    const uint32_t block = dtype_block_weights(w->type);
+    const uint8_t *at = (const uint8_t *)w->data + row * dtype_row_bytes(w->type, w->cols);
     float out = 0;
-    for (uint32_t g = 0; g < w->cols / 32; g++, record += record_bytes) {
-        int32_t n[32], sum = 0, zero = w->type == DT_Q4_0 ? 8 : w->type == DT_Q8_0 ? 128 : 0;
-        float scale = whole_numbers(x + (size_t)g * 32, act_bits, n);
-        const uint8_t *q = record + (w->type == DT_Q4_1 ? 2 : 1) * PACK_SCALE_BYTES + lane * 4;
-        int64_t whole = 0;
-        for (uint32_t k = 0; k < 32; k++) {
-            uint8_t byte = q[(w->type == DT_Q8_0 ? k / 4 : k % 16 / 4) * PACK_STEP_BYTES + k % 4];
-            whole += n[k] * ((w->type == DT_Q8_0 ? byte : k < 16 ? byte & 15 : byte >> 4) - zero);
-            sum += n[k];
+    for (uint32_t k = 0; k < w->cols; k += 32) {
+        block_group b;
+        block_read(w->type, at + (size_t)(k / block) * dtype_block_bytes(w->type), k % block / 32, &b);
+        int32_t n[32];
+        float scale = whole_numbers(x + k, act_bits, n);
+        uint32_t scales = w->type == DT_Q2_K || w->type == DT_Q3_K || w->type == DT_Q6_K ? 2 : 1;
+        for (uint32_t h = 0; h < scales; h++) {
+            int64_t whole = 0, sum = 0;
+            for (uint32_t i = h * 16; i < (scales == 1 ? 32 : h * 16 + 16); i++) {
+                whole += n[i] * block_number(w->type, b.q[i]);
+                sum += n[i];
+            }
+            out = fmaf((float)(int32_t)whole, block_scale_of(w->type, &b, h) * scale, out);
+            if (block_has_least(w->type)) out = fmaf(block_least_of(w->type, &b, h), (float)sum * scale, out);
         }
-        out = fmaf((float)(int32_t)whole, f32_of_half_at(record + lane * 2) * scale, out);
-        if (w->type == DT_Q4_1)
-            out = fmaf(f32_of_half_at(record + PACK_SCALE_BYTES + lane * 2), (float)sum * scale, out);
     }
     return out;
 }
@@ -109,31 +112,29 @@ static bool fuses(const device *d) {
 
 static void check_product(const op_path *p, dtype type, shape s, uint32_t act_bits) {
     device *d = open_bits(p, act_bits, 1);
+    s.inner = whole_blocks(type, s.inner);
     tensor m = random_matrix(type, s.outer, s.inner, 11);
-    uint8_t *data = aligned_alloc(PACK_ALIGN, pack_bytes(&m));
-    for (uint32_t i = 0; i < pack_panels(m.rows); i++) pack_panel(&m, i, data);
-    const packed plain = {.type = type, .rows = m.rows, .cols = m.cols, .data = data};
     weight *w = load(d, &m, NULL);
     float *x = random_floats(3, s.inner), *out = xcalloc(s.outer, sizeof *out);
     x[1] = -5; /* the largest is negative */
     multiply(d, w, x, 1, out);
+    const float spread = dtype_block_weights(type) > 32 ? 1e-3f : 1e-5f; /* weights are larger */
     for (uint32_t r = 0; r < s.outer; r++) {
-        float want = plain_product(&plain, r, x, act_bits);
+        float want = plain_product(&m, r, x, act_bits);
         if (fuses(d))
             assert_true(out[r] == want);
         else
-            assert_true(fabsf(out[r] - want) <= 1e-5f * (fabsf(want) + (float)s.inner));
+            assert_true(fabsf(out[r] - want) <= spread * (fabsf(want) + (float)s.inner));
     }
     cpu_ops()->weight_free(d, w);
     cpu_ops()->close(d);
     free(x);
     free(out);
-    free(data);
     free_weight(&m);
 }
 
 static void a_product_is_exact_sums_of_whole_numbers_and_scales_in_ascending_order(void **state) {
-    for (size_t t = 0; t < ARRAY_LEN(types); t++)
+    for (size_t t = 0; t < TYPES; t++)
         for (size_t s = 0; s < ARRAY_LEN(shapes); s++)
             for (size_t b = 0; b < ARRAY_LEN(bits); b++) check_product(*state, types[t], shapes[s], bits[b]);
 }
@@ -143,6 +144,7 @@ static void a_product_is_exact_sums_of_whole_numbers_and_scales_in_ascending_ord
 static void check_rows(const op_path *p, dtype type, shape s, uint32_t act_bits) {
     enum { ROWS = 29 };
     device *one = open_bits(p, act_bits, 1), *three = open_bits(p, act_bits, 3);
+    s.inner = whole_blocks(type, s.inner);
     tensor m = random_matrix(type, s.outer, s.inner, 12);
     float *bias = random_floats(8, s.outer), *x = random_floats(9, (size_t)ROWS * s.inner);
     weight *w = load(one, &m, bias), *w3 = load(three, &m, bias);
@@ -170,7 +172,7 @@ static void check_rows(const op_path *p, dtype type, shape s, uint32_t act_bits)
 }
 
 static void a_row_has_the_same_bytes_among_any_others_and_with_any_threads(void **state) {
-    for (size_t t = 0; t < ARRAY_LEN(types); t++)
+    for (size_t t = 0; t < TYPES; t++)
         for (size_t s = 0; s < ARRAY_LEN(shapes); s++)
             for (size_t b = 0; b < ARRAY_LEN(bits); b++) check_rows(*state, types[t], shapes[s], bits[b]);
 }
@@ -179,10 +181,10 @@ static void a_row_has_the_same_bytes_among_any_others_and_with_any_threads(void 
 
 static void sixteen_bits_are_as_good_as_floats(void **state) {
     device *d = open_bits(*state, 16, 1), *ref = open_ref();
-    for (size_t t = 0; t < ARRAY_LEN(types); t++) {
-        tensor m = random_matrix(types[t], 64, 576, 13);
+    for (size_t t = 0; t < TYPES; t++) {
+        tensor m = random_matrix(types[t], 64, 768, 13);
         weight *w = load(d, &m, NULL);
-        float *x = random_floats(14, 576), got[64], want[64];
+        float *x = random_floats(14, 768), got[64], want[64];
         multiply(d, w, x, 1, got);
         const host_linear op = {.x = x, .weight = &m, .rows = 1, .out = want};
         assert_int_equal(kernels_of(ref)->linear(ref, &op), ST_OK);
@@ -198,12 +200,12 @@ static void sixteen_bits_are_as_good_as_floats(void **state) {
 static void what_is_no_number_stays_none_in_its_own_row(void **state) {
     static const float bad[] = {NAN, INFINITY, -INFINITY};
     device *d = open_bits(*state, 16, 1);
-    for (size_t t = 0; t < ARRAY_LEN(types); t++) {
-        tensor m = random_matrix(types[t], 40, 64, 15);
+    for (size_t t = 0; t < TYPES; t++) {
+        tensor m = random_matrix(types[t], 40, 256, 15);
         weight *w = load(d, &m, NULL);
         for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
-            float *x = random_floats(16, 3 * 64), out[3 * 40];
-            x[64 + 33] = bad[i];
+            float *x = random_floats(16, 3 * 256), out[3 * 40];
+            x[256 + 33] = bad[i];
             multiply(d, w, x, 3, out);
             for (uint32_t r = 0; r < 40; r++) {
                 assert_true(isfinite(out[r]));

@@ -42,8 +42,8 @@ static void rmsnorm_agrees_with_ref_in_place_and_row_by_row(void **state) {
 }
 
 static void silu(device *d, const float *gate, const float *up, uint32_t rows, uint32_t dim, float *out) {
-    host_silu_mul op = {.gate = gate, .up = up, .rows = rows, .dim = dim, .out = out};
-    assert_int_equal(kernels_of(d)->silu_mul(d, &op), ST_OK);
+    host_act_mul op = {.gate = gate, .up = up, .rows = rows, .dim = dim, .out = out};
+    assert_int_equal(kernels_of(d)->act_mul(d, &op), ST_OK);
 }
 
 static void silu_mul_agrees_with_ref_in_place_and_row_by_row(void **state) {
@@ -123,13 +123,12 @@ static void add_is_exact(void **state) {
 
 static void embedded_rows_are_the_values_that_ref_reads(void **state) {
     need_path(*state);
-    static const dtype types[] = {DT_F32, DT_F16, DT_BF16, DT_Q8_0, DT_Q4_0, DT_Q4_1};
     static const int32_t ids[] = {0, 36, 5, 5, 17, 1, 35};
     device *d = open_path(*state, 2), *ref = open_ref();
-    for (size_t t = 0; t < ARRAY_LEN(types); t++) {
-        uint32_t cols = dtype_block_weights(types[t]) == 1 ? 77 : 96;
-        tensor w = random_matrix(types[t], 37, cols, t);
-        float got[7 * 96 + 1], want[7 * 96];
+    for (size_t t = 0; t < WEIGHT_TYPES; t++) {
+        uint32_t cols = dtype_block_weights(weight_types[t]) == 1 ? 77 : whole_blocks(weight_types[t], 96);
+        tensor w = random_matrix(weight_types[t], 37, cols, t);
+        float got[7 * 256 + 1], want[7 * 256];
         got[7 * cols] = 3.0f;
         assert_int_equal(
             kernels_of(d)->embed(d, &(host_embed){.table = &w, .ids = ids, .rows = 7, .out = got}), ST_OK);
@@ -138,7 +137,7 @@ static void embedded_rows_are_the_values_that_ref_reads(void **state) {
             ST_OK);
         for (uint32_t i = 0; i < 7 * cols; i++)
             if (got[i] != want[i])
-                fail_msg("%s: weight %u is %g, want %g", dtype_name(types[t]), i, got[i], want[i]);
+                fail_msg("%s: weight %u is %g, want %g", dtype_name(weight_types[t]), i, got[i], want[i]);
         assert_true(got[7 * cols] == 3.0f);
         free_weight(&w);
     }

@@ -22,6 +22,9 @@ static const shape shapes[] = {
     {64, {33}, {DT_Q4_0}, WEIGHT_PLAIN},
     {96, {31, 1, 65}, {DT_Q4_0, DT_Q8_0, DT_Q4_1}, WEIGHT_QKV},
     {544, {64, 32, 32}, {DT_Q4_1, DT_Q4_1, DT_Q8_0}, WEIGHT_QKV},
+    {256, {64, 33, 32}, {DT_Q4_K, DT_Q5_K, DT_Q6_K}, WEIGHT_QKV}, /* as the usual files have it */
+    {512, {32, 32, 32}, {DT_Q3_K, DT_Q2_K, DT_Q8_0}, WEIGHT_QKV},
+    {256, {32, 32, 32}, {DT_Q5_0, DT_Q5_1, DT_IQ4_NL}, WEIGHT_QKV},
     {32, {64, 32, 32}, {DT_Q8_0, DT_BF16, DT_Q4_0}, WEIGHT_QKV}, /* not packed: one part is not */
 };
 

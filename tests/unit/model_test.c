@@ -5,6 +5,7 @@
 #include "tests/model_file.h"
 #include "vocab_build.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -22,6 +23,8 @@ typedef struct variant {
     const char *u32_key;  /* or set it to u32 */
     uint32_t u32;
     const char *text_key, *text;
+    const char *real_key[2]; /* add them */
+    float real[2];
     const char *skip_tensor;  /* leave this tensor out */
     const char *extra_tensor; /* add it, [1, DIM] f32 */
     const char *turn_tensor;  /* swap its rows and columns */
@@ -69,6 +72,8 @@ static void keys(gguf_build *b, const variant *v) {
          same(v->u32_key, "llama.rope.dimension_count") || same(v->u32_key, "llama.attention.value_length") ||
          same(v->u32_key, "llama.attention.key_length")))
         build_u32(b, v->u32_key, v->u32);
+    for (int i = 0; i < 2; i++)
+        if (v->real_key[i]) build_f32(b, v->real_key[i], v->real[i]);
     build_f32(b, "llama.rope.freq_base", v->rope_base != 0 ? v->rope_base : 10000.0f);
     if (!same(v->skip_key, "llama.attention.layer_norm_rms_epsilon"))
         build_f32(b, "llama.attention.layer_norm_rms_epsilon", 1e-5f);
@@ -155,13 +160,63 @@ static void an_output_of_its_own_and_rope_factors_are_taken(void **s) {
     (void)s;
     model_file f;
     errbuf eb = {0};
-    variant v = {.untied = true, .factors = true};
+    variant v = {.untied = true, .factors = true, .fill = 0x3f};
     assert_int_equal(load(&v, &f, &eb), ST_OK);
     const model *m = f.m;
     assert_false(m->tied);
     assert_int_equal(m->output.part[0].type, DT_F32);
     assert_ptr_not_equal(m->output.part[0].data, m->embed.part[0].data);
     assert_non_null(m->rope_factors);
+    float all;
+    memset(&all, 0x3f, sizeof all);
+    for (uint32_t i = 0; i < HEAD / 2; i++) assert_true(m->rope_factors[i] == all);
+    model_file_close(&f);
+}
+
+/* Each key that changes the rotation, alone and with others: a first factor, the last one, the magnitude. */
+static void rope_scaling_is_obeyed_with_and_without_a_type(void **s) {
+    (void)s;
+    static const char type[] = "llama.rope.scaling.type", factor[] = "llama.rope.scaling.factor",
+                      attn[] = "llama.rope.scaling.attn_factor";
+    static const struct {
+        variant v;
+        float first, last, magnitude; /* first 0: there are no factors */
+    } cases[] = {
+        {{.real_key = {factor}, .real = {4}}, 4, 4, 0},
+        {{.real_key = {"llama.rope.scale_linear"}, .real = {2}}, 2, 2, 0},
+        {{.real_key = {"llama.rope.scale_linear", factor}, .real = {2, 8}}, 8, 8, 0},
+        {{.real_key = {attn}, .real = {2}}, 0, 0, 2},
+        {{.text_key = type, .text = "linear", .real_key = {factor, attn}, .real = {4, 3}}, 4, 4, 3},
+        {{.text_key = type, .text = "none", .real_key = {factor}, .real = {4}}, 0, 0, 0},
+        {{.text_key = type, .text = "none"}, 0, 0, 0},
+        {{.real_key = {factor}, .real = {0}}, 0, 0, 0},
+        {{.text_key = type, .text = "yarn", .real_key = {factor}, .real = {4}}, 1, 4, 1.1386294f},
+        {{.text_key = type, .text = "yarn", .real_key = {factor, attn}, .real = {4, 2}}, 1, 4, 2.2772589f},
+        {{.real_key = {factor}, .real = {4}, .factors = true, .fill = 0x3f}, 4 * 0.74705881f, 0, 0},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        model_file f;
+        errbuf eb = {0};
+        if (load(&cases[i].v, &f, &eb) != ST_OK) fail_msg("case %zu: %s", i, eb.text);
+        const float *factors = f.m->rope_factors;
+        assert_int_equal(factors != NULL, cases[i].first != 0);
+        if (factors) assert_true(fabsf(factors[0] - cases[i].first) < 1e-6f);
+        if (factors && cases[i].last != 0) assert_true(fabsf(factors[HEAD / 2 - 1] - cases[i].last) < 1e-6f);
+        assert_true(fabsf(f.m->rope_magnitude - cases[i].magnitude) < 1e-6f);
+        assert_int_equal(model_features(f.m), cases[i].magnitude != 0 ? FEATURE_ROPE_MAGNITUDE : 0);
+        model_file_close(&f);
+    }
+}
+
+static void a_window_of_the_file_is_that_of_all_layers(void **s) {
+    (void)s;
+    model_file f;
+    errbuf eb = {0};
+    const variant v = {.real_key = {"llama.attention.sliding_window"}, .real = {24}};
+    assert_int_equal(load(&v, &f, &eb), ST_OK);
+    assert_non_null(f.m->window);
+    assert_int_equal(f.m->window[0], 24);
+    assert_int_equal(model_features(f.m), FEATURE_WINDOW);
     model_file_close(&f);
 }
 
@@ -205,9 +260,32 @@ static void files_that_are_wrong_are_refused_by_name(void **s) {
          ST_CORRUPT,
          "llama.vocab_size is 256, but the tokenizer has 257"},
         {{.u32_key = "llama.expert_count", .u32 = 8}, ST_UNSUPPORTED, "llama.expert_count is 8"},
-        {{.text_key = "llama.rope.scaling.type", .text = "yarn"},
+        {{.text_key = "llama.rope.scaling.type", .text = "longrope"},
          ST_UNSUPPORTED,
-         "llama.rope.scaling.type is 'yarn'"},
+         "llama.rope.scaling.type is 'longrope'"},
+        {{.real_key = {"llama.rope.scaling.type"}, .real = {1}}, ST_CORRUPT, "rope.scaling.type is no text"},
+        {{.text_key = "llama.rope.scaling.factor", .text = "4"}, ST_CORRUPT, "scaling.factor is no number"},
+        {{.real_key = {"llama.rope.scaling.factor"}, .real = {-4}}, ST_CORRUPT, "rope.scaling.factor is -4"},
+        {{.real_key = {"llama.rope.scaling.factor"}, .real = {NAN}}, ST_CORRUPT, "scaling.factor is nan"},
+        {{.real_key = {"llama.rope.scaling.attn_factor"}, .real = {1e9f}}, ST_CORRUPT, "attn_factor 1e+09"},
+        {{.text_key = "llama.rope.scaling.type",
+          .text = "yarn",
+          .real_key = {"llama.rope.scaling.factor", "llama.rope.scaling.yarn_beta_slow"},
+          .real = {4, 64}},
+         ST_CORRUPT,
+         "makes no rotation"},
+        {{.real_key = {"llama.rope.scaling.yarn_log_multiplier"}, .real = {0.1f}},
+         ST_UNSUPPORTED,
+         "yarn_log_multiplier is 0.1"},
+        {{.real_key = {"llama.attn_logit_softcapping"}, .real = {50}},
+         ST_UNSUPPORTED,
+         "llama.attn_logit_softcapping is 50; only 0"},
+        {{.real_key = {"llama.logit_scale"}, .real = {0.5f}}, ST_UNSUPPORTED, "llama.logit_scale is 0.5"},
+        {{.real_key = {"llama.attention.scale"}, .real = {-1}}, ST_CORRUPT, "llama.attention.scale is -1"},
+        {{.real_key = {"llama.attention.sliding_window"}, .real = {2.5f}},
+         ST_CORRUPT,
+         "llama.attention.sliding_window is 2.5"},
+        {{.factors = true}, ST_CORRUPT, "tensor 'rope_freqs.weight': number 0 is 0"},
         {{.rope_base = -1.0f}, ST_CORRUPT, "llama.rope.freq_base is -1"},
         {{.skip_tensor = "token_embd.weight"}, ST_CORRUPT, "tensor 'token_embd.weight' is missing"},
         {{.skip_tensor = "blk.0.ffn_up.weight"}, ST_CORRUPT, "tensor 'blk.0.ffn_up.weight' is missing"},
@@ -235,7 +313,7 @@ static void a_type_without_kernels_is_refused_with_those_that_have(void **s) {
     gguf_build b = {0};
     variant v = {.skip_tensor = "output_norm.weight"};
     keys(&b, &v);
-    build_entry(&b, "token_embd.weight", 12, 2, (uint64_t[]){DIM, VOCAB}, 0); /* q4_k */
+    build_entry(&b, "token_embd.weight", 17, 2, (uint64_t[]){DIM, VOCAB}, 0);
     buf_adds(&b.data, "x");
     buf file = build_file(&b);
     char path[] = "/tmp/model_test.XXXXXX";
@@ -248,7 +326,7 @@ static void a_type_without_kernels_is_refused_with_those_that_have(void **s) {
     assert_int_equal(checkpoint_open(&f.ckpt, path, &eb), ST_OK);
     assert_int_equal(model_load(&f.m, f.ckpt, &eb), ST_UNSUPPORTED);
     model_file_close(&f);
-    assert_non_null(strstr(eb.text, "'token_embd.weight' has type 12; supported are f32"));
+    assert_non_null(strstr(eb.text, "'token_embd.weight' has type IQ2_XS; supported are F32, F16, Q4_0"));
     unlink(path);
     buf_done(&file);
 }
@@ -312,6 +390,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_tiny_model_is_described),
         cmocka_unit_test(an_output_of_its_own_and_rope_factors_are_taken),
+        cmocka_unit_test(rope_scaling_is_obeyed_with_and_without_a_type),
+        cmocka_unit_test(a_window_of_the_file_is_that_of_all_layers),
         cmocka_unit_test(files_that_are_wrong_are_refused_by_name),
         cmocka_unit_test(a_type_without_kernels_is_refused_with_those_that_have),
         cmocka_unit_test(the_hash_tells_models_apart),

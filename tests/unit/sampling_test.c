@@ -110,23 +110,41 @@ static void storage_types_have_their_sizes(void **s) {
         dtype type;
         const char *name;
         uint32_t weights, bytes;
-        size_t row64; /* bytes of 64 weights */
+        size_t row512; /* bytes of 512 weights */
     } cases[] = {
-        {DT_F32, "f32", 1, 4, 256},    {DT_F16, "f16", 1, 2, 128},    {DT_BF16, "bf16", 1, 2, 128},
-        {DT_Q4_0, "q4_0", 32, 18, 36}, {DT_Q4_1, "q4_1", 32, 20, 40}, {DT_Q8_0, "q8_0", 32, 34, 68},
+        {DT_F32, "f32", 1, 4, 2048},        {DT_F16, "f16", 1, 2, 1024},
+        {DT_BF16, "bf16", 1, 2, 1024},      {DT_Q4_0, "q4_0", 32, 18, 288},
+        {DT_Q4_1, "q4_1", 32, 20, 320},     {DT_Q8_0, "q8_0", 32, 34, 544},
+        {DT_Q5_0, "q5_0", 32, 22, 352},     {DT_Q5_1, "q5_1", 32, 24, 384},
+        {DT_IQ4_NL, "iq4_nl", 32, 18, 288}, {DT_Q2_K, "q2_k", 256, 84, 168},
+        {DT_Q3_K, "q3_k", 256, 110, 220},   {DT_Q4_K, "q4_k", 256, 144, 288},
+        {DT_Q5_K, "q5_k", 256, 176, 352},   {DT_Q6_K, "q6_k", 256, 210, 420},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         assert_true(dtype_known(cases[i].type));
         assert_string_equal(dtype_name(cases[i].type), cases[i].name);
         assert_int_equal(dtype_block_weights(cases[i].type), cases[i].weights);
         assert_int_equal(dtype_block_bytes(cases[i].type), cases[i].bytes);
-        assert_int_equal(dtype_row_bytes(cases[i].type, 64), cases[i].row64);
+        assert_int_equal(dtype_row_bytes(cases[i].type, 512), cases[i].row512);
     }
-    static const uint32_t unknown[] = {4, 5, 6, 7, 9, 12, 29, 31, UINT32_MAX};
+    static const uint32_t unknown[] = {4, 5, 9, 15, 16, 19, 21, 29, 31, 42, UINT32_MAX};
     for (size_t i = 0; i < ARRAY_LEN(unknown); i++) {
         assert_false(dtype_known(unknown[i]));
         assert_null(dtype_name(unknown[i]));
     }
+}
+
+static void messages_say_types_as_files_do_also_those_that_are_not_supported(void **s) {
+    (void)s;
+    static const struct {
+        uint32_t type;
+        const char *text;
+    } cases[] = {{DT_Q4_K, "Q4_K"}, {DT_BF16, "BF16"}, {17, "IQ2_XS"}, {34, "TQ1_0"},
+                 {39, "MXFP4"},     {41, "Q1_0"},      {42, "42"},     {UINT32_MAX, "4294967295"}};
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++)
+        assert_string_equal(dtype_said(cases[i].type).text, cases[i].text);
+    assert_string_equal(dtype_all().text, "F32, F16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, Q5_K, "
+                                          "Q6_K, IQ4_NL, BF16");
 }
 
 int main(void) {
@@ -138,6 +156,7 @@ int main(void) {
         cmocka_unit_test(eos_comes_before_stop_id_and_stop_id_before_length),
         cmocka_unit_test(nothing_but_the_length_ends_it_within_min_tokens),
         cmocka_unit_test(storage_types_have_their_sizes),
+        cmocka_unit_test(messages_say_types_as_files_do_also_those_that_are_not_supported),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

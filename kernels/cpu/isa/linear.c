@@ -48,32 +48,31 @@ static const uint8_t *weight_row(const linear_job *j, uint32_t n) {
 
 /* ---- one row ---- */
 
-INLINE void single_group(dtype type, const float *x, const uint8_t *const w[TILE_COLS], size_t offset,
+INLINE void single_group(dtype type, const float *x, const uint8_t *const w[TILE_COLS], size_t g,
                          vf acc[TILE_COLS]) {
     vf xs[QV];
     UNROLL for (size_t i = 0; i < QV; i++) xs[i] = vf_load(x + i * SIMD_WIDTH);
     UNROLL for (uint32_t c = 0; c < TILE_COLS; c++) {
         vf ws[QV];
-        weights_group(type, w[c] + offset, ws);
+        weights_group(type, w[c], g, ws);
         UNROLL for (uint32_t i = 0; i < QV; i++) acc[c] = vf_fma(xs[i], ws[i], acc[c]);
     }
 }
 
 INLINE void single_cols(dtype type, const linear_job *j, uint32_t n, float sums[TILE_COLS]) {
     uint32_t inner = j->op->weight->cols, whole = inner / GROUP, rest = inner % GROUP;
-    size_t step = weights_group_bytes(type);
     const float *x = j->op->x;
     const uint8_t *w[TILE_COLS];
     /* Past the end the last row is computed again, and not stored. */
     for (uint32_t c = 0; c < TILE_COLS; c++) w[c] = weight_row(j, MIN(n + c, j->op->weight->rows - 1));
     vf acc[TILE_COLS] = {vf_zero(), vf_zero(), vf_zero(), vf_zero()};
-    for (size_t g = 0; g < whole; g++) single_group(type, x + g * GROUP, w, g * step, acc);
-    if (rest) {
+    for (size_t g = 0; g < whole; g++) single_group(type, x + g * GROUP, w, g, acc);
+    if (rest && weights_plain(type)) {
         float x_tail[GROUP] = {0};
         uint8_t w_tail[TILE_COLS][128];
         memcpy(x_tail, x + (size_t)whole * GROUP, rest * sizeof *x);
         for (uint32_t c = 0; c < TILE_COLS; c++) {
-            weights_tail(w[c] + whole * step, step / GROUP * rest, w_tail[c]);
+            weights_tail(weights_at(type, w[c], whole), weights_plain_bytes(type) / GROUP * rest, w_tail[c]);
             w[c] = w_tail[c];
         }
         single_group(type, x_tail, w, 0, acc);

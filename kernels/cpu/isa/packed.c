@@ -18,7 +18,7 @@ enum {
 
 typedef struct packed_job {
     const cpu_product *op;
-    uint32_t panels; /* of all parts, or of one of two that go together */
+    uint32_t panels; /* of all parts, or of the first when the others go with it */
     uint32_t run;    /* panels of a task */
     uint32_t runs;
     uint32_t block_rows;
@@ -32,14 +32,11 @@ typedef struct panel {
 } panel;
 
 static panel panel_of(const packed *p, uint32_t index, uint32_t planes) {
-    const uint8_t *record = p->data + index * pack_panel_bytes(p->type, p->cols);
-    panel out = {.w = {.record = record, .groups = p->cols / PACK_GROUP, .zero = p->type == DT_Q8_0}};
-    out.w.ahead = record + AHEAD_BYTES;
+    const uint8_t *data = p->data + index * pack_panel_bytes(p->type, p->cols);
+    panel out = {.w = {.panel = data, .groups = p->cols / PACK_GROUP}};
+    out.w.ahead = data + AHEAD_BYTES;
     out.w.ahead_bytes = (uint32_t)pack_record_bytes(p->type);
-    packed_tile *const(*tiles)[PACKED_TILE_MAX] = ISA(packed_bytes);
-    if (p->type == DT_Q4_0) tiles = ISA(packed_nibbles);
-    if (p->type == DT_Q4_1) tiles = ISA(packed_nibbles_min);
-    out.tiles = tiles[planes - 1];
+    out.tiles = ISA(packed_tiles)[p->type][planes - 1];
     return out;
 }
 
@@ -60,29 +57,39 @@ INLINE void store_tile(const packed *p, const float *bias, uint32_t panel_index,
     }
 }
 
-/* gate and up of a tile: out = silu(gate) * up, floats and whole numbers of the group that a panel makes. */
-INLINE void store_gated(const cpu_product *a, uint32_t panel_index, const float *gate, const float *up,
-                        uint32_t row, uint32_t rows) {
+/* One vector of a tile's sums, with the bias that they may have. */
+INLINE vf biased(const float *sums, const float *bias, uint32_t col) {
+    vf sum = vf_load(sums);
+    if (bias) sum = sum + vf_load(bias + col);
+    return sum;
+}
+
+/* What a tile makes of gate and up, or of gate alone: floats and whole numbers of the group that a panel is.
+ */
+INLINE void store_acted(const cpu_product *a, act_kind act, uint32_t panel_index, const float *gate,
+                        const float *up, uint32_t row, uint32_t rows) {
     uint32_t col = panel_index * PACK_ROWS, dim = a->part[0].w->rows;
     for (uint32_t t = 0; t < rows; t++) {
         float *out = a->part[0].out + (size_t)(row + t) * dim + col;
         for (uint32_t i = 0; i < PACK_ROWS; i += SIMD_WIDTH) {
-            vf g = vf_load(gate + t * PACK_ROWS + i), u = vf_load(up + t * PACK_ROWS + i);
-            vf_store(out + i, vf_silu_mul(g, u));
+            vf active = vf_act(act, biased(gate + t * PACK_ROWS + i, a->part[0].bias, col + i));
+            if (up) active = active * biased(up + t * PACK_ROWS + i, a->part[1].bias, col + i);
+            vf_store(out + i, active);
         }
-        ISA(cpu_quantise)(a->gated, row + t, col, out, PACK_ROWS);
+        ISA(cpu_quantise)(a->acted, row + t, col, out, PACK_ROWS);
     }
 }
 
 static void run_panel(const packed_job *j, uint32_t part, uint32_t index, uint32_t begin, uint32_t end) {
     const cpu_product *a = j->op;
     const cpu_product_part *one = &a->part[part], *two = &a->part[part + 1];
-    panel first = panel_of(one->w, index, a->x->planes), second;
-    if (a->gated) second = panel_of(two->w, index, a->x->planes);
-    if (a->gated && pack_panel_bytes(one->w->type, one->w->cols) <= AHEAD_PANEL) {
+    panel first = panel_of(one->w, index, a->x->planes), second = {0};
+    const bool gated = a->acted && a->parts == 2;
+    if (gated) second = panel_of(two->w, index, a->x->planes);
+    if (gated && pack_panel_bytes(one->w->type, one->w->cols) <= AHEAD_PANEL) {
         /* Two streams by turns: each panel asks for the next one, which the other stream has. */
-        first.w.ahead = second.w.record;
-        second.w.ahead = first.w.record + pack_panel_bytes(one->w->type, one->w->cols);
+        first.w.ahead = second.w.panel;
+        second.w.ahead = first.w.panel + pack_panel_bytes(one->w->type, one->w->cols);
     }
     uint32_t rows;
     for (uint32_t r = begin; r < end; r += rows) {
@@ -91,13 +98,13 @@ static void run_panel(const packed_job *j, uint32_t part, uint32_t index, uint32
         tile_rows x = {.row = a->x->data + r * a->x->stride, .rows = a->x};
         first.tiles[rows - 1](&first.w, &x, sums);
         first.w.ahead_bytes = 0; /* what follows in memory was asked for by the first tile */
-        if (!a->gated) {
+        if (!a->acted) {
             store_tile(one->w, one->bias, index, sums, rows, one->out + (size_t)r * one->w->rows);
             continue;
         }
-        second.tiles[rows - 1](&second.w, &x, sums_up);
+        if (gated) second.tiles[rows - 1](&second.w, &x, sums_up);
         second.w.ahead_bytes = 0;
-        store_gated(a, index, sums, sums_up, r, rows);
+        store_acted(a, a->act, index, sums, gated ? sums_up : NULL, r, rows);
     }
 }
 
@@ -109,7 +116,7 @@ static void packed_task(void *ctx, uint32_t task, uint32_t thread) {
     uint32_t row = task / j->runs * j->block_rows, row_end = MIN(row + j->block_rows, a->rows);
     uint32_t part = 0, first = 0; /* of the part */
     for (uint32_t i = begin; i < end; i++) {
-        while (!a->gated && i - first >= pack_panels(a->part[part].w->rows))
+        while (!a->acted && i - first >= pack_panels(a->part[part].w->rows))
             first += pack_panels(a->part[part++].w->rows);
         run_panel(j, part, i - first, row, row_end);
     }
@@ -124,7 +131,7 @@ status ISA(cpu_product)(device *d, const cpu_product *a) {
     packed_job j = {.op = a, .tile_max = a->x->planes == 2 ? PACKED_TILE_MAX2 : PACKED_TILE_MAX};
     for (uint32_t i = 0; i < a->parts; i++) {
         PRE(a->part[i].w->cols == a->x->cols);
-        if (!a->gated || i == 0) j.panels += pack_panels(a->part[i].w->rows);
+        if (!a->acted || i == 0) j.panels += pack_panels(a->part[i].w->rows);
     }
     uint32_t fit = (uint32_t)(BLOCK_BYTES / a->x->stride) / PACKED_TILE_MAX * PACKED_TILE_MAX;
     uint32_t blocks = divide_up(a->rows, MAX(fit, BLOCK_ROWS_MIN));

@@ -12,9 +12,8 @@
 
 /* How a tile finds its weights. */
 typedef struct tile_weights {
-    const uint8_t *record; /* of the first group; the next ones follow at `record_bytes` */
+    const uint8_t *panel;
     uint32_t groups;
-    uint32_t zero; /* which of quant_group.times: 0 for q4_0, 1 for q8_0 */
     /* Memory that will be read next: this much of it is asked for while a group is computed. */
     const uint8_t *ahead;
     uint32_t ahead_bytes; /* a multiple of 64; 0: nothing */
@@ -43,10 +42,29 @@ typedef void packed_tile(const tile_weights *w, const tile_rows *x, float *out);
 #define PACKED_TILE_MAX  6u
 #define PACKED_TILE_MAX2 4u
 
-/* By planes - 1 and T - 1. Records of bytes (q8_0). */
-extern packed_tile *const ISA(packed_bytes)[2][PACKED_TILE_MAX];
-/* Records of nibbles, without m (q4_0) and with it (q4_1). */
-extern packed_tile *const ISA(packed_nibbles)[2][PACKED_TILE_MAX];
-extern packed_tile *const ISA(packed_nibbles_min)[2][PACKED_TILE_MAX];
+/* By type, planes - 1 and T - 1. */
+extern packed_tile *const ISA(packed_tiles)[DT_IQ4_NL + 1][2][PACKED_TILE_MAX];
+
+/* The head of record `group` of super-blocks; of others the record itself has the halves. */
+INLINE const uint8_t *halves_at(dtype type, const uint8_t *panel, uint32_t group) {
+    if (!block_is_super(type)) return panel + pack_record_at(type, group);
+    return panel + group / PACK_SUPER * (pack_head_bytes(type) + PACK_SUPER * pack_record_bytes(type));
+}
+
+/* What the weights' zero adds to the whole numbers of a group, or of half `half` of it. */
+INLINE int32_t zeros_of(dtype type, const quant_group *x, uint32_t half) {
+    if (pack_scales(type) == 2) return -block_zero(type) * x->half[half];
+    return type == DT_Q4_0 ? x->times[0] : type == DT_Q5_0 ? 2 * x->times[0] : x->times[1];
+}
+
+/* The sum that meets the least weight. */
+INLINE float sum_of(dtype type, const quant_group *x, uint32_t half) {
+    return pack_scales(type) == 2 ? (float)x->half[half] * x->scale : x->sum;
+}
+
+/* How far left (right where negative) the bits of the high plane go for step s to be at 4 and 5. */
+INLINE int32_t high_shift(dtype type, uint32_t s, uint32_t upper) {
+    return 4 - (int32_t)(pack_high(type) == 2 ? 2 * s : s + 4 * upper);
+}
 
 #endif

@@ -10,36 +10,39 @@
 #include "kernels/cpu/isa/packed_generic.h"
 #endif
 
-#define TILE(kind, suffix, min, planes, rows)                                                                \
-    __attribute__((noinline)) static void packed_tile_##kind##suffix##_##planes##_##rows(                    \
+#define TILE(type, planes, rows)                                                                             \
+    __attribute__((noinline)) static void packed_tile_##type##_##planes##_##rows(                            \
         const tile_weights *w, const tile_rows *x, float *out) {                                             \
-        tile_##kind(rows, planes, min, w, x, out);                                                           \
+        tile(DT_##type, rows, planes, w, x, out);                                                            \
     }
-#define TILES_4(kind, suffix, min, planes)                                                                   \
-    TILE(kind, suffix, min, planes, 1)                                                                       \
-    TILE(kind, suffix, min, planes, 2)                                                                       \
-    TILE(kind, suffix, min, planes, 3)                                                                       \
-    TILE(kind, suffix, min, planes, 4)
-#define TILES(kind, suffix, min)                                                                             \
-    TILES_4(kind, suffix, min, 1)                                                                            \
-    TILE(kind, suffix, min, 1, 5)                                                                            \
-    TILE(kind, suffix, min, 1, 6)                                                                            \
-    TILES_4(kind, suffix, min, 2)
-#define NAME(kind, suffix, planes, rows) packed_tile_##kind##suffix##_##planes##_##rows
-#define NAMES_4(kind, suffix, planes)                                                                        \
-    NAME(kind, suffix, planes, 1), NAME(kind, suffix, planes, 2), NAME(kind, suffix, planes, 3),             \
-        NAME(kind, suffix, planes, 4)
-#define NAMES(kind, suffix)                                                                                  \
-    {                                                                                                        \
-        {NAMES_4(kind, suffix, 1), NAME(kind, suffix, 1, 5), NAME(kind, suffix, 1, 6)}, {                    \
-            NAMES_4(kind, suffix, 2)                                                                         \
-        }                                                                                                    \
-    }
+#define TILES_4(type, planes)                                                                                \
+    TILE(type, planes, 1)                                                                                    \
+    TILE(type, planes, 2)                                                                                    \
+    TILE(type, planes, 3)                                                                                    \
+    TILE(type, planes, 4)
+#define TILES(type)                                                                                          \
+    TILES_4(type, 1)                                                                                         \
+    TILE(type, 1, 5)                                                                                         \
+    TILE(type, 1, 6)                                                                                         \
+    TILES_4(type, 2)
+#define NAME(type, planes, rows) packed_tile_##type##_##planes##_##rows
+#define NAMES_4(type, planes)                                                                                \
+    NAME(type, planes, 1), NAME(type, planes, 2), NAME(type, planes, 3), NAME(type, planes, 4)
+#define NAMES(type) [DT_##type] = {{NAMES_4(type, 1), NAME(type, 1, 5), NAME(type, 1, 6)}, {NAMES_4(type, 2)}}
 
-TILES(bytes, , false)
-TILES(nibbles, , false)
-TILES(nibbles, _min, true)
+TILES(Q8_0)
+TILES(Q4_0)
+TILES(Q4_1)
+TILES(Q5_0)
+TILES(Q5_1)
+TILES(IQ4_NL)
+TILES(Q2_K)
+TILES(Q3_K)
+TILES(Q4_K)
+TILES(Q5_K)
+TILES(Q6_K)
 
-packed_tile *const ISA(packed_bytes)[2][PACKED_TILE_MAX] = NAMES(bytes, );
-packed_tile *const ISA(packed_nibbles)[2][PACKED_TILE_MAX] = NAMES(nibbles, );
-packed_tile *const ISA(packed_nibbles_min)[2][PACKED_TILE_MAX] = NAMES(nibbles, _min);
+packed_tile *const ISA(packed_tiles)[DT_IQ4_NL + 1][2][PACKED_TILE_MAX] = {
+    NAMES(Q8_0), NAMES(Q4_0), NAMES(Q4_1), NAMES(Q5_0), NAMES(Q5_1), NAMES(IQ4_NL),
+    NAMES(Q2_K), NAMES(Q3_K), NAMES(Q4_K), NAMES(Q5_K), NAMES(Q6_K),
+};

@@ -23,12 +23,14 @@ INLINE void quantise_group(const float *x, uint32_t planes, int8_t *high, int16_
     uint32_t top = top_bits(x);
     float largest = f32_of_bits(top), inverse = 0;
     if (largest >= 1e-30f && top < 0x7f800000) inverse = most / largest;
-    int32_t n[QUANT_GROUP], sum = 0;
+    int32_t n[QUANT_GROUP], half[2] = {0};
     for (uint32_t k = 0; k < QUANT_GROUP; k++) {
         float shifted = (inverse != 0 ? x[k] * inverse : 0) + TO_WHOLE;
         n[k] = (int32_t)(f32_bits(shifted) - f32_bits(TO_WHOLE));
     }
-    for (uint32_t k = 0; k < QUANT_GROUP; k++) sum += n[k];
+    for (uint32_t k = 0; k < QUANT_GROUP / 2; k++) half[0] += n[k];
+    for (uint32_t k = QUANT_GROUP / 2; k < QUANT_GROUP; k++) half[1] += n[k];
+    const int32_t sum = half[0] + half[1];
     if (planes == 2) {
         int8_t *low = high + QUANT_GROUP;
         for (uint32_t k = 0; k < QUANT_GROUP; k++) {
@@ -46,7 +48,10 @@ INLINE void quantise_group(const float *x, uint32_t planes, int8_t *high, int16_
     }
     float scale = inverse != 0 ? largest / most : 0;
     if (top >= 0x7f800000) scale = f32_of_bits(0x7fc00000);
-    *out = (quant_group){.scale = scale, .sum = (float)sum * scale, .times = {-8 * sum, -128 * sum}};
+    *out = (quant_group){.scale = scale,
+                         .sum = (float)sum * scale,
+                         .times = {-8 * sum, -128 * sum},
+                         .half = {half[0], half[1]}};
 }
 
 void ISA(cpu_quantise)(const quant_rows *to, uint32_t row, uint32_t begin, const float *x, uint32_t count) {

@@ -1,4 +1,4 @@
-/* rows - the light ops: norm, silu, add, embedding. */
+/* rows - the light ops: norms, activations, add, embedding. */
 #include "kernels/cpu/isa/weights.h"
 
 /* Floats of one task of an op that treats every float alike; such a float's result does not depend on its
@@ -31,6 +31,26 @@ INLINE void rmsnorm(const float *x, const float *w, uint32_t dim, float eps, flo
                       rest);
 }
 
+/* out = (x - mean) / sqrt(variance + eps) * w; out may be x. */
+INLINE void layer_norm(const float *x, const float *w, uint32_t dim, float eps, float *out) {
+    uint32_t whole = dim / SIMD_WIDTH * SIMD_WIDTH;
+    vf sums = vf_zero(), squares = vf_zero();
+    for (uint32_t i = 0; i < whole; i += SIMD_WIDTH) sums = sums + vf_load(x + i);
+    float sum = vf_sum(sums);
+    for (uint32_t i = whole; i < dim; i++) sum += x[i];
+    const float mean = sum / (float)dim;
+    for (uint32_t i = 0; i < whole; i += SIMD_WIDTH) {
+        vf v = vf_load(x + i) - vf_set1(mean);
+        squares = vf_fma(v, v, squares);
+    }
+    float square = vf_sum(squares);
+    for (uint32_t i = whole; i < dim; i++) square += (x[i] - mean) * (x[i] - mean);
+    const float inverse = 1.0f / __builtin_sqrtf(square / (float)dim + eps);
+    for (uint32_t i = 0; i < whole; i += SIMD_WIDTH)
+        vf_store(out + i, (vf_load(x + i) - vf_set1(mean)) * vf_set1(inverse) * vf_load(w + i));
+    for (uint32_t i = whole; i < dim; i++) out[i] = (x[i] - mean) * inverse * w[i];
+}
+
 static void rmsnorm_row(void *ctx, uint32_t row, uint32_t thread) {
     const host_rmsnorm *a = ctx;
     (void)thread;
@@ -56,7 +76,11 @@ static void norm_rows_task(void *ctx, uint32_t task, uint32_t thread) {
         float *x = a->x + at, *out = a->out + (size_t)r * a->dim, *sum = a->pick ? out : x;
         if (a->delta)
             for (uint32_t k = 0; k < a->dim; k++) sum[k] = x[k] + a->delta[at + k];
-        rmsnorm(a->delta ? sum : x, a->weight, a->dim, a->eps, out);
+        if (a->kind == NORM_RMS)
+            rmsnorm(a->delta ? sum : x, a->weight, a->dim, a->eps, out);
+        else
+            layer_norm(a->delta ? sum : x, a->weight, a->dim, a->eps, out);
+        for (uint32_t k = 0; a->bias && k < a->dim; k++) out[k] += a->bias[k];
         if (a->quant) ISA(cpu_quantise)(a->quant, r, 0, out, a->dim);
     }
 }
@@ -67,22 +91,29 @@ status ISA(cpu_norm_rows)(device *d, const cpu_norm_rows *a) {
     return ST_OK;
 }
 
-/* ---- silu ---- */
+/* ---- activations ---- */
 
-static void silu_mul_slice(void *ctx, uint32_t task, uint32_t thread) {
-    const host_silu_mul *a = ctx;
+INLINE vf act_mul(const host_act_mul *a, vf gate, vf up) {
+    vf active = vf_act(a->act, gate);
+    if (a->up) active = active * up;
+    return active;
+}
+
+static void act_mul_slice(void *ctx, uint32_t task, uint32_t thread) {
+    const host_act_mul *a = ctx;
     (void)thread;
+    const float *up = a->up ? a->up : a->gate;
     size_t i = (size_t)task * SLICE, end = MIN(i + SLICE, (size_t)a->rows * a->dim);
     for (; i + SIMD_WIDTH <= end; i += SIMD_WIDTH)
-        vf_store(a->out + i, vf_silu_mul(vf_load(a->gate + i), vf_load(a->up + i)));
+        vf_store(a->out + i, act_mul(a, vf_load(a->gate + i), vf_load(up + i)));
     uint32_t rest = (uint32_t)(end - i);
     if (rest)
-        vf_store_part(a->out + i, vf_silu_mul(vf_load_part(a->gate + i, rest), vf_load_part(a->up + i, rest)),
+        vf_store_part(a->out + i, act_mul(a, vf_load_part(a->gate + i, rest), vf_load_part(up + i, rest)),
                       rest);
 }
 
-status ISA(cpu_silu_mul)(device *d, const host_silu_mul *a) {
-    team_run(d->team, slices((size_t)a->rows * a->dim), silu_mul_slice, (void *)a);
+status ISA(cpu_act_mul)(device *d, const host_act_mul *a) {
+    team_run(d->team, slices((size_t)a->rows * a->dim), act_mul_slice, (void *)a);
     return ST_OK;
 }
 
@@ -113,7 +144,7 @@ INLINE void embed(dtype type, const host_embed *a, uint32_t row) {
     weights_row(type, bytes, whole, out);
     if (rest) {
         float padded[GROUP];
-        weights_row(type, bytes + whole / GROUP * weights_group_bytes(type), rest, padded);
+        weights_row(type, weights_at(type, bytes, whole / GROUP), rest, padded);
         memcpy(out + whole, padded, rest * sizeof *out);
     }
 }

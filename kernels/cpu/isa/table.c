@@ -9,7 +9,7 @@ const cpu_kernels ISA(cpu_kernels) = {
              .rope = cpu_rope,
              .kv_write = ISA(cpu_kv_write),
              .attention = ISA(cpu_attention),
-             .silu_mul = ISA(cpu_silu_mul),
+             .act_mul = ISA(cpu_act_mul),
              .add = ISA(cpu_add),
              .copy_words = ISA(cpu_copy_words)},
     .pairs = SIMD_KIND == 2,
