@@ -56,10 +56,35 @@ static status put_scaling(const hf_arch *a, key_store *to, const json_t *rope, c
     return ST_OK;
 }
 
+/* YaRN's own, beside type and factor. attention_factor is all of the magnitude, in place of 0.1 ln(factor) +
+ * 1, which the key's multiplies. */
+static status put_yarn(const hf_arch *a, key_store *to, const json_t *rope, uint64_t context, errbuf *eb) {
+    double factor, fast, slow, usual, attention;
+    uint64_t trained;
+    bool truncated;
+    status st = json_real_get(rope, "factor", 1, &factor, eb);
+    if (st == ST_OK) st = json_real_get(rope, "beta_fast", 32, &fast, eb);
+    if (st == ST_OK) st = json_real_get(rope, "beta_slow", 1, &slow, eb);
+    if (st == ST_OK) st = json_truth_get(rope, "truncate", true, &truncated, eb);
+    if (st == ST_OK)
+        st =
+            json_number_get(rope, "original_max_position_embeddings", 1, CONTEXT_MOST, context, &trained, eb);
+    usual = st == ST_OK && factor > 1 ? 0.1 * log(factor) + 1 : 1;
+    if (st == ST_OK) st = json_real_get(rope, "attention_factor", usual, &attention, eb);
+    if (st != ST_OK) return st;
+    if (!truncated || json_is_there(rope, "mscale") || json_is_there(rope, "mscale_all_dim"))
+        return errf(eb, ST_UNSUPPORTED, "yarn with mscale, mscale_all_dim or without truncate");
+    put(a, to, "scaling.yarn_beta_fast", fast);
+    put(a, to, "scaling.yarn_beta_slow", slow);
+    put(a, to, "scaling.original_context_length", (double)trained);
+    if (attention != usual) put(a, to, "scaling.attn_factor", attention / usual);
+    return ST_OK;
+}
+
 typedef struct reading {
     hf_rope *out;
     const hf_arch *a;
-    uint64_t head_dim;
+    uint64_t head_dim, context;
     key_store *to;
 } reading;
 
@@ -73,10 +98,15 @@ static status read_scaling(const reading *r, const json_t *rope, double base, er
         json_number_value(json_object_get(rope, "partial_rotary_factor")) != 1.0)
         return errf(eb, ST_UNSUPPORTED, "partial_rotary_factor is not 1");
     if (strcmp(type, "linear") == 0) return put_scaling(a, r->to, rope, type, eb);
+    if (strcmp(type, "yarn") == 0 && strcmp(a->arch, "gemma3") != 0) {
+        status st = put_scaling(a, r->to, rope, type, eb);
+        return st == ST_OK ? put_yarn(a, r->to, rope, r->context, eb) : st;
+    }
     if (strcmp(type, "llama3") == 0 && strcmp(a->arch, "llama") == 0)
         return llama3_factors(r->out, r->head_dim, rope, base, eb);
-    return errf(eb, ST_UNSUPPORTED, "'%.32s' of %s is not supported; default, linear%s are", type, a->class,
-                strcmp(a->arch, "llama") == 0 ? " and llama3" : "");
+    return errf(eb, ST_UNSUPPORTED, "'%.32s' of %s is not supported; default, linear%s%s are", type, a->class,
+                strcmp(a->arch, "gemma3") == 0 ? "" : ", yarn",
+                strcmp(a->arch, "llama") == 0 ? ", llama3" : "");
 }
 
 /* Gemma 3 has a base for layers with a window, which nothing stretches, and one for the others. */
@@ -118,7 +148,9 @@ status hf_rope_read(hf_rope *out, const hf_arch *a, uint64_t head_dim, key_store
     char key[96];
     snprintf(key, sizeof key, "%s.rope.dimension_count", a->arch);
     key_store_u64(to, key, head_dim);
-    st = read_scaling(&(reading){out, a, head_dim, to}, rope, base, eb);
+    uint64_t context = 0;
+    st = json_number_get(config, "max_position_embeddings", 1, CONTEXT_MOST, 2048, &context, eb);
+    if (st == ST_OK) st = read_scaling(&(reading){out, a, head_dim, context, to}, rope, base, eb);
     if (st == ST_OK && gemma) st = read_local(a, to, config, local, eb);
     return st == ST_OK ? ST_OK : err_prefix(eb, st, "rope_parameters (rope_scaling)");
 }
