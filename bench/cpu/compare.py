@@ -10,7 +10,7 @@ sequences at once, each with keys and values of its own. llama.cpp runs with and
 the first round; a setting that was best in nothing then is left out. The ceilings are measured each round. A
 turn in which others used more than 2 % of a CPU (--foreign) is repeated, and marked * if that does not help.
 
-  --set        smollm2, or 1b: a random model in the shape of Llama-3.2-1B, made by bench/cpu/models.py
+  --set        smollm2, gemma3 (deploy/fetch-model.sh gemma3-270m), or 1b: a random model in the shape of Llama-3.2-1B, made by bench/cpu/models.py
   --isa avx2   both sides restricted to AVX2
   --under CMD  a prefix of every timed command, such as "taskset -c 0" """
 
@@ -23,6 +23,7 @@ import sys
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
+GEMMA = os.path.join(ROOT, "models/gemma-3-270m-q4_k_m.gguf")
 SMOL = os.path.join(ROOT, "models/SmolLM2-135M-Instruct.Q4_1.gguf")
 TRIES = 3
 
@@ -97,6 +98,9 @@ def programs(o, threads):
     if o.set == "smollm2":
         files = {"Q4_1": SMOL, "Q4_0": cache("SmolLM2.q4_0.gguf"), "Q8_0": cache("SmolLM2.q8_0.gguf")}
         own = [("Q4_1", b) for b in (16, 8, 32)] + [("Q4_0", 16), ("Q8_0", 16)]
+    elif o.set == "gemma3":
+        files = {"Q4_K_M": GEMMA}
+        own = [("Q4_K_M", b) for b in (16, 8)]
     else:
         files = {"Q4_0": cache("random-1b.q4_0.gguf"), "Q8_0": cache("random-1b.q8_0.gguf")}
         own = [(t, b) for t in files for b in (16, 8)]
@@ -202,7 +206,7 @@ def true_tokens(o, ids):
 
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--set", choices=("smollm2", "1b"), default="smollm2")
+    p.add_argument("--set", choices=("smollm2", "gemma3", "1b"), default="smollm2")
     p.add_argument("--threads", default="1,2")
     p.add_argument("--rounds", type=int, default=3)
     p.add_argument("--steps", type=int, default=64)

@@ -106,11 +106,12 @@ static status read_scaling(const reading *r, const json_t *rope, double base, er
         json_number_value(json_object_get(rope, "partial_rotary_factor")) != 1.0)
         return errf(eb, ST_UNSUPPORTED, "partial_rotary_factor is not 1");
     if (strcmp(type, "linear") == 0) return put_scaling(a, r->to, rope, type, eb);
-    if (strcmp(type, "yarn") == 0) return read_yarn(r, rope, eb);
+    if (strcmp(type, "yarn") == 0 && strcmp(a->arch, "gemma3") != 0) return read_yarn(r, rope, eb);
     if (strcmp(type, "llama3") == 0 && strcmp(a->arch, "llama") == 0)
         return llama3_factors(r->out, r->head_dim, rope, base, eb);
-    return errf(eb, ST_UNSUPPORTED, "'%.32s' of %s is not supported; default, linear, yarn%s are", type,
-                a->class, strcmp(a->arch, "llama") == 0 ? " and llama3" : "");
+    return errf(eb, ST_UNSUPPORTED, "'%.32s' of %s is not supported; default, linear%s%s are", type, a->class,
+                strcmp(a->arch, "gemma3") == 0 ? "" : ", yarn",
+                strcmp(a->arch, "llama") == 0 ? ", llama3" : "");
 }
 
 /* Gemma 3 has a base for layers with a window, which nothing stretches, and one for the others. */
