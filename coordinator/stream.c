@@ -259,6 +259,8 @@ status stream_open(stream **out, streams *all, api_request *r, const stream_list
         entry *en = &s->entries[i];
         *en = (entry){.req = req, .owner = s, .stop_id = -1};
         choice_init(&en->text, &s->rules);
+        const api_prompt *p = stream_prompt(s, i);
+        en->text.pending = detok_after(all->tok, p->ids.ids, p->ids.count);
         u64_map_put(&all->by_req, req, en);
     }
     *r = (api_request){0};
