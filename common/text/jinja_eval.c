@@ -177,14 +177,17 @@ static flow for_(jrun *r, jscope *scope, const jnode *n) {
     jloop *l = jinja_alloc(r->heap, 1, sizeof *l);
     *l = (jloop){.items = items, .depth = ++r->loops};
     jvalue loop = {.kind = J_LOOP, .loop = l};
+    bool ended = false; /* a turn came to its end: as Jinja does it, `else` is for when none has */
     for (; l->at < items->count; l->at++) {
         jscope *inner = scope_new(r, scope);
         j_put(r->heap, inner->vars, j_text("loop"), loop);
         store(r, inner, n->a, items->items[l->at]);
-        if (exec(r, inner, n->kids[0]) == FLOW_BREAK) break;
+        flow f = exec(r, inner, n->kids[0]);
+        if (f == FLOW_BREAK) break;
+        ended = ended || f == FLOW_ON;
     }
     r->loops--;
-    if (items->count == 0 && n->kids[1]) return exec(r, scope_new(r, scope), n->kids[1]);
+    if (!ended && n->kids[1]) return exec(r, scope_new(r, scope), n->kids[1]);
     return FLOW_ON;
 }
 

@@ -240,7 +240,7 @@ static void inside(lexer *x, bool print) {
                         jt_starts(jt_cut(x->s, x->at + 1, x->s.len), (jstr){close, NULL, 2});
             if (print && c == '+') sign = false;
             if (sign || looks_at(x, close)) {
-                add(x, print ? JT_PRINT_END : JT_BLOCK_END, x->at, x->at + 2);
+                add(x, print ? JT_PRINT_END : JT_BLOCK_END, x->at + sign, x->at + sign + 2u);
                 go_to(x, x->at + (sign ? 3 : 2));
                 after_tag(x, sign ? c : 0, print);
                 return;

@@ -72,7 +72,9 @@ static jvalue floating(jinja_heap *h, double a, char op, double b) {
     default:
         r = fmod(a, b);
         if (r != 0 && (r < 0) != (b < 0)) r += b;
-        return j_float(op == '%' ? r : floor((a - r) / b + 0.5));
+        if (op == '%') return j_float(r != 0 ? r : copysign(0, b));
+        r = floor((a - r) / b + 0.5);
+        return j_float(r != 0 ? r : copysign(0, a / b));
     }
 }
 
