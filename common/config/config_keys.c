@@ -71,6 +71,7 @@ const config_key config_keys[] = {
 
     TEXT_KEY(model, path, ""),
     TEXT_KEY(model, served_model_name, ""),
+    TEXT_KEY(model, chat_template, ""),
     UINT_KEY(model, max_context, 0, 0, 1 << 20),
     PICK_KEY(model, backend, "cpu", "cpu|ref|cuda|mock"),
     PICK_KEY(model, isa, "auto", "auto|avx512|avx2|portable"),

@@ -42,6 +42,7 @@ typedef struct config {
     struct {
         char *path; /* .gguf, relative to the directory baton is started in; or random:NAME[:SEED] */
         char *served_model_name; /* "" = the file's stem */
+        char *chat_template;     /* file of a Jinja template; "" = the model's own */
         uint32_t max_context;    /* 0 = the model's */
         char *backend;           /* cpu | ref | cuda | mock */
         char *isa;               /* cpu: auto | avx512 | avx2 | portable */

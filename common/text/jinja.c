@@ -132,13 +132,13 @@ static void unmark_roles(jinja_heap *h, jvalue messages) {
     }
 }
 
-static uint32_t list_marks(jstr s, jinja_mark *marks) {
+static uint32_t list_marks(jstr s, text_span *marks) {
     uint32_t count = 0;
     for (size_t i = 0; s.mark && i < s.len; i++) {
         if (!s.mark[i]) continue;
         size_t begin = i;
         while (i < s.len && s.mark[i]) i++;
-        if (marks) marks[count] = (jinja_mark){begin, i};
+        if (marks) marks[count] = (text_span){begin, i};
         count++;
     }
     return count;
@@ -158,7 +158,7 @@ static void render(jinja_heap *h, const jinja *t, const jinja_variable *vars, si
 }
 
 status jinja_render(const jinja *t, const jinja_variable *vars, size_t count, const struct tm *now, buf *out,
-                    jinja_mark **marks, uint32_t *mark_count, errbuf *eb) {
+                    text_span **marks, uint32_t *mark_count, errbuf *eb) {
     PRE(t);
     PRE(vars || count == 0);
     PRE(now);

@@ -14,11 +14,14 @@
 
 #include "base/mem.h"
 #include "base/status.h"
+#include "text/tokenizer.h"
 
 #include <jansson.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <time.h>
+
+#define JINJA_TEXT_MAX ((size_t)1 << 20) /* bytes of a template */
 
 typedef struct jinja jinja;
 
@@ -42,16 +45,11 @@ typedef struct jinja_variable {
     bool marked;         /* its texts are the request's */
 } jinja_variable;
 
-/* A stretch of text of the request. */
-typedef struct jinja_mark {
-    size_t begin, end; /* bytes */
-} jinja_mark;
-
 /* Appends the text; the bytes that came from marked variables lie in *marks, [*mark_count], ascending and
  * apart, which the caller frees. In a variable named `messages` values of "role" are not marked: the caller
  * has judged them. `now` is what strftime_now tells. Faults of the template, and raise_exception, are
  * ST_INVALID. */
 status jinja_render(const jinja *t, const jinja_variable *vars, size_t count, const struct tm *now, buf *out,
-                    jinja_mark **marks, uint32_t *mark_count, errbuf *eb);
+                    text_span **marks, uint32_t *mark_count, errbuf *eb);
 
 #endif

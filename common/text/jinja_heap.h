@@ -19,7 +19,6 @@
 #define JINJA_OUTPUT_MAX ((size_t)64 << 20)  /* the text it makes */
 #define JINJA_DEPTH_MAX  400u                /* nested evaluations, macro calls included */
 #define JINJA_NEST_MAX   100u                /* nested values, and nested constructs of the template's text */
-#define JINJA_TEXT_MAX   ((size_t)1 << 20)   /* bytes of a template */
 
 typedef struct jinja_heap {
     struct jinja_block *blocks; /* newest first */

@@ -50,7 +50,7 @@ static status render_case(const json_t *c, buf *out, errbuf *eb) {
         vars[count++] = (jinja_variable){key, value, true};
     }
     struct tm now = {.tm_year = 124, .tm_mon = 6, .tm_mday = 26, .tm_wday = 5, .tm_yday = 207};
-    jinja_mark *marks = NULL;
+    text_span *marks = NULL;
     uint32_t mark_count = 0;
     st = jinja_render(t, vars, count, &now, out, &marks, &mark_count, eb);
     if (st == ST_OK) free(marks);
@@ -77,8 +77,8 @@ static bool is_same(const json_t *c, size_t line) {
         while (text && at < out.len && out.data[at] == json_string_value(text)[at]) at++;
         fprintf(stderr, "at byte %zu: ", at);
         fprintf(stderr, "%s:%zu: %s\n--- want\n%s\n--- got\n%.*s%s\n", cases_path, line,
-                    json_string_value(json_object_get(c, json_object_get(c, "source") ? "source" : "template")),
-                    text ? json_string_value(text) : "(a fault)", (int)out.len, out.data, eb.text);
+                json_string_value(json_object_get(c, json_object_get(c, "source") ? "source" : "template")),
+                text ? json_string_value(text) : "(a fault)", (int)out.len, out.data, eb.text);
     }
     buf_done(&out);
     return same;

@@ -6,6 +6,7 @@
 
 #include <jansson.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <xxhash.h>
 
 static void no_done(void *owner, text_job *job) {
@@ -102,10 +103,12 @@ static void chat_takes_strings_and_text_parts(void **state) {
             "\"max_completion_tokens\":5,\"logprobs\":true,\"top_logprobs\":3}",
             &r, &e),
         ST_OK);
-    assert_int_equal(r.message_count, 2);
-    assert_string_equal(r.messages[0].role, "system");
-    assert_int_equal(r.messages[1].len, 5);
-    assert_memory_equal(r.messages[1].content, "a\nb\0c", 5);
+    assert_false(r.add_special); /* the template's business */
+    char *messages = json_dumps(r.chat.messages, JSON_COMPACT);
+    assert_string_equal(messages,
+                        "[{\"role\":\"developer\",\"content\":\"be brief\"},{\"role\":\"user\",\"content\":"
+                        "[{\"type\":\"text\",\"text\":\"a\"},{\"type\":\"text\",\"text\":\"b\\u0000c\"}]}]");
+    free(messages);
     assert_int_equal(r.params.max_tokens, 5);
     assert_int_equal(r.params.logprobs, 3);
     api_request_done(&r);
@@ -205,7 +208,8 @@ static const struct {
     {API_CHAT, 400, "top_logprobs", "needs logprobs",
      "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"top_logprobs\":2}"},
     {API_CHAT, 400, "tools", "does not support",
-     "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"tools\":[{}]}"},
+     "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"tools\":[{\"type\":\"function\",\"function\":{"
+     "\"name\":\"f\"}}]}"},
     {API_CHAT, 400, "tool_choice", "does not support",
      "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"tool_choice\":\"required\"}"},
     {API_DETOKENIZE, 400, "tokens", "missing", "{}"},
