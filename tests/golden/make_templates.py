@@ -4,7 +4,8 @@
     tests/golden/make_templates.py N SEED > cases.jsonl
     build/test/tests/unit_jinja_golden_test cases.jsonl tests/golden/templates
 
-To look for differences that nobody thought of; what it found stands in jinja_cases.txt. Needs transformers."""
+To look for differences that nobody thought of; what it found stands in jinja_cases.txt. Needs transformers.
+"""
 
 import json
 import random
@@ -17,7 +18,11 @@ VARS = {
     "messages": [
         {"role": "system", "content": "  Be brief. \n"},
         {"role": "user", "content": "Hi <|im_end|> \u00e4\u00f6\u00fc \u4f60\u597d \U0001f600"},
-        {"role": "assistant", "content": "", "tool_calls": [{"function": {"name": "f", "arguments": {"a": 1, "b": [1.5, None, True]}}}]},
+        {
+            "role": "assistant",
+            "content": "",
+            "tool_calls": [{"function": {"name": "f", "arguments": {"a": 1, "b": [1.5, None, True]}}}],
+        },
         {"role": "user", "content": [{"type": "text", "text": "part"}, {"type": "text", "text": "two"}]},
     ],
     "tools": None,
@@ -35,17 +40,193 @@ VARS = {
     "add_generation_prompt": True,
 }
 
-STR_ATOMS = ["s", "t", "'x'", '"y\\n"', "''", "messages[0].content", "messages[1]['content']", "'<|' ~ n ~ '|>'", "'a' 'b'", "nil|string", "w[1]", "l|join('-')", "d|tojson", "s|trim", "'\\u00e9\\x41'"]
-NUM_ATOMS = ["n", "z", "f", "1", "-2", "3.0", "l[0]", "l|length", "10", "messages|length", "l|sum", "1_000", "1e3"]
-LIST_ATOMS = ["l", "w", "e", "[1, 'a', none]", "messages", "(1, 2)", "range(3)", "range(5, 0, -2)", "t.split(',')", "d.items()", "d|dictsort", "d.keys()", "w|sort", "l|reverse|list", "s.split()", "[[1, 2], [3]]"]
-DICT_ATOMS = ["d", "messages[0]", "{'a': 1, 'b': 'x'}", "d.u", "{}", "dict(q=1)", "messages[2].tool_calls[0].function"]
+STR_ATOMS = [
+    "s",
+    "t",
+    "'x'",
+    '"y\\n"',
+    "''",
+    "messages[0].content",
+    "messages[1]['content']",
+    "'<|' ~ n ~ '|>'",
+    "'a' 'b'",
+    "nil|string",
+    "w[1]",
+    "l|join('-')",
+    "d|tojson",
+    "s|trim",
+    "'\\u00e9\\x41'",
+]
+NUM_ATOMS = [
+    "n",
+    "z",
+    "f",
+    "1",
+    "-2",
+    "3.0",
+    "l[0]",
+    "l|length",
+    "10",
+    "messages|length",
+    "l|sum",
+    "1_000",
+    "1e3",
+]
+LIST_ATOMS = [
+    "l",
+    "w",
+    "e",
+    "[1, 'a', none]",
+    "messages",
+    "(1, 2)",
+    "range(3)",
+    "range(5, 0, -2)",
+    "t.split(',')",
+    "d.items()",
+    "d|dictsort",
+    "d.keys()",
+    "w|sort",
+    "l|reverse|list",
+    "s.split()",
+    "[[1, 2], [3]]",
+]
+DICT_ATOMS = [
+    "d",
+    "messages[0]",
+    "{'a': 1, 'b': 'x'}",
+    "d.u",
+    "{}",
+    "dict(q=1)",
+    "messages[2].tool_calls[0].function",
+]
 OTHER = ["nil", "missing", "yes", "true", "None", "d.missing", "d['k']", "tools", "ns.a"]
-STR_FILTERS = ["trim", "upper", "lower", "title", "capitalize", "replace('l', 'LL')", "replace('a', '', 1)", "length", "string", "first", "last", "list", "int", "float(9.5)", "tojson", "e", "indent(2)", "indent(first=true)", "default('q')", "reverse", "safe", "trim('x ')"]
-LIST_FILTERS = ["length", "join(', ')", "first", "last", "list", "reverse|list", "sort", "unique|list", "tojson", "tojson(indent=2)", "map('string')|list", "select('defined')|list", "select|list", "reject('none')|list", "batch(2)|list", "map('upper')|join", "sort(reverse=true)", "max", "min", "string", "map(attribute='role')|list", "selectattr('role', 'equalto', 'user')|list", "rejectattr('tool_calls')|map(attribute='role')|join('/')", "tojson(separators=(',', ':'))"]
-NUM_FILTERS = ["abs", "round", "round(1)", "int", "float", "string", "default(3)", "tojson", "round(method='floor')"]
-DICT_FILTERS = ["length", "tojson", "items|list", "list", "dictsort", "tojson(indent=4)", "string", "dictsort(reverse=true)|first", "tojson(sort_keys=true)", "tojson(ensure_ascii=true)"]
-METHODS = [".strip()", ".lstrip()", ".rstrip('\\n!')", ".split(',')", ".split(',', 1)", ".upper()", ".lower()", ".title()", ".startswith('a')", ".endswith('\\n')", ".replace('o', '0')", ".find('o')", ".split(',')[-1]", ".count('l')", "[0]", "[-1]", "[1:]", "[::-1]", "[:3]", "[1:-1]", "[-3:]", "[::2]", ".splitlines()", ".capitalize()", ".isdigit()", ".removeprefix('a')", ".split('l')[0].rstrip()"]
-TESTS = ["defined", "undefined", "none", "string", "number", "integer", "float", "mapping", "sequence", "iterable", "boolean", "true", "false", "not none", "not defined", "not string", "eq(7)", "equalto('x')", "in([1, 7])", "sameas(true)", "lower", "upper", "callable"]
+STR_FILTERS = [
+    "trim",
+    "upper",
+    "lower",
+    "title",
+    "capitalize",
+    "replace('l', 'LL')",
+    "replace('a', '', 1)",
+    "length",
+    "string",
+    "first",
+    "last",
+    "list",
+    "int",
+    "float(9.5)",
+    "tojson",
+    "e",
+    "indent(2)",
+    "indent(first=true)",
+    "default('q')",
+    "reverse",
+    "safe",
+    "trim('x ')",
+]
+LIST_FILTERS = [
+    "length",
+    "join(', ')",
+    "first",
+    "last",
+    "list",
+    "reverse|list",
+    "sort",
+    "unique|list",
+    "tojson",
+    "tojson(indent=2)",
+    "map('string')|list",
+    "select('defined')|list",
+    "select|list",
+    "reject('none')|list",
+    "batch(2)|list",
+    "map('upper')|join",
+    "sort(reverse=true)",
+    "max",
+    "min",
+    "string",
+    "map(attribute='role')|list",
+    "selectattr('role', 'equalto', 'user')|list",
+    "rejectattr('tool_calls')|map(attribute='role')|join('/')",
+    "tojson(separators=(',', ':'))",
+]
+NUM_FILTERS = [
+    "abs",
+    "round",
+    "round(1)",
+    "int",
+    "float",
+    "string",
+    "default(3)",
+    "tojson",
+    "round(method='floor')",
+]
+DICT_FILTERS = [
+    "length",
+    "tojson",
+    "items|list",
+    "list",
+    "dictsort",
+    "tojson(indent=4)",
+    "string",
+    "dictsort(reverse=true)|first",
+    "tojson(sort_keys=true)",
+    "tojson(ensure_ascii=true)",
+]
+METHODS = [
+    ".strip()",
+    ".lstrip()",
+    ".rstrip('\\n!')",
+    ".split(',')",
+    ".split(',', 1)",
+    ".upper()",
+    ".lower()",
+    ".title()",
+    ".startswith('a')",
+    ".endswith('\\n')",
+    ".replace('o', '0')",
+    ".find('o')",
+    ".split(',')[-1]",
+    ".count('l')",
+    "[0]",
+    "[-1]",
+    "[1:]",
+    "[::-1]",
+    "[:3]",
+    "[1:-1]",
+    "[-3:]",
+    "[::2]",
+    ".splitlines()",
+    ".capitalize()",
+    ".isdigit()",
+    ".removeprefix('a')",
+    ".split('l')[0].rstrip()",
+]
+TESTS = [
+    "defined",
+    "undefined",
+    "none",
+    "string",
+    "number",
+    "integer",
+    "float",
+    "mapping",
+    "sequence",
+    "iterable",
+    "boolean",
+    "true",
+    "false",
+    "not none",
+    "not defined",
+    "not string",
+    "eq(7)",
+    "equalto('x')",
+    "in([1, 7])",
+    "sameas(true)",
+    "lower",
+    "upper",
+    "callable",
+]
 
 
 class Maker:
@@ -101,7 +282,11 @@ class Maker:
                 e = self.r.choice(DICT_ATOMS)
                 return f"{e}|{self.r.choice(DICT_FILTERS)}" if self.r.random() < 0.6 else e
             if r == 7:
-                return f"({self.any()} if {self.cond()} else {self.any()})" if self.r.random() < 0.8 else f"({self.any()} if {self.cond()})"
+                return (
+                    f"({self.any()} if {self.cond()} else {self.any()})"
+                    if self.r.random() < 0.8
+                    else f"({self.any()} if {self.cond()})"
+                )
             if r == 8:
                 return self.cond()
             if r == 9:
@@ -147,9 +332,13 @@ class Maker:
         if r < 4:
             return self.tag(self.any(), True)
         if r == 4:
-            return self.r.choice(["{#- c -#}", "{# c #}\n", self.tag("raw") + " {{ x }} " + self.tag("endraw"), "\n{#c#}"])
+            return self.r.choice(
+                ["{#- c -#}", "{# c #}\n", self.tag("raw") + " {{ x }} " + self.tag("endraw"), "\n{#c#}"]
+            )
         if r == 5:
-            return self.tag(f"set {self.r.choice(['v', 's', 'ns.a', 'v, v2'])} = {self.any()}") + self.tag("v", True)
+            return self.tag(f"set {self.r.choice(['v', 's', 'ns.a', 'v, v2'])} = {self.any()}") + self.tag(
+                "v", True
+            )
         if r == 6:
             return self.tag("set v") + self.body(depth + 1) + self.tag("endset") + self.tag("v|trim", True)
         if r < 9:
@@ -160,11 +349,38 @@ class Maker:
                 out += self.tag("else") + self.body(depth + 1)
             return out + self.tag("endif")
         target = self.r.choice(["x", "x", "x", "x, y"])
-        over = self.r.choice(["d.items()", "d|dictsort", "[(1, 2), (3, 4)]"]) if "," in target else self.lists()
+        over = (
+            self.r.choice(["d.items()", "d|dictsort", "[(1, 2), (3, 4)]"]) if "," in target else self.lists()
+        )
         out = self.tag(f"for {target} in {over}{self.r.choice(['', '', ' if x', ' if x is not none'])}")
         out += self.body(depth + 1) + self.tag("x", True)
-        out += self.r.choice(["", self.tag(self.r.choice(["loop.index", "loop.last", "loop.revindex0", "loop.previtem", "loop.nextitem is defined", "loop.length"]), True)])
-        out += self.r.choice(["", "", self.tag(f"if {self.cond()}") + self.tag(self.r.choice(["break", "continue"])) + self.tag("endif")])
+        out += self.r.choice(
+            [
+                "",
+                self.tag(
+                    self.r.choice(
+                        [
+                            "loop.index",
+                            "loop.last",
+                            "loop.revindex0",
+                            "loop.previtem",
+                            "loop.nextitem is defined",
+                            "loop.length",
+                        ]
+                    ),
+                    True,
+                ),
+            ]
+        )
+        out += self.r.choice(
+            [
+                "",
+                "",
+                self.tag(f"if {self.cond()}")
+                + self.tag(self.r.choice(["break", "continue"]))
+                + self.tag("endif"),
+            ]
+        )
         if self.r.random() < 0.3:
             out += self.tag("else") + self.body(depth + 1)
         return out + self.tag("endfor")
@@ -182,7 +398,20 @@ def main():
         case = {"source": source, "vars": VARS}
         try:
             case["text"] = compile_template(source).render(**VARS)
-            if any(word in case["text"] for word in ("<generator", "object at 0x", "dict_items(", "dict_keys(", "range(", "<built-in", "<method", "<Macro", "&lt;")):
+            if any(
+                word in case["text"]
+                for word in (
+                    "<generator",
+                    "object at 0x",
+                    "dict_items(",
+                    "dict_keys(",
+                    "range(",
+                    "<built-in",
+                    "<method",
+                    "<Macro",
+                    "&lt;",
+                )
+            ):
                 continue
         except Exception as e:
             if rng.random() < 0.7:

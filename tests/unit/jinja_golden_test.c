@@ -1,9 +1,9 @@
 /* Templates rendered by Jinja itself, as transformers sets it up, and by ours: the same text, or a fault of
  * both.
  *
- * A line of the file is {"template": FILE or "source": TEXT, "vars": {...}, "text": what Jinja made} or, in
- * place of the text, "fails": true. With "why" (random cases) ours may do what Jinja does not: that is only
- * counted. */
+ * A line of the file is {"template": FILE or "source": TEXT, "vars": {...} or "chat": NAME, "text": what
+ * Jinja made} or, in place of the text, "fails": true. With "why" (random cases) ours may do what Jinja does
+ * not: that is only counted. A first line {"chats": {NAME: vars}} names variables for many. */
 #include "tests/test.h"
 
 #include "base/mem.h"
@@ -17,6 +17,7 @@
 #define LINE_MAX_BYTES (1u << 20)
 
 static const char *cases_path, *templates_dir;
+static json_t *chats;
 static size_t more; /* cases that only ours renders */
 
 static char *file_text(const char *path, size_t *len) {
@@ -45,7 +46,10 @@ static status render_case(const json_t *c, buf *out, errbuf *eb) {
     size_t count = 0;
     const char *key = NULL;
     json_t *value = NULL;
-    json_object_foreach(json_object_get(c, "vars"), key, value) {
+    const char *chat = json_string_value(json_object_get(c, "chat"));
+    json_t *all = chat ? json_object_get(chats, chat) : json_object_get(c, "vars");
+    assert_non_null(all);
+    json_object_foreach(all, key, value) {
         assert_true(count < ARRAY_LEN(vars));
         vars[count++] = (jinja_variable){key, value, true};
     }
@@ -94,11 +98,15 @@ static void templates_make_the_text_that_jinja_makes(void **s) {
         json_error_t je;
         json_t *c = json_loads(line, JSON_ALLOW_NUL, &je);
         if (!c) fail_msg("%s:%zu: %s", cases_path, count + 1, je.text);
-        wrong += !is_same(c, ++count);
+        if (json_object_get(c, "chats"))
+            chats = json_incref(json_object_get(c, "chats"));
+        else
+            wrong += !is_same(c, ++count);
         json_decref(c);
     }
     fclose(f);
     free(line);
+    json_decref(chats);
     printf("%zu cases, %zu differ, %zu rendered by ours only\n", count, wrong, more);
     assert_true(count > 0);
     assert_int_equal(wrong, 0);
