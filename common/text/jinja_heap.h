@@ -16,7 +16,7 @@
 
 #define JINJA_STEPS_MAX  10000000u           /* of one rendering */
 #define JINJA_BYTES_MAX  ((size_t)256 << 20) /* all values of one rendering */
-#define JINJA_OUTPUT_MAX ((size_t)64 << 20)  /* the text it makes */
+#define JINJA_OUTPUT_MAX ((size_t)16 << 20)  /* the text it makes */
 #define JINJA_DEPTH_MAX  400u                /* nested evaluations, macro calls included */
 #define JINJA_NEST_MAX   100u                /* nested values, and nested constructs of the template's text */
 

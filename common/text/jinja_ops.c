@@ -79,6 +79,7 @@ static jvalue floating(jinja_heap *h, double a, char op, double b) {
 }
 
 static jvalue repeated(jinja_heap *h, jvalue v, int64_t times) {
+    if (v.kind == J_STRING ? v.s.len == 0 : v.list->count == 0) times = 0;
     jinja_steps(h, times > 0 ? (size_t)MIN(times, (int64_t)JINJA_STEPS_MAX) : 0);
     if (v.kind == J_STRING) {
         jbuilder b = {.heap = h};

@@ -37,7 +37,7 @@ TOOLS = [
                 "properties": {
                     "city": {"type": "string", "description": " The city "},
                     "days": {"type": "integer", "description": "How many", "enum": [1, 2.5, -3]},
-                    "list": {"type": ["string", "null"], "description": "Either"},
+                    "list": {"type": ["string", "integer"], "description": "Either"},
                 },
                 "required": ["city"],
             },
