@@ -2,7 +2,6 @@
 #include "text/jinja_builtins.h"
 
 #include "base/mem.h"
-#include "text/jinja_tables.h"
 #include "text/jinja_text.h"
 
 #include <string.h>

@@ -26,6 +26,15 @@ typedef struct jbuiltin {
     jvalue (*run)(jcall *c);
 } jbuiltin;
 
+/* Who has which; each ends with a name of NULL. */
+extern const jbuiltin jinja_text_filters[];
+extern const jbuiltin jinja_list_filters[];
+extern const jbuiltin jinja_tests[];
+extern const jbuiltin jinja_functions[];
+extern const jbuiltin jinja_text_methods[];
+extern const jbuiltin jinja_dict_methods[];
+extern const jbuiltin jinja_list_methods[];
+
 const jbuiltin *jinja_filter(jstr name);
 const jbuiltin *jinja_test(jstr name);
 const jbuiltin *jinja_function(jstr name);

@@ -55,7 +55,7 @@ static void store(jrun *r, jscope *scope, const jnode *target, jvalue v) {
                        (int)MIN(target->a->text.len, 60u), target->a->text.at);
         j_put(r->heap, space.dict, j_str(target->text), v);
     } else {
-        const jlist *l = j_iterate(r->heap, v);
+        const jlist *l = jt_iterate(r->heap, v);
         if (l->count != target->kid_count)
             jinja_fail(r->heap, ST_INVALID, "%zu values for %zu names", l->count, target->kid_count);
         for (size_t i = 0; i < l->count; i++) store(r, scope, target->kids[i], l->items[i]);
@@ -161,7 +161,7 @@ static jvalue attribute(jrun *r, jvalue v, jstr name) {
 }
 
 static const jlist *loop_items(jrun *r, jscope *scope, const jnode *n) {
-    const jlist *all = j_iterate(r->heap, eval(r, scope, n->b));
+    const jlist *all = jt_iterate(r->heap, eval(r, scope, n->b));
     if (!n->c) return all;
     jvalue kept = j_list(r->heap, J_LIST);
     for (size_t i = 0; i < all->count; i++) {

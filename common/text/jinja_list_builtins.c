@@ -1,5 +1,5 @@
 /* Filters and methods of lists and dicts, and global functions. */
-#include "text/jinja_tables.h"
+#include "text/jinja_builtins.h"
 
 #include "base/mem.h"
 #include "text/jinja_text.h"
@@ -35,17 +35,17 @@ static jvalue f_default(jcall *c) {
 }
 
 static jvalue f_first(jcall *c) {
-    return at_or_undefined(j_iterate(c->heap, c->self), 0, "No first item, sequence was empty.");
+    return at_or_undefined(jt_iterate(c->heap, c->self), 0, "No first item, sequence was empty.");
 }
 
 static jvalue f_last(jcall *c) {
     if (c->self.kind == J_LAZY) jinja_fail(c->heap, ST_INVALID, "a generator has no last item");
-    const jlist *l = j_iterate(c->heap, c->self);
+    const jlist *l = jt_iterate(c->heap, c->self);
     return at_or_undefined(l, l->count - 1, "No last item, sequence was empty.");
 }
 
 static jvalue f_list(jcall *c) {
-    const jlist *l = j_iterate(c->heap, c->self);
+    const jlist *l = jt_iterate(c->heap, c->self);
     jvalue out = j_list(c->heap, J_LIST);
     for (size_t i = 0; i < l->count; i++) j_push(c->heap, out.list, l->items[i]);
     return out;
@@ -53,7 +53,7 @@ static jvalue f_list(jcall *c) {
 
 static jvalue f_reverse(jcall *c) {
     if (c->self.kind == J_STRING) return jinja_slice(c->heap, c->self, j_none(), j_none(), j_int(-1));
-    const jlist *l = j_iterate(c->heap, c->self);
+    const jlist *l = jt_iterate(c->heap, c->self);
     jvalue out = j_list(c->heap, J_LAZY);
     for (size_t i = l->count; i > 0; i--) j_push(c->heap, out.list, l->items[i - 1]);
     return out;
@@ -83,7 +83,7 @@ static jvalue folded(jinja_heap *h, jvalue v, bool exact) {
 }
 
 static jvalue f_join(jcall *c) {
-    const jlist *l = j_iterate(c->heap, c->self);
+    const jlist *l = jt_iterate(c->heap, c->self);
     jbuilder b = {.heap = c->heap};
     jstr by = jarg_given(c, 0) ? jt_str(c->heap, c->args[0]) : j_text("").s;
     for (size_t i = 0; i < l->count; i++) {
@@ -115,7 +115,7 @@ static void merge_sort(jinja_heap *h, jvalue *items, jvalue *keys, size_t count,
 }
 
 static jvalue f_sort(jcall *c) {
-    const jlist *l = j_iterate(c->heap, c->self);
+    const jlist *l = jt_iterate(c->heap, c->self);
     jvalue out = j_list(c->heap, J_LIST), keys = j_list(c->heap, J_LIST);
     bool by = jarg_given(c, 2) && c->args[2].kind != J_NONE;
     if (by && c->args[2].kind == J_STRING && memchr(c->args[2].s.at, ',', c->args[2].s.len))
@@ -147,7 +147,7 @@ static jvalue f_dictsort(jcall *c) {
 }
 
 static jvalue extreme(jcall *c, int turn) {
-    const jlist *l = j_iterate(c->heap, c->self);
+    const jlist *l = jt_iterate(c->heap, c->self);
     jvalue best = j_undefined("No aggregated item, sequence was empty."), best_key = best;
     for (size_t i = 0; i < l->count; i++) {
         bool by = jarg_given(c, 1) && c->args[1].kind != J_NONE;
@@ -168,7 +168,7 @@ static jvalue f_max(jcall *c) {
 }
 
 static jvalue f_sum(jcall *c) {
-    const jlist *l = j_iterate(c->heap, c->self);
+    const jlist *l = jt_iterate(c->heap, c->self);
     jvalue sum = jarg_given(c, 1) ? c->args[1] : j_int(0);
     bool by = jarg_given(c, 0) && c->args[0].kind != J_NONE;
     for (size_t i = 0; i < l->count; i++)
@@ -178,7 +178,7 @@ static jvalue f_sum(jcall *c) {
 }
 
 static jvalue f_unique(jcall *c) {
-    const jlist *l = j_iterate(c->heap, c->self);
+    const jlist *l = jt_iterate(c->heap, c->self);
     jvalue out = j_list(c->heap, J_LAZY), seen = j_dict(c->heap, J_DICT);
     bool by = jarg_given(c, 1) && c->args[1].kind != J_NONE;
     for (size_t i = 0; i < l->count; i++) {
@@ -192,7 +192,7 @@ static jvalue f_unique(jcall *c) {
 }
 
 static jvalue f_batch(jcall *c) {
-    const jlist *l = j_iterate(c->heap, c->self);
+    const jlist *l = jt_iterate(c->heap, c->self);
     int64_t size = jarg_int(c, 0, 1);
     if (size < 1) jinja_fail(c->heap, ST_INVALID, "batch: %lld items, want at least 1", (long long)size);
     jvalue out = j_list(c->heap, J_LAZY), row = j_list(c->heap, J_LIST);
@@ -218,7 +218,7 @@ static const jvalue *named(jcall *c, const char *name) {
 }
 
 static jvalue f_map(jcall *c) {
-    const jlist *l = j_iterate(c->heap, c->self);
+    const jlist *l = jt_iterate(c->heap, c->self);
     jvalue out = j_list(c->heap, J_LAZY);
     const jvalue *attribute = named(c, "attribute"), *other = named(c, "default");
     const jbuiltin *f = NULL;
@@ -233,7 +233,7 @@ static jvalue f_map(jcall *c) {
 }
 
 static jvalue pick(jcall *c, bool attribute, bool wanted) {
-    const jlist *l = j_iterate(c->heap, c->self);
+    const jlist *l = jt_iterate(c->heap, c->self);
     jvalue out = j_list(c->heap, J_LAZY);
     size_t at = attribute ? 1 : 0;
     const jbuiltin *f = NULL;

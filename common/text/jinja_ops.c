@@ -132,7 +132,7 @@ bool jinja_contains(jinja_heap *h, jvalue all, jvalue one) {
         return jt_find(h, all.s, one.s, 0) != SIZE_MAX;
     }
     if (all.kind == J_DICT) return j_get(h, all.dict, one) != NULL;
-    const jlist *l = j_iterate(h, all);
+    const jlist *l = jt_iterate(h, all);
     for (size_t i = 0; i < l->count; i++)
         if (j_equal(h, l->items[i], one, 0)) return true;
     return false;
@@ -225,7 +225,7 @@ jvalue jinja_slice(jinja_heap *h, jvalue v, jvalue from, jvalue to, jvalue step)
         size_t begin = jt_offset(h, v.s, (size_t)i), stop = jt_offset(h, v.s, (size_t)MAX(end, i));
         return j_str(jt_cut(v.s, begin, stop));
     }
-    const jlist *l = j_iterate(h, v);
+    const jlist *l = jt_iterate(h, v);
     jvalue out = j_list(h, v.kind == J_TUPLE ? J_TUPLE : J_LIST);
     jbuilder text = {.heap = h};
     for (; by > 0 ? i < end : i > end; i += by) {

@@ -1,5 +1,5 @@
 /* Tests: what comes after `is`. */
-#include "text/jinja_tables.h"
+#include "text/jinja_builtins.h"
 
 #include "text/jinja_text.h"
 

@@ -343,3 +343,28 @@ jstr jt_str(jinja_heap *h, jvalue v) {
     jt_write(&b, v);
     return jb_str(&b);
 }
+
+const jlist *jt_iterate(jinja_heap *h, jvalue v) {
+    jvalue out = j_list(h, J_LIST);
+    switch (v.kind) {
+    case J_LIST:
+    case J_TUPLE:
+    case J_LAZY:
+        return v.list;
+    case J_DICT:
+        out.list->items = v.dict->keys;
+        out.list->count = out.list->capacity = v.dict->count;
+        return out.list;
+    case J_STRING:
+        for (size_t at = 0; at < v.s.len;) {
+            size_t len = jt_char(v.s, at);
+            j_push(h, out.list, j_str(jt_cut(v.s, at, at + len)));
+            at += len;
+        }
+        return out.list;
+    case J_UNDEFINED:
+        return out.list;
+    default:
+        jinja_fail(h, ST_INVALID, "%s cannot be iterated", j_type(v));
+    }
+}

@@ -41,6 +41,10 @@ typedef enum jcase { JCASE_UPPER, JCASE_LOWER, JCASE_CAPITALIZE, JCASE_TITLE, JC
 /* TITLE: Python's title(), a letter after none begins a word; WORDS: the filter's. */
 jstr jt_case(jinja_heap *h, jstr s, jcase how);
 
+/* What iterating gives: a list of items, keys or characters; fails, naming the type. Borrowed where v is a
+ * list. */
+const jlist *jt_iterate(jinja_heap *h, jvalue v);
+
 /* str() and repr() of a value. */
 jstr jt_str(jinja_heap *h, jvalue v);
 void jt_write(jbuilder *b, jvalue v);

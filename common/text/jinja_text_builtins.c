@@ -1,5 +1,5 @@
 /* Filters and methods of texts. */
-#include "text/jinja_tables.h"
+#include "text/jinja_builtins.h"
 
 #include "base/mem.h"
 #include "text/jinja_text.h"
@@ -206,7 +206,7 @@ static jvalue f_tojson(jcall *c) {
     how.comma = j_text(how.indent >= 0 ? "," : ", ").s;
     how.colon = j_text(": ").s;
     if (jarg_given(c, 2) && c->args[2].kind != J_NONE) {
-        const jlist *l = j_iterate(c->heap, c->args[2]);
+        const jlist *l = jt_iterate(c->heap, c->args[2]);
         if (l->count != 2 || l->items[0].kind != J_STRING || l->items[1].kind != J_STRING)
             jinja_fail(c->heap, ST_INVALID, "tojson: separators must be two strings");
         how.comma = l->items[0].s;
@@ -306,7 +306,7 @@ static jvalue m_count(jcall *c) {
 }
 
 static jvalue m_join(jcall *c) {
-    const jlist *l = j_iterate(c->heap, c->args[0]);
+    const jlist *l = jt_iterate(c->heap, c->args[0]);
     jbuilder b = {.heap = c->heap};
     for (size_t i = 0; i < l->count; i++) {
         if (l->items[i].kind != J_STRING)

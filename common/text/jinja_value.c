@@ -1,8 +1,6 @@
 #include "text/jinja_value.h"
 
 #include "base/mem.h"
-#include "text/jinja_text.h"
-
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -316,29 +314,4 @@ int j_compare(jinja_heap *h, jvalue a, jvalue b) {
         return (a.list->count > b.list->count) - (a.list->count < b.list->count);
     }
     jinja_fail(h, ST_INVALID, "%s and %s have no order", j_type(a), j_type(b));
-}
-
-const jlist *j_iterate(jinja_heap *h, jvalue v) {
-    jvalue out = j_list(h, J_LIST);
-    switch (v.kind) {
-    case J_LIST:
-    case J_TUPLE:
-    case J_LAZY:
-        return v.list;
-    case J_DICT:
-        out.list->items = v.dict->keys;
-        out.list->count = out.list->capacity = v.dict->count;
-        return out.list;
-    case J_STRING:
-        for (size_t at = 0; at < v.s.len;) {
-            size_t len = jt_char(v.s, at);
-            j_push(h, out.list, j_str(jt_cut(v.s, at, at + len)));
-            at += len;
-        }
-        return out.list;
-    case J_UNDEFINED:
-        return out.list;
-    default:
-        jinja_fail(h, ST_INVALID, "%s cannot be iterated", j_type(v));
-    }
 }

@@ -110,9 +110,6 @@ const char *j_type(jvalue v);
 /* The number in a bool, int or float. */
 bool j_is_number(jvalue v);
 double j_number(jvalue v);
-/* What iterating gives: a list of items, keys or characters; fails, naming the type. Borrowed where v is a
- * list. */
-const jlist *j_iterate(jinja_heap *h, jvalue v);
 /* Fails with what was not found. */
 void j_fail_undefined(jinja_heap *h, jvalue v) __attribute__((noreturn));
 

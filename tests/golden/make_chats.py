@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Makes tests/golden/chats.jsonl: what Jinja, as transformers sets it up, makes of the chat templates in
-tests/golden/templates with conversations of all kinds, and of small templates for single constructs.
+tests/golden/templates with conversations of all kinds, and of the small ones in tests/golden/constructs.json.
 
     tests/golden/make_chats.py > tests/golden/chats.jsonl
 
@@ -116,57 +116,6 @@ CHATS = {
     },
 }
 
-SMALL = [
-    "{% for i in range(3) %}{{ i }}{% if i == 1 %}{% break %}{% endif %}{% else %}none{% endfor %}",
-    "{% for i in [1] %}{% continue %}{% else %}none came to its end{% endfor %}",
-    "{% for k, v in {'a': 1, 'b': 2}.items() %}{{ loop.index }}{{ k }}{{ v }}{{ ',' if not loop.last }}{% endfor %}",
-    "{% for x in [1, 2, 3] if x != 2 %}{{ x }}/{{ loop.length }}/{{ loop.previtem }}/{{ loop.nextitem }};{% endfor %}",
-    "{% set x = 0 %}{% for i in [1, 2] %}{{ x }}{% set x = i %}{{ x }}{% endfor %}{{ x }}",
-    "{% set ns = namespace(n=0) %}{% for i in range(4) %}{% set ns.n = ns.n + i %}{% endfor %}{{ ns.n }}",
-    "{% macro m(a, b='x', c=none) %}{{ a }}{{ b }}{{ c }}{% endmacro %}{{ m(1) }}{{ m(1, c=2) }}{{ m('q', 'r') }}",
-    "{% macro f(n) %}{{ n }}{% if n > 0 %}{{ f(n - 1) }}{% endif %}{% endmacro %}{{ f(5) }}",
-    "{% set t %}a{% if true %}b{% endif %}\n{% endset %}[{{ t|trim }}]{% set u | upper %}x{% endset %}{{ u }}",
-    "{% filter upper %}a{{ 'b' }}{% endfilter %}",
-    "a\n  {% if true %}\n  b\n  {% endif %}\nc\n",
-    "a \n  {%- if true -%}  \n b {%- endif +%}\n c {%+ if true %}\nd{% endif %}",
-    "  {{ 1 }}  \n{# c #}\n  {# d #}x{#- e -#}  y\n\n",
-    "{% raw %}{{ x }}{% endraw %}{%- raw -%} {% y %} {%- endraw %}",
-    "{{ {'a': {'b': [1, 2]}}}}{{ '}}' }}{{ \"%}\" }}",
-    "{{ 7 // 2 }} {{ -7 // 2 }} {{ -7 % 3 }} {{ 7 / 2 }} {{ 2 ** 10 }} {{ 2 ** -1 }} {{ 1_000 + 0x10 }} {{ 7.5 // 2 }}",
-    "{{ 1 < 2 < 3 }}{{ 3 > 2 > 2 }}{{ 1 == 1.0 }}{{ true == 1 }}{{ 'a' < 'b' }}{{ [1, 2] < [1, 3] }}",
-    "{{ not true or true and false }}{{ 1 if false else 2 if false else 3 }}{{ 'x' if false }}",
-    "{{ 'abc'[-1] }}{{ 'abc'[1:] }}{{ 'abc'[::-1] }}{{ [1, 2, 3][-2:] }}{{ 'h\u00e9llo'[1] }}{{ (1, 2, 3)[::2] }}",
-    "{{ 'a' ~ 1 ~ none ~ true ~ 1.0 ~ [1, 'x'] ~ missing }}",
-    "{{ 'a b  c'.split() }}{{ 'a,b,c'.split(',', 1) }}{{ ' x '.strip() }}{{ 'xxaxx'.strip('x') }}{{ 'a-b'.replace('-', '+') }}",
-    "{{ 'Hello'.startswith('He') }}{{ 'Hello'.endswith(('x', 'lo')) }}{{ 'hello world'.title() }}{{ 'l' in 'hello' }}{{ 'hello'.find('l') }}",
-    "{{ d.get('k') }}{{ d.get('z', 'none') }}{{ d.keys()|list }}{{ d['k'] }}{{ d.u.x[0] }}{{ d.items()|list }}",
-    "{{ d|tojson }}{{ d|tojson(indent=2) }}{{ s|tojson }}{{ s|tojson(ensure_ascii=true) }}{{ d|tojson(sort_keys=true, separators=(',', ':')) }}",
-    "{{ l|sort|join(',') }}{{ l|map('string')|list }}{{ messages|map(attribute='role')|join('|') }}{{ l|first }}{{ l|last }}{{ l|length }}",
-    "{{ messages|selectattr('role', 'equalto', 'user')|list|length }}{{ messages|rejectattr('tool_calls', 'defined')|list|length }}{{ l|select('odd')|list }}{{ l|reject('gt', 1)|list }}",
-    "{{ '%.2f'|length }}{{ 3.14159|round(2) }}{{ 2.5|round }}{{ '12'|int + 1 }}{{ 'x'|int(5) }}{{ '1.5'|float }}{{ -3|abs }}",
-    "{{ missing|default('d') }}{{ ''|default('e', true) }}{{ none|d('f') }}{{ missing is defined }}{{ s is string }}{{ l is iterable and l is not mapping }}",
-    "{{ 'a\\nb\\tc\\\\\\'\\u00e9\\x41\\101\\q' }}{{ \"it's\" }}{{ ['it\\'s', \"q\\\"\"] }}",
-    "{{ 'x\\ny\\n\\nz'|indent }}|{{ 'x\\ny'|indent(2, true) }}|{{ 'a<b>&\"'|e }}|{{ 'hello wORLD'|capitalize }}|{{ 'a-b c'|title }}",
-    "{{ 1e20 }} {{ 1e16 }} {{ 123456789.125 }} {{ 1e-5 }} {{ 0.1 + 0.2 }} {{ 1e15 }} {{ 100.0 }}",
-    "{{ [3, 1]|sort }}{{ ['b', 'A']|sort }}{{ {'b': 1, 'a': 2}|dictsort }}{{ [1, 1, 2]|unique|list }}{{ 'abc'|reverse }}{{ [1, 2, 3]|batch(2)|list }}",
-    "{% set a, b = 1, [2] %}{{ a }}{{ b }}{% for a, (b, c) in [(1, (2, 3))] %}{{ a + b + c }}{% endfor %}",
-    "{{ raise_exception('no') }}",
-    "{{ missing.x }}",
-    "{{ d.missing.x }}",
-    "{{ l.append(1) }}",
-    "{{ 1 + 'a' }}",
-    "{{ missing + 1 }}",
-    "{% for x in 5 %}{% endfor %}",
-    "{{ range(1000000) }}",
-    "{{ strftime_now('%Y-%m-%d %A') }}",
-    "{% if x %}",
-    "{{ 1 + }}",
-    "{% nonsense %}",
-    "{{ 1|nonsense }}",
-    "{{ 1 is nonsense }}",
-    "{{ 'a' 'b' }}{{ ('a', ) }}{{ () }}{{ {} }}{{ [1, ] }}",
-    "{% generation %}x{% endgeneration %}",
-]
 SMALL_VARS = {
     "messages": CALLED,
     "s": "\u00e4 \"q\" \\ \n\u0001<",
@@ -197,7 +146,9 @@ def main():
         for name, chat in chats.items():
             if name != "small":
                 case(source, chat, template=file, chat=name)
-    for source in SMALL:
+    with open(os.path.join(FOLDER, "..", "constructs.json"), encoding="utf-8") as f:
+        constructs = json.load(f)
+    for source in constructs:
         case(source, SMALL_VARS, source=source, chat="small")
 
 

@@ -4,7 +4,7 @@
     tests/golden/make_templates.py N SEED > cases.jsonl
     build/test/tests/unit_jinja_golden_test cases.jsonl tests/golden/templates
 
-To look for differences that nobody thought of; what it found stands in jinja_cases.txt. Needs transformers.
+To look for differences that nobody thought of; what it found stands in constructs.json. Needs transformers.
 """
 
 import json
@@ -228,6 +228,11 @@ TESTS = [
     "callable",
 ]
 
+HEAD = (
+    "{% set ns = namespace(a=1) %}{% macro m(a, b='B') %}[{{ a }}|{{ b }}]{% endmacro %}"
+    "{% macro m2(a, b=none) -%} {{ a }}{% if b %}{{ m(b) }}{% endif %} {%- endmacro %}"
+)
+
 
 class Maker:
     def __init__(self, rng):
@@ -252,7 +257,8 @@ class Maker:
         if r < 0.5:
             return self.r.choice(NUM_ATOMS)
         if r < 0.9:
-            return f"{self.r.choice(NUM_ATOMS)} {self.r.choice(['+', '-', '*', '/', '//', '%'])} {self.numbers()}"
+            op = self.r.choice(['+', '-', '*', '/', '//', '%'])
+            return f"{self.r.choice(NUM_ATOMS)} {op} {self.numbers()}"
         return f"({self.numbers()}) ** {self.r.choice(['2', '0', '-1', '3'])}"
 
     def lists(self):
@@ -386,8 +392,7 @@ class Maker:
         return out + self.tag("endfor")
 
     def template(self):
-        head = "{% set ns = namespace(a=1) %}{% macro m(a, b='B') %}[{{ a }}|{{ b }}]{% endmacro %}{% macro m2(a, b=none) -%} {{ a }}{% if b %}{{ m(b) }}{% endif %} {%- endmacro %}"
-        return head + self.body(0) + self.r.choice(["", "\n", "\n\n"])
+        return HEAD + self.body(0) + self.r.choice(["", "\n", "\n\n"])
 
 
 def main():
