@@ -77,6 +77,16 @@ status api_salt(api_request *r, const void *text, size_t len, api_error *e) {
 void api_request_init(api_request *r, api_kind kind) {
     PRE(r);
     *r = (api_request){.kind = kind, .choices = 1, .params = sampling_default(), .add_special = true};
+    r->chat.add_generation_prompt = true;
+}
+
+void api_chat_done(api_chat *c) {
+    PRE(c);
+    json_decref(c->messages);
+    json_decref(c->tools);
+    json_decref(c->documents);
+    json_decref(c->kwargs);
+    *c = (api_chat){0};
 }
 
 void api_request_done(api_request *r) {
@@ -86,8 +96,7 @@ void api_request_done(api_request *r) {
         token_list_done(&r->prompts[i].ids);
     }
     free(r->prompts);
-    for (uint32_t i = 0; i < r->message_count; i++) free(r->messages[i].content);
-    free(r->messages);
+    api_chat_done(&r->chat);
     for (uint32_t i = 0; i < r->stop_count; i++) free(r->stops[i].text);
     free(r->stop_ids);
     free(r->bias);
@@ -104,14 +113,9 @@ api_prompt *api_add_prompt(api_request *r) {
 
 const char *api_role(const char *text) {
     PRE(text);
-    static const char *const names[][2] = {{"system", "system"},
-                                           {"developer", "system"},
-                                           {"user", "user"},
-                                           {"assistant", "assistant"},
-                                           {"tool", "tool"}};
-    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
-        if (strcmp(text, names[i][0]) == 0) return names[i][1];
-    }
+    static const char *const names[] = {"system", "developer", "user", "assistant", "tool"};
+    for (size_t i = 0; i < ARRAY_LEN(names); i++)
+        if (strcmp(text, names[i]) == 0) return names[i];
     return NULL;
 }
 
@@ -187,7 +191,7 @@ static status check_ids(const api_request *r, const api_model *m, api_error *e) 
 
 static status check_prompts(const api_request *r, api_error *e) {
     if (r->kind == API_CHAT) {
-        if (r->message_count == 0)
+        if (json_array_size(r->chat.messages) == 0)
             return api_fail(e, 400, "messages", "messages: the list is empty, want at least one");
         return ST_OK;
     }
