@@ -20,6 +20,7 @@
 #define API_MESSAGES_MAX   4096u
 #define API_ID_MAX         128u
 #define API_SALT_BYTES_MAX 1024u
+#define API_SCORES_MAX     (1u << 20) /* api_scores of one request: 8 MiB, and an answer of some 60 MB */
 
 typedef enum api_kind { API_COMPLETION, API_CHAT, API_TOKENIZE, API_DETOKENIZE } api_kind;
 
@@ -72,7 +73,9 @@ typedef struct api_request {
     sampling_bias *bias;
     api_stop stops[API_STOPS_MAX];
     uint32_t stop_count;
-    uint64_t salt[2]; /* of the prefix cache; both 0: none was given */
+    uint64_t salt[2];        /* of the prefix cache; both 0: none was given */
+    int32_t prompt_logprobs; /* to be shown; -1 = none. params.prompt_logprobs is what is computed, for echo
+                                too */
     bool max_tokens_given, seed_given;
     bool stream, include_usage, continuous_usage, timings;
     bool echo, include_stop, keep_special, return_token_ids;
@@ -99,6 +102,8 @@ const char *api_role(const char *text);
 status api_salt(api_request *r, const void *text, size_t len, api_error *e);
 /* Judges all ranges and combinations, and draws the seed when none was given. */
 status api_check(api_request *r, const api_model *m, api_error *e);
+/* Log-probabilities that have to be kept for it: prompt tokens of all choices x (1 + prompt_logprobs). */
+uint64_t api_scores(const api_request *r);
 /* After encoding: prompt and max_tokens against the context; a chat without max_tokens gets the rest of it.
  */
 status api_check_context(api_request *r, const api_model *m, api_error *e);

@@ -85,6 +85,11 @@ static void sink_token(void *ctx, uint64_t req, const core_token *t) {
     streams_token(a->streams, req, t, a->took_ns); /* tokens come by messages only */
 }
 
+static void sink_prompt(void *ctx, uint64_t req, const core_prompt *p) {
+    app *a = ctx;
+    streams_prompt(a->streams, req, p);
+}
+
 static void sink_end(void *ctx, uint64_t req, const core_end *e, const core_times *t) {
     app *a = ctx;
     streams_end(a->streams, req, e, t);
@@ -330,6 +335,7 @@ static status open_app(app *a, errbuf *eb) {
                       .send = sink_send,
                       .hang_up = sink_hang_up,
                       .token = sink_token,
+                      .prompt = sink_prompt,
                       .end = sink_end,
                       .record = sink_record,
                       .steps = sink_steps,

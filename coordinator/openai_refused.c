@@ -30,7 +30,6 @@ static const struct {
     {"grammar", REFUSE_FULL},
     {"regex", REFUSE_FULL},
     {"ebnf", REFUSE_FULL},
-    {"prompt_logprobs", REFUSE_SET},
     {"prompt_embeds", REFUSE_SET},
     {"input_embeds", REFUSE_SET},
     {"truncate_prompt_tokens", REFUSE_SET},
