@@ -49,6 +49,7 @@ typedef struct app {
     streams *streams;
     text_thread *text;
     http *http;
+    const char **api_keys; /* the config's, and the environment's */
     native *native;
     char *http_url;
     buf scratch;      /* one control message's bytes */
@@ -258,6 +259,11 @@ static void print_limits(const app *a) {
 static status open_fronts(app *a, errbuf *eb) {
     const config *c = a->cfg;
     size_t body_max = (size_t)c->limits.max_body_kb * 1024;
+    const char *key = getenv("BATON_API_KEY");
+    uint32_t keys = c->http.api_keys_count;
+    a->api_keys = xcalloc(keys + 1, sizeof *a->api_keys);
+    for (uint32_t i = 0; i < keys; i++) a->api_keys[i] = c->http.api_keys[i];
+    if (key && key[0]) a->api_keys[keys++] = key;
     http_options ho = {.loop = a->loop,
                        .core = a->core,
                        .streams = a->streams,
@@ -274,6 +280,10 @@ static status open_fronts(app *a, errbuf *eb) {
                                  .role_wanted = {[ROLE_PREFILL] = c->prefill.count,
                                                  [ROLE_DECODE] = c->decode.count,
                                                  [ROLE_COLOCATED] = c->colocated.count}},
+                       .access = {.origins = c->http.cors_origins,
+                                  .credentials = c->http.cors_credentials,
+                                  .keys = a->api_keys,
+                                  .key_count = keys},
                        .body_max = body_max,
                        .slow_client_ns = c->limits.slow_client_ms * NS_PER_MS};
     status st = http_open(&a->http, c->cluster.http, &ho, eb);
@@ -330,6 +340,7 @@ static void close_app(app *a) {
     tokenizer_free(a->tok); /* before the checkpoint that it points into */
     checkpoint_close(a->ckpt);
     config_free(a->cfg);
+    free(a->api_keys);
     free(a->served_name);
     free(a->http_url);
     buf_done(&a->scratch);
