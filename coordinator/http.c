@@ -163,6 +163,13 @@ static const struct {
     {"/events", live_events, GET_METHODS, 0},
 };
 
+const char *http_route(size_t i, const char **methods) {
+    PRE(methods);
+    if (i >= ARRAY_LEN(routes)) return NULL;
+    *methods = routes[i].methods;
+    return routes[i].path;
+}
+
 static bool route_matches(const http *h, size_t i, const char *path) {
     if (routes[i].page != page_model) return strcmp(path, routes[i].path) == 0;
     size_t prefix = strlen(routes[i].path);
@@ -216,7 +223,7 @@ static void answer_options(http *h, http_request *req, const char *handler, cons
         http_reply_error(h, req, handler, &e);
         return;
     }
-    meter_http(h->opt.meter, handler, 204);
+    meter_http(h->opt.meter, handler, "OPTIONS", 204);
     http_send(req, 204, NULL, 0);
 }
 

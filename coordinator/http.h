@@ -22,5 +22,8 @@ void http_turn(http *h, uint64_t now_ns);
 /* Stops accepting and ends all clients with an error. */
 void http_stop(http *h, const char *why);
 uint32_t http_client_count(const http *h);
+/* The path of number i ("/v1/models/" stands for all below it) and its methods, "GET, HEAD, OPTIONS"; NULL:
+ * there are no more. Borrowed: static. */
+const char *http_route(size_t i, const char **methods);
 
 #endif

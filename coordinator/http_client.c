@@ -18,7 +18,9 @@ void http_reply(http *h, http_request *req, const char *handler, uint32_t code, 
     PRE(body);
     evhttp_add_header(&req->out, "Content-Type", content_type);
     if (code == 429 || code == 503) evhttp_add_header(&req->out, "Retry-After", "1");
-    meter_http(h->opt.meter, handler, code);
+    const char *method = http_method_name(req->head.method);
+    meter_http(h->opt.meter, handler, method, code);
+    if (req->whole_ns) meter_http_done(h->opt.meter, handler, method, clock_now_ns() - req->whole_ns);
     http_send(req, code, body->data, body->len);
 }
 
@@ -203,7 +205,7 @@ static void start_stream(http_client *c, uint64_t now_ns) {
     evhttp_add_header(fields, "Content-Type", "text/event-stream; charset=utf-8");
     evhttp_add_header(fields, "Cache-Control", "no-cache");
     evhttp_add_header(fields, "X-Accel-Buffering", "no"); /* nginx would gather the events */
-    meter_http(c->http->opt.meter, c->handler, 200);
+    meter_http(c->http->opt.meter, c->handler, "POST", 200);
     http_send_start(c->req, 200);
     c->req->drained = on_drained;
     c->started = true;
@@ -251,8 +253,10 @@ void http_client_render(http_client *c, uint64_t now_ns) {
     if (end) openai_tail(out, s, model);
     if (out->len) send_events(c, out);
     if (!end) return;
+    const char *handler = c->handler;
     http_request *req = untie(c);
     http_client_free(c);
+    meter_http_done(h->opt.meter, handler, "POST", clock_now_ns() - req->whole_ns);
     http_send_end(req);
 }
 

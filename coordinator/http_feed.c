@@ -56,7 +56,7 @@ http_feed *http_feed_start(http *h, http_request *req, const char *handler, cons
     struct evkeyvalq *headers = &req->out;
     evhttp_add_header(headers, "Content-Type", type);
     evhttp_add_header(headers, "Cache-Control", "no-cache");
-    meter_http(h->opt.meter, handler, 200);
+    meter_http(h->opt.meter, handler, "GET", 200);
     http_send_start(req, 200);
     return f;
 }

@@ -249,6 +249,7 @@ static void refuse(http_conn *c, const api_error *e) {
 static void hand_over(http_conn *c) {
     bufferevent_disable(c->bev, EV_READ);
     c->state = CONN_PENDING;
+    c->request.whole_ns = clock_now_ns();
     CHECK(event_add(c->closed, NULL) == 0);
     c->server->opt.request(c->server->opt.ctx, &c->request);
 }

@@ -30,6 +30,7 @@ typedef struct http_request {
     void (*gone)(void *owner);
     void (*drained)(void *owner); /* all that was given has left */
     http_conn *conn;
+    uint64_t whole_ns;    /* when its last byte had come */
     bool started, pieces; /* the answer; in chunks */
 } http_request;
 

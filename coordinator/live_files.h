@@ -1,4 +1,5 @@
-/* live_files - the files of coordinator/live and openapi.json, which the build turns into C (cmake/embed.cmake). */
+/* live_files - the files of coordinator/live and openapi.json, which the build turns into C
+ * (cmake/embed.cmake). */
 #ifndef BATON_COORDINATOR_LIVE_FILES_H
 #define BATON_COORDINATOR_LIVE_FILES_H
 

@@ -15,6 +15,7 @@
 #include "config/args.h"
 #include "coordinator/http.h"
 #include "coordinator/native.h"
+#include "coordinator/throughput.h"
 #include "net/bus.h"
 #include "text/chat.h"
 
@@ -51,6 +52,7 @@ typedef struct app {
     http *http;
     const char **api_keys; /* the config's, and the environment's */
     native *native;
+    throughput throughput;
     char *http_url;
     buf scratch;      /* one control message's bytes */
     uint64_t took_ns; /* when the control message at hand was taken */
@@ -96,6 +98,7 @@ static void sink_record(void *ctx, const core_record *r) {
 static void sink_steps(void *ctx, const core_steps *s) {
     app *a = ctx;
     trace_add_steps(a->trace, s);
+    meter_steps(a->meter, s);
 }
 
 static void control_message(void *ctx, uint64_t conn, const void *bytes, size_t count) {
@@ -154,6 +157,9 @@ static uint64_t turn(void *ctx, uint64_t now_ns) {
     uint64_t next = core_turn(a->core, now_ns);
     http_turn(a->http, now_ns);
     if (a->native) native_turn(a->native, now_ns);
+    buf_reset(&a->scratch);
+    if (throughput_line(&a->throughput, a->core, now_ns, &a->scratch))
+        LOG_(LOG_INFO, "throughput", a->scratch.data, " ");
     if (streams_turn(a->streams, now_ns)) next = now_ns;
     if (!a->told_ready && !a->stopping && core_ready(a->core)) tell_ready(a, now_ns);
     loop_gather(a->loop, streams_alive(a->streams) >= CROWD ? GATHER_NS : 0);

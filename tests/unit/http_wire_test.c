@@ -2,6 +2,10 @@
 #include "http_world.h"
 
 #include "coordinator/http_head.h"
+#include "coordinator/live_files.h"
+
+#include <ctype.h>
+#include <jansson.h>
 
 #define POST_HEAD   "POST /v1/completions HTTP/1.1\r\nHost: x\r\n"
 #define TOKENIZE    "POST /tokenize HTTP/1.1\r\nHost: x\r\n"
@@ -344,6 +348,43 @@ static void a_key_opens_the_api_and_pages_need_none(void **state) {
     for (size_t i = 0; i < ARRAY_LEN(wrong); i++) assert_true(denied("/v1/completions", wrong[i]));
 }
 
+/* methods has the name in capitals as one of its words. */
+static bool names_method(const char *methods, const char *name) {
+    char upper[16];
+    size_t len = strlen(name);
+    assert_true(len < sizeof upper);
+    for (size_t i = 0; i <= len; i++) upper[i] = (char)toupper((unsigned char)name[i]);
+    const char *at = strstr(methods, upper);
+    return at && (at[len] == ',' || !at[len]);
+}
+
+static void the_description_has_every_route_and_no_other(void **state) {
+    (void)state;
+    json_error_t err;
+    json_t *doc =
+        json_loadb((const char *)live_openapi_json, live_openapi_json_len, JSON_REJECT_DUPLICATES, &err);
+    if (!doc) fail_msg("openapi.json:%d: %s", err.line, err.text);
+    json_t *paths = json_object_get(doc, "paths");
+    const char *methods, *path;
+    size_t count = 0;
+    for (; (path = http_route(count, &methods)); count++) {
+        json_t *item = json_object_get(paths, strcmp(path, "/v1/models/") ? path : "/v1/models/{model}");
+        if (!item) fail_msg("%s is not in openapi.json", path);
+        size_t told = 0, taken = 1;
+        for (const char *p = methods; *p; p++) taken += *p == ',';
+        const char *name;
+        json_t *value;
+        json_object_foreach(item, name, value) {
+            if (strcmp(name, "parameters") == 0) continue;
+            if (!names_method(methods, name)) fail_msg("%s does not take %s", path, name);
+            told++;
+        }
+        if (told != taken) fail_msg("openapi.json lacks a method of %s", path);
+    }
+    assert_int_equal(count, json_object_size(paths));
+    json_decref(doc);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         WITH_WORLD(a_chunked_body_with_extensions_and_a_trailer_is_read),
@@ -359,6 +400,7 @@ int main(void) {
         WITH_WORLD(a_path_may_be_written_in_several_ways),
         WITH_WORLD(every_answer_has_the_requests_name),
         WITH_WORLD(a_page_of_another_origin_may_read_every_answer),
+        cmocka_unit_test(the_description_has_every_route_and_no_other),
         cmocka_unit_test(listed_origins_are_named_and_others_are_not),
         cmocka_unit_test(a_key_opens_the_api_and_pages_need_none),
     };
