@@ -1,6 +1,7 @@
 #include "grammar/masks.h"
 
 #include "base/mem.h"
+#include "base/status.h"
 #include "grammar/json_rules.h"
 
 #include <stdlib.h>
