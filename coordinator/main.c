@@ -19,6 +19,7 @@
 #include "net/bus.h"
 #include "text/chat.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -82,6 +83,11 @@ static void sink_hang_up(void *ctx, uint64_t conn) {
 static void sink_token(void *ctx, uint64_t req, const core_token *t) {
     app *a = ctx;
     streams_token(a->streams, req, t, a->took_ns); /* tokens come by messages only */
+}
+
+static void sink_prompt(void *ctx, uint64_t req, const core_prompt *p) {
+    app *a = ctx;
+    streams_prompt(a->streams, req, p);
 }
 
 static void sink_end(void *ctx, uint64_t req, const core_end *e, const core_times *t) {
@@ -192,6 +198,30 @@ static status open_texts(app *a, uint32_t *context, errbuf *eb) {
     return st == ST_OK ? ST_OK : err_prefix(eb, st, "%s", path);
 }
 
+/* The model's chat template, or the one of the config's file. One that cannot be run costs chat only. */
+static status open_template(app *a, errbuf *eb) {
+    const char *path = a->cfg->model.chat_template;
+    buf text = {0};
+    if (path && path[0]) {
+        FILE *file = fopen(path, "rb");
+        if (!file) return errf(eb, ST_IO, "%s: %s", path, strerror(errno));
+        buf_adds(&text, "");
+        for (size_t got = 1; got > 0 && text.len <= JINJA_TEXT_MAX;) {
+            char piece[4096];
+            got = fread(piece, 1, sizeof piece, file);
+            buf_add(&text, piece, got);
+        }
+        fclose(file);
+    }
+    status st = chat_template_init(&a->chat, a->ckpt, text.data, text.len);
+    buf_done(&text);
+    if (st == ST_OK && !a->chat.program) {
+        log_warn("model", "the chat template cannot be used: /v1/chat/completions will be refused",
+                 "path=%s why=\"%s\"", path && path[0] ? path : a->cfg->model.path, a->chat.why.text);
+    }
+    return st;
+}
+
 static status load_model(app *a, errbuf *eb) {
     const config *cfg = a->cfg;
     uint32_t context = 0;
@@ -204,12 +234,8 @@ static status load_model(app *a, errbuf *eb) {
     a->max_context = cfg->model.max_context ? cfg->model.max_context : context;
     const char *name = cfg->model.served_model_name;
     a->served_name = name && name[0] ? xstrdup(name) : checkpoint_stem(cfg->model.path);
-    st = chat_template_init(&a->chat, a->ckpt, eb);
-    if (st != ST_OK) return err_prefix(eb, st, "chat template");
-    if (a->chat.kind == CHAT_UNKNOWN) {
-        log_warn("model", "chat template is not known: /v1/chat/completions will be refused", "path=%s",
-                 cfg->model.path);
-    }
+    st = open_template(a, eb);
+    if (st != ST_OK) return err_prefix(eb, st, "model.chat_template");
     a->env = (text_env){.tok = a->tok,
                         .chat = &a->chat,
                         .model = {.name = a->served_name,
@@ -309,6 +335,7 @@ static status open_app(app *a, errbuf *eb) {
                       .send = sink_send,
                       .hang_up = sink_hang_up,
                       .token = sink_token,
+                      .prompt = sink_prompt,
                       .end = sink_end,
                       .record = sink_record,
                       .steps = sink_steps,

@@ -31,39 +31,40 @@ static bool put_scale(uint8_t *to, float d) {
     return (half & 0x7c00) != 0x7c00;
 }
 
-static bool q8_0_block(const float *x, uint8_t *to) {
-    float most = 0;
-    bool finite = true;
+/* The largest magnitude. As bits it is compared in whole numbers, so that the loop is one of vectors; what is
+ * not finite is larger than all numbers. */
+static inline float largest(const float *x) {
+    int32_t most = 0;
     for (uint32_t i = 0; i < BLOCK; i++) {
-        float a = fabsf(x[i]);
-        finite &= a <= 0x1.fffffep127f;
-        most = a > most ? a : most;
+        int32_t bits = (int32_t)(f32_bits(x[i]) & 0x7fffffff);
+        most = MAX(most, bits);
     }
-    float d = most / 127;
-    if (!finite || !put_scale(to, d)) return false;
+    return f32_of_bits((uint32_t)most);
+}
+
+static bool q8_0_block(const float *x, uint8_t *to) {
+    float most = largest(x), d = most / 127;
+    if (!isfinite(most) || !put_scale(to, d)) return false;
     float id = inverse(d);
-    for (uint32_t i = 0; i < BLOCK; i++) to[2 + i] = (uint8_t)(int8_t)round_away(x[i] * id);
+    for (uint32_t i = 0; i < BLOCK; i++) to[2 + i] = (uint8_t)round_away(x[i] * id);
     return true;
 }
 
+/* The scale's sign is that of the first number of the largest magnitude, which becomes 0 of 0..15. */
 static bool q4_0_block(const float *x, uint8_t *to) {
-    float most = 0, of = 0;
-    bool finite = true;
-    for (uint32_t i = 0; i < BLOCK; i++) {
-        float a = fabsf(x[i]);
-        finite &= a <= 0x1.fffffep127f;
-        if (a > most) {
-            most = a;
-            of = x[i];
-        }
-    }
-    float d = of / -8;
-    if (!finite || !put_scale(to, d)) return false;
+    float most = largest(x);
+    if (!isfinite(most)) return false;
+    uint32_t first = 0;
+    while (fabsf(x[first]) != most) first++;
+    float d = x[first] / -8;
+    if (!put_scale(to, d)) return false;
     float id = inverse(d);
-    for (uint32_t i = 0; i < BLOCK / 2; i++) {
-        int32_t low = (int32_t)(x[i] * id + 8.5f), high = (int32_t)(x[i + BLOCK / 2] * id + 8.5f);
-        to[2 + i] = (uint8_t)(MIN(low, 15) | MIN(high, 15) << 4);
+    int32_t q[BLOCK];
+    for (uint32_t i = 0; i < BLOCK; i++) {
+        int32_t n = (int32_t)(x[i] * id + 8.5f);
+        q[i] = MIN(n, 15);
     }
+    for (uint32_t i = 0; i < BLOCK / 2; i++) to[2 + i] = (uint8_t)(q[i] | q[i + BLOCK / 2] << 4);
     return true;
 }
 

@@ -71,6 +71,7 @@ const config_key config_keys[] = {
 
     TEXT_KEY(model, path, ""),
     TEXT_KEY(model, served_model_name, ""),
+    TEXT_KEY(model, chat_template, ""),
     UINT_KEY(model, max_context, 0, 0, 1 << 20),
     PICK_KEY(model, backend, "cpu", "cpu|ref|cuda|mock"),
     PICK_KEY(model, weight_dtype, "auto", "auto|f32|f16|bf16|q8_0|q4_0"),

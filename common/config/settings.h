@@ -44,6 +44,7 @@ typedef struct config {
          * random:NAME[:SEED] */
         char *path;
         char *served_model_name; /* "" = the file's stem */
+        char *chat_template;     /* file of a Jinja template; "" = the model's own */
         uint32_t max_context;    /* 0 = the model's */
         char *backend;           /* cpu | ref | cuda | mock */
         char *weight_dtype;      /* auto | f32 | f16 | bf16 | q8_0 | q4_0: what weights become at load */

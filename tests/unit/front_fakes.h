@@ -95,6 +95,11 @@ bool tokenizer_is_special(const tokenizer *t, int32_t id) {
     return id == FAKE_START || id == FAKE_END;
 }
 
+space_strip tokenizer_strip(const tokenizer *t) {
+    (void)t;
+    return STRIP_NONE;
+}
+
 /* ---- the core ---- */
 
 enum { FAKE_REQUESTS = 512 };
@@ -299,7 +304,21 @@ bool core_request_times(const core *c, uint64_t req, uint64_t now_ns, core_times
 
 /* ---- the world around them ---- */
 
-static chat_template fake_chat = {.kind = CHAT_CHATML};
+/* ChatML, read before main so that the tables below can point to it. */
+static chat_template fake_chat;
+
+__attribute__((constructor)) static void fake_chat_init(void) {
+    static const char text[] = "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' + m.content + "
+                               "'<|im_end|>\n' }}{% endfor %}{% if add_generation_prompt %}"
+                               "{{ '<|im_start|>assistant\n' }}{% endif %}";
+    status st = jinja_new(&fake_chat.program, text, sizeof text - 1, NULL);
+    CHECK(st == ST_OK);
+}
+
+__attribute__((destructor)) static void fake_chat_done(void) {
+    chat_template_done(&fake_chat);
+}
+
 static const text_env fake_env = {
     .tok = &fake_tokenizer, .chat = &fake_chat, .model = {"tiny", FAKE_CONTEXT, FAKE_VOCAB}};
 
