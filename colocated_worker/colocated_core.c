@@ -89,6 +89,10 @@ static void colocated_row(wtable *t, wseq *s, const step_item *item, const step_
         s->rows_done += item->count;
         t->stats.prefill_rows += item->count;
         wtable_keep(t, s, s->rows_done);
+        if (s->params.max_tokens == 0 && s->rows_done == wseq_rows(s)) { /* RELEASE follows */
+            wtable_move(t, s, WSEQ_PINNED);
+            wtable_leave_slot(t, s);
+        }
         if (!item->sample) return;
         wtable_move(t, s, WSEQ_DECODE);
     } else {
@@ -176,7 +180,8 @@ static void add_chunks(colocated_core *c, uint32_t budget) {
     uint32_t chunks = batch_chunks(c->prompts, count, budget, t->opt.chunk_tokens, c->chunks);
     for (uint32_t i = 0; i < chunks; i++) {
         const batch_chunk *k = &c->chunks[i];
-        wstep_add(t, c->queue[k->index], k->begin, k->count, k->last);
+        wseq *s = c->queue[k->index];
+        wstep_add(t, s, k->begin, k->count, k->last && s->params.max_tokens > 0);
     }
 }
 

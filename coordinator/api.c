@@ -76,7 +76,18 @@ status api_salt(api_request *r, const void *text, size_t len, api_error *e) {
 
 void api_request_init(api_request *r, api_kind kind) {
     PRE(r);
-    *r = (api_request){.kind = kind, .choices = 1, .params = sampling_default(), .add_special = true};
+    *r = (api_request){
+        .kind = kind, .choices = 1, .params = sampling_default(), .prompt_logprobs = -1, .add_special = true};
+    r->chat.add_generation_prompt = true;
+}
+
+void api_chat_done(api_chat *c) {
+    PRE(c);
+    json_decref(c->messages);
+    json_decref(c->tools);
+    json_decref(c->documents);
+    json_decref(c->kwargs);
+    *c = (api_chat){0};
 }
 
 void api_request_done(api_request *r) {
@@ -86,8 +97,7 @@ void api_request_done(api_request *r) {
         token_list_done(&r->prompts[i].ids);
     }
     free(r->prompts);
-    for (uint32_t i = 0; i < r->message_count; i++) free(r->messages[i].content);
-    free(r->messages);
+    api_chat_done(&r->chat);
     for (uint32_t i = 0; i < r->stop_count; i++) free(r->stops[i].text);
     free(r->stop_ids);
     free(r->bias);
@@ -104,14 +114,9 @@ api_prompt *api_add_prompt(api_request *r) {
 
 const char *api_role(const char *text) {
     PRE(text);
-    static const char *const names[][2] = {{"system", "system"},
-                                           {"developer", "system"},
-                                           {"user", "user"},
-                                           {"assistant", "assistant"},
-                                           {"tool", "tool"}};
-    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
-        if (strcmp(text, names[i][0]) == 0) return names[i][1];
-    }
+    static const char *const names[] = {"system", "developer", "user", "assistant", "tool"};
+    for (size_t i = 0; i < ARRAY_LEN(names); i++)
+        if (strcmp(text, names[i]) == 0) return names[i];
     return NULL;
 }
 
@@ -143,9 +148,6 @@ static status check_sampling(const api_request *r, api_error *e) {
     if (!(s->top_p > 0 && s->top_p <= 1)) {
         return api_fail(e, 400, "top_p", "top_p: %g is out of range, want more than 0 and at most 1",
                         (double)s->top_p);
-    }
-    if (r->max_tokens_given && s->max_tokens < 1) {
-        return api_fail(e, 400, "max_tokens", "max_tokens: 0 is out of range, want at least 1");
     }
     if (r->max_tokens_given && s->min_tokens > s->max_tokens) {
         return api_fail(e, 400, "min_tokens", "min_tokens: %u is more than max_tokens %u", s->min_tokens,
@@ -187,7 +189,7 @@ static status check_ids(const api_request *r, const api_model *m, api_error *e) 
 
 static status check_prompts(const api_request *r, api_error *e) {
     if (r->kind == API_CHAT) {
-        if (r->message_count == 0)
+        if (json_array_size(r->chat.messages) == 0)
             return api_fail(e, 400, "messages", "messages: the list is empty, want at least one");
         return ST_OK;
     }
@@ -203,6 +205,25 @@ static status check_prompts(const api_request *r, api_error *e) {
     return ST_OK;
 }
 
+/* What of a prompt is wanted besides tokens, and whether that is enough without any. */
+static status check_prompt_logprobs(api_request *r, api_error *e) {
+    r->params.prompt_logprobs = r->prompt_logprobs;
+    if (r->echo) r->params.prompt_logprobs = MAX(r->prompt_logprobs, r->params.logprobs);
+    if (r->prompt_logprobs >= 0 && r->stream)
+        return api_fail(e, 400, "prompt_logprobs",
+                        "prompt_logprobs: not available with stream: set it to false");
+    if (r->params.max_tokens > 0 || !r->max_tokens_given || r->echo || r->prompt_logprobs >= 0) return ST_OK;
+    return api_fail(e, 400, "max_tokens",
+                    "max_tokens: 0 asks for nothing: want at least 1, or echo or prompt_logprobs with it");
+}
+
+uint64_t api_scores(const api_request *r) {
+    PRE(r);
+    uint64_t tokens = 0;
+    for (uint32_t i = 0; i < r->prompt_count; i++) tokens += r->prompts[i].ids.count;
+    return tokens * r->choices * (uint64_t)(1 + r->params.prompt_logprobs);
+}
+
 status api_check(api_request *r, const api_model *m, api_error *e) {
     PRE(r);
     PRE(m);
@@ -212,6 +233,7 @@ status api_check(api_request *r, const api_model *m, api_error *e) {
     status st = check_prompts(r, e);
     if (st == ST_OK) st = check_sampling(r, e);
     if (st == ST_OK) st = check_ids(r, m, e);
+    if (st == ST_OK) st = check_prompt_logprobs(r, e);
     if (st != ST_OK) return st;
     uint32_t prompts = r->kind == API_CHAT ? 1 : r->prompt_count;
     if ((uint64_t)prompts * r->choices > API_CHOICES_MAX) {
@@ -253,5 +275,12 @@ status api_check_context(api_request *r, const api_model *m, api_error *e) {
         /* Completions have a default, chat goes on to the end of the context (protocol rule 10). */
         if (!r->max_tokens_given && r->kind == API_CHAT) r->params.max_tokens = m->max_context - have;
     }
+    uint64_t scores = api_scores(r);
+    if (scores > API_SCORES_MAX)
+        return api_fail(e, 400, r->prompt_logprobs >= 0 ? "prompt_logprobs" : "logprobs",
+                        "%" PRIu64
+                        " log-probabilities of prompts (tokens x choices x (1 + the best)) are more "
+                        "than %u: send several requests, or ask for fewer",
+                        scores, API_SCORES_MAX);
     return ST_OK;
 }

@@ -11,6 +11,8 @@
 #include "text/tokenizer.h"
 #include "token/sampling.h"
 
+#include <jansson.h>
+
 #define API_STOPS_MAX      16u
 #define API_STOP_BYTES_MAX 1024u
 #define API_N_MAX          128
@@ -18,6 +20,7 @@
 #define API_MESSAGES_MAX   4096u
 #define API_ID_MAX         128u
 #define API_SALT_BYTES_MAX 1024u
+#define API_SCORES_MAX     (1u << 20) /* api_scores of one request: 8 MiB, and an answer of some 60 MB */
 
 typedef enum api_kind { API_COMPLETION, API_CHAT, API_TOKENIZE, API_DETOKENIZE } api_kind;
 
@@ -48,11 +51,14 @@ typedef struct api_prompt {
     token_list ids; /* filled by text_prepare when text was given */
 } api_prompt;
 
-typedef struct api_message {
-    const char *role; /* static: one of the known roles */
-    char *content;    /* len bytes */
-    size_t len;
-} api_message;
+/* What the prompt of a chat is rendered from (text/chat.h has the shapes). All owned, NULL = not given; freed
+ * by text_prepare. */
+typedef struct api_chat {
+    json_t *messages; /* list of objects; roles as api_role has them */
+    json_t *tools, *documents, *kwargs;
+    size_t bytes; /* of the body that it came from: what rendering may cost */
+    bool add_generation_prompt, continue_final_message;
+} api_chat;
 
 typedef struct api_request {
     api_kind kind;
@@ -60,15 +66,16 @@ typedef struct api_request {
     int64_t created;          /* seconds since 1970 */
     api_prompt *prompts; /* [prompt_count]; chat has none until text_prepare renders the messages into one */
     uint32_t prompt_count;
-    api_message *messages; /* [message_count]; freed by text_prepare */
-    uint32_t message_count;
+    api_chat chat;
     uint32_t choices; /* per prompt: the n of the APIs */
     sampling params;  /* its arrays point to the two below; choice is set per choice */
     int32_t *stop_ids;
     sampling_bias *bias;
     api_stop stops[API_STOPS_MAX];
     uint32_t stop_count;
-    uint64_t salt[2]; /* of the prefix cache; both 0: none was given */
+    uint64_t salt[2];        /* of the prefix cache; both 0: none was given */
+    int32_t prompt_logprobs; /* to be shown; -1 = none. params.prompt_logprobs is what is computed, for echo
+                                too */
     bool max_tokens_given, seed_given;
     bool stream, include_usage, continuous_usage, timings;
     bool echo, include_stop, keep_special, return_token_ids;
@@ -85,15 +92,18 @@ typedef struct api_model {
 
 void api_request_init(api_request *r, api_kind kind);
 void api_request_done(api_request *r);
+void api_chat_done(api_chat *c);
 /* Adds a prompt and returns it. */
 api_prompt *api_add_prompt(api_request *r);
-/* The canonical name of a chat role, NULL when it is none: a role goes into the prompt as template text, so
+/* A chat role as text of ours, NULL when it is none: a role goes into the prompt as template text, so
  * it must not be free. */
 const char *api_role(const char *text);
 /* Takes a cache_salt of len bytes: prefixes are shared with requests of the same one only. */
 status api_salt(api_request *r, const void *text, size_t len, api_error *e);
 /* Judges all ranges and combinations, and draws the seed when none was given. */
 status api_check(api_request *r, const api_model *m, api_error *e);
+/* Log-probabilities that have to be kept for it: prompt tokens of all choices x (1 + prompt_logprobs). */
+uint64_t api_scores(const api_request *r);
 /* After encoding: prompt and max_tokens against the context; a chat without max_tokens gets the rest of it.
  */
 status api_check_context(api_request *r, const api_model *m, api_error *e);

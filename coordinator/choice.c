@@ -29,6 +29,27 @@ static uint32_t token_chars(const tokenizer *tok, int32_t id) {
     return chars;
 }
 
+uint32_t choice_prompt_chars(const tokenizer *tok, const api_prompt *prompt, uint32_t at) {
+    PRE(prompt);
+    PRE(at < prompt->ids.count);
+    int32_t id = prompt->ids.ids[at];
+    if (at == 0 && prompt->text && tokenizer_is_special(tok, id)) {
+        char bytes[CHOICE_TOKEN_BYTES];
+        size_t len = MIN(tokenizer_bytes(tok, id, bytes, sizeof bytes), sizeof bytes);
+        if (len > prompt->len || memcmp(prompt->text, bytes, len) != 0) return 0;
+    }
+    return token_chars(tok, id);
+}
+
+void choice_behind(choice *c, const api_prompt *prompt) {
+    PRE(c);
+    PRE(prompt);
+    PRE(c->count == 0);
+    if (!c->rules->logprobs) return;
+    for (uint32_t i = 0; i < prompt->ids.count; i++)
+        c->chars += choice_prompt_chars(c->rules->tok, prompt, i);
+}
+
 static void keep_token(choice *c, const token_out *t) {
     if (c->count == c->capacity) {
         c->capacity = c->capacity ? c->capacity * 2 : 32;

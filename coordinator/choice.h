@@ -55,6 +55,13 @@ typedef struct choice {
 
 void choice_init(choice *c, const choice_rules *rules);
 void choice_done(choice *c);
+/* Its text will be shown behind the prompt's (echo): text offsets count on from there. Before the first
+ * token.
+ */
+void choice_behind(choice *c, const api_prompt *prompt);
+/* Characters that token `at` of the prompt has in the text that echo shows: a start token that was put before
+ * a text has none. */
+uint32_t choice_prompt_chars(const tokenizer *tok, const api_prompt *prompt, uint32_t at);
 /* Takes the next token. True: *part may be shown now. After a match tokens are dropped. */
 bool choice_add(choice *c, const token_out *t, choice_part *part);
 /* No token will follow: true when *part is left to be shown. */

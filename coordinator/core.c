@@ -86,7 +86,7 @@ static status check_roles(core *c, errbuf *eb) {
 static status admit_tokens(const core *c, const core_request *r, uint32_t *max_tokens, errbuf *eb) {
     const member *pool = c->admission.pool;
     uint32_t limit = c->admission.tokens;
-    uint64_t asked = (uint64_t)r->prompt_count + r->params.max_tokens;
+    uint64_t asked = (uint64_t)r->prompt_count + MAX(r->params.max_tokens, 1u);
     if (asked <= limit) {
         *max_tokens = r->params.max_tokens;
         return ST_OK;
@@ -114,10 +114,9 @@ status core_submit(core *c, const core_request *in, uint64_t now_ns, uint64_t *r
     PRE(in);
     PRE(in->prompt);
     PRE(req);
-    if (in->prompt_count == 0 || in->params.max_tokens == 0) {
+    if (in->prompt_count == 0) {
         c->counts.rejected_invalid++;
-        return errf(eb, ST_INVALID, "%s must be at least 1",
-                    in->prompt_count ? "max_tokens" : "the prompt's token count");
+        return errf(eb, ST_INVALID, "the prompt's token count must be at least 1");
     }
     status st = check_roles(c, eb);
     if (st != ST_OK) return st;

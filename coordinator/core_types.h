@@ -67,6 +67,13 @@ typedef struct core_token {
     token_out token;
 } core_token;
 
+/* Log-probabilities of tokens [begin, begin + count) of a request's prompt. */
+typedef struct core_prompt {
+    uint32_t begin;        /* 1 first, then without gap or repetition */
+    const token_out *rows; /* [count] borrowed for the call; their ids are not filled in */
+    uint32_t count;
+} core_prompt;
+
 /* Why a request ended. st of a FAILED one: ST_PEER, no worker took it in time; ST_TIMEOUT, a stage did not
  * end in time; ST_CORRUPT, it must not be sent again as it is: it cannot be computed, or took workers with
  * it, or has no attempt left. */
@@ -138,6 +145,8 @@ typedef struct core_sink {
     void (*token)(void *ctx, uint64_t req, const core_token *t);
     /* Once; req is unknown afterwards */
     void (*end)(void *ctx, uint64_t req, const core_end *e, const core_times *t);
+    /* All of a prompt comes before the first token, when params.prompt_logprobs asks for it. NULL: nobody does */
+    void (*prompt)(void *ctx, uint64_t req, const core_prompt *p);
     /* For those who look on; each may be NULL, what they are given is borrowed for the call */
     void (*record)(void *ctx, const core_record *r); /* before `end` */
     void (*steps)(void *ctx, const core_steps *s);

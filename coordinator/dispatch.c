@@ -53,7 +53,7 @@ typedef enum routed { ROUTED, PASSED_OVER, WAITS } routed;
 
 static routed route_one(core *c, request *r, bool decode_blocked, uint64_t now_ns) {
     route_ask ask = ask_of(r);
-    ask.decode_blocked = decode_blocked || request_ends_with_prefill(r);
+    ask.decode_blocked = decode_blocked || request_ends_with_prefill(r) || request_wants_prompt(r);
     prefixes_ask(c, r, true, !ask.decode_blocked, &ask);
     route to;
     if (!router_pick(core_member_list(c), &ask, &to)) {

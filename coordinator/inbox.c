@@ -193,6 +193,10 @@ static void on_token(core *c, member *m, const ctl_token *t, uint64_t now_ns) {
         recovery_lose_decode(c, r, RETRY_FAILED, "it sent tokens before VERIFIED", now_ns);
         return;
     }
+    if (r->params.max_tokens == 0 || request_wants_prompt(r)) {
+        recovery_replay(c, r, RETRY_FAILED, "it sent a token before the prompt's log-probabilities", now_ns);
+        return;
+    }
     switch (token_log_put(&r->log, t->index, &t->token)) {
     case TOKEN_SAME:
         c->counts.duplicate_tokens++;
@@ -218,6 +222,41 @@ static void on_token(core *c, member *m, const ctl_token *t, uint64_t now_ns) {
         request_enter(r, STAGE_DECODE, m, now_ns);
     }
     emit(c, r, m, now_ns);
+}
+
+/* ---- the prompt ---- */
+
+/* Passes on what is new: an attempt after another one tells all of it again. */
+static void take_prompt(core *c, request *r, const ctl_prompt *p) {
+    uint32_t known = r->scored - p->begin;
+    if (known >= p->count) return;
+    core_prompt told = {.begin = r->scored, .rows = p->rows + known, .count = p->count - known};
+    r->scored += told.count;
+    if (c->sink.prompt) c->sink.prompt(c->sink.ctx, r->id, &told);
+}
+
+static void on_prompt(core *c, request *r, const member *m, const ctl_prompt *p, uint64_t now_ns) {
+    if (r->prefill != m || request_state(r) != REQ_PREFILL) return;
+    bool wanted = r->params.prompt_logprobs >= 0;
+    bool fits = p->begin <= r->scored && p->count <= r->prompt_count - MIN(p->begin, r->prompt_count);
+    if (p->count && wanted && fits) {
+        uint64_t id = r->id;
+        take_prompt(c, r, p);
+        r = request_table_find(&c->requests, id);
+        if (!r) return;                       /* the sink ended it */
+        request_table_place(&c->requests, r); /* once all is told a D may be asked */
+    }
+    bool sound = !p->count || (wanted && fits);
+    if (sound && !p->done) return;
+    if (!sound || r->params.max_tokens > 0 || request_wants_prompt(r)) {
+        recovery_replay(c, r, RETRY_FAILED, "it told what nobody asked of the prompt, or left some out",
+                        now_ns);
+        return;
+    }
+    c->counts.prompt_tokens += r->prompt_count;
+    prefixes_hold(c, r, r->prefill, r->prompt_count);
+    core_end end = {.state = REQ_DONE, .fin = FINISH_LENGTH};
+    recovery_end(c, r, &end, now_ns);
 }
 
 /* ---- the hand-off ---- */
@@ -339,6 +378,9 @@ static void on_request_message(core *c, member *m, const ctl_msg *msg, uint64_t 
         break;
     case CTL_FAILED:
         on_failed(c, r, m, msg, now_ns);
+        break;
+    case CTL_PROMPT:
+        on_prompt(c, r, m, &msg->prompt, now_ns);
         break;
     case CTL_PREEMPTED:
     case CTL_CLOSED:
@@ -470,6 +512,7 @@ void inbox_message(core *c, uint64_t conn, const ctl_msg *msg, uint64_t now_ns) 
     case CTL_PREEMPTED:
     case CTL_FAILED:
     case CTL_CLOSED:
+    case CTL_PROMPT:
         on_request_message(c, m, msg, now_ns);
         break;
     default:

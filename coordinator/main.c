@@ -16,9 +16,11 @@
 #include "coordinator/defaults.h"
 #include "coordinator/http.h"
 #include "coordinator/native.h"
+#include "coordinator/throughput.h"
 #include "net/bus.h"
 #include "text/chat.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -51,7 +53,9 @@ typedef struct app {
     streams *streams;
     text_thread *text;
     http *http;
+    const char **api_keys; /* the config's, and the environment's */
     native *native;
+    throughput throughput;
     char *http_url;
     buf scratch;      /* one control message's bytes */
     uint64_t took_ns; /* when the control message at hand was taken */
@@ -84,6 +88,11 @@ static void sink_token(void *ctx, uint64_t req, const core_token *t) {
     streams_token(a->streams, req, t, a->took_ns); /* tokens come by messages only */
 }
 
+static void sink_prompt(void *ctx, uint64_t req, const core_prompt *p) {
+    app *a = ctx;
+    streams_prompt(a->streams, req, p);
+}
+
 static void sink_end(void *ctx, uint64_t req, const core_end *e, const core_times *t) {
     app *a = ctx;
     streams_end(a->streams, req, e, t);
@@ -97,6 +106,7 @@ static void sink_record(void *ctx, const core_record *r) {
 static void sink_steps(void *ctx, const core_steps *s) {
     app *a = ctx;
     trace_add_steps(a->trace, s);
+    meter_steps(a->meter, s);
 }
 
 static void control_message(void *ctx, uint64_t conn, const void *bytes, size_t count) {
@@ -155,6 +165,9 @@ static uint64_t turn(void *ctx, uint64_t now_ns) {
     uint64_t next = core_turn(a->core, now_ns);
     http_turn(a->http, now_ns);
     if (a->native) native_turn(a->native, now_ns);
+    buf_reset(&a->scratch);
+    if (throughput_line(&a->throughput, a->core, now_ns, &a->scratch))
+        LOG_(LOG_INFO, "throughput", a->scratch.data, " ");
     if (streams_turn(a->streams, now_ns)) next = now_ns;
     if (!a->told_ready && !a->stopping && core_ready(a->core)) tell_ready(a, now_ns);
     loop_gather(a->loop, streams_alive(a->streams) >= CROWD ? GATHER_NS : 0);
@@ -192,6 +205,30 @@ static status open_texts(app *a, uint32_t *context, errbuf *eb) {
     return st == ST_OK ? ST_OK : err_prefix(eb, st, "%s", path);
 }
 
+/* The model's chat template, or the one of the config's file. One that cannot be run costs chat only. */
+static status open_template(app *a, errbuf *eb) {
+    const char *path = a->cfg->model.chat_template;
+    buf text = {0};
+    if (path && path[0]) {
+        FILE *file = fopen(path, "rb");
+        if (!file) return errf(eb, ST_IO, "%s: %s", path, strerror(errno));
+        buf_adds(&text, "");
+        for (size_t got = 1; got > 0 && text.len <= JINJA_TEXT_MAX;) {
+            char piece[4096];
+            got = fread(piece, 1, sizeof piece, file);
+            buf_add(&text, piece, got);
+        }
+        fclose(file);
+    }
+    status st = chat_template_init(&a->chat, a->ckpt, text.data, text.len);
+    buf_done(&text);
+    if (st == ST_OK && !a->chat.program) {
+        log_warn("model", "the chat template cannot be used: /v1/chat/completions will be refused",
+                 "path=%s why=\"%s\"", path && path[0] ? path : a->cfg->model.path, a->chat.why.text);
+    }
+    return st;
+}
+
 static status load_model(app *a, errbuf *eb) {
     const config *cfg = a->cfg;
     uint32_t context = 0;
@@ -204,12 +241,8 @@ static status load_model(app *a, errbuf *eb) {
     a->max_context = cfg->model.max_context ? cfg->model.max_context : context;
     const char *name = cfg->model.served_model_name;
     a->served_name = name && name[0] ? xstrdup(name) : checkpoint_stem(cfg->model.path);
-    st = chat_template_init(&a->chat, a->ckpt, eb);
-    if (st != ST_OK) return err_prefix(eb, st, "chat template");
-    if (a->chat.kind == CHAT_UNKNOWN) {
-        log_warn("model", "chat template is not known: /v1/chat/completions will be refused", "path=%s",
-                 cfg->model.path);
-    }
+    st = open_template(a, eb);
+    if (st != ST_OK) return err_prefix(eb, st, "model.chat_template");
     a->env = (text_env){.tok = a->tok,
                         .chat = &a->chat,
                         .model = {.name = a->served_name,
@@ -267,6 +300,11 @@ static void print_limits(const app *a) {
 static status open_fronts(app *a, errbuf *eb) {
     const config *c = a->cfg;
     size_t body_max = (size_t)c->limits.max_body_kb * 1024;
+    const char *key = getenv("BATON_API_KEY");
+    uint32_t keys = c->http.api_keys_count;
+    a->api_keys = xcalloc(keys + 1, sizeof *a->api_keys);
+    for (uint32_t i = 0; i < keys; i++) a->api_keys[i] = c->http.api_keys[i];
+    if (key && key[0]) a->api_keys[keys++] = key;
     http_options ho = {.loop = a->loop,
                        .core = a->core,
                        .streams = a->streams,
@@ -283,6 +321,10 @@ static status open_fronts(app *a, errbuf *eb) {
                                  .role_wanted = {[ROLE_PREFILL] = c->prefill.count,
                                                  [ROLE_DECODE] = c->decode.count,
                                                  [ROLE_COLOCATED] = c->colocated.count}},
+                       .access = {.origins = c->http.cors_origins,
+                                  .credentials = c->http.cors_credentials,
+                                  .keys = a->api_keys,
+                                  .key_count = keys},
                        .body_max = body_max,
                        .slow_client_ns = c->limits.slow_client_ms * NS_PER_MS};
     status st = http_open(&a->http, c->cluster.http, &ho, eb);
@@ -309,6 +351,7 @@ static status open_app(app *a, errbuf *eb) {
                       .send = sink_send,
                       .hang_up = sink_hang_up,
                       .token = sink_token,
+                      .prompt = sink_prompt,
                       .end = sink_end,
                       .record = sink_record,
                       .steps = sink_steps,
@@ -339,6 +382,7 @@ static void close_app(app *a) {
     tokenizer_free(a->tok); /* before the checkpoint that it points into */
     checkpoint_close(a->ckpt);
     config_free(a->cfg);
+    free(a->api_keys);
     free(a->served_name);
     free(a->http_url);
     buf_done(&a->scratch);

@@ -14,14 +14,18 @@ static status fill_chat(const Baton__ClientChat *chat, api_request *r, api_error
     if (chat->n_turns > API_MESSAGES_MAX) {
         return api_fail(e, 400, "chat", "chat: %zu turns, want at most %u", chat->n_turns, API_MESSAGES_MAX);
     }
-    r->messages = xcalloc(chat->n_turns + 1, sizeof *r->messages);
+    r->chat.messages = json_array();
+    r->add_special = false; /* the template writes what stands in front */
     for (size_t i = 0; i < chat->n_turns; i++) {
         const Baton__ClientChatTurn *t = chat->turns[i];
         const char *role = api_role(t->role);
         if (!role)
             return api_fail(e, 400, "chat",
                             "chat: turn %zu: '%.60s' is no role, want system, user or assistant", i, t->role);
-        r->messages[r->message_count++] = (api_message){role, copy_bytes(&t->content), t->content.len};
+        json_t *text = json_stringn(t->content.len ? (const char *)t->content.data : "", t->content.len);
+        if (!text) return api_fail(e, 400, "chat", "chat: turn %zu: the content is not valid UTF-8", i);
+        r->chat.bytes += t->content.len;
+        json_array_append_new(r->chat.messages, json_pack("{s:s,s:o}", "role", role, "content", text));
     }
     return ST_OK;
 }

@@ -123,6 +123,8 @@ static void parse_bias(jfields *f, api_request *r) {
 
 static void parse_logprobs(jfields *f, api_request *r) {
     int64_t count = 0;
+    if (jf_int(f, "prompt_logprobs", 0, SAMPLING_LOGPROBS_MAX, &count)) r->prompt_logprobs = (int32_t)count;
+    count = 0;
     if (r->kind == API_COMPLETION) {
         if (jf_int(f, "logprobs", 0, SAMPLING_LOGPROBS_MAX, &count)) r->params.logprobs = (int32_t)count;
         return;
@@ -136,11 +138,11 @@ static void parse_logprobs(jfields *f, api_request *r) {
 
 static void parse_limits(jfields *f, api_request *r) {
     int64_t v = 0;
-    if (jf_int(f, "max_tokens", 1, UINT32_MAX, &v)) {
+    if (jf_int(f, "max_tokens", 0, UINT32_MAX, &v)) {
         r->params.max_tokens = (uint32_t)v;
         r->max_tokens_given = true;
     }
-    if (jf_int(f, "max_completion_tokens", 1, UINT32_MAX, &v)) {
+    if (jf_int(f, "max_completion_tokens", 0, UINT32_MAX, &v)) {
         r->params.max_tokens = (uint32_t)v;
         r->max_tokens_given = true;
     }
@@ -183,10 +185,8 @@ static void parse_generation(jfields *f, api_request *r) {
     const char *salt = NULL;
     size_t salt_len = 0;
     if (jf_text(f, "cache_salt", &salt, &salt_len)) (void)api_salt(r, salt, salt_len, f->err);
-    if (jf_bool(f, "echo", &r->echo) && r->echo && (r->kind == API_CHAT || r->params.logprobs >= 0)) {
-        jf_fail(f, "echo", "echo: not supported %s",
-                r->kind == API_CHAT ? "in chat" : "together with logprobs");
-    }
+    if (jf_bool(f, "echo", &r->echo) && r->echo && r->kind == API_CHAT)
+        jf_fail(f, "echo", "echo: not supported in chat");
     const json_t *options = jf_get(f, "stream_options");
     if (!options) return;
     if (!json_is_object(options)) {

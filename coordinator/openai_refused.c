@@ -17,7 +17,7 @@ static const struct {
     const char *name;
     refuse_when when;
 } refused[] = {
-    {"tools", REFUSE_FULL},
+    {"tools", REFUSE_FULL}, /* read and rendered; answers are not parsed for calls */
     {"tool_choice", REFUSE_CHOICE},
     {"functions", REFUSE_FULL},
     {"function_call", REFUSE_CHOICE},
@@ -30,7 +30,6 @@ static const struct {
     {"grammar", REFUSE_FULL},
     {"regex", REFUSE_FULL},
     {"ebnf", REFUSE_FULL},
-    {"prompt_logprobs", REFUSE_SET},
     {"prompt_embeds", REFUSE_SET},
     {"input_embeds", REFUSE_SET},
     {"truncate_prompt_tokens", REFUSE_SET},
@@ -46,10 +45,6 @@ static const struct {
     {"mirostat", REFUSE_NOT_ZERO},
     {"dry_multiplier", REFUSE_NOT_ZERO},
     {"xtc_probability", REFUSE_NOT_ZERO},
-    {"continue_final_message", REFUSE_FULL},
-    {"chat_template", REFUSE_SET},
-    {"chat_template_kwargs", REFUSE_FULL},
-    {"documents", REFUSE_FULL},
     {"audio", REFUSE_FULL},
     {"lora_path", REFUSE_FULL},
     {"kv_transfer_params", REFUSE_FULL},
@@ -95,6 +90,12 @@ void openai_refuse(jfields *f) {
         }
         if (bad) refuse(f, refused[i].name);
     }
+    static const char *const of_chat[] = {"documents", "chat_template", "chat_template_kwargs",
+                                          "continue_final_message"};
+    for (size_t i = 0; i < ARRAY_LEN(of_chat) && !jf_get(f, "messages"); i++) {
+        const json_t *v = jf_get(f, of_chat[i]);
+        if (v && !openai_is_empty(v)) jf_fail(f, of_chat[i], "%s: only chat has it", of_chat[i]);
+    }
     const char *key = NULL;
     json_t *v = NULL;
     json_object_foreach((json_t *)f->object, key, v) {
@@ -112,6 +113,4 @@ void openai_refuse(jfields *f) {
                    strcmp(json_string_value(json_array_get(modes, 0)), "text") == 0)) {
         jf_fail(f, "modalities", "modalities: only [\"text\"] is supported");
     }
-    const json_t *open_turn = jf_get(f, "add_generation_prompt");
-    if (open_turn && !json_is_true(open_turn)) refuse(f, "add_generation_prompt");
 }

@@ -102,40 +102,117 @@ static void add_int_list(buf *out, const int32_t *ids, uint32_t count) {
     buf_adds(out, "]");
 }
 
-/* {"tokens", "token_logprobs", "top_logprobs", "text_offset"} of tokens begin..end of a choice. */
-static void completion_logprobs(buf *out, const stream *s, const choice *c, uint32_t begin, uint32_t end) {
+/* A token of the prompt or of the answer, as logprobs show it. */
+typedef struct scored_token {
+    int32_t id;
+    bool known; /* false: the first token of a prompt, of which nothing is */
+    float logprob;
+    const token_logprob *tops; /* [top_count] */
+    uint32_t top_count;
+} scored_token;
+
+/* Token `at` of prompt ++ answer; the first `before` are the prompt's. */
+static scored_token shown_at(const stream *s, uint32_t i, uint32_t before, uint32_t at) {
+    if (at >= before) {
+        const choice *c = stream_choice(s, i);
+        const choice_logprob *p = &c->probs[at - before];
+        return (scored_token){c->ids[at - before], true, p->logprob, c->tops + p->top_begin, p->top_count};
+    }
+    scored_token t = {.id = stream_prompt(s, i)->ids.ids[at]};
+    const prompt_scores *p = stream_scores(s, i);
+    if (at == 0 || at >= p->count) return t;
+    t.known = true;
+    t.logprob = p->items[at].logprob;
+    t.tops = p->tops + (size_t)at * p->top;
+    t.top_count = MIN(p->top, (uint32_t)stream_request(s)->params.logprobs);
+    return t;
+}
+
+/* The best, and the token itself. */
+static void add_best(buf *out, const stream *s, const scored_token *t) {
+    if (!t->known) {
+        buf_adds(out, "null");
+        return;
+    }
+    buf_adds(out, "{");
+    bool there = false;
+    for (uint32_t k = 0; k < t->top_count; k++) {
+        there = there || t->tops[k].id == t->id;
+        if (k) buf_adds(out, ",");
+        token_string(out, s, t->tops[k].id);
+        buf_addf(out, ":%.7g", json_logprob(t->tops[k].logprob));
+    }
+    if (!there) {
+        if (t->top_count) buf_adds(out, ",");
+        token_string(out, s, t->id);
+        buf_addf(out, ":%.7g", json_logprob(t->logprob));
+    }
+    buf_adds(out, "}");
+}
+
+/* {"tokens", "token_logprobs", "top_logprobs", "text_offset"} of tokens begin..end of a choice, behind all of
+ * its prompt's when there is a `before`. */
+static void completion_logprobs(buf *out, const stream *s, uint32_t i, uint32_t before, uint32_t begin,
+                                uint32_t end) {
+    const choice *c = stream_choice(s, i);
+    uint32_t first = before ? 0 : begin, chars = 0;
+    end += before;
     buf_adds(out, "{\"tokens\":[");
-    for (uint32_t i = begin; i < end; i++) {
-        if (i > begin) buf_adds(out, ",");
-        token_string(out, s, c->ids[i]);
+    for (uint32_t k = first; k < end; k++) {
+        if (k > first) buf_adds(out, ",");
+        token_string(out, s, shown_at(s, i, before, k).id);
     }
     buf_adds(out, "],\"token_logprobs\":[");
-    for (uint32_t i = begin; i < end; i++) {
-        buf_addf(out, "%s%.7g", i > begin ? "," : "", json_logprob(c->probs[i].logprob));
+    for (uint32_t k = first; k < end; k++) {
+        scored_token t = shown_at(s, i, before, k);
+        if (k > first) buf_adds(out, ",");
+        if (t.known)
+            buf_addf(out, "%.7g", json_logprob(t.logprob));
+        else
+            buf_adds(out, "null");
     }
     buf_adds(out, "],\"top_logprobs\":[");
-    for (uint32_t i = begin; i < end; i++) {
-        const choice_logprob *p = &c->probs[i];
-        buf_addf(out, "%s{", i > begin ? "," : "");
-        bool chosen = false;
-        for (uint32_t k = 0; k < p->top_count; k++) {
-            const token_logprob *t = &c->tops[p->top_begin + k];
-            chosen = chosen || t->id == c->ids[i];
-            if (k) buf_adds(out, ",");
-            token_string(out, s, t->id);
-            buf_addf(out, ":%.7g", json_logprob(t->logprob));
-        }
-        if (!chosen) {
-            if (p->top_count) buf_adds(out, ",");
-            token_string(out, s, c->ids[i]);
-            buf_addf(out, ":%.7g", json_logprob(p->logprob));
+    for (uint32_t k = first; k < end; k++) {
+        scored_token t = shown_at(s, i, before, k);
+        if (k > first) buf_adds(out, ",");
+        add_best(out, s, &t);
+    }
+    buf_adds(out, "],\"text_offset\":[");
+    for (uint32_t k = first; k < end; k++) {
+        buf_addf(out, "%s%u", k > first ? "," : "", k < before ? chars : c->probs[k - before].text_offset);
+        if (k < before) chars += choice_prompt_chars(stream_tokenizer(s), stream_prompt(s, i), k);
+    }
+    buf_adds(out, "]}");
+}
+
+/* vLLM's {"ID": {"logprob", "rank", "decoded_token"}}. */
+static void add_prompt_logprob(buf *out, const stream *s, int32_t id, float lp, uint32_t rank) {
+    char bytes[CHOICE_TOKEN_BYTES];
+    size_t len = tokenizer_bytes(stream_tokenizer(s), id, bytes, sizeof bytes);
+    buf_addf(out, "\"%d\":{\"logprob\":%.7g,\"rank\":%u,\"decoded_token\":", id, json_logprob(lp), rank);
+    openai_string(out, bytes, MIN(len, sizeof bytes));
+    buf_adds(out, "}");
+}
+
+/* Nothing when it was not asked for. The token itself comes first, then the others of the best. */
+static void add_prompt_logprobs(buf *out, const stream *s, uint32_t i) {
+    int32_t wanted = stream_request(s)->prompt_logprobs;
+    if (wanted < 0) return;
+    const api_prompt *prompt = stream_prompt(s, i);
+    const prompt_scores *p = stream_scores(s, i);
+    buf_adds(out, ",\"prompt_logprobs\":[null");
+    for (uint32_t k = 1; k < p->count; k++) {
+        buf_adds(out, ",{");
+        add_prompt_logprob(out, s, prompt->ids.ids[k], p->items[k].logprob, p->items[k].rank);
+        const token_logprob *tops = p->tops + (size_t)k * p->top;
+        for (uint32_t n = 0; n < MIN(p->top, (uint32_t)wanted); n++) {
+            if (tops[n].id == prompt->ids.ids[k]) continue;
+            buf_adds(out, ",");
+            add_prompt_logprob(out, s, tops[n].id, tops[n].logprob, n + 1);
         }
         buf_adds(out, "}");
     }
-    buf_adds(out, "],\"text_offset\":[");
-    for (uint32_t i = begin; i < end; i++)
-        buf_addf(out, "%s%u", i > begin ? "," : "", c->probs[i].text_offset);
-    buf_adds(out, "]}");
+    buf_adds(out, "]");
 }
 
 static void chat_logprob(buf *out, const stream *s, int32_t id, float lp) {
@@ -167,15 +244,17 @@ static void chat_logprobs(buf *out, const stream *s, const choice *c, uint32_t b
     buf_adds(out, "]}");
 }
 
-static void add_logprobs(buf *out, const stream *s, const choice *c, uint32_t begin, uint32_t end) {
+/* prompt: of its tokens too, which are shown */
+static void add_logprobs(buf *out, const stream *s, uint32_t i, bool prompt, uint32_t begin, uint32_t end) {
     const api_request *r = stream_request(s);
+    uint32_t before = prompt ? stream_prompt(s, i)->ids.count : 0;
     buf_adds(out, ",\"logprobs\":");
-    if (r->params.logprobs < 0 || begin == end)
+    if (r->params.logprobs < 0 || begin == end + before)
         buf_adds(out, "null");
     else if (r->kind == API_CHAT)
-        chat_logprobs(out, s, c, begin, end);
+        chat_logprobs(out, s, stream_choice(s, i), begin, end);
     else
-        completion_logprobs(out, s, c, begin, end);
+        completion_logprobs(out, s, i, before, begin, end);
 }
 
 /* Chat tells a stop_reason only at the end, completions in every event. */
@@ -257,9 +336,10 @@ static void add_choice(buf *out, const stream *s, uint32_t i) {
         openai_string(out, text.data, text.len);
         buf_done(&text);
     }
-    add_logprobs(out, s, c, 0, c->count);
+    add_logprobs(out, s, i, r->echo, 0, c->count);
     stream_finish f = stream_finish_of(s, i);
     add_finish(out, &f, r->kind == API_CHAT);
+    if (r->kind != API_CHAT) add_prompt_logprobs(out, s, i);
     if (r->return_token_ids) {
         const api_prompt *p = stream_prompt(s, i);
         buf_adds(out, ",\"prompt_token_ids\":");
@@ -282,6 +362,7 @@ void openai_body(buf *out, const stream *s, const char *model) {
     }
     buf_adds(out, "],\"usage\":");
     add_usage(out, s, false);
+    if (stream_request(s)->kind == API_CHAT) add_prompt_logprobs(out, s, 0);
     buf_adds(out, "}");
 }
 
@@ -319,7 +400,10 @@ static void first_event(buf *out, const stream *s, uint32_t i, const char *model
         openai_string(out, text.data, text.len);
         buf_done(&text);
     }
-    buf_adds(out, ",\"logprobs\":null");
+    if (r->echo)
+        add_logprobs(out, s, i, true, 0, 0);
+    else
+        buf_adds(out, ",\"logprobs\":null");
     add_finish(out, &(stream_finish){.stop_id = -1}, r->kind == API_CHAT);
     if (r->return_token_ids) {
         buf_adds(out, ",\"prompt_token_ids\":");
@@ -343,7 +427,7 @@ static void part_event(buf *out, const stream *s, const stream_step *step, bool 
     if (with_text || r->kind != API_CHAT) openai_string(out, text, p->text_end - p->text_begin);
     if (with_text && r->kind == API_CHAT) buf_adds(out, "}");
     uint32_t begin = with_tokens ? p->token_begin : p->token_end;
-    add_logprobs(out, s, c, begin, p->token_end);
+    add_logprobs(out, s, step->choice, false, begin, p->token_end);
     stream_finish f = {.stop_id = -1};
     if (with_finish) f = stream_finish_of(s, step->choice);
     add_finish(out, &f, r->kind == API_CHAT);

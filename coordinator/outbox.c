@@ -15,13 +15,15 @@ void outbox_send(core *c, member *m, ctl_msg *msg) {
 }
 
 static ctl_work work_of(const core *c, const request *r) {
-    return (ctl_work){.prompt = r->prompt,
-                      .prompt_count = r->prompt_count,
-                      .output = r->log.ids,
-                      .output_count = r->given,
-                      .params = r->params,
-                      .cache = c->opt.prefix_cache,
-                      .salt = {r->salt[0], r->salt[1]}};
+    ctl_work w = {.prompt = r->prompt,
+                  .prompt_count = r->prompt_count,
+                  .output = r->log.ids,
+                  .output_count = r->given,
+                  .params = r->params,
+                  .cache = c->opt.prefix_cache,
+                  .salt = {r->salt[0], r->salt[1]}};
+    if (!request_wants_prompt(r)) w.params.prompt_logprobs = -1; /* an earlier attempt has told them */
+    return w;
 }
 
 void outbox_prefill(core *c, request *r, member *m, uint32_t hinted) {

@@ -43,7 +43,7 @@ void prefixes_ask(core *c, request *r, bool computing, bool decoding, route_ask 
     PRE(ask);
     if (!c->opt.prefix_cache) return;
     request_chain_to(r, request_rows(r));
-    if (computing) ask->computing = find(&c->computing, &c->asked_computing, r);
+    if (computing && !request_wants_prompt(r)) ask->computing = find(&c->computing, &c->asked_computing, r);
     if (decoding) ask->decoding = find(&c->decoding, &c->asked_decoding, r);
 }
 
@@ -72,7 +72,8 @@ void prefixes_computed(core *c, member *m, const ctl_token *first) {
     request *r = request_table_find(&c->requests, first->req);
     if (!c->opt.prefix_cache || !r || first->index != r->given) return;
     uint32_t rows = request_rows(r);
-    c->counts.cache_queries += rows;
+    bool anew = r->params.prompt_logprobs >= 0 && r->given == 0; /* nobody looked */
+    if (!anew) c->counts.cache_queries += rows;
     c->counts.cache_hits += MIN(first->cached, rows);
     if (first->index == 0) r->cached = MIN(first->cached, r->prompt_count);
     prefixes_hold(c, r, m, rows);

@@ -100,10 +100,9 @@ request *request_new(uint64_t id, const core_request *in, uint32_t max_tokens, u
     PRE(in);
     PRE(in->prompt);
     PRE(in->prompt_count > 0);
-    PRE(max_tokens > 0);
     request *r = xcalloc(1, sizeof *r);
     r->id = id;
-    r->attempt = r->tries = 1;
+    r->attempt = r->tries = r->scored = 1;
     r->line = LINE_NONE;
     sm_init(&r->sm, &request_sm, now_ns);
     sm_init(&r->handoff, &handoff_sm, now_ns);
@@ -146,7 +145,7 @@ uint32_t request_rows(const request *r) {
 
 uint32_t request_tokens_max(const request *r) {
     PRE(r);
-    return r->prompt_count + r->params.max_tokens;
+    return r->prompt_count + MAX(r->params.max_tokens, 1u);
 }
 
 static int32_t id_at(const request *r, uint32_t row) {
@@ -172,6 +171,11 @@ uint64_t request_ids_hash(const request *r) {
     PRE(r);
     uint64_t h = kv_ids_hash(KV_IDS_HASH_START, r->prompt, r->prompt_count);
     return kv_ids_hash(h, r->log.ids, r->given);
+}
+
+bool request_wants_prompt(const request *r) {
+    PRE(r);
+    return r->params.prompt_logprobs >= 0 && r->scored < r->prompt_count;
 }
 
 bool request_ends_with_prefill(const request *r) {
@@ -274,6 +278,7 @@ bool request_check(const request *r) {
     PRE(r);
     if (!sites_fit_state(r)) return false;
     if (r->log.count > r->log.capacity || r->log.held_count > TOKEN_LOG_HELD_MAX) return false;
+    if (r->scored == 0 || r->scored > r->prompt_count) return false;
     if (r->log.count > r->params.max_tokens || r->given > r->log.count) return false;
     bool taken = request_handoff(r) == HANDOFF_RESERVED || request_handoff(r) == HANDOFF_COPYING;
     if (taken && !r->decode) return false;

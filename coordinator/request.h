@@ -71,6 +71,7 @@ typedef struct request {
     uint32_t chain_pages; /* 0 without a prefix cache */
     uint32_t hinted;      /* of these, what `decode` was thought to hold when it was asked */
     uint32_t cached;      /* tokens; see core_times */
+    uint32_t scored;      /* first tokens of the prompt whose logprobs are told, or have none; from 1 */
 
     uint32_t given; /* output ids that this attempt starts from: its k. P and every D get the same */
     struct member *prefill, *decode; /* borrowed from the core's table; NULL = none */
@@ -106,12 +107,15 @@ handoff_state request_handoff(const request *r);
 void request_move(request *r, req_state next, uint64_t now_ns);
 /* Prompt and the output ids given: the T of control.md */
 uint32_t request_rows(const request *r);
-/* Prompt + max_tokens: what it can grow to */
+/* Prompt + max_tokens, or 1 when that is 0: what it can grow to */
 uint32_t request_tokens_max(const request *r);
 /* Its chain covers the whole pages of the first `rows` tokens of prompt ++ output. */
 void request_chain_to(request *r, uint32_t rows);
 /* kv_ids_hash of prompt ++ output */
 uint64_t request_ids_hash(const request *r);
+/* Whether logprobs of its prompt are wanted that no attempt has told yet. No D is asked until then: what P
+ * tells would race with what D does. */
+bool request_wants_prompt(const request *r);
 /* Whether the token that its prefill samples is the last one it may have: then no D is needed (protocol rule
  * 4). */
 bool request_ends_with_prefill(const request *r);

@@ -73,7 +73,9 @@ static request_line line_of(const request *r) {
     case REQ_WAIT_PREFILL:
         return request_is_replay(r) ? LINE_REPLAYS : LINE_NEW;
     case REQ_PREFILL:
-        if (r->decode || r->prefill->role != ROLE_PREFILL || request_ends_with_prefill(r)) return LINE_NONE;
+        if (r->decode || r->prefill->role != ROLE_PREFILL || request_ends_with_prefill(r) ||
+            request_wants_prompt(r))
+            return LINE_NONE;
         return LINE_COMPUTING;
     case REQ_WAIT_KV:
         return r->decode ? LINE_NONE : LINE_PARKED;

@@ -8,10 +8,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Log-probabilities of prompts that are kept at once for all clients: 128 MiB */
+#define SCORES_MAX (16u << 20)
+
 typedef struct entry { /* one choice: a request of the core */
     uint64_t req;
     stream *owner;
     choice text;
+    prompt_scores scores;
     finish fin;
     int32_t stop_id;
     bool ended, noted; /* noted: its end is on the to-do list already */
@@ -27,7 +31,8 @@ struct stream {
     stream_listener listener;
     entry *entries; /* [count] */
     uint32_t count, ended;
-    stream_step *steps; /* the log */
+    uint64_t score_count; /* see api_scores */
+    stream_step *steps;   /* the log */
     uint32_t step_count, step_capacity;
     uint32_t cursor; /* next step to give out */
     uint32_t shown_tokens;
@@ -47,7 +52,8 @@ struct streams {
     core *core;
     const tokenizer *tok;
     meter *meter;
-    u64_map by_req; /* entry: choices that the core has not ended */
+    uint64_t score_count; /* of all streams */
+    u64_map by_req;       /* entry: choices that the core has not ended */
     todo *todos;
     uint32_t todo_count, todo_capacity, alive;
 };
@@ -139,6 +145,14 @@ void streams_token(streams *all, uint64_t req, const core_token *t, uint64_t now
     s->listener.wake(s->listener.ctx);
 }
 
+void streams_prompt(streams *all, uint64_t req, const core_prompt *p) {
+    PRE(all);
+    PRE(p);
+    entry *e = u64_map_get(&all->by_req, req);
+    if (!e || e->noted || e->owner->error.http) return; /* nobody waits for it any more */
+    prompt_scores_add(&e->scores, stream_prompt(e->owner, entry_index(e))->ids.count, p);
+}
+
 /* However it ended: the prompt of a choice that got a token was computed, or found. */
 static void count_end(const entry *e, const char *reason, const core_times *t) {
     const stream *s = e->owner;
@@ -227,6 +241,11 @@ status stream_open(stream **out, streams *all, api_request *r, const stream_list
     PRE(e);
     PRE(r->prompt_count >= 1);
     PRE(r->choices >= 1);
+    uint64_t score_count = api_scores(r);
+    if (score_count > SCORES_MAX - all->score_count) {
+        api_fail(e, 429, NULL, "too many log-probabilities of prompts are under way: try again later");
+        return ST_AGAIN;
+    }
     stream *s = xcalloc(1, sizeof *s);
     s->all = all;
     s->listener = *l;
@@ -259,11 +278,17 @@ status stream_open(stream **out, streams *all, api_request *r, const stream_list
         entry *en = &s->entries[i];
         *en = (entry){.req = req, .owner = s, .stop_id = -1};
         choice_init(&en->text, &s->rules);
+        const api_prompt *p = stream_prompt(s, i);
+        en->text.pending = detok_after(all->tok, p->ids.ids, p->ids.count);
+        if (r->echo) choice_behind(&en->text, p);
         u64_map_put(&all->by_req, req, en);
     }
+    s->score_count = score_count;
+    all->score_count += score_count;
     *r = (api_request){0};
     all->alive++;
-    meter_admitted(all->meter, stream_prompt_tokens(s), s->request.choices);
+    meter_admitted(all->meter, stream_prompt_tokens(s), s->request.choices,
+                   (uint32_t)MAX(s->request.params.max_tokens, 0));
     *out = s;
     return ST_OK;
 }
@@ -271,8 +296,10 @@ status stream_open(stream **out, streams *all, api_request *r, const stream_list
 void stream_close(stream *s, uint64_t now_ns) {
     if (!s) return;
     streams *all = s->all;
+    uint32_t longest = 0;
     for (uint32_t i = 0; i < s->count; i++) {
         entry *e = &s->entries[i];
+        longest = MAX(longest, e->text.count);
         if (!e->ended) {
             (void)u64_map_take(&all->by_req, e->req);
             if (!e->noted) note(all, e->req, false);
@@ -283,7 +310,10 @@ void stream_close(stream *s, uint64_t now_ns) {
             }
         }
         choice_done(&e->text);
+        prompt_scores_done(&e->scores);
     }
+    all->score_count -= s->score_count;
+    meter_request(all->meter, longest);
     api_request_done(&s->request);
     free(s->entries);
     free(s->steps);
@@ -359,6 +389,12 @@ const api_prompt *stream_prompt(const stream *s, uint32_t i) {
     PRE(s);
     PRE(i < s->count);
     return &s->request.prompts[i / s->request.choices];
+}
+
+const prompt_scores *stream_scores(const stream *s, uint32_t i) {
+    PRE(s);
+    PRE(i < s->count);
+    return &s->entries[i].scores;
 }
 
 stream_finish stream_finish_of(const stream *s, uint32_t i) {

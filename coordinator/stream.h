@@ -15,6 +15,7 @@
 
 #include "coordinator/choice.h"
 #include "coordinator/core.h"
+#include "coordinator/prompt_scores.h"
 
 typedef struct streams streams;
 typedef struct stream stream;
@@ -53,6 +54,7 @@ streams *streams_new(core *c, const tokenizer *tok, struct meter *m);
 void streams_free(streams *all);
 /* For the core's sink. */
 void streams_token(streams *all, uint64_t req, const core_token *t, uint64_t now_ns);
+void streams_prompt(streams *all, uint64_t req, const core_prompt *p);
 /* Its first PREFILL is with a worker's connection, so long after it was submitted. */
 void streams_routed(streams *all, uint64_t req, uint64_t ns);
 void streams_end(streams *all, uint64_t req, const core_end *e, const core_times *t);
@@ -86,6 +88,8 @@ uint32_t stream_choice_count(const stream *s);
 const choice *stream_choice(const stream *s, uint32_t choice);
 /* The prompt of that choice */
 const api_prompt *stream_prompt(const stream *s, uint32_t choice);
+/* Of that choice's prompt: all of it once the choice has begun, if it was asked for. */
+const prompt_scores *stream_scores(const stream *s, uint32_t choice);
 const tokenizer *stream_tokenizer(const stream *s);
 stream_finish stream_finish_of(const stream *s, uint32_t choice);
 /* Tokens: the prompt once for its n choices; completion: `shown` counts only what stream_next gave out. */

@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 enum { TEXT_JOBS_MAX = 256 }; /* away at once; each holds a body of at most limits.max_body_kb */
 
@@ -57,23 +58,28 @@ status text_encode(const text_env *env, const char *text, size_t len, const enco
 
 /* The messages as one prompt by the model's template, in which no content can forge a turn. */
 static status encode_chat(const text_env *env, api_request *r, encode_options *opt, api_error *e) {
-    chat_message *msgs = xcalloc(r->message_count + 1u, sizeof *msgs);
-    text_span *spans = xcalloc(r->message_count + 1u, sizeof *spans);
+    chat_input in = {.messages = r->chat.messages,
+                     .tools = r->chat.tools,
+                     .documents = r->chat.documents,
+                     .kwargs = r->chat.kwargs,
+                     .add_generation_prompt = r->chat.add_generation_prompt,
+                     .continue_final_message = r->chat.continue_final_message};
+    time_t now = time(NULL);
+    localtime_r(&now, &in.now);
+    if (in.tools && env->chat->program && !chat_template_reads(env->chat, "tools"))
+        return api_fail(e, 400, "tools", "tools: the chat template of this model has no place for them");
+    text_span *spans = NULL;
     buf prompt = {0};
-    for (uint32_t i = 0; i < r->message_count; i++) {
-        msgs[i] = (chat_message){r->messages[i].role, r->messages[i].content, r->messages[i].len};
-    }
     errbuf eb = {0};
-    status st = chat_render(env->chat, msgs, r->message_count, &prompt, spans, &eb);
+    status st = chat_render(env->chat, &in, &prompt, &spans, &opt->plain_count, &eb);
     if (st != ST_OK) {
         st = api_fail(e, 400, "messages", "messages: %s", eb.text);
     } else {
         opt->plain = spans;
-        opt->plain_count = r->message_count;
-        st = text_encode(env, prompt.data, prompt.len, opt, "messages", &api_add_prompt(r)->ids, e);
+        st = text_encode(env, prompt.len ? prompt.data : "", prompt.len, opt, "messages",
+                         &api_add_prompt(r)->ids, e);
     }
     buf_done(&prompt);
-    free(msgs);
     free(spans);
     return st;
 }
@@ -81,7 +87,7 @@ static status encode_chat(const text_env *env, api_request *r, encode_options *o
 static status encode_prompts(const text_env *env, api_request *r, api_error *e) {
     encode_options opt = {
         .add_special = r->add_special, .parse_special = true, .max_tokens = env->model.max_context};
-    if (r->message_count > 0) return encode_chat(env, r, &opt, e);
+    if (json_array_size(r->chat.messages) > 0) return encode_chat(env, r, &opt, e);
     for (uint32_t i = 0; i < r->prompt_count; i++) {
         api_prompt *p = &r->prompts[i];
         if (!p->text) continue;
@@ -93,10 +99,7 @@ static status encode_prompts(const text_env *env, api_request *r, api_error *e) 
 
 /* Nothing of the texts is needed once they are ids. */
 static void drop_texts(api_request *r) {
-    for (uint32_t i = 0; i < r->message_count; i++) free(r->messages[i].content);
-    free(r->messages);
-    r->messages = NULL;
-    r->message_count = 0;
+    api_chat_done(&r->chat);
     for (uint32_t i = 0; i < r->prompt_count && !r->echo; i++) {
         free(r->prompts[i].text);
         r->prompts[i].text = NULL;
@@ -200,8 +203,7 @@ void text_free(text_thread *t) {
 static size_t job_bytes(const text_job *job) {
     size_t sum = job->body_len;
     for (uint32_t i = 0; i < job->request.prompt_count; i++) sum += job->request.prompts[i].len;
-    for (uint32_t i = 0; i < job->request.message_count; i++) sum += job->request.messages[i].len;
-    return sum;
+    return sum + job->request.chat.bytes;
 }
 
 status text_run(text_thread *t, text_job *job, bool after_large, bool *away) {

@@ -41,6 +41,9 @@ typedef struct step_seq {
 
 /* What one row of logits is turned into a token with. Host memory. */
 typedef struct sample_input {
+    bool score;    /* no token is chosen: the result is of `given`, the prompt's next one, with its rank and
+                      the params' prompt_logprobs best. Only params, score and given are read then */
+    int32_t given; /* in 0..vocab-1 */
     const sampling *params;
     const int32_t *prompt; /* [prompt_count], for the repetition penalty */
     uint32_t prompt_count;
@@ -163,9 +166,9 @@ typedef struct op_attend {
     void *out; /* activations [rows, heads * head_dim] */
 } op_attend;
 
-/* A token for each of the step's head rows [begin, begin + count), into step.results. The chain and the
- * generator are those of protocol.md, "Same bytes": equal logits give equal tokens on every backend. Logprobs
- * are of the raw logits. */
+/* A token for each of the step's head rows [begin, begin + count), into step.results, or what the row thinks
+ * of a given one. The chain and the generator are those of protocol.md, "Same bytes": equal logits give equal
+ * tokens on every backend. Logprobs are of the raw logits. */
 typedef struct op_sample {
     float *logits; /* [count, vocab] f32; may be overwritten */
     uint32_t begin, count;

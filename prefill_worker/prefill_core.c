@@ -120,6 +120,11 @@ static void prefill_row(wtable *t, wseq *s, const step_item *item, const step_re
     s->rows_done += item->count;
     t->stats.prefill_rows += item->count;
     wtable_keep(t, s, s->rows_done);
+    if (s->params.max_tokens == 0 &&
+        s->rows_done == wseq_rows(s)) { /* nothing is handed off: RELEASE follows */
+        wtable_move(t, s, WSEQ_PINNED);
+        wtable_leave_slot(t, s);
+    }
     if (!item->sample) return;
     CHECK(r->sampled);
     CHECK(s->rows_done == wseq_rows(s));
@@ -195,7 +200,7 @@ static void prefill_turn(void *core, uint64_t now_ns) {
         const batch_chunk *k = &c->chunks[i];
         wseq *s = c->queue[k->index];
         if (s->slot == WSEQ_NO_SLOT) begin(t, s);
-        wstep_add(t, s, k->begin, k->count, k->last);
+        wstep_add(t, s, k->begin, k->count, k->last && s->params.max_tokens > 0);
     }
     wstep_go(t);
 }

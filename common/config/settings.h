@@ -40,10 +40,17 @@ typedef struct config {
         char *log_level;
     } cluster;
     struct {
+        char *cors_origins;    /* separated by commas; "*": any; "": none */
+        bool cors_credentials; /* pages may send what the browser holds for this host */
+        char **api_keys;       /* one of them opens /v1/...; empty: open */
+        uint32_t api_keys_count;
+    } http;
+    struct {
         /* .gguf or a Hugging Face folder, relative to the directory baton is started in; or
          * random:NAME[:SEED] */
         char *path;
         char *served_model_name; /* "" = the file's stem */
+        char *chat_template;     /* file of a Jinja template; "" = the model's own */
         uint32_t max_context;    /* 0 = the model's */
         char *backend;           /* cpu | ref | cuda | mock */
         char *weight_dtype;      /* auto | f32 | f16 | bf16 | q8_0 | q4_0: what weights become at load */

@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static_assert((int)CTL_PAIR == (int)BATON__KIND__PAIR, "ctl_kind and Kind number alike");
+static_assert((int)CTL_PROMPT == (int)BATON__KIND__PROMPT, "ctl_kind and Kind number alike");
 static_assert((int)CTL_LEAVING == (int)BATON__KIND__LEAVING, "ctl_kind and Kind number alike");
 static_assert((int)ROLE_COLOCATED == (int)BATON__ROLE__ROLE_COLOCATED, "worker_role and Role number alike");
 static_assert((int)FINISH_LENGTH == (int)BATON__FINISH__FINISH_LENGTH, "finish and Finish number alike");
@@ -23,7 +23,7 @@ const char *ctl_kind_name(ctl_kind kind) {
         "NONE",           "JOIN",      "HEARTBEAT", "NO_ROOM", "RESERVED",  "TOKENS",  "VERIFIED",
         "HANDOFF_FAILED", "PREEMPTED", "FAILED",    "CLOSED",  "DRAINED",   "LEAVING", "WELCOME",
         "REFUSED",        "ACK",       "PREFILL",   "RESERVE", "DEST",      "RELEASE", "CANCEL",
-        "DROP",           "DRAIN",     "EXIT",      "PEER",    "PEER_GONE", "PAIR",
+        "DROP",           "DRAIN",     "EXIT",      "PEER",    "PEER_GONE", "PAIR",    "PROMPT",
     };
     PRE(kind < CTL_KIND_COUNT);
     return names[kind];
@@ -132,6 +132,8 @@ static void pack_work(const ctl_work *w, Baton__ControlMessage *pb, buf *out) {
     PRE(p->bias_count <= SAMPLING_BIAS_MAX);
     PRE(p->logprobs >= -1);
     PRE(p->logprobs <= SAMPLING_LOGPROBS_MAX);
+    PRE(p->prompt_logprobs >= -1);
+    PRE(p->prompt_logprobs <= SAMPLING_LOGPROBS_MAX);
 
     int32_t bias_ids[SAMPLING_BIAS_MAX];
     float biases[SAMPLING_BIAS_MAX];
@@ -153,6 +155,7 @@ static void pack_work(const ctl_work *w, Baton__ControlMessage *pb, buf *out) {
     params.min_tokens = p->min_tokens;
     params.ignore_eos = p->ignore_eos;
     params.logprobs = p->logprobs;
+    params.prompt_logprobs = p->prompt_logprobs;
     params.n_stop_ids = p->stop_id_count;
     params.stop_ids = (int32_t *)p->stop_ids;
     params.n_bias_ids = p->bias_count;
@@ -213,6 +216,40 @@ static void pack_tokens(const ctl_tokens *t, Baton__ControlMessage *pb, buf *out
     emit(pb, BATON__CONTROL_MESSAGE__BODY_TOKENS, out);
     free(list);
     free(rows);
+}
+
+static void pack_prompt(const ctl_prompt *p, Baton__ControlMessage *pb, buf *out) {
+    PRE(p->count <= CTL_PROMPT_MAX);
+    uint32_t top = p->count ? p->rows[0].top_count : 0, at = 0;
+    float *logprobs = xcalloc(p->count + 1u, sizeof *logprobs);
+    uint32_t *ranks = xcalloc(p->count + 1u, sizeof *ranks);
+    int32_t *ids = xcalloc((size_t)p->count * top + 1, sizeof *ids);
+    float *tops = xcalloc((size_t)p->count * top + 1, sizeof *tops);
+    for (uint32_t i = 0; i < p->count; i++) {
+        const token_out *row = &p->rows[i];
+        PRE(row->top_count == top);
+        logprobs[i] = row->logprob;
+        ranks[i] = row->rank;
+        for (uint32_t k = 0; k < top; k++, at++) {
+            ids[at] = row->top[k].id;
+            tops[at] = row->top[k].logprob;
+        }
+    }
+    Baton__Prompt body = BATON__PROMPT__INIT;
+    body.begin = p->begin;
+    body.done = p->done;
+    body.n_logprobs = body.n_ranks = p->count;
+    body.logprobs = logprobs;
+    body.ranks = ranks;
+    body.n_top_ids = body.n_top_logprobs = at;
+    body.top_ids = ids;
+    body.top_logprobs = tops;
+    pb->prompt = &body;
+    emit(pb, BATON__CONTROL_MESSAGE__BODY_PROMPT, out);
+    free(logprobs);
+    free(ranks);
+    free(ids);
+    free(tops);
 }
 
 static void pack_dest(const ctl_dest *d, Baton__ControlMessage *pb, buf *out) {
@@ -321,6 +358,9 @@ void ctl_pack(const ctl_msg *m, buf *out) {
     case CTL_PREFILL:
     case CTL_RESERVE:
         pack_work(&m->work, &pb, out);
+        break;
+    case CTL_PROMPT:
+        pack_prompt(&m->prompt, &pb, out);
         break;
     case CTL_PAIR:
         pack_pair(&m->pair, &pb, out);

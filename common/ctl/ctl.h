@@ -49,7 +49,9 @@ typedef enum ctl_kind {
     CTL_PEER,      /* P: a decode worker is here (dest.d_inc, dest.endpoint): open a pair to it and try it */
     CTL_PEER_GONE, /* the worker of the other role with incarnation dest.d_inc is gone: end the pair to it */
     /* worker > coordinator */
-    CTL_PAIR, /* P: what became of the pair to a decode worker */
+    CTL_PAIR,   /* P: what became of the pair to a decode worker */
+    CTL_PROMPT, /* P and W: log-probabilities of tokens of the prompt, a step's or a part of them; and that
+                   the prompt is computed when max_tokens is 0 */
     CTL_KIND_COUNT
 } ctl_kind;
 
@@ -156,6 +158,14 @@ typedef struct ctl_tokens {
     uint32_t count;
 } ctl_tokens;
 
+/* Tokens [begin, begin + count) of a prompt. Their ids are the prompt's, and not told. */
+typedef struct ctl_prompt {
+    uint32_t begin;        /* >= 1 */
+    const token_out *rows; /* [count] logprob, rank and the best, equally many of each */
+    uint32_t count;        /* at most CTL_PROMPT_MAX */
+    bool done;             /* all rows are computed, and no token was asked for */
+} ctl_prompt;
+
 typedef struct ctl_failed {
     uint32_t segment;
     const char *why;
@@ -197,6 +207,7 @@ typedef struct ctl_msg {
         ctl_failed failed; /* HANDOFF_FAILED, FAILED, NO_ROOM and LEAVING (why) */
         ctl_verified verified;
         ctl_pair pair;
+        ctl_prompt prompt;
     };
     void *owned; /* ctl_unpack's memory */
 } ctl_msg;

@@ -51,6 +51,7 @@ static const Baton__ControlMessage__BodyCase bodies[CTL_KIND_COUNT] = {
     [CTL_PEER] = BATON__CONTROL_MESSAGE__BODY_DEST,
     [CTL_PEER_GONE] = BATON__CONTROL_MESSAGE__BODY_DEST,
     [CTL_PAIR] = BATON__CONTROL_MESSAGE__BODY_PAIR,
+    [CTL_PROMPT] = BATON__CONTROL_MESSAGE__BODY_PROMPT,
 };
 
 /* ---- checks ---- */
@@ -105,6 +106,9 @@ static status check_sampling(const Baton__Sampling *p, errbuf *eb) {
             return errf(eb, ST_CORRUPT, "%s: not a finite number", floats[i].name);
     if (p->logprobs < -1 || p->logprobs > SAMPLING_LOGPROBS_MAX)
         return errf(eb, ST_CORRUPT, "logprobs: %d, want -1..%d", p->logprobs, SAMPLING_LOGPROBS_MAX);
+    if (p->prompt_logprobs < -1 || p->prompt_logprobs > SAMPLING_LOGPROBS_MAX)
+        return errf(eb, ST_CORRUPT, "prompt_logprobs: %d, want -1..%d", p->prompt_logprobs,
+                    SAMPLING_LOGPROBS_MAX);
     status st = check_count("stop_ids", p->n_stop_ids, SAMPLING_STOP_IDS_MAX, eb);
     if (st == ST_OK) st = check_count("bias_ids", p->n_bias_ids, SAMPLING_BIAS_MAX, eb);
     if (st != ST_OK) return st;
@@ -160,6 +164,25 @@ static status check_tokens(const Baton__Tokens *t, errbuf *eb) {
     return st;
 }
 
+static status check_prompt(const Baton__Prompt *p, errbuf *eb) {
+    status st = check_count("logprobs", p->n_logprobs, CTL_PROMPT_MAX, eb);
+    if (st != ST_OK) return st;
+    size_t rows = p->n_logprobs, top = rows ? p->n_top_ids / rows : 0;
+    if (p->begin == 0) return errf(eb, ST_CORRUPT, "begin: the first token of a prompt has no logprob");
+    if (p->n_ranks != rows) return errf(eb, ST_CORRUPT, "ranks: %zu for %zu logprobs", p->n_ranks, rows);
+    if (p->n_top_ids != rows * top || p->n_top_logprobs != p->n_top_ids)
+        return errf(eb, ST_CORRUPT, "top_logprobs: %zu for %zu ids of %zu tokens", p->n_top_logprobs,
+                    p->n_top_ids, rows);
+    st = check_count("top_ids", top, SAMPLING_LOGPROBS_MAX, eb);
+    for (size_t i = 0; st == ST_OK && i < rows; i++)
+        if (isnan(p->logprobs[i])) return errf(eb, ST_CORRUPT, "logprobs: not a number");
+    for (size_t i = 0; st == ST_OK && i < p->n_top_ids; i++) {
+        if (p->top_ids[i] < 0) return errf(eb, ST_CORRUPT, "top_ids: %d is no token id", p->top_ids[i]);
+        if (isnan(p->top_logprobs[i])) return errf(eb, ST_CORRUPT, "top_logprobs: not a number");
+    }
+    return st;
+}
+
 static status check(const Baton__ControlMessage *pb, errbuf *eb) {
     if ((uint32_t)pb->kind == CTL_NONE || (uint32_t)pb->kind >= CTL_KIND_COUNT)
         return errf(eb, ST_CORRUPT, "kind: %d is unknown", (int)pb->kind);
@@ -187,6 +210,9 @@ static status check(const Baton__ControlMessage *pb, errbuf *eb) {
         break;
     case BATON__CONTROL_MESSAGE__BODY_TOKENS:
         st = check_tokens(pb->tokens, eb);
+        break;
+    case BATON__CONTROL_MESSAGE__BODY_PROMPT:
+        st = check_prompt(pb->prompt, eb);
         break;
     case BATON__CONTROL_MESSAGE__BODY_FAILED:
         st = check_text("why", pb->failed->why, eb);
@@ -313,6 +339,7 @@ static sampling fill_sampling(block *b, const Baton__Sampling *from) {
         .min_tokens = from->min_tokens,
         .ignore_eos = from->ignore_eos,
         .logprobs = from->logprobs,
+        .prompt_logprobs = from->prompt_logprobs,
         .stop_id_count = (uint32_t)from->n_stop_ids,
         .bias_count = (uint32_t)from->n_biases,
         .stop_ids = take_copy(b, from->stop_ids, from->n_stop_ids * sizeof *from->stop_ids),
@@ -355,6 +382,18 @@ static void fill_tokens(block *b, const Baton__Tokens *from, ctl_tokens *to) {
     *to = (ctl_tokens){.tokens = tokens, .count = (uint32_t)from->n_tokens};
 }
 
+static void fill_prompt(block *b, const Baton__Prompt *from, ctl_prompt *to) {
+    size_t count = from->n_logprobs, top = count ? from->n_top_ids / count : 0;
+    token_out *rows = take(b, count * sizeof *rows);
+    for (size_t i = 0; rows && i < count; i++) {
+        rows[i] =
+            (token_out){.logprob = from->logprobs[i], .rank = from->ranks[i], .top_count = (uint32_t)top};
+        for (size_t k = 0; k < top; k++)
+            rows[i].top[k] = (token_logprob){from->top_ids[i * top + k], from->top_logprobs[i * top + k]};
+    }
+    *to = (ctl_prompt){.begin = from->begin, .rows = rows, .count = (uint32_t)count, .done = from->done};
+}
+
 static void fill(block *b, const Baton__ControlMessage *pb, ctl_msg *m) {
     *m = (ctl_msg){
         .kind = (ctl_kind)pb->kind,
@@ -394,6 +433,9 @@ static void fill(block *b, const Baton__ControlMessage *pb, ctl_msg *m) {
         break;
     case BATON__CONTROL_MESSAGE__BODY_TOKENS:
         fill_tokens(b, pb->tokens, &m->tokens);
+        break;
+    case BATON__CONTROL_MESSAGE__BODY_PROMPT:
+        fill_prompt(b, pb->prompt, &m->prompt);
         break;
     case BATON__CONTROL_MESSAGE__BODY_FAILED:
         m->failed = (ctl_failed){.segment = pb->failed->segment, .why = take_text(b, pb->failed->why)};

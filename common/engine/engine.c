@@ -22,8 +22,9 @@ typedef struct step_tables {
     int32_t *ids;           /* [max_rows] */
     step_seq *seqs;         /* [max_seqs] */
     uint32_t *head;         /* [max_rows] rows whose logits are wanted */
-    sample_input *samples;  /* [max_seqs] */
-    sample_result *results; /* [max_seqs] */
+    sample_input *samples;  /* [max_rows] */
+    sample_result *results; /* [max_rows] */
+    token_out *prompts;     /* [max_rows] what step_result.prompt points to; NULL until somebody asks */
 } step_tables;
 
 struct engine {
@@ -162,8 +163,8 @@ static void new_tables(engine *e) {
     e->tables.ids = xcalloc(rows, sizeof *e->tables.ids);
     e->tables.seqs = xcalloc(seqs, sizeof *e->tables.seqs);
     e->tables.head = xcalloc(rows, sizeof *e->tables.head);
-    e->tables.samples = xcalloc(seqs, sizeof *e->tables.samples);
-    e->tables.results = xcalloc(seqs, sizeof *e->tables.results);
+    e->tables.samples = xcalloc(rows, sizeof *e->tables.samples);
+    e->tables.results = xcalloc(rows, sizeof *e->tables.results);
 }
 
 /* What the backend does not compute is refused by name, before it computes something else. */
@@ -227,6 +228,7 @@ void engine_free(engine *e) {
     free(e->tables.head);
     free(e->tables.samples);
     free(e->tables.results);
+    free(e->tables.prompts);
     forward_done(&e->forward);
     if (e->kv) e->ops->mem_free(e->dev, e->kv, e->kv_bytes);
     weights_done(&e->weights);
@@ -302,6 +304,25 @@ static status place(engine *e, const step_item *it, op_step *step, errbuf *eb) {
     return ST_OK;
 }
 
+/* How many of the item's rows come before a token of the prompt whose log-probability is wanted. */
+static uint32_t scored_rows(const engine *e, const step_item *it) {
+    const seq *s = &e->seqs[it->slot];
+    uint32_t end =
+        MIN(it->begin + it->count, s->prompt_count - 1); /* the last one comes before no such token */
+    return s->params.prompt_logprobs >= 0 && end > it->begin ? end - it->begin : 0;
+}
+
+/* Adds those rows of the item that was placed last. */
+static void ask_for_scores(engine *e, const step_item *it, op_step *step) {
+    const seq *s = &e->seqs[it->slot];
+    uint32_t count = scored_rows(e, it), row = step->rows - it->count;
+    for (uint32_t i = 0; i < count; i++) {
+        e->tables.samples[step->head_count] =
+            (sample_input){.params = &s->params, .score = true, .given = s->ids[it->begin + i + 1]};
+        e->tables.head[step->head_count++] = row + i;
+    }
+}
+
 /* Adds the last row of the item that was placed last to the rows that become tokens. */
 static void ask_for_token(engine *e, const step_item *it, op_step *step) {
     const seq *s = &e->seqs[it->slot];
@@ -317,15 +338,36 @@ static void ask_for_token(engine *e, const step_item *it, op_step *step) {
     e->tables.head[step->head_count++] = step->rows - 1;
 }
 
-static void take_token(engine *e, const step_item *it, const sample_result *from, step_result *to) {
+static void break_off(const sample_result *from, uint32_t position, step_result *to) {
     static const char *const whys[] = {
         "a logit is not a number, or all are -infinity: the weights or the machine are broken",
         "every token is banned by min_tokens, stop ids and logit_bias",
     };
+    to->broken = true;
+    snprintf(to->why, sizeof to->why, "position %u: sampler: %s", position, whys[from->banned]);
+}
+
+/* from: [scored_rows] results, the first at `at` of the step. */
+static void take_scores(engine *e, const step_item *it, const sample_result *from, uint32_t at,
+                        step_result *to) {
+    uint32_t count = scored_rows(e, it);
+    if (!count) return;
+    if (!e->tables.prompts) e->tables.prompts = xcalloc(e->opt.max_rows, sizeof *e->tables.prompts);
+    for (uint32_t i = 0; i < count; i++) {
+        if (from[i].broken) {
+            break_off(&from[i], it->begin + i + 1, to);
+            return;
+        }
+        e->tables.prompts[at + i] = from[i].token;
+    }
+    to->prompt = e->tables.prompts + at;
+    to->prompt_count = count;
+}
+
+static void take_token(engine *e, const step_item *it, const sample_result *from, step_result *to) {
     seq *s = &e->seqs[it->slot];
     if (from->broken) {
-        to->broken = true;
-        snprintf(to->why, sizeof to->why, "position %u: sampler: %s", s->count, whys[from->banned]);
+        break_off(from, s->count, to);
         return;
     }
     to->sampled = true;
@@ -354,6 +396,7 @@ status engine_step(engine *e, const step_item *items, uint32_t count, const engi
         results[i] = (step_result){.tag = it->tag};
         status st = place(e, it, &step, eb);
         if (st != ST_OK) return st;
+        ask_for_scores(e, it, &step);
         if (it->sample) ask_for_token(e, it, &step);
         if (it->count != 1 || !it->sample || it->begin < e->seqs[it->slot].prompt_count)
             step.repeatable = false;
@@ -361,8 +404,11 @@ status engine_step(engine *e, const step_item *items, uint32_t count, const engi
     const forward_hook fh = {.hook = hook, .items = items, .count = count};
     status st = forward_step(&e->forward, &step, &fh, NULL, eb);
     if (st != ST_OK) return err_prefix(eb, st, "step of %u rows on %s", step.rows, engine_path(e));
-    for (uint32_t i = 0, at = 0; i < count; i++)
+    for (uint32_t i = 0, at = 0; i < count; i++) {
+        take_scores(e, &items[i], &step.results[at], at, &results[i]);
+        at += scored_rows(e, &items[i]);
         if (items[i].sample) take_token(e, &items[i], &step.results[at++], &results[i]);
+    }
     return ST_OK;
 }
 

@@ -1,38 +1,47 @@
-/* chat - messages to prompt text, by the template that the model file carries.
+/* chat - messages to prompt text, by the template that the model file carries, run as it stands (jinja.h).
  *
- * Templates are recognised from their text, not interpreted: so far ChatML
- * ("<|im_start|>role\ncontent<|im_end|>\n", and the default system prompt that the file's template adds when
- * the first message is not a system one). Any other is CHAT_UNKNOWN: a clear error for chat, while
- * completions still work. */
+ * A template that cannot be run is no error until somebody chats; completions work without one. */
 #ifndef BATON_TEXT_CHAT_H
 #define BATON_TEXT_CHAT_H
 
 #include "base/mem.h"
 #include "base/status.h"
+#include "text/jinja.h"
 #include "text/tokenizer.h"
 
-typedef enum chat_kind { CHAT_UNKNOWN, CHAT_CHATML } chat_kind;
-
 typedef struct chat_template {
-    chat_kind kind;
-    char *default_system; /* NULL = none. Owned */
+    jinja *program;   /* NULL: there is none, or it cannot be run */
+    errbuf why;       /* then: the reason */
+    json_t *specials; /* bos_token, eos_token, ... of the file: what templates call them */
 } chat_template;
 
-typedef struct chat_message {
-    const char *role;    /* NUL-terminated: system, user, assistant, ... */
-    const char *content; /* content_len bytes of UTF-8 */
-    size_t content_len;
-} chat_message;
+typedef struct chat_input {
+    /* List of objects: role (a word), content (a string, or a list of {"type": "text", "text": ...}), and
+     * what else templates read: name, tool_calls (with arguments as objects), tool_call_id,
+     * reasoning_content. All borrowed; NULL = not given. */
+    const json_t *messages;
+    const json_t *tools, *documents; /* lists */
+    const json_t *kwargs;            /* object: more variables */
+    bool add_generation_prompt;      /* the assistant's turn is opened */
+    bool continue_final_message;     /* the last message is left open */
+    struct tm now;                   /* what strftime_now tells */
+} chat_input;
 
-/* Reads tokenizer.chat_template; absent or unknown gives CHAT_UNKNOWN and ST_OK. Free with
- * chat_template_done. */
-status chat_template_init(chat_template *out, const checkpoint *ckpt, errbuf *eb);
+/* Reads tokenizer.chat_template, or text [len] in its place when it is not NULL. ST_OK whatever it is. Free
+ * with chat_template_done. */
+status chat_template_init(chat_template *out, const checkpoint *ckpt, const char *text, size_t len);
 void chat_template_done(chat_template *c);
-/* Appends the prompt with the assistant's turn opened. ST_UNSUPPORTED for CHAT_UNKNOWN, ST_INVALID for no
- * messages or a role that is not 1..64 letters, digits, '_' or '-' (roles stand outside the spans). spans[i]
- * gets the bytes of the prompt that came from message i's content, [count]: the caller encodes the result
- * with parse_special and these as `plain`, so that no user can forge a turn. */
-status chat_render(const chat_template *c, const chat_message *msgs, uint32_t count, buf *out,
-                   text_span *spans, errbuf *eb);
+/* Whether the template reads a variable of that name: tools for one that does not would be lost. */
+bool chat_template_reads(const chat_template *c, const char *name);
+/* Appends the prompt. ST_UNSUPPORTED without a template that can be run, ST_INVALID for no messages, a role
+ * that is not 1..64 letters, digits, '_' or '-' (roles stand outside the spans), and what the template
+ * refuses. *spans gets the bytes of the prompt that came from the request, [*count], ascending: the caller
+ * encodes with parse_special and these as `plain`, so that no user can forge a turn, and frees them.
+ *
+ * A template that does not know the role developer gets system. Lists of text parts are joined by line
+ * breaks for a template that has no loop over a content; one that has, and does not ask whether it is a
+ * string, gets lists only. */
+status chat_render(const chat_template *c, const chat_input *in, buf *out, text_span **spans, uint32_t *count,
+                   errbuf *eb);
 
 #endif

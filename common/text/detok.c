@@ -39,6 +39,15 @@ static size_t strip(space_strip how, char *bytes, size_t len) {
     return kept;
 }
 
+detok detok_after(const tokenizer *t, const int32_t *ids, uint32_t count) {
+    PRE(t);
+    PRE(ids || count == 0);
+    detok d = {0};
+    for (uint32_t i = 0; i < count && !d.begun; i++)
+        d.begun = !tokenizer_is_special(t, ids[i]) && tokenizer_bytes(t, ids[i], NULL, 0) > 0;
+    return d;
+}
+
 void detok_add(detok *d, const tokenizer *t, int32_t id, bool keep_special, buf *out) {
     PRE(d);
     PRE(t);
@@ -53,9 +62,9 @@ void detok_add(detok *d, const tokenizer *t, int32_t id, bool keep_special, buf 
         bytes = xmalloc(d->held_count + len);
         tokenizer_bytes(t, id, bytes + d->held_count, len);
     }
-    if (d->at_start && len > 0) {
+    if (!d->begun && len > 0) {
         len = strip(tokenizer_strip(t), bytes + d->held_count, len);
-        d->at_start = false;
+        d->begun = true;
     }
     memcpy(bytes, d->held, d->held_count);
     len += d->held_count;

@@ -61,14 +61,16 @@ typedef enum space_strip {
 space_strip tokenizer_strip(const tokenizer *t);
 
 /* Incremental detokenising: bytes go in by token, whole UTF-8 characters come out. At most 3 bytes are held
- * back; an invalid sequence becomes U+FFFD. Start zeroed for what continues a text, with at_start for a whole
- * one. */
+ * back; an invalid sequence becomes U+FFFD. Start zeroed for a whole text, with
+ * detok_after for what follows a prompt: the space that encoding puts in front of a text is left out of its
+ * first token, and of no other. */
 typedef struct detok {
-    bool at_start; /* nothing was shown yet: the space that encoding put in front is left out */
+    bool begun; /* some of the text was shown */
     unsigned char held[4];
     uint32_t held_count;
 } detok;
 struct buf;
+detok detok_after(const tokenizer *t, const int32_t *ids, uint32_t count);
 /* Appends the text of `id` to out (special tokens: nothing, unless keep_special). */
 void detok_add(detok *d, const tokenizer *t, int32_t id, bool keep_special, struct buf *out);
 /* What is held becomes U+FFFD */

@@ -12,6 +12,7 @@ sampling sampling_default(void) {
         .repetition_penalty = 1.0f,
         .max_tokens = 16,
         .logprobs = -1,
+        .prompt_logprobs = -1,
     };
 }
 

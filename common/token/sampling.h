@@ -26,17 +26,18 @@ typedef struct sampling {
     float frequency_penalty;  /* 0 = off; over output only */
     uint64_t seed;            /* drawn by the coordinator at admission when the client gave none */
     uint32_t choice;          /* index among the n choices of a request */
-    uint32_t max_tokens;      /* >= 1 */
+    uint32_t max_tokens;      /* 0: it ends when its prompt is computed, and no token is chosen */
     uint32_t min_tokens;      /* end-of-generation and stop ids are banned before this many output tokens */
     bool ignore_eos;          /* end-of-generation ids do not end it (they can still be sampled) */
     int32_t logprobs;         /* -1 = none; 0 = of the chosen token; n = and of the n best */
+    int32_t prompt_logprobs;  /* likewise, of every token of the prompt but the first */
     uint32_t stop_id_count;
     uint32_t bias_count;
     const int32_t *stop_ids;   /* [stop_id_count]; borrowed from the owner of the request, owned in a copy */
     const sampling_bias *bias; /* [bias_count]; likewise */
 } sampling;
 
-/* temperature 1, everything else off, max_tokens 16, logprobs -1. */
+/* temperature 1, everything else off, max_tokens 16, no logprobs. */
 sampling sampling_default(void);
 
 /* Writes a copy that owns its arrays. Caller frees with sampling_done. */
@@ -63,11 +64,13 @@ typedef struct token_logprob {
     float logprob;
 } token_logprob;
 
-/* A generated token as it travels: id, and when asked for its logprob and the best alternatives. */
+/* A generated token as it travels: id, and when asked for its logprob and the best alternatives. Or a token
+ * of a prompt, whose logprobs are wanted. */
 typedef struct token_out {
     int32_t id;
     finish fin;
-    float logprob;      /* valid when the request asked for logprobs >= 0 */
+    float logprob; /* valid when the request asked for logprobs >= 0 */
+    uint32_t rank; /* of a prompt's token: 1 + how many are better (of equals, the lowest id is); else 0 */
     uint32_t top_count; /* 0..SAMPLING_LOGPROBS_MAX */
     token_logprob top[SAMPLING_LOGPROBS_MAX];
 } token_out;

@@ -39,6 +39,11 @@ typedef struct step_result {
     bool broken; /* its logits leave no token to choose: this sequence is over, the others of the step are not
                   */
     char why[120]; /* when broken */
+    /* What the model thought of the prompt's tokens that follow the item's rows, when the sequence's params
+     * ask for prompt_logprobs: [prompt_count], of the tokens after row begin, begin + 1, ... that the prompt
+     * has. Borrowed until the next step. */
+    const token_out *prompt;
+    uint32_t prompt_count;
 } step_result;
 
 /* One job for the device thread: closes, then opens, then one engine step of the items (item_count may be 0).

@@ -26,7 +26,7 @@
 #include <string.h>
 
 /* It travels as it lies in memory: both sides are built from one source. */
-static_assert(sizeof(token_out) == 176, "token_out crosses processes");
+static_assert(sizeof(token_out) == 180, "token_out crosses processes");
 
 typedef struct incoming {
     list_link by_age; /* of xfer */

@@ -33,7 +33,7 @@ bool wpages_take(wpages *w, wseq *s, uint32_t rows, uint32_t headroom) {
     PRE(s);
     PRE(s->page_count == 0);
     PRE(s->page_capacity >= kv_pages_for(rows));
-    prefix p = prefix_of(w, s, wseq_rows(s) - 1);
+    prefix p = prefix_of(w, s, s->anew ? 0 : wseq_rows(s) - 1);
     uint32_t idle, hit = prefix_cache_find(w->cache, &p, s->pages, &idle);
     uint32_t count = kv_pages_for(rows), available = wpages_available(w);
     CHECK(hit < count);
@@ -44,7 +44,7 @@ bool wpages_take(wpages *w, wseq *s, uint32_t rows, uint32_t headroom) {
     s->page_count = count;
     s->kept_pages = hit;
     s->hit_rows = s->rows_done = hit * KV_PAGE_TOKENS;
-    if (w->on && s->cache) w->queries += wseq_rows(s);
+    if (w->on && s->cache && !s->anew) w->queries += wseq_rows(s);
     w->hits += s->hit_rows;
     return true;
 }
@@ -81,6 +81,7 @@ void wpages_join(wpages *w, wseq *s, uint32_t rows) {
 
 void wpages_look_again(wpages *w, wseq *s) {
     PRE(s->rows_done == s->hit_rows);
+    if (s->anew) return;
     uint32_t before = s->hit_rows;
     wpages_join(w, s, wseq_rows(s) - 1);
     s->hit_rows = s->rows_done = s->kept_pages * KV_PAGE_TOKENS;

@@ -15,6 +15,7 @@ wseq *wseq_new(const ctl_msg *m, uint32_t page_capacity) {
     s->prompt_count = w->prompt_count;
     s->output_count = w->output_count;
     s->cache = w->cache;
+    s->anew = w->params.prompt_logprobs >= 0 && m->kind == CTL_PREFILL;
     memcpy(s->salt, w->salt, sizeof s->salt);
     s->ids_capacity = w->prompt_count + w->output_count + 1;
     s->ids = xcalloc(s->ids_capacity, sizeof *s->ids);

@@ -29,6 +29,7 @@ typedef struct wseq {
     uint32_t output_count; /* output tokens known so far, those of earlier attempts included */
     uint32_t rows_done;    /* WSEQ_PROMPT: rows whose KV is written */
     bool cache;            /* it may use and feed the prefix cache */
+    bool anew;             /* but not use: all rows are computed here, their logprobs are wanted */
     uint64_t salt[2];      /* there */
     uint32_t hit_rows;     /* rows whose KV was there when it came */
     uint32_t kept_pages;   /* the first so many of its pages are kept by the cache, and never written */

@@ -1,6 +1,7 @@
 #include "worker_core/wstep.h"
 
 #include "base/mem.h"
+#include "ctl/ctl_limits.h"
 
 #include <string.h>
 
@@ -81,6 +82,24 @@ static void send_tokens(wtable *t) {
     t->token_count = 0;
 }
 
+/* What a step computed of a prompt: its tokens' logprobs, and that it is all there when that is the end. */
+static void tell_prompt(wtable *t, const wseq *s, const step_item *item, const step_result *r) {
+    bool done = s->params.max_tokens == 0 && item->begin + item->count == wseq_rows(s);
+    for (uint32_t told = 0, count; told < r->prompt_count || done; told += count) {
+        count = MIN(r->prompt_count - told, CTL_PROMPT_MAX);
+        bool last = told + count == r->prompt_count;
+        ctl_msg m = {.kind = CTL_PROMPT,
+                     .req = s->req,
+                     .attempt = s->attempt,
+                     .prompt = {.begin = item->begin + 1 + told,
+                                .rows = r->prompt + told,
+                                .count = count,
+                                .done = done && last}};
+        wtable_send(t, &m);
+        if (last) return;
+    }
+}
+
 void wstep_end(wtable *t, const step_result *results, uint32_t count,
                void (*row)(wtable *t, wseq *s, const step_item *item, const step_result *r)) {
     PRE(t->busy);
@@ -95,8 +114,10 @@ void wstep_end(wtable *t, const step_result *results, uint32_t count,
             wtable_settle(t, s); /* its result is of no interest any more */
         else if (results[i].broken)
             wtable_fail(t, s, results[i].why);
-        else
+        else {
+            tell_prompt(t, s, &t->items[i], &results[i]);
             row(t, s, &t->items[i], &results[i]);
+        }
     }
     send_tokens(t); /* after all rows: free_pages in its head counts what ended here */
     t->job = (dev_job){0};

@@ -142,8 +142,14 @@ static void put_lists(const samples *s, size_t *at, const sample_input *in, samp
 
 /* --- a step --- */
 
+/* Chosen without wishes: padding, and rows whose choice nobody reads. */
+static sample_row greedy_row(void) {
+    return (sample_row){.top_p = 1, .repetition = 1};
+}
+
 static sample_row row_of(const sample_input *in) {
     const sampling *p = in->params;
+    if (in->score) return greedy_row(); /* its state tells whether the logits are broken */
     sample_row row = {.temperature = p->temperature,
                       .top_p = p->top_p,
                       .min_p = p->min_p,
@@ -167,11 +173,11 @@ status samples_begin(device *d, const op_step *s, uint32_t bucket, sample_row *r
         rows[i] = row_of(&s->samples[i]);
         bytes += lists_bytes(&rows[i]);
     }
-    for (uint32_t i = s->head_count; i < bucket; i++)
-        rows[i] = (sample_row){.top_p = 1, .repetition = 1}; /* greedy */
+    for (uint32_t i = s->head_count; i < bucket; i++) rows[i] = greedy_row();
     if (bytes == 0) return ST_OK;
     CHECK(bytes <= d->samples->lists_bytes);
-    for (uint32_t i = 0; i < s->head_count; i++) put_lists(d->samples, &at, &s->samples[i], &rows[i]);
+    for (uint32_t i = 0; i < s->head_count; i++)
+        if (!s->samples[i].score) put_lists(d->samples, &at, &s->samples[i], &rows[i]);
     CHECK(at == bytes);
     cudaError_t e = cudaMemcpyAsync(d->samples->lists_dev, d->samples->lists_host, bytes,
                                     cudaMemcpyHostToDevice, d->stream);
@@ -179,7 +185,7 @@ status samples_begin(device *d, const op_step *s, uint32_t bucket, sample_row *r
 }
 
 static bool asked_for_logprobs(const op_step *s, uint32_t head) {
-    return s->samples[head].params->logprobs >= 0;
+    return s->samples[head].score || s->samples[head].params->logprobs >= 0;
 }
 
 /* Whether the head row is one of the step's, and no padding, and asked for them. */
@@ -215,11 +221,14 @@ static status fill_logprobs(device *d, const op_sample *a) {
     if (!gpu_ok(d, e, "logprobs") || gpu_wait(d, d->stream, d->done, "logprobs") != ST_OK) return ST_DEVICE;
     for (uint32_t i = 0; i < a->count; i++) {
         if (!wants_logprobs(v, a->begin + i)) continue;
+        const sample_input *in = &v->op->samples[a->begin + i];
+        const float *logits = s->logits_host + (size_t)i * a->vocab;
         sample_result *r = &v->op->results[a->begin + i];
         *r = (sample_result){.token = {.id = tokens[i].id}};
-        if (tokens[i].state == SAMPLE_OK)
-            sampler_logprobs(s->sampler, s->logits_host + (size_t)i * a->vocab,
-                             v->op->samples[a->begin + i].params->logprobs, &r->token);
+        if (in->score)
+            sampler_score(s->sampler, logits, in->given, in->params->prompt_logprobs, r);
+        else if (tokens[i].state == SAMPLE_OK)
+            sampler_logprobs(s->sampler, logits, in->params->logprobs, &r->token);
     }
     return ST_OK;
 }
@@ -247,6 +256,7 @@ void samples_end(const op_step *s, const sample_token *tokens) {
     PRE(tokens);
     for (uint32_t i = 0; i < s->head_count; i++) {
         sample_result *r = &s->results[i];
+        if (s->samples[i].score) continue;                      /* fill_logprobs told all of it */
         if (!asked_for_logprobs(s, i)) *r = (sample_result){0}; /* fill_logprobs did the others */
         r->token.id = tokens[i].id;
         r->token.fin = FINISH_NONE;

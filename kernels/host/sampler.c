@@ -350,6 +350,28 @@ void sampler_logprobs(sampler *s, const float *logits, int32_t wanted, token_out
         out->top[i].logprob = (float)((double)out->top[i].logprob - log_sum);
 }
 
+/* 1 + how many come before it, in the order of the best. */
+static uint32_t rank_of(const float *logits, uint32_t vocab, int32_t id) {
+    float own = logits[id];
+    uint32_t better = 0;
+    for (uint32_t i = 0; i < (uint32_t)id; i++) better += logits[i] >= own;
+    for (uint32_t i = (uint32_t)id; i < vocab; i++) better += logits[i] > own;
+    return better + 1;
+}
+
+void sampler_score(sampler *s, const float *logits, int32_t given, int32_t wanted, sample_result *out) {
+    PRE(s);
+    PRE(logits);
+    PRE(out);
+    PRE(given >= 0);
+    PRE((uint32_t)given < s->vocab);
+    *out = (sample_result){.broken = true, .token = {.id = given}};
+    if (arg_max(s, logits) < 0) return;
+    out->broken = false;
+    sampler_logprobs(s, logits, wanted, &out->token);
+    out->token.rank = rank_of(logits, s->vocab, given);
+}
+
 /* --- all of it --- */
 
 static bool changes_logits(const sample_input *in) {
@@ -363,6 +385,10 @@ void sampler_next(sampler *s, const float *logits, const sample_input *in, sampl
     PRE(out);
     PRE(logits);
     PRE(in->params);
+    if (in->score) {
+        sampler_score(s, logits, in->given, in->params->prompt_logprobs, out);
+        return;
+    }
     PRE(in->params->temperature >= 0);
     PRE(in->params->repetition_penalty > 0);
 

@@ -24,6 +24,10 @@ void sampler_use(sampler *s, const struct sample_loops *loops);
  * checks them). A result that is broken has no token. */
 void sampler_next(sampler *s, const float *logits, const sample_input *in, sample_result *out);
 
+/* What the raw logits [vocab] say of the given token: logprob, rank, and the `wanted` best. Logits that are
+ * broken say nothing. sampler_next does this for rows that ask for it. */
+void sampler_score(sampler *s, const float *logits, int32_t given, int32_t wanted, sample_result *out);
+
 /* Fills logprob and the `wanted` best (at most SAMPLING_LOGPROBS_MAX) of the raw logits [vocab] for the token
  * out->id. Sums are taken in a fixed order, so every backend calls this one. The logits are not broken. */
 void sampler_logprobs(sampler *s, const float *logits, int32_t wanted, token_out *out);

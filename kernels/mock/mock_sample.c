@@ -56,12 +56,26 @@ static void add_logprobs(candidates c, int32_t wanted, token_out *t) {
     }
 }
 
+/* Numbers that show which row they are of, and whether all rows before it were the same. */
+static void score(uint64_t x, uint32_t vocab, const sample_input *in, token_out *t) {
+    *t = (token_out){.id = in->given,
+                     .logprob = -(float)(1 + x % 4096) / 256.0f,
+                     .rank = 1 + (uint32_t)((x >> 16) % vocab)};
+    t->top_count = MIN(MIN((uint32_t)in->params->prompt_logprobs, (uint32_t)SAMPLING_LOGPROBS_MAX), vocab);
+    for (uint32_t i = 0; i < t->top_count; i++)
+        t->top[i] = (token_logprob){(int32_t)(((x >> 32) + i) % vocab), -(float)(1 + i) / 256.0f};
+}
+
 void mock_sample(uint64_t x, uint32_t vocab, const sample_input *in, sample_result *out) {
     PRE(vocab > 0);
     PRE(in);
     PRE(in->params);
     PRE(out);
     *out = (sample_result){0};
+    if (in->score) {
+        score(x, vocab, in, &out->token);
+        return;
+    }
     candidates c = candidates_of(vocab);
     if (!choose(x, c, in, &out->token.id)) {
         out->broken = out->banned = true;

@@ -6,7 +6,8 @@
  * reached. Stop ids before min_tokens, and ids with a bias of -100, are passed over. Everything else about
  * sampling (temperature, seed, penalties) has no say.
  *
- * Logprobs are those of an even choice among the candidates. */
+ * Logprobs are those of an even choice among the candidates; those of a prompt's tokens, and their ranks, are
+ * made of x. */
 #ifndef BATON_KERNELS_MOCK_MOCK_SAMPLE_H
 #define BATON_KERNELS_MOCK_MOCK_SAMPLE_H
 

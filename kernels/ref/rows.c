@@ -47,7 +47,7 @@ static double activate(act_kind act, double x) {
     case ACT_GELU:
         return 0.5 * x * (1.0 + tanh(sqrt(2.0 / M_PI) * (x + 0.044715 * x * x * x)));
     case ACT_RELU:
-        return x > 0 ? x : 0;
+        return x < 0 ? 0 : x; /* what is no number stays none */
     }
     check_failed("check", "known activation", __FILE__, __LINE__, __func__);
 }

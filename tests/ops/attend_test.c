@@ -13,6 +13,7 @@ enum { PAGES = 48, SEQS = 3 };
 typedef struct scene {
     attend_setup setup;
     uint32_t window;
+    bool rope_local;
     tensor q_norm, k_norm; /* data NULL: none */
     uint32_t tables[SEQS][PAGES];
     uint32_t lengths[SEQS];
@@ -131,6 +132,7 @@ static void step(const runner *r, const scene *s, trace *t, const uint32_t *begi
     const op_attend a = {.layer = 1,
                          .rows = st.rows,
                          .window = s->window,
+                         .rope_local = s->rope_local,
                          .q_norm = r->q_norm,
                          .k_norm = r->k_norm,
                          .norm_eps = 1e-5f,
@@ -215,13 +217,16 @@ static void a_row_has_the_same_bytes_generated_and_in_a_prompt(void **state) {
 static void rotations_norms_and_windows_keep_it_too(void **state) {
     need_path(*state);
     static const uint32_t lengths[SEQS] = {277, 33, 5};
-    for (uint32_t i = 0; i < 4; i++) {
+    for (uint32_t i = 0; i < 6; i++) {
         scene s = scene_new(i % 2 ? DT_F16 : DT_F32, 4, 2, 32, lengths);
         float factors[16];
         for (uint32_t k = 0; k < ARRAY_LEN(factors); k++) factors[k] = 1.0f + (float)k * 0.25f;
         s.setup.rope = i & 1 ? ROPE_HALVES : ROPE_PAIRS;
         s.setup.rope_dim = i == 2 ? 0 : i == 3 ? 20 : 32;
-        s.setup.rope_factors = i == 1 ? factors : NULL;
+        s.setup.rope_factors = i == 1 || i >= 4 ? factors : NULL;
+        s.setup.rope_magnitude = i >= 4 ? 1.25f : 0;
+        s.setup.rope_local_base = i >= 4 ? 100.0f : 0;
+        s.rope_local = i == 5;
         s.window = i == 0 ? 21 : i == 3 ? 270 : 0;
         if (i >= 1) {
             s.q_norm = random_matrix(DT_F32, 1, 32, 7);

@@ -179,6 +179,107 @@ static void a_row_has_the_same_bytes_among_any_others_and_with_any_threads(void 
 
 /* ---- precision, and what is no number ---- */
 
+/* --- what is done with sums before they are stored --- */
+
+/* rows of out = act(x gate) (x up), or act(x gate), with biases. */
+static void feed_forward(const backend_ops *ops, device *d, const weight_parts *parts, act_kind act,
+                         const float *x, uint32_t rows, float *out) {
+    weight *w = NULL;
+    assert_int_equal(ops->weight_load(d, parts, &w, NULL), ST_OK);
+    float *scratch = xcalloc((size_t)2 * rows * parts->part[0].rows, sizeof *scratch);
+    const op_gate_up op = {.x = x, .w = w, .act = act, .rows = rows, .scratch = scratch, .out = out};
+    assert_int_equal(ops->gate_up(d, &op), ST_OK);
+    free(scratch);
+    ops->weight_free(d, w);
+}
+
+/* Each activation, gated and not, with biases and without; also where a panel is not whole. */
+static void feed_forwards_are_those_of_ref_and_a_row_is_the_same_alone(void **state) {
+    need_path(*state);
+    enum { ROWS = 9, IN = 64 };
+    static const act_kind acts[] = {ACT_SILU, ACT_GELU, ACT_RELU};
+    float *x = random_floats(1, ROWS * IN);
+    for (uint32_t run = 0; run < 8 * ARRAY_LEN(acts); run++) {
+        const bool gated = run & 1, biased = run & 2;
+        const uint32_t n = run & 4 ? 96 : 70;
+        const act_kind act = acts[run / 8];
+        tensor all[] = {random_matrix(DT_Q8_0, n, IN, 2), random_matrix(DT_Q4_1, n, IN, 3),
+                        random_matrix(DT_F32, 1, n, 4), random_matrix(DT_F32, 1, n, 5)};
+        weight_parts parts = {.form = gated ? WEIGHT_GATE_UP : WEIGHT_PLAIN, .part = {all[0]}};
+        if (gated) parts.part[1] = all[1];
+        if (biased) parts.bias[0] = all[2];
+        if (biased && gated) parts.bias[1] = all[3];
+        float *got = random_floats(6, ROWS * n), *want = random_floats(6, ROWS * n), *one = xcalloc(n, 4);
+        device *ref = open_ref();
+        feed_forward(ref_ops(), ref, &parts, act, x, ROWS, want);
+        ref_ops()->close(ref);
+        device *d = open_bits(*state, 16, 2);
+        feed_forward(cpu_ops(), d, &parts, act, x, ROWS, got);
+        assert_close("feed-forward", got, want, (size_t)ROWS * n, 1e-7);
+        for (uint32_t r = 0; r < ROWS; r++) {
+            feed_forward(cpu_ops(), d, &parts, act, x + (size_t)r * IN, 1, one);
+            assert_same("a row alone", one, got + (size_t)r * n, n * sizeof *one);
+        }
+        cpu_ops()->close(d);
+        for (size_t i = 0; i < ARRAY_LEN(all); i++) free_weight(&all[i]);
+        free(got);
+        free(want);
+        free(one);
+    }
+    free(x);
+}
+
+/* With and without x, delta and bias, into delta itself where there is no x. */
+static void norm(const backend_ops *ops, device *d, uint32_t run, const weight_parts *parts, float *x,
+                 float *delta, float *out) {
+    weight *w = NULL;
+    assert_int_equal(ops->weight_load(d, parts, &w, NULL), ST_OK);
+    const op_norm op = {.x = run & 1 ? x : NULL,
+                        .delta = run & 2 || !(run & 1) ? delta : NULL,
+                        .weight = w,
+                        .kind = run & 4 ? NORM_LAYER : NORM_RMS,
+                        .rows = 5,
+                        .dim = parts->part[0].cols,
+                        .eps = 1e-5f,
+                        .out = run & 1 ? out : delta};
+    assert_int_equal(ops->norm(d, &op), ST_OK);
+    ops->weight_free(d, w);
+}
+
+static void norms_of_both_kinds_are_those_of_ref(void **state) {
+    need_path(*state);
+    static const uint32_t dims[] = {64, 75};
+    for (uint32_t run = 0; run < 32; run++) {
+        const uint32_t dim = dims[run / 16];
+        const size_t count = (size_t)5 * dim;
+        tensor scale = random_matrix(DT_F32, 1, dim, 2), bias = random_matrix(DT_F32, 1, dim, 3);
+        weight_parts parts = {.form = WEIGHT_PLAIN, .part = {scale}};
+        if (run & 8) parts.bias[0] = bias;
+        float *x[2], *delta[2], *out[2];
+        for (int i = 0; i < 2; i++) {
+            x[i] = random_floats(4, count);
+            delta[i] = random_floats(5, count);
+            out[i] = random_floats(6, count);
+            for (size_t k = 0; k < count; k++) x[i][k] += 2.0f; /* a mean that counts */
+        }
+        device *ref = open_ref(), *d = open_bits(*state, 16, 2);
+        norm(ref_ops(), ref, run, &parts, x[0], delta[0], out[0]);
+        norm(cpu_ops(), d, run, &parts, x[1], delta[1], out[1]);
+        assert_close("residual", x[1], x[0], count, 1e-14);
+        assert_close("delta", delta[1], delta[0], count, 1e-11);
+        assert_close("norm", out[1], out[0], count, 1e-11);
+        ref_ops()->close(ref);
+        cpu_ops()->close(d);
+        for (int i = 0; i < 2; i++) {
+            free(x[i]);
+            free(delta[i]);
+            free(out[i]);
+        }
+        free_weight(&scale);
+        free_weight(&bias);
+    }
+}
+
 static void sixteen_bits_are_as_good_as_floats(void **state) {
     device *d = open_bits(*state, 16, 1), *ref = open_ref();
     for (size_t t = 0; t < TYPES; t++) {
@@ -238,6 +339,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         TEST_ON_PATH(a_product_is_exact_sums_of_whole_numbers_and_scales_in_ascending_order),
         TEST_ON_PATH(a_row_has_the_same_bytes_among_any_others_and_with_any_threads),
+        TEST_ON_PATH(feed_forwards_are_those_of_ref_and_a_row_is_the_same_alone),
+        TEST_ON_PATH(norms_of_both_kinds_are_those_of_ref),
         TEST_ON_PATH(sixteen_bits_are_as_good_as_floats),
         TEST_ON_PATH(what_is_no_number_stays_none_in_its_own_row),
         TEST_ON_PATH(zeros_and_vanishing_numbers_give_zero),

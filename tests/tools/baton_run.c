@@ -148,17 +148,18 @@ static void unload(loaded *l) {
 static status encode_chat(const loaded *l, const char *text, token_list *out, errbuf *eb) {
     chat_template c = {0};
     buf prompt = {0};
-    text_span span;
-    const chat_message msg = {.role = "user", .content = text, .content_len = strlen(text)};
-    status st = chat_template_init(&c, l->ckpt, eb);
-    if (st == ST_OK) st = chat_render(&c, &msg, 1, &prompt, &span, eb);
-    const encode_options opt = {.add_special = true,
-                                .parse_special = true,
-                                .plain = &span,
-                                .plain_count = 1,
-                                .max_tokens = l->m->context};
+    text_span *spans = NULL;
+    uint32_t count = 0;
+    json_t *messages = json_pack("[{s:s,s:s}]", "role", "user", "content", text);
+    const chat_input in = {.messages = messages, .add_generation_prompt = true};
+    status st = chat_template_init(&c, l->ckpt, NULL, 0);
+    if (st == ST_OK) st = chat_render(&c, &in, &prompt, &spans, &count, eb);
+    const encode_options opt = {
+        .parse_special = true, .plain = spans, .plain_count = count, .max_tokens = l->m->context};
     if (st == ST_OK) st = tokenizer_encode(l->tok, prompt.data, prompt.len, &opt, out, eb);
     buf_done(&prompt);
+    free(spans);
+    json_decref(messages);
     chat_template_done(&c);
     return st;
 }

@@ -209,6 +209,18 @@ static void forms_have_one_two_or_three_parts(void **state) {
     assert_true(weight_is_there(&(weight_parts){.part = {{.rows = 1, .cols = 1}}}));
 }
 
+static void a_context_beyond_learned_positions_is_refused(void **state) {
+    (void)state;
+    arch_scene s = arch_scene_open(&gpt);
+    engine_options opt = options_of("ref");
+    opt.max_context = CONTEXT + 1;
+    engine *e = NULL;
+    errbuf eb = {0};
+    assert_int_equal(engine_new(&e, s.m, &opt, &eb), ST_INVALID);
+    assert_non_null(strstr(eb.text, "learned positions for 48 tokens only"));
+    arch_scene_close(&s);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(features_are_named_from_the_lowest),
@@ -217,6 +229,7 @@ int main(void) {
         cmocka_unit_test(norms_of_heads_halves_and_windows_are_computed),
         cmocka_unit_test(a_bias_that_is_missing_or_too_much_is_named),
         cmocka_unit_test(kinds_tell_models_apart),
+        cmocka_unit_test(a_context_beyond_learned_positions_is_refused),
         cmocka_unit_test(a_description_is_checked),
         cmocka_unit_test(activations_are_exactly_what_is_taken),
         cmocka_unit_test(weights_are_counted_with_their_biases),

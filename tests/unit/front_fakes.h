@@ -95,6 +95,11 @@ bool tokenizer_is_special(const tokenizer *t, int32_t id) {
     return id == FAKE_START || id == FAKE_END;
 }
 
+space_strip tokenizer_strip(const tokenizer *t) {
+    (void)t;
+    return STRIP_NONE;
+}
+
 /* ---- the core ---- */
 
 enum { FAKE_REQUESTS = 512 };
@@ -115,7 +120,7 @@ struct core {
     status refuse; /* what core_submit answers */
     const char *refuse_why;
     uint32_t refuse_after; /* so many are taken first */
-    bool ready;
+    bool ready, idle;
     const char *const *numerics; /* of the workers: name, value, ..., NULL; NULL = none has joined */
     uint32_t more_workers;       /* beside the usual two */
     uint32_t cached;             /* tokens of every prompt */
@@ -271,9 +276,12 @@ bool core_ready(const core *c) {
 }
 
 void core_counters_of(const core *c, core_counters *out) {
-    *out =
-        (core_counters){.submitted = c->last, .handoffs_verified = 7, .workers_joined = 3, .cache_hits = 48};
-    out->requests[REQ_DECODE] = 2;
+    *out = (core_counters){.submitted = c->last,
+                           .handoffs_verified = 7,
+                           .workers_joined = 3,
+                           .cache_queries = 80,
+                           .cache_hits = 48};
+    out->requests[REQ_DECODE] = c->idle ? 0 : 2;
 }
 
 uint32_t core_alive(const core *c, uint64_t now_ns, core_record *out, uint32_t max) {
@@ -299,7 +307,21 @@ bool core_request_times(const core *c, uint64_t req, uint64_t now_ns, core_times
 
 /* ---- the world around them ---- */
 
-static chat_template fake_chat = {.kind = CHAT_CHATML};
+/* ChatML, read before main so that the tables below can point to it. */
+static chat_template fake_chat;
+
+__attribute__((constructor)) static void fake_chat_init(void) {
+    static const char text[] = "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' + m.content + "
+                               "'<|im_end|>\n' }}{% endfor %}{% if add_generation_prompt %}"
+                               "{{ '<|im_start|>assistant\n' }}{% endif %}";
+    status st = jinja_new(&fake_chat.program, text, sizeof text - 1, NULL);
+    CHECK(st == ST_OK);
+}
+
+__attribute__((destructor)) static void fake_chat_done(void) {
+    chat_template_done(&fake_chat);
+}
+
 static const text_env fake_env = {
     .tok = &fake_tokenizer, .chat = &fake_chat, .model = {"tiny", FAKE_CONTEXT, FAKE_VOCAB}};
 

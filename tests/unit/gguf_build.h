@@ -75,6 +75,13 @@ static inline void build_i32s(gguf_build *b, const char *key, const int32_t *v, 
     buf_add(&b->kvs, v, count * sizeof *v);
 }
 
+static inline void build_f32s(gguf_build *b, const char *key, const float *v, uint64_t count) {
+    build_key(b, key, GGUF_ARRAY);
+    put_u32(&b->kvs, GGUF_F32);
+    put_u64(&b->kvs, count);
+    buf_add(&b->kvs, v, count * sizeof *v);
+}
+
 /* The entry alone, with any numbers. */
 static inline void build_entry(gguf_build *b, const char *name, uint32_t type, uint32_t dim_count,
                                const uint64_t *dims, uint64_t offset) {

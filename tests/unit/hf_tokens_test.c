@@ -136,14 +136,17 @@ static void expect_ids(subject *s, const char *what, const json_t *text, bool sp
 /* The text of ids, and the same with the detokenizer begun anew at each place: nothing may be lost there. */
 static void expect_text(subject *s, const json_t *ids, bool keep_special, const json_t *want) {
     buf whole = {0};
-    detok d = {.at_start = true};
+    detok d = {0};
     char *shown = ids_text(ids);
-    for (size_t i = 0; i < json_array_size(ids); i++) {
-        int32_t id = (int32_t)json_integer_value(json_array_get(ids, i));
-        if (i > 0 && d.held_count == 0) d = (detok){.at_start = d.at_start};
-        detok_add(&d, s->tok, id, keep_special, &whole);
+    uint32_t count = (uint32_t)json_array_size(ids);
+    int32_t *before = xcalloc(count + 1, sizeof *before);
+    for (uint32_t i = 0; i < count; i++) {
+        before[i] = (int32_t)json_integer_value(json_array_get(ids, i));
+        if (!keep_special && d.held_count == 0) d = detok_after(s->tok, before, i);
+        detok_add(&d, s->tok, before[i], keep_special, &whole);
     }
     detok_end(&d, &whole);
+    free(before);
     json_t *got = json_stringn(whole.len ? whole.data : "", whole.len);
     char *a = json_dumps(want, JSON_ENCODE_ANY), *b = json_dumps(got, JSON_ENCODE_ANY);
     report(s, keep_special ? "all text" : "text", shown, a, b ? b : "no UTF-8");

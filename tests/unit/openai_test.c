@@ -6,6 +6,7 @@
 
 #include <jansson.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <xxhash.h>
 
 static void no_done(void *owner, text_job *job) {
@@ -118,10 +119,12 @@ static void chat_takes_strings_and_text_parts(void **state) {
             "\"max_completion_tokens\":5,\"logprobs\":true,\"top_logprobs\":3}",
             &r, &e),
         ST_OK);
-    assert_int_equal(r.message_count, 2);
-    assert_string_equal(r.messages[0].role, "system");
-    assert_int_equal(r.messages[1].len, 5);
-    assert_memory_equal(r.messages[1].content, "a\nb\0c", 5);
+    assert_false(r.add_special); /* the template's business */
+    char *messages = json_dumps(r.chat.messages, JSON_COMPACT);
+    assert_string_equal(messages,
+                        "[{\"role\":\"developer\",\"content\":\"be brief\"},{\"role\":\"user\",\"content\":"
+                        "[{\"type\":\"text\",\"text\":\"a\"},{\"type\":\"text\",\"text\":\"b\\u0000c\"}]}]");
+    free(messages);
     assert_int_equal(r.params.max_tokens, 5);
     assert_int_equal(r.params.logprobs, 3);
     api_request_done(&r);
@@ -221,9 +224,34 @@ static const struct {
     {API_CHAT, 400, "top_logprobs", "needs logprobs",
      "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"top_logprobs\":2}"},
     {API_CHAT, 400, "tools", "does not support",
-     "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"tools\":[{}]}"},
+     "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"tools\":[{\"type\":\"function\",\"function\":{"
+     "\"name\":\"f\"}}]}"},
     {API_CHAT, 400, "tool_choice", "does not support",
      "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"tool_choice\":\"required\"}"},
+    {API_CHAT, 400, "tools", "tools[0].type: want",
+     "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"tools\":[{}]}"},
+    {API_CHAT, 400, "tools", "tools[0].function.name: want",
+     "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"tools\":[{\"type\":\"function\"}]}"},
+    {API_CHAT, 400, "chat_template", "takes no templates",
+     "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"chat_template\":\"x\"}"},
+    {API_CHAT, 400, "chat_template_kwargs", "want an object",
+     "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"chat_template_kwargs\":[1]}"},
+    {API_CHAT, 400, "documents", "documents[0]: want an object",
+     "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"documents\":[1]}"},
+    {API_CHAT, 400, "continue_final_message", "needs add_generation_prompt",
+     "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"continue_final_message\":true}"},
+    {API_CHAT, 400, "messages", "want system, developer",
+     "{\"messages\":[{\"role\":\"user\\u0000x\",\"content\":\"x\"}]}"},
+    {API_CHAT, 400, "messages", "content[0].type: only text",
+     "{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"text\\u0000x\",\"text\":\"x\"}]}]}"},
+    {API_CHAT, 400, "messages", "tool_calls[0]: want an object with function.name",
+     "{\"messages\":[{\"role\":\"assistant\",\"tool_calls\":[1]}]}"},
+    {API_CHAT, 400, "messages", "tool_calls[0].function.arguments: want",
+     "{\"messages\":[{\"role\":\"assistant\",\"tool_calls\":[{\"function\":{\"name\":\"f\",\"arguments\":\"["
+     "1]\"}}]}]}"},
+    {API_CHAT, 400, "messages", "messages[0].name: want a string, got",
+     "{\"messages\":[{\"role\":\"user\",\"content\":\"x\",\"name\":1}]}"},
+    {API_COMPLETION, 400, "documents", "only chat has it", "{\"prompt\":\"x\",\"documents\":[{}]}"},
     {API_DETOKENIZE, 400, "tokens", "missing", "{}"},
     {API_TOKENIZE, 400, "prompt", "want a string", "{\"prompt\":[1]}"},
 };
@@ -255,6 +283,35 @@ static void a_prompt_that_does_not_fit_is_refused_with_the_numbers(void **state)
     assert_non_null(strstr(job->err.text.text, "4092"));
     assert_non_null(strstr(job->err.text.text, "4097"));
     text_job_free(job);
+}
+
+static void messages_carry_what_templates_read(void **state) {
+    (void)state;
+    api_request r;
+    api_error e;
+    assert_int_equal(
+        parse(
+            API_TOKENIZE,
+            "{\"messages\":[{\"role\":\"assistant\",\"content\":null,\"reasoning\":\"hm\",\"tool_calls\":[{"
+            "\"id\":\"1\","
+            "\"function\":{\"name\":\"f\",\"arguments\":\"{\\\"b\\\":1,\\\"a\\\":2}\"}}]},{\"role\":\"tool\","
+            "\"content\":\"\","
+            "\"tool_call_id\":\"1\"}],\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"f\"}}],"
+            "\"add_generation_prompt\":false,\"chat_template_kwargs\":{\"x\":1},\"add_special_tokens\":true}",
+            &r, &e),
+        ST_OK);
+    char *messages = json_dumps(r.chat.messages, JSON_COMPACT);
+    assert_string_equal(messages, "[{\"role\":\"assistant\",\"content\":\"\",\"reasoning_content\":\"hm\","
+                                  "\"tool_calls\":[{\"id\":\"1\","
+                                  "\"function\":{\"name\":\"f\",\"arguments\":{\"b\":1,\"a\":2}}}]},{"
+                                  "\"role\":\"tool\",\"content\":\"\","
+                                  "\"tool_call_id\":\"1\"}]");
+    free(messages);
+    assert_int_equal(json_array_size(r.chat.tools), 1);
+    assert_int_equal(json_object_size(r.chat.kwargs), 1);
+    assert_false(r.chat.add_generation_prompt);
+    assert_true(r.add_special); /* the client says so */
+    api_request_done(&r);
 }
 
 static void chat_without_max_tokens_gets_the_rest_and_no_content_forges_a_turn(void **state) {
@@ -473,6 +530,7 @@ int main(void) {
         cmocka_unit_test(chat_takes_strings_and_text_parts),
         cmocka_unit_test(every_bad_body_names_its_fault),
         cmocka_unit_test(a_prompt_that_does_not_fit_is_refused_with_the_numbers),
+        cmocka_unit_test(messages_carry_what_templates_read),
         cmocka_unit_test(chat_without_max_tokens_gets_the_rest_and_no_content_forges_a_turn),
         cmocka_unit_test(a_completion_has_vllms_shape),
         cmocka_unit_test(a_chat_stream_has_the_role_first_and_the_end_alone),
