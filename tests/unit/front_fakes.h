@@ -95,11 +95,6 @@ bool tokenizer_is_special(const tokenizer *t, int32_t id) {
     return id == FAKE_START || id == FAKE_END;
 }
 
-space_strip tokenizer_strip(const tokenizer *t) {
-    (void)t;
-    return STRIP_NONE;
-}
-
 /* ---- the core ---- */
 
 enum { FAKE_REQUESTS = 512 };
