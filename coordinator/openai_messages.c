@@ -8,17 +8,17 @@
 static void parse_parts(jfields *f, uint32_t message, const json_t *parts, buf *out) {
     for (size_t i = 0; i < json_array_size(parts) && jf_ok(f); i++) {
         const json_t *part = json_array_get(parts, i);
-        const char *type = json_string_value(json_object_get(part, "type"));
+        const json_t *type = json_object_get(part, "type");
         const json_t *text = json_object_get(part, "text");
         char what[48];
         if (json_is_string(part)) {
             text = part;
-        } else if (!type) {
+        } else if (!json_is_string(type)) {
             jf_fail(f, "messages", "messages[%u].content[%zu]: want an object with a type, got %s", message,
                     i, jf_what(part, what));
-        } else if (strcmp(type, "text") != 0) {
+        } else if (!jf_is(type, "text")) {
             jf_fail(f, "messages", "messages[%u].content[%zu].type: only text is supported, got '%.60s'",
-                    message, i, type);
+                    message, i, json_string_value(type));
         }
         if (jf_ok(f) && !json_is_string(text)) {
             jf_fail(f, "messages", "messages[%u].content[%zu].text: want a string, got %s", message, i,
@@ -43,7 +43,7 @@ static void parse_message(jfields *f, api_request *r, uint32_t i, const json_t *
         return;
     }
     api_message *m = &r->messages[r->message_count];
-    *m = (api_message){.role = api_role(json_string_value(role))};
+    *m = (api_message){.role = api_role(json_string_value(role), json_string_length(role))};
     if (!m->role) {
         jf_fail(f, "messages",
                 "messages[%u].role: want system, developer, user, assistant or tool, got '%.60s'", i,
