@@ -99,32 +99,9 @@ void http_client_fail(http_client *c, uint32_t code, const char *why) {
 /* ---- a job that came back ---- */
 
 static void reply_tokens(http_client *c, const api_request *r) {
+    const text_env *env = c->http->opt.env;
     buf body = {0};
-    const api_prompt *p = r->prompt_count ? &r->prompts[0] : NULL;
-    const tokenizer *tok = c->http->opt.env->tok;
-    uint32_t count = p ? p->ids.count : 0;
-    if (r->kind == API_DETOKENIZE) {
-        buf text = {0};
-        detok d = {0};
-        for (uint32_t i = 0; i < count; i++) detok_add(&d, tok, p->ids.ids[i], true, &text);
-        detok_end(&d, &text);
-        buf_adds(&body, "{\"prompt\":");
-        openai_string(&body, text.data, text.len);
-        buf_done(&text);
-    } else {
-        buf_addf(&body, "{\"count\":%u,\"max_model_len\":%u,\"tokens\":[", count,
-                 c->http->opt.env->model.max_context);
-        for (uint32_t i = 0; i < count; i++) buf_addf(&body, "%s%d", i ? "," : "", p->ids.ids[i]);
-        buf_adds(&body, r->want_token_strs ? "],\"token_strs\":[" : "],\"token_strs\":null");
-        for (uint32_t i = 0; r->want_token_strs && i < count; i++) {
-            char bytes[CHOICE_TOKEN_BYTES];
-            size_t len = tokenizer_bytes(tok, p->ids.ids[i], bytes, sizeof bytes);
-            if (i) buf_adds(&body, ",");
-            openai_string(&body, bytes, MIN(len, sizeof bytes));
-        }
-        if (r->want_token_strs) buf_adds(&body, "]");
-    }
-    buf_adds(&body, "}");
+    openai_tokens(&body, r, env->tok, &env->model);
     finish_body(c, &body);
     buf_done(&body);
 }

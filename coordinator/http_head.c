@@ -11,9 +11,9 @@
 #define CHUNK_LINE_MAX ((size_t)8 * 1024)
 
 static const char *const method_names[HTTP_METHOD_COUNT] = {
-    [HTTP_GET] = "GET",         [HTTP_HEAD] = "HEAD",     [HTTP_POST] = "POST",
-    [HTTP_PUT] = "PUT",         [HTTP_DELETE] = "DELETE", [HTTP_PATCH] = "PATCH",
-    [HTTP_OPTIONS] = "OPTIONS", [HTTP_TRACE] = "TRACE",   [HTTP_CONNECT] = "CONNECT"};
+    [HTTP_GET] = "GET",         [HTTP_HEAD] = "HEAD",   [HTTP_POST] = "POST",       [HTTP_PUT] = "PUT",
+    [HTTP_DELETE] = "DELETE",   [HTTP_PATCH] = "PATCH", [HTTP_OPTIONS] = "OPTIONS", [HTTP_TRACE] = "TRACE",
+    [HTTP_CONNECT] = "CONNECT", [HTTP_QUERY] = "QUERY"};
 
 const char *http_method_name(http_method m) {
     PRE(m < HTTP_METHOD_COUNT);

@@ -27,6 +27,7 @@ typedef enum http_method {
     HTTP_PATCH,
     HTTP_OPTIONS,
     HTTP_TRACE,
+    HTTP_QUERY,
     HTTP_CONNECT,
     HTTP_METHOD_COUNT
 } http_method;

@@ -227,8 +227,9 @@ static void submit_params(const stream *s, uint32_t i, core_request *out) {
                           .prompt_count = p->ids.count,
                           .params = r->params,
                           .max_tokens_given = r->max_tokens_given,
+                          .priority = r->priority,
                           .salt = {r->salt[0], r->salt[1]}};
-    out->params.choice = i % r->choices;
+    out->params.choice = i; /* over all prompts: each draws numbers of its own from the one seed */
 }
 
 status stream_open(stream **out, streams *all, api_request *r, const stream_listener *l, uint64_t now_ns,

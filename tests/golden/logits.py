@@ -50,16 +50,17 @@ def log_softmax(x):
     return x - np.log(np.exp(x).sum(axis=-1, keepdims=True))
 
 
-def report(name, truth, got):
+def report(name, ids, truth, got):
     want, have = log_softmax(truth), log_softmax(got)
     kl = (np.exp(want) * (want - have)).sum(axis=-1)
     error = np.linalg.norm(got.astype(np.float64) - truth, axis=-1) / np.linalg.norm(
         truth.astype(np.float64), axis=-1
     )
+    perplexity = np.exp(-have[np.arange(len(ids) - 1), ids[1:]].mean())
     same = (truth.argmax(-1) == got.argmax(-1)).mean()
     print(
         f"| {name} | {error.max():.2e} | {error.mean():.2e} "
-        f"| {kl.mean():.3e} | {kl.max():.2e} | {same:.2%} |",
+        f"| {kl.mean():.3e} | {kl.max():.2e} | {same:.2%} | {perplexity:.4f} |",
         flush=True,
     )
     return error.max(), kl.mean()
@@ -70,12 +71,12 @@ def compare_logits(o, llama, ids):
     truth = reference.logits(model, ids)
     print(f"\n{len(ids)} positions, against transformers fp32\n")
     print(
-        "| | relative error, worst position | mean | mean KL | worst KL | same best token |\n"
-        "|---|---|---|---|---|---|"
+        "| | relative error, worst position | mean | mean KL | worst KL | same best token | perplexity |\n"
+        "|---|---|---|---|---|---|---|"
     )
     llama.reset()
     llama.eval(ids)
-    _, llama_kl = report("llama.cpp (f16 KV)", truth, np.array(llama.scores[: len(ids)]))
+    _, llama_kl = report("llama.cpp (f16 KV)", ids, truth, np.array(llama.scores[: len(ids)]))
     failed = []
     runs = [("ref", "ref, f32 KV", ["--kv", "f32"], lambda error, kl: error < 1e-3)]
     for bits, most in ((16, KL_MAX), (8, llama_kl), (32, KL_MAX)):
@@ -87,7 +88,7 @@ def compare_logits(o, llama, ids):
         if backend not in o.backends.split(","):
             continue
         got = baton_logits(o.baton_run, o.model, ids, truth.shape[1], "--backend", backend, *options)
-        error, kl = report(name, truth, got)
+        error, kl = report(name, ids, truth, got)
         if not near(error, kl):
             failed.append(f"{name}: relative error {error:.2e}, mean KL {kl:.3e}; llama.cpp {llama_kl:.3e}")
     return model, failed
@@ -140,7 +141,8 @@ def main():
         o.model, n_ctx=2048, n_threads=1, n_threads_batch=1, logits_all=True, verbose=False
     )
     text = open(os.path.join(os.path.dirname(__file__), "text.txt"), "rb").read()
-    ids = llama.tokenize(text, add_bos=False, special=False)[: o.positions]
+    bos = llama.metadata.get("tokenizer.ggml.add_bos_token") == "true"
+    ids = llama.tokenize(text, add_bos=bos, special=False)[: o.positions]
     model, failed = compare_logits(o, llama, ids)
     if not o.no_greedy:
         compare_greedy(o, llama, model)

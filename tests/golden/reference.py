@@ -1,10 +1,10 @@
 """The same weights in transformers: every tensor of a GGUF file dequantised to fp32 and put into
-LlamaForCausalLM."""
+LlamaForCausalLM or Gemma3ForCausalLM."""
 
 import gguf
 import numpy as np
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import Gemma3ForCausalLM, Gemma3TextConfig, LlamaConfig, LlamaForCausalLM
 
 PLACES = {
     "attn_norm": "input_layernorm",
@@ -16,6 +16,13 @@ PLACES = {
     "ffn_gate": "mlp.gate_proj",
     "ffn_up": "mlp.up_proj",
     "ffn_down": "mlp.down_proj",
+}
+GEMMA_PLACES = PLACES | {
+    "attn_q_norm": "self_attn.q_norm",
+    "attn_k_norm": "self_attn.k_norm",
+    "post_attention_norm": "post_attention_layernorm",
+    "ffn_norm": "pre_feedforward_layernorm",
+    "post_ffw_norm": "post_feedforward_layernorm",
 }
 TOP = {
     "token_embd.weight": "model.embed_tokens.weight",
@@ -29,22 +36,41 @@ def unpermute(w, heads):
     return w.reshape(heads, w.shape[0] // heads // 2, 2, w.shape[1]).swapaxes(1, 2).reshape(w.shape)
 
 
+def gemma_config(value, common):
+    layers, head_dim = common["num_hidden_layers"], value("attention.key_length")
+    return Gemma3TextConfig(
+        **common,
+        head_dim=head_dim,
+        query_pre_attn_scalar=head_dim,
+        sliding_window=value("attention.sliding_window"),
+        layer_types=["sliding_attention" if (i + 1) % 6 else "full_attention" for i in range(layers)],
+        rope_parameters={
+            "full_attention": {"rope_type": "default", "rope_theta": value("rope.freq_base")},
+            "sliding_attention": {"rope_type": "default", "rope_theta": 10000.0},
+        },
+    )
+
+
 def load(path):
     reader = gguf.GGUFReader(path)
-    value = lambda key: reader.fields["llama." + key].contents()
+    arch = reader.fields["general.architecture"].contents()
+    gemma, places = arch == "gemma3", GEMMA_PLACES if arch == "gemma3" else PLACES
+    value = lambda key: reader.fields[arch + "." + key].contents()
     heads, kv_heads = value("attention.head_count"), value("attention.head_count_kv")
     state = {}
     for t in reader.tensors:
         w = np.array(gguf.dequantize(t.data, t.tensor_type), dtype=np.float32)
+        if gemma and "norm" in t.name:
+            w = w - 1  # which transformers adds
         if t.name in TOP:
             state[TOP[t.name]] = torch.from_numpy(w)
             continue
         _, layer, role, _ = t.name.split(".")
-        if role in ("attn_q", "attn_k"):
+        if role in ("attn_q", "attn_k") and not gemma:
             w = unpermute(w, heads if role == "attn_q" else kv_heads)
-        state[f"model.layers.{layer}.{PLACES[role]}.weight"] = torch.from_numpy(np.ascontiguousarray(w))
+        state[f"model.layers.{layer}.{places[role]}.weight"] = torch.from_numpy(np.ascontiguousarray(w))
     state.setdefault("lm_head.weight", state["model.embed_tokens.weight"])
-    config = LlamaConfig(
+    common = dict(
         vocab_size=state["model.embed_tokens.weight"].shape[0],
         hidden_size=value("embedding_length"),
         intermediate_size=value("feed_forward_length"),
@@ -53,10 +79,13 @@ def load(path):
         num_key_value_heads=kv_heads,
         max_position_embeddings=value("context_length"),
         rms_norm_eps=value("attention.layer_norm_rms_epsilon"),
-        rope_parameters={"rope_type": "default", "rope_theta": value("rope.freq_base")},
         attn_implementation="eager",
     )
-    model = LlamaForCausalLM(config)
+    if gemma:
+        model = Gemma3ForCausalLM(gemma_config(value, common))
+    else:
+        rope = {"rope_type": "default", "rope_theta": value("rope.freq_base")}
+        model = LlamaForCausalLM(LlamaConfig(**common, rope_parameters=rope))
     missing = model.load_state_dict(state, strict=False)
     assert not missing.missing_keys and not missing.unexpected_keys, missing
     return model.float().eval()

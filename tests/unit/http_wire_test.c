@@ -70,6 +70,7 @@ static void what_is_no_request_is_refused_in_json_and_closed(void **state) {
     refused_as(w, "CONNECT /health HTTP/1.1\r\nHost: x\r\n\r\n", "405", "no proxy");
     refused_as(w, "BREW /health HTTP/1.1\r\nHost: x\r\n\r\n", "501", "BREW");
     refused_as(w, "get /health HTTP/1.1\r\nHost: x\r\n\r\n", "501", "get");
+    refused_as(w, "QUERYX / HTTP/1.1\r\nHost: x\r\n\r\n", "501", "QUERYX");
     refused_as(w, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "505", "HTTP/2");
     refused_as(w, "GET /health HTTP/1.1\r\nHost: x\r\nExpect: tea\r\n\r\n", "417", "tea");
 }
