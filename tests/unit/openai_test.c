@@ -156,7 +156,7 @@ static const struct {
     {API_COMPLETION, 400, "max_tokens", "want a whole number, got a string",
      "{\"prompt\":\"x\",\"max_tokens\":\"many\"}"},
     {API_COMPLETION, 400, "max_tokens", "got the number 1.5", "{\"prompt\":\"x\",\"max_tokens\":1.5}"},
-    {API_COMPLETION, 400, "max_tokens", "0 is out of range", "{\"prompt\":\"x\",\"max_tokens\":0}"},
+    {API_COMPLETION, 400, "max_tokens", "0 asks for nothing", "{\"prompt\":\"x\",\"max_tokens\":0}"},
     {API_COMPLETION, 400, "temperature", "want a number, got a string",
      "{\"prompt\":\"x\",\"temperature\":\"hot\"}"},
     {API_COMPLETION, 400, "temperature", "-0.1 is out of range", "{\"prompt\":\"x\",\"temperature\":-0.1}"},
