@@ -3,8 +3,10 @@
 #include "base/clock.h"
 #include "base/mem.h"
 
+#include <float.h>
 #include <inttypes.h>
 #include <math.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -101,6 +103,7 @@ void api_request_done(api_request *r) {
     for (uint32_t i = 0; i < r->stop_count; i++) free(r->stops[i].text);
     free(r->stop_ids);
     free(r->bias);
+    free(r->warnings);
     *r = (api_request){0};
 }
 
@@ -112,48 +115,108 @@ api_prompt *api_add_prompt(api_request *r) {
     return p;
 }
 
-const char *api_role(const char *text) {
+const char *api_role(const char *text, size_t len) {
     PRE(text);
     static const char *const names[] = {"system", "developer", "user", "assistant", "tool"};
     for (size_t i = 0; i < ARRAY_LEN(names); i++)
-        if (strcmp(text, names[i]) == 0) return names[i];
+        if (len == strlen(names[i]) && memcmp(text, names[i], len) == 0) return names[i];
     return NULL;
 }
 
-static status check_range(api_error *e, const char *name, double v, double min, double max) {
-    if (v >= min && v <= max) return ST_OK; /* false for NaN too */
-    return api_fail(e, 400, name, "%s: %g is out of range, want %g to %g", name, v, min, max);
+static const struct number {
+    const char *name;
+    size_t at; /* of its float in sampling */
+    double min, max;
+    bool above_min; /* min itself is out */
+} numbers[] = {
+    {"temperature", offsetof(sampling, temperature), 0, 100, false},
+    {"top_p", offsetof(sampling, top_p), 0, 1, true},
+    {"min_p", offsetof(sampling, min_p), 0, 1, false},
+    {"presence_penalty", offsetof(sampling, presence_penalty), -2, 2, false},
+    {"frequency_penalty", offsetof(sampling, frequency_penalty), -2, 2, false},
+    /* Far less would overflow a logit. */
+    {"repetition_penalty", offsetof(sampling, repetition_penalty), 0.01, 100, false},
+};
+
+static float *number_in(const struct number *n, sampling *s) {
+    return (float *)((char *)s + n->at);
 }
 
-static status check_sampling(const api_request *r, api_error *e) {
-    const sampling *s = &r->params;
-    const struct {
-        const char *name;
-        double value, min, max;
-    } ranges[] = {
-        {"temperature", (double)s->temperature, 0, 100},
-        {"min_p", (double)s->min_p, 0, 1},
-        {"top_k", s->top_k, -1, INT32_MAX},
-        {"presence_penalty", (double)s->presence_penalty, -2, 2},
-        {"frequency_penalty", (double)s->frequency_penalty, -2, 2},
-        {"repetition_penalty", (double)s->repetition_penalty, 0.01,
-         100}, /* far less would overflow a logit */
-        {r->kind == API_CHAT ? "top_logprobs" : "logprobs", s->logprobs, -1, SAMPLING_LOGPROBS_MAX},
-        {"n", r->choices, 1, API_N_MAX},
-    };
-    for (size_t i = 0; i < ARRAY_LEN(ranges); i++) {
-        status st = check_range(e, ranges[i].name, ranges[i].value, ranges[i].min, ranges[i].max);
-        if (st != ST_OK) return st;
+/* False for NaN, too */
+static bool is_in(const struct number *n, double v, double min, double max) {
+    return v <= max && (n->above_min ? v > min : v >= min);
+}
+
+static status out_of_range(const struct number *n, double v, api_error *e) {
+    char text[32];
+    /* In so many digits as it needs: 2.00000001 is not "2 is out of range". */
+    for (int digits = 6; digits <= 17; digits++) {
+        snprintf(text, sizeof text, "%.*g", digits, v);
+        if (strtod(text, NULL) == v) break;
     }
-    if (!(s->top_p > 0 && s->top_p <= 1)) {
-        return api_fail(e, 400, "top_p", "top_p: %g is out of range, want more than 0 and at most 1",
-                        (double)s->top_p);
-    }
-    if (r->max_tokens_given && s->min_tokens > s->max_tokens) {
-        return api_fail(e, 400, "min_tokens", "min_tokens: %u is more than max_tokens %u", s->min_tokens,
-                        s->max_tokens);
+    if (n->above_min)
+        return api_fail(e, 400, n->name, "%s: %s is out of range, want more than %g and at most %g", n->name,
+                        text, n->min, n->max);
+    return api_fail(e, 400, n->name, "%s: %s is out of range, want %g to %g", n->name, text, n->min, n->max);
+}
+
+status api_number(api_request *r, const char *name, double v, api_error *e) {
+    PRE(r);
+    PRE(name);
+    PRE(e);
+    size_t i = 0;
+    while (i < ARRAY_LEN(numbers) && strcmp(numbers[i].name, name) != 0) i++;
+    CHECK(i < ARRAY_LEN(numbers));
+    const struct number *n = &numbers[i];
+    double kept = fabs(v) < (double)FLT_MIN ? 0 : v;
+    if (!is_in(n, v, n->min, n->max) || !is_in(n, kept, n->min, n->max)) return out_of_range(n, v, e);
+    *number_in(n, &r->params) = (float)kept;
+    return ST_OK;
+}
+
+/* A limit that is no float (0.01) is the nearest one here. */
+static status check_numbers(const api_request *r, api_error *e) {
+    for (size_t i = 0; i < ARRAY_LEN(numbers); i++) {
+        const struct number *n = &numbers[i];
+        double v = (double)*number_in(n, (sampling *)&r->params);
+        if (!is_in(n, v, (double)(float)n->min, (double)(float)n->max)) return out_of_range(n, v, e);
     }
     return ST_OK;
+}
+
+static status check_whole(api_error *e, const char *name, int64_t v, int64_t min, int64_t max) {
+    if (v >= min && v <= max) return ST_OK;
+    return api_fail(e, 400, name, "%s: %" PRId64 " is out of range, want %" PRId64 " to %" PRId64, name, v,
+                    min, max);
+}
+
+/* What is said of the limit that min_tokens breaks; limit: as it stands in the request, or follows from it.
+ */
+static status check_min_tokens(const api_request *r, uint32_t limit, const char *whence, api_error *e) {
+    if (r->params.min_tokens <= limit) return ST_OK;
+    return api_fail(e, 400, "min_tokens", "min_tokens: %u is more than max_tokens %u%s", r->params.min_tokens,
+                    limit, whence);
+}
+
+static status check_sampling(const api_request *r, const api_model *m, api_error *e) {
+    const sampling *s = &r->params;
+    status st = check_numbers(r, e);
+    if (st == ST_OK) st = check_whole(e, "top_k", s->top_k, -1, INT32_MAX);
+    if (st == ST_OK)
+        st = check_whole(e, r->kind == API_CHAT ? "top_logprobs" : "logprobs", s->logprobs, -1,
+                         SAMPLING_LOGPROBS_MAX);
+    if (st == ST_OK) st = check_whole(e, "n", r->choices, 1, API_N_MAX);
+    if (st == ST_OK) st = check_whole(e, "priority", r->priority, API_PRIORITY_MIN, API_PRIORITY_MAX);
+    if (st != ST_OK) return st;
+    if (s->min_tokens >= m->max_context) {
+        return api_fail(e, 400, "min_tokens",
+                        "min_tokens: %u is more than the context of %u tokens has room for", s->min_tokens,
+                        m->max_context);
+    }
+    if (r->max_tokens_given) return check_min_tokens(r, s->max_tokens, "", e);
+    if (r->kind == API_COMPLETION)
+        return check_min_tokens(r, s->max_tokens, ", the default: give max_tokens", e);
+    return ST_OK; /* a chat's limit is known when the prompt is */
 }
 
 static status check_ids(const api_request *r, const api_model *m, api_error *e) {
@@ -231,7 +294,7 @@ status api_check(api_request *r, const api_model *m, api_error *e) {
     r->params.stop_ids = r->stop_ids;
     r->params.bias = r->bias;
     status st = check_prompts(r, e);
-    if (st == ST_OK) st = check_sampling(r, e);
+    if (st == ST_OK) st = check_sampling(r, m, e);
     if (st == ST_OK) st = check_ids(r, m, e);
     if (st == ST_OK) st = check_prompt_logprobs(r, e);
     if (st != ST_OK) return st;
@@ -251,6 +314,26 @@ status api_check(api_request *r, const api_model *m, api_error *e) {
     return ST_OK;
 }
 
+status api_too_long(api_error *e, const char *what, const api_model *m, uint32_t have, bool more,
+                    uint32_t max_tokens) {
+    PRE(e);
+    PRE(what);
+    PRE(m);
+    const char *above = more ? "more than " : "";
+    e->code = "context_length_exceeded";
+    if (!max_tokens)
+        return api_fail(e, 400, what,
+                        "This model's maximum context length is %u tokens. However, your %s resulted in %s%u "
+                        "tokens%s. Please reduce the length of the %s.",
+                        m->max_context, what, above, have,
+                        have == m->max_context && !more ? ", which leave no room for an answer" : "", what);
+    return api_fail(e, 400, "max_tokens",
+                    "This model's maximum context length is %u tokens. However, you requested %" PRIu64
+                    " tokens (%u in the %s, %u in the completion). Please reduce the length of the %s or "
+                    "max_tokens.",
+                    m->max_context, (uint64_t)have + max_tokens, have, what, max_tokens, what);
+}
+
 status api_check_context(api_request *r, const api_model *m, api_error *e) {
     PRE(r);
     PRE(m);
@@ -260,20 +343,15 @@ status api_check_context(api_request *r, const api_model *m, api_error *e) {
         const char *name = r->kind == API_CHAT ? "messages" : "prompt";
         if (have == 0) return api_fail(e, 400, name, "%s: number %u has no token", name, i);
         /* A prompt that fills the context leaves no room for the first token. */
-        if (have >= m->max_context) {
-            return api_fail(e, 400, name,
-                            "%s: %u tokens leave no room in the context of %u tokens: shorten it", name, have,
-                            m->max_context);
-        }
-        if (r->max_tokens_given && (uint64_t)have + r->params.max_tokens > m->max_context) {
-            return api_fail(
-                e, 400, "max_tokens",
-                "this model's context is %u tokens, but the prompt has %u tokens and max_tokens is %u "
-                "(%" PRIu64 " in all): shorten the prompt or ask for fewer tokens",
-                m->max_context, have, r->params.max_tokens, (uint64_t)have + r->params.max_tokens);
-        }
+        if (have >= m->max_context) return api_too_long(e, name, m, have, false, 0);
+        uint32_t room = m->max_context - have;
+        if (r->max_tokens_given && r->params.max_tokens > room)
+            return api_too_long(e, name, m, have, false, r->params.max_tokens);
+        if (r->max_tokens_given) continue;
+        status st = check_min_tokens(r, room, ", what the context has room for after the prompt", e);
+        if (st != ST_OK) return st;
         /* Completions have a default, chat goes on to the end of the context (protocol rule 10). */
-        if (!r->max_tokens_given && r->kind == API_CHAT) r->params.max_tokens = m->max_context - have;
+        if (r->kind == API_CHAT) r->params.max_tokens = room;
     }
     uint64_t scores = api_scores(r);
     if (scores > API_SCORES_MAX)

@@ -21,13 +21,17 @@
 #define API_ID_MAX         128u
 #define API_SALT_BYTES_MAX 1024u
 #define API_SCORES_MAX     (1u << 20) /* api_scores of one request: 8 MiB, and an answer of some 60 MB */
+/* Queue keys hold 16 bits of it (request_table.h). */
+#define API_PRIORITY_MIN (-32768)
+#define API_PRIORITY_MAX 32767
 
 typedef enum api_kind { API_COMPLETION, API_CHAT, API_TOKENIZE, API_DETOKENIZE } api_kind;
 
 /* What a client is told. http 0 = no error. */
 typedef struct api_error {
     uint32_t http;
-    char param[64]; /* the field at fault; "" = none */
+    char param[64];   /* the field at fault; "" = none */
+    const char *code; /* what clients look for in its place: static; NULL = the HTTP status */
     errbuf text;
 } api_error;
 
@@ -81,6 +85,11 @@ typedef struct api_request {
     bool echo, include_stop, keep_special, return_token_ids;
     bool add_special;     /* the file's BOS in front of texts */
     bool want_token_strs; /* tokenize: token_strs in the answer */
+    bool want_lists;      /* tokenize: a list of prompts came, so lists of lists go */
+    int32_t priority;     /* in the queue: lower ones first */
+    int64_t
+        truncate; /* keep the last so many tokens of each prompt; 0: all; -1: what the context has room for */
+    char *warnings; /* of the answer: a JSON list of strings; NULL = none. Owned */
 } api_request;
 
 /* What a request is judged against: facts of the served model. Read-only, any thread. */
@@ -95,9 +104,18 @@ void api_request_done(api_request *r);
 void api_chat_done(api_chat *c);
 /* Adds a prompt and returns it. */
 api_prompt *api_add_prompt(api_request *r);
-/* A chat role as text of ours, NULL when it is none: a role goes into the prompt as template text, so
- * it must not be free. */
-const char *api_role(const char *text);
+/* A chat role of len bytes as text of ours, NULL when it is none: a role goes into the prompt as template
+ * text, so it must not be free. */
+const char *api_role(const char *text, size_t len);
+/* Takes v for the sampling number that clients call `name` (one of temperature, top_p, min_p and the
+ * penalties): v itself is judged, before it is narrowed, so that limits hold exactly; one that is too small
+ * for a normal float counts as 0, and is judged as that, too. */
+status api_number(api_request *r, const char *name, double v, api_error *e);
+/* The error of a prompt that does not fit: in words and with a code that clients take for it. what: prompt or
+ * messages; have: the tokens
+ * of the prompt, or that there are more than so many; 0 for max_tokens: they do not matter. */
+status api_too_long(api_error *e, const char *what, const api_model *m, uint32_t have, bool more,
+                    uint32_t max_tokens);
 /* Takes a cache_salt of len bytes: prefixes are shared with requests of the same one only. */
 status api_salt(api_request *r, const void *text, size_t len, api_error *e);
 /* Judges all ranges and combinations, and draws the seed when none was given. */

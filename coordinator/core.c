@@ -399,7 +399,7 @@ uint32_t core_request_position(const core *c, uint64_t req) {
         const request *o = c->requests.items[i];
         if (o == r || request_state(o) != REQ_WAIT_PREFILL) continue;
         bool same_kind = request_is_replay(o) == request_is_replay(r);
-        position += same_kind ? o->id < r->id : request_is_replay(o);
+        position += same_kind ? request_queue_key(o) < request_queue_key(r) : request_is_replay(o);
     }
     return position;
 }

@@ -59,6 +59,7 @@ typedef struct core_request {
     sampling params;       /* copied with its arrays; seed already drawn */
     bool max_tokens_given; /* false: params.max_tokens is clipped to what fits (chat: the rest of the context)
                             */
+    int32_t priority;      /* -32768 to 32767: in the queue, lower ones first; 0 is the usual */
     uint64_t salt[2]; /* of the prefix cache: it meets requests of the same salt only. Both 0: without salt */
 } core_request;
 

@@ -2,7 +2,8 @@
  *
  *   1. parked KV, oldest first, gets D pages;
  *   2. prompts that are being computed without a D, oldest first, get D pages;
- *   3. the queue: replays first, then first come first served. One that finds no route stops those behind it.
+ *   3. the queue: replays first, then by priority, then first come first served. One that finds no route
+ * stops those behind it.
  *
  * Strict order keeps large requests from starving: when an older one waits for D pages no younger one
  * reserves any. Only a request that no living worker could ever hold is passed over; its deadline ends it,

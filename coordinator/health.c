@@ -152,6 +152,16 @@ void health_models(buf *out, const health_facts *f) {
     buf_adds(out, "]}\n");
 }
 
+void health_load(buf *out, const core *c, uint32_t http_requests) {
+    PRE(out);
+    PRE(c);
+    core_counters n;
+    core_counters_of(c, &n);
+    uint32_t waiting = n.requests[REQ_NEW] + n.requests[REQ_WAIT_PREFILL];
+    buf_addf(out, "{\"server_load\":%u,\"running\":%u,\"waiting\":%u}\n", http_requests,
+             n.requests[REQ_PREFILL] + n.requests[REQ_WAIT_KV] + n.requests[REQ_DECODE], waiting);
+}
+
 /* The promise, as the workers' backends keep it. */
 static const char *promise(const health_facts *f, bool joined, bool deterministic) {
     if (f->mixed_numerics)

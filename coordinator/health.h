@@ -31,5 +31,7 @@ void health_models(buf *out, const health_facts *f);
 void health_model(buf *out, const health_facts *f);
 /* What the joined workers compute with, by their numerics; null where none has joined. */
 void health_version(buf *out, const core *c, const health_facts *f);
+/* HTTP requests that are being answered, as vLLM counts them, and choices at workers and in the queue. */
+void health_load(buf *out, const core *c, uint32_t http_requests);
 
 #endif

@@ -1,11 +1,10 @@
-/* http - the OpenAI front: an evhttp server whose clients are streams.
+/* http - the OpenAI front: routes, and streams as the clients behind them.
  *
  * A request is: body -> text job (inline or on the text thread) -> stream -> one reply, or headers with the
  * first token and then one SSE event per step. Events of a loop turn go out in one write per client
- * (http_turn). What evhttp 2.1 cannot do is done here: it sees no disconnect while a request is pending (its
- * EV_READ is off, and switching it on ends the process when a second request is pipelined), so each pending
- * request watches its descriptor for EV_CLOSED; and a client that does not read is rendered to only below
- * HTTP_OUT_MAX bytes of unsent output, and canceled when that does not shrink for slow_client_ns.
+ * (http_turn). Connections are http_server's, which tells when a client leaves; a client that does not read
+ * is rendered to only below HTTP_OUT_MAX bytes of unsent output, and canceled when that does not shrink for
+ * slow_client_ns.
  *
  * Thread: the loop's. */
 #ifndef BATON_COORDINATOR_HTTP_H
@@ -23,5 +22,8 @@ void http_turn(http *h, uint64_t now_ns);
 /* Stops accepting and ends all clients with an error. */
 void http_stop(http *h, const char *why);
 uint32_t http_client_count(const http *h);
+/* The path of number i ("/v1/models/" stands for all below it) and its methods, "GET, HEAD, OPTIONS"; NULL:
+ * there are no more. Borrowed: static. */
+const char *http_route(size_t i, const char **methods);
 
 #endif

@@ -3,22 +3,20 @@
  *
  *   body -> job (text) -> stream -> reply | headers, events, end
  *
- * A client owns its evhttp_request until the reply is handed over or the connection dies, whichever comes
- * first; both end in http_client_free, after which nothing of evhttp points here. */
+ * A client has its request until the reply is handed over or the connection ends, whichever comes first; both
+ * end in http_client_free, after which the server does not point here. */
 #ifndef BATON_COORDINATOR_HTTP_CLIENT_H
 #define BATON_COORDINATOR_HTTP_CLIENT_H
 
 #include "coordinator/http_options.h"
-
-#include <event2/http.h>
+#include "coordinator/http_server.h"
 
 #define HTTP_REQUEST_ID_MAX (API_ID_MAX + 1u)
 
 typedef struct http_client {
     http *http;
-    struct evhttp_request *req; /* NULL after the reply or the connection's end */
-    struct event *closed;       /* EV_CLOSED on the connection */
-    const char *handler;        /* static: the path, for the metrics */
+    http_request *req;   /* NULL after the reply or the connection's end */
+    const char *handler; /* static: the path, for the metrics */
     api_kind kind;
     text_job *job;          /* away at the text thread, or NULL */
     stream *stream;         /* or NULL */
@@ -36,10 +34,7 @@ typedef struct http_feed http_feed;
 
 struct http {
     http_options opt;
-    struct evhttp *server;
-    struct evhttp_bound_socket *bound; /* NULL after http_stop */
-    struct evconnlistener *listener;   /* owned by bound */
-    uint16_t port;
+    http_server *server;
     bool stopping;
     uint32_t client_count;
     http_client *clients, *dirty;
@@ -56,7 +51,7 @@ struct http {
 };
 
 /* Takes the request over; its answer comes now or later. path: static. */
-void http_client_start(http *h, struct evhttp_request *req, const char *path, api_kind kind);
+void http_client_start(http *h, http_request *req, const char *path, api_kind kind);
 void http_client_render(http_client *c, uint64_t now_ns);
 /* Cancels when nothing drained for slow_client_ns. */
 void http_client_check(http_client *c, uint64_t now_ns);
@@ -64,10 +59,8 @@ void http_client_check(http_client *c, uint64_t now_ns);
 void http_client_fail(http_client *c, uint32_t code, const char *why);
 
 /* A whole reply to a request that is nobody's client (any more). body: not kept. */
-void http_reply(http *h, struct evhttp_request *req, const char *handler, uint32_t code,
-                const char *content_type, const buf *body);
-void http_reply_error(http *h, struct evhttp_request *req, const char *handler, const api_error *e);
-/* x-request-id of the request or a fresh one, and puts it into the reply's headers. */
-void http_take_request_id(struct evhttp_request *req, char out[static HTTP_REQUEST_ID_MAX]);
+void http_reply(http *h, http_request *req, const char *handler, uint32_t code, const char *content_type,
+                const buf *body);
+void http_reply_error(http *h, http_request *req, const char *handler, const api_error *e);
 
 #endif

@@ -3,26 +3,15 @@
 #include "base/clock.h"
 #include "base/log.h"
 
-#include <event2/buffer.h>
-#include <event2/bufferevent.h>
-#include <event2/event.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <stdlib.h>
-#include <sys/socket.h>
 #include <utlist.h>
 
-static struct evbuffer *output_of(const http_feed *f) {
-    return bufferevent_get_output(evhttp_connection_get_bufferevent(evhttp_request_get_connection(f->req)));
-}
-
 /* The request is the caller's from here on. */
-static struct evhttp_request *feed_free(http_feed *f) {
+static http_request *feed_free(http_feed *f) {
     http *h = f->http;
-    struct evhttp_request *req = f->req;
-    struct evhttp_connection *conn = evhttp_request_get_connection(req);
-    if (conn) evhttp_connection_set_closecb(conn, NULL, NULL);
-    event_free(f->closed);
+    http_request *req = f->req;
+    req->owner = NULL;
+    req->gone = req->drained = NULL;
     DL_DELETE(h->feeds, f);
     h->feed_count--;
     f->source.gone(f->source.ctx);
@@ -32,33 +21,19 @@ static struct evhttp_request *feed_free(http_feed *f) {
 
 void http_feed_drop(http_feed *f) {
     PRE(f);
-    struct evhttp_request *req = feed_free(f);
-    struct evhttp_connection *conn = evhttp_request_get_connection(req);
-    if (conn)
-        evhttp_connection_free(conn); /* with the request */
-    else
-        evhttp_request_free(req);
+    http_drop(feed_free(f));
 }
 
-static void on_closed(evutil_socket_t fd, short what, void *ctx) {
-    (void)fd, (void)what;
-    http_feed_drop(ctx);
+static void on_gone(void *ctx) {
+    (void)feed_free(ctx);
 }
 
-/* evhttp gives the connection up by itself, and frees it. */
-static void on_connection_end(struct evhttp_connection *conn, void *ctx) {
-    (void)conn;
-    struct evhttp_request *req = feed_free(ctx);
-    if (!evhttp_request_get_connection(req)) evhttp_request_free(req);
-}
-
-static void on_drained(struct evhttp_connection *conn, void *ctx) {
-    (void)conn;
+static void on_drained(void *ctx) {
     http_feed *f = ctx;
     f->drained = true;
 }
 
-http_feed *http_feed_start(http *h, struct evhttp_request *req, const char *handler, const char *type,
+http_feed *http_feed_start(http *h, http_request *req, const char *handler, const char *type,
                            const http_feed_source *source) {
     PRE(h);
     PRE(req);
@@ -75,39 +50,30 @@ http_feed *http_feed_start(http *h, struct evhttp_request *req, const char *hand
     f->drained_ns = clock_now_ns();
     DL_APPEND(h->feeds, f);
     h->feed_count++;
-    struct evhttp_connection *conn = evhttp_request_get_connection(req);
-    evutil_socket_t fd = bufferevent_getfd(evhttp_connection_get_bufferevent(conn));
-    int one = 1;
-    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-    evhttp_connection_set_closecb(conn, on_connection_end, f);
-    f->closed = event_new(loop_base(h->opt.loop), fd, EV_CLOSED, on_closed, f);
-    CHECK(f->closed);
-    CHECK(event_add(f->closed, NULL) == 0);
-    struct evkeyvalq *headers = evhttp_request_get_output_headers(req);
+    req->owner = f;
+    req->gone = on_gone;
+    req->drained = on_drained;
+    struct evkeyvalq *headers = &req->out;
     evhttp_add_header(headers, "Content-Type", type);
     evhttp_add_header(headers, "Cache-Control", "no-cache");
-    meter_http(h->opt.meter, handler, 200);
-    evhttp_send_reply_start(req, 200, "OK");
+    meter_http(h->opt.meter, handler, "GET", 200);
+    http_send_start(req, 200);
     return f;
 }
 
 void http_feed_push(http_feed *f, const buf *piece) {
     PRE(f);
     PRE(piece);
-    if (!piece->len) return; /* an empty chunk would be the end */
-    struct evbuffer *chunk = evbuffer_new();
-    CHECK(chunk);
-    CHECK(evbuffer_add(chunk, piece->data, piece->len) == 0);
+    if (!piece->len) return;
     size_t before = http_feed_unsent(f);
     f->drained = false;
-    evhttp_send_reply_chunk_with_cb(f->req, chunk, on_drained, f);
+    http_send_piece(f->req, piece->data, piece->len);
     f->sent_bytes += http_feed_unsent(f) - before;
-    evbuffer_free(chunk);
 }
 
 size_t http_feed_unsent(const http_feed *f) {
     PRE(f);
-    return evbuffer_get_length(output_of(f));
+    return http_unsent(f->req);
 }
 
 /* A source that had much to look at and nothing to say goes on in the next turn, which comes at once. */
@@ -117,7 +83,7 @@ static void pull(http_feed *f) {
     bool more = f->source.more(f->source.ctx, out);
     if (more && !out->len) loop_wake(f->http->opt.loop);
     http_feed_push(f, out);
-    if (!more) evhttp_send_reply_end(feed_free(f));
+    if (!more) http_send_end(feed_free(f));
 }
 
 void http_feeds_turn(http *h) {

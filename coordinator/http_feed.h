@@ -22,8 +22,7 @@ typedef struct http_feed_source {
 
 struct http_feed {
     http *http;
-    struct evhttp_request *req;
-    struct event *closed; /* EV_CLOSED on the connection */
+    http_request *req;
     http_feed_source source;
     bool drained;                       /* the last piece has left */
     uint64_t sent_bytes, drained_bytes; /* as in http_client */
@@ -32,7 +31,7 @@ struct http_feed {
 };
 
 /* Answers 200 with these headers out. The caller has looked at feed_count. handler, type: static. */
-http_feed *http_feed_start(http *h, struct evhttp_request *req, const char *handler, const char *type,
+http_feed *http_feed_start(http *h, http_request *req, const char *handler, const char *type,
                            const http_feed_source *source);
 void http_feed_push(http_feed *f, const buf *piece);
 size_t http_feed_unsent(const http_feed *f);

@@ -3,6 +3,7 @@
 #define BATON_COORDINATOR_HTTP_OPTIONS_H
 
 #include "coordinator/health.h"
+#include "coordinator/http_access.h"
 #include "coordinator/meter.h"
 #include "coordinator/stream.h"
 #include "coordinator/text.h"
@@ -21,6 +22,7 @@ typedef struct http_options {
     meter *meter;
     trace *trace;
     health_facts facts;
+    http_access access;
     size_t body_max; /* bytes of one body */
     uint64_t slow_client_ns;
 } http_options;

@@ -5,6 +5,10 @@
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
+
+/* 2^53: up to here a double is the whole number that was written */
+#define WHOLE_REAL_MAX 9007199254740992.0
 
 const char *jf_what(const json_t *v, char out[static 48]) {
     if (!v) return "nothing";
@@ -19,6 +23,7 @@ const char *jf_what(const json_t *v, char out[static 48]) {
         snprintf(out, 48, "the number %" JSON_INTEGER_FORMAT, json_integer_value(v));
         return out;
     case JSON_REAL:
+        if (fabs(json_real_value(v)) >= JF_HUGE) return "a number beyond 1e308";
         snprintf(out, 48, "the number %.6g", json_real_value(v));
         return out;
     case JSON_TRUE:
@@ -70,7 +75,7 @@ bool jf_bool(jfields *f, const char *name, bool *out) {
     return true;
 }
 
-bool jf_num(jfields *f, const char *name, float *out) {
+bool jf_num(jfields *f, const char *name, double *out) {
     PRE(out);
     const json_t *v = jf_get(f, name);
     if (!v) return false;
@@ -78,7 +83,7 @@ bool jf_num(jfields *f, const char *name, float *out) {
         jf_wrong(f, name, "a number", v);
         return false;
     }
-    *out = (float)json_number_value(v);
+    *out = json_number_value(v);
     return true;
 }
 
@@ -90,7 +95,7 @@ bool jf_whole(const json_t *v, int64_t *out) {
     }
     if (!json_is_real(v)) return false;
     double d = json_real_value(v);
-    if (d != floor(d) || fabs(d) > 9007199254740992.0) return false;
+    if (d != floor(d) || fabs(d) > WHOLE_REAL_MAX) return false;
     *out = (int64_t)d;
     return true;
 }
@@ -100,6 +105,13 @@ bool jf_int(jfields *f, const char *name, int64_t min, int64_t max, int64_t *out
     const json_t *v = jf_get(f, name);
     if (!v) return false;
     int64_t whole = 0;
+    double real = json_number_value(v);
+    char what[48];
+    if (json_is_real(v) && floor(real) == real && fabs(real) > WHOLE_REAL_MAX) {
+        jf_fail(f, name, "%s: %s is out of range, want %" PRId64 " to %" PRId64, name, jf_what(v, what), min,
+                max);
+        return false;
+    }
     if (!jf_whole(v, &whole)) {
         jf_wrong(f, name, "a whole number", v);
         return false;
@@ -124,6 +136,12 @@ bool jf_text(jfields *f, const char *name, const char **out, size_t *len) {
     *out = json_string_value(v);
     *len = json_string_length(v);
     return true;
+}
+
+bool jf_is(const json_t *v, const char *text) {
+    PRE(text);
+    size_t len = strlen(text);
+    return json_is_string(v) && json_string_length(v) == len && memcmp(json_string_value(v), text, len) == 0;
 }
 
 bool jf_list(jfields *f, const char *name, size_t max, const json_t **out) {

@@ -27,10 +27,14 @@ void jf_wrong(jfields *f, const char *name, const char *want, const json_t *got)
 const json_t *jf_get(jfields *f, const char *name);
 /* Each returns whether the field was there with the right type; *out is written only then. */
 bool jf_bool(jfields *f, const char *name, bool *out);
-bool jf_num(jfields *f, const char *name, float *out);
+bool jf_num(jfields *f, const char *name, double *out);
 bool jf_int(jfields *f, const char *name, int64_t min, int64_t max, int64_t *out);
 bool jf_text(jfields *f, const char *name, const char **out, size_t *len);
 bool jf_list(jfields *f, const char *name, size_t max, const json_t **out);
+/* Whether v is this string: all of its bytes, so that none after a NUL is overlooked */
+bool jf_is(const json_t *v, const char *text);
+/* What numbers beyond a double have become (openai_json.c); jf_what says so. */
+#define JF_HUGE 1e308
 /* Whole numbers written as 3 or 3.0. */
 bool jf_whole(const json_t *v, int64_t *out);
 

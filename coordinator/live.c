@@ -21,7 +21,7 @@ struct live_reader {
     struct live_reader *prev, *next;
 };
 
-void live_page(http *h, struct evhttp_request *req, const char *path) {
+void live_page(http *h, http_request *req, const char *path) {
     PRE(h);
     PRE(req);
     PRE(path);
@@ -37,7 +37,7 @@ void live_page(http *h, struct evhttp_request *req, const char *path) {
         i++;
         CHECK(i < ARRAY_LEN(files));
     }
-    struct evkeyvalq *headers = evhttp_request_get_output_headers(req);
+    struct evkeyvalq *headers = &req->out;
     evhttp_add_header(headers, "Content-Security-Policy", CONTENT_POLICY);
     evhttp_add_header(headers, "X-Content-Type-Options", "nosniff");
     evhttp_add_header(headers, "Referrer-Policy", "no-referrer");
@@ -72,7 +72,7 @@ static void greet(http *h, http_feed *f, uint64_t now_ns) {
     http_feed_push(f, out);
 }
 
-void live_events(http *h, struct evhttp_request *req, const char *path) {
+void live_events(http *h, http_request *req, const char *path) {
     PRE(h);
     PRE(req);
     PRE(path);
@@ -84,7 +84,7 @@ void live_events(http *h, struct evhttp_request *req, const char *path) {
         http_reply_error(h, req, path, &e);
         return;
     }
-    if (evhttp_request_get_command(req) == EVHTTP_REQ_HEAD) {
+    if (req->head.method == HTTP_HEAD) {
         http_reply(h, req, path, 200, "text/event-stream", &(buf){0});
         return;
     }

@@ -12,8 +12,8 @@
 #define LIVE_OUT_MAX     ((size_t)1 << 20)
 
 /* /, /live.js, /live.css; path: static */
-void live_page(http *h, struct evhttp_request *req, const char *path);
-void live_events(http *h, struct evhttp_request *req, const char *path);
+void live_page(http *h, http_request *req, const char *path);
+void live_events(http *h, http_request *req, const char *path);
 /* Once per turn: tells all readers, when a second has passed */
 void live_turn(http *h, uint64_t now_ns);
 

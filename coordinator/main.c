@@ -16,6 +16,7 @@
 #include "coordinator/defaults.h"
 #include "coordinator/http.h"
 #include "coordinator/native.h"
+#include "coordinator/throughput.h"
 #include "net/bus.h"
 #include "text/chat.h"
 
@@ -52,7 +53,9 @@ typedef struct app {
     streams *streams;
     text_thread *text;
     http *http;
+    const char **api_keys; /* the config's, and the environment's */
     native *native;
+    throughput throughput;
     char *http_url;
     buf scratch;      /* one control message's bytes */
     uint64_t took_ns; /* when the control message at hand was taken */
@@ -103,6 +106,7 @@ static void sink_record(void *ctx, const core_record *r) {
 static void sink_steps(void *ctx, const core_steps *s) {
     app *a = ctx;
     trace_add_steps(a->trace, s);
+    meter_steps(a->meter, s);
 }
 
 static void control_message(void *ctx, uint64_t conn, const void *bytes, size_t count) {
@@ -161,6 +165,9 @@ static uint64_t turn(void *ctx, uint64_t now_ns) {
     uint64_t next = core_turn(a->core, now_ns);
     http_turn(a->http, now_ns);
     if (a->native) native_turn(a->native, now_ns);
+    buf_reset(&a->scratch);
+    if (throughput_line(&a->throughput, a->core, now_ns, &a->scratch))
+        LOG_(LOG_INFO, "throughput", a->scratch.data, " ");
     if (streams_turn(a->streams, now_ns)) next = now_ns;
     if (!a->told_ready && !a->stopping && core_ready(a->core)) tell_ready(a, now_ns);
     loop_gather(a->loop, streams_alive(a->streams) >= CROWD ? GATHER_NS : 0);
@@ -293,6 +300,11 @@ static void print_limits(const app *a) {
 static status open_fronts(app *a, errbuf *eb) {
     const config *c = a->cfg;
     size_t body_max = (size_t)c->limits.max_body_kb * 1024;
+    const char *key = getenv("BATON_API_KEY");
+    uint32_t keys = c->http.api_keys_count;
+    a->api_keys = xcalloc(keys + 1, sizeof *a->api_keys);
+    for (uint32_t i = 0; i < keys; i++) a->api_keys[i] = c->http.api_keys[i];
+    if (key && key[0]) a->api_keys[keys++] = key;
     http_options ho = {.loop = a->loop,
                        .core = a->core,
                        .streams = a->streams,
@@ -309,6 +321,10 @@ static status open_fronts(app *a, errbuf *eb) {
                                  .role_wanted = {[ROLE_PREFILL] = c->prefill.count,
                                                  [ROLE_DECODE] = c->decode.count,
                                                  [ROLE_COLOCATED] = c->colocated.count}},
+                       .access = {.origins = c->http.cors_origins,
+                                  .credentials = c->http.cors_credentials,
+                                  .keys = a->api_keys,
+                                  .key_count = keys},
                        .body_max = body_max,
                        .slow_client_ns = c->limits.slow_client_ms * NS_PER_MS};
     status st = http_open(&a->http, c->cluster.http, &ho, eb);
@@ -366,6 +382,7 @@ static void close_app(app *a) {
     tokenizer_free(a->tok); /* before the checkpoint that it points into */
     checkpoint_close(a->ckpt);
     config_free(a->cfg);
+    free(a->api_keys);
     free(a->served_name);
     free(a->http_url);
     buf_done(&a->scratch);

@@ -1,13 +1,18 @@
 #include "coordinator/meter.h"
 
+#include "base/clock.h"
 #include "coordinator/pairs.h"
+#include "kv/kv_layout.h"
 #include "obs/metrics.h"
 
+#include <dirent.h>
+#include <inttypes.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <unistd.h>
 #include <uthash.h>
 
 /* vLLM's bounds, so that its dashboards read these series as they are. */
@@ -20,6 +25,12 @@ static const double stage_bounds[] = {.001, .0025, .005, .01, .025, .05, .1,  .2
                                       40,   50,    60,   120, 240,  480, 960, 1920, 7680};
 static const double count_bounds[] = {1,   2,    5,    10,   20,    50,    100,   200,
                                       500, 1000, 2000, 5000, 10000, 20000, 50000, 100000};
+
+static const double per_token_bounds[] = {.001, .0025, .005, .01, .025, .05, .075, .1, .15, .2, .3,
+                                          .4,   .5,    .75,  1,   2.5,  5,   7.5,  10, 20,  40, 80};
+static const double step_bounds[] = {1, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384};
+/* prometheus-fastapi-instrumentator's, which vLLM's dashboards know. */
+static const double http_bounds[] = {.1, .5, 1};
 
 /* Of what the coordinator itself takes. */
 static const double own_bounds[] = {.00002, .00005, .0001, .00015, .0002, .00025, .0003, .0004, .0005,
@@ -73,6 +84,9 @@ struct meter {
     metric *prompt_tokens, *output_tokens, *prompt_sizes, *output_sizes, *params_n;
     metric *kv_token_bytes;
     metric *computed_tokens, *found_tokens;
+    metric *per_token, *inference, *longest, *params_max_tokens, *step_tokens;
+    metric *cache_config; /* of the pages that are there now; NULL before */
+    double started;       /* seconds since 1970 */
     metric *routed, *answered, *added;
     known_worker *known;
     known_pair *pairs;
@@ -103,6 +117,7 @@ meter *meter_new(const char *model) {
     PRE(model);
     meter *m = xcalloc(1, sizeof *m);
     m->all = metrics_new();
+    m->started = (double)clock_wall_s();
     buf label = {0};
     metrics_label(&label, "model_name", model);
     metrics_label(&label, "engine", "0");
@@ -120,6 +135,16 @@ meter *meter_new(const char *model) {
     m->decode = histogram(m, "vllm:request_decode_time_seconds", "Time in decode.", l, STAGES);
     m->prompt_sizes = histogram(m, "vllm:request_prompt_tokens", "Prompt tokens per request.", l, COUNTS);
     m->output_sizes = histogram(m, "vllm:request_generation_tokens", "Output tokens per choice.", l, COUNTS);
+    m->per_token = histogram(m, "vllm:request_time_per_output_token_seconds",
+                             "Mean time per token of a choice, after its first.", l, per_token_bounds,
+                             ARRAY_LEN(per_token_bounds));
+    m->inference = histogram(m, "vllm:request_inference_time_seconds", "Time after the queue.", l, STAGES);
+    m->longest = histogram(m, "vllm:request_max_num_generation_tokens",
+                           "Output tokens of a request's longest choice.", l, COUNTS);
+    m->params_max_tokens = histogram(m, "vllm:request_params_max_tokens",
+                                     "Most output tokens of a choice, as asked for.", l, COUNTS);
+    m->step_tokens = histogram(m, "vllm:iteration_tokens_total", "Tokens of a worker's step.", l, step_bounds,
+                               ARRAY_LEN(step_bounds));
     m->params_n = histogram(m, "vllm:request_params_n", "Choices asked for.", l, COUNTS);
     m->prompt_tokens = counter(m, "vllm:prompt_tokens_total", "Prompt tokens of admitted requests.", l);
     m->output_tokens =
@@ -178,11 +203,24 @@ void meter_joined(meter *m, const ctl_join *join) {
     metric_set(m->kv_token_bytes, (double)join->kv_token_bytes);
 }
 
-void meter_admitted(meter *m, uint32_t prompt_tokens, uint32_t choices) {
+void meter_admitted(meter *m, uint32_t prompt_tokens, uint32_t choices, uint32_t max_tokens) {
     PRE(m);
     metric_add(m->prompt_tokens, prompt_tokens);
     metric_observe(m->prompt_sizes, prompt_tokens);
     metric_observe(m->params_n, choices);
+    metric_observe(m->params_max_tokens, max_tokens);
+}
+
+void meter_request(meter *m, uint32_t output_tokens) {
+    PRE(m);
+    metric_observe(m->longest, output_tokens);
+}
+
+void meter_steps(meter *m, const core_steps *s) {
+    PRE(m);
+    PRE(s);
+    for (uint32_t i = 0; i < s->count; i++)
+        metric_observe(m->step_tokens, (double)s->steps[i].sums.tokens + s->steps[i].sums.batch);
 }
 
 void meter_prompt(meter *m, uint32_t tokens, uint32_t cached) {
@@ -222,21 +260,41 @@ void meter_finished(meter *m, const char *reason, const core_times *t, uint32_t 
     if (t->first_token_ns) metric_observe(m->ttft, (double)t->first_token_ns / 1e9);
     if (t->total_ns) metric_observe(m->e2e, (double)t->total_ns / 1e9);
     if (t->total_ns) metric_observe(m->queue, (double)t->queue_ns / 1e9);
+    if (t->total_ns)
+        metric_observe(m->inference, (double)(t->total_ns - MIN(t->queue_ns, t->total_ns)) / 1e9);
+    if (t->first_token_ns && output_tokens > 1 && t->total_ns >= t->first_token_ns)
+        metric_observe(m->per_token,
+                       (double)(t->total_ns - t->first_token_ns) / 1e9 / (double)(output_tokens - 1));
     if (t->prefill_ns) metric_observe(m->prefill, (double)t->prefill_ns / 1e9);
     if (t->decode_ns) metric_observe(m->decode, (double)t->decode_ns / 1e9);
     if (t->handoff_ns) metric_observe(m->handoff, (double)t->handoff_ns / 1e9);
     if (t->decode_wait_ns) metric_observe(m->decode_wait, (double)t->decode_wait_ns / 1e9);
 }
 
-void meter_http(meter *m, const char *handler, uint32_t code) {
+void meter_http(meter *m, const char *handler, const char *method, uint32_t code) {
     PRE(m);
     PRE(handler);
     char text[16];
     snprintf(text, sizeof text, "%uxx", code / 100);
     buf l = {0};
     metrics_label(&l, "handler", handler);
+    metrics_label(&l, "method", method);
     metrics_label(&l, "status", text);
     metric_add(counter(m, "http_requests_total", "Answered HTTP requests.", l.data), 1);
+    buf_done(&l);
+}
+
+void meter_http_done(meter *m, const char *handler, const char *method, uint64_t ns) {
+    PRE(m);
+    PRE(handler);
+    PRE(method);
+    buf l = {0};
+    metrics_label(&l, "handler", handler);
+    metrics_label(&l, "method", method);
+    metric_observe(histogram(m, "http_request_duration_seconds",
+                             "From a request's last byte until the last of its answer is made.", l.data,
+                             http_bounds, ARRAY_LEN(http_bounds)),
+                   (double)ns / 1e9);
     buf_done(&l);
 }
 
@@ -265,6 +323,11 @@ static void copy_requests(meter *m, const core_counters *n) {
     metric_set(gauge(m, "vllm:num_requests_running", "Choices at a worker.", m->label), running);
     metric_set(gauge(m, "vllm:num_requests_waiting", "Choices in the queue.", m->label),
                n->requests[REQ_NEW] + n->requests[REQ_WAIT_PREFILL]);
+    buf l = {0};
+    metric_set(gauge(m, "vllm:num_requests_waiting_by_reason", "Choices in the queue, by why.",
+                     with_label(m, "reason", "capacity", &l)),
+               n->requests[REQ_NEW] + n->requests[REQ_WAIT_PREFILL]);
+    buf_done(&l);
 }
 
 static void copy_totals(meter *m, const core_counters *n) {
@@ -299,6 +362,14 @@ static void copy_totals(meter *m, const core_counters *n) {
                (double)n->cache_queries);
     metric_set(counter(m, "vllm:prefix_cache_hits_total", "Prompt tokens found in a prefix cache.", m->label),
                (double)n->cache_hits);
+    buf l = {0};
+    static const char rejections[] = "vllm:admission_rejections_total", *const help =
+                                                                            "Refused requests, by why.";
+    metric_set(counter(m, rejections, help, with_label(m, "reason", "queue_full", &l)),
+               (double)n->rejected_full);
+    metric_set(counter(m, rejections, help, with_label(m, "reason", "too_large", &l)),
+               (double)n->rejected_invalid);
+    buf_done(&l);
     metric_set(counter(m, "vllm:num_preemptions_total", "Sequences preempted.", m->label),
                (double)n->preemptions);
 }
@@ -407,6 +478,22 @@ static void copy_worker(meter *m, const core_worker_info *w) {
     for (uint32_t i = 0; i < BUSY_KIND_COUNT; i++) metric_set(k->busy[i], (double)b->busy_ns[i] / 1e9);
 }
 
+/* What vLLM tells in labels changes here when workers come and go: the series of before becomes 0. */
+static void copy_cache_config(meter *m, uint64_t pages) {
+    buf l = {0};
+    char number[24];
+    buf_adds(&l, m->label);
+    snprintf(number, sizeof number, "%u", KV_PAGE_TOKENS);
+    metrics_label(&l, "block_size", number);
+    snprintf(number, sizeof number, "%" PRIu64, pages);
+    metrics_label(&l, "num_gpu_blocks", number);
+    if (m->cache_config) metric_set(m->cache_config, 0);
+    m->cache_config =
+        gauge(m, "vllm:cache_config_info", "1 for the pools that decode as they are now.", l.data);
+    metric_set(m->cache_config, 1);
+    buf_done(&l);
+}
+
 static void copy_workers(meter *m, const core *c, uint64_t now_ns) {
     for (known_worker *k = m->known; k; k = k->hh.next) {
         for (size_t i = 0; i < ARRAY_LEN(k->up); i++) metric_set(k->up[i], 0);
@@ -424,6 +511,7 @@ static void copy_workers(meter *m, const core *c, uint64_t now_ns) {
     metric_set(
         gauge(m, "vllm:kv_cache_usage_perc", "Pages in use of the pools that decode, 0 to 1.", m->label),
         total ? (double)used / (double)total : 0);
+    copy_cache_config(m, total);
 }
 
 static double seconds(const struct timeval *t) {
@@ -435,6 +523,22 @@ static void copy_process(meter *m) {
     CHECK(getrusage(RUSAGE_SELF, &used) == 0);
     metric_set(counter(m, "process_cpu_seconds_total", "CPU time of the coordinator, user and system.", ""),
                seconds(&used.ru_utime) + seconds(&used.ru_stime));
+    metric_set(gauge(m, "process_start_time_seconds", "Start of the coordinator, in seconds since 1970.", ""),
+               m->started);
+    unsigned long pages = 0;
+    FILE *f = fopen("/proc/self/statm", "re");
+    if (f && fscanf(f, "%*s %lu", &pages) == 1)
+        metric_set(gauge(m, "process_resident_memory_bytes", "Memory of the coordinator.", ""),
+                   (double)pages * (double)sysconf(_SC_PAGESIZE));
+    if (f) (void)fclose(f);
+    DIR *d = opendir("/proc/self/fd");
+    double open = -3; /* ".", ".." and d itself */
+    while (d && readdir(d)) open++;
+    if (d) metric_set(gauge(m, "process_open_fds", "Open descriptors.", ""), open);
+    if (d) (void)closedir(d);
+    struct rlimit files;
+    if (getrlimit(RLIMIT_NOFILE, &files) == 0)
+        metric_set(gauge(m, "process_max_fds", "Most open descriptors.", ""), (double)files.rlim_cur);
 }
 
 void meter_print(meter *m, const core *c, uint64_t now_ns, buf *out) {

@@ -18,7 +18,10 @@ void meter_free(meter *m);
 
 /* A worker told its facts */
 void meter_joined(meter *m, const ctl_join *join);
-void meter_admitted(meter *m, uint32_t prompt_tokens, uint32_t choices);
+/* max_tokens: of each choice */
+void meter_admitted(meter *m, uint32_t prompt_tokens, uint32_t choices, uint32_t max_tokens);
+/* A request is over; output_tokens: of its longest choice. */
+void meter_request(meter *m, uint32_t output_tokens);
 /* A prompt was computed but for what was in a prefix cache. */
 void meter_prompt(meter *m, uint32_t tokens, uint32_t cached);
 /* A token reached its stream. first: of its choice; gap_ns: since the one before. */
@@ -30,7 +33,12 @@ void meter_routed(meter *m, uint64_t ns);
 void meter_answered(meter *m, uint64_t routed_ns, uint64_t ns);
 /* A choice ended: reason "stop", "length", "abort" or "error". */
 void meter_finished(meter *m, const char *reason, const core_times *t, uint32_t output_tokens);
-void meter_http(meter *m, const char *handler, uint32_t code);
+/* method: "GET" ... */
+void meter_http(meter *m, const char *handler, const char *method, uint32_t code);
+/* The answer's last byte was made, ns after the request's last had come. */
+void meter_http_done(meter *m, const char *handler, const char *method, uint64_t ns);
+/* A worker told of steps. */
+void meter_steps(meter *m, const core_steps *s);
 /* Copies the core's counters and the workers' last words, and appends the Prometheus text. */
 void meter_print(meter *m, const core *c, uint64_t now_ns, buf *out);
 

@@ -18,7 +18,7 @@ static status fill_chat(const Baton__ClientChat *chat, api_request *r, api_error
     r->add_special = false; /* the template writes what stands in front */
     for (size_t i = 0; i < chat->n_turns; i++) {
         const Baton__ClientChatTurn *t = chat->turns[i];
-        const char *role = api_role(t->role);
+        const char *role = api_role(t->role, strlen(t->role));
         if (!role)
             return api_fail(e, 400, "chat",
                             "chat: turn %zu: '%.60s' is no role, want system, user or assistant", i, t->role);

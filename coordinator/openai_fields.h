@@ -11,6 +11,14 @@
 /* Fields of the API, and of servers like this one, that are not implemented and would change the answer
  * (openai_refused.c). */
 void openai_refuse(jfields *f);
+bool openai_is_refused(const char *name);
+/* Other servers' names of fields become ours (openai_known.c). Comes before all that read. */
+void openai_rename(jfields *f);
+/* Fields that nobody knows go into r->warnings (openai_known.c). */
+void openai_warn(jfields *f, api_request *r);
+/* The body as JSON, or NULL with *e set (openai_json.c). A number too large for its kind is a real there, so
+ * that the one who reads the field refuses it. Of equal keys the last counts. Caller owns. */
+json_t *openai_json(const char *body, size_t len, api_error *e);
 /* null, false, "", [] or {} */
 bool openai_is_empty(const json_t *v);
 /* messages of a chat (openai_messages.c) */

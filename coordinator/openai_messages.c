@@ -7,12 +7,6 @@
 #define TOOLS_MAX     1024u
 #define DOCUMENTS_MAX 1024u
 
-/* Whether v is exactly this string: JSON's may have a NUL inside. */
-static bool is_text(const json_t *v, const char *text) {
-    return json_is_string(v) && json_string_length(v) == strlen(text) &&
-           memcmp(json_string_value(v), text, strlen(text)) == 0;
-}
-
 /* A list of content parts of type text, as templates know them: the template's needs decide later whether
  * they are joined. */
 static json_t *parse_parts(jfields *f, uint32_t message, const json_t *parts) {
@@ -27,7 +21,7 @@ static json_t *parse_parts(jfields *f, uint32_t message, const json_t *parts) {
         } else if (!json_is_string(type)) {
             jf_fail(f, "messages", "messages[%u].content[%zu]: want an object with a type, got %s", message,
                     i, jf_what(part, what));
-        } else if (!is_text(type, "text")) {
+        } else if (!jf_is(type, "text")) {
             jf_fail(f, "messages", "messages[%u].content[%zu].type: only text is supported, got '%.60s'",
                     message, i, json_string_value(type));
         }
@@ -44,7 +38,7 @@ static json_t *parse_parts(jfields *f, uint32_t message, const json_t *parts) {
 static void parse_arguments(jfields *f, uint32_t message, size_t i, json_t *function) {
     const json_t *text = json_object_get(function, "arguments");
     char what[48];
-    if (!text || json_is_null(text) || is_text(text, "")) {
+    if (!text || json_is_null(text) || jf_is(text, "")) {
         json_object_set_new(function, "arguments", json_object());
     } else if (json_is_string(text)) {
         json_t *v = json_loadb(json_string_value(text), json_string_length(text),
@@ -118,8 +112,8 @@ static void parse_message(jfields *f, api_request *r, uint32_t i, const json_t *
         jf_fail(f, "messages", "messages[%u].role: want a string, got %s", i, jf_what(text, what));
         return;
     }
-    const char *role = api_role(json_string_value(text));
-    if (!role || strlen(role) != json_string_length(text)) {
+    const char *role = api_role(json_string_value(text), json_string_length(text));
+    if (!role) {
         jf_fail(f, "messages",
                 "messages[%u].role: want system, developer, user, assistant or tool, got '%.60s'", i,
                 json_string_value(text));
@@ -144,7 +138,7 @@ static void parse_tools(jfields *f, api_request *r) {
         const json_t *tool = json_array_get(list, i);
         const json_t *function = json_object_get(tool, "function");
         const json_t *parameters = json_object_get(function, "parameters");
-        if (!is_text(json_object_get(tool, "type"), "function"))
+        if (!jf_is(json_object_get(tool, "type"), "function"))
             jf_fail(f, "tools", "tools[%zu].type: want \"function\"", i);
         else if (!json_is_string(json_object_get(function, "name")) ||
                  json_string_length(json_object_get(function, "name")) == 0)
@@ -153,7 +147,7 @@ static void parse_tools(jfields *f, api_request *r) {
             jf_fail(f, "tools", "tools[%zu].function.parameters: want an object", i);
     }
     const json_t *choice = jf_get(f, "tool_choice");
-    if (jf_ok(f) && json_array_size(list) > 0 && !is_text(choice, "none"))
+    if (jf_ok(f) && json_array_size(list) > 0 && !jf_is(choice, "none"))
         r->chat.tools = json_incref((json_t *)list);
 }
 

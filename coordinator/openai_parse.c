@@ -1,16 +1,13 @@
 #include "coordinator/openai.h"
 
 #include "coordinator/openai_fields.h"
-#include "text/utf8.h"
-
 #include <limits.h>
-#include <stdlib.h>
 #include <string.h>
 
 static void parse_model(jfields *f, const api_model *m) {
     const char *name = NULL;
     size_t len = 0;
-    if (!jf_text(f, "model", &name, &len) || strcmp(name, m->name) == 0) return;
+    if (!jf_text(f, "model", &name, &len) || jf_is(jf_get(f, "model"), m->name)) return;
     api_fail(f->err, 404, "model", "the model '%.100s' does not exist; this server serves '%s'", name,
              m->name);
 }
@@ -37,6 +34,12 @@ static void add_text_prompt(api_request *r, const json_t *v) {
     p->text = xmemdup(json_string_value(v), p->len + 1);
 }
 
+static bool too_many_prompts(jfields *f, const json_t *list) {
+    if (json_array_size(list) <= API_CHOICES_MAX) return false;
+    jf_fail(f, "prompt", "prompt: %zu prompts, want at most %u", json_array_size(list), API_CHOICES_MAX);
+    return true;
+}
+
 /* "text", ["text", ...], [1, 2, ...] or [[1, 2], ...]. */
 static void parse_prompt(jfields *f, api_request *r) {
     static const char want[] = "a string, a list of strings, a list of token ids or a list of such lists";
@@ -50,9 +53,7 @@ static void parse_prompt(jfields *f, api_request *r) {
         jf_wrong(f, "prompt", want, v);
     } else if (json_is_number(json_array_get(v, 0))) {
         parse_ids(f, "prompt", v, &api_add_prompt(r)->ids);
-    } else if (json_array_size(v) > API_CHOICES_MAX) {
-        jf_fail(f, "prompt", "prompt: %zu prompts, want at most %u", json_array_size(v), API_CHOICES_MAX);
-    } else {
+    } else if (!too_many_prompts(f, v)) {
         for (size_t i = 0; i < json_array_size(v) && jf_ok(f); i++) {
             const json_t *p = json_array_get(v, i);
             if (json_is_string(p))
@@ -92,6 +93,15 @@ static void parse_stops(jfields *f, api_request *r) {
     r->params.stop_id_count = l.count;
 }
 
+/* "17": no sign, no space, no leading zero, so that no two keys are the same id. -1: it is none. */
+static int32_t id_of_key(const char *key) {
+    size_t len = strspn(key, "0123456789");
+    if (len == 0 || key[len] || len > 10 || (key[0] == '0' && len > 1)) return -1;
+    int64_t id = 0;
+    for (size_t i = 0; i < len; i++) id = id * 10 + (key[i] - '0');
+    return id <= INT32_MAX ? (int32_t)id : -1;
+}
+
 static void parse_bias(jfields *f, api_request *r) {
     const json_t *v = jf_get(f, "logit_bias");
     if (!v) return;
@@ -108,15 +118,17 @@ static void parse_bias(jfields *f, api_request *r) {
     const char *key = NULL;
     json_t *value = NULL;
     json_object_foreach((json_t *)v, key, value) {
-        char *end = NULL;
-        long id = strtol(key, &end, 10);
+        int32_t id = id_of_key(key);
+        double bias = json_number_value(value);
         char what[48];
-        if (end == key || *end || id < 0 || id > INT32_MAX) {
+        if (id < 0) {
             jf_fail(f, "logit_bias", "logit_bias: the key '%.60s' is no token id", key);
         } else if (!json_is_number(value)) {
-            jf_fail(f, "logit_bias", "logit_bias[\"%ld\"]: want a number, got %s", id, jf_what(value, what));
+            jf_fail(f, "logit_bias", "logit_bias[\"%d\"]: want a number, got %s", id, jf_what(value, what));
+        } else if (!(bias >= -100 && bias <= 100)) {
+            jf_fail(f, "logit_bias", "logit_bias[\"%d\"]: %.15g is out of range, want -100 to 100", id, bias);
         } else {
-            r->bias[r->params.bias_count++] = (sampling_bias){(int32_t)id, (float)json_number_value(value)};
+            r->bias[r->params.bias_count++] = (sampling_bias){id, (float)bias};
         }
     }
 }
@@ -126,6 +138,7 @@ static void parse_logprobs(jfields *f, api_request *r) {
     if (jf_int(f, "prompt_logprobs", 0, SAMPLING_LOGPROBS_MAX, &count)) r->prompt_logprobs = (int32_t)count;
     count = 0;
     if (r->kind == API_COMPLETION) {
+        if (json_is_false(jf_get(f, "logprobs"))) return;
         if (jf_int(f, "logprobs", 0, SAMPLING_LOGPROBS_MAX, &count)) r->params.logprobs = (int32_t)count;
         return;
     }
@@ -136,7 +149,7 @@ static void parse_logprobs(jfields *f, api_request *r) {
     if (on) r->params.logprobs = (int32_t)count;
 }
 
-static void parse_limits(jfields *f, api_request *r) {
+static void parse_limits(jfields *f, api_request *r, const api_model *m) {
     int64_t v = 0;
     if (jf_int(f, "max_tokens", 0, UINT32_MAX, &v)) {
         r->params.max_tokens = (uint32_t)v;
@@ -157,17 +170,23 @@ static void parse_limits(jfields *f, api_request *r) {
         r->seed_given = true;
     }
     if (jf_int(f, "top_k", -1, INT32_MAX, &v)) r->params.top_k = (int32_t)v;
+    if (jf_int(f, "priority", API_PRIORITY_MIN, API_PRIORITY_MAX, &v)) r->priority = (int32_t)v;
+    if (jf_int(f, "truncate_prompt_tokens", -1, m->max_context - 1, &r->truncate) && r->truncate == 0)
+        jf_fail(
+            f, "truncate_prompt_tokens",
+            "truncate_prompt_tokens: 0 would leave nothing, want 1 to %u, or -1 for what there is room for",
+            m->max_context - 1);
 }
 
-static void parse_generation(jfields *f, api_request *r) {
+static void parse_generation(jfields *f, api_request *r, const api_model *m) {
     openai_refuse(f);
-    jf_num(f, "temperature", &r->params.temperature);
-    jf_num(f, "top_p", &r->params.top_p);
-    jf_num(f, "min_p", &r->params.min_p);
-    jf_num(f, "repetition_penalty", &r->params.repetition_penalty);
-    jf_num(f, "presence_penalty", &r->params.presence_penalty);
-    jf_num(f, "frequency_penalty", &r->params.frequency_penalty);
-    parse_limits(f, r);
+    static const char *const numbers[] = {
+        "temperature", "top_p", "min_p", "repetition_penalty", "presence_penalty", "frequency_penalty"};
+    for (size_t i = 0; i < ARRAY_LEN(numbers); i++) {
+        double v = 0;
+        if (jf_num(f, numbers[i], &v)) (void)api_number(r, numbers[i], v, f->err);
+    }
+    parse_limits(f, r, m);
     parse_logprobs(f, r);
     parse_stops(f, r);
     parse_bias(f, r);
@@ -195,8 +214,25 @@ static void parse_generation(jfields *f, api_request *r) {
     }
     if (!r->stream) jf_fail(f, "stream_options", "stream_options: only allowed when stream is true");
     jfields sub = {.object = options, .err = f->err};
-    jf_bool(&sub, "include_usage", &r->include_usage);
     jf_bool(&sub, "continuous_usage_stats", &r->continuous_usage);
+    r->include_usage = r->continuous_usage; /* who asks for more of it wants it */
+    jf_bool(&sub, "include_usage", &r->include_usage);
+    r->continuous_usage = r->continuous_usage && r->include_usage;
+}
+
+/* "text" or ["text", ...] */
+static void parse_texts(jfields *f, api_request *r, const json_t *v) {
+    r->want_lists = json_is_array(v);
+    if (json_is_string(v)) add_text_prompt(r, v);
+    if (!json_is_string(v) && !json_is_array(v)) jf_wrong(f, "prompt", "a string or a list of strings", v);
+    if (!r->want_lists || too_many_prompts(f, v)) return;
+    for (size_t i = 0; i < json_array_size(v) && jf_ok(f); i++) {
+        const json_t *text = json_array_get(v, i);
+        if (json_is_string(text))
+            add_text_prompt(r, text);
+        else
+            jf_wrong(f, "prompt", "a string or a list of strings", text);
+    }
 }
 
 static void parse_tokenize(jfields *f, api_request *r) {
@@ -208,10 +244,8 @@ static void parse_tokenize(jfields *f, api_request *r) {
         const json_t *v = jf_get(f, "prompt");
         if (!v)
             jf_fail(f, "prompt", "prompt: the field is missing, want a string (or messages)");
-        else if (!json_is_string(v))
-            jf_wrong(f, "prompt", "a string", v);
         else
-            add_text_prompt(r, v);
+            parse_texts(f, r, v);
     }
     jf_bool(f, "return_token_strs", &r->want_token_strs);
 }
@@ -224,6 +258,7 @@ static void parse_detokenize(jfields *f, api_request *r) {
 }
 
 static void parse_fields(jfields *f, api_request *r, const api_model *m) {
+    openai_rename(f);
     parse_model(f, m);
     jf_bool(f, "add_special_tokens", &r->add_special);
     switch (r->kind) {
@@ -235,12 +270,15 @@ static void parse_fields(jfields *f, api_request *r, const api_model *m) {
         break;
     case API_TOKENIZE:
         parse_tokenize(f, r);
+        openai_warn(f, r);
         return;
     case API_DETOKENIZE:
         parse_detokenize(f, r);
+        openai_warn(f, r);
         return;
     }
-    parse_generation(f, r);
+    parse_generation(f, r, m);
+    openai_warn(f, r);
 }
 
 status openai_parse(api_request *r, api_kind kind, const char *body, size_t len, const api_model *m,
@@ -252,14 +290,8 @@ status openai_parse(api_request *r, api_kind kind, const char *body, size_t len,
     api_request_init(r, kind);
     if (m->defaults) r->params = *m->defaults;
     *e = (api_error){0};
-    size_t wrong = utf8_invalid_at(body, len);
-    if (wrong != len) return api_fail(e, 400, NULL, "the body is not valid UTF-8: byte %zu is wrong", wrong);
-    json_error_t je;
-    json_t *root = json_loadb(body, len, JSON_ALLOW_NUL, &je);
-    if (!root) {
-        return api_fail(e, 400, NULL, "the body is not valid JSON: line %d, column %d: %.150s", je.line,
-                        je.column, je.text);
-    }
+    json_t *root = openai_json(body, len, e);
+    if (!root) return ST_INVALID;
     jfields f = {.object = root, .err = e};
     char what[48];
     if (!json_is_object(root))

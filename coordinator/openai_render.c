@@ -73,7 +73,10 @@ void openai_error(buf *out, const api_error *e) {
         openai_string(out, e->param, strlen(e->param));
     else
         buf_adds(out, "null");
-    buf_addf(out, ",\"code\":%u}}", e->http);
+    if (e->code)
+        buf_addf(out, ",\"code\":\"%s\"}}", e->code);
+    else
+        buf_addf(out, ",\"code\":%u}}", e->http);
 }
 
 /* JSON has no infinity; vLLM writes this instead. */
@@ -350,6 +353,10 @@ static void add_choice(buf *out, const stream *s, uint32_t i) {
     buf_adds(out, "}");
 }
 
+static void add_warnings(buf *out, const api_request *r) {
+    if (r->warnings) buf_addf(out, ",\"warnings\":%s", r->warnings);
+}
+
 void openai_body(buf *out, const stream *s, const char *model) {
     PRE(out);
     PRE(s);
@@ -363,6 +370,7 @@ void openai_body(buf *out, const stream *s, const char *model) {
     buf_adds(out, "],\"usage\":");
     add_usage(out, s, false);
     if (stream_request(s)->kind == API_CHAT) add_prompt_logprobs(out, s, 0);
+    add_warnings(out, stream_request(s));
     buf_adds(out, "}");
 }
 
@@ -373,7 +381,8 @@ static void begin_event(buf *out, const stream *s, uint32_t i, const char *model
     buf_addf(out, "{\"index\":%u,", i);
 }
 
-static void finish_event(buf *out, const stream *s) {
+/* first: of its choice; it carries the warnings */
+static void finish_event(buf *out, const stream *s, bool first) {
     const api_request *r = stream_request(s);
     buf_adds(out, "}]");
     if (r->continuous_usage) {
@@ -382,13 +391,18 @@ static void finish_event(buf *out, const stream *s) {
     } else if (r->include_usage || r->timings) {
         buf_adds(out, ",\"usage\":null");
     }
+    if (first) add_warnings(out, r);
     buf_adds(out, "}\n\n");
+}
+
+static bool has_first_event(const api_request *r) {
+    return r->kind == API_CHAT || r->echo || r->return_token_ids;
 }
 
 /* What a choice's first event carries besides its text. */
 static void first_event(buf *out, const stream *s, uint32_t i, const char *model) {
     const api_request *r = stream_request(s);
-    if (r->kind != API_CHAT && !r->echo && !r->return_token_ids) return;
+    if (!has_first_event(r)) return;
     begin_event(out, s, i, model);
     if (r->kind == API_CHAT) {
         buf_adds(out, "\"delta\":{\"role\":\"assistant\",\"content\":\"\"}");
@@ -409,7 +423,7 @@ static void first_event(buf *out, const stream *s, uint32_t i, const char *model
         buf_adds(out, ",\"prompt_token_ids\":");
         add_int_list(out, stream_prompt(s, i)->ids.ids, stream_prompt(s, i)->ids.count);
     }
-    finish_event(out, s);
+    finish_event(out, s, true);
 }
 
 /* An event with the text and tokens of a part; delta: chat's {} when the part only tells the end. */
@@ -435,7 +449,7 @@ static void part_event(buf *out, const stream *s, const stream_step *step, bool 
         buf_adds(out, ",\"token_ids\":");
         add_int_list(out, c->ids + begin, p->token_end - begin);
     }
-    finish_event(out, s);
+    finish_event(out, s, !has_first_event(r) && begin == 0);
 }
 
 void openai_event(buf *out, const stream *s, const stream_step *step, const char *model) {

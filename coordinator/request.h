@@ -66,6 +66,7 @@ typedef struct request {
     uint32_t prompt_count;
     sampling params;  /* owned, with its arrays */
     uint64_t salt[2]; /* of the prefix cache */
+    int16_t priority; /* in the queue: lower ones first */
     token_log log;
     uint64_t *chain;      /* [chain_pages] keys of its whole pages so far (prefix_hints.h); owned */
     uint32_t chain_pages; /* 0 without a prefix cache */
@@ -94,7 +95,7 @@ typedef struct request {
     uint32_t slot;
     request_line line;
     bool aside;          /* in its line, but passed over */
-    heap_node turn, due; /* by id in its line; by deadline */
+    heap_node turn, due; /* by its key in its line; by deadline */
 } request;
 
 request *request_new(uint64_t id, const core_request *r, uint32_t max_tokens, uint64_t now_ns);
@@ -121,6 +122,9 @@ bool request_wants_prompt(const request *r);
 bool request_ends_with_prefill(const request *r);
 /* Goes before the new ones in the queue */
 bool request_is_replay(const request *r);
+/* Its place in a line of the queue (LINE_REPLAYS, LINE_NEW) is by this: priority, then first come first
+ * served; in the other lines its number is. */
+uint64_t request_queue_key(const request *r);
 /* It enters a stage; when there were too many, the last one goes on. */
 void request_enter(request *r, core_stage stage, const struct member *m, uint64_t now_ns);
 /* Ended at now_ns */

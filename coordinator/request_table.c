@@ -65,7 +65,8 @@ static void leave_line(request_table *t, request *r) {
 static void enter_line(request_table *t, request *r, request_line line, bool aside) {
     r->line = line;
     r->aside = aside;
-    if (line != LINE_NONE) heap_put(heap_of(t, r), &r->turn, r->id);
+    bool queue = line == LINE_REPLAYS || line == LINE_NEW;
+    if (line != LINE_NONE) heap_put(heap_of(t, r), &r->turn, queue ? request_queue_key(r) : r->id);
 }
 
 static request_line line_of(const request *r) {

@@ -1,8 +1,8 @@
 /* request_table - every request alive, found by its number, by its turn and by its deadline, each without a
  * search.
  *
- * A request stands in at most one line, first the one with the lowest number; who is first in it is served
- * next (dispatch.c):
+ * A request stands in at most one line, first the one with the lowest number (in the queue: with the lowest
+ * priority, then number); who is first in it is served next (dispatch.c):
  *
  *   PARKED     finished prompts whose KV waits for a D
  *   COMPUTING  prompts in process that have no D yet and will need one
@@ -29,7 +29,7 @@ typedef struct request_table {
     request **items;         /* [count], in no order; owned with the requests */
     uint32_t count, capacity;
     u64_map by_id;
-    heap lines[LINE_COUNT]; /* by id */
+    heap lines[LINE_COUNT]; /* by id, in the queue by request_queue_key */
     heap aside[LINE_COUNT]; /* passed over */
     heap deadlines;         /* by a time that is not later than the deadline */
 } request_table;

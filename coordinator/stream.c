@@ -227,8 +227,9 @@ static void submit_params(const stream *s, uint32_t i, core_request *out) {
                           .prompt_count = p->ids.count,
                           .params = r->params,
                           .max_tokens_given = r->max_tokens_given,
+                          .priority = r->priority,
                           .salt = {r->salt[0], r->salt[1]}};
-    out->params.choice = i % r->choices;
+    out->params.choice = i; /* over all prompts: each draws numbers of its own from the one seed */
 }
 
 status stream_open(stream **out, streams *all, api_request *r, const stream_listener *l, uint64_t now_ns,
@@ -287,7 +288,8 @@ status stream_open(stream **out, streams *all, api_request *r, const stream_list
     all->score_count += score_count;
     *r = (api_request){0};
     all->alive++;
-    meter_admitted(all->meter, stream_prompt_tokens(s), s->request.choices);
+    meter_admitted(all->meter, stream_prompt_tokens(s), s->request.choices,
+                   (uint32_t)MAX(s->request.params.max_tokens, 0));
     *out = s;
     return ST_OK;
 }
@@ -295,8 +297,10 @@ status stream_open(stream **out, streams *all, api_request *r, const stream_list
 void stream_close(stream *s, uint64_t now_ns) {
     if (!s) return;
     streams *all = s->all;
+    uint32_t longest = 0;
     for (uint32_t i = 0; i < s->count; i++) {
         entry *e = &s->entries[i];
+        longest = MAX(longest, e->text.count);
         if (!e->ended) {
             (void)u64_map_take(&all->by_req, e->req);
             if (!e->noted) note(all, e->req, false);
@@ -310,6 +314,7 @@ void stream_close(stream *s, uint64_t now_ns) {
         prompt_scores_done(&e->scores);
     }
     all->score_count -= s->score_count;
+    meter_request(all->meter, longest);
     api_request_done(&s->request);
     free(s->entries);
     free(s->steps);

@@ -49,10 +49,7 @@ status text_encode(const text_env *env, const char *text, size_t len, const enco
     errbuf eb = {0};
     status st = tokenizer_encode(env->tok, text, len, opt, out, &eb);
     if (st == ST_OK) return ST_OK;
-    if (st == ST_NOMEM) {
-        return api_fail(e, 400, param, "%s: %s; the context of this model is %u tokens: shorten it", param,
-                        eb.text, env->model.max_context);
-    }
+    if (st == ST_NOMEM) return api_too_long(e, param, &env->model, opt->max_tokens, true, 0);
     return api_fail(e, st == ST_INVALID ? 400 : 500, param, "%s: %s", param, eb.text);
 }
 
@@ -84,9 +81,27 @@ static status encode_chat(const text_env *env, api_request *r, encode_options *o
     return st;
 }
 
+/* The last tokens are kept, and a text that is not all there is not echoed either. */
+static void truncate_prompts(const api_model *m, api_request *r) {
+    uint32_t answer = MIN(MAX(r->params.max_tokens, 1), m->max_context - 1);
+    if (r->kind == API_CHAT && !r->max_tokens_given) answer = 1;
+    uint32_t keep = r->truncate > 0 ? (uint32_t)r->truncate : m->max_context - answer;
+    for (uint32_t i = 0; i < r->prompt_count; i++) {
+        api_prompt *p = &r->prompts[i];
+        if (p->ids.count <= keep) continue;
+        memmove(p->ids.ids, p->ids.ids + (p->ids.count - keep), keep * sizeof *p->ids.ids);
+        p->ids.count = keep;
+        free(p->text);
+        p->text = NULL;
+        p->len = 0;
+    }
+}
+
 static status encode_prompts(const text_env *env, api_request *r, api_error *e) {
     encode_options opt = {
         .add_special = r->add_special, .parse_special = true, .max_tokens = env->model.max_context};
+    /* What is only counted, or cut afterwards, may be of any length: the body's bounds it. */
+    if (r->kind == API_TOKENIZE || r->truncate) opt.max_tokens = UINT32_MAX;
     if (json_array_size(r->chat.messages) > 0) return encode_chat(env, r, &opt, e);
     for (uint32_t i = 0; i < r->prompt_count; i++) {
         api_prompt *p = &r->prompts[i];
@@ -120,6 +135,7 @@ void text_prepare(const text_env *env, text_job *job) {
     job->body = NULL;
     if (st == ST_OK) st = encode_prompts(env, r, &job->err);
     if (st == ST_OK) drop_texts(r);
+    if (st == ST_OK && r->truncate) truncate_prompts(&env->model, r);
     if (st == ST_OK && (r->kind == API_COMPLETION || r->kind == API_CHAT)) {
         st = api_check_context(r, &env->model, &job->err);
     }

@@ -293,6 +293,7 @@ status hf_config_read(hf_config *c, key_store *to, const json_t *config, errbuf 
     if (layer_norm) return ST_OK;
     st = is_arch(c, "gemma3") ? read_pattern(c, to, config, eb) : read_window(c, to, config, eb);
     if (st == ST_OK) st = hf_rope_read(&c->rope, c->arch, c->head_dim, to, config, eb);
+    if (st == ST_OK && c->rope.context > c->context) put(c, to, "context_length", c->rope.context);
     return st;
 }
 
@@ -304,25 +305,27 @@ void hf_config_done(hf_config *c) {
 
 /* --- generation_config.json --- */
 
-/* eos_token_id: a number or a list. */
+/* eos_token_id: a number or a list. An id that is no token's (configs of cut models have such) ends nothing.
+ */
 static status read_ends(key_store *to, const json_t *from, uint64_t vocab, errbuf *eb) {
     static const char list[] = "tokenizer.ggml.eos_token_ids", one[] = "tokenizer.ggml.eos_token_id";
     const json_t *ends = json_object_get(from, "eos_token_id");
-    size_t count = json_is_array(ends) ? json_array_size(ends) : 1;
+    size_t count = json_is_array(ends) ? json_array_size(ends) : 1, kept = 0;
     if (count > ENDS_MOST)
         return errf(eb, ST_CORRUPT, "eos_token_id has %zu ids, want at most %u", count, ENDS_MOST);
-    if (count == 0) return ST_OK;
-    key_store_list(to, list, CHECKPOINT_INTEGERS, count);
+    int64_t ids[ENDS_MOST];
     for (size_t i = 0; i < count; i++) {
         const json_t *id = json_is_array(ends) ? json_array_get(ends, i) : ends;
         json_int_t value = json_integer_value(id);
-        if (!json_is_integer(id) || value < 0 || (uint64_t)value >= vocab)
-            return errf(eb, ST_CORRUPT,
-                        "eos_token_id is no id of one of the %" PRIu64 " tokens, and no list of such", vocab);
-        key_store_list_i64(to, list, i, value);
-        uint64_t known;
-        if (i == 0 && !key_store_get_u64(to, one, &known)) key_store_u64(to, one, (uint64_t)value);
+        if (!json_is_integer(id))
+            return errf(eb, ST_CORRUPT, "eos_token_id is no token's id, and no list of such");
+        if (value >= 0 && (uint64_t)value < vocab) ids[kept++] = value;
     }
+    if (kept == 0) return ST_OK;
+    key_store_list(to, list, CHECKPOINT_INTEGERS, kept);
+    for (size_t i = 0; i < kept; i++) key_store_list_i64(to, list, i, ids[i]);
+    uint64_t known;
+    if (!key_store_get_u64(to, one, &known)) key_store_u64(to, one, (uint64_t)ids[0]);
     return ST_OK;
 }
 
@@ -332,16 +335,14 @@ static status read_bos(key_store *to, const json_t *generation, const json_t *co
     uint64_t id;
     if (key_store_get_u64(to, key, &id)) return ST_OK;
     const json_t *from = json_is_there(generation, "bos_token_id") ? generation : config;
-    if (!json_is_there(from, "bos_token_id")) return ST_OK;
-    status st = json_number_get(from, "bos_token_id", 0, vocab - 1, 0, &id, eb);
-    if (st == ST_OK) key_store_u64(to, key, id);
+    status st = json_number_get(from, "bos_token_id", 0, INT64_MAX, INT64_MAX, &id, eb);
+    if (st == ST_OK && id < vocab) key_store_u64(to, key, id);
     return st;
 }
 
 /* Defaults of requests, in the file's words. */
 static status read_defaults(key_store *to, const json_t *g, errbuf *eb) {
-    static const char *const keys[] = {"temperature",        "top_p",         "top_k", "min_p",
-                                       "repetition_penalty"};
+    static const char *const keys[] = {"temperature", "top_p", "top_k", "min_p", "repetition_penalty"};
     for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
         if (!json_is_there(g, keys[i])) continue;
         const json_t *v = json_object_get(g, keys[i]);

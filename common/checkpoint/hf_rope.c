@@ -56,37 +56,45 @@ static status put_scaling(const hf_arch *a, key_store *to, const json_t *rope, c
     return ST_OK;
 }
 
-/* YaRN's own, beside type and factor. attention_factor is all of the magnitude, in place of 0.1 ln(factor) +
- * 1, which the key's multiplies. */
-static status put_yarn(const hf_arch *a, key_store *to, const json_t *rope, uint64_t context, errbuf *eb) {
-    double factor, fast, slow, usual, attention;
-    uint64_t trained;
-    bool truncated;
-    status st = json_real_get(rope, "factor", 1, &factor, eb);
-    if (st == ST_OK) st = json_real_get(rope, "beta_fast", 32, &fast, eb);
-    if (st == ST_OK) st = json_real_get(rope, "beta_slow", 1, &slow, eb);
-    if (st == ST_OK) st = json_truth_get(rope, "truncate", true, &truncated, eb);
-    if (st == ST_OK)
-        st =
-            json_number_get(rope, "original_max_position_embeddings", 1, CONTEXT_MOST, context, &trained, eb);
-    usual = st == ST_OK && factor > 1 ? 0.1 * log(factor) + 1 : 1;
-    if (st == ST_OK) st = json_real_get(rope, "attention_factor", usual, &attention, eb);
-    if (st != ST_OK) return st;
-    if (!truncated || json_is_there(rope, "mscale") || json_is_there(rope, "mscale_all_dim"))
-        return errf(eb, ST_UNSUPPORTED, "yarn with mscale, mscale_all_dim or without truncate");
-    put(a, to, "scaling.yarn_beta_fast", fast);
-    put(a, to, "scaling.yarn_beta_slow", slow);
-    put(a, to, "scaling.original_context_length", (double)trained);
-    if (attention != usual) put(a, to, "scaling.attn_factor", attention / usual);
-    return ST_OK;
-}
-
 typedef struct reading {
     hf_rope *out;
     const hf_arch *a;
     uint64_t head_dim, context;
     key_store *to;
 } reading;
+
+/* Yarn's numbers: factors and magnitude follow from them where the model is loaded, as transformers computes
+ * them. */
+static status read_yarn(const reading *r, const json_t *rope, errbuf *eb) {
+    const hf_arch *a = r->a;
+    key_store *to = r->to;
+    static const char *const others[] = {"mscale", "mscale_all_dim", "short_factor", "long_factor"};
+    for (size_t i = 0; i < ARRAY_LEN(others); i++)
+        if (json_is_there(rope, others[i]))
+            return errf(eb, ST_UNSUPPORTED, "yarn with %s is not supported", others[i]);
+    bool truncate;
+    double factor, fast, slow, attention;
+    uint64_t trained;
+    status st = json_truth_get(rope, "truncate", true, &truncate, eb);
+    if (st == ST_OK && !truncate) st = errf(eb, ST_UNSUPPORTED, "yarn with truncate false is not supported");
+    if (st == ST_OK) st = put_scaling(a, to, rope, "yarn", eb);
+    if (st == ST_OK) st = json_real_get(rope, "factor", 0, &factor, eb);
+    if (st == ST_OK) st = json_real_get(rope, "beta_fast", 32, &fast, eb);
+    if (st == ST_OK) st = json_real_get(rope, "beta_slow", 1, &slow, eb);
+    if (st != ST_OK) return st;
+    double usual = factor > 1 ? 0.1 * log(factor) + 1 : 1;
+    st = json_real_get(rope, "attention_factor", usual, &attention, eb);
+    if (st == ST_OK)
+        st = json_number_get(rope, "original_max_position_embeddings", 1, CONTEXT_MOST, r->context, &trained,
+                             eb);
+    if (st != ST_OK) return st;
+    put(a, to, "scaling.yarn_beta_fast", fast);
+    put(a, to, "scaling.yarn_beta_slow", slow);
+    put(a, to, "scaling.original_context_length", (double)trained);
+    r->out->context = (uint64_t)fmin((double)trained * factor, CONTEXT_MOST);
+    if (attention != usual) put(a, to, "scaling.attn_factor", attention / usual);
+    return ST_OK;
+}
 
 /* Of one kind of layers; base: its rope_theta. */
 static status read_scaling(const reading *r, const json_t *rope, double base, errbuf *eb) {
@@ -98,10 +106,7 @@ static status read_scaling(const reading *r, const json_t *rope, double base, er
         json_number_value(json_object_get(rope, "partial_rotary_factor")) != 1.0)
         return errf(eb, ST_UNSUPPORTED, "partial_rotary_factor is not 1");
     if (strcmp(type, "linear") == 0) return put_scaling(a, r->to, rope, type, eb);
-    if (strcmp(type, "yarn") == 0 && strcmp(a->arch, "gemma3") != 0) {
-        status st = put_scaling(a, r->to, rope, type, eb);
-        return st == ST_OK ? put_yarn(a, r->to, rope, r->context, eb) : st;
-    }
+    if (strcmp(type, "yarn") == 0 && strcmp(a->arch, "gemma3") != 0) return read_yarn(r, rope, eb);
     if (strcmp(type, "llama3") == 0 && strcmp(a->arch, "llama") == 0)
         return llama3_factors(r->out, r->head_dim, rope, base, eb);
     return errf(eb, ST_UNSUPPORTED, "'%.32s' of %s is not supported; default, linear%s%s are", type, a->class,
@@ -126,6 +131,7 @@ status hf_rope_read(hf_rope *out, const hf_arch *a, uint64_t head_dim, key_store
                     errbuf *eb) {
     PRE(out);
     PRE(a);
+    uint64_t context;
     PRE(to);
     bool gemma = strcmp(a->arch, "gemma3") == 0;
     const json_t *rope = json_object_get(config, "rope_parameters");
@@ -141,16 +147,15 @@ status hf_rope_read(hf_rope *out, const hf_arch *a, uint64_t head_dim, key_store
                         a->class);
     }
     double base = gemma ? 1e6 : 1e4;
-    status st = json_real_get(config, "rope_theta", base, &base, eb);
+    status st = json_number_get(config, "max_position_embeddings", 1, CONTEXT_MOST, 1, &context, eb);
+    if (st == ST_OK) st = json_real_get(config, "rope_theta", base, &base, eb);
     if (st == ST_OK) st = json_real_get(rope, "rope_theta", base, &base, eb);
     if (st != ST_OK) return st;
     put(a, to, "freq_base", base);
     char key[96];
     snprintf(key, sizeof key, "%s.rope.dimension_count", a->arch);
     key_store_u64(to, key, head_dim);
-    uint64_t context = 0;
-    st = json_number_get(config, "max_position_embeddings", 1, CONTEXT_MOST, 2048, &context, eb);
-    if (st == ST_OK) st = read_scaling(&(reading){out, a, head_dim, context, to}, rope, base, eb);
+    st = read_scaling(&(reading){out, a, head_dim, context, to}, rope, base, eb);
     if (st == ST_OK && gemma) st = read_local(a, to, config, local, eb);
     return st == ST_OK ? ST_OK : err_prefix(eb, st, "rope_parameters (rope_scaling)");
 }

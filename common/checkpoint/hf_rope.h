@@ -13,6 +13,7 @@
 typedef struct hf_rope {
     float *factors; /* [count], or NULL: another scaling or none. Owned */
     uint32_t count;
+    uint64_t context; /* tokens that yarn stretches the rotation to; 0: no yarn */
 } hf_rope;
 
 /* Sets the rope keys of heads of so many dimensions. ST_UNSUPPORTED names the type. Caller frees the factors

@@ -196,11 +196,12 @@ static void print_value(const config_key *k, const config *c, buf *out) {
     case KEY_LIST: {
         uint32_t count = *(const uint32_t *)((const char *)c + k->count_offset);
         buf_adds(out, "[");
-        for (uint32_t i = 0; i < count; i++) {
+        for (uint32_t i = 0; i < count && !k->secret; i++) {
             if (i) buf_adds(out, ", ");
             print_quoted((*(char **const *)at)[i], out);
         }
         buf_adds(out, "]");
+        if (k->secret && count) buf_addf(out, " # %" PRIu32 ", not shown", count);
         break;
     }
     }

@@ -17,7 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SECTIONS_MAX 8
+#define SECTIONS_MAX 12
 #define LIST_MAX     1024
 
 typedef struct slot {

@@ -69,6 +69,16 @@ const config_key config_keys[] = {
     BOOL_KEY(cluster, mixed_numerics, false),
     PICK_KEY(cluster, log_level, "info", "error|warn|info|debug|trace"),
 
+    TEXT_KEY(http, cors_origins, "*"),
+    BOOL_KEY(http, cors_credentials, false),
+    {.section = "http",
+     .name = "api_keys",
+     .type = KEY_LIST,
+     .offset = offsetof(config, http.api_keys),
+     .count_offset = offsetof(config, http.api_keys_count),
+     .text = "[]",
+     .secret = true},
+
     TEXT_KEY(model, path, ""),
     TEXT_KEY(model, served_model_name, ""),
     TEXT_KEY(model, chat_template, ""),

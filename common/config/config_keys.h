@@ -21,6 +21,7 @@ typedef struct config_key {
     const char *text;    /* default, as it is written in a file; "" for strings, "[]" for lists */
     int64_t min, max;    /* KEY_UINT, KEY_INT */
     const char *choices; /* KEY_STRING: "a|b|c"; NULL = any */
+    bool secret;         /* KEY_LIST: not to be shown */
     bool time_limit;     /* slower machines need more: x10 under sanitizers */
 } config_key;
 

@@ -40,6 +40,12 @@ typedef struct config {
         char *log_level;
     } cluster;
     struct {
+        char *cors_origins;    /* separated by commas; "*": any; "": none */
+        bool cors_credentials; /* pages may send what the browser holds for this host */
+        char **api_keys;       /* one of them opens /v1/...; empty: open */
+        uint32_t api_keys_count;
+    } http;
+    struct {
         /* .gguf or a Hugging Face folder, relative to the directory baton is started in; or
          * random:NAME[:SEED] */
         char *path;

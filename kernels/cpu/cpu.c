@@ -152,6 +152,7 @@ const backend_ops cpu_backend = {
     HOST_SLOTS,
     .name = "cpu",
     .path = cpu_path,
+    .weight_bytes = cpu_weight_bytes,
     .weight_load = cpu_weight_load,
     .weight_free = cpu_weight_free,
     .step_begin = cpu_step_begin,

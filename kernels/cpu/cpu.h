@@ -126,6 +126,8 @@ status cpu_sample(device *d, const op_sample *a);
 void cpu_samplers_free(device *d);
 
 /* The slots of backend_ops that know packed weights (layer.c). */
+/* As packed, where that takes more: codes of 2 and 3 bits do. */
+uint64_t cpu_weight_bytes(dtype act_type, const weight_parts *parts);
 status cpu_weight_load(device *d, const weight_parts *parts, weight **out, errbuf *eb);
 void cpu_weight_free(device *d, weight *w);
 status cpu_embed_op(device *d, const op_embed *a);

@@ -61,6 +61,14 @@ static status pack(device *d, tensor *from, packed *to, errbuf *eb) {
     return ST_OK;
 }
 
+uint64_t cpu_weight_bytes(dtype act_type, const weight_parts *parts) {
+    PRE(parts);
+    uint64_t packed_bytes = 0, bytes = host_weight_bytes(act_type, parts);
+    for (uint32_t i = 0; i < weight_form_parts(parts->form); i++)
+        if (pack_takes(&parts->part[i])) packed_bytes += pack_bytes(&parts->part[i]);
+    return MAX(bytes, packed_bytes);
+}
+
 status cpu_weight_load(device *d, const weight_parts *parts, weight **out, errbuf *eb) {
     PRE(d);
     PRE(parts);

@@ -21,7 +21,9 @@ typedef struct quant_group {
     float scale;
     float sum;        /* of the group's numbers times scale: meets the m of q4_1 */
     int32_t times[2]; /* -8 and -128 times the sum of the numbers: what the weights' zeros add */
-    int32_t half[2];  /* the sums of numbers 0..15 and 16..31, for weights whose scales are of 16 */
+    /* For weights whose scales are of 16, of numbers 0..15 and 16..31: */
+    float half_sum[2];     /* as sum */
+    int32_t half_times[2]; /* -4 times their sum */
 } quant_group;
 
 /* Quantised rows. */

@@ -216,6 +216,21 @@ class Api(unittest.TestCase):
         )
         self.assertEqual(headers["x-request-id"], "abc-1")
 
+    def test_a_page_of_another_origin_and_a_key(self):
+        ask = ("-o", "/dev/null", "-w", "%{http_code}", "-X", "OPTIONS", "-H", "Origin: http://a")
+        ask += ("-H", "Access-Control-Request-Method: POST", self.url + "/v1/chat/completions")
+        self.assertEqual(curl("-D", "/dev/stderr", *ask), "204")
+        with Cluster(disaggregated(http={"api_keys": ["s3cret", "other"], "cors_origins": "http://a"})) as c:
+            for key, want in ((None, 401), ("wrong", 401), ("s3cret", 200), ("other", 200)):
+                fields = {"Authorization": "Bearer " + key} if key else {}
+                status, headers, raw = c.request("GET", "/v1/models", None, dict(fields, Origin="http://a"))
+                self.assertEqual(status, want)
+                self.assertEqual(headers["access-control-allow-origin"], "http://a")
+                if want == 401:
+                    self.assertEqual(json.loads(raw), {"error": "Unauthorized"})
+            self.assertEqual(c.get("/metrics")[0], 200)
+            self.assertNotIn("s3cret", c.log())
+
     # Bad input: a clear error, and the cluster serves on.
 
     def test_bad_input(self):

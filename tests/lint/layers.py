@@ -26,6 +26,7 @@ ROOMS = {
     "common/latency": "base",
     "common/config": "base latency",
     "common/obs": "base",
+    "common/grammar": "base",
     "common/checkpoint": "base",
     "common/text": "base token checkpoint",
     "common/model": "base checkpoint",
@@ -70,7 +71,7 @@ BACKENDS = {
 }
 
 PURE = [
-    r"common/(token|latency|kv|ctl|worker_core)/.*",
+    r"common/(token|latency|grammar|kv|ctl|worker_core)/.*",
     r"sim/.*",
     r"planner/profile/(step_cost|profile|profile_points|fit|nnls)\.[ch]",
     r"planner/fleet/.*",

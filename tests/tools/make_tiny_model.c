@@ -151,6 +151,8 @@ static void pack_block(dtype type, const float *w, uint8_t *out) {
     case DT_Q4_1:
         pack_q4_1(w, out);
         return;
+    default: /* main offers no other */
+        abort();
     }
 }
 

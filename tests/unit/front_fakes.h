@@ -95,11 +95,6 @@ bool tokenizer_is_special(const tokenizer *t, int32_t id) {
     return id == FAKE_START || id == FAKE_END;
 }
 
-space_strip tokenizer_strip(const tokenizer *t) {
-    (void)t;
-    return STRIP_NONE;
-}
-
 /* ---- the core ---- */
 
 enum { FAKE_REQUESTS = 512 };
@@ -120,7 +115,7 @@ struct core {
     status refuse; /* what core_submit answers */
     const char *refuse_why;
     uint32_t refuse_after; /* so many are taken first */
-    bool ready;
+    bool ready, idle;
     const char *const *numerics; /* of the workers: name, value, ..., NULL; NULL = none has joined */
     uint32_t more_workers;       /* beside the usual two */
     uint32_t cached;             /* tokens of every prompt */
@@ -276,9 +271,12 @@ bool core_ready(const core *c) {
 }
 
 void core_counters_of(const core *c, core_counters *out) {
-    *out =
-        (core_counters){.submitted = c->last, .handoffs_verified = 7, .workers_joined = 3, .cache_hits = 48};
-    out->requests[REQ_DECODE] = 2;
+    *out = (core_counters){.submitted = c->last,
+                           .handoffs_verified = 7,
+                           .workers_joined = 3,
+                           .cache_queries = 80,
+                           .cache_hits = 48};
+    out->requests[REQ_DECODE] = c->idle ? 0 : 2;
 }
 
 uint32_t core_alive(const core *c, uint64_t now_ns, core_record *out, uint32_t max) {

@@ -67,6 +67,7 @@ static inline int setup(void **state) {
         .meter = w->meter,
         .trace = w->trace,
         .facts = {.model = "tiny", .model_root = "tiny.gguf", .backend = "cpu", .max_context = FAKE_CONTEXT},
+        .access = {.origins = "*"},
         .body_max = BODY_MAX,
         .slow_client_ns = SLOW_NS};
     assert_int_equal(http_open(&w->http, "127.0.0.1:0", &opt, &eb), ST_OK);

@@ -254,7 +254,123 @@ static const struct {
     {API_COMPLETION, 400, "documents", "only chat has it", "{\"prompt\":\"x\",\"documents\":[{}]}"},
     {API_DETOKENIZE, 400, "tokens", "missing", "{}"},
     {API_TOKENIZE, 400, "prompt", "want a string", "{\"prompt\":[1]}"},
+    {API_COMPLETION, 404, "model", "does not exist", "{\"model\":\"tiny\\u0000/etc\",\"prompt\":\"x\"}"},
+    {API_CHAT, 400, "messages", "role: want",
+     "{\"messages\":[{\"role\":\"user\\u0000x\",\"content\":\"x\"}]}"},
+    {API_CHAT, 400, "messages", "only text",
+     "{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"text\\u0000x\",\"text\":\"x\"}]}]}"},
+    {API_COMPLETION, 400, "response_format", "type",
+     "{\"prompt\":\"x\",\"response_format\":{\"type\":\"text\\u0000x\"}}"},
+    {API_CHAT, 400, "tool_choice", "does not support",
+     "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"tool_choice\":\"none\\u0000\"}"},
+    {API_COMPLETION, 400, "min_tokens", "17 is more than max_tokens 16, the default",
+     "{\"prompt\":\"x\",\"min_tokens\":17}"},
+    {API_COMPLETION, 400, "min_tokens", "4096 is more than the context of 4096",
+     "{\"prompt\":\"x\",\"min_tokens\":4096,\"max_tokens\":5000}"},
+    {API_COMPLETION, 400, "top_p", "1e-46 is out of range", "{\"prompt\":\"x\",\"top_p\":1e-46}"},
+    {API_COMPLETION, 400, "top_p", "1.0000000001", "{\"prompt\":\"x\",\"top_p\":1.0000000001}"},
+    {API_COMPLETION, 400, "presence_penalty", "2.00000001",
+     "{\"prompt\":\"x\",\"presence_penalty\":2.00000001}"},
+    {API_COMPLETION, 400, "repetition_penalty", "0.0099999999",
+     "{\"prompt\":\"x\",\"repetition_penalty\":0.0099999999}"},
+    {API_COMPLETION, 400, "min_p", "-1e-46", "{\"prompt\":\"x\",\"min_p\":-1e-46}"},
+    {API_COMPLETION, 400, "logit_bias", "100.0000001",
+     "{\"prompt\":\"x\",\"logit_bias\":{\"1\":100.0000001}}"},
+    {API_COMPLETION, 400, "logit_bias", "the key '05'", "{\"prompt\":\"x\",\"logit_bias\":{\"05\":1}}"},
+    {API_COMPLETION, 400, "seed", "1.84467e+19 is out of range",
+     "{\"prompt\":\"x\",\"seed\":18446744073709551615}"},
+    {API_COMPLETION, 400, "max_tokens", "a number beyond 1e308", "{\"prompt\":\"x\",\"max_tokens\":1e400}"},
+    {API_COMPLETION, 400, "temperature", "out of range", "{\"prompt\":\"x\",\"temperature\":1e400}"},
+    {API_COMPLETION, 400, NULL, "not valid JSON", "{\"prompt\":\"x\",\"temperature\":NaN}"},
+    {API_COMPLETION, 400, "repeat_penalty", "both are given",
+     "{\"prompt\":\"x\",\"repeat_penalty\":1.1,\"repetition_penalty\":1.1}"},
+    {API_COMPLETION, 400, "num_beams", "does not support", "{\"prompt\":\"x\",\"num_beams\":4}"},
+    {API_COMPLETION, 400, "mirostat_mode", "does not support", "{\"prompt\":\"x\",\"mirostat_mode\":2}"},
+    {API_COMPLETION, 400, "lora_request", "does not support",
+     "{\"prompt\":\"x\",\"lora_request\":{\"a\":1}}"},
+    {API_COMPLETION, 400, "do_sample", "does not support", "{\"prompt\":\"x\",\"do_sample\":false}"},
+    {API_COMPLETION, 400, "priority", "40000 is out of range", "{\"prompt\":\"x\",\"priority\":40000}"},
+    {API_COMPLETION, 400, "truncate_prompt_tokens", "leave nothing",
+     "{\"prompt\":\"x\",\"truncate_prompt_tokens\":0}"},
 };
+
+static void numbers_at_their_bounds_and_of_unknown_fields_are_taken(void **state) {
+    (void)state;
+    static const char *const good[] = {
+        "{\"prompt\":\"x\",\"repetition_penalty\":0.01}",
+        "{\"prompt\":\"x\",\"presence_penalty\":-2,\"frequency_penalty\":2.0}",
+        "{\"prompt\":\"x\",\"top_p\":1.0,\"min_p\":1}",
+        "{\"prompt\":\"x\",\"seed\":9223372036854775807}",
+        "{\"prompt\":\"x\",\"seed\":-9223372036854775808}",
+        "{\"prompt\":\"x\",\"foo\":18446744073709551616,\"bar\":[-1e400]}",
+        "{\"prompt\":\"x\",\"min_tokens\":16}",
+        "{\"prompt\":\"x\",\"logprobs\":false}",
+        "{\"prompt\":\"x\",\"temperature\":-0.0}",
+    };
+    for (size_t i = 0; i < ARRAY_LEN(good); i++) {
+        api_request r;
+        api_error e;
+        if (parse(API_COMPLETION, good[i], &r, &e) != ST_OK) fail_msg("%s: %s", good[i], e.text.text);
+        api_request_done(&r);
+    }
+    api_request r;
+    api_error e;
+    assert_int_equal(parse(API_COMPLETION, "{\"prompt\":\"x\",\"temperature\":1e-46}", &r, &e), ST_OK);
+    assert_true(r.params.temperature == 0);
+    api_request_done(&r);
+}
+
+static void other_servers_names_are_read_and_unknown_ones_told(void **state) {
+    (void)state;
+    api_request r;
+    api_error e;
+    assert_int_equal(
+        parse(API_COMPLETION,
+              "{\"prompt\":\"x\",\"n_predict\":3,\"repeat_penalty\":1.5,\"stop_sequences\":[\"a\"],"
+              "\"store\":true,\"metadata\":{},\"strange\":1,\"top_logprobs\":2,\"gone\":null}",
+              &r, &e),
+        ST_OK);
+    assert_int_equal(r.params.max_tokens, 3);
+    assert_true(r.params.repetition_penalty == 1.5f);
+    assert_int_equal(r.stop_count, 1);
+    assert_string_equal(r.warnings, "[\"strange: this endpoint has no such field; it was ignored\","
+                                    "\"top_logprobs: this endpoint has no such field; it was ignored\"]");
+    api_request_done(&r);
+    assert_int_equal(parse(API_COMPLETION,
+                           "{\"prompt\":\"x\",\"stream\":true,\"stream_options\":{\"include_usage\":false,"
+                           "\"continuous_usage_stats\":true}}",
+                           &r, &e),
+                     ST_OK);
+    assert_false(r.include_usage || r.continuous_usage || r.warnings);
+    api_request_done(&r);
+}
+
+static void long_texts_are_counted_or_cut_when_asked(void **state) {
+    (void)state;
+    char body[5200];
+    snprintf(body, sizeof body, "{\"prompt\":[\"%05000d\",\"b\"]}", 7);
+    text_job *job = text_job_new(API_TOKENIZE, state, no_done);
+    job->body = xstrdup(body);
+    job->body_len = strlen(body);
+    text_prepare(&fake_env, job);
+    assert_int_equal(job->err.http, 0);
+    buf out = {0};
+    openai_tokens(&out, &job->request, &fake_tokenizer, &fake_env.model);
+    assert_memory_equal(out.data, "{\"count\":[5000,1],", 18);
+    buf_done(&out);
+    text_job_free(job);
+
+    snprintf(body, sizeof body, "{\"prompt\":\"%05000d\",\"truncate_prompt_tokens\":2,\"echo\":true}", 67);
+    job = text_job_new(API_COMPLETION, state, no_done);
+    job->body = xstrdup(body);
+    job->body_len = strlen(body);
+    text_prepare(&fake_env, job);
+    assert_int_equal(job->err.http, 0);
+    assert_int_equal(job->request.prompts[0].ids.count, 2);
+    assert_int_equal(job->request.prompts[0].ids.ids[0], '6');
+    assert_null(job->request.prompts[0].text);
+    text_job_free(job);
+}
 
 static void every_bad_body_names_its_fault(void **state) {
     (void)state;
@@ -279,9 +395,10 @@ static void a_prompt_that_does_not_fit_is_refused_with_the_numbers(void **state)
     text_prepare(&fake_env, job);
     assert_int_equal(job->err.http, 400);
     assert_non_null(strstr(job->err.text.text, "4096"));
-    assert_non_null(strstr(job->err.text.text, "prompt has 5 tokens"));
+    assert_non_null(strstr(job->err.text.text, "5 in the prompt"));
     assert_non_null(strstr(job->err.text.text, "4092"));
     assert_non_null(strstr(job->err.text.text, "4097"));
+    assert_string_equal(job->err.code, "context_length_exceeded");
     text_job_free(job);
 }
 
@@ -528,6 +645,9 @@ int main(void) {
         cmocka_unit_test(a_body_with_every_field_is_understood),
         cmocka_unit_test(defaults_are_those_of_the_api),
         cmocka_unit_test(chat_takes_strings_and_text_parts),
+        cmocka_unit_test(numbers_at_their_bounds_and_of_unknown_fields_are_taken),
+        cmocka_unit_test(other_servers_names_are_read_and_unknown_ones_told),
+        cmocka_unit_test(long_texts_are_counted_or_cut_when_asked),
         cmocka_unit_test(every_bad_body_names_its_fault),
         cmocka_unit_test(a_prompt_that_does_not_fit_is_refused_with_the_numbers),
         cmocka_unit_test(messages_carry_what_templates_read),

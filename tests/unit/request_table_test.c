@@ -8,14 +8,19 @@
 static const core_options limits = {
     .max_requests = 64, .wait_prefill_ns = 100, .prefill_ns = 200, .wait_kv_ns = 300, .decode_token_ns = 50};
 
-static request *add(request_table *t, uint64_t id, uint64_t now_ns) {
+static request *add_of(request_table *t, uint64_t id, int32_t priority, uint64_t now_ns) {
     static const int32_t prompt[] = {1, 2, 3};
-    core_request in = {.prompt = prompt, .prompt_count = 3, .params = sampling_default()};
+    core_request in = {
+        .prompt = prompt, .prompt_count = 3, .params = sampling_default(), .priority = priority};
     request *r = request_new(id, &in, 10, now_ns);
     request_move(r, REQ_WAIT_PREFILL, now_ns);
     r->queue_since_ns = now_ns;
     request_table_add(t, r);
     return r;
+}
+
+static request *add(request_table *t, uint64_t id, uint64_t now_ns) {
+    return add_of(t, id, 0, now_ns);
 }
 
 static void remove_free(request_table *t, request *r) {
@@ -54,6 +59,21 @@ static void the_oldest_of_a_line_is_first_whenever_it_came(void **state) {
     assert_ptr_equal(request_table_first(&t, LINE_REPLAYS), r[3]);
     assert_null(request_table_first(&t, LINE_PARKED));
     assert_true(request_table_check(&t));
+    request_table_done(&t);
+}
+
+static void a_lower_priority_goes_first_in_the_queue_and_equal_ones_by_age(void **state) {
+    (void)state;
+    request_table t;
+    request_table_init(&t, &limits);
+    static const int32_t priorities[] = {0, 5, -32768, 0, 32767, -1};
+    static const uint64_t want[] = {3, 6, 1, 4, 2, 5};
+    for (uint32_t i = 0; i < ARRAY_LEN(priorities); i++) (void)add_of(&t, i + 1, priorities[i], 1);
+    for (uint32_t i = 0; i < ARRAY_LEN(want); i++) {
+        request *r = request_table_first(&t, LINE_NEW);
+        assert_int_equal(r->id, want[i]);
+        remove_free(&t, r);
+    }
     request_table_done(&t);
 }
 
@@ -137,6 +157,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_request_is_found_until_it_is_removed),
         cmocka_unit_test(the_oldest_of_a_line_is_first_whenever_it_came),
+        cmocka_unit_test(a_lower_priority_goes_first_in_the_queue_and_equal_ones_by_age),
         cmocka_unit_test(what_is_passed_over_comes_back_to_its_place),
         cmocka_unit_test(a_prompt_that_waits_for_a_decode_worker_is_in_a_line),
         cmocka_unit_test(deadlines_are_exact_although_tokens_move_them_unseen),

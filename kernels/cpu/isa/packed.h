@@ -51,15 +51,19 @@ INLINE const uint8_t *halves_at(dtype type, const uint8_t *panel, uint32_t group
     return panel + group / PACK_SUPER * (pack_head_bytes(type) + PACK_SUPER * pack_record_bytes(type));
 }
 
-/* What the weights' zero adds to the whole numbers of a group, or of half `half` of it. */
+/* What the weights' zero adds to the whole numbers of a group, or of half `half` of it: this, shifted left.
+ */
 INLINE int32_t zeros_of(dtype type, const quant_group *x, uint32_t half) {
-    if (pack_scales(type) == 2) return -block_zero(type) * x->half[half];
-    return type == DT_Q4_0 ? x->times[0] : type == DT_Q5_0 ? 2 * x->times[0] : x->times[1];
+    if (pack_scales(type) == 2) return x->half_times[half]; /* q3_k, q6_k */
+    return x->times[type == DT_Q8_0 || type == DT_IQ4_NL];
+}
+INLINE uint32_t zeros_shift(dtype type) {
+    return type == DT_Q6_K ? 3 : type == DT_Q5_0 ? 1 : 0;
 }
 
 /* The sum that meets the least weight. */
 INLINE float sum_of(dtype type, const quant_group *x, uint32_t half) {
-    return pack_scales(type) == 2 ? (float)x->half[half] * x->scale : x->sum;
+    return pack_scales(type) == 2 ? x->half_sum[half] : x->sum;
 }
 
 /* How far left (right where negative) the bits of the high plane go for step s to be at 4 and 5. */

@@ -15,7 +15,7 @@ INLINE __m256i four_bytes(const uint8_t *p) {
 /* A pointer that the compiler knows nothing about: what is read through it in one quarter is not kept for the
  * next in registers that there are none of. */
 INLINE const uint8_t *anew(const uint8_t *p) {
-    __asm__("" : "+r"(p));
+    __asm__ volatile("" : "+r"(p)::"memory");
     return p;
 }
 
@@ -40,15 +40,18 @@ typedef struct group_place {
 INLINE void add_quarter(dtype type, const group_place *at, const quant_group *meta, uint32_t quarter,
                         uint32_t half, __m256i whole, float *out) {
     const uint8_t *bytes = at->record + half * PACK_ROWS;
-    if (!block_has_least(type))
-        whole = _mm256_add_epi32(whole, _mm256_set1_epi32(zeros_of(type, meta, half)));
+    if (!block_has_least(type)) {
+        __m256i zeros = _mm256_set1_epi32(zeros_of(type, meta, half));
+        if (zeros_shift(type)) zeros = _mm256_slli_epi32(zeros, (int)zeros_shift(type));
+        whole = _mm256_add_epi32(whole, zeros);
+    }
     __m256 scale = _mm256_mul_ps(scales_of(type, at->halves, bytes, quarter), _mm256_set1_ps(meta->scale));
     __m256 sum = _mm256_fmadd_ps(_mm256_cvtepi32_ps(whole), scale, _mm256_loadu_ps(out));
     if (block_has_least(type)) {
         const uint8_t *least = bytes + pack_scales(type) * PACK_ROWS;
         __m256 m = scales_of(type, at->halves + PACK_SCALE_BYTES, least, quarter);
-        const float of_x = sum_of(type, meta, half);
-        sum = _mm256_fmadd_ps(m, _mm256_set1_ps(block_is_super(type) ? -of_x : of_x), sum);
+        const __m256 of_x = _mm256_set1_ps(sum_of(type, meta, half));
+        sum = block_is_super(type) ? _mm256_fnmadd_ps(m, of_x, sum) : _mm256_fmadd_ps(m, of_x, sum);
     }
     _mm256_storeu_ps(out, sum);
 }
@@ -156,8 +159,10 @@ INLINE void wide_quarter(dtype type, uint32_t rows, uint32_t planes, const group
     UNROLL for (uint32_t t = 0; t < rows; t++) whole[t] = _mm256_setzero_si256();
     UNROLL for (uint32_t p = 0; p < planes; p++) {
         UNROLL for (uint32_t t = 0; p > 0 && t < rows; t++) whole[t] = _mm256_slli_epi32(whole[t], 8);
+        q = anew(q); /* the codes are unpacked again */
         UNROLL for (uint32_t s = begin; s < end; s++) {
             __m256i code = step_codes(type, q, s % 4, s / 4);
+            KEEP(code);
             UNROLL for (uint32_t t = 0; t < rows; t++) {
                 const uint8_t *at = n + t * stride + p * QUANT_GROUP + s * 4;
                 __m256i two = _mm256_maddubs_epi16(code, four_bytes(at));
@@ -178,22 +183,23 @@ INLINE void tile_nibbles(dtype type, uint32_t rows, uint32_t planes, const tile_
     const uint8_t *record = w->panel, *halves = record;
     memset(out, 0, rows * PACK_ROWS * sizeof *out);
     for (uint32_t g = 0; g < w->groups; g++, record += pack_record_bytes(type)) {
-        const uint8_t *n = x->row + (size_t)g * QUANT_GROUP * planes;
         if (!block_is_super(type)) {
             halves = record;
         } else if (g % PACK_SUPER == 0) {
             halves = record;
             record += pack_head_bytes(type);
         }
-        const group_place at = {halves, record};
         ask_ahead(w, g);
         for (uint32_t quarter = 0; quarter < 4; quarter++) {
-            if (pack_high(type) == 0 && pack_scales(type) == 1) {
-                nibbles_quarter(type, rows, planes, &at, quarter, x, g, anew(n), out);
-                continue;
+            UNROLL for (uint32_t half = 0; half < pack_scales(type); half++) {
+                const group_place at = {halves, anew(record)};
+                const tile_rows here = {.row = anew(x->row), .rows = x->rows};
+                const uint8_t *n = here.row + (size_t)g * QUANT_GROUP * planes;
+                if (pack_high(type) == 0 && pack_scales(type) == 1)
+                    nibbles_quarter(type, rows, planes, &at, quarter, &here, g, n, out);
+                else
+                    wide_quarter(type, rows, planes, &at, quarter, half, &here, g, n, out);
             }
-            for (uint32_t half = 0; half < pack_scales(type); half++)
-                wide_quarter(type, rows, planes, &at, quarter, half, x, g, anew(n), out);
         }
     }
 }

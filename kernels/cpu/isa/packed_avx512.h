@@ -5,6 +5,13 @@
 /* The sum so far, in its register: one row after the other is added, else all their products are kept. */
 #define KEEP(sum) __asm__("" : "+v"(sum))
 
+/* A pointer that the compiler knows nothing about: what is read through it for one half of a group is not
+ * kept in registers for the other. */
+INLINE const uint8_t *anew(const uint8_t *p) {
+    __asm__ volatile("" : "+r"(p)::"memory");
+    return p;
+}
+
 INLINE __m512i four_numbers(const uint8_t *p) {
     int32_t word;
     memcpy(&word, p, sizeof word);
@@ -41,15 +48,22 @@ INLINE void add_group(dtype type, uint32_t rows, const uint8_t *head, const uint
     bytes += pack_scales(type) * PACK_ROWS;
     __m512 m0 = scales_of(type, head, bytes, 0), m1 = scales_of(type, head, bytes, 1);
     UNROLL for (uint32_t t = 0; t < rows; t++) {
-        const float sum = sum_of(type, group_at(x, t, g), half);
-        __m512 add = _mm512_set1_ps(block_is_super(type) ? -sum : sum);
-        sums[t][0] = _mm512_fmadd_ps(m0, add, sums[t][0]);
-        sums[t][1] = _mm512_fmadd_ps(m1, add, sums[t][1]);
+        __m512 sum = _mm512_set1_ps(sum_of(type, group_at(x, t, g), half));
+        if (block_is_super(type)) {
+            sums[t][0] = _mm512_fnmadd_ps(m0, sum, sums[t][0]);
+            sums[t][1] = _mm512_fnmadd_ps(m1, sum, sums[t][1]);
+        } else {
+            sums[t][0] = _mm512_fmadd_ps(m0, sum, sums[t][0]);
+            sums[t][1] = _mm512_fmadd_ps(m1, sum, sums[t][1]);
+        }
+        KEEP(sums[t][0]);
+        KEEP(sums[t][1]);
     }
 }
 
 INLINE __m512i zeros_part(dtype type, const tile_rows *x, uint32_t t, uint32_t g, uint32_t half) {
-    return _mm512_set1_epi32(zeros_of(type, group_at(x, t, g), half));
+    __m512i zeros = _mm512_set1_epi32(zeros_of(type, group_at(x, t, g), half));
+    return zeros_shift(type) ? _mm512_slli_epi32(zeros, zeros_shift(type)) : zeros;
 }
 
 INLINE void store_sums(uint32_t rows, __m512 sums[][2], float *out) {
@@ -138,7 +152,11 @@ INLINE void add_half(dtype type, uint32_t rows, uint32_t planes, const uint8_t *
         if (both) {
             v0 = step_codes(type, q, s, 1, 0);
             v1 = step_codes(type, q, s, 1, 1);
+            KEEP(v0);
+            KEEP(v1);
         }
+        KEEP(w0);
+        KEEP(w1);
         UNROLL for (uint32_t t = 0; t < rows; t++) {
             UNROLL for (uint32_t p = 0; p < planes; p++) {
                 const uint8_t *at = n + t * stride + p * QUANT_GROUP + s * 4 + first * 16;
@@ -173,8 +191,10 @@ INLINE void tile_nibbles(dtype type, uint32_t rows, uint32_t planes, const tile_
             record += pack_head_bytes(type);
         }
         ask_ahead(w, g);
-        for (uint32_t half = 0; half < pack_scales(type); half++)
-            add_half(type, rows, planes, head, record, x, g, half, sums);
+        UNROLL for (uint32_t half = 0; half < pack_scales(type); half++) {
+            const tile_rows here = {.row = anew(x->row), .rows = x->rows};
+            add_half(type, rows, planes, anew(head), anew(record), &here, g, half, sums);
+        }
     }
     store_sums(rows, sums, out);
 }

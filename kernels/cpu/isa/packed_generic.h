@@ -33,7 +33,7 @@ INLINE void tile_half(dtype type, const uint8_t *halves, const uint8_t *record, 
                    end = pack_scales(type) == 2 ? begin + 4 : 8;
     int32_t whole[PACK_ROWS];
     for (uint32_t r = 0; r < PACK_ROWS; r++)
-        whole[r] = block_has_least(type) ? 0 : zeros_of(type, meta, half);
+        whole[r] = block_has_least(type) ? 0 : zeros_of(type, meta, half) * (1 << zeros_shift(type));
     for (uint32_t s = begin; s < end; s++) {
         uint8_t codes[PACK_STEP_BYTES];
         if (type == DT_Q8_0)

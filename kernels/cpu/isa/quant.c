@@ -51,7 +51,8 @@ INLINE void quantise_group(const float *x, uint32_t planes, int8_t *high, int16_
     *out = (quant_group){.scale = scale,
                          .sum = (float)sum * scale,
                          .times = {-8 * sum, -128 * sum},
-                         .half = {half[0], half[1]}};
+                         .half_sum = {(float)half[0] * scale, (float)half[1] * scale},
+                         .half_times = {-4 * half[0], -4 * half[1]}};
 }
 
 void ISA(cpu_quantise)(const quant_rows *to, uint32_t row, uint32_t begin, const float *x, uint32_t count) {
