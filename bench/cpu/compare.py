@@ -10,7 +10,8 @@ sequences at once, each with keys and values of its own. llama.cpp runs with and
 the first round; a setting that was best in nothing then is left out. The ceilings are measured each round. A
 turn in which others used more than 2 % of a CPU (--foreign) is repeated, and marked * if that does not help.
 
-  --set        smollm2, gemma3 (deploy/fetch-model.sh gemma3-270m), or 1b: a random model in the shape of Llama-3.2-1B, made by bench/cpu/models.py
+  --set        smollm2; gemma3 (deploy/fetch-model.sh gemma3-270m); or 1b: a random
+               model in the shape of Llama-3.2-1B, made by bench/cpu/models.py
   --isa avx2   both sides restricted to AVX2
   --under CMD  a prefix of every timed command, such as "taskset -c 0" """
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Every family of tests/golden/tiny.py through the whole cluster: a coordinator, a prefill worker and a decode
-worker answer what baton-run answers, ids and text, and so does a colocated worker.
+"""Every family of tests/golden/tiny.py through the whole cluster: a coordinator, a prefill worker and a
+decode worker answer the ids that baton-run answers, and a colocated worker all that they do.
 
 families_test.py BATON_RUN"""
 

@@ -1,8 +1,8 @@
-"""Every family of tiny.py against the stored answers of transformers (tiny.json), as GGUF and as the folder that
-Hugging Face would write, on ref and on cpu: tiny_test.py BATON_RUN
+"""Every family of tiny.py against the stored answers of transformers (tiny.json), as GGUF and as the folder
+that Hugging Face would write, on ref and on cpu: tiny_test.py BATON_RUN
 
-Logits differ by less than 1e-5 of the largest one, every position's best token and the greedy continuation are
-equal. The vocabulary's best token leads by 4e-4 or more everywhere, so none of them is chance.
+Logits differ by less than 1e-5 of the largest one, every position's best token and the greedy continuation
+are equal. The vocabulary's best token leads by 4e-4 or more everywhere, so none of them is chance.
 
 Of weights in q8_0, which cpu packs, ref's logits are the measure: with 16 bits cpu's are as near as 5e-4."""
 
