@@ -12,8 +12,9 @@
  *   <arch>.block_count ...      dimensions and constants: the architecture's file says which (model/)
  *   tokenizer.ggml.model        "gpt2": byte-level BPE; "llama": BPE over characters, SentencePiece's
  *   tokenizer.ggml.pre          the pre-tokenizer's name
- *   tokenizer.ggml.tokens       list of texts: the vocabulary. gpt2: in the characters of byte_chars.h;
- * llama: "▁" is a space, "<0x0A>" a byte tokenizer.ggml.token_type   list of numbers, one per token (vocab.h)
+ *   tokenizer.ggml.tokens       list of texts: the vocabulary. gpt2: in the characters of
+ *                               byte_chars.h; llama: "▁" is a space, "<0x0A>" a byte
+ *   tokenizer.ggml.token_type   list of numbers, one per token (vocab.h)
  *   tokenizer.ggml.merges       by rank: list of "left right", or of numbers, three for each merge: the ids
  *                               of left, right and what they make
  *   tokenizer.ggml.scores       list of reals, one per token: the highest merges first (llama, no merges)
