@@ -14,9 +14,11 @@
 #define BYTE_LEVEL                                                                                           \
     "\"normalizer\":null,\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"add_prefix_space\":false},"             \
     "\"decoder\":{\"type\":\"ByteLevel\"},\"post_processor\":null,"
-#define ADDED                         "{\"id\":3,\"content\":\"<s>\",\"special\":true,\"normalized\":false}"
-#define MERGES                        "\"merges\":[[\"a\",\"b\"]]"
-#define MODEL                         "\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"b\":1,\"ab\":2}," MERGES "}"
+#define ADDED  "{\"id\":3,\"content\":\"<s>\",\"special\":true,\"normalized\":false}"
+#define MERGES "\"merges\":[[\"a\",\"b\"]]"
+/* a, b and ab */
+#define MODEL "\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"b\":1,\"ab\":2}," MERGES "}"
+/* A tokenizer.json of these parts */
 #define FILE_OF(around, added, model) "{" around "\"added_tokens\":[" added "]," model "}"
 
 static status parse(const char *json, size_t len, uint32_t rows, errbuf *eb) {
