@@ -177,6 +177,30 @@ static void ids_without_a_token_are_unused_ones(void **s) {
     key_store_free(keys);
 }
 
+/* Qwen2's vocabulary has learnt "</s>" from HTML, Gemma's has it as an added token. */
+static void a_tag_that_is_text_ends_no_generation(void **s) {
+    (void)s;
+    static const char *const added[] = {
+        "{\"id\":3,\"content\":\"</s>\",\"special\":false}",
+        "{\"id\":3,\"content\":\"</s>\",\"special\":true}",
+    };
+    for (uint32_t i = 0; i < ARRAY_LEN(added); i++) {
+        char *json = xasprintf("{" BYTE_LEVEL "\"added_tokens\":[%s]," MODEL "}", added[i]);
+        key_store *keys = key_store_new();
+        tokenizer *t;
+        uint32_t ends;
+        assert_int_equal(hf_tokenizer_parse(keys, json, strlen(json), 0, NULL), ST_OK);
+        checkpoint *c = key_checkpoint(keys);
+        assert_int_equal(tokenizer_new(&t, c, NULL), ST_OK);
+        (void)tokenizer_eog(t, &ends);
+        assert_int_equal(ends, i);
+        assert_int_equal(tokenizer_is_special(t, 3), i == 1);
+        tokenizer_free(t);
+        checkpoint_close(c);
+        free(json);
+    }
+}
+
 static void texts_are_read_with_their_escapes_wherever_they_stand(void **s) {
     (void)s;
     static const char json[] =
@@ -367,6 +391,7 @@ int main(void) {
         cmocka_unit_test(huge_and_deep_files_are_read_or_refused),
         cmocka_unit_test(no_start_of_a_file_is_taken_for_all_of_it),
         cmocka_unit_test(ids_without_a_token_are_unused_ones),
+        cmocka_unit_test(a_tag_that_is_text_ends_no_generation),
         cmocka_unit_test(texts_are_read_with_their_escapes_wherever_they_stand),
         cmocka_unit_test(lists_that_are_no_json_are_refused),
         cmocka_unit_test(the_chat_template_is_the_default_one_and_its_file_wins),
