@@ -45,7 +45,7 @@ attend_rig attend_rig_open(num_type type, uint32_t heads, uint32_t kv_heads, uin
     uint32_t rope_dim =
         head_dim >= 8 ? head_dim - 6 : head_dim; /* the last three pairs stay, within a unit of four */
     float *rope = gpu_new(NULL, (size_t)ATTEND_RIG_POSITIONS * rope_dim * sizeof(float));
-    GPU_OK(launch_rope_table(rope, ATTEND_RIG_POSITIONS, rope_dim, ROPE_BASE, NULL, NULL));
+    GPU_OK(launch_rope_table(rope, ATTEND_RIG_POSITIONS, rope_dim, ROPE_BASE, NULL, 1, NULL));
     r.a = (attend_args){.type = type,
                         .kv = gpu_new(NULL, r.kv_bytes),
                         .layers = LAYERS,
