@@ -1,7 +1,8 @@
 /* act_mul - out = act(gate) * up, or act(x), of what a library multiplied; launch_linear does this by itself.
  *
  * Gated: x [rows, 2 * dim] holds 8 gates and 8 ups in turn (GATE_UP_GROUP), 32 contiguous bytes in 16 bits. A
- * thread makes 8 outputs, with 16-byte loads and stores. Memory-bound: the bytes are read and written once. */
+ * thread makes 8 outputs, with 16-byte loads and stores. Memory-bound: the bytes are read and written once.
+ */
 #include "kernels/cuda/eight.cuh"
 #include "kernels/cuda/linear.cuh"
 

@@ -15,11 +15,11 @@
  *
  * Bits: all of a row's arithmetic is its own (elements of a matrix product do not see each other), keys are
  * walked in ascending tiles that are aligned to position 0, and a tile of which a row sees nothing changes
- * nothing in that row: its maximum stays, so the factor is 2^0 = 1, and its weights are 2^-infinity = 0 (before
- * the first key it sees: the maximum stays -infinity, and all that is summed 0). So
- * it does not matter which rows share a tile of queries, where in it they lie, or how a prompt is cut. Sums
- * that are followed by a product or preceded by one are written as fma_exact, so that no compiler decides
- * where a rounding is. */
+ * nothing in that row: its maximum stays, so the factor is 2^0 = 1, and its weights are 2^-infinity = 0
+ * (before the first key it sees: the maximum stays -infinity, and all that is summed 0). So it does not
+ * matter which rows share a tile of queries, where in it they lie, or how a prompt is cut. Sums that are
+ * followed by a product or preceded by one are written as fma_exact, so that no compiler decides where a
+ * rounding is. */
 #ifndef BATON_KERNELS_CUDA_ATTEND_CUH
 #define BATON_KERNELS_CUDA_ATTEND_CUH
 
@@ -86,7 +86,8 @@ static __device__ __forceinline__ void rope_rotate_unit(rope_pair *unit, const a
     if (first < a.rope_dim / 2) *unit = rope_rotate(*unit, turns[first]);
 }
 
-/* Whether heads are only rotated in neighbouring pairs, or not at all: a unit of 16 bytes then needs no other.
+/* Whether heads are only rotated in neighbouring pairs, or not at all: a unit of 16 bytes then needs no
+ * other.
  */
 static inline bool attend_by_units(const attend_args *a) {
     return !a->q_norm && (a->kind == ROPE_PAIRS || a->rope_dim == 0);

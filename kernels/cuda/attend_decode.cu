@@ -27,10 +27,10 @@
  * rotates k and writes k and v to their page before anything reads that page. Other items of the row do not
  * reach that far.
  *
- * `units` is the kernel for models like Llama; the other one knows norms of q and k, rotation of halves (heads
- * are made by a warp each, through shared memory), and windows. Tables know no window, since layers of one
- * step have unlike ones: an item whose keys are all out of the window is left out, and the rest of the row's
- * count as its splits. Tiles stay aligned to position 0. */
+ * `units` is the kernel for models like Llama; the other one knows norms of q and k, rotation of halves
+ * (heads are made by a warp each, through shared memory), and windows. Tables know no window, since layers of
+ * one step have unlike ones: an item whose keys are all out of the window is left out, and the rest of the
+ * row's count as its splits. Tiles stay aligned to position 0. */
 #include "kernels/cuda/attend.cuh"
 
 enum {

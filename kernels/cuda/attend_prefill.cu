@@ -21,9 +21,10 @@
  * scheduler has the tensor cores.
  *
  * Masks are computed only where a tile of keys reaches past a warp's first row; a warp none of whose rows
- * sees anything of a tile leaves it out, which has the same bits as taking part (attend.cuh). Without a window
- * every row sees key 0, which is in the first tile: a maximum is finite from then on. With one (`windowed`)
- * the walk begins at the first tile that the block's first row sees any of, and masks have a lower edge too.
+ * sees anything of a tile leaves it out, which has the same bits as taking part (attend.cuh). Without a
+ * window every row sees key 0, which is in the first tile: a maximum is finite from then on. With one
+ * (`windowed`) the walk begins at the first tile that the block's first row sees any of, and masks have a
+ * lower edge too.
  *
  * Order of blocks: heads vary fastest, tiles are in the order of the tables, longest first. So what runs at a
  * time are few tiles with all their heads, and the query heads that share a KV head read its pages side by
@@ -166,7 +167,8 @@ static __global__ void __launch_bounds__(PREFILL_THREADS, 2) prefill_kernel(atte
 
     attend_rows<HD> rows[PREFILL_M];
     for (int m = 0; m < PREFILL_M; m++) attend_rows_clear<HD>(rows[m]);
-    const uint32_t first = windowed && pos >= a.window ? (pos + 1 - a.window) / PREFILL_KEYS * PREFILL_KEYS : 0;
+    const uint32_t first =
+        windowed && pos >= a.window ? (pos + 1 - a.window) / PREFILL_KEYS * PREFILL_KEYS : 0;
     look_up_pages(&keys, first / PREFILL_LOOK_UP * PREFILL_LOOK_UP);
     fetch_queries<T, HD>(q, a, tile, head);
     fetch_tile<HD>(k, keys, first, 0);

@@ -14,9 +14,8 @@ template <class T> static __global__ void __launch_bounds__(EMBED_THREADS) embed
     uint32_t row = blockIdx.x;
     bool real = row < a.t.header->rows;
     const T *from = static_cast<const T *>(a.table) + (real ? (size_t)a.t.ids[row] * a.dim : 0);
-    const T *place = real && a.positions
-                         ? static_cast<const T *>(a.positions) + (size_t)a.t.pos[row] * a.dim
-                         : NULL;
+    const T *place =
+        real && a.positions ? static_cast<const T *>(a.positions) + (size_t)a.t.pos[row] * a.dim : NULL;
     float *to = a.x + (size_t)row * a.dim;
     for (uint32_t at = threadIdx.x * 8; at < a.dim; at += blockDim.x * 8) {
         float v[8] = {0};

@@ -89,8 +89,7 @@ static cublasStatus_t describe_product(gemm_lt *g, bool biased) {
     cublasLtMatmulDesc_t *to = &g->product[biased];
     cublasStatus_t st = g->lt.MatmulDescCreate(to, CUBLAS_COMPUTE_32F, CUDA_R_32F);
     if (st == CUBLAS_STATUS_SUCCESS)
-        st =
-            g->lt.MatmulDescSetAttribute(*to, CUBLASLT_MATMUL_DESC_TRANSA, &transposed, sizeof transposed);
+        st = g->lt.MatmulDescSetAttribute(*to, CUBLASLT_MATMUL_DESC_TRANSA, &transposed, sizeof transposed);
     if (st != CUBLAS_STATUS_SUCCESS || !biased) return st;
     return g->lt.MatmulDescSetAttribute(*to, CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue, sizeof epilogue);
 }

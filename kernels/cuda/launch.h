@@ -186,8 +186,8 @@ cudaError_t launch_rope_kv(const attend_args *a, cudaStream_t stream);
 /* After launch_rope_kv. Tiles [begin, begin + count) of the tables. */
 cudaError_t launch_attend_prefill(const attend_args *a, uint32_t begin, uint32_t count, cudaStream_t stream);
 /* Items [begin, begin + count): a grid of `grid` blocks per KV head walks them; with count = UINT32_MAX up to
- * header->items, read on the device (a recorded step). Items out of the window are left out. rope: rows are of
- * different sequences, not rotated and not written yet; the kernel does both. Equal bits either way. */
+ * header->items, read on the device (a recorded step). Items out of the window are left out. rope: rows are
+ * of different sequences, not rotated and not written yet; the kernel does both. Equal bits either way. */
 cudaError_t launch_attend_decode(const attend_args *a, uint32_t begin, uint32_t count, uint32_t grid,
                                  bool rope, cudaStream_t stream);
 /* NUM_F32 only: all rows, prompt or generated, after launch_rope_kv. */

@@ -56,10 +56,12 @@ static __device__ __forceinline__ void linear_group(float sum[4], const vec16 &l
     matrix_add(sum, a2, b2, T());
 }
 
-/* kinds.h. GELU's 0.5 (1 + tanh(u)) is 1 / (1 + e^-2u): the two that are smooth differ in an exponent only. */
+/* kinds.h. GELU's 0.5 (1 + tanh(u)) is 1 / (1 + e^-2u): the two that are smooth differ in an exponent only.
+ */
 static __device__ __forceinline__ float linear_act(act_kind act, float x) {
     const float log2_e = 1.44269504088896340736f;
-    const float gelu_1 = 2.30220819814f, gelu_3 = 0.102943240f; /* 2 log2(e) sqrt(2 / pi) times 1 and 0.044715 */
+    const float gelu_1 = 2.30220819814f,
+                gelu_3 = 0.102943240f; /* 2 log2(e) sqrt(2 / pi) times 1 and 0.044715 */
     if (act == ACT_RELU) return x < 0.0f ? 0.0f : x;
     float power = -x * log2_e;
     if (act == ACT_GELU) power = -x * fma_exact(mul_exact(gelu_3, x), x, gelu_1);

@@ -63,8 +63,7 @@ static __device__ __forceinline__ void cluster_finish(const wide_args &a, const 
         cluster_chunk(v, at, a.cut.slices);
         if (paired) cluster_chunk(up, at + GATE_UP_GROUP, a.cut.slices);
 #pragma unroll
-        for (uint32_t i = 0; i < LINEAR_CHUNK; i++)
-            v[i] = linear_result<T>(a.a, row + r + i, v[i], up[i]);
+        for (uint32_t i = 0; i < LINEAR_CHUNK; i++) v[i] = linear_result<T>(a.a, row + r + i, v[i], up[i]);
         wide_put<T>(a, token + t, paired ? (row + r) / 2 : row + r, v);
     }
 }

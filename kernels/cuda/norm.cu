@@ -5,9 +5,9 @@
  *
  *   x [rows, dim] f32, delta and out [rows, dim] of `type`, weight [dim] f32
  *
- * Or, with `any`, what else norm_args says: the mean taken away first (Ba, Kiros, Hinton: Layer Normalization,
- * 2016), a bias, a norm of delta alone. The mean of squares is then that of the differences, which are in
- * registers: no difference of large sums.
+ * Or, with `any`, what else norm_args says: the mean taken away first (Ba, Kiros, Hinton: Layer
+ * Normalization, 2016), a bias, a norm of delta alone. The mean of squares is then that of the differences,
+ * which are in registers: no difference of large sums.
  *
  * A block serves one row and keeps it in registers between the uses, so that x and delta are read once.
  * Thread t has the elements 8 (t + j * threads) .. + 7 of the row, j < kept. The sum of squares is a chain

@@ -2,10 +2,10 @@
  * and the write of k and v into the pages.
  *
  * Pairs are neighbours (elements 2i and 2i + 1 of a head, GGUF's order) or of one half each (i and i +
- * rope_dim / 2); pair i of position p is turned by the angle p * base^(-2i / rope_dim) / factors[i]. Cosines and sines come from a table that is made once,
- * in double: at position 100000 a float angle has an error of 1/256 of a radian. The rotation itself is
- * fp32, rounded once to the type of the activations (rope_rotate in attend.cuh, which decode attention calls
- * too when it does this kernel's work).
+ * rope_dim / 2); pair i of position p is turned by the angle p * base^(-2i / rope_dim) / factors[i]. Cosines
+ * and sines come from a table that is made once, in double: at position 100000 a float angle has an error of
+ * 1/256 of a radian. The rotation itself is fp32, rounded once to the type of the activations (rope_rotate in
+ * attend.cuh, which decode attention calls too when it does this kernel's work).
  *
  * rope_kv: a thread owns one unit of a row of qkv - 16 bytes, which are four pairs of 16-bit numbers, or one
  * pair of floats. A row of a head is contiguous in qkv and in its page, so reads and writes are of full

@@ -243,10 +243,8 @@ static status load_bias(device *d, weight *w, const weight_parts *from, errbuf *
         const tensor *b = &from->bias[i];
         PRE(!b->data || b->type == DT_F32);
         PRE(!b->data || b->cols == (w->rows == 1 ? w->cols : from->part[i].rows));
-        views[i] = (tensor){.type = DT_F32,
-                            .rows = from->part[i].rows,
-                            .cols = bias.cols,
-                            .data = b->data ? b->data : zeros};
+        views[i] = (tensor){
+            .type = DT_F32, .rows = from->part[i].rows, .cols = bias.cols, .data = b->data ? b->data : zeros};
         parts[i] = &views[i];
     }
     w->bias = bias.data;

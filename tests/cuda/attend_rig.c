@@ -225,7 +225,8 @@ static double attend_double(const attend_step *s, const void *qkv, const void *p
     uint32_t kv_head = head / (a->heads / a->kv_heads), keys = s->pos[row] + 1;
     size_t q = (size_t)row * row_width(r) + (size_t)head * a->head_dim;
     double score[ATTEND_RIG_POSITIONS], top = -INFINITY, total = 0, most = 0;
-    for (uint32_t key = 0; key < keys; key++) {
+    const uint32_t first = a->window != 0 && keys > a->window ? keys - a->window : 0;
+    for (uint32_t key = first; key < keys; key++) {
         size_t k = attend_rig_place(r, s->seq[row], key, 0, kv_head);
         score[key] = 0;
         for (uint32_t d = 0; d < a->head_dim; d++)
@@ -234,7 +235,7 @@ static double attend_double(const attend_step *s, const void *qkv, const void *p
         top = fmax(top, score[key]);
     }
     memset(out, 0, a->head_dim * sizeof *out);
-    for (uint32_t key = 0; key < keys; key++) {
+    for (uint32_t key = first; key < keys; key++) {
         size_t v = attend_rig_place(r, s->seq[row], key, 1, kv_head);
         double weight = exp(score[key] - top);
         total += weight;
