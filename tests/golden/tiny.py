@@ -508,7 +508,7 @@ def write_gguf(name, path):
     }
     tensors = dict(gguf_tensor(name, full, t) for full, t in tensors_of(name).items())
     if name == "llama3":
-        tensors["rope_freqs.weight"] = llama3_factors(LLAMA3, DIM // HEADS)
+        tensors["rope_freqs.weight"] = llama3_factors(LLAMA3, FAMILIES[name][3]["head_dim"])
     head, body = b"", b""
     for key, value in keys.items():
         head += struct.pack("<Q", len(key)) + key.encode() + gguf_value(value)
