@@ -1,5 +1,5 @@
-"""What the scripts of this folder share: a virtual environment with packages of PyPI, made once in .cache, and a
-cluster of SmolLM2 to ask."""
+"""What the scripts of this folder share: a virtual environment with packages of PyPI, made once in .cache,
+and a cluster of SmolLM2 to ask."""
 
 import os
 import subprocess

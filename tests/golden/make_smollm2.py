@@ -6,8 +6,8 @@ top POSITION id:logit x 8          the best logits after that position of the te
 greedy M N id... id...             M prompt ids, then N greedy ids; only prompts whose best token leads by
                                    0.1 at every step
 text N PERPLEXITY id...            text.txt, and how well its tokens after the first are foreseen
-scores N logprob:rank:near x N     of each of these; the rank is 1 + how many logits are above the token's, and
-                                   `near` other logits are so close to it that the rank is as uncertain"""
+scores N logprob:rank:near x N     of each of these; the rank is 1 + how many logits are above the token's,
+                                   and `near` other logits are so close to it that the rank is as uncertain"""
 
 import os
 import sys

@@ -6,9 +6,9 @@ are equal. The vocabulary's best token leads by 4e-4 or more everywhere, so none
 
 Of weights in q8_0, which cpu packs, ref's logits are the measure: with 16 bits cpu's are as near as 5e-4.
 
-On cuda that is asked of its fp32 kernels. In bf16 and f16, whose kernels want heads of 32 numbers at least, each
-family has two heads instead of four, and ref's answers are the measure: logits as near as the type allows, best
-tokens and the greedy continuation where the lead is beyond that."""
+On cuda that is asked of its fp32 kernels. In bf16 and f16, whose kernels want heads of 32 numbers at least,
+each family has two heads instead of four, and ref's answers are the measure: logits as near as the type
+allows, best tokens and the greedy continuation where the lead is beyond that."""
 
 import array
 import json
