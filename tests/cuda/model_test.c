@@ -1,4 +1,4 @@
-/* model_test - the whole tiny model (BATON_TINY_MODEL) through the engine: `cuda` against `cpu`, and in
+/* model_test - a whole tiny model (BATON_TINY_MODEL) through the engine: `cuda` against `cpu`, and in
  * deterministic mode against itself, whatever the steps look like. */
 #include "base/log.h"
 #include "base/mem.h"
@@ -389,7 +389,7 @@ static void replays_beside_prompts_change_no_bit(void **state) {
 
 /* --- recorded steps --- */
 
-static void a_decode_step_is_seven_launches_a_layer(void **state) {
+static void a_decode_step_is_a_launch_for_each_step_of_a_layer(void **state) {
     fixture *f = *state;
     const sampling p = greedy();
     engine *e = engine_of(f, "cuda", DT_BF16, true);
@@ -397,7 +397,7 @@ static void a_decode_step_is_seven_launches_a_layer(void **state) {
     int32_t out[OUT];
     generate(e, 0, 20, out);
     /* and the embedding, the last norm, the output head, the sampler */
-    assert_int_equal(step_nodes(engine_kv_of(e).dev, 1), 7 * f->m->layers + 4);
+    assert_int_equal(step_nodes(engine_kv_of(e).dev, 1), f->m->arch->step_count * f->m->layers + 4);
     engine_free(e);
 }
 
@@ -439,7 +439,7 @@ int main(void) {
         cmocka_unit_test(neighbours_change_no_bit),
         cmocka_unit_test(a_replay_changes_no_bit),
         cmocka_unit_test(replays_beside_prompts_change_no_bit),
-        cmocka_unit_test(a_decode_step_is_seven_launches_a_layer),
+        cmocka_unit_test(a_decode_step_is_a_launch_for_each_step_of_a_layer),
         cmocka_unit_test(warming_up_records_every_decode_step_and_changes_no_token),
     };
     return cmocka_run_group_tests(tests, setup, teardown);

@@ -11,6 +11,7 @@ each family has two heads instead of four, and ref's answers are the measure: lo
 allows, best tokens and the greedy continuation where the lead is beyond that."""
 
 import array
+import concurrent.futures
 import json
 import math
 import os
@@ -76,7 +77,6 @@ def check_packed(baton_run, name, want, folder, prompt, path):
 
 # Of the root of the mean square of the logits: what a type's roundings cost, and twice what was seen
 NEAR_16 = {"bf16": 0.03, "f16": 0.004}
-HEADS_16 = {"num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 32}
 
 
 def lead(row):
@@ -109,35 +109,50 @@ def check_16(baton_run, name, model, prompt, count, path, act, *mode):
     return error
 
 
-def check_cuda(baton_run, stored):
-    """What failed"""
-    prompt, failed = stored["prompt"], []
-    with tempfile.TemporaryDirectory() as folder:
-        model, path = folder + "/model.gguf", folder + "/logits"
-        for name, want in stored["families"].items():
-            exact = ["--backend", "cuda", "--act", "f32"]
-            config = tiny.FAMILIES[name][3]
-            plain = dict(config)
-            try:
-                tiny.write_gguf(name, model)
-                error = check(
-                    name, want, logits_of(baton_run, model, prompt, path, *exact), prompt, stored["every"]
-                )
-                got = continuation(baton_run, model, prompt, len(want["greedy"]), *exact)
-                assert got == want["greedy"], (name, got)
-                print("%s: worst difference %.1e of the largest logit" % (name, error), flush=True)
-                config.update(
-                    {k: v for k, v in HEADS_16.items() if k in config or k == "num_attention_heads"}
-                )
-                tiny.write_gguf(name, model)
-                for act, mode in (("bf16", []), ("f16", ["--deterministic"])):
-                    error = check_16(baton_run, name, model, prompt, len(want["greedy"]), path, act, *mode)
-                    print("%s in %s %s: relative error %.1e" % (name, act, "".join(mode), error), flush=True)
-            except AssertionError as e:
-                failed.append("%s: %s" % (name, e))
-            config.clear()
-            config.update(plain)
+def check_cuda_family(baton_run, stored, name, folder):
+    """Prints a JSON line per type, as deploy/gpu-check.sh collects them; returns what failed."""
+    prompt, want, path = stored["prompt"], stored["families"][name], "%s/%s.logits" % (folder, name)
+    count, failed = len(want["greedy"]), []
+
+    def exact():
+        options = ["--backend", "cuda", "--act", "f32"]
+        model = "%s/%s.gguf" % (folder, name)
+        rows = logits_of(baton_run, model, prompt, path, *options)
+        error = check(name, want, rows, prompt, stored["every"])
+        got = continuation(baton_run, model, prompt, count, *options)
+        assert got == want["greedy"], (name, got)
+        return error
+
+    def near(act, *mode):
+        model = "%s/wide/%s.gguf" % (folder, name)
+        return check_16(baton_run, name, model, prompt, count, path, act, *mode)
+
+    checks = {"f32": exact, "bf16": lambda: near("bf16"), "f16": lambda: near("f16", "--deterministic")}
+    for act, run_check in checks.items():
+        line = {"by": "baton", "key": "family %s %s" % (name, act), "mode": "", "unit": "relative error"}
+        try:
+            line |= {"value": run_check(), "ok": True}
+        except AssertionError as e:
+            failed.append("%s in %s: %s" % (name, act, e))
+            line |= {"value": 1, "ok": False}
+        print(json.dumps(line), flush=True)
     return failed
+
+
+def check_cuda(baton_run, stored):
+    """What failed. Most of a run's time is its start, so a few run at a time."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.mkdir(folder + "/wide")
+        for name in stored["families"]:
+            tiny.write_gguf(name, "%s/%s.gguf" % (folder, name))
+            tiny.widen(name)
+            tiny.write_gguf(name, "%s/wide/%s.gguf" % (folder, name))
+        jobs = max(1, min(4, len(os.sched_getaffinity(0)) // 2))
+        with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
+            done = pool.map(
+                lambda name: check_cuda_family(baton_run, stored, name, folder), stored["families"]
+            )
+            return [line for failed in done for line in failed]
 
 
 def check_host(baton_run, stored):
