@@ -75,6 +75,7 @@ typedef struct warm_step {
 
 typedef struct backend_ops {
     const char *name;  /* "ref" */
+    bool masks;        /* sample_input.mask is obeyed; else it must be NULL */
     uint32_t features; /* set of feature: what it computes besides what Llama needs */
     /* ST_UNSUPPORTED with the reason when this machine cannot run it (an ISA that the CPU lacks, no GPU).
      * Caller closes with close, after every memory and weight was freed. */

@@ -51,12 +51,14 @@ typedef struct sample_input {
     uint32_t output_count;
     const int32_t *eog; /* end-of-generation ids */
     uint32_t eog_count;
+    const uint32_t *mask; /* [(vocab + 31) / 32] the tokens that may be chosen, bit id % 32 of word id / 32;
+                             it takes the place of the ban of min_tokens. NULL: all */
 } sample_input;
 
 typedef struct sample_result {
     token_out token; /* fin is FINISH_NONE */
     bool broken;     /* no token can be chosen: a logit is NaN or +infinity, or all are banned */
-    bool banned;     /* broken because of bans and biases, not because of the logits */
+    bool banned;     /* broken because of bans, mask and biases, not because of the logits */
 } sample_result;
 
 /* A step as the device gets it. Host memory, borrowed until step_end. */

@@ -130,6 +130,7 @@ static void pack_work(const ctl_work *w, Baton__ControlMessage *pb, buf *out) {
     PRE(w->output_count <= CTL_IDS_MAX);
     PRE(p->stop_id_count <= SAMPLING_STOP_IDS_MAX);
     PRE(p->bias_count <= SAMPLING_BIAS_MAX);
+    PRE(p->spec_len <= SAMPLING_SPEC_MAX);
     PRE(p->logprobs >= -1);
     PRE(p->logprobs <= SAMPLING_LOGPROBS_MAX);
     PRE(p->prompt_logprobs >= -1);
@@ -162,6 +163,7 @@ static void pack_work(const ctl_work *w, Baton__ControlMessage *pb, buf *out) {
     params.bias_ids = bias_ids;
     params.n_biases = p->bias_count;
     params.biases = biases;
+    params.spec = (ProtobufCBinaryData){.len = p->spec_len, .data = (uint8_t *)p->spec};
 
     Baton__Work body = BATON__WORK__INIT;
     body.n_prompt = w->prompt_count;

@@ -112,6 +112,8 @@ static status check_sampling(const Baton__Sampling *p, errbuf *eb) {
     status st = check_count("stop_ids", p->n_stop_ids, SAMPLING_STOP_IDS_MAX, eb);
     if (st == ST_OK) st = check_count("bias_ids", p->n_bias_ids, SAMPLING_BIAS_MAX, eb);
     if (st != ST_OK) return st;
+    if (p->spec.len > SAMPLING_SPEC_MAX)
+        return errf(eb, ST_CORRUPT, "spec: %zu bytes, want at most %u", p->spec.len, SAMPLING_SPEC_MAX);
     if (p->n_biases != p->n_bias_ids)
         return errf(eb, ST_CORRUPT, "biases: %zu for %zu ids", p->n_biases, p->n_bias_ids);
     for (size_t i = 0; i < p->n_biases; i++)
@@ -344,6 +346,8 @@ static sampling fill_sampling(block *b, const Baton__Sampling *from) {
         .bias_count = (uint32_t)from->n_biases,
         .stop_ids = take_copy(b, from->stop_ids, from->n_stop_ids * sizeof *from->stop_ids),
         .bias = bias,
+        .spec = take_copy(b, from->spec.data, from->spec.len),
+        .spec_len = (uint32_t)from->spec.len,
     };
 }
 

@@ -40,7 +40,8 @@ struct engine {
     size_t kv_bytes;
     forward forward;
     step_tables tables;
-    seq *seqs;     /* [max_seqs] */
+    seq *seqs; /* [max_seqs] */
+    answers *answers;
     uint64_t step; /* number of the running step, from 1 */
 };
 
@@ -160,6 +161,7 @@ static status set_up_attention(engine *e, errbuf *eb) {
 static void new_tables(engine *e) {
     uint32_t rows = e->opt.max_rows, seqs = e->opt.max_seqs;
     e->seqs = xcalloc(seqs, sizeof *e->seqs);
+    e->answers = answers_new(e->model->vocab, &e->opt);
     e->tables.ids = xcalloc(rows, sizeof *e->tables.ids);
     e->tables.seqs = xcalloc(seqs, sizeof *e->tables.seqs);
     e->tables.head = xcalloc(rows, sizeof *e->tables.head);
@@ -219,10 +221,16 @@ fail:
     return st;
 }
 
+static void close_seq(engine *e, seq *s) {
+    answer_close(e->answers, &s->answer);
+    seq_done(s);
+}
+
 void engine_free(engine *e) {
     if (!e) return;
-    for (uint32_t i = 0; e->seqs && i < e->opt.max_seqs; i++) seq_done(&e->seqs[i]);
+    for (uint32_t i = 0; e->seqs && i < e->opt.max_seqs; i++) close_seq(e, &e->seqs[i]);
     free(e->seqs);
+    answers_free(e->answers);
     free(e->tables.ids);
     free(e->tables.seqs);
     free(e->tables.head);
@@ -263,14 +271,22 @@ status engine_seq_open(engine *e, uint32_t slot, const seq_start *init, errbuf *
     PRE(e);
     PRE(init);
     PRE(slot < e->opt.max_seqs);
-    return seq_init(&e->seqs[slot], init, &e->limits, eb);
+    seq *s = &e->seqs[slot];
+    status st = seq_init(s, init, &e->limits, eb);
+    if (st != ST_OK) return st;
+    if (s->params.spec_len && !e->ops->masks)
+        st = errf(eb, ST_UNSUPPORTED, "sequence: backend %s does not constrain answers", e->ops->name);
+    else
+        st = answer_open(e->answers, &s->answer, &s->params, init->output, init->output_count, eb);
+    if (st != ST_OK) seq_done(s);
+    return st;
 }
 
 void engine_seq_close(engine *e, uint32_t slot) {
     PRE(e);
     PRE(slot < e->opt.max_seqs);
     PRE(e->seqs[slot].open);
-    seq_done(&e->seqs[slot]);
+    close_seq(e, &e->seqs[slot]);
 }
 
 /* --- steps --- */
@@ -325,7 +341,7 @@ static void ask_for_scores(engine *e, const step_item *it, op_step *step) {
 
 /* Adds the last row of the item that was placed last to the rows that become tokens. */
 static void ask_for_token(engine *e, const step_item *it, op_step *step) {
-    const seq *s = &e->seqs[it->slot];
+    seq *s = &e->seqs[it->slot];
     e->tables.samples[step->head_count] = (sample_input){
         .params = &s->params,
         .prompt = s->ids,
@@ -334,6 +350,7 @@ static void ask_for_token(engine *e, const step_item *it, op_step *step) {
         .output_count = s->count - s->prompt_count,
         .eog = e->opt.eog,
         .eog_count = e->opt.eog_count,
+        .mask = answer_mask(e->answers, &s->answer, &s->params, s->count - s->prompt_count),
     };
     e->tables.head[step->head_count++] = step->rows - 1;
 }
@@ -341,7 +358,7 @@ static void ask_for_token(engine *e, const step_item *it, op_step *step) {
 static void break_off(const sample_result *from, uint32_t position, step_result *to) {
     static const char *const whys[] = {
         "a logit is not a number, or all are -infinity: the weights or the machine are broken",
-        "every token is banned by min_tokens, stop ids and logit_bias",
+        "every token is banned by min_tokens, stop ids, logit_bias and the wanted form of the answer",
     };
     to->broken = true;
     snprintf(to->why, sizeof to->why, "position %u: sampler: %s", position, whys[from->banned]);
@@ -373,6 +390,7 @@ static void take_token(engine *e, const step_item *it, const sample_result *from
     to->sampled = true;
     to->token = from->token;
     seq_add_token(s, from->token.id, &e->limits);
+    answer_take(e->answers, &s->answer, from->token.id);
 }
 
 static op_step empty_step(engine *e) {

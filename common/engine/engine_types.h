@@ -3,6 +3,7 @@
 #ifndef BATON_ENGINE_ENGINE_TYPES_H
 #define BATON_ENGINE_ENGINE_TYPES_H
 
+#include "grammar/grammar.h"
 #include "kernels/backend.h"
 #include "token/step.h"
 
@@ -16,6 +17,9 @@ typedef struct engine_options {
     uint32_t max_context;  /* tokens of one sequence; <= model context unless the config forces more */
     const int32_t *eog;    /* [eog_count] end-of-generation ids; borrowed until engine_free */
     uint32_t eog_count;
+    /* For sequences with a spec; NULL: they are refused. Called on the device thread until engine_free. */
+    grammar_token_bytes *token_bytes;
+    void *token_ctx;
     /* Backends may have costs of the first time: decode steps, prompts, that engine_new runs for them. */
     bool warm_decode, warm_prompts;
 } engine_options;

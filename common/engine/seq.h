@@ -6,7 +6,7 @@
 #ifndef BATON_ENGINE_SEQ_H
 #define BATON_ENGINE_SEQ_H
 
-#include "engine/engine_types.h"
+#include "engine/answers.h"
 
 typedef struct seq {
     bool open;
@@ -18,6 +18,7 @@ typedef struct seq {
     uint32_t page_count, page_capacity;
     uint64_t last_step; /* number of the newest step it took part in; 0 = none */
     sampling params;    /* its arrays are owned here */
+    answer answer;      /* the engine opens and closes it */
 } seq;
 
 /* What a sequence's numbers are checked against. */

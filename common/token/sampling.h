@@ -10,6 +10,7 @@
 #define SAMPLING_STOP_IDS_MAX 64u
 #define SAMPLING_BIAS_MAX     1024u
 #define SAMPLING_LOGPROBS_MAX 20
+#define SAMPLING_SPEC_MAX     (256u * 1024u) /* bytes */
 
 typedef struct sampling_bias {
     int32_t id;
@@ -35,6 +36,8 @@ typedef struct sampling {
     uint32_t bias_count;
     const int32_t *stop_ids;   /* [stop_id_count]; borrowed from the owner of the request, owned in a copy */
     const sampling_bias *bias; /* [bias_count]; likewise */
+    const char *spec;          /* [spec_len], no NUL; likewise. What the answer may be (grammar/grammar.h) */
+    uint32_t spec_len;         /* 0: anything */
 } sampling;
 
 /* temperature 1, everything else off, max_tokens 16, no logprobs. */
@@ -53,7 +56,9 @@ static inline bool sampling_penalises(const sampling *s) {
 typedef enum finish { FINISH_NONE, FINISH_EOS, FINISH_STOP_ID, FINISH_LENGTH } finish;
 
 /* Whether the sequence ends with `id` as output token number `output_count` (1-based count including it).
- * eos: the model's end-of-generation ids. Order: eos, stop id, length. */
+ * eos: the model's end-of-generation ids. Order: eos, stop id, length. An answer
+ * with a spec may end before min_tokens and in spite of ignore_eos: whoever lets an end be chosen then knows
+ * that nothing else is left. */
 finish sampling_finish(const sampling *s, const int32_t *eos, uint32_t eos_count, int32_t id,
                        uint32_t output_count);
 

@@ -161,6 +161,7 @@ const backend_ops cpu_backend = {
     .linear = cpu_linear_op,
     .gate_up = cpu_gate_up_op,
     .head_norm = cpu_head_norm_op,
+    .masks = true,
     .features = FEATURE_ALL,
     .open = cpu_open,
     .close = cpu_close,

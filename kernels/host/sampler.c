@@ -11,7 +11,8 @@
  * replay draws the same.
  *
  * min_tokens bans the end-of-generation ids and the stop ids. ignore_eos bans nothing, and does not lift
- * that ban either: it only says that an end id does not end the sequence (as in vLLM).
+ * that ban either: it only says that an end id does not end the sequence (as in vLLM). A mask takes the
+ * place of that ban.
  *
  * Top-k and top-p are sets: the shortest run of best tokens that has k members, or mass p. It is found by
  * selection (quickselect, by count or by mass) among the few that can belong to it; nothing is sorted. The
@@ -143,9 +144,23 @@ static void ban(sampler *s, const int32_t *ids, uint32_t count) {
 }
 
 static void ban_ends(sampler *s, const sample_input *in) {
+    if (in->mask) return;
     if (in->output_count >= in->params->min_tokens) return;
     ban(s, in->eog, in->eog_count);
     ban(s, in->params->stop_ids, in->params->stop_id_count);
+}
+
+static void ban_unmasked(sampler *s, const uint32_t *mask) {
+    for (uint32_t w = 0; w < (s->vocab + 31) / 32; w++) {
+        uint32_t lacking = ~mask[w], first = w * 32;
+        if (first + 32 > s->vocab) lacking &= (1u << (s->vocab - first)) - 1;
+        if (lacking == UINT32_MAX) {
+            for (uint32_t i = 0; i < 32; i++) s->logits[first + i] = -INFINITY;
+            continue;
+        }
+        for (; lacking; lacking &= lacking - 1)
+            s->logits[first + (uint32_t)__builtin_ctz(lacking)] = -INFINITY;
+    }
 }
 
 /* --- choosing --- */
@@ -376,7 +391,7 @@ void sampler_score(sampler *s, const float *logits, int32_t given, int32_t wante
 
 static bool changes_logits(const sample_input *in) {
     const sampling *p = in->params;
-    return p->bias_count > 0 || sampling_penalises(p) || in->output_count < p->min_tokens;
+    return p->bias_count > 0 || sampling_penalises(p) || in->output_count < p->min_tokens || in->mask;
 }
 
 void sampler_next(sampler *s, const float *logits, const sample_input *in, sample_result *out) {
@@ -402,6 +417,7 @@ void sampler_next(sampler *s, const float *logits, const sample_input *in, sampl
         add_bias(s, in->params);
         apply_penalties(s, in);
         ban_ends(s, in);
+        if (in->mask) ban_unmasked(s, in->mask);
         x = s->logits;
         best = arg_max(s, x);
         out->banned = best < 0;

@@ -3,7 +3,8 @@
  * Order: logit_bias, penalties, temperature, min-p, top-k, top-p; ties go to the lowest id; then Gumbel-max
  * with Philox4x32-10 (Salmon et al., SC 2011) keyed (seed, choice, position, token id). temperature 0 = arg
  * max after bias and penalties. Logprobs are of the raw logits. min_tokens bans end-of-generation and stop
- * ids until it is reached; ignore_eos neither bans nor lifts that ban. Pure: no state between calls but
+ * ids until it is reached; ignore_eos neither bans nor lifts that ban. A mask bans what it lacks, and
+ * min_tokens then bans nothing: whoever made it thought of that. Pure: no state between calls but
  * scratch. */
 #ifndef BATON_KERNELS_HOST_SAMPLER_H
 #define BATON_KERNELS_HOST_SAMPLER_H

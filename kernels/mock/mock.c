@@ -202,6 +202,7 @@ static status mock_sample_op(device *d, const op_sample *a) {
 
 const backend_ops mock_backend = {
     .name = "mock",
+    .masks = true,
     .features = FEATURE_ALL,
     .open = mock_open,
     .close = mock_close,

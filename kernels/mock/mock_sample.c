@@ -25,20 +25,26 @@ static bool is_one_of(const int32_t *ids, uint32_t count, int32_t id) {
 
 static bool banned(const sample_input *in, int32_t id) {
     const sampling *s = in->params;
+    if (in->mask && !(in->mask[id / 32] >> (id % 32) & 1)) return true;
     for (uint32_t i = 0; i < s->bias_count; i++)
         if (s->bias[i].id == id && s->bias[i].bias <= BANNED_BY_BIAS) return true;
-    return in->output_count < s->min_tokens &&
+    return !in->mask && in->output_count < s->min_tokens &&
            (is_one_of(s->stop_ids, s->stop_id_count, id) || is_one_of(in->eog, in->eog_count, id));
 }
 
 /* False: all are banned. */
-static bool choose(uint64_t x, candidates c, const sample_input *in, int32_t *id) {
+static bool choose(uint64_t x, uint32_t vocab, candidates c, const sample_input *in, int32_t *id) {
     if (in->eog_count > 0 && !in->params->ignore_eos && (x >> 32) % EOG_ONE_IN == 0) {
         *id = in->eog[0];
         if (!banned(in, *id)) return true;
     }
     for (uint32_t i = 0; i < c.count; i++) {
         *id = (int32_t)(c.first + ((uint32_t)x % c.count + i) % c.count);
+        if (!banned(in, *id)) return true;
+    }
+    /* A mask may leave nothing of them. */
+    for (uint32_t i = 0; in->mask && i < vocab; i++) {
+        *id = (int32_t)(((uint32_t)x % vocab + i) % vocab);
         if (!banned(in, *id)) return true;
     }
     return false;
@@ -77,7 +83,7 @@ void mock_sample(uint64_t x, uint32_t vocab, const sample_input *in, sample_resu
         return;
     }
     candidates c = candidates_of(vocab);
-    if (!choose(x, c, in, &out->token.id)) {
+    if (!choose(x, vocab, c, in, &out->token.id)) {
         out->broken = out->banned = true;
         return;
     }

@@ -44,6 +44,7 @@ static dtype ref_kv_default(dtype act_type) {
 const backend_ops ref_backend = {
     HOST_SLOTS,
     .name = "ref",
+    .masks = true,
     .features = FEATURE_ALL,
     .open = ref_open,
     .close = ref_close,

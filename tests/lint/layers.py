@@ -34,7 +34,7 @@ ROOMS = {
     "kernels": "base kv token latency proto",
     "common/ctl": "base token proto",
     "common/net": "base obs",
-    "common/engine": "base obs token model kv kernels",
+    "common/engine": "base obs token grammar model kv kernels",
     "common/transfer": "base token kv proto engine kernels net",
     "common/worker_core": "base token kv ctl proto",
     "common/worker": "base config obs token latency checkpoint text model kv ctl proto kernels net engine "

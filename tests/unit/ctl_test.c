@@ -56,7 +56,9 @@ static ctl_work sample_work(void) {
                    .stop_id_count = ARRAY_LEN(stop_ids),
                    .bias_count = ARRAY_LEN(bias),
                    .stop_ids = stop_ids,
-                   .bias = bias},
+                   .bias = bias,
+                   .spec = "{\"regex\": \"a\"}",
+                   .spec_len = 14},
         .then_decode = true,
         .p_inc = 0xfedcba9876543210u,
         .ids_hash = 0x123456789abcdef0u,
@@ -194,6 +196,8 @@ static void assert_work_equal(const ctl_work *a, const ctl_work *b) {
     assert_memory_equal(p->stop_ids, q->stop_ids, p->stop_id_count * sizeof *p->stop_ids);
     assert_int_equal(p->bias_count, q->bias_count);
     assert_memory_equal(p->bias, q->bias, p->bias_count * sizeof *p->bias);
+    assert_int_equal(p->spec_len, q->spec_len);
+    assert_memory_equal(p->spec, q->spec, p->spec_len);
 }
 
 static void assert_heartbeat_equal(const ctl_heartbeat *a, const ctl_heartbeat *b) {

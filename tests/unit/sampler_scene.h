@@ -17,6 +17,7 @@ typedef struct scene {
     sampling params;
     int32_t prompt[8], output[8], eog[2];
     uint32_t prompt_count, output_count, eog_count;
+    uint32_t mask; /* 0: none */
 } scene;
 
 static inline scene scene_of(const float *logits, uint32_t vocab) {
@@ -35,6 +36,7 @@ static inline sample_result run(const scene *s) {
         .output_count = s->output_count,
         .eog = s->eog,
         .eog_count = s->eog_count,
+        .mask = s->mask ? &s->mask : NULL,
     };
     sample_result r;
     memset(&r, 0xee, sizeof r); /* all of it is written */

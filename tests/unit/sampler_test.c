@@ -180,6 +180,56 @@ static void a_ban_is_stronger_than_a_bias(void **state) {
     assert_int_equal(choose(&s), 1);
 }
 
+static void a_mask_bans_what_it_lacks_and_leaves_the_logprobs(void **state) {
+    (void)state;
+    const sampling_bias bias = {0, 100};
+    scene s = six();
+    s.params.bias = &bias;
+    s.params.bias_count = 1;
+    s.params.logprobs = 1;
+    s.mask = 0x2c;
+    assert_int_equal(reached(&s), 0x2c);
+    s.params.temperature = 0;
+    token_out t = run_well(&s);
+    assert_int_equal(t.id, 2);
+    assert_int_equal(t.top[0].id, 0); /* the raw logits' best */
+    assert_float_equal(t.logprob, logf(0.15f), 1e-5);
+    s.mask = 0xc0; /* bits behind the vocabulary are nothing */
+    assert_true(run(&s).banned);
+}
+
+static void a_mask_takes_the_place_of_the_ban_of_min_tokens(void **state) {
+    (void)state;
+    scene s = scene_of((float[]){5, 4, 3}, 3);
+    s.eog_count = 1; /* id 0 */
+    s.params.temperature = 0;
+    s.params.min_tokens = 9;
+    s.mask = 0x5;
+    assert_int_equal(choose(&s), 0);
+}
+
+/* Words that are empty, full and mixed, and a last one that is not whole. */
+static void a_mask_of_many_words_leaves_its_ids_only(void **state) {
+    (void)state;
+    enum { VOCAB = 201 };
+    float logits[VOCAB];
+    uint32_t mask[(VOCAB + 31) / 32];
+    for (int i = 0; i < VOCAB; i++) logits[i] = (float)((i * 37) % 101);
+    sampling p = sampling_default();
+    p.temperature = 0;
+    sampler *sm = sampler_new(VOCAB);
+    for (int32_t only = 0; only < VOCAB; only++) {
+        memset(mask, 0, sizeof mask);
+        mask[only / 32] = 1u << (only % 32);
+        const sample_input in = {.params = &p, .prompt_count = 1, .mask = mask};
+        sample_result r;
+        sampler_next(sm, logits, &in, &r);
+        assert_false(r.broken);
+        assert_int_equal(r.token.id, only);
+    }
+    sampler_free(sm);
+}
+
 /* --- filters --- */
 
 static void without_filters_every_token_can_come(void **state) {
@@ -374,6 +424,9 @@ int main(void) {
         cmocka_unit_test(min_tokens_bans_ends_and_stop_ids_until_it_is_reached),
         cmocka_unit_test(ignore_eos_bans_nothing_and_lifts_no_ban),
         cmocka_unit_test(a_ban_is_stronger_than_a_bias),
+        cmocka_unit_test(a_mask_bans_what_it_lacks_and_leaves_the_logprobs),
+        cmocka_unit_test(a_mask_takes_the_place_of_the_ban_of_min_tokens),
+        cmocka_unit_test(a_mask_of_many_words_leaves_its_ids_only),
         cmocka_unit_test(without_filters_every_token_can_come),
         cmocka_unit_test(top_k_keeps_k),
         cmocka_unit_test(top_p_keeps_the_token_that_reaches_it),

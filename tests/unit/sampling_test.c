@@ -36,7 +36,13 @@ static void a_copy_owns_its_arrays(void **s) {
     from.stop_id_count = 2;
     from.bias = bias;
     from.bias_count = 1;
+    char spec[] = "{}";
+    from.spec = spec;
+    from.spec_len = 2;
     sampling_copy(&copy, &from);
+    spec[0] = ' ';
+    assert_int_equal(copy.spec_len, 2);
+    assert_memory_equal(copy.spec, "{}", 2);
     stop_ids[1] = 0;
     bias[0].id = 0;
     assert_int_equal(copy.seed, 99);
@@ -59,7 +65,20 @@ static void a_copy_of_nothing_holds_nothing(void **s) {
     sampling_copy(&copy, &from);
     assert_null(copy.stop_ids);
     assert_null(copy.bias);
+    assert_null(copy.spec);
     sampling_done(&copy);
+}
+
+static void an_answer_with_a_spec_ends_when_an_end_was_chosen(void **s) {
+    (void)s;
+    sampling p = sampling_default();
+    p.min_tokens = 9;
+    p.ignore_eos = true;
+    assert_int_equal(sampling_finish(&p, eos, 2, 5, 1), FINISH_NONE);
+    p.spec = "{}";
+    p.spec_len = 2;
+    assert_int_equal(sampling_finish(&p, eos, 2, 5, 1), FINISH_EOS);
+    assert_int_equal(sampling_finish(&p, eos, 2, 1, 1), FINISH_NONE);
 }
 
 static void each_reason_ends_a_sequence(void **s) {
@@ -152,6 +171,7 @@ int main(void) {
         cmocka_unit_test(the_defaults_switch_everything_off),
         cmocka_unit_test(a_copy_owns_its_arrays),
         cmocka_unit_test(a_copy_of_nothing_holds_nothing),
+        cmocka_unit_test(an_answer_with_a_spec_ends_when_an_end_was_chosen),
         cmocka_unit_test(each_reason_ends_a_sequence),
         cmocka_unit_test(eos_comes_before_stop_id_and_stop_id_before_length),
         cmocka_unit_test(nothing_but_the_length_ends_it_within_min_tokens),
