@@ -107,7 +107,7 @@ class Drain(unittest.TestCase):
             streams = Streams(c, requests)
             wait_for("tokens of all", lambda: tokens_of_all(3)(streams) or streams.over())
             self.assertFalse(streams.over())
-            kill(c.pids("baton-coordinator")[0], signal.SIGTERM)
+            c.process.terminate()
             wait_for("the stop on /ready", lambda: c.get("/ready")[0] == 503)
             status, headers, body = c.request("POST", "/v1/completions", {"prompt": "a", "max_tokens": 1})
             self.assertEqual((status, headers["retry-after"], headers["connection"]), (503, "1", "close"))
@@ -139,6 +139,7 @@ class Drain(unittest.TestCase):
                     )
                 self.assertEqual(process.wait(60 * SLOW), 0)
                 self.assertFalse(streams.over())
+                streams.leave()
 
     def test_a_worker_that_has_no_coordinator_ends_at_once(self):
         with Cluster(disaggregated(), start=False) as c:
