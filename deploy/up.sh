@@ -111,8 +111,8 @@ trap 'asked=1' INT TERM
 nap() { sleep 0.2 || true; }
 
 # The coordinator lets running requests end (limits.drain_ms at most), sends EXIT to every worker and leaves
-# last; mpirun follows. Another signal ends all at once. Workers that still load their model have not joined, so
-# nobody told them: mpirun ends those a little later. False: it had to be killed.
+# last; mpirun follows. Another signal ends all at once. Workers that still load their model have not joined,
+# so nobody told them: mpirun ends those a little later. False: it had to be killed.
 stop() {
     asked=
     local pid without=0
