@@ -146,7 +146,7 @@ typedef struct core_sink {
     void (*token)(void *ctx, uint64_t req, const core_token *t);
     /* Once; req is unknown afterwards */
     void (*end)(void *ctx, uint64_t req, const core_end *e, const core_times *t);
-    /* All of a prompt comes before the first token, when params.prompt_logprobs asks for it. NULL: nobody does */
+    /* All of a prompt comes before the first token, if prompt_logprobs asks for it. NULL: nobody does */
     void (*prompt)(void *ctx, uint64_t req, const core_prompt *p);
     /* For those who look on; each may be NULL, what they are given is borrowed for the call */
     void (*record)(void *ctx, const core_record *r); /* before `end` */

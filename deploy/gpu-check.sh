@@ -1,15 +1,16 @@
 #!/usr/bin/env bash
 # The one command for a machine with an NVIDIA GPU: runs the kernels' tests against the reference, compares
-# logits with Hugging Face transformers, serves with a prefill and a decode worker on one GPU, runs
-# compute-sanitizer, measures; then prints one table and writes it to bench/results/gpu-check-DATE.json and
-# .md. No network, no package registry and no mpirun is needed.
+# the logits of every model family with stored answers and those of larger models with Hugging Face
+# transformers, serves with a prefill and a decode worker on one GPU, runs compute-sanitizer, measures; then
+# prints one table and writes it to bench/results/gpu-check-DATE.json and .md. No network, no package registry
+# and no mpirun is needed.
 # Usage: deploy/gpu-check.sh [--seconds N] [--out FOLDER] [PART]...
 #   --seconds N   for everything together (540); a part that fails or outlasts its share is recorded as such,
 #                 and the rest goes on
 #   --out FOLDER  where the results go ($OUT, else bench/results): the table, and the log of each part that
 #                 failed or timed out, at most 8 of 16 MB
-#   PART          ops memcheck racecheck logits serve serve-file ceilings prefill decode linear rows model
-#                 model-deterministic ipc nccl peers (default: all)
+#   PART          ops memcheck racecheck families logits serve serve-file ceilings prefill decode linear rows
+#                 model model-deterministic ipc nccl peers (default: all)
 # Programs: those of .carry/ (deploy/carry.sh) if they run here, else of build/check/, which is built when
 # CMake, nvcc, libcmocka-dev and the packages of deploy/apt-packages.txt are there; the build's time is then
 # missing at the end. Libraries of CUDA: the system's, or those in Python's packages. The part serve-file
@@ -22,14 +23,14 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 root=$PWD
-all=(ops memcheck racecheck logits serve serve-file
+all=(ops memcheck racecheck families logits serve serve-file
     ceilings prefill decode linear rows model model-deterministic ipc nccl peers)
 # Seconds that a part may take for certain; what the parts before it left over comes on top. With 20 seconds
 # to unpack before and to make the table after, they fit into the 540 seconds: bench/gpu/gpu_check_test.py
 # adds them up.
-declare -A box=([ops]=40 [memcheck]=60 [racecheck]=55 [logits]=45 [serve]=40 [serve-file]=25 [ceilings]=20
-    [prefill]=20 [decode]=25 [linear]=30 [rows]=15 [model]=30 [model-deterministic]=30 [ipc]=20 [nccl]=20
-    [peers]=45)
+declare -A box=([ops]=40 [memcheck]=50 [racecheck]=45 [families]=25 [logits]=45 [serve]=40 [serve-file]=25
+    [ceilings]=20 [prefill]=20 [decode]=25 [linear]=30 [rows]=15 [model]=30 [model-deterministic]=30
+    [ipc]=20 [nccl]=20 [peers]=40)
 
 seconds=540
 out=${OUT:-bench/results}
@@ -245,6 +246,9 @@ run_part() {
     memcheck | racecheck)
         if [ -z "$sanitizer" ]; then missing "$name" "no compute-sanitizer here"; return; fi
         part "$name" "${device_tests[@]}" --sanitizer "$sanitizer" --tool "$name"
+        ;;
+    families) # every architecture's tiny checkpoint against stored answers
+        part families "$python" tests/golden/tiny_test.py "$work/baton-run" cuda
         ;;
     logits)
         if [ -z "$torch" ] || ! has_module "$torch" transformers; then

@@ -40,6 +40,7 @@ typedef struct sim_ask {
     bool max_tokens_absent;
     int32_t stop_at; /* the output index at which the harness finds a stop string; -1 = never */
     bool ignore_eos; /* run to max_tokens */
+    bool score;      /* log-probabilities of its prompt are wanted, and of the two best; with check_kv */
     uint32_t story;  /* prompts of one story begin alike; 0: of its own */
     uint64_t salt;   /* of the prefix cache */
     /* Its prompt and what it has got so far come first, as in the next turn of a chat; NULL: none */
@@ -108,6 +109,7 @@ typedef struct sim_client {
     finish want_fin;
     int32_t stop_at;
     uint32_t got;
+    uint32_t scored; /* tokens of the prompt whose log-probabilities came; the first has none */
     uint32_t cached; /* rows of the prompt that were not computed; once it ended */
     bool canceled, ended;
     core_end end;

@@ -32,9 +32,10 @@ void sim_clients_free(sim *s) {
 static void expect_stream(sim_client *c) {
     uint64_t hash = kv_ids_hash(KV_IDS_HASH_START, c->prompt, c->prompt_count);
     const int32_t eos = SIM_EOS;
-    c->want = xcalloc(c->params.max_tokens, sizeof *c->want);
+    c->want = xcalloc(MAX(c->params.max_tokens, 1u), sizeof *c->want);
     c->want_count = 0;
     c->want_fin = FINISH_NONE;
+    if (c->params.max_tokens == 0) c->want_fin = FINISH_LENGTH;
     while (c->want_fin == FINISH_NONE) {
         int32_t id = sim_token(hash, c->params.seed, c->want_count);
         c->want[c->want_count++] = id;
@@ -65,6 +66,11 @@ static void share_ids(sim *s, uint64_t count) {
 
 /* ---- what comes ---- */
 
+/* Whether all that must have been told of the prompt was. */
+static bool prompt_is_told(const sim_client *c) {
+    return c->params.prompt_logprobs < 0 || c->scored + 1 == c->prompt_count;
+}
+
 void sim_client_token(sim *s, uint64_t req, const core_token *t) {
     PRE(t);
     sim_client *c = client_of(s, req);
@@ -77,11 +83,34 @@ void sim_client_token(sim *s, uint64_t req, const core_token *t) {
     if (c->got >= c->want_count || t->token.id != (c->want ? c->want[c->got] : SIM_ANY_ID))
         sim_failf(s, "req %llu: output %u is %d and must not be", (unsigned long long)req, t->index,
                   t->token.id);
+    if (!prompt_is_told(c))
+        sim_failf(s, "req %llu: a token before its prompt's log-probabilities", (unsigned long long)req);
     if (!c->got) c->first_ns = s->now_ns;
     c->got++;
     if ((t->token.fin != FINISH_NONE) != (c->got == c->want_count))
         sim_failf(s, "req %llu: end %d at output %u", (unsigned long long)req, t->token.fin, t->index);
     if (c->stop_at >= 0 && t->index == (uint32_t)c->stop_at) core_finish(s->core, req, s->now_ns);
+}
+
+void sim_client_prompt(sim *s, uint64_t req, const core_prompt *p) {
+    PRE(p);
+    sim_client *c = client_of(s, req);
+    bool sound = c && !c->ended && !c->got && c->params.prompt_logprobs >= 0 && p->begin == c->scored + 1 &&
+                 p->count < c->prompt_count - c->scored;
+    uint64_t h = sound ? kv_ids_hash(KV_IDS_HASH_START, c->prompt, p->begin) : 0;
+    for (uint32_t i = 0; sound && i < p->count; i++) {
+        token_out want = {0};
+        int32_t id = c->prompt[p->begin + i];
+        sim_score(h, id, &want);
+        sound = want.logprob == p->rows[i].logprob && want.rank == p->rows[i].rank &&
+                p->rows[i].top_count == want.top_count && p->rows[i].top[1].id == want.top[1].id;
+        h = kv_ids_hash(h, &id, 1);
+    }
+    if (!sound)
+        sim_failf(s, "req %llu: %u log-probabilities from token %u on must not be", (unsigned long long)req,
+                  p->count, p->begin);
+    else
+        c->scored += p->count;
 }
 
 static void tell_ended(sim *s, sim_client *c) {
@@ -106,6 +135,8 @@ void sim_client_end(sim *s, uint64_t req, const core_end *e, const core_times *t
     if (e->state == REQ_DONE && e->fin == FINISH_NONE && !stopped) sim_failf(s, "an end without a reason");
     if (e->state == REQ_DONE && e->fin != FINISH_NONE && (c->got != c->want_count || e->fin != c->want_fin))
         sim_failf(s, "req %llu: done with %u of %u tokens", (unsigned long long)req, c->got, c->want_count);
+    if (e->state == REQ_DONE && !prompt_is_told(c))
+        sim_failf(s, "req %llu: done with %u log-probabilities", (unsigned long long)req, c->scored);
     if (e->state == REQ_CANCELED && !c->canceled) sim_failf(s, "canceled by nobody");
     if (e->state == REQ_FAILED && strstr(c->why, "another token")) sim_failf(s, "%s", c->why);
     if (e->state == REQ_FAILED && e->st != ST_CORRUPT && e->st != ST_PEER && e->st != ST_TIMEOUT)
@@ -118,7 +149,7 @@ void sim_client_end(sim *s, uint64_t req, const core_end *e, const core_times *t
 
 static sim_client *client_new(sim *s, const sim_ask *ask) {
     PRE(s->opt.check_kv || !ask->after);
-    PRE(s->opt.check_kv || !ask->max_tokens_absent);
+    PRE(s->opt.check_kv || (!ask->max_tokens_absent && !ask->score && ask->max_tokens));
     sim_client *c = xcalloc(1, sizeof *c);
     uint64_t own = sim_random(s);
     c->index = s->asked++;
@@ -130,6 +161,7 @@ static sim_client *client_new(sim *s, const sim_ask *ask) {
     c->params = sampling_default();
     c->params.seed = own;
     c->params.max_tokens = ask->max_tokens;
+    if (ask->score) c->params.prompt_logprobs = 2;
     c->params.ignore_eos = ask->ignore_eos || !s->opt.check_kv;
     c->stop_at = ask->stop_at;
     c->submit_ns = s->now_ns;

@@ -20,3 +20,11 @@ uint64_t *sim_prefix_hashes(const int32_t *ids, uint32_t count) {
     for (uint32_t i = 0; i < count; i++) prefix[i] = h = kv_ids_hash(h, &ids[i], 1);
     return prefix;
 }
+
+void sim_score(uint64_t prefix_hash, int32_t id, token_out *out) {
+    PRE(out);
+    uint64_t x = kv_mix(prefix_hash + (uint64_t)id);
+    *out = (token_out){.logprob = -(float)(x % 4096), .rank = 1 + (uint32_t)(x >> 40), .top_count = 2};
+    out->top[0] = (token_logprob){.id = id};
+    out->top[1] = (token_logprob){.id = (int32_t)(x >> 34)};
+}

@@ -47,6 +47,10 @@ static void core_token_out(void *ctx, uint64_t req, const core_token *t) {
     sim_client_token(ctx, req, t);
 }
 
+static void core_prompt_out(void *ctx, uint64_t req, const core_prompt *p) {
+    sim_client_prompt(ctx, req, p);
+}
+
 /* Its stages follow each other from its birth to its end, and none comes where it cannot. */
 static void core_recorded(void *ctx, const core_record *r) {
     sim *s = ctx;
@@ -165,6 +169,7 @@ sim *sim_new(const sim_options *opt) {
                       .send = core_send,
                       .hang_up = core_hang_up,
                       .token = core_token_out,
+                      .prompt = core_prompt_out,
                       .end = core_ended,
                       .record = opt->check_kv ? core_recorded : NULL,
                       .decision = opt->watch.decision ? core_decided : NULL};

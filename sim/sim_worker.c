@@ -31,7 +31,10 @@ static void seq_open(sim_proc *p, const dev_open *o) {
     const seq_start *init = &o->init;
     if (q->open) sim_failf(p->sim, "%s: slot %u is opened twice", p->name, o->slot);
     seq_clear(q);
-    *q = (fake_seq){.open = true, .prompt_count = init->prompt_count, .seed = init->params->seed};
+    *q = (fake_seq){.open = true,
+                    .prompt_count = init->prompt_count,
+                    .score = init->params->prompt_logprobs >= 0,
+                    .seed = init->params->seed};
     if (!p->sim->opt.check_kv) {
         q->id_count = init->prompt_count + init->output_count;
         return;
@@ -143,18 +146,32 @@ static void sample(sim_proc *p, const step_item *it, step_result *r) {
     seq_append(q, r->token.id);
 }
 
+/* The rows before a token of the prompt; those of a step lie one after another in `scores`, from `at` on. */
+static uint32_t score(sim_proc *p, const step_item *it, uint32_t at, step_result *r) {
+    const fake_seq *q = &p->seqs[it->slot];
+    uint32_t end = MIN(it->begin + it->count, q->prompt_count - 1);
+    r->prompt_count = q->score && end > it->begin ? end - it->begin : 0;
+    if (!r->prompt_count) return 0;
+    if (!p->scores) p->scores = xcalloc(p->own.max_rows, sizeof *p->scores);
+    for (uint32_t i = 0; i < r->prompt_count; i++)
+        sim_score(q->prefix[it->begin + i], q->ids[it->begin + i + 1], &p->scores[at + i]);
+    r->prompt = p->scores + at;
+    return r->prompt_count;
+}
+
 static void end_step(sim_proc *p) {
     if (p->broken) { /* the runtime never tells the core of a step that failed */
         agent_leave(p->agent, "attend: illegal address", p->sim->now_ns);
         return;
     }
     run_layer(p, 1);
-    uint32_t count = p->job.item_count;
+    uint32_t count = p->job.item_count, scored = 0;
     for (uint32_t i = 0; i < count; i++) {
         const step_item *it = &p->job.items[i];
         step_result *r = &p->results[i];
         r->tag = it->tag;
         r->sampled = r->broken = false; /* the token's other fields stay 0 */
+        scored += score(p, it, scored, r);
         if (it->sample) sample(p, it, r);
     }
     p->busy = false;
@@ -331,6 +348,8 @@ void sim_proc_stop(sim_proc *p) {
     free(p->seqs);
     free(p->results);
     p->results = NULL;
+    free(p->scores);
+    p->scores = NULL;
     free(p->kv);
     p->seqs = NULL;
     p->kv = NULL;

@@ -99,6 +99,7 @@ typedef struct fake_seq {
     int32_t *ids;     /* [id_count]; NULL without check_kv, as prefix and pages */
     uint64_t *prefix; /* [id_count] hash of ids[0..i] */
     uint32_t id_count, prompt_count;
+    bool score; /* its prompt's log-probabilities are wanted */
     uint32_t *pages;
     uint32_t page_count;
     uint64_t seed, prompt_hash;
@@ -156,6 +157,7 @@ struct sim_proc {
     dev_job job; /* borrowed from the agent until stepped */
     uint64_t step, step_begin_ns;
     step_result *results; /* [max_seqs] of the step that ended */
+    token_out *scores;    /* [max_rows] what they point to; NULL until somebody asks */
 
     /* transfer thread */
     uint64_t epoch, inc;
@@ -204,6 +206,7 @@ void sim_msg_done(const sim_event *e, ctl_msg *m);
 /* sim_client.c */
 /* What a client sees, and what it must. */
 void sim_client_token(sim *s, uint64_t req, const core_token *t);
+void sim_client_prompt(sim *s, uint64_t req, const core_prompt *p);
 void sim_client_end(sim *s, uint64_t req, const core_end *e, const core_times *times);
 /* EV_ARRIVAL */
 void sim_client_arrives(sim *s);
@@ -217,6 +220,8 @@ extern const kv_layout sim_layout;
 uint64_t *sim_proc_kv_row(sim_proc *p, const uint32_t *pages, uint32_t pos);
 /* What a right row holds */
 uint64_t sim_kv_word(uint64_t prefix_hash, uint32_t layer);
+/* What is thought of the token `id` behind rows of that hash */
+void sim_score(uint64_t prefix_hash, int32_t id, token_out *out);
 /* Owned by the caller */
 uint64_t *sim_prefix_hashes(const int32_t *ids, uint32_t count);
 

@@ -161,7 +161,7 @@ static cudaError_t scene_init(bench *b, scene *s, uint32_t batch, uint32_t ctx, 
     e = s->a.kv && s->a.qkv && s->a.out ? cudaSuccess : cudaErrorMemoryAllocation;
     if (e == cudaSuccess) e = cudaMalloc((void **)&rope, (size_t)ctx * s->a.rope_dim * sizeof *rope);
     s->a.rope = rope;
-    if (e == cudaSuccess) e = launch_rope_table(rope, ctx, s->a.rope_dim, 500000.0, NULL, b->stream);
+    if (e == cudaSuccess) e = launch_rope_table(rope, ctx, s->a.rope_dim, 500000.0, NULL, 1, b->stream);
     if (e == cudaSuccess) e = cudaStreamSynchronize(b->stream);
     return e;
 }

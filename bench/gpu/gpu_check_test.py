@@ -15,7 +15,7 @@ import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 PARTS = (
-    "ops memcheck racecheck logits serve serve-file "
+    "ops memcheck racecheck families logits serve serve-file "
     "ceilings prefill decode linear rows model model-deterministic ipc nccl peers"
 ).split()
 SECONDS, UNPACK_AND_TABLE = 540, 20

@@ -29,7 +29,14 @@ static cudaError_t norm(void *ctx, uint32_t turn, cudaStream_t stream) {
 
 static cudaError_t silu_mul(void *ctx, uint32_t turn, cudaStream_t stream) {
     row_job *j = ctx;
-    return launch_silu_mul(NUM_BF16, j->gate_up[turn], j->rows, j->dim, j->out[turn], stream);
+    const act_args a = {.type = NUM_BF16,
+                        .act = ACT_SILU,
+                        .gated = true,
+                        .x = j->gate_up[turn],
+                        .rows = j->rows,
+                        .dim = j->dim,
+                        .out = j->out[turn]};
+    return launch_act_mul(&a, stream);
 }
 
 /* bytes: of one piece of work. */

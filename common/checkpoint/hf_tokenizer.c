@@ -9,6 +9,7 @@
 #include "checkpoint/hf_tokenizer.h"
 
 #include "base/mem.h"
+#include "checkpoint/hf_lists.h"
 #include "checkpoint/hf_rules.h"
 
 #include <errno.h>
@@ -17,10 +18,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define TOKENS_MAX   (1u << 22)
-#define HOLES_MAX    4096u /* ids without a token, besides as many as there are tokens */
-#define TEMPLATE_MAX (1u << 20)
-#define SHOWN        40 /* bytes of a token in an error */
+#define TOKENS_MAX    (1u << 22)
+#define HOLES_MAX     4096u /* ids without a token, besides as many as there are tokens */
+#define TEMPLATE_MAX  (1u << 20)
+#define TOKENIZER_MAX (1u << 29) /* bytes of tokenizer.json */
+#define READ_BYTES    (1u << 16)
+#define SHOWN         40 /* bytes of a token in an error */
 
 /* As text/vocab.h numbers them: GGUF's. */
 enum { KIND_NORMAL = 1, KIND_CONTROL = 3, KIND_USER_DEFINED = 4, KIND_UNUSED = 5, KIND_BYTE = 6 };
@@ -33,7 +36,7 @@ typedef struct hf_token {
 
 typedef struct reading {
     key_store *to;
-    const json_t *vocab; /* text -> id */
+    hf_lists lists;
     const json_t *added;
     hf_rules rules;
     hf_token *tokens; /* [count]; owned */
@@ -49,17 +52,10 @@ static int64_t id_of(const json_t *value) {
 
 /* How many ids there are: one more than the highest, or the embedding's rows. */
 static status count_ids(reading *r, uint32_t rows, errbuf *eb) {
-    const char *text;
     json_t *value;
-    size_t given = json_object_size(r->vocab) + json_array_size(r->added), at;
+    size_t given = r->lists.count + json_array_size(r->added), at;
     int64_t highest = -1;
-    json_object_foreach((json_t *)r->vocab, text, value) {
-        int64_t id = id_of(value);
-        if (id < 0)
-            return errf(eb, ST_CORRUPT, "the id of token '%.*s' is no number below %u", SHOWN, text,
-                        TOKENS_MAX);
-        highest = MAX(highest, id);
-    }
+    for (uint32_t i = 0; i < r->lists.count; i++) highest = MAX(highest, r->lists.words[i].id);
     json_array_foreach(r->added, at, value) {
         int64_t id = id_of(json_object_get(value, "id"));
         if (id < 0)
@@ -83,16 +79,14 @@ static bool is_byte_text(const char *text, size_t len) {
 }
 
 static status read_vocab(reading *r, bool byte_fallback, errbuf *eb) {
-    const char *text;
-    size_t len;
-    json_t *value;
-    json_object_keylen_foreach((json_t *)r->vocab, text, len, value) {
-        hf_token *t = &r->tokens[id_of(value)];
+    for (uint32_t i = 0; i < r->lists.count; i++) {
+        const hf_word *w = &r->lists.words[i];
+        hf_token *t = &r->tokens[w->id];
         if (t->text)
-            return errf(eb, ST_CORRUPT, "tokens '%.*s' and '%.*s' have the same id", SHOWN, t->text, SHOWN,
-                        text);
-        bool byte = byte_fallback && is_byte_text(text, len);
-        *t = (hf_token){.text = text, .len = len, .kind = byte ? KIND_BYTE : KIND_NORMAL};
+            return errf(eb, ST_CORRUPT, "tokens '%.*s' and '%.*s' have the same id", (int)MIN(t->len, SHOWN),
+                        t->text, (int)MIN(w->len, SHOWN), w->text);
+        bool byte = byte_fallback && is_byte_text(w->text, w->len);
+        *t = (hf_token){.text = w->text, .len = w->len, .kind = byte ? KIND_BYTE : KIND_NORMAL};
     }
     return ST_OK;
 }
@@ -109,10 +103,10 @@ static status read_added(reading *r, errbuf *eb) {
         if (len == 0) continue; /* it is never found */
         hf_token *t = &r->tokens[id];
         if (t->text && (t->len != len || memcmp(t->text, text, len) != 0))
-            return errf(eb, ST_CORRUPT, "added token '%.*s' has the id of '%.*s'", SHOWN, text, SHOWN,
-                        t->text);
-        const json_t *other = json_object_getn(r->vocab, text, len);
-        if (other && id_of(other) != id)
+            return errf(eb, ST_CORRUPT, "added token '%.*s' has the id of '%.*s'", SHOWN, text,
+                        (int)MIN(t->len, SHOWN), t->text);
+        int32_t other = hf_lists_id(&r->lists, text, len);
+        if (other >= 0 && other != id)
             return errf(eb, ST_CORRUPT, "added token '%.*s' has another id in the vocabulary", SHOWN, text);
         bool prefixed = hf_flag(value, "normalized") && r->rules.prepends;
         *t = (hf_token){.text = text,
@@ -145,52 +139,11 @@ static void store_tokens(reading *r) {
 
 /* --- merges --- */
 
-/* The two texts of a merge: ["a", "b"], or "a b" in older files. */
-static bool pair_of(const json_t *merge, checkpoint_text pair[2]) {
-    if (json_is_array(merge)) {
-        for (size_t i = 0; i < 2; i++) {
-            const json_t *part = json_array_get(merge, i);
-            if (!json_is_string(part)) return false;
-            pair[i] = (checkpoint_text){json_string_value(part), json_string_length(part)};
-        }
-        return json_array_size(merge) == 2;
-    }
-    const char *text = json_string_value(merge);
-    size_t len = json_string_length(merge);
-    const char *space = text ? memchr(text, ' ', len) : NULL;
-    if (!space) return false;
-    pair[0] = (checkpoint_text){text, (uint64_t)(space - text)};
-    pair[1] = (checkpoint_text){space + 1, len - pair[0].len - 1};
-    return true;
-}
-
-static status read_merges(reading *r, const json_t *merges, errbuf *eb) {
+static void store_merges(reading *r) {
     static const char key[] = "tokenizer.ggml.merges";
-    if (!json_is_array(merges)) return errf(eb, ST_CORRUPT, "the model has no list of merges");
-    key_store_list(r->to, key, CHECKPOINT_INTEGERS, (uint64_t)json_array_size(merges) * 3);
-    buf joined = {0};
-    status st = ST_OK;
-    for (size_t i = 0; st == ST_OK && i < json_array_size(merges); i++) {
-        checkpoint_text pair[2];
-        if (!pair_of(json_array_get(merges, i), pair)) {
-            st = errf(eb, ST_CORRUPT, "merge %zu is no pair of texts", i);
-            break;
-        }
-        buf_reset(&joined);
-        buf_add(&joined, pair[0].data, pair[0].len);
-        buf_add(&joined, pair[1].data, pair[1].len);
-        const checkpoint_text words[3] = {pair[0], pair[1], {joined.data, joined.len}};
-        for (size_t k = 0; k < 3 && st == ST_OK; k++) {
-            int64_t id = words[k].len ? id_of(json_object_getn(r->vocab, words[k].data, words[k].len)) : -1;
-            if (id < 0)
-                st = errf(eb, ST_CORRUPT, "merge %zu: '%.*s' is no token", i, (int)MIN(words[k].len, SHOWN),
-                          words[k].len ? words[k].data : "");
-            else
-                key_store_list_i64(r->to, key, i * 3 + k, id);
-        }
-    }
-    buf_done(&joined);
-    return st;
+    uint64_t count = (uint64_t)r->lists.merge_count * 3;
+    key_store_list(r->to, key, CHECKPOINT_INTEGERS, count);
+    for (uint64_t i = 0; i < count; i++) key_store_list_i64(r->to, key, i, r->lists.merge_ids[i]);
 }
 
 /* --- the model and what is around it --- */
@@ -211,6 +164,8 @@ static status check_model(const json_t *model, errbuf *eb) {
             return errf(eb, ST_UNSUPPORTED, "a BPE model with '%s' is not supported", absent[i]);
     if (!json_is_object(json_object_get(model, "vocab")))
         return errf(eb, ST_CORRUPT, "the model has no vocabulary");
+    if (!json_is_array(json_object_get(model, "merges")))
+        return errf(eb, ST_CORRUPT, "the model has no list of merges");
     return ST_OK;
 }
 
@@ -239,7 +194,8 @@ static status store_model(reading *r, const json_t *model, errbuf *eb) {
     }
     const json_t *unknown = json_object_get(model, "unk_token");
     if (is_empty(unknown)) return ST_OK;
-    int64_t id = id_of(json_object_get(r->vocab, hf_text(model, "unk_token")));
+    if (!json_is_string(unknown)) return errf(eb, ST_CORRUPT, "the unknown token is no text");
+    int32_t id = hf_lists_id(&r->lists, json_string_value(unknown), json_string_length(unknown));
     if (id < 0)
         return errf(eb, ST_CORRUPT, "the unknown token '%.*s' is not in the vocabulary", SHOWN,
                     hf_text(model, "unk_token"));
@@ -253,41 +209,45 @@ static status read_root(reading *r, const json_t *root, uint32_t rows, errbuf *e
     status st = check_model(model, eb);
     if (st == ST_OK) st = hf_rules_read(&r->rules, root, eb);
     if (st != ST_OK) return st;
-    r->vocab = json_object_get(model, "vocab");
     r->added = json_object_get(root, "added_tokens");
     bool byte_fallback = hf_flag(model, "byte_fallback") && !r->rules.byte_level;
     if (byte_fallback != r->rules.byte_fallback)
         return errf(eb, ST_UNSUPPORTED, "byte_fallback in the %s only is not supported",
                     byte_fallback ? "model" : "decoder");
-    st = count_ids(r, rows, eb);
+    st = hf_lists_read(&r->lists, TOKENS_MAX, eb);
+    if (st == ST_OK) st = count_ids(r, rows, eb);
     if (st != ST_OK) return st;
     r->tokens = xcalloc(r->count, sizeof *r->tokens);
     st = read_vocab(r, byte_fallback, eb);
     if (st == ST_OK) st = read_added(r, eb);
-    if (st == ST_OK) st = read_merges(r, json_object_get(model, "merges"), eb);
     if (st == ST_OK) st = store_model(r, model, eb);
-    if (st == ST_OK) store_tokens(r);
-    return st;
-}
-
-/* Takes `root`, NULL when it could not be read. */
-static status take_root(key_store *to, json_t *root, const json_error_t *error, uint32_t rows, errbuf *eb) {
-    if (!root) return errf(eb, ST_CORRUPT, "line %d: %s", error->line, error->text);
-    reading r = {.to = to};
-    status st = read_root(&r, root, rows, eb);
-    free(r.tokens);
-    json_decref(root);
-    return st;
+    if (st != ST_OK) return st;
+    store_merges(r);
+    store_tokens(r);
+    return ST_OK;
 }
 
 #define JSON_EXACT (JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL)
 
+static status parse(key_store *to, const char *json, size_t len, uint32_t rows, errbuf *eb) {
+    reading r = {.to = to};
+    json_error_t error;
+    hf_lists_find(&r.lists, json, len);
+    json_t *root = json_loadb(r.lists.rest ? r.lists.rest : "", r.lists.rest_len, JSON_EXACT, &error);
+    status st = root ? read_root(&r, root, rows, eb)
+                     : errf(eb, ST_CORRUPT, "no JSON (without vocabulary and merges: line %d, column %d): %s",
+                            error.line, error.column, error.text);
+    free(r.tokens);
+    hf_lists_done(&r.lists);
+    json_decref(root);
+    return st;
+}
+
 status hf_tokenizer_parse(key_store *to, const char *json, size_t len, uint32_t vocab, errbuf *eb) {
     PRE(to);
     PRE(json || len == 0);
-    json_error_t error;
-    json_t *root = json_loadb(json ? json : "", len, JSON_EXACT, &error);
-    return err_prefix(eb, take_root(to, root, &error, vocab, eb), "tokenizer.json");
+    status st = parse(to, json ? json : "", len, vocab, eb);
+    return st == ST_OK ? st : err_prefix(eb, st, "tokenizer.json");
 }
 
 /* --- the files beside it --- */
@@ -363,24 +323,47 @@ static void store_template(key_store *to, const json_t *config) {
         key_store_text(to, "tokenizer.chat_template", json_string_value(value), json_string_length(value));
 }
 
+/* All of a file. *there false when it is not there. */
+static status read_file(const char *path, size_t most, buf *out, bool *there, errbuf *eb) {
+    FILE *f = fopen(path, "rb");
+    *there = f != NULL;
+    if (!f) return errno == ENOENT ? ST_OK : errf(eb, ST_IO, "%s: cannot open: %m", path);
+    status st = ST_OK;
+    for (size_t got = 1; st == ST_OK && got > 0;) {
+        char *to = buf_grow(out, READ_BYTES);
+        got = fread(to, 1, READ_BYTES, f);
+        out->len -= READ_BYTES - got;
+        if (ferror(f)) st = errf(eb, ST_IO, "%s: cannot read: %m", path);
+        if (out->len > most) st = errf(eb, ST_CORRUPT, "%s: more than %zu bytes", path, most);
+    }
+    fclose(f);
+    return st;
+}
+
 static status read_template_file(key_store *to, const char *folder, errbuf *eb) {
     char *path = xasprintf("%s/chat_template.jinja", folder);
-    FILE *f = fopen(path, "rb");
-    status st = ST_OK;
-    if (f) {
-        char *text = xmalloc(TEMPLATE_MAX + 1);
-        size_t len = fread(text, 1, TEMPLATE_MAX + 1, f);
-        if (ferror(f))
-            st = errf(eb, ST_IO, "%s: cannot read: %m", path);
-        else if (len > TEMPLATE_MAX)
-            st = errf(eb, ST_CORRUPT, "%s: more than %u bytes", path, TEMPLATE_MAX);
-        else
-            key_store_text(to, "tokenizer.chat_template", text, len);
-        free(text);
-        fclose(f);
-    } else if (errno != ENOENT) {
-        st = errf(eb, ST_IO, "%s: cannot open: %m", path);
+    buf text = {0};
+    bool there;
+    status st = read_file(path, TEMPLATE_MAX, &text, &there, eb);
+    if (st == ST_OK && there) key_store_text(to, "tokenizer.chat_template", text.data, text.len);
+    buf_done(&text);
+    free(path);
+    return st;
+}
+
+static status read_tokenizer_file(key_store *to, const char *folder, uint32_t vocab, errbuf *eb) {
+    char *path = xasprintf("%s/tokenizer.json", folder);
+    buf json = {0};
+    bool there;
+    status st = read_file(path, TOKENIZER_MAX, &json, &there, eb);
+    if (st == ST_OK && !there) {
+        st =
+            errf(eb, ST_IO, "%s is not there (older folders: transformers' save_pretrained writes it)", path);
+    } else if (st == ST_OK) {
+        st = parse(to, json.data, json.len, vocab, eb);
+        if (st != ST_OK) err_prefix(eb, st, "%s", path);
     }
+    buf_done(&json);
     free(path);
     return st;
 }
@@ -388,16 +371,9 @@ static status read_template_file(key_store *to, const char *folder, errbuf *eb) 
 status hf_tokenizer_read(key_store *to, const char *folder, uint32_t vocab, errbuf *eb) {
     PRE(to);
     PRE(folder);
-    json_t *root = NULL, *config = NULL, *map = NULL;
-    status st = read_json(folder, "tokenizer.json", JSON_EXACT, &root, eb);
-    if (st == ST_OK && !root)
-        st = errf(eb, ST_IO,
-                  "%s/tokenizer.json is not there (older folders: transformers' save_pretrained writes "
-                  "it)",
-                  folder);
+    json_t *config = NULL, *map = NULL;
+    status st = read_tokenizer_file(to, folder, vocab, eb);
     if (st != ST_OK) return st;
-    st = take_root(to, root, &(json_error_t){0}, vocab, eb);
-    if (st != ST_OK) return err_prefix(eb, st, "%s/tokenizer.json", folder);
     st = read_json(folder, "tokenizer_config.json", JSON_ALLOW_NUL, &config, eb);
     if (st == ST_OK) st = read_json(folder, "special_tokens_map.json", JSON_ALLOW_NUL, &map, eb);
     if (st == ST_OK) {

@@ -45,7 +45,7 @@ static void look(survey *v, const jnode *n) {
                 j_put(v->heap, &v->contents, j_str(n->names[i]), j_none());
     }
     if (n->kind == JN_FOR && is_content(v, n->b)) v->loops = true;
-    if (n->kind == JN_TEST && strcmp(n->builtin->name, "string") == 0) v->asks = true;
+    if (n->kind == JN_TEST && n->builtin && strcmp(n->builtin->name, "string") == 0) v->asks = true;
     look(v, n->a);
     look(v, n->b);
     look(v, n->c);

@@ -62,6 +62,7 @@ typedef struct jparser {
     jinja_heap *heap;
     const jtoken *at;
     uint32_t nest, loops; /* constructs open; loops open */
+    uint32_t branches;    /* ifs open: what stands there may never be reached */
     jdict *reads;         /* names read */
     jdict *binds;         /* names that something is stored in */
     jdict *strings;       /* literals and attributes */

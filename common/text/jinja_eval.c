@@ -125,6 +125,11 @@ static jvalue call(jrun *r, jscope *scope, const jnode *n) {
 }
 
 static jvalue builtin(jrun *r, jscope *scope, const jnode *n) {
+    if (!n->builtin) {
+        r->heap->line = n->line;
+        jinja_fail(r->heap, ST_UNSUPPORTED, "the %s '%.*s' is not supported",
+                   n->kind == JN_TEST ? "test" : "filter", (int)MIN(n->text.len, 60u), n->text.at);
+    }
     jvalue self = eval(r, scope, n->a);
     jvalue args[JINJA_ARGS_MAX];
     for (size_t i = 0; i < n->kid_count; i++) args[i] = eval(r, scope, n->kids[i]);

@@ -134,7 +134,7 @@ static void check_arguments(jparser *p, const jnode *n, const char *what) {
 static jnode *call(jparser *p, jnode *callee) {
     jnode *n = with(p, JN_CALL, callee, NULL);
     arguments(p, n);
-    if (callee->kind == JN_ATTR && !jinja_is_method(callee->text))
+    if (callee->kind == JN_ATTR && !jinja_is_method(callee->text) && !p->branches)
         jp_fail(p, "the method '%.*s' is not supported", (int)MIN(callee->text.len, 60u), callee->text.at);
     if (callee->kind == JN_NAME) {
         if (p->call_count == p->call_room) {
@@ -206,8 +206,11 @@ static jnode *filter(jparser *p, jnode *over) {
     no_dots(p, "filter", word);
     jnode *n = with(p, JN_FILTER, over, NULL);
     n->builtin = jinja_filter(word);
-    if (!n->builtin) jp_fail(p, "the filter '%.*s' is not supported", (int)MIN(word.len, 60u), word.at);
+    n->text = word;
+    if (!n->builtin && !p->branches)
+        jp_fail(p, "the filter '%.*s' is not supported", (int)MIN(word.len, 60u), word.at);
     if (is_op(p, "(")) arguments(p, n);
+    if (!n->builtin) return n; /* an error when it is reached, as in Jinja */
     check_arguments(p, n, "the filter");
     bool picks = strncmp(n->builtin->name, "sel", 3) == 0 || strncmp(n->builtin->name, "rej", 3) == 0;
     bool maps = strcmp(n->builtin->name, "map") == 0;
@@ -243,12 +246,14 @@ static jnode *test(jparser *p, jnode *over) {
     no_dots(p, "test", word);
     jnode *n = with(p, JN_TEST, over, NULL);
     n->builtin = jinja_test(word);
-    if (!n->builtin) jp_fail(p, "the test '%.*s' is not supported", (int)MIN(word.len, 60u), word.at);
+    n->text = word;
+    if (!n->builtin && !p->branches)
+        jp_fail(p, "the test '%.*s' is not supported", (int)MIN(word.len, 60u), word.at);
     if (is_op(p, "("))
         arguments(p, n);
     else if (begins_test_argument(p))
         jp_kid(p, n, postfix(p, primary(p)), (jstr){0}, 0);
-    check_arguments(p, n, "the test");
+    if (n->builtin) check_arguments(p, n, "the test");
     return negated ? with(p, JN_NOT, n, NULL) : n;
 }
 

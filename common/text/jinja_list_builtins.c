@@ -218,8 +218,9 @@ static const jvalue *named(jcall *c, const char *name) {
 }
 
 static jvalue f_map(jcall *c) {
-    const jlist *l = jt_iterate(c->heap, c->self);
     jvalue out = j_list(c->heap, J_LAZY);
+    if (!j_true(c->self)) return out; /* none, and what is undefined, have no items here */
+    const jlist *l = jt_iterate(c->heap, c->self);
     const jvalue *attribute = named(c, "attribute"), *other = named(c, "default");
     const jbuiltin *f = NULL;
     if (!attribute) {
@@ -233,8 +234,9 @@ static jvalue f_map(jcall *c) {
 }
 
 static jvalue pick(jcall *c, bool attribute, bool wanted) {
-    const jlist *l = jt_iterate(c->heap, c->self);
     jvalue out = j_list(c->heap, J_LAZY);
+    if (!j_true(c->self)) return out;
+    const jlist *l = jt_iterate(c->heap, c->self);
     size_t at = attribute ? 1 : 0;
     const jbuiltin *f = NULL;
     if (attribute && c->given_count == 0) jinja_fail(c->heap, ST_INVALID, "selectattr: want an attribute");
@@ -300,6 +302,11 @@ static jvalue m_values(jcall *c) {
 static jvalue m_get(jcall *c) {
     const jvalue *v = j_get(c->heap, c->self.dict, c->args[0]);
     return v ? *v : jarg_given(c, 1) ? c->args[1] : j_none();
+}
+
+/* Templates run where nothing that is given can be changed: transformers' sandbox forbids it, too. */
+static jvalue m_append(jcall *c) {
+    jinja_fail(c->heap, ST_INVALID, "append: lists cannot be changed in a template");
 }
 
 static jvalue m_index(jcall *c) {
@@ -405,7 +412,8 @@ const jbuiltin jinja_dict_methods[] = {{"items", "", m_items},
                                        {"get", "key,default?", m_get},
                                        {0}};
 
-const jbuiltin jinja_list_methods[] = {{"index", "value", m_index}, {"count", "value", m_count}, {0}};
+const jbuiltin jinja_list_methods[] = {
+    {"index", "value", m_index}, {"count", "value", m_count}, {"append", "value", m_append}, {0}};
 
 const jbuiltin jinja_functions[] = {
     {"range", "start,stop?,step?", g_range}, {"namespace", "*", g_namespace},        {"dict", "*", g_dict},

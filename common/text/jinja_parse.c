@@ -102,6 +102,7 @@ static jnode *body_to(jparser *p, const char *end) {
 static jnode *if_(jparser *p) {
     static const char *const ends[] = {"elif", "else", "endif", NULL};
     jnode *n = jp_node(p, JN_IF);
+    p->branches++;
     do {
         jp_kid(p, n, jp_tuple(p, true), (jstr){0}, 0);
         end_block(p);
@@ -113,6 +114,7 @@ static jnode *if_(jparser *p) {
     } else {
         p->at++;
     }
+    p->branches--;
     return n;
 }
 

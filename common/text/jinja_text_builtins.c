@@ -52,6 +52,43 @@ static jvalue m_title(jcall *c) {
 static jvalue f_string(jcall *c) {
     return j_str(self_text(c));
 }
+/* str.format of Python with plain fields: {}, {0} and {name}. */
+static jvalue m_format(jcall *c) {
+    jinja_heap *h = c->heap;
+    const jstr s = c->self.s;
+    jbuilder b = {.heap = h};
+    size_t next = 0;
+    for (size_t at = 0; at < s.len;) {
+        const char ch = s.at[at];
+        const bool twice = at + 1 < s.len && s.at[at + 1] == ch;
+        if ((ch == '{' || ch == '}') && !twice) {
+            const char *end = ch == '{' ? memchr(s.at + at, '}', s.len - at) : NULL;
+            if (!end) jinja_fail(h, ST_INVALID, "format: a single %c", ch);
+            jstr field = jt_cut(s, at + 1, (size_t)(end - s.at));
+            bool digits = field.len > 0 && field.len < 3, plain = true;
+            for (size_t i = 0; i < field.len; i++) {
+                digits = digits && field.at[i] >= '0' && field.at[i] <= '9';
+                plain = plain && !strchr("!:.[", field.at[i]);
+            }
+            if (!plain) jinja_fail(h, ST_UNSUPPORTED, "format: only {}, {0} and {name} are supported");
+            size_t place = field.len == 0 ? next++ : digits ? strtoul(field.at, NULL, 10) : SIZE_MAX;
+            const jvalue *v = NULL;
+            if (place < c->given_count)
+                v = &c->given[place];
+            else if (place == SIZE_MAX && c->named)
+                v = j_get(h, c->named, j_str(field));
+            if (!v) jinja_fail(h, ST_INVALID, "format: there is no value for a field");
+            jb_add(&b, jt_str(h, *v));
+            at = (size_t)(end - s.at) + 1;
+        } else {
+            size_t len = twice && (ch == '{' || ch == '}') ? 1 : jt_char(s, at);
+            jb_add(&b, jt_cut(s, at, at + len));
+            at += twice && (ch == '{' || ch == '}') ? 2 : len;
+        }
+    }
+    return j_str(jb_str(&b));
+}
+
 static jvalue f_safe(jcall *c) {
     return c->self.kind == J_UNDEFINED ? j_text("") : j_str(self_text(c));
 }
@@ -374,6 +411,7 @@ const jbuiltin jinja_text_methods[] = {{"strip", "chars?", f_trim},
                                        {"rfind", "sub", m_rfind},
                                        {"count", "sub", m_count},
                                        {"join", "iterable", m_join},
+                                       {"format", "*", m_format},
                                        {"isdigit", "", m_isdigit},
                                        {"isspace", "", m_isspace},
                                        {0}};

@@ -231,12 +231,13 @@ static void add_eog(vocab *v, int32_t id) {
     v->eog[v->eog_count++] = id;
 }
 
-/* The token of a role's name, -1 when there is none. A file may call it a normal one by mistake. Not so a
- * tokenizer.json, and not "</s>", which vocabularies that have learnt HTML have among their words. */
+/* The token of a role's name, -1 when there is none. A file may give it another kind by mistake. Not so a
+ * tokenizer.json; nor is "</s>" a sign where it is no control token: Qwen2's and Gemma's have it from HTML.
+ */
 static int32_t named_token(const vocab *v, const char *name, bool kinds_are_right) {
     int32_t id = vocab_find(v, name, strlen(name));
-    bool normal = id >= 0 && v->kind[id] == TOKEN_NORMAL;
-    return normal && (kinds_are_right || strcmp(name, "</s>") == 0) ? -1 : id;
+    bool as_is = kinds_are_right || strcmp(name, "</s>") == 0;
+    return id >= 0 && as_is && v->kind[id] != TOKEN_CONTROL ? -1 : id;
 }
 
 /* The ends that a file lists, besides those by role (generation_config.json's). */

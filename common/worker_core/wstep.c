@@ -82,8 +82,10 @@ static void send_tokens(wtable *t) {
     t->token_count = 0;
 }
 
-/* What a step computed of a prompt: its tokens' logprobs, and that it is all there when that is the end. */
-static void tell_prompt(wtable *t, const wseq *s, const step_item *item, const step_result *r) {
+/* What a step computed of a prompt: its tokens' logprobs, and that it is all there when that is the end. Out
+ * of the way of decode rows. */
+__attribute__((noinline)) static void tell_prompt(wtable *t, const wseq *s, const step_item *item,
+                                                  const step_result *r) {
     bool done = s->params.max_tokens == 0 && item->begin + item->count == wseq_rows(s);
     for (uint32_t told = 0, count; told < r->prompt_count || done; told += count) {
         count = MIN(r->prompt_count - told, CTL_PROMPT_MAX);
@@ -115,7 +117,7 @@ void wstep_end(wtable *t, const step_result *results, uint32_t count,
         else if (results[i].broken)
             wtable_fail(t, s, results[i].why);
         else {
-            tell_prompt(t, s, &t->items[i], &results[i]);
+            if (s->phase == WSEQ_PROMPT) tell_prompt(t, s, &t->items[i], &results[i]);
             row(t, s, &t->items[i], &results[i]);
         }
     }

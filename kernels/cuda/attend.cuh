@@ -10,12 +10,16 @@
  * Tiles in shared memory are rows of HD 16-bit numbers in chunks of 16 bytes. Chunk c of row r lies where
  * swizzled() says: the eight rows that ldmatrix reads together are then in different banks.
  *
+ * A window cuts keys off the beginning: tiles that no row of a block sees are not walked, and in those that
+ * are a row may see nothing before it sees something.
+ *
  * Bits: all of a row's arithmetic is its own (elements of a matrix product do not see each other), keys are
  * walked in ascending tiles that are aligned to position 0, and a tile of which a row sees nothing changes
- * nothing in that row: its maximum stays, so the factor is 2^0 = 1, and its weights are 2^-infinity = 0. So
- * it does not matter which rows share a tile of queries, where in it they lie, or how a prompt is cut. Sums
- * that are followed by a product or preceded by one are written as fma_exact, so that no compiler decides
- * where a rounding is. */
+ * nothing in that row: its maximum stays, so the factor is 2^0 = 1, and its weights are 2^-infinity = 0
+ * (before the first key it sees: the maximum stays -infinity, and all that is summed 0). So it does not
+ * matter which rows share a tile of queries, where in it they lie, or how a prompt is cut. Sums that are
+ * followed by a product or preceded by one are written as fma_exact, so that no compiler decides where a
+ * rounding is. */
 #ifndef BATON_KERNELS_CUDA_ATTEND_CUH
 #define BATON_KERNELS_CUDA_ATTEND_CUH
 
@@ -80,6 +84,40 @@ static __device__ __forceinline__ void rope_rotate_unit(rope_pair *unit, const a
                                                         uint32_t first) {
     const rope_turn *turns = reinterpret_cast<const rope_turn *>(a.rope) + (size_t)pos * (a.rope_dim / 2);
     if (first < a.rope_dim / 2) *unit = rope_rotate(*unit, turns[first]);
+}
+
+/* Whether heads are only rotated in neighbouring pairs, or not at all: a unit of 16 bytes then needs no
+ * other.
+ */
+static inline bool attend_by_units(const attend_args *a) {
+    return !a->q_norm && (a->kind == ROPE_PAIRS || a->rope_dim == 0);
+}
+
+/* One head of q or k by a warp: from memory to `head`, [head_dim] of shared memory, normed when there is a
+ * weight, and rotated. The warp's last reads of head may have been just before. */
+template <class T>
+static __device__ __forceinline__ void make_head(float *head, const T *from, const attend_args &a,
+                                                 const float *norm, uint32_t pos) {
+    const uint32_t lane = threadIdx.x % 32, pairs = a.rope_dim / 2;
+    const rope_turn *turns = reinterpret_cast<const rope_turn *>(a.rope) + (size_t)pos * pairs;
+    warp_sync();
+    for (uint32_t i = lane; i < a.head_dim; i += 32) head[i] = to_float(from[i]);
+    if (norm) { /* each lane reads what it wrote */
+        float sum = 0;
+        for (uint32_t i = lane; i < a.head_dim; i += 32) sum = fma_exact(head[i], head[i], sum);
+        const float mean = div_exact(warp_sum(sum), (float)a.head_dim);
+        const float inverse = div_exact(1.0f, sqrt_exact(add_exact(mean, a.norm_eps)));
+        for (uint32_t i = lane; i < a.head_dim; i += 32)
+            head[i] = mul_exact(mul_exact(head[i], inverse), norm[i]);
+    }
+    warp_sync();
+    for (uint32_t i = lane; i < pairs; i += 32) {
+        float *x = head + (a.kind == ROPE_HALVES ? i : 2 * i), *y = a.kind == ROPE_HALVES ? x + pairs : x + 1;
+        const rope_pair p = rope_rotate({*x, *y}, turns[i]);
+        *x = p.x;
+        *y = p.y;
+    }
+    warp_sync();
 }
 
 /* --- tiles in shared memory --- */
@@ -166,9 +204,9 @@ template <int HD> static __device__ __forceinline__ void attend_rows_clear(atten
 }
 
 /* Scores become weights p = 2^((s - top) * scale), as operand A; -infinity becomes 0. What was summed before
- * is brought to the new maximum. Each row must have seen a finite score by now: the difference of two
- * -infinities has no value. */
-template <class T, int HD, int N>
+ * is brought to the new maximum. Each row must have seen a finite score by now, since the difference of two
+ * -infinities has no value; unless `blind`, which takes it for 0 in the maximum's place. */
+template <class T, int HD, int N, bool blind = false>
 static __device__ __forceinline__ void softmax_step(attend_rows<HD> &r, const float (&s)[N][4], float scale,
                                                     uint32_t (&p)[N / 2][4]) {
     for (int h = 0; h < 2; h++) {
@@ -176,7 +214,8 @@ static __device__ __forceinline__ void softmax_step(attend_rows<HD> &r, const fl
         for (int n = 0; n < N; n++) top = fmaxf(top, fmaxf(s[n][2 * h], s[n][2 * h + 1]));
         top = fmaxf(top, warp_get_xor(top, 1));
         top = fmaxf(top, warp_get_xor(top, 2));
-        float shift = -(top * scale), factor = exp2_fast((r.top[h] - top) * scale), total = 0.0f;
+        const float finite = blind && top == -INFINITY ? 0.0f : top;
+        float shift = -(finite * scale), factor = exp2_fast((r.top[h] - finite) * scale), total = 0.0f;
         r.top[h] = top;
         for (int n = 0; n < N; n++) {
             float low = exp2_fast(fma_exact(s[n][2 * h], scale, shift));

@@ -25,7 +25,12 @@
  * With rope = true the block also does the work of rope_kv (rope.cu) for its part of the row, by the same
  * functions: it rotates its group's q on the way to shared memory; if its keys include the newest one, it
  * rotates k and writes k and v to their page before anything reads that page. Other items of the row do not
- * reach that far. */
+ * reach that far.
+ *
+ * `units` is the kernel for models like Llama; the other one knows norms of q and k, rotation of halves
+ * (heads are made by a warp each, through shared memory), and windows. Tables know no window, since layers of
+ * one step have unlike ones: an item whose keys are all out of the window is left out, and the rest of the
+ * row's count as its splits. Tiles stay aligned to position 0. */
 #include "kernels/cuda/attend.cuh"
 
 enum {
@@ -45,6 +50,7 @@ template <int HD> struct decode_shape {
         RING = STAGES * DECODE_WARPS * 2 * PAGE,
         PART = HD + 2, /* floats of a partial result of one query head: sums, largest score, total weight */
         BYTES = Q + RING + 16,
+        HEADS = DECODE_WARPS * HD * 4, /* a head in fp32 for each warp, behind all that; not for `units` */
     };
     static_assert(DECODE_WARPS * DECODE_HEADS * PART * 4 <= RING,
                   "the ring has room for the warps' partial results");
@@ -54,6 +60,7 @@ template <int HD> struct decode_shape {
 struct decode_task {
     decode_item item;
     uint32_t slot; /* of partials and counters */
+    uint32_t from; /* keys before it are out of the window */
     uint32_t pos, kv_head, group, tiles;
     head_pages head;
     const uint32_t *pages;
@@ -102,6 +109,47 @@ static __device__ __forceinline__ void load_queries(char *q, const attend_args &
     }
 }
 
+/* Eight numbers of a head that make_head made. */
+template <class T> static __device__ __forceinline__ vec16 packed_chunk(const float *head, uint32_t chunk) {
+    vec16 unit;
+#pragma unroll
+    for (uint32_t i = 0; i < 4; i++)
+        unit.w[i] = pack2(head[chunk * 8 + 2 * i], head[chunk * 8 + 2 * i + 1], T());
+    return unit;
+}
+
+/* load_queries where a head has to be made as a whole: a warp has a head at a time, in `heads`. */
+template <class T, int HD>
+static __device__ __forceinline__ void make_queries(char *q, float *heads, const attend_args &a,
+                                                    const decode_task &task) {
+    const uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    const T *from = static_cast<const T *>(a.qkv) + qkv_head(a, task.item.row, task.kv_head * task.group);
+    float *mine = heads + warp * HD;
+    for (uint32_t head = warp; head < DECODE_HEADS; head += DECODE_WARPS) {
+        vec16 unit = {{0, 0, 0, 0}};
+        if (head < task.group) {
+            make_head(mine, from + head * HD, a, a.q_norm, task.pos);
+            if (lane < HD / 8) unit = packed_chunk<T>(mine, lane);
+        }
+        if (lane < HD / 8) store16(q + swizzled<HD>(head, lane), unit);
+    }
+}
+
+/* Likewise put_newest: the first warp makes and writes k, the second one writes v. */
+template <class T, int HD>
+static __device__ __forceinline__ void make_newest(float *heads, const attend_args &a,
+                                                   const decode_task &task) {
+    const uint32_t is_v = threadIdx.x / 32, lane = threadIdx.x % 32;
+    if (is_v > 1) return;
+    const T *from = static_cast<const T *>(a.qkv) +
+                    qkv_head(a, task.item.row, a.heads + is_v * a.kv_heads + task.kv_head);
+    if (!is_v) make_head(heads, from, a, a.k_norm, task.pos);
+    if (lane >= HD / 8) return;
+    char *page = page_of(task.head, task.pages[task.pos / KV_PAGE_TOKENS], is_v);
+    store16(page + (task.pos % KV_PAGE_TOKENS * (HD / 8) + lane) * 16,
+            is_v ? load16(from + lane * 8) : packed_chunk<T>(heads, lane));
+}
+
 /* Key and value of the row itself: k rotated, both to their page. */
 template <class T, int HD>
 static __device__ __forceinline__ void put_newest(const attend_args &a, const decode_task &task) {
@@ -117,15 +165,18 @@ static __device__ __forceinline__ void put_newest(const attend_args &a, const de
 
 /* --- one warp's keys --- */
 
-template <class T, int HD>
+/* Keys [skip, valid) of a page, at least one. */
+template <class T, int HD, bool units>
 static __device__ __forceinline__ void attend_page(attend_rows<HD> (&rows)[1], const char *q, const char *kv,
-                                                   uint32_t valid, float scale) {
+                                                   uint32_t skip, uint32_t valid, float scale) {
     float s[1][DECODE_N][4];
     uint32_t weights[1][DECODE_N / 2][4];
     scores<T, HD, 1, DECODE_N>(s, q, 0, kv);
     for (uint32_t n = 0; n < DECODE_N; n++)
-        for (uint32_t e = 0; e < 4; e++)
-            if (8 * n + threadIdx.x % 4 * 2 + e % 2 >= valid) s[0][n][e] = -INFINITY;
+        for (uint32_t e = 0; e < 4; e++) {
+            const uint32_t key = 8 * n + threadIdx.x % 4 * 2 + e % 2;
+            if (key >= valid || (!units && key < skip)) s[0][n][e] = -INFINITY;
+        }
     softmax_step<T, HD, DECODE_N>(rows[0], s[0], scale, weights[0]);
     add_values<T, HD, 1, DECODE_N>(rows, weights, kv + decode_shape<HD>::PAGE);
 }
@@ -240,24 +291,33 @@ static __device__ __forceinline__ void finish(const attend_args &a, const decode
 
 /* --- one item --- */
 
-template <class T, int HD>
+template <class T, int HD, bool units>
 static __device__ __forceinline__ void attend_item(const attend_args &a, const decode_task &task, bool rope) {
     typedef decode_shape<HD> shape;
     const uint32_t warp = threadIdx.x / 32;
     const float scale = a.scale * ATTEND_LOG2_E;
     char *q = shared_memory(), *ring = q + shape::Q;
-    float *parts = reinterpret_cast<float *>(ring);
+    float *parts = reinterpret_cast<float *>(ring), *heads = reinterpret_cast<float *>(q + shape::BYTES);
+    auto put = [&] {
+        if (units)
+            put_newest<T, HD>(a, task);
+        else
+            make_newest<T, HD>(heads, a, task);
+    };
     uint32_t id = 0;
 
     /* Keys start to come before q is looked at, unless the newest key is among the first stages. */
     const bool newest = rope && task.item.end == task.pos + 1, at_once = task.tiles < shape::STAGES;
     if (newest && at_once) {
-        put_newest<T, HD>(a, task);
+        put();
         block_sync();
     }
     for (uint32_t tile = 0; tile + 1 < shape::STAGES; tile++) fetch_keys<HD>(ring, task, tile, &id);
-    if (newest && !at_once) put_newest<T, HD>(a, task);
-    load_queries<T, HD>(q, a, task, rope);
+    if (newest && !at_once) put();
+    if (units || !rope)
+        load_queries<T, HD>(q, a, task, rope);
+    else
+        make_queries<T, HD>(q, heads, a, task);
     block_sync();
 
     attend_rows<HD> rows[1];
@@ -269,7 +329,8 @@ static __device__ __forceinline__ void attend_item(const attend_args &a, const d
         const uint32_t key = task.item.begin + tile * DECODE_TILE_KEYS + warp * KV_PAGE_TOKENS;
         const uint32_t valid = keys_before(task.item.end, key, KV_PAGE_TOKENS);
         const char *page = ring + (tile % shape::STAGES * DECODE_WARPS + warp) * 2 * shape::PAGE;
-        if (valid > 0) attend_page<T, HD>(rows, q, page, valid, scale);
+        const uint32_t skip = units || key >= task.from ? 0 : task.from - key;
+        if (skip < valid) attend_page<T, HD, units>(rows, q, page, skip, valid, scale);
     }
     copy_wait<0>();
     block_sync(); /* the ring is no longer read */
@@ -279,7 +340,23 @@ static __device__ __forceinline__ void attend_item(const attend_args &a, const d
     block_sync(); /* before the next item takes the memory */
 }
 
-template <class T, int HD>
+/* Cuts what is out of the window off an item and its row; false: nothing of the item is left. All items of a
+ * row but the last one are as long as the first. */
+static __device__ __forceinline__ bool cut_to_window(decode_task *task, uint32_t window) {
+    decode_item &item = task->item;
+    const uint32_t keys = task->pos + 1;
+    task->from = window != 0 && keys > window ? keys - window : 0;
+    if (item.end <= task->from) return false;
+    const uint32_t length = item.split == 0 ? item.end : item.begin / item.split;
+    const uint32_t first = item.splits == 1 ? 0 : task->from / length;
+    const uint32_t tile = task->from / DECODE_TILE_KEYS * DECODE_TILE_KEYS;
+    if (item.begin < tile) item.begin = tile;
+    item.split = (uint16_t)(item.split - first);
+    item.splits = (uint16_t)(item.splits - first);
+    return true;
+}
+
+template <class T, int HD, bool units>
 static __global__ void __launch_bounds__(DECODE_THREADS, 2)
     decode_kernel(attend_args a, uint32_t begin, uint32_t count, bool rope) {
     pdl_begin();
@@ -288,13 +365,15 @@ static __global__ void __launch_bounds__(DECODE_THREADS, 2)
         decode_task task;
         task.item = a.t.items[i];
         task.slot = i - begin;
+        task.from = 0;
         task.pos = a.t.pos[task.item.row];
+        if (!units && !cut_to_window(&task, a.window)) continue;
         task.kv_head = blockIdx.y;
         task.group = a.heads / a.kv_heads;
         task.tiles = (task.item.end - task.item.begin + DECODE_TILE_KEYS - 1) / DECODE_TILE_KEYS;
         task.head = head_pages_of(a, task.kv_head, sizeof(T));
         task.pages = a.t.pages + a.t.row_pages[task.item.row];
-        attend_item<T, HD>(a, task, rope);
+        attend_item<T, HD, units>(a, task, rope);
     }
 }
 
@@ -303,8 +382,12 @@ static __global__ void __launch_bounds__(DECODE_THREADS, 2)
 template <class T, int HD>
 static cudaError_t launch_decode_hd(const attend_args *a, uint32_t begin, uint32_t count, uint32_t grid,
                                     bool rope, cudaStream_t stream) {
-    return launch_linked(decode_kernel<T, HD>, dim3(grid, a->kv_heads), DECODE_THREADS,
-                         decode_shape<HD>::BYTES, stream, *a, begin, count, rope);
+    const bool units = attend_by_units(a) && a->window == 0;
+    if (units)
+        return launch_linked(decode_kernel<T, HD, true>, dim3(grid, a->kv_heads), DECODE_THREADS,
+                             decode_shape<HD>::BYTES, stream, *a, begin, count, rope);
+    return launch_linked(decode_kernel<T, HD, false>, dim3(grid, a->kv_heads), DECODE_THREADS,
+                         decode_shape<HD>::BYTES + decode_shape<HD>::HEADS, stream, *a, begin, count, rope);
 }
 
 template <class T>

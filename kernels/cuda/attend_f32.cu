@@ -2,7 +2,7 @@
  * where the 16-bit kernels round to 4e-3.
  *
  * One warp per row and query head, prompt and generated rows alike, any even head size up to 256. It walks
- * the row's keys from position 0 in steps of 32. In a step lane l makes the whole score of key l, the warp
+ * the keys that the row sees in steps of 32. In a step lane l makes the whole score of key l, the warp
  * agrees on the new maximum (online softmax: Milakov and Gimelshein 2018), the weights go through shared
  * memory, and then lane l adds up elements l, l + 32, ... of the values. All sums are in ascending order.
  * Nothing is tuned; reads of K are not even coalesced. */
@@ -21,7 +21,7 @@ static __global__ void attend_f32_kernel(attend_args a) {
     pdl_begin();
     const uint32_t row = blockIdx.x, head = blockIdx.y, lane = threadIdx.x;
     if (row >= a.t.header->rows) return;
-    const uint32_t end = a.t.pos[row] + 1;
+    const uint32_t end = a.t.pos[row] + 1, first = a.window != 0 && end > a.window ? end - a.window : 0;
     const head_pages kv = head_pages_of(a, head / (a.heads / a.kv_heads), sizeof(float));
     const uint32_t *pages = a.t.pages + a.t.row_pages[row];
     const float *q = static_cast<const float *>(a.qkv) + qkv_head(a, row, head);
@@ -29,7 +29,7 @@ static __global__ void attend_f32_kernel(attend_args a) {
     float *weights = reinterpret_cast<float *>(shared_memory());
     float top = -INFINITY, total = 0.0f, sum[F32_PER_LANE] = {};
 
-    for (uint32_t begin = 0; begin < end; begin += F32_LANES) {
+    for (uint32_t begin = first; begin < end; begin += F32_LANES) {
         const uint32_t count = keys_before(end, begin, F32_LANES);
         float score = -INFINITY;
         if (lane < count) {

@@ -21,8 +21,10 @@
  * scheduler has the tensor cores.
  *
  * Masks are computed only where a tile of keys reaches past a warp's first row; a warp none of whose rows
- * sees anything of a tile leaves it out, which has the same bits as taking part (attend.cuh). Every row sees
- * key 0, which is in the first tile: a maximum is finite from then on.
+ * sees anything of a tile leaves it out, which has the same bits as taking part (attend.cuh). Without a
+ * window every row sees key 0, which is in the first tile: a maximum is finite from then on. With one
+ * (`windowed`) the walk begins at the first tile that the block's first row sees any of, and masks have a
+ * lower edge too.
  *
  * Order of blocks: heads vary fastest, tiles are in the order of the tables, longest first. So what runs at a
  * time are few tiles with all their heads, and the query heads that share a KV head read its pages side by
@@ -37,9 +39,10 @@ enum {
     PREFILL_KEYS = 64,
     PREFILL_N = PREFILL_KEYS / 8,
     PREFILL_PAGES = PREFILL_KEYS / (int)KV_PAGE_TOKENS, /* of a tile of keys */
+    PREFILL_LOOK_UP = 32 * (int)KV_PAGE_TOKENS,         /* keys of the pages that are looked up together */
 };
 
-/* The keys of one block: positions [0, end) of a sequence. */
+/* The keys of one block: positions of a sequence, up to `end`. */
 struct prefill_keys {
     head_pages head;
     const uint32_t *pages;
@@ -95,16 +98,29 @@ static __device__ __forceinline__ void mask_later(float (&s)[PREFILL_M][PREFILL_
                 if (key + 8 * n + 2 * t + e % 2 > pos + 16 * m + g + e / 2 * 8) s[m][n][e] = -INFINITY;
 }
 
+/* Row i of the warp, at position pos + i, sees no key before its last `window`. */
+static __device__ __forceinline__ void mask_earlier(float (&s)[PREFILL_M][PREFILL_N][4], uint32_t key,
+                                                    uint32_t pos, uint32_t window) {
+    const uint32_t g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
+    for (uint32_t m = 0; m < PREFILL_M; m++)
+        for (uint32_t n = 0; n < PREFILL_N; n++)
+            for (uint32_t e = 0; e < 4; e++)
+                if (key + 8 * n + 2 * t + e % 2 + window <= pos + 16 * m + g + e / 2 * 8)
+                    s[m][n][e] = -INFINITY;
+}
+
 /* The weights of a tile's keys for the warp's rows. */
-template <class T, int HD>
+template <class T, int HD, bool windowed>
 static __device__ __forceinline__ void weigh_keys(attend_rows<HD> (&rows)[PREFILL_M],
                                                   uint32_t (&weights)[PREFILL_M][PREFILL_N / 2][4],
                                                   const char *q, const char *k, uint32_t key,
-                                                  uint32_t warp_pos, float scale) {
+                                                  uint32_t warp_pos, uint32_t window, float scale) {
     float s[PREFILL_M][PREFILL_N][4];
     scores<T, HD, PREFILL_M, PREFILL_N>(s, q, threadIdx.x / 32 * PREFILL_WARP_ROWS, k);
     if (key + PREFILL_KEYS > warp_pos + 1) mask_later(s, key, warp_pos);
-    for (int m = 0; m < PREFILL_M; m++) softmax_step<T, HD, PREFILL_N>(rows[m], s[m], scale, weights[m]);
+    if (windowed && key + window < warp_pos + PREFILL_WARP_ROWS) mask_earlier(s, key, warp_pos, window);
+    for (int m = 0; m < PREFILL_M; m++)
+        softmax_step<T, HD, PREFILL_N, windowed>(rows[m], s[m], scale, weights[m]);
 }
 
 /* The warp's rows of out, through its own rows of the shared tile q, which nobody else reads. */
@@ -138,7 +154,7 @@ static __device__ __forceinline__ void store_rows(const attend_args &a,
     }
 }
 
-template <class T, int HD>
+template <class T, int HD, bool windowed>
 static __global__ void __launch_bounds__(PREFILL_THREADS, 2) prefill_kernel(attend_args a, uint32_t begin) {
     pdl_begin();
     const prefill_tile tile = a.t.tiles[begin + blockIdx.y];
@@ -151,19 +167,22 @@ static __global__ void __launch_bounds__(PREFILL_THREADS, 2) prefill_kernel(atte
 
     attend_rows<HD> rows[PREFILL_M];
     for (int m = 0; m < PREFILL_M; m++) attend_rows_clear<HD>(rows[m]);
-    look_up_pages(&keys, 0);
+    const uint32_t first =
+        windowed && pos >= a.window ? (pos + 1 - a.window) / PREFILL_KEYS * PREFILL_KEYS : 0;
+    look_up_pages(&keys, first / PREFILL_LOOK_UP * PREFILL_LOOK_UP);
     fetch_queries<T, HD>(q, a, tile, head);
-    fetch_tile<HD>(k, keys, 0, 0);
+    fetch_tile<HD>(k, keys, first, 0);
     copy_commit();
-    for (uint32_t key = 0; key < keys.end; key += PREFILL_KEYS) {
-        const bool sees = warp_row < tile.count && key < warp_pos + PREFILL_WARP_ROWS;
+    for (uint32_t key = first; key < keys.end; key += PREFILL_KEYS) {
+        const bool sees = warp_row < tile.count && key < warp_pos + PREFILL_WARP_ROWS &&
+                          (!windowed || key + PREFILL_KEYS + a.window > warp_pos + 1);
         uint32_t weights[PREFILL_M][PREFILL_N / 2][4];
         copy_wait<0>();
         block_sync(); /* K is here, and the V of the tile before is no longer read */
         fetch_tile<HD>(v, keys, key, 1);
         copy_commit();
         look_up_pages(&keys, key + PREFILL_KEYS);
-        if (sees) weigh_keys<T, HD>(rows, weights, q, k, key, warp_pos, scale);
+        if (sees) weigh_keys<T, HD, windowed>(rows, weights, q, k, key, warp_pos, a.window, scale);
         copy_wait<0>();
         block_sync(); /* V is here, and K is no longer read */
         if (key + PREFILL_KEYS < keys.end) fetch_tile<HD>(k, keys, key + PREFILL_KEYS, 0);
@@ -175,19 +194,23 @@ static __global__ void __launch_bounds__(PREFILL_THREADS, 2) prefill_kernel(atte
 
 /* --- launcher --- */
 
+template <class T, int HD>
+static cudaError_t launch_prefill_hd(const attend_args *a, uint32_t begin, uint32_t count,
+                                     cudaStream_t stream) {
+    dim3 grid(a->heads, count); /* y goes to 65535: of tiles there are at most rows / 128 + sequences */
+    return launch_linked(a->window != 0 ? prefill_kernel<T, HD, true> : prefill_kernel<T, HD, false>, grid,
+                         PREFILL_THREADS, prefill_shared_bytes<HD>(), stream, *a, begin);
+}
+
 template <class T>
 static cudaError_t launch_prefill(const attend_args *a, uint32_t begin, uint32_t count, cudaStream_t stream) {
-    dim3 grid(a->heads, count); /* y goes to 65535: of tiles there are at most rows / 128 + sequences */
     switch (a->head_dim) {
     case 32:
-        return launch_linked(prefill_kernel<T, 32>, grid, PREFILL_THREADS, prefill_shared_bytes<32>(), stream,
-                             *a, begin);
+        return launch_prefill_hd<T, 32>(a, begin, count, stream);
     case 64:
-        return launch_linked(prefill_kernel<T, 64>, grid, PREFILL_THREADS, prefill_shared_bytes<64>(), stream,
-                             *a, begin);
+        return launch_prefill_hd<T, 64>(a, begin, count, stream);
     case 128:
-        return launch_linked(prefill_kernel<T, 128>, grid, PREFILL_THREADS, prefill_shared_bytes<128>(),
-                             stream, *a, begin);
+        return launch_prefill_hd<T, 128>(a, begin, count, stream);
     default:
         return cudaErrorInvalidValue;
     }

@@ -253,7 +253,7 @@ static status cuda_sync(device *d, errbuf *eb) {
 
 const backend_ops cuda_backend = {
     .name = "cuda",
-    .features = 0,
+    .features = FEATURE_ALL,
     .open = cuda_open,
     .close = cuda_close,
     .path = cuda_path,

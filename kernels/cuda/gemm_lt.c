@@ -10,6 +10,9 @@
  * round every part to 16 bits. The library is told to expect pointers of 16-byte alignment, since x and out
  * may begin at any row.
  *
+ * A bias is added by the library's epilogue, to the fp32 sums: such products have a description of their own,
+ * which is told where the bias is before each question and product, and plans of their own.
+ *
  * Candidates are run on the caller's own buffers: each of them writes the right result, so nothing has to be
  * undone.
  *
@@ -43,6 +46,7 @@ typedef struct plan {
     uint32_t bucket, n, k; /* bucket: 0 = any number of rows */
     num_type type;
     linear_out mode;
+    bool biased;
     uint32_t rows; /* of the layouts x and out */
     cublasLtMatrixLayout_t w, x, out;
     cublasLtMatmulAlgo_t algo;
@@ -55,7 +59,7 @@ struct gemm_lt {
     cublaslt lt;
     gemm_lt_way way;
     cublasLtHandle_t handle;
-    cublasLtMatmulDesc_t product;
+    cublasLtMatmulDesc_t product[2]; /* the second adds a bias */
     cublasLtMatmulPreference_t preference;
     cudaStream_t stream; /* borrowed */
     cudaEvent_t begin, end;
@@ -79,12 +83,26 @@ static status cuda_failed(const linear_args *a, const char *what, cudaError_t e,
 
 /* --- life --- */
 
-static cublasStatus_t describe_product(gemm_lt *g) {
+static cublasStatus_t describe_product(gemm_lt *g, bool biased) {
     const cublasOperation_t transposed = CUBLAS_OP_T;
-    cublasStatus_t st = g->lt.MatmulDescCreate(&g->product, CUBLAS_COMPUTE_32F, CUDA_R_32F);
+    const cublasLtEpilogue_t epilogue = CUBLASLT_EPILOGUE_BIAS;
+    cublasLtMatmulDesc_t *to = &g->product[biased];
+    cublasStatus_t st = g->lt.MatmulDescCreate(to, CUBLAS_COMPUTE_32F, CUDA_R_32F);
+    if (st == CUBLAS_STATUS_SUCCESS)
+        st = g->lt.MatmulDescSetAttribute(*to, CUBLASLT_MATMUL_DESC_TRANSA, &transposed, sizeof transposed);
+    if (st != CUBLAS_STATUS_SUCCESS || !biased) return st;
+    return g->lt.MatmulDescSetAttribute(*to, CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue, sizeof epilogue);
+}
+
+/* The description of a's product, which knows of its bias. */
+static cublasStatus_t product_of(const gemm_lt *g, const linear_args *a, cublasLtMatmulDesc_t *out) {
+    *out = g->product[a->bias != NULL];
+    if (!a->bias) return CUBLAS_STATUS_SUCCESS;
+    const int32_t type = a->type == NUM_BF16 ? CUDA_R_16BF : CUDA_R_16F;
+    cublasStatus_t st =
+        g->lt.MatmulDescSetAttribute(*out, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &a->bias, sizeof a->bias);
     if (st != CUBLAS_STATUS_SUCCESS) return st;
-    return g->lt.MatmulDescSetAttribute(g->product, CUBLASLT_MATMUL_DESC_TRANSA, &transposed,
-                                        sizeof transposed);
+    return g->lt.MatmulDescSetAttribute(*out, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, &type, sizeof type);
 }
 
 static cublasStatus_t describe_preference(gemm_lt *g) {
@@ -120,7 +138,8 @@ status gemm_lt_new(gemm_lt **out, gemm_lt_way way, cudaStream_t stream, errbuf *
 
     st = ST_DEVICE;
     cublasStatus_t blas = g->lt.Create(&g->handle);
-    if (blas == CUBLAS_STATUS_SUCCESS) blas = describe_product(g);
+    for (int biased = 0; biased < 2 && blas == CUBLAS_STATUS_SUCCESS; biased++)
+        blas = describe_product(g, biased);
     if (blas == CUBLAS_STATUS_SUCCESS) blas = describe_preference(g);
     if (blas != CUBLAS_STATUS_SUCCESS) {
         errf(eb, st, "cublasLt: no handle: %s", g->lt.GetStatusString(blas));
@@ -158,7 +177,8 @@ void gemm_lt_free(gemm_lt *g) {
     if (g->end) cudaEventDestroy(g->end);
     if (g->begin) cudaEventDestroy(g->begin);
     if (g->preference) g->lt.MatmulPreferenceDestroy(g->preference);
-    if (g->product) g->lt.MatmulDescDestroy(g->product);
+    for (int i = 0; i < 2; i++)
+        if (g->product[i]) g->lt.MatmulDescDestroy(g->product[i]);
     if (g->handle) g->lt.Destroy(g->handle);
     cublaslt_close(&g->lt);
     free(g);
@@ -191,16 +211,22 @@ static cublasStatus_t plan_set_rows(const gemm_lt *g, plan *p, uint32_t rows) {
 static cublasStatus_t multiply(const gemm_lt *g, const linear_args *a, const plan *p,
                                const cublasLtMatmulAlgo_t *algo) {
     const float one = 1.0f, zero = 0.0f;
-    return g->lt.Matmul(g->handle, g->product, &one, a->w, p->w, a->x, p->x, &zero, a->out, p->out, a->out,
+    cublasLtMatmulDesc_t product;
+    cublasStatus_t st = product_of(g, a, &product);
+    if (st != CUBLAS_STATUS_SUCCESS) return st;
+    return g->lt.Matmul(g->handle, product, &one, a->w, p->w, a->x, p->x, &zero, a->out, p->out, a->out,
                         p->out, algo, g->workspace, GEMM_LT_WORKSPACE_BYTES, g->stream);
 }
 
 /* The library's candidates for `rows`, best guess first. Leaves the layouts at `rows`. */
 static status ask(const gemm_lt *g, const linear_args *a, plan *p, uint32_t rows,
                   cublasLtMatmulHeuristicResult_t found[CANDIDATES_MAX], int *count, errbuf *eb) {
+    cublasLtMatmulDesc_t product;
     cublasStatus_t st = plan_set_rows(g, p, rows);
     if (st != CUBLAS_STATUS_SUCCESS) return blas_failed(g, a, "matrix layout", st, eb);
-    st = g->lt.MatmulAlgoGetHeuristic(g->handle, g->product, p->w, p->x, p->out, p->out, g->preference,
+    st = product_of(g, a, &product);
+    if (st != CUBLAS_STATUS_SUCCESS) return blas_failed(g, a, "bias", st, eb);
+    st = g->lt.MatmulAlgoGetHeuristic(g->handle, product, p->w, p->x, p->out, p->out, g->preference,
                                       CANDIDATES_MAX, found, count);
     if (st != CUBLAS_STATUS_SUCCESS) return blas_failed(g, a, "choice of an algorithm", st, eb);
     int usable = 0;
@@ -267,7 +293,8 @@ static plan *find_plan(gemm_lt *g, const linear_args *a) {
     const uint32_t bucket = plan_bucket(g, a->rows);
     for (uint32_t i = 0; i < g->plan_count; i++) {
         plan *p = &g->plans[i];
-        if (p->bucket == bucket && p->n == a->n && p->k == a->k && p->type == a->type && p->mode == a->mode)
+        if (p->bucket == bucket && p->n == a->n && p->k == a->k && p->type == a->type && p->mode == a->mode &&
+            p->biased == (a->bias != NULL))
             return p;
     }
     return NULL;
@@ -277,7 +304,12 @@ static status add_plan(gemm_lt *g, const linear_args *a, plan **out, errbuf *eb)
     if (g->plan_count == PLANS_MAX)
         return errf(eb, ST_DEVICE, "cublasLt %ux%ux%u (rows, n, k): more than %u shapes in one model",
                     a->rows, a->n, a->k, PLANS_MAX);
-    plan p = {.bucket = plan_bucket(g, a->rows), .n = a->n, .k = a->k, .type = a->type, .mode = a->mode};
+    plan p = {.bucket = plan_bucket(g, a->rows),
+              .n = a->n,
+              .k = a->k,
+              .type = a->type,
+              .mode = a->mode,
+              .biased = a->bias != NULL};
     const cudaDataType act = a->type == NUM_BF16 ? CUDA_R_16BF : CUDA_R_16F;
     cublasStatus_t st = g->lt.MatrixLayoutCreate(&p.w, act, p.k, p.n, p.k);
     if (st != CUBLAS_STATUS_SUCCESS) return blas_failed(g, a, "matrix layout", st, eb);
@@ -457,7 +489,8 @@ static status choose_fixed(const gemm_lt *g, const linear_args *a, plan *p, errb
 /* Sums of plans do not depend on the order in which shapes came. */
 static uint64_t plan_hash(const gemm_lt *g, const plan *p) {
     const algo_traits t = p->refused ? (algo_traits){0} : traits_of(g, &p->algo);
-    const uint64_t shape[] = {p->n, p->k, (uint64_t)p->type << 8 | p->mode, p->refused};
+    const uint64_t shape[] = {p->n, p->k, (uint64_t)p->biased << 16 | (uint64_t)p->type << 8 | p->mode,
+                              p->refused};
     uint64_t hash = 0;
     for (size_t i = 0; i < ARRAY_LEN(shape); i++) hash = mix64(hash + MIX64_STEP + shape[i]);
     for (uint32_t i = 0; i < TRAIT_COUNT; i++) hash = mix64(hash + MIX64_STEP + t.value[i]);
@@ -528,7 +561,8 @@ status gemm_lt_linear(gemm_lt *g, const linear_args *a, errbuf *eb) {
     PRE(a);
     PRE(a->rows > 0);
     PRE(a->rows <= 1u << 31);
-    PRE(a->mode != LINEAR_GATE_UP);
+    PRE(a->mode == LINEAR_ACT || a->mode == LINEAR_F32);
+    PRE(!a->bias || a->mode == LINEAR_ACT);
     PRE(a->type != NUM_F32);
     if (g->way == GEMM_LT_FIXED) return fixed_linear(g, a, eb);
     plan *p = find_plan(g, a);

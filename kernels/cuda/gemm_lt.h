@@ -1,9 +1,10 @@
 /* gemm_lt - matrix products by cuBLASLt, in one of two ways:
  *
  * - timed: the fast path of linear for many rows, when results may depend on their number. The algorithm is
- *   chosen once per (bucket of rows, n, k, mode), by timing, and kept.
- * - fixed: the rows of prompts in deterministic mode. One algorithm per (n, k, mode), whatever the number of
- *   rows, chosen without a clock and kept only if a row's bits are the same among few and many rows.
+ *   chosen once per (bucket of rows, n, k, mode, bias or none), by timing, and kept.
+ * - fixed: the rows of prompts in deterministic mode. One algorithm per (n, k, mode, bias or none), whatever
+ * the number of rows, chosen without a clock and kept only if a row's bits are the same among few and many
+ * rows.
  *
  * Workspace is allocated once. The emulation of the tests has its own implementation of this header. */
 #ifndef BATON_KERNELS_CUDA_GEMM_LT_H
@@ -21,8 +22,9 @@ typedef enum gemm_lt_way { GEMM_LT_TIMED, GEMM_LT_FIXED } gemm_lt_way;
 /* ST_UNSUPPORTED: there is no library. ST_DEVICE: it does not work here. ST_NOMEM: no GPU memory. */
 status gemm_lt_new(gemm_lt **out, gemm_lt_way way, cudaStream_t stream, errbuf *eb);
 void gemm_lt_free(gemm_lt *g);
-/* out = x w^T with fp32 sums; mode LINEAR_ACT or LINEAR_F32, type NUM_BF16 or NUM_F16. ST_DEVICE names the
- * shape and the library's error. ST_TIMEOUT: a wait reached its deadline (wait.h).
+/* out = x w^T (+ bias, of LINEAR_ACT) with fp32 sums; mode LINEAR_ACT or LINEAR_F32, type NUM_BF16 or
+ * NUM_F16. ST_DEVICE names the shape and the library's error. ST_TIMEOUT: a wait reached its deadline
+ * (wait.h).
  *
  * Timed: the first call of a bucket measures candidates and waits for the stream, unless the stream is being
  * captured: then the heuristic's first is taken.

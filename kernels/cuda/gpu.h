@@ -55,8 +55,8 @@ struct device {
     /* Constant after attend_setup. */
     attend_setup attention; /* rope_factors is not kept */
     decode_plan plan;
-    float *rope; /* [max context, rope_dim / 2, 2] */
-    size_t rope_bytes;
+    float *rope[2];     /* [max context, rope_dim / 2, 2]; the second of layers with rope_local, else NULL */
+    size_t rope_bytes;  /* of each */
     float *partials;    /* [partial_items, heads, head_dim + 2] */
     uint32_t *counters; /* [partial_items, kv_heads], zero between launches */
     uint32_t partial_items;

@@ -6,6 +6,7 @@
 #ifndef BATON_KERNELS_CUDA_LAUNCH_H
 #define BATON_KERNELS_CUDA_LAUNCH_H
 
+#include "base/kinds.h"
 #include "proto/kv_wire.h"
 
 #include <cuda_runtime_api.h>
@@ -85,14 +86,25 @@ bool launch_overlaps(void);
 
 /* --- rows --- */
 
-cudaError_t launch_embed(num_type type, const void *table, const step_tables *t, uint32_t rows, uint32_t dim,
-                         float *x, cudaStream_t stream);
+/* x[r] = table[ids[r]] * scale + positions[pos[r]] */
+typedef struct embed_args {
+    num_type type;
+    const void *table;     /* [vocab, dim] */
+    const void *positions; /* [more than any position, dim], or NULL */
+    float scale;           /* 0: none */
+    step_tables t;
+    uint32_t rows, dim;
+    float *x;
+} embed_args;
+cudaError_t launch_embed(const embed_args *a, cudaStream_t stream);
 /* head: NULL: row r reads and updates x[r]; else row r reads x[head[r]] and leaves it. */
 typedef struct norm_args {
     num_type type;
-    float *x;
+    norm_kind kind;
+    float *x;          /* or NULL: delta is normed, nothing is added, and out may be delta */
     const void *delta; /* or NULL */
     const float *weight;
+    const float *bias; /* or NULL */
     const uint32_t *head;
     uint32_t rows, dim;
     float eps;
@@ -108,7 +120,8 @@ cudaError_t launch_norm(const norm_args *a, cudaStream_t stream);
 typedef enum linear_out {
     LINEAR_ACT,     /* out [rows, n] of `type` */
     LINEAR_F32,     /* out [rows, n] f32 */
-    LINEAR_GATE_UP, /* out [rows, n / 2] of `type`: silu(gate) * up, computed from the fp32 sums */
+    LINEAR_GATE_UP, /* out [rows, n / 2] of `type`: act(gate) * up, computed from the fp32 sums */
+    LINEAR_UNGATED, /* out [rows, n] of `type`: act of the fp32 sums */
 } linear_out;
 typedef struct linear_args {
     num_type type;
@@ -117,6 +130,9 @@ typedef struct linear_args {
     uint32_t rows, n, k;
     void *out;
     linear_out mode;
+    act_kind act; /* of the last two modes */
+    /* [n] of `type`, added to the sums, in the order of w's rows; zeros to a multiple of 8. Or NULL */
+    const void *bias;
     bool no_cluster; /* as on a device without clusters of blocks: to compare the two */
 } linear_args;
 #define LINEAR_FEW_ROWS                                                                                      \
@@ -128,9 +144,17 @@ typedef struct linear_args {
 bool linear_in_clusters(const linear_args *a);
 /* Our own kernels, for every number of rows with the same bits per row (linear.cu). k: a multiple of 8. */
 cudaError_t launch_linear(const linear_args *a, cudaStream_t stream);
-/* gate_up [rows, 2 * dim] in groups as above -> out [rows, dim]; for a gate_up that a library multiplied. */
-cudaError_t launch_silu_mul(num_type type, const void *gate_up, uint32_t rows, uint32_t dim, void *out,
-                            cudaStream_t stream);
+/* What a library multiplied for one of the last two modes. gated: x [rows, 2 * dim] in groups as above; else
+ * [rows, dim]. dim: a multiple of 8. */
+typedef struct act_args {
+    num_type type;
+    act_kind act;
+    bool gated;
+    const void *x;
+    uint32_t rows, dim;
+    void *out; /* [rows, dim] */
+} act_args;
+cudaError_t launch_act_mul(const act_args *a, cudaStream_t stream);
 
 /* --- attention --- */
 
@@ -139,8 +163,12 @@ typedef struct attend_args {
     void *kv;      /* page memory (kv_layout.h) */
     uint32_t layers, layer, kv_heads, heads, head_dim;
     float scale;
-    const float *rope; /* [max_pos, rope_dim / 2, 2] cos, sin */
+    rope_kind kind;
+    const float *rope; /* [max_pos, rope_dim / 2, 2] cos, sin; NULL with rope_dim 0 */
     uint32_t rope_dim;
+    uint32_t window;              /* a row sees so many keys at most, its own included; 0: all */
+    const float *q_norm, *k_norm; /* [head_dim], or both NULL */
+    float norm_eps;
     step_tables t;
     uint32_t rows;
     void *qkv; /* [rows, (heads + 2 * kv_heads) * head_dim] */
@@ -150,16 +178,16 @@ typedef struct attend_args {
     uint32_t *counters; /* [items, kv_heads] zero between launches */
 } attend_args;
 
-/* rope[p][i] = cos, sin of p * base^(-2i / rope_dim) / factors[i], computed in double. */
+/* rope[p][i] = cos, sin of p * base^(-2i / rope_dim) / factors[i], times magnitude, computed in double. */
 cudaError_t launch_rope_table(float *rope, uint32_t max_pos, uint32_t rope_dim, double base,
-                              const float *factors, cudaStream_t stream);
-/* Rotates q and k of all rows in qkv and writes k and v into the pages. */
+                              const float *factors, double magnitude, cudaStream_t stream);
+/* Norms and rotates q and k of all rows in qkv and writes k and v into the pages. */
 cudaError_t launch_rope_kv(const attend_args *a, cudaStream_t stream);
 /* After launch_rope_kv. Tiles [begin, begin + count) of the tables. */
 cudaError_t launch_attend_prefill(const attend_args *a, uint32_t begin, uint32_t count, cudaStream_t stream);
 /* Items [begin, begin + count): a grid of `grid` blocks per KV head walks them; with count = UINT32_MAX up to
- * header->items, read on the device (a recorded step). rope: rows are of different sequences, not rotated and
- * not written yet; the kernel does both. Equal bits either way. */
+ * header->items, read on the device (a recorded step). Items out of the window are left out. rope: rows are
+ * of different sequences, not rotated and not written yet; the kernel does both. Equal bits either way. */
 cudaError_t launch_attend_decode(const attend_args *a, uint32_t begin, uint32_t count, uint32_t grid,
                                  bool rope, cudaStream_t stream);
 /* NUM_F32 only: all rows, prompt or generated, after launch_rope_kv. */

@@ -144,11 +144,10 @@ static __device__ __forceinline__ void narrow_finish(const linear_args &a, const
         const float *s = sums + token * stride + row;
         float v = 0.0f, up = 0.0f;
         for (uint32_t i = 0; i < slices; i++) v += s[i * slice];
-        if (paired) {
+        if (paired)
             for (uint32_t i = 0; i < slices; i++) up += s[i * slice + GATE_UP_GROUP];
-            v = linear_silu_mul(v, up);
-        }
-        linear_put<T>(a, token, blockIdx.x * per_token + column, v);
+        linear_put<T>(a, token, blockIdx.x * per_token + column,
+                      linear_result<T>(a, blockIdx.x * (16 * tall) + row, v, up));
     }
 }
 

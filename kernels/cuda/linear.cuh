@@ -56,10 +56,32 @@ static __device__ __forceinline__ void linear_group(float sum[4], const vec16 &l
     matrix_add(sum, a2, b2, T());
 }
 
-/* silu(gate) * up. */
-static __device__ __forceinline__ float linear_silu_mul(float gate, float up) {
+/* kinds.h. GELU's 0.5 (1 + tanh(u)) is 1 / (1 + e^-2u): the two that are smooth differ in an exponent only.
+ */
+static __device__ __forceinline__ float linear_act(act_kind act, float x) {
     const float log2_e = 1.44269504088896340736f;
-    return div_exact(gate, 1.0f + exp2_fast(-gate * log2_e)) * up;
+    const float gelu_1 = 2.30220819814f,
+                gelu_3 = 0.102943240f; /* 2 log2(e) sqrt(2 / pi) times 1 and 0.044715 */
+    if (act == ACT_RELU) return x < 0.0f ? 0.0f : x;
+    float power = -x * log2_e;
+    if (act == ACT_GELU) power = -x * fma_exact(mul_exact(gelu_3, x), x, gelu_1);
+    return div_exact(x, 1.0f + exp2_fast(power));
+}
+
+/* bias[row], one of n */
+template <class T> static __device__ __forceinline__ float linear_bias(const linear_args &a, uint32_t row) {
+    return to_float(static_cast<const T *>(a.bias)[row]);
+}
+/* What becomes of the sum of weight row `row`; up: that of row + GATE_UP_GROUP when these are pairs. */
+template <class T>
+static __device__ __forceinline__ float linear_result(const linear_args &a, uint32_t row, float v, float up) {
+    const bool paired = a.mode == LINEAR_GATE_UP;
+    if (a.bias) {
+        v = add_exact(v, linear_bias<T>(a, row));
+        if (paired) up = add_exact(up, linear_bias<T>(a, row + GATE_UP_GROUP));
+    }
+    if (!paired) return a.mode == LINEAR_UNGATED ? linear_act(a.act, v) : v;
+    return mul_exact(linear_act(a.act, v), up);
 }
 
 /* Elements of a row of out. */

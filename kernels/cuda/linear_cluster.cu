@@ -59,14 +59,11 @@ static __device__ __forceinline__ void cluster_finish(const wide_args &a, const 
         const uint32_t r = e % chunks * reads, t = e / chunks;
         if (row + r >= a.a.n) continue;
         const float *at = sums + t * tile::out_stride + r;
-        float v[LINEAR_CHUNK];
+        float v[LINEAR_CHUNK], up[LINEAR_CHUNK] = {};
         cluster_chunk(v, at, a.cut.slices);
-        if (paired) {
-            float up[LINEAR_CHUNK];
-            cluster_chunk(up, at + GATE_UP_GROUP, a.cut.slices);
+        if (paired) cluster_chunk(up, at + GATE_UP_GROUP, a.cut.slices);
 #pragma unroll
-            for (uint32_t i = 0; i < LINEAR_CHUNK; i++) v[i] = linear_silu_mul(v[i], up[i]);
-        }
+        for (uint32_t i = 0; i < LINEAR_CHUNK; i++) v[i] = linear_result<T>(a.a, row + r + i, v[i], up[i]);
         wide_put<T>(a, token + t, paired ? (row + r) / 2 : row + r, v);
     }
 }

@@ -65,7 +65,7 @@ static __global__ void __launch_bounds__(F32_THREADS) f32_kernel(linear_args a) 
         if (token + t >= a.rows || row + r >= a.n) continue;
         const float *s = tile + t * F32_TILE + r;
         linear_put<float>(a, token + t, blockIdx.x * per_token + column,
-                          paired ? linear_silu_mul(s[0], s[GATE_UP_GROUP]) : s[0]);
+                          linear_result<float>(a, row + r, s[0], paired ? s[GATE_UP_GROUP] : 0.0f));
     }
 }
 

@@ -60,7 +60,7 @@ static __device__ __forceinline__ void wide_finish(const wide_args &a, const flo
         float v[LINEAR_CHUNK];
 #pragma unroll
         for (uint32_t i = 0; i < LINEAR_CHUNK; i++)
-            v[i] = paired ? linear_silu_mul(s[i], s[i + GATE_UP_GROUP]) : s[i];
+            v[i] = linear_result<T>(a.a, row + r + i, s[i], paired ? s[i + GATE_UP_GROUP] : 0.0f);
         wide_put<T>(a, token + t, paired ? (row + r) / 2 : row + r, v);
     }
 }

@@ -42,19 +42,26 @@ static status check_setup(const device *d, const attend_setup *s, errbuf *eb) {
 /* cos and sin of all positions. The factors are needed for that only. */
 static status make_rope(device *d, const attend_setup *s, uint32_t max_context, errbuf *eb) {
     size_t half = s->rope_dim / 2, factor_bytes = half * sizeof(float);
+    const uint32_t tables = s->rope_local_base != 0 ? 2 : 1;
+    if (half == 0) return ST_OK;
     d->rope_bytes = max_context * half * 2 * sizeof(float);
-    d->rope = gpu_take(d, d->rope_bytes);
+    for (uint32_t i = 0; i < tables; i++) d->rope[i] = gpu_take(d, d->rope_bytes);
     float *factors = s->rope_factors ? gpu_take(d, factor_bytes) : NULL;
-    if (!d->rope || (s->rope_factors && !factors)) {
+    if (!d->rope[0] || !d->rope[tables - 1] || (s->rope_factors && !factors)) {
         gpu_give(d, factors, factor_bytes);
         return errf(eb, ST_NOMEM, "cuda: no GPU memory for %zu KiB of rotary tables: lower max_context",
-                    d->rope_bytes >> 10);
+                    tables * d->rope_bytes >> 10);
     }
+    const double magnitude = s->rope_magnitude != 0 ? (double)s->rope_magnitude : 1;
     cudaError_t e = cudaSuccess;
     if (factors)
         e = cudaMemcpyAsync(factors, s->rope_factors, factor_bytes, cudaMemcpyHostToDevice, d->stream);
     if (e == cudaSuccess)
-        e = launch_rope_table(d->rope, max_context, s->rope_dim, (double)s->rope_base, factors, d->stream);
+        e = launch_rope_table(d->rope[0], max_context, s->rope_dim, (double)s->rope_base, factors, magnitude,
+                              d->stream);
+    if (e == cudaSuccess && d->rope[1])
+        e = launch_rope_table(d->rope[1], max_context, s->rope_dim, (double)s->rope_local_base, NULL, 1,
+                              d->stream);
     bool ok = gpu_ok(d, e, "rope table") && gpu_wait(d, d->stream, d->done, "rope table") == ST_OK;
     gpu_give(d, factors, factor_bytes);
     return ok ? ST_OK : gpu_fault_text(d, eb);
@@ -96,10 +103,10 @@ void cuda_attend_done(device *d) {
         if (d->layer_done[i]) (void)cudaEventDestroy(d->layer_done[i]);
     free(d->layer_done);
     d->layer_done = NULL;
-    gpu_give(d, d->rope, d->rope_bytes);
+    for (uint32_t i = 0; i < ARRAY_LEN(d->rope); i++) gpu_give(d, d->rope[i], d->rope_bytes);
     gpu_give(d, d->partials, partial_bytes(d));
     gpu_give(d, d->counters, counter_bytes(d));
-    d->rope = d->partials = NULL;
+    d->rope[0] = d->rope[1] = d->partials = NULL;
     d->counters = NULL;
 }
 
@@ -109,8 +116,6 @@ status cuda_attend_setup(device *d, const attend_setup *s, errbuf *eb) {
     PRE(s->layout.layers > 0);
     PRE(s->layout.kv_heads > 0);
     PRE(s->heads % s->layout.kv_heads == 0);
-    PRE(s->rope == ROPE_PAIRS);
-    PRE(s->rope_dim > 0);
     PRE(s->rope_dim <= s->layout.head_dim);
     PRE(s->rope_dim % 2 == 0);
     if (gpu_faulted(d)) return gpu_fault_text(d, eb);
@@ -138,12 +143,21 @@ status cuda_embed(device *d, const op_embed *a) {
     PRE(d);
     PRE(a);
     if (gpu_faulted(d)) return ST_DEVICE;
-    PRE(!a->positions);
+    const step_view *v = gpu_step(d);
     PRE(a->table->type == d->type);
-    return gpu_op_end(
-        d,
-        launch_embed(d->type, a->table->data, &gpu_step(d)->tables, a->rows, a->table->cols, a->x, d->stream),
-        "embed");
+    PRE(!a->positions || a->positions->type == d->type);
+    PRE(!a->positions || a->positions->cols == a->table->cols);
+    for (uint32_t i = 0; a->positions && i < v->op->seq_count; i++)
+        PRE(v->op->seqs[i].pos + v->op->seqs[i].row_count <= a->positions->rows);
+    const embed_args args = {.type = d->type,
+                             .table = a->table->data,
+                             .positions = a->positions ? a->positions->data : NULL,
+                             .scale = a->scale,
+                             .t = v->tables,
+                             .rows = a->rows,
+                             .dim = a->table->cols,
+                             .x = a->x};
+    return gpu_op_end(d, launch_embed(&args, d->stream), "embed");
 }
 
 static status run_norm(device *d, const norm_args *a, const weight *w, const char *op) {
@@ -156,11 +170,13 @@ status cuda_norm(device *d, const op_norm *a) {
     PRE(d);
     PRE(a);
     if (gpu_faulted(d)) return ST_DEVICE;
-    PRE(a->kind == NORM_RMS);
+    PRE(a->x || a->delta);
     const norm_args args = {.type = d->type,
+                            .kind = a->kind,
                             .x = a->x,
                             .delta = a->delta,
                             .weight = a->weight->data,
+                            .bias = a->weight->bias,
                             .rows = a->rows,
                             .dim = a->dim,
                             .eps = a->eps,
@@ -172,11 +188,12 @@ status cuda_head_norm(device *d, const op_head_norm *a) {
     PRE(d);
     PRE(a);
     if (gpu_faulted(d)) return ST_DEVICE;
-    PRE(a->kind == NORM_RMS);
     const norm_args args = {.type = d->type,
+                            .kind = a->kind,
                             .x = (float *)a->x, /* only read: there is a head */
                             .delta = a->delta,
                             .weight = a->weight->data,
+                            .bias = a->weight->bias,
                             .head = gpu_step(d)->tables.head + a->begin,
                             .rows = a->count,
                             .dim = a->dim,
@@ -191,13 +208,13 @@ static status own_product(device *d, const linear_args *a, const char *op) {
     return gpu_op_end(d, launch_linear(a, d->stream), op);
 }
 
-/* The library knows no gate_up: it goes through scratch [rows, n]. ST_UNSUPPORTED: it has nothing for this
- * shape. */
+/* The library multiplies and adds the bias; what needs an activation goes through scratch [rows, n].
+ * ST_UNSUPPORTED: it has nothing for this shape. */
 static status library_product(device *d, const linear_args *a, void *scratch, const char *op) {
     errbuf text = {0};
     linear_args plain = *a;
-    const bool paired = a->mode == LINEAR_GATE_UP;
-    if (paired) {
+    const bool gated = a->mode == LINEAR_GATE_UP, acts = gated || a->mode == LINEAR_UNGATED;
+    if (acts) {
         plain.out = scratch;
         plain.mode = LINEAR_ACT;
     }
@@ -205,9 +222,14 @@ static status library_product(device *d, const linear_args *a, void *scratch, co
     if (st == ST_UNSUPPORTED) return st;
     if (st == ST_TIMEOUT) return gpu_hung(d, text.text);
     if (st != ST_OK) return gpu_fault(d, text.text);
-    cudaError_t e =
-        paired ? launch_silu_mul(d->type, scratch, a->rows, a->n / 2, a->out, d->stream) : cudaSuccess;
-    return gpu_op_end(d, e, op);
+    const act_args act = {.type = d->type,
+                          .act = a->act,
+                          .gated = gated,
+                          .x = scratch,
+                          .rows = a->rows,
+                          .dim = gated ? a->n / 2 : a->n,
+                          .out = a->out};
+    return gpu_op_end(d, acts ? launch_act_mul(&act, d->stream) : cudaSuccess, op);
 }
 
 static linear_args rows_of(const linear_args *a, const step_run *run) {
@@ -240,7 +262,8 @@ static status product_by_kind(device *d, const linear_args *a, void *scratch, co
 }
 
 static status product(device *d, const linear_args *a, void *scratch, const char *op) {
-    if (!d->gemm) return own_product(d, a, op);
+    /* An output head with a bias is one that no model has: the library would want it in f32. */
+    if (!d->gemm || (a->mode == LINEAR_F32 && a->bias)) return own_product(d, a, op);
     if (d->opt.deterministic) return product_by_kind(d, a, scratch, op);
     return a->rows <= LINEAR_FEW_ROWS ? own_product(d, a, op) : library_product(d, a, scratch, op);
 }
@@ -258,7 +281,8 @@ status cuda_linear(device *d, const op_linear *a) {
                               .n = a->w->rows,
                               .k = a->w->cols,
                               .out = a->out,
-                              .mode = a->logits ? LINEAR_F32 : LINEAR_ACT};
+                              .mode = a->logits ? LINEAR_F32 : LINEAR_ACT,
+                              .bias = a->w->bias};
     return product(d, &args, NULL, "linear");
 }
 
@@ -266,8 +290,8 @@ status cuda_gate_up(device *d, const op_gate_up *a) {
     PRE(d);
     PRE(a);
     if (gpu_faulted(d)) return ST_DEVICE;
-    PRE(a->w->form == WEIGHT_GATE_UP);
-    PRE(a->act == ACT_SILU);
+    PRE(a->w->form != WEIGHT_QKV);
+    PRE(a->w->type == d->type);
     const linear_args args = {.type = d->type,
                               .x = a->x,
                               .w = a->w->data,
@@ -275,7 +299,9 @@ status cuda_gate_up(device *d, const op_gate_up *a) {
                               .n = a->w->rows,
                               .k = a->w->cols,
                               .out = a->out,
-                              .mode = LINEAR_GATE_UP};
+                              .mode = a->w->form == WEIGHT_GATE_UP ? LINEAR_GATE_UP : LINEAR_UNGATED,
+                              .act = a->act,
+                              .bias = a->w->bias};
     return product(d, &args, a->scratch, "gate_up");
 }
 
@@ -308,6 +334,9 @@ status cuda_attend(device *d, const op_attend *a) {
     if (gpu_faulted(d)) return ST_DEVICE;
     const step_view *v = gpu_step(d);
     const kv_layout *l = &d->attention.layout;
+    const uint32_t max_context = d->opt.max_seq_pages * KV_PAGE_TOKENS;
+    PRE(!a->q_norm == !a->k_norm);
+    PRE(!a->rope_local || d->attention.rope_dim == 0 || d->rope[1]);
     const attend_args args = {.type = d->type,
                               .kv = d->attention.kv,
                               .layers = l->layers,
@@ -316,8 +345,13 @@ status cuda_attend(device *d, const op_attend *a) {
                               .heads = d->attention.heads,
                               .head_dim = l->head_dim,
                               .scale = d->attention.scale,
-                              .rope = d->rope,
+                              .kind = d->attention.rope,
+                              .rope = d->rope[a->rope_local],
                               .rope_dim = d->attention.rope_dim,
+                              .window = a->window < max_context ? a->window : 0,
+                              .q_norm = a->q_norm ? a->q_norm->data : NULL,
+                              .k_norm = a->k_norm ? a->k_norm->data : NULL,
+                              .norm_eps = a->norm_eps,
                               .t = v->tables,
                               .rows = a->rows,
                               .qkv = a->qkv,
@@ -325,9 +359,6 @@ status cuda_attend(device *d, const op_attend *a) {
                               .partials = d->partials,
                               .counters = d->counters};
     PRE(a->layer < l->layers);
-    PRE(a->window == 0);
-    PRE(!a->q_norm);
-    PRE(!a->k_norm);
     return gpu_op_end(d, attend_rows(d, &args, v), "attend");
 }
 

@@ -9,7 +9,10 @@
  *
  *   WEIGHT_QKV       rows of q, then k, then v: one product makes all three
  *   WEIGHT_GATE_UP   groups of 8 rows of gate and of up alternate, so that the block that computes a row of
- *                    one computes its partner of the other and multiplies them at once */
+ *                    one computes its partner of the other and multiplies them at once
+ *
+ * A bias lies behind its weight, in the same order: a matrix of one column. That of a product has the
+ * activations' type, so that our own kernels and the library add the same numbers; that of a norm is f32. */
 #include "kernels/cuda/weights.h"
 
 #include "base/mem.h"
@@ -21,6 +24,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define BIAS_ALIGN   ((size_t)256) /* of where it begins */
+#define BIAS_PADDING 8u            /* numbers of a product's: zeros to a multiple of it (launch.h) */
 #define CHUNK_BYTES  ((size_t)4 << 20)
 #define TASK_BYTES   ((size_t)64 << 10) /* what a thread converts at a time */
 #define LAUNCHES_MAX 512u /* before the next wait: a full queue blocks a launch without a deadline */
@@ -202,10 +207,50 @@ static uint32_t rows_of(const weight_parts *from) {
     return rows;
 }
 
+static bool has_bias(const weight_parts *from) {
+    for (uint32_t i = 0; i < weight_form_parts(from->form); i++)
+        if (from->bias[i].data) return true;
+    return false;
+}
+
+/* Where the bias of a weight begins, and where it ends. */
+static uint64_t bias_begin(dtype act_type, const weight_parts *from) {
+    const uint32_t rows = rows_of(from);
+    const uint64_t bytes =
+        (uint64_t)rows * from->part[0].cols * (rows == 1 ? sizeof(float) : dtype_block_bytes(act_type));
+    return has_bias(from) ? (bytes + BIAS_ALIGN - 1) / BIAS_ALIGN * BIAS_ALIGN : bytes;
+}
+
 uint64_t cuda_weight_bytes(dtype act_type, const weight_parts *from) {
     PRE(from);
-    uint32_t rows = rows_of(from);
-    return (uint64_t)rows * from->part[0].cols * (rows == 1 ? sizeof(float) : dtype_block_bytes(act_type));
+    const uint64_t rows = rows_of(from), begin = bias_begin(act_type, from);
+    if (!has_bias(from)) return begin;
+    if (rows == 1) return begin + from->part[0].cols * sizeof(float);
+    return begin + (rows + BIAS_PADDING - 1) / BIAS_PADDING * BIAS_PADDING * dtype_block_bytes(act_type);
+}
+
+/* Parts without a bias have one of zeros. */
+static status load_bias(device *d, weight *w, const weight_parts *from, errbuf *eb) {
+    if (!has_bias(from)) return ST_OK;
+    const uint32_t count = weight_form_parts(from->form);
+    weight bias = {.form = w->form, .type = w->type, .rows = w->rows, .cols = 1};
+    bias.data = (char *)w->data + bias_begin(d->opt.act_type, from);
+    if (w->rows == 1) bias.cols = w->cols;
+    tensor views[WEIGHT_PARTS_MAX];
+    const tensor *parts[WEIGHT_PARTS_MAX] = {NULL};
+    float *zeros = xcalloc(w->rows, sizeof *zeros);
+    for (uint32_t i = 0; i < count; i++) {
+        const tensor *b = &from->bias[i];
+        PRE(!b->data || b->type == DT_F32);
+        PRE(!b->data || b->cols == (w->rows == 1 ? w->cols : from->part[i].rows));
+        views[i] = (tensor){
+            .type = DT_F32, .rows = from->part[i].rows, .cols = bias.cols, .data = b->data ? b->data : zeros};
+        parts[i] = &views[i];
+    }
+    w->bias = bias.data;
+    status st = load_rows(d, &bias, parts, eb);
+    free(zeros);
+    return st;
 }
 
 status cuda_weights_ready(device *d, weight_home *out, errbuf *eb) {
@@ -222,10 +267,7 @@ status cuda_weight_load(device *d, const weight_parts *from, weight **out, errbu
     PRE(out);
     const weight_form form = from->form;
     const tensor *parts[WEIGHT_PARTS_MAX];
-    for (uint32_t i = 0; i < WEIGHT_PARTS_MAX; i++) {
-        PRE(!from->bias[i].data); /* no FEATURE_BIAS: no kernel adds one */
-        parts[i] = &from->part[i];
-    }
+    for (uint32_t i = 0; i < WEIGHT_PARTS_MAX; i++) parts[i] = &from->part[i];
     if (gpu_faulted(d)) return gpu_fault_text(d, eb);
     status st = check_parts(form, parts, eb);
     if (st != ST_OK) return st;
@@ -248,6 +290,7 @@ status cuda_weight_load(device *d, const weight_parts *from, weight **out, errbu
                     bytes >> 10, (double)d->used / 0x1p20, (double)d->total / 0x1p20, d->opt.memory_fraction);
     }
     st = parts[0]->data ? load_rows(d, w, parts, eb) : fill_random(d, w, parts, eb);
+    if (st == ST_OK) st = load_bias(d, w, from, eb);
     if (st != ST_OK) {
         cuda_weight_free(d, w);
         return st;

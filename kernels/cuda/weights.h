@@ -10,7 +10,8 @@ struct weight {
     num_type type;       /* NUM_F32 for vectors, else the device's */
     uint32_t rows, cols; /* of all parts together */
     void *data;          /* [rows, cols]; WEIGHT_GATE_UP in groups (launch.h) */
-    size_t bytes;
+    const void *bias;    /* [rows] of `type` and zeros (launch.h); of a vector [cols]; or NULL. Behind data */
+    size_t bytes;        /* of both */
 };
 
 /* Slots of backend_ops. */

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""/openapi.json against what a cluster of mock workers answers, by schemathesis from PyPI: no server error, no
-status or content type that is not in the file, and bodies of the shapes that it tells. Takes minutes; not part
-of tests/run.sh.
+"""/openapi.json against what a cluster of mock workers answers, by schemathesis from PyPI: no server error,
+no status or content type that is not in the file, and bodies of the shapes that it tells. Takes minutes; not
+part of tests/run.sh.
 
 tests/clients/schemathesis.py [--examples 25] [--seed 1]
 

@@ -75,6 +75,8 @@ static void submit_one(sim *s) {
     /* Few stories, so that they meet while they are computed, and while their pages are given up. */
     if (sim_below(s, 3)) ask.story = 1 + sim_below(s, 4);
     ask.salt = sim_below(s, 8) == 0;
+    ask.score = sim_below(s, 6) == 0;
+    if (sim_below(s, 10) == 0) ask.max_tokens = 0;
     if (s->client_count && sim_below(s, 4) == 0) {
         ask.after = s->clients[s->client_count - 1 - sim_below(s, MIN(s->client_count, 8u))];
         ask.prompt_count = 1 + sim_below(s, 20);

@@ -45,7 +45,7 @@ attend_rig attend_rig_open(num_type type, uint32_t heads, uint32_t kv_heads, uin
     uint32_t rope_dim =
         head_dim >= 8 ? head_dim - 6 : head_dim; /* the last three pairs stay, within a unit of four */
     float *rope = gpu_new(NULL, (size_t)ATTEND_RIG_POSITIONS * rope_dim * sizeof(float));
-    GPU_OK(launch_rope_table(rope, ATTEND_RIG_POSITIONS, rope_dim, ROPE_BASE, NULL, NULL));
+    GPU_OK(launch_rope_table(rope, ATTEND_RIG_POSITIONS, rope_dim, ROPE_BASE, NULL, 1, NULL));
     r.a = (attend_args){.type = type,
                         .kv = gpu_new(NULL, r.kv_bytes),
                         .layers = LAYERS,
@@ -225,7 +225,8 @@ static double attend_double(const attend_step *s, const void *qkv, const void *p
     uint32_t kv_head = head / (a->heads / a->kv_heads), keys = s->pos[row] + 1;
     size_t q = (size_t)row * row_width(r) + (size_t)head * a->head_dim;
     double score[ATTEND_RIG_POSITIONS], top = -INFINITY, total = 0, most = 0;
-    for (uint32_t key = 0; key < keys; key++) {
+    const uint32_t first = a->window != 0 && keys > a->window ? keys - a->window : 0;
+    for (uint32_t key = first; key < keys; key++) {
         size_t k = attend_rig_place(r, s->seq[row], key, 0, kv_head);
         score[key] = 0;
         for (uint32_t d = 0; d < a->head_dim; d++)
@@ -234,7 +235,7 @@ static double attend_double(const attend_step *s, const void *qkv, const void *p
         top = fmax(top, score[key]);
     }
     memset(out, 0, a->head_dim * sizeof *out);
-    for (uint32_t key = 0; key < keys; key++) {
+    for (uint32_t key = first; key < keys; key++) {
         size_t v = attend_rig_place(r, s->seq[row], key, 1, kv_head);
         double weight = exp(score[key] - top);
         total += weight;

@@ -20,7 +20,7 @@ enum {
 };
 
 typedef struct attend_rig {
-    attend_args a; /* without a step's tables */
+    attend_args a; /* without a step's tables; tests may set kind, window and the norms */
     size_t elem, kv_bytes;
 } attend_rig;
 

@@ -55,16 +55,18 @@ static void the_table_is_the_cosine_and_sine_of_every_angle(void **state) {
           *dev_factors = gpu_new(factors, sizeof factors);
     float *table = xcalloc(POSITIONS * PAIRS * 2, sizeof *table);
     for (int scaled = 0; scaled < 2; scaled++) {
-        GPU_OK(launch_rope_table(dev, POSITIONS, 2 * PAIRS, 500000.0, scaled ? dev_factors : NULL, NULL));
+        const double magnitude = scaled ? 1.25 : 1;
+        GPU_OK(launch_rope_table(dev, POSITIONS, 2 * PAIRS, 500000.0, scaled ? dev_factors : NULL, magnitude,
+                                 NULL));
         gpu_read(table, dev, POSITIONS * PAIRS * 2 * sizeof *table);
         for (uint32_t pos = 0; pos < POSITIONS; pos++)
             for (uint32_t i = 0; i < PAIRS; i++) {
                 double angle =
                     pos * pow(500000.0, -2.0 * i / (2 * PAIRS)) / (scaled ? (double)factors[i] : 1.0);
                 const float *turn = table + (pos * PAIRS + i) * 2;
-                /* Half a unit of a float below 1, and the error of an angle in double. */
-                assert_true(fabs((double)turn[0] - cos(angle)) <= 0x1p-25 + 1e-12);
-                assert_true(fabs((double)turn[1] - sin(angle)) <= 0x1p-25 + 1e-12);
+                /* Half a unit of a float below 2, and the error of an angle in double. */
+                assert_true(fabs((double)turn[0] - magnitude * cos(angle)) <= magnitude * 0x1p-24 + 1e-12);
+                assert_true(fabs((double)turn[1] - magnitude * sin(angle)) <= magnitude * 0x1p-24 + 1e-12);
             }
     }
     gpu_free(dev);

@@ -1,4 +1,4 @@
-/* linear_test - launch_linear and launch_silu_mul against loops in double, and the promise that a row's bits
+/* linear_test - launch_linear and launch_act_mul against loops in double, and the promise that a row's bits
  * do not depend on how many rows there are, which kernel they go through, or what the others hold. */
 #include "tests/cuda/gpu.h"
 
@@ -13,7 +13,7 @@
 enum { ROWS_MAX = 257, ROWS_WIDE = 130 };
 
 static const char *const type_names[] = {"bf16", "f16", "f32"};
-static const char *const mode_names[] = {"act", "f32", "gate_up"};
+static const char *const mode_names[] = {"act", "f32", "gate_up", "ungated"};
 
 /* --- numbers of a type --- */
 
@@ -54,6 +54,8 @@ typedef struct product {
     uint32_t n, k;
     void *x, *w;         /* host, [ROWS_MAX, k] and [n, k] */
     void *dev_x, *dev_w; /* device copies */
+    act_kind act;
+    void *bias, *dev_bias; /* [n], or NULL */
 } product;
 
 static product product_new(num_type type, uint32_t n, uint32_t k) {
@@ -65,7 +67,16 @@ static product product_new(num_type type, uint32_t n, uint32_t k) {
     return p;
 }
 
+static void product_add_bias(product *p) {
+    const uint32_t padded = (p->n + 7) / 8 * 8;
+    p->bias = packed_random(p->type, 3, padded);
+    memset((char *)p->bias + p->n * size_of(p->type), 0, (padded - p->n) * size_of(p->type));
+    p->dev_bias = gpu_new(p->bias, padded * size_of(p->type));
+}
+
 static void product_done(product *p) {
+    gpu_free(p->dev_bias);
+    free(p->bias);
     gpu_free(p->dev_x);
     gpu_free(p->dev_w);
     free(p->x);
@@ -97,6 +108,8 @@ static uint8_t *run_by(const product *p, linear_out mode, uint32_t first, uint32
                            .k = p->k,
                            .out = out,
                            .mode = mode,
+                           .act = p->act,
+                           .bias = p->dev_bias,
                            .no_cluster = no_cluster};
     GPU_OK(launch_linear(&a, NULL));
     uint8_t *host = xmalloc(bytes + canary);
@@ -122,7 +135,7 @@ typedef struct sum {
 } sum;
 
 static sum dot(const product *p, uint32_t row, uint32_t n) {
-    double value = 0, magnitude = 0;
+    double value = p->bias ? (double)unpacked(p->type, p->bias, n) : 0, magnitude = fabs(value);
     for (uint32_t i = 0; i < p->k; i++) {
         double v = (double)unpacked(p->type, p->x, (size_t)row * p->k + i) *
                    (double)unpacked(p->type, p->w, (size_t)n * p->k + i);
@@ -141,14 +154,24 @@ static double silu(double x) {
     return x / (1 + exp(-x));
 }
 
+static double acted(act_kind act, double x) {
+    if (act == ACT_RELU) return x < 0 ? 0 : x;
+    return act == ACT_SILU ? silu(x) : 0.5 * x * (1 + tanh(sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
+}
+
 /* What out[row][column] should be. */
 static sum expected(const product *p, linear_out mode, uint32_t row, uint32_t column) {
+    if (mode == LINEAR_UNGATED) {
+        sum all = dot(p, row, column);
+        double value = acted(p->act, all.value);
+        return (sum){value, 1.2 * all.slack + fabs(value) * 0x1p-19};
+    }
     if (mode != LINEAR_GATE_UP) return dot(p, row, column);
     uint32_t n = column / GATE_UP_GROUP * (2 * GATE_UP_GROUP) + column % GATE_UP_GROUP;
     sum gate = dot(p, row, n), up = dot(p, row, n + GATE_UP_GROUP);
-    double value = silu(gate.value) * up.value;
-    double slack =
-        1.1 * gate.slack * fabs(up.value) + fabs(silu(gate.value)) * up.slack + fabs(value) * 0x1p-20;
+    double value = acted(p->act, gate.value) * up.value;
+    double slack = 1.2 * gate.slack * fabs(up.value) + fabs(acted(p->act, gate.value)) * up.slack +
+                   fabs(value) * 0x1p-19;
     return (sum){value, slack};
 }
 
@@ -387,58 +410,124 @@ static void shapes_that_cannot_be_are_refused(void **state) {
     assert_int_equal(launch_linear(&half_pair, NULL), cudaErrorInvalidValue);
     assert_int_equal(launch_linear(&no_rows, NULL), cudaErrorInvalidValue);
     assert_int_equal(launch_linear(&crooked, NULL), cudaErrorInvalidValue);
-    assert_int_equal(launch_silu_mul(NUM_BF16, p.dev_x, 1, 12, out, NULL), cudaErrorInvalidValue);
+    const act_args odd = {.type = NUM_BF16, .gated = true, .x = p.dev_x, .rows = 1, .dim = 12, .out = out};
+    assert_int_equal(launch_act_mul(&odd, NULL), cudaErrorInvalidValue);
     GPU_OK(cudaDeviceSynchronize());
     gpu_free(out);
     product_done(&p);
 }
 
-/* --- silu_mul --- */
+/* --- biases and activations --- */
 
-static void silu_mul_agrees_with_double(void **state) {
+/* What a library leaves, of large and small numbers. */
+static void act_mul_agrees_with_double(void **state) {
     (void)state;
     enum { ROWS = 5, DIM = 152 };
-    for (num_type type = NUM_BF16; type <= NUM_F32; type++) {
-        void *host = packed_random(type, 5, (size_t)ROWS * 2 * DIM);
-        void *gate_up = gpu_new(host, (size_t)ROWS * 2 * DIM * size_of(type));
-        const size_t bytes = (size_t)ROWS * DIM * size_of(type), canary = 64;
-        void *dev = gpu_new(NULL, bytes + canary);
-        GPU_OK(launch_silu_mul(type, gate_up, ROWS, DIM, dev, NULL));
-        uint8_t *out = xmalloc(bytes + canary);
-        gpu_read(out, dev, bytes + canary);
-        for (size_t i = 0; i < (size_t)ROWS * DIM; i++) {
-            size_t at = i + i / GATE_UP_GROUP * GATE_UP_GROUP;
-            double want =
-                silu((double)unpacked(type, host, at)) * (double)unpacked(type, host, at + GATE_UP_GROUP);
-            double bound = fabs(want) * (rounding_of(type) + 0x1p-20) + 0x1p-25;
-            assert_true(fabs((double)unpacked(type, out, i) - want) <= bound);
+    for (num_type type = NUM_BF16; type <= NUM_F32; type++)
+        for (int way = 0; way < 6; way++) {
+            const act_kind act = (act_kind)(way / 2);
+            const bool gated = way % 2;
+            const size_t count = (size_t)ROWS * DIM * (gated ? 2 : 1);
+            void *host = packed_random(type, 5, count);
+            for (size_t i = 0; i < count; i++) {
+                const float v = ldexpf(unpacked(type, host, i), i % 5 == 0 ? 4 : 0);
+                if (type == NUM_F32)
+                    ((float *)host)[i] = v;
+                else
+                    ((uint16_t *)host)[i] = type == NUM_BF16 ? bf16_of_f32(v) : half_of_f32(v);
+            }
+            void *x = gpu_new(host, count * size_of(type));
+            const size_t bytes = (size_t)ROWS * DIM * size_of(type), canary = 64;
+            void *dev = gpu_new(NULL, bytes + canary);
+            const act_args a = {
+                .type = type, .act = act, .gated = gated, .x = x, .rows = ROWS, .dim = DIM, .out = dev};
+            GPU_OK(launch_act_mul(&a, NULL));
+            uint8_t *out = xmalloc(bytes + canary);
+            gpu_read(out, dev, bytes + canary);
+            for (size_t i = 0; i < (size_t)ROWS * DIM; i++) {
+                size_t at = gated ? i + i / GATE_UP_GROUP * GATE_UP_GROUP : i;
+                double want = acted(act, (double)unpacked(type, host, at)) *
+                              (gated ? (double)unpacked(type, host, at + GATE_UP_GROUP) : 1);
+                double bound = fabs(want) * (rounding_of(type) + 0x1p-19) + 0x1p-24;
+                if (!(fabs((double)unpacked(type, out, i) - want) <= bound))
+                    fail_msg("%s activation %d: %g, want %g", type_names[type], act,
+                             (double)unpacked(type, out, i), want);
+            }
+            for (size_t i = 0; i < canary; i++) assert_int_equal(out[bytes + i], 0xff);
+            free(out);
+            free(host);
+            gpu_free(dev);
+            gpu_free(x);
         }
-        for (size_t i = 0; i < canary; i++) assert_int_equal(out[bytes + i], 0xff);
-        free(out);
-        free(host);
-        gpu_free(dev);
-        gpu_free(gate_up);
-    }
 }
 
-static void silu_mul_of_f32_sums_is_what_gate_up_gives(void **state) {
+/* In fp32, where nothing is rounded between: by every activation, gated and not. */
+static void act_mul_of_f32_sums_is_what_products_with_an_activation_give(void **state) {
     (void)state;
     enum { ROWS = 3 };
     product p = product_new(NUM_F32, 96, 72);
-    uint8_t *sums = run(&p, LINEAR_ACT, 0, ROWS), *want = run(&p, LINEAR_GATE_UP, 0, ROWS);
-    void *gate_up = gpu_new(sums, ROWS * row_bytes(&p, LINEAR_ACT));
-    const size_t bytes = ROWS * row_bytes(&p, LINEAR_GATE_UP);
-    void *dev = gpu_new(NULL, bytes);
-    GPU_OK(launch_silu_mul(NUM_F32, gate_up, ROWS, p.n / 2, dev, NULL));
-    uint8_t *out = xmalloc(bytes);
-    gpu_read(out, dev, bytes);
-    assert_memory_equal(out, want, bytes);
-    free(out);
-    free(sums);
-    free(want);
-    gpu_free(dev);
-    gpu_free(gate_up);
+    for (act_kind act = ACT_SILU; act <= ACT_RELU; act++)
+        for (linear_out mode = LINEAR_GATE_UP; mode <= LINEAR_UNGATED; mode++) {
+            p.act = act;
+            uint8_t *sums = run(&p, LINEAR_ACT, 0, ROWS), *want = run(&p, mode, 0, ROWS);
+            void *x = gpu_new(sums, ROWS * row_bytes(&p, LINEAR_ACT));
+            const size_t bytes = ROWS * row_bytes(&p, mode);
+            void *dev = gpu_new(NULL, bytes);
+            const act_args a = {.type = NUM_F32,
+                                .act = act,
+                                .gated = mode == LINEAR_GATE_UP,
+                                .x = x,
+                                .rows = ROWS,
+                                .dim = width_of(&p, mode),
+                                .out = dev};
+            GPU_OK(launch_act_mul(&a, NULL));
+            uint8_t *out = xmalloc(bytes);
+            gpu_read(out, dev, bytes);
+            assert_memory_equal(out, want, bytes);
+            free(out);
+            free(sums);
+            free(want);
+            gpu_free(dev);
+            gpu_free(x);
+        }
     product_done(&p);
+}
+
+/* n that is no multiple of eight too: the kernels that store eight at a time read the zeros behind it. */
+static void biases_and_activations_agree_with_double_by_every_kernel(void **state) {
+    (void)state;
+    static const uint32_t rows[] = {1, 9, 20, 40, 65};
+    static const uint32_t n[] = {33, 96};
+    for (num_type type = NUM_BF16; type <= NUM_F32; type++)
+        for (size_t i = 0; i < ARRAY_LEN(n); i++) {
+            product p = product_new(type, n[i], 136);
+            product_add_bias(&p);
+            for (linear_out mode = LINEAR_ACT; mode <= LINEAR_UNGATED; mode++) {
+                if (mode == LINEAR_GATE_UP && n[i] % (2 * GATE_UP_GROUP) != 0) continue;
+                p.act = (act_kind)((i + (size_t)mode) % 3);
+                for (size_t r = 0; r < ARRAY_LEN(rows); r++) check_rows(&p, mode, rows[r]);
+            }
+            product_done(&p);
+        }
+}
+
+static void a_row_with_bias_and_activation_has_the_same_bits_by_every_kernel(void **state) {
+    (void)state;
+    static const uint32_t rows[] = {1, 9, 17, 40};
+    for (num_type type = NUM_BF16; type <= NUM_F16; type++)
+        for (linear_out mode = LINEAR_ACT; mode <= LINEAR_UNGATED; mode++) {
+            product p = product_new(type, 96, 1160);
+            p.act = mode == LINEAR_GATE_UP ? ACT_SILU : ACT_GELU;
+            product_add_bias(&p);
+            uint8_t *all = run_by(&p, mode, 0, ROWS_WIDE, true);
+            for (size_t i = 0; i < 2 * ARRAY_LEN(rows); i++) {
+                uint8_t *some = run_by(&p, mode, 0, rows[i / 2], i % 2);
+                check_same(&p, mode, some, all, rows[i / 2], "the wide kernel");
+                free(some);
+            }
+            free(all);
+            product_done(&p);
+        }
 }
 
 int main(void) {
@@ -454,8 +543,10 @@ int main(void) {
         cmocka_unit_test(a_row_has_the_same_bits_wherever_it_stands),
         cmocka_unit_test(a_row_of_nan_stays_alone),
         cmocka_unit_test(shapes_that_cannot_be_are_refused),
-        cmocka_unit_test(silu_mul_agrees_with_double),
-        cmocka_unit_test(silu_mul_of_f32_sums_is_what_gate_up_gives),
+        cmocka_unit_test(act_mul_agrees_with_double),
+        cmocka_unit_test(act_mul_of_f32_sums_is_what_products_with_an_activation_give),
+        cmocka_unit_test(biases_and_activations_agree_with_double_by_every_kernel),
+        cmocka_unit_test(a_row_with_bias_and_activation_has_the_same_bits_by_every_kernel),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

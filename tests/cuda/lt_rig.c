@@ -15,12 +15,20 @@ typedef struct layout {
     uint64_t rows, cols, stride;
 } layout;
 
+typedef struct description {
+    cublasOperation_t of_a;
+    cublasLtEpilogue_t epilogue;
+    const void *bias;
+    int32_t bias_type;
+} description;
+
 typedef struct product {
     layout a, b, d;
     const void *a_at, *b_at;
     void *d_at;
     bool transpose_a;
-    float start; /* of each sum */
+    float start;      /* of each sum */
+    const void *bias; /* [rows of d] of d's type, or NULL */
 } product;
 
 float lt_number(cudaDataType type, const void *at, size_t i) {
@@ -46,6 +54,7 @@ static void multiply(void *args) {
                 sum +=
                     lt_number(p->a.type, p->a_at, a) * lt_number(p->b.type, p->b_at, col * p->b.stride + i);
             }
+            if (p->bias) sum += lt_number(p->d.type, p->bias, row);
             lt_store(p->d.type, p->d_at, col * p->d.stride + row, sum);
         }
 }
@@ -83,7 +92,7 @@ static cublasStatus_t product_create(cublasLtMatmulDesc_t *out, cublasComputeTyp
                                      cudaDataType_t scale) {
     assert_int_equal(compute, CUBLAS_COMPUTE_32F);
     assert_int_equal(scale, CUDA_R_32F);
-    *out = xmalloc(1);
+    *out = xcalloc(1, sizeof(description));
     blas.live++;
     return CUBLAS_STATUS_SUCCESS;
 }
@@ -91,9 +100,20 @@ static cublasStatus_t product_create(cublasLtMatmulDesc_t *out, cublasComputeTyp
 static cublasStatus_t product_set(cublasLtMatmulDesc_t d, cublasLtMatmulDescAttributes_t name,
                                   const void *value, size_t bytes) {
     assert_non_null(d);
-    assert_int_equal(name, CUBLASLT_MATMUL_DESC_TRANSA);
-    assert_int_equal(bytes, sizeof(int32_t));
-    memcpy(&blas.of_a, value, bytes);
+    description *to = (void *)d;
+    const struct {
+        cublasLtMatmulDescAttributes_t name;
+        void *to;
+        size_t bytes;
+    } known[] = {{CUBLASLT_MATMUL_DESC_TRANSA, &to->of_a, sizeof to->of_a},
+                 {CUBLASLT_MATMUL_DESC_EPILOGUE, &to->epilogue, sizeof to->epilogue},
+                 {CUBLASLT_MATMUL_DESC_BIAS_POINTER, &to->bias, sizeof to->bias},
+                 {CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, &to->bias_type, sizeof to->bias_type}};
+    size_t i = 0;
+    while (i < ARRAY_LEN(known) && known[i].name != name) i++;
+    assert_true(i < ARRAY_LEN(known));
+    assert_int_equal(bytes, known[i].bytes);
+    memcpy(known[i].to, value, bytes);
     return CUBLAS_STATUS_SUCCESS;
 }
 
@@ -177,11 +197,17 @@ static cublasStatus_t matmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t d, co
                              cublasLtMatrixLayout_t c, void *d_at, cublasLtMatrixLayout_t out,
                              const cublasLtMatmulAlgo_t *algo, void *workspace, size_t workspace_bytes,
                              cudaStream_t stream) {
-    product p = {.a_at = a_at, .b_at = b_at, .d_at = d_at, .transpose_a = blas.of_a == CUBLAS_OP_T};
+    const description *of = (const void *)d;
+    product p = {.a_at = a_at, .b_at = b_at, .d_at = d_at, .transpose_a = of->of_a == CUBLAS_OP_T};
     memcpy(&p.a, a, sizeof p.a);
     memcpy(&p.b, b, sizeof p.b);
     memcpy(&p.d, out, sizeof p.d);
     assert_true(handle && d && workspace && workspace_bytes >= WORKSPACE);
+    if (of->epilogue == CUBLASLT_EPILOGUE_BIAS) {
+        assert_non_null(of->bias);
+        assert_int_equal(of->bias_type, p.d.type);
+        p.bias = of->bias;
+    }
     assert_true(*(const float *)alpha == 1 && *(const float *)beta == 0);
     assert_true(c == out && c_at == d_at);
     assert_int_equal(p.transpose_a ? p.a.rows : p.a.cols, p.b.rows);

@@ -34,7 +34,6 @@ typedef struct stand_in {
     uint64_t odd_cols;
     uint32_t used;        /* set of algorithms that multiplied */
     uint32_t clock_reads; /* of the GPU's */
-    cublasOperation_t of_a;
     bool preferences[16];
     bool hangs;
 } stand_in;

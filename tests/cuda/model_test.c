@@ -1,4 +1,4 @@
-/* model_test - the whole tiny model (BATON_TINY_MODEL) through the engine: `cuda` against `cpu`, and in
+/* model_test - a whole tiny model (BATON_TINY_MODEL) through the engine: `cuda` against `cpu`, and in
  * deterministic mode against itself, whatever the steps look like. */
 #include "base/log.h"
 #include "base/mem.h"
@@ -235,18 +235,27 @@ static void *copy_pages(const engine *e, size_t *bytes) {
     return copy;
 }
 
-/* Text of slot 0 and the pages behind it: a prompt fed in chunks, then a decode step a token. */
+/* Text of slot 0 and the pages behind it: a prompt fed in chunks, then a decode step a token. And the scores
+ * of the prompt's tokens. */
 typedef struct text {
     int32_t ids[OUT];
+    token_out scores[PROMPT];
     void *pages;
     size_t bytes;
 } text;
 
 static text text_of(const fixture *f, dtype act, uint32_t chunk, const sampling *p) {
-    text t;
+    text t = {0};
     engine *e = engine_of(f, "cuda", act, true);
     open_slot(e, 0, f->prompt, PROMPT, NULL, 0, p);
-    t.ids[0] = feed(e, 0, PROMPT, chunk).id;
+    for (uint32_t begin = 0, rows; begin < PROMPT; begin += rows) {
+        step_result r;
+        rows = MIN(chunk, PROMPT - begin);
+        run(e, &(step_item){.begin = begin, .count = rows, .sample = begin + rows == PROMPT}, 1, &r);
+        assert_int_equal(r.prompt_count, p->prompt_logprobs < 0 ? 0 : MIN(rows, PROMPT - 1 - begin));
+        if (r.prompt_count) memcpy(t.scores + begin + 1, r.prompt, r.prompt_count * sizeof *t.scores);
+        t.ids[0] = r.token.id;
+    }
     for (uint32_t i = 1; i < OUT; i++) {
         step_result r;
         run(e, &(step_item){.slot = 0, .begin = PROMPT + i - 1, .count = 1, .sample = true}, 1, &r);
@@ -260,12 +269,14 @@ static text text_of(const fixture *f, dtype act, uint32_t chunk, const sampling 
 static void chunks_change_no_bit(void **state) {
     fixture *f = *state;
     static const uint32_t chunks[] = {16, 73, PROMPT - 1}; /* the last one leaves a single row */
-    const sampling p = seeded(3);
+    sampling p = seeded(3);
+    p.prompt_logprobs = 2;
     for (dtype act = DT_F16; act <= DT_BF16; act += DT_BF16 - DT_F16) {
         text whole = text_of(f, act, PROMPT, &p);
         for (size_t i = 0; i < ARRAY_LEN(chunks); i++) {
             text cut = text_of(f, act, chunks[i], &p);
             assert_memory_equal(whole.ids, cut.ids, sizeof whole.ids);
+            assert_memory_equal(whole.scores, cut.scores, sizeof whole.scores);
             assert_memory_equal(whole.pages, cut.pages, whole.bytes);
             free(cut.pages);
         }
@@ -366,8 +377,7 @@ static void replays_beside_prompts_change_no_bit(void **state) {
         } else {
             /* The same tokens in the steps in which they came first: a prompt, then one at a time. */
             for (uint32_t s = 0; s < N; s++) {
-                const uint32_t prompt = turns[s].count - turns[s].done,
-                               end = items[s].begin + items[s].count;
+                const uint32_t prompt = turns[s].count - turns[s].done, end = items[s].begin + items[s].count;
                 const bool last = prompt == items[s].count;
                 if (prompt > 0)
                     run(e, &(step_item){.slot = s, .begin = items[s].begin, .count = prompt, .sample = last},
@@ -389,7 +399,7 @@ static void replays_beside_prompts_change_no_bit(void **state) {
 
 /* --- recorded steps --- */
 
-static void a_decode_step_is_seven_launches_a_layer(void **state) {
+static void a_decode_step_is_a_launch_for_each_step_of_a_layer(void **state) {
     fixture *f = *state;
     const sampling p = greedy();
     engine *e = engine_of(f, "cuda", DT_BF16, true);
@@ -397,7 +407,7 @@ static void a_decode_step_is_seven_launches_a_layer(void **state) {
     int32_t out[OUT];
     generate(e, 0, 20, out);
     /* and the embedding, the last norm, the output head, the sampler */
-    assert_int_equal(step_nodes(engine_kv_of(e).dev, 1), 7 * f->m->layers + 4);
+    assert_int_equal(step_nodes(engine_kv_of(e).dev, 1), f->m->arch->step_count * f->m->layers + 4);
     engine_free(e);
 }
 
@@ -439,7 +449,7 @@ int main(void) {
         cmocka_unit_test(neighbours_change_no_bit),
         cmocka_unit_test(a_replay_changes_no_bit),
         cmocka_unit_test(replays_beside_prompts_change_no_bit),
-        cmocka_unit_test(a_decode_step_is_seven_launches_a_layer),
+        cmocka_unit_test(a_decode_step_is_a_launch_for_each_step_of_a_layer),
         cmocka_unit_test(warming_up_records_every_decode_step_and_changes_no_token),
     };
     return cmocka_run_group_tests(tests, setup, teardown);

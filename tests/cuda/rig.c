@@ -46,19 +46,24 @@ void rig_check(const rig *r, status st, const char *what) {
     fail_msg("%s: %s: %s", r->ops->name, what, eb.text);
 }
 
-void rig_attention(rig *r, const kv_layout *layout, uint32_t heads, uint32_t rope_dim) {
+void rig_setup(rig *r, const attend_setup *s) {
     errbuf eb = {0};
-    r->layout = *layout;
-    r->kv_bytes = RIG_PAGES * kv_page_bytes(layout);
+    r->layout = s->layout;
+    r->kv_bytes = RIG_PAGES * kv_page_bytes(&s->layout);
     r->kv = r->ops->mem_alloc(r->d, r->kv_bytes);
     assert_non_null(r->kv);
+    attend_setup own = *s;
+    own.kv = r->kv;
+    if (r->ops->attend_setup(r->d, &own, &eb) != ST_OK) fail_msg("%s: %s", r->ops->name, eb.text);
+}
+
+void rig_attention(rig *r, const kv_layout *layout, uint32_t heads, uint32_t rope_dim) {
     const attend_setup s = {.layout = *layout,
-                            .kv = r->kv,
                             .heads = heads,
                             .scale = 1.0f / sqrtf((float)layout->head_dim),
                             .rope_dim = rope_dim,
                             .rope_base = 10000};
-    if (r->ops->attend_setup(r->d, &s, &eb) != ST_OK) fail_msg("%s: %s", r->ops->name, eb.text);
+    rig_setup(r, &s);
 }
 
 void rig_close(rig *r) {
@@ -134,11 +139,15 @@ float *rig_read_floats(const rig *r, const void *p, size_t count) {
 }
 
 weight *rig_weight(const rig *r, weight_form form, const tensor *const *parts) {
-    errbuf eb = {0};
-    weight *w = NULL;
     weight_parts from = {.form = form};
     for (uint32_t i = 0; i < weight_form_parts(form); i++) from.part[i] = *parts[i];
-    if (r->ops->weight_load(r->d, &from, &w, &eb) != ST_OK) fail_msg("%s: %s", r->ops->name, eb.text);
+    return rig_weight_of(r, &from);
+}
+
+weight *rig_weight_of(const rig *r, const weight_parts *from) {
+    errbuf eb = {0};
+    weight *w = NULL;
+    if (r->ops->weight_load(r->d, from, &w, &eb) != ST_OK) fail_msg("%s: %s", r->ops->name, eb.text);
     return w;
 }
 

@@ -26,6 +26,8 @@ device_options rig_options(dtype act, bool deterministic);
 rig rig_open(const char *backend, const device_options *opt);
 /* Pages of zeros and attention over them. */
 void rig_attention(rig *r, const kv_layout *layout, uint32_t heads, uint32_t rope_dim);
+/* The same with all that a model can ask for; s->kv is the rig's. */
+void rig_setup(rig *r, const attend_setup *s);
 void rig_close(rig *r);
 /* Fails the test unless ST_OK */
 void rig_check(const rig *r, status st, const char *what);
@@ -40,6 +42,7 @@ size_t rig_act_bytes(const rig *r, size_t count);
 float *rig_read_acts(const rig *r, const void *p, size_t count);
 float *rig_read_floats(const rig *r, const void *p, size_t count);
 weight *rig_weight(const rig *r, weight_form form, const tensor *const *parts);
+weight *rig_weight_of(const rig *r, const weight_parts *from);
 
 /* Counter-based numbers in -1..1, rounded to `type`, so that every backend is given the same. Caller frees.
  */

@@ -57,7 +57,8 @@ static void check_embed(num_type type, uint32_t dim) {
     void *table_dev = packed_on_gpu(type, table, (size_t)VOCAB * dim);
     float *x = gpu_new(NULL, (size_t)ROWS_MAX * dim * sizeof *x);
     const step_tables t = {.header = gpu_new(&header, sizeof header), .ids = gpu_new(ids, sizeof ids)};
-    GPU_OK(launch_embed(type, table_dev, &t, ROWS_MAX, dim, x, NULL));
+    const embed_args a = {.type = type, .table = table_dev, .t = t, .rows = ROWS_MAX, .dim = dim, .x = x};
+    GPU_OK(launch_embed(&a, NULL));
     gpu_read(got, x, (size_t)ROWS_MAX * dim * sizeof *x);
     for (uint32_t r = 0; r < REAL; r++)
         assert_memory_equal(got + (size_t)r * dim, table + (size_t)ids[r] * dim, dim * sizeof *got);
@@ -198,16 +199,19 @@ static void a_row_has_the_same_bits_alone_among_others_and_through_the_head(void
 
 static void shapes_that_do_not_fit_are_refused(void **state) {
     (void)state;
-    const step_tables t = {0};
-    norm_args a = {.type = NUM_F32, .rows = 1, .dim = 12};
+    embed_args e = {.type = NUM_F32, .rows = 1, .dim = 12};
+    float x = 0;
+    norm_args a = {.type = NUM_F32, .x = &x, .rows = 1, .dim = 12};
     assert_int_equal(launch_norm(&a, NULL), cudaErrorInvalidValue);
     a.dim = 32776;
     assert_int_equal(launch_norm(&a, NULL), cudaErrorInvalidValue);
-    assert_int_equal(launch_embed(NUM_F32, NULL, &t, 1, 12, NULL, NULL), cudaErrorInvalidValue);
-    a.dim = 64;
-    a.rows = 0;
+    assert_int_equal(launch_embed(&e, NULL), cudaErrorInvalidValue);
+    a.dim = e.dim = 64;
+    a.rows = e.rows = 0;
     assert_int_equal(launch_norm(&a, NULL), cudaSuccess);
-    assert_int_equal(launch_embed(NUM_F32, NULL, &t, 0, 64, NULL, NULL), cudaSuccess);
+    assert_int_equal(launch_embed(&e, NULL), cudaSuccess);
+    a.x = NULL; /* nothing at all to norm */
+    assert_int_equal(launch_norm(&a, NULL), cudaErrorInvalidValue);
 }
 
 int main(void) {

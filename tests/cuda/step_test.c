@@ -146,16 +146,18 @@ static void fast_mode_records_too(void **state) {
 typedef struct wish {
     const char *name;
     sampling p;
+    bool score; /* what is thought of the token `given` */
+    int32_t given;
 } wish;
 
-static wish wishes[12];
+static wish wishes[16];
 static const int32_t stop_ids[] = {5, 17, -1, 1000000};
 static const sampling_bias biases[] = {{3, 4.5f}, {9, -100}, {3, 1}};
 
 static uint32_t make_wishes(void) {
     uint32_t n = 0;
     for (uint32_t i = 0; i < ARRAY_LEN(wishes); i++) {
-        wishes[i].p = sampling_default();
+        wishes[i] = (wish){.p = sampling_default()};
         wishes[i].p.seed = 0x123456789abcull + i;
         wishes[i].p.choice = i;
     }
@@ -188,6 +190,17 @@ static uint32_t make_wishes(void) {
     wishes[n].p.temperature = 0;
     wishes[n].p.repetition_penalty = 2;
     wishes[n++].name = "logprob of the token";
+    for (int32_t i = 0; i < 3; i++) { /* what is wished for of generated tokens has no say */
+        wishes[n].score = true;
+        wishes[n].given = i * 57;
+        wishes[n].p.prompt_logprobs = i * SAMPLING_LOGPROBS_MAX / 2;
+        wishes[n].p.repetition_penalty = 3;
+        wishes[n].p.bias = biases;
+        wishes[n].p.bias_count = ARRAY_LEN(biases);
+        wishes[n++].name = "score of a given token";
+    }
+    wishes[n].p.repetition_penalty = 1.7f;
+    wishes[n++].name = "repetition penalty behind scores";
     return n;
 }
 
@@ -202,7 +215,9 @@ static void choose(const rig *r, uint32_t count, sample_result *out) {
     for (uint32_t i = 0; i < HISTORY; i++) history[i] = (int32_t)((i * i + 3) % MINI_VOCAB);
     for (uint32_t i = 0; i < count; i++) {
         heads[i] = i;
-        in[i] = (sample_input){.params = &wishes[i].p,
+        in[i] = (sample_input){.score = wishes[i].score,
+                               .given = wishes[i].given,
+                               .params = &wishes[i].p,
                                .prompt = history,
                                .prompt_count = 25,
                                .output = history + 25,
@@ -238,7 +253,7 @@ static void choose(const rig *r, uint32_t count, sample_result *out) {
     free(logits);
 }
 
-static void equal_logits_give_the_tokens_and_logprobs_of_ref(void **state) {
+static void equal_logits_give_the_tokens_logprobs_and_ranks_of_ref(void **state) {
     (void)state;
     uint32_t count = make_wishes();
     const device_options opt = rig_options(DT_F32, true);
@@ -250,10 +265,14 @@ static void equal_logits_give_the_tokens_and_logprobs_of_ref(void **state) {
         if (a[i].broken || b[i].broken) fail_msg("%s: broken", wishes[i].name);
         if (a[i].token.id != b[i].token.id)
             fail_msg("%s: token %d, want %d", wishes[i].name, a[i].token.id, b[i].token.id);
-        if (wishes[i].p.logprobs < 0) continue;
+        int32_t wanted = wishes[i].score ? wishes[i].p.prompt_logprobs : wishes[i].p.logprobs;
+        if (wishes[i].score) assert_int_equal(a[i].token.id, wishes[i].given);
+        assert_int_equal(a[i].token.rank, b[i].token.rank);
+        assert_true((a[i].token.rank > 0) == wishes[i].score);
+        if (wanted < 0) continue;
         assert_memory_equal(&a[i].token.logprob, &b[i].token.logprob, sizeof(float));
-        assert_int_equal(a[i].token.top_count, wishes[i].p.logprobs);
-        assert_int_equal(b[i].token.top_count, wishes[i].p.logprobs);
+        assert_int_equal(a[i].token.top_count, wanted);
+        assert_int_equal(b[i].token.top_count, wanted);
         for (uint32_t j = 0; j < a[i].token.top_count; j++) {
             assert_int_equal(a[i].token.top[j].id, b[i].token.top[j].id);
             assert_true(a[i].token.top[j].logprob == b[i].token.top[j].logprob);
@@ -428,7 +447,7 @@ int main(void) {
         cmocka_unit_test(a_recorded_step_gives_the_tokens_of_one_that_is_not),
         cmocka_unit_test(what_was_generated_wanders),
         cmocka_unit_test(fast_mode_records_too),
-        cmocka_unit_test(equal_logits_give_the_tokens_and_logprobs_of_ref),
+        cmocka_unit_test(equal_logits_give_the_tokens_logprobs_and_ranks_of_ref),
         cmocka_unit_test(a_row_whose_tokens_are_all_banned_is_broken_alone),
         cmocka_unit_test(decode_attention_in_several_launches_gives_the_same_bits),
         cmocka_unit_test(memory_beyond_the_fraction_is_refused),

@@ -64,6 +64,7 @@ static void multiply(void *args) {
         for (uint32_t r = 0; r < a->rows; r++) {
             float sum = 0;
             for (uint32_t i = 0; i < a->k; i++) sum += number(a->type, a->x, (size_t)r * a->k + i) * w[i];
+            if (a->bias) sum += number(a->type, a->bias, n);
             size_t at = (size_t)r * a->n + n;
             if (a->mode == LINEAR_F32)
                 ((float *)a->out)[at] = sum;
@@ -75,8 +76,8 @@ static void multiply(void *args) {
 }
 
 status gemm_lt_linear(gemm_lt *g, const linear_args *a, errbuf *eb) {
-    if (a->type == NUM_F32 || a->mode == LINEAR_GATE_UP)
-        return errf(eb, ST_DEVICE, "cublasLt %ux%ux%u: only bf16 and f16, without gate_up", a->rows, a->n,
+    if (a->type == NUM_F32 || a->mode > LINEAR_F32)
+        return errf(eb, ST_DEVICE, "cublasLt %ux%ux%u: only bf16 and f16, without activation", a->rows, a->n,
                     a->k);
     if (g->way == GEMM_LT_FIXED && g->refuses) return errf(eb, ST_UNSUPPORTED, "cublasLt: refused");
     atomic_fetch_add(&rows_so_far, a->rows);

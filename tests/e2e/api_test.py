@@ -36,7 +36,7 @@ class Api(unittest.TestCase):
         )
         self.assertEqual(got, status, answer)
         self.assertIn(contains, answer["error"]["message"])
-        self.assertEqual(answer["error"]["code"], status)
+        self.assertIn(answer["error"]["code"], (status, "context_length_exceeded"))
         return answer["error"]
 
     # Shapes
@@ -133,6 +133,36 @@ class Api(unittest.TestCase):
         self.assertEqual(a["choices"], b["choices"])
         self.assertEqual(len({c["text"] for c in a["choices"]}), 3)
         self.assertEqual([c["index"] for c in a["choices"]], [0, 1, 2])
+
+    def test_equal_prompts_of_one_request_are_independent_samples(self):
+        for extra in ({}, {"seed": 7}):
+            for prompt in (["hello world"] * 4, [prompt_ids(9)] * 4):
+                got = self.ask(prompt=prompt, n=2, temperature=1.0, max_tokens=16, **extra)["choices"]
+                self.assertEqual(len({c["text"] for c in got}), 8)
+        alone = self.ask(prompt="hello world", seed=7, temperature=1.0, max_tokens=16)["choices"][0]["text"]
+        first = self.ask(prompt=["hello world"] * 4, seed=7, temperature=1.0, max_tokens=16)["choices"][0][
+            "text"
+        ]
+        self.assertEqual(first, alone)
+
+    def test_a_prompt_too_long_is_what_clients_take_for_it(self):
+        import openai
+
+        client = openai.OpenAI(base_url=self.url + "/v1", api_key="none", timeout=120 * SLOW, max_retries=0)
+        with self.assertRaises(openai.BadRequestError) as raised:
+            client.chat.completions.create(
+                model="tiny", messages=[{"role": "user", "content": "hi " * 9000}], max_tokens=4
+            )
+        self.assertEqual(raised.exception.code, "context_length_exceeded")
+        self.assertIn("This model's maximum context length is", str(raised.exception))
+
+    def test_an_unknown_field_is_told_in_the_answer(self):
+        self.assertIn("strange", self.ask(strange=1)["warnings"][0])
+        self.assertNotIn("warnings", self.ask(store=True))
+        events = self.c.stream(
+            "/v1/completions", {"prompt": "a", "max_tokens": 3, "ignore_eos": True, "strange": 1}
+        )
+        self.assertEqual(["warnings" in e for e in events[:-1]], [True] + [False] * (len(events) - 2))
 
     def test_stop_string_cuts_and_is_not_in_the_text(self):
         whole = self.ask(max_tokens=24, prompt=prompt_ids(20))["choices"][0]["text"]
@@ -232,6 +262,51 @@ class Api(unittest.TestCase):
             self.assertNotIn("s3cret", c.log())
 
     # Bad input: a clear error, and the cluster serves on.
+
+    def test_metrics_count_what_was_asked_in_the_names_of_vllm(self):
+        from prometheus_client.parser import text_string_to_metric_families
+
+        def read():
+            out = {}
+            for family in text_string_to_metric_families(self.c.get("/metrics")[1].decode()):
+                self.assertTrue(family.documentation, family.name)
+                for s in family.samples:
+                    out[s.name] = out.get(s.name, 0) + s.value
+                    if s.name.startswith("vllm:"):
+                        self.assertEqual((s.labels["model_name"], s.labels["engine"]), ("tiny", "0"))
+            return out
+
+        self.c.wait_idle()
+        before = read()
+        for _ in range(3):
+            self.ask(prompt=prompt_ids(20), max_tokens=7, n=2, seed=1)
+        self.c.wait_idle()
+        after = read()
+        told = {
+            "vllm:prompt_tokens_total": 3 * 20,
+            "vllm:generation_tokens_total": 3 * 2 * 7,
+            "vllm:prompt_tokens_by_source_total": 3 * 20,
+            "vllm:request_success_total": 6,
+            "vllm:request_prompt_tokens_count": 3,
+            "vllm:request_prompt_tokens_sum": 60,
+            "vllm:request_generation_tokens_sum": 42,
+            "vllm:request_max_num_generation_tokens_sum": 21,
+            "vllm:request_params_n_sum": 6,
+            "vllm:request_params_max_tokens_sum": 21,
+            "vllm:time_to_first_token_seconds_count": 6,
+            "vllm:inter_token_latency_seconds_count": 36,
+            "vllm:request_time_per_output_token_seconds_count": 6,
+            "vllm:e2e_request_latency_seconds_count": 6,
+            "vllm:request_queue_time_seconds_count": 6,
+            "vllm:request_prefill_time_seconds_count": 6,
+            "vllm:request_decode_time_seconds_count": 6,
+            "vllm:request_inference_time_seconds_count": 6,
+        }
+        got = {name: round(after[name] - before.get(name, 0)) for name in told}
+        self.assertEqual(got, told)
+        self.assertEqual((after["vllm:num_requests_running"], after["vllm:num_requests_waiting"]), (0, 0))
+        for name in ("vllm:iteration_tokens_total_count", "vllm:cache_config_info", "process_open_fds"):
+            self.assertGreater(after[name], 0, name)
 
     def test_bad_input(self):
         self.assertEqual(self.refused(404, "other", model="other")["type"], "NotFoundError")

@@ -9,7 +9,7 @@ set -eu
 build=${1:?usage: check_vocabs.sh BUILD_FOLDER FOLDER_WITH_GGML_VOCABS}
 folder=${2:?usage: check_vocabs.sh BUILD_FOLDER FOLDER_WITH_GGML_VOCABS}
 failed=0
-for name in gpt-2 llama-bpe qwen2 starcoder refact mpt command-r; do
+for name in gpt-2 llama-bpe qwen2 starcoder refact mpt command-r llama-spm phi-3; do
     vocab=$folder/ggml-vocab-$name.gguf
     [ -e "$vocab" ] || { echo "$name: $vocab is not there" >&2; failed=1; continue; }
     if "$build/tests/unit_tokens_test" "$vocab" "$vocab.inp" "$vocab.out" \

@@ -5,7 +5,9 @@ ids N id...                        a text
 top POSITION id:logit x 8          the best logits after that position of the text
 greedy M N id... id...             M prompt ids, then N greedy ids; only prompts whose best token leads by
                                    0.1 at every step
-text N PERPLEXITY id...            text.txt, and how well its tokens after the first are foreseen"""
+text N PERPLEXITY id...            text.txt, and how well its tokens after the first are foreseen
+scores N logprob:rank:near x N     of each of these; the rank is 1 + how many logits are above the token's,
+                                   and `near` other logits are so close to it that the rank is as uncertain"""
 
 import os
 import sys
@@ -34,18 +36,25 @@ PROMPTS = [
     "The days of the week are",
     "Hello, my name is",
 ]
-COUNT, LEAD = 16, 0.1
+COUNT, LEAD, NEAR = 16, 0.1, 1e-3
 
 
 def words(ids):
     return " ".join(map(str, ids))
 
 
-def perplexity(rows, ids):
+def log_probs(rows, ids):
     rows = rows[:-1].astype(np.float64)
     rows -= rows.max(axis=-1, keepdims=True)
     log_p = rows - np.log(np.exp(rows).sum(axis=-1, keepdims=True))
-    return np.exp(-log_p[np.arange(len(ids) - 1), ids[1:]].mean())
+    return log_p[np.arange(len(ids) - 1), ids[1:]]
+
+
+def scores(rows, ids):
+    for log_p, row, token in zip(log_probs(rows, ids), rows, ids[1:]):
+        own = row[token]
+        near = (np.abs(row - own) < NEAR).sum() - 1
+        yield f"{log_p:.5f}:{1 + (row > own).sum()}:{near}"
 
 
 def main():
@@ -65,7 +74,9 @@ def main():
             print("greedy", len(prompt), COUNT, words(prompt), words(token for token, _ in answer))
     with open(os.path.join(os.path.dirname(__file__), "text.txt"), encoding="utf-8") as f:
         ids = encode(f.read())
-    print("text", len(ids), "%.6f" % perplexity(reference.logits(model, ids), ids), words(ids))
+    rows = reference.logits(model, ids)
+    print("text", len(ids), "%.6f" % np.exp(-log_probs(rows, ids).mean()), words(ids))
+    print("scores", len(ids) - 1, " ".join(scores(rows, ids)))
 
 
 if __name__ == "__main__":

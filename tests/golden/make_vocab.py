@@ -298,7 +298,7 @@ def families():
 
 def random_ids(tok, rng, count):
     """Sequences of ids, without those of bytes: invalid bytes are not replaced alike. Nor are there
-    tokens that are looked for in normalized text: the library does not know them as special when it decodes."""
+    tokens that are looked for in normalized text: the library does not skip them as special ones."""
     odd = {i for i, t in tok.get_added_tokens_decoder().items() if t.normalized}
     ids = [i for i in range(tok.get_vocab_size()) if not (tok.id_to_token(i) or "<0x").startswith("<0x")]
     ids = [i for i in ids if i not in odd]

@@ -1,5 +1,5 @@
-/* smollm2_test - a real model's logits, greedy text and perplexity against stored answers of transformers in
- * fp32 (smollm2.txt), at each number of bits that activations may have.
+/* smollm2_test - a real model's logits, greedy text, log-probabilities and perplexity of a prompt against
+ * stored answers of transformers in fp32 (smollm2.txt), at each number of bits that activations may have.
  *
  * Skips where the model file (BATON_MODEL) is absent: deploy/fetch-model.sh smollm2. */
 #include "tests/test.h"
@@ -34,6 +34,11 @@ typedef struct answers {
     int32_t long_ids[LONG_MAX];
     uint32_t long_count;
     double perplexity; /* of long_ids after the first */
+    struct {
+        float logprob;
+        uint32_t rank, near; /* `near` others are so close that the rank is as uncertain */
+    } score[LONG_MAX];       /* [score_count] of long_ids after the first */
+    uint32_t score_count;
 } answers;
 
 typedef struct fixture {
@@ -65,6 +70,12 @@ static void read_answers(answers *a) {
         } else if (strcmp(what, "text") == 0) {
             assert_int_equal(fscanf(in, "%u %lf", &a->long_count, &a->perplexity), 2);
             read_ids(in, a->long_ids, a->long_count);
+        } else if (strcmp(what, "scores") == 0) {
+            assert_int_equal(fscanf(in, "%u", &a->score_count), 1);
+            assert_in_range(a->score_count, 1, LONG_MAX);
+            for (uint32_t i = 0; i < a->score_count; i++)
+                assert_int_equal(
+                    fscanf(in, "%f:%u:%u", &a->score[i].logprob, &a->score[i].rank, &a->score[i].near), 3);
         } else {
             assert_string_equal(what, "greedy");
             uint32_t n = a->text_count++;
@@ -78,6 +89,7 @@ static void read_answers(answers *a) {
     fclose(in);
     assert_true(a->count > 0 && a->top_count >= 20 && a->text_count >= 4);
     assert_true(a->long_count >= 600);
+    assert_int_equal(a->score_count, a->long_count - 1);
 }
 
 static int setup(void **state) {
@@ -118,6 +130,7 @@ static void open_ids(engine *e, const int32_t *ids, uint32_t count, uint32_t tok
     for (uint32_t i = 0; i < ARRAY_LEN(pages); i++) pages[i] = i;
     sampling greedy = sampling_default();
     greedy.temperature = 0;
+    greedy.prompt_logprobs = 1;
     const seq_start init = {.prompt = ids,
                             .prompt_count = count,
                             .params = &greedy,
@@ -213,48 +226,73 @@ static void cpu_greedy_text_is_that_of_transformers_with_32_and_16_bits(void **s
     assert_int_equal(equal_texts(f, 16), f->a.text_count);
 }
 
-static double log_of_sum(const float *row, size_t vocab) {
-    float top = row[0];
-    for (size_t i = 0; i < vocab; i++) top = fmaxf(top, row[i]);
-    double sum = 0;
-    for (size_t i = 0; i < vocab; i++) sum += (double)expf(row[i] - top);
-    return (double)top + log(sum);
-}
-
-static double perplexity_of(const fixture *f, uint32_t act_bits) {
+/* What is told of the long text's tokens after the first, by a prompt of their ids. Caller frees. */
+static token_out *scores_of(const fixture *f, uint32_t act_bits, dtype kv) {
     const answers *a = &f->a;
-    engine *e = engine_of(f, "cpu", act_bits, DT_F16, LONG_MAX);
+    engine *e = engine_of(f, "cpu", act_bits, kv, LONG_MAX);
     open_ids(e, a->long_ids, a->long_count, LONG_MAX);
-    size_t vocab = f->m->vocab;
-    float *logits = xcalloc(TOKENS_MAX * vocab, sizeof *logits);
-    double loss = 0;
+    token_out *out = xcalloc(a->long_count, sizeof *out);
     for (uint32_t begin = 0; begin < a->long_count; begin += TOKENS_MAX) {
         const step_item it = {.begin = begin, .count = MIN((uint32_t)TOKENS_MAX, a->long_count - begin)};
-        assert_int_equal(engine_logits(e, &it, logits, NULL), ST_OK);
-        for (uint32_t i = 0; i < it.count && begin + i + 1 < a->long_count; i++) {
-            const float *row = logits + i * vocab;
-            loss += log_of_sum(row, vocab) - (double)row[a->long_ids[begin + i + 1]];
-        }
+        step_result r;
+        assert_int_equal(engine_step(e, &it, 1, NULL, &r, NULL), ST_OK);
+        assert_int_equal(r.prompt_count, MIN(it.count, a->long_count - 1 - begin));
+        memcpy(out + begin, r.prompt, r.prompt_count * sizeof *out);
     }
-    free(logits);
     engine_free(e);
-    return exp(loss / (a->long_count - 1));
+    return out;
 }
 
-static void expect_perplexity(void **state, uint32_t act_bits, double share) {
+/* The furthest of their logprobs from transformers'. */
+static float furthest(const fixture *f, const token_out *got) {
+    float most = 0;
+    for (uint32_t i = 0; i < f->a.score_count; i++) {
+        assert_int_equal(got[i].id, f->a.long_ids[i + 1]);
+        assert_int_equal(got[i].top_count, 1);
+        assert_true((got[i].rank == 1) == (got[i].top[0].id == got[i].id));
+        assert_false(isnan(got[i].logprob));
+        most = fmaxf(most, fabsf(got[i].logprob - f->a.score[i].logprob));
+    }
+    return most;
+}
+
+static void logprobs_of_a_prompt_are_those_of_transformers_and_ranks_exactly(void **state) {
     fixture *f = *state;
     if (!f->m) skip();
-    double got = perplexity_of(f, act_bits), want = f->a.perplexity;
-    print_message("perplexity with %u bits: %.4f, transformers %.4f\n", act_bits, got, want);
-    assert_true(fabs(got / want - 1) <= share);
+    token_out *got = scores_of(f, 32, DT_F32);
+    assert_true(furthest(f, got) < 1e-3f);
+    uint32_t certain = 0;
+    for (uint32_t i = 0; i < f->a.score_count; i++) {
+        uint32_t want = f->a.score[i].rank, near = f->a.score[i].near;
+        assert_in_range(got[i].rank, want > near ? want - near : 1, want + near);
+        certain += near == 0;
+    }
+    assert_true(certain > f->a.score_count * 3 / 4);
+    free(got);
+}
+
+/* `share`: of the perplexity */
+static void expect_text(void **state, uint32_t act_bits, float logprob_tolerance, double share) {
+    fixture *f = *state;
+    if (!f->m) skip();
+    token_out *got = scores_of(f, act_bits, DT_F16);
+    double loss = 0, want = f->a.perplexity;
+    for (uint32_t i = 0; i < f->a.score_count; i++) loss -= (double)got[i].logprob;
+    double perplexity = exp(loss / f->a.score_count);
+    float most = furthest(f, got);
+    free(got);
+    print_message("perplexity with %u bits: %.4f, transformers %.4f; logprobs within %.4f\n", act_bits,
+                  perplexity, want, (double)most);
+    assert_true(fabs(perplexity / want - 1) <= share);
+    assert_true(most < logprob_tolerance);
 }
 
 static void perplexity_with_16_bits_is_that_of_transformers_to_half_a_percent(void **state) {
-    expect_perplexity(state, 16, 0.005);
+    expect_text(state, 16, 2e-2f, 0.005);
 }
 
 static void perplexity_with_8_bits_is_that_of_transformers_to_two_percent(void **state) {
-    expect_perplexity(state, 8, 0.02);
+    expect_text(state, 8, 1.0f, 0.02);
 }
 
 int main(void) {
@@ -265,6 +303,7 @@ int main(void) {
         cmocka_unit_test(cpu_logits_with_8_bits_are_near),
         cmocka_unit_test(ref_logits_are_those_of_transformers),
         cmocka_unit_test(cpu_greedy_text_is_that_of_transformers_with_32_and_16_bits),
+        cmocka_unit_test(logprobs_of_a_prompt_are_those_of_transformers_and_ranks_exactly),
         cmocka_unit_test(perplexity_with_16_bits_is_that_of_transformers_to_half_a_percent),
         cmocka_unit_test(perplexity_with_8_bits_is_that_of_transformers_to_two_percent),
     };

@@ -1,8 +1,8 @@
 """Seeded tiny checkpoints of every family, as Hugging Face writes them and as GGUF, without any library:
-tiny.py NAME|all FOLDER [--gguf]
+tiny.py NAME|all FOLDER [--gguf | --wide-gguf]
 
 Writes FOLDER/NAME (config.json, generation_config.json, tokenizer.json, model.safetensors), or
-FOLDER/NAME.gguf."""
+FOLDER/NAME.gguf; --wide-gguf: with two heads of 32 numbers, which is what 16-bit kernels want."""
 
 import json
 import math
@@ -112,6 +112,13 @@ FAMILIES = {
         },
     ),
 }
+
+
+def widen(name):
+    """The family has two heads of 32 numbers from now on."""
+    config = FAMILIES[name][3]
+    wide = {"num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 32}
+    config.update({k: v for k, v in wide.items() if k in config or k == "num_attention_heads"})
 
 
 class Tensor:
@@ -508,7 +515,7 @@ def write_gguf(name, path):
     }
     tensors = dict(gguf_tensor(name, full, t) for full, t in tensors_of(name).items())
     if name == "llama3":
-        tensors["rope_freqs.weight"] = llama3_factors(LLAMA3, DIM // HEADS)
+        tensors["rope_freqs.weight"] = llama3_factors(LLAMA3, FAMILIES[name][3]["head_dim"])
     head, body = b"", b""
     for key, value in keys.items():
         head += struct.pack("<Q", len(key)) + key.encode() + gguf_value(value)
@@ -526,7 +533,9 @@ def main():
     name, folder = sys.argv[1:3]
     os.makedirs(folder, exist_ok=True)
     for family in FAMILIES if name == "all" else [name]:
-        if sys.argv[3:] == ["--gguf"]:
+        if sys.argv[3:] == ["--wide-gguf"]:
+            widen(family)
+        if sys.argv[3:]:
             write_gguf(family, os.path.join(folder, family + ".gguf"))
         else:
             write_folder(family, os.path.join(folder, family))

@@ -52,6 +52,7 @@ static ctl_work sample_work(void) {
                    .min_tokens = 4,
                    .ignore_eos = true,
                    .logprobs = -1,
+                   .prompt_logprobs = 7,
                    .stop_id_count = ARRAY_LEN(stop_ids),
                    .bias_count = ARRAY_LEN(bias),
                    .stop_ids = stop_ids,
@@ -63,6 +64,11 @@ static ctl_work sample_work(void) {
         .salt = {UINT64_MAX, 5},
     };
 }
+
+static const token_out prompt_rows[] = {
+    {.logprob = -0.5f, .rank = 1, .top_count = 2, .top = {{7, -0.5f}, {8, -1.5f}}},
+    {.logprob = -9, .rank = 70000, .top_count = 2, .top = {{1, -0.25f}, {0, -2}}},
+};
 
 static ctl_msg sample(ctl_kind kind) {
     ctl_msg m = {
@@ -136,6 +142,10 @@ static ctl_msg sample(ctl_kind kind) {
     case CTL_RESERVE:
         m.work = sample_work();
         break;
+    case CTL_PROMPT:
+        m.prompt =
+            (ctl_prompt){.begin = 17, .rows = prompt_rows, .count = ARRAY_LEN(prompt_rows), .done = true};
+        break;
     case CTL_PAIR:
         m.pair = (ctl_pair){.d_inc = UINT64_MAX,
                             .transport = "nccl",
@@ -179,7 +189,7 @@ static void assert_work_equal(const ctl_work *a, const ctl_work *b) {
     assert_true(p->presence_penalty == q->presence_penalty && p->frequency_penalty == q->frequency_penalty);
     assert_true(p->seed == q->seed && p->choice == q->choice && p->max_tokens == q->max_tokens);
     assert_true(p->min_tokens == q->min_tokens && p->ignore_eos == q->ignore_eos &&
-                p->logprobs == q->logprobs);
+                p->logprobs == q->logprobs && p->prompt_logprobs == q->prompt_logprobs);
     assert_int_equal(p->stop_id_count, q->stop_id_count);
     assert_memory_equal(p->stop_ids, q->stop_ids, p->stop_id_count * sizeof *p->stop_ids);
     assert_int_equal(p->bias_count, q->bias_count);
@@ -271,6 +281,12 @@ static void assert_equal(const ctl_msg *a, const ctl_msg *b) {
     case CTL_PREFILL:
     case CTL_RESERVE:
         assert_work_equal(&a->work, &b->work);
+        break;
+    case CTL_PROMPT:
+        assert_int_equal(a->prompt.begin, b->prompt.begin);
+        assert_int_equal(a->prompt.done, b->prompt.done);
+        assert_int_equal(a->prompt.count, b->prompt.count);
+        assert_memory_equal(a->prompt.rows, b->prompt.rows, a->prompt.count * sizeof *a->prompt.rows);
         break;
     case CTL_PAIR:
         assert_true(a->pair.d_inc == b->pair.d_inc);
@@ -413,7 +429,7 @@ static void a_kind_without_its_body_is_refused(void **state) {
         assert_int_equal(unpack_raw(&pb, &eb), bare ? ST_OK : ST_CORRUPT);
         buf_done(&wire);
     }
-    assert_non_null(strstr(eb.text, "kind: 29 is unknown"));
+    assert_non_null(strstr(eb.text, "kind: 30 is unknown"));
 
     Baton__Failed failed = BATON__FAILED__INIT;
     pb.kind = BATON__KIND__EXIT;

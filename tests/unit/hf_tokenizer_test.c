@@ -14,8 +14,11 @@
 #define BYTE_LEVEL                                                                                           \
     "\"normalizer\":null,\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"add_prefix_space\":false},"             \
     "\"decoder\":{\"type\":\"ByteLevel\"},\"post_processor\":null,"
-#define ADDED                         "{\"id\":3,\"content\":\"<s>\",\"special\":true,\"normalized\":false}"
-#define MODEL                         "\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"b\":1,\"ab\":2},\"merges\":[[\"a\",\"b\"]]}"
+#define ADDED  "{\"id\":3,\"content\":\"<s>\",\"special\":true,\"normalized\":false}"
+#define MERGES "\"merges\":[[\"a\",\"b\"]]"
+/* a, b and ab */
+#define MODEL "\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"b\":1,\"ab\":2}," MERGES "}"
+/* A tokenizer.json of these parts */
 #define FILE_OF(around, added, model) "{" around "\"added_tokens\":[" added "]," model "}"
 
 static status parse(const char *json, size_t len, uint32_t rows, errbuf *eb) {
@@ -49,7 +52,7 @@ static void what_is_impossible_is_named(void **s) {
     const struct {
         const char *json, *text;
     } cases[] = {
-        {"", "tokenizer.json: line 1"},
+        {"", "tokenizer.json: no JSON"},
         {"[]", "there is no model"},
         {FILE_OF(BYTE_LEVEL, ADDED, "\"model\":{\"type\":\"BPE\",\"merges\":[]}"), "no vocabulary"},
         {FILE_OF(BYTE_LEVEL, "", "\"model\":{\"type\":\"BPE\",\"vocab\":{},\"merges\":[]}"),
@@ -64,7 +67,7 @@ static void what_is_impossible_is_named(void **s) {
         {FILE_OF(BYTE_LEVEL, "", "\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"b\":0},\"merges\":[]}"),
          "tokens 'a' and 'b' have the same id"},
         {FILE_OF(BYTE_LEVEL, "", "\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"a\":1},\"merges\":[]}"),
-         "duplicate"},
+         "token 'a' is there twice"},
         {FILE_OF(BYTE_LEVEL, "{\"id\":0,\"content\":\"x\"}", MODEL), "added token 'x' has the id of 'a'"},
         {FILE_OF(BYTE_LEVEL, "{\"id\":7,\"content\":\"a\"}", MODEL), "added token 'a' has another id"},
         {FILE_OF(BYTE_LEVEL, "{\"id\":7,\"content\":\"x\"},{\"id\":8,\"content\":\"x\"}", MODEL),
@@ -172,6 +175,94 @@ static void ids_without_a_token_are_unused_ones(void **s) {
         assert_int_equal(got, want[i]);
     }
     key_store_free(keys);
+}
+
+/* Qwen2's vocabulary has learnt "</s>" from HTML, Gemma's has it as an added token. */
+static void a_tag_that_is_text_ends_no_generation(void **s) {
+    (void)s;
+    static const char *const added[] = {
+        "{\"id\":3,\"content\":\"</s>\",\"special\":false}",
+        "{\"id\":3,\"content\":\"</s>\",\"special\":true}",
+    };
+    for (uint32_t i = 0; i < ARRAY_LEN(added); i++) {
+        char *json = xasprintf("{" BYTE_LEVEL "\"added_tokens\":[%s]," MODEL "}", added[i]);
+        key_store *keys = key_store_new();
+        tokenizer *t;
+        uint32_t ends;
+        assert_int_equal(hf_tokenizer_parse(keys, json, strlen(json), 0, NULL), ST_OK);
+        checkpoint *c = key_checkpoint(keys);
+        assert_int_equal(tokenizer_new(&t, c, NULL), ST_OK);
+        (void)tokenizer_eog(t, &ends);
+        assert_int_equal(ends, i);
+        assert_int_equal(tokenizer_is_special(t, 3), i == 1);
+        tokenizer_free(t);
+        checkpoint_close(c);
+        free(json);
+    }
+}
+
+static void texts_are_read_with_their_escapes_wherever_they_stand(void **s) {
+    (void)s;
+    static const char json[] =
+        "{ \"model\" : {\"merges\":[ \"a \\u00e9\" ,\n [\"\\\"\",\"\\\\\"]\t, [\"a b\",\"a\"] ],"
+        "\"other\":\"]}\\\"\", \"vocab\"\n: { \"a\" : 0 , \"\\u00E9\":1,\"a\\u00e9\":2,\"\\\"\":3,\"\\\\\":4 "
+        ","
+        "\"\\\"\\\\\":5,\"\\ud83d\\ude00\\n\\/\":6,\"a b\":7,\"a "
+        "ba\":8,\"\\u0000\":9},\"type\":\"BPE\"}," BYTE_LEVEL "\"added_tokens\":[]}";
+    static const struct {
+        const char *text;
+        size_t len;
+    } want[] = {{"a", 1},    {"\xC3\xA9", 2}, {"a\xC3\xA9", 3},           {"\"", 1},
+                {"\\", 1},   {"\"\\", 2},     {"\xF0\x9F\x98\x80\n/", 6}, {"a b", 3},
+                {"a ba", 4}, {"", 1}};
+    key_store *keys = key_store_new();
+    errbuf eb = {0};
+    if (hf_tokenizer_parse(keys, json, strlen(json), 0, &eb) != ST_OK) fail_msg("%s", eb.text);
+    for (uint64_t i = 0; i < ARRAY_LEN(want); i++) {
+        checkpoint_text got;
+        assert_true(key_store_get_list_text(keys, "tokenizer.ggml.tokens", i, &got));
+        assert_int_equal(got.len, want[i].len);
+        assert_memory_equal(got.data, want[i].text, got.len);
+    }
+    const int64_t merges[] = {0, 1, 2, 3, 4, 5, 7, 0, 8};
+    for (uint64_t i = 0; i < ARRAY_LEN(merges); i++) {
+        int64_t got;
+        assert_true(key_store_get_list_i64(keys, "tokenizer.ggml.merges", i, &got));
+        assert_int_equal(got, merges[i]);
+    }
+    key_store_free(keys);
+}
+
+static void lists_that_are_no_json_are_refused(void **s) {
+    (void)s;
+    static const struct {
+        const char *vocab, *merges, *text;
+    } cases[] = {
+        {"{\"a\":0,}", "[]", "no text and number behind token 1"},
+        {"{\"a\":0 \"b\":1}", "[]", "no comma behind token 'a'"},
+        {"{\"a\" 0}", "[]", "no text and number behind token 0"},
+        {"{a:0}", "[]", "no text and number behind token 0"},
+        {"{\"a\":\"0\"}", "[]", "the id of token 'a'"},
+        {"{\"a\":0.5}", "[]", "the id of token 'a'"},
+        {"{\"a\":99999999999999999999}", "[]", "the id of token 'a'"},
+        {"{\"\\x\":0}", "[]", "no text and number behind token 0"},
+        {"{\"\\ud800\":0}", "[]", "no text and number behind token 0"},
+        {"{\"\\ud800\\u0041\":0}", "[]", "no text and number behind token 0"},
+        {"{\"\\udc00\":0}", "[]", "no text and number behind token 0"},
+        {"{\"\\u12\":0}", "[]", "no text and number behind token 0"},
+        {"{\"a\":{}}", "[]", "the id of token 'a'"},
+        {"{\"a\":0,\"aa\":1}", "[\"a a\",]", "merge 1 is no pair"},
+        {"{\"a\":0,\"aa\":1}", "[\"a a\" \"a a\"]", "no comma behind merge 0"},
+        {"{\"a\":0,\"aa\":1}", "[[\"a\",\"\"]]", "merge 0: '' is no token"},
+        {"{\"a\":0,\"aa\":1}", "[{}]", "merge 0 is no pair"},
+        {"{\"a\":0,\"aa\":1}", "[[[\"a\"],\"a\"]]", "merge 0 is no pair"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        char *json = xasprintf("{" BYTE_LEVEL "\"model\":{\"type\":\"BPE\",\"vocab\":%s,\"merges\":%s}}",
+                               cases[i].vocab, cases[i].merges);
+        refuse(json, ST_CORRUPT, cases[i].text);
+        free(json);
+    }
 }
 
 /* --- the files beside it --- */
@@ -300,6 +391,9 @@ int main(void) {
         cmocka_unit_test(huge_and_deep_files_are_read_or_refused),
         cmocka_unit_test(no_start_of_a_file_is_taken_for_all_of_it),
         cmocka_unit_test(ids_without_a_token_are_unused_ones),
+        cmocka_unit_test(a_tag_that_is_text_ends_no_generation),
+        cmocka_unit_test(texts_are_read_with_their_escapes_wherever_they_stand),
+        cmocka_unit_test(lists_that_are_no_json_are_refused),
         cmocka_unit_test(the_chat_template_is_the_default_one_and_its_file_wins),
         cmocka_unit_test(what_the_configuration_says_of_bos_and_eos_wins),
         cmocka_unit_test(a_folder_without_its_files_is_refused_by_name),

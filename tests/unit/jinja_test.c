@@ -44,7 +44,7 @@ static void what_is_not_known_is_named_with_its_line_when_the_template_is_loaded
         {"{% do x %}", "load: line 1: the tag 'do' is not supported"},
         {"\n\n{{ q|pprint }}", "load: line 3: the filter 'pprint' is not supported"},
         {"{{ q is escaped }}", "load: line 1: the test 'escaped' is not supported"},
-        {"{{ q.format(1) }}", "load: line 1: the method 'format' is not supported"},
+        {"{{ q.zfill(1) }}", "load: line 1: the method 'zfill' is not supported"},
         {"{{ lipsum() }}", "load: line 1: the function 'lipsum' is not supported"},
         {"{{ [q]|map('pprint') }}", "load: line 1: the filter 'pprint' is not supported"},
         {"{{ [q]|selectattr('x', 'escaped') }}", "load: line 1: the test 'escaped' is not supported"},

@@ -398,6 +398,52 @@ static void logprobs_are_those_of_an_even_choice(void **state) {
     assert_int_equal(choose(1ull << 32, &p, 0).token.top_count, 0);
 }
 
+/* Whatever the chunks are; and a row's are other ones when an earlier id is. */
+static void a_prompt_has_scores_that_follow_from_all_ids_before(void **state) {
+    fixture *f = *state;
+    static token_out told[3][PROMPT];
+    const uint32_t chunks[] = {PROMPT, 7, PROMPT};
+    for (int run = 0; run < 3; run++) {
+        engine *e = engine_of(f, NULL);
+        uint32_t pages[] = {0, 1, 2, 3, 4, 5, 6};
+        sampling p = greedy();
+        p.prompt_logprobs = 4;
+        if (run == 2) f->prompt[30]++;
+        const seq_start init = {
+            .prompt = f->prompt, .prompt_count = PROMPT, .params = &p, .pages = pages, .page_count = 7};
+        assert_int_equal(engine_seq_open(e, 0, &init, NULL), ST_OK);
+        for (uint32_t begin = 0; begin < PROMPT; begin += chunks[run]) {
+            const step_item it = {.begin = begin, .count = MIN(chunks[run], PROMPT - begin)};
+            step_result r;
+            assert_int_equal(engine_step(e, &it, 1, NULL, &r, NULL), ST_OK);
+            assert_false(r.sampled);
+            assert_int_equal(r.prompt_count, MIN(it.count, PROMPT - 1 - begin));
+            if (r.prompt_count) memcpy(told[run] + begin + 1, r.prompt, r.prompt_count * sizeof **told);
+        }
+        engine_free(e);
+    }
+    assert_memory_equal(told[0], told[1], sizeof told[0]);
+    assert_memory_equal(told[0], told[2], 30 * sizeof **told);
+    for (uint32_t i = 31; i < PROMPT; i++) assert_memory_not_equal(&told[0][i], &told[2][i], sizeof **told);
+}
+
+static void scores_are_in_range_whatever_is_asked(void **state) {
+    (void)state;
+    sampling p = sampling_default();
+    for (uint64_t x = 0; x < 1000; x++) {
+        p.prompt_logprobs = (int32_t)(x % (SAMPLING_LOGPROBS_MAX + 1));
+        const sample_input in = {.score = true, .given = (int32_t)(x % 9), .params = &p};
+        sample_result r;
+        mock_sample(x * 0x9e3779b97f4a7c15u, 9, &in, &r);
+        assert_false(r.broken);
+        assert_int_equal(r.token.id, in.given);
+        assert_in_range(r.token.rank, 1, 9);
+        assert_true(r.token.logprob < 0 && r.token.logprob >= -17);
+        assert_int_equal(r.token.top_count, MIN(p.prompt_logprobs, 9));
+        for (uint32_t i = 0; i < r.token.top_count; i++) assert_in_range(r.token.top[i].id, 0, 8);
+    }
+}
+
 static void a_small_vocabulary_is_used_as_a_whole(void **state) {
     (void)state;
     const sampling p = sampling_default();
@@ -425,6 +471,8 @@ int main(void) {
         cmocka_unit_test(banned_ids_are_passed_over),
         cmocka_unit_test(a_request_that_bans_everything_gets_no_token),
         cmocka_unit_test(logprobs_are_those_of_an_even_choice),
+        cmocka_unit_test_setup_teardown(a_prompt_has_scores_that_follow_from_all_ids_before, setup, teardown),
+        cmocka_unit_test(scores_are_in_range_whatever_is_asked),
         cmocka_unit_test(a_small_vocabulary_is_used_as_a_whole),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

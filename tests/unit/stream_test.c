@@ -254,8 +254,8 @@ static void prompts_times_n_are_choices_and_usage_counts_each_prompt_once(void *
     assert_int_equal(open_world(&w, "ab", 2, NULL, &e), ST_OK);
     assert_int_equal(w.core.last, 4);
     assert_int_equal(w.core.requests[3].prompt[0], 'b');
-    assert_int_equal(w.core.requests[1].params.choice, 0);
-    assert_int_equal(w.core.requests[4].params.choice, 1);
+    /* Each draws numbers of its own from the one seed. */
+    for (uint32_t i = 0; i < 4; i++) assert_int_equal(w.core.requests[1 + i].params.choice, i);
     for (uint64_t i = 1; i <= 4; i++) {
         assert_false(stream_ended(w.s));
         w.core.cached = i == 1; /* of a prompt with several choices the first one counts */
