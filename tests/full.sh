@@ -2,7 +2,8 @@
 # What takes too long for tests/run.sh: all cells on SmolLM2, all seeds of the cluster test, and the whole
 # suite under AddressSanitizer + UndefinedBehaviorSanitizer and ThreadSanitizer, with the same number of tests
 # as the release build; a minute of each fuzzer.
-# Usage: tests/full.sh [release|tidy|lintian|cells|seeds|clients|fuzz|asan|tsan|golden]...   default: all but golden
+# Usage: tests/full.sh [release|tidy|lintian|cells|seeds|clients|fuzz|asan|tsan|golden]...
+#        (default: all but golden)
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 [ $# -gt 0 ] || set -- release tidy lintian cells seeds clients fuzz asan tsan
@@ -62,7 +63,8 @@ for part in "$@"; do
     asan | tsan) sanitized "$part" ;;
     golden) tests/golden/run.sh ;;
     *)
-        echo "full.sh: '$part': want release, tidy, lintian, cells, seeds, clients, fuzz, asan, tsan or golden" >&2
+        echo "full.sh: '$part': want release, tidy, lintian, cells, seeds, clients, fuzz, asan, tsan," \
+            "golden" >&2
         exit 2
         ;;
     esac

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
-"""aiperf from PyPI, unmodified, against a cluster of SmolLM2: chat and completions, streamed, at a concurrency and at
-a rate. All requests must end well, with as many tokens as were asked for by the server's own count.
+"""aiperf from PyPI, unmodified, against a cluster of SmolLM2: chat and completions, streamed, at a
+concurrency and at a rate. All requests must end well, with as many tokens as were asked for by the
+server's own count.
 
 tests/clients/aiperf.py"""
 

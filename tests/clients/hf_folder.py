@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""A folder that Hugging Face's transformers loads as a tokenizer, of what a GGUF file says of its own (byte-level
-BPE whose digits stand alone, as SmolLM2's), so that clients need no hub:
+"""A folder that Hugging Face's transformers loads as a tokenizer, of what a GGUF file says of its own
+(byte-level BPE whose digits stand alone, as SmolLM2's), so that clients need no hub:
 
   hf_folder.py FILE.gguf DIR         with the packages gguf and tokenizers"""
 
@@ -16,7 +16,7 @@ CONTROL = 3  # its kind in tokenizer.ggml.token_type
 
 def main(path, folder):
     fields = GGUFReader(path).fields
-    said = {key[len("tokenizer.") :]: f.contents() for key, f in fields.items() if key.startswith("tokenizer.")}
+    said = {k[len("tokenizer.") :]: f.contents() for k, f in fields.items() if k.startswith("tokenizer.")}
     if (said["ggml.model"], said["ggml.pre"]) != ("gpt2", "smollm"):
         sys.exit("hf_folder.py: %s: want a tokenizer of SmolLM's kind" % path)
     tokens = said["ggml.tokens"]

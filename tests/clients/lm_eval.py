@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""lm-evaluation-harness from PyPI, unmodified, against a cluster of SmolLM2: a choice of answers, a perplexity
-and a generation, of the few questions and texts in tests/clients/lm_eval_tasks. Where there is a Python with
-llama-cpp-python (BATON_LLAMA_PYTHON, or .cache/golden of tests/golden/run.sh), its log-probabilities of the same
-continuations give the same accuracy and the same perplexity.
+"""lm-evaluation-harness from PyPI, unmodified, against a cluster of SmolLM2: a choice of answers, a
+perplexity and a generation, of the few questions and texts in tests/clients/lm_eval_tasks. Where there
+is a Python with llama-cpp-python (BATON_LLAMA_PYTHON, or .cache/golden of tests/golden/run.sh), its log-
+probabilities of the same continuations give the same accuracy and the same perplexity.
 
 tests/clients/lm_eval.py"""
 
@@ -13,8 +13,8 @@ from clients import *
 
 PACKAGES = ("lm_eval[api]==0.4.13", "transformers", "gguf")  # no torch
 TASKS = ROOT + "/tests/clients/lm_eval_tasks"
-# The weights are the same four bits; llama.cpp rounds activations to eight bits and Baton in its own way. Nats of
-# a continuation of one to three tokens (an unlikely one may be 0.8 off), and a factor of the perplexity.
+# The weights are the same four bits; llama.cpp rounds activations to eight bits and Baton in its own way.
+# Nats of a continuation of one to three tokens (an unlikely one may be 0.8 off), and a factor of the perplexity.
 NEAR_NATS, NEAR_FACTOR = 1.5, 1.03
 
 

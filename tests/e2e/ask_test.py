@@ -114,14 +114,7 @@ class Ask(unittest.TestCase):
         work = self.c.dir.name
         proto = ["protoc-c", "--c_out=" + work, "-I", ROOT + "/proto", "client.proto"]
         subprocess.run(proto, check=True)
-        command = [
-            "cc",
-            "-Wall",
-            "-o",
-            work + "/ask",
-            ROOT + "/examples/ask.c",
-            work + "/client.pb-c.c",
-        ]
+        command = ["cc", "-Wall", "-o", work + "/ask", ROOT + "/examples/ask.c", work + "/client.pb-c.c"]
         subprocess.run(command + ["-I", work, "-lzmq", "-lprotobuf-c"], check=True)
         self.answers([work + "/ask"])
 
