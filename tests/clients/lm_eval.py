@@ -14,7 +14,8 @@ from clients import *
 PACKAGES = ("lm_eval[api]==0.4.13", "transformers", "gguf")  # no torch
 TASKS = ROOT + "/tests/clients/lm_eval_tasks"
 # The weights are the same four bits; llama.cpp rounds activations to eight bits and Baton in its own way.
-# Nats of a continuation of one to three tokens (an unlikely one may be 0.8 off), and a factor of the perplexity.
+# Nats of a continuation of one to three tokens (an unlikely one may be 0.8 off), and a factor of the
+# perplexity.
 NEAR_NATS, NEAR_FACTOR = 1.5, 1.03
 
 
