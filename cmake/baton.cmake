@@ -37,7 +37,9 @@ elseif(NOT BATON_SANITIZE STREQUAL "")
     message(FATAL_ERROR "BATON_SANITIZE is '${BATON_SANITIZE}': want address, thread or nothing")
 endif()
 if(BATON_FUZZ)
-    target_compile_options(baton_flags INTERFACE -fsanitize=fuzzer-no-link)
+    # undefined leaves out numbers of files that are too large for the integer they are cast to
+    target_compile_options(baton_flags INTERFACE -fsanitize=fuzzer-no-link,float-cast-overflow
+                                                 -fno-sanitize-recover=float-cast-overflow)
 endif()
 
 function(baton_module name)

@@ -56,6 +56,8 @@ else()
     message(STATUS "Man pages: OFF (python3 and gzip make them, from programs without sanitizers)")
 endif()
 install(FILES ${package}/copyright ${CMAKE_SOURCE_DIR}/README.md DESTINATION ${doc})
+install(FILES ${CMAKE_SOURCE_DIR}/examples/ask.c ${CMAKE_SOURCE_DIR}/examples/ask.py
+              ${CMAKE_SOURCE_DIR}/proto/client.proto DESTINATION ${doc}/examples)
 
 # The .deb.
 set(CPACK_GENERATOR DEB)

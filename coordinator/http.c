@@ -204,6 +204,7 @@ static void add_common_fields(http *h, http_request *req) {
     else
         snprintf(id, sizeof id, "%016" PRIx64 "%016" PRIx64, clock_random64(), clock_random64());
     evhttp_add_header(&req->out, "x-request-id", id);
+    if (h->stopping) req->head.keep = false;
     http_access_cors(&h->opt.access, &req->head.fields, &req->out);
 }
 
@@ -332,6 +333,16 @@ void http_turn(http *h, uint64_t now_ns) {
     http_feed *f, *after;
     DL_FOREACH_SAFE(h->feeds, f, after) http_feed_check(f, now_ns);
     http_server_check(h->server, now_ns);
+}
+
+uint32_t http_asked(const http *h) {
+    PRE(h);
+    return h->client_count;
+}
+
+void http_drain(http *h) {
+    PRE(h);
+    h->stopping = true;
 }
 
 void http_stop(http *h, const char *why) {

@@ -19,6 +19,10 @@ void http_free(http *h);
 uint16_t http_port(const http *h);
 /* After core_turn: renders what is new to every client that has room, and cancels the slow ones. */
 void http_turn(http *h, uint64_t now_ns);
+/* Clients whose request has no whole answer yet; pages and their readers do not count. */
+uint32_t http_asked(const http *h);
+/* New requests are refused with 503; those that run go on, and pages are answered. */
+void http_drain(http *h);
 /* Stops accepting and ends all clients with an error. */
 void http_stop(http *h, const char *why);
 uint32_t http_client_count(const http *h);

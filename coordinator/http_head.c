@@ -272,12 +272,12 @@ static status read_size(http_chunks *c, const char *line, size_t body_len, size_
 static status read_line(http_chunks *c, struct evbuffer *in, size_t body_len, size_t body_max, api_error *e) {
     size_t len = 0;
     char *line = evbuffer_readln(in, &len, EVBUFFER_EOL_CRLF_STRICT);
-    if (!line) {
-        if (evbuffer_get_length(in) <= CHUNK_LINE_MAX) return ST_AGAIN;
-        return api_fail(e, 400, NULL, "a line between chunks has more than %zu bytes", CHUNK_LINE_MAX);
-    }
+    if (!line && evbuffer_get_length(in) <= CHUNK_LINE_MAX) return ST_AGAIN;
     status st = ST_OK;
-    if (strlen(line) != len || strchr(line, '\n') || strchr(line, '\r')) {
+    /* With its CR: what came in pieces is refused before the LF is there. */
+    if (!line || len >= CHUNK_LINE_MAX) {
+        st = api_fail(e, 400, NULL, "a line between chunks has %zu bytes or more", CHUNK_LINE_MAX);
+    } else if (strlen(line) != len || strchr(line, '\n') || strchr(line, '\r')) {
         st = api_fail(e, 400, NULL, "a line between chunks has a NUL, CR or LF in it");
     } else if (c->at == CHUNK_SIZE) {
         st = read_size(c, line, body_len, body_max, e);

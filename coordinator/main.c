@@ -5,8 +5,10 @@
  *                     one loop, one thread; the text thread reads large bodies
  *
  * It starts before, between or after its workers: they join when they can. The first moment in which a
- * request could be served is told on stdout in one line ("ready: ..."). SIGINT and SIGTERM end all clients
- * with an error, send EXIT to every worker, and leave last. */
+ * request could be served is told on stdout in one line ("ready: ...").
+ *
+ *   SIGINT, SIGTERM: running requests end, new ones are refused (at most drain_ms) -> EXIT to every worker ->
+ * the end, last of all. A second signal ends it at once. */
 #include "base/clock.h"
 #include "base/hostport.h"
 #include "base/log.h"
@@ -59,8 +61,9 @@ typedef struct app {
     char *http_url;
     buf scratch;      /* one control message's bytes */
     uint64_t took_ns; /* when the control message at hand was taken */
-    bool told_ready, stopping;
-    uint64_t stop_ns; /* when the stop began */
+    bool told_ready;
+    enum { RUNNING, DRAINING, LEAVING } stage;
+    uint64_t stage_ns; /* when it began */
 } app;
 
 /* ---- the core's sink and the control socket ---- */
@@ -156,6 +159,40 @@ static bool workers_left(const app *a, uint64_t now_ns) {
     return true;
 }
 
+/* No client waits any more (why is NULL), or none will be served: the workers are told to end. */
+static void leave(app *a, const char *why, uint64_t now_ns) {
+    char text[128] = "the coordinator is stopping";
+    if (why) {
+        snprintf(text, sizeof text, "the coordinator stopped before this answer was whole: %s", why);
+        log_warn("coordinator", "requests are ended", "requests=%u why=\"%s\"", streams_alive(a->streams),
+                 why);
+    }
+    a->stage = LEAVING;
+    a->stage_ns = now_ns;
+    http_stop(a->http, text);
+    if (a->native) native_stop(a->native, text);
+    (void)streams_turn(a->streams, now_ns);
+    core_exit_all(a->core, now_ns);
+}
+
+/* The end of an orderly stop, a step further. */
+static void turn_to_the_end(app *a, uint64_t now_ns) {
+    bool late = now_ns >= a->stage_ns + (uint64_t)a->cfg->limits.drain_ms * NS_PER_MS;
+    if (a->stage == DRAINING) {
+        char limit[48];
+        snprintf(limit, sizeof limit, "limits.drain_ms is %u", a->cfg->limits.drain_ms);
+        if (http_asked(a->http) == 0 && (!a->native || native_asked(a->native) == 0))
+            leave(a, NULL, now_ns);
+        else if (workers_left(a, now_ns))
+            leave(a, "no worker is left", now_ns);
+        else if (late)
+            leave(a, limit, now_ns);
+        return;
+    }
+    bool spoken = now_ns >= a->stage_ns + LAST_WORDS_NS;
+    if ((spoken && workers_left(a, now_ns)) || late) loop_stop(a->loop);
+}
+
 static uint64_t turn(void *ctx, uint64_t now_ns) {
     app *a = ctx;
     /* Silence is judged only after everything that was said has been heard (protocol rule 14). */
@@ -169,29 +206,27 @@ static uint64_t turn(void *ctx, uint64_t now_ns) {
     if (throughput_line(&a->throughput, a->core, now_ns, &a->scratch))
         LOG_(LOG_INFO, "throughput", a->scratch.data, " ");
     if (streams_turn(a->streams, now_ns)) next = now_ns;
-    if (!a->told_ready && !a->stopping && core_ready(a->core)) tell_ready(a, now_ns);
+    if (!a->told_ready && a->stage == RUNNING && core_ready(a->core)) tell_ready(a, now_ns);
     loop_gather(a->loop, streams_alive(a->streams) >= CROWD ? GATHER_NS : 0);
-    if (!a->stopping) return next;
-    uint64_t deadline = a->stop_ns + (uint64_t)a->cfg->limits.drain_ms * NS_PER_MS;
-    bool spoken = now_ns >= a->stop_ns + LAST_WORDS_NS;
-    if ((spoken && workers_left(a, now_ns)) || now_ns >= deadline) loop_stop(a->loop);
+    if (a->stage == RUNNING) return next;
+    turn_to_the_end(a, now_ns);
     return MIN(next, now_ns + LAST_WORDS_NS / 4);
 }
 
 static void on_signal(void *ctx, int signo) {
     app *a = ctx;
-    log_info("coordinator", a->stopping ? "stopping at once" : "stopping", "signal=%s", strsignal(signo));
-    if (a->stopping) {
+    bool again = a->stage != RUNNING;
+    log_info("coordinator", again ? "stopping at once" : "stopping when what runs has ended",
+             "signal=%s requests=%u drain_ms=%u", strsignal(signo), streams_alive(a->streams),
+             a->cfg->limits.drain_ms);
+    if (again) {
         loop_stop(a->loop);
         return;
     }
-    uint64_t now_ns = clock_now_ns();
-    a->stopping = true;
-    a->stop_ns = now_ns;
-    http_stop(a->http, "the coordinator is stopping");
-    if (a->native) native_stop(a->native, "the coordinator is stopping");
-    (void)streams_turn(a->streams, now_ns);
-    core_exit_all(a->core, now_ns);
+    a->stage = DRAINING;
+    a->stage_ns = clock_now_ns();
+    http_drain(a->http);
+    if (a->native) native_drain(a->native, "the coordinator is stopping");
 }
 
 /* ---- start and end ---- */

@@ -399,11 +399,22 @@ const char *native_endpoint(const native *n) {
     return bus_endpoint(n->bus);
 }
 
-void native_stop(native *n, const char *why) {
+uint32_t native_asked(const native *n) {
+    PRE(n);
+    uint32_t asked = 0;
+    for (const peer *p = n->peers; p; p = p->hh.next) asked += HASH_COUNT(p->asks);
+    return asked;
+}
+
+void native_drain(native *n, const char *why) {
     PRE(n);
     PRE(why);
     n->stopping = true;
     snprintf(n->why, sizeof n->why, "%s", why);
+}
+
+void native_stop(native *n, const char *why) {
+    native_drain(n, why);
     api_error e = {0};
     api_fail(&e, 503, NULL, "%s", why);
     peer *p, *next_peer;

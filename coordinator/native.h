@@ -38,6 +38,10 @@ const char *native_endpoint(const native *n);
 /* After core_turn, in every turn: sends what is new, keep-alives, and forgets those who are silent or do not
  * read. */
 void native_turn(native *n, uint64_t now_ns);
+/* Requests that have not ended. */
+uint32_t native_asked(const native *n);
+/* New requests are refused; those that run go on. */
+void native_drain(native *n, const char *why);
 /* Ends all requests with an error; later ones are refused. */
 void native_stop(native *n, const char *why);
 

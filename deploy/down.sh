@@ -14,9 +14,9 @@ if ! [ -f "$pidfile" ] || ! grep -qs up.sh "/proc/$(cat "$pidfile")/cmdline"; th
 fi
 pid=$(cat "$pidfile")
 kill -TERM "$pid"
-for _ in $(seq 350); do
+for _ in $(seq 750); do
     kill -0 "$pid" 2>/dev/null || exit 0
     read -r -t 0.1 <> <(:) || true
 done
-echo "down.sh: pid $pid did not stop within 35 s: kill -KILL $pid" >&2
+echo "down.sh: pid $pid did not stop within 75 s: kill -KILL $pid" >&2
 exit 1

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # The one command for a machine with an NVIDIA GPU: runs the kernels' tests against the reference, compares
-# the logits of every model family with stored answers and those of larger models with Hugging Face transformers, serves with a prefill and a decode worker on one GPU, runs
-# compute-sanitizer, measures; then prints one table and writes it to bench/results/gpu-check-DATE.json and
-# .md. No network, no package registry and no mpirun is needed.
+# the logits of every model family with stored answers and those of larger models with Hugging Face
+# transformers, serves with a prefill and a decode worker on one GPU, runs compute-sanitizer, measures; then
+# prints one table and writes it to bench/results/gpu-check-DATE.json and .md. No network, no package registry
+# and no mpirun is needed.
 # Usage: deploy/gpu-check.sh [--seconds N] [--out FOLDER] [PART]...
 #   --seconds N   for everything together (540); a part that fails or outlasts its share is recorded as such,
 #                 and the rest goes on

@@ -66,7 +66,7 @@ if [ -n "$keep" ]; then
     cat <<TEXT
   curl $url/v1/chat/completions -H 'content-type: application/json' \\
        -d '{"messages": [{"role": "user", "content": "Hello!"}]}'
-  build/release/bin/baton-ask --chat "Hello!"
+  build/release/bin/baton-ask "Hello!"        # --chat: a conversation
   curl $url/metrics
   stop it:   deploy/down.sh $config        messages: $log
 TEXT

@@ -110,22 +110,25 @@ asked=
 trap 'asked=1' INT TERM
 nap() { sleep 0.2 || true; }
 
-# The coordinator sends EXIT to every worker and leaves last; mpirun follows. Workers that still load their
-# model have not joined, so nobody told them: mpirun ends those a little later. False: it had to be killed.
+# The coordinator lets running requests end (limits.drain_ms at most), sends EXIT to every worker and leaves
+# last; mpirun follows. Another signal ends all at once. Workers that still load their model have not joined,
+# so nobody told them: mpirun ends those a little later. False: it had to be killed.
 stop() {
-    trap '' INT TERM
+    asked=
     local pid without=0
     pid=$(coordinator) || true
     kill -TERM "${pid:-$mpirun}" 2>/dev/null || true
-    for _ in $(seq 150); do
+    for _ in $(seq 350); do
         alive "$mpirun" || return 0
+        [ -z "$asked" ] || kill -TERM "${pid:-$mpirun}" 2>/dev/null || true
+        asked=
         if [ -n "$pid" ] && ! alive "$pid"; then without=$((without + 1)); fi
         # 5 s: what an orderly stop takes, and more.
         [ "$without" -ne 25 ] || kill -TERM "$mpirun" 2>/dev/null || true
         nap
     done
     kill -KILL "$mpirun" 2>/dev/null || true
-    echo "up.sh: the cluster did not stop within 30 s, so it was killed" >&2
+    echo "up.sh: the cluster did not stop within 70 s, so it was killed" >&2
     return 1
 }
 
@@ -159,6 +162,7 @@ done
 status=0
 if [ -n "$asked" ]; then
     stop || status=1
+    asked=1
 elif [ "$ended" -gt 0 ]; then
     echo "up.sh: every worker ended before it could join: the messages above say why" >&2
     stop || true

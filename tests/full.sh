@@ -2,10 +2,11 @@
 # What takes too long for tests/run.sh: all cells on SmolLM2, all seeds of the cluster test, and the whole
 # suite under AddressSanitizer + UndefinedBehaviorSanitizer and ThreadSanitizer, with the same number of tests
 # as the release build; a minute of each fuzzer.
-# Usage: tests/full.sh [release|tidy|lintian|cells|seeds|fuzz|asan|tsan|golden]...   default: all but golden
+# Usage: tests/full.sh [release|tidy|lintian|cells|seeds|clients|fuzz|asan|tsan|golden]...
+#        (default: all but golden)
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-[ $# -gt 0 ] || set -- release tidy lintian cells seeds fuzz asan tsan
+[ $# -gt 0 ] || set -- release tidy lintian cells seeds clients fuzz asan tsan
 
 # Programs whose whole point is the large model are left out by the CMake files; every other one must have the
 # same tests as in the release build.
@@ -49,6 +50,11 @@ for part in "$@"; do
         env BATON_BIN="$PWD/build/test/bin" BATON_TINY_MODEL="$PWD/build/test/tiny.gguf" \
             .cache/venv/bin/python3 tests/e2e/same_bytes_test.py smol-all
         ;;
+    clients)
+        for client in openai_client lm_eval aiperf schemathesis; do
+            env BATON_BIN="$PWD/build/test/bin" "tests/clients/$client.py"
+        done
+        ;;
     seeds) build/test/tests/cluster_cluster_test --seeds 1..2000 --steps 25000 ;;
     fuzz)
         deploy/install.sh tests/apt-packages-full.txt
@@ -57,7 +63,8 @@ for part in "$@"; do
     asan | tsan) sanitized "$part" ;;
     golden) tests/golden/run.sh ;;
     *)
-        echo "full.sh: '$part': want release, tidy, lintian, cells, seeds, fuzz, asan, tsan or golden" >&2
+        echo "full.sh: '$part': want release, tidy, lintian, cells, seeds, clients, fuzz, asan, tsan," \
+            "golden" >&2
         exit 2
         ;;
     esac

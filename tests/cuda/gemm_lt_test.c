@@ -42,6 +42,43 @@ static void rows_of_out_are_rows_of_x_times_rows_of_w(void **state) {
     assert_true(blas.preferences[CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES]);
 }
 
+/* Added to the sum before the one rounding there is; shapes with and without one have plans of their own. */
+static void a_bias_is_added_to_every_row_by_the_library(void **state) {
+    const lt_rig *f = *state;
+    enum { ROWS = 40 };
+    for (num_type type = NUM_BF16; type <= NUM_F16; type++) {
+        const cudaDataType data = type == NUM_BF16 ? CUDA_R_16BF : CUDA_R_16F;
+        uint16_t *bias[2];
+        for (size_t i = 0; i < LT_ROWS * LT_K; i++)
+            lt_store(data, f->x, i, (float)(i * 37 % 101) / 64 - 0.75f);
+        for (size_t i = 0; i < LT_N * LT_K; i++) lt_store(data, f->w, i, (float)(i * 53 % 97) / 64 - 0.75f);
+        for (size_t b = 0; b < 2; b++) {
+            assert_int_equal(cudaMalloc((void **)&bias[b], LT_N * sizeof *bias[b]), cudaSuccess);
+            for (size_t n = 0; n < LT_N; n++) lt_store(data, bias[b], n, (float)n - 7 - 3 * (float)b);
+        }
+        const uint32_t questions = blas.questions;
+        for (size_t turn = 0; turn < 4; turn++) { /* none, one bias, the other, none again */
+            linear_args a = lt_rig_args(f, type, ROWS, LINEAR_ACT);
+            a.bias = turn % 3 == 0 ? NULL : bias[turn - 1];
+            errbuf eb = {0};
+            if (gemm_lt_linear(f->g, &a, &eb) != ST_OK) fail_msg("%s", eb.text);
+            assert_int_equal(cudaStreamSynchronize(f->stream), cudaSuccess);
+            assert_int_equal(blas.questions, questions + (turn == 0 ? 1 : 2));
+            for (size_t r = 0; r < ROWS; r++)
+                for (size_t n = 0; n < LT_N; n++) {
+                    float sum = 0;
+                    uint16_t want;
+                    for (size_t k = 0; k < LT_K; k++)
+                        sum += lt_number(data, f->x, r * LT_K + k) * lt_number(data, f->w, n * LT_K + k);
+                    lt_store(data, &want, 0, sum + (a.bias ? lt_number(data, a.bias, n) : 0));
+                    assert_memory_equal((uint16_t *)f->out + r * LT_N + n, &want, sizeof want);
+                }
+        }
+        cudaFree(bias[0]);
+        cudaFree(bias[1]);
+    }
+}
+
 static void the_fastest_that_works_serves_all_rows_up_to_a_power_of_two(void **state) {
     const lt_rig *f = *state;
     lt_rig_run(f, 33);
@@ -117,6 +154,7 @@ static void measuring_on_a_gpu_that_hangs_has_a_deadline(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(rows_of_out_are_rows_of_x_times_rows_of_w, setup, lt_rig_teardown),
+        cmocka_unit_test_setup_teardown(a_bias_is_added_to_every_row_by_the_library, setup, lt_rig_teardown),
         cmocka_unit_test_setup_teardown(the_fastest_that_works_serves_all_rows_up_to_a_power_of_two, setup,
                                         lt_rig_teardown),
         cmocka_unit_test_setup_teardown(where_the_choice_is_refused_the_number_of_rows_is_asked_for, setup,

@@ -1,5 +1,6 @@
-/* What the plan of a worker on a GPU counts with is what its engine takes, to the byte; and what the GPU does
- * not compute. */
+/* What the plan of a worker on a GPU counts with is what its engine takes, to the byte; and what has no
+ * kernel.
+ */
 #include "engine/engine.h"
 #include "kernels/backends.h"
 #include "tests/test.h"
@@ -49,24 +50,24 @@ static uint64_t free_bytes(void) {
 /* Of the handles. The device also makes room for tables as weights come. */
 static uint64_t taken_by(const weights *w, uint32_t layers) {
     uint64_t bytes = w->embed->bytes + w->output_norm->bytes + (w->output == w->embed ? 0 : w->output->bytes);
+    if (w->positions) bytes += w->positions->bytes;
     for (uint32_t i = 0; i < layers; i++)
         for (uint32_t r = 0; r < LAYER_ROLES; r++)
             if (w->layer[i].weights[r]) bytes += w->layer[i].weights[r]->bytes;
     return bytes;
 }
 
-static void check_model(const char *path) {
-    model_file file = model_file_open(path);
+static void check_model(const model *m) {
     for (size_t i = 0; i < ARRAY_LEN(acts); i++) {
-        const plan p = plan_of(file.m, acts[i]);
+        const plan p = plan_of(m, acts[i]);
         device *d = NULL;
         const device_options o = {.threads = 1, .act_type = acts[i], .deterministic = true, .max_rows = 70};
         assert_int_equal(p.backend->open(&d, &o, NULL), ST_OK);
         weights w;
-        assert_int_equal(weights_load(&w, file.m, p.backend, d, NULL), ST_OK);
-        assert_int_equal(taken_by(&w, file.m->layers), p.memory.weights);
+        assert_int_equal(weights_load(&w, m, p.backend, d, NULL), ST_OK);
+        assert_int_equal(taken_by(&w, m->layers), p.memory.weights);
         forward f;
-        forward_init(&f, file.m, &w, p.backend, d, p.max_rows);
+        forward_init(&f, m, &w, p.backend, d, p.max_rows);
         uint64_t before = free_bytes();
         assert_int_equal(forward_alloc(&f, NULL), ST_OK);
         assert_int_equal(before - free_bytes(), p.memory.activations);
@@ -75,15 +76,22 @@ static void check_model(const char *path) {
         weights_done(&w);
         p.backend->close(d);
     }
-    model_file_close(&file);
 }
 
 static void a_plan_counts_with_what_is_taken(void **state) {
     (void)state;
     const char *tiny = getenv("BATON_TINY_MODEL");
     if (!tiny) fail_msg("set BATON_TINY_MODEL to a file made by make-tiny-model (ctest does)");
-    check_model(tiny);
-    check_model("random:tiny");
+    const char *const files[] = {tiny, "random:tiny"};
+    const arch *const unlike[] = {&gpt, &near};
+    for (size_t i = 0; i < 2; i++) {
+        model_file file = model_file_open(files[i]);
+        check_model(file.m);
+        model_file_close(&file);
+        arch_scene s = arch_scene_open(unlike[i]); /* with biases, and positions */
+        check_model(s.m);
+        arch_scene_close(&s);
+    }
 }
 
 static void the_config_knows_each_backend(void **state) {
@@ -106,27 +114,21 @@ static void the_config_knows_each_backend(void **state) {
     assert_null(config_backend_find("tpu"));
 }
 
-static void what_has_no_kernel_is_refused_by_name(void **state) {
+static void heads_of_a_size_without_a_kernel_are_refused_by_it(void **state) {
     (void)state;
-    static const struct {
-        const arch *a;
-        const char *lacks;
-    } cases[] = {{&gpt, "which needs layer norm: backend cuda"}, {&near, "which needs bias: backend cuda"}};
-    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-        arch_scene s = arch_scene_open(cases[i].a);
-        const engine_options opt = {.backend = "cuda",
-                                    .device = {.act_type = DT_BF16},
-                                    .kv_type = DT_BF16,
-                                    .page_count = 4,
-                                    .max_rows = 4,
-                                    .max_seqs = 1,
-                                    .max_context = CONTEXT};
-        engine *e = NULL;
-        errbuf eb = {0};
-        assert_int_equal(engine_new(&e, s.m, &opt, &eb), ST_UNSUPPORTED);
-        assert_non_null(strstr(eb.text, cases[i].lacks));
-        arch_scene_close(&s);
-    }
+    arch_scene s = arch_scene_open(&near);
+    const engine_options opt = {.backend = "cuda",
+                                .device = {.act_type = DT_BF16},
+                                .kv_type = DT_BF16,
+                                .page_count = 4,
+                                .max_rows = 4,
+                                .max_seqs = 1,
+                                .max_context = CONTEXT};
+    engine *e = NULL;
+    errbuf eb = {0};
+    assert_int_equal(engine_new(&e, s.m, &opt, &eb), ST_UNSUPPORTED);
+    assert_non_null(strstr(eb.text, "cuda: heads of 8 numbers: the kernels want 32, 64 or 128"));
+    arch_scene_close(&s);
 }
 
 int main(void) {
@@ -134,7 +136,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_plan_counts_with_what_is_taken),
         cmocka_unit_test(the_config_knows_each_backend),
-        cmocka_unit_test(what_has_no_kernel_is_refused_by_name),
+        cmocka_unit_test(heads_of_a_size_without_a_kernel_are_refused_by_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

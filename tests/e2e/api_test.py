@@ -359,6 +359,7 @@ class Api(unittest.TestCase):
                 "--max-tokens",
                 "16",
                 "--ignore-eos",
+                "--raw",
                 "hello there",
             ],
             capture_output=True,
@@ -375,7 +376,7 @@ class Api(unittest.TestCase):
             text=True,
             timeout=120 * SLOW,
         )
-        self.assertEqual(out.returncode, 1)
+        self.assertEqual(out.returncode, 3)
         self.assertIn("127.0.0.1:%d" % port, out.stderr)
 
 

@@ -100,6 +100,29 @@ class Drain(unittest.TestCase):
             self.assertEqual(c.complete(prompt=prompt_ids(20), max_tokens=4)["usage"]["completion_tokens"], 4)
             self.nothing_went_wrong(c)
 
+    def test_a_coordinator_that_gets_sigterm_lets_streams_end_and_takes_no_new_ones(self):
+        requests = bodies(8, 40, TOKENS)
+        want = undisturbed(requests)
+        with Cluster(disaggregated(**LONG)) as c:
+            streams = Streams(c, requests)
+            wait_for("tokens of all", lambda: tokens_of_all(3)(streams) or streams.over())
+            self.assertFalse(streams.over())
+            c.process.terminate()
+            wait_for("the stop on /ready", lambda: c.get("/ready")[0] == 503)
+            status, headers, body = c.request("POST", "/v1/completions", {"prompt": "a", "max_tokens": 1})
+            self.assertEqual((status, headers["retry-after"], headers["connection"]), (503, "1", "close"))
+            self.assertIn("stopping", json.loads(body)["error"]["message"])
+            self.assertEqual(streams.texts(), want)
+            self.assertEqual(c.process.wait(120 * SLOW), 0)
+
+    def test_a_coordinator_ends_what_does_not_end_in_time_and_says_so(self):
+        with Cluster(disaggregated(limits={"drain_ms": 1})) as c:
+            streams = Streams(c, bodies(2, 40, TOKENS))
+            wait_for("tokens of all", lambda: tokens_of_all(3)(streams) or streams.over())
+            kill(c.pids("baton-coordinator")[0], signal.SIGTERM)
+            for events in streams.ends():
+                self.assertIn("limits.drain_ms is 1", events[-2]["error"]["message"])
+
     def test_a_second_sigterm_or_sigint_ends_a_worker_at_once(self):
         requests = bodies(4, 40, 4 * TOKENS)
         for signos in ([signal.SIGTERM, signal.SIGTERM], [signal.SIGTERM, signal.SIGINT], [signal.SIGINT]):
@@ -116,6 +139,7 @@ class Drain(unittest.TestCase):
                     )
                 self.assertEqual(process.wait(60 * SLOW), 0)
                 self.assertFalse(streams.over())
+                streams.leave()
 
     def test_a_worker_that_has_no_coordinator_ends_at_once(self):
         with Cluster(disaggregated(), start=False) as c:

@@ -80,6 +80,12 @@ class Streams:
     def over(self):
         return not self.selector.get_map()
 
+    def leave(self):
+        """Hangs up on all that have not ended."""
+        for key in list(self.selector.get_map().values()):
+            key.fileobj.shutdown(socket.SHUT_RDWR)
+        self.thread.join(60 * SLOW)
+
     def ends(self):
         """All events of each stream; the last is "[DONE]"."""
         self.thread.join(610 * SLOW)

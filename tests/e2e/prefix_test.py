@@ -159,13 +159,13 @@ class Prefix(unittest.TestCase):
         events = c.stream("/v1/completions", body(ids, stream_options={"include_usage": True}))
         self.assertEqual(events[-2]["usage"]["prompt_tokens_details"], {"cached_tokens": 64})
         asked = subprocess.run(
-            [BIN + "/baton-ask", "-e", "tcp://127.0.0.1:%d" % c.client_port, "--timings", "--max-tokens", "2"]
+            [BIN + "/baton-ask", "-e", "tcp://127.0.0.1:%d" % c.client_port, "--stats", "--max-tokens", "2"]
             + ["--ids", ",".join(map(str, ids))],
             capture_output=True,
             text=True,
             timeout=120 * SLOW,
         )
-        self.assertIn("prompt 70 tokens (64 cached), answer 2 tokens", asked.stderr)
+        self.assertIn("prompt 70 tokens (64 cached), answer 2 tokens, length", asked.stderr)
 
     def test_one_of_each(self):
         self.placement(disaggregated())

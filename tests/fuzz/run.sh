@@ -11,7 +11,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 seconds=${1:-60}
 shift $(($# > 0))
 cmake --preset fuzz >build/fuzz.log 2>&1 || { cat build/fuzz.log >&2; exit 1; }
-cmake --build --preset fuzz
+cmake --build --preset fuzz >>build/fuzz.log 2>&1 || { tail -50 build/fuzz.log >&2; exit 1; }
 if [ $# -eq 0 ]; then
     mapfile -t names < <(ls build/fuzz/seeds)
     set -- "${names[@]}"

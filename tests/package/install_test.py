@@ -31,6 +31,7 @@ FILES = (
     + ["usr/lib/systemd/system/" + u for u in ("baton-coordinator.service", "baton-worker@.service")]
     + ["usr/libexec/baton/" + s for s in ("wait-idle.sh", "worker-ready.sh")]
     + ["usr/share/doc/baton/" + d for d in ("README.md", "changelog.gz", "copyright")]
+    + ["usr/share/doc/baton/examples/" + d for d in ("ask.c", "ask.py", "client.proto")]
     + ["usr/share/baton/config/" + os.path.basename(p) for p in glob.glob(ROOT + "/deploy/config/*.yaml")]
 )
 

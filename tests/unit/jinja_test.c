@@ -188,6 +188,15 @@ static void a_template_tells_what_it_reads(void **s) {
     jinja_free(t);
 }
 
+static void a_template_that_is_not_utf8_is_refused(void **s) {
+    (void)s;
+    static const char text[] = "{{ 'ab\xff\xff\xff' 'c'[::-1] }}";
+    jinja *t = NULL;
+    errbuf eb = {0};
+    assert_int_equal(jinja_new(&t, text, sizeof text - 1, &eb), ST_INVALID);
+    assert_string_equal(eb.text, "byte 6 of the template is not UTF-8");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_is_not_known_is_named_with_its_line_when_the_template_is_loaded),
@@ -196,6 +205,7 @@ int main(void) {
         cmocka_unit_test(deep_templates_are_refused),
         cmocka_unit_test(a_template_cut_or_changed_at_any_byte_ends_well),
         cmocka_unit_test(a_template_tells_what_it_reads),
+        cmocka_unit_test(a_template_that_is_not_utf8_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
