@@ -102,6 +102,7 @@ void api_request_done(api_request *r) {
     api_chat_done(&r->chat);
     for (uint32_t i = 0; i < r->stop_count; i++) free(r->stops[i].text);
     free(r->stop_ids);
+    free(r->spec);
     free(r->bias);
     free(r->warnings);
     *r = (api_request){0};
@@ -292,6 +293,7 @@ status api_check(api_request *r, const api_model *m, api_error *e) {
     PRE(m);
     PRE(e);
     r->params.stop_ids = r->stop_ids;
+    r->params.spec = r->spec;
     r->params.bias = r->bias;
     status st = check_prompts(r, e);
     if (st == ST_OK) st = check_sampling(r, m, e);

@@ -74,6 +74,7 @@ typedef struct api_request {
     uint32_t choices; /* per prompt: the n of the APIs */
     sampling params;  /* its arrays point to the two below; choice is set per choice */
     int32_t *stop_ids;
+    char *spec; /* what the answer may be (grammar/grammar.h), params.spec_len bytes; NULL: anything */
     sampling_bias *bias;
     api_stop stops[API_STOPS_MAX];
     uint32_t stop_count;
@@ -97,6 +98,7 @@ typedef struct api_model {
     const char *name; /* served_model_name */
     uint32_t max_context, vocab;
     const sampling *defaults; /* of HTTP's requests; NULL: sampling_default(). Borrowed */
+    bool masks;               /* the backend can keep an answer to a form */
 } api_model;
 
 void api_request_init(api_request *r, api_kind kind);

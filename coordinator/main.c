@@ -283,7 +283,8 @@ static status load_model(app *a, errbuf *eb) {
                         .model = {.name = a->served_name,
                                   .max_context = a->max_context,
                                   .vocab = tokenizer_vocab(a->tok),
-                                  .defaults = &a->defaults}};
+                                  .defaults = &a->defaults,
+                                  .masks = strcmp(cfg->model.backend, "cuda") != 0}};
     a->defaults = sampling_default();
     if (!cfg->model.generation_config) return ST_OK;
     st = defaults_read(&a->defaults, a->ckpt, eb);

@@ -24,4 +24,7 @@ bool openai_is_empty(const json_t *v);
 /* messages of a chat (openai_messages.c) */
 void openai_messages(jfields *f, api_request *r);
 
+/* response_format, structured_outputs and guided_*: the spec of the answer (openai_form.c) */
+void openai_form(jfields *f, api_request *r, const api_model *m);
+
 #endif

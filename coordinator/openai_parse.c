@@ -180,6 +180,7 @@ static void parse_limits(jfields *f, api_request *r, const api_model *m) {
 
 static void parse_generation(jfields *f, api_request *r, const api_model *m) {
     openai_refuse(f);
+    openai_form(f, r, m);
     static const char *const numbers[] = {
         "temperature", "top_p", "min_p", "repetition_penalty", "presence_penalty", "frequency_penalty"};
     for (size_t i = 0; i < ARRAY_LEN(numbers); i++) {

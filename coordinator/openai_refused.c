@@ -4,7 +4,8 @@
 
 #include <string.h>
 
-#define GUIDED "guided_" /* _json, _regex, ... */
+#define GUIDED "guided_" /* _json, _regex, ...: openai_form.c */
+
 
 /* Fields of the API, and of servers like this one, that are not implemented and would change the answer. */
 typedef enum refuse_when {
@@ -29,7 +30,6 @@ static const struct {
     {"reasoning_effort", REFUSE_CHOICE},
     {"thinking", REFUSE_FULL},
     {"verbosity", REFUSE_SET},
-    {"structured_outputs", REFUSE_FULL},
     {"json_schema", REFUSE_FULL},
     {"grammar", REFUSE_FULL},
     {"regex", REFUSE_FULL},
@@ -168,16 +168,6 @@ void openai_refuse(jfields *f) {
     for (size_t i = 0; i < ARRAY_LEN(of_chat) && !jf_get(f, "messages"); i++) {
         const json_t *v = jf_get(f, of_chat[i]);
         if (v && !openai_is_empty(v)) jf_fail(f, of_chat[i], "%s: only chat has it", of_chat[i]);
-    }
-    const char *key = NULL;
-    json_t *v = NULL;
-    json_object_foreach((json_t *)f->object, key, v) {
-        if (strncmp(key, GUIDED, strlen(GUIDED)) == 0 && !json_is_null(v)) refuse(f, key);
-    }
-    const json_t *format = jf_get(f, "response_format");
-    if (format) {
-        if (!jf_is(json_object_get(format, "type"), "text"))
-            jf_fail(f, "response_format", "response_format: only {\"type\": \"text\"} is supported");
     }
     const json_t *modes = jf_get(f, "modalities");
     if (modes && !(json_array_size(modes) == 1 && jf_is(json_array_get(modes, 0), "text"))) {

@@ -307,6 +307,8 @@ static status start_device(runtime *r, errbuf *eb) {
                         .max_context = p->max_context,
                         .eog = r->ends.ids,
                         .eog_count = r->ends.count,
+                        .token_bytes = token_ends_bytes,
+                        .token_ctx = &r->ends,
                         .warm_decode = p->role != ROLE_PREFILL,
                         .warm_prompts = p->role != ROLE_DECODE};
     st = device_thread_new(&r->dev, r->model, &o, eb);

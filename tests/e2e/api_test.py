@@ -308,6 +308,44 @@ class Api(unittest.TestCase):
         for name in ("vllm:iteration_tokens_total_count", "vllm:cache_config_info", "process_open_fds"):
             self.assertGreater(after[name], 0, name)
 
+    def test_answers_keep_the_form_that_is_asked_for(self):
+        schema = {
+            "type": "object",
+            "properties": {
+                "name": {"type": "string", "maxLength": 8},
+                "age": {"type": "integer", "minimum": 0, "maximum": 120},
+                "tags": {"type": "array", "items": {"enum": ["a", "b"]}, "maxItems": 3},
+            },
+            "required": ["name", "age", "tags"],
+        }
+        wanted = {"type": "json_schema", "json_schema": {"name": "person", "schema": schema}}
+        for seed in range(4):
+            sampled = dict(max_tokens=200, temperature=1.0, seed=seed, ignore_eos=False)
+            choice = self.ask(response_format=wanted, **sampled)["choices"][0]
+            self.assertEqual(choice["finish_reason"], "stop", choice)
+            person = json.loads(choice["text"])
+            self.assertEqual(sorted(person), ["age", "name", "tags"])
+            self.assertTrue(0 <= person["age"] <= 120 and len(person["name"]) <= 8, person)
+            for field, pattern in (
+                ({"guided_choice": ["yes", "no"]}, "^(yes|no)$"),
+                ({"guided_regex": "[a-c]{3}-[0-9]+!"}, "^[a-c]{3}-[0-9]+!$"),
+                ({"structured_outputs": {"regex": "x|yy"}}, "^(x|yy)$"),
+            ):
+                choice = self.ask(**field, **sampled)["choices"][0]
+                if choice["finish_reason"] == "stop":
+                    self.assertRegex(choice["text"], pattern)
+        status, answer = self.c.post(
+            "/v1/chat/completions",
+            {
+                "messages": [{"role": "user", "content": "x"}],
+                "guided_json": {"type": "boolean"},
+                "max_tokens": 9,
+            },
+        )
+        self.assertEqual(status, 200, answer)
+        self.assertIn(answer["choices"][0]["message"]["content"], ("true", "false"))
+        self.refused(400, "uniqueItems", guided_json={"type": "array", "uniqueItems": True})
+
     def test_bad_input(self):
         self.assertEqual(self.refused(404, "other", model="other")["type"], "NotFoundError")
         self.assertEqual(self.refused(400, "max_tokens", max_tokens="many")["type"], "BadRequestError")
@@ -324,7 +362,7 @@ class Api(unittest.TestCase):
             messages=[{"role": "user", "content": "x"}],
             tools=[{"type": "function"}],
         )
-        self.refused(400, "response_format", response_format={"type": "json_object"})
+        self.refused(400, "response_format", response_format={"type": "xml"})
         self.refused(400, "best_of", best_of=4)
         self.refused(400, "messages", path="/v1/chat/completions", messages=[])
         for body, word in (

@@ -42,7 +42,7 @@ ROOMS = {
     "prefill_worker": "base token kv ctl worker_core worker",
     "decode_worker": "base token kv ctl worker_core worker",
     "colocated_worker": "base token kv ctl worker_core worker",
-    "coordinator": "base config obs token checkpoint text kv ctl proto net",
+    "coordinator": "base config obs grammar token checkpoint text kv ctl proto net",
     "sim": "base token latency kv ctl worker_core coordinator",
     "bench/stats": "base",
     "bench/rows": "base stats",
