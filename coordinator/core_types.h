@@ -39,7 +39,7 @@ typedef struct core_options {
     uint64_t heartbeat_ns;    /* 250 ms */
     uint64_t suspect_ns;      /* 1.5 s */
     uint64_t gone_ns;         /* 5 s */
-    uint64_t step_age_min_ns; /* 10 s: a step older than max(this, 20 x median) means GONE */
+    uint64_t step_age_min_ns; /* 10 s: a step that stands still for max(this, 20 x median) means GONE */
     uint64_t lease_ns;        /* 10 s */
     uint64_t wait_prefill_ns; /* 60 s -> ST_PEER */
     uint64_t prefill_ns;      /* 120 s -> ST_TIMEOUT */

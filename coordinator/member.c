@@ -102,8 +102,8 @@ bool member_judge(member *m, const core_options *opt, uint64_t now_ns, errbuf *w
         return true;
     }
     if (s != MEMBER_JOINING && step_too_old(&m->beat, opt->step_age_min_ns)) {
-        errf(why, ST_PEER, "a step runs for %llu ms, the median is %llu ms", m->beat.step_age_ns / NS_PER_MS,
-             m->beat.step_median_ns / NS_PER_MS);
+        errf(why, ST_PEER, "a step stands still for %llu ms, the median is %llu ms",
+             m->beat.step_age_ns / NS_PER_MS, m->beat.step_median_ns / NS_PER_MS);
         return true;
     }
     if (silence >= opt->suspect_ns && (s == MEMBER_READY || s == MEMBER_DRAINING))

@@ -43,6 +43,7 @@ typedef struct member {
     bool draining; /* DRAIN was asked for */
     bool exiting;  /* EXIT was sent */
     bool full;     /* it refused room: no offer until its free pages grow or the next heartbeat */
+    bool given_up; /* by rule 14: it is silent or its step stands still, which proves no death */
     char *lost;    /* why the session ended; NULL while it lives; owned */
 
     holds holds;
@@ -62,7 +63,7 @@ bool member_heard(member *m, uint32_t free_pages, const ctl_heartbeat *beat, uin
                   uint64_t now_ns);
 /* Rule 14. True: it must be declared GONE; why tells. Otherwise it may have become SUSPECT. */
 bool member_judge(member *m, const core_options *opt, uint64_t now_ns, errbuf *why);
-/* A step that runs for longer than rule 14 allows, by its last heartbeat */
+/* A step that stands still for longer than rule 14 allows, by its last heartbeat */
 bool member_step_too_old(const member *m, uint64_t step_age_min_ns);
 /* When silence would next change something */
 uint64_t member_judge_next(const member *m, const core_options *opt);

@@ -125,7 +125,7 @@ static void orphan(core *c, request *r, member *m, uint64_t now_ns) {
         r->prefill = NULL;
     else
         r->decode = NULL;
-    if (executing && ++r->deaths >= 2) {
+    if (executing && !m->given_up && ++r->deaths >= 2) {
         err_prefix(&eb, ST_PEER,
                    "two workers died while they executed this request, so it is not tried again");
         recovery_fail(c, r, ST_CORRUPT, eb.text, now_ns);
@@ -255,6 +255,7 @@ void recovery_judge_members(core *c, uint64_t now_ns) {
         msg.refused.field = "session";
         msg.refused.why = why.text;
         outbox_send(c, m, &msg);
+        m->given_up = true;
         recovery_lose(c, m, why.text);
     }
     c->judge_ns = judge_next(c);

@@ -78,7 +78,7 @@ typedef struct request {
     struct member *prefill, *decode; /* borrowed from the core's table; NULL = none */
     uint32_t attempt; /* newest number: given to workers now, or to the next one asked; from 1 */
     uint32_t tries;   /* attempts that count against the limit, the present one included; from 1 */
-    uint32_t deaths;  /* workers that died while they executed it */
+    uint32_t deaths;  /* workers that died while they executed it; not those that were given up */
     uint32_t replays, preemptions;
     uint64_t avoid; /* incarnation of the D that failed it last; another one is preferred */
 

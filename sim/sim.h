@@ -82,6 +82,7 @@ typedef struct sim_options {
     uint32_t max_seqs, max_rows, chunk_tokens;
     sim_role roles[ROLE_COUNT];
     uint64_t ctl_ns, step_ns, row_ns, frame_ns; /* delays: control message, step, per row, pair frame */
+    uint64_t mark_ns; /* a running step makes progress so often; 0: it stands still until its end */
     const latency_model *latency;     /* of steps, in place of step and row; NULL = those. Borrowed */
     bool prefix_cache, cache_outputs; /* of every worker: see wcore_options */
     uint64_t post_ns, copy_ns;        /* hand-over between threads; copying one segment */

@@ -241,6 +241,11 @@ void sim_proc_arm(sim_proc *p, uint64_t at_ns) {
     sim_post(p->sim, at_ns, EV_WAKE, p);
 }
 
+static uint64_t step_age_ns(const sim_proc *p) {
+    uint64_t age = p->sim->now_ns - p->step_begin_ns, every = p->sim->opt.mark_ns;
+    return every ? age % every : age;
+}
+
 /* One turn of the worker's loop after an event. */
 static void loop_turn(sim_proc *p) {
     sim *s = p->sim;
@@ -249,9 +254,8 @@ static void loop_turn(sim_proc *p) {
         open_conn(p);
         agent_connected(p->agent, s->now_ns);
     }
-    agent_progress progress = {.step = p->step,
-                               .step_age_ns = p->busy ? s->now_ns - p->step_begin_ns : 0,
-                               .step_median_ns = s->opt.step_ns};
+    agent_progress progress = {
+        .step = p->step, .step_age_ns = p->busy ? step_age_ns(p) : 0, .step_median_ns = s->opt.step_ns};
     progress.xfer = p->xfer;
     uint64_t next = agent_turn(p->agent, &progress, s->now_ns);
     if (s->opt.check_kv && !agent_check(p->agent)) sim_failf(s, "agent_check of %s", p->name);

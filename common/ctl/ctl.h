@@ -93,7 +93,7 @@ typedef struct ctl_step {
 
 typedef struct ctl_heartbeat {
     uint64_t step;           /* number of steps begun */
-    uint64_t step_age_ns;    /* age of the running step; 0 = idle */
+    uint64_t step_age_ns;    /* since the running step last made progress; 0 = idle */
     uint64_t step_median_ns; /* of the last 64 steps */
     uint32_t running;        /* sequences in the decode batch, or prompts being processed */
     uint32_t waiting;        /* queued here */

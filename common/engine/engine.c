@@ -206,6 +206,8 @@ status engine_new(engine **out, const model *m, const engine_options *opt, errbu
     st = open_device(e, eb);
     if (st != ST_OK) goto fail;
     forward_init(&e->forward, m, &e->weights, ops, e->dev, opt->max_rows);
+    e->forward.mark = opt->mark;
+    e->forward.mark_ctx = opt->mark_ctx;
     st = take_memory(e, eb);
     if (st == ST_OK) st = set_up_attention(e, eb);
     if (st == ST_OK) st = warm_run(&e->forward, opt, eb);

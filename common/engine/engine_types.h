@@ -22,6 +22,10 @@ typedef struct engine_options {
     void *token_ctx;
     /* Backends may have costs of the first time: decode steps, prompts, that engine_new runs for them. */
     bool warm_decode, warm_prompts;
+    /* Called on the thread that runs a step after each of its operations was issued (those of the cpu
+     * backends have ended then): the step goes on. It changes nothing else, unlike a hook. May be NULL. */
+    void (*mark)(void *ctx);
+    void *mark_ctx;
 } engine_options;
 
 /* Page memory for hand-offs, usable from the transfer thread. */

@@ -15,8 +15,10 @@ typedef struct forward {
     const weights *weights;
     const backend_ops *ops;
     device *dev;
-    activations act; /* the parts of `memory` */
-    uint8_t *memory; /* all activations; backend memory */
+    activations act;         /* the parts of `memory` */
+    uint8_t *memory;         /* all activations; backend memory */
+    void (*mark)(void *ctx); /* see engine_options; set after forward_init, or NULL */
+    void *mark_ctx;
 } forward;
 
 /* Borrows everything until forward_done. */

@@ -42,14 +42,19 @@ struct device_thread {
 
     step_result *results; /* [max_seqs] */
     uint32_t result_count;
-    _Atomic uint64_t step;     /* number of the last step begun */
-    _Atomic uint64_t begun_ns; /* start of the running step; 0 = idle */
+    _Atomic uint64_t step;      /* number of the last step begun */
+    _Atomic uint64_t marked_ns; /* when the running step last did something; 0 = idle */
 
     uint64_t durations[DURATIONS]; /* loop thread: of the last steps */
     uint32_t duration_count;       /* ever */
 };
 
 /* ---- device thread ---- */
+
+static void mark(void *ctx) {
+    device_thread *d = ctx;
+    atomic_store_explicit(&d->marked_ns, clock_now_ns(), memory_order_relaxed);
+}
 
 static status run_job(device_thread *d, const dev_job *j) {
     for (uint32_t i = 0; i < j->close_count; i++) engine_seq_close(d->engine, j->closes[i]);
@@ -72,10 +77,10 @@ static void serve(device_thread *d) {
         }
         if (!j) return;
         uint64_t begin_ns = clock_now_ns();
-        atomic_store_explicit(&d->begun_ns, begin_ns, memory_order_relaxed);
+        atomic_store_explicit(&d->marked_ns, begin_ns, memory_order_relaxed);
         atomic_fetch_add_explicit(&d->step, 1, memory_order_relaxed);
         job_done done = {.st = run_job(d, j)};
-        atomic_store_explicit(&d->begun_ns, 0, memory_order_relaxed);
+        atomic_store_explicit(&d->marked_ns, 0, memory_order_relaxed);
         done.span = (step_span){.begin_ns = begin_ns, .duration_ns = clock_now_ns() - begin_ns};
         CHECK(ring_push(d->done, &done) == ST_OK); /* one job is out at most, so there is room */
     }
@@ -85,6 +90,7 @@ static void *run(void *ctx) {
     device_thread *d = ctx;
     log_as(d->log_name);
     d->start_status = engine_new(&d->engine, d->model, &d->opt, &d->error);
+    atomic_store_explicit(&d->marked_ns, 0, memory_order_relaxed); /* its first steps made marks, too */
     bool ok = d->start_status == ST_OK;
     sem_post(&d->started);
     if (!ok) return NULL;
@@ -106,6 +112,8 @@ status device_thread_new(device_thread **out, const model *m, const engine_optio
     device_thread *d = xcalloc(1, sizeof *d);
     d->model = m;
     d->opt = *opt;
+    d->opt.mark = mark;
+    d->opt.mark_ctx = d;
     snprintf(d->log_name, sizeof d->log_name, "%s", log_name());
     d->results = xcalloc(opt->max_seqs, sizeof *d->results);
     sem_t *sems[] = {&d->started, &d->served, &d->leave, &d->ended};
@@ -228,9 +236,9 @@ void device_thread_progress(const device_thread *d, uint64_t now_ns, uint64_t *s
     PRE(age_ns);
     PRE(median_ns);
     device_thread *m = (device_thread *)d; /* C17 atomics are not read through pointers to const */
-    uint64_t begun_ns = atomic_load_explicit(&m->begun_ns, memory_order_relaxed);
+    uint64_t marked_ns = atomic_load_explicit(&m->marked_ns, memory_order_relaxed);
     *step = atomic_load_explicit(&m->step, memory_order_relaxed);
-    *age_ns = begun_ns && now_ns > begun_ns ? now_ns - begun_ns : 0;
+    *age_ns = marked_ns && now_ns > marked_ns ? now_ns - marked_ns : 0;
     uint64_t sorted[DURATIONS];
     uint32_t count = MIN(d->duration_count, DURATIONS);
     memcpy(sorted, d->durations, count * sizeof *sorted);

@@ -3,8 +3,9 @@
  *   loop thread --dev_job *--> [ closes, opens, engine_step ] --status, duration--> loop thread
  *
  * At most one job is out (wcore.h), so results need no queue: they lie in one array that belongs to this
- * thread while a job runs and to the loop thread otherwise. The number of the running step and its start are
- * published, so that a heartbeat can tell of a step that never ends. An engine error is fatal:
+ * thread while a job runs and to the loop thread otherwise. The number of the running step and the time of
+ * the last operation that it did (cuda: issued) are published, so that a heartbeat can tell of a step that
+ * is stuck, and does not mistake a long one for it. An engine error is fatal:
  * device_thread_next returns it, and the worker leaves. */
 #ifndef BATON_WORKER_DEVICE_THREAD_H
 #define BATON_WORKER_DEVICE_THREAD_H
@@ -37,7 +38,8 @@ int device_thread_fd(const device_thread *d);
  * fatal. */
 status device_thread_next(device_thread *d, const step_result **results, uint32_t *count, step_span *span,
                           errbuf *eb);
-/* For the heartbeat: number of steps begun, age of the running one (0 = idle), median of the last 64. */
+/* For the heartbeat: number of steps begun, age of the running one, from the last operation that it
+ * did (0 = idle), median of the last 64. */
 void device_thread_progress(const device_thread *d, uint64_t now_ns, uint64_t *step, uint64_t *age_ns,
                             uint64_t *median_ns);
 

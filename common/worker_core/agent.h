@@ -39,7 +39,7 @@ typedef struct agent_options {
 
 /* What the device side reports for the heartbeat. */
 typedef struct agent_progress {
-    uint64_t step, step_age_ns, step_median_ns;
+    uint64_t step, step_age_ns, step_median_ns; /* see ctl_heartbeat */
     xfer_stats xfer;
 } agent_progress;
 

@@ -313,6 +313,47 @@ static void a_stuck_step_is_gone_after_ten_seconds(void **state) {
     all_over(s);
 }
 
+/* The first *left steps on prompts take 40 s, all others 10 ms: much longer than 20 usual ones and 10 s. */
+static uint64_t forty_seconds(void *ctx, uint32_t worker, const latency_step *sum) {
+    uint32_t *left = ctx;
+    (void)worker;
+    if (!sum->chunks || !*left) return 10 * NS_PER_MS;
+    (*left)--;
+    return 40 * NS_PER_S;
+}
+
+static void a_long_step_that_goes_on_loses_no_worker(void **state) {
+    (void)state;
+    uint32_t left = 1;
+    sim_options o = sim_defaults();
+    o.watch = (sim_watch){.ctx = &left, .step_ns = forty_seconds};
+    o.mark_ns = 3 * NS_PER_S;
+    sim *s = cluster(o, 1, 1, 0);
+    sim_client *c = submit(s, 20, 8);
+    UNTIL(s, c->ended);
+    assert_done(c);
+    assert_true(c->end_ns - c->submit_ns > 40 * NS_PER_S);
+    assert_int_equal(c->times.replays, 0);
+    assert_int_equal(s->seen.to_worker[CTL_REFUSED], 0);
+    all_over(s);
+}
+
+static void steps_that_stand_still_on_two_workers_do_not_blame_the_request(void **state) {
+    (void)state;
+    uint32_t left = 2;
+    sim_options o = sim_defaults();
+    o.watch = (sim_watch){.ctx = &left, .step_ns = forty_seconds};
+    sim *s = cluster(o, 3, 1, 0);
+    sim_client *c = submit(s, 20, 8);
+    UNTIL(s, c->ended);
+    assert_done(c);
+    assert_int_equal(left, 0);
+    assert_int_equal(c->times.replays, 2);
+    assert_int_equal(s->seen.to_worker[CTL_REFUSED], 2);
+    run_for(s, 45 * NS_PER_S); /* the long steps end, and their workers come back */
+    all_over(s);
+}
+
 int main(void) {
     log_setup(LOG_ERROR, "story");
     const struct CMUnitTest tests[] = {
@@ -332,6 +373,8 @@ int main(void) {
         cmocka_unit_test(a_coordinator_that_slept_kills_nobody),
         cmocka_unit_test(a_coordinator_that_slept_beyond_the_lease_finds_workers_that_join_anew),
         cmocka_unit_test(a_stuck_step_is_gone_after_ten_seconds),
+        cmocka_unit_test(a_long_step_that_goes_on_loses_no_worker),
+        cmocka_unit_test(steps_that_stand_still_on_two_workers_do_not_blame_the_request),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -71,6 +71,40 @@ static void a_job_gives_what_the_engine_gives(void **state) {
     assert_true(device_thread_free(d, WAIT_NS));
 }
 
+typedef struct watch {
+    device_thread *d;
+    uint64_t began_ns; /* the first layer */
+    uint32_t younger;  /* later layers at which the step was younger than that */
+} watch;
+
+static void on_layer(void *ctx, uint32_t layer, const step_item *items, uint32_t count) {
+    watch *w = ctx;
+    (void)items;
+    (void)count;
+    uint64_t step, age_ns, median_ns, now_ns = clock_now_ns();
+    device_thread_progress(w->d, now_ns, &step, &age_ns, &median_ns);
+    if (layer == 0)
+        w->began_ns = now_ns;
+    else
+        w->younger += age_ns < now_ns - w->began_ns;
+}
+
+static void the_age_of_a_step_counts_from_the_last_layer_that_it_did(void **state) {
+    const fixture *f = *state;
+    device_thread *d = started(f);
+    watch w = {.d = d};
+    device_thread_hook(d, &(engine_hook){.ctx = &w, .layer_begin = on_layer});
+    const step_result *results = NULL;
+    assert_int_equal(run_prompt(d, f, 33, &results, NULL), ST_OK);
+    assert_true(f->m->layers > 1);
+    assert_int_equal(w.younger, f->m->layers - 1);
+    uint64_t step, age_ns, median_ns;
+    device_thread_progress(d, clock_now_ns(), &step, &age_ns, &median_ns);
+    assert_int_equal(age_ns, 0);
+    assert_true(device_thread_stop(d, WAIT_NS));
+    assert_true(device_thread_free(d, WAIT_NS));
+}
+
 static void pages_can_be_read_after_the_stop_until_the_engine_is_freed(void **state) {
     const fixture *f = *state;
     device_thread *d = started(f);
@@ -117,6 +151,7 @@ static void a_job_that_fails_is_told_with_its_reason(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_job_gives_what_the_engine_gives),
+        cmocka_unit_test(the_age_of_a_step_counts_from_the_last_layer_that_it_did),
         cmocka_unit_test(pages_can_be_read_after_the_stop_until_the_engine_is_freed),
         cmocka_unit_test(an_engine_that_cannot_be_opened_is_an_error_of_the_start),
         cmocka_unit_test(a_job_that_fails_is_told_with_its_reason),
