@@ -136,8 +136,7 @@ void answer_take(const answers *a, answer *x, int32_t id) {
     PRE(a);
     PRE(x);
     if (!x->run || is_end(a, id)) return;
-    bool taken = grammar_run_take(x->run, id);
-    CHECK(taken); /* the mask said so */
+    x->lost = !grammar_run_take(x->run, id); /* a hostile spec: it takes too long to follow */
 }
 
 /* --- masks --- */
@@ -166,13 +165,16 @@ const uint32_t *answer_mask(const answers *a, answer *x, const sampling *p, uint
     if (!x->run) return NULL;
     uint32_t words = (a->vocab + 31) / 32;
     bool early = output_count < p->min_tokens;
-    grammar_run_mask(x->run, x->mask);
+    if (x->lost || !grammar_run_mask(x->run, x->mask)) { /* nothing can be chosen: this request fails */
+        memset(x->mask, 0, words * sizeof *x->mask);
+        return x->mask;
+    }
     clear(a, x->mask, a->opt->eog, a->opt->eog_count); /* whatever their text is */
     if (early) clear(a, x->mask, p->stop_ids, p->stop_id_count);
     bool left = any(x->mask, words);
     if (early && left) return x->mask;
     if (early) {
-        grammar_run_mask(x->run, x->mask);
+        (void)grammar_run_mask(x->run, x->mask);
         clear(a, x->mask, a->opt->eog, a->opt->eog_count);
         left = any(x->mask, words);
     }

@@ -20,6 +20,7 @@ typedef struct answer {
     struct compiled *of; /* counted */
     grammar_run *run;    /* owned */
     uint32_t *mask;      /* [(vocab + 31) / 32]; owned */
+    bool lost;           /* its place is not known any more */
 } answer;
 
 /* Borrows opt->eog. */

@@ -67,11 +67,13 @@ bool grammar_run_take(grammar_run *r, int32_t id) {
     const vocab_token *t = &v->sorted[v->number[id]];
     thread_set at = {0}, to = {0}; /* r->now stays until the whole token is taken */
     bool taken = true;
+    r->f.steps = 0;
     for (uint32_t i = 0; i < t->len && taken; i++) {
         taken = threads_step(&r->g->g, &r->f, i ? &at : &r->now, (uint8_t)v->bytes[t->begin + i], &to);
         thread_set swap = at;
         at = to;
         to = swap;
+        taken = taken && r->f.steps <= THREADS_STEPS_MAX;
     }
     if (taken) {
         thread_set swap = r->now;
@@ -96,10 +98,16 @@ bool grammar_run_at_end(const grammar_run *r) {
     return true;
 }
 
-void grammar_run_mask(grammar_run *r, uint32_t *bits) {
+bool grammar_run_mask(grammar_run *r, uint32_t *bits) {
     PRE(r);
     PRE(bits);
-    memset(bits, 0, r->g->vocab->words * sizeof *bits);
-    for (uint32_t i = 0; i < r->now.count; i++) masks_add(r->g, &r->f, r->now.at[i], bits);
+    const size_t bytes = r->g->vocab->words * sizeof *bits;
+    bool in_time = true;
+    memset(bits, 0, bytes);
+    r->f.steps = 0;
+    for (uint32_t i = 0; i < r->now.count && in_time; i++)
+        in_time = masks_add(r->g, &r->f, r->now.at[i], bits);
+    if (!in_time) memset(bits, 0, bytes);
     if (r->f.count > FRAMES_MAX / 4) threads_compact(&r->f, &r->now);
+    return in_time;
 }

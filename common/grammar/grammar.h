@@ -43,14 +43,15 @@ void grammar_free(grammar *g);
 /* At the begin of an answer. Caller frees with grammar_run_free. */
 grammar_run *grammar_run_new(grammar *g);
 void grammar_run_free(grammar_run *r);
-/* Takes a token. False: it is not of the language, and nothing was taken. */
+/* Takes a token. False: it is not of the language (or takes too long), and nothing was taken. */
 bool grammar_run_take(grammar_run *r, int32_t id);
 /* The answer may end here. */
 bool grammar_run_may_end(const grammar_run *r);
 /* Nothing can follow. */
 bool grammar_run_at_end(const grammar_run *r);
 /* Sets the bit of every token that may come next and clears all others: bit id % 32 of bits[id / 32],
- * [(count + 31) / 32]. The ends of generation are the caller's to add when the answer may end. */
-void grammar_run_mask(grammar_run *r, uint32_t *bits);
+ * [(count + 31) / 32]. The ends of generation are the caller's to add when the answer may end.
+ * False: it takes too long, and no bit is set. */
+bool grammar_run_mask(grammar_run *r, uint32_t *bits);
 
 #endif

@@ -37,6 +37,10 @@ static uint32_t add(graph *g, node n) {
 static uint32_t set_number(graph *g, const byte_set *s) {
     for (uint32_t i = 0; i < g->set_count; i++)
         if (memcmp(&g->sets[i], s, sizeof *s) == 0) return i;
+    if (g->set_count == GRAPH_SETS_MAX) {
+        g->full = true;
+        return 0;
+    }
     reserve((void **)&g->sets, g->set_count, &g->set_capacity, sizeof *g->sets);
     g->sets[g->set_count] = *s;
     return g->set_count++;

@@ -14,6 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#define GRAPH_SETS_MAX  1024u
 #define GRAPH_NODES_MAX (1u << 18)
 /* Nothing begins here: a language without a word. */
 #define NODE_NONE UINT32_MAX
@@ -38,7 +39,7 @@ typedef struct graph {
     uint32_t set_count, set_capacity;
     uint32_t *rules; /* [rule_count] node that begins each; owned */
     uint32_t rule_count, rule_capacity;
-    bool full; /* more nodes than the limit were wanted: it says nothing */
+    bool full; /* more nodes or sets than the limit were wanted: it says nothing */
 } graph;
 
 void graph_done(graph *g);

@@ -97,7 +97,7 @@ static void walk_tokens(walk *w, const uint32_t *list, uint32_t count) {
     bool dead = false,
          out[MASK_TOKEN_BYTES_MAX + 1] = {false}; /* out[n]: a rule was left after at most n bytes */
     uint32_t depth = 0;                           /* so many bytes of the last token were taken */
-    for (uint32_t n = 0; n < count; n++) {
+    for (uint32_t n = 0; n < count && w->f->steps <= THREADS_STEPS_MAX; n++) {
         uint32_t i = list ? list[n] : n;
         uint32_t common = n == 0 ? 0 : list ? shared_bytes(v, list[n - 1], i) : v->shared[i];
         if (!dead || common <= depth) {
@@ -165,11 +165,13 @@ static void make_small(const grammar_vocab *v, place *p) {
     p->bits = NULL;
 }
 
-static place *find_place(grammar *g, uint32_t at) {
+/* NULL: it takes too long. */
+static place *find_place(grammar *g, uint32_t at, uint64_t *steps) {
     grammar_vocab *v = g->vocab;
     place *p = xcalloc(1, sizeof *p);
     frames f;
     frames_init(&f);
+    f.steps = *steps;
     uint32_t *unsure = xcalloc(v->sorted_count + 1u, sizeof *unsure);
     walk w = {.v = v, .g = &g->g, .f = &f, .bits = xcalloc(v->words + 1u, sizeof *p->bits), .unsure = unsure};
     start(v, (thread){at, STACK_BOTTOM});
@@ -178,18 +180,24 @@ static place *find_place(grammar *g, uint32_t at) {
     p->unsure_count = w.unsure_count;
     if (w.unsure_count) p->unsure = xmemdup(unsure, w.unsure_count * sizeof *unsure);
     free(unsure);
+    *steps = f.steps;
     frames_done(&f);
+    if (*steps > THREADS_STEPS_MAX) {
+        place_free(p);
+        return NULL;
+    }
     make_small(v, p);
     return p;
 }
 
-void masks_add(grammar *g, frames *f, thread t, uint32_t *bits) {
+bool masks_add(grammar *g, frames *f, thread t, uint32_t *bits) {
     grammar_vocab *v = g->vocab;
-    if (t.node == NODE_OUT) return;
+    if (t.node == NODE_OUT) return true;
     place **slot = t.node < v->json.count ? &v->json.of[t.node] : &g->own.of[t.node - v->json.count];
     place *p = *slot;
     if (!p) {
-        p = find_place(g, t.node);
+        p = find_place(g, t.node, &f->steps);
+        if (!p) return false;
         if (v->kept + place_bytes(v, p) <= KEPT_MAX) {
             v->kept += place_bytes(v, p);
             *slot = p;
@@ -203,4 +211,5 @@ void masks_add(grammar *g, frames *f, thread t, uint32_t *bits) {
         walk_tokens(&w, p->unsure, p->unsure_count);
     }
     if (*slot != p) place_free(p);
+    return f->steps <= THREADS_STEPS_MAX;
 }

@@ -49,7 +49,8 @@ struct grammar {
 };
 
 void places_done(grammar_vocab *v, places *p);
-/* Sets the bits of what a thread allows. */
-void masks_add(grammar *g, frames *f, thread t, uint32_t *bits);
+/* Sets the bits of what a thread allows. False: it takes too long (THREADS_STEPS_MAX, counted in f->steps).
+ */
+bool masks_add(grammar *g, frames *f, thread t, uint32_t *bits);
 
 #endif

@@ -146,7 +146,8 @@ status spec_graph(graph *out, uint32_t *begin, const char *text, size_t len, err
     graph_rule_begin(&g, rule, first);
     bool finite = st == ST_OK && graph_prune(&g, rule);
     if (st == ST_OK && g.full)
-        st = errf(eb, ST_UNSUPPORTED, "a grammar of more than %u nodes: make it simpler", GRAPH_NODES_MAX);
+        st = errf(eb, ST_UNSUPPORTED, "a grammar of more than %u nodes or %u sets of bytes: make it simpler",
+                  GRAPH_NODES_MAX, GRAPH_SETS_MAX);
     else if (st == ST_OK && !finite)
         st = errf(eb, ST_INVALID, "no answer of finite length obeys the grammar");
     json_decref(spec);

@@ -80,6 +80,7 @@ void threads_enter(const graph *g, frames *f, thread_set *s, uint32_t at, uint32
     uint32_t top = 0, left = STEPS_MAX;
     ways[top++] = (thread){at, stack};
     while (top && left--) {
+        f->steps += 1 + s->count / 4; /* what add looks through */
         thread t = ways[--top];
         if (t.node == NODE_NONE) continue;
         const node *n = &g->nodes[t.node];

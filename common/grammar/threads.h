@@ -11,6 +11,8 @@
 #define THREADS_MAX 4096u /* of a set; more are left out */
 #define STACK_MAX   256u  /* frames; a call beyond is not made */
 #define FRAMES_MAX  (1u << 16)
+/* Work of one token or one mask; what takes more is hostile. Some 2 s. */
+#define THREADS_STEPS_MAX 20000000u
 
 /* Frame numbers. BOTTOM is the end of every stack; what returns there has taken the whole rule. */
 #define STACK_BOTTOM 0u
@@ -27,6 +29,7 @@ typedef struct frames {
     uint32_t count, capacity;
     uint32_t *slots; /* open addressing -> frame; [slot_mask + 1] */
     uint32_t slot_mask;
+    uint64_t steps; /* done; whoever wants a bound sets it to 0 and looks */
 } frames;
 
 typedef struct thread {

@@ -214,7 +214,7 @@ static void what_cannot_be_obeyed_is_refused_by_name(void **state) {
         {"{\"regex\": \"a)\"}", "closes nothing"},
         {"{\"regex\": \"*\"}", "nothing to repeat"},
         {"{\"regex\": \"\\\\bx\"}", "the escape \\b is not supported"},
-        {"{\"regex\": \"((a{4096}){4096}){4096}\"}", "more than 262144 nodes"},
+        {"{\"regex\": \"((a{4096}){4096}){4096}\"}", "more than 262144 nodes or 1024 sets"},
         {"{\"choice\": []}", "want a list of strings"},
         {"{\"nothing\": 1}", "an object with one member"},
         {"[", "no JSON"},
@@ -294,6 +294,19 @@ static void a_refused_token_changes_nothing(void **state) {
     scene_end(&s);
 }
 
+/* A spec that would keep a worker busy for minutes costs its own request only. */
+static void a_hostile_spec_ends_in_time(void **state) {
+    (void)state;
+    scene s = scene_of("{\"regex\": \"((.?.?){64}){16}((.?.?){64}){16}x\"}");
+    grammar_run *r = grammar_run_new(s.g);
+    uint32_t bits[(VOCAB + 31) / 32];
+    bool in_time = grammar_run_mask(r, bits);
+    for (uint32_t i = 0; i < ARRAY_LEN(bits) && !in_time; i++) assert_int_equal(bits[i], 0);
+    (void)grammar_run_take(r, 'a');
+    grammar_run_free(r);
+    scene_end(&s);
+}
+
 /* Long answers use no more frames than their nesting. */
 static void an_answer_may_be_long(void **state) {
     (void)state;
@@ -324,6 +337,7 @@ int main(void) {
         cmocka_unit_test(what_cannot_be_obeyed_is_refused_by_name),
         cmocka_unit_test(masks_allow_what_can_be_taken_and_nothing_else),
         cmocka_unit_test(a_refused_token_changes_nothing),
+        cmocka_unit_test(a_hostile_spec_ends_in_time),
         cmocka_unit_test(an_answer_may_be_long),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
