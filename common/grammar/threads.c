@@ -79,7 +79,7 @@ void threads_enter(const graph *g, frames *f, thread_set *s, uint32_t at, uint32
     thread ways[WAYS_MAX];
     uint32_t top = 0, left = STEPS_MAX;
     ways[top++] = (thread){at, stack};
-    while (top && left--) {
+    while (top && left-- && f->steps <= THREADS_STEPS_MAX) {
         f->steps += 1 + s->count / 4; /* what add looks through */
         thread t = ways[--top];
         if (t.node == NODE_NONE) continue;
