@@ -16,6 +16,7 @@
 #include "checkpoint/arch_keys.h"
 #include "config/args.h"
 #include "coordinator/defaults.h"
+#include "coordinator/event_log.h"
 #include "coordinator/http.h"
 #include "coordinator/native.h"
 #include "coordinator/throughput.h"
@@ -52,9 +53,11 @@ typedef struct app {
     core *core;
     meter *meter;
     trace *trace;
+    event_log *events; /* NULL: none is wanted */
     streams *streams;
     text_thread *text;
     http *http;
+    health_facts facts;
     const char **api_keys; /* the config's, and the environment's */
     native *native;
     throughput throughput;
@@ -110,6 +113,12 @@ static void sink_steps(void *ctx, const core_steps *s) {
     app *a = ctx;
     trace_add_steps(a->trace, s);
     meter_steps(a->meter, s);
+}
+
+static void sink_event(void *ctx, const core_event *e) {
+    app *a = ctx;
+    meter_event(a->meter, e);
+    event_log_add(a->events, e, e->req ? streams_name(a->streams, e->req) : NULL, clock_now_ns());
 }
 
 static void control_message(void *ctx, uint64_t conn, const void *bytes, size_t count) {
@@ -333,9 +342,25 @@ static void print_limits(const app *a) {
         c->limits.step_age_ms, c->limits.lease_ms);
 }
 
+static health_facts facts_of(const app *a) {
+    const config *c = a->cfg;
+    return (health_facts){.model = a->served_name,
+                          .model_root = c->model.path,
+                          .backend = c->model.backend,
+                          .max_context = a->max_context,
+                          .mixed_numerics = c->cluster.mixed_numerics,
+                          .started = clock_wall_s(),
+                          .started_ns = clock_now_ns(),
+                          .stuck_ns = c->limits.stuck_ms * NS_PER_MS,
+                          .role_wanted = {[ROLE_PREFILL] = c->prefill.count,
+                                          [ROLE_DECODE] = c->decode.count,
+                                          [ROLE_COLOCATED] = c->colocated.count}};
+}
+
 static status open_fronts(app *a, errbuf *eb) {
     const config *c = a->cfg;
     size_t body_max = (size_t)c->limits.max_body_kb * 1024;
+    a->facts = facts_of(a);
     const char *key = getenv("BATON_API_KEY");
     uint32_t keys = c->http.api_keys_count;
     a->api_keys = xcalloc(keys + 1, sizeof *a->api_keys);
@@ -348,15 +373,7 @@ static status open_fronts(app *a, errbuf *eb) {
                        .env = &a->env,
                        .meter = a->meter,
                        .trace = a->trace,
-                       .facts = {.model = a->served_name,
-                                 .model_root = c->model.path,
-                                 .backend = c->model.backend,
-                                 .max_context = a->max_context,
-                                 .mixed_numerics = c->cluster.mixed_numerics,
-                                 .started = clock_wall_s(),
-                                 .role_wanted = {[ROLE_PREFILL] = c->prefill.count,
-                                                 [ROLE_DECODE] = c->decode.count,
-                                                 [ROLE_COLOCATED] = c->colocated.count}},
+                       .facts = a->facts,
                        .access = {.origins = c->http.cors_origins,
                                   .credentials = c->http.cors_credentials,
                                   .keys = a->api_keys,
@@ -374,6 +391,8 @@ static status open_fronts(app *a, errbuf *eb) {
                          .streams = a->streams,
                          .text = a->text,
                          .env = &a->env,
+                         .facts = &a->facts,
+                         .events = a->events,
                          .body_max = body_max,
                          .slow_client_ns = c->limits.slow_client_ms * NS_PER_MS};
     return native_open(&a->native, c->cluster.client, &no, eb);
@@ -391,10 +410,15 @@ static status open_app(app *a, errbuf *eb) {
                       .end = sink_end,
                       .record = sink_record,
                       .steps = sink_steps,
+                      .event = sink_event,
                       .decision = log_on(LOG_DEBUG) ? decision_log : NULL};
+    const char *events = a->cfg->cluster.event_log;
+    if (events[0]) st = event_log_open(&a->events, events, EVENT_LOG_BYTES_MAX, eb);
+    if (st != ST_OK) return err_prefix(eb, st, "cluster.event_log");
     core_options opt = core_options_of(a);
     a->core = core_new(&opt, &sink, clock_now_ns());
     a->meter = meter_new(a->served_name);
+    meter_watch(a->meter, a->events);
     a->trace = trace_new();
     a->streams = streams_new(a->core, a->tok, a->meter);
     bus_handler control = {.ctx = a, .message = control_message, .lost = control_lost};
@@ -413,6 +437,7 @@ static void close_app(app *a) {
     core_free(a->core);
     meter_free(a->meter);
     trace_free(a->trace);
+    event_log_free(a->events);
     loop_free(a->loop);
     chat_template_done(&a->chat);
     tokenizer_free(a->tok); /* before the checkpoint that it points into */
@@ -426,7 +451,7 @@ static void close_app(app *a) {
 }
 
 static void prepare_process(void) {
-    signal(SIGPIPE, SIG_IGN);
+    log_outlives_stderr();
     struct rlimit files; /* one descriptor per client */
     if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur < FILES_WANTED) {
         files.rlim_cur = MIN(files.rlim_max, FILES_WANTED);

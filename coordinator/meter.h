@@ -11,6 +11,7 @@
 #include "coordinator/core.h"
 
 typedef struct meter meter;
+struct event_log;
 
 /* Model: the label model_name. Copied. */
 meter *meter_new(const char *model);
@@ -18,6 +19,10 @@ void meter_free(meter *m);
 
 /* A worker told its facts */
 void meter_joined(meter *m, const ctl_join *join);
+/* For the core's sink */
+void meter_event(meter *m, const core_event *e);
+/* Whose lost lines are told. Borrowed; NULL: there is none */
+void meter_watch(meter *m, const struct event_log *l);
 /* max_tokens: of each choice */
 void meter_admitted(meter *m, uint32_t prompt_tokens, uint32_t choices, uint32_t max_tokens);
 /* A request is over; output_tokens: of its longest choice. */
