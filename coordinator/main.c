@@ -209,6 +209,7 @@ static uint64_t turn(void *ctx, uint64_t now_ns) {
     now_ns = clock_now_ns();
     (void)streams_turn(a->streams, now_ns);
     uint64_t next = core_turn(a->core, now_ns);
+    meter_events_dropped(a->meter, event_log_dropped(a->events));
     http_turn(a->http, now_ns);
     if (a->native) native_turn(a->native, now_ns);
     buf_reset(&a->scratch);
@@ -418,7 +419,6 @@ static status open_app(app *a, errbuf *eb) {
     core_options opt = core_options_of(a);
     a->core = core_new(&opt, &sink, clock_now_ns());
     a->meter = meter_new(a->served_name);
-    meter_watch(a->meter, a->events);
     a->trace = trace_new();
     a->streams = streams_new(a->core, a->tok, a->meter);
     bus_handler control = {.ctx = a, .message = control_message, .lost = control_lost};

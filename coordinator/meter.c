@@ -2,7 +2,6 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "coordinator/event_log.h"
 #include "coordinator/meter_workers.h"
 #include "obs/metrics.h"
 
@@ -44,7 +43,7 @@ struct meter {
     metric *computed_tokens, *found_tokens;
     metric *per_token, *inference, *longest, *params_max_tokens, *step_tokens;
     double started;          /* seconds since 1970 */
-    const event_log *events; /* see meter_watch */
+    uint64_t events_dropped; /* see meter_events_dropped */
     metric *routed, *answered, *added;
     meter_workers *workers;
 };
@@ -154,9 +153,9 @@ void meter_event(meter *m, const core_event *e) {
     if (e->kind == EVENT_JOIN) meter_workers_joined(m->workers, e->role, e->worker);
 }
 
-void meter_watch(meter *m, const event_log *l) {
+void meter_events_dropped(meter *m, uint64_t count) {
     PRE(m);
-    m->events = l;
+    m->events_dropped = count;
 }
 
 void meter_admitted(meter *m, uint32_t prompt_tokens, uint32_t choices, uint32_t max_tokens) {
@@ -352,7 +351,7 @@ static void copy_watch(meter *m, const core_counters *n, uint64_t now_ns) {
     copy_counter(m, "baton_log_dropped_total",
                  "Lines of the coordinator's log that could not be written at once.", log_dropped());
     copy_counter(m, "baton_events_dropped_total", "Lines of cluster.event_log that could not be written.",
-                 event_log_dropped(m->events));
+                 m->events_dropped);
 }
 
 static double seconds(const struct timeval *t) {

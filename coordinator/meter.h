@@ -11,7 +11,6 @@
 #include "coordinator/core.h"
 
 typedef struct meter meter;
-struct event_log;
 
 /* Model: the label model_name. Copied. */
 meter *meter_new(const char *model);
@@ -21,8 +20,8 @@ void meter_free(meter *m);
 void meter_joined(meter *m, const ctl_join *join);
 /* For the core's sink */
 void meter_event(meter *m, const core_event *e);
-/* Whose lost lines are told. Borrowed; NULL: there is none */
-void meter_watch(meter *m, const struct event_log *l);
+/* Lines that the event log could not write, in all */
+void meter_events_dropped(meter *m, uint64_t count);
 /* max_tokens: of each choice */
 void meter_admitted(meter *m, uint32_t prompt_tokens, uint32_t choices, uint32_t max_tokens);
 /* A request is over; output_tokens: of its longest choice. */

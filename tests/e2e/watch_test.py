@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""What those who look after a cluster see and may do: its status, the end of a request by its name, the log of
-events; and that neither a disk for logs that is full nor a clock that jumps does anything to the service."""
+"""What those who look after a cluster see and may do: its status, the end of a request by its name, the log
+of events; and that neither a full disk for logs nor a clock that jumps does anything to the service."""
 
 import fcntl
 import resource

@@ -125,8 +125,7 @@ static void on_message(void *ctx, uint64_t conn, const void *bytes, size_t count
     world *w = ctx;
     Baton__ServerEvent *e = baton__server_event__unpack(NULL, count, bytes);
     assert_non_null(e);
-    /* What the coordinator writes by hand is what protobuf-c would have written, which, though, puts `more`
-     * before the answers that came later to the protocol. */
+    /* Written by hand as by protobuf-c, which puts `more` before the answers with higher numbers, though. */
     bool late =
         e->body_case == BATON__SERVER_EVENT__BODY_STATUS || e->body_case == BATON__SERVER_EVENT__BODY_ABORTED;
     uint8_t *again = xmalloc(count);
@@ -528,11 +527,9 @@ static void workers_are_listed_and_one_is_drained_and_kept(void **state) {
 }
 
 static void send_abort(world *w, uint64_t id, const char *request) {
-    char name[64];
-    snprintf(name, sizeof name, "%s", request);
     Baton__ClientAbort end = BATON__CLIENT_ABORT__INIT;
     end.id = id;
-    end.request = name;
+    end.request = (char *)request;
     Baton__ClientMessage m = BATON__CLIENT_MESSAGE__INIT;
     m.body_case = BATON__CLIENT_MESSAGE__BODY_ABORT;
     m.abort = &end;
