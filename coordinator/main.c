@@ -23,6 +23,7 @@
 #include "text/chat.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,6 +33,7 @@
 
 #define PROGRAM      "baton-coordinator"
 #define FILES_WANTED ((rlim_t)65536)
+#define LARGE_BLOCK  (1024 * 1024)
 /* From so many streams on, turns that come thick gather what comes within so much time: that saves a third of
  * the CPU time. Fewer streams are never held up. */
 #define CROWD         16u
@@ -427,6 +429,9 @@ static void close_app(app *a) {
 
 static void prepare_process(void) {
     signal(SIGPIPE, SIG_IGN);
+    /* Large blocks (bodies, long answers) go back to the system when they are freed. Left to itself the limit
+     * would rise to the largest that was freed. */
+    (void)mallopt(M_MMAP_THRESHOLD, LARGE_BLOCK);
     struct rlimit files; /* one descriptor per client */
     if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur < FILES_WANTED) {
         files.rlim_cur = MIN(files.rlim_max, FILES_WANTED);

@@ -5,12 +5,15 @@
 #include "base/ring.h"
 #include "coordinator/openai.h"
 
+#include <malloc.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
+/* From bodies of this size on what a job freed is given back; smaller ones leave less than 32 MiB. */
+#define TRIM_BYTES ((size_t)1024 * 1024)
 enum { TEXT_JOBS_MAX = 256 }; /* away at once; each holds a body of at most limits.max_body_kb */
 
 struct text_thread {
@@ -36,6 +39,7 @@ void text_job_free(text_job *job) {
     if (!job) return;
     free(job->body);
     api_request_done(&job->request);
+    buf_done(&job->answer);
     free(job);
 }
 
@@ -139,6 +143,8 @@ void text_prepare(const text_env *env, text_job *job) {
     if (st == ST_OK && (r->kind == API_COMPLETION || r->kind == API_CHAT)) {
         st = api_check_context(r, &env->model, &job->err);
     }
+    if (st == ST_OK && (r->kind == API_TOKENIZE || r->kind == API_DETOKENIZE))
+        openai_tokens(&job->answer, r, env->tok, &env->model);
     POST((st == ST_OK) == (job->err.http == 0));
 }
 
@@ -150,7 +156,9 @@ static void *thread_main(void *arg) {
         text_job *job = NULL;
         while (ring_pop(t->in, &job) == ST_OK) {
             if (!job) return NULL;
+            size_t bytes = job->body_len;
             text_prepare(t->env, job);
+            if (bytes >= TRIM_BYTES) (void)malloc_trim(0);
             status st = ring_push(t->out, &job);
             CHECK(st == ST_OK);
         }
