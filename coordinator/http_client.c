@@ -237,7 +237,7 @@ void http_client_check(http_client *c, uint64_t now_ns) {
     if (unsent == 0 || drained > c->drained_bytes) {
         c->drained_bytes = drained;
         c->drained_ns = now_ns;
-    } else if (now_ns - c->drained_ns >= c->http->opt.slow_client_ns) {
+    } else if (now_ns - c->drained_ns >= c->http->opt.limits.slow_client_ns) {
         log_warn("http", "client does not read, canceled", "id=%s unsent=%zu", c->request_id, unsent);
         http_request *req = untie(c);
         http_client_free(c);

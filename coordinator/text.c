@@ -21,6 +21,7 @@ struct text_thread {
     ring *in;  /* text_job *: loop > thread; NULL tells it to leave */
     ring *out; /* text_job *: thread > loop; never full, as no more than TEXT_JOBS_MAX are away */
     uint32_t away;
+    size_t away_bytes; /* of their texts */
     bool running;
     pthread_t thread;
 };
@@ -53,7 +54,10 @@ status text_encode(const text_env *env, const char *text, size_t len, const enco
     errbuf eb = {0};
     status st = tokenizer_encode(env->tok, text, len, opt, out, &eb);
     if (st == ST_OK) return ST_OK;
-    if (st == ST_NOMEM) return api_too_long(e, param, &env->model, opt->max_tokens, true, 0);
+    const api_model *m = &env->model;
+    if (st == ST_NOMEM && opt->max_tokens == m->max_prompt)
+        return api_prompt_too_long(e, param, m, opt->max_tokens, true);
+    if (st == ST_NOMEM) return api_too_long(e, param, m, opt->max_tokens, true, 0);
     return api_fail(e, st == ST_INVALID ? 400 : 500, param, "%s: %s", param, eb.text);
 }
 
@@ -102,8 +106,10 @@ static void truncate_prompts(const api_model *m, api_request *r) {
 }
 
 static status encode_prompts(const text_env *env, api_request *r, api_error *e) {
-    encode_options opt = {
-        .add_special = r->add_special, .parse_special = true, .max_tokens = env->model.max_context};
+    const api_model *m = &env->model;
+    encode_options opt = {.add_special = r->add_special,
+                          .parse_special = true,
+                          .max_tokens = MIN(m->max_prompt ? m->max_prompt : UINT32_MAX, m->max_context)};
     /* What is only counted, or cut afterwards, may be of any length: the body's bounds it. */
     if (r->kind == API_TOKENIZE || r->truncate) opt.max_tokens = UINT32_MAX;
     if (json_array_size(r->chat.messages) > 0) return encode_chat(env, r, &opt, e);
@@ -171,6 +177,7 @@ static void come_home(void *ctx) {
     text_job *job = NULL;
     while (ring_pop(t->out, &job) == ST_OK) {
         t->away--;
+        t->away_bytes -= job->away_bytes;
         if (job->owner)
             job->done(job->owner, job);
         else
@@ -242,9 +249,16 @@ status text_run(text_thread *t, text_job *job, bool after_large, bool *away) {
         return ST_OK;
     }
     if (t->away == TEXT_JOBS_MAX) return ST_AGAIN;
+    job->away_bytes = job_bytes(job);
     status st = ring_push(t->in, &job);
     CHECK(st == ST_OK);
     t->away++;
+    t->away_bytes += job->away_bytes;
     *away = true;
     return ST_OK;
+}
+
+size_t text_bytes_away(const text_thread *t) {
+    PRE(t);
+    return t->away_bytes;
 }

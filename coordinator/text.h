@@ -33,6 +33,7 @@ typedef struct text_job {
     api_kind kind;
     char *body; /* JSON, body_len bytes; NULL: `request` was filled by the caller (native socket) */
     size_t body_len;
+    size_t away_bytes;   /* what it brought to the text thread */
     api_request request; /* result when err.http is 0 */
     buf answer;          /* tokenize, detokenize: the whole of it */
     api_error err;
@@ -55,5 +56,7 @@ void text_free(text_thread *t);
  * has enough to do, and the job stays the caller's. after_large: the caller has a large job under way and
  * wants the order kept. */
 status text_run(text_thread *t, text_job *job, bool after_large, bool *away);
+/* Bytes of texts that are at the thread. */
+size_t text_bytes_away(const text_thread *t);
 
 #endif
