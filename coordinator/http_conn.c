@@ -141,13 +141,9 @@ static bool step_head(http_conn *c) {
     return true;
 }
 
-/* Silence is bounded, and so is slowness: what has come pays for more time. */
-static uint64_t body_deadline(const http_conn *c, uint64_t now_ns) {
-    const http_limits *limits = &c->server->opt.limits;
-    uint64_t silent_ns = now_ns + limits->body_ns;
-    if (!limits->body_rate) return silent_ns;
-    uint64_t paid_ns = evbuffer_get_length(c->request.body) * NS_PER_S / limits->body_rate;
-    return MIN(silent_ns, c->body_begin_ns + limits->body_ns + paid_ns);
+static void await_body(http_conn *c) {
+    c->deadline_ns = http_crowd_body_deadline(&c->server->opt.limits, c->body_begin_ns, clock_now_ns(),
+                                              evbuffer_get_length(c->request.body));
 }
 
 static bool step_body(http_conn *c) {
@@ -157,13 +153,13 @@ static bool step_body(http_conn *c) {
         api_error e = {0};
         status st = http_chunks_read(&c->chunks, in, r->body, c->server->opt.limits.body_max, &e);
         if (st == ST_INVALID) refuse(c, &e);
-        if (st == ST_AGAIN) c->deadline_ns = body_deadline(c, clock_now_ns());
+        if (st == ST_AGAIN) await_body(c);
         if (st != ST_OK) return false;
     } else {
         size_t left = r->head.length - evbuffer_get_length(r->body);
         size_t take = MIN(left, evbuffer_get_length(in));
         if (take) CHECK(evbuffer_remove_buffer(in, r->body, take) == (int)take);
-        c->deadline_ns = body_deadline(c, clock_now_ns());
+        await_body(c);
         if (take < left) return false;
     }
     hand_over(c);

@@ -1,5 +1,8 @@
 #include "coordinator/http_crowd.h"
 
+#include "base/clock.h"
+#include "base/mem.h"
+
 #include <netinet/in.h>
 
 const http_turn_away http_crowd_full = {
@@ -81,4 +84,11 @@ void http_crowd_count(http_crowd *w, http_crowd_member *m, size_t held) {
     PRE(m);
     w->held += held - m->held;
     m->held = held;
+}
+
+uint64_t http_crowd_body_deadline(const http_limits *l, uint64_t begin_ns, uint64_t now_ns, size_t received) {
+    PRE(l);
+    uint64_t silent_ns = now_ns + l->body_ns;
+    if (!l->body_rate) return silent_ns;
+    return MIN(silent_ns, begin_ns + l->body_ns + received * NS_PER_S / l->body_rate);
 }

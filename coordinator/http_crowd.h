@@ -54,4 +54,8 @@ void http_crowd_remove(http_crowd *w, http_crowd_member *m);
 /* Counts what the connection holds now. */
 void http_crowd_count(http_crowd *w, http_crowd_member *m, size_t held);
 
+/* Until when a body must have come: silence is bounded, and so is slowness, as what has come pays for more
+ * time. begin_ns: the end of its head. */
+uint64_t http_crowd_body_deadline(const http_limits *l, uint64_t begin_ns, uint64_t now_ns, size_t received);
+
 #endif
