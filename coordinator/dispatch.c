@@ -2,8 +2,8 @@
  *
  *   1. parked KV, oldest first, gets D pages;
  *   2. prompts that are being computed without a D, oldest first, get D pages;
- *   3. the queue: replays first, then by priority, then first come first served. One that finds no route
- * stops those behind it.
+ *   3. the queue: replays first, then by priority, then clients in fair turns (fair_queue.h), of each the
+ * first come first. One that finds no route stops those behind it.
  *
  * Strict order keeps large requests from starving: when an older one waits for D pages no younger one
  * reserves any. Only a request that no living worker could ever hold is passed over; its deadline ends it,
@@ -63,6 +63,7 @@ static routed route_one(core *c, request *r, bool decode_blocked, uint64_t now_n
         return PASSED_OVER;
     }
     tell(c, DECISION_ROUTE, r, to.prefill, to.decode);
+    pace_left(&c->pace, request_rows(r));
     request_move(r, REQ_PREFILL, now_ns);
     request_enter(r, STAGE_PREFILL, to.prefill, now_ns);
     outbox_prefill(c, r, to.prefill, prefix_found_pages(&ask.computing, &to.prefill->prefixes));
@@ -70,8 +71,7 @@ static routed route_one(core *c, request *r, bool decode_blocked, uint64_t now_n
     return ROUTED;
 }
 
-void dispatch_turn(core *c, uint64_t now_ns) {
-    PRE(c);
+static void serve(core *c, uint64_t now_ns) {
     bool decode_blocked = !offer_decode(c, LINE_PARKED, now_ns) || !offer_decode(c, LINE_COMPUTING, now_ns);
     static const request_line queue[] = {LINE_REPLAYS, LINE_NEW};
     for (uint32_t i = 0; i < ARRAY_LEN(queue); i++) {
@@ -80,4 +80,10 @@ void dispatch_turn(core *c, uint64_t now_ns) {
             decode_blocked = decode_blocked || r->line == LINE_COMPUTING;
         }
     }
+}
+
+void dispatch_turn(core *c, uint64_t now_ns) {
+    PRE(c);
+    serve(c, now_ns);
+    pace_turn(&c->pace, request_table_queued(&c->requests) && admission_served(c), now_ns);
 }

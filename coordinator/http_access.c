@@ -2,6 +2,7 @@
 
 #include <string.h>
 #include <strings.h>
+#include <xxhash.h>
 
 #define MAX_AGE_S "600"
 
@@ -77,4 +78,14 @@ bool http_access_denied(const http_access *a, const char *path, const struct evk
     bool good = false;
     for (uint32_t i = 0; i < a->key_count; i++) good = same_secret(given, a->keys[i]) || good;
     return !good;
+}
+
+uint64_t http_access_client(const http_access *a, const struct evkeyvalq *in) {
+    PRE(a);
+    PRE(in);
+    const char *field = a->key_count > 1 ? evhttp_find_header(in, "Authorization") : NULL;
+    if (!field || strlen(field) < 7) return 0;
+    const char *key = field + 7 + strspn(field + 7, " "); /* behind "Bearer " */
+    uint64_t who = XXH3_64bits(key, strlen(key));
+    return who ? who : 1;
 }

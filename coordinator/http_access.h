@@ -21,6 +21,9 @@ void http_access_cors(const http_access *a, const struct evkeyvalq *in, struct e
  * when the origin is not allowed. False: it is no preflight. */
 bool http_access_preflight(const http_access *a, const struct evkeyvalq *in, const char *methods,
                            struct evkeyvalq *out, api_error *e);
+/* Whom a request that has not been denied is from: a number of its key. 0: nobody in particular, since there
+ * are not several keys to tell by. */
+uint64_t http_access_client(const http_access *a, const struct evkeyvalq *in);
 /* The path needs a key, and the request has none of them. Takes as long for any wrong key. */
 bool http_access_denied(const http_access *a, const char *path, const struct evkeyvalq *in);
 

@@ -43,6 +43,7 @@ typedef struct sim_ask {
     bool score;      /* log-probabilities of its prompt are wanted, and of the two best; with check_kv */
     uint32_t story;  /* prompts of one story begin alike; 0: of its own */
     uint64_t salt;   /* of the prefix cache */
+    uint64_t client; /* as in core_request */
     /* Its prompt and what it has got so far come first, as in the next turn of a chat; NULL: none */
     const struct sim_client *after;
 } sim_ask;

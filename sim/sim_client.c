@@ -173,6 +173,7 @@ static status submit(sim *s, const sim_ask *ask, sim_client *c, errbuf *eb) {
                       .prompt_count = c->prompt_count,
                       .params = c->params,
                       .max_tokens_given = !ask->max_tokens_absent,
+                      .client = ask->client,
                       .salt = {ask->salt}};
     /* Longer than any worker's context: it is refused before an id is looked at. */
     status st = core_submit(s->core, &r, s->now_ns, &c->req, eb);

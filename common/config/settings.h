@@ -81,9 +81,10 @@ typedef struct config {
         int32_t test_flip_segment; /* test hook; -1 = never */
     } handoff;
     struct {
-        uint32_t max_requests, max_queue, max_workers;
+        uint32_t max_requests, max_queue, max_queue_tokens, max_workers;
         uint32_t max_body_kb; /* of one HTTP request */
         uint32_t heartbeat_ms, suspect_ms, gone_ms, step_age_ms, lease_ms, rejoin_ms;
+        uint32_t ttft_goal_ms; /* 0: none */
         uint32_t wait_prefill_ms, prefill_ms, wait_kv_ms, decode_token_ms, slow_client_ms, drain_ms;
         uint32_t max_attempts;
     } limits;
