@@ -28,6 +28,7 @@ admission admission_look(const core *c) {
     a.route = !router_missing_role(core_member_list(c), c->opt.role_wanted, true, &a.missing);
     for (uint32_t i = 0; i < c->member_count; i++) {
         const member *m = c->members[i];
+        a.prefills += member_lives(m) && m->role == ROLE_PREFILL;
         if (!member_lives(m) || m->tokens_max >= a.tokens) continue;
         a.tokens = m->tokens_max;
         a.pool = m;

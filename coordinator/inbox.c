@@ -295,6 +295,7 @@ static void on_verified(core *c, request *r, member *m, const ctl_msg *msg, uint
     if (r->decode != m || request_handoff(r) != HANDOFF_COPYING) return;
     if (request_state(r) == REQ_PREFILL)
         prefill_done(c, r, now_ns); /* D's message overtook P's first token */
+    pace_left(&c->handovers, 1);
     r->handoff_ns = now_ns - r->kv_since_ns;
     r->verified_ns = now_ns;
     request_enter(r, STAGE_DECODE_WAIT, m, now_ns);

@@ -99,9 +99,10 @@ typedef struct request {
     /* Where it stands in the table; the table's own. */
     uint32_t slot;
     request_line line;
-    bool aside;     /* in its line, but passed over */
-    fair_item turn; /* by its key in its line; in LINE_NEW among its client's */
-    heap_node due;  /* by deadline */
+    bool handing_over; /* in WAIT_KV */
+    bool aside;        /* in its line, but passed over */
+    fair_item turn;    /* by its key in its line; in LINE_NEW among its client's */
+    heap_node due;     /* by deadline */
 } request;
 
 request *request_new(uint64_t id, const core_request *r, uint32_t max_tokens, uint64_t now_ns);

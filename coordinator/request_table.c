@@ -223,6 +223,10 @@ void request_table_place(request_table *t, request *r) {
         leave_line(t, r);
         enter_line(t, r, line);
     }
+    bool handing_over = request_state(r) == REQ_WAIT_KV;
+    t->handing_over += handing_over;
+    t->handing_over -= r->handing_over;
+    r->handing_over = handing_over;
     uint64_t deadline = deadline_of(t->opt, r);
     if (!heap_has(&r->due))
         heap_put(&t->deadlines, &r->due, deadline);
@@ -235,6 +239,7 @@ void request_table_remove(request_table *t, request *r) {
     PRE(r);
     CHECK(u64_map_take(&t->by_id, r->id) == r);
     leave_line(t, r);
+    t->handing_over -= r->handing_over;
     heap_take(&t->deadlines, &r->due);
     request *last = t->items[--t->count];
     t->items[r->slot] = last;
@@ -244,6 +249,7 @@ void request_table_remove(request_table *t, request *r) {
 bool request_table_check(const request_table *t) {
     PRE(t);
     uint32_t in_line = 0, placed = t->fair.count - t->aside[LINE_NEW].count;
+    uint32_t handing_over = 0;
     uint64_t tokens = 0;
     for (uint32_t i = 0; i < t->count; i++) {
         const request *r = t->items[i];
@@ -252,12 +258,14 @@ bool request_table_check(const request_table *t) {
         if (heap_has(&r->turn.turn) != (r->line != LINE_NONE)) return false;
         if ((r->turn.client != NULL) != (r->line == LINE_NEW)) return false;
         in_line += r->line != LINE_NONE;
+        handing_over += request_state(r) == REQ_WAIT_KV;
         if (in_queue(r->line)) tokens += request_rows(r);
     }
     for (uint32_t i = 0; i < LINE_COUNT; i++) {
         placed += t->lines[i].count + t->aside[i].count;
         if (!heap_check(&t->lines[i]) || !heap_check(&t->aside[i])) return false;
     }
+    if (handing_over != t->handing_over) return false;
     if (!fair_queue_check(&t->fair) || tokens != t->queued_tokens) return false;
     return in_line == placed && t->deadlines.count == t->count && heap_check(&t->deadlines);
 }

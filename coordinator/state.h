@@ -35,6 +35,7 @@ typedef struct admission {
     bool route;  /* one can come about */
     bool served; /* by the workers that are here */
     worker_role missing;
+    uint32_t prefills;  /* workers that only compute prompts */
     uint32_t tokens;    /* prompt and output: what the smallest pool can hold, or the context */
     const member *pool; /* its worker; NULL when nobody has joined or the context is the limit */
 } admission;
@@ -51,6 +52,7 @@ struct core {
     uint64_t judge_ns; /* not later than when a member's silence would change something; 0 = look at once */
     uint64_t *ids;     /* [max_requests] scratch; owned */
     pairs pairs;       /* of prefill and decode workers that live */
+    pace handovers;    /* of those whose first token is out, until their KV is verified */
     pace pace;         /* of the queue */
     bool named;        /* a client has said who it is */
     prefix_hints computing, decoding; /* of the workers that compute prompts, and of those that only decode */
