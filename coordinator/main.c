@@ -307,6 +307,8 @@ static core_options core_options_of(const app *a) {
         .epoch = clock_random64(),
         .max_requests = c->limits.max_requests,
         .max_queue = c->limits.max_queue,
+        .max_queue_tokens = c->limits.max_queue_tokens,
+        .ttft_goal_ns = c->limits.ttft_goal_ms * NS_PER_MS,
         .max_workers = c->limits.max_workers,
         .heartbeat_ns = c->limits.heartbeat_ms * NS_PER_MS,
         .suspect_ns = c->limits.suspect_ms * NS_PER_MS,
@@ -331,16 +333,17 @@ static core_options core_options_of(const app *a) {
 static void print_limits(const app *a) {
     const config *c = a->cfg;
     log_info("coordinator", "limits",
-             "max_requests=%u max_queue=%u max_workers=%u max_attempts=%u max_body_kb=%u context_tokens=%u",
-             c->limits.max_requests, c->limits.max_queue, c->limits.max_workers, c->limits.max_attempts,
-             c->limits.max_body_kb, a->max_context);
-    log_info(
-        "coordinator", "time limits",
-        "wait_prefill_ms=%u prefill_ms=%u wait_kv_ms=%u decode_token_ms=%u slow_client_ms=%u drain_ms=%u "
-        "suspect_ms=%u gone_ms=%u step_age_ms=%u lease_ms=%u",
-        c->limits.wait_prefill_ms, c->limits.prefill_ms, c->limits.wait_kv_ms, c->limits.decode_token_ms,
-        c->limits.slow_client_ms, c->limits.drain_ms, c->limits.suspect_ms, c->limits.gone_ms,
-        c->limits.step_age_ms, c->limits.lease_ms);
+             "max_requests=%u max_queue=%u max_queue_tokens=%u max_workers=%u max_attempts=%u max_body_kb=%u "
+             "context_tokens=%u",
+             c->limits.max_requests, c->limits.max_queue, c->limits.max_queue_tokens, c->limits.max_workers,
+             c->limits.max_attempts, c->limits.max_body_kb, a->max_context);
+    log_info("coordinator", "time limits",
+             "ttft_goal_ms=%u wait_prefill_ms=%u prefill_ms=%u wait_kv_ms=%u decode_token_ms=%u "
+             "slow_client_ms=%u drain_ms=%u "
+             "suspect_ms=%u gone_ms=%u step_age_ms=%u lease_ms=%u",
+             c->limits.ttft_goal_ms, c->limits.wait_prefill_ms, c->limits.prefill_ms, c->limits.wait_kv_ms,
+             c->limits.decode_token_ms, c->limits.slow_client_ms, c->limits.drain_ms, c->limits.suspect_ms,
+             c->limits.gone_ms, c->limits.step_age_ms, c->limits.lease_ms);
 }
 
 static status open_fronts(app *a, errbuf *eb) {

@@ -10,7 +10,8 @@
 
 /* Fills *r, whose ranges are judged later by api_check. Caller frees with api_request_done, also after a
  * failure. */
-status native_wire_request(const Baton__ClientRequest *m, const char *model, api_request *r, api_error *e);
+status native_wire_request(const Baton__ClientRequest *m, const char *model, uint64_t now_ns, api_request *r,
+                           api_error *e);
 
 /* Each adds one ServerEvent to the message in *out: the first as it is, a further one to the `more` of the
  * first. */

@@ -83,7 +83,7 @@ typedef struct config {
         int32_t test_flip_segment; /* test hook; -1 = never */
     } handoff;
     struct {
-        uint32_t max_requests, max_queue, max_workers;
+        uint32_t max_requests, max_queue, max_queue_tokens, max_workers;
         uint32_t max_body_kb, max_header_kb;                  /* of one HTTP request */
         uint32_t max_uploads_mb;                              /* of all HTTP requests that are being read */
         uint32_t max_connections, max_connections_per_client; /* 0: no bound per client */
@@ -92,6 +92,7 @@ typedef struct config {
         uint32_t min_upload_kbs; /* KiB per second; 0: no bound */
         uint32_t idle_ms, header_ms, body_ms;
         uint32_t heartbeat_ms, suspect_ms, gone_ms, step_age_ms, lease_ms, rejoin_ms;
+        uint32_t ttft_goal_ms; /* 0: none */
         uint32_t wait_prefill_ms, prefill_ms, wait_kv_ms, decode_token_ms, slow_client_ms, drain_ms;
         uint32_t max_attempts;
     } limits;
