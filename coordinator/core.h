@@ -18,9 +18,15 @@
 core *core_new(const core_options *opt, const core_sink *sink, uint64_t now_ns);
 void core_free(core *c);
 
-/* ST_OK: *req is its number (never reused). Refusals, with text for the client: ST_INVALID (can never fit;
- * names prompt, max_tokens, context or pool), ST_AGAIN (the queue is full), ST_PEER (no worker of role X has
- * joined; only when WAIT_PREFILL could not help: none wanted). */
+/* All [count] choices of a client's request, or none of them. ST_OK: reqs[i] is the number of choice i (never
+ * reused). Refusals, with text for the client: ST_INVALID (can never fit; names prompt, max_tokens, context,
+ * pool or queue), ST_AGAIN (the queue is full, the client's share of it is, or the first token would come too
+ * late; *retry_s, which may be NULL, is when to try again), ST_PEER (no worker of role X has joined; only
+ * when WAIT_PREFILL could not help: none wanted). client, priority and first_by_ns are those of the first
+ * choice. */
+status core_submit_all(core *c, const core_request *r, uint32_t count, uint64_t now_ns, uint64_t *reqs,
+                       uint32_t *retry_s, errbuf *eb);
+/* Of one choice */
 status core_submit(core *c, const core_request *r, uint64_t now_ns, uint64_t *req, errbuf *eb);
 /* Client went away; unknown req is fine. sink.end follows with REQ_CANCELED */
 void core_cancel(core *c, uint64_t req, uint64_t now_ns);
@@ -112,7 +118,7 @@ void core_counters_of(const core *c, core_counters *out);
 bool core_request_times(const core *c, uint64_t req, uint64_t now_ns, core_times *out);
 /* REQ_DONE when unknown */
 req_state core_request_state(const core *c, uint64_t req);
-/* 1 + number of requests before it in the queue; 0 = not queued */
+/* 1 + number of requests before it in the queue, if all are one client's; 0 = not queued */
 uint32_t core_request_position(const core *c, uint64_t req);
 /* Invariants of protocol.md; for tests and, sampled, in debug builds */
 bool core_check(const core *c);

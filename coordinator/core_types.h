@@ -32,9 +32,11 @@ typedef enum member_state {
 extern const sm_def member_sm;
 
 typedef struct core_options {
-    uint64_t epoch;        /* random, per coordinator process */
-    uint32_t max_requests; /* choices alive at once */
-    uint32_t max_queue;    /* of them in WAIT_PREFILL; beyond: 429 */
+    uint64_t epoch;            /* random, per coordinator process */
+    uint32_t max_requests;     /* choices alive at once */
+    uint32_t max_queue;        /* of them in WAIT_PREFILL; beyond: 429 */
+    uint64_t max_queue_tokens; /* prompt tokens of those; beyond: 429. 0: no bound */
+    uint64_t ttft_goal_ns; /* a request without a time of its own has so long for its first token; 0: any */
     uint32_t max_workers;
     uint64_t heartbeat_ns;    /* 250 ms */
     uint64_t suspect_ns;      /* 1.5 s */
@@ -60,6 +62,9 @@ typedef struct core_request {
     bool max_tokens_given; /* false: params.max_tokens is clipped to what fits (chat: the rest of the context)
                             */
     int32_t priority;      /* -32768 to 32767: in the queue, lower ones first; 0 is the usual */
+    uint64_t client;       /* who asks; 0: nobody in particular. Clients have fair turns (fair_queue.h) */
+    uint64_t
+        first_by_ns; /* its first token must come until then; 0: ttft_goal_ns decides, UINT64_MAX: any time */
     uint64_t salt[2]; /* of the prefix cache: it meets requests of the same salt only. Both 0: without salt */
 } core_request;
 
@@ -200,8 +205,17 @@ typedef struct core_sink {
 
 typedef struct core_counters {
     uint32_t requests[8]; /* alive, by req_state */
-    uint64_t submitted, rejected_full, rejected_invalid;
-    uint64_t finished[4]; /* by finish (FINISH_NONE = stop string) */
+    uint64_t submitted;
+    /* Clients' requests refused: too many wait or are alive, their tokens are too many, the client has its
+     * share of the queue, the first token would be late, it can never fit, no worker of a role is there or
+     * expected. */
+    uint64_t rejected_full, rejected_tokens, rejected_share, rejected_late, rejected_invalid, rejected_roles;
+    uint64_t expired; /* choices that ended in the queue, since their first token could not come in time */
+    uint64_t queue_tokens;     /* that wait */
+    uint32_t queue_clients;    /* that have new requests in the queue */
+    double queue_tokens_per_s; /* that leave a queue; 0: not known yet */
+    uint64_t margin_ns;        /* what first tokens are expected too early by (pace.h) */
+    uint64_t finished[4];      /* by finish (FINISH_NONE = stop string) */
     uint64_t failed, canceled;
     uint64_t prompt_tokens, output_tokens;
     uint64_t cache_queries, cache_hits; /* prefix cache of those that compute prompts: tokens looked for, and

@@ -139,6 +139,10 @@ static void on_join(core *c, uint64_t conn, const ctl_msg *msg, uint64_t now_ns)
 
 /* The prompt is done: its first token came from the worker that computed it. */
 static void prefill_done(core *c, request *r, uint64_t now_ns) {
+    if (r->replays == 0 && r->tries == 1) {
+        pace_stage(&c->pace, now_ns - r->sm.first_ns[REQ_PREFILL]);
+        if (r->expected_ns) pace_error(&c->pace, (int64_t)(now_ns - r->expected_ns));
+    }
     if (r->prefill->role == ROLE_COLOCATED) {
         r->decode = r->prefill;
         r->prefill = NULL;
@@ -297,6 +301,7 @@ static void on_verified(core *c, request *r, member *m, const ctl_msg *msg, uint
     if (r->decode != m || request_handoff(r) != HANDOFF_COPYING) return;
     if (request_state(r) == REQ_PREFILL)
         prefill_done(c, r, now_ns); /* D's message overtook P's first token */
+    pace_left(&c->handovers, 1);
     r->handoff_ns = now_ns - r->kv_since_ns;
     r->verified_ns = now_ns;
     request_enter(r, STAGE_DECODE_WAIT, m, now_ns);

@@ -277,9 +277,26 @@ static void copy_requests(meter *m, const core_counters *n) {
     buf_done(&l);
 }
 
+static void copy_queue(meter *m, const core_counters *n) {
+    copy_counter(m, "baton_queue_expired_total",
+                 "Choices that ended in the queue, since their first token could not come in time.",
+                 n->expired);
+    metric_set(gauge(m, "baton_queue_tokens", "Prompt tokens that wait for a worker.", ""),
+               (double)n->queue_tokens);
+    metric_set(gauge(m, "baton_queue_clients", "Clients that have new requests in the queue.", ""),
+               n->queue_clients);
+    metric_set(gauge(m, "baton_queue_tokens_per_second",
+                     "Prompt tokens that leave the queue while somebody waits; 0: not known yet.", ""),
+               n->queue_tokens_per_s);
+    metric_set(gauge(m, "baton_queue_margin_seconds",
+                     "What is added to the expected time to first token, so that few come later.", ""),
+               (double)n->margin_ns / 1e9);
+}
+
 static void copy_totals(meter *m, const core_counters *n) {
     copy_counter(m, "baton_submitted_total", "Choices admitted.", n->submitted);
-    copy_counter(m, "baton_rejected_full_total", "Refused because the queue was full.", n->rejected_full);
+    copy_counter(m, "baton_rejected_full_total", "Refused because the queue was full.",
+                 n->rejected_full + n->rejected_tokens + n->rejected_share);
     copy_counter(m, "baton_rejected_invalid_total", "Refused because they can never fit.",
                  n->rejected_invalid);
     copy_counter(m, "baton_failed_total", "Choices that failed.", n->failed);
@@ -312,11 +329,19 @@ static void copy_totals(meter *m, const core_counters *n) {
     buf l = {0};
     static const char rejections[] = "vllm:admission_rejections_total", *const help =
                                                                             "Refused requests, by why.";
-    metric_set(counter(m, rejections, help, with_label(m, "reason", "queue_full", &l)),
-               (double)n->rejected_full);
-    metric_set(counter(m, rejections, help, with_label(m, "reason", "too_large", &l)),
-               (double)n->rejected_invalid);
+    const struct {
+        const char *reason;
+        uint64_t count;
+    } refused[] = {
+        {"queue_full", n->rejected_full},    {"queue_tokens", n->rejected_tokens},
+        {"client_share", n->rejected_share}, {"deadline", n->rejected_late},
+        {"too_large", n->rejected_invalid},  {"no_worker", n->rejected_roles},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(refused); i++)
+        metric_set(counter(m, rejections, help, with_label(m, "reason", refused[i].reason, &l)),
+                   (double)refused[i].count);
     buf_done(&l);
+    copy_queue(m, n);
     metric_set(counter(m, "vllm:num_preemptions_total", "Sequences preempted.", m->label),
                (double)n->preemptions);
 }

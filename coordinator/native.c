@@ -183,7 +183,7 @@ static void take_request(peer *p, const Baton__ClientRequest *m) {
         .peer = p, .id = id, .send_ids = m->send_ids, .send_text = m->send_text, .sent_ns = clock_now_ns()};
     add_ask(p, a);
     text_job *job = text_job_new(API_COMPLETION, a, on_job_done);
-    if (native_wire_request(m, n->opt.env->model.name, &job->request, &e) != ST_OK) {
+    if (native_wire_request(m, n->opt.env->model.name, clock_now_ns(), &job->request, &e) != ST_OK) {
         send_error(p, &id, &e);
         text_job_free(job);
         ask_free(a, clock_now_ns());

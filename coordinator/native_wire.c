@@ -1,7 +1,10 @@
 #include "coordinator/native_wire.h"
 
+#include "base/clock.h"
+
 #include <stdlib.h>
 #include <string.h>
+#include <xxhash.h>
 
 static char *copy_bytes(const ProtobufCBinaryData *b) {
     char *text = xmalloc(b->len + 1);
@@ -75,7 +78,8 @@ static status fill_arrays(const Baton__ClientRequest *m, api_request *r, api_err
     return ST_OK;
 }
 
-status native_wire_request(const Baton__ClientRequest *m, const char *model, api_request *r, api_error *e) {
+status native_wire_request(const Baton__ClientRequest *m, const char *model, uint64_t now_ns, api_request *r,
+                           api_error *e) {
     PRE(m);
     PRE(model);
     PRE(r);
@@ -103,6 +107,13 @@ status native_wire_request(const Baton__ClientRequest *m, const char *model, api
     r->stream = true;
     r->max_tokens_given = m->has_max_tokens;
     if (m->has_max_tokens) s->max_tokens = m->max_tokens;
+    if (m->has_client && (m->client.len == 0 || m->client.len > API_ID_MAX))
+        return api_fail(e, 400, "client", "client: %zu bytes, want 1 to %u", m->client.len, API_ID_MAX);
+    if (m->has_client) r->client = MAX(XXH3_64bits(m->client.data, m->client.len), 1u);
+    if (m->has_ttft_ms && m->ttft_ms > API_TTFT_MS_MAX)
+        return api_fail(e, 400, "ttft_ms", "ttft_ms: %u, want 0 (any time) to %u", m->ttft_ms,
+                        API_TTFT_MS_MAX);
+    if (m->has_ttft_ms) r->first_by_ns = m->ttft_ms ? now_ns + m->ttft_ms * NS_PER_MS : UINT64_MAX;
     status st = ST_OK;
     if (m->has_cache_salt) st = api_salt(r, m->cache_salt.data, m->cache_salt.len, e);
     if (st == ST_OK) st = fill_arrays(m, r, e);
@@ -157,6 +168,8 @@ void native_wire_error(buf *out, const uint64_t *id, const api_error *e) {
     memcpy(text, e->text.text, sizeof text);
     err.http = e->http;
     err.message = text;
+    err.has_retry_after_s = e->retry_s > 0;
+    err.retry_after_s = e->retry_s;
     Baton__ServerEvent ev = native_wire_event(id);
     ev.body_case = BATON__SERVER_EVENT__BODY_ERROR;
     ev.error = &err;

@@ -8,7 +8,8 @@
 
 /* Fills *r, whose ranges are judged later by api_check. Caller frees with api_request_done, also after a
  * failure. */
-status native_wire_request(const Baton__ClientRequest *m, const char *model, api_request *r, api_error *e);
+status native_wire_request(const Baton__ClientRequest *m, const char *model, uint64_t now_ns, api_request *r,
+                           api_error *e);
 
 /* An event of a request of that id, without a body; NULL: of none. */
 Baton__ServerEvent native_wire_event(const uint64_t *id);

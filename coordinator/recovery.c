@@ -281,6 +281,19 @@ void recovery_judge_members(core *c, uint64_t now_ns) {
 
 /* ---- deadlines of requests ---- */
 
+/* Its first token is late whatever happens now. */
+static void expire_late(core *c, request *r, uint64_t now_ns) {
+    errbuf eb = {0};
+    uint64_t born_ns = r->sm.first_ns[REQ_NEW];
+    errf(&eb, ST_TIMEOUT,
+         "its first token cannot come within its %llu ms any more: no worker had room for the prompt within "
+         "%llu ms; try again later",
+         (r->first_by_ns - MIN(r->first_by_ns, born_ns)) / NS_PER_MS, (now_ns - born_ns) / NS_PER_MS);
+    c->counts.expired++;
+    if (r->expected_ns) pace_error(&c->pace, (int64_t)(r->first_by_ns - r->expected_ns));
+    recovery_fail(c, r, ST_PEER, eb.text, now_ns);
+}
+
 /* What kept it in the queue, and the remedy. */
 static void why_it_waited(const core *c, const request *r, errbuf *eb) {
     unsigned long long ms = c->opt.wait_prefill_ns / NS_PER_MS;
@@ -299,6 +312,10 @@ static void expire(core *c, request *r, uint64_t now_ns) {
     errbuf eb = {0};
     switch (request_state(r)) {
     case REQ_WAIT_PREFILL:
+        if (!r->log.count && r->leave_by_ns <= now_ns) {
+            expire_late(c, r, now_ns);
+            break;
+        }
         why_it_waited(c, r, &eb);
         recovery_fail(c, r, ST_PEER, eb.text, now_ns);
         break;

@@ -1,6 +1,7 @@
 /* state - the struct behind core.h and what the core's own files say to each other. Not for users of the
  * core.
  *
+ *   admission.c who is let in
  *   inbox.c     messages from workers move the tables
  *   recovery.c  ends, replays, lost workers, deadlines
  *   dispatch.c  parked KV and the queue meet free pages, once per turn
@@ -17,6 +18,7 @@
 #define BATON_COORDINATOR_STATE_H
 
 #include "coordinator/member.h"
+#include "coordinator/pace.h"
 #include "coordinator/pairs.h"
 #include "coordinator/request_table.h"
 #include "coordinator/router.h"
@@ -31,8 +33,10 @@ typedef struct prefix_memo {
 /* What admission asks of all members, kept until one comes, goes or drains. */
 typedef struct admission {
     bool known;
-    bool route; /* one can come about */
+    bool route;  /* one can come about */
+    bool served; /* by the workers that are here */
     worker_role missing;
+    uint32_t prefills;  /* workers that only compute prompts */
     uint32_t tokens;    /* prompt and output: what the smallest pool can hold, or the context */
     const member *pool; /* its worker; NULL when nobody has joined or the context is the limit */
 } admission;
@@ -49,6 +53,9 @@ struct core {
     uint64_t judge_ns; /* not later than when a member's silence would change something; 0 = look at once */
     uint64_t *ids;     /* [max_requests] scratch; owned */
     pairs pairs;       /* of prefill and decode workers that live */
+    pace handovers;    /* of those whose first token is out, until their KV is verified */
+    pace pace;         /* of the queue */
+    bool named;        /* a client has said who it is */
     prefix_hints computing, decoding; /* of the workers that compute prompts, and of those that only decode */
     prefix_memo asked_computing, asked_decoding;
     numerics numerics; /* of the first member; every later one must equal it */
@@ -74,6 +81,20 @@ static inline member *core_member_of(const core *c, uint64_t conn) {
     member *m = u64_map_get(&c->by_conn, conn);
     return m && !m->lost ? m : NULL;
 }
+
+/* admission.c */
+typedef struct admission_times { /* see request.h */
+    uint64_t first_by_ns, leave_by_ns, expected_ns;
+} admission_times;
+/* As core_submit_all */
+status admission_judge(core *c, const core_request *r, uint32_t count, uint64_t now_ns, admission_times *t,
+                       uint32_t *retry_s, errbuf *eb);
+/* Of one that was let in: those that were asked for, or what fits */
+uint32_t admission_max_tokens(const core *c, const core_request *r);
+/* Looks at every member. */
+admission admission_look(const core *c);
+/* The workers that are here make a route, whether they have room or not. */
+bool admission_served(core *c);
 
 /* outbox.c */
 /* Fills the head; nothing is sent to a lost member */

@@ -277,8 +277,33 @@ static void submit_params(const stream *s, uint32_t i, core_request *out) {
                           .params = r->params,
                           .max_tokens_given = r->max_tokens_given,
                           .priority = r->priority,
+                          .client = r->client,
+                          .first_by_ns = r->first_by_ns,
                           .salt = {r->salt[0], r->salt[1]}};
     out->params.choice = i; /* over all prompts: each draws numbers of its own from the one seed */
+}
+
+static void begin(stream *s, uint32_t i, uint64_t req) {
+    entry *en = &s->entries[i];
+    *en = (entry){.req = req, .owner = s, .stop_id = -1};
+    choice_init(&en->text, &s->rules);
+    const api_prompt *p = stream_prompt(s, i);
+    en->text.pending = detok_after(s->all->tok, p->ids.ids, p->ids.count);
+    if (s->request.echo) choice_behind(&en->text, p);
+    u64_map_put(&s->all->by_req, req, en);
+}
+
+/* All choices, or none and *e tells why. */
+static status submit(stream *s, uint64_t now_ns, api_error *e) {
+    core_request *cr = xcalloc(s->count, sizeof *cr);
+    uint64_t *reqs = xcalloc(s->count, sizeof *reqs);
+    for (uint32_t i = 0; i < s->count; i++) submit_params(s, i, &cr[i]);
+    status st = core_submit_all(s->all->core, cr, s->count, now_ns, reqs, &e->retry_s, &e->text);
+    if (st != ST_OK) e->http = api_http_of(st);
+    for (uint32_t i = 0; i < s->count && st == ST_OK; i++) begin(s, i, reqs[i]);
+    free(cr);
+    free(reqs);
+    return st;
 }
 
 status stream_open(stream **out, streams *all, api_request *r, const stream_listener *l, uint64_t now_ns,
@@ -309,29 +334,11 @@ status stream_open(stream **out, streams *all, api_request *r, const stream_list
                               .include_stop = r->include_stop,
                               .keep_special = r->keep_special,
                               .logprobs = r->params.logprobs >= 0};
-    for (uint32_t i = 0; i < s->count; i++) {
-        core_request cr;
-        uint64_t req = 0;
-        submit_params(s, i, &cr);
-        status st = core_submit(all->core, &cr, now_ns, &req, &e->text);
-        if (st != ST_OK) {
-            e->http = api_http_of(st);
-            for (uint32_t k = 0; k < i; k++) {
-                (void)u64_map_take(&all->by_req, s->entries[k].req);
-                note(all, s->entries[k].req, false);
-                choice_done(&s->entries[k].text);
-            }
-            free(s->entries);
-            free(s);
-            return st;
-        }
-        entry *en = &s->entries[i];
-        *en = (entry){.req = req, .owner = s, .stop_id = -1};
-        choice_init(&en->text, &s->rules);
-        const api_prompt *p = stream_prompt(s, i);
-        en->text.pending = detok_after(all->tok, p->ids.ids, p->ids.count);
-        if (r->echo) choice_behind(&en->text, p);
-        u64_map_put(&all->by_req, req, en);
+    status st = submit(s, now_ns, e);
+    if (st != ST_OK) {
+        free(s->entries);
+        free(s);
+        return st;
     }
     s->score_count = score_count;
     all->score_count += score_count;

@@ -29,7 +29,7 @@ pidfile=$run/$name.pid
 # The process must still be an up.sh: one that was killed leaves its file, and the number may be another's by
 # now.
 if [ -f "$pidfile" ] && grep -qs up.sh "/proc/$(head -n 1 "$pidfile")/cmdline"; then
-    echo "up.sh: $config is running already (pid $(head -n 1 "$pidfile")): stop it with deploy/down.sh $config" >&2
+    echo "up.sh: $config runs already (pid $(head -n 1 "$pidfile")): deploy/down.sh $config stops it" >&2
     exit 1
 fi
 
@@ -131,7 +131,7 @@ stop() {
         nap
     done
     kill -KILL "$mpirun" 2>/dev/null || true
-    echo "up.sh: the cluster did not stop within $stop_s s (twice limits.drain_ms and 10 s), so it was killed" >&2
+    echo "up.sh: the cluster did not stop within $stop_s s (twice limits.drain_ms + 10 s): it was killed" >&2
     return 1
 }
 

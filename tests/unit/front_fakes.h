@@ -102,7 +102,7 @@ enum { FAKE_REQUESTS = 512 };
 typedef struct fake_request {
     bool alive, canceled, finished;
     uint32_t prompt_count, tokens;
-    uint64_t salt[2];
+    uint64_t client, first_by_ns, salt[2];
     sampling params;
     bool max_tokens_given;
     int32_t prompt[64]; /* the first ones */
@@ -115,6 +115,7 @@ struct core {
     status refuse; /* what core_submit answers */
     const char *refuse_why;
     uint32_t refuse_after; /* so many are taken first */
+    uint32_t retry_s;      /* told with it */
     bool ready, idle;
     const char *const *numerics; /* of the workers: name, value, ..., NULL; NULL = none has joined */
     uint32_t more_workers;       /* beside the usual two */
@@ -138,18 +139,30 @@ static const sm_state fake_member_states[] = {[MEMBER_JOINING] = {"JOINING", 0, 
                                               [MEMBER_GONE] = {"GONE", 0, true}};
 const sm_def member_sm = {"worker", fake_member_states, ARRAY_LEN(fake_member_states)};
 
-status core_submit(core *c, const core_request *r, uint64_t now_ns, uint64_t *req, errbuf *eb) {
-    (void)now_ns;
-    if (c->refuse != ST_OK && c->last >= c->refuse_after) return errf(eb, c->refuse, "%s", c->refuse_why);
+static void fake_submit(core *c, const core_request *r) {
     CHECK(c->last + 1 < FAKE_REQUESTS);
     fake_request *f = &c->requests[++c->last];
     *f = (fake_request){.alive = true,
                         .prompt_count = r->prompt_count,
                         .params = r->params,
                         .max_tokens_given = r->max_tokens_given,
+                        .client = r->client,
+                        .first_by_ns = r->first_by_ns,
                         .salt = {r->salt[0], r->salt[1]}};
     memcpy(f->prompt, r->prompt, MIN(r->prompt_count, 64u) * sizeof *r->prompt);
-    *req = c->last;
+}
+
+status core_submit_all(core *c, const core_request *r, uint32_t count, uint64_t now_ns, uint64_t *reqs,
+                       uint32_t *retry_s, errbuf *eb) {
+    (void)now_ns;
+    if (c->refuse != ST_OK && c->last + count > c->refuse_after) {
+        if (c->retry_s) *retry_s = c->retry_s;
+        return errf(eb, c->refuse, "%s", c->refuse_why);
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        fake_submit(c, &r[i]);
+        reqs[i] = c->last;
+    }
     return ST_OK;
 }
 
@@ -346,6 +359,8 @@ __attribute__((destructor)) static void fake_chat_done(void) {
 }
 
 static const text_env fake_env = {
-    .tok = &fake_tokenizer, .chat = &fake_chat, .model = {"tiny", FAKE_CONTEXT, FAKE_VOCAB, .masks = true}};
+    .tok = &fake_tokenizer,
+    .chat = &fake_chat,
+    .model = {"tiny", FAKE_CONTEXT, FAKE_VOCAB, .json_depth = 128, .masks = true}};
 
 #endif
