@@ -68,6 +68,7 @@ const config_key config_keys[] = {
     BOOL_KEY(cluster, oversubscribe, false),
     BOOL_KEY(cluster, mixed_numerics, false),
     PICK_KEY(cluster, log_level, "info", "error|warn|info|debug|trace"),
+    TEXT_KEY(cluster, event_log, ""),
 
     TEXT_KEY(http, cors_origins, "*"),
     BOOL_KEY(http, cors_credentials, false),
@@ -147,6 +148,7 @@ const config_key config_keys[] = {
     MS_KEY(wait_kv_ms, 60000, 1),
     MS_KEY(decode_token_ms, 30000, 1),
     MS_KEY(slow_client_ms, 30000, 1),
+    MS_KEY(stuck_ms, 10000, 1),
     MS_KEY(drain_ms, 30000, 1),
     UINT_KEY(limits, max_attempts, 4, 1, 16),
 };

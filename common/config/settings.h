@@ -38,6 +38,7 @@ typedef struct config {
         bool oversubscribe;     /* allow more cores than the hosts have */
         bool mixed_numerics;
         char *log_level;
+        char *event_log; /* the file of the coordinator's events; "" = none */
     } cluster;
     struct {
         char *cors_origins;    /* separated by commas; "*": any; "": none */
@@ -94,6 +95,7 @@ typedef struct config {
         uint32_t heartbeat_ms, suspect_ms, gone_ms, step_age_ms, lease_ms, rejoin_ms;
         uint32_t ttft_goal_ms; /* 0: none */
         uint32_t wait_prefill_ms, prefill_ms, wait_kv_ms, decode_token_ms, slow_client_ms, drain_ms;
+        uint32_t stuck_ms; /* without motion in spite of work: /health says "stuck" */
         uint32_t max_attempts;
     } limits;
 } config;
