@@ -60,8 +60,8 @@ typedef struct app {
     streams *streams;
     text_thread *text;
     http *http;
-    health_facts facts;
     http_door door;
+    health_facts facts;
     native *native;
     throughput throughput;
     char *http_url;
