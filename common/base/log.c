@@ -7,7 +7,7 @@
 #include <time.h>
 #include <unistd.h>
 
-/* The only globals of the program besides const tables: how loud, and under which name. */
+/* The only globals of the program besides const tables and base/fault: how loud, and under which name. */
 static _Atomic int log_max = LOG_INFO;
 static char log_who[32] = "baton";
 static _Thread_local char log_thread[sizeof log_who]; /* "" = the process's */
