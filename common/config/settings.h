@@ -44,6 +44,8 @@ typedef struct config {
         bool cors_credentials; /* pages may send what the browser holds for this host */
         char **api_keys;       /* one of them opens /v1/...; empty: open */
         uint32_t api_keys_count;
+        char *api_key_file;       /* further keys; "" = none */
+        char *tls_cert, *tls_key; /* PEM files; "" = plain HTTP */
     } http;
     struct {
         /* .gguf or a Hugging Face folder, relative to the directory baton is started in; or
@@ -82,7 +84,13 @@ typedef struct config {
     } handoff;
     struct {
         uint32_t max_requests, max_queue, max_workers;
-        uint32_t max_body_kb; /* of one HTTP request */
+        uint32_t max_body_kb, max_header_kb;                  /* of one HTTP request */
+        uint32_t max_uploads_mb;                              /* of all HTTP requests that are being read */
+        uint32_t max_connections, max_connections_per_client; /* 0: no bound per client */
+        uint32_t max_prompt_tokens;                           /* 0: the context's */
+        uint32_t json_depth;
+        uint32_t min_upload_kbs; /* KiB per second; 0: no bound */
+        uint32_t idle_ms, header_ms, body_ms;
         uint32_t heartbeat_ms, suspect_ms, gone_ms, step_age_ms, lease_ms, rejoin_ms;
         uint32_t wait_prefill_ms, prefill_ms, wait_kv_ms, decode_token_ms, slow_client_ms, drain_ms;
         uint32_t max_attempts;

@@ -318,6 +318,8 @@ __attribute__((destructor)) static void fake_chat_done(void) {
 }
 
 static const text_env fake_env = {
-    .tok = &fake_tokenizer, .chat = &fake_chat, .model = {"tiny", FAKE_CONTEXT, FAKE_VOCAB, .masks = true}};
+    .tok = &fake_tokenizer,
+    .chat = &fake_chat,
+    .model = {"tiny", FAKE_CONTEXT, FAKE_VOCAB, .json_depth = 128, .masks = true}};
 
 #endif
