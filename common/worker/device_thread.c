@@ -1,6 +1,7 @@
 #include "worker/device_thread.h"
 
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/ring.h"
@@ -28,7 +29,8 @@ struct device_thread {
     engine_options opt;
     engine_hook hook;
     bool has_hook;
-    char log_name[32]; /* of the worker */
+    fault_point in_step; /* the device thread's: FAULT_NONE while it starts */
+    char log_name[32];   /* of the worker */
 
     ring *jobs; /* const dev_job *; NULL = stop */
     ring *done; /* job_done */
@@ -61,6 +63,7 @@ static void mark(void *ctx, uint32_t layers) {
     device_thread *d = ctx;
     atomic_store_explicit(&d->layers, layers, memory_order_relaxed);
     atomic_store_explicit(&d->marked_ns, clock_now_ns(), memory_order_relaxed);
+    (void)fault_at(d->in_step);
 }
 
 /* What the engine does not open fails that request alone. */
@@ -139,6 +142,7 @@ static void *run(void *ctx) {
     bool ok = d->start_status == ST_OK;
     sem_post(&d->started);
     if (!ok) return NULL;
+    d->in_step = d->opt.warm_decode ? FAULT_D_DECODE : FAULT_P_PREFILL;
     serve(d);
     sem_post(&d->served);
     while (sem_wait(&d->leave)) CHECK(errno == EINTR);
