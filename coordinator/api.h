@@ -100,6 +100,8 @@ typedef struct api_request {
 typedef struct api_model {
     const char *name; /* served_model_name */
     uint32_t max_context, vocab;
+    uint32_t max_prompt;      /* limits.max_prompt_tokens; 0: the context's */
+    uint32_t json_depth;      /* limits.json_depth; 0: no bound of ours */
     const sampling *defaults; /* of HTTP's requests; NULL: sampling_default(). Borrowed */
     bool masks;               /* the backend can keep an answer to a form */
 } api_model;
@@ -121,6 +123,8 @@ status api_number(api_request *r, const char *name, double v, api_error *e);
  * of the prompt, or that there are more than so many; 0 for max_tokens: they do not matter. */
 status api_too_long(api_error *e, const char *what, const api_model *m, uint32_t have, bool more,
                     uint32_t max_tokens);
+/* The same, when it is limits.max_prompt_tokens that it does not fit. */
+status api_prompt_too_long(api_error *e, const char *what, const api_model *m, uint32_t have, bool more);
 /* Takes a cache_salt of len bytes: prefixes are shared with requests of the same one only. */
 status api_salt(api_request *r, const void *text, size_t len, api_error *e);
 /* Judges all ranges and combinations, and draws the seed when none was given. */

@@ -186,6 +186,7 @@ status core_undrain(core *c, uint32_t index, uint64_t now_ns, errbuf *eb) {
     if (member_state_of(m) == MEMBER_DRAINING) sm_move(&m->sm, MEMBER_READY, now_ns);
     request_table_recall(&c->requests);
     log_info("core.member", "worker drains no more", "worker=%s", m->name);
+    event_of_worker(c, EVENT_UNDRAIN, m, NULL);
     return ST_OK;
 }
 
@@ -217,6 +218,9 @@ bool core_worker(const core *c, uint32_t index, uint64_t now_ns, core_worker_inf
                               .pages_promised = m->holds.promised,
                               .assigned = m->holds.count,
                               .silence_ns = now_ns > m->heard_ns ? now_ns - m->heard_ns : 0,
+                              .has_work = member_has_work(m),
+                              .standing_ns = member_standing(m, now_ns),
+                              .token_age_ns = m->token_ns ? now_ns - MIN(m->token_ns, now_ns) : UINT64_MAX,
                               .beat = m->beat,
                               .steps_left_out = m->steps_left_out};
     return true;
@@ -263,6 +267,49 @@ bool core_ready(const core *c) {
     return ready[ROLE_COLOCATED] || (ready[ROLE_PREFILL] && ready[ROLE_DECODE]);
 }
 
+/* A prompt that is computed and whose KV is not verified elsewhere. */
+static void count_pinned(const request *r, core_counters *out) {
+    uint32_t pages = holds_current(&r->prefill->holds, r->id)->pages;
+    out->pages_pinned += pages;
+    if (request_handoff(r) == HANDOFF_COPYING) return;
+    out->parked++;
+    out->parked_bytes += (uint64_t)pages * KV_PAGE_TOKENS * r->prefill->kv_token_bytes;
+    if (!out->parked_since_ns || r->kv_since_ns < out->parked_since_ns) out->parked_since_ns = r->kv_since_ns;
+}
+
+/* What a hold of m stands for that is not closing. */
+static void count_hold(const core *c, const member *m, const hold *h, core_holding *out) {
+    const request *r = request_table_find(&c->requests, h->req);
+    CHECK(r);
+    if (request_state(r) == REQ_DECODE) {
+        out->decoding++;
+    } else if (m->role == ROLE_DECODE) {
+        out->reserved++;
+        out->pages_reserved += h->pages;
+    } else if (h->rows) {
+        out->computing++;
+    } else {
+        out->pages_pinned += h->pages;
+        bool sends = request_handoff(r) == HANDOFF_COPYING;
+        out->sending += sends;
+        out->parked += !sends;
+    }
+}
+
+void core_holding_of(const core *c, uint32_t index, core_holding *out) {
+    PRE(c);
+    PRE(index < c->member_count);
+    PRE(out);
+    const member *m = c->members[index];
+    *out = (core_holding){0};
+    for (uint32_t i = 0; i < m->holds.count; i++) {
+        if (m->holds.items[i]->closing)
+            out->closing++;
+        else
+            count_hold(c, m, m->holds.items[i], out);
+    }
+}
+
 void core_counters_of(const core *c, core_counters *out) {
     PRE(c);
     PRE(out);
@@ -276,7 +323,7 @@ void core_counters_of(const core *c, core_counters *out) {
         req_state s = request_state(r);
         out->requests[s]++;
         out->handoffs_pending += request_handoff(r) == HANDOFF_COPYING;
-        if (s == REQ_WAIT_KV) out->pages_pinned += holds_current(&r->prefill->holds, r->id)->pages;
+        if (s == REQ_WAIT_KV) count_pinned(r, out);
     }
 }
 

@@ -56,9 +56,25 @@ typedef struct core_worker_info {
     uint32_t page_count, free_pages, pages_promised; /* promised: by this coordinator's own count */
     uint32_t assigned;                               /* requests with an attempt there */
     uint64_t silence_ns;
+    bool has_work;           /* it has something to compute, as it says or as it was told */
+    uint64_t standing_ns;    /* has_work: since anything of that was seen to move; else 0 */
+    uint64_t token_age_ns;   /* since its last message with tokens; UINT64_MAX: there was none */
     ctl_heartbeat beat;      /* the last one */
     uint64_t steps_left_out; /* that no heartbeat told, in all */
 } core_worker_info;
+/* What a worker was given and has not given back, by what becomes of it. By the coordinator's own count. */
+typedef struct core_holding {
+    uint32_t computing; /* prompts that are not computed yet */
+    uint32_t parked;    /* prompts whose KV waits for a decode worker */
+    uint32_t sending;   /* and whose KV is under way */
+    uint32_t reserved;  /* places for KV that is not verified */
+    uint32_t decoding;
+    uint32_t closing;      /* over: the worker is to say that it has let go */
+    uint32_t pages_pinned; /* of parked and sending */
+    uint32_t pages_reserved;
+} core_holding;
+/* index: as for core_worker. Linear in what it holds: for those who look, not for each turn. */
+void core_holding_of(const core *c, uint32_t index, core_holding *out);
 typedef struct core_pair_info {
     const char *prefill, *decode; /* names; NULL: it is gone. Borrowed until the next event, like fact */
     const struct pair_fact *fact; /* coordinator/pairs.h */

@@ -142,6 +142,49 @@ typedef struct core_steps {
     uint64_t now_ns;
 } core_steps;
 
+/* Why a request goes back, or its hand-off to another worker. */
+typedef enum core_retry {
+    RETRY_DEATH,   /* its worker is gone */
+    RETRY_HANDOFF, /* the hand-off failed at one of its ends */
+    RETRY_TIMEOUT, /* no token came in time */
+    RETRY_FAILED,  /* its worker let go of it, or said what it must not */
+    RETRY_PREEMPTED,
+    RETRY_NO_ROOM, /* the worker that was asked had none: nothing ran */
+    RETRY_COUNT
+} core_retry;
+/* "death", "handoff_failed", "timeout", "worker_failed", "preempted", "no_room" */
+const char *core_retry_name(core_retry why);
+
+/* What happened to workers and requests that is more than daily work, as it happens. */
+typedef enum core_event_kind {
+    EVENT_JOIN,    /* a worker was welcomed */
+    EVENT_REFUSED, /* a worker was not */
+    EVENT_READY,   /* it came to work, or back */
+    EVENT_SUSPECT, /* it is silent, or shares a process with one that is gone */
+    EVENT_DRAIN,
+    EVENT_UNDRAIN,
+    EVENT_LEFT, /* in order */
+    EVENT_GONE, /* not so */
+    EVENT_REPLAY,
+    EVENT_HANDOFF_ABORT,
+    EVENT_REQUEST_FAILED,
+    EVENT_CANCELED, /* by hand; a front tells of it, not the core */
+    EVENT_COUNT
+} core_event_kind;
+/* "join" ... "canceled" */
+const char *core_event_name(core_event_kind kind);
+
+typedef struct core_event {
+    core_event_kind kind;
+    const char *worker;   /* whose news it is, or who had the request; NULL: none */
+    const char *role;     /* its role; NULL: none */
+    uint64_t incarnation; /* its session; 0: none */
+    uint64_t req;         /* 0: it is about no request */
+    uint32_t attempt;     /* of req, that ended so */
+    const char *cause;    /* one word: a core_retry's name, or a status; NULL: none */
+    const char *reason;   /* for people; "" = none */
+} core_event;
+
 typedef struct core_sink {
     void *ctx;
     void (*send)(void *ctx, uint64_t conn, const ctl_msg *m);
@@ -157,6 +200,7 @@ typedef struct core_sink {
     void (*record)(void *ctx, const core_record *r); /* before `end` */
     void (*steps)(void *ctx, const core_steps *s);
     void (*decision)(void *ctx, const decision *d); /* routes and reservations, before they are sent */
+    void (*event)(void *ctx, const core_event *e);  /* the core is at work: it must not call back */
 } core_sink;
 
 typedef struct core_counters {
@@ -177,10 +221,15 @@ typedef struct core_counters {
     uint64_t cache_queries, cache_hits; /* prefix cache of those that compute prompts: tokens looked for, and
                                            found, by every attempt that gave a token */
     uint64_t replays, preemptions, stale_messages, duplicate_tokens;
+    uint64_t retries[RETRY_COUNT];
+    uint64_t stale_kinds[CTL_KIND_COUNT]; /* stale_messages by what they were */
+    uint64_t drops_sent;                  /* DROPs that answered them */
     uint64_t handoffs_started, handoffs_verified, handoffs_failed, handoff_bytes;
     uint64_t handoff_ns_sum; /* WAIT_KV (or last prefill token) to VERIFIED */
     uint32_t handoffs_pending;
-    uint64_t pages_pinned; /* P pages of finished prompts that wait for VERIFIED */
+    uint64_t pages_pinned;                  /* P pages of finished prompts that wait for VERIFIED */
+    uint32_t parked;                        /* of them, prompts whose KV no decode worker takes yet */
+    uint64_t parked_bytes, parked_since_ns; /* their KV; when the oldest was parked, 0 = none is */
     uint64_t workers_joined, workers_left,
         workers_lost; /* ever; left: drained; lost: nobody told it to leave */
 } core_counters;

@@ -104,14 +104,6 @@ void http_client_fail(http_client *c, uint32_t code, const char *why) {
 
 /* ---- a job that came back ---- */
 
-static void reply_tokens(http_client *c, const api_request *r) {
-    const text_env *env = c->http->opt.env;
-    buf body = {0};
-    openai_tokens(&body, r, env->tok, &env->model);
-    finish_body(c, &body);
-    buf_done(&body);
-}
-
 static void on_wake(void *ctx) {
     mark_dirty(ctx);
 }
@@ -124,11 +116,11 @@ static void on_job_done(void *owner, text_job *job) {
     if (e.http) {
         finish_error(c, &e);
     } else if (r->kind == API_TOKENIZE || r->kind == API_DETOKENIZE) {
-        reply_tokens(c, r);
+        finish_body(c, &job->answer);
     } else {
         snprintf(r->id, sizeof r->id, "%s%s", r->kind == API_CHAT ? "chatcmpl-" : "cmpl-", c->request_id);
         r->created = clock_wall_s();
-        r->client = c->who;
+        r->client = c->req->client;
         r->first_by_ns = c->first_by_ns;
         stream_listener l = {.ctx = c, .wake = on_wake};
         if (stream_open(&c->stream, c->http->opt.streams, r, &l, clock_now_ns(), &e) != ST_OK)
@@ -137,10 +129,9 @@ static void on_job_done(void *owner, text_job *job) {
     text_job_free(job);
 }
 
-/* Who asks, and until when the first token must come. */
+/* Until when the first token must come. */
 static status read_terms(http_client *c, api_error *e) {
     const struct evkeyvalq *fields = &c->req->head.fields;
-    c->who = http_access_client(&c->http->opt.access, fields);
     const char *text = evhttp_find_header(fields, TTFT_FIELD);
     if (!text) return ST_OK;
     size_t len = strspn(text, "0123456789");
@@ -273,7 +264,7 @@ void http_client_check(http_client *c, uint64_t now_ns) {
     if (unsent == 0 || drained > c->drained_bytes) {
         c->drained_bytes = drained;
         c->drained_ns = now_ns;
-    } else if (now_ns - c->drained_ns >= c->http->opt.slow_client_ns) {
+    } else if (now_ns - c->drained_ns >= c->http->opt.limits.slow_client_ns) {
         log_warn("http", "client does not read, canceled", "id=%s unsent=%zu", c->request_id, unsent);
         http_request *req = untie(c);
         http_client_free(c);

@@ -7,6 +7,7 @@
  *   dispatch.c  parked KV and the queue meet free pages, once per turn
  *   outbox.c    messages to workers, with the bookkeeping that belongs to each
  *   prefixes.c  what workers were given, as the router hears of it
+ *   events.c    what happened, for who keeps a log of it
  *   core.c      the public functions
  *
  * The sink may call back into the core (a stop string found in a token finishes the request), so after every
@@ -66,6 +67,7 @@ struct core {
     uint64_t turns;
     char *lost_worker, *lost_why; /* of the worker that was lost last, at lost_ns; NULL = none; owned */
     uint64_t lost_ns;
+    const member *acting; /* whose message or end is acted upon now: what events name; NULL = nobody's */
     core_counters counts; /* the running totals; gauges are filled in by core_counters_of */
 };
 
@@ -110,6 +112,14 @@ void outbox_introduce(core *c, member *m);
 void outbox_mourn(core *c, const member *gone);
 void outbox_drop_stale(core *c, member *m, uint64_t req, uint32_t attempt);
 
+/* events.c: told to the sink's `event`; reason may be NULL */
+void event_of_worker(const core *c, core_event_kind kind, const member *m, const char *reason);
+/* r's worker is the one that is acted upon, or the one that has r. cause: one word, or NULL. */
+void event_of_request(const core *c, core_event_kind kind, const request *r, const char *cause,
+                      const char *reason);
+/* A message that is about what is over */
+void event_stale(core *c, ctl_kind kind);
+
 /* prefixes.c: nothing is done without a prefix cache */
 void prefixes_join(core *c, member *m);
 void prefixes_leave(core *c, member *m);
@@ -129,15 +139,16 @@ void prefixes_decoded(core *c, request *r);
 /* r is freed */
 void recovery_end(core *c, request *r, const core_end *end, uint64_t now_ns);
 void recovery_fail(core *c, request *r, status st, const char *why, uint64_t now_ns);
-/* Why a request goes back: a try that failed counts against the limit of attempts, a preemption or a lack of
- * room does not. */
-typedef enum retry { RETRY_FAILED, RETRY_PREEMPTED, RETRY_NO_ROOM } retry;
+/* Whether it counts against the limit of attempts: a preemption or a lack of room does not. */
+static inline bool retry_counts(core_retry why) {
+    return why != RETRY_PREEMPTED && why != RETRY_NO_ROOM;
+}
 /* Back to the head of the queue with prompt and emitted ids; everything held anywhere is dropped. r may be
  * freed (limit reached). */
-void recovery_replay(core *c, request *r, retry why, const char *text, uint64_t now_ns);
+void recovery_replay(core *c, request *r, core_retry why, const char *text, uint64_t now_ns);
 /* The hand-off to r->decode failed before VERIFIED: another D under the next attempt, from P's pinned pages.
  * May free r. */
-void recovery_lose_decode(core *c, request *r, retry why, const char *text, uint64_t now_ns);
+void recovery_lose_decode(core *c, request *r, core_retry why, const char *text, uint64_t now_ns);
 /* The session ended: first reason wins, the next turn acts upon it */
 void recovery_lose(core *c, member *m, const char *why);
 /* Its connection is another's, or nobody's, from now on */

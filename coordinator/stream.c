@@ -5,8 +5,10 @@
 #include "coordinator/meter.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <utlist.h>
 
 /* Log-probabilities of prompts that are kept at once for all clients: 128 MiB */
 #define SCORES_MAX (16u << 20)
@@ -41,6 +43,7 @@ struct stream {
     uint64_t first_ns;  /* when the first token came; 0 = none did */
     bool answered;
     api_error error;
+    stream *prev, *next; /* all */
 };
 
 typedef struct todo { /* what to tell the core at the next turn */
@@ -56,6 +59,7 @@ struct streams {
     u64_map by_req;       /* entry: choices that the core has not ended */
     todo *todos;
     uint32_t todo_count, todo_capacity, alive;
+    stream *list;
 };
 
 streams *streams_new(core *c, const tokenizer *tok, meter *m) {
@@ -186,7 +190,7 @@ static void end_well(entry *e, const core_end *end, const core_times *t) {
 
 void stream_fail(stream *s, uint32_t http, const char *why) {
     PRE(s);
-    PRE(http >= 500);
+    PRE(http >= 400);
     PRE(why);
     if (s->error.http) return;
     api_fail(&s->error, http, NULL, "%s", why);
@@ -197,6 +201,51 @@ void stream_fail(stream *s, uint32_t http, const char *why) {
         note(s->all, e->req, false);
     }
     s->listener.wake(s->listener.ctx);
+}
+
+/* "chatcmpl-7f..." is the answer's id, and what follows the first dash is what x-request-id says. */
+static bool goes_by(const stream *s, const char *name) {
+    const char *id = s->request.id, *dash = strchr(id, '-');
+    if (id[0] && (strcmp(id, name) == 0 || (dash && strcmp(dash + 1, name) == 0))) return true;
+    for (uint32_t i = 0; i < s->count; i++) {
+        char number[24];
+        snprintf(number, sizeof number, "%" PRIu64, s->entries[i].req);
+        if (!s->entries[i].ended && strcmp(number, name) == 0) return true;
+    }
+    return false;
+}
+
+static uint32_t cancel(stream *s, uint64_t now_ns) {
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < s->count; i++) {
+        const entry *e = &s->entries[i];
+        if (e->ended || e->noted) continue;
+        core_times t = {0};
+        (void)core_request_times(s->all->core, e->req, now_ns, &t);
+        count_end(e, "abort", &t);
+        count++;
+    }
+    if (count) stream_fail(s, 499, "the request was canceled by who looks after the cluster");
+    return count;
+}
+
+uint32_t streams_cancel(streams *all, const char *name, uint64_t now_ns) {
+    PRE(all);
+    PRE(name);
+    uint32_t count = 0;
+    stream *s;
+    DL_FOREACH(all->list, s) {
+        if (!s->error.http && goes_by(s, name)) count += cancel(s, now_ns);
+    }
+    return count;
+}
+
+const char *streams_name(const streams *all, uint64_t req) {
+    PRE(all);
+    const entry *e = u64_map_get(&all->by_req, req);
+    if (!e || !e->owner->request.id[0]) return NULL;
+    const char *dash = strchr(e->owner->request.id, '-');
+    return dash ? dash + 1 : e->owner->request.id;
 }
 
 void streams_end(streams *all, uint64_t req, const core_end *end, const core_times *t) {
@@ -295,6 +344,7 @@ status stream_open(stream **out, streams *all, api_request *r, const stream_list
     all->score_count += score_count;
     *r = (api_request){0};
     all->alive++;
+    DL_APPEND(all->list, s);
     meter_admitted(all->meter, stream_prompt_tokens(s), s->request.choices,
                    (uint32_t)MAX(s->request.params.max_tokens, 0));
     *out = s;
@@ -325,6 +375,7 @@ void stream_close(stream *s, uint64_t now_ns) {
     api_request_done(&s->request);
     free(s->entries);
     free(s->steps);
+    DL_DELETE(all->list, s);
     free(s);
     all->alive--;
 }
