@@ -127,12 +127,13 @@ def line(mode, rate, peak):
 
 if __name__ == "__main__":
     print(
-        "Placement %s, prompts of %d and answers of %d tokens (+- 50 %%), good: TTFT <= %d ms and TPOT <= %d ms; "
-        "clients leave after %d s.\n"
+        "Placement %s, prompts of %d and answers of %d tokens (+- 50 %%), good: TTFT <= %d ms and TPOT <= "
+        "%d ms; clients leave after %d s.\n"
         % (args.placement, args.prompt, args.tokens, args.ttft, args.tpot, args.timeout)
     )
     print(
-        "| mode | requests/s asked | good/s | of the peak | of all | refused | given up | TTFT p50, ms | p99 | void |"
+        "| mode | requests/s asked | good/s | of the peak | of all | refused | given up | TTFT p50, ms "
+        "| p99 | void |"
     )
     print("|---|---|---|---|---|---|---|---|---|---|")
     for mode in args.modes.split(","):

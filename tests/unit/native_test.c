@@ -91,7 +91,6 @@ static void take_event(world *w, const Baton__ServerEvent *e) {
         break;
     case BATON__SERVER_EVENT__BODY_ERROR:
         tell(w, "error(%u,%u,%s) ", id, e->error->http, e->error->message);
-        if (e->error->has_retry_after_s) tell(w, "retry(%u) ", e->error->retry_after_s);
         break;
     case BATON__SERVER_EVENT__BODY_PONG:
         tell(w, "pong(%u) ", (unsigned)e->pong->id);
@@ -255,39 +254,6 @@ static void tokens_come_one_by_one_and_then_the_end(void **state) {
     assert_string_equal(w->story,
                         "accepted(9,3) token(9,0,0,258,hello,-0.5/1) token(9,1,0,120,x,-1.0/0) end(9,1,3,1,) "
                         "token(9,0,1,257,,-2.0/0) end(9,0,1,2,) ");
-}
-
-static void who_asks_and_until_when_is_passed_on_and_when_to_try_again_comes_back(void **state) {
-    world *w = *state;
-    Baton__ClientRequest r;
-    baton__client_request__init(&r);
-    r.has_client = true;
-    ask(w, &r, 1, "abc");
-    PUMP_UNTIL(w, heard(w, "error(1,400,client: 0 bytes, want 1 to 128) "));
-    r.client = (ProtobufCBinaryData){2, (uint8_t *)"me"};
-    r.has_ttft_ms = true;
-    r.ttft_ms = 86400001;
-    ask(w, &r, 2, "abc");
-    PUMP_UNTIL(w, heard(w, "error(2,400,ttft_ms: 86400001, want 0 (any time) to 86400000) "));
-    r.ttft_ms = 3000;
-    uint64_t before_ns = clock_now_ns();
-    ask(w, &r, 3, "abc");
-    PUMP_UNTIL(w, heard(w, "accepted(3,3) "));
-    assert_true(w->core.requests[1].client == XXH3_64bits("me", 2));
-    assert_in_range(w->core.requests[1].first_by_ns, before_ns + 3 * NS_PER_S, clock_now_ns() + 3 * NS_PER_S);
-    r.ttft_ms = 0;
-    ask(w, &r, 4, "abc");
-    PUMP_UNTIL(w, heard(w, "accepted(4,3) "));
-    assert_true(w->core.requests[2].first_by_ns == UINT64_MAX);
-    r.has_client = r.has_ttft_ms = false;
-    ask(w, &r, 5, "abc");
-    PUMP_UNTIL(w, heard(w, "accepted(5,3) "));
-    assert_true(w->core.requests[3].client == 0 && w->core.requests[3].first_by_ns == 0);
-    w->core.refuse = ST_AGAIN;
-    w->core.refuse_why = "the queue is full";
-    w->core.retry_s = 12;
-    ask(w, &r, 6, "abc");
-    PUMP_UNTIL(w, heard(w, "error(6,429,the queue is full) retry(12) "));
 }
 
 static void a_cache_salt_is_passed_on_and_cached_tokens_come_with_the_end(void **state) {
@@ -615,7 +581,6 @@ static void the_status_is_told_on_one_screen(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         WITH_WORLD(tokens_come_one_by_one_and_then_the_end),
-        WITH_WORLD(who_asks_and_until_when_is_passed_on_and_when_to_try_again_comes_back),
         WITH_WORLD(a_cache_salt_is_passed_on_and_cached_tokens_come_with_the_end),
         WITH_WORLD(held_text_comes_with_a_later_token_or_with_the_end),
         WITH_WORLD(what_a_turn_says_to_a_client_is_one_message),
