@@ -164,7 +164,8 @@ static void a_client_that_pauses_loses_nothing(void **state) {
     flood(w, 1, 3999);
     fake_token(&w->core, 1, (token_out){.id = 'Z', .fin = FINISH_LENGTH});
     for (int i = 0; i < 20; i++) pump(w);
-    assert_int_equal(http_client_count(w->http), 1); /* what is unsent waits in the log */
+    /* What is unsent waits in the log; TLS may have given all to the kernel by now. */
+    if (!world_tls) assert_int_equal(http_client_count(w->http), 1);
     PUMP_UNTIL(w, has(w, 0, "\r\n0\r\n\r\n"));
     assert_int_equal(count_of(w, 0, "\"text\":"), 4000);
     assert_int_equal(http_client_count(w->http), 0);
@@ -405,7 +406,8 @@ static void a_port_in_use_is_named_with_the_remedy(void **state) {
     free(address);
 }
 
-int main(void) {
+int main(int argc, char **argv) {
+    world_main(argc, argv);
     const struct CMUnitTest tests[] = {
         WITH_WORLD(a_whole_answer_waits_for_the_last_token),
         WITH_WORLD(headers_come_with_the_first_token_and_each_token_is_an_event),
@@ -428,5 +430,5 @@ int main(void) {
         WITH_WORLD(a_stop_ends_every_client_with_an_error),
         WITH_WORLD(a_port_in_use_is_named_with_the_remedy),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return world_end(cmocka_run_group_tests(tests, NULL, NULL));
 }
