@@ -397,9 +397,9 @@ static void a_body_may_be_nested_so_deep(void **state) {
     }
     /* JSON that stands in it as a text counts for itself. */
     for (uint32_t more = 0; more < 2; more++) {
-        text_job *job =
-            prepared(API_COMPLETION, &m,
-                     nested("{\"prompt\":\"a\",\"guided_json\":\"{\\\"const\\\":", "[", "]", 4 + more, "}\"}"));
+        char *body =
+            nested("{\"prompt\":\"a\",\"guided_json\":\"{\\\"const\\\":", "[", "]", 4 + more, "}\"}");
+        text_job *job = prepared(API_COMPLETION, &m, body);
         assert_int_equal(job->err.http, more ? 400 : 0);
         if (more) assert_string_equal(job->err.param, "guided_json");
         text_job_free(job);
