@@ -25,6 +25,8 @@ const char *api_error_type(uint32_t http) {
         return "RequestEntityTooLargeError";
     case 429:
         return "RateLimitError";
+    case 499:
+        return "RequestCanceledError";
     case 503:
         return "ServiceUnavailableError";
     case 504:

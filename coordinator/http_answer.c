@@ -26,6 +26,7 @@ static const char *reason_of(uint32_t code) {
                    {417, "Expectation Failed"},
                    {429, "Too Many Requests"},
                    {431, "Request Header Fields Too Large"},
+                   {499, "Request Canceled"},
                    {501, "Not Implemented"},
                    {503, "Service Unavailable"},
                    {504, "Gateway Timeout"},

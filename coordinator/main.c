@@ -17,6 +17,7 @@
 #include "checkpoint/arch_keys.h"
 #include "config/args.h"
 #include "coordinator/defaults.h"
+#include "coordinator/event_log.h"
 #include "coordinator/http_door.h"
 #include "coordinator/native.h"
 #include "coordinator/throughput.h"
@@ -55,10 +56,12 @@ typedef struct app {
     core *core;
     meter *meter;
     trace *trace;
+    event_log *events; /* NULL: none is wanted */
     streams *streams;
     text_thread *text;
     http *http;
     http_door door;
+    health_facts facts;
     native *native;
     throughput throughput;
     char *http_url;
@@ -113,6 +116,12 @@ static void sink_steps(void *ctx, const core_steps *s) {
     app *a = ctx;
     trace_add_steps(a->trace, s);
     meter_steps(a->meter, s);
+}
+
+static void sink_event(void *ctx, const core_event *e) {
+    app *a = ctx;
+    meter_event(a->meter, e);
+    event_log_add(a->events, e, e->req ? streams_name(a->streams, e->req) : NULL, clock_now_ns());
 }
 
 static void control_message(void *ctx, uint64_t conn, const void *bytes, size_t count) {
@@ -203,6 +212,7 @@ static uint64_t turn(void *ctx, uint64_t now_ns) {
     now_ns = clock_now_ns();
     (void)streams_turn(a->streams, now_ns);
     uint64_t next = core_turn(a->core, now_ns);
+    meter_events_dropped(a->meter, event_log_dropped(a->events));
     http_turn(a->http, now_ns);
     if (a->native) native_turn(a->native, now_ns);
     buf_reset(&a->scratch);
@@ -307,6 +317,8 @@ static core_options core_options_of(const app *a) {
         .epoch = clock_random64(),
         .max_requests = c->limits.max_requests,
         .max_queue = c->limits.max_queue,
+        .max_queue_tokens = c->limits.max_queue_tokens,
+        .ttft_goal_ns = c->limits.ttft_goal_ms * NS_PER_MS,
         .max_workers = c->limits.max_workers,
         .heartbeat_ns = c->limits.heartbeat_ms * NS_PER_MS,
         .suspect_ns = c->limits.suspect_ms * NS_PER_MS,
@@ -331,21 +343,38 @@ static core_options core_options_of(const app *a) {
 static void print_limits(const app *a) {
     const config *c = a->cfg;
     log_info("coordinator", "limits",
-             "max_requests=%u max_queue=%u max_workers=%u max_attempts=%u max_body_kb=%u context_tokens=%u",
-             c->limits.max_requests, c->limits.max_queue, c->limits.max_workers, c->limits.max_attempts,
-             c->limits.max_body_kb, a->max_context);
-    log_info(
-        "coordinator", "time limits",
-        "wait_prefill_ms=%u prefill_ms=%u wait_kv_ms=%u decode_token_ms=%u slow_client_ms=%u drain_ms=%u "
-        "suspect_ms=%u gone_ms=%u step_age_ms=%u lease_ms=%u",
-        c->limits.wait_prefill_ms, c->limits.prefill_ms, c->limits.wait_kv_ms, c->limits.decode_token_ms,
-        c->limits.slow_client_ms, c->limits.drain_ms, c->limits.suspect_ms, c->limits.gone_ms,
-        c->limits.step_age_ms, c->limits.lease_ms);
+             "max_requests=%u max_queue=%u max_queue_tokens=%u max_workers=%u max_attempts=%u max_body_kb=%u "
+             "context_tokens=%u",
+             c->limits.max_requests, c->limits.max_queue, c->limits.max_queue_tokens, c->limits.max_workers,
+             c->limits.max_attempts, c->limits.max_body_kb, a->max_context);
+    log_info("coordinator", "time limits",
+             "ttft_goal_ms=%u wait_prefill_ms=%u prefill_ms=%u wait_kv_ms=%u decode_token_ms=%u "
+             "slow_client_ms=%u drain_ms=%u "
+             "suspect_ms=%u gone_ms=%u step_age_ms=%u lease_ms=%u",
+             c->limits.ttft_goal_ms, c->limits.wait_prefill_ms, c->limits.prefill_ms, c->limits.wait_kv_ms,
+             c->limits.decode_token_ms, c->limits.slow_client_ms, c->limits.drain_ms, c->limits.suspect_ms,
+             c->limits.gone_ms, c->limits.step_age_ms, c->limits.lease_ms);
+}
+
+static health_facts facts_of(const app *a) {
+    const config *c = a->cfg;
+    return (health_facts){.model = a->served_name,
+                          .model_root = c->model.path,
+                          .backend = c->model.backend,
+                          .max_context = a->max_context,
+                          .mixed_numerics = c->cluster.mixed_numerics,
+                          .started = clock_wall_s(),
+                          .started_ns = clock_now_ns(),
+                          .stuck_ns = c->limits.stuck_ms * NS_PER_MS,
+                          .role_wanted = {[ROLE_PREFILL] = c->prefill.count,
+                                          [ROLE_DECODE] = c->decode.count,
+                                          [ROLE_COLOCATED] = c->colocated.count}};
 }
 
 static status open_fronts(app *a, errbuf *eb) {
     const config *c = a->cfg;
     size_t body_max = (size_t)c->limits.max_body_kb * 1024;
+    a->facts = facts_of(a);
     status st = http_door_open(&a->door, c, eb);
     if (st != ST_OK) return st;
     http_options ho = {.loop = a->loop,
@@ -355,15 +384,7 @@ static status open_fronts(app *a, errbuf *eb) {
                        .env = &a->env,
                        .meter = a->meter,
                        .trace = a->trace,
-                       .facts = {.model = a->served_name,
-                                 .model_root = c->model.path,
-                                 .backend = c->model.backend,
-                                 .max_context = a->max_context,
-                                 .mixed_numerics = c->cluster.mixed_numerics,
-                                 .started = clock_wall_s(),
-                                 .role_wanted = {[ROLE_PREFILL] = c->prefill.count,
-                                                 [ROLE_DECODE] = c->decode.count,
-                                                 [ROLE_COLOCATED] = c->colocated.count}},
+                       .facts = a->facts,
                        .access = {.origins = c->http.cors_origins,
                                   .credentials = c->http.cors_credentials,
                                   .keys = a->door.keys},
@@ -381,6 +402,8 @@ static status open_fronts(app *a, errbuf *eb) {
                          .streams = a->streams,
                          .text = a->text,
                          .env = &a->env,
+                         .facts = &a->facts,
+                         .events = a->events,
                          .body_max = body_max,
                          .slow_client_ns = c->limits.slow_client_ms * NS_PER_MS};
     return native_open(&a->native, c->cluster.client, &no, eb);
@@ -398,7 +421,11 @@ static status open_app(app *a, errbuf *eb) {
                       .end = sink_end,
                       .record = sink_record,
                       .steps = sink_steps,
+                      .event = sink_event,
                       .decision = log_on(LOG_DEBUG) ? decision_log : NULL};
+    const char *events = a->cfg->cluster.event_log;
+    if (events[0]) st = event_log_open(&a->events, events, EVENT_LOG_BYTES_MAX, eb);
+    if (st != ST_OK) return err_prefix(eb, st, "cluster.event_log");
     core_options opt = core_options_of(a);
     a->core = core_new(&opt, &sink, clock_now_ns());
     a->meter = meter_new(a->served_name);
@@ -421,6 +448,7 @@ static void close_app(app *a) {
     core_free(a->core);
     meter_free(a->meter);
     trace_free(a->trace);
+    event_log_free(a->events);
     loop_free(a->loop);
     chat_template_done(&a->chat);
     tokenizer_free(a->tok); /* before the checkpoint that it points into */
@@ -433,7 +461,7 @@ static void close_app(app *a) {
 }
 
 static void prepare_process(void) {
-    signal(SIGPIPE, SIG_IGN);
+    log_outlives_stderr();
     /* Large blocks (bodies, long answers) go back to the system when they are freed. Left to itself the limit
      * would rise to the largest that was freed. */
     (void)mallopt(M_MMAP_THRESHOLD, LARGE_BLOCK);

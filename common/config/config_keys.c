@@ -68,6 +68,7 @@ const config_key config_keys[] = {
     BOOL_KEY(cluster, oversubscribe, false),
     BOOL_KEY(cluster, mixed_numerics, false),
     PICK_KEY(cluster, log_level, "info", "error|warn|info|debug|trace"),
+    TEXT_KEY(cluster, event_log, ""),
 
     TEXT_KEY(http, cors_origins, "*"),
     BOOL_KEY(http, cors_credentials, false),
@@ -122,6 +123,7 @@ const config_key config_keys[] = {
 
     UINT_KEY(limits, max_requests, 4096, 1, 1000000),
     UINT_KEY(limits, max_queue, 1024, 1, 1000000),
+    UINT_KEY(limits, max_queue_tokens, 1000000, 1, 2000000000),
     UINT_KEY(limits, max_workers, 64, 1, WORKERS_MAX),
     UINT_KEY(limits, max_body_kb, 8192, 1, 1 << 20),
     UINT_KEY(limits, max_header_kb, 64, 1, 1024),
@@ -140,11 +142,13 @@ const config_key config_keys[] = {
     MS_KEY(step_age_ms, 10000, 100),
     MS_KEY(lease_ms, 10000, 40),
     MS_KEY(rejoin_ms, 60000, 1),
+    MS_KEY(ttft_goal_ms, 0, 0),
     MS_KEY(wait_prefill_ms, 60000, 1),
     MS_KEY(prefill_ms, 120000, 1),
     MS_KEY(wait_kv_ms, 60000, 1),
     MS_KEY(decode_token_ms, 30000, 1),
     MS_KEY(slow_client_ms, 30000, 1),
+    MS_KEY(stuck_ms, 10000, 1),
     MS_KEY(drain_ms, 30000, 1),
     UINT_KEY(limits, max_attempts, 4, 1, 16),
 };
