@@ -121,6 +121,22 @@ static void a_client_that_leaves_in_the_middle_of_its_stream_cancels(void **stat
     pump(w);
 }
 
+/* As it goes when a client closes with something unread, or its host forgot the connection. */
+static void a_client_that_resets_while_queued_cancels(void **state) {
+    world *w = *state;
+    const struct linger reset = {.l_onoff = 1, .l_linger = 0};
+    for (int pipelined = 0; pipelined < 2; pipelined++) {
+        dial(w, 0, 0);
+        uint64_t first = w->core.last;
+        post(w, 0, COMPLETIONS, "", "{\"prompt\":\"a\"}");
+        if (pipelined) post(w, 0, COMPLETIONS, "", "{\"prompt\":\"b\"}");
+        PUMP_UNTIL(w, w->core.last == first + 1);
+        assert_int_equal(setsockopt(w->fd[0], SOL_SOCKET, SO_LINGER, &reset, sizeof reset), 0);
+        hang_up(w, 0);
+        PUMP_UNTIL(w, http_client_count(w->http) == 0 && w->core.requests[first + 1].canceled);
+    }
+}
+
 static void a_pipelined_second_request_is_answered_after_the_first(void **state) {
     world *w = *state;
     dial(w, 0, 0);
@@ -416,6 +432,7 @@ int main(int argc, char **argv) {
         WITH_WORLD(a_full_queue_is_429_with_retry_after),
         WITH_WORLD(a_client_that_leaves_while_queued_cancels_all_its_choices),
         WITH_WORLD(a_client_that_leaves_in_the_middle_of_its_stream_cancels),
+        WITH_WORLD(a_client_that_resets_while_queued_cancels),
         WITH_WORLD(a_pipelined_second_request_is_answered_after_the_first),
         WITH_WORLD(a_client_that_pipelines_and_leaves_cancels_the_first),
         WITH_WORLD(a_client_that_pauses_loses_nothing),
