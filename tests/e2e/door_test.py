@@ -5,12 +5,23 @@ import os
 import socket
 import ssl
 import subprocess
+import sys
 import unittest
 
 from harness import *
 
 KEY = "sk-0123456789abcdef"
 OTHER = "sk-fedcba9876543210"
+# A process of its own, which trusts the certificate by its environment.
+OPENAI = """
+import sys
+from openai import OpenAI
+client = OpenAI(base_url=sys.argv[1], api_key=sys.argv[2], max_retries=0)
+ask = dict(model="tiny", prompt="hello", max_tokens=3, temperature=0)
+whole = client.completions.create(**ask)
+streamed = client.completions.create(stream=True, **ask)
+print("same" if "".join(e.choices[0].text for e in streamed) == whole.choices[0].text else "not the same")
+"""
 
 
 class TlsCluster(Cluster):
@@ -97,19 +108,18 @@ class Tls(unittest.TestCase):
         self.assertEqual(raw.count('"text":'), 3)
         self.assertTrue(raw.endswith("data: [DONE]\n\n"))
         try:
-            import httpx
-            from openai import OpenAI
+            import openai
         except ImportError:
             self.skipTest("no openai client here: tests/venv.sh")
-        context = ssl.create_default_context(cafile=self.c.cert)
-        client = OpenAI(
-            base_url=self.url + "/v1", api_key=KEY, http_client=httpx.Client(verify=context), max_retries=0
+        del openai
+        done = subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", OPENAI, self.url + "/v1", KEY],
+            env=dict(os.environ, SSL_CERT_FILE=self.c.cert),
+            capture_output=True,
+            text=True,
+            timeout=300 * SLOW,
         )
-        whole = client.completions.create(model="tiny", prompt="hello", max_tokens=3, temperature=0)
-        streamed = client.completions.create(
-            model="tiny", prompt="hello", max_tokens=3, temperature=0, stream=True
-        )
-        self.assertEqual("".join(e.choices[0].text for e in streamed), whole.choices[0].text)
+        self.assertEqual((done.returncode, done.stdout), (0, "same\n"), done.stderr)
 
     def test_keys_are_read_again_and_a_broken_file_keeps_the_old(self):
         self.assertEqual([self.status(key) for key in (None, KEY, OTHER)], [401, 200, 401])
@@ -210,7 +220,7 @@ class Limits(unittest.TestCase):
     def test_clients_that_stand_still_keep_nobody_out(self):
         """Half a head, half a body, and an answer that is not read: all as many as there may be."""
         still = []
-        for i in range(35):
+        for i in range(60):
             s = socket.create_connection(("127.0.0.1", self.c.http_port))
             still.append(s)
             if i % 3 == 0:
@@ -223,9 +233,8 @@ class Limits(unittest.TestCase):
                 s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
                 s.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n" * 50)
         self.assertEqual(self.c.complete(prompt=[5] * 10, max_tokens=3)["usage"]["completion_tokens"], 3)
-        # An upload as large as one may be needs the room that those have who are slower.
-        status, answer = self.c.post("/tokenize", '{"prompt":"' + "a " * 4000000 + '"}')
-        self.assertEqual((status, answer["count"] > 100), (200, True))
+        status, answer = self.c.post("/tokenize", '{"prompt":"a"' + " " * 8000000 + "}")
+        self.assertEqual((status, answer["count"] > 0), (200, True))
         for s in still:
             s.close()
 
@@ -238,14 +247,13 @@ class Limits(unittest.TestCase):
                 return int(re.search(r"VmRSS:\s+(\d+) kB", f.read()).group(1)) / 1024
 
         before = resident_mib()
-        # Each takes 200 to 600 MiB while it is read.
+        # Each takes some 300 MiB while it is read.
         for path, body in (
             ("/v1/completions", '{"prompt":[' + "1," * 4000000 + "1]}"),
-            ("/v1/completions", '{"prompt":"a","max_tokens":1,"x":[' + "{}," * 2600000 + "1]}"),
-            ("/detokenize", '{"tokens":[' + "10," * 2700000 + "1]}"),
+            ("/v1/completions", '{"prompt":"a","max_tokens":1,"x":[' + "{}," * 1200000 + "1]}"),
         ):
             self.c.request("POST", path, body)
-            wait_for("memory given back", lambda: resident_mib() < before + 128)
+            wait_for("memory given back", lambda: resident_mib() < before + 64)
 
 
 class Start(unittest.TestCase):
