@@ -398,7 +398,7 @@ static status open_app(app *a, errbuf *eb) {
     a->trace = trace_new();
     a->streams = streams_new(a->core, a->tok, a->meter);
     bus_handler control = {.ctx = a, .message = control_message, .lost = control_lost};
-    st = bus_listen(&a->control, a->loop, a->cfg->cluster.control, &control, eb);
+    st = bus_listen(&a->control, a->loop, a->cfg->cluster.control, NULL, &control, eb);
     if (st != ST_OK) return err_prefix(eb, st, "cluster.control");
     st = text_new(&a->text, a->loop, &a->env, eb);
     return st == ST_OK ? open_fronts(a, eb) : st;

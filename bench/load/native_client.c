@@ -328,7 +328,7 @@ status native_client_new(client **out, loop *l, const native_options *opt, const
     n->heard_ns = clock_now_ns();
     u64_map_init(&n->calls, 256);
     bus_handler b = {.ctx = n, .message = on_message, .lost = on_lost};
-    status st = bus_connect(&n->bus, l, opt->endpoint, &b, eb);
+    status st = bus_connect(&n->bus, l, opt->endpoint, NULL, &b, eb);
     if (st != ST_OK) {
         free_client(&n->client);
         return st;

@@ -383,7 +383,7 @@ static status start_loop(runtime *r, errbuf *eb) {
     status st = loop_new(&r->loop, turn, r, eb);
     if (st != ST_OK) return st;
     bus_handler h = {.ctx = r, .message = on_message, .lost = on_lost};
-    st = bus_connect(&r->bus, r->loop, r->config->cluster.control, &h, eb);
+    st = bus_connect(&r->bus, r->loop, r->config->cluster.control, NULL, &h, eb);
     if (st != ST_OK) return st;
     loop_watch(r->loop, device_thread_fd(r->dev), on_stepped, r);
     if (r->xfer) loop_watch(r->loop, xfer_fd(r->xfer), on_xfer, r);
