@@ -112,7 +112,9 @@ static void take_event(session *s, const Baton__ServerEvent *ev) {
         break;
     case BATON__SERVER_EVENT__BODY_PONG:
     case BATON__SERVER_EVENT__BODY_KEEPALIVE:
-    case BATON__SERVER_EVENT__BODY_WORKERS: /* nobody asked */
+    case BATON__SERVER_EVENT__BODY_WORKERS: /* nobody asked for these */
+    case BATON__SERVER_EVENT__BODY_STATUS:
+    case BATON__SERVER_EVENT__BODY_ABORTED:
         break;
     case BATON__SERVER_EVENT__BODY__NOT_SET:
     case _BATON__SERVER_EVENT__BODY__CASE_IS_INT_SIZE:

@@ -164,6 +164,22 @@ static status check_transport(const config *c, const blame *b) {
     return at(b, "handoff", "transport");
 }
 
+static status check_http(const config *c, const blame *b) {
+    bool cert = c->http.tls_cert[0], key = c->http.tls_key[0];
+    if (cert != key) {
+        errf(b->eb, ST_INVALID, "is missing: TLS takes both http.tls_cert and http.tls_key");
+        return at(b, "http", cert ? "tls_key" : "tls_cert");
+    }
+    uint64_t need_kb = (uint64_t)c->limits.max_body_kb + 2 * (uint64_t)c->limits.max_header_kb;
+    if ((uint64_t)c->limits.max_uploads_mb * 1024 < need_kb) {
+        errf(b->eb, ST_INVALID,
+             "%u has no room for one request of limits.max_body_kb %u and twice max_header_kb %u: raise it",
+             c->limits.max_uploads_mb, c->limits.max_body_kb, c->limits.max_header_kb);
+        return at(b, "limits", "max_uploads_mb");
+    }
+    return ST_OK;
+}
+
 static status check_limits(const config *c, const blame *b) {
     if (c->handoff.segment_kb > c->handoff.slot_kb) {
         errf(b->eb, ST_INVALID, "%u is more than handoff.slot_kb %u: a segment must fit a slot of the ring",
@@ -205,6 +221,7 @@ status config_check(const config *c, const char **section, const char **key, err
     if (st == ST_OK) st = check_mock(c, &b);
     if (st == ST_OK) st = check_roles(c, &b);
     if (st == ST_OK) st = check_transport(c, &b);
+    if (st == ST_OK) st = check_http(c, &b);
     if (st == ST_OK) st = check_limits(c, &b);
     return st;
 }

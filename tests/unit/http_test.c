@@ -395,8 +395,7 @@ static void a_port_in_use_is_named_with_the_remedy(void **state) {
                         .meter = w->meter,
                         .trace = w->trace,
                         .access = {.origins = ""},
-                        .body_max = 1,
-                        .slow_client_ns = 1};
+                        .limits = WORLD_LIMITS};
     http *second = NULL;
     errbuf eb = {0};
     assert_int_equal(http_open(&second, address, &opt, &eb), ST_IO);

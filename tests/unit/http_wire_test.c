@@ -329,13 +329,16 @@ static void listed_origins_are_named_and_others_are_not(void **state) {
 }
 
 static bool denied(const char *path, const char *authorization) {
-    static const char *const keys[] = {"first", "second"};
-    http_access a = {.origins = "*", .keys = keys, .key_count = 2};
+    http_keys *keys = http_keys_new();
+    assert_int_equal(http_keys_add(keys, NULL, "first", NULL), ST_OK);
+    assert_int_equal(http_keys_add(keys, NULL, "second", NULL), ST_OK);
+    http_access a = {.origins = "*", .keys = keys};
     struct evkeyvalq in;
     TAILQ_INIT(&in);
     if (authorization) evhttp_add_header(&in, "Authorization", authorization);
-    bool is = http_access_denied(&a, path, &in);
+    bool is = http_access_denied(&a, path, http_access_client(&a, &in));
     evhttp_clear_headers(&in);
+    http_keys_free(keys);
     return is;
 }
 

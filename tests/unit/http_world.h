@@ -21,9 +21,18 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { CLIENTS = 4, BODY_MAX = 256 * 1024 };
+enum { CLIENTS = 4, BODY_MAX = 256 * 1024, HEAD_MAX = 64 * 1024 };
 #define SLOW_NS    (30 * NS_PER_S)
 #define GIVE_UP_NS (60 * NS_PER_S)
+
+/* Of the worlds to come; a test that sets others sets them back. */
+#define WORLD_LIMITS                                                                                         \
+    {                                                                                                        \
+        .head_max = HEAD_MAX, .body_max = BODY_MAX, .held_max = 16 * BODY_MAX, .conns_max = 64,              \
+        .idle_ns = 120 * NS_PER_S, .head_ns = 30 * NS_PER_S, .body_ns = 30 * NS_PER_S,                       \
+        .body_rate = 8 * 1024, .slow_client_ns = SLOW_NS                                                     \
+    }
+static http_limits world_limits = WORLD_LIMITS;
 
 typedef struct world {
     core core;
@@ -68,8 +77,7 @@ static inline int setup(void **state) {
         .trace = w->trace,
         .facts = {.model = "tiny", .model_root = "tiny.gguf", .backend = "cpu", .max_context = FAKE_CONTEXT},
         .access = {.origins = "*"},
-        .body_max = BODY_MAX,
-        .slow_client_ns = SLOW_NS};
+        .limits = world_limits};
     assert_int_equal(http_open(&w->http, "127.0.0.1:0", &opt, &eb), ST_OK);
     w->alarm = evtimer_new(loop_base(w->loop), on_alarm, NULL);
     for (int i = 0; i < CLIENTS; i++) w->fd[i] = -1;

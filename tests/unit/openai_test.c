@@ -360,10 +360,7 @@ static void long_texts_are_counted_or_cut_when_asked(void **state) {
     job->body_len = strlen(body);
     text_prepare(&fake_env, job);
     assert_int_equal(job->err.http, 0);
-    buf out = {0};
-    openai_tokens(&out, &job->request, &fake_tokenizer, &fake_env.model);
-    assert_memory_equal(out.data, "{\"count\":[5000,1],", 18);
-    buf_done(&out);
+    assert_memory_equal(job->answer.data, "{\"count\":[5000,1],", 18);
     text_job_free(job);
 
     snprintf(body, sizeof body, "{\"prompt\":\"%05000d\",\"truncate_prompt_tokens\":2,\"echo\":true}", 67);
