@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/ring.h"
+#include "worker_core/step_pace.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -14,7 +15,6 @@
 #include <string.h>
 #include <time.h>
 
-#define DURATIONS    64u
 #define IDLE_WAIT_NS NS_PER_S
 
 typedef struct job_done {
@@ -44,15 +44,19 @@ struct device_thread {
     uint32_t result_count;
     _Atomic uint64_t step;      /* number of the last step begun */
     _Atomic uint64_t marked_ns; /* when the running step last did something; 0 = idle */
+    _Atomic uint32_t layers;    /* that it is through with */
 
-    uint64_t durations[DURATIONS]; /* loop thread: of the last steps */
-    uint32_t duration_count;       /* ever */
+    /* the loop thread's */
+    step_pace pace;
+    latency_step sums; /* of the job that is out */
+    uint64_t bound_ns; /* of it */
 };
 
 /* ---- device thread ---- */
 
-static void mark(void *ctx) {
+static void mark(void *ctx, uint32_t layers) {
     device_thread *d = ctx;
+    atomic_store_explicit(&d->layers, layers, memory_order_relaxed);
     atomic_store_explicit(&d->marked_ns, clock_now_ns(), memory_order_relaxed);
 }
 
@@ -77,6 +81,7 @@ static void serve(device_thread *d) {
         }
         if (!j) return;
         uint64_t begin_ns = clock_now_ns();
+        atomic_store_explicit(&d->layers, 0, memory_order_relaxed);
         atomic_store_explicit(&d->marked_ns, begin_ns, memory_order_relaxed);
         atomic_fetch_add_explicit(&d->step, 1, memory_order_relaxed);
         job_done done = {.st = run_job(d, j)};
@@ -199,6 +204,8 @@ void device_thread_hook(device_thread *d, const engine_hook *hook) {
 void device_thread_post(device_thread *d, const dev_job *j) {
     PRE(d);
     PRE(j);
+    d->sums = j->sums;
+    d->bound_ns = step_pace_bound(&d->pace, &d->sums);
     CHECK(ring_push(d->jobs, &j) == ST_OK); /* one job is out at most */
 }
 
@@ -217,31 +224,21 @@ status device_thread_next(device_thread *d, const step_result **results, uint32_
     ring_ack(d->done);
     if (ring_pop(d->done, &done) != ST_OK) return ST_AGAIN;
     if (done.st) return errf(eb, done.st, "%s", d->error.text);
-    d->durations[d->duration_count++ % DURATIONS] = done.span.duration_ns;
+    step_pace_learn(&d->pace, &d->sums, done.span.duration_ns);
     *span = done.span;
     *results = d->results;
     *count = d->result_count;
     return ST_OK;
 }
 
-static int by_value(const void *a, const void *b) {
-    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-    return x < y ? -1 : x > y;
-}
-
-void device_thread_progress(const device_thread *d, uint64_t now_ns, uint64_t *step, uint64_t *age_ns,
-                            uint64_t *median_ns) {
+void device_thread_progress(const device_thread *d, uint64_t now_ns, agent_progress *out) {
     PRE(d);
-    PRE(step);
-    PRE(age_ns);
-    PRE(median_ns);
+    PRE(out);
     device_thread *m = (device_thread *)d; /* C17 atomics are not read through pointers to const */
     uint64_t marked_ns = atomic_load_explicit(&m->marked_ns, memory_order_relaxed);
-    *step = atomic_load_explicit(&m->step, memory_order_relaxed);
-    *age_ns = marked_ns && now_ns > marked_ns ? now_ns - marked_ns : 0;
-    uint64_t sorted[DURATIONS];
-    uint32_t count = MIN(d->duration_count, DURATIONS);
-    memcpy(sorted, d->durations, count * sizeof *sorted);
-    qsort(sorted, count, sizeof *sorted, by_value);
-    *median_ns = count ? sorted[count / 2] : 0;
+    out->step = atomic_load_explicit(&m->step, memory_order_relaxed);
+    out->step_age_ns = marked_ns && now_ns > marked_ns ? now_ns - marked_ns : 0;
+    out->step_bound_ns = marked_ns ? d->bound_ns : 0;
+    out->step_layers_done = marked_ns ? atomic_load_explicit(&m->layers, memory_order_relaxed) : 0;
+    out->step_layers = marked_ns ? d->model->layers : 0;
 }

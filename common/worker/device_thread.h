@@ -11,7 +11,7 @@
 #define BATON_WORKER_DEVICE_THREAD_H
 
 #include "engine/engine.h"
-#include "worker_core/wcore.h"
+#include "worker_core/agent.h"
 
 typedef struct device_thread device_thread;
 
@@ -38,9 +38,7 @@ int device_thread_fd(const device_thread *d);
  * fatal. */
 status device_thread_next(device_thread *d, const step_result **results, uint32_t *count, step_span *span,
                           errbuf *eb);
-/* For the heartbeat: number of steps begun, age of the running one, from the last operation that it
- * did (0 = idle), median of the last 64. */
-void device_thread_progress(const device_thread *d, uint64_t now_ns, uint64_t *step, uint64_t *age_ns,
-                            uint64_t *median_ns);
+/* For the heartbeat: fills in what is known of steps. */
+void device_thread_progress(const device_thread *d, uint64_t now_ns, agent_progress *out);
 
 #endif

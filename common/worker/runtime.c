@@ -253,7 +253,7 @@ static uint64_t turn(void *ctx, uint64_t now_ns) {
     bus_drain(r->bus); /* before silence is judged */
     agent_progress p = {0};
     now_ns = clock_now_ns();
-    device_thread_progress(r->dev, now_ns, &p.step, &p.step_age_ns, &p.step_median_ns);
+    device_thread_progress(r->dev, now_ns, &p);
     if (r->xfer) p.xfer = xfer_stats_of(r->xfer);
     uint64_t next = agent_turn(r->agent, &p, now_ns);
     watch_membership(r, now_ns);

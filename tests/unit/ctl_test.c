@@ -95,7 +95,9 @@ static ctl_msg sample(ctl_kind kind) {
     case CTL_HEARTBEAT:
         m.heartbeat = (ctl_heartbeat){.step = 1,
                                       .step_age_ns = 2,
-                                      .step_median_ns = 3,
+                                      .step_bound_ns = 3,
+                                      .step_layers_done = 31,
+                                      .step_layers = 32,
                                       .running = 4,
                                       .waiting = 5,
                                       .parked = 6,

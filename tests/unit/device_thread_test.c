@@ -62,11 +62,12 @@ static void a_job_gives_what_the_engine_gives(void **state) {
     assert_int_equal(run_prompt(d, f, 33, &results, NULL), ST_OK);
     assert_int_equal(results[0].tag, 42);
     assert_int_equal(results[0].token.id, want.id);
-    uint64_t step, age_ns, median_ns;
-    device_thread_progress(d, clock_now_ns(), &step, &age_ns, &median_ns);
-    assert_int_equal(step, 1);
-    assert_int_equal(age_ns, 0);
-    assert_true(median_ns > 0);
+    agent_progress told = {0};
+    device_thread_progress(d, clock_now_ns(), &told);
+    assert_int_equal(told.step, 1);
+    assert_int_equal(told.step_age_ns, 0);
+    assert_int_equal(told.step_bound_ns, 0); /* of none */
+    assert_int_equal(told.step_layers, 0);
     assert_true(device_thread_stop(d, WAIT_NS));
     assert_true(device_thread_free(d, WAIT_NS));
 }
@@ -75,18 +76,23 @@ typedef struct watch {
     device_thread *d;
     uint64_t began_ns; /* the first layer */
     uint32_t younger;  /* later layers at which the step was younger than that */
+    uint32_t behind;   /* layers at which it was told to be through with another number of them */
+    uint32_t layers;   /* of the step */
 } watch;
 
 static void on_layer(void *ctx, uint32_t layer, const step_item *items, uint32_t count) {
     watch *w = ctx;
     (void)items;
     (void)count;
-    uint64_t step, age_ns, median_ns, now_ns = clock_now_ns();
-    device_thread_progress(w->d, now_ns, &step, &age_ns, &median_ns);
+    uint64_t now_ns = clock_now_ns();
+    agent_progress p = {0};
+    device_thread_progress(w->d, now_ns, &p);
+    w->behind += p.step_layers_done != layer;
+    w->layers = p.step_layers;
     if (layer == 0)
         w->began_ns = now_ns;
     else
-        w->younger += age_ns < now_ns - w->began_ns;
+        w->younger += p.step_age_ns < now_ns - w->began_ns;
 }
 
 static void the_age_of_a_step_counts_from_the_last_layer_that_it_did(void **state) {
@@ -98,9 +104,11 @@ static void the_age_of_a_step_counts_from_the_last_layer_that_it_did(void **stat
     assert_int_equal(run_prompt(d, f, 33, &results, NULL), ST_OK);
     assert_true(f->m->layers > 1);
     assert_int_equal(w.younger, f->m->layers - 1);
-    uint64_t step, age_ns, median_ns;
-    device_thread_progress(d, clock_now_ns(), &step, &age_ns, &median_ns);
-    assert_int_equal(age_ns, 0);
+    assert_int_equal(w.behind, 0);
+    assert_int_equal(w.layers, f->m->layers);
+    agent_progress p = {0};
+    device_thread_progress(d, clock_now_ns(), &p);
+    assert_int_equal(p.step_age_ns, 0);
     assert_true(device_thread_stop(d, WAIT_NS));
     assert_true(device_thread_free(d, WAIT_NS));
 }
