@@ -412,8 +412,9 @@ static void turn(xfer *x) {
 
 static status listen_for_senders(xfer *x, errbuf *eb) {
     size_t message_bytes_max = MAX(x->setup.slot_bytes, (size_t)4096);
-    return chan_listen(&x->router, x->setup.zmq, x->opt.bind_host, message_bytes_max, x->setup.dead_ms,
-                       x->endpoint, eb);
+    const curve_keys *keys = x->setup.keyed ? &x->setup.keys : NULL;
+    return chan_listen(&x->router, x->setup.zmq, x->opt.bind_host, keys, message_bytes_max, x->setup.dead_ms,
+                       eb);
 }
 
 static kv_identity own(const kv_identity *id) {
@@ -430,9 +431,7 @@ static void command(xfer *x, const xfer_cmd *c) {
 }
 
 static int wait_items(const xfer *x, zmq_pollitem_t *items) {
-    items[0] = (zmq_pollitem_t){.socket = x->router.socket, .events = ZMQ_POLLIN};
-    items[1] = (zmq_pollitem_t){.socket = x->router.monitor, .events = ZMQ_POLLIN};
-    return 2;
+    return chan_items(&x->router, items);
 }
 
 const xfer_role recv_role = {
