@@ -1,5 +1,5 @@
-/* device_thread_test - what a worker's loop may rely on: a job's results, one fatal error, and an engine that
- * is there until nobody uses it. */
+/* device_thread_test - what a worker's loop may rely on: a job's results, one fatal error, a sequence that
+ * fails alone, and an engine that is there until nobody uses it. */
 #include "tests/unit/engine_scene.h"
 
 #include "base/clock.h"
@@ -144,13 +144,69 @@ static void an_engine_that_cannot_be_opened_is_an_error_of_the_start(void **stat
     assert_null(d);
 }
 
+/* Slot 0 has a spec that is no grammar. */
+static void a_sequence_that_is_refused_fails_alone(void **state) {
+    const fixture *f = *state;
+    engine *e = engine_of(f, "cpu", 1, DT_F16);
+    const sampling p = greedy();
+    open_at(e, 0, f->prompt, 33, &p, 7, 1, 3);
+    const token_out want = prefill(e, 0, 33, 33);
+    engine_free(e);
+
+    device_thread *d = started(f);
+    sampling bad = greedy();
+    bad.spec = "{\"regex\": \"(\"}";
+    bad.spec_len = (uint32_t)strlen(bad.spec);
+    const uint32_t pages[] = {0, 1, 2, 7, 8, 9};
+    const dev_open opens[] = {
+        {.slot = 0,
+         .init = {.prompt = f->prompt, .prompt_count = 33, .params = &bad, .pages = pages, .page_count = 3}},
+        {.slot = 1,
+         .init = {
+             .prompt = f->prompt, .prompt_count = 33, .params = &p, .pages = pages + 3, .page_count = 3}}};
+    const step_item items[] = {{.slot = 0, .count = 33, .sample = true, .tag = 41},
+                               {.slot = 1, .count = 33, .sample = true, .tag = 42}};
+    dev_job job = {.opens = opens, .open_count = 2, .items = items, .item_count = 2};
+    const step_result *results = NULL;
+    uint32_t count = 0;
+    errbuf eb = {0};
+    if (run_job(d, &job, &results, &count, &eb) != ST_OK) fail_msg("%s", eb.text);
+    assert_int_equal(count, 2);
+    assert_int_equal(results[0].tag, 41);
+    assert_true(results[0].broken);
+    assert_false(results[0].sampled);
+    assert_non_null(strstr(results[0].why, "sequence: "));
+    assert_int_equal(results[1].tag, 42);
+    assert_false(results[1].broken);
+    assert_int_equal(results[1].token.id, want.id);
+
+    /* Its slot is closed like any other, and free; and a step of nobody else is none. */
+    const uint32_t both[] = {0, 1}, first[] = {0};
+    job = (dev_job){
+        .closes = both, .close_count = 2, .opens = opens, .open_count = 1, .items = items, .item_count = 1};
+    assert_int_equal(run_job(d, &job, &results, &count, NULL), ST_OK);
+    assert_int_equal(count, 1);
+    assert_true(results[0].broken);
+    job = (dev_job){.closes = first, .close_count = 1};
+    assert_int_equal(run_job(d, &job, &results, &count, NULL), ST_OK);
+    assert_int_equal(run_prompt(d, f, 33, &results, NULL), ST_OK);
+    assert_int_equal(results[0].token.id, want.id);
+    assert_true(device_thread_stop(d, WAIT_NS));
+    assert_true(device_thread_free(d, WAIT_NS));
+}
+
 static void a_job_that_fails_is_told_with_its_reason(void **state) {
     const fixture *f = *state;
     device_thread *d = started(f);
     const step_result *results = NULL;
+    uint32_t count = 0;
+    assert_int_equal(run_prompt(d, f, 33, &results, NULL), ST_OK);
+    const step_item item = {
+        .slot = 0, .begin = 33, .count = 1, .tag = 42, .new_page_count = 1, .new_pages = {PAGES}};
+    const dev_job job = {.items = &item, .item_count = 1};
     errbuf eb = {0};
-    assert_int_equal(run_prompt(d, f, 0, &results, &eb), ST_INVALID);
-    assert_non_null(strstr(eb.text, "opening a sequence"));
+    assert_int_equal(run_job(d, &job, &results, &count, &eb), ST_INVALID);
+    assert_non_null(strstr(eb.text, "page"));
     assert_true(device_thread_stop(d, WAIT_NS));
     assert_true(device_thread_free(d, WAIT_NS));
     assert_true(device_thread_free(NULL, 0));
@@ -162,6 +218,7 @@ int main(void) {
         cmocka_unit_test(the_age_of_a_step_counts_from_the_last_layer_that_it_did),
         cmocka_unit_test(pages_can_be_read_after_the_stop_until_the_engine_is_freed),
         cmocka_unit_test(an_engine_that_cannot_be_opened_is_an_error_of_the_start),
+        cmocka_unit_test(a_sequence_that_is_refused_fails_alone),
         cmocka_unit_test(a_job_that_fails_is_told_with_its_reason),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
