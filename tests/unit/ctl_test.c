@@ -89,6 +89,7 @@ static ctl_msg sample(ctl_kind kind) {
                             .max_rows = 65,
                             .max_context = 2048,
                             .kv_token_bytes = 23040,
+                            .last_incarnation = UINT64_MAX - 1,
                             .numerics = numerics,
                             .numeric_count = ARRAY_LEN(numerics)};
         break;
@@ -228,6 +229,7 @@ static void assert_join_equal(const ctl_join *a, const ctl_join *b) {
     assert_true(a->pid == b->pid && a->page_count == b->page_count && a->page_tokens == b->page_tokens);
     assert_true(a->max_seqs == b->max_seqs && a->max_rows == b->max_rows && a->max_context == b->max_context);
     assert_true(a->kv_token_bytes == b->kv_token_bytes);
+    assert_true(a->last_incarnation == b->last_incarnation);
     assert_int_equal(a->numeric_count, b->numeric_count);
     for (uint32_t i = 0; i < a->numeric_count; i++) {
         assert_string_equal(a->numerics[i].name, b->numerics[i].name);
