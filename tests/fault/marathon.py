@@ -94,7 +94,7 @@ class Client(threading.Thread):
         leaves = self.random.below(100) < self.run_.args.cancel_percent
         streams = leaves or self.random.below(3) > 0
         # Where a client leaves: before the answer begins, or some of its bytes later.
-        patience = (self.random.below(400) / 1000, self.random.below(3) * self.random.below(20000))
+        patience = (self.random.below(100) / 1000, self.random.below(3) * self.random.below(20000))
         with socket.create_connection(
             ("127.0.0.1", self.run_.c.http_port), timeout=self.run_.args.patience_s
         ) as s:
@@ -212,9 +212,7 @@ class Run:
     # ---- faults ----
 
     def ready(self, role):
-        return [
-            w["name"] for w in self.c.health()[1]["workers"] if w["role"] == role and w["state"] == "ready"
-        ]
+        return [w for w in self.c.health()[1]["workers"] if w["role"] == role and w["state"] == "ready"]
 
     def whole(self):
         return len(self.ready("prefill")) == self.args.p and len(self.ready("decode")) == self.args.d
@@ -227,23 +225,23 @@ class Run:
     def fault(self):
         kind = ("kill", "kill", "freeze", "freeze", "join")[self.random.below(5)]
         role = ("prefill", "decode")[self.random.below(2)]
-        names = self.ready(role)
-        if not names:
+        workers = self.ready(role)
+        if not workers:
             return
-        name = names[self.random.below(len(names))]
-        pid = self.pid_of(name)
+        worker = workers[self.random.below(len(workers))]
+        name, pid = worker["name"], self.pid_of(worker["name"])
         if not pid:
             return
         begun = time.time()
         print("%7.1f s %s %s" % (begun - self.begun, kind, name), flush=True)
         if kind == "kill":
             kill(pid)
-            self.gone(name, pid)
+            self.gone(worker)
             self.c.start_worker(role)
         elif kind == "freeze":
             kill(pid, signal.SIGSTOP)
             try:
-                self.gone(name, pid)
+                self.gone(worker)
                 self.over.wait(max(0, begun + 2 * self.args.gone_ms / 1000 - time.time()))
             finally:
                 kill(pid, signal.SIGCONT)
@@ -254,9 +252,10 @@ class Run:
         self.faults.append((kind, name, begun, recovered))
         self.over.wait(2 * (recovered - begun))
 
-    def gone(self, name, pid):
-        """Another one may go by the name at once, so its process is looked for, too."""
-        wait_for("the end of %s" % name, lambda: not self.c.worker(name) or self.pid_of(name) != pid)
+    def gone(self, worker):
+        """Another one may go by the name at once, so its session is looked for."""
+        here = lambda: [w["id"] for w in self.c.health()[1]["workers"]]
+        wait_for("the end of %s" % worker["name"], lambda: worker["id"] not in here())
 
     def join_and_leave(self, role):
         """One more for a while: requests must not notice that it comes and goes."""
@@ -404,6 +403,7 @@ class Run:
                 "count": len(pauses),
                 "p50": quantile(pauses, 0.5),
                 "p99": quantile(pauses, 0.99),
+                "max": quantile(pauses, 1),
             },
             "grown": self.grown,
             "counters": {k: v for k, v in self.counters.items() if "{" not in k},
