@@ -265,9 +265,12 @@ class Cluster:
         finally:
             kill(pid, signal.SIGCONT)
 
-    def start_worker(self, role):
-        """By hand, without mpirun: given only the config, in which the coordinator's address is."""
+    def start_worker(self, role, fault=None):
+        """By hand, without mpirun: given only the config, in which the coordinator's address is. fault: what
+        it is to suffer (common/base/fault.h)."""
         env = {k: v for k, v in os.environ.items() if not k.startswith("OMPI_")}
+        if fault:
+            env["BATON_FAULT"] = fault
         with open(self.log_path, "a") as log:
             process = subprocess.Popen(
                 [BIN + "/baton-" + role, self.path], stdout=log, stderr=log, env=env, stdin=subprocess.DEVNULL
