@@ -189,6 +189,8 @@ class Sampler(threading.Thread):
             fds = len(os.listdir("/proc/%d/fd" % pid))
         except (OSError, IndexError):
             return  # it has just ended
+        if not pages:
+            return  # likewise, and nobody has collected it
         self.rows.append((time.time() - self.run_.begun, role, pid, pages * os.sysconf("SC_PAGE_SIZE"), fds))
 
 
@@ -284,12 +286,13 @@ class Run:
             self.broken.append("the last probe has wrong bytes")
 
     def growth(self, rows, column):
-        """Of a process: median of its last fifth less that of its second fifth; the first is warming up."""
+        """Of a process: the median of its last fifth less that of the fifth behind the first third. In the
+        first third it warms up: the coordinator's ring of ended requests and steps (17 MiB) fills."""
         values = [r[column] for r in rows]
-        fifth = len(values) // 5
+        third, fifth = len(values) // 3, len(values) // 5
         if fifth < 5:
             return 0
-        return statistics.median(values[-fifth:]) - statistics.median(values[fifth : 2 * fifth])
+        return statistics.median(values[-fifth:]) - statistics.median(values[third : third + fifth])
 
     def judge_growth(self):
         """The coordinator, and workers that lived for half the run. A pool's pages are touched one after the
@@ -298,11 +301,23 @@ class Run:
         for pid in {r[2] for r in self.sampler.rows}:
             rows = [r for r in self.sampler.rows if r[2] == pid]
             role = rows[0][1]
-            if role != "coordinator" and len(rows) < self.args.minutes * 30:
+            # Looking takes time, too: they are less than one in a second.
+            if role != "coordinator" and rows[-1][0] - rows[0][0] < self.args.minutes * 30:
                 continue
             memory, fds = self.growth(rows, 3), self.growth(rows, 4)
+            late = rows[len(rows) // 3 :]
+            slope = 0.0
+            if len(late) > 2:
+                slope = statistics.linear_regression([r[0] for r in late], [r[3] for r in late]).slope
             self.grown.append(
-                {"role": role, "pid": pid, "seconds": len(rows), "rss_bytes": memory, "fds": fds}
+                {
+                    "role": role,
+                    "pid": pid,
+                    "seconds": round(rows[-1][0] - rows[0][0]),
+                    "rss_bytes": memory,
+                    "rss_mib_per_10_min": round(slope * 600 / 2**20, 2),
+                    "fds": fds,
+                }
             )
             if memory > self.args.growth_mb << 20:
                 self.broken.append("%s %d has grown by %.1f MiB" % (role, pid, memory / 2**20))
@@ -450,7 +465,7 @@ def main():
     number("--cancel-percent", 10, "of requests whose client leaves")
     number("--gone-ms", 1000, "silence after which a worker is given up")
     number("--patience-s", 200.0, "after which a request that has not ended counts as lost")
-    number("--growth-mb", 12, "memory that a process may gain")
+    number("--growth-mb", 4, "memory that a process may gain in the last two thirds of the run")
     number("--out", "", "directory for the results")
     run = Run(parser.parse_args())
     run.go()
