@@ -153,6 +153,22 @@ static void a_client_that_leaves_in_the_middle_of_its_stream_cancels(void **stat
     pump(w);
 }
 
+/* As it goes when a client closes with something unread, or its host forgot the connection. */
+static void a_client_that_resets_while_queued_cancels(void **state) {
+    world *w = *state;
+    const struct linger reset = {.l_onoff = 1, .l_linger = 0};
+    for (int pipelined = 0; pipelined < 2; pipelined++) {
+        dial(w, 0, 0);
+        uint64_t first = w->core.last;
+        post(w, 0, COMPLETIONS, "", "{\"prompt\":\"a\"}");
+        if (pipelined) post(w, 0, COMPLETIONS, "", "{\"prompt\":\"b\"}");
+        PUMP_UNTIL(w, w->core.last == first + 1);
+        assert_int_equal(setsockopt(w->fd[0], SOL_SOCKET, SO_LINGER, &reset, sizeof reset), 0);
+        hang_up(w, 0);
+        PUMP_UNTIL(w, http_client_count(w->http) == 0 && w->core.requests[first + 1].canceled);
+    }
+}
+
 static void a_pipelined_second_request_is_answered_after_the_first(void **state) {
     world *w = *state;
     dial(w, 0, 0);
@@ -196,7 +212,8 @@ static void a_client_that_pauses_loses_nothing(void **state) {
     flood(w, 1, 3999);
     fake_token(&w->core, 1, (token_out){.id = 'Z', .fin = FINISH_LENGTH});
     for (int i = 0; i < 20; i++) pump(w);
-    assert_int_equal(http_client_count(w->http), 1); /* what is unsent waits in the log */
+    /* What is unsent waits in the log; TLS may have given all to the kernel by now. */
+    if (!world_tls) assert_int_equal(http_client_count(w->http), 1);
     PUMP_UNTIL(w, has(w, 0, "\r\n0\r\n\r\n"));
     assert_int_equal(count_of(w, 0, "\"text\":"), 4000);
     assert_int_equal(http_client_count(w->http), 0);
@@ -437,7 +454,8 @@ static void a_port_in_use_is_named_with_the_remedy(void **state) {
     free(address);
 }
 
-int main(void) {
+int main(int argc, char **argv) {
+    world_main(argc, argv);
     const struct CMUnitTest tests[] = {
         WITH_WORLD(a_whole_answer_waits_for_the_last_token),
         WITH_WORLD(headers_come_with_the_first_token_and_each_token_is_an_event),
@@ -447,6 +465,7 @@ int main(void) {
         WITH_WORLD(a_request_says_until_when_its_first_token_must_come),
         WITH_WORLD(a_client_that_leaves_while_queued_cancels_all_its_choices),
         WITH_WORLD(a_client_that_leaves_in_the_middle_of_its_stream_cancels),
+        WITH_WORLD(a_client_that_resets_while_queued_cancels),
         WITH_WORLD(a_pipelined_second_request_is_answered_after_the_first),
         WITH_WORLD(a_client_that_pipelines_and_leaves_cancels_the_first),
         WITH_WORLD(a_client_that_pauses_loses_nothing),
@@ -461,5 +480,5 @@ int main(void) {
         WITH_WORLD(a_stop_ends_every_client_with_an_error),
         WITH_WORLD(a_port_in_use_is_named_with_the_remedy),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return world_end(cmocka_run_group_tests(tests, NULL, NULL));
 }
