@@ -54,8 +54,18 @@ void member_free(member *m) {
     free(m);
 }
 
+/* A bound on a whole step is one on each of its operations. It was learned while the machine may have been
+ * less busy, hence the factor; what nothing is known of gets the longest time. */
+enum { BOUND_FACTOR = 10, LONGEST_FACTOR = 12 };
+
+static uint64_t step_limit(const ctl_heartbeat *b, uint64_t step_age_min_ns) {
+    uint64_t longest = LONGEST_FACTOR * step_age_min_ns;
+    if (!b->step_bound_ns || b->step_bound_ns >= longest / BOUND_FACTOR) return longest;
+    return MAX(step_age_min_ns, BOUND_FACTOR * b->step_bound_ns);
+}
+
 static bool step_too_old(const ctl_heartbeat *b, uint64_t step_age_min_ns) {
-    return b->step_age_ns > MAX(step_age_min_ns, 20 * b->step_median_ns);
+    return b->step_age_ns > step_limit(b, step_age_min_ns);
 }
 
 bool member_step_too_old(const member *m, uint64_t step_age_min_ns) {
@@ -125,8 +135,10 @@ bool member_judge(member *m, const core_options *opt, uint64_t now_ns, errbuf *w
         return true;
     }
     if (s != MEMBER_JOINING && step_too_old(&m->beat, opt->step_age_min_ns)) {
-        errf(why, ST_PEER, "a step stands still for %llu ms, the median is %llu ms",
-             m->beat.step_age_ns / NS_PER_MS, m->beat.step_median_ns / NS_PER_MS);
+        errf(why, ST_PEER,
+             "a step stands still for %llu ms, at layer %u of %u; at most %llu ms were expected",
+             m->beat.step_age_ns / NS_PER_MS, m->beat.step_layers_done, m->beat.step_layers,
+             step_limit(&m->beat, opt->step_age_min_ns) / NS_PER_MS);
         return true;
     }
     if (silence >= opt->suspect_ns && (s == MEMBER_READY || s == MEMBER_DRAINING))

@@ -66,7 +66,9 @@ bool member_heard(member *m, uint32_t free_pages, const ctl_heartbeat *beat, uin
                   uint64_t now_ns);
 /* Rule 14. True: it must be declared GONE; why tells. Otherwise it may have become SUSPECT. */
 bool member_judge(member *m, const core_options *opt, uint64_t now_ns, errbuf *why);
-/* A step that stands still for longer than rule 14 allows, by its last heartbeat */
+/* A step that stands still for longer than rule 14 allows, by its last heartbeat: ten times what the whole
+ * step may take by its work, as earlier ones tell, but step_age_min_ns at least, and at most, or where
+ * nothing is known, twelve times that. */
 bool member_step_too_old(const member *m, uint64_t step_age_min_ns);
 /* When silence would next change something */
 uint64_t member_judge_next(const member *m, const core_options *opt);

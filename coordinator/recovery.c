@@ -308,8 +308,26 @@ static void why_it_waited(const core *c, const request *r, errbuf *eb) {
              "no worker joined within %llu ms whose KV pool holds the prompt and max_tokens: lower them", ms);
 }
 
+/* A worker that gets on with its work is slow, not stuck: its requests get ten times as long in all, as long
+ * as it moves. False: it does not, or that has passed too. */
+static bool gets_on(core *c, request *r, uint64_t now_ns) {
+    bool computing = request_state(r) == REQ_PREFILL;
+    if (!computing && request_state(r) != REQ_DECODE) return false;
+    const member *m = computing ? r->prefill : r->decode;
+    uint64_t begin_ns = computing ? r->sm.entered_ns[REQ_PREFILL] : r->token_ns;
+    uint64_t limit_ns = computing ? c->opt.prefill_ns : c->opt.decode_token_ns;
+    uint64_t look_ns = MIN(limit_ns, c->opt.step_age_min_ns);
+    bool moves =
+        member_state_of(m) != MEMBER_SUSPECT && member_has_work(m) && member_standing(m, now_ns) < look_ns;
+    if (!moves || now_ns >= begin_ns + 10 * limit_ns) return false;
+    r->grace_ns = now_ns + look_ns;
+    request_table_place(&c->requests, r);
+    return true;
+}
+
 static void expire(core *c, request *r, uint64_t now_ns) {
     errbuf eb = {0};
+    if (gets_on(c, r, now_ns)) return;
     switch (request_state(r)) {
     case REQ_WAIT_PREFILL:
         if (!r->log.count && r->leave_by_ns <= now_ns) {
@@ -321,7 +339,7 @@ static void expire(core *c, request *r, uint64_t now_ns) {
         break;
     case REQ_PREFILL:
         errf(&eb, ST_TIMEOUT, "%s did not finish the prompt of %u tokens within %llu ms", r->prefill->name,
-             request_rows(r), c->opt.prefill_ns / NS_PER_MS);
+             request_rows(r), (now_ns - r->sm.entered_ns[REQ_PREFILL]) / NS_PER_MS);
         recovery_fail(c, r, ST_TIMEOUT, eb.text, now_ns);
         break;
     case REQ_WAIT_KV:
@@ -332,7 +350,7 @@ static void expire(core *c, request *r, uint64_t now_ns) {
         break;
     case REQ_DECODE:
         errf(&eb, ST_TIMEOUT, "%s sent no token for %llu ms", r->decode->name,
-             c->opt.decode_token_ns / NS_PER_MS);
+             (now_ns - r->token_ns) / NS_PER_MS);
         recovery_replay(c, r, RETRY_TIMEOUT, eb.text, now_ns);
         break;
     case REQ_NEW:

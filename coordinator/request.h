@@ -91,6 +91,7 @@ typedef struct request {
     uint64_t
         kv_since_ns;   /* WAIT_KV entered from PREFILL: its deadline and the hand-off time count from here */
     uint64_t token_ns; /* last new token in DECODE, or the entry */
+    uint64_t grace_ns; /* in PREFILL and DECODE: its deadline is not earlier, since its worker gets on */
     uint64_t handoff_ns; /* of the last finished hand-off */
     uint32_t span_count;
     core_span spans[CORE_SPANS_MAX];

@@ -87,7 +87,39 @@ static void a_full_queue_is_429_with_retry_after(void **state) {
     post(w, 0, COMPLETIONS, "", "{\"prompt\":\"a\"}");
     PUMP_UNTIL(w, has(w, 0, "}}"));
     assert_true(has(w, 0, "HTTP/1.1 429 "));
-    assert_true(has(w, 0, "Retry-After: 1"));
+    assert_true(has(w, 0, "Retry-After: 1\r\n"));
+    w->core.retry_s = 17;
+    dial(w, 1, 0);
+    post(w, 1, COMPLETIONS, "", "{\"prompt\":\"a\"}");
+    PUMP_UNTIL(w, has(w, 1, "}}"));
+    assert_true(has(w, 1, "Retry-After: 17\r\n"));
+    assert_false(has(w, 1, "Retry-After: 1\r\n"));
+}
+
+static void a_request_says_until_when_its_first_token_must_come(void **state) {
+    world *w = *state;
+    static const char *const wrong[] = {"", "-1", "1.5", "2s", "86400001", "99999999999999999999"};
+    for (size_t i = 0; i < ARRAY_LEN(wrong); i++) {
+        char field[64];
+        snprintf(field, sizeof field, "x-slo-ttft-ms: %s\r\n", wrong[i]);
+        dial(w, 0, 0);
+        post(w, 0, COMPLETIONS, field, "{\"prompt\":\"a\"}");
+        PUMP_UNTIL(w, has(w, 0, "}}"));
+        assert_true(has(w, 0, "HTTP/1.1 400 "));
+        assert_true(has(w, 0, "x-slo-ttft-ms: want whole milliseconds, 0 (any time) to 86400000, got "));
+    }
+    static const char *const fields[] = {"x-slo-ttft-ms: 2500\r\n", "X-SLO-TTFT-MS: 0\r\n", ""};
+    uint64_t before_ns = clock_now_ns();
+    for (size_t i = 0; i < ARRAY_LEN(fields); i++) {
+        dial(w, 0, 0);
+        post(w, 0, COMPLETIONS, fields[i], "{\"prompt\":\"a\"}");
+        PUMP_UNTIL(w, w->core.last == i + 1);
+    }
+    assert_in_range(w->core.requests[1].first_by_ns, before_ns + 2500 * NS_PER_MS,
+                    clock_now_ns() + 2500 * NS_PER_MS);
+    assert_true(w->core.requests[2].first_by_ns == UINT64_MAX);
+    assert_true(w->core.requests[3].first_by_ns == 0);
+    assert_true(w->core.requests[1].client == 0);
 }
 
 /* ---- clients that leave ---- */
@@ -432,6 +464,7 @@ int main(int argc, char **argv) {
         WITH_WORLD(a_failure_before_the_first_token_keeps_its_status),
         WITH_WORLD(a_later_failure_is_an_event_and_then_done),
         WITH_WORLD(a_full_queue_is_429_with_retry_after),
+        WITH_WORLD(a_request_says_until_when_its_first_token_must_come),
         WITH_WORLD(a_client_that_leaves_while_queued_cancels_all_its_choices),
         WITH_WORLD(a_client_that_leaves_in_the_middle_of_its_stream_cancels),
         WITH_WORLD(a_client_that_resets_while_queued_cancels),
