@@ -25,6 +25,8 @@ const char *api_error_type(uint32_t http) {
         return "RequestEntityTooLargeError";
     case 429:
         return "RateLimitError";
+    case 499:
+        return "RequestCanceledError";
     case 503:
         return "ServiceUnavailableError";
     case 504:
@@ -336,6 +338,15 @@ status api_too_long(api_error *e, const char *what, const api_model *m, uint32_t
                     m->max_context, (uint64_t)have + max_tokens, have, what, max_tokens, what);
 }
 
+status api_prompt_too_long(api_error *e, const char *what, const api_model *m, uint32_t have, bool more) {
+    PRE(e);
+    PRE(what);
+    PRE(m);
+    e->code = "context_length_exceeded";
+    return api_fail(e, 400, what, "%s: %s%u tokens, and at most %u are taken here (limits.max_prompt_tokens)",
+                    what, more ? "more than " : "", have, m->max_prompt);
+}
+
 status api_check_context(api_request *r, const api_model *m, api_error *e) {
     PRE(r);
     PRE(m);
@@ -344,6 +355,7 @@ status api_check_context(api_request *r, const api_model *m, api_error *e) {
         uint32_t have = r->prompts[i].ids.count;
         const char *name = r->kind == API_CHAT ? "messages" : "prompt";
         if (have == 0) return api_fail(e, 400, name, "%s: number %u has no token", name, i);
+        if (m->max_prompt && have > m->max_prompt) return api_prompt_too_long(e, name, m, have, false);
         /* A prompt that fills the context leaves no room for the first token. */
         if (have >= m->max_context) return api_too_long(e, name, m, have, false, 0);
         uint32_t room = m->max_context - have;

@@ -24,6 +24,7 @@
 /* Queue keys hold 16 bits of it (request_table.h). */
 #define API_PRIORITY_MIN (-32768)
 #define API_PRIORITY_MAX 32767
+#define API_TTFT_MS_MAX  86400000u /* that a request may give itself for its first token */
 
 typedef enum api_kind { API_COMPLETION, API_CHAT, API_TOKENIZE, API_DETOKENIZE } api_kind;
 
@@ -32,6 +33,7 @@ typedef struct api_error {
     uint32_t http;
     char param[64];   /* the field at fault; "" = none */
     const char *code; /* what clients look for in its place: static; NULL = the HTTP status */
+    uint32_t retry_s; /* of 429: when to try again; 0 = nothing is known */
     errbuf text;
 } api_error;
 
@@ -84,10 +86,11 @@ typedef struct api_request {
     bool max_tokens_given, seed_given;
     bool stream, include_usage, continuous_usage, timings;
     bool echo, include_stop, keep_special, return_token_ids;
-    bool add_special;     /* the file's BOS in front of texts */
-    bool want_token_strs; /* tokenize: token_strs in the answer */
-    bool want_lists;      /* tokenize: a list of prompts came, so lists of lists go */
-    int32_t priority;     /* in the queue: lower ones first */
+    bool add_special;             /* the file's BOS in front of texts */
+    bool want_token_strs;         /* tokenize: token_strs in the answer */
+    bool want_lists;              /* tokenize: a list of prompts came, so lists of lists go */
+    int32_t priority;             /* in the queue: lower ones first */
+    uint64_t client, first_by_ns; /* see core_request; the front fills them in */
     int64_t
         truncate; /* keep the last so many tokens of each prompt; 0: all; -1: what the context has room for */
     char *warnings; /* of the answer: a JSON list of strings; NULL = none. Owned */
@@ -97,6 +100,8 @@ typedef struct api_request {
 typedef struct api_model {
     const char *name; /* served_model_name */
     uint32_t max_context, vocab;
+    uint32_t max_prompt;      /* limits.max_prompt_tokens; 0: the context's */
+    uint32_t json_depth;      /* limits.json_depth; 0: no bound of ours */
     const sampling *defaults; /* of HTTP's requests; NULL: sampling_default(). Borrowed */
     bool masks;               /* the backend can keep an answer to a form */
 } api_model;
@@ -118,6 +123,8 @@ status api_number(api_request *r, const char *name, double v, api_error *e);
  * of the prompt, or that there are more than so many; 0 for max_tokens: they do not matter. */
 status api_too_long(api_error *e, const char *what, const api_model *m, uint32_t have, bool more,
                     uint32_t max_tokens);
+/* The same, when it is limits.max_prompt_tokens that it does not fit. */
+status api_prompt_too_long(api_error *e, const char *what, const api_model *m, uint32_t have, bool more);
 /* Takes a cache_salt of len bytes: prefixes are shared with requests of the same one only. */
 status api_salt(api_request *r, const void *text, size_t len, api_error *e);
 /* Judges all ranges and combinations, and draws the seed when none was given. */

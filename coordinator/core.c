@@ -4,8 +4,6 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "coordinator/state.h"
-#include "kv/kv_layout.h"
-#include "kv/kv_pool.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -59,87 +57,32 @@ void core_free(core *c) {
     free(c);
 }
 
-/* ---- admission ---- */
-
-/* Looks at every member. */
-static admission look_at_members(const core *c) {
-    admission a = {.known = true, .tokens = c->opt.max_context};
-    a.route = !router_missing_role(core_member_list(c), c->opt.role_wanted, true, &a.missing);
-    for (uint32_t i = 0; i < c->member_count; i++) {
-        const member *m = c->members[i];
-        if (!member_lives(m) || m->tokens_max >= a.tokens) continue;
-        a.tokens = m->tokens_max;
-        a.pool = m;
-    }
-    return a;
-}
-
-/* A route can come about: its workers are there, or the config says that they will be. */
-static status check_roles(core *c, errbuf *eb) {
-    if (!c->admission.known) c->admission = look_at_members(c);
-    if (c->admission.route) return ST_OK;
-    return errf(eb, ST_PEER, "no %s worker has joined, and the config wants none: start one",
-                worker_role_name(c->admission.missing));
-}
-
-/* Rule 10. After check_roles. */
-static status admit_tokens(const core *c, const core_request *r, uint32_t *max_tokens, errbuf *eb) {
-    const member *pool = c->admission.pool;
-    uint32_t limit = c->admission.tokens;
-    uint64_t asked = (uint64_t)r->prompt_count + MAX(r->params.max_tokens, 1u);
-    if (asked <= limit) {
-        *max_tokens = r->params.max_tokens;
-        return ST_OK;
-    }
-    if (!r->max_tokens_given && r->prompt_count < limit) {
-        *max_tokens = limit - r->prompt_count;
-        return ST_OK;
-    }
-    char sum[96];
-    if (r->max_tokens_given)
-        snprintf(sum, sizeof sum, "the prompt of %u tokens with max_tokens %u", r->prompt_count,
-                 r->params.max_tokens);
-    else
-        snprintf(sum, sizeof sum, "the prompt of %u tokens", r->prompt_count);
-    if (!pool)
-        return errf(eb, ST_INVALID, "%s exceeds the context of %u tokens: shorten it or lower max_tokens",
-                    sum, limit);
-    return errf(eb, ST_INVALID,
-                "%s exceeds the %u tokens that the KV pool of %s can hold: shorten it or lower max_tokens",
-                sum, limit, pool->name);
-}
-
-status core_submit(core *c, const core_request *in, uint64_t now_ns, uint64_t *req, errbuf *eb) {
+status core_submit_all(core *c, const core_request *r, uint32_t count, uint64_t now_ns, uint64_t *reqs,
+                       uint32_t *retry_s, errbuf *eb) {
     PRE(c);
-    PRE(in);
-    PRE(in->prompt);
-    PRE(req);
-    if (in->prompt_count == 0) {
-        c->counts.rejected_invalid++;
-        return errf(eb, ST_INVALID, "the prompt's token count must be at least 1");
-    }
-    status st = check_roles(c, eb);
+    PRE(r);
+    PRE(count > 0);
+    PRE(reqs);
+    admission_times t;
+    status st = admission_judge(c, r, count, now_ns, &t, retry_s, eb);
     if (st != ST_OK) return st;
-    uint32_t max_tokens = 0;
-    st = admit_tokens(c, in, &max_tokens, eb);
-    if (st != ST_OK) {
-        c->counts.rejected_invalid++;
-        return st;
+    for (uint32_t i = 0; i < count; i++) {
+        request *q = request_new(++c->last_req, &r[i], admission_max_tokens(c, &r[i]), now_ns);
+        q->first_by_ns = t.first_by_ns;
+        q->leave_by_ns = t.leave_by_ns;
+        q->expected_ns = t.expected_ns;
+        request_move(q, REQ_WAIT_PREFILL, now_ns);
+        request_enter(q, STAGE_QUEUE, NULL, now_ns);
+        q->queue_since_ns = now_ns;
+        request_table_add(&c->requests, q);
+        c->counts.submitted++;
+        reqs[i] = q->id;
     }
-    uint32_t queued = request_table_queued(&c->requests);
-    if (queued >= c->opt.max_queue || c->requests.count >= c->opt.max_requests) {
-        c->counts.rejected_full++;
-        return errf(eb, ST_AGAIN, "the queue is full: %u requests wait, %u are alive; try again later",
-                    queued, c->requests.count);
-    }
-    request *r = request_new(++c->last_req, in, max_tokens, now_ns);
-    request_move(r, REQ_WAIT_PREFILL, now_ns);
-    request_enter(r, STAGE_QUEUE, NULL, now_ns);
-    r->queue_since_ns = now_ns;
-    request_table_add(&c->requests, r);
-    c->counts.submitted++;
-    *req = r->id;
     return ST_OK;
+}
+
+status core_submit(core *c, const core_request *r, uint64_t now_ns, uint64_t *req, errbuf *eb) {
+    return core_submit_all(c, r, 1, now_ns, req, NULL, eb);
 }
 
 static void end_by_client(core *c, uint64_t req, req_state state, uint64_t now_ns) {
@@ -243,6 +186,7 @@ status core_undrain(core *c, uint32_t index, uint64_t now_ns, errbuf *eb) {
     if (member_state_of(m) == MEMBER_DRAINING) sm_move(&m->sm, MEMBER_READY, now_ns);
     request_table_recall(&c->requests);
     log_info("core.member", "worker drains no more", "worker=%s", m->name);
+    event_of_worker(c, EVENT_UNDRAIN, m, NULL);
     return ST_OK;
 }
 
@@ -274,6 +218,9 @@ bool core_worker(const core *c, uint32_t index, uint64_t now_ns, core_worker_inf
                               .pages_promised = m->holds.promised,
                               .assigned = m->holds.count,
                               .silence_ns = now_ns > m->heard_ns ? now_ns - m->heard_ns : 0,
+                              .has_work = member_has_work(m),
+                              .standing_ns = member_standing(m, now_ns),
+                              .token_age_ns = m->token_ns ? now_ns - MIN(m->token_ns, now_ns) : UINT64_MAX,
                               .beat = m->beat,
                               .steps_left_out = m->steps_left_out};
     return true;
@@ -320,16 +267,63 @@ bool core_ready(const core *c) {
     return ready[ROLE_COLOCATED] || (ready[ROLE_PREFILL] && ready[ROLE_DECODE]);
 }
 
+/* A prompt that is computed and whose KV is not verified elsewhere. */
+static void count_pinned(const request *r, core_counters *out) {
+    uint32_t pages = holds_current(&r->prefill->holds, r->id)->pages;
+    out->pages_pinned += pages;
+    if (request_handoff(r) == HANDOFF_COPYING) return;
+    out->parked++;
+    out->parked_bytes += (uint64_t)pages * KV_PAGE_TOKENS * r->prefill->kv_token_bytes;
+    if (!out->parked_since_ns || r->kv_since_ns < out->parked_since_ns) out->parked_since_ns = r->kv_since_ns;
+}
+
+/* What a hold of m stands for that is not closing. */
+static void count_hold(const core *c, const member *m, const hold *h, core_holding *out) {
+    const request *r = request_table_find(&c->requests, h->req);
+    CHECK(r);
+    if (request_state(r) == REQ_DECODE) {
+        out->decoding++;
+    } else if (m->role == ROLE_DECODE) {
+        out->reserved++;
+        out->pages_reserved += h->pages;
+    } else if (h->rows) {
+        out->computing++;
+    } else {
+        out->pages_pinned += h->pages;
+        bool sends = request_handoff(r) == HANDOFF_COPYING;
+        out->sending += sends;
+        out->parked += !sends;
+    }
+}
+
+void core_holding_of(const core *c, uint32_t index, core_holding *out) {
+    PRE(c);
+    PRE(index < c->member_count);
+    PRE(out);
+    const member *m = c->members[index];
+    *out = (core_holding){0};
+    for (uint32_t i = 0; i < m->holds.count; i++) {
+        if (m->holds.items[i]->closing)
+            out->closing++;
+        else
+            count_hold(c, m, m->holds.items[i], out);
+    }
+}
+
 void core_counters_of(const core *c, core_counters *out) {
     PRE(c);
     PRE(out);
     *out = c->counts;
+    out->queue_tokens = c->requests.queued_tokens;
+    out->queue_clients = c->requests.fair.active.count;
+    out->queue_tokens_per_s = pace_rate(&c->pace, 0);
+    out->margin_ns = (uint64_t)c->pace.margin_ns;
     for (uint32_t i = 0; i < c->requests.count; i++) {
         const request *r = c->requests.items[i];
         req_state s = request_state(r);
         out->requests[s]++;
         out->handoffs_pending += request_handoff(r) == HANDOFF_COPYING;
-        if (s == REQ_WAIT_KV) out->pages_pinned += holds_current(&r->prefill->holds, r->id)->pages;
+        if (s == REQ_WAIT_KV) count_pinned(r, out);
     }
 }
 
@@ -430,7 +424,7 @@ bool core_check(const core *c) {
     if (!holds_are_owned(c)) return false;
     if (!prefix_hints_check(&c->computing) || !prefix_hints_check(&c->decoding)) return false;
     if (c->admission.known) {
-        const admission now = look_at_members(c), *kept = &c->admission;
+        const admission now = admission_look(c), *kept = &c->admission;
         if (now.route != kept->route || now.tokens != kept->tokens || now.pool != kept->pool) return false;
     }
     return c->requests.count <= c->opt.max_requests && c->member_count <= c->opt.max_workers;

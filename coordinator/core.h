@@ -18,9 +18,15 @@
 core *core_new(const core_options *opt, const core_sink *sink, uint64_t now_ns);
 void core_free(core *c);
 
-/* ST_OK: *req is its number (never reused). Refusals, with text for the client: ST_INVALID (can never fit;
- * names prompt, max_tokens, context or pool), ST_AGAIN (the queue is full), ST_PEER (no worker of role X has
- * joined; only when WAIT_PREFILL could not help: none wanted). */
+/* All [count] choices of a client's request, or none of them. ST_OK: reqs[i] is the number of choice i (never
+ * reused). Refusals, with text for the client: ST_INVALID (can never fit; names prompt, max_tokens, context,
+ * pool or queue), ST_AGAIN (the queue is full, the client's share of it is, or the first token would come too
+ * late; *retry_s, which may be NULL, is when to try again), ST_PEER (no worker of role X has joined; only
+ * when WAIT_PREFILL could not help: none wanted). client, priority and first_by_ns are those of the first
+ * choice. */
+status core_submit_all(core *c, const core_request *r, uint32_t count, uint64_t now_ns, uint64_t *reqs,
+                       uint32_t *retry_s, errbuf *eb);
+/* Of one choice */
 status core_submit(core *c, const core_request *r, uint64_t now_ns, uint64_t *req, errbuf *eb);
 /* Client went away; unknown req is fine. sink.end follows with REQ_CANCELED */
 void core_cancel(core *c, uint64_t req, uint64_t now_ns);
@@ -50,9 +56,25 @@ typedef struct core_worker_info {
     uint32_t page_count, free_pages, pages_promised; /* promised: by this coordinator's own count */
     uint32_t assigned;                               /* requests with an attempt there */
     uint64_t silence_ns;
+    bool has_work;           /* it has something to compute, as it says or as it was told */
+    uint64_t standing_ns;    /* has_work: since anything of that was seen to move; else 0 */
+    uint64_t token_age_ns;   /* since its last message with tokens; UINT64_MAX: there was none */
     ctl_heartbeat beat;      /* the last one */
     uint64_t steps_left_out; /* that no heartbeat told, in all */
 } core_worker_info;
+/* What a worker was given and has not given back, by what becomes of it. By the coordinator's own count. */
+typedef struct core_holding {
+    uint32_t computing; /* prompts that are not computed yet */
+    uint32_t parked;    /* prompts whose KV waits for a decode worker */
+    uint32_t sending;   /* and whose KV is under way */
+    uint32_t reserved;  /* places for KV that is not verified */
+    uint32_t decoding;
+    uint32_t closing;      /* over: the worker is to say that it has let go */
+    uint32_t pages_pinned; /* of parked and sending */
+    uint32_t pages_reserved;
+} core_holding;
+/* index: as for core_worker. Linear in what it holds: for those who look, not for each turn. */
+void core_holding_of(const core *c, uint32_t index, core_holding *out);
 typedef struct core_pair_info {
     const char *prefill, *decode; /* names; NULL: it is gone. Borrowed until the next event, like fact */
     const struct pair_fact *fact; /* coordinator/pairs.h */
@@ -96,7 +118,7 @@ void core_counters_of(const core *c, core_counters *out);
 bool core_request_times(const core *c, uint64_t req, uint64_t now_ns, core_times *out);
 /* REQ_DONE when unknown */
 req_state core_request_state(const core *c, uint64_t req);
-/* 1 + number of requests before it in the queue; 0 = not queued */
+/* 1 + number of requests before it in the queue, if all are one client's; 0 = not queued */
 uint32_t core_request_position(const core *c, uint64_t req);
 /* Invariants of protocol.md; for tests and, sampled, in debug builds */
 bool core_check(const core *c);

@@ -32,19 +32,21 @@ typedef enum member_state {
 extern const sm_def member_sm;
 
 typedef struct core_options {
-    uint64_t epoch;        /* random, per coordinator process */
-    uint32_t max_requests; /* choices alive at once */
-    uint32_t max_queue;    /* of them in WAIT_PREFILL; beyond: 429 */
+    uint64_t epoch;            /* random, per coordinator process */
+    uint32_t max_requests;     /* choices alive at once */
+    uint32_t max_queue;        /* of them in WAIT_PREFILL; beyond: 429 */
+    uint64_t max_queue_tokens; /* prompt tokens of those; beyond: 429. 0: no bound */
+    uint64_t ttft_goal_ns; /* a request without a time of its own has so long for its first token; 0: any */
     uint32_t max_workers;
     uint64_t heartbeat_ns;    /* 250 ms */
     uint64_t suspect_ns;      /* 1.5 s */
     uint64_t gone_ns;         /* 5 s */
-    uint64_t step_age_min_ns; /* 10 s: a step that stands still for max(this, 20 x median) means GONE */
+    uint64_t step_age_min_ns; /* 10 s: see member_step_too_old */
     uint64_t lease_ns;        /* 10 s */
     uint64_t wait_prefill_ns; /* 60 s -> ST_PEER */
-    uint64_t prefill_ns;      /* 120 s -> ST_TIMEOUT */
+    uint64_t prefill_ns;      /* 120 s -> ST_TIMEOUT; longer while the worker gets on with its work */
     uint64_t wait_kv_ns;      /* 60 s -> ST_TIMEOUT */
-    uint64_t decode_token_ns; /* 30 s without a token -> replay */
+    uint64_t decode_token_ns; /* 30 s without a token -> replay; longer likewise */
     uint32_t max_attempts;    /* 4 */
     uint32_t max_context;     /* of the model */
     bool mixed_numerics;
@@ -60,6 +62,9 @@ typedef struct core_request {
     bool max_tokens_given; /* false: params.max_tokens is clipped to what fits (chat: the rest of the context)
                             */
     int32_t priority;      /* -32768 to 32767: in the queue, lower ones first; 0 is the usual */
+    uint64_t client;       /* who asks; 0: nobody in particular. Clients have fair turns (fair_queue.h) */
+    uint64_t
+        first_by_ns; /* its first token must come until then; 0: ttft_goal_ns decides, UINT64_MAX: any time */
     uint64_t salt[2]; /* of the prefix cache: it meets requests of the same salt only. Both 0: without salt */
 } core_request;
 
@@ -137,6 +142,49 @@ typedef struct core_steps {
     uint64_t now_ns;
 } core_steps;
 
+/* Why a request goes back, or its hand-off to another worker. */
+typedef enum core_retry {
+    RETRY_DEATH,   /* its worker is gone */
+    RETRY_HANDOFF, /* the hand-off failed at one of its ends */
+    RETRY_TIMEOUT, /* no token came in time */
+    RETRY_FAILED,  /* its worker let go of it, or said what it must not */
+    RETRY_PREEMPTED,
+    RETRY_NO_ROOM, /* the worker that was asked had none: nothing ran */
+    RETRY_COUNT
+} core_retry;
+/* "death", "handoff_failed", "timeout", "worker_failed", "preempted", "no_room" */
+const char *core_retry_name(core_retry why);
+
+/* What happened to workers and requests that is more than daily work, as it happens. */
+typedef enum core_event_kind {
+    EVENT_JOIN,    /* a worker was welcomed */
+    EVENT_REFUSED, /* a worker was not */
+    EVENT_READY,   /* it came to work, or back */
+    EVENT_SUSPECT, /* it is silent, or shares a process with one that is gone */
+    EVENT_DRAIN,
+    EVENT_UNDRAIN,
+    EVENT_LEFT, /* in order */
+    EVENT_GONE, /* not so */
+    EVENT_REPLAY,
+    EVENT_HANDOFF_ABORT,
+    EVENT_REQUEST_FAILED,
+    EVENT_CANCELED, /* by hand; a front tells of it, not the core */
+    EVENT_COUNT
+} core_event_kind;
+/* "join" ... "canceled" */
+const char *core_event_name(core_event_kind kind);
+
+typedef struct core_event {
+    core_event_kind kind;
+    const char *worker;   /* whose news it is, or who had the request; NULL: none */
+    const char *role;     /* its role; NULL: none */
+    uint64_t incarnation; /* its session; 0: none */
+    uint64_t req;         /* 0: it is about no request */
+    uint32_t attempt;     /* of req, that ended so */
+    const char *cause;    /* one word: a core_retry's name, or a status; NULL: none */
+    const char *reason;   /* for people; "" = none */
+} core_event;
+
 typedef struct core_sink {
     void *ctx;
     void (*send)(void *ctx, uint64_t conn, const ctl_msg *m);
@@ -152,21 +200,36 @@ typedef struct core_sink {
     void (*record)(void *ctx, const core_record *r); /* before `end` */
     void (*steps)(void *ctx, const core_steps *s);
     void (*decision)(void *ctx, const decision *d); /* routes and reservations, before they are sent */
+    void (*event)(void *ctx, const core_event *e);  /* the core is at work: it must not call back */
 } core_sink;
 
 typedef struct core_counters {
     uint32_t requests[8]; /* alive, by req_state */
-    uint64_t submitted, rejected_full, rejected_invalid;
-    uint64_t finished[4]; /* by finish (FINISH_NONE = stop string) */
+    uint64_t submitted;
+    /* Clients' requests refused: too many wait or are alive, their tokens are too many, the client has its
+     * share of the queue, the first token would be late, it can never fit, no worker of a role is there or
+     * expected. */
+    uint64_t rejected_full, rejected_tokens, rejected_share, rejected_late, rejected_invalid, rejected_roles;
+    uint64_t expired; /* choices that ended in the queue, since their first token could not come in time */
+    uint64_t queue_tokens;     /* that wait */
+    uint32_t queue_clients;    /* that have new requests in the queue */
+    double queue_tokens_per_s; /* that leave a queue; 0: not known yet */
+    uint64_t margin_ns;        /* what first tokens are expected too early by (pace.h) */
+    uint64_t finished[4];      /* by finish (FINISH_NONE = stop string) */
     uint64_t failed, canceled;
     uint64_t prompt_tokens, output_tokens;
     uint64_t cache_queries, cache_hits; /* prefix cache of those that compute prompts: tokens looked for, and
                                            found, by every attempt that gave a token */
     uint64_t replays, preemptions, stale_messages, duplicate_tokens;
+    uint64_t retries[RETRY_COUNT];
+    uint64_t stale_kinds[CTL_KIND_COUNT]; /* stale_messages by what they were */
+    uint64_t drops_sent;                  /* DROPs that answered them */
     uint64_t handoffs_started, handoffs_verified, handoffs_failed, handoff_bytes;
     uint64_t handoff_ns_sum; /* WAIT_KV (or last prefill token) to VERIFIED */
     uint32_t handoffs_pending;
-    uint64_t pages_pinned; /* P pages of finished prompts that wait for VERIFIED */
+    uint64_t pages_pinned;                  /* P pages of finished prompts that wait for VERIFIED */
+    uint32_t parked;                        /* of them, prompts whose KV no decode worker takes yet */
+    uint64_t parked_bytes, parked_since_ns; /* their KV; when the oldest was parked, 0 = none is */
     uint64_t workers_joined, workers_left,
         workers_lost; /* ever; left: drained; lost: nobody told it to leave */
 } core_counters;

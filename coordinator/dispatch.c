@@ -2,8 +2,8 @@
  *
  *   1. parked KV, oldest first, gets D pages;
  *   2. prompts that are being computed without a D, oldest first, get D pages;
- *   3. the queue: replays first, then by priority, then first come first served. One that finds no route
- * stops those behind it.
+ *   3. the queue: replays first, then by priority, then clients in fair turns (fair_queue.h), of each the
+ * first come first. One that finds no route stops those behind it.
  *
  * Strict order keeps large requests from starving: when an older one waits for D pages no younger one
  * reserves any. Only a request that no living worker could ever hold is passed over; its deadline ends it,
@@ -13,6 +13,8 @@
 #include "coordinator/state.h"
 
 #include "base/mem.h"
+
+#define AHEAD_PARTS 8u
 
 static route_ask ask_of(const request *r) {
     return (route_ask){.rows = request_rows(r), .tokens_max = request_tokens_max(r), .avoid = r->avoid};
@@ -50,6 +52,17 @@ static bool offer_decode(core *c, request_line line, uint64_t now_ns) {
     return true;
 }
 
+/* Whether its second token would keep it waiting, when it has a time for its first one: those before it have
+ * theirs and wait for room at a decode worker, or for the link, for longer than an eighth of its time. It
+ * waits in the queue instead, where admission sees it. */
+static bool runs_ahead(core *c, const request *r, uint64_t now_ns) {
+    if (r->first_by_ns == UINT64_MAX || r->log.count) return false;
+    uint32_t pending = c->requests.handing_over;
+    if (!admission_served(c) || pending <= c->admission.prefills) return false;
+    return pace_wait_count_ns(&c->handovers, pending, now_ns) >
+           (r->first_by_ns - r->sm.first_ns[REQ_NEW]) / AHEAD_PARTS;
+}
+
 typedef enum routed { ROUTED, PASSED_OVER, WAITS } routed;
 
 static routed route_one(core *c, request *r, bool decode_blocked, uint64_t now_ns) {
@@ -62,7 +75,10 @@ static routed route_one(core *c, request *r, bool decode_blocked, uint64_t now_n
         request_table_pass_over(&c->requests, r);
         return PASSED_OVER;
     }
+    bool handed_over = to.prefill->role == ROLE_PREFILL && !request_ends_with_prefill(r);
+    if (handed_over && runs_ahead(c, r, now_ns)) return WAITS;
     tell(c, DECISION_ROUTE, r, to.prefill, to.decode);
+    pace_left(&c->pace, request_rows(r));
     request_move(r, REQ_PREFILL, now_ns);
     request_enter(r, STAGE_PREFILL, to.prefill, now_ns);
     outbox_prefill(c, r, to.prefill, prefix_found_pages(&ask.computing, &to.prefill->prefixes));
@@ -70,8 +86,7 @@ static routed route_one(core *c, request *r, bool decode_blocked, uint64_t now_n
     return ROUTED;
 }
 
-void dispatch_turn(core *c, uint64_t now_ns) {
-    PRE(c);
+static void serve(core *c, uint64_t now_ns) {
     bool decode_blocked = !offer_decode(c, LINE_PARKED, now_ns) || !offer_decode(c, LINE_COMPUTING, now_ns);
     static const request_line queue[] = {LINE_REPLAYS, LINE_NEW};
     for (uint32_t i = 0; i < ARRAY_LEN(queue); i++) {
@@ -80,4 +95,11 @@ void dispatch_turn(core *c, uint64_t now_ns) {
             decode_blocked = decode_blocked || r->line == LINE_COMPUTING;
         }
     }
+}
+
+void dispatch_turn(core *c, uint64_t now_ns) {
+    PRE(c);
+    serve(c, now_ns);
+    pace_turn(&c->handovers, c->requests.handing_over > 0, now_ns);
+    pace_turn(&c->pace, request_table_queued(&c->requests) && admission_served(c), now_ns);
 }

@@ -244,11 +244,12 @@ static void on_request(void *ctx, http_request *req) {
     size_t i = route_of(h, path);
     const char *handler = i < ARRAY_LEN(routes) ? routes[i].path : "unknown";
     add_common_fields(h, req);
+    req->client = http_access_client(&h->opt.access, &req->head.fields);
     if (method == HTTP_OPTIONS && strcmp(path, "*") == 0) {
         answer_options(h, req, handler, BOTH_METHODS);
         return;
     }
-    if (method != HTTP_OPTIONS && http_access_denied(&h->opt.access, path, &req->head.fields)) {
+    if (method != HTTP_OPTIONS && http_access_denied(&h->opt.access, path, req->client)) {
         deny(h, req, handler);
         return;
     }
@@ -274,6 +275,11 @@ static void on_request(void *ctx, http_request *req) {
         http_client_start(h, req, handler, routes[i].kind);
 }
 
+static size_t held_by_text(void *ctx) {
+    const http *h = ctx;
+    return text_bytes_away(h->opt.text);
+}
+
 status http_open(http **out, const char *address, const http_options *opt, errbuf *eb) {
     PRE(out);
     PRE(address);
@@ -286,14 +292,13 @@ status http_open(http **out, const char *address, const http_options *opt, errbu
     PRE(opt->meter);
     PRE(opt->trace);
     PRE(opt->access.origins);
-    PRE(opt->body_max > 0);
-    PRE(opt->slow_client_ns > 0);
     http *h = xcalloc(1, sizeof *h);
     h->opt = *opt;
     http_server_options so = {.loop = opt->loop,
-                              .body_max = opt->body_max,
-                              .slow_client_ns = opt->slow_client_ns,
+                              .limits = opt->limits,
+                              .tls = opt->tls,
                               .ctx = h,
+                              .held_elsewhere = held_by_text,
                               .request = on_request,
                               .refused = on_refused};
     status st = http_server_open(&h->server, address, &so, eb);
@@ -333,6 +338,16 @@ void http_turn(http *h, uint64_t now_ns) {
     http_feed *f, *after;
     DL_FOREACH_SAFE(h->feeds, f, after) http_feed_check(f, now_ns);
     http_server_check(h->server, now_ns);
+}
+
+void http_set_keys(http *h, const http_keys *keys) {
+    PRE(h);
+    h->opt.access.keys = keys;
+}
+
+void http_set_tls(http *h, const http_tls *tls) {
+    PRE(h);
+    http_server_set_tls(h->server, tls);
 }
 
 uint32_t http_asked(const http *h) {

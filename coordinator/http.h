@@ -17,6 +17,10 @@
 status http_open(http **out, const char *address, const http_options *opt, errbuf *eb);
 void http_free(http *h);
 uint16_t http_port(const http *h);
+/* From now on these are asked for; NULL: none. Borrowed. Requests that run go on. */
+void http_set_keys(http *h, const http_keys *keys);
+/* Connections from now on speak with this certificate; the front was opened with one. Borrowed. */
+void http_set_tls(http *h, const http_tls *tls);
 /* After core_turn: renders what is new to every client that has room, and cancels the slow ones. */
 void http_turn(http *h, uint64_t now_ns);
 /* Clients whose request has no whole answer yet; pages and their readers do not count. */

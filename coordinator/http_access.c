@@ -58,23 +58,19 @@ bool http_access_preflight(const http_access *a, const struct evkeyvalq *in, con
     return true;
 }
 
-static bool same_secret(const char *given, const char *key) {
-    size_t given_len = strlen(given), key_len = strlen(key);
-    volatile unsigned char differ = given_len != key_len;
-    for (size_t i = 0; i < given_len; i++)
-        differ = (unsigned char)(differ | (given[i] ^ (key_len ? key[i % key_len] : 1)));
-    return !differ;
+uint64_t http_access_client(const http_access *a, const struct evkeyvalq *in) {
+    PRE(a);
+    PRE(in);
+    if (!a->keys) return 0;
+    const char *field = evhttp_find_header(in, "Authorization");
+    if (!field || strncasecmp(field, "Bearer", 6) != 0 || field[6] != ' ') return 0;
+    return http_keys_client(a->keys, field + 6 + strspn(field + 6, " "));
 }
 
-bool http_access_denied(const http_access *a, const char *path, const struct evkeyvalq *in) {
+bool http_access_denied(const http_access *a, const char *path, uint64_t client) {
     PRE(a);
     PRE(path);
-    PRE(in);
-    if (!a->key_count || (strcmp(path, "/v1") != 0 && strncmp(path, "/v1/", 4) != 0)) return false;
-    const char *field = evhttp_find_header(in, "Authorization");
-    if (!field || strncasecmp(field, "Bearer", 6) != 0 || field[6] != ' ') return true;
-    const char *given = field + 6 + strspn(field + 6, " ");
-    bool good = false;
-    for (uint32_t i = 0; i < a->key_count; i++) good = same_secret(given, a->keys[i]) || good;
-    return !good;
+    return a->keys && !client &&
+           (strcmp(path, "/v1") == 0 || strncmp(path, "/v1/", 4) == 0 || strcmp(path, "/tokenize") == 0 ||
+            strcmp(path, "/detokenize") == 0);
 }

@@ -3,16 +3,16 @@
 #define BATON_COORDINATOR_HTTP_ACCESS_H
 
 #include "coordinator/api.h"
+#include "coordinator/http_keys.h"
 
 #include <event2/http.h>
 #include <event2/keyvalq_struct.h>
 
 /* From the config; borrowed. */
 typedef struct http_access {
-    const char *origins;     /* separated by commas or spaces; "*": any; "": no CORS */
-    bool credentials;        /* browsers may send cookies and keys that they hold */
-    const char *const *keys; /* [key_count]; none: no key is asked for */
-    uint32_t key_count;
+    const char *origins;   /* separated by commas or spaces; "*": any; "": no CORS */
+    bool credentials;      /* browsers may send cookies and keys that they hold */
+    const http_keys *keys; /* NULL: no key is asked for */
 } http_access;
 
 /* Adds what the answer to a request with these fields (in) needs, so that its page may read it. */
@@ -21,7 +21,10 @@ void http_access_cors(const http_access *a, const struct evkeyvalq *in, struct e
  * when the origin is not allowed. False: it is no preflight. */
 bool http_access_preflight(const http_access *a, const struct evkeyvalq *in, const char *methods,
                            struct evkeyvalq *out, api_error *e);
-/* The path needs a key, and the request has none of them. Takes as long for any wrong key. */
-bool http_access_denied(const http_access *a, const char *path, const struct evkeyvalq *in);
+/* Whose request it is: the number of http_keys_client for the key that it has; 0: it has none of the keys, or
+ * none is asked for. */
+uint64_t http_access_client(const http_access *a, const struct evkeyvalq *in);
+/* The path needs a key, and client, which is http_access_client's, has none. */
+bool http_access_denied(const http_access *a, const char *path, uint64_t client);
 
 #endif

@@ -9,6 +9,8 @@
 #include <string.h>
 #include <utlist.h>
 
+#define TTFT_FIELD "x-slo-ttft-ms"
+
 void http_reply(http *h, http_request *req, const char *handler, uint32_t code, const char *content_type,
                 const buf *body) {
     PRE(h);
@@ -17,7 +19,8 @@ void http_reply(http *h, http_request *req, const char *handler, uint32_t code, 
     PRE(content_type);
     PRE(body);
     evhttp_add_header(&req->out, "Content-Type", content_type);
-    if (code == 429 || code == 503) evhttp_add_header(&req->out, "Retry-After", "1");
+    bool later = (code == 429 || code == 503) && !evhttp_find_header(&req->out, "Retry-After");
+    if (later) evhttp_add_header(&req->out, "Retry-After", "1");
     const char *method = http_method_name(req->head.method);
     meter_http(h->opt.meter, handler, method, code);
     if (req->whole_ns) meter_http_done(h->opt.meter, handler, method, clock_now_ns() - req->whole_ns);
@@ -29,6 +32,9 @@ void http_reply_error(http *h, http_request *req, const char *handler, const api
     log_debug("http", "refused", "path=%s http=%u why=%s", handler, e->http, e->text.text);
     buf body = {0};
     openai_error(&body, e);
+    char seconds[16];
+    snprintf(seconds, sizeof seconds, "%u", e->retry_s);
+    if (e->retry_s) evhttp_add_header(&req->out, "Retry-After", seconds);
     http_reply(h, req, handler, e->http, "application/json", &body);
     buf_done(&body);
 }
@@ -98,16 +104,14 @@ void http_client_fail(http_client *c, uint32_t code, const char *why) {
 
 /* ---- a job that came back ---- */
 
-static void reply_tokens(http_client *c, const api_request *r) {
-    const text_env *env = c->http->opt.env;
-    buf body = {0};
-    openai_tokens(&body, r, env->tok, &env->model);
-    finish_body(c, &body);
-    buf_done(&body);
-}
-
 static void on_wake(void *ctx) {
     mark_dirty(ctx);
+}
+
+/* Of several; the holders of one key are nobody in particular. */
+static uint64_t client_of(const http_client *c) {
+    const http_keys *keys = c->http->opt.access.keys;
+    return keys && http_keys_count(keys) > 1 ? c->req->client : 0;
 }
 
 static void on_job_done(void *owner, text_job *job) {
@@ -118,15 +122,32 @@ static void on_job_done(void *owner, text_job *job) {
     if (e.http) {
         finish_error(c, &e);
     } else if (r->kind == API_TOKENIZE || r->kind == API_DETOKENIZE) {
-        reply_tokens(c, r);
+        finish_body(c, &job->answer);
     } else {
         snprintf(r->id, sizeof r->id, "%s%s", r->kind == API_CHAT ? "chatcmpl-" : "cmpl-", c->request_id);
         r->created = clock_wall_s();
+        r->client = client_of(c);
+        r->first_by_ns = c->first_by_ns;
         stream_listener l = {.ctx = c, .wake = on_wake};
         if (stream_open(&c->stream, c->http->opt.streams, r, &l, clock_now_ns(), &e) != ST_OK)
             finish_error(c, &e);
     }
     text_job_free(job);
+}
+
+/* Until when the first token must come. */
+static status read_terms(http_client *c, api_error *e) {
+    const struct evkeyvalq *fields = &c->req->head.fields;
+    const char *text = evhttp_find_header(fields, TTFT_FIELD);
+    if (!text) return ST_OK;
+    size_t len = strspn(text, "0123456789");
+    unsigned long ms = len && len < 10 && !text[len] ? strtoul(text, NULL, 10) : API_TTFT_MS_MAX + 1;
+    if (ms > API_TTFT_MS_MAX)
+        return api_fail(e, 400, TTFT_FIELD,
+                        TTFT_FIELD ": want whole milliseconds, 0 (any time) to %u, got %.40s",
+                        API_TTFT_MS_MAX, text);
+    c->first_by_ns = ms ? c->req->whole_ns + ms * NS_PER_MS : UINT64_MAX;
+    return ST_OK;
 }
 
 void http_client_start(http *h, http_request *req, const char *path, api_kind kind) {
@@ -147,11 +168,15 @@ void http_client_start(http *h, http_request *req, const char *path, api_kind ki
     req->owner = c;
     req->gone = on_gone;
 
+    api_error e = {0};
+    if (read_terms(c, &e) != ST_OK) {
+        finish_error(c, &e);
+        return;
+    }
     size_t len = evbuffer_get_length(req->body);
     text_job *job = text_job_new(kind, c, on_job_done);
     job->body = malloc(len + 1);
     if (!job->body) {
-        api_error e = {0};
         api_fail(&e, 503, NULL, "no memory for a body of %zu bytes", len);
         text_job_free(job);
         finish_error(c, &e);
@@ -245,7 +270,7 @@ void http_client_check(http_client *c, uint64_t now_ns) {
     if (unsent == 0 || drained > c->drained_bytes) {
         c->drained_bytes = drained;
         c->drained_ns = now_ns;
-    } else if (now_ns - c->drained_ns >= c->http->opt.slow_client_ns) {
+    } else if (now_ns - c->drained_ns >= c->http->opt.limits.slow_client_ns) {
         log_warn("http", "client does not read, canceled", "id=%s unsent=%zu", c->request_id, unsent);
         http_request *req = untie(c);
         http_client_free(c);

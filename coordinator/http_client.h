@@ -20,6 +20,7 @@ typedef struct http_client {
     api_kind kind;
     text_job *job;          /* away at the text thread, or NULL */
     stream *stream;         /* or NULL */
+    uint64_t first_by_ns;   /* see core_request */
     bool started;           /* headers are out */
     bool dirty;             /* on the list of those to render */
     uint64_t sent_bytes;    /* given to the connection since the start */

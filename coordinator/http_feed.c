@@ -101,7 +101,7 @@ void http_feed_check(http_feed *f, uint64_t now_ns) {
     if (unsent == 0 || drained > f->drained_bytes) {
         f->drained_bytes = drained;
         f->drained_ns = now_ns;
-    } else if (now_ns > f->drained_ns && now_ns - f->drained_ns >= f->http->opt.slow_client_ns) {
+    } else if (now_ns > f->drained_ns && now_ns - f->drained_ns >= f->http->opt.limits.slow_client_ns) {
         log_warn("http", "reader does not read, dropped", "unsent=%zu", unsent);
         http_feed_drop(f);
     }

@@ -55,7 +55,7 @@ static size_t leading(const char *bytes, size_t len) {
     return n;
 }
 
-size_t http_head_end(const char *bytes, size_t len, size_t from, api_error *e) {
+size_t http_head_end(const char *bytes, size_t len, size_t from, size_t max, api_error *e) {
     PRE(bytes || !len);
     PRE(e);
     size_t begin = leading(bytes, len);
@@ -70,12 +70,13 @@ size_t http_head_end(const char *bytes, size_t len, size_t from, api_error *e) {
     for (const char *p; i < len && (p = memchr(bytes + i, '\n', len - i)); i = (size_t)(p - bytes) + 1) {
         size_t at = (size_t)(p - bytes) + 1;
         if (at < len && bytes[at] == '\r') at++;
-        if (at < len && bytes[at] == '\n' && at < HTTP_HEAD_MAX) return at + 1;
+        if (at < len && bytes[at] == '\n' && at < max) return at + 1;
     }
     if (len - begin > HTTP_TARGET_MAX + 64 && !memchr(bytes + begin, '\n', HTTP_TARGET_MAX + 64))
         (void)api_fail(e, 414, NULL, "the request line has more than %zu bytes", HTTP_TARGET_MAX);
-    else if (len >= HTTP_HEAD_MAX)
-        (void)api_fail(e, 431, NULL, "the header fields have more than %zu bytes", HTTP_HEAD_MAX);
+    else if (len >= max)
+        (void)api_fail(e, 431, NULL, "the header fields have more than %zu bytes (limits.max_header_kb)",
+                       max);
     return 0;
 }
 
@@ -285,8 +286,8 @@ static status read_line(http_chunks *c, struct evbuffer *in, size_t body_len, si
         c->at = CHUNK_DONE;
     } else {
         c->trailer += len;
-        if (c->trailer > HTTP_HEAD_MAX)
-            st = api_fail(e, 431, NULL, "the trailer has more than %zu bytes", HTTP_HEAD_MAX);
+        if (c->trailer > HTTP_TRAILER_MAX)
+            st = api_fail(e, 431, NULL, "the trailer has more than %zu bytes", HTTP_TRAILER_MAX);
     }
     free(line);
     return st;

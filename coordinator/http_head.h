@@ -14,9 +14,9 @@
 #include <stdint.h>
 #include <sys/queue.h>
 
-#define HTTP_HEAD_MAX   ((size_t)64 * 1024)
-#define HTTP_TARGET_MAX ((size_t)8 * 1024)
-#define HTTP_FIELDS_MAX 100u
+#define HTTP_TARGET_MAX  ((size_t)8 * 1024)
+#define HTTP_TRAILER_MAX ((size_t)64 * 1024)
+#define HTTP_FIELDS_MAX  100u
 
 typedef enum http_method {
     HTTP_GET,
@@ -50,8 +50,8 @@ void http_head_init(http_head *h);
 void http_head_done(http_head *h);
 /* Bytes of the head in [bytes, len), its blank line and empty lines before it included; 0: it does not end
  * here. from: so many bytes were looked at before without an end. *e (400, 414, 431) is set when more bytes
- * would not help. */
-size_t http_head_end(const char *bytes, size_t len, size_t from, api_error *e);
+ * would not help: max is how many a head may have, and len is at most that. */
+size_t http_head_end(const char *bytes, size_t len, size_t from, size_t max, api_error *e);
 /* Reads a whole head into an init'ed *h. On ST_INVALID *e has the status (400, 405, 414, 417, 431, 501, 505)
  * and *h what was read before, so that the refusal can answer to it. */
 status http_head_parse(http_head *h, const char *bytes, size_t len, api_error *e);

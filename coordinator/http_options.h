@@ -4,6 +4,7 @@
 
 #include "coordinator/health.h"
 #include "coordinator/http_access.h"
+#include "coordinator/http_request.h"
 #include "coordinator/meter.h"
 #include "coordinator/stream.h"
 #include "coordinator/text.h"
@@ -23,8 +24,8 @@ typedef struct http_options {
     trace *trace;
     health_facts facts;
     http_access access;
-    size_t body_max; /* bytes of one body */
-    uint64_t slow_client_ns;
+    http_limits limits;
+    const http_tls *tls; /* NULL: plain HTTP */
 } http_options;
 
 #endif

@@ -19,8 +19,12 @@ static uint64_t next_incarnation(core *c) {
     return x ? x : 1;
 }
 
-static void refuse(core *c, uint64_t conn, const char *field, const char *why) {
+/* join: of the worker; NULL: it speaks without. */
+static void refuse(core *c, uint64_t conn, const ctl_join *join, const char *field, const char *why) {
     log_warn("core.member", "worker is refused", "conn=%" PRIu64 " field=%s why=\"%s\"", conn, field, why);
+    core_event e = {.kind = EVENT_REFUSED, .worker = join ? join->name : NULL, .cause = field, .reason = why};
+    if (join && join->role < ROLE_COUNT) e.role = worker_role_name(join->role);
+    if (c->sink.event) c->sink.event(c->sink.ctx, &e);
     ctl_msg msg = {.kind = CTL_REFUSED, .epoch = c->opt.epoch};
     msg.refused.field = field;
     msg.refused.why = why;
@@ -85,15 +89,15 @@ static bool join_acceptable(core *c, uint64_t conn, const ctl_join *join) {
     if (join->page_tokens != KV_PAGE_TOKENS) {
         errf(&why, ST_INVALID, "pages of %u tokens, want %u: start the same version", join->page_tokens,
              KV_PAGE_TOKENS);
-        refuse(c, conn, "page_tokens", why.text);
+        refuse(c, conn, join, "page_tokens", why.text);
         return false;
     }
     if (join->role >= ROLE_COUNT || !join->name || !join->page_count || !join->max_seqs || !join->max_rows) {
-        refuse(c, conn, "capacity", "role, name, pages, max_seqs and max_rows must all be given");
+        refuse(c, conn, join, "capacity", "role, name, pages, max_seqs and max_rows must all be given");
         return false;
     }
     const char *field = c->opt.mixed_numerics ? NULL : numerics_differ(&c->numerics, join, &why);
-    if (field) refuse(c, conn, field, why.text);
+    if (field) refuse(c, conn, join, field, why.text);
     return !field;
 }
 
@@ -127,6 +131,7 @@ static void on_join(core *c, uint64_t conn, const ctl_msg *msg, uint64_t now_ns)
     c->counts.workers_joined++;
     log_info("core.member", "worker joins", "worker=%s role=%s pages=%u host=%s pid=%u", m->name,
              worker_role_name(m->role), m->page_count, m->host, m->pid);
+    event_of_worker(c, EVENT_JOIN, m, NULL);
     welcome(c, m);
 }
 
@@ -134,6 +139,10 @@ static void on_join(core *c, uint64_t conn, const ctl_msg *msg, uint64_t now_ns)
 
 /* The prompt is done: its first token came from the worker that computed it. */
 static void prefill_done(core *c, request *r, uint64_t now_ns) {
+    if (r->replays == 0 && r->tries == 1) {
+        pace_stage(&c->pace, now_ns - r->sm.first_ns[REQ_PREFILL]);
+        if (r->expected_ns) pace_error(&c->pace, (int64_t)(now_ns - r->expected_ns));
+    }
     if (r->prefill->role == ROLE_COLOCATED) {
         r->decode = r->prefill;
         r->prefill = NULL;
@@ -177,7 +186,7 @@ static void emit(core *c, request *r, member *m, uint64_t now_ns) {
 static void on_token(core *c, member *m, const ctl_token *t, uint64_t now_ns) {
     hold *h = holds_find(&m->holds, t->req, t->attempt);
     if (!h) {
-        c->counts.stale_messages++;
+        event_stale(c, CTL_TOKENS);
         outbox_drop_stale(c, m, t->req, t->attempt);
         return;
     }
@@ -202,7 +211,7 @@ static void on_token(core *c, member *m, const ctl_token *t, uint64_t now_ns) {
         c->counts.duplicate_tokens++;
         break;
     case TOKEN_FAR:
-        c->counts.stale_messages++;
+        event_stale(c, CTL_TOKENS);
         break;
     case TOKEN_NEW:
         break;
@@ -276,6 +285,7 @@ static void forget_hold(request *r, member *m) {
 
 static void on_no_room(core *c, request *r, member *m, uint64_t now_ns) {
     m->full = true;
+    if (r->prefill != m) c->counts.retries[RETRY_NO_ROOM]++; /* the other way recovery_replay counts it */
     forget_hold(r, m);
     if (r->prefill == m) {
         r->prefill = NULL;
@@ -291,6 +301,7 @@ static void on_verified(core *c, request *r, member *m, const ctl_msg *msg, uint
     if (r->decode != m || request_handoff(r) != HANDOFF_COPYING) return;
     if (request_state(r) == REQ_PREFILL)
         prefill_done(c, r, now_ns); /* D's message overtook P's first token */
+    pace_left(&c->handovers, 1);
     r->handoff_ns = now_ns - r->kv_since_ns;
     r->verified_ns = now_ns;
     request_enter(r, STAGE_DECODE_WAIT, m, now_ns);
@@ -316,7 +327,7 @@ static void on_handoff_failed(core *c, request *r, member *m, const ctl_msg *msg
     errbuf eb = {0};
     errf(&eb, ST_PEER, "the hand-off failed at %s, segment %u: %s", m->name, msg->failed.segment,
          msg->failed.why ? msg->failed.why : "no reason given");
-    recovery_lose_decode(c, r, RETRY_FAILED, eb.text, now_ns);
+    recovery_lose_decode(c, r, RETRY_HANDOFF, eb.text, now_ns);
 }
 
 static void on_failed(core *c, request *r, const member *m, const ctl_msg *msg, uint64_t now_ns) {
@@ -328,7 +339,7 @@ static void on_failed(core *c, request *r, const member *m, const ctl_msg *msg, 
 
 /* PREEMPTED, or a CLOSED or NO_ROOM that nobody asked for: the worker holds nothing of r any more. */
 static void on_gone_from(core *c, request *r, member *m, const ctl_msg *msg, uint64_t now_ns) {
-    retry why = msg->kind == CTL_PREEMPTED ? RETRY_PREEMPTED : RETRY_FAILED;
+    core_retry why = msg->kind == CTL_PREEMPTED ? RETRY_PREEMPTED : RETRY_FAILED;
     const char *text = msg->kind == CTL_PREEMPTED ? "it was preempted" : "its worker let go of it";
     bool whole = r->prefill == m || request_state(r) == REQ_DECODE;
     forget_hold(r, m);
@@ -361,7 +372,7 @@ static void on_request_message(core *c, member *m, const ctl_msg *msg, uint64_t 
         return;
     }
     if (!h) {
-        c->counts.stale_messages++;
+        event_stale(c, msg->kind);
         outbox_drop_stale(c, m, msg->req, msg->attempt);
         return;
     }
@@ -448,6 +459,7 @@ static bool heard(core *c, member *m, const ctl_msg *msg, uint64_t now_ns) {
     if (came || (beat && member_step_too_old(m, c->opt.step_age_min_ns))) c->judge_ns = 0;
     if (!came) return false;
     log_info("core.member", "worker is ready", "worker=%s state=%s", m->name, sm_name(&m->sm));
+    event_of_worker(c, EVENT_READY, m, NULL);
     if (m->draining && member_state_of(m) == MEMBER_READY) sm_move(&m->sm, MEMBER_DRAINING, now_ns);
     count_ready(c);
     return true;
@@ -485,19 +497,20 @@ void inbox_message(core *c, uint64_t conn, const ctl_msg *msg, uint64_t now_ns) 
     }
     member *m = core_member_of(c, conn);
     if (!m) {
-        c->counts.stale_messages++;
+        event_stale(c, msg->kind);
         if (conn_was_lost(c, conn)) return;
-        refuse(c, conn, "session", "this session is over: join anew");
+        refuse(c, conn, NULL, "session", "this session is over: join anew");
         return;
     }
     if (msg->epoch != c->opt.epoch || msg->incarnation != m->incarnation) {
-        c->counts.stale_messages++;
+        event_stale(c, msg->kind);
         bool answered =
             msg->req && msg->kind != CTL_CLOSED && msg->kind != CTL_HEARTBEAT && msg->kind != CTL_DRAINED;
         if (answered) outbox_drop_stale(c, m, msg->req, msg->attempt);
         return;
     }
     bool came = heard(c, m, msg, now_ns);
+    c->acting = m;
     switch (msg->kind) {
     case CTL_HEARTBEAT:
         on_heartbeat(c, m, &msg->heartbeat, now_ns);
@@ -512,6 +525,7 @@ void inbox_message(core *c, uint64_t conn, const ctl_msg *msg, uint64_t now_ns) 
         on_pair(c, m, &msg->pair);
         break;
     case CTL_TOKENS:
+        m->token_ns = m->moved_ns = now_ns;
         for (uint32_t i = 0; i < msg->tokens.count && !m->lost; i++)
             on_token(c, m, &msg->tokens.tokens[i], now_ns);
         break;
@@ -526,8 +540,9 @@ void inbox_message(core *c, uint64_t conn, const ctl_msg *msg, uint64_t now_ns) 
         on_request_message(c, m, msg, now_ns);
         break;
     default:
-        c->counts.stale_messages++;
+        event_stale(c, msg->kind);
         break; /* a kind that only the coordinator sends */
     }
+    c->acting = NULL;
     if (came && c->opt.try_pairs && !m->lost) outbox_introduce(c, m);
 }

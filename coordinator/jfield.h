@@ -12,7 +12,8 @@
 
 typedef struct jfields {
     const json_t *object;
-    api_error *err; /* err->http != 0: failed */
+    api_error *err;     /* err->http != 0: failed */
+    uint32_t depth_max; /* of JSON that comes as a text in it; 0: no bound of ours */
 } jfields;
 
 /* "a string", "the number 3.5", "a list", ... of a value, for error texts. Borrowed: out. */

@@ -8,7 +8,8 @@
  * request could be served is told on stdout in one line ("ready: ...").
  *
  *   SIGINT, SIGTERM: running requests end, new ones are refused (at most drain_ms) -> EXIT to every worker ->
- * the end, last of all. A second signal ends it at once. */
+ * the end, last of all. A second signal ends it at once.
+ *   SIGHUP: API keys and the certificate are read again. */
 #include "base/clock.h"
 #include "base/hostport.h"
 #include "base/log.h"
@@ -16,13 +17,15 @@
 #include "checkpoint/arch_keys.h"
 #include "config/args.h"
 #include "coordinator/defaults.h"
-#include "coordinator/http.h"
+#include "coordinator/event_log.h"
+#include "coordinator/http_door.h"
 #include "coordinator/native.h"
 #include "coordinator/throughput.h"
 #include "net/bus.h"
 #include "text/chat.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,6 +35,7 @@
 
 #define PROGRAM      "baton-coordinator"
 #define FILES_WANTED ((rlim_t)65536)
+#define LARGE_BLOCK  (1024 * 1024)
 /* From so many streams on, turns that come thick gather what comes within so much time: that saves a third of
  * the CPU time. Fewer streams are never held up. */
 #define CROWD         16u
@@ -52,10 +56,12 @@ typedef struct app {
     core *core;
     meter *meter;
     trace *trace;
+    event_log *events; /* NULL: none is wanted */
     streams *streams;
     text_thread *text;
     http *http;
-    const char **api_keys; /* the config's, and the environment's */
+    http_door door;
+    health_facts facts;
     native *native;
     throughput throughput;
     char *http_url;
@@ -110,6 +116,12 @@ static void sink_steps(void *ctx, const core_steps *s) {
     app *a = ctx;
     trace_add_steps(a->trace, s);
     meter_steps(a->meter, s);
+}
+
+static void sink_event(void *ctx, const core_event *e) {
+    app *a = ctx;
+    meter_event(a->meter, e);
+    event_log_add(a->events, e, e->req ? streams_name(a->streams, e->req) : NULL, clock_now_ns());
 }
 
 static void control_message(void *ctx, uint64_t conn, const void *bytes, size_t count) {
@@ -200,6 +212,7 @@ static uint64_t turn(void *ctx, uint64_t now_ns) {
     now_ns = clock_now_ns();
     (void)streams_turn(a->streams, now_ns);
     uint64_t next = core_turn(a->core, now_ns);
+    meter_events_dropped(a->meter, event_log_dropped(a->events));
     http_turn(a->http, now_ns);
     if (a->native) native_turn(a->native, now_ns);
     buf_reset(&a->scratch);
@@ -227,6 +240,11 @@ static void on_signal(void *ctx, int signo) {
     a->stage_ns = clock_now_ns();
     http_drain(a->http);
     if (a->native) native_drain(a->native, "the coordinator is stopping");
+}
+
+static void on_hangup(void *ctx) {
+    app *a = ctx;
+    http_door_reload(&a->door, a->cfg, a->http);
 }
 
 /* ---- start and end ---- */
@@ -282,6 +300,8 @@ static status load_model(app *a, errbuf *eb) {
                         .chat = &a->chat,
                         .model = {.name = a->served_name,
                                   .max_context = a->max_context,
+                                  .max_prompt = cfg->limits.max_prompt_tokens,
+                                  .json_depth = cfg->limits.json_depth,
                                   .vocab = tokenizer_vocab(a->tok),
                                   .defaults = &a->defaults,
                                   .masks = strcmp(cfg->model.backend, "cuda") != 0}};
@@ -297,6 +317,8 @@ static core_options core_options_of(const app *a) {
         .epoch = clock_random64(),
         .max_requests = c->limits.max_requests,
         .max_queue = c->limits.max_queue,
+        .max_queue_tokens = c->limits.max_queue_tokens,
+        .ttft_goal_ns = c->limits.ttft_goal_ms * NS_PER_MS,
         .max_workers = c->limits.max_workers,
         .heartbeat_ns = c->limits.heartbeat_ms * NS_PER_MS,
         .suspect_ns = c->limits.suspect_ms * NS_PER_MS,
@@ -321,26 +343,40 @@ static core_options core_options_of(const app *a) {
 static void print_limits(const app *a) {
     const config *c = a->cfg;
     log_info("coordinator", "limits",
-             "max_requests=%u max_queue=%u max_workers=%u max_attempts=%u max_body_kb=%u context_tokens=%u",
-             c->limits.max_requests, c->limits.max_queue, c->limits.max_workers, c->limits.max_attempts,
-             c->limits.max_body_kb, a->max_context);
-    log_info(
-        "coordinator", "time limits",
-        "wait_prefill_ms=%u prefill_ms=%u wait_kv_ms=%u decode_token_ms=%u slow_client_ms=%u drain_ms=%u "
-        "suspect_ms=%u gone_ms=%u step_age_ms=%u lease_ms=%u",
-        c->limits.wait_prefill_ms, c->limits.prefill_ms, c->limits.wait_kv_ms, c->limits.decode_token_ms,
-        c->limits.slow_client_ms, c->limits.drain_ms, c->limits.suspect_ms, c->limits.gone_ms,
-        c->limits.step_age_ms, c->limits.lease_ms);
+             "max_requests=%u max_queue=%u max_queue_tokens=%u max_workers=%u max_attempts=%u max_body_kb=%u "
+             "context_tokens=%u",
+             c->limits.max_requests, c->limits.max_queue, c->limits.max_queue_tokens, c->limits.max_workers,
+             c->limits.max_attempts, c->limits.max_body_kb, a->max_context);
+    log_info("coordinator", "time limits",
+             "ttft_goal_ms=%u wait_prefill_ms=%u prefill_ms=%u wait_kv_ms=%u decode_token_ms=%u "
+             "slow_client_ms=%u drain_ms=%u "
+             "suspect_ms=%u gone_ms=%u step_age_ms=%u lease_ms=%u",
+             c->limits.ttft_goal_ms, c->limits.wait_prefill_ms, c->limits.prefill_ms, c->limits.wait_kv_ms,
+             c->limits.decode_token_ms, c->limits.slow_client_ms, c->limits.drain_ms, c->limits.suspect_ms,
+             c->limits.gone_ms, c->limits.step_age_ms, c->limits.lease_ms);
+}
+
+static health_facts facts_of(const app *a) {
+    const config *c = a->cfg;
+    return (health_facts){.model = a->served_name,
+                          .model_root = c->model.path,
+                          .backend = c->model.backend,
+                          .max_context = a->max_context,
+                          .mixed_numerics = c->cluster.mixed_numerics,
+                          .started = clock_wall_s(),
+                          .started_ns = clock_now_ns(),
+                          .stuck_ns = c->limits.stuck_ms * NS_PER_MS,
+                          .role_wanted = {[ROLE_PREFILL] = c->prefill.count,
+                                          [ROLE_DECODE] = c->decode.count,
+                                          [ROLE_COLOCATED] = c->colocated.count}};
 }
 
 static status open_fronts(app *a, errbuf *eb) {
     const config *c = a->cfg;
     size_t body_max = (size_t)c->limits.max_body_kb * 1024;
-    const char *key = getenv("BATON_API_KEY");
-    uint32_t keys = c->http.api_keys_count;
-    a->api_keys = xcalloc(keys + 1, sizeof *a->api_keys);
-    for (uint32_t i = 0; i < keys; i++) a->api_keys[i] = c->http.api_keys[i];
-    if (key && key[0]) a->api_keys[keys++] = key;
+    a->facts = facts_of(a);
+    status st = http_door_open(&a->door, c, eb);
+    if (st != ST_OK) return st;
     http_options ho = {.loop = a->loop,
                        .core = a->core,
                        .streams = a->streams,
@@ -348,35 +384,50 @@ static status open_fronts(app *a, errbuf *eb) {
                        .env = &a->env,
                        .meter = a->meter,
                        .trace = a->trace,
-                       .facts = {.model = a->served_name,
-                                 .model_root = c->model.path,
-                                 .backend = c->model.backend,
-                                 .max_context = a->max_context,
-                                 .mixed_numerics = c->cluster.mixed_numerics,
-                                 .started = clock_wall_s(),
-                                 .role_wanted = {[ROLE_PREFILL] = c->prefill.count,
-                                                 [ROLE_DECODE] = c->decode.count,
-                                                 [ROLE_COLOCATED] = c->colocated.count}},
+                       .facts = a->facts,
                        .access = {.origins = c->http.cors_origins,
                                   .credentials = c->http.cors_credentials,
-                                  .keys = a->api_keys,
-                                  .key_count = keys},
-                       .body_max = body_max,
-                       .slow_client_ns = c->limits.slow_client_ms * NS_PER_MS};
-    status st = http_open(&a->http, c->cluster.http, &ho, eb);
+                                  .keys = a->door.keys},
+                       .limits = http_limits_of(c),
+                       .tls = a->door.tls};
+    st = http_open(&a->http, c->cluster.http, &ho, eb);
     if (st != ST_OK) return st;
     hostport at;
     CHECK(hostport_parse(&at, c->cluster.http, false)); /* http_open took it */
-    a->http_url = xasprintf(at.bracketed ? "http://[%s]:%u" : "http://%s:%u", at.host, http_port(a->http));
+    a->http_url = xasprintf(at.bracketed ? "http%s://[%s]:%u" : "http%s://%s:%u", a->door.tls ? "s" : "",
+                            at.host, http_port(a->http));
     if (!c->cluster.client[0]) return ST_OK;
     native_options no = {.loop = a->loop,
                          .core = a->core,
                          .streams = a->streams,
                          .text = a->text,
                          .env = &a->env,
+                         .facts = &a->facts,
+                         .events = a->events,
                          .body_max = body_max,
                          .slow_client_ns = c->limits.slow_client_ms * NS_PER_MS};
-    return native_open(&a->native, c->cluster.client, &no, eb);
+    if (!c->cluster.client_key_file[0]) return native_open(&a->native, c->cluster.client, &no, eb);
+    curve_keys keys;
+    st = curve_read_native(&keys, c->cluster.key_file, c->cluster.client_key_file, eb);
+    if (st != ST_OK) return err_prefix(eb, st, "cluster.client_key_file");
+    no.keys = &keys;
+    st = native_open(&a->native, c->cluster.client, &no, eb);
+    curve_wipe(&keys);
+    return st;
+}
+
+static status open_control(app *a, errbuf *eb) {
+    const config *c = a->cfg;
+    curve_keys keys;
+    bool keyed = c->cluster.key_file[0];
+    if (keyed) {
+        status st = curve_read_cluster(&keys, c->cluster.key_file, eb);
+        if (st != ST_OK) return err_prefix(eb, st, "cluster.key_file");
+    }
+    bus_handler h = {.ctx = a, .message = control_message, .lost = control_lost};
+    status st = bus_listen(&a->control, a->loop, c->cluster.control, keyed ? &keys : NULL, &h, eb);
+    curve_wipe(&keys);
+    return st == ST_OK ? ST_OK : err_prefix(eb, st, "cluster.control");
 }
 
 static status open_app(app *a, errbuf *eb) {
@@ -391,21 +442,25 @@ static status open_app(app *a, errbuf *eb) {
                       .end = sink_end,
                       .record = sink_record,
                       .steps = sink_steps,
+                      .event = sink_event,
                       .decision = log_on(LOG_DEBUG) ? decision_log : NULL};
+    const char *events = a->cfg->cluster.event_log;
+    if (events[0]) st = event_log_open(&a->events, events, EVENT_LOG_BYTES_MAX, eb);
+    if (st != ST_OK) return err_prefix(eb, st, "cluster.event_log");
     core_options opt = core_options_of(a);
     a->core = core_new(&opt, &sink, clock_now_ns());
     a->meter = meter_new(a->served_name);
     a->trace = trace_new();
     a->streams = streams_new(a->core, a->tok, a->meter);
-    bus_handler control = {.ctx = a, .message = control_message, .lost = control_lost};
-    st = bus_listen(&a->control, a->loop, a->cfg->cluster.control, &control, eb);
-    if (st != ST_OK) return err_prefix(eb, st, "cluster.control");
+    st = open_control(a, eb);
+    if (st != ST_OK) return st;
     st = text_new(&a->text, a->loop, &a->env, eb);
     return st == ST_OK ? open_fronts(a, eb) : st;
 }
 
 static void close_app(app *a) {
     http_free(a->http);
+    http_door_done(&a->door);
     native_free(a->native);
     text_free(a->text);
     streams_free(a->streams);
@@ -413,12 +468,12 @@ static void close_app(app *a) {
     core_free(a->core);
     meter_free(a->meter);
     trace_free(a->trace);
+    event_log_free(a->events);
     loop_free(a->loop);
     chat_template_done(&a->chat);
     tokenizer_free(a->tok); /* before the checkpoint that it points into */
     checkpoint_close(a->ckpt);
     config_free(a->cfg);
-    free(a->api_keys);
     free(a->served_name);
     free(a->http_url);
     buf_done(&a->scratch);
@@ -426,7 +481,10 @@ static void close_app(app *a) {
 }
 
 static void prepare_process(void) {
-    signal(SIGPIPE, SIG_IGN);
+    log_outlives_stderr();
+    /* Large blocks (bodies, long answers) go back to the system when they are freed. Left to itself the limit
+     * would rise to the largest that was freed. */
+    (void)mallopt(M_MMAP_THRESHOLD, LARGE_BLOCK);
     struct rlimit files; /* one descriptor per client */
     if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur < FILES_WANTED) {
         files.rlim_cur = MIN(files.rlim_max, FILES_WANTED);
@@ -461,6 +519,7 @@ int main(int argc, char **argv) {
     log_info("coordinator", "listening", "http=%s control=%s client=%s model=%s", a->http_url,
              bus_endpoint(a->control), a->native ? native_endpoint(a->native) : "-", a->served_name);
     loop_signals(a->loop, on_signal, a);
+    loop_on_hangup(a->loop, on_hangup, a);
     loop_run(a->loop);
     log_info("coordinator", "stopped");
     close_app(a);

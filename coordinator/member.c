@@ -39,7 +39,7 @@ member *member_new(const ctl_join *join, const char *name, uint64_t conn, uint64
     uint32_t headroom = m->role == ROLE_PREFILL ? 0 : kv_pool_headroom(m->page_count, 1);
     uint32_t pages = m->page_count > headroom ? m->page_count - headroom : 0;
     m->tokens_max = (uint32_t)MIN((uint64_t)m->max_context, (uint64_t)pages * KV_PAGE_TOKENS);
-    m->heard_ns = now_ns;
+    m->heard_ns = m->moved_ns = now_ns;
     holds_init(&m->holds);
     return m;
 }
@@ -54,13 +54,45 @@ void member_free(member *m) {
     free(m);
 }
 
+/* A bound on a whole step is one on each of its operations. It was learned while the machine may have been
+ * less busy, hence the factor; what nothing is known of gets the longest time. */
+enum { BOUND_FACTOR = 10, LONGEST_FACTOR = 12 };
+
+static uint64_t step_limit(const ctl_heartbeat *b, uint64_t step_age_min_ns) {
+    uint64_t longest = LONGEST_FACTOR * step_age_min_ns;
+    if (!b->step_bound_ns || b->step_bound_ns >= longest / BOUND_FACTOR) return longest;
+    return MAX(step_age_min_ns, BOUND_FACTOR * b->step_bound_ns);
+}
+
 static bool step_too_old(const ctl_heartbeat *b, uint64_t step_age_min_ns) {
-    return b->step_age_ns > MAX(step_age_min_ns, 20 * b->step_median_ns);
+    return b->step_age_ns > step_limit(b, step_age_min_ns);
 }
 
 bool member_step_too_old(const member *m, uint64_t step_age_min_ns) {
     PRE(m);
     return step_too_old(&m->beat, step_age_min_ns);
+}
+
+bool member_has_work(const member *m) {
+    PRE(m);
+    return m->beat.running > 0 || m->beat.step_age_ns > 0 || m->holds.computing > 0;
+}
+
+uint64_t member_standing(const member *m, uint64_t now_ns) {
+    PRE(m);
+    return member_has_work(m) && now_ns > m->moved_ns ? now_ns - m->moved_ns : 0;
+}
+
+/* Before the heartbeat replaces the one before. */
+static void note_motion(member *m, const ctl_heartbeat *beat, uint64_t now_ns) {
+    const ctl_heartbeat *was = &m->beat;
+    bool idle = !beat->running && !beat->step_age_ns && !m->holds.computing;
+    bool moved = beat->step != was->step || beat->decode_rows != was->decode_rows ||
+                 beat->prefill_rows != was->prefill_rows || beat->xfer_bytes != was->xfer_bytes;
+    if (idle || !member_has_work(m)) /* had none until now: what it was given since, it begins now */
+        m->moved_ns = now_ns;
+    else if (beat->step_age_ns || moved) /* a running step last ended an operation then, or began */
+        m->moved_ns = MAX(m->moved_ns, now_ns - MIN(beat->step_age_ns, now_ns));
 }
 
 bool member_heard(member *m, uint32_t free_pages, const ctl_heartbeat *beat, uint64_t step_age_min_ns,
@@ -71,6 +103,7 @@ bool member_heard(member *m, uint32_t free_pages, const ctl_heartbeat *beat, uin
     if (beat || free_pages > m->free_pages) m->full = false;
     m->free_pages = MIN(free_pages, m->page_count);
     if (beat) {
+        note_motion(m, beat, now_ns);
         m->beat = *beat;
         m->beat.steps = NULL; /* the message's */
         m->beat.step_count = 0;
@@ -102,8 +135,10 @@ bool member_judge(member *m, const core_options *opt, uint64_t now_ns, errbuf *w
         return true;
     }
     if (s != MEMBER_JOINING && step_too_old(&m->beat, opt->step_age_min_ns)) {
-        errf(why, ST_PEER, "a step stands still for %llu ms, the median is %llu ms",
-             m->beat.step_age_ns / NS_PER_MS, m->beat.step_median_ns / NS_PER_MS);
+        errf(why, ST_PEER,
+             "a step stands still for %llu ms, at layer %u of %u; at most %llu ms were expected",
+             m->beat.step_age_ns / NS_PER_MS, m->beat.step_layers_done, m->beat.step_layers,
+             step_limit(&m->beat, opt->step_age_min_ns) / NS_PER_MS);
         return true;
     }
     if (silence >= opt->suspect_ns && (s == MEMBER_READY || s == MEMBER_DRAINING))

@@ -39,6 +39,9 @@ typedef struct member {
     uint64_t heard_ns; /* last message, moved forward by the time the coordinator itself slept */
     ctl_heartbeat beat;
     uint64_t steps_left_out; /* in all heartbeats */
+    uint64_t moved_ns; /* when its work was last seen to go on: a token, another step, an operation of the
+                          running one. Without work: now */
+    uint64_t token_ns; /* its last message with tokens; 0 = none came */
     uint32_t free_pages;
     bool draining; /* DRAIN was asked for */
     bool exiting;  /* EXIT was sent */
@@ -63,10 +66,17 @@ bool member_heard(member *m, uint32_t free_pages, const ctl_heartbeat *beat, uin
                   uint64_t now_ns);
 /* Rule 14. True: it must be declared GONE; why tells. Otherwise it may have become SUSPECT. */
 bool member_judge(member *m, const core_options *opt, uint64_t now_ns, errbuf *why);
-/* A step that stands still for longer than rule 14 allows, by its last heartbeat */
+/* A step that stands still for longer than rule 14 allows, by its last heartbeat: ten times what the whole
+ * step may take by its work, as earlier ones tell, but step_age_min_ns at least, and at most, or where
+ * nothing is known, twelve times that. */
 bool member_step_too_old(const member *m, uint64_t step_age_min_ns);
 /* When silence would next change something */
 uint64_t member_judge_next(const member *m, const core_options *opt);
+/* It has something to compute, as its last heartbeat says or as it was told: KV that is parked, on its way or
+ * awaited is none. */
+bool member_has_work(const member *m);
+/* For how long nothing of that was seen to move; 0 without work */
+uint64_t member_standing(const member *m, uint64_t now_ns);
 /* The session ended; first reason wins */
 void member_lose(member *m, const char *why);
 bool member_check(const member *m);

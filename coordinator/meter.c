@@ -1,19 +1,17 @@
 #include "coordinator/meter.h"
 
 #include "base/clock.h"
-#include "coordinator/pairs.h"
-#include "kv/kv_layout.h"
+#include "base/log.h"
+#include "coordinator/meter_workers.h"
 #include "obs/metrics.h"
 
 #include <dirent.h>
 #include <inttypes.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
-#include <uthash.h>
 
 /* vLLM's bounds, so that its dashboards read these series as they are. */
 static const double ttft_bounds[] = {.001, .005, .01, .02, .04, .06, .08, .1, .25, .5,  .75,
@@ -36,47 +34,6 @@ static const double http_bounds[] = {.1, .5, 1};
 static const double own_bounds[] = {.00002, .00005, .0001, .00015, .0002, .00025, .0003, .0004, .0005,
                                     .0006,  .0008,  .001,  .002,   .005,  .01,    .02,   .1,    1};
 
-/* What a worker counts by itself, from its last heartbeat. */
-static const struct {
-    const char *name, *help;
-    size_t at; /* of the uint64_t in a ctl_heartbeat */
-} worker_totals[] = {
-    {"baton_steps_total", "Steps begun.", offsetof(ctl_heartbeat, step)},
-    {"baton_decode_rows_total", "Sum of decode batch sizes over steps.",
-     offsetof(ctl_heartbeat, decode_rows)},
-    {"baton_decode_steps_total", "Steps with decode rows.", offsetof(ctl_heartbeat, decode_steps)},
-    {"baton_prefill_tokens_total", "Prompt tokens processed.", offsetof(ctl_heartbeat, prefill_rows)},
-    {"baton_worker_stale_total", "Messages that the worker dropped as stale.",
-     offsetof(ctl_heartbeat, stale)},
-    {"baton_xfer_segments_total", "Segments sent or verified.", offsetof(ctl_heartbeat, xfer_segments)},
-    {"baton_xfer_bytes_total", "Payload bytes sent or verified.", offsetof(ctl_heartbeat, xfer_bytes)},
-    {"baton_xfer_failures_total", "Transfers that failed.", offsetof(ctl_heartbeat, xfer_failures)},
-    {"baton_prefix_cache_queries_total", "Tokens that the worker looked for in its prefix cache.",
-     offsetof(ctl_heartbeat, cache_queries)},
-    {"baton_prefix_cache_hits_total", "Tokens that it found there.", offsetof(ctl_heartbeat, cache_hits)},
-    {"baton_prefix_cache_evictions_total", "Pages that its prefix cache gave up.",
-     offsetof(ctl_heartbeat, cache_evictions)},
-};
-
-/* The series of a worker that was seen once. Its gauges are zero when it is not there any more, so that no
- * page is counted for the dead. */
-typedef struct known_worker {
-    char *labels;            /* role="...",worker="..." */
-    metric *up[MEMBER_GONE]; /* by state */
-    metric *pages_used, *pages_total, *pages_cached, *running, *step_age;
-    metric *totals[ARRAY_LEN(worker_totals)];
-    metric *busy[BUSY_KIND_COUNT];
-    metric *steps_left_out;
-    UT_hash_handle hh; /* by labels, in the order of coming */
-} known_worker;
-
-/* The series of a pair that was seen once; zero when it is not there. */
-typedef struct known_pair {
-    char *labels; /* decode="...",prefill="...",transport="..." */
-    metric *up, *latency, *speed;
-    UT_hash_handle hh;
-} known_pair;
-
 struct meter {
     metrics *all;
     char *label; /* model_name="...",engine="0" */
@@ -85,11 +42,10 @@ struct meter {
     metric *kv_token_bytes;
     metric *computed_tokens, *found_tokens;
     metric *per_token, *inference, *longest, *params_max_tokens, *step_tokens;
-    metric *cache_config; /* of the pages that are there now; NULL before */
-    double started;       /* seconds since 1970 */
+    double started;          /* seconds since 1970 */
+    uint64_t events_dropped; /* see meter_events_dropped */
     metric *routed, *answered, *added;
-    known_worker *known;
-    known_pair *pairs;
+    meter_workers *workers;
 };
 
 static metric *histogram(meter *m, const char *name, const char *help, const char *labels,
@@ -122,6 +78,7 @@ meter *meter_new(const char *model) {
     metrics_label(&label, "model_name", model);
     metrics_label(&label, "engine", "0");
     m->label = label.data;
+    m->workers = meter_workers_new(m->all, m->label);
     const char *l = m->label;
 #define STAGES stage_bounds, ARRAY_LEN(stage_bounds)
 #define COUNTS count_bounds, ARRAY_LEN(count_bounds)
@@ -176,31 +133,29 @@ meter *meter_new(const char *model) {
     return m;
 }
 
-/* NOLINTBEGIN(readability-function-size, clang-analyzer-unix.Malloc): uthash's macros */
 void meter_free(meter *m) {
     if (!m) return;
-    known_worker *k, *next;
-    HASH_ITER(hh, m->known, k, next) {
-        HASH_DEL(m->known, k);
-        free(k->labels);
-        free(k);
-    }
-    known_pair *p, *after;
-    HASH_ITER(hh, m->pairs, p, after) {
-        HASH_DEL(m->pairs, p);
-        free(p->labels);
-        free(p);
-    }
+    meter_workers_free(m->workers);
     metrics_free(m->all);
     free(m->label);
     free(m);
 }
-/* NOLINTEND(readability-function-size, clang-analyzer-unix.Malloc) */
 
 void meter_joined(meter *m, const ctl_join *join) {
     PRE(m);
     PRE(join);
     metric_set(m->kv_token_bytes, (double)join->kv_token_bytes);
+}
+
+void meter_event(meter *m, const core_event *e) {
+    PRE(m);
+    PRE(e);
+    if (e->kind == EVENT_JOIN) meter_workers_joined(m->workers, e->role, e->worker);
+}
+
+void meter_events_dropped(meter *m, uint64_t count) {
+    PRE(m);
+    m->events_dropped = count;
 }
 
 void meter_admitted(meter *m, uint32_t prompt_tokens, uint32_t choices, uint32_t max_tokens) {
@@ -302,20 +257,12 @@ static void copy_counter(meter *m, const char *name, const char *help, uint64_t 
     metric_set(counter(m, name, help, ""), (double)value);
 }
 
-/* The machines' own names, in lower case like every other label. */
-static void state_label(buf *out, const char *state) {
-    char name[32];
-    snprintf(name, sizeof name, "%s", state);
-    for (char *p = name; *p; p++) *p = *p >= 'A' && *p <= 'Z' ? (char)(*p + 32) : *p;
-    metrics_label(out, "state", name);
-}
-
 static void copy_requests(meter *m, const core_counters *n) {
     uint32_t running = 0;
     for (uint32_t i = 0; i < request_sm.state_count; i++) {
         if (request_sm.states[i].end) continue;
         buf l = {0};
-        state_label(&l, request_sm.states[i].name);
+        metrics_label_lower(&l, "state", request_sm.states[i].name);
         metric_set(gauge(m, "baton_requests", "Choices alive, by state.", l.data), n->requests[i]);
         buf_done(&l);
         if (i == REQ_PREFILL || i == REQ_WAIT_KV || i == REQ_DECODE) running += n->requests[i];
@@ -330,9 +277,26 @@ static void copy_requests(meter *m, const core_counters *n) {
     buf_done(&l);
 }
 
+static void copy_queue(meter *m, const core_counters *n) {
+    copy_counter(m, "baton_queue_expired_total",
+                 "Choices that ended in the queue, since their first token could not come in time.",
+                 n->expired);
+    metric_set(gauge(m, "baton_queue_tokens", "Prompt tokens that wait for a worker.", ""),
+               (double)n->queue_tokens);
+    metric_set(gauge(m, "baton_queue_clients", "Clients that have new requests in the queue.", ""),
+               n->queue_clients);
+    metric_set(gauge(m, "baton_queue_tokens_per_second",
+                     "Prompt tokens that leave the queue while somebody waits; 0: not known yet.", ""),
+               n->queue_tokens_per_s);
+    metric_set(gauge(m, "baton_queue_margin_seconds",
+                     "What is added to the expected time to first token, so that few come later.", ""),
+               (double)n->margin_ns / 1e9);
+}
+
 static void copy_totals(meter *m, const core_counters *n) {
     copy_counter(m, "baton_submitted_total", "Choices admitted.", n->submitted);
-    copy_counter(m, "baton_rejected_full_total", "Refused because the queue was full.", n->rejected_full);
+    copy_counter(m, "baton_rejected_full_total", "Refused because the queue was full.",
+                 n->rejected_full + n->rejected_tokens + n->rejected_share);
     copy_counter(m, "baton_rejected_invalid_total", "Refused because they can never fit.",
                  n->rejected_invalid);
     copy_counter(m, "baton_failed_total", "Choices that failed.", n->failed);
@@ -365,153 +329,54 @@ static void copy_totals(meter *m, const core_counters *n) {
     buf l = {0};
     static const char rejections[] = "vllm:admission_rejections_total", *const help =
                                                                             "Refused requests, by why.";
-    metric_set(counter(m, rejections, help, with_label(m, "reason", "queue_full", &l)),
-               (double)n->rejected_full);
-    metric_set(counter(m, rejections, help, with_label(m, "reason", "too_large", &l)),
-               (double)n->rejected_invalid);
+    const struct {
+        const char *reason;
+        uint64_t count;
+    } refused[] = {
+        {"queue_full", n->rejected_full},    {"queue_tokens", n->rejected_tokens},
+        {"client_share", n->rejected_share}, {"deadline", n->rejected_late},
+        {"too_large", n->rejected_invalid},  {"no_worker", n->rejected_roles},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(refused); i++)
+        metric_set(counter(m, rejections, help, with_label(m, "reason", refused[i].reason, &l)),
+                   (double)refused[i].count);
     buf_done(&l);
+    copy_queue(m, n);
     metric_set(counter(m, "vllm:num_preemptions_total", "Sequences preempted.", m->label),
                (double)n->preemptions);
 }
 
-static known_worker *know(meter *m, const char *labels) {
-    known_worker *k = xcalloc(1, sizeof *k);
-    k->labels = xstrdup(labels);
-    k->pages_used =
-        gauge(m, "baton_kv_pages_used", "Pages in use, as the worker's pool counts them.", labels);
-    for (uint32_t i = 0; i < ARRAY_LEN(k->up); i++) {
+/* Of what stands still, starts again, or is not heard. */
+static void copy_watch(meter *m, const core_counters *n, uint64_t now_ns) {
+    bool any = n->parked_since_ns && now_ns > n->parked_since_ns;
+    metric_set(gauge(m, "baton_kv_parked", "Computed prompts whose KV no decode worker takes yet.", ""),
+               n->parked);
+    metric_set(gauge(m, "baton_kv_parked_bytes", "KV of these, in whole pages.", ""),
+               (double)n->parked_bytes);
+    metric_set(gauge(m, "baton_kv_parked_oldest_seconds", "Since when the oldest of them waits.", ""),
+               any ? (double)(now_ns - n->parked_since_ns) / 1e9 : 0);
+    for (uint32_t i = 0; i < RETRY_COUNT; i++) {
         buf l = {0};
-        buf_adds(&l, labels);
-        state_label(&l, member_sm.states[i].name);
-        k->up[i] = gauge(m, "baton_worker_up", "1 for the state that the worker is in.", l.data);
+        metrics_label(&l, "reason", core_retry_name((core_retry)i));
+        metric_set(
+            counter(m, "baton_retries_total", "Requests and hand-offs that began again, by why.", l.data),
+            (double)n->retries[i]);
         buf_done(&l);
     }
-    k->pages_total = gauge(m, "baton_kv_pages_total", "Pages of the pool.", labels);
-    k->pages_cached =
-        gauge(m, "baton_prefix_cache_pages", "Pages that nothing but the prefix cache holds.", labels);
-    k->running = gauge(m, "baton_worker_running", "Sequences in the batch, or prompts in process.", labels);
-    k->step_age = gauge(m, "baton_worker_step_age_seconds", "Age of the running step; 0 = idle.", labels);
-    for (size_t i = 0; i < ARRAY_LEN(worker_totals); i++)
-        k->totals[i] = counter(m, worker_totals[i].name, worker_totals[i].help, labels);
-    k->steps_left_out = counter(m, "baton_worker_steps_left_out_total",
-                                "Steps that a heartbeat had no room for: /trace lacks them.", labels);
-    for (uint32_t i = 0; i < BUSY_KIND_COUNT; i++) {
+    for (uint32_t i = 0; i < CTL_KIND_COUNT; i++) {
+        if (!n->stale_kinds[i]) continue;
         buf l = {0};
-        buf_adds(&l, labels);
-        metrics_label(&l, "phase", busy_kind_name((busy_kind)i));
-        k->busy[i] = counter(m, "baton_worker_busy_seconds_total",
-                             "Time in steps, by the rows they had: of prompts, of decodes, of both.", l.data);
+        metrics_label_lower(&l, "kind", ctl_kind_name((ctl_kind)i));
+        metric_set(
+            counter(m, "baton_stale_messages_by_kind_total", "Messages about what is over, by kind.", l.data),
+            (double)n->stale_kinds[i]);
         buf_done(&l);
     }
-    return k;
-}
-
-/* NOLINTBEGIN(readability-function-size, clang-analyzer-core.NullDereference): uthash is macros, and large
- * ones. */
-static known_worker *known_of(meter *m, const char *labels) {
-    known_worker *k = NULL;
-    HASH_FIND_STR(m->known, labels, k);
-    if (k) return k;
-    k = know(m, labels);
-    HASH_ADD_KEYPTR(hh, m->known, k->labels, strlen(k->labels), k);
-    return k;
-}
-/* NOLINTEND(readability-function-size, clang-analyzer-core.NullDereference) */
-
-/* NOLINTBEGIN(readability-function-size, clang-analyzer-core.NullDereference): likewise */
-static known_pair *pair_of(meter *m, const char *labels) {
-    known_pair *k = NULL;
-    HASH_FIND_STR(m->pairs, labels, k);
-    if (k) return k;
-    k = xcalloc(1, sizeof *k);
-    k->labels = xstrdup(labels);
-    k->up = gauge(m, "baton_pair_up", "1: the pair of a prefill and a decode worker is open.", labels);
-    k->latency = gauge(
-        m, "baton_pair_latency_seconds",
-        "Smallest segment, from its gather to its credit, when the pair was tried; 0: not measured.", labels);
-    k->speed = gauge(m, "baton_pair_bytes_per_second",
-                     "Full segments when the pair was tried; 0: not measured.", labels);
-    HASH_ADD_KEYPTR(hh, m->pairs, k->labels, strlen(k->labels), k);
-    return k;
-}
-/* NOLINTEND(readability-function-size, clang-analyzer-core.NullDereference) */
-
-static void copy_pairs(meter *m, const core *c) {
-    for (known_pair *k = m->pairs; k; k = k->hh.next) {
-        metric *all[] = {k->up, k->latency, k->speed};
-        for (size_t i = 0; i < ARRAY_LEN(all); i++) metric_set(all[i], 0);
-    }
-    core_pair_info p;
-    for (uint32_t i = 0; core_pair(c, i, &p); i++) {
-        if (!p.prefill || !p.decode) continue;
-        buf l = {0};
-        metrics_label(&l, "decode", p.decode);
-        metrics_label(&l, "prefill", p.prefill);
-        metrics_label(&l, "transport", p.fact->transport);
-        known_pair *k = pair_of(m, l.data);
-        buf_done(&l);
-        metric_set(k->up, p.fact->open);
-        metric_set(k->latency, (double)p.fact->latency_ns / 1e9);
-        metric_set(k->speed, (double)p.fact->bytes_per_s);
-    }
-}
-
-static void copy_worker(meter *m, const core_worker_info *w) {
-    const ctl_heartbeat *b = &w->beat;
-    buf l = {0};
-    metrics_label(&l, "role", worker_role_name(w->role));
-    metrics_label(&l, "worker", w->name);
-    known_worker *k = known_of(m, l.data);
-    buf_done(&l);
-    CHECK(w->state < MEMBER_GONE);
-    metric_set(k->up[w->state], 1);
-    metric_set(k->pages_used, b->pages_used);
-    metric_set(k->pages_total, w->page_count);
-    metric_set(k->pages_cached, b->cache_pages);
-    metric_set(k->running, b->running);
-    metric_set(k->step_age, (double)b->step_age_ns / 1e9);
-    for (size_t i = 0; i < ARRAY_LEN(worker_totals); i++) {
-        const uint64_t *total = (const uint64_t *)((const char *)b + worker_totals[i].at);
-        metric_set(k->totals[i], (double)*total);
-    }
-    metric_set(k->steps_left_out, (double)w->steps_left_out);
-    for (uint32_t i = 0; i < BUSY_KIND_COUNT; i++) metric_set(k->busy[i], (double)b->busy_ns[i] / 1e9);
-}
-
-/* What vLLM tells in labels changes here when workers come and go: the series of before becomes 0. */
-static void copy_cache_config(meter *m, uint64_t pages) {
-    buf l = {0};
-    char number[24];
-    buf_adds(&l, m->label);
-    snprintf(number, sizeof number, "%u", KV_PAGE_TOKENS);
-    metrics_label(&l, "block_size", number);
-    snprintf(number, sizeof number, "%" PRIu64, pages);
-    metrics_label(&l, "num_gpu_blocks", number);
-    if (m->cache_config) metric_set(m->cache_config, 0);
-    m->cache_config =
-        gauge(m, "vllm:cache_config_info", "1 for the pools that decode as they are now.", l.data);
-    metric_set(m->cache_config, 1);
-    buf_done(&l);
-}
-
-static void copy_workers(meter *m, const core *c, uint64_t now_ns) {
-    for (known_worker *k = m->known; k; k = k->hh.next) {
-        for (size_t i = 0; i < ARRAY_LEN(k->up); i++) metric_set(k->up[i], 0);
-        metric *all[] = {k->pages_used, k->pages_total, k->pages_cached, k->running, k->step_age};
-        for (size_t i = 0; i < ARRAY_LEN(all); i++) metric_set(all[i], 0);
-    }
-    core_worker_info w;
-    uint64_t used = 0, total = 0;
-    for (uint32_t i = 0; core_worker(c, i, now_ns, &w); i++) {
-        copy_worker(m, &w);
-        if (w.role == ROLE_PREFILL) continue;
-        used += w.beat.pages_used;
-        total += w.page_count;
-    }
-    metric_set(
-        gauge(m, "vllm:kv_cache_usage_perc", "Pages in use of the pools that decode, 0 to 1.", m->label),
-        total ? (double)used / (double)total : 0);
-    copy_cache_config(m, total);
+    copy_counter(m, "baton_drops_sent_total", "DROPs that answered stale messages.", n->drops_sent);
+    copy_counter(m, "baton_log_dropped_total",
+                 "Lines of the coordinator's log that could not be written at once.", log_dropped());
+    copy_counter(m, "baton_events_dropped_total", "Lines of cluster.event_log that could not be written.",
+                 m->events_dropped);
 }
 
 static double seconds(const struct timeval *t) {
@@ -549,8 +414,8 @@ void meter_print(meter *m, const core *c, uint64_t now_ns, buf *out) {
     core_counters_of(c, &n);
     copy_requests(m, &n);
     copy_totals(m, &n);
-    copy_workers(m, c, now_ns);
-    copy_pairs(m, c);
+    copy_watch(m, &n, now_ns);
+    meter_workers_copy(m->workers, c, now_ns);
     copy_process(m);
     metrics_print(m->all, out);
 }

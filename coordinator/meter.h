@@ -18,6 +18,10 @@ void meter_free(meter *m);
 
 /* A worker told its facts */
 void meter_joined(meter *m, const ctl_join *join);
+/* For the core's sink */
+void meter_event(meter *m, const core_event *e);
+/* Lines that the event log could not write, in all */
+void meter_events_dropped(meter *m, uint64_t count);
 /* max_tokens: of each choice */
 void meter_admitted(meter *m, uint32_t prompt_tokens, uint32_t choices, uint32_t max_tokens);
 /* A request is over; output_tokens: of its longest choice. */

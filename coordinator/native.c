@@ -2,9 +2,11 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "coordinator/native_look.h"
 #include "coordinator/native_wire.h"
 #include "net/bus.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <uthash.h>
@@ -181,12 +183,13 @@ static void take_request(peer *p, const Baton__ClientRequest *m) {
         .peer = p, .id = id, .send_ids = m->send_ids, .send_text = m->send_text, .sent_ns = clock_now_ns()};
     add_ask(p, a);
     text_job *job = text_job_new(API_COMPLETION, a, on_job_done);
-    if (native_wire_request(m, n->opt.env->model.name, &job->request, &e) != ST_OK) {
+    if (native_wire_request(m, n->opt.env->model.name, clock_now_ns(), &job->request, &e) != ST_OK) {
         send_error(p, &id, &e);
         text_job_free(job);
         ask_free(a, clock_now_ns());
         return;
     }
+    snprintf(job->request.id, sizeof job->request.id, "native-%" PRIu64 "-%" PRIu64, p->conn, id);
     a->job = job;
     bool away = false;
     status st = text_run(n->opt.text, job, p->large > 0, &away);
@@ -217,8 +220,14 @@ static void cancel_request(peer *p, uint64_t id) {
     ask_free(a, clock_now_ns());
 }
 
+static native_look look_at(const native *n) {
+    return (native_look){
+        .core = n->opt.core, .facts = n->opt.facts, .events = n->opt.events, .stopping = n->stopping};
+}
+
 static void list_workers(peer *p, uint64_t id) {
-    native_wire_workers(next_event(p), id, p->native->opt.core, NATIVE_ALL_WORKERS, clock_now_ns());
+    native_look at = look_at(p->native);
+    native_look_workers(next_event(p), id, &at, NATIVE_ALL_WORKERS, clock_now_ns());
 }
 
 static void drain_worker(peer *p, const Baton__ClientDrain *m) {
@@ -234,7 +243,35 @@ static void drain_worker(peer *p, const Baton__ClientDrain *m) {
         send_error(p, &id, &e);
         return;
     }
-    native_wire_workers(next_event(p), id, n->opt.core, index, now_ns);
+    native_look at = look_at(n);
+    native_look_workers(next_event(p), id, &at, index, now_ns);
+}
+
+static void tell_status(peer *p, uint64_t id) {
+    native_look at = look_at(p->native);
+    native_look_status(next_event(p), id, &at, clock_now_ns());
+}
+
+/* Any client's request: whoever reaches this socket looks after the cluster. */
+static void abort_request(peer *p, const Baton__ClientAbort *m) {
+    native *n = p->native;
+    uint64_t id = m->id, now_ns = clock_now_ns();
+    uint32_t choices = streams_cancel(n->opt.streams, m->request, now_ns);
+    if (!choices) {
+        api_error e = {0};
+        api_fail(&e, 404, "request",
+                 "no request that runs is called %.128s: want its x-request-id, the id of its answer, or the "
+                 "number that follows req= in the log",
+                 m->request);
+        send_error(p, &id, &e);
+        return;
+    }
+    log_info("native", "request is canceled by hand", "id=%.128s choices=%u peer=%" PRIu64, m->request,
+             choices, p->conn);
+    core_event e = {.kind = EVENT_CANCELED,
+                    .reason = "baton-ctl cancel, or another client of cluster.client"};
+    event_log_add(n->opt.events, &e, m->request, now_ns);
+    native_look_aborted(next_event(p), id, choices);
 }
 
 static void on_message(void *ctx, uint64_t conn, const void *bytes, size_t count) {
@@ -265,6 +302,12 @@ static void on_message(void *ctx, uint64_t conn, const void *bytes, size_t count
         break;
     case BATON__CLIENT_MESSAGE__BODY_DRAIN:
         drain_worker(p, m->drain);
+        break;
+    case BATON__CLIENT_MESSAGE__BODY_STATUS:
+        tell_status(p, m->status->id);
+        break;
+    case BATON__CLIENT_MESSAGE__BODY_ABORT:
+        abort_request(p, m->abort);
         break;
     case BATON__CLIENT_MESSAGE__BODY__NOT_SET:
     case _BATON__CLIENT_MESSAGE__BODY__CASE_IS_INT_SIZE:
@@ -373,12 +416,14 @@ status native_open(native **out, const char *endpoint, const native_options *opt
     PRE(opt->streams);
     PRE(opt->text);
     PRE(opt->env);
+    PRE(opt->facts);
     PRE(opt->body_max > 0);
     PRE(opt->slow_client_ns > 0);
     native *n = xcalloc(1, sizeof *n);
     n->opt = *opt;
+    n->opt.keys = NULL;
     bus_handler h = {.ctx = n, .message = on_message, .lost = on_lost};
-    status st = bus_listen(&n->bus, opt->loop, endpoint, &h, eb);
+    status st = bus_listen(&n->bus, opt->loop, endpoint, opt->keys, &h, eb);
     if (st != ST_OK) {
         native_free(n);
         return err_prefix(eb, st, "cluster.client");

@@ -5,13 +5,15 @@
  * alive; their order is kept also when a large one is at the text thread. A connection that was silent for
  * NATIVE_SILENCE, that took nothing of what waits for it for slow_client_ns, or is lost, loses its requests.
  * What one turn has to say to a connection goes out together at the end of that turn, in as few messages as
- * their bounds allow. It also serves those who look after the cluster: who is here, and drain. Whoever
- * reaches the socket may do both. Thread: the loop's. */
+ * their bounds allow. It also serves those who look after the cluster: who is here, how it is, drain, and
+ * the end of any request. Whoever reaches the socket may do all of this. Thread: the loop's. */
 #ifndef BATON_COORDINATOR_NATIVE_H
 #define BATON_COORDINATOR_NATIVE_H
 
+#include "coordinator/health.h"
 #include "coordinator/stream.h"
 #include "coordinator/text.h"
+#include "net/curve.h"
 
 #define NATIVE_REQUESTS_MAX 1024u /* alive per connection */
 /* Of one message: so many events, and no further one once it has so many bytes. */
@@ -26,8 +28,11 @@ typedef struct native_options {
     streams *streams;
     text_thread *text;
     const text_env *env;
-    size_t body_max;         /* bytes of one message */
-    uint64_t slow_client_ns; /* nothing left a connection's queue for so long: it is hung up on */
+    const health_facts *facts; /* for who asks how the service is */
+    struct event_log *events;  /* NULL: none is kept */
+    size_t body_max;           /* bytes of one message */
+    uint64_t slow_client_ns;   /* nothing left a connection's queue for so long: it is hung up on */
+    const curve_keys *keys;    /* who is let in; only for native_open; NULL: whoever reaches the socket */
 } native_options;
 
 /* Everything in opt is borrowed. Caller frees with native_free, before the streams. */

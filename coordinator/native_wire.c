@@ -1,7 +1,10 @@
 #include "coordinator/native_wire.h"
 
+#include "base/clock.h"
+
 #include <stdlib.h>
 #include <string.h>
+#include <xxhash.h>
 
 static char *copy_bytes(const ProtobufCBinaryData *b) {
     char *text = xmalloc(b->len + 1);
@@ -75,7 +78,8 @@ static status fill_arrays(const Baton__ClientRequest *m, api_request *r, api_err
     return ST_OK;
 }
 
-status native_wire_request(const Baton__ClientRequest *m, const char *model, api_request *r, api_error *e) {
+status native_wire_request(const Baton__ClientRequest *m, const char *model, uint64_t now_ns, api_request *r,
+                           api_error *e) {
     PRE(m);
     PRE(model);
     PRE(r);
@@ -103,6 +107,13 @@ status native_wire_request(const Baton__ClientRequest *m, const char *model, api
     r->stream = true;
     r->max_tokens_given = m->has_max_tokens;
     if (m->has_max_tokens) s->max_tokens = m->max_tokens;
+    if (m->has_client && (m->client.len == 0 || m->client.len > API_ID_MAX))
+        return api_fail(e, 400, "client", "client: %zu bytes, want 1 to %u", m->client.len, API_ID_MAX);
+    if (m->has_client) r->client = MAX(XXH3_64bits(m->client.data, m->client.len), 1u);
+    if (m->has_ttft_ms && m->ttft_ms > API_TTFT_MS_MAX)
+        return api_fail(e, 400, "ttft_ms", "ttft_ms: %u, want 0 (any time) to %u", m->ttft_ms,
+                        API_TTFT_MS_MAX);
+    if (m->has_ttft_ms) r->first_by_ns = m->ttft_ms ? now_ns + m->ttft_ms * NS_PER_MS : UINT64_MAX;
     status st = ST_OK;
     if (m->has_cache_salt) st = api_salt(r, m->cache_salt.data, m->cache_salt.len, e);
     if (st == ST_OK) st = fill_arrays(m, r, e);
@@ -119,7 +130,9 @@ static void add_more_head(buf *out, size_t bytes) {
     buf_add(out, head, n);
 }
 
-static void add_event(buf *out, const Baton__ServerEvent *ev) {
+void native_wire_add(buf *out, const Baton__ServerEvent *ev) {
+    PRE(out);
+    PRE(ev);
     uint8_t small[512]; /* a token, and nearly everything else */
     size_t bytes = baton__server_event__get_packed_size(ev);
     uint8_t *p = bytes <= sizeof small ? small : xmalloc(bytes);
@@ -129,7 +142,7 @@ static void add_event(buf *out, const Baton__ServerEvent *ev) {
     if (p != small) free(p);
 }
 
-static Baton__ServerEvent event_of(const uint64_t *id) {
+Baton__ServerEvent native_wire_event(const uint64_t *id) {
     Baton__ServerEvent ev = BATON__SERVER_EVENT__INIT;
     ev.has_id = id != NULL;
     if (id) ev.id = *id;
@@ -141,10 +154,10 @@ void native_wire_accepted(buf *out, uint64_t id, uint64_t seed, uint32_t prompt_
     Baton__ServerAccepted a = BATON__SERVER_ACCEPTED__INIT;
     a.seed = seed;
     a.prompt_tokens = prompt_tokens;
-    Baton__ServerEvent ev = event_of(&id);
+    Baton__ServerEvent ev = native_wire_event(&id);
     ev.body_case = BATON__SERVER_EVENT__BODY_ACCEPTED;
     ev.accepted = &a;
-    add_event(out, &ev);
+    native_wire_add(out, &ev);
 }
 
 void native_wire_error(buf *out, const uint64_t *id, const api_error *e) {
@@ -155,10 +168,12 @@ void native_wire_error(buf *out, const uint64_t *id, const api_error *e) {
     memcpy(text, e->text.text, sizeof text);
     err.http = e->http;
     err.message = text;
-    Baton__ServerEvent ev = event_of(id);
+    err.has_retry_after_s = e->retry_s > 0;
+    err.retry_after_s = e->retry_s;
+    Baton__ServerEvent ev = native_wire_event(id);
     ev.body_case = BATON__SERVER_EVENT__BODY_ERROR;
     ev.error = &err;
-    add_event(out, &ev);
+    native_wire_add(out, &ev);
 }
 
 void native_wire_pong(buf *out, const uint64_t *id) {
@@ -166,66 +181,19 @@ void native_wire_pong(buf *out, const uint64_t *id) {
     Baton__ServerPong p = BATON__SERVER_PONG__INIT;
     p.has_id = id != NULL;
     if (id) p.id = *id;
-    Baton__ServerEvent ev = event_of(NULL);
+    Baton__ServerEvent ev = native_wire_event(NULL);
     ev.body_case = BATON__SERVER_EVENT__BODY_PONG;
     ev.pong = &p;
-    add_event(out, &ev);
+    native_wire_add(out, &ev);
 }
 
 void native_wire_keepalive(buf *out, uint64_t id) {
     PRE(out);
     Baton__ServerKeepalive k = BATON__SERVER_KEEPALIVE__INIT;
-    Baton__ServerEvent ev = event_of(&id);
+    Baton__ServerEvent ev = native_wire_event(&id);
     ev.body_case = BATON__SERVER_EVENT__BODY_KEEPALIVE;
     ev.keepalive = &k;
-    add_event(out, &ev);
-}
-
-/* "READY" as clients have it: "ready". */
-static void lower(char *text) {
-    for (; *text; text++)
-        if (*text >= 'A' && *text <= 'Z') *text = (char)(*text + 32);
-}
-
-/* Caller frees with free_worker; the strings of w are borrowed. */
-static Baton__ServerWorker *worker_of(const core_worker_info *w) {
-    Baton__ServerWorker *out = xcalloc(1, sizeof *out);
-    baton__server_worker__init(out);
-    out->id = xcalloc(1, CORE_WORKER_ID_MAX);
-    core_worker_id(w->incarnation, out->id);
-    out->state = xstrdup(member_sm.states[w->state].name);
-    lower(out->state);
-    out->name = (char *)w->name;
-    out->role = (char *)worker_role_name(w->role);
-    out->host = (char *)w->host;
-    out->requests = w->assigned;
-    out->pages_used = w->beat.pages_used;
-    out->pages_total = w->page_count;
-    return out;
-}
-
-static void free_worker(Baton__ServerWorker *w) {
-    free(w->id);
-    free(w->state);
-    free(w);
-}
-
-void native_wire_workers(buf *out, uint64_t id, const core *c, uint32_t index, uint64_t now_ns) {
-    PRE(c);
-    Baton__ServerWorkers all = BATON__SERVER_WORKERS__INIT;
-    uint32_t first = index == NATIVE_ALL_WORKERS ? 0 : index,
-             end = index == NATIVE_ALL_WORKERS ? index : index + 1;
-    core_worker_info w;
-    for (uint32_t i = first; i < end && core_worker(c, i, now_ns, &w); i++) {
-        all.workers = xrealloc(all.workers, all.n_workers + 1, sizeof(Baton__ServerWorker *));
-        all.workers[all.n_workers++] = worker_of(&w);
-    }
-    Baton__ServerEvent ev = event_of(&id);
-    ev.body_case = BATON__SERVER_EVENT__BODY_WORKERS;
-    ev.workers = &all;
-    add_event(out, &ev);
-    for (size_t i = 0; i < all.n_workers; i++) free_worker(all.workers[i]);
-    free(all.workers);
+    native_wire_add(out, &ev);
 }
 
 static size_t varint_bytes(uint64_t value) {
@@ -291,12 +259,12 @@ void native_wire_token(buf *out, uint64_t id, const stream *s, uint32_t i, uint3
         t.n_top = p->top_count;
         t.top = list;
     }
-    Baton__ServerEvent ev = event_of(&id);
+    Baton__ServerEvent ev = native_wire_event(&id);
     ev.has_choice = true;
     ev.choice = i;
     ev.body_case = BATON__SERVER_EVENT__BODY_TOKEN;
     ev.token = &t;
-    add_event(out, &ev);
+    native_wire_add(out, &ev);
 }
 
 static Baton__EndReason end_reason(const stream *s, uint32_t i) {
@@ -339,10 +307,10 @@ void native_wire_end(buf *out, uint64_t id, const stream *s, uint32_t i, bool ca
         t.preemptions = ct.preemptions;
         end.timings = &t;
     }
-    Baton__ServerEvent ev = event_of(&id);
+    Baton__ServerEvent ev = native_wire_event(&id);
     ev.has_choice = true;
     ev.choice = i;
     ev.body_case = BATON__SERVER_EVENT__BODY_END;
     ev.end = &end;
-    add_event(out, &ev);
+    native_wire_add(out, &ev);
 }

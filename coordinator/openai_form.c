@@ -61,6 +61,7 @@ static void parse_format(jfields *f, api_request *r, const api_model *m) {
 
 /* vLLM takes a schema as an object, or as its text. */
 static void set_schema(jfields *f, api_request *r, const api_model *m, const char *field, json_t *v) {
+    if (json_is_string(v) && !openai_json_depth(f, field, v)) return;
     json_error_t je;
     json_t *schema =
         json_is_string(v) ? json_loadb(json_string_value(v), json_string_length(v), 0, &je) : json_incref(v);

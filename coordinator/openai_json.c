@@ -50,9 +50,50 @@ static char *tame_numbers(const char *body, size_t len) {
     return copy;
 }
 
-json_t *openai_json(const char *body, size_t len, api_error *e) {
+size_t openai_json_deep_at(const char *text, size_t len, uint32_t max) {
+    PRE(text || !len);
+    uint32_t depth = 0;
+    bool in_string = false;
+    for (size_t i = 0; i < len; i++) {
+        char c = text[i];
+        if (in_string) {
+            if (c == '\\')
+                i++;
+            else
+                in_string = c != '"';
+        } else if (c == '"') {
+            in_string = true;
+        } else if (c == '[' || c == '{') {
+            if (depth++ == max) return i;
+        } else if ((c == ']' || c == '}') && depth) {
+            depth--;
+        }
+    }
+    return len;
+}
+
+bool openai_json_depth(jfields *f, const char *field, const json_t *text) {
+    PRE(f);
+    PRE(field);
+    PRE(json_is_string(text));
+    size_t len = json_string_length(text);
+    if (!f->depth_max || openai_json_deep_at(json_string_value(text), len, f->depth_max) == len) return true;
+    jf_fail(f, field, "%s: objects and lists lie more than %u deep in each other (limits.json_depth)", field,
+            f->depth_max);
+    return false;
+}
+
+json_t *openai_json(const char *body, size_t len, uint32_t depth_max, api_error *e) {
     PRE(body);
     PRE(e);
+    size_t deep = depth_max ? openai_json_deep_at(body, len, depth_max) : len;
+    if (deep != len) {
+        api_fail(e, 400, NULL,
+                 "objects and lists of the body lie more than %u deep in each other, at byte %zu "
+                 "(limits.json_depth)",
+                 depth_max, deep);
+        return NULL;
+    }
     size_t wrong = utf8_invalid_at(body, len);
     if (wrong != len) {
         api_fail(e, 400, NULL, "the body is not valid UTF-8: byte %zu is wrong", wrong);

@@ -40,7 +40,7 @@ static void parse_arguments(jfields *f, uint32_t message, size_t i, json_t *func
     char what[48];
     if (!text || json_is_null(text) || jf_is(text, "")) {
         json_object_set_new(function, "arguments", json_object());
-    } else if (json_is_string(text)) {
+    } else if (json_is_string(text) && openai_json_depth(f, "messages", text)) {
         json_t *v = json_loadb(json_string_value(text), json_string_length(text),
                                JSON_ALLOW_NUL | JSON_REJECT_DUPLICATES, NULL);
         if (!json_is_object(v)) {
@@ -49,7 +49,7 @@ static void parse_arguments(jfields *f, uint32_t message, size_t i, json_t *func
                     message, i);
         }
         json_object_set_new(function, "arguments", v ? v : json_null());
-    } else if (!json_is_object(text)) {
+    } else if (!json_is_string(text) && !json_is_object(text)) {
         jf_fail(f, "messages",
                 "messages[%u].tool_calls[%zu].function.arguments: want the JSON text of an object, got %s",
                 message, i, jf_what(text, what));

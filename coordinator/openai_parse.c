@@ -291,9 +291,9 @@ status openai_parse(api_request *r, api_kind kind, const char *body, size_t len,
     api_request_init(r, kind);
     if (m->defaults) r->params = *m->defaults;
     *e = (api_error){0};
-    json_t *root = openai_json(body, len, e);
+    json_t *root = openai_json(body, len, m->json_depth, e);
     if (!root) return ST_INVALID;
-    jfields f = {.object = root, .err = e};
+    jfields f = {.object = root, .err = e, .depth_max = m->json_depth};
     char what[48];
     if (!json_is_object(root))
         jf_fail(&f, NULL, "the body is not a JSON object: got %s", jf_what(root, what));

@@ -81,6 +81,7 @@ void outbox_close(core *c, member *m, request *r, ctl_kind kind) {
 void outbox_drop_stale(core *c, member *m, uint64_t req, uint32_t attempt) {
     PRE(m);
     ctl_msg msg = {.kind = CTL_DROP, .req = req, .attempt = attempt};
+    c->counts.drops_sent++;
     outbox_send(c, m, &msg);
 }
 

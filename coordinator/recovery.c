@@ -50,29 +50,34 @@ void recovery_fail(core *c, request *r, status st, const char *why, uint64_t now
     log_level level = st == ST_CORRUPT ? LOG_ERROR : LOG_WARN;
     LOG_PICK_(level, "core.request", "failed", "req=%" PRIu64 " status=%s why=\"%s\"", r->id, status_name(st),
               why);
+    event_of_request(c, EVENT_REQUEST_FAILED, r, status_name(st), why);
     core_end end = {.state = REQ_FAILED, .st = st, .why = why};
     recovery_end(c, r, &end, now_ns);
 }
 
 /* Numbers the next attempt. False: there is none left and the request was ended. */
-static bool next_attempt(core *c, request *r, retry why, const char *text, uint64_t now_ns) {
-    if (why == RETRY_FAILED && r->tries >= c->opt.max_attempts) {
+static bool next_attempt(core *c, request *r, core_retry why, const char *text, uint64_t now_ns) {
+    if (retry_counts(why) && r->tries >= c->opt.max_attempts) {
         errbuf eb = {0};
         errf(&eb, ST_PEER, "gave up after %u attempts; the last ended so: %s", r->tries, text);
         recovery_fail(c, r, ST_CORRUPT, eb.text, now_ns);
         return false;
     }
-    if (why == RETRY_FAILED) r->tries++;
+    if (retry_counts(why)) r->tries++;
     r->attempt++;
     return true;
 }
 
-void recovery_replay(core *c, request *r, retry why, const char *text, uint64_t now_ns) {
+void recovery_replay(core *c, request *r, core_retry why, const char *text, uint64_t now_ns) {
     PRE(c);
     PRE(r);
     PRE(text);
-    log_debug("core.request", "goes back to the queue", "req=%" PRIu64 " attempt=%u why=\"%s\"", r->id,
-              r->attempt, text);
+    c->counts.retries[why]++;
+    /* What found no room has not run: it waits on, and that is nothing to tell of. */
+    LOG_PICK_(why == RETRY_NO_ROOM ? LOG_DEBUG : LOG_INFO, "core.request", "goes back to the queue",
+              "req=%" PRIu64 " attempt=%u cause=%s why=\"%s\"", r->id, r->attempt, core_retry_name(why),
+              text);
+    if (why != RETRY_NO_ROOM) event_of_request(c, EVENT_REPLAY, r, core_retry_name(why), text);
     let_go(c, r, CTL_DROP, now_ns);
     if (!next_attempt(c, r, why, text, now_ns)) return;
     token_log_forget_held(&r->log);
@@ -92,20 +97,23 @@ void recovery_replay(core *c, request *r, retry why, const char *text, uint64_t 
     }
 }
 
-void recovery_lose_decode(core *c, request *r, retry why, const char *text, uint64_t now_ns) {
+void recovery_lose_decode(core *c, request *r, core_retry why, const char *text, uint64_t now_ns) {
     PRE(c);
     PRE(r);
     PRE(text);
     /* Here and only here: the workers tell of hand-offs that a cancel ended, too, and those are no failures.
      */
-    log_warn("core.handoff", "failed", "req=%" PRIu64 " attempt=%u why=\"%s\"", r->id, r->attempt, text);
+    c->counts.retries[why]++;
+    log_warn("core.handoff", "failed", "req=%" PRIu64 " attempt=%u cause=%s why=\"%s\"", r->id, r->attempt,
+             core_retry_name(why), text);
+    event_of_request(c, EVENT_HANDOFF_ABORT, r, core_retry_name(why), text);
     if (r->decode) {
         r->avoid = r->decode->incarnation;
         outbox_close(c, r->decode, r, CTL_DROP);
         r->decode = NULL;
     }
     abort_handoff(r, now_ns);
-    c->counts.handoffs_failed += why == RETRY_FAILED;
+    c->counts.handoffs_failed += retry_counts(why);
     if (!next_attempt(c, r, why, text, now_ns)) return;
     if (request_state(r) == REQ_WAIT_KV) request_move(r, REQ_WAIT_KV, now_ns);
     request_table_place(&c->requests, r);
@@ -130,10 +138,10 @@ static void orphan(core *c, request *r, member *m, uint64_t now_ns) {
                    "two workers died while they executed this request, so it is not tried again");
         recovery_fail(c, r, ST_CORRUPT, eb.text, now_ns);
     } else if (was_p || s == REQ_DECODE) {
-        recovery_replay(c, r, RETRY_FAILED, eb.text, now_ns);
+        recovery_replay(c, r, RETRY_DEATH, eb.text, now_ns);
     } else {
         r->avoid = m->incarnation;
-        recovery_lose_decode(c, r, RETRY_FAILED, eb.text, now_ns);
+        recovery_lose_decode(c, r, RETRY_DEATH, eb.text, now_ns);
     }
 }
 
@@ -155,6 +163,7 @@ void recovery_drain(core *c, member *m, uint64_t now_ns) {
     outbox_send(c, m, &msg);
     log_info("core.member", "worker drains", "worker=%s holds=%u asked_by=%s", m->name, m->holds.count,
              m->beat.drain ? "itself" : "client");
+    event_of_worker(c, EVENT_DRAIN, m, m->beat.drain ? "the worker asked for it" : "a client asked for it");
     worker_role missing;
     if (router_missing_role(core_member_list(c), c->opt.role_wanted, false, &missing))
         log_warn("core.member",
@@ -185,16 +194,20 @@ static void suspect_siblings(core *c, const member *gone, uint64_t now_ns) {
     for (uint32_t i = 0; i < c->member_count; i++) {
         member *m = c->members[i];
         bool sibling = m->pid == gone->pid && strcmp(m->host, gone->host) == 0;
-        if (sibling && member_state_of(m) == MEMBER_READY) sm_move(&m->sm, MEMBER_SUSPECT, now_ns);
+        if (!sibling || member_state_of(m) != MEMBER_READY) continue;
+        sm_move(&m->sm, MEMBER_SUSPECT, now_ns);
+        event_of_worker(c, EVENT_SUSPECT, m, "another worker of its process is gone");
     }
 }
 
 static void member_gone(core *c, member *m, uint64_t now_ns) {
     if (m->exiting) {
         log_info("core.member", "worker left", "worker=%s", m->name);
+        event_of_worker(c, EVENT_LEFT, m, m->lost);
     } else {
         log_warn("core.member", "worker is gone", "worker=%s why=\"%s\" holds=%u", m->name, m->lost,
                  m->holds.count);
+        event_of_worker(c, EVENT_GONE, m, m->lost);
         note_lost(c, m, now_ns);
     }
     sm_move(&m->sm, MEMBER_GONE, now_ns);
@@ -208,10 +221,12 @@ static void member_gone(core *c, member *m, uint64_t now_ns) {
     uint32_t count = holds_requests(&m->holds, c->ids);
     qsort(c->ids, count, sizeof *c->ids, request_id_compare); /* oldest first */
     holds_forget(&m->holds);
+    c->acting = m;
     for (uint32_t i = 0; i < count; i++) {
         request *r = request_table_find(&c->requests, c->ids[i]);
         if (r && (r->prefill == m || r->decode == m)) orphan(c, r, m, now_ns);
     }
+    c->acting = NULL;
 }
 
 static void drop_lost_members(core *c, uint64_t now_ns) {
@@ -249,7 +264,10 @@ void recovery_judge_members(core *c, uint64_t now_ns) {
     for (uint32_t i = 0; i < c->member_count; i++) {
         member *m = c->members[i];
         errbuf why = {0};
-        if (m->lost || !member_judge(m, &c->opt, now_ns, &why)) continue;
+        member_state was = member_state_of(m);
+        bool over = !m->lost && member_judge(m, &c->opt, now_ns, &why);
+        if (was != member_state_of(m)) event_of_worker(c, EVENT_SUSPECT, m, "it is silent");
+        if (!over) continue;
         /* Told now, read when it wakes: it drops everything and joins anew. */
         ctl_msg msg = {.kind = CTL_REFUSED};
         msg.refused.field = "session";
@@ -262,6 +280,19 @@ void recovery_judge_members(core *c, uint64_t now_ns) {
 }
 
 /* ---- deadlines of requests ---- */
+
+/* Its first token is late whatever happens now. */
+static void expire_late(core *c, request *r, uint64_t now_ns) {
+    errbuf eb = {0};
+    uint64_t born_ns = r->sm.first_ns[REQ_NEW];
+    errf(&eb, ST_TIMEOUT,
+         "its first token cannot come within its %llu ms any more: no worker had room for the prompt within "
+         "%llu ms; try again later",
+         (r->first_by_ns - MIN(r->first_by_ns, born_ns)) / NS_PER_MS, (now_ns - born_ns) / NS_PER_MS);
+    c->counts.expired++;
+    if (r->expected_ns) pace_error(&c->pace, (int64_t)(r->first_by_ns - r->expected_ns));
+    recovery_fail(c, r, ST_PEER, eb.text, now_ns);
+}
 
 /* What kept it in the queue, and the remedy. */
 static void why_it_waited(const core *c, const request *r, errbuf *eb) {
@@ -277,16 +308,38 @@ static void why_it_waited(const core *c, const request *r, errbuf *eb) {
              "no worker joined within %llu ms whose KV pool holds the prompt and max_tokens: lower them", ms);
 }
 
+/* A worker that gets on with its work is slow, not stuck: its requests get ten times as long in all, as long
+ * as it moves. False: it does not, or that has passed too. */
+static bool gets_on(core *c, request *r, uint64_t now_ns) {
+    bool computing = request_state(r) == REQ_PREFILL;
+    if (!computing && request_state(r) != REQ_DECODE) return false;
+    const member *m = computing ? r->prefill : r->decode;
+    uint64_t begin_ns = computing ? r->sm.entered_ns[REQ_PREFILL] : r->token_ns;
+    uint64_t limit_ns = computing ? c->opt.prefill_ns : c->opt.decode_token_ns;
+    uint64_t look_ns = MIN(limit_ns, c->opt.step_age_min_ns);
+    bool moves =
+        member_state_of(m) != MEMBER_SUSPECT && member_has_work(m) && member_standing(m, now_ns) < look_ns;
+    if (!moves || now_ns >= begin_ns + 10 * limit_ns) return false;
+    r->grace_ns = now_ns + look_ns;
+    request_table_place(&c->requests, r);
+    return true;
+}
+
 static void expire(core *c, request *r, uint64_t now_ns) {
     errbuf eb = {0};
+    if (gets_on(c, r, now_ns)) return;
     switch (request_state(r)) {
     case REQ_WAIT_PREFILL:
+        if (!r->log.count && r->leave_by_ns <= now_ns) {
+            expire_late(c, r, now_ns);
+            break;
+        }
         why_it_waited(c, r, &eb);
         recovery_fail(c, r, ST_PEER, eb.text, now_ns);
         break;
     case REQ_PREFILL:
         errf(&eb, ST_TIMEOUT, "%s did not finish the prompt of %u tokens within %llu ms", r->prefill->name,
-             request_rows(r), c->opt.prefill_ns / NS_PER_MS);
+             request_rows(r), (now_ns - r->sm.entered_ns[REQ_PREFILL]) / NS_PER_MS);
         recovery_fail(c, r, ST_TIMEOUT, eb.text, now_ns);
         break;
     case REQ_WAIT_KV:
@@ -297,8 +350,8 @@ static void expire(core *c, request *r, uint64_t now_ns) {
         break;
     case REQ_DECODE:
         errf(&eb, ST_TIMEOUT, "%s sent no token for %llu ms", r->decode->name,
-             c->opt.decode_token_ns / NS_PER_MS);
-        recovery_replay(c, r, RETRY_FAILED, eb.text, now_ns);
+             (now_ns - r->token_ns) / NS_PER_MS);
+        recovery_replay(c, r, RETRY_TIMEOUT, eb.text, now_ns);
         break;
     case REQ_NEW:
     case REQ_DONE:

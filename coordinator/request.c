@@ -111,6 +111,8 @@ request *request_new(uint64_t id, const core_request *in, uint32_t max_tokens, u
     r->prompt_count = in->prompt_count;
     memcpy(r->salt, in->salt, sizeof r->salt);
     r->priority = (int16_t)in->priority;
+    r->client = in->client;
+    r->leave_by_ns = r->first_by_ns = UINT64_MAX;
     sampling_copy(&r->params, &in->params);
     r->params.max_tokens = max_tokens;
     return r;
@@ -137,6 +139,7 @@ handoff_state request_handoff(const request *r) {
 
 void request_move(request *r, req_state next, uint64_t now_ns) {
     PRE(r);
+    r->grace_ns = 0;
     sm_move(&r->sm, next, now_ns);
 }
 
@@ -191,9 +194,13 @@ bool request_is_replay(const request *r) {
 }
 
 /* 48 bits of the number last for 8,900 years at a thousand requests per second. */
+uint64_t request_key(int32_t priority, uint64_t id) {
+    return (uint64_t)(uint16_t)(priority - INT16_MIN) << FAIR_ORDER_BITS | id;
+}
+
 uint64_t request_queue_key(const request *r) {
     PRE(r);
-    return (uint64_t)(uint16_t)(r->priority - INT16_MIN) << 48 | r->id;
+    return request_key(r->priority, r->id);
 }
 
 /* The first token is the entry into the state that it opens: WAIT_KV behind a prefill worker, DECODE on a

@@ -19,6 +19,7 @@
 
 #include "base/heap.h"
 #include "coordinator/core_types.h"
+#include "coordinator/fair_queue.h"
 #include "kv/handoff.h"
 
 struct member;
@@ -67,6 +68,7 @@ typedef struct request {
     sampling params;  /* owned, with its arrays */
     uint64_t salt[2]; /* of the prefix cache */
     int16_t priority; /* in the queue: lower ones first */
+    uint64_t client;  /* whose turn it is in the queue */
     token_log log;
     uint64_t *chain;      /* [chain_pages] keys of its whole pages so far (prefix_hints.h); owned */
     uint32_t chain_pages; /* 0 without a prefix cache */
@@ -82,10 +84,14 @@ typedef struct request {
     uint32_t replays, preemptions;
     uint64_t avoid; /* incarnation of the D that failed it last; another one is preferred */
 
+    /* When it must have left the queue for the first time, so that its first token comes in time; UINT64_MAX:
+     * no matter. first_by_ns is that time, expected_ns when its token was expected; 0: nothing was known. */
+    uint64_t leave_by_ns, first_by_ns, expected_ns;
     uint64_t queue_since_ns; /* start of WAIT_PREFILL's deadline: kept when a worker had no room after all */
     uint64_t
         kv_since_ns;   /* WAIT_KV entered from PREFILL: its deadline and the hand-off time count from here */
     uint64_t token_ns; /* last new token in DECODE, or the entry */
+    uint64_t grace_ns; /* in PREFILL and DECODE: its deadline is not earlier, since its worker gets on */
     uint64_t handoff_ns; /* of the last finished hand-off */
     uint32_t span_count;
     core_span spans[CORE_SPANS_MAX];
@@ -94,8 +100,10 @@ typedef struct request {
     /* Where it stands in the table; the table's own. */
     uint32_t slot;
     request_line line;
-    bool aside;          /* in its line, but passed over */
-    heap_node turn, due; /* by its key in its line; by deadline */
+    bool handing_over; /* in WAIT_KV */
+    bool aside;        /* in its line, but passed over */
+    fair_item turn;    /* by its key in its line; in LINE_NEW among its client's */
+    heap_node due;     /* by deadline */
 } request;
 
 request *request_new(uint64_t id, const core_request *r, uint32_t max_tokens, uint64_t now_ns);
@@ -125,6 +133,8 @@ bool request_is_replay(const request *r);
 /* Its place in a line of the queue (LINE_REPLAYS, LINE_NEW) is by this: priority, then first come first
  * served; in the other lines its number is. */
 uint64_t request_queue_key(const request *r);
+/* The same of one that does not exist yet */
+uint64_t request_key(int32_t priority, uint64_t id);
 /* It enters a stage; when there were too many, the last one goes on. */
 void request_enter(request *r, core_stage stage, const struct member *m, uint64_t now_ns);
 /* Ended at now_ns */

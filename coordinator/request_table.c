@@ -20,6 +20,7 @@ void request_table_init(request_table *t, const core_options *opt) {
         heap_init(&t->lines[i], 0);
         heap_init(&t->aside[i], 0);
     }
+    fair_queue_init(&t->fair);
 }
 
 void request_table_done(request_table *t) {
@@ -29,6 +30,7 @@ void request_table_done(request_table *t) {
         heap_done(&t->lines[i]);
         heap_done(&t->aside[i]);
     }
+    fair_queue_done(&t->fair);
     heap_done(&t->deadlines);
     u64_map_done(&t->by_id);
     free(t->items);
@@ -52,21 +54,35 @@ void request_table_add(request_table *t, request *r) {
 
 /* ---- lines ---- */
 
-static heap *heap_of(request_table *t, const request *r) {
-    return r->aside ? &t->aside[r->line] : &t->lines[r->line];
+static bool in_queue(request_line line) {
+    return line == LINE_REPLAYS || line == LINE_NEW;
+}
+
+static uint64_t key_in(const request *r, request_line line) {
+    return in_queue(line) ? request_queue_key(r) : r->id;
 }
 
 static void leave_line(request_table *t, request *r) {
-    if (r->line != LINE_NONE) heap_take(heap_of(t, r), &r->turn);
+    if (r->line == LINE_NONE) return;
+    if (in_queue(r->line)) t->queued_tokens -= r->turn.cost;
+    if (r->aside) heap_take(&t->aside[r->line], &r->turn.turn);
+    if (r->line == LINE_NEW)
+        fair_queue_take(&t->fair, &r->turn, request_state(r) == REQ_PREFILL);
+    else if (!r->aside)
+        heap_take(&t->lines[r->line], &r->turn.turn);
     r->line = LINE_NONE;
     r->aside = false;
 }
 
-static void enter_line(request_table *t, request *r, request_line line, bool aside) {
+static void enter_line(request_table *t, request *r, request_line line) {
     r->line = line;
-    r->aside = aside;
-    bool queue = line == LINE_REPLAYS || line == LINE_NEW;
-    if (line != LINE_NONE) heap_put(heap_of(t, r), &r->turn, queue ? request_queue_key(r) : r->id);
+    if (line == LINE_NONE) return;
+    r->turn.cost = request_rows(r);
+    if (in_queue(line)) t->queued_tokens += r->turn.cost;
+    if (line == LINE_NEW)
+        fair_queue_put(&t->fair, &r->turn, r->client, key_in(r, line), r->turn.cost);
+    else
+        heap_put(&t->lines[line], &r->turn.turn, key_in(r, line));
 }
 
 static request_line line_of(const request *r) {
@@ -91,36 +107,44 @@ static request_line line_of(const request *r) {
 }
 
 static request *of_turn(heap_node *n) {
-    return n ? (request *)((char *)n - offsetof(request, turn)) : NULL;
+    return n ? (request *)((char *)n - offsetof(request, turn.turn)) : NULL;
 }
 
 request *request_table_first(const request_table *t, request_line line) {
     PRE(line < LINE_COUNT);
-    return of_turn(heap_first(&t->lines[line]));
+    if (line != LINE_NEW) return of_turn(heap_first(&t->lines[line]));
+    fair_item *first = fair_queue_first(&t->fair);
+    return first ? of_turn(&first->turn) : NULL;
 }
 
 void request_table_pass_over(request_table *t, request *r) {
     PRE(r->line != LINE_NONE);
     PRE(request_table_first(t, r->line) == r);
-    request_line line = r->line;
-    leave_line(t, r);
-    enter_line(t, r, line, true);
+    if (r->line == LINE_NEW)
+        fair_queue_hide(&t->fair, &r->turn);
+    else
+        heap_take(&t->lines[r->line], &r->turn.turn);
+    r->aside = true;
+    heap_put(&t->aside[r->line], &r->turn.turn, key_in(r, r->line));
 }
 
 void request_table_recall(request_table *t) {
     PRE(t);
     for (uint32_t i = 0; i < LINE_COUNT; i++) {
         for (request *r; (r = of_turn(heap_first(&t->aside[i])));) {
-            leave_line(t, r);
-            enter_line(t, r, (request_line)i, false);
+            heap_take(&t->aside[i], &r->turn.turn);
+            r->aside = false;
+            if (i == LINE_NEW)
+                fair_queue_show(&t->fair, &r->turn, key_in(r, LINE_NEW));
+            else
+                heap_put(&t->lines[i], &r->turn.turn, key_in(r, (request_line)i));
         }
     }
 }
 
 uint32_t request_table_queued(const request_table *t) {
     PRE(t);
-    return t->lines[LINE_REPLAYS].count + t->lines[LINE_NEW].count + t->aside[LINE_REPLAYS].count +
-           t->aside[LINE_NEW].count;
+    return t->lines[LINE_REPLAYS].count + t->aside[LINE_REPLAYS].count + t->fair.count;
 }
 
 /* ---- deadlines ---- */
@@ -128,13 +152,13 @@ uint32_t request_table_queued(const request_table *t) {
 static uint64_t deadline_of(const core_options *opt, const request *r) {
     switch (request_state(r)) {
     case REQ_WAIT_PREFILL:
-        return r->queue_since_ns + opt->wait_prefill_ns;
+        return MIN(r->queue_since_ns + opt->wait_prefill_ns, r->log.count ? UINT64_MAX : r->leave_by_ns);
     case REQ_PREFILL:
-        return r->sm.entered_ns[REQ_PREFILL] + opt->prefill_ns;
+        return MAX(r->sm.entered_ns[REQ_PREFILL] + opt->prefill_ns, r->grace_ns);
     case REQ_WAIT_KV:
         return r->kv_since_ns + opt->wait_kv_ns;
     case REQ_DECODE:
-        return r->token_ns + opt->decode_token_ns;
+        return MAX(r->token_ns + opt->decode_token_ns, r->grace_ns);
     case REQ_NEW:
     case REQ_DONE:
     case REQ_FAILED:
@@ -197,8 +221,12 @@ void request_table_place(request_table *t, request *r) {
     request_line line = line_of(r);
     if (line != r->line) {
         leave_line(t, r);
-        enter_line(t, r, line, false);
+        enter_line(t, r, line);
     }
+    bool handing_over = request_state(r) == REQ_WAIT_KV;
+    t->handing_over += handing_over;
+    t->handing_over -= r->handing_over;
+    r->handing_over = handing_over;
     uint64_t deadline = deadline_of(t->opt, r);
     if (!heap_has(&r->due))
         heap_put(&t->deadlines, &r->due, deadline);
@@ -211,6 +239,7 @@ void request_table_remove(request_table *t, request *r) {
     PRE(r);
     CHECK(u64_map_take(&t->by_id, r->id) == r);
     leave_line(t, r);
+    t->handing_over -= r->handing_over;
     heap_take(&t->deadlines, &r->due);
     request *last = t->items[--t->count];
     t->items[r->slot] = last;
@@ -219,17 +248,24 @@ void request_table_remove(request_table *t, request *r) {
 
 bool request_table_check(const request_table *t) {
     PRE(t);
-    uint32_t in_line = 0, placed = 0;
+    uint32_t in_line = 0, placed = t->fair.count - t->aside[LINE_NEW].count;
+    uint32_t handing_over = 0;
+    uint64_t tokens = 0;
     for (uint32_t i = 0; i < t->count; i++) {
         const request *r = t->items[i];
         if (r->slot != i || request_table_find(t, r->id) != r || r->line != line_of(r)) return false;
         if (!heap_has(&r->due) || r->due.key > deadline_of(t->opt, r)) return false;
-        if (heap_has(&r->turn) != (r->line != LINE_NONE)) return false;
+        if (heap_has(&r->turn.turn) != (r->line != LINE_NONE)) return false;
+        if ((r->turn.client != NULL) != (r->line == LINE_NEW)) return false;
         in_line += r->line != LINE_NONE;
+        handing_over += request_state(r) == REQ_WAIT_KV;
+        if (in_queue(r->line)) tokens += request_rows(r);
     }
     for (uint32_t i = 0; i < LINE_COUNT; i++) {
         placed += t->lines[i].count + t->aside[i].count;
         if (!heap_check(&t->lines[i]) || !heap_check(&t->aside[i])) return false;
     }
+    if (handing_over != t->handing_over) return false;
+    if (!fair_queue_check(&t->fair) || tokens != t->queued_tokens) return false;
     return in_line == placed && t->deadlines.count == t->count && heap_check(&t->deadlines);
 }

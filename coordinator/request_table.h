@@ -2,7 +2,8 @@
  * search.
  *
  * A request stands in at most one line, first the one with the lowest number (in the queue: with the lowest
- * priority, then number); who is first in it is served next (dispatch.c):
+ * priority, then number; new ones of several clients in fair turns, fair_queue.h); who is first in it is
+ * served next (dispatch.c):
  *
  *   PARKED     finished prompts whose KV waits for a D
  *   COMPUTING  prompts in process that have no D yet and will need one
@@ -29,8 +30,11 @@ typedef struct request_table {
     request **items;         /* [count], in no order; owned with the requests */
     uint32_t count, capacity;
     u64_map by_id;
-    heap lines[LINE_COUNT]; /* by id, in the queue by request_queue_key */
+    heap lines[LINE_COUNT]; /* by id, in the queue by request_queue_key; LINE_NEW is `fair` instead */
+    fair_queue fair;        /* those of LINE_NEW, those passed over too */
+    uint64_t queued_tokens; /* of those in the queue: what their prefill computes */
     heap aside[LINE_COUNT]; /* passed over */
+    uint32_t handing_over;  /* in WAIT_KV: first token out, KV not verified */
     heap deadlines;         /* by a time that is not later than the deadline */
 } request_table;
 

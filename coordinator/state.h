@@ -1,11 +1,13 @@
 /* state - the struct behind core.h and what the core's own files say to each other. Not for users of the
  * core.
  *
+ *   admission.c who is let in
  *   inbox.c     messages from workers move the tables
  *   recovery.c  ends, replays, lost workers, deadlines
  *   dispatch.c  parked KV and the queue meet free pages, once per turn
  *   outbox.c    messages to workers, with the bookkeeping that belongs to each
  *   prefixes.c  what workers were given, as the router hears of it
+ *   events.c    what happened, for who keeps a log of it
  *   core.c      the public functions
  *
  * The sink may call back into the core (a stop string found in a token finishes the request), so after every
@@ -16,6 +18,7 @@
 #define BATON_COORDINATOR_STATE_H
 
 #include "coordinator/member.h"
+#include "coordinator/pace.h"
 #include "coordinator/pairs.h"
 #include "coordinator/request_table.h"
 #include "coordinator/router.h"
@@ -30,8 +33,10 @@ typedef struct prefix_memo {
 /* What admission asks of all members, kept until one comes, goes or drains. */
 typedef struct admission {
     bool known;
-    bool route; /* one can come about */
+    bool route;  /* one can come about */
+    bool served; /* by the workers that are here */
     worker_role missing;
+    uint32_t prefills;  /* workers that only compute prompts */
     uint32_t tokens;    /* prompt and output: what the smallest pool can hold, or the context */
     const member *pool; /* its worker; NULL when nobody has joined or the context is the limit */
 } admission;
@@ -48,6 +53,9 @@ struct core {
     uint64_t judge_ns; /* not later than when a member's silence would change something; 0 = look at once */
     uint64_t *ids;     /* [max_requests] scratch; owned */
     pairs pairs;       /* of prefill and decode workers that live */
+    pace handovers;    /* of those whose first token is out, until their KV is verified */
+    pace pace;         /* of the queue */
+    bool named;        /* a client has said who it is */
     prefix_hints computing, decoding; /* of the workers that compute prompts, and of those that only decode */
     prefix_memo asked_computing, asked_decoding;
     numerics numerics; /* of the first member; every later one must equal it */
@@ -59,6 +67,7 @@ struct core {
     uint64_t turns;
     char *lost_worker, *lost_why; /* of the worker that was lost last, at lost_ns; NULL = none; owned */
     uint64_t lost_ns;
+    const member *acting; /* whose message or end is acted upon now: what events name; NULL = nobody's */
     core_counters counts; /* the running totals; gauges are filled in by core_counters_of */
 };
 
@@ -72,6 +81,20 @@ static inline member *core_member_of(const core *c, uint64_t conn) {
     member *m = u64_map_get(&c->by_conn, conn);
     return m && !m->lost ? m : NULL;
 }
+
+/* admission.c */
+typedef struct admission_times { /* see request.h */
+    uint64_t first_by_ns, leave_by_ns, expected_ns;
+} admission_times;
+/* As core_submit_all */
+status admission_judge(core *c, const core_request *r, uint32_t count, uint64_t now_ns, admission_times *t,
+                       uint32_t *retry_s, errbuf *eb);
+/* Of one that was let in: those that were asked for, or what fits */
+uint32_t admission_max_tokens(const core *c, const core_request *r);
+/* Looks at every member. */
+admission admission_look(const core *c);
+/* The workers that are here make a route, whether they have room or not. */
+bool admission_served(core *c);
 
 /* outbox.c */
 /* Fills the head; nothing is sent to a lost member */
@@ -88,6 +111,14 @@ void outbox_introduce(core *c, member *m);
 /* The workers of the other role hear that it is gone */
 void outbox_mourn(core *c, const member *gone);
 void outbox_drop_stale(core *c, member *m, uint64_t req, uint32_t attempt);
+
+/* events.c: told to the sink's `event`; reason may be NULL */
+void event_of_worker(const core *c, core_event_kind kind, const member *m, const char *reason);
+/* r's worker is the one that is acted upon, or the one that has r. cause: one word, or NULL. */
+void event_of_request(const core *c, core_event_kind kind, const request *r, const char *cause,
+                      const char *reason);
+/* A message that is about what is over */
+void event_stale(core *c, ctl_kind kind);
 
 /* prefixes.c: nothing is done without a prefix cache */
 void prefixes_join(core *c, member *m);
@@ -108,15 +139,16 @@ void prefixes_decoded(core *c, request *r);
 /* r is freed */
 void recovery_end(core *c, request *r, const core_end *end, uint64_t now_ns);
 void recovery_fail(core *c, request *r, status st, const char *why, uint64_t now_ns);
-/* Why a request goes back: a try that failed counts against the limit of attempts, a preemption or a lack of
- * room does not. */
-typedef enum retry { RETRY_FAILED, RETRY_PREEMPTED, RETRY_NO_ROOM } retry;
+/* Whether it counts against the limit of attempts: a preemption or a lack of room does not. */
+static inline bool retry_counts(core_retry why) {
+    return why != RETRY_PREEMPTED && why != RETRY_NO_ROOM;
+}
 /* Back to the head of the queue with prompt and emitted ids; everything held anywhere is dropped. r may be
  * freed (limit reached). */
-void recovery_replay(core *c, request *r, retry why, const char *text, uint64_t now_ns);
+void recovery_replay(core *c, request *r, core_retry why, const char *text, uint64_t now_ns);
 /* The hand-off to r->decode failed before VERIFIED: another D under the next attempt, from P's pinned pages.
  * May free r. */
-void recovery_lose_decode(core *c, request *r, retry why, const char *text, uint64_t now_ns);
+void recovery_lose_decode(core *c, request *r, core_retry why, const char *text, uint64_t now_ns);
 /* The session ended: first reason wins, the next turn acts upon it */
 void recovery_lose(core *c, member *m, const char *why);
 /* Its connection is another's, or nobody's, from now on */

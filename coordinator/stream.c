@@ -5,8 +5,10 @@
 #include "coordinator/meter.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <utlist.h>
 
 /* Log-probabilities of prompts that are kept at once for all clients: 128 MiB */
 #define SCORES_MAX (16u << 20)
@@ -41,6 +43,7 @@ struct stream {
     uint64_t first_ns;  /* when the first token came; 0 = none did */
     bool answered;
     api_error error;
+    stream *prev, *next; /* all */
 };
 
 typedef struct todo { /* what to tell the core at the next turn */
@@ -56,6 +59,7 @@ struct streams {
     u64_map by_req;       /* entry: choices that the core has not ended */
     todo *todos;
     uint32_t todo_count, todo_capacity, alive;
+    stream *list;
 };
 
 streams *streams_new(core *c, const tokenizer *tok, meter *m) {
@@ -186,7 +190,7 @@ static void end_well(entry *e, const core_end *end, const core_times *t) {
 
 void stream_fail(stream *s, uint32_t http, const char *why) {
     PRE(s);
-    PRE(http >= 500);
+    PRE(http >= 400);
     PRE(why);
     if (s->error.http) return;
     api_fail(&s->error, http, NULL, "%s", why);
@@ -197,6 +201,51 @@ void stream_fail(stream *s, uint32_t http, const char *why) {
         note(s->all, e->req, false);
     }
     s->listener.wake(s->listener.ctx);
+}
+
+/* "chatcmpl-7f..." is the answer's id, and what follows the first dash is what x-request-id says. */
+static bool goes_by(const stream *s, const char *name) {
+    const char *id = s->request.id, *dash = strchr(id, '-');
+    if (id[0] && (strcmp(id, name) == 0 || (dash && strcmp(dash + 1, name) == 0))) return true;
+    for (uint32_t i = 0; i < s->count; i++) {
+        char number[24];
+        snprintf(number, sizeof number, "%" PRIu64, s->entries[i].req);
+        if (!s->entries[i].ended && strcmp(number, name) == 0) return true;
+    }
+    return false;
+}
+
+static uint32_t cancel(stream *s, uint64_t now_ns) {
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < s->count; i++) {
+        const entry *e = &s->entries[i];
+        if (e->ended || e->noted) continue;
+        core_times t = {0};
+        (void)core_request_times(s->all->core, e->req, now_ns, &t);
+        count_end(e, "abort", &t);
+        count++;
+    }
+    if (count) stream_fail(s, 499, "the request was canceled by who looks after the cluster");
+    return count;
+}
+
+uint32_t streams_cancel(streams *all, const char *name, uint64_t now_ns) {
+    PRE(all);
+    PRE(name);
+    uint32_t count = 0;
+    stream *s;
+    DL_FOREACH(all->list, s) {
+        if (!s->error.http && goes_by(s, name)) count += cancel(s, now_ns);
+    }
+    return count;
+}
+
+const char *streams_name(const streams *all, uint64_t req) {
+    PRE(all);
+    const entry *e = u64_map_get(&all->by_req, req);
+    if (!e || !e->owner->request.id[0]) return NULL;
+    const char *dash = strchr(e->owner->request.id, '-');
+    return dash ? dash + 1 : e->owner->request.id;
 }
 
 void streams_end(streams *all, uint64_t req, const core_end *end, const core_times *t) {
@@ -228,8 +277,33 @@ static void submit_params(const stream *s, uint32_t i, core_request *out) {
                           .params = r->params,
                           .max_tokens_given = r->max_tokens_given,
                           .priority = r->priority,
+                          .client = r->client,
+                          .first_by_ns = r->first_by_ns,
                           .salt = {r->salt[0], r->salt[1]}};
     out->params.choice = i; /* over all prompts: each draws numbers of its own from the one seed */
+}
+
+static void begin(stream *s, uint32_t i, uint64_t req) {
+    entry *en = &s->entries[i];
+    *en = (entry){.req = req, .owner = s, .stop_id = -1};
+    choice_init(&en->text, &s->rules);
+    const api_prompt *p = stream_prompt(s, i);
+    en->text.pending = detok_after(s->all->tok, p->ids.ids, p->ids.count);
+    if (s->request.echo) choice_behind(&en->text, p);
+    u64_map_put(&s->all->by_req, req, en);
+}
+
+/* All choices, or none and *e tells why. */
+static status submit(stream *s, uint64_t now_ns, api_error *e) {
+    core_request *cr = xcalloc(s->count, sizeof *cr);
+    uint64_t *reqs = xcalloc(s->count, sizeof *reqs);
+    for (uint32_t i = 0; i < s->count; i++) submit_params(s, i, &cr[i]);
+    status st = core_submit_all(s->all->core, cr, s->count, now_ns, reqs, &e->retry_s, &e->text);
+    if (st != ST_OK) e->http = api_http_of(st);
+    for (uint32_t i = 0; i < s->count && st == ST_OK; i++) begin(s, i, reqs[i]);
+    free(cr);
+    free(reqs);
+    return st;
 }
 
 status stream_open(stream **out, streams *all, api_request *r, const stream_listener *l, uint64_t now_ns,
@@ -260,34 +334,17 @@ status stream_open(stream **out, streams *all, api_request *r, const stream_list
                               .include_stop = r->include_stop,
                               .keep_special = r->keep_special,
                               .logprobs = r->params.logprobs >= 0};
-    for (uint32_t i = 0; i < s->count; i++) {
-        core_request cr;
-        uint64_t req = 0;
-        submit_params(s, i, &cr);
-        status st = core_submit(all->core, &cr, now_ns, &req, &e->text);
-        if (st != ST_OK) {
-            e->http = api_http_of(st);
-            for (uint32_t k = 0; k < i; k++) {
-                (void)u64_map_take(&all->by_req, s->entries[k].req);
-                note(all, s->entries[k].req, false);
-                choice_done(&s->entries[k].text);
-            }
-            free(s->entries);
-            free(s);
-            return st;
-        }
-        entry *en = &s->entries[i];
-        *en = (entry){.req = req, .owner = s, .stop_id = -1};
-        choice_init(&en->text, &s->rules);
-        const api_prompt *p = stream_prompt(s, i);
-        en->text.pending = detok_after(all->tok, p->ids.ids, p->ids.count);
-        if (r->echo) choice_behind(&en->text, p);
-        u64_map_put(&all->by_req, req, en);
+    status st = submit(s, now_ns, e);
+    if (st != ST_OK) {
+        free(s->entries);
+        free(s);
+        return st;
     }
     s->score_count = score_count;
     all->score_count += score_count;
     *r = (api_request){0};
     all->alive++;
+    DL_APPEND(all->list, s);
     meter_admitted(all->meter, stream_prompt_tokens(s), s->request.choices,
                    (uint32_t)MAX(s->request.params.max_tokens, 0));
     *out = s;
@@ -318,6 +375,7 @@ void stream_close(stream *s, uint64_t now_ns) {
     api_request_done(&s->request);
     free(s->entries);
     free(s->steps);
+    DL_DELETE(all->list, s);
     free(s);
     all->alive--;
 }

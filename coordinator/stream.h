@@ -62,6 +62,11 @@ void streams_end(streams *all, uint64_t req, const core_end *e, const core_times
  * (the core wants a turn). */
 bool streams_turn(streams *all, uint64_t now_ns);
 uint32_t streams_alive(const streams *all);
+/* Ends with 499 every request that goes by this name: its x-request-id, the id of its answer, or the number
+ * that log lines call req. Returns how many choices that ended; 0: nothing that runs is called so. */
+uint32_t streams_cancel(streams *all, const char *name, uint64_t now_ns);
+/* The x-request-id of a choice's request; NULL: it has none, or is over. Borrowed: until it is closed. */
+const char *streams_name(const streams *all, uint64_t req);
 
 /* Submits all choices. Takes ownership of *r on success only (it is zeroed then). On failure nothing runs and
  * *e tells the client why. */
@@ -81,7 +86,7 @@ void stream_answered(stream *s);
 bool stream_ended(const stream *s);
 /* Not NULL: failed; no step will follow */
 const api_error *stream_error(const stream *s);
-/* From outside: the coordinator stops */
+/* From outside: the coordinator stops, or somebody canceled it */
 void stream_fail(stream *s, uint32_t http, const char *why);
 
 uint32_t stream_choice_count(const stream *s);

@@ -5,12 +5,15 @@
 #include "base/ring.h"
 #include "coordinator/openai.h"
 
+#include <malloc.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
+/* From bodies of this size on what a job freed is given back; smaller ones leave less than 32 MiB. */
+#define TRIM_BYTES ((size_t)1024 * 1024)
 enum { TEXT_JOBS_MAX = 256 }; /* away at once; each holds a body of at most limits.max_body_kb */
 
 struct text_thread {
@@ -18,6 +21,7 @@ struct text_thread {
     ring *in;  /* text_job *: loop > thread; NULL tells it to leave */
     ring *out; /* text_job *: thread > loop; never full, as no more than TEXT_JOBS_MAX are away */
     uint32_t away;
+    size_t away_bytes; /* of their texts */
     bool running;
     pthread_t thread;
 };
@@ -36,6 +40,7 @@ void text_job_free(text_job *job) {
     if (!job) return;
     free(job->body);
     api_request_done(&job->request);
+    buf_done(&job->answer);
     free(job);
 }
 
@@ -49,7 +54,10 @@ status text_encode(const text_env *env, const char *text, size_t len, const enco
     errbuf eb = {0};
     status st = tokenizer_encode(env->tok, text, len, opt, out, &eb);
     if (st == ST_OK) return ST_OK;
-    if (st == ST_NOMEM) return api_too_long(e, param, &env->model, opt->max_tokens, true, 0);
+    const api_model *m = &env->model;
+    if (st == ST_NOMEM && opt->max_tokens == m->max_prompt)
+        return api_prompt_too_long(e, param, m, opt->max_tokens, true);
+    if (st == ST_NOMEM) return api_too_long(e, param, m, opt->max_tokens, true, 0);
     return api_fail(e, st == ST_INVALID ? 400 : 500, param, "%s: %s", param, eb.text);
 }
 
@@ -98,8 +106,10 @@ static void truncate_prompts(const api_model *m, api_request *r) {
 }
 
 static status encode_prompts(const text_env *env, api_request *r, api_error *e) {
-    encode_options opt = {
-        .add_special = r->add_special, .parse_special = true, .max_tokens = env->model.max_context};
+    const api_model *m = &env->model;
+    encode_options opt = {.add_special = r->add_special,
+                          .parse_special = true,
+                          .max_tokens = MIN(m->max_prompt ? m->max_prompt : UINT32_MAX, m->max_context)};
     /* What is only counted, or cut afterwards, may be of any length: the body's bounds it. */
     if (r->kind == API_TOKENIZE || r->truncate) opt.max_tokens = UINT32_MAX;
     if (json_array_size(r->chat.messages) > 0) return encode_chat(env, r, &opt, e);
@@ -139,6 +149,8 @@ void text_prepare(const text_env *env, text_job *job) {
     if (st == ST_OK && (r->kind == API_COMPLETION || r->kind == API_CHAT)) {
         st = api_check_context(r, &env->model, &job->err);
     }
+    if (st == ST_OK && (r->kind == API_TOKENIZE || r->kind == API_DETOKENIZE))
+        openai_tokens(&job->answer, r, env->tok, &env->model);
     POST((st == ST_OK) == (job->err.http == 0));
 }
 
@@ -150,7 +162,9 @@ static void *thread_main(void *arg) {
         text_job *job = NULL;
         while (ring_pop(t->in, &job) == ST_OK) {
             if (!job) return NULL;
+            size_t bytes = job->body_len;
             text_prepare(t->env, job);
+            if (bytes >= TRIM_BYTES) (void)malloc_trim(0);
             status st = ring_push(t->out, &job);
             CHECK(st == ST_OK);
         }
@@ -163,6 +177,7 @@ static void come_home(void *ctx) {
     text_job *job = NULL;
     while (ring_pop(t->out, &job) == ST_OK) {
         t->away--;
+        t->away_bytes -= job->away_bytes;
         if (job->owner)
             job->done(job->owner, job);
         else
@@ -234,9 +249,16 @@ status text_run(text_thread *t, text_job *job, bool after_large, bool *away) {
         return ST_OK;
     }
     if (t->away == TEXT_JOBS_MAX) return ST_AGAIN;
+    job->away_bytes = job_bytes(job);
     status st = ring_push(t->in, &job);
     CHECK(st == ST_OK);
     t->away++;
+    t->away_bytes += job->away_bytes;
     *away = true;
     return ST_OK;
+}
+
+size_t text_bytes_away(const text_thread *t) {
+    PRE(t);
+    return t->away_bytes;
 }

@@ -8,15 +8,15 @@ name=$(basename "$1")
 pidfile=${BATON_RUN:-$root/build/run}/${name%.yaml}.pid
 # The process must still be an up.sh: one that was killed leaves its file, and the number may be another's by
 # now.
-if ! [ -f "$pidfile" ] || ! grep -qs up.sh "/proc/$(cat "$pidfile")/cmdline"; then
+if ! [ -f "$pidfile" ] || ! grep -qs up.sh "/proc/$(head -n 1 "$pidfile")/cmdline"; then
     echo "down.sh: $1 is not running (no live $pidfile)" >&2
     exit 1
 fi
-pid=$(cat "$pidfile")
+{ read -r pid && read -r stop_s; } <"$pidfile" # up.sh kills it after stop_s
 kill -TERM "$pid"
-for _ in $(seq 750); do
+for _ in $(seq $((10 * stop_s + 350))); do
     kill -0 "$pid" 2>/dev/null || exit 0
     read -r -t 0.1 <> <(:) || true
 done
-echo "down.sh: pid $pid did not stop within 75 s: kill -KILL $pid" >&2
+echo "down.sh: pid $pid did not stop within $((stop_s + 35)) s: kill -KILL $pid" >&2
 exit 1

@@ -28,8 +28,8 @@ name=${name%.yaml}
 pidfile=$run/$name.pid
 # The process must still be an up.sh: one that was killed leaves its file, and the number may be another's by
 # now.
-if [ -f "$pidfile" ] && grep -qs up.sh "/proc/$(cat "$pidfile")/cmdline"; then
-    echo "up.sh: $config is running already (pid $(cat "$pidfile")): stop it with deploy/down.sh $config" >&2
+if [ -f "$pidfile" ] && grep -qs up.sh "/proc/$(head -n 1 "$pidfile")/cmdline"; then
+    echo "up.sh: $config runs already (pid $(head -n 1 "$pidfile")): deploy/down.sh $config stops it" >&2
     exit 1
 fi
 
@@ -81,7 +81,10 @@ echo
 # script be killed, mpirun gets SIGTERM.
 setsid setpriv --pdeathsig TERM "${line[@]}" </dev/null &
 mpirun=$!
-echo $$ >"$pidfile"
+# Requests may take limits.drain_ms to end, and then workers as long; the rest is what ending takes.
+drain_ms=$(sed -nE 's/^  drain_ms: ([0-9]+)$/\1/p' <<<"$map")
+stop_s=$((2 * drain_ms / 1000 + 10))
+printf '%s\n' $$ "$stop_s" >"$pidfile"
 
 # Not kill -0: to a zombie that bash has not collected yet it says yes.
 alive() { [ -e "/proc/$1" ] && ! grep -q '^State:[[:space:]]*Z' "/proc/$1/status" 2>/dev/null; }
@@ -118,7 +121,7 @@ stop() {
     local pid without=0
     pid=$(coordinator) || true
     kill -TERM "${pid:-$mpirun}" 2>/dev/null || true
-    for _ in $(seq 350); do
+    for _ in $(seq $((5 * stop_s))); do
         alive "$mpirun" || return 0
         [ -z "$asked" ] || kill -TERM "${pid:-$mpirun}" 2>/dev/null || true
         asked=
@@ -128,7 +131,7 @@ stop() {
         nap
     done
     kill -KILL "$mpirun" 2>/dev/null || true
-    echo "up.sh: the cluster did not stop within 70 s, so it was killed" >&2
+    echo "up.sh: the cluster did not stop within $stop_s s (twice limits.drain_ms + 10 s): it was killed" >&2
     return 1
 }
 

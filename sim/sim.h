@@ -38,11 +38,13 @@
 typedef struct sim_ask {
     uint32_t prompt_count, max_tokens;
     bool max_tokens_absent;
-    int32_t stop_at; /* the output index at which the harness finds a stop string; -1 = never */
-    bool ignore_eos; /* run to max_tokens */
-    bool score;      /* log-probabilities of its prompt are wanted, and of the two best; with check_kv */
-    uint32_t story;  /* prompts of one story begin alike; 0: of its own */
-    uint64_t salt;   /* of the prefix cache */
+    int32_t stop_at;    /* the output index at which the harness finds a stop string; -1 = never */
+    bool ignore_eos;    /* run to max_tokens */
+    bool score;         /* log-probabilities of its prompt are wanted, and of the two best; with check_kv */
+    uint32_t story;     /* prompts of one story begin alike; 0: of its own */
+    uint64_t salt;      /* of the prefix cache */
+    uint64_t client;    /* as in core_request */
+    uint64_t within_ns; /* its first token must come; 0: as the core's options say */
     /* Its prompt and what it has got so far come first, as in the next turn of a chat; NULL: none */
     const struct sim_client *after;
 } sim_ask;
@@ -160,6 +162,7 @@ typedef struct sim {
     uint32_t client_count, client_capacity;
     u64_map client_of;  /* by request, those alive */
     uint64_t asked;     /* clients that came */
+    uint32_t retry_s;   /* what the last one that was refused was told */
     bool arriving;      /* one is on its way */
     sim_arrival coming; /* that one */
     int32_t *ids;       /* [id_capacity] all the same, for every prompt without check_kv */

@@ -173,9 +173,11 @@ static status submit(sim *s, const sim_ask *ask, sim_client *c, errbuf *eb) {
                       .prompt_count = c->prompt_count,
                       .params = c->params,
                       .max_tokens_given = !ask->max_tokens_absent,
+                      .client = ask->client,
+                      .first_by_ns = ask->within_ns ? s->now_ns + ask->within_ns : 0,
                       .salt = {ask->salt}};
     /* Longer than any worker's context: it is refused before an id is looked at. */
-    status st = core_submit(s->core, &r, s->now_ns, &c->req, eb);
+    status st = core_submit_all(s->core, &r, 1, s->now_ns, &c->req, &s->retry_s, eb);
     if (st != ST_OK) return st;
     if (s->opt.check_kv) {
         expect_stream(c);

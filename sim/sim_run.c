@@ -80,7 +80,7 @@ static void core_decided(void *ctx, const decision *d) {
     s->opt.watch.decision(s->opt.watch.ctx, s->now_ns, -1, d);
 }
 
-static void core_event(sim *s, sim_event *e) {
+static void on_core_event(sim *s, sim_event *e) {
     if (e->kind == EV_CORE_WAKE) {
         if (e->at_ns != s->core_armed_ns) return; /* another one counts */
         s->core_armed_ns = 0;
@@ -230,7 +230,7 @@ bool sim_step(sim *s) {
             stash(&s->core_stash, &s->core_stash_count, &s->core_stash_capacity, e);
             return true;
         }
-        core_event(s, e);
+        on_core_event(s, e);
         sim_event_free(s, e);
         return !s->failure[0];
     }

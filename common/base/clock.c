@@ -2,6 +2,7 @@
 
 #include "base/status.h"
 
+#include <stdio.h>
 #include <sys/random.h>
 #include <time.h>
 
@@ -13,6 +14,17 @@ uint64_t clock_now_ns(void) {
 
 int64_t clock_wall_s(void) {
     return (int64_t)time(NULL);
+}
+
+void clock_wall_text(char out[static CLOCK_TEXT_MAX]) {
+    struct timespec ts;
+    struct tm tm;
+    char second[CLOCK_TEXT_MAX - 8];
+    CHECK(clock_gettime(CLOCK_REALTIME, &ts) == 0);
+    /* A year that no calendar has (the clock may say anything) is none. */
+    if (!gmtime_r(&ts.tv_sec, &tm) || !strftime(second, sizeof second, "%Y-%m-%dT%H:%M:%S", &tm))
+        second[0] = 0;
+    snprintf(out, CLOCK_TEXT_MAX, "%s.%03ldZ", second, ts.tv_nsec / 1000000);
 }
 
 uint64_t clock_random64(void) {

@@ -14,6 +14,9 @@
 uint64_t clock_now_ns(void);
 /* Seconds since 1970 */
 int64_t clock_wall_s(void);
+#define CLOCK_TEXT_MAX 32u
+/* The wall clock's time as "2026-11-21T10:00:00.123Z" */
+void clock_wall_text(char out[static CLOCK_TEXT_MAX]);
 /* 64 bits from getrandom(2): ids and seeds, never results */
 uint64_t clock_random64(void);
 

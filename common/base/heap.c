@@ -22,11 +22,15 @@ static void set(heap *h, uint32_t i, heap_node *n) {
     n->place = i + 1;
 }
 
+static bool before(const heap_node *a, const heap_node *b) {
+    return a->key != b->key ? a->key < b->key : a->tie < b->tie;
+}
+
 /* The node belongs at i or above. */
 static void rise(heap *h, uint32_t i, heap_node *n) {
     while (i > 0) {
         uint32_t parent = (i - 1) / 2;
-        if (h->nodes[parent]->key <= n->key) break;
+        if (!before(n, h->nodes[parent])) break;
         set(h, i, h->nodes[parent]);
         i = parent;
     }
@@ -38,12 +42,20 @@ static void sink(heap *h, uint32_t i, heap_node *n) {
     for (;;) {
         uint32_t child = 2 * i + 1;
         if (child >= h->count) break;
-        if (child + 1 < h->count && h->nodes[child + 1]->key < h->nodes[child]->key) child++;
-        if (n->key <= h->nodes[child]->key) break;
+        if (child + 1 < h->count && before(h->nodes[child + 1], h->nodes[child])) child++;
+        if (!before(h->nodes[child], n)) break;
         set(h, i, h->nodes[child]);
         i = child;
     }
     set(h, i, n);
+}
+
+/* The node belongs at i, above or below. */
+static void settle(heap *h, uint32_t i, heap_node *n) {
+    if (i > 0 && before(n, h->nodes[(i - 1) / 2]))
+        rise(h, i, n);
+    else
+        sink(h, i, n);
 }
 
 void heap_put(heap *h, heap_node *n, uint64_t key) {
@@ -64,12 +76,8 @@ static bool is_in(const heap *h, const heap_node *n) {
 
 void heap_move(heap *h, heap_node *n, uint64_t key) {
     PRE(is_in(h, n));
-    bool up = key < n->key;
     n->key = key;
-    if (up)
-        rise(h, n->place - 1, n);
-    else
-        sink(h, n->place - 1, n);
+    settle(h, n->place - 1, n);
 }
 
 void heap_take(heap *h, heap_node *n) {
@@ -78,10 +86,7 @@ void heap_take(heap *h, heap_node *n) {
     n->place = 0;
     heap_node *last = h->nodes[--h->count];
     if (last == n) return;
-    if (last->key < n->key)
-        rise(h, hole, last);
-    else
-        sink(h, hole, last);
+    settle(h, hole, last);
 }
 
 heap_node *heap_first(const heap *h) {
@@ -98,7 +103,7 @@ bool heap_check(const heap *h) {
     PRE(h);
     for (uint32_t i = 0; i < h->count; i++) {
         if (h->nodes[i]->place != i + 1) return false;
-        if (i > 0 && h->nodes[(i - 1) / 2]->key > h->nodes[i]->key) return false;
+        if (i > 0 && before(h->nodes[i], h->nodes[(i - 1) / 2])) return false;
     }
     return h->count <= h->capacity;
 }

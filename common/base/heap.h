@@ -6,8 +6,9 @@
  *
  *   keys   3 5 4 9 6        children of i are 2i + 1 and 2i + 2, and none is smaller than its parent
  *
- * Equal keys come in no particular order. No malloc but for growth by doubling, and none when capacity was
- * given at the start. Thread: whoever owns it. Invariant: heap_check. */
+ * Among equal keys the smaller `tie` is first; it is 0 unless its owner says otherwise, and then they come in
+ * no particular order. No malloc but for growth by doubling, and none when capacity was given at the start.
+ * Thread: whoever owns it. Invariant: heap_check. */
 #ifndef BATON_BASE_HEAP_H
 #define BATON_BASE_HEAP_H
 
@@ -16,6 +17,7 @@
 
 typedef struct heap_node {
     uint64_t key;
+    uint64_t tie;   /* its owner's: to be set before heap_put, or before heap_move */
     uint32_t place; /* 1 + its index in the heap; 0 = in none */
 } heap_node;
 
@@ -30,7 +32,7 @@ void heap_done(heap *h);
 
 /* The node is in no heap. */
 void heap_put(heap *h, heap_node *n, uint64_t key);
-/* The node is in this heap. */
+/* The node is in this heap; its tie may have changed, too. */
 void heap_move(heap *h, heap_node *n, uint64_t key);
 void heap_take(heap *h, heap_node *n);
 /* One with the smallest key; NULL when the heap is empty */

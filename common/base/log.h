@@ -6,8 +6,8 @@
  *
  * Lower case, cause at the end, ids always under the same key (req, seq, peer, worker, page). Volume:
  * error/warn = someone must act / might; info grows with the process's life; debug with requests; trace with
- * tokens. Thread-safe: one write(2) per line. Library code never logs an error that it returns; the loop
- * that swallows it does. */
+ * tokens. Thread-safe: one write(2) per line; one that fails, as on a full disk, is counted. Library code
+ * never logs an error that it returns; the loop that swallows it does. */
 #ifndef BATON_BASE_LOG_H
 #define BATON_BASE_LOG_H
 
@@ -15,6 +15,7 @@
 
 #include <inttypes.h>
 #include <stdbool.h>
+#include <stdint.h>
 
 typedef enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG, LOG_TRACE } log_level;
 
@@ -28,6 +29,13 @@ const char *log_name(void);
 bool log_on(log_level level);
 /* "error" ... "trace" to a level; ST_INVALID names the choices. */
 status log_level_parse(const char *text, log_level *out, errbuf *eb);
+
+/* For processes that serve, once, after log_setup: whatever becomes of standard error, a full disk, a pipe
+ * that nobody reads, one that nobody has open, neither ends the process nor holds it. (A regular file on a
+ * disk that hangs still does.) */
+void log_outlives_stderr(void);
+/* Lines of this process that were not written. The next one that is tells of them: log_lines_lost=N. */
+uint64_t log_dropped(void);
 
 void log_line(log_level level, const char *subsystem, const char *message, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));

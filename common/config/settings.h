@@ -32,18 +32,25 @@ typedef struct config {
         char *http;    /* "127.0.0.1:8000" */
         char *control; /* "tcp://127.0.0.1:8001": where workers join */
         char *client;  /* "tcp://127.0.0.1:8002": native socket; "" = off */
-        char **hosts;  /* "nodeA:8" = 8 cores there; empty = this machine with its cores */
+        /* Who may speak there (net/curve.h); "" = whoever reaches the address */
+        char *key_file;        /* control, and data between workers */
+        char *client_key_file; /* native socket */
+        bool insecure;         /* addresses beyond this machine without keys are not refused */
+        char **hosts;          /* "nodeA:8" = 8 cores there; empty = this machine with its cores */
         uint32_t hosts_count;
         uint32_t gpus_per_host; /* 0: not known before the workers start */
         bool oversubscribe;     /* allow more cores than the hosts have */
         bool mixed_numerics;
         char *log_level;
+        char *event_log; /* the file of the coordinator's events; "" = none */
     } cluster;
     struct {
         char *cors_origins;    /* separated by commas; "*": any; "": none */
         bool cors_credentials; /* pages may send what the browser holds for this host */
         char **api_keys;       /* one of them opens /v1/...; empty: open */
         uint32_t api_keys_count;
+        char *api_key_file;       /* further keys; "" = none */
+        char *tls_cert, *tls_key; /* PEM files; "" = plain HTTP */
     } http;
     struct {
         /* .gguf or a Hugging Face folder, relative to the directory baton is started in; or
@@ -81,10 +88,18 @@ typedef struct config {
         int32_t test_flip_segment; /* test hook; -1 = never */
     } handoff;
     struct {
-        uint32_t max_requests, max_queue, max_workers;
-        uint32_t max_body_kb; /* of one HTTP request */
+        uint32_t max_requests, max_queue, max_queue_tokens, max_workers;
+        uint32_t max_body_kb, max_header_kb;                  /* of one HTTP request */
+        uint32_t max_uploads_mb;                              /* of all HTTP requests that are being read */
+        uint32_t max_connections, max_connections_per_client; /* 0: no bound per client */
+        uint32_t max_prompt_tokens;                           /* 0: the context's */
+        uint32_t json_depth;
+        uint32_t min_upload_kbs; /* KiB per second; 0: no bound */
+        uint32_t idle_ms, header_ms, body_ms;
         uint32_t heartbeat_ms, suspect_ms, gone_ms, step_age_ms, lease_ms, rejoin_ms;
+        uint32_t ttft_goal_ms; /* 0: none */
         uint32_t wait_prefill_ms, prefill_ms, wait_kv_ms, decode_token_ms, slow_client_ms, drain_ms;
+        uint32_t stuck_ms; /* without motion in spite of work: /health says "stuck" */
         uint32_t max_attempts;
     } limits;
 } config;

@@ -296,7 +296,9 @@ static void fill_heartbeat(block *b, const Baton__Heartbeat *from, ctl_heartbeat
     *to = (ctl_heartbeat){
         .step = from->step,
         .step_age_ns = from->step_age_ns,
-        .step_median_ns = from->step_median_ns,
+        .step_bound_ns = from->step_bound_ns,
+        .step_layers_done = from->step_layers_done,
+        .step_layers = from->step_layers,
         .running = from->running,
         .waiting = from->waiting,
         .parked = from->parked,

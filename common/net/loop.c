@@ -46,6 +46,9 @@ struct loop {
     struct event *signals[2];
     void (*signal_fn)(void *ctx, int signo);
     void *signal_ctx;
+    struct event *hangup;
+    void (*hangup_fn)(void *ctx);
+    void *hangup_ctx;
     int wake_fd;                    /* eventfd */
     uint64_t rest_ns;               /* loop_gather */
     uint64_t turn_ns[GATHER_TURNS]; /* when the last turns began, a ring */
@@ -74,6 +77,12 @@ static void on_signal(evutil_socket_t signo, short what, void *ctx) {
     (void)what;
     loop *l = ctx;
     l->signal_fn(l->signal_ctx, (int)signo);
+}
+
+static void on_hangup(evutil_socket_t signo, short what, void *ctx) {
+    (void)signo, (void)what;
+    loop *l = ctx;
+    l->hangup_fn(l->hangup_ctx);
 }
 
 status loop_new(loop **out, loop_turn_fn turn, void *ctx, errbuf *eb) {
@@ -109,6 +118,7 @@ void loop_free(loop *l) {
     CHECK(!l->hooks);
     for (size_t i = 0; i < ARRAY_LEN(l->signals); i++)
         if (l->signals[i]) event_free(l->signals[i]);
+    if (l->hangup) event_free(l->hangup);
     if (l->wake) event_free(l->wake);
     if (l->timer) event_free(l->timer);
     if (l->base) event_base_free(l->base);
@@ -167,6 +177,17 @@ void loop_signals(loop *l, void (*fn)(void *ctx, int signo), void *ctx) {
         CHECK(l->signals[i]);
         CHECK(event_add(l->signals[i], NULL) == 0);
     }
+}
+
+void loop_on_hangup(loop *l, void (*fn)(void *ctx), void *ctx) {
+    PRE(l);
+    PRE(fn);
+    PRE(!l->hangup);
+    l->hangup_fn = fn;
+    l->hangup_ctx = ctx;
+    l->hangup = evsignal_new(l->base, SIGHUP, on_hangup, l);
+    CHECK(l->hangup);
+    CHECK(event_add(l->hangup, NULL) == 0);
 }
 
 void loop_wake(loop *l) {

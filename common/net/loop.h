@@ -28,6 +28,8 @@ void loop_before_wait(loop *l, void (*fn)(void *ctx), void *ctx);
 void loop_before_wait_end(loop *l, const void *ctx);
 /* SIGINT and SIGTERM call fn(ctx, signo) in the loop. */
 void loop_signals(loop *l, void (*fn)(void *ctx, int signo), void *ctx);
+/* SIGHUP, which otherwise ends the process, calls fn(ctx) in the loop. */
+void loop_on_hangup(loop *l, void (*fn)(void *ctx), void *ctx);
 /* Any thread: take a turn soon */
 void loop_wake(loop *l);
 /* Waits for events and runs one batch of them, without a turn. For who turns by himself. */

@@ -161,6 +161,14 @@ void metrics_label(buf *out, const char *name, const char *value) {
     buf_adds(out, "\"");
 }
 
+void metrics_label_lower(buf *out, const char *name, const char *value) {
+    PRE(value);
+    char text[32];
+    snprintf(text, sizeof text, "%s", value);
+    for (char *p = text; *p; p++) *p = *p >= 'A' && *p <= 'Z' ? (char)(*p + 32) : *p;
+    metrics_label(out, name, text);
+}
+
 static void print_help(const char *help, buf *out) {
     for (const char *c = help; *c; c++) {
         if (*c == '\n')

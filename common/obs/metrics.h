@@ -23,6 +23,8 @@ metric *metrics_get(metrics *m, metric_kind kind, const char *name, const char *
 /* Appends name="value" to a text of labels, after a comma when there is one already; quotes, backslashes and
  * newlines are escaped. */
 void metrics_label(buf *out, const char *name, const char *value);
+/* Likewise, in lower case: for the names of states and kinds, of at most 31 bytes. */
+void metrics_label_lower(buf *out, const char *name, const char *value);
 /* Counter, gauge */
 void metric_add(metric *s, double delta);
 /* Gauge; counters that mirror a monotonic source */

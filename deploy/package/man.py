@@ -25,7 +25,7 @@ PROGRAMS = {
     "baton-decode": "decode worker of a Baton cluster",
     "baton-colocated": "worker of a Baton cluster that does prefill and decode",
     "baton-ask": "ask a Baton cluster",
-    "baton-ctl": "show and drain the workers of a Baton cluster",
+    "baton-ctl": "show a Baton cluster, drain its workers, cancel its requests",
     "baton-bench": "measure servers of large language models",
     "baton-plan": "find the placement that serves a workload best",
 }

@@ -302,7 +302,7 @@ static void message(play *p, script *in) {
     ctl_msg m = {.kind = kinds[take_below(in, ARRAY_LEN(kinds))], .epoch = p->epoch};
     uint8_t head = take_byte(in);
     m.incarnation = p->incarnation + (head >= 0xf8);
-    m.req = head < 0xf0 ? 1 + head % 8 : take_number(in);
+    m.req = head < 0xf0 ? 1 + head % 8u : take_number(in);
     m.attempt = take_number(in);
     if (head == 0xff) m.kind = (ctl_kind)(1 + take_below(in, CTL_KIND_COUNT - 1)); /* of a worker, too */
     switch (m.kind) {

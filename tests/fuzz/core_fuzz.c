@@ -162,7 +162,7 @@ static void fill_heartbeat(script *in, ctl_heartbeat *h, ctl_step *steps) {
     if (how & 1) h->drain = true;
     if (how & 2) h->step = take_number(in);
     if (how & 4) h->step_age_ns = take_number(in) * NS_PER_S;
-    if (how & 8) h->step_median_ns = take_number(in) * NS_PER_MS;
+    if (how & 8) h->step_bound_ns = take_number(in) * NS_PER_MS;
     if (how & 16) h->pages_used = take_number(in);
     if (how & 32) h->cache_queries = take_number(in), h->cache_hits = take_number(in);
     h->step_count = how >> 6;

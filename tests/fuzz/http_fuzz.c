@@ -8,6 +8,7 @@
 #include <string.h>
 
 #define BODY_MAX ((size_t)64 * 1024)
+#define HEAD_MAX ((size_t)64 * 1024)
 
 /* Of a body that came in pieces of so many bytes; the status with which it ended, or ST_AGAIN. */
 static status body_of(const uint8_t *data, size_t size, size_t step, buf *out, uint32_t *http) {
@@ -48,7 +49,7 @@ static size_t head_of(const char *bytes, size_t size, size_t step, uint32_t *htt
     api_error e = {0};
     size_t end = 0;
     for (size_t len = MIN(step, size); !end && !e.http; len = MIN(len + step, size)) {
-        end = http_head_end(bytes, len, seen, &e);
+        end = http_head_end(bytes, MIN(len, HEAD_MAX), seen, HEAD_MAX, &e);
         CHECK(end <= len);
         seen = len;
         if (len == size) break;

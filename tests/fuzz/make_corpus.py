@@ -385,6 +385,8 @@ def seeds():
     yield "native", "chat", field(1, request)
     yield "native", "ids", field(1, field(1, 2) + field(4, field(1, b"\x01\x02")) + field(18, b"\x03"))
     yield "native", "cancel", field(2, field(1, 1))
+    yield "native", "status", field(6, field(1, 1))
+    yield "native", "abort", field(7, field(1, 1) + field(2, b"job-1"))
     piece = lambda n, *p: struct.pack("<7I", n, *p)
     yield "kv", "whole", b"\0\x1f" + piece(0, 0, 16, 0, 3, 0, 2) + piece(1, 16, 16, 0, 3, 0, 2)
     yield "kv", "layers", b"\1\x0f" + piece(0, 16, 16, 0, 1, 0, 2) + piece(1, 16, 16, 1, 3, 0, 2)

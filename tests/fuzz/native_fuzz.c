@@ -10,7 +10,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         api_request r;
         api_error e = {0};
         api_request_init(&r, API_COMPLETION);
-        if (native_wire_request(m->request, model.name, &r, &e) == ST_OK) {
+        if (native_wire_request(m->request, model.name, 1, &r, &e) == ST_OK) {
             if (api_check(&r, &model, &e) != ST_OK) CHECK(e.http);
         } else {
             CHECK(e.http);

@@ -33,7 +33,7 @@ def main():
     failed = []
     for path in models:
         llama = llama_cpp.Llama(path, n_ctx=2048, n_threads=2, logits_all=True, verbose=False)
-        ids = llama.tokenize(text, add_bos=False, special=False)
+        ids = llama.tokenize(text, add_bos=True, special=False)  # where the vocabulary asks for one
         llama.eval(ids)
         theirs = perplexity(np.array(llama.scores[: len(ids)]), ids)
         vocab = llama.n_vocab()

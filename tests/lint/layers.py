@@ -36,7 +36,7 @@ ROOMS = {
     "common/net": "base obs",
     "common/engine": "base obs token grammar model kv kernels",
     "common/transfer": "base token kv proto engine kernels net",
-    "common/worker_core": "base token kv ctl proto",
+    "common/worker_core": "base token latency kv ctl proto",
     "common/worker": "base config obs token latency checkpoint text model kv ctl proto kernels net engine "
     "transfer worker_core",
     "prefill_worker": "base token kv ctl worker_core worker",
@@ -78,7 +78,7 @@ PURE = [
     r"bench/stats/.*",
     r"bench/workload/(draw|arrivals|prompt|prompt_text|schedule|named|trace)\.[ch]",
     r"(prefill|decode|colocated)_worker/\w+_(core|policy)\.[ch]",
-    r"coordinator/(core|core_types|inbox|outbox|dispatch|recovery|request|request_table)\.[ch]",
+    r"coordinator/(core|core_types|events|inbox|outbox|dispatch|recovery|request|request_table)\.[ch]",
     r"coordinator/(holds|member|router|state)\.[ch]",
 ]
 IMPURE_ROOMS = (
@@ -96,7 +96,7 @@ IMPURE_SYSTEM = re.compile(
     r"^(event2/|zmq|pthread|poll|sys/|time\.h|unistd|signal|semaphore|threads|cuda|cublas|nccl)"
 )
 IMPURE_FILES = ("common/base/ring.h",)
-IMPURE_CALLS = re.compile(r"\bclock_(now_ns|wall_s|random64)\(")
+IMPURE_CALLS = re.compile(r"\bclock_(now_ns|wall_s|wall_text|random64)\(")
 
 # program or test of a build folder: libraries that its link line may not have
 PURE_LINK = "net engine transfer kernels model text checkpoint worker config zmq event"

@@ -81,7 +81,15 @@ def control_is_complete(deb):
     assert all("root/root" in line for line in listed)
     assert not [line for line in listed if line[5] == "w" or line[8] == "w"], "writable by others"
     depends = out_of("dpkg-deb", "-f", deb, "Depends")
-    for package in ("libc6 (>=", "libevent-2.1-7", "libzmq5", "libjansson4", "libcyaml1", "systemd"):
+    for package in (
+        "libc6 (>=",
+        "libevent-openssl-2.1-7",
+        "libssl3",
+        "libzmq5",
+        "libjansson4",
+        "libcyaml1",
+        "systemd",
+    ):
         assert package in depends, depends
     with tempfile.TemporaryDirectory() as d:
         out_of("dpkg-deb", "-e", deb, d)

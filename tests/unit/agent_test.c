@@ -93,8 +93,11 @@ static void expect_quiet(const world *w) {
 }
 
 static uint64_t turn(world *w) {
-    uint64_t next =
-        agent_turn(w->a, &(agent_progress){.step = 3, .step_age_ns = 4, .step_median_ns = 5}, w->now_ns);
+    uint64_t next = agent_turn(
+        w->a,
+        &(agent_progress){
+            .step = 3, .step_age_ns = 4, .step_bound_ns = 5, .step_layers_done = 6, .step_layers = 7},
+        w->now_ns);
     assert_true(agent_check(w->a));
     return next;
 }
@@ -164,7 +167,9 @@ static void welcome_makes_a_member_that_beats_every_250_ms(void **state) {
     assert_int_equal(m->free_pages, 10);
     assert_int_equal(m->heartbeat.step, 3);
     assert_int_equal(m->heartbeat.step_age_ns, 4);
-    assert_int_equal(m->heartbeat.step_median_ns, 5);
+    assert_int_equal(m->heartbeat.step_bound_ns, 5);
+    assert_int_equal(m->heartbeat.step_layers_done, 6);
+    assert_int_equal(m->heartbeat.step_layers, 7);
     pass(w, 249 * MS);
     expect_quiet(w);
     pass(w, 1 * MS);

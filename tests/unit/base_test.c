@@ -9,10 +9,14 @@
 #include "base/sm.h"
 #include "base/status.h"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 static void errf_writes_the_text_and_returns_the_code(void **state) {
     (void)state;
@@ -242,6 +246,76 @@ static void a_thread_may_log_under_a_name_of_its_own(void **state) {
     assert_string_equal(log_name(), "process");
 }
 
+/* In a process of its own, whose standard error is fd: the lines that got lost of `count`. */
+static int lost_lines(int fd, int count) {
+    fflush(NULL);
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        dup2(fd, STDERR_FILENO);
+        log_setup(LOG_INFO, "test");
+        log_outlives_stderr();
+        for (int i = 0; i < count; i++) log_info("base", "a line", "i=%d", i);
+        _exit(log_dropped() > 250 ? 250 : (int)log_dropped());
+    }
+    int how = 0;
+    assert_int_equal(waitpid(pid, &how, 0), pid);
+    if (!WIFEXITED(how)) fail_msg("a signal ended it: %d", WTERMSIG(how));
+    return WEXITSTATUS(how);
+}
+
+static void standard_error_neither_ends_nor_holds_a_process_that_outlives_it(void **state) {
+    (void)state;
+    int full = open("/dev/full", O_WRONLY), ends[2];
+    assert_true(full >= 0);
+    assert_int_equal(lost_lines(full, 3), 3);
+    close(full);
+    assert_int_equal(pipe(ends), 0); /* nobody reads it: 64 KiB hold some of the lines */
+    assert_int_equal(lost_lines(ends[1], 5000), 250);
+    char line[256], *newline;
+    ssize_t got = read(ends[0], line, sizeof line);
+    assert_int_equal(got, sizeof line);
+    newline = memchr(line, '\n', sizeof line);
+    assert_non_null(newline);
+    *newline = 0;
+    assert_non_null(strstr(line, " info  base       test a line i=0"));
+    close(ends[0]); /* and now nobody has it open */
+    assert_int_equal(lost_lines(ends[1], 3), 3);
+    close(ends[1]);
+    int none = open("/dev/null", O_WRONLY);
+    assert_int_equal(lost_lines(none, 3), 0);
+    close(none);
+}
+
+static void a_line_tells_of_those_that_got_lost_before_it(void **state) {
+    (void)state;
+    char path[] = "/tmp/baton-log-XXXXXX";
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    fflush(NULL);
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        int full = open("/dev/full", O_WRONLY);
+        dup2(full, STDERR_FILENO);
+        log_setup(LOG_INFO, "test");
+        log_info("base", "one");
+        log_info("base", "two");
+        dup2(fd, STDERR_FILENO);
+        log_info("base", "three", "key=%d", 3);
+        log_info("base", "four");
+        _exit(0);
+    }
+    int how = 0;
+    assert_int_equal(waitpid(pid, &how, 0), pid);
+    char text[512] = "";
+    assert_true(pread(fd, text, sizeof text - 1, 0) > 0);
+    assert_non_null(strstr(text, " test three key=3 log_lines_lost=2\n"));
+    assert_non_null(strstr(text, " test four\n"));
+    close(fd);
+    unlink(path);
+}
+
 static void the_clock_goes_forward_and_random_ids_differ(void **state) {
     (void)state;
     uint64_t a = clock_now_ns();
@@ -293,6 +367,8 @@ int main(void) {
         cmocka_unit_test(log_levels_are_parsed_by_name),
         cmocka_unit_test(a_level_shows_itself_and_what_is_more_urgent),
         cmocka_unit_test(a_thread_may_log_under_a_name_of_its_own),
+        cmocka_unit_test(standard_error_neither_ends_nor_holds_a_process_that_outlives_it),
+        cmocka_unit_test(a_line_tells_of_those_that_got_lost_before_it),
         cmocka_unit_test(the_clock_goes_forward_and_random_ids_differ),
         cmocka_unit_test(a_stem_is_the_name_without_folders_and_the_last_ending),
         cmocka_unit_test(every_role_has_its_name),

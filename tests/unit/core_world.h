@@ -48,6 +48,7 @@ typedef struct world {
     uint32_t records, steps, steps_of;
     uint64_t steps_left_out;
     uint64_t mourned[16]; /* by connection: the incarnation that it heard is gone */
+    char events[2048];    /* one line each: event, worker, request and attempt, cause, reason */
     uint64_t finish_at;   /* output index + 1 at which the sink calls core_finish; 0 = never */
 } world;
 
@@ -116,6 +117,17 @@ static inline void on_steps(void *ctx, const core_steps *s) {
     w->steps_of = s->worker;
 }
 
+static inline void on_event(void *ctx, const core_event *e) {
+    world *w = ctx;
+    char req[48] = "";
+    if (e->req) snprintf(req, sizeof req, " req=%llu.%u", (unsigned long long)e->req, e->attempt);
+    size_t at = strlen(w->events);
+    if (at > sizeof w->events / 2) return; /* who reads them wants fewer */
+    snprintf(w->events + at, sizeof w->events - at, "%s %s%s %s: %s\n", core_event_name(e->kind),
+             e->worker ? e->worker : "-", req, e->cause ? e->cause : "-", e->reason);
+    assert_true(!e->incarnation == (!e->worker || e->kind == EVENT_REFUSED));
+}
+
 static inline core_options options(void) {
     return (core_options){.epoch = EPOCH,
                           .max_requests = 16,
@@ -144,7 +156,8 @@ static inline world *world_new(core_options o) {
                       .token = on_token,
                       .end = on_end,
                       .record = on_record,
-                      .steps = on_steps};
+                      .steps = on_steps,
+                      .event = on_event};
     w->core = core_new(&o, &sink, w->now_ns);
     return w;
 }

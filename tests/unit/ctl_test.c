@@ -95,7 +95,9 @@ static ctl_msg sample(ctl_kind kind) {
     case CTL_HEARTBEAT:
         m.heartbeat = (ctl_heartbeat){.step = 1,
                                       .step_age_ns = 2,
-                                      .step_median_ns = 3,
+                                      .step_bound_ns = 3,
+                                      .step_layers_done = 31,
+                                      .step_layers = 32,
                                       .running = 4,
                                       .waiting = 5,
                                       .parked = 6,
@@ -567,16 +569,14 @@ static void bounds_of_tokens_and_texts_are_checked(void **state) {
     free(why);
 }
 
-/* Two bytes of input make one token of some 90 bytes: the parser's memory is bounded before the count is
- * known. */
+/* Two bytes of input make one token of some 90: memory is bounded before the count is known. */
 static void a_flood_of_empty_entries_is_refused(void **state) {
     (void)state;
     size_t pairs = 4u << 20, body = pairs * 2;
     unsigned char head[] = {8, CTL_TOKENS, 0x8a, 0x01, 0, 0, 0, 0};
     for (size_t i = 0, left = body; i < 4; i++, left >>= 7)
         head[4 + i] = (unsigned char)((left & 127) | (i < 3 ? 128 : 0));
-    unsigned char *bytes = calloc(1, sizeof head + body);
-    assert_non_null(bytes);
+    unsigned char *bytes = xcalloc(1, sizeof head + body);
     memcpy(bytes, head, sizeof head);
     for (size_t i = 0; i < pairs; i++) bytes[sizeof head + 2 * i] = 10;
     ctl_msg got;

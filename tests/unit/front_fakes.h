@@ -102,7 +102,7 @@ enum { FAKE_REQUESTS = 512 };
 typedef struct fake_request {
     bool alive, canceled, finished;
     uint32_t prompt_count, tokens;
-    uint64_t salt[2];
+    uint64_t client, first_by_ns, salt[2];
     sampling params;
     bool max_tokens_given;
     int32_t prompt[64]; /* the first ones */
@@ -115,11 +115,14 @@ struct core {
     status refuse; /* what core_submit answers */
     const char *refuse_why;
     uint32_t refuse_after; /* so many are taken first */
+    uint32_t retry_s;      /* told with it */
     bool ready, idle;
     const char *const *numerics; /* of the workers: name, value, ..., NULL; NULL = none has joined */
     uint32_t more_workers;       /* beside the usual two */
     uint32_t cached;             /* tokens of every prompt */
     uint32_t drained;            /* 1 + index of the worker that drains; 0 = none */
+    uint64_t standing_ns;        /* of the decode worker, which has work */
+    core_counters counts;        /* what core_counters_of adds to its own */
     const char *lost;            /* why the last lost worker was lost; NULL = none was */
 };
 
@@ -136,18 +139,30 @@ static const sm_state fake_member_states[] = {[MEMBER_JOINING] = {"JOINING", 0, 
                                               [MEMBER_GONE] = {"GONE", 0, true}};
 const sm_def member_sm = {"worker", fake_member_states, ARRAY_LEN(fake_member_states)};
 
-status core_submit(core *c, const core_request *r, uint64_t now_ns, uint64_t *req, errbuf *eb) {
-    (void)now_ns;
-    if (c->refuse != ST_OK && c->last >= c->refuse_after) return errf(eb, c->refuse, "%s", c->refuse_why);
+static void fake_submit(core *c, const core_request *r) {
     CHECK(c->last + 1 < FAKE_REQUESTS);
     fake_request *f = &c->requests[++c->last];
     *f = (fake_request){.alive = true,
                         .prompt_count = r->prompt_count,
                         .params = r->params,
                         .max_tokens_given = r->max_tokens_given,
+                        .client = r->client,
+                        .first_by_ns = r->first_by_ns,
                         .salt = {r->salt[0], r->salt[1]}};
     memcpy(f->prompt, r->prompt, MIN(r->prompt_count, 64u) * sizeof *r->prompt);
-    *req = c->last;
+}
+
+status core_submit_all(core *c, const core_request *r, uint32_t count, uint64_t now_ns, uint64_t *reqs,
+                       uint32_t *retry_s, errbuf *eb) {
+    (void)now_ns;
+    if (c->refuse != ST_OK && c->last + count > c->refuse_after) {
+        if (c->retry_s) *retry_s = c->retry_s;
+        return errf(eb, c->refuse, "%s", c->refuse_why);
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        fake_submit(c, &r[i]);
+        reqs[i] = c->last;
+    }
     return ST_OK;
 }
 
@@ -206,24 +221,52 @@ bool core_worker(const core *c, uint32_t index, uint64_t now_ns, core_worker_inf
                               .role = ROLE_PREFILL,
                               .state = MEMBER_READY,
                               .page_count = 10,
+                              .free_pages = 7,
+                              .token_age_ns = UINT64_MAX,
                               .beat.pages_used = 3};
     if (index == 0) return true;
     out->role = ROLE_DECODE;
     out->name = "decode-0";
     out->state = c->drained == 2 ? MEMBER_DRAINING : c->ready ? MEMBER_READY : MEMBER_SUSPECT;
     out->page_count = 20;
+    out->free_pages = 15;
+    out->has_work = c->standing_ns > 0;
+    out->standing_ns = c->standing_ns;
+    out->token_age_ns = 2500000;
     out->beat.pages_used = 5;
     out->beat.busy_ns[BUSY_DECODE] = 1500000000;
+    out->beat.step_bound_ns = 40000000;
+    out->beat.step_layers_done = 3;
+    out->beat.step_layers = 12;
     out->beat.cache_queries = 80;
     out->beat.cache_hits = 20;
     out->beat.cache_pages = 4;
     out->beat.cache_evictions = 3;
     out->steps_left_out = 7;
     if (index == 1) return true;
+    out->standing_ns = 0;
     snprintf(name, sizeof name, "decode-%u", index - 1);
     out->name = name;
     out->beat.pages_used = 0;
     return true;
+}
+
+void core_holding_of(const core *c, uint32_t index, core_holding *out) {
+    (void)c;
+    *out = index == 0   ? (core_holding){.computing = 1, .parked = 2, .pages_pinned = 2}
+           : index == 1 ? (core_holding){.reserved = 1, .decoding = 3, .pages_reserved = 1}
+                        : (core_holding){0};
+}
+
+const char *core_retry_name(core_retry why) {
+    static const char *const names[] = {"death",         "handoff_failed", "timeout",
+                                        "worker_failed", "preempted",      "no_room"};
+    return names[why];
+}
+
+const char *core_event_name(core_event_kind kind) {
+    static const char *const names[EVENT_COUNT] = {[EVENT_JOIN] = "join", [EVENT_CANCELED] = "canceled"};
+    return names[kind] ? names[kind] : "other";
 }
 
 void core_worker_id(uint64_t incarnation, char out[static CORE_WORKER_ID_MAX]) {
@@ -271,11 +314,12 @@ bool core_ready(const core *c) {
 }
 
 void core_counters_of(const core *c, core_counters *out) {
-    *out = (core_counters){.submitted = c->last,
-                           .handoffs_verified = 7,
-                           .workers_joined = 3,
-                           .cache_queries = 80,
-                           .cache_hits = 48};
+    *out = c->counts;
+    out->submitted = c->last;
+    out->handoffs_verified = 7;
+    out->workers_joined = 3;
+    out->cache_queries = 80;
+    out->cache_hits = 48;
     out->requests[REQ_DECODE] = c->idle ? 0 : 2;
 }
 
@@ -318,6 +362,8 @@ __attribute__((destructor)) static void fake_chat_done(void) {
 }
 
 static const text_env fake_env = {
-    .tok = &fake_tokenizer, .chat = &fake_chat, .model = {"tiny", FAKE_CONTEXT, FAKE_VOCAB, .masks = true}};
+    .tok = &fake_tokenizer,
+    .chat = &fake_chat,
+    .model = {"tiny", FAKE_CONTEXT, FAKE_VOCAB, .json_depth = 128, .masks = true}};
 
 #endif

@@ -329,13 +329,16 @@ static void listed_origins_are_named_and_others_are_not(void **state) {
 }
 
 static bool denied(const char *path, const char *authorization) {
-    static const char *const keys[] = {"first", "second"};
-    http_access a = {.origins = "*", .keys = keys, .key_count = 2};
+    http_keys *keys = http_keys_new();
+    assert_int_equal(http_keys_add(keys, NULL, "first", NULL), ST_OK);
+    assert_int_equal(http_keys_add(keys, NULL, "second", NULL), ST_OK);
+    http_access a = {.origins = "*", .keys = keys};
     struct evkeyvalq in;
     TAILQ_INIT(&in);
     if (authorization) evhttp_add_header(&in, "Authorization", authorization);
-    bool is = http_access_denied(&a, path, &in);
+    bool is = http_access_denied(&a, path, http_access_client(&a, &in));
     evhttp_clear_headers(&in);
+    http_keys_free(keys);
     return is;
 }
 
@@ -386,7 +389,8 @@ static void the_description_has_every_route_and_no_other(void **state) {
     json_decref(doc);
 }
 
-int main(void) {
+int main(int argc, char **argv) {
+    world_main(argc, argv);
     const struct CMUnitTest tests[] = {
         WITH_WORLD(a_chunked_body_with_extensions_and_a_trailer_is_read),
         WITH_WORLD(a_body_may_come_byte_by_byte),
@@ -405,5 +409,5 @@ int main(void) {
         cmocka_unit_test(listed_origins_are_named_and_others_are_not),
         cmocka_unit_test(a_key_opens_the_api_and_pages_need_none),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return world_end(cmocka_run_group_tests(tests, NULL, NULL));
 }

@@ -37,6 +37,85 @@ static void every_worker_is_on_health_and_in_the_metrics(void **state) {
     meter_free(m);
 }
 
+static void health_says_who_stands_still_and_which_role_is_stuck(void **state) {
+    (void)state;
+    core c = {.ready = true, .standing_ns = 2999 * NS_PER_MS};
+    health_facts facts = {.model = "tiny", .stuck_ns = 3 * NS_PER_S};
+    buf page = {0};
+    assert_int_equal(health_page(&page, &c, &facts, false, 1), 200);
+    assert_non_null(strstr(page.data, "{\"status\":\"ok\",\"ready\":true,\"stuck\":[],"));
+    assert_non_null(strstr(page.data, "\"step_bound_ms\":40.0,\"step_layers\":[3,12],"));
+    assert_non_null(strstr(page.data, "\"standing_ms\":2999.0,\"stuck\":false,\"last_token_ms\":2.5,"));
+    assert_non_null(strstr(page.data, "\"stuck\":false,\"last_token_ms\":null,"));
+    assert_non_null(
+        strstr(page.data,
+               "\"holds\":{\"computing\":0,\"parked\":0,\"sending\":0,\"reserved\":1,"
+               "\"decoding\":3,\"closing\":0},\"id\":\"000000000000abc1\",\"pages\":{\"total\":20,\"used\":5,"
+               "\"free\":15,\"cached\":4,\"pinned\":0,\"reserved\":1,\"promised\":0}"));
+    c.standing_ns = 3 * NS_PER_S;
+    buf_reset(&page);
+    assert_int_equal(health_page(&page, &c, &facts, false, 1), 503);
+    assert_non_null(strstr(page.data, "{\"status\":\"stuck\",\"ready\":true,\"stuck\":[\"decode\"],"));
+    assert_non_null(strstr(page.data, "\"standing_ms\":3000.0,\"stuck\":true,"));
+    buf_reset(&page);
+    assert_int_equal(health_ready(&page, &c, &facts, false, 1), 503);
+    assert_string_equal(page.data, "stuck\n");
+    c.more_workers = 1; /* another decode worker is ready and does not stand: the role gets on */
+    assert_string_equal(health_word(&c, &facts, false, 1), "ok");
+    buf_done(&page);
+}
+
+static void what_stands_still_or_starts_again_is_in_the_metrics(void **state) {
+    (void)state;
+    core c = {.ready = true, .standing_ns = 1500 * NS_PER_MS};
+    c.counts = (core_counters){.parked = 2,
+                               .parked_bytes = 4096,
+                               .parked_since_ns = NS_PER_S,
+                               .drops_sent = 5,
+                               .retries = {[RETRY_DEATH] = 3, [RETRY_NO_ROOM] = 4},
+                               .stale_kinds = {[CTL_TOKENS] = 6}};
+    meter *m = meter_new("tiny");
+    buf page = {0};
+    const core_event joined = {
+        .kind = EVENT_JOIN, .worker = "decode-0", .role = "decode", .incarnation = 1, .reason = ""};
+    meter_event(m, &joined);
+    meter_event(m, &joined);
+    meter_event(m, &(core_event){.kind = EVENT_CANCELED, .worker = "decode-0", .role = "decode"});
+    meter_print(m, &c, 3500 * NS_PER_MS, &page);
+#define D0 "{role=\"decode\",worker=\"decode-0\""
+#define P0 "{role=\"prefill\",worker=\"prefill-0\""
+    static const char *const want[] = {"\nbaton_kv_parked 2\n",
+                                       "\nbaton_kv_parked_bytes 4096\n",
+                                       "\nbaton_kv_parked_oldest_seconds 2.5\n",
+                                       "\nbaton_retries_total{reason=\"death\"} 3\n",
+                                       "\nbaton_retries_total{reason=\"handoff_failed\"} 0\n",
+                                       "\nbaton_retries_total{reason=\"timeout\"} 0\n",
+                                       "\nbaton_retries_total{reason=\"worker_failed\"} 0\n",
+                                       "\nbaton_retries_total{reason=\"preempted\"} 0\n",
+                                       "\nbaton_retries_total{reason=\"no_room\"} 4\n",
+                                       "\nbaton_stale_messages_by_kind_total{kind=\"tokens\"} 6\n",
+                                       "\nbaton_drops_sent_total 5\n",
+                                       "\nbaton_log_dropped_total 0\n",
+                                       "\nbaton_events_dropped_total 0\n",
+                                       "\nbaton_worker_incarnations_total" D0 "} 2\n",
+                                       "\nbaton_worker_standing_seconds" D0 "} 1.5\n",
+                                       "\nbaton_worker_last_token_seconds" D0 "} 0.0025\n",
+                                       "\nbaton_kv_pages" D0 ",state=\"free\"} 11\n",
+                                       "\nbaton_kv_pages" D0 ",state=\"cached\"} 4\n",
+                                       "\nbaton_kv_pages" D0 ",state=\"sequences\"} 4\n",
+                                       "\nbaton_kv_pages" D0 ",state=\"reserved\"} 1\n",
+                                       "\nbaton_kv_pages" D0 ",state=\"pinned\"} 0\n",
+                                       "\nbaton_kv_pages" P0 ",state=\"free\"} 7\n",
+                                       "\nbaton_kv_pages" P0 ",state=\"sequences\"} 1\n",
+                                       "\nbaton_kv_pages" P0 ",state=\"pinned\"} 2\n"};
+#undef D0
+#undef P0
+    for (size_t i = 0; i < ARRAY_LEN(want); i++)
+        if (!strstr(page.data, want[i])) fail_msg("no %s in %s", want[i], page.data);
+    buf_done(&page);
+    meter_free(m);
+}
+
 static void busy_time_and_the_coordinators_own_are_counters(void **state) {
     (void)state;
     core c = {.ready = true};
@@ -142,6 +221,8 @@ int main(void) {
         cmocka_unit_test(requests_are_told_in_the_names_of_vllm),
         cmocka_unit_test(throughput_is_told_every_ten_seconds_and_once_after_the_last),
         cmocka_unit_test(every_worker_is_on_health_and_in_the_metrics),
+        cmocka_unit_test(health_says_who_stands_still_and_which_role_is_stuck),
+        cmocka_unit_test(what_stands_still_or_starts_again_is_in_the_metrics),
         cmocka_unit_test(busy_time_and_the_coordinators_own_are_counters),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

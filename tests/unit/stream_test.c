@@ -351,15 +351,15 @@ static void each_status_of_the_core_has_one_http_number(void **state) {
     assert_int_equal(api_http_of(ST_TIMEOUT), 504);
 }
 
-static void a_refused_choice_cancels_those_before_it(void **state) {
+static void choices_are_taken_or_refused_together(void **state) {
     (void)state;
-    world w = {.core = {.refuse = ST_AGAIN, .refuse_why = "queue full", .refuse_after = 2}};
+    world w = {.core = {.refuse = ST_AGAIN, .refuse_why = "queue full", .refuse_after = 2, .retry_s = 7}};
     api_error e = {0};
     assert_int_equal(open_world(&w, "a", 3, NULL, &e), ST_AGAIN);
     assert_int_equal(e.http, 429);
     assert_string_equal(e.text.text, "queue full");
-    (void)streams_turn(w.streams, 2);
-    assert_true(w.core.requests[1].canceled && w.core.requests[2].canceled);
+    assert_int_equal(e.retry_s, 7);
+    assert_int_equal(w.core.last, 0);
     assert_int_equal(streams_alive(w.streams), 0);
     close_world(&w);
 }
@@ -399,7 +399,7 @@ int main(void) {
         cmocka_unit_test(a_stop_token_is_told_by_its_id),
         cmocka_unit_test(one_failed_choice_fails_all_and_cancels_its_siblings),
         cmocka_unit_test(each_status_of_the_core_has_one_http_number),
-        cmocka_unit_test(a_refused_choice_cancels_those_before_it),
+        cmocka_unit_test(choices_are_taken_or_refused_together),
         cmocka_unit_test(closing_cancels_what_runs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
