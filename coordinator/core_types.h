@@ -41,12 +41,12 @@ typedef struct core_options {
     uint64_t heartbeat_ns;    /* 250 ms */
     uint64_t suspect_ns;      /* 1.5 s */
     uint64_t gone_ns;         /* 5 s */
-    uint64_t step_age_min_ns; /* 10 s: a step that stands still for max(this, 20 x median) means GONE */
+    uint64_t step_age_min_ns; /* 10 s: see member_step_too_old */
     uint64_t lease_ns;        /* 10 s */
     uint64_t wait_prefill_ns; /* 60 s -> ST_PEER */
-    uint64_t prefill_ns;      /* 120 s -> ST_TIMEOUT */
+    uint64_t prefill_ns;      /* 120 s -> ST_TIMEOUT; longer while the worker gets on with its work */
     uint64_t wait_kv_ns;      /* 60 s -> ST_TIMEOUT */
-    uint64_t decode_token_ns; /* 30 s without a token -> replay */
+    uint64_t decode_token_ns; /* 30 s without a token -> replay; longer likewise */
     uint32_t max_attempts;    /* 4 */
     uint32_t max_context;     /* of the model */
     bool mixed_numerics;

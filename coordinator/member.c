@@ -54,8 +54,18 @@ void member_free(member *m) {
     free(m);
 }
 
+/* A bound on a whole step is one on each of its operations. It was learned while the machine may have been
+ * less busy, hence the factor; what nothing is known of gets the longest time. */
+enum { BOUND_FACTOR = 10, LONGEST_FACTOR = 12 };
+
+static uint64_t step_limit(const ctl_heartbeat *b, uint64_t step_age_min_ns) {
+    uint64_t longest = LONGEST_FACTOR * step_age_min_ns;
+    if (!b->step_bound_ns || b->step_bound_ns >= longest / BOUND_FACTOR) return longest;
+    return MAX(step_age_min_ns, BOUND_FACTOR * b->step_bound_ns);
+}
+
 static bool step_too_old(const ctl_heartbeat *b, uint64_t step_age_min_ns) {
-    return b->step_age_ns > MAX(step_age_min_ns, 20 * b->step_median_ns);
+    return b->step_age_ns > step_limit(b, step_age_min_ns);
 }
 
 bool member_step_too_old(const member *m, uint64_t step_age_min_ns) {
@@ -73,12 +83,19 @@ uint64_t member_standing(const member *m, uint64_t now_ns) {
     return member_has_work(m) && now_ns > m->moved_ns ? now_ns - m->moved_ns : 0;
 }
 
+uint64_t member_patience(const member *m, const core_options *opt) {
+    PRE(m);
+    PRE(opt);
+    return m->beat.step_bound_ns ? step_limit(&m->beat, opt->step_age_min_ns) : 0;
+}
+
 /* Before the heartbeat replaces the one before. */
 static void note_motion(member *m, const ctl_heartbeat *beat, uint64_t now_ns) {
     const ctl_heartbeat *was = &m->beat;
     bool idle = !beat->running && !beat->step_age_ns && !m->holds.computing;
     bool moved = beat->step != was->step || beat->decode_rows != was->decode_rows ||
                  beat->prefill_rows != was->prefill_rows || beat->xfer_bytes != was->xfer_bytes;
+    if (beat->xfer_bytes != was->xfer_bytes) m->xfer_ns = now_ns;
     if (idle || !member_has_work(m)) /* had none until now: what it was given since, it begins now */
         m->moved_ns = now_ns;
     else if (beat->step_age_ns || moved) /* a running step last ended an operation then, or began */
@@ -125,8 +142,10 @@ bool member_judge(member *m, const core_options *opt, uint64_t now_ns, errbuf *w
         return true;
     }
     if (s != MEMBER_JOINING && step_too_old(&m->beat, opt->step_age_min_ns)) {
-        errf(why, ST_PEER, "a step stands still for %llu ms, the median is %llu ms",
-             m->beat.step_age_ns / NS_PER_MS, m->beat.step_median_ns / NS_PER_MS);
+        errf(why, ST_PEER,
+             "a step stands still for %llu ms, at layer %u of %u; at most %llu ms were expected",
+             m->beat.step_age_ns / NS_PER_MS, m->beat.step_layers_done, m->beat.step_layers,
+             step_limit(&m->beat, opt->step_age_min_ns) / NS_PER_MS);
         return true;
     }
     if (silence >= opt->suspect_ns && (s == MEMBER_READY || s == MEMBER_DRAINING))

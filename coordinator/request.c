@@ -139,6 +139,7 @@ handoff_state request_handoff(const request *r) {
 
 void request_move(request *r, req_state next, uint64_t now_ns) {
     PRE(r);
+    r->grace_ns = 0;
     sm_move(&r->sm, next, now_ns);
 }
 

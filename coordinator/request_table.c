@@ -154,11 +154,11 @@ static uint64_t deadline_of(const core_options *opt, const request *r) {
     case REQ_WAIT_PREFILL:
         return MIN(r->queue_since_ns + opt->wait_prefill_ns, r->log.count ? UINT64_MAX : r->leave_by_ns);
     case REQ_PREFILL:
-        return r->sm.entered_ns[REQ_PREFILL] + opt->prefill_ns;
+        return MAX(r->sm.entered_ns[REQ_PREFILL] + opt->prefill_ns, r->grace_ns);
     case REQ_WAIT_KV:
-        return r->kv_since_ns + opt->wait_kv_ns;
+        return MAX(r->kv_since_ns + opt->wait_kv_ns, r->grace_ns);
     case REQ_DECODE:
-        return r->token_ns + opt->decode_token_ns;
+        return MAX(r->token_ns + opt->decode_token_ns, r->grace_ns);
     case REQ_NEW:
     case REQ_DONE:
     case REQ_FAILED:

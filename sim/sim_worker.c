@@ -118,6 +118,7 @@ static void start_step(void *ctx, const dev_job *j) {
     p->job = *j;
     p->step++;
     p->step_begin_ns = s->now_ns;
+    p->bound_ns = step_pace_bound(&p->pace, &j->sums);
     s->seen.steps++;
     for (uint32_t i = 0; i < j->close_count; i++) seq_clear(&p->seqs[j->closes[i]]);
     for (uint32_t i = 0; i < j->open_count; i++) seq_open(p, &j->opens[i]);
@@ -176,6 +177,7 @@ static void end_step(sim_proc *p) {
     }
     p->busy = false;
     step_span span = {.begin_ns = p->step_begin_ns, .duration_ns = p->sim->now_ns - p->step_begin_ns};
+    step_pace_learn(&p->pace, &p->job.sums, span.duration_ns);
     agent_stepped(p->agent, p->results, count, &span, p->sim->now_ns);
 }
 
@@ -254,8 +256,9 @@ static void loop_turn(sim_proc *p) {
         open_conn(p);
         agent_connected(p->agent, s->now_ns);
     }
-    agent_progress progress = {
-        .step = p->step, .step_age_ns = p->busy ? step_age_ns(p) : 0, .step_median_ns = s->opt.step_ns};
+    agent_progress progress = {.step = p->step,
+                               .step_age_ns = p->busy ? step_age_ns(p) : 0,
+                               .step_bound_ns = p->busy ? p->bound_ns : 0};
     progress.xfer = p->xfer;
     uint64_t next = agent_turn(p->agent, &progress, s->now_ns);
     if (s->opt.check_kv && !agent_check(p->agent)) sim_failf(s, "agent_check of %s", p->name);
@@ -290,6 +293,7 @@ void sim_proc_start(sim_proc *p) {
     p->alive = true;
     p->frozen = p->quit = p->broken = p->reconnect = p->busy = false;
     p->wake_ns = p->armed_ns = p->step = 0;
+    p->pace = (step_pace){0};
     p->wake_xfer_ns = p->event_ns = 0;
     p->copy = (fake_copy){0};
     p->epoch = p->inc = 0;

@@ -5,6 +5,7 @@
 
 #include "kv/handoff.h"
 #include "sim/sim.h"
+#include "worker_core/step_pace.h"
 
 typedef enum event_kind {
     EV_CORE_WAKE,
@@ -156,6 +157,8 @@ struct sim_proc {
     bool busy;
     dev_job job; /* borrowed from the agent until stepped */
     uint64_t step, step_begin_ns;
+    step_pace pace;
+    uint64_t bound_ns;    /* of the running step */
     step_result *results; /* [max_seqs] of the step that ended */
     token_out *scores;    /* [max_rows] what they point to; NULL until somebody asks */
 

@@ -65,6 +65,7 @@ static void pack_join(const ctl_join *j, Baton__ControlMessage *pb, buf *out) {
     body.max_rows = j->max_rows;
     body.max_context = j->max_context;
     body.kv_token_bytes = j->kv_token_bytes;
+    body.last_incarnation = j->last_incarnation;
     body.n_numerics = j->numeric_count;
     body.numerics = list;
     pb->join = &body;
@@ -88,7 +89,9 @@ static void pack_heartbeat(const ctl_heartbeat *h, Baton__ControlMessage *pb, bu
     Baton__Heartbeat body = BATON__HEARTBEAT__INIT;
     body.step = h->step;
     body.step_age_ns = h->step_age_ns;
-    body.step_median_ns = h->step_median_ns;
+    body.step_bound_ns = h->step_bound_ns;
+    body.step_layers_done = h->step_layers_done;
+    body.step_layers = h->step_layers;
     body.running = h->running;
     body.waiting = h->waiting;
     body.parked = h->parked;

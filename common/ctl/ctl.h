@@ -74,6 +74,7 @@ typedef struct ctl_join {
     uint32_t max_rows; /* token budget of one step */
     uint32_t max_context;
     uint64_t kv_token_bytes;
+    uint64_t last_incarnation; /* of the session that this process had before; 0 = none */
     const ctl_numeric *numerics;
     uint32_t numeric_count;
 } ctl_join;
@@ -92,14 +93,15 @@ typedef struct ctl_step {
 } ctl_step;
 
 typedef struct ctl_heartbeat {
-    uint64_t step;           /* number of steps begun */
-    uint64_t step_age_ns;    /* since the running step last made progress; 0 = idle */
-    uint64_t step_median_ns; /* of the last 64 steps */
-    uint32_t running;        /* sequences in the decode batch, or prompts being processed */
-    uint32_t waiting;        /* queued here */
-    uint32_t parked;         /* P: finished prompts that wait for a D */
-    uint32_t sends_pending;  /* P: hand-offs begun and not verified */
-    uint64_t decode_rows;    /* sum of decode batch sizes over steps, since start */
+    uint64_t step;          /* number of steps begun */
+    uint64_t step_age_ns;   /* since the running step last made progress; 0 = idle */
+    uint64_t step_bound_ns; /* all of it should take no longer, as earlier steps tell; 0 = not known */
+    uint32_t step_layers_done, step_layers; /* of the running step */
+    uint32_t running;                       /* sequences in the decode batch, or prompts being processed */
+    uint32_t waiting;                       /* queued here */
+    uint32_t parked;                        /* P: finished prompts that wait for a D */
+    uint32_t sends_pending;                 /* P: hand-offs begun and not verified */
+    uint64_t decode_rows;                   /* sum of decode batch sizes over steps, since start */
     uint64_t decode_steps;
     uint64_t prefill_rows;              /* prompt tokens processed since start */
     uint64_t xfer_segments, xfer_bytes; /* payload sent (P) or verified (D) since start */

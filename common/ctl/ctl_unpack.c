@@ -278,6 +278,7 @@ static void fill_join(block *b, const Baton__Join *from, ctl_join *to) {
         .max_rows = from->max_rows,
         .max_context = from->max_context,
         .kv_token_bytes = from->kv_token_bytes,
+        .last_incarnation = from->last_incarnation,
         .numerics = numerics,
         .numeric_count = (uint32_t)from->n_numerics,
     };
@@ -296,7 +297,9 @@ static void fill_heartbeat(block *b, const Baton__Heartbeat *from, ctl_heartbeat
     *to = (ctl_heartbeat){
         .step = from->step,
         .step_age_ns = from->step_age_ns,
-        .step_median_ns = from->step_median_ns,
+        .step_bound_ns = from->step_bound_ns,
+        .step_layers_done = from->step_layers_done,
+        .step_layers = from->step_layers,
         .running = from->running,
         .waiting = from->waiting,
         .parked = from->parked,

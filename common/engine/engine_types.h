@@ -23,8 +23,9 @@ typedef struct engine_options {
     /* Backends may have costs of the first time: decode steps, prompts, that engine_new runs for them. */
     bool warm_decode, warm_prompts;
     /* Called on the thread that runs a step after each of its operations was issued (those of the cpu
-     * backends have ended then): the step goes on. It changes nothing else, unlike a hook. May be NULL. */
-    void (*mark)(void *ctx);
+     * backends have ended then): the step goes on, and is through with so many layers. It changes nothing
+     * else, unlike a hook. May be NULL. */
+    void (*mark)(void *ctx, uint32_t layers);
     void *mark_ctx;
 } engine_options;
 

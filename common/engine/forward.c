@@ -123,8 +123,8 @@ static status head(forward *f, uint32_t begin, uint32_t count) {
 
 /* --- the pass --- */
 
-static void mark(const forward *f) {
-    if (f->mark) f->mark(f->mark_ctx);
+static void mark(const forward *f, uint32_t layers) {
+    if (f->mark) f->mark(f->mark_ctx, layers);
 }
 
 static status run_step(forward *f, uint32_t layer, const arch_step *s, uint32_t rows) {
@@ -148,7 +148,7 @@ static status run_layer(forward *f, uint32_t layer, uint32_t rows) {
     const arch *a = f->model->arch;
     for (uint32_t i = 0; i < a->step_count; i++) {
         TRY(run_step(f, layer, &a->steps[i], rows));
-        mark(f);
+        mark(f, layer + (i + 1 == a->step_count));
     }
     return ST_OK;
 }
@@ -182,7 +182,7 @@ static status run_head(forward *f, const op_step *s, uint32_t head_count, float 
             TRY(f->ops->mem_read(f->dev, logits + begin * vocab, part(f, ACTIVATION_LOGITS),
                                  wanted * vocab * sizeof *logits));
         begin += count;
-        mark(f);
+        mark(f, f->model->layers);
     }
     return ST_OK;
 }

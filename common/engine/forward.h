@@ -17,7 +17,7 @@ typedef struct forward {
     device *dev;
     activations act;         /* the parts of `memory` */
     uint8_t *memory;         /* all activations; backend memory */
-    void (*mark)(void *ctx); /* see engine_options; set after forward_init, or NULL */
+    void (*mark)(void *ctx, uint32_t layers); /* see engine_options; set after forward_init, or NULL */
     void *mark_ctx;
 } forward;
 

@@ -120,7 +120,8 @@ status pair_connect(pair **out, const pair_setup *setup, const char *endpoint, c
     hello.layout_hash = setup->layout_hash;
     kv_hello own = setup->menu.own;
     own.can = can;
-    status st = chan_connect(&p->own, setup->zmq, endpoint, setup->dead_ms, eb);
+    status st =
+        chan_connect(&p->own, setup->zmq, endpoint, setup->keyed ? &setup->keys : NULL, setup->dead_ms, eb);
     if (st != ST_OK) goto fail;
     st = send_bytes(p, &hello, &own, sizeof own);
     if (st != ST_OK) {

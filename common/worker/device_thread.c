@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/ring.h"
+#include "worker_core/step_pace.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -15,7 +16,6 @@
 #include <string.h>
 #include <time.h>
 
-#define DURATIONS    64u
 #define IDLE_WAIT_NS NS_PER_S
 
 typedef struct job_done {
@@ -43,32 +43,76 @@ struct device_thread {
     engine *engine;      /* the device thread's; read by others only through engine_kv_of and engine_path */
 
     step_result *results; /* [max_seqs] */
+    char **refused; /* [max_seqs] the device thread's: why the sequence of a slot was not opened; owned */
+    uint32_t refused_count;
+    step_item *sound; /* [max_seqs] scratch */
     uint32_t result_count;
     _Atomic uint64_t step;      /* number of the last step begun */
     _Atomic uint64_t marked_ns; /* when the running step last did something; 0 = idle */
+    _Atomic uint32_t layers;    /* that it is through with */
 
-    uint64_t durations[DURATIONS]; /* loop thread: of the last steps */
-    uint32_t duration_count;       /* ever */
+    /* the loop thread's */
+    step_pace pace;
+    latency_step sums; /* of the job that is out */
+    uint64_t bound_ns; /* of it */
 };
 
 /* ---- device thread ---- */
 
-static void mark(void *ctx) {
+static void mark(void *ctx, uint32_t layers) {
     device_thread *d = ctx;
+    atomic_store_explicit(&d->layers, layers, memory_order_relaxed);
     atomic_store_explicit(&d->marked_ns, clock_now_ns(), memory_order_relaxed);
     (void)fault_at(d->in_step);
 }
 
-static status run_job(device_thread *d, const dev_job *j) {
-    for (uint32_t i = 0; i < j->close_count; i++) engine_seq_close(d->engine, j->closes[i]);
-    for (uint32_t i = 0; i < j->open_count; i++) {
-        status st = engine_seq_open(d->engine, j->opens[i].slot, &j->opens[i].init, &d->error);
-        if (st != ST_OK) return err_prefix(&d->error, st, "opening a sequence");
+/* What the engine does not open fails that request alone. */
+static void open_seq(device_thread *d, const dev_open *o) {
+    errbuf eb = {0};
+    if (engine_seq_open(d->engine, o->slot, &o->init, &eb) == ST_OK) return;
+    d->refused_count++;
+    d->refused[o->slot] = xasprintf("%s", eb.text);
+}
+
+static void close_seq(device_thread *d, uint32_t slot) {
+    if (!d->refused[slot]) {
+        engine_seq_close(d->engine, slot);
+        return;
     }
+    d->refused_count--;
+    free(d->refused[slot]);
+    d->refused[slot] = NULL;
+}
+
+static status step(device_thread *d, const step_item *items, uint32_t count) {
+    if (count == 0) return ST_OK;
+    return engine_step(d->engine, items, count, d->has_hook ? &d->hook : NULL, d->results, &d->error);
+}
+
+/* The step without the sequences that were refused, whose results say why. */
+static status step_without_refused(device_thread *d, const dev_job *j) {
+    uint32_t sound = 0;
+    for (uint32_t i = 0; i < j->item_count; i++)
+        if (!d->refused[j->items[i].slot]) d->sound[sound++] = j->items[i];
+    status st = step(d, d->sound, sound);
+    for (uint32_t i = j->item_count; st == ST_OK && i-- > 0;) { /* from the back: they move there */
+        const step_item *it = &j->items[i];
+        const char *why = d->refused[it->slot];
+        if (!why) {
+            d->results[i] = d->results[--sound];
+            continue;
+        }
+        d->results[i] = (step_result){.tag = it->tag, .broken = true};
+        snprintf(d->results[i].why, sizeof d->results[i].why, "%s", why);
+    }
+    return st;
+}
+
+static status run_job(device_thread *d, const dev_job *j) {
+    for (uint32_t i = 0; i < j->close_count; i++) close_seq(d, j->closes[i]);
+    for (uint32_t i = 0; i < j->open_count; i++) open_seq(d, &j->opens[i]);
     d->result_count = j->item_count;
-    if (j->item_count == 0) return ST_OK;
-    return engine_step(d->engine, j->items, j->item_count, d->has_hook ? &d->hook : NULL, d->results,
-                       &d->error);
+    return d->refused_count ? step_without_refused(d, j) : step(d, j->items, j->item_count);
 }
 
 static void serve(device_thread *d) {
@@ -80,6 +124,7 @@ static void serve(device_thread *d) {
         }
         if (!j) return;
         uint64_t begin_ns = clock_now_ns();
+        atomic_store_explicit(&d->layers, 0, memory_order_relaxed);
         atomic_store_explicit(&d->marked_ns, begin_ns, memory_order_relaxed);
         atomic_fetch_add_explicit(&d->step, 1, memory_order_relaxed);
         job_done done = {.st = run_job(d, j)};
@@ -120,6 +165,8 @@ status device_thread_new(device_thread **out, const model *m, const engine_optio
     d->opt.mark_ctx = d;
     snprintf(d->log_name, sizeof d->log_name, "%s", log_name());
     d->results = xcalloc(opt->max_seqs, sizeof *d->results);
+    d->refused = xcalloc(opt->max_seqs, sizeof *d->refused);
+    d->sound = xcalloc(opt->max_seqs, sizeof *d->sound);
     sem_t *sems[] = {&d->started, &d->served, &d->leave, &d->ended};
     for (size_t i = 0; i < ARRAY_LEN(sems); i++) CHECK(sem_init(sems[i], 0, 0) == 0);
     status st = ring_new(&d->jobs, 2, sizeof(const dev_job *), eb);
@@ -182,6 +229,9 @@ bool device_thread_free(device_thread *d, uint64_t wait_ns) {
     ring_free(d->done);
     sem_t *sems[] = {&d->started, &d->served, &d->leave, &d->ended};
     for (size_t i = 0; i < ARRAY_LEN(sems); i++) sem_destroy(sems[i]);
+    for (uint32_t i = 0; i < d->opt.max_seqs; i++) free(d->refused[i]);
+    free(d->refused);
+    free(d->sound);
     free(d->results);
     free(d);
     return true;
@@ -203,6 +253,8 @@ void device_thread_hook(device_thread *d, const engine_hook *hook) {
 void device_thread_post(device_thread *d, const dev_job *j) {
     PRE(d);
     PRE(j);
+    d->sums = j->sums;
+    d->bound_ns = step_pace_bound(&d->pace, &d->sums);
     CHECK(ring_push(d->jobs, &j) == ST_OK); /* one job is out at most */
 }
 
@@ -221,31 +273,21 @@ status device_thread_next(device_thread *d, const step_result **results, uint32_
     ring_ack(d->done);
     if (ring_pop(d->done, &done) != ST_OK) return ST_AGAIN;
     if (done.st) return errf(eb, done.st, "%s", d->error.text);
-    d->durations[d->duration_count++ % DURATIONS] = done.span.duration_ns;
+    step_pace_learn(&d->pace, &d->sums, done.span.duration_ns);
     *span = done.span;
     *results = d->results;
     *count = d->result_count;
     return ST_OK;
 }
 
-static int by_value(const void *a, const void *b) {
-    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-    return x < y ? -1 : x > y;
-}
-
-void device_thread_progress(const device_thread *d, uint64_t now_ns, uint64_t *step, uint64_t *age_ns,
-                            uint64_t *median_ns) {
+void device_thread_progress(const device_thread *d, uint64_t now_ns, agent_progress *out) {
     PRE(d);
-    PRE(step);
-    PRE(age_ns);
-    PRE(median_ns);
+    PRE(out);
     device_thread *m = (device_thread *)d; /* C17 atomics are not read through pointers to const */
     uint64_t marked_ns = atomic_load_explicit(&m->marked_ns, memory_order_relaxed);
-    *step = atomic_load_explicit(&m->step, memory_order_relaxed);
-    *age_ns = marked_ns && now_ns > marked_ns ? now_ns - marked_ns : 0;
-    uint64_t sorted[DURATIONS];
-    uint32_t count = MIN(d->duration_count, DURATIONS);
-    memcpy(sorted, d->durations, count * sizeof *sorted);
-    qsort(sorted, count, sizeof *sorted, by_value);
-    *median_ns = count ? sorted[count / 2] : 0;
+    out->step = atomic_load_explicit(&m->step, memory_order_relaxed);
+    out->step_age_ns = marked_ns && now_ns > marked_ns ? now_ns - marked_ns : 0;
+    out->step_bound_ns = marked_ns ? d->bound_ns : 0;
+    out->step_layers_done = marked_ns ? atomic_load_explicit(&m->layers, memory_order_relaxed) : 0;
+    out->step_layers = marked_ns ? d->model->layers : 0;
 }

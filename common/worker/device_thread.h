@@ -5,13 +5,14 @@
  * At most one job is out (wcore.h), so results need no queue: they lie in one array that belongs to this
  * thread while a job runs and to the loop thread otherwise. The number of the running step and the time of
  * the last operation that it did (cuda: issued) are published, so that a heartbeat can tell of a step that
- * is stuck, and does not mistake a long one for it. An engine error is fatal:
- * device_thread_next returns it, and the worker leaves. */
+ * is stuck, and does not mistake a long one for it. A sequence
+ * that the engine does not open has a broken result; an error of a step is fatal: device_thread_next returns
+ * it, and the worker leaves. */
 #ifndef BATON_WORKER_DEVICE_THREAD_H
 #define BATON_WORKER_DEVICE_THREAD_H
 
 #include "engine/engine.h"
-#include "worker_core/wcore.h"
+#include "worker_core/agent.h"
 
 typedef struct device_thread device_thread;
 
@@ -38,9 +39,7 @@ int device_thread_fd(const device_thread *d);
  * fatal. */
 status device_thread_next(device_thread *d, const step_result **results, uint32_t *count, step_span *span,
                           errbuf *eb);
-/* For the heartbeat: number of steps begun, age of the running one, from the last operation that it
- * did (0 = idle), median of the last 64. */
-void device_thread_progress(const device_thread *d, uint64_t now_ns, uint64_t *step, uint64_t *age_ns,
-                            uint64_t *median_ns);
+/* For the heartbeat: fills in what is known of steps. */
+void device_thread_progress(const device_thread *d, uint64_t now_ns, agent_progress *out);
 
 #endif

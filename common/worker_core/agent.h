@@ -39,7 +39,8 @@ typedef struct agent_options {
 
 /* What the device side reports for the heartbeat. */
 typedef struct agent_progress {
-    uint64_t step, step_age_ns, step_median_ns; /* see ctl_heartbeat */
+    uint64_t step, step_age_ns, step_bound_ns; /* see ctl_heartbeat */
+    uint32_t step_layers_done, step_layers;
     xfer_stats xfer;
 } agent_progress;
 

@@ -294,7 +294,10 @@ static void a_stuck_step_is_gone_after_ten_seconds(void **state) {
     sim_options o = sim_defaults();
     o.core.wait_prefill_ns = 20 * NS_PER_S;
     sim *s = cluster(o, 1, 1, 0);
-    s->opt.step_ns = 400 * NS_PER_MS; /* the median that heartbeats report: 20 x that is less than 10 s */
+    s->opt.step_ns = 400 * NS_PER_MS;
+    sim_client *like =
+        submit(s, 60, 2); /* so that it is known how long such steps take: ten times that < 10 s */
+    UNTIL(s, like->ended);
     sim_client *c = submit(s, 60, 60);
     s->opt.step_ns = 40 * NS_PER_S; /* the step that begins when PREFILL arrives */
     run_for(s, 2 * MS);
@@ -305,7 +308,7 @@ static void a_stuck_step_is_gone_after_ten_seconds(void **state) {
     assert_false(sim_member(s, P0));
     assert_int_equal(state_of(s, c), REQ_WAIT_PREFILL); /* and it gets no work while the old step is stuck */
     run_for(s, 15 * NS_PER_S);
-    assert_int_equal(s->seen.to_worker[CTL_PREFILL], 1);
+    assert_int_equal(s->seen.to_worker[CTL_PREFILL], 2);
     UNTIL(s, c->ended);
     assert_int_equal(c->end.st, ST_PEER);
     run_for(s, 20 * NS_PER_S);
@@ -343,6 +346,7 @@ static void steps_that_stand_still_on_two_workers_do_not_blame_the_request(void 
     uint32_t left = 2;
     sim_options o = sim_defaults();
     o.watch = (sim_watch){.ctx = &left, .step_ns = forty_seconds};
+    o.core.step_age_min_ns = 3 * NS_PER_S; /* 36 s for steps of which nothing is known */
     sim *s = cluster(o, 3, 1, 0);
     sim_client *c = submit(s, 20, 8);
     UNTIL(s, c->ended);
@@ -351,6 +355,154 @@ static void steps_that_stand_still_on_two_workers_do_not_blame_the_request(void 
     assert_int_equal(c->times.replays, 2);
     assert_int_equal(s->seen.to_worker[CTL_REFUSED], 2);
     run_for(s, 45 * NS_PER_S); /* the long steps end, and their workers come back */
+    all_over(s);
+}
+
+/* Prompts at 5 ms per token in one operation, decodes in 10 ms. */
+static uint64_t slow_prompts(void *ctx, uint32_t worker, const latency_step *sum) {
+    (void)ctx, (void)worker;
+    return 10 * NS_PER_MS + sum->tokens * 5 * NS_PER_MS;
+}
+
+static void a_large_step_is_not_judged_by_small_ones(void **state) {
+    (void)state;
+    sim_options o = sim_defaults();
+    o.watch = (sim_watch){.step_ns = slow_prompts};
+    o.max_rows = o.chunk_tokens = 4096;
+    o.core.max_context = 8192;
+    o.pages[ROLE_PREFILL] = o.pages[ROLE_DECODE] = 512;
+    sim *s = cluster(o, 1, 1, 0);
+    for (uint32_t i = 0; i < 64; i++) { /* short ones, one after the other */
+        sim_client *small = submit(s, 20, 2);
+        UNTIL(s, small->ended);
+    }
+    sim_client *c = submit(s, 4096, 2); /* 20 s without a sign of life but heartbeats */
+    UNTIL(s, c->ended);
+    assert_done(c);
+    assert_true(c->end_ns - c->submit_ns > 20 * NS_PER_S);
+    assert_int_equal(c->times.replays, 0);
+    assert_int_equal(s->seen.to_worker[CTL_REFUSED], 0);
+    all_over(s);
+}
+
+static void a_request_of_a_worker_that_gets_on_is_given_ten_times_its_limit(void **state) {
+    (void)state;
+    uint32_t left = 1;
+    sim_options o = sim_defaults();
+    o.watch = (sim_watch){.ctx = &left, .step_ns = forty_seconds};
+    o.mark_ns = 3 * NS_PER_S;
+    o.core.prefill_ns = 5 * NS_PER_S; /* the prompt takes 40 */
+    sim *s = cluster(o, 1, 1, 0);
+    sim_client *c = submit(s, 20, 8);
+    UNTIL(s, c->ended);
+    assert_done(c);
+    assert_int_equal(c->times.replays, 0);
+    all_over(s);
+}
+
+static void and_no_more_than_that(void **state) {
+    (void)state;
+    uint32_t left = 1;
+    sim_options o = sim_defaults();
+    o.watch = (sim_watch){.ctx = &left, .step_ns = forty_seconds};
+    o.mark_ns = NS_PER_S;
+    o.core.prefill_ns = 3 * NS_PER_S;
+    sim *s = cluster(o, 1, 1, 0);
+    sim_client *c = submit(s, 20, 8);
+    UNTIL(s, c->ended);
+    assert_int_equal(c->end.st, ST_TIMEOUT);
+    assert_true(c->end_ns - c->submit_ns >= 30 * NS_PER_S);
+    assert_true(c->end_ns - c->submit_ns < 34 * NS_PER_S);
+    run_for(s, 20 * NS_PER_S);
+    all_over(s);
+}
+
+static void a_request_of_a_worker_that_stands_still_is_not(void **state) {
+    (void)state;
+    uint32_t left = 1;
+    sim_options o = sim_defaults();
+    o.watch = (sim_watch){.ctx = &left, .step_ns = forty_seconds};
+    o.core.prefill_ns = 5 * NS_PER_S;
+    sim *s = cluster(o, 1, 1, 0);
+    sim_client *c = submit(s, 20, 8);
+    UNTIL(s, c->ended);
+    assert_int_equal(c->end.st, ST_TIMEOUT);
+    assert_true(c->end_ns - c->submit_ns < 11 * NS_PER_S);
+    run_for(s, 60 * NS_PER_S);
+    all_over(s);
+}
+
+static void a_single_long_operation_has_the_time_that_earlier_ones_say(void **state) {
+    (void)state;
+    sim_options o = sim_defaults();
+    o.watch = (sim_watch){.step_ns = slow_prompts};
+    o.max_rows = o.chunk_tokens = 4096;
+    o.core.max_context = 8192;
+    o.pages[ROLE_PREFILL] = o.pages[ROLE_DECODE] = 512;
+    o.core.prefill_ns = 4 * NS_PER_S;
+    sim *s = cluster(o, 1, 1, 0);
+    sim_client *like = submit(s, 400, 2); /* 2 s */
+    UNTIL(s, like->ended);
+    assert_done(like);
+    sim_client *c = submit(s, 3000, 2); /* 15 s without a sign of life but heartbeats */
+    UNTIL(s, c->ended);
+    assert_done(c);
+    assert_true(c->end_ns - c->submit_ns > 15 * NS_PER_S);
+    assert_int_equal(c->times.replays, 0);
+    all_over(s);
+}
+
+/* A prompt of 150 tokens, whose hand-off has 20 segments, each of which takes `copy_ns`. */
+static sim_client *slow_handoff(sim **out, uint64_t copy_ns, uint64_t wait_kv_ns) {
+    sim_options o = sim_defaults();
+    o.copy_ns = copy_ns;
+    o.pair_timeout_ns = 100 * NS_PER_S;
+    o.core.wait_kv_ns = wait_kv_ns;
+    sim *s = *out = cluster(o, 1, 1, 0);
+    sim_client *c = submit(s, 150, 8);
+    UNTIL(s, c->ended);
+    return c;
+}
+
+static void a_slow_handoff_that_goes_on_is_waited_for(void **state) {
+    (void)state;
+    sim *s;
+    sim_client *c = slow_handoff(&s, 500 * MS, 2 * NS_PER_S);
+    assert_done(c);
+    assert_true(c->end_ns - c->submit_ns > 4 * NS_PER_S);
+    assert_int_equal(c->times.attempts, 1);
+    all_over(s);
+}
+
+static void but_not_for_longer_than_ten_times_the_limit(void **state) {
+    (void)state;
+    sim *s;
+    sim_client *c = slow_handoff(&s, 900 * MS, 1 * NS_PER_S / 2);
+    assert_int_equal(c->end.st, ST_TIMEOUT);
+    assert_true(c->end_ns - c->submit_ns < 7 * NS_PER_S);
+    run_for(s, 60 * NS_PER_S);
+    all_over(s);
+}
+
+static void a_worker_that_loses_its_connection_and_comes_back_did_not_die(void **state) {
+    (void)state;
+    uint32_t left = 2;
+    sim_options o = sim_defaults();
+    o.watch = (sim_watch){.ctx = &left, .step_ns = forty_seconds};
+    o.mark_ns = 3 * NS_PER_S;
+    sim *s = cluster(o, 2, 1, 0);
+    sim_client *c = submit(s, 20, 8);
+    UNTIL(s, s->seen.steps == 1);
+    uint32_t first = sim_pages_used(s, 0) ? 0 : 1;
+    sim_cut_conn(s, first);
+    UNTIL(s, s->seen.steps == 2); /* on the other one */
+    UNTIL(s, sim_member(s, first));
+    sim_cut_conn(s, 1 - first);
+    UNTIL(s, c->ended);
+    assert_done(c);
+    assert_int_equal(c->times.replays, 2);
+    run_for(s, 45 * NS_PER_S);
+    assert_int_equal(s->seen.kills, 0);
     all_over(s);
 }
 
@@ -375,6 +527,14 @@ int main(void) {
         cmocka_unit_test(a_stuck_step_is_gone_after_ten_seconds),
         cmocka_unit_test(a_long_step_that_goes_on_loses_no_worker),
         cmocka_unit_test(steps_that_stand_still_on_two_workers_do_not_blame_the_request),
+        cmocka_unit_test(a_large_step_is_not_judged_by_small_ones),
+        cmocka_unit_test(a_request_of_a_worker_that_gets_on_is_given_ten_times_its_limit),
+        cmocka_unit_test(and_no_more_than_that),
+        cmocka_unit_test(a_request_of_a_worker_that_stands_still_is_not),
+        cmocka_unit_test(a_single_long_operation_has_the_time_that_earlier_ones_say),
+        cmocka_unit_test(a_slow_handoff_that_goes_on_is_waited_for),
+        cmocka_unit_test(but_not_for_longer_than_ten_times_the_limit),
+        cmocka_unit_test(a_worker_that_loses_its_connection_and_comes_back_did_not_die),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Every fault that the protocol promises to survive, by name, on real processes: what is promised, and what came.
+"""Every fault that the protocol promises to survive, by name, on real processes: promised, and what came.
 
 faults_test.py [TESTS]       BATON_FAULT_MODEL=smol: SmolLM2 in place of the small generated checkpoint
                              BATON_FAULT_ALL=1: freezing the only worker in every state, not in two
@@ -69,7 +69,7 @@ class Victim:
         raise AssertionError("no stream came to %s" % point)
 
     def meets_one(self, point):
-        """Likewise with one stream, the last one. Where there is another worker, it is kept busy by the stream
+        """Likewise with one stream, the last. Where there is another worker, it is kept busy by the stream
         before."""
         parts = []
         for _ in range(20):

@@ -62,11 +62,54 @@ static void a_job_gives_what_the_engine_gives(void **state) {
     assert_int_equal(run_prompt(d, f, 33, &results, NULL), ST_OK);
     assert_int_equal(results[0].tag, 42);
     assert_int_equal(results[0].token.id, want.id);
-    uint64_t step, age_ns, median_ns;
-    device_thread_progress(d, clock_now_ns(), &step, &age_ns, &median_ns);
-    assert_int_equal(step, 1);
-    assert_int_equal(age_ns, 0);
-    assert_true(median_ns > 0);
+    agent_progress told = {0};
+    device_thread_progress(d, clock_now_ns(), &told);
+    assert_int_equal(told.step, 1);
+    assert_int_equal(told.step_age_ns, 0);
+    assert_int_equal(told.step_bound_ns, 0); /* of none */
+    assert_int_equal(told.step_layers, 0);
+    assert_true(device_thread_stop(d, WAIT_NS));
+    assert_true(device_thread_free(d, WAIT_NS));
+}
+
+static void a_sequence_that_is_not_opened_fails_alone(void **state) {
+    const fixture *f = *state;
+    device_thread *d = started(f);
+    const sampling good = greedy();
+    sampling bad = good;
+    bad.spec = "{\"regex\": \"(\"}";
+    bad.spec_len = (uint32_t)strlen(bad.spec);
+    const uint32_t pages[2][1] = {{7}, {8}};
+    for (uint32_t round = 0; round < 2; round++) { /* the slots can be used again */
+        dev_open opens[2];
+        step_item items[2];
+        for (uint32_t i = 0; i < 2; i++) {
+            opens[i] = (dev_open){.slot = i,
+                                  .init = {.prompt = f->prompt,
+                                           .prompt_count = 9,
+                                           .params = i ? &good : &bad,
+                                           .pages = pages[i],
+                                           .page_count = 1}};
+            items[i] = (step_item){.slot = i, .begin = 0, .count = 9, .sample = true, .tag = 40 + i};
+        }
+        const uint32_t both[] = {0, 1};
+        const dev_job job = {.closes = both,
+                             .close_count = round ? 2 : 0,
+                             .opens = opens,
+                             .open_count = 2,
+                             .items = items,
+                             .item_count = 2};
+        const step_result *results = NULL;
+        uint32_t count = 0;
+        assert_int_equal(run_job(d, &job, &results, &count, NULL), ST_OK);
+        assert_int_equal(count, 2);
+        assert_int_equal(results[0].tag, 40);
+        assert_true(results[0].broken);
+        assert_non_null(strstr(results[0].why, "a spec"));
+        assert_int_equal(results[1].tag, 41);
+        assert_false(results[1].broken);
+        assert_true(results[1].sampled);
+    }
     assert_true(device_thread_stop(d, WAIT_NS));
     assert_true(device_thread_free(d, WAIT_NS));
 }
@@ -75,18 +118,23 @@ typedef struct watch {
     device_thread *d;
     uint64_t began_ns; /* the first layer */
     uint32_t younger;  /* later layers at which the step was younger than that */
+    uint32_t behind;   /* layers at which it was told to be through with another number of them */
+    uint32_t layers;   /* of the step */
 } watch;
 
 static void on_layer(void *ctx, uint32_t layer, const step_item *items, uint32_t count) {
     watch *w = ctx;
     (void)items;
     (void)count;
-    uint64_t step, age_ns, median_ns, now_ns = clock_now_ns();
-    device_thread_progress(w->d, now_ns, &step, &age_ns, &median_ns);
+    uint64_t now_ns = clock_now_ns();
+    agent_progress p = {0};
+    device_thread_progress(w->d, now_ns, &p);
+    w->behind += p.step_layers_done != layer;
+    w->layers = p.step_layers;
     if (layer == 0)
         w->began_ns = now_ns;
     else
-        w->younger += age_ns < now_ns - w->began_ns;
+        w->younger += p.step_age_ns < now_ns - w->began_ns;
 }
 
 static void the_age_of_a_step_counts_from_the_last_layer_that_it_did(void **state) {
@@ -98,9 +146,11 @@ static void the_age_of_a_step_counts_from_the_last_layer_that_it_did(void **stat
     assert_int_equal(run_prompt(d, f, 33, &results, NULL), ST_OK);
     assert_true(f->m->layers > 1);
     assert_int_equal(w.younger, f->m->layers - 1);
-    uint64_t step, age_ns, median_ns;
-    device_thread_progress(d, clock_now_ns(), &step, &age_ns, &median_ns);
-    assert_int_equal(age_ns, 0);
+    assert_int_equal(w.behind, 0);
+    assert_int_equal(w.layers, f->m->layers);
+    agent_progress p = {0};
+    device_thread_progress(d, clock_now_ns(), &p);
+    assert_int_equal(p.step_age_ns, 0);
     assert_true(device_thread_stop(d, WAIT_NS));
     assert_true(device_thread_free(d, WAIT_NS));
 }
@@ -140,9 +190,13 @@ static void a_job_that_fails_is_told_with_its_reason(void **state) {
     const fixture *f = *state;
     device_thread *d = started(f);
     const step_result *results = NULL;
+    uint32_t count = 0;
     errbuf eb = {0};
-    assert_int_equal(run_prompt(d, f, 0, &results, &eb), ST_INVALID);
-    assert_non_null(strstr(eb.text, "opening a sequence"));
+    assert_int_equal(run_prompt(d, f, 9, &results, &eb), ST_OK);
+    const step_item item = {.slot = 0, .begin = 0, .count = 9, .new_pages = {PAGES}, .new_page_count = 1};
+    const dev_job job = {.items = &item, .item_count = 1};
+    assert_int_equal(run_job(d, &job, &results, &count, &eb), ST_INVALID); /* there is no such page */
+    assert_non_null(strstr(eb.text, "page"));
     assert_true(device_thread_stop(d, WAIT_NS));
     assert_true(device_thread_free(d, WAIT_NS));
     assert_true(device_thread_free(NULL, 0));
@@ -150,6 +204,7 @@ static void a_job_that_fails_is_told_with_its_reason(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_sequence_that_is_not_opened_fails_alone),
         cmocka_unit_test(a_job_gives_what_the_engine_gives),
         cmocka_unit_test(the_age_of_a_step_counts_from_the_last_layer_that_it_did),
         cmocka_unit_test(pages_can_be_read_after_the_stop_until_the_engine_is_freed),
