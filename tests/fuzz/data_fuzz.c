@@ -191,7 +191,7 @@ static void fill_seal(script *in, chan_msg *m) {
     if (how & 4) first.fin = (finish)take_number(in);
     if (how & 8) first.top_count = take_number(in);
     if (how & 16) first.top[0].logprob = (float)strtod("nan", NULL);
-    if (how & 32) f->first_token++;
+    if (how & 32) f->first_token ^= 1;
     set_part(m, &first, how & 64 ? sizeof first - 1 : sizeof first);
 }
 
