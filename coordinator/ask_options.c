@@ -134,6 +134,9 @@ static error_t parse_option(int key, char *arg, struct argp_state *state) {
     case 'e':
         o->endpoint = arg;
         return 0;
+    case 'k':
+        o->key_file = arg;
+        return 0;
     case 'c':
         o->chat = true;
         return 0;
@@ -179,6 +182,7 @@ static error_t parse_option(int key, char *arg, struct argp_state *state) {
 
 static const struct argp_option options[] = {
     {"endpoint", 'e', "ENDPOINT", 0, "cluster.client of the config (default tcp://127.0.0.1:8002)", 0},
+    {"key", 'k', "FILE", 0, "client.key of the cluster, where its native socket wants one", 0},
     {"chat", 'c', NULL, 0, "A conversation: every line is a question; /help tells the rest", 0},
     {"system", 's', "TEXT", 0, "A system message before the question", 0},
     {"raw", OPT_RAW, NULL, 0, "Go on with QUESTION as it is, without the model's chat template", 0},

@@ -11,6 +11,7 @@ enum { ASK_CHOICES_MAX = 128, ASK_STOPS_MAX = 16, ASK_INPUT_MAX = 16 << 20 /* by
 
 typedef struct ask_options {
     const char *endpoint, *system; /* system: NULL = none */
+    const char *key_file;          /* NULL = none */
     bool chat;                     /* a conversation */
     bool raw;                      /* the question is a text to go on with */
     bool stats, json, show_ids;

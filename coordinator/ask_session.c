@@ -181,8 +181,10 @@ ask_result ask_session_run(const ask_options *o, const ask_talk *t, const ask_si
     PRE(sink);
     session s = {.options = o, .sink = sink, .eb = eb, .result = ASK_REFUSED, .deadline_ns = UINT64_MAX};
     bus_handler h = {.ctx = &s, .message = on_message, .lost = on_lost};
-    status st = loop_new(&s.loop, turn, &s, eb);
-    if (st == ST_OK) st = bus_connect(&s.bus, s.loop, o->endpoint, &h, eb);
+    curve_keys keys;
+    status st = o->key_file ? curve_read_client(&keys, o->key_file, eb) : ST_OK;
+    if (st == ST_OK) st = loop_new(&s.loop, turn, &s, eb);
+    if (st == ST_OK) st = bus_connect(&s.bus, s.loop, o->endpoint, o->key_file ? &keys : NULL, &h, eb);
     if (st == ST_OK) {
         loop_signals(s.loop, on_signal, &s);
         s.heard_ns = s.pinged_ns = clock_now_ns();

@@ -6,6 +6,7 @@
  *   baton-ctl drain ID       no new work for this worker; it ends by itself when its requests have
  *   baton-ctl undrain ID     takes that back, as long as the worker is here
  *   baton-ctl cancel REQ     ends a request, whose ever it is: its client gets 499
+ *   baton-ctl keygen DIR     makes the keys of a cluster: DIR/cluster.key, DIR/client.key (net/curve.h)
  *
  * ID is a worker's name or its id. REQ is the x-request-id of a request, the id of its answer, or the number
  * after req= in the coordinator's log. --json prints what a program reads. One question, one answer, one
@@ -36,13 +37,14 @@ typedef enum command {
     CMD_DRAIN,
     CMD_UNDRAIN,
     CMD_CANCEL,
+    CMD_KEYGEN,
     CMD_COUNT
 } command;
 
 typedef struct app {
-    const char *endpoint;
+    const char *endpoint, *key_file; /* key_file: NULL = none */
     command command;
-    char *target; /* of DRAIN, UNDRAIN, CANCEL: borrowed from argv */
+    char *target; /* of all that take one: borrowed from argv */
     bool json;
     loop *loop;
     bus *bus;
@@ -52,17 +54,18 @@ typedef struct app {
 
 /* ---- the command line ---- */
 
-#define COMMANDS "want status, workers, drain, undrain or cancel"
+#define COMMANDS "want status, workers, drain, undrain, cancel or keygen"
 
 static command command_of(const char *word) {
-    static const char *const words[CMD_COUNT] = {"", "status", "workers", "drain", "undrain", "cancel"};
+    static const char *const words[CMD_COUNT] = {"",        "status", "workers", "drain",
+                                                 "undrain", "cancel", "keygen"};
     for (int i = CMD_STATUS; i < CMD_COUNT; i++)
         if (strcmp(word, words[i]) == 0) return (command)i;
     return CMD_NONE;
 }
 
 static bool takes_target(command c) {
-    return c == CMD_DRAIN || c == CMD_UNDRAIN || c == CMD_CANCEL;
+    return c == CMD_DRAIN || c == CMD_UNDRAIN || c == CMD_CANCEL || c == CMD_KEYGEN;
 }
 
 static error_t parse_option(int key, char *arg, struct argp_state *state) {
@@ -70,6 +73,9 @@ static error_t parse_option(int key, char *arg, struct argp_state *state) {
     switch (key) {
     case 'e':
         a->endpoint = arg;
+        return 0;
+    case 'k':
+        a->key_file = arg;
         return 0;
     case 'j':
         a->json = true;
@@ -88,6 +94,7 @@ static error_t parse_option(int key, char *arg, struct argp_state *state) {
         if (a->command == CMD_CANCEL && !a->target)
             argp_error(state,
                        "which request? its x-request-id, the id of its answer, or its number in the log");
+        if (a->command == CMD_KEYGEN && !a->target) argp_error(state, "into which folder?");
         if (takes_target(a->command) && !a->target)
             argp_error(state, "which worker? baton-ctl workers lists their names and ids");
         return 0;
@@ -140,6 +147,7 @@ static void send_command(const app *a) {
         m.abort = &end;
         break;
     case CMD_NONE:
+    case CMD_KEYGEN:
     case CMD_COUNT:
         CHECK(!"the command line was checked");
     }
@@ -199,27 +207,45 @@ static uint64_t turn(void *ctx, uint64_t now_ns) {
     return UINT64_MAX;
 }
 
+static int make_keys(const char *dir) {
+    errbuf eb = {0};
+    if (curve_keygen(dir, &eb) != ST_OK) {
+        fprintf(stderr, "baton-ctl: %s\n", eb.text);
+        return 1;
+    }
+    printf("%s/cluster.key: for the coordinator and its workers (cluster.key_file), the same on each host\n"
+           "%s/client.key: for the coordinator (cluster.client_key_file) and for programs (--key FILE)\n",
+           dir, dir);
+    return 0;
+}
+
 int main(int argc, char **argv) {
     static const struct argp_option options[] = {
         {"endpoint", 'e', "ENDPOINT", 0, "cluster.client of the config (default tcp://127.0.0.1:8002)", 0},
+        {"key", 'k', "FILE", 0, "client.key of the cluster, where its native socket wants one", 0},
         {"json", 'j', NULL, 0, "print one JSON object", 0},
         {0}};
     static const struct argp argp = {
         options,
         parse_option,
-        "status\nworkers\ndrain ID\nundrain ID\ncancel REQ",
+        "status\nworkers\ndrain ID\nundrain ID\ncancel REQ\nkeygen DIR",
         "Shows how a Baton cluster is, lets a worker leave in order, and ends a request.\v"
         "ID is a worker's name or id. REQ is a request's x-request-id, the id of its answer, or the number "
-        "after req= in the coordinator's log; its client gets the status 499.",
+        "after req= in the coordinator's log; its client gets the status 499. keygen makes cluster.key, for "
+        "the coordinator and its workers (cluster.key_file), and client.key, for the native socket "
+        "(cluster.client_key_file, and --key of programs).",
         0,
         0,
         0};
     app a = {.endpoint = "tcp://127.0.0.1:8002", .code = 1};
     argp_parse(&argp, argc, argv, 0, NULL, &a);
+    if (a.command == CMD_KEYGEN) return make_keys(a.target);
     errbuf eb = {0};
+    curve_keys keys;
     bus_handler h = {.ctx = &a, .message = on_message, .lost = on_lost};
-    status st = loop_new(&a.loop, turn, &a, &eb);
-    if (st == ST_OK) st = bus_connect(&a.bus, a.loop, a.endpoint, &h, &eb);
+    status st = a.key_file ? curve_read_client(&keys, a.key_file, &eb) : ST_OK;
+    if (st == ST_OK) st = loop_new(&a.loop, turn, &a, &eb);
+    if (st == ST_OK) st = bus_connect(&a.bus, a.loop, a.endpoint, a.key_file ? &keys : NULL, &h, &eb);
     if (st == ST_OK) {
         a.deadline_ns = clock_now_ns() + ANSWER_WITHIN_NS;
         send_command(&a);

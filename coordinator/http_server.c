@@ -103,19 +103,14 @@ status http_server_open(http_server **out, const char *address, const http_serve
     PRE(opt->limits.head_ns > 0);
     PRE(opt->limits.body_ns > 0);
     PRE(opt->limits.slow_client_ns > 0);
-    struct event_base *base = loop_base(opt->loop);
-    if (!(event_base_get_features(base) & EV_FEATURE_EARLY_CLOSE)) {
-        return errf(eb, ST_UNSUPPORTED,
-                    "http: libevent's backend '%s' cannot tell when a client leaves: want epoll",
-                    event_base_get_method(base));
-    }
     http_server *s = xcalloc(1, sizeof *s);
     s->opt = *opt;
     s->tls = opt->tls;
     http_crowd_init(&s->crowd, &s->opt.limits);
-    s->resume = event_new(base, -1, 0, on_resume, s);
+    s->resume = event_new(loop_base(opt->loop), -1, 0, on_resume, s);
     CHECK(s->resume);
-    status st = listen_on(s, address, eb);
+    status st = hangups_new(&s->hangups, opt->loop, http_conn_gone, eb);
+    if (st == ST_OK) st = listen_on(s, address, eb);
     if (st != ST_OK) {
         http_server_free(s);
         return st;
@@ -129,6 +124,7 @@ void http_server_free(http_server *s) {
     http_server_stop(s);
     while (s->conns) http_conn_end(s->conns);
     http_crowd_done(&s->crowd);
+    hangups_free(s->hangups);
     event_free(s->resume);
     free(s);
 }

@@ -4,7 +4,7 @@
  *   head -> body -> request (pending) -> answer -> head ...
  *
  * Requests that are sent ahead (pipelining) wait in the connection's input until the answer before them is
- * made. While a request is pending nothing is read, and its descriptor is watched for EV_CLOSED: a client
+ * made. While a request is pending nothing is read, and its descriptor is watched (net/hangups.h): a client
  * that leaves, or shuts down its writing side, is gone; with TLS, too. Every wait has an end: for a
  * handshake, a head, a body, a client that does not read its answer, and a connection on which nothing is
  * asked. What cannot be read as HTTP, or goes beyond a limit, is answered through `refused` and the

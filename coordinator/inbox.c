@@ -354,12 +354,22 @@ static void on_gone_from(core *c, request *r, member *m, const ctl_msg *msg, uin
         recovery_lose_decode(c, r, why, text, now_ns);
 }
 
+/* An answer to RELEASE, CANCEL or DROP. Of an attempt that the worker was not given it says nothing: what it
+ * has to do now stays. */
+static void on_closed(core *c, member *m, const ctl_msg *msg) {
+    const hold *current = holds_current(&m->holds, msg->req);
+    if (current && msg->attempt > current->attempt)
+        c->counts.stale_messages++;
+    else
+        holds_closed(&m->holds, msg->req, msg->attempt);
+}
+
 /* ---- sorting ---- */
 
 static void on_request_message(core *c, member *m, const ctl_msg *msg, uint64_t now_ns) {
     hold *h = holds_find(&m->holds, msg->req, msg->attempt);
     if (msg->kind == CTL_CLOSED && (!h || h->closing)) {
-        holds_closed(&m->holds, msg->req, msg->attempt);
+        on_closed(c, m, msg);
         return;
     }
     if (!h) {

@@ -406,7 +406,28 @@ static status open_fronts(app *a, errbuf *eb) {
                          .events = a->events,
                          .body_max = body_max,
                          .slow_client_ns = c->limits.slow_client_ms * NS_PER_MS};
-    return native_open(&a->native, c->cluster.client, &no, eb);
+    if (!c->cluster.client_key_file[0]) return native_open(&a->native, c->cluster.client, &no, eb);
+    curve_keys keys;
+    st = curve_read_native(&keys, c->cluster.key_file, c->cluster.client_key_file, eb);
+    if (st != ST_OK) return err_prefix(eb, st, "cluster.client_key_file");
+    no.keys = &keys;
+    st = native_open(&a->native, c->cluster.client, &no, eb);
+    curve_wipe(&keys);
+    return st;
+}
+
+static status open_control(app *a, errbuf *eb) {
+    const config *c = a->cfg;
+    curve_keys keys;
+    bool keyed = c->cluster.key_file[0];
+    if (keyed) {
+        status st = curve_read_cluster(&keys, c->cluster.key_file, eb);
+        if (st != ST_OK) return err_prefix(eb, st, "cluster.key_file");
+    }
+    bus_handler h = {.ctx = a, .message = control_message, .lost = control_lost};
+    status st = bus_listen(&a->control, a->loop, c->cluster.control, keyed ? &keys : NULL, &h, eb);
+    curve_wipe(&keys);
+    return st == ST_OK ? ST_OK : err_prefix(eb, st, "cluster.control");
 }
 
 static status open_app(app *a, errbuf *eb) {
@@ -431,9 +452,8 @@ static status open_app(app *a, errbuf *eb) {
     a->meter = meter_new(a->served_name);
     a->trace = trace_new();
     a->streams = streams_new(a->core, a->tok, a->meter);
-    bus_handler control = {.ctx = a, .message = control_message, .lost = control_lost};
-    st = bus_listen(&a->control, a->loop, a->cfg->cluster.control, &control, eb);
-    if (st != ST_OK) return err_prefix(eb, st, "cluster.control");
+    st = open_control(a, eb);
+    if (st != ST_OK) return st;
     st = text_new(&a->text, a->loop, &a->env, eb);
     return st == ST_OK ? open_fronts(a, eb) : st;
 }

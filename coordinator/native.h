@@ -13,6 +13,7 @@
 #include "coordinator/health.h"
 #include "coordinator/stream.h"
 #include "coordinator/text.h"
+#include "net/curve.h"
 
 #define NATIVE_REQUESTS_MAX 1024u /* alive per connection */
 /* Of one message: so many events, and no further one once it has so many bytes. */
@@ -31,6 +32,7 @@ typedef struct native_options {
     struct event_log *events;  /* NULL: none is kept */
     size_t body_max;           /* bytes of one message */
     uint64_t slow_client_ns;   /* nothing left a connection's queue for so long: it is hung up on */
+    const curve_keys *keys;    /* who is let in; only for native_open; NULL: whoever reaches the socket */
 } native_options;
 
 /* Everything in opt is borrowed. Caller frees with native_free, before the streams. */

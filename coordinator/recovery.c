@@ -378,7 +378,7 @@ static void expire(core *c, request *r, uint64_t now_ns) {
         break;
     case REQ_PREFILL:
         errf(&eb, ST_TIMEOUT, "%s did not finish the prompt of %u tokens within %llu ms", r->prefill->name,
-             request_rows(r), c->opt.prefill_ns / NS_PER_MS);
+             request_rows(r), (now_ns - r->sm.entered_ns[REQ_PREFILL]) / NS_PER_MS);
         recovery_fail(c, r, ST_TIMEOUT, eb.text, now_ns);
         break;
     case REQ_WAIT_KV:
@@ -389,7 +389,7 @@ static void expire(core *c, request *r, uint64_t now_ns) {
         break;
     case REQ_DECODE:
         errf(&eb, ST_TIMEOUT, "%s sent no token for %llu ms", r->decode->name,
-             c->opt.decode_token_ns / NS_PER_MS);
+             (now_ns - r->token_ns) / NS_PER_MS);
         recovery_replay(c, r, RETRY_TIMEOUT, eb.text, now_ns);
         break;
     case REQ_NEW:

@@ -328,7 +328,9 @@ status native_client_new(client **out, loop *l, const native_options *opt, const
     n->heard_ns = clock_now_ns();
     u64_map_init(&n->calls, 256);
     bus_handler b = {.ctx = n, .message = on_message, .lost = on_lost};
-    status st = bus_connect(&n->bus, l, opt->endpoint, &b, eb);
+    curve_keys keys;
+    status st = opt->key_file ? curve_read_client(&keys, opt->key_file, eb) : ST_OK;
+    if (st == ST_OK) st = bus_connect(&n->bus, l, opt->endpoint, opt->key_file ? &keys : NULL, &b, eb);
     if (st != ST_OK) {
         free_client(&n->client);
         return st;

@@ -8,6 +8,7 @@
 
 typedef struct native_options {
     const char *endpoint; /* "tcp://127.0.0.1:8002" */
+    const char *key_file; /* the cluster's client.key; NULL = none */
     bool ignore_eos;
     double temperature; /* NAN: not sent */
 } native_options;

@@ -15,6 +15,7 @@ const struct argp_option serve_server_flags[] = {
     {"served-model-name", OPT_SERVED_MODEL, "NAME", 0, "What requests say, where --model is a path", 1},
     {"metrics-url", OPT_METRICS_URL, "URL", 0,
      "Where /health and /metrics are; default the base URL; native: none", 1},
+    {"key", OPT_KEY, "FILE", 0, "native: client.key of the cluster, where its socket wants one", 1},
     {"header", OPT_HEADER, "K=V", 0, "One more header; may be repeated", 1},
     {"temperature", OPT_TEMPERATURE, "T", 0, "Default 0; 'none': the server's", 1},
     {"ignore-eos", OPT_IGNORE_EOS, NULL, 0, "Answers have the length that was asked (the default)", 1},

@@ -131,6 +131,9 @@ static bool parse_server(int key, char *arg, struct argp_state *state, serve_opt
         if (*arg != '/') argp_error(state, "--endpoint: '%s' does not begin with a slash", arg);
         o->endpoint = arg;
         return true;
+    case OPT_KEY:
+        o->key_file = arg;
+        return true;
     case OPT_MODEL:
         o->model = arg;
         return true;

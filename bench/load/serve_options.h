@@ -15,6 +15,7 @@ typedef enum serve_backend { SERVE_OPENAI, SERVE_CHAT, SERVE_NATIVE } serve_back
 typedef struct serve_options {
     serve_backend backend;
     const char *base_url, *host, *port, *endpoint, *model, *metrics_url;
+    const char *key_file;                 /* of the native socket; NULL: none */
     const char *headers[SERVE_WORDS_MAX]; /* "K=V" */
     uint32_t header_count;
     double temperature; /* NAN: not sent */

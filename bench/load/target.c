@@ -268,8 +268,10 @@ static void set_clients(target *t, const serve_options *o) {
                                  .ignore_eos = o->ignore_eos,
                                  .baton = t->baton,
                                  .temperature = o->temperature};
-    t->native =
-        (native_options){.endpoint = t->shown, .ignore_eos = o->ignore_eos, .temperature = o->temperature};
+    t->native = (native_options){.endpoint = t->shown,
+                                 .key_file = o->key_file,
+                                 .ignore_eos = o->ignore_eos,
+                                 .temperature = o->temperature};
 }
 
 status target_find(target *t, const serve_options *o, errbuf *eb) {

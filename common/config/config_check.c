@@ -26,6 +26,44 @@ static bool is_address(const char *text, bool tcp) {
     return hostport_parse(&parts, text, tcp);
 }
 
+/* By its text: what another name leads to may change. */
+static bool is_loopback(const char *text, bool tcp) {
+    hostport at;
+    if (!hostport_parse(&at, text, tcp)) return false;
+    if (!strcmp(at.host, "localhost") || !strcmp(at.host, "::1")) return true;
+    return !strncmp(at.host, "127.", 4) && strspn(at.host, "0123456789.") == strlen(at.host);
+}
+
+/* Who reaches an address beyond this machine must prove who he is, or the config says that nobody need. The
+ * data sockets of workers are on the address that leads to cluster.control, under the same key. */
+static status check_doors(const config *c, const blame *b) {
+    if (c->cluster.client_key_file[0] && !c->cluster.key_file[0]) {
+        errf(b->eb, ST_INVALID, "needs cluster.key_file too: baton-ctl keygen makes both");
+        return at(b, "cluster", "client_key_file");
+    }
+    const struct {
+        const char *key, *address, *who, *remedy;
+        bool tcp, guarded;
+    } doors[] = {
+        {"http", c->cluster.http, "use", "http.api_key_file", false,
+         c->http.api_keys_count > 0 || c->http.api_key_file[0]},
+        {"control", c->cluster.control, "join", "cluster.key_file (see baton-ctl keygen)", true,
+         c->cluster.key_file[0]},
+        {"client", c->cluster.client, "use and drain", "cluster.client_key_file (see baton-ctl keygen)", true,
+         c->cluster.client_key_file[0]},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(doors) && !c->cluster.insecure; i++) {
+        const char *address = doors[i].address;
+        if (!address[0] || doors[i].guarded || is_loopback(address, doors[i].tcp)) continue;
+        errf(b->eb, ST_INVALID,
+             "%.64s is beyond this machine, and who reaches it could %s the cluster: set %s, or "
+             "cluster.insecure: true",
+             address, doors[i].who, doors[i].remedy);
+        return at(b, "cluster", doors[i].key);
+    }
+    return ST_OK;
+}
+
 static status check_cluster(const config *c, const blame *b) {
     if (!is_address(c->cluster.http, false)) {
         errf(b->eb, ST_INVALID, "\"%s\" is no address: want HOST:PORT, such as 127.0.0.1:8000",
@@ -41,6 +79,8 @@ static status check_cluster(const config *c, const blame *b) {
              c->cluster.client);
         return at(b, "cluster", "client");
     }
+    status st = check_doors(c, b);
+    if (st != ST_OK) return st;
     if (!c->model.path[0]) {
         errf(b->eb, ST_INVALID, "is missing: set it to a .gguf file, or to random:NAME");
         return at(b, "model", "path");

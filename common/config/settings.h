@@ -32,7 +32,11 @@ typedef struct config {
         char *http;    /* "127.0.0.1:8000" */
         char *control; /* "tcp://127.0.0.1:8001": where workers join */
         char *client;  /* "tcp://127.0.0.1:8002": native socket; "" = off */
-        char **hosts;  /* "nodeA:8" = 8 cores there; empty = this machine with its cores */
+        /* Who may speak there (net/curve.h); "" = whoever reaches the address */
+        char *key_file;        /* control, and data between workers */
+        char *client_key_file; /* native socket */
+        bool insecure;         /* addresses beyond this machine without keys are not refused */
+        char **hosts;          /* "nodeA:8" = 8 cores there; empty = this machine with its cores */
         uint32_t hosts_count;
         uint32_t gpus_per_host; /* 0: not known before the workers start */
         bool oversubscribe;     /* allow more cores than the hosts have */

@@ -20,17 +20,16 @@
 #include "net/bus.h"
 
 #include "base/clock.h"
-#include "base/hostport.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "net/bus_address.h"
 #include "net/bus_conn.h"
+#include "net/zap.h"
 #include "net/zmq_monitor.h"
 
-#include <arpa/inet.h>
 #include <assert.h>
 #include <errno.h>
 #include <event2/event.h>
-#include <netdb.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -44,6 +43,10 @@
 #define CONNECT_MS         3000       /* an attempt that nobody answers for so long is begun anew */
 #define DEAD_S             60    /* an idle connection whose host does not answer TCP for so long has ended */
 #define RETRY_US           10000 /* a full queue is tried again at least so often */
+/* A connection that has not said who it is within so much time is closed. It includes the wait for this
+ * loop's answer (zap.h). */
+#define HANDSHAKE_MS 10000
+#define EVENTS       (ZMQ_EVENT_ACCEPTED | ZMQ_EVENT_DISCONNECTED | HANDSHAKE_EVENTS)
 
 typedef struct head {
     uint64_t session;
@@ -66,6 +69,12 @@ struct bus {
     struct event *readable; /* ZMQ_FD */
     struct event *events;   /* monitor's ZMQ_FD */
     struct event *kick;     /* pump soon; as a timer: retry full queues */
+    curve_keys keys;        /* when keyed */
+    bool keyed;
+    zap door;             /* server, keyed */
+    struct event *knocks; /* door's ZMQ_FD */
+    strangers refused;    /* server */
+    refusal refusal;      /* client: of the last handshake that failed; gone when one succeeds */
 };
 
 /* ---- making and ending ---- */
@@ -105,7 +114,7 @@ static bool socket_open(bus *b) {
     if (!b->socket) return false;
     int64_t max_bytes = MESSAGE_BYTES_MAX;
     if (!set_int(b->socket, ZMQ_LINGER, 0) || !set_int(b->socket, ZMQ_SNDHWM, HWM) ||
-        !set_int(b->socket, ZMQ_RCVHWM, HWM) ||
+        !set_int(b->socket, ZMQ_RCVHWM, HWM) || !set_int(b->socket, ZMQ_HANDSHAKE_IVL, HANDSHAKE_MS) ||
         zmq_setsockopt(b->socket, ZMQ_MAXMSGSIZE, &max_bytes, sizeof max_bytes) != 0)
         return false;
     if (b->server && !set_int(b->socket, ZMQ_ROUTER_MANDATORY, 1)) return false;
@@ -119,14 +128,16 @@ static bool socket_open(bus *b) {
         !set_int(b->socket, ZMQ_TCP_KEEPALIVE_CNT, 3) ||
         !set_int(b->socket, ZMQ_TCP_KEEPALIVE_INTVL, DEAD_S / 6))
         return false;
-    b->monitor = zmq_monitor_open(b->zmq, b->socket, ZMQ_EVENT_ACCEPTED | ZMQ_EVENT_DISCONNECTED);
+    if (b->keyed && !(b->server ? curve_listens : curve_connects)(b->socket, &b->keys)) return false;
+    b->monitor = zmq_monitor_open(b->zmq, b->socket, EVENTS);
     if (!b->monitor) return false;
     b->readable = fd_event(b, b->socket);
     b->events = fd_event(b, b->monitor);
     return b->readable && b->events;
 }
 
-static status bus_new(bus **out, loop *l, bool server, const bus_handler *h, errbuf *eb) {
+static status bus_new(bus **out, loop *l, bool server, const curve_keys *keys, const bus_handler *h,
+                      errbuf *eb) {
     bus *b = xcalloc(1, sizeof *b);
     b->loop = l;
     conn_table_init(&b->conns);
@@ -138,6 +149,13 @@ static status bus_new(bus **out, loop *l, bool server, const bus_handler *h, err
     if (!b->kick) goto fail;
     event_priority_set(b->kick, 0);
     loop_before_wait(l, before_wait, b);
+    b->keyed = keys;
+    if (keys) b->keys = *keys;
+    if (keys && server) {
+        if (zap_open(&b->door, b->zmq, keys, eb) != ST_OK) goto fail;
+        b->knocks = fd_event(b, b->door.socket);
+        if (!b->knocks) goto fail;
+    }
     if (!socket_open(b)) goto fail;
     *out = b;
     return ST_OK;
@@ -148,54 +166,8 @@ fail:
     return ST_IO;
 }
 
-static status bind_error(const char *endpoint, int code, errbuf *eb) {
-    hostport at = {.port = "?"};
-    (void)hostport_parse(&at, endpoint, true);
-    switch (code) {
-    case EADDRINUSE:
-        return errf(eb, ST_IO, "%s: port %s is in use: stop the program that has it, or set another port",
-                    endpoint, at.port);
-    case EACCES:
-        return errf(eb, ST_IO, "%s: port %s is not allowed for this user: set one above 1023", endpoint,
-                    at.port);
-    case ENODEV:
-    case EADDRNOTAVAIL:
-        return errf(eb, ST_IO, "%s: this machine has no such address: use one of its own, or 0.0.0.0 for all",
-                    endpoint);
-    case EINVAL:
-    case EPROTONOSUPPORT:
-        return errf(eb, ST_IO, "%s: is no endpoint: write tcp://ADDRESS:PORT", endpoint);
-    }
-    return errf(eb, ST_IO, "%s: %s", endpoint, zmq_strerror(code));
-}
-
-/* ZeroMQ binds to numbers only. A name of this machine that leads to itself only (Debian gives its own name
- * 127.0.1.1) would keep everybody else away. */
-static status resolve(const char *endpoint, char out[256], errbuf *eb) {
-    hostport at;
-    struct in_addr number;
-    snprintf(out, 256, "%s", endpoint);
-    if (!hostport_parse(&at, endpoint, true) || at.bracketed || strchr(at.host, ':') ||
-        !strcmp(at.host, "*") || inet_pton(AF_INET, at.host, &number) == 1)
-        return ST_OK;
-    struct addrinfo hints = {.ai_family = AF_INET, .ai_socktype = SOCK_STREAM}, *found = NULL;
-    int rc = getaddrinfo(at.host, NULL, &hints, &found);
-    if (rc) return errf(eb, ST_IO, "%s: the name %s: %s", endpoint, at.host, gai_strerror(rc));
-    number = ((struct sockaddr_in *)found->ai_addr)->sin_addr;
-    freeaddrinfo(found);
-    char text[INET_ADDRSTRLEN];
-    CHECK(inet_ntop(AF_INET, &number, text, sizeof text));
-    if (ntohl(number.s_addr) >> 24 == 127 && strcmp(at.host, "localhost") != 0)
-        return errf(
-            eb, ST_IO,
-            "%s: here %s is %s, which only this machine reaches: write an address that the others can "
-            "reach, or correct /etc/hosts",
-            endpoint, at.host, text);
-    snprintf(out, 256, "tcp://%s:%s", text, at.port);
-    return ST_OK;
-}
-
-status bus_listen(bus **out, loop *l, const char *endpoint, const bus_handler *h, errbuf *eb) {
+status bus_listen(bus **out, loop *l, const char *endpoint, const curve_keys *keys, const bus_handler *h,
+                  errbuf *eb) {
     PRE(out);
     PRE(l);
     PRE(endpoint);
@@ -203,16 +175,16 @@ status bus_listen(bus **out, loop *l, const char *endpoint, const bus_handler *h
     PRE(h->message);
     PRE(h->lost);
     bus *b = NULL;
-    status st = bus_new(&b, l, true, h, eb);
+    status st = bus_new(&b, l, true, keys, h, eb);
     if (st != ST_OK) return err_prefix(eb, st, "listening on %s", endpoint);
     char bound[256];
-    st = resolve(endpoint, bound, eb);
+    st = bus_address_resolve(endpoint, bound, eb);
     if (st != ST_OK) {
         bus_free(b);
         return err_prefix(eb, st, "listening on");
     }
     if (zmq_bind(b->socket, bound) != 0) {
-        st = bind_error(endpoint, errno, eb);
+        st = bus_address_error(endpoint, errno, eb);
         bus_free(b);
         return err_prefix(eb, st, "listening on");
     }
@@ -225,13 +197,14 @@ status bus_listen(bus **out, loop *l, const char *endpoint, const bus_handler *h
 
 static status client_open(bus *b, errbuf *eb) {
     if (zmq_connect(b->socket, b->endpoint) != 0)
-        return err_prefix(eb, bind_error(b->endpoint, errno, eb), "connecting to");
+        return err_prefix(eb, bus_address_error(b->endpoint, errno, eb), "connecting to");
     conn *c = conn_new(&b->conns, NULL, 0, 1);
     c->session = clock_random64();
     return ST_OK;
 }
 
-status bus_connect(bus **out, loop *l, const char *endpoint, const bus_handler *h, errbuf *eb) {
+status bus_connect(bus **out, loop *l, const char *endpoint, const curve_keys *keys, const bus_handler *h,
+                   errbuf *eb) {
     PRE(out);
     PRE(l);
     PRE(endpoint);
@@ -239,7 +212,7 @@ status bus_connect(bus **out, loop *l, const char *endpoint, const bus_handler *
     PRE(h->message);
     PRE(h->lost);
     bus *b = NULL;
-    status st = bus_new(&b, l, false, h, eb);
+    status st = bus_new(&b, l, false, keys, h, eb);
     if (st != ST_OK) return err_prefix(eb, st, "connecting to %s", endpoint);
     b->endpoint = xstrdup(endpoint);
     st = client_open(b, eb);
@@ -268,6 +241,9 @@ void bus_free(bus *b) {
     if (!b) return;
     PRE(!b->pumping);
     socket_close(b);
+    if (b->knocks) event_free(b->knocks);
+    zap_close(&b->door);
+    curve_wipe(&b->keys);
     loop_before_wait_end(b->loop, b);
     if (b->kick) event_free(b->kick);
     if (b->zmq) zmq_ctx_term(b->zmq);
@@ -279,6 +255,11 @@ void bus_free(bus *b) {
 const char *bus_endpoint(const bus *b) {
     PRE(b);
     return b->endpoint;
+}
+
+refusal bus_refused(const bus *b) {
+    PRE(b);
+    return b->refusal;
 }
 
 /* ---- sending ---- */
@@ -422,6 +403,15 @@ void bus_drop(bus *b, uint64_t number) {
 
 /* ---- receiving ---- */
 
+static void note_refusal(bus *b, const zmq_monitor_event *e) {
+    if (!b->server) {
+        b->refusal = handshake_refusal(e, b->keyed);
+        return;
+    }
+    const char *why = handshake_stranger(e, b->keyed);
+    if (why) strangers_note(&b->refused, b->endpoint, NULL, why);
+}
+
 /* Reads the monitor. Returns whether there was anything. */
 static bool read_monitor(bus *b) {
     bool any = false;
@@ -429,10 +419,12 @@ static bool read_monitor(bus *b) {
     while (zmq_monitor_next(b->monitor, &e) == ST_OK) {
         any = true;
         uint64_t ended = 0; /* number of a connection */
+        if (e.kind & HANDSHAKE_FAILED_EVENTS) note_refusal(b, &e);
+        if (e.kind == ZMQ_EVENT_HANDSHAKE_SUCCEEDED) b->refusal = NOT_REFUSED;
         if (e.kind == ZMQ_EVENT_ACCEPTED) life_begin(&b->conns, e.fd);
         if (e.kind == ZMQ_EVENT_DISCONNECTED) ended = b->server ? life_end(&b->conns, e.fd) : 1;
         conn *c = ended ? conn_by_number(&b->conns, ended) : NULL;
-        if (c) mark_lost(b, c, "the connection is closed");
+        if (c) mark_lost(b, c, b->refusal ? refusal_text(b->refusal) : "the connection is closed");
     }
     return any;
 }
@@ -520,8 +512,8 @@ static bool take(bus *b) {
             if (c && h.session != c->session) c = NULL; /* from before a reconnect */
         }
         if (c) deliver(b, c, &h, payload);
-    } else if (any) {
-        log_debug("bus", "ignored a message that is not framed", "parts=%u", count);
+    } else if (any && b->server) {
+        strangers_note(&b->refused, b->endpoint, NULL, "it sent a message that is not framed");
     }
     for (int i = 0; i < 3; i++) zmq_msg_close(&parts[i]);
     return any;
@@ -542,6 +534,7 @@ static void report_lost(bus *b) {
 static void pump(bus *b, uint32_t messages_max) {
     if (b->pumping || !b->socket) return;
     b->pumping = true;
+    if (b->door.socket) zap_turn(&b->door, &b->refused, b->endpoint);
     uint32_t taken = 0, opened = b->opened;
     bool all = false;
     while (b->socket && b->opened == opened && taken < messages_max) {

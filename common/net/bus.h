@@ -14,6 +14,8 @@
 #define BATON_NET_BUS_H
 
 #include "base/status.h"
+#include "net/curve.h"
+#include "net/handshake.h"
 #include "net/loop.h"
 
 #include <stddef.h>
@@ -28,11 +30,13 @@ typedef struct bus_handler {
 } bus_handler;
 
 /* endpoint "tcp://127.0.0.1:8001" or with port * / 0 for any. ST_IO names the endpoint and the remedy ("port
- * 8001 is in use: ..."). */
-status bus_listen(bus **out, loop *l, const char *endpoint, const bus_handler *h, errbuf *eb);
+ * 8001 is in use: ..."). keys: copied; NULL: whoever reaches the endpoint may speak, in the clear. */
+status bus_listen(bus **out, loop *l, const char *endpoint, const curve_keys *keys, const bus_handler *h,
+                  errbuf *eb);
 /* Connects (ZeroMQ retries in the background). conn is 1 in each session; after `lost` one may bus_reconnect.
  */
-status bus_connect(bus **out, loop *l, const char *endpoint, const bus_handler *h, errbuf *eb);
+status bus_connect(bus **out, loop *l, const char *endpoint, const curve_keys *keys, const bus_handler *h,
+                   errbuf *eb);
 /* A fresh socket and session; numbers start again */
 status bus_reconnect(bus *b, errbuf *eb);
 void bus_free(bus *b);
@@ -47,6 +51,8 @@ uint64_t bus_stuck_since(const bus *b, uint64_t conn);
 void bus_drop(bus *b, uint64_t conn);
 /* The bound endpoint with its real port. Borrowed */
 const char *bus_endpoint(const bus *b);
+/* Of a client's last handshake, until one succeeds; `lost` tells the same as words. */
+refusal bus_refused(const bus *b);
 /* Reads everything that is waiting now and delivers it. Called by the loop; also callable before judging
  * silence (rule 14). */
 void bus_drain(bus *b);

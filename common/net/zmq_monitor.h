@@ -13,7 +13,7 @@
 
 typedef struct zmq_monitor_event {
     int kind; /* one of ZMQ_EVENT_... */
-    int fd;   /* the connection's; reused by the kernel at once */
+    int fd;   /* the connection's; reused by the kernel at once. Of a handshake that failed: the error */
 } zmq_monitor_event;
 
 /* events: a set of ZMQ_EVENT_... NULL: zmq_errno() says why. Closed with zmq_monitor_close. */

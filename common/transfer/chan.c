@@ -1,7 +1,7 @@
 #include "transfer/chan.h"
 
 #include "base/mem.h"
-#include "net/zmq_monitor.h"
+#include "net/handshake.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -16,6 +16,9 @@ static void set_int(void *socket, int option, int value) {
     CHECK(zmq_setsockopt(socket, option, &value, sizeof value) == 0);
 }
 
+/* Of one message to a sender: credits, rings, reasons. */
+#define TO_SENDER_BYTES_MAX (1 << 20)
+
 /* An idle connection is asked after half of the time, then three times in the other half. TCP counts whole
  * seconds, so that less than two of them cannot be had. */
 static void set_deadline(void *socket, uint32_t dead_ms) {
@@ -27,14 +30,31 @@ static void set_deadline(void *socket, uint32_t dead_ms) {
     set_int(socket, ZMQ_TCP_MAXRT, (int)dead_ms); /* TCP_USER_TIMEOUT */
 }
 
-static status socket_open(chan *c, void *zmq, int type, int events, uint32_t dead_ms, errbuf *eb) {
-    *c = (chan){0};
+static bool secure(chan *c, const curve_keys *keys) {
+    c->keyed = keys;
+    set_int(c->socket, ZMQ_HANDSHAKE_IVL, HANDSHAKE_MS);
+    return !keys || (c->live ? curve_listens : curve_connects)(c->socket, keys);
+}
+
+static status socket_open(chan *c, void *zmq, int type, const curve_keys *keys, uint32_t dead_ms,
+                          errbuf *eb) {
+    const int events = ZMQ_EVENT_DISCONNECTED | ZMQ_EVENT_CLOSED |
+                       (c->live ? ZMQ_EVENT_ACCEPTED | HANDSHAKE_FAILED_EVENTS : 0);
     c->socket = zmq_socket(zmq, type);
-    if (!c->socket) return errf(eb, ST_IO, "pair channel: %s", zmq_strerror(errno));
+    if (!c->socket) {
+        errf(eb, ST_IO, "pair channel: %s", zmq_strerror(errno));
+        chan_close(c);
+        return ST_IO;
+    }
     set_int(c->socket, ZMQ_LINGER, 0);
     set_int(c->socket, ZMQ_SNDHWM, CHAN_HWM);
     set_int(c->socket, ZMQ_RCVHWM, CHAN_HWM);
     set_deadline(c->socket, dead_ms);
+    if (!secure(c, keys)) {
+        errf(eb, ST_IO, "pair channel: CURVE: %s", zmq_strerror(errno));
+        chan_close(c);
+        return ST_IO;
+    }
     c->monitor = zmq_monitor_open(zmq, c->socket, events);
     if (c->monitor) return ST_OK;
     errf(eb, ST_IO, "pair channel: monitor: %s", zmq_strerror(errno));
@@ -42,23 +62,26 @@ static status socket_open(chan *c, void *zmq, int type, int events, uint32_t dea
     return ST_IO;
 }
 
-status chan_listen(chan *c, void *zmq, const char *host, size_t message_bytes_max, uint32_t dead_ms,
-                   char endpoint[CHAN_ENDPOINT_MAX], errbuf *eb) {
+status chan_listen(chan *c, void *zmq, const char *host, const curve_keys *keys, size_t message_bytes_max,
+                   uint32_t dead_ms, errbuf *eb) {
     PRE(c);
     PRE(zmq);
     PRE(host);
     PRE(dead_ms > 0);
-    const int events = ZMQ_EVENT_ACCEPTED | ZMQ_EVENT_DISCONNECTED | ZMQ_EVENT_CLOSED;
-    status st = socket_open(c, zmq, ZMQ_ROUTER, events, dead_ms, eb);
-    if (st != ST_OK) return st;
-    c->live = xcalloc(CHAN_LIVE_MAX, sizeof *c->live);
+    *c = (chan){.live = xcalloc(CHAN_LIVE_MAX, sizeof *c->live)};
+    status st = keys ? zap_open(&c->door, zmq, keys, eb) : ST_OK;
+    if (st == ST_OK) st = socket_open(c, zmq, ZMQ_ROUTER, keys, dead_ms, eb);
+    if (st != ST_OK) {
+        chan_close(c);
+        return st;
+    }
     set_int(c->socket, ZMQ_ROUTER_MANDATORY, 1);
     int64_t bytes_max = (int64_t)message_bytes_max;
     CHECK(zmq_setsockopt(c->socket, ZMQ_MAXMSGSIZE, &bytes_max, sizeof bytes_max) == 0);
     char address[CHAN_ENDPOINT_MAX];
     snprintf(address, sizeof address, "tcp://%s:*", host);
-    size_t size = CHAN_ENDPOINT_MAX;
-    if (zmq_bind(c->socket, address) || zmq_getsockopt(c->socket, ZMQ_LAST_ENDPOINT, endpoint, &size)) {
+    size_t size = sizeof c->at;
+    if (zmq_bind(c->socket, address) || zmq_getsockopt(c->socket, ZMQ_LAST_ENDPOINT, c->at, &size)) {
         errf(eb, ST_IO, "pair channel: cannot bind %s: %s; want an address of this host", address,
              zmq_strerror(errno));
         chan_close(c);
@@ -67,14 +90,18 @@ status chan_listen(chan *c, void *zmq, const char *host, size_t message_bytes_ma
     return ST_OK;
 }
 
-status chan_connect(chan *c, void *zmq, const char *endpoint, uint32_t dead_ms, errbuf *eb) {
+status chan_connect(chan *c, void *zmq, const char *endpoint, const curve_keys *keys, uint32_t dead_ms,
+                    errbuf *eb) {
     PRE(c);
     PRE(zmq);
     PRE(endpoint);
     PRE(dead_ms > 0);
-    status st = socket_open(c, zmq, ZMQ_DEALER, ZMQ_EVENT_DISCONNECTED | ZMQ_EVENT_CLOSED, dead_ms, eb);
+    *c = (chan){0};
+    status st = socket_open(c, zmq, ZMQ_DEALER, keys, dead_ms, eb);
     if (st != ST_OK) return st;
     set_int(c->socket, ZMQ_RECONNECT_IVL, -1);
+    int64_t bytes_max = TO_SENDER_BYTES_MAX;
+    CHECK(zmq_setsockopt(c->socket, ZMQ_MAXMSGSIZE, &bytes_max, sizeof bytes_max) == 0);
     if (zmq_connect(c->socket, endpoint) == 0) return ST_OK;
     errf(eb, ST_PEER, "pair channel: cannot connect to %s: %s", endpoint, zmq_strerror(errno));
     chan_close(c);
@@ -87,6 +114,7 @@ void chan_close(chan *c) {
         zmq_monitor_close(c->monitor, c->socket);
         zmq_close(c->socket);
     }
+    zap_close(&c->door);
     free(c->live);
     *c = (chan){0};
 }
@@ -151,6 +179,7 @@ status chan_recv(chan *c, chan_msg *out) {
     }
     if (good) return ST_OK;
     chan_msg_done(out);
+    if (c->live) strangers_note(&c->refused, c->at, NULL, "it sent a frame of another version, or no frame");
     return ST_CORRUPT;
 }
 
@@ -192,6 +221,16 @@ status chan_send(chan *c, const chan_route *route, const kv_frame *frame, zmq_ms
     return sent ? ST_OK : ST_PEER;
 }
 
+int chan_items(const chan *c, zmq_pollitem_t *items) {
+    PRE(c);
+    PRE(items);
+    int count = 0;
+    items[count++] = (zmq_pollitem_t){.socket = c->socket, .events = ZMQ_POLLIN};
+    items[count++] = (zmq_pollitem_t){.socket = c->monitor, .events = ZMQ_POLLIN};
+    if (c->door.socket) items[count++] = (zmq_pollitem_t){.socket = c->door.socket, .events = ZMQ_POLLIN};
+    return count;
+}
+
 static void live_remove(chan *c, int fd) {
     for (uint32_t i = 0; i < c->live_count; i++)
         if (c->live[i] == fd) {
@@ -204,8 +243,14 @@ status chan_lost(chan *c, int *fd) {
     PRE(c);
     PRE(c->monitor);
     PRE(fd);
+    if (c->door.socket) zap_turn(&c->door, &c->refused, c->at);
     zmq_monitor_event e;
     while (zmq_monitor_next(c->monitor, &e) == ST_OK) {
+        if (e.kind & HANDSHAKE_FAILED_EVENTS) { /* its end follows */
+            const char *why = handshake_stranger(&e, c->keyed);
+            if (why) strangers_note(&c->refused, c->at, NULL, why);
+            continue;
+        }
         if (e.kind == ZMQ_EVENT_ACCEPTED) {
             /* Beyond the bound a connection counts as dead: its HELLO is refused. */
             if (c->live && c->live_count < CHAN_LIVE_MAX) c->live[c->live_count++] = e.fd;

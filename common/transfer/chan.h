@@ -14,6 +14,7 @@
 #define BATON_TRANSFER_CHAN_H
 
 #include "base/status.h"
+#include "net/zap.h"
 #include "proto/kv_wire.h"
 
 #include <stdbool.h>
@@ -23,6 +24,7 @@
 #define CHAN_LIVE_MAX     1024u /* connections of a receiver */
 #define CHAN_ENDPOINT_MAX 256u
 #define CHAN_ROUTE_MAX    255u
+#define CHAN_ITEMS        3
 #define CHAN_TEXT_MAX     96u /* reason in REFUSED and ABORT, with its NUL */
 
 typedef struct chan {
@@ -30,6 +32,10 @@ typedef struct chan {
     void *monitor;
     int *live; /* [CHAN_LIVE_MAX] receiver: open connections */
     uint32_t live_count;
+    bool keyed;
+    zap door;                   /* receiver, keyed: its turn is chan_lost's */
+    strangers refused;          /* receiver */
+    char at[CHAN_ENDPOINT_MAX]; /* receiver: bound */
 } chan;
 
 typedef struct chan_route {
@@ -45,11 +51,13 @@ typedef struct chan_msg {
     bool has_part;
 } chan_msg;
 
-/* Binds to tcp://host:* and writes the real endpoint. Larger messages than message_bytes_max cut the
+/* Binds to tcp://host:*; c->at is the real endpoint. Larger messages than message_bytes_max cut the
  * connection. */
-status chan_listen(chan *c, void *zmq, const char *host, size_t message_bytes_max, uint32_t dead_ms,
-                   char endpoint[CHAN_ENDPOINT_MAX], errbuf *eb);
-status chan_connect(chan *c, void *zmq, const char *endpoint, uint32_t dead_ms, errbuf *eb);
+status chan_listen(chan *c, void *zmq, const char *host, const curve_keys *keys, size_t message_bytes_max,
+                   uint32_t dead_ms, errbuf *eb);
+/* keys, here and above: copied; NULL: none is asked for */
+status chan_connect(chan *c, void *zmq, const char *endpoint, const curve_keys *keys, uint32_t dead_ms,
+                    errbuf *eb);
 /* Accepts a zeroed or half-open one */
 void chan_close(chan *c);
 
@@ -64,7 +72,10 @@ void chan_msg_text(chan_msg *m, char out[CHAN_TEXT_MAX]);
 /* Takes ownership of part (may be NULL) in any case. ST_PEER: the peer is gone or does not read. */
 status chan_send(chan *c, const chan_route *route, const kv_frame *frame, zmq_msg_t *part);
 
-/* The next connection that was lost since the last call (its fd); ST_AGAIN: none. */
+/* What to wait for; returns how many, at most CHAN_ITEMS. */
+int chan_items(const chan *c, zmq_pollitem_t *items);
+/* Lets in who knocks, and tells the next connection that was lost since the last call (its fd); ST_AGAIN:
+ * none. */
 status chan_lost(chan *c, int *fd);
 bool chan_is_live(const chan *c, int fd);
 

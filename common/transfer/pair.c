@@ -1,6 +1,7 @@
 #include "transfer/pair.h"
 
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/log.h"
 #include "base/mem.h"
 
@@ -73,6 +74,10 @@ status pair_send(pair *p, kv_frame *frame, zmq_msg_t *part) {
     frame->magic = KV_WIRE_MAGIC;
     frame->version = KV_WIRE_VERSION;
     frame->seq = ++p->seq_out;
+    if (frame->kind == KV_SEGMENT && fault_at(FAULT_P_LOSE)) {
+        if (part) zmq_msg_close(part);
+        return ST_OK;
+    }
     return chan_send(p->link, &p->route, frame, part);
 }
 
@@ -115,7 +120,8 @@ status pair_connect(pair **out, const pair_setup *setup, const char *endpoint, c
     hello.layout_hash = setup->layout_hash;
     kv_hello own = setup->menu.own;
     own.can = can;
-    status st = chan_connect(&p->own, setup->zmq, endpoint, setup->dead_ms, eb);
+    status st =
+        chan_connect(&p->own, setup->zmq, endpoint, setup->keyed ? &setup->keys : NULL, setup->dead_ms, eb);
     if (st != ST_OK) goto fail;
     st = send_bytes(p, &hello, &own, sizeof own);
     if (st != ST_OK) {

@@ -21,8 +21,10 @@
 
 /* What all pairs of a process have in common. */
 typedef struct pair_setup {
-    void *zmq;        /* context */
-    xport_menu menu;  /* and the device whose pages are copied */
+    void *zmq;       /* context */
+    xport_menu menu; /* and the device whose pages are copied */
+    curve_keys keys; /* of the cluster, when keyed */
+    bool keyed;
     uint32_t dead_ms; /* see chan.h */
     chan *router;     /* D: the socket that its pairs share */
     uint64_t layout_hash;

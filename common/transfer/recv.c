@@ -16,6 +16,7 @@
 #include "transfer/recv.h"
 
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "kv/handoff.h"
@@ -152,6 +153,7 @@ static status take_segment(xfer *x, incoming *in, pair *p, chan_msg *m, errbuf *
     if (in->pair && in->pair != p) return errf(eb, ST_CORRUPT, "it came over two pairs");
     in->pair = p;
     if (in->sm.state == HANDOFF_RESERVED) {
+        (void)fault_at(FAULT_D_RESERVED);
         sm_move(&in->sm, HANDOFF_COPYING, x->turn_ns);
         in->first_ns = clock_now_ns();
     }
@@ -177,6 +179,7 @@ static status take_segment(xfer *x, incoming *in, pair *p, chan_msg *m, errbuf *
         xfer_device_failed(x, eb);
         return ST_DEVICE;
     }
+    (void)fault_at(FAULT_D_SEGMENT);
     if (checksum != f->checksum && x->opt.checksums) {
         xfer_count(&x->crc_errors, 1);
         return errf(eb, ST_CORRUPT, "segment %u: checksum mismatch", f->segment);
@@ -275,6 +278,7 @@ static void on_seal(xfer *x, pair *p, chan_msg *m) {
     log_trace("kv.xfer", "seal", "req=%" PRIu64 " attempt=%u segments=%u bytes=%" PRIu64 " clock_ns=%" PRIu64,
               in->id.req, in->id.attempt, in->segments, in->bytes, e.last_ns);
     forget(x, in);
+    (void)fault_at(FAULT_D_SEALED);
     xfer_emit(x, &e);
 }
 
@@ -408,8 +412,9 @@ static void turn(xfer *x) {
 
 static status listen_for_senders(xfer *x, errbuf *eb) {
     size_t message_bytes_max = MAX(x->setup.slot_bytes, (size_t)4096);
-    return chan_listen(&x->router, x->setup.zmq, x->opt.bind_host, message_bytes_max, x->setup.dead_ms,
-                       x->endpoint, eb);
+    const curve_keys *keys = x->setup.keyed ? &x->setup.keys : NULL;
+    return chan_listen(&x->router, x->setup.zmq, x->opt.bind_host, keys, message_bytes_max, x->setup.dead_ms,
+                       eb);
 }
 
 static kv_identity own(const kv_identity *id) {
@@ -426,9 +431,7 @@ static void command(xfer *x, const xfer_cmd *c) {
 }
 
 static int wait_items(const xfer *x, zmq_pollitem_t *items) {
-    items[0] = (zmq_pollitem_t){.socket = x->router.socket, .events = ZMQ_POLLIN};
-    items[1] = (zmq_pollitem_t){.socket = x->router.monitor, .events = ZMQ_POLLIN};
-    return 2;
+    return chan_items(&x->router, items);
 }
 
 const xfer_role recv_role = {

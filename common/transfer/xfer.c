@@ -116,6 +116,8 @@ static status setup(xfer *x, errbuf *eb) {
     x->setup.dead_ms = (uint32_t)MAX(o->pair_timeout_ns / NS_PER_MS, 1);
     x->setup.router = &x->router;
     x->setup.layout_hash = layout_hash(&o->kv.layout);
+    x->setup.keyed = o->keys;
+    if (o->keys) x->setup.keys = *o->keys;
     x->setup.zmq = zmq_ctx_new();
     if (!x->setup.zmq) return errf(eb, ST_IO, "transfer thread: %s", zmq_strerror(errno));
     return x->role->open(x, eb);
@@ -142,6 +144,7 @@ status xfer_new(xfer **out, const xfer_options *opt, errbuf *eb) {
     status st = setup(x, eb);
     if (st != ST_OK) goto fail;
     x->opt.transport = x->opt.bind_host = NULL; /* they are the caller's */
+    x->opt.keys = NULL;
     st = ring_new(&x->commands, COMMANDS_MAX, sizeof(xfer_cmd *), eb);
     if (st != ST_OK) goto fail;
     st = ring_new(&x->layers, opt->layers_ring, sizeof(layer_report), eb);
@@ -191,6 +194,7 @@ void xfer_free(xfer *x) {
     xfer_reap_pairs(x);
     chan_close(&x->router);
     if (x->setup.zmq) zmq_ctx_term(x->setup.zmq);
+    curve_wipe(&x->setup.keys);
     while (x->late_events) {
         event_node *n = x->late_events;
         x->late_events = n->next;
@@ -210,7 +214,7 @@ void xfer_free(xfer *x) {
 const char *xfer_endpoint(const xfer *x) {
     PRE(x);
     PRE(x->opt.receiver);
-    return x->endpoint;
+    return x->router.at;
 }
 
 void xfer_post(xfer *x, const xfer_cmd *cmd) {

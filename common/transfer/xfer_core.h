@@ -66,7 +66,6 @@ typedef struct event_node {
 struct xfer {
     xfer_options opt;
     const xfer_role *role;
-    char endpoint[CHAN_ENDPOINT_MAX];
     pair_setup setup;
     ring *commands; /* loop > xfer: xfer_cmd *, owned by the consumer */
     ring *layers;   /* device > xfer: layer_report */

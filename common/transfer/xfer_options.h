@@ -4,14 +4,16 @@
 #define BATON_TRANSFER_XFER_OPTIONS_H
 
 #include "engine/engine.h"
+#include "net/curve.h"
 #include "transfer/xport.h"
 
 typedef struct xfer_options {
     engine_kv kv;
-    bool receiver;         /* decode worker: binds the pair channel */
-    const char *transport; /* "shm", "zmq" or "nccl" */
-    const char *bind_host; /* D: address to bind and announce, e.g. "127.0.0.1" */
-    uint32_t slots;        /* ring slots per pair */
+    bool receiver;          /* decode worker: binds the pair channel */
+    const char *transport;  /* "shm", "zmq" or "nccl" */
+    const curve_keys *keys; /* of the cluster; NULL: whoever reaches the channel may send */
+    const char *bind_host;  /* D: address to bind and announce, e.g. "127.0.0.1" */
+    uint32_t slots;         /* ring slots per pair */
     size_t slot_bytes;
     uint32_t link_ctas;          /* nccl: blocks of the GPU that its copies may take; 0: as it likes */
     size_t segment_bytes;        /* target: layers are grouped to at least this much */

@@ -1,6 +1,7 @@
 #include "worker/device_thread.h"
 
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/ring.h"
@@ -19,7 +20,7 @@
 
 typedef struct job_done {
     status st;
-    bool whole; /* no sequence of it was refused */
+    bool whole; /* no sequence was refused */
     step_span span;
 } job_done;
 
@@ -29,7 +30,8 @@ struct device_thread {
     engine_options opt;
     engine_hook hook;
     bool has_hook;
-    char log_name[32]; /* of the worker */
+    fault_point in_step; /* the device thread's: FAULT_NONE while it starts */
+    char log_name[32];   /* of the worker */
 
     ring *jobs; /* const dev_job *; NULL = stop */
     ring *done; /* job_done */
@@ -42,11 +44,10 @@ struct device_thread {
     engine *engine;      /* the device thread's; read by others only through engine_kv_of and engine_path */
 
     step_result *results; /* [max_seqs] */
+    char **refused; /* [max_seqs] the device thread's: why the sequence of a slot was not opened; owned */
+    uint32_t refused_count;
+    step_item *sound; /* [max_seqs] scratch */
     uint32_t result_count;
-    /* the device thread's: [max_seqs] each */
-    bool *refused;   /* by slot: the engine did not open it, so there is nothing to close */
-    step_item *kept; /* of a job with refused sequences, the items of the others */
-    step_result *kept_results;
     _Atomic uint64_t step;      /* number of the last step begun */
     _Atomic uint64_t marked_ns; /* when the running step last did something; 0 = idle */
     _Atomic uint32_t layers;    /* that it is through with */
@@ -63,67 +64,56 @@ static void mark(void *ctx, uint32_t layers) {
     device_thread *d = ctx;
     atomic_store_explicit(&d->layers, layers, memory_order_relaxed);
     atomic_store_explicit(&d->marked_ns, clock_now_ns(), memory_order_relaxed);
+    (void)fault_at(d->in_step);
 }
 
-/* What the engine says of a sequence is about that one alone. False: the device failed, and it is fatal. */
-static bool opened(device_thread *d, const dev_open *o, char *why, size_t size) {
+/* What the engine does not open fails that request alone. */
+static void open_seq(device_thread *d, const dev_open *o) {
     errbuf eb = {0};
-    status st = engine_seq_open(d->engine, o->slot, &o->init, &eb);
-    d->refused[o->slot] = st != ST_OK;
-    if (st == ST_OK) return true;
-    int length = snprintf(why, size, "%s", eb.text);
-    if (length >= (int)size) memcpy(why + size - 4, "...", 4);
-    if (st != ST_DEVICE) return true;
-    errf(&d->error, st, "opening a sequence: %s", eb.text);
-    return false;
+    if (engine_seq_open(d->engine, o->slot, &o->init, &eb) == ST_OK) return;
+    d->refused_count++;
+    d->refused[o->slot] = xasprintf("%s", eb.text);
 }
 
-/* The sequences of the job; *refused: how many were. What their items answer is in results then. */
-static status open_all(device_thread *d, const dev_job *j, uint32_t *refused) {
-    *refused = 0;
-    for (uint32_t i = 0; i < j->close_count; i++) {
-        uint32_t slot = j->closes[i];
-        if (!d->refused[slot]) engine_seq_close(d->engine, slot);
-        d->refused[slot] = false;
+static void close_seq(device_thread *d, uint32_t slot) {
+    if (!d->refused[slot]) {
+        engine_seq_close(d->engine, slot);
+        return;
     }
-    for (uint32_t i = 0; i < j->open_count; i++) {
-        char why[sizeof d->results->why];
-        if (!opened(d, &j->opens[i], why, sizeof why)) return ST_DEVICE;
-        if (!d->refused[j->opens[i].slot]) continue;
-        ++*refused;
-        for (uint32_t k = 0; k < j->item_count; k++) {
-            if (j->items[k].slot != j->opens[i].slot) continue;
-            d->results[k] = (step_result){.tag = j->items[k].tag, .broken = true};
-            memcpy(d->results[k].why, why, sizeof why);
+    d->refused_count--;
+    free(d->refused[slot]);
+    d->refused[slot] = NULL;
+}
+
+static status step(device_thread *d, const step_item *items, uint32_t count) {
+    if (count == 0) return ST_OK;
+    return engine_step(d->engine, items, count, d->has_hook ? &d->hook : NULL, d->results, &d->error);
+}
+
+/* The step without the sequences that were refused, whose results say why. */
+static status step_without_refused(device_thread *d, const dev_job *j) {
+    uint32_t sound = 0;
+    for (uint32_t i = 0; i < j->item_count; i++)
+        if (!d->refused[j->items[i].slot]) d->sound[sound++] = j->items[i];
+    status st = step(d, d->sound, sound);
+    for (uint32_t i = j->item_count; st == ST_OK && i-- > 0;) { /* from the back: they move there */
+        const step_item *it = &j->items[i];
+        const char *why = d->refused[it->slot];
+        if (!why) {
+            d->results[i] = d->results[--sound];
+            continue;
         }
+        d->results[i] = (step_result){.tag = it->tag, .broken = true};
+        snprintf(d->results[i].why, sizeof d->results[i].why, "%s", why);
     }
-    return ST_OK;
+    return st;
 }
 
-/* The step without the sequences that were refused. */
-static status step_others(device_thread *d, const dev_job *j, const engine_hook *hook) {
-    uint32_t kept = 0;
-    for (uint32_t i = 0; i < j->item_count; i++)
-        if (!d->refused[j->items[i].slot]) d->kept[kept++] = j->items[i];
-    if (kept == 0) return ST_OK;
-    status st = engine_step(d->engine, d->kept, kept, hook, d->kept_results, &d->error);
-    if (st != ST_OK) return st;
-    kept = 0;
-    for (uint32_t i = 0; i < j->item_count; i++)
-        if (!d->refused[j->items[i].slot]) d->results[i] = d->kept_results[kept++];
-    return ST_OK;
-}
-
-static status run_job(device_thread *d, const dev_job *j, bool *whole) {
-    uint32_t refused;
-    status st = open_all(d, j, &refused);
-    if (st != ST_OK) return st;
-    *whole = refused == 0;
+static status run_job(device_thread *d, const dev_job *j) {
+    for (uint32_t i = 0; i < j->close_count; i++) close_seq(d, j->closes[i]);
+    for (uint32_t i = 0; i < j->open_count; i++) open_seq(d, &j->opens[i]);
     d->result_count = j->item_count;
-    if (j->item_count == 0) return ST_OK;
-    const engine_hook *hook = d->has_hook ? &d->hook : NULL;
-    if (refused) return step_others(d, j, hook);
-    return engine_step(d->engine, j->items, j->item_count, hook, d->results, &d->error);
+    return d->refused_count ? step_without_refused(d, j) : step(d, j->items, j->item_count);
 }
 
 static void serve(device_thread *d) {
@@ -138,9 +128,9 @@ static void serve(device_thread *d) {
         atomic_store_explicit(&d->layers, 0, memory_order_relaxed);
         atomic_store_explicit(&d->marked_ns, begin_ns, memory_order_relaxed);
         atomic_fetch_add_explicit(&d->step, 1, memory_order_relaxed);
-        job_done done = {0};
-        done.st = run_job(d, j, &done.whole);
+        job_done done = {.st = run_job(d, j)};
         atomic_store_explicit(&d->marked_ns, 0, memory_order_relaxed);
+        done.whole = d->refused_count == 0;
         done.span = (step_span){.begin_ns = begin_ns, .duration_ns = clock_now_ns() - begin_ns};
         CHECK(ring_push(d->done, &done) == ST_OK); /* one job is out at most, so there is room */
     }
@@ -154,6 +144,7 @@ static void *run(void *ctx) {
     bool ok = d->start_status == ST_OK;
     sem_post(&d->started);
     if (!ok) return NULL;
+    d->in_step = d->opt.warm_decode ? FAULT_D_DECODE : FAULT_P_PREFILL;
     serve(d);
     sem_post(&d->served);
     while (sem_wait(&d->leave)) CHECK(errno == EINTR);
@@ -177,8 +168,7 @@ status device_thread_new(device_thread **out, const model *m, const engine_optio
     snprintf(d->log_name, sizeof d->log_name, "%s", log_name());
     d->results = xcalloc(opt->max_seqs, sizeof *d->results);
     d->refused = xcalloc(opt->max_seqs, sizeof *d->refused);
-    d->kept = xcalloc(opt->max_seqs, sizeof *d->kept);
-    d->kept_results = xcalloc(opt->max_seqs, sizeof *d->kept_results);
+    d->sound = xcalloc(opt->max_seqs, sizeof *d->sound);
     sem_t *sems[] = {&d->started, &d->served, &d->leave, &d->ended};
     for (size_t i = 0; i < ARRAY_LEN(sems); i++) CHECK(sem_init(sems[i], 0, 0) == 0);
     status st = ring_new(&d->jobs, 2, sizeof(const dev_job *), eb);
@@ -241,9 +231,9 @@ bool device_thread_free(device_thread *d, uint64_t wait_ns) {
     ring_free(d->done);
     sem_t *sems[] = {&d->started, &d->served, &d->leave, &d->ended};
     for (size_t i = 0; i < ARRAY_LEN(sems); i++) sem_destroy(sems[i]);
-    free(d->kept_results);
-    free(d->kept);
+    for (uint32_t i = 0; i < d->opt.max_seqs; i++) free(d->refused[i]);
     free(d->refused);
+    free(d->sound);
     free(d->results);
     free(d);
     return true;
@@ -285,7 +275,7 @@ status device_thread_next(device_thread *d, const step_result **results, uint32_
     ring_ack(d->done);
     if (ring_pop(d->done, &done) != ST_OK) return ST_AGAIN;
     if (done.st) return errf(eb, done.st, "%s", d->error.text);
-    /* Less was computed than the sums say: such a step would make others look slow. */
+    /* Less than the sums was computed: others, judged by it, would seem to stand still. */
     if (done.whole) step_pace_learn(&d->pace, &d->sums, done.span.duration_ns);
     *span = done.span;
     *results = d->results;

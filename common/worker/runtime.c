@@ -1,6 +1,7 @@
 #include "worker/runtime.h"
 
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "config/config_backend.h"
@@ -27,6 +28,8 @@
 #define WARN_EVERY_NS (10 * NS_PER_S)
 #define STOP_WAIT_NS  (3 * NS_PER_S)
 #define LAYERS_RING   4096u
+/* So often in a row a coordinator that wants a key hangs up on ours: it has another one. */
+#define HUNG_UP_MAX 20u
 
 typedef struct runtime {
     const config *config;
@@ -41,6 +44,8 @@ typedef struct runtime {
     xfer *xfer; /* NULL in a colocated worker */
     loop *loop;
     bus *bus;
+    curve_keys keys;  /* of the cluster, when the config has a key_file */
+    uint32_t hung_up; /* handshakes in a row, see HUNG_UP_MAX */
     agent *agent;
     ctl_numeric numerics[PLAN_NUMERICS];
     buf out;          /* scratch: the message being sent */
@@ -77,8 +82,10 @@ static void do_send(void *ctx, const ctl_msg *m) {
     runtime *r = ctx;
     buf_reset(&r->out);
     ctl_pack(m, &r->out);
+    if (m->kind == CTL_TOKENS && r->plan.role == ROLE_PREFILL) (void)fault_at(FAULT_P_SEALED);
     /* A session that is over is reported by the bus; until then what is sent into it is lost anyway. */
     (void)bus_send(r->bus, COORDINATOR, r->out.data, r->out.len);
+    if (m->kind == CTL_VERIFIED) (void)fault_at(FAULT_D_VERIFIED);
 }
 
 static void do_xfer(void *ctx, const xfer_cmd *c) {
@@ -133,6 +140,19 @@ static void on_lost(void *ctx, uint64_t conn, const char *why) {
     (void)conn;
     log_warn("worker", "connection to the coordinator ended", "control=%s why=\"%s\"",
              r->config->cluster.control, why);
+    refusal no = bus_refused(r->bus);
+    r->hung_up = no ? r->hung_up + 1 : 0;
+    if (no == REFUSED_SILENTLY && (r->hung_up < HUNG_UP_MAX || !r->config->cluster.key_file[0]))
+        no = NOT_REFUSED;
+    if (no) {
+        char *text =
+            xasprintf("the coordinator at %s lets this worker not in: %s: cluster.key_file must be a copy "
+                      "of the one that the coordinator has",
+                      r->config->cluster.control, refusal_text(no));
+        end(r, ST_PEER, text);
+        free(text);
+        return;
+    }
     agent_lost(r->agent, clock_now_ns());
 }
 
@@ -322,6 +342,7 @@ static status start_xfer(runtime *r, const char *bind_host, errbuf *eb) {
     xfer_options o = {.kv = engine_kv_of(device_thread_engine(r->dev)),
                       .receiver = r->plan.role == ROLE_DECODE,
                       .transport = c->handoff.transport,
+                      .keys = c->cluster.key_file[0] ? &r->keys : NULL,
                       .bind_host = bind_host,
                       .slots = c->handoff.ring_slots,
                       .slot_bytes = (size_t)c->handoff.slot_kb << 10,
@@ -383,7 +404,8 @@ static status start_loop(runtime *r, errbuf *eb) {
     status st = loop_new(&r->loop, turn, r, eb);
     if (st != ST_OK) return st;
     bus_handler h = {.ctx = r, .message = on_message, .lost = on_lost};
-    st = bus_connect(&r->bus, r->loop, r->config->cluster.control, &h, eb);
+    const curve_keys *keys = r->config->cluster.key_file[0] ? &r->keys : NULL;
+    st = bus_connect(&r->bus, r->loop, r->config->cluster.control, keys, &h, eb);
     if (st != ST_OK) return st;
     loop_watch(r->loop, device_thread_fd(r->dev), on_stepped, r);
     if (r->xfer) loop_watch(r->loop, xfer_fd(r->xfer), on_xfer, r);
@@ -438,6 +460,8 @@ static status start(runtime *r, errbuf *eb) {
     char bind_host[64];
     status st = place_address_towards(r->config->cluster.control, bind_host, eb);
     if (st != ST_OK) return st;
+    if (r->config->cluster.key_file[0]) st = curve_read_cluster(&r->keys, r->config->cluster.key_file, eb);
+    if (st != ST_OK) return err_prefix(eb, st, "cluster.key_file");
     plan_device has;
     st = find_device(r, &has, eb);
     if (st != ST_OK) return st;
@@ -480,6 +504,7 @@ static bool stop(runtime *r) {
     token_ends_done(&r->ends);
     checkpoint_close(r->checkpoint);
     buf_done(&r->out);
+    curve_wipe(&r->keys);
     return true;
 }
 

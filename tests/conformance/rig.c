@@ -409,8 +409,9 @@ void raw_send_segment(raw_peer *r, kv_frame *f) {
 
 void raw_listen(raw_peer *r) {
     errbuf eb = {0};
-    if (chan_listen(&r->router, r->zmq, "127.0.0.1", 1 << 20, r->setup.dead_ms, r->endpoint, &eb))
+    if (chan_listen(&r->router, r->zmq, "127.0.0.1", NULL, 1 << 20, r->setup.dead_ms, &eb))
         fail_msg("%s", eb.text);
+    memcpy(r->endpoint, r->router.at, sizeof r->endpoint);
 }
 
 kv_frame raw_answer(raw_peer *r, uint64_t d_inc, bool with_ring) {

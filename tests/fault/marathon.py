@@ -272,22 +272,8 @@ class Run:
     # ---- the end ----
 
     def at_rest(self):
-        m = self.c.metrics()
-        busy = {
-            series: value
-            for series, value in m.items()
-            if value
-            and series.split("{")[0]
-            in ("baton_requests", "baton_kv_pages_used", "baton_kv_pages_pinned", "baton_handoffs_pending")
-        }
-        for w in self.c.health()[1]["workers"]:
-            for what in ("running", "waiting", "parked", "sends_pending", "assigned"):
-                if w[what]:
-                    busy["%s %s" % (w["name"], what)] = w[what]
-            if w["pages"]["used"] or w["pages"]["promised"]:
-                busy[w["name"] + " pages"] = w["pages"]
-        self.busy = busy
-        return not busy
+        self.busy = self.c.busy()
+        return not self.busy
 
     def judge_rest(self):
         try:

@@ -477,6 +477,24 @@ static void no_room_at_d_is_offered_again_under_the_same_attempt(void **state) {
     world_free(w);
 }
 
+static void closed_of_an_attempt_that_was_never_given_is_stale(void **state) {
+    (void)state;
+    world *w = cluster(options(), false);
+    uint64_t req = submit(w, 20, 4);
+    turn(w);
+    expect(w, P, CTL_PREFILL);
+    expect(w, D, CTL_RESERVE);
+    answer(w, P, CTL_CLOSED, req, 2);
+    turn(w);
+    core_counters counts;
+    core_counters_of(w->core, &counts);
+    assert_int_equal(counts.stale_messages, 1);
+    answer(w, D, CTL_RESERVED, req, 1); /* it goes on as if nothing had been said */
+    assert_int_equal(expect(w, P, CTL_DEST)->attempt, 1);
+    expect_nothing(w);
+    world_free(w);
+}
+
 int main(void) {
     log_setup(LOG_ERROR, "core_test");
     const struct CMUnitTest tests[] = {
@@ -503,6 +521,7 @@ int main(void) {
         cmocka_unit_test(without_room_at_d_the_kv_is_parked_and_gets_the_first_pages_that_are_free),
         cmocka_unit_test(no_room_at_p_drops_the_reservation_and_keeps_the_place_in_the_queue),
         cmocka_unit_test(no_room_at_d_is_offered_again_under_the_same_attempt),
+        cmocka_unit_test(closed_of_an_attempt_that_was_never_given_is_stale),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

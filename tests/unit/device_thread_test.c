@@ -1,5 +1,5 @@
-/* device_thread_test - what a worker's loop may rely on: a job's results, one fatal error, a sequence that
- * fails alone, and an engine that is there until nobody uses it. */
+/* device_thread_test - what a worker's loop may rely on: a job's results, one fatal error, and an engine that
+ * is there until nobody uses it. */
 #include "tests/unit/engine_scene.h"
 
 #include "base/clock.h"
@@ -68,6 +68,90 @@ static void a_job_gives_what_the_engine_gives(void **state) {
     assert_int_equal(told.step_age_ns, 0);
     assert_int_equal(told.step_bound_ns, 0); /* of none */
     assert_int_equal(told.step_layers, 0);
+    assert_true(device_thread_stop(d, WAIT_NS));
+    assert_true(device_thread_free(d, WAIT_NS));
+}
+
+static void a_sequence_that_is_not_opened_fails_alone(void **state) {
+    const fixture *f = *state;
+    device_thread *d = started(f);
+    const sampling good = greedy();
+    sampling bad = good;
+    bad.spec = "{\"regex\": \"(\"}";
+    bad.spec_len = (uint32_t)strlen(bad.spec);
+    const uint32_t pages[2][1] = {{7}, {8}};
+    for (uint32_t round = 0; round < 2; round++) { /* the slots can be used again */
+        dev_open opens[2];
+        step_item items[2];
+        for (uint32_t i = 0; i < 2; i++) {
+            opens[i] = (dev_open){.slot = i,
+                                  .init = {.prompt = f->prompt,
+                                           .prompt_count = 9,
+                                           .params = i ? &good : &bad,
+                                           .pages = pages[i],
+                                           .page_count = 1}};
+            items[i] = (step_item){.slot = i, .begin = 0, .count = 9, .sample = true, .tag = 40 + i};
+        }
+        const uint32_t both[] = {0, 1};
+        const dev_job job = {.closes = both,
+                             .close_count = round ? 2 : 0,
+                             .opens = opens,
+                             .open_count = 2,
+                             .items = items,
+                             .item_count = 2};
+        const step_result *results = NULL;
+        uint32_t count = 0;
+        assert_int_equal(run_job(d, &job, &results, &count, NULL), ST_OK);
+        assert_int_equal(count, 2);
+        assert_int_equal(results[0].tag, 40);
+        assert_true(results[0].broken);
+        assert_non_null(strstr(results[0].why, "a spec"));
+        assert_int_equal(results[1].tag, 41);
+        assert_false(results[1].broken);
+        assert_true(results[1].sampled);
+    }
+    assert_true(device_thread_stop(d, WAIT_NS));
+    assert_true(device_thread_free(d, WAIT_NS));
+}
+
+static void note_bound(void *ctx, uint32_t layer, const step_item *items, uint32_t count) {
+    agent_progress *p = ((void **)ctx)[0];
+    (void)layer, (void)items, (void)count;
+    device_thread_progress(((void **)ctx)[1], clock_now_ns(), p);
+}
+
+static void a_step_without_a_refused_sequence_teaches_nothing_about_its_rows(void **state) {
+    const fixture *f = *state;
+    device_thread *d = started(f);
+    agent_progress p = {0};
+    void *ctx[] = {&p, d};
+    device_thread_hook(d, &(engine_hook){.ctx = ctx, .layer_begin = note_bound});
+    const sampling good = greedy();
+    sampling bad = good;
+    bad.spec = "{}";
+    bad.spec_len = 2;
+    const uint32_t page = 7, slot = 0;
+    for (uint32_t i = 0; i < 3; i++) { /* the first is refused, and the third judged by the second */
+        const dev_open open = {.slot = slot,
+                               .init = {.prompt = f->prompt,
+                                        .prompt_count = 9,
+                                        .params = i ? &good : &bad,
+                                        .pages = &page,
+                                        .page_count = 1}};
+        const step_item item = {.slot = slot, .count = 9, .sample = true, .tag = 42};
+        const dev_job job = {.closes = &slot,
+                             .close_count = i > 0,
+                             .opens = &open,
+                             .open_count = 1,
+                             .items = &item,
+                             .item_count = 1,
+                             .sums = {.tokens = 9, .chunks = 1, .squares = 81}};
+        const step_result *results = NULL;
+        uint32_t count = 0;
+        assert_int_equal(run_job(d, &job, &results, &count, NULL), ST_OK);
+        assert_int_equal(results[0].broken, i == 0);
+        assert_int_equal(p.step_bound_ns > 0, i == 2);
+    }
     assert_true(device_thread_stop(d, WAIT_NS));
     assert_true(device_thread_free(d, WAIT_NS));
 }
@@ -144,68 +228,16 @@ static void an_engine_that_cannot_be_opened_is_an_error_of_the_start(void **stat
     assert_null(d);
 }
 
-/* Slot 0 has a spec that is no grammar. */
-static void a_sequence_that_is_refused_fails_alone(void **state) {
-    const fixture *f = *state;
-    engine *e = engine_of(f, "cpu", 1, DT_F16);
-    const sampling p = greedy();
-    open_at(e, 0, f->prompt, 33, &p, 7, 1, 3);
-    const token_out want = prefill(e, 0, 33, 33);
-    engine_free(e);
-
-    device_thread *d = started(f);
-    sampling bad = greedy();
-    bad.spec = "{\"regex\": \"(\"}";
-    bad.spec_len = (uint32_t)strlen(bad.spec);
-    const uint32_t pages[] = {0, 1, 2, 7, 8, 9};
-    const dev_open opens[] = {
-        {.slot = 0,
-         .init = {.prompt = f->prompt, .prompt_count = 33, .params = &bad, .pages = pages, .page_count = 3}},
-        {.slot = 1,
-         .init = {
-             .prompt = f->prompt, .prompt_count = 33, .params = &p, .pages = pages + 3, .page_count = 3}}};
-    const step_item items[] = {{.slot = 0, .count = 33, .sample = true, .tag = 41},
-                               {.slot = 1, .count = 33, .sample = true, .tag = 42}};
-    dev_job job = {.opens = opens, .open_count = 2, .items = items, .item_count = 2};
-    const step_result *results = NULL;
-    uint32_t count = 0;
-    errbuf eb = {0};
-    if (run_job(d, &job, &results, &count, &eb) != ST_OK) fail_msg("%s", eb.text);
-    assert_int_equal(count, 2);
-    assert_int_equal(results[0].tag, 41);
-    assert_true(results[0].broken);
-    assert_false(results[0].sampled);
-    assert_non_null(strstr(results[0].why, "sequence: "));
-    assert_int_equal(results[1].tag, 42);
-    assert_false(results[1].broken);
-    assert_int_equal(results[1].token.id, want.id);
-
-    /* Its slot is closed like any other, and free; and a step of nobody else is none. */
-    const uint32_t both[] = {0, 1}, first[] = {0};
-    job = (dev_job){
-        .closes = both, .close_count = 2, .opens = opens, .open_count = 1, .items = items, .item_count = 1};
-    assert_int_equal(run_job(d, &job, &results, &count, NULL), ST_OK);
-    assert_int_equal(count, 1);
-    assert_true(results[0].broken);
-    job = (dev_job){.closes = first, .close_count = 1};
-    assert_int_equal(run_job(d, &job, &results, &count, NULL), ST_OK);
-    assert_int_equal(run_prompt(d, f, 33, &results, NULL), ST_OK);
-    assert_int_equal(results[0].token.id, want.id);
-    assert_true(device_thread_stop(d, WAIT_NS));
-    assert_true(device_thread_free(d, WAIT_NS));
-}
-
 static void a_job_that_fails_is_told_with_its_reason(void **state) {
     const fixture *f = *state;
     device_thread *d = started(f);
     const step_result *results = NULL;
     uint32_t count = 0;
-    assert_int_equal(run_prompt(d, f, 33, &results, NULL), ST_OK);
-    const step_item item = {
-        .slot = 0, .begin = 33, .count = 1, .tag = 42, .new_page_count = 1, .new_pages = {PAGES}};
-    const dev_job job = {.items = &item, .item_count = 1};
     errbuf eb = {0};
-    assert_int_equal(run_job(d, &job, &results, &count, &eb), ST_INVALID);
+    assert_int_equal(run_prompt(d, f, 9, &results, &eb), ST_OK);
+    const step_item item = {.slot = 0, .begin = 0, .count = 9, .new_pages = {PAGES}, .new_page_count = 1};
+    const dev_job job = {.items = &item, .item_count = 1};
+    assert_int_equal(run_job(d, &job, &results, &count, &eb), ST_INVALID); /* there is no such page */
     assert_non_null(strstr(eb.text, "page"));
     assert_true(device_thread_stop(d, WAIT_NS));
     assert_true(device_thread_free(d, WAIT_NS));
@@ -214,11 +246,12 @@ static void a_job_that_fails_is_told_with_its_reason(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_sequence_that_is_not_opened_fails_alone),
+        cmocka_unit_test(a_step_without_a_refused_sequence_teaches_nothing_about_its_rows),
         cmocka_unit_test(a_job_gives_what_the_engine_gives),
         cmocka_unit_test(the_age_of_a_step_counts_from_the_last_layer_that_it_did),
         cmocka_unit_test(pages_can_be_read_after_the_stop_until_the_engine_is_freed),
         cmocka_unit_test(an_engine_that_cannot_be_opened_is_an_error_of_the_start),
-        cmocka_unit_test(a_sequence_that_is_refused_fails_alone),
         cmocka_unit_test(a_job_that_fails_is_told_with_its_reason),
     };
     return cmocka_run_group_tests(tests, setup, teardown);

@@ -295,7 +295,8 @@ static void each_wait_has_its_own_end(void **state) {
     PUMP_UNTIL(w, refused(w, 2, "408", "in time"));
 }
 
-int main(void) {
+int main(int argc, char **argv) {
+    world_main(argc, argv);
     const struct CMUnitTest tests[] = {
         WITH_WORLD(a_head_may_have_so_many_bytes),
         WITH_WORLD(a_body_may_have_so_many_bytes),
@@ -309,5 +310,5 @@ int main(void) {
         cmocka_unit_test(a_body_that_comes_slowly_has_an_end),
         WITH_WORLD(each_wait_has_its_own_end),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return world_end(cmocka_run_group_tests(tests, NULL, NULL));
 }

@@ -168,7 +168,7 @@ static int setup(void **state) {
                           .slow_client_ns = SLOW_NS};
     assert_int_equal(native_open(&w->native, "tcp://127.0.0.1:*", &opt, &eb), ST_OK);
     bus_handler h = {.ctx = w, .message = on_message, .lost = on_lost};
-    assert_int_equal(bus_connect(&w->client, w->loop, native_endpoint(w->native), &h, &eb), ST_OK);
+    assert_int_equal(bus_connect(&w->client, w->loop, native_endpoint(w->native), NULL, &h, &eb), ST_OK);
     w->alarm = evtimer_new(loop_base(w->loop), on_alarm, NULL);
     *state = w;
     return 0;
