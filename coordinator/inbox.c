@@ -272,7 +272,7 @@ static void on_prompt(core *c, request *r, const member *m, const ctl_prompt *p,
 /* ---- the hand-off ---- */
 
 static void on_reserved(core *c, request *r, member *m, uint32_t d_have, uint64_t now_ns) {
-    if (r->decode != m || request_handoff(r) != HANDOFF_OFFERED) return;
+    if (r->decode != m || m->role != ROLE_DECODE || request_handoff(r) != HANDOFF_OFFERED) return;
     prefixes_reserved(c, r, m, d_have);
     sm_move(&r->handoff, HANDOFF_RESERVED, now_ns);
     outbox_dest(c, r, d_have, now_ns);

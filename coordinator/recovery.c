@@ -297,11 +297,11 @@ void recovery_judge_members(core *c, uint64_t now_ns) {
 /* Its first token is late whatever happens now. */
 static void expire_late(core *c, request *r, uint64_t now_ns) {
     errbuf eb = {0};
-    uint64_t born_ns = r->sm.first_ns[REQ_NEW];
-    errf(&eb, ST_TIMEOUT,
-         "its first token cannot come within its %llu ms any more: no worker had room for the prompt within "
-         "%llu ms; try again later",
-         (r->first_by_ns - MIN(r->first_by_ns, born_ns)) / NS_PER_MS, (now_ns - born_ns) / NS_PER_MS);
+    uint64_t ns = now_ns - r->sm.first_ns[REQ_NEW];
+    const char *what =
+        admission_served(c) ? "no worker had room for the prompt" : "there was no worker of a role";
+    errf(&eb, ST_TIMEOUT, "its first token cannot come in time any more: %s within %llu ms; try again later",
+         what, ns / NS_PER_MS);
     c->counts.expired++;
     if (r->expected_ns) pace_error(&c->pace, (int64_t)(r->first_by_ns - r->expected_ns));
     recovery_fail(c, r, ST_PEER, eb.text, now_ns);

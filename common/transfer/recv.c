@@ -22,6 +22,7 @@
 #include "kv/handoff.h"
 #include "transfer/probe.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -245,6 +246,14 @@ static void on_segment(xfer *x, pair *p, chan_msg *m) {
     give_slot(x, p, f);
 }
 
+/* It goes on to the coordinator, which ends the session of a worker that tells of what is no token. */
+static bool is_token(const token_out *t) {
+    if (t->id < 0 || t->fin > FINISH_LENGTH || t->top_count > SAMPLING_LOGPROBS_MAX) return false;
+    for (uint32_t i = 0; i < t->top_count; i++)
+        if (isnan(t->top[i].logprob)) return false;
+    return true;
+}
+
 static status check_seal(const incoming *in, chan_msg *m, token_out *first, errbuf *eb) {
     const kv_frame *f = &m->frame;
     status st = handoff_recv_seal(in->cover, f->segment, &f->piece, eb);
@@ -253,7 +262,7 @@ static status check_seal(const incoming *in, chan_msg *m, token_out *first, errb
         return errf(eb, ST_CORRUPT, "the seal is of other token ids");
     if (zmq_msg_size(&m->part) != sizeof *first) return errf(eb, ST_CORRUPT, "the seal has no token");
     memcpy(first, zmq_msg_data(&m->part), sizeof *first);
-    if (first->id != f->first_token || first->top_count > SAMPLING_LOGPROBS_MAX || f->finished > 1)
+    if (!is_token(first) || first->id != f->first_token || f->finished > 1)
         return errf(eb, ST_CORRUPT, "the seal's token makes no sense");
     return ST_OK;
 }

@@ -495,6 +495,22 @@ static void closed_of_an_attempt_that_was_never_given_is_stale(void **state) {
     world_free(w);
 }
 
+static void reserved_of_a_worker_that_computed_the_prompt_itself_changes_nothing(void **state) {
+    (void)state;
+    world *w = world_new(options());
+    join(w, P, join_of(ROLE_COLOCATED, "colocated-0", 10));
+    turn(w);
+    uint64_t req = submit(w, 20, 4);
+    turn(w);
+    expect(w, P, CTL_PREFILL);
+    token(w, P, req, 1, 0, 100, FINISH_NONE);
+    answer(w, P, CTL_RESERVED, req, 1);
+    turn(w);
+    expect_nothing(w);
+    assert_int_equal(core_request_state(w->core, req), REQ_DECODE);
+    world_free(w);
+}
+
 int main(void) {
     log_setup(LOG_ERROR, "core_test");
     const struct CMUnitTest tests[] = {
@@ -522,6 +538,7 @@ int main(void) {
         cmocka_unit_test(no_room_at_p_drops_the_reservation_and_keeps_the_place_in_the_queue),
         cmocka_unit_test(no_room_at_d_is_offered_again_under_the_same_attempt),
         cmocka_unit_test(closed_of_an_attempt_that_was_never_given_is_stale),
+        cmocka_unit_test(reserved_of_a_worker_that_computed_the_prompt_itself_changes_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
