@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""The other faults by name: bytes that flip, frames that get lost, writers that come too late, full pools, clients
-that leave in each state, and a coordinator that dies. Options as of faults_test.py."""
+"""The other faults by name: bytes that flip, frames that get lost, writers that come too late, full pools,
+clients that leave in each state, and a coordinator that dies. Options as of faults_test.py."""
 
 import unittest
 
