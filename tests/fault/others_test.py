@@ -128,7 +128,7 @@ class Named(unittest.TestCase):
             for count, point in enumerate(points, 1):
                 with played("close at " + point):
                     before = c.metric("baton_canceled_total")
-                    streams = Streams(c, requests()[:1])
+                    streams = Streams(c, [dict(requests()[0], max_tokens=3000)])  # no end before it is left
                     wait_for(point, lambda: len(c.hits()) == count)
                     queued = Streams(c, [dict(requests()[0], prompt=prompt_ids(3000))])
                     wait_for("both", lambda: c.metric("baton_requests") == 2)
