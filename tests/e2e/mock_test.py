@@ -180,8 +180,10 @@ def test_a_large_step_after_many_small_ones_is_slow_and_not_stuck():
     with Cluster(config, "random:mock") as c:
         body = {"max_tokens": 2, "ignore_eos": True, "temperature": 0}
         parallel(64, lambda i: c.complete(**body, prompt=prompt_ids(8, i)), list(range(64)))
+        begin = time.monotonic()
         answer = c.complete(**body, prompt=prompt_ids(4096, 99))
-        assert answer["timings"]["prefill_ms"] >= 3000, answer["timings"]
+        assert time.monotonic() - begin >= 3  # it was one step
+        assert answer["usage"]["completion_tokens"] == 2, answer
         assert c.health()[1]["workers_lost"] == 0
         assert c.metric("baton_replays_total") == 0 and c.metric("baton_failed_total") == 0
     os.unlink(f.name)

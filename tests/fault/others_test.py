@@ -9,7 +9,7 @@ from stage import *
 
 def others():
     """Prompts that nobody else has."""
-    return bodies(8, 240, 60) if REAL else bodies(8, 330, 800)
+    return bodies(8, 240, 60) if REAL else bodies(8, 330, 300)
 
 
 class Named(unittest.TestCase):
@@ -50,7 +50,7 @@ class Named(unittest.TestCase):
     def test_a_writer_that_comes_too_late(self):
         """Its pages are of others by then: D's pool has hardly more than the batch that comes next."""
         fault = "a delayed writer, its pages used by others meanwhile (`p.segment`)"
-        pool = {} if REAL else {"kv_pages": 600}
+        pool = {} if REAL else {"kv_pages": 330}
         with Stage(disaggregated(limits=DETECTING, decode=pool)) as c, played(fault):
             victim = c.join("prefill", "p.segment:7:stop")
             for _ in range(20):
@@ -79,7 +79,7 @@ class Named(unittest.TestCase):
             )
 
     def test_pools_that_are_full(self):
-        # A request has 19 pages at first and 69 at its end.
+        # A request has 19 pages at first and 38 at its end.
         pool = {"kv_pages": 80}
         with Stage(disaggregated(prefill=pool, decode=pool)) as c:
             fault = "a decode pool smaller than one growing batch"

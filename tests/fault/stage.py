@@ -19,12 +19,12 @@ FINE = {
 }
 GONE_MS = int(1500 * SLOW) * (2 if REAL else 1)
 DETECTING = {"heartbeat_ms": 100, "suspect_ms": GONE_MS // 2, "gone_ms": GONE_MS, "step_age_ms": GONE_MS}
-DEADLINE_MS = int(1500 * SLOW) * (2 if REAL else 1)
+DEADLINE_MS = int(1000 * SLOW) * (2 if REAL else 1)
 
 
 def requests():
     """Long enough that most of them are under way when something happens."""
-    return bodies(8, 200, 60) if REAL else bodies(8, 300, 800)
+    return bodies(8, 200, 60) if REAL else bodies(8, 300, 300)
 
 
 def busy_with(role):

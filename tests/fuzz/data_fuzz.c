@@ -45,8 +45,7 @@ static bool starting;
 
 /* ---- in place of chan.c and of the thread ---- */
 
-int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*run)(void *), void *ctx);
-int __real_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*run)(void *), void *ctx);
+typeof(pthread_create) __wrap_pthread_create, __real_pthread_create;
 int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*run)(void *), void *ctx) {
     if (!starting) return __real_pthread_create(thread, attr, run, ctx);
     xfer *x = ctx;
@@ -54,19 +53,18 @@ int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(
     return 0;
 }
 
-status __wrap_chan_listen(chan *c, void *zmq, const char *host, size_t bytes_max, uint32_t dead_ms,
-                          char endpoint[CHAN_ENDPOINT_MAX], errbuf *eb);
-status __wrap_chan_listen(chan *c, void *zmq, const char *host, size_t bytes_max, uint32_t dead_ms,
-                          char endpoint[CHAN_ENDPOINT_MAX], errbuf *eb) {
-    (void)zmq, (void)host, (void)bytes_max, (void)dead_ms, (void)eb;
+typeof(chan_listen) __wrap_chan_listen;
+status __wrap_chan_listen(chan *c, void *zmq, const char *host, const curve_keys *keys, size_t bytes_max,
+                          uint32_t dead_ms, errbuf *eb) {
+    (void)zmq, (void)host, (void)keys, (void)bytes_max, (void)dead_ms, (void)eb;
     *c = (chan){0};
-    snprintf(endpoint, CHAN_ENDPOINT_MAX, "here");
     return ST_OK;
 }
 
-status __wrap_chan_connect(chan *c, void *zmq, const char *endpoint, uint32_t dead_ms, errbuf *eb);
-status __wrap_chan_connect(chan *c, void *zmq, const char *endpoint, uint32_t dead_ms, errbuf *eb) {
-    (void)zmq, (void)dead_ms;
+typeof(chan_connect) __wrap_chan_connect;
+status __wrap_chan_connect(chan *c, void *zmq, const char *endpoint, const curve_keys *keys, uint32_t dead_ms,
+                           errbuf *eb) {
+    (void)zmq, (void)keys, (void)dead_ms;
     uint32_t peer = (uint32_t)(endpoint[0] - 'a');
     *c = (chan){0};
     if (peer >= PEERS || now->chans[peer]) return errf(eb, ST_PEER, "nobody listens there");
@@ -76,13 +74,13 @@ status __wrap_chan_connect(chan *c, void *zmq, const char *endpoint, uint32_t de
     return ST_OK;
 }
 
-void __wrap_chan_close(chan *c);
+typeof(chan_close) __wrap_chan_close;
 void __wrap_chan_close(chan *c) {
     for (uint32_t i = 0; i < PEERS; i++)
         if (now->chans[i] == c) now->chans[i] = NULL;
 }
 
-status __wrap_chan_recv(chan *c, chan_msg *out);
+typeof(chan_recv) __wrap_chan_recv;
 status __wrap_chan_recv(chan *c, chan_msg *out) {
     if (!now->waiting || (!now->receiver && now->chans[now->to] != c)) return ST_AGAIN;
     now->waiting = false;
@@ -98,7 +96,7 @@ static uint32_t peer_of(const chan *c, const chan_route *route) {
     return peer;
 }
 
-status __wrap_chan_send(chan *c, const chan_route *route, const kv_frame *frame, zmq_msg_t *part);
+typeof(chan_send) __wrap_chan_send;
 status __wrap_chan_send(chan *c, const chan_route *route, const kv_frame *frame, zmq_msg_t *part) {
     uint32_t peer = peer_of(c, route);
     CHECK(peer < PEERS);
@@ -108,7 +106,7 @@ status __wrap_chan_send(chan *c, const chan_route *route, const kv_frame *frame,
     return now->deaf[peer] ? ST_PEER : ST_OK;
 }
 
-status __wrap_chan_lost(chan *c, int *fd);
+typeof(chan_lost) __wrap_chan_lost;
 status __wrap_chan_lost(chan *c, int *fd) {
     for (uint32_t i = 0; i < PEERS; i++)
         if (now->cut[i] && (now->receiver || now->chans[i] == c)) {
@@ -119,7 +117,7 @@ status __wrap_chan_lost(chan *c, int *fd) {
     return ST_AGAIN;
 }
 
-bool __wrap_chan_is_live(const chan *c, int fd);
+typeof(chan_is_live) __wrap_chan_is_live;
 bool __wrap_chan_is_live(const chan *c, int fd) {
     (void)c;
     return !now->cut[fd];
@@ -191,7 +189,7 @@ static void fill_seal(script *in, chan_msg *m) {
     if (how & 4) first.fin = (finish)take_number(in);
     if (how & 8) first.top_count = take_number(in);
     if (how & 16) first.top[0].logprob = (float)strtod("nan", NULL);
-    if (how & 32) f->first_token++;
+    if (how & 32) f->first_token ^= 1;
     set_part(m, &first, how & 64 ? sizeof first - 1 : sizeof first);
 }
 
