@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Whether the coordinator counts a worker of this host as ready: what a worker, which has no port of its own,
 # can be probed by. True: its model is loaded, it has joined, and it was heard lately.
-# Usage: worker-ready.sh ROLE ENDPOINT [KEY]    prefill, decode or colocated; cluster.client of the config; its
-# client.key
+# Usage: worker-ready.sh ROLE ENDPOINT [KEY]
+# Prefill, decode or colocated; cluster.client of the config; client.key of the cluster.
 # Exit status: 0 ready, 1 not, or the coordinator does not answer, 2 usage.
 set -euo pipefail
 if [ $# -lt 2 ] || [ $# -gt 3 ]; then
