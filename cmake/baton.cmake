@@ -65,15 +65,22 @@ function(baton_program name)
 endfunction()
 
 # baton_sanitizer_environment(TEST) gives a test, and every process that it starts, the options of the
-# sanitizers' runtimes. cmocka catches signals, so AddressSanitizer must not let it (handle_segv=2).
+# sanitizers' runtimes. cmocka catches signals, so AddressSanitizer must not let it (handle_segv=2). What GCC
+# 12 puts into AddressSanitizer's fake stack may lie 32 bytes beside where its own aligned stores of 64 bytes
+# expect it (sample_tops and vf_load_part end so with AVX-512), so that stack is off for it.
 function(baton_sanitizer_environment test)
     if(BATON_SANITIZE)
+        set(fake_stack 1)
+        if(CMAKE_C_COMPILER_ID STREQUAL "GNU" AND CMAKE_C_COMPILER_VERSION VERSION_LESS 14)
+            set(fake_stack 0)
+        endif()
+        set(asan handle_segv=2:detect_leaks=1:detect_stack_use_after_return=${fake_stack})
         set(tsan suppressions=${CMAKE_SOURCE_DIR}/tests/tsan.supp:print_suppressions=0)
         set(tsan ${tsan}:second_deadlock_stack=1)
         set_property(
             TEST ${test} APPEND
             PROPERTY ENVIRONMENT
-                     "ASAN_OPTIONS=handle_segv=2:detect_leaks=1:detect_stack_use_after_return=1"
+                     "ASAN_OPTIONS=${asan}"
                      "UBSAN_OPTIONS=print_stacktrace=1"
                      "TSAN_OPTIONS=${tsan}")
     endif()

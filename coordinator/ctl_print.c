@@ -30,12 +30,14 @@ static json_t *json_of_worker(const Baton__ServerWorker *w) {
     json_t *pages =
         json_pack("{s:i,s:i,s:i,s:i,s:i}", "total", (int)w->pages_total, "used", (int)w->pages_used, "cached",
                   (int)w->pages_cached, "pinned", (int)w->pages_pinned, "reserved", (int)w->pages_reserved);
-    return json_pack("{s:s,s:s,s:s,s:s,s:s,s:i,s:I,s:o,s:o,s:o,s:b,s:o,s:o,s:o}", "id", w->id, "name",
+    json_t *layers = json_pack("[i,i]", (int)w->step_layers_done, (int)w->step_layers);
+    json_t *last_token = w->has_last_token_ms ? ms(w->last_token_ms) : json_null();
+    return json_pack("{s:s,s:s,s:s,s:s,s:s,s:i,s:I,s:o,s:o,s:o,s:o,s:o,s:b,s:o,s:o,s:o}", "id", w->id, "name",
                      w->name, "host", w->host, "role", w->role, "state", w->state, "requests",
                      (int)w->requests, "step", (json_int_t)w->step, "step_age_ms", ms(w->step_age_ms),
-                     "silence_ms", ms(w->silence_ms), "standing_ms", ms(w->standing_ms), "stuck", w->stuck,
-                     "last_token_ms", w->has_last_token_ms ? ms(w->last_token_ms) : json_null(), "holds",
-                     holds, "pages", pages);
+                     "step_bound_ms", ms(w->step_bound_ms), "step_layers", layers, "silence_ms",
+                     ms(w->silence_ms), "standing_ms", ms(w->standing_ms), "stuck", w->stuck, "last_token_ms",
+                     last_token, "holds", holds, "pages", pages);
 }
 
 static json_t *json_of_workers(Baton__ServerWorker *const *all, size_t count) {
@@ -118,14 +120,15 @@ static const char *holds(const Baton__ServerWorker *w, char out[static 128]) {
 
 static void status_rows(const Baton__ServerStatus *s) {
     int name = width(s->workers, s->n_workers, false);
-    printf("\n%-*s  %-9s  %-8s  %10s  %8s  %8s  %10s  %11s  %s\n", name, "name", "role", "state", "step",
-           "step age", "standing", "last token", "pages", "holds");
+    printf("\n%-*s  %-9s  %-8s  %10s  %8s  %7s  %8s  %10s  %11s  %s\n", name, "name", "role", "state", "step",
+           "step age", "layer", "standing", "last token", "pages", "holds");
     for (size_t i = 0; i < s->n_workers; i++) {
         const Baton__ServerWorker *w = s->workers[i];
-        char step[24], standing[24], token[24], pages[32], held[128];
+        char step[24], standing[24], token[24], layer[24], pages[32], held[128];
+        snprintf(layer, sizeof layer, "%u/%u", w->step_layers_done, w->step_layers);
         snprintf(pages, sizeof pages, "%u/%u", w->pages_used, w->pages_total);
-        printf("%-*s  %-9s  %-8s  %10" PRIu64 "  %8s  %8s  %10s  %11s  %s%s\n", name, w->name, w->role,
-               w->state, w->step, age(w->step_age_ms > 0, w->step_age_ms, step),
+        printf("%-*s  %-9s  %-8s  %10" PRIu64 "  %8s  %7s  %8s  %10s  %11s  %s%s\n", name, w->name, w->role,
+               w->state, w->step, age(w->step_age_ms > 0, w->step_age_ms, step), w->step_layers ? layer : "-",
                age(w->standing_ms > 0, w->standing_ms, standing),
                age(w->has_last_token_ms, w->last_token_ms, token), pages, holds(w, held),
                w->stuck ? "  STUCK" : "");

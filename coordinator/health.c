@@ -22,9 +22,10 @@ static void add_name(buf *out, const char *key, const char *value) {
 static void add_progress(buf *out, const health_facts *f, const core_worker_info *w, const core_holding *h) {
     const ctl_heartbeat *b = &w->beat;
     buf_addf(out,
-             ",\"step\":%" PRIu64 ",\"step_age_ms\":%.1f,\"silence_ms\":%.1f,\"standing_ms\":%.1f,"
-             "\"stuck\":%s,\"last_token_ms\":",
-             b->step, (double)b->step_age_ns / 1e6, (double)w->silence_ns / 1e6, (double)w->standing_ns / 1e6,
+             ",\"step\":%" PRIu64 ",\"step_age_ms\":%.1f,\"step_bound_ms\":%.1f,\"step_layers\":[%u,%u],"
+             "\"silence_ms\":%.1f,\"standing_ms\":%.1f,\"stuck\":%s,\"last_token_ms\":",
+             b->step, (double)b->step_age_ns / 1e6, (double)b->step_bound_ns / 1e6, b->step_layers_done,
+             b->step_layers, (double)w->silence_ns / 1e6, (double)w->standing_ns / 1e6,
              health_stuck(f, w) ? "true" : "false");
     if (w->token_age_ns == UINT64_MAX)
         buf_adds(out, "null");

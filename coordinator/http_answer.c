@@ -73,7 +73,7 @@ static void answer_done(http_request *r) {
     http_conn *c = r->conn;
     uint64_t now_ns = clock_now_ns();
     bool keep = r->head.keep && !c->refused;
-    event_del(c->closed);
+    http_conn_unwatch(c);
     http_conn_reset(c);
     c->state = keep ? CONN_HEAD : CONN_FLUSH;
     c->deadline_ns = now_ns + c->server->opt.limits.idle_ns;

@@ -108,6 +108,12 @@ static void on_wake(void *ctx) {
     mark_dirty(ctx);
 }
 
+/* Of several; the holders of one key are nobody in particular. */
+static uint64_t client_of(const http_client *c) {
+    const http_keys *keys = c->http->opt.access.keys;
+    return keys && http_keys_count(keys) > 1 ? c->req->client : 0;
+}
+
 static void on_job_done(void *owner, text_job *job) {
     http_client *c = owner;
     c->job = NULL;
@@ -120,7 +126,7 @@ static void on_job_done(void *owner, text_job *job) {
     } else {
         snprintf(r->id, sizeof r->id, "%s%s", r->kind == API_CHAT ? "chatcmpl-" : "cmpl-", c->request_id);
         r->created = clock_wall_s();
-        r->client = c->req->client;
+        r->client = client_of(c);
         r->first_by_ns = c->first_by_ns;
         stream_listener l = {.ctx = c, .wake = on_wake};
         if (stream_open(&c->stream, c->http->opt.streams, r, &l, clock_now_ns(), &e) != ST_OK)

@@ -18,14 +18,14 @@ typedef struct http_client {
     http_request *req;   /* NULL after the reply or the connection's end */
     const char *handler; /* static: the path, for the metrics */
     api_kind kind;
-    text_job *job;             /* away at the text thread, or NULL */
-    stream *stream;            /* or NULL */
-    uint64_t first_by_ns; /* see core_request */
-    bool started;              /* headers are out */
-    bool dirty;                /* on the list of those to render */
-    uint64_t sent_bytes;       /* given to the connection since the start */
-    uint64_t drained_bytes;    /* of them, gone at the last look */
-    uint64_t drained_ns;       /* when that last grew, or nothing was unsent */
+    text_job *job;          /* away at the text thread, or NULL */
+    stream *stream;         /* or NULL */
+    uint64_t first_by_ns;   /* see core_request */
+    bool started;           /* headers are out */
+    bool dirty;             /* on the list of those to render */
+    uint64_t sent_bytes;    /* given to the connection since the start */
+    uint64_t drained_bytes; /* of them, gone at the last look */
+    uint64_t drained_ns;    /* when that last grew, or nothing was unsent */
     char request_id[HTTP_REQUEST_ID_MAX];
     struct http_client *prev, *next;             /* all */
     struct http_client *dirty_prev, *dirty_next; /* to render */

@@ -27,7 +27,7 @@ static void conn_free(http_conn *c) {
     http_conn_idle(c, false);
     http_crowd_remove(&c->server->crowd, &c->member);
     DL_DELETE(c->server->conns, c);
-    event_free(c->closed);
+    http_conn_unwatch(c);
     if (!evbuffer_get_length(http_conn_output(c))) http_tls_finish(c->bev);
     bufferevent_free(c->bev);
     http_head_done(&c->request.head);
@@ -104,7 +104,8 @@ static void hand_over(http_conn *c) {
     bufferevent_disable(c->bev, EV_READ);
     c->state = CONN_PENDING;
     c->request.whole_ns = clock_now_ns();
-    CHECK(event_add(c->closed, NULL) == 0);
+    hangups_add(c->server->hangups, bufferevent_getfd(c->bev), c);
+    c->watched = true;
     c->server->opt.request(c->server->opt.ctx, &c->request);
 }
 
@@ -318,9 +319,14 @@ static void on_event(struct bufferevent *bev, short what, void *ctx) {
     http_conn_advance(c);
 }
 
-static void on_closed(evutil_socket_t fd, short what, void *ctx) {
-    (void)fd, (void)what;
-    http_conn_end(ctx);
+void http_conn_unwatch(http_conn *c) {
+    PRE(c);
+    if (c->watched) hangups_remove(c->server->hangups, bufferevent_getfd(c->bev));
+    c->watched = false;
+}
+
+void http_conn_gone(void *who) {
+    http_conn_end(who);
 }
 
 void http_conn_open(http_server *s, evutil_socket_t fd, const struct sockaddr *from,
@@ -337,8 +343,6 @@ void http_conn_open(http_server *s, evutil_socket_t fd, const struct sockaddr *f
     c->server = s;
     c->bev = bev;
     c->shaking = s->tls != NULL;
-    c->closed = event_new(base, fd, EV_CLOSED, on_closed, c);
-    CHECK(c->closed);
     c->request.conn = c;
     c->request.body = evbuffer_new();
     CHECK(c->request.body);

@@ -7,6 +7,7 @@
 
 #include "coordinator/http_crowd.h"
 #include "coordinator/http_request.h"
+#include "net/hangups.h"
 
 #include <event2/bufferevent.h>
 #include <sys/socket.h>
@@ -27,7 +28,7 @@ typedef enum conn_state {
 struct http_conn {
     http_server *server;
     struct bufferevent *bev;
-    struct event *closed; /* EV_CLOSED; added while pending */
+    bool watched; /* by hangups, while pending */
     conn_state state;
     http_request request;
     http_chunks chunks;
@@ -53,6 +54,7 @@ struct http_server {
     struct evconnlistener *listener; /* NULL after http_server_stop */
     uint16_t port;
     http_crowd crowd;
+    hangups *hangups;
     http_conn *conns, *waiting;
     http_conn *idle;      /* the longest first */
     struct event *resume; /* goes on with those that wait */
@@ -69,6 +71,10 @@ bool http_conn_close_idle(http_server *s);
 void http_conn_end(http_conn *c);
 /* Goes on as far as what is there allows. c may be freed. */
 void http_conn_advance(http_conn *c);
+/* The request is over: whether the client leaves will be seen by reading. */
+void http_conn_unwatch(http_conn *c);
+/* For hangups. who: an http_conn */
+void http_conn_gone(void *who);
 /* Ends what waits for too long. c may be freed. */
 void http_conn_check(http_conn *c, uint64_t now_ns);
 /* The answer is made: forgets the request. */

@@ -8,10 +8,12 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <event2/listener.h>
+#include <inttypes.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <utlist.h>
 
 enum { BACKLOG = 1024 };
@@ -47,6 +49,18 @@ static void on_accept_error(struct evconnlistener *l, void *ctx) {
     (void)ctx;
     log_warn("http", "cannot accept: raise the limit of open files (ulimit -n)", "why=%s", strerror(errno));
     evconnlistener_disable(l);
+}
+
+/* The rest is for workers, native clients and files. */
+static void fit_to_descriptors(http_limits *l) {
+    struct rlimit files;
+    if (getrlimit(RLIMIT_NOFILE, &files) != 0 || files.rlim_cur == RLIM_INFINITY) return;
+    uint64_t most = files.rlim_cur - files.rlim_cur / 4;
+    if (l->conns_max <= most) return;
+    log_warn("http",
+             "fewer connections than limits.max_connections: raise the limit of open files (ulimit -n)",
+             "connections=%" PRIu64 " wanted=%u", most, l->conns_max);
+    l->conns_max = (uint32_t)most;
 }
 
 static uint16_t bound_port(evutil_socket_t fd) {
@@ -103,19 +117,15 @@ status http_server_open(http_server **out, const char *address, const http_serve
     PRE(opt->limits.head_ns > 0);
     PRE(opt->limits.body_ns > 0);
     PRE(opt->limits.slow_client_ns > 0);
-    struct event_base *base = loop_base(opt->loop);
-    if (!(event_base_get_features(base) & EV_FEATURE_EARLY_CLOSE)) {
-        return errf(eb, ST_UNSUPPORTED,
-                    "http: libevent's backend '%s' cannot tell when a client leaves: want epoll",
-                    event_base_get_method(base));
-    }
     http_server *s = xcalloc(1, sizeof *s);
     s->opt = *opt;
     s->tls = opt->tls;
+    fit_to_descriptors(&s->opt.limits);
     http_crowd_init(&s->crowd, &s->opt.limits);
-    s->resume = event_new(base, -1, 0, on_resume, s);
+    s->resume = event_new(loop_base(opt->loop), -1, 0, on_resume, s);
     CHECK(s->resume);
-    status st = listen_on(s, address, eb);
+    status st = hangups_new(&s->hangups, opt->loop, http_conn_gone, eb);
+    if (st == ST_OK) st = listen_on(s, address, eb);
     if (st != ST_OK) {
         http_server_free(s);
         return st;
@@ -129,6 +139,7 @@ void http_server_free(http_server *s) {
     http_server_stop(s);
     while (s->conns) http_conn_end(s->conns);
     http_crowd_done(&s->crowd);
+    hangups_free(s->hangups);
     event_free(s->resume);
     free(s);
 }
@@ -136,6 +147,14 @@ void http_server_free(http_server *s) {
 uint16_t http_server_port(const http_server *s) {
     PRE(s);
     return s->port;
+}
+
+void http_server_crowd(const http_server *s, uint32_t *connections, size_t *held) {
+    PRE(s);
+    PRE(connections);
+    PRE(held);
+    *connections = s->crowd.count;
+    *held = s->crowd.held;
 }
 
 void http_server_stop(http_server *s) {

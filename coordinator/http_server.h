@@ -4,7 +4,7 @@
  *   head -> body -> request (pending) -> answer -> head ...
  *
  * Requests that are sent ahead (pipelining) wait in the connection's input until the answer before them is
- * made. While a request is pending nothing is read, and its descriptor is watched for EV_CLOSED: a client
+ * made. While a request is pending nothing is read, and its descriptor is watched (net/hangups.h): a client
  * that leaves, or shuts down its writing side, is gone; with TLS, too. Every wait has an end: for a
  * handshake, a head, a body, a client that does not read its answer, and a connection on which nothing is
  * asked. What cannot be read as HTTP, or goes beyond a limit, is answered through `refused` and the
@@ -24,6 +24,8 @@ status http_server_open(http_server **out, const char *address, const http_serve
 /* Pending requests hear gone. */
 void http_server_free(http_server *s);
 uint16_t http_server_port(const http_server *s);
+/* Connections, without those that are turned away, and bytes of requests that are being read. */
+void http_server_crowd(const http_server *s, uint32_t *connections, size_t *held);
 /* Accepts no more. */
 void http_server_stop(http_server *s);
 /* For connections to come; of a server that has a certificate. Borrowed. */

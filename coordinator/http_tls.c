@@ -80,8 +80,9 @@ status http_tls_new(http_tls **out, const char *cert_path, const char *key_path,
     t->ctx = SSL_CTX_new(TLS_server_method());
     CHECK(t->ctx);
     CHECK(SSL_CTX_set_min_proto_version(t->ctx, TLS1_2_VERSION) == 1);
+    /* A client may leave without the alert: what is said in HTTP has a length of its own. */
     (void)SSL_CTX_set_options(t->ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION |
-                                          SSL_OP_CIPHER_SERVER_PREFERENCE);
+                                          SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_IGNORE_UNEXPECTED_EOF);
     /* An idle connection then has no buffers of OpenSSL's. */
     (void)SSL_CTX_set_mode(t->ctx, SSL_MODE_RELEASE_BUFFERS);
     SSL_CTX_set_default_passwd_cb(t->ctx, no_passphrase);
@@ -130,7 +131,6 @@ struct bufferevent *http_tls_accept(const http_tls *t, struct event_base *base, 
         SSL_free(ssl);
         return NULL;
     }
-    /* Many clients leave without the alert; what is said in HTTP has its own length. */
     bufferevent_openssl_set_allow_dirty_shutdown(bev, 1);
     return bev;
 }

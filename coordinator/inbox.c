@@ -108,6 +108,7 @@ static void on_join(core *c, uint64_t conn, const ctl_msg *msg, uint64_t now_ns)
         welcome(c, m);
         return;
     }
+    recovery_returned(c, join->last_incarnation);
     end_earlier_session(c, conn, join);
     recovery_lost_members(c, now_ns);
     if (!join_acceptable(c, conn, join)) return;
@@ -271,7 +272,7 @@ static void on_prompt(core *c, request *r, const member *m, const ctl_prompt *p,
 /* ---- the hand-off ---- */
 
 static void on_reserved(core *c, request *r, member *m, uint32_t d_have, uint64_t now_ns) {
-    if (r->decode != m || request_handoff(r) != HANDOFF_OFFERED) return;
+    if (r->decode != m || m->role != ROLE_DECODE || request_handoff(r) != HANDOFF_OFFERED) return;
     prefixes_reserved(c, r, m, d_have);
     sm_move(&r->handoff, HANDOFF_RESERVED, now_ns);
     outbox_dest(c, r, d_have, now_ns);
@@ -353,12 +354,22 @@ static void on_gone_from(core *c, request *r, member *m, const ctl_msg *msg, uin
         recovery_lose_decode(c, r, why, text, now_ns);
 }
 
+/* An answer to RELEASE, CANCEL or DROP. Of an attempt that the worker was not given it says nothing: what it
+ * has to do now stays. */
+static void on_closed(core *c, member *m, const ctl_msg *msg) {
+    const hold *current = holds_current(&m->holds, msg->req);
+    if (current && msg->attempt > current->attempt)
+        c->counts.stale_messages++;
+    else
+        holds_closed(&m->holds, msg->req, msg->attempt);
+}
+
 /* ---- sorting ---- */
 
 static void on_request_message(core *c, member *m, const ctl_msg *msg, uint64_t now_ns) {
     hold *h = holds_find(&m->holds, msg->req, msg->attempt);
     if (msg->kind == CTL_CLOSED && (!h || h->closing)) {
-        holds_closed(&m->holds, msg->req, msg->attempt);
+        on_closed(c, m, msg);
         return;
     }
     if (!h) {

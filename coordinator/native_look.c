@@ -27,6 +27,9 @@ static void add_progress(Baton__ServerWorker *out, const core_worker_info *w, co
     out->has_step = true;
     out->step = w->beat.step;
     set_ms(&out->has_step_age_ms, &out->step_age_ms, w->beat.step_age_ns);
+    set_ms(&out->has_step_bound_ms, &out->step_bound_ms, w->beat.step_bound_ns);
+    set_number(&out->has_step_layers_done, &out->step_layers_done, w->beat.step_layers_done);
+    set_number(&out->has_step_layers, &out->step_layers, w->beat.step_layers);
     set_ms(&out->has_silence_ms, &out->silence_ms, w->silence_ns);
     set_ms(&out->has_standing_ms, &out->standing_ms, w->standing_ns);
     out->has_stuck = true;

@@ -12,8 +12,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* The only globals of the program besides const tables: how loud, under which name, where to, and what got
- * lost. */
+/* The only globals of the program besides const tables and base/fault: how loud, under which name, where to,
+ * and what got lost. */
 static _Atomic int log_max = LOG_INFO;
 static int log_fd = STDERR_FILENO;
 static bool log_polls;                      /* a write may wait: ask before */

@@ -201,7 +201,12 @@ void chan_msg_move(chan_msg *to, chan_msg *from) {
 
 void chan_msg_text(chan_msg *m, char out[CHAN_TEXT_MAX]) {
     PRE(m);
+    static const char none[] = "it gave no reason";
     size_t count = MIN(zmq_msg_size(&m->part), CHAN_TEXT_MAX - 1);
+    if (count == 0) {
+        memcpy(out, none, sizeof none);
+        return;
+    }
     memcpy(out, zmq_msg_data(&m->part), count);
     out[count] = 0;
     for (size_t i = 0; i < count; i++)

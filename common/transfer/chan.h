@@ -67,7 +67,7 @@ status chan_recv(chan *c, chan_msg *out);
 void chan_msg_done(chan_msg *m);
 /* *to becomes what *from was; *from still is to be ended, with an empty part. */
 void chan_msg_move(chan_msg *to, chan_msg *from);
-/* The text part, cut to fit; "" when there is none. */
+/* The text part, cut to fit; when there is none it says so. */
 void chan_msg_text(chan_msg *m, char out[CHAN_TEXT_MAX]);
 /* Takes ownership of part (may be NULL) in any case. ST_PEER: the peer is gone or does not read. */
 status chan_send(chan *c, const chan_route *route, const kv_frame *frame, zmq_msg_t *part);

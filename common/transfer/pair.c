@@ -1,6 +1,7 @@
 #include "transfer/pair.h"
 
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/log.h"
 #include "base/mem.h"
 
@@ -73,6 +74,10 @@ status pair_send(pair *p, kv_frame *frame, zmq_msg_t *part) {
     frame->magic = KV_WIRE_MAGIC;
     frame->version = KV_WIRE_VERSION;
     frame->seq = ++p->seq_out;
+    if (frame->kind == KV_SEGMENT && fault_at(FAULT_P_LOSE)) {
+        if (part) zmq_msg_close(part);
+        return ST_OK;
+    }
     return chan_send(p->link, &p->route, frame, part);
 }
 

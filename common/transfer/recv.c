@@ -16,11 +16,13 @@
 #include "transfer/recv.h"
 
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "kv/handoff.h"
 #include "transfer/probe.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -152,6 +154,7 @@ static status take_segment(xfer *x, incoming *in, pair *p, chan_msg *m, errbuf *
     if (in->pair && in->pair != p) return errf(eb, ST_CORRUPT, "it came over two pairs");
     in->pair = p;
     if (in->sm.state == HANDOFF_RESERVED) {
+        (void)fault_at(FAULT_D_RESERVED);
         sm_move(&in->sm, HANDOFF_COPYING, x->turn_ns);
         in->first_ns = clock_now_ns();
     }
@@ -177,6 +180,7 @@ static status take_segment(xfer *x, incoming *in, pair *p, chan_msg *m, errbuf *
         xfer_device_failed(x, eb);
         return ST_DEVICE;
     }
+    (void)fault_at(FAULT_D_SEGMENT);
     if (checksum != f->checksum && x->opt.checksums) {
         xfer_count(&x->crc_errors, 1);
         return errf(eb, ST_CORRUPT, "segment %u: checksum mismatch", f->segment);
@@ -242,6 +246,14 @@ static void on_segment(xfer *x, pair *p, chan_msg *m) {
     give_slot(x, p, f);
 }
 
+/* It goes on to the coordinator, which ends the session of a worker that tells of what is no token. */
+static bool is_token(const token_out *t) {
+    if (t->id < 0 || t->fin > FINISH_LENGTH || t->top_count > SAMPLING_LOGPROBS_MAX) return false;
+    for (uint32_t i = 0; i < t->top_count; i++)
+        if (isnan(t->top[i].logprob)) return false;
+    return true;
+}
+
 static status check_seal(const incoming *in, chan_msg *m, token_out *first, errbuf *eb) {
     const kv_frame *f = &m->frame;
     status st = handoff_recv_seal(in->cover, f->segment, &f->piece, eb);
@@ -250,7 +262,7 @@ static status check_seal(const incoming *in, chan_msg *m, token_out *first, errb
         return errf(eb, ST_CORRUPT, "the seal is of other token ids");
     if (zmq_msg_size(&m->part) != sizeof *first) return errf(eb, ST_CORRUPT, "the seal has no token");
     memcpy(first, zmq_msg_data(&m->part), sizeof *first);
-    if (first->id != f->first_token || first->top_count > SAMPLING_LOGPROBS_MAX || f->finished > 1)
+    if (!is_token(first) || first->id != f->first_token || f->finished > 1)
         return errf(eb, ST_CORRUPT, "the seal's token makes no sense");
     return ST_OK;
 }
@@ -275,6 +287,7 @@ static void on_seal(xfer *x, pair *p, chan_msg *m) {
     log_trace("kv.xfer", "seal", "req=%" PRIu64 " attempt=%u segments=%u bytes=%" PRIu64 " clock_ns=%" PRIu64,
               in->id.req, in->id.attempt, in->segments, in->bytes, e.last_ns);
     forget(x, in);
+    (void)fault_at(FAULT_D_SEALED);
     xfer_emit(x, &e);
 }
 

@@ -15,6 +15,7 @@
 #include "transfer/send.h"
 
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "kv/handoff.h"
@@ -320,6 +321,8 @@ static status push_piece(xfer *x, outgoing *o, uint32_t slot, const kv_piece *pi
     copy.seed = kv_segment_seed(&f.id, f.segment, piece, f.ids_hash);
     copy.checksum = &f.checksum;
     bool damage = x->opt.test_flip_segment >= 0 && f.segment == (uint32_t)x->opt.test_flip_segment;
+    if (fault_at(FAULT_P_FLIP)) damage = true;
+    (void)fault_at(FAULT_P_SEGMENT);
     bool on_host = stage.in == MEMORY_HOST || stage.in == MEMORY_PINNED;
     /* The sign of a value: whoever does not check gets wrong numbers, yet finite ones. */
     size_t damage_at = (f.bytes / 2) | 3;
@@ -364,6 +367,7 @@ static void finish_handoff(xfer *x, outgoing *o) {
 static void seal(xfer *x, const xfer_cmd *c) {
     outgoing *o = find(x, c->id.req);
     if (!o) return;
+    (void)fault_at(FAULT_P_FIRST_TOKEN);
     o->sealed = true;
     o->first = c->first;
     o->finished = c->finished;

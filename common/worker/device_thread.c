@@ -1,6 +1,7 @@
 #include "worker/device_thread.h"
 
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/ring.h"
@@ -28,7 +29,8 @@ struct device_thread {
     engine_options opt;
     engine_hook hook;
     bool has_hook;
-    char log_name[32]; /* of the worker */
+    fault_point in_step; /* the device thread's: FAULT_NONE while it starts */
+    char log_name[32];   /* of the worker */
 
     ring *jobs; /* const dev_job *; NULL = stop */
     ring *done; /* job_done */
@@ -41,6 +43,9 @@ struct device_thread {
     engine *engine;      /* the device thread's; read by others only through engine_kv_of and engine_path */
 
     step_result *results; /* [max_seqs] */
+    char **refused; /* [max_seqs] the device thread's: why the sequence of a slot was not opened; owned */
+    uint32_t refused_count;
+    step_item *sound; /* [max_seqs] scratch */
     uint32_t result_count;
     _Atomic uint64_t step;      /* number of the last step begun */
     _Atomic uint64_t marked_ns; /* when the running step last did something; 0 = idle */
@@ -58,18 +63,56 @@ static void mark(void *ctx, uint32_t layers) {
     device_thread *d = ctx;
     atomic_store_explicit(&d->layers, layers, memory_order_relaxed);
     atomic_store_explicit(&d->marked_ns, clock_now_ns(), memory_order_relaxed);
+    (void)fault_at(d->in_step);
+}
+
+/* What the engine does not open fails that request alone. */
+static void open_seq(device_thread *d, const dev_open *o) {
+    errbuf eb = {0};
+    if (engine_seq_open(d->engine, o->slot, &o->init, &eb) == ST_OK) return;
+    d->refused_count++;
+    d->refused[o->slot] = xasprintf("%s", eb.text);
+}
+
+static void close_seq(device_thread *d, uint32_t slot) {
+    if (!d->refused[slot]) {
+        engine_seq_close(d->engine, slot);
+        return;
+    }
+    d->refused_count--;
+    free(d->refused[slot]);
+    d->refused[slot] = NULL;
+}
+
+static status step(device_thread *d, const step_item *items, uint32_t count) {
+    if (count == 0) return ST_OK;
+    return engine_step(d->engine, items, count, d->has_hook ? &d->hook : NULL, d->results, &d->error);
+}
+
+/* The step without the sequences that were refused, whose results say why. */
+static status step_without_refused(device_thread *d, const dev_job *j) {
+    uint32_t sound = 0;
+    for (uint32_t i = 0; i < j->item_count; i++)
+        if (!d->refused[j->items[i].slot]) d->sound[sound++] = j->items[i];
+    status st = step(d, d->sound, sound);
+    for (uint32_t i = j->item_count; st == ST_OK && i-- > 0;) { /* from the back: they move there */
+        const step_item *it = &j->items[i];
+        const char *why = d->refused[it->slot];
+        if (!why) {
+            d->results[i] = d->results[--sound];
+            continue;
+        }
+        d->results[i] = (step_result){.tag = it->tag, .broken = true};
+        snprintf(d->results[i].why, sizeof d->results[i].why, "%s", why);
+    }
+    return st;
 }
 
 static status run_job(device_thread *d, const dev_job *j) {
-    for (uint32_t i = 0; i < j->close_count; i++) engine_seq_close(d->engine, j->closes[i]);
-    for (uint32_t i = 0; i < j->open_count; i++) {
-        status st = engine_seq_open(d->engine, j->opens[i].slot, &j->opens[i].init, &d->error);
-        if (st != ST_OK) return err_prefix(&d->error, st, "opening a sequence");
-    }
+    for (uint32_t i = 0; i < j->close_count; i++) close_seq(d, j->closes[i]);
+    for (uint32_t i = 0; i < j->open_count; i++) open_seq(d, &j->opens[i]);
     d->result_count = j->item_count;
-    if (j->item_count == 0) return ST_OK;
-    return engine_step(d->engine, j->items, j->item_count, d->has_hook ? &d->hook : NULL, d->results,
-                       &d->error);
+    return d->refused_count ? step_without_refused(d, j) : step(d, j->items, j->item_count);
 }
 
 static void serve(device_thread *d) {
@@ -99,6 +142,7 @@ static void *run(void *ctx) {
     bool ok = d->start_status == ST_OK;
     sem_post(&d->started);
     if (!ok) return NULL;
+    d->in_step = d->opt.warm_decode ? FAULT_D_DECODE : FAULT_P_PREFILL;
     serve(d);
     sem_post(&d->served);
     while (sem_wait(&d->leave)) CHECK(errno == EINTR);
@@ -121,6 +165,8 @@ status device_thread_new(device_thread **out, const model *m, const engine_optio
     d->opt.mark_ctx = d;
     snprintf(d->log_name, sizeof d->log_name, "%s", log_name());
     d->results = xcalloc(opt->max_seqs, sizeof *d->results);
+    d->refused = xcalloc(opt->max_seqs, sizeof *d->refused);
+    d->sound = xcalloc(opt->max_seqs, sizeof *d->sound);
     sem_t *sems[] = {&d->started, &d->served, &d->leave, &d->ended};
     for (size_t i = 0; i < ARRAY_LEN(sems); i++) CHECK(sem_init(sems[i], 0, 0) == 0);
     status st = ring_new(&d->jobs, 2, sizeof(const dev_job *), eb);
@@ -183,6 +229,9 @@ bool device_thread_free(device_thread *d, uint64_t wait_ns) {
     ring_free(d->done);
     sem_t *sems[] = {&d->started, &d->served, &d->leave, &d->ended};
     for (size_t i = 0; i < ARRAY_LEN(sems); i++) sem_destroy(sems[i]);
+    for (uint32_t i = 0; i < d->opt.max_seqs; i++) free(d->refused[i]);
+    free(d->refused);
+    free(d->sound);
     free(d->results);
     free(d);
     return true;

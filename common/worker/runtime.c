@@ -1,6 +1,7 @@
 #include "worker/runtime.h"
 
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "config/config_backend.h"
@@ -81,8 +82,10 @@ static void do_send(void *ctx, const ctl_msg *m) {
     runtime *r = ctx;
     buf_reset(&r->out);
     ctl_pack(m, &r->out);
+    if (m->kind == CTL_TOKENS && r->plan.role == ROLE_PREFILL) (void)fault_at(FAULT_P_SEALED);
     /* A session that is over is reported by the bus; until then what is sent into it is lost anyway. */
     (void)bus_send(r->bus, COORDINATOR, r->out.data, r->out.len);
+    if (m->kind == CTL_VERIFIED) (void)fault_at(FAULT_D_VERIFIED);
 }
 
 static void do_xfer(void *ctx, const xfer_cmd *c) {

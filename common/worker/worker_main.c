@@ -1,5 +1,6 @@
 #include "worker/worker_main.h"
 
+#include "base/fault.h"
 #include "base/log.h"
 #include "config/args.h"
 #include "worker/group.h"
@@ -23,6 +24,8 @@ static status serve(const config *c, const wcore_ops *role, const char *rank, bo
     if (st != ST_OK) return st;
     log_setup(level, p.name);
     log_outlives_stderr();
+    st = fault_setup(getenv("BATON_FAULT"), eb);
+    if (st != ST_OK) return st;
     /* A kill -9 of mpirun must not leave orphans; a worker started by hand, though, may outlive its shell. */
     if (rank) prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (p.worker_count > 1) return group_run(c, role, &p, stuck, eb);

@@ -114,6 +114,7 @@ static void leave_session(agent *a, uint64_t now_ns) {
     bool member = a->state == AGENT_MEMBER;
     a->state = AGENT_DISCONNECTED;
     if (!member) return;
+    a->opt.join.last_incarnation = a->incarnation;
     a->epoch = a->incarnation = 0;
     a->draining = a->drained_told = false;
     a->alone_ns = a->awake_ns;
@@ -146,7 +147,8 @@ void agent_lost(agent *a, uint64_t now_ns) {
 /* A JOIN that was sent twice may be welcomed twice; messages are in order, so the last is the session that
  * counts. */
 static void on_welcome(agent *a, const ctl_msg *m, uint64_t now_ns) {
-    bool usable = m->incarnation != 0 && m->welcome.lease_ns != 0 && m->welcome.heartbeat_ns != 0;
+    bool usable =
+        m->epoch != 0 && m->incarnation != 0 && m->welcome.lease_ns != 0 && m->welcome.heartbeat_ns != 0;
     if (a->state == AGENT_DISCONNECTED || !usable || m->incarnation == a->incarnation) {
         a->stale++;
         return;

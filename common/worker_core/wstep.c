@@ -94,7 +94,7 @@ __attribute__((noinline)) static void tell_prompt(wtable *t, const wseq *s, cons
                      .req = s->req,
                      .attempt = s->attempt,
                      .prompt = {.begin = item->begin + 1 + told,
-                                .rows = r->prompt + told,
+                                .rows = count ? r->prompt + told : NULL,
                                 .count = count,
                                 .done = done && last}};
         wtable_send(t, &m);

@@ -265,9 +265,12 @@ class Cluster:
         finally:
             kill(pid, signal.SIGCONT)
 
-    def start_worker(self, role):
-        """By hand, without mpirun: given only the config, in which the coordinator's address is."""
+    def start_worker(self, role, fault=None):
+        """By hand, without mpirun: given only the config, in which the coordinator's address is. fault: what
+        it is to suffer (common/base/fault.h)."""
         env = {k: v for k, v in os.environ.items() if not k.startswith("OMPI_")}
+        if fault:
+            env["BATON_FAULT"] = fault
         with open(self.log_path, "a") as log:
             process = subprocess.Popen(
                 [BIN + "/baton-" + role, self.path], stdout=log, stderr=log, env=env, stdin=subprocess.DEVNULL
@@ -357,6 +360,18 @@ class Cluster:
     def pages_used(self):
         """As the workers' own pools count them (their heartbeats), not as the coordinator's books say."""
         return self.metric("baton_kv_pages_used")
+
+    def busy(self):
+        """What is not at rest on the coordinator or on a worker that is here: requests, pages, hand-offs."""
+        kinds = ("baton_requests", "baton_kv_pages_used", "baton_kv_pages_pinned", "baton_handoffs_pending")
+        out = {series: v for series, v in self.metrics().items() if v and series.split("{")[0] in kinds}
+        for w in self.health()[1]["workers"]:
+            for what in ("running", "waiting", "parked", "sends_pending", "assigned"):
+                if w[what]:
+                    out["%s %s" % (w["name"], what)] = w[what]
+            if w["pages"]["used"] or w["pages"]["promised"]:
+                out[w["name"] + " pages"] = w["pages"]
+        return out
 
     def wait_idle(self):
         wait_for("no page in use on any worker", lambda: self.pages_used() == 0)

@@ -78,7 +78,7 @@ class Watch(unittest.TestCase):
         self.assertEqual(status["parked"], health["parked"])
         self.assertEqual(status["last_lost"], None)
         for mine, its in zip(status["workers"], health["workers"], strict=True):
-            for key in ("id", "name", "role", "state", "host", "step", "stuck", "holds"):
+            for key in ("id", "name", "role", "state", "host", "step", "step_layers", "stuck", "holds"):
                 self.assertEqual(mine[key], its[key], key)
             for key in mine["pages"]:
                 self.assertEqual(mine["pages"][key], its["pages"][key], key)

@@ -1,5 +1,5 @@
-"""Who may speak at the cluster's ZeroMQ sockets: keys on real processes, and bytes that are no ZeroMQ, on control,
-native and data sockets. The service goes on, and its log says so."""
+"""Who may speak at the cluster's ZeroMQ sockets: keys on real processes, and bytes that are no ZeroMQ, on
+control, native and data sockets. The service goes on, and its log says so."""
 
 import contextlib
 import os

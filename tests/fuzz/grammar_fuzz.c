@@ -31,7 +31,7 @@ static bool in_mask(const uint32_t *bits, int32_t id) {
 static bool step(grammar_run *r, uint8_t pick) {
     uint32_t bits[(VOCAB + 31) / 32];
     memset(bits, 0xAA, sizeof bits);
-    grammar_run_mask(r, bits);
+    if (!grammar_run_mask(r, bits)) return false; /* it takes too long */
     int32_t allowed[VOCAB];
     uint32_t count = 0;
     for (int32_t id = 0; id < (int32_t)VOCAB; id++) {

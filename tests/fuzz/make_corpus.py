@@ -351,6 +351,32 @@ CONTROL_BODIES = {
     27: field(21, field(1, 1) + field(3, struct.pack("<2f", -1, -2)) + field(4, b"\x01\x02")),
 }
 
+# What happens, byte by byte, as the fuzzers of that name take it: prompts and hand-offs from begin to end.
+P, D, TURN, STEP, XFER = 0, 1, 20, 20, 24
+SAY = lambda who, kind, *fields: [0, who, kind, 50, 0, *fields]
+TOKEN = lambda who, how: SAY(who, 3, 0, 0, how)
+SCRIPTS = {
+    "core": {
+        "handoff": [0, 16, 4, 20, 6, TURN, *SAY(D, 2, 0, 0), *TOKEN(P, 0), *SAY(D, 4, 100, 2), *SAY(P, 8)]
+        + [*TOKEN(D, 2), *TOKEN(D, 0), *TOKEN(D, 0x38), TURN],
+        "prompt_logprobs": [0, 16, 12, 8, 6, TURN, *SAY(P, 12, 1, 8, 0), TURN, *TOKEN(P, 0x38)],
+        "five_workers": [64, 16, 4, 20, 6, 16, 4, 9, 6, TURN, *TOKEN(3, 0), *TOKEN(0, 0), 28, 3, TURN],
+    },
+    "agent": {
+        "prefill": [0, 0, 0, 0, 1, 2, 40, 0, 2, 0, 1, 9, 0, 1, 0, 14, STEP, 5, 14, STEP, 5, XFER, 128]
+        + [0, 3, 0, 1, XFER, 0],
+        "no_tokens": [0, 0, 0, 0, 1, 10, 40, 0, 14, STEP, 5, 14, STEP, 5],
+        "decode": [1, 0, 1, 0, 1, 2, 40, XFER, 128, 5, 14, STEP, 5, 14, STEP, 5, 0, 3, 0, 1, STEP, 5],
+        "colocated": [2, 0, 0, 0, 1, 2, 40, 14, STEP, 5, 14, STEP, 5, 14, STEP, 5, 0, 3, 0, 1],
+    },
+    "data": {
+        "receiver": [1, 11, 0, 6, 0, 15, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 15, 8, 2, 0]
+        + [0, 3, 0, 0, 1, 1, 0, 15, 4, 2, 0, 0, 9, 0, 0, 5, 2, 0, 15, 0, 0],
+        "sender": [0, 11, 0, 6, 0, 31, 11, 0, 12, 0, 0, 11, 0, 9, 0, 0, 0, 0, 0, 0, 0, 11, 0, 18, 0, 31]
+        + [11, 0, 15, 0, 0, 0, 3, 0, 0, 0],
+    },
+}
+
 
 def seeds():
     for arch in ("llama", "qwen2", "qwen3", "gemma3"):
@@ -394,6 +420,13 @@ def seeds():
         yield "ctl", f"kind{kind}", field(1, kind) + fixed(2, 7) + fixed(3, 8) + field(
             4, 9
         ) + CONTROL_BODIES.get(kind, b"")
+    for target, scripts in SCRIPTS.items():
+        for name, script in scripts.items():
+            yield target, name, bytes(script)
+    for name in ("local", "mock", "two-nodes", "8gpu-node"):
+        with open(os.path.join(HERE, f"../../deploy/config/{name}.yaml"), encoding="utf-8") as f:
+            lines = [line for line in f if line.strip() and not line.lstrip().startswith("#")]
+        yield "config", name, "".join(lines).encode()
 
 
 def main():

@@ -36,7 +36,7 @@ ROOMS = {
     "common/net": "base obs",
     "common/engine": "base obs token grammar model kv kernels",
     "common/transfer": "base token kv proto engine kernels net",
-    "common/worker_core": "base token kv ctl proto",
+    "common/worker_core": "base token latency kv ctl proto",
     "common/worker": "base config obs token latency checkpoint text model kv ctl proto kernels net engine "
     "transfer worker_core",
     "prefill_worker": "base token kv ctl worker_core worker",

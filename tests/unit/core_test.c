@@ -177,6 +177,35 @@ static void a_worker_that_was_told_to_leave_is_not_lost(void **state) {
     world_free(w);
 }
 
+/* Its old connection is not known to be lost, or is: either way it lives. Three times are no death. */
+static void a_worker_that_joins_anew_did_not_die(void **state) {
+    for (int told = 0; told < 2; told++) {
+        (void)state;
+        world *w = cluster(options(), false);
+        uint64_t req = submit(w, 20, 4);
+        turn(w);
+        expect(w, P, CTL_PREFILL);
+        expect(w, D, CTL_RESERVE);
+        for (uint64_t conn = P, next = 4; next < 7; conn = next++) {
+            ctl_join again = join_of(ROLE_PREFILL, "prefill-0", 10);
+            again.last_incarnation = w->incarnation[conn];
+            if (told) core_conn_lost(w->core, conn, "closed", w->now_ns);
+            if (told) turn(w);
+            if (told) expect(w, D, CTL_DROP);
+            core_message(w->core, next, &(ctl_msg){.kind = CTL_JOIN, .free_pages = 50, .join = again},
+                         w->now_ns);
+            if (!told) expect(w, D, CTL_DROP);
+            expect(w, next, CTL_WELCOME);
+            beat(w, next, 50);
+            turn(w);
+            assert_int_equal(w->ends, 0);
+            assert_int_equal(expect(w, next, CTL_PREFILL)->req, req);
+            expect(w, D, CTL_RESERVE);
+        }
+        world_free(w);
+    }
+}
+
 static void a_process_that_dies_is_one_death_however_many_workers_it_had(void **state) {
     (void)state;
     world *w = cluster(options(), false);
@@ -448,6 +477,40 @@ static void no_room_at_d_is_offered_again_under_the_same_attempt(void **state) {
     world_free(w);
 }
 
+static void closed_of_an_attempt_that_was_never_given_is_stale(void **state) {
+    (void)state;
+    world *w = cluster(options(), false);
+    uint64_t req = submit(w, 20, 4);
+    turn(w);
+    expect(w, P, CTL_PREFILL);
+    expect(w, D, CTL_RESERVE);
+    answer(w, P, CTL_CLOSED, req, 2);
+    turn(w);
+    core_counters counts;
+    core_counters_of(w->core, &counts);
+    assert_int_equal(counts.stale_messages, 1);
+    answer(w, D, CTL_RESERVED, req, 1); /* it goes on as if nothing had been said */
+    assert_int_equal(expect(w, P, CTL_DEST)->attempt, 1);
+    expect_nothing(w);
+    world_free(w);
+}
+
+static void reserved_of_a_worker_that_computed_the_prompt_itself_changes_nothing(void **state) {
+    (void)state;
+    world *w = world_new(options());
+    join(w, P, join_of(ROLE_COLOCATED, "colocated-0", 10));
+    turn(w);
+    uint64_t req = submit(w, 20, 4);
+    turn(w);
+    expect(w, P, CTL_PREFILL);
+    token(w, P, req, 1, 0, 100, FINISH_NONE);
+    answer(w, P, CTL_RESERVED, req, 1);
+    turn(w);
+    expect_nothing(w);
+    assert_int_equal(core_request_state(w->core, req), REQ_DECODE);
+    world_free(w);
+}
+
 int main(void) {
     log_setup(LOG_ERROR, "core_test");
     const struct CMUnitTest tests[] = {
@@ -460,6 +523,7 @@ int main(void) {
         cmocka_unit_test(a_worker_that_leaves_is_told_exit_and_its_reason_is_kept),
         cmocka_unit_test(a_worker_beyond_the_limit_is_not_answered_until_there_is_a_place),
         cmocka_unit_test(a_worker_that_was_told_to_leave_is_not_lost),
+        cmocka_unit_test(a_worker_that_joins_anew_did_not_die),
         cmocka_unit_test(a_process_that_dies_is_one_death_however_many_workers_it_had),
         cmocka_unit_test(what_is_left_of_a_process_works_again_when_it_is_heard),
         cmocka_unit_test(a_worker_that_was_drained_casts_no_doubt_on_its_process),
@@ -473,6 +537,8 @@ int main(void) {
         cmocka_unit_test(without_room_at_d_the_kv_is_parked_and_gets_the_first_pages_that_are_free),
         cmocka_unit_test(no_room_at_p_drops_the_reservation_and_keeps_the_place_in_the_queue),
         cmocka_unit_test(no_room_at_d_is_offered_again_under_the_same_attempt),
+        cmocka_unit_test(closed_of_an_attempt_that_was_never_given_is_stale),
+        cmocka_unit_test(reserved_of_a_worker_that_computed_the_prompt_itself_changes_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -72,6 +72,48 @@ static void a_job_gives_what_the_engine_gives(void **state) {
     assert_true(device_thread_free(d, WAIT_NS));
 }
 
+static void a_sequence_that_is_not_opened_fails_alone(void **state) {
+    const fixture *f = *state;
+    device_thread *d = started(f);
+    const sampling good = greedy();
+    sampling bad = good;
+    bad.spec = "{\"regex\": \"(\"}";
+    bad.spec_len = (uint32_t)strlen(bad.spec);
+    const uint32_t pages[2][1] = {{7}, {8}};
+    for (uint32_t round = 0; round < 2; round++) { /* the slots can be used again */
+        dev_open opens[2];
+        step_item items[2];
+        for (uint32_t i = 0; i < 2; i++) {
+            opens[i] = (dev_open){.slot = i,
+                                  .init = {.prompt = f->prompt,
+                                           .prompt_count = 9,
+                                           .params = i ? &good : &bad,
+                                           .pages = pages[i],
+                                           .page_count = 1}};
+            items[i] = (step_item){.slot = i, .begin = 0, .count = 9, .sample = true, .tag = 40 + i};
+        }
+        const uint32_t both[] = {0, 1};
+        const dev_job job = {.closes = both,
+                             .close_count = round ? 2 : 0,
+                             .opens = opens,
+                             .open_count = 2,
+                             .items = items,
+                             .item_count = 2};
+        const step_result *results = NULL;
+        uint32_t count = 0;
+        assert_int_equal(run_job(d, &job, &results, &count, NULL), ST_OK);
+        assert_int_equal(count, 2);
+        assert_int_equal(results[0].tag, 40);
+        assert_true(results[0].broken);
+        assert_non_null(strstr(results[0].why, "a spec"));
+        assert_int_equal(results[1].tag, 41);
+        assert_false(results[1].broken);
+        assert_true(results[1].sampled);
+    }
+    assert_true(device_thread_stop(d, WAIT_NS));
+    assert_true(device_thread_free(d, WAIT_NS));
+}
+
 typedef struct watch {
     device_thread *d;
     uint64_t began_ns; /* the first layer */
@@ -148,9 +190,13 @@ static void a_job_that_fails_is_told_with_its_reason(void **state) {
     const fixture *f = *state;
     device_thread *d = started(f);
     const step_result *results = NULL;
+    uint32_t count = 0;
     errbuf eb = {0};
-    assert_int_equal(run_prompt(d, f, 0, &results, &eb), ST_INVALID);
-    assert_non_null(strstr(eb.text, "opening a sequence"));
+    assert_int_equal(run_prompt(d, f, 9, &results, &eb), ST_OK);
+    const step_item item = {.slot = 0, .begin = 0, .count = 9, .new_pages = {PAGES}, .new_page_count = 1};
+    const dev_job job = {.items = &item, .item_count = 1};
+    assert_int_equal(run_job(d, &job, &results, &count, &eb), ST_INVALID); /* there is no such page */
+    assert_non_null(strstr(eb.text, "page"));
     assert_true(device_thread_stop(d, WAIT_NS));
     assert_true(device_thread_free(d, WAIT_NS));
     assert_true(device_thread_free(NULL, 0));
@@ -158,6 +204,7 @@ static void a_job_that_fails_is_told_with_its_reason(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_sequence_that_is_not_opened_fails_alone),
         cmocka_unit_test(a_job_gives_what_the_engine_gives),
         cmocka_unit_test(the_age_of_a_step_counts_from_the_last_layer_that_it_did),
         cmocka_unit_test(pages_can_be_read_after_the_stop_until_the_engine_is_freed),

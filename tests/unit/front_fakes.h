@@ -235,6 +235,9 @@ bool core_worker(const core *c, uint32_t index, uint64_t now_ns, core_worker_inf
     out->token_age_ns = 2500000;
     out->beat.pages_used = 5;
     out->beat.busy_ns[BUSY_DECODE] = 1500000000;
+    out->beat.step_bound_ns = 40000000;
+    out->beat.step_layers_done = 3;
+    out->beat.step_layers = 12;
     out->beat.cache_queries = 80;
     out->beat.cache_hits = 20;
     out->beat.cache_pages = 4;

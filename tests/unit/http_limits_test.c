@@ -135,16 +135,22 @@ static void more_than_a_few_are_not_even_told(void **state) {
     say(w, 0, "GET /pi");
     for (int i = 0; i < 5; i++) pump(w);
     int fd[HTTP_TURNED_AWAY_MAX];
+    SSL *ssl[HTTP_TURNED_AWAY_MAX];
     for (size_t i = 0; i < ARRAY_LEN(fd); i++) {
         dial(w, 1, 0);
         fd[i] = w->fd[1];
+        ssl[i] = w->ssl[1];
+        w->ssl[1] = NULL;
         pump(w);
     }
     w->fd[1] = -1;
     dial(w, 2, 0);
     PUMP_UNTIL(w, w->closed[2]);
     assert_int_equal(w->in[2].len, 0);
-    for (size_t i = 0; i < ARRAY_LEN(fd); i++) close(fd[i]);
+    for (size_t i = 0; i < ARRAY_LEN(fd); i++) {
+        SSL_free(ssl[i]);
+        close(fd[i]);
+    }
     hang_up(w, 2);
     for (int i = 0; i < 20; i++) pump(w);
     dial(w, 2, 0);
@@ -295,7 +301,8 @@ static void each_wait_has_its_own_end(void **state) {
     PUMP_UNTIL(w, refused(w, 2, "408", "in time"));
 }
 
-int main(void) {
+int main(int argc, char **argv) {
+    world_main(argc, argv);
     const struct CMUnitTest tests[] = {
         WITH_WORLD(a_head_may_have_so_many_bytes),
         WITH_WORLD(a_body_may_have_so_many_bytes),
@@ -309,5 +316,5 @@ int main(void) {
         cmocka_unit_test(a_body_that_comes_slowly_has_an_end),
         WITH_WORLD(each_wait_has_its_own_end),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return world_end(cmocka_run_group_tests(tests, NULL, NULL));
 }

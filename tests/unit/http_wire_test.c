@@ -389,7 +389,8 @@ static void the_description_has_every_route_and_no_other(void **state) {
     json_decref(doc);
 }
 
-int main(void) {
+int main(int argc, char **argv) {
+    world_main(argc, argv);
     const struct CMUnitTest tests[] = {
         WITH_WORLD(a_chunked_body_with_extensions_and_a_trailer_is_read),
         WITH_WORLD(a_body_may_come_byte_by_byte),
@@ -408,5 +409,5 @@ int main(void) {
         cmocka_unit_test(listed_origins_are_named_and_others_are_not),
         cmocka_unit_test(a_key_opens_the_api_and_pages_need_none),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return world_end(cmocka_run_group_tests(tests, NULL, NULL));
 }

@@ -2,7 +2,7 @@
  * model, no worker.
  *
  * One thread drives both ends: `pump` runs what is ready in the loop, takes a turn, reads clients' sockets.
- * Include once per program. */
+ * A program that calls world_main speaks TLS when it is called with "tls". Include once per program. */
 #ifndef BATON_TESTS_HTTP_WORLD_H
 #define BATON_TESTS_HTTP_WORLD_H
 
@@ -11,12 +11,16 @@
 #include "front_fakes.h"
 #include "net/loop.h"
 #include "tests/test.h"
+#include "tls_files.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
 #include <event2/event.h>
 #include <fcntl.h>
+#include <openssl/err.h>
+#include <openssl/ssl.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -33,6 +37,8 @@ enum { CLIENTS = 4, BODY_MAX = 256 * 1024, HEAD_MAX = 64 * 1024 };
         .body_rate = 8 * 1024, .slow_client_ns = SLOW_NS                                                     \
     }
 static http_limits world_limits = WORLD_LIMITS;
+static http_tls *world_tls;       /* NULL: plain HTTP */
+static SSL_CTX *world_tls_client; /* verifies nothing */
 
 typedef struct world {
     core core;
@@ -45,6 +51,7 @@ typedef struct world {
     struct event *alarm; /* keeps one pump from waiting for ever */
     uint64_t skip_ns;    /* added to the clock that http_turn sees */
     int fd[CLIENTS];
+    SSL *ssl[CLIENTS]; /* NULL: plain */
     buf in[CLIENTS];
     bool closed[CLIENTS];
 } world;
@@ -77,7 +84,8 @@ static inline int setup(void **state) {
         .trace = w->trace,
         .facts = {.model = "tiny", .model_root = "tiny.gguf", .backend = "cpu", .max_context = FAKE_CONTEXT},
         .access = {.origins = "*"},
-        .limits = world_limits};
+        .limits = world_limits,
+        .tls = world_tls};
     assert_int_equal(http_open(&w->http, "127.0.0.1:0", &opt, &eb), ST_OK);
     w->alarm = evtimer_new(loop_base(w->loop), on_alarm, NULL);
     for (int i = 0; i < CLIENTS; i++) w->fd[i] = -1;
@@ -86,6 +94,8 @@ static inline int setup(void **state) {
 }
 
 static inline void hang_up(world *w, int i) {
+    SSL_free(w->ssl[i]); /* without a word */
+    w->ssl[i] = NULL;
     close(w->fd[i]);
     w->fd[i] = -1;
 }
@@ -115,7 +125,20 @@ static inline void turn(world *w) {
     (void)streams_turn(w->streams, clock_now_ns());
 }
 
+static inline void read_tls(world *w, int i) {
+    char bytes[16384];
+    int n = 0;
+    while (w->fd[i] >= 0 && !w->closed[i] && (n = SSL_read(w->ssl[i], bytes, sizeof bytes)) > 0)
+        buf_add(&w->in[i], bytes, (size_t)n);
+    if (w->fd[i] >= 0 && !w->closed[i]) w->closed[i] = SSL_get_error(w->ssl[i], n) != SSL_ERROR_WANT_READ;
+    ERR_clear_error(); /* the server's end is in this thread, too */
+}
+
 static inline void read_client(world *w, int i) {
+    if (w->ssl[i]) {
+        read_tls(w, i);
+        return;
+    }
     char bytes[16384];
     ssize_t n;
     while (w->fd[i] >= 0 && !w->closed[i] && (n = recv(w->fd[i], bytes, sizeof bytes, MSG_DONTWAIT)) >= 0) {
@@ -145,6 +168,21 @@ static inline void pump(world *w) {
         }                                                                                                    \
     } while (0)
 
+static inline void shake_hands(world *w, int i) {
+    assert_int_equal(fcntl(w->fd[i], F_SETFL, O_NONBLOCK), 0);
+    w->ssl[i] = SSL_new(world_tls_client);
+    assert_non_null(w->ssl[i]);
+    SSL_set_fd(w->ssl[i], w->fd[i]);
+    int rc;
+    uint64_t give_up = clock_now_ns() + GIVE_UP_NS;
+    while ((rc = SSL_connect(w->ssl[i])) != 1 && SSL_get_error(w->ssl[i], rc) == SSL_ERROR_WANT_READ) {
+        if (clock_now_ns() > give_up) fail_msg("no TLS handshake");
+        pump(w);
+    }
+    w->closed[i] = rc != 1;
+    ERR_clear_error();
+}
+
 static inline void dial(world *w, int i, int receive_bytes) {
     w->fd[i] = socket(AF_INET, SOCK_STREAM, 0);
     if (receive_bytes) setsockopt(w->fd[i], SOL_SOCKET, SO_RCVBUF, &receive_bytes, sizeof receive_bytes);
@@ -154,13 +192,19 @@ static inline void dial(world *w, int i, int receive_bytes) {
     assert_int_equal(connect(w->fd[i], (struct sockaddr *)&sa, sizeof sa), 0);
     w->closed[i] = false;
     buf_reset(&w->in[i]);
+    if (world_tls) shake_hands(w, i);
 }
 
 static inline void send_all(world *w, int i, const char *bytes, size_t len) {
     while (len) {
-        ssize_t n = send(w->fd[i], bytes, len, MSG_DONTWAIT | MSG_NOSIGNAL);
-        if (n < 0) {
-            assert_int_equal(errno, EAGAIN);
+        ssize_t n = w->ssl[i] ? SSL_write(w->ssl[i], bytes, (int)len)
+                              : send(w->fd[i], bytes, len, MSG_DONTWAIT | MSG_NOSIGNAL);
+        if (n <= 0) {
+            if (w->ssl[i])
+                assert_int_equal(SSL_get_error(w->ssl[i], (int)n), SSL_ERROR_WANT_WRITE);
+            else
+                assert_int_equal(errno, EAGAIN);
+            ERR_clear_error();
             pump(w);
             continue;
         }
@@ -191,6 +235,31 @@ static inline uint32_t count_of(const world *w, int i, const char *text) {
     uint32_t n = 0;
     for (const char *p = w->in[i].data; p && (p = strstr(p, text)); p++) n++;
     return n;
+}
+
+static inline void world_main(int argc, char **argv) {
+    if (argc < 2 || strcmp(argv[1], "tls") != 0) return;
+    signal(SIGPIPE, SIG_IGN);
+    tls_files files;
+    errbuf eb = {0};
+    tls_files_name(&files);
+    tls_files_write(&files, "localhost", 86400, NULL);
+    if (http_tls_new(&world_tls, files.cert, files.key, &eb) != ST_OK) {
+        fprintf(stderr, "%s\n", eb.text);
+        exit(1);
+    }
+    tls_files_remove(&files);
+    world_tls_client = SSL_CTX_new(TLS_client_method());
+    CHECK(world_tls_client);
+    (void)SSL_CTX_set_mode(world_tls_client,
+                           SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+}
+
+/* What cmocka came to, after cleaning up. */
+static inline int world_end(int failed) {
+    http_tls_free(world_tls);
+    SSL_CTX_free(world_tls_client);
+    return failed;
 }
 
 #define WITH_WORLD(test) cmocka_unit_test_setup_teardown(test, setup, teardown)

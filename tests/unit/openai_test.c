@@ -1,5 +1,6 @@
 /* The OpenAI dialect: what bodies mean, and what they may not. */
 #include "coordinator/openai.h"
+#include "coordinator/openai_fields.h"
 
 #include "front_fakes.h"
 #include "tests/test.h"
@@ -351,6 +352,93 @@ static void other_servers_names_are_read_and_unknown_ones_told(void **state) {
     api_request_done(&r);
 }
 
+/* The body as a prepared job, against a model with these bounds. */
+static text_job *prepared(api_kind kind, const api_model *m, char *body) {
+    text_env env = fake_env;
+    env.model = *m;
+    text_job *job = text_job_new(kind, &env, no_done);
+    job->body = body;
+    job->body_len = strlen(body);
+    text_prepare(&env, job);
+    return job;
+}
+
+/* The first `depth` of them opened, and closed again. */
+static char *nested(const char *before, const char *open, const char *close, uint32_t depth,
+                    const char *after) {
+    buf b = {0};
+    buf_adds(&b, before);
+    for (uint32_t i = 0; i < depth; i++) buf_adds(&b, open);
+    for (uint32_t i = 0; i < depth; i++) buf_adds(&b, close);
+    buf_adds(&b, after);
+    return b.data;
+}
+
+static void a_body_may_be_nested_so_deep(void **state) {
+    (void)state;
+    api_model m = fake_env.model;
+    m.json_depth = 5; /* of which the body itself is one */
+    static const struct {
+        const char *before, *open, *close, *after, *param;
+    } places[] = {
+        {"{\"prompt\":\"a\",\"x\":", "[", "]", "}", ""},
+        {"{\"prompt\":\"[[[[[[[[ \\\" {{{{{{{\",\"x\":", "[", "]", "}", ""},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(places); i++) {
+        for (uint32_t more = 0; more < 2; more++) {
+            text_job *job = prepared(
+                API_COMPLETION, &m,
+                nested(places[i].before, places[i].open, places[i].close, 4 + more, places[i].after));
+            assert_int_equal(job->err.http, more ? 400 : 0);
+            if (more) assert_non_null(strstr(job->err.text.text, "more than 5 deep"));
+            if (more) assert_non_null(strstr(job->err.text.text, "(limits.json_depth)"));
+            text_job_free(job);
+        }
+    }
+    /* JSON that stands in it as a text counts for itself. */
+    for (uint32_t more = 0; more < 2; more++) {
+        char *body =
+            nested("{\"prompt\":\"a\",\"guided_json\":\"{\\\"const\\\":", "[", "]", 4 + more, "}\"}");
+        text_job *job = prepared(API_COMPLETION, &m, body);
+        assert_int_equal(job->err.http, more ? 400 : 0);
+        if (more) assert_string_equal(job->err.param, "guided_json");
+        text_job_free(job);
+    }
+    assert_int_equal(openai_json_deep_at("[[]][[]]", 8, 2), 8);
+    assert_int_equal(openai_json_deep_at("[[]][[[", 7, 2), 6);
+    assert_int_equal(openai_json_deep_at("]]]}[[", 6, 2), 6);
+}
+
+static void a_prompt_may_have_so_many_tokens(void **state) {
+    (void)state;
+    api_model m = fake_env.model;
+    m.max_prompt = 5;
+    static const struct {
+        api_kind kind;
+        const char *body;
+        uint32_t http;
+    } cases[] = {
+        {API_COMPLETION, "{\"prompt\":\"abcde\"}", 0},
+        {API_COMPLETION, "{\"prompt\":\"abcdef\"}", 400},
+        {API_COMPLETION, "{\"prompt\":[1,2,3,4,5]}", 0},
+        {API_COMPLETION, "{\"prompt\":[1,2,3,4,5,6]}", 400},
+        {API_COMPLETION, "{\"prompt\":[\"abcde\",\"abcdef\"]}", 400},
+        {API_COMPLETION, "{\"prompt\":\"abcdefg\",\"truncate_prompt_tokens\":5}", 0},
+        {API_TOKENIZE, "{\"prompt\":\"abcdefg\"}", 0}, /* is only counted */
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        text_job *job = prepared(cases[i].kind, &m, xstrdup(cases[i].body));
+        if (job->err.http != cases[i].http) fail_msg("%s: %s", cases[i].body, job->err.text.text);
+        if (cases[i].http) {
+            assert_non_null(
+                strstr(job->err.text.text, "at most 5 are taken here (limits.max_prompt_tokens)"));
+            assert_string_equal(job->err.param, "prompt");
+            assert_string_equal(job->err.code, "context_length_exceeded");
+        }
+        text_job_free(job);
+    }
+}
+
 static void long_texts_are_counted_or_cut_when_asked(void **state) {
     (void)state;
     char body[5200];
@@ -462,6 +550,8 @@ int main(void) {
         cmocka_unit_test(numbers_at_their_bounds_and_of_unknown_fields_are_taken),
         cmocka_unit_test(other_servers_names_are_read_and_unknown_ones_told),
         cmocka_unit_test(long_texts_are_counted_or_cut_when_asked),
+        cmocka_unit_test(a_body_may_be_nested_so_deep),
+        cmocka_unit_test(a_prompt_may_have_so_many_tokens),
         cmocka_unit_test(every_bad_body_names_its_fault),
         cmocka_unit_test(a_prompt_that_does_not_fit_is_refused_with_the_numbers),
         cmocka_unit_test(messages_carry_what_templates_read),

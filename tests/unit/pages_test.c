@@ -44,6 +44,7 @@ static void health_says_who_stands_still_and_which_role_is_stuck(void **state) {
     buf page = {0};
     assert_int_equal(health_page(&page, &c, &facts, false, 1), 200);
     assert_non_null(strstr(page.data, "{\"status\":\"ok\",\"ready\":true,\"stuck\":[],"));
+    assert_non_null(strstr(page.data, "\"step_bound_ms\":40.0,\"step_layers\":[3,12],"));
     assert_non_null(strstr(page.data, "\"standing_ms\":2999.0,\"stuck\":false,\"last_token_ms\":2.5,"));
     assert_non_null(strstr(page.data, "\"stuck\":false,\"last_token_ms\":null,"));
     assert_non_null(
