@@ -161,7 +161,10 @@ static status check_time(core *c, const entrant *e, admission_times *t, uint32_t
     ahead += fair_queue_ahead(q, e->client, e->key, (uint32_t)MIN(e->tokens, UINT32_MAX));
     ahead += e->tokens - e->last_tokens;
     uint64_t wait_ns = pace_wait_ns(p, ahead, e->now_ns), stage_ns = (uint64_t)p->stage_ns;
-    uint64_t first_ns = e->now_ns + wait_ns + stage_ns, late_ns = first_ns + (uint64_t)p->margin_ns;
+    uint64_t first_ns = e->now_ns + wait_ns + stage_ns;
+    /* Half of the time at most, so that some are let in whatever was learned, and it is learned anew. */
+    uint64_t has_ns = t->first_by_ns - MIN(t->first_by_ns, e->now_ns);
+    uint64_t late_ns = first_ns + MIN((uint64_t)p->margin_ns, has_ns / 2);
     errbuf why = {0};
     if (wait_ns > c->opt.wait_prefill_ns) {
         *retry_s = seconds(wait_ns - c->opt.wait_prefill_ns);
@@ -170,8 +173,7 @@ static status check_time(core *c, const entrant *e, admission_times *t, uint32_t
     } else if (late_ns > t->first_by_ns) {
         *retry_s = seconds(late_ns - t->first_by_ns);
         errf(&why, ST_AGAIN, "its first token is expected within %llu ms, and it has %llu",
-             (late_ns - e->now_ns) / NS_PER_MS,
-             (t->first_by_ns - MIN(t->first_by_ns, e->now_ns)) / NS_PER_MS);
+             (late_ns - e->now_ns) / NS_PER_MS, has_ns / NS_PER_MS);
     } else {
         t->expected_ns = first_ns;
         if (t->first_by_ns != UINT64_MAX) t->leave_by_ns = t->first_by_ns - stage_ns;

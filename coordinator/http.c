@@ -75,6 +75,10 @@ static void page_openapi(http *h, http_request *req, const char *path) {
 
 static void page_metrics(http *h, http_request *req, const char *path) {
     buf body = {0};
+    uint32_t connections;
+    size_t held;
+    http_server_crowd(h->server, &connections, &held);
+    meter_http_crowd(h->opt.meter, connections, held + text_bytes_away(h->opt.text));
     meter_print(h->opt.meter, h->opt.core, clock_now_ns(), &body);
     reply_page(h, req, path, 200, "text/plain; version=0.0.4; charset=utf-8", &body);
 }

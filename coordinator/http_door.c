@@ -28,7 +28,7 @@ static status read_keys(http_keys **out, const config *c, errbuf *eb) {
         if (st != ST_OK) err_prefix(eb, st, "http.api_keys: entry %u", i + 1);
     }
     const char *from_environment = getenv("BATON_API_KEY");
-    if (st == ST_OK && from_environment && from_environment[0]) {
+    if (st == ST_OK && from_environment && from_environment[0] && !http_keys_client(k, from_environment)) {
         st = http_keys_add(k, NULL, from_environment, eb);
         if (st != ST_OK) err_prefix(eb, st, "BATON_API_KEY");
     }

@@ -8,10 +8,12 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <event2/listener.h>
+#include <inttypes.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <utlist.h>
 
 enum { BACKLOG = 1024 };
@@ -47,6 +49,18 @@ static void on_accept_error(struct evconnlistener *l, void *ctx) {
     (void)ctx;
     log_warn("http", "cannot accept: raise the limit of open files (ulimit -n)", "why=%s", strerror(errno));
     evconnlistener_disable(l);
+}
+
+/* The rest is for workers, native clients and files. */
+static void fit_to_descriptors(http_limits *l) {
+    struct rlimit files;
+    if (getrlimit(RLIMIT_NOFILE, &files) != 0 || files.rlim_cur == RLIM_INFINITY) return;
+    uint64_t most = files.rlim_cur - files.rlim_cur / 4;
+    if (l->conns_max <= most) return;
+    log_warn("http",
+             "fewer connections than limits.max_connections: raise the limit of open files (ulimit -n)",
+             "connections=%" PRIu64 " wanted=%u", most, l->conns_max);
+    l->conns_max = (uint32_t)most;
 }
 
 static uint16_t bound_port(evutil_socket_t fd) {
@@ -106,6 +120,7 @@ status http_server_open(http_server **out, const char *address, const http_serve
     http_server *s = xcalloc(1, sizeof *s);
     s->opt = *opt;
     s->tls = opt->tls;
+    fit_to_descriptors(&s->opt.limits);
     http_crowd_init(&s->crowd, &s->opt.limits);
     s->resume = event_new(loop_base(opt->loop), -1, 0, on_resume, s);
     CHECK(s->resume);
@@ -132,6 +147,14 @@ void http_server_free(http_server *s) {
 uint16_t http_server_port(const http_server *s) {
     PRE(s);
     return s->port;
+}
+
+void http_server_crowd(const http_server *s, uint32_t *connections, size_t *held) {
+    PRE(s);
+    PRE(connections);
+    PRE(held);
+    *connections = s->crowd.count;
+    *held = s->crowd.held;
 }
 
 void http_server_stop(http_server *s) {

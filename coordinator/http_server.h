@@ -24,6 +24,8 @@ status http_server_open(http_server **out, const char *address, const http_serve
 /* Pending requests hear gone. */
 void http_server_free(http_server *s);
 uint16_t http_server_port(const http_server *s);
+/* Connections, without those that are turned away, and bytes of requests that are being read. */
+void http_server_crowd(const http_server *s, uint32_t *connections, size_t *held);
 /* Accepts no more. */
 void http_server_stop(http_server *s);
 /* For connections to come; of a server that has a certificate. Borrowed. */

@@ -108,6 +108,7 @@ static void on_join(core *c, uint64_t conn, const ctl_msg *msg, uint64_t now_ns)
         welcome(c, m);
         return;
     }
+    recovery_returned(c, join->last_incarnation);
     end_earlier_session(c, conn, join);
     recovery_lost_members(c, now_ns);
     if (!join_acceptable(c, conn, join)) return;

@@ -83,12 +83,19 @@ uint64_t member_standing(const member *m, uint64_t now_ns) {
     return member_has_work(m) && now_ns > m->moved_ns ? now_ns - m->moved_ns : 0;
 }
 
+uint64_t member_patience(const member *m, const core_options *opt) {
+    PRE(m);
+    PRE(opt);
+    return m->beat.step_bound_ns ? step_limit(&m->beat, opt->step_age_min_ns) : 0;
+}
+
 /* Before the heartbeat replaces the one before. */
 static void note_motion(member *m, const ctl_heartbeat *beat, uint64_t now_ns) {
     const ctl_heartbeat *was = &m->beat;
     bool idle = !beat->running && !beat->step_age_ns && !m->holds.computing;
     bool moved = beat->step != was->step || beat->decode_rows != was->decode_rows ||
                  beat->prefill_rows != was->prefill_rows || beat->xfer_bytes != was->xfer_bytes;
+    if (beat->xfer_bytes != was->xfer_bytes) m->xfer_ns = now_ns;
     if (idle || !member_has_work(m)) /* had none until now: what it was given since, it begins now */
         m->moved_ns = now_ns;
     else if (beat->step_age_ns || moved) /* a running step last ended an operation then, or began */

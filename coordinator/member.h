@@ -41,12 +41,14 @@ typedef struct member {
     uint64_t steps_left_out; /* in all heartbeats */
     uint64_t moved_ns; /* when its work was last seen to go on: a token, another step, an operation of the
                           running one. Without work: now */
+    uint64_t xfer_ns;  /* when a heartbeat last told of more payload moved; 0 = none did */
     uint64_t token_ns; /* its last message with tokens; 0 = none came */
     uint32_t free_pages;
     bool draining; /* DRAIN was asked for */
     bool exiting;  /* EXIT was sent */
     bool full;     /* it refused room: no offer until its free pages grow or the next heartbeat */
-    bool given_up; /* by rule 14: it is silent or its step stands still, which proves no death */
+    bool given_up; /* its session ended, which proves no death: by rule 14 it is silent or its step stands
+                      still, or its process has joined anew */
     char *lost;    /* why the session ended; NULL while it lives; owned */
 
     holds holds;
@@ -70,6 +72,9 @@ bool member_judge(member *m, const core_options *opt, uint64_t now_ns, errbuf *w
  * step may take by its work, as earlier ones tell, but step_age_min_ns at least, and at most, or where
  * nothing is known, twelve times that. */
 bool member_step_too_old(const member *m, uint64_t step_age_min_ns);
+/* How long a single operation of its step may take by what earlier ones tell (as member_step_too_old); 0:
+ * they tell nothing */
+uint64_t member_patience(const member *m, const core_options *opt);
 /* When silence would next change something */
 uint64_t member_judge_next(const member *m, const core_options *opt);
 /* It has something to compute, as its last heartbeat says or as it was told: KV that is parked, on its way or

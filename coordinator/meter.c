@@ -253,6 +253,13 @@ void meter_http_done(meter *m, const char *handler, const char *method, uint64_t
     buf_done(&l);
 }
 
+void meter_http_crowd(meter *m, uint32_t connections, size_t held) {
+    PRE(m);
+    metric_set(gauge(m, "baton_http_connections", "Connections of HTTP clients.", ""), connections);
+    metric_set(gauge(m, "baton_http_upload_bytes", "Of requests over HTTP that are being read.", ""),
+               (double)held);
+}
+
 static void copy_counter(meter *m, const char *name, const char *help, uint64_t value) {
     metric_set(counter(m, name, help, ""), (double)value);
 }

@@ -41,6 +41,8 @@ void meter_finished(meter *m, const char *reason, const core_times *t, uint32_t 
 void meter_http(meter *m, const char *handler, const char *method, uint32_t code);
 /* The answer's last byte was made, ns after the request's last had come. */
 void meter_http_done(meter *m, const char *handler, const char *method, uint64_t ns);
+/* Of HTTP clients now: their connections, and the bytes of what they upload. */
+void meter_http_crowd(meter *m, uint32_t connections, size_t held);
 /* A worker told of steps. */
 void meter_steps(meter *m, const core_steps *s);
 /* Copies the core's counters and the workers' last words, and appends the Prometheus text. */

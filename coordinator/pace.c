@@ -8,7 +8,7 @@
 #define COUNT_SPAN  64.0 /* what is remembered: between half of both, and both */
 #define NS_SPAN     (4.0 * 1e9)
 #define WEIGHT      (1.0 / 16) /* of the newest in moving means */
-#define QUANTILE    0.95       /* of the margin */
+#define QUANTILE    0.98       /* of the margin */
 #define STEP        (1.0 / 4)  /* of the mean error: how far the margin moves at once */
 #define WAIT_MAX_NS ((uint64_t)86400 * NS_PER_S)
 
@@ -52,7 +52,8 @@ void pace_error(pace *p, int64_t late_ns) {
     PRE(p);
     double late = (double)late_ns, size = late < 0 ? -late : late;
     p->error_ns = p->error_ns > 0 ? p->error_ns + (size - p->error_ns) * WEIGHT : size;
-    p->margin_ns += p->error_ns * STEP * (late > p->margin_ns ? QUANTILE : QUANTILE - 1);
+    double step = STEP * MAX(p->error_ns, p->margin_ns / 4); /* one that is far too large comes down, too */
+    p->margin_ns += step * (late > p->margin_ns ? QUANTILE : QUANTILE - 1);
     p->margin_ns = MAX(p->margin_ns, 0.0);
 }
 

@@ -5,7 +5,7 @@
  * rate:   prompt tokens that left the queue over the time in which somebody waited in it, of the last few
  * seconds. While nobody waits nothing is learned: workers that could do more do not show how much. A queue
  * that stands still counts as it goes on. stage:  from leaving the queue to the first token, a moving mean.
- * margin: what 95 % of the requests that had to wait did not exceed their expectation by: a quantile that is
+ * margin: what 98 % of the requests that had to wait did not exceed their expectation by: a quantile that is
  *         followed step by step (stochastic approximation of Robbins and Monro), so that it holds whatever
  * the reason is why they come later. Those that are let in although they fill the time that they have are
  *         most of all requests under overload; without a margin half of them would be late.

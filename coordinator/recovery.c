@@ -133,7 +133,9 @@ static void orphan(core *c, request *r, member *m, uint64_t now_ns) {
         r->prefill = NULL;
     else
         r->decode = NULL;
-    if (executing && !m->given_up && ++r->deaths >= 2) {
+    bool died = executing && !m->given_up;
+    if (died) r->dead = m->incarnation;
+    if (died && ++r->deaths >= 2) {
         err_prefix(&eb, ST_PEER,
                    "two workers died while they executed this request, so it is not tried again");
         recovery_fail(c, r, ST_CORRUPT, eb.text, now_ns);
@@ -150,6 +152,17 @@ void recovery_lose(core *c, member *m, const char *why) {
     member_lose(m, why);
     c->some_lost = true;
     c->admission.known = false;
+}
+
+void recovery_returned(core *c, uint64_t incarnation) {
+    PRE(c);
+    if (!incarnation) return;
+    for (uint32_t i = 0; i < c->member_count; i++)
+        if (c->members[i]->incarnation == incarnation) c->members[i]->given_up = true;
+    for (uint32_t i = 0; i < c->requests.count; i++) {
+        request *r = c->requests.items[i];
+        if (r->dead == incarnation) r->dead = r->deaths = 0;
+    }
 }
 
 void recovery_drain(core *c, member *m, uint64_t now_ns) {
@@ -284,11 +297,11 @@ void recovery_judge_members(core *c, uint64_t now_ns) {
 /* Its first token is late whatever happens now. */
 static void expire_late(core *c, request *r, uint64_t now_ns) {
     errbuf eb = {0};
-    uint64_t born_ns = r->sm.first_ns[REQ_NEW];
-    errf(&eb, ST_TIMEOUT,
-         "its first token cannot come within its %llu ms any more: no worker had room for the prompt within "
-         "%llu ms; try again later",
-         (r->first_by_ns - MIN(r->first_by_ns, born_ns)) / NS_PER_MS, (now_ns - born_ns) / NS_PER_MS);
+    uint64_t ns = now_ns - r->sm.first_ns[REQ_NEW];
+    const char *what =
+        admission_served(c) ? "no worker had room for the prompt" : "there was no worker of a role";
+    errf(&eb, ST_TIMEOUT, "its first token cannot come in time any more: %s within %llu ms; try again later",
+         what, ns / NS_PER_MS);
     c->counts.expired++;
     if (r->expected_ns) pace_error(&c->pace, (int64_t)(r->first_by_ns - r->expected_ns));
     recovery_fail(c, r, ST_PEER, eb.text, now_ns);
@@ -308,18 +321,44 @@ static void why_it_waited(const core *c, const request *r, errbuf *eb) {
              "no worker joined within %llu ms whose KV pool holds the prompt and max_tokens: lower them", ms);
 }
 
+/* Since when the deadline of r counts, and how long it is. False: it waits in the queue, for nobody's work.
+ */
+static bool limit_of(const core *c, const request *r, uint64_t *begin_ns, uint64_t *limit_ns) {
+    switch (request_state(r)) {
+    case REQ_PREFILL:
+        *begin_ns = r->sm.entered_ns[REQ_PREFILL];
+        *limit_ns = c->opt.prefill_ns;
+        return true;
+    case REQ_WAIT_KV:
+        *begin_ns = r->kv_since_ns;
+        *limit_ns = c->opt.wait_kv_ns;
+        return true;
+    case REQ_DECODE:
+        *begin_ns = r->token_ns;
+        *limit_ns = c->opt.decode_token_ns;
+        return true;
+    default:
+        return false;
+    }
+}
+
+/* Whether the worker that r waits for was seen to go on with such work: its steps, or, during the hand-off,
+ * payload that the receiver verified. Parked KV is nobody's work. */
+static bool works_on(const core *c, const request *r, uint64_t look_ns, uint64_t now_ns) {
+    const member *m = request_state(r) == REQ_PREFILL ? r->prefill : r->decode;
+    if (!m || member_state_of(m) == MEMBER_SUSPECT) return false;
+    if (request_state(r) == REQ_WAIT_KV)
+        return request_handoff(r) == HANDOFF_COPYING && m->xfer_ns && now_ns - m->xfer_ns < look_ns;
+    return member_has_work(m) && member_standing(m, now_ns) < MAX(look_ns, member_patience(m, &c->opt));
+}
+
 /* A worker that gets on with its work is slow, not stuck: its requests get ten times as long in all, as long
  * as it moves. False: it does not, or that has passed too. */
 static bool gets_on(core *c, request *r, uint64_t now_ns) {
-    bool computing = request_state(r) == REQ_PREFILL;
-    if (!computing && request_state(r) != REQ_DECODE) return false;
-    const member *m = computing ? r->prefill : r->decode;
-    uint64_t begin_ns = computing ? r->sm.entered_ns[REQ_PREFILL] : r->token_ns;
-    uint64_t limit_ns = computing ? c->opt.prefill_ns : c->opt.decode_token_ns;
+    uint64_t begin_ns, limit_ns;
+    if (!limit_of(c, r, &begin_ns, &limit_ns)) return false;
     uint64_t look_ns = MIN(limit_ns, c->opt.step_age_min_ns);
-    bool moves =
-        member_state_of(m) != MEMBER_SUSPECT && member_has_work(m) && member_standing(m, now_ns) < look_ns;
-    if (!moves || now_ns >= begin_ns + 10 * limit_ns) return false;
+    if (now_ns >= begin_ns + 10 * limit_ns || !works_on(c, r, look_ns, now_ns)) return false;
     r->grace_ns = now_ns + look_ns;
     request_table_place(&c->requests, r);
     return true;

@@ -80,7 +80,9 @@ typedef struct request {
     struct member *prefill, *decode; /* borrowed from the core's table; NULL = none */
     uint32_t attempt; /* newest number: given to workers now, or to the next one asked; from 1 */
     uint32_t tries;   /* attempts that count against the limit, the present one included; from 1 */
-    uint32_t deaths;  /* workers that died while they executed it; not those that were given up */
+    uint32_t deaths;  /* workers that died while they executed it; not those that were given up or came back
+                       */
+    uint64_t dead;    /* incarnation of the one that is counted; 0 = none */
     uint32_t replays, preemptions;
     uint64_t avoid; /* incarnation of the D that failed it last; another one is preferred */
 
@@ -91,7 +93,8 @@ typedef struct request {
     uint64_t
         kv_since_ns;   /* WAIT_KV entered from PREFILL: its deadline and the hand-off time count from here */
     uint64_t token_ns; /* last new token in DECODE, or the entry */
-    uint64_t grace_ns; /* in PREFILL and DECODE: its deadline is not earlier, since its worker gets on */
+    uint64_t grace_ns; /* in PREFILL, WAIT_KV and DECODE: its deadline is not earlier, since its worker gets
+                          on */
     uint64_t handoff_ns; /* of the last finished hand-off */
     uint32_t span_count;
     core_span spans[CORE_SPANS_MAX];

@@ -156,7 +156,7 @@ static uint64_t deadline_of(const core_options *opt, const request *r) {
     case REQ_PREFILL:
         return MAX(r->sm.entered_ns[REQ_PREFILL] + opt->prefill_ns, r->grace_ns);
     case REQ_WAIT_KV:
-        return r->kv_since_ns + opt->wait_kv_ns;
+        return MAX(r->kv_since_ns + opt->wait_kv_ns, r->grace_ns);
     case REQ_DECODE:
         return MAX(r->token_ns + opt->decode_token_ns, r->grace_ns);
     case REQ_NEW:

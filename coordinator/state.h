@@ -151,6 +151,9 @@ void recovery_replay(core *c, request *r, core_retry why, const char *text, uint
 void recovery_lose_decode(core *c, request *r, core_retry why, const char *text, uint64_t now_ns);
 /* The session ended: first reason wins, the next turn acts upon it */
 void recovery_lose(core *c, member *m, const char *why);
+/* The process that had this session joins anew: it lives, so no request of that session counts it as a
+ * death. */
+void recovery_returned(core *c, uint64_t incarnation);
 /* Its connection is another's, or nobody's, from now on */
 void recovery_unbind(core *c, member *m);
 /* No new work, EXIT when nothing is held there any more; idempotent */

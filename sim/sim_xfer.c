@@ -224,7 +224,10 @@ static void end_scatter(sim_proc *p, fake_handoff *h, const frame *f) {
         for (uint32_t l = piece->layer_begin; l < piece->layer_end; l++)
             sim_proc_kv_row(p, h->pages, pos)[l] = f->words[n++];
     h->segments++;
-    h->bytes += words_of(piece) * sizeof *f->words;
+    uint64_t bytes = words_of(piece) * sizeof *f->words;
+    h->bytes += bytes;
+    p->xfer.segments++;
+    p->xfer.bytes += bytes;
     p->sim->seen.segments++;
     if (piece->layer_begin == 0) p->sim->seen.rows += piece->token_count;
 }

@@ -65,6 +65,7 @@ static void pack_join(const ctl_join *j, Baton__ControlMessage *pb, buf *out) {
     body.max_rows = j->max_rows;
     body.max_context = j->max_context;
     body.kv_token_bytes = j->kv_token_bytes;
+    body.last_incarnation = j->last_incarnation;
     body.n_numerics = j->numeric_count;
     body.numerics = list;
     pb->join = &body;

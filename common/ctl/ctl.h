@@ -74,6 +74,7 @@ typedef struct ctl_join {
     uint32_t max_rows; /* token budget of one step */
     uint32_t max_context;
     uint64_t kv_token_bytes;
+    uint64_t last_incarnation; /* of the session that this process had before; 0 = none */
     const ctl_numeric *numerics;
     uint32_t numeric_count;
 } ctl_join;

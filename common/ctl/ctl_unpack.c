@@ -278,6 +278,7 @@ static void fill_join(block *b, const Baton__Join *from, ctl_join *to) {
         .max_rows = from->max_rows,
         .max_context = from->max_context,
         .kv_token_bytes = from->kv_token_bytes,
+        .last_incarnation = from->last_incarnation,
         .numerics = numerics,
         .numeric_count = (uint32_t)from->n_numerics,
     };

@@ -133,6 +133,8 @@ static bool socket_open(bus *b) {
     if (!b->monitor) return false;
     b->readable = fd_event(b, b->socket);
     b->events = fd_event(b, b->monitor);
+    /* Neither tells of anything before it was once read in vain. */
+    event_active(b->kick, EV_TIMEOUT, 0);
     return b->readable && b->events;
 }
 
@@ -405,7 +407,8 @@ void bus_drop(bus *b, uint64_t number) {
 
 static void note_refusal(bus *b, const zmq_monitor_event *e) {
     if (!b->server) {
-        b->refusal = handshake_refusal(e, b->keyed);
+        refusal now = handshake_refusal(e, b->keyed);
+        if (!b->refusal || now != REFUSED_SILENTLY) b->refusal = now;
         return;
     }
     const char *why = handshake_stranger(e, b->keyed);
@@ -424,7 +427,7 @@ static bool read_monitor(bus *b) {
         if (e.kind == ZMQ_EVENT_ACCEPTED) life_begin(&b->conns, e.fd);
         if (e.kind == ZMQ_EVENT_DISCONNECTED) ended = b->server ? life_end(&b->conns, e.fd) : 1;
         conn *c = ended ? conn_by_number(&b->conns, ended) : NULL;
-        if (c) mark_lost(b, c, b->refusal ? refusal_text(b->refusal) : "the connection is closed");
+        if (c) mark_lost(b, c, "the connection is closed");
     }
     return any;
 }
@@ -524,7 +527,7 @@ static void report_lost(bus *b) {
     conn *c;
     while ((c = conn_first_dying(&b->conns))) {
         uint64_t number = c->number;
-        const char *why = c->why;
+        const char *why = b->refusal ? refusal_text(b->refusal) : c->why;
         conn_free(&b->conns, c);
         if (!b->server) socket_close(b); /* or ZeroMQ would reconnect in the middle of a session */
         b->handler.lost(b->handler.ctx, number, why);

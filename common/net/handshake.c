@@ -23,7 +23,7 @@ const char *refusal_text(refusal why) {
     case REFUSED_KEY:
         return "it refuses the key that is given here";
     case REFUSED_SILENTLY:
-        return "it hung up before it said who it is: it has other keys, or is about to end";
+        return "it hung up before it said who it is: it wants a key, or another one, or is about to end";
     }
     return NULL;
 }

@@ -16,13 +16,14 @@
  * of a listener's loop (zap.h). */
 #define HANDSHAKE_MS 10000
 
-/* Of a client. The first three stay so until somebody changes a config. */
+/* Of a client. Keys stay refused until somebody changes a config. Who is called may hang up so early that
+ * nothing is known but that, whatever the reason. */
 typedef enum refusal {
     NOT_REFUSED,
     REFUSED_KEY_WANTED,
     REFUSED_KEY_UNKNOWN,
     REFUSED_KEY,
-    REFUSED_SILENTLY /* it hung up: another cluster's key, or nothing to do with keys */
+    REFUSED_SILENTLY
 } refusal;
 
 /* e: one of HANDSHAKE_FAILED_EVENTS; keyed: this end has a key. */

@@ -114,6 +114,7 @@ static void leave_session(agent *a, uint64_t now_ns) {
     bool member = a->state == AGENT_MEMBER;
     a->state = AGENT_DISCONNECTED;
     if (!member) return;
+    a->opt.join.last_incarnation = a->incarnation;
     a->epoch = a->incarnation = 0;
     a->draining = a->drained_told = false;
     a->alone_ns = a->awake_ns;

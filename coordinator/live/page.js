@@ -13,7 +13,7 @@ const STAGES = [
 ];
 const STAGE_CLASS = Object.fromEntries(STAGES);
 const BUSY = [['prefill', 'prefill'], ['decode', 'decode'], ['mixed', 'mixed']];
-const STATUS_SIGN = { ok: '●', degraded: '▲', unavailable: '✕', stopping: '■' };
+const STATUS_SIGN = { ok: '●', degraded: '▲', stuck: '✕', unavailable: '✕', stopping: '■' };
 
 let rows = []; // requests that have ended, oldest first
 let known = 0; // since then all of them are told, or stood for by others; on the coordinator's clock

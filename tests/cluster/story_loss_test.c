@@ -432,6 +432,80 @@ static void a_request_of_a_worker_that_stands_still_is_not(void **state) {
     all_over(s);
 }
 
+static void a_single_long_operation_has_the_time_that_earlier_ones_say(void **state) {
+    (void)state;
+    sim_options o = sim_defaults();
+    o.watch = (sim_watch){.step_ns = slow_prompts};
+    o.max_rows = o.chunk_tokens = 4096;
+    o.core.max_context = 8192;
+    o.pages[ROLE_PREFILL] = o.pages[ROLE_DECODE] = 512;
+    o.core.prefill_ns = 4 * NS_PER_S;
+    sim *s = cluster(o, 1, 1, 0);
+    sim_client *like = submit(s, 400, 2); /* 2 s */
+    UNTIL(s, like->ended);
+    assert_done(like);
+    sim_client *c = submit(s, 3000, 2); /* 15 s without a sign of life but heartbeats */
+    UNTIL(s, c->ended);
+    assert_done(c);
+    assert_true(c->end_ns - c->submit_ns > 15 * NS_PER_S);
+    assert_int_equal(c->times.replays, 0);
+    all_over(s);
+}
+
+/* A prompt of 150 tokens, whose hand-off has 20 segments, each of which takes `copy_ns`. */
+static sim_client *slow_handoff(sim **out, uint64_t copy_ns, uint64_t wait_kv_ns) {
+    sim_options o = sim_defaults();
+    o.copy_ns = copy_ns;
+    o.pair_timeout_ns = 100 * NS_PER_S;
+    o.core.wait_kv_ns = wait_kv_ns;
+    sim *s = *out = cluster(o, 1, 1, 0);
+    sim_client *c = submit(s, 150, 8);
+    UNTIL(s, c->ended);
+    return c;
+}
+
+static void a_slow_handoff_that_goes_on_is_waited_for(void **state) {
+    (void)state;
+    sim *s;
+    sim_client *c = slow_handoff(&s, 500 * MS, 2 * NS_PER_S);
+    assert_done(c);
+    assert_true(c->end_ns - c->submit_ns > 4 * NS_PER_S);
+    assert_int_equal(c->times.attempts, 1);
+    all_over(s);
+}
+
+static void but_not_for_longer_than_ten_times_the_limit(void **state) {
+    (void)state;
+    sim *s;
+    sim_client *c = slow_handoff(&s, 900 * MS, 1 * NS_PER_S / 2);
+    assert_int_equal(c->end.st, ST_TIMEOUT);
+    assert_true(c->end_ns - c->submit_ns < 7 * NS_PER_S);
+    run_for(s, 60 * NS_PER_S);
+    all_over(s);
+}
+
+static void a_worker_that_loses_its_connection_and_comes_back_did_not_die(void **state) {
+    (void)state;
+    uint32_t left = 2;
+    sim_options o = sim_defaults();
+    o.watch = (sim_watch){.ctx = &left, .step_ns = forty_seconds};
+    o.mark_ns = 3 * NS_PER_S;
+    sim *s = cluster(o, 2, 1, 0);
+    sim_client *c = submit(s, 20, 8);
+    UNTIL(s, s->seen.steps == 1);
+    uint32_t first = sim_pages_used(s, 0) ? 0 : 1;
+    sim_cut_conn(s, first);
+    UNTIL(s, s->seen.steps == 2); /* on the other one */
+    UNTIL(s, sim_member(s, first));
+    sim_cut_conn(s, 1 - first);
+    UNTIL(s, c->ended);
+    assert_done(c);
+    assert_int_equal(c->times.replays, 2);
+    run_for(s, 45 * NS_PER_S);
+    assert_int_equal(s->seen.kills, 0);
+    all_over(s);
+}
+
 int main(void) {
     log_setup(LOG_ERROR, "story");
     const struct CMUnitTest tests[] = {
@@ -457,6 +531,10 @@ int main(void) {
         cmocka_unit_test(a_request_of_a_worker_that_gets_on_is_given_ten_times_its_limit),
         cmocka_unit_test(and_no_more_than_that),
         cmocka_unit_test(a_request_of_a_worker_that_stands_still_is_not),
+        cmocka_unit_test(a_single_long_operation_has_the_time_that_earlier_ones_say),
+        cmocka_unit_test(a_slow_handoff_that_goes_on_is_waited_for),
+        cmocka_unit_test(but_not_for_longer_than_ten_times_the_limit),
+        cmocka_unit_test(a_worker_that_loses_its_connection_and_comes_back_did_not_die),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -119,11 +119,17 @@ static void parked_kv_that_no_decode_worker_takes_is_504_and_unpinned(void **sta
     all_over(s);
 }
 
+/* A decode worker whose first step never ends. */
+static uint64_t stuck_decodes(void *ctx, uint32_t worker, const latency_step *sum) {
+    (void)ctx, (void)worker;
+    return (sum->batch ? 1000 : 1) * NS_PER_S;
+}
+
 static void thirty_seconds_without_a_token_replay_until_the_attempts_are_used_up(void **state) {
     (void)state;
     sim_options o = sim_defaults();
     o.core.step_age_min_ns = 20 * NS_PER_S; /* or the stuck step would be noticed first */
-    o.step_ns = 40 * NS_PER_S;
+    o.watch = (sim_watch){.step_ns = stuck_decodes};
     sim *s = cluster(o, 1, 1, 0);
     sim_client *c = submit(s, 20, 30);
     UNTIL(s, state_of(s, c) == REQ_DECODE);
@@ -136,7 +142,7 @@ static void thirty_seconds_without_a_token_replay_until_the_attempts_are_used_up
                         "gave up after 4 attempts; the last ended so: decode-0 sent no token for 30000 ms");
     assert_int_equal(c->times.replays, 3);
     assert_int_equal(c->got, 4); /* one from P in each attempt, none twice */
-    run_for(s, 100 * NS_PER_S);
+    run_for(s, 1100 * NS_PER_S);
     all_over(s);
 }
 

@@ -116,9 +116,9 @@ class Drain(unittest.TestCase):
             self.assertEqual(c.process.wait(120 * SLOW), 0)
 
     def test_a_coordinator_ends_what_does_not_end_in_time_and_says_so(self):
-        with Cluster(disaggregated(limits={"drain_ms": 1})) as c:
+        with Cluster(disaggregated(limits={"drain_ms": 1})) as c, c.stopped("decode-0"):
             streams = Streams(c, bodies(2, 40, TOKENS))
-            wait_for("tokens of all", lambda: tokens_of_all(3)(streams) or streams.over())
+            wait_for("the first token of all", lambda: min(streams.progress) > 0)  # from the prefill worker
             kill(c.pids("baton-coordinator")[0], signal.SIGTERM)
             for events in streams.ends():
                 self.assertIn("limits.drain_ms is 1", events[-2]["error"]["message"])

@@ -132,6 +132,39 @@ class Load(unittest.TestCase):
             self.assertEqual({status for status, _, _ in answers}, {200, 429})
             c.wait_idle()
 
+    def test_a_flood_leaves_room_for_others_and_what_is_late_ends_in_the_queue(self):
+        config = disaggregated(
+            http={"api_keys": ["flood", "other"]},
+            limits={"max_queue": 10},
+            prefill={"token_budget": 16, "chunk_tokens": 16},
+        )
+        with Cluster(config) as c, concurrent.futures.ThreadPoolExecutor(24) as pool:
+            body = {"prompt": prompt_ids(100), "max_tokens": 2, "ignore_eos": True}
+
+            def ask(key, **fields):
+                headers = dict(fields, authorization="Bearer " + key)
+                return c.request("POST", "/v1/completions", body, headers)
+
+            def refused(reason):
+                return c.metric("vllm:admission_rejections_total", reason=reason)
+
+            with c.stopped("prefill-0"):
+                futures = [pool.submit(ask, "flood")]
+                wait_for("one at the worker", lambda: c.metric("baton_requests", state="prefill") == 1)
+                futures += [pool.submit(ask, "flood") for _ in range(20)]
+                wait_for("the flood's share", lambda: refused("client_share") == 12)
+                futures += [pool.submit(ask, "other")]
+                wait_for("the other", lambda: c.metric("baton_queue_clients") == 2)
+                self.assertEqual(c.metric("baton_queue_tokens"), 900)
+                status, headers, raw = ask("other", **{"x-slo-ttft-ms": "50"})
+                self.assertEqual((status, headers["retry-after"]), (503, "1"), raw)
+                self.assertIn(b"its first token cannot come in time any more: no worker had room for", raw)
+                self.assertEqual(c.metric("baton_queue_expired_total"), 1)
+            answers = [f.result()[0] for f in futures]
+            self.assertEqual(answers[-1], 200)
+            self.assertEqual((answers.count(200), answers.count(429)), (10, 12))
+            c.wait_idle()
+
 
 if __name__ == "__main__":
     unittest.main()

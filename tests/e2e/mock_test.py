@@ -170,6 +170,25 @@ def test_a_killed_process_of_prefill_workers_fails_no_request():
     os.unlink(f.name)
 
 
+def test_a_large_step_after_many_small_ones_is_slow_and_not_stuck():
+    """3 s in one operation, of which only heartbeats tell: small steps are short, it is not stuck."""
+    with open(tempfile.mkstemp(prefix="baton-latency-")[1], "w") as f:
+        f.write("prefill: {alpha_ms: 1, beta_ms: 0.75, gamma_ms: 0}\n")
+        f.write("decode: {alpha_ms: 1, beta_ms: 0, gamma_ms: 0}\n")
+    size = {"token_budget": 4096, "chunk_tokens": 4096}
+    config = merge(mock(disaggregated(), 1, f.name), {"prefill": size, "limits": {"step_age_ms": 1000}})
+    with Cluster(config, "random:mock") as c:
+        body = {"max_tokens": 2, "ignore_eos": True, "temperature": 0}
+        parallel(64, lambda i: c.complete(**body, prompt=prompt_ids(8, i)), list(range(64)))
+        begin = time.monotonic()
+        answer = c.complete(**body, prompt=prompt_ids(4096, 99))
+        assert time.monotonic() - begin >= 3  # it was one step
+        assert answer["usage"]["completion_tokens"] == 2, answer
+        assert c.health()[1]["workers_lost"] == 0
+        assert c.metric("baton_replays_total") == 0 and c.metric("baton_failed_total") == 0
+    os.unlink(f.name)
+
+
 def poisson(rate, seconds, seed=1):
     at, out, generator = 0.0, [], Random(seed)
     while True:

@@ -111,7 +111,7 @@ class Streams:
         self.thread.join(60 * SLOW)
 
     def outcomes(self):
-        """Of each stream: the status of its head (0: none came), the events that came, and how it ended: "[DONE]",
+        """Of each stream: the status of its head (0: none came), the events that came, and its end: "[DONE]",
         "answer" (one JSON object, for a status other than 200) or "reset"."""
         self.thread.join(610 * SLOW)
         assert self.over(), "streams that did not end; events so far: %s" % self.progress

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Every fault that the protocol promises to survive, by name, on real processes: what is promised, and what came.
+"""Every fault that the protocol promises to survive, by name, on real processes: promised, and what came.
 
 faults_test.py [TESTS]       BATON_FAULT_MODEL=smol: SmolLM2 in place of the small generated checkpoint
                              BATON_FAULT_ALL=1: freezing the only worker in every state, not in two
@@ -13,6 +13,7 @@ from stage import *
 # Where the victim is when it happens, and at which time there. In the states marked so the thread that is
 # there waits first, until what it had said before was seen to arrive.
 HOLD = True
+VERB = {signal.SIGKILL: "kill -9", signal.SIGSTOP: "SIGSTOP"}
 STATES = {
     "prefill": [
         ("p.prefill", 60, not HOLD, "in a step of a prompt"),
@@ -31,14 +32,7 @@ STATES = {
 # With none left, which states are frozen: all of them take a minute.
 FROZEN_ALONE = None if os.environ.get("BATON_FAULT_ALL") else {"p.segment", "d.decode"}
 
-RESULTS = []
 PAUSES = []
-
-
-def note(name, promise, result, **times):
-    RESULTS.append({"fault": name, "promise": promise, "result": result, **times})
-    told = " ".join("%s=%.2f" % item for item in times.items())
-    print("%s: %s%s" % (name, result, told and " (" + told + ")"), flush=True)
 
 
 def tearDownModule():
@@ -47,19 +41,6 @@ def tearDownModule():
             "pause after detection: p50 %.2f s, p99 %.2f s of %d streams"
             % (percentile(PAUSES, 0.5), percentile(PAUSES, 0.99), len(PAUSES))
         )
-    path = os.environ.get("BATON_FAULT_RESULTS")
-    if path:
-        with open(path, "w") as f:
-            json.dump(
-                {
-                    "model": os.path.basename(MODEL),
-                    "gone_ms": GONE_MS,
-                    "pauses": sorted(PAUSES),
-                    "rows": RESULTS,
-                },
-                f,
-                indent=1,
-            )
 
 
 class Victim:
@@ -88,7 +69,7 @@ class Victim:
         raise AssertionError("no stream came to %s" % point)
 
     def meets_one(self, point):
-        """Likewise with one stream, the last one. Where there is another worker, it is kept busy by the stream
+        """Likewise with one stream, the last. Where there is another worker, it is kept busy by the stream
         before."""
         parts = []
         for _ in range(20):
@@ -140,35 +121,36 @@ class Named(unittest.TestCase):
     def want(self, streams):
         return undisturbed(streams.requests, MODEL)
 
-    def with_a_second(self, role, signo):
+    def beside_a_second(self, role, signo):
         killed = signo == signal.SIGKILL
         with Stage(disaggregated(limits={} if killed else DETECTING)) as c:
             victim = None
             for state in STATES[role]:
                 point, _, held, where = state
-                if killed or not victim:
-                    victim = Victim(c, role, [state] if killed else STATES[role], signo, True)
-                with self.subTest(point):
+                fault = "%s at `%s`, %s; a second one is there" % (VERB[signo], point, where)
+                with played(fault):
+                    if killed or not victim:
+                        victim = Victim(c, role, [state] if killed else STATES[role], signo, True)
                     parts, moment = victim.strike(point, held)
                     gone = victim.lost()
                     streams = joined(parts)
                     self.assertEqual(streams.texts(), self.want(streams))
-                    after = pauses_after(streams, gone)
+                    pauses = pauses_after(streams, gone)
                     recovered = first_after(streams, gone) - moment
                     if killed:
                         self.assertEqual(victim.process.wait(60 * SLOW), -signal.SIGKILL)
                     else:
                         victim.comes_back()
                     c.wait_at_rest()
-                    PAUSES.extend(after)
-                    note(
-                        "%s of %s, a second there: %s" % ("kill -9" if killed else "SIGSTOP", point, where),
-                        "every stream goes on with the same bytes",
-                        "%d streams, the same bytes; %d had to wait" % (len(streams.raw), len(after)),
-                        detected_s=gone - moment,
-                        recovered_s=recovered,
-                        pause_s=max(after, default=0.0),
-                    )
+                PAUSES.extend(pauses)
+                note(
+                    fault,
+                    "no request fails, the same bytes",
+                    "%d streams, the same bytes" % len(streams.raw) + ("" if killed else "; it came back"),
+                    pauses,
+                    detected_s=gone - moment,
+                    recovered_s=recovered,
+                )
 
     def alone(self, role, signo, only=None):
         killed = signo == signal.SIGKILL
@@ -177,36 +159,40 @@ class Named(unittest.TestCase):
             for point, times, held, where in STATES[role]
             if not only or point in only
         ]
-        limits = {"wait_prefill_ms": DEADLINE_MS, "wait_kv_ms": DEADLINE_MS}
+        # Those that wait for KV of a frozen one still do when it is given up.
+        wait_kv_ms = DEADLINE_MS + (0 if killed else GONE_MS)
+        limits = {"wait_prefill_ms": DEADLINE_MS, "wait_kv_ms": wait_kv_ms}
         with Stage(disaggregated(limits=merge({} if killed else DETECTING, limits))) as c:
             kill(c.worker_pid(role + "-0"))
             wait_for("none of the role", lambda: not in_state(c, "ready", role))
-            victim = None
-            for state in states:
-                point, _, held, where = state
-                if killed or not victim:
-                    victim = Victim(c, role, [state] if killed else states, signo, False)
-                self.served(c)
-                with self.subTest(point):
+            victims = [states] if not killed else [[state] for state in states]
+            victim = Victim(c, role, victims.pop(0), signo, False)
+            self.served(c)
+            for point, _, held, where in states:
+                fault = "%s at `%s`, %s; it is the only one" % (VERB[signo], point, where)
+                with played(fault):
                     parts, moment = victim.strike(point, held)
                     gone = victim.lost()
-                    streams = joined(parts)
-                    codes = self.refused_or_right(streams, role)
+                    codes = self.refused_or_right(joined(parts), role)
                     ended = time.monotonic() - gone
                     self.assertEqual(c.health()[0], 503)
                     c.wait_at_rest()
+                    came = time.monotonic()
                     if not killed:
                         victim.comes_back()
-                    note(
-                        "%s of %s, none else: %s" % ("kill -9" if killed else "SIGSTOP", point, where),
-                        "a clear error after the deadline; service when one joins",
-                        "%s after the deadline of %.1f s; the next one serves" % (codes, DEADLINE_MS / 1000),
-                        detected_s=gone - moment,
-                        ended_s=ended,
-                    )
-            if killed:
-                c.join(role)
-            self.served(c)
+                    elif victims:
+                        victim = Victim(c, role, victims.pop(0), signo, False)
+                    else:
+                        c.join(role)
+                    self.served(c)
+                note(
+                    fault,
+                    "a clear error after the deadline, service when one joins",
+                    "%s after the deadline; the next one serves" % codes,
+                    detected_s=gone - moment,
+                    error_s=ended,
+                    served_s=time.monotonic() - came,
+                )
             c.wait_at_rest()
 
     def served(self, c):
@@ -231,29 +217,20 @@ class Named(unittest.TestCase):
         self.assertTrue(codes, "nobody noticed")
         return ", ".join("%d x %d" % (count, code) for code, count in sorted(codes.items()))
 
-    def test_kill_9_of_a_prefill_worker_beside_a_second(self):
-        self.with_a_second("prefill", signal.SIGKILL)
+    def both(self, play, *args):
+        side_by_side(lambda: play("prefill", *args), lambda: play("decode", *args))
 
-    def test_kill_9_of_a_decode_worker_beside_a_second(self):
-        self.with_a_second("decode", signal.SIGKILL)
+    def test_kill_9_beside_a_second(self):
+        self.both(self.beside_a_second, signal.SIGKILL)
 
-    def test_a_frozen_prefill_worker_beside_a_second(self):
-        self.with_a_second("prefill", signal.SIGSTOP)
+    def test_freezing_beside_a_second(self):
+        self.both(self.beside_a_second, signal.SIGSTOP)
 
-    def test_a_frozen_decode_worker_beside_a_second(self):
-        self.with_a_second("decode", signal.SIGSTOP)
+    def test_kill_9_of_the_only_one(self):
+        self.both(self.alone, signal.SIGKILL)
 
-    def test_kill_9_of_the_only_prefill_worker(self):
-        self.alone("prefill", signal.SIGKILL)
-
-    def test_kill_9_of_the_only_decode_worker(self):
-        self.alone("decode", signal.SIGKILL)
-
-    def test_the_only_prefill_worker_freezes(self):
-        self.alone("prefill", signal.SIGSTOP, FROZEN_ALONE)
-
-    def test_the_only_decode_worker_freezes(self):
-        self.alone("decode", signal.SIGSTOP, FROZEN_ALONE)
+    def test_freezing_the_only_one(self):
+        self.both(self.alone, signal.SIGSTOP, FROZEN_ALONE)
 
 
 if __name__ == "__main__":

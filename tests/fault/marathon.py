@@ -94,7 +94,7 @@ class Client(threading.Thread):
         leaves = self.random.below(100) < self.run_.args.cancel_percent
         streams = leaves or self.random.below(3) > 0
         # Where a client leaves: before the answer begins, or some of its bytes later.
-        patience = (self.random.below(400) / 1000, self.random.below(3) * self.random.below(20000))
+        patience = (self.random.below(100) / 1000, self.random.below(3) * self.random.below(20000))
         with socket.create_connection(
             ("127.0.0.1", self.run_.c.http_port), timeout=self.run_.args.patience_s
         ) as s:
@@ -189,6 +189,8 @@ class Sampler(threading.Thread):
             fds = len(os.listdir("/proc/%d/fd" % pid))
         except (OSError, IndexError):
             return  # it has just ended
+        if not pages:
+            return  # likewise, and nobody has collected it
         self.rows.append((time.time() - self.run_.begun, role, pid, pages * os.sysconf("SC_PAGE_SIZE"), fds))
 
 
@@ -212,9 +214,7 @@ class Run:
     # ---- faults ----
 
     def ready(self, role):
-        return [
-            w["name"] for w in self.c.health()[1]["workers"] if w["role"] == role and w["state"] == "ready"
-        ]
+        return [w for w in self.c.health()[1]["workers"] if w["role"] == role and w["state"] == "ready"]
 
     def whole(self):
         return len(self.ready("prefill")) == self.args.p and len(self.ready("decode")) == self.args.d
@@ -227,23 +227,23 @@ class Run:
     def fault(self):
         kind = ("kill", "kill", "freeze", "freeze", "join")[self.random.below(5)]
         role = ("prefill", "decode")[self.random.below(2)]
-        names = self.ready(role)
-        if not names:
+        workers = self.ready(role)
+        if not workers:
             return
-        name = names[self.random.below(len(names))]
-        pid = self.pid_of(name)
+        worker = workers[self.random.below(len(workers))]
+        name, pid = worker["name"], self.pid_of(worker["name"])
         if not pid:
             return
         begun = time.time()
         print("%7.1f s %s %s" % (begun - self.begun, kind, name), flush=True)
         if kind == "kill":
             kill(pid)
-            self.gone(name, pid)
+            self.gone(worker)
             self.c.start_worker(role)
         elif kind == "freeze":
             kill(pid, signal.SIGSTOP)
             try:
-                self.gone(name, pid)
+                self.gone(worker)
                 self.over.wait(max(0, begun + 2 * self.args.gone_ms / 1000 - time.time()))
             finally:
                 kill(pid, signal.SIGCONT)
@@ -254,9 +254,10 @@ class Run:
         self.faults.append((kind, name, begun, recovered))
         self.over.wait(2 * (recovered - begun))
 
-    def gone(self, name, pid):
-        """Another one may go by the name at once, so its process is looked for, too."""
-        wait_for("the end of %s" % name, lambda: not self.c.worker(name) or self.pid_of(name) != pid)
+    def gone(self, worker):
+        """Another one may go by the name at once, so its session is looked for."""
+        here = lambda: [w["id"] for w in self.c.health()[1]["workers"]]
+        wait_for("the end of %s" % worker["name"], lambda: worker["id"] not in here())
 
     def join_and_leave(self, role):
         """One more for a while: requests must not notice that it comes and goes."""
@@ -285,12 +286,13 @@ class Run:
             self.broken.append("the last probe has wrong bytes")
 
     def growth(self, rows, column):
-        """Of a process: median of its last fifth less that of its second fifth; the first is warming up."""
+        """Of a process: the median of its last fifth less that of the fifth behind the first third. In the
+        first third it warms up: the coordinator's ring of ended requests and steps (17 MiB) fills."""
         values = [r[column] for r in rows]
-        fifth = len(values) // 5
+        third, fifth = len(values) // 3, len(values) // 5
         if fifth < 5:
             return 0
-        return statistics.median(values[-fifth:]) - statistics.median(values[fifth : 2 * fifth])
+        return statistics.median(values[-fifth:]) - statistics.median(values[third : third + fifth])
 
     def judge_growth(self):
         """The coordinator, and workers that lived for half the run. A pool's pages are touched one after the
@@ -299,11 +301,23 @@ class Run:
         for pid in {r[2] for r in self.sampler.rows}:
             rows = [r for r in self.sampler.rows if r[2] == pid]
             role = rows[0][1]
-            if role != "coordinator" and len(rows) < self.args.minutes * 30:
+            # Looking takes time, too: they are less than one in a second.
+            if role != "coordinator" and rows[-1][0] - rows[0][0] < self.args.minutes * 30:
                 continue
             memory, fds = self.growth(rows, 3), self.growth(rows, 4)
+            late = rows[len(rows) // 3 :]
+            slope = 0.0
+            if len(late) > 2:
+                slope = statistics.linear_regression([r[0] for r in late], [r[3] for r in late]).slope
             self.grown.append(
-                {"role": role, "pid": pid, "seconds": len(rows), "rss_bytes": memory, "fds": fds}
+                {
+                    "role": role,
+                    "pid": pid,
+                    "seconds": round(rows[-1][0] - rows[0][0]),
+                    "rss_bytes": memory,
+                    "rss_mib_per_10_min": round(slope * 600 / 2**20, 2),
+                    "fds": fds,
+                }
             )
             if memory > self.args.growth_mb << 20:
                 self.broken.append("%s %d has grown by %.1f MiB" % (role, pid, memory / 2**20))
@@ -404,6 +418,7 @@ class Run:
                 "count": len(pauses),
                 "p50": quantile(pauses, 0.5),
                 "p99": quantile(pauses, 0.99),
+                "max": quantile(pauses, 1),
             },
             "grown": self.grown,
             "counters": {k: v for k, v in self.counters.items() if "{" not in k},
@@ -450,7 +465,7 @@ def main():
     number("--cancel-percent", 10, "of requests whose client leaves")
     number("--gone-ms", 1000, "silence after which a worker is given up")
     number("--patience-s", 200.0, "after which a request that has not ended counts as lost")
-    number("--growth-mb", 12, "memory that a process may gain")
+    number("--growth-mb", 4, "memory that a process may gain in the last two thirds of the run")
     number("--out", "", "directory for the results")
     run = Run(parser.parse_args())
     run.go()

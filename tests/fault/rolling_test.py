@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""A rolling restart: each worker of a cluster is drained and replaced in turn, under load. No client notices."""
+"""A rolling restart: each worker is drained and replaced in turn, under load. No client notices."""
 
 import os
 import sys

@@ -142,6 +142,7 @@ static void a_connection_is_greeted_with_join_and_unanswered_ones_are_repeated(v
     const ctl_msg *m = expect(w, CTL_JOIN);
     assert_int_equal(m->incarnation, 0);
     assert_int_equal(m->free_pages, 10);
+    assert_int_equal(m->join.last_incarnation, 0);
     assert_string_equal(m->join.name, "prefill-0");
     pass(w, 999 * MS);
     expect_quiet(w);
@@ -252,7 +253,7 @@ static void a_lease_that_runs_out_drops_everything_and_joins_anew(void **state) 
     assert_int_equal(agent_incarnation(w->a), 0);
     w->sent_read = w->sent_count;
     agent_connected(w->a, w->now_ns);
-    expect(w, CTL_JOIN);
+    assert_int_equal(expect(w, CTL_JOIN)->join.last_incarnation, 33); /* it lives */
     agent_stepped(w->a, &(step_result){.tag = 1, .sampled = true}, 1, &span, w->now_ns);
     agent_xfer(w->a, &(xfer_event){.kind = X_DROPPED, .id = {.req = 1}}, w->now_ns);
     assert_true(agent_idle(w->a));

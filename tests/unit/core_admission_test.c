@@ -157,8 +157,8 @@ static void what_cannot_be_in_time_any_more_ends_in_the_queue(void **state) {
     assert_int_equal(w->end.state, REQ_FAILED);
     assert_int_equal(w->end.st, ST_PEER);
     assert_string_equal(w->why,
-                        "its first token cannot come within its 3000 ms any more: no worker had room for the "
-                        "prompt within 3000 ms; try again later");
+                        "its first token cannot come in time any more: there was no worker of a role within "
+                        "3000 ms; try again later");
     assert_int_equal(counters(w).expired, 1);
     world_free(w);
 }

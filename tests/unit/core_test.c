@@ -177,6 +177,35 @@ static void a_worker_that_was_told_to_leave_is_not_lost(void **state) {
     world_free(w);
 }
 
+/* Its old connection is not known to be lost, or is: either way it lives. Three times are no death. */
+static void a_worker_that_joins_anew_did_not_die(void **state) {
+    for (int told = 0; told < 2; told++) {
+        (void)state;
+        world *w = cluster(options(), false);
+        uint64_t req = submit(w, 20, 4);
+        turn(w);
+        expect(w, P, CTL_PREFILL);
+        expect(w, D, CTL_RESERVE);
+        for (uint64_t conn = P, next = 4; next < 7; conn = next++) {
+            ctl_join again = join_of(ROLE_PREFILL, "prefill-0", 10);
+            again.last_incarnation = w->incarnation[conn];
+            if (told) core_conn_lost(w->core, conn, "closed", w->now_ns);
+            if (told) turn(w);
+            if (told) expect(w, D, CTL_DROP);
+            core_message(w->core, next, &(ctl_msg){.kind = CTL_JOIN, .free_pages = 50, .join = again},
+                         w->now_ns);
+            if (!told) expect(w, D, CTL_DROP);
+            expect(w, next, CTL_WELCOME);
+            beat(w, next, 50);
+            turn(w);
+            assert_int_equal(w->ends, 0);
+            assert_int_equal(expect(w, next, CTL_PREFILL)->req, req);
+            expect(w, D, CTL_RESERVE);
+        }
+        world_free(w);
+    }
+}
+
 static void a_process_that_dies_is_one_death_however_many_workers_it_had(void **state) {
     (void)state;
     world *w = cluster(options(), false);
@@ -494,6 +523,7 @@ int main(void) {
         cmocka_unit_test(a_worker_that_leaves_is_told_exit_and_its_reason_is_kept),
         cmocka_unit_test(a_worker_beyond_the_limit_is_not_answered_until_there_is_a_place),
         cmocka_unit_test(a_worker_that_was_told_to_leave_is_not_lost),
+        cmocka_unit_test(a_worker_that_joins_anew_did_not_die),
         cmocka_unit_test(a_process_that_dies_is_one_death_however_many_workers_it_had),
         cmocka_unit_test(what_is_left_of_a_process_works_again_when_it_is_heard),
         cmocka_unit_test(a_worker_that_was_drained_casts_no_doubt_on_its_process),

@@ -130,11 +130,27 @@ static void changed_and_cut_bytes_are_read_or_refused(void **state) {
     buf_done(&wire);
 }
 
+/* Two bytes of input make one token of some 90: memory is bounded before the count is known. */
+static void a_flood_of_empty_entries_is_refused(void **state) {
+    (void)state;
+    size_t pairs = 4u << 20, body = pairs * 2;
+    unsigned char head[] = {8, CTL_TOKENS, 0x8a, 0x01, 0, 0, 0, 0};
+    for (size_t i = 0, left = body; i < 4; i++, left >>= 7)
+        head[4 + i] = (unsigned char)((left & 127) | (i < 3 ? 128 : 0));
+    unsigned char *bytes = xcalloc(1, sizeof head + body);
+    memcpy(bytes, head, sizeof head);
+    for (size_t i = 0; i < pairs; i++) bytes[sizeof head + 2 * i] = 10;
+    ctl_msg got;
+    assert_int_equal(ctl_unpack(bytes, sizeof head + body, &got, NULL), ST_CORRUPT);
+    free(bytes);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(counts_are_bounded_and_must_agree),
         cmocka_unit_test(values_are_numbers_and_ids),
         cmocka_unit_test(changed_and_cut_bytes_are_read_or_refused),
+        cmocka_unit_test(a_flood_of_empty_entries_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -135,16 +135,22 @@ static void more_than_a_few_are_not_even_told(void **state) {
     say(w, 0, "GET /pi");
     for (int i = 0; i < 5; i++) pump(w);
     int fd[HTTP_TURNED_AWAY_MAX];
+    SSL *ssl[HTTP_TURNED_AWAY_MAX];
     for (size_t i = 0; i < ARRAY_LEN(fd); i++) {
         dial(w, 1, 0);
         fd[i] = w->fd[1];
+        ssl[i] = w->ssl[1];
+        w->ssl[1] = NULL;
         pump(w);
     }
     w->fd[1] = -1;
     dial(w, 2, 0);
     PUMP_UNTIL(w, w->closed[2]);
     assert_int_equal(w->in[2].len, 0);
-    for (size_t i = 0; i < ARRAY_LEN(fd); i++) close(fd[i]);
+    for (size_t i = 0; i < ARRAY_LEN(fd); i++) {
+        SSL_free(ssl[i]);
+        close(fd[i]);
+    }
     hang_up(w, 2);
     for (int i = 0; i < 20; i++) pump(w);
     dial(w, 2, 0);

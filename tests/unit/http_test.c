@@ -364,6 +364,8 @@ static void pages_tell_how_the_service_is(void **state) {
     assert_true(has(w, 0, "baton_kv_pages_used{role=\"decode\",worker=\"decode-0\"} 5\n"));
     assert_true(has(w, 0, "baton_requests{state=\"decode\"} 2\n"));
     assert_true(has(w, 0, "baton_handoffs_verified_total 7\n"));
+    assert_true(has(w, 0, "baton_http_connections 1\n"));
+    assert_true(has(w, 0, "baton_http_upload_bytes 0\n"));
     assert_true(has(w, 0, "baton_workers_joined_total 3\n"));
     assert_true(has(w, 0, "baton_workers_lost_total 0\n"));
     assert_true(has(w, 0, "vllm:kv_cache_usage_perc{model_name=\"tiny\",engine=\"0\"} 0.25\n"));

@@ -127,7 +127,7 @@ static inline void turn(world *w) {
 
 static inline void read_tls(world *w, int i) {
     char bytes[16384];
-    int n;
+    int n = 0;
     while (w->fd[i] >= 0 && !w->closed[i] && (n = SSL_read(w->ssl[i], bytes, sizeof bytes)) > 0)
         buf_add(&w->in[i], bytes, (size_t)n);
     if (w->fd[i] >= 0 && !w->closed[i]) w->closed[i] = SSL_get_error(w->ssl[i], n) != SSL_ERROR_WANT_READ;
