@@ -31,7 +31,7 @@ def table(rows):
     pauses = sorted(p for row in rows for p in row["pauses"])
     at = lambda share: pauses[min(len(pauses) - 1, int(share * len(pauses)))]
     out = (
-        "Model `%s`, `gone_ms` %d, deadlines %d ms. Longest pause of a stream after the fault was noticed: "
+        "Model `%s`, `gone_ms` %d, deadlines %d ms.\nLongest pause of a stream after the fault was noticed: "
         % (run["model"], run["gone_ms"], run["deadline_ms"])
     )
     out += "p50 %.2f s, p99 %.2f s, at most %.2f s (%d streams).\n\n" % (
