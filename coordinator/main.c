@@ -22,6 +22,7 @@
 #include "coordinator/native.h"
 #include "coordinator/throughput.h"
 #include "net/bus.h"
+#include "net/strangers.h"
 #include "text/chat.h"
 
 #include <errno.h>
@@ -53,6 +54,7 @@ typedef struct app {
     text_env env;
     loop *loop;
     bus *control;
+    strangers strangers; /* who sent it what is no control message */
     core *core;
     meter *meter;
     trace *trace;
@@ -129,7 +131,7 @@ static void control_message(void *ctx, uint64_t conn, const void *bytes, size_t 
     ctl_msg m;
     errbuf eb = {0};
     if (ctl_unpack(bytes, count, &m, &eb) != ST_OK) {
-        log_warn("control", "bad message, hanging up", "peer=%" PRIu64 " why=%s", conn, eb.text);
+        strangers_note(&a->strangers, bus_endpoint(a->control), NULL, eb.text);
         bus_drop(a->control, conn);
         core_conn_lost(a->core, conn, "it sent bytes that are no control message", clock_now_ns());
         return;

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # What takes too long for tests/run.sh: all cells on SmolLM2, all seeds of the cluster test, and the whole
 # suite under AddressSanitizer + UndefinedBehaviorSanitizer and ThreadSanitizer, with the same number of tests
-# as the release build; a minute of each fuzzer.
-# Usage: tests/full.sh [release|tidy|lintian|cells|seeds|clients|fuzz|asan|tsan|golden]...
+# as the release build; the unit tests under valgrind; a minute of each fuzzer.
+# Usage: tests/full.sh [release|tidy|lintian|cells|seeds|clients|fuzz|asan|tsan|valgrind|golden]...
 #        (default: all but golden)
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-[ $# -gt 0 ] || set -- release tidy lintian cells seeds clients fuzz asan tsan
+[ $# -gt 0 ] || set -- release tidy lintian cells seeds clients fuzz asan tsan valgrind
 
 # Programs whose whole point is the large model are left out by the CMake files; every other one must have the
 # same tests as in the release build.
@@ -61,10 +61,11 @@ for part in "$@"; do
         tests/fuzz/run.sh 60
         ;;
     asan | tsan) sanitized "$part" ;;
+    valgrind) tests/valgrind.py build/test ;;
     golden) tests/golden/run.sh ;;
     *)
         echo "full.sh: '$part': want release, tidy, lintian, cells, seeds, clients, fuzz, asan, tsan," \
-            "golden" >&2
+            "valgrind, golden" >&2
         exit 2
         ;;
     esac

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Runs the unit tests of a build under valgrind's memcheck: what is read before it was written, what is read or
-written where nothing is, what is lost. Its CPU has AVX2 and no AVX-512, so the kernels choose another set than
-they would here.  valgrind.py BUILD [REGEX]"""
+"""Runs the unit tests of a build under valgrind's memcheck: what is read before it was written, what is read
+or written where nothing is, what is lost. Its CPU has AVX2 and no AVX-512, so the kernels choose another set
+than they would here.  valgrind.py BUILD [REGEX]"""
 
 import json
 import os

@@ -20,6 +20,7 @@
 
 typedef struct job_done {
     status st;
+    bool whole; /* no sequence was refused */
     step_span span;
 } job_done;
 
@@ -129,6 +130,7 @@ static void serve(device_thread *d) {
         atomic_fetch_add_explicit(&d->step, 1, memory_order_relaxed);
         job_done done = {.st = run_job(d, j)};
         atomic_store_explicit(&d->marked_ns, 0, memory_order_relaxed);
+        done.whole = d->refused_count == 0;
         done.span = (step_span){.begin_ns = begin_ns, .duration_ns = clock_now_ns() - begin_ns};
         CHECK(ring_push(d->done, &done) == ST_OK); /* one job is out at most, so there is room */
     }
@@ -273,7 +275,8 @@ status device_thread_next(device_thread *d, const step_result **results, uint32_
     ring_ack(d->done);
     if (ring_pop(d->done, &done) != ST_OK) return ST_AGAIN;
     if (done.st) return errf(eb, done.st, "%s", d->error.text);
-    step_pace_learn(&d->pace, &d->sums, done.span.duration_ns);
+    /* Less than the sums was computed: others, judged by it, would seem to stand still. */
+    if (done.whole) step_pace_learn(&d->pace, &d->sums, done.span.duration_ns);
     *span = done.span;
     *results = d->results;
     *count = d->result_count;

@@ -5,9 +5,9 @@
  * At most one job is out (wcore.h), so results need no queue: they lie in one array that belongs to this
  * thread while a job runs and to the loop thread otherwise. The number of the running step and the time of
  * the last operation that it did (cuda: issued) are published, so that a heartbeat can tell of a step that
- * is stuck, and does not mistake a long one for it. A sequence
- * that the engine does not open has a broken result; an error of a step is fatal: device_thread_next returns
- * it, and the worker leaves. */
+ * is stuck, and does not mistake a long one for it. A sequence that the
+ * engine does not open has a broken result; an error of a step is fatal: device_thread_next returns it, and
+ * the worker leaves. */
 #ifndef BATON_WORKER_DEVICE_THREAD_H
 #define BATON_WORKER_DEVICE_THREAD_H
 

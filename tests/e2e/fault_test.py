@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Processes that die as mpirun's ranks, and prompts that are poison; tests/fault has the other faults by name."""
+"""Processes that die as mpirun's ranks, and prompts that are poison; tests/fault has the other faults."""
 
 import math
 import struct

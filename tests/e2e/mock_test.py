@@ -171,7 +171,7 @@ def test_a_killed_process_of_prefill_workers_fails_no_request():
 
 
 def test_a_large_step_after_many_small_ones_is_slow_and_not_stuck():
-    """3 s in one operation, of which only heartbeats tell: small steps are short, it is not stuck."""
+    """3 s in one operation, seen by heartbeats only: small steps do not tell that it is stuck."""
     with open(tempfile.mkstemp(prefix="baton-latency-")[1], "w") as f:
         f.write("prefill: {alpha_ms: 1, beta_ms: 0.75, gamma_ms: 0}\n")
         f.write("decode: {alpha_ms: 1, beta_ms: 0, gamma_ms: 0}\n")

@@ -159,9 +159,9 @@ class Named(unittest.TestCase):
             for point, times, held, where in STATES[role]
             if not only or point in only
         ]
-        # Those that wait for KV of a frozen one still do when it is given up.
-        wait_kv_ms = DEADLINE_MS + (0 if killed else GONE_MS)
-        limits = {"wait_prefill_ms": DEADLINE_MS, "wait_kv_ms": wait_kv_ms}
+        # Those that wait when one freezes still do when it is given up.
+        deadline_ms = DEADLINE_MS + (0 if killed else GONE_MS)
+        limits = {"wait_prefill_ms": deadline_ms, "wait_kv_ms": deadline_ms}
         with Stage(disaggregated(limits=merge({} if killed else DETECTING, limits))) as c:
             kill(c.worker_pid(role + "-0"))
             wait_for("none of the role", lambda: not in_state(c, "ready", role))

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""The other faults by name: bytes that flip, frames that get lost, writers that come too late, full pools, clients
-that leave in each state, and a coordinator that dies. Options as of faults_test.py."""
+"""The other faults by name: bytes that flip, frames that get lost, writers that come too late, full pools,
+clients that leave in each state, and a coordinator that dies. Options as of faults_test.py."""
 
 import unittest
 
@@ -128,7 +128,7 @@ class Named(unittest.TestCase):
             for count, point in enumerate(points, 1):
                 with played("close at " + point):
                     before = c.metric("baton_canceled_total")
-                    streams = Streams(c, requests()[:1])
+                    streams = Streams(c, [dict(requests()[0], max_tokens=3000)])  # no end before it is left
                     wait_for(point, lambda: len(c.hits()) == count)
                     queued = Streams(c, [dict(requests()[0], prompt=prompt_ids(3000))])
                     wait_for("both", lambda: c.metric("baton_requests") == 2)

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""table.py FILE...: puts the results of the named faults (BATON_FAULT_RESULTS) into README.md beside this file."""
+"""table.py FILE...: puts results of the named faults (BATON_FAULT_RESULTS) into README.md beside it."""
 
 import json
 import os

@@ -27,6 +27,7 @@ dictionary() {
     hf_tokenizer) cat tests/fuzz/json.dict && words common/checkpoint/hf_{tokenizer,rules}.c ;;
     hf_config) cat tests/fuzz/json.dict && words common/checkpoint/hf_{config,rope,names}.c ;;
     safetensors) cat tests/fuzz/json.dict && words common/checkpoint/safetensors.c ;;
+    config) words common/config/*.c ;;
     gguf) words common/checkpoint/checkpoint.h common/text/[bnptv]*.c common/model/*.c ;;
     esac
 }

@@ -4,6 +4,7 @@ over the network: its bytes are those of one host, and it survives what networks
 Usage: multihost_test.py [links [TOKENS,...]]   links: only the figures of narrow links, small real model"""
 
 import os
+import subprocess
 import sys
 import tempfile
 import time
@@ -11,7 +12,17 @@ import unittest
 from concurrent.futures import ThreadPoolExecutor
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "e2e"))
-from harness import SMOL, TINY, Cluster, disaggregated, merge, parallel, prompt_ids, wait_for  # noqa: E402
+from harness import (
+    BIN,
+    SMOL,
+    TINY,
+    Cluster,
+    disaggregated,
+    merge,
+    parallel,
+    prompt_ids,
+    wait_for,
+)  # noqa: E402
 from hosts import Hosts, enter  # noqa: E402
 
 # A worker that nobody hears is given up after this long, by the coordinator and on pair channels. A cut that
@@ -38,8 +49,15 @@ class Spread(Cluster):
         self.login_s = login_s
         self.there = hosts.address(0)
         ports = {"http": "%s:8000", "control": "tcp://%s:8001", "client": "tcp://%s:8002"}
+        # What crosses between hosts proves a key; the API is open to all of this network.
+        keys = tempfile.TemporaryDirectory(prefix="baton-keys-")
+        self.keys = keys
+        subprocess.run([BIN + "/baton-ctl", "keygen", keys.name], check=True, stdout=subprocess.DEVNULL)
+        files = {"key_file": "cluster.key", "client_key_file": "client.key"}
+        cluster = {key: form % self.there for key, form in ports.items()}
+        cluster.update({key: "%s/%s" % (keys.name, name) for key, name in files.items()}, insecure=True)
         config = {
-            "cluster": {key: form % self.there for key, form in ports.items()},
+            "cluster": cluster,
             "prefill": {"hosts": ["%s:4" % hosts.address(i) for i in (0, hosts.count - 1)]},
             "decode": {"hosts": ["%s:4" % hosts.address(i) for i in range(1, hosts.count)]},
             "limits": LIMITS,

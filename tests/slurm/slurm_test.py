@@ -22,7 +22,7 @@ class Job(Cluster):
 
     def __init__(self, s, script, *more, options=()):
         self.slurm = s
-        super().__init__(disaggregated(transport="auto"), start=False)
+        super().__init__(disaggregated(transport="auto", cluster={"insecure": True}), start=False)
         line = ["sbatch", "--parsable", "--output=" + self.log_path, "--chdir=" + ROOT, *options]
         line += ["%s/deploy/slurm/%s" % (ROOT, script), self.path, *more]
         self.id = s.run(*line, BATON_BIN=BIN, BATON_RUN=self.dir.name).strip()

@@ -181,6 +181,21 @@ static void welcome_makes_a_member_that_beats_every_250_ms(void **state) {
     end(w);
 }
 
+static void a_welcome_that_names_no_session_is_stale(void **state) {
+    (void)state;
+    world *w = start();
+    ctl_msg m = {.kind = CTL_WELCOME, .incarnation = 33};
+    m.welcome = (ctl_welcome){.lease_ns = 10000 * MS, .heartbeat_ns = 250 * MS, .name = "prefill-0"};
+    tell(w, m);
+    assert_false(agent_is_member(w->a));
+    m.epoch = 9;
+    m.incarnation = 0;
+    tell(w, m);
+    assert_false(agent_is_member(w->a));
+    assert_int_equal(agent_stats(w->a).stale, 2);
+    end(w);
+}
+
 static void a_heartbeat_tells_the_steps_since_the_one_before_and_the_time_in_all(void **state) {
     (void)state;
     world *w = start();
@@ -519,6 +534,7 @@ int main(void) {
         cmocka_unit_test(a_worker_that_cannot_go_on_says_why_and_quits_when_told_exit),
         cmocka_unit_test(leaving_ends_after_a_second_without_an_answer),
         cmocka_unit_test(leaving_ends_at_once_without_a_session),
+        cmocka_unit_test(a_welcome_that_names_no_session_is_stale),
         cmocka_unit_test(a_worker_that_was_asked_to_stop_asks_to_be_drained_and_leaves_when_told),
         cmocka_unit_test(what_cannot_be_drained_ends_at_once),
         cmocka_unit_test(draining_ends_when_its_time_is_over),

@@ -228,8 +228,7 @@ static void assert_join_equal(const ctl_join *a, const ctl_join *b) {
     assert_string_equal(a->transport, b->transport);
     assert_true(a->pid == b->pid && a->page_count == b->page_count && a->page_tokens == b->page_tokens);
     assert_true(a->max_seqs == b->max_seqs && a->max_rows == b->max_rows && a->max_context == b->max_context);
-    assert_true(a->kv_token_bytes == b->kv_token_bytes);
-    assert_true(a->last_incarnation == b->last_incarnation);
+    assert_true(a->kv_token_bytes == b->kv_token_bytes && a->last_incarnation == b->last_incarnation);
     assert_int_equal(a->numeric_count, b->numeric_count);
     for (uint32_t i = 0; i < a->numeric_count; i++) {
         assert_string_equal(a->numerics[i].name, b->numerics[i].name);

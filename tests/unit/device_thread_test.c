@@ -114,6 +114,48 @@ static void a_sequence_that_is_not_opened_fails_alone(void **state) {
     assert_true(device_thread_free(d, WAIT_NS));
 }
 
+static void note_bound(void *ctx, uint32_t layer, const step_item *items, uint32_t count) {
+    agent_progress *p = ((void **)ctx)[0];
+    (void)layer, (void)items, (void)count;
+    device_thread_progress(((void **)ctx)[1], clock_now_ns(), p);
+}
+
+static void a_step_without_a_refused_sequence_teaches_nothing_about_its_rows(void **state) {
+    const fixture *f = *state;
+    device_thread *d = started(f);
+    agent_progress p = {0};
+    void *ctx[] = {&p, d};
+    device_thread_hook(d, &(engine_hook){.ctx = ctx, .layer_begin = note_bound});
+    const sampling good = greedy();
+    sampling bad = good;
+    bad.spec = "{}";
+    bad.spec_len = 2;
+    const uint32_t page = 7, slot = 0;
+    for (uint32_t i = 0; i < 3; i++) { /* the first is refused, and the third judged by the second */
+        const dev_open open = {.slot = slot,
+                               .init = {.prompt = f->prompt,
+                                        .prompt_count = 9,
+                                        .params = i ? &good : &bad,
+                                        .pages = &page,
+                                        .page_count = 1}};
+        const step_item item = {.slot = slot, .count = 9, .sample = true, .tag = 42};
+        const dev_job job = {.closes = &slot,
+                             .close_count = i > 0,
+                             .opens = &open,
+                             .open_count = 1,
+                             .items = &item,
+                             .item_count = 1,
+                             .sums = {.tokens = 9, .chunks = 1, .squares = 81}};
+        const step_result *results = NULL;
+        uint32_t count = 0;
+        assert_int_equal(run_job(d, &job, &results, &count, NULL), ST_OK);
+        assert_int_equal(results[0].broken, i == 0);
+        assert_int_equal(p.step_bound_ns > 0, i == 2);
+    }
+    assert_true(device_thread_stop(d, WAIT_NS));
+    assert_true(device_thread_free(d, WAIT_NS));
+}
+
 typedef struct watch {
     device_thread *d;
     uint64_t began_ns; /* the first layer */
@@ -205,6 +247,7 @@ static void a_job_that_fails_is_told_with_its_reason(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_sequence_that_is_not_opened_fails_alone),
+        cmocka_unit_test(a_step_without_a_refused_sequence_teaches_nothing_about_its_rows),
         cmocka_unit_test(a_job_gives_what_the_engine_gives),
         cmocka_unit_test(the_age_of_a_step_counts_from_the_last_layer_that_it_did),
         cmocka_unit_test(pages_can_be_read_after_the_stop_until_the_engine_is_freed),
