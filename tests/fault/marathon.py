@@ -29,6 +29,7 @@ from marathon_plot import draw
 # What a request may end with instead of its bytes: status and a word of its message.
 DOCUMENTED = [
     (500, "two workers died while they executed this request"),
+    (500, "gave up after"),  # limits.max_attempts
     (503, "no worker"),
     (503, "there was no"),
     (504, "did not finish the prompt"),
@@ -395,8 +396,9 @@ class Run:
             if states[state]:
                 self.broken.append("%d requests ended %s" % (states[state], state))
         if self.args.p > 1 and self.args.d > 1 and states["documented"]:
-            # Only what two kills hit one after the other may fail where there is always another worker.
-            others = sum(n for why, n in errors.items() if "two workers died" not in why)
+            # Only what several faults hit one after the other may fail where there is always another worker.
+            several = ("two workers died", "gave up after")
+            others = sum(n for why, n in errors.items() if not any(s in why for s in several))
             if others:
                 self.broken.append("%d requests failed beside a second worker" % others)
         if not states["right"] or not self.faults:
