@@ -32,6 +32,8 @@ def tests(build):
     )
     for test in json.loads(shown.stdout)["tests"]:
         properties = {p["name"]: p["value"] for p in test.get("properties", [])}
+        if "command" not in test:
+            sys.exit(f"valgrind: {test['name']} is not built: cmake --build {build}")
         more = dict(line.split("=", 1) for line in properties.get("ENVIRONMENT", []))
         if test["name"].startswith("unit/") and "/tests/unit_" in test["command"][0]:
             yield test["name"], test["command"], more, properties.get("WORKING_DIRECTORY", build)
