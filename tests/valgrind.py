@@ -25,13 +25,15 @@ VALGRIND = [
 ]
 
 
-def tests(build):
+def tests(build, wanted):
     """(name, command, environment, folder) of each test with the label `unit`, of one program each"""
     shown = subprocess.run(
         ["ctest", "--test-dir", build, "-L", "unit", "--show-only=json-v1"], check=True, capture_output=True
     )
     for test in json.loads(shown.stdout)["tests"]:
         properties = {p["name"]: p["value"] for p in test.get("properties", [])}
+        if not wanted.search(test["name"]):
+            continue
         if "command" not in test:
             sys.exit(f"valgrind: {test['name']} is not built: cmake --build {build}")
         more = dict(line.split("=", 1) for line in properties.get("ENVIRONMENT", []))
@@ -42,9 +44,7 @@ def tests(build):
 def main():
     build, wanted = sys.argv[1], re.compile(sys.argv[2] if len(sys.argv) > 2 else "")
     programs = failed = count = 0
-    for name, command, more, folder in tests(build):
-        if not wanted.search(name):
-            continue
+    for name, command, more, folder in tests(build, wanted):
         begin = time.monotonic()
         try:
             run = subprocess.run(

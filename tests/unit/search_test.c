@@ -206,7 +206,8 @@ static void the_same_key_draws_the_same_seeds(void **state) {
     attainment_grid b = {RATES, 4, b_cells, 1, NULL};
     ratio x = bootstrap_goodput_ratio(&a, &b, 5, 0.9, 400, 3);
     ratio y = bootstrap_goodput_ratio(&a, &b, 5, 0.9, 400, 3);
-    assert_memory_equal(&x, &y, sizeof x);
+    assert_memory_equal(&x, &y, offsetof(ratio, n)); /* behind it there is padding */
+    assert_int_equal(x.n, y.n);
     assert_true(x.low <= x.mean);
     assert_true(x.mean <= x.high);
     assert_true(x.mean > 1);
