@@ -158,10 +158,15 @@ def test_a_killed_process_of_prefill_workers_fails_no_request():
     requests = [dict(body, prompt=prompt_ids(64, i)) for i in range(48)]
     with Cluster(mock(disaggregated(8, 1), 4, f.name), "random:mock") as c:
         assert len(c.pids("baton-prefill")) == 2
+        pid = c.worker_pid("prefill-1")
         with concurrent.futures.ThreadPoolExecutor(len(requests)) as pool:
+            kill(pid, signal.SIGSTOP)  # so that it still has what it was given when it is killed
             running = [pool.submit(c.complete, **b) for b in requests]
-            wait_for("all compute prompts", lambda: c.health()[1]["requests"]["prefill"] >= 8)
-            kill(c.worker_pid("prefill-1"))
+            wait_for(
+                "work at all of its workers",
+                lambda: all(c.worker("prefill-%d" % i)["assigned"] for i in range(4)),
+            )
+            kill(pid)
             got = [r.result()["choices"] for r in running]
         assert c.health()[1]["workers_lost"] == 4
         assert c.metric("baton_replays_total") > 0 and c.metric("baton_failed_total") == 0
