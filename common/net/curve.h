@@ -24,6 +24,8 @@
 
 #define CURVE_TEXT 41 /* a key in Z85, with its NUL */
 #define CURVE_DOOR "inproc://zeromq.zap.01"
+/* More than what a message is longer by on the wire: a name, a nonce, flags and a code of authentication. */
+#define CURVE_MESSAGE_BYTES 64
 
 /* What one end needs. */
 typedef struct curve_keys {

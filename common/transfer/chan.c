@@ -76,7 +76,8 @@ status chan_listen(chan *c, void *zmq, const char *host, const curve_keys *keys,
         return st;
     }
     set_int(c->socket, ZMQ_ROUTER_MANDATORY, 1);
-    int64_t bytes_max = (int64_t)message_bytes_max;
+    /* libzmq compares what is on the wire. */
+    int64_t bytes_max = (int64_t)message_bytes_max + (keys ? CURVE_MESSAGE_BYTES : 0);
     CHECK(zmq_setsockopt(c->socket, ZMQ_MAXMSGSIZE, &bytes_max, sizeof bytes_max) == 0);
     char address[CHAN_ENDPOINT_MAX];
     snprintf(address, sizeof address, "tcp://%s:*", host);

@@ -88,6 +88,7 @@ void rig_open(rig_side *s, const rig_options *o) {
         .overlap = !o->hold,
         .checksums = !o->trusting,
         .test_flip_segment = o->flip - 1,
+        .keys = o->keys,
     };
     if (xfer_new(&s->x, &xo, &eb)) fail_msg("xfer_new: %s", eb.text);
     xfer_cmd epoch = {.kind = X_EPOCH, .id = {.epoch = RIG_EPOCH}};

@@ -42,6 +42,7 @@ typedef struct rig_options {
     const backend_ops *ops;   /* NULL: rig_backend */
     uint32_t gpu;             /* number of it, where there are several */
     int flip;                 /* number of the segment to corrupt, plus 1; 0: none */
+    const curve_keys *keys;   /* NULL: in the clear */
 } rig_options;
 
 /* 6 layers, 2 heads of 16 */

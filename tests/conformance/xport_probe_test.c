@@ -44,6 +44,30 @@ static void a_tried_pair_touches_no_page_and_serves_the_first_handoff(void **sta
     rig_close_both(&p, &d);
 }
 
+/* What is encrypted is longer on the wire than what a slot holds. */
+static void full_slots_arrive_with_keys_as_well(void **state) {
+    curve_keys k = {0};
+    assert_int_equal(zmq_curve_keypair(k.own, k.secret), 0);
+    memcpy(k.peer, k.own, sizeof k.peer);
+    rig_side p, d;
+    const size_t bytes = 16384; /* of two layers of 64 rows */
+    rig_open_both(
+        &p, &d, (rig_options){.transport = *state, .keys = &k, .slot_bytes = bytes, .segment_bytes = bytes});
+    rig_work w = rig_work_of(&p, &d, 1, 1, 128, 0);
+    assert_int_equal(kv_segment_bytes(&d.kv.layout, 64, 2), bytes);
+    hear_of(&p, &d);
+    assert_true(rig_wait_pair(&p).pair.open);
+    rig_offer(&p, &w);
+    rig_expect(&d, &w);
+    rig_dest(&p, &w, xfer_endpoint(d.x));
+    rig_compute(&p, &w, 64);
+    rig_seal(&p, &w);
+    rig_wait(&p, X_SENT, 1);
+    rig_wait(&d, X_VERIFIED, 1);
+    assert_int_equal(rig_wrong(&d, &w), 0);
+    rig_close_both(&p, &d);
+}
+
 /* Hand-offs that come while it is tried go on; all arrive. */
 static void handoffs_go_on_while_a_pair_is_tried(void **state) {
     rig_side p, d;
@@ -198,6 +222,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         EACH(a_pair_is_tried_when_its_receiver_is_heard_of),
         EACH(a_tried_pair_touches_no_page_and_serves_the_first_handoff),
+        EACH(full_slots_arrive_with_keys_as_well),
         EACH(handoffs_go_on_while_a_pair_is_tried),
         EACH(handoffs_go_before_probes),
         EACH(a_receiver_that_is_not_there_is_told_once),
