@@ -2,7 +2,7 @@
  *
  *   1. parked KV, oldest first, gets D pages;
  *   2. prompts that are being computed without a D, oldest first, get D pages;
- *   3. the queue: replays first, then by priority, then clients in fair turns (fair_queue.h), of each the
+ *   3. the queue: replays first, then clients in fair turns (fair_queue.h), of each by priority, then the
  * first come first. One that finds no route stops those behind it.
  *
  * Strict order keeps large requests from starving: when an older one waits for D pages no younger one

@@ -55,7 +55,8 @@ static void close_file(event_log *l) {
 
 static bool write_line(event_log *l, const line *one) {
     if (l->fd >= 0 && l->regular && l->bytes && l->bytes + one->len > l->bytes_max) {
-        if (rename(l->path, l->older) != 0) return false;
+        /* Somebody else may have moved it away. */
+        if (rename(l->path, l->older) != 0 && errno != ENOENT) return false;
         close_file(l);
     }
     if (l->fd < 0 && !open_file(l)) return false;

@@ -56,6 +56,11 @@ static void rest(fair_queue *q, fair_client *c) {
     heap_put(&q->resting, &c->node, c->served);
 }
 
+/* The priority in a key, as it counts against other clients. */
+static uint64_t urgency(uint64_t key) {
+    return MAX(key & ~ORDER_MASK, FAIR_KEY_PLAIN);
+}
+
 /* Its first element, or what it was served, has changed. Counts beyond 48 bits are equal, so that then the
  * first come is first: that takes 200 days of a million tokens a second during which somebody always waits.
  */
@@ -66,7 +71,7 @@ static void order(fair_queue *q, fair_client *c) {
         if (was) heap_take(&q->active, &c->node);
         return;
     }
-    uint64_t key = (first->key & ~ORDER_MASK) | MIN(c->served, ORDER_MASK);
+    uint64_t key = urgency(first->key) | MIN(c->served, ORDER_MASK);
     c->node.tie = first->key & ORDER_MASK;
     if (was)
         heap_move(&q->active, &c->node, key);
@@ -181,12 +186,13 @@ uint64_t fair_queue_ahead(const fair_queue *q, uint64_t client, uint64_t key, ui
     const fair_client *own = u64_map_get(&q->clients, client);
     uint64_t begin = own ? MAX(own->served, q->level) : q->level;
     if (own && own->items.count) begin = own->served;
-    bool waits = own && own->items.count && (own->node.key & ~ORDER_MASK) <= (key & ~ORDER_MASK);
+    bool waits =
+        own && own->items.count && (heap_first(&own->items)->key & ~ORDER_MASK) <= (key & ~ORDER_MASK);
     uint64_t ahead = waits ? own->cost : 0;
     uint64_t end = begin + (ahead + cost) * FRACTION;
     for (uint32_t i = 0; i < q->active.count; i++) {
         const fair_client *c = client_of(q->active.nodes[i]);
-        if (c == own || (c->node.key & ~ORDER_MASK) > (key & ~ORDER_MASK) || c->served >= end) continue;
+        if (c == own || (c->node.key & ~ORDER_MASK) > urgency(key) || c->served >= end) continue;
         ahead += MIN(c->cost, (end - c->served + FRACTION - 1) / FRACTION);
     }
     return ahead;

@@ -2,7 +2,8 @@
  * waiting.
  *
  * Each client has a line of its own, by priority, then first come first served. Between the first ones of all
- * lines priority decides, then who was served less, then who came first:
+ * lines priority decides, then who was served less, then who came first. One that is more urgent than usual
+ * is so within its own line only: or whoever says so would keep all others waiting.
  *
  *   client A   served 900   | 500 | 500 | 500 | ...       B's 40 is next; then A, once B's line is empty or
  * has client B   served 300   | 40 |                        caught up
@@ -26,7 +27,8 @@
 #include "base/u64_map.h"
 
 #define FAIR_RESTING_MAX 1024u
-#define FAIR_ORDER_BITS  48u /* of a key: what comes below the priority */
+#define FAIR_ORDER_BITS  48u          /* of a key: what comes below the priority */
+#define FAIR_KEY_PLAIN   (1ull << 63) /* the priority of a key that nobody gave one */
 
 typedef struct fair_client {
     uint64_t id;

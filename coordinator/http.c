@@ -240,6 +240,15 @@ static void deny(http *h, http_request *req, const char *handler) {
     reply_page(h, req, handler, 401, "application/json", &body);
 }
 
+/* Whoever has no key, or asks for a page, has no share in limits.max_uploads_mb. */
+static bool wants_body(void *ctx, const http_request *req) {
+    const http *h = ctx;
+    const http_access *a = &h->opt.access;
+    size_t i = route_of(h, req->head.path);
+    return i < ARRAY_LEN(routes) && !routes[i].page && takes(routes[i].methods, req->head.method) &&
+           !http_access_denied(a, req->head.path, http_access_client(a, &req->head.fields));
+}
+
 static void on_request(void *ctx, http_request *req) {
     http *h = ctx;
     const char *path = req->head.path, *coding = evhttp_find_header(&req->head.fields, "Content-Encoding");
@@ -303,6 +312,7 @@ status http_open(http **out, const char *address, const http_options *opt, errbu
                               .tls = opt->tls,
                               .ctx = h,
                               .held_elsewhere = held_by_text,
+                              .wants_body = wants_body,
                               .request = on_request,
                               .refused = on_refused};
     status st = http_server_open(&h->server, address, &so, eb);

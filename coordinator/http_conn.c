@@ -135,6 +135,13 @@ static bool step_head(http_conn *c) {
         return false;
     }
     evbuffer_drain(in, head);
+    if ((r->head.chunked || r->head.length) && !c->server->opt.wants_body(c->server->opt.ctx, r)) {
+        evbuffer_drain(in, evbuffer_get_length(in));
+        c->refused = true;
+        r->head.keep = false;
+        hand_over(c);
+        return false;
+    }
     c->state = CONN_BODY;
     c->body_begin_ns = now_ns;
     if (r->head.expects_continue && !evbuffer_get_length(in))

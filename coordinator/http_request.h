@@ -44,6 +44,9 @@ typedef struct http_server_options {
     void *ctx;
     /* Bytes of requests that were handed over and are not read yet: they count as held. NULL: none */
     size_t (*held_elsewhere)(void *ctx);
+    /* Asked at the end of a head that announces a body. False: `request` gets it at once, without the body,
+     * and the connection ends with the answer. */
+    bool (*wants_body)(void *ctx, const http_request *r);
     /* Ends with http_send, http_send_end or http_drop, now or later */
     void (*request)(void *ctx, http_request *r);
     /* A request that could not be read, as far as it was: to be answered at once with http_send */

@@ -107,6 +107,7 @@ status http_server_open(http_server **out, const char *address, const http_serve
     PRE(address);
     PRE(opt);
     PRE(opt->loop);
+    PRE(opt->wants_body);
     PRE(opt->request);
     PRE(opt->refused);
     PRE(opt->limits.head_max > 0);

@@ -198,9 +198,32 @@ static void what_has_got_a_token_has_no_such_time(void **state) {
     world_free(w);
 }
 
+/* What the loop overslept is nobody's silence (rule 14), but to be a little late for one deadline after the
+ * other is not to oversleep. */
+static void deadlines_that_come_thick_do_not_hide_a_silent_worker(void **state) {
+    (void)state;
+    core_options o = options();
+    o.max_requests = o.max_queue = 1024;
+    world *w = cluster(o, false);
+    uint64_t heard_ns = w->now_ns;
+    for (; w->now_ns < heard_ns + 1750 * NS_PER_MS; w->now_ns += 250 * NS_PER_MS) turn(w);
+    for (uint32_t i = 1; i <= 600; i++) {
+        asked a = {.prompt = 20, .first_by_ns = i * 10 * NS_PER_MS};
+        assert_int_equal(ask(w, &a), ST_OK);
+    }
+    while (w->now_ns < heard_ns + 5500 * NS_PER_MS) {
+        uint64_t wake_ns = core_turn(w->core, w->now_ns);
+        w->now_ns = MAX(wake_ns, w->now_ns) + 8 * NS_PER_MS;
+    }
+    core_worker_info info[2];
+    assert_int_equal(members(w, info, 2), 0);
+    world_free(w);
+}
+
 int main(void) {
     log_setup(LOG_ERROR, "core_admission_test");
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(deadlines_that_come_thick_do_not_hide_a_silent_worker),
         cmocka_unit_test(all_choices_are_taken_or_none),
         cmocka_unit_test(more_choices_than_the_queue_has_places_never_fit),
         cmocka_unit_test(waiting_tokens_are_bounded_and_one_alone_is_taken),

@@ -126,6 +126,20 @@ static void a_file_that_would_grow_too_long_becomes_the_older_one(void **state) 
     json_decref(all);
 }
 
+static void a_file_that_was_moved_away_is_begun_anew(void **state) {
+    world *w = *state;
+    event_log *l = opened(w->path, 1000);
+    assert_int_equal(unlink(w->path), 0);
+    for (uint32_t i = 1; i <= 20; i++)
+        event_log_add(l, &(core_event){.kind = EVENT_JOIN, .worker = "decode-0", .req = i}, NULL, 0);
+    event_log_free(l);
+    json_t *all = lines_of(w->path);
+    size_t count = json_array_size(all);
+    assert_true(count > 0);
+    assert_int_equal(json_integer_value(json_object_get(json_array_get(all, count - 1), "req")), 20);
+    json_decref(all);
+}
+
 static void lines_that_a_full_disk_does_not_take_are_counted(void **state) {
     (void)state;
     event_log *l = opened("/dev/full", EVENT_LOG_BYTES_MAX);
@@ -195,6 +209,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         WITH_WORLD(a_line_has_every_key_and_null_for_what_does_not_apply),
         WITH_WORLD(a_file_that_would_grow_too_long_becomes_the_older_one),
+        WITH_WORLD(a_file_that_was_moved_away_is_begun_anew),
         WITH_WORLD(lines_that_a_full_disk_does_not_take_are_counted),
         WITH_WORLD(a_disk_that_fills_up_leaves_whole_lines_only_and_is_used_again),
         WITH_WORLD(a_pipe_that_nobody_reads_holds_nobody),

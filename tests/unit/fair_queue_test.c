@@ -30,11 +30,11 @@ static void line_free(line *l) {
     free(l);
 }
 
-static uint64_t key_of(uint32_t priority, uint64_t number) {
-    return (uint64_t)priority << FAIR_ORDER_BITS | number;
+static uint64_t key_of(int32_t priority, uint64_t number) {
+    return (uint64_t)(priority - INT16_MIN) << FAIR_ORDER_BITS | number;
 }
 
-static uint32_t put_at(line *l, uint64_t client, uint32_t cost, uint32_t priority) {
+static uint32_t put_at(line *l, uint64_t client, uint32_t cost, int32_t priority) {
     uint32_t n = l->came++;
     fair_queue_put(&l->q, &l->items[n], client, key_of(priority, n), cost);
     assert_true(fair_queue_check(&l->q));
@@ -129,6 +129,20 @@ static void priority_goes_before_fairness_and_age_is_last(void **state) {
     put_at(l, A, 10, 6);
     put_at(l, B, 10, 4);
     SERVED(l, 2, 4, 0, 1, 3);
+    line_free(l);
+}
+
+static void who_claims_to_be_urgent_overtakes_nobody_else(void **state) {
+    (void)state;
+    line *l = line_new();
+    put_at(l, A, 100, 0);
+    for (uint32_t i = 0; i < 4; i++) put_at(l, A, 100, INT16_MIN); /* 1 to 4: before its own */
+    put_at(l, B, 100, 0);                                          /* 5 */
+    put_at(l, B, 100, -1);
+    put_at(l, C, 100, 1);
+    assert_int_equal(fair_queue_ahead(&l->q, B, key_of(INT16_MIN, 99), 100), 100);
+    assert_int_equal(fair_queue_ahead(&l->q, C, key_of(-1, 99), 100), 100 + 100);
+    SERVED(l, 1, 6, 2, 5, 3, 4, 0, 7);
     line_free(l);
 }
 
@@ -290,6 +304,7 @@ int main(void) {
         cmocka_unit_test(a_newcomer_waits_for_one_request_of_a_flood),
         cmocka_unit_test(nobody_saves_up_turns_and_a_pause_sheds_nothing),
         cmocka_unit_test(priority_goes_before_fairness_and_age_is_last),
+        cmocka_unit_test(who_claims_to_be_urgent_overtakes_nobody_else),
         cmocka_unit_test(what_leaves_without_its_turn_costs_nothing),
         cmocka_unit_test(what_is_hidden_counts_and_comes_back_to_its_place),
         cmocka_unit_test(what_is_ahead_is_the_turns_of_the_others_until_then),

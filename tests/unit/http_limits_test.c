@@ -228,6 +228,32 @@ static void the_slowest_upload_makes_room(void **state) {
     PUMP_UNTIL(w, has(w, 2, "HTTP/1.1 400 ") && has(w, 2, "not valid JSON"));
 }
 
+static void who_has_no_key_uploads_nothing(void **state) {
+    http_limits limits = WORLD_LIMITS;
+    limits.held_max = 50000;
+    world *w = with_limits(state, &limits);
+    http_keys *keys = http_keys_new();
+    errbuf eb = {0};
+    assert_int_equal(http_keys_add(keys, NULL, "k-1", &eb), ST_OK);
+    http_set_keys(w->http, keys);
+    dial(w, 0, 0);
+    say(w, 0, TOKENIZE "Authorization: Bearer k-1\r\nContent-Length: 30000\r\n\r\n");
+    more_of(w, 0, 29000);
+    dial(w, 1, 0);
+    upload(w, 1, 60000, 40000);
+    PUMP_UNTIL(w, has(w, 1, "HTTP/1.1 401 ") && has(w, 1, "Connection: close"));
+    hang_up(w, 1);
+    dial(w, 2, 0);
+    say(w, 2, "POST /ping HTTP/1.1\r\nHost: x\r\nContent-Length: 60000\r\n\r\n");
+    more_of(w, 2, 40000);
+    PUMP_UNTIL(w, has(w, 2, "HTTP/1.1 200 ") && has(w, 2, "Connection: close"));
+    assert_int_equal(w->in[0].len, 0); /* it was not ended to make room */
+    more_of(w, 0, 1000);
+    PUMP_UNTIL(w, has(w, 0, "HTTP/1.1 400 ") && has(w, 0, "not valid JSON"));
+    http_set_keys(w->http, NULL);
+    http_keys_free(keys);
+}
+
 static void an_upload_that_alone_is_too_much_is_told(void **state) {
     http_limits limits = WORLD_LIMITS;
     limits.held_max = 50000;
@@ -311,6 +337,7 @@ int main(int argc, char **argv) {
         WITH_WORLD(more_than_a_few_are_not_even_told),
         WITH_WORLD(one_address_may_have_so_many_connections),
         WITH_WORLD(the_slowest_upload_makes_room),
+        WITH_WORLD(who_has_no_key_uploads_nothing),
         WITH_WORLD(an_upload_that_alone_is_too_much_is_told),
         WITH_WORLD(who_sends_ahead_beyond_all_room_is_hung_up_on),
         cmocka_unit_test(a_body_that_comes_slowly_has_an_end),
