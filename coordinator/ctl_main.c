@@ -8,8 +8,8 @@
  *   baton-ctl cancel REQ     ends a request, whose ever it is: its client gets 499
  *   baton-ctl keygen DIR     makes the keys of a cluster: DIR/cluster.key, DIR/client.key (net/curve.h)
  *
- * ID is a worker's name or its id. REQ is the x-request-id of a request, the id of its answer, or the number
- * after req= in the coordinator's log. --json prints what a program reads. One question, one answer, one
+ * ID is a worker's name or its id. REQ is the x-request-id of a request, the id of its answer, or req=N as
+ * the coordinator's log has it. --json prints what a program reads. One question, one answer, one
  * thread. Exit status: 0 when the answer is what was asked for, 1 when the coordinator refuses or does not
  * answer, 2 for a command line that is wrong.
  */
@@ -230,8 +230,9 @@ int main(int argc, char **argv) {
         parse_option,
         "status\nworkers\ndrain ID\nundrain ID\ncancel REQ\nkeygen DIR",
         "Shows how a Baton cluster is, lets a worker leave in order, and ends a request.\v"
-        "ID is a worker's name or id. REQ is a request's x-request-id, the id of its answer, or the number "
-        "after req= in the coordinator's log; its client gets the status 499. keygen makes cluster.key, for "
+        "ID is a worker's name or id. REQ is a request's x-request-id, the id of its answer, or "
+        "req=N as the coordinator's log has it; its client gets the status 499. keygen makes cluster.key, "
+        "for "
         "the coordinator and its workers (cluster.key_file), and client.key, for the native socket "
         "(cluster.client_key_file, and --key of programs).",
         0,

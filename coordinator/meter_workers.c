@@ -51,13 +51,20 @@ typedef struct known_worker {
     metric *totals[ARRAY_LEN(worker_totals)];
     metric *busy[BUSY_KIND_COUNT];
     metric *steps_left_out;
+    bool here;         /* at the last look, or it came since */
     UT_hash_handle hh; /* by labels, in the order of coming */
 } known_worker;
+
+/* Workers and pairs that are gone are remembered so far, so that what looks once in a while sees their last
+ * numbers; those that went first are forgotten first. A worker that starts again and again has another name
+ * each time. */
+enum { GONE_WORKERS = 64, GONE_PAIRS = 256 };
 
 /* The series of a pair that was seen once; zero when it is not there. */
 typedef struct known_pair {
     char *labels; /* decode="...",prefill="...",transport="..." */
     metric *up, *latency, *speed;
+    bool here;
     UT_hash_handle hh;
 } known_pair;
 
@@ -105,22 +112,10 @@ void meter_workers_free(meter_workers *m) {
 }
 /* NOLINTEND(readability-function-size, clang-analyzer-unix.Malloc) */
 
-void meter_workers_joined(meter_workers *m, const char *role, const char *worker) {
-    PRE(m);
-    PRE(role);
-    PRE(worker);
-    buf l = {0};
-    metrics_label(&l, "role", role);
-    metrics_label(&l, "worker", worker);
-    metric_add(
-        counter(m, "baton_worker_incarnations_total", "Sessions that a worker of this name began.", l.data),
-        1);
-    buf_done(&l);
-}
-
 static known_worker *know(meter_workers *m, const char *labels) {
     known_worker *k = xcalloc(1, sizeof *k);
     k->labels = xstrdup(labels);
+    k->here = true;
     k->pages_used =
         gauge(m, "baton_kv_pages_used", "Pages in use, as the worker's pool counts them.", labels);
     for (uint32_t i = 0; i < ARRAY_LEN(k->up); i++) {
@@ -177,6 +172,49 @@ static known_worker *known_of(meter_workers *m, const char *labels) {
 /* NOLINTEND(readability-function-size, clang-analyzer-core.NullDereference) */
 
 /* NOLINTBEGIN(readability-function-size, clang-analyzer-core.NullDereference): likewise */
+/* Keeps those that are here, and of the others the last ones, so that they are `most` in all. */
+static void forget_workers(meter_workers *m, uint32_t most) {
+    known_worker *k, *next;
+    for (uint32_t round = 0; round < 2; round++) /* at last whoever it is: nobody has looked for long */
+        HASH_ITER(hh, m->known, k, next) {
+            if (HASH_COUNT(m->known) <= most) return;
+            if (k->here && !round) continue;
+            metrics_forget(m->all, k->labels);
+            HASH_DEL(m->known, k);
+            free(k->labels);
+            free(k);
+        }
+}
+
+static void forget_pairs(meter_workers *m, uint32_t most) {
+    known_pair *k, *next;
+    HASH_ITER(hh, m->pairs, k, next) {
+        if (HASH_COUNT(m->pairs) <= most) return;
+        if (k->here) continue;
+        metrics_forget(m->all, k->labels);
+        HASH_DEL(m->pairs, k);
+        free(k->labels);
+        free(k);
+    }
+}
+/* NOLINTEND(readability-function-size, clang-analyzer-core.NullDereference) */
+
+void meter_workers_joined(meter_workers *m, const char *role, const char *worker) {
+    PRE(m);
+    PRE(role);
+    PRE(worker);
+    buf l = {0};
+    metrics_label(&l, "role", role);
+    metrics_label(&l, "worker", worker);
+    (void)known_of(m, l.data); /* to be forgotten with it */
+    forget_workers(m, WORKERS_MAX + GONE_WORKERS);
+    metric_add(
+        counter(m, "baton_worker_incarnations_total", "Sessions that a worker of this name began.", l.data),
+        1);
+    buf_done(&l);
+}
+
+/* NOLINTBEGIN(readability-function-size, clang-analyzer-core.NullDereference): likewise */
 static known_pair *pair_of(meter_workers *m, const char *labels) {
     known_pair *k = NULL;
     HASH_FIND_STR(m->pairs, labels, k);
@@ -195,7 +233,9 @@ static known_pair *pair_of(meter_workers *m, const char *labels) {
 /* NOLINTEND(readability-function-size, clang-analyzer-core.NullDereference) */
 
 static void copy_pairs(meter_workers *m, const core *c) {
+    uint32_t here = 0;
     for (known_pair *k = m->pairs; k; k = k->hh.next) {
+        k->here = false;
         metric *all[] = {k->up, k->latency, k->speed};
         for (size_t i = 0; i < ARRAY_LEN(all); i++) metric_set(all[i], 0);
     }
@@ -208,10 +248,13 @@ static void copy_pairs(meter_workers *m, const core *c) {
         metrics_label(&l, "transport", p.fact->transport);
         known_pair *k = pair_of(m, l.data);
         buf_done(&l);
+        here += !k->here;
+        k->here = true;
         metric_set(k->up, p.fact->open);
         metric_set(k->latency, (double)p.fact->latency_ns / 1e9);
         metric_set(k->speed, (double)p.fact->bytes_per_s);
     }
+    forget_pairs(m, here + GONE_PAIRS);
 }
 
 /* So that they add up to the pool: what a worker's pool has in use and nobody knows better is of sequences.
@@ -236,6 +279,7 @@ static void copy_worker(meter_workers *m, const core_worker_info *w, const core_
     known_worker *k = known_of(m, l.data);
     buf_done(&l);
     CHECK(w->state < MEMBER_GONE);
+    k->here = true;
     metric_set(k->up[w->state], 1);
     metric_set(k->pages_used, b->pages_used);
     metric_set(k->pages_total, w->page_count);
@@ -274,6 +318,7 @@ void meter_workers_copy(meter_workers *m, const core *c, uint64_t now_ns) {
     PRE(c);
     copy_pairs(m, c);
     for (known_worker *k = m->known; k; k = k->hh.next) {
+        k->here = false;
         for (size_t i = 0; i < ARRAY_LEN(k->up); i++) metric_set(k->up[i], 0);
         for (size_t i = 0; i < ARRAY_LEN(k->pages); i++) metric_set(k->pages[i], 0);
         metric *all[] = {k->pages_used, k->pages_total, k->pages_cached, k->running,
@@ -282,7 +327,9 @@ void meter_workers_copy(meter_workers *m, const core *c, uint64_t now_ns) {
     }
     core_worker_info w;
     uint64_t used = 0, total = 0;
+    uint32_t here = 0;
     for (uint32_t i = 0; core_worker(c, i, now_ns, &w); i++) {
+        here++;
         core_holding h;
         core_holding_of(c, i, &h);
         copy_worker(m, &w, &h);
@@ -290,6 +337,7 @@ void meter_workers_copy(meter_workers *m, const core *c, uint64_t now_ns) {
         used += w.beat.pages_used;
         total += w.page_count;
     }
+    forget_workers(m, here + GONE_WORKERS);
     metric_set(
         gauge(m, "vllm:kv_cache_usage_perc", "Pages in use of the pools that decode, 0 to 1.", m->label),
         total ? (double)used / (double)total : 0);

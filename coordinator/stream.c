@@ -208,8 +208,8 @@ static bool goes_by(const stream *s, const char *name) {
     const char *id = s->request.id, *dash = strchr(id, '-');
     if (id[0] && (strcmp(id, name) == 0 || (dash && strcmp(dash + 1, name) == 0))) return true;
     for (uint32_t i = 0; i < s->count; i++) {
-        char number[24];
-        snprintf(number, sizeof number, "%" PRIu64, s->entries[i].req);
+        char number[32]; /* as the log has it: a bare number may be what another client calls its own */
+        snprintf(number, sizeof number, "req=%" PRIu64, s->entries[i].req);
         if (!s->entries[i].ended && strcmp(number, name) == 0) return true;
     }
     return false;

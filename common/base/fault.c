@@ -123,7 +123,9 @@ static void hold(void) {
 }
 
 bool fault_hit(void) {
-    const fault *f = &faults[atomic_load(&fault_index)];
+    unsigned index = atomic_load(&fault_index);
+    if (index >= fault_count) return false; /* another thread was at the last one */
+    const fault *f = &faults[index];
     if (atomic_fetch_add(&fault_seen, 1) + 1 != f->times) return false;
     continued = 0;
     log_warn("fault", "fault point", "point=%s times=%lu action=%s", point_names[f->point], f->times,

@@ -9,6 +9,7 @@
 
 #include <inttypes.h>
 #include <math.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -44,6 +45,12 @@ metrics *metrics_new(void) {
     return xcalloc(1, sizeof(metrics));
 }
 
+static void series_free(metric *s) {
+    free(s->labels);
+    free(s->counts);
+    free(s);
+}
+
 void metrics_free(metrics *m) {
     if (!m) return;
     for (family *f = m->families, *next; f; f = next) {
@@ -51,9 +58,7 @@ void metrics_free(metrics *m) {
         HASH_CLEAR(hh, f->by_labels);
         for (metric *s = f->series, *after; s; s = after) {
             after = s->next;
-            free(s->labels);
-            free(s->counts);
-            free(s);
+            series_free(s);
         }
         free(f->name);
         free(f->help);
@@ -116,6 +121,29 @@ metric *metrics_get(metrics *m, metric_kind kind, const char *name, const char *
     index_series(f, s);
     return s;
 }
+
+/* NOLINTBEGIN(readability-function-size, clang-analyzer-core.NullDereference): likewise */
+void metrics_forget(metrics *m, const char *labels) {
+    PRE(m);
+    PRE(labels);
+    size_t len = strlen(labels);
+    for (family *f = m->families; f; f = f->next) {
+        f->last = NULL;
+        for (metric **at = &f->series; *at;) {
+            metric *s = *at;
+            bool meant = strncmp(s->labels, labels, len) == 0 && (!s->labels[len] || s->labels[len] == ',');
+            if (!meant) {
+                f->last = s;
+                at = &s->next;
+                continue;
+            }
+            *at = s->next;
+            HASH_DEL(f->by_labels, s);
+            series_free(s);
+        }
+    }
+}
+/* NOLINTEND(readability-function-size, clang-analyzer-core.NullDereference) */
 
 void metric_add(metric *s, double delta) {
     PRE(s);

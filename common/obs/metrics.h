@@ -8,7 +8,7 @@
 #include <stdint.h>
 
 typedef struct metrics metrics;
-typedef struct metric metric; /* one series: a name with its labels; lives as long as the registry */
+typedef struct metric metric; /* one series: a name with its labels; lives until metrics_forget or _free */
 
 typedef enum metric_kind { METRIC_COUNTER, METRIC_GAUGE, METRIC_HISTOGRAM } metric_kind;
 
@@ -25,6 +25,9 @@ metric *metrics_get(metrics *m, metric_kind kind, const char *name, const char *
 void metrics_label(buf *out, const char *name, const char *value);
 /* Likewise, in lower case: for the names of states and kinds, of at most 31 bytes. */
 void metrics_label_lower(buf *out, const char *name, const char *value);
+/* Forgets every series whose labels are these, or begin with these and have more: who holds one of them must
+ * not use it again. */
+void metrics_forget(metrics *m, const char *labels);
 /* Counter, gauge */
 void metric_add(metric *s, double delta);
 /* Gauge; counters that mirror a monotonic source */

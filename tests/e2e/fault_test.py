@@ -8,11 +8,15 @@ import unittest
 from streams import *
 
 
-def holds_work(c, name):
+def holds_work(c, role, name):
     """A worker that does not run holds requests that it has not finished."""
     worker = c.worker(name)
     if not worker:  # the test itself was not let run for so long that the worker is gone
         return c.metric("baton_replays_total") > 0
+    if role == "prefill":
+        # It may hold one that it was told to let go of. But while others wait in the queue, it has been given
+        # another.
+        return worker["assigned"] > 0 and c.metric("baton_requests", state="wait_prefill") > 0
     return worker["assigned"] > 0
 
 
@@ -30,7 +34,7 @@ def caught(c, role, requests, begun):
         wait_for(
             "silence of %s" % name, lambda: (c.worker(name) or {"silence_ms": math.inf})["silence_ms"] > 300
         )
-        if holds_work(c, name):
+        if holds_work(c, role, name):
             return streams, name, pids[name]
         kill(pids[name], signal.SIGCONT)
         streams.ends()
@@ -40,6 +44,10 @@ def caught(c, role, requests, begun):
 def tokens_of_all(count):
     """Each stream is being decoded: the first token is of the prompt."""
     return lambda streams: min(streams.progress) >= count
+
+
+def a_queue(c):
+    return lambda _: c.metric("baton_requests", state="wait_prefill") >= 2
 
 
 # Long enough that a worker is found in the middle of it.

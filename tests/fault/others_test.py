@@ -104,10 +104,11 @@ class Named(unittest.TestCase):
                     free = lambda: c.worker("prefill-0")["pages"]["free"]
                     wait_for(
                         "no room for a prompt at P",
-                        lambda: free() < 19 and c.metric("baton_requests", state="wait_prefill") >= 8,
+                        lambda: free() < 19
+                        and c.metric("baton_requests", state="wait_prefill") > 0
+                        and c.metric("baton_kv_pages_pinned") >= 57,
                     )
                     parked = c.metric("baton_kv_pages_pinned")
-                    self.assertGreaterEqual(parked, 57)
                 going_on = time.monotonic()
                 self.right(first)
                 self.right(second)
@@ -155,7 +156,7 @@ class Named(unittest.TestCase):
     def test_the_coordinator_is_killed_and_another_one_starts(self):
         fault = "kill -9 of the coordinator"
         with Stage(disaggregated()) as c, played(fault):
-            streams = Streams(c, requests())
+            streams = Streams(c, [dict(b, max_tokens=3000) for b in requests()])  # none ends before
             wait_for("all of them", lambda: min(streams.progress) >= 5)
             kill(c.pids("baton-coordinator")[0])
             moment = time.monotonic()

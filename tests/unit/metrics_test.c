@@ -109,6 +109,24 @@ static void label_values_are_escaped(void **state) {
     buf_done(&labels);
 }
 
+static void series_are_forgotten_by_their_labels(void **state) {
+    (void)state;
+    metrics *m = metrics_new();
+    metric_set(metrics_get(m, METRIC_GAUGE, "g", "h", "worker=\"a\"", NULL, 0), 1);
+    metric_set(metrics_get(m, METRIC_GAUGE, "g", "h", "worker=\"a\",state=\"x\"", NULL, 0), 2);
+    metric_set(metrics_get(m, METRIC_GAUGE, "g", "h", "worker=\"ab\"", NULL, 0), 3);
+    metric_set(metrics_get(m, METRIC_COUNTER, "c_total", "h", "worker=\"a\"", NULL, 0), 4);
+    metrics_forget(m, "worker=\"a\"");
+    metric_set(metrics_get(m, METRIC_GAUGE, "g", "h", "worker=\"d\"", NULL, 0), 5);
+    buf out = {0};
+    metrics_print(m, &out);
+    assert_non_null(strstr(out.data, "g{worker=\"ab\"} 3\ng{worker=\"d\"} 5\n"));
+    assert_null(strstr(out.data, "worker=\"a\""));
+    assert_true(metric_value(metrics_get(m, METRIC_COUNTER, "c_total", "h", "worker=\"a\"", NULL, 0)) == 0);
+    buf_done(&out);
+    metrics_free(m);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_empty_registry_prints_nothing),
@@ -117,6 +135,7 @@ int main(void) {
         cmocka_unit_test(a_histogram_without_labels_has_only_le),
         cmocka_unit_test(numbers_are_read_back_exactly),
         cmocka_unit_test(label_values_are_escaped),
+        cmocka_unit_test(series_are_forgotten_by_their_labels),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
