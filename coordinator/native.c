@@ -260,7 +260,7 @@ static void abort_request(peer *p, const Baton__ClientAbort *m) {
     if (!choices) {
         api_error e = {0};
         api_fail(&e, 404, "request",
-                 "no request that runs is called %.128s: want its x-request-id, the id of its answer, or the "
+                 "no request that runs is called %.128s: want its x-request-id, the id of its answer, or "
                  "req=N as the log has it",
                  m->request);
         send_error(p, &id, &e);
