@@ -14,19 +14,20 @@ from stage import *
 # there waits first, until what it had said before was seen to arrive.
 HOLD = True
 VERB = {signal.SIGKILL: "kill -9", signal.SIGSTOP: "SIGSTOP"}
+# In an order in which what is left of a request, once its worker goes on, does not come to the next point.
 STATES = {
     "prefill": [
         ("p.prefill", 60, not HOLD, "in a step of a prompt"),
+        ("p.sealed", 1, HOLD, "its SEAL was taken, its token was not told"),
         ("p.first_token", 1, HOLD, "its first token was told, no SEAL left"),
         ("p.segment", 7, not HOLD, "in the middle of a SEGMENT"),
-        ("p.sealed", 1, HOLD, "its SEAL was taken, its token was not told"),
     ],
     "decode": [
-        ("d.reserved", 2, not HOLD, "it reserved, the first SEGMENT is there"),
-        ("d.segment", 7, not HOLD, "in the middle of a SEGMENT"),
-        ("d.sealed", 2, not HOLD, "all is verified, nobody was told"),
-        ("d.verified", 1, HOLD, "VERIFIED was told, no token"),
         ("d.decode", 300, not HOLD, "in a step of a batch"),
+        ("d.verified", 1, HOLD, "VERIFIED was told, no token"),
+        ("d.sealed", 2, not HOLD, "all is verified, nobody was told"),
+        ("d.segment", 7, not HOLD, "in the middle of a SEGMENT"),
+        ("d.reserved", 2, not HOLD, "it reserved, the first SEGMENT is there"),
     ],
 }
 # With none left, which states are frozen: all of them take a minute.
