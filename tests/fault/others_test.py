@@ -104,9 +104,9 @@ class Named(unittest.TestCase):
                     free = lambda: c.worker("prefill-0")["pages"]["free"]
                     wait_for(
                         "no room for a prompt at P",
-                        lambda: free() < 19
+                        lambda: free() < 38  # one that was replayed may need so many
                         and c.metric("baton_requests", state="wait_prefill") > 0
-                        and c.metric("baton_kv_pages_pinned") >= 57,
+                        and c.metric("baton_kv_pages_pinned") > 80 - 38,
                     )
                     parked = c.metric("baton_kv_pages_pinned")
                 going_on = time.monotonic()
