@@ -1,15 +1,20 @@
-/* Who is let into the queue, and how long it may stay there.
+/* Who is let into the queue, and how long it may stay there. Refused is
  *
- *   never      it cannot fit, or no worker of a role is there or expected
- *   full       limits.max_queue, max_requests, or max_queue_tokens; a request alone is let in whatever it
- * has, so that a bound of tokens keeps nobody out for good its share  a client's own in the queue may be
- * SHARE times what is free: four fifths for one that asks alone, four ninths each for two, and something is
- * always free for the next one. This bound moves by itself, pushes nobody out, and needs no number of clients
- * (dynamic thresholds: Choudhury, Hahne, "Dynamic Queue Length Thresholds for Shared-Memory Packet Switches",
- * 1998). Where nobody has ever said who it is all are one client, and the queue is theirs late       by what
- * pace.h has learned its first token would come after its time, or nobody would take it within
- *              wait_prefill_ms. What is late would use up what others need to be in time, so that under
- * overload hardly anything would be. Nobody is refused so while the queue is empty */
+ * - what can never be: it fits no pool, or no worker of a role is there or expected;
+ *
+ * - what finds the queue full: limits.max_queue, max_requests, max_queue_tokens. A request that comes while
+ *   nobody waits is let in whatever it has, so that a bound of tokens keeps nobody out for good;
+ *
+ * - what is beyond its client's share: a client's own in the queue may be SHARE times what is free, four
+ *   fifths for one that asks alone, four ninths each for two, and something is always free for the next one.
+ *   This bound moves by itself, pushes nobody out, and needs no number of clients (dynamic thresholds:
+ *   Choudhury, Hahne, "Dynamic Queue Length Thresholds for Shared-Memory Packet Switches", 1998). Where
+ *   nobody has ever said who it is all are one client, and the queue is theirs;
+ *
+ * - what is late: by what pace.h has learned its first token would come after its time, or nobody would take
+ *   it within wait_prefill_ms. It would use up what others need to be in time, so that under overload hardly
+ *   anything would be. Nobody is refused so while the queue is empty.
+ */
 #include "coordinator/state.h"
 
 #include "base/clock.h"
