@@ -369,6 +369,11 @@ uint32_t http_asked(const http *h) {
     return h->client_count;
 }
 
+size_t http_owed(const http *h) {
+    PRE(h);
+    return http_server_unsent(h->server);
+}
+
 void http_drain(http *h) {
     PRE(h);
     h->stopping = true;

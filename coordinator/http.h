@@ -25,6 +25,8 @@ void http_set_tls(http *h, const http_tls *tls);
 void http_turn(http *h, uint64_t now_ns);
 /* Clients whose request has no whole answer yet; pages and their readers do not count. */
 uint32_t http_asked(const http *h);
+/* Bytes of answers that are made and have not left yet. */
+size_t http_owed(const http *h);
 /* New requests are refused with 503; those that run go on, and pages are answered. */
 void http_drain(http *h);
 /* Stops accepting and ends all clients with an error. */

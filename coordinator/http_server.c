@@ -158,6 +158,14 @@ void http_server_crowd(const http_server *s, uint32_t *connections, size_t *held
     *held = s->crowd.held;
 }
 
+size_t http_server_unsent(const http_server *s) {
+    PRE(s);
+    size_t unsent = 0;
+    const http_conn *c;
+    DL_FOREACH(s->conns, c) unsent += evbuffer_get_length(http_conn_output(c));
+    return unsent;
+}
+
 void http_server_stop(http_server *s) {
     PRE(s);
     if (s->listener) evconnlistener_free(s->listener);

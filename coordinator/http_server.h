@@ -26,6 +26,8 @@ void http_server_free(http_server *s);
 uint16_t http_server_port(const http_server *s);
 /* Connections, without those that are turned away, and bytes of requests that are being read. */
 void http_server_crowd(const http_server *s, uint32_t *connections, size_t *held);
+/* Of all answers: bytes that have not left for the kernel yet. */
+size_t http_server_unsent(const http_server *s);
 /* Accepts no more. */
 void http_server_stop(http_server *s);
 /* For connections to come; of a server that has a certificate. Borrowed. */

@@ -42,6 +42,7 @@
 #define CROWD         16u
 #define GATHER_NS     (400 * NS_PER_US)
 #define LAST_WORDS_NS (100 * NS_PER_MS) /* so that the last answers leave before the process does */
+#define UNREAD_NS (5 * NS_PER_S)        /* and those that a client does not read hold it up no longer */
 
 typedef struct app {
     config *cfg;
@@ -195,7 +196,7 @@ static void turn_to_the_end(app *a, uint64_t now_ns) {
     if (a->stage == DRAINING) {
         char limit[48];
         snprintf(limit, sizeof limit, "limits.drain_ms is %u", a->cfg->limits.drain_ms);
-        if (http_asked(a->http) == 0 && (!a->native || native_asked(a->native) == 0))
+        if (!http_asked(a->http) && !http_owed(a->http) && (!a->native || !native_asked(a->native)))
             leave(a, NULL, now_ns);
         else if (workers_left(a, now_ns))
             leave(a, "no worker is left", now_ns);
@@ -203,8 +204,9 @@ static void turn_to_the_end(app *a, uint64_t now_ns) {
             leave(a, limit, now_ns);
         return;
     }
-    bool spoken = now_ns >= a->stage_ns + LAST_WORDS_NS;
-    if ((spoken && workers_left(a, now_ns)) || late) loop_stop(a->loop);
+    /* However short drain_ms is, what was said to clients leaves first. */
+    bool spoken = now_ns >= a->stage_ns + (http_owed(a->http) ? UNREAD_NS : LAST_WORDS_NS);
+    if (spoken && (late || workers_left(a, now_ns))) loop_stop(a->loop);
 }
 
 static uint64_t turn(void *ctx, uint64_t now_ns) {

@@ -123,6 +123,31 @@ class Drain(unittest.TestCase):
             for events in streams.ends():
                 self.assertIn("limits.drain_ms is 1", events[-2]["error"]["message"])
 
+    def test_a_coordinator_that_stops_lets_clients_read_what_it_answered(self):
+        body = json.dumps({"prompt": "All work and no play makes Jack a dull boy. " * 150000}).encode()
+        for limits in ({"drain_ms": 600000}, {"drain_ms": 1}):
+            with self.subTest(limits), Cluster(disaggregated(limits=limits)) as c, socket.socket() as s:
+                s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)  # most of it stays over there
+                s.settimeout(60 * SLOW)
+                s.connect(("127.0.0.1", c.http_port))
+                head = (
+                    b"POST /tokenize HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: %d\r\n\r\n"
+                )
+                s.sendall(head % len(body) + body)
+                raw = s.recv(1024)
+                kill(c.pids("baton-coordinator")[0], signal.SIGTERM)
+                wait_for("the stop", lambda: "coordinator stopping when" in c.log())
+                until = time.monotonic() + 0.5
+                while time.monotonic() < until:
+                    self.assertTrue(c.pids("baton-coordinator"))
+                pieces = [raw]
+                while pieces[-1]:
+                    pieces.append(s.recv(1 << 20))
+                raw = b"".join(pieces)
+                answer = json.loads(raw[raw.index(b"\r\n\r\n") :])
+                self.assertEqual(len(answer["tokens"]), answer["count"])
+                self.assertEqual(c.process.wait(60 * SLOW), 0)
+
     def test_a_second_sigterm_or_sigint_ends_a_worker_at_once(self):
         requests = bodies(4, 40, 4 * TOKENS)
         for signos in ([signal.SIGTERM, signal.SIGTERM], [signal.SIGTERM, signal.SIGINT], [signal.SIGINT]):
