@@ -135,7 +135,7 @@ class Drain(unittest.TestCase):
                 )
                 s.sendall(head % len(body) + body)
                 raw = s.recv(1024)
-                kill(c.pids("baton-coordinator")[0], signal.SIGTERM)
+                c.process.terminate()
                 wait_for("the stop", lambda: "coordinator stopping when" in c.log())
                 until = time.monotonic() + 0.5
                 while time.monotonic() < until:
