@@ -186,6 +186,8 @@ def cluster_that_ends(kind):
             *[
                 "--num-prompts",
                 "100000",
+                "--request-rate",
+                "500",  # or a client whose requests are all refused at once is through with them before that
                 "--max-concurrency",
                 "4",
                 "--random-output-len",

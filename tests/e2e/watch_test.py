@@ -205,6 +205,7 @@ class Watch(unittest.TestCase):
                 self.assertEqual({e["event"] for e in events(path)}, {"join", "ready"})
                 jump(clock, DAY)
                 kill(c.worker_pid("decode-0"))  # the workers' own log is a day ahead, too
+                wait_for("its death in the log", lambda: events(path, event="gone"))
                 c.start_worker("decode")
                 wait_for("its successor", lambda: c.health()[1]["status"] == "ok")
                 (gone,) = events(path, event="gone")
