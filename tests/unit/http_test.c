@@ -107,6 +107,7 @@ static void a_request_says_until_when_its_first_token_must_come(void **state) {
         PUMP_UNTIL(w, has(w, 0, "}}"));
         assert_true(has(w, 0, "HTTP/1.1 400 "));
         assert_true(has(w, 0, "x-slo-ttft-ms: want whole milliseconds, 0 (any time) to 86400000, got "));
+        hang_up(w, 0);
     }
     static const char *const fields[] = {"x-slo-ttft-ms: 2500\r\n", "X-SLO-TTFT-MS: 0\r\n", ""};
     uint64_t before_ns = clock_now_ns();
@@ -114,6 +115,7 @@ static void a_request_says_until_when_its_first_token_must_come(void **state) {
         dial(w, 0, 0);
         post(w, 0, COMPLETIONS, fields[i], "{\"prompt\":\"a\"}");
         PUMP_UNTIL(w, w->core.last == i + 1);
+        hang_up(w, 0);
     }
     assert_in_range(w->core.requests[1].first_by_ns, before_ns + 2500 * NS_PER_MS,
                     clock_now_ns() + 2500 * NS_PER_MS);
