@@ -383,7 +383,7 @@ static void expire(core *c, request *r, uint64_t now_ns) {
         break;
     case REQ_WAIT_KV:
         errf(&eb, ST_TIMEOUT, "no decode worker had taken over the KV cache within %llu ms%s%s",
-             c->opt.wait_kv_ns / NS_PER_MS, r->decode ? ": still waiting for " : "",
+             (now_ns - r->kv_since_ns) / NS_PER_MS, r->decode ? ": still waiting for " : "",
              r->decode ? r->decode->name : "");
         recovery_fail(c, r, ST_TIMEOUT, eb.text, now_ns);
         break;
