@@ -78,7 +78,8 @@ static routed route_one(core *c, request *r, bool decode_blocked, uint64_t now_n
     bool handed_over = to.prefill->role == ROLE_PREFILL && !request_ends_with_prefill(r);
     if (handed_over && runs_ahead(c, r, now_ns)) return WAITS;
     tell(c, DECISION_ROUTE, r, to.prefill, to.decode);
-    pace_left(&c->pace, request_rows(r));
+    if (!r->left_queue) pace_left(&c->pace, request_rows(r));
+    r->left_queue = true;
     request_move(r, REQ_PREFILL, now_ns);
     request_enter(r, STAGE_PREFILL, to.prefill, now_ns);
     outbox_prefill(c, r, to.prefill, prefix_found_pages(&ask.computing, &to.prefill->prefixes));

@@ -89,6 +89,7 @@ void recovery_replay(core *c, request *r, core_retry why, const char *text, uint
     if (why != RETRY_NO_ROOM) r->queue_since_ns = now_ns;
     request_table_place(&c->requests, r);
     if (why == RETRY_NO_ROOM) return;
+    r->left_queue = false;
     r->replays++;
     c->counts.replays++;
     if (why == RETRY_PREEMPTED) {
