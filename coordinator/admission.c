@@ -62,19 +62,17 @@ static status check_roles(core *c, errbuf *eb) {
                 worker_role_name(c->admission.missing));
 }
 
+uint32_t admission_max_tokens(const core *c, const core_request *r) {
+    uint32_t limit = c->admission.tokens;
+    if (r->max_tokens_given || r->prompt_count >= limit) return r->params.max_tokens;
+    return MIN(r->params.max_tokens, limit - r->prompt_count);
+}
+
 /* Rule 10. After check_roles. */
-static status admit_tokens(const core *c, const core_request *r, uint32_t *max_tokens, errbuf *eb) {
+static status check_tokens(const core *c, const core_request *r, errbuf *eb) {
     const member *pool = c->admission.pool;
     uint32_t limit = c->admission.tokens;
-    uint64_t asked = (uint64_t)r->prompt_count + MAX(r->params.max_tokens, 1u);
-    if (asked <= limit) {
-        *max_tokens = r->params.max_tokens;
-        return ST_OK;
-    }
-    if (!r->max_tokens_given && r->prompt_count < limit) {
-        *max_tokens = limit - r->prompt_count;
-        return ST_OK;
-    }
+    if ((uint64_t)r->prompt_count + MAX(admission_max_tokens(c, r), 1u) <= limit) return ST_OK;
     char sum[96];
     if (r->max_tokens_given)
         snprintf(sum, sizeof sum, "the prompt of %u tokens with max_tokens %u", r->prompt_count,
@@ -89,21 +87,14 @@ static status admit_tokens(const core *c, const core_request *r, uint32_t *max_t
                 sum, limit, pool->name);
 }
 
-uint32_t admission_max_tokens(const core *c, const core_request *r) {
-    uint32_t max_tokens = 0;
-    CHECK(admit_tokens(c, r, &max_tokens, NULL) == ST_OK);
-    return max_tokens;
-}
-
 /* Whether each of them could be computed at all */
 static status check_fit(core *c, const core_request *r, uint32_t count, errbuf *eb) {
     status st = ST_OK;
     for (uint32_t i = 0; i < count && st == ST_OK; i++) {
-        uint32_t max_tokens = 0;
         if (r[i].prompt_count == 0)
             st = errf(eb, ST_INVALID, "the prompt's token count must be at least 1");
         else
-            st = admit_tokens(c, &r[i], &max_tokens, eb);
+            st = check_tokens(c, &r[i], eb);
     }
     if (st == ST_OK && count > c->opt.max_queue)
         st = errf(eb, ST_INVALID, "%u choices are asked for at once, and limits.max_queue is %u", count,

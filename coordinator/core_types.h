@@ -168,10 +168,11 @@ typedef enum core_event_kind {
     EVENT_REPLAY,
     EVENT_HANDOFF_ABORT,
     EVENT_REQUEST_FAILED,
-    EVENT_CANCELED, /* by hand; a front tells of it, not the core */
+    EVENT_CANCELED,    /* by hand; a front tells of it, not the core */
+    EVENT_CLIENT_LEFT, /* before its answer was complete; as EVENT_CANCELED */
     EVENT_COUNT
 } core_event_kind;
-/* "join" ... "canceled" */
+/* "join" ... "client_left" */
 const char *core_event_name(core_event_kind kind);
 
 typedef struct core_event {
@@ -180,7 +181,7 @@ typedef struct core_event {
     const char *role;     /* its role; NULL: none */
     uint64_t incarnation; /* its session; 0: none */
     uint64_t req;         /* 0: it is about no request */
-    uint32_t attempt;     /* of req, that ended so */
+    uint32_t attempt;     /* of req, that ended so; 0: not of one */
     const char *cause;    /* one word: a core_retry's name, or a status; NULL: none */
     const char *reason;   /* for people; "" = none */
 } core_event;

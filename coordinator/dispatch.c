@@ -3,7 +3,8 @@
  *   1. parked KV, oldest first, gets D pages;
  *   2. prompts that are being computed without a D, oldest first, get D pages;
  *   3. the queue: replays first, then clients in fair turns (fair_queue.h), of each by priority, then the
- * first come first. One that finds no route stops those behind it.
+ * first come first. One that finds no route stops those behind it; one that could only wait until
+ * its first token is late is ended.
  *
  * Strict order keeps large requests from starving: when an older one waits for D pages no younger one
  * reserves any. Only a request that no living worker could ever hold is passed over; its deadline ends it,
@@ -52,18 +53,26 @@ static bool offer_decode(core *c, request_line line, uint64_t now_ns) {
     return true;
 }
 
-/* Whether its second token would keep it waiting, when it has a time for its first one: those before it have
- * theirs and wait for room at a decode worker, or for the link, for longer than an eighth of its time. It
- * waits in the queue instead, where admission sees it. */
-static bool runs_ahead(core *c, const request *r, uint64_t now_ns) {
-    if (r->first_by_ns == UINT64_MAX || r->log.count) return false;
+/* How long it should wait before a worker computes its prompt, when it has a time for its first token: those
+ * before it have theirs and wait for room at a decode worker, or for the link, and its second token may wait
+ * for that for an eighth of its time. So it waits in the queue instead, where admission sees it. */
+static uint64_t runs_ahead_ns(core *c, const request *r, uint64_t now_ns) {
+    if (r->first_by_ns == UINT64_MAX || r->log.count) return 0;
     uint32_t pending = c->requests.handing_over;
-    if (!admission_served(c) || pending <= c->admission.prefills) return false;
-    return pace_wait_count_ns(&c->handovers, pending, now_ns) >
-           (r->first_by_ns - r->sm.first_ns[REQ_NEW]) / AHEAD_PARTS;
+    if (!admission_served(c) || pending <= c->admission.prefills) return 0;
+    uint64_t wait_ns = pace_wait_count_ns(&c->handovers, pending, now_ns);
+    uint64_t may_ns = (r->first_by_ns - r->sm.first_ns[REQ_NEW]) / AHEAD_PARTS;
+    return wait_ns > may_ns ? wait_ns - may_ns : 0;
 }
 
-typedef enum routed { ROUTED, PASSED_OVER, WAITS } routed;
+/* One whose time is over before that would only keep those behind it waiting. */
+static void give_up(core *c, request *r, uint64_t now_ns) {
+    errbuf why = {0};
+    errf(&why, ST_TIMEOUT, "%u prompts before it wait for a decode worker", c->requests.handing_over);
+    recovery_expire_late(c, r, why.text, now_ns);
+}
+
+typedef enum routed { ROUTED, PASSED_OVER, GIVEN_UP, WAITS } routed;
 
 static routed route_one(core *c, request *r, bool decode_blocked, uint64_t now_ns) {
     route_ask ask = ask_of(r);
@@ -76,9 +85,15 @@ static routed route_one(core *c, request *r, bool decode_blocked, uint64_t now_n
         return PASSED_OVER;
     }
     bool handed_over = to.prefill->role == ROLE_PREFILL && !request_ends_with_prefill(r);
-    if (handed_over && runs_ahead(c, r, now_ns)) return WAITS;
+    uint64_t ahead_ns = handed_over ? runs_ahead_ns(c, r, now_ns) : 0;
+    if (ahead_ns && ahead_ns <= r->leave_by_ns - MIN(now_ns, r->leave_by_ns)) return WAITS;
+    if (ahead_ns) {
+        give_up(c, r, now_ns);
+        return GIVEN_UP;
+    }
     tell(c, DECISION_ROUTE, r, to.prefill, to.decode);
-    pace_left(&c->pace, request_rows(r));
+    if (!r->left_queue) pace_left(&c->pace, request_rows(r));
+    r->left_queue = true;
     request_move(r, REQ_PREFILL, now_ns);
     request_enter(r, STAGE_PREFILL, to.prefill, now_ns);
     outbox_prefill(c, r, to.prefill, prefix_found_pages(&ask.computing, &to.prefill->prefixes));
@@ -91,8 +106,9 @@ static void serve(core *c, uint64_t now_ns) {
     static const request_line queue[] = {LINE_REPLAYS, LINE_NEW};
     for (uint32_t i = 0; i < ARRAY_LEN(queue); i++) {
         for (request *r; (r = request_table_first(&c->requests, queue[i]));) {
-            if (route_one(c, r, decode_blocked, now_ns) == WAITS) return;
-            decode_blocked = decode_blocked || r->line == LINE_COMPUTING;
+            routed how = route_one(c, r, decode_blocked, now_ns);
+            if (how == WAITS) return;
+            decode_blocked = decode_blocked || (how == ROUTED && r->line == LINE_COMPUTING);
         }
     }
 }

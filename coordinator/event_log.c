@@ -168,7 +168,7 @@ void event_log_add(event_log *l, const core_event *e, const char *id, uint64_t n
     else
         buf_adds(&b, ",\"req\":null");
     add_text(&b, "id", id);
-    if (e->req)
+    if (e->attempt)
         buf_addf(&b, ",\"attempt\":%u", e->attempt);
     else
         buf_adds(&b, ",\"attempt\":null");
@@ -179,6 +179,14 @@ void event_log_add(event_log *l, const core_event *e, const char *id, uint64_t n
     if (ring_push(l->lines, &one) == ST_OK) return;
     atomic_fetch_add(&l->dropped, 1);
     buf_done(&b);
+}
+
+void event_log_left(event_log *l, const stream *s, const char *cause, const char *reason, uint64_t now_ns) {
+    PRE(cause);
+    PRE(reason);
+    core_event e = {.kind = EVENT_CLIENT_LEFT, .cause = cause, .reason = reason};
+    const char *id = NULL;
+    if (stream_owes(s, &e.req, &id)) event_log_add(l, &e, id, now_ns);
 }
 
 uint64_t event_log_dropped(const event_log *l) {

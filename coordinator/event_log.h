@@ -14,7 +14,7 @@
 #ifndef BATON_COORDINATOR_EVENT_LOG_H
 #define BATON_COORDINATOR_EVENT_LOG_H
 
-#include "coordinator/core_types.h"
+#include "coordinator/stream.h"
 
 #define EVENT_LOG_LINES_MAX 4096u /* on their way to the thread */
 #define EVENT_LOG_BYTES_MAX ((uint64_t)64 << 20)
@@ -27,6 +27,9 @@ status event_log_open(event_log **out, const char *path, uint64_t bytes_max, err
 void event_log_free(event_log *l);
 /* id: the client's name of the request, or NULL. A no-op when l is NULL, as for a config without the file. */
 void event_log_add(event_log *l, const core_event *e, const char *id, uint64_t now_ns);
+/* The client of s leaves: EVENT_CLIENT_LEFT, if it waited for anything yet. cause: one word. s may be NULL.
+ */
+void event_log_left(event_log *l, const stream *s, const char *cause, const char *reason, uint64_t now_ns);
 /* Lines that were not written; 0 when l is NULL */
 uint64_t event_log_dropped(const event_log *l);
 

@@ -9,9 +9,9 @@ const char *core_retry_name(core_retry why) {
 }
 
 const char *core_event_name(core_event_kind kind) {
-    static const char *const names[EVENT_COUNT] = {"join",   "refused",       "ready",          "suspect",
-                                                   "drain",  "undrain",       "left",           "gone",
-                                                   "replay", "handoff_abort", "request_failed", "canceled"};
+    static const char *const names[EVENT_COUNT] = {
+        "join", "refused", "ready",         "suspect",        "drain",    "undrain",    "left",
+        "gone", "replay",  "handoff_abort", "request_failed", "canceled", "client_left"};
     PRE(kind < EVENT_COUNT);
     return names[kind];
 }

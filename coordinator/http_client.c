@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "coordinator/event_log.h"
 #include "coordinator/openai.h"
 
 #include <stdio.h>
@@ -70,6 +71,7 @@ static http_request *untie(http_client *c) {
 static void on_gone(void *ctx) {
     http_client *c = ctx;
     log_debug("http", "client gone", "id=%s", c->request_id);
+    event_log_left(c->http->opt.events, c->stream, "closed", "its connection was closed", clock_now_ns());
     (void)untie(c);
     http_client_free(c);
 }
@@ -272,6 +274,8 @@ void http_client_check(http_client *c, uint64_t now_ns) {
         c->drained_ns = now_ns;
     } else if (now_ns - c->drained_ns >= c->http->opt.limits.slow_client_ns) {
         log_warn("http", "client does not read, canceled", "id=%s unsent=%zu", c->request_id, unsent);
+        event_log_left(c->http->opt.events, c->stream, "slow", "it did not read for limits.slow_client_ms",
+                       now_ns);
         http_request *req = untie(c);
         http_client_free(c);
         http_drop(req);

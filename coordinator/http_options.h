@@ -22,6 +22,7 @@ typedef struct http_options {
     const text_env *env;
     meter *meter;
     trace *trace;
+    struct event_log *events; /* NULL: none is kept */
     health_facts facts;
     http_access access;
     http_limits limits;

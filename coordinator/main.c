@@ -388,6 +388,7 @@ static status open_fronts(app *a, errbuf *eb) {
                        .env = &a->env,
                        .meter = a->meter,
                        .trace = a->trace,
+                       .events = a->events,
                        .facts = a->facts,
                        .access = {.origins = c->http.cors_origins,
                                   .credentials = c->http.cors_credentials,

@@ -122,9 +122,13 @@ static void ask_free(ask *a, uint64_t now_ns) {
     free(a);
 }
 
-static void peer_free(peer *p, uint64_t now_ns) {
+/* cause: as for event_log_left. */
+static void peer_free(peer *p, const char *cause, const char *why, uint64_t now_ns) {
     ask *a, *next;
-    HASH_ITER(hh, p->asks, a, next) ask_free(a, now_ns);
+    HASH_ITER(hh, p->asks, a, next) {
+        event_log_left(p->native->opt.events, a->stream, cause, why, now_ns);
+        ask_free(a, now_ns);
+    }
     if (p->events) DL_DELETE2(p->native->speaking, p, out_prev, out_next);
     buf_done(&p->out);
     drop_peer(p);
@@ -217,7 +221,9 @@ static void cancel_request(peer *p, uint64_t id) {
         api_fail(&e, 503, NULL, "canceled before it was accepted");
         send_error(p, &id, &e);
     }
-    ask_free(a, clock_now_ns());
+    uint64_t now_ns = clock_now_ns();
+    event_log_left(p->native->opt.events, a->stream, "canceled", "the client canceled it", now_ns);
+    ask_free(a, now_ns);
 }
 
 static native_look look_at(const native *n) {
@@ -323,7 +329,7 @@ static void on_lost(void *ctx, uint64_t conn, const char *why) {
     peer *p = find_peer(n, conn);
     if (!p) return;
     log_debug("native", "client gone", "peer=%" PRIu64 " requests=%u why=%s", conn, HASH_COUNT(p->asks), why);
-    peer_free(p, clock_now_ns());
+    peer_free(p, "closed", why, clock_now_ns());
 }
 
 /* ---- answers ---- */
@@ -393,7 +399,7 @@ static void scan(native *n, uint64_t now_ns) {
         log_debug("native", "hanging up on a client", "peer=%" PRIu64 " requests=%u why=%s", p->conn,
                   HASH_COUNT(p->asks), fault);
         bus_drop(n->bus, p->conn);
-        peer_free(p, now_ns);
+        peer_free(p, "slow", fault, now_ns);
     }
 }
 
@@ -435,7 +441,7 @@ status native_open(native **out, const char *endpoint, const native_options *opt
 void native_free(native *n) {
     if (!n) return;
     peer *p, *next;
-    HASH_ITER(hh, n->peers, p, next) peer_free(p, clock_now_ns());
+    HASH_ITER(hh, n->peers, p, next) peer_free(p, "closed", "the coordinator ends", clock_now_ns());
     bus_free(n->bus);
     free(n);
 }

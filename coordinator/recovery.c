@@ -89,6 +89,7 @@ void recovery_replay(core *c, request *r, core_retry why, const char *text, uint
     if (why != RETRY_NO_ROOM) r->queue_since_ns = now_ns;
     request_table_place(&c->requests, r);
     if (why == RETRY_NO_ROOM) return;
+    r->left_queue = false;
     r->replays++;
     c->counts.replays++;
     if (why == RETRY_PREEMPTED) {
@@ -294,17 +295,23 @@ void recovery_judge_members(core *c, uint64_t now_ns) {
 
 /* ---- deadlines of requests ---- */
 
-/* Its first token is late whatever happens now. */
-static void expire_late(core *c, request *r, uint64_t now_ns) {
+void recovery_expire_late(core *c, request *r, const char *why, uint64_t now_ns) {
+    PRE(c);
+    PRE(r);
+    PRE(why);
     errbuf eb = {0};
-    uint64_t ns = now_ns - r->sm.first_ns[REQ_NEW];
-    const char *what =
-        admission_served(c) ? "no worker had room for the prompt" : "there was no worker of a role";
-    errf(&eb, ST_TIMEOUT, "its first token cannot come in time any more: %s within %llu ms; try again later",
-         what, ns / NS_PER_MS);
+    errf(&eb, ST_TIMEOUT, "its first token cannot come in time any more: %s; try again later", why);
     c->counts.expired++;
     if (r->expected_ns) pace_error(&c->pace, (int64_t)(r->first_by_ns - r->expected_ns));
     recovery_fail(c, r, ST_PEER, eb.text, now_ns);
+}
+
+static void expire_in_queue(core *c, request *r, uint64_t now_ns) {
+    errbuf why = {0};
+    errf(&why, ST_TIMEOUT, "%s within %llu ms",
+         admission_served(c) ? "no worker had room for the prompt" : "there was no worker of a role",
+         (now_ns - r->sm.first_ns[REQ_NEW]) / NS_PER_MS);
+    recovery_expire_late(c, r, why.text, now_ns);
 }
 
 /* What kept it in the queue, and the remedy. */
@@ -370,7 +377,7 @@ static void expire(core *c, request *r, uint64_t now_ns) {
     switch (request_state(r)) {
     case REQ_WAIT_PREFILL:
         if (!r->log.count && r->leave_by_ns <= now_ns) {
-            expire_late(c, r, now_ns);
+            expire_in_queue(c, r, now_ns);
             break;
         }
         why_it_waited(c, r, &eb);
@@ -383,7 +390,7 @@ static void expire(core *c, request *r, uint64_t now_ns) {
         break;
     case REQ_WAIT_KV:
         errf(&eb, ST_TIMEOUT, "no decode worker had taken over the KV cache within %llu ms%s%s",
-             c->opt.wait_kv_ns / NS_PER_MS, r->decode ? ": still waiting for " : "",
+             (now_ns - r->kv_since_ns) / NS_PER_MS, r->decode ? ": still waiting for " : "",
              r->decode ? r->decode->name : "");
         recovery_fail(c, r, ST_TIMEOUT, eb.text, now_ns);
         break;

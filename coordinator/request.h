@@ -89,6 +89,7 @@ typedef struct request {
     /* When it must have left the queue for the first time, so that its first token comes in time; UINT64_MAX:
      * no matter. first_by_ns is that time, expected_ns when its token was expected; 0: nothing was known. */
     uint64_t leave_by_ns, first_by_ns, expected_ns;
+    bool left_queue; /* and pace.h has heard of it; not told again after a worker had no room: it came back */
     uint64_t queue_since_ns; /* start of WAIT_PREFILL's deadline: kept when a worker had no room after all */
     uint64_t
         kv_since_ns;   /* WAIT_KV entered from PREFILL: its deadline and the hand-off time count from here */

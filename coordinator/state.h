@@ -162,6 +162,8 @@ void recovery_drain(core *c, member *m, uint64_t now_ns);
 void recovery_lost_members(core *c, uint64_t now_ns);
 /* Silence and stuck steps */
 void recovery_judge_members(core *c, uint64_t now_ns);
+/* One in the queue whose first token is late whatever happens now. r is freed */
+void recovery_expire_late(core *c, request *r, const char *why, uint64_t now_ns);
 void recovery_deadlines(core *c, uint64_t now_ns);
 /* Earliest deadline of requests and members, or limit_ns when that is earlier */
 uint64_t recovery_next_ns(core *c, uint64_t limit_ns);

@@ -240,12 +240,16 @@ uint32_t streams_cancel(streams *all, const char *name, uint64_t now_ns) {
     return count;
 }
 
+/* The x-request-id; NULL: it has none. */
+static const char *name_of(const stream *s) {
+    const char *id = s->request.id, *dash = strchr(id, '-');
+    return !id[0] ? NULL : dash ? dash + 1 : id;
+}
+
 const char *streams_name(const streams *all, uint64_t req) {
     PRE(all);
     const entry *e = u64_map_get(&all->by_req, req);
-    if (!e || !e->owner->request.id[0]) return NULL;
-    const char *dash = strchr(e->owner->request.id, '-');
-    return dash ? dash + 1 : e->owner->request.id;
+    return e ? name_of(e->owner) : NULL;
 }
 
 void streams_end(streams *all, uint64_t req, const core_end *end, const core_times *t) {
@@ -349,6 +353,17 @@ status stream_open(stream **out, streams *all, api_request *r, const stream_list
                    (uint32_t)MAX(s->request.params.max_tokens, 0));
     *out = s;
     return ST_OK;
+}
+
+bool stream_owes(const stream *s, uint64_t *req, const char **name) {
+    PRE(req);
+    PRE(name);
+    if (!s || s->error.http || (stream_ended(s) && !stream_has_step(s))) return false;
+    uint32_t i = 0;
+    while (i + 1 < s->count && s->entries[i].ended) i++;
+    *req = s->entries[i].req;
+    *name = name_of(s);
+    return true;
 }
 
 void stream_close(stream *s, uint64_t now_ns) {

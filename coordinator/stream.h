@@ -72,6 +72,9 @@ const char *streams_name(const streams *all, uint64_t req);
  * *e tells the client why. */
 status stream_open(stream **out, streams *all, api_request *r, const stream_listener *l, uint64_t now_ns,
                    api_error *e);
+/* Whether its client waits for anything yet. *req: a choice that runs, or the last one; *name as streams_name
+ * has it. s may be NULL: nothing was taken on yet. */
+bool stream_owes(const stream *s, uint64_t *req, const char **name);
 /* Cancels what still runs and frees. The listener is not called any more. */
 void stream_close(stream *s, uint64_t now_ns);
 

@@ -327,6 +327,51 @@ static void a_worker_that_stood_still_is_trusted_again(void **state) {
     sim_free(s);
 }
 
+/* The decode worker is full, and finished prompts wait for it. */
+static sim *full_decode_worker(void) {
+    static const latency_model model = {.prefill = {4e6, 20000, 0}, .decode = {10e6, 100000, 0}};
+    sim_options o = sim_defaults();
+    o.latency = &model;
+    o.max_rows = o.chunk_tokens = 512;
+    o.max_seqs = 4;
+    o.pages[ROLE_PREFILL] = o.pages[ROLE_DECODE] = 2048;
+    o.core.max_requests = 1024;
+    o.core.max_queue = 500;
+    sim *s = cluster(o, 1, 1, 0);
+    sim_ask ask = {.prompt_count = 32, .max_tokens = 64, .stop_at = -1, .ignore_eos = true};
+    errbuf why = {0};
+    for (uint32_t i = 0; i < 60; i++) assert_int_equal(sim_submit(s, &ask, NULL, &why), ST_OK);
+    run_for(s, 5 * NS_PER_S); /* time enough to learn how fast it takes them over */
+    core_counters k;
+    core_counters_of(s->core, &k);
+    assert_int_equal(k.requests[REQ_WAIT_PREFILL], 0);
+    assert_in_range(k.requests[REQ_WAIT_KV], 10, 50);
+    return s;
+}
+
+static void a_goal_that_cannot_be_met_holds_up_nobody(void **state) {
+    (void)state;
+    sim *s = full_decode_worker();
+    errbuf why = {0};
+    sim_ask ask = {
+        .prompt_count = 32, .max_tokens = 64, .stop_at = -1, .ignore_eos = true, .within_ns = NS_PER_S};
+    sim_client *hopeless = NULL, *other = NULL;
+    assert_int_equal(sim_submit(s, &ask, &hopeless, &why), ST_OK); /* nobody waits: let it try */
+    ask.within_ns = 0;
+    assert_int_equal(sim_submit(s, &ask, &other, &why), ST_OK);
+    UNTIL(s, other->got == 1);
+    assert_in_range(other->first_ns - other->submit_ns, 1, 20 * MS);
+    assert_true(hopeless->ended);
+    assert_int_equal(hopeless->end_ns - hopeless->submit_ns, 0);
+    assert_int_equal(hopeless->end.st, ST_PEER);
+    assert_non_null(strstr(hopeless->why, "its first token cannot come in time any more: "));
+    assert_non_null(strstr(hopeless->why, " prompts before it wait for a decode worker; try again later"));
+    core_counters k;
+    core_counters_of(s->core, &k);
+    assert_int_equal(k.expired, 1);
+    sim_free(s);
+}
+
 int main(void) {
     log_setup(LOG_ERROR, "overload");
     const struct CMUnitTest tests[] = {
@@ -338,6 +383,7 @@ int main(void) {
         cmocka_unit_test(what_would_be_late_is_refused_at_once_and_told_when_to_come_again),
         cmocka_unit_test(a_worker_that_stood_still_is_trusted_again),
         cmocka_unit_test(what_would_wait_longer_than_anybody_may_is_refused_at_once),
+        cmocka_unit_test(a_goal_that_cannot_be_met_holds_up_nobody),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -228,6 +228,16 @@ class Storm:
         self.native.socket.close()
 
 
+def left_by(folder):
+    """Clients that left by how they did, as the log of events has them."""
+    counts = {}
+    with open(folder + "/events.jsonl") as f:
+        for event in map(json.loads, f):
+            if event["event"] == "client_left":
+                counts[event["cause"]] = counts.get(event["cause"], 0) + 1
+    return counts
+
+
 def stages_left(c):
     """In which stage the canceled requests of the last minutes were: stage -> count, of /trace."""
     status, raw = c.get("/trace?last=4096")
@@ -274,6 +284,7 @@ class CancelStorm(unittest.TestCase):
             prefill={"kv_memory_mb": 0, "kv_pages": 320},
             decode={"kv_memory_mb": 0, "kv_pages": 160, "max_seqs": 10},
             handoff={"slot_kb": 64, "segment_kb": 4},
+            cluster={"event_log": self.folder.name + "/events.jsonl"},
         )
         requests = requests_of(3)
         with Cluster(config) as c:
@@ -294,6 +305,13 @@ class CancelStorm(unittest.TestCase):
             self.assertLessEqual(canceled, sum(storm.left.values()))
             self.assertGreater(canceled, LEAVE // 2)
             self.assertEqual(c.metric("baton_failed_total"), 0)
+            # Each that left is an event, also one whose answer was computed and not read.
+            wait_for("an event for each", lambda: sum(left_by(self.folder.name).values()) >= canceled)
+            left = left_by(self.folder.name)
+            self.assertEqual(set(left), {"closed", "canceled"})
+            self.assertGreaterEqual(left["canceled"], storm.told_canceled)
+            self.assertLessEqual(left["canceled"], storm.left[True])
+            self.assertLessEqual(left["closed"], storm.left[False])
             self.assertEqual(c.metric("baton_workers_lost_total"), 0)
             # All requests once more: every pair's ring still has all its slots.
             self.assertEqual(parallel(8, lambda b: c.complete(**b)["choices"][0]["text"], requests), texts)

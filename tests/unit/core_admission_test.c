@@ -220,6 +220,31 @@ static void deadlines_that_come_thick_do_not_hide_a_silent_worker(void **state) 
     world_free(w);
 }
 
+/* What found no room comes back: the queue has become no shorter, however often it is tried. */
+static void what_finds_no_room_leaves_the_queue_once(void **state) {
+    (void)state;
+    world *w = cluster(options(), false);
+    asked both = {.prompt = 60, .choices = 2};
+    assert_int_equal(ask(w, &both), ST_OK);
+    turn(w);
+    for (uint32_t attempt = 1; attempt <= 12; attempt++) {
+        for (uint32_t i = 0; i < 2; i++) {
+            answer(w, P, CTL_NO_ROOM, both.reqs[i], attempt);
+            answer(w, D, CTL_CLOSED, both.reqs[i], attempt);
+        }
+        turn(w);
+        assert_waiting(w, 2, 120);
+        w->read = w->sent_count;
+        w->now_ns += 250 * NS_PER_MS;
+        beat(w, D, 50);
+        beat(w, P, 50);
+        turn(w);
+    }
+    assert_true(counters(w).queue_tokens_per_s == 0); /* eight must have left before anything is said */
+    w->read = w->sent_count;
+    world_free(w);
+}
+
 int main(void) {
     log_setup(LOG_ERROR, "core_admission_test");
     const struct CMUnitTest tests[] = {
@@ -233,6 +258,7 @@ int main(void) {
         cmocka_unit_test(what_cannot_be_in_time_any_more_ends_in_the_queue),
         cmocka_unit_test(the_goal_is_the_time_of_those_that_say_none),
         cmocka_unit_test(what_has_got_a_token_has_no_such_time),
+        cmocka_unit_test(what_finds_no_room_leaves_the_queue_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -158,7 +158,8 @@ static void a_disk_that_fills_up_leaves_whole_lines_only_and_is_used_again(void 
     little = (struct rlimit){500, old.rlim_max};
     assert_int_equal(setrlimit(RLIMIT_FSIZE, &little), 0);
     event_log *l = opened(w->path, EVENT_LOG_BYTES_MAX);
-    for (uint32_t i = 1; i <= 10; i++) event_log_add(l, &(core_event){.kind = EVENT_JOIN, .req = i}, NULL, 0);
+    for (uint32_t i = 1; i <= 10; i++)
+        event_log_add(l, &(core_event){.kind = EVENT_JOIN, .req = i, .attempt = 1}, NULL, 0);
     for (uint64_t until = clock_now_ns() + 60 * NS_PER_S; event_log_dropped(l) < 7 && clock_now_ns() < until;)
         usleep(1000);
     assert_int_equal(event_log_dropped(l), 7); /* a line has some 160 bytes */

@@ -265,7 +265,8 @@ const char *core_retry_name(core_retry why) {
 }
 
 const char *core_event_name(core_event_kind kind) {
-    static const char *const names[EVENT_COUNT] = {[EVENT_JOIN] = "join", [EVENT_CANCELED] = "canceled"};
+    static const char *const names[EVENT_COUNT] = {
+        [EVENT_JOIN] = "join", [EVENT_CANCELED] = "canceled", [EVENT_CLIENT_LEFT] = "client_left"};
     return names[kind] ? names[kind] : "other";
 }
 

@@ -2,10 +2,12 @@
  * harm. */
 #include "coordinator/stream.h"
 
+#include "coordinator/event_log.h"
 #include "front_fakes.h"
 #include "tests/test.h"
 
 #include <stdio.h>
+#include <unistd.h>
 
 /* ---- one choice ---- */
 
@@ -220,6 +222,8 @@ typedef struct world {
     stream *s;
     api_request r;
     uint32_t wakes;
+    event_log *events;
+    void (*before_leaving)(struct world *w);
 } world;
 
 static void on_wake(void *ctx) {
@@ -381,6 +385,59 @@ static void closing_cancels_what_runs(void **state) {
     close_world(&w);
 }
 
+/* What the log of events says of this one once its client has left, without the times; "" = nothing. */
+static void assert_left(world *w, const char *want) {
+    char path[] = "/tmp/baton-left-XXXXXX", text[1024] = "";
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    errbuf eb = {0};
+    if (event_log_open(&w->events, path, EVENT_LOG_BYTES_MAX, &eb) != ST_OK) fail_msg("%s", eb.text);
+    api_error e = {0};
+    assert_int_equal(open_world(w, "a", 2, NULL, &e), ST_OK);
+    if (w->before_leaving) w->before_leaving(w);
+    event_log_left(w->events, w->s, "closed", "its connection was closed", 1);
+    event_log_free(w->events);
+    assert_true(read(fd, text, sizeof text - 1) >= 0);
+    const char *event = strstr(text, "\"event\"");
+    assert_string_equal(event ? event : "", want);
+    close(fd);
+    unlink(path);
+    close_world(w);
+}
+
+static void one_ends(world *w) {
+    fake_token(&w->core, 1, (token_out){.id = 'z', .fin = FINISH_LENGTH});
+}
+
+static void both_end(world *w) {
+    one_ends(w);
+    fake_token(&w->core, 2, (token_out){.id = 'z', .fin = FINISH_LENGTH});
+}
+
+static void both_end_and_are_read(world *w) {
+    both_end(w);
+    for (stream_step step; stream_next(w->s, false, &step);) continue;
+}
+
+static void canceled_by_hand(world *w) {
+    stream_fail(w->s, 499, "the request was canceled by who looks after the cluster");
+}
+
+#define LEFT(REQ)                                                                                            \
+    "\"event\":\"client_left\",\"worker\":null,\"role\":null,\"incarnation\":null,\"req\":" REQ              \
+    ",\"id\":null,\"attempt\":null,\"cause\":\"closed\",\"reason\":\"its connection was closed\"}\n"
+
+static void a_client_that_leaves_is_an_event_while_it_is_owed_an_answer(void **state) {
+    (void)state;
+    assert_left(&(world){0}, LEFT("1"));
+    assert_left(&(world){.before_leaving = one_ends}, LEFT("2"));
+    assert_left(&(world){.before_leaving = both_end}, LEFT("2"));
+    assert_left(&(world){.before_leaving = both_end_and_are_read}, "");
+    assert_left(&(world){.before_leaving = canceled_by_hand}, ""); /* which is an event of its own */
+    event_log_left(NULL, NULL, "closed", "its connection was closed",
+                   1); /* before it had asked for anything */
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_token_is_a_part_of_its_own),
@@ -401,6 +458,7 @@ int main(void) {
         cmocka_unit_test(each_status_of_the_core_has_one_http_number),
         cmocka_unit_test(choices_are_taken_or_refused_together),
         cmocka_unit_test(closing_cancels_what_runs),
+        cmocka_unit_test(a_client_that_leaves_is_an_event_while_it_is_owed_an_answer),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
