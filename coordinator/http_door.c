@@ -16,7 +16,8 @@ http_limits http_limits_of(const config *c) {
                          .head_ns = c->limits.header_ms * NS_PER_MS,
                          .body_ns = c->limits.body_ms * NS_PER_MS,
                          .body_rate = (uint64_t)c->limits.min_upload_kbs * 1024,
-                         .slow_client_ns = c->limits.slow_client_ms * NS_PER_MS};
+                         .slow_client_ns = c->limits.slow_client_ms * NS_PER_MS,
+                         .reader_rate = (uint64_t)c->limits.min_download_kbs * 1024};
 }
 
 /* NULL when none is named anywhere. */
