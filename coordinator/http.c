@@ -14,7 +14,7 @@
 #include <strings.h>
 #include <utlist.h>
 
-#define SCAN_NS           250000000ull /* between two looks at slow clients */
+#define SCAN_NS           250000000ull /* between two looks at connections */
 #define TRACE_READERS_MAX (HTTP_FEEDS_MAX - LIVE_READERS_MAX)
 #define TRACE_LAST        100u /* requests, when nobody says how many */
 
@@ -342,15 +342,11 @@ uint32_t http_client_count(const http *h) {
 
 void http_turn(http *h, uint64_t now_ns) {
     PRE(h);
-    while (h->dirty) http_client_render(h->dirty, now_ns);
+    while (h->dirty) http_client_render(h->dirty);
     http_feeds_turn(h);
     live_turn(h, now_ns);
     if (now_ns < h->scan_ns) return;
     h->scan_ns = now_ns + SCAN_NS;
-    http_client *c, *next;
-    DL_FOREACH_SAFE(h->clients, c, next) http_client_check(c, now_ns);
-    http_feed *f, *after;
-    DL_FOREACH_SAFE(h->feeds, f, after) http_feed_check(f, now_ns);
     http_server_check(h->server, now_ns);
 }
 

@@ -3,8 +3,8 @@
  * A request is: body -> text job (inline or on the text thread) -> stream -> one reply, or headers with the
  * first token and then one SSE event per step. Events of a loop turn go out in one write per client
  * (http_turn). Connections are http_server's, which tells when a client leaves; a client that does not read
- * is rendered to only below HTTP_OUT_MAX bytes of unsent output, and canceled when that does not shrink for
- * slow_client_ns.
+ * is rendered to only below HTTP_OUT_MAX bytes of unsent output, and hung up on when it takes too little of
+ * them (http_reader.h).
  *
  * Thread: the loop's. */
 #ifndef BATON_COORDINATOR_HTTP_H

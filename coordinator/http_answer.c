@@ -68,18 +68,24 @@ static void send_head(http_request *r, uint32_t code, bool whole, size_t len) {
     r->started = true;
 }
 
+/* In blocks: libevent, with TLS, counts a block of its buffer as sent when all of it has left, and
+ * who takes a large one slowly would seem to take nothing. */
+static void add_bytes(http_request *r, const void *bytes, size_t len) {
+    enum { BLOCK = 4096 };
+    struct evbuffer *out = http_conn_output(r->conn);
+    for (size_t at = 0; at < len; at += BLOCK)
+        CHECK(evbuffer_add(out, (const char *)bytes + at, MIN(len - at, BLOCK)) == 0);
+}
+
 /* The answer is with libevent: the next request, or the end. */
 static void answer_done(http_request *r) {
     http_conn *c = r->conn;
-    uint64_t now_ns = clock_now_ns();
     bool keep = r->head.keep && !c->refused;
     http_conn_unwatch(c);
     http_conn_reset(c);
     c->state = keep ? CONN_HEAD : CONN_FLUSH;
-    c->deadline_ns = now_ns + c->server->opt.limits.idle_ns;
+    c->deadline_ns = clock_now_ns() + c->server->opt.limits.idle_ns;
     if (keep) http_conn_idle(c, true);
-    c->drained_ns = now_ns;
-    c->unsent = SIZE_MAX;
     if (c->busy || c->waits) return;
     /* Not here: who answers is in the middle of his own work. */
     c->waits = true;
@@ -92,8 +98,7 @@ void http_send(http_request *r, uint32_t code, const void *body, size_t len) {
     PRE(!r->started);
     PRE(body || !len);
     send_head(r, code, true, len);
-    if (r->head.method != HTTP_HEAD && code != 204)
-        CHECK(evbuffer_add(http_conn_output(r->conn), body, len) == 0);
+    if (r->head.method != HTTP_HEAD && code != 204) add_bytes(r, body, len);
     answer_done(r);
 }
 
@@ -111,7 +116,7 @@ void http_send_piece(http_request *r, const void *bytes, size_t len) {
     if (!len || r->head.method == HTTP_HEAD) return; /* an empty chunk would be the end */
     struct evbuffer *out = http_conn_output(r->conn);
     if (r->pieces) evbuffer_add_printf(out, "%zx\r\n", len);
-    CHECK(evbuffer_add(out, bytes, len) == 0);
+    add_bytes(r, bytes, len);
     if (r->pieces) CHECK(evbuffer_add(out, "\r\n", 2) == 0);
 }
 

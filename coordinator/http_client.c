@@ -71,7 +71,9 @@ static http_request *untie(http_client *c) {
 static void on_gone(void *ctx) {
     http_client *c = ctx;
     log_debug("http", "client gone", "id=%s", c->request_id);
-    event_log_left(c->http->opt.events, c->stream, "closed", "its connection was closed", clock_now_ns());
+    bool slow = c->req->slow;
+    event_log_left(c->http->opt.events, c->stream, slow ? "slow" : "closed",
+                   slow ? "it did not read, or too slowly" : "its connection was closed", clock_now_ns());
     (void)untie(c);
     http_client_free(c);
 }
@@ -204,7 +206,7 @@ static void on_drained(void *ctx) {
     mark_dirty(c);
 }
 
-static void start_stream(http_client *c, uint64_t now_ns) {
+static void start_stream(http_client *c) {
     struct evkeyvalq *fields = &c->req->out;
     evhttp_add_header(fields, "Content-Type", "text/event-stream; charset=utf-8");
     evhttp_add_header(fields, "Cache-Control", "no-cache");
@@ -213,16 +215,9 @@ static void start_stream(http_client *c, uint64_t now_ns) {
     http_send_start(c->req, 200);
     c->req->drained = on_drained;
     c->started = true;
-    c->drained_ns = now_ns;
 }
 
-static void send_events(http_client *c, const buf *out) {
-    size_t before = http_unsent(c->req);
-    http_send_piece(c->req, out->data, out->len);
-    c->sent_bytes += http_unsent(c->req) - before;
-}
-
-void http_client_render(http_client *c, uint64_t now_ns) {
+void http_client_render(http_client *c) {
     PRE(c);
     PRE(c->dirty);
     http *h = c->http;
@@ -246,7 +241,7 @@ void http_client_render(http_client *c, uint64_t now_ns) {
             return;
         }
         if (!stream_has_step(s)) return;
-        start_stream(c, now_ns);
+        start_stream(c);
     }
     size_t unsent = http_unsent(c->req);
     stream_step step;
@@ -255,29 +250,11 @@ void http_client_render(http_client *c, uint64_t now_ns) {
     }
     bool end = (failed || stream_ended(s)) && !stream_has_step(s);
     if (end) openai_tail(out, s, model);
-    if (out->len) send_events(c, out);
+    http_send_piece(c->req, out->data, out->len);
     if (!end) return;
     const char *handler = c->handler;
     http_request *req = untie(c);
     http_client_free(c);
     meter_http_done(h->opt.meter, handler, "POST", clock_now_ns() - req->whole_ns);
     http_send_end(req);
-}
-
-void http_client_check(http_client *c, uint64_t now_ns) {
-    PRE(c);
-    if (!c->started) return;
-    size_t unsent = http_unsent(c->req);
-    uint64_t drained = c->sent_bytes - MIN(c->sent_bytes, unsent);
-    if (unsent == 0 || drained > c->drained_bytes) {
-        c->drained_bytes = drained;
-        c->drained_ns = now_ns;
-    } else if (now_ns - c->drained_ns >= c->http->opt.limits.slow_client_ns) {
-        log_warn("http", "client does not read, canceled", "id=%s unsent=%zu", c->request_id, unsent);
-        event_log_left(c->http->opt.events, c->stream, "slow", "it did not read for limits.slow_client_ms",
-                       now_ns);
-        http_request *req = untie(c);
-        http_client_free(c);
-        http_drop(req);
-    }
 }

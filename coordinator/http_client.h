@@ -18,14 +18,11 @@ typedef struct http_client {
     http_request *req;   /* NULL after the reply or the connection's end */
     const char *handler; /* static: the path, for the metrics */
     api_kind kind;
-    text_job *job;          /* away at the text thread, or NULL */
-    stream *stream;         /* or NULL */
-    uint64_t first_by_ns;   /* see core_request */
-    bool started;           /* headers are out */
-    bool dirty;             /* on the list of those to render */
-    uint64_t sent_bytes;    /* given to the connection since the start */
-    uint64_t drained_bytes; /* of them, gone at the last look */
-    uint64_t drained_ns;    /* when that last grew, or nothing was unsent */
+    text_job *job;        /* away at the text thread, or NULL */
+    stream *stream;       /* or NULL */
+    uint64_t first_by_ns; /* see core_request */
+    bool started;         /* headers are out */
+    bool dirty;           /* on the list of those to render */
     char request_id[HTTP_REQUEST_ID_MAX];
     struct http_client *prev, *next;             /* all */
     struct http_client *dirty_prev, *dirty_next; /* to render */
@@ -47,15 +44,13 @@ struct http {
         uint64_t due_ns; /* of the next state */
         uint64_t told;   /* requests of the trace, by their numbers */
     } live;
-    uint64_t scan_ns; /* next look at slow clients */
+    uint64_t scan_ns; /* next look at connections */
     buf scratch;      /* what a render makes, given to libevent at once */
 };
 
 /* Takes the request over; its answer comes now or later. path: static. */
 void http_client_start(http *h, http_request *req, const char *path, api_kind kind);
-void http_client_render(http_client *c, uint64_t now_ns);
-/* Cancels when nothing drained for slow_client_ns. */
-void http_client_check(http_client *c, uint64_t now_ns);
+void http_client_render(http_client *c);
 /* Ends it with an error: as a status when nothing was sent, else in the stream. */
 void http_client_fail(http_client *c, uint32_t code, const char *why);
 

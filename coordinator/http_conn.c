@@ -286,6 +286,12 @@ static void on_write(struct bufferevent *bev, void *ctx) {
 
 /* ---- the connection ---- */
 
+static void on_output(struct evbuffer *out, const struct evbuffer_cb_info *change, void *ctx) {
+    (void)out;
+    http_conn *c = ctx;
+    c->reader.taken += change->n_deleted;
+}
+
 /* A client that speaks plain HTTP to a port of TLS is told so, in plain HTTP. */
 static void tell_plain(http_conn *c) {
     enum { PIECES = 16, READS = 16 };
@@ -359,6 +365,7 @@ void http_conn_open(http_server *s, evutil_socket_t fd, const struct sockaddr *f
     DL_APPEND(s->conns, c);
     http_crowd_add(&s->crowd, &c->member, from, turned_away);
     http_conn_idle(c, !turned_away);
+    CHECK(evbuffer_add_cb(bufferevent_get_output(bev), on_output, c));
     bufferevent_setcb(bev, on_read, on_write, on_event, c);
     bufferevent_enable(bev, EV_READ | EV_WRITE);
     if (turned_away && !c->shaking) refuse_with(c, turned_away->code, turned_away->why);
@@ -366,16 +373,14 @@ void http_conn_open(http_server *s, evutil_socket_t fd, const struct sockaddr *f
 
 void http_conn_check(http_conn *c, uint64_t now_ns) {
     PRE(c);
-    if (c->state == CONN_PENDING) return; /* who answers it watches */
     size_t unsent = evbuffer_get_length(http_conn_output(c));
-    if (unsent < c->unsent || !c->unsent) c->drained_ns = now_ns;
-    c->unsent = unsent;
-    if (unsent && now_ns > c->drained_ns && now_ns - c->drained_ns >= c->server->opt.limits.slow_client_ns) {
-        log_warn("http", "client does not read, dropped", "unsent=%zu", unsent);
+    if (!http_reader_keeps_up(&c->reader, unsent, &c->server->opt.limits, now_ns)) {
+        log_warn("http", "client does not read, or too slowly: dropped", "unsent=%zu", unsent);
+        c->request.slow = true;
         http_conn_end(c);
         return;
     }
-    if (now_ns < c->deadline_ns || unsent) return;
+    if (now_ns < c->deadline_ns || unsent || c->state == CONN_PENDING) return;
     if (c->state == CONN_LINGER || (c->state == CONN_HEAD && !c->seen))
         http_conn_end(c);
     else if (c->state == CONN_HEAD || c->state == CONN_BODY)

@@ -6,7 +6,7 @@
 #define BATON_COORDINATOR_HTTP_CONN_H
 
 #include "coordinator/http_crowd.h"
-#include "coordinator/http_request.h"
+#include "coordinator/http_reader.h"
 #include "net/hangups.h"
 
 #include <event2/bufferevent.h>
@@ -41,8 +41,7 @@ struct http_conn {
     uint64_t deadline_ns;   /* of HEAD, BODY, LINGER */
     uint64_t begin_ns;      /* of HEAD and BODY: the request's first byte */
     uint64_t body_begin_ns; /* the end of its head */
-    size_t unsent;          /* at the last look */
-    uint64_t drained_ns;
+    http_reader reader;     /* of answers */
     http_crowd_member member;
     bool idle; /* on the list of those on which nothing is asked */
     http_conn *prev, *next, *wait_prev, *wait_next, *idle_prev, *idle_next;

@@ -1,6 +1,7 @@
 #include "coordinator/http_door.h"
 
 #include "base/clock.h"
+#include "base/hostport.h"
 #include "base/log.h"
 
 #include <stdlib.h>
@@ -16,7 +17,26 @@ http_limits http_limits_of(const config *c) {
                          .head_ns = c->limits.header_ms * NS_PER_MS,
                          .body_ns = c->limits.body_ms * NS_PER_MS,
                          .body_rate = (uint64_t)c->limits.min_upload_kbs * 1024,
-                         .slow_client_ns = c->limits.slow_client_ms * NS_PER_MS};
+                         .slow_client_ns = c->limits.slow_client_ms * NS_PER_MS,
+                         .reader_rate = (uint64_t)c->limits.min_download_kbs * 1024};
+}
+
+/* Of the environment; NULL: none. */
+static const char *key_around(void) {
+    const char *key = getenv("BATON_API_KEY");
+    return key && key[0] ? key : NULL;
+}
+
+status http_door_check(const config *c, errbuf *eb) {
+    PRE(c);
+    hostport at;
+    CHECK(hostport_parse(&at, c->cluster.http, false)); /* config_load took it */
+    bool keyed = c->http.api_keys_count > 0 || c->http.api_key_file[0] || key_around();
+    if (keyed || c->cluster.insecure || hostport_is_loopback(&at)) return ST_OK;
+    return errf(eb, ST_INVALID,
+                "cluster.http: %.64s is beyond this machine, and who reaches it could use the cluster: set "
+                "http.api_key_file or BATON_API_KEY, or cluster.insecure: true",
+                c->cluster.http);
 }
 
 /* NULL when none is named anywhere. */
@@ -27,8 +47,8 @@ static status read_keys(http_keys **out, const config *c, errbuf *eb) {
         st = http_keys_add(k, NULL, c->http.api_keys[i], eb);
         if (st != ST_OK) err_prefix(eb, st, "http.api_keys: entry %u", i + 1);
     }
-    const char *from_environment = getenv("BATON_API_KEY");
-    if (st == ST_OK && from_environment && from_environment[0] && !http_keys_client(k, from_environment)) {
+    const char *from_environment = key_around();
+    if (st == ST_OK && from_environment && !http_keys_client(k, from_environment)) {
         st = http_keys_add(k, NULL, from_environment, eb);
         if (st != ST_OK) err_prefix(eb, st, "BATON_API_KEY");
     }

@@ -15,6 +15,8 @@ typedef struct http_door {
 
 /* The bounds that the config sets. */
 http_limits http_limits_of(const config *c);
+/* An address beyond this machine needs a key, from wherever, or cluster.insecure. */
+status http_door_check(const config *c, errbuf *eb);
 /* Reads all of it. On failure the text names the file and the remedy, and *d is empty. Caller frees with
  * http_door_done, after the front. */
 status http_door_open(http_door *d, const config *c, errbuf *eb);

@@ -1,8 +1,5 @@
 #include "coordinator/http_feed.h"
 
-#include "base/clock.h"
-#include "base/log.h"
-
 #include <stdlib.h>
 #include <utlist.h>
 
@@ -47,7 +44,6 @@ http_feed *http_feed_start(http *h, http_request *req, const char *handler, cons
     f->req = req;
     f->source = *source;
     f->drained = true;
-    f->drained_ns = clock_now_ns();
     DL_APPEND(h->feeds, f);
     h->feed_count++;
     req->owner = f;
@@ -65,10 +61,8 @@ void http_feed_push(http_feed *f, const buf *piece) {
     PRE(f);
     PRE(piece);
     if (!piece->len) return;
-    size_t before = http_feed_unsent(f);
     f->drained = false;
     http_send_piece(f->req, piece->data, piece->len);
-    f->sent_bytes += http_feed_unsent(f) - before;
 }
 
 size_t http_feed_unsent(const http_feed *f) {
@@ -91,18 +85,5 @@ void http_feeds_turn(http *h) {
     http_feed *f, *next;
     DL_FOREACH_SAFE(h->feeds, f, next) {
         if (f->source.more && f->drained) pull(f);
-    }
-}
-
-void http_feed_check(http_feed *f, uint64_t now_ns) {
-    PRE(f);
-    size_t unsent = http_feed_unsent(f);
-    uint64_t drained = f->sent_bytes - MIN(f->sent_bytes, unsent);
-    if (unsent == 0 || drained > f->drained_bytes) {
-        f->drained_bytes = drained;
-        f->drained_ns = now_ns;
-    } else if (now_ns > f->drained_ns && now_ns - f->drained_ns >= f->http->opt.limits.slow_client_ns) {
-        log_warn("http", "reader does not read, dropped", "unsent=%zu", unsent);
-        http_feed_drop(f);
     }
 }

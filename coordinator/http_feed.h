@@ -2,8 +2,7 @@
  * events. Not for users of http.h.
  *
  * Either it is pulled (`more` makes the next piece whenever the one before has left, so a reader of any speed
- * holds one piece), or it is pushed to, and the one who pushes looks at http_feed_unsent before. A reader
- * that takes nothing for slow_client_ns is dropped, as every other client. */
+ * holds one piece), or it is pushed to, and the one who pushes looks at http_feed_unsent before. */
 #ifndef BATON_COORDINATOR_HTTP_FEED_H
 #define BATON_COORDINATOR_HTTP_FEED_H
 
@@ -24,9 +23,7 @@ struct http_feed {
     http *http;
     http_request *req;
     http_feed_source source;
-    bool drained;                       /* the last piece has left */
-    uint64_t sent_bytes, drained_bytes; /* as in http_client */
-    uint64_t drained_ns;
+    bool drained;                  /* the last piece has left */
     struct http_feed *prev, *next; /* all */
 };
 
@@ -37,8 +34,6 @@ void http_feed_push(http_feed *f, const buf *piece);
 size_t http_feed_unsent(const http_feed *f);
 /* Once per turn: the next piece of those that are pulled */
 void http_feeds_turn(http *h);
-/* Drops the reader when nothing left for slow_client_ns. f may be freed. */
-void http_feed_check(http_feed *f, uint64_t now_ns);
 /* Ends it at once, without an end. f is freed. */
 void http_feed_drop(http_feed *f);
 

@@ -23,6 +23,7 @@ typedef struct http_request {
     http_conn *conn;
     uint64_t whole_ns;    /* when its last byte had come */
     bool started, pieces; /* the answer; in chunks */
+    bool slow;            /* why it is gone: its client did not keep up (http_reader.h) */
 } http_request;
 
 /* How much, how long. */
@@ -33,8 +34,10 @@ typedef struct http_limits {
     uint64_t idle_ns;                         /* a connection on which nothing is asked */
     uint64_t head_ns;                         /* from a head's first byte to its last; a TLS handshake */
     uint64_t body_ns;                         /* a body of which nothing comes */
-    uint64_t body_rate;      /* bytes per second that a body must come with, after body_ns; 0: no bound */
-    uint64_t slow_client_ns; /* a client that reads nothing of a whole answer for so long is hung up on */
+    uint64_t body_rate; /* bytes per second that a body must come with, after body_ns; 0: no bound */
+    uint64_t
+        slow_client_ns;   /* a client that takes nothing of what waits for it, for so long, is hung up on */
+    uint64_t reader_rate; /* bytes per second that it must take (http_reader.h); 0: no bound */
 } http_limits;
 
 typedef struct http_server_options {

@@ -42,7 +42,7 @@
 #define CROWD         16u
 #define GATHER_NS     (400 * NS_PER_US)
 #define LAST_WORDS_NS (100 * NS_PER_MS) /* so that the last answers leave before the process does */
-#define UNREAD_NS (5 * NS_PER_S)        /* and those that a client does not read hold it up no longer */
+#define UNREAD_NS     (5 * NS_PER_S)    /* and those that a client does not read hold it up no longer */
 
 typedef struct app {
     config *cfg;
@@ -504,7 +504,7 @@ int main(int argc, char **argv) {
     args_parse(&given, argc, argv, "Routes, watches and answers: the front of a Baton cluster.");
     config *cfg = NULL;
     int code;
-    bool goes_on = args_config(&given, PROGRAM, &cfg, &code);
+    bool goes_on = args_config(&given, PROGRAM, http_door_check, &cfg, &code);
     args_done(&given);
     if (!goes_on) return code;
 

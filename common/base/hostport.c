@@ -32,3 +32,9 @@ bool hostport_parse(hostport *out, const char *text, bool tcp) {
     *out = parts;
     return true;
 }
+
+bool hostport_is_loopback(const hostport *at) {
+    PRE(at);
+    if (!strcmp(at->host, "localhost") || !strcmp(at->host, "::1")) return true;
+    return !strncmp(at->host, "127.", 4) && strspn(at->host, "0123456789.") == strlen(at->host);
+}

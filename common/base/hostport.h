@@ -16,5 +16,8 @@ typedef struct hostport {
 /* tcp: "tcp://" stands before it, and the port may be "*" (any that is free). False: it is none; out is
  * unchanged. */
 bool hostport_parse(hostport *out, const char *text, bool tcp);
+/* Whether only programs of this machine can reach it; by its text, since what another name leads to may
+ * change. */
+bool hostport_is_loopback(const hostport *at);
 
 #endif

@@ -64,7 +64,8 @@ static status print_check(const config *c, errbuf *eb) {
     return ST_OK;
 }
 
-bool args_config(const args *a, const char *program, config **out, int *code) {
+bool args_config(const args *a, const char *program, status (*judge)(const config *c, errbuf *eb),
+                 config **out, int *code) {
     PRE(a);
     PRE(program);
     PRE(out);
@@ -77,6 +78,7 @@ bool args_config(const args *a, const char *program, config **out, int *code) {
     errbuf eb = {0};
     config *c = NULL;
     status st = config_load(&c, a->config, a->sets, a->set_count, &eb);
+    if (st == ST_OK && judge) st = judge(c, &eb);
     if (st == ST_OK && !a->check) {
         *out = c;
         return true;

@@ -22,9 +22,10 @@ typedef struct args {
 void args_parse(args *out, int argc, char **argv, const char *doc);
 void args_done(args *a);
 
-/* Does what the arguments ask for before a program runs. True: go on, with *out (Caller frees with
- * config_free). False: all is done or refused and told (on stdout, stderr); exit with *code. program: for
- * those words, "baton-decode". */
-bool args_config(const args *a, const char *program, config **out, int *code);
+/* Does what the arguments ask for before a program runs. judge: what else must hold for it; NULL: nothing.
+ * True: go on, with *out (Caller frees with config_free). False: all is done or refused and told (on stdout,
+ * stderr); exit with *code. program: for those words, "baton-decode". */
+bool args_config(const args *a, const char *program, status (*judge)(const config *c, errbuf *eb),
+                 config **out, int *code);
 
 #endif

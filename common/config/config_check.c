@@ -26,16 +26,9 @@ static bool is_address(const char *text, bool tcp) {
     return hostport_parse(&parts, text, tcp);
 }
 
-/* By its text: what another name leads to may change. */
-static bool is_loopback(const char *text, bool tcp) {
-    hostport at;
-    if (!hostport_parse(&at, text, tcp)) return false;
-    if (!strcmp(at.host, "localhost") || !strcmp(at.host, "::1")) return true;
-    return !strncmp(at.host, "127.", 4) && strspn(at.host, "0123456789.") == strlen(at.host);
-}
-
 /* Who reaches an address beyond this machine must prove who he is, or the config says that nobody need. The
- * data sockets of workers are on the address that leads to cluster.control, under the same key. */
+ * data sockets of workers are on the address that leads to cluster.control, under the same key. HTTP's keys
+ * may also be in the coordinator's environment: http_door_check. */
 static status check_doors(const config *c, const blame *b) {
     if (c->cluster.client_key_file[0] && !c->cluster.key_file[0]) {
         errf(b->eb, ST_INVALID, "needs cluster.key_file too: baton-ctl keygen makes both");
@@ -43,18 +36,18 @@ static status check_doors(const config *c, const blame *b) {
     }
     const struct {
         const char *key, *address, *who, *remedy;
-        bool tcp, guarded;
+        bool guarded;
     } doors[] = {
-        {"http", c->cluster.http, "use", "http.api_key_file", false,
-         c->http.api_keys_count > 0 || c->http.api_key_file[0]},
-        {"control", c->cluster.control, "join", "cluster.key_file (see baton-ctl keygen)", true,
+        {"control", c->cluster.control, "join", "cluster.key_file (see baton-ctl keygen)",
          c->cluster.key_file[0]},
-        {"client", c->cluster.client, "use and drain", "cluster.client_key_file (see baton-ctl keygen)", true,
+        {"client", c->cluster.client, "use and drain", "cluster.client_key_file (see baton-ctl keygen)",
          c->cluster.client_key_file[0]},
     };
     for (size_t i = 0; i < ARRAY_LEN(doors) && !c->cluster.insecure; i++) {
         const char *address = doors[i].address;
-        if (!address[0] || doors[i].guarded || is_loopback(address, doors[i].tcp)) continue;
+        hostport near;
+        if (!address[0] || doors[i].guarded) continue;
+        if (hostport_parse(&near, address, true) && hostport_is_loopback(&near)) continue;
         errf(b->eb, ST_INVALID,
              "%.64s is beyond this machine, and who reaches it could %s the cluster: set %s, or "
              "cluster.insecure: true",

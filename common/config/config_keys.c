@@ -136,6 +136,7 @@ const config_key config_keys[] = {
     UINT_KEY(limits, max_prompt_tokens, 0, 0, 1 << 20),
     UINT_KEY(limits, json_depth, 128, 1, 2048),
     UINT_KEY(limits, min_upload_kbs, 8, 0, 1 << 20),
+    UINT_KEY(limits, min_download_kbs, 8, 0, 1 << 20),
     MS_KEY(idle_ms, 120000, 1),
     MS_KEY(header_ms, 30000, 1),
     MS_KEY(body_ms, 30000, 1),

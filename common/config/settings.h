@@ -94,7 +94,7 @@ typedef struct config {
         uint32_t max_connections, max_connections_per_client; /* 0: no bound per client */
         uint32_t max_prompt_tokens;                           /* 0: the context's */
         uint32_t json_depth;
-        uint32_t min_upload_kbs; /* KiB per second; 0: no bound */
+        uint32_t min_upload_kbs, min_download_kbs; /* KiB per second; 0: no bound */
         uint32_t idle_ms, header_ms, body_ms;
         uint32_t heartbeat_ms, suspect_ms, gone_ms, step_age_ms, lease_ms, rejoin_ms;
         uint32_t ttft_goal_ms; /* 0: none */

@@ -44,7 +44,7 @@ int worker_main(int argc, char **argv, const wcore_ops *role, const char *rank, 
     args_parse(&a, argc, argv, doc);
     config *c = NULL;
     int code;
-    bool goes_on = args_config(&a, program, &c, &code);
+    bool goes_on = args_config(&a, program, NULL, &c, &code);
     args_done(&a);
     if (!goes_on) return code;
 

@@ -273,6 +273,7 @@ class Start(unittest.TestCase):
             for sets, want in (
                 (["http.api_key_file=%s/none" % folder], "http.api_key_file: %s/none: No such file" % folder),
                 (["http.tls_cert=a"], "http.tls_key: is missing"),
+                (["cluster.http=0.0.0.0:0"], "set http.api_key_file or BATON_API_KEY"),
                 (["http.tls_cert=a", "http.tls_key=b"], "http.tls_cert: a: No such file"),
             ):
                 command = [BIN + "/baton-coordinator", path, "--set", "cluster.http=127.0.0.1:0"]

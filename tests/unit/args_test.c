@@ -69,7 +69,7 @@ static outcome program(uint32_t count, const char *const *words) {
         config *c = NULL;
         int code;
         parse(&a, count, words);
-        if (args_config(&a, "baton-x", &c, &code)) code = c->decode.count == 2 ? 77 : 78;
+        if (args_config(&a, "baton-x", NULL, &c, &code)) code = c->decode.count == 2 ? 77 : 78;
         fflush(NULL);
         _exit(code);
     }

@@ -1,4 +1,5 @@
-/* Addresses beyond this machine: refused without keys, unless the config says that it is meant so. */
+/* Addresses beyond this machine: refused without keys, unless the config says that it is meant so. HTTP's:
+ * http_door_test. */
 #include "tests/unit/config_scene.h"
 
 #include "base/mem.h"
@@ -7,10 +8,6 @@
 
 static void addresses_beyond_this_machine_need_keys(void **state) {
     (void)state;
-    refuses_with(
-        MODEL "cluster:\n  http: 0.0.0.0:8000\n", NULL,
-        "FILE:4:9: cluster.http: 0.0.0.0:8000 is beyond this machine, and who reaches it could use the "
-        "cluster: set http.api_key_file, or cluster.insecure: true");
     refuses_with(
         MODEL "cluster:\n  control: tcp://node-a:8001\n", NULL,
         "FILE:4:12: cluster.control: tcp://node-a:8001 is beyond this machine, and who reaches it could "
@@ -30,30 +27,13 @@ static void addresses_beyond_this_machine_need_keys(void **state) {
         "FILE:4:20: cluster.client_key_file: needs cluster.key_file too: baton-ctl keygen makes both");
 }
 
-static void names_that_only_look_like_this_machine_are_not(void **state) {
-    (void)state;
-    static const char *const far[] = {"127.example.com:1", "localhost.example.com:1", "128.0.0.1:1", "[::]:1",
-                                      "::2:1"};
-    for (size_t i = 0; i < ARRAY_LEN(far); i++) {
-        char set[64], want[256];
-        snprintf(set, sizeof set, "cluster.http=%s", far[i]);
-        snprintf(
-            want, sizeof want,
-            "--set %s: cluster.http: %s is beyond this machine, and who reaches it could use the cluster: "
-            "set http.api_key_file, or cluster.insecure: true",
-            set, far[i]);
-        refuses_with(MODEL, set, want);
-    }
-}
-
 static void with_keys_or_where_it_is_meant_they_are_taken(void **state) {
     (void)state;
-    static const char *const all[] = {"cluster.http=0.0.0.0:8000", "cluster.control=tcp://10.0.0.1:8001",
+    static const char *const all[] = {"cluster.control=tcp://10.0.0.1:8001",
                                       "cluster.client=tcp://0.0.0.0:8002"};
-    static const char *const near[] = {"cluster.http=[::1]:8000", "cluster.control=tcp://127.1.2.3:8001",
+    static const char *const near[] = {"cluster.control=tcp://127.1.2.3:8001",
                                        "cluster.client=tcp://localhost:8002"};
-    config_free(loads(MODEL KEYS "http:\n  api_keys: [k]\n", all, ARRAY_LEN(all)));
-    config_free(loads(MODEL KEYS "http:\n  api_key_file: f\n", all, ARRAY_LEN(all)));
+    config_free(loads(MODEL KEYS, all, ARRAY_LEN(all)));
     config_free(loads(MODEL "cluster:\n  insecure: true\n", all, ARRAY_LEN(all)));
     config_free(loads(MODEL, near, ARRAY_LEN(near)));
 }
@@ -61,7 +41,6 @@ static void with_keys_or_where_it_is_meant_they_are_taken(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(addresses_beyond_this_machine_need_keys),
-        cmocka_unit_test(names_that_only_look_like_this_machine_are_not),
         cmocka_unit_test(with_keys_or_where_it_is_meant_they_are_taken),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

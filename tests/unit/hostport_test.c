@@ -69,6 +69,18 @@ static void what_is_no_address_changes_nothing(void **state) {
     }
 }
 
+static void what_only_this_machine_reaches_is_known_by_its_text(void **state) {
+    (void)state;
+    static const char *const near[] = {"127.0.0.1:1", "127.1.2.3:1", "localhost:1", "[::1]:1", "::1:1"};
+    static const char *const far[] = {
+        "127.example.com:1", "localhost.example.com:1", "128.0.0.1:1", "[::]:1", "::2:1", "*:1"};
+    hostport at;
+    for (size_t i = 0; i < ARRAY_LEN(near); i++)
+        assert_true(hostport_parse(&at, near[i], false) && hostport_is_loopback(&at));
+    for (size_t i = 0; i < ARRAY_LEN(far); i++)
+        assert_true(hostport_parse(&at, far[i], false) && !hostport_is_loopback(&at));
+}
+
 /* A host of 255 bytes fits, one of 256 does not. */
 static void a_host_is_taken_whole_or_not_at_all(void **state) {
     (void)state;
@@ -87,6 +99,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_address_falls_into_host_and_port),
         cmocka_unit_test(what_is_no_address_changes_nothing),
+        cmocka_unit_test(what_only_this_machine_reaches_is_known_by_its_text),
         cmocka_unit_test(a_host_is_taken_whole_or_not_at_all),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

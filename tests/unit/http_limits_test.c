@@ -1,7 +1,8 @@
 /* Each bound of the HTTP front, met exactly and gone beyond by one. */
 #include "http_world.h"
 
-#include "coordinator/http_crowd.h"
+#include "coordinator/http_client.h"
+#include "coordinator/http_conn.h"
 
 #include <stdlib.h>
 
@@ -178,6 +179,128 @@ static void one_address_may_have_so_many_connections(void **state) {
     PUMP_UNTIL(w, has(w, 2, "HTTP/1.1 200 OK"));
 }
 
+/* ---- clients that read slowly ---- */
+
+enum { RATE = 2048 }; /* so much in 30 s is several lumps of the kernel's */
+
+/* Of the one connection that there is. */
+static size_t unsent(const world *w) {
+    assert_int_equal(w->http->server->crowd.count, 1);
+    return evbuffer_get_length(http_conn_output(w->http->server->conns));
+}
+
+/* Client 0 takes so many bytes, or more until some of what waits for it has left. */
+static void take(world *w, size_t bytes) {
+    uint64_t before = w->http->server->conns->reader.taken, taken = 0;
+    uint64_t give_up = clock_now_ns() + GIVE_UP_NS;
+    while (w->http->server->conns && (taken < bytes || w->http->server->conns->reader.taken == before)) {
+        assert_true(clock_now_ns() < give_up);
+        char some[1024];
+        ssize_t n = w->ssl[0] ? SSL_read(w->ssl[0], some, sizeof some)
+                              : recv(w->fd[0], some, sizeof some, MSG_DONTWAIT);
+        ERR_clear_error();
+        if (n > 0) taken += (uint64_t)n;
+        pump(w);
+    }
+}
+
+/* The kernel takes and gives in small lumps. */
+static void narrow(world *w) {
+    PUMP_UNTIL(w, w->http->server->conns);
+    int bytes = 4096;
+    int fd = bufferevent_getfd(w->http->server->conns->bev);
+    assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof bytes), 0);
+}
+
+static void ask_for_a_long_stream(world *w) {
+    enum { TOKENS = 4000 };
+    dial(w, 0, 4096);
+    narrow(w);
+    post(w, 0, "/v1/completions", "", "{\"prompt\":\"a\",\"stream\":true,\"max_tokens\":4000}");
+    while (w->core.last == 0) pump(w);
+    for (int i = 0; i < TOKENS; i++) fake_token(&w->core, 1, (token_out){.id = 'a'});
+    for (int i = 0; i < 30; i++) pump(w);
+}
+
+static void ask_for_long_answers(world *w) {
+    static const char ask[] = "GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n";
+    dial(w, 0, 4096);
+    narrow(w);
+    for (int i = 0; i < 100; i++) say(w, 0, ask);
+    while (unsent(w) <= HTTP_OUTPUT_MAX) pump(w);
+}
+
+/* Whether the client is still there after it has taken so much, or a little more, five times, 16 s apart. */
+static bool is_kept(world *w, size_t bytes) {
+    for (int i = 0; i < 5 && w->http->server->crowd.count; i++) {
+        take(w, bytes);
+        w->skip_ns += 16 * NS_PER_S;
+        pump(w);
+    }
+    return w->http->server->crowd.count;
+}
+
+static void who_takes_a_little_now_and_then_is_hung_up_on(void **state) {
+    http_limits limits = WORLD_LIMITS;
+    for (int rate = 0; rate <= RATE; rate += RATE) {
+        limits.reader_rate = (uint64_t)rate;
+        world *w = with_limits(state, &limits);
+        ask_for_a_long_stream(w);
+        bool kept = is_kept(w, 1);
+        assert_int_equal(kept, !rate);
+        assert_int_equal(w->core.requests[1].canceled, !kept);
+        w = with_limits(state, &limits);
+        ask_for_long_answers(w);
+        assert_int_equal(is_kept(w, 1), !rate);
+    }
+}
+
+static void who_takes_enough_is_kept(void **state) {
+    http_limits limits = WORLD_LIMITS;
+    limits.reader_rate = RATE;
+    world *w = with_limits(state, &limits);
+    ask_for_a_long_stream(w);
+    assert_true(is_kept(w, RATE * 30));
+    w = with_limits(state, &limits);
+    ask_for_long_answers(w);
+    assert_true(is_kept(w, RATE * 30));
+}
+
+static void a_reader_must_take_what_waits_or_its_rate(void **state) {
+    (void)state;
+    http_limits l = WORLD_LIMITS;
+    l.slow_client_ns = 10 * NS_PER_S;
+    l.reader_rate = 100; /* 1000 bytes in that time */
+    const uint64_t s = NS_PER_S;
+    http_reader r = {0};
+    /* Nothing waits for a long time: that is not slow. */
+    assert_true(http_reader_keeps_up(&r, 0, &l, 5 * s) && http_reader_keeps_up(&r, 0, &l, 100 * s));
+    /* 7 bytes wait; all the others that come meanwhile are no matter. */
+    assert_true(http_reader_keeps_up(&r, 7, &l, 101 * s));
+    r.taken = 6;
+    assert_true(http_reader_keeps_up(&r, 5000, &l, 110 * s));
+    http_reader lazy = r;
+    assert_false(http_reader_keeps_up(&lazy, 5000, &l, 111 * s));
+    r.taken = 7;
+    assert_true(http_reader_keeps_up(&r, 5000, &l, 111 * s));
+    /* 5000 wait now: 1000 of them are enough. */
+    r.taken = 7 + 999;
+    assert_true(http_reader_keeps_up(&r, 6000, &l, 120 * s));
+    lazy = r;
+    assert_false(http_reader_keeps_up(&lazy, 6000, &l, 121 * s));
+    r.taken++;
+    assert_true(http_reader_keeps_up(&r, 6000, &l, 121 * s));
+    /* Nothing at all is judged by itself, and from the last byte on. */
+    r.taken += 2000;
+    assert_true(http_reader_keeps_up(&r, 4000, &l, 122 * s));
+    assert_true(http_reader_keeps_up(&r, 4000, &l, 132 * s - 1));
+    assert_false(http_reader_keeps_up(&r, 4000, &l, 132 * s));
+    /* Without a rate one byte is enough. */
+    l.reader_rate = 0;
+    r = (http_reader){0};
+    for (uint64_t i = 0; i < 20; i++, r.taken++) assert_true(http_reader_keeps_up(&r, 9000, &l, i * 9 * s));
+}
+
 /* ---- what all hold ---- */
 
 /* A body of `whole` bytes of which `part` are sent. */
@@ -342,6 +465,9 @@ int main(int argc, char **argv) {
         WITH_WORLD(who_sends_ahead_beyond_all_room_is_hung_up_on),
         cmocka_unit_test(a_body_that_comes_slowly_has_an_end),
         WITH_WORLD(each_wait_has_its_own_end),
+        WITH_WORLD(who_takes_a_little_now_and_then_is_hung_up_on),
+        WITH_WORLD(who_takes_enough_is_kept),
+        cmocka_unit_test(a_reader_must_take_what_waits_or_its_rate),
     };
     return world_end(cmocka_run_group_tests(tests, NULL, NULL));
 }
