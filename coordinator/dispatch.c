@@ -18,7 +18,10 @@
 #define AHEAD_PARTS 8u
 
 static route_ask ask_of(const request *r) {
-    return (route_ask){.rows = request_rows(r), .tokens_max = request_tokens_max(r), .avoid = r->avoid};
+    return (route_ask){.rows = request_rows(r),
+                       .tokens_max = request_tokens_max(r),
+                       .avoid = r->avoid,
+                       .parks = r->given > 0};
 }
 
 static void reserve(core *c, request *r, member *d, const route_ask *ask, uint64_t now_ns) {
@@ -80,7 +83,7 @@ static routed route_one(core *c, request *r, bool decode_blocked, uint64_t now_n
     prefixes_ask(c, r, true, !ask.decode_blocked, &ask);
     route to;
     if (!router_pick(core_member_list(c), &ask, &to)) {
-        if (router_could_fit(core_member_list(c), ask.tokens_max)) return WAITS;
+        if (router_could_fit(core_member_list(c), &ask)) return WAITS;
         request_table_pass_over(&c->requests, r);
         return PASSED_OVER;
     }

@@ -318,7 +318,7 @@ static void expire_in_queue(core *c, request *r, uint64_t now_ns) {
 static void why_it_waited(const core *c, const request *r, errbuf *eb) {
     unsigned long long ms = c->opt.wait_prefill_ns / NS_PER_MS;
     worker_role missing;
-    if (router_could_fit(core_member_list(c), request_tokens_max(r)))
+    if (router_could_fit(core_member_list(c), &(route_ask){.tokens_max = request_tokens_max(r)}))
         errf(eb, ST_TIMEOUT, "no worker had room for the prompt within %llu ms: try again later", ms);
     else if (router_missing_role(core_member_list(c), c->opt.role_wanted, false, &missing))
         errf(eb, ST_TIMEOUT, "there was no %s worker within %llu ms: start one, or try again later",

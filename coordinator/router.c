@@ -66,6 +66,21 @@ static bool decode_exists(member_list members, uint32_t tokens_max, uint64_t kv_
     return false;
 }
 
+static bool colocated_exists(member_list members, uint32_t tokens_max) {
+    for (uint32_t i = 0; i < members.count; i++) {
+        const member *m = members.items[i];
+        if (m->role == ROLE_COLOCATED && member_lives(m) && !m->draining && member_could_fit(m, tokens_max))
+            return true;
+    }
+    return false;
+}
+
+/* Whether a D will take what is parked at p: one that is here, or the next one. */
+static bool may_park(member_list members, const route_ask *ask, const member *p) {
+    if (decode_exists(members, ask->tokens_max, p->kv_token_bytes)) return true;
+    return ask->parks && !colocated_exists(members, ask->tokens_max);
+}
+
 /* The D that goes with a P is the same for every P whose tokens take as many bytes, so it is looked for once
  * for as many P in a row as agree: nearly always all of them. */
 typedef struct partner {
@@ -98,7 +113,7 @@ bool router_pick(member_list members, const route_ask *ask, route *out) {
         if (m->role == ROLE_PREFILL) {
             member *d = partner_of(&last, members, ask, m);
             if (!d) {
-                if (load < parked_load && decode_exists(members, ask->tokens_max, m->kv_token_bytes)) {
+                if (load < parked_load && may_park(members, ask, m)) {
                     parked = (route){.prefill = m};
                     parked_load = load;
                 }
@@ -127,13 +142,15 @@ bool router_decode_could_fit(member_list members, uint32_t tokens_max) {
     return false;
 }
 
-bool router_could_fit(member_list members, uint32_t tokens_max) {
-    PRE(tokens_max > 0);
+bool router_could_fit(member_list members, const route_ask *ask) {
+    PRE(ask);
+    PRE(ask->tokens_max > 0);
     for (uint32_t i = 0; i < members.count; i++) {
         const member *m = members.items[i];
-        if (m->role == ROLE_DECODE || !member_lives(m) || m->draining || !member_could_fit(m, tokens_max))
+        if (m->role == ROLE_DECODE || !member_lives(m) || m->draining ||
+            !member_could_fit(m, ask->tokens_max))
             continue;
-        if (m->role == ROLE_COLOCATED || decode_exists(members, tokens_max, m->kv_token_bytes)) return true;
+        if (m->role == ROLE_COLOCATED || may_park(members, ask, m)) return true;
     }
     return false;
 }

@@ -3,7 +3,9 @@
  * A route is a (P, D) pair or a colocated worker; clusters that mix both are legal. Among the routes with
  * room the least loaded wins; load is the assigned prompt rows over what rule 6 allows plus the requests held
  * over the slots. When no D has room but a P has, the pair without D is a route too: the KV is parked at P
- * (DistServe's back-pressure). Ties go to the member that joined first, so equal histories choose equally.
+ * (DistServe's back-pressure). For a stream that stands still it is one even
+ * while there is no D at all, unless a colocated worker may come to take it: when the next D joins, its KV
+ * has been computed. Ties go to the member that joined first, so equal histories choose equally.
  *
  * Prefixes: what a worker lacks of the longest prefix that any worker is thought to hold of this prompt
  * weighs as load, rounded up:
@@ -26,6 +28,7 @@ typedef struct route_ask {
     uint32_t tokens_max; /* prompt + max_tokens: a pool that could never hold it is no route */
     uint64_t avoid; /* incarnation of a D that just failed this request: only when nothing else has room. 0 =
                        none */
+    bool parks;     /* a replay whose client has tokens: its KV may be parked before there is a D for it */
     bool decode_blocked;              /* an older request waits for D pages: none may be reserved before it */
     prefix_found computing, decoding; /* who is thought to hold how much: of P and W, of D */
 } route_ask;
@@ -40,7 +43,7 @@ bool router_pick(member_list members, const route_ask *ask, route *out);
 /* A D for KV of a prefill worker whose tokens take kv_token_bytes. NULL when none has room. */
 member *router_pick_decode(member_list members, const route_ask *ask, uint64_t kv_token_bytes);
 /* Whether some living route (free or not) could ever hold it; else it must not block those behind it. */
-bool router_could_fit(member_list members, uint32_t tokens_max);
+bool router_could_fit(member_list members, const route_ask *ask);
 /* Likewise for the D's alone. */
 bool router_decode_could_fit(member_list members, uint32_t tokens_max);
 /* True when no route can come about, for lack of *out: by the workers that are here and, when `expected`,

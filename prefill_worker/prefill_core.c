@@ -7,6 +7,8 @@
  * until RELEASE (or CANCEL, DROP): only the coordinator knows that a D has verified them, and a D that is
  * lost earlier is replaced by another one from the same pages, under the next attempt.
  *
+ * A replay overtakes the prompts that its client's tokens do not wait for, those that have begun too.
+ *
  * An engine slot is needed only while a prompt is computed; pinned prompts are bounded by the pool and
  * WTABLE_REQUESTS_MAX. */
 #include "base/mem.h"
@@ -17,8 +19,8 @@
 #include <stdlib.h>
 
 typedef struct prefill_core {
-    wtable table;          /* first: see wtable_core_stats */
-    wseq **queue;          /* [max_seqs] scratch: the oldest prompts to be computed, oldest first */
+    wtable table; /* first: see wtable_core_stats */
+    wseq **queue; /* [max_seqs] scratch: the first prompts to be computed, in the order of the table */
     batch_prompt *prompts; /* [max_seqs] of the queue */
     batch_chunk *chunks;   /* [max_seqs] */
 } prefill_core;
@@ -173,7 +175,6 @@ static void prefill_xfer(void *core, const xfer_event *e, uint64_t now_ns) {
 
 /* It will be computed from now on. */
 static void begin(wtable *t, wseq *s) {
-    /* Slots are taken in order of age, so the first max_seqs prompts always find one. */
     CHECK(wtable_take_slot(t, s));
     wtable_post(t, s, X_OFFER);
     if (!s->dest_endpoint) return;
@@ -187,11 +188,16 @@ static void prefill_turn(void *core, uint64_t now_ns) {
     wtable *t = &c->table;
     (void)now_ns;
     if (t->busy) return;
-    uint32_t count = 0;
+    uint32_t count = 0, slots = t->free_slot_count;
     for (wseq *s = wtable_first(t, WSEQ_PROMPT); s && count < t->opt.max_seqs; s = wtable_next(t, s)) {
-        if (s->slot == WSEQ_NO_SLOT) wtable_look_again(t, s);
+        if (s->slot == WSEQ_NO_SLOT) {
+            if (slots == 0) continue; /* a replay before prompts that have them all */
+            slots--;
+            wtable_look_again(t, s);
+        }
         c->queue[count] = s;
-        c->prompts[count++] = (batch_prompt){.done = s->rows_done, .total = wseq_rows(s)};
+        c->prompts[count++] =
+            (batch_prompt){.done = s->rows_done, .total = wseq_rows(s), .replay = wseq_is_replay(s)};
     }
     prefill_limits limits = {
         .max_rows = t->opt.max_rows, .chunk_tokens = t->opt.chunk_tokens, .max_seqs = t->opt.max_seqs};

@@ -9,8 +9,10 @@ uint32_t prefill_policy_form(const batch_prompt *prompts, uint32_t count, const 
     PRE(limits);
     PRE(limits->max_rows >= KV_PAGE_TOKENS);
     PRE(limits->max_seqs > 0);
-    uint32_t n =
-        batch_chunks(prompts, MIN(count, limits->max_seqs), limits->max_rows, limits->chunk_tokens, out);
+    uint32_t replays = 0;
+    while (replays < count && prompts[replays].replay) replays++;
+    uint32_t served = MIN(replays ? replays : count, limits->max_seqs);
+    uint32_t n = batch_chunks(prompts, served, limits->max_rows, limits->chunk_tokens, out);
     POST(n > 0 || count == 0);
     return n;
 }

@@ -18,6 +18,7 @@
 typedef struct batch_prompt {
     uint32_t done;  /* rows computed so far: a multiple of KV_PAGE_TOKENS */
     uint32_t total; /* rows in all, > done */
+    bool replay;    /* with tokens that its client has: a stream that stands still until it is computed */
 } batch_prompt;
 
 typedef struct batch_chunk {

@@ -51,3 +51,7 @@ void wseq_add_id(wseq *s, int32_t id) {
 uint32_t wseq_rows(const wseq *s) {
     return s->prompt_count + s->output_count;
 }
+
+bool wseq_is_replay(const wseq *s) {
+    return s->phase == WSEQ_PROMPT && s->output_count > 0;
+}

@@ -63,5 +63,7 @@ void wseq_free(wseq *s);
 void wseq_add_id(wseq *s, int32_t id);
 /* prompt_count + output_count */
 uint32_t wseq_rows(const wseq *s);
+/* A prompt whose client has tokens already, and waits for the next one */
+bool wseq_is_replay(const wseq *s);
 
 #endif

@@ -134,14 +134,25 @@ static void send_plain(wtable *t, ctl_kind kind, uint64_t req, uint32_t attempt)
 
 /* ---- lists ---- */
 
+/* Behind the last replay, or NULL: to the front. */
+static list_link *behind_replays(list *l) {
+    list_link *before = NULL, *next = list_first(l);
+    while (next && wseq_is_replay(of_phase(next))) {
+        before = next;
+        next = list_next(l, next);
+    }
+    return before;
+}
+
 /* Into the list of its phase. Only a sequence that begins to decode may be older than what is there: KV
- * arrives in any order. */
+ * arrives in any order. A prefill worker's replays go before its other prompts. */
 static void enter_phase(wtable *t, wseq *s, wseq_phase phase) {
     list *l = &t->phases[phase];
     list_link *before = list_last(l);
+    s->phase = phase;
     if (phase == WSEQ_DECODE)
         while (before && of_phase(before)->age > s->age) before = list_prev(l, before);
-    s->phase = phase;
+    if (t->role == ROLE_PREFILL && wseq_is_replay(s)) before = behind_replays(l);
     list_add_after(l, before, &s->by_phase);
 }
 
@@ -454,7 +465,10 @@ static bool check_phases(const wtable *t) {
     uint32_t count = 0;
     for (wseq_phase phase = 0; phase < WSEQ_CLOSING; phase++) {
         uint64_t age = 0;
+        bool replays = true;
         for (const wseq *s = wtable_first(t, phase); s; s = wtable_next(t, s)) {
+            if (t->role == ROLE_PREFILL && replays && !wseq_is_replay(s)) age = 0; /* the others begin */
+            replays = wseq_is_replay(s);
             if (s->phase != phase || (phase != WSEQ_PINNED && s->age < age)) return false;
             age = s->age + 1;
             count++;

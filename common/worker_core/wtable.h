@@ -12,8 +12,8 @@
  * at once.
  *
  * A message costs the same however many requests are held: they are found by an index, stand in lists without
- * a search, and what heartbeats tell is counted as it changes. Only a sequence that begins to
- * decode may walk: past those that are younger and decode already.
+ * a search, and what heartbeats tell is counted as it changes. Only two may walk: a sequence that begins to
+ * decode past those that are younger and decode already, a replay past the replays of a prefill worker.
  *
  * Everything but the requests themselves is sized at wtable_init. The step is in worker_core/wstep.h.
  * Thread: the loop thread. Invariant (wtable_check): a page is used as often as live and closing
@@ -36,7 +36,7 @@ typedef struct wtable {
     wpages pages;
     list live;                 /* of wseq.by_age, oldest first */
     list phases[WSEQ_CLOSING]; /* the live ones of each phase, of wseq.by_phase. Oldest first; PINNED: as they
-                                  came to be */
+                                  came to be; PROMPT of P: replays, then the others */
     list closing;              /* of wseq.by_age, in order of closing */
     u64_map live_of, closing_of; /* by request; of several attempts that close the newest */
     uint64_t next_age;

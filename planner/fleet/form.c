@@ -150,13 +150,19 @@ static uint32_t add_decodes(fleet *f, fworker *w, lane *l, uint32_t max_rows) {
 static void add_chunks(fleet *f, fworker *w, lane *l, const chain *queue, uint32_t budget, uint32_t most) {
     uint32_t count = 0, more = 16;
     uint64_t rows = 0;
+    uint32_t slots = w->role == ROLE_PREFILL ? w->max_seqs - w->slots : UINT32_MAX;
     form_scratch(f, MIN(queue->count, most));
     /* What is left of a budget below a page's rows may still serve short prompts, so many at most. */
     for (uint32_t s = queue->first; s != SLOT_NONE && count < most && more; s = f->slab[s].next[BY_PROMPT]) {
         const freq *r = &f->slab[s];
         if (r->in_step) continue;
+        if (r->rows_done == 0) {
+            if (slots == 0) continue; /* a replay before prompts that have them all */
+            slots--;
+        }
         f->slots[count] = s;
-        f->prompts[count++] = (batch_prompt){.done = r->rows_done, .total = freq_rows(r)};
+        f->prompts[count++] =
+            (batch_prompt){.done = r->rows_done, .total = freq_rows(r), .replay = freq_is_replay(r)};
         more -= rows >= budget;
         rows += MIN(freq_rows(r) - r->rows_done, w->shape->chunk_tokens);
     }
@@ -176,6 +182,10 @@ static void add_chunks(fleet *f, fworker *w, lane *l, const chain *queue, uint32
         l->parts[l->part_count++] =
             (lane_part){.slot = slot, .begin = k->begin, .count = k->count, .last = k->last};
         f->slab[slot].in_step = true;
+        if (w->role == ROLE_PREFILL && k->begin == 0) {
+            w->slots++;
+            f->slab[slot].offer = w->offers++;
+        }
         /* A last row behind the prompt is a generated one, for engines and for their models. */
         if (k->count == 1 && k->begin >= f->slab[slot].out.prompt_tokens)
             latency_add_decode(&l->sums, k->begin + 1);

@@ -98,15 +98,14 @@ void link_dest(fleet *f, uint32_t slot) {
     p->dests[p->dest_count++] = slot;
 }
 
-static int older_at_p(const void *a, const void *b, void *fl) {
+static int offered_before(const void *a, const void *b, void *fl) {
     const fleet *f = fl;
-    uint64_t x = f->slab[*(const uint32_t *)a].key[BY_PROMPT],
-             y = f->slab[*(const uint32_t *)b].key[BY_PROMPT];
+    uint64_t x = f->slab[*(const uint32_t *)a].offer, y = f->slab[*(const uint32_t *)b].offer;
     return (x > y) - (x < y);
 }
 
 void link_send(fleet *f, fworker *p) {
-    if (p->dest_count > 1) qsort_r(p->dests, p->dest_count, sizeof *p->dests, older_at_p, f);
+    if (p->dest_count > 1) qsort_r(p->dests, p->dest_count, sizeof *p->dests, offered_before, f);
     for (uint32_t i = 0; i < p->dest_count; i++) {
         freq *r = &f->slab[p->dests[i]];
         bool due = r->dest_due && r->expected && r->unsent;

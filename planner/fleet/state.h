@@ -69,7 +69,8 @@ typedef struct freq {
 
     /* At P or W, until it is computed. */
     uint32_t rows_done;
-    uint32_t lane; /* of W, then of D */
+    uint64_t offer; /* P: it was the prompt of this number to begin */
+    uint32_t lane;  /* of W, then of D */
     bool in_step;
 
     /* Hand-off. */
@@ -96,6 +97,13 @@ typedef struct freq {
 static inline uint32_t freq_rows(const freq *r) {
     return r->out.prompt_tokens + r->given;
 }
+
+static inline bool freq_is_replay(const freq *r) {
+    return r->given > 0;
+}
+
+/* A prefill worker's replays go before its other prompts. */
+#define KEY_BEHIND_REPLAYS (UINT64_C(1) << 63)
 
 /* ---- workers ---- */
 
@@ -153,9 +161,11 @@ typedef struct fworker {
     uint32_t pages, free_pages, coming_pages;
     uint32_t max_seqs, pages_most;
     uint64_t next_age;
-    chain prompts;  /* P */
-    chain expected; /* D */
-    lane *lanes;    /* [lane_count]; owned */
+    chain prompts;   /* P */
+    uint32_t slots;  /* P: of its prompts so many have begun; */
+    uint64_t offers; /* of all that it had */
+    chain expected;  /* D */
+    lane *lanes;     /* [lane_count]; owned */
     uint32_t lane_count;
     uint64_t *stage_free_ns; /* [lane_count] when each stage has done with all that was given; owned */
     uint64_t begun;          /* steps */

@@ -153,6 +153,7 @@ static void end_part(fleet *f, fworker *w, lane *l, const lane_part *part, doubl
     r->computed = part->last;
     if (w->role == ROLE_PREFILL) link_computed(f, part->slot, part->count, l->begin_ns, together_ns);
     if (!part->last) return;
+    w->slots -= w->role == ROLE_PREFILL;
     r->emitted++;
     gaps_token(f, r, f->now_ns);
     chain_take(f, w->role == ROLE_PREFILL ? &w->prompts : &l->prompts, BY_PROMPT, part->slot);
@@ -198,6 +199,7 @@ static void on_prefill(fleet *f, fworker *w, uint32_t slot) {
     freq *r = &f->slab[slot];
     r->key[BY_PROMPT] = w->next_age++;
     if (w->role == ROLE_PREFILL) {
+        if (!freq_is_replay(r)) r->key[BY_PROMPT] |= KEY_BEHIND_REPLAYS;
         work_take_pages(w, r->p_pages); /* the desk counts what P has exactly, so there is always room */
         chain_add(f, &w->prompts, BY_PROMPT, slot);
     } else {

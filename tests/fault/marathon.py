@@ -10,8 +10,10 @@ passed as the cluster took to recover. Each answer must be the known one, or end
 behind a beginning of the known one. At the end all pools, rings and hand-offs must be empty, and memory and
 descriptors of the processes must not have grown.
 
-Writes DIR/summary.json, samples.csv (each second: memory and descriptors of each process), faults.csv and
-marathon.svg, which draws both. Exit status 0 when all promises held."""
+Writes DIR/summary.json, samples.csv (each second: memory and descriptors of each process), faults.csv,
+marathon.svg, which draws both, and pauses.csv: of each stream that a fault hit, what stood in the way of its
+next token, the rows that were computed for that, and how long they take where nobody disturbs (bound_s).
+Exit status 0 when all promises held."""
 
 import argparse
 import collections
@@ -24,6 +26,7 @@ import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "e2e"))
 from harness import *
+from marathon_pauses import Pauses, Trace, quantiles
 from marathon_plot import draw
 
 # What a request may end with instead of its bytes: status and a word of its message.
@@ -57,22 +60,27 @@ def requests_of(seed, count, longest):
     return out
 
 
+def wall_time(stamp):
+    return datetime.datetime.fromisoformat(stamp.replace("Z", "+00:00")).timestamp()
+
+
+def trace_of(cluster):
+    return Trace(cluster.get("/trace?last=4096")[1].decode())
+
+
 class Answer:
     """What came of one request: state is right, wrong, documented, canceled or undocumented."""
 
     def __init__(self, state, why="", gaps=()):
         self.state, self.why, self.gaps = state, why, gaps
-
-
-def quantile(values, share):
-    """Of sorted ones; null where there are none."""
-    return round(values[min(len(values) - 1, int(share * len(values)))], 3) if values else None
+        self.name = ""  # of the request
 
 
 class Client(threading.Thread):
     def __init__(self, run, number):
         super().__init__(daemon=True)
         self.run_, self.random = run, Random(run.args.seed * 1000 + number)
+        self.number = number
         self.answers = []
         self.asked = 0
 
@@ -80,18 +88,20 @@ class Client(threading.Thread):
         while not self.run_.over.is_set():
             i = self.random.below(len(self.run_.requests))
             self.asked += 1
+            name = "m%d-%d" % (self.number, self.asked)
             try:
-                answer = self.ask(self.run_.requests[i], self.run_.texts[i])
+                answer = self.ask(name, self.run_.requests[i], self.run_.texts[i])
             except (OSError, AssertionError, ValueError, KeyError) as e:
                 answer = Answer("undocumented", "%s: %s" % (type(e).__name__, e))
             if answer.state in ("wrong", "undocumented"):
                 answer.why = "request %d: %s" % (i, answer.why)
                 print("%s: %s" % (answer.state, answer.why), flush=True)
+            answer.name = name
             self.answers.append(answer)
             # Not as fast as it goes: two cores carry all processes of the cluster and this one.
             self.run_.over.wait(self.run_.args.think_s * (0.5 + self.random.below(1000) / 1000))
 
-    def ask(self, body, want):
+    def ask(self, name, body, want):
         leaves = self.random.below(100) < self.run_.args.cancel_percent
         streams = leaves or self.random.below(3) > 0
         # Where a client leaves: before the answer begins, or some of its bytes later.
@@ -102,7 +112,9 @@ class Client(threading.Thread):
             data = json.dumps(dict(body, stream=streams)).encode()
             s.sendall(
                 b"POST /v1/completions HTTP/1.1\r\nhost: x\r\nconnection: close\r\n"
-                b"content-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(data) + data
+                b"x-request-id: %s\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
+                % (name.encode(), len(data))
+                + data
             )
             raw, gaps, left = self.read(s, patience if leaves else None)
         if left:
@@ -211,6 +223,7 @@ class Run:
         with Cluster(disaggregated(), model) as c:
             ask = lambda b: c.complete(**b)["choices"][0]["text"]
             self.texts = parallel(4, ask, self.requests)
+            self.rows_per_s = trace_of(c).rows_per_s()
 
     # ---- faults ----
 
@@ -347,7 +360,10 @@ class Run:
         print("the answers of %d requests, undisturbed" % len(self.requests), flush=True)
         self.undisturbed()
         model = SMOL if self.args.model == "smollm2" else TINY
-        with Cluster(disaggregated(p=self.args.p, d=self.args.d, limits=self.limits()), model) as self.c:
+        folder = tempfile.TemporaryDirectory(prefix="baton-marathon-")
+        log = {"event_log": folder.name + "/events.jsonl"}
+        config = disaggregated(p=self.args.p, d=self.args.d, limits=self.limits(), cluster=log)
+        with folder, Cluster(config, model) as self.c:
             wait_for("the whole cluster", self.whole)
             self.begun = time.time()
             self.sampler = Sampler(self)
@@ -369,6 +385,9 @@ class Run:
             self.sampler.join(60)
             self.counters = {k: v for k, v in self.c.metrics().items() if k.endswith("_total") and v}
             self.log = self.c.log()
+            self.trace = trace_of(self.c)
+            with open(log["event_log"]) as f:
+                self.events = [json.loads(line) for line in f]
         self.judge_growth()
         self.summarize(clients)
 
@@ -376,7 +395,7 @@ class Run:
         """When the coordinator noticed that a worker was gone, of its log; wall time."""
         out = []
         for stamp in re.findall(r"^(\S+Z) warn  core\.member .* worker is gone ", self.log, re.M):
-            out.append(datetime.datetime.fromisoformat(stamp.replace("Z", "+00:00")).timestamp())
+            out.append(wall_time(stamp))
         return out
 
     def pauses(self, gaps):
@@ -389,6 +408,9 @@ class Run:
         states = collections.Counter(a.state for a in answers)
         errors = collections.Counter(re.sub(r"\d+", "N", a.why) for a in answers if a.state == "documented")
         pauses = self.pauses([g for a in answers for g in a.gaps])
+        wall = wall_time(self.events[0]["time"]) - self.events[0]["t_ms"] / 1000
+        gaps = [(a.name, *g) for a in answers for g in a.gaps]
+        self.stopped = Pauses(self.events, wall, self.trace, gaps, self.rows_per_s)
         recovery = sorted(done - begun for kind, _, begun, done in self.faults if kind != "join")
         if sum(c.asked for c in clients) != len(answers):
             self.broken.append("some requests have no end")
@@ -411,17 +433,9 @@ class Run:
             "errors": dict(errors),
             "faults": dict(collections.Counter(f[0] for f in self.faults)),
             "workers_given_up": len(self.detections()),
-            "recovery_s": {
-                "p50": quantile(recovery, 0.5),
-                "p99": quantile(recovery, 0.99),
-                "max": quantile(recovery, 1),
-            },
-            "pause_after_detection_s": {
-                "count": len(pauses),
-                "p50": quantile(pauses, 0.5),
-                "p99": quantile(pauses, 0.99),
-                "max": quantile(pauses, 1),
-            },
+            "recovery_s": quantiles(recovery),
+            "pause_after_detection_s": quantiles(pauses),
+            "streams_that_were_hit_s": self.stopped.summary(),
             "grown": self.grown,
             "counters": {k: v for k, v in self.counters.items() if "{" not in k},
             "broken": self.broken,
@@ -448,6 +462,10 @@ class Run:
             f.write(draw(self.sampler.rows, [(k, b - self.begun) for k, _, b, _ in self.faults]))
         with open(path("cluster.log"), "w") as f:
             f.write(self.log)
+        with open(path("pauses.csv"), "w", newline="") as f:
+            rows = csv.DictWriter(f, self.stopped.all[0] if self.stopped.all else ["request"])
+            rows.writeheader()
+            rows.writerows(self.stopped.all)
 
 
 def main():

@@ -66,6 +66,16 @@ static void at_most_max_seqs_prompts_share_a_step(void **state) {
     assert_int_equal(prefill_policy_form(p, 3, &l, c), 2);
 }
 
+static void replays_share_a_step_with_nobody_else(void **state) {
+    (void)state;
+    batch_prompt p[] = {
+        {.done = 32, .total = 41, .replay = true}, {.total = 20, .replay = true}, {.total = 3}};
+    batch_chunk c[4];
+    assert_int_equal(prefill_policy_form(p, 3, &limits, c), 2);
+    expect_chunk(&c[0], 0, 32, 9, true);
+    expect_chunk(&c[1], 1, 0, 20, true);
+}
+
 static batch_row row(bool needs_page, uint32_t pages) {
     return (batch_row){.wants_row = true, .needs_page = needs_page, .pages = pages, .frees_now = true};
 }
@@ -179,6 +189,7 @@ int main(void) {
         cmocka_unit_test(a_chunk_ends_off_a_page_edge_only_at_the_prompts_end),
         cmocka_unit_test(a_younger_prompt_does_not_overtake_one_that_the_budget_cannot_serve),
         cmocka_unit_test(at_most_max_seqs_prompts_share_a_step),
+        cmocka_unit_test(replays_share_a_step_with_nobody_else),
         cmocka_unit_test(every_running_sequence_has_a_row_when_pages_are_free),
         cmocka_unit_test(without_a_free_page_the_youngest_is_preempted_for_the_oldest),
         cmocka_unit_test(the_youngest_preempts_itself_when_it_needs_the_page),

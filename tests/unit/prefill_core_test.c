@@ -495,6 +495,65 @@ static void without_cached_outputs_pages_with_generated_rows_are_neither_kept_no
     fake_free(f);
 }
 
+static void give_replay(fake *f, uint64_t req, uint32_t prompt) {
+    fake_give(f, CTL_PREFILL,
+              (fake_work){.req = req, .attempt = 2, .prompt = prompt, .output = 6, .max_tokens = 20});
+}
+
+static void expect_items(const fake *f, uint32_t count, uint32_t rows, uint32_t more_rows) {
+    assert_non_null(f->job);
+    assert_int_equal(f->job->item_count, count);
+    assert_int_equal(f->job->items[0].count, rows);
+    if (count > 1) assert_int_equal(f->job->items[1].count, more_rows);
+}
+
+static void a_replay_overtakes_prompts_that_came_before_and_has_steps_of_its_own(void **state) {
+    (void)state;
+    fake *f = start();
+    for (uint64_t req = 1; req <= 2; req++)
+        fake_give(f, CTL_PREFILL, (fake_work){.req = req, .attempt = 1, .prompt = 48, .max_tokens = 8});
+    fake_turn(f);
+    expect_items(f, 2, 32, 32);
+    give_replay(f, 3, 34); /* 40 rows: a chunk of 32 and one of 8, while the others have begun */
+    give_replay(f, 4, 6);
+    fake_stepped(f, 7);
+    fake_turn(f);
+    expect_items(f, 2, 32, 12);
+    fake_stepped(f, 7);
+    fake_expect_token(fake_expect(f, CTL_TOKENS), 0, 4, 2, 6, 7, FINISH_NONE);
+    fake_turn(f);
+    expect_items(f, 1, 8, 0);
+    fake_stepped(f, 7);
+    fake_expect_token(fake_expect(f, CTL_TOKENS), 0, 3, 2, 6, 7, FINISH_NONE);
+    fake_turn(f);
+    expect_items(f, 2, 16, 16);
+    fake_stepped(f, 7);
+    assert_int_equal(fake_expect(f, CTL_TOKENS)->tokens.count, 2);
+    assert_true(f->ops->check(f->core));
+    fake_free(f);
+}
+
+static void a_replay_waits_while_prompts_that_have_begun_take_every_slot(void **state) {
+    (void)state;
+    wcore_options opt = fake_options();
+    opt.max_seqs = 1;
+    fake *f = fake_new(&prefill_core_ops, &opt);
+    fake_give(f, CTL_PREFILL, (fake_work){.req = 1, .attempt = 1, .prompt = 48, .max_tokens = 8});
+    fake_turn(f);
+    give_replay(f, 2, 20);
+    fake_give(f, CTL_PREFILL, (fake_work){.req = 3, .attempt = 1, .prompt = 16, .max_tokens = 8});
+    for (uint64_t req = 1; req <= 3; req++) {
+        if (req == 1) {
+            fake_stepped(f, 7);
+            fake_turn(f);
+        }
+        fake_stepped(f, 7);
+        assert_int_equal(fake_expect(f, CTL_TOKENS)->tokens.tokens[0].req, req);
+        fake_turn(f);
+    }
+    fake_free(f);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_prompt_is_offered_computed_in_chunks_and_its_first_token_told_at_once),
@@ -520,6 +579,8 @@ int main(void) {
         cmocka_unit_test(a_new_session_keeps_what_was_computed_in_the_last_one),
         cmocka_unit_test(of_a_replay_what_is_found_counts_as_prompt_only_as_far_as_that_goes),
         cmocka_unit_test(without_cached_outputs_pages_with_generated_rows_are_neither_kept_nor_found),
+        cmocka_unit_test(a_replay_overtakes_prompts_that_came_before_and_has_steps_of_its_own),
+        cmocka_unit_test(a_replay_waits_while_prompts_that_have_begun_take_every_slot),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -185,12 +185,31 @@ static void suspect_and_draining_workers_get_nothing_new(void **state) {
     assert_false(member_judge(w, &o, 12, NULL));
     assert_int_equal(member_state_of(w), MEMBER_SUSPECT);
     assert_false(router_pick(list(&c), &ask20, &r));
-    assert_true(router_could_fit(list(&c), 40)); /* it may come back */
+    assert_true(router_could_fit(list(&c), &ask20)); /* it may come back */
     member_heard(w, 50, NULL, 1000, 13);
     assert_true(router_pick(list(&c), &ask20, &r));
     w->draining = true;
     assert_false(router_pick(list(&c), &ask20, &r));
-    assert_false(router_could_fit(list(&c), 40));
+    assert_false(router_could_fit(list(&c), &ask20));
+    done(&c);
+}
+
+static void only_a_stream_that_stands_still_is_computed_while_there_is_no_d(void **state) {
+    (void)state;
+    cast c = {0};
+    member *p = add(&c, ROLE_PREFILL, 50);
+    route_ask replay = ask20;
+    replay.parks = true;
+    route r;
+    assert_false(router_pick(list(&c), &ask20, &r));
+    assert_false(router_could_fit(list(&c), &ask20));
+    assert_true(router_pick(list(&c), &replay, &r));
+    assert_true(r.prefill == p && !r.decode);
+    assert_true(router_could_fit(list(&c), &replay));
+    member *w = add(&c, ROLE_COLOCATED, 50);
+    w->full = true; /* it will have room, and there may never be a D */
+    assert_false(router_pick(list(&c), &replay, &r));
+    assert_true(router_could_fit(list(&c), &replay));
     done(&c);
 }
 
@@ -326,6 +345,7 @@ int main(void) {
         cmocka_unit_test(promises_count_until_the_worker_answered),
         cmocka_unit_test(the_d_that_failed_is_the_last_choice),
         cmocka_unit_test(suspect_and_draining_workers_get_nothing_new),
+        cmocka_unit_test(only_a_stream_that_stands_still_is_computed_while_there_is_no_d),
         cmocka_unit_test(a_worker_that_holds_the_prefix_wins_until_it_is_busier_than_the_hit_saves),
         cmocka_unit_test(of_two_holders_the_one_that_holds_more_wins),
         cmocka_unit_test(a_decode_worker_that_holds_the_prefix_wins_by_the_room_it_saves),
