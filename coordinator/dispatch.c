@@ -21,7 +21,7 @@ static route_ask ask_of(const request *r) {
     return (route_ask){.rows = request_rows(r),
                        .tokens_max = request_tokens_max(r),
                        .avoid = r->avoid,
-                       .parks = r->given > 0};
+                       .replay = r->given > 0};
 }
 
 static void reserve(core *c, request *r, member *d, const route_ask *ask, uint64_t now_ns) {

@@ -58,6 +58,14 @@ void holds_add(holds *h, uint64_t req, uint32_t attempt, uint32_t pages, uint32_
     h->computing += rows > 0;
 }
 
+void holds_replay(holds *h, uint64_t req) {
+    hold *one = holds_current(h, req);
+    PRE(one);
+    PRE(!one->replay);
+    one->replay = true;
+    h->replay_rows += one->rows;
+}
+
 hold *holds_current(const holds *h, uint64_t req) {
     PRE(h);
     hold *newest = u64_map_get(&h->by_req, req);
@@ -82,6 +90,7 @@ void holds_computed(holds *h, hold *one) {
     PRE(one);
     if (!one->rows) return;
     h->rows -= one->rows;
+    if (one->replay) h->replay_rows -= one->rows;
     h->computing--;
     one->rows = 0;
 }
@@ -150,14 +159,16 @@ static bool one_is_sound(const holds *h, const hold *one) {
 }
 
 bool holds_check(const holds *h) {
-    uint32_t pages = 0, promised = 0, rows = 0, computing = 0;
+    uint32_t pages = 0, promised = 0, rows = 0, replay_rows = 0, computing = 0;
     for (uint32_t i = 0; i < h->count; i++) {
         const hold *one = h->items[i];
         if (one->slot != i || !one_is_sound(h, one)) return false;
         pages += one->pages;
         promised += one->open ? one->pages : 0;
         rows += one->rows;
+        replay_rows += one->replay ? one->rows : 0;
         computing += one->rows > 0;
     }
-    return pages == h->pages && promised == h->promised && rows == h->rows && computing == h->computing;
+    return pages == h->pages && promised == h->promised && rows == h->rows && replay_rows == h->replay_rows &&
+           computing == h->computing;
 }

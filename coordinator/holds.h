@@ -21,6 +21,7 @@ typedef struct hold {
     uint32_t attempt;       /* and renumbered up to this one (DEST) */
     uint32_t pages;         /* taken by the worker when it accepts; > 0 */
     uint32_t rows;          /* prompt rows still to compute there; 0 after its first token, and on a D */
+    bool replay;            /* it goes before those that are none */
     bool open;              /* a promise: free_pages may not include it yet */
     bool closing;           /* RELEASE, CANCEL or DROP was sent; CLOSED is awaited */
     uint32_t slot;          /* in items */
@@ -30,12 +31,13 @@ typedef struct hold {
 typedef struct holds {
     hold **items; /* [count], in no order; owned */
     uint32_t count, capacity;
-    u64_map by_req;     /* the newest hold of each request */
-    hold *spare;        /* for the next ones; owned */
-    uint32_t pages;     /* of all */
-    uint32_t promised;  /* pages of the open ones */
-    uint32_t rows;      /* of all (rule 6) */
-    uint32_t computing; /* how many have rows */
+    u64_map by_req;       /* the newest hold of each request */
+    hold *spare;          /* for the next ones; owned */
+    uint32_t pages;       /* of all */
+    uint32_t promised;    /* pages of the open ones */
+    uint32_t rows;        /* of all (rule 6) */
+    uint32_t replay_rows; /* of the replays among them */
+    uint32_t computing;   /* how many have rows */
 } holds;
 
 void holds_init(holds *h);
@@ -43,6 +45,8 @@ void holds_done(holds *h);
 
 /* The request has no current hold here. */
 void holds_add(holds *h, uint64_t req, uint32_t attempt, uint32_t pages, uint32_t rows);
+/* The hold just added is a replay's, at a worker that computes those first. */
+void holds_replay(holds *h, uint64_t req);
 /* The current one; NULL when none or closing. Borrowed: until it is closed */
 hold *holds_current(const holds *h, uint64_t req);
 /* Any that covers the attempt, or NULL. Borrowed: until it is closed */

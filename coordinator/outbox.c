@@ -33,6 +33,7 @@ void outbox_prefill(core *c, request *r, member *m, uint32_t hinted) {
     uint32_t rows = request_rows(r), held = hinted * KV_PAGE_TOKENS;
     CHECK(held < rows);
     holds_add(&m->holds, r->id, r->attempt, kv_pages_for(colocated ? rows + 1 : rows), rows - held);
+    if (!colocated && r->given > 0) holds_replay(&m->holds, r->id);
     r->prefill = m;
     ctl_msg msg = {.kind = CTL_PREFILL, .req = r->id, .attempt = r->attempt, .work = work_of(c, r)};
     msg.work.then_decode = colocated;

@@ -3,9 +3,20 @@
 #include "base/mem.h"
 #include "kv/kv_layout.h"
 
+static bool overtakes(const member *m, const route_ask *ask) {
+    return ask->replay && m->role == ROLE_PREFILL;
+}
+
+/* Rows that it would wait for. */
+static uint32_t rows_before(const member *m, const route_ask *ask) {
+    if (!overtakes(m, ask)) return m->holds.rows;
+    return m->holds.replay_rows + MIN(m->holds.rows - m->holds.replay_rows, m->max_rows);
+}
+
 /* Load in thousandths: rows over rule 6's two batches, and requests over slots. */
-static uint32_t load_of(const member *m) {
-    uint64_t rows = m->role == ROLE_DECODE ? 0 : 1000ull * m->holds.rows / (2ull * MAX(m->max_rows, 1u));
+static uint32_t load_of(const member *m, const route_ask *ask) {
+    uint64_t rows =
+        m->role == ROLE_DECODE ? 0 : 1000ull * rows_before(m, ask) / (2ull * MAX(m->max_rows, 1u));
     uint64_t seqs = m->role == ROLE_PREFILL ? 0 : 1000ull * m->holds.count / MAX(m->max_seqs, 1u);
     return (uint32_t)(rows + seqs);
 }
@@ -21,12 +32,12 @@ static uint32_t lack_of(const member *m, const route_ask *ask) {
 }
 
 static uint32_t cost_of(const member *m, const route_ask *ask) {
-    return load_of(m) + lack_of(m, ask);
+    return load_of(m, ask) + lack_of(m, ask);
 }
 
 /* Rule 6: two batches of prompt rows at most; a prompt longer than that goes to a worker that has none. */
 static bool has_time(const member *m, const route_ask *ask) {
-    uint32_t assigned = m->holds.rows;
+    uint32_t assigned = overtakes(m, ask) ? m->holds.replay_rows : m->holds.rows;
     uint32_t rows = ask->rows - prefix_found_pages(&ask->computing, &m->prefixes) * KV_PAGE_TOKENS;
     return assigned == 0 || (uint64_t)assigned + rows <= 2ull * m->max_rows;
 }
@@ -78,7 +89,7 @@ static bool colocated_exists(member_list members, uint32_t tokens_max) {
 /* Whether a D will take what is parked at p: one that is here, or the next one. */
 static bool may_park(member_list members, const route_ask *ask, const member *p) {
     if (decode_exists(members, ask->tokens_max, p->kv_token_bytes)) return true;
-    return ask->parks && !colocated_exists(members, ask->tokens_max);
+    return ask->replay && !colocated_exists(members, ask->tokens_max);
 }
 
 /* The D that goes with a P is the same for every P whose tokens take as many bytes, so it is looked for once

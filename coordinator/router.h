@@ -15,6 +15,9 @@
  *   D:    load + missing rows / tokens of the pool   they travel while the prompt is computed, which costs
  *                                                    nearly nothing, but take room where a holder has them
  *
+ * A P computes replays before everything else, so what is assigned there counts for a replay as the rows of
+ * the other replays, and as load besides at most a batch: the step that runs. Rule 6 likewise.
+ *
  * Only what is missing against the best holder counts, so without hints the choice is by load alone. Rule 6
  * counts the rows that are not held.
  * Cost: workers, or P + D for pairs. */
@@ -28,7 +31,7 @@ typedef struct route_ask {
     uint32_t tokens_max; /* prompt + max_tokens: a pool that could never hold it is no route */
     uint64_t avoid; /* incarnation of a D that just failed this request: only when nothing else has room. 0 =
                        none */
-    bool parks;     /* a replay whose client has tokens: its KV may be parked before there is a D for it */
+    bool replay;    /* of a stream that stands still */
     bool decode_blocked;              /* an older request waits for D pages: none may be reserved before it */
     prefix_found computing, decoding; /* who is thought to hold how much: of P and W, of D */
 } route_ask;

@@ -90,8 +90,10 @@ static uint32_t queued(const fleet *f) {
 /* ---- dispatch ---- */
 
 static route_ask ask_of(const freq *r) {
-    return (route_ask){
-        .rows = freq_rows(r), .tokens_max = r->out.prompt_tokens + r->out.output_tokens, .avoid = r->avoid};
+    return (route_ask){.rows = freq_rows(r),
+                       .tokens_max = r->out.prompt_tokens + r->out.output_tokens,
+                       .avoid = r->avoid,
+                       .replay = freq_is_replay(r)};
 }
 
 static void reserve(fleet *f, uint32_t slot, member *d) {
@@ -130,6 +132,7 @@ static bool route_one(fleet *f, uint32_t slot, bool decode_blocked) {
     r->p = number_of(to.prefill);
     r->p_pages = kv_pages_for(colocated ? rows + 1 : rows);
     holds_add(&to.prefill->holds, id_of(r), r->attempt, r->p_pages, rows);
+    if (!colocated && freq_is_replay(r)) holds_replay(&to.prefill->holds, id_of(r));
     if (r->out.routed_ns == FLEET_NEVER) r->out.routed_ns = f->now_ns;
     r->out.prefill_worker = r->p;
     if (colocated) r->out.decode_worker = r->p;

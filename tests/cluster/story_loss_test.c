@@ -49,40 +49,6 @@ static void kill_d_after_verified_and_the_stream_goes_on_by_replay(void **state)
     all_over(s);
 }
 
-static void a_replay_is_computed_while_there_is_no_d_and_the_next_one_takes_it_over(void **state) {
-    (void)state;
-    sim *s = cluster(sim_defaults(), 1, 1, 0);
-    sim_client *c = submit(s, 40, 20);
-    UNTIL(s, c->got == 7);
-    sim_kill(s, 1);
-    UNTIL(s, c->got == 8); /* from P */
-    assert_int_equal(state_of(s, c), REQ_WAIT_KV);
-    assert_int_equal(s->seen.to_worker[CTL_PREFILL], 2);
-    run_for(s, NS_PER_S);
-    sim_restart(s, 1);
-    UNTIL(s, sim_member(s, 1));
-    UNTIL(s, c->ended);
-    assert_done(c);
-    assert_int_equal(c->times.replays, 1);
-    assert_int_equal(s->seen.to_worker[CTL_PREFILL], 2);
-    all_over(s);
-}
-
-static void a_replay_for_which_no_d_comes_ends_at_its_deadline_and_holds_nothing(void **state) {
-    (void)state;
-    sim *s = cluster(sim_defaults(), 1, 1, 0);
-    sim_client *c = submit(s, 40, 20), *new = submit(s, 40, 20);
-    UNTIL(s, c->got == 7);
-    sim_kill(s, 1);
-    UNTIL(s, c->ended && new->ended);
-    assert_int_equal(c->end.state, REQ_FAILED);
-    assert_int_equal(c->end.st, ST_TIMEOUT);
-    assert_non_null(strstr(c->why, "no decode worker had taken over the KV cache within 60000 ms"));
-    run_for(s, 2 * NS_PER_S);
-    assert_int_equal(sim_pages_used(s, P0), 0);
-    all_over(s);
-}
-
 static void kill_p_after_its_first_token_and_the_token_is_not_repeated(void **state) {
     (void)state;
     sim *s = cluster(sim_defaults(), 2, 1, 0);
@@ -546,8 +512,6 @@ int main(void) {
         cmocka_unit_test(kill_d_after_reserved_and_another_d_gets_attempt_two),
         cmocka_unit_test(kill_d_mid_segment_and_p_sends_again_from_its_pinned_pages),
         cmocka_unit_test(kill_d_after_verified_and_the_stream_goes_on_by_replay),
-        cmocka_unit_test(a_replay_is_computed_while_there_is_no_d_and_the_next_one_takes_it_over),
-        cmocka_unit_test(a_replay_for_which_no_d_comes_ends_at_its_deadline_and_holds_nothing),
         cmocka_unit_test(kill_p_after_its_first_token_and_the_token_is_not_repeated),
         cmocka_unit_test(kill_p_after_seal_before_the_coordinator_read_it),
         cmocka_unit_test(kill_p_while_it_computes_and_another_one_starts_over),

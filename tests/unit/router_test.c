@@ -194,12 +194,39 @@ static void suspect_and_draining_workers_get_nothing_new(void **state) {
     done(&c);
 }
 
+static void a_replay_waits_for_other_replays_and_a_running_step_only(void **state) {
+    (void)state;
+    cast c = {0};
+    member *p0 = add(&c, ROLE_PREFILL, 50), *p1 = add(&c, ROLE_PREFILL, 50);
+    add(&c, ROLE_DECODE, 50);
+    holds_add(&p0->holds, 1, 1, 8, 120); /* two batches are 128 */
+    holds_add(&p1->holds, 2, 1, 8, 128);
+    route r;
+    assert_false(router_pick(list(&c), &ask20, &r));
+    route_ask replay = ask20;
+    replay.replay = true;
+    assert_true(router_pick(list(&c), &replay, &r));
+    assert_true(r.prefill == p0); /* a step is 64: both are alike */
+    holds_add(&p0->holds, 3, 1, 2, 120);
+    holds_replay(&p0->holds, 3);
+    assert_true(router_pick(list(&c), &replay, &r));
+    assert_true(r.prefill == p1);
+    holds_add(&p1->holds, 4, 1, 2, 120);
+    holds_replay(&p1->holds, 4);
+    assert_false(router_pick(list(&c), &replay, &r)); /* two batches of replays */
+    holds_computed(&p1->holds, holds_current(&p1->holds, 4));
+    assert_true(router_pick(list(&c), &replay, &r));
+    assert_true(r.prefill == p1);
+    assert_true(holds_check(&p0->holds) && holds_check(&p1->holds));
+    done(&c);
+}
+
 static void only_a_stream_that_stands_still_is_computed_while_there_is_no_d(void **state) {
     (void)state;
     cast c = {0};
     member *p = add(&c, ROLE_PREFILL, 50);
     route_ask replay = ask20;
-    replay.parks = true;
+    replay.replay = true;
     route r;
     assert_false(router_pick(list(&c), &ask20, &r));
     assert_false(router_could_fit(list(&c), &ask20));
@@ -345,6 +372,7 @@ int main(void) {
         cmocka_unit_test(promises_count_until_the_worker_answered),
         cmocka_unit_test(the_d_that_failed_is_the_last_choice),
         cmocka_unit_test(suspect_and_draining_workers_get_nothing_new),
+        cmocka_unit_test(a_replay_waits_for_other_replays_and_a_running_step_only),
         cmocka_unit_test(only_a_stream_that_stands_still_is_computed_while_there_is_no_d),
         cmocka_unit_test(a_worker_that_holds_the_prefix_wins_until_it_is_busier_than_the_hit_saves),
         cmocka_unit_test(of_two_holders_the_one_that_holds_more_wins),
