@@ -55,8 +55,9 @@ struct http_server {
     http_crowd crowd;
     hangups *hangups;
     http_conn *conns, *waiting;
-    http_conn *idle;      /* the longest first */
-    struct event *resume; /* goes on with those that wait */
+    http_conn *idle;        /* the longest first */
+    uint64_t complained_ns; /* that it cannot accept */
+    struct event *resume;   /* goes on with those that wait */
 };
 
 /* Takes fd over. turned_away: why it is to be answered with an error and closed; NULL: it is not. */

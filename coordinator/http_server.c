@@ -1,5 +1,6 @@
 #include "coordinator/http_server.h"
 
+#include "base/clock.h"
 #include "base/hostport.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -15,6 +16,8 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <utlist.h>
+
+#define COMPLAINT_NS (10 * NS_PER_S) /* between two warnings of the same kind */
 
 enum { BACKLOG = 1024 };
 
@@ -46,8 +49,13 @@ static void on_accept(struct evconnlistener *l, evutil_socket_t fd, struct socka
 /* Out of descriptors the listener would be ready for ever and the loop would spin: it rests until the next
  * check. */
 static void on_accept_error(struct evconnlistener *l, void *ctx) {
-    (void)ctx;
-    log_warn("http", "cannot accept: raise the limit of open files (ulimit -n)", "why=%s", strerror(errno));
+    http_server *s = ctx;
+    uint64_t now_ns = clock_now_ns();
+    if (!s->complained_ns || now_ns - s->complained_ns >= COMPLAINT_NS) {
+        log_warn("http", "cannot accept: raise the limit of open files (ulimit -n)", "why=%s connections=%u",
+                 strerror(errno), s->crowd.count);
+        s->complained_ns = now_ns;
+    }
     evconnlistener_disable(l);
 }
 

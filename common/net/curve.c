@@ -41,15 +41,15 @@ status curve_keygen(const char *dir, errbuf *eb) {
     status st = has_curve(eb);
     if (st != ST_OK) return st;
     if (mkdir(dir, 0700) != 0 && errno != EEXIST) return errf(eb, ST_IO, "%s: %s", dir, strerror(errno));
-    curve_keys cluster, client;
-    if (zmq_curve_keypair(cluster.own, cluster.secret) || zmq_curve_keypair(client.own, client.secret))
-        return errf(eb, ST_IO, "making keys: %s", zmq_strerror(errno));
     char paths[2][4096], text[LINE_MAX_];
     snprintf(paths[0], sizeof paths[0], "%s/cluster.key", dir);
     snprintf(paths[1], sizeof paths[1], "%s/client.key", dir);
     if (access(paths[1], F_OK) == 0)
         return errf(eb, ST_INVALID,
                     "%s is there already, and may be in use: remove it first, or name another DIR", paths[1]);
+    curve_keys cluster, client;
+    if (zmq_curve_keypair(cluster.own, cluster.secret) || zmq_curve_keypair(client.own, client.secret))
+        return errf(eb, ST_IO, "making keys: %s", zmq_strerror(errno));
     snprintf(text, sizeof text, CLUSTER_WORD " %s\n", cluster.secret);
     st = write_new(paths[0], text, eb);
     snprintf(text, sizeof text, CLIENT_WORD " %s %s\n", client.secret, cluster.own);
