@@ -11,15 +11,6 @@
 #define DEADLINE_NS (60 * NS_PER_S)
 #define NAP_REQ     0xffffffffffull
 
-#if defined(__SANITIZE_THREAD__)
-/* ZeroMQ is not instrumented: the order that its own queues keep is invisible to the sanitizer, also where
- * its thread calls back to say that a part is gone. */
-const char *__tsan_default_suppressions(void);
-const char *__tsan_default_suppressions(void) {
-    return "called_from_lib:libzmq.so\nrace:part_gone\n";
-}
-#endif
-
 kv_layout rig_layout(dtype type) {
     return (kv_layout){.type = type, .layers = 6, .kv_heads = RIG_KV_HEADS, .head_dim = 16};
 }

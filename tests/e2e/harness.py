@@ -9,6 +9,7 @@ Environment (set by ctest): BATON_BIN folder of the programs, BATON_TINY_MODEL t
 BATON_MODEL SmolLM2, BATON_SLOW factor on deadlines (sanitizers). Only the standard library, except where a
 test imports the openai client."""
 
+import atexit
 import concurrent.futures
 import contextlib
 import http.client
@@ -30,6 +31,33 @@ SMOL = os.environ.get("BATON_MODEL", ROOT + "/models/SmolLM2-135M-Instruct.Q4_1.
 # Repacked weights are kept beside the programs, not in the home of whoever runs the tests.
 os.environ["XDG_CACHE_HOME"] = os.path.dirname(os.path.abspath(BIN)) + "/cache"
 SLOW = float(os.environ.get("BATON_SLOW", "1"))
+
+
+# What a sanitizer says of any process that a test starts, however deep, goes into a file of its own: mpirun
+# may end before it has forwarded the last words of a rank, and a test may give a process an error output that
+# is closed, full or not looked at. The options are ctest's (cmake/baton.cmake).
+REPORTS = tempfile.TemporaryDirectory(prefix="baton-sanitizer-")
+for options in ("ASAN_OPTIONS", "UBSAN_OPTIONS", "TSAN_OPTIONS"):
+    if options in os.environ:
+        os.environ[options] += ":log_path=%s/report" % REPORTS.name
+
+
+def reported():
+    """All that sanitizers have said so far of processes that this test has started."""
+    texts = []
+    for name in sorted(os.listdir(REPORTS.name)):
+        with open(REPORTS.name + "/" + name, errors="replace") as f:
+            texts.append("%s:\n%s" % (name, f.read()))
+    return "".join(texts)
+
+
+@atexit.register
+def fail_if_reported():
+    """No test passes with a report, whatever the process was for and however it ended."""
+    text = reported()
+    if text:
+        print("---- sanitizers ----\n" + text, flush=True)
+        os._exit(1)
 
 
 def sanitizer_reports(text):
@@ -179,7 +207,8 @@ class Cluster:
         def ready():
             if self.process.poll() is not None:
                 raise AssertionError("the cluster ended with %d:\n%s" % (self.process.returncode, self.log()))
-            assert not sanitizer_reports(self.log()), "a process of the cluster failed at the start"
+            reports = sanitizer_reports(self.log() + reported())
+            assert not reports, "a process of the cluster failed at the start"
             # Not at the beginning of a line: mpirun may have forwarded only a part of another process's last
             # one.
             return self.ready_line() in self.log()
@@ -218,7 +247,7 @@ class Cluster:
             self.process = None
         if self.log_file:
             self.log_file.close()
-            reports = sanitizer_reports(self.log())
+            reports = sanitizer_reports(self.log() + reported())
             assert not reports, "\n".join(reports) + "\n" + self.log()[-20000:]
 
     def __enter__(self):

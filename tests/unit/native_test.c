@@ -15,14 +15,6 @@ enum { BODY_MAX = 256 * 1024 };
 #define GIVE_UP_NS (60 * NS_PER_S)
 #define SLOW_NS    (8 * NS_PER_S)
 
-#if defined(__SANITIZE_THREAD__)
-/* ZeroMQ is not instrumented: the order that its own queues keep is invisible to the sanitizer. */
-const char *__tsan_default_suppressions(void);
-const char *__tsan_default_suppressions(void) {
-    return "called_from_lib:libzmq.so\n";
-}
-#endif
-
 typedef struct world {
     core core;
     meter *meter;
