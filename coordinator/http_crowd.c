@@ -2,8 +2,7 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
-
-#include <netinet/in.h>
+#include "net/peer_address.h"
 
 const http_turn_away http_crowd_full = {
     503, "all connections are in use (limits.max_connections): try again later"};
@@ -25,19 +24,6 @@ void http_crowd_done(http_crowd *w) {
     u64_map_done(&w->of_address);
 }
 
-/* IPv6: who has one address has its /64. */
-static uint64_t address_of(const struct sockaddr *from) {
-    uint64_t n = 0;
-    if (from->sa_family == AF_INET) {
-        n = ntohl(((const struct sockaddr_in *)(const void *)from)->sin_addr.s_addr);
-    } else if (from->sa_family == AF_INET6) {
-        const struct in6_addr *a = &((const struct sockaddr_in6 *)(const void *)from)->sin6_addr;
-        bool v4 = IN6_IS_ADDR_V4MAPPED(a);
-        for (size_t i = v4 ? 12 : 0; i < (v4 ? 16 : 8); i++) n = n << 8 | a->s6_addr[i];
-    }
-    return n;
-}
-
 static void change_count(http_crowd *w, uint64_t address, int by) {
     if (!w->limits->conns_per_client_max) return;
     uintptr_t n = (uintptr_t)u64_map_take(&w->of_address, address) + (uintptr_t)by;
@@ -48,7 +34,7 @@ const http_turn_away *http_crowd_refuses(const http_crowd *w, const struct socka
     PRE(w);
     PRE(from);
     uint32_t per_client = w->limits->conns_per_client_max;
-    if (per_client && (uintptr_t)u64_map_get(&w->of_address, address_of(from)) >= per_client)
+    if (per_client && (uintptr_t)u64_map_get(&w->of_address, peer_address(from)) >= per_client)
         return &http_crowd_greedy;
     return w->count >= w->limits->conns_max ? &http_crowd_full : NULL;
 }
@@ -58,7 +44,7 @@ void http_crowd_add(http_crowd *w, http_crowd_member *m, const struct sockaddr *
     PRE(w);
     PRE(m);
     PRE(from);
-    *m = (http_crowd_member){.address = address_of(from), .turned_away = why};
+    *m = (http_crowd_member){.address = peer_address(from), .turned_away = why};
     if (why) {
         w->turned_away++;
     } else {

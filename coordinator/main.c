@@ -34,9 +34,11 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 
-#define PROGRAM      "baton-coordinator"
-#define FILES_WANTED ((rlim_t)65536)
-#define LARGE_BLOCK  (1024 * 1024)
+#define PROGRAM           "baton-coordinator"
+#define FILES_WANTED      ((rlim_t)65536)
+#define CONTROL_BYTES_MAX ((size_t)64 << 20) /* of a message from a worker */
+#define UPLOADS_SHARE     16 /* of limits.max_uploads_mb: what a ZeroMQ socket's unfinished messages may be */
+#define LARGE_BLOCK       (1024 * 1024)
 /* From so many streams on, turns that come thick gather what comes within so much time: that saves a third of
  * the CPU time. Fewer streams are never held up. */
 #define CROWD         16u
@@ -375,6 +377,21 @@ static health_facts facts_of(const app *a) {
                                           [ROLE_COLOCATED] = c->colocated.count}};
 }
 
+/* A ZeroMQ socket's: HTTP's, as far as there are descriptors beside HTTP's (http_server.c). */
+static bus_limits bus_limits_of(const config *c, size_t message_max) {
+    enum { SHARE = 10 };
+    struct rlimit files;
+    bool bounded = getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur != RLIM_INFINITY;
+    return (bus_limits){
+        .message_max = message_max,
+        .unfinished_max = MAX((size_t)c->limits.max_uploads_mb * (1024 * 1024 / UPLOADS_SHARE),
+                              message_max + BUS_KERNEL_BYTES),
+        .conns_max =
+            (uint32_t)MIN(c->limits.max_connections, bounded ? MAX(files.rlim_cur / SHARE, 1) : UINT32_MAX),
+        .conns_per_client_max = c->limits.max_connections_per_client,
+        .idle_ns = c->limits.idle_ms * NS_PER_MS};
+}
+
 static status open_fronts(app *a, errbuf *eb) {
     const config *c = a->cfg;
     size_t body_max = (size_t)c->limits.max_body_kb * 1024;
@@ -410,6 +427,7 @@ static status open_fronts(app *a, errbuf *eb) {
                          .facts = &a->facts,
                          .events = a->events,
                          .body_max = body_max,
+                         .limits = bus_limits_of(c, 2 * body_max),
                          .slow_client_ns = c->limits.slow_client_ms * NS_PER_MS};
     if (!c->cluster.client_key_file[0]) return native_open(&a->native, c->cluster.client, &no, eb);
     curve_keys keys;
@@ -430,7 +448,9 @@ static status open_control(app *a, errbuf *eb) {
         if (st != ST_OK) return err_prefix(eb, st, "cluster.key_file");
     }
     bus_handler h = {.ctx = a, .message = control_message, .lost = control_lost};
-    status st = bus_listen(&a->control, a->loop, c->cluster.control, keyed ? &keys : NULL, &h, eb);
+    bus_limits limits = bus_limits_of(c, CONTROL_BYTES_MAX);
+    limits.conns_per_client_max = 0; /* a host may have many workers */
+    status st = bus_listen(&a->control, a->loop, c->cluster.control, keyed ? &keys : NULL, &limits, &h, eb);
     curve_wipe(&keys);
     return st == ST_OK ? ST_OK : err_prefix(eb, st, "cluster.control");
 }

@@ -429,7 +429,7 @@ status native_open(native **out, const char *endpoint, const native_options *opt
     n->opt = *opt;
     n->opt.keys = NULL;
     bus_handler h = {.ctx = n, .message = on_message, .lost = on_lost};
-    status st = bus_listen(&n->bus, opt->loop, endpoint, opt->keys, &h, eb);
+    status st = bus_listen(&n->bus, opt->loop, endpoint, opt->keys, &opt->limits, &h, eb);
     if (st != ST_OK) {
         native_free(n);
         return err_prefix(eb, st, "cluster.client");

@@ -13,6 +13,7 @@
 #include "coordinator/health.h"
 #include "coordinator/stream.h"
 #include "coordinator/text.h"
+#include "net/bus_limits.h"
 #include "net/curve.h"
 
 #define NATIVE_REQUESTS_MAX 1024u /* alive per connection */
@@ -31,8 +32,10 @@ typedef struct native_options {
     const health_facts *facts; /* for who asks how the service is */
     struct event_log *events;  /* NULL: none is kept */
     size_t body_max;           /* bytes of one message */
-    uint64_t slow_client_ns;   /* nothing left a connection's queue for so long: it is hung up on */
-    const curve_keys *keys;    /* who is let in; only for native_open; NULL: whoever reaches the socket */
+    /* Of connections. Their message_max lies above body_max: who sends a little too much is told. */
+    bus_limits limits;
+    uint64_t slow_client_ns; /* nothing left a connection's queue for so long: it is hung up on */
+    const curve_keys *keys;  /* who is let in; only for native_open; NULL: whoever reaches the socket */
 } native_options;
 
 /* Everything in opt is borrowed. Caller frees with native_free, before the streams. */

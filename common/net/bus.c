@@ -20,10 +20,12 @@
 #include "net/bus.h"
 
 #include "base/clock.h"
+#include "base/hostport.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "net/bus_address.h"
 #include "net/bus_conn.h"
+#include "net/bus_crowd.h"
 #include "net/zap.h"
 #include "net/zmq_monitor.h"
 
@@ -43,6 +45,7 @@
 #define CONNECT_MS         3000       /* an attempt that nobody answers for so long is begun anew */
 #define DEAD_S             60    /* an idle connection whose host does not answer TCP for so long has ended */
 #define RETRY_US           10000 /* a full queue is tried again at least so often */
+#define CHECK_US           250000 /* between two looks at all connections */
 /* A connection that has not said who it is within so much time is closed. It includes the wait for this
  * loop's answer (zap.h). */
 #define HANDSHAKE_MS 10000
@@ -74,6 +77,8 @@ struct bus {
     zap door;             /* server, keyed */
     struct event *knocks; /* door's ZMQ_FD */
     strangers refused;    /* server */
+    bus_crowd crowd;      /* server, with limits */
+    struct event *check;  /* likewise */
     refusal refusal;      /* client: of the last handshake that failed; gone when one succeeds */
 };
 
@@ -89,6 +94,7 @@ static void socket_close(bus *b) {
 }
 
 static void on_event(evutil_socket_t fd, short what, void *ctx);
+static void on_check(evutil_socket_t fd, short what, void *ctx);
 static void before_wait(void *ctx);
 
 static bool set_int(void *socket, int option, int value) {
@@ -112,7 +118,7 @@ static bool socket_open(bus *b) {
     b->opened++;
     b->socket = zmq_socket(b->zmq, b->server ? ZMQ_ROUTER : ZMQ_DEALER);
     if (!b->socket) return false;
-    int64_t max_bytes = MESSAGE_BYTES_MAX;
+    int64_t max_bytes = b->check ? (int64_t)b->crowd.limits.message_max : MESSAGE_BYTES_MAX;
     if (!set_int(b->socket, ZMQ_LINGER, 0) || !set_int(b->socket, ZMQ_SNDHWM, HWM) ||
         !set_int(b->socket, ZMQ_RCVHWM, HWM) || !set_int(b->socket, ZMQ_HANDSHAKE_IVL, HANDSHAKE_MS) ||
         zmq_setsockopt(b->socket, ZMQ_MAXMSGSIZE, &max_bytes, sizeof max_bytes) != 0)
@@ -138,8 +144,8 @@ static bool socket_open(bus *b) {
     return b->readable && b->events;
 }
 
-static status bus_new(bus **out, loop *l, bool server, const curve_keys *keys, const bus_handler *h,
-                      errbuf *eb) {
+static status bus_new(bus **out, loop *l, bool server, const curve_keys *keys, const bus_limits *limits,
+                      const bus_handler *h, errbuf *eb) {
     bus *b = xcalloc(1, sizeof *b);
     b->loop = l;
     conn_table_init(&b->conns);
@@ -158,6 +164,11 @@ static status bus_new(bus **out, loop *l, bool server, const curve_keys *keys, c
         b->knocks = fd_event(b, b->door.socket);
         if (!b->knocks) goto fail;
     }
+    if (limits) {
+        b->crowd = (bus_crowd){.limits = *limits, .refused = &b->refused};
+        b->check = event_new(loop_base(l), -1, EV_PERSIST, on_check, b);
+        if (!b->check || event_add(b->check, &(struct timeval){.tv_usec = CHECK_US}) != 0) goto fail;
+    }
     if (!socket_open(b)) goto fail;
     *out = b;
     return ST_OK;
@@ -168,8 +179,8 @@ fail:
     return ST_IO;
 }
 
-status bus_listen(bus **out, loop *l, const char *endpoint, const curve_keys *keys, const bus_handler *h,
-                  errbuf *eb) {
+status bus_listen(bus **out, loop *l, const char *endpoint, const curve_keys *keys, const bus_limits *limits,
+                  const bus_handler *h, errbuf *eb) {
     PRE(out);
     PRE(l);
     PRE(endpoint);
@@ -177,7 +188,7 @@ status bus_listen(bus **out, loop *l, const char *endpoint, const curve_keys *ke
     PRE(h->message);
     PRE(h->lost);
     bus *b = NULL;
-    status st = bus_new(&b, l, true, keys, h, eb);
+    status st = bus_new(&b, l, true, keys, limits, h, eb);
     if (st != ST_OK) return err_prefix(eb, st, "listening on %s", endpoint);
     char bound[256];
     st = bus_address_resolve(endpoint, bound, eb);
@@ -193,6 +204,10 @@ status bus_listen(bus **out, loop *l, const char *endpoint, const curve_keys *ke
     size_t size = sizeof bound;
     CHECK(zmq_getsockopt(b->socket, ZMQ_LAST_ENDPOINT, bound, &size) == 0);
     b->endpoint = xstrdup(bound);
+    b->crowd.at = b->endpoint;
+    hostport at;
+    CHECK(hostport_parse(&at, bound, true));
+    b->crowd.port = (uint16_t)atoi(at.port);
     *out = b;
     return ST_OK;
 }
@@ -214,7 +229,7 @@ status bus_connect(bus **out, loop *l, const char *endpoint, const curve_keys *k
     PRE(h->message);
     PRE(h->lost);
     bus *b = NULL;
-    status st = bus_new(&b, l, false, keys, h, eb);
+    status st = bus_new(&b, l, false, keys, NULL, h, eb);
     if (st != ST_OK) return err_prefix(eb, st, "connecting to %s", endpoint);
     b->endpoint = xstrdup(endpoint);
     st = client_open(b, eb);
@@ -248,6 +263,7 @@ void bus_free(bus *b) {
     curve_wipe(&b->keys);
     loop_before_wait_end(b->loop, b);
     if (b->kick) event_free(b->kick);
+    if (b->check) event_free(b->check);
     if (b->zmq) zmq_ctx_term(b->zmq);
     conn_table_done(&b->conns);
     free(b->endpoint);
@@ -415,6 +431,11 @@ static void note_refusal(bus *b, const zmq_monitor_event *e) {
     if (why) strangers_note(&b->refused, b->endpoint, NULL, why);
 }
 
+static void begin_life(bus *b, int fd) {
+    life *l = life_begin(&b->conns, fd);
+    if (b->check) bus_crowd_enter(&b->crowd, &b->conns, l, clock_now_ns());
+}
+
 /* Reads the monitor. Returns whether there was anything. */
 static bool read_monitor(bus *b) {
     bool any = false;
@@ -424,7 +445,7 @@ static bool read_monitor(bus *b) {
         uint64_t ended = 0; /* number of a connection */
         if (e.kind & HANDSHAKE_FAILED_EVENTS) note_refusal(b, &e);
         if (e.kind == ZMQ_EVENT_HANDSHAKE_SUCCEEDED) b->refusal = NOT_REFUSED;
-        if (e.kind == ZMQ_EVENT_ACCEPTED) life_begin(&b->conns, e.fd);
+        if (e.kind == ZMQ_EVENT_ACCEPTED) begin_life(b, e.fd);
         if (e.kind == ZMQ_EVENT_DISCONNECTED) ended = b->server ? life_end(&b->conns, e.fd) : 1;
         conn *c = ended ? conn_by_number(&b->conns, ended) : NULL;
         if (c) mark_lost(b, c, "the connection is closed");
@@ -569,4 +590,11 @@ static void on_event(evutil_socket_t fd, short what, void *ctx) {
 void bus_drain(bus *b) {
     PRE(b);
     pump(b, DRAIN_MESSAGES_MAX);
+}
+
+static void on_check(evutil_socket_t fd, short what, void *ctx) {
+    (void)fd, (void)what;
+    bus *b = ctx;
+    bus_drain(b);
+    bus_crowd_check(&b->crowd, &b->conns, clock_now_ns());
 }

@@ -14,6 +14,7 @@
 #define BATON_NET_BUS_H
 
 #include "base/status.h"
+#include "net/bus_limits.h"
 #include "net/curve.h"
 #include "net/handshake.h"
 #include "net/loop.h"
@@ -30,9 +31,10 @@ typedef struct bus_handler {
 } bus_handler;
 
 /* endpoint "tcp://127.0.0.1:8001" or with port * / 0 for any. ST_IO names the endpoint and the remedy ("port
- * 8001 is in use: ..."). keys: copied; NULL: whoever reaches the endpoint may speak, in the clear. */
-status bus_listen(bus **out, loop *l, const char *endpoint, const curve_keys *keys, const bus_handler *h,
-                  errbuf *eb);
+ * 8001 is in use: ..."). keys: copied; NULL: whoever reaches the endpoint may speak, in the clear. limits:
+ * copied; NULL: for tests, where nobody is a stranger. */
+status bus_listen(bus **out, loop *l, const char *endpoint, const curve_keys *keys, const bus_limits *limits,
+                  const bus_handler *h, errbuf *eb);
 /* Connects (ZeroMQ retries in the background). conn is 1 in each session; after `lost` one may bus_reconnect.
  */
 status bus_connect(bus **out, loop *l, const char *endpoint, const curve_keys *keys, const bus_handler *h,

@@ -100,12 +100,13 @@ conn *conn_next_waiting(const conn_table *t, const conn *c) {
     return conn_of_waiting(list_next(&t->waiting, &c->waiting));
 }
 
-void life_begin(conn_table *t, int fd) {
+life *life_begin(conn_table *t, int fd) {
     PRE(t);
     life *l = xcalloc(1, sizeof *l);
     l->fd = fd;
     l->older = t->lives;
     t->lives = l;
+    return l;
 }
 
 uint64_t life_end(conn_table *t, int fd) {

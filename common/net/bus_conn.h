@@ -60,6 +60,13 @@ typedef struct life {
     int fd;
     bool dead;       /* it closed */
     uint64_t number; /* of its connection; 0 = none yet */
+    /* For bus_crowd. */
+    bool ended;        /* shut down here */
+    uint64_t cookie;   /* of its socket; 0: not known */
+    uint64_t address;  /* see peer_address */
+    uint64_t quiet_ns; /* since when it has no session */
+    uint64_t messages; /* of its session, at the last look at which there was a new one ... */
+    uint64_t bytes;    /* ... and what it had brought then */
     struct life *older;
 } life;
 
@@ -91,7 +98,8 @@ conn *conn_next_waiting(const conn_table *t, const conn *c);
 /* Its identity belongs to another from now on */
 void conn_unfile(conn_table *t, conn *c);
 
-void life_begin(conn_table *t, int fd);
+/* Borrowed: valid until life_bury after its end */
+life *life_begin(conn_table *t, int fd);
 /* The number of its connection; 0 = none yet */
 uint64_t life_end(conn_table *t, int fd);
 /* Files a new connection under its life. False: that one closed already. */

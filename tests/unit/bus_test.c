@@ -90,7 +90,7 @@ static bus_handler handler(end *e) {
 static void listen_at(world *w, const char *endpoint) {
     errbuf eb = {0};
     bus_handler h = handler(&w->server);
-    if (bus_listen(&w->server.b, w->l, endpoint, NULL, &h, &eb) != ST_OK) fail_msg("%s", eb.text);
+    if (bus_listen(&w->server.b, w->l, endpoint, NULL, NULL, &h, &eb) != ST_OK) fail_msg("%s", eb.text);
 }
 
 static void connect_to(world *w, const char *endpoint) {
@@ -495,7 +495,7 @@ static void a_port_in_use_is_named_with_the_remedy(void **state) {
     errbuf eb = {0};
     bus *b = NULL;
     bus_handler h = handler(&w->client);
-    assert_int_equal(bus_listen(&b, w->l, bus_endpoint(w->server.b), NULL, &h, &eb), ST_IO);
+    assert_int_equal(bus_listen(&b, w->l, bus_endpoint(w->server.b), NULL, NULL, &h, &eb), ST_IO);
     assert_null(b);
     char want[200];
     const char *endpoint = bus_endpoint(w->server.b);
@@ -510,7 +510,7 @@ static void a_name_is_an_address(void **state) {
     errbuf eb = {0};
     bus *b = NULL;
     bus_handler h = handler(&w->client);
-    if (bus_listen(&b, w->l, "tcp://localhost:*", NULL, &h, &eb)) fail_msg("%s", eb.text);
+    if (bus_listen(&b, w->l, "tcp://localhost:*", NULL, NULL, &h, &eb)) fail_msg("%s", eb.text);
     assert_memory_equal(bus_endpoint(b), "tcp://127.0.0.1:", 16);
     bus_free(b);
 }
@@ -520,11 +520,11 @@ static void bad_endpoints_are_named(void **state) {
     errbuf eb = {0};
     bus *b = NULL;
     bus_handler h = handler(&w->client);
-    assert_int_equal(bus_listen(&b, w->l, "127.0.0.1:1", NULL, &h, &eb), ST_IO);
+    assert_int_equal(bus_listen(&b, w->l, "127.0.0.1:1", NULL, NULL, &h, &eb), ST_IO);
     assert_non_null(strstr(eb.text, "127.0.0.1:1: is no endpoint: write tcp://ADDRESS:PORT"));
-    assert_int_equal(bus_listen(&b, w->l, "tcp://192.0.2.77:7001", NULL, &h, &eb), ST_IO);
+    assert_int_equal(bus_listen(&b, w->l, "tcp://192.0.2.77:7001", NULL, NULL, &h, &eb), ST_IO);
     assert_non_null(strstr(eb.text, "this machine has no such address"));
-    assert_int_equal(bus_listen(&b, w->l, "tcp://no-such-host.invalid:7001", NULL, &h, &eb), ST_IO);
+    assert_int_equal(bus_listen(&b, w->l, "tcp://no-such-host.invalid:7001", NULL, NULL, &h, &eb), ST_IO);
     assert_non_null(strstr(eb.text, "the name no-such-host.invalid: "));
     assert_int_equal(bus_connect(&b, w->l, "nonsense", NULL, &h, &eb), ST_IO);
     assert_non_null(strstr(eb.text, "connecting to: nonsense"));

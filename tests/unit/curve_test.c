@@ -103,7 +103,8 @@ static refusal calls(world *w, const curve_keys *server, const curve_keys *calle
     bus_handler at_server = {.ctx = w, .message = on_server_message, .lost = on_server_lost};
     bus_handler at_caller = {.ctx = w, .message = on_caller_message, .lost = on_caller_lost};
     w->heard = w->lost = 0;
-    assert_int_equal(bus_listen(&w->server, w->loop, "tcp://127.0.0.1:*", server, &at_server, NULL), ST_OK);
+    assert_int_equal(bus_listen(&w->server, w->loop, "tcp://127.0.0.1:*", server, NULL, &at_server, NULL),
+                     ST_OK);
     assert_int_equal(bus_connect(&w->caller, w->loop, bus_endpoint(w->server), caller, &at_caller, NULL),
                      ST_OK);
     assert_int_equal(bus_send(w->caller, 1, "hello", 5), ST_OK);

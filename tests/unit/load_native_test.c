@@ -116,7 +116,8 @@ static int setup(void **state) {
     errbuf eb = {0};
     assert_int_equal(loop_new(&w->loop, on_turn, w, &eb), ST_OK);
     bus_handler b = {.ctx = w, .message = on_message, .lost = on_lost};
-    if (bus_listen(&w->server, w->loop, "tcp://127.0.0.1:*", NULL, &b, &eb) != ST_OK) fail_msg("%s", eb.text);
+    if (bus_listen(&w->server, w->loop, "tcp://127.0.0.1:*", NULL, NULL, &b, &eb) != ST_OK)
+        fail_msg("%s", eb.text);
     snprintf(w->endpoint, sizeof w->endpoint, "%s", bus_endpoint(w->server));
     w->options = (native_options){.endpoint = w->endpoint, .ignore_eos = true, .temperature = NAN};
     client_handler h = {.ctx = w, .event = on_token, .end = on_end};

@@ -24,10 +24,9 @@ typedef struct world {
     native *native;
     bus *client;
     struct event *alarm;
-    uint64_t skip_ns; /* added to the clock that native_turn sees */
-    char story[4096]; /* what the client heard, one word per event */
-    uint32_t messages, events;
-    uint32_t most; /* events in one message */
+    uint64_t skip_ns;                /* added to the clock that native_turn sees */
+    char story[4096];                /* what the client heard, one word per event */
+    uint32_t messages, events, most; /* most: events in one message */
     bool lost;
 } world;
 
@@ -157,6 +156,7 @@ static int setup(void **state) {
                           .env = &fake_env,
                           .facts = &fake_facts,
                           .body_max = BODY_MAX,
+                          .limits = {2 * BODY_MAX, 2 * BODY_MAX + BUS_KERNEL_BYTES, 64, 0, NS_PER_S},
                           .slow_client_ns = SLOW_NS};
     assert_int_equal(native_open(&w->native, "tcp://127.0.0.1:*", &opt, &eb), ST_OK);
     bus_handler h = {.ctx = w, .message = on_message, .lost = on_lost};
