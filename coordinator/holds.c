@@ -93,6 +93,7 @@ void holds_computed(holds *h, hold *one) {
     if (one->replay) h->replay_rows -= one->rows;
     h->computing--;
     one->rows = 0;
+    h->eased = true;
 }
 
 uint32_t holds_close(holds *h, uint64_t req) {
@@ -107,6 +108,7 @@ static void drop(holds *h, hold *one) {
     holds_answered(h, one);
     holds_computed(h, one);
     h->pages -= one->pages;
+    h->eased = true;
     hold *last = h->items[--h->count];
     h->items[one->slot] = last;
     last->slot = one->slot;
