@@ -114,19 +114,22 @@ static request *first_that_needs_decode(const core *c) {
     return r ? r : request_table_first(&c->requests, LINE_COMPUTING);
 }
 
+static request *first_of_queue(const core *c) {
+    request *r = request_table_first(&c->requests, LINE_REPLAYS);
+    return r ? r : request_table_first(&c->requests, LINE_NEW);
+}
+
 static void serve(core *c, uint64_t now_ns) {
     bool look = c->stirred_decode;
     c->stirred_decode = c->stirred_queue = false;
     bool decode_blocked =
         look ? !offer_decode(c, LINE_PARKED, now_ns) || !offer_decode(c, LINE_COMPUTING, now_ns)
              : first_that_needs_decode(c) != NULL;
-    static const request_line queue[] = {LINE_REPLAYS, LINE_NEW};
-    for (uint32_t i = 0; i < ARRAY_LEN(queue); i++) {
-        for (request *r; (r = request_table_first(&c->requests, queue[i]));) {
-            routed how = route_one(c, r, decode_blocked, now_ns);
-            if (how == WAITS) return;
-            decode_blocked = decode_blocked || (how == ROUTED && r->line == LINE_COMPUTING);
-        }
+    for (request *r; (r = first_of_queue(c));) {
+        routed how = route_one(c, r, decode_blocked, now_ns);
+        c->waits = how == WAITS ? r->id : 0;
+        if (how == WAITS) return;
+        decode_blocked = decode_blocked || (how == ROUTED && r->line == LINE_COMPUTING);
     }
 }
 
@@ -134,8 +137,11 @@ static void serve(core *c, uint64_t now_ns) {
 static void note_changes(core *c, uint64_t now_ns) {
     uint32_t moved = c->requests.moved;
     c->requests.moved = 0;
-    if (moved) c->stirred_queue = true;
-    if (moved & (1u << LINE_PARKED | 1u << LINE_COMPUTING)) c->stirred_decode = true;
+    if (moved & (1u << LINE_PARKED | 1u << LINE_COMPUTING)) c->stirred_decode = c->stirred_queue = true;
+    if (moved && !c->stirred_queue) { /* who comes behind one that waits, waits */
+        const request *first = first_of_queue(c);
+        c->stirred_queue = first && first->id != c->waits;
+    }
     if (now_ns < c->look_ns) return;
     c->look_ns = now_ns + c->opt.heartbeat_ns;
     c->stirred_decode = c->stirred_queue = true;
@@ -153,9 +159,7 @@ bool dispatch_check(const core *c) {
     PRE(c);
     if (c->stirred_queue || c->requests.moved) return true;
     member_list members = core_member_list(c);
-    const request *waits = first_that_needs_decode(c),
-                  *next = request_table_first(&c->requests, LINE_REPLAYS);
-    if (!next) next = request_table_first(&c->requests, LINE_NEW);
+    const request *waits = first_that_needs_decode(c), *next = first_of_queue(c);
     if (waits) {
         route_ask ask = ask_of(waits);
         if (router_pick_decode(members, &ask, waits->prefill->kv_token_bytes)) return false;

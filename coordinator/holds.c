@@ -84,6 +84,7 @@ void holds_answered(holds *h, hold *one) {
     if (!one->open) return;
     one->open = false;
     h->promised -= one->pages;
+    h->eased = true;
 }
 
 void holds_computed(holds *h, hold *one) {

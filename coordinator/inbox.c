@@ -511,8 +511,7 @@ void inbox_message(core *c, uint64_t conn, const ctl_msg *msg, uint64_t now_ns) 
         if (answered) outbox_drop_stale(c, m, msg->req, msg->attempt);
         return;
     }
-    uint32_t available = member_available(m);
-    bool full = m->full, came = heard(c, m, msg, now_ns);
+    bool came = heard(c, m, msg, now_ns);
     c->acting = m;
     switch (msg->kind) {
     case CTL_HEARTBEAT:
@@ -547,7 +546,6 @@ void inbox_message(core *c, uint64_t conn, const ctl_msg *msg, uint64_t now_ns) 
         break; /* a kind that only the coordinator sends */
     }
     c->acting = NULL;
-    m->holds.eased = m->holds.eased || (full && !m->full) || member_available(m) > available;
     core_stir_if_eased(c, m);
     if (came && c->opt.try_pairs && !m->lost) outbox_introduce(c, m);
 }

@@ -54,6 +54,7 @@ struct core {
     /* What dispatch.c looks at anew in the next turn, since something changed by which one that waits may be
      * served: those who wait for a D, or the queue only. */
     bool stirred_decode, stirred_queue;
+    uint64_t waits;                   /* the first of the queue, when it found no route; 0: nobody waited */
     uint64_t look_ns;                 /* then it looks at all, whatever changed */
     uint64_t *ids;                    /* [max_requests] scratch; owned */
     pairs pairs;                      /* of prefill and decode workers that live */
@@ -111,8 +112,13 @@ status admission_judge(core *c, const core_request *r, uint32_t count, uint64_t 
 uint32_t admission_max_tokens(const core *c, const core_request *r);
 /* Looks at every member. */
 admission admission_look(const core *c);
+/* Notes what it finds. */
+void admission_know(core *c);
 /* The workers that are here make a route, whether they have room or not. */
-bool admission_served(core *c);
+static inline bool admission_served(core *c) {
+    if (!c->admission.known) admission_know(c);
+    return c->admission.served;
+}
 
 /* outbox.c */
 /* Fills the head; nothing is sent to a lost member */
