@@ -1,7 +1,7 @@
 /* clang-format off */
 /* handoff_bench - what a hand-off costs on this machine, beside what the machine gives.
  *
- *   handoff_bench [--transport shm|zmq] [--rounds N] [--tokens N]
+ *   handoff_bench [--transport shm|zmq] [--rounds N] [--tokens N] [--key-file FILE]
  *
  * Two transfer threads of this process are P and D; nothing is computed. All transports and ceilings take
  * turns in each round, so that they see the same machine; medians are printed.
@@ -12,6 +12,7 @@
  *   shm, zmq          throughput: a finished prompt (--tokens) from X_DEST to X_VERIFIED over an open pair
  *                     (gather, checksum, ring, scatter, checksum), and its share of each ceiling;
  *                     latency: the smallest hand-off, one page and one segment, from X_SEAL to X_VERIFIED
+ *   ... with keys     the same with cluster.key_file FILE (baton-ctl keygen): CURVE on the pair's channel
  *
  * The layout is SmolLM2-135M's, KV in f16: 22.5 KiB per token. */
 /* clang-format on */
@@ -64,7 +65,8 @@ static double quantile(const series *sorted, double q) {
 
 /* ---- the two ends ---- */
 
-static bool side_open(side *s, const char *transport, bool receiver, uint32_t tokens) {
+static bool side_open(side *s, const char *transport, const curve_keys *keys, bool receiver,
+                      uint32_t tokens) {
     errbuf eb = {0};
     s->kv.ops = backend_find("cpu");
     s->kv.layout = (kv_layout){.type = DT_F16, .layers = 30, .kv_heads = 3, .head_dim = 64};
@@ -78,6 +80,7 @@ static bool side_open(side *s, const char *transport, bool receiver, uint32_t to
     xfer_options o = {.kv = s->kv,
                       .receiver = receiver,
                       .transport = transport,
+                      .keys = keys,
                       .bind_host = "127.0.0.1",
                       .slots = 8,
                       .slot_bytes = SLOT_BYTES,
@@ -221,6 +224,7 @@ static double socket_seconds(int fds[2], char *to, char *from, size_t bytes) {
 
 typedef struct lane {
     const char *name;
+    bool keyed;
     side p, d;
     uint64_t req;
     series seconds, latency;
@@ -228,9 +232,10 @@ typedef struct lane {
 
 static void report(lane *l, double bytes, double copy, double wire) {
     double rate = bytes / median(&l->seconds), us = median(&l->latency) * 1e6;
-    printf("%-6s %8.2f GB/s   %5.1f %% of memcpy   %5.1f %% of the socket   one segment: median %6.0f us, "
+    printf("%s%-10s %7.2f GB/s   %5.1f %% of memcpy   %5.1f %% of the socket   one segment: median %6.0f us, "
            "p90 %6.0f us\n",
-           l->name, rate / 1e9, 100 * rate / copy, 100 * rate / wire, us, quantile(&l->latency, .9) * 1e6);
+           l->name, l->keyed ? " with keys" : "", rate / 1e9, 100 * rate / copy, 100 * rate / wire, us,
+           quantile(&l->latency, .9) * 1e6);
 }
 
 static int run(lane *lanes, uint32_t count, uint32_t rounds, uint32_t tokens) {
@@ -280,29 +285,42 @@ static uint32_t number(const char *text, uint32_t max) {
 }
 
 int main(int argc, char **argv) {
-    static lane lanes[2];
-    const char *only = NULL;
+    static lane lanes[4];
+    const char *only = NULL, *key_file = NULL;
     uint32_t rounds = 15, tokens = 2048, count = 0;
     for (int i = 1; i < argc; i += 2) {
         bool value = i + 1 < argc;
         if (value && !strcmp(argv[i], "--transport"))
             only = argv[i + 1];
+        else if (value && !strcmp(argv[i], "--key-file"))
+            key_file = argv[i + 1];
         else if (value && !strcmp(argv[i], "--rounds"))
             rounds = number(argv[i + 1], ROUNDS_MAX);
         else if (value && !strcmp(argv[i], "--tokens"))
             tokens = number(argv[i + 1], 65536);
         else {
-            fprintf(stderr, "usage: handoff_bench [--transport shm|zmq] [--rounds N] [--tokens N]\n");
+            fprintf(stderr, "usage: handoff_bench [--transport shm|zmq] [--rounds N] [--tokens N] "
+                            "[--key-file FILE]\n");
             return 2;
         }
     }
     log_setup(LOG_WARN, "handoff_bench");
+    curve_keys keys;
+    errbuf eb = {0};
+    if (key_file && curve_read_cluster(&keys, key_file, &eb) != ST_OK) {
+        fprintf(stderr, "handoff_bench: %s\n", eb.text);
+        return 2;
+    }
     const char *names[] = {"shm", "zmq"};
-    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
-        if (only && strcmp(only, names[i])) continue;
+    for (size_t i = 0; i < 2 * ARRAY_LEN(names); i++) {
+        const char *name = names[i / 2];
+        bool keyed = i % 2;
+        if ((only && strcmp(only, name)) || (keyed && !key_file)) continue;
         lane *l = &lanes[count++];
-        l->name = names[i];
-        if (!side_open(&l->d, l->name, true, tokens) || !side_open(&l->p, l->name, false, tokens)) return 1;
+        l->name = name;
+        l->keyed = keyed;
+        const curve_keys *k = keyed ? &keys : NULL;
+        if (!side_open(&l->d, name, k, true, tokens) || !side_open(&l->p, name, k, false, tokens)) return 1;
     }
     if (!count) {
         fprintf(stderr, "handoff_bench: '%s': want shm or zmq\n", only);

@@ -41,21 +41,15 @@ admission admission_look(const core *c) {
     return a;
 }
 
-static void know(core *c) {
-    if (c->admission.known) return;
+void admission_know(core *c) {
+    PRE(c);
     c->admission = admission_look(c);
     pace_doubt(&c->pace);
 }
 
-bool admission_served(core *c) {
-    PRE(c);
-    know(c);
-    return c->admission.served;
-}
-
 /* A route can come about: its workers are there, or the config says that they will be. */
 static status check_roles(core *c, errbuf *eb) {
-    know(c);
+    if (!c->admission.known) admission_know(c);
     if (c->admission.route) return ST_OK;
     c->counts.rejected_roles++;
     return errf(eb, ST_PEER, "no %s worker has joined, and the config wants none: start one",
@@ -105,6 +99,7 @@ static status check_fit(core *c, const core_request *r, uint32_t count, errbuf *
 
 /* A request as the queue sees it */
 typedef struct entrant {
+    const fair_client *own; /* whose it is, as far as the queue knows it */
     uint64_t client, key, tokens, now_ns;
     uint32_t count, last_tokens; /* choices; tokens of the last one */
 } entrant;
@@ -134,8 +129,8 @@ static status check_room(core *c, const entrant *e, uint32_t *retry_s, errbuf *e
                     ", and limits.max_queue_tokens is %" PRIu64 "; try again later",
                     t->queued_tokens, e->tokens, tokens);
     }
-    uint64_t own_tokens;
-    uint32_t own = fair_queue_count_of(&t->fair, e->client, &own_tokens);
+    uint64_t own_tokens = e->own ? e->own->cost : 0;
+    uint32_t own = e->own ? e->own->count : 0;
     c->named = c->named || e->client;
     bool much = own + e->count > (uint64_t)SHARE * places || (own_tokens + e->tokens) / SHARE > room;
     if (own && c->named && much) {
@@ -154,7 +149,7 @@ static status check_time(core *c, const entrant *e, admission_times *t, uint32_t
     const pace *p = &c->pace;
     const fair_queue *q = &c->requests.fair;
     uint64_t ahead = c->requests.queued_tokens - q->cost; /* replays */
-    ahead += fair_queue_ahead(q, e->client, e->key, (uint32_t)MIN(e->tokens, UINT32_MAX));
+    ahead += fair_queue_ahead(q, e->own, e->key, (uint32_t)MIN(e->tokens, UINT32_MAX));
     ahead += e->tokens - e->last_tokens;
     uint64_t wait_ns = pace_wait_ns(p, ahead, e->now_ns), stage_ns = (uint64_t)p->stage_ns;
     uint64_t first_ns = e->now_ns + wait_ns + stage_ns;
@@ -190,7 +185,8 @@ status admission_judge(core *c, const core_request *r, uint32_t count, uint64_t 
     if (st != ST_OK) return st;
     uint32_t unwanted;
     if (!retry_s) retry_s = &unwanted;
-    entrant e = {.client = r->client,
+    entrant e = {.own = fair_queue_client(&c->requests.fair, r->client),
+                 .client = r->client,
                  .key = request_key(r->priority, c->last_req + 1),
                  .count = count,
                  .now_ns = now_ns};

@@ -183,7 +183,7 @@ status core_undrain(core *c, uint32_t index, uint64_t now_ns, errbuf *eb) {
                     m->name);
     if (!m->draining) return ST_OK;
     m->draining = false;
-    c->admission.known = false;
+    core_members_changed(c);
     if (member_state_of(m) == MEMBER_DRAINING) sm_move(&m->sm, MEMBER_READY, now_ns);
     request_table_recall(&c->requests);
     log_info("core.member", "worker drains no more", "worker=%s", m->name);
@@ -422,7 +422,7 @@ bool core_check(const core *c) {
         if (!request_check(c->requests.items[i])) return false;
     for (uint32_t i = 0; i < c->member_count; i++)
         if (!member_check(c->members[i])) return false;
-    if (!holds_are_owned(c)) return false;
+    if (!holds_are_owned(c) || !dispatch_check(c)) return false;
     if (!prefix_hints_check(&c->computing) || !prefix_hints_check(&c->decoding)) return false;
     if (c->admission.known) {
         const admission now = admission_look(c), *kept = &c->admission;

@@ -10,7 +10,9 @@
  * reserves any. Only a request that no living worker could ever hold is passed over; its deadline ends it,
  * or a larger worker that joins.
  *
- * Cost: workers for each one that is served, and once more for the first of each line that waits. */
+ * Cost: workers for each one that is served, and once more for the first of each line that waits: but only in
+ * a turn before which something changed that could let one be served (core.stirred_*). A token that is only
+ * passed on, or a heartbeat that tells of no more room than the last one, is none. */
 #include "coordinator/state.h"
 
 #include "base/mem.h"
@@ -89,7 +91,10 @@ static routed route_one(core *c, request *r, bool decode_blocked, uint64_t now_n
     }
     bool handed_over = to.prefill->role == ROLE_PREFILL && !request_ends_with_prefill(r);
     uint64_t ahead_ns = handed_over ? runs_ahead_ns(c, r, now_ns) : 0;
-    if (ahead_ns && ahead_ns <= r->leave_by_ns - MIN(now_ns, r->leave_by_ns)) return WAITS;
+    if (ahead_ns && ahead_ns <= r->leave_by_ns - MIN(now_ns, r->leave_by_ns)) {
+        c->stirred_queue = true; /* it may be given up as time goes by */
+        return WAITS;
+    }
     if (ahead_ns) {
         give_up(c, r, now_ns);
         return GIVEN_UP;
@@ -104,21 +109,65 @@ static routed route_one(core *c, request *r, bool decode_blocked, uint64_t now_n
     return ROUTED;
 }
 
+static request *first_that_needs_decode(const core *c) {
+    request *r = request_table_first(&c->requests, LINE_PARKED);
+    return r ? r : request_table_first(&c->requests, LINE_COMPUTING);
+}
+
+static request *first_of_queue(const core *c) {
+    request *r = request_table_first(&c->requests, LINE_REPLAYS);
+    return r ? r : request_table_first(&c->requests, LINE_NEW);
+}
+
 static void serve(core *c, uint64_t now_ns) {
-    bool decode_blocked = !offer_decode(c, LINE_PARKED, now_ns) || !offer_decode(c, LINE_COMPUTING, now_ns);
-    static const request_line queue[] = {LINE_REPLAYS, LINE_NEW};
-    for (uint32_t i = 0; i < ARRAY_LEN(queue); i++) {
-        for (request *r; (r = request_table_first(&c->requests, queue[i]));) {
-            routed how = route_one(c, r, decode_blocked, now_ns);
-            if (how == WAITS) return;
-            decode_blocked = decode_blocked || (how == ROUTED && r->line == LINE_COMPUTING);
-        }
+    bool look = c->stirred_decode;
+    c->stirred_decode = c->stirred_queue = false;
+    bool decode_blocked =
+        look ? !offer_decode(c, LINE_PARKED, now_ns) || !offer_decode(c, LINE_COMPUTING, now_ns)
+             : first_that_needs_decode(c) != NULL;
+    for (request *r; (r = first_of_queue(c));) {
+        routed how = route_one(c, r, decode_blocked, now_ns);
+        c->waits = how == WAITS ? r->id : 0;
+        if (how == WAITS) return;
+        decode_blocked = decode_blocked || (how == ROUTED && r->line == LINE_COMPUTING);
     }
+}
+
+/* What has changed since the last turn. At least once in a heartbeat everything is looked at. */
+static void note_changes(core *c, uint64_t now_ns) {
+    uint32_t moved = c->requests.moved;
+    c->requests.moved = 0;
+    if (moved & (1u << LINE_PARKED | 1u << LINE_COMPUTING)) c->stirred_decode = c->stirred_queue = true;
+    if (moved && !c->stirred_queue) { /* who comes behind one that waits, waits */
+        const request *first = first_of_queue(c);
+        c->stirred_queue = first && first->id != c->waits;
+    }
+    if (now_ns < c->look_ns) return;
+    c->look_ns = now_ns + c->opt.heartbeat_ns;
+    c->stirred_decode = c->stirred_queue = true;
 }
 
 void dispatch_turn(core *c, uint64_t now_ns) {
     PRE(c);
-    serve(c, now_ns);
+    note_changes(c, now_ns);
+    if (c->stirred_queue) serve(c, now_ns);
     pace_turn(&c->handovers, c->requests.handing_over > 0, now_ns);
     pace_turn(&c->pace, request_table_queued(&c->requests) && admission_served(c), now_ns);
+}
+
+bool dispatch_check(const core *c) {
+    PRE(c);
+    if (c->stirred_queue || c->requests.moved) return true;
+    member_list members = core_member_list(c);
+    const request *waits = first_that_needs_decode(c), *next = first_of_queue(c);
+    if (waits) {
+        route_ask ask = ask_of(waits);
+        if (router_pick_decode(members, &ask, waits->prefill->kv_token_bytes)) return false;
+        if (!router_decode_could_fit(members, ask.tokens_max)) return false;
+    }
+    if (!next) return true;
+    route to;
+    route_ask ask = ask_of(next);
+    ask.decode_blocked = waits;
+    return !router_pick(members, &ask, &to) && router_could_fit(members, &ask);
 }

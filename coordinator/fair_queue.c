@@ -171,19 +171,15 @@ void fair_queue_take(fair_queue *q, fair_item *i, bool served) {
 
 /* ---- looking ---- */
 
-uint32_t fair_queue_count_of(const fair_queue *q, uint64_t client, uint64_t *cost) {
+const fair_client *fair_queue_client(const fair_queue *q, uint64_t client) {
     PRE(q);
-    PRE(cost);
-    const fair_client *c = u64_map_get(&q->clients, client);
-    *cost = c ? c->cost : 0;
-    return c ? c->count : 0;
+    return u64_map_get(&q->clients, client);
 }
 
 /* Its line is served until `end`; so is everybody else's, unless nothing there is as urgent. Hidden elements
  * are counted as if they were in line, which is too much, and rare. */
-uint64_t fair_queue_ahead(const fair_queue *q, uint64_t client, uint64_t key, uint32_t cost) {
+uint64_t fair_queue_ahead(const fair_queue *q, const fair_client *own, uint64_t key, uint32_t cost) {
     PRE(q);
-    const fair_client *own = u64_map_get(&q->clients, client);
     uint64_t begin = own ? MAX(own->served, q->level) : q->level;
     if (own && own->items.count) begin = own->served;
     bool waits =

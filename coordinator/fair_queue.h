@@ -68,10 +68,11 @@ void fair_queue_take(fair_queue *q, fair_item *i, bool served);
 void fair_queue_hide(fair_queue *q, fair_item *i);
 void fair_queue_show(fair_queue *q, fair_item *i, uint64_t key);
 
-/* What waits for this client: elements and their cost. */
-uint32_t fair_queue_count_of(const fair_queue *q, uint64_t client, uint64_t *cost);
-/* The cost that is served before an element that this client put now, if nobody comes meanwhile. */
-uint64_t fair_queue_ahead(const fair_queue *q, uint64_t client, uint64_t key, uint32_t cost);
+/* What waits for this client, among other things; NULL: nobody knows it. Borrowed until the next change. */
+const fair_client *fair_queue_client(const fair_queue *q, uint64_t client);
+/* The cost that is served before an element that this client put now, if nobody comes meanwhile. own: what
+ * fair_queue_client says of it. */
+uint64_t fair_queue_ahead(const fair_queue *q, const fair_client *own, uint64_t key, uint32_t cost);
 
 /* Linear: for tests. */
 bool fair_queue_check(const fair_queue *q);

@@ -84,6 +84,7 @@ void holds_answered(holds *h, hold *one) {
     if (!one->open) return;
     one->open = false;
     h->promised -= one->pages;
+    h->eased = true;
 }
 
 void holds_computed(holds *h, hold *one) {
@@ -93,6 +94,7 @@ void holds_computed(holds *h, hold *one) {
     if (one->replay) h->replay_rows -= one->rows;
     h->computing--;
     one->rows = 0;
+    h->eased = true;
 }
 
 uint32_t holds_close(holds *h, uint64_t req) {
@@ -107,6 +109,7 @@ static void drop(holds *h, hold *one) {
     holds_answered(h, one);
     holds_computed(h, one);
     h->pages -= one->pages;
+    h->eased = true;
     hold *last = h->items[--h->count];
     h->items[one->slot] = last;
     last->slot = one->slot;

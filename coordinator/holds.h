@@ -38,6 +38,7 @@ typedef struct holds {
     uint32_t rows;        /* of all (rule 6) */
     uint32_t replay_rows; /* of the replays among them */
     uint32_t computing;   /* how many have rows */
+    bool eased;           /* rows, pages or a place came free: whoever looks clears it */
 } holds;
 
 void holds_init(holds *h);

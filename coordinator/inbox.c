@@ -127,7 +127,7 @@ static void on_join(core *c, uint64_t conn, const ctl_msg *msg, uint64_t now_ns)
     prefixes_join(c, m);
     u64_map_put(&c->by_conn, conn, m);
     c->judge_ns = 0;
-    c->admission.known = false;
+    core_members_changed(c);
     request_table_recall(&c->requests);
     c->counts.workers_joined++;
     log_info("core.member", "worker joins", "worker=%s role=%s pages=%u host=%s pid=%u", m->name,
@@ -461,6 +461,7 @@ static bool heard(core *c, member *m, const ctl_msg *msg, uint64_t now_ns) {
     if (!came) return false;
     log_info("core.member", "worker is ready", "worker=%s state=%s", m->name, sm_name(&m->sm));
     event_of_worker(c, EVENT_READY, m, NULL);
+    c->stirred_decode = c->stirred_queue = true;
     if (m->draining && member_state_of(m) == MEMBER_READY) sm_move(&m->sm, MEMBER_DRAINING, now_ns);
     count_ready(c);
     return true;
@@ -545,5 +546,6 @@ void inbox_message(core *c, uint64_t conn, const ctl_msg *msg, uint64_t now_ns) 
         break; /* a kind that only the coordinator sends */
     }
     c->acting = NULL;
+    core_stir_if_eased(c, m);
     if (came && c->opt.try_pairs && !m->lost) outbox_introduce(c, m);
 }

@@ -107,7 +107,10 @@ bool member_heard(member *m, uint32_t free_pages, const ctl_heartbeat *beat, uin
     PRE(m);
     if (member_state_of(m) == MEMBER_GONE) return false;
     m->heard_ns = MAX(m->heard_ns, now_ns);
-    if (beat || free_pages > m->free_pages) m->full = false;
+    if (free_pages > m->free_pages || (beat && m->full)) {
+        m->full = false;
+        m->holds.eased = true;
+    }
     m->free_pages = MIN(free_pages, m->page_count);
     if (beat) {
         note_motion(m, beat, now_ns);

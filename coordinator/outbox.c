@@ -76,6 +76,7 @@ void outbox_dest(core *c, request *r, uint32_t token_begin, uint64_t now_ns) {
 void outbox_close(core *c, member *m, request *r, ctl_kind kind) {
     PRE(kind == CTL_RELEASE || kind == CTL_CANCEL || kind == CTL_DROP);
     ctl_msg msg = {.kind = kind, .req = r->id, .attempt = holds_close(&m->holds, r->id)};
+    core_stir_if_eased(c, m);
     outbox_send(c, m, &msg);
 }
 

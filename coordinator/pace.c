@@ -24,7 +24,7 @@ static void shrink(pace *p, double by) {
     p->ns /= by;
 }
 
-void pace_turn(pace *p, bool waiting, uint64_t now_ns) {
+void pace_note_turn(pace *p, bool waiting, uint64_t now_ns) {
     PRE(p);
     if (p->since_ns && (p->left_count > 0 || !waiting)) {
         p->ns += (double)(now_ns - p->since_ns);
@@ -32,8 +32,7 @@ void pace_turn(pace *p, bool waiting, uint64_t now_ns) {
         p->count += p->left_count;
         if (p->count > COUNT_SPAN && p->ns > NS_SPAN) shrink(p, 2);
     }
-    bool goes_on = p->since_ns && waiting && p->left_count == 0;
-    if (!goes_on) p->since_ns = waiting ? now_ns : 0;
+    p->since_ns = waiting ? now_ns : 0;
     p->left_tokens = p->left_count = 0;
 }
 

@@ -28,8 +28,11 @@ typedef struct pace {
 
 /* So many tokens of one request left the queue in this turn. */
 void pace_left(pace *p, uint64_t tokens);
+void pace_note_turn(pace *p, bool waiting, uint64_t now_ns);
 /* The turn is over. waiting: somebody waits who could be served. */
-void pace_turn(pace *p, bool waiting, uint64_t now_ns);
+static inline void pace_turn(pace *p, bool waiting, uint64_t now_ns) {
+    if (p->left_count > 0 || waiting != (p->since_ns > 0)) pace_note_turn(p, waiting, now_ns);
+}
 /* Workers came or went: what was learned counts no more than the least that is believed, so that what comes
  * is learned soon. */
 void pace_doubt(pace *p);

@@ -54,6 +54,7 @@ void prefixes_hold(core *c, request *r, member *m, uint32_t rows) {
     if (!c->opt.prefix_cache || m->lost) return;
     request_chain_to(r, rows);
     prefix_hints_add(hints_of(c, m), &m->prefixes, r->chain, rows / KV_PAGE_TOKENS);
+    if (m->role != ROLE_DECODE) c->stirred_queue = true; /* a prompt may be shorter there now */
 }
 
 void prefixes_reserved(core *c, request *r, member *d, uint32_t rows) {

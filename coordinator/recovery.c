@@ -152,7 +152,7 @@ void recovery_lose(core *c, member *m, const char *why) {
     PRE(c);
     member_lose(m, why);
     c->some_lost = true;
-    c->admission.known = false;
+    core_members_changed(c);
 }
 
 void recovery_returned(core *c, uint64_t incarnation) {
@@ -171,7 +171,7 @@ void recovery_drain(core *c, member *m, uint64_t now_ns) {
     PRE(m);
     if (m->draining || m->exiting || !member_lives(m)) return;
     m->draining = true;
-    c->admission.known = false;
+    core_members_changed(c);
     if (member_state_of(m) == MEMBER_READY) sm_move(&m->sm, MEMBER_DRAINING, now_ns);
     ctl_msg msg = {.kind = CTL_DRAIN};
     outbox_send(c, m, &msg);
@@ -225,7 +225,7 @@ static void member_gone(core *c, member *m, uint64_t now_ns) {
         note_lost(c, m, now_ns);
     }
     sm_move(&m->sm, MEMBER_GONE, now_ns);
-    c->admission.known = false;
+    core_members_changed(c);
     if (m->conn) c->sink.hang_up(c->sink.ctx, m->conn);
     recovery_unbind(c, m);
     pairs_forget(&c->pairs, m->incarnation);

@@ -64,6 +64,7 @@ static uint64_t key_in(const request *r, request_line line) {
 
 static void leave_line(request_table *t, request *r) {
     if (r->line == LINE_NONE) return;
+    t->moved |= 1u << r->line;
     if (in_queue(r->line)) t->queued_tokens -= r->turn.cost;
     if (r->aside) heap_take(&t->aside[r->line], &r->turn.turn);
     if (r->line == LINE_NEW)
@@ -77,6 +78,7 @@ static void leave_line(request_table *t, request *r) {
 static void enter_line(request_table *t, request *r, request_line line) {
     r->line = line;
     if (line == LINE_NONE) return;
+    t->moved |= 1u << line;
     r->turn.cost = request_rows(r);
     if (in_queue(line)) t->queued_tokens += r->turn.cost;
     if (line == LINE_NEW)
@@ -133,6 +135,7 @@ void request_table_recall(request_table *t) {
     for (uint32_t i = 0; i < LINE_COUNT; i++) {
         for (request *r; (r = of_turn(heap_first(&t->aside[i])));) {
             heap_take(&t->aside[i], &r->turn.turn);
+            t->moved |= 1u << i;
             r->aside = false;
             if (i == LINE_NEW)
                 fair_queue_show(&t->fair, &r->turn, key_in(r, LINE_NEW));

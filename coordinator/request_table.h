@@ -34,6 +34,7 @@ typedef struct request_table {
     fair_queue fair;        /* those of LINE_NEW, those passed over too */
     uint64_t queued_tokens; /* of those in the queue: what their prefill computes */
     heap aside[LINE_COUNT]; /* passed over */
+    uint32_t moved;         /* bits of the lines that somebody entered or left: whoever looks clears them */
     uint32_t handing_over;  /* in WAIT_KV: first token out, KV not verified */
     heap deadlines;         /* by a time that is not later than the deadline */
 } request_table;

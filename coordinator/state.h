@@ -51,11 +51,16 @@ struct core {
     admission admission;
     bool some_lost;    /* a member is marked lost and not GONE yet */
     uint64_t judge_ns; /* not later than when a member's silence would change something; 0 = look at once */
-    uint64_t *ids;     /* [max_requests] scratch; owned */
-    pairs pairs;       /* of prefill and decode workers that live */
-    pace handovers;    /* of those whose first token is out, until their KV is verified */
-    pace pace;         /* of the queue */
-    bool named;        /* a client has said who it is */
+    /* What dispatch.c looks at anew in the next turn, since something changed by which one that waits may be
+     * served: those who wait for a D, or the queue only. */
+    bool stirred_decode, stirred_queue;
+    uint64_t waits;                   /* the first of the queue, when it found no route; 0: nobody waited */
+    uint64_t look_ns;                 /* then it looks at all, whatever changed */
+    uint64_t *ids;                    /* [max_requests] scratch; owned */
+    pairs pairs;                      /* of prefill and decode workers that live */
+    pace handovers;                   /* of those whose first token is out, until their KV is verified */
+    pace pace;                        /* of the queue */
+    bool named;                       /* a client has said who it is */
     prefix_hints computing, decoding; /* of the workers that compute prompts, and of those that only decode */
     prefix_memo asked_computing, asked_decoding;
     numerics numerics; /* of the first member; every later one must equal it */
@@ -82,6 +87,20 @@ static inline member *core_member_of(const core *c, uint64_t conn) {
     return m && !m->lost ? m : NULL;
 }
 
+/* Workers came, went, or take work again or no more: what was known of all of them together is not. */
+static inline void core_members_changed(core *c) {
+    c->admission.known = false;
+    c->stirred_decode = c->stirred_queue = true;
+}
+
+/* After whatever may have given m room for more */
+static inline void core_stir_if_eased(core *c, member *m) {
+    if (!m->holds.eased) return;
+    m->holds.eased = false;
+    c->stirred_queue = true;
+    c->stirred_decode = c->stirred_decode || m->role == ROLE_DECODE;
+}
+
 /* admission.c */
 typedef struct admission_times { /* see request.h */
     uint64_t first_by_ns, leave_by_ns, expected_ns;
@@ -93,8 +112,13 @@ status admission_judge(core *c, const core_request *r, uint32_t count, uint64_t 
 uint32_t admission_max_tokens(const core *c, const core_request *r);
 /* Looks at every member. */
 admission admission_look(const core *c);
+/* Notes what it finds. */
+void admission_know(core *c);
 /* The workers that are here make a route, whether they have room or not. */
-bool admission_served(core *c);
+static inline bool admission_served(core *c) {
+    if (!c->admission.known) admission_know(c);
+    return c->admission.served;
+}
 
 /* outbox.c */
 /* Fills the head; nothing is sent to a lost member */
@@ -173,5 +197,8 @@ void inbox_message(core *c, uint64_t conn, const ctl_msg *msg, uint64_t now_ns);
 
 /* dispatch.c */
 void dispatch_turn(core *c, uint64_t now_ns);
+/* Nobody waits who could be served while nothing is to be looked at: what the next turn would leave out has
+ * nothing in it. Without what prefix caches save. For tests. */
+bool dispatch_check(const core *c);
 
 #endif

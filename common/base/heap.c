@@ -23,7 +23,7 @@ static void set(heap *h, uint32_t i, heap_node *n) {
 }
 
 static bool before(const heap_node *a, const heap_node *b) {
-    return a->key != b->key ? a->key < b->key : a->tie < b->tie;
+    return a->key < b->key || (a->key == b->key && a->tie < b->tie);
 }
 
 /* The node belongs at i or above. */
@@ -87,16 +87,6 @@ void heap_take(heap *h, heap_node *n) {
     heap_node *last = h->nodes[--h->count];
     if (last == n) return;
     settle(h, hole, last);
-}
-
-heap_node *heap_first(const heap *h) {
-    PRE(h);
-    return h->count ? h->nodes[0] : NULL;
-}
-
-bool heap_has(const heap_node *n) {
-    PRE(n);
-    return n->place > 0;
 }
 
 bool heap_check(const heap *h) {

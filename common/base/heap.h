@@ -13,6 +13,7 @@
 #define BATON_BASE_HEAP_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 typedef struct heap_node {
@@ -35,9 +36,14 @@ void heap_put(heap *h, heap_node *n, uint64_t key);
 /* The node is in this heap; its tie may have changed, too. */
 void heap_move(heap *h, heap_node *n, uint64_t key);
 void heap_take(heap *h, heap_node *n);
-/* One with the smallest key; NULL when the heap is empty */
-heap_node *heap_first(const heap *h);
-bool heap_has(const heap_node *n);
+/* One with the smallest key; NULL when the heap is empty. In line like heap_has: a loop asks in every turn.
+ */
+static inline heap_node *heap_first(const heap *h) {
+    return h->count ? h->nodes[0] : NULL;
+}
+static inline bool heap_has(const heap_node *n) {
+    return n->place > 0;
+}
 
 /* No node is smaller than its parent and each knows its place. Linear: for tests. */
 bool heap_check(const heap *h);

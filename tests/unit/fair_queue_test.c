@@ -57,6 +57,10 @@ static uint32_t serve(line *l) {
     return number_of(l, i);
 }
 
+static uint64_t ahead_of(const line *l, uint64_t client, uint64_t key, uint32_t cost) {
+    return fair_queue_ahead(&l->q, fair_queue_client(&l->q, client), key, cost);
+}
+
 static void assert_served(line *l, const uint32_t *want, uint32_t count) {
     for (uint32_t i = 0; i < count; i++) assert_int_equal(serve(l), want[i]);
 }
@@ -99,8 +103,7 @@ static void a_newcomer_waits_for_one_request_of_a_flood(void **state) {
     for (uint32_t i = 0; i < 1000; i++) put(l, A, 50);
     for (uint32_t i = 0; i < 500; i++) assert_int_equal(serve(l), i);
     uint32_t n = put(l, B, 50);
-    assert_int_equal(fair_queue_ahead(&l->q, B, key_of(5, l->came), 50),
-                     50 + 50 + 50); /* its own, A's turn for each */
+    assert_int_equal(ahead_of(l, B, key_of(5, l->came), 50), 50 + 50 + 50); /* its own, A's turn for each */
     SERVED(l, 500, n, 501);
     line_free(l);
 }
@@ -140,8 +143,8 @@ static void who_claims_to_be_urgent_overtakes_nobody_else(void **state) {
     put_at(l, B, 100, 0);                                          /* 5 */
     put_at(l, B, 100, -1);
     put_at(l, C, 100, 1);
-    assert_int_equal(fair_queue_ahead(&l->q, B, key_of(INT16_MIN, 99), 100), 100);
-    assert_int_equal(fair_queue_ahead(&l->q, C, key_of(-1, 99), 100), 100 + 100);
+    assert_int_equal(ahead_of(l, B, key_of(INT16_MIN, 99), 100), 100);
+    assert_int_equal(ahead_of(l, C, key_of(-1, 99), 100), 100 + 100);
     SERVED(l, 1, 6, 2, 5, 3, 4, 0, 7);
     line_free(l);
 }
@@ -163,11 +166,10 @@ static void what_is_hidden_counts_and_comes_back_to_its_place(void **state) {
     (void)state;
     line *l = line_new();
     for (uint32_t i = 0; i < 3; i++) put(l, A, 10);
-    uint64_t cost;
     fair_queue_hide(&l->q, &l->items[0]);
     assert_int_equal(number_of(l, fair_queue_first(&l->q)), 1);
-    assert_int_equal(fair_queue_count_of(&l->q, A, &cost), 3);
-    assert_int_equal(cost, 30);
+    assert_int_equal(fair_queue_client(&l->q, A)->count, 3);
+    assert_int_equal(fair_queue_client(&l->q, A)->cost, 30);
     fair_queue_hide(&l->q, &l->items[1]);
     fair_queue_hide(&l->q, &l->items[2]);
     assert_null(fair_queue_first(&l->q));
@@ -177,23 +179,22 @@ static void what_is_hidden_counts_and_comes_back_to_its_place(void **state) {
     fair_queue_show(&l->q, &l->items[0], key_of(5, 0));
     assert_true(fair_queue_check(&l->q));
     SERVED(l, 0, 2);
-    assert_int_equal(fair_queue_count_of(&l->q, A, &cost), 0);
-    assert_int_equal(cost, 0);
+    assert_null(fair_queue_client(&l->q, A));
     line_free(l);
 }
 
 static void what_is_ahead_is_the_turns_of_the_others_until_then(void **state) {
     (void)state;
     line *l = line_new();
-    assert_int_equal(fair_queue_ahead(&l->q, A, key_of(5, 0), 70), 0);
+    assert_int_equal(ahead_of(l, A, key_of(5, 0), 70), 0);
     for (uint32_t i = 0; i < 10; i++) put(l, A, 100);
     for (uint32_t i = 0; i < 2; i++) put(l, B, 20);
-    assert_int_equal(fair_queue_ahead(&l->q, A, key_of(5, 99), 100), 1000 + 40); /* all of A, all of B */
-    assert_int_equal(fair_queue_ahead(&l->q, B, key_of(5, 99), 100), 40 + 140);
-    assert_int_equal(fair_queue_ahead(&l->q, C, key_of(5, 99), 30), 30 + 30);
-    assert_int_equal(fair_queue_ahead(&l->q, C, key_of(4, 99), 30), 0); /* nobody else is as urgent */
-    assert_int_equal(fair_queue_ahead(&l->q, A, key_of(4, 99), 30), 0);
-    assert_int_equal(fair_queue_ahead(&l->q, C, key_of(6, 99), 1), 1 + 1);
+    assert_int_equal(ahead_of(l, A, key_of(5, 99), 100), 1000 + 40); /* all of A, all of B */
+    assert_int_equal(ahead_of(l, B, key_of(5, 99), 100), 40 + 140);
+    assert_int_equal(ahead_of(l, C, key_of(5, 99), 30), 30 + 30);
+    assert_int_equal(ahead_of(l, C, key_of(4, 99), 30), 0); /* nobody else is as urgent */
+    assert_int_equal(ahead_of(l, A, key_of(4, 99), 30), 0);
+    assert_int_equal(ahead_of(l, C, key_of(6, 99), 1), 1 + 1);
     line_free(l);
 }
 
