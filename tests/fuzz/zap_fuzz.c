@@ -1,6 +1,6 @@
-/* Requests to the doorkeeper of CURVE listeners: parts of any number and length, as libzmq would hand them on.
- * It answers each, and lets in exactly who has the key. A part is its length and its bytes; after 0xff comes
- * the next request, and 0xfe stands for the key that is let in. */
+/* Requests to the doorkeeper of CURVE listeners: parts of any number and length, as libzmq would hand them
+ * on. It answers each, and lets in exactly who has the key. A part is its length and its bytes; after 0xff
+ * comes the next request, and 0xfe stands for the key that is let in. */
 #include "base/log.h"
 #include "base/mem.h"
 #include "fuzz.h"
