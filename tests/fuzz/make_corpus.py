@@ -324,6 +324,24 @@ def fixed(number, value):
     return varint(number << 3 | 1) + struct.pack("<Q", value)
 
 
+# What happens, as native_fuzz takes it: of the second connection, and a turn after each message.
+MESSAGE, LATER, STUCK, STOP, TOKEN_OF = 1, 25, 28, 37, 43
+
+
+def said(message):
+    return bytes([MESSAGE]) + struct.pack("<H", len(message)) + message
+
+
+# The pair of RFC 32, and a request to the doorkeeper up to the credentials.
+SECRET_KEY = b"JTKVSB%%)wK0E.X)V>+}o?pNmC{O&4W4b!Ni{Lh6"
+PUBLIC_KEY = b"rq:rM>}U?@Lns47E1%kR.o@n%FcmmsL/@{H8]yf7"
+ZAP_REQUEST = (b"1.0", b"1", b"baton", b"10.0.0.1", b"", b"CURVE")
+
+
+def part(data):
+    return bytes([len(data)]) + data
+
+
 SAMPLING = field(10, 5) + field(14, b"\x01\x02") + field(15, b"\x03") + field(16, struct.pack("<f", 1.5))
 WORK = field(14, field(1, b"\x01\x02\x03") + field(2, b"\x04") + field(3, SAMPLING))
 FAILED_WHY = field(18, field(1, 1) + field(2, b"why"))
@@ -410,11 +428,22 @@ def seeds():
         yield "grammar", str(i), json.dumps(spec).encode() + b"\0" + bytes(range(32))
     turn = field(1, b"user") + field(2, b"hi")
     request = field(1, 1) + field(5, field(1, turn)) + field(7, 9) + field(17, b"x") + field(24, b"salt")
-    yield "native", "chat", field(1, request)
-    yield "native", "ids", field(1, field(1, 2) + field(4, field(1, b"\x01\x02")) + field(18, b"\x03"))
-    yield "native", "cancel", field(2, field(1, 1))
-    yield "native", "status", field(6, field(1, 1))
-    yield "native", "abort", field(7, field(1, 1) + field(2, b"job-1"))
+    ids = field(1, 2) + field(4, field(1, b"\x01\x02")) + field(18, b"\x03") + field(21, 1)
+    yield "native", "chat", said(field(1, request)) + bytes([TOKEN_OF, 0, 7, TOKEN_OF, 0, 201, 65])
+    yield "native", "ids", said(field(1, ids)) + bytes([TOKEN_OF, 0, 6, TOKEN_OF, 0, 255])
+    yield "native", "cancel", said(field(1, ids)) + said(field(2, field(1, 2))) + said(field(3, b""))
+    yield "native", "look", said(field(4, field(1, 1))) + said(field(6, field(1, 3)))
+    yield "native", "drain", said(field(5, field(1, 1) + field(2, b"decode-0"))) + said(
+        field(5, field(1, 2) + field(2, b"decode-0") + field(3, 1))
+    )
+    yield "native", "abort", said(field(1, ids)) + said(field(7, field(1, 1) + field(2, b"native-1-2")))
+    yield "native", "stuck", said(field(1, request)) + bytes([STUCK, LATER, 3, LATER, 4])
+    yield "native", "stop", said(field(1, ids)) + bytes([STOP]) + said(field(1, request))
+    yield "keys", "api", b"\0# who key\nbatch sk-0123456789abc\n\n sk-bcdef0123456789 \r\n"
+    yield "keys", "cluster", b"\2baton-cluster-key " + SECRET_KEY + b"\n"
+    yield "keys", "client", b"\3baton-client-key " + SECRET_KEY + b" " + PUBLIC_KEY + b"\n"
+    for name, key in (("let_in", b"\xfe"), ("not_let_in", part(bytes(32))), ("no_key", b"")):
+        yield "zap", name, b"".join(part(p) for p in ZAP_REQUEST) + key + b"\xff" + part(b"1.0") + part(b"2")
     piece = lambda n, *p: struct.pack("<7I", n, *p)
     yield "kv", "whole", b"\0\x1f" + piece(0, 0, 16, 0, 3, 0, 2) + piece(1, 16, 16, 0, 3, 0, 2)
     yield "kv", "layers", b"\1\x0f" + piece(0, 16, 16, 0, 1, 0, 2) + piece(1, 16, 16, 1, 3, 0, 2)
