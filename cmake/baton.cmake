@@ -65,11 +65,11 @@ function(baton_program name)
 endfunction()
 
 # baton_sanitizer_environment(TEST) gives a test, and every process that it starts, the options of the
-# sanitizers' runtimes, and fails it when one reports something: also where the process is a child whose status
-# the test does not look at. (What tests in Python start is looked after by tests/e2e/harness.py.) cmocka
-# catches signals, so AddressSanitizer must not let it (handle_segv=2). What GCC 12 puts into AddressSanitizer's
-# fake stack may lie 32 bytes beside where its own aligned stores of 64 bytes expect it (sample_tops and
-# vf_load_part end so with AVX-512), so that stack is off for it.
+# sanitizers' runtimes, and fails it when one reports something: also where the process is a child whose
+# status the test does not look at. (What tests in Python start is looked after by tests/e2e/harness.py.)
+# cmocka catches signals, so AddressSanitizer must not let it (handle_segv=2). What GCC 12 puts into
+# AddressSanitizer's fake stack may lie 32 bytes beside where its own aligned stores of 64 bytes expect it
+# (sample_tops and vf_load_part end so with AVX-512), so that stack is off for it.
 function(baton_sanitizer_environment test)
     if(BATON_SANITIZE)
         set(fake_stack 1)

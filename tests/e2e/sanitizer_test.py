@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""A sanitizer's report of a process of a cluster fails the test, whatever becomes of the process and its output.
+"""A sanitizer's report of a process of a cluster fails the test, whatever becomes of that process and of
+what it prints.
 
 sanitizer_test.py PLANTED_BUG address|thread      (in a build with BATON_SANITIZE only)"""
 

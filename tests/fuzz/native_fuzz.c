@@ -22,8 +22,8 @@ static struct {
 
 typeof(bus_listen) __wrap_bus_listen;
 status __wrap_bus_listen(bus **out, loop *l, const char *endpoint, const curve_keys *keys,
-                         const bus_handler *h, errbuf *eb) {
-    (void)l, (void)endpoint, (void)keys, (void)eb;
+                         const bus_limits *limits, const bus_handler *h, errbuf *eb) {
+    (void)l, (void)endpoint, (void)keys, (void)limits, (void)eb;
     *out = (bus *)&play;
     play.to = *h;
     return ST_OK;
