@@ -259,6 +259,7 @@ static void drop_lost_members(core *c, uint64_t now_ns) {
 
 void recovery_lost_members(core *c, uint64_t now_ns) {
     PRE(c);
+    if (!c->some_lost && c->member_count > 0) return;
     if (c->some_lost) drop_lost_members(c, now_ns);
     bool empty = c->member_count == 0 && c->requests.count == 0;
     if (empty && c->numerics.from) numerics_done(&c->numerics); /* nothing left that could differ */
