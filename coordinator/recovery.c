@@ -259,6 +259,7 @@ static void drop_lost_members(core *c, uint64_t now_ns) {
 
 void recovery_lost_members(core *c, uint64_t now_ns) {
     PRE(c);
+    if (!c->some_lost && c->member_count > 0) return;
     if (c->some_lost) drop_lost_members(c, now_ns);
     bool empty = c->member_count == 0 && c->requests.count == 0;
     if (empty && c->numerics.from) numerics_done(&c->numerics); /* nothing left that could differ */
@@ -314,16 +315,20 @@ static void expire_in_queue(core *c, request *r, uint64_t now_ns) {
     recovery_expire_late(c, r, why.text, now_ns);
 }
 
+static bool none_of_a_role(const core *c, unsigned long long ms, errbuf *eb) {
+    worker_role missing;
+    if (!router_missing_role(core_member_list(c), c->opt.role_wanted, false, &missing)) return false;
+    errf(eb, ST_PEER, "there was no %s worker within %llu ms: start one, or try again later",
+         worker_role_name(missing), ms);
+    return true;
+}
+
 /* What kept it in the queue, and the remedy. */
 static void why_it_waited(const core *c, const request *r, errbuf *eb) {
     unsigned long long ms = c->opt.wait_prefill_ns / NS_PER_MS;
-    worker_role missing;
     if (router_could_fit(core_member_list(c), &(route_ask){.tokens_max = request_tokens_max(r)}))
         errf(eb, ST_TIMEOUT, "no worker had room for the prompt within %llu ms: try again later", ms);
-    else if (router_missing_role(core_member_list(c), c->opt.role_wanted, false, &missing))
-        errf(eb, ST_TIMEOUT, "there was no %s worker within %llu ms: start one, or try again later",
-             worker_role_name(missing), ms);
-    else
+    else if (!none_of_a_role(c, ms, eb))
         errf(eb, ST_TIMEOUT,
              "no worker joined within %llu ms whose KV pool holds the prompt and max_tokens: lower them", ms);
 }
@@ -389,6 +394,11 @@ static void expire(core *c, request *r, uint64_t now_ns) {
         recovery_fail(c, r, ST_TIMEOUT, eb.text, now_ns);
         break;
     case REQ_WAIT_KV:
+        /* A replay was computed while there was none. */
+        if (r->given && !r->decode && none_of_a_role(c, c->opt.wait_kv_ns / NS_PER_MS, &eb)) {
+            recovery_fail(c, r, ST_PEER, eb.text, now_ns);
+            break;
+        }
         errf(&eb, ST_TIMEOUT, "no decode worker had taken over the KV cache within %llu ms%s%s",
              (now_ns - r->kv_since_ns) / NS_PER_MS, r->decode ? ": still waiting for " : "",
              r->decode ? r->decode->name : "");

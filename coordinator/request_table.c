@@ -171,6 +171,12 @@ static uint64_t deadline_of(const core_options *opt, const request *r) {
     return UINT64_MAX;
 }
 
+/* Most turns need to know no more: no key is later than its deadline. */
+static bool none_before(const request_table *t, uint64_t ns) {
+    const heap_node *first = heap_first(&t->deadlines);
+    return !first || first->key > ns;
+}
+
 static request *of_due(heap_node *n) {
     return n ? (request *)((char *)n - offsetof(request, due)) : NULL;
 }
@@ -199,6 +205,7 @@ int request_id_compare(const void *a, const void *b) {
 /* Those that are due leave the heap one by one, so that the next is seen, and come back as they were. */
 uint32_t request_table_due(request_table *t, uint64_t now_ns, uint64_t *out) {
     PRE(out);
+    if (none_before(t, now_ns)) return 0;
     uint32_t count = 0;
     for (request *r; (r = first_due(t, now_ns)) && r->due.key <= now_ns;) {
         heap_take(&t->deadlines, &r->due);
@@ -212,6 +219,7 @@ uint32_t request_table_due(request_table *t, uint64_t now_ns, uint64_t *out) {
 
 uint64_t request_table_next_ns(request_table *t, uint64_t limit_ns) {
     PRE(t);
+    if (none_before(t, limit_ns)) return limit_ns;
     const request *r = first_due(t, limit_ns);
     return r ? MIN(r->due.key, limit_ns) : limit_ns;
 }
