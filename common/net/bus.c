@@ -46,10 +46,9 @@
 #define DEAD_S             60    /* an idle connection whose host does not answer TCP for so long has ended */
 #define RETRY_US           10000 /* a full queue is tried again at least so often */
 #define CHECK_US           250000 /* between two looks at all connections */
-/* A connection that has not said who it is within so much time is closed. It includes the wait for this
- * loop's answer (zap.h). */
-#define HANDSHAKE_MS 10000
-#define EVENTS       (ZMQ_EVENT_ACCEPTED | ZMQ_EVENT_DISCONNECTED | HANDSHAKE_EVENTS)
+#define HANDSHAKE_MS       10000  /* until a connection has said who it is, with our own answer (zap.h) */
+#define LAST_WORDS_MS      2000   /* for what ZeroMQ has of a server that ends, and its peers read only now */
+#define EVENTS             (ZMQ_EVENT_ACCEPTED | ZMQ_EVENT_DISCONNECTED | HANDSHAKE_EVENTS)
 
 typedef struct head {
     uint64_t session;
@@ -119,8 +118,9 @@ static bool socket_open(bus *b) {
     b->socket = zmq_socket(b->zmq, b->server ? ZMQ_ROUTER : ZMQ_DEALER);
     if (!b->socket) return false;
     int64_t max_bytes = b->check ? (int64_t)b->crowd.limits.message_max : MESSAGE_BYTES_MAX;
-    if (!set_int(b->socket, ZMQ_LINGER, 0) || !set_int(b->socket, ZMQ_SNDHWM, HWM) ||
-        !set_int(b->socket, ZMQ_RCVHWM, HWM) || !set_int(b->socket, ZMQ_HANDSHAKE_IVL, HANDSHAKE_MS) ||
+    if (!set_int(b->socket, ZMQ_LINGER, b->server ? LAST_WORDS_MS : 0) ||
+        !set_int(b->socket, ZMQ_SNDHWM, HWM) || !set_int(b->socket, ZMQ_RCVHWM, HWM) ||
+        !set_int(b->socket, ZMQ_HANDSHAKE_IVL, HANDSHAKE_MS) ||
         zmq_setsockopt(b->socket, ZMQ_MAXMSGSIZE, &max_bytes, sizeof max_bytes) != 0)
         return false;
     if (b->server && !set_int(b->socket, ZMQ_ROUTER_MANDATORY, 1)) return false;

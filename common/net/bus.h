@@ -3,7 +3,7 @@
  * A server (ROUTER) has connections by identity; a client (DEALER) has one. Messages are numbered per
  * connection and direction (protocol rule 13): a gap, or a reconnect, ends the session: `lost` is called once
  * and everything later from that connection is ignored until it opens anew (its first message has number 1).
- * A socket monitor reports a dead TCP connection at once. ROUTER_MANDATORY = 1, LINGER = 0, DONTWAIT
+ * A socket monitor reports a dead TCP connection at once. ROUTER_MANDATORY = 1, DONTWAIT
  * everywhere; a send that would block is queued up to a bound of messages and of memory (bus_conn.h), beyond
  * which the session ends: a peer that does not read is gone. ZeroMQ descriptors are edge-triggered: every
  * read event drains until nothing is left, and after the sends of a turn ZMQ_EVENTS is asked once before the
@@ -41,6 +41,7 @@ status bus_connect(bus **out, loop *l, const char *endpoint, const curve_keys *k
                    errbuf *eb);
 /* A fresh socket and session; numbers start again */
 status bus_reconnect(bus *b, errbuf *eb);
+/* What was sent from a server, and ZeroMQ has taken, leaves first, if that takes no longer than 2 s. */
 void bus_free(bus *b);
 
 /* Copies. ST_PEER when the connection is not known (any more), or its queue is full: `lost` follows, never

@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "net/bus.h"
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -413,6 +414,43 @@ static void a_peer_that_does_not_read_is_lost_when_its_queue_is_full(void **stat
     raw_close(&r);
 }
 
+/* More than TCP holds, less than makes our own queue. */
+#define LAST_WORDS       200
+#define LAST_WORDS_BYTES (64 << 10)
+
+static void *read_last_words(void *ctx) {
+    raw *r = ctx;
+    char *body = xmalloc(LAST_WORDS_BYTES);
+    uint64_t head[2] = {0};
+    while (head[1] < LAST_WORDS && zmq_recv(r->socket, head, sizeof head, 0) == sizeof head &&
+           zmq_recv(r->socket, body, LAST_WORDS_BYTES, 0) == LAST_WORDS_BYTES) {
+    }
+    free(body);
+    return (void *)(uintptr_t)head[1];
+}
+
+static void what_a_server_said_leaves_before_it_ends(void **state) {
+    world *w = *state;
+    raw r = raw_dealer(w);
+    raw_send(&r, 7, 1, "a", 1);
+    run_until(w, server_got_one);
+    char *block = xcalloc(1, LAST_WORDS_BYTES);
+    for (uint32_t i = 0; i < LAST_WORDS; i++)
+        assert_int_equal(bus_send(w->server.b, 1, block, LAST_WORDS_BYTES), ST_OK);
+    assert_int_equal(bus_stuck_since(w->server.b, 1), 0);
+    int timeout = 5000; /* of what will never come */
+    zmq_setsockopt(r.socket, ZMQ_RCVTIMEO, &timeout, sizeof timeout);
+    pthread_t reader;
+    assert_int_equal(pthread_create(&reader, NULL, read_last_words, &r), 0);
+    bus_free(w->server.b);
+    w->server.b = NULL;
+    void *last;
+    pthread_join(reader, &last);
+    assert_int_equal((uintptr_t)last, LAST_WORDS);
+    free(block);
+    raw_close(&r);
+}
+
 /* Small enough that the bound is the number of messages, large enough that TCP does not hold them all. */
 #define SMALL_BYTES 256
 
@@ -550,6 +588,7 @@ int main(void) {
         TEST(messages_without_the_frame_are_ignored),
         TEST(a_gap_from_the_server_ends_the_clients_session),
         TEST(a_peer_that_does_not_read_is_lost_when_its_queue_is_full),
+        TEST(what_a_server_said_leaves_before_it_ends),
         TEST(small_messages_are_queued_up_to_their_number),
         TEST(a_peer_that_reads_again_gets_all_that_was_queued_in_order),
         TEST(only_the_closed_connections_are_lost_when_descriptors_are_reused),
