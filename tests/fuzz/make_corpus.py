@@ -375,6 +375,15 @@ FRONT = {
     "slow_upload": [DIAL, 0, STREAM[:-5], FLUSH, WAIT, 2, DIAL, 1, STREAM[:-3], WAIT, 3, READ, WAIT, 4],
     "crowd": [x for slot in range(6) for x in (DIAL, slot + 6 * (slot % 4), "GET /pi")] + [FLUSH, READ],
     "greedy": [x for slot in range(4) for x in (DIAL, slot, "GET /ping")] + [READ, CLOSE],
+    "idle_makes_room": [x for i in range(5) for x in (DIAL, i + 6 * (i % 3), PAGES[0], FLUSH, READ)],
+    "chunks": [DIAL, 0, STREAM[: STREAM.index("Content")] + "Transfer-Encoding: chunked\r\n\r\n", FLUSH]
+    + ["c\r\n{\"prompt\":\"a", FLUSH, "\r\n2\r\n\"}\r\n0\r\n\r\n", FLUSH, TOKEN_TO, 0, 202, READ],
+    "tokens": [DIAL, 0, post("/tokenize", '{"prompt":"ab"}'), post("/detokenize", '{"tokens":[97]}'), READ],
+    "continue": [DIAL, 0, post("/v1/completions", "", "Expect: 100-continue\r\n")[:-5] + "9\r\n\r\n", READ],
+    "models": [DIAL, 0]
+    + [f"GET {p} HTTP/1.1\nHost: a\n\n" for p in ("/v1/models", "/v1/models/tiny", "/ready", "/load")]
+    + [f"HEAD {p} HTTP/1.0\nHost: a\n\n" for p in ("/version",)]
+    + [READ, DIAL, 1, "GET /openapi.json HTTP/1.1\nHost: a\n\n", READ],
     "gone": [DIAL, 0, STREAM, FLUSH, CLOSE, DIAL, 1, CHAT, FLUSH, SHUT, TOKEN_TO, 0, 6],
     "stop": [DIAL, 0, STREAM, FLUSH, DOOR, 4, DIAL, 1, STREAM, DOOR, 6, READ],
 }
