@@ -10,4 +10,13 @@
 #include <cmocka.h>
 /* clang-format on */
 
+#include <stdbool.h>
+#include <stdlib.h>
+
+/* Under valgrind (tests/valgrind.py sets it), which takes some 100 times as long: what is made large, or is
+ * repeated many times, may be less. */
+static inline bool test_small(void) {
+    return getenv("BATON_TEST_SMALL") != NULL;
+}
+
 #endif

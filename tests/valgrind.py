@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Runs the unit tests of a build under valgrind's memcheck: what is read before it was written, what is read
 or written where nothing is, what is lost. Its CPU has AVX2 and no AVX-512, so the kernels choose another set
-than they would here.  valgrind.py BUILD [REGEX]"""
+than they would here. BATON_TEST_SMALL tells the tests to make less of what is large or repeated.
+valgrind.py BUILD [REGEX]"""
 
 import json
 import os
@@ -26,16 +27,21 @@ VALGRIND = [
 
 
 def tests(build, wanted):
-    """(name, command, environment, folder) of each test with the label `unit`, of one program each"""
+    """(name, command, environment, folder) of each test with the label `unit`, of one program each, after
+    what makes their files has run"""
     shown = subprocess.run(
         ["ctest", "--test-dir", build, "-L", "unit", "--show-only=json-v1"], check=True, capture_output=True
     )
     for test in json.loads(shown.stdout)["tests"]:
         properties = {p["name"]: p["value"] for p in test.get("properties", [])}
-        if not wanted.search(test["name"]):
+        makes = "FIXTURES_SETUP" in properties
+        if not makes and not wanted.search(test["name"]):
             continue
         if "command" not in test:
             sys.exit(f"valgrind: {test['name']} is not built: cmake --build {build}")
+        if makes:
+            subprocess.run(test["command"], check=True, capture_output=True)
+            continue
         more = dict(line.split("=", 1) for line in properties.get("ENVIRONMENT", []))
         if test["name"].startswith("unit/") and "/tests/unit_" in test["command"][0]:
             yield test["name"], test["command"], more, properties.get("WORKING_DIRECTORY", build)
@@ -49,7 +55,7 @@ def main():
         try:
             run = subprocess.run(
                 VALGRIND + command,
-                env={**os.environ, **more},
+                env={**os.environ, **more, "BATON_TEST_SMALL": "1"},
                 cwd=folder,
                 capture_output=True,
                 text=True,

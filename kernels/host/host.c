@@ -1,6 +1,7 @@
 #include "kernels/host/host.h"
 
 #include "base/mem.h"
+#include "base/memcheck.h"
 #include "kernels/half.h"
 #include "kernels/host/host_kinds.h"
 #include "kernels/host/host_weight.h"
@@ -100,10 +101,12 @@ void host_device_error(const device *d, errbuf *eb) {
 /* Pages that are given back come again as zeros, so that a pool of gigabytes is written once and not twice.
  * They are taken now, not by the first requests. */
 static void zero(void *p, size_t bytes, bool whole_pages) {
-    if (whole_pages && madvise(p, bytes, MADV_DONTNEED) == 0)
+    if (whole_pages && madvise(p, bytes, MADV_DONTNEED) == 0) {
         (void)madvise(p, bytes, MADV_POPULATE_WRITE);
-    else
+        MEMCHECK_DEFINED(p, bytes);
+    } else {
         memset(p, 0, bytes);
+    }
 }
 
 void *host_mem_alloc(device *d, size_t bytes) {

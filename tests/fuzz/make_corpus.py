@@ -324,6 +324,70 @@ def fixed(number, value):
     return varint(number << 3 | 1) + struct.pack("<Q", value)
 
 
+def post(path, body, more=""):
+    return f"POST {path} HTTP/1.1\r\nHost: a\r\n{more}Content-Length: {len(body)}\r\n\r\n{body}"
+
+
+# What happens, as front_fuzz takes it. 0 and a number dial: the slot, the host and the port, by TLS or not.
+DIAL, FLUSH, SHUT, CLOSE, TOKEN_TO, WAIT, DOOR, READ = range(8)
+OVER_TLS = lambda slot: slot + 6 * 12
+STREAM = post("/v1/completions", '{"prompt":"a","stream":true,"n":2}')
+CHAT = post("/v1/chat/completions", '{"messages":[{"role":"user","content":"a"}]}')
+PAGES = [f"GET {p} HTTP/1.1\r\nHost: a\r\n\r\n" for p in ("/ping", "/trace?last=2", "/metrics", "/health")]
+FRONT = {
+    "stream": [
+        DIAL,
+        0,
+        STREAM,
+        FLUSH,
+        TOKEN_TO,
+        0,
+        6,
+        TOKEN_TO,
+        1,
+        201,
+        3,
+        READ,
+        TOKEN_TO,
+        0,
+        202,
+        READ,
+        SHUT,
+    ],
+    "chat_over_tls": [DIAL, OVER_TLS(0), CHAT, FLUSH, TOKEN_TO, 0, 202, READ, SHUT, READ, CLOSE],
+    "plain_to_tls": [DIAL, 4 * 6, STREAM, FLUSH, READ],
+    "pages": [DIAL, 1, *PAGES, FLUSH, READ, WAIT, 3, WAIT, 4],
+    "events": [DIAL, 1, "GET /events HTTP/1.1\r\nHost: a\r\n\r\n", FLUSH, WAIT, 2, READ, WAIT, 3, WAIT, 3],
+    "live_over_tls": [DIAL, OVER_TLS(2), "GET / HTTP/1.1\r\nHost: a\r\n\r\n", FLUSH, READ, SHUT],
+    "denied": [
+        DOOR,
+        0,
+        DIAL,
+        0,
+        STREAM,
+        DIAL,
+        7,
+        post("/tokenize", "{}", "Authorization: Bearer sk-1\r\n"),
+        READ,
+    ],
+    "preflight": [DIAL, 0, "OPTIONS /v1/models HTTP/1.1\r\nHost: a\r\nOrigin: https://a.example\r\n"]
+    + ["Access-Control-Request-Method: GET\r\n\r\n", FLUSH, READ],
+    "slow_upload": [DIAL, 0, STREAM[:-5], FLUSH, WAIT, 2, DIAL, 1, STREAM[:-3], WAIT, 3, READ, WAIT, 4],
+    "crowd": [x for slot in range(6) for x in (DIAL, slot + 6 * (slot % 4), "GET /pi")] + [FLUSH, READ],
+    "greedy": [x for slot in range(4) for x in (DIAL, slot, "GET /ping")] + [READ, CLOSE],
+    "idle_makes_room": [x for i in range(5) for x in (DIAL, i + 6 * (i % 3), PAGES[0], FLUSH, READ)],
+    "chunks": [DIAL, 0, STREAM[: STREAM.index("Content")] + "Transfer-Encoding: chunked\r\n\r\n", FLUSH]
+    + ["c\r\n{\"prompt\":\"a", FLUSH, "\r\n2\r\n\"}\r\n0\r\n\r\n", FLUSH, TOKEN_TO, 0, 202, READ],
+    "tokens": [DIAL, 0, post("/tokenize", '{"prompt":"ab"}'), post("/detokenize", '{"tokens":[97]}'), READ],
+    "continue": [DIAL, 0, post("/v1/completions", "", "Expect: 100-continue\r\n")[:-5] + "9\r\n\r\n", READ],
+    "models": [DIAL, 0]
+    + [f"GET {p} HTTP/1.1\nHost: a\n\n" for p in ("/v1/models", "/v1/models/tiny", "/ready", "/load")]
+    + [f"HEAD {p} HTTP/1.0\nHost: a\n\n" for p in ("/version",)]
+    + [READ, DIAL, 1, "GET /openapi.json HTTP/1.1\nHost: a\n\n", READ],
+    "gone": [DIAL, 0, STREAM, FLUSH, CLOSE, DIAL, 1, CHAT, FLUSH, SHUT, TOKEN_TO, 0, 6],
+    "stop": [DIAL, 0, STREAM, FLUSH, DOOR, 4, DIAL, 1, STREAM, DOOR, 6, READ],
+}
+
 # What happens, as native_fuzz takes it: of the second connection, and a turn after each message.
 MESSAGE, LATER, STUCK, STOP, TOKEN_OF = 1, 25, 28, 37, 43
 
@@ -419,6 +483,8 @@ def seeds():
         yield "hf_config", name, json.dumps(config).encode()
     for name, request in HTTP.items():
         yield "http", name, (b"\x86" if name == "chunks" else b"\x06") + request.encode()
+    for name, happens in FRONT.items():
+        yield "front", name, b"".join(x.encode() if isinstance(x, str) else bytes([x]) for x in happens)
     for i, (kind, body) in enumerate(OPENAI):
         yield "openai", str(i), bytes([kind]) + json.dumps(body).encode()
     with open(os.path.join(HERE, "../golden/constructs.json"), encoding="utf-8") as f:

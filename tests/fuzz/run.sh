@@ -22,6 +22,8 @@ words() { grep -ohE '"[a-zA-Z_$][a-zA-Z_0-9$.-]{1,40}"' "$@" | LC_ALL=C sort -u;
 dictionary() {
     case "$1" in
     http | jinja) cat "tests/fuzz/$1.dict" ;;
+    front) cat tests/fuzz/{http,json}.dict && words coordinator/openai_*.c ;;
+    keys) words common/net/curve.c ;;
     openai) cat tests/fuzz/json.dict && words coordinator/openai_*.c coordinator/api.c ;;
     grammar) cat tests/fuzz/json.dict && words common/grammar/*.c common/grammar/grammar.h ;;
     hf_tokenizer) cat tests/fuzz/json.dict && words common/checkpoint/hf_{tokenizer,rules}.c ;;

@@ -41,9 +41,9 @@ static void scores_do_not_depend_on_chunks(const fixture *f, const char *backend
 }
 
 static void cpu_scores_are_the_same_bytes_by_chunks_of_any_size(void **state) {
-    uint32_t chunks[COUNT];
-    for (uint32_t i = 0; i < COUNT; i++) chunks[i] = COUNT - i;
-    scores_do_not_depend_on_chunks(*state, "cpu", 1, DT_F16, chunks, COUNT);
+    uint32_t chunks[COUNT], count = 0;
+    for (uint32_t i = 0; i < COUNT; i += test_small() ? 33 : 1) chunks[count++] = COUNT - i;
+    scores_do_not_depend_on_chunks(*state, "cpu", 1, DT_F16, chunks, count);
     scores_do_not_depend_on_chunks(*state, "cpu", 2, DT_F32, (uint32_t[]){COUNT, 16, 7}, 3);
 }
 

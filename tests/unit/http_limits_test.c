@@ -137,6 +137,7 @@ static void more_than_a_few_are_not_even_told(void **state) {
     for (int i = 0; i < 5; i++) pump(w);
     int fd[HTTP_TURNED_AWAY_MAX];
     SSL *ssl[HTTP_TURNED_AWAY_MAX];
+    w->stands_ns = clock_now_ns(); /* they linger for seconds only, and handshakes take time */
     for (size_t i = 0; i < ARRAY_LEN(fd); i++) {
         dial(w, 1, 0);
         fd[i] = w->fd[1];
@@ -148,6 +149,7 @@ static void more_than_a_few_are_not_even_told(void **state) {
     dial(w, 2, 0);
     PUMP_UNTIL(w, w->closed[2]);
     assert_int_equal(w->in[2].len, 0);
+    w->stands_ns = 0;
     for (size_t i = 0; i < ARRAY_LEN(fd); i++) {
         SSL_free(ssl[i]);
         close(fd[i]);

@@ -50,6 +50,7 @@ typedef struct world {
     http *http;
     struct event *alarm; /* keeps one pump from waiting for ever */
     uint64_t skip_ns;    /* added to the clock that http_turn sees */
+    uint64_t stands_ns;  /* that clock stands at this; 0: it runs */
     int fd[CLIENTS];
     SSL *ssl[CLIENTS]; /* NULL: plain */
     buf in[CLIENTS];
@@ -121,7 +122,7 @@ static inline int teardown(void **state) {
 
 static inline void turn(world *w) {
     (void)streams_turn(w->streams, clock_now_ns());
-    http_turn(w->http, clock_now_ns() + w->skip_ns);
+    http_turn(w->http, w->stands_ns ? w->stands_ns : clock_now_ns() + w->skip_ns);
     (void)streams_turn(w->streams, clock_now_ns());
 }
 

@@ -2,7 +2,7 @@
 #ifndef BATON_TESTS_TLS_FILES_H
 #define BATON_TESTS_TLS_FILES_H
 
-#include "tests/test.h"
+#include "base/status.h"
 
 #include <openssl/ec.h>
 #include <openssl/evp.h>
@@ -24,7 +24,8 @@ static inline void tls_files_write(const tls_files *f, const char *name, long en
                                    const char *passphrase) {
     EVP_PKEY *key = EVP_EC_gen("P-256");
     X509 *cert = X509_new();
-    assert_true(key && cert);
+    CHECK(key);
+    CHECK(cert);
     ASN1_INTEGER_set(X509_get_serialNumber(cert), 1);
     X509_gmtime_adj(X509_getm_notBefore(cert), -86400);
     X509_gmtime_adj(X509_getm_notAfter(cert), ends_s);
@@ -33,17 +34,17 @@ static inline void tls_files_write(const tls_files *f, const char *name, long en
     X509_NAME *subject = X509_get_subject_name(cert);
     X509_NAME_add_entry_by_txt(subject, "CN", MBSTRING_ASC, (const unsigned char *)name, -1, -1, 0);
     X509_set_issuer_name(cert, subject);
-    assert_true(X509_sign(cert, key, EVP_sha256()) > 0);
+    CHECK(X509_sign(cert, key, EVP_sha256()) > 0);
     FILE *out = fopen(f->cert, "w");
-    assert_non_null(out);
-    assert_int_equal(PEM_write_X509(out, cert), 1);
+    CHECK(out);
+    CHECK(PEM_write_X509(out, cert) == 1);
     fclose(out);
     out = fopen(f->key, "w");
-    assert_non_null(out);
-    assert_int_equal(chmod(f->key, 0600), 0);
-    assert_int_equal(PEM_write_PrivateKey(out, key, passphrase ? EVP_aes_128_cbc() : NULL, NULL, 0, NULL,
-                                          (void *)passphrase),
-                     1);
+    CHECK(out);
+    CHECK(chmod(f->key, 0600) == 0);
+    int good = PEM_write_PrivateKey(out, key, passphrase ? EVP_aes_128_cbc() : NULL, NULL, 0, NULL,
+                                    (void *)passphrase);
+    CHECK(good == 1);
     fclose(out);
     X509_free(cert);
     EVP_PKEY_free(key);
