@@ -5,10 +5,10 @@ Usage: bench/coordinator_paired.py --beside FOLDER [--runs 8] [--bin build/relea
        bench/coordinator_paired.py --keys [--runs 8] [--bin build/release/bin]
 
 Each run is a cluster of its own: coordinator, mock workers (1 prefill, 1 decode) and `baton-bench serve` by
-HTTP, which streams. --beside: the programs of another version, run in turns with those of --bin, the load
-generator excepted. --keys: the same programs, in turns with and without cluster.key_file (CURVE on the
-control socket). The CPU time, user and system, of all the coordinator's threads for answers of two tokens and
-for longer ones gives
+HTTP, which streams; the coordinator has a core of its own, everything else the others. --beside: the programs
+of another version, in turns with those of --bin, the load generator excepted. --keys: the same programs, in
+turns without and with cluster.key_file (CURVE on the control socket). The CPU time, user and system, of all
+the coordinator's threads for answers of two tokens and for longer ones gives
 
     requests * (us per request) + tokens * (us per token)
 
@@ -40,6 +40,8 @@ os.environ["BATON_BIN"] = args.bin or os.environ.get("BATON_BIN", HERE + "/../bu
 from harness import *  # noqa: E402
 
 FEW = 2
+CORES = sorted(os.sched_getaffinity(0))
+os.sched_setaffinity(0, CORES[:-1] or CORES)
 LATENCY = "prefill: {alpha_ms: 1, beta_ms: 0, gamma_ms: 0}\ndecode: {alpha_ms: 2, beta_ms: 0, gamma_ms: 0}\n"
 ROLE = {"count": 1, "kv_pages": 8192, "max_seqs": 64}
 
@@ -90,6 +92,9 @@ def measure(folder, programs, keyed):
     cluster.bin = programs
     with cluster:
         cluster.start()
+        (pid,) = cluster.pids("baton-coordinator")
+        for tid in os.listdir("/proc/%d/task" % pid):
+            os.sched_setaffinity(int(tid), CORES[-1:])
         serve(cluster, 50, FEW, 1)  # connections, rings, pages of memory
         few, many = serve(cluster, args.few, FEW, 2), serve(cluster, args.many, args.tokens, 3)
     token = (many - few) / (args.tokens - FEW)
