@@ -76,9 +76,11 @@ static void a_request_that_a_worker_cannot_compute_fails_with_its_reason(void **
 static void a_queue_without_a_worker_of_a_role_names_the_role_after_the_deadline(void **state) {
     (void)state;
     world *w = cluster(options(), false);
+    uint64_t req = decoding(w);
     core_conn_lost(w->core, D, "it broke", w->now_ns);
-    uint64_t req = submit(w, 20, 30);
+    uint64_t other = submit(w, 20, 30);
     turn(w);
+    assert_int_equal(core_request_state(w->core, other), REQ_WAIT_PREFILL);
     expect(w, P, CTL_PREFILL); /* so that the next one need not wait for that */
     token(w, P, req, 2, 1, 101, FINISH_NONE);
     turn(w);
