@@ -182,7 +182,7 @@ status facts_new(facts **out, loop *l, const http_url *url, errbuf *eb) {
     facts *f = xcalloc(1, sizeof *f);
     f->loop = l;
     f->url = url;
-    status st = http_pool_new(&f->pool, loop_base(l), url->at.host, url->at.port, eb);
+    status st = http_pool_new(&f->pool, loop_base(l), url, eb);
     if (st != ST_OK) {
         free(f);
         return st;

@@ -106,7 +106,7 @@ status http_fetch_wait(const http_url *url, const char *path, const char *json, 
     waiting w = {.deadline_ns = clock_now_ns() + timeout_ns};
     http_pool *pool = NULL;
     status st = loop_new(&w.loop, on_turn, &w, eb);
-    if (st == ST_OK) st = http_pool_new(&pool, loop_base(w.loop), url->at.host, url->at.port, eb);
+    if (st == ST_OK) st = http_pool_new(&pool, loop_base(w.loop), url, eb);
     if (st == ST_OK) {
         w.fetch = http_fetch_start(pool, url, path, json, max_bytes, on_done, &w);
         loop_run(w.loop);
@@ -114,7 +114,8 @@ status http_fetch_wait(const http_url *url, const char *path, const char *json, 
         if (w.late) st = errf(eb, ST_TIMEOUT, "no answer within %.1f s", (double)timeout_ns / 1e9);
         if (w.failed) st = errf(eb, ST_IO, "%s", w.error.text);
     }
-    if (st != ST_OK) err_prefix(eb, st, "http://%s%s%s", url->header, url->prefix, path);
+    if (st != ST_OK)
+        err_prefix(eb, st, "http%s://%s%s%s", url->secure ? "s" : "", url->header, url->prefix, path);
     if (st == ST_OK) {
         *code = w.code;
         buf_reset(body);

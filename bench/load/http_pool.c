@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "bench/load/tls_client.h"
 
 #include <errno.h>
 #include <event2/event.h>
@@ -20,7 +21,8 @@
 /* An exchange and its connection: a kept connection is one between two exchanges. */
 struct http_exchange {
     http_pool *pool;
-    int fd; /* -1: it could not be opened */
+    int fd;          /* -1: it could not be opened */
+    tls_socket *tls; /* NULL: plain */
     bool connected, busy, reused, writing;
     bool heard; /* a byte of this answer */
     struct event *readable, *writable;
@@ -38,6 +40,8 @@ struct http_pool {
     struct addrinfo *addresses;      /* of the host; owned */
     struct addrinfo *address;        /* the one in use: the next after each refusal ("localhost" has two) */
     char name[300];                  /* HOST:PORT for texts */
+    const tls_client *trust;         /* NULL: plain */
+    char host[256];                  /* whom it trusts */
     http_exchange *idle, *exchanges; /* kept, newest first; running */
     char bytes[READ_BYTES];
 };
@@ -50,6 +54,7 @@ static void exchange_free(http_exchange *x) {
     if (x->readable) event_free(x->readable);
     if (x->writable) event_free(x->writable);
     if (x->failed) event_free(x->failed);
+    tls_socket_free(x->tls);
     if (x->fd >= 0) close(x->fd);
     buf_done(&x->out);
     http_response_done(&x->response);
@@ -78,15 +83,30 @@ static void fail_later(http_exchange *x) {
     CHECK(event_add(x->failed, &now) == 0);
 }
 
+/* What is said of a connection that ended with this errno. */
+static void note(http_exchange *x, int code) {
+    errbuf why = x->error; /* of TLS, if it was that */
+    errf(&x->error, ST_PEER, "%s: %s", x->pool->name,
+         code == EPROTO && why.text[0] ? why.text : strerror(code));
+}
+
+static ssize_t send_bytes(http_exchange *x) {
+    const char *bytes = x->out.data + x->sent;
+    size_t count = x->out.len - x->sent;
+    return x->tls ? tls_socket_write(x->tls, bytes, count, &x->error)
+                  : send(x->fd, bytes, count, MSG_NOSIGNAL);
+}
+
 static void write_some(http_exchange *x) {
     while (x->sent < x->out.len) {
-        ssize_t n = send(x->fd, x->out.data + x->sent, x->out.len - x->sent, MSG_NOSIGNAL);
+        ssize_t n = send_bytes(x);
         if (n > 0) {
             x->sent += (size_t)n;
             continue;
         }
         if (n < 0 && errno == EINTR) continue;
         if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
+            if (x->tls && tls_socket_wants_read(x->tls)) break; /* on_readable goes on */
             if (!x->writing) CHECK(event_add(x->writable, NULL) == 0);
             x->writing = true;
             return;
@@ -102,18 +122,19 @@ static void on_readable(evutil_socket_t fd, short what, void *ctx);
 static void on_writable(evutil_socket_t fd, short what, void *ctx) {
     (void)what;
     http_exchange *x = ctx;
+    http_pool *p = x->pool;
     if (!x->connected) {
         int code = 0;
         socklen_t size = sizeof code;
         (void)getsockopt(fd, SOL_SOCKET, SO_ERROR, &code, &size);
         if (code) {
-            http_pool *p = x->pool;
             p->address = p->address->ai_next ? p->address->ai_next : p->addresses;
-            errf(&x->error, ST_IO, "%s: %s", p->name, strerror(code));
+            note(x, code);
             fail(x, clock_now_ns());
             return;
         }
         x->connected = true;
+        if (p->trust) x->tls = tls_client_open(p->trust, fd, p->host);
         CHECK(event_add(x->readable, NULL) == 0);
     }
     write_some(x);
@@ -197,10 +218,13 @@ static void ended(http_exchange *x, uint64_t at_ns, bool more) {
 static void send_again(http_exchange *x) {
     event_free(x->readable);
     event_free(x->writable);
+    tls_socket_free(x->tls);
+    x->tls = NULL;
     close(x->fd);
     x->readable = x->writable = NULL;
     x->fd = -1;
     x->reused = x->connected = x->writing = false;
+    x->error = (errbuf){0};
     x->sent = 0;
     http_response_begin(&x->response);
     if (!connect_it(x)) fail_later(x);
@@ -212,7 +236,7 @@ static void closed(http_exchange *x, int code, uint64_t at_ns) {
     } else if (x->reused && !x->heard) {
         send_again(x);
     } else if (code) {
-        errf(&x->error, ST_PEER, "%s: %s", x->pool->name, strerror(code));
+        note(x, code);
         fail(x, at_ns);
     } else if (http_response_close(&x->response, &x->error) == ST_OK) {
         ended(x, at_ns, false);
@@ -231,32 +255,44 @@ static void on_body(void *ctx, const char *bytes, size_t count) {
     b->x->handler.body(b->x->handler.ctx, &b->x->response, bytes, count, b->at_ns);
 }
 
-static void on_readable(evutil_socket_t fd, short what, void *ctx) {
-    (void)what;
-    http_exchange *x = ctx;
-    ssize_t n = read(fd, x->pool->bytes, READ_BYTES);
+/* Returns whether there may be more that the socket will not tell of. */
+static bool read_some(http_exchange *x) {
+    char *bytes = x->pool->bytes;
+    ssize_t n =
+        x->tls ? tls_socket_read(x->tls, bytes, READ_BYTES, &x->error) : read(x->fd, bytes, READ_BYTES);
     uint64_t now = clock_now_ns();
-    if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR)) return;
+    if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR)) return false;
     if (n <= 0 || !x->busy) { /* bytes that nobody asked for end a kept connection too */
         closed(x, n < 0 ? errno : 0, now);
-        return;
+        return false;
     }
     x->heard = true;
     size_t used = 0;
     body_ctx b = {.x = x, .at_ns = now};
-    status st = http_response_feed(&x->response, x->pool->bytes, (size_t)n, &used, on_body, &b, &x->error);
+    status st = http_response_feed(&x->response, bytes, (size_t)n, &used, on_body, &b, &x->error);
     if (st != ST_OK)
         fail(x, now);
     else if (x->response.part == HTTP_ENDED)
         ended(x, now, used < (size_t)n);
+    else
+        return x->tls && tls_socket_pending(x->tls);
+    return false;
 }
 
-status http_pool_new(http_pool **out, struct event_base *base, const char *host, const char *port,
-                     errbuf *eb) {
+static void on_readable(evutil_socket_t fd, short what, void *ctx) {
+    (void)fd, (void)what;
+    http_exchange *x = ctx;
+    if (x->tls && x->busy && x->sent < x->out.len) write_some(x); /* the handshake goes on */
+    while (read_some(x)) {
+    }
+}
+
+status http_pool_new(http_pool **out, struct event_base *base, const http_url *url, errbuf *eb) {
     PRE(out);
     PRE(base);
-    PRE(host);
-    PRE(port);
+    PRE(url);
+    PRE(!url->secure == !url->trust);
+    const char *host = url->at.host, *port = url->at.port;
     struct addrinfo hint = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM}, *address = NULL;
     int code = getaddrinfo(host, port, &hint, &address);
     if (code != 0) return errf(eb, ST_IO, "the host '%s' is not found: %s", host, gai_strerror(code));
@@ -264,6 +300,8 @@ status http_pool_new(http_pool **out, struct event_base *base, const char *host,
     p->base = base;
     p->addresses = p->address = address;
     snprintf(p->name, sizeof p->name, "%s:%s", host, port);
+    p->trust = url->trust;
+    snprintf(p->host, sizeof p->host, "%s", host);
     *out = p;
     return ST_OK;
 }

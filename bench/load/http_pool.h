@@ -8,6 +8,7 @@
 
 #include "base/status.h"
 #include "bench/load/http_response.h"
+#include "bench/load/http_url.h"
 
 struct event_base;
 typedef struct http_pool http_pool;
@@ -21,9 +22,9 @@ typedef struct http_exchange_handler {
     void (*end)(void *ctx, const http_response *r, uint64_t at_ns, const char *error);
 } http_exchange_handler;
 
-/* Finds the address (this waits for the resolver). ST_IO names the host. */
-status http_pool_new(http_pool **out, struct event_base *base, const char *host, const char *port,
-                     errbuf *eb);
+/* Finds the address (this waits for the resolver). ST_IO names the host. url: for its host, port and trust.
+ */
+status http_pool_new(http_pool **out, struct event_base *base, const http_url *url, errbuf *eb);
 /* Closes everything; no `end` is called. */
 void http_pool_free(http_pool *p);
 

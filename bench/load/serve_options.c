@@ -131,6 +131,12 @@ static bool parse_server(int key, char *arg, struct argp_state *state, serve_opt
         if (*arg != '/') argp_error(state, "--endpoint: '%s' does not begin with a slash", arg);
         o->endpoint = arg;
         return true;
+    case OPT_CA:
+        o->ca = arg;
+        return true;
+    case OPT_INSECURE:
+        o->insecure = true;
+        return true;
     case OPT_KEY:
         o->key_file = arg;
         return true;

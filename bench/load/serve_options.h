@@ -16,6 +16,8 @@ typedef struct serve_options {
     serve_backend backend;
     const char *base_url, *host, *port, *endpoint, *model, *metrics_url;
     const char *key_file;                 /* of the native socket; NULL: none */
+    const char *ca;                       /* of https; NULL: the system's */
+    bool insecure;                        /* https: whoever answers is trusted */
     const char *headers[SERVE_WORDS_MAX]; /* "K=V" */
     uint32_t header_count;
     double temperature; /* NAN: not sent */

@@ -35,6 +35,11 @@ static status set_addresses(target *t, const serve_options *o, errbuf *eb) {
     t->has_http = metrics != NULL;
     if (metrics && http_url_parse(&t->metrics, metrics, eb) != ST_OK)
         return err_prefix(eb, ST_INVALID, "--metrics-url");
+    if (t->http.secure || t->metrics.secure) {
+        if (tls_client_new(&t->trust, o->ca, o->insecure, eb) != ST_OK)
+            return err_prefix(eb, ST_INVALID, "--ca");
+        t->http.trust = t->metrics.trust = t->trust;
+    }
     const char *path = o->backend == SERVE_CHAT ? "/v1/chat/completions" : "/v1/completions";
     t->path = xasprintf("%s%s", t->http.prefix, o->endpoint ? o->endpoint : path);
     buf headers = {0};
@@ -60,7 +65,7 @@ status target_connect(const target *t, loop *l, const client_handler *h, target_
     if (k.native) {
         st = native_client_new(&k.client, l, &t->native, h, eb);
     } else {
-        st = http_pool_new(&k.pool, loop_base(l), t->http.at.host, t->http.at.port, eb);
+        st = http_pool_new(&k.pool, loop_base(l), &t->http, eb);
         if (st == ST_OK) k.client = openai_client_new(k.pool, &t->openai, h);
     }
     if (st == ST_OK) *out = k;
@@ -296,6 +301,7 @@ void target_done(target *t) {
     free(t->path);
     free(t->model);
     free(t->headers);
+    tls_client_free(t->trust);
     json_decref(t->version);
     *t = (target){0};
 }

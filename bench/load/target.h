@@ -7,20 +7,22 @@
 #include "bench/load/native_client.h"
 #include "bench/load/openai_client.h"
 #include "bench/load/serve_options.h"
+#include "bench/load/tls_client.h"
 #include "bench/workload/prompt_text.h"
 
 #include <jansson.h>
 
 typedef struct target {
     serve_backend backend;
-    char *shown;      /* its URL, for people; owned */
-    http_url http;    /* of the API; native: of metrics, if has_http */
-    bool has_http;    /* /health, /metrics and /version may be asked */
-    http_url metrics; /* where */
-    char *path;       /* of the API, with the URL's prefix; owned */
-    char *model;      /* owned */
-    char *headers;    /* owned; or NULL */
-    json_t *version;  /* of GET /version; owned; NULL: unknown */
+    char *shown;       /* its URL, for people; owned */
+    http_url http;     /* of the API; native: of metrics, if has_http */
+    bool has_http;     /* /health, /metrics and /version may be asked */
+    http_url metrics;  /* where */
+    tls_client *trust; /* of both; owned; NULL: plain */
+    char *path;        /* of the API, with the URL's prefix; owned */
+    char *model;       /* owned */
+    char *headers;     /* owned; or NULL */
+    json_t *version;   /* of GET /version; owned; NULL: unknown */
     bool baton;
     int32_t id_min, id_max; /* ids that prompts may have */
     prompt_text *words;     /* chat: what its texts are made of; owned */

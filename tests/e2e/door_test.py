@@ -122,6 +122,43 @@ class Tls(unittest.TestCase):
         )
         self.assertEqual((done.returncode, done.stdout), (0, "same\n"), done.stderr)
 
+    def bench(self, url, *flags):
+        command = [
+            BIN + "/baton-bench",
+            "serve",
+            "--no-self-test",
+            "--quiet",
+            "--num-prompts",
+            "20",
+            "--model",
+            "tiny",
+        ]
+        command += ["--random-input-len", "8", "--random-output-len", "3", "--ready-check-timeout-sec", "1"]
+        done = subprocess.run(
+            command + ["--base-url", url, *flags],
+            env=dict(os.environ, OPENAI_API_KEY=KEY),
+            capture_output=True,
+            text=True,
+            timeout=300 * SLOW,
+        )
+        return done.returncode, done.stdout + done.stderr
+
+    def test_baton_bench_speaks_tls_and_trusts_whom_it_is_told_to(self):
+        for flags in (["--ca", self.c.cert], ["--cacert", self.c.cert], ["--insecure"]):
+            code, words = self.bench(self.url, *flags)
+            self.assertEqual(code, 0, words)
+            self.assertRegex(words, r"Successful requests: +20\b")
+        code, words = self.bench(self.url)
+        self.assertNotEqual(code, 0)
+        self.assertIn("its certificate is not trusted", words)
+        self.assertIn("give --ca FILE, or --insecure", words)
+        code, words = self.bench(self.url.replace("127.0.0.1", "localhost"), "--ca", self.c.cert)
+        self.assertNotEqual(code, 0)
+        self.assertIn("hostname mismatch", words)
+        code, words = self.bench(self.url, "--ca", self.c.tls_key)
+        self.assertNotEqual(code, 0)
+        self.assertIn("--ca: %s has no certificate" % self.c.tls_key, words)
+
     def test_keys_are_read_again_and_a_broken_file_keeps_the_old(self):
         self.assertEqual([self.status(key) for key in (None, KEY, OTHER)], [401, 200, 401])
         self.assertEqual(self.c.request("GET", "/metrics")[0], 200)

@@ -121,12 +121,30 @@ def config_and_manifests_agree(objects):
         else:
             assert config[role]["count"] == o["spec"]["replicas"], role
             for probe in ("startupProbe", "readinessProbe"):
-                script, asked, endpoint = container[probe]["exec"]["command"]
+                script, asked, endpoint, key = container[probe]["exec"]["command"]
                 assert (script, asked) == ("/usr/libexec/baton/worker-ready.sh", role)
+                assert key == config["cluster"]["client_key_file"]
                 name, port = re.fullmatch(r"tcp://([\w-]+):(\d+)", endpoint).groups()
                 assert int(port) in [p["port"] for p in services[name]["ports"]]
             assert "livenessProbe" not in container
         assert grace >= int(before) + drain_s + 10, (role, grace)
+
+
+def keys_are_in_every_pod(objects):
+    config = yaml.safe_load(read(CONFIG))
+    cluster = config["cluster"]
+    assert "insecure" not in cluster
+    files = {"cluster.key": cluster["key_file"], "client.key": cluster["client_key_file"]}
+    for o in workloads(objects):
+        wanted = dict(files)
+        if role_of(o) == "coordinator":
+            wanted["api.keys"] = config["http"]["api_key_file"]
+        (volume,) = [v["secret"] for v in pod_of(o)["volumes"] if "secret" in v]
+        (mount,) = [m for m in container_of(o)["volumeMounts"] if m["name"] == "keys"]
+        assert volume["secretName"] == "baton-keys" and volume["defaultMode"] == 0o440 and mount["readOnly"]
+        assert all(path == mount["mountPath"] + "/" + name for name, path in wanted.items())
+        # Without items the whole Secret is there.
+        assert role_of(o) == "coordinator" or {i["key"] for i in volume["items"]} == set(wanted)
 
 
 def probed_paths_are_there(objects):
@@ -206,6 +224,7 @@ def main():
         how = rendering_is_kubectls(folder, objects)
         selectors_and_ports_meet(objects)
         config_and_manifests_agree(objects)
+        keys_are_in_every_pod(objects)
         probed_paths_are_there(objects)
         programs_take_their_arguments(objects)
         pods_are_hardened(objects)

@@ -108,6 +108,9 @@ class Pod:
         self.process.wait()
 
 
+API_KEY = "sk-0123456789abcdef"
+
+
 def story(start):
     pods = {name: start(name) for name in ADDRESSES if name != "baton-coordinator"}
     pods["baton-coordinator"] = front = start("baton-coordinator")
@@ -137,8 +140,9 @@ def story(start):
 
 def complete(front):
     body = '{"prompt": "%s", "max_tokens": 6, "ignore_eos": true, "seed": 1}' % ("pod " * 40)
-    line = ["curl", "-s", "-f", "-m", "100", "--noproxy", "*", "http://127.0.0.1:8000/v1/completions"]
-    text = must(*front.within, *line, "-H", "content-type: application/json", "-d", body)
+    line = ["curl", "-s", "-m", "100", "--noproxy", "*", "http://127.0.0.1:8000/v1/completions", "-d", body]
+    assert must(*front.within, *line).strip() == '{"error":"Unauthorized"}'
+    text = must(*front.within, *line, "-f", "-H", "Authorization: Bearer " + API_KEY)
     return text.split('"text":')[1].split('"logprobs"')[0]
 
 
@@ -155,6 +159,13 @@ def inside():
         os.makedirs(d + "/etc/baton")
         with open(d + "/etc/baton/cluster.yaml", "w", encoding="utf-8") as f:
             f.write(config.replace("path: /models/model.gguf", "path: random:tiny"))
+        must(d + "/tree/usr/bin/baton-ctl", "keygen", d + "/etc/baton-keys")
+        with open(d + "/etc/baton-keys/api.keys", "w", encoding="utf-8") as f:
+            f.write("me %s\n" % API_KEY)
+        for name in os.listdir(d + "/etc/baton-keys"):  # as the Secret's volume has it
+            os.chown(d + "/etc/baton-keys/" + name, 0, 10001)
+            os.chmod(d + "/etc/baton-keys/" + name, 0o440)
+        os.chmod(d + "/etc/baton-keys", 0o755)
         with open(d + "/etc/hosts", "w", encoding="utf-8") as f:
             f.write("127.0.0.1 localhost\n%s baton-control\n" % ADDRESSES["baton-coordinator"])
         with open(d + "/log", "w+", encoding="utf-8") as log:

@@ -381,8 +381,11 @@ static void a_url_falls_into_its_parts(void **state) {
     assert_string_equal(u.at.port, "80");
     assert_string_equal(u.header, "[::1]");
     assert_string_equal(u.prefix, "");
-    assert_int_equal(http_url_parse(&u, "https://x", &eb), ST_INVALID);
-    assert_non_null(strstr(eb.text, "TLS"));
+    assert_false(u.secure);
+    assert_int_equal(http_url_parse(&u, "https://x/v1", &eb), ST_OK);
+    assert_true(u.secure);
+    assert_string_equal(u.at.port, "443");
+    assert_string_equal(u.header, "x");
     assert_int_equal(http_url_parse(&u, "localhost:8000", &eb), ST_INVALID);
     assert_non_null(strstr(eb.text, "http://HOST:PORT"));
     assert_int_equal(http_url_parse(&u, "http://:8000", &eb), ST_INVALID);
