@@ -94,12 +94,13 @@ class Watch(unittest.TestCase):
                 self.assertEqual((e["role"], e["incarnation"], e["req"]), (w["role"], w["id"], None))
         requests = bodies(4, 40, 60)
         want = undisturbed(requests)
-        victim = in_state(c, "ready", "decode")[1]["name"]
+        other, victim = (w["name"] for w in in_state(c, "ready", "decode"))
         session = c.worker(victim)["id"]
         pid = c.worker_pid(victim)
         kill(pid, signal.SIGSTOP)
-        streams = Streams(c, requests)
-        wait_for("requests there", lambda: c.worker(victim)["assigned"] > 0)
+        with c.stopped(other):  # or it has done with each request before the next one comes
+            streams = Streams(c, requests)
+            wait_for("requests there", lambda: c.worker(victim)["assigned"] > 0)
         kill(pid)
         wait_for("its end", lambda: c.worker(victim) is None)
         self.assertEqual(streams.texts(), want)
