@@ -70,6 +70,18 @@ static void all_choices_are_taken_or_none(void **state) {
     world_free(w);
 }
 
+static void all_that_are_alive_are_bounded_however_long_the_queue_may_be(void **state) {
+    (void)state;
+    world *w = nobody_works(32, 0); /* and 16 requests */
+    asked a = {.prompt = 20, .choices = 16};
+    assert_int_equal(ask(w, &a), ST_OK);
+    a.choices = 1;
+    assert_int_equal(ask(w, &a), ST_AGAIN);
+    assert_string_equal(a.why.text, "the queue is full: 16 requests wait, 16 are alive; try again later");
+    assert_waiting(w, 16, 320);
+    world_free(w);
+}
+
 static void more_choices_than_the_queue_has_places_never_fit(void **state) {
     (void)state;
     world *w = nobody_works(4, 0);
@@ -250,6 +262,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(deadlines_that_come_thick_do_not_hide_a_silent_worker),
         cmocka_unit_test(all_choices_are_taken_or_none),
+        cmocka_unit_test(all_that_are_alive_are_bounded_however_long_the_queue_may_be),
         cmocka_unit_test(more_choices_than_the_queue_has_places_never_fit),
         cmocka_unit_test(waiting_tokens_are_bounded_and_one_alone_is_taken),
         cmocka_unit_test(a_flood_fills_its_share_and_leaves_room_for_others),

@@ -353,6 +353,9 @@ static void errors_have_the_status_of_the_other_front(void **state) {
     PUMP_UNTIL(w, heard(w, "error(4,504,too slow)"));
     assert_int_equal(bus_send(w->client, 1, "\xff\xff\xff", 3), ST_OK);
     PUMP_UNTIL(w, heard(w, "error(0,400,these bytes are no ClientMessage"));
+    static const char large[BODY_MAX + 1];
+    assert_int_equal(bus_send(w->client, 1, large, sizeof large), ST_OK);
+    PUMP_UNTIL(w, heard(w, "error(0,413,") && heard(w, "(limits.max_body_kb)"));
 }
 
 static void a_cancel_ends_what_had_not_ended(void **state) {
