@@ -35,7 +35,8 @@ SLOW = float(os.environ.get("BATON_SLOW", "1"))
 
 # What a sanitizer says of any process that a test starts, however deep, goes into a file of its own: mpirun
 # may end before it has forwarded the last words of a rank, and a test may give a process an error output that
-# is closed, full or not looked at. The options are ctest's (cmake/baton.cmake).
+# is closed, full or not looked at. (UndefinedBehaviorSanitizer of GCC 12 does not do so beside
+# AddressSanitizer: what it says is in the cluster's log.) The options are ctest's (cmake/baton.cmake).
 REPORTS = tempfile.TemporaryDirectory(prefix="baton-sanitizer-")
 for options in ("ASAN_OPTIONS", "UBSAN_OPTIONS", "TSAN_OPTIONS"):
     if options in os.environ:

@@ -10,11 +10,14 @@ import unittest
 from harness import *
 
 PLANTED = sys.argv[1]
+# Beside AddressSanitizer's, GCC 12's runtime of this one leaves its report on the error output whatever its
+# log_path is. It ends the process.
+UNDEFINED = "undefined"
 BUGS = {
     "address": {
         "memory": "ERROR: AddressSanitizer: heap-use-after-free",
         "leak": "ERROR: LeakSanitizer: detected memory leaks",
-        "undefined": "runtime error: signed integer overflow",
+        UNDEFINED: "runtime error: signed integer overflow",
     },
     "thread": {"race": "WARNING: ThreadSanitizer: data race"},
 }[sys.argv[2]]
@@ -29,15 +32,16 @@ class Reports(unittest.TestCase):
         for name in os.listdir(REPORTS.name):
             os.unlink(REPORTS.name + "/" + name)
 
-    def test_one_of_a_rank_whose_output_nobody_reads(self):
+    def test_one_of_a_rank_that_goes_on(self):
         for bug, report in BUGS.items():
+            quiet = "" if bug == UNDEFINED else ">/dev/null 2>&1"
             with self.subTest(bug), tempfile.TemporaryDirectory() as folder:
                 for name in os.listdir(BIN):
                     if name != "baton-decode":
                         os.symlink(BIN + "/" + name, folder + "/" + name)
                 with open(folder + "/baton-decode", "w") as f:
                     f.write("#!/bin/sh\n(until [ -e %s/go ]; do sleep 0.1; done\n" % folder)
-                    f.write("exec %s %s) </dev/null >/dev/null 2>&1 &\n" % (PLANTED, bug))
+                    f.write("exec %s %s) </dev/null %s &\n" % (PLANTED, bug, quiet))
                     f.write('exec %s/baton-decode "$@"\n' % BIN)
                 os.chmod(folder + "/baton-decode", 0o755)
                 c = Cluster(disaggregated(), start=False)
@@ -49,7 +53,7 @@ class Reports(unittest.TestCase):
                             c.complete(prompt="x", max_tokens=1)["usage"]["completion_tokens"], 1
                         )
                         open(folder + "/go", "w").close()
-                        wait_for("the report", lambda: report in reported())
+                        wait_for("the report", lambda: report in c.log() + reported())
                 self.forget()
 
     def test_one_of_a_process_of_no_cluster_at_the_end_of_the_test(self):
