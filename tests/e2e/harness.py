@@ -58,6 +58,7 @@ def fail_if_reported():
     text = reported()
     if text:
         print("---- sanitizers ----\n" + text, flush=True)
+        REPORTS.cleanup()
         os._exit(1)
 
 
