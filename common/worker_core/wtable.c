@@ -217,9 +217,10 @@ static const char *refusal(const wtable *t, const ctl_work *w, const wtable_need
                            size_t size) {
     uint64_t rows = (uint64_t)w->prompt_count + w->output_count;
     if (w->prompt_count == 0) return "the prompt is empty";
-    if (rows > t->opt.max_context) {
-        snprintf(text, size, "%llu tokens are more than the context of %u", (unsigned long long)rows,
-                 t->opt.max_context);
+    /* To a decode worker the first token comes from elsewhere, and is a row, too. */
+    if (rows + (t->role == ROLE_DECODE) > t->opt.max_context) {
+        snprintf(text, size, "%llu tokens are more than the context of %u has room for",
+                 (unsigned long long)rows, t->opt.max_context);
         return text;
     }
     if (t->live.count + t->closing.count >= t->capacity) {

@@ -284,6 +284,22 @@ static void admission_leaves_a_page_per_running_sequence_free(void **state) {
     fake_free(f);
 }
 
+static void a_context_that_is_full_has_no_row_for_the_first_token(void **state) {
+    (void)state;
+    wcore_options opt = fake_options();
+    opt.max_context = 32;
+    fake *f = start(&opt);
+    fake_give(f, CTL_RESERVE, (fake_work){.req = 1, .attempt = 1, .prompt = 32, .max_tokens = 8});
+    fake_expect(f, CTL_NO_ROOM);
+    run_one(f, 2, 31, 8);
+    fake_turn(f);
+    assert_int_equal(f->job->items[0].begin + f->job->items[0].count, 32);
+    fake_stepped(f, 60);
+    const ctl_msg *m = fake_expect(f, CTL_TOKENS);
+    assert_int_equal(m->tokens.tokens[m->tokens.count - 1].token.fin, FINISH_LENGTH);
+    fake_free(f);
+}
+
 static void without_a_free_slot_there_is_no_room(void **state) {
     (void)state;
     wcore_options opt = fake_options();
@@ -564,6 +580,7 @@ int main(void) {
         cmocka_unit_test(a_seal_that_says_finished_frees_and_still_tells_verified_and_the_token),
         cmocka_unit_test(ids_that_do_not_match_their_hash_are_refused),
         cmocka_unit_test(admission_leaves_a_page_per_running_sequence_free),
+        cmocka_unit_test(a_context_that_is_full_has_no_row_for_the_first_token),
         cmocka_unit_test(without_a_free_slot_there_is_no_room),
         cmocka_unit_test(a_page_edge_takes_one_more_page_for_the_step),
         cmocka_unit_test(the_youngest_is_preempted_and_keeps_nothing),
