@@ -77,6 +77,7 @@ class Pauses:
             if e["event"] in HITS and e["id"] and e["cause"] != "preempted":
                 self.hits[e["id"]].append(e)
         self.lonely = self.without_a_role(events)
+        self.next = {(name, begin): end for name, begin, end in gaps}
         self.all = [p for gap in gaps for p in [self.pause(*gap)] if p]
         self.all.sort(key=lambda p: -p["pause_s"])
 
@@ -101,7 +102,10 @@ class Pauses:
         return spans + ([(since, float("inf"))] if since is not None else [])
 
     def pause(self, name, begin, end):
-        """None: nothing hit the request then."""
+        """None: nothing hit the request then. A single token from P, while there is no decode worker, ends no
+        pause."""
+        while (name, end) in self.next and any(b <= self.mono(end) < e for b, e in self.lonely):
+            end = self.next[name, end]
         begin, end = self.mono(begin), self.mono(end)
         hits = [h for h in self.hits[name] if begin <= h["t_ms"] / 1000 <= end]
         if not hits:
