@@ -3,8 +3,8 @@
  *   1. parked KV, oldest first, gets D pages;
  *   2. prompts that are being computed without a D, oldest first, get D pages;
  *   3. the queue: replays first, then clients in fair turns (fair_queue.h), of each by priority, then the
- * first come first. One that finds no route stops those behind it; one that could only wait until
- * its first token is late is ended.
+ *      first come first. One that finds no route stops those behind it; one that could only wait until its
+ *      first token is late is ended.
  *
  * Strict order keeps large requests from starving: when an older one waits for D pages no younger one
  * reserves any. Only a request that no living worker could ever hold is passed over; its deadline ends it,

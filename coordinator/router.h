@@ -3,9 +3,9 @@
  * A route is a (P, D) pair or a colocated worker; clusters that mix both are legal. Among the routes with
  * room the least loaded wins; load is the assigned prompt rows over what rule 6 allows plus the requests held
  * over the slots. When no D has room but a P has, the pair without D is a route too: the KV is parked at P
- * (DistServe's back-pressure). For a stream that stands still it is one even
- * while there is no D at all, unless a colocated worker may come to take it: when the next D joins, its KV
- * has been computed. Ties go to the member that joined first, so equal histories choose equally.
+ * (DistServe's back-pressure). For a stream that stands still it is one even while there is no D at all,
+ * unless a colocated worker could take it: when the next D joins, its KV has been computed. Ties go to the
+ * member that joined first, so equal histories choose equally.
  *
  * Prefixes: what a worker lacks of the longest prefix that any worker is thought to hold of this prompt
  * weighs as load, rounded up:
